@@ -1,0 +1,389 @@
+//! What a user asks for: the spec of a DebugBundle, and every rule the API server holds it to.
+//! Whether the things it names exist is not known here: the operator answers that in status.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{CustomResource, KubeSchema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::status::DebugBundleStatus;
+
+/// A DebugBundle collects everything that explains what happened to a Velero Backup or Restore, removes secrets,
+/// and stores it as one tar.gz in the BackupStorageLocation's object store. It lives in Velero's own namespace.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[kube(
+    group = "debugbundle.io",
+    version = "v1alpha1",
+    kind = "DebugBundle",
+    plural = "debugbundles",
+    singular = "debugbundle",
+    shortname = "dbundle",
+    category = "velero",
+    category = "all",
+    namespaced,
+    status = "DebugBundleStatus",
+    derive = "PartialEq",
+    doc = "Everything that explains what happened to a Velero Backup or Restore, cleaned of secrets, in one tar.gz in the BackupStorageLocation's object store. Create it in Velero's own namespace; without spec.target it is about the installation as a whole.",
+    validation = kube::core::Rule::new("self.spec == oldSelf.spec").message("spec is immutable; create another DebugBundle"),
+    printcolumn(name = "Kind", type_ = "string", json_path = ".spec.target.kind", description = "Kind of the target; empty: the installation"),
+    printcolumn(name = "Target", type_ = "string", json_path = ".spec.target.name", description = "Name of the Backup or Restore"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "New, Queued, Collecting, Uploading, Completed, PartiallyFailed or Failed"),
+    printcolumn(name = "Cause", type_ = "string", json_path = ".status.cause", description = "First line of the diagnosis"),
+    printcolumn(name = "Size", type_ = "string", json_path = ".status.bundle.size", description = "Size of the stored bundle"),
+    printcolumn(name = "Progress", type_ = "string", json_path = ".status.progress.message", description = "What is being done now", priority = 1),
+    printcolumn(name = "Missing", type_ = "integer", json_path = ".status.missing", description = "Items that were wanted and are not in the bundle", priority = 1),
+    printcolumn(name = "Location", type_ = "string", json_path = ".status.bundle.storageLocation", description = "BackupStorageLocation that holds the bundle", priority = 1),
+    printcolumn(name = "URL until", type_ = "string", json_path = ".status.downloadURLExpiration", description = "When the download URL stops working", priority = 1),
+    printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiration", description = "When bundle and resource are deleted", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct DebugBundleSpec {
+    /// The Backup or Restore that this bundle is about. Without it the bundle is about the installation as a whole,
+    /// like `velero debug` without flags.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+
+    /// Name of the BackupStorageLocation, in the same namespace, to which the bundle is uploaded. It must be
+    /// ReadWrite. Default: the location of the target, else the default location.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = kube::core::Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message("must be a DNS-1123 subdomain: lower-case letters, digits, '-' and '.'"))]
+    pub storage_location: Option<String>,
+
+    /// Further namespaces to look into, whole: pods, events, claims, quotas. At most 32, each within the operator's
+    /// allow-list. The namespaces that the target touched are found without being named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "namespaces_schema")]
+    pub namespaces: Vec<String>,
+
+    /// Which part of the logs is kept.
+    #[serde(default)]
+    pub logs: Logs,
+
+    /// Additions to the built-in redaction, which cannot be switched off.
+    #[serde(default)]
+    pub redaction: Redaction,
+
+    /// Time for the whole collection, between 30s and 6h. What was not read by then is listed as missing; the bundle
+    /// is stored all the same.
+    #[serde(default = "default_timeout")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = kube::core::Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && size(self) > 0 && duration(self) >= duration('30s') && duration(self) <= duration('6h')").message("must be a duration between 30s and 6h, such as 15m or 1h30m"))]
+    pub timeout: String,
+
+    /// How long the bundle is kept, between 1h and 2160h (90 days). At the end of it the object in the store and this
+    /// resource are deleted.
+    #[serde(default = "default_ttl")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = kube::core::Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && size(self) > 0 && duration(self) >= duration('1h') && duration(self) <= duration('2160h')").message("must be a duration between 1h and 2160h, such as 720h"))]
+    pub ttl: String,
+
+    /// The download URL in status. Whoever may get this resource can use it.
+    #[serde(default, rename = "downloadURL")]
+    pub download_url: DownloadUrl,
+}
+
+/// The Backup or Restore a bundle is about; same namespace.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// Backup or Restore.
+    pub kind: TargetKind,
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = kube::core::Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message("must be a DNS-1123 subdomain: lower-case letters, digits, '-' and '.'"))]
+    pub name: String,
+}
+
+/// Kinds of Velero objects that a bundle can be about.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TargetKind {
+    /// A Velero Backup.
+    Backup,
+    /// A Velero Restore.
+    Restore,
+}
+
+impl TargetKind {
+    /// The kind as Velero spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Backup => "Backup",
+            Self::Restore => "Restore",
+        }
+    }
+}
+
+impl std::fmt::Display for TargetKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Which part of the logs is kept.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Logs {
+    /// The time that logs are kept for. Default: from 10 minutes before the target's start to 10 minutes after its
+    /// end (or until now, while it runs).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<LogWindow>,
+
+    /// Only the last lines of each container's log, between 1 and 1000000. Default: all lines of the window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub tail_lines: Option<i64>,
+
+    /// The most that is kept of one container's log, uncompressed, between 4Ki and 1Gi. Of a longer one the
+    /// beginning (a quarter) and the end are kept, with a line between them that says how much was left out.
+    #[serde(default)]
+    #[x_kube(validation = kube::core::Rule::new("isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('4Ki')) >= 0 && quantity(string(self)).compareTo(quantity('1Gi')) <= 0").message("must be a quantity between 4Ki and 1Gi, such as 32Mi"))]
+    pub max_bytes_per_container: ByteSize,
+
+    /// Also the logs of the previous instance of restarted containers.
+    #[serde(default = "yes")]
+    pub previous: bool,
+}
+
+/// A span of time; at most one of `since` and `sinceTime`.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = kube::core::Rule::new("!(has(self.since) && has(self.sinceTime))").message("set at most one of since, sinceTime"),
+    validation = kube::core::Rule::new("!(has(self.sinceTime) && has(self.untilTime)) || self.sinceTime < self.untilTime").message("sinceTime must be before untilTime")
+)]
+pub struct LogWindow {
+    /// Lines younger than this, counted back from the start of the collection; between 1s and 8760h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = kube::core::Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && size(self) > 0 && duration(self) >= duration('1s') && duration(self) <= duration('8760h')").message("must be a duration between 1s and 8760h, such as 2h"))]
+    pub since: Option<String>,
+
+    /// Lines from this time on (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_time: Option<Time>,
+
+    /// Lines up to this time (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_time: Option<Time>,
+}
+
+/// Additions to the built-in redaction.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Redaction {
+    /// Regular expressions (RE2 syntax, linear time); what they match is replaced by a token. At most 64, each of at
+    /// most 512 characters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "rules_schema")]
+    pub rules: Vec<String>,
+
+    /// Masked: the ConfigMaps that Velero uses are kept with their values cleaned, of others the keys only.
+    /// Keys: of all ConfigMaps only the keys.
+    #[serde(default)]
+    pub config_maps: ConfigMapRedaction,
+}
+
+/// How much of ConfigMaps is kept.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ConfigMapRedaction {
+    /// Values cleaned, where Velero uses the ConfigMap; else keys only.
+    #[default]
+    Masked,
+    /// Keys only.
+    Keys,
+}
+
+/// The download URL in status.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DownloadUrl {
+    /// OnCompletion: a URL is signed when the bundle is stored. OnRequest: only when the annotation
+    /// debugbundle.io/renew-url changes. Never: none at all.
+    #[serde(default)]
+    pub policy: UrlPolicy,
+
+    /// How long a URL works, between 1m and 168h. The true end, which the credential may bring earlier, is in
+    /// status.downloadURLExpiration.
+    #[serde(default = "default_url_ttl")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = kube::core::Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && size(self) > 0 && duration(self) >= duration('1m') && duration(self) <= duration('168h')").message("must be a duration between 1m and 168h, such as 1h"))]
+    pub ttl: String,
+}
+
+/// When a download URL is signed.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UrlPolicy {
+    /// As soon as the bundle is stored, and when asked.
+    #[default]
+    OnCompletion,
+    /// When asked.
+    OnRequest,
+    /// Never.
+    Never,
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        Self { window: None, tail_lines: None, max_bytes_per_container: ByteSize::default(), previous: true }
+    }
+}
+
+impl Default for DownloadUrl {
+    fn default() -> Self {
+        Self { policy: UrlPolicy::default(), ttl: default_url_ttl() }
+    }
+}
+
+impl DebugBundleSpec {
+    /// A spec with all defaults, about this target.
+    pub fn about(kind: TargetKind, name: impl Into<String>) -> Self {
+        Self { target: Some(Target { kind, name: name.into() }), ..Self::installation() }
+    }
+
+    /// A spec with all defaults and no target.
+    pub fn installation() -> Self {
+        Self { timeout: default_timeout(), ttl: default_ttl(), ..Self::default() }
+    }
+}
+
+fn default_timeout() -> String {
+    "15m".to_owned()
+}
+
+fn default_ttl() -> String {
+    "720h".to_owned()
+}
+
+fn default_url_ttl() -> String {
+    "1h".to_owned()
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A number of bytes, written as a Kubernetes quantity (`32Mi`) or a plain integer.
+#[derive(Serialize, Clone, Debug, PartialEq, Eq)]
+#[serde(transparent)]
+pub struct ByteSize(pub String);
+
+impl Default for ByteSize {
+    fn default() -> Self {
+        Self("32Mi".to_owned())
+    }
+}
+
+impl ByteSize {
+    /// The bytes, or `None` for what is not a whole quantity; the API server lets only quantities through.
+    pub fn bytes(&self) -> Option<u64> {
+        let digits = self.0.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let factor: u64 = match &self.0[digits.len()..] {
+            "" => 1,
+            "k" => 1_000,
+            "M" => 1_000_000,
+            "G" => 1_000_000_000,
+            "Ki" => 1 << 10,
+            "Mi" => 1 << 20,
+            "Gi" => 1 << 30,
+            _ => return None,
+        };
+        match digits.split_once('.') {
+            None => digits.parse::<u64>().ok()?.checked_mul(factor),
+            Some((whole, part)) if part.len() <= 9 => {
+                let scale = 10_u64.pow(u32::try_from(part.len()).ok()?);
+                let rest = part.parse::<u64>().ok()?.checked_mul(factor)? / scale;
+                whole.parse::<u64>().ok()?.checked_mul(factor)?.checked_add(rest)
+            }
+            Some(_) => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum IntOrString {
+            Int(i64),
+            String(String),
+        }
+        Ok(match IntOrString::deserialize(deserializer)? {
+            IntOrString::Int(number) => Self(number.to_string()),
+            IntOrString::String(text) => Self(text),
+        })
+    }
+}
+
+impl JsonSchema for ByteSize {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ByteSize".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "x-kubernetes-int-or-string": true,
+            "maxLength": 32,
+        })
+    }
+}
+
+fn namespaces_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 32,
+        "x-kubernetes-list-type": "set",
+        "items": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 63,
+            "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        },
+    })
+}
+
+fn rules_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 64,
+        "items": { "type": "string", "minLength": 1, "maxLength": 512 },
+    })
+}
+
+/// Reads `1h30m`, `90s` and the like: the durations that the schema lets through.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut seconds: u64 = 0;
+    for (unit, factor) in [('h', 3600), ('m', 60), ('s', 1)] {
+        if let Some((number, after)) = rest.split_once(unit) {
+            seconds = seconds.checked_add(number.parse::<u64>().ok()?.checked_mul(factor)?)?;
+            rest = after;
+        }
+    }
+    (rest.is_empty() && !text.is_empty()).then(|| Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_go_writes_them() {
+        assert_eq!(parse_duration("1h30m"), Some(Duration::from_secs(5400)));
+        assert_eq!(parse_duration("720h"), Some(Duration::from_secs(2_592_000)));
+        assert_eq!(parse_duration("90s"), Some(Duration::from_secs(90)));
+        for bad in ["", "7", "1y", "-1h", "1m1h", "h"] {
+            assert_eq!(parse_duration(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_as_quantities() {
+        for (text, bytes) in [("32Mi", 33_554_432), ("4Ki", 4096), ("1000", 1000), ("1.5Ki", 1536), ("1M", 1_000_000)] {
+            assert_eq!(ByteSize(text.to_owned()).bytes(), Some(bytes), "{text}");
+        }
+        assert_eq!(ByteSize("5Gib".to_owned()).bytes(), None);
+    }
+}

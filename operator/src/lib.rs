@@ -1,0 +1,27 @@
+//! The engine behind DebugBundle: it finds, reads, cleans, explains, packs and delivers what a Velero Backup or Restore
+//! left behind. The programs in `bin/` only read their flags and call it; the resource's types are in `debugbundle-crd`.
+//!
+//! The river, in the order in which the data flows:
+//!
+//! | module | what it does | I/O |
+//! |---|---|---|
+//! | [`controller`] | watches DebugBundles, claims work, ends it | cluster |
+//! | [`decide`] | what to do with a DebugBundle now | none |
+//! | [`run`] | one run from inventory to the verified object, under deadline and cancel; the CLI uses it too | joins |
+//! | [`inventory`] | what there is: Velero, the target and what belongs to it | cluster |
+//! | [`plan`] | which items are wanted, in which order | none |
+//! | [`collect`] | reads the items, eight at once | cluster, store |
+//! | [`redact`] | the one writer through which every byte passes | none |
+//! | [`archive`] | a deflate segment per entry, sealed as one gzip stream; the manifest | spool |
+//! | [`diagnose`] | evidence in, cause and findings out | none |
+//! | [`report`] | what people read: summary.md | none |
+//! | [`location`] | a BackupStorageLocation and its credential, as Velero's plugins understand them | cluster |
+//! | [`store`] | put, head, read, sign and delete in an object store | store |
+//! | [`status`] | the fold from outcome to status | none |
+//! | [`notify`] | Kubernetes Events | cluster |
+//! | [`cli`] | `kubectl debugbundle` | all |
+//! | [`crash`] | named points at which a test may end the process | none |
+
+pub mod archive;
+pub mod redact;
+pub mod secret;
