@@ -44,9 +44,6 @@ mod tests {
     #[test]
     fn deploy_has_the_crd_that_the_types_make() {
         let committed = include_str!("../../deploy/crd.yaml");
-        assert!(
-            committed == super::crd_yaml(),
-            "deploy/crd.yaml is stale; mend it with: cargo crd"
-        );
+        assert!(committed == super::crd_yaml(), "deploy/crd.yaml is stale; mend it with: cargo crd");
     }
 }
