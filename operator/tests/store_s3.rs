@@ -15,9 +15,7 @@ use debugbundle_crd::{Reason, Target, TargetKind};
 use debugbundle_operator::{
     location::{Credential, EndpointPolicy, Location, Resolved, S3Config},
     secret::Secret,
-    store::{
-        BackupFile, Key, Limit, Options, S3, Store, StoreError, Upload, UploadHooks, VeleroFile,
-    },
+    store::{BackupFile, Key, Limit, Options, S3, Store, StoreError, Upload, UploadHooks, VeleroFile},
 };
 use futures::{TryStreamExt as _, future::BoxFuture};
 use http_body_util::{BodyExt as _, Empty};
@@ -30,10 +28,7 @@ const SECRET: &str = "lab-secret-key";
 const UID: &str = "0b5e2a7c-1111-4222-8333-444455556666";
 const MIB: usize = 1 << 20;
 /// Small enough that a test's bundle has parts.
-const IN_PARTS: Options = Options {
-    single_put: 1 << 20,
-    part: 5 << 20,
-};
+const IN_PARTS: Options = Options { single_put: 1 << 20, part: 5 << 20 };
 
 /// An S3 server with one bucket, `bkt`.
 struct Server {
@@ -44,13 +39,10 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let program =
-            std::env::var_os("VERSITYGW").map_or_else(|| PathBuf::from("versitygw"), PathBuf::from);
+        let program = std::env::var_os("VERSITYGW").map_or_else(|| PathBuf::from("versitygw"), PathBuf::from);
         let data = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(data.path().join("bkt")).expect("a bucket");
-        let address = TcpListener::bind("127.0.0.1:0")
-            .and_then(|port| port.local_addr())
-            .expect("a free port");
+        let address = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a free port");
         let child = Command::new(&program)
             .env("ROOT_ACCESS_KEY", ACCESS)
             .env("ROOT_SECRET_KEY", SECRET)
@@ -60,18 +52,10 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .expect("versitygw must be in PATH, or VERSITYGW name it");
-        let server = Self {
-            child,
-            address,
-            data,
-        };
+        let server = Self { child, address, data };
         let until = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(server.address).is_err() {
-            assert!(
-                Instant::now() < until,
-                "versitygw does not listen on {}",
-                server.address
-            );
+            assert!(Instant::now() < until, "versitygw does not listen on {}", server.address);
             std::thread::yield_now();
         }
         server
@@ -97,17 +81,12 @@ impl Server {
             },
             ca_pem: None,
             sse_c_key: None,
-            policy: EndpointPolicy {
-                allow_loopback: true,
-                ..EndpointPolicy::default()
-            },
+            policy: EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() },
         }
     }
 
     async fn store(&self, options: Options) -> S3 {
-        S3::open(&self.resolved("bkt", SECRET), options)
-            .await
-            .expect("a store")
+        S3::open(&self.resolved("bkt", SECRET), options).await.expect("a store")
     }
 
     fn admin(&self) -> aws_sdk_s3::Client {
@@ -123,14 +102,7 @@ impl Server {
     }
 
     async fn unfinished(&self) -> usize {
-        self.admin()
-            .list_multipart_uploads()
-            .bucket("bkt")
-            .send()
-            .await
-            .expect("a list")
-            .uploads()
-            .len()
+        self.admin().list_multipart_uploads().bucket("bkt").send().await.expect("a list").uploads().len()
     }
 
     fn path(&self, key: &str) -> PathBuf {
@@ -162,14 +134,8 @@ fn sealed(bytes: usize) -> Sealed {
         .collect();
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), &content).expect("written");
-    let sha256 = Sha256::digest(&content)
-        .iter()
-        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-    Sealed {
-        file,
-        content,
-        sha256,
-    }
+    let sha256 = Sha256::digest(&content).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    Sealed { file, content, sha256 }
 }
 
 impl Sealed {
@@ -178,19 +144,13 @@ impl Sealed {
             file: self.file.path(),
             bytes: self.content.len() as u64,
             sha256: &self.sha256,
-            meta: BTreeMap::from([
-                ("uid".to_owned(), UID.to_owned()),
-                ("outcome".to_owned(), "Completed".to_owned()),
-            ]),
+            meta: BTreeMap::from([("uid".to_owned(), UID.to_owned()), ("outcome".to_owned(), "Completed".to_owned())]),
         }
     }
 }
 
 fn key() -> Key {
-    let target = Target {
-        kind: TargetKind::Restore,
-        name: "r1".to_owned(),
-    };
+    let target = Target { kind: TargetKind::Restore, name: "r1".to_owned() };
     Key::of("velero", Some(&target), "dbg", UID).expect("a key")
 }
 
@@ -211,26 +171,16 @@ impl UploadHooks for Ear<'_> {
                 Some(server) => server.unfinished().await,
                 None => 1,
             };
-            self.heard
-                .lock()
-                .expect("not poisoned")
-                .push(format!("begun, {open} open"));
+            self.heard.lock().expect("not poisoned").push(format!("begun, {open} open"));
             if self.hang {
                 std::future::pending::<()>().await;
             }
-            if self.refuse {
-                Err("status could not be written".to_owned())
-            } else {
-                Ok(())
-            }
+            if self.refuse { Err("status could not be written".to_owned()) } else { Ok(()) }
         })
     }
 
     fn sent(&self, bytes: u64) {
-        self.heard
-            .lock()
-            .expect("not poisoned")
-            .push(format!("sent {bytes}"));
+        self.heard.lock().expect("not poisoned").push(format!("sent {bytes}"));
     }
 }
 
@@ -241,23 +191,13 @@ async fn http(url: &str, range: Option<&str>) -> (u16, http::HeaderMap, Vec<u8>)
     if let Some(range) = range {
         request = request.header(http::header::RANGE, range);
     }
-    let response = client
-        .request(request.body(Empty::new()).expect("a request"))
-        .await
-        .expect("an answer");
+    let response = client.request(request.body(Empty::new()).expect("a request")).await.expect("an answer");
     let (head, body) = response.into_parts();
-    (
-        head.status.as_u16(),
-        head.headers,
-        body.collect().await.expect("a body").to_bytes().to_vec(),
-    )
+    (head.status.as_u16(), head.headers, body.collect().await.expect("a body").to_bytes().to_vec())
 }
 
 async fn uploaded(store: &S3, sealed: &Sealed) {
-    store
-        .upload(&key(), &sealed.upload(), &Ear::default())
-        .await
-        .expect("uploaded");
+    store.upload(&key(), &sealed.upload(), &Ear::default()).await.expect("uploaded");
 }
 
 #[tokio::test]
@@ -267,40 +207,18 @@ async fn a_small_bundle_goes_in_one_request_and_is_proved() {
     let sealed = sealed(3 * MIB + 17);
     assert!(store.head(&key()).await.expect("an answer").is_none());
     let ear = Ear::default();
-    store
-        .upload(&key(), &sealed.upload(), &ear)
-        .await
-        .expect("uploaded");
-    assert_eq!(
-        *ear.heard.lock().expect("not poisoned"),
-        [format!("sent {}", 3 * MIB + 17)]
-    );
+    store.upload(&key(), &sealed.upload(), &ear).await.expect("uploaded");
+    assert_eq!(*ear.heard.lock().expect("not poisoned"), [format!("sent {}", 3 * MIB + 17)]);
 
-    let found = store
-        .verify(&key(), &sealed.upload())
-        .await
-        .expect("verified");
+    let found = store.verify(&key(), &sealed.upload()).await.expect("verified");
     assert_eq!(found.sha256.as_deref(), Some(sealed.sha256.as_str()));
     assert_eq!(found.meta["uid"], UID);
     assert_eq!(found.meta["outcome"], "Completed");
-    assert_eq!(
-        std::fs::read(server.path(key().as_str())).expect("the object"),
-        sealed.content
-    );
-    let head = server
-        .admin()
-        .head_object()
-        .bucket("bkt")
-        .key(key().as_str())
-        .send()
-        .await
-        .expect("there");
+    assert_eq!(std::fs::read(server.path(key().as_str())).expect("the object"), sealed.content);
+    let head = server.admin().head_object().bucket("bkt").key(key().as_str()).send().await.expect("there");
     assert_eq!(head.content_type(), Some("application/gzip"));
     assert_eq!(head.content_encoding().unwrap_or_default(), "");
-    assert_eq!(
-        head.content_disposition(),
-        Some(format!("attachment; filename=\"dbg-{UID}.tar.gz\"").as_str())
-    );
+    assert_eq!(head.content_disposition(), Some(format!("attachment; filename=\"dbg-{UID}.tar.gz\"").as_str()));
 }
 
 #[tokio::test]
@@ -308,14 +226,8 @@ async fn a_large_bundle_goes_in_parts_after_its_id_was_noted() {
     let server = Server::start();
     let store = server.store(IN_PARTS).await;
     let sealed = sealed(11 * MIB);
-    let ear = Ear {
-        at_begin: Some(&server),
-        ..Ear::default()
-    };
-    store
-        .upload(&key(), &sealed.upload(), &ear)
-        .await
-        .expect("uploaded");
+    let ear = Ear { at_begin: Some(&server), ..Ear::default() };
+    store.upload(&key(), &sealed.upload(), &ear).await.expect("uploaded");
     let heard = ear.heard.lock().expect("not poisoned").clone();
     assert_eq!(
         heard,
@@ -326,14 +238,8 @@ async fn a_large_bundle_goes_in_parts_after_its_id_was_noted() {
             format!("sent {}", 11 * MIB)
         ]
     );
-    store
-        .verify(&key(), &sealed.upload())
-        .await
-        .expect("verified");
-    assert_eq!(
-        std::fs::read(server.path(key().as_str())).expect("the object"),
-        sealed.content
-    );
+    store.verify(&key(), &sealed.upload()).await.expect("verified");
+    assert_eq!(std::fs::read(server.path(key().as_str())).expect("the object"), sealed.content);
     assert_eq!(server.unfinished().await, 0);
 }
 
@@ -345,10 +251,7 @@ async fn every_checksum_that_may_be_asked_for_is_sent() {
         .flat_map(|name| [(name, Options::default()), (name, IN_PARTS)])
     {
         let mut resolved = server.resolved("bkt", SECRET);
-        resolved
-            .location
-            .config
-            .insert("checksumAlgorithm".to_owned(), algorithm.to_owned());
+        resolved.location.config.insert("checksumAlgorithm".to_owned(), algorithm.to_owned());
         resolved.s3 = S3Config::parse(&resolved.location).expect("a config");
         let store = S3::open(&resolved, options).await.expect("a store");
         let sealed = sealed(6 * MIB);
@@ -356,10 +259,7 @@ async fn every_checksum_that_may_be_asked_for_is_sent() {
             .upload(&key(), &sealed.upload(), &Ear::default())
             .await
             .unwrap_or_else(|error| panic!("{algorithm}: {error}"));
-        store
-            .verify(&key(), &sealed.upload())
-            .await
-            .unwrap_or_else(|error| panic!("{algorithm}: {error}"));
+        store.verify(&key(), &sealed.upload()).await.unwrap_or_else(|error| panic!("{algorithm}: {error}"));
         let head = server
             .admin()
             .head_object()
@@ -375,11 +275,7 @@ async fn every_checksum_that_may_be_asked_for_is_sent() {
             ("SHA1", head.checksum_sha1()),
             ("SHA256", head.checksum_sha256()),
         ];
-        assert!(
-            sums.iter()
-                .any(|(name, sum)| *name == algorithm && sum.is_some()),
-            "{algorithm}: {sums:?}"
-        );
+        assert!(sums.iter().any(|(name, sum)| *name == algorithm && sum.is_some()), "{algorithm}: {sums:?}");
     }
 }
 
@@ -388,20 +284,10 @@ async fn an_upload_whose_id_cannot_be_noted_leaves_nothing() {
     let server = Server::start();
     let store = server.store(IN_PARTS).await;
     let sealed = sealed(11 * MIB);
-    let ear = Ear {
-        refuse: true,
-        ..Ear::default()
-    };
-    let error = store
-        .upload(&key(), &sealed.upload(), &ear)
-        .await
-        .expect_err("refused");
+    let ear = Ear { refuse: true, ..Ear::default() };
+    let error = store.upload(&key(), &sealed.upload(), &ear).await.expect_err("refused");
     assert!(matches!(error, StoreError::NotNoted(_)), "{error}");
-    assert_eq!(
-        ear.heard.lock().expect("not poisoned").len(),
-        1,
-        "no part was sent"
-    );
+    assert_eq!(ear.heard.lock().expect("not poisoned").len(), 1, "no part was sent");
     assert_eq!(server.unfinished().await, 0);
     assert!(store.head(&key()).await.expect("an answer").is_none());
 }
@@ -412,14 +298,8 @@ async fn a_file_shorter_than_it_says_leaves_nothing() {
     let sealed = sealed(11 * MIB);
     for options in [IN_PARTS, Options::default()] {
         let store = server.store(options).await;
-        let upload = Upload {
-            bytes: 12 * MIB as u64,
-            ..sealed.upload()
-        };
-        store
-            .upload(&key(), &upload, &Ear::default())
-            .await
-            .expect_err("too short");
+        let upload = Upload { bytes: 12 * MIB as u64, ..sealed.upload() };
+        store.upload(&key(), &upload, &Ear::default()).await.expect_err("too short");
         assert_eq!(server.unfinished().await, 0);
         assert!(store.head(&key()).await.expect("an answer").is_none());
     }
@@ -430,10 +310,7 @@ async fn an_upload_that_is_dropped_is_ended() {
     let server = Server::start();
     let store = server.store(IN_PARTS).await;
     let sealed = sealed(11 * MIB);
-    let ear = Ear {
-        hang: true,
-        ..Ear::default()
-    };
+    let ear = Ear { hang: true, ..Ear::default() };
     let upload = sealed.upload();
     let key = key();
     let mut sending = Box::pin(store.upload(&key, &upload, &ear));
@@ -450,23 +327,14 @@ async fn an_upload_that_is_dropped_is_ended() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), gone)
-        .await
-        .expect("the upload is ended");
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("the upload is ended");
 }
 
 #[tokio::test]
 async fn ending_an_upload_twice_is_fine() {
     let server = Server::start();
     let store = server.store(IN_PARTS).await;
-    let begun = server
-        .admin()
-        .create_multipart_upload()
-        .bucket("bkt")
-        .key(key().as_str())
-        .send()
-        .await
-        .expect("begun");
+    let begun = server.admin().create_multipart_upload().bucket("bkt").key(key().as_str()).send().await.expect("begun");
     let id = begun.upload_id().expect("an id");
     store.abort(&key(), id).await.expect("ended");
     assert_eq!(server.unfinished().await, 0);
@@ -484,14 +352,8 @@ async fn a_changed_object_is_not_taken_for_ours() {
         let mut content = sealed.content.clone();
         content[at] ^= 1;
         overwrite(&path, &content);
-        let error = store
-            .verify(&key(), &sealed.upload())
-            .await
-            .expect_err("changed");
-        assert!(
-            matches!(&error, StoreError::Corrupt(why) if why.contains(what)),
-            "{error}"
-        );
+        let error = store.verify(&key(), &sealed.upload()).await.expect_err("changed");
+        assert!(matches!(&error, StoreError::Corrupt(why) if why.contains(what)), "{error}");
         assert_eq!(error.reason(), Reason::StoredObjectCorrupt);
     }
     uploaded(&store, &sealed).await;
@@ -500,13 +362,8 @@ async fn a_changed_object_is_not_taken_for_ours() {
         matches!(store.verify(&key(), &sealed.upload()).await, Err(StoreError::Corrupt(why)) if why.contains("bytes"))
     );
     uploaded(&store, &sealed).await;
-    let other = Upload {
-        sha256: &"0".repeat(64),
-        ..sealed.upload()
-    };
-    assert!(
-        matches!(store.verify(&key(), &other).await, Err(StoreError::Corrupt(why)) if why.contains("SHA-256"))
-    );
+    let other = Upload { sha256: &"0".repeat(64), ..sealed.upload() };
+    assert!(matches!(store.verify(&key(), &other).await, Err(StoreError::Corrupt(why)) if why.contains("SHA-256")));
     store.delete(&key()).await.expect("deleted");
     assert!(
         matches!(store.verify(&key(), &sealed.upload()).await, Err(StoreError::Corrupt(why)) if why.contains("no object"))
@@ -516,11 +373,7 @@ async fn a_changed_object_is_not_taken_for_ours() {
 /// Changes the content behind the server's back, its notes stay.
 fn overwrite(path: &Path, content: &[u8]) {
     use std::io::Write as _;
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .truncate(true)
-        .open(path)
-        .expect("the object");
+    let mut file = std::fs::OpenOptions::new().write(true).truncate(true).open(path).expect("the object");
     file.write_all(content).expect("written");
 }
 
@@ -531,22 +384,13 @@ async fn a_signed_url_downloads_and_only_that() {
     let sealed = sealed(MIB);
     uploaded(&store, &sealed).await;
     let now = Timestamp::now();
-    let signed = store
-        .sign(&key(), Duration::from_mins(10), now)
-        .await
-        .expect("signed");
-    assert_eq!(
-        (signed.expires.as_second() - now.as_second(), signed.limit),
-        (600, Limit::Asked)
-    );
+    let signed = store.sign(&key(), Duration::from_mins(10), now).await.expect("signed");
+    assert_eq!((signed.expires.as_second() - now.as_second(), signed.limit), (600, Limit::Asked));
     assert!(signed.headers.is_empty(), "{:?}", signed.headers);
     let url = signed.url.expose();
     let (status, headers, body) = http(url, None).await;
     assert_eq!((status, body == sealed.content), (200, true));
-    assert_eq!(
-        headers["content-disposition"],
-        format!("attachment; filename=\"dbg-{UID}.tar.gz\"")
-    );
+    assert_eq!(headers["content-disposition"], format!("attachment; filename=\"dbg-{UID}.tar.gz\""));
     let (status, _, body) = http(url, Some("bytes=100-199")).await;
     assert_eq!((status, body.as_slice()), (206, &sealed.content[100..200]));
     for tampered in [
@@ -556,47 +400,24 @@ async fn a_signed_url_downloads_and_only_that() {
         url.split('?').next().expect("a path").to_owned(),
     ] {
         let (status, ..) = http(&tampered, None).await;
-        assert_eq!(
-            status,
-            403,
-            "{}",
-            tampered.split('?').next().expect("a path")
-        );
+        assert_eq!(status, 403, "{}", tampered.split('?').next().expect("a path"));
     }
     assert!(!format!("{signed:?}").contains("Signature"));
-    let week = store
-        .sign(&key(), Duration::from_secs(1_000_000), now)
-        .await
-        .expect("signed");
-    assert_eq!(
-        (week.expires.as_second() - now.as_second(), week.limit),
-        (604_800, Limit::SevenDays)
-    );
+    let week = store.sign(&key(), Duration::from_secs(1_000_000), now).await.expect("signed");
+    assert_eq!((week.expires.as_second() - now.as_second(), week.limit), (604_800, Limit::SevenDays));
 }
 
 #[tokio::test]
 async fn a_url_is_signed_for_the_public_endpoint() {
     let server = Server::start();
     let mut resolved = server.resolved("bkt", SECRET);
-    resolved.location.config.insert(
-        "publicUrl".to_owned(),
-        format!("http://localhost:{}", server.address.port()),
-    );
+    resolved.location.config.insert("publicUrl".to_owned(), format!("http://localhost:{}", server.address.port()));
     resolved.s3 = S3Config::parse(&resolved.location).expect("a config");
-    let store = S3::open(&resolved, Options::default())
-        .await
-        .expect("a store");
+    let store = S3::open(&resolved, Options::default()).await.expect("a store");
     let sealed = sealed(1000);
     uploaded(&store, &sealed).await;
-    let signed = store
-        .sign(&key(), Duration::from_mins(1), Timestamp::now())
-        .await
-        .expect("signed");
-    assert!(
-        signed.url.expose().starts_with("http://localhost:"),
-        "{}",
-        signed.url
-    );
+    let signed = store.sign(&key(), Duration::from_mins(1), Timestamp::now()).await.expect("signed");
+    assert!(signed.url.expose().starts_with("http://localhost:"), "{}", signed.url);
     assert_eq!(http(signed.url.expose(), None).await.2, sealed.content);
 }
 
@@ -635,64 +456,30 @@ async fn velero_s_files_are_read_or_absent() {
 async fn refusals_say_what_to_mend() {
     let server = Server::start();
     let sealed = sealed(1000);
-    let stranger = S3::open(&server.resolved("bkt", "wrong"), Options::default())
-        .await
-        .expect("a store");
-    let error = stranger
-        .upload(&key(), &sealed.upload(), &Ear::default())
-        .await
-        .expect_err("denied");
+    let stranger = S3::open(&server.resolved("bkt", "wrong"), Options::default()).await.expect("a store");
+    let error = stranger.upload(&key(), &sealed.upload(), &Ear::default()).await.expect_err("denied");
     assert!(matches!(error, StoreError::Denied { .. }), "{error}");
     assert!(
-        error
-            .message()
-            .contains("s3:PutObject on bkt/velero/plugins/debugbundle/")
+        error.message().contains("s3:PutObject on bkt/velero/plugins/debugbundle/")
             && error.message().contains("SignatureDoesNotMatch"),
         "{error}"
     );
-    assert!(matches!(
-        stranger.head(&key()).await,
-        Err(StoreError::Denied { .. })
-    ));
+    assert!(matches!(stranger.head(&key()).await, Err(StoreError::Denied { .. })));
 
-    let nowhere = S3::open(
-        &server.resolved("no-such-bucket", SECRET),
-        Options::default(),
-    )
-    .await
-    .expect("a store");
-    let error = nowhere
-        .upload(&key(), &sealed.upload(), &Ear::default())
-        .await
-        .expect_err("no bucket");
+    let nowhere = S3::open(&server.resolved("no-such-bucket", SECRET), Options::default()).await.expect("a store");
+    let error = nowhere.upload(&key(), &sealed.upload(), &Ear::default()).await.expect_err("no bucket");
     assert!(matches!(error, StoreError::NoBucket { .. }), "{error}");
 
     let resolved = server.resolved("bkt", SECRET);
     let address = server.address;
     drop(server);
-    let gone = S3::open(&resolved, Options::default())
-        .await
-        .expect("a store");
+    let gone = S3::open(&resolved, Options::default()).await.expect("a store");
     let error = gone.head(&key()).await.expect_err("nobody listens");
-    assert_eq!(
-        error.to_string(),
-        format!("the store is unreachable: connection refused: {address}")
-    );
+    assert_eq!(error.to_string(), format!("the store is unreachable: connection refused: {address}"));
     assert!(error.is_transient());
 
-    let strict = Resolved {
-        policy: EndpointPolicy::default(),
-        ..resolved
-    };
-    let error = S3::open(&strict, Options::default())
-        .await
-        .expect("a store")
-        .head(&key())
-        .await
-        .expect_err("loopback");
-    assert_eq!(
-        error.to_string(),
-        "address 127.0.0.1 is not allowed for endpoints"
-    );
+    let strict = Resolved { policy: EndpointPolicy::default(), ..resolved };
+    let error = S3::open(&strict, Options::default()).await.expect("a store").head(&key()).await.expect_err("loopback");
+    assert_eq!(error.to_string(), "address 127.0.0.1 is not allowed for endpoints");
     assert!(!error.is_transient());
 }

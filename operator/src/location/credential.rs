@@ -71,9 +71,7 @@ pub fn source(
         }
         None => {}
     }
-    if let (Some(access_key_id), Some(secret_access_key)) =
-        (server.env(ACCESS_KEY_ID), server.env(SECRET_ACCESS_KEY))
-    {
+    if let (Some(access_key_id), Some(secret_access_key)) = (server.env(ACCESS_KEY_ID), server.env(SECRET_ACCESS_KEY)) {
         return Ok(CredentialSource::Environment {
             access_key_id,
             secret_access_key,
@@ -81,11 +79,7 @@ pub fn source(
         });
     }
     let from = server.env_from();
-    Ok(if from.is_empty() {
-        CredentialSource::Ambient
-    } else {
-        CredentialSource::EnvironmentOf(from)
-    })
+    Ok(if from.is_empty() { CredentialSource::Ambient } else { CredentialSource::EnvironmentOf(from) })
 }
 
 fn mounted(
@@ -130,23 +124,12 @@ pub enum Credential {
 impl From<Identity> for Credential {
     fn from(identity: Identity) -> Self {
         match identity {
-            Identity::Keys {
-                access_key_id,
-                secret_access_key,
-                session_token,
-            } => Self::Keys {
-                access_key_id,
-                secret_access_key,
-                session_token,
-            },
-            Identity::WebIdentity {
-                role_arn,
-                session_name,
-            } => Self::WebIdentity {
-                role_arn,
-                session_name,
-                token_file: PathBuf::from(PROJECTED_TOKEN),
-            },
+            Identity::Keys { access_key_id, secret_access_key, session_token } => {
+                Self::Keys { access_key_id, secret_access_key, session_token }
+            }
+            Identity::WebIdentity { role_arn, session_name } => {
+                Self::WebIdentity { role_arn, session_name, token_file: PathBuf::from(PROJECTED_TOKEN) }
+            }
         }
     }
 }
@@ -155,34 +138,23 @@ impl Credential {
     /// The identity of the operator's own pod, as its environment describes it.
     pub fn ambient(env: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let env = |name: &str| env(name).filter(|value| !value.is_empty());
-        if let (Some(role_arn), Some(token_file)) =
-            (env("AWS_ROLE_ARN"), env("AWS_WEB_IDENTITY_TOKEN_FILE"))
-        {
+        if let (Some(role_arn), Some(token_file)) = (env("AWS_ROLE_ARN"), env("AWS_WEB_IDENTITY_TOKEN_FILE")) {
             return Some(Self::WebIdentity {
                 role_arn,
                 session_name: env("AWS_ROLE_SESSION_NAME"),
                 token_file: token_file.into(),
             });
         }
-        (env("AWS_CONTAINER_CREDENTIALS_FULL_URI").is_some()
-            || env("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI").is_some())
-        .then_some(Self::Container)
+        (env("AWS_CONTAINER_CREDENTIALS_FULL_URI").is_some() || env("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI").is_some())
+            .then_some(Self::Container)
     }
 
     /// The values that must not be seen, with the rule under which the redaction counts them.
     pub(crate) fn known_values(&self) -> Vec<(&'static str, Secret)> {
         match self {
-            Self::Keys {
-                secret_access_key,
-                session_token,
-                ..
-            } => {
-                let token = session_token
-                    .clone()
-                    .map(|token| ("known-session-token", token));
-                std::iter::once(("known-secret-key", secret_access_key.clone()))
-                    .chain(token)
-                    .collect()
+            Self::Keys { secret_access_key, session_token, .. } => {
+                let token = session_token.clone().map(|token| ("known-session-token", token));
+                std::iter::once(("known-secret-key", secret_access_key.clone())).chain(token).collect()
             }
             Self::WebIdentity { .. } | Self::Container => Vec::new(),
         }
@@ -191,10 +163,7 @@ impl Credential {
 
 impl Location {
     pub(crate) fn credential_error(&self, why: String) -> LocationError {
-        LocationError::Credential {
-            name: self.name.clone(),
-            why,
-        }
+        LocationError::Credential { name: self.name.clone(), why }
     }
 }
 
@@ -205,7 +174,8 @@ mod tests {
     use serde_json::json;
 
     fn location(spec: &Value) -> (Location, S3Config) {
-        let mut whole = json!({"metadata": {"name": "offsite"}, "spec": {"provider": "aws", "objectStorage": {"bucket": "b"}}});
+        let mut whole =
+            json!({"metadata": {"name": "offsite"}, "spec": {"provider": "aws", "objectStorage": {"bucket": "b"}}});
         for (key, value) in spec.as_object().expect("an object") {
             whole["spec"][key] = value.clone();
         }
@@ -219,10 +189,7 @@ mod tests {
     }
 
     fn key(name: &str, key: &str) -> SecretKey {
-        SecretKey {
-            name: name.to_owned(),
-            key: key.to_owned(),
-        }
+        SecretKey { name: name.to_owned(), key: key.to_owned() }
     }
 
     /// As `velero install` writes it.
@@ -240,9 +207,8 @@ mod tests {
 
     #[test]
     fn the_locations_own_credential_comes_first() {
-        let (location, config) = location(
-            &json!({"credential": {"name": "own", "key": "cloud"}, "config": {"credentialsFile": "/x"}}),
-        );
+        let (location, config) =
+            location(&json!({"credential": {"name": "own", "key": "cloud"}, "config": {"credentialsFile": "/x"}}));
         assert_eq!(
             source(&location, &config, Some(&installed())).expect("found"),
             CredentialSource::File(key("own", "cloud"))
@@ -260,8 +226,7 @@ mod tests {
 
     #[test]
     fn a_path_is_followed_to_its_secret_or_refused() {
-        let (location, config) =
-            location(&json!({"config": {"credentialsFile": "/credentials/other"}}));
+        let (location, config) = location(&json!({"config": {"credentialsFile": "/credentials/other"}}));
         assert_eq!(
             source(&location, &config, Some(&installed())).expect("found"),
             CredentialSource::File(key("server-keys", "other"))
@@ -269,9 +234,7 @@ mod tests {
         let error = source(&location, &config, None).expect_err("no Deployment");
         assert_eq!(error.reason(), Reason::CredentialInvalid);
         assert!(
-            error
-                .to_string()
-                .contains("config key credentialsFile is \"/credentials/other\"")
+            error.to_string().contains("config key credentialsFile is \"/credentials/other\"")
                 && error.to_string().contains("set spec.credential"),
             "{error}"
         );
@@ -295,10 +258,7 @@ mod tests {
         let whole = json!({"name": "velero", "envFrom": [{"secretRef": {"name": "extra"}}]});
         assert_eq!(
             source(&location, &config, Some(&deployment(&whole, &json!([])))).expect("found"),
-            CredentialSource::EnvironmentOf(vec![EnvFrom {
-                name: "extra".to_owned(),
-                prefix: String::new()
-            }])
+            CredentialSource::EnvironmentOf(vec![EnvFrom { name: "extra".to_owned(), prefix: String::new() }])
         );
     }
 
@@ -306,40 +266,21 @@ mod tests {
     fn the_ambient_identity_comes_last() {
         let (location, config) = location(&json!({}));
         let bare = deployment(&json!({"name": "velero"}), &json!([]));
-        assert_eq!(
-            source(&location, &config, Some(&bare)).expect("found"),
-            CredentialSource::Ambient
-        );
-        assert_eq!(
-            source(&location, &config, None).expect("found"),
-            CredentialSource::Ambient
-        );
+        assert_eq!(source(&location, &config, Some(&bare)).expect("found"), CredentialSource::Ambient);
+        assert_eq!(source(&location, &config, None).expect("found"), CredentialSource::Ambient);
     }
 
     #[test]
     fn the_own_pod_s_environment_tells_the_ambient_identity() {
         let env = |pairs: &'static [(&str, &str)]| {
-            move |name: &str| {
-                pairs
-                    .iter()
-                    .find(|(key, _)| *key == name)
-                    .map(|(_, value)| (*value).to_owned())
-            }
+            move |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         };
         assert!(Credential::ambient(env(&[])).is_none());
         assert!(Credential::ambient(env(&[("AWS_ROLE_ARN", "r")])).is_none());
-        assert!(
-            Credential::ambient(env(&[(ACCESS_KEY_ID, "x"), (SECRET_ACCESS_KEY, "y")])).is_none()
-        );
-        let irsa = Credential::ambient(env(&[
-            ("AWS_ROLE_ARN", "r"),
-            ("AWS_WEB_IDENTITY_TOKEN_FILE", "/t"),
-        ]));
+        assert!(Credential::ambient(env(&[(ACCESS_KEY_ID, "x"), (SECRET_ACCESS_KEY, "y")])).is_none());
+        let irsa = Credential::ambient(env(&[("AWS_ROLE_ARN", "r"), ("AWS_WEB_IDENTITY_TOKEN_FILE", "/t")]));
         assert!(matches!(irsa, Some(Credential::WebIdentity { role_arn, .. }) if role_arn == "r"));
-        let pod = Credential::ambient(env(&[(
-            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-            "http://169.254.170.23/v1",
-        )]));
+        let pod = Credential::ambient(env(&[("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1")]));
         assert!(matches!(pod, Some(Credential::Container)));
     }
 }

@@ -44,22 +44,15 @@ impl<'a> Server<'a> {
     pub fn of(deployment: &'a Value) -> Option<Self> {
         let pod = deployment.pointer("/spec/template/spec")?;
         let containers = pod.get("containers")?.as_array()?;
-        let container = containers
-            .iter()
-            .find(|container| container["name"] == "velero")
-            .or_else(|| containers.first())?;
-        Some(Self {
-            container,
-            volumes: list(pod, "volumes"),
-        })
+        let container =
+            containers.iter().find(|container| container["name"] == "velero").or_else(|| containers.first())?;
+        Some(Self { container, volumes: list(pod, "volumes") })
     }
 
     /// The environment variable `name`, if it is set one by one.
     pub fn env(self, name: &str) -> Option<EnvValue> {
         // Of two entries with the same name the kubelet takes the last.
-        let entry = list(self.container, "env")
-            .iter()
-            .rfind(|entry| entry["name"] == name)?;
+        let entry = list(self.container, "env").iter().rfind(|entry| entry["name"] == name)?;
         if let Some(value) = text(entry, "/value").filter(|value| !value.is_empty()) {
             return Some(EnvValue::Literal(Secret::new(value)));
         }
@@ -75,10 +68,7 @@ impl<'a> Server<'a> {
             .iter()
             .filter_map(|entry| {
                 let name = text(entry, "/secretRef/name")?.to_owned();
-                Some(EnvFrom {
-                    name,
-                    prefix: text(entry, "/prefix").unwrap_or_default().to_owned(),
-                })
+                Some(EnvFrom { name, prefix: text(entry, "/prefix").unwrap_or_default().to_owned() })
             })
             .collect()
     }
@@ -90,8 +80,7 @@ impl<'a> Server<'a> {
             .filter_map(|mount| {
                 let at = text(mount, "/mountPath")?.trim_end_matches('/');
                 let below = path.strip_prefix(at)?;
-                (below.is_empty() || below.starts_with('/'))
-                    .then(|| (mount, below.trim_start_matches('/'), at.len()))
+                (below.is_empty() || below.starts_with('/')).then(|| (mount, below.trim_start_matches('/'), at.len()))
             })
             // The deepest mount is the one that is seen.
             .max_by_key(|(.., depth)| *depth)
@@ -102,48 +91,31 @@ impl<'a> Server<'a> {
             None => below.to_owned(),
         };
         let wanted = text(mount, "/name")?;
-        let volume = self
-            .volumes
-            .iter()
-            .find(|volume| volume["name"] == wanted)?;
+        let volume = self.volumes.iter().find(|volume| volume["name"] == wanted)?;
         if let Some(name) = text(volume, "/secret/secretName") {
             return found(name, volume.get("secret")?, &file);
         }
-        list(volume.get("projected")?, "sources")
-            .iter()
-            .find_map(|source| {
-                let secret = source.get("secret")?;
-                found(text(secret, "/name")?, secret, &file)
-            })
+        list(volume.get("projected")?, "sources").iter().find_map(|source| {
+            let secret = source.get("secret")?;
+            found(text(secret, "/name")?, secret, &file)
+        })
     }
 }
 
 /// The key of a Secret volume that is the file at `path` in it.
 fn found(name: &str, volume: &Value, path: &str) -> Option<SecretKey> {
-    let key = match volume
-        .get("items")
-        .and_then(Value::as_array)
-        .filter(|items| !items.is_empty())
-    {
+    let key = match volume.get("items").and_then(Value::as_array).filter(|items| !items.is_empty()) {
         Some(items) => {
-            let item = items
-                .iter()
-                .find(|item| text(item, "/path").is_some_and(|at| at.trim_matches('/') == path))?;
+            let item = items.iter().find(|item| text(item, "/path").is_some_and(|at| at.trim_matches('/') == path))?;
             text(item, "/key")?
         }
         None => path,
     };
-    (!key.is_empty() && !key.contains('/')).then(|| SecretKey {
-        name: name.to_owned(),
-        key: key.to_owned(),
-    })
+    (!key.is_empty() && !key.contains('/')).then(|| SecretKey { name: name.to_owned(), key: key.to_owned() })
 }
 
 fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
-    value
-        .get(field)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
+    value.get(field).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
@@ -207,9 +179,7 @@ mod tests {
             ("/credentials", None),
         ] {
             let got = server.mounted(path);
-            let got = got
-                .as_ref()
-                .map(|found| (found.name.as_str(), found.key.as_str()));
+            let got = got.as_ref().map(|found| (found.name.as_str(), found.key.as_str()));
             assert_eq!(got, expected, "{path}");
         }
     }
@@ -218,35 +188,19 @@ mod tests {
     fn environment_variables_are_followed_to_their_secret() {
         let deployment = deployment();
         let server = Server::of(&deployment).expect("a server");
-        assert_eq!(
-            server.env("TWICE"),
-            Some(EnvValue::Literal(Secret::new("second")))
-        );
+        assert_eq!(server.env("TWICE"), Some(EnvValue::Literal(Secret::new("second"))));
         assert_eq!(
             server.env("KEY"),
-            Some(EnvValue::Secret(SecretKey {
-                name: "keys".to_owned(),
-                key: "id".to_owned()
-            }))
+            Some(EnvValue::Secret(SecretKey { name: "keys".to_owned(), key: "id".to_owned() }))
         );
         assert_eq!(server.env("FIELD"), None);
         assert_eq!(server.env("AWS_SHARED_CREDENTIALS_FILE"), None);
-        assert_eq!(
-            server.env_from(),
-            [EnvFrom {
-                name: "extra".to_owned(),
-                prefix: "P_".to_owned()
-            }]
-        );
+        assert_eq!(server.env_from(), [EnvFrom { name: "extra".to_owned(), prefix: "P_".to_owned() }]);
     }
 
     #[test]
     fn anything_else_is_no_deployment() {
-        for odd in [
-            json!(null),
-            json!({"spec": 5}),
-            json!({"spec": {"template": {"spec": {"containers": []}}}}),
-        ] {
+        for odd in [json!(null), json!({"spec": 5}), json!({"spec": {"template": {"spec": {"containers": []}}}})] {
             assert!(Server::of(&odd).is_none(), "{odd}");
         }
     }

@@ -74,12 +74,8 @@ impl Endpoint {
     /// # Errors
     /// A sentence that names the key, the value and what is allowed.
     pub fn parse(key: &str, value: &str) -> Result<Self, String> {
-        let refused = || {
-            format!(
-                "config key {key} is {}; it must be http(s)://host[:port]",
-                shown(&without_userinfo(value))
-            )
-        };
+        let refused =
+            || format!("config key {key} is {}; it must be http(s)://host[:port]", shown(&without_userinfo(value)));
         let url = Url::parse(value).map_err(|_| refused())?;
         let plain = matches!(url.scheme(), "http" | "https")
             && url.host().is_some()
@@ -107,10 +103,7 @@ impl Endpoint {
             return false;
         };
         let host = host.trim_end_matches('.');
-        [".svc", ".cluster.local"]
-            .iter()
-            .any(|zone| host.ends_with(zone))
-            || !host.contains('.')
+        [".svc", ".cluster.local"].iter().any(|zone| host.ends_with(zone)) || !host.contains('.')
     }
 
     /// Refuses hosts that are, as written, addresses no store may have, and plain http where TLS is required.
@@ -128,8 +121,7 @@ impl Endpoint {
             Some(Host::Domain(name)) => {
                 let name = name.trim_end_matches('.').to_ascii_lowercase();
                 let metadata = name == "metadata.google.internal" || name == "metadata";
-                let loopback =
-                    !policy.allow_loopback && (name == "localhost" || name.ends_with(".localhost"));
+                let loopback = !policy.allow_loopback && (name == "localhost" || name.ends_with(".localhost"));
                 return if metadata || loopback {
                     Err(format!("address {name} is not allowed for endpoints"))
                 } else {
@@ -138,11 +130,7 @@ impl Endpoint {
             }
             None => return Ok(()),
         };
-        if policy.allows(address) {
-            Ok(())
-        } else {
-            Err(format!("address {address} is not allowed for endpoints"))
-        }
+        if policy.allows(address) { Ok(()) } else { Err(format!("address {address} is not allowed for endpoints")) }
     }
 }
 
@@ -151,17 +139,9 @@ fn without_userinfo(value: &str) -> String {
     match value.rsplit_once('@') {
         Some((before, host)) => {
             let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
-            if scheme.is_empty() {
-                format!("***@{host}")
-            } else {
-                format!("{scheme}://***@{host}")
-            }
+            if scheme.is_empty() { format!("***@{host}") } else { format!("{scheme}://***@{host}") }
         }
-        None => value
-            .split(['?', '#'])
-            .next()
-            .unwrap_or_default()
-            .to_owned(),
+        None => value.split(['?', '#']).next().unwrap_or_default().to_owned(),
     }
 }
 
@@ -170,9 +150,7 @@ mod tests {
     use super::*;
 
     fn judged(url: &str) -> Result<(), String> {
-        Endpoint::parse("s3Url", url)
-            .expect("a well-formed URL")
-            .judge(EndpointPolicy::default())
+        Endpoint::parse("s3Url", url).expect("a well-formed URL").judge(EndpointPolicy::default())
     }
 
     #[test]
@@ -200,10 +178,7 @@ mod tests {
             "http://METADATA.google.internal.",
         ] {
             let why = judged(url).expect_err(url);
-            assert!(
-                why.ends_with("is not allowed for endpoints"),
-                "{url}: {why}"
-            );
+            assert!(why.ends_with("is not allowed for endpoints"), "{url}: {why}");
         }
     }
 
@@ -218,14 +193,8 @@ mod tests {
         ] {
             assert_eq!(judged(url), Ok(()), "{url}");
         }
-        let loopback = EndpointPolicy {
-            allow_loopback: true,
-            ..EndpointPolicy::default()
-        };
-        assert!(
-            loopback.allows(Ipv4Addr::LOCALHOST.into())
-                && loopback.allows(Ipv6Addr::LOCALHOST.into())
-        );
+        let loopback = EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() };
+        assert!(loopback.allows(Ipv4Addr::LOCALHOST.into()) && loopback.allows(Ipv6Addr::LOCALHOST.into()));
         assert!(!loopback.allows(Ipv4Addr::new(169, 254, 169, 254).into()));
     }
 
@@ -243,31 +212,18 @@ mod tests {
         ] {
             let why = Endpoint::parse("s3Url", bad).expect_err(bad);
             assert!(
-                why.contains("s3Url")
-                    && why.contains("http(s)://host[:port]")
-                    && !why.contains("hunter2"),
+                why.contains("s3Url") && why.contains("http(s)://host[:port]") && !why.contains("hunter2"),
                 "{why}"
             );
         }
-        assert_eq!(
-            Endpoint::parse("s3Url", "https://x:9000/")
-                .expect("valid")
-                .as_str(),
-            "https://x:9000"
-        );
+        assert_eq!(Endpoint::parse("s3Url", "https://x:9000/").expect("valid").as_str(), "https://x:9000");
     }
 
     #[test]
     fn strict_sites_refuse_plain_http() {
-        let strict = EndpointPolicy {
-            require_verified_tls: true,
-            ..EndpointPolicy::default()
-        };
+        let strict = EndpointPolicy { require_verified_tls: true, ..EndpointPolicy::default() };
         let endpoint = Endpoint::parse("s3Url", "http://minio.velero.svc").expect("valid");
-        assert_eq!(
-            endpoint.judge(strict),
-            Err("plain http is refused by --require-verified-tls".to_owned())
-        );
+        assert_eq!(endpoint.judge(strict), Err("plain http is refused by --require-verified-tls".to_owned()));
         assert!(endpoint.is_cluster_internal());
     }
 }

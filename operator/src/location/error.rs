@@ -7,11 +7,7 @@ use debugbundle_crd::Reason;
 #[derive(Debug, thiserror::Error)]
 pub enum LocationError {
     /// The one that was named does not exist.
-    #[error(
-        "BackupStorageLocation {} not found; found: {}",
-        shown(asked),
-        listed(found)
-    )]
+    #[error("BackupStorageLocation {} not found; found: {}", shown(asked), listed(found))]
     NotFound {
         /// The name.
         asked: String,
@@ -30,11 +26,7 @@ pub enum LocationError {
         candidates: Vec<String>,
     },
     /// The location is read-only.
-    #[error(
-        "BackupStorageLocation {} is ReadOnly; {}",
-        shown(name),
-        read_write(alternatives)
-    )]
+    #[error("BackupStorageLocation {} is ReadOnly; {}", shown(name), read_write(alternatives))]
     ReadOnly {
         /// The location.
         name: String,
@@ -116,11 +108,7 @@ pub(crate) fn listed(names: &[String]) -> String {
     }
     let shown = names.iter().take(MOST).map(|name| bare(name));
     let shown = shown.collect::<Vec<_>>().join(", ");
-    if names.len() > MOST {
-        format!("{shown} and {} more", names.len() - MOST)
-    } else {
-        shown
-    }
+    if names.len() > MOST { format!("{shown} and {} more", names.len() - MOST) } else { shown }
 }
 
 /// A name without its quotes, escaped all the same.
@@ -133,10 +121,7 @@ fn read_write(alternatives: &[String]) -> String {
     if alternatives.is_empty() {
         "a bundle needs a ReadWrite one, and there is none".to_owned()
     } else {
-        format!(
-            "name a ReadWrite one in spec.storageLocation: {}",
-            listed(alternatives)
-        )
+        format!("name a ReadWrite one in spec.storageLocation: {}", listed(alternatives))
     }
 }
 

@@ -49,9 +49,7 @@ pub enum Identity {
 /// A sentence with names only, never a value.
 pub fn profile(text: &str, name: &str, source: &str) -> Result<Profile, String> {
     if text.len() > MOST_BYTES {
-        return Err(format!(
-            "{source} is no credentials file: it has more than {MOST_BYTES} bytes"
-        ));
+        return Err(format!("{source} is no credentials file: it has more than {MOST_BYTES} bytes"));
     }
     let mut pairs: Vec<(String, &str)> = Vec::new();
     let mut profiles: Vec<String> = Vec::new();
@@ -63,16 +61,10 @@ pub fn profile(text: &str, name: &str, source: &str) -> Result<Profile, String> 
             continue;
         }
         if let Some(section) = trimmed.strip_prefix('[') {
-            let section = section
-                .split_once(']')
-                .map_or(section, |(section, _)| section)
-                .trim();
+            let section = section.split_once(']').map_or(section, |(section, _)| section).trim();
             // The plugin reads the same file as credentials (`[x]`) and as config (`[profile x]`).
-            let section = section
-                .strip_prefix("profile")
-                .filter(|rest| rest.starts_with([' ', '\t']))
-                .unwrap_or(section)
-                .trim();
+            let section =
+                section.strip_prefix("profile").filter(|rest| rest.starts_with([' ', '\t'])).unwrap_or(section).trim();
             inside = section == name;
             nested = false;
             if !profiles.iter().any(|known| known == section) {
@@ -89,9 +81,7 @@ pub fn profile(text: &str, name: &str, source: &str) -> Result<Profile, String> 
         }
         let value = [" #", " ;", "\t#", "\t;"]
             .iter()
-            .fold(value, |value, mark| {
-                value.split(mark).next().unwrap_or(value)
-            })
+            .fold(value, |value, mark| value.split(mark).next().unwrap_or(value))
             .trim();
         nested = value.is_empty();
         if inside {
@@ -99,16 +89,10 @@ pub fn profile(text: &str, name: &str, source: &str) -> Result<Profile, String> 
         }
     }
     if profiles.is_empty() {
-        return Err(format!(
-            "{source} is no credentials file: it has no [profile] section"
-        ));
+        return Err(format!("{source} is no credentials file: it has no [profile] section"));
     }
     if !profiles.iter().any(|known| known == name) {
-        return Err(format!(
-            "profile {} not found in {source} (profiles: {})",
-            shown(name),
-            listed(&profiles)
-        ));
+        return Err(format!("profile {} not found in {source} (profiles: {})", shown(name), listed(&profiles)));
     }
     read(&pairs, name, source)
 }
@@ -128,17 +112,10 @@ fn read(pairs: &[(String, &str)], name: &str, source: &str) -> Result<Profile, S
             "role_session_name" => &mut session,
             "web_identity_token_file" => &mut token_file,
             "credential_process" | "credential_source" | "source_profile" | "mfa_serial" => {
-                return Err(format!(
-                    "{}: \"{key}\" is not supported for safety",
-                    place()
-                ));
+                return Err(format!("{}: \"{key}\" is not supported for safety", place()));
             }
             key if key.starts_with("sso_") => {
-                return Err(format!(
-                    "{}: {} is not supported for safety",
-                    place(),
-                    shown(key)
-                ));
+                return Err(format!("{}: {} is not supported for safety", place(), shown(key)));
             }
             _ => {
                 ignored.push(key.clone());
@@ -153,30 +130,19 @@ fn read(pairs: &[(String, &str)], name: &str, source: &str) -> Result<Profile, S
             secret_access_key: Secret::new(secret),
             session_token: token.map(Secret::new),
         },
-        (_, _, Some(role), Some(PROJECTED_TOKEN)) => Identity::WebIdentity {
-            role_arn: role.to_owned(),
-            session_name: session.map(ToOwned::to_owned),
-        },
+        (_, _, Some(role), Some(PROJECTED_TOKEN)) => {
+            Identity::WebIdentity { role_arn: role.to_owned(), session_name: session.map(ToOwned::to_owned) }
+        }
         (_, _, Some(_), Some(_)) => {
-            return Err(format!(
-                "{}: \"web_identity_token_file\" must be {PROJECTED_TOKEN}",
-                place()
-            ));
+            return Err(format!("{}: \"web_identity_token_file\" must be {PROJECTED_TOKEN}", place()));
         }
         (_, _, Some(_), None) => {
-            return Err(format!(
-                "{}: \"role_arn\" is supported only with \"web_identity_token_file\"",
-                place()
-            ));
+            return Err(format!("{}: \"role_arn\" is supported only with \"web_identity_token_file\"", place()));
         }
         (None, ..) => return Err(format!("{} has no \"aws_access_key_id\"", place())),
         (_, None, ..) => return Err(format!("{} has no \"aws_secret_access_key\"", place())),
     };
-    Ok(Profile {
-        identity,
-        region: region.map(ToOwned::to_owned),
-        ignored,
-    })
+    Ok(Profile { identity, region: region.map(ToOwned::to_owned), ignored })
 }
 
 #[cfg(test)]
@@ -186,15 +152,8 @@ mod tests {
     const SOURCE: &str = "Secret bsl-keys/cloud";
 
     fn keys(text: &str, name: &str) -> (String, String, Option<String>) {
-        match profile(text, name, SOURCE)
-            .expect("a usable profile")
-            .identity
-        {
-            Identity::Keys {
-                access_key_id,
-                secret_access_key,
-                session_token,
-            } => (
+        match profile(text, name, SOURCE).expect("a usable profile").identity {
+            Identity::Keys { access_key_id, secret_access_key, session_token } => (
                 access_key_id,
                 secret_access_key.expose().to_owned(),
                 session_token.map(|token| token.expose().to_owned()),
@@ -206,14 +165,8 @@ mod tests {
     #[test]
     fn the_profile_that_was_asked_for_is_read() {
         let text = "\u{feff}# comment\r\n[default]\r\naws_access_key_id=AK1\r\naws_secret_access_key = a+b/c==\r\n\r\n[profile other]\nAWS_ACCESS_KEY_ID = AK2 # mine\naws_secret_access_key=s2\naws_session_token=t2\nregion=eu-west-1\ns3 =\n  addressing_style = path\noutput=json\n";
-        assert_eq!(
-            keys(text, "default"),
-            ("AK1".to_owned(), "a+b/c==".to_owned(), None)
-        );
-        assert_eq!(
-            keys(text, "other"),
-            ("AK2".to_owned(), "s2".to_owned(), Some("t2".to_owned()))
-        );
+        assert_eq!(keys(text, "default"), ("AK1".to_owned(), "a+b/c==".to_owned(), None));
+        assert_eq!(keys(text, "other"), ("AK2".to_owned(), "s2".to_owned(), Some("t2".to_owned())));
         let other = profile(text, "other", SOURCE).expect("usable");
         assert_eq!(other.region.as_deref(), Some("eu-west-1"));
         assert_eq!(other.ignored, ["s3", "output"]);
@@ -221,22 +174,13 @@ mod tests {
 
     #[test]
     fn what_would_run_or_fetch_something_is_refused_by_name() {
-        for key in [
-            "credential_process",
-            "credential_source",
-            "source_profile",
-            "mfa_serial",
-            "sso_start_url",
-            "sso_session",
-        ] {
-            let text = format!(
-                "[default]\naws_access_key_id=AK\naws_secret_access_key=hunter2\n{key} = touch /tmp/x\n"
-            );
+        for key in
+            ["credential_process", "credential_source", "source_profile", "mfa_serial", "sso_start_url", "sso_session"]
+        {
+            let text =
+                format!("[default]\naws_access_key_id=AK\naws_secret_access_key=hunter2\n{key} = touch /tmp/x\n");
             let why = profile(&text, "default", SOURCE).expect_err(key);
-            assert!(
-                why.contains(&format!("\"{key}\" is not supported for safety")),
-                "{why}"
-            );
+            assert!(why.contains(&format!("\"{key}\" is not supported for safety")), "{why}");
             assert!(!why.contains("hunter2") && !why.contains("touch"), "{why}");
         }
     }
@@ -251,31 +195,11 @@ mod tests {
     fn messages_name_what_is_missing() {
         for (text, name, expected) in [
             ("", "default", "it has no [profile] section"),
-            (
-                "{\"type\": \"service_account\"}",
-                "default",
-                "it has no [profile] section",
-            ),
-            (
-                "[a]\n[b]\n",
-                "default",
-                "profile \"default\" not found in Secret bsl-keys/cloud (profiles: a, b)",
-            ),
-            (
-                "[default]\naws_access_key_id=AK\n",
-                "default",
-                "has no \"aws_secret_access_key\"",
-            ),
-            (
-                "[default]\naws_secret_access_key=s\n",
-                "default",
-                "has no \"aws_access_key_id\"",
-            ),
-            (
-                "[default]\nrole_arn=arn:aws:iam::1:role/x\n",
-                "default",
-                "only with \"web_identity_token_file\"",
-            ),
+            ("{\"type\": \"service_account\"}", "default", "it has no [profile] section"),
+            ("[a]\n[b]\n", "default", "profile \"default\" not found in Secret bsl-keys/cloud (profiles: a, b)"),
+            ("[default]\naws_access_key_id=AK\n", "default", "has no \"aws_secret_access_key\""),
+            ("[default]\naws_secret_access_key=s\n", "default", "has no \"aws_access_key_id\""),
+            ("[default]\nrole_arn=arn:aws:iam::1:role/x\n", "default", "only with \"web_identity_token_file\""),
             (
                 "[default]\nrole_arn=arn:aws:iam::1:role/x\nweb_identity_token_file=/etc/shadow\n",
                 "default",
@@ -289,13 +213,9 @@ mod tests {
 
     #[test]
     fn a_projected_token_makes_a_web_identity() {
-        let text = format!(
-            "[default]\nrole_arn=arn:aws:iam::1:role/x\nweb_identity_token_file={PROJECTED_TOKEN}\n"
-        );
+        let text = format!("[default]\nrole_arn=arn:aws:iam::1:role/x\nweb_identity_token_file={PROJECTED_TOKEN}\n");
         let got = profile(&text, "default", SOURCE).expect("usable");
-        assert!(
-            matches!(got.identity, Identity::WebIdentity { role_arn, .. } if role_arn == "arn:aws:iam::1:role/x")
-        );
+        assert!(matches!(got.identity, Identity::WebIdentity { role_arn, .. } if role_arn == "arn:aws:iam::1:role/x"));
     }
 
     #[test]

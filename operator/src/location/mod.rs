@@ -72,71 +72,36 @@ impl Location {
     /// # Errors
     /// `Invalid` if fields do not have the type they must have.
     pub fn parse(object: &Value) -> Result<Self, LocationError> {
-        let name = object
-            .pointer("/metadata/name")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned();
-        let invalid = |why: String| LocationError::Invalid {
-            name: name.clone(),
-            why,
-        };
+        let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let invalid = |why: String| LocationError::Invalid { name: name.clone(), why };
         let text = |pointer: &str| match object.pointer(pointer) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
-            Some(_) => Err(invalid(format!(
-                "{} must be a string",
-                pointer[1..].replace('/', ".")
-            ))),
+            Some(_) => Err(invalid(format!("{} must be a string", pointer[1..].replace('/', ".")))),
         };
-        let selector = |pointer: &str| match (
-            text(&format!("{pointer}/name"))?,
-            text(&format!("{pointer}/key"))?,
-        ) {
+        let selector = |pointer: &str| match (text(&format!("{pointer}/name"))?, text(&format!("{pointer}/key"))?) {
             (Some(name), Some(key)) => Ok(Some(SecretKey { name, key })),
             (None, None) => Ok(None),
-            _ => Err(invalid(format!(
-                "{} must have a name and a key",
-                pointer[1..].replace('/', ".")
-            ))),
+            _ => Err(invalid(format!("{} must have a name and a key", pointer[1..].replace('/', ".")))),
         };
         let mut config = BTreeMap::new();
-        for (key, value) in object
-            .pointer("/spec/config")
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten()
-        {
-            let value = value
-                .as_str()
-                .ok_or_else(|| invalid(format!("config key {} must be a string", shown(key))))?;
+        for (key, value) in object.pointer("/spec/config").and_then(Value::as_object).into_iter().flatten() {
+            let value = value.as_str().ok_or_else(|| invalid(format!("config key {} must be a string", shown(key))))?;
             config.insert(key.clone(), value.to_owned());
         }
         let provider = text("/spec/provider")?.unwrap_or_default();
         Ok(Self {
-            provider: provider
-                .strip_prefix("velero.io/")
-                .unwrap_or(&provider)
-                .to_owned(),
+            provider: provider.strip_prefix("velero.io/").unwrap_or(&provider).to_owned(),
             bucket: text("/spec/objectStorage/bucket")?.unwrap_or_default(),
-            prefix: text("/spec/objectStorage/prefix")?
-                .unwrap_or_default()
-                .trim_matches('/')
-                .to_owned(),
+            prefix: text("/spec/objectStorage/prefix")?.unwrap_or_default().trim_matches('/').to_owned(),
             access: match text("/spec/accessMode")?.as_deref() {
                 None | Some("ReadWrite") => AccessMode::ReadWrite,
                 Some("ReadOnly") => AccessMode::ReadOnly,
                 Some(other) => {
-                    return Err(invalid(format!(
-                        "accessMode is {}; it must be ReadWrite or ReadOnly",
-                        shown(other)
-                    )));
+                    return Err(invalid(format!("accessMode is {}; it must be ReadWrite or ReadOnly", shown(other))));
                 }
             },
-            default: object
-                .pointer("/spec/default")
-                .and_then(Value::as_bool)
-                .unwrap_or(false),
+            default: object.pointer("/spec/default").and_then(Value::as_bool).unwrap_or(false),
             phase: text("/status/phase")?,
             message: text("/status/message")?,
             config,
@@ -156,15 +121,10 @@ impl Location {
         match self.provider.as_str() {
             "aws" => {}
             known @ ("azure" | "gcp") => {
-                return Err(self.invalid(format!(
-                    "provider {known} is not supported yet; {SUPPORTED}"
-                )));
+                return Err(self.invalid(format!("provider {known} is not supported yet; {SUPPORTED}")));
             }
             other => {
-                return Err(self.invalid(format!(
-                    "provider {} is not supported; {SUPPORTED}",
-                    shown(other)
-                )));
+                return Err(self.invalid(format!("provider {} is not supported; {SUPPORTED}", shown(other))));
             }
         }
         let bucket = &self.bucket;
@@ -178,15 +138,10 @@ impl Location {
             )));
         }
         if bucket.contains('/') && !bucket.starts_with("arn:") {
-            return Err(self.invalid(format!(
-                "bucket {} must not contain \"/\"; use prefix",
-                shown(bucket)
-            )));
+            return Err(self.invalid(format!("bucket {} must not contain \"/\"; use prefix", shown(bucket))));
         }
         if self.ca_cert.is_some() && self.ca_cert_ref.is_some() {
-            return Err(self.invalid(
-                "set only one of objectStorage.caCert, objectStorage.caCertRef".to_owned(),
-            ));
+            return Err(self.invalid("set only one of objectStorage.caCert, objectStorage.caCertRef".to_owned()));
         }
         Ok(())
     }
@@ -200,10 +155,7 @@ impl Location {
             return Ok(None);
         };
         let compact: String = encoded.split_ascii_whitespace().collect();
-        let pem = STANDARD
-            .decode(compact)
-            .ok()
-            .and_then(|bytes| String::from_utf8(bytes).ok());
+        let pem = STANDARD.decode(compact).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let pem = pem.ok_or_else(|| self.invalid("caCert must be base64 of PEM".to_owned()))?;
         self.check_pem("caCert", &pem)?;
         Ok(Some(pem))
@@ -216,19 +168,15 @@ impl Location {
     pub(crate) fn check_pem(&self, what: &str, pem: &str) -> Result<(), LocationError> {
         use rustls::pki_types::{CertificateDer, pem::PemObject as _};
         if pem.contains("PRIVATE KEY-----") {
-            return Err(self.invalid(format!(
-                "{what} holds a private key; it must hold certificates only"
-            )));
+            return Err(self.invalid(format!("{what} holds a private key; it must hold certificates only")));
         }
         let mut roots = rustls::RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-            let certificate = certificate
-                .map_err(|_| self.invalid(format!("{what}: a CERTIFICATE block cannot be read")))?;
-            roots.add(certificate).map_err(|_| {
-                self.invalid(format!(
-                    "{what}: a CERTIFICATE block holds no X.509 certificate"
-                ))
-            })?;
+            let certificate =
+                certificate.map_err(|_| self.invalid(format!("{what}: a CERTIFICATE block cannot be read")))?;
+            roots
+                .add(certificate)
+                .map_err(|_| self.invalid(format!("{what}: a CERTIFICATE block holds no X.509 certificate")))?;
         }
         if roots.is_empty() {
             return Err(self.invalid(format!("{what}: no CERTIFICATE block found")));
@@ -237,10 +185,7 @@ impl Location {
     }
 
     pub(crate) fn invalid(&self, why: String) -> LocationError {
-        LocationError::Invalid {
-            name: self.name.clone(),
-            why,
-        }
+        LocationError::Invalid { name: self.name.clone(), why }
     }
 }
 
@@ -254,11 +199,7 @@ pub fn choose<'a>(
     of_target: Option<&str>,
 ) -> Result<&'a Location, LocationError> {
     let names = |which: fn(&Location) -> bool| -> Vec<String> {
-        locations
-            .iter()
-            .filter(|location| which(location))
-            .map(|location| location.name.clone())
-            .collect()
+        locations.iter().filter(|location| which(location)).map(|location| location.name.clone()).collect()
     };
     if locations.is_empty() {
         return Err(LocationError::None);
@@ -268,25 +209,18 @@ pub fn choose<'a>(
         locations
             .iter()
             .find(|location| location.name == name)
-            .ok_or_else(|| LocationError::NotFound {
-                asked: name.to_owned(),
-                found: names(|_| true),
-            })?
+            .ok_or_else(|| LocationError::NotFound { asked: name.to_owned(), found: names(|_| true) })?
     } else {
-        let defaults: Vec<&Location> = locations
-            .iter()
-            .filter(|location| location.default)
-            .collect();
+        let defaults: Vec<&Location> = locations.iter().filter(|location| location.default).collect();
         match (defaults.as_slice(), locations) {
             ([one], _) => *one,
             ([], [one]) => one,
-            ([], _) => locations
-                .iter()
-                .find(|location| location.name == DEFAULT_NAME)
-                .ok_or_else(|| LocationError::Ambiguous {
+            ([], _) => locations.iter().find(|location| location.name == DEFAULT_NAME).ok_or_else(|| {
+                LocationError::Ambiguous {
                     why: "no BackupStorageLocation is the default one",
                     candidates: names(|_| true),
-                })?,
+                }
+            })?,
             _ => {
                 return Err(LocationError::Ambiguous {
                     why: "several BackupStorageLocations are default",
@@ -314,7 +248,10 @@ mod tests {
     pub(crate) const CERTIFICATE: &str = include_str!("testdata/ca.pem");
 
     fn named(name: &str) -> Location {
-        Location::parse(&json!({"metadata": {"name": name}, "spec": {"provider": "aws", "objectStorage": {"bucket": "b"}}})).expect("valid")
+        Location::parse(
+            &json!({"metadata": {"name": name}, "spec": {"provider": "aws", "objectStorage": {"bucket": "b"}}}),
+        )
+        .expect("valid")
     }
 
     #[test]
@@ -342,14 +279,8 @@ mod tests {
                 message: Some("because".to_owned()),
                 config: BTreeMap::from([("region".to_owned(), "x".to_owned())]),
                 ca_cert: None,
-                ca_cert_ref: Some(SecretKey {
-                    name: "ca".to_owned(),
-                    key: "crt".to_owned()
-                }),
-                credential: Some(SecretKey {
-                    name: "keys".to_owned(),
-                    key: "cloud".to_owned()
-                }),
+                ca_cert_ref: Some(SecretKey { name: "ca".to_owned(), key: "crt".to_owned() }),
+                credential: Some(SecretKey { name: "keys".to_owned(), key: "cloud".to_owned() }),
             }
         );
     }
@@ -365,10 +296,7 @@ mod tests {
                 json!({"provider": "velero.io/foo", "objectStorage": {"bucket": "b"}}),
                 "provider \"foo\" is not supported; supported: aws",
             ),
-            (
-                json!({"objectStorage": {"bucket": "b"}}),
-                "provider \"\" is not supported; supported: aws",
-            ),
+            (json!({"objectStorage": {"bucket": "b"}}), "provider \"\" is not supported; supported: aws"),
             (
                 json!({"provider": "azure", "objectStorage": {"bucket": "b"}}),
                 "provider azure is not supported yet; supported: aws",
@@ -390,10 +318,7 @@ mod tests {
                 json!({"provider": "aws", "objectStorage": {"bucket": "b", "caCert": "eA==", "caCertRef": {"name": "a", "key": "b"}}}),
                 "set only one of",
             ),
-            (
-                json!({"provider": "aws", "objectStorage": {"bucket": 5}}),
-                "spec.objectStorage.bucket must be a string",
-            ),
+            (json!({"provider": "aws", "objectStorage": {"bucket": 5}}), "spec.objectStorage.bucket must be a string"),
             (
                 json!({"provider": "aws", "objectStorage": {"bucket": "b"}, "config": {"region": 5}}),
                 "config key \"region\" must be a string",
@@ -415,52 +340,26 @@ mod tests {
 
     #[test]
     fn a_ca_is_base64_of_certificates() {
-        let ca = |pem: &str| Location {
-            ca_cert: Some(STANDARD.encode(pem)),
-            ..named("offsite")
-        };
-        assert_eq!(
-            ca(CERTIFICATE).inline_ca().expect("valid").as_deref(),
-            Some(CERTIFICATE)
-        );
+        let ca = |pem: &str| Location { ca_cert: Some(STANDARD.encode(pem)), ..named("offsite") };
+        assert_eq!(ca(CERTIFICATE).inline_ca().expect("valid").as_deref(), Some(CERTIFICATE));
         for (pem, expected) in [
             ("nothing".to_owned(), "caCert: no CERTIFICATE block found"),
             (
-                format!(
-                    "{CERTIFICATE}-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
-                ),
+                format!("{CERTIFICATE}-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
                 "caCert holds a private key",
             ),
-            (
-                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
-                "holds no X.509 certificate",
-            ),
+            ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(), "holds no X.509 certificate"),
         ] {
             let error = ca(&pem).inline_ca().expect_err(expected).to_string();
             assert!(error.contains(expected), "{error}");
         }
-        let bare = Location {
-            ca_cert: Some("-----".to_owned()),
-            ..named("offsite")
-        };
-        assert!(
-            bare.inline_ca()
-                .expect_err("not base64")
-                .to_string()
-                .contains("caCert must be base64 of PEM")
-        );
+        let bare = Location { ca_cert: Some("-----".to_owned()), ..named("offsite") };
+        assert!(bare.inline_ca().expect_err("not base64").to_string().contains("caCert must be base64 of PEM"));
     }
 
     #[test]
     fn the_one_asked_for_comes_before_the_targets_and_the_default() {
-        let all = [
-            Location {
-                default: true,
-                ..named("main")
-            },
-            named("of-target"),
-            named("asked"),
-        ];
+        let all = [Location { default: true, ..named("main") }, named("of-target"), named("asked")];
         let chosen = |asked, of_target| choose(&all, asked, of_target).expect("one").name.as_str();
         assert_eq!(chosen(Some("asked"), Some("of-target")), "asked");
         assert_eq!(chosen(None, Some("of-target")), "of-target");
@@ -469,35 +368,16 @@ mod tests {
 
     #[test]
     fn without_a_default_velero_s_own_name_or_the_only_one_counts() {
-        assert_eq!(
-            choose(&[named("a"), named("default")], None, None)
-                .expect("one")
-                .name,
-            "default"
-        );
-        assert_eq!(
-            choose(&[named("only")], None, None).expect("one").name,
-            "only"
-        );
+        assert_eq!(choose(&[named("a"), named("default")], None, None).expect("one").name, "default");
+        assert_eq!(choose(&[named("only")], None, None).expect("one").name, "only");
     }
 
     #[test]
     fn no_choice_is_explained() {
-        let read_only = Location {
-            access: AccessMode::ReadOnly,
-            ..named("ro")
-        };
-        let default = |name: &str| Location {
-            default: true,
-            ..named(name)
-        };
+        let read_only = Location { access: AccessMode::ReadOnly, ..named("ro") };
+        let default = |name: &str| Location { default: true, ..named(name) };
         for (locations, asked, expected, reason) in [
-            (
-                vec![],
-                None,
-                "there is no BackupStorageLocation",
-                Reason::LocationNotFound,
-            ),
+            (vec![], None, "there is no BackupStorageLocation", Reason::LocationNotFound),
             (
                 vec![named("a"), named("b")],
                 Some("c"),
@@ -522,12 +402,7 @@ mod tests {
                 "BackupStorageLocation \"ro\" is ReadOnly; name a ReadWrite one in spec.storageLocation: rw",
                 Reason::LocationReadOnly,
             ),
-            (
-                vec![read_only],
-                None,
-                "a bundle needs a ReadWrite one, and there is none",
-                Reason::LocationReadOnly,
-            ),
+            (vec![read_only], None, "a bundle needs a ReadWrite one, and there is none", Reason::LocationReadOnly),
         ] {
             let error = choose(&locations, asked, None).expect_err(expected);
             assert_eq!(error.reason(), reason);

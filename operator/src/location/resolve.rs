@@ -11,8 +11,7 @@ use zeroize::Zeroize as _;
 use crate::secret::Secret;
 
 use super::{
-    Credential, CredentialSource, CustomerKey, Encryption, EndpointPolicy, Location, LocationError,
-    S3Config,
+    Credential, CredentialSource, CustomerKey, Encryption, EndpointPolicy, Location, LocationError, S3Config,
     credential::{ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN},
     deployment::{EnvValue, SecretKey, Server},
     error::{listed, shown},
@@ -45,10 +44,7 @@ impl Resolved {
         let mut values = self.credential.known_values();
         // A key that is not text cannot stand in a text as it is; the base64 in which requests carry it can.
         values.extend(self.sse_c_key.iter().flat_map(|key| {
-            key.as_text()
-                .into_iter()
-                .chain(std::iter::once(key.base64()))
-                .map(|value| ("known-sse-c-key", value))
+            key.as_text().into_iter().chain(std::iter::once(key.base64())).map(|value| ("known-sse-c-key", value))
         }));
         values
     }
@@ -64,10 +60,7 @@ impl CustomerKeyBytes {
     /// # Errors
     /// How many there were.
     pub fn new(bytes: &[u8]) -> Result<Self, usize> {
-        bytes
-            .try_into()
-            .map(|bytes| Self(zeroize::Zeroizing::new(bytes)))
-            .map_err(|_| bytes.len())
+        bytes.try_into().map(|bytes| Self(zeroize::Zeroizing::new(bytes))).map_err(|_| bytes.len())
     }
 
     /// The key, for the one call that needs it.
@@ -106,21 +99,13 @@ pub async fn resolve(
     location.check()?;
     let mut s3 = S3Config::parse(location)?;
     for endpoint in s3.endpoint.iter().chain(&s3.public_endpoint) {
-        endpoint
-            .judge(policy)
-            .map_err(|why| location.invalid(why))?;
+        endpoint.judge(policy).map_err(|why| location.invalid(why))?;
     }
     if policy.require_verified_tls && s3.skip_tls_verify {
-        return Err(location
-            .invalid("insecureSkipTLSVerify is refused by --require-verified-tls".to_owned()));
+        return Err(location.invalid("insecureSkipTLSVerify is refused by --require-verified-tls".to_owned()));
     }
-    let secrets = Secrets {
-        api: Api::namespaced(client.clone(), namespace),
-        location,
-    };
-    let (credential, region) = secrets
-        .credential(&source(location, &s3, deployment)?, &s3.profile)
-        .await?;
+    let secrets = Secrets { api: Api::namespaced(client.clone(), namespace), location };
+    let (credential, region) = secrets.credential(&source(location, &s3, deployment)?, &s3.profile).await?;
     if s3.region.is_none() && s3.endpoint.is_some() {
         s3.region = region;
     }
@@ -136,14 +121,7 @@ pub async fn resolve(
         Encryption::CustomerKey(place) => Some(secrets.customer_key(place, deployment).await?),
         _ => None,
     };
-    Ok(Resolved {
-        location: location.clone(),
-        s3,
-        credential,
-        ca_pem,
-        sse_c_key,
-        policy,
-    })
+    Ok(Resolved { location: location.clone(), s3, credential, ca_pem, sse_c_key, policy })
 }
 
 struct Secrets<'a> {
@@ -161,18 +139,14 @@ impl Secrets<'_> {
             CredentialSource::File(place) => {
                 let text = self.text(place).await?;
                 let from = format!("Secret {}/{}", place.name, place.key);
-                let profile = ini::profile(text.expose(), profile, &from)
-                    .map_err(|why| self.location.credential_error(why))?;
+                let profile =
+                    ini::profile(text.expose(), profile, &from).map_err(|why| self.location.credential_error(why))?;
                 if !profile.ignored.is_empty() {
                     tracing::info!(location = %self.location.name, keys = %listed(&profile.ignored), "Ignored keys of the credentials file");
                 }
                 Ok((profile.identity.into(), profile.region))
             }
-            CredentialSource::Environment {
-                access_key_id,
-                secret_access_key,
-                session_token,
-            } => {
+            CredentialSource::Environment { access_key_id, secret_access_key, session_token } => {
                 let session_token = match session_token {
                     Some(value) => Some(self.env(value).await?),
                     None => None,
@@ -190,10 +164,7 @@ impl Secrets<'_> {
                     let mut data = self.data(&set.name).await?;
                     for name in [ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN] {
                         let key = name.strip_prefix(&set.prefix).unwrap_or_default();
-                        if let Some(value) = data
-                            .get(key)
-                            .and_then(|value| std::str::from_utf8(&value.0).ok())
-                        {
+                        if let Some(value) = data.get(key).and_then(|value| std::str::from_utf8(&value.0).ok()) {
                             found.insert(name, Secret::new(value));
                         }
                     }
@@ -275,30 +246,26 @@ impl Secrets<'_> {
         let found = data.remove(&place.key);
         let keys: Vec<String> = data.keys().cloned().collect();
         wipe(&mut data);
-        found
-            .map(|value| zeroize::Zeroizing::new(value.0))
-            .ok_or_else(|| {
-                self.location.credential_error(format!(
-                    "Secret {} has no key {} (keys: {})",
-                    shown(&place.name),
-                    shown(&place.key),
-                    listed(&keys)
-                ))
-            })
+        found.map(|value| zeroize::Zeroizing::new(value.0)).ok_or_else(|| {
+            self.location.credential_error(format!(
+                "Secret {} has no key {} (keys: {})",
+                shown(&place.name),
+                shown(&place.key),
+                listed(&keys)
+            ))
+        })
     }
 
     async fn data(&self, name: &str) -> Result<BTreeMap<String, ByteString>, LocationError> {
         match self.api.get(name).await {
             Ok(secret) => Ok(secret.data.unwrap_or_default()),
-            Err(kube::Error::Api(status)) if status.is_not_found() => Err(self
-                .location
-                .credential_error(format!("Secret {} not found", shown(name)))),
-            Err(kube::Error::Api(status)) if status.is_forbidden() => {
-                Err(self.location.credential_error(format!(
-                    "the operator may not get Secret {} (verb get, resource secrets)",
-                    shown(name)
-                )))
+            Err(kube::Error::Api(status)) if status.is_not_found() => {
+                Err(self.location.credential_error(format!("Secret {} not found", shown(name))))
             }
+            Err(kube::Error::Api(status)) if status.is_forbidden() => Err(self.location.credential_error(format!(
+                "the operator may not get Secret {} (verb get, resource secrets)",
+                shown(name)
+            ))),
             Err(error) => Err(LocationError::Api {
                 name: self.location.name.clone(),
                 what: format!("Secret {}", shown(name)),
@@ -323,9 +290,6 @@ mod tests {
         assert_eq!(CustomerKeyBytes::new(&[1; 31]).err(), Some(31));
         let key = CustomerKeyBytes::new(b"0123456789abcdef0123456789abcdef").expect("32 bytes");
         assert_eq!(format!("{key:?}"), "***");
-        assert_eq!(
-            key.base64().expose(),
-            "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
-        );
+        assert_eq!(key.base64().expose(), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=");
     }
 }

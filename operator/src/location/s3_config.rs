@@ -125,15 +125,8 @@ impl S3Config {
                 return Err(unknown(key));
             }
         }
-        let get = |key: &str| {
-            config
-                .get(key)
-                .map(String::as_str)
-                .filter(|value| !value.is_empty())
-        };
-        let endpoint = get("s3Url")
-            .map(|value| Endpoint::parse("s3Url", value))
-            .transpose()?;
+        let get = |key: &str| config.get(key).map(String::as_str).filter(|value| !value.is_empty());
+        let endpoint = get("s3Url").map(|value| Endpoint::parse("s3Url", value)).transpose()?;
         let checksum = match config.get("checksumAlgorithm") {
             Some(text) => Checksum::parse(text)?,
             None if endpoint.is_none() => Some(Checksum::Crc32),
@@ -143,9 +136,7 @@ impl S3Config {
         boolean(config.get("enableSharedConfig"), "enableSharedConfig")?;
         Ok(Self {
             region: get("region").map(region).transpose()?,
-            public_endpoint: get("publicUrl")
-                .map(|value| Endpoint::parse("publicUrl", value))
-                .transpose()?,
+            public_endpoint: get("publicUrl").map(|value| Endpoint::parse("publicUrl", value)).transpose()?,
             endpoint,
             path_style: boolean(config.get("s3ForcePathStyle"), "s3ForcePathStyle")?,
             skip_tls_verify: boolean(config.get("insecureSkipTLSVerify"), "insecureSkipTLSVerify")?,
@@ -159,35 +150,20 @@ impl S3Config {
 }
 
 fn unknown(key: &str) -> String {
-    let nearest = KEYS
-        .iter()
-        .map(|known| {
-            (
-                distance(&key.to_ascii_lowercase(), &known.to_ascii_lowercase()),
-                known,
-            )
-        })
-        .min();
+    let nearest =
+        KEYS.iter().map(|known| (distance(&key.to_ascii_lowercase(), &known.to_ascii_lowercase()), known)).min();
     match nearest {
-        Some((distance, known)) if distance <= 2 => format!(
-            "config key {} is unknown (did you mean {known}?)",
-            shown(key)
-        ),
-        _ => format!(
-            "config key {} is unknown; known are {}",
-            shown(key),
-            KEYS.join(", ")
-        ),
+        Some((distance, known)) if distance <= 2 => {
+            format!("config key {} is unknown (did you mean {known}?)", shown(key))
+        }
+        _ => format!("config key {} is unknown; known are {}", shown(key), KEYS.join(", ")),
     }
 }
 
 /// Levenshtein's distance, of names bounded by what is worth comparing.
 fn distance(a: &str, b: &str) -> usize {
     const LONGEST: usize = 64;
-    let (a, b): (Vec<char>, Vec<char>) = (
-        a.chars().take(LONGEST).collect(),
-        b.chars().take(LONGEST).collect(),
-    );
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(LONGEST).collect(), b.chars().take(LONGEST).collect());
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {
         let mut diagonal = row[0];
@@ -206,42 +182,27 @@ fn boolean(value: Option<&String>, key: &str) -> Result<bool, String> {
     match value.map_or("", String::as_str) {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
         "" | "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
-        other => Err(format!(
-            "config key {key} is {}; it must be true or false",
-            shown(other)
-        )),
+        other => Err(format!("config key {key} is {}; it must be true or false", shown(other))),
     }
 }
 
 fn region(value: &str) -> Result<String, String> {
-    let plain = value.len() <= 64
-        && value
-            .chars()
-            .all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter));
+    let plain =
+        value.len() <= 64 && value.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter));
     if plain {
         Ok(value.to_owned())
     } else {
-        Err(format!(
-            "config key region is {}; it must be a region's name, such as us-east-1",
-            shown(value)
-        ))
+        Err(format!("config key region is {}; it must be a region's name, such as us-east-1", shown(value)))
     }
 }
 
 fn encryption<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<Encryption, String> {
-    let methods: Vec<&str> = [
-        "kmsKeyId",
-        "customerKeyEncryptionFile",
-        "customerKeyEncryptionSecret",
-    ]
-    .into_iter()
-    .filter(|key| get(key).is_some())
-    .collect();
+    let methods: Vec<&str> = ["kmsKeyId", "customerKeyEncryptionFile", "customerKeyEncryptionSecret"]
+        .into_iter()
+        .filter(|key| get(key).is_some())
+        .collect();
     if methods.len() > 1 {
-        return Err(format!(
-            "only one of config keys {} may be set",
-            methods.join(", ")
-        ));
+        return Err(format!("only one of config keys {} may be set", methods.join(", ")));
     }
     if let Some(key) = get("kmsKeyId") {
         return Ok(Encryption::Kms(key.to_owned()));
@@ -252,10 +213,7 @@ fn encryption<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<Encryption, S
     if let Some(reference) = get("customerKeyEncryptionSecret") {
         return match reference.split_once('/') {
             Some((name, key)) if !name.is_empty() && !key.is_empty() && !key.contains('/') => {
-                Ok(Encryption::CustomerKey(CustomerKey::Secret {
-                    name: name.to_owned(),
-                    key: key.to_owned(),
-                }))
+                Ok(Encryption::CustomerKey(CustomerKey::Secret { name: name.to_owned(), key: key.to_owned() }))
             }
             _ => Err(format!(
                 "config key customerKeyEncryptionSecret is {}; it must be <Secret>/<key>",
@@ -263,30 +221,17 @@ fn encryption<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<Encryption, S
             )),
         };
     }
-    Ok(
-        get("serverSideEncryption").map_or(Encryption::Bucket, |method| {
-            Encryption::Managed(method.to_owned())
-        }),
-    )
+    Ok(get("serverSideEncryption").map_or(Encryption::Bucket, |method| Encryption::Managed(method.to_owned())))
 }
 
 fn tagging(value: &str) -> Result<String, String> {
     const MOST: usize = 10;
     let tags: Vec<&str> = value.split('&').collect();
-    let sound = |tag: &&str| {
-        tag.split_once('=')
-            .is_some_and(|(key, value)| !key.is_empty() && !value.contains('='))
-    };
-    if tags.len() <= MOST
-        && tags.iter().all(sound)
-        && value.chars().all(|letter| letter.is_ascii_graphic())
-    {
+    let sound = |tag: &&str| tag.split_once('=').is_some_and(|(key, value)| !key.is_empty() && !value.contains('='));
+    if tags.len() <= MOST && tags.iter().all(sound) && value.chars().all(|letter| letter.is_ascii_graphic()) {
         Ok(value.to_owned())
     } else {
-        Err(format!(
-            "config key tagging is {}; it must be k=v&k=v, at most {MOST}",
-            shown(value)
-        ))
+        Err(format!("config key tagging is {}; it must be k=v&k=v, at most {MOST}", shown(value)))
     }
 }
 
@@ -318,9 +263,7 @@ mod tests {
             S3Config {
                 region: Some("eu-central-1".to_owned()),
                 endpoint: Some(Endpoint::parse("s3Url", "https://s3.example.com").expect("valid")),
-                public_endpoint: Some(
-                    Endpoint::parse("publicUrl", "http://public.example.com:9000").expect("valid")
-                ),
+                public_endpoint: Some(Endpoint::parse("publicUrl", "http://public.example.com:9000").expect("valid")),
                 path_style: true,
                 skip_tls_verify: true,
                 profile: "ops".to_owned(),
@@ -334,49 +277,23 @@ mod tests {
 
     #[test]
     fn checksums_are_on_by_default_for_aws_alone() {
-        assert_eq!(
-            config(&json!({})).expect("valid").checksum,
-            Some(Checksum::Crc32)
-        );
-        assert_eq!(
-            config(&json!({"s3Url": "http://minio:9000"}))
-                .expect("valid")
-                .checksum,
-            None
-        );
-        assert_eq!(
-            config(&json!({"checksumAlgorithm": ""}))
-                .expect("valid")
-                .checksum,
-            None
-        );
+        assert_eq!(config(&json!({})).expect("valid").checksum, Some(Checksum::Crc32));
+        assert_eq!(config(&json!({"s3Url": "http://minio:9000"})).expect("valid").checksum, None);
+        assert_eq!(config(&json!({"checksumAlgorithm": ""})).expect("valid").checksum, None);
         let asked = json!({"s3Url": "http://minio:9000", "checksumAlgorithm": "CRC32C"});
-        assert_eq!(
-            config(&asked).expect("valid").checksum,
-            Some(Checksum::Crc32c)
-        );
+        assert_eq!(config(&asked).expect("valid").checksum, Some(Checksum::Crc32c));
     }
 
     #[test]
     fn encryption_is_one_thing() {
+        assert_eq!(config(&json!({})).expect("valid").encryption, Encryption::Bucket);
         assert_eq!(
-            config(&json!({})).expect("valid").encryption,
-            Encryption::Bucket
-        );
-        assert_eq!(
-            config(&json!({"serverSideEncryption": "AES256"}))
-                .expect("valid")
-                .encryption,
+            config(&json!({"serverSideEncryption": "AES256"})).expect("valid").encryption,
             Encryption::Managed("AES256".to_owned())
         );
         assert_eq!(
-            config(&json!({"customerKeyEncryptionSecret": "ssec/key"}))
-                .expect("valid")
-                .encryption,
-            Encryption::CustomerKey(CustomerKey::Secret {
-                name: "ssec".to_owned(),
-                key: "key".to_owned()
-            })
+            config(&json!({"customerKeyEncryptionSecret": "ssec/key"})).expect("valid").encryption,
+            Encryption::CustomerKey(CustomerKey::Secret { name: "ssec".to_owned(), key: "key".to_owned() })
         );
     }
 
@@ -387,40 +304,19 @@ mod tests {
                 json!({"s3url": "http://x"}),
                 "BackupStorageLocation \"offsite\": config key \"s3url\" is unknown (did you mean s3Url?)",
             ),
-            (
-                json!({"foo": "x"}),
-                "config key \"foo\" is unknown; known are region, s3Url",
-            ),
-            (
-                json!({"s3ForcePathStyle": "yes"}),
-                "config key s3ForcePathStyle is \"yes\"; it must be true or false",
-            ),
-            (
-                json!({"s3Url": "minio:9000"}),
-                "config key s3Url is \"minio:9000\"; it must be http(s)://host[:port]",
-            ),
-            (
-                json!({"publicUrl": "ftp://x"}),
-                "config key publicUrl is \"ftp://x\"; it must be http(s)://host[:port]",
-            ),
-            (
-                json!({"checksumAlgorithm": "MD5"}),
-                "allowed: \"\", CRC32, CRC32C, SHA1, SHA256",
-            ),
+            (json!({"foo": "x"}), "config key \"foo\" is unknown; known are region, s3Url"),
+            (json!({"s3ForcePathStyle": "yes"}), "config key s3ForcePathStyle is \"yes\"; it must be true or false"),
+            (json!({"s3Url": "minio:9000"}), "config key s3Url is \"minio:9000\"; it must be http(s)://host[:port]"),
+            (json!({"publicUrl": "ftp://x"}), "config key publicUrl is \"ftp://x\"; it must be http(s)://host[:port]"),
+            (json!({"checksumAlgorithm": "MD5"}), "allowed: \"\", CRC32, CRC32C, SHA1, SHA256"),
             (json!({"tagging": "a"}), "it must be k=v&k=v, at most 10"),
             (json!({"tagging": "a=1&".repeat(10) + "b=2"}), "at most 10"),
             (
                 json!({"kmsKeyId": "x", "customerKeyEncryptionSecret": "a/b"}),
                 "only one of config keys kmsKeyId, customerKeyEncryptionSecret",
             ),
-            (
-                json!({"customerKeyEncryptionSecret": "a"}),
-                "it must be <Secret>/<key>",
-            ),
-            (
-                json!({"region": "us east"}),
-                "config key region is \"us east\"",
-            ),
+            (json!({"customerKeyEncryptionSecret": "a"}), "it must be <Secret>/<key>"),
+            (json!({"region": "us east"}), "config key region is \"us east\""),
         ] {
             let why = config(&input).expect_err(&input.to_string());
             assert!(why.contains(expected), "{input}: {why}");

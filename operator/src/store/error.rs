@@ -19,6 +19,8 @@ pub enum Action {
     Delete,
     /// Ending an unfinished multipart upload.
     Abort,
+    /// Looking for unfinished multipart uploads.
+    ListUploads,
     /// Asking which region the bucket is in.
     FindRegion,
 }
@@ -31,6 +33,7 @@ impl Action {
             Self::Put => "s3:PutObject",
             Self::Delete => "s3:DeleteObject",
             Self::Abort => "s3:AbortMultipartUpload",
+            Self::ListUploads => "s3:ListBucketMultipartUploads",
             Self::FindRegion => "s3:ListBucket",
         }
     }
@@ -52,9 +55,7 @@ pub enum StoreError {
         answer: Answer,
     },
     /// There is no such bucket.
-    #[error(
-        "bucket {bucket} does not exist: {answer}; check the location's bucket, region and s3Url"
-    )]
+    #[error("bucket {bucket} does not exist: {answer}; check the location's bucket, region and s3Url")]
     NoBucket {
         /// The bucket.
         bucket: String,
@@ -128,14 +129,9 @@ impl Answer {
     pub fn new(status: u16, code: Option<&str>) -> Self {
         let sound = |code: &&str| {
             (1..=64).contains(&code.len())
-                && code
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+                && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
         };
-        Self {
-            status,
-            code: code.filter(sound).map(ToOwned::to_owned),
-        }
+        Self { status, code: code.filter(sound).map(ToOwned::to_owned) }
     }
 
     /// The error code, or nothing.
@@ -158,10 +154,7 @@ impl std::fmt::Display for Answer {
 impl StoreError {
     /// Whether waiting may cure it.
     pub const fn is_transient(&self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable(_) | Self::Unavailable(_) | Self::Full(_)
-        )
+        matches!(self, Self::Unreachable(_) | Self::Unavailable(_) | Self::Full(_))
     }
 
     /// Whether reading the credential again may cure it.
@@ -173,9 +166,7 @@ impl StoreError {
     pub const fn reason(&self) -> Reason {
         match self {
             Self::Denied { .. } | Self::Rejected(_) => Reason::UploadDenied,
-            Self::NoBucket { .. } | Self::WrongRegion { .. } | Self::NotAllowed(_) => {
-                Reason::LocationInvalid
-            }
+            Self::NoBucket { .. } | Self::WrongRegion { .. } | Self::NotAllowed(_) => Reason::LocationInvalid,
             Self::Unreachable(_) | Self::Unavailable(_) | Self::Full(_) => Reason::StoreUnreachable,
             Self::Expired(_) | Self::NoCredential(_) => Reason::CredentialInvalid,
             Self::Corrupt(_) => Reason::StoredObjectCorrupt,
@@ -191,11 +182,7 @@ impl StoreError {
         if whole.chars().count() <= MOST_CHARS {
             return whole;
         }
-        whole
-            .chars()
-            .take(MOST_CHARS - 1)
-            .chain(std::iter::once('…'))
-            .collect()
+        whole.chars().take(MOST_CHARS - 1).chain(std::iter::once('…')).collect()
     }
 }
 
@@ -212,18 +199,8 @@ mod tests {
 
     #[test]
     fn a_code_that_is_none_is_left_out() {
-        assert_eq!(
-            Answer::new(403, Some("AccessDenied")).to_string(),
-            "HTTP 403 AccessDenied"
-        );
-        for odd in [
-            "",
-            "<b>secret</b>",
-            "a b",
-            "token=hunter2",
-            &"x".repeat(65),
-            "a\nb",
-        ] {
+        assert_eq!(Answer::new(403, Some("AccessDenied")).to_string(), "HTTP 403 AccessDenied");
+        for odd in ["", "<b>secret</b>", "a b", "token=hunter2", &"x".repeat(65), "a\nb"] {
             assert_eq!(Answer::new(500, Some(odd)).to_string(), "HTTP 500", "{odd}");
         }
     }
@@ -236,11 +213,7 @@ mod tests {
             key: "k".repeat(1024),
             answer: Answer::new(403, Some("AccessDenied")),
         };
-        assert!(
-            denied
-                .message()
-                .starts_with("the store refused s3:PutObject on bkt/kkk")
-        );
+        assert!(denied.message().starts_with("the store refused s3:PutObject on bkt/kkk"));
         assert_eq!(denied.message().chars().count(), 256);
         let region = StoreError::WrongRegion {
             bucket: "bkt".to_owned(),

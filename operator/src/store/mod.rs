@@ -67,9 +67,7 @@ pub struct Body {
 
 impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Body")
-            .field("bytes", &self.bytes)
-            .finish_non_exhaustive()
+        f.debug_struct("Body").field("bytes", &self.bytes).finish_non_exhaustive()
     }
 }
 
@@ -92,36 +90,25 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// `Corrupt` if they differ.
-    fn verify(
-        &self,
-        key: &Key,
-        upload: &Upload<'_>,
-    ) -> impl Future<Output = Result<Stored, StoreError>> + Send;
+    fn verify(&self, key: &Key, upload: &Upload<'_>) -> impl Future<Output = Result<Stored, StoreError>> + Send;
 
     /// Ends an unfinished multipart upload; one that is gone is done.
-    fn abort(
-        &self,
-        key: &Key,
-        upload_id: &str,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn abort(&self, key: &Key, upload_id: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Ends every unfinished multipart upload of the key: also one that was created by a process that died before it
+    /// could note the id. Without the right to list uploads there is nothing to be found, which is no error.
+    fn abort_unfinished(&self, key: &Key) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Removes the object; one that is gone is done.
     fn delete(&self, key: &Key) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Signs a URL that downloads the object as a file of its own name. `ttl` is cut to what the store and the
     /// credential allow. Ask `head` first: a URL of what is not there can be signed too.
-    fn sign(
-        &self,
-        key: &Key,
-        ttl: Duration,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<Signed, StoreError>> + Send;
+    fn sign(&self, key: &Key, ttl: Duration, now: Timestamp)
+    -> impl Future<Output = Result<Signed, StoreError>> + Send;
 
     /// Reads a file of Velero's; `None` if it was never written.
-    fn read(
-        &self,
-        file: &VeleroFile,
-    ) -> impl Future<Output = Result<Option<Body>, StoreError>> + Send;
+    fn read(&self, file: &VeleroFile) -> impl Future<Output = Result<Option<Body>, StoreError>> + Send;
 
     /// The whole object at `key`, to hash what an earlier attempt left; `None` if there is none.
     fn get(&self, key: &Key) -> impl Future<Output = Result<Option<Body>, StoreError>> + Send;
@@ -141,12 +128,7 @@ impl Store for AnyStore {
         }
     }
 
-    async fn upload(
-        &self,
-        key: &Key,
-        upload: &Upload<'_>,
-        hooks: &dyn UploadHooks,
-    ) -> Result<Stored, StoreError> {
+    async fn upload(&self, key: &Key, upload: &Upload<'_>, hooks: &dyn UploadHooks) -> Result<Stored, StoreError> {
         match self {
             Self::S3(store) => store.upload(key, upload, hooks).await,
         }
@@ -161,6 +143,12 @@ impl Store for AnyStore {
     async fn abort(&self, key: &Key, upload_id: &str) -> Result<(), StoreError> {
         match self {
             Self::S3(store) => store.abort(key, upload_id).await,
+        }
+    }
+
+    async fn abort_unfinished(&self, key: &Key) -> Result<(), StoreError> {
+        match self {
+            Self::S3(store) => store.abort_unfinished(key).await,
         }
     }
 

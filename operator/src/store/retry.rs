@@ -78,10 +78,7 @@ mod tests {
     }
 
     fn runtime() -> tokio::runtime::Runtime {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .expect("a runtime")
+        tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
     }
 
     #[test]
@@ -95,11 +92,7 @@ mod tests {
                 |_, _| heard.set(heard.get() + 1),
                 || async {
                     tries.set(tries.get() + 1);
-                    if tries.get() < 2 {
-                        Err(busy())
-                    } else {
-                        Ok(tries.get())
-                    }
+                    if tries.get() < 2 { Err(busy()) } else { Ok(tries.get()) }
                 },
             )
             .await;
@@ -125,21 +118,9 @@ mod tests {
     fn the_deadline_ends_it_with_the_last_failure() {
         runtime().block_on(async {
             let soon = Instant::now() + Duration::from_millis(50);
-            let got: Result<(), _> = retry(
-                soon,
-                &CancellationToken::new(),
-                |_, _| (),
-                || async { Err(busy()) },
-            )
-            .await;
+            let got: Result<(), _> = retry(soon, &CancellationToken::new(), |_, _| (), || async { Err(busy()) }).await;
             assert!(matches!(got, Err(StoreError::Unavailable(_))));
-            let got: Result<(), _> = retry(
-                soon,
-                &CancellationToken::new(),
-                |_, _| (),
-                std::future::pending,
-            )
-            .await;
+            let got: Result<(), _> = retry(soon, &CancellationToken::new(), |_, _| (), std::future::pending).await;
             assert!(matches!(got, Err(StoreError::Unreachable(_))));
         });
     }
@@ -148,16 +129,10 @@ mod tests {
     fn cancelling_ends_an_attempt_and_a_pause() {
         runtime().block_on(async {
             let cancel = CancellationToken::new();
-            let got: Result<(), _> = retry(
-                in_a_moment(),
-                &cancel,
-                |_, _| cancel.cancel(),
-                || async { Err(busy()) },
-            )
-            .await;
-            assert!(matches!(got, Err(StoreError::Cancelled)));
             let got: Result<(), _> =
-                retry(in_a_moment(), &cancel, |_, _| (), std::future::pending).await;
+                retry(in_a_moment(), &cancel, |_, _| cancel.cancel(), || async { Err(busy()) }).await;
+            assert!(matches!(got, Err(StoreError::Cancelled)));
+            let got: Result<(), _> = retry(in_a_moment(), &cancel, |_, _| (), std::future::pending).await;
             assert!(matches!(got, Err(StoreError::Cancelled)));
         });
     }

@@ -79,13 +79,7 @@ pub enum RestoreFile {
 
 impl RestoreFile {
     /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Log,
-        Self::Results,
-        Self::ResourceList,
-        Self::ItemOperations,
-        Self::VolumeInfo,
-    ];
+    pub const ALL: [Self; 5] = [Self::Log, Self::Results, Self::ResourceList, Self::ItemOperations, Self::VolumeInfo];
 
     fn name(self, restore: &str) -> String {
         match self {
@@ -117,10 +111,7 @@ impl VeleroFile {
     /// If the name is not a DNS-1123 subdomain.
     pub fn of_backup(name: &str, file: BackupFile) -> Result<Self, InvalidName> {
         let name = subdomain(name)?;
-        Ok(Self {
-            below_root: format!("backups/{name}/{}", file.name(name)),
-            gzipped: file != BackupFile::Object,
-        })
+        Ok(Self { below_root: format!("backups/{name}/{}", file.name(name)), gzipped: file != BackupFile::Object })
     }
 
     /// A file about the Restore `name`.
@@ -129,10 +120,7 @@ impl VeleroFile {
     /// If the name is not a DNS-1123 subdomain.
     pub fn of_restore(name: &str, file: RestoreFile) -> Result<Self, InvalidName> {
         let name = subdomain(name)?;
-        Ok(Self {
-            below_root: format!("restores/{name}/{}", file.name(name)),
-            gzipped: true,
-        })
+        Ok(Self { below_root: format!("restores/{name}/{}", file.name(name)), gzipped: true })
     }
 
     /// Whether the content is gzip.
@@ -147,11 +135,7 @@ impl VeleroFile {
 
     /// The key in a location with that prefix.
     pub(crate) fn key(&self, prefix: &str) -> String {
-        if prefix.is_empty() {
-            self.below_root.clone()
-        } else {
-            format!("{prefix}/{}", self.below_root)
-        }
+        if prefix.is_empty() { self.below_root.clone() } else { format!("{prefix}/{}", self.below_root) }
     }
 }
 
@@ -160,15 +144,9 @@ fn subdomain(name: &str) -> Result<&str, InvalidName> {
         !label.is_empty()
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
     };
-    if name.len() <= 253 && name.split('.').all(label) {
-        Ok(name)
-    } else {
-        Err(InvalidName)
-    }
+    if name.len() <= 253 && name.split('.').all(label) { Ok(name) } else { Err(InvalidName) }
 }
 
 #[cfg(test)]
@@ -209,29 +187,9 @@ mod tests {
 
     #[test]
     fn hostile_names_are_refused() {
-        for name in [
-            "",
-            "..",
-            "a/b",
-            "a..b",
-            "A",
-            "a b",
-            "-a",
-            "a-",
-            "a\n",
-            "../../x",
-            &"x".repeat(254),
-        ] {
-            assert_eq!(
-                VeleroFile::of_backup(name, BackupFile::Log),
-                Err(InvalidName),
-                "{name:?}"
-            );
-            assert_eq!(
-                VeleroFile::of_restore(name, RestoreFile::Log),
-                Err(InvalidName),
-                "{name:?}"
-            );
+        for name in ["", "..", "a/b", "a..b", "A", "a b", "-a", "a-", "a\n", "../../x", &"x".repeat(254)] {
+            assert_eq!(VeleroFile::of_backup(name, BackupFile::Log), Err(InvalidName), "{name:?}");
+            assert_eq!(VeleroFile::of_restore(name, RestoreFile::Log), Err(InvalidName), "{name:?}");
         }
     }
 }

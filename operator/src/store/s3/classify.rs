@@ -26,22 +26,12 @@ where
         SdkError::ServiceError(answered) => {
             let raw = answered.raw();
             let region = raw.headers().get("x-amz-bucket-region");
-            judged(
-                Answer::new(raw.status().as_u16(), answered.err().code()),
-                region,
-                request,
-            )
+            judged(Answer::new(raw.status().as_u16(), answered.err().code()), region, request)
         }
-        SdkError::ResponseError(broken) => {
-            StoreError::Unavailable(Answer::new(broken.raw().status().as_u16(), None))
-        }
+        SdkError::ResponseError(broken) => StoreError::Unavailable(Answer::new(broken.raw().status().as_u16(), None)),
         SdkError::TimeoutError(_) => StoreError::Unreachable("no answer in time".to_owned()),
-        SdkError::DispatchFailure(failure) => {
-            dispatch(failure.as_connector_error().map(|error| error as _))
-        }
-        SdkError::ConstructionFailure(_) => {
-            StoreError::Rejected(Answer::new(0, Some("RequestNotBuilt")))
-        }
+        SdkError::DispatchFailure(failure) => dispatch(failure.as_connector_error().map(|error| error as _)),
+        SdkError::ConstructionFailure(_) => StoreError::Rejected(Answer::new(0, Some("RequestNotBuilt"))),
         _ => StoreError::Unavailable(Answer::default()),
     }
 }
@@ -69,12 +59,12 @@ pub(super) fn credential_error(error: &(dyn std::error::Error + 'static)) -> Opt
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref::<CredentialsError>() {
             return Some(match found {
-                CredentialsError::ProviderTimedOut(_) => StoreError::Unreachable(
-                    "the identity endpoint gave no answer in time".to_owned(),
-                ),
-                CredentialsError::InvalidConfiguration(_) => StoreError::NoCredential(
-                    "the pod's identity is not configured soundly".to_owned(),
-                ),
+                CredentialsError::ProviderTimedOut(_) => {
+                    StoreError::Unreachable("the identity endpoint gave no answer in time".to_owned())
+                }
+                CredentialsError::InvalidConfiguration(_) => {
+                    StoreError::NoCredential("the pod's identity is not configured soundly".to_owned())
+                }
                 _ => StoreError::NoCredential("the pod's identity was refused".to_owned()),
             });
         }
@@ -85,35 +75,19 @@ pub(super) fn credential_error(error: &(dyn std::error::Error + 'static)) -> Opt
 
 /// What a store's answer means.
 fn judged(answer: Answer, region: Option<&str>, request: Request<'_>) -> StoreError {
-    let Request {
-        action,
-        bucket,
-        key,
-    } = request;
+    let Request { action, bucket, key } = request;
     let bucket = bucket.to_owned();
-    let region = region.filter(|name| {
-        name.len() <= 64
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    });
+    let region =
+        region.filter(|name| name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
     match (answer.status, answer.code()) {
         (_, "NoSuchBucket") => StoreError::NoBucket { bucket, answer },
         (301 | 307 | 308, _)
-        | (
-            _,
-            "PermanentRedirect"
-            | "AuthorizationHeaderMalformed"
-            | "IllegalLocationConstraintException",
-        ) => StoreError::WrongRegion {
-            bucket,
-            region: region.map(ToOwned::to_owned),
-            answer,
-        },
-        (
-            _,
-            "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired",
-        ) => StoreError::Expired(answer.to_string()),
+        | (_, "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
+            StoreError::WrongRegion { bucket, region: region.map(ToOwned::to_owned), answer }
+        }
+        (_, "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired") => {
+            StoreError::Expired(answer.to_string())
+        }
         (_, "RequestTimeTooSkewed") => StoreError::Expired(format!(
             "{answer}; the clocks of store and operator differ by more than the store takes"
         )),
@@ -126,8 +100,7 @@ fn judged(answer: Answer, region: Option<&str>, request: Request<'_>) -> StoreEr
             | "EntityTooLargeForQuota"
             | "InsufficientCapacity",
         ) => StoreError::Full(answer),
-        (429 | 500..=599, _)
-        | (_, "SlowDown" | "RequestTimeout" | "InternalError" | "ServiceUnavailable")
+        (429 | 500..=599, _) | (_, "SlowDown" | "RequestTimeout" | "InternalError" | "ServiceUnavailable")
             if answer.status != 501 =>
         {
             StoreError::Unavailable(answer)
@@ -135,12 +108,7 @@ fn judged(answer: Answer, region: Option<&str>, request: Request<'_>) -> StoreEr
         // A part, or its completion, that met a race or a proxy; asked again it may pass.
         (408, _) => StoreError::Unavailable(answer),
         (401 | 403, _) | (_, "AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch") => {
-            StoreError::Denied {
-                action,
-                bucket,
-                key: key.to_owned(),
-                answer,
-            }
+            StoreError::Denied { action, bucket, key: key.to_owned(), answer }
         }
         _ => StoreError::Rejected(answer),
     }
@@ -153,59 +121,32 @@ mod tests {
 
     #[test]
     fn answers_are_judged_by_what_the_reader_can_do() {
-        let request = Request {
-            action: Action::Put,
-            bucket: "bkt",
-            key: "k",
-        };
+        let request = Request { action: Action::Put, bucket: "bkt", key: "k" };
         for (status, code, reason, transient) in [
             (403, Some("AccessDenied"), Reason::UploadDenied, false),
             (403, None, Reason::UploadDenied, false),
             (400, Some("InvalidAccessKeyId"), Reason::UploadDenied, false),
             (404, Some("NoSuchBucket"), Reason::LocationInvalid, false),
-            (
-                301,
-                Some("PermanentRedirect"),
-                Reason::LocationInvalid,
-                false,
-            ),
+            (301, Some("PermanentRedirect"), Reason::LocationInvalid, false),
             (307, None, Reason::LocationInvalid, false),
             (400, Some("ExpiredToken"), Reason::CredentialInvalid, false),
-            (
-                403,
-                Some("RequestTimeTooSkewed"),
-                Reason::CredentialInvalid,
-                false,
-            ),
+            (403, Some("RequestTimeTooSkewed"), Reason::CredentialInvalid, false),
             (503, Some("SlowDown"), Reason::StoreUnreachable, true),
             (500, Some("InternalError"), Reason::StoreUnreachable, true),
             (200, Some("InternalError"), Reason::StoreUnreachable, true),
-            (
-                507,
-                Some("XMinioStorageFull"),
-                Reason::StoreUnreachable,
-                true,
-            ),
+            (507, Some("XMinioStorageFull"), Reason::StoreUnreachable, true),
             (403, Some("QuotaExceeded"), Reason::StoreUnreachable, true),
             (501, Some("NotImplemented"), Reason::UploadDenied, false),
             (400, Some("InvalidArgument"), Reason::UploadDenied, false),
         ] {
             let got = judged(Answer::new(status, code), None, request);
-            assert_eq!(
-                (got.reason(), got.is_transient()),
-                (reason, transient),
-                "{status} {code:?}: {got}"
-            );
+            assert_eq!((got.reason(), got.is_transient()), (reason, transient), "{status} {code:?}: {got}");
         }
     }
 
     #[test]
     fn the_region_is_named_if_it_looks_like_one() {
-        let request = Request {
-            action: Action::Put,
-            bucket: "bkt",
-            key: "k",
-        };
+        let request = Request { action: Action::Put, bucket: "bkt", key: "k" };
         let hint = |region| judged(Answer::new(301, None), Some(region), request).to_string();
         assert!(hint("eu-west-1").ends_with("region to eu-west-1"));
         assert!(hint("<b>").ends_with("config key region"));

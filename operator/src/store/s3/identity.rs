@@ -18,35 +18,21 @@ const STS_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(super) fn provider(credential: &Credential, region: &str) -> SharedCredentialsProvider {
     match credential {
-        Credential::Keys {
-            access_key_id,
-            secret_access_key,
-            session_token,
-        } => SharedCredentialsProvider::new(Credentials::new(
-            access_key_id,
-            secret_access_key.expose(),
-            session_token
-                .as_ref()
-                .map(|token| token.expose().to_owned()),
-            None,
-            "location",
-        )),
-        Credential::WebIdentity {
-            role_arn,
-            session_name,
-            token_file,
-        } => SharedCredentialsProvider::new(WebIdentity::new(
-            role_arn,
-            session_name.as_deref(),
-            token_file.clone(),
-            region,
-        )),
+        Credential::Keys { access_key_id, secret_access_key, session_token } => {
+            SharedCredentialsProvider::new(Credentials::new(
+                access_key_id,
+                secret_access_key.expose(),
+                session_token.as_ref().map(|token| token.expose().to_owned()),
+                None,
+                "location",
+            ))
+        }
+        Credential::WebIdentity { role_arn, session_name, token_file } => SharedCredentialsProvider::new(
+            WebIdentity::new(role_arn, session_name.as_deref(), token_file.clone(), region),
+        ),
         Credential::Container => {
-            let config =
-                ProviderConfig::without_region().with_region(Some(Region::new(region.to_owned())));
-            SharedCredentialsProvider::new(
-                EcsCredentialsProvider::builder().configure(&config).build(),
-            )
+            let config = ProviderConfig::without_region().with_region(Some(Region::new(region.to_owned())));
+            SharedCredentialsProvider::new(EcsCredentialsProvider::builder().configure(&config).build())
         }
     }
 }
@@ -67,9 +53,7 @@ impl WebIdentity {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region.to_owned()))
             .timeout_config(
-                aws_sdk_s3::config::timeout::TimeoutConfig::builder()
-                    .operation_timeout(STS_TIMEOUT)
-                    .build(),
+                aws_sdk_s3::config::timeout::TimeoutConfig::builder().operation_timeout(STS_TIMEOUT).build(),
             )
             .build();
         Self {
@@ -94,12 +78,8 @@ impl WebIdentity {
             .send()
             .await
             .map_err(CredentialsError::provider_error)?;
-        let got = answer
-            .credentials
-            .ok_or_else(|| CredentialsError::unhandled("the STS gave no credential"))?;
-        let end = (*got.expiration())
-            .try_into()
-            .map_err(CredentialsError::unhandled)?;
+        let got = answer.credentials.ok_or_else(|| CredentialsError::unhandled("the STS gave no credential"))?;
+        let end = (*got.expiration()).try_into().map_err(CredentialsError::unhandled)?;
         Ok(Credentials::new(
             got.access_key_id(),
             got.secret_access_key(),

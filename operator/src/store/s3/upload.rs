@@ -11,9 +11,7 @@ use aws_sdk_s3::{
     primitives::{ByteStream, Length},
     types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, ServerSideEncryption},
 };
-use aws_smithy_runtime_api::{
-    box_error::BoxError, client::interceptors::context::BeforeTransmitInterceptorContextMut,
-};
+use aws_smithy_runtime_api::{box_error::BoxError, client::interceptors::context::BeforeTransmitInterceptorContextMut};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
@@ -37,16 +35,13 @@ const PROBE: u64 = 4096;
 macro_rules! described {
     ($request:expr, $store:expr, $key:expr, $upload:expr) => {{
         let (method, kms) = $store.encryption();
-        with_customer_key!(
-            $request.bucket(&$store.bucket).key($key.as_str()),
-            $store.customer
-        )
-        .content_type(CONTENT_TYPE)
-        .content_disposition(disposition($key))
-        .set_server_side_encryption(method)
-        .set_ssekms_key_id(kms)
-        .set_tagging($store.config.tagging.clone())
-        .set_metadata(Some(notes($upload)))
+        with_customer_key!($request.bucket(&$store.bucket).key($key.as_str()), $store.customer)
+            .content_type(CONTENT_TYPE)
+            .content_disposition(disposition($key))
+            .set_server_side_encryption(method)
+            .set_ssekms_key_id(kms)
+            .set_tagging($store.config.tagging.clone())
+            .set_metadata(Some(notes($upload)))
     }};
 }
 
@@ -55,18 +50,12 @@ impl S3 {
         match &self.config.encryption {
             Encryption::Bucket | Encryption::CustomerKey(_) => (None, None),
             Encryption::Kms(key) => (Some(ServerSideEncryption::AwsKms), Some(key.clone())),
-            Encryption::Managed(method) => {
-                (Some(ServerSideEncryption::from(method.as_str())), None)
-            }
+            Encryption::Managed(method) => (Some(ServerSideEncryption::from(method.as_str())), None),
         }
     }
 
     /// The whole file in one request, with its length and its signed SHA-256: nothing is chunked.
-    pub(super) async fn put_single(
-        &self,
-        key: &Key,
-        upload: &Upload<'_>,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn put_single(&self, key: &Key, upload: &Upload<'_>) -> Result<(), StoreError> {
         let body = ByteStream::read_from()
             .path(upload.file)
             .length(Length::Exact(upload.bytes))
@@ -108,9 +97,7 @@ impl S3 {
         let id = created
             .upload_id()
             .filter(|id| !id.is_empty())
-            .ok_or_else(|| {
-                StoreError::Corrupt("the store began a multipart upload without an id".to_owned())
-            })?;
+            .ok_or_else(|| StoreError::Corrupt("the store began a multipart upload without an id".to_owned()))?;
         let mut open = Open {
             client: self.client.clone(),
             bucket: self.bucket.clone(),
@@ -157,18 +144,9 @@ impl S3 {
             sent += bytes;
             hooks.sent(sent);
         }
-        let request = self
-            .client
-            .complete_multipart_upload()
-            .bucket(&self.bucket)
-            .key(key.as_str())
-            .upload_id(id);
+        let request = self.client.complete_multipart_upload().bucket(&self.bucket).key(key.as_str()).upload_id(id);
         with_customer_key!(request, self.customer)
-            .multipart_upload(
-                CompletedMultipartUpload::builder()
-                    .set_parts(Some(done))
-                    .build(),
-            )
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(done)).build())
             .send()
             .await
             .map_err(|error| classify(&error, self.request(Action::Put, key.as_str())))?;
@@ -186,13 +164,8 @@ impl S3 {
     ) -> Result<(CompletedPart, u64), StoreError> {
         let data = read_range(upload, from, length).await?;
         let number = i32::try_from(index + 1).unwrap_or(i32::MAX);
-        let request = self
-            .client
-            .upload_part()
-            .bucket(&self.bucket)
-            .key(key.as_str())
-            .upload_id(id)
-            .part_number(number);
+        let request =
+            self.client.upload_part().bucket(&self.bucket).key(key.as_str()).upload_id(id).part_number(number);
         let sent = with_customer_key!(request, self.customer)
             .set_checksum_algorithm(self.config.checksum.map(sdk_checksum))
             .body(ByteStream::from(data))
@@ -224,16 +197,10 @@ struct Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let (Some(id), Ok(runtime)) = (self.id.take(), tokio::runtime::Handle::try_current())
-        else {
+        let (Some(id), Ok(runtime)) = (self.id.take(), tokio::runtime::Handle::try_current()) else {
             return;
         };
-        let abort = self
-            .client
-            .abort_multipart_upload()
-            .bucket(&self.bucket)
-            .key(&self.key)
-            .upload_id(id);
+        let abort = self.client.abort_multipart_upload().bucket(&self.bucket).key(&self.key).upload_id(id);
         // Nobody waits for it; if it fails, the id that was noted lets a successor end the upload.
         runtime.spawn(abort.send());
     }
@@ -254,9 +221,7 @@ impl Intercept for SignedPayload {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        config
-            .interceptor_state()
-            .store_put(PayloadSigningOverride::Precomputed(self.0.clone()));
+        config.interceptor_state().store_put(PayloadSigningOverride::Precomputed(self.0.clone()));
         Ok(())
     }
 }
@@ -264,21 +229,10 @@ impl Intercept for SignedPayload {
 /// What is noted beside the object. Values that headers cannot carry are made so that they can.
 fn notes(upload: &Upload<'_>) -> std::collections::HashMap<String, String> {
     let plain = |text: &str| -> String {
-        text.chars()
-            .map(|letter| {
-                if letter.is_ascii_graphic() || letter == ' ' {
-                    letter
-                } else {
-                    '_'
-                }
-            })
-            .collect()
+        text.chars().map(|letter| if letter.is_ascii_graphic() || letter == ' ' { letter } else { '_' }).collect()
     };
-    let mut notes: std::collections::HashMap<String, String> = upload
-        .meta
-        .iter()
-        .map(|(name, value)| (plain(name), plain(value)))
-        .collect();
+    let mut notes: std::collections::HashMap<String, String> =
+        upload.meta.iter().map(|(name, value)| (plain(name), plain(value))).collect();
     notes.insert("sha256".to_owned(), upload.sha256.to_owned());
     notes.insert("bytes".to_owned(), upload.bytes.to_string());
     notes
@@ -304,15 +258,10 @@ async fn checksum(algorithm: Checksum, upload: &Upload<'_>) -> Result<String, St
         Checksum::Sha256 => Algorithm::Sha256,
     }
     .into_impl();
-    let mut file = tokio::fs::File::open(upload.file)
-        .await
-        .map_err(|error| local(upload, error))?;
+    let mut file = tokio::fs::File::open(upload.file).await.map_err(|error| local(upload, error))?;
     let mut buffer = vec![0; 256 * 1024];
     loop {
-        let read = file
-            .read(&mut buffer)
-            .await
-            .map_err(|error| local(upload, error))?;
+        let read = file.read(&mut buffer).await.map_err(|error| local(upload, error))?;
         if read == 0 {
             return Ok(STANDARD.encode(aws_smithy_checksums::Checksum::finalize(sum)));
         }
@@ -321,43 +270,26 @@ async fn checksum(algorithm: Checksum, upload: &Upload<'_>) -> Result<String, St
 }
 
 async fn read_range(upload: &Upload<'_>, from: u64, length: u64) -> Result<Vec<u8>, StoreError> {
-    let wanted = usize::try_from(length)
-        .map_err(|_| local(upload, std::io::ErrorKind::FileTooLarge.into()))?;
+    let wanted = usize::try_from(length).map_err(|_| local(upload, std::io::ErrorKind::FileTooLarge.into()))?;
     let mut data = vec![0; wanted];
-    let mut file = tokio::fs::File::open(upload.file)
-        .await
-        .map_err(|error| local(upload, error))?;
-    file.seek(SeekFrom::Start(from))
-        .await
-        .map_err(|error| local(upload, error))?;
-    file.read_exact(&mut data)
-        .await
-        .map_err(|error| local(upload, error))?;
+    let mut file = tokio::fs::File::open(upload.file).await.map_err(|error| local(upload, error))?;
+    file.seek(SeekFrom::Start(from)).await.map_err(|error| local(upload, error))?;
+    file.read_exact(&mut data).await.map_err(|error| local(upload, error))?;
     Ok(data)
 }
 
 fn local(upload: &Upload<'_>, source: std::io::Error) -> StoreError {
-    StoreError::Local {
-        path: upload.file.to_owned(),
-        source,
-    }
+    StoreError::Local { path: upload.file.to_owned(), source }
 }
 
 /// Compares what the store holds with the file.
-pub(super) async fn verify(
-    store: &S3,
-    key: &Key,
-    upload: &Upload<'_>,
-) -> Result<Stored, StoreError> {
+pub(super) async fn verify(store: &S3, key: &Key, upload: &Upload<'_>) -> Result<Stored, StoreError> {
     let corrupt = |why: String| Err(StoreError::Corrupt(why));
     let Some(found) = store.head(key).await? else {
         return corrupt("there is no object at its key".to_owned());
     };
     if found.bytes != upload.bytes {
-        return corrupt(format!(
-            "it has {} bytes, {} were sent",
-            found.bytes, upload.bytes
-        ));
+        return corrupt(format!("it has {} bytes, {} were sent", found.bytes, upload.bytes));
     }
     if found.sha256.as_deref() != Some(upload.sha256) {
         return corrupt("the SHA-256 noted beside it is another one".to_owned());

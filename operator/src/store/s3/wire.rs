@@ -112,33 +112,20 @@ impl Skew {
     }
 
     fn note(&self, response: &Response<hyper::body::Incoming>) {
-        let date = response
-            .headers()
-            .get(header::DATE)
-            .and_then(|date| date.to_str().ok());
+        let date = response.headers().get(header::DATE).and_then(|date| date.to_str().ok());
         let Some(store) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) else {
             return;
         };
         let Ok(ours) = jiff::Timestamp::try_from(SystemTime::now()) else {
             return;
         };
-        self.0.store(
-            store
-                .timestamp()
-                .as_second()
-                .saturating_sub(ours.as_second()),
-            Ordering::Relaxed,
-        );
+        self.0.store(store.timestamp().as_second().saturating_sub(ours.as_second()), Ordering::Relaxed);
     }
 }
 
 impl Wire {
     /// Connections by these rules. `ca_pem` is trusted besides the system's certificates.
-    pub(super) fn new(
-        ca_pem: Option<&str>,
-        skip_verify: bool,
-        policy: EndpointPolicy,
-    ) -> Result<Self, rustls::Error> {
+    pub(super) fn new(ca_pem: Option<&str>, skip_verify: bool, policy: EndpointPolicy) -> Result<Self, rustls::Error> {
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(tls(ca_pem, skip_verify)?)
             .https_or_http()
@@ -148,10 +135,7 @@ impl Wire {
             .pool_idle_timeout(POOLED)
             .pool_timer(TokioTimer::new())
             .build(Connector(https));
-        Ok(Self {
-            client,
-            skew: Skew(Arc::new(AtomicI64::new(UNKNOWN))),
-        })
+        Ok(Self { client, skew: Skew(Arc::new(AtomicI64::new(UNKNOWN))) })
     }
 
     pub(super) fn skew(&self) -> Skew {
@@ -170,11 +154,7 @@ impl fmt::Debug for Wire {
 }
 
 impl HttpClient for Wire {
-    fn http_connector(
-        &self,
-        _: &HttpConnectorSettings,
-        _: &RuntimeComponents,
-    ) -> SharedHttpConnector {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
     }
 }
@@ -183,21 +163,14 @@ impl HttpConnector for Wire {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let this = self.clone();
         HttpConnectorFuture::new(async move {
-            let request = request
-                .try_into_http1x()
-                .map_err(|error| ConnectorError::user(error.into()))?;
+            let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
             let host = request.uri().host().unwrap_or_default().to_owned();
-            let response = this
-                .client
-                .request(request)
-                .await
-                .map_err(|error| refused(&error, host))?;
+            let response = this.client.request(request).await.map_err(|error| refused(&error, host))?;
             this.skew.note(&response);
-            response.map(SdkBody::from_body_1_x).try_into().map_err(
-                |error: aws_smithy_runtime_api::http::HttpError| {
-                    ConnectorError::other(error.into(), None)
-                },
-            )
+            response
+                .map(SdkBody::from_body_1_x)
+                .try_into()
+                .map_err(|error: aws_smithy_runtime_api::http::HttpError| ConnectorError::other(error.into(), None))
         })
     }
 }
@@ -206,18 +179,10 @@ impl HttpConnector for Wire {
 fn refused(error: &(dyn std::error::Error + 'static), host: String) -> ConnectorError {
     match wire_error(error) {
         Some(found @ WireError::NotAllowed(_)) => ConnectorError::user(found.into()),
-        Some(found @ (WireError::TimedOut(_) | WireError::Stalled)) => {
-            ConnectorError::timeout(found.into())
-        }
+        Some(found @ (WireError::TimedOut(_) | WireError::Stalled)) => ConnectorError::timeout(found.into()),
         Some(found @ WireError::Tls { .. }) => ConnectorError::other(found.into(), None),
         Some(found) => ConnectorError::io(found.into()),
-        None => ConnectorError::io(
-            WireError::Other {
-                host,
-                kind: io_kind(error),
-            }
-            .into(),
-        ),
+        None => ConnectorError::io(WireError::Other { host, kind: io_kind(error) }.into()),
     }
 }
 
@@ -228,9 +193,7 @@ pub(super) fn wire_error(error: &(dyn std::error::Error + 'static)) -> Option<Wi
         if let Some(found) = error.downcast_ref::<WireError>() {
             return Some(found.clone());
         }
-        let inner = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         next = match inner {
             Some(inner) => Some(inner),
             None => error.source(),
@@ -252,8 +215,7 @@ fn io_kind(error: &(dyn std::error::Error + 'static)) -> io::ErrorKind {
 
 fn tls(ca_pem: Option<&str>, skip_verify: bool) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()?;
+    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
     if skip_verify {
         return Ok(builder
             .dangerous()
@@ -264,8 +226,7 @@ fn tls(ca_pem: Option<&str>, skip_verify: bool) -> Result<ClientConfig, rustls::
     // Certificates of the system that cannot be read are not ours to mend; a store that needs one says so.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     for certificate in CertificateDer::pem_slice_iter(ca_pem.unwrap_or_default().as_bytes()) {
-        let certificate =
-            certificate.map_err(|_| rustls::Error::General("caCert cannot be read".to_owned()))?;
+        let certificate = certificate.map_err(|_| rustls::Error::General("caCert cannot be read".to_owned()))?;
         roots.add(certificate)?;
     }
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
@@ -355,23 +316,15 @@ fn handshake_error(error: &(dyn std::error::Error + 'static), host: String) -> W
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return WireError::Tls {
-                host,
-                why: tls_reason(tls),
-            };
+            return WireError::Tls { host, why: tls_reason(tls) };
         }
-        let inner = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         next = match inner {
             Some(inner) => Some(inner),
             None => error.source(),
         };
     }
-    WireError::Other {
-        host,
-        kind: io_kind(error),
-    }
+    WireError::Other { host, kind: io_kind(error) }
 }
 
 /// The reasons that people meet, in words; of the others the kind only.
@@ -382,16 +335,12 @@ fn tls_reason(error: &rustls::Error) -> String {
             Bad::UnknownIssuer => "certificate signed by unknown authority; set caCert",
             Bad::Expired | Bad::ExpiredContext { .. } => "certificate has expired",
             Bad::NotValidYet | Bad::NotValidYetContext { .. } => "certificate is not valid yet",
-            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
-                "certificate is for another host name"
-            }
+            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => "certificate is for another host name",
             Bad::Revoked => "certificate was revoked",
             _ => "certificate cannot be used",
         }
         .to_owned(),
-        rustls::Error::InvalidMessage(_) => {
-            "no TLS is spoken there; is it an http port?".to_owned()
-        }
+        rustls::Error::InvalidMessage(_) => "no TLS is spoken there; is it an http port?".to_owned(),
         rustls::Error::AlertReceived(alert) => format!("the store sent alert {alert:?}"),
         _ => "the handshake failed".to_owned(),
     }
@@ -419,17 +368,8 @@ impl Service<Uri> for Tcp {
 }
 
 fn host_and_port(uri: &Uri) -> (String, u16) {
-    let host = uri
-        .host()
-        .unwrap_or_default()
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .to_owned();
-    let default = if uri.scheme_str() == Some("http") {
-        80
-    } else {
-        443
-    };
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+    let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
     (host, uri.port_u16().unwrap_or(default))
 }
 
@@ -438,22 +378,15 @@ async fn connect(host: String, port: u16, policy: EndpointPolicy) -> Result<Idle
     let place = format!("{host}:{port}");
     let addresses: Vec<SocketAddr> = match host.parse::<IpAddr>() {
         Ok(address) => vec![SocketAddr::new(address, port)],
-        Err(_) => {
-            match tokio::time::timeout(CONNECT, tokio::net::lookup_host((host.clone(), port))).await
-            {
-                Ok(Ok(found)) => found.collect(),
-                Ok(Err(_)) | Err(_) => return Err(WireError::Dns(host)),
-            }
-        }
+        Err(_) => match tokio::time::timeout(CONNECT, tokio::net::lookup_host((host.clone(), port))).await {
+            Ok(Ok(found)) => found.collect(),
+            Ok(Err(_)) | Err(_) => return Err(WireError::Dns(host)),
+        },
     };
     let Some(first) = addresses.first() else {
         return Err(WireError::Dns(host));
     };
-    let allowed: Vec<SocketAddr> = addresses
-        .iter()
-        .copied()
-        .filter(|address| policy.allows(address.ip()))
-        .collect();
+    let allowed: Vec<SocketAddr> = addresses.iter().copied().filter(|address| policy.allows(address.ip())).collect();
     let mut last = WireError::NotAllowed(first.ip());
     for address in allowed {
         match tokio::time::timeout(CONNECT, TcpStream::connect(address)).await {
@@ -465,12 +398,7 @@ async fn connect(host: String, port: u16, policy: EndpointPolicy) -> Result<Idle
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 last = WireError::Refused(place.clone());
             }
-            Ok(Err(error)) => {
-                last = WireError::Other {
-                    host: place.clone(),
-                    kind: error.kind(),
-                }
-            }
+            Ok(Err(error)) => last = WireError::Other { host: place.clone(), kind: error.kind() },
             Err(_) => last = WireError::TimedOut(place.clone()),
         }
     }
@@ -485,28 +413,16 @@ struct Idle {
 
 impl Idle {
     fn new(stream: TcpStream) -> Self {
-        Self {
-            stream: TokioIo::new(stream),
-            until: Box::pin(tokio::time::sleep(IDLE)),
-        }
+        Self { stream: TokioIo::new(stream), until: Box::pin(tokio::time::sleep(IDLE)) }
     }
 
     /// Passes a poll's outcome on; what moved puts the end off, what did not is watched.
-    fn watched<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        polled: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
+    fn watched<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            self.until
-                .as_mut()
-                .reset(tokio::time::Instant::now() + IDLE);
+            self.until.as_mut().reset(tokio::time::Instant::now() + IDLE);
             return polled;
         }
-        self.until
-            .as_mut()
-            .poll(cx)
-            .map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, WireError::Stalled)))
+        self.until.as_mut().poll(cx).map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, WireError::Stalled)))
     }
 }
 
@@ -517,22 +433,14 @@ impl Connection for Idle {
 }
 
 impl Read for Idle {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         self.watched(cx, polled)
     }
 }
 
 impl Write for Idle {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.watched(cx, polled)
     }
@@ -565,10 +473,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     fn runtime() -> tokio::runtime::Runtime {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime")
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
     }
 
     #[test]
@@ -586,30 +491,15 @@ mod tests {
     #[test]
     fn unreachable_has_a_reason() {
         runtime().block_on(async {
-            let lab = EndpointPolicy {
-                allow_loopback: true,
-                ..EndpointPolicy::default()
-            };
+            let lab = EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() };
             let port = {
                 let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
                 listener.local_addr().expect("an address").port()
             };
-            let error = connect("127.0.0.1".to_owned(), port, lab)
-                .await
-                .err()
-                .expect("nobody listens");
-            assert_eq!(
-                error.to_string(),
-                format!("connection refused: 127.0.0.1:{port}")
-            );
-            let error = connect("no-such-host.invalid".to_owned(), 80, lab)
-                .await
-                .err()
-                .expect("no such host");
-            assert_eq!(
-                error.to_string(),
-                "DNS resolution failed: no-such-host.invalid"
-            );
+            let error = connect("127.0.0.1".to_owned(), port, lab).await.err().expect("nobody listens");
+            assert_eq!(error.to_string(), format!("connection refused: 127.0.0.1:{port}"));
+            let error = connect("no-such-host.invalid".to_owned(), 80, lab).await.err().expect("no such host");
+            assert_eq!(error.to_string(), "DNS resolution failed: no-such-host.invalid");
         });
     }
 }
