@@ -35,4 +35,4 @@ pub use objects::pod;
 pub use operator::Operator;
 pub use stand::Stand;
 pub use until::until;
-// pub use velero::Velero;
+pub use velero::Velero;

@@ -47,7 +47,12 @@ impl Process {
     pub fn spawn(name: &str, command: &Command, log: &Path) -> io::Result<Self> {
         OpenOptions::new().create(true).append(true).open(log)?;
         let mut wrapped = Command::new("sh");
-        wrapped.args([OsStr::new("-c"), OsStr::new(SUPERVISOR), OsStr::new(name), log.as_os_str()]);
+        wrapped.args([
+            OsStr::new("-c"),
+            OsStr::new(SUPERVISOR),
+            OsStr::new(name),
+            log.as_os_str(),
+        ]);
         wrapped.arg(command.get_program()).args(command.get_args());
         for (key, value) in command.get_envs() {
             match value {
@@ -58,15 +63,26 @@ impl Process {
         if let Some(folder) = command.get_current_dir() {
             wrapped.current_dir(folder);
         }
-        let mut supervisor =
-            wrapped.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
+        let mut supervisor = wrapped
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()?;
         let leash = supervisor.stdin.take().expect("stdin is a pipe");
         let mut pid = String::new();
         BufReader::new(supervisor.stdout.take().expect("stdout is a pipe")).read_line(&mut pid)?;
         let pid = pid.trim().parse().ok().and_then(Pid::from_raw);
         let group = Pid::from_child(&supervisor);
         let pid = pid.ok_or_else(|| io::Error::other(format!("{name} did not start")))?;
-        Ok(Self { name: name.to_owned(), log: log.to_owned(), pid, group, supervisor: Mutex::new(supervisor), _leash: leash })
+        Ok(Self {
+            name: name.to_owned(),
+            log: log.to_owned(),
+            pid,
+            group,
+            supervisor: Mutex::new(supervisor),
+            _leash: leash,
+        })
     }
 
     /// What it was called when it was started.
@@ -88,7 +104,11 @@ impl Process {
     pub fn exited(&self) -> Option<i32> {
         use std::os::unix::process::ExitStatusExt as _;
         let status = self.supervisor().try_wait().ok().flatten()?;
-        Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+        Some(
+            status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+        )
     }
 
     /// Sends a signal to the program alone. Nothing happens if it has ended.
@@ -111,7 +131,9 @@ impl Process {
     }
 
     fn supervisor(&self) -> std::sync::MutexGuard<'_, Child> {
-        self.supervisor.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.supervisor
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -121,7 +143,9 @@ impl Drop for Process {
     }
 }
 
-/// The last `lines` lines of a file, of at most 64 KiB; what cannot be read is said in place of it.
+const LONGEST_LINE: usize = 400;
+
+/// The last `lines` lines of a file, of at most 64 KiB, each cut to what a person reads; what cannot be read is said in place of it.
 pub fn tail(path: &Path, lines: usize) -> String {
     let read = || -> io::Result<String> {
         let mut file = File::open(path)?;
@@ -130,7 +154,10 @@ pub fn tail(path: &Path, lines: usize) -> String {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let text = String::from_utf8_lossy(&bytes);
-        let all: Vec<&str> = text.lines().collect();
+        let all: Vec<String> = text
+            .lines()
+            .map(|line| line.chars().take(LONGEST_LINE).collect())
+            .collect();
         Ok(all[all.len().saturating_sub(lines)..].join("\n"))
     };
     read().unwrap_or_else(|error| format!("({}: {error})", path.display()))
@@ -139,7 +166,12 @@ pub fn tail(path: &Path, lines: usize) -> String {
 /// Has `folder` removed when this process has ended, however it ends.
 pub(crate) fn sweep_at_exit(folder: &Path) -> io::Result<()> {
     let sweeper = Command::new("sh")
-        .args([OsStr::new("-c"), OsStr::new(SWEEPER), OsStr::new("sweeper"), folder.as_os_str()])
+        .args([
+            OsStr::new("-c"),
+            OsStr::new(SWEEPER),
+            OsStr::new("sweeper"),
+            folder.as_os_str(),
+        ])
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

@@ -42,7 +42,10 @@ pub async fn until<O: Outcome, F: Future<Output = O>>(
     let mut seen = "nothing: the probe itself did not answer".to_owned();
     loop {
         let left = limit.saturating_sub(began.elapsed());
-        match tokio::time::timeout(left, probe()).await.map(Outcome::settle) {
+        match tokio::time::timeout(left, probe())
+            .await
+            .map(Outcome::settle)
+        {
             Ok(Ok(value)) => return value,
             Ok(Err(what_it_saw)) => seen = what_it_saw,
             Err(_) => panic!("waited {limit:?} for: {what}; seen last: {seen}"),

@@ -3,3 +3,4 @@
 
 mod admission;
 mod stand;
+mod velero;
