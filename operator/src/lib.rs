@@ -23,5 +23,9 @@
 //! | [`crash`] | named points at which a test may end the process | none |
 
 pub mod archive;
+pub mod cluster;
+pub mod collect;
+pub mod inventory;
+pub mod plan;
 pub mod redact;
 pub mod secret;
