@@ -23,7 +23,11 @@
 //! | [`crash`] | named points at which a test may end the process | none |
 
 pub mod archive;
+pub mod cluster;
+pub mod collect;
+pub mod inventory;
 pub mod location;
+pub mod plan;
 pub mod redact;
 pub mod secret;
 pub mod store;

@@ -1,0 +1,98 @@
+//! What the diagnosis needs of the items as they pass, redacted and bounded. What it means is the diagnosis' matter; it
+//! reads whole logs, if it must, from the entries' own segments.
+
+use serde_json::Value;
+
+use crate::{cluster::ApiKind, inventory::Inventory, plan::StoreFile};
+
+/// All objects together, and each parsed file (bytes as written).
+const OBJECTS: usize = 6 << 20;
+pub(super) const FILE: u64 = 4 << 20;
+
+/// Redacted facts about one run.
+#[derive(Debug, Default)]
+pub struct Evidence {
+    /// The target.
+    pub target: Option<Value>,
+    /// A Restore's Backup.
+    pub backup: Option<Value>,
+    /// The target's `results.json`.
+    pub results: Option<Value>,
+    /// The Backup's `results.json`, of a target that is a Restore.
+    pub backup_results: Option<Value>,
+    /// The target's `itemoperations.json`.
+    pub item_operations: Option<Value>,
+    /// The target's `volumeinfo.json`.
+    pub volume_info: Option<Value>,
+    /// The target's PodVolumeBackups and -Restores, DataUploads and -Downloads; BackupStorageLocations,
+    /// BackupRepositories, pods, claims, quotas, nodes; Events that warn or are about one of these. Each has
+    /// `apiVersion` and `kind`.
+    pub objects: Vec<Value>,
+    /// Objects that found no room here; they are in the bundle.
+    pub left_out: usize,
+    /// Version and commit of Velero's server, if its first line was seen.
+    pub velero_version: Option<(String, String)>,
+    used: usize,
+}
+
+impl Evidence {
+    /// The objects of a kind.
+    pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.objects.iter().filter(move |object| object["kind"] == kind)
+    }
+
+    pub(super) fn add(&mut self, objects: Vec<(Value, usize)>) {
+        for (object, bytes) in objects {
+            if self.used + bytes > OBJECTS {
+                self.left_out += 1;
+            } else {
+                self.used += bytes;
+                self.objects.push(object);
+            }
+        }
+    }
+
+    pub(super) fn add_file(&mut self, of_target: bool, file: StoreFile, value: Value) {
+        match (of_target, file) {
+            (true, StoreFile::Results) => self.results = Some(value),
+            (false, StoreFile::Results) => self.backup_results = Some(value),
+            (true, StoreFile::ItemOperations) => self.item_operations = Some(value),
+            (true, StoreFile::VolumeInfo) => self.volume_info = Some(value),
+            _ => {}
+        }
+    }
+}
+
+/// Chooses the objects that are evidence.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Relevant {
+    /// UIDs of the target's data objects are not known by then; their names are.
+    data: std::collections::BTreeSet<String>,
+    involved: std::collections::BTreeSet<String>,
+}
+
+impl Relevant {
+    pub(super) fn of(inventory: &Inventory) -> Self {
+        let data: std::collections::BTreeSet<String> =
+            inventory.data.iter().map(|object| object.name.clone()).collect();
+        let mut involved = data.clone();
+        involved.extend(inventory.involved.iter().map(|pod| pod.name.clone()));
+        involved.extend(inventory.claims.iter().map(|claim| claim.name.clone()));
+        involved.extend(inventory.target.iter().map(|target| target.name.clone()));
+        Self { data, involved }
+    }
+
+    pub(super) fn wants(&self, kind: &ApiKind, object: &Value) -> bool {
+        let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        match kind.plural.as_str() {
+            "podvolumebackups" | "podvolumerestores" | "datauploads" | "datadownloads" => self.data.contains(name),
+            "backupstoragelocations" | "backuprepositories" | "pods" | "persistentvolumeclaims" | "resourcequotas"
+            | "nodes" => true,
+            "events" => {
+                let about = object.pointer("/involvedObject/name").and_then(Value::as_str).unwrap_or_default();
+                object["type"] != "Normal" || self.involved.contains(about)
+            }
+            _ => false,
+        }
+    }
+}

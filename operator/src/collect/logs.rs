@@ -1,0 +1,347 @@
+//! Container logs, from the kubelet through the API server: cut to the window, bounded, never taken for what they are
+//! not. Which containers are read is the plan's matter.
+
+use std::{io::Write as _, sync::Arc};
+
+use jiff::{Timestamp, Unit};
+use tokio::time::Instant;
+
+use super::{
+    Outcome, Work,
+    entry::{LazyEntry, WriteError},
+    missing::{is_untrusted_kubelet, log_refusal, missing},
+    server_lines::ServerLog,
+    window::Cutter,
+};
+use crate::{
+    archive::{
+        BundlePath, Segment,
+        manifest::{MissingCode, MissingSeverity, Source, SourceKind, Truncation, TruncationReason},
+    },
+    cluster::{ApiKind, ClusterError, Flow, Pieces, PumpEnd, bounded, pipe, pump, query_value},
+    plan::{Item, LogLimits, ServerLines},
+};
+
+/// Kept of the lines about the target (bytes).
+const LINES: u64 = 32 << 20;
+/// What the kubelet answers, with status 200, for a container whose log it cannot find.
+const NO_LOG: &[u8] = b"unable to retrieve container logs for ";
+/// A body that begins like that and is longer is a log.
+const NO_LOG_MOST: usize = 1024;
+
+/// Which log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Which<'a> {
+    pub namespace: &'a str,
+    pub pod: &'a str,
+    pub uid: &'a str,
+    pub container: &'a str,
+    pub previous: bool,
+    pub limit: u64,
+    pub server: Option<&'a Option<ServerLines>>,
+}
+
+/// Reads one container's log.
+pub(super) async fn read(
+    work: &Arc<Work>,
+    item: &Item,
+    which: Which<'_>,
+    deadline: Instant,
+) -> Result<Outcome, WriteError> {
+    let pods = ApiKind::namespaced("", "v1", "pods", "Pod");
+    let path = format!("{}/log", pods.path(Some(which.namespace), which.pod));
+    let query = query(which, &work.logs);
+    let mut warning = None;
+    let mut place = item.path.clone();
+    let first = work.cluster.open(&format!("{path}?{query}"), "*/*", deadline).await;
+    let body = match first {
+        Err(error) if is_untrusted_kubelet(&error) => {
+            warning = Some("the kubelet's certificate could not be verified: who gave this log is not proven".to_owned());
+            place = insecure_path(which);
+            let path = format!("{path}?{query}&insecureSkipTLSVerifyBackend=true");
+            work.cluster.open(&path, "*/*", deadline).await.map_err(|_| error)
+        }
+        first => first,
+    };
+    let body = match body {
+        Ok(body) => body,
+        Err(error) => return Ok(refused(work, item, which, &error)),
+    };
+
+    let (to, pieces) = pipe();
+    let sink = Sink::new(work, place, which);
+    let writing = tokio::task::spawn_blocking(move || sink.run(pieces));
+    let end = pump(body, to, work.cluster.idle(), deadline, |bytes| work.progress.read(bytes)).await;
+    let done = super::joined(writing.await)?;
+
+    // Only a look after the reading proves whose log it was; a pod that is gone by now was there before.
+    if let Ok(uid) = work.cluster.pod_uid(which.namespace, which.pod, deadline).await
+        && !which.uid.is_empty()
+        && uid != which.uid
+    {
+        let why = format!("the pod is another one now: UID {}, and not {}", bounded(&uid, 64), which.uid);
+        return Ok(note(item, MissingCode::Gone, MissingSeverity::Note, &why));
+    }
+    Ok(told(item, which, done, &end, (path, query), warning, work))
+}
+
+fn refused(work: &Work, item: &Item, which: Which<'_>, error: &ClusterError) -> Outcome {
+    let node_down = (log_refusal(error) == MissingCode::NodeUnreachable).then(|| error.to_string());
+    Outcome { missing: vec![work.borders.log(item, error, which.namespace)], node_down, ..Outcome::default() }
+}
+
+fn note(item: &Item, code: MissingCode, severity: MissingSeverity, why: &str) -> Outcome {
+    Outcome {
+        missing: vec![missing(&item.what, item.path.as_str(), code, severity, why, "")],
+        ..Outcome::default()
+    }
+}
+
+fn told(
+    item: &Item,
+    which: Which<'_>,
+    done: Done,
+    end: &PumpEnd,
+    (path, query): (String, String),
+    warning: Option<String>,
+    work: &Work,
+) -> Outcome {
+    if let Some(text) = done.not_a_log {
+        return note(item, MissingCode::BodyIsError, MissingSeverity::Error, &text);
+    }
+    let cut = match end {
+        PumpEnd::Whole | PumpEnd::ReaderGone => None,
+        PumpEnd::Reset(_) => Some(TruncationReason::Reset),
+        PumpEnd::Stalled => Some(TruncationReason::Stalled),
+        PumpEnd::Deadline => Some(TruncationReason::Deadline),
+    };
+    let Some(segment) = done.segment else {
+        let error = match end {
+            PumpEnd::Reset(why) => ClusterError::Reset(why.clone()),
+            PumpEnd::Stalled => ClusterError::Stalled(work.cluster.idle()),
+            PumpEnd::Deadline => ClusterError::Deadline,
+            PumpEnd::Whole | PumpEnd::ReaderGone => {
+                let why = if item.node.is_none() {
+                    "the pod is not scheduled to a node yet"
+                } else {
+                    "the log has no line in the window"
+                };
+                return note(item, MissingCode::Empty, MissingSeverity::Note, why);
+            }
+        };
+        return refused(work, item, which, &error);
+    };
+    let warning = match end {
+        PumpEnd::Reset(why) => Some(format!("connection was reset: {why}")),
+        _ => warning,
+    };
+    let source = Source {
+        kind: SourceKind::PodLog,
+        path: Some(path),
+        query: Some(query),
+        pod_uid: Some(which.uid.to_owned()),
+        container: Some(which.container.to_owned()),
+        previous: Some(which.previous),
+        node: item.node.clone(),
+        first_line: done.first,
+        last_line: done.last,
+        warning,
+        ..Source::default()
+    };
+    let truncated = |segment: &Segment| match cut {
+        Some(why) => Some(Truncation::ended(segment, why)),
+        None => Truncation::of(segment, TruncationReason::Limit),
+    };
+    let mut outcome = Outcome { velero_version: done.version, ..Outcome::default() };
+    if let Some(lines) = done.lines {
+        let truncated = truncated(&lines);
+        outcome.push(lines, source.clone(), truncated);
+    }
+    let truncated = truncated(&segment);
+    outcome.push(segment, source, truncated);
+    outcome
+}
+
+/// The query of the request. `limitBytes` is never in it: the kubelet counts it from the oldest line and only roughly,
+/// so with `tailLines` it would lose the newest lines.
+fn query(which: Which<'_>, logs: &LogLimits) -> String {
+    let mut query = format!("container={}&timestamps=true", query_value(which.container));
+    if which.previous {
+        query.push_str("&previous=true");
+    }
+    if let Some(from) = logs.window.from.and_then(whole_second) {
+        query.push_str("&sinceTime=");
+        query.push_str(&query_value(&from.to_string()));
+    }
+    if let Some(lines) = logs.tail_lines {
+        query.push_str("&tailLines=");
+        query.push_str(&lines.to_string());
+    }
+    query
+}
+
+/// The API server takes whole seconds; down, for the cutter takes care of the rest.
+fn whole_second(time: Timestamp) -> Option<Timestamp> {
+    time.round(jiff::TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Floor)).ok()
+}
+
+fn insecure_path(which: Which<'_>) -> BundlePath {
+    let file = if which.previous { "previous.insecure.log" } else { "current.insecure.log" };
+    let Which { namespace, pod, container, .. } = which;
+    BundlePath::new(["namespaces", namespace, "pods", pod, container, container, "logs", file])
+}
+
+/// What came of a body.
+#[derive(Debug, Default)]
+struct Done {
+    segment: Option<Segment>,
+    lines: Option<Segment>,
+    not_a_log: Option<String>,
+    first: Option<Timestamp>,
+    last: Option<Timestamp>,
+    version: Option<(String, String)>,
+}
+
+/// Takes a body on a thread that may block.
+struct Sink {
+    cutter: Cutter,
+    /// The beginning, while it could be the kubelet's excuse.
+    held: Option<Vec<u8>>,
+    log: LazyEntry,
+    server: Option<(ServerLog, Option<LazyEntry>)>,
+}
+
+impl Sink {
+    fn new(work: &Work, path: BundlePath, which: Which<'_>) -> Self {
+        let server = which.server.map(|lines| {
+            let target = lines.as_ref().map(|lines| (lines.kind, lines.namespace.as_str(), lines.name.as_str()));
+            let entry = lines.as_ref().map(|lines| LazyEntry::new(&work.desk, lines.path.clone(), Some(LINES)));
+            (ServerLog::new(target), entry)
+        });
+        Self {
+            cutter: Cutter::new(work.logs.window),
+            held: Some(Vec::new()),
+            log: LazyEntry::new(&work.desk, path, Some(which.limit)),
+            server,
+        }
+    }
+
+    fn run(mut self, mut pieces: Pieces) -> Result<Done, WriteError> {
+        while let Some(piece) = pieces.next_piece() {
+            if self.take(&piece)? == Flow::Enough {
+                break;
+            }
+        }
+        drop(pieces);
+        self.finish()
+    }
+
+    fn take(&mut self, piece: &[u8]) -> Result<Flow, WriteError> {
+        let Some(held) = &mut self.held else { return self.pass(piece) };
+        held.extend_from_slice(piece);
+        if could_be_excuse(held) {
+            return Ok(Flow::More);
+        }
+        let held = self.held.take().unwrap_or_default();
+        self.pass(&held)
+    }
+
+    fn pass(&mut self, piece: &[u8]) -> Result<Flow, WriteError> {
+        let Self { cutter, log, server, .. } = self;
+        let flow = cutter.feed(piece, |kept| keep(log, server, kept))?;
+        Ok(flow)
+    }
+
+    fn finish(mut self) -> Result<Done, WriteError> {
+        if let Some(held) = self.held.take() {
+            if held.starts_with(NO_LOG) {
+                let text = bounded(&String::from_utf8_lossy(&held), 512);
+                return Ok(Done { not_a_log: Some(text), ..Done::default() });
+            }
+            self.pass(&held)?;
+        }
+        let Self { mut cutter, mut log, mut server, .. } = self;
+        cutter.end(|kept| keep(&mut log, &mut server, kept))?;
+        let (mut lines, mut version) = (None, None);
+        if let Some((mut found, mut entry)) = server {
+            found.end(|line| write(entry.as_mut(), line))?;
+            lines = entry.map(LazyEntry::finish).transpose()?.flatten();
+            version = found.version;
+        }
+        Ok(Done { segment: log.finish()?, lines, not_a_log: None, first: cutter.first, last: cutter.last, version })
+    }
+}
+
+fn keep(
+    log: &mut LazyEntry,
+    server: &mut Option<(ServerLog, Option<LazyEntry>)>,
+    kept: &[u8],
+) -> Result<(), WriteError> {
+    log.write_all(kept)?;
+    if let Some((found, entry)) = server {
+        found.feed(kept, |line| write(entry.as_mut(), line))?;
+    }
+    Ok(())
+}
+
+fn write(entry: Option<&mut LazyEntry>, line: &[u8]) -> Result<(), WriteError> {
+    match entry {
+        Some(entry) => Ok(entry.write_all(line)?),
+        None => Ok(()),
+    }
+}
+
+/// All that came so far may still be nothing but the kubelet's one sentence.
+fn could_be_excuse(held: &[u8]) -> bool {
+    let known = held.len().min(NO_LOG.len());
+    let one_line = match memchr::memchr(b'\n', held) {
+        Some(at) => held[at..].iter().all(u8::is_ascii_whitespace),
+        None => true,
+    };
+    held[..known] == NO_LOG[..known] && one_line && held.len() <= NO_LOG_MOST
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Window;
+
+    fn which(previous: bool) -> Which<'static> {
+        Which {
+            namespace: "farm",
+            pod: "herd-1",
+            uid: "u",
+            container: "cow",
+            previous,
+            limit: 1000,
+            server: None,
+        }
+    }
+
+    #[test]
+    fn the_query_never_limits_bytes_and_limits_lines_only_when_asked() {
+        let from = Some("2026-03-01T10:00:00.7Z".parse().unwrap());
+        let logs = LogLimits { window: Window { from, to: None }, tail_lines: None };
+        assert_eq!(query(which(false), &logs), "container=cow&timestamps=true&sinceTime=2026-03-01T10%3A00%3A00Z");
+        let logs = LogLimits { window: Window::default(), tail_lines: Some(9) };
+        assert_eq!(query(which(true), &logs), "container=cow&timestamps=true&previous=true&tailLines=9");
+    }
+
+    #[test]
+    fn only_a_body_that_is_nothing_else_is_the_kubelets_excuse() {
+        let excuse = b"unable to retrieve container logs for containerd://0123\n";
+        for length in 0..=excuse.len() {
+            assert!(could_be_excuse(&excuse[..length]), "{length}");
+        }
+        for log in [
+            b"2026-03-01T10:00:00Z unable to retrieve container logs for x".as_slice(),
+            b"unable to retrieve container logs for x\n2026-03-01T10:00:00Z more\n",
+            b"unable to do it\n",
+        ] {
+            assert!(!could_be_excuse(log), "{}", String::from_utf8_lossy(log));
+        }
+        let mut long = NO_LOG.to_vec();
+        long.resize(NO_LOG_MOST + 1, b'x');
+        assert!(!could_be_excuse(&long));
+    }
+}

@@ -1,0 +1,416 @@
+//! Reads the planned items, a few at once, each as a stream through the redactor into the spool. An item's failure is a
+//! line that says what is missing and why; only a spool that cannot be used, or a cancel, ends the collection.
+
+mod entry;
+mod evidence;
+mod facts;
+mod logs;
+mod missing;
+mod objects;
+mod progress;
+mod server_lines;
+mod store_files;
+mod window;
+mod yaml;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use debugbundle_crd::TargetKind;
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::{
+    task::{JoinError, JoinSet},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+pub use evidence::Evidence;
+pub use progress::Progress;
+pub use store_files::{StoreBody, StoreFailure, StoreFiles};
+
+use crate::{
+    archive::{
+        Segment, Spool, SpoolError,
+        manifest::{Entry, Missing, MissingCode, MissingSeverity, Source, Truncation},
+    },
+    cluster::{ApiKind, Cluster, ClusterError, chain},
+    inventory::Inventory,
+    plan::{Item, ItemSource, LogLimits, Plan, StoreFile, store_path},
+    redact::Redactor,
+};
+use entry::{Desk, WriteError};
+use evidence::Relevant;
+use missing::Borders;
+
+/// How much is read at once, and how long one item may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Items at once.
+    pub at_once: usize,
+    /// Of these, items for which one node has to answer.
+    pub per_node: usize,
+    /// Time for one item.
+    pub per_item: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { at_once: 8, per_node: 2, per_item: Duration::from_mins(5) }
+    }
+}
+
+/// What a collection needs.
+#[derive(Clone)]
+pub struct Collector {
+    /// The API server.
+    pub cluster: Cluster,
+    /// The rules of this bundle.
+    pub redactor: Arc<Redactor>,
+    /// Where the entries are kept.
+    pub spool: Arc<Spool>,
+    /// Velero's files in the object store, or why they cannot be had.
+    pub store: Result<Arc<dyn StoreFiles>, StoreFailure>,
+    /// How much at once.
+    pub pace: Pace,
+}
+
+/// What was collected.
+#[derive(Debug)]
+pub struct Collected {
+    /// The entries, in no order.
+    pub entries: Vec<Entry>,
+    /// What is not there, and why.
+    pub missing: Vec<Missing>,
+    /// Paths of lists that had no item.
+    pub empty: Vec<String>,
+    /// Items that were planned.
+    pub wanted: usize,
+    /// For the diagnosis.
+    pub evidence: Evidence,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub finished: Timestamp,
+}
+
+/// Why a collection came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// The spool cannot take more.
+    #[error("what is collected cannot be kept")]
+    Spool(#[from] SpoolError),
+    /// The caller gave up.
+    #[error("the collection was cancelled")]
+    Cancelled,
+}
+
+/// What all items share.
+struct Work {
+    cluster: Cluster,
+    desk: Desk,
+    store: Result<Arc<dyn StoreFiles>, StoreFailure>,
+    logs: LogLimits,
+    borders: Borders,
+    relevant: Relevant,
+    progress: Arc<Progress>,
+}
+
+impl Work {
+    fn objects_missing(
+        &self,
+        item: &Item,
+        error: &ClusterError,
+        verb: &str,
+        kind: &ApiKind,
+        namespace: Option<&str>,
+    ) -> Outcome {
+        let namespace = namespace.unwrap_or_default();
+        let lost = self.borders.objects(&item.what, item.path.as_str(), error, verb, kind, namespace);
+        Outcome { missing: vec![lost], ..Outcome::default() }
+    }
+}
+
+/// What came of one item.
+#[derive(Debug, Default)]
+struct Outcome {
+    bodies: Vec<(Segment, Source, Option<Truncation>)>,
+    missing: Vec<Missing>,
+    empty: Option<String>,
+    evidence: Vec<(Value, usize)>,
+    file_evidence: Option<(String, TargetKind, StoreFile, Value)>,
+    velero_version: Option<(String, String)>,
+    /// The item's node cannot be reached.
+    node_down: Option<String>,
+}
+
+impl Outcome {
+    fn push(&mut self, segment: Segment, source: Source, truncated: Option<Truncation>) {
+        self.bodies.push((segment, source, truncated));
+    }
+
+    fn and(mut self, other: Self) -> Self {
+        self.bodies.extend(other.bodies);
+        self.missing.extend(other.missing);
+        self.evidence.extend(other.evidence);
+        Self { empty: self.empty.or(other.empty), ..self }
+    }
+}
+
+/// Runs `work` where it may block. A panic in it is the caller's.
+async fn on_a_thread<T, F>(work: F) -> T
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    joined(tokio::task::spawn_blocking(work).await)
+}
+
+fn joined<T>(result: Result<T, JoinError>) -> T {
+    match result {
+        Ok(value) => value,
+        // Nobody aborts these tasks, so that it panicked; only then a runtime that shuts down drops them unfinished.
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => std::panic::resume_unwind(Box::new("the runtime shut down")),
+        },
+    }
+}
+
+/// Reads what was planned, at most until `deadline`; what was not read by then is missing.
+///
+/// # Errors
+/// The spool is full or broken, or `cancel` was called.
+pub async fn collect(
+    collector: &Collector,
+    inventory: &Inventory,
+    plan: Plan,
+    progress: &Arc<Progress>,
+    cancel: &CancellationToken,
+    deadline: Instant,
+) -> Result<Collected, CollectError> {
+    let Plan { items, logs, missing } = plan;
+    let desk = Desk { redactor: collector.redactor.clone(), spool: collector.spool.clone() };
+    let borders = Borders::of(inventory);
+    progress.planned(items.len());
+    let mut evidence = Evidence::default();
+    for (slot, target) in
+        [(&mut evidence.target, &inventory.target), (&mut evidence.backup, &inventory.backup)]
+    {
+        if let Some(target) = target {
+            let mut object = target.raw.clone();
+            if collector.redactor.object(&mut object) {
+                *slot = Some(object);
+            }
+        }
+    }
+    let mut run = Run {
+        pace: collector.pace,
+        deadline,
+        target: inventory.target.as_ref().map(|target| target.name.clone()),
+        target_kind: inventory.target.as_ref().map(|target| target.kind),
+        down: BTreeMap::new(),
+        busy: BTreeMap::new(),
+        collected: Collected {
+            entries: Vec::new(),
+            wanted: items.len(),
+            empty: Vec::new(),
+            evidence,
+            started: Timestamp::now(),
+            finished: Timestamp::now(),
+            missing,
+        },
+        work: Arc::new(Work {
+            cluster: collector.cluster.clone(),
+            desk: desk.clone(),
+            store: collector.store.clone(),
+            logs,
+            borders: borders.clone(),
+            relevant: Relevant::of(inventory),
+            progress: progress.clone(),
+        }),
+    };
+    for unread in &inventory.unread {
+        let lost = borders.objects(&unread.what, "", &unread.why, "list", &unread.kind, &unread.namespace);
+        run.collected.missing.push(lost);
+    }
+    run.all(items, cancel).await?;
+
+    let mut collected = run.collected;
+    let log = inventory.target.as_ref().map(|target| store_path(target.kind, &target.name, StoreFile::Log, false));
+    if collected.entries.iter().any(|entry| Some(entry.segment.path()) == log.as_ref()) {
+        // What the server said about the target is in the target's own log, and more of it.
+        collected.entries.retain(|entry| !entry.segment.path().as_str().contains(".from-server."));
+    }
+    collected.finished = Timestamp::now();
+    let times = (collected.started, collected.finished);
+    let (facts_of, version) = (inventory.clone(), collected.evidence.velero_version.clone());
+    match on_a_thread(move || facts::write(&desk, &facts_of, version.as_ref(), times)).await {
+        Ok(facts) => {
+            let read_at = collected.finished;
+            let entry = |(segment, source, truncated)| Entry { segment, source, truncated, read_at, ms: 0 };
+            collected.entries.extend(facts.bodies.into_iter().map(entry));
+        }
+        Err(WriteError::Spool(error)) => return Err(error.into()),
+        Err(WriteError::Entry(error)) => {
+            collected.missing.push(withheld("the versions of everything", "velero/version.json", &chain(&error)));
+        }
+    }
+    Ok(collected)
+}
+
+fn withheld(what: &str, path: &str, why: &str) -> Missing {
+    missing::missing(what, path, MissingCode::Withheld, MissingSeverity::Error, why, "")
+}
+
+/// A collection that goes on.
+struct Run {
+    work: Arc<Work>,
+    pace: Pace,
+    deadline: Instant,
+    target: Option<String>,
+    target_kind: Option<TargetKind>,
+    /// Nodes that could not be reached, and how that showed.
+    down: BTreeMap<String, String>,
+    /// Items for which a node is asked now.
+    busy: BTreeMap<String, usize>,
+    collected: Collected,
+}
+
+type Ended = (Timestamp, Duration, Result<Outcome, WriteError>);
+
+impl Run {
+    async fn all(&mut self, items: Vec<Item>, cancel: &CancellationToken) -> Result<(), CollectError> {
+        let mut waiting: VecDeque<Item> = items.into();
+        let mut running: JoinSet<Ended> = JoinSet::new();
+        let mut at_work: BTreeMap<tokio::task::Id, Item> = BTreeMap::new();
+        loop {
+            while running.len() < self.pace.at_once {
+                let Some(item) = self.next(&mut waiting) else { break };
+                let work = self.work.clone();
+                let limit = self.deadline.min(Instant::now() + self.pace.per_item);
+                let task = item.clone();
+                work.progress.began(&task.what);
+                let handle = running.spawn(async move {
+                    let (at, began) = (Timestamp::now(), Instant::now());
+                    let outcome = read(&work, &task, limit).await;
+                    (at, began.elapsed(), outcome)
+                });
+                if let Some(node) = &item.node {
+                    *self.busy.entry(node.clone()).or_default() += 1;
+                }
+                at_work.insert(handle.id(), item);
+            }
+            let joined = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Err(CollectError::Cancelled),
+                joined = running.join_next_with_id() => joined,
+            };
+            let Some(joined) = joined else { return Ok(()) };
+            let (id, ended) = match joined {
+                Ok((id, ended)) => (id, Ok(ended)),
+                Err(error) => (error.id(), Err(error)),
+            };
+            let Some(item) = at_work.remove(&id) else { continue };
+            if let Some(busy) = item.node.as_ref().and_then(|node| self.busy.get_mut(node)) {
+                *busy = busy.saturating_sub(1);
+            }
+            self.work.progress.ended();
+            match ended {
+                Ok((at, took, Ok(outcome))) => self.keep(&item, at, took, outcome),
+                Ok((_, _, Err(WriteError::Spool(error)))) => return Err(error.into()),
+                Ok((_, _, Err(WriteError::Entry(error)))) => {
+                    self.collected.missing.push(withheld(&item.what, item.path.as_str(), &chain(&error)));
+                }
+                Err(error) => {
+                    tracing::error!(what = item.what, error = %error, "Reading an item ended in a panic");
+                    let why = "reading it failed in a way that was not foreseen; this is a bug of the operator";
+                    self.collected.missing.push(withheld(&item.what, item.path.as_str(), why));
+                }
+            }
+        }
+    }
+
+    /// The first item whose node has a place; items that have no chance any more are told as missing on the way.
+    fn next(&mut self, waiting: &mut VecDeque<Item>) -> Option<Item> {
+        let late = Instant::now() >= self.deadline;
+        let mut at = 0;
+        while let Some(item) = waiting.get(at) {
+            let down = item.node.as_ref().and_then(|node| self.down.get(node));
+            if late || down.is_some() {
+                let lost = match down {
+                    Some(why) if !late => unreachable_node(item, why),
+                    _ => missing::too_late(item),
+                };
+                self.collected.missing.push(lost);
+                self.work.progress.ended();
+                waiting.remove(at);
+                continue;
+            }
+            let busy = item.node.as_ref().and_then(|node| self.busy.get(node)).copied().unwrap_or(0);
+            if busy < self.pace.per_node {
+                return waiting.remove(at);
+            }
+            at += 1;
+        }
+        None
+    }
+
+    fn keep(&mut self, item: &Item, read_at: Timestamp, took: Duration, outcome: Outcome) {
+        let Outcome { bodies, missing, empty, evidence, file_evidence, velero_version, node_down } = outcome;
+        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let collected = &mut self.collected;
+        let entry = |(segment, source, truncated)| Entry { segment, source, truncated, read_at, ms };
+        collected.entries.extend(bodies.into_iter().map(entry));
+        collected.missing.extend(missing);
+        collected.empty.extend(empty);
+        collected.evidence.add(evidence);
+        if let Some((name, kind, file, value)) = file_evidence {
+            let of_target = self.target.as_deref() == Some(name.as_str()) && self.target_kind == Some(kind);
+            collected.evidence.add_file(of_target, file, value);
+        }
+        if velero_version.is_some() {
+            collected.evidence.velero_version = velero_version;
+        }
+        if let (Some(node), Some(why)) = (&item.node, node_down) {
+            self.down.entry(node.clone()).or_insert(why);
+        }
+    }
+}
+
+fn unreachable_node(item: &Item, why: &str) -> Missing {
+    let node = item.node.as_deref().unwrap_or_default();
+    let why = format!("not asked again, for node {node} could not be reached: {why}");
+    let cure = "look at the node and its kubelet: the API server cannot reach port 10250";
+    let (code, severity) = (MissingCode::NodeUnreachable, MissingSeverity::Error);
+    missing::missing(&item.what, item.path.as_str(), code, severity, &why, cure)
+}
+
+async fn read(work: &Arc<Work>, item: &Item, deadline: Instant) -> Result<Outcome, WriteError> {
+    match &item.source {
+        ItemSource::List { kind, namespace } => objects::list(work, item, kind, namespace.as_deref(), deadline).await,
+        ItemSource::Named { kind, objects } => objects::named(work, item, kind, objects, deadline).await,
+        ItemSource::Object { kind, namespace, name } => {
+            objects::object(work, item, kind, namespace.as_deref(), name, deadline).await
+        }
+        ItemSource::PodLog { namespace, pod, uid, container, previous, limit, server } => {
+            let which = logs::Which {
+                namespace,
+                pod,
+                uid,
+                container,
+                previous: *previous,
+                limit: *limit,
+                server: server.as_ref(),
+            };
+            logs::read(work, item, which, deadline).await
+        }
+        ItemSource::Store { of, name, file, unless } => {
+            store_files::read(work, item, (*of, name, *file), unless.as_deref(), deadline).await
+        }
+        ItemSource::Discovery { path } => objects::discovery(work, item, path, deadline).await,
+    }
+}

@@ -1,0 +1,506 @@
+//! The files that Velero wrote about a Backup or Restore, straight from the object store: inflated under bounds, checked,
+//! and never taken for whole when they are not. Which store that is, and with which credential, is `location`'s matter.
+
+use std::{
+    io::{self, Read},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use debugbundle_crd::TargetKind;
+use flate2::read::MultiGzDecoder;
+use futures::{future::BoxFuture, stream::BoxStream};
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    Outcome, Work,
+    entry::{LazyEntry, WriteError},
+    evidence, missing,
+};
+use crate::{
+    archive::{
+        Segment,
+        manifest::{Missing, MissingCode, MissingSeverity, Source, SourceKind, Truncation, TruncationReason},
+    },
+    cluster::{Pieces, PumpEnd, bounded, pipe, pump},
+    plan::{Item, StoreFile, store_limit, store_path},
+};
+
+/// Most bytes that are inflated of one file: Velero's own bound.
+const INFLATED: u64 = 1 << 30;
+/// Once past [`FREE`] bytes, more than so many times its compressed size is a bomb.
+const RATIO: u64 = 1000;
+const FREE: u64 = 10 << 20;
+/// A line of JSON is broken between two values when it gets longer than that, so that no reader and no rule meets lines
+/// of any length.
+const JSON_LINE: usize = 64 * 1024;
+const COPY: usize = 64 * 1024;
+
+/// The content of a file, as it comes.
+pub type StoreBody = BoxStream<'static, Result<Bytes, io::Error>>;
+
+/// Who reads Velero's files in the object store.
+pub trait StoreFiles: Send + Sync {
+    /// Opens a file of the Backup or Restore `name`; `None` if there is none.
+    fn open<'a>(
+        &'a self,
+        of: TargetKind,
+        name: &'a str,
+        file: StoreFile,
+    ) -> BoxFuture<'a, Result<Option<StoreBody>, StoreFailure>>;
+
+    /// Where the file is, for the manifest: the key of the object.
+    fn key(&self, of: TargetKind, name: &str, file: StoreFile) -> String;
+}
+
+/// Why a file of the store cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreFailure {
+    /// The store refused, or there is no usable credential or location.
+    #[error("{why}")]
+    Denied {
+        /// What was refused; no secret, no body of the store's.
+        why: String,
+        /// What to do: names bucket, key and action.
+        cure: String,
+    },
+    /// It did not answer, or failed.
+    #[error("{why}")]
+    Unreachable {
+        /// How.
+        why: String,
+    },
+}
+
+/// Reads one file.
+pub(super) async fn read(
+    work: &Arc<Work>,
+    item: &Item,
+    (of, name, file): (TargetKind, &str, StoreFile),
+    unless: Option<&str>,
+    deadline: Instant,
+) -> Result<Outcome, WriteError> {
+    let lost = |lost: Missing| Ok(Outcome { missing: vec![lost], ..Outcome::default() });
+    let store = match &work.store {
+        Ok(store) => store.clone(),
+        Err(failure) => return lost(unavailable(item, failure)),
+    };
+    let key = store.key(of, name, file);
+    let mut trouble = None;
+    for attempt in [Attempt::Whole, Attempt::Part] {
+        let body = match timeout_at(deadline, store.open(of, name, file)).await {
+            Ok(Ok(Some(body))) => body,
+            Ok(Ok(None)) => return lost(absent(item, (of, name), unless)),
+            Ok(Err(failure)) => return lost(unavailable(item, &failure)),
+            Err(_) => return lost(missing::too_late(item)),
+        };
+        let path = match attempt {
+            Attempt::Whole => item.path.clone(),
+            Attempt::Part => store_path(of, name, file, true),
+        };
+        let entry = LazyEntry::new(&work.desk, path, Some(store_limit(file)));
+        let (to, pieces) = pipe();
+        let writing = tokio::task::spawn_blocking(move || take(entry, pieces, file, attempt));
+        let end = pump(body, to, work.cluster.idle(), deadline, |bytes| work.progress.read(bytes)).await;
+        let taken = super::joined(writing.await)?;
+        let source = Source { kind: SourceKind::Store, path: Some(key.clone()), ..Source::default() };
+        match (attempt, taken.trouble, &end) {
+            (Attempt::Whole, None, PumpEnd::Whole | PumpEnd::ReaderGone) => {
+                let mut outcome = Outcome::default();
+                match taken.segment {
+                    Some(segment) => {
+                        if let Some(value) = taken.value {
+                            outcome.file_evidence = Some((name.to_owned(), of, file, value));
+                        }
+                        let truncated = Truncation::of(&segment, TruncationReason::Limit);
+                        outcome.push(segment, source, truncated);
+                    }
+                    None => outcome.missing.push(empty(item)),
+                }
+                return Ok(outcome);
+            }
+            // A log that broke off on the way is worth keeping; half a JSON value is not.
+            (Attempt::Whole, _, PumpEnd::Reset(_) | PumpEnd::Stalled | PumpEnd::Deadline) => {
+                let (reason, why) = broke_off(&end);
+                let mut outcome = Outcome::default();
+                match taken.segment.filter(|_| !file.is_json()) {
+                    Some(segment) => {
+                        let truncated = Truncation::ended(&segment, reason);
+                        outcome.push(segment, Source { warning: Some(why), ..source }, Some(truncated));
+                    }
+                    None if end == PumpEnd::Deadline => outcome.missing.push(missing::too_late(item)),
+                    None => outcome.missing.push(unavailable(item, &StoreFailure::Unreachable { why })),
+                }
+                return Ok(outcome);
+            }
+            (Attempt::Whole, found, _) => trouble = found,
+            (Attempt::Part, _, end) => {
+                let Some(Trouble { code, why }) = trouble else { continue };
+                let cure = "compare it with what the store holds: it was stored damaged, or something else lies there";
+                let lost = missing::missing(&item.what, item.path.as_str(), code, MissingSeverity::Error, &why, cure);
+                let mut outcome = Outcome { missing: vec![lost], ..Outcome::default() };
+                if let Some(segment) = taken.segment {
+                    let truncated = match end {
+                        PumpEnd::Whole | PumpEnd::ReaderGone => Truncation::of(&segment, TruncationReason::Limit),
+                        end => Some(Truncation::ended(&segment, broke_off(end).0)),
+                    };
+                    outcome.push(segment, Source { warning: Some(why), ..source }, truncated);
+                }
+                return Ok(outcome);
+            }
+        }
+    }
+    Ok(Outcome::default())
+}
+
+fn broke_off(end: &PumpEnd) -> (TruncationReason, String) {
+    match end {
+        PumpEnd::Stalled => (TruncationReason::Stalled, "the store sent nothing for too long".to_owned()),
+        PumpEnd::Deadline => (TruncationReason::Deadline, "the time for it was over".to_owned()),
+        PumpEnd::Reset(why) => (TruncationReason::Reset, format!("the connection to the store was reset: {why}")),
+        PumpEnd::Whole | PumpEnd::ReaderGone => (TruncationReason::Limit, String::new()),
+    }
+}
+
+fn unavailable(item: &Item, failure: &StoreFailure) -> Missing {
+    let (code, cure) = match failure {
+        StoreFailure::Denied { cure, .. } => (MissingCode::StoreDenied, cure.as_str()),
+        StoreFailure::Unreachable { .. } => {
+            (MissingCode::StoreUnreachable, "look at the location's endpoint; the operator needs to reach it")
+        }
+    };
+    missing::missing(&item.what, item.path.as_str(), code, MissingSeverity::Error, &failure.to_string(), cure)
+}
+
+fn absent(item: &Item, (of, name): (TargetKind, &str), unless: Option<&str>) -> Missing {
+    let path = item.path.as_str();
+    match unless {
+        Some(phase) => {
+            let phase = if phase.is_empty() { "not yet taken up by Velero" } else { phase };
+            let why = format!("{of} {name} is {}: Velero writes this file at the end of a run", bounded(phase, 64));
+            missing::missing(&item.what, path, MissingCode::NeverWritten, MissingSeverity::Note, &why, "")
+        }
+        None => {
+            let why = format!("{of} {name} has ended, and the store does not hold this file");
+            let cure = "look for a lifecycle rule of the bucket, or a changed bucket or prefix of the location";
+            missing::missing(&item.what, path, MissingCode::NotFound, MissingSeverity::Error, &why, cure)
+        }
+    }
+}
+
+fn empty(item: &Item) -> Missing {
+    let why = "the file in the store is empty";
+    missing::missing(&item.what, item.path.as_str(), MissingCode::Empty, MissingSeverity::Note, why, "")
+}
+
+/// Whether the file is expected to be whole, or known to be not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    Whole,
+    Part,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Trouble {
+    code: MissingCode,
+    why: String,
+}
+
+#[derive(Debug)]
+struct Taken {
+    segment: Option<Segment>,
+    /// The content once redacted, for small files that are evidence.
+    value: Option<Value>,
+    trouble: Option<Trouble>,
+}
+
+/// Inflates, checks and writes, on a thread that may block.
+fn take(entry: LazyEntry, pieces: Pieces, file: StoreFile, attempt: Attempt) -> Result<Taken, WriteError> {
+    let (entry, trouble) = copy(entry, pieces, file, attempt)?;
+    let whole_json = file.is_json() && attempt == Attempt::Whole;
+    if trouble.is_some() && whole_json {
+        return Ok(Taken { segment: None, value: None, trouble });
+    }
+    let segment = entry.finish()?;
+    let evident = matches!(file, StoreFile::Results | StoreFile::ItemOperations | StoreFile::VolumeInfo);
+    let value = match &segment {
+        Some(segment) if evident && whole_json && segment.bytes() <= evidence::FILE => {
+            serde_json::from_reader(io::BufReader::new(segment.reader()?)).ok()
+        }
+        _ => None,
+    };
+    Ok(Taken { segment, value, trouble })
+}
+
+/// Copies what `from` holds into `to`; what is wrong with it is no error of the copying.
+fn copy<W: io::Write>(
+    to: W,
+    from: impl Read,
+    file: StoreFile,
+    attempt: Attempt,
+) -> Result<(W, Option<Trouble>), io::Error> {
+    let read = Arc::new(AtomicU64::new(0));
+    let counted = Counted { from, read: read.clone() };
+    let inflating: Box<dyn Read + '_> =
+        if file.is_gzip() { Box::new(MultiGzDecoder::new(counted)) } else { Box::new(counted) };
+    let most = if file.is_json() { store_limit(file) } else { INFLATED };
+    let bounded = Bounded { from: inflating, compressed: read.clone(), inflated: 0, most, stopped: None };
+    let lines = JsonLines::new(to, file.is_json());
+    let mut tee = Tee { from: bounded, to: lines, failed: None };
+    let read_all = if file.is_json() && attempt == Attempt::Whole {
+        let mut json = serde_json::Deserializer::from_reader(io::BufReader::with_capacity(COPY, &mut tee));
+        let checked = serde::Deserialize::deserialize(&mut json).and_then(|IgnoredAny| json.end());
+        checked.map_err(io::Error::from)
+    } else {
+        io::copy(&mut io::BufReader::with_capacity(COPY, &mut tee), &mut io::sink()).map(|_| ())
+    };
+    let Tee { from, to, failed } = tee;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let nothing = read.load(Ordering::Relaxed) == 0;
+    let trouble = match (from.stopped, read_all) {
+        // An empty object is told as such.
+        _ if nothing => None,
+        (Some(Stopped::Bomb), _) => Some(Trouble {
+            code: MissingCode::TooLarge,
+            why: format!("it inflates to more than {RATIO} times its size"),
+        }),
+        (Some(Stopped::Most), _) if file.is_json() => {
+            Some(Trouble { code: MissingCode::TooLarge, why: format!("it is larger than {most} bytes") })
+        }
+        (Some(Stopped::Most), _) | (None, Ok(())) => None,
+        (None, Err(error)) => Some(Trouble { code: MissingCode::Corrupt, why: bounded_error(&error) }),
+    };
+    Ok((to.to, trouble))
+}
+
+fn bounded_error(error: &io::Error) -> String {
+    bounded(&error.to_string(), 256)
+}
+
+/// Counts what the store sent.
+struct Counted<R> {
+    from: R,
+    read: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let length = self.from.read(into)?;
+        self.read.fetch_add(length as u64, Ordering::Relaxed);
+        Ok(length)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stopped {
+    Most,
+    Bomb,
+}
+
+/// Ends before it gets too much.
+struct Bounded<R> {
+    from: R,
+    compressed: Arc<AtomicU64>,
+    inflated: u64,
+    most: u64,
+    stopped: Option<Stopped>,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.stopped.is_some() {
+            return Ok(0);
+        }
+        let length = self.from.read(into)?;
+        self.inflated += length as u64;
+        if self.inflated > FREE && self.inflated / RATIO > self.compressed.load(Ordering::Relaxed) {
+            self.stopped = Some(Stopped::Bomb);
+        } else if self.inflated > self.most {
+            self.stopped = Some(Stopped::Most);
+        }
+        Ok(length)
+    }
+}
+
+/// Reads on one side what it wrote to the other.
+struct Tee<R, W> {
+    from: R,
+    to: W,
+    failed: Option<io::Error>,
+}
+
+impl<R: Read, W: io::Write> Read for Tee<R, W> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let length = self.from.read(into)?;
+        if let Err(error) = self.to.write_all(&into[..length]) {
+            self.failed = Some(error);
+            return Err(io::Error::other("the entry cannot be written"));
+        }
+        Ok(length)
+    }
+}
+
+/// Passes JSON on as it is, but for line ends around a comma between two values of a line that got long.
+struct JsonLines<W> {
+    to: W,
+    is_json: bool,
+    in_text: bool,
+    escaped: bool,
+    line: usize,
+}
+
+impl<W> JsonLines<W> {
+    fn new(to: W, is_json: bool) -> Self {
+        Self { to, is_json, in_text: false, escaped: false, line: 0 }
+    }
+}
+
+impl<W: io::Write> io::Write for JsonLines<W> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if !self.is_json {
+            self.to.write_all(data)?;
+            return Ok(data.len());
+        }
+        let mut done = 0;
+        for (at, byte) in data.iter().enumerate() {
+            self.line += 1;
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.in_text => self.escaped = true,
+                b'"' => self.in_text = !self.in_text,
+                b'\n' => self.line = 0,
+                b',' if !self.in_text && self.line > JSON_LINE => {
+                    self.to.write_all(&data[done..at])?;
+                    self.to.write_all(b"\n,\n")?;
+                    done = at + 1;
+                    self.line = 0;
+                }
+                _ => {}
+            }
+        }
+        self.to.write_all(&data[done..])?;
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    use flate2::{Compression, write::GzEncoder};
+    use proptest::prelude::*;
+
+    fn gzip(data: &[u8]) -> Vec<u8> {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(data).unwrap();
+        gzip.finish().unwrap()
+    }
+
+    fn copied(data: &[u8], file: StoreFile, attempt: Attempt) -> (Vec<u8>, Option<MissingCode>) {
+        let (kept, trouble) = copy(Vec::new(), data, file, attempt).unwrap();
+        (kept, trouble.map(|trouble| trouble.code))
+    }
+
+    #[test]
+    fn whole_files_come_through_as_they_are() {
+        let json = b"{\"errors\":{},\"warnings\":{}}\n";
+        assert_eq!(copied(&gzip(json), StoreFile::Results, Attempt::Whole), (json.to_vec(), None));
+        let log = b"time=x level=info\n\xff\0";
+        assert_eq!(copied(&gzip(log), StoreFile::Log, Attempt::Whole), (log.to_vec(), None));
+        assert_eq!(copied(json, StoreFile::Backup, Attempt::Whole), (json.to_vec(), None));
+    }
+
+    #[test]
+    fn two_gzip_members_are_one_file() {
+        let twice = [gzip(b"one\n"), gzip(b"two\n")].concat();
+        assert_eq!(copied(&twice, StoreFile::Log, Attempt::Whole), (b"one\ntwo\n".to_vec(), None));
+    }
+
+    #[test]
+    fn damaged_files_are_told_and_their_beginning_is_kept() {
+        let log: Vec<u8> = (0..20_000).flat_map(|n| format!("line {n}\n").into_bytes()).collect();
+        let whole = gzip(&log);
+        let (kept, code) = copied(&whole[..whole.len() / 2], StoreFile::Log, Attempt::Part);
+        assert_eq!(code, Some(MissingCode::Corrupt));
+        assert!(!kept.is_empty() && log.starts_with(&kept));
+        assert_eq!(copied(b"<html>not gzip</html>", StoreFile::Log, Attempt::Whole).1, Some(MissingCode::Corrupt));
+        for broken in [b"{\"errors\":{".as_slice(), b"{} {}", b"nonsense"] {
+            assert_eq!(copied(&gzip(broken), StoreFile::Results, Attempt::Whole).1, Some(MissingCode::Corrupt));
+        }
+        let (kept, code) = copied(&gzip(b"{\"errors\":{"), StoreFile::Results, Attempt::Part);
+        assert_eq!((kept.as_slice(), code), (b"{\"errors\":{".as_slice(), None), "a part is not checked");
+    }
+
+    #[test]
+    fn an_empty_object_is_no_trouble() {
+        assert_eq!(copied(b"", StoreFile::Results, Attempt::Whole), (Vec::new(), None));
+        assert_eq!(copied(b"", StoreFile::Log, Attempt::Whole), (Vec::new(), None));
+    }
+
+    #[test]
+    fn a_bomb_is_not_inflated_to_its_end() {
+        let read = Arc::new(AtomicU64::new(10_000));
+        let mut bounded =
+            Bounded { from: io::repeat(b'0'), compressed: read, inflated: 0, most: u64::MAX, stopped: None };
+        let inflated = io::copy(&mut bounded, &mut io::sink()).unwrap();
+        assert_eq!(bounded.stopped, Some(Stopped::Bomb));
+        assert!(inflated < FREE + (1 << 20));
+    }
+
+    #[test]
+    fn json_over_its_bound_is_too_large() {
+        let mut bounded = Bounded {
+            from: io::repeat(b'0'),
+            compressed: Arc::new(AtomicU64::new(u64::MAX)),
+            inflated: 0,
+            most: 1000,
+            stopped: None,
+        };
+        let inflated = io::copy(&mut bounded, &mut io::sink()).unwrap();
+        assert_eq!(bounded.stopped, Some(Stopped::Most));
+        assert!(inflated <= 1000 + 8192);
+    }
+
+    #[test]
+    fn long_lines_of_json_are_broken_between_values_only() {
+        let text = "a,\\\"b\"".replace('"', "");
+        let items: Vec<Value> = (0..9000).map(|n| serde_json::json!({"n": n, "text": text, "quote": "say \"x, y\""})).collect();
+        let json = serde_json::to_vec(&items).unwrap();
+        let (kept, code) = copied(&gzip(&json), StoreFile::ItemOperations, Attempt::Whole);
+        assert_eq!(code, None);
+        assert_eq!(serde_json::from_slice::<Vec<Value>>(&kept).unwrap(), items);
+        let longest = kept.split(|byte| *byte == b'\n').map(<[u8]>::len).max().unwrap();
+        assert!(longest < JSON_LINE + 200, "{longest}");
+    }
+
+    proptest! {
+        #[test]
+        fn breaking_lines_does_not_depend_on_chunks(sizes in prop::collection::vec(1_usize..5000, 0..60)) {
+            let items: Vec<String> = (0..9000).map(|n| format!("{n} , \"\\ é")).collect();
+            let json = serde_json::to_vec(&items).unwrap();
+            let mut whole = JsonLines::new(Vec::new(), true);
+            whole.write_all(&json).unwrap();
+            let mut parts = JsonLines::new(Vec::new(), true);
+            let mut rest = json.as_slice();
+            for size in sizes {
+                let (part, after) = rest.split_at(size.min(rest.len()));
+                parts.write_all(part).unwrap();
+                rest = after;
+            }
+            parts.write_all(rest).unwrap();
+            prop_assert_eq!(whole.to, parts.to);
+        }
+    }
+}

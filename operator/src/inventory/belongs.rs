@@ -1,0 +1,280 @@
+//! What belongs to a Backup or Restore: the joins by label, owner and name that Velero makes. Pure; which objects to
+//! ask for is in `inventory`.
+
+use jiff::Timestamp;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::{Looked, Scope, Touched};
+
+/// A name in a namespace, and the UID it had for the one that named it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectName {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID, if known.
+    pub uid: Option<String>,
+}
+
+/// A PodVolumeBackup, PodVolumeRestore, DataUpload or DataDownload, projected to what leads further.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataObject {
+    /// Such as `podvolumerestores`.
+    pub plural: String,
+    /// Its name; the pod, claim and snapshot that serve it have the same.
+    pub name: String,
+    /// `status.phase`, empty while nobody has taken it up.
+    pub phase: String,
+    /// Where it runs, or was accepted.
+    pub node: Option<String>,
+    /// The pod whose volume it is.
+    pub pod: Option<ObjectName>,
+    /// The claim whose data it moves.
+    pub claim: Option<ObjectName>,
+    /// The namespace whose data it moves.
+    pub namespace: Option<String>,
+}
+
+impl DataObject {
+    /// Reads the object, whatever is in it; names that cannot be names are left out.
+    pub fn read(plural: &str, object: &Value) -> Option<Self> {
+        let text = |pointer: &str| {
+            let text = object.pointer(pointer).and_then(Value::as_str)?;
+            is_dns_name(text).then(|| text.to_owned())
+        };
+        let first = |pointers: &[&str]| pointers.iter().find_map(|pointer| text(pointer));
+        let pod = match (text("/spec/pod/namespace"), text("/spec/pod/name")) {
+            (Some(namespace), Some(name)) => Some(ObjectName { namespace, name, uid: text("/spec/pod/uid") }),
+            _ => None,
+        };
+        let namespace = pod
+            .as_ref()
+            .map(|pod| pod.namespace.clone())
+            .or_else(|| first(&["/spec/sourceNamespace", "/spec/targetVolume/namespace"]));
+        // A DataDownload keeps the old namespace in sourceNamespace; what it restores into is the target volume's.
+        let namespace = text("/spec/targetVolume/namespace").or(namespace);
+        let claim = first(&[
+            "/metadata/annotations/velero.io~1pvc-name",
+            "/spec/targetVolume/pvc",
+            "/spec/sourcePVC",
+        ]);
+        Some(Self {
+            plural: plural.to_owned(),
+            name: text("/metadata/name")?,
+            phase: object.pointer("/status/phase").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            node: first(&["/status/node", "/spec/node", "/status/acceptedByNode"]),
+            claim: namespace
+                .clone()
+                .zip(claim)
+                .map(|(namespace, name)| ObjectName { namespace, name, uid: None }),
+            pod,
+            namespace,
+        })
+    }
+}
+
+/// Whether text can be the name of an object or namespace (DNS-1123 subdomain, at most 253 bytes).
+pub fn is_dns_name(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
+    let edge = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let bytes = text.as_bytes();
+    bytes.len() <= 253 && edge(bytes.first()) && edge(bytes.last()) && bytes.iter().copied().all(inner)
+}
+
+/// A name as Velero writes it into a label: up to 63 bytes as it is, else its first 57 and the first six hex digits of
+/// its SHA-256 (`label.GetValidName`).
+pub fn valid_label(name: &str) -> String {
+    if name.len() <= 63 {
+        return name.to_owned();
+    }
+    let digest = Sha256::digest(name.as_bytes());
+    let mut head = 57;
+    while !name.is_char_boundary(head) {
+        head -= 1;
+    }
+    format!("{}{:02x}{:02x}{:02x}", &name[..head], digest[0], digest[1], digest[2])
+}
+
+/// Whether an object that carries the target's *name* is the target's and not a namesake's: by owner, else by
+/// Velero's tag; an object with neither is taken.
+pub(super) fn is_of(object: &Value, uid: &str, tag: &str) -> bool {
+    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let velero: Vec<&str> = owners
+        .into_iter()
+        .flatten()
+        .filter(|owner| owner["apiVersion"].as_str().is_some_and(|version| version.starts_with("velero.io/")))
+        .filter_map(|owner| owner["uid"].as_str())
+        .collect();
+    if !velero.is_empty() {
+        return velero.contains(&uid);
+    }
+    object.pointer("/spec/tags").and_then(|tags| tags[tag].as_str()).is_none_or(|tagged| tagged == uid)
+}
+
+/// The newest of a Schedule's Backups (time, name, usable) at the time of the Restore; usable ones first, as Velero
+/// restores from no other.
+pub(super) fn newest_backup(
+    backups: Vec<(Option<Timestamp>, String, bool)>,
+    restore: Option<Timestamp>,
+) -> Option<String> {
+    backups
+        .into_iter()
+        .filter(|(time, ..)| time.zip(restore).is_none_or(|(time, restore)| time <= restore))
+        .max_by(|a, b| (a.2, a.0, &a.1).cmp(&(b.2, b.0, &b.1)))
+        .map(|(_, name, _)| name)
+}
+
+/// The namespaces besides Velero's: first those of data that did not complete, then of the rest, then those asked
+/// for. At most `most` of either sort are looked into.
+pub(super) fn touched(
+    data: &[DataObject],
+    velero: &str,
+    asked: &[String],
+    scope: &Scope,
+    most: usize,
+) -> Vec<Touched> {
+    let mut touched: Vec<Touched> = Vec::new();
+    let (done, open): (Vec<&DataObject>, Vec<&DataObject>) =
+        data.iter().partition(|object| object.phase == "Completed");
+    for object in open.into_iter().chain(done) {
+        let of_pod = object.pod.as_ref().map(|pod| &pod.namespace);
+        for namespace in [of_pod, object.namespace.as_ref()].into_iter().flatten() {
+            if namespace == velero || touched.iter().any(|known| known.namespace == *namespace) {
+                continue;
+            }
+            let looked_into = touched.iter().filter(|known| known.looked == Looked::Yes).count();
+            let looked = match scope.allows(namespace) {
+                false => Looked::NotAllowed,
+                true if looked_into < most => Looked::Yes,
+                true => Looked::TooMany,
+            };
+            let why = format!("{} {}", object.plural, object.name);
+            touched.push(Touched { namespace: namespace.clone(), why, whole: false, looked });
+        }
+    }
+    // The schema bounds how many can be asked for.
+    for namespace in asked.iter().filter(|namespace| *namespace != velero) {
+        let looked = if scope.allows(namespace) { Looked::Yes } else { Looked::NotAllowed };
+        match touched.iter_mut().find(|known| known.namespace == *namespace) {
+            Some(known) => {
+                known.whole = true;
+                known.looked = looked;
+            }
+            None => touched.push(Touched {
+                namespace: namespace.clone(),
+                why: "spec.namespaces".to_owned(),
+                whole: true,
+                looked,
+            }),
+        }
+    }
+    touched
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn labels_hold_names_as_velero_writes_them() {
+        assert_eq!(valid_label("nightly"), "nightly");
+        let whole = "a".repeat(63);
+        assert_eq!(valid_label(&whole), whole);
+        // sha256("a" × 64) begins with ffe054…
+        assert_eq!(valid_label(&"a".repeat(64)), format!("{}ffe054", "a".repeat(57)));
+        assert_eq!(valid_label(&"é".repeat(40)).len(), 62, "cut on a character border");
+    }
+
+    #[test]
+    fn a_namesake_of_another_uid_does_not_belong() {
+        let owned = |uid: &str| json!({"metadata": {"ownerReferences": [{"apiVersion": "velero.io/v1", "uid": uid}]}});
+        assert!(is_of(&owned("u1"), "u1", "backup-uid"));
+        assert!(!is_of(&owned("u2"), "u1", "backup-uid"));
+        let tagged = |uid: &str| json!({"metadata": {}, "spec": {"tags": {"backup-uid": uid}}});
+        assert!(is_of(&tagged("u1"), "u1", "backup-uid"));
+        assert!(!is_of(&tagged("u2"), "u1", "backup-uid"));
+        assert!(is_of(&json!({"metadata": {}}), "u1", "backup-uid"), "of a Velero that wrote neither");
+    }
+
+    #[test]
+    fn a_pod_volume_restore_leads_to_pod_claim_and_node() {
+        let object = json!({
+            "metadata": {"name": "refill-7x", "annotations": {"velero.io/pvc-name": "ledger"}},
+            "spec": {"pod": {"namespace": "bakery", "name": "oven-0", "uid": "p1"}, "sourceNamespace": "old"},
+            "status": {"phase": "InProgress", "node": "shelf-3"}});
+        let read = DataObject::read("podvolumerestores", &object).unwrap();
+        assert_eq!(read.pod.unwrap(), ObjectName { namespace: "bakery".into(), name: "oven-0".into(), uid: Some("p1".into()) });
+        assert_eq!(read.claim.unwrap().name, "ledger");
+        assert_eq!(read.namespace.as_deref(), Some("bakery"));
+        assert_eq!(read.node.as_deref(), Some("shelf-3"));
+    }
+
+    #[test]
+    fn a_data_download_is_about_the_namespace_it_restores_into() {
+        let object = json!({"metadata": {"name": "d1"}, "spec": {"sourceNamespace": "old",
+            "targetVolume": {"namespace": "bakery", "pvc": "ledger", "pv": ""}}, "status": {"acceptedByNode": "shelf-1"}});
+        let read = DataObject::read("datadownloads", &object).unwrap();
+        assert_eq!(read.claim.unwrap(), ObjectName { namespace: "bakery".into(), name: "ledger".into(), uid: None });
+        assert_eq!(read.node.as_deref(), Some("shelf-1"));
+    }
+
+    #[test]
+    fn names_that_cannot_be_names_lead_nowhere() {
+        let object = json!({"metadata": {"name": "x"}, "spec": {"pod": {"namespace": "../kube-system", "name": 7}}, "status": 3});
+        let read = DataObject::read("podvolumebackups", &object).unwrap();
+        assert_eq!((read.pod, read.claim, read.namespace, read.node), (None, None, None, None));
+        for bad in ["", "-a", "a-", "A", "a/b", "..", "a b", &"a".repeat(254)] {
+            assert!(!is_dns_name(bad), "{bad}");
+        }
+        assert!(is_dns_name("a.b-c9"));
+    }
+
+    #[test]
+    fn the_newest_usable_backup_of_a_schedule_is_restored() {
+        let time = |text: &str| Some(text.parse::<Timestamp>().unwrap());
+        let backups = vec![
+            (time("2026-03-01T00:00:00Z"), "one".to_owned(), true),
+            (time("2026-03-02T00:00:00Z"), "two".to_owned(), true),
+            (time("2026-03-03T00:00:00Z"), "failed".to_owned(), false),
+            (time("2026-03-05T00:00:00Z"), "later".to_owned(), true),
+        ];
+        assert_eq!(newest_backup(backups, time("2026-03-04T00:00:00Z")).as_deref(), Some("two"));
+        assert_eq!(newest_backup(Vec::new(), None), None);
+    }
+
+    #[test]
+    fn namespaces_of_unfinished_data_come_first_and_borders_hold() {
+        let object = |namespace: &str, phase: &str| DataObject {
+            plural: "datauploads".into(),
+            name: format!("d-{namespace}"),
+            phase: phase.into(),
+            node: None,
+            pod: None,
+            claim: None,
+            namespace: Some(namespace.into()),
+        };
+        let data = [object("calm", "Completed"), object("velero-ns", "Failed"), object("hot", "Failed"), object("last", "Completed")];
+        let scope = Scope { namespaces: Some(["hot", "calm", "asked"].map(str::to_owned).into()), cluster_read: true };
+        let asked = ["asked".to_owned(), "foreign".to_owned(), "calm".to_owned()];
+        let found: Vec<_> = touched(&data, "velero-ns", &asked, &scope, 2)
+            .into_iter()
+            .map(|one| (one.namespace, one.whole, one.looked))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("hot".to_owned(), false, Looked::Yes),
+                ("calm".to_owned(), true, Looked::Yes),
+                ("last".to_owned(), false, Looked::NotAllowed),
+                ("asked".to_owned(), true, Looked::Yes),
+                ("foreign".to_owned(), true, Looked::NotAllowed),
+            ]
+        );
+        let many: Vec<_> = (0..4).map(|n| object(&format!("n{n}"), "")).collect();
+        let looked: Vec<_> = touched(&many, "v", &[], &Scope::everything(), 2).into_iter().map(|one| one.looked).collect();
+        assert_eq!(looked, [Looked::Yes, Looked::Yes, Looked::TooMany, Looked::TooMany]);
+    }
+}
