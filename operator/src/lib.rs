@@ -23,5 +23,7 @@
 //! | [`crash`] | named points at which a test may end the process | none |
 
 pub mod archive;
+pub mod cli;
 pub mod redact;
 pub mod secret;
+pub mod text;
