@@ -1,13 +1,17 @@
 //! The archive: entries are deflated one by one into a bounded spool and sealed as one ordinary gzip stream.
 //! What an entry holds, and that it was redacted, is `redact`'s business; sending it is `store`'s.
 
+pub(crate) mod body;
+mod deflate;
 pub mod manifest;
 pub mod path;
+pub mod read;
 pub mod seal;
 pub mod segment;
 pub mod spool;
+mod tar;
 
-pub use path::BundlePath;
+pub use path::{BundlePath, root_name};
 pub use seal::{SealError, Sealed, seal};
-pub use segment::Segment;
+pub use segment::{Cut, Segment};
 pub use spool::{Spool, SpoolError};

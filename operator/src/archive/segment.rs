@@ -1,22 +1,96 @@
-//! stub
-use super::BundlePath; use std::collections::BTreeMap;
+//! The promise that an entry's body went through the redactor: only `redact::Redacting` can make a [`Segment`].
+//! Where the entry came from and why parts of it are missing is told by [`super::manifest::Entry`].
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read},
+};
+
+use super::{
+    BundlePath, Spool,
+    body::{Body, Finished},
+    path::hex,
+};
+
 /// One entry's body: redacted, measured, closed. Only `redact::Redacting::finish` makes one.
 #[derive(Debug)]
-pub struct Segment { path: BundlePath }
-impl Segment {
-    /// Path in the bundle.
-    pub fn path(&self) -> &BundlePath { &self.path }
-    /// Bytes as unpacked.
-    pub fn bytes(&self) -> u64 { todo!() }
-    /// Redactions by rule id.
-    pub fn redactions(&self) -> &BTreeMap<String, u64> { todo!() }
-    /// What the limit left out, if anything.
-    pub fn cut(&self) -> Option<&Cut> { todo!() }
+pub struct Segment {
+    pub(super) path: BundlePath,
+    pub(super) bytes: u64,
+    pub(super) sha256: [u8; 32],
+    pub(super) crc: crc32fast::Hasher,
+    pub(super) redactions: BTreeMap<String, u64>,
+    pub(super) body: Body,
+    cut: Option<Cut>,
 }
+
+impl Segment {
+    /// For `redact::writer` alone: whoever calls this says that the body is redacted.
+    pub(crate) fn closed(path: BundlePath, redactions: BTreeMap<String, u64>, done: Finished) -> Self {
+        let Finished { body, bytes, sha256, crc, cut } = done;
+        Self { path, bytes, sha256, crc, redactions, body, cut }
+    }
+
+    /// Path in the bundle.
+    pub fn path(&self) -> &BundlePath {
+        &self.path
+    }
+
+    /// Bytes as unpacked.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Bytes in the spool, deflated; in the archive it is about as much.
+    pub fn compressed_bytes(&self) -> u64 {
+        self.body.compressed()
+    }
+
+    /// sha256 of the bytes as unpacked, lower-case hex.
+    pub fn sha256(&self) -> String {
+        hex(&self.sha256)
+    }
+
+    /// Redactions by rule id.
+    pub fn redactions(&self) -> &BTreeMap<String, u64> {
+        &self.redactions
+    }
+
+    /// What the limit left out, if anything.
+    pub fn cut(&self) -> Option<&Cut> {
+        self.cut.as_ref()
+    }
+
+    /// The redacted bytes, inflated.
+    ///
+    /// # Errors
+    /// The spool cannot be read.
+    pub fn reader(&self) -> io::Result<impl Read + Send + use<>> {
+        self.body.reader()
+    }
+
+    /// Leaves out the middle until at most `limit` bytes are kept, as `Redacting::limited` with that limit would have.
+    /// Nothing happens to an entry that was written without a limit, or is small enough.
+    ///
+    /// # Errors
+    /// The spool is full or cannot be read; the segment is lost then.
+    pub fn shrink(mut self, spool: &Spool, limit: u64) -> io::Result<Self> {
+        match self.body.shrink(spool.room(), limit, self.cut.as_ref())? {
+            Some(done) => Ok(Self::closed(self.path, self.redactions, done)),
+            None => Ok(self),
+        }
+    }
+}
+
 /// What was left out between head and tail.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cut { /// kept before
-    pub kept_head: u64, /// kept after
-    pub kept_tail: u64, /// not kept
-    pub left_out_bytes: u64, /// not kept
-    pub left_out_lines: u64 }
+pub struct Cut {
+    /// Bytes kept before the gap.
+    pub kept_head: u64,
+    /// Bytes kept behind it.
+    pub kept_tail: u64,
+    /// Bytes that are not in the bundle.
+    pub left_out_bytes: u64,
+    /// Lines that are not in the bundle.
+    pub left_out_lines: u64,
+}

@@ -1,0 +1,171 @@
+//! A stream of bytes cut into lines, each judged whole, in bounded memory and the same however the stream arrives in pieces.
+//! Where redacted lines go is the caller's business; nothing is passed on before its line has ended.
+
+use std::io;
+
+use super::{
+    LOOK_AHEAD, MAX_LINE, Redactor, Rules,
+    token::{Span, Tally, long_line},
+};
+
+/// Bytes looked at in one go.
+const PIECE: usize = 256 << 10;
+
+/// Takes lines, and perhaps a last one without its end.
+pub(super) type Out<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
+
+/// The state between two pieces.
+pub(super) struct Lines {
+    rules: Rules,
+    partial: Vec<u8>,
+    long: Option<Long>,
+}
+
+/// A line over [`MAX_LINE`]: what may be shown of it, and how many bytes are masked so far.
+struct Long {
+    shown: Vec<u8>,
+    rest: u64,
+}
+
+impl Long {
+    fn closed(mut self, end: &[u8]) -> Vec<u8> {
+        self.shown.extend_from_slice(long_line(self.rest).as_bytes());
+        self.shown.extend_from_slice(end);
+        self.shown
+    }
+}
+
+impl Lines {
+    pub(super) fn new(rules: Rules) -> Self {
+        Self { rules, partial: Vec::new(), long: None }
+    }
+
+    pub(super) fn feed(&mut self, by: &Redactor, data: &[u8], tally: &mut Tally, out: &mut Out<'_>) -> io::Result<()> {
+        let mut rest = data;
+        while !rest.is_empty() {
+            if let Some(long) = &mut self.long {
+                let Some(end) = memchr::memchr(b'\n', rest) else {
+                    long.rest += rest.len() as u64;
+                    return Ok(());
+                };
+                long.rest += end as u64;
+                if let Some(long) = self.long.take() {
+                    out(&long.closed(b"\n"))?;
+                }
+                rest = &rest[end + 1..];
+            } else if self.partial.is_empty() {
+                let piece = &rest[..rest.len().min(PIECE)];
+                let end = memchr::memrchr(b'\n', piece).map_or(0, |at| at + 1);
+                by.block(&piece[..end], self.rules, tally, out)?;
+                self.partial.extend_from_slice(&piece[end..]);
+                rest = &rest[piece.len()..];
+            } else {
+                let room = MAX_LINE - self.partial.len();
+                match memchr::memchr(b'\n', &rest[..rest.len().min(room + 1)]) {
+                    Some(end) => {
+                        self.partial.extend_from_slice(&rest[..=end]);
+                        rest = &rest[end + 1..];
+                        by.block(&self.partial, self.rules, tally, out)?;
+                        self.partial.clear();
+                    }
+                    None if rest.len() <= room => {
+                        self.partial.extend_from_slice(rest);
+                        return Ok(());
+                    }
+                    None => {
+                        self.partial.extend_from_slice(&rest[..room]);
+                        rest = &rest[room..];
+                        let spans = by.spans(&self.partial, self.rules);
+                        let (shown, taken) = by.first_part(&self.partial, &spans, tally);
+                        self.long = Some(Long { shown, rest: (MAX_LINE - taken) as u64 });
+                        self.partial.clear();
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The stream has ended, perhaps within a line.
+    pub(super) fn end(&mut self, by: &Redactor, tally: &mut Tally, out: &mut Out<'_>) -> io::Result<()> {
+        if let Some(long) = self.long.take() {
+            return out(&long.closed(b""));
+        }
+        let last = std::mem::take(&mut self.partial);
+        by.block(&last, self.rules, tally, out)
+    }
+}
+
+impl Redactor {
+    /// Whole lines, none over [`MAX_LINE`]; those that no rule can hit pass in one go.
+    fn block(&self, block: &[u8], rules: Rules, tally: &mut Tally, out: &mut Out<'_>) -> io::Result<()> {
+        let mut rest = block;
+        while !rest.is_empty() {
+            let Some(hint) = self.first_hint(rest, rules) else { return out(rest) };
+            let start = memchr::memrchr(b'\n', &rest[..hint]).map_or(0, |at| at + 1);
+            let end = memchr::memchr(b'\n', &rest[hint..]).map_or(rest.len(), |at| hint + at + 1);
+            if start > 0 {
+                out(&rest[..start])?;
+            }
+            let line = &rest[start..end];
+            let text = line.strip_suffix(b"\n").unwrap_or(line);
+            let text = text.strip_suffix(b"\r").filter(|_| text.len() < line.len()).unwrap_or(text);
+            let spans = self.spans(text, rules);
+            if spans.is_empty() {
+                out(line)?;
+            } else {
+                let mut clean = self.rendered(text, &spans, tally);
+                clean.extend_from_slice(&line[text.len()..]);
+                out(&clean)?;
+            }
+            rest = &rest[end..];
+        }
+        Ok(())
+    }
+
+    /// The line with tokens in place of the spans; if that is too long, the first part of it and a count of the rest.
+    fn rendered(&self, line: &[u8], spans: &[Span], tally: &mut Tally) -> Vec<u8> {
+        let tokens: usize = spans.iter().map(Span::token_len).sum();
+        let masked: usize = spans.iter().map(|span| span.at.len()).sum();
+        if line.len() - masked + tokens > MAX_LINE {
+            let (shown, taken) = self.first_part(line, spans, tally);
+            return Long { shown, rest: (line.len() - taken) as u64 }.closed(b"");
+        }
+        let mut out = Vec::with_capacity(line.len() - masked + tokens);
+        let mut from = 0;
+        for span in spans {
+            out.extend_from_slice(&line[from..span.at.start]);
+            out.extend_from_slice(span.token(&self.key).as_bytes());
+            tally.add(&span.rule);
+            from = span.at.end;
+        }
+        out.extend_from_slice(&line[from..]);
+        out
+    }
+
+    /// What may be shown of a line that is too long, and how many of its bytes that stands for. It ends in front of the
+    /// last [`LOOK_AHEAD`] bytes, at the border of a hit or of a UTF-8 character, never inside one.
+    fn first_part(&self, line: &[u8], spans: &[Span], tally: &mut Tally) -> (Vec<u8>, usize) {
+        let most = MAX_LINE - LOOK_AHEAD;
+        let mut out = Vec::new();
+        let mut from = 0;
+        for span in spans {
+            if span.at.end > most || out.len() + (span.at.start - from) + span.token_len() > most {
+                break;
+            }
+            out.extend_from_slice(&line[from..span.at.start]);
+            out.extend_from_slice(span.token(&self.key).as_bytes());
+            tally.add(&span.rule);
+            from = span.at.end;
+        }
+        let next = spans.iter().find(|span| span.at.start >= from).map_or(line.len(), |span| span.at.start);
+        let mut to = next.min(most).min(from + (most - out.len()));
+        let character = to;
+        while to > from && character - to < 4 && line.get(to).is_some_and(|b| b & 0xc0 == 0x80) {
+            to -= 1;
+        }
+        out.extend_from_slice(&line[from..to]);
+        tally.add("long-line");
+        (out, to)
+    }
+}
