@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-/// Measured on Velero-like logs: one step down is hardly smaller in time, one step up costs a third more of it for a
-/// hundredth of the size.
+/// On Velero-like logs, one core, levels 2, 3, 4 and 6 make 178, 156, 143 and 110 MB/s, redaction included; on real ones
+/// level 3 is a twentieth smaller than 2, and what 6 gains on it is as much again (`examples/redact_speed.rs`).
 const LEVEL: u32 = 3;
 const BUFFER: usize = 32 << 10;
 
