@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use tar::{EntryType, Header};
 
-pub(super) const BLOCK: u64 = 512;
+pub(super) const BLOCK: usize = 512;
 /// Bytes of the name field.
 const NAME: usize = 100;
 
@@ -20,9 +20,8 @@ pub(super) fn directory(path: &str, mtime: Timestamp) -> Vec<u8> {
 
 /// Zeros that fill a body's last block.
 pub(super) fn padding(size: u64) -> &'static [u8] {
-    const ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
-    let over = size % BLOCK;
-    let fill = if over == 0 { 0 } else { BLOCK - over };
+    const ZEROS: [u8; BLOCK] = [0; BLOCK];
+    let fill = size.next_multiple_of(BLOCK as u64) - size;
     &ZEROS[..usize::try_from(fill).unwrap_or(0)]
 }
 
@@ -31,12 +30,23 @@ fn blocks(path: &str, kind: EntryType, size: u64, mode: u32, mtime: Timestamp) -
     let name = path.as_bytes();
     if name.len() > NAME {
         let long = [name, &[0]].concat();
-        out.extend_from_slice(header(b"././@LongLink", EntryType::GNULongName, long.len() as u64, 0o644, 0).as_bytes());
+        out.extend_from_slice(
+            header(
+                b"././@LongLink",
+                EntryType::GNULongName,
+                long.len() as u64,
+                0o644,
+                0,
+            )
+            .as_bytes(),
+        );
         out.extend_from_slice(&long);
         out.extend_from_slice(padding(long.len() as u64));
     }
     let seconds = u64::try_from(mtime.as_second()).unwrap_or(0);
-    out.extend_from_slice(header(&name[..name.len().min(NAME)], kind, size, mode, seconds).as_bytes());
+    out.extend_from_slice(
+        header(&name[..name.len().min(NAME)], kind, size, mode, seconds).as_bytes(),
+    );
     out
 }
 

@@ -3,14 +3,11 @@
 
 use std::{io, sync::Arc};
 
-use super::{
-    Redactor, Rules,
-    lines::Lines,
-    token::Tally,
-};
+use super::{Redactor, Rules, lines::Lines, token::Tally};
 use crate::archive::{BundlePath, Segment, Spool, body::BodyWriter};
 
-type Observer = Box<dyn FnMut(&[u8]) + Send>;
+/// Sees each redacted line, its end included.
+pub type Observer = Box<dyn FnMut(&[u8]) + Send>;
 
 /// Writes one entry. Dropped before [`Redacting::finish`], or after an error, it leaves nothing behind.
 ///
@@ -28,17 +25,31 @@ pub struct Redacting {
 
 impl std::fmt::Debug for Redacting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Redacting").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Redacting")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
 impl Redacting {
     /// A writer for the entry at `path`. A component of the path that a rule hits is replaced.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a writer outlives its caller's frame, and each has its own"
+    )]
     pub fn new(path: BundlePath, redactor: Arc<Redactor>, spool: Arc<Spool>) -> Self {
         let path = path.cleaned(|component| redactor.path_component(component));
         let body = BodyWriter::new(spool.room());
         let lines = Lines::new(Rules::All);
-        Self { path, redactor, lines, tally: Tally::default(), body, observer: None, failed: false }
+        Self {
+            path,
+            redactor,
+            lines,
+            tally: Tally::default(),
+            body,
+            observer: None,
+            failed: false,
+        }
     }
 
     /// Keep at most this many bytes (at least 1 KiB): head of a quarter, tail of the rest, cut on line ends, a marker
@@ -51,7 +62,7 @@ impl Redacting {
 
     /// Shows each redacted line to `observer` as it passes, its end included.
     #[must_use]
-    pub fn observed(mut self, observer: Box<dyn FnMut(&[u8]) + Send>) -> Self {
+    pub fn observed(mut self, observer: Observer) -> Self {
         self.observer = Some(observer);
         self
     }
@@ -67,15 +78,27 @@ impl Redacting {
     /// The spool is full or cannot be written ([`crate::archive::SpoolError::of`]), now or in an earlier write.
     pub fn finish(mut self) -> io::Result<Segment> {
         if self.failed {
-            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "an earlier write of this entry failed"));
+            return Err(io::Error::new(
+                io::ErrorKind::BrokenPipe,
+                "an earlier write of this entry failed",
+            ));
         }
         self.pass(None)?;
-        let Self { path, tally, body, .. } = self;
+        let Self {
+            path, tally, body, ..
+        } = self;
         Ok(Segment::closed(path, tally.into_counts(), body.finish()?))
     }
 
     fn pass(&mut self, data: Option<&[u8]>) -> io::Result<()> {
-        let Self { redactor, lines, tally, body, observer, .. } = self;
+        let Self {
+            redactor,
+            lines,
+            tally,
+            body,
+            observer,
+            ..
+        } = self;
         let mut out = |block: &[u8]| {
             if let Some(observer) = observer {
                 block.split_inclusive(|b| *b == b'\n').for_each(observer);
@@ -92,7 +115,10 @@ impl Redacting {
 impl io::Write for Redacting {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         if self.failed {
-            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "an earlier write of this entry failed"));
+            return Err(io::Error::new(
+                io::ErrorKind::BrokenPipe,
+                "an earlier write of this entry failed",
+            ));
         }
         self.pass(Some(data)).inspect_err(|_| self.failed = true)?;
         Ok(data.len())
@@ -114,12 +140,22 @@ pub(crate) struct Through<'a, W> {
 
 impl<'a, W: io::Write> Through<'a, W> {
     pub(crate) fn new(redactor: &'a Redactor, rules: Rules, into: W) -> Self {
-        Self { redactor, lines: Lines::new(rules), tally: Tally::default(), into }
+        Self {
+            redactor,
+            lines: Lines::new(rules),
+            tally: Tally::default(),
+            into,
+        }
     }
 
     /// Passes the last line, if it has no end.
     pub(crate) fn finish(self) -> io::Result<W> {
-        let Self { redactor, mut lines, mut tally, mut into } = self;
+        let Self {
+            redactor,
+            mut lines,
+            mut tally,
+            mut into,
+        } = self;
         lines.end(redactor, &mut tally, &mut |line| into.write_all(line))?;
         Ok(into)
     }
@@ -127,7 +163,12 @@ impl<'a, W: io::Write> Through<'a, W> {
 
 impl<W: io::Write> io::Write for Through<'_, W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let Self { redactor, lines, tally, into } = self;
+        let Self {
+            redactor,
+            lines,
+            tally,
+            into,
+        } = self;
         lines.feed(redactor, data, tally, &mut |line| into.write_all(line))?;
         Ok(data.len())
     }
