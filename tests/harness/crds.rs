@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, Patch, PatchParams};
-use kube::{Client, ResourceExt as _};
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::{Client, ResourceExt};
 use serde_json::Value;
 
 use crate::stand::Fault;
@@ -32,13 +32,13 @@ pub(crate) async fn install(client: &Client) -> Result<(), Fault> {
         "all CustomResourceDefinitions are established",
         || async {
             let all = api
-                .list(&Default::default())
+                .list(&ListParams::default())
                 .await
                 .map_err(|error| error.to_string())?;
             let waiting: Vec<_> = all
                 .iter()
                 .filter(|definition| !is_established(definition))
-                .map(|d| d.name_any())
+                .map(ResourceExt::name_any)
                 .collect();
             if waiting.is_empty() {
                 Ok(())

@@ -220,15 +220,9 @@ fn build() -> Result<PathBuf, String> {
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args([
-            "build",
-            "--locked",
-            "--package",
-            "debugbundle-operator",
-            "--bins",
-            "--features",
-            "crash-points",
-        ])
+        // The whole workspace, so that its features are resolved as for the tests and no dependency is built twice.
+        .args(["build", "--locked", "--workspace", "--bins"])
+        .args(["--features", "debugbundle-operator/crash-points"])
         .args(["--profile", profile, "--target-dir"])
         .arg(
             folder

@@ -39,7 +39,8 @@ pub struct Process {
     pid: Pid,
     group: Pid,
     supervisor: Mutex<Child>,
-    _leash: ChildStdin,
+    /// Open for as long as the group may live.
+    leash: Option<ChildStdin>,
 }
 
 impl Process {
@@ -67,7 +68,7 @@ impl Process {
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::null())
             .spawn()?;
         let leash = supervisor.stdin.take().expect("stdin is a pipe");
         let mut pid = String::new();
@@ -81,7 +82,7 @@ impl Process {
             pid,
             group,
             supervisor: Mutex::new(supervisor),
-            _leash: leash,
+            leash: Some(leash),
         })
     }
 
@@ -139,6 +140,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        drop(self.leash.take());
         self.kill();
     }
 }
@@ -180,4 +182,90 @@ pub(crate) fn sweep_at_exit(folder: &Path) -> io::Result<()> {
     // The open pipe is the signal: it closes with this process and not before.
     std::mem::forget(sweeper);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustix::process::test_kill_process;
+
+    use super::*;
+    use crate::until;
+
+    /// A shell that starts a child which would live for an hour, says its pid, and goes on as told.
+    fn with_a_child(then: &str) -> (Process, Pid, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let mut command = Command::new("sh");
+        command
+            .args([
+                "-c",
+                &format!("sleep 3600 & echo $! >pid.new; mv pid.new pid; {then}"),
+            ])
+            .current_dir(&folder);
+        let process = Process::spawn("parent", &command, &log).unwrap();
+        let pid = loop {
+            if let Ok(pid) = std::fs::read_to_string(folder.path().join("pid")) {
+                break pid.trim().parse().ok().and_then(Pid::from_raw).unwrap();
+            }
+            std::thread::yield_now();
+        };
+        (process, pid, folder)
+    }
+
+    async fn ends(pid: Pid) {
+        until(Duration::from_secs(10), "the child is gone", || async {
+            // A zombie still has its pid until init has taken note.
+            let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+            let zombie = state.is_ok_and(|text| text.contains(") Z "));
+            if zombie || test_kill_process(pid).is_err() {
+                Ok(())
+            } else {
+                Err("it runs")
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_closed_leash_ends_the_whole_group() {
+        let (mut process, child, _folder) = with_a_child("wait");
+        assert_eq!(process.exited(), None);
+        process.leash = None;
+        ends(child).await;
+        until(
+            Duration::from_secs(10),
+            "the supervisor is gone",
+            || async { process.exited() },
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_a_program_leaves_behind_ends_with_it_and_its_code_is_kept() {
+        let (process, child, _folder) = with_a_child("exit 7");
+        assert_eq!(
+            until(Duration::from_secs(10), "it ends", || async {
+                process.exited()
+            })
+            .await,
+            7
+        );
+        ends(child).await;
+    }
+
+    #[tokio::test]
+    async fn a_killed_program_says_so() {
+        let (process, child, _folder) = with_a_child("wait");
+        process.signal(Signal::KILL);
+        assert_eq!(
+            until(Duration::from_secs(10), "it ends", || async {
+                process.exited()
+            })
+            .await,
+            137
+        );
+        ends(child).await;
+    }
 }

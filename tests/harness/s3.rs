@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, RequestChecksumCalculation};
 use aws_sdk_s3::error::DisplayErrorContext;
+use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::primitives::ByteStream;
 
 /// The region that the store answers to.
@@ -208,7 +209,13 @@ impl Bucket {
                     .expect("the body arrives")
                     .to_vec(),
             ),
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_no_such_key()) => None,
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(GetObjectError::is_no_such_key) =>
+            {
+                None
+            }
             Err(error) => told("get", &error),
         }
     }

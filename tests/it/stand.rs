@@ -72,7 +72,7 @@ async fn lines_pass_through_the_api_server_and_honour_its_query() {
             logs(&context, previous).await.unwrap(),
             "panic: out of luck\n"
         );
-        let since = jiff::Timestamp::now() + Duration::from_secs(3600);
+        let since = jiff::Timestamp::now() + Duration::from_hours(1);
         let later = LogParams {
             since_time: Some(since),
             limit_bytes: Some(100),

@@ -140,8 +140,9 @@ impl Kubelet {
             .map_or(0, |record| record.open)
     }
 
-    /// Opens the port of a node; the port is the system's choice. Must be called on the stand's own runtime.
-    pub(crate) async fn open_node(&self, node: &str, reach: Reach) -> io::Result<u16> {
+    /// Opens the port of a node; the port is the system's choice. Must be called on the stand's own
+    /// runtime.
+    pub(crate) fn open_node(&self, node: &str, reach: Reach) -> io::Result<u16> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
         let port = socket.local_addr()?.port();

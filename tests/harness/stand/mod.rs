@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::{Client, Config, config::Kubeconfig};
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use serde_json::json;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::OnceCell;
@@ -133,12 +136,12 @@ impl Stand {
 
     /// A Node whose kubelet is scripted; it is Ready, and `reach` says how its port behaves.
     pub async fn add_node(&self, name: &str, reach: Reach) {
-        let (kubelet, owned) = (self.kubelet.clone(), name.to_owned());
-        let opened = Self::runtime().spawn(async move { kubelet.open_node(&owned, reach).await });
-        let port = opened
-            .await
-            .expect("opening a port does not panic")
-            .expect("there is a free port");
+        let port = {
+            let _on_the_stand = Self::runtime().enter();
+            self.kubelet
+                .open_node(name, reach)
+                .expect("there is a free port")
+        };
         let nodes: Api<Node> = Api::all(self.client().await);
         let node = serde_json::from_value(
             json!({"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}}),
@@ -181,7 +184,7 @@ impl Stand {
             .env("KUBECONFIG", &self.kubeconfig)
             .env("HOME", &self.folder)
             .kill_on_drop(true);
-        let limit = Duration::from_secs(60);
+        let limit = Duration::from_mins(1);
         tokio::time::timeout(limit, command.output())
             .await
             .expect("kubectl ends within a minute")
@@ -201,9 +204,11 @@ impl Stand {
 }
 
 pub(crate) async fn client_of(kubeconfig: &Path) -> Result<Client, Fault> {
-    let config =
-        Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &Default::default())
-            .await?;
+    let config = Config::from_custom_kubeconfig(
+        Kubeconfig::read_from(kubeconfig)?,
+        &KubeConfigOptions::default(),
+    )
+    .await?;
     Ok(Client::try_from(config)?)
 }
 

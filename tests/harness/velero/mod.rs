@@ -27,7 +27,7 @@ pub const POD: &str = "velero-7c9f8d-x2x7q";
 
 const CONTAINER: &str = "velero";
 const PLUGIN_CONTAINER: &str = "velero-velero-plugin-for-aws";
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// How the server shall be started; see [`Velero::of`].
 pub struct VeleroBuilder {
@@ -111,7 +111,7 @@ impl Velero {
         command
             .current_dir(self.context.folder("home"))
             .kill_on_drop(true);
-        let output = tokio::time::timeout(Duration::from_secs(120), command.output()).await;
+        let output = tokio::time::timeout(Duration::from_mins(2), command.output()).await;
         output
             .expect("the CLI ends within two minutes")
             .expect("the CLI starts")
@@ -232,9 +232,11 @@ async fn launch(context: &Context, flags: &[String], start: usize) -> Process {
     command
         .args(flags)
         .env("KUBECONFIG", context.stand.kubeconfig());
-    command
-        .env("HOME", context.folder("velero-home"))
-        .env("TMPDIR", context.folder("velero-tmp"));
+    command.env("TMPDIR", context.folder("velero-tmp"));
+    // Kopia keeps its configuration and its cache below these.
+    for variable in ["HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"] {
+        command.env(variable, context.folder("velero-home"));
+    }
     Process::spawn("velero", &command, &log_of(context, start)).expect("velero can be started")
 }
 

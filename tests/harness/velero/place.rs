@@ -11,7 +11,7 @@ use crate::{tools, until};
 
 const PORT: u16 = 8080;
 /// Tests of other processes may stand in line before us.
-const LONGEST_WAIT: Duration = Duration::from_secs(1800);
+const LONGEST_WAIT: Duration = Duration::from_mins(30);
 const TELL_EVERY: Duration = Duration::from_secs(20);
 
 /// The right to run a Velero server.

@@ -199,7 +199,7 @@ impl Velero {
             ListParams::default().labels(&format!("{label}={owner}")),
         );
         until(
-            Duration::from_secs(60),
+            Duration::from_mins(1),
             &format!("{owner} has a {kind}"),
             || async {
                 let found = api
