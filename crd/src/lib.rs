@@ -11,10 +11,12 @@ pub mod status;
 
 pub use reason::Reason;
 pub use spec::{
-    ByteSize, ConfigMapRedaction, DebugBundle, DebugBundleSpec, DownloadUrl, LogWindow, Logs, Redaction, Target,
-    TargetKind, UrlPolicy, parse_duration,
+    ByteSize, ConfigMapRedaction, DebugBundle, DebugBundleSpec, DownloadUrl, LogWindow, Logs,
+    Redaction, Target, TargetKind, UrlPolicy, parse_duration,
 };
-pub use status::{Bundle, ConditionType, DebugBundleStatus, Finding, Phase, Progress, Severity, Stage, Upload};
+pub use status::{
+    Bundle, ConditionType, DebugBundleStatus, Finding, Phase, Progress, Severity, Stage, Upload,
+};
 
 use kube::CustomResourceExt as _;
 
@@ -35,7 +37,8 @@ pub const RESTORED_BY_LABEL: &str = "velero.io/restore-name";
 /// Never: the definition is built from types that serialise.
 pub fn crd_yaml() -> String {
     let definition = DebugBundle::crd();
-    let value = serde_json::to_value(&definition).expect("a CustomResourceDefinition serialises to JSON");
+    let value =
+        serde_json::to_value(&definition).expect("a CustomResourceDefinition serialises to JSON");
     serde_saphyr::to_string(&value).expect("JSON serialises to YAML")
 }
 
@@ -44,9 +47,6 @@ mod tests {
     #[test]
     fn deploy_has_the_crd_that_the_types_make() {
         let committed = include_str!("../../deploy/crd.yaml");
-        assert!(
-            committed == super::crd_yaml(),
-            "deploy/crd.yaml is stale; mend it with: cargo crd"
-        );
+        assert!(committed == super::crd_yaml(), "deploy/crd.yaml is stale; mend it with: cargo crd");
     }
 }

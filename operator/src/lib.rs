@@ -26,6 +26,8 @@ pub mod archive;
 pub mod cluster;
 pub mod collect;
 pub mod inventory;
+pub mod location;
 pub mod plan;
 pub mod redact;
 pub mod secret;
+pub mod store;

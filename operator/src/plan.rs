@@ -466,7 +466,8 @@ impl Planner<'_> {
         let definitions =
             ApiKind::cluster("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition");
         let mut custom: Vec<String> = KNOWN.iter().map(|(plural, _)| format!("{plural}.velero.io")).collect();
-        let served = inventory.served.of_group("velero.io").into_iter().map(|kind| format!("{}.velero.io", kind.plural));
+        let served =
+            inventory.served.of_group("velero.io").into_iter().map(|kind| format!("{}.velero.io", kind.plural));
         custom.extend(served.filter(|name| !KNOWN.iter().any(|(plural, _)| *name == format!("{plural}.velero.io"))));
         custom.push("debugbundles.debugbundle.io".to_owned());
         for name in custom {
@@ -474,7 +475,12 @@ impl Planner<'_> {
             self.add(
                 Priority::P3,
                 format!("CustomResourceDefinition {name}"),
-                BundlePath::new(["cluster-scoped-resources", "apiextensions.k8s.io", "customresourcedefinitions", &file]),
+                BundlePath::new([
+                    "cluster-scoped-resources",
+                    "apiextensions.k8s.io",
+                    "customresourcedefinitions",
+                    &file,
+                ]),
                 ItemSource::Object { kind: definitions.clone(), namespace: None, name },
             );
         }
@@ -544,8 +550,7 @@ fn log_item(
     server: Option<Option<ServerLines>>,
 ) -> Item {
     let (file, instance) = if previous { ("previous.log", "previous log") } else { ("current.log", "log") };
-    let path =
-        BundlePath::new(["namespaces", &pod.namespace, "pods", &pod.name, container, container, "logs", file]);
+    let path = BundlePath::new(["namespaces", &pod.namespace, "pods", &pod.name, container, container, "logs", file]);
     Item {
         what: format!("{instance} of {}/{} container {container}", pod.namespace, pod.name),
         path,
@@ -647,8 +652,13 @@ mod tests {
     fn what_the_user_asks_of_the_window_wins() {
         let asked = |since: Option<&str>, from: Option<&str>, to: Option<&str>| {
             let at = |text: &str| Time(time(text));
-            let window = LogWindow { since: since.map(str::to_owned), since_time: from.map(at), until_time: to.map(at) };
-            super::window(&Logs { window: Some(window), ..Logs::default() }, Some(&target(TargetKind::Backup, "Failed")), now())
+            let window =
+                LogWindow { since: since.map(str::to_owned), since_time: from.map(at), until_time: to.map(at) };
+            super::window(
+                &Logs { window: Some(window), ..Logs::default() },
+                Some(&target(TargetKind::Backup, "Failed")),
+                now(),
+            )
         };
         let one = asked(Some("30m"), None, None);
         assert_eq!((one.from, one.to), (Some(time("2026-03-01T11:30:00Z")), None));
@@ -691,9 +701,14 @@ mod tests {
 
     #[test]
     fn files_are_due_only_when_velero_came_to_write_them() {
-        for (phase, due) in
-            [("Completed", true), ("PartiallyFailed", true), ("Failed", false), ("FailedValidation", false), ("InProgress", false), ("", false)]
-        {
+        for (phase, due) in [
+            ("Completed", true),
+            ("PartiallyFailed", true),
+            ("Failed", false),
+            ("FailedValidation", false),
+            ("InProgress", false),
+            ("", false),
+        ] {
             let mut inventory = inventory();
             inventory.target = Some(target(TargetKind::Backup, phase));
             let plan = plan(&spec(), &inventory, now());
@@ -807,7 +822,9 @@ mod tests {
         let mut seen = BTreeSet::new();
         for item in &plan.items {
             assert!(seen.insert(item.path.as_str()), "{} twice", item.path.as_str());
-            if let ItemSource::List { kind, .. } | ItemSource::Named { kind, .. } | ItemSource::Object { kind, .. } = &item.source {
+            if let ItemSource::List { kind, .. } | ItemSource::Named { kind, .. } | ItemSource::Object { kind, .. } =
+                &item.source
+            {
                 assert_ne!(kind.plural, "secrets");
             }
         }
@@ -817,7 +834,8 @@ mod tests {
     #[test]
     fn veleros_own_kinds_are_those_served_or_when_nobody_knows_those_known() {
         let mut inventory = inventory();
-        let lists = |plan: &Plan| paths(plan).iter().filter(|path| path.starts_with("namespaces/keep/velero.io/")).count();
+        let lists =
+            |plan: &Plan| paths(plan).iter().filter(|path| path.starts_with("namespaces/keep/velero.io/")).count();
         assert_eq!(lists(&plan(&spec(), &inventory, now())), 2);
         inventory.served = crate::inventory::Served::default();
         inventory.served.stale.push("velero.io/v1".to_owned());

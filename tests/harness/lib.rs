@@ -1,1 +1,38 @@
-//! x
+//! The stands that the tests run on: real servers, a scripted kubelet, and words to say what is there.
+//! What a bundle must hold or survive is not here; that is said by the tests themselves, in `it/`.
+//!
+//! * [`tools`] finds or builds the pinned servers; [`process`] runs them so that nothing outlives the tests.
+//! * [`stand`] is etcd, a kube-apiserver, an S3 and the [`kubelet`]: one per test process, shared by its tests.
+//! * [`context`] gives each test a namespace, a bucket and a Velero installation without a server; [`objects`] are
+//!   what it puts there.
+//! * [`velero`] adds the real server, and recipes that bring Backups and Restores into each phase.
+//! * [`operator`] runs our own program as a process of its own, and kills it.
+//! * [`until`](fn@until) waits for a condition, with a limit.
+
+#![allow(
+    clippy::missing_panics_doc,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "the harness fails a test by panicking, with a sentence"
+)]
+
+pub mod context;
+mod crds;
+pub mod kubelet;
+pub mod objects;
+pub mod operator;
+pub mod process;
+pub mod s3;
+pub mod stand;
+mod tls;
+pub mod tools;
+mod until;
+pub mod velero;
+
+pub use context::{Context, with_namespace};
+pub use kubelet::LogScript;
+pub use objects::pod;
+pub use operator::Operator;
+pub use stand::Stand;
+pub use until::until;
+pub use velero::Velero;

@@ -56,7 +56,8 @@ pub(super) async fn read(
     let first = work.cluster.open(&format!("{path}?{query}"), "*/*", deadline).await;
     let body = match first {
         Err(error) if is_untrusted_kubelet(&error) => {
-            warning = Some("the kubelet's certificate could not be verified: who gave this log is not proven".to_owned());
+            warning =
+                Some("the kubelet's certificate could not be verified: who gave this log is not proven".to_owned());
             place = insecure_path(which);
             let path = format!("{path}?{query}&insecureSkipTLSVerifyBackend=true");
             work.cluster.open(&path, "*/*", deadline).await.map_err(|_| error)
@@ -91,10 +92,7 @@ fn refused(work: &Work, item: &Item, which: Which<'_>, error: &ClusterError) -> 
 }
 
 fn note(item: &Item, code: MissingCode, severity: MissingSeverity, why: &str) -> Outcome {
-    Outcome {
-        missing: vec![missing(&item.what, item.path.as_str(), code, severity, why, "")],
-        ..Outcome::default()
-    }
+    Outcome { missing: vec![missing(&item.what, item.path.as_str(), code, severity, why, "")], ..Outcome::default() }
 }
 
 fn told(
@@ -307,15 +305,7 @@ mod tests {
     use crate::plan::Window;
 
     fn which(previous: bool) -> Which<'static> {
-        Which {
-            namespace: "farm",
-            pod: "herd-1",
-            uid: "u",
-            container: "cow",
-            previous,
-            limit: 1000,
-            server: None,
-        }
+        Which { namespace: "farm", pod: "herd-1", uid: "u", container: "cow", previous, limit: 1000, server: None }
     }
 
     #[test]

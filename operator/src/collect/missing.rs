@@ -61,7 +61,12 @@ impl Borders {
             ("velero.io", _, "") if here => base("R4"),
             (
                 "",
-                "pods" | "configmaps" | "persistentvolumeclaims" | "serviceaccounts" | "events" | "resourcequotas"
+                "pods"
+                | "configmaps"
+                | "persistentvolumeclaims"
+                | "serviceaccounts"
+                | "events"
+                | "resourcequotas"
                 | "limitranges",
                 "",
             ) if here => base("R5"),
@@ -243,7 +248,11 @@ mod tests {
             (400, "container cow is not valid for pod herd", MissingCode::Gone),
             (400, "something else", MissingCode::ApiError),
             (404, "pods \"herd\" not found", MissingCode::Gone),
-            (500, "Get \"https://10.1.1.1:10250/…\": dial tcp 10.1.1.1:10250: connect: connection refused", MissingCode::NodeUnreachable),
+            (
+                500,
+                "Get \"https://10.1.1.1:10250/…\": dial tcp 10.1.1.1:10250: connect: connection refused",
+                MissingCode::NodeUnreachable,
+            ),
             (502, "dial tcp 10.1.1.1:10250: i/o timeout", MissingCode::NodeUnreachable),
             (503, "error trying to reach service", MissingCode::NodeUnreachable),
             (500, "failed to open log file", MissingCode::ApiError),
@@ -252,7 +261,10 @@ mod tests {
             assert_eq!(log_refusal(&status(code, message)), expected, "{code} {message}");
         }
         assert_eq!(log_refusal(&ClusterError::Deadline), MissingCode::Deadline);
-        assert!(is_untrusted_kubelet(&status(500, "tls: failed to verify certificate: x509: certificate signed by unknown authority")));
+        assert!(is_untrusted_kubelet(&status(
+            500,
+            "tls: failed to verify certificate: x509: certificate signed by unknown authority"
+        )));
         assert!(!is_untrusted_kubelet(&status(500, "dial tcp: connection refused")));
     }
 
@@ -265,7 +277,10 @@ mod tests {
         let no = status(403, "no");
         let pods = ApiKind::namespaced("", "v1", "pods", "Pod");
         let one = borders(true).objects("pods", "p", &no, "list", &pods, "backups-ns");
-        assert_eq!((one.code, one.severity, one.rule.as_deref()), (MissingCode::Forbidden, MissingSeverity::Error, Some("R5")));
+        assert_eq!(
+            (one.code, one.severity, one.rule.as_deref()),
+            (MissingCode::Forbidden, MissingSeverity::Error, Some("R5"))
+        );
         assert_eq!(one.need.unwrap().resource, "pods");
         let other = borders(true).objects("pods", "p", &no, "list", &pods, "bakery");
         assert_eq!((other.severity, other.rule.as_deref()), (MissingSeverity::Error, Some("R24")));

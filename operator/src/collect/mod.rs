@@ -197,9 +197,7 @@ pub async fn collect(
     let borders = Borders::of(inventory);
     progress.planned(items.len());
     let mut evidence = Evidence::default();
-    for (slot, target) in
-        [(&mut evidence.target, &inventory.target), (&mut evidence.backup, &inventory.backup)]
-    {
+    for (slot, target) in [(&mut evidence.target, &inventory.target), (&mut evidence.backup, &inventory.backup)] {
         if let Some(target) = target {
             let mut object = target.raw.clone();
             if collector.redactor.object(&mut object) {

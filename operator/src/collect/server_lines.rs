@@ -149,8 +149,10 @@ mod tests {
     #[test]
     fn lines_about_the_restore_are_found_in_text_and_json() {
         let (kept, version) = lines(TargetKind::Restore, LOG, 7);
-        let words: Vec<&str> =
-            kept.lines().map(|line| ["one", "two", "three", "last"].into_iter().find(|w| line.contains(w)).unwrap()).collect();
+        let words: Vec<&str> = kept
+            .lines()
+            .map(|line| ["one", "two", "three", "last"].into_iter().find(|w| line.contains(w)).unwrap())
+            .collect();
         assert_eq!(words, ["one", "two", "three", "last"]);
         assert_eq!(version, Some(("v1.18.3".into(), "0a1b2c3d".into())));
     }

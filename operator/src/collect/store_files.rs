@@ -476,7 +476,8 @@ mod tests {
     #[test]
     fn long_lines_of_json_are_broken_between_values_only() {
         let text = "a,\\\"b\"".replace('"', "");
-        let items: Vec<Value> = (0..9000).map(|n| serde_json::json!({"n": n, "text": text, "quote": "say \"x, y\""})).collect();
+        let items: Vec<Value> =
+            (0..9000).map(|n| serde_json::json!({"n": n, "text": text, "quote": "say \"x, y\""})).collect();
         let json = serde_json::to_vec(&items).unwrap();
         let (kept, code) = copied(&gzip(&json), StoreFile::ItemOperations, Attempt::Whole);
         assert_eq!(code, None);

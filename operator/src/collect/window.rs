@@ -119,8 +119,7 @@ mod tests {
 
     const LOG: &[u8] = b"2026-03-01T10:00:00.5Z early\n\tstill early\n2026-03-01T10:00:02Z first\n  its trace\n\n\
         2026-03-01T11:00:03.123456789+01:00 second\n2026-03-01T10:00:09Z late\nno time, still late\n2026-03-01T10:00:03Z stray\n";
-    const KEPT: &[u8] =
-        b"2026-03-01T10:00:02Z first\n  its trace\n\n2026-03-01T11:00:03.123456789+01:00 second\n";
+    const KEPT: &[u8] = b"2026-03-01T10:00:02Z first\n  its trace\n\n2026-03-01T11:00:03.123456789+01:00 second\n";
 
     fn window() -> Window {
         Window { from: time("2026-03-01T10:00:02Z"), to: time("2026-03-01T10:00:05Z") }

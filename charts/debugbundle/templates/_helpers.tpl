@@ -1,0 +1,50 @@
+{{/* The chart's objects have fixed names: one operator belongs to one Velero namespace, and the manifests of bundles
+     name the role that is missing. */}}
+{{- define "debugbundle.labels" -}}
+app.kubernetes.io/name: debugbundle
+app.kubernetes.io/part-of: debugbundle
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{/* A file of deploy/, which the chart holds as files/: the rules are written once, there. */}}
+{{- define "debugbundle.file" -}}
+{{- $text := .root.Files.Get (printf "files/%s" .path) -}}
+{{- if not $text }}{{ fail (printf "files/%s is not in the chart: files must be the repository's deploy folder" .path) }}{{ end -}}
+{{- $text -}}
+{{- end }}
+
+{{/* A role of deploy/rbac with the release's labels; `namespace` for namespaced ones. */}}
+{{- define "debugbundle.role" -}}
+{{- $role := include "debugbundle.file" (dict "root" .root "path" (printf "rbac/%s.yaml" .name)) | fromYaml -}}
+{{- $_ := set $role.metadata "labels" (include "debugbundle.labels" .root | fromYaml) -}}
+{{- if eq $role.kind "Role" }}{{ $_ := set $role.metadata "namespace" .root.Release.Namespace }}{{ end -}}
+{{- toYaml $role -}}
+{{- end }}
+
+{{/* Refuses what must never be granted, also when the schema was skipped. */}}
+{{- define "debugbundle.checkExtraRules" -}}
+{{- range $rule := .Values.extraRules -}}
+{{- range $rule.verbs }}{{ if not (has . (list "get" "list")) }}{{ fail (printf "extraRules: verb %q is not allowed; allowed: get, list" .) }}{{ end }}{{ end -}}
+{{- range $rule.apiGroups }}{{ if contains "*" . }}{{ fail "extraRules: an API group \"*\" is not allowed; name the groups" }}{{ end }}{{ end -}}
+{{- range $rule.resources -}}
+{{- if or (contains "*" .) (contains "/" .) (eq . "secrets") }}{{ fail (printf "extraRules: resource %q is not allowed; allowed: kinds by name, except secrets, without subresources" .) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "debugbundle.subject" -}}
+- kind: ServiceAccount
+  name: debugbundle-operator
+  namespace: {{ .Release.Namespace }}
+{{- end }}
+
+{{- define "debugbundle.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,207 @@
+//! Finds, in the pod template of Velero's Deployment, the Secret behind a path or an environment variable.
+//! It only looks: reading the Secrets that it names is done in `credential`.
+
+use serde_json::Value;
+
+use crate::secret::Secret;
+
+/// A key of a Secret in Velero's namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretKey {
+    /// Name of the Secret.
+    pub name: String,
+    /// Key in it.
+    pub key: String,
+}
+
+/// The value of an environment variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EnvValue {
+    /// Written in the pod template.
+    Literal(Secret),
+    /// From a Secret.
+    Secret(SecretKey),
+}
+
+/// All keys of a Secret as environment variables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvFrom {
+    /// Name of the Secret.
+    pub name: String,
+    /// What stands before each key.
+    pub prefix: String,
+}
+
+/// The container of the Velero server in the pod template of its Deployment.
+#[derive(Clone, Copy, Debug)]
+pub struct Server<'a> {
+    container: &'a Value,
+    volumes: &'a [Value],
+}
+
+impl<'a> Server<'a> {
+    /// The container named `velero`, else the first one.
+    pub fn of(deployment: &'a Value) -> Option<Self> {
+        let pod = deployment.pointer("/spec/template/spec")?;
+        let containers = pod.get("containers")?.as_array()?;
+        let container =
+            containers.iter().find(|container| container["name"] == "velero").or_else(|| containers.first())?;
+        Some(Self { container, volumes: list(pod, "volumes") })
+    }
+
+    /// The environment variable `name`, if it is set one by one.
+    pub fn env(self, name: &str) -> Option<EnvValue> {
+        // Of two entries with the same name the kubelet takes the last.
+        let entry = list(self.container, "env").iter().rfind(|entry| entry["name"] == name)?;
+        if let Some(value) = text(entry, "/value").filter(|value| !value.is_empty()) {
+            return Some(EnvValue::Literal(Secret::new(value)));
+        }
+        Some(EnvValue::Secret(SecretKey {
+            name: text(entry, "/valueFrom/secretKeyRef/name")?.to_owned(),
+            key: text(entry, "/valueFrom/secretKeyRef/key")?.to_owned(),
+        }))
+    }
+
+    /// The Secrets that become environment variables as a whole.
+    pub fn env_from(self) -> Vec<EnvFrom> {
+        list(self.container, "envFrom")
+            .iter()
+            .filter_map(|entry| {
+                let name = text(entry, "/secretRef/name")?.to_owned();
+                Some(EnvFrom { name, prefix: text(entry, "/prefix").unwrap_or_default().to_owned() })
+            })
+            .collect()
+    }
+
+    /// The Secret that is mounted at `path`.
+    pub fn mounted(self, path: &str) -> Option<SecretKey> {
+        let (mount, below) = list(self.container, "volumeMounts")
+            .iter()
+            .filter_map(|mount| {
+                let at = text(mount, "/mountPath")?.trim_end_matches('/');
+                let below = path.strip_prefix(at)?;
+                (below.is_empty() || below.starts_with('/')).then(|| (mount, below.trim_start_matches('/'), at.len()))
+            })
+            // The deepest mount is the one that is seen.
+            .max_by_key(|(.., depth)| *depth)
+            .map(|(mount, below, _)| (mount, below))?;
+        let file = match text(mount, "/subPath").filter(|sub| !sub.is_empty()) {
+            Some(sub) if below.is_empty() => sub.trim_matches('/').to_owned(),
+            Some(sub) => format!("{}/{below}", sub.trim_matches('/')),
+            None => below.to_owned(),
+        };
+        let wanted = text(mount, "/name")?;
+        let volume = self.volumes.iter().find(|volume| volume["name"] == wanted)?;
+        if let Some(name) = text(volume, "/secret/secretName") {
+            return found(name, volume.get("secret")?, &file);
+        }
+        list(volume.get("projected")?, "sources").iter().find_map(|source| {
+            let secret = source.get("secret")?;
+            found(text(secret, "/name")?, secret, &file)
+        })
+    }
+}
+
+/// The key of a Secret volume that is the file at `path` in it.
+fn found(name: &str, volume: &Value, path: &str) -> Option<SecretKey> {
+    let key = match volume.get("items").and_then(Value::as_array).filter(|items| !items.is_empty()) {
+        Some(items) => {
+            let item = items.iter().find(|item| text(item, "/path").is_some_and(|at| at.trim_matches('/') == path))?;
+            text(item, "/key")?
+        }
+        None => path,
+    };
+    (!key.is_empty() && !key.contains('/')).then(|| SecretKey { name: name.to_owned(), key: key.to_owned() })
+}
+
+fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
+    value.get(field).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
+    value.pointer(pointer)?.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn deployment() -> Value {
+        json!({"spec": {"template": {"spec": {
+            "containers": [
+                {"name": "sidecar", "env": [{"name": "AWS_SHARED_CREDENTIALS_FILE", "value": "/wrong"}]},
+                {
+                    "name": "velero",
+                    "env": [
+                        {"name": "TWICE", "value": "first"},
+                        {"name": "TWICE", "value": "second"},
+                        {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "id"}}},
+                        {"name": "FIELD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                    ],
+                    "envFrom": [{"configMapRef": {"name": "x"}}, {"secretRef": {"name": "extra"}, "prefix": "P_"}],
+                    "volumeMounts": [
+                        {"name": "root", "mountPath": "/"},
+                        {"name": "plain", "mountPath": "/credentials"},
+                        {"name": "items", "mountPath": "/items/"},
+                        {"name": "plain", "mountPath": "/one/file.txt", "subPath": "cloud"},
+                        {"name": "projected", "mountPath": "/projected"},
+                        {"name": "scratch", "mountPath": "/scratch"},
+                    ],
+                },
+            ],
+            "volumes": [
+                {"name": "root", "emptyDir": {}},
+                {"name": "plain", "secret": {"secretName": "cloud-credentials"}},
+                {"name": "items", "secret": {"secretName": "itemised", "items": [{"key": "k", "path": "deep/cloud"}]}},
+                {"name": "projected", "projected": {"sources": [
+                    {"serviceAccountToken": {"path": "token"}},
+                    {"secret": {"name": "from-projection", "items": [{"key": "k2", "path": "cloud"}]}},
+                ]}},
+                {"name": "scratch", "emptyDir": {}},
+            ],
+        }}}})
+    }
+
+    #[test]
+    fn a_path_leads_to_the_secret_that_is_mounted_there() {
+        let deployment = deployment();
+        let server = Server::of(&deployment).expect("a server");
+        for (path, expected) in [
+            ("/credentials/cloud", Some(("cloud-credentials", "cloud"))),
+            ("/items/deep/cloud", Some(("itemised", "k"))),
+            ("/items/cloud", None),
+            ("/one/file.txt", Some(("cloud-credentials", "cloud"))),
+            ("/projected/cloud", Some(("from-projection", "k2"))),
+            ("/projected/token", None),
+            ("/scratch/cloud", None),
+            ("/credentials-other/cloud", None),
+            ("/credentials", None),
+        ] {
+            let got = server.mounted(path);
+            let got = got.as_ref().map(|found| (found.name.as_str(), found.key.as_str()));
+            assert_eq!(got, expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn environment_variables_are_followed_to_their_secret() {
+        let deployment = deployment();
+        let server = Server::of(&deployment).expect("a server");
+        assert_eq!(server.env("TWICE"), Some(EnvValue::Literal(Secret::new("second"))));
+        assert_eq!(
+            server.env("KEY"),
+            Some(EnvValue::Secret(SecretKey { name: "keys".to_owned(), key: "id".to_owned() }))
+        );
+        assert_eq!(server.env("FIELD"), None);
+        assert_eq!(server.env("AWS_SHARED_CREDENTIALS_FILE"), None);
+        assert_eq!(server.env_from(), [EnvFrom { name: "extra".to_owned(), prefix: "P_".to_owned() }]);
+    }
+
+    #[test]
+    fn anything_else_is_no_deployment() {
+        for odd in [json!(null), json!({"spec": 5}), json!({"spec": {"template": {"spec": {"containers": []}}}})] {
+            assert!(Server::of(&odd).is_none(), "{odd}");
+        }
+    }
+}

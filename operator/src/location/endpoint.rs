@@ -1,0 +1,229 @@
+//! Which addresses an endpoint of a location may have, and the form of its URL.
+//! Connecting is not here: the store's connector asks `EndpointPolicy` about the very address it connects to.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use url::{Host, Url};
+
+use super::error::shown;
+
+/// What the operator's admin allows beyond, or short of, what a location asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndpointPolicy {
+    /// Loopback addresses may be endpoints; for test stands.
+    pub allow_loopback: bool,
+    /// Plain http and `insecureSkipTLSVerify` are refused.
+    pub require_verified_tls: bool,
+}
+
+impl EndpointPolicy {
+    /// Whether a store may live at this address.
+    pub fn allows(self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(v4) => self.allows_v4(v4),
+            IpAddr::V6(v6) => self.allows_v6(v6),
+        }
+    }
+
+    fn allows_v4(self, address: Ipv4Addr) -> bool {
+        let [a, ..] = address.octets();
+        if address.is_loopback() {
+            return self.allow_loopback;
+        }
+        // Link-local holds the clouds' metadata services; the two others are those of Alibaba and Oracle.
+        !(address.is_link_local()
+            || a == 0
+            || address.is_multicast()
+            || address.is_broadcast()
+            || address == Ipv4Addr::new(100, 100, 100, 200)
+            || address == Ipv4Addr::new(192, 0, 0, 192))
+    }
+
+    fn allows_v6(self, address: Ipv6Addr) -> bool {
+        if let Some(v4) = address.to_ipv4_mapped().or_else(|| nat64(address)) {
+            return self.allows_v4(v4);
+        }
+        if address.is_loopback() {
+            return self.allow_loopback;
+        }
+        let [a, b, ..] = address.segments();
+        // fd00:ec2::/32 holds the metadata and identity services of EC2.
+        !(address.is_unspecified()
+            || address.is_multicast()
+            || address.is_unicast_link_local()
+            || (a == 0xfd00 && b == 0x0ec2))
+    }
+}
+
+/// The IPv4 address inside 64:ff9b::/96.
+fn nat64(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [prefix @ .., high, low] = address.segments();
+    if prefix != [0x64, 0xff9b, 0, 0, 0, 0] {
+        return None;
+    }
+    Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
+}
+
+/// A URL of a store: http or https, a host, perhaps a port, nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint(Url);
+
+impl Endpoint {
+    /// Reads the value of config key `key`.
+    ///
+    /// # Errors
+    /// A sentence that names the key, the value and what is allowed.
+    pub fn parse(key: &str, value: &str) -> Result<Self, String> {
+        let refused =
+            || format!("config key {key} is {}; it must be http(s)://host[:port]", shown(&without_userinfo(value)));
+        let url = Url::parse(value).map_err(|_| refused())?;
+        let plain = matches!(url.scheme(), "http" | "https")
+            && url.host().is_some()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.path().chars().all(|letter| letter == '/');
+        if plain { Ok(Self(url)) } else { Err(refused()) }
+    }
+
+    /// The URL without a slash at its end.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str().trim_end_matches('/')
+    }
+
+    /// Whether it is plain http.
+    pub fn is_plain_http(&self) -> bool {
+        self.0.scheme() == "http"
+    }
+
+    /// Whether the host is a name that only the cluster's own DNS knows.
+    pub fn is_cluster_internal(&self) -> bool {
+        let Some(Host::Domain(host)) = self.0.host() else {
+            return false;
+        };
+        let host = host.trim_end_matches('.');
+        [".svc", ".cluster.local"].iter().any(|zone| host.ends_with(zone)) || !host.contains('.')
+    }
+
+    /// Refuses hosts that are, as written, addresses no store may have, and plain http where TLS is required.
+    /// Names are judged once they are resolved.
+    ///
+    /// # Errors
+    /// A sentence that names the address.
+    pub fn judge(&self, policy: EndpointPolicy) -> Result<(), String> {
+        if policy.require_verified_tls && self.is_plain_http() {
+            return Err("plain http is refused by --require-verified-tls".to_owned());
+        }
+        let address = match self.0.host() {
+            Some(Host::Ipv4(v4)) => IpAddr::V4(v4),
+            Some(Host::Ipv6(v6)) => IpAddr::V6(v6),
+            Some(Host::Domain(name)) => {
+                let name = name.trim_end_matches('.').to_ascii_lowercase();
+                let metadata = name == "metadata.google.internal" || name == "metadata";
+                let loopback = !policy.allow_loopback && (name == "localhost" || name.ends_with(".localhost"));
+                return if metadata || loopback {
+                    Err(format!("address {name} is not allowed for endpoints"))
+                } else {
+                    Ok(())
+                };
+            }
+            None => return Ok(()),
+        };
+        if policy.allows(address) { Ok(()) } else { Err(format!("address {address} is not allowed for endpoints")) }
+    }
+}
+
+/// The value as typed, but for what stands before an `@`: that may be a password.
+fn without_userinfo(value: &str) -> String {
+    match value.rsplit_once('@') {
+        Some((before, host)) => {
+            let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
+            if scheme.is_empty() { format!("***@{host}") } else { format!("{scheme}://***@{host}") }
+        }
+        None => value.split(['?', '#']).next().unwrap_or_default().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(url: &str) -> Result<(), String> {
+        Endpoint::parse("s3Url", url).expect("a well-formed URL").judge(EndpointPolicy::default())
+    }
+
+    #[test]
+    fn metadata_addresses_are_refused_in_every_spelling() {
+        for url in [
+            "http://169.254.169.254",
+            "http://2852039166",
+            "http://0xa9fea9fe",
+            "http://0251.0376.0251.0376",
+            "http://[::ffff:169.254.169.254]",
+            "http://[64:ff9b::a9fe:a9fe]",
+            "http://[fd00:ec2::254]",
+            "http://[fe80::1]",
+            "http://100.100.100.200",
+            "http://192.0.0.192",
+            "http://0.0.0.0",
+            "http://[::]",
+            "http://224.0.0.1",
+            "http://255.255.255.255",
+            "http://127.0.0.1:9000",
+            "http://127.1",
+            "http://[::1]:9000",
+            "http://localhost",
+            "http://metadata.google.internal",
+            "http://METADATA.google.internal.",
+        ] {
+            let why = judged(url).expect_err(url);
+            assert!(why.ends_with("is not allowed for endpoints"), "{url}: {why}");
+        }
+    }
+
+    #[test]
+    fn private_addresses_and_names_are_allowed() {
+        for url in [
+            "http://10.0.0.1:9000",
+            "https://192.168.1.1",
+            "http://[fd12::1]",
+            "http://minio.velero.svc:9000",
+            "https://s3.example.com/",
+        ] {
+            assert_eq!(judged(url), Ok(()), "{url}");
+        }
+        let loopback = EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() };
+        assert!(loopback.allows(Ipv4Addr::LOCALHOST.into()) && loopback.allows(Ipv6Addr::LOCALHOST.into()));
+        assert!(!loopback.allows(Ipv4Addr::new(169, 254, 169, 254).into()));
+    }
+
+    #[test]
+    fn only_scheme_host_and_port_make_an_endpoint() {
+        for bad in [
+            "minio:9000",
+            "ftp://x",
+            "https://u:hunter2@x",
+            "https://x?a=b",
+            "https://x/path",
+            "https://x#f",
+            "",
+            "//x",
+        ] {
+            let why = Endpoint::parse("s3Url", bad).expect_err(bad);
+            assert!(
+                why.contains("s3Url") && why.contains("http(s)://host[:port]") && !why.contains("hunter2"),
+                "{why}"
+            );
+        }
+        assert_eq!(Endpoint::parse("s3Url", "https://x:9000/").expect("valid").as_str(), "https://x:9000");
+    }
+
+    #[test]
+    fn strict_sites_refuse_plain_http() {
+        let strict = EndpointPolicy { require_verified_tls: true, ..EndpointPolicy::default() };
+        let endpoint = Endpoint::parse("s3Url", "http://minio.velero.svc").expect("valid");
+        assert_eq!(endpoint.judge(strict), Err("plain http is refused by --require-verified-tls".to_owned()));
+        assert!(endpoint.is_cluster_internal());
+    }
+}

@@ -1,0 +1,295 @@
+//! Reads what a location names: its credential, its certificates, its SSE-C key. Secrets by `get` and by name only,
+//! in Velero's namespace only. What it read is kept in memory, and read again for the next attempt.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{ByteString, api::core::v1::Secret as KubeSecret};
+use kube::{Api, Client};
+use serde_json::Value;
+use zeroize::Zeroize as _;
+
+use crate::secret::Secret;
+
+use super::{
+    Credential, CredentialSource, CustomerKey, Encryption, EndpointPolicy, Location, LocationError, S3Config,
+    credential::{ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN},
+    deployment::{EnvValue, SecretKey, Server},
+    error::{listed, shown},
+    ini, source,
+};
+
+/// The length of an SSE-C key.
+const CUSTOMER_KEY_BYTES: usize = 32;
+
+/// A location with everything that is needed to talk to its store.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// The location.
+    pub location: Location,
+    /// Its configuration; `region` may come from the credential's profile.
+    pub s3: S3Config,
+    /// Its credential.
+    pub credential: Credential,
+    /// Certificates to trust besides the system's, PEM.
+    pub ca_pem: Option<String>,
+    /// The SSE-C key: 32 bytes.
+    pub sse_c_key: Option<CustomerKeyBytes>,
+    /// What the operator's admin allows.
+    pub policy: EndpointPolicy,
+}
+
+impl Resolved {
+    /// The exact values that must never be seen, with the rule under which the redaction counts them.
+    pub fn known_values(&self) -> Vec<(&'static str, Secret)> {
+        let mut values = self.credential.known_values();
+        // A key that is not text cannot stand in a text as it is; the base64 in which requests carry it can.
+        values.extend(self.sse_c_key.iter().flat_map(|key| {
+            key.as_text().into_iter().chain(std::iter::once(key.base64())).map(|value| ("known-sse-c-key", value))
+        }));
+        values
+    }
+}
+
+/// An SSE-C key.
+#[derive(Clone)]
+pub struct CustomerKeyBytes(zeroize::Zeroizing<[u8; CUSTOMER_KEY_BYTES]>);
+
+impl CustomerKeyBytes {
+    /// Takes exactly 32 bytes.
+    ///
+    /// # Errors
+    /// How many there were.
+    pub fn new(bytes: &[u8]) -> Result<Self, usize> {
+        bytes.try_into().map(|bytes| Self(zeroize::Zeroizing::new(bytes))).map_err(|_| bytes.len())
+    }
+
+    /// The key, for the one call that needs it.
+    pub fn expose(&self) -> &[u8] {
+        self.0.as_slice()
+    }
+
+    /// As requests carry it.
+    pub fn base64(&self) -> Secret {
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        Secret::new(STANDARD.encode(self.expose()))
+    }
+
+    fn as_text(&self) -> Option<Secret> {
+        std::str::from_utf8(self.expose()).ok().map(Secret::new)
+    }
+}
+
+impl std::fmt::Debug for CustomerKeyBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Reads everything that the location names. `deployment` is Velero's, if there is one.
+///
+/// # Errors
+/// `Invalid`, `Credential`, `Api`
+pub async fn resolve(
+    client: &Client,
+    namespace: &str,
+    location: &Location,
+    deployment: Option<&Value>,
+    policy: EndpointPolicy,
+) -> Result<Resolved, LocationError> {
+    location.check()?;
+    let mut s3 = S3Config::parse(location)?;
+    for endpoint in s3.endpoint.iter().chain(&s3.public_endpoint) {
+        endpoint.judge(policy).map_err(|why| location.invalid(why))?;
+    }
+    if policy.require_verified_tls && s3.skip_tls_verify {
+        return Err(location.invalid("insecureSkipTLSVerify is refused by --require-verified-tls".to_owned()));
+    }
+    let secrets = Secrets { api: Api::namespaced(client.clone(), namespace), location };
+    let (credential, region) = secrets.credential(&source(location, &s3, deployment)?, &s3.profile).await?;
+    if s3.region.is_none() && s3.endpoint.is_some() {
+        s3.region = region;
+    }
+    let ca_pem = match &location.ca_cert_ref {
+        Some(reference) => {
+            let pem = secrets.text(reference).await?;
+            location.check_pem("caCertRef", pem.expose())?;
+            Some(pem.expose().to_owned())
+        }
+        None => location.inline_ca()?,
+    };
+    let sse_c_key = match &s3.encryption {
+        Encryption::CustomerKey(place) => Some(secrets.customer_key(place, deployment).await?),
+        _ => None,
+    };
+    Ok(Resolved { location: location.clone(), s3, credential, ca_pem, sse_c_key, policy })
+}
+
+struct Secrets<'a> {
+    api: Api<KubeSecret>,
+    location: &'a Location,
+}
+
+impl Secrets<'_> {
+    async fn credential(
+        &self,
+        source: &CredentialSource,
+        profile: &str,
+    ) -> Result<(Credential, Option<String>), LocationError> {
+        match source {
+            CredentialSource::File(place) => {
+                let text = self.text(place).await?;
+                let from = format!("Secret {}/{}", place.name, place.key);
+                let profile =
+                    ini::profile(text.expose(), profile, &from).map_err(|why| self.location.credential_error(why))?;
+                if !profile.ignored.is_empty() {
+                    tracing::info!(location = %self.location.name, keys = %listed(&profile.ignored), "Ignored keys of the credentials file");
+                }
+                Ok((profile.identity.into(), profile.region))
+            }
+            CredentialSource::Environment { access_key_id, secret_access_key, session_token } => {
+                let session_token = match session_token {
+                    Some(value) => Some(self.env(value).await?),
+                    None => None,
+                };
+                let keys = Credential::Keys {
+                    access_key_id: self.env(access_key_id).await?.expose().to_owned(),
+                    secret_access_key: self.env(secret_access_key).await?,
+                    session_token,
+                };
+                Ok((keys, None))
+            }
+            CredentialSource::EnvironmentOf(sets) => {
+                let mut found: BTreeMap<&str, Secret> = BTreeMap::new();
+                for set in sets {
+                    let mut data = self.data(&set.name).await?;
+                    for name in [ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN] {
+                        let key = name.strip_prefix(&set.prefix).unwrap_or_default();
+                        if let Some(value) = data.get(key).and_then(|value| std::str::from_utf8(&value.0).ok()) {
+                            found.insert(name, Secret::new(value));
+                        }
+                    }
+                    wipe(&mut data);
+                }
+                match (found.remove(ACCESS_KEY_ID), found.remove(SECRET_ACCESS_KEY)) {
+                    (Some(id), Some(secret)) => {
+                        let keys = Credential::Keys {
+                            access_key_id: id.expose().to_owned(),
+                            secret_access_key: secret,
+                            session_token: found.remove(SESSION_TOKEN),
+                        };
+                        Ok((keys, None))
+                    }
+                    (None, None) => self.ambient(),
+                    _ => Err(self.location.credential_error(format!(
+                        "the Secrets in the Velero server's envFrom hold only one of {ACCESS_KEY_ID}, {SECRET_ACCESS_KEY}"
+                    ))),
+                }
+            }
+            CredentialSource::Ambient => self.ambient(),
+        }
+    }
+
+    fn ambient(&self) -> Result<(Credential, Option<String>), LocationError> {
+        let credential = Credential::ambient(|name| std::env::var(name).ok()).ok_or_else(|| {
+            self.location.credential_error(
+                "no credential found: spec.credential is not set, Velero's Deployment names no Secret, and the operator's \
+                 own pod has no identity (IRSA or EKS Pod Identity); set spec.credential"
+                    .to_owned(),
+            )
+        })?;
+        Ok((credential, None))
+    }
+
+    async fn env(&self, value: &EnvValue) -> Result<Secret, LocationError> {
+        match value {
+            EnvValue::Literal(text) => Ok(text.clone()),
+            EnvValue::Secret(place) => self.text(place).await,
+        }
+    }
+
+    async fn customer_key(
+        &self,
+        place: &CustomerKey,
+        deployment: Option<&Value>,
+    ) -> Result<CustomerKeyBytes, LocationError> {
+        let place = match place {
+            CustomerKey::Secret { name, key } => SecretKey { name: name.clone(), key: key.clone() },
+            CustomerKey::File(path) => deployment.and_then(Server::of).and_then(|server| server.mounted(path)).ok_or_else(|| {
+                self.location.invalid(format!(
+                    "config key customerKeyEncryptionFile is {}, a path in the Velero server's pod where no Secret is mounted; use customerKeyEncryptionSecret",
+                    shown(path)
+                ))
+            })?,
+        };
+        let bytes = self.bytes(&place).await?;
+        CustomerKeyBytes::new(&bytes).map_err(|got| {
+            self.location.credential_error(format!(
+                "the SSE-C key in Secret {} must be exactly {CUSTOMER_KEY_BYTES} bytes, got {got}",
+                shown(&format!("{}/{}", place.name, place.key))
+            ))
+        })
+    }
+
+    async fn text(&self, place: &SecretKey) -> Result<Secret, LocationError> {
+        let bytes = self.bytes(place).await?;
+        std::str::from_utf8(&bytes).map(Secret::new).map_err(|_| {
+            self.location.credential_error(format!(
+                "Secret {} key {} is not text",
+                shown(&place.name),
+                shown(&place.key)
+            ))
+        })
+    }
+
+    async fn bytes(&self, place: &SecretKey) -> Result<zeroize::Zeroizing<Vec<u8>>, LocationError> {
+        let mut data = self.data(&place.name).await?;
+        let found = data.remove(&place.key);
+        let keys: Vec<String> = data.keys().cloned().collect();
+        wipe(&mut data);
+        found.map(|value| zeroize::Zeroizing::new(value.0)).ok_or_else(|| {
+            self.location.credential_error(format!(
+                "Secret {} has no key {} (keys: {})",
+                shown(&place.name),
+                shown(&place.key),
+                listed(&keys)
+            ))
+        })
+    }
+
+    async fn data(&self, name: &str) -> Result<BTreeMap<String, ByteString>, LocationError> {
+        match self.api.get(name).await {
+            Ok(secret) => Ok(secret.data.unwrap_or_default()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => {
+                Err(self.location.credential_error(format!("Secret {} not found", shown(name))))
+            }
+            Err(kube::Error::Api(status)) if status.is_forbidden() => Err(self.location.credential_error(format!(
+                "the operator may not get Secret {} (verb get, resource secrets)",
+                shown(name)
+            ))),
+            Err(error) => Err(LocationError::Api {
+                name: self.location.name.clone(),
+                what: format!("Secret {}", shown(name)),
+                source: Box::new(error),
+            }),
+        }
+    }
+}
+
+fn wipe(data: &mut BTreeMap<String, ByteString>) {
+    for value in data.values_mut() {
+        value.0.zeroize();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_customer_key_has_32_bytes_and_is_not_shown() {
+        assert_eq!(CustomerKeyBytes::new(&[1; 31]).err(), Some(31));
+        let key = CustomerKeyBytes::new(b"0123456789abcdef0123456789abcdef").expect("32 bytes");
+        assert_eq!(format!("{key:?}"), "***");
+        assert_eq!(key.base64().expose(), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=");
+    }
+}

@@ -1,0 +1,236 @@
+//! What went wrong between us and a store, by what the reader can do about it.
+//! No byte of a store's answer stands in a message but its HTTP status and its error code.
+
+use std::path::PathBuf;
+
+use debugbundle_crd::Reason;
+
+/// The longest message.
+const MOST_CHARS: usize = 256;
+
+/// What was being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Looking whether the object is there, or reading it.
+    Get,
+    /// Writing it.
+    Put,
+    /// Removing it.
+    Delete,
+    /// Ending an unfinished multipart upload.
+    Abort,
+    /// Looking for unfinished multipart uploads.
+    ListUploads,
+    /// Asking which region the bucket is in.
+    FindRegion,
+}
+
+impl Action {
+    /// The permission, in the words of IAM policies.
+    pub const fn permission(self) -> &'static str {
+        match self {
+            Self::Get => "s3:GetObject",
+            Self::Put => "s3:PutObject",
+            Self::Delete => "s3:DeleteObject",
+            Self::Abort => "s3:AbortMultipartUpload",
+            Self::ListUploads => "s3:ListBucketMultipartUploads",
+            Self::FindRegion => "s3:ListBucket",
+        }
+    }
+}
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The store knows us and says no, or does not know us.
+    #[error("the store refused {} on {bucket}/{key}: {answer}", action.permission())]
+    Denied {
+        /// What was refused.
+        action: Action,
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+        /// HTTP status and error code.
+        answer: Answer,
+    },
+    /// There is no such bucket.
+    #[error("bucket {bucket} does not exist: {answer}; check the location's bucket, region and s3Url")]
+    NoBucket {
+        /// The bucket.
+        bucket: String,
+        /// HTTP status and error code.
+        answer: Answer,
+    },
+    /// The bucket is elsewhere; redirects are not followed.
+    #[error("bucket {bucket} is not in this region: {answer}; {}", region_hint(region.as_deref()))]
+    WrongRegion {
+        /// The bucket.
+        bucket: String,
+        /// Where the store says it is.
+        region: Option<String>,
+        /// HTTP status and error code.
+        answer: Answer,
+    },
+    /// No answer.
+    #[error("the store is unreachable: {0}")]
+    Unreachable(String),
+    /// The address is one that no store may have.
+    #[error("{0}")]
+    NotAllowed(String),
+    /// It answered that it cannot now.
+    #[error("the store failed: {0}")]
+    Unavailable(Answer),
+    /// It has no room.
+    #[error("the store has no room for the bundle: {0}")]
+    Full(Answer),
+    /// The credential is no longer, or not yet, good.
+    #[error("the credential is no longer valid: {0}")]
+    Expired(String),
+    /// No credential could be had.
+    #[error("no credential: {0}")]
+    NoCredential(String),
+    /// It refused the request as such.
+    #[error("the store rejected the request: {0}")]
+    Rejected(Answer),
+    /// What it holds is not what was sent.
+    #[error("the object in the store is not what was sent: {0}")]
+    Corrupt(String),
+    /// The upload's id could not be noted, so it was ended before its first part.
+    #[error("the upload was given up before its first part: {0}")]
+    NotNoted(String),
+    /// It cannot be signed.
+    #[error("no URL can be signed: {0}")]
+    CannotSign(String),
+    /// The file that is to be sent cannot be read.
+    #[error("{path} cannot be read: {}", source.kind())]
+    Local {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Whoever asked no longer wants it.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// How a store answered: its HTTP status and its error code.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status; 0 if there was none.
+    pub status: u16,
+    /// Error code; only letters, digits, `.`, `_` and `-`, at most 64.
+    code: Option<String>,
+}
+
+impl Answer {
+    /// Takes the code only if it looks like one: what a store sends must not reach status or logs otherwise.
+    pub fn new(status: u16, code: Option<&str>) -> Self {
+        let sound = |code: &&str| {
+            (1..=64).contains(&code.len())
+                && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        };
+        Self { status, code: code.filter(sound).map(ToOwned::to_owned) }
+    }
+
+    /// The error code, or nothing.
+    pub fn code(&self) -> &str {
+        self.code.as_deref().unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.status, &self.code) {
+            (0, None) => f.write_str("no answer"),
+            (0, Some(code)) => f.write_str(code),
+            (status, None) => write!(f, "HTTP {status}"),
+            (status, Some(code)) => write!(f, "HTTP {status} {code}"),
+        }
+    }
+}
+
+impl StoreError {
+    /// Whether waiting may cure it.
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Unavailable(_) | Self::Full(_))
+    }
+
+    /// Whether reading the credential again may cure it.
+    pub const fn wants_new_credential(&self) -> bool {
+        matches!(self, Self::Expired(_))
+    }
+
+    /// The word for conditions, Events and metrics.
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Denied { .. } | Self::Rejected(_) => Reason::UploadDenied,
+            Self::NoBucket { .. } | Self::WrongRegion { .. } | Self::NotAllowed(_) => Reason::LocationInvalid,
+            Self::Unreachable(_) | Self::Unavailable(_) | Self::Full(_) => Reason::StoreUnreachable,
+            Self::Expired(_) | Self::NoCredential(_) => Reason::CredentialInvalid,
+            Self::Corrupt(_) => Reason::StoredObjectCorrupt,
+            Self::NotNoted(_) => Reason::ApiError,
+            Self::CannotSign(_) => Reason::SigningUnsupported,
+            Self::Local { .. } | Self::Cancelled => Reason::Interrupted,
+        }
+    }
+
+    /// The message, at most 256 characters of it: bucket and key may be long.
+    pub fn message(&self) -> String {
+        let whole = self.to_string();
+        if whole.chars().count() <= MOST_CHARS {
+            return whole;
+        }
+        whole.chars().take(MOST_CHARS - 1).chain(std::iter::once('…')).collect()
+    }
+}
+
+fn region_hint(region: Option<&str>) -> String {
+    region.map_or_else(
+        || "set the location's config key region".to_owned(),
+        |region| format!("set the location's config key region to {region}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_that_is_none_is_left_out() {
+        assert_eq!(Answer::new(403, Some("AccessDenied")).to_string(), "HTTP 403 AccessDenied");
+        for odd in ["", "<b>secret</b>", "a b", "token=hunter2", &"x".repeat(65), "a\nb"] {
+            assert_eq!(Answer::new(500, Some(odd)).to_string(), "HTTP 500", "{odd}");
+        }
+    }
+
+    #[test]
+    fn messages_are_bounded_and_name_what_to_mend() {
+        let denied = StoreError::Denied {
+            action: Action::Put,
+            bucket: "bkt".to_owned(),
+            key: "k".repeat(1024),
+            answer: Answer::new(403, Some("AccessDenied")),
+        };
+        assert!(denied.message().starts_with("the store refused s3:PutObject on bkt/kkk"));
+        assert_eq!(denied.message().chars().count(), 256);
+        let region = StoreError::WrongRegion {
+            bucket: "bkt".to_owned(),
+            region: Some("eu-west-1".to_owned()),
+            answer: Answer::new(301, None),
+        };
+        assert_eq!(
+            region.to_string(),
+            "bucket bkt is not in this region: HTTP 301; set the location's config key region to eu-west-1"
+        );
+    }
+
+    #[test]
+    fn only_waiting_cures_the_transient() {
+        assert!(StoreError::Unreachable("x".to_owned()).is_transient());
+        assert!(StoreError::Full(Answer::default()).is_transient());
+        assert!(!StoreError::Rejected(Answer::default()).is_transient());
+        assert!(!StoreError::Corrupt("x".to_owned()).is_transient());
+    }
+}

@@ -1,0 +1,306 @@
+//! Sending a sealed bundle: one request when it is small, parts when it is not, and proof that it arrived.
+//! Trying again after a failure is the caller's part (`store::retry`): each call here starts from the file.
+
+use std::io::SeekFrom;
+
+use aws_runtime::auth::PayloadSigningOverride;
+use aws_sdk_s3::{
+    Client,
+    config::{ConfigBag, Intercept, RuntimeComponents},
+    operation::upload_part::UploadPartOutput,
+    primitives::{ByteStream, Length},
+    types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, ServerSideEncryption},
+};
+use aws_smithy_runtime_api::{box_error::BoxError, client::interceptors::context::BeforeTransmitInterceptorContextMut};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+
+use crate::{
+    location::{Checksum, Encryption},
+    store::{Action, Key, Store as _, StoreError, Stored, Upload, UploadHooks},
+};
+
+use super::{Customer, S3, classify::classify, disposition, with_customer_key};
+
+/// What a bundle is.
+const CONTENT_TYPE: &str = "application/gzip";
+/// Parts on their way at once; each is held in memory.
+const IN_FLIGHT: usize = 2;
+/// S3 takes 10 000.
+const MOST_PARTS: u64 = 9_000;
+/// What is compared at each end of the object.
+const PROBE: u64 = 4096;
+
+/// Encryption, tags and notes are the same for a single request and for the first of many.
+macro_rules! described {
+    ($request:expr, $store:expr, $key:expr, $upload:expr) => {{
+        let (method, kms) = $store.encryption();
+        with_customer_key!($request.bucket(&$store.bucket).key($key.as_str()), $store.customer)
+            .content_type(CONTENT_TYPE)
+            .content_disposition(disposition($key))
+            .set_server_side_encryption(method)
+            .set_ssekms_key_id(kms)
+            .set_tagging($store.config.tagging.clone())
+            .set_metadata(Some(notes($upload)))
+    }};
+}
+
+impl S3 {
+    fn encryption(&self) -> (Option<ServerSideEncryption>, Option<String>) {
+        match &self.config.encryption {
+            Encryption::Bucket | Encryption::CustomerKey(_) => (None, None),
+            Encryption::Kms(key) => (Some(ServerSideEncryption::AwsKms), Some(key.clone())),
+            Encryption::Managed(method) => (Some(ServerSideEncryption::from(method.as_str())), None),
+        }
+    }
+
+    /// The whole file in one request, with its length and its signed SHA-256: nothing is chunked.
+    pub(super) async fn put_single(&self, key: &Key, upload: &Upload<'_>) -> Result<(), StoreError> {
+        let body = ByteStream::read_from()
+            .path(upload.file)
+            .length(Length::Exact(upload.bytes))
+            .build()
+            .await
+            .map_err(|error| local(upload, std::io::Error::other(error)))?;
+        let mut request = described!(self.client.put_object(), self, key, upload)
+            .content_length(i64::try_from(upload.bytes).unwrap_or(i64::MAX))
+            .body(body);
+        if let Some(algorithm) = self.config.checksum {
+            // Given ready-made: left to the SDK, the checksum of a file goes into a trailer, which needs chunks.
+            let sum = Some(checksum(algorithm, upload).await?);
+            request = match algorithm {
+                Checksum::Crc32 => request.set_checksum_crc32(sum),
+                Checksum::Crc32c => request.set_checksum_crc32_c(sum),
+                Checksum::Sha1 => request.set_checksum_sha1(sum),
+                Checksum::Sha256 => request.set_checksum_sha256(sum),
+            };
+        }
+        let signed = SignedPayload(upload.sha256.to_owned());
+        match request.customize().interceptor(signed).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(classify(&error, self.request(Action::Put, key.as_str()))),
+        }
+    }
+
+    /// The file in parts.
+    pub(super) async fn put_parts(
+        &self,
+        key: &Key,
+        upload: &Upload<'_>,
+        hooks: &dyn UploadHooks,
+    ) -> Result<(), StoreError> {
+        let created = described!(self.client.create_multipart_upload(), self, key, upload)
+            .set_checksum_algorithm(self.config.checksum.map(sdk_checksum))
+            .send()
+            .await
+            .map_err(|error| classify(&error, self.request(Action::Put, key.as_str())))?;
+        let id = created
+            .upload_id()
+            .filter(|id| !id.is_empty())
+            .ok_or_else(|| StoreError::Corrupt("the store began a multipart upload without an id".to_owned()))?;
+        let mut open = Open {
+            client: self.client.clone(),
+            bucket: self.bucket.clone(),
+            key: key.as_str().to_owned(),
+            id: Some(id.to_owned()),
+        };
+        let Err(error) = self.send_parts(key, upload, hooks, id).await else {
+            open.id = None;
+            return Ok(());
+        };
+        // The reply may have been lost, not the request: the object itself tells.
+        if let Ok(Some(found)) = self.head(key).await
+            && found.sha256.as_deref() == Some(upload.sha256)
+            && found.bytes == upload.bytes
+        {
+            open.id = None;
+            return Ok(());
+        }
+        if let Err(left) = self.abort(key, id).await {
+            tracing::warn!(key = %key, error = %left.message(), "Could not end the multipart upload");
+        }
+        open.id = None;
+        Err(error)
+    }
+
+    async fn send_parts(
+        &self,
+        key: &Key,
+        upload: &Upload<'_>,
+        hooks: &dyn UploadHooks,
+        id: &str,
+    ) -> Result<(), StoreError> {
+        hooks.begun(id).await.map_err(StoreError::NotNoted)?;
+        let size = self.options.part.max(upload.bytes.div_ceil(MOST_PARTS));
+        let mut sent = 0;
+        let parts = (0..upload.bytes.div_ceil(size)).map(|index| {
+            let from = index * size;
+            self.send_part(key, upload, id, index, from, size.min(upload.bytes - from))
+        });
+        let mut done = Vec::new();
+        let mut parts = stream::iter(parts).buffered(IN_FLIGHT);
+        while let Some((part, bytes)) = parts.try_next().await? {
+            done.push(part);
+            sent += bytes;
+            hooks.sent(sent);
+        }
+        let request = self.client.complete_multipart_upload().bucket(&self.bucket).key(key.as_str()).upload_id(id);
+        with_customer_key!(request, self.customer)
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(done)).build())
+            .send()
+            .await
+            .map_err(|error| classify(&error, self.request(Action::Put, key.as_str())))?;
+        Ok(())
+    }
+
+    async fn send_part(
+        &self,
+        key: &Key,
+        upload: &Upload<'_>,
+        id: &str,
+        index: u64,
+        from: u64,
+        length: u64,
+    ) -> Result<(CompletedPart, u64), StoreError> {
+        let data = read_range(upload, from, length).await?;
+        let number = i32::try_from(index + 1).unwrap_or(i32::MAX);
+        let request =
+            self.client.upload_part().bucket(&self.bucket).key(key.as_str()).upload_id(id).part_number(number);
+        let sent = with_customer_key!(request, self.customer)
+            .set_checksum_algorithm(self.config.checksum.map(sdk_checksum))
+            .body(ByteStream::from(data))
+            .send()
+            .await
+            .map_err(|error| classify(&error, self.request(Action::Put, key.as_str())))?;
+        Ok((completed(number, &sent), length))
+    }
+}
+
+fn completed(number: i32, sent: &UploadPartOutput) -> CompletedPart {
+    CompletedPart::builder()
+        .part_number(number)
+        .set_e_tag(sent.e_tag.clone())
+        .set_checksum_crc32(sent.checksum_crc32.clone())
+        .set_checksum_crc32_c(sent.checksum_crc32_c.clone())
+        .set_checksum_sha1(sent.checksum_sha1.clone())
+        .set_checksum_sha256(sent.checksum_sha256.clone())
+        .build()
+}
+
+/// A multipart upload that nobody has ended yet: dropping it, with the future that sends, ends it.
+struct Open {
+    client: Client,
+    bucket: String,
+    key: String,
+    id: Option<String>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let (Some(id), Ok(runtime)) = (self.id.take(), tokio::runtime::Handle::try_current()) else {
+            return;
+        };
+        let abort = self.client.abort_multipart_upload().bucket(&self.bucket).key(&self.key).upload_id(id);
+        // Nobody waits for it; if it fails, the id that was noted lets a successor end the upload.
+        runtime.spawn(abort.send());
+    }
+}
+
+/// Signs a body by a hash that is known, so that a file need not be read twice nor go unsigned.
+#[derive(Debug)]
+struct SignedPayload(String);
+
+impl Intercept for SignedPayload {
+    fn name(&self) -> &'static str {
+        "SignedPayload"
+    }
+
+    fn modify_before_signing(
+        &self,
+        _: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        config.interceptor_state().store_put(PayloadSigningOverride::Precomputed(self.0.clone()));
+        Ok(())
+    }
+}
+
+/// What is noted beside the object. Values that headers cannot carry are made so that they can.
+fn notes(upload: &Upload<'_>) -> std::collections::HashMap<String, String> {
+    let plain = |text: &str| -> String {
+        text.chars().map(|letter| if letter.is_ascii_graphic() || letter == ' ' { letter } else { '_' }).collect()
+    };
+    let mut notes: std::collections::HashMap<String, String> =
+        upload.meta.iter().map(|(name, value)| (plain(name), plain(value))).collect();
+    notes.insert("sha256".to_owned(), upload.sha256.to_owned());
+    notes.insert("bytes".to_owned(), upload.bytes.to_string());
+    notes
+}
+
+const fn sdk_checksum(algorithm: Checksum) -> ChecksumAlgorithm {
+    match algorithm {
+        Checksum::Crc32 => ChecksumAlgorithm::Crc32,
+        Checksum::Crc32c => ChecksumAlgorithm::Crc32C,
+        Checksum::Sha1 => ChecksumAlgorithm::Sha1,
+        Checksum::Sha256 => ChecksumAlgorithm::Sha256,
+    }
+}
+
+/// The file's checksum as its header carries it: base64.
+async fn checksum(algorithm: Checksum, upload: &Upload<'_>) -> Result<String, StoreError> {
+    use aws_smithy_checksums::ChecksumAlgorithm as Algorithm;
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let mut sum = match algorithm {
+        Checksum::Crc32 => Algorithm::Crc32,
+        Checksum::Crc32c => Algorithm::Crc32c,
+        Checksum::Sha1 => Algorithm::Sha1,
+        Checksum::Sha256 => Algorithm::Sha256,
+    }
+    .into_impl();
+    let mut file = tokio::fs::File::open(upload.file).await.map_err(|error| local(upload, error))?;
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        let read = file.read(&mut buffer).await.map_err(|error| local(upload, error))?;
+        if read == 0 {
+            return Ok(STANDARD.encode(aws_smithy_checksums::Checksum::finalize(sum)));
+        }
+        sum.update(&buffer[..read]);
+    }
+}
+
+async fn read_range(upload: &Upload<'_>, from: u64, length: u64) -> Result<Vec<u8>, StoreError> {
+    let wanted = usize::try_from(length).map_err(|_| local(upload, std::io::ErrorKind::FileTooLarge.into()))?;
+    let mut data = vec![0; wanted];
+    let mut file = tokio::fs::File::open(upload.file).await.map_err(|error| local(upload, error))?;
+    file.seek(SeekFrom::Start(from)).await.map_err(|error| local(upload, error))?;
+    file.read_exact(&mut data).await.map_err(|error| local(upload, error))?;
+    Ok(data)
+}
+
+fn local(upload: &Upload<'_>, source: std::io::Error) -> StoreError {
+    StoreError::Local { path: upload.file.to_owned(), source }
+}
+
+/// Compares what the store holds with the file.
+pub(super) async fn verify(store: &S3, key: &Key, upload: &Upload<'_>) -> Result<Stored, StoreError> {
+    let corrupt = |why: String| Err(StoreError::Corrupt(why));
+    let Some(found) = store.head(key).await? else {
+        return corrupt("there is no object at its key".to_owned());
+    };
+    if found.bytes != upload.bytes {
+        return corrupt(format!("it has {} bytes, {} were sent", found.bytes, upload.bytes));
+    }
+    if found.sha256.as_deref() != Some(upload.sha256) {
+        return corrupt("the SHA-256 noted beside it is another one".to_owned());
+    }
+    if upload.bytes > 0 {
+        let length = PROBE.min(upload.bytes);
+        for (from, what) in [(0, "first"), (upload.bytes - length, "last")] {
+            if store.range(key, from, length).await? != read_range(upload, from, length).await? {
+                return corrupt(format!("its {what} {length} bytes differ"));
+            }
+        }
+    }
+    Ok(found)
+}

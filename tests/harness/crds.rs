@@ -1,0 +1,81 @@
+//! The kinds that the tests speak of: Velero's thirteen, and ours as it is committed.
+//! They are installed once per stand.
+
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, Patch, PatchParams};
+use kube::{Client, ResourceExt as _};
+use serde_json::Value;
+
+use crate::stand::Fault;
+use crate::tools::{self, Tool};
+use crate::until;
+
+const OURS: &str = include_str!("../../deploy/crd.yaml");
+
+pub(crate) async fn install(client: &Client) -> Result<(), Fault> {
+    let mut definitions = veleros().await?;
+    definitions.push(serde_saphyr::from_str(OURS)?);
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let apply = PatchParams::apply("harness").force();
+    let applied = try_join_all(definitions.iter().map(|definition| {
+        let name = definition["metadata"]["name"].as_str().unwrap_or_default();
+        let patch = Patch::Apply(definition);
+        let (api, apply) = (&api, &apply);
+        async move { api.patch(name, apply, &patch).await }
+    }));
+    applied.await?;
+    until(
+        Duration::from_secs(30),
+        "all CustomResourceDefinitions are established",
+        || async {
+            let all = api
+                .list(&Default::default())
+                .await
+                .map_err(|error| error.to_string())?;
+            let waiting: Vec<_> = all
+                .iter()
+                .filter(|definition| !is_established(definition))
+                .map(|d| d.name_any())
+                .collect();
+            if waiting.is_empty() {
+                Ok(())
+            } else {
+                Err(waiting.join(", "))
+            }
+        },
+    )
+    .await;
+    Ok(())
+}
+
+async fn veleros() -> Result<Vec<Value>, Fault> {
+    let velero = tools::path(Tool::Velero).await?;
+    let output = tokio::process::Command::new(velero)
+        .args(["install", "--crds-only", "--dry-run", "-o", "json"])
+        .env_remove("KUBECONFIG")
+        .output()
+        .await?;
+    if !output.status.success() {
+        return Err(format!(
+            "velero install --crds-only: {}",
+            String::from_utf8_lossy(&output.stderr)
+        )
+        .into());
+    }
+    let list: Value = serde_json::from_slice(&output.stdout)?;
+    Ok(list["items"].as_array().cloned().unwrap_or_default())
+}
+
+fn is_established(definition: &CustomResourceDefinition) -> bool {
+    let conditions = definition
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|all| {
+        all.iter()
+            .any(|c| c.type_ == "Established" && c.status == "True")
+    })
+}

@@ -1,0 +1,190 @@
+//! A scripted kubelet: it answers the API server's requests for container logs as a test tells it to.
+//! It runs no container and knows no pod; what it serves and how it breaks is a [`LogScript`].
+
+mod script;
+mod serve;
+mod source;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio_rustls::TlsAcceptor;
+
+pub use script::LogScript;
+
+/// What one request for a log asked for, as it came from the API server.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// When it came.
+    pub at: Timestamp,
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod.
+    pub pod: String,
+    /// The container.
+    pub container: String,
+    /// `previous`, `tailLines`, `limitBytes`, `sinceTime`, `timestamps`, as they came.
+    pub query: BTreeMap<String, String>,
+}
+
+/// How a node's kubelet can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It answers.
+    Open,
+    /// Its port is closed: connection refused.
+    Refused,
+    /// It takes connections and never says a word.
+    Silent,
+}
+
+/// All scripted nodes of a stand.
+#[derive(Clone)]
+pub struct Kubelet {
+    state: Arc<State>,
+    tls: TlsAcceptor,
+}
+
+/// Whose log a script is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    namespace: String,
+    pod: String,
+    container: String,
+    previous: bool,
+}
+
+#[derive(Default)]
+struct State {
+    scripts: Mutex<HashMap<Key, LogScript>>,
+    nodes: Mutex<HashMap<String, NodeRecord>>,
+    /// Sockets that keep a port closed or silent for as long as the stand lives.
+    held: Mutex<Vec<Held>>,
+}
+
+#[derive(Default)]
+struct NodeRecord {
+    seen: Vec<Seen>,
+    open: usize,
+    most_open: usize,
+}
+
+#[expect(dead_code, reason = "held for their ports, never used")]
+enum Held {
+    Closed(TcpSocket),
+    Silent(TcpListener),
+}
+
+impl Kubelet {
+    pub(crate) fn new(
+        cert: &str,
+        key: &str,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        use rustls::pki_types::pem::PemObject as _;
+        use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+        let chain = vec![CertificateDer::from_pem_slice(cert.as_bytes())?];
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)?;
+        Ok(Self {
+            state: Arc::default(),
+            tls: TlsAcceptor::from(Arc::new(config)),
+        })
+    }
+
+    /// Says what the log of a container is.
+    pub fn script(&self, namespace: &str, pod: &str, container: &str, script: LogScript) {
+        self.set(namespace, pod, container, false, script);
+    }
+
+    /// Says what the log of a container's previous instance is. Without it there is none, as for a container that
+    /// never restarted.
+    pub fn script_previous(&self, namespace: &str, pod: &str, container: &str, script: LogScript) {
+        self.set(namespace, pod, container, true, script);
+    }
+
+    fn set(&self, namespace: &str, pod: &str, container: &str, previous: bool, script: LogScript) {
+        let key = Key {
+            namespace: namespace.into(),
+            pod: pod.into(),
+            container: container.into(),
+            previous,
+        };
+        lock(&self.state.scripts).insert(key, script);
+    }
+
+    /// The requests that came to a node, in their order.
+    pub fn seen(&self, node: &str) -> Vec<Seen> {
+        lock(&self.state.nodes)
+            .get(node)
+            .map(|record| record.seen.clone())
+            .unwrap_or_default()
+    }
+
+    /// How many logs a node was serving at once, at most.
+    pub fn most_at_once(&self, node: &str) -> usize {
+        lock(&self.state.nodes)
+            .get(node)
+            .map_or(0, |record| record.most_open)
+    }
+
+    /// How many logs a node is serving now.
+    pub fn open_now(&self, node: &str) -> usize {
+        lock(&self.state.nodes)
+            .get(node)
+            .map_or(0, |record| record.open)
+    }
+
+    /// Opens the port of a node; the port is the system's choice. Must be called on the stand's own runtime.
+    pub(crate) async fn open_node(&self, node: &str, reach: Reach) -> io::Result<u16> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let port = socket.local_addr()?.port();
+        match reach {
+            Reach::Refused => lock(&self.state.held).push(Held::Closed(socket)),
+            Reach::Silent => lock(&self.state.held).push(Held::Silent(socket.listen(64)?)),
+            Reach::Open => {
+                let listener = socket.listen(1024)?;
+                let node: Arc<str> = node.into();
+                tokio::spawn(serve::node(
+                    listener,
+                    node,
+                    self.state.clone(),
+                    self.tls.clone(),
+                ));
+            }
+        }
+        Ok(port)
+    }
+}
+
+impl State {
+    fn scripted(&self, key: &Key) -> Option<LogScript> {
+        lock(&self.scripts).get(key).cloned()
+    }
+
+    fn note(&self, node: &str, seen: Seen) {
+        let mut nodes = lock(&self.nodes);
+        let record = nodes.entry(node.to_owned()).or_default();
+        record.seen.push(seen);
+        record.open += 1;
+        record.most_open = record.most_open.max(record.open);
+    }
+
+    fn note_end(&self, node: &str) {
+        if let Some(record) = lock(&self.nodes).get_mut(node) {
+            record.open -= 1;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,183 @@
+//! Servers as child processes, each in a process group of its own that cannot outlive the test process.
+//! What a server is for, and when it is ready, is known to whoever starts it.
+
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Mutex;
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+/// Runs the program beside a reader of our pipe: the pipe closes when the test process ends, however it ends, and
+/// then the whole group is killed. When the program ends by itself, what it left in the group is ended too.
+const SUPERVISOR: &str = r#"
+log=$1; shift
+exec 3<&0
+"$@" </dev/null 3<&- >>"$log" 2>&1 &
+child=$!
+echo "$child"
+{ read -r _ <&3; kill -KILL 0; } &
+wait "$child"; code=$?
+trap '' TERM; kill -TERM 0
+exit "$code"
+"#;
+
+/// Waits for the end of the test process, then removes a folder. It tries again while dying servers still write.
+const SWEEPER: &str = r#"
+read -r _
+for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$1" 2>/dev/null; [ -e "$1" ] || exit 0; sleep 0.2; done
+"#;
+
+/// A running program; dropping it kills its process group.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    log: PathBuf,
+    pid: Pid,
+    group: Pid,
+    supervisor: Mutex<Child>,
+    _leash: ChildStdin,
+}
+
+impl Process {
+    /// Starts `command` with its output appended to `log`. Its standard input is empty.
+    pub fn spawn(name: &str, command: &Command, log: &Path) -> io::Result<Self> {
+        OpenOptions::new().create(true).append(true).open(log)?;
+        let mut wrapped = Command::new("sh");
+        wrapped.args([
+            OsStr::new("-c"),
+            OsStr::new(SUPERVISOR),
+            OsStr::new(name),
+            log.as_os_str(),
+        ]);
+        wrapped.arg(command.get_program()).args(command.get_args());
+        for (key, value) in command.get_envs() {
+            match value {
+                Some(value) => wrapped.env(key, value),
+                None => wrapped.env_remove(key),
+            };
+        }
+        if let Some(folder) = command.get_current_dir() {
+            wrapped.current_dir(folder);
+        }
+        let mut supervisor = wrapped
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()?;
+        let leash = supervisor.stdin.take().expect("stdin is a pipe");
+        let mut pid = String::new();
+        BufReader::new(supervisor.stdout.take().expect("stdout is a pipe")).read_line(&mut pid)?;
+        let pid = pid.trim().parse().ok().and_then(Pid::from_raw);
+        let group = Pid::from_child(&supervisor);
+        let pid = pid.ok_or_else(|| io::Error::other(format!("{name} did not start")))?;
+        Ok(Self {
+            name: name.to_owned(),
+            log: log.to_owned(),
+            pid,
+            group,
+            supervisor: Mutex::new(supervisor),
+            _leash: leash,
+        })
+    }
+
+    /// What it was called when it was started.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The process id of the program itself.
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    /// Where its output goes.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// The exit code once it has ended, by the shell's convention: 128 + n when signal n ended it.
+    pub fn exited(&self) -> Option<i32> {
+        use std::os::unix::process::ExitStatusExt as _;
+        let status = self.supervisor().try_wait().ok().flatten()?;
+        Some(
+            status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+        )
+    }
+
+    /// Sends a signal to the program alone. Nothing happens if it has ended.
+    pub fn signal(&self, signal: Signal) {
+        if self.exited().is_none() {
+            // It may end between the question and the signal; that is no failure.
+            let _ = kill_process(self.pid, signal);
+        }
+    }
+
+    /// `kill -9` of the program and all its children, and waits until they are gone.
+    pub fn kill(&self) {
+        let _ = kill_process_group(self.group, Signal::KILL);
+        let _ = self.supervisor().wait();
+    }
+
+    /// The last `lines` lines of its output.
+    pub fn tail(&self, lines: usize) -> String {
+        tail(&self.log, lines)
+    }
+
+    fn supervisor(&self) -> std::sync::MutexGuard<'_, Child> {
+        self.supervisor
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+const LONGEST_LINE: usize = 400;
+
+/// The last `lines` lines of a file, of at most 64 KiB, each cut to what a person reads; what cannot be read is said in place of it.
+pub fn tail(path: &Path, lines: usize) -> String {
+    let read = || -> io::Result<String> {
+        let mut file = File::open(path)?;
+        let start = file.metadata()?.len().saturating_sub(64 << 10);
+        file.seek(SeekFrom::Start(start))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let all: Vec<String> = text
+            .lines()
+            .map(|line| line.chars().take(LONGEST_LINE).collect())
+            .collect();
+        Ok(all[all.len().saturating_sub(lines)..].join("\n"))
+    };
+    read().unwrap_or_else(|error| format!("({}: {error})", path.display()))
+}
+
+/// Has `folder` removed when this process has ended, however it ends.
+pub(crate) fn sweep_at_exit(folder: &Path) -> io::Result<()> {
+    let sweeper = Command::new("sh")
+        .args([
+            OsStr::new("-c"),
+            OsStr::new(SWEEPER),
+            OsStr::new("sweeper"),
+            folder.as_os_str(),
+        ])
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    // The open pipe is the signal: it closes with this process and not before.
+    std::mem::forget(sweeper);
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! The API stand: etcd, a kube-apiserver, an S3 and the scripted kubelet, started once per test process.
+//! There is no controller-manager and no scheduler: nothing is garbage-collected, and namespaces do not empty
+//! themselves; `context` plays that part.
+
+mod access;
+mod servers;
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Client, Config, config::Kubeconfig};
+use serde_json::json;
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::OnceCell;
+
+use crate::kubelet::{Kubelet, Reach};
+use crate::process::{self, Process};
+use crate::s3::S3;
+use crate::tls::Authority;
+use crate::tools::{self, Tool};
+use crate::{crds, until};
+
+/// Set to keep the stand's folder (data, logs, kubeconfigs) after the tests.
+pub const KEEP: &str = "DEBUGBUNDLE_KEEP";
+/// Set to `1` to use the API server of `KUBECONFIG` in place of one of our own. It must run on this machine, or it
+/// cannot reach the scripted kubelet.
+pub const USE_CLUSTER: &str = "DEBUGBUNDLE_USE_CLUSTER";
+
+pub(crate) use access::random_token;
+pub use access::{Account, Deed};
+pub(crate) use servers::free_port;
+
+pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+/// The servers that all tests of a process share. See [`Stand::shared`].
+pub struct Stand {
+    folder: PathBuf,
+    kubeconfig: PathBuf,
+    /// The scripted nodes.
+    pub kubelet: Kubelet,
+    /// The object store.
+    pub s3: S3,
+    servers: Vec<Process>,
+}
+
+impl Stand {
+    /// The stand of this test process; the first call starts it, which takes seconds once the tools are built.
+    ///
+    /// Its servers end when this process ends, however it ends.
+    pub async fn shared() -> &'static Self {
+        static STAND: OnceCell<Result<Stand, String>> = OnceCell::const_new();
+        let stand = STAND.get_or_init(|| async {
+            let start = Self::runtime().spawn(Self::start());
+            start
+                .await
+                .map_err(|panic| panic.to_string())?
+                .map_err(|error| format!("the stand did not start: {error}"))
+        });
+        stand.await.as_ref().unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// What outlives a test (the kubelet, first of all) runs here, not on the runtime of the test that began it.
+    pub(crate) fn runtime() -> &'static Handle {
+        static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+        RUNTIME
+            .get_or_init(|| {
+                tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(2)
+                    .enable_all()
+                    .build()
+                    .expect("a runtime can be made")
+            })
+            .handle()
+    }
+
+    async fn start() -> Result<Self, Fault> {
+        // Somebody else in this process may have chosen the same one before us.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let folder = tempfile::Builder::new()
+            .prefix("debugbundle-stand-")
+            .tempdir()?
+            .keep();
+        if std::env::var_os(KEEP).is_some() {
+            tools::say(&format!("the stand is kept in {}", folder.display()));
+        } else {
+            process::sweep_at_exit(&folder)?;
+        }
+        for name in ["certs", "logs", "s3", "iam"] {
+            std::fs::create_dir(folder.join(name))?;
+        }
+        let authority = Authority::new()?;
+        let node = authority.server("scripted-kubelet")?;
+        let kubelet = Kubelet::new(&node.cert, &node.key)?;
+        let (cluster, (s3, gateway)) =
+            tokio::try_join!(servers::cluster(&folder, &authority), servers::s3(&folder))?;
+        let mut servers = cluster.servers;
+        servers.push(gateway);
+        let stand = Self {
+            folder,
+            kubeconfig: cluster.kubeconfig,
+            kubelet,
+            s3,
+            servers,
+        };
+        crds::install(&stand.client().await).await?;
+        Ok(stand)
+    }
+
+    /// A client with all rights. Each test makes its own: a client lives on the runtime that made it.
+    pub async fn client(&self) -> Client {
+        client_of(&self.kubeconfig)
+            .await
+            .expect("the stand's own kubeconfig is good")
+    }
+
+    /// The kubeconfig of a user with all rights.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Where the stand keeps its data and everybody's logs.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The log file of a process that belongs to `owner`.
+    pub(crate) fn log(&self, owner: &str, name: &str) -> PathBuf {
+        self.folder.join("logs").join(format!("{owner}-{name}.log"))
+    }
+
+    /// A Node whose kubelet is scripted; it is Ready, and `reach` says how its port behaves.
+    pub async fn add_node(&self, name: &str, reach: Reach) {
+        let (kubelet, owned) = (self.kubelet.clone(), name.to_owned());
+        let opened = Self::runtime().spawn(async move { kubelet.open_node(&owned, reach).await });
+        let port = opened
+            .await
+            .expect("opening a port does not panic")
+            .expect("there is a free port");
+        let nodes: Api<Node> = Api::all(self.client().await);
+        let node = serde_json::from_value(
+            json!({"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}}),
+        );
+        nodes
+            .create(&PostParams::default(), &node.expect("a Node"))
+            .await
+            .expect("a Node can be created");
+        let now = jiff::Timestamp::now();
+        let status = json!({"status": {
+            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": name}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+            "conditions": [{
+                "type": "Ready", "status": "True", "reason": "KubeletReady", "message": "scripted",
+                "lastHeartbeatTime": now, "lastTransitionTime": now,
+            }],
+            "nodeInfo": {
+                "architecture": "amd64", "bootID": "", "containerRuntimeVersion": "scripted://1", "kernelVersion": "6",
+                "kubeProxyVersion": "", "kubeletVersion": "v1.36.3", "machineID": "", "operatingSystem": "linux",
+                "osImage": "scripted", "systemUUID": "",
+            },
+        }});
+        nodes
+            .patch_status(name, &PatchParams::default(), &Patch::Merge(status))
+            .await
+            .expect("its status too");
+    }
+
+    /// Runs kubectl as the user with all rights; its exit code, standard output and standard error.
+    pub async fn kubectl<A: AsRef<std::ffi::OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = A>,
+    ) -> std::process::Output {
+        let kubectl = tools::path(Tool::Kubectl)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
+        let mut command = tokio::process::Command::new(kubectl);
+        command
+            .args(args)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("HOME", &self.folder)
+            .kill_on_drop(true);
+        let limit = Duration::from_secs(60);
+        tokio::time::timeout(limit, command.output())
+            .await
+            .expect("kubectl ends within a minute")
+            .expect("kubectl starts")
+    }
+
+    /// The last lines of each server's log, for a test that failed.
+    pub(crate) fn last_words(&self) -> String {
+        let words = self.servers.iter().map(|server| {
+            let state = server
+                .exited()
+                .map_or_else(String::new, |code| format!(" (ended with {code})"));
+            format!("--- {}{state}\n{}\n", server.name(), server.tail(8))
+        });
+        words.collect()
+    }
+}
+
+pub(crate) async fn client_of(kubeconfig: &Path) -> Result<Client, Fault> {
+    let config =
+        Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &Default::default())
+            .await?;
+    Ok(Client::try_from(config)?)
+}
+
+/// Waits until the API server answers that it is ready.
+async fn api_is_ready(kubeconfig: &Path, server: Option<&Process>) -> Result<(), Fault> {
+    let client = client_of(kubeconfig).await?;
+    let probe = || async {
+        if let Some(code) = server.and_then(Process::exited) {
+            return Ok(Err(format!("kube-apiserver ended with {code}")));
+        }
+        let request = http::Request::get("/readyz")
+            .body(Vec::new())
+            .expect("a request");
+        match client.request_text(request).await {
+            Ok(_) => Ok(Ok(())),
+            Err(error) => Err(error),
+        }
+    };
+    until(Duration::from_secs(90), "the API server is ready", probe)
+        .await
+        .map_err(Into::into)
+}

@@ -1,0 +1,360 @@
+//! The pinned servers and programs that are written in Go: found, or built once and kept in a cache.
+//! Their versions are those of `tests/tools/*/go.mod`; nothing is downloaded but Go modules, by `go` itself.
+//!
+//! Order of search: the folder `DEBUGBUNDLE_TOOLS`; for Kubernetes' own parts `KUBEBUILDER_ASSETS`; the cache
+//! `$XDG_CACHE_HOME/debugbundle/tools` (or `~/.cache/…`), keyed by the content of go.mod and go.sum; building.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest as _, Sha256};
+
+/// A program that the stands need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tool {
+    /// The store of the API server.
+    Etcd,
+    /// The API server.
+    KubeApiserver,
+    /// The command that users have.
+    Kubectl,
+    /// An S3 server that checks signatures; a folder is a bucket.
+    Versitygw,
+    /// Velero's server and CLI.
+    Velero,
+    /// Velero's plugin for S3.
+    VeleroPluginForAws,
+}
+
+/// Why a tool cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no Go.
+    #[error("{tool} is not here and cannot be built: there is no `go` in PATH; install Go 1.26 or newer, or set {env} to a folder that holds it", env = OVERRIDE)]
+    NoGo {
+        /// What was wanted.
+        tool: &'static str,
+    },
+    /// Go could not build it.
+    #[error("`go build` of {family} failed; its output is above")]
+    Build {
+        /// The folder below `tests/tools`.
+        family: &'static str,
+    },
+    /// The cache cannot be read or written.
+    #[error("the cache of tools, {path}: {source}")]
+    Cache {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is no home to keep a cache in.
+    #[error("neither XDG_CACHE_HOME nor HOME is set: there is no place for the cache of tools")]
+    NoHome,
+}
+
+/// A folder that holds the tools; it comes first in the search.
+pub const OVERRIDE: &str = "DEBUGBUNDLE_TOOLS";
+
+/// A Go module of `tests/tools`, built as one.
+struct Family {
+    name: &'static str,
+    packages: &'static [&'static str],
+    /// The module whose version the programs shall report.
+    module: &'static str,
+    /// How to tell it them; `{v}`, `{major}` and `{minor}` are filled in.
+    version_flags: &'static str,
+    /// On two cores with an empty build cache.
+    takes: &'static str,
+}
+
+static ETCD: Family = Family {
+    name: "etcd",
+    packages: &["go.etcd.io/etcd/server/v3"],
+    module: "go.etcd.io/etcd/server/v3",
+    version_flags: "",
+    takes: "half a minute",
+};
+// Without its version the server says v0.0.0, and clients misjudge it.
+static KUBERNETES: Family = Family {
+    name: "kubernetes",
+    packages: &[
+        "k8s.io/kubernetes/cmd/kube-apiserver",
+        "k8s.io/kubernetes/cmd/kubectl",
+    ],
+    module: "k8s.io/kubernetes",
+    version_flags: " -X k8s.io/component-base/version.gitVersion={v} -X k8s.io/component-base/version.gitMajor={major} -X k8s.io/component-base/version.gitMinor={minor}",
+    takes: "5 minutes",
+};
+static VERSITYGW: Family = Family {
+    name: "versitygw",
+    packages: &["github.com/versity/versitygw/cmd/versitygw"],
+    module: "github.com/versity/versitygw",
+    version_flags: "",
+    takes: "a minute",
+};
+static VELERO: Family = Family {
+    name: "velero",
+    packages: &["github.com/vmware-tanzu/velero/cmd/velero"],
+    module: "github.com/vmware-tanzu/velero",
+    version_flags: " -X github.com/vmware-tanzu/velero/pkg/buildinfo.Version={v}",
+    takes: "3 minutes",
+};
+static AWS_PLUGIN: Family = Family {
+    name: "velero-plugin-for-aws",
+    packages: &["github.com/vmware-tanzu/velero-plugin-for-aws/velero-plugin-for-aws"],
+    module: "github.com/vmware-tanzu/velero-plugin-for-aws",
+    version_flags: "",
+    takes: "4 minutes",
+};
+
+impl Tool {
+    const fn file_name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::KubeApiserver => "kube-apiserver",
+            Self::Kubectl => "kubectl",
+            Self::Versitygw => "versitygw",
+            Self::Velero => "velero",
+            Self::VeleroPluginForAws => "velero-plugin-for-aws",
+        }
+    }
+
+    fn family(self) -> &'static Family {
+        match self {
+            Self::Etcd => &ETCD,
+            Self::KubeApiserver | Self::Kubectl => &KUBERNETES,
+            Self::Versitygw => &VERSITYGW,
+            Self::Velero => &VELERO,
+            Self::VeleroPluginForAws => &AWS_PLUGIN,
+        }
+    }
+
+    /// Whether the folder of envtest's convention holds it.
+    const fn is_kubebuilder_asset(self) -> bool {
+        matches!(self, Self::Etcd | Self::KubeApiserver | Self::Kubectl)
+    }
+}
+
+/// The program's path. The first call may build it, which takes minutes and says so on standard error.
+pub async fn path(tool: Tool) -> Result<PathBuf, Error> {
+    tokio::task::spawn_blocking(move || find(tool))
+        .await
+        .expect("the search for tools does not panic")
+}
+
+fn find(tool: Tool) -> Result<PathBuf, Error> {
+    static FOUND: Mutex<Option<HashMap<Tool, PathBuf>>> = Mutex::new(None);
+    // One search at a time: a build takes all cores anyway.
+    let mut found = FOUND
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let found = found.get_or_insert_default();
+    if let Some(path) = found.get(&tool) {
+        return Ok(path.clone());
+    }
+    let given = given(tool, OVERRIDE).or_else(|| {
+        tool.is_kubebuilder_asset()
+            .then(|| given(tool, "KUBEBUILDER_ASSETS"))
+            .flatten()
+    });
+    let path = match given {
+        Some(path) => path,
+        None => cached_or_built(tool)?,
+    };
+    found.insert(tool, path.clone());
+    Ok(path)
+}
+
+fn given(tool: Tool, variable: &str) -> Option<PathBuf> {
+    let path = Path::new(&std::env::var_os(variable)?).join(tool.file_name());
+    path.is_file().then_some(path)
+}
+
+fn cached_or_built(tool: Tool) -> Result<PathBuf, Error> {
+    let family = tool.family();
+    let recipe = Recipe::of(family)?;
+    let cache = cache_folder()?;
+    let home = cache.join(format!("{}-{}", family.name, recipe.key));
+    let program = home.join(tool.file_name());
+    if program.is_file() {
+        return Ok(program);
+    }
+    fs::create_dir_all(&cache).map_err(at(&cache))?;
+    let lock_path = cache.join(format!("{}.lock", family.name));
+    let lock = File::create(&lock_path).map_err(at(&lock_path))?;
+    lock.lock().map_err(at(&lock_path))?;
+    // Whoever held the lock before us may have built it.
+    if !program.is_file() {
+        let unfinished = cache.join(format!("{}-{}.unfinished", family.name, recipe.key));
+        let _ = fs::remove_dir_all(&unfinished);
+        fs::create_dir_all(&unfinished).map_err(at(&unfinished))?;
+        build(tool, family, &recipe, &unfinished)?;
+        let _ = fs::remove_dir_all(&home);
+        fs::rename(&unfinished, &home).map_err(at(&home))?;
+    }
+    Ok(program)
+}
+
+/// What a build is made from.
+struct Recipe {
+    folder: PathBuf,
+    flags: String,
+    version: String,
+    key: String,
+}
+
+impl Recipe {
+    fn of(family: &Family) -> Result<Self, Error> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tools")
+            .join(family.name);
+        let read =
+            |name: &str| fs::read_to_string(folder.join(name)).map_err(at(&folder.join(name)));
+        let (module, sums) = (read("go.mod")?, read("go.sum")?);
+        let version = version_of(family.module, &module).unwrap_or_else(|| "v0.0.0".to_owned());
+        let mut parts = version.trim_start_matches('v').split('.');
+        let (major, minor) = (parts.next().unwrap_or("0"), parts.next().unwrap_or("0"));
+        let version_flags = family
+            .version_flags
+            .replace("{v}", &version)
+            .replace("{major}", major)
+            .replace("{minor}", minor);
+        let flags = format!("-s -w{version_flags}");
+        let digest = Sha256::new()
+            .chain_update(&module)
+            .chain_update(&sums)
+            .chain_update(&flags)
+            .finalize();
+        let key = digest
+            .iter()
+            .take(8)
+            .fold(String::new(), |key, byte| format!("{key}{byte:02x}"));
+        Ok(Self {
+            folder,
+            flags,
+            version,
+            key,
+        })
+    }
+}
+
+/// The version of a module in the text of a go.mod.
+fn version_of(module: &str, go_mod: &str) -> Option<String> {
+    go_mod.lines().find_map(|line| {
+        let mut words = line
+            .trim()
+            .trim_start_matches("require ")
+            .split_whitespace();
+        (words.next() == Some(module))
+            .then(|| words.next().map(str::to_owned))
+            .flatten()
+    })
+}
+
+fn build(tool: Tool, family: &'static Family, recipe: &Recipe, into: &Path) -> Result<(), Error> {
+    let began = Instant::now();
+    say(&format!(
+        "building {} {} with go: about {} on two cores, once per version",
+        family.name, recipe.version, family.takes
+    ));
+    // A package at a module's root would be named after its major version.
+    let target = if family.packages.len() == 1 {
+        into.join(tool.file_name())
+    } else {
+        into.join("")
+    };
+    let mut go = Command::new("go")
+        .args(["build", "-trimpath", "-ldflags", &recipe.flags, "-o"])
+        .arg(target)
+        .args(family.packages)
+        .current_dir(&recipe.folder)
+        .env("CGO_ENABLED", "0")
+        .stdin(Stdio::null())
+        .spawn()
+        .map_err(|_| Error::NoGo {
+            tool: tool.file_name(),
+        })?;
+    let (done, ended) = channel::<()>();
+    let clock = std::thread::spawn(move || {
+        while matches!(
+            ended.recv_timeout(Duration::from_secs(20)),
+            Err(RecvTimeoutError::Timeout)
+        ) {
+            say(&format!(
+                "still building {}: {} s of about {}",
+                family.name,
+                began.elapsed().as_secs(),
+                family.takes
+            ));
+        }
+    });
+    let status = go.wait().map_err(at(into));
+    drop(done);
+    let _ = clock.join();
+    if !status?.success() {
+        return Err(Error::Build {
+            family: family.name,
+        });
+    }
+    say(&format!(
+        "built {} in {} s",
+        family.name,
+        began.elapsed().as_secs()
+    ));
+    Ok(())
+}
+
+/// A line on standard error that the test runner does not swallow.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "harness: {line}");
+}
+
+fn cache_folder() -> Result<PathBuf, Error> {
+    let set = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let cache = set("XDG_CACHE_HOME")
+        .or_else(|| set("HOME").map(|home| home.join(".cache")))
+        .ok_or(Error::NoHome)?;
+    Ok(cache.join("debugbundle").join("tools"))
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
+    let path = path.to_owned();
+    move |source| Error::Cache { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_says_the_version_that_it_builds() {
+        for family in [&ETCD, &KUBERNETES, &VERSITYGW, &VELERO, &AWS_PLUGIN] {
+            let recipe = Recipe::of(family).expect("tests/tools has go.mod and go.sum");
+            assert!(
+                recipe.version != "v0.0.0",
+                "{}: no version of {} in go.mod",
+                family.name,
+                family.module
+            );
+            assert!(
+                !recipe.flags.contains('{'),
+                "{}: {}",
+                family.name,
+                recipe.flags
+            );
+            assert_eq!(recipe.key.len(), 16, "{}", family.name);
+        }
+    }
+}

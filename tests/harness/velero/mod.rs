@@ -1,0 +1,266 @@
+//! A real Velero server as a process, in a test's own namespace, with the AWS plugin; and Velero's own CLI.
+//! What it is given to do is in [`work`] (Backups and Restores) and [`recipes`] (how to reach each phase).
+//!
+//! The server listens on :8080, which no flag changes: there is one at a time in a network namespace, so tests that
+//! need it take turns, across processes too.
+
+mod place;
+pub mod recipes;
+pub mod work;
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::process::Process;
+use crate::stand::free_port;
+use crate::tools::{self, Tool};
+use crate::{Context, LogScript, pod, until};
+use place::Place;
+
+/// The server's pod in the test's namespace: its log is that of the real process.
+pub const POD: &str = "velero-7c9f8d-x2x7q";
+
+const CONTAINER: &str = "velero";
+const PLUGIN_CONTAINER: &str = "velero-velero-plugin-for-aws";
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// How the server shall be started; see [`Velero::of`].
+pub struct VeleroBuilder {
+    context: Arc<Context>,
+    fs_timeout: String,
+    flags: Vec<String>,
+}
+
+/// A running Velero server; dropping it ends it with its plugins.
+pub struct Velero {
+    /// The test it belongs to.
+    pub context: Arc<Context>,
+    flags: Vec<String>,
+    process: Process,
+    starts: usize,
+    node: String,
+    metrics_port: u16,
+    _place: Place,
+}
+
+impl Velero {
+    /// A server for this test's namespace.
+    pub fn of(context: &Arc<Context>) -> VeleroBuilder {
+        VeleroBuilder {
+            context: context.clone(),
+            fs_timeout: "20s".to_owned(),
+            flags: Vec::new(),
+        }
+    }
+
+    /// A server for this test's namespace, ready to work.
+    pub async fn start(context: &Arc<Context>) -> Self {
+        Self::of(context).start().await
+    }
+
+    /// The process.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// The scripted node that the `velero` pod is bound to.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Where its metrics are served, on 127.0.0.1.
+    pub fn metrics_port(&self) -> u16 {
+        self.metrics_port
+    }
+
+    /// `kill -9` of the server and of its plugins, which would outlive it.
+    pub fn kill9(&self) {
+        self.process.kill();
+    }
+
+    /// Starts it again, and waits until it works. What it logged before is the previous log of its container.
+    pub async fn restart(&mut self) {
+        self.process.kill();
+        self.starts += 1;
+        self.process = launch(&self.context, &self.flags, self.starts).await;
+        self.show_pod().await;
+        wait_available(&self.context, &self.process).await;
+    }
+
+    /// Runs Velero's CLI in this namespace. It ends by itself or after two minutes.
+    pub async fn cli<A: AsRef<std::ffi::OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = A>,
+    ) -> Output {
+        let velero = tools::path(Tool::Velero)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
+        let mut command = tokio::process::Command::new(velero);
+        command
+            .arg("--namespace")
+            .arg(&self.context.namespace)
+            .args(args);
+        command
+            .env("KUBECONFIG", self.context.stand.kubeconfig())
+            .env("HOME", self.context.folder("home"));
+        command
+            .current_dir(self.context.folder("home"))
+            .kill_on_drop(true);
+        let output = tokio::time::timeout(Duration::from_secs(120), command.output()).await;
+        output
+            .expect("the CLI ends within two minutes")
+            .expect("the CLI starts")
+    }
+
+    /// Brings the `velero` pod up to date with the process: its logs, its restarts.
+    async fn show_pod(&self) {
+        let context = &self.context;
+        context.log(
+            POD,
+            CONTAINER,
+            LogScript::file(log_of(context, self.starts)),
+        );
+        let restarts = u32::try_from(self.starts - 1).expect("few restarts");
+        if restarts > 0 {
+            context.previous_log(
+                POD,
+                CONTAINER,
+                LogScript::file(log_of(context, self.starts - 1)),
+            );
+        }
+        let velero = pod(POD)
+            .labelled("component", "velero")
+            .labelled("deploy", "velero")
+            .on_node(&self.node)
+            .with_init(PLUGIN_CONTAINER)
+            .with_container(CONTAINER)
+            .restarted(restarts);
+        if restarts == 0 {
+            context.pod(velero).await
+        } else {
+            context.pod_status(velero).await
+        };
+    }
+}
+
+impl VeleroBuilder {
+    /// How long it waits for volumes of one Backup or Restore; 20s if not said.
+    #[must_use]
+    pub fn fs_timeout(mut self, timeout: &str) -> Self {
+        timeout.clone_into(&mut self.fs_timeout);
+        self
+    }
+
+    /// With a further flag.
+    #[must_use]
+    pub fn flag(mut self, flag: &str) -> Self {
+        self.flags.push(flag.to_owned());
+        self
+    }
+
+    /// Takes this test's turn, starts the server, and waits until it has found the location Available.
+    pub async fn start(self) -> Velero {
+        let Self {
+            context,
+            fs_timeout,
+            flags: further,
+        } = self;
+        let place = Place::take().await;
+        let plugins = context.folder("velero-plugins");
+        let plugin = tools::path(Tool::VeleroPluginForAws)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
+        std::os::unix::fs::symlink(plugin, plugins.join("velero-plugin-for-aws"))
+            .expect("a link to the plugin");
+        let metrics_port = free_port().expect("a free port");
+        let mut flags = vec![
+            // The plugins are given all arguments but the first, so `server` must be that.
+            "server".to_owned(),
+            format!("--namespace={}", context.namespace),
+            format!("--plugin-dir={}", plugins.display()),
+            format!("--metrics-address=127.0.0.1:{metrics_port}"),
+            format!(
+                "--profiler-address=127.0.0.1:{}",
+                free_port().expect("a free port")
+            ),
+            format!("--fs-backup-timeout={fs_timeout}"),
+        ];
+        let short = [
+            "--store-validation-frequency=5s",
+            "--backup-sync-period=5s",
+            "--item-operation-sync-frequency=2s",
+            "--resource-timeout=20s",
+            "--default-item-operation-timeout=30s",
+        ];
+        flags.extend(short.map(str::to_owned));
+        flags.extend(further);
+        let node = context.node("velero").await;
+        let process = launch(&context, &flags, 1).await;
+        let velero = Velero {
+            context,
+            flags,
+            process,
+            starts: 1,
+            node,
+            metrics_port,
+            _place: place,
+        };
+        velero.show_pod().await;
+        wait_available(&velero.context, &velero.process).await;
+        velero
+    }
+}
+
+fn log_of(context: &Context, start: usize) -> PathBuf {
+    context.log_file(&format!("velero-{start}"))
+}
+
+async fn launch(context: &Context, flags: &[String], start: usize) -> Process {
+    // A location that was validated a moment ago is not looked at for ten seconds.
+    context
+        .patch_velero("BackupStorageLocation", "default", json!({"status": null}))
+        .await;
+    let velero = tools::path(Tool::Velero)
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
+    let mut command = Command::new(velero);
+    command
+        .args(flags)
+        .env("KUBECONFIG", context.stand.kubeconfig());
+    command
+        .env("HOME", context.folder("velero-home"))
+        .env("TMPDIR", context.folder("velero-tmp"));
+    Process::spawn("velero", &command, &log_of(context, start)).expect("velero can be started")
+}
+
+async fn wait_available(context: &Context, process: &Process) {
+    until(
+        READY_WITHIN,
+        "the Velero server has found its location Available",
+        || async {
+            if let Some(code) = process.exited() {
+                panic!("the Velero server ended with {code}:\n{}", process.tail(10));
+            }
+            let location = context
+                .velero_api("BackupStorageLocation")
+                .get("default")
+                .await
+                .map_err(|e| e.to_string())?;
+            let status = &location.data["status"];
+            let validated = status["lastValidationTime"]
+                .as_str()
+                .is_some_and(|time| time.parse::<Timestamp>().is_ok());
+            if validated && status["phase"] == "Available" {
+                Ok(())
+            } else {
+                Err(format!("{status}; {}", process.tail(2)))
+            }
+        },
+    )
+    .await;
+}
