@@ -126,6 +126,13 @@ pub struct ServerLines {
     pub name: String,
 }
 
+/// What is looked for in the log of Velero's server, besides keeping it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerLog {
+    /// The lines about the target, if there is one and this is the server that worked on it.
+    pub lines: Option<ServerLines>,
+}
+
 /// Where an item comes from: the closed set of sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ItemSource {
@@ -166,8 +173,8 @@ pub enum ItemSource {
         previous: bool,
         /// Kept at most (bytes).
         limit: u64,
-        /// It is the server's own container: its lines about the target go here too, its version is looked for.
-        server: Option<Option<ServerLines>>,
+        /// It is the server's own container, which tells its version and what it did for the target.
+        server: Option<ServerLog>,
     },
     /// A file of a Backup or Restore in the object store.
     Store {
@@ -517,7 +524,7 @@ impl Planner<'_> {
                 for previous in instances {
                     let newest = newest_server.as_deref() == Some(pod.uid.as_str());
                     let lines = || self.server_lines(*previous).filter(|_| newest);
-                    let server = is_server.then(lines);
+                    let server = is_server.then(|| ServerLog { lines: lines() });
                     self.items.push(log_item(pod, &container.name, *previous, priority, limit, server));
                 }
             }
@@ -547,7 +554,7 @@ fn log_item(
     previous: bool,
     priority: Priority,
     limit: u64,
-    server: Option<Option<ServerLines>>,
+    server: Option<ServerLog>,
 ) -> Item {
     let (file, instance) = if previous { ("previous.log", "previous log") } else { ("current.log", "log") };
     let path = BundlePath::new(["namespaces", &pod.namespace, "pods", &pod.name, container, container, "logs", file]);
@@ -741,7 +748,7 @@ mod tests {
         assert_eq!(log("agent-1", "node-agent", "current.log"), (Priority::P5, 1 << 20, "n1".into()));
         assert_eq!(log("web-1", "side", "current.log"), (Priority::P5, 1 << 20, "n2".into()));
         assert_eq!(log("sick-1", "sick", "previous.log"), (Priority::P2, most, "n2".into()));
-        assert_eq!(paths(&plan).iter().filter(|path| path.ends_with(".log") && path.contains("/pods/")).count(), 7);
+        assert_eq!(paths(&plan).iter().filter(|path| path.contains("/logs/")).count(), 7);
 
         let mut without = spec();
         without.logs.previous = false;
@@ -762,7 +769,7 @@ mod tests {
             .items
             .iter()
             .filter_map(|item| match &item.source {
-                ItemSource::PodLog { server: Some(lines), pod, .. } => {
+                ItemSource::PodLog { server: Some(ServerLog { lines }), pod, .. } => {
                     Some((pod.clone(), lines.as_ref().map(|lines| lines.path.as_str().to_owned())))
                 }
                 _ => None,

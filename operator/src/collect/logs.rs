@@ -19,7 +19,7 @@ use crate::{
         manifest::{MissingCode, MissingSeverity, Source, SourceKind, Truncation, TruncationReason},
     },
     cluster::{ApiKind, ClusterError, Flow, Pieces, PumpEnd, bounded, pipe, pump, query_value},
-    plan::{Item, LogLimits, ServerLines},
+    plan::{self, Item, LogLimits},
 };
 
 /// Kept of the lines about the target (bytes).
@@ -38,7 +38,7 @@ pub(super) struct Which<'a> {
     pub container: &'a str,
     pub previous: bool,
     pub limit: u64,
-    pub server: Option<&'a Option<ServerLines>>,
+    pub server: Option<&'a plan::ServerLog>,
 }
 
 /// Reads one container's log.
@@ -211,7 +211,7 @@ struct Sink {
 
 impl Sink {
     fn new(work: &Work, path: BundlePath, which: Which<'_>) -> Self {
-        let server = which.server.map(|lines| {
+        let server = which.server.map(|plan::ServerLog { lines }| {
             let target = lines.as_ref().map(|lines| (lines.kind, lines.namespace.as_str(), lines.name.as_str()));
             let entry = lines.as_ref().map(|lines| LazyEntry::new(&work.desk, lines.path.clone(), Some(LINES)));
             (ServerLog::new(target), entry)

@@ -56,7 +56,6 @@ impl Borders {
             ("storage.k8s.io", "storageclasses" | "csidrivers" | "volumeattachments", "") => cluster("R21"),
             ("snapshot.storage.k8s.io", "volumesnapshotcontents" | "volumesnapshotclasses", "") => cluster("R22"),
             ("apiextensions.k8s.io", "customresourcedefinitions", "") => cluster("R23"),
-            ("", "namespaces", "") => namespaced("R24"),
             ("velero.io", "backups" | "restores", "") if here => base("R3"),
             ("velero.io", _, "") if here => base("R4"),
             (
@@ -75,7 +74,13 @@ impl Borders {
             ("snapshot.storage.k8s.io", "volumesnapshots", "") => namespaced("R25"),
             (
                 "",
-                "pods" | "events" | "persistentvolumeclaims" | "resourcequotas" | "limitranges" | "serviceaccounts",
+                "namespaces"
+                | "pods"
+                | "events"
+                | "persistentvolumeclaims"
+                | "resourcequotas"
+                | "limitranges"
+                | "serviceaccounts",
                 "",
             )
             | ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets", "")

@@ -4,6 +4,7 @@
 mod entry;
 mod evidence;
 mod facts;
+mod from_store;
 mod logs;
 mod missing;
 mod objects;
@@ -29,6 +30,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use evidence::Evidence;
+pub use from_store::FromStore;
 pub use progress::Progress;
 pub use store_files::{StoreBody, StoreFailure, StoreFiles};
 

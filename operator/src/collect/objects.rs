@@ -73,7 +73,7 @@ impl Writer {
     ) -> io::Result<()> {
         let mut object = typed(&self.kind, object);
         let wanted = self.relevant().wants(&self.kind, &object);
-        if !self.work.desk.redactor.object(&mut object) {
+        if !self.entry.object(&mut object) {
             self.refused += 1;
             return Ok(());
         }

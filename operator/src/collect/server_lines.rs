@@ -61,20 +61,17 @@ impl ServerLog {
     pub(super) fn feed<E>(&mut self, data: &[u8], mut out: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         for piece in data.split_inclusive(|byte| *byte == b'\n') {
             let ends = piece.ends_with(b"\n");
-            match self.rest {
-                Some(wanted) => {
-                    if wanted {
-                        out(piece)?;
-                    }
-                    self.rest = (!ends).then_some(wanted);
+            if let Some(wanted) = self.rest {
+                if wanted {
+                    out(piece)?;
                 }
-                None => {
-                    self.line.extend_from_slice(piece);
-                    if ends || self.line.len() > LINE {
-                        let wanted = self.judge(&mut out)?;
-                        self.rest = (!ends).then_some(wanted);
-                    }
-                }
+                self.rest = (!ends).then_some(wanted);
+                continue;
+            }
+            self.line.extend_from_slice(piece);
+            if ends || self.line.len() > LINE {
+                let wanted = self.judge(&mut out)?;
+                self.rest = (!ends).then_some(wanted);
             }
         }
         Ok(())

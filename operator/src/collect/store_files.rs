@@ -179,18 +179,14 @@ fn unavailable(item: &Item, failure: &StoreFailure) -> Missing {
 
 fn absent(item: &Item, (of, name): (TargetKind, &str), unless: Option<&str>) -> Missing {
     let path = item.path.as_str();
-    match unless {
-        Some(phase) => {
-            let phase = if phase.is_empty() { "not yet taken up by Velero" } else { phase };
-            let why = format!("{of} {name} is {}: Velero writes this file at the end of a run", bounded(phase, 64));
-            missing::missing(&item.what, path, MissingCode::NeverWritten, MissingSeverity::Note, &why, "")
-        }
-        None => {
-            let why = format!("{of} {name} has ended, and the store does not hold this file");
-            let cure = "look for a lifecycle rule of the bucket, or a changed bucket or prefix of the location";
-            missing::missing(&item.what, path, MissingCode::NotFound, MissingSeverity::Error, &why, cure)
-        }
+    if let Some(phase) = unless {
+        let phase = if phase.is_empty() { "not yet taken up by Velero" } else { phase };
+        let why = format!("{of} {name} is {}: Velero writes this file at the end of a run", bounded(phase, 64));
+        return missing::missing(&item.what, path, MissingCode::NeverWritten, MissingSeverity::Note, &why, "");
     }
+    let why = format!("{of} {name} has ended, and the store does not hold this file");
+    let cure = "look for a lifecycle rule of the bucket, or a changed bucket or prefix of the location";
+    missing::missing(&item.what, path, MissingCode::NotFound, MissingSeverity::Error, &why, cure)
 }
 
 fn empty(item: &Item) -> Missing {

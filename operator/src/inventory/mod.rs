@@ -503,7 +503,7 @@ impl Look<'_> {
     {
         let path = kind.list_path(Some(self.namespace));
         let taker = Projected::new(most, read);
-        let (taken, listed) = self.cluster.list(&path, selector, self.deadline, taker, |_| ()).await;
+        let (done, listed) = self.cluster.list(&path, selector, self.deadline, taker, |_| ()).await;
         if let Err(ListError::Cluster(why)) = listed {
             unread.push(Unread {
                 what: format!("list of {} in {}", kind.plural, self.namespace),
@@ -512,7 +512,7 @@ impl Look<'_> {
                 why,
             });
         }
-        taken.items
+        done.items
     }
 }
 
