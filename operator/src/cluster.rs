@@ -492,9 +492,7 @@ impl Cluster {
         };
         let read = match (read, end) {
             (Err(ListError::Cluster(_)), PumpEnd::Reset(why)) => Err(ListError::Cluster(ClusterError::Reset(why))),
-            (Err(ListError::Cluster(_)), PumpEnd::Stalled) => {
-                Err(ListError::Cluster(ClusterError::Stalled(self.idle)))
-            }
+            (Err(ListError::Cluster(_)), PumpEnd::Stalled) => Err(ListError::Cluster(ClusterError::Stalled(self.idle))),
             (Err(ListError::Cluster(_)), PumpEnd::Deadline) => Err(ListError::Cluster(ClusterError::Deadline)),
             (read, _) => read,
         };
@@ -550,7 +548,8 @@ struct Page {
 fn read_page<T: TakeItems>(pieces: impl Read, taker: &mut T) -> Result<Page, ListError> {
     let mut failed = None;
     let mut json = serde_json::Deserializer::from_reader(io::BufReader::with_capacity(PIECE, pieces));
-    let page = PageSeed { taker, failed: &mut failed }.deserialize(&mut json).and_then(|page| json.end().map(|()| page));
+    let page =
+        PageSeed { taker, failed: &mut failed }.deserialize(&mut json).and_then(|page| json.end().map(|()| page));
     match (page, failed) {
         (_, Some(error)) => Err(ListError::Taker(error)),
         (Ok(page), None) => Ok(page),
@@ -760,7 +759,7 @@ mod tests {
     #[tokio::test]
     async fn a_pump_tells_silence_from_the_end() {
         let piece = || Ok::<_, io::Error>(Bytes::from_static(b"x"));
-        let far = Instant::now() + Duration::from_secs(60);
+        let far = Instant::now() + Duration::from_mins(1);
         let (to, mut pieces) = pipe();
         let body = futures::stream::iter([piece()]);
         assert_eq!(pump(body, to, Duration::from_secs(9), far, |_| ()).await, PumpEnd::Whole);

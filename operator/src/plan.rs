@@ -126,6 +126,13 @@ pub struct ServerLines {
     pub name: String,
 }
 
+/// What is looked for in the log of Velero's server, besides keeping it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerLog {
+    /// The lines about the target, if there is one and this is the server that worked on it.
+    pub lines: Option<ServerLines>,
+}
+
 /// Where an item comes from: the closed set of sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ItemSource {
@@ -166,8 +173,8 @@ pub enum ItemSource {
         previous: bool,
         /// Kept at most (bytes).
         limit: u64,
-        /// It is the server's own container: its lines about the target go here too, its version is looked for.
-        server: Option<Option<ServerLines>>,
+        /// It is the server's own container, which tells its version and what it did for the target.
+        server: Option<ServerLog>,
     },
     /// A file of a Backup or Restore in the object store.
     Store {
@@ -466,7 +473,8 @@ impl Planner<'_> {
         let definitions =
             ApiKind::cluster("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition");
         let mut custom: Vec<String> = KNOWN.iter().map(|(plural, _)| format!("{plural}.velero.io")).collect();
-        let served = inventory.served.of_group("velero.io").into_iter().map(|kind| format!("{}.velero.io", kind.plural));
+        let served =
+            inventory.served.of_group("velero.io").into_iter().map(|kind| format!("{}.velero.io", kind.plural));
         custom.extend(served.filter(|name| !KNOWN.iter().any(|(plural, _)| *name == format!("{plural}.velero.io"))));
         custom.push("debugbundles.debugbundle.io".to_owned());
         for name in custom {
@@ -474,7 +482,12 @@ impl Planner<'_> {
             self.add(
                 Priority::P3,
                 format!("CustomResourceDefinition {name}"),
-                BundlePath::new(["cluster-scoped-resources", "apiextensions.k8s.io", "customresourcedefinitions", &file]),
+                BundlePath::new([
+                    "cluster-scoped-resources",
+                    "apiextensions.k8s.io",
+                    "customresourcedefinitions",
+                    &file,
+                ]),
                 ItemSource::Object { kind: definitions.clone(), namespace: None, name },
             );
         }
@@ -511,7 +524,7 @@ impl Planner<'_> {
                 for previous in instances {
                     let newest = newest_server.as_deref() == Some(pod.uid.as_str());
                     let lines = || self.server_lines(*previous).filter(|_| newest);
-                    let server = is_server.then(lines);
+                    let server = is_server.then(|| ServerLog { lines: lines() });
                     self.items.push(log_item(pod, &container.name, *previous, priority, limit, server));
                 }
             }
@@ -541,11 +554,10 @@ fn log_item(
     previous: bool,
     priority: Priority,
     limit: u64,
-    server: Option<Option<ServerLines>>,
+    server: Option<ServerLog>,
 ) -> Item {
     let (file, instance) = if previous { ("previous.log", "previous log") } else { ("current.log", "log") };
-    let path =
-        BundlePath::new(["namespaces", &pod.namespace, "pods", &pod.name, container, container, "logs", file]);
+    let path = BundlePath::new(["namespaces", &pod.namespace, "pods", &pod.name, container, container, "logs", file]);
     Item {
         what: format!("{instance} of {}/{} container {container}", pod.namespace, pod.name),
         path,
@@ -647,8 +659,13 @@ mod tests {
     fn what_the_user_asks_of_the_window_wins() {
         let asked = |since: Option<&str>, from: Option<&str>, to: Option<&str>| {
             let at = |text: &str| Time(time(text));
-            let window = LogWindow { since: since.map(str::to_owned), since_time: from.map(at), until_time: to.map(at) };
-            super::window(&Logs { window: Some(window), ..Logs::default() }, Some(&target(TargetKind::Backup, "Failed")), now())
+            let window =
+                LogWindow { since: since.map(str::to_owned), since_time: from.map(at), until_time: to.map(at) };
+            super::window(
+                &Logs { window: Some(window), ..Logs::default() },
+                Some(&target(TargetKind::Backup, "Failed")),
+                now(),
+            )
         };
         let one = asked(Some("30m"), None, None);
         assert_eq!((one.from, one.to), (Some(time("2026-03-01T11:30:00Z")), None));
@@ -691,9 +708,14 @@ mod tests {
 
     #[test]
     fn files_are_due_only_when_velero_came_to_write_them() {
-        for (phase, due) in
-            [("Completed", true), ("PartiallyFailed", true), ("Failed", false), ("FailedValidation", false), ("InProgress", false), ("", false)]
-        {
+        for (phase, due) in [
+            ("Completed", true),
+            ("PartiallyFailed", true),
+            ("Failed", false),
+            ("FailedValidation", false),
+            ("InProgress", false),
+            ("", false),
+        ] {
             let mut inventory = inventory();
             inventory.target = Some(target(TargetKind::Backup, phase));
             let plan = plan(&spec(), &inventory, now());
@@ -726,7 +748,7 @@ mod tests {
         assert_eq!(log("agent-1", "node-agent", "current.log"), (Priority::P5, 1 << 20, "n1".into()));
         assert_eq!(log("web-1", "side", "current.log"), (Priority::P5, 1 << 20, "n2".into()));
         assert_eq!(log("sick-1", "sick", "previous.log"), (Priority::P2, most, "n2".into()));
-        assert_eq!(paths(&plan).iter().filter(|path| path.ends_with(".log") && path.contains("/pods/")).count(), 7);
+        assert_eq!(paths(&plan).iter().filter(|path| path.contains("/logs/")).count(), 7);
 
         let mut without = spec();
         without.logs.previous = false;
@@ -747,7 +769,7 @@ mod tests {
             .items
             .iter()
             .filter_map(|item| match &item.source {
-                ItemSource::PodLog { server: Some(lines), pod, .. } => {
+                ItemSource::PodLog { server: Some(ServerLog { lines }), pod, .. } => {
                     Some((pod.clone(), lines.as_ref().map(|lines| lines.path.as_str().to_owned())))
                 }
                 _ => None,
@@ -807,7 +829,9 @@ mod tests {
         let mut seen = BTreeSet::new();
         for item in &plan.items {
             assert!(seen.insert(item.path.as_str()), "{} twice", item.path.as_str());
-            if let ItemSource::List { kind, .. } | ItemSource::Named { kind, .. } | ItemSource::Object { kind, .. } = &item.source {
+            if let ItemSource::List { kind, .. } | ItemSource::Named { kind, .. } | ItemSource::Object { kind, .. } =
+                &item.source
+            {
                 assert_ne!(kind.plural, "secrets");
             }
         }
@@ -817,7 +841,8 @@ mod tests {
     #[test]
     fn veleros_own_kinds_are_those_served_or_when_nobody_knows_those_known() {
         let mut inventory = inventory();
-        let lists = |plan: &Plan| paths(plan).iter().filter(|path| path.starts_with("namespaces/keep/velero.io/")).count();
+        let lists =
+            |plan: &Plan| paths(plan).iter().filter(|path| path.starts_with("namespaces/keep/velero.io/")).count();
         assert_eq!(lists(&plan(&spec(), &inventory, now())), 2);
         inventory.served = crate::inventory::Served::default();
         inventory.served.stale.push("velero.io/v1".to_owned());

@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use serde_json::Value;
+
 use crate::{
     archive::{BundlePath, Segment, Spool, SpoolError},
     redact::{Redacting, Redactor},
@@ -40,9 +42,25 @@ impl LazyEntry {
         self.taken = 0;
     }
 
-    /// Closes the entry, if there is one.
+    /// Redacts an object that is to be written, counted for this entry; `false`: it must not be.
+    pub(super) fn object(&mut self, object: &mut Value) -> bool {
+        self.writer().object(object)
+    }
+
+    /// Closes the entry, if anything was written to it.
     pub(super) fn finish(self) -> io::Result<Option<Segment>> {
-        self.writer.map(Redacting::finish).transpose()
+        self.writer.filter(|_| self.taken > 0).map(Redacting::finish).transpose()
+    }
+
+    fn writer(&mut self) -> &mut Redacting {
+        let Self { desk, path, limit, writer, .. } = self;
+        writer.get_or_insert_with(|| {
+            let fresh = Redacting::new(path.clone(), desk.redactor.clone(), desk.spool.clone());
+            match limit {
+                Some(limit) => fresh.limited(*limit),
+                None => fresh,
+            }
+        })
     }
 }
 
@@ -51,16 +69,8 @@ impl Write for LazyEntry {
         if data.is_empty() {
             return Ok(0);
         }
-        let Self { desk, path, limit, writer, taken } = self;
-        let writer = writer.get_or_insert_with(|| {
-            let fresh = Redacting::new(path.clone(), desk.redactor.clone(), desk.spool.clone());
-            match limit {
-                Some(limit) => fresh.limited(*limit),
-                None => fresh,
-            }
-        });
-        let length = writer.write(data)?;
-        *taken += length as u64;
+        let length = self.writer().write(data)?;
+        self.taken += length as u64;
         Ok(length)
     }
 
@@ -81,7 +91,7 @@ impl From<io::Error> for WriteError {
         if SpoolError::of(&error).is_none() {
             return Self::Entry(error);
         }
-        match error.into_inner().map(|inner| inner.downcast::<SpoolError>()) {
+        match error.into_inner().map(<dyn std::error::Error + Send + Sync>::downcast::<SpoolError>) {
             Some(Ok(spool)) => Self::Spool(*spool),
             Some(Err(other)) => Self::Entry(io::Error::other(other)),
             None => Self::Entry(io::Error::other("write failed")),

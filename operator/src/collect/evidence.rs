@@ -86,7 +86,11 @@ impl Relevant {
         let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
         match kind.plural.as_str() {
             "podvolumebackups" | "podvolumerestores" | "datauploads" | "datadownloads" => self.data.contains(name),
-            "backupstoragelocations" | "backuprepositories" | "pods" | "persistentvolumeclaims" | "resourcequotas"
+            "backupstoragelocations"
+            | "backuprepositories"
+            | "pods"
+            | "persistentvolumeclaims"
+            | "resourcequotas"
             | "nodes" => true,
             "events" => {
                 let about = object.pointer("/involvedObject/name").and_then(Value::as_str).unwrap_or_default();

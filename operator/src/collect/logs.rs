@@ -19,7 +19,7 @@ use crate::{
         manifest::{MissingCode, MissingSeverity, Source, SourceKind, Truncation, TruncationReason},
     },
     cluster::{ApiKind, ClusterError, Flow, Pieces, PumpEnd, bounded, pipe, pump, query_value},
-    plan::{Item, LogLimits, ServerLines},
+    plan::{self, Item, LogLimits},
 };
 
 /// Kept of the lines about the target (bytes).
@@ -38,7 +38,7 @@ pub(super) struct Which<'a> {
     pub container: &'a str,
     pub previous: bool,
     pub limit: u64,
-    pub server: Option<&'a Option<ServerLines>>,
+    pub server: Option<&'a plan::ServerLog>,
 }
 
 /// Reads one container's log.
@@ -56,7 +56,8 @@ pub(super) async fn read(
     let first = work.cluster.open(&format!("{path}?{query}"), "*/*", deadline).await;
     let body = match first {
         Err(error) if is_untrusted_kubelet(&error) => {
-            warning = Some("the kubelet's certificate could not be verified: who gave this log is not proven".to_owned());
+            warning =
+                Some("the kubelet's certificate could not be verified: who gave this log is not proven".to_owned());
             place = insecure_path(which);
             let path = format!("{path}?{query}&insecureSkipTLSVerifyBackend=true");
             work.cluster.open(&path, "*/*", deadline).await.map_err(|_| error)
@@ -91,10 +92,7 @@ fn refused(work: &Work, item: &Item, which: Which<'_>, error: &ClusterError) -> 
 }
 
 fn note(item: &Item, code: MissingCode, severity: MissingSeverity, why: &str) -> Outcome {
-    Outcome {
-        missing: vec![missing(&item.what, item.path.as_str(), code, severity, why, "")],
-        ..Outcome::default()
-    }
+    Outcome { missing: vec![missing(&item.what, item.path.as_str(), code, severity, why, "")], ..Outcome::default() }
 }
 
 fn told(
@@ -213,7 +211,7 @@ struct Sink {
 
 impl Sink {
     fn new(work: &Work, path: BundlePath, which: Which<'_>) -> Self {
-        let server = which.server.map(|lines| {
+        let server = which.server.map(|plan::ServerLog { lines }| {
             let target = lines.as_ref().map(|lines| (lines.kind, lines.namespace.as_str(), lines.name.as_str()));
             let entry = lines.as_ref().map(|lines| LazyEntry::new(&work.desk, lines.path.clone(), Some(LINES)));
             (ServerLog::new(target), entry)
@@ -307,15 +305,7 @@ mod tests {
     use crate::plan::Window;
 
     fn which(previous: bool) -> Which<'static> {
-        Which {
-            namespace: "farm",
-            pod: "herd-1",
-            uid: "u",
-            container: "cow",
-            previous,
-            limit: 1000,
-            server: None,
-        }
+        Which { namespace: "farm", pod: "herd-1", uid: "u", container: "cow", previous, limit: 1000, server: None }
     }
 
     #[test]

@@ -56,12 +56,16 @@ impl Borders {
             ("storage.k8s.io", "storageclasses" | "csidrivers" | "volumeattachments", "") => cluster("R21"),
             ("snapshot.storage.k8s.io", "volumesnapshotcontents" | "volumesnapshotclasses", "") => cluster("R22"),
             ("apiextensions.k8s.io", "customresourcedefinitions", "") => cluster("R23"),
-            ("", "namespaces", "") => namespaced("R24"),
             ("velero.io", "backups" | "restores", "") if here => base("R3"),
             ("velero.io", _, "") if here => base("R4"),
             (
                 "",
-                "pods" | "configmaps" | "persistentvolumeclaims" | "serviceaccounts" | "events" | "resourcequotas"
+                "pods"
+                | "configmaps"
+                | "persistentvolumeclaims"
+                | "serviceaccounts"
+                | "events"
+                | "resourcequotas"
                 | "limitranges",
                 "",
             ) if here => base("R5"),
@@ -70,7 +74,13 @@ impl Borders {
             ("snapshot.storage.k8s.io", "volumesnapshots", "") => namespaced("R25"),
             (
                 "",
-                "pods" | "events" | "persistentvolumeclaims" | "resourcequotas" | "limitranges" | "serviceaccounts",
+                "namespaces"
+                | "pods"
+                | "events"
+                | "persistentvolumeclaims"
+                | "resourcequotas"
+                | "limitranges"
+                | "serviceaccounts",
                 "",
             )
             | ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets", "")
@@ -243,7 +253,11 @@ mod tests {
             (400, "container cow is not valid for pod herd", MissingCode::Gone),
             (400, "something else", MissingCode::ApiError),
             (404, "pods \"herd\" not found", MissingCode::Gone),
-            (500, "Get \"https://10.1.1.1:10250/…\": dial tcp 10.1.1.1:10250: connect: connection refused", MissingCode::NodeUnreachable),
+            (
+                500,
+                "Get \"https://10.1.1.1:10250/…\": dial tcp 10.1.1.1:10250: connect: connection refused",
+                MissingCode::NodeUnreachable,
+            ),
             (502, "dial tcp 10.1.1.1:10250: i/o timeout", MissingCode::NodeUnreachable),
             (503, "error trying to reach service", MissingCode::NodeUnreachable),
             (500, "failed to open log file", MissingCode::ApiError),
@@ -252,7 +266,10 @@ mod tests {
             assert_eq!(log_refusal(&status(code, message)), expected, "{code} {message}");
         }
         assert_eq!(log_refusal(&ClusterError::Deadline), MissingCode::Deadline);
-        assert!(is_untrusted_kubelet(&status(500, "tls: failed to verify certificate: x509: certificate signed by unknown authority")));
+        assert!(is_untrusted_kubelet(&status(
+            500,
+            "tls: failed to verify certificate: x509: certificate signed by unknown authority"
+        )));
         assert!(!is_untrusted_kubelet(&status(500, "dial tcp: connection refused")));
     }
 
@@ -265,7 +282,10 @@ mod tests {
         let no = status(403, "no");
         let pods = ApiKind::namespaced("", "v1", "pods", "Pod");
         let one = borders(true).objects("pods", "p", &no, "list", &pods, "backups-ns");
-        assert_eq!((one.code, one.severity, one.rule.as_deref()), (MissingCode::Forbidden, MissingSeverity::Error, Some("R5")));
+        assert_eq!(
+            (one.code, one.severity, one.rule.as_deref()),
+            (MissingCode::Forbidden, MissingSeverity::Error, Some("R5"))
+        );
         assert_eq!(one.need.unwrap().resource, "pods");
         let other = borders(true).objects("pods", "p", &no, "list", &pods, "bakery");
         assert_eq!((other.severity, other.rule.as_deref()), (MissingSeverity::Error, Some("R24")));

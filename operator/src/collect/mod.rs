@@ -4,6 +4,7 @@
 mod entry;
 mod evidence;
 mod facts;
+mod from_store;
 mod logs;
 mod missing;
 mod objects;
@@ -29,6 +30,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use evidence::Evidence;
+pub use from_store::FromStore;
 pub use progress::Progress;
 pub use store_files::{StoreBody, StoreFailure, StoreFiles};
 
@@ -197,9 +199,7 @@ pub async fn collect(
     let borders = Borders::of(inventory);
     progress.planned(items.len());
     let mut evidence = Evidence::default();
-    for (slot, target) in
-        [(&mut evidence.target, &inventory.target), (&mut evidence.backup, &inventory.backup)]
-    {
+    for (slot, target) in [(&mut evidence.target, &inventory.target), (&mut evidence.backup, &inventory.backup)] {
         if let Some(target) = target {
             let mut object = target.raw.clone();
             if collector.redactor.object(&mut object) {

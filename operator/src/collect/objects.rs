@@ -73,7 +73,7 @@ impl Writer {
     ) -> io::Result<()> {
         let mut object = typed(&self.kind, object);
         let wanted = self.relevant().wants(&self.kind, &object);
-        if !self.work.desk.redactor.object(&mut object) {
+        if !self.entry.object(&mut object) {
             self.refused += 1;
             return Ok(());
         }
@@ -134,8 +134,7 @@ pub(super) async fn list(
 ) -> Result<Outcome, WriteError> {
     let path = kind.list_path(namespace);
     let writer = Writer::new(work, item, kind);
-    let (writer, listed) =
-        work.cluster.list(&path, None, deadline, writer, |bytes| work.progress.read(bytes)).await;
+    let (writer, listed) = work.cluster.list(&path, None, deadline, writer, |bytes| work.progress.read(bytes)).await;
     let source = |listed: &Listed| Source {
         kind: SourceKind::List,
         path: Some(path.clone()),
@@ -144,10 +143,9 @@ pub(super) async fn list(
         ..Source::default()
     };
     match listed {
-        Ok(listed) if writer.written == 0 && writer.refused == 0 && !listed.enough => Ok(Outcome {
-            empty: Some(item.path.as_str().to_owned()),
-            ..Outcome::default()
-        }),
+        Ok(listed) if writer.written == 0 && writer.refused == 0 && !listed.enough => {
+            Ok(Outcome { empty: Some(item.path.as_str().to_owned()), ..Outcome::default() })
+        }
         Ok(listed) => {
             let why = listed.enough.then_some(TruncationReason::Limit);
             close(item, writer, source(&listed), why).await

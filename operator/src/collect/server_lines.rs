@@ -61,20 +61,17 @@ impl ServerLog {
     pub(super) fn feed<E>(&mut self, data: &[u8], mut out: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         for piece in data.split_inclusive(|byte| *byte == b'\n') {
             let ends = piece.ends_with(b"\n");
-            match self.rest {
-                Some(wanted) => {
-                    if wanted {
-                        out(piece)?;
-                    }
-                    self.rest = (!ends).then_some(wanted);
+            if let Some(wanted) = self.rest {
+                if wanted {
+                    out(piece)?;
                 }
-                None => {
-                    self.line.extend_from_slice(piece);
-                    if ends || self.line.len() > LINE {
-                        let wanted = self.judge(&mut out)?;
-                        self.rest = (!ends).then_some(wanted);
-                    }
-                }
+                self.rest = (!ends).then_some(wanted);
+                continue;
+            }
+            self.line.extend_from_slice(piece);
+            if ends || self.line.len() > LINE {
+                let wanted = self.judge(&mut out)?;
+                self.rest = (!ends).then_some(wanted);
             }
         }
         Ok(())
@@ -149,8 +146,10 @@ mod tests {
     #[test]
     fn lines_about_the_restore_are_found_in_text_and_json() {
         let (kept, version) = lines(TargetKind::Restore, LOG, 7);
-        let words: Vec<&str> =
-            kept.lines().map(|line| ["one", "two", "three", "last"].into_iter().find(|w| line.contains(w)).unwrap()).collect();
+        let words: Vec<&str> = kept
+            .lines()
+            .map(|line| ["one", "two", "three", "last"].into_iter().find(|w| line.contains(w)).unwrap())
+            .collect();
         assert_eq!(words, ["one", "two", "three", "last"]);
         assert_eq!(version, Some(("v1.18.3".into(), "0a1b2c3d".into())));
     }

@@ -179,18 +179,14 @@ fn unavailable(item: &Item, failure: &StoreFailure) -> Missing {
 
 fn absent(item: &Item, (of, name): (TargetKind, &str), unless: Option<&str>) -> Missing {
     let path = item.path.as_str();
-    match unless {
-        Some(phase) => {
-            let phase = if phase.is_empty() { "not yet taken up by Velero" } else { phase };
-            let why = format!("{of} {name} is {}: Velero writes this file at the end of a run", bounded(phase, 64));
-            missing::missing(&item.what, path, MissingCode::NeverWritten, MissingSeverity::Note, &why, "")
-        }
-        None => {
-            let why = format!("{of} {name} has ended, and the store does not hold this file");
-            let cure = "look for a lifecycle rule of the bucket, or a changed bucket or prefix of the location";
-            missing::missing(&item.what, path, MissingCode::NotFound, MissingSeverity::Error, &why, cure)
-        }
+    if let Some(phase) = unless {
+        let phase = if phase.is_empty() { "not yet taken up by Velero" } else { phase };
+        let why = format!("{of} {name} is {}: Velero writes this file at the end of a run", bounded(phase, 64));
+        return missing::missing(&item.what, path, MissingCode::NeverWritten, MissingSeverity::Note, &why, "");
     }
+    let why = format!("{of} {name} has ended, and the store does not hold this file");
+    let cure = "look for a lifecycle rule of the bucket, or a changed bucket or prefix of the location";
+    missing::missing(&item.what, path, MissingCode::NotFound, MissingSeverity::Error, &why, cure)
 }
 
 fn empty(item: &Item) -> Missing {
@@ -476,7 +472,8 @@ mod tests {
     #[test]
     fn long_lines_of_json_are_broken_between_values_only() {
         let text = "a,\\\"b\"".replace('"', "");
-        let items: Vec<Value> = (0..9000).map(|n| serde_json::json!({"n": n, "text": text, "quote": "say \"x, y\""})).collect();
+        let items: Vec<Value> =
+            (0..9000).map(|n| serde_json::json!({"n": n, "text": text, "quote": "say \"x, y\""})).collect();
         let json = serde_json::to_vec(&items).unwrap();
         let (kept, code) = copied(&gzip(&json), StoreFile::ItemOperations, Attempt::Whole);
         assert_eq!(code, None);

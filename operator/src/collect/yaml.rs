@@ -129,8 +129,20 @@ fn is_plain(text: &str) -> bool {
         let fine = match byte {
             b':' => bytes.get(at + 1).is_some_and(|next| *next != b' '),
             b' ' => bytes.get(at + 1) != Some(&b'#'),
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'/' | b'(' | b')' | b'+' | b'=' | b'@'
-            | b',' | b';' => true,
+            b'a'..=b'z'
+            | b'A'..=b'Z'
+            | b'0'..=b'9'
+            | b'-'
+            | b'_'
+            | b'.'
+            | b'/'
+            | b'('
+            | b')'
+            | b'+'
+            | b'='
+            | b'@'
+            | b','
+            | b';' => true,
             _ => false,
         };
         if !fine {
@@ -190,8 +202,40 @@ items:
     #[test]
     fn what_yaml_1_1_could_misread_is_quoted() {
         for text in [
-            "on", "No", "y", "NULL", "~", "", "1e3", "0x1f", "012", "12:30", "2026-01-01", ".inf", "=", "<<", "- a", "a: b",
-            "a #b", "a:", " a", "a ", "#a", "&a", "*a", "!a", "|", ">", "%a", "@a", "`a", "[a]", "{a}", "a\nb", "?", "\u{85}",
+            "on",
+            "No",
+            "y",
+            "NULL",
+            "~",
+            "",
+            "1e3",
+            "0x1f",
+            "012",
+            "12:30",
+            "2026-01-01",
+            ".inf",
+            "=",
+            "<<",
+            "- a",
+            "a: b",
+            "a #b",
+            "a:",
+            " a",
+            "a ",
+            "#a",
+            "&a",
+            "*a",
+            "!a",
+            "|",
+            ">",
+            "%a",
+            "@a",
+            "`a",
+            "[a]",
+            "{a}",
+            "a\nb",
+            "?",
+            "\u{85}",
         ] {
             assert!(!is_plain(text), "{text:?}");
         }

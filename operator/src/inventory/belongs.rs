@@ -55,20 +55,13 @@ impl DataObject {
             .or_else(|| first(&["/spec/sourceNamespace", "/spec/targetVolume/namespace"]));
         // A DataDownload keeps the old namespace in sourceNamespace; what it restores into is the target volume's.
         let namespace = text("/spec/targetVolume/namespace").or(namespace);
-        let claim = first(&[
-            "/metadata/annotations/velero.io~1pvc-name",
-            "/spec/targetVolume/pvc",
-            "/spec/sourcePVC",
-        ]);
+        let claim = first(&["/metadata/annotations/velero.io~1pvc-name", "/spec/targetVolume/pvc", "/spec/sourcePVC"]);
         Some(Self {
             plural: plural.to_owned(),
             name: text("/metadata/name")?,
             phase: object.pointer("/status/phase").and_then(Value::as_str).unwrap_or_default().to_owned(),
             node: first(&["/status/node", "/spec/node", "/status/acceptedByNode"]),
-            claim: namespace
-                .clone()
-                .zip(claim)
-                .map(|(namespace, name)| ObjectName { namespace, name, uid: None }),
+            claim: namespace.clone().zip(claim).map(|(namespace, name)| ObjectName { namespace, name, uid: None }),
             pod,
             namespace,
         })
@@ -128,13 +121,7 @@ pub(super) fn newest_backup(
 
 /// The namespaces besides Velero's: first those of data that did not complete, then of the rest, then those asked
 /// for. At most `most` of either sort are looked into.
-pub(super) fn touched(
-    data: &[DataObject],
-    velero: &str,
-    asked: &[String],
-    scope: &Scope,
-    most: usize,
-) -> Vec<Touched> {
+pub(super) fn touched(data: &[DataObject], velero: &str, asked: &[String], scope: &Scope, most: usize) -> Vec<Touched> {
     let mut touched: Vec<Touched> = Vec::new();
     let (done, open): (Vec<&DataObject>, Vec<&DataObject>) =
         data.iter().partition(|object| object.phase == "Completed");
@@ -206,7 +193,10 @@ mod tests {
             "spec": {"pod": {"namespace": "bakery", "name": "oven-0", "uid": "p1"}, "sourceNamespace": "old"},
             "status": {"phase": "InProgress", "node": "shelf-3"}});
         let read = DataObject::read("podvolumerestores", &object).unwrap();
-        assert_eq!(read.pod.unwrap(), ObjectName { namespace: "bakery".into(), name: "oven-0".into(), uid: Some("p1".into()) });
+        assert_eq!(
+            read.pod.unwrap(),
+            ObjectName { namespace: "bakery".into(), name: "oven-0".into(), uid: Some("p1".into()) }
+        );
         assert_eq!(read.claim.unwrap().name, "ledger");
         assert_eq!(read.namespace.as_deref(), Some("bakery"));
         assert_eq!(read.node.as_deref(), Some("shelf-3"));
@@ -256,7 +246,12 @@ mod tests {
             claim: None,
             namespace: Some(namespace.into()),
         };
-        let data = [object("calm", "Completed"), object("velero-ns", "Failed"), object("hot", "Failed"), object("last", "Completed")];
+        let data = [
+            object("calm", "Completed"),
+            object("velero-ns", "Failed"),
+            object("hot", "Failed"),
+            object("last", "Completed"),
+        ];
         let scope = Scope { namespaces: Some(["hot", "calm", "asked"].map(str::to_owned).into()), cluster_read: true };
         let asked = ["asked".to_owned(), "foreign".to_owned(), "calm".to_owned()];
         let found: Vec<_> = touched(&data, "velero-ns", &asked, &scope, 2)
@@ -274,7 +269,8 @@ mod tests {
             ]
         );
         let many: Vec<_> = (0..4).map(|n| object(&format!("n{n}"), "")).collect();
-        let looked: Vec<_> = touched(&many, "v", &[], &Scope::everything(), 2).into_iter().map(|one| one.looked).collect();
+        let looked: Vec<_> =
+            touched(&many, "v", &[], &Scope::everything(), 2).into_iter().map(|one| one.looked).collect();
         assert_eq!(looked, [Looked::Yes, Looked::Yes, Looked::TooMany, Looked::TooMany]);
     }
 }

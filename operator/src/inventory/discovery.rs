@@ -152,7 +152,8 @@ mod tests {
                 {"version": "v2alpha1", "freshness": "Current", "resources": [resource("datauploads", "DataUpload", &["list"])]}]},
             {"metadata": {"name": "apps"}, "versions": [{"version": "v1", "resources": [resource("deployments", "Deployment", &["list"])]}]}]});
         let served = Served::from_aggregated(&answer).unwrap();
-        let names: Vec<_> = served.of_group("velero.io").into_iter().map(|kind| kind.api_version() + "/" + &kind.plural).collect();
+        let names: Vec<_> =
+            served.of_group("velero.io").into_iter().map(|kind| kind.api_version() + "/" + &kind.plural).collect();
         assert_eq!(names, ["velero.io/v1/backups", "velero.io/v2alpha1/datauploads", "velero.io/v1/restores"]);
         assert!(!served.has_group("apps"), "not of interest");
         assert_eq!(served.stale, ["metrics.example.io/v1beta1"]);

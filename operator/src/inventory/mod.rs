@@ -276,9 +276,8 @@ pub async fn take(
     };
 
     let deployments = ApiKind::namespaced("apps", "v1", "deployments", "Deployment");
-    let servers = look
-        .all(&deployments, None, PODS, |deployment| pods::server_workload(&deployment), &mut unread)
-        .await;
+    let servers =
+        look.all(&deployments, None, PODS, |deployment| pods::server_workload(&deployment), &mut unread).await;
     let daemons = ApiKind::namespaced("apps", "v1", "daemonsets", "DaemonSet");
     let node_agents = look.all(&daemons, None, PODS, |daemon| pods::node_agent_workload(&daemon), &mut unread).await;
     let pod_kind = ApiKind::namespaced("", "v1", "pods", "Pod");
@@ -352,9 +351,7 @@ impl Look<'_> {
                 namespace: self.namespace.to_owned(),
                 name: name.to_owned(),
             }),
-            Err(source) => {
-                Err(InventoryError::Api { what: format!("{kind} {}/{name}", self.namespace), source })
-            }
+            Err(source) => Err(InventoryError::Api { what: format!("{kind} {}/{name}", self.namespace), source }),
         }
     }
 
@@ -471,9 +468,11 @@ impl Look<'_> {
         for pod in claims_of.into_iter().flatten() {
             nodes.extend(pod.node);
             let namespace = pod.namespace;
-            claims.extend(
-                pod.claims.into_iter().map(|name| ObjectName { namespace: namespace.clone(), name, uid: None }),
-            );
+            claims.extend(pod.claims.into_iter().map(|name| ObjectName {
+                namespace: namespace.clone(),
+                name,
+                uid: None,
+            }));
         }
         for pod in &inventory.pods {
             let wanted = match pod.role {
@@ -504,7 +503,7 @@ impl Look<'_> {
     {
         let path = kind.list_path(Some(self.namespace));
         let taker = Projected::new(most, read);
-        let (taken, listed) = self.cluster.list(&path, selector, self.deadline, taker, |_| ()).await;
+        let (done, listed) = self.cluster.list(&path, selector, self.deadline, taker, |_| ()).await;
         if let Err(ListError::Cluster(why)) = listed {
             unread.push(Unread {
                 what: format!("list of {} in {}", kind.plural, self.namespace),
@@ -513,7 +512,7 @@ impl Look<'_> {
                 why,
             });
         }
-        taken.items
+        done.items
     }
 }
 
@@ -525,7 +524,8 @@ pub(crate) mod fixture {
 
     /// A pod of the namespace `keep`.
     pub(crate) fn pod(name: &str, role: PodRole, node: &str, containers: &[(&str, i64)]) -> Pod {
-        let spec: Vec<Value> = containers.iter().map(|(name, _)| json!({"name": name, "image": "velero/velero:v1.18.3"})).collect();
+        let spec: Vec<Value> =
+            containers.iter().map(|(name, _)| json!({"name": name, "image": "velero/velero:v1.18.3"})).collect();
         let status: Vec<Value> = containers
             .iter()
             .map(|(name, restarts)| {
@@ -599,7 +599,10 @@ pub(crate) mod fixture {
     fn only_a_restore_has_a_backup_name() {
         assert_eq!(target(TargetKind::Restore, "").backup_name.as_deref(), Some("seed"));
         assert_eq!(target(TargetKind::Backup, "").backup_name, None);
-        let odd = TargetObject::read(TargetKind::Backup, json!({"metadata": {"name": "x"}, "status": {"phase": 7, "startTimestamp": "soon"}}));
+        let odd = TargetObject::read(
+            TargetKind::Backup,
+            json!({"metadata": {"name": "x"}, "status": {"phase": 7, "startTimestamp": "soon"}}),
+        );
         assert_eq!((odd.phase.as_str(), odd.started), ("", None));
     }
 }

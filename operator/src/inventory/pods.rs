@@ -245,7 +245,8 @@ mod tests {
     #[test]
     fn a_pod_is_read_with_all_its_containers() {
         let pod = Pod::read(&pod()).unwrap();
-        let names: Vec<_> = pod.containers.iter().map(|one| (one.name.as_str(), one.kind, one.has_previous())).collect();
+        let names: Vec<_> =
+            pod.containers.iter().map(|one| (one.name.as_str(), one.kind, one.has_previous())).collect();
         assert_eq!(
             names,
             [
@@ -283,12 +284,15 @@ mod tests {
 
     #[test]
     fn roles_follow_selectors_names_and_nodes() {
-        let server = Workload { name: "velero".into(), selector: [("name".into(), "velero".into())].into(), containers: vec![] };
+        let server =
+            Workload { name: "velero".into(), selector: [("name".into(), "velero".into())].into(), containers: vec![] };
         let one = |name: &str, node: &str, labels: &[(&str, &str)]| {
             let labels: BTreeMap<_, _> = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
             Pod { name: name.into(), node: Some(node.into()), labels, ..Pod::read(&pod()).unwrap() }
         };
-        let data = [DataObject::read("datauploads", &json!({"metadata": {"name": "mover-1"}, "status": {"node": "n2"}})).unwrap()];
+        let data =
+            [DataObject::read("datauploads", &json!({"metadata": {"name": "mover-1"}, "status": {"node": "n2"}}))
+                .unwrap()];
         let mut pods = [
             one("velero-0", "n1", &[("name", "velero")]),
             one("na-1", "n1", &[("role", "node-agent")]),

@@ -1,0 +1,131 @@
+//! Velero's files as the location's own store gives them: which name a file has there, and what its errors mean to an
+//! item. Reading, inflating and judging the content is `store_files`' work.
+
+use std::io;
+
+use debugbundle_crd::TargetKind;
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
+
+use super::store_files::{StoreBody, StoreFailure, StoreFiles};
+use crate::{
+    plan::StoreFile,
+    store::{AnyStore, BackupFile, RestoreFile, Store as _, StoreError, VeleroFile},
+};
+
+/// A location's store, for reading.
+#[derive(Clone, Debug)]
+pub struct FromStore {
+    store: AnyStore,
+    prefix: String,
+}
+
+impl FromStore {
+    /// `prefix` is the location's, without outer slashes.
+    pub fn new(store: AnyStore, prefix: impl Into<String>) -> Self {
+        Self { store, prefix: prefix.into() }
+    }
+}
+
+impl StoreFiles for FromStore {
+    fn open<'a>(
+        &'a self,
+        of: TargetKind,
+        name: &'a str,
+        file: StoreFile,
+    ) -> BoxFuture<'a, Result<Option<StoreBody>, StoreFailure>> {
+        async move {
+            let Some(file) = velero_file(of, name, file) else { return Ok(None) };
+            let body = self.store.read(&file).await.map_err(|error| failure(&error))?;
+            Ok(body.map(|body| body.stream.map(|piece| piece.map_err(io::Error::other)).boxed()))
+        }
+        .boxed()
+    }
+
+    fn key(&self, of: TargetKind, name: &str, file: StoreFile) -> String {
+        velero_file(of, name, file).map(|file| file.key(&self.prefix)).unwrap_or_default()
+    }
+}
+
+/// The file under Velero's name for it; `None` where there can be none.
+fn velero_file(of: TargetKind, name: &str, file: StoreFile) -> Option<VeleroFile> {
+    let file = match (of, file) {
+        (TargetKind::Backup, file) => VeleroFile::of_backup(
+            name,
+            match file {
+                StoreFile::Log => BackupFile::Log,
+                StoreFile::Results => BackupFile::Results,
+                StoreFile::ItemOperations => BackupFile::ItemOperations,
+                StoreFile::VolumeInfo => BackupFile::VolumeInfo,
+                StoreFile::ResourceList => BackupFile::ResourceList,
+                StoreFile::PodVolumeBackups => BackupFile::PodVolumeBackups,
+                StoreFile::VolumeSnapshots => BackupFile::VolumeSnapshots,
+                StoreFile::Backup => BackupFile::Object,
+            },
+        ),
+        (TargetKind::Restore, file) => VeleroFile::of_restore(
+            name,
+            match file {
+                StoreFile::Log => RestoreFile::Log,
+                StoreFile::Results => RestoreFile::Results,
+                StoreFile::ItemOperations => RestoreFile::ItemOperations,
+                StoreFile::VolumeInfo => RestoreFile::VolumeInfo,
+                StoreFile::ResourceList => RestoreFile::ResourceList,
+                StoreFile::PodVolumeBackups | StoreFile::VolumeSnapshots | StoreFile::Backup => return None,
+            },
+        ),
+    };
+    file.ok()
+}
+
+fn failure(error: &StoreError) -> StoreFailure {
+    let why = error.message();
+    let cure = match error {
+        StoreError::Denied { action, bucket, key, .. } => {
+            format!("allow {} on {bucket}/{key} to the location's credential", action.permission())
+        }
+        StoreError::NoBucket { bucket, .. } | StoreError::WrongRegion { bucket, .. } => {
+            format!("mend the location: bucket {bucket} and its region must be those where Velero writes")
+        }
+        StoreError::Expired(_) | StoreError::NoCredential(_) => "renew the location's credential".to_owned(),
+        StoreError::NotAllowed(_) | StoreError::Rejected(_) => "mend the location's config".to_owned(),
+        _ => return StoreFailure::Unreachable { why },
+    };
+    StoreFailure::Denied { why, cure }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Action, Answer};
+
+    #[test]
+    fn every_planned_file_has_veleros_name_for_it() {
+        for (kind, files) in [
+            (TargetKind::Backup, StoreFile::OF_BACKUP.as_slice()),
+            (TargetKind::Restore, StoreFile::OF_RESTORE.as_slice()),
+        ] {
+            for file in files {
+                let found = velero_file(kind, "harvest", *file).unwrap_or_else(|| panic!("{kind} {file:?}"));
+                assert_eq!(found.gzipped(), file.is_gzip(), "{kind} {file:?}");
+            }
+        }
+        assert_eq!(velero_file(TargetKind::Restore, "harvest", StoreFile::Backup), None);
+        assert_eq!(velero_file(TargetKind::Backup, "../x", StoreFile::Log), None);
+        let log = velero_file(TargetKind::Restore, "harvest", StoreFile::Log).unwrap();
+        assert_eq!(log.key("deep/prefix"), "deep/prefix/restores/harvest/restore-harvest-logs.gz");
+    }
+
+    #[test]
+    fn a_refusal_names_bucket_key_and_action() {
+        let denied = StoreError::Denied {
+            action: Action::Get,
+            bucket: "silo".to_owned(),
+            key: "backups/b/b-logs.gz".to_owned(),
+            answer: Answer::new(403, Some("AccessDenied")),
+        };
+        let StoreFailure::Denied { cure, .. } = failure(&denied) else { panic!("not denied") };
+        assert_eq!(cure, "allow s3:GetObject on silo/backups/b/b-logs.gz to the location's credential");
+        let away = failure(&StoreError::Unreachable("connection refused".to_owned()));
+        assert!(matches!(away, StoreFailure::Unreachable { .. }));
+    }
+}
