@@ -7,7 +7,5 @@ use debugbundle_operator::cli;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    cli::main(async |_| Err("this build has no engine".into()))
-        .await
-        .into()
+    cli::main(async |_| Err("this build has no engine".into())).await.into()
 }
