@@ -135,18 +135,9 @@ mod tests {
 
     #[test]
     fn sec_l2_a_line_has_no_controls_and_no_direction_marks() {
-        assert_eq!(
-            escape_for_terminal("a\u{1b}[31mb\nc\rd\u{9b}1me"),
-            "a[31mb cd1me"
-        );
-        assert_eq!(
-            escape_for_terminal("exe\u{202e}gpj\u{2066}x"),
-            "exe\\u{202e}gpj\\u{2066}x"
-        );
-        assert!(matches!(
-            escape_for_terminal("plain – ünïcode"),
-            Cow::Borrowed(_)
-        ));
+        assert_eq!(escape_for_terminal("a\u{1b}[31mb\nc\rd\u{9b}1me"), "a[31mb cd1me");
+        assert_eq!(escape_for_terminal("exe\u{202e}gpj\u{2066}x"), "exe\\u{202e}gpj\\u{2066}x");
+        assert!(matches!(escape_for_terminal("plain – ünïcode"), Cow::Borrowed(_)));
     }
 
     #[test]
@@ -179,10 +170,7 @@ mod tests {
         let mut out = escaper.push(b"one\ttwo\n\x1b]0;title\x07 \xc3");
         out += &escaper.push(b"\xbc \xff \xe2\x80\xae end \xe2\x82");
         out += &escaper.finish();
-        assert_eq!(
-            out,
-            "one\ttwo\n\\x1b]0;title\\x07 ü \\xff \\u{202e} end \\xe2\\x82"
-        );
+        assert_eq!(out, "one\ttwo\n\\x1b]0;title\\x07 ü \\xff \\u{202e} end \\xe2\\x82");
     }
 
     proptest! {

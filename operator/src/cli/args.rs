@@ -347,11 +347,7 @@ fn object_name(text: &str) -> Result<String, String> {
         && text.chars().all(|c| ends(c) || c == '-' || c == '.')
         && text.starts_with(ends)
         && text.ends_with(ends);
-    if fits {
-        Ok(text.to_owned())
-    } else {
-        Err("a name has lower-case letters, digits, '-' and '.'".to_owned())
-    }
+    if fits { Ok(text.to_owned()) } else { Err("a name has lower-case letters, digits, '-' and '.'".to_owned()) }
 }
 
 /// A DNS-1123 label, as Kubernetes names namespaces.
@@ -425,10 +421,7 @@ mod tests {
     fn help_speaks_of_the_plugin_and_tells_the_exit_codes() {
         let help = Cli::command().render_long_help().to_string();
         assert!(help.contains("kubectl debugbundle"), "{help}");
-        assert!(
-            help.contains("Exit codes:") && help.contains("6   what was read"),
-            "{help}"
-        );
+        assert!(help.contains("Exit codes:") && help.contains("6   what was read"), "{help}");
         assert!(!help.contains("__complete"), "{help}");
     }
 
@@ -477,10 +470,7 @@ mod tests {
 
     #[test]
     fn lists_may_be_given_in_one_word_or_several() {
-        let Command::Create(create) = parse("create --namespaces a,b --namespaces c")
-            .unwrap()
-            .command
-        else {
+        let Command::Create(create) = parse("create --namespaces a,b --namespaces c").unwrap().command else {
             panic!("not create")
         };
         assert_eq!(create.content.namespaces, ["a", "b", "c"]);

@@ -1,6 +1,7 @@
 //! `cat`: one file of a bundle, stored or local, by reading the manifest and that file's segment and nothing else.
 //! Nothing is unpacked to disk, and what a hostile bundle can make it do is bounded: memory, output, requests.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _, Seek as _, SeekFrom, Write};
 use std::ops::Range;
@@ -16,8 +17,10 @@ use super::extract::{Extract, foreign};
 use super::fetch::{Remote, Retry, Sink};
 use super::http::{Http, PresignedUrl};
 use super::progress::Meter;
-use super::view::{ManifestView, inflate_segment, locate};
+
 use super::{story, trust, url};
+use crate::archive::manifest::ManifestView;
+use crate::archive::read::{HEADER, inflate_segment, locate};
 use crate::text::{TerminalEscaper, bounded, escape_for_terminal, human_bytes};
 
 /// The name under which the manifest itself can be read; it is not listed in itself.
@@ -47,18 +50,19 @@ fn parse(args: &Cat) -> Result<(Place, Wanted), CliError> {
     let mut names = args.names.iter();
     let place = match &args.file {
         Some(file) => Place::Local(file.clone()),
-        None => Place::Stored(names.next().cloned().ok_or_else(|| {
-            CliError::usage("which DebugBundle? kubectl debugbundle cat NAME PATH")
-        })?),
+        None => Place::Stored(
+            names
+                .next()
+                .cloned()
+                .ok_or_else(|| CliError::usage("which DebugBundle? kubectl debugbundle cat NAME PATH"))?,
+        ),
     };
     let wanted = match (names.next(), args.list) {
         (None, true) => Wanted::List,
         (Some(path), false) => Wanted::Path(path.clone()),
         (Some(_), true) => return Err(CliError::usage("--list takes no PATH")),
         (None, false) => {
-            return Err(CliError::usage(
-                "which file? name its PATH, or list them with --list",
-            ));
+            return Err(CliError::usage("which file? name its PATH, or list them with --list"));
         }
     };
     match names.next() {
@@ -79,8 +83,7 @@ pub(crate) async fn run(
     let mut out = Screen::new(out, !args.raw && io::stdout().is_terminal());
     match place {
         Place::Local(path) => {
-            let source =
-                Source::<fn() -> std::future::Ready<Result<PresignedUrl, CliError>>>::local(&path)?;
+            let source = Source::<fn() -> std::future::Ready<Result<PresignedUrl, CliError>>>::local(&path)?;
             let again = format!("kubectl debugbundle cat --file {}", path.display());
             print(source, None, &wanted, &again, &mut out).await?;
         }
@@ -89,13 +92,7 @@ pub(crate) async fn run(
             let api: Api<DebugBundle> = Api::namespaced(client.clone(), namespace);
             let bundle = api.get(&name).await?;
             let stored = url::stored(&bundle)?;
-            let trust = trust(
-                &args.store,
-                client,
-                namespace,
-                &stored.bundle.storage_location,
-            )
-            .await?;
+            let trust = trust(&args.store, client, namespace, &stored.bundle.storage_location).await?;
             let renew = async || url::renew(&api, &name, args.store.url_timeout).await;
             let remote = Remote::new(
                 Http::new(&trust)?,
@@ -109,7 +106,7 @@ pub(crate) async fn run(
                 .zip(u64::try_from(stored.bundle.manifest_length).ok())
                 .filter(|(_, length)| *length > 0);
             let again = story::command(namespace, "cat", &name);
-            print(Source::Remote(remote), known, &wanted, &again, &mut out).await?;
+            print(Source::Remote(Box::new(remote)), known, &wanted, &again, &mut out).await?;
         }
     }
     Ok(Exit::Done)
@@ -126,13 +123,12 @@ async fn print<R>(
 where
     R: AsyncFnMut() -> Result<PresignedUrl, CliError>,
 {
-    let (offset, length) = match manifest {
-        Some(place) => place,
-        None => {
-            let mut head = Collected::default();
-            source.read(0..64, &mut head).await?;
-            locate(&head.0).ok_or_else(|| foreign("it does not begin as a debug bundle does"))?
-        }
+    let (offset, length) = if let Some(place) = manifest {
+        place
+    } else {
+        let mut head = Collected::default();
+        source.read(0..HEADER as u64, &mut head).await?;
+        locate(&head.0).ok_or_else(|| foreign("it does not begin as a debug bundle does"))?
     };
     let span = source.span(offset, length, MANIFEST_LIMIT, "the manifest")?;
     let mut segment = Collected::default();
@@ -140,8 +136,8 @@ where
     let bytes = inflate_segment(&segment.0, MANIFEST_LIMIT)
         .map_err(|error| foreign(&format!("its manifest cannot be inflated: {error}")))?;
     drop(segment);
-    let view = ManifestView::parse(&bytes)
-        .map_err(|error| foreign(&format!("its manifest cannot be read: {error}")))?;
+    let view =
+        ManifestView::parse(&bytes).map_err(|error| foreign(&format!("its manifest cannot be read: {error}")))?;
     if view.schema_version != 1 {
         return Err(CliError::failed(format!(
             "the bundle's manifest has version {}, this program knows version 1",
@@ -158,17 +154,9 @@ where
         Wanted::Path(path) => {
             let path = below_root(&view, path);
             let entry = view.entry(path).ok_or_else(|| absent(&view, path, again))?;
-            let span = source.span(
-                entry.segment.offset,
-                entry.segment.length,
-                u64::MAX,
-                &entry.path,
-            )?;
+            let span = source.span(entry.segment.offset, entry.segment.length, u64::MAX, &entry.path)?;
             if entry.bytes > ENTRY_LIMIT || entry.skip > SKIP_LIMIT {
-                return Err(foreign(&format!(
-                    "{} claims {} bytes after {}",
-                    entry.path, entry.bytes, entry.skip
-                )));
+                return Err(foreign(&format!("{} claims {} bytes after {}", entry.path, entry.bytes, entry.skip)));
             }
             let mut body = Extract::new(&mut *out, entry);
             source.read(span, &mut body).await?;
@@ -188,29 +176,19 @@ fn below_root<'a>(view: &ManifestView, path: &'a str) -> &'a str {
 
 fn listing(view: &ManifestView, manifest_bytes: u64) -> String {
     let own = (human_bytes(manifest_bytes), MANIFEST.to_owned());
-    let entries = view
-        .entries
-        .iter()
-        .map(|entry| (human_bytes(entry.bytes), entry.path.clone()))
-        .chain([own]);
+    let entries = view.entries.iter().map(|entry| (human_bytes(entry.bytes), entry.path.clone())).chain([own]);
     let mut text = String::new();
     for (size, path) in entries {
-        text.push_str(&format!("{size:>10}  {}\n", escape_for_terminal(&path)));
+        let _ = writeln!(text, "{size:>10}  {}", escape_for_terminal(&path));
     }
     if !view.missing.is_empty() {
         text.push_str("\nMissing:\n");
     }
     for missing in &view.missing {
         let line = format!("{}: {}: {}", missing.path, missing.code, missing.why);
-        text.push_str(&format!(
-            "  {}\n",
-            escape_for_terminal(&bounded(&line, 1024))
-        ));
+        let _ = writeln!(text, "  {}", escape_for_terminal(&bounded(&line, 1024)));
         if !missing.cure.is_empty() {
-            text.push_str(&format!(
-                "      cure: {}\n",
-                escape_for_terminal(&bounded(&missing.cure, 1024))
-            ));
+            let _ = writeln!(text, "      cure: {}", escape_for_terminal(&bounded(&missing.cure, 1024)));
         }
     }
     text
@@ -220,15 +198,8 @@ fn listing(view: &ManifestView, manifest_bytes: u64) -> String {
 fn absent(view: &ManifestView, path: &str, again: &str) -> CliError {
     let shown = bounded(path, 256);
     if let Some(missing) = view.missing.iter().find(|missing| missing.path == path) {
-        let error = CliError::new(
-            Exit::NotFound,
-            format!("{shown} is missing ({}): {}", missing.code, missing.why),
-        );
-        return if missing.cure.is_empty() {
-            error
-        } else {
-            error.hint(format!("Cure: {}", missing.cure))
-        };
+        let error = CliError::new(Exit::NotFound, format!("{shown} is missing ({}): {}", missing.code, missing.why));
+        return if missing.cure.is_empty() { error } else { error.hint(format!("Cure: {}", missing.cure)) };
     }
     let error = CliError::new(Exit::NotFound, format!("the bundle has no file {shown}"));
     let near = near_matches(view.entries.iter().map(|entry| entry.path.as_str()), path);
@@ -257,12 +228,8 @@ fn near_matches<'a>(paths: impl Iterator<Item = &'a str>, typed: &str) -> Vec<&'
             Some((rank, path.len(), path))
         })
         .collect();
-    ranked.sort();
-    ranked
-        .into_iter()
-        .take(MOST)
-        .map(|(_, _, path)| path)
-        .collect()
+    ranked.sort_unstable();
+    ranked.into_iter().take(MOST).map(|(_, _, path)| path).collect()
 }
 
 fn file_name(path: &str) -> &str {
@@ -280,9 +247,7 @@ fn edits(a: &str, b: &str, most: usize) -> Option<usize> {
         let mut diagonal = row[0];
         row[0] = i + 1;
         for (j, y) in b.iter().enumerate() {
-            let next = (diagonal + usize::from(x != y))
-                .min(row[j] + 1)
-                .min(row[j + 1] + 1);
+            let next = (diagonal + usize::from(x != y)).min(row[j] + 1).min(row[j + 1] + 1);
             diagonal = std::mem::replace(&mut row[j + 1], next);
         }
     }
@@ -291,31 +256,19 @@ fn edits(a: &str, b: &str, most: usize) -> Option<usize> {
 
 /// A bundle that can be read by ranges.
 enum Source<R> {
-    Remote(Remote<R>),
-    Local {
-        file: File,
-        path: PathBuf,
-        length: u64,
-    },
+    Remote(Box<Remote<R>>),
+    Local { file: File, path: PathBuf, length: u64 },
 }
 
 impl<R> Source<R> {
     fn local(path: &Path) -> Result<Self, CliError> {
         let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
         match opened {
-            Ok((length, file)) => Ok(Self::Local {
-                file,
-                path: path.to_owned(),
-                length,
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(CliError::new(
-                Exit::NotFound,
-                format!("there is no file {}", path.display()),
-            )),
-            Err(error) => Err(CliError::caused(
-                format_args!("cannot read {}", path.display()),
-                &error,
-            )),
+            Ok((length, file)) => Ok(Self::Local { file, path: path.to_owned(), length }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(CliError::new(Exit::NotFound, format!("there is no file {}", path.display())))
+            }
+            Err(error) => Err(CliError::caused(format_args!("cannot read {}", path.display()), &error)),
         }
     }
 }
@@ -325,13 +278,7 @@ where
     R: AsyncFnMut() -> Result<PresignedUrl, CliError>,
 {
     /// The bytes of a segment, if the bundle has them.
-    fn span(
-        &self,
-        offset: u64,
-        length: u64,
-        limit: u64,
-        what: &str,
-    ) -> Result<Range<u64>, CliError> {
+    fn span(&self, offset: u64, length: u64, limit: u64, what: &str) -> Result<Range<u64>, CliError> {
         let all = match self {
             Self::Remote(remote) => remote.length(),
             Self::Local { length, .. } => Some(*length),
@@ -347,16 +294,13 @@ where
         match self {
             Self::Remote(remote) => remote.read(span, sink).await,
             Self::Local { file, path, .. } => {
-                let cannot = |error: io::Error| {
-                    CliError::caused(format_args!("cannot read {}", path.display()), &error)
-                };
+                let cannot =
+                    |error: io::Error| CliError::caused(format_args!("cannot read {}", path.display()), &error);
                 file.seek(SeekFrom::Start(span.start)).map_err(cannot)?;
                 let mut left = span.end - span.start;
                 let mut buffer = vec![0; 64 * 1024];
                 while left > 0 {
-                    let room = usize::try_from(left)
-                        .unwrap_or(usize::MAX)
-                        .min(buffer.len());
+                    let room = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
                     match file.read(&mut buffer[..room]).map_err(cannot)? {
                         0 => return Err(foreign("it ends early")),
                         n => {
@@ -394,25 +338,16 @@ struct Screen<W> {
 
 impl<W: Write> Screen<W> {
     fn new(out: W, is_terminal: bool) -> Self {
-        Self {
-            out,
-            escaper: is_terminal.then(TerminalEscaper::default),
-        }
+        Self { out, escaper: is_terminal.then(TerminalEscaper::default) }
     }
 
     /// Our own text.
     fn text(&mut self, text: &str) -> Result<(), CliError> {
-        self.out
-            .write_all(text.as_bytes())
-            .map_err(CliError::stdout)
+        self.out.write_all(text.as_bytes()).map_err(CliError::stdout)
     }
 
     fn end(&mut self) -> Result<(), CliError> {
-        let rest = self
-            .escaper
-            .take()
-            .map(TerminalEscaper::finish)
-            .unwrap_or_default();
+        let rest = self.escaper.take().map(TerminalEscaper::finish).unwrap_or_default();
         self.text(&rest)?;
         self.out.flush().map_err(CliError::stdout)
     }
@@ -436,6 +371,8 @@ impl<W: Write> Sink for Screen<W> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use flate2::Compression;
     use flate2::write::DeflateEncoder;
     use serde_json::{Value, json};
@@ -445,7 +382,10 @@ mod tests {
     use super::super::stand::{Stand, json as json_answer, part_of};
     use super::super::story::tests::{bundle, stored};
     use super::*;
+    use crate::archive::manifest::{Entry, ManifestHead, Source as EntrySource};
+    use crate::archive::{BundlePath, Spool, seal};
     use crate::cli::args::{Cli, Command};
+    use crate::redact::{Redacting, Redactor};
     use clap::Parser as _;
 
     const SUMMARY: &[u8] = b"# The pod hangs\nred \x1b[31m, bell \x07\n";
@@ -459,9 +399,7 @@ mod tests {
     }
 
     fn log() -> Vec<u8> {
-        (0..20_000)
-            .flat_map(|i| format!("2026-09-08T03:04:12Z line {i}\n").into_bytes())
-            .collect()
+        (0..20_000).flat_map(|i| format!("2026-09-08T03:04:12Z line {i}\n").into_bytes()).collect()
     }
 
     /// A bundle as it is made, but for its tar headers, which nobody reads here; with where its manifest lies.
@@ -484,16 +422,10 @@ mod tests {
         });
         change(&mut manifest);
         let place = add(manifest.to_string().as_bytes());
-        let (offset, length) = (
-            place["offset"].as_u64().unwrap(),
-            place["length"].as_u64().unwrap(),
-        );
+        let (offset, length) = (place["offset"].as_u64().unwrap(), place["length"].as_u64().unwrap());
         archive.extend_from_slice(&[3, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         archive[..10].copy_from_slice(&[0x1f, 0x8b, 8, 0x10, 0, 0, 0, 0, 0, 0xff]);
-        let comment = format!(
-            "{:<53}\0",
-            format!("debugbundle manifest {offset:016}+{length:012}")
-        );
+        let comment = format!("{:<53}\0", format!("debugbundle manifest {offset:016}+{length:012}"));
         archive[10..64].copy_from_slice(comment.as_bytes());
         (archive, offset, length)
     }
@@ -514,39 +446,22 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), archive).unwrap();
         let path = file.path().display().to_string();
-        let line: Vec<&str> = ["--file", &path, "--raw"]
-            .into_iter()
-            .chain(words.iter().copied())
-            .collect();
+        let line: Vec<&str> = ["--file", &path, "--raw"].into_iter().chain(words.iter().copied()).collect();
         let mut out = Vec::new();
         let nobody = async || Err(CliError::failed("no cluster is needed"));
-        run(&args(&line), "velero", nobody, now(), &mut out)
-            .await
-            .map(|_| out)
+        run(&args(&line), "velero", nobody, now(), &mut out).await.map(|_| out)
     }
 
     #[test]
     fn the_words_are_a_bundle_and_a_path() {
         let parsed = |line: &[&str]| parse(&args(line)).map_err(|error| error.exit());
-        assert_eq!(
-            parsed(&["x", "summary.md"]),
-            Ok((Place::Stored("x".into()), Wanted::Path("summary.md".into())))
-        );
-        assert_eq!(
-            parsed(&["x", "--list"]),
-            Ok((Place::Stored("x".into()), Wanted::List))
-        );
+        assert_eq!(parsed(&["x", "summary.md"]), Ok((Place::Stored("x".into()), Wanted::Path("summary.md".into()))));
+        assert_eq!(parsed(&["x", "--list"]), Ok((Place::Stored("x".into()), Wanted::List)));
         assert_eq!(
             parsed(&["--file", "b", "summary.md"]),
             Ok((Place::Local("b".into()), Wanted::Path("summary.md".into())))
         );
-        for bad in [
-            &["x"][..],
-            &[],
-            &["x", "y", "--list"],
-            &["--file", "b", "x", "y"],
-            &["--file", "b"],
-        ] {
+        for bad in [&["x"][..], &[], &["x", "y", "--list"], &["--file", "b", "x", "y"], &["--file", "b"]] {
             assert_eq!(parsed(bad), Err(Exit::Usage), "{bad:?}");
         }
     }
@@ -558,17 +473,31 @@ mod tests {
         for path in ["summary.md", "./summary.md", "/summary.md", &rooted] {
             assert_eq!(local(&archive, &[path]).await.unwrap(), SUMMARY, "{path}");
         }
-        assert!(
-            local(&archive, &["velero/restores/r1/restore.log"])
-                .await
-                .unwrap()
-                == log()
-        );
+        assert!(local(&archive, &["velero/restores/r1/restore.log"]).await.unwrap() == log());
         let manifest = local(&archive, &["manifest.json"]).await.unwrap();
-        assert_eq!(
-            serde_json::from_slice::<Value>(&manifest).unwrap()["schemaVersion"],
-            1
+        assert_eq!(serde_json::from_slice::<Value>(&manifest).unwrap()["schemaVersion"], 1);
+    }
+
+    #[tokio::test]
+    async fn what_the_operator_seals_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::create(&dir.path().join("spool"), 1 << 24).unwrap();
+        let rules = Arc::new(Redactor::new(&[], Vec::new()).unwrap());
+        let large = log();
+        let entries = [("summary.md", SUMMARY), ("version", b""), ("velero/restores/r1/restore.log", &large)].map(
+            |(path, body)| {
+                let mut writer =
+                    Redacting::new(BundlePath::new(path.split('/')), Arc::clone(&rules), Arc::clone(&spool));
+                writer.write_all(body).unwrap();
+                let segment = writer.finish().unwrap();
+                Entry { segment, source: EntrySource::default(), truncated: None, read_at: now(), ms: 1 }
+            },
         );
+        let sealed = seal(&spool, ROOT, entries.into(), ManifestHead::default(), &rules).unwrap();
+        let archive = std::fs::read(&sealed.file).unwrap();
+        assert_eq!(local(&archive, &["summary.md"]).await.unwrap(), SUMMARY);
+        assert_eq!(local(&archive, &[&format!("{ROOT}/version")]).await.unwrap(), b"");
+        assert!(local(&archive, &["velero/restores/r1/restore.log"]).await.unwrap() == large);
     }
 
     #[tokio::test]
@@ -578,9 +507,7 @@ mod tests {
         assert!(text.starts_with("      34 B  summary.md\n"), "{text}");
         assert!(text.contains("  manifest.json\n"), "{text}");
         assert!(
-            text.contains(
-                "volumeattachments.yaml: Forbidden: self-check: no\n      cure: bind ClusterRole"
-            ),
+            text.contains("volumeattachments.yaml: Forbidden: self-check: no\n      cure: bind ClusterRole"),
             "{text}"
         );
     }
@@ -590,22 +517,12 @@ mod tests {
         let (archive, ..) = sample(|_| {});
         let error = local(&archive, &["restore.log"]).await.unwrap_err();
         assert_eq!(error.exit(), Exit::NotFound);
-        assert!(
-            error
-                .to_string()
-                .contains("Did you mean:\n    velero/restores/r1/restore.log"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("Did you mean:\n    velero/restores/r1/restore.log"), "{error}");
         let error = local(&archive, &["sumary.md"]).await.unwrap_err();
         assert!(error.to_string().contains("\n    summary.md"), "{error}");
         let missing = "cluster-scoped-resources/storage.k8s.io/volumeattachments.yaml";
         let error = local(&archive, &[missing]).await.unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("is missing (Forbidden): self-check: no\n  Cure: bind"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("is missing (Forbidden): self-check: no\n  Cure: bind"), "{error}");
         let error = local(&archive, &["zzzzzzzzzzzzz"]).await.unwrap_err();
         assert!(error.to_string().contains("--list"), "{error}");
     }
@@ -623,30 +540,12 @@ mod tests {
             |m| m["entries"][0]["segment"] = json!(null),
         ] {
             let (archive, ..) = sample(lie);
-            assert_eq!(
-                local(&archive, &["summary.md"]).await.unwrap_err().exit(),
-                Exit::Integrity
-            );
+            assert_eq!(local(&archive, &["summary.md"]).await.unwrap_err().exit(), Exit::Integrity);
         }
         let (archive, ..) = sample(|m| m["schemaVersion"] = json!(2));
-        assert!(
-            local(&archive, &["summary.md"])
-                .await
-                .unwrap_err()
-                .to_string()
-                .contains("newer")
-        );
-        assert_eq!(
-            local(b"\x1f\x8b", &["summary.md"])
-                .await
-                .unwrap_err()
-                .exit(),
-            Exit::Integrity
-        );
-        assert_eq!(
-            local(&[0; 100], &["summary.md"]).await.unwrap_err().exit(),
-            Exit::Integrity
-        );
+        assert!(local(&archive, &["summary.md"]).await.unwrap_err().to_string().contains("newer"));
+        assert_eq!(local(b"\x1f\x8b", &["summary.md"]).await.unwrap_err().exit(), Exit::Integrity);
+        assert_eq!(local(&[0; 100], &["summary.md"]).await.unwrap_err().exit(), Exit::Integrity);
     }
 
     #[tokio::test]
@@ -655,8 +554,8 @@ mod tests {
         let served = archive.clone();
         let store = Stand::serve(move |asked| part_of(&served, asked)).await;
         let (address, bytes) = (store.address.clone(), archive.len());
-        let known = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
-        let says = std::sync::Arc::clone(&known);
+        let known = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let says = Arc::clone(&known);
         let cluster = Stand::serve(move |_| {
             let mut status = stored();
             status["downloadURL"] = format!("http://{address}/b/k?X-Amz-Signature=geheim").into();
@@ -670,23 +569,15 @@ mod tests {
         let cat = args(&["restore-r1-1a2b", "summary.md", "--raw"]);
         let mut out = Vec::new();
         let client = async || Ok(cluster.client());
-        run(&cat, "velero-2", client, now(), &mut out)
-            .await
-            .unwrap();
+        run(&cat, "velero-2", client, now(), &mut out).await.unwrap();
         assert_eq!(out, SUMMARY);
-        let ranges: Vec<_> = store
-            .asked()
-            .iter()
-            .map(|asked| asked.bytes().0 as u64)
-            .collect();
+        let ranges: Vec<_> = store.asked().iter().map(|asked| asked.bytes().0 as u64).collect();
         assert_eq!(ranges, [offset, 64]);
         assert_eq!(store.asked()[1].if_match.as_deref(), Some("\"one\""));
 
         known.store(false, std::sync::atomic::Ordering::Relaxed);
         let mut out = Vec::new();
-        run(&cat, "velero-2", client, now(), &mut out)
-            .await
-            .unwrap();
+        run(&cat, "velero-2", client, now(), &mut out).await.unwrap();
         assert_eq!(out, SUMMARY, "the first bytes tell where the manifest lies");
         assert_eq!(store.asked()[2].range.as_deref(), Some("bytes=0-63"));
     }
@@ -698,32 +589,15 @@ mod tests {
         screen.take(SUMMARY).unwrap();
         screen.take(b"\xe2\x80").unwrap();
         screen.end().unwrap();
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "# The pod hangs\nred \\x1b[31m, bell \\x07\n\\xe2\\x80"
-        );
+        assert_eq!(String::from_utf8(out).unwrap(), "# The pod hangs\nred \\x1b[31m, bell \\x07\n\\xe2\\x80");
     }
 
     #[test]
     fn suggestions_are_ranked_and_few() {
-        let paths = [
-            "a/events.yaml",
-            "b/core/events.yaml",
-            "b/pods/p/log",
-            "velero/backups/b/backup.log",
-        ];
-        assert_eq!(
-            near_matches(paths.into_iter(), "events.yaml"),
-            ["a/events.yaml", "b/core/events.yaml"]
-        );
-        assert_eq!(
-            near_matches(paths.into_iter(), "core/event"),
-            ["b/core/events.yaml"]
-        );
-        assert_eq!(
-            near_matches(paths.into_iter(), "backup.lgo"),
-            ["velero/backups/b/backup.log"]
-        );
+        let paths = ["a/events.yaml", "b/core/events.yaml", "b/pods/p/log", "velero/backups/b/backup.log"];
+        assert_eq!(near_matches(paths.into_iter(), "events.yaml"), ["a/events.yaml", "b/core/events.yaml"]);
+        assert_eq!(near_matches(paths.into_iter(), "core/event"), ["b/core/events.yaml"]);
+        assert_eq!(near_matches(paths.into_iter(), "backup.lgo"), ["velero/backups/b/backup.log"]);
         assert_eq!(near_matches((0..99).map(|_| "x/y.log"), "y.log").len(), 5);
     }
 }

@@ -1,6 +1,7 @@
 //! `collect`: a bundle without the operator, by the same engine, with the user's own permissions, into a local file.
 //! The engine is handed in by the program; this file turns flags into its request and its outcome into words.
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -88,10 +89,7 @@ pub(crate) async fn run(
         output: output.clone(),
         progress: Arc::new(move |progress| {
             let snapshot = Snapshot::of_progress(Phase::Collecting.as_str(), &progress);
-            shown
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .show(&snapshot);
+            shown.lock().unwrap_or_else(PoisonError::into_inner).show(&snapshot);
         }),
         cancel: cancel.clone(),
     };
@@ -113,35 +111,21 @@ pub(crate) async fn run(
     drop(meter);
     match ended {
         Ok(summary) => {
-            out.write_all(told(&summary, &output.display().to_string()).as_bytes())
-                .map_err(CliError::stdout)?;
+            out.write_all(told(&summary, &output.display().to_string()).as_bytes()).map_err(CliError::stdout)?;
             Ok(Exit::of_phase(summary.phase))
         }
-        Err(_) if cancel.is_cancelled() => Err(CliError::new(
-            Exit::Interrupted,
-            "interrupted; there is no bundle",
-        )),
-        Err(error) => Err(CliError::failed(format!(
-            "there is no bundle: {}",
-            chain(&*error)
-        ))),
+        Err(_) if cancel.is_cancelled() => Err(CliError::new(Exit::Interrupted, "interrupted; there is no bundle")),
+        Err(error) => Err(CliError::failed(format!("there is no bundle: {}", chain(&*error)))),
     }
 }
 
 /// `debugbundle-<kind>-<target>-<time>.tar.gz`.
 fn default_name(spec: &DebugBundleSpec, now: Timestamp) -> String {
     let about = match &spec.target {
-        Some(target) => format!(
-            "{}-{}",
-            target.kind.as_str().to_ascii_lowercase(),
-            bounded_name(&target.name)
-        ),
+        Some(target) => format!("{}-{}", target.kind.as_str().to_ascii_lowercase(), bounded_name(&target.name)),
         None => "installation".to_owned(),
     };
-    format!(
-        "debugbundle-{about}-{}.tar.gz",
-        now.strftime("%Y%m%dT%H%M%SZ")
-    )
+    format!("debugbundle-{about}-{}.tar.gz", now.strftime("%Y%m%dT%H%M%SZ"))
 }
 
 /// A file name has at most 255 bytes, and `.partial` may come behind it.
@@ -152,40 +136,20 @@ fn bounded_name(name: &str) -> &str {
 fn told(summary: &Summary, path: &str) -> String {
     let mut text = String::new();
     let mut field = |name: &str, value: &str| {
-        text.push_str(&format!(
-            "{:<10}{}\n",
-            format!("{name}:"),
-            escape_for_terminal(&bounded(value, 1024))
-        ));
+        let _ = writeln!(text, "{:<10}{}", format!("{name}:"), escape_for_terminal(&bounded(value, 1024)));
     };
     field("Phase", summary.phase.as_str());
     if let Some(cause) = &summary.cause {
         field("Cause", cause);
     }
-    for finding in summary
-        .findings
-        .iter()
-        .filter(|finding| finding.severity != Severity::Info)
-        .take(5)
-    {
+    for finding in summary.findings.iter().filter(|finding| finding.severity != Severity::Info).take(5) {
         field("Finding", &format!("{} {}", finding.title, finding.object));
     }
     field("File", path);
-    field(
-        "Size",
-        &format!(
-            "{}, {} files, sha256 {}",
-            human_bytes(summary.bytes),
-            summary.entries,
-            summary.sha256
-        ),
-    );
+    field("Size", &format!("{}, {} files, sha256 {}", human_bytes(summary.bytes), summary.entries, summary.sha256));
     let again = format!("kubectl debugbundle cat --file {}", story::quoted(path));
     if summary.missing > 0 {
-        field(
-            "Missing",
-            &format!("{} items; why: {again} --list", summary.missing),
-        );
+        field("Missing", &format!("{} items; why: {again} --list", summary.missing));
     }
     field("Next", &format!("{again} summary.md"));
     text
@@ -199,9 +163,7 @@ mod tests {
     use clap::Parser as _;
 
     fn args(line: &str) -> Collect {
-        let words = ["kubectl-debugbundle", "collect"]
-            .into_iter()
-            .chain(line.split_whitespace());
+        let words = ["kubectl-debugbundle", "collect"].into_iter().chain(line.split_whitespace());
         match Cli::try_parse_from(words).unwrap().command {
             Command::Collect(collect) => collect,
             other => panic!("{other:?}"),
@@ -227,41 +189,21 @@ mod tests {
     #[tokio::test]
     async fn the_engine_is_asked_for_what_the_flags_say_and_its_outcome_told() {
         let dir = tempfile::tempdir().unwrap();
-        let line = format!(
-            "--restore r1 --namespaces shop --timeout 2m -o {}/",
-            dir.path().display()
-        );
+        let line = format!("--restore r1 --namespaces shop --timeout 2m -o {}/", dir.path().display());
         let mut out = Vec::new();
-        let expected = dir
-            .path()
-            .join("debugbundle-restore-r1-20260908T030731Z.tar.gz");
+        let expected = dir.path().join("debugbundle-restore-r1-20260908T030731Z.tar.gz");
         let engine = async |request: Request| {
             assert_eq!(request.namespace, "velero");
             assert_eq!(request.output, expected);
             assert_eq!(request.spec.target.as_ref().unwrap().name, "r1");
-            assert_eq!(
-                (request.spec.timeout.as_str(), request.spec.namespaces.len()),
-                ("2m", 1)
-            );
+            assert_eq!((request.spec.timeout.as_str(), request.spec.namespaces.len()), ("2m", 1));
             (request.progress)(Progress::default());
             Ok(summary())
         };
-        let exit = run(
-            &args(&line),
-            "velero",
-            client_of_nothing(),
-            now(),
-            engine,
-            &mut out,
-        )
-        .await
-        .unwrap();
+        let exit = run(&args(&line), "velero", client_of_nothing(), now(), engine, &mut out).await.unwrap();
         assert_eq!(exit, Exit::PartiallyFailed);
         let text = String::from_utf8(out).unwrap();
-        assert!(
-            text.contains("Cause:    the pod[2J hangs\n") && text.contains("Missing:  3 items;"),
-            "{text}"
-        );
+        assert!(text.contains("Cause:    the pod[2J hangs\n") && text.contains("Missing:  3 items;"), "{text}");
     }
 
     #[tokio::test]
@@ -269,16 +211,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let line = format!("-o {}", file.path().display());
         let engine = async |_: Request| -> Result<Summary, EngineError> { panic!("started") };
-        let error = run(
-            &args(&line),
-            "velero",
-            client_of_nothing(),
-            now(),
-            engine,
-            &mut Vec::new(),
-        )
-        .await
-        .unwrap_err();
+        let error = run(&args(&line), "velero", client_of_nothing(), now(), engine, &mut Vec::new()).await.unwrap_err();
         assert!(error.to_string().contains("--force"), "{error}");
     }
 
@@ -286,22 +219,9 @@ mod tests {
     async fn an_error_of_the_engine_is_told_with_its_source() {
         let dir = tempfile::tempdir().unwrap();
         let line = format!("-o {}/x", dir.path().display());
-        let engine =
-            async |_: Request| Err(std::io::Error::other("no Velero in namespace velero").into());
-        let error = run(
-            &args(&line),
-            "velero",
-            client_of_nothing(),
-            now(),
-            engine,
-            &mut Vec::new(),
-        )
-        .await
-        .unwrap_err();
+        let engine = async |_: Request| Err(std::io::Error::other("no Velero in namespace velero").into());
+        let error = run(&args(&line), "velero", client_of_nothing(), now(), engine, &mut Vec::new()).await.unwrap_err();
         assert_eq!(error.exit(), Exit::Failed);
-        assert_eq!(
-            error.to_string(),
-            "there is no bundle: no Velero in namespace velero"
-        );
+        assert_eq!(error.to_string(), "there is no bundle: no Velero in namespace velero");
     }
 }

@@ -4,9 +4,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use debugbundle_crd::{
-    DebugBundle, DebugBundleSpec, DownloadUrl, LogWindow, Logs, Phase, TargetKind,
-};
+use debugbundle_crd::{DebugBundle, DebugBundleSpec, DownloadUrl, LogWindow, Logs, Phase, TargetKind};
 use futures::StreamExt as _;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _, api::PostParams};
@@ -41,19 +39,12 @@ pub(crate) async fn run(
     writeln!(out, "debugbundle.debugbundle.io/{name} created").map_err(CliError::stdout)?;
     out.flush().map_err(CliError::stdout)?;
     if !args.wait {
-        eprintln!(
-            "Follow it with: {}",
-            story::command(namespace, "get", &name)
-        );
+        eprintln!("Follow it with: {}", story::command(namespace, "get", &name));
         return Ok(Exit::Done);
     }
     let ended = until_terminal(api, &name, &mut Meter::steps(), args.wait_timeout, SILENCE).await?;
-    out.write_all(story::ending(&ended).as_bytes())
-        .map_err(CliError::stdout)?;
-    Ok(ended
-        .status
-        .and_then(|status| status.phase)
-        .map_or(Exit::Failed, Exit::of_phase))
+    out.write_all(story::ending(&ended).as_bytes()).map_err(CliError::stdout)?;
+    Ok(ended.status.and_then(|status| status.phase).map_or(Exit::Failed, Exit::of_phase))
 }
 
 /// What the flags ask for.
@@ -90,15 +81,8 @@ pub(crate) fn spec(target: &TargetArgs, content: &ContentArgs) -> DebugBundleSpe
     if let Some(timeout) = &content.timeout {
         spec.timeout.clone_from(timeout);
     }
-    let window = content.since.clone().map(|since| LogWindow {
-        since: Some(since),
-        ..LogWindow::default()
-    });
-    spec.logs = Logs {
-        window,
-        tail_lines: content.tail_lines,
-        ..Logs::default()
-    };
+    let window = content.since.clone().map(|since| LogWindow { since: Some(since), ..LogWindow::default() });
+    spec.logs = Logs { window, tail_lines: content.tail_lines, ..Logs::default() };
     if let Some(size) = &content.max_bytes_per_container {
         spec.logs.max_bytes_per_container = size.clone();
     }
@@ -108,17 +92,11 @@ pub(crate) fn spec(target: &TargetArgs, content: &ContentArgs) -> DebugBundleSpe
 /// `restore-<name>-`, short enough that the API server does not cut it.
 fn generate_name(spec: &DebugBundleSpec) -> String {
     let mut name = match &spec.target {
-        Some(target) => format!(
-            "{}-{}",
-            target.kind.as_str().to_ascii_lowercase(),
-            target.name
-        ),
+        Some(target) => format!("{}-{}", target.kind.as_str().to_ascii_lowercase(), target.name),
         None => "installation".to_owned(),
     };
     name.truncate(name.floor_char_boundary(GENERATED_PREFIX - 1));
-    let end = name
-        .trim_end_matches(|c: char| !c.is_ascii_alphanumeric())
-        .len();
+    let end = name.trim_end_matches(|c: char| !c.is_ascii_alphanumeric()).len();
     name.truncate(end);
     name.push('-');
     name
@@ -148,11 +126,7 @@ pub(crate) async fn until_terminal(
             }
         });
         let next = next.await.map_err(|_| {
-            CliError::new(
-                Exit::Timeout,
-                format!("{name} is {phase} after {}s", limit.as_secs()),
-            )
-            .hint(format!(
+            CliError::new(Exit::Timeout, format!("{name} is {phase} after {}s", limit.as_secs())).hint(format!(
                 "It goes on without this command; look again with:\n  {}",
                 story::command(&namespace, "get", name)
             ))
@@ -179,10 +153,7 @@ pub(crate) async fn until_terminal(
                 if let Some(refused) = refusal(&error) {
                     return Err(refused);
                 }
-                meter.note(&format!(
-                    "the watch broke, trying again: {}",
-                    super::exit::chain(&error)
-                ));
+                meter.note(&format!("the watch broke, trying again: {}", super::exit::chain(&error)));
             }
             Some(None) => return Err(CliError::failed("the watch ended")),
         }
@@ -191,18 +162,15 @@ pub(crate) async fn until_terminal(
 
 /// What a watch cannot recover from: a 401 or 403.
 pub(crate) fn refusal(error: &watcher::Error) -> Option<CliError> {
-    let status = match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status,
-        _ => return None,
+    let (watcher::Error::InitialListFailed(kube::Error::Api(status))
+    | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+    | watcher::Error::WatchError(status)) = error
+    else {
+        return None;
     };
     matches!(status.code, 401 | 403).then(|| {
-        CliError::failed(format!(
-            "the API server says ({}): {}",
-            status.code, status.message
-        ))
-        .hint("Waiting needs get, list and watch on debugbundles.debugbundle.io.")
+        CliError::failed(format!("the API server says ({}): {}", status.code, status.message))
+            .hint("Waiting needs get, list and watch on debugbundles.debugbundle.io.")
     })
 }
 
@@ -215,9 +183,7 @@ mod tests {
     use clap::Parser as _;
 
     fn create(line: &str) -> Create {
-        let words = ["kubectl-debugbundle", "create"]
-            .into_iter()
-            .chain(line.split_whitespace());
+        let words = ["kubectl-debugbundle", "create"].into_iter().chain(line.split_whitespace());
         match Cli::try_parse_from(words).unwrap().command {
             Command::Create(create) => create,
             other => panic!("{other:?}"),
@@ -259,11 +225,7 @@ mod tests {
     fn event(status: &serde_json::Value) -> bytes::Bytes {
         let mut object = serde_json::to_value(bundle(status.clone())).unwrap();
         object["metadata"]["resourceVersion"] = serde_json::json!("2");
-        format!(
-            "{}\n",
-            serde_json::json!({"type": "MODIFIED", "object": object})
-        )
-        .into()
+        format!("{}\n", serde_json::json!({"type": "MODIFIED", "object": object})).into()
     }
 
     /// An API server with one bundle that nobody has looked at, and a watch that tells these states.
@@ -283,21 +245,16 @@ mod tests {
         (stand, api)
     }
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     #[tokio::test]
     async fn waiting_ends_with_the_phase() {
-        for (phase, exit) in [
-            ("Completed", Exit::Done),
-            ("PartiallyFailed", Exit::PartiallyFailed),
-            ("Failed", Exit::Failed),
-        ] {
-            let states = ["Queued", "Collecting", "Uploading", phase]
-                .map(|phase| serde_json::json!({"phase": phase}));
+        for (phase, exit) in
+            [("Completed", Exit::Done), ("PartiallyFailed", Exit::PartiallyFailed), ("Failed", Exit::Failed)]
+        {
+            let states = ["Queued", "Collecting", "Uploading", phase].map(|phase| serde_json::json!({"phase": phase}));
             let (_stand, api) = cluster(states.to_vec()).await;
-            let ended = until_terminal(api, "restore-r1-1a2b", &mut Meter::quiet(), LONG, LONG)
-                .await
-                .unwrap();
+            let ended = until_terminal(api, "restore-r1-1a2b", &mut Meter::quiet(), LONG, LONG).await.unwrap();
             assert_eq!(ended.status.unwrap().phase.map(Exit::of_phase), Some(exit));
         }
     }
@@ -306,16 +263,9 @@ mod tests {
     async fn waiting_has_an_end_and_says_where_things_stand() {
         let (_stand, api) = cluster(vec![serde_json::json!({"phase": "Collecting"})]).await;
         let limit = Duration::from_millis(300);
-        let error = until_terminal(api, "restore-r1-1a2b", &mut Meter::quiet(), limit, LONG)
-            .await
-            .unwrap_err();
+        let error = until_terminal(api, "restore-r1-1a2b", &mut Meter::quiet(), limit, LONG).await.unwrap_err();
         assert_eq!(error.exit(), Exit::Timeout);
-        assert!(
-            error
-                .to_string()
-                .contains("kubectl debugbundle -n velero-2 get restore-r1-1a2b"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("kubectl debugbundle -n velero-2 get restore-r1-1a2b"), "{error}");
     }
 
     #[tokio::test]
@@ -325,41 +275,23 @@ mod tests {
         })
         .await;
         let api = Api::namespaced(stand.client(), "velero-2");
-        let error = until_terminal(api, "x", &mut Meter::quiet(), LONG, LONG)
-            .await
-            .unwrap_err();
-        assert!(
-            error.to_string().contains("needs get, list and watch"),
-            "{error}"
-        );
+        let error = until_terminal(api, "x", &mut Meter::quiet(), LONG, LONG).await.unwrap_err();
+        assert!(error.to_string().contains("needs get, list and watch"), "{error}");
     }
 
     #[tokio::test]
     async fn the_command_creates_and_says_what() {
         let stand = Stand::serve(|asked| {
             let mut object: serde_json::Value = serde_json::from_str(&asked.body).unwrap();
-            object["metadata"]["name"] = format!(
-                "{}abcde",
-                object["metadata"]["generateName"].as_str().unwrap()
-            )
-            .into();
+            object["metadata"]["name"] =
+                format!("{}abcde", object["metadata"]["generateName"].as_str().unwrap()).into();
             json(201, &object)
         })
         .await;
         let mut out = Vec::new();
-        let exit = run(
-            &create("--backup b1"),
-            "velero",
-            async || Ok(stand.client()),
-            &mut out,
-        )
-        .await
-        .unwrap();
+        let exit = run(&create("--backup b1"), "velero", async || Ok(stand.client()), &mut out).await.unwrap();
         assert_eq!(exit, Exit::Done);
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "debugbundle.debugbundle.io/backup-b1-abcde created\n"
-        );
+        assert_eq!(String::from_utf8(out).unwrap(), "debugbundle.debugbundle.io/backup-b1-abcde created\n");
         assert_eq!(stand.asked()[0].method, "POST");
     }
 
@@ -367,14 +299,7 @@ mod tests {
     async fn a_dry_run_asks_nobody() {
         let mut out = Vec::new();
         let nobody = async || Err(CliError::failed("asked"));
-        run(
-            &create("--restore r1 --dry-run"),
-            "velero",
-            nobody,
-            &mut out,
-        )
-        .await
-        .unwrap();
+        run(&create("--restore r1 --dry-run"), "velero", nobody, &mut out).await.unwrap();
         let made: DebugBundle = serde_saphyr::from_str(&String::from_utf8(out).unwrap()).unwrap();
         assert_eq!(made.spec, DebugBundleSpec::about(TargetKind::Restore, "r1"));
     }
@@ -383,10 +308,7 @@ mod tests {
     fn generated_names_are_valid_whatever_the_target() {
         let of = |name: &str| generate_name(&DebugBundleSpec::about(TargetKind::Backup, name));
         assert_eq!(of("daily-20261121"), "backup-daily-20261121-");
-        assert_eq!(
-            generate_name(&DebugBundleSpec::installation()),
-            "installation-"
-        );
+        assert_eq!(generate_name(&DebugBundleSpec::installation()), "installation-");
         let long = of(&format!("{}.{}", "x".repeat(49), "y".repeat(200)));
         assert_eq!(long, format!("backup-{}-", "x".repeat(49)));
         assert!(long.len() <= GENERATED_PREFIX);

@@ -37,30 +37,15 @@ pub(crate) async fn run(
         force: args.force,
     };
     job.refuse_to_replace()?;
-    let trust = trust(
-        &args.store,
-        client,
-        namespace,
-        &stored.bundle.storage_location,
-    )
-    .await?;
+    let trust = trust(&args.store, client, namespace, &stored.bundle.storage_location).await?;
     let renew = async || url::renew(&api, &args.name, args.store.url_timeout).await;
-    let mut remote = Remote::new(
-        Http::new(&trust)?,
-        url::current(&bundle, now),
-        Some(job.bytes),
-        renew,
-        Retry::default(),
-    );
+    let mut remote =
+        Remote::new(Http::new(&trust)?, url::current(&bundle, now), Some(job.bytes), renew, Retry::default());
     job.save(&mut remote, Meter::bytes(job.bytes)).await?;
     writeln!(
         out,
         "{}",
-        escape_for_terminal(&format!(
-            "{} ({}, sha256 verified)",
-            job.target.display(),
-            human_bytes(job.bytes)
-        ))
+        escape_for_terminal(&format!("{} ({}, sha256 verified)", job.target.display(), human_bytes(job.bytes)))
     )
     .map_err(CliError::stdout)?;
     Ok(Exit::Done)
@@ -68,13 +53,7 @@ pub(crate) async fn run(
 
 /// `debugbundle-<name>-<uid>.tar.gz`: another bundle of the same name gets another file.
 fn default_name(bundle: &DebugBundle) -> String {
-    let uid: String = bundle
-        .uid()
-        .unwrap_or_default()
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .take(8)
-        .collect();
+    let uid: String = bundle.uid().unwrap_or_default().chars().filter(char::is_ascii_alphanumeric).take(8).collect();
     format!("debugbundle-{}-{uid}.tar.gz", bundle.name_any())
 }
 
@@ -82,9 +61,7 @@ fn default_name(bundle: &DebugBundle) -> String {
 pub(crate) fn target(output: Option<&Path>, default_name: &str) -> PathBuf {
     match output {
         None => PathBuf::from(default_name),
-        Some(path) if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") => {
-            path.join(default_name)
-        }
+        Some(path) if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") => path.join(default_name),
         Some(path) => path.to_owned(),
     }
 }
@@ -125,9 +102,7 @@ impl Job {
         R: AsyncFnMut() -> Result<PresignedUrl, CliError>,
     {
         let path = self.partial();
-        let cannot = |error: io::Error| {
-            CliError::caused(format_args!("cannot write {}", path.display()), &error)
-        };
+        let cannot = |error: io::Error| CliError::caused(format_args!("cannot write {}", path.display()), &error);
         let file = open_partial(&path)?;
         let mut had = file.metadata().map_err(cannot)?.len();
         if had > self.bytes {
@@ -135,18 +110,9 @@ impl Job {
             had = 0;
         }
         if had > 0 {
-            meter.note(&format!(
-                "going on with {} at {}",
-                path.display(),
-                human_bytes(had)
-            ));
+            meter.note(&format!("going on with {} at {}", path.display(), human_bytes(had)));
         }
-        let mut sink = FileSink {
-            file,
-            path: &path,
-            meter,
-            at: had,
-        };
+        let mut sink = FileSink { file, path: &path, meter, at: had };
         loop {
             sink.seek_to(had)?;
             remote.read(had..self.bytes, &mut sink).await?;
@@ -158,11 +124,13 @@ impl Job {
             if had == 0 {
                 // Nothing of it can be used again; that it cannot be removed changes nothing.
                 let _ = std::fs::remove_file(&path);
-                return Err(CliError::new(Exit::Integrity, "what was downloaded does not have the sha256 that status names")
-                    .hint("The file was removed. If the operator has stored the bundle anew meanwhile, try again."));
+                return Err(CliError::new(
+                    Exit::Integrity,
+                    "what was downloaded does not have the sha256 that status names",
+                )
+                .hint("The file was removed. If the operator has stored the bundle anew meanwhile, try again."));
             }
-            sink.meter
-                .note("what an earlier attempt left is of another bundle; beginning anew");
+            sink.meter.note("what an earlier attempt left is of another bundle; beginning anew");
             had = 0;
         }
         self.publish(&path)
@@ -170,12 +138,8 @@ impl Job {
 
     /// Gives the finished file its name; without `--force` never in place of another.
     fn publish(&self, partial: &Path) -> Result<(), CliError> {
-        let cannot = |error: io::Error| {
-            CliError::caused(
-                format_args!("cannot write {}", self.target.display()),
-                &error,
-            )
-        };
+        let cannot =
+            |error: io::Error| CliError::caused(format_args!("cannot write {}", self.target.display()), &error);
         if !self.force {
             match std::fs::hard_link(partial, &self.target) {
                 Ok(()) => return std::fs::remove_file(partial).map_err(cannot),
@@ -193,9 +157,7 @@ impl Job {
 /// A bundle may hold what the redaction did not know to be secret: nobody else may read it. The lock keeps a second
 /// download from writing into the same file; it ends with this process.
 fn open_partial(path: &Path) -> Result<File, CliError> {
-    let cannot = |error: io::Error| {
-        CliError::caused(format_args!("cannot write {}", path.display()), &error)
-    };
+    let cannot = |error: io::Error| CliError::caused(format_args!("cannot write {}", path.display()), &error);
     let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0);
     let file = OpenOptions::new()
         .create(true)
@@ -207,10 +169,9 @@ fn open_partial(path: &Path) -> Result<File, CliError> {
         .open(path)
         .map_err(cannot)?;
     match file.try_lock() {
-        Err(std::fs::TryLockError::WouldBlock) => Err(CliError::failed(format!(
-            "another download is writing {}",
-            path.display()
-        ))),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(CliError::failed(format!("another download is writing {}", path.display())))
+        }
         // A file system without locks is no reason not to download.
         Ok(()) | Err(std::fs::TryLockError::Error(_)) => Ok(file),
     }
@@ -229,19 +190,16 @@ impl FileSink<'_> {
         self.meter.at(at);
         match self.file.seek(SeekFrom::Start(at)) {
             Ok(_) => Ok(()),
-            Err(error) => Err(CliError::caused(
-                format_args!("cannot write {}", self.path.display()),
-                &error,
-            )),
+            Err(error) => Err(CliError::caused(format_args!("cannot write {}", self.path.display()), &error)),
         }
     }
 }
 
 impl Sink for FileSink<'_> {
     fn take(&mut self, bytes: &[u8]) -> Result<(), CliError> {
-        self.file.write_all(bytes).map_err(|error| {
-            CliError::caused(format_args!("cannot write {}", self.path.display()), &error)
-        })?;
+        self.file
+            .write_all(bytes)
+            .map_err(|error| CliError::caused(format_args!("cannot write {}", self.path.display()), &error))?;
         self.at += bytes.len() as u64;
         self.meter.at(self.at);
         Ok(())
@@ -277,12 +235,10 @@ async fn digest(path: &Path) -> Result<String, CliError> {
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]
@@ -312,9 +268,7 @@ mod tests {
     }
 
     impl Lab {
-        async fn new(
-            answer: impl Fn(&Asked) -> http::Response<Body> + Send + Sync + 'static,
-        ) -> Self {
+        async fn new(answer: impl Fn(&Asked) -> http::Response<Body> + Send + Sync + 'static) -> Self {
             let dir = tempfile::tempdir().unwrap();
             let job = Job {
                 target: dir.path().join("bundle.tar.gz"),
@@ -322,21 +276,13 @@ mod tests {
                 sha256: sha256(&object()),
                 force: false,
             };
-            Self {
-                dir,
-                stand: Stand::serve(answer).await,
-                job,
-            }
+            Self { dir, stand: Stand::serve(answer).await, job }
         }
 
         async fn save(&self) -> Result<(), CliError> {
             let url = PresignedUrl::parse(&format!("http://{}/b/k", self.stand.address)).unwrap();
             let renew = async || Err(CliError::failed("not asked for"));
-            let retry = Retry {
-                attempts: 0,
-                idle: Duration::from_secs(10),
-                ..Retry::default()
-            };
+            let retry = Retry { attempts: 0, idle: Duration::from_secs(10), ..Retry::default() };
             let http = Http::new(&Trust::default()).unwrap();
             let mut remote = Remote::new(http, Some(url), Some(self.job.bytes), renew, retry);
             self.job.save(&mut remote, Meter::quiet()).await
@@ -344,9 +290,7 @@ mod tests {
 
         fn files(&self) -> Vec<String> {
             let files = std::fs::read_dir(self.dir.path()).unwrap();
-            files
-                .map(|file| file.unwrap().file_name().into_string().unwrap())
-                .collect()
+            files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
         }
     }
 
@@ -356,10 +300,7 @@ mod tests {
         lab.save().await.unwrap();
         assert!(std::fs::read(&lab.job.target).unwrap() == object());
         assert_eq!(lab.files(), ["bundle.tar.gz"]);
-        assert_eq!(
-            lab.job.target.metadata().unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(lab.job.target.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[tokio::test]
@@ -390,11 +331,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_remainder_of_another_bundle_is_found_out_and_read_anew() {
-        for left in [
-            vec![7; 1000],
-            vec![7; object().len()],
-            vec![7; object().len() + 5],
-        ] {
+        for left in [vec![7; 1000], vec![7; object().len()], vec![7; object().len() + 5]] {
             let lab = Lab::new(|asked| part_of(&object(), asked)).await;
             std::fs::write(lab.job.partial(), left).unwrap();
             lab.save().await.unwrap();
@@ -419,10 +356,7 @@ mod tests {
         let mut lab = Lab::new(|asked| part_of(&object(), asked)).await;
         std::fs::write(&lab.job.target, "precious").unwrap();
         assert!(lab.job.refuse_to_replace().is_err());
-        assert!(
-            lab.save().await.unwrap_err().to_string().contains("exists"),
-            "also when it appears meanwhile"
-        );
+        assert!(lab.save().await.unwrap_err().to_string().contains("exists"), "also when it appears meanwhile");
         assert_eq!(std::fs::read(&lab.job.target).unwrap(), b"precious");
         lab.job.force = true;
         lab.save().await.unwrap();
@@ -433,13 +367,7 @@ mod tests {
     async fn two_downloads_do_not_write_into_one_file() {
         let lab = Lab::new(|asked| part_of(&object(), asked)).await;
         let _other = open_partial(&lab.job.partial()).unwrap();
-        assert!(
-            lab.save()
-                .await
-                .unwrap_err()
-                .to_string()
-                .contains("another download")
-        );
+        assert!(lab.save().await.unwrap_err().to_string().contains("another download"));
     }
 
     #[test]
@@ -457,7 +385,10 @@ mod tests {
         let address = store.address.clone();
         let cluster = Stand::serve(move |asked| {
             if asked.target.contains("backupstoragelocations") {
-                return json(403, &serde_json::json!({"kind": "Status", "code": 403, "message": "no", "reason": "Forbidden"}));
+                return json(
+                    403,
+                    &serde_json::json!({"kind": "Status", "code": 403, "message": "no", "reason": "Forbidden"}),
+                );
             }
             let mut status = stored();
             status["downloadURL"] = format!("http://{address}/b/k?X-Amz-Signature=geheim").into();
@@ -469,32 +400,16 @@ mod tests {
         .await;
         let dir = tempfile::tempdir().unwrap();
         let line = ["kubectl-debugbundle", "download", "restore-r1-1a2b", "-o"].map(str::to_owned);
-        let cli = Cli::try_parse_from(line.into_iter().chain([dir.path().display().to_string()]))
-            .unwrap();
-        let Command::Download(args) = cli.command else {
-            panic!("{cli:?}")
-        };
+        let cli = Cli::try_parse_from(line.into_iter().chain([dir.path().display().to_string()])).unwrap();
+        let Command::Download(args) = cli.command else { panic!("{cli:?}") };
         let mut out = Vec::new();
         let now = "2026-09-08T03:07:31Z".parse().unwrap();
-        run(&args, "velero-2", cluster.client(), now, &mut out)
-            .await
-            .unwrap();
-        let file = dir
-            .path()
-            .join("debugbundle-restore-r1-1a2b-0f3c9d11.tar.gz");
+        run(&args, "velero-2", cluster.client(), now, &mut out).await.unwrap();
+        let file = dir.path().join("debugbundle-restore-r1-1a2b-0f3c9d11.tar.gz");
         assert!(std::fs::read(&file).unwrap() == object());
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            format!("{} (400.0 kB, sha256 verified)\n", file.display())
-        );
-        let error = run(&args, "velero-2", cluster.client(), now, &mut Vec::new())
-            .await
-            .unwrap_err();
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{} (400.0 kB, sha256 verified)\n", file.display()));
+        let error = run(&args, "velero-2", cluster.client(), now, &mut Vec::new()).await.unwrap_err();
         assert!(error.to_string().contains("--force"), "{error}");
-        assert_eq!(
-            store.asked().len(),
-            1,
-            "refused before anything is asked for"
-        );
+        assert_eq!(store.asked().len(), 1, "refused before anything is asked for");
     }
 }

@@ -2,7 +2,7 @@
 //! What is printed on the way is the commands' own business.
 
 use std::error::Error as StdError;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::process::ExitCode;
 
 use debugbundle_crd::Phase;
@@ -79,9 +79,7 @@ impl Exit {
         match phase {
             Phase::Completed => Self::Done,
             Phase::PartiallyFailed => Self::PartiallyFailed,
-            Phase::New | Phase::Queued | Phase::Collecting | Phase::Uploading | Phase::Failed => {
-                Self::Failed
-            }
+            Phase::New | Phase::Queued | Phase::Collecting | Phase::Uploading | Phase::Failed => Self::Failed,
         }
     }
 
@@ -89,7 +87,7 @@ impl Exit {
     pub fn table() -> String {
         let mut table = "Exit codes:".to_owned();
         for exit in Self::ALL {
-            table.push_str(&format!("\n  {:<4}{}", exit.code(), exit.meaning()));
+            let _ = write!(table, "\n  {:<4}{}", exit.code(), exit.meaning());
         }
         table
     }
@@ -114,12 +112,7 @@ pub struct CliError {
 impl CliError {
     /// An error with this exit code. The message may hold foreign text; it is made harmless when printed.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self {
-            exit,
-            message: message.into(),
-            hint: None,
-            silent: false,
-        }
+        Self { exit, message: message.into(), hint: None, silent: false }
     }
 
     /// The general failure.
@@ -138,12 +131,10 @@ impl CliError {
     }
 
     /// Standard output cannot be written. A reader that has seen enough (`| head`) is no failure and gets no words.
+    #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err asks for")]
     pub fn stdout(error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
-            return Self {
-                silent: true,
-                ..Self::new(Exit::Done, "")
-            };
+            return Self { silent: true, ..Self::new(Exit::Done, "") };
         }
         Self::caused("standard output cannot be written", &error)
     }
@@ -183,11 +174,10 @@ impl StdError for CliError {}
 impl From<kube::Error> for CliError {
     fn from(error: kube::Error) -> Self {
         match &error {
-            kube::Error::Api(status) if status.code == 404 && !names_an_object(status) => {
-                Self::failed("this cluster does not know the resource debugbundles.debugbundle.io").hint(
-                    "Install the operator, or make a bundle without it:\n  kubectl debugbundle collect --restore NAME",
-                )
-            }
+            kube::Error::Api(status) if status.code == 404 && !names_an_object(status) => Self::failed(
+                "this cluster does not know the resource debugbundles.debugbundle.io",
+            )
+            .hint("Install the operator, or make a bundle without it:\n  kubectl debugbundle collect --restore NAME"),
             kube::Error::Api(status) if status.code == 404 => Self::new(Exit::NotFound, status.message.clone()),
             kube::Error::Api(status) => {
                 let message = if status.message.is_empty() { &status.reason } else { &status.message };
@@ -200,10 +190,7 @@ impl From<kube::Error> for CliError {
 
 /// A 404 of a request for an object that does not exist, as opposed to one for a resource that is not served.
 fn names_an_object(status: &kube::core::Status) -> bool {
-    status
-        .details
-        .as_ref()
-        .is_some_and(|details| !details.name.is_empty())
+    status.details.as_ref().is_some_and(|details| !details.name.is_empty())
 }
 
 /// An error and its sources in one line; what a source repeats of the text before it is left out.
@@ -248,10 +235,7 @@ mod tests {
             "message": "the server could not find the requested resource", "details": {},
         }))
         .unwrap();
-        assert_eq!(
-            CliError::from(kube::Error::Api(object.boxed())).exit(),
-            Exit::NotFound
-        );
+        assert_eq!(CliError::from(kube::Error::Api(object.boxed())).exit(), Exit::NotFound);
         let error = CliError::from(kube::Error::Api(resource.boxed()));
         assert_eq!(error.exit(), Exit::Failed);
         assert!(error.to_string().contains("collect"), "{error}");
@@ -259,8 +243,7 @@ mod tests {
 
     #[test]
     fn sec_l2_a_message_is_harmless_and_bounded() {
-        let error =
-            CliError::failed(format!("bad \u{1b}[2J{}", "x".repeat(10_000))).hint("do\nthis");
+        let error = CliError::failed(format!("bad \u{1b}[2J{}", "x".repeat(10_000))).hint("do\nthis");
         let text = error.to_string();
         assert!(!text.contains('\u{1b}'));
         assert!(text.len() < MESSAGE_LIMIT + 32);

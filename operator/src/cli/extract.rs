@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use super::download::hex;
 use super::exit::{CliError, Exit};
 use super::fetch::Sink;
-use super::view::EntryView;
+use crate::archive::manifest::EntryView;
 
 /// More output than this per byte of input, once past [`RATIO_GRACE`], is a bomb.
 const RATIO: u64 = 1000;
@@ -56,9 +56,7 @@ impl<'a, S: Sink> Extract<'a, S> {
             return Err(foreign(&format!("{path} ends {} bytes early", self.left)));
         }
         if !hex(&self.sum.finalize()).eq_ignore_ascii_case(&self.entry.sha256) {
-            return Err(foreign(&format!(
-                "{path} does not have the sha256 that the manifest names"
-            )));
+            return Err(foreign(&format!("{path} does not have the sha256 that the manifest names")));
         }
         Ok(self.sink)
     }
@@ -70,20 +68,11 @@ impl<S: Sink> Sink for Extract<'_, S> {
             let (before_in, before_out) = (self.inflate.total_in(), self.inflate.total_out());
             self.inflate
                 .decompress(bytes, &mut self.buffer, FlushDecompress::None)
-                .map_err(|error| {
-                    foreign(&format!("{} cannot be inflated: {error}", self.entry.path))
-                })?;
-            let consumed =
-                usize::try_from(self.inflate.total_in() - before_in).unwrap_or(bytes.len());
-            let produced =
-                usize::try_from(self.inflate.total_out() - before_out).unwrap_or(self.buffer.len());
-            if self.inflate.total_out() > RATIO_GRACE
-                && self.inflate.total_out() / RATIO > self.inflate.total_in()
-            {
-                return Err(foreign(&format!(
-                    "{} inflates to more than a thousand times its size",
-                    self.entry.path
-                )));
+                .map_err(|error| foreign(&format!("{} cannot be inflated: {error}", self.entry.path)))?;
+            let consumed = usize::try_from(self.inflate.total_in() - before_in).unwrap_or(bytes.len());
+            let produced = usize::try_from(self.inflate.total_out() - before_out).unwrap_or(self.buffer.len());
+            if self.inflate.total_out() > RATIO_GRACE && self.inflate.total_out() / RATIO > self.inflate.total_in() {
+                return Err(foreign(&format!("{} inflates to more than a thousand times its size", self.entry.path)));
             }
             self.pass(produced)?;
             bytes = &bytes[consumed.min(bytes.len())..];
@@ -102,10 +91,7 @@ impl<S: Sink> Sink for Extract<'_, S> {
 
 /// What is said of a bundle that nobody can have made.
 pub(crate) fn foreign(why: &str) -> CliError {
-    CliError::new(
-        Exit::Integrity,
-        format!("this is not a debug bundle, or a damaged one: {why}"),
-    )
+    CliError::new(Exit::Integrity, format!("this is not a debug bundle, or a damaged one: {why}"))
 }
 
 #[cfg(test)]
@@ -115,8 +101,8 @@ mod tests {
     use flate2::Compression;
     use flate2::write::DeflateEncoder;
 
-    use super::super::view::Span;
     use super::*;
+    use crate::archive::manifest::Span;
 
     #[derive(Default)]
     struct Memory(Vec<u8>);
@@ -143,10 +129,7 @@ mod tests {
             path: "a/b.log".to_owned(),
             bytes: body.len() as u64,
             sha256: hex(&Sha256::digest(body)),
-            segment: Span {
-                offset: 0,
-                length: 0,
-            },
+            segment: Span { offset: 0, length: 0 },
             skip,
         }
     }
@@ -162,16 +145,11 @@ mod tests {
     #[test]
     fn a_body_comes_out_whole_however_the_segment_arrives() {
         let before = vec![b'#'; 1024];
-        let body: Vec<u8> = (0..300_000_u32)
-            .flat_map(|i| (i % 977).to_le_bytes())
-            .collect();
+        let body: Vec<u8> = (0..300_000_u32).flat_map(|i| (i % 977).to_le_bytes()).collect();
         let all = [&before[..], &body[..], b"behind"].concat();
         let segment = deflated(&all);
         for piece in [1000, 7, segment.len()] {
-            assert!(
-                extracted(&entry(&body, 1024), &segment, piece).unwrap() == body,
-                "{piece}"
-            );
+            assert!(extracted(&entry(&body, 1024), &segment, piece).unwrap() == body, "{piece}");
         }
         assert_eq!(extracted(&entry(b"", 1024), &segment, 9).unwrap(), b"");
     }
@@ -179,32 +157,11 @@ mod tests {
     #[test]
     fn a_body_that_is_short_or_another_is_refused() {
         let segment = deflated(b"hello world");
-        let other = EntryView {
-            sha256: "00".repeat(32),
-            ..entry(b"hello", 0)
-        };
-        assert!(
-            extracted(&other, &segment, 100)
-                .unwrap_err()
-                .to_string()
-                .contains("sha256")
-        );
-        let long = EntryView {
-            bytes: 12,
-            ..entry(b"hello world", 0)
-        };
-        assert!(
-            extracted(&long, &segment, 100)
-                .unwrap_err()
-                .to_string()
-                .contains("1 bytes early")
-        );
-        assert!(
-            extracted(&entry(b"hello", 0), b"\xff\xff\xff", 100)
-                .unwrap_err()
-                .to_string()
-                .contains("inflated")
-        );
+        let other = EntryView { sha256: "00".repeat(32), ..entry(b"hello", 0) };
+        assert!(extracted(&other, &segment, 100).unwrap_err().to_string().contains("sha256"));
+        let long = EntryView { bytes: 12, ..entry(b"hello world", 0) };
+        assert!(extracted(&long, &segment, 100).unwrap_err().to_string().contains("1 bytes early"));
+        assert!(extracted(&entry(b"hello", 0), b"\xff\xff\xff", 100).unwrap_err().to_string().contains("inflated"));
     }
 
     #[test]

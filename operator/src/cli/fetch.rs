@@ -56,16 +56,14 @@ impl Default for Retry {
             attempts: 8,
             first: Duration::from_millis(500),
             longest: Duration::from_secs(15),
-            idle: Duration::from_secs(60),
+            idle: Duration::from_mins(1),
         }
     }
 }
 
 impl Retry {
     fn pause(&self, failures: u32) -> Duration {
-        self.first
-            .saturating_mul(1 << failures.saturating_sub(1).min(16))
-            .min(self.longest)
+        self.first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(self.longest)
     }
 }
 
@@ -96,21 +94,8 @@ where
     R: AsyncFnMut() -> Result<PresignedUrl, CliError>,
 {
     /// Without a URL the first one is asked for with `renew`; so is each that replaces one that stopped working.
-    pub(crate) fn new(
-        http: Http,
-        url: Option<PresignedUrl>,
-        length: Option<u64>,
-        renew: R,
-        retry: Retry,
-    ) -> Self {
-        Self {
-            http,
-            url,
-            renew,
-            retry,
-            length,
-            etag: None,
-        }
+    pub(crate) fn new(http: Http, url: Option<PresignedUrl>, length: Option<u64>, renew: R, retry: Retry) -> Self {
+        Self { http, url, renew, retry, length, etag: None }
     }
 
     /// The object's length, once it is known.
@@ -119,11 +104,7 @@ where
     }
 
     /// Hands all bytes of the span to the sink, each once and in order.
-    pub(crate) async fn read(
-        &mut self,
-        span: Range<u64>,
-        sink: &mut impl Sink,
-    ) -> Result<(), CliError> {
+    pub(crate) async fn read(&mut self, span: Range<u64>, sink: &mut impl Sink) -> Result<(), CliError> {
         let mut at = span.start;
         let (mut failures, mut renewals) = (0, 0);
         while at < span.end {
@@ -142,9 +123,7 @@ where
                 Stop::Final(error) => return Err(error),
                 Stop::Refused(why) if renewals < RENEWALS => {
                     renewals += 1;
-                    sink.note(&format!(
-                        "the download URL is not accepted any more ({why}); asking for a new one"
-                    ));
+                    sink.note(&format!("the download URL is not accepted any more ({why}); asking for a new one"));
                     self.url = None;
                 }
                 Stop::Refused(why) => {
@@ -175,24 +154,17 @@ where
         until: u64,
         sink: &mut impl Sink,
     ) -> Result<(), Stop> {
-        let answer = timeout(
-            self.retry.idle,
-            self.http.get(url, *at, until, self.etag.as_deref()),
-        )
-        .await
-        .map_err(|_| Stop::Again("the store does not answer".to_owned()))?
-        .map_err(|error| match error {
-            HttpError::Untrusted(why) => Stop::Final(untrusted(url, &why)),
-            HttpError::Unreachable(why) => Stop::Again(why),
-        })?;
+        let answer = timeout(self.retry.idle, self.http.get(url, *at, until, self.etag.as_deref()))
+            .await
+            .map_err(|_| Stop::Again("the store does not answer".to_owned()))?
+            .map_err(|error| match error {
+                HttpError::Untrusted(why) => Stop::Final(untrusted(url, &why)),
+                HttpError::Unreachable(why) => Stop::Again(why),
+            })?;
         let mut to_skip = match answer.status() {
             StatusCode::PARTIAL_CONTENT => {
-                let (first, length) = content_range(answer.headers()).ok_or_else(|| {
-                    Stop::Final(strange(
-                        url,
-                        "a partial answer that does not say which part it is",
-                    ))
-                })?;
+                let (first, length) = content_range(answer.headers())
+                    .ok_or_else(|| Stop::Final(strange(url, "a partial answer that does not say which part it is")))?;
                 if first != *at {
                     return Err(Stop::Final(strange(url, "another part than was asked for")));
                 }
@@ -201,10 +173,7 @@ where
             }
             // The store, or something before it, does not know ranges.
             StatusCode::OK => {
-                let length = answer
-                    .headers()
-                    .get(header::CONTENT_LENGTH)
-                    .and_then(|v| v.to_str().ok()?.parse().ok());
+                let length = answer.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
                 self.identify(answer.headers(), length)?;
                 *at
             }
@@ -222,9 +191,7 @@ where
             let Ok(data) = frame.into_data() else {
                 continue;
             };
-            let skipped = usize::try_from(to_skip)
-                .unwrap_or(usize::MAX)
-                .min(data.len());
+            let skipped = usize::try_from(to_skip).unwrap_or(usize::MAX).min(data.len());
             to_skip -= skipped as u64;
             let room = usize::try_from(until - *at).unwrap_or(usize::MAX);
             let piece = &data[skipped..];
@@ -242,9 +209,7 @@ where
         if let (Some(known), Some(now)) = (self.length, length)
             && known != now
         {
-            return Err(Stop::Final(changed(&format!(
-                "it has {now} bytes instead of {known}"
-            ))));
+            return Err(Stop::Final(changed(&format!("it has {now} bytes instead of {known}"))));
         }
         self.length = self.length.or(length);
         let etag = headers
@@ -252,9 +217,7 @@ where
             .and_then(|value| value.to_str().ok())
             .filter(|etag| !etag.starts_with("W/") && etag.len() <= 256);
         match (&self.etag, etag) {
-            (Some(known), Some(now)) if known != now => {
-                Err(Stop::Final(changed("its ETag is another")))
-            }
+            (Some(known), Some(now)) if known != now => Err(Stop::Final(changed("its ETag is another"))),
             (None, Some(now)) => {
                 self.etag = Some(now.to_owned());
                 Ok(())
@@ -265,17 +228,12 @@ where
 
     async fn refusal(&self, url: &PresignedUrl, answer: Response<Incoming>) -> Stop {
         let status = answer.status();
-        let code = timeout(self.retry.idle, error_code(answer.into_body()))
-            .await
-            .ok()
-            .flatten();
+        let code = timeout(self.retry.idle, error_code(answer.into_body())).await.ok().flatten();
         let why = match &code {
             Some(code) => format!("{} {code}", status.as_u16()),
             None => status.to_string(),
         };
-        let expired = code
-            .as_deref()
-            .is_some_and(|code| code.contains("Expired") || code.contains("Token"));
+        let expired = code.as_deref().is_some_and(|code| code.contains("Expired") || code.contains("Token"));
         match status.as_u16() {
             401 | 403 => Stop::Refused(why),
             400 if expired => Stop::Refused(why),
@@ -324,11 +282,8 @@ fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
 }
 
 fn changed(how: &str) -> CliError {
-    CliError::new(
-        Exit::Integrity,
-        format!("the object in the store is not the one that status describes: {how}"),
-    )
-    .hint("If the operator has stored it anew meanwhile, try again.")
+    CliError::new(Exit::Integrity, format!("the object in the store is not the one that status describes: {how}"))
+        .hint("If the operator has stored it anew meanwhile, try again.")
 }
 
 fn strange(url: &PresignedUrl, what: &str) -> CliError {
@@ -384,9 +339,7 @@ mod tests {
     const OBJECT: usize = 200_000;
 
     fn object() -> Vec<u8> {
-        (0..OBJECT)
-            .map(|i| u8::try_from(i * 7 % 251).unwrap())
-            .collect()
+        (0..OBJECT).map(|i| u8::try_from(i * 7 % 251).unwrap()).collect()
     }
 
     #[derive(Default)]
@@ -431,19 +384,12 @@ mod tests {
     }
 
     fn refusal(status: u16, code: &str) -> Response<Body> {
-        let text = format!(
-            "<Error><Code>{code}</Code><StringToSign>X-Amz-Signature=geheim</StringToSign></Error>"
-        );
+        let text = format!("<Error><Code>{code}</Code><StringToSign>X-Amz-Signature=geheim</StringToSign></Error>");
         Response::builder().status(status).body(full(text)).unwrap()
     }
 
     async fn read(stand: &Stand, span: Range<u64>) -> (Result<(), CliError>, Memory, u32) {
-        let url = |n: u32| {
-            PresignedUrl::parse(&format!(
-                "http://{}/b/k?X-Amz-Signature=geheim{n}",
-                stand.address
-            ))
-        };
+        let url = |n: u32| PresignedUrl::parse(&format!("http://{}/b/k?X-Amz-Signature=geheim{n}", stand.address));
         let mut renewals = 0;
         let renew = async || {
             renewals += 1;
@@ -451,23 +397,13 @@ mod tests {
         };
         let http = Http::new(&Trust::default()).unwrap();
         let mut memory = Memory::default();
-        let mut remote = Remote::new(
-            http,
-            Some(url(0).unwrap()),
-            Some(OBJECT as u64),
-            renew,
-            quick(),
-        );
+        let mut remote = Remote::new(http, Some(url(0).unwrap()), Some(OBJECT as u64), renew, quick());
         let result = remote.read(span, &mut memory).await;
         drop(remote);
         if let Err(error) = &result {
             assert!(!error.to_string().contains("geheim"), "sec_u7: {error}");
         }
-        assert!(
-            !memory.notes.iter().any(|note| note.contains("geheim")),
-            "sec_u7: {:?}",
-            memory.notes
-        );
+        assert!(!memory.notes.iter().any(|note| note.contains("geheim")), "sec_u7: {:?}", memory.notes);
         (result, memory, renewals)
     }
 
@@ -524,11 +460,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_url_that_ended_is_renewed_and_the_reading_goes_on() {
-        for (status, code) in [
-            (403, "AccessDenied"),
-            (400, "ExpiredToken"),
-            (401, "AuthenticationFailed"),
-        ] {
+        for (status, code) in [(403, "AccessDenied"), (400, "ExpiredToken"), (401, "AuthenticationFailed")] {
             let cut: Scripted = Box::new(|asked| {
                 let (first, last) = asked.bytes();
                 answer(206, first, last, cut_after(object()[first..first + 10].to_vec()))
@@ -539,10 +471,7 @@ mod tests {
             result.unwrap();
             assert!(memory.bytes == object());
             assert_eq!(renewals, 1);
-            assert!(
-                stand.asked()[2].target.ends_with("geheim1"),
-                "the new URL is used"
-            );
+            assert!(stand.asked()[2].target.ends_with("geheim1"), "the new URL is used");
         }
     }
 
@@ -551,10 +480,7 @@ mod tests {
         let stand = Stand::serve(|_| refusal(403, "SignatureDoesNotMatch")).await;
         let (result, _, renewals) = read(&stand, 0..10).await;
         let error = result.unwrap_err();
-        assert!(
-            error.to_string().contains("403 SignatureDoesNotMatch"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("403 SignatureDoesNotMatch"), "{error}");
         assert_eq!(renewals, RENEWALS);
     }
 
@@ -574,9 +500,7 @@ mod tests {
     async fn another_object_in_its_place_is_refused() {
         let other_length = |asked: &Asked| {
             let mut answer = part(asked);
-            answer
-                .headers_mut()
-                .insert("content-range", "bytes 0-9/77".parse().unwrap());
+            answer.headers_mut().insert("content-range", "bytes 0-9/77".parse().unwrap());
             answer
         };
         let gone = |_: &Asked| refusal(412, "PreconditionFailed");
@@ -588,9 +512,7 @@ mod tests {
         }
         let another_etag: Scripted = Box::new(|asked| {
             let mut answer = part(asked);
-            answer
-                .headers_mut()
-                .insert("etag", "\"two\"".parse().unwrap());
+            answer.headers_mut().insert("etag", "\"two\"".parse().unwrap());
             answer
         });
         let cut: Scripted = Box::new(|asked| {
@@ -598,20 +520,14 @@ mod tests {
             answer(206, first, last, cut_after(object()[..1].to_vec()))
         });
         let stand = Stand::serve(script(vec![cut, another_etag])).await;
-        assert_eq!(
-            read(&stand, 0..10).await.0.unwrap_err().exit(),
-            Exit::Integrity
-        );
+        assert_eq!(read(&stand, 0..10).await.0.unwrap_err().exit(), Exit::Integrity);
     }
 
     #[tokio::test]
     async fn another_part_than_asked_for_is_refused() {
         let shifted = |asked: &Asked| {
             let mut answer = part(asked);
-            answer.headers_mut().insert(
-                "content-range",
-                format!("bytes 1-10/{OBJECT}").parse().unwrap(),
-            );
+            answer.headers_mut().insert("content-range", format!("bytes 1-10/{OBJECT}").parse().unwrap());
             answer
         };
         let stand = Stand::serve(shifted).await;
@@ -622,27 +538,13 @@ mod tests {
     #[tokio::test]
     async fn a_redirect_is_not_followed_and_an_absent_object_is_not_found() {
         let stand = Stand::serve(|_| {
-            Response::builder()
-                .status(307)
-                .header("location", "http://127.0.0.1:9/")
-                .body(full(""))
-                .unwrap()
+            Response::builder().status(307).header("location", "http://127.0.0.1:9/").body(full("")).unwrap()
         })
         .await;
-        assert!(
-            read(&stand, 0..10)
-                .await
-                .0
-                .unwrap_err()
-                .to_string()
-                .contains("redirect")
-        );
+        assert!(read(&stand, 0..10).await.0.unwrap_err().to_string().contains("redirect"));
         assert_eq!(stand.asked().len(), 1);
         let stand = Stand::serve(|_| refusal(404, "NoSuchKey")).await;
-        assert_eq!(
-            read(&stand, 0..10).await.0.unwrap_err().exit(),
-            Exit::NotFound
-        );
+        assert_eq!(read(&stand, 0..10).await.0.unwrap_err().exit(), Exit::NotFound);
     }
 
     #[tokio::test]
@@ -653,23 +555,10 @@ mod tests {
         };
         let stand = Stand::serve(silent).await;
         let url = PresignedUrl::parse(&format!("http://{}/b/k", stand.address)).unwrap();
-        let retry = Retry {
-            attempts: 1,
-            idle: Duration::from_millis(50),
-            ..quick()
-        };
+        let retry = Retry { attempts: 1, idle: Duration::from_millis(50), ..quick() };
         let renew = async || Err(CliError::failed("not asked for"));
-        let mut remote = Remote::new(
-            Http::new(&Trust::default()).unwrap(),
-            Some(url),
-            None,
-            renew,
-            retry,
-        );
-        let error = remote
-            .read(0..10, &mut Memory::default())
-            .await
-            .unwrap_err();
+        let mut remote = Remote::new(Http::new(&Trust::default()).unwrap(), Some(url), None, renew, retry);
+        let error = remote.read(0..10, &mut Memory::default()).await.unwrap_err();
         assert!(error.to_string().contains("stopped sending"), "{error}");
     }
 }

@@ -32,37 +32,26 @@ impl PresignedUrl {
     /// Takes what stands in `status.downloadURL`; only http and https with a host are URLs here.
     pub(crate) fn parse(text: &str) -> Result<Self, CliError> {
         let uri = text.parse::<Uri>().ok().filter(|uri| {
-            uri.host().is_some_and(|host| !host.is_empty())
-                && matches!(uri.scheme_str(), Some("http" | "https"))
+            uri.host().is_some_and(|host| !host.is_empty()) && matches!(uri.scheme_str(), Some("http" | "https"))
         });
-        uri.map(Self).ok_or_else(|| {
-            CliError::failed("the download URL in status is not an http or https URL")
-        })
+        uri.map(Self).ok_or_else(|| CliError::failed("the download URL in status is not an http or https URL"))
     }
 
     /// A name that only the cluster itself can resolve: the store would need a `publicUrl`.
     pub(crate) fn is_cluster_internal(&self) -> bool {
         self.0.host().is_some_and(|host| {
-            let host = host.trim_end_matches('.');
-            host.ends_with(".svc") || host.ends_with(".cluster.local")
+            let mut labels = host.trim_end_matches('.').rsplit('.');
+            matches!((labels.next(), labels.next()), (Some("svc"), Some(_)) | (Some("local"), Some("cluster")))
         })
     }
 }
 
 impl fmt::Display for PresignedUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = self
-            .0
-            .authority()
-            .map_or("", |authority| authority.as_str());
+        let host = self.0.authority().map_or("", |authority| authority.as_str());
         // A name and password before the host are as secret as the query.
         let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-        write!(
-            f,
-            "{}://{host}{}",
-            self.0.scheme_str().unwrap_or("https"),
-            self.0.path()
-        )
+        write!(f, "{}://{host}{}", self.0.scheme_str().unwrap_or("https"), self.0.path())
     }
 }
 
@@ -84,14 +73,10 @@ pub(crate) struct Trust {
 impl Trust {
     /// Adds the certificates in this file.
     pub(crate) fn add_file(&mut self, path: &Path) -> Result<(), CliError> {
-        let pem = std::fs::read(path).map_err(|error| {
-            CliError::caused(format_args!("cannot read {}", path.display()), &error)
-        })?;
+        let pem = std::fs::read(path)
+            .map_err(|error| CliError::caused(format_args!("cannot read {}", path.display()), &error))?;
         if certificates(&pem).is_none_or(|certificates| certificates.is_empty()) {
-            return Err(CliError::usage(format!(
-                "{} holds no PEM certificate",
-                path.display()
-            )));
+            return Err(CliError::usage(format!("{} holds no PEM certificate", path.display())));
         }
         self.extra.push(pem);
         Ok(())
@@ -104,10 +89,7 @@ impl Trust {
             .map_err(|error| CliError::caused("TLS cannot be set up", &error))?;
         if self.anybody {
             let anybody = Arc::new(Anybody(provider));
-            return Ok(builder
-                .dangerous()
-                .with_custom_certificate_verifier(anybody)
-                .with_no_client_auth());
+            return Ok(builder.dangerous().with_custom_certificate_verifier(anybody).with_no_client_auth());
         }
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -120,9 +102,7 @@ impl Trust {
 
 /// The certificates of a PEM text; `None`: it is broken.
 fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
-    CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<_, _>>()
-        .ok()
+    CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().ok()
 }
 
 /// A client for presigned URLs.
@@ -141,9 +121,7 @@ impl Http {
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
-        Ok(Self {
-            client: Client::builder(TokioExecutor::new()).build(connector),
-        })
+        Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector) })
     }
 
     /// Asks for the bytes `from..until` of the object, provided that it still has this ETag.
@@ -155,25 +133,14 @@ impl Http {
         etag: Option<&str>,
     ) -> Result<Response<Incoming>, HttpError> {
         let mut request = Request::get(url.0.clone())
-            .header(
-                header::USER_AGENT,
-                concat!("kubectl-debugbundle/", env!("CARGO_PKG_VERSION")),
-            )
+            .header(header::USER_AGENT, concat!("kubectl-debugbundle/", env!("CARGO_PKG_VERSION")))
             .header(header::ACCEPT_ENCODING, "identity")
-            .header(
-                header::RANGE,
-                format!("bytes={from}-{}", until.saturating_sub(1)),
-            );
+            .header(header::RANGE, format!("bytes={from}-{}", until.saturating_sub(1)));
         if let Some(etag) = etag {
             request = request.header(header::IF_MATCH, etag);
         }
-        let request = request
-            .body(Empty::new())
-            .map_err(|error| HttpError::of(&error))?;
-        self.client
-            .request(request)
-            .await
-            .map_err(|error| HttpError::of(&error))
+        let request = request.body(Empty::new()).map_err(|error| HttpError::of(&error))?;
+        self.client.request(request).await.map_err(|error| HttpError::of(&error))
     }
 }
 
@@ -203,10 +170,7 @@ impl HttpError {
 fn certificate_error(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     let tls = error.downcast_ref::<rustls::Error>().or_else(|| {
         // tokio-rustls hides it in an io::Error, whose `source` skips what it wraps.
-        error
-            .downcast_ref::<std::io::Error>()?
-            .get_ref()?
-            .downcast_ref::<rustls::Error>()
+        error.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>()
     })?;
     matches!(tls, rustls::Error::InvalidCertificate(_)).then(|| tls.to_string())
 }
@@ -233,12 +197,7 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -247,12 +206,7 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -266,26 +220,14 @@ mod tests {
 
     #[test]
     fn sec_u7_a_url_is_never_printed_whole() {
-        let url =
-            PresignedUrl::parse("https://me:word@s3.example:9000/b/k.tar.gz?X-Amz-Signature=abc")
-                .unwrap();
+        let url = PresignedUrl::parse("https://me:word@s3.example:9000/b/k.tar.gz?X-Amz-Signature=abc").unwrap();
         assert_eq!(url.to_string(), "https://s3.example:9000/b/k.tar.gz");
-        assert_eq!(
-            format!("{url:?}"),
-            "PresignedUrl(https://s3.example:9000/b/k.tar.gz)"
-        );
+        assert_eq!(format!("{url:?}"), "PresignedUrl(https://s3.example:9000/b/k.tar.gz)");
     }
 
     #[test]
     fn only_http_and_https_are_urls() {
-        for bad in [
-            "",
-            "/x",
-            "file:///etc/passwd",
-            "ftp://x/y",
-            "https:///x",
-            "https://",
-        ] {
+        for bad in ["", "/x", "file:///etc/passwd", "ftp://x/y", "https:///x", "https://"] {
             let error = PresignedUrl::parse(bad).expect_err(bad).to_string();
             assert!(bad.is_empty() || !error.contains(bad), "{error}");
         }

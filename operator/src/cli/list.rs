@@ -1,6 +1,7 @@
 //! `list` and `get`: reading DebugBundles from the cluster and handing them to `story`.
 //! A download URL leaves the cluster only when the user asks for it by `--url`.
 
+use std::fmt::Write as _;
 use std::io::Write;
 
 use debugbundle_crd::{DebugBundle, TargetKind};
@@ -21,50 +22,31 @@ pub(crate) async fn list(
     now: Timestamp,
     out: &mut impl Write,
 ) -> Result<Exit, CliError> {
-    let api: Api<DebugBundle> = if args.all_namespaces {
-        Api::all(client)
-    } else {
-        Api::namespaced(client, namespace)
-    };
+    let api: Api<DebugBundle> = if args.all_namespaces { Api::all(client) } else { Api::namespaced(client, namespace) };
     let mut bundles = read_all(&api).await?;
     bundles.retain(|bundle| is_about(bundle, args));
-    bundles.sort_by_key(|bundle| {
-        (
-            std::cmp::Reverse(bundle.creation_timestamp()),
-            bundle.name_any(),
-        )
-    });
+    bundles.sort_by_key(|bundle| (std::cmp::Reverse(bundle.creation_timestamp()), bundle.name_any()));
     let text = match args.output {
         None | Some(ListFormat::Wide) if bundles.is_empty() => {
             eprintln!(
                 "No DebugBundles found{}.",
-                if args.all_namespaces {
-                    String::new()
-                } else {
-                    format!(" in namespace {namespace}")
-                }
+                if args.all_namespaces { String::new() } else { format!(" in namespace {namespace}") }
             );
             String::new()
         }
         None | Some(ListFormat::Wide) => {
-            let columns = story::Columns {
-                wide: args.output.is_some(),
-                namespace: args.all_namespaces,
-            };
+            let columns = story::Columns { wide: args.output.is_some(), namespace: args.all_namespaces };
             story::list(&bundles, columns, now)
         }
-        Some(ListFormat::Name) => bundles
-            .iter()
-            .map(|bundle| format!("debugbundle.debugbundle.io/{}\n", bundle.name_any()))
-            .collect(),
+        Some(ListFormat::Name) => bundles.iter().fold(String::new(), |mut text, bundle| {
+            let _ = writeln!(text, "debugbundle.debugbundle.io/{}", bundle.name_any());
+            text
+        }),
         Some(format @ (ListFormat::Yaml | ListFormat::Json)) => {
             if !args.url {
                 bundles.iter_mut().for_each(hide_url);
             }
-            document(
-                &json!({"apiVersion": "v1", "kind": "List", "items": bundles}),
-                format == ListFormat::Json,
-            )?
+            document(&json!({"apiVersion": "v1", "kind": "List", "items": bundles}), format == ListFormat::Json)?
         }
     };
     out.write_all(text.as_bytes()).map_err(CliError::stdout)?;
@@ -123,11 +105,7 @@ fn is_about(bundle: &DebugBundle, args: &List) -> bool {
         (None, Some(name)) => (TargetKind::Backup, name),
         (None, None) => return true,
     };
-    bundle
-        .spec
-        .target
-        .as_ref()
-        .is_some_and(|target| (target.kind, &target.name) == wanted)
+    bundle.spec.target.as_ref().is_some_and(|target| (target.kind, &target.name) == wanted)
 }
 
 /// A URL in a pasted YAML is a leak.
@@ -166,13 +144,7 @@ mod tests {
             let (items, token) = if asked.target.contains("continue=") {
                 (vec![named("c", "r1", "2026-09-08T03:00:00Z")], "")
             } else {
-                (
-                    vec![
-                        named("a", "r1", "2026-09-08T01:00:00Z"),
-                        named("b", "r2", "2026-09-08T02:00:00Z"),
-                    ],
-                    "more",
-                )
+                (vec![named("a", "r1", "2026-09-08T01:00:00Z"), named("b", "r2", "2026-09-08T02:00:00Z")], "more")
             };
             let list = json!({"apiVersion": "debugbundle.io/v1alpha1", "kind": "DebugBundleList",
                 "metadata": {"resourceVersion": "1", "continue": token}, "items": items});
@@ -188,16 +160,9 @@ mod tests {
     async fn printed(line: &str) -> String {
         let stand = cluster().await;
         let mut out = Vec::new();
-        match Cli::try_parse_from(std::iter::once("kubectl-debugbundle").chain(line.split(' ')))
-            .unwrap()
-            .command
-        {
-            Command::List(args) => list(&args, "velero-2", stand.client(), now(), &mut out)
-                .await
-                .unwrap(),
-            Command::Get(args) => get(&args, "velero-2", stand.client(), now(), &mut out)
-                .await
-                .unwrap(),
+        match Cli::try_parse_from(std::iter::once("kubectl-debugbundle").chain(line.split(' '))).unwrap().command {
+            Command::List(args) => list(&args, "velero-2", stand.client(), now(), &mut out).await.unwrap(),
+            Command::Get(args) => get(&args, "velero-2", stand.client(), now(), &mut out).await.unwrap(),
             other => panic!("{other:?}"),
         };
         String::from_utf8(out).unwrap()
@@ -209,10 +174,7 @@ mod tests {
             printed("list -o name").await,
             "debugbundle.debugbundle.io/c\ndebugbundle.debugbundle.io/b\ndebugbundle.debugbundle.io/a\n"
         );
-        assert_eq!(
-            printed("list -o name --restore r2").await,
-            "debugbundle.debugbundle.io/b\n"
-        );
+        assert_eq!(printed("list -o name --restore r2").await, "debugbundle.debugbundle.io/b\n");
         assert_eq!(printed("list --backup r2").await, "", "of another kind");
     }
 
@@ -226,10 +188,7 @@ mod tests {
             "get restore-r1-1a2b",
         ] {
             assert!(!printed(line).await.contains("geheim"), "{line}");
-            assert!(
-                printed(&format!("{line} --url")).await.contains("geheim"),
-                "{line} --url"
-            );
+            assert!(printed(&format!("{line} --url")).await.contains("geheim"), "{line} --url");
         }
     }
 }

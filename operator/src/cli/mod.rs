@@ -30,7 +30,6 @@ mod progress;
 mod stand;
 mod story;
 mod url;
-mod view;
 
 use std::io::Write;
 
@@ -53,14 +52,7 @@ pub async fn main(engine: impl AsyncFnOnce(Request) -> Result<Summary, EngineErr
     // Another part of the process may have chosen the same provider already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cli = Cli::parse();
-    match run(
-        &cli,
-        Timestamp::now(),
-        engine,
-        &mut std::io::stdout().lock(),
-    )
-    .await
-    {
+    match run(&cli, Timestamp::now(), engine, &mut std::io::stdout().lock()).await {
         Ok(exit) => exit,
         Err(error) => {
             if !error.is_silent() {
@@ -85,9 +77,7 @@ async fn run(
         Command::Get(args) => list::get(args, namespace, client().await?, now, out).await,
         Command::Download(args) => download::run(args, namespace, client().await?, now, out).await,
         Command::Cat(args) => cat::run(args, namespace, client, now, out).await,
-        Command::Collect(args) => {
-            collect::run(args, namespace, client().await?, now, engine, out).await
-        }
+        Command::Collect(args) => collect::run(args, namespace, client().await?, now, engine, out).await,
         Command::Completion(args) => completion::print(args, out),
         Command::Complete(args) => completion::answer(args, out).await,
     }?;
@@ -105,30 +95,18 @@ async fn client(global: &Global) -> Result<Client, CliError> {
 
 /// YAML or JSON for machines.
 fn document<T: Serialize>(value: &T, json: bool) -> Result<String, CliError> {
-    let cannot = |error: &(dyn std::error::Error + 'static)| {
-        CliError::caused("the object cannot be written", error)
-    };
+    let cannot = |error: &(dyn std::error::Error + 'static)| CliError::caused("the object cannot be written", error);
     let value = serde_json::to_value(value).map_err(|error| cannot(&error))?;
     if json {
-        serde_json::to_string_pretty(&value)
-            .map(|text| text + "\n")
-            .map_err(|error| cannot(&error))
+        serde_json::to_string_pretty(&value).map(|text| text + "\n").map_err(|error| cannot(&error))
     } else {
         serde_saphyr::to_string(&value).map_err(|error| cannot(&error))
     }
 }
 
 /// Whom to believe about the store: the system's authorities, `--ca-file`, and what the BackupStorageLocation names.
-async fn trust(
-    args: &StoreArgs,
-    client: Client,
-    namespace: &str,
-    location: &str,
-) -> Result<Trust, CliError> {
-    let mut trust = Trust {
-        extra: Vec::new(),
-        anybody: args.insecure_skip_tls_verify,
-    };
+async fn trust(args: &StoreArgs, client: Client, namespace: &str, location: &str) -> Result<Trust, CliError> {
+    let mut trust = Trust { extra: Vec::new(), anybody: args.insecure_skip_tls_verify };
     if trust.anybody {
         eprintln!("warning: the store's certificate is not verified (--insecure-skip-tls-verify)");
         return Ok(trust);
@@ -137,9 +115,7 @@ async fn trust(
         trust.add_file(path)?;
     }
     // Without the permission to read locations the flag is still there.
-    trust
-        .extra
-        .extend(location_ca(client, namespace, location).await);
+    trust.extra.extend(location_ca(client, namespace, location).await);
     Ok(trust)
 }
 
@@ -150,11 +126,6 @@ async fn location_ca(client: Client, namespace: &str, location: &str) -> Option<
     );
     let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, &kind);
     let location = api.get_opt(location).await.ok()??;
-    let encoded = location
-        .data
-        .pointer("/spec/objectStorage/caCert")?
-        .as_str()?;
-    base64::engine::general_purpose::STANDARD
-        .decode(encoded)
-        .ok()
+    let encoded = location.data.pointer("/spec/objectStorage/caCert")?.as_str()?;
+    base64::engine::general_purpose::STANDARD.decode(encoded).ok()
 }

@@ -27,12 +27,7 @@ impl Snapshot {
         let phase = status.and_then(|status| status.phase).unwrap_or(Phase::New);
         match status.and_then(|status| status.progress.as_ref()) {
             Some(progress) if !phase.is_terminal() => Self::of_progress(phase.as_str(), progress),
-            _ => Self {
-                headline: phase.as_str().to_owned(),
-                done: 0,
-                total: 0,
-                detail: String::new(),
-            },
+            _ => Self { headline: phase.as_str().to_owned(), done: 0, total: 0, detail: String::new() },
         }
     }
 
@@ -49,20 +44,15 @@ impl Snapshot {
                 headline,
                 done: number(progress.bytes),
                 total,
-                detail: format!("{bytes} of {} {message}", human_bytes(total))
-                    .trim_end()
-                    .to_owned(),
+                detail: format!("{bytes} of {} {message}", human_bytes(total)).trim_end().to_owned(),
             },
             _ => Self {
                 headline,
                 done: number(progress.items_done),
                 total: number(progress.items_total),
-                detail: format!(
-                    "{}/{}, {bytes} {message}",
-                    progress.items_done, progress.items_total
-                )
-                .trim_end()
-                .to_owned(),
+                detail: format!("{}/{}, {bytes} {message}", progress.items_done, progress.items_total)
+                    .trim_end()
+                    .to_owned(),
             },
         }
     }
@@ -104,10 +94,7 @@ impl Meter {
 
     /// Shows nothing but notes.
     pub(crate) fn quiet() -> Self {
-        Self {
-            bar: None,
-            headline: String::new(),
-        }
+        Self { bar: None, headline: String::new() }
     }
 
     fn new(total: Option<u64>, template: &str) -> Self {
@@ -121,10 +108,7 @@ impl Meter {
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         });
-        Self {
-            bar,
-            headline: String::new(),
-        }
+        Self { bar, headline: String::new() }
     }
 
     /// Shows how far a run is.
@@ -186,12 +170,8 @@ mod tests {
         assert_eq!(collecting.headline, "Collecting: reading");
         assert_eq!((collecting.done, collecting.total), (120, 212));
         assert_eq!(collecting.detail, "120/212, 3.1 MB log of shop/shop-0[2J");
-        let sending = Progress {
-            stage: Some(Stage::Upload),
-            bytes_total: Some(6_200_000),
-            message: String::new(),
-            ..progress()
-        };
+        let sending =
+            Progress { stage: Some(Stage::Upload), bytes_total: Some(6_200_000), message: String::new(), ..progress() };
         let sending = Snapshot::of_progress("Uploading", &sending);
         assert_eq!((sending.done, sending.total), (3_100_000, 6_200_000));
         assert_eq!(sending.detail, "3.1 MB of 6.2 MB");
@@ -200,11 +180,7 @@ mod tests {
     #[test]
     fn without_progress_the_phase_is_the_headline() {
         assert_eq!(Snapshot::of_status(None).headline, "New");
-        let status = DebugBundleStatus {
-            phase: Some(Phase::Failed),
-            progress: Some(progress()),
-            ..Default::default()
-        };
+        let status = DebugBundleStatus { phase: Some(Phase::Failed), progress: Some(progress()), ..Default::default() };
         assert_eq!(Snapshot::of_status(Some(&status)).headline, "Failed");
     }
 

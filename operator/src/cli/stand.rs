@@ -45,9 +45,7 @@ impl Drop for Stand {
 
 impl Stand {
     /// Serves what `answer` says.
-    pub(crate) async fn serve(
-        answer: impl Fn(&Asked) -> Response<Body> + Send + Sync + 'static,
-    ) -> Self {
+    pub(crate) async fn serve(answer: impl Fn(&Asked) -> Response<Body> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -68,17 +66,11 @@ impl Stand {
                         }
                     });
                     // An error here is a connection that the test itself cut.
-                    let _ = http1::Builder::new()
-                        .serve_connection(TokioIo::new(socket), service)
-                        .await;
+                    let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
                 });
             }
         });
-        Self {
-            address,
-            asked,
-            task,
-        }
+        Self { address, asked, task }
     }
 
     pub(crate) fn asked(&self) -> Vec<Asked> {
@@ -95,43 +87,18 @@ impl Stand {
 
 impl Asked {
     async fn of(request: Request<Incoming>) -> Self {
-        let header = |name| {
-            request
-                .headers()
-                .get(name)
-                .and_then(|v: &http::HeaderValue| v.to_str().ok())
-                .map(str::to_owned)
-        };
+        let header =
+            |name| request.headers().get(name).and_then(|v: &http::HeaderValue| v.to_str().ok()).map(str::to_owned);
         let (range, if_match) = (header(http::header::RANGE), header(http::header::IF_MATCH));
         let method = request.method().to_string();
-        let target = request
-            .uri()
-            .path_and_query()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        let body = request
-            .into_body()
-            .collect()
-            .await
-            .map(|all| all.to_bytes())
-            .unwrap_or_default();
-        Self {
-            method,
-            target,
-            range,
-            if_match,
-            body: String::from_utf8_lossy(&body).into_owned(),
-        }
+        let target = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+        let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        Self { method, target, range, if_match, body: String::from_utf8_lossy(&body).into_owned() }
     }
 
     /// The asked range, first byte and last.
     pub(crate) fn bytes(&self) -> (usize, usize) {
-        let range = self
-            .range
-            .as_deref()
-            .unwrap()
-            .strip_prefix("bytes=")
-            .unwrap();
+        let range = self.range.as_deref().unwrap().strip_prefix("bytes=").unwrap();
         let (first, last) = range.split_once('-').unwrap();
         (first.parse().unwrap(), last.parse().unwrap())
     }
@@ -143,14 +110,10 @@ pub(crate) fn client_of_nothing() -> Client {
 }
 
 pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into())
-        .map_err(|never| match never {})
-        .boxed_unsync()
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-pub(crate) fn streamed(
-    pieces: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
-) -> Body {
+pub(crate) fn streamed(pieces: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static) -> Body {
     use futures::TryStreamExt as _;
     StreamBody::new(pieces.map_ok(Frame::data)).boxed_unsync()
 }
@@ -166,11 +129,7 @@ pub(crate) fn cut_after(bytes: Vec<u8>) -> Body {
 }
 
 pub(crate) fn json(status: u16, value: &serde_json::Value) -> Response<Body> {
-    Response::builder()
-        .status(status)
-        .header("content-type", "application/json")
-        .body(full(value.to_string()))
-        .unwrap()
+    Response::builder().status(status).header("content-type", "application/json").body(full(value.to_string())).unwrap()
 }
 
 /// Answers range requests for this object, as a store does.
@@ -179,10 +138,7 @@ pub(crate) fn part_of(object: &[u8], asked: &Asked) -> Response<Body> {
     Response::builder()
         .status(206)
         .header("etag", "\"one\"")
-        .header(
-            "content-range",
-            format!("bytes {first}-{last}/{}", object.len()),
-        )
+        .header("content-range", format!("bytes {first}-{last}/{}", object.len()))
         .body(full(object[first..=last].to_vec()))
         .unwrap()
 }

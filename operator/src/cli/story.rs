@@ -3,9 +3,7 @@
 
 use std::fmt::Write as _;
 
-use debugbundle_crd::{
-    Bundle, ConditionType, DebugBundle, DebugBundleStatus, Finding, Phase, Severity, UrlPolicy,
-};
+use debugbundle_crd::{Bundle, ConditionType, DebugBundle, DebugBundleStatus, Finding, Phase, Severity, UrlPolicy};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt as _;
@@ -37,11 +35,7 @@ pub(crate) fn human_duration(seconds: i64) -> String {
     let seconds = seconds.max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     let pair = |a: i64, b: i64, unit: &str, smaller: &str| {
-        if b == 0 {
-            format!("{a}{unit}")
-        } else {
-            format!("{a}{unit}{b}{smaller}")
-        }
+        if b == 0 { format!("{a}{unit}") } else { format!("{a}{unit}{b}{smaller}") }
     };
     match seconds {
         0..120 => format!("{seconds}s"),
@@ -60,9 +54,7 @@ fn ago(time: &Time, now: Timestamp) -> String {
 
 fn at(time: &Time) -> String {
     // Whole seconds, as the API server writes times.
-    Timestamp::from_second(time.0.as_second())
-        .unwrap_or(time.0)
-        .to_string()
+    Timestamp::from_second(time.0.as_second()).unwrap_or(time.0).to_string()
 }
 
 fn line(text: &str) -> String {
@@ -84,19 +76,13 @@ pub(crate) fn story(bundle: &DebugBundle, show_url: bool, now: Timestamp) -> Str
         out.field("Cause", &line(cause));
     }
     if let Some(created) = &bundle.metadata.creation_timestamp {
-        out.field(
-            "Created",
-            &format!("{} ({} ago)", at(created), ago(created, now)),
-        );
+        out.field("Created", &format!("{} ({} ago)", at(created), ago(created, now)));
     }
     out.times(status, now);
     if status.phase.is_none_or(|phase| !phase.is_terminal()) {
         let snapshot = Snapshot::of_status(Some(status));
         if !snapshot.detail.is_empty() {
-            out.field(
-                "Progress",
-                &format!("{}: {}", snapshot.headline, snapshot.detail),
-            );
+            out.field("Progress", &format!("{}: {}", snapshot.headline, snapshot.detail));
         }
     }
     if let Some(upload) = &status.upload
@@ -107,11 +93,7 @@ pub(crate) fn story(bundle: &DebugBundle, show_url: bool, now: Timestamp) -> Str
     if status.errors.unwrap_or(0) > 0 || status.warnings.unwrap_or(0) > 0 {
         out.field(
             "While collecting",
-            &format!(
-                "{} errors, {} warnings",
-                status.errors.unwrap_or(0),
-                status.warnings.unwrap_or(0)
-            ),
+            &format!("{} errors, {} warnings", status.errors.unwrap_or(0), status.warnings.unwrap_or(0)),
         );
     }
     if let Some(missing) = status.missing {
@@ -143,10 +125,7 @@ pub(crate) fn ending(bundle: &DebugBundle) -> String {
         out.field("Cause", &line(cause));
     }
     if let Some(stored) = &status.bundle {
-        out.field(
-            "Size",
-            &format!("{}, {} files", human_bytes(size(stored)), stored.entries),
-        );
+        out.field("Size", &format!("{}, {} files", human_bytes(size(stored)), stored.entries));
     }
     if let Some(missing) = status.missing.filter(|missing| *missing > 0) {
         out.field("Missing", &missing_line(missing, &namespace, &name));
@@ -164,10 +143,7 @@ pub(crate) fn target(bundle: &DebugBundle) -> String {
 }
 
 fn condition(status: &DebugBundleStatus, kind: ConditionType) -> Option<&Condition> {
-    status
-        .conditions
-        .iter()
-        .find(|condition| condition.type_ == kind.as_str())
+    status.conditions.iter().find(|condition| condition.type_ == kind.as_str())
 }
 
 fn phase_line(status: &DebugBundleStatus) -> String {
@@ -199,12 +175,7 @@ pub(crate) fn url_works_until(status: &DebugBundleStatus, now: Timestamp) -> Opt
     (until > now).then_some(until)
 }
 
-fn url_line(
-    bundle: &DebugBundle,
-    status: &DebugBundleStatus,
-    show_url: bool,
-    now: Timestamp,
-) -> String {
+fn url_line(bundle: &DebugBundle, status: &DebugBundleStatus, show_url: bool, now: Timestamp) -> String {
     if let Some(until) = url_works_until(status, now) {
         let left = human_duration(until.as_second() - now.as_second());
         let until = format!("works until {} ({left} left)", at(&Time(until)));
@@ -213,16 +184,14 @@ fn url_line(
             None => format!("{until}; --url shows it"),
         };
     }
-    if let Some(refused) = condition(status, ConditionType::DownloadReady)
-        .filter(|c| c.status == "False" && !c.message.is_empty())
+    if let Some(refused) =
+        condition(status, ConditionType::DownloadReady).filter(|c| c.status == "False" && !c.message.is_empty())
     {
         return format!("none: {}", line(&refused.message));
     }
     match bundle.spec.download_url.policy {
         UrlPolicy::Never => "none: the policy is Never".to_owned(),
-        UrlPolicy::OnCompletion | UrlPolicy::OnRequest => {
-            "none now; download and cat ask for one".to_owned()
-        }
+        UrlPolicy::OnCompletion | UrlPolicy::OnRequest => "none now; download and cat ask for one".to_owned(),
     }
 }
 
@@ -232,16 +201,11 @@ fn line_unbounded(text: &str) -> String {
 
 fn next_commands(status: &DebugBundleStatus, namespace: &str, name: &str) -> Vec<String> {
     match status.phase {
-        Some(Phase::Completed | Phase::PartiallyFailed) => vec![
-            format!("{} summary.md", command(namespace, "cat", name)),
-            command(namespace, "download", name),
-        ],
-        Some(Phase::Failed) => vec![format!(
-            "kubectl -n {namespace} describe debugbundle {name}"
-        )],
-        _ => vec![format!(
-            "kubectl -n {namespace} wait --for=condition=Ready --timeout=30m debugbundle/{name}"
-        )],
+        Some(Phase::Completed | Phase::PartiallyFailed) => {
+            vec![format!("{} summary.md", command(namespace, "cat", name)), command(namespace, "download", name)]
+        }
+        Some(Phase::Failed) => vec![format!("kubectl -n {namespace} describe debugbundle {name}")],
+        _ => vec![format!("kubectl -n {namespace} wait --for=condition=Ready --timeout=30m debugbundle/{name}")],
     }
 }
 
@@ -268,27 +232,15 @@ impl Fields {
         match &status.completion_timestamp {
             Some(end) => {
                 let took = human_duration(end.0.as_second() - start.0.as_second());
-                self.field(
-                    "Ended",
-                    &format!("{} ({} ago, took {took})", at(end), ago(end, now)),
-                );
+                self.field("Ended", &format!("{} ({} ago, took {took})", at(end), ago(end, now)));
             }
             None => self.field("Running for", &ago(start, now)),
         }
     }
 
     fn stored(&mut self, stored: &Bundle) {
-        self.field(
-            "Size",
-            &format!("{}, {} files", human_bytes(size(stored)), stored.entries),
-        );
-        self.field(
-            "Stored in",
-            &line(&format!(
-                "{}: {}/{}",
-                stored.storage_location, stored.bucket, stored.key
-            )),
-        );
+        self.field("Size", &format!("{}, {} files", human_bytes(size(stored)), stored.entries));
+        self.field("Stored in", &line(&format!("{}: {}/{}", stored.storage_location, stored.bucket, stored.key)));
         self.field("SHA-256", &line(&stored.sha256));
     }
 
@@ -303,12 +255,7 @@ impl Fields {
                 Severity::Warning => "warning",
                 Severity::Info => "info",
             };
-            let _ = writeln!(
-                self.0,
-                "  [{severity}] {} ({})",
-                line(&finding.title),
-                line(&finding.id)
-            );
+            let _ = writeln!(self.0, "  [{severity}] {} ({})", line(&finding.title), line(&finding.id));
             for part in [&finding.object, &finding.evidence] {
                 if !part.is_empty() {
                     let _ = writeln!(self.0, "      {}", line(part));
@@ -331,12 +278,7 @@ impl Fields {
                 line(&condition.message),
             ]
         });
-        self.0.push_str(&table(
-            ["  TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"]
-                .map(str::to_owned)
-                .to_vec(),
-            rows,
-        ));
+        self.0.push_str(&table(["  TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"].map(str::to_owned).to_vec(), rows));
     }
 
     fn next(&mut self, commands: &[String]) {
@@ -382,63 +324,21 @@ fn row(bundle: &DebugBundle, columns: Columns, now: Timestamp) -> Vec<String> {
         cells.push(bundle.namespace().unwrap_or_default());
     }
     cells.push(bundle.name_any());
-    cells.push(
-        target
-            .map(|target| target.kind.to_string())
-            .unwrap_or_default(),
-    );
+    cells.push(target.map(|target| target.kind.to_string()).unwrap_or_default());
     cells.push(target.map(|target| target.name.clone()).unwrap_or_default());
-    cells.push(
-        status
-            .and_then(|status| status.phase)
-            .unwrap_or(Phase::New)
-            .to_string(),
-    );
-    let cause = status
-        .and_then(|status| status.cause.clone())
-        .unwrap_or_default();
-    cells.push(if columns.wide {
-        cause
-    } else {
-        bounded(&cause, CAUSE_LIMIT).into_owned()
-    });
-    cells.push(
-        stored
-            .map(|stored| human_bytes(size(stored)))
-            .unwrap_or_default(),
-    );
+    cells.push(status.and_then(|status| status.phase).unwrap_or(Phase::New).to_string());
+    let cause = status.and_then(|status| status.cause.clone()).unwrap_or_default();
+    cells.push(if columns.wide { cause } else { bounded(&cause, CAUSE_LIMIT).into_owned() });
+    cells.push(stored.map(|stored| human_bytes(size(stored))).unwrap_or_default());
     if columns.wide {
         let time = |time: Option<&Time>| time.map(at).unwrap_or_default();
-        cells.push(
-            status
-                .and_then(|s| s.progress.as_ref())
-                .map(|p| p.message.clone())
-                .unwrap_or_default(),
-        );
-        cells.push(
-            status
-                .and_then(|s| s.missing)
-                .map(|n| n.to_string())
-                .unwrap_or_default(),
-        );
-        cells.push(
-            stored
-                .map(|stored| stored.storage_location.clone())
-                .unwrap_or_default(),
-        );
-        cells.push(time(
-            status.and_then(|s| s.download_url_expiration.as_ref()),
-        ));
+        cells.push(status.and_then(|s| s.progress.as_ref()).map(|p| p.message.clone()).unwrap_or_default());
+        cells.push(status.and_then(|s| s.missing).map(|n| n.to_string()).unwrap_or_default());
+        cells.push(stored.map(|stored| stored.storage_location.clone()).unwrap_or_default());
+        cells.push(time(status.and_then(|s| s.download_url_expiration.as_ref())));
         cells.push(time(status.and_then(|s| s.expiration.as_ref())));
     }
-    cells.push(
-        bundle
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .map(|time| ago(time, now))
-            .unwrap_or_default(),
-    );
+    cells.push(bundle.metadata.creation_timestamp.as_ref().map(|time| ago(time, now)).unwrap_or_default());
     cells.iter().map(|cell| line(cell)).collect()
 }
 
@@ -446,25 +346,12 @@ fn row(bundle: &DebugBundle, columns: Columns, now: Timestamp) -> Vec<String> {
 pub(crate) fn table(head: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut lines = vec![head];
     lines.extend(rows.map(|row| {
-        row.into_iter()
-            .map(|cell| {
-                if cell.trim().is_empty() {
-                    "<none>".to_owned()
-                } else {
-                    cell
-                }
-            })
-            .collect()
+        row.into_iter().map(|cell| if cell.trim().is_empty() { "<none>".to_owned() } else { cell }).collect()
     }));
     let count = lines[0].len();
     let widths: Vec<usize> = (0..count)
         .map(|column| {
-            lines
-                .iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or(0)
+            lines.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
         })
         .collect();
     let mut out = String::new();
@@ -484,6 +371,7 @@ pub(crate) mod tests {
     use super::*;
     use serde_json::json;
 
+    #[expect(clippy::needless_pass_by_value, reason = "tests read better with the value in place")]
     pub(crate) fn bundle(status: serde_json::Value) -> DebugBundle {
         serde_json::from_value(json!({
             "apiVersion": "debugbundle.io/v1alpha1", "kind": "DebugBundle",
@@ -569,23 +457,14 @@ Next:
         assert!(!ending(&bundle).contains("geheim"));
         assert!(story(&bundle, true, now()).contains("X-Amz-Signature=geheim"));
         let late = story(&bundle, true, "2026-09-08T05:00:00Z".parse().unwrap());
-        assert!(
-            !late.contains("geheim") && late.contains("none now"),
-            "{late}"
-        );
+        assert!(!late.contains("geheim") && late.contains("none now"), "{late}");
     }
 
     #[test]
     fn an_untouched_and_a_running_bundle_tell_what_is_known() {
         let untouched = story(&bundle(json!(null)), false, now());
-        assert!(
-            untouched.contains("New (no operator has looked at it yet)"),
-            "{untouched}"
-        );
-        assert!(
-            untouched.contains("kubectl -n velero-2 wait --for=condition=Ready"),
-            "{untouched}"
-        );
+        assert!(untouched.contains("New (no operator has looked at it yet)"), "{untouched}");
+        assert!(untouched.contains("kubectl -n velero-2 wait --for=condition=Ready"), "{untouched}");
         let running = story(
             &bundle(json!({
                 "phase": "Uploading", "startTimestamp": "2026-09-08T03:04:12Z",
@@ -595,14 +474,8 @@ Next:
             false,
             now(),
         );
-        assert!(
-            running.contains("Progress:         Uploading: sending: 1.0 kB of 4.0 kB\n"),
-            "{running}"
-        );
-        assert!(
-            running.contains("Upload:           is being tried again: connection refused\n"),
-            "{running}"
-        );
+        assert!(running.contains("Progress:         Uploading: sending: 1.0 kB of 4.0 kB\n"), "{running}");
+        assert!(running.contains("Upload:           is being tried again: connection refused\n"), "{running}");
         assert!(running.contains("Running for:      3m19s\n"), "{running}");
     }
 
@@ -613,10 +486,7 @@ Next:
             "conditions": [{"type": "Ready", "status": "False", "reason": "TargetNotFound", "message": "Restore r1 not found",
                 "lastTransitionTime": "2026-09-08T03:04:31Z"}],
         })));
-        assert!(
-            text.starts_with("Phase:            Failed: Restore r1 not found\n"),
-            "{text}"
-        );
+        assert!(text.starts_with("Phase:            Failed: Restore r1 not found\n"), "{text}");
     }
 
     #[test]
@@ -624,14 +494,7 @@ Next:
         let mut installation = bundle(json!({"phase": "Queued"}));
         installation.spec.target = None;
         let bundles = [bundle(stored()), installation];
-        let narrow = list(
-            &bundles,
-            Columns {
-                wide: false,
-                namespace: false,
-            },
-            now(),
-        );
+        let narrow = list(&bundles, Columns { wide: false, namespace: false }, now());
         assert_eq!(
             narrow,
             "\
@@ -640,19 +503,9 @@ restore-r1-1a2b   Restore   r1       PartiallyFailed   PVR r1-ltc6t waits for po
 restore-r1-1a2b   <none>    <none>   Queued            <none>                                                           <none>   3m21s
 "
         );
-        let wide = list(
-            &bundles,
-            Columns {
-                wide: true,
-                namespace: true,
-            },
-            now(),
-        );
+        let wide = list(&bundles, Columns { wide: true, namespace: true }, now());
         assert!(wide.starts_with("NAMESPACE   NAME "), "{wide}");
-        assert!(
-            wide.contains("2026-09-08T04:04:31Z   2026-10-08T03:04:31Z   3m21s"),
-            "{wide}"
-        );
+        assert!(wide.contains("2026-09-08T04:04:31Z   2026-10-08T03:04:31Z   3m21s"), "{wide}");
     }
 
     #[test]

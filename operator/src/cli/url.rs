@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use debugbundle_crd::{
-    Bundle, ConditionType, DebugBundle, DebugBundleStatus, Phase, RENEW_URL_ANNOTATION, UrlPolicy,
-};
+use debugbundle_crd::{Bundle, ConditionType, DebugBundle, DebugBundleStatus, Phase, RENEW_URL_ANNOTATION, UrlPolicy};
 use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use kube::api::{Patch, PatchParams};
@@ -41,13 +39,9 @@ pub(crate) fn stored(bundle: &DebugBundle) -> Result<Stored, CliError> {
         && status.phase.is_some_and(Phase::is_terminal)
     {
         let bytes = u64::try_from(found.bytes).ok().filter(|bytes| *bytes > 0);
-        let bytes = bytes.ok_or_else(|| {
-            CliError::failed(format!("the status of {name} gives no size of the bundle"))
-        })?;
-        return Ok(Stored {
-            bundle: found.clone(),
-            bytes,
-        });
+        let bytes =
+            bytes.ok_or_else(|| CliError::failed(format!("the status of {name} gives no size of the bundle")))?;
+        return Ok(Stored { bundle: found.clone(), bytes });
     }
     Err(match status.phase {
         Some(Phase::Failed) => {
@@ -55,10 +49,12 @@ pub(crate) fn stored(bundle: &DebugBundle) -> Result<Stored, CliError> {
             let why = ready.map_or("its Ready condition does not say why", |c| c.message.as_str());
             CliError::failed(format!("{name} is Failed, there is no bundle: {why}"))
         }
-        Some(phase) if phase.is_terminal() => CliError::failed(format!("{name} is {phase}, and its status names no bundle")),
-        phase => CliError::failed(format!("{name} is {}, there is no bundle yet", phase.unwrap_or(Phase::New))).hint(format!(
-            "Wait for it: kubectl -n {namespace} wait --for=condition=Ready --timeout=30m debugbundle/{name}"
-        )),
+        Some(phase) if phase.is_terminal() => {
+            CliError::failed(format!("{name} is {phase}, and its status names no bundle"))
+        }
+        phase => CliError::failed(format!("{name} is {}, there is no bundle yet", phase.unwrap_or(Phase::New))).hint(
+            format!("Wait for it: kubectl -n {namespace} wait --for=condition=Ready --timeout=30m debugbundle/{name}"),
+        ),
     })
 }
 
@@ -73,11 +69,7 @@ pub(crate) fn current(bundle: &DebugBundle, now: Timestamp) -> Option<PresignedU
 }
 
 /// Asks the operator for a new URL and waits for it.
-pub(crate) async fn renew(
-    api: &Api<DebugBundle>,
-    name: &str,
-    limit: Duration,
-) -> Result<PresignedUrl, CliError> {
+pub(crate) async fn renew(api: &Api<DebugBundle>, name: &str, limit: Duration) -> Result<PresignedUrl, CliError> {
     let before = api.get(name).await?;
     stored(&before)?;
     if before.spec.download_url.policy == UrlPolicy::Never {
@@ -85,19 +77,15 @@ pub(crate) async fn renew(
     }
     let asked = token(Timestamp::now())?;
     let patch = json!({"metadata": {"annotations": {RENEW_URL_ANNOTATION: asked}}});
-    api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
-        .await?;
+    api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
 
     let old = before.status.and_then(|status| status.download_url);
     let mut seen = std::pin::pin!(watcher::watch_object(api.clone(), name).default_backoff());
     let deadline = Instant::now() + limit;
     loop {
         let next = timeout_at(deadline, seen.next()).await.map_err(|_| {
-            CliError::new(
-                Exit::Timeout,
-                format!("no new download URL for {name} after {}s", limit.as_secs()),
-            )
-            .hint("Is debugbundle-operator running, and does it watch this namespace?")
+            CliError::new(Exit::Timeout, format!("no new download URL for {name} after {}s", limit.as_secs()))
+                .hint("Is debugbundle-operator running, and does it watch this namespace?")
         })?;
         match next {
             Some(Ok(Some(bundle))) => {
@@ -122,13 +110,8 @@ pub(crate) async fn renew(
 /// A value that the annotation never had before: the operator answers changes.
 fn token(now: Timestamp) -> Result<String, CliError> {
     let mut random = [0_u8; 4];
-    getrandom::fill(&mut random)
-        .map_err(|error| CliError::failed(format!("no random numbers: {error}")))?;
-    Ok(format!(
-        "{}-{:08x}",
-        now.as_millisecond(),
-        u32::from_le_bytes(random)
-    ))
+    getrandom::fill(&mut random).map_err(|error| CliError::failed(format!("no random numbers: {error}")))?;
+    Ok(format!("{}-{:08x}", now.as_millisecond(), u32::from_le_bytes(random)))
 }
 
 /// The operator's answer to the question `asked`, or `None` while there is none.
@@ -153,36 +136,17 @@ fn answer(
 
 fn refused(bundle: &DebugBundle) -> CliError {
     let ready = bundle.status.as_ref().and_then(|status| {
-        status
-            .conditions
-            .iter()
-            .find(|condition| condition.type_ == ConditionType::DownloadReady.as_str())
+        status.conditions.iter().find(|condition| condition.type_ == ConditionType::DownloadReady.as_str())
     });
-    let why = ready.map_or(
-        "its DownloadReady condition does not say why",
-        |condition| condition.message.as_str(),
-    );
-    CliError::failed(format!(
-        "no download URL was signed for {}: {why}",
-        bundle.name_any()
-    ))
+    let why = ready.map_or("its DownloadReady condition does not say why", |condition| condition.message.as_str());
+    CliError::failed(format!("no download URL was signed for {}: {why}", bundle.name_any()))
 }
 
 fn never(bundle: &DebugBundle) -> CliError {
-    let stored = bundle
-        .status
-        .as_ref()
-        .and_then(|status| status.bundle.as_ref());
-    let place = stored
-        .map(|stored| format!("{}/{}", stored.bucket, stored.key))
-        .unwrap_or_default();
-    CliError::failed(format!(
-        "{} has the URL policy Never: no download URL is signed",
-        bundle.name_any()
-    ))
-    .hint(format!(
-        "Read it with the store's own tool and credential: {place}"
-    ))
+    let stored = bundle.status.as_ref().and_then(|status| status.bundle.as_ref());
+    let place = stored.map(|stored| format!("{}/{}", stored.bucket, stored.key)).unwrap_or_default();
+    CliError::failed(format!("{} has the URL policy Never: no download URL is signed", bundle.name_any()))
+        .hint(format!("Read it with the store's own tool and credential: {place}"))
 }
 
 #[cfg(test)]
@@ -206,21 +170,8 @@ mod tests {
     #[test]
     fn the_url_in_status_is_used_while_it_works() {
         assert!(current(&bundle(stored_status()), now()).is_some());
-        assert!(
-            current(
-                &bundle(stored_status()),
-                "2026-09-08T04:04:12Z".parse().unwrap()
-            )
-            .is_none(),
-            "too late"
-        );
-        assert!(
-            current(
-                &with(|s| s["downloadURL"] = json!("file:///etc/passwd")),
-                now()
-            )
-            .is_none()
-        );
+        assert!(current(&bundle(stored_status()), "2026-09-08T04:04:12Z".parse().unwrap()).is_none(), "too late");
+        assert!(current(&with(|s| s["downloadURL"] = json!("file:///etc/passwd")), now()).is_none());
         assert!(current(&with(|s| s["downloadURLExpiration"] = json!(null)), now()).is_none());
     }
 
@@ -228,14 +179,10 @@ mod tests {
     fn there_is_a_stored_bundle_or_a_reason() {
         assert_eq!(stored(&bundle(stored_status())).unwrap().bytes, 2_097_152);
         let text = |bundle: &DebugBundle| stored(bundle).unwrap_err().to_string();
-        assert!(
-            text(&bundle(json!({"phase": "Collecting"})))
-                .contains("is Collecting, there is no bundle yet")
-        );
-        let failed = bundle(
-            json!({"phase": "Failed", "conditions": [{"type": "Ready", "status": "False", "reason": "X",
-            "message": "Restore r1 not found", "lastTransitionTime": "2026-09-08T03:04:31Z"}]}),
-        );
+        assert!(text(&bundle(json!({"phase": "Collecting"}))).contains("is Collecting, there is no bundle yet"));
+        let failed =
+            bundle(json!({"phase": "Failed", "conditions": [{"type": "Ready", "status": "False", "reason": "X",
+            "message": "Restore r1 not found", "lastTransitionTime": "2026-09-08T03:04:31Z"}]}));
         assert!(text(&failed).ends_with("there is no bundle: Restore r1 not found"));
         assert!(text(&with(|s| s["bundle"]["bytes"] = json!(0))).contains("no size"));
     }
@@ -243,38 +190,23 @@ mod tests {
     #[test]
     fn an_answer_is_told_from_silence_and_from_a_refusal() {
         let old = Some("https://s3.example/b/k.tar.gz?X-Amz-Signature=geheim");
-        assert!(
-            answer(&bundle(stored_status()), "q", old, now()).is_none(),
-            "the old URL is no answer"
-        );
+        assert!(answer(&bundle(stored_status()), "q", old, now()).is_none(), "the old URL is no answer");
         let renewed = with(|s| s["renewedURL"] = json!("q"));
-        assert!(
-            answer(&renewed, "q", old, now()).unwrap().is_ok(),
-            "signed again within the same second"
-        );
-        let foreign =
-            with(|s| s["downloadURL"] = json!("https://s3.example/b/k.tar.gz?X-Amz-Signature=neu"));
-        assert!(
-            answer(&foreign, "q", old, now()).unwrap().is_ok(),
-            "somebody else asked"
-        );
+        assert!(answer(&renewed, "q", old, now()).unwrap().is_ok(), "signed again within the same second");
+        let foreign = with(|s| s["downloadURL"] = json!("https://s3.example/b/k.tar.gz?X-Amz-Signature=neu"));
+        assert!(answer(&foreign, "q", old, now()).unwrap().is_ok(), "somebody else asked");
         let refused = with(|s| {
             s["renewedURL"] = json!("q");
             s["downloadURL"] = json!(null);
             s["conditions"] = json!([{"type": "DownloadReady", "status": "False", "reason": "ObjectMissing",
                 "message": "the object is gone", "lastTransitionTime": "2026-09-08T03:04:31Z"}]);
         });
-        let error = answer(&refused, "q", old, now())
-            .unwrap()
-            .unwrap_err()
-            .to_string();
+        let error = answer(&refused, "q", old, now()).unwrap().unwrap_err().to_string();
         assert!(error.ends_with("the object is gone"), "{error}");
     }
 
     /// An API server that answers the annotation as `reply` says.
-    async fn operator(
-        reply: impl Fn(&str) -> serde_json::Value + Send + Sync + 'static,
-    ) -> (Stand, Api<DebugBundle>) {
+    async fn operator(reply: impl Fn(&str) -> serde_json::Value + Send + Sync + 'static) -> (Stand, Api<DebugBundle>) {
         let asked = Mutex::new(None::<String>);
         let stand = Stand::serve(move |request| {
             let mut object = serde_json::to_value(bundle(stored_status())).unwrap();
@@ -310,22 +242,15 @@ mod tests {
                 "downloadURLExpiration": "2999-01-01T00:00:00Z"})
         })
         .await;
-        let url = renew(&api, "restore-r1-1a2b", Duration::from_secs(30))
-            .await
-            .unwrap();
-        assert_eq!(
-            url,
-            PresignedUrl::parse("https://s3.example/b/k?X-Amz-Signature=neu").unwrap()
-        );
-        let patches: Vec<_> = stand
-            .asked()
-            .into_iter()
-            .filter(|asked| asked.method == "PATCH")
-            .collect();
+        let url = renew(&api, "restore-r1-1a2b", Duration::from_secs(30)).await.unwrap();
+        assert_eq!(url, PresignedUrl::parse("https://s3.example/b/k?X-Amz-Signature=neu").unwrap());
+        let patches: Vec<_> = stand.asked().into_iter().filter(|asked| asked.method == "PATCH").collect();
         assert_eq!(patches.len(), 1);
-        assert!(patches[0].target.starts_with(
-            "/apis/debugbundle.io/v1alpha1/namespaces/velero-2/debugbundles/restore-r1-1a2b"
-        ));
+        assert!(
+            patches[0]
+                .target
+                .starts_with("/apis/debugbundle.io/v1alpha1/namespaces/velero-2/debugbundles/restore-r1-1a2b")
+        );
     }
 
     #[tokio::test]
@@ -335,17 +260,10 @@ mod tests {
                 "reason": "SigningUnsupported", "message": "anonymous access cannot sign", "lastTransitionTime": "2026-09-08T03:04:31Z"}]})
         })
         .await;
-        let error = renew(&api, "restore-r1-1a2b", Duration::from_secs(30))
-            .await
-            .unwrap_err();
-        assert!(
-            error.to_string().ends_with("anonymous access cannot sign"),
-            "{error}"
-        );
+        let error = renew(&api, "restore-r1-1a2b", Duration::from_secs(30)).await.unwrap_err();
+        assert!(error.to_string().ends_with("anonymous access cannot sign"), "{error}");
         let (_stand, api) = operator(|_| json!({})).await;
-        let error = renew(&api, "restore-r1-1a2b", Duration::from_millis(200))
-            .await
-            .unwrap_err();
+        let error = renew(&api, "restore-r1-1a2b", Duration::from_millis(200)).await.unwrap_err();
         assert_eq!(error.exit(), Exit::Timeout);
     }
 
