@@ -13,16 +13,10 @@ use debugbundle_operator::{
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mib: usize = std::env::args().nth(1).map_or(Ok(64), |n| n.parse())?;
-    let known = vec![
-        ("secret-key", Secret::new("wJalr/example+of a/secret")),
-        ("token", Secret::new("x7".repeat(300))),
-    ];
+    let known =
+        vec![("secret-key", Secret::new("wJalr/example+of a/secret")), ("token", Secret::new("x7".repeat(300)))];
     let redactor = Arc::new(Redactor::new(&[], known)?);
-    for (name, every) in [
-        ("nothing to mask", usize::MAX),
-        ("1 % of lines", 100),
-        ("10 % of lines", 10),
-    ] {
+    for (name, every) in [("nothing to mask", usize::MAX), ("1 % of lines", 100), ("10 % of lines", 10)] {
         let text = lines(mib << 20, every);
         let dir = std::env::temp_dir().join(format!("redact-speed-{}", std::process::id()));
         let spool = Spool::create(&dir, 1 << 34)?;
@@ -65,10 +59,7 @@ fn lines(bytes: usize, every: usize) -> String {
             400 + i % 97
         );
         if i % every == every - 1 {
-            let _ = write!(
-                out,
-                " url=\"https://minio:9000/b/k?X-Amz-Credential=AK{i}&X-Amz-Signature={id:064x}\""
-            );
+            let _ = write!(out, " url=\"https://minio:9000/b/k?X-Amz-Credential=AK{i}&X-Amz-Signature={id:064x}\"");
         }
         out.push('\n');
         i += 1;

@@ -57,7 +57,9 @@ fn of_target(target: &Value, findings: &mut Vec<Finding>) {
 
 fn of_results(results: &Value, kind: &str, severity: Severity, object: &str, findings: &mut Vec<Finding>) {
     let group = &results[kind];
-    let lists = [&group["velero"], &group["cluster"]].into_iter().chain(group["namespaces"].as_object().into_iter().flat_map(|o| o.values()));
+    let lists = [&group["velero"], &group["cluster"]]
+        .into_iter()
+        .chain(group["namespaces"].as_object().into_iter().flat_map(|o| o.values()));
     for text in lists.filter_map(Value::as_array).flatten().filter_map(Value::as_str) {
         let title = readable(text);
         // One cause stands as error below `velero` and as warning below `namespaces`; the errors come first.
@@ -148,7 +150,9 @@ mod tests {
         let skipped = " resource: /pods name: /p1 message: /Skip pod volume v error: /daemonset pod not found in running state in node n1";
         let evidence = Evidence {
             target: Some(restore(&json!({ "phase": "PartiallyFailed" }))),
-            results: Some(json!({ "errors": { "velero": [line] }, "warnings": { "namespaces": { "shop": [skipped, "other"] } } })),
+            results: Some(
+                json!({ "errors": { "velero": [line] }, "warnings": { "namespaces": { "shop": [skipped, "other"] } } }),
+            ),
             ..Default::default()
         };
         let found = diagnose(&evidence, None);

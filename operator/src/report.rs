@@ -95,7 +95,10 @@ fn missing(missing: &[Missing], out: &mut String) {
     }
     let notes = missing.len() - errors.len();
     if notes > 0 {
-        let _ = writeln!(out, "{notes} further items are not there by nature (no previous container, never written, …); manifest.json has a line for each.\n");
+        let _ = writeln!(
+            out,
+            "{notes} further items are not there by nature (no previous container, never written, …); manifest.json has a line for each.\n"
+        );
     }
 }
 

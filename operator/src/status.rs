@@ -55,7 +55,11 @@ impl Fold {
         self.status.start_timestamp.get_or_insert(Time(self.now));
         self.status.completion_timestamp = None;
         self.status.progress = None;
-        let message = if attempt == 1 { "evidence is being read".to_owned() } else { format!("attempt {attempt}: evidence is being read") };
+        let message = if attempt == 1 {
+            "evidence is being read".to_owned()
+        } else {
+            format!("attempt {attempt}: evidence is being read")
+        };
         self.set(ConditionType::Ready, false, Reason::Collecting, &message);
         self.set(ConditionType::Collected, false, Reason::Collecting, &message);
         self
@@ -102,7 +106,12 @@ impl Fold {
         let upload = self.status.upload.get_or_insert_default();
         upload.upload_id = None;
         upload.last_error = Some(text::bounded(&text::escape_for_terminal(error), MESSAGE_LIMIT).into_owned());
-        self.set(ConditionType::Uploaded, false, reason, &format!("{error}; the sealed bundle waits and is sent again"));
+        self.set(
+            ConditionType::Uploaded,
+            false,
+            reason,
+            &format!("{error}; the sealed bundle waits and is sent again"),
+        );
         self
     }
 
@@ -267,7 +276,10 @@ mod tests {
         assert_eq!(uploading.phase, Some(Phase::Uploading));
         let done = Fold::new(Some(&uploading), Some(1), t0).finished(&outcome(0), t1).done();
         assert_eq!(done.phase, Some(Phase::Completed));
-        assert_eq!(done.conditions.iter().map(|c| c.type_.as_str()).collect::<Vec<_>>(), ["Ready", "Collected", "Uploaded"]);
+        assert_eq!(
+            done.conditions.iter().map(|c| c.type_.as_str()).collect::<Vec<_>>(),
+            ["Ready", "Collected", "Uploaded"]
+        );
         let partial = Fold::new(Some(&uploading), Some(1), t0).finished(&outcome(2), t1).done();
         assert_eq!(partial.phase, Some(Phase::PartiallyFailed));
         let failed = Fold::new(Some(&uploading), Some(1), t0).failed(Reason::UploadDenied, "no", t1).done();
@@ -286,7 +298,8 @@ mod tests {
     #[test]
     fn foreign_text_is_one_bounded_line() {
         let nasty = format!("a\nb\u{1b}[31m{}", "é".repeat(2000));
-        let status = Fold::new(None, None, at("2026-09-08T03:04:12Z")).failed(Reason::ApiError, &nasty, Timestamp::MAX).done();
+        let status =
+            Fold::new(None, None, at("2026-09-08T03:04:12Z")).failed(Reason::ApiError, &nasty, Timestamp::MAX).done();
         let message = &status.conditions[0].message;
         assert!(message.len() <= MESSAGE_LIMIT && !message.contains('\n') && !message.contains('\u{1b}'));
     }

@@ -53,80 +53,33 @@ fn make() -> Made {
         let segment = writer.finish().expect("room");
         let truncated = Truncation::of(&segment, TruncationReason::Limit);
         assert_eq!(truncated.is_some(), limit.is_some());
-        entries.push(Entry {
-            segment,
-            source: Source::default(),
-            truncated,
-            read_at: at,
-            ms: 3,
-        });
+        entries.push(Entry { segment, source: Source::default(), truncated, read_at: at, ms: 3 });
     };
     for size in [0, 1, 511, 512, 513, 65_535, 65_536, 65_537, 1_000_000] {
-        add(
-            BundlePath::new(["velero".into(), "sizes".into(), format!("f{size}")]),
-            &text(size),
-            None,
-        );
+        add(BundlePath::new(["velero".into(), "sizes".into(), format!("f{size}")]), &text(size), None);
     }
     for i in 0..1500 {
         let name = format!("object-{i:04}.yaml");
-        add(
-            BundlePath::new(["namespaces", &format!("ns-{}", i % 40), "core", &name]),
-            &text(i * 3),
-            None,
-        );
+        add(BundlePath::new(["namespaces", &format!("ns-{}", i % 40), "core", &name]), &text(i * 3), None);
     }
     for length in [60, 98, 99, 100, 101, 155, 200, 253] {
         let name = "n".repeat(length);
-        add(
-            BundlePath::new(["namespaces", "shop", "pods", &name, "current.log"]),
-            name.as_bytes(),
-            None,
-        );
-        add(
-            BundlePath::new(["cluster-scoped-resources", &name]),
-            name.as_bytes(),
-            None,
-        );
+        add(BundlePath::new(["namespaces", "shop", "pods", &name, "current.log"]), name.as_bytes(), None);
+        add(BundlePath::new(["cluster-scoped-resources", &name]), name.as_bytes(), None);
     }
+    add(BundlePath::new(["namespaces", "..", "system:node", "-x", "CON", "ü b\n"]), b"hostile name", None);
     add(
-        BundlePath::new(["namespaces", "..", "system:node", "-x", "CON", "ü b\n"]),
-        b"hostile name",
-        None,
-    );
-    add(
-        BundlePath::new([
-            "namespaces",
-            "velero",
-            "pods",
-            "p",
-            "c",
-            "c",
-            "logs",
-            "current.log",
-        ]),
+        BundlePath::new(["namespaces", "velero", "pods", "p", "c", "c", "logs", "current.log"]),
         &text(6_000_000),
         Some(2_000_000),
     );
     add(BundlePath::new(["summary.md"]), b"# Cause\n", None);
 
     let root = root_name("restore-r1", "0f3c9d11-6f0e-4a55-9c1c-2b8f6f1f7f10", at);
-    let files = entries
-        .iter()
-        .map(|e| (e.segment.path().as_str().to_owned(), e.segment.sha256()))
-        .collect();
-    let head = ManifestHead {
-        started_at: at,
-        finished_at: at,
-        ..ManifestHead::default()
-    };
+    let files = entries.iter().map(|e| (e.segment.path().as_str().to_owned(), e.segment.sha256())).collect();
+    let head = ManifestHead { started_at: at, finished_at: at, ..ManifestHead::default() };
     let sealed = seal(&spool, &root, entries, head, &redactor).expect("sealed");
-    Made {
-        folder,
-        sealed,
-        root,
-        files,
-    }
+    Made { folder, sealed, root, files }
 }
 
 /// Lines that do not repeat.
@@ -137,23 +90,17 @@ fn text(bytes: usize) -> Vec<u8> {
             break;
         }
         let word = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        writeln!(
-            out,
-            "2026-09-08T03:04:12.000000000Z level=info msg=\"item {i}\" id={word:016x}"
-        )
-        .expect("memory");
+        writeln!(out, "2026-09-08T03:04:12.000000000Z level=info msg=\"item {i}\" id={word:016x}").expect("memory");
     }
     out.truncate(bytes);
     out
 }
 
 fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .fold(String::new(), |mut hex, byte| {
-            write!(hex, "{byte:02x}").expect("memory");
-            hex
-        })
+    Sha256::digest(bytes).iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("memory");
+        hex
+    })
 }
 
 /// Runs a reader that must be installed and must be content.
@@ -161,20 +108,14 @@ fn run(program: &str, package: &str, args: &[&str]) -> Output {
     let out = Command::new(program)
         .args(args)
         .output()
-        .unwrap_or_else(|e| {
-            panic!("{program} cannot be run ({e}); install it with: apt-get install {package}")
-        });
+        .unwrap_or_else(|e| panic!("{program} cannot be run ({e}); install it with: apt-get install {package}"));
     let said = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success(), "{program} {args:?} failed: {said}");
     out
 }
 
 fn script(name: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/readers")
-        .join(name)
-        .display()
-        .to_string()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/readers").join(name).display().to_string()
 }
 
 fn archive() -> String {
@@ -197,12 +138,7 @@ fn unpacked(folder: &Path) -> BTreeMap<String, String> {
             if path.is_dir() {
                 open.push(path);
             } else {
-                let name = path
-                    .strip_prefix(folder)
-                    .expect("below")
-                    .to_str()
-                    .expect("ASCII")
-                    .to_owned();
+                let name = path.strip_prefix(folder).expect("below").to_str().expect("ASCII").to_owned();
                 found.insert(name, digest(&fs::read(&path).expect("a file")));
             }
         }
@@ -213,29 +149,17 @@ fn unpacked(folder: &Path) -> BTreeMap<String, String> {
 /// `<sha256>  <path>` a line.
 fn listed(out: &Output) -> BTreeMap<String, String> {
     let text = String::from_utf8_lossy(&out.stdout);
-    text.lines()
-        .filter_map(|line| line.split_once("  "))
-        .map(|(sum, path)| (path.to_owned(), sum.to_owned()))
-        .collect()
+    text.lines().filter_map(|line| line.split_once("  ")).map(|(sum, path)| (path.to_owned(), sum.to_owned())).collect()
 }
 
 /// All files, none else, and the manifest.
 fn same(mut found: BTreeMap<String, String>) {
-    let manifest = found
-        .remove(&format!("{}/manifest.json", MADE.root))
-        .expect("a manifest");
+    let manifest = found.remove(&format!("{}/manifest.json", MADE.root)).expect("a manifest");
     let mut archive = fs::File::open(&MADE.sealed.file).expect("there");
     assert_eq!(manifest, digest(&manifest_bytes(&mut archive)));
-    let want: BTreeMap<String, String> = MADE
-        .files
-        .iter()
-        .map(|(path, sum)| (format!("{}/{path}", MADE.root), sum.clone()))
-        .collect();
-    let missing: Vec<_> = want
-        .iter()
-        .filter(|(path, sum)| found.get(*path) != Some(*sum))
-        .take(3)
-        .collect();
+    let want: BTreeMap<String, String> =
+        MADE.files.iter().map(|(path, sum)| (format!("{}/{path}", MADE.root), sum.clone())).collect();
+    let missing: Vec<_> = want.iter().filter(|(path, sum)| found.get(*path) != Some(*sum)).take(3).collect();
     assert!(
         missing.is_empty() && found.len() == want.len(),
         "{} of {} files; not so: {missing:?}",
@@ -271,11 +195,7 @@ fn every_entry_comes_out_of_one_range() {
         if entry.bytes >= 64 << 10 {
             assert_eq!(entry.skip, 0, "{}", entry.path);
         } else {
-            assert!(
-                segment.len() < 256 << 10,
-                "{} lies in a large segment",
-                entry.path
-            );
+            assert!(segment.len() < 256 << 10, "{} lies in a large segment", entry.path);
         }
     }
 }
@@ -288,22 +208,10 @@ fn gzip() {
 #[test]
 fn gnu_tar() {
     let to = fresh("gnu");
-    let out = run(
-        "tar",
-        "tar",
-        &["-xzf", &archive(), "-C", &to.display().to_string()],
-    );
-    assert!(
-        out.stderr.is_empty(),
-        "{}",
-        String::from_utf8_lossy(&out.stderr)
-    );
+    let out = run("tar", "tar", &["-xzf", &archive(), "-C", &to.display().to_string()]);
+    assert!(out.stderr.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
     same(unpacked(&to));
-    let listing = run(
-        "tar",
-        "tar",
-        &["-tvzf", &archive(), "--numeric-owner", "--utc"],
-    );
+    let listing = run("tar", "tar", &["-tvzf", &archive(), "--numeric-owner", "--utc"]);
     let listing = String::from_utf8_lossy(&listing.stdout).into_owned();
     let mut dirs = Vec::new();
     for (i, line) in listing.lines().enumerate() {
@@ -311,84 +219,44 @@ fn gnu_tar() {
         let dir = line.starts_with("drwxr-xr-x 0/0");
         assert!(dir || line.starts_with("-rw-r--r-- 0/0"), "{line}");
         assert!(line.contains("2026-09-08 03:04"), "{line}");
-        assert_eq!(
-            i == 0,
-            path == format!("{}/", MADE.root),
-            "the root comes first"
-        );
-        let above = path
-            .trim_end_matches('/')
-            .rsplit_once('/')
-            .map_or(String::new(), |(above, _)| format!("{above}/"));
-        assert!(
-            i == 0 || dirs.contains(&above),
-            "{path} comes before its directory"
-        );
+        assert_eq!(i == 0, path == format!("{}/", MADE.root), "the root comes first");
+        let above = path.trim_end_matches('/').rsplit_once('/').map_or(String::new(), |(above, _)| format!("{above}/"));
+        assert!(i == 0 || dirs.contains(&above), "{path} comes before its directory");
         if dir {
             assert!(!dirs.contains(&path.to_owned()), "{path} comes twice");
             dirs.push(path.to_owned());
         }
     }
-    assert!(
-        listing
-            .lines()
-            .last()
-            .is_some_and(|line| line.ends_with("/manifest.json"))
-    );
+    assert!(listing.lines().last().is_some_and(|line| line.ends_with("/manifest.json")));
 }
 
 #[test]
 fn bsdtar() {
     let to = fresh("bsd");
-    let out = run(
-        "bsdtar",
-        "libarchive-tools",
-        &["-xzf", &archive(), "-C", &to.display().to_string()],
-    );
-    assert!(
-        out.stderr.is_empty(),
-        "{}",
-        String::from_utf8_lossy(&out.stderr)
-    );
+    let out = run("bsdtar", "libarchive-tools", &["-xzf", &archive(), "-C", &to.display().to_string()]);
+    assert!(out.stderr.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
     same(unpacked(&to));
 }
 
 #[test]
 fn busybox() {
     let to = fresh("busybox");
-    run(
-        "busybox",
-        "busybox",
-        &["tar", "-xzf", &archive(), "-C", &to.display().to_string()],
-    );
+    run("busybox", "busybox", &["tar", "-xzf", &archive(), "-C", &to.display().to_string()]);
     same(unpacked(&to));
 }
 
 #[test]
 fn python() {
     for mode in ["r:gz", "r|gz"] {
-        let to = fresh(if mode == "r:gz" {
-            "python"
-        } else {
-            "python-stream"
-        });
-        let args = [
-            &script("list.py"),
-            mode,
-            &archive(),
-            &to.display().to_string(),
-        ];
+        let to = fresh(if mode == "r:gz" { "python" } else { "python-stream" });
+        let args = [&script("list.py"), mode, &archive(), &to.display().to_string()];
         same(listed(&run("python3", "python3", &args)));
     }
 }
 
 #[test]
 fn go() {
-    same(listed(&run(
-        "go",
-        "golang-go",
-        &["run", &script("list.go"), &archive()],
-    )));
+    same(listed(&run("go", "golang-go", &["run", &script("list.go"), &archive()])));
 }
 
 #[test]
@@ -401,10 +269,7 @@ fn a_browser() {
         .expect("gzip");
     assert_eq!(String::from_utf8_lossy(tar), digest(&plain));
     let mut archive = fs::File::open(&MADE.sealed.file).expect("there");
-    assert!(
-        manifest[1..] == manifest_bytes(&mut archive),
-        "the manifest by its place"
-    );
+    assert!(manifest[1..] == manifest_bytes(&mut archive), "the manifest by its place");
 }
 
 #[test]
@@ -414,16 +279,8 @@ fn rust() {
     let mut found = BTreeMap::new();
     for entry in tar.entries().expect("a tar") {
         let mut entry = entry.expect("an entry");
-        let path = entry
-            .path()
-            .expect("a path")
-            .to_str()
-            .expect("ASCII")
-            .to_owned();
-        assert!(
-            matches!(entry.header().as_bytes()[156], b'0' | b'5'),
-            "{path}"
-        );
+        let path = entry.path().expect("a path").to_str().expect("ASCII").to_owned();
+        assert!(matches!(entry.header().as_bytes()[156], b'0' | b'5'), "{path}");
         if entry.header().entry_type().is_file() {
             let mut body = Vec::new();
             entry.read_to_end(&mut body).expect("whole");

@@ -44,7 +44,9 @@ async fn run(context: Arc<Context>, keep: bool) {
     let operator = Operator::of(&context).ready().await;
     say("the operator is ready; now a real Velero server (some ten seconds)");
     let velero = Velero::start(&context).await;
-    say("Velero is up and its location is Available; now a backup, and a restore into a namespace whose quota is used up");
+    say(
+        "Velero is up and its location is Available; now a backup, and a restore into a namespace whose quota is used up",
+    );
     let restore = velero.partially_failed_restore("r1").await;
     say(&format!("Restore r1 is {}", phase_of(&restore)));
 
@@ -74,7 +76,8 @@ async fn follow(context: &Arc<Context>) {
         let bundle = context.api::<DebugBundle>().get(NAME).await.expect("the DebugBundle was just created");
         let status = bundle.status.clone().unwrap_or_default();
         let phase = status.phase.unwrap_or(Phase::New);
-        let doing = status.progress.map_or(String::new(), |p| format!("{}/{} {}", p.items_done, p.items_total, p.message));
+        let doing =
+            status.progress.map_or(String::new(), |p| format!("{}/{} {}", p.items_done, p.items_total, p.message));
         let line = format!("{phase:<16} {doing}");
         if line != last {
             println!("    {:>5.1} s  {line}", began.elapsed().as_secs_f32());
@@ -98,7 +101,8 @@ async fn download(context: &Arc<Context>) -> PathBuf {
     let host = url.split('/').nth(2).unwrap_or_default();
     say(&format!("download through the presigned URL (http://{host}/…):"));
     let file = std::env::current_dir().expect("there is a current folder").join("debugbundle-restore-r1.tar.gz");
-    let told = cli(context, ["download".as_ref(), NAME.as_ref(), "-o".as_ref(), file.as_os_str(), "--force".as_ref()]).await;
+    let told =
+        cli(context, ["download".as_ref(), NAME.as_ref(), "-o".as_ref(), file.as_os_str(), "--force".as_ref()]).await;
     print!("{}", indented(&told));
     file
 }
@@ -112,7 +116,11 @@ async fn cli<A: AsRef<OsStr>>(context: &Arc<Context>, args: impl IntoIterator<It
         .expect("the thread does not panic")
         .expect("the program was just built");
     let code = output.status.code();
-    assert!(matches!(code, Some(0 | 3)), "kubectl debugbundle ended with {code:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        matches!(code, Some(0 | 3)),
+        "kubectl debugbundle ended with {code:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     output.stdout
 }
 

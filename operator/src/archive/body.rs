@@ -31,11 +31,7 @@ const LEAST_LIMIT: u64 = 1 << 10;
 #[derive(Debug)]
 pub(super) enum Body {
     /// Deflated, in the file that small bodies share.
-    Small {
-        room: Arc<Room>,
-        offset: u64,
-        length: usize,
-    },
+    Small { room: Arc<Room>, offset: u64, length: usize },
     /// Deflated segments that follow each other.
     Parts(Vec<Part>),
 }
@@ -107,9 +103,7 @@ impl BodyWriter {
         self.digest.update(lines);
         self.crc.update(lines);
         if let Kept::Memory(memory) = &mut self.kept {
-            let most = self
-                .limit
-                .map_or(SMALL as u64, |limit| limit.min(SMALL as u64));
+            let most = self.limit.map_or(SMALL as u64, |limit| limit.min(SMALL as u64));
             if ((memory.len() + lines.len()) as u64) < most {
                 memory.extend_from_slice(lines);
                 return Ok(());
@@ -142,9 +136,7 @@ impl BodyWriter {
             cut: None,
         };
         match self.kept {
-            Kept::Memory(memory) => {
-                Ok(measured(small(&self.room, &memory)?, self.digest, self.crc))
-            }
+            Kept::Memory(memory) => Ok(measured(small(&self.room, &memory)?, self.digest, self.crc)),
             Kept::Stream(deflate) => {
                 let part = Part::close(deflate, 0, Place::Whole)?;
                 Ok(measured(Body::Parts(vec![part]), self.digest, self.crc))
@@ -166,13 +158,9 @@ impl Body {
     /// The body's bytes as they will be unpacked.
     pub(super) fn reader(&self) -> io::Result<Box<dyn Read + Send>> {
         Ok(match self {
-            Self::Small {
-                room,
-                offset,
-                length,
-            } => Box::new(Inflate::new(io::Cursor::new(
-                room.get_small(*offset, *length)?,
-            ))),
+            Self::Small { room, offset, length } => {
+                Box::new(Inflate::new(io::Cursor::new(room.get_small(*offset, *length)?)))
+            }
             Self::Parts(parts) => Box::new(Inflate::new(Files::of(parts))),
         })
     }
@@ -186,12 +174,7 @@ impl Body {
     }
 
     /// Drops middle chunks until at most `limit` bytes are left; `None` if the body is not in chunks or is small enough.
-    pub(super) fn shrink(
-        &mut self,
-        room: &Arc<Room>,
-        limit: u64,
-        cut: Option<&Cut>,
-    ) -> io::Result<Option<Finished>> {
+    pub(super) fn shrink(&mut self, room: &Arc<Room>, limit: u64, cut: Option<&Cut>) -> io::Result<Option<Finished>> {
         let limit = limit.max(LEAST_LIMIT);
         let Self::Parts(parts) = self else {
             return Ok(None);
@@ -204,8 +187,7 @@ impl Body {
         let mut head: Vec<Part> = Vec::new();
         let mut tail: VecDeque<Part> = VecDeque::new();
         for part in parts.drain(..) {
-            let fits =
-                tail.is_empty() && head.iter().map(|p| p.raw).sum::<u64>() + part.raw <= limit / 4;
+            let fits = tail.is_empty() && head.iter().map(|p| p.raw).sum::<u64>() + part.raw <= limit / 4;
             match part.place {
                 Place::Head if fits => head.push(part),
                 Place::Marker => {}
@@ -229,13 +211,7 @@ impl Part {
     fn close(deflate: Deflate<PartFile>, lines: u64, place: Place) -> io::Result<Self> {
         let mut done = deflate.finish()?;
         done.into.close();
-        Ok(Self {
-            file: done.into,
-            raw: done.raw,
-            crc: done.crc,
-            lines,
-            place,
-        })
+        Ok(Self { file: done.into, raw: done.raw, crc: done.crc, lines, place })
     }
 
     fn of(room: &Arc<Room>, raw: &[u8], lines: u64, place: Place) -> io::Result<Self> {
@@ -250,11 +226,7 @@ fn small(room: &Arc<Room>, bytes: &[u8]) -> io::Result<Body> {
     deflate.write_all(bytes)?;
     let deflated = deflate.finish()?.into;
     let offset = room.put_small(&deflated)?;
-    Ok(Body::Small {
-        room: Arc::clone(room),
-        offset,
-        length: deflated.len(),
-    })
+    Ok(Body::Small { room: Arc::clone(room), offset, length: deflated.len() })
 }
 
 /// Head, marker line and tail as one body; what is kept is read once more, because its digest is another now.
@@ -267,20 +239,14 @@ fn joined(
 ) -> io::Result<Finished> {
     let kept_head = head.iter().map(|p| p.raw).sum();
     let kept_tail = tail.iter().map(|p| p.raw).sum();
-    let cut = Cut {
-        kept_head,
-        kept_tail,
-        left_out_bytes,
-        left_out_lines,
-    };
+    let cut = Cut { kept_head, kept_tail, left_out_bytes, left_out_lines };
     let stamp = match head.last() {
         Some(last) => stamp_of_last_line(last)?,
         None => None,
     };
     let stamp = stamp.map(|at| format!("{at:.9} ")).unwrap_or_default();
-    let marker = format!(
-        "{stamp}debugbundle: {left_out_bytes} bytes, {left_out_lines} lines left out here (limit {limit})\n"
-    );
+    let marker =
+        format!("{stamp}debugbundle: {left_out_bytes} bytes, {left_out_lines} lines left out here (limit {limit})\n");
     let mut parts = head;
     parts.push(Part::of(room, marker.as_bytes(), 1, Place::Marker)?);
     parts.extend(tail);
@@ -303,23 +269,10 @@ fn joined(
         }
     }
     if bytes != kept_head + kept_tail + marker.len() as u64 {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "a body in the spool is not as long as it was",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a body in the spool is not as long as it was"));
     }
-    let body = if bytes < SMALL as u64 {
-        small(room, &memory)?
-    } else {
-        body
-    };
-    Ok(Finished {
-        body,
-        bytes,
-        sha256: digest.finalize().into(),
-        crc,
-        cut: Some(cut),
-    })
+    let body = if bytes < SMALL as u64 { small(room, &memory)? } else { body };
+    Ok(Finished { body, bytes, sha256: digest.finalize().into(), crc, cut: Some(cut) })
 }
 
 /// Time of the last line that was kept before the gap, so that the marker sorts where it stands.
@@ -425,11 +378,7 @@ impl Chunks {
         if self.open.is_empty() {
             return Ok(());
         }
-        let place = if self.in_head {
-            Place::Head
-        } else {
-            Place::Tail
-        };
+        let place = if self.in_head { Place::Head } else { Place::Tail };
         let part = Part::of(&self.room, &self.open, self.open_lines, place)?;
         if self.in_head {
             self.head_bytes += part.raw;
@@ -458,13 +407,7 @@ struct Files {
 
 impl Files {
     fn of(parts: &[Part]) -> Self {
-        Self {
-            paths: parts
-                .iter()
-                .map(|part| part.file.path().to_owned())
-                .collect(),
-            open: None,
-        }
+        Self { paths: parts.iter().map(|part| part.file.path().to_owned()).collect(), open: None }
     }
 }
 

@@ -22,13 +22,7 @@ pub(super) struct Deflate<W> {
 impl<W: Write> Deflate<W> {
     pub(super) fn new(into: W) -> Self {
         let state = Compress::new(Compression::new(LEVEL), false);
-        Self {
-            state,
-            buffer: vec![0; BUFFER],
-            crc: crc32fast::Hasher::new(),
-            raw: 0,
-            into,
-        }
+        Self { state, buffer: vec![0; BUFFER], crc: crc32fast::Hasher::new(), raw: 0, into }
     }
 
     /// Bytes put in.
@@ -38,10 +32,7 @@ impl<W: Write> Deflate<W> {
 
     fn step(&mut self, data: &[u8], flush: FlushCompress) -> io::Result<(usize, bool)> {
         let (taken, made) = (self.state.total_in(), self.state.total_out());
-        let status = self
-            .state
-            .compress(data, &mut self.buffer, flush)
-            .map_err(io::Error::other)?;
+        let status = self.state.compress(data, &mut self.buffer, flush).map_err(io::Error::other)?;
         let made = usize::try_from(self.state.total_out() - made).map_err(io::Error::other)?;
         let taken = usize::try_from(self.state.total_in() - taken).map_err(io::Error::other)?;
         self.into.write_all(&self.buffer[..made])?;
@@ -54,11 +45,7 @@ impl<W: Write> Deflate<W> {
     /// Ends the segment on a byte border.
     pub(super) fn finish(mut self) -> io::Result<Deflated<W>> {
         while self.step(&[], FlushCompress::Full)?.1 {}
-        Ok(Deflated {
-            into: self.into,
-            crc: self.crc,
-            raw: self.raw,
-        })
+        Ok(Deflated { into: self.into, crc: self.crc, raw: self.raw })
     }
 }
 
@@ -98,14 +85,7 @@ pub(super) struct Inflate<R> {
 
 impl<R: Read> Inflate<R> {
     pub(super) fn new(source: R) -> Self {
-        Self {
-            state: Decompress::new(false),
-            input: vec![0; BUFFER],
-            from: 0,
-            to: 0,
-            source,
-            ended: false,
-        }
+        Self { state: Decompress::new(false), input: vec![0; BUFFER], from: 0, to: 0, source, ended: false }
     }
 }
 
@@ -153,21 +133,14 @@ mod tests {
 
     #[test]
     fn segments_end_in_the_mark_and_inflate_alone_and_as_neighbours() {
-        let noise: Vec<u8> = (0..300_000_u32)
-            .map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()[2])
-            .collect();
+        let noise: Vec<u8> = (0..300_000_u32).map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect();
         for size in [0, 1, 100, 32 << 10, 65_536, 299_999] {
             let one = deflated(&noise[..size]);
             assert!(one.ends_with(&[0, 0, 0xff, 0xff]), "{size}");
             let two = [one.clone(), deflated(b"next")].concat();
-            for (bytes, want) in [
-                (one, noise[..size].to_vec()),
-                (two, [&noise[..size], b"next"].concat()),
-            ] {
+            for (bytes, want) in [(one, noise[..size].to_vec()), (two, [&noise[..size], b"next"].concat())] {
                 let mut back = Vec::new();
-                Inflate::new(&bytes[..])
-                    .read_to_end(&mut back)
-                    .expect("whole");
+                Inflate::new(&bytes[..]).read_to_end(&mut back).expect("whole");
                 assert!(back == want, "{size}");
             }
         }
@@ -176,10 +149,6 @@ mod tests {
     #[test]
     fn garbage_is_an_error_and_no_panic() {
         let mut back = Vec::new();
-        assert!(
-            Inflate::new(&[0xff_u8; 64][..])
-                .read_to_end(&mut back)
-                .is_err()
-        );
+        assert!(Inflate::new(&[0xff_u8; 64][..]).read_to_end(&mut back).is_err());
     }
 }

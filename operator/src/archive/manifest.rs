@@ -57,16 +57,10 @@ pub struct Source {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
     /// Time of the first line; later than the window's start if the kubelet had rotated the log.
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        serialize_with = "option_seconds"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "option_seconds")]
     pub first_line: Option<Timestamp>,
     /// Time of the last line.
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        serialize_with = "option_seconds"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "option_seconds")]
     pub last_line: Option<Timestamp>,
     /// The kubelet was not proven to be who it said it was.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -414,16 +408,10 @@ pub struct TargetInfo {
     /// Phase when it ended.
     pub phase_at_end: String,
     /// When Velero began to work on it.
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        serialize_with = "option_seconds"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "option_seconds")]
     pub start_timestamp: Option<Timestamp>,
     /// When Velero was done with it.
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        serialize_with = "option_seconds"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "option_seconds")]
     pub completion_timestamp: Option<Timestamp>,
 }
 
@@ -601,11 +589,7 @@ pub(super) fn write<W: Write>(
     out.flush()
 }
 
-fn list<W: Write>(
-    out: &mut W,
-    key: &str,
-    items: impl Iterator<Item = io::Result<String>>,
-) -> io::Result<()> {
+fn list<W: Write>(out: &mut W, key: &str, items: impl Iterator<Item = io::Result<String>>) -> io::Result<()> {
     write!(out, "\"{key}\":[")?;
     let mut first = true;
     for item in items {
@@ -704,11 +688,7 @@ impl ManifestView {
 
     /// The entry at `path`, with or without the root directory in front.
     pub fn entry(&self, path: &str) -> Option<&EntryView> {
-        let below = path
-            .strip_prefix(self.bundle.root.as_str())
-            .and_then(|rest| rest.strip_prefix('/'));
-        self.entries
-            .iter()
-            .find(|e| e.path == path || Some(e.path.as_str()) == below)
+        let below = path.strip_prefix(self.bundle.root.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        self.entries.iter().find(|e| e.path == path || Some(e.path.as_str()) == below)
     }
 }

@@ -50,10 +50,7 @@ impl BundlePath {
         I: IntoIterator<Item = S>,
         S: AsRef<str>,
     {
-        let mut parts: Vec<Part> = components
-            .into_iter()
-            .map(|name| Part::new(name.as_ref()))
-            .collect();
+        let mut parts: Vec<Part> = components.into_iter().map(|name| Part::new(name.as_ref())).collect();
         if parts.is_empty() {
             parts.push(Part::new(""));
         }
@@ -62,19 +59,11 @@ impl BundlePath {
             let excess = total(&parts) - MAX_PATH;
             let longest = parts.iter_mut().max_by_key(|p| p.safe.len());
             match longest.filter(|p| p.safe.len() > 40) {
-                Some(part) => part.shorten(
-                    (part.safe.len() - 1).min(part.safe.len().saturating_sub(excess).max(40)),
-                ),
+                Some(part) => part.shorten((part.safe.len() - 1).min(part.safe.len().saturating_sub(excess).max(40))),
                 None => return Self(many(&parts)),
             }
         }
-        Self(
-            parts
-                .into_iter()
-                .map(|p| p.safe)
-                .collect::<Vec<_>>()
-                .join("/"),
-        )
+        Self(parts.into_iter().map(|p| p.safe).collect::<Vec<_>>().join("/"))
     }
 
     /// The path without the root.
@@ -85,16 +74,8 @@ impl BundlePath {
     /// The same path with each component changed by `clean`; components that are ours stay as they are.
     pub(crate) fn cleaned(&self, clean: impl Fn(&str) -> String) -> Self {
         let changed = |part: &str| {
-            let out = if FIXED.contains(&part) {
-                part.to_owned()
-            } else {
-                clean(part)
-            };
-            if out == part {
-                part.to_owned()
-            } else {
-                Part::new(&out).safe
-            }
+            let out = if FIXED.contains(&part) { part.to_owned() } else { clean(part) };
+            if out == part { part.to_owned() } else { Part::new(&out).safe }
         };
         Self(self.0.split('/').map(changed).collect::<Vec<_>>().join("/"))
     }
@@ -122,11 +103,7 @@ pub fn root_name(name: &str, uid: &str, started: Timestamp) -> String {
         name.truncate(34);
         name.push_str(&digits[..6]);
     }
-    let uid: String = uid
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .take(8)
-        .collect();
+    let uid: String = uid.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
     let at = started.to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%SZ");
     format!("debugbundle-{name}-{uid}-{at}")
 }
@@ -139,10 +116,7 @@ struct Part {
 
 impl Part {
     fn new(name: &str) -> Self {
-        let mut part = Self {
-            digest: hex_digest(name.as_bytes()),
-            safe: escaped(name),
-        };
+        let mut part = Self { digest: hex_digest(name.as_bytes()), safe: escaped(name) };
         if part.safe.len() > MAX_COMPONENT {
             part.shorten(MAX_COMPONENT);
         }
@@ -155,12 +129,7 @@ impl Part {
             Some(dot) if self.safe.len() - dot <= 6 && dot > 0 => self.safe[dot..].to_owned(),
             _ => String::new(),
         };
-        let extension = if extension[..]
-            .bytes()
-            .skip(1)
-            .all(|b| b.is_ascii_alphanumeric())
-            && extension.len() > 1
-        {
+        let extension = if extension[..].bytes().skip(1).all(|b| b.is_ascii_alphanumeric()) && extension.len() > 1 {
             extension
         } else {
             String::new()
@@ -211,17 +180,11 @@ fn escaped(name: &str) -> String {
 
 /// Names that open a device on Windows, with any extension.
 fn reserved(name: &str) -> bool {
-    let stem = name
-        .split('.')
-        .next()
-        .unwrap_or_default()
-        .to_ascii_lowercase();
+    let stem = name.split('.').next().unwrap_or_default().to_ascii_lowercase();
     match stem.as_str() {
         "con" | "prn" | "aux" | "nul" => true,
         _ => {
-            let numbered = stem
-                .strip_prefix("com")
-                .or_else(|| stem.strip_prefix("lpt"));
+            let numbered = stem.strip_prefix("com").or_else(|| stem.strip_prefix("lpt"));
             numbered.is_some_and(|n| n.len() == 1 && n.as_bytes()[0].is_ascii_digit())
         }
     }
@@ -234,12 +197,10 @@ pub(crate) fn hex_digest(bytes: &[u8]) -> String {
 
 /// Lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut out, b| {
-            let _ = write!(out, "{b:02x}");
-            out
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, b| {
+        let _ = write!(out, "{b:02x}");
+        out
+    })
 }
 
 #[cfg(test)]
@@ -254,14 +215,8 @@ mod tests {
 
     #[test]
     fn ordinary_names_stay_as_they_are() {
-        assert_eq!(
-            path(["namespaces", "shop", "core", "pods.yaml"]),
-            "namespaces/shop/core/pods.yaml"
-        );
-        assert_eq!(
-            path(["velero", "backups", "b1.x-2", "backup.log"]),
-            "velero/backups/b1.x-2/backup.log"
-        );
+        assert_eq!(path(["namespaces", "shop", "core", "pods.yaml"]), "namespaces/shop/core/pods.yaml");
+        assert_eq!(path(["velero", "backups", "b1.x-2", "backup.log"]), "velero/backups/b1.x-2/backup.log");
     }
 
     #[test]
@@ -288,15 +243,9 @@ mod tests {
 
     #[test]
     fn a_long_name_keeps_its_beginning_and_extension() {
-        let (a, b) = (
-            format!("{}a.yaml", "x".repeat(250)),
-            format!("{}b.yaml", "x".repeat(250)),
-        );
+        let (a, b) = (format!("{}a.yaml", "x".repeat(250)), format!("{}b.yaml", "x".repeat(250)));
         let (a, b) = (path([&a]), path([&b]));
-        assert!(
-            a.len() == 200 && a.starts_with("xxxx") && a.strip_suffix(".yaml").is_some(),
-            "{a}"
-        );
+        assert!(a.len() == 200 && a.starts_with("xxxx") && a.strip_suffix(".yaml").is_some(), "{a}");
         assert_ne!(a, b);
     }
 
@@ -311,11 +260,7 @@ mod tests {
     fn the_root_differs_for_each_attempt_and_is_bounded() {
         let at: Timestamp = "2026-09-08T03:04:12Z".parse().expect("a time");
         assert_eq!(
-            root_name(
-                "restore-r1-1a2b",
-                "0f3c9d11-6f0e-4a55-9c1c-2b8f6f1f7f10",
-                at
-            ),
+            root_name("restore-r1-1a2b", "0f3c9d11-6f0e-4a55-9c1c-2b8f6f1f7f10", at),
             "debugbundle-restore-r1-1a2b-0f3c9d11-20260908T030412Z"
         );
         let long = root_name(&"n".repeat(253), "0f3c9d11-6f0e-4a55-9c1c-2b8f6f1f7f10", at);
@@ -326,9 +271,7 @@ mod tests {
         let stem = component.split('.').next().unwrap_or_default();
         !component.is_empty()
             && component.len() <= MAX_COMPONENT
-            && component
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
+            && component.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
             && component != "."
             && component != ".."
             && !component.starts_with('-')

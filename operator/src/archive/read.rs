@@ -29,18 +29,11 @@ pub(super) fn header(offset: u64, length: u64) -> [u8; HEADER] {
 pub fn locate(first64: &[u8]) -> Option<(u64, u64)> {
     let header: &[u8; HEADER] = first64.get(..HEADER)?.try_into().ok()?;
     let comment = header.strip_prefix(&MAGIC)?.strip_suffix(&[0])?;
-    let place = std::str::from_utf8(comment)
-        .ok()?
-        .strip_prefix(COMMENT)?
-        .trim_end_matches(' ');
+    let place = std::str::from_utf8(comment).ok()?.strip_prefix(COMMENT)?.trim_end_matches(' ');
     let (offset, length) = place.split_once('+')?;
     let number = |digits: &str, width| {
         let plain = digits.len() == width && digits.bytes().all(|b| b.is_ascii_digit());
-        if plain {
-            digits.parse::<u64>().ok()
-        } else {
-            None
-        }
+        if plain { digits.parse::<u64>().ok() } else { None }
     };
     Some((number(offset, 16)?, number(length, 12)?))
 }
@@ -51,14 +44,8 @@ pub fn locate(first64: &[u8]) -> Option<(u64, u64)> {
 /// `InvalidData`: it is no deflate. `FileTooLarge`: it inflates to more than `cap`.
 pub fn inflate_segment(segment: &[u8], cap: u64) -> io::Result<Vec<u8>> {
     let mut out = Vec::new();
-    Inflate::new(segment)
-        .take(cap.saturating_add(1))
-        .read_to_end(&mut out)?;
-    if out.len() as u64 > cap {
-        Err(io::ErrorKind::FileTooLarge.into())
-    } else {
-        Ok(out)
-    }
+    Inflate::new(segment).take(cap.saturating_add(1)).read_to_end(&mut out)?;
+    if out.len() as u64 > cap { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(out) }
 }
 
 /// One body out of its segment: `bytes` behind `skip`.
@@ -75,12 +62,7 @@ pub fn extract(segment: &[u8], skip: u64, bytes: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// `InvalidData`: it is no deflate. `UnexpectedEof`: the segment ends before the body does. Else those of both sides.
-pub fn extract_to<R: Read, W: Write>(
-    segment: R,
-    skip: u64,
-    bytes: u64,
-    mut to: W,
-) -> io::Result<String> {
+pub fn extract_to<R: Read, W: Write>(segment: R, skip: u64, bytes: u64, mut to: W) -> io::Result<String> {
     let mut inflated = Inflate::new(segment);
     let skipped = io::copy(&mut (&mut inflated).take(skip), &mut io::sink())?;
     let mut body = inflated.take(bytes);
@@ -110,10 +92,7 @@ mod tests {
     fn the_header_is_the_one_that_is_documented() {
         let header = header(8071, 412);
         assert_eq!(&header[..10], &MAGIC);
-        assert_eq!(
-            &header[10..63],
-            b"debugbundle manifest 0000000000008071+000000000412   "
-        );
+        assert_eq!(&header[10..63], b"debugbundle manifest 0000000000008071+000000000412   ");
         assert_eq!(header[63], 0);
         assert_eq!(locate(&header), Some((8071, 412)));
     }
@@ -135,22 +114,9 @@ mod tests {
         deflate.write_all(&vec![0; 10 << 20]).expect("memory");
         let bomb = deflate.finish().expect("memory").into;
         assert!(bomb.len() < 64 << 10);
-        assert_eq!(
-            inflate_segment(&bomb, 1 << 20)
-                .expect_err("too much")
-                .kind(),
-            io::ErrorKind::FileTooLarge
-        );
-        assert_eq!(
-            inflate_segment(&bomb, 10 << 20).expect("fits").len(),
-            10 << 20
-        );
+        assert_eq!(inflate_segment(&bomb, 1 << 20).expect_err("too much").kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(inflate_segment(&bomb, 10 << 20).expect("fits").len(), 10 << 20);
         assert_eq!(extract(&bomb, 5, 3).expect("there"), [0; 3]);
-        assert_eq!(
-            extract(&bomb, 10 << 20, 1)
-                .expect_err("behind the end")
-                .kind(),
-            io::ErrorKind::UnexpectedEof
-        );
+        assert_eq!(extract(&bomb, 10 << 20, 1).expect_err("behind the end").kind(), io::ErrorKind::UnexpectedEof);
     }
 }

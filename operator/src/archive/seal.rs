@@ -86,18 +86,9 @@ pub fn seal(
     let bytes = file.len();
     let sha256 = digest(file.path()).map_err(|e| failed(spool, e))?;
     let file = file.publish(SEALED_FILE)?;
-    let sealed = Sealed {
-        file,
-        bytes,
-        sha256,
-        entries,
-        manifest_offset: manifest.offset,
-        manifest_length: manifest.length,
-    };
-    let mut note = spool
-        .room()
-        .file("sealed-json.part")
-        .map_err(|e| failed(spool, e))?;
+    let sealed =
+        Sealed { file, bytes, sha256, entries, manifest_offset: manifest.offset, manifest_length: manifest.length };
+    let mut note = spool.room().file("sealed-json.part").map_err(|e| failed(spool, e))?;
     let text = serde_json::to_vec(&sealed).map_err(|e| failed(spool, e.into()))?;
     note.write_all(&text).map_err(|e| failed(spool, e))?;
     note.publish(SEALED_NOTE)?;
@@ -112,9 +103,7 @@ impl Sealed {
         let mut sealed: Self = serde_json::from_slice(&note).ok()?;
         sealed.file = dir.join(SEALED_FILE);
         let is_file = fs::symlink_metadata(&sealed.file).ok()?;
-        let whole = is_file.is_file()
-            && is_file.len() == sealed.bytes
-            && digest(&sealed.file).ok()? == sealed.sha256;
+        let whole = is_file.is_file() && is_file.len() == sealed.bytes && digest(&sealed.file).ok()? == sealed.sha256;
         whole.then_some(sealed)
     }
 }
@@ -177,14 +166,7 @@ impl Archive {
     fn begin(spool: &Spool) -> io::Result<Self> {
         let mut out = spool.room().file(SEALING_FILE)?;
         out.write_all(&[0; read::HEADER])?;
-        Ok(Self {
-            out,
-            crc: crc32fast::Hasher::new(),
-            raw: 0,
-            gather: None,
-            waiting: Vec::new(),
-            told: Vec::new(),
-        })
+        Ok(Self { out, crc: crc32fast::Hasher::new(), raw: 0, gather: None, waiting: Vec::new(), told: Vec::new() })
     }
 
     fn fill(
@@ -197,10 +179,7 @@ impl Archive {
     ) -> Result<(Span, u64), Trouble> {
         let start = head.started_at;
         head.totals.missing = head.missing.len() as u64;
-        head.totals.truncated = entries
-            .iter()
-            .filter(|(_, entry)| entry.truncated.is_some())
-            .count() as u64;
+        head.totals.truncated = entries.iter().filter(|(_, entry)| entry.truncated.is_some()).count() as u64;
         root.clone_into(&mut head.bundle.root);
         self.small(&tar::directory(root, start))?;
         let mut made = BTreeSet::new();
@@ -216,32 +195,15 @@ impl Archive {
         }
         spool.room().drop_small();
         head.totals.raw_bytes = self.told.iter().map(|told| told.bytes).sum();
-        head.totals.redactions = self
-            .told
-            .iter()
-            .flat_map(|told| told.redactions.values())
-            .sum();
+        head.totals.redactions = self.told.iter().flat_map(|told| told.redactions.values()).sum();
         let finished_at = head.finished_at;
         let manifest = self.manifest(root, head, finished_at, redactor, spool)?;
         Ok((manifest, count))
     }
 
     fn entry(&mut self, root: &str, path: BundlePath, entry: Entry) -> Result<(), Trouble> {
-        let Entry {
-            segment,
-            source,
-            truncated,
-            read_at,
-            ms,
-        } = entry;
-        let Segment {
-            bytes,
-            sha256,
-            crc,
-            redactions,
-            body,
-            ..
-        } = segment;
+        let Entry { segment, source, truncated, read_at, ms } = entry;
+        let Segment { bytes, sha256, crc, redactions, body, .. } = segment;
         self.small(&tar::file(&format!("{root}/{path}"), bytes, read_at))?;
         let lies = match body {
             Body::Small { .. } => {
@@ -255,11 +217,7 @@ impl Archive {
                 let skip = self.gather.as_ref().map_or(0, Deflate::raw);
                 self.small(&raw)?;
                 self.waiting.push(self.told.len());
-                Lies {
-                    offset: 0,
-                    length: 0,
-                    skip,
-                }
+                Lies { offset: 0, length: 0, skip }
             }
             Body::Parts(parts) => {
                 if parts.iter().map(|part| part.raw).sum::<u64>() != bytes {
@@ -270,23 +228,10 @@ impl Archive {
                 for part in parts {
                     self.copy(&part.file, part.raw, &part.crc)?;
                 }
-                Lies {
-                    offset,
-                    length: self.out.len() - offset,
-                    skip: 0,
-                }
+                Lies { offset, length: self.out.len() - offset, skip: 0 }
             }
         };
-        self.told.push(Told {
-            path,
-            bytes,
-            sha256,
-            lies,
-            source,
-            truncated,
-            redactions,
-            ms,
-        });
+        self.told.push(Told { path, bytes, sha256, lies, source, truncated, redactions, ms });
         self.small(tar::padding(bytes))?;
         if self.gather.as_ref().map_or(0, Deflate::raw) >= SMALL as u64 {
             self.close_gather()?;
@@ -311,8 +256,7 @@ impl Archive {
             return Err(Trouble::Damaged(MANIFEST.to_owned()));
         };
         let lines = self.told.iter().map(|told| told.line(redactor));
-        let mut through =
-            Through::new(redactor, Rules::BuiltIn, Deflate::new(spool.room().part()?));
+        let mut through = Through::new(redactor, Rules::BuiltIn, Deflate::new(spool.room().part()?));
         manifest::write(io::BufWriter::new(&mut through), &head, lines)?;
         let body = through.finish()?.finish()?;
 
@@ -320,10 +264,7 @@ impl Archive {
         self.close_gather()?;
         let offset = self.out.len();
         self.copy(&body.into, body.raw, &body.crc)?;
-        let place = Span {
-            offset,
-            length: self.out.len() - offset,
-        };
+        let place = Span { offset, length: self.out.len() - offset };
         self.small(tar::padding(body.raw))?;
         self.small(&[0; 2 * tar::BLOCK])?;
         self.close_gather()?;
@@ -336,8 +277,7 @@ impl Archive {
         self.out.write_all(&self.crc.finalize().to_le_bytes())?;
         let length = u32::try_from(self.raw & u64::from(u32::MAX)).unwrap_or(u32::MAX);
         self.out.write_all(&length.to_le_bytes())?;
-        self.out
-            .patch(&read::header(manifest.offset, manifest.length), 0)?;
+        self.out.patch(&read::header(manifest.offset, manifest.length), 0)?;
         Ok(self.out)
     }
 
@@ -345,9 +285,7 @@ impl Archive {
         if bytes.is_empty() {
             return Ok(());
         }
-        self.gather
-            .get_or_insert_with(|| Deflate::new(Vec::new()))
-            .write_all(bytes)
+        self.gather.get_or_insert_with(|| Deflate::new(Vec::new())).write_all(bytes)
     }
 
     fn close_gather(&mut self) -> io::Result<()> {
@@ -357,11 +295,7 @@ impl Archive {
         let done = gather.finish()?;
         let (offset, length) = (self.out.len(), done.into.len() as u64);
         for index in self.waiting.drain(..) {
-            self.told[index].lies = Lies {
-                offset,
-                length,
-                ..self.told[index].lies
-            };
+            self.told[index].lies = Lies { offset, length, ..self.told[index].lies };
         }
         self.out.write_all(&done.into)?;
         self.crc.combine(&done.crc);
@@ -374,9 +308,7 @@ impl Archive {
         let mut buffer = vec![0; 128 << 10];
         let mut copied = 0;
         loop {
-            let n = file
-                .read(&mut buffer)
-                .map_err(|e| SpoolError::io(part.path(), e))?;
+            let n = file.read(&mut buffer).map_err(|e| SpoolError::io(part.path(), e))?;
             if n == 0 {
                 break;
             }
@@ -401,10 +333,7 @@ impl Told {
             path: self.path.as_str(),
             bytes: self.bytes,
             sha256: hex(&self.sha256),
-            segment: Span {
-                offset: self.lies.offset,
-                length: self.lies.length,
-            },
+            segment: Span { offset: self.lies.offset, length: self.lies.length },
             skip: self.lies.skip,
             source,
             truncated: self.truncated.as_ref(),
@@ -432,21 +361,12 @@ fn rank(path: &str) -> u8 {
 /// The entries in the archive's order, each under a path of its own.
 fn ordered(mut entries: Vec<Entry>) -> Vec<(BundlePath, Entry)> {
     entries.sort_by(|a, b| {
-        let key = |e: &Entry| {
-            (
-                rank(e.segment.path.as_str()),
-                e.segment.path.clone(),
-                e.segment.sha256,
-            )
-        };
+        let key = |e: &Entry| (rank(e.segment.path.as_str()), e.segment.path.clone(), e.segment.sha256);
         key(a).cmp(&key(b))
     });
     let mut names = Names::default();
     names.own(MANIFEST);
-    let mut out: Vec<_> = entries
-        .into_iter()
-        .map(|entry| (names.own(entry.segment.path.as_str()), entry))
-        .collect();
+    let mut out: Vec<_> = entries.into_iter().map(|entry| (names.own(entry.segment.path.as_str()), entry)).collect();
     out.sort_by(|(a, _), (b, _)| (rank(a.as_str()), a).cmp(&(rank(b.as_str()), b)));
     out
 }

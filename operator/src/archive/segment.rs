@@ -26,27 +26,9 @@ pub struct Segment {
 
 impl Segment {
     /// For `redact::writer` alone: whoever calls this says that the body is redacted.
-    pub(crate) fn closed(
-        path: BundlePath,
-        redactions: BTreeMap<String, u64>,
-        done: Finished,
-    ) -> Self {
-        let Finished {
-            body,
-            bytes,
-            sha256,
-            crc,
-            cut,
-        } = done;
-        Self {
-            path,
-            bytes,
-            sha256,
-            crc,
-            redactions,
-            body,
-            cut,
-        }
+    pub(crate) fn closed(path: BundlePath, redactions: BTreeMap<String, u64>, done: Finished) -> Self {
+        let Finished { body, bytes, sha256, crc, cut } = done;
+        Self { path, bytes, sha256, crc, redactions, body, cut }
     }
 
     /// Path in the bundle.

@@ -55,10 +55,7 @@ impl SpoolError {
     }
 
     pub(super) fn io(path: &Path, source: io::Error) -> Self {
-        Self::Io {
-            path: path.to_owned(),
-            source,
-        }
+        Self::Io { path: path.to_owned(), source }
     }
 }
 
@@ -79,16 +76,9 @@ impl Spool {
     /// [`SpoolError::Io`] if `dir` is a symbolic link, is no folder or cannot be written.
     pub fn create(dir: &Path, limit: u64) -> Result<Arc<Self>, SpoolError> {
         let fail = |source| SpoolError::io(dir, source);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(fail)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(fail)?;
         if !fs::symlink_metadata(dir).map_err(fail)?.is_dir() {
-            return Err(fail(io::Error::new(
-                io::ErrorKind::NotADirectory,
-                "it is a symbolic link",
-            )));
+            return Err(fail(io::Error::new(io::ErrorKind::NotADirectory, "it is a symbolic link")));
         }
         remove_ours(dir)?;
         let room = Room {
@@ -99,9 +89,7 @@ impl Spool {
             small: Mutex::new(None),
             kept: AtomicBool::new(false),
         };
-        Ok(Arc::new(Self {
-            room: Arc::new(room),
-        }))
+        Ok(Arc::new(Self { room: Arc::new(room) }))
     }
 
     /// The folder.
@@ -131,12 +119,7 @@ impl Spool {
             Ok(_) => remove_ours(dir)?,
         }
         match fs::remove_dir(dir) {
-            Err(e)
-                if !matches!(
-                    e.kind(),
-                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound
-                ) =>
-            {
+            Err(e) if !matches!(e.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound) => {
                 Err(SpoolError::io(dir, e))
             }
             _ => Ok(()),
@@ -167,15 +150,9 @@ pub(crate) struct Room {
 impl Room {
     fn charge(&self, bytes: u64) -> Result<(), SpoolError> {
         let add = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
-        match self
-            .used
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, add)
-        {
+        match self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, add) {
             Ok(_) => Ok(()),
-            Err(used) => Err(SpoolError::Full {
-                used,
-                limit: self.limit,
-            }),
+            Err(used) => Err(SpoolError::Full { used, limit: self.limit }),
         }
     }
 
@@ -196,8 +173,7 @@ impl Room {
             *small = Some((Arc::clone(&file), end + length));
             (file, end)
         };
-        file.write_all_at(bytes, offset)
-            .map_err(|e| SpoolError::io(&self.dir.join(SMALL_FILE), e))?;
+        file.write_all_at(bytes, offset).map_err(|e| SpoolError::io(&self.dir.join(SMALL_FILE), e))?;
         Ok(offset)
     }
 
@@ -209,19 +185,13 @@ impl Room {
         };
         let file = file.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let mut bytes = vec![0; length];
-        file.read_exact_at(&mut bytes, offset)
-            .map_err(|e| SpoolError::io(&self.dir.join(SMALL_FILE), e))?;
+        file.read_exact_at(&mut bytes, offset).map_err(|e| SpoolError::io(&self.dir.join(SMALL_FILE), e))?;
         Ok(bytes)
     }
 
     /// Removes the small bodies: all of them have been copied.
     pub(super) fn drop_small(&self) {
-        if let Some((_, length)) = self
-            .small
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
+        if let Some((_, length)) = self.small.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = fs::remove_file(self.dir.join(SMALL_FILE));
             self.release(length);
         }
@@ -237,13 +207,7 @@ impl Room {
     pub(super) fn file(self: &Arc<Self>, name: &str) -> io::Result<PartFile> {
         let path = self.dir.join(name);
         let file = exclusive(&path)?;
-        Ok(PartFile {
-            room: Arc::clone(self),
-            path,
-            file: Some(file),
-            length: 0,
-            done: false,
-        })
+        Ok(PartFile { room: Arc::clone(self), path, file: Some(file), length: 0, done: false })
     }
 }
 
@@ -288,26 +252,17 @@ impl PartFile {
 
     /// Overwrites bytes that were written before.
     pub(super) fn patch(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let file = self
-            .file
-            .as_ref()
-            .ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        Ok(file
-            .write_all_at(bytes, offset)
-            .map_err(|e| SpoolError::io(&self.path, e))?)
+        let file = self.file.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(file.write_all_at(bytes, offset).map_err(|e| SpoolError::io(&self.path, e))?)
     }
 
     /// Makes the file durable under `name` in the same folder; it is no longer removed on drop.
     pub(super) fn publish(mut self, name: &str) -> Result<PathBuf, SpoolError> {
         let to = self.room.dir.join(name);
         let synced = self.file.as_ref().map_or(Ok(()), File::sync_all);
-        synced
-            .and_then(|()| fs::rename(&self.path, &to))
-            .map_err(|e| SpoolError::io(&to, e))?;
+        synced.and_then(|()| fs::rename(&self.path, &to)).map_err(|e| SpoolError::io(&to, e))?;
         self.done = true;
-        File::open(&self.room.dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(|e| SpoolError::io(&to, e))?;
+        File::open(&self.room.dir).and_then(|dir| dir.sync_all()).map_err(|e| SpoolError::io(&to, e))?;
         Ok(to)
     }
 }
@@ -317,12 +272,8 @@ impl io::Write for PartFile {
         let bytes = data.len() as u64;
         self.room.charge(bytes)?;
         self.length += bytes;
-        let file = self
-            .file
-            .as_mut()
-            .ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        file.write_all(data)
-            .map_err(|e| SpoolError::io(&self.path, e))?;
+        let file = self.file.as_mut().ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        file.write_all(data).map_err(|e| SpoolError::io(&self.path, e))?;
         Ok(data.len())
     }
 
@@ -342,12 +293,7 @@ impl Drop for PartFile {
 
 /// Created here and now, readable by us alone; a file or link that lies in the way is an error.
 fn exclusive(path: &Path) -> io::Result<File> {
-    let made = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
+    let made = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
     Ok(made.map_err(|e| SpoolError::io(path, e))?)
 }
 
@@ -361,15 +307,8 @@ pub(super) fn read_capped(path: &Path, cap: u64) -> io::Result<Vec<u8>> {
 /// Opens a regular file for reading, following no link.
 pub(super) fn open_plain(path: &Path) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)?;
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::ErrorKind::InvalidInput.into())
-    }
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
 fn own_names(dir: &Path) -> io::Result<Vec<String>> {
@@ -390,13 +329,9 @@ fn is_part(name: &str) -> bool {
 }
 
 fn is_ours(name: &str) -> bool {
-    let body = name
-        .strip_prefix("body-")
-        .and_then(|rest| rest.strip_suffix(".part"));
-    matches!(
-        name,
-        SEALED_FILE | SEALED_NOTE | SEALING_FILE | SMALL_FILE | "sealed-json.part"
-    ) || body.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    let body = name.strip_prefix("body-").and_then(|rest| rest.strip_suffix(".part"));
+    matches!(name, SEALED_FILE | SEALED_NOTE | SEALING_FILE | SMALL_FILE | "sealed-json.part")
+        || body.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn remove_ours(dir: &Path) -> Result<(), SpoolError> {
@@ -421,30 +356,18 @@ mod tests {
         let tmp = tempfile::tempdir().expect("a folder");
         let dir = tmp.path().join("run");
         fs::create_dir(&dir).expect("made");
-        for name in [
-            "body-7.part",
-            "small.part",
-            "sealing.part",
-            "bundle.tar.gz",
-            "sealed.json",
-            "body-x.part",
-            "notes",
-        ] {
+        for name in
+            ["body-7.part", "small.part", "sealing.part", "bundle.tar.gz", "sealed.json", "body-x.part", "notes"]
+        {
             fs::write(dir.join(name), "old").expect("written");
         }
         fs::write(tmp.path().join("target"), "theirs").expect("written");
         symlink(tmp.path().join("target"), dir.join("body-8.part")).expect("linked");
         let spool = Spool::create(&dir, 100).expect("a spool");
-        let mut left: Vec<_> = fs::read_dir(&dir)
-            .expect("read")
-            .map(|e| e.expect("entry").file_name())
-            .collect();
+        let mut left: Vec<_> = fs::read_dir(&dir).expect("read").map(|e| e.expect("entry").file_name()).collect();
         left.sort();
         assert_eq!(left, ["body-x.part", "notes"]);
-        assert_eq!(
-            fs::read_to_string(tmp.path().join("target")).expect("read"),
-            "theirs"
-        );
+        assert_eq!(fs::read_to_string(tmp.path().join("target")).expect("read"), "theirs");
         drop(spool);
         assert!(dir.join("notes").exists());
     }
@@ -454,10 +377,7 @@ mod tests {
         let tmp = tempfile::tempdir().expect("a folder");
         fs::create_dir(tmp.path().join("real")).expect("made");
         symlink(tmp.path().join("real"), tmp.path().join("link")).expect("linked");
-        assert!(matches!(
-            Spool::create(&tmp.path().join("link"), 1),
-            Err(SpoolError::Io { .. })
-        ));
+        assert!(matches!(Spool::create(&tmp.path().join("link"), 1), Err(SpoolError::Io { .. })));
     }
 
     #[test]
@@ -465,17 +385,11 @@ mod tests {
         let tmp = tempfile::tempdir().expect("a folder");
         let spool = Spool::create(tmp.path(), 100).expect("a spool");
         let part = spool.room().part().expect("a file");
-        let mode = fs::metadata(&part.path)
-            .expect("there")
-            .permissions()
-            .mode();
+        let mode = fs::metadata(&part.path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         symlink("/dev/null", tmp.path().join("body-1.part")).expect("linked");
         let refused = spool.room().part().expect_err("a link lies there");
-        assert!(
-            matches!(SpoolError::of(&refused), Some(SpoolError::Io { .. })),
-            "{refused:?}"
-        );
+        assert!(matches!(SpoolError::of(&refused), Some(SpoolError::Io { .. })), "{refused:?}");
     }
 
     #[test]
@@ -486,10 +400,7 @@ mod tests {
         part.write_all(b"12345678").expect("fits");
         let full = part.write_all(b"90a").expect_err("does not fit");
         assert_eq!(full.kind(), io::ErrorKind::StorageFull);
-        assert!(matches!(
-            SpoolError::of(&full),
-            Some(SpoolError::Full { used: 8, limit: 10 })
-        ));
+        assert!(matches!(SpoolError::of(&full), Some(SpoolError::Full { used: 8, limit: 10 })));
         drop(part);
         assert_eq!(spool.used(), 0);
         spool.room().put_small(b"1234567890").expect("fits again");

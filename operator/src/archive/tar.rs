@@ -30,23 +30,12 @@ fn blocks(path: &str, kind: EntryType, size: u64, mode: u32, mtime: Timestamp) -
     let name = path.as_bytes();
     if name.len() > NAME {
         let long = [name, &[0]].concat();
-        out.extend_from_slice(
-            header(
-                b"././@LongLink",
-                EntryType::GNULongName,
-                long.len() as u64,
-                0o644,
-                0,
-            )
-            .as_bytes(),
-        );
+        out.extend_from_slice(header(b"././@LongLink", EntryType::GNULongName, long.len() as u64, 0o644, 0).as_bytes());
         out.extend_from_slice(&long);
         out.extend_from_slice(padding(long.len() as u64));
     }
     let seconds = u64::try_from(mtime.as_second()).unwrap_or(0);
-    out.extend_from_slice(
-        header(&name[..name.len().min(NAME)], kind, size, mode, seconds).as_bytes(),
-    );
+    out.extend_from_slice(header(&name[..name.len().min(NAME)], kind, size, mode, seconds).as_bytes());
     out
 }
 

@@ -56,13 +56,19 @@ async fn clean(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<(), Left> {
         // Nothing was ever announced to be sent, and there is no place where it could be: nothing is left.
         Err(Fault::Terminal { .. }) if stored.is_none() && upload.is_none() => return Ok(()),
         Err(fault) => {
-            let place = stored.map_or(String::new(), |b| format!("; what may be left: bucket {} key {}", b.bucket, b.key));
+            let place =
+                stored.map_or(String::new(), |b| format!("; what may be left: bucket {} key {}", b.bucket, b.key));
             let transient = matches!(fault, Fault::Transient { .. });
             return Err(Left { message: format!("the bundle could not be deleted: {fault}{place}"), transient });
         }
     };
     let left = |error: StoreError| Left {
-        message: format!("the bundle could not be deleted from bucket {} key {}: {}", destination.bucket(), destination.key.as_str(), error.message()),
+        message: format!(
+            "the bundle could not be deleted from bucket {} key {}: {}",
+            destination.bucket(),
+            destination.key.as_str(),
+            error.message()
+        ),
         transient: error.is_transient(),
     };
     if let Some(id) = upload.and_then(|u| u.upload_id.as_deref()) {

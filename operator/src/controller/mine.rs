@@ -47,7 +47,11 @@ impl Mine {
         let mut finalizers = seen.finalizers().to_vec();
         finalizers.push(FINALIZER.to_owned());
         let patch = json!({ "metadata": { "finalizers": finalizers, "resourceVersion": seen.resource_version() } });
-        *seen = self.api.patch(&seen.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await.map_err(Fault::api)?;
+        *seen = self
+            .api
+            .patch(&seen.name_any(), &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .map_err(Fault::api)?;
         Ok(())
     }
 
@@ -99,7 +103,9 @@ impl Mine {
                     return Ok(());
                 }
                 Written::Stale => match self.live(&seen).await? {
-                    Some(live) if claim_of(&live) == claim && live.metadata.deletion_timestamp.is_none() => *seen = live,
+                    Some(live) if claim_of(&live) == claim && live.metadata.deletion_timestamp.is_none() => {
+                        *seen = live
+                    }
                     _ => return Err(Fault::Lost),
                 },
             }

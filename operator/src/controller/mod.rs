@@ -139,7 +139,9 @@ fn rest(until: Option<Timestamp>, now: Timestamp) -> Action {
     const LONGEST: Duration = Duration::from_secs(24 * 3600);
     match until {
         None => Action::await_change(),
-        Some(until) => Action::requeue(until.duration_since(now).unsigned_abs().clamp(Duration::from_millis(100), LONGEST)),
+        Some(until) => {
+            Action::requeue(until.duration_since(now).unsigned_abs().clamp(Duration::from_millis(100), LONGEST))
+        }
     }
 }
 
@@ -148,7 +150,9 @@ async fn settle(bundle: &DebugBundle, reason: Reason, ctx: &Context) -> Result<A
         Reason::RestoredFromBackup => {
             "this DebugBundle came out of a Velero backup and is not run again; create another one".to_owned()
         }
-        Reason::Interrupted => format!("the operator was interrupted {} times while it collected", decide::MAX_ATTEMPTS),
+        Reason::Interrupted => {
+            format!("the operator was interrupted {} times while it collected", decide::MAX_ATTEMPTS)
+        }
         _ => reason.to_string(),
     };
     let now = ctx.now();
@@ -183,7 +187,8 @@ async fn malformed(bad: &InvalidObject, ctx: &Context) -> Result<Action, Fault> 
     let meta = &bad.metadata;
     let created = meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0);
     let message = format!("the resource cannot be read: {}", bad.error);
-    let mut shell = DebugBundle::new(&meta.name.clone().unwrap_or_default(), debugbundle_crd::DebugBundleSpec::installation());
+    let mut shell =
+        DebugBundle::new(&meta.name.clone().unwrap_or_default(), debugbundle_crd::DebugBundleSpec::installation());
     shell.metadata = meta.clone();
     if meta.deletion_timestamp.is_some() {
         if decide::has_finalizer(&shell) {
@@ -199,7 +204,10 @@ async fn malformed(bad: &InvalidObject, ctx: &Context) -> Result<Action, Fault> 
 }
 
 /// Cancels the token when the object is deleted, replaced or gone, as the watch sees it.
-fn follow_deletion(bundle: &DebugBundle, ctx: &Arc<Context>) -> (CancellationToken, tokio_util::task::AbortOnDropHandle<()>) {
+fn follow_deletion(
+    bundle: &DebugBundle,
+    ctx: &Arc<Context>,
+) -> (CancellationToken, tokio_util::task::AbortOnDropHandle<()>) {
     let token = ctx.shutdown.child_token();
     let (cancel, context, uid) = (token.clone(), Arc::clone(ctx), bundle.uid());
     let reference = ObjectRef::<Guarded>::new(&bundle.name_any()).within(&ctx.settings.namespace);

@@ -60,7 +60,12 @@ pub(super) async fn sign(bundle: &DebugBundle, destination: &Destination, now: T
         Ok(signed) => Link::Issued { until: signed.expires, note: note(&signed), url: signed.url },
         Err(error) => Link::None {
             reason: Reason::SigningUnsupported,
-            message: format!("{}; the bundle is in bucket {} at {}", error.message(), destination.bucket(), destination.key.as_str()),
+            message: format!(
+                "{}; the bundle is in bucket {} at {}",
+                error.message(),
+                destination.bucket(),
+                destination.key.as_str()
+            ),
         },
     }
 }
@@ -98,13 +103,19 @@ pub(super) async fn renew(bundle: &DebugBundle, value: &str, ctx: &Arc<Context>)
     if let Some(wait) = too_soon(bundle, now) {
         return Ok(Action::requeue(wait));
     }
-    let link = if bundle.spec.download_url.policy == UrlPolicy::Never { never() } else { look_and_sign(bundle, ctx, now).await? };
+    let link = if bundle.spec.download_url.policy == UrlPolicy::Never {
+        never()
+    } else {
+        look_and_sign(bundle, ctx, now).await?
+    };
     let answered = value.to_owned();
     let mine = Mine::new(ctx.client.clone(), ctx.api.clone(), bundle.clone());
     mine.update(now, |fold| link.fold(fold).answered(Some(&answered))).await?;
     match &link {
         Link::Issued { until, .. } => {
-            ctx.notifier.normal(bundle, Reason::UrlIssued, &format!("a download URL was issued that works until {until}")).await;
+            ctx.notifier
+                .normal(bundle, Reason::UrlIssued, &format!("a download URL was issued that works until {until}"))
+                .await;
         }
         Link::None { reason, message } => ctx.notifier.warning(bundle, *reason, message).await,
     }
@@ -113,18 +124,23 @@ pub(super) async fn renew(bundle: &DebugBundle, value: &str, ctx: &Arc<Context>)
 
 async fn look_and_sign(bundle: &DebugBundle, ctx: &Arc<Context>, now: Timestamp) -> Result<Link, Fault> {
     let stored = bundle.status.as_ref().and_then(|s| s.bundle.as_ref());
-    let destination = match ctx.engine.destination(&Subject::of(bundle), stored.map(|b| b.storage_location.as_str())).await {
-        Ok(destination) => destination,
-        Err(Fault::Terminal { reason, message }) => return Ok(Link::None { reason, message }),
-        Err(other) => return Err(other),
-    };
+    let destination =
+        match ctx.engine.destination(&Subject::of(bundle), stored.map(|b| b.storage_location.as_str())).await {
+            Ok(destination) => destination,
+            Err(Fault::Terminal { reason, message }) => return Ok(Link::None { reason, message }),
+            Err(other) => return Err(other),
+        };
     match destination.store.head(&destination.key).await {
         Ok(Some(found)) if stored.is_some_and(|s| found.sha256.as_deref() == Some(s.sha256.as_str())) => {
             Ok(sign(bundle, &destination, now).await)
         }
         Ok(_) => Ok(Link::None {
             reason: Reason::ObjectMissing,
-            message: format!("the bundle is no longer in bucket {} at {}, or is another one", destination.bucket(), destination.key.as_str()),
+            message: format!(
+                "the bundle is no longer in bucket {} at {}, or is another one",
+                destination.bucket(),
+                destination.key.as_str()
+            ),
         }),
         Err(error) if error.is_transient() => {
             Err(Fault::Transient { reason: error.reason(), message: error.message() })
@@ -141,5 +157,8 @@ fn too_soon(bundle: &DebugBundle, now: Timestamp) -> Option<std::time::Duration>
 
 fn ask(bundle: &DebugBundle) -> String {
     let namespace = bundle.namespace().unwrap_or_default();
-    format!("kubectl -n {namespace} annotate --overwrite debugbundle {} {RENEW_URL_ANNOTATION}=$(date +%s)", bundle.name_any())
+    format!(
+        "kubectl -n {namespace} annotate --overwrite debugbundle {} {RENEW_URL_ANNOTATION}=$(date +%s)",
+        bundle.name_any()
+    )
 }

@@ -20,7 +20,12 @@ use crate::{
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// Takes a DebugBundle from wherever it stands to a terminal phase.
-pub(super) async fn to_the_end(seen: &DebugBundle, attempt: i64, resume: bool, ctx: &Arc<Context>) -> Result<Action, Fault> {
+pub(super) async fn to_the_end(
+    seen: &DebugBundle,
+    attempt: i64,
+    resume: bool,
+    ctx: &Arc<Context>,
+) -> Result<Action, Fault> {
     let (cancel, _following) = follow_deletion(seen, ctx);
     let _place = place(seen, ctx, &cancel).await?;
 
@@ -180,7 +185,9 @@ async fn publish(
     tracing::info!(name = bundle.name_any(), bytes = outcome.bundle.bytes, missing = outcome.missing, "Stored");
     ctx.notifier.normal(bundle, reason, &note).await;
     if let Some(until) = link.until() {
-        ctx.notifier.normal(bundle, Reason::UrlIssued, &format!("a download URL was issued that works until {until}")).await;
+        ctx.notifier
+            .normal(bundle, Reason::UrlIssued, &format!("a download URL was issued that works until {until}"))
+            .await;
     }
     Ok(())
 }

@@ -19,11 +19,7 @@ use crate::secret::Secret;
 const ANYWHERE: usize = 8;
 /// Bytes of a form that tell a line to look at.
 const HINT: usize = 12;
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const WITH_SLASH: &AsciiSet = &UNRESERVED.remove(b'/');
 
 /// The known values, ready to be found.
@@ -65,49 +61,27 @@ impl Exact {
                 short.push(Short::new(index, value));
             }
             // A private key of many lines is never seen whole in one line.
-            for line in value
-                .split(|b| *b == b'\n')
-                .map(<[u8]>::trim_ascii)
-                .filter(|_| value.contains(&b'\n'))
-            {
+            for line in value.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|_| value.contains(&b'\n')) {
                 if line.len() >= ANYWHERE && !line.starts_with(b"-----") {
                     let index = values.len();
                     values.push((rule, Zeroizing::new(line.to_vec())));
-                    forms.push(Form {
-                        value: index,
-                        bytes: Zeroizing::new(line.to_vec()),
-                        shared: (false, false),
-                    });
+                    forms.push(Form { value: index, bytes: Zeroizing::new(line.to_vec()), shared: (false, false) });
                 }
             }
         }
-        let anywhere = AhoCorasick::new(forms.iter().map(|form| form.bytes.as_slice())).expect(
-            "a credential's forms are far from the automaton's limit of two billion states",
-        );
-        Self {
-            values,
-            forms,
-            anywhere,
-            short,
-        }
+        let anywhere = AhoCorasick::new(forms.iter().map(|form| form.bytes.as_slice()))
+            .expect("a credential's forms are far from the automaton's limit of two billion states");
+        Self { values, forms, anywhere, short }
     }
 
     /// A line with none of these holds no known value.
     pub(super) fn hints(&self) -> impl Iterator<Item = &[u8]> {
-        let short = self
-            .short
-            .iter()
-            .flat_map(|short| &short.forms)
-            .map(|form| form.as_slice());
-        self.forms
-            .iter()
-            .map(|form| &form.bytes[..form.bytes.len().min(HINT)])
-            .chain(short)
+        let short = self.short.iter().flat_map(|short| &short.forms).map(|form| form.as_slice());
+        self.forms.iter().map(|form| &form.bytes[..form.bytes.len().min(HINT)]).chain(short)
     }
 
     pub(super) fn find(&self, line: &[u8], spans: &mut Vec<Span>) {
-        let is_digit =
-            |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || b"+/-_".contains(b));
+        let is_digit = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || b"+/-_".contains(b));
         for hit in self.anywhere.find_overlapping_iter(line) {
             let form = &self.forms[hit.pattern().as_usize()];
             let (mut from, mut to) = (hit.start(), hit.end());
@@ -130,16 +104,8 @@ impl Exact {
 
     /// A whole string of an object that is a short known value; its key is the name.
     pub(super) fn whole(&self, text: &str) -> Option<Span> {
-        let is = |short: &&Short| {
-            short
-                .forms
-                .iter()
-                .any(|form| form.as_slice() == text.as_bytes())
-        };
-        self.short
-            .iter()
-            .find(is)
-            .map(|short| self.span(0..text.len(), short.value))
+        let is = |short: &&Short| short.forms.iter().any(|form| form.as_slice() == text.as_bytes());
+        self.short.iter().find(is).map(|short| self.span(0..text.len(), short.value))
     }
 
     fn span(&self, at: std::ops::Range<usize>, value: usize) -> Span {
@@ -152,25 +118,14 @@ impl Short {
     fn new(value: usize, plain: &[u8]) -> Self {
         let mut all = escaped_forms(plain);
         all.insert(plain.to_vec());
-        all.insert(
-            base64::engine::general_purpose::STANDARD
-                .encode(plain)
-                .into_bytes(),
-        );
-        let alternatives: Vec<String> = all
-            .iter()
-            .map(|form| regex::escape(&String::from_utf8_lossy(form)))
-            .collect();
+        all.insert(base64::engine::general_purpose::STANDARD.encode(plain).into_bytes());
+        let alternatives: Vec<String> = all.iter().map(|form| regex::escape(&String::from_utf8_lossy(form))).collect();
         let pattern = format!(
             r#"(?:[A-Za-z_][A-Za-z0-9_.-]*\\*["']?\s*(?:=>|[=:]|%3[Dd]|\\+u003d)|--[A-Za-z0-9-]+)\s*\\*["']?(?P<value>{})(?:$|[\s"'&,;)\]}}\\<]|%26)"#,
             alternatives.join("|")
         );
         let regex = Regex::new(&pattern).expect("escaped literals in a pattern of ours");
-        Self {
-            value,
-            forms: all.into_iter().map(Zeroizing::new).collect(),
-            regex,
-        }
+        Self { value, forms: all.into_iter().map(Zeroizing::new).collect(), regex }
     }
 }
 
@@ -180,11 +135,7 @@ fn anywhere(value: usize, plain: &[u8]) -> Vec<Form> {
     let mut seen = BTreeSet::new();
     let mut push = |bytes: Vec<u8>, shared| {
         if bytes.len() >= ANYWHERE && !bytes.contains(&b'\n') && seen.insert(bytes.clone()) {
-            forms.push(Form {
-                value,
-                bytes: Zeroizing::new(bytes),
-                shared,
-            });
+            forms.push(Form { value, bytes: Zeroizing::new(bytes), shared });
         }
     };
     push(plain.to_vec(), (false, false));
@@ -229,10 +180,7 @@ fn escaped_forms(plain: &[u8]) -> BTreeSet<Vec<u8>> {
     let text = String::from_utf8_lossy(plain);
     let json = serde_json::Value::String(text.into_owned()).to_string();
     let json = &json[1..json.len() - 1];
-    let go = json
-        .replace('<', "\\u003c")
-        .replace('>', "\\u003e")
-        .replace('&', "\\u0026");
+    let go = json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
     for form in [json.to_owned(), json.replace('/', "\\/"), go] {
         let twice = serde_json::Value::String(form.clone()).to_string();
         forms.insert(twice.as_bytes()[1..twice.len() - 1].to_vec());

@@ -29,8 +29,7 @@ struct Long {
 
 impl Long {
     fn closed(mut self, end: &[u8]) -> Vec<u8> {
-        self.shown
-            .extend_from_slice(long_line(self.rest).as_bytes());
+        self.shown.extend_from_slice(long_line(self.rest).as_bytes());
         self.shown.extend_from_slice(end);
         self.shown
     }
@@ -38,20 +37,10 @@ impl Long {
 
 impl Lines {
     pub(super) fn new(rules: Rules) -> Self {
-        Self {
-            rules,
-            partial: Vec::new(),
-            long: None,
-        }
+        Self { rules, partial: Vec::new(), long: None }
     }
 
-    pub(super) fn feed(
-        &mut self,
-        by: &Redactor,
-        data: &[u8],
-        tally: &mut Tally,
-        out: &mut Out<'_>,
-    ) -> io::Result<()> {
+    pub(super) fn feed(&mut self, by: &Redactor, data: &[u8], tally: &mut Tally, out: &mut Out<'_>) -> io::Result<()> {
         let mut rest = data;
         while !rest.is_empty() {
             if let Some(long) = &mut self.long {
@@ -88,10 +77,7 @@ impl Lines {
                         rest = &rest[room..];
                         let spans = by.spans(&self.partial, self.rules);
                         let (shown, taken) = by.first_part(&self.partial, &spans, tally);
-                        self.long = Some(Long {
-                            shown,
-                            rest: (MAX_LINE - taken) as u64,
-                        });
+                        self.long = Some(Long { shown, rest: (MAX_LINE - taken) as u64 });
                         self.partial.clear();
                     }
                 }
@@ -101,12 +87,7 @@ impl Lines {
     }
 
     /// The stream has ended, perhaps within a line.
-    pub(super) fn end(
-        &mut self,
-        by: &Redactor,
-        tally: &mut Tally,
-        out: &mut Out<'_>,
-    ) -> io::Result<()> {
+    pub(super) fn end(&mut self, by: &Redactor, tally: &mut Tally, out: &mut Out<'_>) -> io::Result<()> {
         if let Some(long) = self.long.take() {
             return out(&long.closed(b""));
         }
@@ -117,13 +98,7 @@ impl Lines {
 
 impl Redactor {
     /// Whole lines, none over [`MAX_LINE`]; those that no rule can hit pass in one go.
-    fn block(
-        &self,
-        block: &[u8],
-        rules: Rules,
-        tally: &mut Tally,
-        out: &mut Out<'_>,
-    ) -> io::Result<()> {
+    fn block(&self, block: &[u8], rules: Rules, tally: &mut Tally, out: &mut Out<'_>) -> io::Result<()> {
         let mut rest = block;
         while !rest.is_empty() {
             let Some(hint) = self.first_hint(rest, rules) else {
@@ -136,10 +111,7 @@ impl Redactor {
             }
             let line = &rest[start..end];
             let text = line.strip_suffix(b"\n").unwrap_or(line);
-            let text = text
-                .strip_suffix(b"\r")
-                .filter(|_| text.len() < line.len())
-                .unwrap_or(text);
+            let text = text.strip_suffix(b"\r").filter(|_| text.len() < line.len()).unwrap_or(text);
             let spans = self.spans(text, rules);
             if spans.is_empty() {
                 out(line)?;
@@ -159,11 +131,7 @@ impl Redactor {
         let masked: usize = spans.iter().map(|span| span.at.len()).sum();
         if line.len() - masked + tokens > MAX_LINE {
             let (shown, taken) = self.first_part(line, spans, tally);
-            return Long {
-                shown,
-                rest: (line.len() - taken) as u64,
-            }
-            .closed(b"");
+            return Long { shown, rest: (line.len() - taken) as u64 }.closed(b"");
         }
         let mut out = Vec::with_capacity(line.len() - masked + tokens);
         let mut from = 0;
@@ -192,10 +160,7 @@ impl Redactor {
             tally.add(&span.rule);
             from = span.at.end;
         }
-        let next = spans
-            .iter()
-            .find(|span| span.at.start >= from)
-            .map_or(line.len(), |span| span.at.start);
+        let next = spans.iter().find(|span| span.at.start >= from).map_or(line.len(), |span| span.at.start);
         let mut to = next.min(most).min(from + (most - out.len()));
         let character = to;
         while to > from && character - to < 4 && line.get(to).is_some_and(|b| b & 0xc0 == 0x80) {

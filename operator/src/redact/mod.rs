@@ -46,9 +46,7 @@ pub struct Redactor {
 
 impl std::fmt::Debug for Redactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Redactor")
-            .field("user", &self.user.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Redactor").field("user", &self.user.len()).finish_non_exhaustive()
     }
 }
 
@@ -80,39 +78,23 @@ impl Redactor {
     /// # Panics
     /// The system has no random numbers, which Linux has once any process runs.
     pub fn new(rules: &[String], known: Vec<(&'static str, Secret)>) -> Result<Self, RuleError> {
-        let user = rules
-            .iter()
-            .enumerate()
-            .map(|(index, rule)| user_rule(index, rule))
-            .collect::<Result<_, _>>()?;
+        let user = rules.iter().enumerate().map(|(index, rule)| user_rule(index, rule)).collect::<Result<_, _>>()?;
         let mut key = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut key[..])
-            .expect("Linux has random numbers once a process runs in a pod");
+        getrandom::fill(&mut key[..]).expect("Linux has random numbers once a process runs in a pod");
         let exact = Exact::new(known);
-        let mut hints: Vec<Cow<'_, [u8]>> = presigned::HINTS
-            .iter()
-            .map(|hint| Cow::Borrowed(hint.as_bytes()))
-            .collect();
+        let mut hints: Vec<Cow<'_, [u8]>> =
+            presigned::HINTS.iter().map(|hint| Cow::Borrowed(hint.as_bytes())).collect();
         hints.extend(exact.hints().map(|hint| Cow::Owned(hint.to_vec())));
         let prefilter = AhoCorasick::builder()
             .ascii_case_insensitive(true)
             .build(&hints)
-            .expect(
-                "a credential's forms are far from the automaton's limit of two billion states",
-            );
-        Ok(Self {
-            key,
-            prefilter,
-            presigned: Presigned::new(),
-            exact,
-            user,
-        })
+            .expect("a credential's forms are far from the automaton's limit of two billion states");
+        Ok(Self { key, prefilter, presigned: Presigned::new(), exact, user })
     }
 
     /// A line of text, or several: messages, status, Events.
     pub fn text(&self, text: &str) -> String {
-        self.counted_text(text, &mut Tally::default())
-            .unwrap_or_else(|| text.to_owned())
+        self.counted_text(text, &mut Tally::default()).unwrap_or_else(|| text.to_owned())
     }
 
     /// An API object, in place: managedFields and last-applied-configuration dropped, the query of download URLs masked,
@@ -123,10 +105,7 @@ impl Redactor {
 
     /// The text with what was hit replaced, and counted; `None` if nothing was.
     pub(crate) fn counted_text(&self, text: &str, tally: &mut Tally) -> Option<String> {
-        if text.len() <= MAX_LINE
-            && !text.contains('\n')
-            && self.spans(text.as_bytes(), Rules::All).is_empty()
-        {
+        if text.len() <= MAX_LINE && !text.contains('\n') && self.spans(text.as_bytes(), Rules::All).is_empty() {
             return None;
         }
         let mut out = Vec::with_capacity(text.len());
@@ -135,9 +114,7 @@ impl Redactor {
             out.extend_from_slice(line);
             Ok(())
         };
-        let fed = lines
-            .feed(self, text.as_bytes(), tally, &mut push)
-            .and_then(|()| lines.end(self, tally, &mut push));
+        let fed = lines.feed(self, text.as_bytes(), tally, &mut push).and_then(|()| lines.end(self, tally, &mut push));
         fed.expect("writing to memory does not fail");
         (out != text.as_bytes()).then(|| String::from_utf8_lossy(&out).into_owned())
     }
@@ -172,9 +149,7 @@ impl Redactor {
         if rules == Rules::All {
             for (id, rule) in &self.user {
                 let hits = rule.find_iter(line).filter(|hit| !hit.is_empty());
-                spans.extend(
-                    hits.map(|hit| Span::new(hit.range(), id.clone(), hit.as_bytes().to_vec())),
-                );
+                spans.extend(hits.map(|hit| Span::new(hit.range(), id.clone(), hit.as_bytes().to_vec())));
             }
         }
         token::settled(line, spans)
@@ -187,31 +162,20 @@ fn user_rule(index: usize, rule: &str) -> Result<(String, Regex), RuleError> {
         return refuse(format!("is one too many, at most {MAX_RULES} are allowed"));
     }
     if rule.is_empty() || rule.len() > MAX_RULE_BYTES {
-        return refuse(format!(
-            "has {} bytes, allowed are 1 to {MAX_RULE_BYTES}",
-            rule.len()
-        ));
+        return refuse(format!("has {} bytes, allowed are 1 to {MAX_RULE_BYTES}", rule.len()));
     }
     // Without Unicode `.` and `\S` take invalid UTF-8 too, so that it hides nothing; a rule that names other letters needs it.
     let build = |unicode| {
-        RegexBuilder::new(rule)
-            .unicode(unicode)
-            .size_limit(MAX_RULE_PROGRAM)
-            .dfa_size_limit(MAX_RULE_PROGRAM)
-            .build()
+        RegexBuilder::new(rule).unicode(unicode).size_limit(MAX_RULE_PROGRAM).dfa_size_limit(MAX_RULE_PROGRAM).build()
     };
     match build(false).or_else(|_| build(true)) {
         Ok(regex) => Ok((format!("user-{index}"), regex)),
-        Err(regex::Error::CompiledTooBig(_)) => refuse(format!(
-            "needs more than {MAX_RULE_PROGRAM} bytes once compiled; repeat less"
-        )),
+        Err(regex::Error::CompiledTooBig(_)) => {
+            refuse(format!("needs more than {MAX_RULE_PROGRAM} bytes once compiled; repeat less"))
+        }
         Err(error) => {
             let text = error.to_string();
-            let kind = text
-                .lines()
-                .rev()
-                .find_map(|line| line.strip_prefix("error: "))
-                .unwrap_or("syntax error");
+            let kind = text.lines().rev().find_map(|line| line.strip_prefix("error: ")).unwrap_or("syntax error");
             refuse(format!("is not a regular expression in RE2 syntax: {kind}"))
         }
     }

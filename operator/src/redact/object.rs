@@ -43,10 +43,7 @@ fn fields(by: &Redactor, map: &mut Map<String, Value>, tally: &mut Tally) {
     if map.get(LAST_APPLIED).is_some_and(Value::is_string) {
         map.shift_remove(LAST_APPLIED);
     }
-    let is_list = map
-        .get("kind")
-        .and_then(Value::as_str)
-        .is_some_and(|kind| kind.ends_with("List"));
+    let is_list = map.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
     if is_list && let Some(Value::Array(items)) = map.get_mut("items") {
         let before = items.len();
         items.retain(|item| !item.as_object().is_some_and(is_secret_kind));
@@ -77,18 +74,12 @@ fn fields(by: &Redactor, map: &mut Map<String, Value>, tally: &mut Tally) {
 
 /// As an object of its own.
 fn is_secret_kind(map: &Map<String, Value>) -> bool {
-    matches!(
-        map.get("kind").and_then(Value::as_str),
-        Some("Secret" | "SecretList")
-    )
+    matches!(map.get("kind").and_then(Value::as_str), Some("Secret" | "SecretList"))
 }
 
 /// Inside another object: a reference to a Secret has no data and stays.
 fn carries_secret(map: &Map<String, Value>) -> bool {
-    is_secret_kind(map)
-        && ["data", "stringData", "items"]
-            .iter()
-            .any(|key| map.contains_key(*key))
+    is_secret_kind(map) && ["data", "stringData", "items"].iter().any(|key| map.contains_key(*key))
 }
 
 /// Scheme, host and path tell where; the query, and credentials in front of the host, are what must go.
@@ -105,10 +96,7 @@ fn download_url(by: &Redactor, text: &mut String, tally: &mut Tally) {
         string(by, text, tally);
         return;
     }
-    if query
-        .as_deref()
-        .is_some_and(|query| query.starts_with("[REDACTED:"))
-    {
+    if query.as_deref().is_some_and(|query| query.starts_with("[REDACTED:")) {
         return;
     }
     url.set_query(None);
@@ -118,12 +106,7 @@ fn download_url(by: &Redactor, text: &mut String, tally: &mut Tally) {
     let _ = url.set_password(None);
     let mut shown = url.to_string();
     string(by, &mut shown, tally);
-    let token = masked(
-        by,
-        query.as_deref().unwrap_or_default(),
-        "download-url",
-        tally,
-    );
+    let token = masked(by, query.as_deref().unwrap_or_default(), "download-url", tally);
     *text = format!("{shown}?{token}");
 }
 

@@ -41,37 +41,24 @@ impl Presigned {
         const DASH: &str = "(?:-|%2d|%252d)";
         const EQUALS: &str = r"(?P<equals>=|%3d|%253d|\\+u003d)";
         const BEFORE: &str = r"(?P<query>[?&]|amp;|%26|%3f|%2526|%253f|u0026|u003f)|^|[^a-z0-9_-]";
-        let regex =
-            |pattern: String| Regex::new(&pattern).expect("a pattern of ours; the tests build it");
+        let regex = |pattern: String| Regex::new(&pattern).expect("a pattern of ours; the tests build it");
         Self {
             named: regex(format!(
                 "(?i-u)x{DASH}(?:amz|goog){DASH}(?:signature|credential|security{DASH}token){EQUALS}"
             )),
-            company: regex(format!(
-                "(?i-u)(?:(?P<id>awsaccesskeyid)|googleaccessid){EQUALS}"
-            )),
+            company: regex(format!("(?i-u)(?:(?P<id>awsaccesskeyid)|googleaccessid){EQUALS}")),
             signature: regex(format!("(?i-u)(?:{BEFORE})signature{EQUALS}")),
             azure: regex(format!("(?i-u)(?:{BEFORE})sig{EQUALS}")),
         }
     }
 
     pub(super) fn find(&self, line: &[u8], spans: &mut Vec<Span>) {
-        spans.extend(
-            self.named
-                .captures_iter(line)
-                .filter_map(|hit| value(line, &hit)),
-        );
+        spans.extend(self.named.captures_iter(line).filter_map(|hit| value(line, &hit)));
         if self.company.is_match(line) {
-            let signatures: Vec<Span> = self
-                .signature
-                .captures_iter(line)
-                .filter_map(|hit| value(line, &hit))
-                .collect();
+            let signatures: Vec<Span> =
+                self.signature.captures_iter(line).filter_map(|hit| value(line, &hit)).collect();
             if !signatures.is_empty() {
-                let ids = self
-                    .company
-                    .captures_iter(line)
-                    .filter(|hit| hit.name("id").is_some());
+                let ids = self.company.captures_iter(line).filter(|hit| hit.name("id").is_some());
                 spans.extend(ids.filter_map(|hit| value(line, &hit)));
             }
             spans.extend(signatures);
@@ -110,8 +97,8 @@ fn value(line: &[u8], hit: &Captures<'_>) -> Option<Span> {
 fn ends(rest: &[u8], depth: usize) -> bool {
     const ENDING: &[&[u8]] = &[b"26", b"23", b"20", b"22", b"0a", b"0d"];
     match rest[0] {
-        b'"' | b'\'' | b'`' | b'<' | b'>' | b'\\' | b'(' | b')' | b']' | b'{' | b'}' | b'|'
-        | b',' | b';' | b'&' | b'#' => true,
+        b'"' | b'\'' | b'`' | b'<' | b'>' | b'\\' | b'(' | b')' | b']' | b'{' | b'}' | b'|' | b',' | b';' | b'&'
+        | b'#' => true,
         // A token of ours, from an earlier pass, is a value as a whole.
         b'[' => !rest.starts_with(b"[REDACTED:"),
         b'%' => {
@@ -123,9 +110,7 @@ fn ends(rest: &[u8], depth: usize) -> bool {
                     None => return false,
                 },
             };
-            ENDING
-                .iter()
-                .any(|e| code.len() >= 2 && code[..2].eq_ignore_ascii_case(e))
+            ENDING.iter().any(|e| code.len() >= 2 && code[..2].eq_ignore_ascii_case(e))
         }
         other => other.is_ascii_whitespace() || other.is_ascii_control(),
     }

@@ -21,19 +21,13 @@ const KNOWN: &str = "k/8+n \"own\"&<valü>=";
 
 fn redactor(rules: &[&str], known: &[&str]) -> Arc<Redactor> {
     let rules: Vec<String> = rules.iter().map(|rule| (*rule).to_owned()).collect();
-    let known = known
-        .iter()
-        .map(|value| ("location-key", Secret::new(*value)))
-        .collect();
+    let known = known.iter().map(|value| ("location-key", Secret::new(*value))).collect();
     Arc::new(Redactor::new(&rules, known).expect("good rules"))
 }
 
 fn masked(by: &Redactor, text: &str, secret: &str) -> String {
     let out = by.text(text);
-    assert!(
-        !out.contains(secret) && out.contains("[REDACTED:"),
-        "{text} became {out}"
-    );
+    assert!(!out.contains(secret) && out.contains("[REDACTED:"), "{text} became {out}");
     out
 }
 
@@ -46,11 +40,7 @@ fn written(by: &Arc<Redactor>, pieces: &[&[u8]]) -> (Vec<u8>, Segment) {
     }
     let segment = writer.finish().expect("room");
     let mut out = Vec::new();
-    segment
-        .reader()
-        .expect("there")
-        .read_to_end(&mut out)
-        .expect("whole");
+    segment.reader().expect("there").read_to_end(&mut out).expect("whole");
     assert_eq!(out.len() as u64, segment.bytes());
     (out, segment)
 }
@@ -110,25 +100,12 @@ fn the_known_value_is_masked_in_every_form() {
     let percent = utf8_percent_encode(KNOWN, NON_ALPHANUMERIC).to_string();
     let json = json!({ "a": KNOWN }).to_string();
     let json_twice = json!({ "a": json }).to_string();
-    let go = json
-        .replace('<', "\\u003c")
-        .replace('>', "\\u003e")
-        .replace('&', "\\u0026");
-    let plain = [
-        KNOWN.to_owned(),
-        percent.clone(),
-        percent.to_lowercase(),
-        percent.replace('%', "%25"),
-        json,
-        json_twice,
-        go,
-    ];
+    let go = json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+    let plain =
+        [KNOWN.to_owned(), percent.clone(), percent.to_lowercase(), percent.replace('%', "%25"), json, json_twice, go];
     for text in plain {
         let out = masked(&by, &format!("before {text} after"), "own");
-        assert!(
-            out.starts_with("before ") && out.ends_with(" after"),
-            "{out}"
-        );
+        assert!(out.starts_with("before ") && out.ends_with(" after"), "{out}");
     }
 }
 
@@ -145,10 +122,8 @@ fn the_known_value_is_masked_within_base64_wherever_it_begins() {
                 URL_SAFE_NO_PAD.encode(&blob),
             ] {
                 let out = masked(&by, &format!("data: {text}"), "no such text");
-                let rest: String = out
-                    .split("[REDACTED")
-                    .map(|part| part.split(']').next_back().unwrap_or_default())
-                    .collect();
+                let rest: String =
+                    out.split("[REDACTED").map(|part| part.split(']').next_back().unwrap_or_default()).collect();
                 assert!(rest.len() <= "data: ".len() + 4 * 4, "{text} became {out}");
             }
             let twice = STANDARD.encode(STANDARD.encode(KNOWN));
@@ -163,35 +138,20 @@ fn equal_values_have_equal_tokens_in_every_encoding_and_others_in_other_bundles(
     let percent = utf8_percent_encode(KNOWN, NON_ALPHANUMERIC).to_string();
     let token = by.text(KNOWN);
     assert_eq!(by.text(&percent), token);
-    assert_eq!(
-        by.text(&format!("?X-Amz-Security-Token={percent}"))
-            .rsplit(':')
-            .next(),
-        token.rsplit(':').next()
-    );
+    assert_eq!(by.text(&format!("?X-Amz-Security-Token={percent}")).rsplit(':').next(), token.rsplit(':').next());
     assert_ne!(other.text(KNOWN), token);
     assert_eq!(token.len(), "[REDACTED:location-key:01234567]".len());
 }
 
 #[test]
 fn a_private_key_is_found_line_by_line() {
-    let key = format!(
-        "-----BEGIN KEY-----\n{}\n{}\n-----END KEY-----\n",
-        "QUJDREVGR0g1".repeat(4),
-        "SUpLTE1OT1A2".repeat(4)
-    );
+    let key =
+        format!("-----BEGIN KEY-----\n{}\n{}\n-----END KEY-----\n", "QUJDREVGR0g1".repeat(4), "SUpLTE1OT1A2".repeat(4));
     let by = redactor(&[], &[&key]);
     let out = by.text(&format!("begin\n  {}", key.replace('\n', "\n  ")));
-    assert!(
-        !out.contains("QUJDREVGR0g1") && !out.contains("SUpLTE1OT1A2"),
-        "{out}"
-    );
+    assert!(!out.contains("QUJDREVGR0g1") && !out.contains("SUpLTE1OT1A2"), "{out}");
     assert!(out.contains("-----BEGIN KEY-----\n  [REDACTED"), "{out}");
-    masked(
-        &by,
-        &json!({ "private_key": key }).to_string(),
-        "QUJDREVGR0g1",
-    );
+    masked(&by, &json!({ "private_key": key }).to_string(), "QUJDREVGR0g1");
 }
 
 #[test]
@@ -208,55 +168,31 @@ fn a_short_value_counts_only_as_a_whole_value_behind_a_name() {
     ] {
         masked(&by, text, "hunter");
     }
-    for text in [
-        "the hunter runs",
-        "host=hunter.shop.svc",
-        "path=/hunter",
-        "hunter: x",
-        "name=headhunter",
-    ] {
+    for text in ["the hunter runs", "host=hunter.shop.svc", "path=/hunter", "hunter: x", "name=headhunter"] {
         assert_eq!(by.text(text), text);
     }
     let mut object = json!({ "env": [{ "name": "P", "value": "hunter" }], "text": "a hunter" });
     assert!(by.object(&mut object));
-    assert!(
-        object["env"][0]["value"]
-            .as_str()
-            .is_some_and(|v| v.starts_with("[REDACTED:")),
-        "{object}"
-    );
+    assert!(object["env"][0]["value"].as_str().is_some_and(|v| v.starts_with("[REDACTED:")), "{object}");
     assert_eq!(object["text"], "a hunter");
 }
 
 #[test]
 fn user_rules_add_and_are_bounded() {
     let by = redactor(&["acme-[a-z]+", "a*", "grün\\w"], &[]);
-    assert!(
-        by.text("for acme-prod only")
-            .starts_with("for [REDACTED:user-0:")
-    );
+    assert!(by.text("for acme-prod only").starts_with("for [REDACTED:user-0:"));
     assert!(by.text("bbb aa").starts_with("bbb [REDACTED:user-1:"));
     assert!(by.text("grünx").contains("[REDACTED:user-2:"));
     let once = by.text("acme-prod aaa");
     assert_eq!(by.text(&once), once);
     let (out, segment) = written(&redactor(&["t=\\S+"], &[]), &[b"t=ab\xff\xfecd e\n"]);
-    assert!(
-        out.starts_with(b"[REDACTED:user-0:") && out.ends_with(b"] e\n"),
-        "{out:?}"
-    );
+    assert!(out.starts_with(b"[REDACTED:user-0:") && out.ends_with(b"] e\n"), "{out:?}");
     assert_eq!(segment.redactions().get("user-0"), Some(&1));
 
-    let refused = |rules: Vec<String>| {
-        Redactor::new(&rules, Vec::new())
-            .expect_err("a bad rule")
-            .to_string()
-    };
+    let refused = |rules: Vec<String>| Redactor::new(&rules, Vec::new()).expect_err("a bad rule").to_string();
     let secret = "(s3cr3t-of-the-user";
     let why = refused(vec!["fine".into(), secret.into()]);
-    assert_eq!(
-        why,
-        "redaction.rules[1]: is not a regular expression in RE2 syntax: unclosed group"
-    );
+    assert_eq!(why, "redaction.rules[1]: is not a regular expression in RE2 syntax: unclosed group");
     assert!(refused(vec!["(a{1000}){1000}".into()]).contains("once compiled"));
     assert!(refused(vec!["x".repeat(513)]).contains("513 bytes"));
     assert!(refused(vec!["x".into(); 65]).contains("one too many"));
@@ -266,10 +202,7 @@ fn user_rules_add_and_are_bounded() {
 fn objects_lose_what_must_not_be_there() {
     let by = redactor(&[], &[]);
     for kind in ["Secret", "SecretList"] {
-        assert!(
-            !by.object(&mut json!({ "kind": kind, "apiVersion": "v1", "items": [] })),
-            "{kind}"
-        );
+        assert!(!by.object(&mut json!({ "kind": kind, "apiVersion": "v1", "items": [] })), "{kind}");
     }
     let meta = json!({ "name": "n", "managedFields": [{}], "annotations": {
         "kubectl.kubernetes.io/last-applied-configuration": "{}", "kept": "yes" } });
@@ -286,7 +219,8 @@ fn objects_lose_what_must_not_be_there() {
     }
     assert_eq!(text.matches("\"kept\"").count(), 3, "{text}");
     assert_eq!(list["items"].as_array().map(Vec::len), Some(3));
-    let mut crd = json!({ "properties": { "managedFields": { "type": "array" }, "downloadURL": { "type": "string" } } });
+    let mut crd =
+        json!({ "properties": { "managedFields": { "type": "array" }, "downloadURL": { "type": "string" } } });
     let before = crd.clone();
     assert!(by.object(&mut crd));
     assert_eq!(crd, before);
@@ -297,37 +231,23 @@ fn a_download_url_keeps_only_where_it_points() {
     let by = redactor(&[], &[]);
     let mut request = json!({ "kind": "DownloadRequest", "status": { "downloadURL": "https://u:p4ss@minio:9000/b/k.gz?token=abc#f", "phase": "Processed" } });
     assert!(by.object(&mut request));
-    let url = request["status"]["downloadURL"]
-        .as_str()
-        .expect("a string")
-        .to_owned();
-    assert!(
-        url.starts_with("https://minio:9000/b/k.gz?[REDACTED:download-url:"),
-        "{url}"
-    );
+    let url = request["status"]["downloadURL"].as_str().expect("a string").to_owned();
+    assert!(url.starts_with("https://minio:9000/b/k.gz?[REDACTED:download-url:"), "{url}");
     assert!(!url.contains("abc") && !url.contains("p4ss"));
     let once = request.clone();
     assert!(by.object(&mut request));
     assert_eq!(request, once);
     let mut ours = json!({ "kind": "DebugBundle", "spec": { "redaction": { "rules": ["s3cret", "x"], "configMaps": "Keys" } }, "status": { "downloadURL": "" } });
     assert!(by.object(&mut ours));
-    assert_eq!(
-        ours["spec"]["redaction"],
-        json!({ "rules": 2, "configMaps": "Keys" })
-    );
+    assert_eq!(ours["spec"]["redaction"], json!({ "rules": 2, "configMaps": "Keys" }));
 }
 
 #[test]
 fn without_a_hit_every_byte_stays() {
     let by = redactor(&[], &[KNOWN]);
-    for body in [
-        &b""[..],
-        b"\n\n\r\n",
-        b"no end",
-        b"a\r\nb\r",
-        b"\xff\xfe\0 x-amz- \x1b[31m\nk/8+",
-        b"x-amz-date=1\r\n\n",
-    ] {
+    for body in
+        [&b""[..], b"\n\n\r\n", b"no end", b"a\r\nb\r", b"\xff\xfe\0 x-amz- \x1b[31m\nk/8+", b"x-amz-date=1\r\n\n"]
+    {
         let (out, segment) = written(&by, &[body]);
         assert_eq!(out, body);
         assert!(segment.redactions().is_empty());
@@ -354,10 +274,7 @@ fn of_a_line_that_is_too_long_the_end_is_masked_and_counted() {
         &lines[1][lines[1].len() - 80..]
     );
     assert_eq!(lines[0], by.text("first the-known-value"));
-    assert_eq!(
-        segment.redactions(),
-        &[("location-key".to_owned(), 1), ("long-line".to_owned(), 1)].into()
-    );
+    assert_eq!(segment.redactions(), &[("location-key".to_owned(), 1), ("long-line".to_owned(), 1)].into());
     let chunks: Vec<&[u8]> = body.chunks(7919).collect();
     assert_eq!(written(&by, &chunks).0, out);
     assert_eq!(written(&by, &[&out]).0, out, "twice changes nothing");
@@ -370,11 +287,7 @@ fn of_a_line_that_is_too_long_the_end_is_masked_and_counted() {
 fn a_line_that_tokens_make_too_long_stays_bounded() {
     let by = redactor(&["z"], &[]);
     let (out, _) = written(&by, &["zy".repeat(MAX_LINE / 2 - 1).as_bytes()]);
-    assert!(
-        out.len() <= MAX_LINE && out.ends_with(b" bytes]"),
-        "{}",
-        out.len()
-    );
+    assert!(out.len() <= MAX_LINE && out.ends_with(b" bytes]"), "{}", out.len());
     assert_eq!(written(&by, &[&out]).0, out);
 }
 
@@ -385,25 +298,15 @@ fn observers_see_redacted_lines() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let to = Arc::clone(&seen);
     let by = redactor(&[], &["the-known-value"]);
-    let mut writer =
-        Redacting::new(BundlePath::new(["x"]), by, spool).observed(Box::new(move |line| {
-            to.lock()
-                .expect("alive")
-                .push(String::from_utf8_lossy(line).into_owned());
-        }));
+    let mut writer = Redacting::new(BundlePath::new(["x"]), by, spool).observed(Box::new(move |line| {
+        to.lock().expect("alive").push(String::from_utf8_lossy(line).into_owned());
+    }));
     writer.write_all(b"one\ntwo the-known-").expect("room");
     writer.write_all(b"value\nthree").expect("room");
     writer.finish().expect("room");
     let seen = seen.lock().expect("alive");
-    assert_eq!(
-        (seen.len(), seen[0].as_str(), seen[2].as_str()),
-        (3, "one\n", "three")
-    );
-    assert!(
-        seen[1].starts_with("two [REDACTED:location-key:"),
-        "{}",
-        seen[1]
-    );
+    assert_eq!((seen.len(), seen[0].as_str(), seen[2].as_str()), (3, "one\n", "three"));
+    assert!(seen[1].starts_with("two [REDACTED:location-key:"), "{}", seen[1]);
 }
 
 #[test]
@@ -411,24 +314,16 @@ fn a_path_is_cleaned_too_but_not_our_own_names() {
     let tmp = tempfile::tempdir().expect("a folder");
     let spool = Spool::create(tmp.path(), 1 << 20).expect("a spool");
     let path = BundlePath::new(["namespaces", "acme-prod", "core", "pods.yaml"]);
-    let segment = Redacting::new(path, redactor(&["acme", "namespaces"], &[]), spool)
-        .finish()
-        .expect("room");
+    let segment = Redacting::new(path, redactor(&["acme", "namespaces"], &[]), spool).finish().expect("room");
     let path = segment.path().as_str();
-    assert!(
-        path.starts_with("namespaces/redacted-") && path.ends_with("/core/pods.yaml"),
-        "{path}"
-    );
+    assert!(path.starts_with("namespaces/redacted-") && path.ends_with("/core/pods.yaml"), "{path}");
 }
 
 #[test]
 fn nothing_that_prints_shows_a_value() {
     let by = redactor(&["s3cret-rule"], &["the-known-value"]);
     let text = format!("{by:?}");
-    assert!(
-        !text.contains("s3cret") && !text.contains("the-known"),
-        "{text}"
-    );
+    assert!(!text.contains("s3cret") && !text.contains("the-known"), "{text}");
 }
 
 proptest! {

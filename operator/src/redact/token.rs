@@ -38,11 +38,7 @@ pub(super) struct Span {
 
 impl Span {
     pub(super) fn new(at: Range<usize>, rule: impl Into<String>, value: Vec<u8>) -> Self {
-        Self {
-            at,
-            rule: rule.into(),
-            value,
-        }
+        Self { at, rule: rule.into(), value }
     }
 
     pub(super) fn token(&self, key: &[u8; 32]) -> String {
@@ -74,10 +70,7 @@ pub(super) fn settled(line: &[u8], mut spans: Vec<Span>) -> Vec<Span> {
     }
     let tokens = tokens(line);
     if !tokens.is_empty() {
-        spans = spans
-            .into_iter()
-            .flat_map(|span| outside(line, span, &tokens))
-            .collect();
+        spans = spans.into_iter().flat_map(|span| outside(line, span, &tokens)).collect();
     }
     spans.sort_by(|a, b| a.at.start.cmp(&b.at.start).then(b.at.end.cmp(&a.at.end)));
     let mut apart: Vec<Span> = Vec::with_capacity(spans.len());
@@ -86,11 +79,7 @@ pub(super) fn settled(line: &[u8], mut spans: Vec<Span>) -> Vec<Span> {
             Some(last) if span.at.start < last.at.end => {
                 if span.at.end > last.at.end {
                     let joined = last.at.start..span.at.end;
-                    let rule = if span.at.len() > last.at.len() {
-                        span.rule
-                    } else {
-                        last.rule.clone()
-                    };
+                    let rule = if span.at.len() > last.at.len() { span.rule } else { last.rule.clone() };
                     *last = Span::new(joined.clone(), rule, line[joined].to_vec());
                 }
             }
@@ -102,10 +91,7 @@ pub(super) fn settled(line: &[u8], mut spans: Vec<Span>) -> Vec<Span> {
 
 /// The pieces of a span that no token covers.
 fn outside(line: &[u8], span: Span, tokens: &[Range<usize>]) -> Vec<Span> {
-    let covered: Vec<_> = tokens
-        .iter()
-        .filter(|t| t.start < span.at.end && t.end > span.at.start)
-        .collect();
+    let covered: Vec<_> = tokens.iter().filter(|t| t.start < span.at.end && t.end > span.at.start).collect();
     if covered.is_empty() {
         return vec![span];
     }
@@ -117,10 +103,7 @@ fn outside(line: &[u8], span: Span, tokens: &[Range<usize>]) -> Vec<Span> {
     }
     pieces.push(from..span.at.end.max(from));
     pieces.retain(|piece| !piece.is_empty());
-    pieces
-        .into_iter()
-        .map(|at| Span::new(at.clone(), span.rule.clone(), line[at].to_vec()))
-        .collect()
+    pieces.into_iter().map(|at| Span::new(at.clone(), span.rule.clone(), line[at].to_vec())).collect()
 }
 
 /// Where tokens stand.
@@ -128,10 +111,7 @@ fn tokens(line: &[u8]) -> Vec<Range<usize>> {
     memmem::find_iter(line, OPEN)
         .filter_map(|start| {
             let rest = &line[start + OPEN.len()..];
-            let rule = rest
-                .iter()
-                .take_while(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || **b == b'-')
-                .count();
+            let rule = rest.iter().take_while(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || **b == b'-').count();
             if rule == 0 || rule > 40 || rest.get(rule) != Some(&b':') {
                 return None;
             }

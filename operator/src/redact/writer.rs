@@ -25,31 +25,18 @@ pub struct Redacting {
 
 impl std::fmt::Debug for Redacting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Redacting")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+        f.debug_struct("Redacting").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
 impl Redacting {
     /// A writer for the entry at `path`. A component of the path that a rule hits is replaced.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a writer outlives its caller's frame, and each has its own"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "a writer outlives its caller's frame, and each has its own")]
     pub fn new(path: BundlePath, redactor: Arc<Redactor>, spool: Arc<Spool>) -> Self {
         let path = path.cleaned(|component| redactor.path_component(component));
         let body = BodyWriter::new(spool.room());
         let lines = Lines::new(Rules::All);
-        Self {
-            path,
-            redactor,
-            lines,
-            tally: Tally::default(),
-            body,
-            observer: None,
-            failed: false,
-        }
+        Self { path, redactor, lines, tally: Tally::default(), body, observer: None, failed: false }
     }
 
     /// Keep at most this many bytes (at least 1 KiB): head of a quarter, tail of the rest, cut on line ends, a marker
@@ -78,27 +65,15 @@ impl Redacting {
     /// The spool is full or cannot be written ([`crate::archive::SpoolError::of`]), now or in an earlier write.
     pub fn finish(mut self) -> io::Result<Segment> {
         if self.failed {
-            return Err(io::Error::new(
-                io::ErrorKind::BrokenPipe,
-                "an earlier write of this entry failed",
-            ));
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "an earlier write of this entry failed"));
         }
         self.pass(None)?;
-        let Self {
-            path, tally, body, ..
-        } = self;
+        let Self { path, tally, body, .. } = self;
         Ok(Segment::closed(path, tally.into_counts(), body.finish()?))
     }
 
     fn pass(&mut self, data: Option<&[u8]>) -> io::Result<()> {
-        let Self {
-            redactor,
-            lines,
-            tally,
-            body,
-            observer,
-            ..
-        } = self;
+        let Self { redactor, lines, tally, body, observer, .. } = self;
         let mut out = |block: &[u8]| {
             if let Some(observer) = observer {
                 block.split_inclusive(|b| *b == b'\n').for_each(observer);
@@ -115,10 +90,7 @@ impl Redacting {
 impl io::Write for Redacting {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         if self.failed {
-            return Err(io::Error::new(
-                io::ErrorKind::BrokenPipe,
-                "an earlier write of this entry failed",
-            ));
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "an earlier write of this entry failed"));
         }
         self.pass(Some(data)).inspect_err(|_| self.failed = true)?;
         Ok(data.len())
@@ -140,22 +112,12 @@ pub(crate) struct Through<'a, W> {
 
 impl<'a, W: io::Write> Through<'a, W> {
     pub(crate) fn new(redactor: &'a Redactor, rules: Rules, into: W) -> Self {
-        Self {
-            redactor,
-            lines: Lines::new(rules),
-            tally: Tally::default(),
-            into,
-        }
+        Self { redactor, lines: Lines::new(rules), tally: Tally::default(), into }
     }
 
     /// Passes the last line, if it has no end.
     pub(crate) fn finish(self) -> io::Result<W> {
-        let Self {
-            redactor,
-            mut lines,
-            mut tally,
-            mut into,
-        } = self;
+        let Self { redactor, mut lines, mut tally, mut into } = self;
         lines.end(redactor, &mut tally, &mut |line| into.write_all(line))?;
         Ok(into)
     }
@@ -163,12 +125,7 @@ impl<'a, W: io::Write> Through<'a, W> {
 
 impl<W: io::Write> io::Write for Through<'_, W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let Self {
-            redactor,
-            lines,
-            tally,
-            into,
-        } = self;
+        let Self { redactor, lines, tally, into } = self;
         lines.feed(redactor, data, tally, &mut |line| into.write_all(line))?;
         Ok(data.len())
     }

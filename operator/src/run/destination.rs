@@ -82,7 +82,10 @@ impl Engine {
         let listed = match api.list(&ListParams::default()).await {
             Ok(listed) => listed,
             Err(kube::Error::Api(status)) if status.is_not_found() => {
-                let message = format!("Velero was not found in namespace {}: its kinds are not installed", self.options.namespace);
+                let message = format!(
+                    "Velero was not found in namespace {}: its kinds are not installed",
+                    self.options.namespace
+                );
                 return Err(Fault::terminal(Reason::VeleroNotFound, message));
             }
             Err(error) => return Err(Fault::api(error)),
@@ -92,7 +95,8 @@ impl Engine {
 
     /// The location that the target's backup is in.
     async fn location_of(&self, target: &Target) -> Result<Option<String>, Fault> {
-        let text = |object: &Value, field: &str| object["spec"][field].as_str().filter(|t| !t.is_empty()).map(str::to_owned);
+        let text =
+            |object: &Value, field: &str| object["spec"][field].as_str().filter(|t| !t.is_empty()).map(str::to_owned);
         let backup = match target.kind {
             TargetKind::Backup => Some(target.name.clone()),
             TargetKind::Restore => {
@@ -121,7 +125,8 @@ impl Engine {
 
     /// Velero's password of its repositories, only to be masked by value; without the right to read it there is none.
     pub(super) async fn repository_password(&self) -> Option<(&'static str, Secret)> {
-        let api: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(self.client.clone(), &self.options.namespace);
+        let api: Api<k8s_openapi::api::core::v1::Secret> =
+            Api::namespaced(self.client.clone(), &self.options.namespace);
         let mut found = api.get_opt(REPOSITORY_SECRET).await.ok()??;
         let bytes = found.data.as_mut()?.remove("repository-password")?;
         let text = Zeroizing::new(String::from_utf8(bytes.0).ok()?);

@@ -29,7 +29,10 @@ pub(super) fn head(
     let now = Timestamp::now();
     ManifestHead {
         bundle: bundle(subject, destination),
-        operator: OperatorInfo { version: version.to_owned(), commit: option_env!("DEBUGBUNDLE_COMMIT").unwrap_or_default().to_owned() },
+        operator: OperatorInfo {
+            version: version.to_owned(),
+            commit: option_env!("DEBUGBUNDLE_COMMIT").unwrap_or_default().to_owned(),
+        },
         cluster: cluster(inventory),
         velero: velero(inventory, collected.evidence.velero_version.as_ref()),
         target: target(inventory),

@@ -101,7 +101,12 @@ impl Packed {
     /// What is to be sent.
     pub fn upload(&self, subject: &Subject) -> Upload<'_> {
         let sealed = self.sealed();
-        Upload { file: &sealed.file, bytes: sealed.bytes, sha256: &sealed.sha256, meta: notes(subject, self.missing > 0) }
+        Upload {
+            file: &sealed.file,
+            bytes: sealed.bytes,
+            sha256: &sealed.sha256,
+            meta: notes(subject, self.missing > 0),
+        }
     }
 }
 
@@ -165,7 +170,10 @@ impl Engine {
         let destination = match self.destination(subject, None).await {
             Ok(destination) => Ok(destination),
             Err(fault) if store == Store::Required => return Err(fault),
-            Err(fault) => Err(StoreFailure::Denied { why: fault.to_string(), cure: "make the BackupStorageLocation usable".to_owned() }),
+            Err(fault) => Err(StoreFailure::Denied {
+                why: fault.to_string(),
+                cure: "make the BackupStorageLocation usable".to_owned(),
+            }),
         };
         let redactor = Arc::new(self.redactor(subject, destination.as_ref().ok()).await?);
         let spool = Spool::create(dir, self.options.spool_limit).map_err(full)?;
@@ -185,7 +193,8 @@ impl Engine {
         let until = deadline - TO_SEAL.min(deadline.saturating_duration_since(clock) / 4);
         let collecting = tracker.collecting();
         let (window, wanted) = (plan.logs.window, plan.items.len());
-        let collected = collect::collect(&collector, &inventory, plan, collecting, cancel, until).await.map_err(of_collect)?;
+        let collected =
+            collect::collect(&collector, &inventory, plan, collecting, cancel, until).await.map_err(of_collect)?;
         let collect_ms = millis(clock);
 
         tracker.stage(Stage::Diagnose, "looking for the cause");
@@ -199,7 +208,10 @@ impl Engine {
         let (subject, destination, version) = (subject.clone(), destination.ok(), self.options.version.clone());
         tokio::task::spawn_blocking(move || seal(&subject, destination.as_ref(), &version, found, &spool, &redactor))
             .await
-            .map_err(|_| Fault::Transient { reason: Reason::Interrupted, message: "sealing was interrupted".to_owned() })?
+            .map_err(|_| Fault::Transient {
+                reason: Reason::Interrupted,
+                message: "sealing was interrupted".to_owned(),
+            })?
     }
 
     async fn inventory(&self, cluster: &Cluster, subject: &Subject, deadline: Instant) -> Result<Inventory, Fault> {
@@ -218,7 +230,8 @@ impl Engine {
     async fn redactor(&self, subject: &Subject, destination: Option<&Destination>) -> Result<Redactor, Fault> {
         let mut known = destination.map(|d| d.known.clone()).unwrap_or_default();
         known.extend(self.repository_password().await);
-        Redactor::new(&subject.spec.redaction.rules, known).map_err(|error| Fault::terminal(Reason::InvalidSpec, error.to_string()))
+        Redactor::new(&subject.spec.redaction.rules, known)
+            .map_err(|error| Fault::terminal(Reason::InvalidSpec, error.to_string()))
     }
 }
 
@@ -339,4 +352,3 @@ impl Collected {
         self.missing.iter().filter(|m: &&Missing| m.severity == MissingSeverity::Error).count() + cut
     }
 }
-

@@ -51,7 +51,9 @@ impl StoreFiles for Files {
 impl Files {
     fn failure(&self, error: &StoreError) -> StoreFailure {
         match error {
-            StoreError::Unreachable(_) | StoreError::Unavailable(_) => StoreFailure::Unreachable { why: error.message() },
+            StoreError::Unreachable(_) | StoreError::Unavailable(_) => {
+                StoreFailure::Unreachable { why: error.message() }
+            }
             _ => StoreFailure::Denied {
                 why: error.message(),
                 cure: format!("allow s3:GetObject on bucket {}, keys below {}", self.bucket, self.prefix),

@@ -48,9 +48,13 @@ impl Tracker {
         let (stage, message) = self.lock().clone();
         match stage {
             Some(Stage::Collect) => collected,
-            Some(Stage::Upload | Stage::Verify) => {
-                Progress { stage, bytes: number(&self.sent), bytes_total: Some(number(&self.to_send)), message, ..collected }
-            }
+            Some(Stage::Upload | Stage::Verify) => Progress {
+                stage,
+                bytes: number(&self.sent),
+                bytes_total: Some(number(&self.to_send)),
+                message,
+                ..collected
+            },
             _ => Progress { stage, message, ..collected },
         }
     }

@@ -44,13 +44,7 @@ impl Place {
         })
         .await;
         let why = "port 8080 is free: the Velero server needs it, and no flag of it changes that";
-        until(Duration::from_secs(30), why, || async {
-            TcpListener::bind(("0.0.0.0", PORT)).map(drop)
-        })
-        .await;
-        Self {
-            _file: file,
-            _turn: turn,
-        }
+        until(Duration::from_secs(30), why, || async { TcpListener::bind(("0.0.0.0", PORT)).map(drop) }).await;
+        Self { _file: file, _turn: turn }
     }
 }

@@ -8,14 +8,7 @@ use crate::{archive::manifest::ManifestView, redact::Redacting};
 
 fn rules() -> Arc<Redactor> {
     Arc::new(
-        Redactor::new(
-            &[],
-            vec![(
-                "location-key",
-                crate::secret::Secret::new("the-known-value"),
-            )],
-        )
-        .expect("no rules"),
+        Redactor::new(&[], vec![("location-key", crate::secret::Secret::new("the-known-value"))]).expect("no rules"),
     )
 }
 
@@ -26,13 +19,7 @@ fn entry(spool: &Arc<Spool>, path: &str, body: &[u8]) -> Entry {
 }
 
 fn told(segment: Segment) -> Entry {
-    Entry {
-        segment,
-        source: Source::default(),
-        truncated: None,
-        read_at: Timestamp::UNIX_EPOCH,
-        ms: 1,
-    }
+    Entry { segment, source: Source::default(), truncated: None, read_at: Timestamp::UNIX_EPOCH, ms: 1 }
 }
 
 fn noise(bytes: usize) -> Vec<u8> {
@@ -41,17 +28,13 @@ fn noise(bytes: usize) -> Vec<u8> {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         b" abcdefghijklmnopqrstuvwxyz01234"[(state >> 27) as usize]
     };
-    (0..bytes)
-        .map(|i| if i % 97 == 96 { b'\n' } else { next() })
-        .collect()
+    (0..bytes).map(|i| if i % 97 == 96 { b'\n' } else { next() }).collect()
 }
 
 fn manifest(archive: &[u8]) -> (String, ManifestView) {
     let (offset, length) = read::locate(&archive[..64]).expect("ours");
-    let segment = &archive[usize::try_from(offset).expect("small")..]
-        [..usize::try_from(length).expect("small")];
-    let text = String::from_utf8(read::inflate_segment(segment, 1 << 30).expect("deflate"))
-        .expect("UTF-8");
+    let segment = &archive[usize::try_from(offset).expect("small")..][..usize::try_from(length).expect("small")];
+    let text = String::from_utf8(read::inflate_segment(segment, 1 << 30).expect("deflate")).expect("UTF-8");
     let view = ManifestView::parse(text.as_bytes()).expect("JSON");
     (text, view)
 }
@@ -69,21 +52,10 @@ fn every_entry_is_read_alone_by_its_segment_and_the_manifest_in_three_ways() {
     let tmp = tempfile::tempdir().expect("a folder");
     let spool = Spool::create(tmp.path(), 1 << 30).expect("a spool");
     let bodies: Vec<(String, Vec<u8>)> = (0..300)
-        .map(|i| {
-            (
-                format!("namespaces/n{}/core/k{i}.yaml", i % 7),
-                noise(i * 37),
-            )
-        })
-        .chain(
-            [65_535, 65_536, 65_537, 700_000].map(|n| (format!("velero/backups/b/f{n}"), noise(n))),
-        )
+        .map(|i| (format!("namespaces/n{}/core/k{i}.yaml", i % 7), noise(i * 37)))
+        .chain([65_535, 65_536, 65_537, 700_000].map(|n| (format!("velero/backups/b/f{n}"), noise(n))))
         .collect();
-    let entries = bodies
-        .iter()
-        .rev()
-        .map(|(path, body)| entry(&spool, path, body))
-        .collect();
+    let entries = bodies.iter().rev().map(|(path, body)| entry(&spool, path, body)).collect();
     let mut head = ManifestHead::default();
     head.totals.wanted = 304;
     head.request = serde_json::json!({ "redaction": { "rules": ["x", "y"] } });
@@ -99,58 +71,26 @@ fn every_entry_is_read_alone_by_its_segment_and_the_manifest_in_three_ways() {
     }];
     let sealed = seal(&spool, "root", entries, head, &rules()).expect("sealed");
     let archive = fs::read(&sealed.file).expect("there");
-    assert_eq!(
-        (archive.len() as u64, hex_digest(&archive)),
-        (sealed.bytes, sealed.sha256.clone())
-    );
-    assert_eq!(
-        read::locate(&archive),
-        Some((sealed.manifest_offset, sealed.manifest_length))
-    );
+    assert_eq!((archive.len() as u64, hex_digest(&archive)), (sealed.bytes, sealed.sha256.clone()));
+    assert_eq!(read::locate(&archive), Some((sealed.manifest_offset, sealed.manifest_length)));
 
     let (text, view) = manifest(&archive);
     assert_eq!((view.entries.len() as u64, sealed.entries), (304, 304));
     for (path, want) in &bodies {
-        assert!(
-            body(
-                &archive,
-                view.entry(&format!("root/{path}")).expect("listed")
-            ) == *want,
-            "{path}"
-        );
+        assert!(body(&archive, view.entry(&format!("root/{path}")).expect("listed")) == *want, "{path}");
     }
-    assert!(
-        text.starts_with("{\"schemaVersion\":1,\n\"bundle\":{"),
-        "{}",
-        &text[..80]
-    );
-    assert!(
-        text.lines()
-            .filter(|line| line.starts_with("{\"path\":\"namespaces/"))
-            .count()
-            == 300
-    );
-    assert!(
-        text.contains("\"rules\":2")
-            && text.contains("[REDACTED:location-key:")
-            && !text.contains("the-known")
-    );
+    assert!(text.starts_with("{\"schemaVersion\":1,\n\"bundle\":{"), "{}", &text[..80]);
+    assert!(text.lines().filter(|line| line.starts_with("{\"path\":\"namespaces/")).count() == 300);
+    assert!(text.contains("\"rules\":2") && text.contains("[REDACTED:location-key:") && !text.contains("the-known"));
     assert!(text.contains("\"wanted\":304,\"ok\":0,\"truncated\":0,\"missing\":1,"));
 
     // From the end, as the format says: between the third-last and the second-last mark.
-    let marks: Vec<usize> = memchr::memmem::find_iter(&archive, &[0, 0, 0xff, 0xff])
-        .map(|at| at + 4)
-        .collect();
-    let [third, second, last] = marks[marks.len() - 3..] else {
-        panic!("three marks")
-    };
+    let marks: Vec<usize> = memchr::memmem::find_iter(&archive, &[0, 0, 0xff, 0xff]).map(|at| at + 4).collect();
+    let [third, second, last] = marks[marks.len() - 3..] else { panic!("three marks") };
     assert_eq!(last, archive.len() - 10);
     assert_eq!(
         (third as u64, second as u64),
-        (
-            sealed.manifest_offset,
-            sealed.manifest_offset + sealed.manifest_length
-        )
+        (sealed.manifest_offset, sealed.manifest_offset + sealed.manifest_length)
     );
 }
 
@@ -159,67 +99,25 @@ fn the_same_entries_in_another_order_make_the_same_bytes() {
     let archive = |reverse: bool| {
         let tmp = tempfile::tempdir().expect("a folder");
         let spool = Spool::create(tmp.path(), 1 << 30).expect("a spool");
-        let mut paths = [
-            "summary.md",
-            "operator.log",
-            "namespaces/a/x",
-            "analysis/f.json",
-            "velero/v",
-            "timestamp",
-        ];
+        let mut paths = ["summary.md", "operator.log", "namespaces/a/x", "analysis/f.json", "velero/v", "timestamp"];
         if reverse {
             paths.reverse();
         }
-        let entries = paths
-            .iter()
-            .map(|path| entry(&spool, path, path.as_bytes()))
-            .collect();
-        fs::read(
-            seal(&spool, "root", entries, ManifestHead::default(), &rules())
-                .expect("sealed")
-                .file,
-        )
-        .expect("there")
+        let entries = paths.iter().map(|path| entry(&spool, path, path.as_bytes())).collect();
+        fs::read(seal(&spool, "root", entries, ManifestHead::default(), &rules()).expect("sealed").file).expect("there")
     };
     let one = archive(false);
     assert!(one == archive(true));
-    let order: Vec<String> = manifest(&one)
-        .1
-        .entries
-        .into_iter()
-        .map(|e| e.path)
-        .collect();
-    assert_eq!(
-        order,
-        [
-            "summary.md",
-            "timestamp",
-            "analysis/f.json",
-            "velero/v",
-            "namespaces/a/x",
-            "operator.log"
-        ]
-    );
+    let order: Vec<String> = manifest(&one).1.entries.into_iter().map(|e| e.path).collect();
+    assert_eq!(order, ["summary.md", "timestamp", "analysis/f.json", "velero/v", "namespaces/a/x", "operator.log"]);
 }
 
 #[test]
 fn paths_that_are_equal_or_differ_in_case_are_told_apart() {
     let tmp = tempfile::tempdir().expect("a folder");
     let spool = Spool::create(tmp.path(), 1 << 30).expect("a spool");
-    let paths = [
-        "a/x",
-        "a/x",
-        "A/x",
-        "a/X",
-        "a/x/below",
-        "manifest.json",
-        "Manifest.JSON",
-    ];
-    let entries = paths
-        .iter()
-        .enumerate()
-        .map(|(i, path)| entry(&spool, path, format!("{i}").as_bytes()))
-        .collect();
+    let paths = ["a/x", "a/x", "A/x", "a/X", "a/x/below", "manifest.json", "Manifest.JSON"];
+    let entries = paths.iter().enumerate().map(|(i, path)| entry(&spool, path, format!("{i}").as_bytes())).collect();
     let sealed = seal(&spool, "root", entries, ManifestHead::default(), &rules()).expect("sealed");
     let archive = fs::read(&sealed.file).expect("there");
     let view = manifest(&archive).1;
@@ -227,10 +125,7 @@ fn paths_that_are_equal_or_differ_in_case_are_told_apart() {
     assert_eq!(folded.len(), paths.len(), "{folded:?}");
     assert!(!folded.contains("manifest.json"));
     for a in &folded {
-        assert!(
-            !folded.iter().any(|b| b.starts_with(&format!("{a}/"))),
-            "{a} is file and directory: {folded:?}"
-        );
+        assert!(!folded.iter().any(|b| b.starts_with(&format!("{a}/"))), "{a} is file and directory: {folded:?}");
     }
     let bodies: BTreeSet<Vec<u8>> = view.entries.iter().map(|e| body(&archive, e)).collect();
     assert_eq!(bodies.len(), paths.len());
@@ -241,16 +136,10 @@ fn a_limited_log_keeps_head_and_tail_and_says_what_is_missing() {
     let tmp = tempfile::tempdir().expect("a folder");
     let spool = Spool::create(tmp.path(), 1 << 30).expect("a spool");
     let line = |i: u32| {
-        format!(
-            "2026-09-08T03:{:02}:{:02}.5Z line {i} {}\n",
-            i / 60 % 60,
-            i % 60,
-            i.wrapping_mul(2_654_435_761)
-        )
+        format!("2026-09-08T03:{:02}:{:02}.5Z line {i} {}\n", i / 60 % 60, i % 60, i.wrapping_mul(2_654_435_761))
     };
     let limit = 200_000;
-    let mut writer =
-        Redacting::new(BundlePath::new(["log"]), rules(), Arc::clone(&spool)).limited(limit);
+    let mut writer = Redacting::new(BundlePath::new(["log"]), rules(), Arc::clone(&spool)).limited(limit);
     let mut all = String::new();
     for i in 0..40_000 {
         all.push_str(&line(i));
@@ -259,60 +148,31 @@ fn a_limited_log_keeps_head_and_tail_and_says_what_is_missing() {
     let segment = writer.finish().expect("room");
     let check = |segment: &Segment, limit: u64| {
         let mut kept = String::new();
-        segment
-            .reader()
-            .expect("there")
-            .read_to_string(&mut kept)
-            .expect("whole");
+        segment.reader().expect("there").read_to_string(&mut kept).expect("whole");
         let cut = segment.cut().expect("cut").clone();
-        assert_eq!(
-            (kept.len() as u64, hex_digest(kept.as_bytes())),
-            (segment.bytes(), segment.sha256())
-        );
-        assert!(
-            segment.bytes() <= limit && segment.bytes() > limit * 8 / 10,
-            "{} of {limit}",
-            segment.bytes()
-        );
-        assert_eq!(
-            cut.kept_head + cut.kept_tail + cut.left_out_bytes,
-            all.len() as u64
-        );
+        assert_eq!((kept.len() as u64, hex_digest(kept.as_bytes())), (segment.bytes(), segment.sha256()));
+        assert!(segment.bytes() <= limit && segment.bytes() > limit * 8 / 10, "{} of {limit}", segment.bytes());
+        assert_eq!(cut.kept_head + cut.kept_tail + cut.left_out_bytes, all.len() as u64);
         let (head, rest) = kept.split_at(usize::try_from(cut.kept_head).expect("small"));
         let (marker, tail) = rest.split_once('\n').expect("a line");
         assert!(all.starts_with(head) && head.ends_with('\n') && all.ends_with(tail));
-        let last = head
-            .lines()
-            .last()
-            .expect("a line")
-            .split_once('Z')
-            .expect("a time")
-            .0;
+        let last = head.lines().last().expect("a line").split_once('Z').expect("a time").0;
         let (bytes, lines) = (cut.left_out_bytes, cut.left_out_lines);
         assert_eq!(
             marker,
-            format!(
-                "{last}00000000Z debugbundle: {bytes} bytes, {lines} lines left out here (limit {limit})"
-            )
+            format!("{last}00000000Z debugbundle: {bytes} bytes, {lines} lines left out here (limit {limit})")
         );
-        assert_eq!(
-            lines + (head.lines().count() + tail.lines().count()) as u64,
-            40_000
-        );
+        assert_eq!(lines + (head.lines().count() + tail.lines().count()) as u64, 40_000);
         assert!(cut.kept_head <= limit / 4 && cut.kept_head > limit / 6);
     };
     check(&segment, limit);
     let segment = segment.shrink(&spool, 100_000).expect("room");
     check(&segment, 100_000);
 
-    let mut whole = Redacting::new(BundlePath::new(["w"]), rules(), Arc::clone(&spool))
-        .limited(all.len() as u64);
+    let mut whole = Redacting::new(BundlePath::new(["w"]), rules(), Arc::clone(&spool)).limited(all.len() as u64);
     whole.write_all(all.as_bytes()).expect("room");
     let whole = whole.finish().expect("room");
-    assert_eq!(
-        (whole.cut(), whole.sha256()),
-        (None, hex_digest(all.as_bytes()))
-    );
+    assert_eq!((whole.cut(), whole.sha256()), (None, hex_digest(all.as_bytes())));
 
     let entries = vec![told(segment), told(whole)];
     let sealed = seal(&spool, "root", entries, ManifestHead::default(), &rules()).expect("sealed");
@@ -326,22 +186,12 @@ fn a_limited_log_keeps_head_and_tail_and_says_what_is_missing() {
 fn a_limit_smaller_than_a_line_leaves_the_marker() {
     let tmp = tempfile::tempdir().expect("a folder");
     let spool = Spool::create(tmp.path(), 1 << 30).expect("a spool");
-    let mut writer =
-        Redacting::new(BundlePath::new(["log"]), rules(), Arc::clone(&spool)).limited(1024);
-    writer
-        .write_all(&[vec![b'x'; 5000], b"\n".to_vec()].concat())
-        .expect("room");
+    let mut writer = Redacting::new(BundlePath::new(["log"]), rules(), Arc::clone(&spool)).limited(1024);
+    writer.write_all(&[vec![b'x'; 5000], b"\n".to_vec()].concat()).expect("room");
     let segment = writer.finish().expect("room");
     let mut kept = String::new();
-    segment
-        .reader()
-        .expect("there")
-        .read_to_string(&mut kept)
-        .expect("whole");
-    assert_eq!(
-        kept,
-        "debugbundle: 5001 bytes, 1 lines left out here (limit 1024)\n"
-    );
+    segment.reader().expect("there").read_to_string(&mut kept).expect("whole");
+    assert_eq!(kept, "debugbundle: 5001 bytes, 1 lines left out here (limit 1024)\n");
 }
 
 #[test]
@@ -349,17 +199,9 @@ fn a_full_spool_ends_writing_and_leaves_no_segment() {
     let tmp = tempfile::tempdir().expect("a folder");
     let spool = Spool::create(tmp.path(), 50_000).expect("a spool");
     let mut writer = Redacting::new(BundlePath::new(["log"]), rules(), Arc::clone(&spool));
-    let full = (0..1000)
-        .find_map(|_| writer.write_all(&noise(10_000)).err())
-        .or_else(|| writer.flush().err());
+    let full = (0..1000).find_map(|_| writer.write_all(&noise(10_000)).err()).or_else(|| writer.flush().err());
     let full = full.expect("the spool is too small");
-    assert!(
-        matches!(
-            SpoolError::of(&full),
-            Some(SpoolError::Full { limit: 50_000, .. })
-        ),
-        "{full:?}"
-    );
+    assert!(matches!(SpoolError::of(&full), Some(SpoolError::Full { limit: 50_000, .. })), "{full:?}");
     assert!(writer.write_all(b"x").is_err());
     assert!(writer.finish().is_err());
     assert_eq!(spool.used(), 0);
@@ -370,24 +212,15 @@ fn sealing_frees_bodies_as_it_copies_and_says_when_the_spool_is_full() {
     let run = |limit: u64| {
         let tmp = tempfile::tempdir().expect("a folder");
         let spool = Spool::create(tmp.path(), limit).expect("a spool");
-        let entries: Vec<Entry> = (0..10)
-            .map(|i| entry(&spool, &format!("f{i}"), &noise(300_000)))
-            .collect();
+        let entries: Vec<Entry> = (0..10).map(|i| entry(&spool, &format!("f{i}"), &noise(300_000))).collect();
         let used = spool.used();
-        (
-            used,
-            seal(&spool, "root", entries, ManifestHead::default(), &rules())
-                .map(|sealed| sealed.bytes),
-        )
+        (used, seal(&spool, "root", entries, ManifestHead::default(), &rules()).map(|sealed| sealed.bytes))
     };
     let (used, sealed) = run(1 << 30);
     let archive = sealed.expect("sealed");
     let (_, tight) = run(used + used / 5 + 10_000);
     assert_eq!(tight.expect("bodies are freed"), archive);
-    assert!(matches!(
-        run(used + 1000).1,
-        Err(SealError::Spool(SpoolError::Full { .. }))
-    ));
+    assert!(matches!(run(used + 1000).1, Err(SealError::Spool(SpoolError::Full { .. }))));
 }
 
 #[test]
@@ -396,17 +229,11 @@ fn a_sealed_archive_survives_its_process_and_a_damaged_one_does_not() {
     let dir = tmp.path().join("run");
     assert_eq!(Sealed::reopen(&dir), None);
     let spool = Spool::create(&dir, 1 << 30).expect("a spool");
-    let entries = vec![
-        entry(&spool, "a", b"body"),
-        entry(&spool, "b", &noise(100_000)),
-    ];
+    let entries = vec![entry(&spool, "a", b"body"), entry(&spool, "b", &noise(100_000))];
     let dropped = entry(&spool, "c", &noise(100_000));
     let sealed = seal(&spool, "root", entries, ManifestHead::default(), &rules()).expect("sealed");
     drop((spool, dropped));
-    let mut names: Vec<_> = fs::read_dir(&dir)
-        .expect("there")
-        .map(|e| e.expect("entry").file_name())
-        .collect();
+    let mut names: Vec<_> = fs::read_dir(&dir).expect("there").map(|e| e.expect("entry").file_name()).collect();
     names.sort();
     assert_eq!(names, [SEALED_FILE, SEALED_NOTE]);
     assert_eq!(Sealed::reopen(&dir).as_ref(), Some(&sealed));
@@ -421,11 +248,7 @@ fn a_sealed_archive_survives_its_process_and_a_damaged_one_does_not() {
     fs::write(&sealed.file, &good).expect("written");
     assert!(Sealed::reopen(&dir).is_some());
     fs::remove_file(dir.join(SEALED_NOTE)).expect("removed");
-    assert_eq!(
-        Sealed::reopen(&dir),
-        None,
-        "killed between the archive and its note"
-    );
+    assert_eq!(Sealed::reopen(&dir), None, "killed between the archive and its note");
     Spool::remove(&dir).expect("removed");
     assert!(!dir.exists());
 }
@@ -453,21 +276,12 @@ fn eight_threads_write_into_one_spool() {
             .map(|worker| {
                 let spool = &spool;
                 scope.spawn(move || {
-                    let one = |i: usize| {
-                        entry(
-                            spool,
-                            &format!("w{worker}/f{i}"),
-                            &noise((worker * 31 + i) * 577),
-                        )
-                    };
+                    let one = |i: usize| entry(spool, &format!("w{worker}/f{i}"), &noise((worker * 31 + i) * 577));
                     (0..40).map(one).collect::<Vec<_>>()
                 })
             })
             .collect();
-        workers
-            .into_iter()
-            .flat_map(|worker| worker.join().expect("no panic"))
-            .collect()
+        workers.into_iter().flat_map(|worker| worker.join().expect("no panic")).collect()
     });
     let sealed = seal(&spool, "root", entries, ManifestHead::default(), &rules()).expect("sealed");
     let archive = fs::read(&sealed.file).expect("there");
@@ -478,13 +292,7 @@ fn eight_threads_write_into_one_spool() {
             assert!(body(&archive, entry) == noise((worker * 31 + i) * 577));
         }
     }
-    assert_eq!(
-        spool.used(),
-        sealed.bytes
-            + fs::metadata(tmp.path().join(SEALED_NOTE))
-                .expect("there")
-                .len()
-    );
+    assert_eq!(spool.used(), sealed.bytes + fs::metadata(tmp.path().join(SEALED_NOTE)).expect("there").len());
 }
 
 #[test]
@@ -492,25 +300,13 @@ fn a_user_rule_does_not_break_the_manifest() {
     let tmp = tempfile::tempdir().expect("a folder");
     let spool = Spool::create(tmp.path(), 1 << 30).expect("a spool");
     let by = Arc::new(Redactor::new(&[".+".into()], Vec::new()).expect("a rule"));
-    let mut writer = Redacting::new(
-        BundlePath::new(["version"]),
-        Arc::clone(&by),
-        Arc::clone(&spool),
-    );
+    let mut writer = Redacting::new(BundlePath::new(["version"]), Arc::clone(&by), Arc::clone(&spool));
     writer.write_all(b"debugbundle\n1\n").expect("room");
-    let source = Source {
-        path: Some("/api/v1/pods".into()),
-        ..Source::default()
-    };
-    let entries = vec![Entry {
-        source,
-        ..told(writer.finish().expect("room"))
-    }];
+    let source = Source { path: Some("/api/v1/pods".into()), ..Source::default() };
+    let entries = vec![Entry { source, ..told(writer.finish().expect("room")) }];
     let sealed = seal(&spool, "root", entries, ManifestHead::default(), &by).expect("sealed");
     let archive = fs::read(&sealed.file).expect("there");
     let (text, view) = manifest(&archive);
-    assert!(
-        body(&archive, view.entry("version").expect("listed")).starts_with(b"[REDACTED:user-0:")
-    );
+    assert!(body(&archive, view.entry("version").expect("listed")).starts_with(b"[REDACTED:user-0:"));
     assert!(!text.contains("/api/v1"));
 }
