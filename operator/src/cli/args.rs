@@ -115,11 +115,6 @@ pub(crate) struct ContentArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct Create {
-    #[command(flatten)]
-    pub target: TargetArgs,
-    #[command(flatten)]
-    pub content: ContentArgs,
-
     /// Name of the DebugBundle; default: <kind>-<target>-<random>
     #[arg(long, value_name = "NAME", value_parser = object_name)]
     pub name: Option<String>,
@@ -155,6 +150,12 @@ pub(crate) struct Create {
     /// How --dry-run prints
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = DocumentFormat::Yaml, requires = "dry_run")]
     pub output: DocumentFormat,
+
+    // Last: a flattened group's heading would hold for what follows it.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub content: ContentArgs,
 }
 
 /// `downloadURL.policy` on the command line, spelled as in the resource.
@@ -297,11 +298,6 @@ pub(crate) struct Cat {
 
 #[derive(Args, Debug)]
 pub(crate) struct Collect {
-    #[command(flatten)]
-    pub target: TargetArgs,
-    #[command(flatten)]
-    pub content: ContentArgs,
-
     /// File or directory to write to; default: debugbundle-<target>-<time>.tar.gz here
     #[arg(short, long, value_name = "PATH", value_hint = clap::ValueHint::AnyPath)]
     pub output: Option<PathBuf>,
@@ -309,6 +305,12 @@ pub(crate) struct Collect {
     /// Replace the file if it exists
     #[arg(long)]
     pub force: bool,
+
+    // Last: a flattened group's heading would hold for what follows it.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub content: ContentArgs,
 }
 
 #[derive(Args, Debug)]
@@ -423,6 +425,10 @@ mod tests {
         assert!(help.contains("kubectl debugbundle"), "{help}");
         assert!(help.contains("Exit codes:") && help.contains("6   what was read"), "{help}");
         assert!(!help.contains("__complete"), "{help}");
+        let mut command = Cli::command();
+        let create = command.find_subcommand_mut("create").unwrap().render_help().to_string();
+        let (own, grouped) = create.split_once("Target:").unwrap();
+        assert!(own.contains("--ttl") && !grouped.contains("--ttl"), "each flag stands under its heading: {create}");
     }
 
     #[test]

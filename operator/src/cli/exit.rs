@@ -183,6 +183,7 @@ impl From<kube::Error> for CliError {
                 let message = if status.message.is_empty() { &status.reason } else { &status.message };
                 Self::failed(format!("the API server says ({}): {message}", status.code))
             }
+            kube::Error::Service(source) => Self::caused("the API server cannot be asked", &**source),
             other => Self::caused("the API server cannot be asked", other),
         }
     }

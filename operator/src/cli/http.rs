@@ -167,11 +167,12 @@ impl HttpError {
     }
 }
 
-fn certificate_error(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    let tls = error.downcast_ref::<rustls::Error>().or_else(|| {
-        // tokio-rustls hides it in an io::Error, whose `source` skips what it wraps.
-        error.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>()
-    })?;
+fn certificate_error(mut error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    // tokio-rustls and hyper-rustls hide it in one io::Error each, whose `source` skips what it wraps.
+    while let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        error = inner;
+    }
+    let tls = error.downcast_ref::<rustls::Error>()?;
     matches!(tls, rustls::Error::InvalidCertificate(_)).then(|| tls.to_string())
 }
 
@@ -216,6 +217,7 @@ impl ServerCertVerifier for Anybody {
 
 #[cfg(test)]
 mod tests {
+    use super::super::stand::{Stand, part_of};
     use super::*;
 
     #[test]
@@ -223,6 +225,31 @@ mod tests {
         let url = PresignedUrl::parse("https://me:word@s3.example:9000/b/k.tar.gz?X-Amz-Signature=abc").unwrap();
         assert_eq!(url.to_string(), "https://s3.example:9000/b/k.tar.gz");
         assert_eq!(format!("{url:?}"), "PresignedUrl(https://s3.example:9000/b/k.tar.gz)");
+    }
+
+    #[tokio::test]
+    async fn a_store_is_believed_by_its_authority_or_by_order() {
+        let (stand, authority) = Stand::serve_tls(|asked| part_of(&[7; 100], asked)).await;
+        let url = PresignedUrl::parse(&format!("https://{}/b/k?X-Amz-Signature=geheim", stand.address)).unwrap();
+        let get =
+            async |trust: Trust| Http::new(&trust).unwrap().get(&url, 0, 10, None).await.map(|answer| answer.status());
+        let unknown = get(Trust::default()).await.unwrap_err();
+        assert!(matches!(&unknown, HttpError::Untrusted(why) if !why.contains("geheim")), "{unknown:?}");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), authority).unwrap();
+        let mut named = Trust::default();
+        named.add_file(file.path()).unwrap();
+        assert_eq!(get(named).await, Ok(http::StatusCode::PARTIAL_CONTENT));
+        assert_eq!(get(Trust { anybody: true, extra: Vec::new() }).await, Ok(http::StatusCode::PARTIAL_CONTENT));
+        drop(stand);
+        assert!(matches!(get(Trust::default()).await, Err(HttpError::Unreachable(_))));
+    }
+
+    #[test]
+    fn a_file_without_certificates_is_no_authority() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = Trust::default().add_file(file.path()).unwrap_err();
+        assert!(error.to_string().ends_with("holds no PEM certificate"), "{error}");
     }
 
     #[test]

@@ -129,3 +129,31 @@ async fn location_ca(client: Client, namespace: &str, location: &str) -> Option<
     let encoded = location.data.pointer("/spec/objectStorage/caCert")?.as_str()?;
     base64::engine::general_purpose::STANDARD.decode(encoded).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::stand::{Stand, client_of_nothing, json};
+    use super::*;
+
+    #[tokio::test]
+    async fn the_location_says_whom_to_trust() {
+        let encoded = base64::engine::general_purpose::STANDARD.encode("-----BEGIN CERTIFICATE-----");
+        let stand = Stand::serve(move |asked| {
+            assert_eq!(asked.target, "/apis/velero.io/v1/namespaces/velero/backupstoragelocations/east");
+            json(
+                200,
+                &serde_json::json!({"apiVersion": "velero.io/v1", "kind": "BackupStorageLocation",
+                "metadata": {"name": "east"}, "spec": {"objectStorage": {"caCert": encoded}}}),
+            )
+        })
+        .await;
+        let trust = trust(&StoreArgs::default(), stand.client(), "velero", "east").await.unwrap();
+        assert_eq!(trust.extra, [b"-----BEGIN CERTIFICATE-----".to_vec()]);
+    }
+
+    #[tokio::test]
+    async fn without_an_answer_about_the_location_the_system_is_trusted() {
+        let trust = trust(&StoreArgs::default(), client_of_nothing(), "velero", "east").await.unwrap();
+        assert!(trust.extra.is_empty() && !trust.anybody);
+    }
+}

@@ -14,8 +14,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use kube::{Client, Config};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
@@ -46,6 +49,26 @@ impl Drop for Stand {
 impl Stand {
     /// Serves what `answer` says.
     pub(crate) async fn serve(answer: impl Fn(&Asked) -> Response<Body> + Send + Sync + 'static) -> Self {
+        Self::serve_by(None, answer).await
+    }
+
+    /// The same over TLS for 127.0.0.1, with a certificate that is its own authority; returns that in PEM.
+    pub(crate) async fn serve_tls(answer: impl Fn(&Asked) -> Response<Body> + Send + Sync + 'static) -> (Self, String) {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let tls = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        (Self::serve_by(Some(TlsAcceptor::from(Arc::new(tls))), answer).await, made.cert.pem())
+    }
+
+    async fn serve_by(
+        tls: Option<TlsAcceptor>,
+        answer: impl Fn(&Asked) -> Response<Body> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -55,7 +78,7 @@ impl Stand {
                 let Ok((socket, _)) = listener.accept().await else {
                     continue;
                 };
-                let (answer, seen) = (Arc::clone(&answer), Arc::clone(&seen));
+                let (answer, seen, tls) = (Arc::clone(&answer), Arc::clone(&seen), tls.clone());
                 tokio::spawn(async move {
                     let service = service_fn(move |request: Request<Incoming>| {
                         let (answer, seen) = (Arc::clone(&answer), Arc::clone(&seen));
@@ -66,7 +89,15 @@ impl Stand {
                         }
                     });
                     // An error here is a connection that the test itself cut.
-                    let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
+                    let http = http1::Builder::new();
+                    match tls {
+                        None => drop(http.serve_connection(TokioIo::new(socket), service).await),
+                        Some(tls) => {
+                            if let Ok(socket) = tls.accept(socket).await {
+                                drop(http.serve_connection(TokioIo::new(socket), service).await);
+                            }
+                        }
+                    }
                 });
             }
         });
