@@ -58,9 +58,9 @@ async fn run(context: Arc<Context>, keep: bool) {
 
     let file = download(&context).await;
     say("what is in it:");
-    print!("{}", indented(&cli(&context, ["cat", "--file".as_ref(), file.as_os_str(), "--list".as_ref()]).await));
+    print!("{}", indented(&cli(&context, [OsStr::new("cat"), "--file".as_ref(), file.as_os_str(), "--list".as_ref()]).await));
     say("its summary:");
-    print!("{}", indented(&cli(&context, ["cat", "--file".as_ref(), file.as_os_str(), "summary.md".as_ref()]).await));
+    print!("{}", indented(&cli(&context, [OsStr::new("cat"), "--file".as_ref(), file.as_os_str(), "summary.md".as_ref()]).await));
     say(&format!("the bundle is {}", file.display()));
     if keep {
         stay_up(&context).await;
@@ -81,7 +81,7 @@ async fn follow(context: &Arc<Context>) {
         let line = format!("{phase:<16} {doing}");
         if line != last {
             println!("    {:>5.1} s  {line}", began.elapsed().as_secs_f32());
-            last = line;
+            last.clone_from(&line);
         }
         if phase.is_terminal() {
             assert!(phase != Phase::Failed, "no bundle was made: {:?}", status.conditions);
@@ -102,7 +102,7 @@ async fn download(context: &Arc<Context>) -> PathBuf {
     say(&format!("download through the presigned URL (http://{host}/…):"));
     let file = std::env::current_dir().expect("there is a current folder").join("debugbundle-restore-r1.tar.gz");
     let told =
-        cli(context, ["download".as_ref(), NAME.as_ref(), "-o".as_ref(), file.as_os_str(), "--force".as_ref()]).await;
+        cli(context, [OsStr::new("download"), NAME.as_ref(), "-o".as_ref(), file.as_os_str(), "--force".as_ref()]).await;
     print!("{}", indented(&told));
     file
 }

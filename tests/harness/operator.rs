@@ -184,7 +184,9 @@ pub async fn program(name: &str) -> PathBuf {
 fn build() -> Result<PathBuf, String> {
     let began = Instant::now();
     let test = std::env::current_exe().map_err(|error| error.to_string())?;
-    let folder = test.ancestors().nth(2).ok_or("the test binary is not in a target folder")?.to_owned();
+    let beside = test.parent().ok_or("the test binary is not in a target folder")?;
+    // Tests lie one folder deeper than programs.
+    let folder = if beside.ends_with("deps") { beside.parent().unwrap_or(beside) } else { beside }.to_owned();
     let profile = match folder.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
         Some(other) => other,
