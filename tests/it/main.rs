@@ -2,5 +2,6 @@
 //! What needs no server is tested beside the code.
 
 mod admission;
+mod collect;
 mod stand;
 mod velero;
