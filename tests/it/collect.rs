@@ -196,8 +196,8 @@ async fn all_that_velero_debug_collects_is_there_and_more() {
                     .labelled("deploy", "velero")
                     .with_init("plugin")
                     .with_container("velero")
-                    .with_ephemeral("vet")
-                    .restarted(1),
+                    .restarted(1)
+                    .with_ephemeral("vet"),
             )
             .await;
         context.pod(pod("bystander").on_node(&node).with_container("a").with_container("b")).await;
