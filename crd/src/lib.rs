@@ -11,12 +11,10 @@ pub mod status;
 
 pub use reason::Reason;
 pub use spec::{
-    ByteSize, ConfigMapRedaction, DebugBundle, DebugBundleSpec, DownloadUrl, LogWindow, Logs,
-    Redaction, Target, TargetKind, UrlPolicy, parse_duration,
+    ByteSize, ConfigMapRedaction, DebugBundle, DebugBundleSpec, DownloadUrl, LogWindow, Logs, Redaction, Target,
+    TargetKind, UrlPolicy, parse_duration,
 };
-pub use status::{
-    Bundle, ConditionType, DebugBundleStatus, Finding, Phase, Progress, Severity, Stage, Upload,
-};
+pub use status::{Bundle, ConditionType, DebugBundleStatus, Finding, Phase, Progress, Severity, Stage, Upload};
 
 use kube::CustomResourceExt as _;
 
@@ -37,8 +35,7 @@ pub const RESTORED_BY_LABEL: &str = "velero.io/restore-name";
 /// Never: the definition is built from types that serialise.
 pub fn crd_yaml() -> String {
     let definition = DebugBundle::crd();
-    let value =
-        serde_json::to_value(&definition).expect("a CustomResourceDefinition serialises to JSON");
+    let value = serde_json::to_value(&definition).expect("a CustomResourceDefinition serialises to JSON");
     serde_saphyr::to_string(&value).expect("JSON serialises to YAML")
 }
 

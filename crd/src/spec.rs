@@ -227,43 +227,25 @@ pub enum UrlPolicy {
 
 impl Default for Logs {
     fn default() -> Self {
-        Self {
-            window: None,
-            tail_lines: None,
-            max_bytes_per_container: ByteSize::default(),
-            previous: true,
-        }
+        Self { window: None, tail_lines: None, max_bytes_per_container: ByteSize::default(), previous: true }
     }
 }
 
 impl Default for DownloadUrl {
     fn default() -> Self {
-        Self {
-            policy: UrlPolicy::default(),
-            ttl: default_url_ttl(),
-        }
+        Self { policy: UrlPolicy::default(), ttl: default_url_ttl() }
     }
 }
 
 impl DebugBundleSpec {
     /// A spec with all defaults, about this target.
     pub fn about(kind: TargetKind, name: impl Into<String>) -> Self {
-        Self {
-            target: Some(Target {
-                kind,
-                name: name.into(),
-            }),
-            ..Self::installation()
-        }
+        Self { target: Some(Target { kind, name: name.into() }), ..Self::installation() }
     }
 
     /// A spec with all defaults and no target.
     pub fn installation() -> Self {
-        Self {
-            timeout: default_timeout(),
-            ttl: default_ttl(),
-            ..Self::default()
-        }
+        Self { timeout: default_timeout(), ttl: default_ttl(), ..Self::default() }
     }
 }
 
@@ -313,11 +295,7 @@ impl ByteSize {
             Some((whole, part)) if part.len() <= 9 => {
                 let scale = 10_u64.pow(u32::try_from(part.len()).ok()?);
                 let rest = part.parse::<u64>().ok()?.checked_mul(factor)? / scale;
-                whole
-                    .parse::<u64>()
-                    .ok()?
-                    .checked_mul(factor)?
-                    .checked_add(rest)
+                whole.parse::<u64>().ok()?.checked_mul(factor)?.checked_add(rest)
             }
             Some(_) => None,
         }
@@ -403,13 +381,7 @@ mod tests {
 
     #[test]
     fn sizes_are_read_as_quantities() {
-        for (text, bytes) in [
-            ("32Mi", 33_554_432),
-            ("4Ki", 4096),
-            ("1000", 1000),
-            ("1.5Ki", 1536),
-            ("1M", 1_000_000),
-        ] {
+        for (text, bytes) in [("32Mi", 33_554_432), ("4Ki", 4096), ("1000", 1000), ("1.5Ki", 1536), ("1M", 1_000_000)] {
             assert_eq!(ByteSize(text.to_owned()).bytes(), Some(bytes), "{text}");
         }
         assert_eq!(ByteSize("5Gib".to_owned()).bytes(), None);

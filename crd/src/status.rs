@@ -41,27 +41,15 @@ pub struct DebugBundleStatus {
     pub upload: Option<Upload>,
 
     /// A presigned URL of the bundle: whoever has it can download. Removed when its time is over.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        rename = "downloadURL"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "downloadURL")]
     pub download_url: Option<String>,
 
     /// When the URL stops working: the earliest of what was asked, seven days, and the credential's own end.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        rename = "downloadURLExpiration"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "downloadURLExpiration")]
     pub download_url_expiration: Option<Time>,
 
     /// The value of the annotation debugbundle.io/renew-url that was answered last.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        rename = "renewedURL"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "renewedURL")]
     pub renewed_url: Option<String>,
 
     /// Errors met while collecting.
@@ -161,12 +149,7 @@ pub enum ConditionType {
 
 impl ConditionType {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 4] = [
-        Self::Ready,
-        Self::Collected,
-        Self::Uploaded,
-        Self::DownloadReady,
-    ];
+    pub const ALL: [Self; 4] = [Self::Ready, Self::Collected, Self::Uploaded, Self::DownloadReady];
 
     /// The condition's `type`.
     pub const fn as_str(self) -> &'static str {
@@ -235,9 +218,7 @@ pub struct Finding {
 }
 
 /// How grave a finding is.
-#[derive(
-    JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord,
-)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// It explains the failure.

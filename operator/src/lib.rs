@@ -20,14 +20,36 @@
 //! | [`status`] | the fold from outcome to status | none |
 //! | [`notify`] | Kubernetes Events | cluster |
 //! | [`cli`] | `kubectl debugbundle` | all |
+//! | [`text`] | foreign text made fit to be shown | none |
+//! | [`error`] | a run's failure, by what follows from it | none |
 //! | [`crash`] | named points at which a test may end the process | none |
 
 pub mod archive;
+pub mod cli;
 pub mod cluster;
 pub mod collect;
+pub mod controller;
+pub mod crash;
+pub mod decide;
+pub mod diagnose;
+pub mod error;
 pub mod inventory;
 pub mod location;
+pub mod notify;
 pub mod plan;
 pub mod redact;
+pub mod report;
+pub mod run;
 pub mod secret;
+pub mod status;
 pub mod store;
+pub mod text;
+
+/// Version of both programs, as `version` in a bundle and `--version` have it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Makes aws-lc-rs the process's TLS provider: kube and the AWS SDK then share one.
+pub fn install_crypto_provider() {
+    // An error only says that one is installed already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}

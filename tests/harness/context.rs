@@ -13,9 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod, Secret};
-use kube::api::{
-    Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
-};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -71,29 +69,18 @@ impl Context {
         let token = random_token().expect("random bytes can be read");
         let namespace = format!("{name}-{}", &token[..6]);
         let spaces: Api<Namespace> = Api::all(client.clone());
-        let space =
-            serde_json::from_value(json!({"metadata": {"name": namespace}})).expect("a Namespace");
-        spaces
-            .create(&PostParams::default(), &space)
-            .await
-            .expect("a namespace can be created");
+        let space = serde_json::from_value(json!({"metadata": {"name": namespace}})).expect("a Namespace");
+        spaces.create(&PostParams::default(), &space).await.expect("a namespace can be created");
         let bucket = stand.s3.create_bucket(&namespace).await;
-        let context = Self {
-            stand,
-            client,
-            namespace,
-            bucket,
-        };
+        let context = Self { stand, client, namespace, bucket };
         context.install_velero().await;
         context
     }
 
     async fn install_velero(&self) {
         let keys = self.stand.s3.root();
-        let credentials = format!(
-            "[default]\naws_access_key_id={}\naws_secret_access_key={}\n",
-            keys.access, keys.secret
-        );
+        let credentials =
+            format!("[default]\naws_access_key_id={}\naws_secret_access_key={}\n", keys.access, keys.secret);
         self.create::<Secret>(json!({
             "metadata": {"name": "cloud-credentials", "labels": {"component": "velero"}},
             "stringData": {"cloud": credentials},
@@ -151,16 +138,8 @@ impl Context {
 
     /// Velero's resources of this namespace, by kind.
     pub fn velero_api(&self, kind: &str) -> Api<DynamicObject> {
-        let version = if matches!(kind, "DataUpload" | "DataDownload") {
-            "v2alpha1"
-        } else {
-            "v1"
-        };
-        Api::namespaced_with(
-            self.client.clone(),
-            &self.namespace,
-            &velero_resource(version, kind),
-        )
+        let version = if matches!(kind, "DataUpload" | "DataDownload") { "v2alpha1" } else { "v1" };
+        Api::namespaced_with(self.client.clone(), &self.namespace, &velero_resource(version, kind))
     }
 
     /// Creates an object of this namespace from JSON.
@@ -170,35 +149,22 @@ impl Context {
         K::DynamicType: Default,
     {
         let object = serde_json::from_value(object).expect("the JSON is of that kind");
-        self.api::<K>()
-            .create(&PostParams::default(), &object)
-            .await
-            .unwrap_or_else(|error| panic!("create: {error}"))
+        self.api::<K>().create(&PostParams::default(), &object).await.unwrap_or_else(|error| panic!("create: {error}"))
     }
 
     /// Creates one of Velero's objects from JSON. Its kinds have no status subresource: a status given is kept.
     pub async fn create_velero(&self, kind: &str, mut object: Value) -> DynamicObject {
-        let version = if matches!(kind, "DataUpload" | "DataDownload") {
-            "v2alpha1"
-        } else {
-            "v1"
-        };
+        let version = if matches!(kind, "DataUpload" | "DataDownload") { "v2alpha1" } else { "v1" };
         object["apiVersion"] = format!("velero.io/{version}").into();
         object["kind"] = kind.into();
         let object = serde_json::from_value(object).expect("an object");
-        let created = self
-            .velero_api(kind)
-            .create(&PostParams::default(), &object)
-            .await;
+        let created = self.velero_api(kind).create(&PostParams::default(), &object).await;
         created.unwrap_or_else(|error| panic!("create {kind}: {error}"))
     }
 
     /// Merges a change into one of Velero's objects, its status included.
     pub async fn patch_velero(&self, kind: &str, name: &str, change: Value) -> DynamicObject {
-        let patched = self
-            .velero_api(kind)
-            .patch(name, &PatchParams::default(), &Patch::Merge(change))
-            .await;
+        let patched = self.velero_api(kind).patch(name, &PatchParams::default(), &Patch::Merge(change)).await;
         patched.unwrap_or_else(|error| panic!("patch {kind} {name}: {error}"))
     }
 
@@ -236,13 +202,8 @@ impl Context {
             .await
             .unwrap_or_else(|error| panic!("pod {name}: {error}"));
         if let Some(ephemeral) = pod.ephemeral() {
-            let added = pods
-                .patch_ephemeral_containers(
-                    name,
-                    &PatchParams::default(),
-                    &Patch::Strategic(ephemeral),
-                )
-                .await;
+            let added =
+                pods.patch_ephemeral_containers(name, &PatchParams::default(), &Patch::Strategic(ephemeral)).await;
             added.unwrap_or_else(|error| panic!("ephemeral containers of {name}: {error}"));
         }
         self.pod_status_in(namespace, &pod).await
@@ -257,36 +218,26 @@ impl Context {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let name = pod.name();
         let status = Patch::Strategic(pod.status(Timestamp::now()));
-        let patched = pods
-            .patch_status(name, &PatchParams::default(), &status)
-            .await;
+        let patched = pods.patch_status(name, &PatchParams::default(), &status).await;
         patched.unwrap_or_else(|error| panic!("status of {name}: {error}"))
     }
 
     /// Says what the log of a container in this namespace is.
     pub fn log(&self, pod: &str, container: &str, script: LogScript) {
-        self.stand
-            .kubelet
-            .script(&self.namespace, pod, container, script);
+        self.stand.kubelet.script(&self.namespace, pod, container, script);
     }
 
     /// Says what the log of a container's previous instance is.
     pub fn previous_log(&self, pod: &str, container: &str, script: LogScript) {
-        self.stand
-            .kubelet
-            .script_previous(&self.namespace, pod, container, script);
+        self.stand.kubelet.script_previous(&self.namespace, pod, container, script);
     }
 
     /// Another namespace of this test's own, for workloads; returns its name.
     pub async fn workload_namespace(&self, name: &str) -> String {
         let name = format!("{}-{name}", self.namespace);
         let spaces: Api<Namespace> = Api::all(self.client.clone());
-        let space =
-            serde_json::from_value(json!({"metadata": {"name": name}})).expect("a Namespace");
-        spaces
-            .create(&PostParams::default(), &space)
-            .await
-            .expect("a namespace can be created");
+        let space = serde_json::from_value(json!({"metadata": {"name": name}})).expect("a Namespace");
+        spaces.create(&PostParams::default(), &space).await.expect("a namespace can be created");
         name
     }
 
@@ -302,10 +253,7 @@ impl Context {
 
     /// A folder of this test's own, below the stand's.
     pub fn folder(&self, name: &str) -> PathBuf {
-        let folder = self
-            .stand
-            .folder()
-            .join(format!("{}-{name}", self.namespace));
+        let folder = self.stand.folder().join(format!("{}-{name}", self.namespace));
         std::fs::create_dir_all(&folder).expect("the stand's folder can be written");
         folder
     }
@@ -313,59 +261,20 @@ impl Context {
     /// Everything that may explain why a test failed.
     pub async fn what_is_there(&self) -> String {
         let mut text = format!("\n=== what is there in {}\n", self.namespace);
-        for bundle in self
-            .api::<DebugBundle>()
-            .list(&ListParams::default())
-            .await
-            .into_iter()
-            .flatten()
-        {
+        for bundle in self.api::<DebugBundle>().list(&ListParams::default()).await.into_iter().flatten() {
             let status = serde_json::to_string(&bundle.status).unwrap_or_default();
             let _ = writeln!(text, "DebugBundle {}: {status}", bundle.name_any());
         }
-        for kind in [
-            "Backup",
-            "Restore",
-            "BackupStorageLocation",
-            "PodVolumeBackup",
-            "PodVolumeRestore",
-        ] {
-            for object in self
-                .velero_api(kind)
-                .list(&ListParams::default())
-                .await
-                .into_iter()
-                .flatten()
-            {
-                let _ = writeln!(
-                    text,
-                    "{kind} {}: {}",
-                    object.name_any(),
-                    object.data["status"]
-                );
+        for kind in ["Backup", "Restore", "BackupStorageLocation", "PodVolumeBackup", "PodVolumeRestore"] {
+            for object in self.velero_api(kind).list(&ListParams::default()).await.into_iter().flatten() {
+                let _ = writeln!(text, "{kind} {}: {}", object.name_any(), object.data["status"]);
             }
         }
-        for pod in self
-            .api::<Pod>()
-            .list(&ListParams::default())
-            .await
-            .into_iter()
-            .flatten()
-        {
-            let phase = pod
-                .status
-                .as_ref()
-                .and_then(|status| status.phase.clone())
-                .unwrap_or_default();
+        for pod in self.api::<Pod>().list(&ListParams::default()).await.into_iter().flatten() {
+            let phase = pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
             let _ = writeln!(text, "Pod {}: {phase}", pod.name_any());
         }
-        for event in self
-            .api::<Event>()
-            .list(&ListParams::default())
-            .await
-            .into_iter()
-            .flatten()
-        {
+        for event in self.api::<Event>().list(&ListParams::default()).await.into_iter().flatten() {
             let about = event.involved_object;
             let _ = writeln!(
                 text,
@@ -384,10 +293,7 @@ impl Context {
     }
 
     fn own_logs(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(self.stand.folder().join("logs"))
-            .into_iter()
-            .flatten()
-            .flatten();
+        let entries = std::fs::read_dir(self.stand.folder().join("logs")).into_iter().flatten().flatten();
         let own = format!("{}-", self.namespace);
         entries
             .filter(|entry| entry.file_name().to_string_lossy().starts_with(&own))
@@ -398,29 +304,15 @@ impl Context {
     async fn clean_up(&self) {
         let spaces: Api<Namespace> = Api::all(self.client.clone());
         let nodes: Api<Node> = Api::all(self.client.clone());
-        let own = |name: &str| {
-            name == self.namespace || name.starts_with(&format!("{}-", self.namespace))
-        };
-        for space in spaces
-            .list(&ListParams::default())
-            .await
-            .into_iter()
-            .flatten()
-        {
+        let own = |name: &str| name == self.namespace || name.starts_with(&format!("{}-", self.namespace));
+        for space in spaces.list(&ListParams::default()).await.into_iter().flatten() {
             if own(&space.name_any()) {
                 delete_namespace(&self.client, &space.name_any()).await;
             }
         }
-        for node in nodes
-            .list_metadata(&ListParams::default())
-            .await
-            .into_iter()
-            .flatten()
-        {
+        for node in nodes.list_metadata(&ListParams::default()).await.into_iter().flatten() {
             if own(&node.name_any()) {
-                let _ = nodes
-                    .delete(&node.name_any(), &DeleteParams::default())
-                    .await;
+                let _ = nodes.delete(&node.name_any(), &DeleteParams::default()).await;
             }
         }
         let _ = std::fs::remove_dir_all(self.bucket.folder());
@@ -455,65 +347,31 @@ const LEFTOVERS: [(&str, &str); 9] = [
 ];
 
 async fn delete_namespace(client: &Client, name: &str) {
-    let ours: Api<DynamicObject> = Api::namespaced_with(
-        client.clone(),
-        name,
-        &ApiResource::erase::<DebugBundle>(&()),
-    );
+    let ours: Api<DynamicObject> = Api::namespaced_with(client.clone(), name, &ApiResource::erase::<DebugBundle>(&()));
     let pods = Api::namespaced_with(client.clone(), name, &ApiResource::erase::<Pod>(&()));
-    let veleros = LEFTOVERS.map(|(version, kind)| {
-        Api::namespaced_with(client.clone(), name, &velero_resource(version, kind))
-    });
+    let veleros =
+        LEFTOVERS.map(|(version, kind)| Api::namespaced_with(client.clone(), name, &velero_resource(version, kind)));
     let emptied = [ours, pods].into_iter().chain(veleros).map(empty);
     futures::future::join_all(emptied).await;
     let spaces: Api<Namespace> = Api::all(client.clone());
     let _ = spaces.delete(name, &DeleteParams::default()).await;
-    until(
-        Duration::from_secs(20),
-        &format!("namespace {name} is gone"),
-        || async {
-            let Some(mut space) = spaces
-                .get_opt(name)
-                .await
-                .map_err(|error| error.to_string())?
-            else {
-                return Ok(());
-            };
-            space.spec.get_or_insert_default().finalizers = None;
-            let _ = spaces
-                .replace_subresource("finalize", name, &PostParams::default(), &space)
-                .await;
-            Err(format!(
-                "{:?}",
-                space.status.and_then(|status| status.phase)
-            ))
-        },
-    )
+    until(Duration::from_secs(20), &format!("namespace {name} is gone"), || async {
+        let Some(mut space) = spaces.get_opt(name).await.map_err(|error| error.to_string())? else {
+            return Ok(());
+        };
+        space.spec.get_or_insert_default().finalizers = None;
+        let _ = spaces.replace_subresource("finalize", name, &PostParams::default(), &space).await;
+        Err(format!("{:?}", space.status.and_then(|status| status.phase)))
+    })
     .await;
 }
 
 async fn empty(api: Api<DynamicObject>) {
-    let _ = api
-        .delete_collection(
-            &DeleteParams::default().grace_period(0),
-            &ListParams::default(),
-        )
-        .await;
-    for left in api
-        .list_metadata(&ListParams::default())
-        .await
-        .into_iter()
-        .flatten()
-    {
+    let _ = api.delete_collection(&DeleteParams::default().grace_period(0), &ListParams::default()).await;
+    for left in api.list_metadata(&ListParams::default()).await.into_iter().flatten() {
         if !left.finalizers().is_empty() {
             let without = json!({"metadata": {"finalizers": null}});
-            let _ = api
-                .patch(
-                    &left.name_any(),
-                    &PatchParams::default(),
-                    &Patch::Merge(without),
-                )
-                .await;
+            let _ = api.patch(&left.name_any(), &PatchParams::default(), &Patch::Merge(without)).await;
         }
     }
 }

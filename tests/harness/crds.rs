@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, Patch, PatchParams};
-use kube::{Client, ResourceExt as _};
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::{Client, ResourceExt};
 use serde_json::Value;
 
 use crate::stand::Fault;
@@ -27,26 +27,12 @@ pub(crate) async fn install(client: &Client) -> Result<(), Fault> {
         async move { api.patch(name, apply, &patch).await }
     }));
     applied.await?;
-    until(
-        Duration::from_secs(30),
-        "all CustomResourceDefinitions are established",
-        || async {
-            let all = api
-                .list(&Default::default())
-                .await
-                .map_err(|error| error.to_string())?;
-            let waiting: Vec<_> = all
-                .iter()
-                .filter(|definition| !is_established(definition))
-                .map(|d| d.name_any())
-                .collect();
-            if waiting.is_empty() {
-                Ok(())
-            } else {
-                Err(waiting.join(", "))
-            }
-        },
-    )
+    until(Duration::from_secs(30), "all CustomResourceDefinitions are established", || async {
+        let all = api.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        let waiting: Vec<_> =
+            all.iter().filter(|definition| !is_established(definition)).map(ResourceExt::name_any).collect();
+        if waiting.is_empty() { Ok(()) } else { Err(waiting.join(", ")) }
+    })
     .await;
     Ok(())
 }
@@ -59,23 +45,13 @@ async fn veleros() -> Result<Vec<Value>, Fault> {
         .output()
         .await?;
     if !output.status.success() {
-        return Err(format!(
-            "velero install --crds-only: {}",
-            String::from_utf8_lossy(&output.stderr)
-        )
-        .into());
+        return Err(format!("velero install --crds-only: {}", String::from_utf8_lossy(&output.stderr)).into());
     }
     let list: Value = serde_json::from_slice(&output.stdout)?;
     Ok(list["items"].as_array().cloned().unwrap_or_default())
 }
 
 fn is_established(definition: &CustomResourceDefinition) -> bool {
-    let conditions = definition
-        .status
-        .as_ref()
-        .and_then(|status| status.conditions.as_ref());
-    conditions.is_some_and(|all| {
-        all.iter()
-            .any(|c| c.type_ == "Established" && c.status == "True")
-    })
+    let conditions = definition.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Established" && c.status == "True"))
 }

@@ -126,34 +126,20 @@ impl PodBuilder {
     }
 
     fn with(mut self, name: &str, place: Place, state: State) -> Self {
-        self.containers.push(Container {
-            name: name.to_owned(),
-            place,
-            restarts: 0,
-            state,
-        });
+        self.containers.push(Container { name: name.to_owned(), place, restarts: 0, state });
         self
     }
 
     fn last(&mut self) -> &mut Container {
         if self.containers.is_empty() {
             let name = self.name.clone();
-            self.containers.push(Container {
-                name,
-                place: Place::Main,
-                restarts: 0,
-                state: State::Running,
-            });
+            self.containers.push(Container { name, place: Place::Main, restarts: 0, state: State::Running });
         }
         self.containers.last_mut().expect("there is one now")
     }
 
     fn finished(mut self) -> Self {
-        if !self
-            .containers
-            .iter()
-            .any(|container| container.place == Place::Main)
-        {
+        if !self.containers.iter().any(|container| container.place == Place::Main) {
             let name = self.name.clone();
             self = self.with_container(&name);
         }
@@ -163,23 +149,13 @@ impl PodBuilder {
     /// What is created.
     pub(crate) fn manifest(&self) -> Pod {
         let this = self.clone().finished();
-        let mounts: Vec<_> = this
-            .volumes
-            .iter()
-            .map(|name| json!({"name": name, "mountPath": format!("/{name}")}))
-            .collect();
+        let mounts: Vec<_> =
+            this.volumes.iter().map(|name| json!({"name": name, "mountPath": format!("/{name}")})).collect();
         let spec = |place| -> Vec<Value> {
-            let of_place = this
-                .containers
-                .iter()
-                .filter(|container| container.place == place);
+            let of_place = this.containers.iter().filter(|container| container.place == place);
             of_place.map(|container| json!({"name": container.name, "image": IMAGE, "volumeMounts": mounts})).collect()
         };
-        let volumes: Vec<_> = this
-            .volumes
-            .iter()
-            .map(|name| json!({"name": name, "emptyDir": {}}))
-            .collect();
+        let volumes: Vec<_> = this.volumes.iter().map(|name| json!({"name": name, "emptyDir": {}})).collect();
         let manifest = json!({
             "metadata": {"name": this.name, "labels": this.labels},
             "spec": {
@@ -195,16 +171,8 @@ impl PodBuilder {
 
     /// What can only be added to a pod that exists.
     pub(crate) fn ephemeral(&self) -> Option<Value> {
-        let names: Vec<_> = self
-            .containers
-            .iter()
-            .filter(|c| c.place == Place::Ephemeral)
-            .map(|c| &c.name)
-            .collect();
-        let containers: Vec<_> = names
-            .iter()
-            .map(|name| json!({"name": name, "image": IMAGE}))
-            .collect();
+        let names: Vec<_> = self.containers.iter().filter(|c| c.place == Place::Ephemeral).map(|c| &c.name).collect();
+        let containers: Vec<_> = names.iter().map(|name| json!({"name": name, "image": IMAGE})).collect();
         (!containers.is_empty()).then(|| json!({"spec": {"ephemeralContainers": containers}}))
     }
 
@@ -212,22 +180,13 @@ impl PodBuilder {
     pub(crate) fn status(&self, now: Timestamp) -> Value {
         let this = self.clone().finished();
         let statuses = |place| -> Vec<Value> {
-            this.containers
-                .iter()
-                .filter(|container| container.place == place)
-                .map(|c| c.status(now))
-                .collect()
+            this.containers.iter().filter(|container| container.place == place).map(|c| c.status(now)).collect()
         };
-        let waits_in_init = this
-            .containers
-            .iter()
-            .any(|c| c.place == Place::Init && !matches!(c.state, State::Terminated(0)));
+        let waits_in_init =
+            this.containers.iter().any(|c| c.place == Place::Init && !matches!(c.state, State::Terminated(0)));
         let ready = !waits_in_init
             && this.pending.is_none()
-            && this
-                .containers
-                .iter()
-                .all(|c| c.place != Place::Main || matches!(c.state, State::Running));
+            && this.containers.iter().all(|c| c.place != Place::Main || matches!(c.state, State::Running));
         let flag = |yes| if yes { "True" } else { "False" };
         let mut scheduled = json!({
             "type": "PodScheduled", "status": flag(this.pending.is_none()), "lastTransitionTime": now,
@@ -236,11 +195,7 @@ impl PodBuilder {
             scheduled["reason"] = "Unschedulable".into();
             scheduled["message"] = message.as_str().into();
         }
-        let phase = if this.pending.is_some() || waits_in_init {
-            "Pending"
-        } else {
-            "Running"
-        };
+        let phase = if this.pending.is_some() || waits_in_init { "Pending" } else { "Running" };
         json!({"status": {
             "phase": phase,
             "startTime": now,
@@ -266,8 +221,7 @@ impl Container {
                 json!({"terminated": {"exitCode": code, "reason": reason, "startedAt": now, "finishedAt": now}})
             }
         };
-        let before =
-            json!({"exitCode": 137, "reason": "OOMKilled", "startedAt": now, "finishedAt": now});
+        let before = json!({"exitCode": 137, "reason": "OOMKilled", "startedAt": now, "finishedAt": now});
         json!({
             "name": self.name,
             "image": IMAGE,

@@ -57,15 +57,8 @@ impl Operator {
             if let Some(code) = self.exited() {
                 panic!("the operator ended with {code}:\n{}", self.process.tail(20));
             }
-            let ready = self
-                .log()
-                .iter()
-                .any(|line| line.to_string().contains(READY));
-            if ready {
-                Ok(())
-            } else {
-                Err(self.process.tail(3))
-            }
+            let ready = self.log().iter().any(|line| line.to_string().contains(READY));
+            if ready { Ok(()) } else { Err(self.process.tail(3)) }
         })
         .await;
     }
@@ -73,9 +66,7 @@ impl Operator {
     /// What it has logged since it was started (last), line by line; what is not JSON is a string.
     pub fn log(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.process.log()).unwrap_or_default();
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| line.into()))
-            .collect()
+        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| line.into())).collect()
     }
 
     /// Its process.
@@ -95,10 +86,7 @@ impl Operator {
 
     /// Waits for its end.
     pub async fn wait_exit(&self, limit: Duration) -> i32 {
-        until(limit, "the operator ends", || async {
-            self.exited().ok_or_else(|| self.process.tail(5))
-        })
-        .await
+        until(limit, "the operator ends", || async { self.exited().ok_or_else(|| self.process.tail(5)) }).await
     }
 
     /// `kill -9`: no destructor runs, nothing is flushed.
@@ -161,11 +149,7 @@ impl OperatorBuilder {
     /// Starts it, without waiting for anything.
     pub async fn start(self) -> Operator {
         let process = self.spawn(1).await;
-        Operator {
-            how: self,
-            process,
-            starts: 1,
-        }
+        Operator { how: self, process, starts: 1 }
     }
 
     /// Starts it and waits until it is ready.
@@ -177,15 +161,9 @@ impl OperatorBuilder {
 
     async fn spawn(&self, start: usize) -> Process {
         let mut command = Command::new(program("debugbundle-operator").await);
-        command
-            .arg("--namespace")
-            .arg(&self.namespace)
-            .arg("--spool")
-            .arg(&self.spool);
+        command.arg("--namespace").arg(&self.namespace).arg("--spool").arg(&self.spool);
         command.arg("--allow-loopback-endpoints").args(&self.args);
-        command
-            .env("KUBECONFIG", &self.kubeconfig)
-            .envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.env("KUBECONFIG", &self.kubeconfig).envs(self.env.iter().map(|(name, value)| (name, value)));
         let log = self.context.log_file(&format!("{}-{start}", self.name));
         Process::spawn(&self.name, &command, &log).expect("the operator can be started")
     }
@@ -194,11 +172,8 @@ impl OperatorBuilder {
 /// A program of this workspace, built with crash points; the first call builds it.
 pub async fn program(name: &str) -> PathBuf {
     static BUILT: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
-    let built = BUILT.get_or_init(|| async {
-        tokio::task::spawn_blocking(build)
-            .await
-            .expect("the build's thread does not panic")
-    });
+    let built = BUILT
+        .get_or_init(|| async { tokio::task::spawn_blocking(build).await.expect("the build's thread does not panic") });
     match built.await {
         Ok(folder) => folder.join(name),
         Err(why) => panic!("{why}"),
@@ -209,47 +184,27 @@ pub async fn program(name: &str) -> PathBuf {
 fn build() -> Result<PathBuf, String> {
     let began = Instant::now();
     let test = std::env::current_exe().map_err(|error| error.to_string())?;
-    let folder = test
-        .ancestors()
-        .nth(2)
-        .ok_or("the test binary is not in a target folder")?
-        .to_owned();
+    let folder = test.ancestors().nth(2).ok_or("the test binary is not in a target folder")?.to_owned();
     let profile = match folder.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
         Some(other) => other,
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args([
-            "build",
-            "--locked",
-            "--package",
-            "debugbundle-operator",
-            "--bins",
-            "--features",
-            "crash-points",
-        ])
+        // The whole workspace, so that its features are resolved as for the tests and no dependency is built twice.
+        .args(["build", "--locked", "--workspace", "--bins"])
+        .args(["--features", "debugbundle-operator/crash-points"])
         .args(["--profile", profile, "--target-dir"])
-        .arg(
-            folder
-                .parent()
-                .ok_or("the test binary is not in a target folder")?,
-        )
+        .arg(folder.parent().ok_or("the test binary is not in a target folder")?)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
         .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("cargo cannot be started: {error}"))?;
     if began.elapsed() > Duration::from_secs(10) {
-        tools::say(&format!(
-            "built the operator in {} s",
-            began.elapsed().as_secs()
-        ));
+        tools::say(&format!("built the operator in {} s", began.elapsed().as_secs()));
     }
     if !output.status.success() {
-        return Err(format!(
-            "the operator does not build:\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        ));
+        return Err(format!("the operator does not build:\n{}", String::from_utf8_lossy(&output.stderr)));
     }
     Ok(folder)
 }

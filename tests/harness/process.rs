@@ -39,7 +39,8 @@ pub struct Process {
     pid: Pid,
     group: Pid,
     supervisor: Mutex<Child>,
-    _leash: ChildStdin,
+    /// Open for as long as the group may live.
+    leash: Option<ChildStdin>,
 }
 
 impl Process {
@@ -47,12 +48,7 @@ impl Process {
     pub fn spawn(name: &str, command: &Command, log: &Path) -> io::Result<Self> {
         OpenOptions::new().create(true).append(true).open(log)?;
         let mut wrapped = Command::new("sh");
-        wrapped.args([
-            OsStr::new("-c"),
-            OsStr::new(SUPERVISOR),
-            OsStr::new(name),
-            log.as_os_str(),
-        ]);
+        wrapped.args([OsStr::new("-c"), OsStr::new(SUPERVISOR), OsStr::new(name), log.as_os_str()]);
         wrapped.arg(command.get_program()).args(command.get_args());
         for (key, value) in command.get_envs() {
             match value {
@@ -63,12 +59,8 @@ impl Process {
         if let Some(folder) = command.get_current_dir() {
             wrapped.current_dir(folder);
         }
-        let mut supervisor = wrapped
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()?;
+        let mut supervisor =
+            wrapped.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let leash = supervisor.stdin.take().expect("stdin is a pipe");
         let mut pid = String::new();
         BufReader::new(supervisor.stdout.take().expect("stdout is a pipe")).read_line(&mut pid)?;
@@ -81,7 +73,7 @@ impl Process {
             pid,
             group,
             supervisor: Mutex::new(supervisor),
-            _leash: leash,
+            leash: Some(leash),
         })
     }
 
@@ -104,11 +96,7 @@ impl Process {
     pub fn exited(&self) -> Option<i32> {
         use std::os::unix::process::ExitStatusExt as _;
         let status = self.supervisor().try_wait().ok().flatten()?;
-        Some(
-            status
-                .code()
-                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
-        )
+        Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
     }
 
     /// Sends a signal to the program alone. Nothing happens if it has ended.
@@ -131,14 +119,13 @@ impl Process {
     }
 
     fn supervisor(&self) -> std::sync::MutexGuard<'_, Child> {
-        self.supervisor
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.supervisor.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
+        drop(self.leash.take());
         self.kill();
     }
 }
@@ -154,10 +141,7 @@ pub fn tail(path: &Path, lines: usize) -> String {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let text = String::from_utf8_lossy(&bytes);
-        let all: Vec<String> = text
-            .lines()
-            .map(|line| line.chars().take(LONGEST_LINE).collect())
-            .collect();
+        let all: Vec<String> = text.lines().map(|line| line.chars().take(LONGEST_LINE).collect()).collect();
         Ok(all[all.len().saturating_sub(lines)..].join("\n"))
     };
     read().unwrap_or_else(|error| format!("({}: {error})", path.display()))
@@ -166,12 +150,7 @@ pub fn tail(path: &Path, lines: usize) -> String {
 /// Has `folder` removed when this process has ended, however it ends.
 pub(crate) fn sweep_at_exit(folder: &Path) -> io::Result<()> {
     let sweeper = Command::new("sh")
-        .args([
-            OsStr::new("-c"),
-            OsStr::new(SWEEPER),
-            OsStr::new("sweeper"),
-            folder.as_os_str(),
-        ])
+        .args([OsStr::new("-c"), OsStr::new(SWEEPER), OsStr::new("sweeper"), folder.as_os_str()])
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -180,4 +159,64 @@ pub(crate) fn sweep_at_exit(folder: &Path) -> io::Result<()> {
     // The open pipe is the signal: it closes with this process and not before.
     std::mem::forget(sweeper);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustix::process::test_kill_process;
+
+    use super::*;
+    use crate::until;
+
+    /// A shell that starts a child which would live for an hour, says its pid, and goes on as told.
+    fn with_a_child(then: &str) -> (Process, Pid, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("sleep 3600 & echo $! >pid.new; mv pid.new pid; {then}")]).current_dir(&folder);
+        let process = Process::spawn("parent", &command, &log).unwrap();
+        let pid = loop {
+            if let Ok(pid) = std::fs::read_to_string(folder.path().join("pid")) {
+                break pid.trim().parse().ok().and_then(Pid::from_raw).unwrap();
+            }
+            std::thread::yield_now();
+        };
+        (process, pid, folder)
+    }
+
+    async fn ends(pid: Pid) {
+        until(Duration::from_secs(10), "the child is gone", || async {
+            // A zombie still has its pid until init has taken note.
+            let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+            let zombie = state.is_ok_and(|text| text.contains(") Z "));
+            if zombie || test_kill_process(pid).is_err() { Ok(()) } else { Err("it runs") }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_closed_leash_ends_the_whole_group() {
+        let (mut process, child, _folder) = with_a_child("wait");
+        assert_eq!(process.exited(), None);
+        process.leash = None;
+        ends(child).await;
+        until(Duration::from_secs(10), "the supervisor is gone", || async { process.exited() }).await;
+    }
+
+    #[tokio::test]
+    async fn what_a_program_leaves_behind_ends_with_it_and_its_code_is_kept() {
+        let (process, child, _folder) = with_a_child("exit 7");
+        assert_eq!(until(Duration::from_secs(10), "it ends", || async { process.exited() }).await, 7);
+        ends(child).await;
+    }
+
+    #[tokio::test]
+    async fn a_killed_program_says_so() {
+        let (process, child, _folder) = with_a_child("wait");
+        process.signal(Signal::KILL);
+        assert_eq!(until(Duration::from_secs(10), "it ends", || async { process.exited() }).await, 137);
+        ends(child).await;
+    }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, RequestChecksumCalculation};
 use aws_sdk_s3::error::DisplayErrorContext;
+use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::primitives::ByteStream;
 
 /// The region that the store answers to.
@@ -47,19 +48,8 @@ pub struct Unfinished {
 }
 
 impl S3 {
-    pub(crate) fn new(
-        port: u16,
-        access: String,
-        secret: String,
-        program: PathBuf,
-        folder: PathBuf,
-    ) -> Self {
-        Self {
-            port,
-            root: Keys { access, secret },
-            program,
-            folder,
-        }
+    pub(crate) fn new(port: u16, access: String, secret: String, program: PathBuf, folder: PathBuf) -> Self {
+        Self { port, root: Keys { access, secret }, program, folder }
     }
 
     /// `http://127.0.0.1:<port>`
@@ -89,45 +79,22 @@ impl S3 {
     /// Makes a bucket.
     pub async fn create_bucket(&self, name: &str) -> Bucket {
         let client = self.client(&self.root);
-        client
-            .create_bucket()
-            .bucket(name)
-            .send()
-            .await
-            .unwrap_or_else(|error| told("create bucket", &error));
-        Bucket {
-            name: name.to_owned(),
-            folder: self.folder.join(name),
-            client,
-        }
+        client.create_bucket().bucket(name).send().await.unwrap_or_else(|error| told("create bucket", &error));
+        Bucket { name: name.to_owned(), folder: self.folder.join(name), client }
     }
 
     /// A user without any rights; give it some with [`Bucket::allow`].
     pub async fn create_user(&self, name: &str) -> Keys {
-        let keys = Keys {
-            access: name.to_owned(),
-            secret: format!("secret-of-{name}"),
-        };
+        let keys = Keys { access: name.to_owned(), secret: format!("secret-of-{name}") };
         let created = tokio::process::Command::new(&self.program)
             .args(["admin", "--endpoint-url", &self.endpoint(), "create-user"])
-            .args([
-                "--access",
-                &keys.access,
-                "--secret",
-                &keys.secret,
-                "--role",
-                "user",
-            ])
+            .args(["--access", &keys.access, "--secret", &keys.secret, "--role", "user"])
             .env("ADMIN_ACCESS_KEY", &self.root.access)
             .env("ADMIN_SECRET_KEY", &self.root.secret)
             .output()
             .await
             .expect("versitygw runs");
-        assert!(
-            created.status.success(),
-            "create-user: {}",
-            String::from_utf8_lossy(&created.stderr)
-        );
+        assert!(created.status.success(), "create-user: {}", String::from_utf8_lossy(&created.stderr));
         keys
     }
 }
@@ -136,10 +103,7 @@ impl Bucket {
     /// The same bucket through another user's eyes.
     #[must_use]
     pub fn seen_by(&self, s3: &S3, keys: &Keys) -> Self {
-        Self {
-            client: s3.client(keys),
-            ..self.clone()
-        }
+        Self { client: s3.client(keys), ..self.clone() }
     }
 
     /// The client behind it.
@@ -154,21 +118,11 @@ impl Bucket {
 
     /// The keys below a prefix, sorted.
     pub async fn keys(&self, prefix: &str) -> Vec<String> {
-        let mut pages = self
-            .client
-            .list_objects_v2()
-            .bucket(&self.name)
-            .prefix(prefix)
-            .into_paginator()
-            .send();
+        let mut pages = self.client.list_objects_v2().bucket(&self.name).prefix(prefix).into_paginator().send();
         let mut keys = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.unwrap_or_else(|error| told("list objects", &error));
-            keys.extend(
-                page.contents()
-                    .iter()
-                    .filter_map(|object| object.key().map(str::to_owned)),
-            );
+            keys.extend(page.contents().iter().filter_map(|object| object.key().map(str::to_owned)));
         }
         keys.sort_unstable();
         keys
@@ -176,12 +130,7 @@ impl Bucket {
 
     /// The uploads that were begun and not ended.
     pub async fn unfinished(&self) -> Vec<Unfinished> {
-        let page = self
-            .client
-            .list_multipart_uploads()
-            .bucket(&self.name)
-            .send()
-            .await;
+        let page = self.client.list_multipart_uploads().bucket(&self.name).send().await;
         let page = page.unwrap_or_else(|error| told("list multipart uploads", &error));
         let uploads = page.uploads().iter().map(|upload| Unfinished {
             key: upload.key().unwrap_or_default().to_owned(),
@@ -192,23 +141,9 @@ impl Bucket {
 
     /// An object, whole; `None` if there is none.
     pub async fn get(&self, key: &str) -> Option<Vec<u8>> {
-        match self
-            .client
-            .get_object()
-            .bucket(&self.name)
-            .key(key)
-            .send()
-            .await
-        {
-            Ok(object) => Some(
-                object
-                    .body
-                    .collect()
-                    .await
-                    .expect("the body arrives")
-                    .to_vec(),
-            ),
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_no_such_key()) => None,
+        match self.client.get_object().bucket(&self.name).key(key).send().await {
+            Ok(object) => Some(object.body.collect().await.expect("the body arrives").to_vec()),
+            Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => None,
             Err(error) => told("get", &error),
         }
     }
@@ -216,35 +151,19 @@ impl Bucket {
     /// Writes an object.
     pub async fn put(&self, key: &str, body: impl Into<Vec<u8>>) {
         let body = ByteStream::from(body.into());
-        let put = self
-            .client
-            .put_object()
-            .bucket(&self.name)
-            .key(key)
-            .body(body)
-            .send()
-            .await;
+        let put = self.client.put_object().bucket(&self.name).key(key).body(body).send().await;
         put.unwrap_or_else(|error| told("put", &error));
     }
 
     /// Deletes an object.
     pub async fn delete(&self, key: &str) {
-        let deleted = self
-            .client
-            .delete_object()
-            .bucket(&self.name)
-            .key(key)
-            .send()
-            .await;
+        let deleted = self.client.delete_object().bucket(&self.name).key(key).send().await;
         deleted.unwrap_or_else(|error| told("delete", &error));
     }
 
     /// Allows a user these actions (`s3:GetObject`, …) in this bucket, and nothing else.
     pub async fn allow(&self, user: &Keys, actions: &[&str]) {
-        let resources = [
-            format!("arn:aws:s3:::{}", self.name),
-            format!("arn:aws:s3:::{}/*", self.name),
-        ];
+        let resources = [format!("arn:aws:s3:::{}", self.name), format!("arn:aws:s3:::{}/*", self.name)];
         // An action belongs either to the bucket or to its objects; the store refuses it for the other.
         let of_bucket = |action: &&&str| action.contains("Bucket");
         let statement = |actions: Vec<&&str>, resource: &str| serde_json::json!({"Effect": "Allow", "Principal": [user.access], "Action": actions, "Resource": resource});
@@ -257,13 +176,7 @@ impl Bucket {
             statements.push(statement(objects, &resources[1]));
         }
         let policy = serde_json::json!({"Statement": statements}).to_string();
-        let put = self
-            .client
-            .put_bucket_policy()
-            .bucket(&self.name)
-            .policy(policy)
-            .send()
-            .await;
+        let put = self.client.put_bucket_policy().bucket(&self.name).policy(policy).send().await;
         put.unwrap_or_else(|error| told("put bucket policy", &error));
     }
 }

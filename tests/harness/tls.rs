@@ -4,8 +4,7 @@
 use std::path::Path;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 
 /// The authority of a stand.
@@ -24,16 +23,10 @@ impl Authority {
     pub(crate) fn new() -> Result<Self, rcgen::Error> {
         let mut params = named("stand-ca");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::DigitalSignature,
-        ];
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate()?;
         let pem = params.self_signed(&key)?.pem();
-        Ok(Self {
-            issuer: Issuer::new(params, key),
-            pem,
-        })
+        Ok(Self { issuer: Issuer::new(params, key), pem })
     }
 
     pub(crate) fn pem(&self) -> &str {
@@ -55,9 +48,7 @@ impl Authority {
     /// A client in a group.
     pub(crate) fn client(&self, name: &str, group: &str) -> Result<Identity, rcgen::Error> {
         let mut params = named(name);
-        params
-            .distinguished_name
-            .push(DnType::OrganizationName, group);
+        params.distinguished_name.push(DnType::OrganizationName, group);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(params)
     }
@@ -66,10 +57,7 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate()?;
         let cert = params.signed_by(&key, &self.issuer)?.pem();
-        Ok(Identity {
-            cert,
-            key: key.serialize_pem(),
-        })
+        Ok(Identity { cert, key: key.serialize_pem() })
     }
 }
 
@@ -82,16 +70,10 @@ impl Identity {
 }
 
 /// A key pair for signing ServiceAccount tokens: `<name>.key` and `<name>.pub`.
-pub(crate) fn save_signing_key(
-    folder: &Path,
-    name: &str,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+pub(crate) fn save_signing_key(folder: &Path, name: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let key = KeyPair::generate()?;
     std::fs::write(folder.join(name).with_extension("key"), key.serialize_pem())?;
-    std::fs::write(
-        folder.join(name).with_extension("pub"),
-        key.public_key_pem(),
-    )?;
+    std::fs::write(folder.join(name).with_extension("pub"), key.public_key_pem())?;
     Ok(())
 }
 

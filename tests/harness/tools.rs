@@ -85,10 +85,7 @@ static ETCD: Family = Family {
 // Without its version the server says v0.0.0, and clients misjudge it.
 static KUBERNETES: Family = Family {
     name: "kubernetes",
-    packages: &[
-        "k8s.io/kubernetes/cmd/kube-apiserver",
-        "k8s.io/kubernetes/cmd/kubectl",
-    ],
+    packages: &["k8s.io/kubernetes/cmd/kube-apiserver", "k8s.io/kubernetes/cmd/kubectl"],
     module: "k8s.io/kubernetes",
     version_flags: " -X k8s.io/component-base/version.gitVersion={v} -X k8s.io/component-base/version.gitMajor={major} -X k8s.io/component-base/version.gitMinor={minor}",
     takes: "5 minutes",
@@ -145,26 +142,19 @@ impl Tool {
 
 /// The program's path. The first call may build it, which takes minutes and says so on standard error.
 pub async fn path(tool: Tool) -> Result<PathBuf, Error> {
-    tokio::task::spawn_blocking(move || find(tool))
-        .await
-        .expect("the search for tools does not panic")
+    tokio::task::spawn_blocking(move || find(tool)).await.expect("the search for tools does not panic")
 }
 
 fn find(tool: Tool) -> Result<PathBuf, Error> {
     static FOUND: Mutex<Option<HashMap<Tool, PathBuf>>> = Mutex::new(None);
     // One search at a time: a build takes all cores anyway.
-    let mut found = FOUND
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut found = FOUND.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let found = found.get_or_insert_default();
     if let Some(path) = found.get(&tool) {
         return Ok(path.clone());
     }
-    let given = given(tool, OVERRIDE).or_else(|| {
-        tool.is_kubebuilder_asset()
-            .then(|| given(tool, "KUBEBUILDER_ASSETS"))
-            .flatten()
-    });
+    let given = given(tool, OVERRIDE)
+        .or_else(|| tool.is_kubebuilder_asset().then(|| given(tool, "KUBEBUILDER_ASSETS")).flatten());
     let path = match given {
         Some(path) => path,
         None => cached_or_built(tool)?,
@@ -213,49 +203,26 @@ struct Recipe {
 
 impl Recipe {
     fn of(family: &Family) -> Result<Self, Error> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tools")
-            .join(family.name);
-        let read =
-            |name: &str| fs::read_to_string(folder.join(name)).map_err(at(&folder.join(name)));
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools").join(family.name);
+        let read = |name: &str| fs::read_to_string(folder.join(name)).map_err(at(&folder.join(name)));
         let (module, sums) = (read("go.mod")?, read("go.sum")?);
         let version = version_of(family.module, &module).unwrap_or_else(|| "v0.0.0".to_owned());
         let mut parts = version.trim_start_matches('v').split('.');
         let (major, minor) = (parts.next().unwrap_or("0"), parts.next().unwrap_or("0"));
-        let version_flags = family
-            .version_flags
-            .replace("{v}", &version)
-            .replace("{major}", major)
-            .replace("{minor}", minor);
+        let version_flags =
+            family.version_flags.replace("{v}", &version).replace("{major}", major).replace("{minor}", minor);
         let flags = format!("-s -w{version_flags}");
-        let digest = Sha256::new()
-            .chain_update(&module)
-            .chain_update(&sums)
-            .chain_update(&flags)
-            .finalize();
-        let key = digest
-            .iter()
-            .take(8)
-            .fold(String::new(), |key, byte| format!("{key}{byte:02x}"));
-        Ok(Self {
-            folder,
-            flags,
-            version,
-            key,
-        })
+        let digest = Sha256::new().chain_update(&module).chain_update(&sums).chain_update(&flags).finalize();
+        let key = digest.iter().take(8).fold(String::new(), |key, byte| format!("{key}{byte:02x}"));
+        Ok(Self { folder, flags, version, key })
     }
 }
 
 /// The version of a module in the text of a go.mod.
 fn version_of(module: &str, go_mod: &str) -> Option<String> {
     go_mod.lines().find_map(|line| {
-        let mut words = line
-            .trim()
-            .trim_start_matches("require ")
-            .split_whitespace();
-        (words.next() == Some(module))
-            .then(|| words.next().map(str::to_owned))
-            .flatten()
+        let mut words = line.trim().trim_start_matches("require ").split_whitespace();
+        (words.next() == Some(module)).then(|| words.next().map(str::to_owned)).flatten()
     })
 }
 
@@ -266,11 +233,7 @@ fn build(tool: Tool, family: &'static Family, recipe: &Recipe, into: &Path) -> R
         family.name, recipe.version, family.takes
     ));
     // A package at a module's root would be named after its major version.
-    let target = if family.packages.len() == 1 {
-        into.join(tool.file_name())
-    } else {
-        into.join("")
-    };
+    let target = if family.packages.len() == 1 { into.join(tool.file_name()) } else { into.join("") };
     let mut go = Command::new("go")
         .args(["build", "-trimpath", "-ldflags", &recipe.flags, "-o"])
         .arg(target)
@@ -279,36 +242,20 @@ fn build(tool: Tool, family: &'static Family, recipe: &Recipe, into: &Path) -> R
         .env("CGO_ENABLED", "0")
         .stdin(Stdio::null())
         .spawn()
-        .map_err(|_| Error::NoGo {
-            tool: tool.file_name(),
-        })?;
+        .map_err(|_| Error::NoGo { tool: tool.file_name() })?;
     let (done, ended) = channel::<()>();
     let clock = std::thread::spawn(move || {
-        while matches!(
-            ended.recv_timeout(Duration::from_secs(20)),
-            Err(RecvTimeoutError::Timeout)
-        ) {
-            say(&format!(
-                "still building {}: {} s of about {}",
-                family.name,
-                began.elapsed().as_secs(),
-                family.takes
-            ));
+        while matches!(ended.recv_timeout(Duration::from_secs(20)), Err(RecvTimeoutError::Timeout)) {
+            say(&format!("still building {}: {} s of about {}", family.name, began.elapsed().as_secs(), family.takes));
         }
     });
     let status = go.wait().map_err(at(into));
     drop(done);
     let _ = clock.join();
     if !status?.success() {
-        return Err(Error::Build {
-            family: family.name,
-        });
+        return Err(Error::Build { family: family.name });
     }
-    say(&format!(
-        "built {} in {} s",
-        family.name,
-        began.elapsed().as_secs()
-    ));
+    say(&format!("built {} in {} s", family.name, began.elapsed().as_secs()));
     Ok(())
 }
 
@@ -318,14 +265,8 @@ pub(crate) fn say(line: &str) {
 }
 
 fn cache_folder() -> Result<PathBuf, Error> {
-    let set = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    let cache = set("XDG_CACHE_HOME")
-        .or_else(|| set("HOME").map(|home| home.join(".cache")))
-        .ok_or(Error::NoHome)?;
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache"))).ok_or(Error::NoHome)?;
     Ok(cache.join("debugbundle").join("tools"))
 }
 
@@ -342,18 +283,8 @@ mod tests {
     fn every_family_says_the_version_that_it_builds() {
         for family in [&ETCD, &KUBERNETES, &VERSITYGW, &VELERO, &AWS_PLUGIN] {
             let recipe = Recipe::of(family).expect("tests/tools has go.mod and go.sum");
-            assert!(
-                recipe.version != "v0.0.0",
-                "{}: no version of {} in go.mod",
-                family.name,
-                family.module
-            );
-            assert!(
-                !recipe.flags.contains('{'),
-                "{}: {}",
-                family.name,
-                recipe.flags
-            );
+            assert!(recipe.version != "v0.0.0", "{}: no version of {} in go.mod", family.name, family.module);
+            assert!(!recipe.flags.contains('{'), "{}: {}", family.name, recipe.flags);
             assert_eq!(recipe.key.len(), 16, "{}", family.name);
         }
     }

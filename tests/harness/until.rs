@@ -42,13 +42,12 @@ pub async fn until<O: Outcome, F: Future<Output = O>>(
     let mut seen = "nothing: the probe itself did not answer".to_owned();
     loop {
         let left = limit.saturating_sub(began.elapsed());
-        match tokio::time::timeout(left, probe())
-            .await
-            .map(Outcome::settle)
-        {
-            Ok(Ok(value)) => return value,
-            Ok(Err(what_it_saw)) => seen = what_it_saw,
-            Err(_) => panic!("waited {limit:?} for: {what}; seen last: {seen}"),
+        let Ok(answer) = tokio::time::timeout(left, probe()).await else {
+            panic!("waited {limit:?} for: {what}; seen last: {seen}");
+        };
+        match answer.settle() {
+            Ok(value) => return value,
+            Err(what_it_saw) => seen = what_it_saw,
         }
         tokio::time::sleep(pause.min(limit.saturating_sub(began.elapsed()))).await;
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);

@@ -1,6 +1,8 @@
 //! The tests that need real servers: one binary, a module per theme, all on one stand.
 //! What needs no server is tested beside the code.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod admission;
 mod collect;
 mod stand;

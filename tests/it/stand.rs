@@ -11,9 +11,7 @@ use kube::api::LogParams;
 
 async fn a_pod_that_logs(context: &Context, script: LogScript) -> String {
     let node = context.node("n").await;
-    context
-        .pod(pod("web").on_node(&node).with_container("app"))
-        .await;
+    context.pod(pod("web").on_node(&node).with_container("app")).await;
     context.log("web", "app", script);
     node
 }
@@ -24,10 +22,7 @@ async fn logs(context: &Context, params: LogParams) -> Result<String, kube::Erro
 
 /// Reads a log to its end, or as far as it goes: the bytes, and whether it ended well.
 async fn read_all(context: &Context) -> (usize, Result<(), String>) {
-    let params = LogParams {
-        container: Some("app".to_owned()),
-        ..LogParams::default()
-    };
+    let params = LogParams { container: Some("app".to_owned()), ..LogParams::default() };
     let stream = match context.api::<Pod>().log_stream("web", &params).await {
         Ok(stream) => stream,
         Err(error) => return (0, Err(error.to_string())),
@@ -49,47 +44,21 @@ async fn lines_pass_through_the_api_server_and_honour_its_query() {
     with_namespace("lines", |context| async move {
         let node = a_pod_that_logs(&context, LogScript::lines(["one", "two", "three"])).await;
         context.previous_log("web", "app", LogScript::lines(["panic: out of luck"]));
-        assert_eq!(
-            logs(&context, LogParams::default()).await.unwrap(),
-            "one\ntwo\nthree\n"
-        );
-        let tail = LogParams {
-            tail_lines: Some(1),
-            timestamps: true,
-            ..LogParams::default()
-        };
+        assert_eq!(logs(&context, LogParams::default()).await.unwrap(), "one\ntwo\nthree\n");
+        let tail = LogParams { tail_lines: Some(1), timestamps: true, ..LogParams::default() };
         let last = logs(&context, tail).await.unwrap();
         let (time, line) = last.split_once(' ').expect("a time, then the line");
-        assert!(
-            time.parse::<jiff::Timestamp>().is_ok() && line == "three\n",
-            "{last:?}"
-        );
-        let previous = LogParams {
-            previous: true,
-            ..LogParams::default()
-        };
-        assert_eq!(
-            logs(&context, previous).await.unwrap(),
-            "panic: out of luck\n"
-        );
-        let since = jiff::Timestamp::now() + Duration::from_secs(3600);
-        let later = LogParams {
-            since_time: Some(since),
-            limit_bytes: Some(100),
-            ..LogParams::default()
-        };
+        assert!(time.parse::<jiff::Timestamp>().is_ok() && line == "three\n", "{last:?}");
+        let previous = LogParams { previous: true, ..LogParams::default() };
+        assert_eq!(logs(&context, previous).await.unwrap(), "panic: out of luck\n");
+        let since = jiff::Timestamp::now() + Duration::from_hours(1);
+        let later = LogParams { since_time: Some(since), limit_bytes: Some(100), ..LogParams::default() };
         assert_eq!(logs(&context, later).await.unwrap(), "");
         let seen = context.stand.kubelet.seen(&node);
         assert_eq!(seen.len(), 4, "{seen:?}");
         assert_eq!(seen[1].query["tailLines"], "1");
         assert_eq!(seen[2].query["previous"], "true");
-        assert!(
-            seen[3].query["sinceTime"]
-                .parse::<jiff::Timestamp>()
-                .is_ok(),
-            "{:?}",
-            seen[3]
-        );
+        assert!(seen[3].query["sinceTime"].parse::<jiff::Timestamp>().is_ok(), "{:?}", seen[3]);
     })
     .await;
 }
@@ -99,10 +68,7 @@ async fn a_large_log_streams_without_being_held() {
     with_namespace("large", |context| async move {
         a_pod_that_logs(&context, LogScript::generated(64 << 20, 1)).await;
         let (read, end) = read_all(&context).await;
-        assert_eq!(
-            (read.div_ceil(200) * 200, end),
-            ((64_usize << 20).div_ceil(200) * 200, Ok(()))
-        );
+        assert_eq!((read.div_ceil(200) * 200, end), ((64_usize << 20).div_ceil(200) * 200, Ok(())));
     })
     .await;
 }
@@ -114,11 +80,7 @@ async fn a_slow_log_comes_slowly_and_is_counted_while_it_is_open() {
         let began = std::time::Instant::now();
         let (first, second) = tokio::join!(read_all(&context), read_all(&context));
         assert_eq!((first.0, second.0), (20_000, 20_000));
-        assert!(
-            began.elapsed() > Duration::from_millis(800),
-            "{:?}",
-            began.elapsed()
-        );
+        assert!(began.elapsed() > Duration::from_millis(800), "{:?}", began.elapsed());
         assert_eq!(context.stand.kubelet.most_at_once(&node), 2);
         until(Duration::from_secs(5), "both are closed", || async {
             let open = context.stand.kubelet.open_now(&node);
@@ -132,18 +94,13 @@ async fn a_slow_log_comes_slowly_and_is_counted_while_it_is_open() {
 #[tokio::test]
 async fn a_stalled_log_stays_open_without_a_byte() {
     with_namespace("stalled", |context| async move {
-        let node =
-            a_pod_that_logs(&context, LogScript::generated(20_000, 1).stall_after(400)).await;
+        let node = a_pod_that_logs(&context, LogScript::generated(20_000, 1).stall_after(400)).await;
         let stalled = tokio::time::timeout(Duration::from_secs(2), read_all(&context)).await;
         assert!(stalled.is_err(), "{stalled:?}");
-        until(
-            Duration::from_secs(5),
-            "the abandoned log is closed",
-            || async {
-                let open = context.stand.kubelet.open_now(&node);
-                if open == 0 { Ok(()) } else { Err(open) }
-            },
-        )
+        until(Duration::from_secs(5), "the abandoned log is closed", || async {
+            let open = context.stand.kubelet.open_now(&node);
+            if open == 0 { Ok(()) } else { Err(open) }
+        })
         .await;
     })
     .await;
@@ -152,18 +109,10 @@ async fn a_stalled_log_stays_open_without_a_byte() {
 #[tokio::test]
 async fn a_cut_or_reset_log_breaks_off() {
     with_namespace("broken", |context| async move {
-        a_pod_that_logs(
-            &context,
-            LogScript::generated(200_000, 1).reset_after(100_000),
-        )
-        .await;
+        a_pod_that_logs(&context, LogScript::generated(200_000, 1).reset_after(100_000)).await;
         let (reset, end) = read_all(&context).await;
         assert!(reset < 200_000, "reset: {reset} {end:?}");
-        context.log(
-            "web",
-            "app",
-            LogScript::generated(200_000, 1).cut_after(100_000),
-        );
+        context.log("web", "app", LogScript::generated(200_000, 1).cut_after(100_000));
         let (cut, end) = read_all(&context).await;
         assert!(cut <= 100_000, "cut: {cut} {end:?}");
     })
@@ -174,10 +123,7 @@ async fn a_cut_or_reset_log_breaks_off() {
 async fn a_status_and_a_body_arrive_as_they_are() {
     with_namespace("status", |context| async move {
         a_pod_that_logs(&context, LogScript::status(500, "the runtime is gone")).await;
-        let error = logs(&context, LogParams::default())
-            .await
-            .unwrap_err()
-            .to_string();
+        let error = logs(&context, LogParams::default()).await.unwrap_err().to_string();
         assert!(error.contains("the runtime is gone"), "{error}");
         context.log("web", "app", LogScript::body(vec![0, 1, 255]));
         assert_eq!(read_all(&context).await, (3, Ok(())));
@@ -190,10 +136,7 @@ async fn a_closed_node_refuses_and_a_silent_one_does_not_answer() {
     with_namespace("closed", |context| async move {
         let closed = context.node_that_is("closed", Reach::Refused).await;
         context.pod(pod("web").on_node(&closed)).await;
-        let error = logs(&context, LogParams::default())
-            .await
-            .unwrap_err()
-            .to_string();
+        let error = logs(&context, LogParams::default()).await.unwrap_err().to_string();
         assert!(error.contains("connection refused"), "{error}");
         let silent = context.node_that_is("silent", Reach::Silent).await;
         context.pod(pod("mute").on_node(&silent)).await;
@@ -219,23 +162,10 @@ async fn a_pod_has_the_state_that_was_asked_for() {
         let status = context.pod(shop).await.status.expect("a status");
         let app = &status.container_statuses.expect("main containers")[0];
         assert_eq!(app.restart_count, 3);
-        let last = app
-            .last_state
-            .as_ref()
-            .and_then(|state| state.terminated.as_ref())
-            .expect("an end");
+        let last = app.last_state.as_ref().and_then(|state| state.terminated.as_ref()).expect("an end");
         assert_eq!(last.reason.as_deref(), Some("OOMKilled"));
-        assert_eq!(
-            status
-                .ephemeral_container_statuses
-                .expect("ephemeral containers")[0]
-                .name,
-            "debugger"
-        );
-        assert_eq!(
-            status.init_container_statuses.expect("init containers")[0].name,
-            "restore-wait"
-        );
+        assert_eq!(status.ephemeral_container_statuses.expect("ephemeral containers")[0].name, "debugger");
+        assert_eq!(status.init_container_statuses.expect("init containers")[0].name, "restore-wait");
     })
     .await;
 }
@@ -245,23 +175,11 @@ async fn the_store_shows_objects_and_unfinished_uploads() {
     with_namespace("store", |context| async move {
         let bucket = &context.bucket;
         bucket.put("team-a/plugins/debugbundle/x", "hello").await;
-        assert_eq!(
-            bucket.keys("team-a/").await,
-            ["team-a/plugins/debugbundle/x"]
-        );
-        assert_eq!(
-            bucket.get("team-a/plugins/debugbundle/x").await.as_deref(),
-            Some(&b"hello"[..])
-        );
+        assert_eq!(bucket.keys("team-a/").await, ["team-a/plugins/debugbundle/x"]);
+        assert_eq!(bucket.get("team-a/plugins/debugbundle/x").await.as_deref(), Some(&b"hello"[..]));
         assert_eq!(bucket.get("team-a/none").await, None);
         let client = bucket.client();
-        let begun = client
-            .create_multipart_upload()
-            .bucket(&bucket.name)
-            .key("team-a/big")
-            .send()
-            .await
-            .unwrap();
+        let begun = client.create_multipart_upload().bucket(&bucket.name).key("team-a/big").send().await.unwrap();
         let unfinished = bucket.unfinished().await;
         assert_eq!(unfinished.len(), 1, "{unfinished:?}");
         assert_eq!(unfinished[0].key, "team-a/big");
@@ -274,34 +192,16 @@ async fn the_store_shows_objects_and_unfinished_uploads() {
 async fn a_user_of_the_store_may_do_what_it_is_allowed() {
     with_namespace("store-user", |context| async move {
         let s3 = &context.stand.s3;
-        let reader = s3
-            .create_user(&format!("{}-reader", context.namespace))
-            .await;
+        let reader = s3.create_user(&format!("{}-reader", context.namespace)).await;
         context.bucket.put("a", "hello").await;
         let theirs = context.bucket.seen_by(s3, &reader);
-        let denied = theirs
-            .client()
-            .get_object()
-            .bucket(&theirs.name)
-            .key("a")
-            .send()
-            .await;
+        let denied = theirs.client().get_object().bucket(&theirs.name).key("a").send().await;
         assert!(denied.is_err());
-        context
-            .bucket
-            .allow(&reader, &["s3:GetObject", "s3:ListBucket"])
-            .await;
+        context.bucket.allow(&reader, &["s3:GetObject", "s3:ListBucket"]).await;
         assert_eq!(theirs.get("a").await.as_deref(), Some(&b"hello"[..]));
         assert_eq!(theirs.keys("").await, ["a"]);
         let body = aws_sdk_s3::primitives::ByteStream::from_static(b"no");
-        let denied = theirs
-            .client()
-            .put_object()
-            .bucket(&theirs.name)
-            .key("b")
-            .body(body)
-            .send()
-            .await;
+        let denied = theirs.client().put_object().bucket(&theirs.name).key("b").body(body).send().await;
         assert!(denied.is_err());
     })
     .await;
@@ -310,29 +210,14 @@ async fn a_user_of_the_store_may_do_what_it_is_allowed() {
 #[tokio::test]
 async fn an_account_has_no_rights_and_what_it_asks_is_recorded() {
     with_namespace("account", |context| async move {
-        let account = context
-            .stand
-            .service_account(&context.namespace, "nobody")
-            .await;
-        let pods: kube::Api<Pod> =
-            kube::Api::namespaced(account.client().await, &context.namespace);
-        let error = pods
-            .list(&kube::api::ListParams::default())
-            .await
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains(&account.user) && error.contains("cannot list resource \"pods\""),
-            "{error}"
-        );
+        let account = context.stand.service_account(&context.namespace, "nobody").await;
+        let pods: kube::Api<Pod> = kube::Api::namespaced(account.client().await, &context.namespace);
+        let error = pods.list(&kube::api::ListParams::default()).await.unwrap_err().to_string();
+        assert!(error.contains(&account.user) && error.contains("cannot list resource \"pods\""), "{error}");
         until(Duration::from_secs(5), "the audit log has it", || async {
             let deeds = context.stand.deeds_of(&account.user);
             let wanted = ("list".to_owned(), String::new(), "pods".to_owned());
-            if deeds.contains(&wanted) {
-                Ok(())
-            } else {
-                Err(format!("{deeds:?}"))
-            }
+            if deeds.contains(&wanted) { Ok(()) } else { Err(format!("{deeds:?}")) }
         })
         .await;
     })

@@ -14,27 +14,14 @@ async fn a_backup_completes_and_its_log_is_in_the_store() {
         velero.completed_backup("b1").await;
         let keys = context.bucket.keys("team-a/backups/b1/").await;
         assert_eq!(keys.len(), 9, "{keys:?}");
-        assert!(
-            keys.contains(&"team-a/backups/b1/b1-logs.gz".to_owned()),
-            "{keys:?}"
-        );
-        let served = context
-            .api::<Pod>()
-            .logs(POD, &LogParams::default())
-            .await
-            .unwrap();
-        assert!(
-            served.contains("backup=") && served.contains("level=info"),
-            "{served}"
-        );
+        assert!(keys.contains(&"team-a/backups/b1/b1-logs.gz".to_owned()), "{keys:?}");
+        let served = context.api::<Pod>().logs(POD, &LogParams::default()).await.unwrap();
+        assert!(served.contains("backup=") && served.contains("level=info"), "{served}");
         let restore = velero.completed_restore("r1").await;
         assert_eq!(restore.data["status"]["errors"], serde_json::Value::Null);
         let version = velero.cli(["version"]).await;
         let version = String::from_utf8_lossy(&version.stdout).into_owned();
-        assert!(
-            version.contains("Server:") && version.contains("v1.18.3"),
-            "{version}"
-        );
+        assert!(version.contains("Server:") && version.contains("v1.18.3"), "{version}");
     })
     .await;
 }
@@ -59,13 +46,7 @@ async fn failures_reach_their_phases() {
         velero.backup_that_fails_validation("b-invalid").await;
         velero.restore_that_fails_validation("r-invalid").await;
         velero.failed_restore("r-failed").await;
-        assert!(
-            context
-                .bucket
-                .keys("team-a/restores/r-failed")
-                .await
-                .is_empty()
-        );
+        assert!(context.bucket.keys("team-a/restores/r-failed").await.is_empty());
     })
     .await;
 }
@@ -75,15 +56,9 @@ async fn a_server_killed_in_a_backup_marks_it_failed_and_shows_its_previous_log(
     with_namespace("velero-killed", |context| async move {
         let mut velero = Velero::of(&context).fs_timeout("4h").start().await;
         let backup = velero.failed_backup("b1").await;
-        let reason = backup.data["status"]["failureReason"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
+        let reason = backup.data["status"]["failureReason"].as_str().unwrap_or_default().to_owned();
         assert!(reason.contains("during the server starting"), "{reason}");
-        let previous = LogParams {
-            previous: true,
-            ..LogParams::default()
-        };
+        let previous = LogParams { previous: true, ..LogParams::default() };
         let before = context.api::<Pod>().logs(POD, &previous).await.unwrap();
         assert!(before.contains(&backup.name_any()), "{before}");
     })

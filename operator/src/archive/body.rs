@@ -176,7 +176,9 @@ impl Body {
     /// Drops middle chunks until at most `limit` bytes are left; `None` if the body is not in chunks or is small enough.
     pub(super) fn shrink(&mut self, room: &Arc<Room>, limit: u64, cut: Option<&Cut>) -> io::Result<Option<Finished>> {
         let limit = limit.max(LEAST_LIMIT);
-        let Self::Parts(parts) = self else { return Ok(None) };
+        let Self::Parts(parts) = self else {
+            return Ok(None);
+        };
         let bytes: u64 = parts.iter().map(|p| p.raw).sum();
         if bytes <= limit || parts.iter().any(|p| p.place == Place::Whole) {
             return Ok(None);
@@ -185,8 +187,9 @@ impl Body {
         let mut head: Vec<Part> = Vec::new();
         let mut tail: VecDeque<Part> = VecDeque::new();
         for part in parts.drain(..) {
+            let fits = tail.is_empty() && head.iter().map(|p| p.raw).sum::<u64>() + part.raw <= limit / 4;
             match part.place {
-                Place::Head if head.iter().map(|p| p.raw).sum::<u64>() + part.raw <= limit / 4 => head.push(part),
+                Place::Head if fits => head.push(part),
                 Place::Marker => {}
                 _ => tail.push_back(part),
             }
@@ -418,7 +421,9 @@ impl Read for Files {
                 }
             }
             match self.paths.pop_front() {
-                Some(next) => self.open = Some(open_plain(&next).map_err(|e| SpoolError::io(&next, e))?),
+                Some(next) => {
+                    self.open = Some(open_plain(&next).map_err(|e| SpoolError::io(&next, e))?);
+                }
                 None => return Ok(0),
             }
         }

@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-/// Measured on Velero-like logs: one step down is hardly smaller in time, one step up costs a third more of it for a
-/// hundredth of the size.
+/// On made-up lines of Velero's format (`examples/redact_speed.rs`), one core, redaction included, levels 2, 3, 4 and 6 make
+/// 178, 156, 143 and 110 MB/s at 9.7, 9.6, 9.6 and 8.8 % of the size. To be measured again on real logs.
 const LEVEL: u32 = 3;
 const BUFFER: usize = 32 << 10;
 
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn segments_end_in_the_mark_and_inflate_alone_and_as_neighbours() {
-        let noise: Vec<u8> = (0..300_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let noise: Vec<u8> = (0..300_000_u32).map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect();
         for size in [0, 1, 100, 32 << 10, 65_536, 299_999] {
             let one = deflated(&noise[..size]);
             assert!(one.ends_with(&[0, 0, 0xff, 0xff]), "{size}");

@@ -579,7 +579,9 @@ pub(super) fn write<W: Write>(
             out.write_all(b",\n")?;
         }
         match value {
-            serde_json::Value::Array(items) => list(&mut out, key, items.iter().map(|item| Ok(item.to_string())))?,
+            serde_json::Value::Array(items) => {
+                list(&mut out, key, items.iter().map(|item| Ok(item.to_string())))?;
+            }
             other => write!(out, "\"{key}\":{other}")?,
         }
         out.write_all(if i + 1 == head.len() { b"}\n" } else { b",\n" })?;
@@ -598,7 +600,6 @@ fn list<W: Write>(out: &mut W, key: &str, items: impl Iterator<Item = io::Result
     out.write_all(b"]")
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn seconds<S: Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(&format_args!("{at:.0}"))
 }

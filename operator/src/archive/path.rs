@@ -149,7 +149,7 @@ impl Part {
 
 /// More components than a path can hold: the first and one digest over all.
 fn many(parts: &[Part]) -> String {
-    let all: String = parts.iter().map(|p| format!("{}/", p.digest)).collect();
+    let all: String = parts.iter().map(|p| p.digest.as_str()).collect();
     let first = parts.first().map_or("_", |p| p.safe.as_str());
     format!("{first}/_-{}", &hex_digest(all.as_bytes())[..CUT_DIGITS])
 }
@@ -245,7 +245,7 @@ mod tests {
     fn a_long_name_keeps_its_beginning_and_extension() {
         let (a, b) = (format!("{}a.yaml", "x".repeat(250)), format!("{}b.yaml", "x".repeat(250)));
         let (a, b) = (path([&a]), path([&b]));
-        assert!(a.len() == 200 && a.starts_with("xxxx") && a.ends_with(".yaml"), "{a}");
+        assert!(a.len() == 200 && a.starts_with("xxxx") && a.strip_suffix(".yaml").is_some(), "{a}");
         assert_ne!(a, b);
     }
 

@@ -166,14 +166,7 @@ impl Archive {
     fn begin(spool: &Spool) -> io::Result<Self> {
         let mut out = spool.room().file(SEALING_FILE)?;
         out.write_all(&[0; read::HEADER])?;
-        Ok(Self {
-            out,
-            crc: crc32fast::Hasher::new(),
-            raw: 0,
-            gather: None,
-            waiting: Vec::new(),
-            told: Vec::new(),
-        })
+        Ok(Self { out, crc: crc32fast::Hasher::new(), raw: 0, gather: None, waiting: Vec::new(), told: Vec::new() })
     }
 
     fn fill(
@@ -187,7 +180,7 @@ impl Archive {
         let start = head.started_at;
         head.totals.missing = head.missing.len() as u64;
         head.totals.truncated = entries.iter().filter(|(_, entry)| entry.truncated.is_some()).count() as u64;
-        head.bundle.root = root.to_owned();
+        root.clone_into(&mut head.bundle.root);
         self.small(&tar::directory(root, start))?;
         let mut made = BTreeSet::new();
         let count = entries.len() as u64;
@@ -273,7 +266,7 @@ impl Archive {
         self.copy(&body.into, body.raw, &body.crc)?;
         let place = Span { offset, length: self.out.len() - offset };
         self.small(tar::padding(body.raw))?;
-        self.small(&[0; 2 * tar::BLOCK as usize])?;
+        self.small(&[0; 2 * tar::BLOCK])?;
         self.close_gather()?;
         Ok(place)
     }
@@ -296,7 +289,9 @@ impl Archive {
     }
 
     fn close_gather(&mut self) -> io::Result<()> {
-        let Some(gather) = self.gather.take() else { return Ok(()) };
+        let Some(gather) = self.gather.take() else {
+            return Ok(());
+        };
         let done = gather.finish()?;
         let (offset, length) = (self.out.len(), done.into.len() as u64);
         for index in self.waiting.drain(..) {
@@ -405,7 +400,9 @@ impl Names {
                 own.push_str(part);
                 if attempt > 0 {
                     // The digest of the wished name, so that the same names move in the same way in every bundle.
-                    own.push_str(&format!("-{}", &hex_digest(format!("{attempt}/{asked}").as_bytes())[..8]));
+                    let digits = hex_digest(format!("{attempt}/{asked}").as_bytes());
+                    own.push('-');
+                    own.push_str(&digits[..8]);
                 }
                 let folded = own.to_lowercase();
                 match self.taken.get(&folded) {

@@ -70,7 +70,7 @@ impl From<SpoolError> for io::Error {
 }
 
 impl Spool {
-    /// A fresh folder `dir`, made if it is not there; what an earlier run left in it is removed, other files stay.
+    /// A fresh folder `dir` for one run at a time, made if it is not there; what an earlier run left in it is removed, other files stay.
     ///
     /// # Errors
     /// [`SpoolError::Io`] if `dir` is a symbolic link, is no folder or cannot be written.
@@ -214,8 +214,10 @@ impl Room {
 impl Drop for Room {
     fn drop(&mut self) {
         let kept = self.kept.load(Ordering::Acquire);
-        let Ok(names) = own_names(&self.dir) else { return };
-        for name in names.iter().filter(|name| !kept || name.ends_with(".part")) {
+        let Ok(names) = own_names(&self.dir) else {
+            return;
+        };
+        for name in names.iter().filter(|name| !kept || is_part(name)) {
             let _ = fs::remove_file(self.dir.join(name));
         }
         if !kept {
@@ -321,6 +323,11 @@ fn own_names(dir: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// Not sealed yet: nobody can use it later.
+fn is_part(name: &str) -> bool {
+    !matches!(name, SEALED_FILE | SEALED_NOTE)
+}
+
 fn is_ours(name: &str) -> bool {
     let body = name.strip_prefix("body-").and_then(|rest| rest.strip_suffix(".part"));
     matches!(name, SEALED_FILE | SEALED_NOTE | SEALING_FILE | SMALL_FILE | "sealed-json.part")
@@ -349,7 +356,9 @@ mod tests {
         let tmp = tempfile::tempdir().expect("a folder");
         let dir = tmp.path().join("run");
         fs::create_dir(&dir).expect("made");
-        for name in ["body-7.part", "small.part", "sealing.part", "bundle.tar.gz", "sealed.json", "body-x.part", "notes"] {
+        for name in
+            ["body-7.part", "small.part", "sealing.part", "bundle.tar.gz", "sealed.json", "body-x.part", "notes"]
+        {
             fs::write(dir.join(name), "old").expect("written");
         }
         fs::write(tmp.path().join("target"), "theirs").expect("written");

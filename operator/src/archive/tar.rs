@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use tar::{EntryType, Header};
 
-pub(super) const BLOCK: u64 = 512;
+pub(super) const BLOCK: usize = 512;
 /// Bytes of the name field.
 const NAME: usize = 100;
 
@@ -20,9 +20,8 @@ pub(super) fn directory(path: &str, mtime: Timestamp) -> Vec<u8> {
 
 /// Zeros that fill a body's last block.
 pub(super) fn padding(size: u64) -> &'static [u8] {
-    const ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
-    let over = size % BLOCK;
-    let fill = if over == 0 { 0 } else { BLOCK - over };
+    const ZEROS: [u8; BLOCK] = [0; BLOCK];
+    let fill = size.next_multiple_of(BLOCK as u64) - size;
     &ZEROS[..usize::try_from(fill).unwrap_or(0)]
 }
 

@@ -1,2 +1,144 @@
-//! x
-fn main(){}
+//! The operator's program: reads its flags, looks after itself, and runs the controller until it is told to stop.
+//! Everything it does is in the library.
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+
+use clap::Parser;
+use debugbundle_operator::{
+    controller::{self, Settings},
+    location::EndpointPolicy,
+    run::{Engine, Options},
+};
+use kube::Client;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// Makes, explains and delivers debug bundles of Velero backups and restores.
+#[derive(Parser, Debug)]
+#[command(name = "debugbundle-operator", version)]
+struct Flags {
+    /// Velero's namespace; DebugBundles elsewhere are not seen.
+    #[arg(long, env = "VELERO_NAMESPACE", default_value = "velero", value_parser = namespace)]
+    namespace: String,
+
+    /// Folder for what is collected until it is in the store; an absolute path of an existing, writable folder.
+    #[arg(long, env = "DEBUGBUNDLE_SPOOL", default_value = "/spool", value_parser = absolute)]
+    spool: PathBuf,
+
+    /// Bundles that are made at the same time.
+    #[arg(long, env = "DEBUGBUNDLE_MAX_CONCURRENT", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    max_concurrent: u16,
+
+    /// The most MiB that all bundles together keep in the spool; keep it below 80 % of the volume's size.
+    #[arg(long, env = "DEBUGBUNDLE_SPOOL_LIMIT_MIB", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(64..=1_048_576))]
+    spool_limit_mib: u64,
+
+    /// Minutes that an upload is tried when the store does not answer.
+    #[arg(long, env = "DEBUGBUNDLE_UPLOAD_TIMEOUT_MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1440))]
+    upload_timeout_minutes: u64,
+
+    /// Seconds that the deletion of a bundle in the store is tried before the resource goes without it.
+    #[arg(long, env = "DEBUGBUNDLE_DELETE_TIMEOUT_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    delete_timeout_seconds: u64,
+
+    /// Namespaces that may be looked into, separated by commas; default: all that the API server allows.
+    #[arg(long, env = "DEBUGBUNDLE_ALLOWED_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
+    allowed_namespaces: Option<Vec<String>>,
+
+    /// MiB from which on a bundle is uploaded in parts.
+    #[arg(long, env = "DEBUGBUNDLE_MULTIPART_MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(5..=5120))]
+    multipart_mib: u64,
+
+    /// Let a location's endpoint be on loopback; for test stands.
+    #[arg(long)]
+    allow_loopback_endpoints: bool,
+
+    /// Refuse plain http and insecureSkipTLSVerify, whatever a location says.
+    #[arg(long, env = "DEBUGBUNDLE_REQUIRE_VERIFIED_TLS")]
+    require_verified_tls: bool,
+
+    /// Name of this instance, unique among those that share the namespace; the Pod's name in a cluster.
+    #[arg(long, env = "POD_NAME", default_value = "debugbundle-operator")]
+    instance: String,
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    let fits = !text.is_empty()
+        && text.len() <= 63
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    if fits { Ok(text.to_owned()) } else { Err("must be a DNS-1123 label".to_owned()) }
+}
+
+fn absolute(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() { Ok(path) } else { Err("must be an absolute path".to_owned()) }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let flags = Flags::parse();
+    let filter = EnvFilter::try_from_env("DEBUGBUNDLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stderr).init();
+    match start(flags).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            tracing::error!(message, "Cannot start");
+            eprintln!("debugbundle-operator: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start(flags: Flags) -> Result<(), String> {
+    let spool = flags.spool.clone();
+    probe(&spool).map_err(|e| format!("--spool {}: {e}; it must be an existing, writable folder", spool.display()))?;
+    debugbundle_operator::install_crypto_provider();
+    let config = kube::Config::infer().await.map_err(|e| format!("no way to reach the API server: {e}"))?;
+    let client = Client::try_from(config).map_err(|e| format!("no way to reach the API server: {e}"))?;
+
+    let options = Options {
+        namespace: flags.namespace.clone(),
+        spool_limit: flags.spool_limit_mib * (1 << 20) / u64::from(flags.max_concurrent),
+        version: debugbundle_operator::VERSION.to_owned(),
+        allowed_namespaces: flags.allowed_namespaces,
+        endpoints: EndpointPolicy {
+            allow_loopback: flags.allow_loopback_endpoints,
+            require_verified_tls: flags.require_verified_tls,
+        },
+        multipart_threshold: flags.multipart_mib << 20,
+    };
+    let settings = Settings {
+        namespace: flags.namespace,
+        instance: flags.instance,
+        spool: flags.spool,
+        max_concurrent: usize::from(flags.max_concurrent),
+        upload_timeout: Duration::from_secs(flags.upload_timeout_minutes * 60),
+        delete_timeout: Duration::from_secs(flags.delete_timeout_seconds),
+    };
+    let shutdown = CancellationToken::new();
+    tokio::spawn(stop_on_signal(shutdown.clone()));
+    tracing::info!(version = debugbundle_operator::VERSION, namespace = settings.namespace, "Started");
+    controller::run(client.clone(), Arc::new(Engine::new(client, options)), settings, shutdown).await;
+    tracing::info!("Stopped");
+    Ok(())
+}
+
+/// Whether files can be made there; found out now rather than in the middle of the first bundle.
+fn probe(spool: &std::path::Path) -> std::io::Result<()> {
+    let probe = spool.join(format!(".probe-{}", std::process::id()));
+    std::fs::File::create(&probe)?;
+    std::fs::remove_file(&probe)
+}
+
+async fn stop_on_signal(shutdown: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut term) = signal(SignalKind::terminate()) else { return };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    tracing::info!("Asked to stop");
+    shutdown.cancel();
+}

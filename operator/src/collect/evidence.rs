@@ -32,7 +32,7 @@ pub struct Evidence {
     pub left_out: usize,
     /// Version and commit of Velero's server, if its first line was seen.
     pub velero_version: Option<(String, String)>,
-    used: usize,
+    pub(crate) used: usize,
 }
 
 impl Evidence {

@@ -20,7 +20,7 @@ use crate::cluster::{ApiKind, Cluster, ClusterError, ListError, Projected};
 
 pub use belongs::{DataObject, ObjectName, is_dns_name, valid_label};
 pub use discovery::{DISCOVERY, Served};
-pub use pods::{Container, ContainerType, Pod, PodRole};
+pub use pods::{Container, ContainerType, Pod, PodRole, server_workload};
 
 use discovery::VELERO;
 

@@ -183,7 +183,7 @@ fn workload(object: &Value) -> Workload {
 
 /// A Deployment that is Velero's server: by the label that `velero install` and Helm set, by name, or by the label
 /// of Helm and OADP. The vSphere plugin's Deployments carry the first label too, but other names of their own.
-pub(super) fn server_workload(deployment: &Value) -> Option<Workload> {
+pub fn server_workload(deployment: &Value) -> Option<Workload> {
     let labels = labels(deployment, "/metadata/labels");
     let name = deployment.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let is = |key: &str, value: &str| labels.get(key).is_some_and(|found| found == value);

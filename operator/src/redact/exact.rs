@@ -119,8 +119,7 @@ impl Short {
         let mut all = escaped_forms(plain);
         all.insert(plain.to_vec());
         all.insert(base64::engine::general_purpose::STANDARD.encode(plain).into_bytes());
-        let alternatives: Vec<String> =
-            all.iter().map(|form| regex::escape(&String::from_utf8_lossy(form))).collect();
+        let alternatives: Vec<String> = all.iter().map(|form| regex::escape(&String::from_utf8_lossy(form))).collect();
         let pattern = format!(
             r#"(?:[A-Za-z_][A-Za-z0-9_.-]*\\*["']?\s*(?:=>|[=:]|%3[Dd]|\\+u003d)|--[A-Za-z0-9-]+)\s*\\*["']?(?P<value>{})(?:$|[\s"'&,;)\]}}\\<]|%26)"#,
             alternatives.join("|")

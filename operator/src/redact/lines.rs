@@ -101,7 +101,9 @@ impl Redactor {
     fn block(&self, block: &[u8], rules: Rules, tally: &mut Tally, out: &mut Out<'_>) -> io::Result<()> {
         let mut rest = block;
         while !rest.is_empty() {
-            let Some(hint) = self.first_hint(rest, rules) else { return out(rest) };
+            let Some(hint) = self.first_hint(rest, rules) else {
+                return out(rest);
+            };
             let start = memchr::memrchr(b'\n', &rest[..hint]).map_or(0, |at| at + 1);
             let end = memchr::memchr(b'\n', &rest[hint..]).map_or(rest.len(), |at| hint + at + 1);
             if start > 0 {

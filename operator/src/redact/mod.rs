@@ -74,12 +74,16 @@ impl Redactor {
     ///
     /// # Errors
     /// A rule of the user's is no regular expression or too large.
+    ///
+    /// # Panics
+    /// The system has no random numbers, which Linux has once any process runs.
     pub fn new(rules: &[String], known: Vec<(&'static str, Secret)>) -> Result<Self, RuleError> {
         let user = rules.iter().enumerate().map(|(index, rule)| user_rule(index, rule)).collect::<Result<_, _>>()?;
         let mut key = Zeroizing::new([0; 32]);
         getrandom::fill(&mut key[..]).expect("Linux has random numbers once a process runs in a pod");
         let exact = Exact::new(known);
-        let mut hints: Vec<Cow<'_, [u8]>> = presigned::HINTS.iter().map(|hint| Cow::Borrowed(hint.as_bytes())).collect();
+        let mut hints: Vec<Cow<'_, [u8]>> =
+            presigned::HINTS.iter().map(|hint| Cow::Borrowed(hint.as_bytes())).collect();
         hints.extend(exact.hints().map(|hint| Cow::Owned(hint.to_vec())));
         let prefilter = AhoCorasick::builder()
             .ascii_case_insensitive(true)

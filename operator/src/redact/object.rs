@@ -51,7 +51,9 @@ fn fields(by: &Redactor, map: &mut Map<String, Value>, tally: &mut Tally) {
     }
     for (key, value) in map.iter_mut() {
         match value {
-            Value::String(url) if key.eq_ignore_ascii_case("downloadURL") => download_url(by, url, tally),
+            Value::String(url) if key.eq_ignore_ascii_case("downloadURL") => {
+                download_url(by, url, tally);
+            }
             Value::Object(inner) if carries_secret(inner) => {
                 let text = Value::Object(std::mem::take(inner)).to_string();
                 *value = Value::String(masked(by, &text, "secret-object", tally));

@@ -55,7 +55,8 @@ impl Presigned {
     pub(super) fn find(&self, line: &[u8], spans: &mut Vec<Span>) {
         spans.extend(self.named.captures_iter(line).filter_map(|hit| value(line, &hit)));
         if self.company.is_match(line) {
-            let signatures: Vec<Span> = self.signature.captures_iter(line).filter_map(|hit| value(line, &hit)).collect();
+            let signatures: Vec<Span> =
+                self.signature.captures_iter(line).filter_map(|hit| value(line, &hit)).collect();
             if !signatures.is_empty() {
                 let ids = self.company.captures_iter(line).filter(|hit| hit.name("id").is_some());
                 spans.extend(ids.filter_map(|hit| value(line, &hit)));
@@ -96,7 +97,8 @@ fn value(line: &[u8], hit: &Captures<'_>) -> Option<Span> {
 fn ends(rest: &[u8], depth: usize) -> bool {
     const ENDING: &[&[u8]] = &[b"26", b"23", b"20", b"22", b"0a", b"0d"];
     match rest[0] {
-        b'"' | b'\'' | b'`' | b'<' | b'>' | b'\\' | b'(' | b')' | b']' | b'{' | b'}' | b'|' | b',' | b';' | b'&' | b'#' => true,
+        b'"' | b'\'' | b'`' | b'<' | b'>' | b'\\' | b'(' | b')' | b']' | b'{' | b'}' | b'|' | b',' | b';' | b'&'
+        | b'#' => true,
         // A token of ours, from an earlier pass, is a value as a whole.
         b'[' => !rest.starts_with(b"[REDACTED:"),
         b'%' => {

@@ -3,14 +3,11 @@
 
 use std::{io, sync::Arc};
 
-use super::{
-    Redactor, Rules,
-    lines::Lines,
-    token::Tally,
-};
+use super::{Redactor, Rules, lines::Lines, token::Tally};
 use crate::archive::{BundlePath, Segment, Spool, body::BodyWriter};
 
-type Observer = Box<dyn FnMut(&[u8]) + Send>;
+/// Sees each redacted line, its end included.
+pub type Observer = Box<dyn FnMut(&[u8]) + Send>;
 
 /// Writes one entry. Dropped before [`Redacting::finish`], or after an error, it leaves nothing behind.
 ///
@@ -34,6 +31,7 @@ impl std::fmt::Debug for Redacting {
 
 impl Redacting {
     /// A writer for the entry at `path`. A component of the path that a rule hits is replaced.
+    #[expect(clippy::needless_pass_by_value, reason = "a writer outlives its caller's frame, and each has its own")]
     pub fn new(path: BundlePath, redactor: Arc<Redactor>, spool: Arc<Spool>) -> Self {
         let path = path.cleaned(|component| redactor.path_component(component));
         let body = BodyWriter::new(spool.room());
@@ -51,7 +49,7 @@ impl Redacting {
 
     /// Shows each redacted line to `observer` as it passes, its end included.
     #[must_use]
-    pub fn observed(mut self, observer: Box<dyn FnMut(&[u8]) + Send>) -> Self {
+    pub fn observed(mut self, observer: Observer) -> Self {
         self.observer = Some(observer);
         self
     }

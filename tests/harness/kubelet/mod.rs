@@ -80,21 +80,13 @@ enum Held {
 }
 
 impl Kubelet {
-    pub(crate) fn new(
-        cert: &str,
-        key: &str,
-    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+    pub(crate) fn new(cert: &str, key: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         use rustls::pki_types::pem::PemObject as _;
         use rustls::pki_types::{CertificateDer, PrivateKeyDer};
         let chain = vec![CertificateDer::from_pem_slice(cert.as_bytes())?];
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
-        let config = rustls::ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)?;
-        Ok(Self {
-            state: Arc::default(),
-            tls: TlsAcceptor::from(Arc::new(config)),
-        })
+        let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?;
+        Ok(Self { state: Arc::default(), tls: TlsAcceptor::from(Arc::new(config)) })
     }
 
     /// Says what the log of a container is.
@@ -109,39 +101,28 @@ impl Kubelet {
     }
 
     fn set(&self, namespace: &str, pod: &str, container: &str, previous: bool, script: LogScript) {
-        let key = Key {
-            namespace: namespace.into(),
-            pod: pod.into(),
-            container: container.into(),
-            previous,
-        };
+        let key = Key { namespace: namespace.into(), pod: pod.into(), container: container.into(), previous };
         lock(&self.state.scripts).insert(key, script);
     }
 
     /// The requests that came to a node, in their order.
     pub fn seen(&self, node: &str) -> Vec<Seen> {
-        lock(&self.state.nodes)
-            .get(node)
-            .map(|record| record.seen.clone())
-            .unwrap_or_default()
+        lock(&self.state.nodes).get(node).map(|record| record.seen.clone()).unwrap_or_default()
     }
 
     /// How many logs a node was serving at once, at most.
     pub fn most_at_once(&self, node: &str) -> usize {
-        lock(&self.state.nodes)
-            .get(node)
-            .map_or(0, |record| record.most_open)
+        lock(&self.state.nodes).get(node).map_or(0, |record| record.most_open)
     }
 
     /// How many logs a node is serving now.
     pub fn open_now(&self, node: &str) -> usize {
-        lock(&self.state.nodes)
-            .get(node)
-            .map_or(0, |record| record.open)
+        lock(&self.state.nodes).get(node).map_or(0, |record| record.open)
     }
 
-    /// Opens the port of a node; the port is the system's choice. Must be called on the stand's own runtime.
-    pub(crate) async fn open_node(&self, node: &str, reach: Reach) -> io::Result<u16> {
+    /// Opens the port of a node; the port is the system's choice. Must be called on the stand's own
+    /// runtime.
+    pub(crate) fn open_node(&self, node: &str, reach: Reach) -> io::Result<u16> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
         let port = socket.local_addr()?.port();
@@ -151,12 +132,7 @@ impl Kubelet {
             Reach::Open => {
                 let listener = socket.listen(1024)?;
                 let node: Arc<str> = node.into();
-                tokio::spawn(serve::node(
-                    listener,
-                    node,
-                    self.state.clone(),
-                    self.tls.clone(),
-                ));
+                tokio::spawn(serve::node(listener, node, self.state.clone(), self.tls.clone()));
             }
         }
         Ok(port)
@@ -184,7 +160,5 @@ impl State {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -56,32 +56,19 @@ impl LogScript {
 
     /// These lines, a second apart, the last of them now.
     pub fn lines<L: AsRef<[u8]>>(lines: impl IntoIterator<Item = L>) -> Self {
-        let mut all: Vec<_> = lines
-            .into_iter()
-            .map(|line| Line {
-                at: Timestamp::UNIX_EPOCH,
-                text: line.as_ref().to_vec(),
-            })
-            .collect();
+        let mut all: Vec<_> =
+            lines.into_iter().map(|line| Line { at: Timestamp::UNIX_EPOCH, text: line.as_ref().to_vec() }).collect();
         let mut at = Timestamp::now();
         for line in all.iter_mut().rev() {
             line.at = at;
-            at = at
-                .checked_sub(Duration::from_secs(1))
-                .expect("seconds before now exist");
+            at = at.checked_sub(Duration::from_secs(1)).expect("seconds before now exist");
         }
         Self::of(Content::Lines(Arc::new(all)))
     }
 
     /// These lines with the times at which the container wrote them.
     pub fn timed_lines<L: AsRef<[u8]>>(lines: impl IntoIterator<Item = (Timestamp, L)>) -> Self {
-        let all = lines
-            .into_iter()
-            .map(|(at, line)| Line {
-                at,
-                text: line.as_ref().to_vec(),
-            })
-            .collect();
+        let all = lines.into_iter().map(|(at, line)| Line { at, text: line.as_ref().to_vec() }).collect();
         Self::of(Content::Lines(Arc::new(all)))
     }
 
@@ -89,15 +76,8 @@ impl LogScript {
     /// same seed gives the same lines. They spread over the last hour; see [`between`](Self::between).
     pub fn generated(bytes: u64, seed: u64) -> Self {
         let now = Timestamp::now();
-        let script = Generated {
-            lines: bytes.div_ceil(Self::GENERATED_LINE),
-            seed,
-            from: now,
-            step: Duration::ZERO,
-        };
-        let an_hour_ago = now
-            .checked_sub(Duration::from_hours(1))
-            .expect("an hour ago exists");
+        let script = Generated { lines: bytes.div_ceil(Self::GENERATED_LINE), seed, from: now, step: Duration::ZERO };
+        let an_hour_ago = now.checked_sub(Duration::from_hours(1)).expect("an hour ago exists");
         Self::of(Content::Generated(script)).between(an_hour_ago, now)
     }
 
@@ -122,11 +102,9 @@ impl LogScript {
     #[must_use]
     pub fn between(mut self, from: Timestamp, to: Timestamp) -> Self {
         if let Content::Generated(generated) = &mut self.content {
-            let nanos = to.duration_since(from).unsigned_abs().as_nanos()
-                / u128::from(generated.lines.max(1));
+            let nanos = to.duration_since(from).unsigned_abs().as_nanos() / u128::from(generated.lines.max(1));
             generated.from = from;
-            generated.step =
-                Duration::from_nanos(u64::try_from(nanos).expect("a log does not span centuries"));
+            generated.step = Duration::from_nanos(u64::try_from(nanos).expect("a log does not span centuries"));
         }
         self
     }
@@ -160,9 +138,6 @@ impl LogScript {
     }
 
     fn of(content: Content) -> Self {
-        Self {
-            content,
-            faults: Faults::default(),
-        }
+        Self { content, faults: Faults::default() }
     }
 }

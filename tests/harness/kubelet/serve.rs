@@ -31,12 +31,7 @@ type Body = UnsyncBoxBody<Bytes, io::Error>;
 /// Time for bytes that were written to leave the machine before the connection is reset: a reset overtakes them.
 const BEFORE_RESET: Duration = Duration::from_millis(50);
 
-pub(super) async fn node(
-    listener: TcpListener,
-    name: Arc<str>,
-    state: Arc<State>,
-    tls: TlsAcceptor,
-) {
+pub(super) async fn node(listener: TcpListener, name: Arc<str>, state: Arc<State>, tls: TlsAcceptor) {
     loop {
         // The API server may give up on a connection before it is taken.
         let Ok((tcp, _)) = listener.accept().await else {
@@ -45,10 +40,7 @@ pub(super) async fn node(
         let (name, state, tls) = (name.clone(), state.clone(), tls.clone());
         tokio::spawn(async move {
             let reset = Arc::new(AtomicBool::new(false));
-            let wire = Wire {
-                tcp,
-                reset: reset.clone(),
-            };
+            let wire = Wire { tcp, reset: reset.clone() };
             let Ok(stream) = tls.accept(wire).await else {
                 return;
             };
@@ -57,31 +49,18 @@ pub(super) async fn node(
                 async move { Ok::<_, Infallible>(answer) }
             });
             // An error here is a fault that a script asked for, or a client that went away.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
 
-fn answer(
-    request: &Request<Incoming>,
-    node: &Arc<str>,
-    state: &Arc<State>,
-    reset: &Arc<AtomicBool>,
-) -> Response<Body> {
+fn answer(request: &Request<Incoming>, node: &Arc<str>, state: &Arc<State>, reset: &Arc<AtomicBool>) -> Response<Body> {
     let path: Vec<&str> = request.uri().path().split('/').skip(1).collect();
     let ["containerLogs", namespace, pod, container] = path[..] else {
-        return plain(
-            StatusCode::NOT_FOUND,
-            Bytes::from_static(b"404 page not found\n"),
-        );
+        return plain(StatusCode::NOT_FOUND, Bytes::from_static(b"404 page not found\n"));
     };
     if request.method() != Method::GET {
-        return plain(
-            StatusCode::METHOD_NOT_ALLOWED,
-            Bytes::from_static(b"only GET\n"),
-        );
+        return plain(StatusCode::METHOD_NOT_ALLOWED, Bytes::from_static(b"only GET\n"));
     }
     let query = query(request.uri().query().unwrap_or_default());
     let previous = query.get("previous").is_some_and(|value| value == "true");
@@ -90,41 +69,21 @@ fn answer(
     let wanted = Wanted::from_query(&query, now);
     state.note(
         node,
-        Seen {
-            at: now,
-            namespace: namespace.clone(),
-            pod: pod.clone(),
-            container: container.clone(),
-            query,
-        },
+        Seen { at: now, namespace: namespace.clone(), pod: pod.clone(), container: container.clone(), query },
     );
-    let serving = Serving {
-        node: node.clone(),
-        state: state.clone(),
-    };
-    let script = state.scripted(&Key {
-        namespace,
-        pod: pod.clone(),
-        container: container.clone(),
-        previous,
-    });
+    let serving = Serving { node: node.clone(), state: state.clone() };
+    let script = state.scripted(&Key { namespace, pod: pod.clone(), container: container.clone(), previous });
     match script {
         None if previous => plain(
             StatusCode::BAD_REQUEST,
-            format!("previous terminated container \"{container}\" in pod \"{pod}\" not found")
-                .into(),
+            format!("previous terminated container \"{container}\" in pod \"{pod}\" not found").into(),
         ),
         None => plain(StatusCode::OK, Bytes::new()),
         Some(script) => scripted(&script, wanted, reset, serving),
     }
 }
 
-fn scripted(
-    script: &LogScript,
-    wanted: Wanted,
-    reset: &Arc<AtomicBool>,
-    serving: Serving,
-) -> Response<Body> {
+fn scripted(script: &LogScript, wanted: Wanted, reset: &Arc<AtomicBool>, serving: Serving) -> Response<Body> {
     let status = match &script.content {
         Content::Body(status, _) => *status,
         _ => StatusCode::OK,
@@ -148,11 +107,7 @@ fn scripted(
 }
 
 fn plain(status: StatusCode, text: Bytes) -> Response<Body> {
-    let mut response = Response::new(
-        Full::new(text)
-            .map_err(|never| match never {})
-            .boxed_unsync(),
-    );
+    let mut response = Response::new(Full::new(text).map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;
     response
 }
@@ -160,14 +115,7 @@ fn plain(status: StatusCode, text: Bytes) -> Response<Body> {
 fn query(text: &str) -> std::collections::BTreeMap<String, String> {
     let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
     // Of all that Kubernetes sends here only the colons of a time are escaped.
-    pairs
-        .map(|(key, value)| {
-            (
-                key.to_owned(),
-                value.replace("%3A", ":").replace("%2B", "+"),
-            )
-        })
-        .collect()
+    pairs.map(|(key, value)| (key.to_owned(), value.replace("%3A", ":").replace("%2B", "+"))).collect()
 }
 
 /// Counts a log as being served until it is dropped.
@@ -206,19 +154,13 @@ impl Delivery {
     }
 
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        let Faults {
-            bytes_per_second,
-            stall_after,
-            cut_after,
-            reset_after,
-        } = self.faults;
+        let Faults { bytes_per_second, stall_after, cut_after, reset_after } = self.faults;
         if stall_after == Some(self.sent) {
             std::future::pending::<()>().await;
         }
         if reset_after == Some(self.sent) || cut_after == Some(self.sent) {
             tokio::time::sleep(BEFORE_RESET).await;
-            self.reset
-                .store(reset_after == Some(self.sent), Ordering::Release);
+            self.reset.store(reset_after == Some(self.sent), Ordering::Release);
             return Err(io::Error::other("as scripted"));
         }
         if self.rest.is_empty() {
@@ -239,9 +181,7 @@ impl Delivery {
             tokio::time::sleep_until(self.began + Duration::from_micros(due)).await;
         }
         self.sent += most;
-        Ok(Some(self.rest.split_to(
-            usize::try_from(most).expect("a piece fits memory"),
-        )))
+        Ok(Some(self.rest.split_to(usize::try_from(most).expect("a piece fits memory"))))
     }
 }
 
@@ -261,21 +201,13 @@ impl Drop for Wire {
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         pin!(&mut self.tcp).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         pin!(&mut self.tcp).poll_write(cx, buf)
     }
 

@@ -30,14 +30,11 @@ pub(super) struct Wanted {
 impl Wanted {
     pub(super) fn from_query(query: &BTreeMap<String, String>, now: Timestamp) -> Self {
         let number = |name| query.get(name).and_then(|text| text.parse::<u64>().ok());
-        let since_seconds = number("sinceSeconds")
-            .and_then(|seconds| now.checked_sub(Duration::from_secs(seconds)).ok());
+        let since_seconds =
+            number("sinceSeconds").and_then(|seconds| now.checked_sub(Duration::from_secs(seconds)).ok());
         Self {
             tail: number("tailLines"),
-            since: query
-                .get("sinceTime")
-                .and_then(|text| text.parse().ok())
-                .or(since_seconds),
+            since: query.get("sinceTime").and_then(|text| text.parse().ok()).or(since_seconds),
             limit: number("limitBytes"),
             timestamps: query.get("timestamps").is_some_and(|text| text == "true"),
         }
@@ -66,9 +63,7 @@ fn limited(pieces: Pieces, limit: u64) -> Pieces {
 }
 
 fn in_memory(lines: Arc<Vec<Line>>, wanted: Wanted) -> Pieces {
-    let tail = wanted.tail.map_or(usize::MAX, |tail| {
-        usize::try_from(tail).unwrap_or(usize::MAX)
-    });
+    let tail = wanted.tail.map_or(usize::MAX, |tail| usize::try_from(tail).unwrap_or(usize::MAX));
     let mut next = lines.len().saturating_sub(tail);
     Box::new(std::iter::from_fn(move || {
         let mut piece = Vec::new();
@@ -92,22 +87,11 @@ fn in_memory(lines: Arc<Vec<Line>>, wanted: Wanted) -> Pieces {
 fn read(path: &Path) -> io::Result<Vec<Line>> {
     let text = std::fs::read(path)?;
     let mut at = Timestamp::UNIX_EPOCH;
-    let lines = text
-        .strip_suffix(b"\n")
-        .unwrap_or(&text)
-        .split(|byte| *byte == b'\n')
-        .map(|line| {
-            at = own_time(line).unwrap_or(at);
-            Line {
-                at,
-                text: line.to_vec(),
-            }
-        });
-    Ok(if text.is_empty() {
-        Vec::new()
-    } else {
-        lines.collect()
-    })
+    let lines = text.strip_suffix(b"\n").unwrap_or(&text).split(|byte| *byte == b'\n').map(|line| {
+        at = own_time(line).unwrap_or(at);
+        Line { at, text: line.to_vec() }
+    });
+    Ok(if text.is_empty() { Vec::new() } else { lines.collect() })
 }
 
 /// The time in logrus' `time="…"`.
@@ -137,21 +121,13 @@ struct Generator {
 
 impl Generator {
     fn new(script: Generated, wanted: Wanted) -> Self {
-        let by_tail = wanted
-            .tail
-            .map_or(0, |tail| script.lines.saturating_sub(tail));
+        let by_tail = wanted.tail.map_or(0, |tail| script.lines.saturating_sub(tail));
         let by_time = wanted.since.map_or(0, |since| {
             let lead = u128::try_from(since.duration_since(script.from).as_nanos()).unwrap_or(0);
             u64::try_from(lead.div_ceil(script.step.as_nanos().max(1))).unwrap_or(u64::MAX)
         });
         let next = by_tail.max(by_time);
-        Self {
-            script,
-            next,
-            timestamps: wanted.timestamps,
-            second: (i64::MIN, String::new()),
-            line: String::new(),
-        }
+        Self { script, next, timestamps: wanted.timestamps, second: (i64::MIN, String::new()), line: String::new() }
     }
 
     fn write(&mut self, piece: &mut Vec<u8>) {
@@ -214,10 +190,7 @@ mod tests {
     use super::*;
 
     fn text(script: &LogScript, query: &[(&str, &str)]) -> String {
-        let query = query
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect();
+        let query = query.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let wanted = Wanted::from_query(&query, Timestamp::now());
         let bytes: Vec<u8> = open(&script.content, wanted).unwrap().flatten().collect();
         String::from_utf8(bytes).unwrap()
@@ -229,22 +202,12 @@ mod tests {
 
     #[test]
     fn lines_are_cut_by_tail_then_time_then_limit() {
-        let script =
-            LogScript::timed_lines([(at(0), "a"), (at(1), "b"), (at(2), "c"), (at(3), "d")]);
+        let script = LogScript::timed_lines([(at(0), "a"), (at(1), "b"), (at(2), "c"), (at(3), "d")]);
         assert_eq!(text(&script, &[]), "a\nb\nc\nd\n");
         assert_eq!(text(&script, &[("tailLines", "3")]), "b\nc\nd\n");
-        assert_eq!(
-            text(
-                &script,
-                &[("tailLines", "3"), ("sinceTime", "2027-01-15T08:00:02Z")]
-            ),
-            "c\nd\n"
-        );
+        assert_eq!(text(&script, &[("tailLines", "3"), ("sinceTime", "2027-01-15T08:00:02Z")]), "c\nd\n");
         assert_eq!(text(&script, &[("limitBytes", "3")]), "a\nb");
-        assert_eq!(
-            text(&script, &[("timestamps", "true"), ("tailLines", "1")]),
-            "2027-01-15T08:00:03.000000000Z d\n"
-        );
+        assert_eq!(text(&script, &[("timestamps", "true"), ("tailLines", "1")]), "2027-01-15T08:00:03.000000000Z d\n");
     }
 
     #[test]
@@ -252,45 +215,24 @@ mod tests {
         let script = LogScript::generated(1_000_000, 7).between(at(0), at(3600));
         let whole = text(&script, &[]);
         assert_eq!(whole.len(), 1_000_000);
-        assert_eq!(
-            text(&script, &[("tailLines", "3")]),
-            whole[whole.len() - 600..]
-        );
-        assert_eq!(
-            text(&script, &[("sinceTime", "2027-01-15T08:30:00Z")]),
-            whole[500_000..]
-        );
+        assert_eq!(text(&script, &[("tailLines", "3")]), whole[whole.len() - 600..]);
+        assert_eq!(text(&script, &[("sinceTime", "2027-01-15T08:30:00Z")]), whole[500_000..]);
         let stamped = text(&script, &[("timestamps", "true"), ("tailLines", "2")]);
-        let times: Vec<Timestamp> = stamped
-            .lines()
-            .map(|line| line.split(' ').next().unwrap().parse().unwrap())
-            .collect();
+        let times: Vec<Timestamp> =
+            stamped.lines().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect();
         assert!(times[0] < times[1] && times[1] < at(3600), "{times:?}");
-        assert_ne!(
-            whole[..200],
-            text(&LogScript::generated(1_000_000, 8), &[])[..200]
-        );
+        assert_ne!(whole[..200], text(&LogScript::generated(1_000_000, 8), &[])[..200]);
     }
 
     #[test]
     fn a_files_lines_have_the_times_that_they_say() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("velero.log");
-        std::fs::write(
-            &path,
-            "time=\"2027-01-15T08:00:00Z\" level=info msg=a\nplain\n",
-        )
-        .unwrap();
+        std::fs::write(&path, "time=\"2027-01-15T08:00:00Z\" level=info msg=a\nplain\n").unwrap();
         assert_eq!(
             text(&LogScript::file(&path), &[("timestamps", "true")]),
             "2027-01-15T08:00:00.000000000Z time=\"2027-01-15T08:00:00Z\" level=info msg=a\n2027-01-15T08:00:00.000000000Z plain\n"
         );
-        assert_eq!(
-            text(
-                &LogScript::file(&path),
-                &[("sinceTime", "2027-01-15T08:00:01Z")]
-            ),
-            ""
-        );
+        assert_eq!(text(&LogScript::file(&path), &[("sinceTime", "2027-01-15T08:00:01Z")]), "");
     }
 }

@@ -29,78 +29,41 @@ impl Stand {
     /// Makes a ServiceAccount without any rights, and a token for it that lives for an hour.
     pub async fn service_account(&self, namespace: &str, name: &str) -> Account {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await, namespace);
-        let metadata = ObjectMeta {
-            name: Some(name.to_owned()),
-            ..ObjectMeta::default()
-        };
-        let account = ServiceAccount {
-            metadata,
-            ..ServiceAccount::default()
-        };
-        accounts
-            .create(&PostParams::default(), &account)
-            .await
-            .expect("a ServiceAccount can be created");
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        let account = ServiceAccount { metadata, ..ServiceAccount::default() };
+        accounts.create(&PostParams::default(), &account).await.expect("a ServiceAccount can be created");
         let request = TokenRequest {
-            spec: TokenRequestSpec {
-                expiration_seconds: Some(3600),
-                ..TokenRequestSpec::default()
-            },
+            spec: TokenRequestSpec { expiration_seconds: Some(3600), ..TokenRequestSpec::default() },
             ..TokenRequest::default()
         };
-        let token = accounts
-            .create_token_request(name, &PostParams::default(), &request)
-            .await;
-        let token = token
-            .expect("a token can be requested")
-            .status
-            .expect("a token request is answered")
-            .token;
+        let token = accounts.create_token_request(name, &PostParams::default(), &request).await;
+        let token = token.expect("a token can be requested").status.expect("a token request is answered").token;
         let port = self.port();
         let kubeconfig = self.folder.join(format!("{namespace}-{name}.kubeconfig"));
-        write_kubeconfig(&kubeconfig, port, &token, namespace)
-            .expect("the stand's folder can be written");
-        Account {
-            user: format!("system:serviceaccount:{namespace}:{name}"),
-            kubeconfig,
-        }
+        write_kubeconfig(&kubeconfig, port, &token, namespace).expect("the stand's folder can be written");
+        Account { user: format!("system:serviceaccount:{namespace}:{name}"), kubeconfig }
     }
 
     /// What a user was seen to ask of the API server, from its audit log.
     pub fn deeds_of(&self, user: &str) -> BTreeSet<Deed> {
-        let log = std::fs::read_to_string(self.folder.join("logs").join("audit.jsonl"))
-            .expect("there is an audit log");
-        let events = log
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let log = std::fs::read_to_string(self.folder.join("logs").join("audit.jsonl")).expect("there is an audit log");
+        let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let its_own = events.filter(|event| event["user"]["username"] == user);
         let deeds = its_own.filter_map(|event| {
             let object = event["objectRef"].as_object()?;
-            let field = |name| {
-                object
-                    .get(name)
-                    .and_then(Value::as_str)
-                    .unwrap_or_default()
-                    .to_owned()
-            };
+            let field = |name| object.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
             let resource = match field("subresource") {
                 sub if sub.is_empty() => field("resource"),
                 sub => format!("{}/{sub}", field("resource")),
             };
-            Some((
-                event["verb"].as_str()?.to_owned(),
-                field("apiGroup"),
-                resource,
-            ))
+            Some((event["verb"].as_str()?.to_owned(), field("apiGroup"), resource))
         });
         deeds.collect()
     }
 
     fn port(&self) -> u16 {
         let text = std::fs::read_to_string(&self.kubeconfig).expect("the stand has a kubeconfig");
-        let (_, rest) = text
-            .split_once("https://127.0.0.1:")
-            .expect("the API server is on loopback");
+        let (_, rest) = text.split_once("https://127.0.0.1:").expect("the API server is on loopback");
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
         digits.parse().expect("a port")
     }
@@ -109,19 +72,12 @@ impl Stand {
 impl Account {
     /// A client that is this account.
     pub async fn client(&self) -> Client {
-        client_of(&self.kubeconfig)
-            .await
-            .expect("the account's kubeconfig is good")
+        client_of(&self.kubeconfig).await.expect("the account's kubeconfig is good")
     }
 }
 
 /// Writes a kubeconfig (JSON is YAML). It stands beside `certs/`.
-pub(super) fn write_kubeconfig(
-    path: &Path,
-    port: u16,
-    token: &str,
-    namespace: &str,
-) -> io::Result<()> {
+pub(super) fn write_kubeconfig(path: &Path, port: u16, token: &str, namespace: &str) -> io::Result<()> {
     let authority = path.with_file_name("certs").join("ca.crt");
     let server = format!("https://127.0.0.1:{port}");
     let config = json!({
@@ -139,7 +95,5 @@ pub(super) fn write_kubeconfig(
 pub(crate) fn random_token() -> io::Result<String> {
     let mut bytes = [0; 16];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes
-        .iter()
-        .fold(String::new(), |token, byte| format!("{token}{byte:02x}")))
+    Ok(bytes.iter().fold(String::new(), |token, byte| format!("{token}{byte:02x}")))
 }

@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::{Client, Config, config::Kubeconfig};
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use serde_json::json;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::OnceCell;
@@ -54,10 +57,7 @@ impl Stand {
         static STAND: OnceCell<Result<Stand, String>> = OnceCell::const_new();
         let stand = STAND.get_or_init(|| async {
             let start = Self::runtime().spawn(Self::start());
-            start
-                .await
-                .map_err(|panic| panic.to_string())?
-                .map_err(|error| format!("the stand did not start: {error}"))
+            start.await.map_err(|panic| panic.to_string())?.map_err(|error| format!("the stand did not start: {error}"))
         });
         stand.await.as_ref().unwrap_or_else(|why| panic!("{why}"))
     }
@@ -79,10 +79,7 @@ impl Stand {
     async fn start() -> Result<Self, Fault> {
         // Somebody else in this process may have chosen the same one before us.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let folder = tempfile::Builder::new()
-            .prefix("debugbundle-stand-")
-            .tempdir()?
-            .keep();
+        let folder = tempfile::Builder::new().prefix("debugbundle-stand-").tempdir()?.keep();
         if std::env::var_os(KEEP).is_some() {
             tools::say(&format!("the stand is kept in {}", folder.display()));
         } else {
@@ -94,26 +91,17 @@ impl Stand {
         let authority = Authority::new()?;
         let node = authority.server("scripted-kubelet")?;
         let kubelet = Kubelet::new(&node.cert, &node.key)?;
-        let (cluster, (s3, gateway)) =
-            tokio::try_join!(servers::cluster(&folder, &authority), servers::s3(&folder))?;
+        let (cluster, (s3, gateway)) = tokio::try_join!(servers::cluster(&folder, &authority), servers::s3(&folder))?;
         let mut servers = cluster.servers;
         servers.push(gateway);
-        let stand = Self {
-            folder,
-            kubeconfig: cluster.kubeconfig,
-            kubelet,
-            s3,
-            servers,
-        };
+        let stand = Self { folder, kubeconfig: cluster.kubeconfig, kubelet, s3, servers };
         crds::install(&stand.client().await).await?;
         Ok(stand)
     }
 
     /// A client with all rights. Each test makes its own: a client lives on the runtime that made it.
     pub async fn client(&self) -> Client {
-        client_of(&self.kubeconfig)
-            .await
-            .expect("the stand's own kubeconfig is good")
+        client_of(&self.kubeconfig).await.expect("the stand's own kubeconfig is good")
     }
 
     /// The kubeconfig of a user with all rights.
@@ -133,20 +121,14 @@ impl Stand {
 
     /// A Node whose kubelet is scripted; it is Ready, and `reach` says how its port behaves.
     pub async fn add_node(&self, name: &str, reach: Reach) {
-        let (kubelet, owned) = (self.kubelet.clone(), name.to_owned());
-        let opened = Self::runtime().spawn(async move { kubelet.open_node(&owned, reach).await });
-        let port = opened
-            .await
-            .expect("opening a port does not panic")
-            .expect("there is a free port");
+        let port = {
+            let _on_the_stand = Self::runtime().enter();
+            self.kubelet.open_node(name, reach).expect("there is a free port")
+        };
         let nodes: Api<Node> = Api::all(self.client().await);
-        let node = serde_json::from_value(
-            json!({"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}}),
-        );
-        nodes
-            .create(&PostParams::default(), &node.expect("a Node"))
-            .await
-            .expect("a Node can be created");
+        let node =
+            serde_json::from_value(json!({"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}}));
+        nodes.create(&PostParams::default(), &node.expect("a Node")).await.expect("a Node can be created");
         let now = jiff::Timestamp::now();
         let status = json!({"status": {
             "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": name}],
@@ -161,27 +143,15 @@ impl Stand {
                 "osImage": "scripted", "systemUUID": "",
             },
         }});
-        nodes
-            .patch_status(name, &PatchParams::default(), &Patch::Merge(status))
-            .await
-            .expect("its status too");
+        nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.expect("its status too");
     }
 
     /// Runs kubectl as the user with all rights; its exit code, standard output and standard error.
-    pub async fn kubectl<A: AsRef<std::ffi::OsStr>>(
-        &self,
-        args: impl IntoIterator<Item = A>,
-    ) -> std::process::Output {
-        let kubectl = tools::path(Tool::Kubectl)
-            .await
-            .unwrap_or_else(|error| panic!("{error}"));
+    pub async fn kubectl<A: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = A>) -> std::process::Output {
+        let kubectl = tools::path(Tool::Kubectl).await.unwrap_or_else(|error| panic!("{error}"));
         let mut command = tokio::process::Command::new(kubectl);
-        command
-            .args(args)
-            .env("KUBECONFIG", &self.kubeconfig)
-            .env("HOME", &self.folder)
-            .kill_on_drop(true);
-        let limit = Duration::from_secs(60);
+        command.args(args).env("KUBECONFIG", &self.kubeconfig).env("HOME", &self.folder).kill_on_drop(true);
+        let limit = Duration::from_mins(1);
         tokio::time::timeout(limit, command.output())
             .await
             .expect("kubectl ends within a minute")
@@ -191,9 +161,7 @@ impl Stand {
     /// The last lines of each server's log, for a test that failed.
     pub(crate) fn last_words(&self) -> String {
         let words = self.servers.iter().map(|server| {
-            let state = server
-                .exited()
-                .map_or_else(String::new, |code| format!(" (ended with {code})"));
+            let state = server.exited().map_or_else(String::new, |code| format!(" (ended with {code})"));
             format!("--- {}{state}\n{}\n", server.name(), server.tail(8))
         });
         words.collect()
@@ -202,8 +170,7 @@ impl Stand {
 
 pub(crate) async fn client_of(kubeconfig: &Path) -> Result<Client, Fault> {
     let config =
-        Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &Default::default())
-            .await?;
+        Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &KubeConfigOptions::default()).await?;
     Ok(Client::try_from(config)?)
 }
 
@@ -214,15 +181,11 @@ async fn api_is_ready(kubeconfig: &Path, server: Option<&Process>) -> Result<(),
         if let Some(code) = server.and_then(Process::exited) {
             return Ok(Err(format!("kube-apiserver ended with {code}")));
         }
-        let request = http::Request::get("/readyz")
-            .body(Vec::new())
-            .expect("a request");
+        let request = http::Request::get("/readyz").body(Vec::new()).expect("a request");
         match client.request_text(request).await {
             Ok(_) => Ok(Ok(())),
             Err(error) => Err(error),
         }
     };
-    until(Duration::from_secs(90), "the API server is ready", probe)
-        .await
-        .map_err(Into::into)
+    until(Duration::from_secs(90), "the API server is ready", probe).await.map_err(Into::into)
 }

@@ -31,28 +31,19 @@ const AUDIT_POLICY: &str = r#"{"apiVersion":"audit.k8s.io/v1","kind":"Policy","o
 pub(super) async fn cluster(folder: &Path, authority: &Authority) -> Result<Cluster, Fault> {
     let kubeconfig = folder.join("admin.kubeconfig");
     if std::env::var(USE_CLUSTER).is_ok_and(|value| value == "1") {
-        let given = std::env::var_os("KUBECONFIG")
-            .ok_or_else(|| format!("{USE_CLUSTER}=1 needs KUBECONFIG"))?;
+        let given = std::env::var_os("KUBECONFIG").ok_or_else(|| format!("{USE_CLUSTER}=1 needs KUBECONFIG"))?;
         std::fs::copy(given, &kubeconfig)?;
         api_is_ready(&kubeconfig, None).await?;
-        return Ok(Cluster {
-            kubeconfig,
-            servers: Vec::new(),
-        });
+        return Ok(Cluster { kubeconfig, servers: Vec::new() });
     }
     let certs = folder.join("certs");
     std::fs::write(certs.join("ca.crt"), authority.pem())?;
     authority.server("kube-apiserver")?.save(&certs, "server")?;
-    authority
-        .client("kube-apiserver-kubelet-client", "system:masters")?
-        .save(&certs, "kubelet-client")?;
+    authority.client("kube-apiserver-kubelet-client", "system:masters")?.save(&certs, "kubelet-client")?;
     save_signing_key(&certs, "service-account")?;
     std::fs::write(folder.join("audit-policy.json"), AUDIT_POLICY)?;
     let token = access::random_token()?;
-    std::fs::write(
-        folder.join("tokens.csv"),
-        format!("{token},admin,admin,\"system:masters\"\n"),
-    )?;
+    std::fs::write(folder.join("tokens.csv"), format!("{token},admin,admin,\"system:masters\"\n"))?;
 
     let (etcd_url, etcd) = etcd(folder).await?;
     let program = tools::path(Tool::KubeApiserver).await?;
@@ -60,18 +51,11 @@ pub(super) async fn cluster(folder: &Path, authority: &Authority) -> Result<Clus
         let port = free_port()?;
         let mut command = Command::new(&program);
         command.args(api_server_flags(folder, &etcd_url, port));
-        let server = Process::spawn(
-            "kube-apiserver",
-            &command,
-            &folder.join("logs").join("kube-apiserver.log"),
-        )?;
+        let server = Process::spawn("kube-apiserver", &command, &folder.join("logs").join("kube-apiserver.log"))?;
         access::write_kubeconfig(&kubeconfig, port, &token, "default")?;
         match api_is_ready(&kubeconfig, Some(&server)).await {
             Ok(()) => {
-                return Ok(Cluster {
-                    kubeconfig,
-                    servers: vec![etcd, server],
-                });
+                return Ok(Cluster { kubeconfig, servers: vec![etcd, server] });
             }
             Err(why) => tools::say(&format!("{why}\n{}", server.tail(5))),
         }
@@ -89,24 +73,12 @@ fn api_server_flags(folder: &Path, etcd: &str, port: u16) -> Vec<String> {
         format!("--tls-private-key-file={}", file("server.key")),
         format!("--client-ca-file={}", file("ca.crt")),
         format!("--service-account-key-file={}", file("service-account.pub")),
-        format!(
-            "--service-account-signing-key-file={}",
-            file("service-account.key")
-        ),
-        format!(
-            "--kubelet-client-certificate={}",
-            file("kubelet-client.crt")
-        ),
+        format!("--service-account-signing-key-file={}", file("service-account.key")),
+        format!("--kubelet-client-certificate={}", file("kubelet-client.crt")),
         format!("--kubelet-client-key={}", file("kubelet-client.key")),
         format!("--token-auth-file={}", folder.join("tokens.csv").display()),
-        format!(
-            "--audit-policy-file={}",
-            folder.join("audit-policy.json").display()
-        ),
-        format!(
-            "--audit-log-path={}",
-            folder.join("logs").join("audit.jsonl").display()
-        ),
+        format!("--audit-policy-file={}", folder.join("audit-policy.json").display()),
+        format!("--audit-log-path={}", folder.join("logs").join("audit.jsonl").display()),
     ];
     let fixed = [
         "--bind-address=127.0.0.1",
@@ -132,26 +104,10 @@ async fn etcd(folder: &Path) -> Result<(String, Process), Fault> {
         let peers = format!("http://127.0.0.1:{peer}");
         let mut command = Command::new(&program);
         command.arg("--data-dir").arg(folder.join("etcd"));
-        command.args([
-            "--listen-client-urls",
-            &url,
-            "--advertise-client-urls",
-            &url,
-        ]);
-        command.args([
-            "--listen-peer-urls",
-            &peers,
-            "--initial-advertise-peer-urls",
-            &peers,
-        ]);
+        command.args(["--listen-client-urls", &url, "--advertise-client-urls", &url]);
+        command.args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers]);
         command.args(["--initial-cluster", &format!("default={peers}")]);
-        command.args([
-            "--unsafe-no-fsync",
-            "--log-level",
-            "warn",
-            "--quota-backend-bytes",
-            "2147483648",
-        ]);
+        command.args(["--unsafe-no-fsync", "--log-level", "warn", "--quota-backend-bytes", "2147483648"]);
         let server = Process::spawn("etcd", &command, &folder.join("logs").join("etcd.log"))?;
         match listens(&server, client).await {
             Ok(()) => return Ok((url, server)),
@@ -167,29 +123,13 @@ pub(super) async fn s3(folder: &Path) -> Result<(S3, Process), Fault> {
     for _ in 0..ATTEMPTS {
         let port = free_port()?;
         let mut command = Command::new(&program);
-        command
-            .args([
-                "--port",
-                &format!("127.0.0.1:{port}"),
-                "--keep-alive",
-                "--iam-dir",
-            ])
-            .arg(folder.join("iam"));
+        command.args(["--port", &format!("127.0.0.1:{port}"), "--keep-alive", "--iam-dir"]).arg(folder.join("iam"));
         command.arg("posix").arg(folder.join("s3"));
-        command
-            .env("ROOT_ACCESS_KEY", &access)
-            .env("ROOT_SECRET_KEY", &secret);
-        let server = Process::spawn(
-            "versitygw",
-            &command,
-            &folder.join("logs").join("versitygw.log"),
-        )?;
+        command.env("ROOT_ACCESS_KEY", &access).env("ROOT_SECRET_KEY", &secret);
+        let server = Process::spawn("versitygw", &command, &folder.join("logs").join("versitygw.log"))?;
         match listens(&server, port).await {
             Ok(()) => {
-                return Ok((
-                    S3::new(port, access, secret, program, folder.join("s3")),
-                    server,
-                ));
+                return Ok((S3::new(port, access, secret, program, folder.join("s3")), server));
             }
             Err(why) => tools::say(&format!("{why}\n{}", server.tail(5))),
         }
@@ -204,18 +144,14 @@ pub(crate) fn free_port() -> io::Result<u16> {
 
 /// Waits until the server takes connections; an error if it ended before.
 async fn listens(server: &Process, port: u16) -> Result<(), String> {
-    until(
-        Duration::from_secs(60),
-        &format!("{} listens", server.name()),
-        || async {
-            match TcpStream::connect(("127.0.0.1", port)).await {
-                Ok(_) => Ok(Ok(())),
-                Err(error) => match server.exited() {
-                    Some(code) => Ok(Err(format!("{} ended with {code}", server.name()))),
-                    None => Err(error),
-                },
-            }
-        },
-    )
+    until(Duration::from_mins(1), &format!("{} listens", server.name()), || async {
+        match TcpStream::connect(("127.0.0.1", port)).await {
+            Ok(_) => Ok(Ok(())),
+            Err(error) => match server.exited() {
+                Some(code) => Ok(Err(format!("{} ended with {code}", server.name()))),
+                None => Err(error),
+            },
+        }
+    })
     .await
 }

@@ -27,7 +27,7 @@ pub const POD: &str = "velero-7c9f8d-x2x7q";
 
 const CONTAINER: &str = "velero";
 const PLUGIN_CONTAINER: &str = "velero-velero-plugin-for-aws";
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// How the server shall be started; see [`Velero::of`].
 pub struct VeleroBuilder {
@@ -51,11 +51,7 @@ pub struct Velero {
 impl Velero {
     /// A server for this test's namespace.
     pub fn of(context: &Arc<Context>) -> VeleroBuilder {
-        VeleroBuilder {
-            context: context.clone(),
-            fs_timeout: "20s".to_owned(),
-            flags: Vec::new(),
-        }
+        VeleroBuilder { context: context.clone(), fs_timeout: "20s".to_owned(), flags: Vec::new() }
     }
 
     /// A server for this test's namespace, ready to work.
@@ -93,45 +89,23 @@ impl Velero {
     }
 
     /// Runs Velero's CLI in this namespace. It ends by itself or after two minutes.
-    pub async fn cli<A: AsRef<std::ffi::OsStr>>(
-        &self,
-        args: impl IntoIterator<Item = A>,
-    ) -> Output {
-        let velero = tools::path(Tool::Velero)
-            .await
-            .unwrap_or_else(|error| panic!("{error}"));
+    pub async fn cli<A: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Output {
+        let velero = tools::path(Tool::Velero).await.unwrap_or_else(|error| panic!("{error}"));
         let mut command = tokio::process::Command::new(velero);
-        command
-            .arg("--namespace")
-            .arg(&self.context.namespace)
-            .args(args);
-        command
-            .env("KUBECONFIG", self.context.stand.kubeconfig())
-            .env("HOME", self.context.folder("home"));
-        command
-            .current_dir(self.context.folder("home"))
-            .kill_on_drop(true);
-        let output = tokio::time::timeout(Duration::from_secs(120), command.output()).await;
-        output
-            .expect("the CLI ends within two minutes")
-            .expect("the CLI starts")
+        command.arg("--namespace").arg(&self.context.namespace).args(args);
+        command.env("KUBECONFIG", self.context.stand.kubeconfig()).env("HOME", self.context.folder("home"));
+        command.current_dir(self.context.folder("home")).kill_on_drop(true);
+        let output = tokio::time::timeout(Duration::from_mins(2), command.output()).await;
+        output.expect("the CLI ends within two minutes").expect("the CLI starts")
     }
 
     /// Brings the `velero` pod up to date with the process: its logs, its restarts.
     async fn show_pod(&self) {
         let context = &self.context;
-        context.log(
-            POD,
-            CONTAINER,
-            LogScript::file(log_of(context, self.starts)),
-        );
+        context.log(POD, CONTAINER, LogScript::file(log_of(context, self.starts)));
         let restarts = u32::try_from(self.starts - 1).expect("few restarts");
         if restarts > 0 {
-            context.previous_log(
-                POD,
-                CONTAINER,
-                LogScript::file(log_of(context, self.starts - 1)),
-            );
+            context.previous_log(POD, CONTAINER, LogScript::file(log_of(context, self.starts - 1)));
         }
         let velero = pod(POD)
             .labelled("component", "velero")
@@ -165,18 +139,11 @@ impl VeleroBuilder {
 
     /// Takes this test's turn, starts the server, and waits until it has found the location Available.
     pub async fn start(self) -> Velero {
-        let Self {
-            context,
-            fs_timeout,
-            flags: further,
-        } = self;
+        let Self { context, fs_timeout, flags: further } = self;
         let place = Place::take().await;
         let plugins = context.folder("velero-plugins");
-        let plugin = tools::path(Tool::VeleroPluginForAws)
-            .await
-            .unwrap_or_else(|error| panic!("{error}"));
-        std::os::unix::fs::symlink(plugin, plugins.join("velero-plugin-for-aws"))
-            .expect("a link to the plugin");
+        let plugin = tools::path(Tool::VeleroPluginForAws).await.unwrap_or_else(|error| panic!("{error}"));
+        std::os::unix::fs::symlink(plugin, plugins.join("velero-plugin-for-aws")).expect("a link to the plugin");
         let metrics_port = free_port().expect("a free port");
         let mut flags = vec![
             // The plugins are given all arguments but the first, so `server` must be that.
@@ -184,10 +151,7 @@ impl VeleroBuilder {
             format!("--namespace={}", context.namespace),
             format!("--plugin-dir={}", plugins.display()),
             format!("--metrics-address=127.0.0.1:{metrics_port}"),
-            format!(
-                "--profiler-address=127.0.0.1:{}",
-                free_port().expect("a free port")
-            ),
+            format!("--profiler-address=127.0.0.1:{}", free_port().expect("a free port")),
             format!("--fs-backup-timeout={fs_timeout}"),
         ];
         let short = [
@@ -201,15 +165,7 @@ impl VeleroBuilder {
         flags.extend(further);
         let node = context.node("velero").await;
         let process = launch(&context, &flags, 1).await;
-        let velero = Velero {
-            context,
-            flags,
-            process,
-            starts: 1,
-            node,
-            metrics_port,
-            _place: place,
-        };
+        let velero = Velero { context, flags, process, starts: 1, node, metrics_port, _place: place };
         velero.show_pod().await;
         wait_available(&velero.context, &velero.process).await;
         velero
@@ -222,45 +178,27 @@ fn log_of(context: &Context, start: usize) -> PathBuf {
 
 async fn launch(context: &Context, flags: &[String], start: usize) -> Process {
     // A location that was validated a moment ago is not looked at for ten seconds.
-    context
-        .patch_velero("BackupStorageLocation", "default", json!({"status": null}))
-        .await;
-    let velero = tools::path(Tool::Velero)
-        .await
-        .unwrap_or_else(|error| panic!("{error}"));
+    context.patch_velero("BackupStorageLocation", "default", json!({"status": null})).await;
+    let velero = tools::path(Tool::Velero).await.unwrap_or_else(|error| panic!("{error}"));
     let mut command = Command::new(velero);
-    command
-        .args(flags)
-        .env("KUBECONFIG", context.stand.kubeconfig());
-    command
-        .env("HOME", context.folder("velero-home"))
-        .env("TMPDIR", context.folder("velero-tmp"));
+    command.args(flags).env("KUBECONFIG", context.stand.kubeconfig());
+    command.env("TMPDIR", context.folder("velero-tmp"));
+    // Kopia keeps its configuration and its cache below these.
+    for variable in ["HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"] {
+        command.env(variable, context.folder("velero-home"));
+    }
     Process::spawn("velero", &command, &log_of(context, start)).expect("velero can be started")
 }
 
 async fn wait_available(context: &Context, process: &Process) {
-    until(
-        READY_WITHIN,
-        "the Velero server has found its location Available",
-        || async {
-            if let Some(code) = process.exited() {
-                panic!("the Velero server ended with {code}:\n{}", process.tail(10));
-            }
-            let location = context
-                .velero_api("BackupStorageLocation")
-                .get("default")
-                .await
-                .map_err(|e| e.to_string())?;
-            let status = &location.data["status"];
-            let validated = status["lastValidationTime"]
-                .as_str()
-                .is_some_and(|time| time.parse::<Timestamp>().is_ok());
-            if validated && status["phase"] == "Available" {
-                Ok(())
-            } else {
-                Err(format!("{status}; {}", process.tail(2)))
-            }
-        },
-    )
+    until(READY_WITHIN, "the Velero server has found its location Available", || async {
+        if let Some(code) = process.exited() {
+            panic!("the Velero server ended with {code}:\n{}", process.tail(10));
+        }
+        let location = context.velero_api("BackupStorageLocation").get("default").await.map_err(|e| e.to_string())?;
+        let status = &location.data["status"];
+        let validated = status["lastValidationTime"].as_str().is_some_and(|time| time.parse::<Timestamp>().is_ok());
+        if validated && status["phase"] == "Available" { Ok(()) } else { Err(format!("{status}; {}", process.tail(2))) }
+    })
     .await;
 }

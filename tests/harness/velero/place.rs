@@ -11,7 +11,7 @@ use crate::{tools, until};
 
 const PORT: u16 = 8080;
 /// Tests of other processes may stand in line before us.
-const LONGEST_WAIT: Duration = Duration::from_secs(1800);
+const LONGEST_WAIT: Duration = Duration::from_mins(30);
 const TELL_EVERY: Duration = Duration::from_secs(20);
 
 /// The right to run a Velero server.
@@ -44,13 +44,7 @@ impl Place {
         })
         .await;
         let why = "port 8080 is free: the Velero server needs it, and no flag of it changes that";
-        until(Duration::from_secs(30), why, || async {
-            TcpListener::bind(("0.0.0.0", PORT)).map(drop)
-        })
-        .await;
-        Self {
-            _file: file,
-            _turn: turn,
-        }
+        until(Duration::from_secs(30), why, || async { TcpListener::bind(("0.0.0.0", PORT)).map(drop) }).await;
+        Self { _file: file, _turn: turn }
     }
 }

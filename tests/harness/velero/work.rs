@@ -23,25 +23,14 @@ pub struct Work<'v> {
 impl Velero {
     /// Begins a Backup into the location `default`.
     pub fn backup(&self, name: &str) -> Work<'_> {
-        let spec =
-            json!({"storageLocation": "default", "includedNamespaces": ["*"], "ttl": "720h"});
-        Work {
-            velero: self,
-            kind: "Backup",
-            name: name.to_owned(),
-            spec,
-        }
+        let spec = json!({"storageLocation": "default", "includedNamespaces": ["*"], "ttl": "720h"});
+        Work { velero: self, kind: "Backup", name: name.to_owned(), spec }
     }
 
     /// Begins a Restore of a Backup.
     pub fn restore(&self, name: &str, backup: &str) -> Work<'_> {
         let spec = json!({"backupName": backup, "includedNamespaces": ["*"]});
-        Work {
-            velero: self,
-            kind: "Restore",
-            name: name.to_owned(),
-            spec,
-        }
+        Work { velero: self, kind: "Restore", name: name.to_owned(), spec }
     }
 }
 
@@ -49,10 +38,7 @@ impl Work<'_> {
     /// Only these namespaces.
     #[must_use]
     pub fn of_namespaces<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
-        self.spec["includedNamespaces"] = names
-            .into_iter()
-            .map(|name| Value::from(name.as_ref()))
-            .collect();
+        self.spec["includedNamespaces"] = names.into_iter().map(|name| Value::from(name.as_ref())).collect();
         self
     }
 
@@ -79,16 +65,8 @@ impl Work<'_> {
 
     /// Creates it.
     pub async fn create(self) -> DynamicObject {
-        let Self {
-            velero,
-            kind,
-            name,
-            spec,
-        } = self;
-        velero
-            .context
-            .create_velero(kind, json!({"metadata": {"name": name}, "spec": spec}))
-            .await
+        let Self { velero, kind, name, spec } = self;
+        velero.context.create_velero(kind, json!({"metadata": {"name": name}, "spec": spec})).await
     }
 
     /// Creates it and waits until it has ended, however.
@@ -102,18 +80,12 @@ impl Work<'_> {
 impl Context {
     /// Waits until a Backup or Restore has ended, however.
     pub async fn until_ended(&self, kind: &str, name: &str) -> DynamicObject {
-        self.until_object(kind, name, "has ended", |object| {
-            TERMINAL.contains(&phase(object))
-        })
-        .await
+        self.until_object(kind, name, "has ended", |object| TERMINAL.contains(&phase(object))).await
     }
 
     /// Waits until one of Velero's objects is in this phase.
     pub async fn until_phase(&self, kind: &str, name: &str, wanted: &str) -> DynamicObject {
-        self.until_object(kind, name, &format!("is {wanted}"), |object| {
-            phase(object) == wanted
-        })
-        .await
+        self.until_object(kind, name, &format!("is {wanted}"), |object| phase(object) == wanted).await
     }
 
     async fn until_object(
@@ -126,11 +98,7 @@ impl Context {
         let (api, holds) = (self.velero_api(kind), &holds);
         until(DONE_WITHIN, &format!("{kind} {name} {what}"), || async {
             let object = api.get(name).await.map_err(|error| error.to_string())?;
-            if holds(&object) {
-                Ok(object)
-            } else {
-                Err(object.data["status"].to_string())
-            }
+            if holds(&object) { Ok(object) } else { Err(object.data["status"].to_string()) }
         })
         .await
     }

@@ -1,0 +1,100 @@
+//! From the command line to a client of the cluster, by the rules by which kubectl finds its kubeconfig.
+//! It never impersonates, and it asks the API server nothing.
+
+use std::path::PathBuf;
+
+use kube::Client;
+use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
+
+use super::args::Global;
+use super::exit::CliError;
+
+/// A client for the context that was asked for, and warnings to be shown.
+pub(crate) async fn connect(global: &Global) -> Result<(Client, Option<&'static str>), CliError> {
+    let mut config = config(global).await?;
+    if let Some(timeout) = global.request_timeout.0 {
+        config.connect_timeout = Some(timeout);
+        config.read_timeout = Some(timeout);
+        config.reset_reader_on_write = true;
+    }
+    let warning = config
+        .accept_invalid_certs
+        .then_some("warning: this kubeconfig does not verify the API server's certificate (insecure-skip-tls-verify)");
+    let client = Client::try_from(config).map_err(|error| CliError::caused("no client can be made", &error))?;
+    Ok((client, warning))
+}
+
+async fn config(global: &Global) -> Result<Config, CliError> {
+    let unusable = |error: KubeconfigError| CliError::caused("the kubeconfig cannot be used", &error);
+    let options = KubeConfigOptions { context: global.context.clone(), ..KubeConfigOptions::default() };
+    let kubeconfig = match &global.kubeconfig {
+        Some(path) => Some(Kubeconfig::read_from(path).map_err(unusable)?),
+        None => merged(&candidates()).map_err(unusable)?,
+    };
+    match kubeconfig {
+        Some(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unusable),
+        None if options.context.is_none() => Config::incluster().map_err(|_| {
+            CliError::failed("there is no kubeconfig, and this is no pod of a cluster")
+                .hint("Name one: --kubeconfig FILE, or the environment variable KUBECONFIG.")
+        }),
+        None => Err(CliError::failed("there is no kubeconfig that could have the context")),
+    }
+}
+
+/// Where kubectl looks when no `--kubeconfig` is given.
+fn candidates() -> Vec<PathBuf> {
+    let listed = std::env::var_os("KUBECONFIG").unwrap_or_default();
+    let listed: Vec<_> = std::env::split_paths(&listed).filter(|path| !path.as_os_str().is_empty()).collect();
+    if listed.is_empty() {
+        std::env::home_dir().map(|home| home.join(".kube").join("config")).into_iter().collect()
+    } else {
+        listed
+    }
+}
+
+/// The files as one; the first to set a value wins. Files that do not exist are passed over, as kubectl does.
+/// `None`: none of them exists.
+fn merged(paths: &[PathBuf]) -> Result<Option<Kubeconfig>, KubeconfigError> {
+    let mut merged: Option<Kubeconfig> = None;
+    for path in paths {
+        let next = match Kubeconfig::read_from(path) {
+            Err(KubeconfigError::ReadConfig(error, _)) if error.kind() == std::io::ErrorKind::NotFound => {
+                continue;
+            }
+            read => read?,
+        };
+        merged = Some(match merged {
+            Some(before) => before.merge(next)?,
+            None => next,
+        });
+    }
+    Ok(merged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_kubeconfigs_are_merged_and_absent_ones_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let first = write("first", "current-context: a\ncontexts: [{name: a, context: {cluster: ca, user: ua}}]\n");
+        let second = write(
+            "second",
+            "current-context: b\nclusters: [{name: ca, cluster: {server: 'https://a.example'}}]\ncontexts: [{name: b, context: {cluster: ca}}]\n",
+        );
+        let absent = dir.path().join("absent");
+        let config = merged(&[first, absent.clone(), second]).unwrap().unwrap();
+        assert_eq!(config.current_context.as_deref(), Some("a"));
+        assert_eq!(config.contexts.len(), 2);
+        assert_eq!(config.clusters.len(), 1);
+        assert!(merged(&[absent]).unwrap().is_none());
+        let broken = write("broken", "contexts: {");
+        assert!(merged(&[broken]).is_err());
+    }
+}

@@ -1,0 +1,83 @@
+//! The end of a deleted DebugBundle: upload aborted, object deleted, spool removed, finalizer dropped.
+//! It always ends: what cannot be deleted is told in an Event, with its place, and the resource goes all the same.
+
+use std::{sync::Arc, time::Duration};
+
+use debugbundle_crd::{DebugBundle, Reason};
+use jiff::Timestamp;
+use kube::{ResourceExt as _, runtime::controller::Action};
+
+use super::{Context, Fault, mine::Mine};
+use crate::{
+    crash, decide,
+    run::Subject,
+    store::{Store as _, StoreError},
+};
+
+/// How soon a store that did not answer is asked again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Cleans up after a deleted DebugBundle.
+pub(super) async fn finalize(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<Action, Fault> {
+    let name = bundle.name_any();
+    super::work::remove(&ctx.engine.spool_of(&ctx.settings.spool, &bundle.uid().unwrap_or_default()));
+    match clean(bundle, ctx).await {
+        Ok(()) => tracing::info!(name, "Deleted from the store"),
+        Err(Left { message, transient }) => {
+            if transient && ctx.now() < patience(bundle, ctx) {
+                tracing::warn!(name, message, "Deletion will be tried again");
+                return Ok(Action::requeue(AGAIN));
+            }
+            tracing::warn!(name, message, "Not deleted from the store");
+            ctx.notifier.warning(bundle, Reason::NotDeleted, &message).await;
+        }
+    }
+    crash::point("deleted");
+    Mine::new(ctx.client.clone(), ctx.api.clone(), bundle.clone()).remove_finalizer().await?;
+    Ok(Action::await_change())
+}
+
+/// Something is left in the store.
+struct Left {
+    message: String,
+    transient: bool,
+}
+
+async fn clean(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<(), Left> {
+    if decide::is_restored(bundle) {
+        return Ok(()); // its key would be another object's
+    }
+    let status = bundle.status.as_ref();
+    let stored = status.and_then(|s| s.bundle.as_ref());
+    let upload = status.and_then(|s| s.upload.as_ref());
+    let subject = Subject::of(bundle);
+    let destination = match ctx.engine.destination(&subject, stored.map(|b| b.storage_location.as_str())).await {
+        Ok(destination) => destination,
+        // Nothing was ever announced to be sent, and there is no place where it could be: nothing is left.
+        Err(Fault::Terminal { .. }) if stored.is_none() && upload.is_none() => return Ok(()),
+        Err(fault) => {
+            let place =
+                stored.map_or(String::new(), |b| format!("; what may be left: bucket {} key {}", b.bucket, b.key));
+            let transient = matches!(fault, Fault::Transient { .. });
+            return Err(Left { message: format!("the bundle could not be deleted: {fault}{place}"), transient });
+        }
+    };
+    let left = |error: StoreError| Left {
+        message: format!(
+            "the bundle could not be deleted from bucket {} key {}: {}",
+            destination.bucket(),
+            destination.key.as_str(),
+            error.message()
+        ),
+        transient: error.is_transient(),
+    };
+    if let Some(id) = upload.and_then(|u| u.upload_id.as_deref()) {
+        destination.store.abort(&destination.key, id).await.map_err(left)?;
+    }
+    destination.store.delete(&destination.key).await.map_err(left)
+}
+
+fn patience(bundle: &DebugBundle, ctx: &Context) -> Timestamp {
+    let since = bundle.metadata.deletion_timestamp.as_ref().map_or_else(|| ctx.now(), |t| t.0);
+    since.checked_add(ctx.settings.delete_timeout).unwrap_or(Timestamp::MAX)
+}

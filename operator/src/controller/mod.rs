@@ -1,0 +1,228 @@
+//! Watches DebugBundles in Velero's namespace and does what `decide` says: the only user of kube's `Controller`.
+//! The run itself is in `run`, which knows nothing of controllers.
+
+mod finalize;
+mod mine;
+mod url;
+mod work;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use debugbundle_crd::{DebugBundle, Phase, Reason};
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use kube::{
+    Api, Client, Resource as _, ResourceExt as _,
+    api::DeleteParams,
+    core::{DeserializeGuard, error_boundary::InvalidObject},
+    runtime::{
+        Controller,
+        controller::{Action, Config},
+        reflector::{ObjectRef, Store},
+        watcher,
+    },
+};
+use serde_json::json;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+pub use crate::error::Fault;
+use crate::{
+    decide::{self, Step},
+    notify::Notifier,
+    run::Engine,
+    status::Fold,
+};
+use mine::Mine;
+
+type Guarded = DeserializeGuard<DebugBundle>;
+
+/// What an instance of the operator was started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Velero's namespace; DebugBundles elsewhere are not seen.
+    pub namespace: String,
+    /// Name of this instance: the Pod's.
+    pub instance: String,
+    /// Folder for what is collected until it is in the store.
+    pub spool: PathBuf,
+    /// Bundles that are collected at the same time.
+    pub max_concurrent: usize,
+    /// How long an upload is tried.
+    pub upload_timeout: Duration,
+    /// How long the deletion of an object in the store is tried before the resource goes without it.
+    pub delete_timeout: Duration,
+}
+
+/// What every reconcile needs.
+struct Context {
+    client: Client,
+    api: Api<DebugBundle>,
+    seen: Store<Guarded>,
+    engine: Arc<Engine>,
+    notifier: Notifier,
+    places: Arc<Semaphore>,
+    settings: Settings,
+    shutdown: CancellationToken,
+}
+
+impl Context {
+    #[allow(clippy::unused_self, reason = "the one place that knows the clock")]
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+/// Runs until `shutdown` is cancelled; what is under way is stopped then, and taken up by the next instance.
+pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdown: CancellationToken) {
+    let api: Api<DebugBundle> = Api::namespaced(client.clone(), &settings.namespace);
+    let guarded: Api<Guarded> = Api::namespaced(client.clone(), &settings.namespace);
+    let stop = shutdown.clone();
+    let controller = Controller::new(guarded, watcher::Config::default())
+        .with_config(Config::default().debounce(Duration::from_millis(50)))
+        .graceful_shutdown_on(async move { stop.cancelled().await });
+    let seen = controller.store();
+    let ready = seen.clone();
+    tokio::spawn(async move {
+        if ready.wait_until_ready().await.is_ok() {
+            tracing::info!("Operator is ready");
+        }
+    });
+    let context = Arc::new(Context {
+        api,
+        seen,
+        engine,
+        notifier: Notifier::new(client.clone(), settings.instance.clone()),
+        places: Arc::new(Semaphore::new(settings.max_concurrent)),
+        client,
+        settings,
+        shutdown,
+    });
+    controller
+        .run(reconcile, error_policy, context)
+        .for_each(|done| async move {
+            if let Err(kube::runtime::controller::Error::QueueError(error)) = done {
+                tracing::warn!(%error, "Watch of DebugBundles was interrupted");
+            }
+        })
+        .await;
+}
+
+async fn reconcile(seen: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Fault> {
+    let bundle = match &seen.0 {
+        Ok(bundle) => bundle,
+        Err(bad) => return malformed(bad, &ctx).await,
+    };
+    let result = match decide::decide(bundle, ctx.now()) {
+        Step::Run { attempt, resume } => work::to_the_end(bundle, attempt, resume, &ctx).await,
+        Step::Settle(reason) => settle(bundle, reason, &ctx).await,
+        Step::Finalize => finalize::finalize(bundle, &ctx).await,
+        Step::Expire => expire(bundle, &ctx).await,
+        Step::ClearUrl => url::clear(bundle, &ctx).await,
+        Step::AnswerRenewal(value) => url::renew(bundle, &value, &ctx).await,
+        Step::Rest(until) => Ok(rest(until, ctx.now())),
+    };
+    match result {
+        Err(Fault::Lost | Fault::Cancelled) => Ok(Action::await_change()),
+        other => other,
+    }
+}
+
+/// Transient faults only: what a person has to mend is in status already.
+fn error_policy(seen: Arc<Guarded>, error: &Fault, _: Arc<Context>) -> Action {
+    tracing::warn!(name = seen.name_any(), reason = error.reason().as_str(), %error, "Reconcile will be tried again");
+    Action::requeue(Duration::from_secs(5))
+}
+
+/// Never longer than a day at a time, so that a clock that jumps is noticed.
+fn rest(until: Option<Timestamp>, now: Timestamp) -> Action {
+    const LONGEST: Duration = Duration::from_secs(24 * 3600);
+    match until {
+        None => Action::await_change(),
+        Some(until) => {
+            Action::requeue(until.duration_since(now).unsigned_abs().clamp(Duration::from_millis(100), LONGEST))
+        }
+    }
+}
+
+async fn settle(bundle: &DebugBundle, reason: Reason, ctx: &Context) -> Result<Action, Fault> {
+    let message = match reason {
+        Reason::RestoredFromBackup => {
+            "this DebugBundle came out of a Velero backup and is not run again; create another one".to_owned()
+        }
+        Reason::Interrupted => {
+            format!("the operator was interrupted {} times while it collected", decide::MAX_ATTEMPTS)
+        }
+        _ => reason.to_string(),
+    };
+    let now = ctx.now();
+    let expiration = decide::expiration(bundle, now);
+    let mine = Mine::new(ctx.client.clone(), ctx.api.clone(), bundle.clone());
+    mine.update(now, |fold| {
+        let fold = if reason == Reason::RestoredFromBackup { fold.no_url(reason, &message) } else { fold };
+        fold.failed(reason, &message, expiration)
+    })
+    .await?;
+    ctx.notifier.warning(bundle, reason, &message).await;
+    Ok(Action::await_change())
+}
+
+async fn expire(bundle: &DebugBundle, ctx: &Context) -> Result<Action, Fault> {
+    tracing::info!(name = bundle.name_any(), "Time to live is over");
+    ctx.notifier.normal(bundle, Reason::Expired, "time to live is over; bundle and resource are deleted").await;
+    let only_this = DeleteParams {
+        preconditions: Some(kube::api::Preconditions { uid: bundle.uid(), resource_version: None }),
+        ..DeleteParams::default()
+    };
+    match ctx.api.delete(&bundle.name_any(), &only_this).await {
+        Ok(_) => Ok(Action::await_change()),
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(Action::await_change()),
+        Err(error) => Err(Fault::api(error)),
+    }
+}
+
+/// A resource that cannot be read stalls nobody, and says so in its status. Written such that a second time changes
+/// nothing: the time is that of the object's creation.
+async fn malformed(bad: &InvalidObject, ctx: &Context) -> Result<Action, Fault> {
+    let meta = &bad.metadata;
+    let created = meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0);
+    let message = format!("the resource cannot be read: {}", bad.error);
+    let mut shell =
+        DebugBundle::new(&meta.name.clone().unwrap_or_default(), debugbundle_crd::DebugBundleSpec::installation());
+    shell.metadata = meta.clone();
+    if meta.deletion_timestamp.is_some() {
+        if decide::has_finalizer(&shell) {
+            ctx.notifier.warning(&shell, Reason::NotDeleted, &message).await;
+            Mine::new(ctx.client.clone(), ctx.api.clone(), shell).remove_finalizer().await?;
+        }
+        return Ok(Action::await_change());
+    }
+    let status = Fold::new(None, meta.generation, created).failed(Reason::Malformed, &message, Timestamp::MAX).done();
+    let conditions = json!([{ "op": "add", "path": "/status", "value": { "phase": Phase::Failed, "conditions": status.conditions } }]);
+    mine::patch_status_raw(&ctx.client, &shell, &conditions).await.map_err(Fault::api)?;
+    Ok(Action::await_change())
+}
+
+/// Cancels the token when the object is deleted, replaced or gone, as the watch sees it.
+fn follow_deletion(
+    bundle: &DebugBundle,
+    ctx: &Arc<Context>,
+) -> (CancellationToken, tokio_util::task::AbortOnDropHandle<()>) {
+    let token = ctx.shutdown.child_token();
+    let (cancel, context, uid) = (token.clone(), Arc::clone(ctx), bundle.uid());
+    let reference = ObjectRef::<Guarded>::new(&bundle.name_any()).within(&ctx.settings.namespace);
+    let task = tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let alive = context.seen.get(&reference).is_some_and(|seen| {
+                let meta = seen.meta();
+                meta.uid == uid && meta.deletion_timestamp.is_none()
+            });
+            if !alive {
+                cancel.cancel();
+                return;
+            }
+        }
+    });
+    (token, tokio_util::task::AbortOnDropHandle::new(task))
+}

@@ -1,0 +1,164 @@
+//! The download URL in status: signed when due, renewed when asked, taken out when dead.
+//! How a store signs is `store`'s; that the URL is in nothing but status is guarded by its type.
+
+use std::{fmt::Write as _, sync::Arc};
+
+use debugbundle_crd::{DebugBundle, RENEW_URL_ANNOTATION, Reason, UrlPolicy};
+use jiff::Timestamp;
+use kube::{ResourceExt as _, runtime::controller::Action};
+
+use super::{Context, Fault, mine::Mine};
+use crate::{
+    decide,
+    run::{Destination, Subject},
+    status::Fold,
+    store::{Limit, Signed, SignedUrl, Store as _},
+};
+
+/// Signing again is answered at most once in this time per resource.
+const PAUSE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// What status is to say of the URL.
+pub(super) enum Link {
+    /// It was signed.
+    Issued { url: SignedUrl, until: Timestamp, note: String },
+    /// There is none.
+    None { reason: Reason, message: String },
+}
+
+impl Link {
+    pub(super) fn fold(&self, fold: Fold) -> Fold {
+        match self {
+            Self::Issued { url, until, note } => fold.url(url.expose().to_owned(), *until, note),
+            Self::None { reason, message } => fold.no_url(*reason, message),
+        }
+    }
+
+    pub(super) fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Issued { until, .. } => Some(*until),
+            Self::None { .. } => None,
+        }
+    }
+}
+
+/// The policy is to wait until asked.
+pub(super) fn on_request(bundle: &DebugBundle) -> Link {
+    let message = format!("ask for a URL with: {}", ask(bundle));
+    Link::None { reason: Reason::OnRequest, message }
+}
+
+/// The policy is never to sign.
+pub(super) fn never() -> Link {
+    Link::None { reason: Reason::Never, message: "spec.downloadURL.policy is Never".to_owned() }
+}
+
+/// Signs for the object that was just verified.
+pub(super) async fn sign(bundle: &DebugBundle, destination: &Destination, now: Timestamp) -> Link {
+    let Some(ttl) = decide::url_ttl(bundle) else { return never() };
+    match destination.sign(ttl, now).await {
+        Ok(signed) => Link::Issued { until: signed.expires, note: note(&signed), url: signed.url },
+        Err(error) => Link::None {
+            reason: Reason::SigningUnsupported,
+            message: format!(
+                "{}; the bundle is in bucket {} at {}",
+                error.message(),
+                destination.bucket(),
+                destination.key.as_str()
+            ),
+        },
+    }
+}
+
+/// What the reader of the condition has to know besides the time.
+fn note(signed: &Signed) -> String {
+    let mut note = match signed.limit {
+        Limit::Asked => String::new(),
+        Limit::SevenDays => ", the longest that the store signs for".to_owned(),
+        Limit::Credential => ", when the credential that signed it ends".to_owned(),
+    };
+    if !signed.headers.is_empty() {
+        let _ = write!(note, "; the URL alone does not do, the request must carry {}", signed.headers.join(", "));
+    }
+    if signed.cluster_internal {
+        note.push_str("; its host is known in the cluster only, set publicUrl in the location's config");
+    }
+    note
+}
+
+/// Takes the dead URL out.
+pub(super) async fn clear(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<Action, Fault> {
+    let mine = Mine::new(ctx.client.clone(), ctx.api.clone(), bundle.clone());
+    let message = match bundle.spec.download_url.policy {
+        UrlPolicy::Never => "spec.downloadURL.policy is Never".to_owned(),
+        _ => format!("its time is over; ask for another one with: {}", ask(bundle)),
+    };
+    mine.update(ctx.now(), |fold| fold.no_url(Reason::UrlExpired, &message)).await?;
+    Ok(Action::await_change())
+}
+
+/// Answers a changed annotation, after looking whether the object is still there.
+pub(super) async fn renew(bundle: &DebugBundle, value: &str, ctx: &Arc<Context>) -> Result<Action, Fault> {
+    let now = ctx.now();
+    if let Some(wait) = too_soon(bundle, now) {
+        return Ok(Action::requeue(wait));
+    }
+    let link = if bundle.spec.download_url.policy == UrlPolicy::Never {
+        never()
+    } else {
+        look_and_sign(bundle, ctx, now).await?
+    };
+    let answered = value.to_owned();
+    let mine = Mine::new(ctx.client.clone(), ctx.api.clone(), bundle.clone());
+    mine.update(now, |fold| link.fold(fold).answered(Some(&answered))).await?;
+    match &link {
+        Link::Issued { until, .. } => {
+            ctx.notifier
+                .normal(bundle, Reason::UrlIssued, &format!("a download URL was issued that works until {until}"))
+                .await;
+        }
+        Link::None { reason, message } => ctx.notifier.warning(bundle, *reason, message).await,
+    }
+    Ok(Action::await_change())
+}
+
+async fn look_and_sign(bundle: &DebugBundle, ctx: &Arc<Context>, now: Timestamp) -> Result<Link, Fault> {
+    let stored = bundle.status.as_ref().and_then(|s| s.bundle.as_ref());
+    let destination =
+        match ctx.engine.destination(&Subject::of(bundle), stored.map(|b| b.storage_location.as_str())).await {
+            Ok(destination) => destination,
+            Err(Fault::Terminal { reason, message }) => return Ok(Link::None { reason, message }),
+            Err(other) => return Err(other),
+        };
+    match destination.store.head(&destination.key).await {
+        Ok(Some(found)) if stored.is_some_and(|s| found.sha256.as_deref() == Some(s.sha256.as_str())) => {
+            Ok(sign(bundle, &destination, now).await)
+        }
+        Ok(_) => Ok(Link::None {
+            reason: Reason::ObjectMissing,
+            message: format!(
+                "the bundle is no longer in bucket {} at {}, or is another one",
+                destination.bucket(),
+                destination.key.as_str()
+            ),
+        }),
+        Err(error) if error.is_transient() => {
+            Err(Fault::Transient { reason: error.reason(), message: error.message() })
+        }
+        Err(error) => Ok(Link::None { reason: error.reason(), message: error.message() }),
+    }
+}
+
+fn too_soon(bundle: &DebugBundle, now: Timestamp) -> Option<std::time::Duration> {
+    let ready = bundle.status.as_ref()?.conditions.iter().find(|c| c.type_ == "DownloadReady")?;
+    let since = now.duration_since(ready.last_transition_time.0).unsigned_abs();
+    (ready.status == "True" && since < PAUSE && bundle.status.as_ref()?.renewed_url.is_some()).then(|| PAUSE - since)
+}
+
+fn ask(bundle: &DebugBundle) -> String {
+    let namespace = bundle.namespace().unwrap_or_default();
+    format!(
+        "kubectl -n {namespace} annotate --overwrite debugbundle {} {RENEW_URL_ANNOTATION}=$(date +%s)",
+        bundle.name_any()
+    )
+}

@@ -1,0 +1,223 @@
+//! A run under the controller: a place, the claim, evidence into the spool, the bundle into the store, the result into
+//! status. The order of its steps is a commit protocol: after a `kill -9` between any two, the next run ends it well.
+
+use std::{sync::Arc, time::Duration};
+
+use debugbundle_crd::{DebugBundle, Phase, Reason, UrlPolicy};
+use jiff::Timestamp;
+use kube::{ResourceExt as _, runtime::controller::Action};
+use tokio_util::sync::CancellationToken;
+
+use super::{Context, Fault, follow_deletion, mine::Mine, url};
+use crate::{
+    crash,
+    decide::{self, Step},
+    run::{Destination, Journal, Packed, Store, Subject, Tracker},
+    status::Fold,
+};
+
+/// How often progress is written while something moves.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// Takes a DebugBundle from wherever it stands to a terminal phase.
+pub(super) async fn to_the_end(
+    seen: &DebugBundle,
+    attempt: i64,
+    resume: bool,
+    ctx: &Arc<Context>,
+) -> Result<Action, Fault> {
+    let (cancel, _following) = follow_deletion(seen, ctx);
+    let _place = place(seen, ctx, &cancel).await?;
+
+    // Waiting took its time, and the cache lags behind our own writes: look again before anything is done.
+    let live = ctx.api.get_opt(&seen.name_any()).await.map_err(Fault::api)?;
+    let Some(live) = live.filter(|live| live.uid() == seen.uid()) else { return Err(Fault::Lost) };
+    if decide::decide(&live, ctx.now()) != (Step::Run { attempt, resume }) {
+        return Err(Fault::Lost);
+    }
+    let mine = Mine::new(ctx.client.clone(), ctx.api.clone(), live);
+    mine.add_finalizer().await?;
+    let before = mine.seen().await;
+    mine.claim(attempt, &ctx.settings.instance, ctx.now()).await?;
+    crash::point("claimed");
+    let name = seen.name_any();
+    tracing::info!(name, attempt, resume, "Claimed");
+
+    let result = work(&mine, &before, resume, ctx, &cancel).await;
+    let spool = ctx.engine.spool_of(&ctx.settings.spool, &seen.uid().unwrap_or_default());
+    match result {
+        Ok(()) => {
+            remove(&spool);
+            Ok(Action::await_change())
+        }
+        Err(Fault::Terminal { reason, message }) => {
+            let now = ctx.now();
+            let expiration = decide::expiration(seen, now);
+            mine.update(now, |fold| fold.failed(reason, &message, expiration)).await?;
+            tracing::warn!(name, reason = reason.as_str(), message, "Ended without a bundle");
+            ctx.notifier.warning(seen, reason, &message).await;
+            remove(&spool);
+            Ok(Action::await_change())
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// One of the places in which bundles are made; while there is none the phase says Queued.
+async fn place(
+    seen: &DebugBundle,
+    ctx: &Arc<Context>,
+    cancel: &CancellationToken,
+) -> Result<tokio::sync::OwnedSemaphorePermit, Fault> {
+    if let Ok(place) = Arc::clone(&ctx.places).try_acquire_owned() {
+        return Ok(place);
+    }
+    let phase = seen.status.as_ref().and_then(|s| s.phase);
+    if matches!(phase, None | Some(Phase::New)) {
+        let mine = Mine::new(ctx.client.clone(), ctx.api.clone(), seen.clone());
+        mine.update(ctx.now(), |fold| fold.queued(ctx.settings.max_concurrent)).await?;
+    }
+    tokio::select! {
+        place = Arc::clone(&ctx.places).acquire_owned() => place.map_err(|_| Fault::Cancelled),
+        () = cancel.cancelled() => Err(Fault::Cancelled),
+    }
+}
+
+async fn work(
+    mine: &Mine,
+    before: &DebugBundle,
+    resume: bool,
+    ctx: &Arc<Context>,
+    cancel: &CancellationToken,
+) -> Result<(), Fault> {
+    let bundle = mine.seen().await;
+    let subject = Subject::of(&bundle);
+    let spool = ctx.engine.spool_of(&ctx.settings.spool, &subject.uid);
+    let tracker = Arc::new(Tracker::default());
+
+    let packed = match resume.then(|| Packed::reopen(&spool)).flatten() {
+        Some(packed) => packed,
+        None => collect(mine, &bundle, &subject, before, ctx, &tracker, cancel).await?,
+    };
+    crash::point("sealed");
+
+    let outcome = packed.outcome();
+    let findings = packed.findings.clone();
+    mine.update(ctx.now(), |fold| fold.found(packed.cause.as_deref(), findings.clone()).uploading(&outcome)).await?;
+    crash::point("announced");
+
+    let journal = StatusJournal { mine, ctx };
+    let deadline = tokio::time::Instant::now() + ctx.settings.upload_timeout;
+    let recorded = before.status.as_ref().and_then(|s| s.upload.as_ref()).and_then(|u| u.upload_id.clone());
+    let delivery = ctx.engine.deliver(&subject, &packed, recorded, &journal, &tracker, deadline, cancel);
+    let destination = with_progress(mine, ctx, &tracker, delivery).await?;
+    crash::point("stored");
+
+    publish(mine, &bundle, &packed, &destination, ctx).await
+}
+
+async fn collect(
+    mine: &Mine,
+    bundle: &DebugBundle,
+    subject: &Subject,
+    before: &DebugBundle,
+    ctx: &Arc<Context>,
+    tracker: &Arc<Tracker>,
+    cancel: &CancellationToken,
+) -> Result<Packed, Fault> {
+    if before.status.as_ref().is_none_or(|s| s.attempts.is_none()) {
+        ctx.notifier.normal(bundle, Reason::Collecting, &format!("collecting what explains {}", subject.words())).await;
+    }
+    let spool = ctx.engine.spool_of(&ctx.settings.spool, &subject.uid);
+    let deadline = tokio::time::Instant::now() + decide::timeout(bundle);
+    let pack = ctx.engine.pack(subject, Store::Required, &spool, tracker, deadline, cancel);
+    with_progress(mine, ctx, tracker, pack).await
+}
+
+/// Writes progress to status while the work goes on. Losing the claim ends the work.
+async fn with_progress<T>(
+    mine: &Mine,
+    ctx: &Arc<Context>,
+    tracker: &Tracker,
+    work: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    let mut work = std::pin::pin!(work);
+    let mut tick = tokio::time::interval(PROGRESS_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            _ = tick.tick() => {
+                let progress = tracker.snapshot();
+                match mine.update(ctx.now(), |fold| fold.progress(progress.clone())).await {
+                    Err(Fault::Lost) => return Err(Fault::Lost),
+                    Err(error) => tracing::debug!(%error, "Progress was not written"),
+                    Ok(()) => {}
+                }
+            }
+        }
+    }
+}
+
+async fn publish(
+    mine: &Mine,
+    bundle: &DebugBundle,
+    packed: &Packed,
+    destination: &Destination,
+    ctx: &Arc<Context>,
+) -> Result<(), Fault> {
+    let now = ctx.now();
+    let outcome = packed.outcome();
+    let expiration = decide::expiration(bundle, now);
+    let asked = bundle.annotations().get(debugbundle_crd::RENEW_URL_ANNOTATION);
+    let link = match bundle.spec.download_url.policy {
+        UrlPolicy::OnCompletion => url::sign(bundle, destination, now).await,
+        UrlPolicy::OnRequest if asked.is_some() => url::sign(bundle, destination, now).await,
+        UrlPolicy::OnRequest => url::on_request(bundle),
+        UrlPolicy::Never => url::never(),
+    };
+    mine.update(now, |fold| link.fold(fold.finished(&outcome, expiration)).answered(asked)).await?;
+    let reason = if outcome.missing == 0 { Reason::Completed } else { Reason::PartiallyCollected };
+    let missing = if outcome.missing == 0 { String::new() } else { format!(", {} items are missing", outcome.missing) };
+    let cause = packed.cause.as_ref().map_or(String::new(), |cause| format!("; cause: {cause}"));
+    let note = format!("{} stored in {}{missing}{cause}", outcome.bundle.size, outcome.bundle.storage_location);
+    tracing::info!(name = bundle.name_any(), bytes = outcome.bundle.bytes, missing = outcome.missing, "Stored");
+    ctx.notifier.normal(bundle, reason, &note).await;
+    if let Some(until) = link.until() {
+        ctx.notifier
+            .normal(bundle, Reason::UrlIssued, &format!("a download URL was issued that works until {until}"))
+            .await;
+    }
+    Ok(())
+}
+
+/// The write-ahead log of an upload, kept in status.
+struct StatusJournal<'a> {
+    mine: &'a Mine,
+    ctx: &'a Arc<Context>,
+}
+
+impl Journal for StatusJournal<'_> {
+    async fn begun(&self, upload_id: &str) -> Result<(), Fault> {
+        crash::point("upload-created");
+        self.mine.update(self.ctx.now(), |fold: Fold| fold.upload_begun(upload_id)).await?;
+        crash::point("upload-begun");
+        Ok(())
+    }
+
+    async fn retrying(&self, reason: Reason, message: &str) -> Result<(), Fault> {
+        self.mine.update(self.ctx.now(), |fold: Fold| fold.upload_retried(reason, message)).await
+    }
+
+    fn now(&self) -> Timestamp {
+        self.ctx.now()
+    }
+}
+
+/// Left-overs are removed at the next start, too: no reason to fail.
+pub(super) fn remove(spool: &std::path::Path) {
+    if let Err(error) = crate::archive::Spool::remove(spool) {
+        tracing::warn!(error = %error, "Spool was not removed");
+    }
+}

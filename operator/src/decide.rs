@@ -1,0 +1,184 @@
+//! What to do with a DebugBundle now: one pure function from what is seen and the time to a step.
+//! Doing it, and finding out what is seen, is the controller's.
+
+use std::time::Duration;
+
+use debugbundle_crd::{DebugBundle, Phase, RENEW_URL_ANNOTATION, RESTORED_BY_LABEL, Reason, UrlPolicy, parse_duration};
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+
+/// How often a collection is begun before it is given up: more would be a crash loop.
+pub const MAX_ATTEMPTS: i64 = 5;
+
+/// A verb, and what it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Delete what is in the store, then let the resource go.
+    Finalize,
+    /// Delete the resource, its time is over.
+    Expire,
+    /// End it without a run.
+    Settle(Reason),
+    /// Wait for a place, claim it, run.
+    Run {
+        /// Number of this attempt, from 1.
+        attempt: i64,
+        /// An earlier run was interrupted; what it sealed may still be in the spool.
+        resume: bool,
+    },
+    /// Take the dead URL out of status.
+    ClearUrl,
+    /// Sign a URL, or say why not; the annotation's value is being answered.
+    AnswerRenewal(String),
+    /// Nothing, until then (or until something changes).
+    Rest(Option<Timestamp>),
+}
+
+/// Decides. `now` is the cluster's time as the operator knows it.
+pub fn decide(bundle: &DebugBundle, now: Timestamp) -> Step {
+    if bundle.metadata.deletion_timestamp.is_some() {
+        return if has_finalizer(bundle) { Step::Finalize } else { Step::Rest(None) };
+    }
+    let status = bundle.status.as_ref();
+    let phase = status.and_then(|s| s.phase).unwrap_or(Phase::New);
+    let attempts = status.and_then(|s| s.attempts).unwrap_or(0);
+    if is_restored(bundle) {
+        // Its URL and key belong to the object that was backed up: neither is touched.
+        return match phase {
+            Phase::Failed => Step::Rest(None),
+            _ => Step::Settle(Reason::RestoredFromBackup),
+        };
+    }
+    match phase {
+        Phase::New | Phase::Queued => Step::Run { attempt: attempts + 1, resume: false },
+        Phase::Collecting | Phase::Uploading if attempts >= MAX_ATTEMPTS && phase == Phase::Collecting => {
+            Step::Settle(Reason::Interrupted)
+        }
+        Phase::Collecting | Phase::Uploading => Step::Run { attempt: attempts + 1, resume: true },
+        Phase::Completed | Phase::PartiallyFailed | Phase::Failed => after_the_run(bundle, phase, now),
+    }
+}
+
+fn after_the_run(bundle: &DebugBundle, phase: Phase, now: Timestamp) -> Step {
+    let Some(status) = bundle.status.as_ref() else { return Step::Rest(None) };
+    let expiration = status.expiration.as_ref().map(|t| t.0);
+    if expiration.is_some_and(|end| now >= end) {
+        return Step::Expire;
+    }
+    let url_end = match (&status.download_url, &status.download_url_expiration) {
+        (Some(_), Some(end)) => Some(end.0),
+        (Some(_), None) => Some(now), // a URL without an end is not ours: take it out
+        _ => None,
+    };
+    if url_end.is_some_and(|end| now >= end) {
+        return Step::ClearUrl;
+    }
+    let asked = bundle.annotations().get(RENEW_URL_ANNOTATION);
+    if phase != Phase::Failed
+        && let Some(value) = asked
+        && status.renewed_url.as_ref() != Some(value)
+    {
+        return Step::AnswerRenewal(value.clone());
+    }
+    Step::Rest([expiration, url_end].into_iter().flatten().min())
+}
+
+/// When bundle and resource go: from the end of the run, or its deadline's, on.
+pub fn expiration(bundle: &DebugBundle, completed: Timestamp) -> Timestamp {
+    let ttl = parse_duration(&bundle.spec.ttl).unwrap_or(Duration::from_secs(720 * 3600));
+    completed.checked_add(ttl).unwrap_or(Timestamp::MAX)
+}
+
+/// Time for the whole collection.
+pub fn timeout(bundle: &DebugBundle) -> Duration {
+    parse_duration(&bundle.spec.timeout).unwrap_or(Duration::from_secs(15 * 60))
+}
+
+/// How long a URL is asked to work; `None` if none is to be signed at all.
+pub fn url_ttl(bundle: &DebugBundle) -> Option<Duration> {
+    (bundle.spec.download_url.policy != UrlPolicy::Never)
+        .then(|| parse_duration(&bundle.spec.download_url.ttl).unwrap_or(Duration::from_secs(3600)))
+}
+
+/// Whether the resource came out of a Velero backup.
+pub fn is_restored(bundle: &DebugBundle) -> bool {
+    bundle.labels().contains_key(RESTORED_BY_LABEL)
+}
+
+/// Whether the duty to clean up is on record.
+pub fn has_finalizer(bundle: &DebugBundle) -> bool {
+    bundle.finalizers().iter().any(|f| f == debugbundle_crd::FINALIZER)
+}
+
+#[cfg(test)]
+mod tests {
+    use debugbundle_crd::{DebugBundleSpec, DebugBundleStatus, FINALIZER, TargetKind};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn bundle(status: Option<DebugBundleStatus>) -> DebugBundle {
+        let mut bundle = DebugBundle::new("night-owl", DebugBundleSpec::about(TargetKind::Restore, "r1"));
+        bundle.status = status;
+        bundle
+    }
+
+    fn in_phase(phase: Phase, attempts: i64) -> DebugBundle {
+        bundle(Some(DebugBundleStatus { phase: Some(phase), attempts: Some(attempts), ..Default::default() }))
+    }
+
+    const NOW: &str = "2026-09-08T03:04:12Z";
+
+    #[test]
+    fn a_fresh_one_is_run_and_an_interrupted_one_is_resumed() {
+        for (seen, step) in [
+            (bundle(None), Step::Run { attempt: 1, resume: false }),
+            (in_phase(Phase::Queued, 0), Step::Run { attempt: 1, resume: false }),
+            (in_phase(Phase::Collecting, 1), Step::Run { attempt: 2, resume: true }),
+            (in_phase(Phase::Collecting, MAX_ATTEMPTS), Step::Settle(Reason::Interrupted)),
+            (in_phase(Phase::Uploading, MAX_ATTEMPTS), Step::Run { attempt: MAX_ATTEMPTS + 1, resume: true }),
+            (in_phase(Phase::Failed, 1), Step::Rest(None)),
+        ] {
+            assert_eq!(decide(&seen, at(NOW)), step);
+        }
+    }
+
+    #[test]
+    fn a_deleted_one_is_finalized_once() {
+        let mut seen = in_phase(Phase::Collecting, 1);
+        seen.metadata.deletion_timestamp = Some(Time(at(NOW)));
+        assert_eq!(decide(&seen, at(NOW)), Step::Rest(None));
+        seen.metadata.finalizers = Some(vec!["other.io/x".into(), FINALIZER.into()]);
+        assert_eq!(decide(&seen, at(NOW)), Step::Finalize);
+    }
+
+    #[test]
+    fn a_restored_copy_is_never_run() {
+        let mut seen = bundle(None);
+        seen.labels_mut().insert(RESTORED_BY_LABEL.into(), "r7".into());
+        assert_eq!(decide(&seen, at(NOW)), Step::Settle(Reason::RestoredFromBackup));
+        seen.status = in_phase(Phase::Failed, 0).status;
+        assert_eq!(decide(&seen, at(NOW)), Step::Rest(None));
+    }
+
+    #[test]
+    fn after_the_run_the_clock_and_the_annotation_decide() {
+        let mut seen = in_phase(Phase::Completed, 1);
+        let status = seen.status.as_mut().unwrap();
+        status.expiration = Some(Time(at("2026-10-08T00:00:00Z")));
+        status.download_url = Some("https://store/x".into());
+        status.download_url_expiration = Some(Time(at("2026-09-08T04:00:00Z")));
+        assert_eq!(decide(&seen, at(NOW)), Step::Rest(Some(at("2026-09-08T04:00:00Z"))));
+        assert_eq!(decide(&seen, at("2026-09-08T04:00:00Z")), Step::ClearUrl);
+        assert_eq!(decide(&seen, at("2026-10-08T00:00:00Z")), Step::Expire);
+
+        seen.annotations_mut().insert(RENEW_URL_ANNOTATION.into(), "7".into());
+        assert_eq!(decide(&seen, at(NOW)), Step::AnswerRenewal("7".into()));
+        seen.status.as_mut().unwrap().renewed_url = Some("7".into());
+        assert_eq!(decide(&seen, at(NOW)), Step::Rest(Some(at("2026-09-08T04:00:00Z"))));
+    }
+}

@@ -1,0 +1,178 @@
+//! From evidence to findings and one line of cause: pure, over what was already redacted.
+//! The first, simple source: what Velero itself says of the target, then of its location. A catalogue of signatures and
+//! the trail across objects take the same evidence and give the same findings.
+
+use debugbundle_crd::{Finding, Severity};
+use serde_json::Value;
+
+use crate::collect::Evidence;
+
+/// The most findings that are kept.
+pub const LIMIT: usize = 1000;
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Diagnosis {
+    /// Why the target ended as it did, in one line; `None` if nothing speaks for a failure.
+    pub cause: Option<String>,
+    /// The gravest first.
+    pub findings: Vec<Finding>,
+}
+
+/// Looks at the target first, then at its results, then at its location.
+/// `location` is the one that the bundle goes to.
+pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
+    let mut findings = Vec::new();
+    if let Some(target) = &evidence.target {
+        of_target(target, &mut findings);
+    }
+    let object = evidence.target.as_ref().map(reference).unwrap_or_default();
+    if let Some(results) = &evidence.results {
+        of_results(results, "errors", Severity::Error, &object, &mut findings);
+        of_results(results, "warnings", Severity::Warning, &object, &mut findings);
+    }
+    let locations = evidence.of_kind("BackupStorageLocation");
+    for found in locations.filter(|l| location.is_none() || l["metadata"]["name"].as_str() == location) {
+        of_location(found, &mut findings);
+    }
+    findings.sort_by_key(|f| f.severity);
+    findings.truncate(LIMIT);
+    let cause = findings.iter().find(|f| f.severity == Severity::Error).map(|f| f.title.clone());
+    Diagnosis { cause, findings }
+}
+
+fn of_target(target: &Value, findings: &mut Vec<Finding>) {
+    let object = reference(target);
+    let status = &target["status"];
+    let mut add = |id: &str, text: &str| {
+        findings.push(finding(id, Severity::Error, text.to_owned(), &object, text));
+    };
+    if let Some(reason) = status["failureReason"].as_str() {
+        add("failure-reason", reason);
+    }
+    for error in status["validationErrors"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        add("validation-error", error);
+    }
+}
+
+fn of_results(results: &Value, kind: &str, severity: Severity, object: &str, findings: &mut Vec<Finding>) {
+    let group = &results[kind];
+    let lists = [&group["velero"], &group["cluster"]]
+        .into_iter()
+        .chain(group["namespaces"].as_object().into_iter().flat_map(|o| o.values()));
+    for text in lists.filter_map(Value::as_array).flatten().filter_map(Value::as_str) {
+        let title = readable(text);
+        // One cause stands as error below `velero` and as warning below `namespaces`; the errors come first.
+        if findings.len() < LIMIT && !findings.iter().any(|f| same(&f.title, &title)) {
+            let id = if severity == Severity::Error { "results-error" } else { "results-warning" };
+            findings.push(finding(id, severity, title, object, text.trim()));
+        }
+    }
+}
+
+fn of_location(location: &Value, findings: &mut Vec<Finding>) {
+    if location["status"]["phase"].as_str() == Some("Unavailable") {
+        let message = location["status"]["message"].as_str().unwrap_or("no message");
+        let name = location["metadata"]["name"].as_str().unwrap_or_default();
+        let title = format!("BackupStorageLocation {name} is Unavailable: {message}");
+        findings.push(finding("location-unavailable", Severity::Error, title, &reference(location), message));
+    }
+}
+
+fn finding(id: &str, severity: Severity, title: String, object: &str, evidence: &str) -> Finding {
+    let bounded = |text: &str, limit| crate::text::bounded(&crate::text::escape_for_terminal(text), limit).into_owned();
+    Finding {
+        id: id.to_owned(),
+        severity,
+        title: bounded(&title, 512),
+        object: object.to_owned(),
+        evidence: bounded(evidence, 1024),
+    }
+}
+
+/// `resource: /pods name: /p message: /Error backing up item error: /why` as a person would say it; anything else as
+/// it is. The form is made by `LogHook` in Velero's pkg/util/logging/log_counter_hook.go.
+fn readable(text: &str) -> String {
+    let text = text.trim();
+    let Some((head, why)) = text.rsplit_once("error: /") else { return text.to_owned() };
+    let part = |name: &str| {
+        let after = head.split_once(&format!("{name}: /"))?.1;
+        let end = [" name: /", " message: /"].iter().filter_map(|next| after.find(next)).min().unwrap_or(after.len());
+        Some(after[..end].trim()).filter(|part| !part.is_empty())
+    };
+    match (part("resource"), part("name")) {
+        (Some(resource), Some(name)) => format!("{resource} {name}: {why}"),
+        (None, Some(name)) => format!("{name}: {why}"),
+        _ => match part("message") {
+            Some(message) => format!("{message}: {why}"),
+            None => why.to_owned(),
+        },
+    }
+}
+
+fn same(a: &str, b: &str) -> bool {
+    let tail = |text: &str| text.rsplit(": ").next().unwrap_or(text).to_owned();
+    a == b || (tail(a) == tail(b) && tail(a).len() > 16)
+}
+
+fn reference(object: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let meta = &object["metadata"];
+    format!("{}/{}/{}", text(&object["kind"]), text(&meta["namespace"]), text(&meta["name"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn restore(status: &Value) -> Value {
+        json!({ "kind": "Restore", "metadata": { "namespace": "vault-ns", "name": "r1" }, "status": status })
+    }
+
+    #[test]
+    fn what_velero_says_of_the_target_comes_first() {
+        let evidence = Evidence {
+            target: Some(restore(&json!({ "phase": "Failed", "failureReason": "restore execution failed: x" }))),
+            results: Some(json!({ "errors": { "cluster": ["boom"] } })),
+            ..Default::default()
+        };
+        let found = diagnose(&evidence, None);
+        assert_eq!(found.cause.as_deref(), Some("restore execution failed: x"));
+        assert_eq!(found.findings.len(), 2);
+        assert_eq!(found.findings[0].object, "Restore/vault-ns/r1");
+    }
+
+    #[test]
+    fn an_error_of_the_results_is_told_once_and_readably() {
+        let line = " resource: /pods name: /p1 message: /Error backing up item error: /daemonset pod not found in running state in node n1";
+        let skipped = " resource: /pods name: /p1 message: /Skip pod volume v error: /daemonset pod not found in running state in node n1";
+        let evidence = Evidence {
+            target: Some(restore(&json!({ "phase": "PartiallyFailed" }))),
+            results: Some(
+                json!({ "errors": { "velero": [line] }, "warnings": { "namespaces": { "shop": [skipped, "other"] } } }),
+            ),
+            ..Default::default()
+        };
+        let found = diagnose(&evidence, None);
+        assert_eq!(found.cause.as_deref(), Some("pods p1: daemonset pod not found in running state in node n1"));
+        let told: Vec<_> = found.findings.iter().map(|f| (f.severity, f.title.as_str())).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert_eq!(told[1], (Severity::Warning, "other"));
+    }
+
+    #[test]
+    fn an_unavailable_location_is_a_cause_and_a_good_run_has_none() {
+        let location = json!({ "kind": "BackupStorageLocation", "metadata": { "namespace": "vault-ns", "name": "eu-1" },
+            "status": { "phase": "Unavailable", "message": "NoSuchBucket" } });
+        let found = diagnose(&Evidence { objects: vec![location], ..Default::default() }, Some("eu-1"));
+        assert_eq!(found.cause.as_deref(), Some("BackupStorageLocation eu-1 is Unavailable: NoSuchBucket"));
+        let good = Evidence {
+            target: Some(restore(&json!({ "phase": "Completed" }))),
+            results: Some(json!({ "errors": {}, "warnings": {} })),
+            ..Default::default()
+        };
+        assert_eq!(diagnose(&good, None), Diagnosis::default());
+    }
+}

@@ -1,0 +1,149 @@
+//! What people read first: `summary.md`, whose first line is the cause.
+//! Pure; every foreign text is shown as one line inside code marks, so that it can neither format nor link.
+
+use std::fmt::Write as _;
+
+use debugbundle_crd::Severity;
+
+use crate::{
+    archive::manifest::{Missing, MissingSeverity},
+    diagnose::Diagnosis,
+    text,
+};
+
+/// The most bytes of the summary.
+const LIMIT: usize = 256 * 1024;
+
+/// What the summary is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// `Restore r1`, or the installation.
+    pub subject: &'a str,
+    /// Namespace of Velero.
+    pub namespace: &'a str,
+    /// Phase of the target when the collection began, if there is a target.
+    pub phase: Option<&'a str>,
+    /// Start and end of the target, as Velero has them.
+    pub times: (Option<&'a str>, Option<&'a str>),
+    /// Items that were read.
+    pub items: usize,
+    /// What was found.
+    pub diagnosis: &'a Diagnosis,
+    /// What is not in the bundle.
+    pub missing: &'a [Missing],
+    /// Files worth opening first, the best first.
+    pub look_at: &'a [&'a str],
+}
+
+/// Writes the summary.
+pub fn summary(facts: &Facts<'_>) -> String {
+    let mut out = String::new();
+    let cause = facts.diagnosis.cause.as_deref().unwrap_or("No failure was found.");
+    let _ = writeln!(out, "{}\n", plain(cause, 256));
+    let _ = writeln!(out, "# {}\n", plain(facts.subject, 300));
+    let _ = writeln!(out, "* Velero's namespace: {}", code(facts.namespace));
+    if let Some(phase) = facts.phase {
+        let _ = writeln!(out, "* Phase: {}", code(phase));
+    }
+    if let (Some(start), end) = facts.times {
+        let _ = writeln!(out, "* From {} to {}", code(start), code(end.unwrap_or("now")));
+    }
+    let _ = writeln!(out, "* Files in this bundle: {} (manifest.json lists them)\n", facts.items);
+    findings(facts.diagnosis, &mut out);
+    missing(facts.missing, &mut out);
+    if !facts.look_at.is_empty() {
+        out.push_str("## Where to look\n\n");
+        for path in facts.look_at {
+            let _ = writeln!(out, "* {}", code(path));
+        }
+        out.push('\n');
+    }
+    out.push_str("Secrets were removed as well as the rules know them; treat the bundle as sensitive all the same.\n");
+    text::bounded(&out, LIMIT).into_owned()
+}
+
+fn findings(diagnosis: &Diagnosis, out: &mut String) {
+    if diagnosis.findings.is_empty() {
+        return;
+    }
+    out.push_str("## Findings\n\n");
+    for finding in diagnosis.findings.iter().take(100) {
+        let word = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Info => "info",
+        };
+        let _ = writeln!(out, "* **{word}** {} ({}, {})", code(&finding.title), finding.id, code(&finding.object));
+        if finding.evidence != finding.title && !finding.evidence.is_empty() {
+            let _ = writeln!(out, "  * {}", code(&finding.evidence));
+        }
+    }
+    out.push('\n');
+}
+
+fn missing(missing: &[Missing], out: &mut String) {
+    let errors: Vec<_> = missing.iter().filter(|m| m.severity == MissingSeverity::Error).collect();
+    if !errors.is_empty() {
+        out.push_str("## Missing\n\n");
+        for item in errors.iter().take(200) {
+            let _ = writeln!(out, "* {}: {}", plain(&item.what, 300), code(&item.why));
+            if !item.cure.is_empty() {
+                let _ = writeln!(out, "  * cure: {}", code(&item.cure));
+            }
+        }
+        out.push('\n');
+    }
+    let notes = missing.len() - errors.len();
+    if notes > 0 {
+        let _ = writeln!(
+            out,
+            "{notes} further items are not there by nature (no previous container, never written, …); manifest.json has a line for each.\n"
+        );
+    }
+}
+
+/// Text that cannot be Markdown: what could format, link or nest is escaped.
+fn plain(text: &str, limit: usize) -> String {
+    let line = text::escape_for_terminal(text);
+    let mut safe = String::with_capacity(line.len());
+    for c in text::bounded(&line, limit).chars() {
+        if matches!(c, '*' | '_' | '[' | ']' | '<' | '>' | '`' | '#' | '\\' | '|') {
+            safe.push('\\');
+        }
+        safe.push(c);
+    }
+    safe
+}
+
+/// Text between marks longer than any run of marks inside it.
+fn code(text: &str) -> String {
+    let line = text::escape_for_terminal(text);
+    let line = text::bounded(&line, 1024);
+    let longest = line.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let marks = "`".repeat(longest + 1);
+    let pad = if line.starts_with('`') || line.ends_with('`') || line.is_empty() { " " } else { "" };
+    format!("{marks}{pad}{line}{pad}{marks}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_is_the_cause_and_foreign_text_stays_text() {
+        let diagnosis = Diagnosis { cause: Some("quota `x` [a](http://b)\n# h".into()), findings: vec![] };
+        let summary = summary(&Facts {
+            subject: "Restore r1",
+            namespace: "vault-ns",
+            phase: Some("PartiallyFailed"),
+            times: (Some("2026-09-08T03:04:12Z"), None),
+            items: 7,
+            diagnosis: &diagnosis,
+            missing: &[],
+            look_at: &["velero/restores/r1/results.json"],
+        });
+        assert_eq!(summary.lines().next(), Some(r"quota \`x\` \[a\](http://b) \# h"));
+        assert!(summary.contains("* `velero/restores/r1/results.json`"));
+        assert_eq!(code("a``b"), "```a``b```");
+    }
+}

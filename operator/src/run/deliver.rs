@@ -1,0 +1,137 @@
+//! The second half of a run: the sealed bundle into the object store, under a write-ahead journal, and verified there.
+//! The location may be why the backup failed, so an upload is tried for long while the sealed spool waits.
+
+use std::time::Duration;
+
+use debugbundle_crd::{Reason, Stage};
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Destination, Engine, Packed, Subject, Tracker, destination};
+use crate::{
+    crash,
+    error::Fault,
+    store::{Store as _, StoreError, Upload, UploadHooks},
+};
+
+/// What is on record of an upload, wherever that is kept.
+pub trait Journal: Sync {
+    /// The store gave an upload id: must be durable before the first part is sent.
+    fn begun(&self, upload_id: &str) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// A try failed, another one follows.
+    fn retrying(&self, reason: Reason, message: &str) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// The time.
+    fn now(&self) -> Timestamp;
+}
+
+/// The first pause between two tries; each next one is twice as long, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+impl Engine {
+    /// Brings the sealed bundle into the store. `recorded` is an upload id that an earlier process left on record.
+    #[allow(clippy::too_many_arguments, reason = "each is one thing the upload needs")]
+    pub async fn deliver(
+        &self,
+        subject: &Subject,
+        packed: &Packed,
+        recorded: Option<String>,
+        journal: &impl Journal,
+        tracker: &Tracker,
+        deadline: Instant,
+        cancel: &CancellationToken,
+    ) -> Result<Destination, Fault> {
+        let mut recorded = recorded;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            tracker.stage(Stage::Upload, "sending the bundle");
+            let error = match self.try_once(subject, packed, &mut recorded, journal, tracker, cancel).await {
+                Ok(destination) => return Ok(destination),
+                Err(Fault::Transient { reason, message }) => (reason, message),
+                Err(other) => return Err(other),
+            };
+            let (reason, message) = error;
+            if Instant::now() + pause >= deadline {
+                let message = format!("the bundle could not be sent in the time given: {message}");
+                return Err(Fault::terminal(reason, message));
+            }
+            tracing::warn!(reason = reason.as_str(), message, pause = ?pause, "Upload will be tried again");
+            tracker.message(&format!("sending failed ({message}); trying again in {} s", pause.as_secs()));
+            journal.retrying(reason, &message).await?;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = cancel.cancelled() => return Err(Fault::Cancelled),
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// The credential is read anew each time: it may have been rotated, or be what a person mends meanwhile.
+    async fn try_once(
+        &self,
+        subject: &Subject,
+        packed: &Packed,
+        recorded: &mut Option<String>,
+        journal: &impl Journal,
+        tracker: &Tracker,
+        cancel: &CancellationToken,
+    ) -> Result<Destination, Fault> {
+        let destination = self.destination(subject, Some(&packed.location)).await?;
+        let upload = packed.upload(subject);
+        let send = async {
+            if let Some(id) = recorded.take() {
+                destination.store.abort(&destination.key, &id).await?;
+            }
+            // Without the right to list uploads nothing is found, and the id on record was all there is.
+            destination.store.abort_unfinished(&destination.key).await?;
+            if !is_there(&destination, &upload).await? {
+                let hooks = Hooks { journal, tracker, bytes: upload.bytes };
+                destination.store.upload(&destination.key, &upload, &hooks).await?;
+                crash::point("uploaded");
+            }
+            tracker.stage(Stage::Verify, "comparing the stored bundle with the sealed one");
+            destination.store.verify(&destination.key, &upload).await
+        };
+        let result = tokio::select! {
+            result = send => result,
+            () = cancel.cancelled() => return Err(Fault::Cancelled),
+        };
+        match result {
+            Ok(_) => Ok(destination),
+            Err(error @ StoreError::Corrupt(_)) => {
+                let _ = destination.store.delete(&destination.key).await;
+                Err(destination::of_store(&error))
+            }
+            Err(error) => Err(destination::of_store(&error)),
+        }
+    }
+}
+
+/// An earlier process may have sent it and died before it could say so.
+async fn is_there(destination: &Destination, upload: &Upload<'_>) -> Result<bool, StoreError> {
+    match destination.store.head(&destination.key).await {
+        Ok(found) => Ok(found.is_some_and(|f| f.bytes == upload.bytes && f.sha256.as_deref() == Some(upload.sha256))),
+        // A HEAD may be denied for an object that is absent (no right to list): unknown, so it is sent.
+        Err(StoreError::Denied { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+struct Hooks<'a, J> {
+    journal: &'a J,
+    tracker: &'a Tracker,
+    bytes: u64,
+}
+
+impl<J: Journal> UploadHooks for Hooks<'_, J> {
+    fn begun<'a>(&'a self, upload_id: &'a str) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move { self.journal.begun(upload_id).await.map_err(|e| e.to_string()) })
+    }
+
+    fn sent(&self, bytes: u64) {
+        self.tracker.sent(bytes, self.bytes);
+        crash::point("part-sent");
+    }
+}

@@ -1,0 +1,177 @@
+//! Where a bundle goes: the location, its credential read anew, the store behind it, and the key.
+//! The key is always computed, never taken from status: status can be written by others.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use debugbundle_crd::{Reason, Target, TargetKind};
+use jiff::Timestamp;
+use kube::{
+    Api,
+    api::ListParams,
+    core::{ApiResource, DynamicObject, GroupVersionKind},
+};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::{Engine, Subject};
+use crate::{
+    error::Fault,
+    inventory,
+    location::{self, Location},
+    secret::Secret,
+    store::{AnyStore, Key, S3, Signed, Store as _, StoreError},
+};
+
+/// Where Velero keeps the password of its repositories (pkg/repository/keys).
+const REPOSITORY_SECRET: &str = "velero-repo-credentials";
+
+/// A place for one bundle.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// The location and what was read for it.
+    pub location: Location,
+    /// The store behind it.
+    pub store: AnyStore,
+    /// The object's key.
+    pub key: Key,
+    /// Exact values that must not be seen in the bundle, with the rule that masks them.
+    pub known: Vec<(&'static str, Secret)>,
+}
+
+impl Destination {
+    /// Bucket or container.
+    pub fn bucket(&self) -> &str {
+        &self.location.bucket
+    }
+
+    /// Signs a download URL.
+    pub async fn sign(&self, ttl: Duration, now: Timestamp) -> Result<Signed, StoreError> {
+        self.store.sign(&self.key, ttl, now).await
+    }
+}
+
+impl Engine {
+    /// Finds the location that `asked` names, else the spec, else the target, else the default one.
+    ///
+    /// # Errors
+    /// Terminal with the reason of `LocationError` where a person has to mend something.
+    pub async fn destination(&self, subject: &Subject, asked: Option<&str>) -> Result<Destination, Fault> {
+        let locations = self.locations().await?;
+        let asked = asked.or(subject.spec.storage_location.as_deref());
+        let of_target = match (asked, &subject.spec.target) {
+            (None, Some(target)) => self.location_of(target).await?,
+            _ => None,
+        };
+        let chosen = location::choose(&locations, asked, of_target.as_deref()).map_err(fault)?;
+        let server = self.server().await?;
+        let resolved =
+            location::resolve(&self.client, &self.options.namespace, chosen, server.as_ref(), self.options.endpoints)
+                .await
+                .map_err(fault)?;
+        let key = Key::of(&chosen.prefix, subject.spec.target.as_ref(), &subject.name, &subject.uid)
+            .map_err(|error| Fault::terminal(Reason::LocationInvalid, error.to_string()))?;
+        let known = resolved.known_values();
+        let options = crate::store::Options { single_put: self.options.multipart_threshold, ..Default::default() };
+        let store = S3::open(&resolved, options).await.map_err(|error| of_store(&error))?;
+        Ok(Destination { location: chosen.clone(), store: AnyStore::S3(store), key, known })
+    }
+
+    /// All locations of Velero's namespace; those that cannot be read are left out, as nobody can mean them.
+    async fn locations(&self) -> Result<Vec<Location>, Fault> {
+        let api = self.velero("BackupStorageLocation", "backupstoragelocations");
+        let listed = match api.list(&ListParams::default()).await {
+            Ok(listed) => listed,
+            Err(kube::Error::Api(status)) if status.is_not_found() => {
+                let message = format!(
+                    "Velero was not found in namespace {}: its kinds are not installed",
+                    self.options.namespace
+                );
+                return Err(Fault::terminal(Reason::VeleroNotFound, message));
+            }
+            Err(error) => return Err(Fault::api(error)),
+        };
+        Ok(listed.items.iter().filter_map(|object| Location::parse(&as_value(object)).ok()).collect())
+    }
+
+    /// The location that the target's backup is in.
+    async fn location_of(&self, target: &Target) -> Result<Option<String>, Fault> {
+        let text =
+            |object: &Value, field: &str| object["spec"][field].as_str().filter(|t| !t.is_empty()).map(str::to_owned);
+        let backup = match target.kind {
+            TargetKind::Backup => Some(target.name.clone()),
+            TargetKind::Restore => {
+                let restore = self.velero("Restore", "restores").get_opt(&target.name).await.map_err(Fault::api)?;
+                restore.and_then(|r| text(&as_value(&r), "backupName"))
+            }
+        };
+        let Some(backup) = backup else { return Ok(None) };
+        let backup = self.velero("Backup", "backups").get_opt(&backup).await.map_err(Fault::api)?;
+        Ok(backup.and_then(|b| text(&as_value(&b), "storageLocation")))
+    }
+
+    /// Velero's Deployment: by its label, its name, or the chart's label.
+    async fn server(&self) -> Result<Option<Value>, Fault> {
+        let gvk = GroupVersionKind::gvk("apps", "v1", "Deployment");
+        let resource = ApiResource::from_gvk_with_plural(&gvk, "deployments");
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.options.namespace, &resource);
+        let listed = match api.list(&ListParams::default()).await {
+            Ok(listed) => listed,
+            // Without the right to look, only the location's own credential and the ambient identity are left.
+            Err(kube::Error::Api(status)) if status.is_forbidden() => return Ok(None),
+            Err(error) => return Err(Fault::api(error)),
+        };
+        Ok(listed.items.iter().map(as_value).find(|deployment| inventory::server_workload(deployment).is_some()))
+    }
+
+    /// Velero's password of its repositories, only to be masked by value; without the right to read it there is none.
+    pub(super) async fn repository_password(&self) -> Option<(&'static str, Secret)> {
+        let api: Api<k8s_openapi::api::core::v1::Secret> =
+            Api::namespaced(self.client.clone(), &self.options.namespace);
+        let mut found = api.get_opt(REPOSITORY_SECRET).await.ok()??;
+        let bytes = found.data.as_mut()?.remove("repository-password")?;
+        let text = Zeroizing::new(String::from_utf8(bytes.0).ok()?);
+        Some(("known-repository-password", Secret::new(text.as_str())))
+    }
+
+    fn velero(&self, kind: &str, plural: &str) -> Api<DynamicObject> {
+        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("velero.io", "v1", kind), plural);
+        Api::namespaced_with(self.client.clone(), &self.options.namespace, &resource)
+    }
+}
+
+fn as_value(object: &DynamicObject) -> Value {
+    serde_json::to_value(object).unwrap_or_default()
+}
+
+fn fault(error: location::LocationError) -> Fault {
+    let (reason, message) = (error.reason(), error.to_string());
+    match error {
+        location::LocationError::Api { source, .. } if !is_refusal(&source) => {
+            Fault::Transient { reason, message: format!("{message}: {}", crate::error::api_sentence(&source)) }
+        }
+        location::LocationError::Api { source, .. } => {
+            Fault::terminal(reason, format!("{message}: {}", crate::error::api_sentence(&source)))
+        }
+        _ => Fault::terminal(reason, message),
+    }
+}
+
+fn is_refusal(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.is_forbidden() || status.is_not_found())
+}
+
+/// A store's error as a run's.
+pub(super) fn of_store(error: &StoreError) -> Fault {
+    let (reason, message) = (error.reason(), error.message());
+    if error.is_transient() || error.wants_new_credential() {
+        Fault::Transient { reason, message }
+    } else {
+        Fault::terminal(reason, message)
+    }
+}
+
+/// What is noted beside the object, so that nobody has to unpack it to know it.
+pub(super) fn notes(subject: &Subject, partial: bool) -> BTreeMap<String, String> {
+    let outcome = if partial { "PartiallyFailed" } else { "Completed" };
+    BTreeMap::from([("uid".to_owned(), subject.uid.clone()), ("outcome".to_owned(), outcome.to_owned())])
+}

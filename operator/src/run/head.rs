@@ -1,0 +1,148 @@
+//! The manifest's head: what a run found out, in the manifest's words.
+//! The entries, and where they lie, are sealing's.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use debugbundle_crd::Severity;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{Destination, Origin, Subject, pack::Found};
+use crate::{
+    archive::manifest::{
+        self, BundleInfo, ClusterInfo, FindingsInfo, ManifestHead, NamespaceInfo, OperatorInfo, Outcome, TargetInfo,
+        Timings, Totals, VeleroInfo, Window,
+    },
+    diagnose::Diagnosis,
+    inventory::{Inventory, Looked},
+};
+
+/// All of the manifest that is known before sealing.
+pub(super) fn head(
+    subject: &Subject,
+    destination: Option<&Destination>,
+    version: &str,
+    found: &Found,
+    sealing: Duration,
+) -> ManifestHead {
+    let Found { started, inventory, window, wanted, collected, diagnosis, ms } = found;
+    let now = Timestamp::now();
+    ManifestHead {
+        bundle: bundle(subject, destination),
+        operator: OperatorInfo {
+            version: version.to_owned(),
+            commit: option_env!("DEBUGBUNDLE_COMMIT").unwrap_or_default().to_owned(),
+        },
+        cluster: cluster(inventory),
+        velero: velero(inventory, collected.evidence.velero_version.as_ref()),
+        target: target(inventory),
+        request: serde_json::to_value(&subject.spec).unwrap_or_default(),
+        window: Window { from: window.from.unwrap_or(Timestamp::UNIX_EPOCH), to: window.to.unwrap_or(now) },
+        started_at: *started,
+        finished_at: now,
+        outcome: if collected.errors() == 0 { Outcome::Completed } else { Outcome::PartiallyFailed },
+        namespaces: namespaces(inventory),
+        empty: collected.empty.clone(),
+        missing: collected.missing.clone(),
+        findings: findings(diagnosis),
+        totals: Totals {
+            wanted: *wanted as u64,
+            ok: collected.entries.iter().filter(|entry| entry.truncated.is_none()).count() as u64,
+            ..Totals::default()
+        },
+        timings: Timings {
+            inventory: ms[0],
+            collect: ms[1],
+            diagnose: ms[2],
+            seal: u64::try_from(sealing.as_millis()).unwrap_or(u64::MAX),
+        },
+        ..ManifestHead::default()
+    }
+}
+
+fn bundle(subject: &Subject, destination: Option<&Destination>) -> BundleInfo {
+    BundleInfo {
+        name: subject.name.clone(),
+        namespace: subject.namespace.clone(),
+        uid: subject.uid.clone(),
+        origin: match subject.origin {
+            Origin::Request => manifest::Origin::Request,
+            Origin::Cli => manifest::Origin::Cli,
+        },
+        attempt: u32::try_from(subject.attempt).unwrap_or(u32::MAX),
+        key: destination.filter(|_| subject.origin != Origin::Cli).map_or(String::new(), |d| d.key.as_str().to_owned()),
+        ..BundleInfo::default()
+    }
+}
+
+fn cluster(inventory: &Inventory) -> ClusterInfo {
+    let version = inventory.kubernetes.as_ref().and_then(|version| version["gitVersion"].as_str());
+    ClusterInfo { git_version: version.unwrap_or_default().to_owned(), nodes: None }
+}
+
+fn velero(inventory: &Inventory, seen: Option<&(String, String)>) -> VeleroInfo {
+    let images = |plugins: bool| -> Vec<String> {
+        let mut images: Vec<String> = inventory
+            .servers
+            .iter()
+            .chain(&inventory.node_agents)
+            .flat_map(|workload| &workload.containers)
+            .filter(|(name, ..)| (name != "velero" && name != "node-agent") == plugins)
+            .map(|(_, image, _)| image.clone())
+            .collect();
+        images.sort();
+        images.dedup();
+        images
+    };
+    VeleroInfo {
+        namespace: inventory.namespace.clone(),
+        version: seen.map(|(version, _)| version.clone()).unwrap_or_default(),
+        images: images(false),
+        plugins: images(true),
+    }
+}
+
+fn target(inventory: &Inventory) -> Option<TargetInfo> {
+    let target = inventory.target.as_ref()?;
+    let text = |pointer: &str| target.raw.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    Some(TargetInfo {
+        api_version: text("/apiVersion"),
+        kind: target.kind.to_string(),
+        namespace: text("/metadata/namespace"),
+        name: target.name.clone(),
+        uid: target.uid.clone(),
+        phase_at_start: target.phase.clone(),
+        phase_at_end: target.phase.clone(),
+        start_timestamp: target.started,
+        completion_timestamp: target.completed,
+    })
+}
+
+fn namespaces(inventory: &Inventory) -> Vec<NamespaceInfo> {
+    let own = NamespaceInfo { name: inventory.namespace.clone(), why: "Velero".to_owned(), looked: true };
+    let touched = inventory.touched.iter().map(|touched| NamespaceInfo {
+        name: touched.namespace.clone(),
+        why: touched.why.clone(),
+        looked: touched.looked == Looked::Yes,
+    });
+    std::iter::once(own).chain(touched).collect()
+}
+
+fn findings(diagnosis: &Diagnosis) -> FindingsInfo {
+    let mut counts = BTreeMap::new();
+    for finding in &diagnosis.findings {
+        let word = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Info => "info",
+        };
+        *counts.entry(word.to_owned()).or_insert(0) += 1;
+    }
+    let mut ids: Vec<String> = Vec::new();
+    for finding in &diagnosis.findings {
+        if !ids.contains(&finding.id) {
+            ids.push(finding.id.clone());
+        }
+    }
+    FindingsInfo { cause: diagnosis.cause.clone(), counts, ids }
+}

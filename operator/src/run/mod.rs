@@ -1,0 +1,112 @@
+//! One run: from what there is to the verified object in the store. It knows no controller: `kubectl debugbundle collect`
+//! uses the same first half without a cluster-side operator.
+//!
+//! * [`pack`]: inventory, plan, collect, diagnose, seal.
+//! * [`deliver`]: upload under a write-ahead journal, verify.
+//! * [`destination`]: which location, which credential, which key.
+//! * [`tracker`]: how far it is.
+
+pub mod deliver;
+pub mod destination;
+mod head;
+pub mod local;
+pub mod pack;
+mod store_files;
+pub mod tracker;
+
+use std::path::{Path, PathBuf};
+
+use debugbundle_crd::{DebugBundle, DebugBundleSpec};
+use kube::{Client, ResourceExt as _};
+
+use crate::location::EndpointPolicy;
+
+pub use deliver::Journal;
+pub use destination::Destination;
+pub use pack::{Packed, Store};
+pub use tracker::Tracker;
+
+/// What a process was started with, as far as runs are concerned.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Velero's namespace.
+    pub namespace: String,
+    /// The most bytes that one run keeps on disk.
+    pub spool_limit: u64,
+    /// Name and version of the program, for `version` and the manifest.
+    pub version: String,
+    /// Namespaces that may be looked into; `None`: all that the API server allows.
+    pub allowed_namespaces: Option<Vec<String>>,
+    /// Which addresses a store may have.
+    pub endpoints: EndpointPolicy,
+    /// From this size on a bundle is uploaded in parts.
+    pub multipart_threshold: u64,
+}
+
+/// Makes bundles.
+pub struct Engine {
+    client: Client,
+    options: Options,
+}
+
+impl Engine {
+    /// An engine that asks this cluster.
+    pub fn new(client: Client, options: Options) -> Self {
+        Self { client, options }
+    }
+
+    /// The folder of one DebugBundle in the spool.
+    #[allow(clippy::unused_self, reason = "the layout of the spool is the engine's")]
+    pub fn spool_of(&self, spool: &Path, uid: &str) -> PathBuf {
+        spool.join(format!("bundle-{uid}"))
+    }
+}
+
+/// Who asked for a bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub enum Origin {
+    /// A person, by a DebugBundle.
+    Request,
+    /// A person, by `kubectl debugbundle collect`.
+    #[serde(rename = "CLI")]
+    Cli,
+}
+
+/// What a bundle is about, and its names.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Name of the DebugBundle.
+    pub name: String,
+    /// Its namespace: Velero's.
+    pub namespace: String,
+    /// Its UID.
+    pub uid: String,
+    /// Number of the attempt, from 1.
+    pub attempt: i64,
+    /// Who asked.
+    pub origin: Origin,
+    /// What was asked for.
+    pub spec: DebugBundleSpec,
+}
+
+impl Subject {
+    /// From the resource.
+    pub fn of(bundle: &DebugBundle) -> Self {
+        Self {
+            name: bundle.name_any(),
+            namespace: bundle.namespace().unwrap_or_default(),
+            uid: bundle.uid().unwrap_or_default(),
+            attempt: bundle.status.as_ref().and_then(|s| s.attempts).unwrap_or(1),
+            origin: Origin::Request,
+            spec: bundle.spec.clone(),
+        }
+    }
+
+    /// `Restore r1`, or the installation.
+    pub fn words(&self) -> String {
+        match &self.spec.target {
+            Some(target) => format!("{} {}", target.kind, target.name),
+            None => "the installation".to_owned(),
+        }
+    }
+}

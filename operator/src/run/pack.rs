@@ -1,0 +1,354 @@
+//! The first half of a run: inventory, plan, collect, diagnose, seal. What comes out is a closed file in the spool and
+//! the few facts that status tells; both survive a crash of the process.
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use debugbundle_crd::{Bundle, Finding, Reason, Stage};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Destination, Engine, Subject, Tracker, destination::notes, head, store_files};
+use crate::{
+    archive::{
+        self, BundlePath, Sealed, Spool,
+        manifest::{Entry, Missing, MissingSeverity, Source},
+    },
+    cluster::{Cluster, chain},
+    collect::{self, CollectError, Collected, Collector, Pace, StoreFailure},
+    crash,
+    diagnose::{self, Diagnosis},
+    error::Fault,
+    inventory::{self, Inventory, InventoryError, Scope},
+    plan::{self, Window},
+    redact::Redactor,
+    report,
+    status::Outcome,
+    store::Upload,
+    text,
+};
+
+/// Beside the sealed archive: what status needs to know of it.
+const NOTE: &str = "packed.json";
+/// The most of the collection's time that finding out what there is may take.
+const INVENTORY: Duration = Duration::from_secs(120);
+/// Left of the collection's time for sealing what was collected.
+const TO_SEAL: Duration = Duration::from_secs(5);
+
+/// A sealed bundle and what is to be told of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Packed {
+    /// The archive.
+    #[serde(skip)]
+    sealed: Option<Sealed>,
+    /// Its top directory.
+    pub root: String,
+    /// The location it is meant for; empty if it stays here.
+    pub location: String,
+    bucket: String,
+    key: String,
+    /// Items that were wanted and are not in it.
+    pub missing: i64,
+    warnings: i64,
+    /// Why the target ended as it did.
+    pub cause: Option<String>,
+    /// What was found.
+    pub findings: Vec<Finding>,
+}
+
+impl Packed {
+    /// What an earlier process packed in this folder, if all of it is there.
+    pub fn reopen(dir: &Path) -> Option<Self> {
+        let sealed = Sealed::reopen(dir)?;
+        let note = std::fs::read(dir.join(NOTE)).ok()?;
+        let packed: Self = serde_json::from_slice(&note).ok()?;
+        Some(Self { sealed: Some(sealed), ..packed })
+    }
+
+    /// The archive.
+    ///
+    /// # Panics
+    /// Never: both makers of a `Packed` set it.
+    pub fn sealed(&self) -> &Sealed {
+        self.sealed.as_ref().expect("pack and reopen set it")
+    }
+
+    /// What status tells.
+    pub fn outcome(&self) -> Outcome {
+        let sealed = self.sealed();
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let bundle = Bundle {
+            storage_location: self.location.clone(),
+            bucket: self.bucket.clone(),
+            key: self.key.clone(),
+            bytes: number(sealed.bytes),
+            size: text::human_bytes(sealed.bytes),
+            sha256: sealed.sha256.clone(),
+            entries: number(sealed.entries),
+            manifest_offset: number(sealed.manifest_offset),
+            manifest_length: number(sealed.manifest_length),
+        };
+        Outcome { bundle, missing: self.missing, errors: self.missing, warnings: self.warnings }
+    }
+
+    /// What is to be sent.
+    pub fn upload(&self, subject: &Subject) -> Upload<'_> {
+        let sealed = self.sealed();
+        Upload {
+            file: &sealed.file,
+            bytes: sealed.bytes,
+            sha256: &sealed.sha256,
+            meta: notes(subject, self.missing > 0),
+        }
+    }
+}
+
+/// Whether a bundle needs a store to go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// It is uploaded: without a usable location there is no run.
+    Required,
+    /// It stays here: without a usable location, Velero's own files are missing in it.
+    Optional,
+}
+
+/// All that a run has found out before it is sealed.
+pub(super) struct Found {
+    pub(super) started: Timestamp,
+    pub(super) inventory: Inventory,
+    pub(super) window: Window,
+    pub(super) wanted: usize,
+    pub(super) collected: Collected,
+    pub(super) diagnosis: Diagnosis,
+    /// Milliseconds of inventory, collection and diagnosis.
+    pub(super) ms: [u64; 3],
+}
+
+impl Engine {
+    /// Makes the bundle in the folder `dir` of the spool.
+    ///
+    /// # Errors
+    /// Terminal: no such target, no Velero, no usable location, a full spool. What merely could not be read is in the
+    /// bundle's manifest instead.
+    pub async fn pack(
+        &self,
+        subject: &Subject,
+        store: Store,
+        dir: &Path,
+        tracker: &Tracker,
+        deadline: Instant,
+        cancel: &CancellationToken,
+    ) -> Result<Packed, Fault> {
+        let work = self.pack_to_the_end(subject, store, dir, tracker, deadline, cancel);
+        tokio::select! {
+            packed = work => packed,
+            () = cancel.cancelled() => Err(Fault::Cancelled),
+        }
+    }
+
+    async fn pack_to_the_end(
+        &self,
+        subject: &Subject,
+        store: Store,
+        dir: &Path,
+        tracker: &Tracker,
+        deadline: Instant,
+        cancel: &CancellationToken,
+    ) -> Result<Packed, Fault> {
+        let started = Timestamp::now();
+        let clock = Instant::now();
+        tracker.stage(Stage::Inventory, "finding out what there is");
+        let cluster = Cluster::new(self.client.clone());
+        let inventory = self.inventory(&cluster, subject, deadline).await?;
+        let destination = match self.destination(subject, None).await {
+            Ok(destination) => Ok(destination),
+            Err(fault) if store == Store::Required => return Err(fault),
+            Err(fault) => Err(StoreFailure::Denied {
+                why: fault.to_string(),
+                cure: "make the BackupStorageLocation usable".to_owned(),
+            }),
+        };
+        let redactor = Arc::new(self.redactor(subject, destination.as_ref().ok()).await?);
+        let spool = Spool::create(dir, self.options.spool_limit).map_err(full)?;
+        let plan = plan::plan(&subject.spec, &inventory, started);
+        let inventory_ms = millis(clock);
+        crash::point("collecting");
+
+        tracker.stage(Stage::Collect, "reading");
+        let clock = Instant::now();
+        let collector = Collector {
+            cluster,
+            redactor: Arc::clone(&redactor),
+            spool: Arc::clone(&spool),
+            store: destination.as_ref().map(store_files::of).map_err(Clone::clone),
+            pace: Pace::default(),
+        };
+        let until = deadline - TO_SEAL.min(deadline.saturating_duration_since(clock) / 4);
+        let collecting = tracker.collecting();
+        let (window, wanted) = (plan.logs.window, plan.items.len());
+        let collected =
+            collect::collect(&collector, &inventory, plan, collecting, cancel, until).await.map_err(of_collect)?;
+        let collect_ms = millis(clock);
+
+        tracker.stage(Stage::Diagnose, "looking for the cause");
+        let clock = Instant::now();
+        let location = destination.as_ref().ok().map(|d| d.location.name.as_str());
+        let diagnosis = diagnose::diagnose(&collected.evidence, location);
+        let ms = [inventory_ms, collect_ms, millis(clock)];
+        let found = Found { started, inventory, window, wanted, collected, diagnosis, ms };
+
+        tracker.stage(Stage::Seal, "closing the archive");
+        let (subject, destination, version) = (subject.clone(), destination.ok(), self.options.version.clone());
+        tokio::task::spawn_blocking(move || seal(&subject, destination.as_ref(), &version, found, &spool, &redactor))
+            .await
+            .map_err(|_| Fault::Transient {
+                reason: Reason::Interrupted,
+                message: "sealing was interrupted".to_owned(),
+            })?
+    }
+
+    async fn inventory(&self, cluster: &Cluster, subject: &Subject, deadline: Instant) -> Result<Inventory, Fault> {
+        let scope = Scope {
+            namespaces: self.options.allowed_namespaces.as_ref().map(|names| names.iter().cloned().collect()),
+            cluster_read: true,
+        };
+        let limit = INVENTORY.min(deadline.saturating_duration_since(Instant::now()));
+        let taken = inventory::take(cluster, &self.options.namespace, &subject.spec, scope, limit).await;
+        taken.map_err(|error| match &error {
+            InventoryError::Api { .. } => Fault::Transient { reason: error.reason(), message: chain(&error) },
+            _ => Fault::terminal(error.reason(), error.to_string()),
+        })
+    }
+
+    async fn redactor(&self, subject: &Subject, destination: Option<&Destination>) -> Result<Redactor, Fault> {
+        let mut known = destination.map(|d| d.known.clone()).unwrap_or_default();
+        known.extend(self.repository_password().await);
+        Redactor::new(&subject.spec.redaction.rules, known)
+            .map_err(|error| Fault::terminal(Reason::InvalidSpec, error.to_string()))
+    }
+}
+
+/// Writes what we have to say ourselves, closes the archive, and leaves a note beside it. Runs where it may block.
+fn seal(
+    subject: &Subject,
+    destination: Option<&Destination>,
+    version: &str,
+    found: Found,
+    spool: &Arc<Spool>,
+    redactor: &Arc<Redactor>,
+) -> Result<Packed, Fault> {
+    let clock = std::time::Instant::now();
+    let root = archive::root_name(&subject.name, &subject.uid, found.started);
+    let errors = found.collected.errors();
+    let notes = found.collected.missing.iter().filter(|m| m.severity == MissingSeverity::Note).count();
+    let cause = found.diagnosis.cause.as_deref().map(|cause| redactor.text(cause));
+    let packed = Packed {
+        sealed: None,
+        root: root.clone(),
+        location: destination.map_or(String::new(), |d| d.location.name.clone()),
+        bucket: destination.map_or(String::new(), |d| d.bucket().to_owned()),
+        key: destination.map_or(String::new(), |d| d.key.as_str().to_owned()),
+        missing: i64::try_from(errors).unwrap_or(i64::MAX),
+        warnings: i64::try_from(notes).unwrap_or(i64::MAX),
+        cause,
+        findings: found.diagnosis.findings.iter().take(20).map(|finding| redacted(finding, redactor)).collect(),
+    };
+
+    let head = head::head(subject, destination, version, &found, clock.elapsed());
+    let own = [
+        (BundlePath::new(["summary.md"]), summary(subject, &found)),
+        (BundlePath::new(["analysis", "findings.json"]), findings_json(&found.diagnosis.findings)),
+    ];
+    let mut entries = found.collected.entries;
+    for (path, body) in own {
+        entries.push(write(path, &body, spool, redactor).map_err(|e| full_io(&e))?);
+    }
+    let note = serde_json::to_vec(&packed).map_err(|e| Fault::terminal(Reason::SpoolFull, e.to_string()))?;
+    // Before the archive gets its name: a sealed archive without its note would be of no use to a successor.
+    write_note(&spool.dir().join(NOTE), &note).map_err(|e| full_io(&e))?;
+    crash::point("sealing");
+    let sealed = archive::seal(spool, &root, entries, head, redactor)
+        .map_err(|error| Fault::terminal(Reason::SpoolFull, error.to_string()))?;
+    Ok(Packed { sealed: Some(sealed), ..packed })
+}
+
+fn summary(subject: &Subject, found: &Found) -> Vec<u8> {
+    let target = found.inventory.target.as_ref();
+    let status = |field: &str| target.and_then(|t| t.raw["status"][field].as_str());
+    let paths: Vec<&str> = found.collected.entries.iter().map(|e| e.segment.path().as_str()).collect();
+    let look_at: Vec<&str> = ["results.json", "restore.log", "backup.log", "from-server.log"]
+        .iter()
+        .flat_map(|name| paths.iter().copied().filter(move |p| p.starts_with("velero/") && p.ends_with(name)))
+        .chain(paths.iter().copied().filter(|p| p.ends_with("core/events.yaml")))
+        .collect();
+    let facts = report::Facts {
+        subject: &subject.words(),
+        namespace: &subject.namespace,
+        phase: target.map(|t| t.phase.as_str()),
+        times: (status("startTimestamp"), status("completionTimestamp")),
+        items: paths.len() + 3,
+        diagnosis: &found.diagnosis,
+        missing: &found.collected.missing,
+        look_at: &look_at,
+    };
+    report::summary(&facts).into_bytes()
+}
+
+fn findings_json(findings: &[Finding]) -> Vec<u8> {
+    let mut body = serde_json::to_vec_pretty(findings).unwrap_or_else(|_| b"[]".to_vec());
+    body.push(b'\n');
+    body
+}
+
+fn redacted(finding: &Finding, redactor: &Redactor) -> Finding {
+    Finding { title: redactor.text(&finding.title), evidence: redactor.text(&finding.evidence), ..finding.clone() }
+}
+
+fn write(path: BundlePath, body: &[u8], spool: &Arc<Spool>, redactor: &Arc<Redactor>) -> std::io::Result<Entry> {
+    let mut writer = crate::redact::Redacting::new(path, Arc::clone(redactor), Arc::clone(spool));
+    writer.write_all(body)?;
+    let segment = writer.finish()?;
+    Ok(Entry { segment, source: Source::default(), truncated: None, read_at: Timestamp::now(), ms: 0 })
+}
+
+fn write_note(path: &PathBuf, body: &[u8]) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let _ = std::fs::remove_file(path);
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(body)?;
+    file.sync_all()
+}
+
+fn of_collect(error: CollectError) -> Fault {
+    match error {
+        CollectError::Cancelled => Fault::Cancelled,
+        CollectError::Spool(error) => full(error),
+    }
+}
+
+fn full(error: impl std::fmt::Display) -> Fault {
+    Fault::terminal(Reason::SpoolFull, error.to_string())
+}
+
+fn full_io(error: &std::io::Error) -> Fault {
+    Fault::terminal(Reason::SpoolFull, error.to_string())
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Errors of a collection: what is missing and should not be, and what was cut though nobody asked for it.
+impl Collected {
+    pub(super) fn errors(&self) -> usize {
+        let cut = self.entries.iter().filter_map(|e| e.truncated.as_ref()).filter(|t| t.reason.is_error()).count();
+        self.missing.iter().filter(|m: &&Missing| m.severity == MissingSeverity::Error).count() + cut
+    }
+}

@@ -1,0 +1,306 @@
+//! The fold from what happened to a DebugBundle's status, and the conditions from which its phase is derived.
+//! Pure: writing a status to the cluster is the controller's.
+
+use debugbundle_crd::{Bundle, ConditionType, DebugBundleStatus, Phase, Progress, Reason, Upload};
+use jiff::{Timestamp, Unit};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use crate::text;
+
+/// The most bytes of a condition's message; the API allows 32768, a terminal less.
+const MESSAGE_LIMIT: usize = 1024;
+/// The most bytes of `status.cause`.
+pub const CAUSE_LIMIT: usize = 256;
+
+/// What a run brought into the store.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The stored object.
+    pub bundle: Bundle,
+    /// Items that were wanted and are not in it.
+    pub missing: i64,
+    /// Errors met while collecting.
+    pub errors: i64,
+    /// Warnings met while collecting.
+    pub warnings: i64,
+}
+
+/// Builds the next status: start from the one seen, say what happened, take the result.
+#[derive(Clone, Debug)]
+pub struct Fold {
+    status: DebugBundleStatus,
+    now: Timestamp,
+    generation: Option<i64>,
+}
+
+impl Fold {
+    /// Starts from the status seen (or none).
+    pub fn new(seen: Option<&DebugBundleStatus>, generation: Option<i64>, now: Timestamp) -> Self {
+        Self { status: seen.cloned().unwrap_or_default(), now: whole_seconds(now), generation }
+    }
+
+    /// It waits for a place.
+    #[must_use]
+    pub fn queued(mut self, running: usize) -> Self {
+        let message = format!("waits for one of the operator's {running} places");
+        self.set(ConditionType::Ready, false, Reason::Queued, &message);
+        self
+    }
+
+    /// The claim: this holder begins (or begins again).
+    #[must_use]
+    pub fn claimed(mut self, attempt: i64, holder: &str) -> Self {
+        self.status.attempts = Some(attempt);
+        self.status.holder = Some(holder.to_owned());
+        self.status.start_timestamp.get_or_insert(Time(self.now));
+        self.status.completion_timestamp = None;
+        self.status.progress = None;
+        let message = if attempt == 1 {
+            "evidence is being read".to_owned()
+        } else {
+            format!("attempt {attempt}: evidence is being read")
+        };
+        self.set(ConditionType::Ready, false, Reason::Collecting, &message);
+        self.set(ConditionType::Collected, false, Reason::Collecting, &message);
+        self
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn progress(mut self, progress: Progress) -> Self {
+        self.status.progress = Some(progress);
+        self
+    }
+
+    /// The diagnosis.
+    #[must_use]
+    pub fn found(mut self, cause: Option<&str>, findings: Vec<debugbundle_crd::Finding>) -> Self {
+        self.status.cause = cause.map(|c| text::bounded(&text::escape_for_terminal(c), CAUSE_LIMIT).into_owned());
+        self.status.findings = findings;
+        self.status.findings.truncate(20);
+        self
+    }
+
+    /// Sealed; written ahead of the upload, so that whoever takes over knows what must end up in the store.
+    #[must_use]
+    pub fn uploading(mut self, outcome: &Outcome) -> Self {
+        self.collected(outcome);
+        self.status.bundle = Some(outcome.bundle.clone());
+        self.status.upload = Some(Upload { upload_id: None, started: Some(Time(self.now)), last_error: None });
+        let message = format!("{} on the way to {}", outcome.bundle.size, outcome.bundle.storage_location);
+        self.set(ConditionType::Ready, false, Reason::Uploading, &message);
+        self.set(ConditionType::Uploaded, false, Reason::Uploading, &message);
+        self
+    }
+
+    /// The store gave an upload id; recorded before the first part.
+    #[must_use]
+    pub fn upload_begun(mut self, upload_id: &str) -> Self {
+        self.status.upload.get_or_insert_default().upload_id = Some(upload_id.to_owned());
+        self
+    }
+
+    /// An upload failed and will be tried again.
+    #[must_use]
+    pub fn upload_retried(mut self, reason: Reason, error: &str) -> Self {
+        let upload = self.status.upload.get_or_insert_default();
+        upload.upload_id = None;
+        upload.last_error = Some(text::bounded(&text::escape_for_terminal(error), MESSAGE_LIMIT).into_owned());
+        self.set(
+            ConditionType::Uploaded,
+            false,
+            reason,
+            &format!("{error}; the sealed bundle waits and is sent again"),
+        );
+        self
+    }
+
+    /// Stored and verified.
+    #[must_use]
+    pub fn finished(mut self, outcome: &Outcome, expiration: Timestamp) -> Self {
+        self.collected(outcome);
+        let stored = format!("{} in {}", outcome.bundle.size, outcome.bundle.storage_location);
+        self.set(ConditionType::Uploaded, true, Reason::Uploaded, &stored);
+        if outcome.missing == 0 {
+            self.set(ConditionType::Ready, true, Reason::Completed, &stored);
+        } else {
+            let message = format!("{stored}; {}", missing_sentence(outcome.missing));
+            self.set(ConditionType::Ready, true, Reason::PartiallyCollected, &message);
+        }
+        self.status.bundle = Some(outcome.bundle.clone());
+        self.end(expiration);
+        self
+    }
+
+    /// Ended without a bundle.
+    #[must_use]
+    pub fn failed(mut self, reason: Reason, message: &str, expiration: Timestamp) -> Self {
+        self.set(ConditionType::Ready, false, reason, message);
+        if !self.has(ConditionType::Collected, true) {
+            self.set(ConditionType::Collected, false, reason, message);
+        }
+        if self.status.bundle.take().is_some() {
+            self.set(ConditionType::Uploaded, false, reason, message);
+        }
+        self.end(expiration);
+        self
+    }
+
+    /// A URL was signed.
+    #[must_use]
+    pub fn url(mut self, url: String, expires: Timestamp, note: &str) -> Self {
+        self.status.download_url = Some(url);
+        self.status.download_url_expiration = Some(Time(whole_seconds(expires)));
+        let message = format!("works until {}{note}", whole_seconds(expires));
+        self.set(ConditionType::DownloadReady, true, Reason::UrlIssued, &message);
+        self
+    }
+
+    /// There is no URL, for this reason.
+    #[must_use]
+    pub fn no_url(mut self, reason: Reason, message: &str) -> Self {
+        self.status.download_url = None;
+        self.status.download_url_expiration = None;
+        self.set(ConditionType::DownloadReady, false, reason, message);
+        self
+    }
+
+    /// The annotation with this value was answered.
+    #[must_use]
+    pub fn answered(mut self, value: Option<&String>) -> Self {
+        self.status.renewed_url = value.cloned().or(self.status.renewed_url);
+        self
+    }
+
+    /// The next status, its phase derived from the conditions.
+    pub fn done(mut self) -> DebugBundleStatus {
+        self.status.observed_generation = self.generation;
+        self.status.phase = Some(phase(&self.status.conditions));
+        self.status
+    }
+
+    fn collected(&mut self, outcome: &Outcome) {
+        self.status.missing = Some(outcome.missing);
+        self.status.errors = Some(outcome.errors);
+        self.status.warnings = Some(outcome.warnings);
+        if outcome.missing == 0 {
+            self.set(ConditionType::Collected, true, Reason::Collected, "all that was wanted is in the bundle");
+        } else {
+            self.set(ConditionType::Collected, false, Reason::PartiallyCollected, &missing_sentence(outcome.missing));
+        }
+    }
+
+    fn end(&mut self, expiration: Timestamp) {
+        self.status.upload = None;
+        self.status.progress = None;
+        self.status.holder = None;
+        self.status.completion_timestamp.get_or_insert(Time(self.now));
+        self.status.expiration.get_or_insert(Time(whole_seconds(expiration)));
+    }
+
+    fn has(&self, type_: ConditionType, status: bool) -> bool {
+        self.status.conditions.iter().any(|c| c.type_ == type_.as_str() && c.status == word(status))
+    }
+
+    /// Keeps `lastTransitionTime` while the status of the condition stays, as `meta.SetStatusCondition` of
+    /// k8s.io/apimachinery does.
+    fn set(&mut self, type_: ConditionType, status: bool, reason: Reason, message: &str) {
+        let seen = self.status.conditions.iter().position(|c| c.type_ == type_.as_str());
+        let since = seen
+            .map(|at| &self.status.conditions[at])
+            .filter(|c| c.status == word(status))
+            .map_or(Time(self.now), |c| c.last_transition_time.clone());
+        let condition = Condition {
+            type_: type_.as_str().to_owned(),
+            status: word(status).to_owned(),
+            reason: reason.as_str().to_owned(),
+            message: text::bounded(&text::escape_for_terminal(message), MESSAGE_LIMIT).into_owned(),
+            last_transition_time: since,
+            observed_generation: self.generation,
+        };
+        match seen {
+            Some(at) => self.status.conditions[at] = condition,
+            None => self.status.conditions.push(condition),
+        }
+        self.status.conditions.sort_by_key(|c| ConditionType::ALL.iter().position(|t| t.as_str() == c.type_));
+    }
+}
+
+/// The phase that the conditions add up to.
+pub fn phase(conditions: &[Condition]) -> Phase {
+    let Some(ready) = conditions.iter().find(|c| c.type_ == ConditionType::Ready.as_str()) else { return Phase::New };
+    match (ready.status.as_str(), ready.reason.as_str()) {
+        ("True", reason) if reason == Reason::Completed.as_str() => Phase::Completed,
+        ("True", _) => Phase::PartiallyFailed,
+        (_, reason) if reason == Reason::Queued.as_str() => Phase::Queued,
+        (_, reason) if reason == Reason::Collecting.as_str() => Phase::Collecting,
+        (_, reason) if reason == Reason::Uploading.as_str() => Phase::Uploading,
+        _ => Phase::Failed,
+    }
+}
+
+fn missing_sentence(missing: i64) -> String {
+    match missing {
+        1 => "1 item is missing; manifest.json in the bundle says what and why".to_owned(),
+        n => format!("{n} items are missing; manifest.json in the bundle says what and why"),
+    }
+}
+
+fn word(status: bool) -> &'static str {
+    if status { "True" } else { "False" }
+}
+
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    time.round(Unit::Second).unwrap_or(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn outcome(missing: i64) -> Outcome {
+        let bundle = Bundle { storage_location: "eu-1".into(), size: "2.1 MB".into(), ..Default::default() };
+        Outcome { bundle, missing, errors: missing, warnings: 0 }
+    }
+
+    #[test]
+    fn the_phase_follows_the_conditions() {
+        let (t0, t1) = (at("2026-09-08T03:04:12Z"), at("2026-10-08T03:04:12Z"));
+        let claimed = Fold::new(None, Some(1), t0).claimed(1, "pod-a").done();
+        assert_eq!(claimed.phase, Some(Phase::Collecting));
+        let uploading = Fold::new(Some(&claimed), Some(1), t0).uploading(&outcome(0)).done();
+        assert_eq!(uploading.phase, Some(Phase::Uploading));
+        let done = Fold::new(Some(&uploading), Some(1), t0).finished(&outcome(0), t1).done();
+        assert_eq!(done.phase, Some(Phase::Completed));
+        assert_eq!(
+            done.conditions.iter().map(|c| c.type_.as_str()).collect::<Vec<_>>(),
+            ["Ready", "Collected", "Uploaded"]
+        );
+        let partial = Fold::new(Some(&uploading), Some(1), t0).finished(&outcome(2), t1).done();
+        assert_eq!(partial.phase, Some(Phase::PartiallyFailed));
+        let failed = Fold::new(Some(&uploading), Some(1), t0).failed(Reason::UploadDenied, "no", t1).done();
+        assert_eq!(failed.phase, Some(Phase::Failed));
+        assert_eq!(failed.bundle, None);
+    }
+
+    #[test]
+    fn a_condition_keeps_its_time_while_its_status_stays() {
+        let first = Fold::new(None, Some(1), at("2026-09-08T03:04:12Z")).claimed(1, "pod-a").done();
+        let second = Fold::new(Some(&first), Some(1), at("2026-09-08T03:09:00Z")).claimed(2, "pod-a").done();
+        assert_eq!(first.conditions[0].last_transition_time, second.conditions[0].last_transition_time);
+        assert_ne!(first.conditions[0].message, second.conditions[0].message);
+    }
+
+    #[test]
+    fn foreign_text_is_one_bounded_line() {
+        let nasty = format!("a\nb\u{1b}[31m{}", "é".repeat(2000));
+        let status =
+            Fold::new(None, None, at("2026-09-08T03:04:12Z")).failed(Reason::ApiError, &nasty, Timestamp::MAX).done();
+        let message = &status.conditions[0].message;
+        assert!(message.len() <= MESSAGE_LIMIT && !message.contains('\n') && !message.contains('\u{1b}'));
+    }
+}

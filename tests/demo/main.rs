@@ -1,0 +1,151 @@
+//! The main job in one command: real servers, a real backup, a restore that really fails, and the bundle that explains
+//! it, downloaded through its presigned URL. It tests nothing; the tests are in `it/`.
+
+use std::{
+    ffi::OsStr,
+    path::PathBuf,
+    process::{Command, ExitCode, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use debugbundle_crd::{DebugBundle, Phase};
+use harness::{Context, Operator, Velero, operator::program, tools, until, with_namespace};
+use kube::{ResourceExt as _, api::DynamicObject};
+use serde_json::json;
+
+/// Name of the DebugBundle.
+const NAME: &str = "restore-r1";
+
+fn main() -> ExitCode {
+    let keep = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
+        [] => false,
+        [flag] if flag == "--keep" => true,
+        _ => {
+            eprintln!("usage: cargo demo [--keep]\n  --keep  leave everything up afterwards, until Ctrl-C");
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    match runtime {
+        Ok(runtime) => {
+            runtime.block_on(with_namespace("velero", |context| run(context, keep)));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("no runtime: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(context: Arc<Context>, keep: bool) {
+    say("etcd, kube-apiserver and an S3 are up; now the operator is built (minutes the first time, seconds later)");
+    let operator = Operator::of(&context).ready().await;
+    say("the operator is ready; now a real Velero server (some ten seconds)");
+    let velero = Velero::start(&context).await;
+    say(
+        "Velero is up and its location is Available; now a backup, and a restore into a namespace whose quota is used up",
+    );
+    let restore = velero.partially_failed_restore("r1").await;
+    say(&format!("Restore r1 is {}", phase_of(&restore)));
+
+    say("kubectl apply of a DebugBundle that names it:");
+    context.debug_bundle(NAME, json!({ "target": { "kind": "Restore", "name": "r1" } })).await;
+    follow(&context).await;
+    let shown = context.stand.kubectl(["-n", &context.namespace, "get", "debugbundles"]).await;
+    print!("{}", indented(&shown.stdout));
+
+    let file = download(&context).await;
+    say("what is in it:");
+    print!("{}", indented(&cli(&context, ["cat", "--file".as_ref(), file.as_os_str(), "--list".as_ref()]).await));
+    say("its summary:");
+    print!("{}", indented(&cli(&context, ["cat", "--file".as_ref(), file.as_os_str(), "summary.md".as_ref()]).await));
+    say(&format!("the bundle is {}", file.display()));
+    if keep {
+        stay_up(&context).await;
+    }
+    drop((operator, velero));
+}
+
+/// Prints each phase as it comes, and what is being done in it.
+async fn follow(context: &Arc<Context>) {
+    let mut last = String::new();
+    let began = Instant::now();
+    loop {
+        let bundle = context.api::<DebugBundle>().get(NAME).await.expect("the DebugBundle was just created");
+        let status = bundle.status.clone().unwrap_or_default();
+        let phase = status.phase.unwrap_or(Phase::New);
+        let doing =
+            status.progress.map_or(String::new(), |p| format!("{}/{} {}", p.items_done, p.items_total, p.message));
+        let line = format!("{phase:<16} {doing}");
+        if line != last {
+            println!("    {:>5.1} s  {line}", began.elapsed().as_secs_f32());
+            last = line;
+        }
+        if phase.is_terminal() {
+            assert!(phase != Phase::Failed, "no bundle was made: {:?}", status.conditions);
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(120), "{} does not end: {line}", bundle.name_any());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn download(context: &Arc<Context>) -> PathBuf {
+    let url = until(Duration::from_secs(10), "there is a download URL", || async {
+        let bundle = context.api::<DebugBundle>().get(NAME).await.map_err(|e| e.to_string())?;
+        bundle.status.and_then(|s| s.download_url).ok_or("none yet".to_owned())
+    })
+    .await;
+    let host = url.split('/').nth(2).unwrap_or_default();
+    say(&format!("download through the presigned URL (http://{host}/…):"));
+    let file = std::env::current_dir().expect("there is a current folder").join("debugbundle-restore-r1.tar.gz");
+    let told =
+        cli(context, ["download".as_ref(), NAME.as_ref(), "-o".as_ref(), file.as_os_str(), "--force".as_ref()]).await;
+    print!("{}", indented(&told));
+    file
+}
+
+/// Runs `kubectl debugbundle`, as a user of the stand would.
+async fn cli<A: AsRef<OsStr>>(context: &Arc<Context>, args: impl IntoIterator<Item = A>) -> Vec<u8> {
+    let mut command = Command::new(program("kubectl-debugbundle").await);
+    command.args(args).arg("-n").arg(&context.namespace).env("KUBECONFIG", context.stand.kubeconfig());
+    let output = tokio::task::spawn_blocking(move || command.stdin(Stdio::null()).output())
+        .await
+        .expect("the thread does not panic")
+        .expect("the program was just built");
+    let code = output.status.code();
+    assert!(
+        matches!(code, Some(0 | 3)),
+        "kubectl debugbundle ended with {code:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output.stdout
+}
+
+async fn stay_up(context: &Context) {
+    let kubectl = tools::path(tools::Tool::Kubectl).await.expect("the stand uses it");
+    let folder = kubectl.parent().map_or(String::new(), |f| f.display().to_string());
+    let plugin = program("kubectl-debugbundle").await;
+    let plugins = plugin.parent().map_or(String::new(), |f| f.display().to_string());
+    say("everything stays up until Ctrl-C; in another terminal:");
+    println!("    export KUBECONFIG={}", context.stand.kubeconfig().display());
+    println!("    export PATH={folder}:{plugins}:$PATH");
+    println!("    kubectl config set-context --current --namespace={}", context.namespace);
+    println!("    kubectl get debugbundles,backups,restores");
+    println!("    kubectl debugbundle get {NAME}");
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+fn phase_of(object: &DynamicObject) -> &str {
+    object.data["status"]["phase"].as_str().unwrap_or("New")
+}
+
+fn indented(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).lines().map(|line| format!("    {line}\n")).collect()
+}
+
+fn say(what: &str) {
+    println!("» {what}");
+}
