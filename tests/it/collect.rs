@@ -25,6 +25,7 @@ use harness::{Context, LogScript, pod, with_namespace};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Velero's files, in memory.
 #[derive(Default)]
@@ -93,7 +94,7 @@ impl Run {
         };
         let progress = Arc::new(Progress::default());
         let deadline = Instant::now() + self.limit;
-        let collected = collect(&collector, &inventory, plan, &progress, &Default::default(), deadline)
+        let collected = collect(&collector, &inventory, plan, &progress, &CancellationToken::new(), deadline)
             .await
             .unwrap_or_else(|error| panic!("nothing collected: {error:?}"));
         let now = progress.now();
@@ -235,7 +236,7 @@ async fn all_that_velero_debug_collects_is_there_and_more() {
         assert_eq!(got.names(&format!("namespaces/{space}/core/pods.yaml")), ["bystander", "velero-1"]);
         assert_eq!(got.names(&format!("namespaces/{space}/apps/deployments.yaml")), ["velero"]);
         assert_eq!(got.names(&format!("namespaces/{shop}/core/pods.yaml")), ["shop-0"]);
-        assert_eq!(got.names("cluster-scoped-resources/core/nodes.yaml"), [node.clone()]);
+        assert_eq!(got.names("cluster-scoped-resources/core/nodes.yaml"), std::slice::from_ref(&node));
         let empty = format!("namespaces/{space}/velero.io/datauploads.yaml");
         assert!(got.collected.empty.contains(&empty), "v2alpha1 was asked for: {:?}", got.collected.empty);
         let pods = got.yaml(&format!("namespaces/{space}/core/pods.yaml"));
