@@ -4,5 +4,6 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod admission;
+mod collect;
 mod stand;
 mod velero;

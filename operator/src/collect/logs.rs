@@ -3,6 +3,8 @@
 
 use std::{io::Write as _, sync::Arc};
 
+use bytes::Bytes;
+use futures::Stream;
 use jiff::{Timestamp, Unit};
 use tokio::time::Instant;
 
@@ -10,6 +12,7 @@ use super::{
     Outcome, Work,
     entry::{LazyEntry, WriteError},
     missing::{is_untrusted_kubelet, log_refusal, missing},
+    on_a_thread,
     server_lines::ServerLog,
     window::Cutter,
 };
@@ -19,7 +22,7 @@ use crate::{
         manifest::{MissingCode, MissingSeverity, Source, SourceKind, Truncation, TruncationReason},
     },
     cluster::{ApiKind, ClusterError, Flow, Pieces, PumpEnd, bounded, pipe, pump, query_value},
-    plan::{self, Item, LogLimits},
+    plan::{self, Item, LogLimits, Window},
 };
 
 /// Kept of the lines about the target (bytes).
@@ -52,6 +55,7 @@ pub(super) async fn read(
     let path = format!("{}/log", pods.path(Some(which.namespace), which.pod));
     let query = query(which, &work.logs);
     let mut warning = None;
+    let mut insecure = "";
     let mut place = item.path.clone();
     let first = work.cluster.open(&format!("{path}?{query}"), "*/*", deadline).await;
     let body = match first {
@@ -59,8 +63,8 @@ pub(super) async fn read(
             warning =
                 Some("the kubelet's certificate could not be verified: who gave this log is not proven".to_owned());
             place = insecure_path(which);
-            let path = format!("{path}?{query}&insecureSkipTLSVerifyBackend=true");
-            work.cluster.open(&path, "*/*", deadline).await.map_err(|_| error)
+            insecure = "&insecureSkipTLSVerifyBackend=true";
+            work.cluster.open(&format!("{path}?{query}{insecure}"), "*/*", deadline).await.map_err(|_| error)
         }
         first => first,
     };
@@ -69,11 +73,10 @@ pub(super) async fn read(
         Err(error) => return Ok(refused(work, item, which, &error)),
     };
 
-    let (to, pieces) = pipe();
     let sink = Sink::new(work, place, which);
-    let writing = tokio::task::spawn_blocking(move || sink.run(pieces));
-    let end = pump(body, to, work.cluster.idle(), deadline, |bytes| work.progress.read(bytes)).await;
-    let done = super::joined(writing.await)?;
+    let (sink, mut end) = poured(work, body, sink, deadline).await?;
+    let (sink, broken) = taken_up(work, sink, &mut end, which, &path, insecure, deadline).await?;
+    let done = on_a_thread(move || sink.finish()).await?;
 
     // Only a look after the reading proves whose log it was; a pod that is gone by now was there before.
     if let Ok(uid) = work.cluster.pod_uid(which.namespace, which.pod, deadline).await
@@ -83,7 +86,61 @@ pub(super) async fn read(
         let why = format!("the pod is another one now: UID {}, and not {}", bounded(&uid, 64), which.uid);
         return Ok(note(item, MissingCode::Gone, MissingSeverity::Note, &why));
     }
-    Ok(told(item, which, done, &end, (path, query), warning, work))
+    let source = Source {
+        kind: SourceKind::PodLog,
+        path: Some(path),
+        query: Some(query),
+        pod_uid: Some(which.uid.to_owned()),
+        container: Some(which.container.to_owned()),
+        previous: Some(which.previous),
+        node: item.node.clone(),
+        first_line: done.first,
+        last_line: done.last,
+        warning,
+        ..Source::default()
+    };
+    Ok(told(item, which, done, (&end, broken), source, work))
+}
+
+/// Carries a body into the sink.
+async fn poured<S>(work: &Work, body: S, mut sink: Sink, deadline: Instant) -> Result<(Sink, PumpEnd), WriteError>
+where
+    S: Stream<Item = Result<Bytes, kube::Error>>,
+{
+    let (to, pieces) = pipe();
+    let writing = tokio::task::spawn_blocking(move || sink.run(pieces).map(|()| sink));
+    let end = pump(body, to, work.cluster.idle(), deadline, |bytes| work.progress.read(bytes)).await;
+    Ok((super::joined(writing.await)?, end))
+}
+
+/// Asks once more where a log broke off. When the kubelet breaks off, the API server ends its answer as if all were
+/// well; that a line has no end is the only sign. Also tells whether the log is known to be broken after all.
+async fn taken_up(
+    work: &Work,
+    mut sink: Sink,
+    end: &mut PumpEnd,
+    which: Which<'_>,
+    path: &str,
+    insecure: &str,
+    deadline: Instant,
+) -> Result<(Sink, bool), WriteError> {
+    let mid_line = sink.cutter.is_mid_line();
+    let broke_off = matches!(end, PumpEnd::Reset(_)) || (*end == PumpEnd::Whole && mid_line);
+    if !broke_off {
+        return Ok((sink, false));
+    }
+    let Some(from) = sink.cutter.resume() else { return Ok((sink, mid_line)) };
+    let logs = LogLimits { window: Window { from: Some(from), to: None }, tail_lines: None };
+    let query = query(which, &logs);
+    let Ok(body) = work.cluster.open(&format!("{path}?{query}{insecure}"), "*/*", deadline).await else {
+        return Ok((sink, mid_line));
+    };
+    let before = sink.log.taken;
+    let (sink, after) = poured(work, body, sink, deadline).await?;
+    // A container may well have written a last line without an end: then nothing new came.
+    let broken = sink.log.taken > before && sink.cutter.is_mid_line();
+    *end = after;
+    Ok((sink, broken))
 }
 
 fn refused(work: &Work, item: &Item, which: Which<'_>, error: &ClusterError) -> Outcome {
@@ -99,15 +156,15 @@ fn told(
     item: &Item,
     which: Which<'_>,
     done: Done,
-    end: &PumpEnd,
-    (path, query): (String, String),
-    warning: Option<String>,
+    (end, broken): (&PumpEnd, bool),
+    mut source: Source,
     work: &Work,
 ) -> Outcome {
     if let Some(text) = done.not_a_log {
         return note(item, MissingCode::BodyIsError, MissingSeverity::Error, &text);
     }
     let cut = match end {
+        PumpEnd::Whole if broken => Some(TruncationReason::Reset),
         PumpEnd::Whole | PumpEnd::ReaderGone => None,
         PumpEnd::Reset(_) => Some(TruncationReason::Reset),
         PumpEnd::Stalled => Some(TruncationReason::Stalled),
@@ -129,23 +186,9 @@ fn told(
         };
         return refused(work, item, which, &error);
     };
-    let warning = match end {
-        PumpEnd::Reset(why) => Some(format!("connection was reset: {why}")),
-        _ => warning,
-    };
-    let source = Source {
-        kind: SourceKind::PodLog,
-        path: Some(path),
-        query: Some(query),
-        pod_uid: Some(which.uid.to_owned()),
-        container: Some(which.container.to_owned()),
-        previous: Some(which.previous),
-        node: item.node.clone(),
-        first_line: done.first,
-        last_line: done.last,
-        warning,
-        ..Source::default()
-    };
+    if let PumpEnd::Reset(why) = end {
+        source.warning = Some(format!("connection was reset: {why}"));
+    }
     let truncated = |segment: &Segment| match cut {
         Some(why) => Some(Truncation::ended(segment, why)),
         None => Truncation::of(segment, TruncationReason::Limit),
@@ -224,14 +267,13 @@ impl Sink {
         }
     }
 
-    fn run(mut self, mut pieces: Pieces) -> Result<Done, WriteError> {
+    fn run(&mut self, mut pieces: Pieces) -> Result<(), WriteError> {
         while let Some(piece) = pieces.next_piece() {
             if self.take(&piece)? == Flow::Enough {
                 break;
             }
         }
-        drop(pieces);
-        self.finish()
+        Ok(())
     }
 
     fn take(&mut self, piece: &[u8]) -> Result<Flow, WriteError> {
@@ -302,7 +344,6 @@ fn could_be_excuse(held: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Window;
 
     fn which(previous: bool) -> Which<'static> {
         Which { namespace: "farm", pod: "herd-1", uid: "u", container: "cow", previous, limit: 1000, server: None }

@@ -15,14 +15,41 @@ pub(super) struct Cutter {
     window: Window,
     /// The beginning of the present line, while its time is not known.
     head: Vec<u8>,
-    /// In the rest of a line whose fate is decided.
-    decided: bool,
+    place: Place,
     keep: bool,
     ended: bool,
+    /// Lines begun at the time of the last line kept, and bytes passed on of the present line.
+    at_last: u64,
+    passed: u64,
+    skip: Option<Skip>,
+    /// Bytes of the present line that were passed on before the source broke off.
+    again: u64,
     /// Time of the first line kept.
     pub first: Option<Timestamp>,
     /// Time of the last line kept.
     pub last: Option<Timestamp>,
+}
+
+/// Where in a line the stream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Where its time stands.
+    Head,
+    /// Behind a time; its fate is decided.
+    Timed,
+    /// In a line without time, whose fate is that of the line before.
+    Untimed,
+}
+
+/// What a source that is asked once more will send again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Skip {
+    /// Up to this time,
+    time: Timestamp,
+    /// at which so many lines were whole,
+    lines: u64,
+    /// and of the next one so many bytes were there.
+    part: u64,
 }
 
 impl Cutter {
@@ -30,23 +57,47 @@ impl Cutter {
         Self {
             window,
             head: Vec::with_capacity(STAMP),
-            decided: false,
+            place: Place::Head,
             keep: true,
             ended: false,
+            at_last: 0,
+            passed: 0,
+            skip: None,
+            again: 0,
             first: None,
             last: None,
         }
     }
 
+    /// The source ended in the middle of a line, as a log does not by itself.
+    pub(super) fn is_mid_line(&self) -> bool {
+        !self.ended && (self.place != Place::Head || !self.head.is_empty())
+    }
+
+    /// From when on the source is to be asked once more; from then on nothing is passed on twice. `None` if it cannot
+    /// be told where it broke off.
+    pub(super) fn resume(&mut self) -> Option<Timestamp> {
+        let time = self.last.filter(|_| !self.ended && self.keep && self.skip.is_none())?;
+        let (lines, part) = match self.place {
+            Place::Head => (self.at_last, 0),
+            Place::Timed => (self.at_last - 1, self.passed),
+            Place::Untimed => return None,
+        };
+        self.skip = Some(Skip { time, lines, part });
+        self.head.clear();
+        self.place = Place::Head;
+        Some(time)
+    }
+
     /// Passes what is kept of `data` to `out`, in order.
     pub(super) fn feed<E>(&mut self, mut data: &[u8], mut out: impl FnMut(&[u8]) -> Result<(), E>) -> Result<Flow, E> {
         while !data.is_empty() && !self.ended {
-            if self.decided {
+            if self.place != Place::Head {
                 let end = memchr::memchr(b'\n', data).map_or(data.len(), |at| at + 1);
-                if self.keep {
-                    out(&data[..end])?;
+                self.pass(&data[..end], &mut out)?;
+                if data[..end].ends_with(b"\n") {
+                    self.place = Place::Head;
                 }
-                self.decided = !data[..end].ends_with(b"\n");
                 data = &data[end..];
                 continue;
             }
@@ -57,12 +108,7 @@ impl Cutter {
             self.head.extend_from_slice(&part[..take]);
             data = &data[take..];
             if stop.is_some() || self.head.len() == STAMP {
-                self.decide();
-                if self.keep && !self.ended {
-                    out(&self.head)?;
-                }
-                self.head.clear();
-                self.decided = true;
+                self.begin_line(&mut out)?;
             }
         }
         Ok(if self.ended { Flow::Enough } else { Flow::More })
@@ -71,22 +117,64 @@ impl Cutter {
     /// The end of the log, which may stand in the middle of a line.
     pub(super) fn end<E>(&mut self, mut out: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         if !self.head.is_empty() && !self.ended {
-            self.decide();
-            if self.keep && !self.ended {
-                out(&self.head)?;
-            }
-            self.head.clear();
+            self.begin_line(&mut out)?;
         }
         Ok(())
     }
 
+    fn begin_line<E>(&mut self, out: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        let unfinished = self.skip.filter(|skip| skip.part > 0);
+        self.passed = 0;
+        self.decide();
+        if unfinished.is_some() && self.skip.is_none() && self.again == 0 {
+            // The rest of the broken line is lost; what follows begins a line of its own.
+            out(b"\n")?;
+        }
+        let head = std::mem::take(&mut self.head);
+        if !self.ended {
+            self.pass(&head, out)?;
+        }
+        self.head = head;
+        self.head.clear();
+        Ok(())
+    }
+
+    fn pass<E>(&mut self, data: &[u8], out: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        if !self.keep || data.is_empty() {
+            return Ok(());
+        }
+        self.passed += data.len() as u64;
+        let known = data.len().min(usize::try_from(self.again).unwrap_or(usize::MAX));
+        self.again -= known as u64;
+        if known == data.len() { Ok(()) } else { out(&data[known..]) }
+    }
+
     fn decide(&mut self) {
-        let Some(time) = std::str::from_utf8(&self.head).ok().and_then(|text| text.parse::<Timestamp>().ok()) else {
-            return;
-        };
+        let time = std::str::from_utf8(&self.head).ok().and_then(|text| text.parse::<Timestamp>().ok());
+        self.place = if time.is_some() { Place::Timed } else { Place::Untimed };
+        let Some(time) = time else { return };
+        if let Some(skip) = &mut self.skip {
+            if time < skip.time {
+                self.keep = false;
+                return;
+            }
+            if time == skip.time && skip.lines > 0 {
+                skip.lines -= 1;
+                self.keep = false;
+                return;
+            }
+            let again = if time == skip.time { skip.part } else { 0 };
+            self.skip = None;
+            self.again = again;
+            if again > 0 {
+                self.keep = true;
+                return;
+            }
+        }
         self.ended = self.window.to.is_some_and(|to| time > to);
         self.keep = !self.ended && self.window.from.is_none_or(|from| time >= from);
         if self.keep {
+            self.at_last = if self.last == Some(time) { self.at_last + 1 } else { 1 };
             self.first = self.first.or(Some(time));
             self.last = Some(time);
         }
@@ -148,6 +236,54 @@ mod tests {
         let (kept, _, cutter) = cut(Window::default(), &[b"2026-03-01T10:00:00Z ", &long, &long]);
         assert_eq!(kept.len(), 21 + (2 << 20));
         assert!(cutter.head.capacity() <= STAMP);
+    }
+
+    /// Lines a kubelet would send: each with its time, some of the same one.
+    const TIMED: &[u8] = b"2026-03-01T10:00:01Z one\n2026-03-01T10:00:02Z two\n2026-03-01T10:00:02Z two\n\
+        2026-03-01T10:00:02Z three\n2026-03-01T10:00:02.7Z four\n2026-03-01T10:00:04Z \n2026-03-01T10:00:04Z six\n";
+
+    fn since(log: &[u8], from: Timestamp) -> Vec<u8> {
+        let second = from.to_string()[..19].to_owned();
+        let lines = log.split_inclusive(|byte| *byte == b'\n');
+        lines.filter(|line| String::from_utf8_lossy(line)[..19] >= *second).flatten().copied().collect()
+    }
+
+    #[test]
+    fn a_log_that_broke_off_anywhere_is_taken_up_with_no_line_lost_or_twice() {
+        for cut in 0..TIMED.len() {
+            let mut cutter = Cutter::new(Window::default());
+            let mut kept = Vec::new();
+            let mut out = |data: &[u8]| {
+                kept.extend_from_slice(data);
+                Ok::<(), ()>(())
+            };
+            cutter.feed(&TIMED[..cut], &mut out).unwrap();
+            let again = cutter.resume().map_or_else(|| TIMED.to_vec(), |from| since(TIMED, from));
+            for piece in again.chunks(5) {
+                cutter.feed(piece, &mut out).unwrap();
+            }
+            cutter.end(&mut out).unwrap();
+            // Without a whole time stamp nothing was passed on yet but the stamp itself.
+            let kept = String::from_utf8(kept).unwrap();
+            assert!(kept.ends_with(std::str::from_utf8(TIMED).unwrap()), "{cut}: {kept}");
+            assert!(cut < 25 || kept.len() == TIMED.len(), "{cut}: {kept}");
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_broken_line_that_is_gone_leaves_whole_lines_behind_it() {
+        let mut cutter = Cutter::new(Window::default());
+        let mut kept = Vec::new();
+        let mut out = |data: &[u8]| {
+            kept.extend_from_slice(data);
+            Ok::<(), ()>(())
+        };
+        cutter.feed(b"2026-03-01T10:00:01Z bro", &mut out).unwrap();
+        assert!(cutter.is_mid_line());
+        assert_eq!(cutter.resume(), Some(at("2026-03-01T10:00:01Z")));
+        cutter.feed(b"2026-03-01T10:00:03Z next\n", &mut out).unwrap();
+        assert!(!cutter.is_mid_line());
+        assert_eq!(kept, b"2026-03-01T10:00:01Z bro\n2026-03-01T10:00:03Z next\n");
     }
 
     proptest! {

@@ -1,0 +1,432 @@
+//! Inventory, plan and collection on real servers: what lies in which entry, and what is said of the rest.
+//! How entries become an archive, and who starts a collection, is tested elsewhere.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use debugbundle_crd::{DebugBundleSpec, TargetKind};
+use debugbundle_operator::archive::Spool;
+use debugbundle_operator::archive::manifest::{Entry, Missing, MissingCode, MissingSeverity, TruncationReason};
+use debugbundle_operator::cluster::Cluster;
+use debugbundle_operator::collect::{
+    Collected, Collector, Pace, Progress, StoreBody, StoreFailure, StoreFiles, collect,
+};
+use debugbundle_operator::inventory::{self, Inventory, InventoryError, Scope};
+use debugbundle_operator::plan::{StoreFile, plan};
+use debugbundle_operator::redact::Redactor;
+use flate2::{Compression, write::GzEncoder};
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
+use harness::kubelet::Reach;
+use harness::{Context, LogScript, pod, with_namespace};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Velero's files, in memory.
+#[derive(Default)]
+struct Files(BTreeMap<(&'static str, StoreFile), Vec<u8>>);
+
+impl Files {
+    fn with(mut self, of: TargetKind, file: StoreFile, content: &[u8]) -> Self {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(content).unwrap();
+        self.0.insert((of.as_str(), file), gzip.finish().unwrap());
+        self
+    }
+}
+
+impl StoreFiles for Files {
+    fn open<'a>(
+        &'a self,
+        of: TargetKind,
+        _name: &'a str,
+        file: StoreFile,
+    ) -> BoxFuture<'a, Result<Option<StoreBody>, StoreFailure>> {
+        let found = self.0.get(&(of.as_str(), file)).cloned();
+        let body = found.map(|bytes| futures::stream::iter([Ok(Bytes::from(bytes))]).boxed());
+        async move { Ok(body) }.boxed()
+    }
+
+    fn key(&self, _of: TargetKind, name: &str, file: StoreFile) -> String {
+        format!("{name}/{file:?}")
+    }
+}
+
+/// A run of its own: as fast as the tests want it.
+struct Run {
+    scope: Scope,
+    idle: Duration,
+    limit: Duration,
+    files: Files,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self {
+            scope: Scope::everything(),
+            idle: Duration::from_secs(10),
+            limit: Duration::from_mins(1),
+            files: Files::default(),
+        }
+    }
+}
+
+impl Run {
+    async fn of(self, context: &Context, spec: &DebugBundleSpec) -> Got {
+        let cluster = Cluster::new(context.client.clone()).patient(Duration::from_secs(20), self.idle);
+        let inventory = inventory::take(&cluster, &context.namespace, spec, self.scope, Duration::from_secs(30))
+            .await
+            .unwrap_or_else(|error| panic!("no inventory: {error:?}"));
+        let plan = plan(spec, &inventory, Timestamp::now());
+        let planned = plan.items.iter().map(|item| item.path.as_str().to_owned()).collect();
+        let folder = tempfile::tempdir().expect("a folder");
+        let collector = Collector {
+            cluster,
+            redactor: Arc::new(Redactor::new(&[], Vec::new()).expect("no rules of its own")),
+            spool: Spool::create(folder.path(), 1 << 30).expect("a spool"),
+            store: Ok(Arc::new(self.files)),
+            pace: Pace::default(),
+        };
+        let progress = Arc::new(Progress::default());
+        let deadline = Instant::now() + self.limit;
+        let collected = collect(&collector, &inventory, plan, &progress, &CancellationToken::new(), deadline)
+            .await
+            .unwrap_or_else(|error| panic!("nothing collected: {error:?}"));
+        let now = progress.now();
+        assert_eq!(now.items_done, now.items_total, "every item ends");
+        Got { inventory, collected, planned, _folder: folder }
+    }
+}
+
+/// What a run brought.
+struct Got {
+    inventory: Inventory,
+    collected: Collected,
+    planned: Vec<String>,
+    _folder: tempfile::TempDir,
+}
+
+impl Got {
+    fn entry(&self, path: &str) -> &Entry {
+        let known = || self.collected.entries.iter().map(|entry| entry.segment.path().as_str()).collect::<Vec<_>>();
+        let found = self.collected.entries.iter().find(|entry| entry.segment.path().as_str() == path);
+        found.unwrap_or_else(|| panic!("no {path} in {:#?}; missing {:#?}", known(), self.collected.missing))
+    }
+
+    fn has(&self, path: &str) -> bool {
+        self.collected.entries.iter().any(|entry| entry.segment.path().as_str() == path)
+    }
+
+    fn text(&self, path: &str) -> String {
+        let mut bytes = Vec::new();
+        self.entry(path).segment.reader().unwrap().read_to_end(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn yaml(&self, path: &str) -> Value {
+        serde_saphyr::from_str(&self.text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    fn names(&self, path: &str) -> Vec<String> {
+        let list = self.yaml(path);
+        let items = list["items"].as_array().expect("a List").iter();
+        items.map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn missing(&self, path: &str) -> &Missing {
+        let found = self.collected.missing.iter().find(|missing| missing.path == path);
+        found.unwrap_or_else(|| panic!("{path} is not missing: {:#?}", self.collected.missing))
+    }
+
+    fn errors(&self) -> Vec<&Missing> {
+        self.collected.missing.iter().filter(|missing| missing.severity == MissingSeverity::Error).collect()
+    }
+
+    /// Each planned item ended in exactly one place.
+    fn is_complete(&self) {
+        for path in &self.planned {
+            let entries = usize::from(self.has(path));
+            let empty = self.collected.empty.iter().filter(|empty| *empty == path).count();
+            let missing = self.collected.missing.iter().filter(|missing| missing.path == *path).count();
+            assert!(entries + empty + missing >= 1 && entries + empty <= 1, "{path}: {entries} {empty} {missing}");
+        }
+    }
+}
+
+fn log_path(context: &Context, pod: &str, container: &str, file: &str) -> String {
+    format!("namespaces/{}/pods/{pod}/{container}/{container}/logs/{file}", context.namespace)
+}
+
+async fn a_restore(context: &Context, phase: &str) -> Value {
+    let now = Timestamp::now();
+    let at = |minutes: i64| now.checked_add(SignedDuration::from_mins(minutes)).unwrap();
+    let spec = json!({"includedNamespaces": ["*"], "storageLocation": "default", "ttl": "720h"});
+    context
+        .create_velero("Backup", json!({"metadata": {"name": "seed"}, "spec": spec, "status": {"phase": "Completed"}}))
+        .await;
+    let restore = context
+        .create_velero(
+            "Restore",
+            json!({"metadata": {"name": "regrow"}, "spec": {"backupName": "seed"},
+                "status": {"phase": phase, "startTimestamp": at(-30)}}),
+        )
+        .await;
+    serde_json::to_value(restore).unwrap()
+}
+
+fn about_the_restore() -> DebugBundleSpec {
+    DebugBundleSpec::about(TargetKind::Restore, "regrow")
+}
+
+#[tokio::test]
+async fn all_that_velero_debug_collects_is_there_and_more() {
+    with_namespace("parity", |context| async move {
+        let restore = a_restore(&context, "PartiallyFailed").await;
+        let uid = restore["metadata"]["uid"].as_str().unwrap();
+        let shop = context.workload_namespace("shop").await;
+        let node = context.node("n").await;
+        context
+            .pod(
+                pod("velero-1")
+                    .on_node(&node)
+                    .labelled("deploy", "velero")
+                    .with_init("plugin")
+                    .with_container("velero")
+                    .restarted(1)
+                    .with_ephemeral("vet"),
+            )
+            .await;
+        context.pod(pod("bystander").on_node(&node).with_container("a").with_container("b")).await;
+        context.log("velero-1", "velero", LogScript::lines(["one", "error restore=regrow", "GET https://s3/b/k?X-Amz-Signature=0a1b2c3d4e5f60718293"]));
+        context.previous_log("velero-1", "velero", LogScript::lines(["panic: out of luck"]));
+        for (pod, container) in [("velero-1", "plugin"), ("velero-1", "vet"), ("bystander", "a"), ("bystander", "b")] {
+            context.log(pod, container, LogScript::lines([format!("I am {container}")]));
+        }
+        context.pod_in(&shop, pod("shop-0").on_node(&node).with_container("app").with_volume("data")).await;
+        context
+            .create_velero(
+                "PodVolumeRestore",
+                json!({"metadata": {"name": "regrow-x1", "labels": {"velero.io/restore-uid": uid, "velero.io/restore-name": "regrow"}},
+                    "spec": {"pod": {"namespace": shop, "name": "shop-0", "kind": "Pod"}, "volume": "data", "backupStorageLocation": "default",
+                        "repoIdentifier": "x", "snapshotID": "s", "sourceNamespace": shop, "uploaderType": "kopia"},
+                    "status": {}}),
+            )
+            .await;
+        let files = Files::default()
+            .with(TargetKind::Restore, StoreFile::Log, b"time=now level=error msg=\"no room\"\n")
+            .with(TargetKind::Restore, StoreFile::Results, br#"{"errors":{"namespaces":{"shop":["no room"]}},"warnings":{}}"#)
+            .with(TargetKind::Restore, StoreFile::ItemOperations, b"[]\n")
+            .with(TargetKind::Restore, StoreFile::VolumeInfo, b"[]\n")
+            .with(TargetKind::Restore, StoreFile::ResourceList, b"{}\n")
+            .with(TargetKind::Backup, StoreFile::Log, b"backup log\n")
+            .with(TargetKind::Backup, StoreFile::Results, b"not json");
+        let got = Run { files, ..Run::default() }.of(&context, &about_the_restore()).await;
+        got.is_complete();
+
+        let space = &context.namespace;
+        assert_eq!(got.names(&format!("namespaces/{space}/velero.io/restores.yaml")), ["regrow"]);
+        assert_eq!(got.names(&format!("namespaces/{space}/velero.io/backups.yaml")), ["seed"]);
+        assert_eq!(got.names(&format!("namespaces/{space}/velero.io/podvolumerestores.yaml")), ["regrow-x1"]);
+        assert_eq!(got.names(&format!("namespaces/{space}/velero.io/backupstoragelocations.yaml")), ["default"]);
+        assert_eq!(got.names(&format!("namespaces/{space}/core/pods.yaml")), ["bystander", "velero-1"]);
+        assert_eq!(got.names(&format!("namespaces/{space}/apps/deployments.yaml")), ["velero"]);
+        assert_eq!(got.names(&format!("namespaces/{shop}/core/pods.yaml")), ["shop-0"]);
+        assert_eq!(got.names("cluster-scoped-resources/core/nodes.yaml"), std::slice::from_ref(&node));
+        let empty = format!("namespaces/{space}/velero.io/datauploads.yaml");
+        assert!(got.collected.empty.contains(&empty), "v2alpha1 was asked for: {:?}", got.collected.empty);
+        let pods = got.yaml(&format!("namespaces/{space}/core/pods.yaml"));
+        assert!(pods["items"].as_array().unwrap().iter().all(|pod| pod["kind"] == "Pod" && pod["apiVersion"] == "v1"));
+        assert!(pods["items"][0]["metadata"]["managedFields"].is_null());
+        assert_eq!(got.yaml(&format!("namespaces/{space}/{space}.yaml"))["kind"], "Namespace");
+        let crd = "cluster-scoped-resources/apiextensions.k8s.io/customresourcedefinitions/restores.velero.io.yaml";
+        assert_eq!(got.yaml(crd)["spec"]["names"]["kind"], "Restore");
+        assert!(got.yaml("aggregated-discovery-apis.yaml")["items"].as_array().unwrap().len() > 5);
+
+        let server = got.text(&log_path(&context, "velero-1", "velero", "current.log"));
+        assert!(server.contains("Z one\n") && server.contains("restore=regrow"), "{server}");
+        assert!(!server.contains("0a1b2c3d4e5f60718293"), "{server}");
+        assert!(got.text(&log_path(&context, "velero-1", "velero", "previous.log")).contains("out of luck"));
+        for (pod, container) in [("velero-1", "plugin"), ("velero-1", "vet"), ("bystander", "a"), ("bystander", "b")] {
+            let text = got.text(&log_path(&context, pod, container, "current.log"));
+            assert!(text.ends_with(&format!("I am {container}\n")), "{text}");
+        }
+
+        assert!(got.text("velero/restores/regrow/restore.log").contains("no room"));
+        assert!(!got.has("velero/restores/regrow/restore.from-server.log"), "the store has the log");
+        assert_eq!(got.text("velero/backups/seed/backup.log"), "backup log\n");
+        let broken = got.missing("velero/backups/seed/results.json");
+        assert_eq!((broken.code, broken.severity), (MissingCode::Corrupt, MissingSeverity::Error));
+        assert_eq!(got.text("velero/backups/seed/results.json.partial"), "not json");
+        assert_eq!(got.missing("velero/backups/seed/volumeinfo.json").code, MissingCode::NotFound);
+
+        assert_eq!(got.text("version").lines().next(), Some("debugbundle"));
+        assert_eq!(got.text("timestamp").lines().count(), 2);
+        let versions: Value = serde_json::from_str(&got.text("velero/version.json")).unwrap();
+        assert_eq!(versions["server"]["version"], "v1.18.3");
+        assert!(versions["kubernetes"]["gitVersion"].is_string());
+
+        let evidence = &got.collected.evidence;
+        assert_eq!(evidence.results.as_ref().unwrap()["errors"]["namespaces"]["shop"][0], "no room");
+        assert_eq!(evidence.target.as_ref().unwrap()["metadata"]["name"], "regrow");
+        assert_eq!(evidence.of_kind("PodVolumeRestore").count(), 1);
+        assert_eq!(got.inventory.involved[0].name, "shop-0");
+        context.delete_namespace(&shop).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_restore_that_runs_has_its_lines_of_the_servers_log() {
+    with_namespace("running", |context| async move {
+        a_restore(&context, "InProgress").await;
+        let node = context.node("n").await;
+        context.pod(pod("velero-1").on_node(&node).labelled("deploy", "velero").with_container("velero")).await;
+        let space = context.namespace.clone();
+        let lines = [
+            "msg=\"Starting Velero server v1.18.9 (abc123)\"".to_owned(),
+            format!("msg=mine restore={space}/regrow"),
+            "msg=other restore=elsewhere".to_owned(),
+            "msg=mine restore=regrow".to_owned(),
+        ];
+        context.log("velero-1", "velero", LogScript::lines(lines));
+        let got = Run::default().of(&context, &about_the_restore()).await;
+        got.is_complete();
+        let text = got.text("velero/restores/regrow/restore.from-server.log");
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(text.lines().all(|line| line.contains("msg=mine")));
+        let log = got.missing("velero/restores/regrow/restore.log");
+        assert_eq!((log.code, log.severity), (MissingCode::NeverWritten, MissingSeverity::Note));
+        let versions: Value = serde_json::from_str(&got.text("velero/version.json")).unwrap();
+        assert_eq!(
+            (&versions["server"]["version"], &versions["server"]["commit"]),
+            (&json!("v1.18.9"), &json!("abc123"))
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_goes_wrong_with_one_log_is_told_and_costs_no_other() {
+    with_namespace("logs", |context| async move {
+        let node = context.node("n").await;
+        let far = context.node_that_is("far", Reach::Refused).await;
+        let scripts = [
+            ("fine", LogScript::lines(["fine"])),
+            ("excuse", LogScript::body("unable to retrieve container logs for containerd://0123456789")),
+            ("nothing", LogScript::body("")),
+            ("cut", LogScript::generated(1 << 20, 7).reset_after(300_000)),
+            ("still", LogScript::generated(1 << 20, 8).stall_after(200_000)),
+        ];
+        for (name, script) in scripts {
+            context.pod(pod(name).on_node(&node).with_container("c")).await;
+            context.log(name, "c", script);
+        }
+        context.pod(pod("waits").on_node(&node).with_container("c").waiting("ContainerCreating", "soon")).await;
+        let waits = "container \"c\" in pod \"waits\" is waiting to start: ContainerCreating";
+        context.log("waits", "c", LogScript::status(400, waits));
+        for name in ["far-1", "far-2", "far-3", "far-4", "far-5"] {
+            context.pod(pod(name).on_node(&far).with_container("c")).await;
+        }
+        context.pod(pod("homeless").with_container("c").unschedulable("no node")).await;
+        let run = Run { idle: Duration::from_secs(2), ..Run::default() };
+        let got = run.of(&context, &DebugBundleSpec::installation()).await;
+        got.is_complete();
+        let path = |pod: &str| log_path(&context, pod, "c", "current.log");
+        assert!(got.text(&path("fine")).ends_with("fine\n"));
+        let code = |pod: &str| (got.missing(&path(pod)).code, got.missing(&path(pod)).severity);
+        assert_eq!(code("excuse"), (MissingCode::BodyIsError, MissingSeverity::Error));
+        assert_eq!(code("nothing"), (MissingCode::Empty, MissingSeverity::Note));
+        assert_eq!(code("homeless"), (MissingCode::Empty, MissingSeverity::Note));
+        assert_eq!(code("waits"), (MissingCode::NotStarted, MissingSeverity::Note));
+        for far in ["far-1", "far-2", "far-3", "far-4", "far-5"] {
+            assert_eq!(code(far), (MissingCode::NodeUnreachable, MissingSeverity::Error), "{far}");
+        }
+        assert!(got.missing(&path("far-5")).why.starts_with("not asked again"), "one circuit per node");
+        for (pod, reason) in [("cut", TruncationReason::Reset), ("still", TruncationReason::Stalled)] {
+            let entry = got.entry(&path(pod));
+            assert_eq!(entry.truncated.as_ref().map(|cut| cut.reason), Some(reason), "{pod}");
+            assert!(entry.segment.bytes() > 100_000, "{pod}: what was read is kept");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_long_log_keeps_its_head_and_its_tail() {
+    with_namespace("long", |context| async move {
+        let node = context.node("n").await;
+        context.pod(pod("velero-1").on_node(&node).labelled("deploy", "velero").with_container("velero")).await;
+        context.log("velero-1", "velero", LogScript::generated(40 << 20, 3));
+        let mut spec = DebugBundleSpec::installation();
+        spec.logs.max_bytes_per_container = debugbundle_crd::ByteSize("4Mi".to_owned());
+        let got = Run::default().of(&context, &spec).await;
+        let entry = got.entry(&log_path(&context, "velero-1", "velero", "current.log"));
+        let cut = entry.truncated.as_ref().expect("it was cut");
+        assert_eq!(cut.reason, TruncationReason::Limit);
+        assert!(entry.segment.bytes() <= (4 << 20) + 1024, "{}", entry.segment.bytes());
+        assert!(got.errors().is_empty(), "a limit is as asked: {:#?}", got.errors());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_thousand_objects_come_in_pages_and_all_of_them() {
+    with_namespace("pages", |context| async move {
+        let made: Vec<_> = futures::stream::iter(0..1100)
+            .map(|n| {
+                let spec = json!({"includedNamespaces": ["*"], "storageLocation": "default"});
+                context.create_velero("Backup", json!({"metadata": {"name": format!("b{n:04}")}, "spec": spec}))
+            })
+            .buffer_unordered(16)
+            .collect()
+            .await;
+        let got = Run::default().of(&context, &DebugBundleSpec::installation()).await;
+        let path = format!("namespaces/{}/velero.io/backups.yaml", context.namespace);
+        let names = got.names(&path);
+        assert_eq!(names.len(), made.len());
+        assert!(names.is_sorted());
+        assert_eq!(got.entry(&path).source.items, Some(1100));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_target_that_is_not_there_is_told_from_a_velero_that_is_not_there() {
+    with_namespace("nothing", |context| async move {
+        let cluster = Cluster::new(context.client.clone());
+        let spec = about_the_restore();
+        let limit = Duration::from_secs(20);
+        let error = inventory::take(&cluster, &context.namespace, &spec, Scope::everything(), limit).await.unwrap_err();
+        assert!(matches!(error, InventoryError::TargetNotFound { .. }), "{error:?}");
+        assert_eq!(error.to_string(), format!("Restore {}/regrow does not exist", context.namespace));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn when_the_time_is_over_the_rest_is_told_as_missing() {
+    with_namespace("late", |context| async move {
+        let node = context.node("n").await;
+        for name in ["a", "b", "c"] {
+            context.pod(pod(name).on_node(&node).with_container("c")).await;
+            context.log(name, "c", LogScript::generated(10 << 20, 1).slowly(20_000));
+        }
+        let run = Run { limit: Duration::from_secs(4), ..Run::default() };
+        let got = run.of(&context, &DebugBundleSpec::installation()).await;
+        got.is_complete();
+        let cut: Vec<_> = ["a", "b", "c"]
+            .into_iter()
+            .filter(|pod| got.has(&log_path(&context, pod, "c", "current.log")))
+            .map(|pod| got.entry(&log_path(&context, pod, "c", "current.log")).truncated.as_ref().map(|cut| cut.reason))
+            .collect();
+        assert_eq!(cut, [Some(TruncationReason::Deadline); 2], "two at once per node");
+        let late = got.errors();
+        assert!(late.iter().any(|missing| missing.code == MissingCode::Deadline && missing.path.contains("/pods/")));
+    })
+    .await;
+}
