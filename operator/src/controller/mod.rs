@@ -13,7 +13,7 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use kube::{
     Api, Client, Resource as _, ResourceExt as _,
-    api::DeleteParams,
+    api::{DeleteParams, ListParams},
     core::{DeserializeGuard, error_boundary::InvalidObject},
     runtime::{
         Controller,
@@ -77,20 +77,17 @@ impl Context {
 pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdown: CancellationToken) {
     let api: Api<DebugBundle> = Api::namespaced(client.clone(), &settings.namespace);
     let guarded: Api<Guarded> = Api::namespaced(client.clone(), &settings.namespace);
+    if !until_served(&api, &shutdown).await {
+        return;
+    }
+    tracing::info!("Operator is ready");
     let stop = shutdown.clone();
     let controller = Controller::new(guarded, watcher::Config::default())
         .with_config(Config::default().debounce(Duration::from_millis(50)))
         .graceful_shutdown_on(async move { stop.cancelled().await });
-    let seen = controller.store();
-    let ready = seen.clone();
-    tokio::spawn(async move {
-        if ready.wait_until_ready().await.is_ok() {
-            tracing::info!("Operator is ready");
-        }
-    });
     let context = Arc::new(Context {
         api,
-        seen,
+        seen: controller.store(),
         engine,
         notifier: Notifier::new(client.clone(), settings.instance.clone()),
         places: Arc::new(Semaphore::new(settings.max_concurrent)),
@@ -106,6 +103,27 @@ pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdo
             }
         })
         .await;
+}
+
+/// Waits until DebugBundles can be listed, and says what is in the way: the CRD, a permission, the API server itself.
+/// False if the operator was told to stop meanwhile.
+async fn until_served(api: &Api<DebugBundle>, shutdown: &CancellationToken) -> bool {
+    let mut pause = Duration::from_secs(1);
+    loop {
+        let failure = match api.list_metadata(&ListParams::default().limit(1)).await {
+            Ok(_) => return true,
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                "DebugBundles are not served: install their CustomResourceDefinition (kubectl apply -f deploy/crd.yaml)"
+                    .to_owned()
+            }
+            Err(error) => crate::error::api_sentence(&error),
+        };
+        tracing::warn!(failure, pause = ?pause, "DebugBundles cannot be listed; trying again");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(30)),
+            () = shutdown.cancelled() => return false,
+        }
+    }
 }
 
 async fn reconcile(seen: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Fault> {

@@ -1,7 +1,7 @@
 //! Where a bundle goes: the location, its credential read anew, the store behind it, and the key.
 //! The key is always computed, never taken from status: status can be written by others.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use debugbundle_crd::{Reason, Target, TargetKind};
 use jiff::Timestamp;
@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::{Engine, Subject};
 use crate::{
+    collect::{FromStore, StoreFiles},
     error::Fault,
     inventory,
     location::{self, Location},
@@ -42,6 +43,11 @@ impl Destination {
     /// Bucket or container.
     pub fn bucket(&self) -> &str {
         &self.location.bucket
+    }
+
+    /// Velero's own files beside which the bundle will lie.
+    pub fn files(&self) -> Arc<dyn StoreFiles> {
+        Arc::new(FromStore::new(self.store.clone(), self.location.prefix.clone()))
     }
 
     /// Signs a download URL.

@@ -11,7 +11,6 @@ pub mod destination;
 mod head;
 pub mod local;
 pub mod pack;
-mod store_files;
 pub mod tracker;
 
 use std::path::{Path, PathBuf};

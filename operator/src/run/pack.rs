@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Destination, Engine, Subject, Tracker, destination::notes, head, store_files};
+use super::{Destination, Engine, Subject, Tracker, destination::notes, head};
 use crate::{
     archive::{
         self, BundlePath, Sealed, Spool,
@@ -187,7 +187,7 @@ impl Engine {
             cluster,
             redactor: Arc::clone(&redactor),
             spool: Arc::clone(&spool),
-            store: destination.as_ref().map(store_files::of).map_err(Clone::clone),
+            store: destination.as_ref().map(Destination::files).map_err(Clone::clone),
             pace: Pace::default(),
         };
         let until = deadline - TO_SEAL.min(deadline.saturating_duration_since(clock) / 4);
