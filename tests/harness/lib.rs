@@ -7,6 +7,7 @@
 //!   what it puts there.
 //! * [`velero`] adds the real server, and recipes that bring Backups and Restores into each phase.
 //! * [`operator`] runs our own program as a process of its own, and kills it.
+//! * [`readers`] are the programs that people read bundles with.
 //! * [`until`](fn@until) waits for a condition, with a limit.
 
 #![allow(
@@ -22,6 +23,7 @@ pub mod kubelet;
 pub mod objects;
 pub mod operator;
 pub mod process;
+pub mod readers;
 pub mod s3;
 pub mod stand;
 mod tls;

@@ -4,6 +4,8 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod admission;
+mod cli;
 mod collect;
+mod readers;
 mod stand;
 mod velero;
