@@ -51,9 +51,8 @@ pub fn decide(bundle: &DebugBundle, now: Timestamp) -> Step {
     }
     match phase {
         Phase::New | Phase::Queued => Step::Run { attempt: attempts + 1, resume: false },
-        Phase::Collecting | Phase::Uploading if attempts >= MAX_ATTEMPTS && phase == Phase::Collecting => {
-            Step::Settle(Reason::Interrupted)
-        }
+        // What is sealed already is only sent, however often that was interrupted.
+        Phase::Collecting if attempts >= MAX_ATTEMPTS => Step::Settle(Reason::Interrupted),
         Phase::Collecting | Phase::Uploading => Step::Run { attempt: attempts + 1, resume: true },
         Phase::Completed | Phase::PartiallyFailed | Phase::Failed => after_the_run(bundle, phase, now),
     }
@@ -85,19 +84,19 @@ fn after_the_run(bundle: &DebugBundle, phase: Phase, now: Timestamp) -> Step {
 
 /// When bundle and resource go: from the end of the run, or its deadline's, on.
 pub fn expiration(bundle: &DebugBundle, completed: Timestamp) -> Timestamp {
-    let ttl = parse_duration(&bundle.spec.ttl).unwrap_or(Duration::from_secs(720 * 3600));
+    let ttl = parse_duration(&bundle.spec.ttl).unwrap_or(Duration::from_hours(720));
     completed.checked_add(ttl).unwrap_or(Timestamp::MAX)
 }
 
 /// Time for the whole collection.
 pub fn timeout(bundle: &DebugBundle) -> Duration {
-    parse_duration(&bundle.spec.timeout).unwrap_or(Duration::from_secs(15 * 60))
+    parse_duration(&bundle.spec.timeout).unwrap_or(Duration::from_mins(15))
 }
 
 /// How long a URL is asked to work; `None` if none is to be signed at all.
 pub fn url_ttl(bundle: &DebugBundle) -> Option<Duration> {
     (bundle.spec.download_url.policy != UrlPolicy::Never)
-        .then(|| parse_duration(&bundle.spec.download_url.ttl).unwrap_or(Duration::from_secs(3600)))
+        .then(|| parse_duration(&bundle.spec.download_url.ttl).unwrap_or(Duration::from_hours(1)))
 }
 
 /// Whether the resource came out of a Velero backup.

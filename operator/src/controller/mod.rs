@@ -147,6 +147,7 @@ async fn reconcile(seen: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Faul
 }
 
 /// Transient faults only: what a person has to mend is in status already.
+#[allow(clippy::needless_pass_by_value, reason = "the signature is kube's")]
 fn error_policy(seen: Arc<Guarded>, error: &Fault, _: Arc<Context>) -> Action {
     tracing::warn!(name = seen.name_any(), reason = error.reason().as_str(), %error, "Reconcile will be tried again");
     Action::requeue(Duration::from_secs(5))
@@ -154,7 +155,7 @@ fn error_policy(seen: Arc<Guarded>, error: &Fault, _: Arc<Context>) -> Action {
 
 /// Never longer than a day at a time, so that a clock that jumps is noticed.
 fn rest(until: Option<Timestamp>, now: Timestamp) -> Action {
-    const LONGEST: Duration = Duration::from_secs(24 * 3600);
+    const LONGEST: Duration = Duration::from_hours(24);
     match until {
         None => Action::await_change(),
         Some(until) => {

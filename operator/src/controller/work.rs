@@ -109,7 +109,7 @@ async fn work(
     let journal = StatusJournal { mine, ctx };
     let deadline = tokio::time::Instant::now() + ctx.settings.upload_timeout;
     let recorded = before.status.as_ref().and_then(|s| s.upload.as_ref()).and_then(|u| u.upload_id.clone());
-    let delivery = ctx.engine.deliver(&subject, &packed, recorded, &journal, &tracker, deadline, cancel);
+    let delivery = Box::pin(ctx.engine.deliver(&subject, &packed, recorded, &journal, &tracker, deadline, cancel));
     let destination = with_progress(mine, ctx, &tracker, delivery).await?;
     crash::point("stored");
 
@@ -130,7 +130,7 @@ async fn collect(
     }
     let spool = ctx.engine.spool_of(&ctx.settings.spool, &subject.uid);
     let deadline = tokio::time::Instant::now() + decide::timeout(bundle);
-    let pack = ctx.engine.pack(subject, Store::Required, &spool, tracker, deadline, cancel);
+    let pack = Box::pin(ctx.engine.pack(subject, Store::Required, &spool, tracker, deadline, cancel));
     with_progress(mine, ctx, tracker, pack).await
 }
 
