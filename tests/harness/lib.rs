@@ -6,7 +6,8 @@
 //! * [`context`] gives each test a namespace, a bucket and a Velero installation without a server; [`objects`] are
 //!   what it puts there.
 //! * [`velero`] adds the real server, and recipes that bring Backups and Restores into each phase.
-//! * [`operator`] runs our own program as a process of its own, and kills it.
+//! * [`operator`] runs our own program as a process of its own, and kills it; [`shipped`] gives it the permissions that
+//!   its users give it. [`bundle`] reads what came of it.
 //! * [`until`](fn@until) waits for a condition, with a limit.
 
 #![allow(
@@ -16,6 +17,7 @@
     reason = "the harness fails a test by panicking, with a sentence"
 )]
 
+pub mod bundle;
 pub mod context;
 mod crds;
 pub mod kubelet;
@@ -23,6 +25,7 @@ pub mod objects;
 pub mod operator;
 pub mod process;
 pub mod s3;
+pub mod shipped;
 pub mod stand;
 mod tls;
 pub mod tools;

@@ -5,5 +5,6 @@
 
 mod admission;
 mod collect;
+mod journeys;
 mod stand;
 mod velero;
