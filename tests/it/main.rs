@@ -6,4 +6,5 @@
 mod admission;
 mod collect;
 mod stand;
+mod store;
 mod velero;

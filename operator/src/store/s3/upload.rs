@@ -1,5 +1,5 @@
 //! Sending a sealed bundle: one request when it is small, parts when it is not, and proof that it arrived.
-//! Trying again after a failure is the caller's part (`store::retry`): each call here starts from the file.
+//! Trying again after a failure is the caller's part (`run::deliver`): each call here starts from the file.
 
 use std::io::SeekFrom;
 
