@@ -6,6 +6,7 @@
 //! * [`context`] gives each test a namespace, a bucket and a Velero installation without a server; [`objects`] are
 //!   what it puts there.
 //! * [`velero`] adds the real server, and recipes that bring Backups and Restores into each phase.
+//! * [`s3_proxy`] stands before the store, records requests and spoils those that a test names.
 //! * [`operator`] runs our own program as a process of its own, and kills it.
 //! * [`until`](fn@until) waits for a condition, with a limit.
 
@@ -23,6 +24,7 @@ pub mod objects;
 pub mod operator;
 pub mod process;
 pub mod s3;
+pub mod s3_proxy;
 pub mod stand;
 mod tls;
 pub mod tools;
