@@ -73,8 +73,14 @@ impl Fold {
     pub fn to_be_tried_again(mut self, error: &str) -> Self {
         let attempt = self.status.attempts.unwrap_or(1);
         if let Some(ready) = self.status.conditions.iter().find(|c| c.type_ == ConditionType::Ready.as_str()) {
-            let reason = if ready.reason == Reason::Uploading.as_str() { Reason::Uploading } else { Reason::Collecting };
-            self.set(ConditionType::Ready, false, reason, &format!("attempt {attempt} failed: {error}; another follows"));
+            let reason =
+                if ready.reason == Reason::Uploading.as_str() { Reason::Uploading } else { Reason::Collecting };
+            self.set(
+                ConditionType::Ready,
+                false,
+                reason,
+                &format!("attempt {attempt} failed: {error}; another follows"),
+            );
         }
         self
     }

@@ -7,4 +7,5 @@ mod admission;
 mod collect;
 mod journeys;
 mod stand;
+mod store;
 mod velero;
