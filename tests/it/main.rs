@@ -6,6 +6,8 @@
 mod admission;
 mod cli;
 mod collect;
+mod journeys;
 mod readers;
 mod stand;
+mod store;
 mod velero;

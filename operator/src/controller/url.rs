@@ -93,7 +93,7 @@ pub(super) async fn clear(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<Ac
         UrlPolicy::Never => "spec.downloadURL.policy is Never".to_owned(),
         _ => format!("its time is over; ask for another one with: {}", ask(bundle)),
     };
-    mine.update(ctx.now(), |fold| fold.no_url(Reason::UrlExpired, &message)).await?;
+    mine.exactly(ctx.now(), |fold| fold.no_url(Reason::UrlExpired, &message)).await?;
     Ok(Action::await_change())
 }
 
@@ -110,7 +110,7 @@ pub(super) async fn renew(bundle: &DebugBundle, value: &str, ctx: &Arc<Context>)
     };
     let answered = value.to_owned();
     let mine = Mine::new(ctx.client.clone(), ctx.api.clone(), bundle.clone());
-    mine.update(now, |fold| link.fold(fold).answered(Some(&answered))).await?;
+    mine.exactly(now, |fold| link.fold(fold).answered(Some(&answered))).await?;
     match &link {
         Link::Issued { until, .. } => {
             ctx.notifier
@@ -152,7 +152,8 @@ async fn look_and_sign(bundle: &DebugBundle, ctx: &Arc<Context>, now: Timestamp)
 fn too_soon(bundle: &DebugBundle, now: Timestamp) -> Option<std::time::Duration> {
     let ready = bundle.status.as_ref()?.conditions.iter().find(|c| c.type_ == "DownloadReady")?;
     let since = now.duration_since(ready.last_transition_time.0).unsigned_abs();
-    (ready.status == "True" && since < PAUSE && bundle.status.as_ref()?.renewed_url.is_some()).then(|| PAUSE - since)
+    (ready.status == "True" && since < PAUSE && bundle.status.as_ref()?.renewed_url.is_some())
+        .then(|| PAUSE.saturating_sub(since))
 }
 
 fn ask(bundle: &DebugBundle) -> String {

@@ -198,7 +198,7 @@ async fn a_url_is_asked_for_when_there_is_none_or_it_works_no_more() {
         assert_eq!(ran.code, 0, "cleared: {ran:?}");
 
         operator.terminate();
-        operator.wait_exit(Duration::from_secs(60)).await;
+        operator.wait_exit(Duration::from_mins(1)).await;
         patch_status(&context, "later", json!({"downloadURL": null, "downloadURLExpiration": null})).await;
         let ran = user.line("download later -o four.tar.gz --url-timeout 2s").await;
         assert_eq!(ran.code, 5, "{ran:?}");
@@ -257,13 +257,13 @@ async fn one_file_is_read_by_the_manifest_and_one_request() {
         let (first, last) = asked[1].range.unwrap();
         assert!(last - first < 256 << 10, "a small file is a small request: {asked:?}");
 
-        let list = user.line("cat shelf --list").await;
+        let listing = user.line("cat shelf --list").await;
         assert_eq!(proxy.asked().len(), 1, "the manifest is enough");
         for path in ["summary.md", "velero/restores/regrow/restore.log", "manifest.json"] {
-            assert!(list.out.lines().any(|line| line.ends_with(&format!("  {path}"))), "{path}: {list:?}");
+            assert!(listing.out.lines().any(|line| line.ends_with(&format!("  {path}"))), "{path}: {listing:?}");
         }
         let path = &format!("namespaces/{}/pods/idle/idle/idle/logs/current.log", context.namespace);
-        assert!(list.out.contains(&format!("  {path}: Empty: ")), "{list:?}");
+        assert!(listing.out.contains(&format!("  {path}: Empty: ")), "{listing:?}");
         let ran = user.run(["cat", "shelf", path]).await;
         assert_eq!((ran.code, ran.out.as_str()), (4, ""), "{ran:?}");
         assert!(ran.err.contains("is missing (Empty): the log has no line in the window"), "{ran:?}");

@@ -27,7 +27,7 @@ use tokio::process::{Child, Command};
 use proxy::Proxy;
 
 /// How long any command may take on a busy machine.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// What a command left.
 #[derive(Debug)]
