@@ -106,6 +106,8 @@ impl Fold {
     pub fn uploading(mut self, outcome: &Outcome) -> Self {
         self.collected(outcome);
         self.status.bundle = Some(outcome.bundle.clone());
+        // What was read last says nothing of the upload.
+        self.status.progress = None;
         // The id of an earlier process's upload stays on record until that upload is known to have ended.
         self.status.upload.get_or_insert_default().started.get_or_insert(Time(self.now));
         let message = format!("{} on the way to {}", outcome.bundle.size, outcome.bundle.storage_location);

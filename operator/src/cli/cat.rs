@@ -185,7 +185,9 @@ fn listing(view: &ManifestView, manifest_bytes: u64) -> String {
         text.push_str("\nMissing:\n");
     }
     for missing in &view.missing {
-        let line = format!("{}: {}: {}", missing.path, missing.code, missing.why);
+        // What could not even be looked for has no path.
+        let name = if missing.path.is_empty() { &missing.what } else { &missing.path };
+        let line = format!("{name}: {}: {}", missing.code, missing.why);
         let _ = writeln!(text, "  {}", escape_for_terminal(&bounded(&line, 1024)));
         if !missing.cure.is_empty() {
             let _ = writeln!(text, "      cure: {}", escape_for_terminal(&bounded(&missing.cure, 1024)));

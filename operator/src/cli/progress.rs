@@ -115,7 +115,8 @@ impl Meter {
     pub(crate) fn show(&mut self, snapshot: &Snapshot) {
         if let Some(bar) = &self.bar {
             bar.set_prefix(snapshot.headline.clone());
-            bar.set_length(snapshot.total.max(snapshot.done));
+            // Of nothing all is done: a bar without a length would be full.
+            bar.set_length(snapshot.total.max(snapshot.done).max(1));
             bar.set_position(snapshot.done);
             bar.set_message(snapshot.detail.clone());
         } else if self.headline != snapshot.headline {

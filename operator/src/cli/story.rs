@@ -3,7 +3,9 @@
 
 use std::fmt::Write as _;
 
-use debugbundle_crd::{Bundle, ConditionType, DebugBundle, DebugBundleStatus, Finding, Phase, Severity, UrlPolicy};
+use debugbundle_crd::{
+    Bundle, ConditionType, DebugBundle, DebugBundleStatus, Finding, Phase, Reason, Severity, UrlPolicy,
+};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt as _;
@@ -184,8 +186,10 @@ fn url_line(bundle: &DebugBundle, status: &DebugBundleStatus, show_url: bool, no
             None => format!("{until}; --url shows it"),
         };
     }
-    if let Some(refused) =
-        condition(status, ConditionType::DownloadReady).filter(|c| c.status == "False" && !c.message.is_empty())
+    // Those two tell how to ask for one, which download and cat do by themselves.
+    let is_asked_for = |reason: &str| [Reason::OnRequest, Reason::UrlExpired].iter().any(|r| r.as_str() == reason);
+    if let Some(refused) = condition(status, ConditionType::DownloadReady)
+        .filter(|c| c.status == "False" && !c.message.is_empty() && !is_asked_for(&c.reason))
     {
         return format!("none: {}", line(&refused.message));
     }

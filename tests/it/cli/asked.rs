@@ -33,6 +33,9 @@ async fn creating_and_waiting_ends_with_what_became_of_the_bundle() {
         assert!(!done.out.contains("Missing:"), "{done:?}");
         let steps: Vec<_> = done.err.lines().collect();
         assert!(steps.iter().any(|step| step.starts_with("Collecting")), "the steps, a line each: {done:?}");
+        let uploading: Vec<_> = steps.iter().filter(|step| step.starts_with("Uploading")).collect();
+        let of_upload = ["Uploading", "Uploading: sending", "Uploading: verifying"];
+        assert!(uploading.iter().all(|step| of_upload.contains(step)), "not those of the collection: {done:?}");
         assert_eq!(steps.last(), Some(&"Completed"), "{done:?}");
         assert!(!done.err.contains(['\r', '\u{1b}']), "no bar where there is no terminal: {done:?}");
 
@@ -85,7 +88,8 @@ async fn on_a_terminal_waiting_shows_a_bar() {
         let ran = finish(child, &command).await;
         assert_eq!(ran.code, 0, "{ran:?}");
         assert!(ran.out.contains('\r') && ran.out.contains('\u{1b}'), "it is drawn over: {ran:?}");
-        assert!(ran.out.contains("Collecting: reading [") || ran.out.contains("Uploading"), "{ran:?}");
+        assert!(ran.out.contains("Collecting") && ran.out.contains(" ["), "{ran:?}");
+        assert!(!ran.out.contains("New [="), "nothing is done yet: {ran:?}");
         assert!(ran.out.contains("Phase:            Completed"), "{ran:?}");
     })
     .await;

@@ -171,7 +171,7 @@ async fn a_url_is_asked_for_when_there_is_none_or_it_works_no_more() {
         assert_eq!(status.download_url, None);
         let user = User::of(&context);
         let story = user.line("get later").await;
-        assert!(story.out.contains("Download URL:     none"), "{story:?}");
+        assert!(story.out.contains("Download URL:     none now; download and cat ask for one\n"), "{story:?}");
         let ran = user.line("download later -o one.tar.gz").await;
         assert_eq!(ran.code, 0, "{ran:?}");
         let first = renewals(&context, "later").await.expect("the operator was asked");

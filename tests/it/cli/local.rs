@@ -168,6 +168,7 @@ async fn who_may_read_little_gets_what_they_may_read_and_the_cure_for_the_rest()
         let list = guest.line("cat --file g.tar.gz --list").await;
         assert!(list.out.contains("Forbidden") && list.out.contains("cure: "), "{list:?}");
         assert!(list.out.contains("velero.io/restores.yaml"), "{list:?}");
+        assert!(!list.out.contains("\n  : "), "each has a name: {list:?}");
     })
     .await;
 }
