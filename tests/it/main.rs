@@ -6,5 +6,6 @@
 mod admission;
 mod collect;
 mod journeys;
+mod oracle;
 mod stand;
 mod velero;
