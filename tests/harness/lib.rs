@@ -8,6 +8,7 @@
 //! * [`velero`] adds the real server, and recipes that bring Backups and Restores into each phase.
 //! * [`operator`] runs our own program as a process of its own, and kills it; [`shipped`] gives it the permissions that
 //!   its users give it. [`bundle`] reads what came of it.
+//! * [`s3_proxy`] stands before the store, records requests and spoils those that a test names.
 //! * [`until`](fn@until) waits for a condition, with a limit.
 
 #![allow(
@@ -25,6 +26,7 @@ pub mod objects;
 pub mod operator;
 pub mod process;
 pub mod s3;
+pub mod s3_proxy;
 pub mod shipped;
 pub mod stand;
 mod tls;

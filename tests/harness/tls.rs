@@ -45,6 +45,17 @@ impl Authority {
         self.sign(params)
     }
 
+    /// A server with these names; if `expired`, its time is over.
+    pub(crate) fn host(&self, names: &[&str], expired: bool) -> Result<Identity, rcgen::Error> {
+        let mut params = CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        if expired {
+            params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        }
+        self.sign(params)
+    }
+
     /// A client in a group.
     pub(crate) fn client(&self, name: &str, group: &str) -> Result<Identity, rcgen::Error> {
         let mut params = named(name);

@@ -8,4 +8,5 @@ mod collect;
 mod journeys;
 mod oracle;
 mod stand;
+mod store;
 mod velero;

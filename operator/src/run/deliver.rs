@@ -1,7 +1,7 @@
 //! The second half of a run: the sealed bundle into the object store, under a write-ahead journal, and verified there.
 //! The location may be why the backup failed, so an upload is tried for long while the sealed spool waits.
 
-use std::time::Duration;
+use std::{sync::Mutex, time::Duration};
 
 use debugbundle_crd::{Reason, Stage};
 use futures::future::BoxFuture;
@@ -43,11 +43,11 @@ impl Engine {
         deadline: Instant,
         cancel: &CancellationToken,
     ) -> Result<Destination, Fault> {
-        let mut recorded = recorded;
+        let recorded = Mutex::new(recorded);
         let mut pause = FIRST_PAUSE;
         loop {
             tracker.stage(Stage::Upload, "sending the bundle");
-            let error = match self.try_once(subject, packed, &mut recorded, journal, tracker, cancel).await {
+            let error = match self.try_once(subject, packed, &recorded, journal, tracker, cancel).await {
                 Ok(destination) => return Ok(destination),
                 Err(Fault::Transient { reason, message }) => (reason, message),
                 Err(other) => return Err(other),
@@ -61,7 +61,7 @@ impl Engine {
             tracker.message(&format!("sending failed ({message}); trying again in {} s", pause.as_secs()));
             journal.retrying(reason, &message).await?;
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(jittered(pause)) => {}
                 () = cancel.cancelled() => return Err(Fault::Cancelled),
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -73,7 +73,7 @@ impl Engine {
         &self,
         subject: &Subject,
         packed: &Packed,
-        recorded: &mut Option<String>,
+        recorded: &Mutex<Option<String>>,
         journal: &impl Journal,
         tracker: &Tracker,
         cancel: &CancellationToken,
@@ -81,13 +81,15 @@ impl Engine {
         let destination = self.destination(subject, Some(&packed.location)).await?;
         let upload = packed.upload(subject);
         let send = async {
-            if let Some(id) = recorded.take() {
+            let open = lock(recorded).clone();
+            if let Some(id) = open {
                 destination.store.abort(&destination.key, &id).await?;
+                *lock(recorded) = None;
             }
             // Without the right to list uploads nothing is found, and the id on record was all there is.
             destination.store.abort_unfinished(&destination.key).await?;
             if !is_there(&destination, &upload).await? {
-                let hooks = Hooks { journal, tracker, bytes: upload.bytes };
+                let hooks = Hooks { journal, recorded, tracker, bytes: upload.bytes };
                 destination.store.upload(&destination.key, &upload, &hooks).await?;
                 crash::point("uploaded");
             }
@@ -109,6 +111,14 @@ impl Engine {
     }
 }
 
+/// Between a half and the whole of `pause`, so that many operators do not knock at once.
+fn jittered(pause: Duration) -> Duration {
+    let mut byte = [128_u8];
+    // Without randomness it is three quarters: worse spread, still a pause.
+    let _ = getrandom::fill(&mut byte);
+    pause / 2 + pause * u32::from(byte[0]) / 510
+}
+
 /// An earlier process may have sent it and died before it could say so.
 async fn is_there(destination: &Destination, upload: &Upload<'_>) -> Result<bool, StoreError> {
     match destination.store.head(&destination.key).await {
@@ -119,19 +129,38 @@ async fn is_there(destination: &Destination, upload: &Upload<'_>) -> Result<bool
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 struct Hooks<'a, J> {
     journal: &'a J,
+    recorded: &'a Mutex<Option<String>>,
     tracker: &'a Tracker,
     bytes: u64,
 }
 
 impl<J: Journal> UploadHooks for Hooks<'_, J> {
     fn begun<'a>(&'a self, upload_id: &'a str) -> BoxFuture<'a, Result<(), String>> {
+        *lock(self.recorded) = Some(upload_id.to_owned());
         Box::pin(async move { self.journal.begun(upload_id).await.map_err(|e| e.to_string()) })
     }
 
     fn sent(&self, bytes: u64) {
         self.tracker.sent(bytes, self.bytes);
         crash::point("part-sent");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_between_a_half_and_the_whole() {
+        for _ in 0..1000 {
+            let pause = jittered(LONGEST_PAUSE);
+            assert!(pause >= LONGEST_PAUSE / 2 && pause <= LONGEST_PAUSE, "{pause:?}");
+        }
     }
 }

@@ -1,188 +1,20 @@
-//! The store against a real S3 server: versitygw from `VERSITYGW`, else from `PATH`; without it these tests fail.
+//! Each operation of the store on a real S3 server: sending, proving, ending, signing, reading, and refusals.
 //! What no S3 server does by itself (broken replies, expired tokens) is not here.
 
-use std::{
-    collections::BTreeMap,
-    net::{SocketAddr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::Mutex,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
-use debugbundle_crd::{Reason, Target, TargetKind};
+use debugbundle_crd::Reason;
 use debugbundle_operator::{
-    location::{Credential, EndpointPolicy, Location, Resolved, S3Config},
+    location::{Credential, EndpointPolicy, Resolved},
     secret::Secret,
-    store::{BackupFile, Key, Limit, Options, S3, Store, StoreError, Upload, UploadHooks, VeleroFile},
+    store::{BackupFile, Limit, Options, S3, Store as _, StoreError, Upload, VeleroFile},
 };
-use futures::{TryStreamExt as _, future::BoxFuture};
+use futures::TryStreamExt as _;
 use http_body_util::{BodyExt as _, Empty};
 use jiff::Timestamp;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
-const ACCESS: &str = "lab-access";
-const SECRET: &str = "lab-secret-key";
-const UID: &str = "0b5e2a7c-1111-4222-8333-444455556666";
-const MIB: usize = 1 << 20;
-/// Small enough that a test's bundle has parts.
-const IN_PARTS: Options = Options { single_put: 1 << 20, part: 5 << 20 };
-
-/// An S3 server with one bucket, `bkt`.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-    data: tempfile::TempDir,
-}
-
-impl Server {
-    fn start() -> Self {
-        let program = std::env::var_os("VERSITYGW").map_or_else(|| PathBuf::from("versitygw"), PathBuf::from);
-        let data = tempfile::tempdir().expect("a folder");
-        std::fs::create_dir(data.path().join("bkt")).expect("a bucket");
-        let address = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a free port");
-        let child = Command::new(&program)
-            .env("ROOT_ACCESS_KEY", ACCESS)
-            .env("ROOT_SECRET_KEY", SECRET)
-            .args(["--port", &address.to_string(), "posix"])
-            .arg(data.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("versitygw must be in PATH, or VERSITYGW name it");
-        let server = Self { child, address, data };
-        let until = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(server.address).is_err() {
-            assert!(Instant::now() < until, "versitygw does not listen on {}", server.address);
-            std::thread::yield_now();
-        }
-        server
-    }
-
-    fn resolved(&self, bucket: &str, secret: &str) -> Resolved {
-        let location = Location::parse(&json!({
-            "metadata": {"name": "offsite"},
-            "spec": {
-                "provider": "aws",
-                "objectStorage": {"bucket": bucket, "prefix": "velero"},
-                "config": {"s3Url": format!("http://{}", self.address), "region": "us-east-1", "s3ForcePathStyle": "true"},
-            },
-        }))
-        .expect("a location");
-        Resolved {
-            s3: S3Config::parse(&location).expect("a config"),
-            location,
-            credential: Credential::Keys {
-                access_key_id: ACCESS.to_owned(),
-                secret_access_key: Secret::new(secret),
-                session_token: None,
-            },
-            ca_pem: None,
-            sse_c_key: None,
-            policy: EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() },
-        }
-    }
-
-    async fn store(&self, options: Options) -> S3 {
-        S3::open(&self.resolved("bkt", SECRET), options).await.expect("a store")
-    }
-
-    fn admin(&self) -> aws_sdk_s3::Client {
-        aws_sdk_s3::Client::from_conf(
-            aws_sdk_s3::Config::builder()
-                .behavior_version(BehaviorVersion::latest())
-                .region(Region::new("us-east-1"))
-                .credentials_provider(Credentials::new(ACCESS, SECRET, None, None, "test"))
-                .endpoint_url(format!("http://{}", self.address))
-                .force_path_style(true)
-                .build(),
-        )
-    }
-
-    async fn unfinished(&self) -> usize {
-        self.admin().list_multipart_uploads().bucket("bkt").send().await.expect("a list").uploads().len()
-    }
-
-    fn path(&self, key: &str) -> PathBuf {
-        self.data.path().join("bkt").join(key)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().expect("the server can be ended");
-        self.child.wait().expect("the server ends");
-    }
-}
-
-struct Sealed {
-    file: tempfile::NamedTempFile,
-    content: Vec<u8>,
-    sha256: String,
-}
-
-/// A file that looks like nothing else.
-fn sealed(bytes: usize) -> Sealed {
-    let mut state = 0x9e37_79b9_u32;
-    let content: Vec<u8> = (0..bytes)
-        .map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            state.to_be_bytes()[0]
-        })
-        .collect();
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(file.path(), &content).expect("written");
-    let sha256 = Sha256::digest(&content).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-    Sealed { file, content, sha256 }
-}
-
-impl Sealed {
-    fn upload(&self) -> Upload<'_> {
-        Upload {
-            file: self.file.path(),
-            bytes: self.content.len() as u64,
-            sha256: &self.sha256,
-            meta: BTreeMap::from([("uid".to_owned(), UID.to_owned()), ("outcome".to_owned(), "Completed".to_owned())]),
-        }
-    }
-}
-
-fn key() -> Key {
-    let target = Target { kind: TargetKind::Restore, name: "r1".to_owned() };
-    Key::of("velero", Some(&target), "dbg", UID).expect("a key")
-}
-
-/// Notes what it hears; what it is asked to do when an upload begins is up to the test.
-#[derive(Default)]
-struct Ear<'a> {
-    heard: Mutex<Vec<String>>,
-    refuse: bool,
-    hang: bool,
-    at_begin: Option<&'a Server>,
-}
-
-impl UploadHooks for Ear<'_> {
-    fn begun<'a>(&'a self, upload_id: &'a str) -> BoxFuture<'a, Result<(), String>> {
-        Box::pin(async move {
-            assert!(!upload_id.is_empty());
-            let open = match self.at_begin {
-                Some(server) => server.unfinished().await,
-                None => 1,
-            };
-            self.heard.lock().expect("not poisoned").push(format!("begun, {open} open"));
-            if self.hang {
-                std::future::pending::<()>().await;
-            }
-            if self.refuse { Err("status could not be written".to_owned()) } else { Ok(()) }
-        })
-    }
-
-    fn sent(&self, bytes: u64) {
-        self.heard.lock().expect("not poisoned").push(format!("sent {bytes}"));
-    }
-}
+use super::{Ear, IN_PARTS, MIB, Place, UID, key, overwrite, sealed, uploaded};
 
 async fn http(url: &str, range: Option<&str>) -> (u16, http::HeaderMap, Vec<u8>) {
     let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
@@ -196,14 +28,10 @@ async fn http(url: &str, range: Option<&str>) -> (u16, http::HeaderMap, Vec<u8>)
     (head.status.as_u16(), head.headers, body.collect().await.expect("a body").to_bytes().to_vec())
 }
 
-async fn uploaded(store: &S3, sealed: &Sealed) {
-    store.upload(&key(), &sealed.upload(), &Ear::default()).await.expect("uploaded");
-}
-
 #[tokio::test]
 async fn a_small_bundle_goes_in_one_request_and_is_proved() {
-    let server = Server::start();
-    let store = server.store(Options::default()).await;
+    let place = Place::new().await;
+    let store = place.store(Options::default()).await;
     let sealed = sealed(3 * MIB + 17);
     assert!(store.head(&key()).await.expect("an answer").is_none());
     let ear = Ear::default();
@@ -214,8 +42,9 @@ async fn a_small_bundle_goes_in_one_request_and_is_proved() {
     assert_eq!(found.sha256.as_deref(), Some(sealed.sha256.as_str()));
     assert_eq!(found.meta["uid"], UID);
     assert_eq!(found.meta["outcome"], "Completed");
-    assert_eq!(std::fs::read(server.path(key().as_str())).expect("the object"), sealed.content);
-    let head = server.admin().head_object().bucket("bkt").key(key().as_str()).send().await.expect("there");
+    assert_eq!(std::fs::read(place.path()).expect("the object"), sealed.content);
+    let head =
+        place.bucket.client().head_object().bucket(&place.bucket.name).key(key().as_str()).send().await.expect("there");
     assert_eq!(head.content_type(), Some("application/gzip"));
     assert_eq!(head.content_encoding().unwrap_or_default(), "");
     assert_eq!(head.content_disposition(), Some(format!("attachment; filename=\"dbg-{UID}.tar.gz\"").as_str()));
@@ -223,10 +52,10 @@ async fn a_small_bundle_goes_in_one_request_and_is_proved() {
 
 #[tokio::test]
 async fn a_large_bundle_goes_in_parts_after_its_id_was_noted() {
-    let server = Server::start();
-    let store = server.store(IN_PARTS).await;
+    let place = Place::new().await;
+    let store = place.store(IN_PARTS).await;
     let sealed = sealed(11 * MIB);
-    let ear = Ear { at_begin: Some(&server), ..Ear::default() };
+    let ear = Ear { at_begin: Some(&place), ..Ear::default() };
     store.upload(&key(), &sealed.upload(), &ear).await.expect("uploaded");
     let heard = ear.heard.lock().expect("not poisoned").clone();
     assert_eq!(
@@ -239,31 +68,29 @@ async fn a_large_bundle_goes_in_parts_after_its_id_was_noted() {
         ]
     );
     store.verify(&key(), &sealed.upload()).await.expect("verified");
-    assert_eq!(std::fs::read(server.path(key().as_str())).expect("the object"), sealed.content);
-    assert_eq!(server.unfinished().await, 0);
+    assert_eq!(std::fs::read(place.path()).expect("the object"), sealed.content);
+    assert_eq!(place.unfinished().await, 0);
 }
 
 #[tokio::test]
 async fn every_checksum_that_may_be_asked_for_is_sent() {
-    let server = Server::start();
+    let place = Place::new().await;
     for (algorithm, options) in ["CRC32", "CRC32C", "SHA1", "SHA256"]
         .into_iter()
         .flat_map(|name| [(name, Options::default()), (name, IN_PARTS)])
     {
-        let mut resolved = server.resolved("bkt", SECRET);
-        resolved.location.config.insert("checksumAlgorithm".to_owned(), algorithm.to_owned());
-        resolved.s3 = S3Config::parse(&resolved.location).expect("a config");
-        let store = S3::open(&resolved, options).await.expect("a store");
+        let store = place.store_with(&json!({"checksumAlgorithm": algorithm}), options).await;
         let sealed = sealed(6 * MIB);
         store
             .upload(&key(), &sealed.upload(), &Ear::default())
             .await
             .unwrap_or_else(|error| panic!("{algorithm}: {error}"));
         store.verify(&key(), &sealed.upload()).await.unwrap_or_else(|error| panic!("{algorithm}: {error}"));
-        let head = server
-            .admin()
+        let head = place
+            .bucket
+            .client()
             .head_object()
-            .bucket("bkt")
+            .bucket(&place.bucket.name)
             .key(key().as_str())
             .checksum_mode(aws_sdk_s3::types::ChecksumMode::Enabled)
             .send()
@@ -276,39 +103,41 @@ async fn every_checksum_that_may_be_asked_for_is_sent() {
             ("SHA256", head.checksum_sha256()),
         ];
         assert!(sums.iter().any(|(name, sum)| *name == algorithm && sum.is_some()), "{algorithm}: {sums:?}");
+        // What is there already would be taken for the next one.
+        store.delete(&key()).await.expect("deleted");
     }
 }
 
 #[tokio::test]
 async fn an_upload_whose_id_cannot_be_noted_leaves_nothing() {
-    let server = Server::start();
-    let store = server.store(IN_PARTS).await;
+    let place = Place::new().await;
+    let store = place.store(IN_PARTS).await;
     let sealed = sealed(11 * MIB);
     let ear = Ear { refuse: true, ..Ear::default() };
     let error = store.upload(&key(), &sealed.upload(), &ear).await.expect_err("refused");
     assert!(matches!(error, StoreError::NotNoted(_)), "{error}");
     assert_eq!(ear.heard.lock().expect("not poisoned").len(), 1, "no part was sent");
-    assert_eq!(server.unfinished().await, 0);
+    assert_eq!(place.unfinished().await, 0);
     assert!(store.head(&key()).await.expect("an answer").is_none());
 }
 
 #[tokio::test]
 async fn a_file_shorter_than_it_says_leaves_nothing() {
-    let server = Server::start();
+    let place = Place::new().await;
     let sealed = sealed(11 * MIB);
     for options in [IN_PARTS, Options::default()] {
-        let store = server.store(options).await;
+        let store = place.store(options).await;
         let upload = Upload { bytes: 12 * MIB as u64, ..sealed.upload() };
         store.upload(&key(), &upload, &Ear::default()).await.expect_err("too short");
-        assert_eq!(server.unfinished().await, 0);
+        assert_eq!(place.unfinished().await, 0);
         assert!(store.head(&key()).await.expect("an answer").is_none());
     }
 }
 
 #[tokio::test]
 async fn an_upload_that_is_dropped_is_ended() {
-    let server = Server::start();
-    let store = server.store(IN_PARTS).await;
+    let place = Place::new().await;
+    let store = place.store(IN_PARTS).await;
     let sealed = sealed(11 * MIB);
     let ear = Ear { hang: true, ..Ear::default() };
     let upload = sealed.upload();
@@ -320,10 +149,10 @@ async fn an_upload_that_is_dropped_is_ended() {
             () = tokio::task::yield_now() => {}
         }
     }
-    assert_eq!(server.unfinished().await, 1);
+    assert_eq!(place.unfinished().await, 1);
     drop(sending);
     let gone = async {
-        while server.unfinished().await > 0 {
+        while place.unfinished().await > 0 {
             tokio::task::yield_now().await;
         }
     };
@@ -332,21 +161,29 @@ async fn an_upload_that_is_dropped_is_ended() {
 
 #[tokio::test]
 async fn ending_an_upload_twice_is_fine() {
-    let server = Server::start();
-    let store = server.store(IN_PARTS).await;
-    let begun = server.admin().create_multipart_upload().bucket("bkt").key(key().as_str()).send().await.expect("begun");
+    let place = Place::new().await;
+    let store = place.store(IN_PARTS).await;
+    let begun = place
+        .bucket
+        .client()
+        .create_multipart_upload()
+        .bucket(&place.bucket.name)
+        .key(key().as_str())
+        .send()
+        .await
+        .expect("begun");
     let id = begun.upload_id().expect("an id");
     store.abort(&key(), id).await.expect("ended");
-    assert_eq!(server.unfinished().await, 0);
+    assert_eq!(place.unfinished().await, 0);
     store.abort(&key(), id).await.expect("gone is done");
 }
 
 #[tokio::test]
 async fn a_changed_object_is_not_taken_for_ours() {
-    let server = Server::start();
-    let store = server.store(Options::default()).await;
+    let place = Place::new().await;
+    let store = place.store(Options::default()).await;
     let sealed = sealed(MIB);
-    let path = server.path(key().as_str());
+    let path = place.path();
     for (what, at) in [("first", 5), ("last", MIB - 5)] {
         uploaded(&store, &sealed).await;
         let mut content = sealed.content.clone();
@@ -370,17 +207,10 @@ async fn a_changed_object_is_not_taken_for_ours() {
     );
 }
 
-/// Changes the content behind the server's back, its notes stay.
-fn overwrite(path: &Path, content: &[u8]) {
-    use std::io::Write as _;
-    let mut file = std::fs::OpenOptions::new().write(true).truncate(true).open(path).expect("the object");
-    file.write_all(content).expect("written");
-}
-
 #[tokio::test]
 async fn a_signed_url_downloads_and_only_that() {
-    let server = Server::start();
-    let store = server.store(Options::default()).await;
+    let place = Place::new().await;
+    let store = place.store(Options::default()).await;
     let sealed = sealed(MIB);
     uploaded(&store, &sealed).await;
     let now = Timestamp::now();
@@ -409,11 +239,9 @@ async fn a_signed_url_downloads_and_only_that() {
 
 #[tokio::test]
 async fn a_url_is_signed_for_the_public_endpoint() {
-    let server = Server::start();
-    let mut resolved = server.resolved("bkt", SECRET);
-    resolved.location.config.insert("publicUrl".to_owned(), format!("http://localhost:{}", server.address.port()));
-    resolved.s3 = S3Config::parse(&resolved.location).expect("a config");
-    let store = S3::open(&resolved, Options::default()).await.expect("a store");
+    let place = Place::new().await;
+    let public = place.endpoint.replace("127.0.0.1", "localhost");
+    let store = place.store_with(&json!({"publicUrl": public}), Options::default()).await;
     let sealed = sealed(1000);
     uploaded(&store, &sealed).await;
     let signed = store.sign(&key(), Duration::from_mins(1), Timestamp::now()).await.expect("signed");
@@ -423,8 +251,8 @@ async fn a_url_is_signed_for_the_public_endpoint() {
 
 #[tokio::test]
 async fn deleting_twice_is_fine() {
-    let server = Server::start();
-    let store = server.store(Options::default()).await;
+    let place = Place::new().await;
+    let store = place.store(Options::default()).await;
     uploaded(&store, &sealed(1000)).await;
     store.delete(&key()).await.expect("deleted");
     assert!(store.head(&key()).await.expect("an answer").is_none());
@@ -433,19 +261,11 @@ async fn deleting_twice_is_fine() {
 
 #[tokio::test]
 async fn velero_s_files_are_read_or_absent() {
-    let server = Server::start();
-    let store = server.store(Options::default()).await;
+    let place = Place::new().await;
+    let store = place.store(Options::default()).await;
     let log = VeleroFile::of_backup("b1", BackupFile::Log).expect("valid");
     assert!(store.read(&log).await.expect("an answer").is_none());
-    server
-        .admin()
-        .put_object()
-        .bucket("bkt")
-        .key("velero/backups/b1/b1-logs.gz")
-        .body(b"gzip".to_vec().into())
-        .send()
-        .await
-        .expect("put");
+    place.bucket.put("velero/backups/b1/b1-logs.gz", "gzip").await;
     let body = store.read(&log).await.expect("an answer").expect("there");
     assert_eq!(body.bytes, Some(4));
     let chunks: Vec<bytes::Bytes> = body.stream.try_collect().await.expect("read");
@@ -454,28 +274,35 @@ async fn velero_s_files_are_read_or_absent() {
 
 #[tokio::test]
 async fn refusals_say_what_to_mend() {
-    let server = Server::start();
+    let place = Place::new().await;
     let sealed = sealed(1000);
-    let stranger = S3::open(&server.resolved("bkt", "wrong"), Options::default()).await.expect("a store");
+    let mut stranger = place.resolved(&json!({}));
+    stranger.credential = Credential::Keys {
+        access_key_id: place.keys.access.clone(),
+        secret_access_key: Secret::new("wrong"),
+        session_token: None,
+    };
+    let stranger = S3::open(&stranger, Options::default()).await.expect("a store");
     let error = stranger.upload(&key(), &sealed.upload(), &Ear::default()).await.expect_err("denied");
     assert!(matches!(error, StoreError::Denied { .. }), "{error}");
     assert!(
-        error.message().contains("s3:PutObject on bkt/velero/plugins/debugbundle/")
+        error.message().contains(&format!("s3:PutObject on {}/velero/plugins/debugbundle/", place.bucket.name))
             && error.message().contains("SignatureDoesNotMatch"),
         "{error}"
     );
     assert!(matches!(stranger.head(&key()).await, Err(StoreError::Denied { .. })));
 
-    let nowhere = S3::open(&server.resolved("no-such-bucket", SECRET), Options::default()).await.expect("a store");
+    let mut nowhere = place.resolved(&json!({}));
+    nowhere.location.bucket = "no-such-bucket".to_owned();
+    let nowhere = S3::open(&nowhere, Options::default()).await.expect("a store");
     let error = nowhere.upload(&key(), &sealed.upload(), &Ear::default()).await.expect_err("no bucket");
     assert!(matches!(error, StoreError::NoBucket { .. }), "{error}");
 
-    let resolved = server.resolved("bkt", SECRET);
-    let address = server.address;
-    drop(server);
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address");
+    let resolved = place.resolved(&json!({"s3Url": format!("http://{closed}")}));
     let gone = S3::open(&resolved, Options::default()).await.expect("a store");
     let error = gone.head(&key()).await.expect_err("nobody listens");
-    assert_eq!(error.to_string(), format!("the store is unreachable: connection refused: {address}"));
+    assert_eq!(error.to_string(), format!("the store is unreachable: connection refused: {closed}"));
     assert!(error.is_transient());
 
     let strict = Resolved { policy: EndpointPolicy::default(), ..resolved };
