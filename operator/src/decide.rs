@@ -193,7 +193,8 @@ mod tests {
         let mut seen = in_phase(Phase::Completed, 1);
         seen.labels_mut().insert(RESTORED_BY_LABEL.into(), "r7".into());
         seen.metadata.uid = Some("0a1b".into());
-        let key = |uid: &str| debugbundle_crd::Bundle { key: format!("x/night-owl-{uid}.tar.gz"), ..Default::default() };
+        let key =
+            |uid: &str| debugbundle_crd::Bundle { key: format!("x/night-owl-{uid}.tar.gz"), ..Default::default() };
         seen.status.as_mut().unwrap().bundle = Some(key("0a1b"));
         assert!(!is_restored(&seen));
         seen.status.as_mut().unwrap().bundle = Some(key("7777"));

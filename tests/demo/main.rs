@@ -58,9 +58,15 @@ async fn run(context: Arc<Context>, keep: bool) {
 
     let file = download(&context).await;
     say("what is in it:");
-    print!("{}", indented(&cli(&context, [OsStr::new("cat"), "--file".as_ref(), file.as_os_str(), "--list".as_ref()]).await));
+    print!(
+        "{}",
+        indented(&cli(&context, [OsStr::new("cat"), "--file".as_ref(), file.as_os_str(), "--list".as_ref()]).await)
+    );
     say("its summary:");
-    print!("{}", indented(&cli(&context, [OsStr::new("cat"), "--file".as_ref(), file.as_os_str(), "summary.md".as_ref()]).await));
+    print!(
+        "{}",
+        indented(&cli(&context, [OsStr::new("cat"), "--file".as_ref(), file.as_os_str(), "summary.md".as_ref()]).await)
+    );
     say(&format!("the bundle is {}", file.display()));
     if keep {
         stay_up(&context).await;
@@ -102,7 +108,8 @@ async fn download(context: &Arc<Context>) -> PathBuf {
     say(&format!("download through the presigned URL (http://{host}/…):"));
     let file = std::env::current_dir().expect("there is a current folder").join("debugbundle-restore-r1.tar.gz");
     let told =
-        cli(context, [OsStr::new("download"), NAME.as_ref(), "-o".as_ref(), file.as_os_str(), "--force".as_ref()]).await;
+        cli(context, [OsStr::new("download"), NAME.as_ref(), "-o".as_ref(), file.as_os_str(), "--force".as_ref()])
+            .await;
     print!("{}", indented(&told));
     file
 }

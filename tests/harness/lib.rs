@@ -7,6 +7,7 @@
 //!   what it puts there.
 //! * [`velero`] adds the real server, and recipes that bring Backups and Restores into each phase.
 //! * [`operator`] runs our own program as a process of its own, and kills it.
+//! * [`proxy`] stands before the object store and spoils its connections on demand.
 //! * [`until`](fn@until) waits for a condition, with a limit.
 
 #![allow(
@@ -22,6 +23,7 @@ pub mod kubelet;
 pub mod objects;
 pub mod operator;
 pub mod process;
+pub mod proxy;
 pub mod s3;
 pub mod stand;
 mod tls;
@@ -33,6 +35,7 @@ pub use context::{Context, with_namespace};
 pub use kubelet::LogScript;
 pub use objects::pod;
 pub use operator::Operator;
+pub use proxy::{Mood, Proxy};
 pub use stand::Stand;
 pub use until::until;
 pub use velero::Velero;

@@ -4,6 +4,10 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod admission;
+mod bundles;
 mod collect;
+mod crash;
+mod lifecycle;
 mod stand;
+mod url;
 mod velero;

@@ -358,9 +358,16 @@ mod tests {
         let tmp = tempfile::tempdir().expect("a folder");
         let dir = tmp.path().join("run");
         fs::create_dir(&dir).expect("made");
-        for name in
-            ["body-7.part", "small.part", "sealing.part", "bundle.tar.gz", "sealed.json", "packed.json", "body-x.part", "notes"]
-        {
+        for name in [
+            "body-7.part",
+            "small.part",
+            "sealing.part",
+            "bundle.tar.gz",
+            "sealed.json",
+            "packed.json",
+            "body-x.part",
+            "notes",
+        ] {
             fs::write(dir.join(name), "old").expect("written");
         }
         fs::write(tmp.path().join("target"), "theirs").expect("written");

@@ -45,9 +45,9 @@ pub(super) async fn to_the_end(
     let before = mine.seen().await;
     let holder = ctx.settings.instance.as_str();
     mine.exactly(ctx.now(), |fold| match &sealed {
-        Some(packed) => fold
-            .resumed(attempt, holder, &packed.outcome())
-            .found(packed.cause.as_deref(), packed.findings.clone()),
+        Some(packed) => {
+            fold.resumed(attempt, holder, &packed.outcome()).found(packed.cause.as_deref(), packed.findings.clone())
+        }
         None => fold.claimed(attempt, holder),
     })
     .await?;
