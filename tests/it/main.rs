@@ -4,9 +4,13 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod admission;
+mod bundles;
 mod collect;
+mod crash;
 mod journeys;
+mod lifecycle;
 mod oracle;
 mod stand;
 mod store;
+mod url;
 mod velero;
