@@ -26,6 +26,8 @@ use sha2::{Digest as _, Sha256};
 
 mod api;
 mod config;
+mod faults;
+mod tls;
 
 const UID: &str = "0b5e2a7c-1111-4222-8333-444455556666";
 const MIB: usize = 1 << 20;
