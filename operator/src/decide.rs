@@ -9,6 +9,8 @@ use kube::ResourceExt as _;
 
 /// How often a collection is begun before it is given up: more would be a crash loop.
 pub const MAX_ATTEMPTS: i64 = 5;
+/// The same once the bundle is sealed: sending it again costs little, and what is in it can no longer be collected.
+pub const MAX_ATTEMPTS_TO_SEND: i64 = 20;
 
 /// A verb, and what it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub enum Step {
         /// An earlier run was interrupted; what it sealed may still be in the spool.
         resume: bool,
     },
+    /// Put the duty to clean up on record again, somebody took it off.
+    Protect,
     /// Take the dead URL out of status.
     ClearUrl,
     /// Sign a URL, or say why not; the annotation's value is being answered.
@@ -42,6 +46,7 @@ pub fn decide(bundle: &DebugBundle, now: Timestamp) -> Step {
     let status = bundle.status.as_ref();
     let phase = status.and_then(|s| s.phase).unwrap_or(Phase::New);
     let attempts = status.and_then(|s| s.attempts).unwrap_or(0);
+    let next = attempts.saturating_add(1);
     if is_restored(bundle) {
         // Its URL and key belong to the object that was backed up: neither is touched.
         return match phase {
@@ -50,10 +55,10 @@ pub fn decide(bundle: &DebugBundle, now: Timestamp) -> Step {
         };
     }
     match phase {
-        Phase::New | Phase::Queued => Step::Run { attempt: attempts + 1, resume: false },
-        // What is sealed already is only sent, however often that was interrupted.
+        Phase::New | Phase::Queued => Step::Run { attempt: next, resume: false },
         Phase::Collecting if attempts >= MAX_ATTEMPTS => Step::Settle(Reason::Interrupted),
-        Phase::Collecting | Phase::Uploading => Step::Run { attempt: attempts + 1, resume: true },
+        Phase::Uploading if attempts >= MAX_ATTEMPTS_TO_SEND => Step::Settle(Reason::Interrupted),
+        Phase::Collecting | Phase::Uploading => Step::Run { attempt: next, resume: true },
         Phase::Completed | Phase::PartiallyFailed | Phase::Failed => after_the_run(bundle, phase, now),
     }
 }
@@ -63,6 +68,9 @@ fn after_the_run(bundle: &DebugBundle, phase: Phase, now: Timestamp) -> Step {
     let expiration = status.expiration.as_ref().map(|t| t.0);
     if expiration.is_some_and(|end| now >= end) {
         return Step::Expire;
+    }
+    if phase != Phase::Failed && !has_finalizer(bundle) {
+        return Step::Protect;
     }
     let url_end = match (&status.download_url, &status.download_url_expiration) {
         (Some(_), Some(end)) => Some(end.0),
@@ -82,6 +90,16 @@ fn after_the_run(bundle: &DebugBundle, phase: Phase, now: Timestamp) -> Step {
     Step::Rest([expiration, url_end].into_iter().flatten().min())
 }
 
+/// Whether no attempt may follow the one that is on record.
+pub fn is_last_attempt(bundle: &DebugBundle) -> bool {
+    let status = bundle.status.as_ref();
+    let most = match status.and_then(|s| s.phase) {
+        Some(Phase::Uploading) => MAX_ATTEMPTS_TO_SEND,
+        _ => MAX_ATTEMPTS,
+    };
+    status.and_then(|s| s.attempts).is_some_and(|attempts| attempts >= most)
+}
+
 /// When bundle and resource go: from the end of the run, or its deadline's, on.
 pub fn expiration(bundle: &DebugBundle, completed: Timestamp) -> Timestamp {
     let ttl = parse_duration(&bundle.spec.ttl).unwrap_or(Duration::from_hours(720));
@@ -99,9 +117,12 @@ pub fn url_ttl(bundle: &DebugBundle) -> Option<Duration> {
         .then(|| parse_duration(&bundle.spec.download_url.ttl).unwrap_or(Duration::from_hours(1)))
 }
 
-/// Whether the resource came out of a Velero backup.
+/// Whether the resource came out of a Velero backup. One that made its own bundle did not, whatever label it was given
+/// since: a copy's key, if its status was restored at all, has the UID of the resource that was backed up.
 pub fn is_restored(bundle: &DebugBundle) -> bool {
-    bundle.labels().contains_key(RESTORED_BY_LABEL)
+    let stored = bundle.status.as_ref().and_then(|s| s.bundle.as_ref());
+    let own = bundle.metadata.uid.as_ref().zip(stored).is_some_and(|(uid, stored)| stored.key.contains(uid.as_str()));
+    bundle.labels().contains_key(RESTORED_BY_LABEL) && !own
 }
 
 /// Whether the duty to clean up is on record.
@@ -140,6 +161,9 @@ mod tests {
             (in_phase(Phase::Collecting, 1), Step::Run { attempt: 2, resume: true }),
             (in_phase(Phase::Collecting, MAX_ATTEMPTS), Step::Settle(Reason::Interrupted)),
             (in_phase(Phase::Uploading, MAX_ATTEMPTS), Step::Run { attempt: MAX_ATTEMPTS + 1, resume: true }),
+            (in_phase(Phase::Uploading, MAX_ATTEMPTS_TO_SEND), Step::Settle(Reason::Interrupted)),
+            (in_phase(Phase::Collecting, i64::MAX), Step::Settle(Reason::Interrupted)),
+            (in_phase(Phase::Queued, i64::MAX), Step::Run { attempt: i64::MAX, resume: false }),
             (in_phase(Phase::Failed, 1), Step::Rest(None)),
         ] {
             assert_eq!(decide(&seen, at(NOW)), step);
@@ -165,8 +189,27 @@ mod tests {
     }
 
     #[test]
+    fn a_label_put_on_later_does_not_make_it_a_copy() {
+        let mut seen = in_phase(Phase::Completed, 1);
+        seen.labels_mut().insert(RESTORED_BY_LABEL.into(), "r7".into());
+        seen.metadata.uid = Some("0a1b".into());
+        let key =
+            |uid: &str| debugbundle_crd::Bundle { key: format!("x/night-owl-{uid}.tar.gz"), ..Default::default() };
+        seen.status.as_mut().unwrap().bundle = Some(key("0a1b"));
+        assert!(!is_restored(&seen));
+        seen.status.as_mut().unwrap().bundle = Some(key("7777"));
+        assert!(is_restored(&seen));
+    }
+
+    #[test]
+    fn a_finalizer_that_was_stripped_comes_back() {
+        assert_eq!(decide(&in_phase(Phase::PartiallyFailed, 1), at(NOW)), Step::Protect);
+    }
+
+    #[test]
     fn after_the_run_the_clock_and_the_annotation_decide() {
         let mut seen = in_phase(Phase::Completed, 1);
+        seen.metadata.finalizers = Some(vec![FINALIZER.into()]);
         let status = seen.status.as_mut().unwrap();
         status.expiration = Some(Time(at("2026-10-08T00:00:00Z")));
         status.download_url = Some("https://store/x".into());

@@ -1,6 +1,8 @@
 //! Kubernetes Events for the milestones of a DebugBundle, at most a handful each.
 //! What goes on between milestones is told by status.progress, not here.
 
+use std::time::Duration;
+
 use debugbundle_crd::{DebugBundle, Reason};
 use kube::{
     Client, Resource as _,
@@ -11,6 +13,8 @@ use crate::text;
 
 /// The API's limit of an Event's note, in bytes.
 const NOTE_LIMIT: usize = 1024;
+/// How long the API server may take for one: nothing waits for Events longer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Publishes Events; one that cannot be published is a line in the log and nothing more.
 #[derive(Clone)]
@@ -43,8 +47,13 @@ impl Notifier {
             action: "Run".to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, &bundle.object_ref(&())).await {
-            tracing::warn!(%error, reason = reason.as_str(), "Event was not published");
-        }
+        let reference = bundle.object_ref(&());
+        let published = tokio::time::timeout(PATIENCE, self.recorder.publish(&event, &reference)).await;
+        let failure = match published {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => crate::error::api_sentence(&error),
+            Err(_) => "the API server did not answer".to_owned(),
+        };
+        tracing::warn!(failure, reason = reason.as_str(), "Event was not published");
     }
 }

@@ -1,7 +1,7 @@
 //! The fold from what happened to a DebugBundle's status, and the conditions from which its phase is derived.
 //! Pure: writing a status to the cluster is the controller's.
 
-use debugbundle_crd::{Bundle, ConditionType, DebugBundleStatus, Phase, Progress, Reason, Upload};
+use debugbundle_crd::{Bundle, ConditionType, DebugBundleStatus, Phase, Progress, Reason};
 use jiff::{Timestamp, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -50,11 +50,7 @@ impl Fold {
     /// The claim: this holder begins (or begins again).
     #[must_use]
     pub fn claimed(mut self, attempt: i64, holder: &str) -> Self {
-        self.status.attempts = Some(attempt);
-        self.status.holder = Some(holder.to_owned());
-        self.status.start_timestamp.get_or_insert(Time(self.now));
-        self.status.completion_timestamp = None;
-        self.status.progress = None;
+        self.taken(attempt, holder);
         let message = if attempt == 1 {
             "evidence is being read".to_owned()
         } else {
@@ -62,6 +58,30 @@ impl Fold {
         };
         self.set(ConditionType::Ready, false, Reason::Collecting, &message);
         self.set(ConditionType::Collected, false, Reason::Collecting, &message);
+        self
+    }
+
+    /// The claim of what was sealed already: it goes on with the upload.
+    #[must_use]
+    pub fn resumed(mut self, attempt: i64, holder: &str, outcome: &Outcome) -> Self {
+        self.taken(attempt, holder);
+        self.uploading(outcome)
+    }
+
+    /// The attempt failed for what may go away by itself; another one follows.
+    #[must_use]
+    pub fn to_be_tried_again(mut self, error: &str) -> Self {
+        let attempt = self.status.attempts.unwrap_or(1);
+        if let Some(ready) = self.status.conditions.iter().find(|c| c.type_ == ConditionType::Ready.as_str()) {
+            let reason =
+                if ready.reason == Reason::Uploading.as_str() { Reason::Uploading } else { Reason::Collecting };
+            self.set(
+                ConditionType::Ready,
+                false,
+                reason,
+                &format!("attempt {attempt} failed: {error}; another follows"),
+            );
+        }
         self
     }
 
@@ -86,7 +106,8 @@ impl Fold {
     pub fn uploading(mut self, outcome: &Outcome) -> Self {
         self.collected(outcome);
         self.status.bundle = Some(outcome.bundle.clone());
-        self.status.upload = Some(Upload { upload_id: None, started: Some(Time(self.now)), last_error: None });
+        // The id of an earlier process's upload stays on record until that upload is known to have ended.
+        self.status.upload.get_or_insert_default().started.get_or_insert(Time(self.now));
         let message = format!("{} on the way to {}", outcome.bundle.size, outcome.bundle.storage_location);
         self.set(ConditionType::Ready, false, Reason::Uploading, &message);
         self.set(ConditionType::Uploaded, false, Reason::Uploading, &message);
@@ -100,11 +121,10 @@ impl Fold {
         self
     }
 
-    /// An upload failed and will be tried again.
+    /// An upload failed and will be tried again; its id stays on record, for it may not have been ended.
     #[must_use]
     pub fn upload_retried(mut self, reason: Reason, error: &str) -> Self {
         let upload = self.status.upload.get_or_insert_default();
-        upload.upload_id = None;
         upload.last_error = Some(text::bounded(&text::escape_for_terminal(error), MESSAGE_LIMIT).into_owned());
         self.set(
             ConditionType::Uploaded,
@@ -177,6 +197,14 @@ impl Fold {
         self.status.observed_generation = self.generation;
         self.status.phase = Some(phase(&self.status.conditions));
         self.status
+    }
+
+    fn taken(&mut self, attempt: i64, holder: &str) {
+        self.status.attempts = Some(attempt);
+        self.status.holder = Some(holder.to_owned());
+        self.status.start_timestamp.get_or_insert(Time(self.now));
+        self.status.completion_timestamp = None;
+        self.status.progress = None;
     }
 
     fn collected(&mut self, outcome: &Outcome) {
@@ -285,6 +313,17 @@ mod tests {
         let failed = Fold::new(Some(&uploading), Some(1), t0).failed(Reason::UploadDenied, "no", t1).done();
         assert_eq!(failed.phase, Some(Phase::Failed));
         assert_eq!(failed.bundle, None);
+    }
+
+    #[test]
+    fn an_upload_id_stays_on_record_until_the_end() {
+        let t0 = at("2026-09-08T03:04:12Z");
+        let sent = Fold::new(None, Some(1), t0).claimed(1, "a").uploading(&outcome(0)).upload_begun("id-1").done();
+        let again = Fold::new(Some(&sent), Some(1), t0).upload_retried(Reason::StoreUnreachable, "no").done();
+        let resumed = Fold::new(Some(&again), Some(1), t0).resumed(2, "b", &outcome(0)).done();
+        assert_eq!(resumed.upload.as_ref().and_then(|u| u.upload_id.as_deref()), Some("id-1"));
+        assert_eq!((resumed.phase, resumed.attempts), (Some(Phase::Uploading), Some(2)));
+        assert_eq!(Fold::new(Some(&resumed), Some(1), t0).finished(&outcome(0), t0).done().upload, None);
     }
 
     #[test]

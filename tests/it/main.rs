@@ -5,6 +5,7 @@
 
 mod admission;
 mod collect;
+mod journeys;
 mod stand;
 mod store;
 mod velero;

@@ -14,4 +14,4 @@ mod tar;
 pub use path::{BundlePath, root_name};
 pub use seal::{SealError, Sealed, seal};
 pub use segment::{Cut, Segment};
-pub use spool::{Spool, SpoolError};
+pub use spool::{OWNER_NOTE, Spool, SpoolError};

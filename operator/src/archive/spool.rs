@@ -16,6 +16,8 @@ use std::{
 pub(super) const SEALED_FILE: &str = "bundle.tar.gz";
 /// What is known of the sealed archive; written last, so its presence says that the archive is whole.
 pub(super) const SEALED_NOTE: &str = "sealed.json";
+/// What the archive's maker wants to know of it later; its content is not looked into here.
+pub const OWNER_NOTE: &str = "packed.json";
 /// The archive while it is written.
 pub(super) const SEALING_FILE: &str = "sealing.part";
 /// Small bodies, one after the other.
@@ -325,12 +327,12 @@ fn own_names(dir: &Path) -> io::Result<Vec<String>> {
 
 /// Not sealed yet: nobody can use it later.
 fn is_part(name: &str) -> bool {
-    !matches!(name, SEALED_FILE | SEALED_NOTE)
+    !matches!(name, SEALED_FILE | SEALED_NOTE | OWNER_NOTE)
 }
 
 fn is_ours(name: &str) -> bool {
     let body = name.strip_prefix("body-").and_then(|rest| rest.strip_suffix(".part"));
-    matches!(name, SEALED_FILE | SEALED_NOTE | SEALING_FILE | SMALL_FILE | "sealed-json.part")
+    matches!(name, SEALED_FILE | SEALED_NOTE | OWNER_NOTE | SEALING_FILE | SMALL_FILE | "sealed-json.part")
         || body.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
@@ -356,9 +358,16 @@ mod tests {
         let tmp = tempfile::tempdir().expect("a folder");
         let dir = tmp.path().join("run");
         fs::create_dir(&dir).expect("made");
-        for name in
-            ["body-7.part", "small.part", "sealing.part", "bundle.tar.gz", "sealed.json", "body-x.part", "notes"]
-        {
+        for name in [
+            "body-7.part",
+            "small.part",
+            "sealing.part",
+            "bundle.tar.gz",
+            "sealed.json",
+            "packed.json",
+            "body-x.part",
+            "notes",
+        ] {
             fs::write(dir.join(name), "old").expect("written");
         }
         fs::write(tmp.path().join("target"), "theirs").expect("written");

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use debugbundle_crd::{DebugBundle, Reason};
+use debugbundle_crd::{Bundle, DebugBundle, Reason};
 use jiff::Timestamp;
 use kube::{ResourceExt as _, runtime::controller::Action};
 
@@ -16,12 +16,18 @@ use crate::{
 
 /// How soon a store that did not answer is asked again.
 const AGAIN: Duration = Duration::from_secs(5);
+/// How long one try may take.
+const ONE_TRY: Duration = Duration::from_secs(30);
 
 /// Cleans up after a deleted DebugBundle.
 pub(super) async fn finalize(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<Action, Fault> {
     let name = bundle.name_any();
     super::work::remove(&ctx.engine.spool_of(&ctx.settings.spool, &bundle.uid().unwrap_or_default()));
-    match clean(bundle, ctx).await {
+    let cleaned = tokio::select! {
+        cleaned = clean(bundle, ctx) => cleaned,
+        () = ctx.shutdown.cancelled() => return Err(Fault::Cancelled),
+    };
+    match cleaned {
         Ok(()) => tracing::info!(name, "Deleted from the store"),
         Err(Left { message, transient }) => {
             if transient && ctx.now() < patience(bundle, ctx) {
@@ -38,12 +44,26 @@ pub(super) async fn finalize(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result
 }
 
 /// Something is left in the store.
-struct Left {
-    message: String,
+pub(super) struct Left {
+    pub(super) message: String,
     transient: bool,
 }
 
-async fn clean(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<(), Left> {
+/// Ends the uploads and deletes the object of a DebugBundle, within bounded time.
+pub(super) async fn clean(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<(), Left> {
+    tokio::time::timeout(ONE_TRY, clean_to_the_end(bundle, ctx)).await.unwrap_or_else(|_| {
+        let stored = bundle.status.as_ref().and_then(|s| s.bundle.as_ref());
+        let message =
+            format!("the bundle could not be deleted within {} s{}", ONE_TRY.as_secs(), what_may_be_left(stored));
+        Err(Left { message, transient: true })
+    })
+}
+
+fn what_may_be_left(stored: Option<&Bundle>) -> String {
+    stored.map_or(String::new(), |b| format!("; what may be left: bucket {} key {}", b.bucket, b.key))
+}
+
+async fn clean_to_the_end(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<(), Left> {
     if decide::is_restored(bundle) {
         return Ok(()); // its key would be another object's
     }
@@ -56,8 +76,7 @@ async fn clean(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<(), Left> {
         // Nothing was ever announced to be sent, and there is no place where it could be: nothing is left.
         Err(Fault::Terminal { .. }) if stored.is_none() && upload.is_none() => return Ok(()),
         Err(fault) => {
-            let place =
-                stored.map_or(String::new(), |b| format!("; what may be left: bucket {} key {}", b.bucket, b.key));
+            let place = what_may_be_left(stored);
             let transient = matches!(fault, Fault::Transient { .. });
             return Err(Left { message: format!("the bundle could not be deleted: {fault}{place}"), transient });
         }
@@ -74,6 +93,8 @@ async fn clean(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<(), Left> {
     if let Some(id) = upload.and_then(|u| u.upload_id.as_deref()) {
         destination.store.abort(&destination.key, id).await.map_err(left)?;
     }
+    // Also one that was begun by a process that died before it could note the id.
+    destination.store.abort_unfinished(&destination.key).await.map_err(left)?;
     destination.store.delete(&destination.key).await.map_err(left)
 }
 

@@ -1,6 +1,8 @@
 //! A DebugBundle that this instance has claimed, and the guarded way in which its status is written.
 //! Every write carries the resourceVersion last seen; when that is stale, the work goes on only while the claim stands.
 
+use std::time::Duration;
+
 use debugbundle_crd::{DebugBundle, DebugBundleStatus, FINALIZER};
 use jiff::Timestamp;
 use kube::{Api, Resource as _, ResourceExt as _, api::Patch, api::PatchParams};
@@ -13,6 +15,8 @@ use super::Fault;
 
 /// How often a write is tried anew when others changed the object meanwhile (labels, annotations).
 const CONFLICTS: usize = 8;
+/// How long the API server may take for one answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The claim on one DebugBundle.
 pub struct Mine {
@@ -47,12 +51,15 @@ impl Mine {
         let mut finalizers = seen.finalizers().to_vec();
         finalizers.push(FINALIZER.to_owned());
         let patch = json!({ "metadata": { "finalizers": finalizers, "resourceVersion": seen.resource_version() } });
-        *seen = self
-            .api
-            .patch(&seen.name_any(), &PatchParams::default(), &Patch::Merge(patch))
-            .await
-            .map_err(Fault::api)?;
-        Ok(())
+        let (name, params) = (seen.name_any(), PatchParams::default());
+        match in_time(self.api.patch(&name, &params, &Patch::Merge(patch))).await {
+            Ok(live) => {
+                *seen = live;
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Err(Fault::Lost),
+            Err(error) => Err(Fault::api(error)),
+        }
     }
 
     /// Takes the duty off the record: the object may go.
@@ -61,7 +68,8 @@ impl Mine {
             let mut seen = self.seen.lock().await;
             let finalizers: Vec<_> = seen.finalizers().iter().filter(|f| *f != FINALIZER).collect();
             let patch = json!({ "metadata": { "finalizers": finalizers, "resourceVersion": seen.resource_version() } });
-            match self.api.patch(&seen.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
+            let (name, params) = (seen.name_any(), PatchParams::default());
+            match in_time(self.api.patch(&name, &params, &Patch::Merge(patch))).await {
                 Ok(_) => return Ok(()),
                 Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
                 Err(kube::Error::Api(status)) if status.is_conflict() => match self.live(&seen).await? {
@@ -74,10 +82,11 @@ impl Mine {
         Err(Fault::Lost)
     }
 
-    /// Writes a status only if the object is still exactly as seen: the claim itself.
-    pub async fn claim(&self, attempt: i64, holder: &str, now: Timestamp) -> Result<(), Fault> {
+    /// Writes a status only if the object is still exactly as seen: the claim itself, and whatever rests on a view that
+    /// may be stale. When it is, a change is on its way that has all of it decided anew.
+    pub async fn exactly(&self, now: Timestamp, fold: impl FnOnce(Fold) -> Fold + Send) -> Result<(), Fault> {
         let mut seen = self.seen.lock().await;
-        let next = Fold::new(seen.status.as_ref(), seen.metadata.generation, now).claimed(attempt, holder).done();
+        let next = fold(Fold::new(seen.status.as_ref(), seen.metadata.generation, now)).done();
         match self.put(&seen, &next).await? {
             Written::Yes(live) => {
                 *seen = *live;
@@ -129,9 +138,22 @@ impl Mine {
     }
 
     async fn live(&self, seen: &DebugBundle) -> Result<Option<DebugBundle>, Fault> {
-        let live = self.api.get_opt(&seen.name_any()).await.map_err(Fault::api)?;
-        Ok(live.filter(|l| l.uid() == seen.uid()))
+        live(&self.api, seen).await
     }
+}
+
+/// The object as the API server has it now; `None` if it is gone, or another one has its name.
+pub async fn live(api: &Api<DebugBundle>, seen: &DebugBundle) -> Result<Option<DebugBundle>, Fault> {
+    let live = in_time(api.get_opt(&seen.name_any())).await.map_err(Fault::api)?;
+    Ok(live.filter(|live| live.uid() == seen.uid()))
+}
+
+/// Gives a call to the API server an end: the client itself would wait for ever for one that has gone silent.
+pub async fn in_time<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+    tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| {
+        let why = format!("no answer within {} s", PATIENCE.as_secs());
+        Err(kube::Error::Service(std::io::Error::new(std::io::ErrorKind::TimedOut, why).into()))
+    })
 }
 
 /// Sends a JSON patch to the status subresource.
@@ -155,7 +177,7 @@ pub async fn patch_status_raw(
         .header(http::header::CONTENT_TYPE, "application/json-patch+json")
         .body(serde_json::to_vec(patch).map_err(kube::Error::SerdeError)?)
         .map_err(kube::Error::HttpError)?;
-    client.request(request).await
+    in_time(client.request(request)).await
 }
 
 fn claim_of(bundle: &DebugBundle) -> (Option<String>, Option<String>, Option<i64>) {

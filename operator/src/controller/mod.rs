@@ -33,7 +33,7 @@ use crate::{
     run::Engine,
     status::Fold,
 };
-use mine::Mine;
+use mine::{Mine, in_time};
 
 type Guarded = DeserializeGuard<DebugBundle>;
 
@@ -80,6 +80,7 @@ pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdo
     if !until_served(&api, &shutdown).await {
         return;
     }
+    sweep(&guarded, &engine, &settings).await;
     tracing::info!("Operator is ready");
     let stop = shutdown.clone();
     let controller = Controller::new(guarded, watcher::Config::default())
@@ -110,7 +111,7 @@ pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdo
 async fn until_served(api: &Api<DebugBundle>, shutdown: &CancellationToken) -> bool {
     let mut pause = Duration::from_secs(1);
     loop {
-        let failure = match api.list_metadata(&ListParams::default().limit(1)).await {
+        let failure = match in_time(api.list_metadata(&ListParams::default().limit(1))).await {
             Ok(_) => return true,
             Err(kube::Error::Api(status)) if status.code == 404 => {
                 "DebugBundles are not served: install their CustomResourceDefinition (kubectl apply -f deploy/crd.yaml)"
@@ -126,6 +127,29 @@ async fn until_served(api: &Api<DebugBundle>, shutdown: &CancellationToken) -> b
     }
 }
 
+/// Removes what processes that ended left in the spool of DebugBundles that need it no more. What is not ours stays.
+async fn sweep(api: &Api<Guarded>, engine: &Engine, settings: &Settings) {
+    let listed = match in_time(api.list(&ListParams::default())).await {
+        Ok(listed) => listed,
+        Err(error) => {
+            let failure = crate::error::api_sentence(&error);
+            tracing::warn!(failure, "Left-overs in the spool are looked for at the next start");
+            return;
+        }
+    };
+    let needed: std::collections::BTreeSet<PathBuf> = (listed.items.iter())
+        .filter_map(|guarded| guarded.0.as_ref().ok())
+        .filter(|bundle| !bundle.status.as_ref().and_then(|s| s.phase).is_some_and(Phase::is_terminal))
+        .map(|bundle| engine.spool_of(&settings.spool, &bundle.uid().unwrap_or_default()))
+        .collect();
+    for folder in engine.spools(&settings.spool) {
+        if !needed.contains(&folder) {
+            tracing::info!(folder = %folder.display(), "Removing a left-over of the spool");
+            work::remove(&folder);
+        }
+    }
+}
+
 async fn reconcile(seen: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Fault> {
     let bundle = match &seen.0 {
         Ok(bundle) => bundle,
@@ -136,6 +160,7 @@ async fn reconcile(seen: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Faul
         Step::Settle(reason) => settle(bundle, reason, &ctx).await,
         Step::Finalize => finalize::finalize(bundle, &ctx).await,
         Step::Expire => expire(bundle, &ctx).await,
+        Step::Protect => protect(bundle, &ctx).await,
         Step::ClearUrl => url::clear(bundle, &ctx).await,
         Step::AnswerRenewal(value) => url::renew(bundle, &value, &ctx).await,
         Step::Rest(until) => Ok(rest(until, ctx.now())),
@@ -149,8 +174,10 @@ async fn reconcile(seen: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Faul
 /// Transient faults only: what a person has to mend is in status already.
 #[allow(clippy::needless_pass_by_value, reason = "the signature is kube's")]
 fn error_policy(seen: Arc<Guarded>, error: &Fault, _: Arc<Context>) -> Action {
-    tracing::warn!(name = seen.name_any(), reason = error.reason().as_str(), %error, "Reconcile will be tried again");
-    Action::requeue(Duration::from_secs(5))
+    let attempts = seen.0.as_ref().ok().and_then(|b| b.status.as_ref()).and_then(|s| s.attempts).unwrap_or(1);
+    let pause = Duration::from_secs(5 << attempts.clamp(1, 5).saturating_sub(1));
+    tracing::warn!(name = seen.name_any(), reason = error.reason().as_str(), %error, pause = ?pause, "Reconcile will be tried again");
+    Action::requeue(pause)
 }
 
 /// Never longer than a day at a time, so that a clock that jumps is noticed.
@@ -164,7 +191,12 @@ fn rest(until: Option<Timestamp>, now: Timestamp) -> Action {
     }
 }
 
-async fn settle(bundle: &DebugBundle, reason: Reason, ctx: &Context) -> Result<Action, Fault> {
+async fn settle(seen: &DebugBundle, reason: Reason, ctx: &Arc<Context>) -> Result<Action, Fault> {
+    // What is in the store is deleted here: not on the word of a cache that lags behind our own writes.
+    let Some(bundle) = mine::live(&ctx.api, seen).await? else { return Err(Fault::Lost) };
+    if decide::decide(&bundle, ctx.now()) != Step::Settle(reason) {
+        return Err(Fault::Lost);
+    }
     let message = match reason {
         Reason::RestoredFromBackup => {
             "this DebugBundle came out of a Velero backup and is not run again; create another one".to_owned()
@@ -174,15 +206,14 @@ async fn settle(bundle: &DebugBundle, reason: Reason, ctx: &Context) -> Result<A
         }
         _ => reason.to_string(),
     };
-    let now = ctx.now();
-    let expiration = decide::expiration(bundle, now);
-    let mine = Mine::new(ctx.client.clone(), ctx.api.clone(), bundle.clone());
-    mine.update(now, |fold| {
-        let fold = if reason == Reason::RestoredFromBackup { fold.no_url(reason, &message) } else { fold };
-        fold.failed(reason, &message, expiration)
-    })
-    .await?;
-    ctx.notifier.warning(bundle, reason, &message).await;
+    let mine = Mine::new(ctx.client.clone(), ctx.api.clone(), bundle);
+    work::end_without(&mine, reason, &message, ctx).await?;
+    Ok(Action::await_change())
+}
+
+/// Somebody took the finalizer off: without it the stored object would outlive the resource.
+async fn protect(bundle: &DebugBundle, ctx: &Context) -> Result<Action, Fault> {
+    Mine::new(ctx.client.clone(), ctx.api.clone(), bundle.clone()).add_finalizer().await?;
     Ok(Action::await_change())
 }
 
@@ -193,7 +224,7 @@ async fn expire(bundle: &DebugBundle, ctx: &Context) -> Result<Action, Fault> {
         preconditions: Some(kube::api::Preconditions { uid: bundle.uid(), resource_version: None }),
         ..DeleteParams::default()
     };
-    match ctx.api.delete(&bundle.name_any(), &only_this).await {
+    match in_time(ctx.api.delete(&bundle.name_any(), &only_this)).await {
         Ok(_) => Ok(Action::await_change()),
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(Action::await_change()),
         Err(error) => Err(Fault::api(error)),
@@ -218,7 +249,10 @@ async fn malformed(bad: &InvalidObject, ctx: &Context) -> Result<Action, Fault> 
     }
     let status = Fold::new(None, meta.generation, created).failed(Reason::Malformed, &message, Timestamp::MAX).done();
     let conditions = json!([{ "op": "add", "path": "/status", "value": { "phase": Phase::Failed, "conditions": status.conditions } }]);
-    mine::patch_status_raw(&ctx.client, &shell, &conditions).await.map_err(Fault::api)?;
+    let written = mine::patch_status_raw(&ctx.client, &shell, &conditions).await.map_err(Fault::api)?;
+    if written["metadata"]["resourceVersion"].as_str() != meta.resource_version.as_deref() {
+        ctx.notifier.warning(&shell, Reason::Malformed, &message).await;
+    }
     Ok(Action::await_change())
 }
 

@@ -93,7 +93,7 @@ pub(super) async fn clear(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<Ac
         UrlPolicy::Never => "spec.downloadURL.policy is Never".to_owned(),
         _ => format!("its time is over; ask for another one with: {}", ask(bundle)),
     };
-    mine.update(ctx.now(), |fold| fold.no_url(Reason::UrlExpired, &message)).await?;
+    mine.exactly(ctx.now(), |fold| fold.no_url(Reason::UrlExpired, &message)).await?;
     Ok(Action::await_change())
 }
 
@@ -110,7 +110,7 @@ pub(super) async fn renew(bundle: &DebugBundle, value: &str, ctx: &Arc<Context>)
     };
     let answered = value.to_owned();
     let mine = Mine::new(ctx.client.clone(), ctx.api.clone(), bundle.clone());
-    mine.update(now, |fold| link.fold(fold).answered(Some(&answered))).await?;
+    mine.exactly(now, |fold| link.fold(fold).answered(Some(&answered))).await?;
     match &link {
         Link::Issued { until, .. } => {
             ctx.notifier

@@ -8,7 +8,11 @@ use jiff::Timestamp;
 use kube::{ResourceExt as _, runtime::controller::Action};
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, Fault, follow_deletion, mine::Mine, url};
+use super::{
+    Context, Fault, finalize, follow_deletion,
+    mine::{self, Mine},
+    url,
+};
 use crate::{
     crash,
     decide::{self, Step},
@@ -30,36 +34,87 @@ pub(super) async fn to_the_end(
     let _place = place(seen, ctx, &cancel).await?;
 
     // Waiting took its time, and the cache lags behind our own writes: look again before anything is done.
-    let live = ctx.api.get_opt(&seen.name_any()).await.map_err(Fault::api)?;
-    let Some(live) = live.filter(|live| live.uid() == seen.uid()) else { return Err(Fault::Lost) };
+    let Some(live) = mine::live(&ctx.api, seen).await? else { return Err(Fault::Lost) };
     if decide::decide(&live, ctx.now()) != (Step::Run { attempt, resume }) {
         return Err(Fault::Lost);
     }
+    let spool = ctx.engine.spool_of(&ctx.settings.spool, &seen.uid().unwrap_or_default());
+    let sealed = if resume { reopen(&spool).await } else { None };
     let mine = Mine::new(ctx.client.clone(), ctx.api.clone(), live);
     mine.add_finalizer().await?;
     let before = mine.seen().await;
-    mine.claim(attempt, &ctx.settings.instance, ctx.now()).await?;
+    let holder = ctx.settings.instance.as_str();
+    mine.exactly(ctx.now(), |fold| match &sealed {
+        Some(packed) => {
+            fold.resumed(attempt, holder, &packed.outcome()).found(packed.cause.as_deref(), packed.findings.clone())
+        }
+        None => fold.claimed(attempt, holder),
+    })
+    .await?;
     crash::point("claimed");
     let name = seen.name_any();
-    tracing::info!(name, attempt, resume, "Claimed");
+    tracing::info!(name, attempt, sealed = sealed.is_some(), "Claimed");
 
-    let result = work(&mine, &before, resume, ctx, &cancel).await;
-    let spool = ctx.engine.spool_of(&ctx.settings.spool, &seen.uid().unwrap_or_default());
-    match result {
-        Ok(()) => {
-            remove(&spool);
-            Ok(Action::await_change())
+    match work(&mine, &before, sealed, ctx, &cancel).await {
+        Ok(()) => remove(&spool),
+        Err(Fault::Terminal { reason, message }) => end_without(&mine, reason, &message, ctx).await?,
+        Err(Fault::Transient { reason, message }) if decide::is_last_attempt(&mine.seen().await) => {
+            let message = format!("given up after attempt {attempt}: {message}");
+            end_without(&mine, reason, &message, ctx).await?;
         }
-        Err(Fault::Terminal { reason, message }) => {
-            let now = ctx.now();
-            let expiration = decide::expiration(seen, now);
-            mine.update(now, |fold| fold.failed(reason, &message, expiration)).await?;
-            tracing::warn!(name, reason = reason.as_str(), message, "Ended without a bundle");
-            ctx.notifier.warning(seen, reason, &message).await;
-            remove(&spool);
-            Ok(Action::await_change())
+        Err(Fault::Transient { reason, message }) => {
+            // Only told: if the API server does not answer, that is why.
+            let _ = mine.update(ctx.now(), |fold| fold.to_be_tried_again(&message)).await;
+            return Err(Fault::Transient { reason, message });
         }
-        Err(other) => Err(other),
+        Err(stopped @ (Fault::Lost | Fault::Cancelled)) => {
+            if !ctx.shutdown.is_cancelled() {
+                after_the_resource(&mine, ctx).await;
+            }
+            return Err(stopped);
+        }
+    }
+    Ok(Action::await_change())
+}
+
+/// What an earlier process sealed. The archive is read whole, to see whether it is.
+async fn reopen(spool: &std::path::Path) -> Option<Packed> {
+    let spool = spool.to_owned();
+    tokio::task::spawn_blocking(move || Packed::reopen(&spool)).await.ok().flatten()
+}
+
+/// Ends a DebugBundle as Failed. What an attempt has sent is taken back: a Failed one has nothing in the store.
+pub(super) async fn end_without(mine: &Mine, reason: Reason, message: &str, ctx: &Arc<Context>) -> Result<(), Fault> {
+    let seen = mine.seen().await;
+    let mut message = message.to_owned();
+    if seen.status.as_ref().is_some_and(|s| s.upload.is_some() || s.bundle.is_some())
+        && let Err(left) = finalize::clean(&seen, ctx).await
+    {
+        message = format!("{message}; {}", left.message);
+    }
+    let now = ctx.now();
+    let expiration = decide::expiration(&seen, now);
+    mine.update(now, |fold| fold.no_url(reason, &message).failed(reason, &message, expiration)).await?;
+    tracing::warn!(name = seen.name_any(), reason = reason.as_str(), message, "Ended without a bundle");
+    ctx.notifier.warning(&seen, reason, &message).await;
+    remove(&ctx.engine.spool_of(&ctx.settings.spool, &seen.uid().unwrap_or_default()));
+    Ok(())
+}
+
+/// The resource went while it was worked on, and its finalizer had been stripped: nobody else will clean up.
+async fn after_the_resource(mine: &Mine, ctx: &Arc<Context>) {
+    let seen = mine.seen().await;
+    let orphaned = match mine::live(&ctx.api, &seen).await {
+        Ok(None) => true,
+        Ok(Some(live)) => live.metadata.deletion_timestamp.is_some() && !decide::has_finalizer(&live),
+        Err(_) => false,
+    };
+    if !orphaned {
+        return;
+    }
+    remove(&ctx.engine.spool_of(&ctx.settings.spool, &seen.uid().unwrap_or_default()));
+    if let Err(left) = finalize::clean(&seen, ctx).await {
+        tracing::warn!(name = seen.name_any(), left.message, "Not deleted from the store");
     }
 }
 
@@ -86,16 +141,15 @@ async fn place(
 async fn work(
     mine: &Mine,
     before: &DebugBundle,
-    resume: bool,
+    sealed: Option<Packed>,
     ctx: &Arc<Context>,
     cancel: &CancellationToken,
 ) -> Result<(), Fault> {
     let bundle = mine.seen().await;
     let subject = Subject::of(&bundle);
-    let spool = ctx.engine.spool_of(&ctx.settings.spool, &subject.uid);
     let tracker = Arc::new(Tracker::default());
 
-    let packed = match resume.then(|| Packed::reopen(&spool)).flatten() {
+    let packed = match sealed {
         Some(packed) => packed,
         None => collect(mine, &bundle, &subject, before, ctx, &tracker, cancel).await?,
     };
@@ -134,29 +188,30 @@ async fn collect(
     with_progress(mine, ctx, tracker, pack).await
 }
 
-/// Writes progress to status while the work goes on. Losing the claim ends the work.
+/// Writes progress to status while the work goes on, not in its way. Losing the claim ends the work.
 async fn with_progress<T>(
     mine: &Mine,
     ctx: &Arc<Context>,
     tracker: &Tracker,
     work: impl Future<Output = Result<T, Fault>>,
 ) -> Result<T, Fault> {
-    let mut work = std::pin::pin!(work);
-    let mut tick = tokio::time::interval(PROGRESS_EVERY);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut work => return done,
-            _ = tick.tick() => {
-                let progress = tracker.snapshot();
-                match mine.update(ctx.now(), |fold| fold.progress(progress.clone())).await {
-                    Err(Fault::Lost) => return Err(Fault::Lost),
-                    Err(error) => tracing::debug!(%error, "Progress was not written"),
-                    Ok(()) => {}
-                }
+    let telling = async {
+        let mut tick = tokio::time::interval(PROGRESS_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let progress = tracker.snapshot();
+            match mine.update(ctx.now(), |fold| fold.progress(progress.clone())).await {
+                Err(Fault::Lost) => return Fault::Lost,
+                Err(error) => tracing::debug!(%error, "Progress was not written"),
+                Ok(()) => {}
             }
         }
+    };
+    tokio::select! {
+        biased;
+        done = work => done,
+        lost = telling => Err(lost),
     }
 }
 
@@ -178,6 +233,7 @@ async fn publish(
         UrlPolicy::Never => url::never(),
     };
     mine.update(now, |fold| link.fold(fold.finished(&outcome, expiration)).answered(asked)).await?;
+    crash::point("published");
     let reason = if outcome.missing == 0 { Reason::Completed } else { Reason::PartiallyCollected };
     let missing = if outcome.missing == 0 { String::new() } else { format!(", {} items are missing", outcome.missing) };
     let cause = packed.cause.as_ref().map_or(String::new(), |cause| format!("; cause: {cause}"));
@@ -207,7 +263,18 @@ impl Journal for StatusJournal<'_> {
     }
 
     async fn retrying(&self, reason: Reason, message: &str) -> Result<(), Fault> {
-        self.mine.update(self.ctx.now(), |fold: Fold| fold.upload_retried(reason, message)).await
+        let seen = self.mine.seen().await;
+        let first = seen.status.as_ref().and_then(|s| s.upload.as_ref()).is_none_or(|u| u.last_error.is_none());
+        match self.mine.update(self.ctx.now(), |fold: Fold| fold.upload_retried(reason, message)).await {
+            Ok(()) if first => {
+                let note = format!("sending failed: {message}; the sealed bundle waits and is sent again");
+                self.ctx.notifier.warning(&seen, reason, &note).await;
+                Ok(())
+            }
+            // The store's failure is what is waited for; the API server's must not end the waiting.
+            Ok(()) | Err(Fault::Transient { .. }) => Ok(()),
+            Err(other) => Err(other),
+        }
     }
 
     fn now(&self) -> Timestamp {

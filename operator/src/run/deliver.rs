@@ -1,7 +1,7 @@
 //! The second half of a run: the sealed bundle into the object store, under a write-ahead journal, and verified there.
 //! The location may be why the backup failed, so an upload is tried for long while the sealed spool waits.
 
-use std::time::Duration;
+use std::{sync::Mutex, time::Duration};
 
 use debugbundle_crd::{Reason, Stage};
 use futures::future::BoxFuture;
@@ -43,11 +43,11 @@ impl Engine {
         deadline: Instant,
         cancel: &CancellationToken,
     ) -> Result<Destination, Fault> {
-        let mut recorded = recorded;
+        let recorded = Mutex::new(recorded);
         let mut pause = FIRST_PAUSE;
         loop {
             tracker.stage(Stage::Upload, "sending the bundle");
-            let error = match self.try_once(subject, packed, &mut recorded, journal, tracker, cancel).await {
+            let error = match self.try_once(subject, packed, &recorded, journal, tracker, cancel).await {
                 Ok(destination) => return Ok(destination),
                 Err(Fault::Transient { reason, message }) => (reason, message),
                 Err(other) => return Err(other),
@@ -73,7 +73,7 @@ impl Engine {
         &self,
         subject: &Subject,
         packed: &Packed,
-        recorded: &mut Option<String>,
+        recorded: &Mutex<Option<String>>,
         journal: &impl Journal,
         tracker: &Tracker,
         cancel: &CancellationToken,
@@ -81,13 +81,15 @@ impl Engine {
         let destination = self.destination(subject, Some(&packed.location)).await?;
         let upload = packed.upload(subject);
         let send = async {
-            if let Some(id) = recorded.take() {
+            let open = lock(recorded).clone();
+            if let Some(id) = open {
                 destination.store.abort(&destination.key, &id).await?;
+                *lock(recorded) = None;
             }
             // Without the right to list uploads nothing is found, and the id on record was all there is.
             destination.store.abort_unfinished(&destination.key).await?;
             if !is_there(&destination, &upload).await? {
-                let hooks = Hooks { journal, tracker, bytes: upload.bytes };
+                let hooks = Hooks { journal, recorded, tracker, bytes: upload.bytes };
                 destination.store.upload(&destination.key, &upload, &hooks).await?;
                 crash::point("uploaded");
             }
@@ -128,14 +130,20 @@ async fn is_there(destination: &Destination, upload: &Upload<'_>) -> Result<bool
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 struct Hooks<'a, J> {
     journal: &'a J,
+    recorded: &'a Mutex<Option<String>>,
     tracker: &'a Tracker,
     bytes: u64,
 }
 
 impl<J: Journal> UploadHooks for Hooks<'_, J> {
     fn begun<'a>(&'a self, upload_id: &'a str) -> BoxFuture<'a, Result<(), String>> {
+        *lock(self.recorded) = Some(upload_id.to_owned());
         Box::pin(async move { self.journal.begun(upload_id).await.map_err(|e| e.to_string()) })
     }
 

@@ -26,6 +26,9 @@ use crate::{
 /// Where Velero keeps the password of its repositories (pkg/repository/keys).
 const REPOSITORY_SECRET: &str = "velero-repo-credentials";
 
+/// How long finding the place may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A place for one bundle.
 #[derive(Clone, Debug)]
 pub struct Destination {
@@ -62,6 +65,19 @@ impl Engine {
     /// # Errors
     /// Terminal with the reason of `LocationError` where a person has to mend something.
     pub async fn destination(&self, subject: &Subject, asked: Option<&str>) -> Result<Destination, Fault> {
+        match tokio::time::timeout(PATIENCE, self.find(subject, asked)).await {
+            Ok(found) => found,
+            Err(_) => Err(Fault::Transient {
+                reason: Reason::ApiError,
+                message: format!(
+                    "the BackupStorageLocation and its credential could not be read within {} s",
+                    PATIENCE.as_secs()
+                ),
+            }),
+        }
+    }
+
+    async fn find(&self, subject: &Subject, asked: Option<&str>) -> Result<Destination, Fault> {
         let locations = self.locations().await?;
         let asked = asked.or(subject.spec.storage_location.as_deref());
         let of_target = match (asked, &subject.spec.target) {
@@ -169,7 +185,9 @@ fn is_refusal(error: &kube::Error) -> bool {
 /// A store's error as a run's.
 pub(super) fn of_store(error: &StoreError) -> Fault {
     let (reason, message) = (error.reason(), error.message());
-    if error.is_transient() || error.wants_new_credential() {
+    // An id that could not be noted: the API server did not answer, or the claim is lost, which the next write tells.
+    let not_noted = matches!(error, StoreError::NotNoted(_));
+    if error.is_transient() || error.wants_new_credential() || not_noted {
         Fault::Transient { reason, message }
     } else {
         Fault::terminal(reason, message)

@@ -42,6 +42,9 @@ pub struct Options {
     pub multipart_threshold: u64,
 }
 
+/// What the name of a run's folder in the spool begins with; the UID follows.
+const FOLDER: &str = "bundle-";
+
 /// Makes bundles.
 pub struct Engine {
     client: Client,
@@ -57,7 +60,15 @@ impl Engine {
     /// The folder of one DebugBundle in the spool.
     #[allow(clippy::unused_self, reason = "the layout of the spool is the engine's")]
     pub fn spool_of(&self, spool: &Path, uid: &str) -> PathBuf {
-        spool.join(format!("bundle-{uid}"))
+        spool.join(format!("{FOLDER}{uid}"))
+    }
+
+    /// All such folders that are there.
+    #[allow(clippy::unused_self, reason = "the layout of the spool is the engine's")]
+    pub fn spools(&self, spool: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(spool).into_iter().flatten().flatten();
+        let ours = entries.filter(|e| e.file_name().to_str().is_some_and(|name| name.starts_with(FOLDER)));
+        ours.map(|entry| entry.path()).collect()
     }
 }
 

@@ -34,8 +34,6 @@ use crate::{
     text,
 };
 
-/// Beside the sealed archive: what status needs to know of it.
-const NOTE: &str = "packed.json";
 /// The most of the collection's time that finding out what there is may take.
 const INVENTORY: Duration = Duration::from_mins(2);
 /// Left of the collection's time for sealing what was collected.
@@ -67,7 +65,7 @@ impl Packed {
     /// What an earlier process packed in this folder, if all of it is there.
     pub fn reopen(dir: &Path) -> Option<Self> {
         let sealed = Sealed::reopen(dir)?;
-        let note = std::fs::read(dir.join(NOTE)).ok()?;
+        let note = std::fs::read(dir.join(archive::OWNER_NOTE)).ok()?;
         let packed: Self = serde_json::from_slice(&note).ok()?;
         Some(Self { sealed: Some(sealed), ..packed })
     }
@@ -272,7 +270,7 @@ fn seal(
     }
     let note = serde_json::to_vec(&packed).map_err(|e| Fault::terminal(Reason::SpoolFull, e.to_string()))?;
     // Before the archive gets its name: a sealed archive without its note would be of no use to a successor.
-    write_note(&spool.dir().join(NOTE), &note).map_err(|e| full_io(&e))?;
+    write_note(&spool.dir().join(archive::OWNER_NOTE), &note).map_err(|e| full_io(&e))?;
     crash::point("sealing");
     let sealed = archive::seal(spool, &root, entries, head, redactor)
         .map_err(|error| Fault::terminal(Reason::SpoolFull, error.to_string()))?;
