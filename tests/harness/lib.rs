@@ -10,6 +10,7 @@
 //!   its users give it. [`bundle`] reads what came of it.
 //! * [`s3_proxy`] stands before the store, records requests and spoils those that a test names.
 //! * [`proxy`] stands before the object store and spoils its connections on demand.
+//! * [`readers`] are the programs that people read bundles with.
 //! * [`until`](fn@until) waits for a condition, with a limit.
 
 #![allow(
@@ -27,6 +28,7 @@ pub mod objects;
 pub mod operator;
 pub mod process;
 pub mod proxy;
+pub mod readers;
 pub mod s3;
 pub mod s3_proxy;
 pub mod shipped;
