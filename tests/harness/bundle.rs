@@ -13,8 +13,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use kube::ResourceExt as _;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
-use crate::readers::digest;
 use crate::{Context, until};
 
 /// An unpacked bundle; each check of [`Unpacked::of`] has passed.
@@ -81,7 +81,7 @@ impl Unpacked {
     /// entry there with its size and digest and nothing else there, and nothing both there and missing.
     pub fn of(archive: Vec<u8>, status: &DebugBundleStatus) -> Self {
         let told = status.bundle.as_ref().expect("a stored bundle is described in status");
-        assert_eq!(digest(&archive), told.sha256, "sha256 of the archive");
+        assert_eq!(hex(&archive), told.sha256, "sha256 of the archive");
         assert_eq!(archive.len(), size(told.bytes), "size of the archive");
         let (root, mut files) = unpack(&archive);
         let manifest = files.remove("manifest.json").expect("there is a manifest.json");
@@ -100,7 +100,7 @@ impl Unpacked {
             assert!(listed.insert(path.clone()), "{path} is listed twice");
             let body = self.bytes(&path);
             assert_eq!(entry["bytes"], body.len(), "size of {path}");
-            assert_eq!(entry["sha256"], digest(body), "sha256 of {path}");
+            assert_eq!(entry["sha256"], hex(body), "sha256 of {path}");
         }
         let there: BTreeSet<String> = self.files.keys().cloned().collect();
         assert_eq!(there, listed, "the archive holds what its manifest lists, and nothing else");
@@ -229,4 +229,8 @@ fn text(value: &Value) -> String {
 
 fn size(number: i64) -> usize {
     usize::try_from(number).expect("sizes are not negative")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"))
 }
