@@ -167,6 +167,7 @@ async fn each_ending_of_a_real_backup_or_restore_gets_a_bundle_that_explains_it(
             no_canary_in(&context, journey.name, &status, &bundle);
             match journey.name {
                 "restore-in-progress" => shows_why_it_hangs(&context, &bundle),
+                "restore-partially-failed" => shows_the_quota(&context, &bundle),
                 "restore-failed-validation" => says_that_the_backup_is_gone(&bundle),
                 "installation" => assert!(bundle.manifest["target"].is_null(), "{}", bundle.manifest["target"]),
                 _ => {}
@@ -269,6 +270,16 @@ fn holds_velero_itself(context: &Context, bundle: &Unpacked) {
     assert!(url.starts_with("http://s3.invalid/b/k.gz?[REDACTED:"), "{url}");
     let version = bundle.yaml("velero/version.json");
     assert_eq!(version["server"]["version"], "v1.18.3");
+}
+
+/// In a namespace that nothing but the error leads to.
+fn shows_the_quota(context: &Context, bundle: &Unpacked) {
+    let shop = format!("{}-r-partial", context.namespace);
+    let quotas = bundle.items(&format!("namespaces/{shop}/core/resourcequotas.yaml"));
+    assert_eq!(
+        (&quotas[0]["metadata"]["name"], &quotas[0]["status"]["hard"]["configmaps"]),
+        (&"tight".into(), &"0".into())
+    );
 }
 
 fn shows_why_it_hangs(context: &Context, bundle: &Unpacked) {
