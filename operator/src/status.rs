@@ -2,7 +2,7 @@
 //! Pure: writing a status to the cluster is the controller's.
 
 use debugbundle_crd::{Bundle, ConditionType, DebugBundleStatus, Phase, Progress, Reason};
-use jiff::{Timestamp, Unit};
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::text;
@@ -278,8 +278,9 @@ fn word(status: bool) -> &'static str {
     if status { "True" } else { "False" }
 }
 
-fn whole_seconds(time: Timestamp) -> Timestamp {
-    time.round(Unit::Second).unwrap_or(time)
+/// Never later than the time itself: an end that is told must not lie behind the true one.
+pub(crate) fn whole_seconds(time: Timestamp) -> Timestamp {
+    time.round(TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Floor)).unwrap_or(time)
 }
 
 #[cfg(test)]
@@ -332,6 +333,13 @@ mod tests {
         let second = Fold::new(Some(&first), Some(1), at("2026-09-08T03:09:00Z")).claimed(2, "pod-a").done();
         assert_eq!(first.conditions[0].last_transition_time, second.conditions[0].last_transition_time);
         assert_ne!(first.conditions[0].message, second.conditions[0].message);
+    }
+
+    #[test]
+    fn the_end_of_a_url_is_not_told_later_than_it_is() {
+        let status =
+            Fold::new(None, None, at("2026-09-08T03:04:12Z")).url("u".into(), at("2026-09-08T04:04:12.9Z"), "");
+        assert_eq!(status.done().download_url_expiration, Some(Time(at("2026-09-08T04:04:12Z"))));
     }
 
     #[test]

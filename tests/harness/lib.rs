@@ -9,6 +9,8 @@
 //! * [`operator`] runs our own program as a process of its own, and kills it; [`shipped`] gives it the permissions that
 //!   its users give it. [`bundle`] reads what came of it.
 //! * [`s3_proxy`] stands before the store, records requests and spoils those that a test names.
+//! * [`proxy`] stands before the object store and spoils its connections on demand.
+//! * [`readers`] are the programs that people read bundles with.
 //! * [`until`](fn@until) waits for a condition, with a limit.
 
 #![allow(
@@ -25,6 +27,8 @@ pub mod kubelet;
 pub mod objects;
 pub mod operator;
 pub mod process;
+pub mod proxy;
+pub mod readers;
 pub mod s3;
 pub mod s3_proxy;
 pub mod shipped;
@@ -38,6 +42,7 @@ pub use context::{Context, with_namespace};
 pub use kubelet::LogScript;
 pub use objects::pod;
 pub use operator::Operator;
+pub use proxy::{Mood, Proxy};
 pub use stand::Stand;
 pub use until::until;
 pub use velero::Velero;

@@ -4,9 +4,15 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod admission;
+mod bundles;
+mod cli;
 mod collect;
+mod crash;
 mod journeys;
+mod lifecycle;
 mod oracle;
+mod readers;
 mod stand;
 mod store;
+mod url;
 mod velero;

@@ -11,7 +11,7 @@ use super::{Context, Fault, mine::Mine};
 use crate::{
     decide,
     run::{Destination, Subject},
-    status::Fold,
+    status::{Fold, whole_seconds},
     store::{Limit, Signed, SignedUrl, Store as _},
 };
 
@@ -57,7 +57,7 @@ pub(super) fn never() -> Link {
 pub(super) async fn sign(bundle: &DebugBundle, destination: &Destination, now: Timestamp) -> Link {
     let Some(ttl) = decide::url_ttl(bundle) else { return never() };
     match destination.sign(ttl, now).await {
-        Ok(signed) => Link::Issued { until: signed.expires, note: note(&signed), url: signed.url },
+        Ok(signed) => Link::Issued { until: whole_seconds(signed.expires), note: note(&signed), url: signed.url },
         Err(error) => Link::None {
             reason: Reason::SigningUnsupported,
             message: format!(

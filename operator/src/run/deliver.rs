@@ -123,8 +123,9 @@ fn jittered(pause: Duration) -> Duration {
 async fn is_there(destination: &Destination, upload: &Upload<'_>) -> Result<bool, StoreError> {
     match destination.store.head(&destination.key).await {
         Ok(found) => Ok(found.is_some_and(|f| f.bytes == upload.bytes && f.sha256.as_deref() == Some(upload.sha256))),
-        // A HEAD may be denied for an object that is absent (no right to list): unknown, so it is sent.
-        Err(StoreError::Denied { .. }) => Ok(false),
+        // A HEAD may be denied for an object that is absent (no right to list), and its refusal has no code: unknown, so
+        // it is sent, and the answer to that tells what is wrong.
+        Err(StoreError::Denied { .. } | StoreError::Rejected(_)) => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::{Ear, IN_PARTS, MIB, Place, UID, key, overwrite, sealed, uploaded};
 
-async fn http(url: &str, range: Option<&str>) -> (u16, http::HeaderMap, Vec<u8>) {
+pub(super) async fn http(url: &str, range: Option<&str>) -> (u16, http::HeaderMap, Vec<u8>) {
     let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
         .build_http::<Empty<bytes::Bytes>>();
     let mut request = http::Request::get(url);

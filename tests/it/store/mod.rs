@@ -8,9 +8,10 @@ use std::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
-use debugbundle_crd::{Target, TargetKind};
+use debugbundle_crd::{DebugBundle, DebugBundleStatus, Phase, Target, TargetKind};
 use debugbundle_operator::{
     location::{Credential, EndpointPolicy, Location, Resolved, S3Config},
     secret::Secret,
@@ -18,14 +19,19 @@ use debugbundle_operator::{
 };
 use futures::future::BoxFuture;
 use harness::{
-    Stand,
+    Context, Stand,
     s3::{Bucket, Keys, REGION},
+    until,
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 mod api;
 mod config;
+mod credential;
+mod delivery;
+mod faults;
+mod tls;
 
 const UID: &str = "0b5e2a7c-1111-4222-8333-444455556666";
 const MIB: usize = 1 << 20;
@@ -170,4 +176,49 @@ fn overwrite(path: &Path, content: &[u8]) {
     use std::io::Write as _;
     let mut file = std::fs::OpenOptions::new().write(true).truncate(true).open(path).expect("the object");
     file.write_all(content).expect("written");
+}
+
+/// How a DebugBundle ended.
+#[derive(Debug)]
+struct End {
+    bundle: DebugBundle,
+}
+
+/// Waits for the end of a DebugBundle.
+async fn ended(context: &Context, name: &str) -> End {
+    until(Duration::from_mins(1), &format!("{name} ends"), || async {
+        let bundle = context.api::<DebugBundle>().get(name).await.map_err(|error| error.to_string())?;
+        let status = bundle.status.clone().unwrap_or_default();
+        if status.phase.is_some_and(|phase| phase.is_terminal()) {
+            Ok(End { bundle })
+        } else {
+            Err(format!("{:?} {:?}", status.phase, status.conditions))
+        }
+    })
+    .await
+}
+
+impl End {
+    fn status(&self) -> &DebugBundleStatus {
+        self.bundle.status.as_ref().expect("it ended")
+    }
+
+    fn stored(&self) -> bool {
+        matches!(self.status().phase, Some(Phase::Completed | Phase::PartiallyFailed))
+    }
+
+    fn condition(&self, of: &str) -> (&str, &str) {
+        let found = self.status().conditions.iter().find(|condition| condition.type_ == of);
+        found.map_or(("", ""), |condition| (condition.reason.as_str(), condition.message.as_str()))
+    }
+
+    fn message_of(&self, of: &str) -> &str {
+        self.condition(of).1
+    }
+
+    /// Reason and message of its failure.
+    fn failure(&self) -> (&str, &str) {
+        assert_eq!(self.status().phase, Some(Phase::Failed), "{self:?}");
+        self.condition("Ready")
+    }
 }

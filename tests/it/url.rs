@@ -1,0 +1,232 @@
+//! The download URL of a DebugBundle: when it is signed, that it works and dies, how it is renewed, where it is not seen.
+//! What is signed, byte for byte, is tested beside the store.
+
+use std::time::Duration;
+
+use debugbundle_crd::{DebugBundle, Phase, RENEW_URL_ANNOTATION};
+use harness::{Context, with_namespace};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::bundles::{
+    LIMIT, change, condition, events, forge, get, is_stored, keys, ready, status, until_ended, until_event, until_is,
+};
+
+/// GET of a URL as any client would send it; the status and the body.
+async fn download(url: &str) -> (u16, Vec<u8>) {
+    let rest = url.strip_prefix("http://").expect("the stand's store speaks http");
+    let (host, path) = rest.split_once('/').expect("a path");
+    let mut stream = TcpStream::connect(host).await.expect("the store listens");
+    let request = format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("it is sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("it is answered");
+    let head = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+    let code = std::str::from_utf8(&answer[9..12]).expect("a status").parse().expect("a number");
+    (code, answer.split_off(head))
+}
+
+fn url(bundle: &DebugBundle) -> String {
+    status(bundle).download_url.unwrap_or_else(|| panic!("no URL: {:?}", status(bundle)))
+}
+
+async fn with_policy(context: &Context, name: &str, policy: &str, ttl: &str) -> DebugBundle {
+    let spec = json!({
+        "target": {"kind": "Restore", "name": "r1"}, "downloadURL": {"policy": policy, "ttl": ttl},
+    });
+    context.debug_bundle(name, spec).await;
+    let bundle = until_ended(context, name).await;
+    assert_ne!(status(&bundle).phase, Some(Phase::Failed), "{:?}", status(&bundle));
+    bundle
+}
+
+async fn ask(context: &Context, name: &str, value: &str) {
+    change(context, name, json!({"metadata": {"annotations": {RENEW_URL_ANNOTATION: value}}})).await;
+}
+
+async fn until_answered(context: &Context, name: &str, value: &str) -> DebugBundle {
+    until_is(context, name, "the annotation is answered", LIMIT, |bundle| {
+        status(bundle).renewed_url.as_deref() == Some(value)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_url_is_signed_at_the_end_and_downloads_the_bundle() {
+    with_namespace("url-completion", |context| async move {
+        let operator = ready(&context).await;
+        let before = Timestamp::now();
+        let bundle = with_policy(&context, "b", "OnCompletion", "30m").await;
+        is_stored(&context, &bundle).await;
+        let (code, body) = download(&url(&bundle)).await;
+        assert_eq!((code, i64::try_from(body.len()).unwrap()), (200, status(&bundle).bundle.unwrap().bytes));
+        assert!(body.starts_with(&[0x1f, 0x8b]));
+
+        let until = status(&bundle).download_url_expiration.expect("its end").0;
+        let life = until.duration_since(before);
+        assert!(life >= SignedDuration::from_mins(30) && life < SignedDuration::from_mins(32), "{life:?}");
+        assert!(url(&bundle).contains("X-Amz-Expires=1800"));
+        let (ready, reason, message) = condition(&bundle, "DownloadReady");
+        assert_eq!((ready.as_str(), reason.as_str()), ("True", "UrlIssued"));
+        assert!(message.contains(&until.to_string()), "{message}");
+        until_event(&context, "b", "UrlIssued").await;
+        nobody_says_it(&context, &operator, &url(&bundle)).await;
+    })
+    .await;
+}
+
+/// The secret part of the URL is in no line of the log and in no Event, nor is any other signature.
+async fn nobody_says_it(context: &Context, operator: &harness::Operator, url: &str) {
+    let signature = url.split("X-Amz-Signature=").nth(1).and_then(|rest| rest.split('&').next()).expect("a signature");
+    assert!(signature.len() >= 32);
+    let log: String = operator.log().iter().map(|line| format!("{line}\n")).collect();
+    assert!(log.contains("Stored"), "the log is the right one");
+    let told = format!("{log}{:?}", events(context, "b").await);
+    for secret in [signature, "X-Amz-"] {
+        assert!(!told.contains(secret), "{secret} is told");
+    }
+}
+
+#[tokio::test]
+async fn a_url_is_signed_on_request_only_when_asked() {
+    with_namespace("url-request", |context| async move {
+        let operator = ready(&context).await;
+        let bundle = with_policy(&context, "b", "OnRequest", "1h").await;
+        assert_eq!(status(&bundle).download_url, None);
+        let (ready, reason, message) = condition(&bundle, "DownloadReady");
+        assert_eq!((ready.as_str(), reason.as_str()), ("False", "OnRequest"));
+        assert!(message.contains("annotate") && message.contains(RENEW_URL_ANNOTATION), "{message}");
+        ask(&context, "b", "1").await;
+        let answered = until_answered(&context, "b", "1").await;
+        assert_eq!(download(&url(&answered)).await.0, 200);
+        nobody_says_it(&context, &operator, &url(&answered)).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_url_is_never_signed_where_that_is_the_policy_not_even_when_asked() {
+    with_namespace("url-never", |context| async move {
+        let _operator = ready(&context).await;
+        let bundle = with_policy(&context, "b", "Never", "1h").await;
+        assert_eq!(condition(&bundle, "DownloadReady").1, "Never");
+        ask(&context, "b", "1").await;
+        let answered = until_answered(&context, "b", "1").await;
+        assert_eq!((status(&answered).download_url, status(&answered).download_url_expiration), (None, None));
+        assert_eq!(condition(&answered, "DownloadReady").1, "Never");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_url_dies_when_status_says_and_is_taken_out_then() {
+    with_namespace("url-dies", |context| async move {
+        let _operator = ready(&context).await;
+        let bundle = with_policy(&context, "b", "OnCompletion", "1m").await;
+        let (signed, until) = (url(&bundle), status(&bundle).download_url_expiration.unwrap().0);
+        assert_eq!(download(&signed).await.0, 200);
+        let cleared = until_is(&context, "b", "the URL is taken out", Duration::from_secs(120), |bundle| {
+            status(bundle).download_url.is_none()
+        })
+        .await;
+        let late = Timestamp::now().duration_since(until);
+        // The time in status is a whole second.
+        assert!(late > SignedDuration::from_secs(-1) && late < SignedDuration::from_mins(1), "{late:?}");
+        assert_eq!(status(&cleared).download_url_expiration, None);
+        assert_eq!(condition(&cleared, "DownloadReady").1, "UrlExpired");
+        assert_eq!(status(&cleared).phase, status(&bundle).phase);
+        harness::until(Duration::from_secs(20), "the URL is dead", || async {
+            let (code, _) = download(&signed).await;
+            if code == 403 || code == 400 { Ok(()) } else { Err(code) }
+        })
+        .await;
+        ask(&context, "b", "again").await;
+        assert_eq!(download(&url(&until_answered(&context, "b", "again").await)).await.0, 200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_value_of_the_annotation_renews_the_url_and_the_same_does_not() {
+    with_namespace("url-renew", |context| async move {
+        let _operator = ready(&context).await;
+        let first = with_policy(&context, "b", "OnCompletion", "1h").await;
+        // A URL is signed to the second: the next one must not be the same by chance.
+        harness::until(LIMIT, "the next second", || async {
+            let signed = status(&first).download_url_expiration.unwrap().0;
+            (signed.duration_since(Timestamp::now()) < SignedDuration::from_secs(3598)).then_some(())
+        })
+        .await;
+        ask(&context, "b", "1").await;
+        let second = until_answered(&context, "b", "1").await;
+        assert_ne!(url(&first), url(&second));
+        assert!(status(&second).download_url_expiration > status(&first).download_url_expiration);
+        assert_eq!(download(&url(&second)).await.0, 200);
+        ask(&context, "b", "1").await;
+        change(&context, "b", json!({"metadata": {"labels": {"seen": "yes"}}})).await;
+        ask(&context, "b", "2").await;
+        let third = until_answered(&context, "b", "2").await;
+        harness::until(LIMIT, "an Event for each of the three URLs, and no fourth", || async {
+            let told = events(&context, "b").await.into_iter().filter(|(reason, _)| reason == "UrlIssued").count();
+            if told == 3 { Ok(()) } else { Err(told) }
+        })
+        .await;
+        assert_eq!(download(&url(&third)).await.0, 200);
+        assert_eq!(url(&get(&context, "b").await.unwrap()), url(&third));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_url_is_signed_for_an_object_that_is_gone_or_another_one() {
+    with_namespace("url-missing", |context| async move {
+        let _operator = ready(&context).await;
+        let bundle = with_policy(&context, "b", "OnRequest", "1h").await;
+        let key = status(&bundle).bundle.unwrap().key;
+        context.bucket.put(&key, "another one").await;
+        ask(&context, "b", "1").await;
+        let answered = until_answered(&context, "b", "1").await;
+        assert_eq!(condition(&answered, "DownloadReady").1, "ObjectMissing");
+        context.bucket.delete(&key).await;
+        ask(&context, "b", "2").await;
+        let answered = until_answered(&context, "b", "2").await;
+        assert_eq!(status(&answered).download_url, None);
+        let (_, reason, message) = condition(&answered, "DownloadReady");
+        assert_eq!(reason, "ObjectMissing");
+        assert!(message.contains(&key), "{message}");
+        until_event(&context, "b", "ObjectMissing").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_forged_status_gets_nobody_a_foreign_object() {
+    with_namespace("url-forged", |context| async move {
+        let _operator = ready(&context).await;
+        let bundle = with_policy(&context, "b", "OnRequest", "1h").await;
+        let own = status(&bundle).bundle.unwrap();
+        let foreign = "team-a/backups/seed/velero-backup.json";
+        context.bucket.put(foreign, "the crown jewels").await;
+        forge(
+            &context,
+            "b",
+            json!({"bundle": {"key": foreign}, "downloadURL": format!("http://evil.example/{foreign}")}),
+        )
+        .await;
+        // A URL without an end is not ours.
+        until_is(&context, "b", "the forged URL is gone", LIMIT, |bundle| status(bundle).download_url.is_none()).await;
+        ask(&context, "b", "1").await;
+        let answered = until_answered(&context, "b", "1").await;
+        if let Some(signed) = status(&answered).download_url {
+            assert!(signed.contains(&own.key) && !signed.contains("backups/seed"), "{signed}");
+        }
+        forge(&context, "b", json!({"bundle": {"key": foreign}, "upload": {"uploadId": "made-up"}})).await;
+        crate::bundles::delete(&context, "b").await;
+        crate::bundles::until_gone(&context, "b", LIMIT).await;
+        assert!(context.bucket.get(foreign).await.is_some(), "the foreign object is there");
+        assert!(keys(&context).await.is_empty(), "our own is gone");
+    })
+    .await;
+}
