@@ -11,9 +11,10 @@ use harness::context::PREFIX;
 use harness::stand::Account;
 use harness::{Context, LogScript, Operator, Velero, pod, until, with_namespace};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret, ServiceAccount};
 use kube::ResourceExt as _;
-use kube::api::ListParams;
+use kube::api::{Api, ListParams, PostParams};
 use serde_json::{Value, json};
 
 /// Behind `X-Amz-Signature=` in a DownloadRequest.
@@ -205,10 +206,24 @@ async fn plant_canaries(context: &Arc<Context>, node: &str) {
             }),
         )
         .await;
-    context.pod(pod("chatty").on_node(node).with_init("setup").with_container("main")).await;
+    context.pod(pod("chatty").on_node(node).with_init("setup").with_container("main").restarted(1)).await;
     let lines = [format!("aws_secret_access_key = {key}"), format!("GET {url}"), "nothing to hide".to_owned()];
     context.log("chatty", "main", LogScript::lines(&lines));
+    context.previous_log("chatty", "main", LogScript::lines([format!("panic: {key}")]));
     context.log("chatty", "setup", LogScript::lines(["ready"]));
+    let container = json!({
+        "name": "maintain", "image": "velero/velero:v1.18.3", "env": [{"name": "AWS_SECRET_ACCESS_KEY", "value": key}],
+    });
+    let template = json!({"spec": {"restartPolicy": "Never", "containers": [container]}});
+    context.create::<Job>(json!({"metadata": {"name": "maintain"}, "spec": {"template": template}})).await;
+    let shop = format!("{}-r-stuck", context.namespace);
+    let about = json!({"kind": "Pod", "namespace": shop, "name": "shop-0"});
+    let event = json!({
+        "metadata": {"name": "shop-0.1"}, "involvedObject": about, "type": "Warning", "reason": "FailedMount",
+        "message": format!("Multi-Attach error for volume; see {url}"),
+    });
+    let events: Api<Event> = Api::namespaced(context.client.clone(), &shop);
+    events.create(&PostParams::default(), &serde_json::from_value(event).unwrap()).await.unwrap();
     // What people put into annotations, and what comes back in a message.
     let remark = json!({"metadata": {"annotations": {"note": format!("key {key}")}}});
     context.patch_velero("Backup", "r-ok-source", remark).await;
@@ -261,9 +276,13 @@ fn holds_velero_itself(context: &Context, bundle: &Unpacked) {
     let pods = bundle.names(&format!("namespaces/{space}/core/pods.yaml"));
     assert!(pods.iter().any(|pod| pod == "chatty") && pods.len() == 3, "{pods:?}");
     assert_eq!(bundle.names(&format!("namespaces/{space}/apps/daemonsets.yaml")), ["node-agent"]);
+    assert_eq!(bundle.names(&format!("namespaces/{space}/apps/deployments.yaml")), ["velero"]);
+    assert_eq!(bundle.names(&format!("namespaces/{space}/batch/jobs.yaml")), ["maintain"]);
     assert!(bundle.is_empty(&format!("namespaces/{space}/velero.io/datauploads.yaml")), "v2alpha1 was not asked for");
     let chatty = bundle.file(&format!("namespaces/{space}/pods/chatty/main/main/logs/current.log"));
     assert!(chatty.contains("nothing to hide") && chatty.contains("[REDACTED:"), "{chatty}");
+    let previous = bundle.file(&format!("namespaces/{space}/pods/chatty/main/main/logs/previous.log"));
+    assert!(previous.contains("panic: [REDACTED:known-secret-key:"), "{previous}");
     let live = bundle.items(&format!("namespaces/{space}/velero.io/downloadrequests.yaml"));
     let live = live.iter().find(|request| request["metadata"]["name"] == "live").expect("it lives for nine minutes");
     let url = live["status"]["downloadURL"].as_str().unwrap();
@@ -290,8 +309,9 @@ fn shows_why_it_hangs(context: &Context, bundle: &Unpacked) {
     assert_eq!(pods[0]["metadata"]["name"], "shop-0");
     let waits = pods[0]["spec"]["initContainers"][0]["name"].as_str();
     assert_eq!(waits, Some("restore-wait"));
-    let events = format!("namespaces/{shop}/core/events.yaml");
-    assert!(bundle.has(&events) || bundle.is_empty(&events), "events of the restored namespace were not asked for");
+    let events = bundle.items(&format!("namespaces/{shop}/core/events.yaml"));
+    let message = events[0]["message"].as_str().unwrap();
+    assert!(message.contains("Multi-Attach error") && message.contains("[REDACTED:"), "{message}");
     let lines = bundle.file("velero/restores/r-stuck/restore.from-server.log");
     assert!(lines.lines().all(|line| line.contains("r-stuck")), "{lines}");
 }
