@@ -11,9 +11,10 @@ use harness::context::PREFIX;
 use harness::stand::Account;
 use harness::{Context, LogScript, Operator, Velero, pod, until, with_namespace};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret, ServiceAccount};
 use kube::ResourceExt as _;
-use kube::api::ListParams;
+use kube::api::{Api, ListParams, PostParams};
 use serde_json::{Value, json};
 
 /// Behind `X-Amz-Signature=` in a DownloadRequest.
@@ -157,16 +158,15 @@ async fn each_ending_of_a_real_backup_or_restore_gets_a_bundle_that_explains_it(
             context.debug_bundle(journey.name, journey.spec.clone()).await;
         }
         context.debug_bundle("nobody", about("Restore", "never-made")).await;
-        let mut last = Timestamp::UNIX_EPOCH;
         for journey in &journeys() {
             let status = context.until_bundle_ended(journey.name).await;
-            last = last.max(status.completion_timestamp.as_ref().expect("it has ended").0);
             let bundle = context.download(&status).await;
             ended_as_it_should(journey, &status, &bundle);
             holds_velero_itself(&context, &bundle);
             no_canary_in(&context, journey.name, &status, &bundle);
             match journey.name {
                 "restore-in-progress" => shows_why_it_hangs(&context, &bundle),
+                "restore-partially-failed" => shows_the_quota(&context, &bundle),
                 "restore-failed-validation" => says_that_the_backup_is_gone(&bundle),
                 "installation" => assert!(bundle.manifest["target"].is_null(), "{}", bundle.manifest["target"]),
                 _ => {}
@@ -174,7 +174,7 @@ async fn each_ending_of_a_real_backup_or_restore_gets_a_bundle_that_explains_it(
         }
         nobody_is_not_found(&context).await;
         nothing_lies_elsewhere(&context, &before).await;
-        velero_goes_on(&velero, last).await;
+        velero_goes_on(&velero, Timestamp::now()).await;
         no_canary_elsewhere(&context, &operator).await;
         nobody_listed_secrets(&context, &account);
     })
@@ -204,10 +204,24 @@ async fn plant_canaries(context: &Arc<Context>, node: &str) {
             }),
         )
         .await;
-    context.pod(pod("chatty").on_node(node).with_init("setup").with_container("main")).await;
+    context.pod(pod("chatty").on_node(node).with_init("setup").with_container("main").restarted(1)).await;
     let lines = [format!("aws_secret_access_key = {key}"), format!("GET {url}"), "nothing to hide".to_owned()];
     context.log("chatty", "main", LogScript::lines(&lines));
+    context.previous_log("chatty", "main", LogScript::lines([format!("panic: {key}")]));
     context.log("chatty", "setup", LogScript::lines(["ready"]));
+    let container = json!({
+        "name": "maintain", "image": "velero/velero:v1.18.3", "env": [{"name": "AWS_SECRET_ACCESS_KEY", "value": key}],
+    });
+    let template = json!({"spec": {"restartPolicy": "Never", "containers": [container]}});
+    context.create::<Job>(json!({"metadata": {"name": "maintain"}, "spec": {"template": template}})).await;
+    let shop = format!("{}-r-stuck", context.namespace);
+    let about = json!({"kind": "Pod", "namespace": shop, "name": "shop-0"});
+    let event = json!({
+        "metadata": {"name": "shop-0.1"}, "involvedObject": about, "type": "Warning", "reason": "FailedMount",
+        "message": format!("Multi-Attach error for volume; see {url}"),
+    });
+    let events: Api<Event> = Api::namespaced(context.client.clone(), &shop);
+    events.create(&PostParams::default(), &serde_json::from_value(event).unwrap()).await.unwrap();
     // What people put into annotations, and what comes back in a message.
     let remark = json!({"metadata": {"annotations": {"note": format!("key {key}")}}});
     context.patch_velero("Backup", "r-ok-source", remark).await;
@@ -260,15 +274,29 @@ fn holds_velero_itself(context: &Context, bundle: &Unpacked) {
     let pods = bundle.names(&format!("namespaces/{space}/core/pods.yaml"));
     assert!(pods.iter().any(|pod| pod == "chatty") && pods.len() == 3, "{pods:?}");
     assert_eq!(bundle.names(&format!("namespaces/{space}/apps/daemonsets.yaml")), ["node-agent"]);
+    assert_eq!(bundle.names(&format!("namespaces/{space}/apps/deployments.yaml")), ["velero"]);
+    assert_eq!(bundle.names(&format!("namespaces/{space}/batch/jobs.yaml")), ["maintain"]);
     assert!(bundle.is_empty(&format!("namespaces/{space}/velero.io/datauploads.yaml")), "v2alpha1 was not asked for");
     let chatty = bundle.file(&format!("namespaces/{space}/pods/chatty/main/main/logs/current.log"));
     assert!(chatty.contains("nothing to hide") && chatty.contains("[REDACTED:"), "{chatty}");
+    let previous = bundle.file(&format!("namespaces/{space}/pods/chatty/main/main/logs/previous.log"));
+    assert!(previous.contains("panic: [REDACTED:known-secret-key:"), "{previous}");
     let live = bundle.items(&format!("namespaces/{space}/velero.io/downloadrequests.yaml"));
     let live = live.iter().find(|request| request["metadata"]["name"] == "live").expect("it lives for nine minutes");
     let url = live["status"]["downloadURL"].as_str().unwrap();
     assert!(url.starts_with("http://s3.invalid/b/k.gz?[REDACTED:"), "{url}");
     let version = bundle.yaml("velero/version.json");
     assert_eq!(version["server"]["version"], "v1.18.3");
+}
+
+/// In a namespace that nothing but the error leads to.
+fn shows_the_quota(context: &Context, bundle: &Unpacked) {
+    let shop = format!("{}-r-partial", context.namespace);
+    let quotas = bundle.items(&format!("namespaces/{shop}/core/resourcequotas.yaml"));
+    assert_eq!(
+        (&quotas[0]["metadata"]["name"], &quotas[0]["status"]["hard"]["configmaps"]),
+        (&"tight".into(), &"0".into())
+    );
 }
 
 fn shows_why_it_hangs(context: &Context, bundle: &Unpacked) {
@@ -279,8 +307,9 @@ fn shows_why_it_hangs(context: &Context, bundle: &Unpacked) {
     assert_eq!(pods[0]["metadata"]["name"], "shop-0");
     let waits = pods[0]["spec"]["initContainers"][0]["name"].as_str();
     assert_eq!(waits, Some("restore-wait"));
-    let events = format!("namespaces/{shop}/core/events.yaml");
-    assert!(bundle.has(&events) || bundle.is_empty(&events), "events of the restored namespace were not asked for");
+    let events = bundle.items(&format!("namespaces/{shop}/core/events.yaml"));
+    let message = events[0]["message"].as_str().unwrap();
+    assert!(message.contains("Multi-Attach error") && message.contains("[REDACTED:"), "{message}");
     let lines = bundle.file("velero/restores/r-stuck/restore.from-server.log");
     assert!(lines.lines().all(|line| line.contains("r-stuck")), "{lines}");
 }
@@ -312,13 +341,13 @@ async fn nothing_lies_elsewhere(context: &Context, before: &BTreeSet<String>) {
 }
 
 /// Velero has looked at the location since, finds it valid, and makes another Backup.
-async fn velero_goes_on(velero: &Velero, last_upload: Timestamp) {
+async fn velero_goes_on(velero: &Velero, after_the_uploads: Timestamp) {
     let locations = velero.context.velero_api("BackupStorageLocation");
     let validated = until(Duration::from_mins(1), "Velero validates the location after the uploads", || async {
         let location = locations.get("default").await.map_err(|error| error.to_string())?;
         let status = &location.data["status"];
         let at: Timestamp = status["lastValidationTime"].as_str().unwrap_or_default().parse().map_err(|_| "no time")?;
-        if at > last_upload { Ok(status.clone()) } else { Err(status.to_string()) }
+        if at > after_the_uploads { Ok(status.clone()) } else { Err(status.to_string()) }
     })
     .await;
     assert_eq!(validated["phase"], "Available", "{validated}");

@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 pub use evidence::Evidence;
 pub use from_store::FromStore;
 pub use progress::Progress;
-pub use store_files::{StoreBody, StoreFailure, StoreFiles};
+pub use store_files::{StoreBody, StoreFailure, StoreFiles, troubled_namespaces};
 
 use crate::{
     archive::{

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -56,6 +57,37 @@ pub trait StoreFiles: Send + Sync {
 
     /// Where the file is, for the manifest: the key of the object.
     fn key(&self, of: TargetKind, name: &str, file: StoreFile) -> String;
+}
+
+/// The namespaces in which a Backup or Restore met errors, then those with warnings, as its results tell. None if they
+/// cannot be had or are too large: that is told where they are collected.
+pub async fn troubled_namespaces(
+    store: &dyn StoreFiles,
+    of: TargetKind,
+    name: &str,
+    idle: Duration,
+    deadline: Instant,
+) -> Vec<String> {
+    let Ok(Ok(Some(body))) = timeout_at(deadline, store.open(of, name, StoreFile::Results)).await else {
+        return Vec::new();
+    };
+    let (to, pieces) = pipe();
+    let reading = tokio::task::spawn_blocking(move || {
+        let inflated = MultiGzDecoder::new(pieces).take(evidence::FILE);
+        serde_json::from_reader(io::BufReader::new(inflated)).unwrap_or(Value::Null)
+    });
+    pump(body, to, idle, deadline, |_| ()).await;
+    let results = reading.await.unwrap_or_default();
+    let mut namespaces: Vec<String> = Vec::new();
+    for kind in ["errors", "warnings"] {
+        let found = results[kind]["namespaces"].as_object().into_iter().flat_map(|all| all.keys());
+        for namespace in found {
+            if !namespaces.contains(namespace) {
+                namespaces.push(namespace.clone());
+            }
+        }
+    }
+    namespaces
 }
 
 /// Why a file of the store cannot be read.

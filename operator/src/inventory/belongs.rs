@@ -127,19 +127,8 @@ pub(super) fn touched(data: &[DataObject], velero: &str, asked: &[String], scope
         data.iter().partition(|object| object.phase == "Completed");
     for object in open.into_iter().chain(done) {
         let of_pod = object.pod.as_ref().map(|pod| &pod.namespace);
-        for namespace in [of_pod, object.namespace.as_ref()].into_iter().flatten() {
-            if namespace == velero || touched.iter().any(|known| known.namespace == *namespace) {
-                continue;
-            }
-            let looked_into = touched.iter().filter(|known| known.looked == Looked::Yes).count();
-            let looked = match scope.allows(namespace) {
-                false => Looked::NotAllowed,
-                true if looked_into < most => Looked::Yes,
-                true => Looked::TooMany,
-            };
-            let why = format!("{} {}", object.plural, object.name);
-            touched.push(Touched { namespace: namespace.clone(), why, whole: false, looked });
-        }
+        let namespaces: Vec<String> = [of_pod, object.namespace.as_ref()].into_iter().flatten().cloned().collect();
+        touch(&mut touched, &namespaces, &format!("{} {}", object.plural, object.name), velero, scope, most);
     }
     // The schema bounds how many can be asked for.
     for namespace in asked.iter().filter(|namespace| *namespace != velero) {
@@ -158,6 +147,29 @@ pub(super) fn touched(data: &[DataObject], velero: &str, asked: &[String], scope
         }
     }
     touched
+}
+
+/// Adds namespaces that are not known yet; at most `most`, besides those asked for, are looked into.
+pub(super) fn touch(
+    touched: &mut Vec<Touched>,
+    namespaces: &[String],
+    why: &str,
+    velero: &str,
+    scope: &Scope,
+    most: usize,
+) {
+    for namespace in namespaces.iter().filter(|namespace| *namespace != velero && is_dns_name(namespace)) {
+        if touched.iter().any(|known| known.namespace == *namespace) {
+            continue;
+        }
+        let looked_into = touched.iter().filter(|known| known.looked == Looked::Yes && !known.whole).count();
+        let looked = match scope.allows(namespace) {
+            false => Looked::NotAllowed,
+            true if looked_into < most => Looked::Yes,
+            true => Looked::TooMany,
+        };
+        touched.push(Touched { namespace: namespace.clone(), why: why.to_owned(), whole: false, looked });
+    }
 }
 
 #[cfg(test)]
@@ -268,6 +280,11 @@ mod tests {
                 ("foreign".to_owned(), true, Looked::NotAllowed),
             ]
         );
+        let mut more = touched(&data, "velero-ns", &asked, &scope, 2);
+        let words = ["asked", "velero-ns", "hot", "", "../x", "new"].map(str::to_owned);
+        touch(&mut more, &words, "errors of Restore r1", "velero-ns", &scope, 2);
+        let new: Vec<_> = more.iter().skip(5).map(|one| (one.namespace.as_str(), one.looked)).collect();
+        assert_eq!(new, [("new", Looked::NotAllowed)], "known ones, Velero's and what is no name stay as they are");
         let many: Vec<_> = (0..4).map(|n| object(&format!("n{n}"), "")).collect();
         let looked: Vec<_> =
             touched(&many, "v", &[], &Scope::everything(), 2).into_iter().map(|one| one.looked).collect();

@@ -243,6 +243,12 @@ impl Inventory {
             })
             .and_then(|location| location.pointer("/metadata/name").and_then(Value::as_str))
     }
+
+    /// Adds namespaces that the target's own words lead to, as far as borders and number allow; no pod of them is
+    /// involved by that.
+    pub fn touch(&mut self, namespaces: &[String], why: &str) {
+        belongs::touch(&mut self.touched, namespaces, why, &self.namespace, &self.scope, TOUCHED);
+    }
 }
 
 /// Takes the inventory within `limit`.

@@ -36,6 +36,8 @@ use crate::{
 
 /// The most of the collection's time that finding out what there is may take.
 const INVENTORY: Duration = Duration::from_mins(2);
+/// The most of it that finding out where the target met errors may take.
+const RESULTS: Duration = Duration::from_secs(30);
 /// Left of the collection's time for sealing what was collected.
 const TO_SEAL: Duration = Duration::from_secs(5);
 
@@ -164,7 +166,7 @@ impl Engine {
         let clock = Instant::now();
         tracker.stage(Stage::Inventory, "finding out what there is");
         let cluster = Cluster::new(self.client.clone());
-        let inventory = self.inventory(&cluster, subject, deadline).await?;
+        let mut inventory = self.inventory(&cluster, subject, deadline).await?;
         let destination = match self.destination(subject, None).await {
             Ok(destination) => Ok(destination),
             Err(fault) if store == Store::Required => return Err(fault),
@@ -173,6 +175,9 @@ impl Engine {
                 cure: "make the BackupStorageLocation usable".to_owned(),
             }),
         };
+        if let Ok(destination) = &destination {
+            follow_errors(&mut inventory, destination, &cluster, deadline).await;
+        }
         let redactor = Arc::new(self.redactor(subject, destination.as_ref().ok()).await?);
         let spool = Spool::create(dir, self.options.spool_limit).map_err(full)?;
         let plan = plan::plan(&subject.spec, &inventory, started);
@@ -231,6 +236,16 @@ impl Engine {
         Redactor::new(&subject.spec.redaction.rules, known)
             .map_err(|error| Fault::terminal(Reason::InvalidSpec, error.to_string()))
     }
+}
+
+/// What refused or disturbed a target lies in the namespaces that its results name: quotas, events.
+async fn follow_errors(inventory: &mut Inventory, destination: &Destination, cluster: &Cluster, deadline: Instant) {
+    let Some(target) = inventory.target.as_ref().filter(|target| target.phase == "PartiallyFailed") else { return };
+    let (kind, name) = (target.kind, target.name.clone());
+    let until = deadline.min(Instant::now() + RESULTS);
+    let files = destination.files();
+    let namespaces = collect::troubled_namespaces(files.as_ref(), kind, &name, cluster.idle(), until).await;
+    inventory.touch(&namespaces, &format!("results of {kind} {name}"));
 }
 
 /// Writes what we have to say ourselves, closes the archive, and leaves a note beside it. Runs where it may block.
