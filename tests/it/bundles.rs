@@ -11,7 +11,7 @@ use harness::{Context, LogScript, Operator, Proxy, pod, until};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use kube::ResourceExt as _;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -48,7 +48,14 @@ pub async fn server_pod(context: &Context, log: LogScript) -> String {
 
 /// A log that holds a run in Collecting for minutes.
 pub fn endless_log() -> LogScript {
-    LogScript::generated(10_000_000, 7).slowly(2_000)
+    slow_log(2_000_000, 2_000)
+}
+
+/// A log of so many bytes, all within the window that a run looks at, served at so many bytes a second.
+pub fn slow_log(bytes: u64, bytes_per_second: u64) -> LogScript {
+    let now = Timestamp::now();
+    let recently = now.checked_sub(jiff::SignedDuration::from_mins(5)).expect("minutes before now exist");
+    LogScript::generated(bytes, 7).between(recently, now).slowly(bytes_per_second)
 }
 
 /// A log of which more than `--multipart-mib 5` is left when it is compressed.
@@ -149,7 +156,10 @@ pub async fn change(context: &Context, name: &str, change: Value) {
 /// Merges a change into its status, as only somebody with that right can.
 pub async fn forge(context: &Context, name: &str, change: Value) {
     let forged = Patch::Merge(json!({ "status": change }));
-    let patched = context.api::<DebugBundle>().patch_status(name, &PatchParams::default(), &forged).await;
+    // The answer may be one that cannot be read as a DebugBundle.
+    let kind = ApiResource::erase::<DebugBundle>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &context.namespace, &kind);
+    let patched = api.patch_status(name, &PatchParams::default(), &forged).await;
     patched.unwrap_or_else(|error| panic!("patch the status of {name}: {error}"));
 }
 
