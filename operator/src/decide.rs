@@ -102,19 +102,19 @@ pub fn is_last_attempt(bundle: &DebugBundle) -> bool {
 
 /// When bundle and resource go: from the end of the run, or its deadline's, on.
 pub fn expiration(bundle: &DebugBundle, completed: Timestamp) -> Timestamp {
-    let ttl = parse_duration(&bundle.spec.ttl).unwrap_or(Duration::from_secs(720 * 3600));
+    let ttl = parse_duration(&bundle.spec.ttl).unwrap_or(Duration::from_hours(720));
     completed.checked_add(ttl).unwrap_or(Timestamp::MAX)
 }
 
 /// Time for the whole collection.
 pub fn timeout(bundle: &DebugBundle) -> Duration {
-    parse_duration(&bundle.spec.timeout).unwrap_or(Duration::from_secs(15 * 60))
+    parse_duration(&bundle.spec.timeout).unwrap_or(Duration::from_mins(15))
 }
 
 /// How long a URL is asked to work; `None` if none is to be signed at all.
 pub fn url_ttl(bundle: &DebugBundle) -> Option<Duration> {
     (bundle.spec.download_url.policy != UrlPolicy::Never)
-        .then(|| parse_duration(&bundle.spec.download_url.ttl).unwrap_or(Duration::from_secs(3600)))
+        .then(|| parse_duration(&bundle.spec.download_url.ttl).unwrap_or(Duration::from_hours(1)))
 }
 
 /// Whether the resource came out of a Velero backup. One that made its own bundle did not, whatever label it was given

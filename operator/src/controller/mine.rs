@@ -113,7 +113,7 @@ impl Mine {
                 }
                 Written::Stale => match self.live(&seen).await? {
                     Some(live) if claim_of(&live) == claim && live.metadata.deletion_timestamp.is_none() => {
-                        *seen = live
+                        *seen = live;
                     }
                     _ => return Err(Fault::Lost),
                 },

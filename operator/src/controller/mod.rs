@@ -156,7 +156,7 @@ async fn reconcile(seen: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Faul
         Err(bad) => return malformed(bad, &ctx).await,
     };
     let result = match decide::decide(bundle, ctx.now()) {
-        Step::Run { attempt, resume } => work::to_the_end(bundle, attempt, resume, &ctx).await,
+        Step::Run { attempt, resume } => Box::pin(work::to_the_end(bundle, attempt, resume, &ctx)).await,
         Step::Settle(reason) => settle(bundle, reason, &ctx).await,
         Step::Finalize => finalize::finalize(bundle, &ctx).await,
         Step::Expire => expire(bundle, &ctx).await,
@@ -172,6 +172,7 @@ async fn reconcile(seen: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Faul
 }
 
 /// Transient faults only: what a person has to mend is in status already.
+#[allow(clippy::needless_pass_by_value, reason = "the signature is kube's")]
 fn error_policy(seen: Arc<Guarded>, error: &Fault, _: Arc<Context>) -> Action {
     let attempts = seen.0.as_ref().ok().and_then(|b| b.status.as_ref()).and_then(|s| s.attempts).unwrap_or(1);
     let pause = Duration::from_secs(5 << attempts.clamp(1, 5).saturating_sub(1));
@@ -181,7 +182,7 @@ fn error_policy(seen: Arc<Guarded>, error: &Fault, _: Arc<Context>) -> Action {
 
 /// Never longer than a day at a time, so that a clock that jumps is noticed.
 fn rest(until: Option<Timestamp>, now: Timestamp) -> Action {
-    const LONGEST: Duration = Duration::from_secs(24 * 3600);
+    const LONGEST: Duration = Duration::from_hours(24);
     match until {
         None => Action::await_change(),
         Some(until) => {

@@ -28,7 +28,7 @@ pub trait Journal: Sync {
 
 /// The first pause between two tries; each next one is twice as long, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 impl Engine {
     /// Brings the sealed bundle into the store. `recorded` is an upload id that an earlier process left on record.

@@ -27,7 +27,7 @@ use crate::{
 const REPOSITORY_SECRET: &str = "velero-repo-credentials";
 
 /// How long finding the place may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A place for one bundle.
 #[derive(Clone, Debug)]

@@ -42,7 +42,7 @@ pub async fn collect_to_file(request: Request) -> Result<Summary, EngineError> {
     // Beside the file, so that the move at the end is a rename.
     let spool = Leftover(folder.join(format!(".debugbundle-{}", std::process::id())));
     let subject = subject(&request);
-    let timeout = parse_duration(&request.spec.timeout).unwrap_or(Duration::from_secs(900));
+    let timeout = parse_duration(&request.spec.timeout).unwrap_or(Duration::from_mins(15));
     let tracker = Arc::new(Tracker::default());
 
     let pack = engine.pack(&subject, Store::Optional, &spool.0, &tracker, Instant::now() + timeout, &request.cancel);

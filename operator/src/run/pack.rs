@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// The most of the collection's time that finding out what there is may take.
-const INVENTORY: Duration = Duration::from_secs(120);
+const INVENTORY: Duration = Duration::from_mins(2);
 /// Left of the collection's time for sealing what was collected.
 const TO_SEAL: Duration = Duration::from_secs(5);
 
