@@ -58,14 +58,8 @@ pub enum Reason {
     StoredObjectCorrupt,
     /// There is no room in the spool.
     SpoolFull,
-    /// The time given was not enough.
-    DeadlineExceeded,
     /// The operator stopped in the middle, too often.
     Interrupted,
-    /// The resource is being deleted.
-    Deleting,
-    /// Object and upload are gone from the store.
-    Deleted,
     /// The resource is gone, what is in the store could not be deleted.
     NotDeleted,
     /// The time to live is over.
@@ -105,10 +99,7 @@ impl Reason {
             Self::StoreUnreachable => "StoreUnreachable",
             Self::StoredObjectCorrupt => "StoredObjectCorrupt",
             Self::SpoolFull => "SpoolFull",
-            Self::DeadlineExceeded => "DeadlineExceeded",
             Self::Interrupted => "Interrupted",
-            Self::Deleting => "Deleting",
-            Self::Deleted => "Deleted",
             Self::NotDeleted => "NotDeleted",
             Self::Expired => "Expired",
             Self::ApiError => "ApiError",

@@ -371,8 +371,8 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_go_writes_them() {
-        assert_eq!(parse_duration("1h30m"), Some(Duration::from_secs(5400)));
-        assert_eq!(parse_duration("720h"), Some(Duration::from_secs(2_592_000)));
+        assert_eq!(parse_duration("1h30m"), Some(Duration::from_mins(90)));
+        assert_eq!(parse_duration("720h"), Some(Duration::from_hours(720)));
         assert_eq!(parse_duration("90s"), Some(Duration::from_secs(90)));
         for bad in ["", "7", "1y", "-1h", "1m1h", "h"] {
             assert_eq!(parse_duration(bad), None, "{bad}");

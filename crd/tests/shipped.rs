@@ -43,17 +43,13 @@ const NEVER: [&str; 27] = [
 ];
 
 /// All verbs but get and list that are granted to the operator: group, resource, verb.
-const BEYOND_READING: [(&str, &str, &str); 10] = [
+const BEYOND_READING: [(&str, &str, &str); 6] = [
     ("debugbundle.io", "debugbundles", "watch"),
     ("debugbundle.io", "debugbundles", "patch"),
     ("debugbundle.io", "debugbundles", "delete"),
     ("debugbundle.io", "debugbundles/status", "patch"),
-    ("velero.io", "backups", "watch"),
-    ("velero.io", "restores", "watch"),
     ("events.k8s.io", "events", "create"),
     ("events.k8s.io", "events", "patch"),
-    ("coordination.k8s.io", "leases", "create"),
-    ("coordination.k8s.io", "leases", "update"),
 ];
 
 #[derive(Deserialize, Debug)]

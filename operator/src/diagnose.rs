@@ -45,7 +45,7 @@ fn of_target(target: &Value, findings: &mut Vec<Finding>) {
     let object = reference(target);
     let status = &target["status"];
     let mut add = |id: &str, text: &str| {
-        findings.push(finding(id, Severity::Error, text.to_owned(), &object, text));
+        findings.push(finding(id, Severity::Error, text, &object, text));
     };
     if let Some(reason) = status["failureReason"].as_str() {
         add("failure-reason", reason);
@@ -65,7 +65,7 @@ fn of_results(results: &Value, kind: &str, severity: Severity, object: &str, fin
         // One cause stands as error below `velero` and as warning below `namespaces`; the errors come first.
         if findings.len() < LIMIT && !findings.iter().any(|f| same(&f.title, &title)) {
             let id = if severity == Severity::Error { "results-error" } else { "results-warning" };
-            findings.push(finding(id, severity, title, object, text.trim()));
+            findings.push(finding(id, severity, &title, object, text.trim()));
         }
     }
 }
@@ -75,16 +75,16 @@ fn of_location(location: &Value, findings: &mut Vec<Finding>) {
         let message = location["status"]["message"].as_str().unwrap_or("no message");
         let name = location["metadata"]["name"].as_str().unwrap_or_default();
         let title = format!("BackupStorageLocation {name} is Unavailable: {message}");
-        findings.push(finding("location-unavailable", Severity::Error, title, &reference(location), message));
+        findings.push(finding("location-unavailable", Severity::Error, &title, &reference(location), message));
     }
 }
 
-fn finding(id: &str, severity: Severity, title: String, object: &str, evidence: &str) -> Finding {
+fn finding(id: &str, severity: Severity, title: &str, object: &str, evidence: &str) -> Finding {
     let bounded = |text: &str, limit| crate::text::bounded(&crate::text::escape_for_terminal(text), limit).into_owned();
     Finding {
         id: id.to_owned(),
         severity,
-        title: bounded(&title, 512),
+        title: bounded(title, 512),
         object: object.to_owned(),
         evidence: bounded(evidence, 1024),
     }

@@ -93,7 +93,7 @@ async fn follow(context: &Arc<Context>) {
             assert!(phase != Phase::Failed, "no bundle was made: {:?}", status.conditions);
             return;
         }
-        assert!(began.elapsed() < Duration::from_secs(120), "{} does not end: {line}", bundle.name_any());
+        assert!(began.elapsed() < Duration::from_mins(2), "{} does not end: {line}", bundle.name_any());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -150,7 +150,7 @@ fn phase_of(object: &DynamicObject) -> &str {
 }
 
 fn indented(text: &[u8]) -> String {
-    String::from_utf8_lossy(text).lines().map(|line| format!("    {line}\n")).collect()
+    String::from_utf8_lossy(text).lines().flat_map(|line| ["    ", line, "\n"]).collect()
 }
 
 fn say(what: &str) {

@@ -6,8 +6,11 @@
 //! * [`context`] gives each test a namespace, a bucket and a Velero installation without a server; [`objects`] are
 //!   what it puts there.
 //! * [`velero`] adds the real server, and recipes that bring Backups and Restores into each phase.
-//! * [`operator`] runs our own program as a process of its own, and kills it.
+//! * [`operator`] runs our own program as a process of its own, and kills it; [`shipped`] gives it the permissions that
+//!   its users give it. [`bundle`] reads what came of it.
+//! * [`s3_proxy`] stands before the store, records requests and spoils those that a test names.
 //! * [`proxy`] stands before the object store and spoils its connections on demand.
+//! * [`readers`] are the programs that people read bundles with.
 //! * [`until`](fn@until) waits for a condition, with a limit.
 
 #![allow(
@@ -17,6 +20,7 @@
     reason = "the harness fails a test by panicking, with a sentence"
 )]
 
+pub mod bundle;
 pub mod context;
 mod crds;
 pub mod kubelet;
@@ -24,7 +28,10 @@ pub mod objects;
 pub mod operator;
 pub mod process;
 pub mod proxy;
+pub mod readers;
 pub mod s3;
+pub mod s3_proxy;
+pub mod shipped;
 pub mod stand;
 mod tls;
 pub mod tools;

@@ -45,6 +45,25 @@ impl Authority {
         self.sign(params)
     }
 
+    /// A server with these names; if `expired`, its time is over.
+    pub(crate) fn host(&self, names: &[&str], expired: bool) -> Result<Identity, rcgen::Error> {
+        let mut params = CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        if expired {
+            params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        }
+        self.sign(params)
+    }
+
+    /// A server that is its own authority, as `openssl req -x509` makes it: certificate and key.
+    pub(crate) fn self_signed(names: &[&str]) -> Result<Identity, rcgen::Error> {
+        let mut params = CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate()?;
+        Ok(Identity { cert: params.self_signed(&key)?.pem(), key: key.serialize_pem() })
+    }
+
     /// A client in a group.
     pub(crate) fn client(&self, name: &str, group: &str) -> Result<Identity, rcgen::Error> {
         let mut params = named(name);

@@ -131,7 +131,7 @@ async fn fifty_at_once_end_well_and_four_at_a_time() {
         let names: Vec<String> = (0..50).map(|n| format!("b{n}")).collect();
         futures::future::join_all(names.iter().map(|name| context.debug_bundle(name, about_r1()))).await;
         let watched = Mutex::new((false, 0));
-        let all = until(Duration::from_secs(240), "all fifty end", || {
+        let all = until(Duration::from_mins(4), "all fifty end", || {
             let (watched, context) = (&watched, &context);
             async move {
                 let all = context.api::<DebugBundle>().list(&ListParams::default()).await.unwrap().items;
@@ -302,7 +302,7 @@ async fn deletion_waits_for_a_store_that_is_away_and_not_for_ever() {
 
         proxy.set(Mood { refuse: true, ..Mood::default() });
         delete(&context, "lost").await;
-        until_gone(&context, "lost", Duration::from_secs(120)).await;
+        until_gone(&context, "lost", Duration::from_mins(2)).await;
         let note = until_event(&context, "lost", "NotDeleted").await;
         assert!(note.contains(&keys(&context).await[0]), "{note}");
     })

@@ -5,9 +5,14 @@
 
 mod admission;
 mod bundles;
+mod cli;
 mod collect;
 mod crash;
+mod journeys;
 mod lifecycle;
+mod oracle;
+mod readers;
 mod stand;
+mod store;
 mod url;
 mod velero;

@@ -81,7 +81,7 @@ async fn a_url_is_signed_at_the_end_and_downloads_the_bundle() {
 async fn nobody_says_it(context: &Context, operator: &harness::Operator, url: &str) {
     let signature = url.split("X-Amz-Signature=").nth(1).and_then(|rest| rest.split('&').next()).expect("a signature");
     assert!(signature.len() >= 32);
-    let log: String = operator.log().iter().map(|line| format!("{line}\n")).collect();
+    let log = operator.log().iter().fold(String::new(), |log, line| log + &line.to_string());
     assert!(log.contains("Stored"), "the log is the right one");
     let told = format!("{log}{:?}", events(context, "b").await);
     for secret in [signature, "X-Amz-"] {
@@ -127,7 +127,7 @@ async fn a_url_dies_when_status_says_and_is_taken_out_then() {
         let bundle = with_policy(&context, "b", "OnCompletion", "1m").await;
         let (signed, until) = (url(&bundle), status(&bundle).download_url_expiration.unwrap().0);
         assert_eq!(download(&signed).await.0, 200);
-        let cleared = until_is(&context, "b", "the URL is taken out", Duration::from_secs(120), |bundle| {
+        let cleared = until_is(&context, "b", "the URL is taken out", Duration::from_mins(2), |bundle| {
             status(bundle).download_url.is_none()
         })
         .await;

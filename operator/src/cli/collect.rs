@@ -3,16 +3,17 @@
 
 use std::fmt::Write as _;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use debugbundle_crd::{DebugBundleSpec, Finding, Phase, Progress, Severity};
 use jiff::Timestamp;
 use kube::Client;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::args::Collect;
-use super::download::{refuse_to_replace, target};
+use super::download::{publish, refuse_to_replace, target};
 use super::exit::{CliError, Exit, chain};
 use super::progress::{Meter, Snapshot};
 use super::{create, story};
@@ -27,12 +28,24 @@ pub struct Request {
     pub namespace: String,
     /// What to collect; of the store and the URL nothing is meant.
     pub spec: DebugBundleSpec,
-    /// The file to write. It must come to be whole, or not at all.
+    /// The file to write. It must come to be whole, or not at all: see [`publish`](Self::publish).
     pub output: PathBuf,
+    /// It may take the place of another file.
+    pub force: bool,
     /// To be called whenever something has moved; it returns at once.
     pub progress: Arc<dyn Fn(Progress) + Send + Sync>,
     /// The user wants it to end.
     pub cancel: CancellationToken,
+}
+
+impl Request {
+    /// Gives the finished file, which lies on the same file system, its name.
+    ///
+    /// # Errors
+    /// If another file has that name, which may have come meanwhile, and `force` is not set.
+    pub fn publish(&self, whole: &Path) -> Result<(), EngineError> {
+        Ok(publish(whole, &self.output, self.force)?)
+    }
 }
 
 impl std::fmt::Debug for Request {
@@ -87,18 +100,20 @@ pub(crate) async fn run(
         namespace: namespace.to_owned(),
         spec,
         output: output.clone(),
+        force: args.force,
         progress: Arc::new(move |progress| {
             let snapshot = Snapshot::of_progress(Phase::Collecting.as_str(), &progress);
             shown.lock().unwrap_or_else(PoisonError::into_inner).show(&snapshot);
         }),
         cancel: cancel.clone(),
     };
+    let mut stop = Stop::listen()?;
     let ended = {
         let mut work = std::pin::pin!(engine(request));
         loop {
             tokio::select! {
                 ended = &mut work => break ended,
-                _ = tokio::signal::ctrl_c() => {
+                () = stop.asked() => {
                     if cancel.is_cancelled() {
                         return Err(CliError::new(Exit::Interrupted, "interrupted"));
                     }
@@ -116,6 +131,26 @@ pub(crate) async fn run(
         }
         Err(_) if cancel.is_cancelled() => Err(CliError::new(Exit::Interrupted, "interrupted; there is no bundle")),
         Err(error) => Err(CliError::failed(format!("there is no bundle: {}", chain(&*error)))),
+    }
+}
+
+/// The ways in which a user says that it should end: Ctrl-C, `kill`, a terminal that is closed. Whatever the way, what
+/// was collected so far is removed.
+struct Stop([Signal; 3]);
+
+impl Stop {
+    fn listen() -> Result<Self, CliError> {
+        let open = |kind| signal(kind).map_err(|error| CliError::caused("signals cannot be received", &error));
+        Ok(Self([open(SignalKind::interrupt())?, open(SignalKind::terminate())?, open(SignalKind::hangup())?]))
+    }
+
+    async fn asked(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
     }
 }
 

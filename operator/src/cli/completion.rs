@@ -40,6 +40,13 @@ pub(crate) fn print(args: &Completion, out: &mut impl Write) -> Result<Exit, Cli
         Some(shell) => clap_complete::generate(shell, &mut Cli::command(), "kubectl-debugbundle", &mut script),
         None => script.extend_from_slice(KUBECTL_SCRIPT.as_bytes()),
     }
+    if args.shell == CompletionShell::Bash {
+        // clap_complete 4.6 takes the hyphen in the program's name for one between subcommands, in half of the places
+        // where it stands: without this no word after a subcommand is completed.
+        script = String::from_utf8_lossy(&script)
+            .replace("kubectl__subcmd__debugbundle", "kubectl__debugbundle")
+            .into_bytes();
+    }
     out.write_all(&script).map_err(CliError::stdout)?;
     Ok(Exit::Done)
 }

@@ -66,13 +66,17 @@ pub(crate) fn target(output: Option<&Path>, default_name: &str) -> PathBuf {
     }
 }
 
-/// Refuses a target that exists, unless `force`.
+/// Refuses a target that exists, unless `force`; a device, a pipe or a socket with `force`, too.
 pub(crate) fn refuse_to_replace(target: &Path, force: bool) -> Result<(), CliError> {
-    if force || target.symlink_metadata().is_err() {
-        return Ok(());
+    match target.symlink_metadata() {
+        Err(_) => Ok(()),
+        Ok(meta) if !meta.is_file() && !meta.is_symlink() => {
+            Err(CliError::failed(format!("{} is not a file that could be replaced", target.display())))
+        }
+        Ok(_) if force => Ok(()),
+        Ok(_) => Err(CliError::failed(format!("{} exists", target.display()))
+            .hint("Replace it with --force, or name another: -o FILE")),
     }
-    Err(CliError::failed(format!("{} exists", target.display()))
-        .hint("Replace it with --force, or name another: -o FILE"))
 }
 
 /// What is to be on the disk in the end.
@@ -96,7 +100,8 @@ impl Job {
         PathBuf::from(name)
     }
 
-    /// Goes on from what an earlier attempt left, to the verified file under its final name.
+    /// Goes on from what an earlier attempt left, to the verified file under its final name. An attempt that brought
+    /// nothing leaves nothing.
     async fn save<R>(&self, remote: &mut Remote<R>, meter: Meter) -> Result<(), CliError>
     where
         R: AsyncFnMut() -> Result<PresignedUrl, CliError>,
@@ -115,7 +120,12 @@ impl Job {
         let mut sink = FileSink { file, path: &path, meter, at: had };
         loop {
             sink.seek_to(had)?;
-            remote.read(had..self.bytes, &mut sink).await?;
+            if let Err(error) = remote.read(had..self.bytes, &mut sink).await {
+                if sink.at == 0 {
+                    let _ = std::fs::remove_file(&path);
+                }
+                return Err(error);
+            }
             sink.file.sync_all().map_err(cannot)?;
             if digest(&path).await?.eq_ignore_ascii_case(&self.sha256) {
                 break;
@@ -133,25 +143,23 @@ impl Job {
             sink.meter.note("what an earlier attempt left is of another bundle; beginning anew");
             had = 0;
         }
-        self.publish(&path)
+        publish(&path, &self.target, self.force)
     }
+}
 
-    /// Gives the finished file its name; without `--force` never in place of another.
-    fn publish(&self, partial: &Path) -> Result<(), CliError> {
-        let cannot =
-            |error: io::Error| CliError::caused(format_args!("cannot write {}", self.target.display()), &error);
-        if !self.force {
-            match std::fs::hard_link(partial, &self.target) {
-                Ok(()) => return std::fs::remove_file(partial).map_err(cannot),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    return self.refuse_to_replace();
-                }
-                // A file system without hard links: between this look and the rename another may create it.
-                Err(_) => self.refuse_to_replace()?,
-            }
+/// Gives the finished file its name; without `--force` never in place of another.
+pub(crate) fn publish(whole: &Path, target: &Path, force: bool) -> Result<(), CliError> {
+    let cannot = |error: io::Error| CliError::caused(format_args!("cannot write {}", target.display()), &error);
+    if force {
+        refuse_to_replace(target, force)?;
+    } else {
+        match std::fs::hard_link(whole, target) {
+            Ok(()) => return std::fs::remove_file(whole).map_err(cannot),
+            // A file system without hard links: between this look and the rename another may create it.
+            Err(_) => refuse_to_replace(target, force)?,
         }
-        std::fs::rename(partial, &self.target).map_err(cannot)
     }
+    std::fs::rename(whole, target).map_err(cannot)
 }
 
 /// A bundle may hold what the redaction did not know to be secret: nobody else may read it. The lock keeps a second
@@ -247,7 +255,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::http::Trust;
-    use super::super::stand::{Asked, Body, Stand, cut_after, json, part_of};
+    use super::super::stand::{Asked, Body, Stand, cut_after, full, json, part_of};
     use super::super::story::tests::{bundle, stored};
     use super::*;
     use crate::cli::args::{Cli, Command};
@@ -330,6 +338,13 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_refusal_leaves_nothing() {
+        let lab = Lab::new(|_| http::Response::builder().status(404).body(full("")).unwrap()).await;
+        assert_eq!(lab.save().await.unwrap_err().exit(), Exit::NotFound);
+        assert_eq!(lab.files(), Vec::<String>::new());
+    }
+
+    #[tokio::test]
     async fn a_remainder_of_another_bundle_is_found_out_and_read_anew() {
         for left in [vec![7; 1000], vec![7; object().len()], vec![7; object().len() + 5]] {
             let lab = Lab::new(|asked| part_of(&object(), asked)).await;
@@ -361,6 +376,11 @@ mod tests {
         lab.job.force = true;
         lab.save().await.unwrap();
         assert!(std::fs::read(&lab.job.target).unwrap() == object());
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_replaced_by_force() {
+        assert!(refuse_to_replace(Path::new("/dev/null"), true).is_err());
     }
 
     #[tokio::test]

@@ -148,8 +148,8 @@ async fn look_and_sign(bundle: &DebugBundle, ctx: &Arc<Context>, now: Timestamp)
 fn too_soon(bundle: &DebugBundle, now: Timestamp) -> Option<std::time::Duration> {
     let ready = bundle.status.as_ref()?.conditions.iter().find(|c| c.type_ == "DownloadReady")?;
     let since = now.duration_since(ready.last_transition_time.0).unsigned_abs();
-    let asked_before = ready.status == "True" && bundle.status.as_ref()?.renewed_url.is_some();
-    PAUSE.checked_sub(since).filter(|wait| asked_before && !wait.is_zero())
+    (ready.status == "True" && since < PAUSE && bundle.status.as_ref()?.renewed_url.is_some())
+        .then(|| PAUSE.saturating_sub(since))
 }
 
 fn ask(bundle: &DebugBundle) -> String {

@@ -163,8 +163,8 @@ async fn work(
     let journal = StatusJournal { mine, ctx };
     let deadline = tokio::time::Instant::now() + ctx.settings.upload_timeout;
     let recorded = before.status.as_ref().and_then(|s| s.upload.as_ref()).and_then(|u| u.upload_id.clone());
-    let delivery = ctx.engine.deliver(&subject, &packed, recorded, &journal, &tracker, deadline, cancel);
-    let destination = with_progress(mine, ctx, &tracker, Box::pin(delivery)).await?;
+    let delivery = Box::pin(ctx.engine.deliver(&subject, &packed, recorded, &journal, &tracker, deadline, cancel));
+    let destination = with_progress(mine, ctx, &tracker, delivery).await?;
     crash::point("stored");
 
     publish(mine, &bundle, &packed, &destination, ctx).await
@@ -184,8 +184,8 @@ async fn collect(
     }
     let spool = ctx.engine.spool_of(&ctx.settings.spool, &subject.uid);
     let deadline = tokio::time::Instant::now() + decide::timeout(bundle);
-    let pack = ctx.engine.pack(subject, Store::Required, &spool, tracker, deadline, cancel);
-    with_progress(mine, ctx, tracker, Box::pin(pack)).await
+    let pack = Box::pin(ctx.engine.pack(subject, Store::Required, &spool, tracker, deadline, cancel));
+    with_progress(mine, ctx, tracker, pack).await
 }
 
 /// Writes progress to status while the work goes on, not in its way. Losing the claim ends the work.

@@ -61,7 +61,7 @@ impl Engine {
             tracker.message(&format!("sending failed ({message}); trying again in {} s", pause.as_secs()));
             journal.retrying(reason, &message).await?;
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(jittered(pause)) => {}
                 () = cancel.cancelled() => return Err(Fault::Cancelled),
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -111,12 +111,21 @@ impl Engine {
     }
 }
 
+/// Between a half and the whole of `pause`, so that many operators do not knock at once.
+fn jittered(pause: Duration) -> Duration {
+    let mut byte = [128_u8];
+    // Without randomness it is three quarters: worse spread, still a pause.
+    let _ = getrandom::fill(&mut byte);
+    pause / 2 + pause * u32::from(byte[0]) / 510
+}
+
 /// An earlier process may have sent it and died before it could say so.
 async fn is_there(destination: &Destination, upload: &Upload<'_>) -> Result<bool, StoreError> {
     match destination.store.head(&destination.key).await {
         Ok(found) => Ok(found.is_some_and(|f| f.bytes == upload.bytes && f.sha256.as_deref() == Some(upload.sha256))),
-        // A HEAD may be denied for an object that is absent (no right to list): unknown, so it is sent.
-        Err(StoreError::Denied { .. }) => Ok(false),
+        // A HEAD may be denied for an object that is absent (no right to list), and its refusal has no code: unknown, so
+        // it is sent, and the answer to that tells what is wrong.
+        Err(StoreError::Denied { .. } | StoreError::Rejected(_)) => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -141,5 +150,18 @@ impl<J: Journal> UploadHooks for Hooks<'_, J> {
     fn sent(&self, bytes: u64) {
         self.tracker.sent(bytes, self.bytes);
         crash::point("part-sent");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_between_a_half_and_the_whole() {
+        for _ in 0..1000 {
+            let pause = jittered(LONGEST_PAUSE);
+            assert!(pause >= LONGEST_PAUSE / 2 && pause <= LONGEST_PAUSE, "{pause:?}");
+        }
     }
 }

@@ -13,12 +13,12 @@ use kube::{
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::{Engine, Subject};
+use super::{Engine, Origin, Subject};
 use crate::{
     collect::{FromStore, StoreFiles},
     error::Fault,
     inventory,
-    location::{self, Location},
+    location::{self, AccessMode, Location},
     secret::Secret,
     store::{AnyStore, Key, S3, Signed, Store as _, StoreError},
 };
@@ -78,7 +78,13 @@ impl Engine {
     }
 
     async fn find(&self, subject: &Subject, asked: Option<&str>) -> Result<Destination, Fault> {
-        let locations = self.locations().await?;
+        let mut locations = self.locations().await?;
+        if subject.origin == Origin::Cli {
+            // It is only read from.
+            for location in &mut locations {
+                location.access = AccessMode::ReadWrite;
+            }
+        }
         let asked = asked.or(subject.spec.storage_location.as_deref());
         let of_target = match (asked, &subject.spec.target) {
             (None, Some(target)) => self.location_of(target).await?,

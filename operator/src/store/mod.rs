@@ -10,14 +10,12 @@ use jiff::Timestamp;
 
 pub mod error;
 pub mod key;
-pub mod retry;
 pub mod s3;
 pub mod signed;
 pub mod velero_file;
 
 pub use error::{Action, Answer, StoreError};
 pub use key::{Key, KeyError};
-pub use retry::retry;
 pub use s3::{Options, S3};
 pub use signed::{Limit, Signed, SignedUrl};
 pub use velero_file::{BackupFile, InvalidName, RestoreFile, VeleroFile};

@@ -183,6 +183,10 @@ async fn launch(context: &Context, flags: &[String], start: usize) -> Process {
     let mut command = Command::new(velero);
     command.args(flags).env("KUBECONFIG", context.stand.kubeconfig());
     command.env("TMPDIR", context.folder("velero-tmp"));
+    // Velero empties and rewrites the file with the location's credential before each use (internal/credentials), also
+    // while a plugin reads it; who finds it empty then would look for another credential, so here it finds the same.
+    let keys = context.stand.s3.root();
+    command.env("AWS_ACCESS_KEY_ID", &keys.access).env("AWS_SECRET_ACCESS_KEY", &keys.secret);
     // Kopia keeps its configuration and its cache below these.
     for variable in ["HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"] {
         command.env(variable, context.folder("velero-home"));

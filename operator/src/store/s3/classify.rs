@@ -105,6 +105,8 @@ fn judged(answer: Answer, region: Option<&str>, request: Request<'_>) -> StoreEr
         {
             StoreError::Unavailable(answer)
         }
+        // Somebody ended the multipart upload (a lifecycle rule, another process): it is begun anew.
+        (_, "NoSuchUpload") if action == Action::Put => StoreError::Unavailable(answer),
         // A part, or its completion, that met a race or a proxy; asked again it may pass.
         (408, _) => StoreError::Unavailable(answer),
         (401 | 403, _) | (_, "AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch") => {
@@ -136,6 +138,7 @@ mod tests {
             (200, Some("InternalError"), Reason::StoreUnreachable, true),
             (507, Some("XMinioStorageFull"), Reason::StoreUnreachable, true),
             (403, Some("QuotaExceeded"), Reason::StoreUnreachable, true),
+            (404, Some("NoSuchUpload"), Reason::StoreUnreachable, true),
             (501, Some("NotImplemented"), Reason::UploadDenied, false),
             (400, Some("InvalidArgument"), Reason::UploadDenied, false),
         ] {

@@ -1,5 +1,5 @@
 //! Sending a sealed bundle: one request when it is small, parts when it is not, and proof that it arrived.
-//! Trying again after a failure is the caller's part (`store::retry`): each call here starts from the file.
+//! Trying again after a failure is the caller's part (`run::deliver`): each call here starts from the file.
 
 use std::io::SeekFrom;
 
@@ -11,7 +11,9 @@ use aws_sdk_s3::{
     primitives::{ByteStream, Length},
     types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, ServerSideEncryption},
 };
+use aws_smithy_checksums::http::HttpChecksum;
 use aws_smithy_runtime_api::{box_error::BoxError, client::interceptors::context::BeforeTransmitInterceptorContextMut};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
@@ -45,6 +47,20 @@ macro_rules! described {
     }};
 }
 
+/// Sets a checksum ready-made. Left to the SDK, a file's goes into a trailer, which needs chunks, and a part's is left
+/// out although its algorithm is named, which stores refuse.
+macro_rules! with_checksum {
+    ($request:expr, $algorithm:expr, $sum:expr) => {{
+        let (request, sum) = ($request, Some($sum));
+        match $algorithm {
+            Checksum::Crc32 => request.set_checksum_crc32(sum),
+            Checksum::Crc32c => request.set_checksum_crc32_c(sum),
+            Checksum::Sha1 => request.set_checksum_sha1(sum),
+            Checksum::Sha256 => request.set_checksum_sha256(sum),
+        }
+    }};
+}
+
 impl S3 {
     fn encryption(&self) -> (Option<ServerSideEncryption>, Option<String>) {
         match &self.config.encryption {
@@ -66,14 +82,7 @@ impl S3 {
             .content_length(i64::try_from(upload.bytes).unwrap_or(i64::MAX))
             .body(body);
         if let Some(algorithm) = self.config.checksum {
-            // Given ready-made: left to the SDK, the checksum of a file goes into a trailer, which needs chunks.
-            let sum = Some(checksum(algorithm, upload).await?);
-            request = match algorithm {
-                Checksum::Crc32 => request.set_checksum_crc32(sum),
-                Checksum::Crc32c => request.set_checksum_crc32_c(sum),
-                Checksum::Sha1 => request.set_checksum_sha1(sum),
-                Checksum::Sha256 => request.set_checksum_sha256(sum),
-            };
+            request = with_checksum!(request, algorithm, checksum(algorithm, upload).await?);
         }
         let signed = SignedPayload(upload.sha256.to_owned());
         match request.customize().interceptor(signed).send().await {
@@ -166,8 +175,13 @@ impl S3 {
         let number = i32::try_from(index + 1).unwrap_or(i32::MAX);
         let request =
             self.client.upload_part().bucket(&self.bucket).key(key.as_str()).upload_id(id).part_number(number);
-        let sent = with_customer_key!(request, self.customer)
-            .set_checksum_algorithm(self.config.checksum.map(sdk_checksum))
+        let mut request = with_customer_key!(request, self.customer);
+        if let Some(algorithm) = self.config.checksum {
+            let mut sum = summing(algorithm);
+            sum.update(&data);
+            request = with_checksum!(request, algorithm, STANDARD.encode(sum.finalize()));
+        }
+        let sent = request
             .body(ByteStream::from(data))
             .send()
             .await
@@ -247,23 +261,26 @@ const fn sdk_checksum(algorithm: Checksum) -> ChecksumAlgorithm {
     }
 }
 
-/// The file's checksum as its header carries it: base64.
-async fn checksum(algorithm: Checksum, upload: &Upload<'_>) -> Result<String, StoreError> {
+fn summing(algorithm: Checksum) -> Box<dyn HttpChecksum> {
     use aws_smithy_checksums::ChecksumAlgorithm as Algorithm;
-    use base64::{Engine as _, engine::general_purpose::STANDARD};
-    let mut sum = match algorithm {
+    match algorithm {
         Checksum::Crc32 => Algorithm::Crc32,
         Checksum::Crc32c => Algorithm::Crc32c,
         Checksum::Sha1 => Algorithm::Sha1,
         Checksum::Sha256 => Algorithm::Sha256,
     }
-    .into_impl();
+    .into_impl()
+}
+
+/// The file's checksum as its header carries it: base64.
+async fn checksum(algorithm: Checksum, upload: &Upload<'_>) -> Result<String, StoreError> {
+    let mut sum = summing(algorithm);
     let mut file = tokio::fs::File::open(upload.file).await.map_err(|error| local(upload, error))?;
     let mut buffer = vec![0; 256 * 1024];
     loop {
         let read = file.read(&mut buffer).await.map_err(|error| local(upload, error))?;
         if read == 0 {
-            return Ok(STANDARD.encode(aws_smithy_checksums::Checksum::finalize(sum)));
+            return Ok(STANDARD.encode(sum.finalize()));
         }
         sum.update(&buffer[..read]);
     }

@@ -33,10 +33,15 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    CertificateError as Bad, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_name,
+    },
     crypto::CryptoProvider,
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+    server::ParsedCertificate,
 };
 use tokio::{net::TcpStream, time::Sleep};
 use tower_service::Service;
@@ -222,14 +227,79 @@ fn tls(ca_pem: Option<&str>, skip_verify: bool) -> Result<ClientConfig, rustls::
             .with_custom_certificate_verifier(Arc::new(Unverified(provider)))
             .with_no_client_auth());
     }
-    let mut roots = RootCertStore::empty();
+    let (mut roots, mut listed) = (RootCertStore::empty(), Vec::new());
     // Certificates of the system that cannot be read are not ours to mend; a store that needs one says so.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     for certificate in CertificateDer::pem_slice_iter(ca_pem.unwrap_or_default().as_bytes()) {
         let certificate = certificate.map_err(|_| rustls::Error::General("caCert cannot be read".to_owned()))?;
-        roots.add(certificate)?;
+        roots.add(certificate.clone())?;
+        listed.push(certificate);
     }
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    if roots.is_empty() {
+        // A verifier cannot be made of nothing; this one trusts nobody.
+        return Ok(builder.with_root_certificates(roots).with_no_client_auth());
+    }
+    let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|_| rustls::Error::General("no certificate can be verified".to_owned()))?;
+    Ok(builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Verified { webpki, listed }))
+        .with_no_client_auth())
+}
+
+/// Verifies as rustls does, but for one thing that Velero takes too: a store's own self-signed certificate, listed in
+/// caCert, may be marked as an authority's, as `openssl req -x509` marks it.
+#[derive(Debug)]
+struct Verified {
+    webpki: Arc<WebPkiServerVerifier>,
+    listed: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Verified {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verdict = self.webpki.verify_server_cert(certificate, intermediates, name, ocsp, now);
+        match &verdict {
+            // It is said after the times were found good; the name is still to be looked at.
+            Err(rustls::Error::InvalidCertificate(Bad::Other(why))) if why.to_string() == "CaUsedAsEndEntity" => {
+                if !self.listed.contains(certificate) {
+                    return Err(Bad::UnknownIssuer.into());
+                }
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            _ => verdict,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.webpki.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.webpki.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.webpki.supported_verify_schemes()
+    }
 }
 
 /// Takes any certificate: only where the location says `insecureSkipTLSVerify`.
@@ -329,10 +399,11 @@ fn handshake_error(error: &(dyn std::error::Error + 'static), host: String) -> W
 
 /// The reasons that people meet, in words; of the others the kind only.
 fn tls_reason(error: &rustls::Error) -> String {
-    use rustls::CertificateError as Bad;
     match error {
         rustls::Error::InvalidCertificate(bad) => match bad {
             Bad::UnknownIssuer => "certificate signed by unknown authority; set caCert",
+            // An authority of that name, but another key: caCert is of before its renewal.
+            Bad::BadSignature => "certificate signed by another authority of the same name as caCert's; renew caCert",
             Bad::Expired | Bad::ExpiredContext { .. } => "certificate has expired",
             Bad::NotValidYet | Bad::NotValidYetContext { .. } => "certificate is not valid yet",
             Bad::NotValidForName | Bad::NotValidForNameContext { .. } => "certificate is for another host name",

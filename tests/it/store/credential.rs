@@ -1,0 +1,268 @@
+//! Where a location's credential comes from, on a real API server: its own Secret, the Velero server's, the pod's identity.
+//! How a credentials file is parsed, key by key, is tested beside the code.
+
+use debugbundle_crd::Reason;
+use debugbundle_operator::{
+    location::{self, Credential, EndpointPolicy, Location, LocationError, Resolved},
+    store::{Options, S3, Store as _},
+};
+use harness::{
+    Context, Operator,
+    s3::Keys,
+    s3_proxy::{Answering, S3Proxy},
+    with_namespace,
+};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Secret;
+use serde_json::{Value, json};
+
+use super::{Place, ended, key};
+
+fn file(keys: &Keys) -> String {
+    format!("[default]\naws_access_key_id={}\naws_secret_access_key={}\n", keys.access, keys.secret)
+}
+
+/// Resolves a location with these fields of its spec changed; `server` is the pod template's spec of Velero's Deployment.
+async fn resolve(context: &Context, spec: Value, server: Option<Value>) -> Result<Resolved, LocationError> {
+    let mut object = context.location("offsite", "p");
+    for (field, value) in spec.as_object().expect("an object") {
+        match value {
+            Value::Null => drop(object["spec"].as_object_mut().expect("an object").remove(field)),
+            Value::Object(more) if field == "config" => {
+                for (key, value) in more {
+                    object["spec"]["config"][key] = value.clone();
+                }
+            }
+            value => object["spec"][field] = value.clone(),
+        }
+    }
+    let location = Location::parse(&object).expect("a location");
+    let deployment = server.map(|pod| json!({"spec": {"template": {"spec": pod}}}));
+    let policy = EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() };
+    location::resolve(&context.client, &context.namespace, &location, deployment.as_ref(), policy).await
+}
+
+/// The public half of the keys that were found, once the store has taken them.
+async fn works_as(resolved: Result<Resolved, LocationError>) -> String {
+    let resolved = resolved.unwrap_or_else(|error| panic!("{error}"));
+    let Credential::Keys { access_key_id, .. } = &resolved.credential else { panic!("no keys: {resolved:?}") };
+    let store = S3::open(&resolved, Options::default()).await.expect("a store");
+    assert_eq!(store.head(&key()).await.expect("the keys are good"), None);
+    access_key_id.clone()
+}
+
+#[tokio::test]
+async fn a_secret_that_is_named_is_the_credential_or_an_error_and_never_another_identity() {
+    with_namespace("credential", |context| async move {
+        let root = context.stand.s3.root();
+        let other = context.stand.s3.create_user(&format!("{}-ops", context.namespace)).await;
+        context.bucket.allow(&other, &["s3:GetObject", "s3:ListBucket"]).await;
+        let with = |line: &str| format!("{}{line}\n", file(root));
+        context
+            .create::<Secret>(json!({
+                "metadata": {"name": "keys"},
+                "data": {"binary": "//79"},
+                "stringData": {
+                    "good": format!("{}[ops]\n{}", file(root), file(&other).replace("[default]\n", "")),
+                    "empty": "", "json": "{\"type\": \"service_account\", \"private_key\": \"hunter2\"}",
+                    "half": "[default]\naws_access_key_id=AK\n",
+                    "process": with("credential_process = /bin/hunter2"), "sso": with("sso_start_url = hunter2"),
+                    "source": with("source_profile = hunter2"), "role": "[default]\nrole_arn = hunter2\n",
+                    "token": "[default]\nrole_arn = r\nweb_identity_token_file = /etc/hunter2\n",
+                    "huge": "#".repeat(70_000),
+                },
+            }))
+            .await;
+        let server = context.api::<Deployment>().get("velero").await.expect("as installed");
+        let server = serde_json::to_value(server).expect("JSON")["spec"]["template"]["spec"].take();
+        let from = |name: &str, key: &str, config: Value| {
+            let spec = json!({"credential": {"name": name, "key": key}, "config": config});
+            resolve(&context, spec, Some(server.clone()))
+        };
+        assert_eq!(works_as(from("keys", "good", json!({})).await).await, root.access);
+        assert_eq!(works_as(from("keys", "good", json!({"profile": "ops"})).await).await, other.access);
+        let names = "binary, empty, good, half, huge, json, process, role, source, sso and 1 more";
+        for (name, key, config, expected) in [
+            ("gone", "cloud", json!({}), "Secret \"gone\" not found".to_owned()),
+            ("keys", "none", json!({}), format!("Secret \"keys\" has no key \"none\" (keys: {names})")),
+            ("keys", "binary", json!({}), "Secret \"keys\" key \"binary\" is not text".to_owned()),
+            ("keys", "empty", json!({}), "Secret keys/empty is no credentials file: it has no [profile] section".to_owned()),
+            ("keys", "json", json!({}), "Secret keys/json is no credentials file: it has no [profile] section".to_owned()),
+            ("keys", "huge", json!({}), "Secret keys/huge is no credentials file: it has more than 65536 bytes".to_owned()),
+            ("keys", "half", json!({}), "profile \"default\" in Secret keys/half has no \"aws_secret_access_key\"".to_owned()),
+            (
+                "keys",
+                "good",
+                json!({"profile": "none"}),
+                "profile \"none\" not found in Secret keys/good (profiles: default, ops)".to_owned(),
+            ),
+            (
+                "keys",
+                "process",
+                json!({}),
+                "profile \"default\" in Secret keys/process: \"credential_process\" is not supported for safety".to_owned(),
+            ),
+            (
+                "keys",
+                "sso",
+                json!({}),
+                "profile \"default\" in Secret keys/sso: \"sso_start_url\" is not supported for safety".to_owned(),
+            ),
+            (
+                "keys",
+                "source",
+                json!({}),
+                "profile \"default\" in Secret keys/source: \"source_profile\" is not supported for safety".to_owned(),
+            ),
+            (
+                "keys",
+                "role",
+                json!({}),
+                "profile \"default\" in Secret keys/role: \"role_arn\" is supported only with \"web_identity_token_file\"".to_owned(),
+            ),
+            (
+                "keys",
+                "token",
+                json!({}),
+                "profile \"default\" in Secret keys/token: \"web_identity_token_file\" must be /var/run/secrets/eks.amazonaws.com/serviceaccount/token".to_owned(),
+            ),
+        ] {
+            let error = from(name, key, config).await.expect_err(&expected);
+            assert_eq!(error.to_string(), format!("BackupStorageLocation \"offsite\": {expected}"));
+            assert_eq!(error.reason(), Reason::CredentialInvalid);
+            assert!(!error.to_string().contains("hunter2"));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_location_without_a_secret_has_the_velero_server_s_however_it_is_given() {
+    with_namespace("server-keys", |context| async move {
+        let root = context.stand.s3.root();
+        context
+            .create::<Secret>(json!({
+                "metadata": {"name": "keys"},
+                "stringData": {
+                    "deep": file(root), "id": root.access, "secret": root.secret,
+                    "AWS_ACCESS_KEY_ID": root.access, "AWS_SECRET_ACCESS_KEY": root.secret,
+                },
+            }))
+            .await;
+        let none = json!({"credential": null});
+        let installed = context.api::<Deployment>().get("velero").await.expect("as installed");
+        let installed = serde_json::to_value(installed).expect("JSON")["spec"]["template"]["spec"].take();
+        let env = |name: &str, key: &str| json!({"name": name, "valueFrom": {"secretKeyRef": {"name": "keys", "key": key}}});
+        let items = json!([{"name": "v", "secret": {"secretName": "keys", "items": [{"key": "deep", "path": "aws/cloud"}]}}]);
+        let mounts = json!([{"name": "v", "mountPath": "/c"}]);
+        for (what, spec, server) in [
+            ("as velero install leaves it", none.clone(), installed),
+            (
+                "a mount with items",
+                none.clone(),
+                json!({
+                    "containers": [{"name": "velero", "volumeMounts": mounts, "env": [{"name": "AWS_SHARED_CREDENTIALS_FILE", "value": "/c/aws/cloud"}]}],
+                    "volumes": items,
+                }),
+            ),
+            (
+                "config key credentialsFile",
+                json!({"credential": null, "config": {"credentialsFile": "/c/aws/cloud"}}),
+                json!({"containers": [{"name": "velero", "volumeMounts": mounts}], "volumes": items}),
+            ),
+            (
+                "variables one by one",
+                none.clone(),
+                json!({"containers": [{"name": "velero", "env": [env("AWS_ACCESS_KEY_ID", "id"), env("AWS_SECRET_ACCESS_KEY", "secret")]}]}),
+            ),
+            (
+                "a Secret as variables",
+                none.clone(),
+                json!({"containers": [{"name": "velero", "envFrom": [{"configMapRef": {"name": "x"}}, {"secretRef": {"name": "keys"}}]}]}),
+            ),
+        ] {
+            assert_eq!(works_as(resolve(&context, spec, Some(server)).await).await, root.access, "{what}");
+        }
+        let path = json!({"containers": [{"name": "velero", "env": [{"name": "AWS_SHARED_CREDENTIALS_FILE", "value": "/c/cloud"}]}]});
+        let half = json!({"containers": [{"name": "velero", "envFrom": [{"secretRef": {"name": "keys"}, "prefix": "X_"}]}]});
+        let gone = json!({"containers": [{"name": "velero", "envFrom": [{"secretRef": {"name": "gone"}}]}]});
+        for (server, expected) in [
+            (Some(path), "AWS_SHARED_CREDENTIALS_FILE is \"/c/cloud\", a path in the Velero server's pod where no Secret is mounted; set spec.credential to a key of a Secret"),
+            (Some(gone), "Secret \"gone\" not found"),
+            (Some(half), "no credential found: spec.credential is not set, Velero's Deployment names no Secret, and the operator's own pod has no identity"),
+            (None, "no credential found: spec.credential is not set"),
+        ] {
+            let error = resolve(&context, none.clone(), server).await.expect_err(expected);
+            assert_eq!(error.reason(), Reason::CredentialInvalid);
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_temporary_credential_sends_its_token() {
+    let mut place = Place::new().await;
+    let proxy = S3Proxy::before(&place.endpoint).await;
+    place.endpoint = proxy.endpoint();
+    let mut resolved = place.resolved(&json!({}));
+    resolved.credential = Credential::Keys {
+        access_key_id: place.keys.access.clone(),
+        secret_access_key: debugbundle_operator::secret::Secret::new(&*place.keys.secret),
+        session_token: Some(debugbundle_operator::secret::Secret::new("token-of-a-session")),
+    };
+    let store = S3::open(&resolved, Options::default()).await.expect("a store");
+    // The store of the stand knows no temporary credentials and refuses them.
+    store.head(&key()).await.expect_err("refused");
+    assert_eq!(proxy.seen()[0].header("x-amz-security-token"), "token-of-a-session");
+    assert!(proxy.seen()[0].header("authorization").contains("x-amz-security-token"), "it is signed");
+}
+
+#[tokio::test]
+async fn the_pod_s_own_identity_serves_a_location_that_nobody_gave_a_secret() {
+    with_namespace("pod-identity", |context| async move {
+        let root = context.stand.s3.root();
+        // The store of the stand knows no temporary credentials: an empty token stands for one.
+        let identity = Answering::with(
+            json!({
+                "AccessKeyId": root.access, "SecretAccessKey": root.secret, "Token": "",
+                "Expiration": (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1)).to_string(),
+            })
+            .to_string(),
+        )
+        .await;
+        let token = context.folder("identity").join("token");
+        std::fs::write(&token, "projected-token").expect("written");
+        let params = kube::api::PatchParams::default();
+        let bare = json!({"spec": {"template": {"spec": {"containers": [{"name": "velero", "image": "velero/velero:v1.18.3"}]}}}});
+        context.api::<Deployment>().patch("velero", &params, &kube::api::Patch::Merge(bare)).await.expect("patched");
+        let mut location = context.location("ambient", "ambient");
+        location["spec"].as_object_mut().expect("an object").remove("credential");
+        context.create_velero("BackupStorageLocation", location).await;
+
+        let operator = Operator::of(&context)
+            .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v1/credentials", identity.endpoint))
+            .env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token)
+            .ready()
+            .await;
+        context.debug_bundle("by-identity", json!({"storageLocation": "ambient"})).await;
+        let end = ended(&context, "by-identity").await;
+        assert!(end.stored(), "{end:?}");
+        assert_eq!(identity.seen()[0].path, "/v1/credentials");
+        assert_eq!(identity.seen()[0].header("authorization"), "projected-token");
+        // What signed the URL ends in an hour; so does the URL.
+        assert!(end.message_of("DownloadReady").contains("when the credential that signed it ends"), "{end:?}");
+
+        // A location with a Secret never gets that identity, not even when the Secret is gone.
+        let mut named = context.location("named", "named");
+        named["spec"]["credential"]["name"] = "gone".into();
+        context.create_velero("BackupStorageLocation", named).await;
+        let before = identity.seen().len();
+        context.debug_bundle("by-secret", json!({"storageLocation": "named"})).await;
+        let end = ended(&context, "by-secret").await;
+        assert_eq!(end.failure(), ("CredentialInvalid", "BackupStorageLocation \"named\": Secret \"gone\" not found"));
+        assert_eq!(identity.seen().len(), before);
+        drop(operator);
+    })
+    .await;
+}

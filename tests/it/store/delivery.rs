@@ -1,0 +1,202 @@
+//! The whole operator and a store that misbehaves: what a DebugBundle says of it, and what becomes of the bundle.
+//! The faults one by one, without the operator, are in `faults`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use debugbundle_crd::{DebugBundle, Phase};
+use harness::{
+    Context, Operator,
+    s3_proxy::{Deed, S3Proxy, Seen},
+    until, with_namespace,
+};
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
+use serde_json::{Value, json};
+
+use super::{ended, overwrite};
+
+/// A location of this name at another endpoint, with these config keys in addition.
+async fn location(context: &Context, name: &str, endpoint: &str, config: Value) {
+    let mut location = context.location(name, name);
+    location["spec"]["config"]["s3Url"] = endpoint.into();
+    for (key, value) in config.as_object().expect("an object") {
+        location["spec"]["config"][key] = value.clone();
+    }
+    context.create_velero("BackupStorageLocation", location).await;
+}
+
+/// A location behind a proxy, and a DebugBundle that goes there, all of the same name.
+async fn bundle_behind_a_proxy(context: &Context, name: &str, spoil: impl FnOnce(&S3Proxy)) -> S3Proxy {
+    let proxy = S3Proxy::before(&context.stand.s3.endpoint()).await;
+    spoil(&proxy);
+    location(context, name, &proxy.endpoint(), json!({})).await;
+    context.debug_bundle(name, json!({"storageLocation": name})).await;
+    proxy
+}
+
+fn put(seen: &Seen) -> bool {
+    seen.method == "PUT"
+}
+
+#[tokio::test]
+async fn a_bundle_is_collected_once_and_sent_when_the_store_is_back() {
+    with_namespace("outage", |context| async move {
+        let operator = Operator::of(&context).ready().await;
+        let proxy = bundle_behind_a_proxy(&context, "outage", |proxy| proxy.down(true)).await;
+        let waiting = until(Duration::from_mins(1), "the upload is tried again", || async {
+            let bundle = context.api::<DebugBundle>().get("outage").await.map_err(|error| error.to_string())?;
+            let status = bundle.status.clone().unwrap_or_default();
+            let error = status.upload.as_ref().and_then(|upload| upload.last_error.clone());
+            let uploaded = status.conditions.iter().find(|condition| condition.type_ == "Uploaded");
+            match (error, uploaded) {
+                (Some(error), Some(uploaded)) => Ok((status.phase, error, uploaded.clone())),
+                seen => Err(format!("{seen:?}")),
+            }
+        })
+        .await;
+        assert_eq!(waiting.0, Some(Phase::Uploading));
+        assert!(waiting.1.starts_with("the store is unreachable: "), "{}", waiting.1);
+        assert_eq!((waiting.2.status.as_str(), waiting.2.reason.as_str()), ("False", "StoreUnreachable"));
+        assert!(waiting.2.message.ends_with("; the sealed bundle waits and is sent again"), "{}", waiting.2.message);
+
+        proxy.down(false);
+        let end = ended(&context, "outage").await;
+        assert!(end.stored(), "{end:?}");
+        assert_eq!(end.status().attempts, Some(1), "it was collected once");
+        assert_eq!(end.condition("Uploaded").0, "Uploaded");
+        assert_eq!(proxy.seen().iter().filter(|seen| put(seen)).count(), 1, "and sent once");
+        drop(operator);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_expired_credential_is_read_again_and_a_slow_store_is_waited_for() {
+    with_namespace("again", |context| async move {
+        let operator = Operator::of(&context).ready().await;
+        let expired = bundle_behind_a_proxy(&context, "expired", |proxy| {
+            // So AWS does it: a HEAD is refused without a code, for it has no body.
+            proxy.next(1, |seen| seen.method == "HEAD", Deed::Refuse(400, "ExpiredToken"));
+            proxy.next(1, put, Deed::Refuse(400, "ExpiredToken"));
+        })
+        .await;
+        let slow = bundle_behind_a_proxy(&context, "slow", |proxy| {
+            // More than the tries of a single request.
+            proxy.next(5, put, Deed::Refuse(503, "SlowDown"));
+        })
+        .await;
+        for (name, proxy) in [("expired", &expired), ("slow", &slow)] {
+            let end = ended(&context, name).await;
+            assert!(end.stored(), "{end:?}");
+            assert_eq!((proxy.left(), end.status().attempts), (0, Some(1)), "{name}");
+        }
+        drop(operator);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_only_a_person_can_mend_is_said_at_once_and_not_tried_again() {
+    with_namespace("refused", |context| async move {
+        let s3 = &context.stand.s3;
+        let reader = s3.create_user(&format!("{}-reader", context.namespace)).await;
+        context.bucket.allow(&reader, &["s3:GetObject", "s3:ListBucket"]).await;
+        context
+            .create::<Secret>(json!({
+                "metadata": {"name": "reader"},
+                "stringData": {"cloud": format!("[default]\naws_access_key_id={}\naws_secret_access_key={}\n", reader.access, reader.secret)},
+            }))
+            .await;
+        let proxy = S3Proxy::before(&s3.endpoint()).await;
+        let mut denied = context.location("denied", "denied");
+        denied["spec"]["credential"]["name"] = "reader".into();
+        denied["spec"]["config"]["s3Url"] = proxy.endpoint().into();
+        let mut nowhere = context.location("nowhere", "nowhere");
+        nowhere["spec"]["objectStorage"]["bucket"] = "no-such-bucket".into();
+        for object in [denied, nowhere] {
+            context.create_velero("BackupStorageLocation", object).await;
+        }
+        location(&context, "misspelt", &s3.endpoint(), json!({"s3url": "x"})).await;
+        location(&context, "metadata", "http://169.254.169.254", json!({})).await;
+        let operator = Operator::of(&context).ready().await;
+        for name in ["denied", "nowhere", "misspelt", "metadata"] {
+            context.debug_bundle(name, json!({"storageLocation": name})).await;
+        }
+
+        let end = ended(&context, "denied").await;
+        let key = format!("denied/plugins/debugbundle/installation/denied-{}.tar.gz", end.bundle.uid().expect("a UID"));
+        let expected =
+            format!("the store refused s3:PutObject on {}/{key}: HTTP 403 AccessDenied", context.bucket.name);
+        assert_eq!(end.failure(), ("UploadDenied", expected.as_str()));
+        assert_eq!(proxy.seen().iter().filter(|seen| put(seen)).count(), 1);
+        for (name, reason, expected) in [
+            ("nowhere", "LocationInvalid", "bucket no-such-bucket does not exist: HTTP 404 NoSuchBucket; check the location's bucket, region and s3Url"),
+            ("misspelt", "LocationInvalid", "BackupStorageLocation \"misspelt\": config key \"s3url\" is unknown (did you mean s3Url?)"),
+            ("metadata", "LocationInvalid", "BackupStorageLocation \"metadata\": address 169.254.169.254 is not allowed for endpoints"),
+        ] {
+            assert_eq!(ended(&context, name).await.failure(), (reason, expected), "{name}");
+        }
+        assert_eq!(context.bucket.keys("").await, [""; 0]);
+        drop(operator);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_object_that_is_not_what_was_sent_is_removed_and_said_to_be() {
+    with_namespace("corrupt", |context| async move {
+        let operator = Operator::of(&context).ready().await;
+        let folder = context.bucket.folder().join("corrupt/plugins/debugbundle/installation");
+        let spoil = Deed::Then(Arc::new(move || {
+            for object in std::fs::read_dir(&folder).expect("the object is there").flatten() {
+                let mut content = std::fs::read(object.path()).expect("the object");
+                content[7] ^= 1;
+                overwrite(&object.path(), &content);
+            }
+        }));
+        let proxy = bundle_behind_a_proxy(&context, "corrupt", |proxy| proxy.next(1, put, spoil)).await;
+        let end = ended(&context, "corrupt").await;
+        let expected = "the object in the store is not what was sent: its first 4096 bytes differ";
+        assert_eq!(end.failure(), ("StoredObjectCorrupt", expected));
+        assert_eq!(proxy.left(), 0);
+        assert_eq!(context.bucket.keys("").await, [""; 0]);
+        drop(operator);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn with_all_config_keys_a_bundle_is_stored_its_url_works_and_is_in_no_log() {
+    with_namespace("all-keys", |context| async move {
+        let endpoint = context.stand.s3.endpoint();
+        let proxy = S3Proxy::before(&endpoint).await;
+        let config = json!({
+            "publicUrl": endpoint.replace("127.0.0.1", "localhost"), "tagging": "team=a&cost=b", "profile": "default",
+            "checksumAlgorithm": "SHA256", "serverSideEncryption": "AES256", "signatureVersion": "4",
+            "enableSharedConfig": "true", "insecureSkipTLSVerify": "false",
+        });
+        location(&context, "all", &proxy.endpoint(), config).await;
+        let operator = Operator::of(&context).env("DEBUGBUNDLE_LOG", "debug").ready().await;
+        context.debug_bundle("all", json!({"storageLocation": "all"})).await;
+        let end = ended(&context, "all").await;
+        assert!(end.stored(), "{end:?}");
+        let sent = proxy.seen().into_iter().find(|seen| put(seen)).expect("a PUT");
+        assert_eq!(sent.header("x-amz-tagging"), "team=a&cost=b");
+        assert_eq!(sent.header("x-amz-server-side-encryption"), "AES256");
+        assert_ne!(sent.header("x-amz-checksum-sha256"), "");
+
+        let url = end.status().download_url.clone().expect("a URL");
+        assert!(url.starts_with(&endpoint.replace("127.0.0.1", "localhost")), "its host is publicUrl's");
+        let (status, _, body) = super::api::http(&url, None).await;
+        let bundle = end.status().bundle.clone().expect("where it is");
+        assert_eq!((status, body.len()), (200, usize::try_from(bundle.bytes).expect("a size")));
+        let log = operator.log().iter().map(Value::to_string).collect::<String>();
+        assert!(log.contains("Stored"), "{log}");
+        for secret in ["X-Amz-Signature", "X-Amz-Credential", &context.stand.s3.root().secret] {
+            assert!(!log.contains(secret), "{secret} is in the log");
+        }
+        drop(operator);
+    })
+    .await;
+}

@@ -1,0 +1,224 @@
+//! The object store and the ways to it, on a real S3 server: what is common to the themes of this folder.
+//! Collecting is not tested here; a sealed file stands for the bundle, unless a theme runs the whole operator.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use debugbundle_crd::{DebugBundle, DebugBundleStatus, Phase, Target, TargetKind};
+use debugbundle_operator::{
+    location::{Credential, EndpointPolicy, Location, Resolved, S3Config},
+    secret::Secret,
+    store::{Key, Options, S3, Store as _, Upload, UploadHooks},
+};
+use futures::future::BoxFuture;
+use harness::{
+    Context, Stand,
+    s3::{Bucket, Keys, REGION},
+    until,
+};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+mod api;
+mod config;
+mod credential;
+mod delivery;
+mod faults;
+mod tls;
+
+const UID: &str = "0b5e2a7c-1111-4222-8333-444455556666";
+const MIB: usize = 1 << 20;
+/// Small enough that a test's bundle has parts.
+const IN_PARTS: Options = Options { single_put: 1 << 20, part: 5 << 20 };
+
+/// A bucket of the stand's store, and the way to it.
+struct Place {
+    bucket: Bucket,
+    keys: Keys,
+    endpoint: String,
+}
+
+impl Place {
+    async fn new() -> Self {
+        static BUCKETS: AtomicUsize = AtomicUsize::new(0);
+        let s3 = &Stand::shared().await.s3;
+        let bucket = s3.create_bucket(&format!("store-{}", BUCKETS.fetch_add(1, Ordering::Relaxed))).await;
+        Self { bucket, keys: s3.root().clone(), endpoint: s3.endpoint() }
+    }
+
+    /// What is resolved from a location in this bucket with these config keys in addition.
+    fn resolved(&self, config: &Value) -> Resolved {
+        let mut whole = json!({"s3Url": self.endpoint, "region": REGION, "s3ForcePathStyle": "true"});
+        for (key, value) in config.as_object().expect("config is an object") {
+            whole[key] = value.clone();
+        }
+        let location = Location::parse(&json!({
+            "metadata": {"name": "offsite"},
+            "spec": {
+                "provider": "aws",
+                "objectStorage": {"bucket": self.bucket.name, "prefix": "velero"},
+                "config": whole,
+            },
+        }))
+        .expect("a location");
+        Resolved {
+            s3: S3Config::parse(&location).expect("a config"),
+            location,
+            credential: Credential::Keys {
+                access_key_id: self.keys.access.clone(),
+                secret_access_key: Secret::new(&*self.keys.secret),
+                session_token: None,
+            },
+            ca_pem: None,
+            sse_c_key: None,
+            policy: EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() },
+        }
+    }
+
+    async fn store(&self, options: Options) -> S3 {
+        self.store_with(&json!({}), options).await
+    }
+
+    async fn store_with(&self, config: &Value, options: Options) -> S3 {
+        S3::open(&self.resolved(config), options).await.expect("a store")
+    }
+
+    async fn unfinished(&self) -> usize {
+        self.bucket.unfinished().await.len()
+    }
+
+    /// The object on the store's disk.
+    fn path(&self) -> PathBuf {
+        self.bucket.folder().join(key().as_str())
+    }
+}
+
+struct Sealed {
+    file: tempfile::NamedTempFile,
+    content: Vec<u8>,
+    sha256: String,
+}
+
+/// A file that looks like nothing else.
+fn sealed(bytes: usize) -> Sealed {
+    let mut state = 0x9e37_79b9_u32;
+    let content: Vec<u8> = (0..bytes)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state.to_be_bytes()[0]
+        })
+        .collect();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), &content).expect("written");
+    let sha256 = Sha256::digest(&content).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    Sealed { file, content, sha256 }
+}
+
+impl Sealed {
+    fn upload(&self) -> Upload<'_> {
+        Upload {
+            file: self.file.path(),
+            bytes: self.content.len() as u64,
+            sha256: &self.sha256,
+            meta: BTreeMap::from([("uid".to_owned(), UID.to_owned()), ("outcome".to_owned(), "Completed".to_owned())]),
+        }
+    }
+}
+
+fn key() -> Key {
+    let target = Target { kind: TargetKind::Restore, name: "r1".to_owned() };
+    Key::of("velero", Some(&target), "dbg", UID).expect("a key")
+}
+
+/// Notes what it hears; what it is asked to do when an upload begins is up to the test.
+#[derive(Default)]
+struct Ear<'a> {
+    heard: Mutex<Vec<String>>,
+    refuse: bool,
+    hang: bool,
+    at_begin: Option<&'a Place>,
+}
+
+impl UploadHooks for Ear<'_> {
+    fn begun<'a>(&'a self, upload_id: &'a str) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            assert!(!upload_id.is_empty());
+            let open = match self.at_begin {
+                Some(place) => place.unfinished().await,
+                None => 1,
+            };
+            self.heard.lock().expect("not poisoned").push(format!("begun, {open} open"));
+            if self.hang {
+                std::future::pending::<()>().await;
+            }
+            if self.refuse { Err("status could not be written".to_owned()) } else { Ok(()) }
+        })
+    }
+
+    fn sent(&self, bytes: u64) {
+        self.heard.lock().expect("not poisoned").push(format!("sent {bytes}"));
+    }
+}
+
+async fn uploaded(store: &S3, sealed: &Sealed) {
+    store.upload(&key(), &sealed.upload(), &Ear::default()).await.expect("uploaded");
+}
+
+/// Changes the content behind the server's back, its notes stay.
+fn overwrite(path: &Path, content: &[u8]) {
+    use std::io::Write as _;
+    let mut file = std::fs::OpenOptions::new().write(true).truncate(true).open(path).expect("the object");
+    file.write_all(content).expect("written");
+}
+
+/// How a DebugBundle ended.
+#[derive(Debug)]
+struct End {
+    bundle: DebugBundle,
+}
+
+/// Waits for the end of a DebugBundle.
+async fn ended(context: &Context, name: &str) -> End {
+    until(Duration::from_mins(1), &format!("{name} ends"), || async {
+        let bundle = context.api::<DebugBundle>().get(name).await.map_err(|error| error.to_string())?;
+        let status = bundle.status.clone().unwrap_or_default();
+        if status.phase.is_some_and(|phase| phase.is_terminal()) {
+            Ok(End { bundle })
+        } else {
+            Err(format!("{:?} {:?}", status.phase, status.conditions))
+        }
+    })
+    .await
+}
+
+impl End {
+    fn status(&self) -> &DebugBundleStatus {
+        self.bundle.status.as_ref().expect("it ended")
+    }
+
+    fn stored(&self) -> bool {
+        matches!(self.status().phase, Some(Phase::Completed | Phase::PartiallyFailed))
+    }
+
+    fn condition(&self, of: &str) -> (&str, &str) {
+        let found = self.status().conditions.iter().find(|condition| condition.type_ == of);
+        found.map_or(("", ""), |condition| (condition.reason.as_str(), condition.message.as_str()))
+    }
+
+    fn message_of(&self, of: &str) -> &str {
+        self.condition(of).1
+    }
+
+    /// Reason and message of its failure.
+    fn failure(&self) -> (&str, &str) {
+        assert_eq!(self.status().phase, Some(Phase::Failed), "{self:?}");
+        self.condition("Ready")
+    }
+}
