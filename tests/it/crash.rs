@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, FINALIZER, Phase};
 use harness::{Context, Mood, Operator, Proxy, until, with_namespace};
+use jiff::Timestamp;
 use kube::ResourceExt as _;
+use kube::api::ListParams;
 
 use crate::bundles::{
-    LIMIT, PARTS, about_r1, delete, endless_log, events, get, is_stored, keys, large_log, phase, server_pod,
+    LIMIT, PARTS, about_r1, delete, endless_log, events, get, is_stored, keys, large_log, phase, server_pod, slow_log,
     spool_is_empty, status, through, until_ended, until_gone, until_is, until_phase, until_read, velero_objects,
 };
 
@@ -297,6 +299,49 @@ async fn killed_again_and_again_while_collecting_it_is_given_up_with_a_word() {
         assert_eq!(reason, "Interrupted");
         assert!(message.contains("5 times"), "{message}");
         assert!(keys(&context).await.is_empty());
+        spool_is_empty(&operator).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn killed_at_random_times_with_many_under_way_all_of_them_end_well() {
+    with_namespace("kill-random", |context| async move {
+        velero_objects(&context).await;
+        server_pod(&context, slow_log(10_000, 20_000)).await;
+        let mut operator = Operator::of(&context).args(["--max-concurrent", "4"]).ready().await;
+        let names: Vec<String> = (0..12).map(|n| format!("b{n}")).collect();
+        for name in &names {
+            context.debug_bundle(name, about_r1()).await;
+        }
+        let seed = Timestamp::now().as_nanosecond().rem_euclid(1_000_003);
+        println!("seed {seed}");
+        let mut state = u64::try_from(seed).unwrap();
+        for _ in 0..8 {
+            until(LIMIT, "somebody is at work", || async {
+                let all = context.api::<DebugBundle>().list(&ListParams::default()).await.unwrap().items;
+                let open = all.iter().filter(|bundle| !phase(bundle).is_terminal()).count();
+                let at_work = all.iter().any(|b| matches!(phase(b), Phase::Collecting | Phase::Uploading));
+                (at_work || open == 0).then_some(())
+            })
+            .await;
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            // When it is killed is the point, and no condition tells.
+            tokio::time::sleep(Duration::from_millis((state >> 33) % 1500)).await;
+            operator.restart().await;
+        }
+        for name in &names {
+            let bundle = until_ended(&context, name).await;
+            let uid = bundle.uid().unwrap();
+            if phase(&bundle) == Phase::Failed {
+                assert_eq!(crate::bundles::condition(&bundle, "Ready").1, "Interrupted");
+                assert!(!keys(&context).await.iter().any(|key| key.contains(&uid)), "seed {seed}: {name}");
+            } else {
+                is_stored(&context, &bundle).await;
+            }
+            assert_eq!(bundle.finalizers(), [FINALIZER]);
+        }
+        assert_eq!(context.bucket.unfinished().await, [], "seed {seed}");
         spool_is_empty(&operator).await;
     })
     .await;

@@ -156,7 +156,7 @@ async fn reconcile(seen: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Faul
         Err(bad) => return malformed(bad, &ctx).await,
     };
     let result = match decide::decide(bundle, ctx.now()) {
-        Step::Run { attempt, resume } => work::to_the_end(bundle, attempt, resume, &ctx).await,
+        Step::Run { attempt, resume } => Box::pin(work::to_the_end(bundle, attempt, resume, &ctx)).await,
         Step::Settle(reason) => settle(bundle, reason, &ctx).await,
         Step::Finalize => finalize::finalize(bundle, &ctx).await,
         Step::Expire => expire(bundle, &ctx).await,

@@ -18,6 +18,9 @@ use crate::{
 /// Signing again is answered at most once in this time per resource.
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// The Event of a new URL. Without its end: Events of one kind are counted, and the first one's words stay.
+pub(super) const ISSUED: &str = "a download URL was issued; status.downloadURLExpiration says until when it works";
+
 /// What status is to say of the URL.
 pub(super) enum Link {
     /// It was signed.
@@ -34,11 +37,8 @@ impl Link {
         }
     }
 
-    pub(super) fn until(&self) -> Option<Timestamp> {
-        match self {
-            Self::Issued { until, .. } => Some(*until),
-            Self::None { .. } => None,
-        }
+    pub(super) fn is_issued(&self) -> bool {
+        matches!(self, Self::Issued { .. })
     }
 }
 
@@ -112,11 +112,7 @@ pub(super) async fn renew(bundle: &DebugBundle, value: &str, ctx: &Arc<Context>)
     let mine = Mine::new(ctx.client.clone(), ctx.api.clone(), bundle.clone());
     mine.exactly(now, |fold| link.fold(fold).answered(Some(&answered))).await?;
     match &link {
-        Link::Issued { until, .. } => {
-            ctx.notifier
-                .normal(bundle, Reason::UrlIssued, &format!("a download URL was issued that works until {until}"))
-                .await;
-        }
+        Link::Issued { .. } => ctx.notifier.normal(bundle, Reason::UrlIssued, ISSUED).await,
         Link::None { reason, message } => ctx.notifier.warning(bundle, *reason, message).await,
     }
     Ok(Action::await_change())

@@ -240,10 +240,8 @@ async fn publish(
     let note = format!("{} stored in {}{missing}{cause}", outcome.bundle.size, outcome.bundle.storage_location);
     tracing::info!(name = bundle.name_any(), bytes = outcome.bundle.bytes, missing = outcome.missing, "Stored");
     ctx.notifier.normal(bundle, reason, &note).await;
-    if let Some(until) = link.until() {
-        ctx.notifier
-            .normal(bundle, Reason::UrlIssued, &format!("a download URL was issued that works until {until}"))
-            .await;
+    if link.is_issued() {
+        ctx.notifier.normal(bundle, Reason::UrlIssued, url::ISSUED).await;
     }
     Ok(())
 }
