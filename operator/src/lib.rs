@@ -21,6 +21,7 @@
 //! | [`notify`] | Kubernetes Events | cluster |
 //! | [`cli`] | `kubectl debugbundle` | all |
 //! | [`text`] | foreign text made fit to be shown | none |
+//! | [`tls`] | whose certificate is believed | none |
 //! | [`error`] | a run's failure, by what follows from it | none |
 //! | [`crash`] | named points at which a test may end the process | none |
 
@@ -44,6 +45,7 @@ pub mod secret;
 pub mod status;
 pub mod store;
 pub mod text;
+pub mod tls;
 
 /// Version of both programs, as `version` in a bundle and `--version` have it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

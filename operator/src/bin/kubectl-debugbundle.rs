@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use debugbundle_operator::{cli, run::local::collect_to_file};
+use debugbundle_operator::cli::{self, engine::collect_to_file};
 
 #[tokio::main]
 async fn main() -> ExitCode {

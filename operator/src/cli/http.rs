@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,13 +13,10 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::ClientConfig;
 
 use super::exit::CliError;
+use crate::tls;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -75,7 +71,7 @@ impl Trust {
     pub(crate) fn add_file(&mut self, path: &Path) -> Result<(), CliError> {
         let pem = std::fs::read(path)
             .map_err(|error| CliError::caused(format_args!("cannot read {}", path.display()), &error))?;
-        if certificates(&pem).is_none_or(|certificates| certificates.is_empty()) {
+        if tls::certificates(&pem).is_none_or(|certificates| certificates.is_empty()) {
             return Err(CliError::usage(format!("{} holds no PEM certificate", path.display())));
         }
         self.extra.push(pem);
@@ -83,26 +79,9 @@ impl Trust {
     }
 
     fn tls(&self) -> Result<ClientConfig, CliError> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| CliError::caused("TLS cannot be set up", &error))?;
-        if self.anybody {
-            let anybody = Arc::new(Anybody(provider));
-            return Ok(builder.dangerous().with_custom_certificate_verifier(anybody).with_no_client_auth());
-        }
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        for pem in &self.extra {
-            roots.add_parsable_certificates(certificates(pem).unwrap_or_default());
-        }
-        Ok(builder.with_root_certificates(roots).with_no_client_auth())
+        let extra = self.extra.iter().filter_map(|pem| tls::certificates(pem)).flatten().collect();
+        tls::client(extra, self.anybody).map_err(|error| CliError::caused("TLS cannot be set up", &error))
     }
-}
-
-/// The certificates of a PEM text; `None`: it is broken.
-fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
-    CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().ok()
 }
 
 /// A client for presigned URLs.
@@ -174,45 +153,6 @@ fn certificate_error(mut error: &(dyn std::error::Error + 'static)) -> Option<St
     }
     let tls = error.downcast_ref::<rustls::Error>()?;
     matches!(tls, rustls::Error::InvalidCertificate(_)).then(|| tls.to_string())
-}
-
-/// Believes any certificate: what the user asked for with `--insecure-skip-tls-verify`.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //! | [`progress`] | the bar |
 //! | [`url`] | download URLs: the one in status, or a new one |
 //! | [`fetch`], [`http`] | reading ranges of the stored object |
+//! | [`engine`] | the operator's first half, for `collect` |
 //! | [`extract`] | one entry out of its segment |
 
 mod args;
@@ -20,6 +21,7 @@ mod completion;
 mod connect;
 mod create;
 mod download;
+pub mod engine;
 pub mod exit;
 mod extract;
 mod fetch;

@@ -87,7 +87,10 @@ impl Engine {
         }
         let asked = asked.or(subject.spec.storage_location.as_deref());
         let of_target = match (asked, &subject.spec.target) {
-            (None, Some(target)) => self.location_of(target).await?,
+            // A location that is gone may be why the target failed: the bundle then goes to the default one.
+            (None, Some(target)) => {
+                self.location_of(target).await?.filter(|name| locations.iter().any(|location| location.name == *name))
+            }
             _ => None,
         };
         let chosen = location::choose(&locations, asked, of_target.as_deref()).map_err(fault)?;

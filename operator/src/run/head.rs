@@ -1,4 +1,4 @@
-//! The manifest's head: what a run found out, in the manifest's words.
+//! What a run found out, and the manifest's head: the same in the manifest's words.
 //! The entries, and where they lie, are sealing's.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -7,15 +7,37 @@ use debugbundle_crd::Severity;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Destination, Origin, Subject, pack::Found};
+use super::{Destination, Origin, Subject};
 use crate::{
     archive::manifest::{
-        self, BundleInfo, ClusterInfo, FindingsInfo, ManifestHead, NamespaceInfo, OperatorInfo, Outcome, TargetInfo,
-        Timings, Totals, VeleroInfo, Window,
+        self, BundleInfo, ClusterInfo, FindingsInfo, ManifestHead, Missing, MissingSeverity, NamespaceInfo,
+        OperatorInfo, Outcome, TargetInfo, Timings, Totals, VeleroInfo, Window,
     },
+    collect::Collected,
     diagnose::Diagnosis,
     inventory::{Inventory, Looked},
+    plan,
 };
+
+/// All that a run has found out before it is sealed.
+pub(super) struct Found {
+    pub(super) started: Timestamp,
+    pub(super) inventory: Inventory,
+    pub(super) window: plan::Window,
+    pub(super) wanted: usize,
+    pub(super) collected: Collected,
+    pub(super) diagnosis: Diagnosis,
+    /// Milliseconds of inventory, collection and diagnosis.
+    pub(super) ms: [u64; 3],
+}
+
+/// Errors of a collection: what is missing and should not be, and what was cut though nobody asked for it.
+impl Collected {
+    pub(super) fn errors(&self) -> usize {
+        let cut = self.entries.iter().filter_map(|e| e.truncated.as_ref()).filter(|t| t.reason.is_error()).count();
+        self.missing.iter().filter(|m: &&Missing| m.severity == MissingSeverity::Error).count() + cut
+    }
+}
 
 /// All of the manifest that is known before sealing.
 pub(super) fn head(

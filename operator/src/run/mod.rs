@@ -9,7 +9,6 @@
 pub mod deliver;
 pub mod destination;
 mod head;
-pub mod local;
 pub mod pack;
 pub mod tracker;
 

@@ -14,19 +14,22 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Destination, Engine, Subject, Tracker, destination::notes, head};
+use super::{
+    Destination, Engine, Subject, Tracker,
+    destination::notes,
+    head::{self, Found},
+};
 use crate::{
     archive::{
         self, BundlePath, Sealed, Spool,
-        manifest::{Entry, Missing, MissingSeverity, Source},
+        manifest::{Entry, MissingSeverity, Source},
     },
     cluster::{Cluster, chain},
-    collect::{self, CollectError, Collected, Collector, Pace, StoreFailure},
-    crash,
-    diagnose::{self, Diagnosis},
+    collect::{self, CollectError, Collector, Pace, StoreFailure},
+    crash, diagnose,
     error::Fault,
     inventory::{self, Inventory, InventoryError, Scope},
-    plan::{self, Window},
+    plan,
     redact::Redactor,
     report,
     status::Outcome,
@@ -117,18 +120,6 @@ pub enum Store {
     Required,
     /// It stays here: without a usable location, Velero's own files are missing in it.
     Optional,
-}
-
-/// All that a run has found out before it is sealed.
-pub(super) struct Found {
-    pub(super) started: Timestamp,
-    pub(super) inventory: Inventory,
-    pub(super) window: Window,
-    pub(super) wanted: usize,
-    pub(super) collected: Collected,
-    pub(super) diagnosis: Diagnosis,
-    /// Milliseconds of inventory, collection and diagnosis.
-    pub(super) ms: [u64; 3],
 }
 
 impl Engine {
@@ -356,12 +347,4 @@ fn full_io(error: &std::io::Error) -> Fault {
 
 fn millis(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Errors of a collection: what is missing and should not be, and what was cut though nobody asked for it.
-impl Collected {
-    pub(super) fn errors(&self) -> usize {
-        let cut = self.entries.iter().filter_map(|e| e.truncated.as_ref()).filter(|t| t.reason.is_error()).count();
-        self.missing.iter().filter(|m: &&Missing| m.severity == MissingSeverity::Error).count() + cut
-    }
 }

@@ -32,21 +32,11 @@ use hyper_util::{
     },
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
-use rustls::{
-    CertificateError as Bad, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::{
-        WebPkiServerVerifier,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_name,
-    },
-    crypto::CryptoProvider,
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
-    server::ParsedCertificate,
-};
+use rustls::CertificateError as Bad;
 use tokio::{net::TcpStream, time::Sleep};
 use tower_service::Service;
 
-use crate::location::EndpointPolicy;
+use crate::{location::EndpointPolicy, tls};
 
 /// For a TCP connection.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -131,8 +121,10 @@ impl Skew {
 impl Wire {
     /// Connections by these rules. `ca_pem` is trusted besides the system's certificates.
     pub(super) fn new(ca_pem: Option<&str>, skip_verify: bool, policy: EndpointPolicy) -> Result<Self, rustls::Error> {
+        let listed = tls::certificates(ca_pem.unwrap_or_default().as_bytes())
+            .ok_or_else(|| rustls::Error::General("caCert cannot be read".to_owned()))?;
         let https = HttpsConnectorBuilder::new()
-            .with_tls_config(tls(ca_pem, skip_verify)?)
+            .with_tls_config(tls::client(listed, skip_verify)?)
             .https_or_http()
             .enable_http1()
             .wrap_connector(Tcp { policy });
@@ -216,139 +208,6 @@ fn io_kind(error: &(dyn std::error::Error + 'static)) -> io::ErrorKind {
         next = error.source();
     }
     io::ErrorKind::ConnectionAborted
-}
-
-fn tls(ca_pem: Option<&str>, skip_verify: bool) -> Result<ClientConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
-    if skip_verify {
-        return Ok(builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Unverified(provider)))
-            .with_no_client_auth());
-    }
-    let (mut roots, mut listed) = (RootCertStore::empty(), Vec::new());
-    // Certificates of the system that cannot be read are not ours to mend; a store that needs one says so.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    for certificate in CertificateDer::pem_slice_iter(ca_pem.unwrap_or_default().as_bytes()) {
-        let certificate = certificate.map_err(|_| rustls::Error::General("caCert cannot be read".to_owned()))?;
-        roots.add(certificate.clone())?;
-        listed.push(certificate);
-    }
-    if roots.is_empty() {
-        // A verifier cannot be made of nothing; this one trusts nobody.
-        return Ok(builder.with_root_certificates(roots).with_no_client_auth());
-    }
-    let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
-        .build()
-        .map_err(|_| rustls::Error::General("no certificate can be verified".to_owned()))?;
-    Ok(builder
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Verified { webpki, listed }))
-        .with_no_client_auth())
-}
-
-/// Verifies as rustls does, but for one thing that Velero takes too: a store's own self-signed certificate, listed in
-/// caCert, may be marked as an authority's, as `openssl req -x509` marks it.
-#[derive(Debug)]
-struct Verified {
-    webpki: Arc<WebPkiServerVerifier>,
-    listed: Vec<CertificateDer<'static>>,
-}
-
-impl ServerCertVerifier for Verified {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let verdict = self.webpki.verify_server_cert(certificate, intermediates, name, ocsp, now);
-        match &verdict {
-            // It is said after the times were found good; the name is still to be looked at.
-            Err(rustls::Error::InvalidCertificate(Bad::Other(why))) if why.to_string() == "CaUsedAsEndEntity" => {
-                if !self.listed.contains(certificate) {
-                    return Err(Bad::UnknownIssuer.into());
-                }
-                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
-                Ok(ServerCertVerified::assertion())
-            }
-            _ => verdict,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.webpki.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.webpki.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.webpki.supported_verify_schemes()
-    }
-}
-
-/// Takes any certificate: only where the location says `insecureSkipTLSVerify`.
-#[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, WireError>> + Send>>;

@@ -13,10 +13,10 @@ use std::{
 use debugbundle_crd::{Phase, parse_duration};
 use tokio::time::Instant;
 
-use super::{Engine, Options, Origin, Store, Subject, Tracker};
+use super::collect::{EngineError, Request, Summary};
 use crate::{
-    cli::collect::{EngineError, Request, Summary},
     location::EndpointPolicy,
+    run::{Engine, Options, Origin, Store, Subject, Tracker},
 };
 
 /// How often progress is shown.
