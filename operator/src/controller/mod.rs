@@ -202,7 +202,14 @@ async fn settle(seen: &DebugBundle, reason: Reason, ctx: &Arc<Context>) -> Resul
             "this DebugBundle came out of a Velero backup and is not run again; create another one".to_owned()
         }
         Reason::Interrupted => {
-            format!("the operator was interrupted {} times while it collected", decide::MAX_ATTEMPTS)
+            let status = bundle.status.as_ref();
+            let attempts = status.and_then(|s| s.attempts).unwrap_or(decide::MAX_ATTEMPTS);
+            match status.and_then(|s| s.phase) {
+                Some(Phase::Uploading) => {
+                    format!("the operator was interrupted {attempts} times before the bundle was stored")
+                }
+                _ => format!("the operator was interrupted {attempts} times while it collected"),
+            }
         }
         _ => reason.to_string(),
     };
