@@ -16,6 +16,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
@@ -53,6 +54,8 @@ impl Seen {
 pub enum Deed {
     /// The store is not asked; this status and this S3 error code are answered.
     Refuse(u16, &'static str),
+    /// The request waits until the test gives a permit; then the store is asked.
+    Hold(Arc<Semaphore>),
     /// The connection is reset in the middle of the request's body; the store is not asked.
     Reset,
     /// The store does what is asked, and its answer is lost.
@@ -247,6 +250,9 @@ async fn handle(
     lock(&state.seen).push(seen);
     if let Some(Deed::Refuse(status, code)) = deed {
         return Ok(refusal(status, code));
+    }
+    if let Some(Deed::Hold(until)) = &deed {
+        until.acquire().await.expect("it is never closed").forget();
     }
     let mut onward = Request::builder()
         .method(head.method)

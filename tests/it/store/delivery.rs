@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, Phase};
 use harness::{
-    Context, Operator,
+    Context, LogScript, Operator, pod,
     s3_proxy::{Deed, S3Proxy, Seen},
     until, with_namespace,
 };
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::{ended, overwrite};
 
@@ -66,6 +67,54 @@ async fn a_bundle_is_collected_once_and_sent_when_the_store_is_back() {
         assert_eq!(end.status().attempts, Some(1), "it was collected once");
         assert_eq!(end.condition("Uploaded").0, "Uploaded");
         assert_eq!(proxy.seen().iter().filter(|seen| put(seen)).count(), 1, "and sent once");
+        drop(operator);
+    })
+    .await;
+}
+
+/// Megabytes of lines that do not get much smaller when they are compressed.
+fn noise(seed: u64) -> LogScript {
+    let mut state = seed;
+    let mut word = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        format!("{:08x} ", state >> 32)
+    };
+    let lines: Vec<String> = (0..4000).map(|_| (0..45).map(|_| word()).collect()).collect();
+    LogScript::lines(lines)
+}
+
+#[tokio::test]
+async fn the_id_of_an_upload_is_in_status_before_its_first_part_is_sent() {
+    with_namespace("upload-id", |context| async move {
+        let node = context.node("n").await;
+        // Of a pod that has no part in what is explained a mebibyte is kept: ten of them make a bundle of several parts.
+        for seed in 1..=10 {
+            let name = format!("large-{seed}");
+            context.pod(pod(&name).on_node(&node).with_container("app")).await;
+            context.log(&name, "app", noise(seed));
+        }
+        let sent = Arc::new(Semaphore::new(0));
+        let operator = Operator::of(&context).args(["--multipart-mib", "5"]).ready().await;
+        let proxy = S3Proxy::before(&context.stand.s3.endpoint()).await;
+        proxy.next(usize::MAX / 2, put, Deed::Hold(sent.clone()));
+        location(&context, "large", &proxy.endpoint(), json!({})).await;
+        let spec = json!({
+            "storageLocation": "large", "namespaces": [context.namespace], "logs": {"window": {"since": "24h"}},
+        });
+        context.debug_bundle("large", spec).await;
+
+        let part = until(Duration::from_mins(1), "a part is on its way", || async {
+            proxy.seen().into_iter().find(put).ok_or_else(|| format!("{:?}", proxy.seen().len()))
+        })
+        .await;
+        let bundle = context.api::<DebugBundle>().get("large").await.expect("it is there");
+        let id = bundle.status.and_then(|status| status.upload).and_then(|upload| upload.upload_id).expect("an id");
+        assert!(part.query.contains(&format!("uploadId={id}")), "{}", part.query);
+        assert_eq!(context.bucket.unfinished().await[0].upload_id, id);
+        sent.add_permits(1000);
+        let end = ended(&context, "large").await;
+        assert!(end.stored(), "{end:?}");
+        assert_eq!(context.bucket.unfinished().await, []);
         drop(operator);
     })
     .await;
@@ -181,7 +230,7 @@ async fn with_all_config_keys_a_bundle_is_stored_its_url_works_and_is_in_no_log(
         context.debug_bundle("all", json!({"storageLocation": "all"})).await;
         let end = ended(&context, "all").await;
         assert!(end.stored(), "{end:?}");
-        let sent = proxy.seen().into_iter().find(|seen| put(seen)).expect("a PUT");
+        let sent = proxy.seen().into_iter().find(put).expect("a PUT");
         assert_eq!(sent.header("x-amz-tagging"), "team=a&cost=b");
         assert_eq!(sent.header("x-amz-server-side-encryption"), "AES256");
         assert_ne!(sent.header("x-amz-checksum-sha256"), "");

@@ -189,7 +189,7 @@ async fn ended(context: &Context, name: &str) -> End {
     until(Duration::from_mins(1), &format!("{name} ends"), || async {
         let bundle = context.api::<DebugBundle>().get(name).await.map_err(|error| error.to_string())?;
         let status = bundle.status.clone().unwrap_or_default();
-        if status.phase.is_some_and(|phase| phase.is_terminal()) {
+        if status.phase.is_some_and(Phase::is_terminal) {
             Ok(End { bundle })
         } else {
             Err(format!("{:?} {:?}", status.phase, status.conditions))

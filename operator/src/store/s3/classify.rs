@@ -62,6 +62,9 @@ pub(super) fn credential_error(error: &(dyn std::error::Error + 'static)) -> Opt
                 CredentialsError::ProviderTimedOut(_) => {
                     StoreError::Unreachable("the identity endpoint gave no answer in time".to_owned())
                 }
+                CredentialsError::Unhandled(_) => {
+                    StoreError::Unreachable("the identity endpoint could not be asked".to_owned())
+                }
                 CredentialsError::InvalidConfiguration(_) => {
                     StoreError::NoCredential("the pod's identity is not configured soundly".to_owned())
                 }

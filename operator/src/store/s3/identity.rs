@@ -8,7 +8,11 @@ use aws_credential_types::{
     Credentials,
     provider::{ProvideCredentials, SharedCredentialsProvider, error::CredentialsError, future},
 };
-use aws_sdk_s3::config::{BehaviorVersion, Region};
+use aws_sdk_s3::{
+    config::{BehaviorVersion, Region, http::HttpResponse},
+    error::{ProvideErrorMetadata as _, SdkError},
+};
+use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use zeroize::Zeroizing;
 
 use crate::location::Credential;
@@ -49,13 +53,19 @@ struct WebIdentity {
 impl WebIdentity {
     fn new(role_arn: &str, session_name: Option<&str>, token_file: PathBuf, region: &str) -> Self {
         // Built by hand: configuration that is loaded would take an endpoint from the environment.
-        let config = aws_sdk_sts::Config::builder()
+        Self::asking(Self::sts(region).build(), role_arn, session_name, token_file)
+    }
+
+    fn sts(region: &str) -> aws_sdk_sts::config::Builder {
+        aws_sdk_sts::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region.to_owned()))
             .timeout_config(
                 aws_sdk_s3::config::timeout::TimeoutConfig::builder().operation_timeout(STS_TIMEOUT).build(),
             )
-            .build();
+    }
+
+    fn asking(config: aws_sdk_sts::Config, role_arn: &str, session_name: Option<&str>, token_file: PathBuf) -> Self {
         Self {
             role_arn: role_arn.to_owned(),
             session_name: session_name.unwrap_or("debugbundle-operator").to_owned(),
@@ -77,9 +87,9 @@ impl WebIdentity {
             .web_identity_token(token.trim())
             .send()
             .await
-            .map_err(CredentialsError::provider_error)?;
-        let got = answer.credentials.ok_or_else(|| CredentialsError::unhandled("the STS gave no credential"))?;
-        let end = (*got.expiration()).try_into().map_err(CredentialsError::unhandled)?;
+            .map_err(refused_or_unanswered)?;
+        let got = answer.credentials.ok_or_else(|| CredentialsError::provider_error("the STS gave no credential"))?;
+        let end = (*got.expiration()).try_into().map_err(CredentialsError::provider_error)?;
         Ok(Credentials::new(
             got.access_key_id(),
             got.secret_access_key(),
@@ -90,11 +100,107 @@ impl WebIdentity {
     }
 }
 
+/// A refusal is for a person to mend; everything else may pass, and is what the SDK's other providers call unhandled.
+fn refused_or_unanswered(error: SdkError<AssumeRoleWithWebIdentityError, HttpResponse>) -> CredentialsError {
+    let passing = ["Throttling", "ThrottlingException", "IDPCommunicationError", "RequestLimitExceeded"];
+    match &error {
+        SdkError::ServiceError(answer)
+            if answer.raw().status().is_client_error()
+                && !answer.err().code().is_some_and(|c| passing.contains(&c)) =>
+        {
+            CredentialsError::provider_error(error)
+        }
+        _ => CredentialsError::unhandled(error),
+    }
+}
+
 impl ProvideCredentials for WebIdentity {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
     {
         future::ProvideCredentials::new(self.assume())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::{BodyExt as _, Full};
+    use hyper::{Request, Response, body::Incoming, service::service_fn};
+    use std::sync::{Arc, Mutex};
+
+    const ANSWER: &str = r#"<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>AK</AccessKeyId><SecretAccessKey>hunter2</SecretAccessKey>
+<SessionToken>hunter3</SessionToken><Expiration>2036-11-21T12:00:00Z</Expiration></Credentials>
+</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"#;
+
+    /// An STS that answers so; it keeps what it was asked.
+    async fn sts(status: u16, answer: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let record = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let service = service_fn(|request: Request<Incoming>| async {
+                    let body = request.into_body().collect().await?.to_bytes();
+                    record.lock().expect("not poisoned").push(String::from_utf8_lossy(&body).into_owned());
+                    let answer = Response::builder().status(status).body(Full::new(answer.as_bytes()));
+                    Ok::<_, hyper::Error>(answer.expect("an answer"))
+                });
+                let connection = hyper_util::rt::TokioIo::new(stream);
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .keep_alive(false)
+                    .serve_connection(connection, service)
+                    .await;
+            }
+        });
+        (endpoint, asked)
+    }
+
+    fn identity(endpoint: &str, token_file: PathBuf) -> WebIdentity {
+        let config = WebIdentity::sts("eu-west-1").endpoint_url(endpoint).build();
+        WebIdentity::asking(config, "arn:aws:iam::1:role/x", None, token_file)
+    }
+
+    #[tokio::test]
+    async fn a_role_is_assumed_with_the_token_that_lies_there_now() {
+        crate::install_crypto_provider();
+        let (endpoint, asked) = sts(200, ANSWER).await;
+        let token = tempfile::NamedTempFile::new().expect("a file");
+        let identity = identity(&endpoint, token.path().to_owned());
+        for written in ["first-token\n", "second-token\n"] {
+            std::fs::write(token.path(), written).expect("written");
+            let got = identity.provide_credentials().await.expect("assumed");
+            assert_eq!(
+                (got.access_key_id(), got.secret_access_key(), got.session_token()),
+                ("AK", "hunter2", Some("hunter3"))
+            );
+            let end = got.expiry().map(jiff::Timestamp::try_from).expect("it ends").expect("a time");
+            assert_eq!(end.to_string(), "2036-11-21T12:00:00Z");
+        }
+        let asked = asked.lock().expect("not poisoned").clone();
+        assert!(asked[0].contains("Action=AssumeRoleWithWebIdentity&"), "{}", asked[0]);
+        assert!(asked[0].contains("RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fx&RoleSessionName=debugbundle-operator"));
+        assert!(asked[0].ends_with("WebIdentityToken=first-token") && asked[1].ends_with("=second-token"));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_an_outage_and_a_missing_token_are_told_apart() {
+        crate::install_crypto_provider();
+        let refusal = "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>";
+        let (endpoint, _) = sts(403, refusal).await;
+        let token = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(token.path(), "hunter4").expect("written");
+        let told =
+            |error: CredentialsError| super::super::classify::credential_error(&error).expect("known").to_string();
+        let refused = identity(&endpoint, token.path().to_owned()).assume().await.expect_err("refused");
+        assert_eq!(told(refused), "no credential: the pod's identity was refused");
+        let (endpoint, _) = sts(503, "").await;
+        let silent = identity(&endpoint, token.path().to_owned()).assume().await.expect_err("no answer");
+        assert_eq!(told(silent), "the store is unreachable: the identity endpoint could not be asked");
+        let missing = identity(&endpoint, "/no/such/token".into()).assume().await.expect_err("no token");
+        assert_eq!(told(missing), "no credential: the pod's identity is not configured soundly");
     }
 }
