@@ -11,6 +11,7 @@
 //! * [`s3_proxy`] stands before the store, records requests and spoils those that a test names.
 //! * [`proxy`] stands before the object store and spoils its connections on demand.
 //! * [`readers`] are the programs that people read bundles with.
+//! * [`load`] is many pods with long logs; [`usage`] says what a process takes of the machine.
 //! * [`until`](fn@until) waits for a condition, with a limit.
 
 #![allow(
@@ -24,6 +25,7 @@ pub mod bundle;
 pub mod context;
 mod crds;
 pub mod kubelet;
+pub mod load;
 pub mod objects;
 pub mod operator;
 pub mod process;
@@ -36,6 +38,7 @@ pub mod stand;
 mod tls;
 pub mod tools;
 mod until;
+pub mod usage;
 pub mod velero;
 
 pub use context::{Context, with_namespace};

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    deflate::{Deflate, Inflate},
+    deflate::{Deflate, Inflate, Spare},
     segment::Cut,
     spool::{PartFile, Room, SpoolError, open_plain},
 };
@@ -138,7 +138,7 @@ impl BodyWriter {
         match self.kept {
             Kept::Memory(memory) => Ok(measured(small(&self.room, &memory)?, self.digest, self.crc)),
             Kept::Stream(deflate) => {
-                let part = Part::close(deflate, 0, Place::Whole)?;
+                let (part, _) = Part::close(deflate, 0, Place::Whole)?;
                 Ok(measured(Body::Parts(vec![part]), self.digest, self.crc))
             }
             Kept::Chunks(chunks) => {
@@ -208,16 +208,16 @@ impl Body {
 }
 
 impl Part {
-    fn close(deflate: Deflate<PartFile>, lines: u64, place: Place) -> io::Result<Self> {
+    fn close(deflate: Deflate<PartFile>, lines: u64, place: Place) -> io::Result<(Self, Spare)> {
         let mut done = deflate.finish()?;
         done.into.close();
-        Ok(Self { file: done.into, raw: done.raw, crc: done.crc, lines, place })
+        Ok((Self { file: done.into, raw: done.raw, crc: done.crc, lines, place }, done.spare))
     }
 
     fn of(room: &Arc<Room>, raw: &[u8], lines: u64, place: Place) -> io::Result<Self> {
         let mut deflate = Deflate::new(room.part()?);
         deflate.write_all(raw)?;
-        Self::close(deflate, lines, place)
+        Ok(Self::close(deflate, lines, place)?.0)
     }
 }
 
@@ -304,7 +304,9 @@ struct Chunks {
     in_head: bool,
     tail: VecDeque<Part>,
     tail_bytes: u64,
-    open: Vec<u8>,
+    /// Deflated as it comes: a chunk is never in memory.
+    open: Option<Deflate<PartFile>>,
+    spare: Option<Spare>,
     open_lines: u64,
     left: (u64, u64),
 }
@@ -320,7 +322,8 @@ impl Chunks {
             in_head: true,
             tail: VecDeque::new(),
             tail_bytes: 0,
-            open: Vec::new(),
+            open: None,
+            spare: None,
             open_lines: 0,
             left: (0, 0),
         }
@@ -329,57 +332,77 @@ impl Chunks {
     fn put(&mut self, lines: &[u8]) -> io::Result<()> {
         let mut rest = lines;
         while !rest.is_empty() {
-            let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
-            let (line, after) = rest.split_at(end);
-            self.line(line)?;
-            rest = after;
+            let (run, count) = self.fitting(rest);
+            if run == 0 {
+                self.close_chunk()?;
+                self.in_head = false;
+                continue;
+            }
+            let open = match (self.open.take(), self.spare.take()) {
+                (Some(open), _) => open,
+                (None, Some(spare)) => Deflate::again(spare, self.room.part()?),
+                (None, None) => Deflate::new(self.room.part()?),
+            };
+            self.open.insert(open).write_all(&rest[..run])?;
+            self.open_lines += count;
+            if !self.in_head {
+                self.drop_oldest();
+            }
+            if self.open_bytes() >= self.chunk {
+                self.close_chunk()?;
+            }
+            rest = &rest[run..];
         }
         Ok(())
     }
 
-    fn line(&mut self, line: &[u8]) -> io::Result<()> {
-        let head = self.head_bytes + (self.open.len() + line.len()) as u64;
-        if self.in_head && head > self.limit / 4 {
-            self.close_chunk()?;
-            self.in_head = false;
+    /// Bytes and number of the next lines that belong to the open chunk; none if the head ends here.
+    fn fitting(&self, lines: &[u8]) -> (usize, u64) {
+        let open = self.open_bytes();
+        let last = (!lines.ends_with(b"\n")).then_some(lines.len());
+        let (mut run, mut count) = (0, 0);
+        for end in memchr::memchr_iter(b'\n', lines).map(|at| at + 1).chain(last) {
+            if self.in_head && self.head_bytes + open + end as u64 > self.limit / 4 {
+                break;
+            }
+            (run, count) = (end, count + 1);
+            if open + run as u64 >= self.chunk {
+                break;
+            }
         }
-        self.open.extend_from_slice(line);
-        self.open_lines += 1;
-        if !self.in_head {
-            self.drop_oldest();
-        }
-        if self.open.len() as u64 >= self.chunk {
-            self.close_chunk()?;
-        }
-        Ok(())
+        (run, count)
+    }
+
+    fn open_bytes(&self) -> u64 {
+        self.open.as_ref().map_or(0, Deflate::raw)
     }
 
     /// Keeps to the limit, with room for the marker from the moment something is left out.
     fn drop_oldest(&mut self) {
         let over = |this: &Self| {
             let marker = if this.left == (0, 0) { 0 } else { MARKER };
-            this.head_bytes + this.tail_bytes + this.open.len() as u64 + marker > this.limit
+            this.head_bytes + this.tail_bytes + this.open_bytes() + marker > this.limit
         };
         while over(self) {
             let (bytes, lines) = if let Some(part) = self.tail.pop_front() {
                 self.tail_bytes -= part.raw;
                 (part.raw, part.lines)
-            } else if self.open.is_empty() {
-                return;
+            } else if let Some(open) = self.open.take() {
+                (open.raw(), std::mem::take(&mut self.open_lines))
             } else {
-                let open = std::mem::take(&mut self.open);
-                (open.len() as u64, std::mem::take(&mut self.open_lines))
+                return;
             };
             self.left = (self.left.0 + bytes, self.left.1 + lines);
         }
     }
 
     fn close_chunk(&mut self) -> io::Result<()> {
-        if self.open.is_empty() {
+        let Some(open) = self.open.take() else {
             return Ok(());
-        }
+        };
         let place = if self.in_head { Place::Head } else { Place::Tail };
-        let part = Part::of(&self.room, &self.open, self.open_lines, place)?;
+        let (part, spare) = Part::close(open, std::mem::take(&mut self.open_lines), place)?;
+        self.spare = Some(spare);
         if self.in_head {
             self.head_bytes += part.raw;
             self.head.push(part);
@@ -387,8 +410,6 @@ impl Chunks {
             self.tail_bytes += part.raw;
             self.tail.push_back(part);
         }
-        self.open.clear();
-        self.open_lines = 0;
         Ok(())
     }
 

@@ -10,6 +10,13 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 const LEVEL: u32 = 3;
 const BUFFER: usize = 32 << 10;
 
+/// A compressor between two segments. Making one anew for each of thousands of segments tears the heap into holes that no
+/// later one fits into.
+pub(super) struct Spare {
+    state: Compress,
+    buffer: Vec<u8>,
+}
+
 /// One segment while it is written.
 pub(super) struct Deflate<W> {
     state: Compress,
@@ -22,7 +29,14 @@ pub(super) struct Deflate<W> {
 impl<W: Write> Deflate<W> {
     pub(super) fn new(into: W) -> Self {
         let state = Compress::new(Compression::new(LEVEL), false);
-        Self { state, buffer: vec![0; BUFFER], crc: crc32fast::Hasher::new(), raw: 0, into }
+        Self::again(Spare { state, buffer: vec![0; BUFFER] }, into)
+    }
+
+    /// As [`Deflate::new`], with a compressor that was used before.
+    pub(super) fn again(spare: Spare, into: W) -> Self {
+        let Spare { mut state, buffer } = spare;
+        state.reset();
+        Self { state, buffer, crc: crc32fast::Hasher::new(), raw: 0, into }
     }
 
     /// Bytes put in.
@@ -45,7 +59,8 @@ impl<W: Write> Deflate<W> {
     /// Ends the segment on a byte border.
     pub(super) fn finish(mut self) -> io::Result<Deflated<W>> {
         while self.step(&[], FlushCompress::Full)?.1 {}
-        Ok(Deflated { into: self.into, crc: self.crc, raw: self.raw })
+        let Self { state, buffer, crc, raw, into } = self;
+        Ok(Deflated { into, crc, raw, spare: Spare { state, buffer } })
     }
 }
 
@@ -71,6 +86,7 @@ pub(super) struct Deflated<W> {
     pub(super) into: W,
     pub(super) crc: crc32fast::Hasher,
     pub(super) raw: u64,
+    pub(super) spare: Spare,
 }
 
 /// Inflates a run of segments: ends well where the input does, if that is behind a flush.
@@ -144,6 +160,17 @@ mod tests {
                 assert!(back == want, "{size}");
             }
         }
+    }
+
+    #[test]
+    fn a_compressor_that_is_used_again_makes_the_same_bytes() {
+        let mut first = Deflate::new(Vec::new());
+        first.write_all(&b"something before ".repeat(9_000)).expect("memory");
+        let mut second = Deflate::again(first.finish().expect("memory").spare, Vec::new());
+        second.write_all(&b"something else ".repeat(9_000)).expect("memory");
+        let second = second.finish().expect("memory");
+        assert_eq!(second.raw, 9_000 * 15);
+        assert!(second.into == deflated(&b"something else ".repeat(9_000)));
     }
 
     #[test]

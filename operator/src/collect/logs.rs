@@ -248,6 +248,8 @@ struct Sink {
     cutter: Cutter,
     /// The beginning, while it could be the kubelet's excuse.
     held: Option<Vec<u8>>,
+    /// What is kept of a piece: the cutter tells it in bits of lines, and the writer is fast with many lines at once.
+    kept: Vec<u8>,
     log: LazyEntry,
     server: Option<(ServerLog, Option<LazyEntry>)>,
 }
@@ -262,6 +264,7 @@ impl Sink {
         Self {
             cutter: Cutter::new(work.logs.window),
             held: Some(Vec::new()),
+            kept: Vec::new(),
             log: LazyEntry::new(&work.desk, path, Some(which.limit)),
             server,
         }
@@ -287,8 +290,13 @@ impl Sink {
     }
 
     fn pass(&mut self, piece: &[u8]) -> Result<Flow, WriteError> {
-        let Self { cutter, log, server, .. } = self;
-        let flow = cutter.feed(piece, |kept| keep(log, server, kept))?;
+        let Self { cutter, kept, log, server, .. } = self;
+        kept.clear();
+        let flow = cutter.feed(piece, |bytes| {
+            kept.extend_from_slice(bytes);
+            Ok::<(), WriteError>(())
+        })?;
+        keep(log, server, kept)?;
         Ok(flow)
     }
 

@@ -14,10 +14,12 @@ use aws_sdk_s3::{
 use aws_smithy_checksums::http::HttpChecksum;
 use aws_smithy_runtime_api::{box_error::BoxError, client::interceptors::context::BeforeTransmitInterceptorContextMut};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use crate::{
+    archive::path::hex,
     location::{Checksum, Encryption},
     store::{Action, Key, Store as _, StoreError, Stored, Upload, UploadHooks},
 };
@@ -26,10 +28,12 @@ use super::{Customer, S3, classify::classify, disposition, with_customer_key};
 
 /// What a bundle is.
 const CONTENT_TYPE: &str = "application/gzip";
-/// Parts on their way at once; each is held in memory.
+/// Parts on their way at once.
 const IN_FLIGHT: usize = 2;
 /// S3 takes 10 000.
 const MOST_PARTS: u64 = 9_000;
+/// Bytes of the file that are in memory at once, for each part.
+const PIECE: usize = 64 << 10;
 /// What is compared at each end of the object.
 const PROBE: u64 = 4096;
 
@@ -82,7 +86,8 @@ impl S3 {
             .content_length(i64::try_from(upload.bytes).unwrap_or(i64::MAX))
             .body(body);
         if let Some(algorithm) = self.config.checksum {
-            request = with_checksum!(request, algorithm, checksum(algorithm, upload).await?);
+            let sum = summed(summing(algorithm), upload, 0, upload.bytes).await?;
+            request = with_checksum!(request, algorithm, STANDARD.encode(sum));
         }
         let signed = SignedPayload(upload.sha256.to_owned());
         match request.customize().interceptor(signed).send().await {
@@ -171,18 +176,29 @@ impl S3 {
         from: u64,
         length: u64,
     ) -> Result<(CompletedPart, u64), StoreError> {
-        let data = read_range(upload, from, length).await?;
+        let body = ByteStream::read_from()
+            .path(upload.file)
+            .offset(from)
+            .length(Length::Exact(length))
+            .buffer_size(PIECE)
+            .build()
+            .await
+            .map_err(|error| local(upload, std::io::Error::other(error)))?;
         let number = i32::try_from(index + 1).unwrap_or(i32::MAX);
         let request =
             self.client.upload_part().bucket(&self.bucket).key(key.as_str()).upload_id(id).part_number(number);
         let mut request = with_customer_key!(request, self.customer);
+        // Read twice, once to sign: a part in memory would be the largest thing there.
+        let signed = SignedPayload(hex(&summed(summing(Checksum::Sha256), upload, from, length).await?));
         if let Some(algorithm) = self.config.checksum {
-            let mut sum = summing(algorithm);
-            sum.update(&data);
-            request = with_checksum!(request, algorithm, STANDARD.encode(sum.finalize()));
+            let sum = summed(summing(algorithm), upload, from, length).await?;
+            request = with_checksum!(request, algorithm, STANDARD.encode(sum));
         }
         let sent = request
-            .body(ByteStream::from(data))
+            .content_length(i64::try_from(length).unwrap_or(i64::MAX))
+            .body(body)
+            .customize()
+            .interceptor(signed)
             .send()
             .await
             .map_err(|error| classify(&error, self.request(Action::Put, key.as_str())))?;
@@ -272,15 +288,21 @@ fn summing(algorithm: Checksum) -> Box<dyn HttpChecksum> {
     .into_impl()
 }
 
-/// The file's checksum as its header carries it: base64.
-async fn checksum(algorithm: Checksum, upload: &Upload<'_>) -> Result<String, StoreError> {
-    let mut sum = summing(algorithm);
+/// The sum of a part of the file.
+async fn summed(
+    mut sum: Box<dyn HttpChecksum>,
+    upload: &Upload<'_>,
+    from: u64,
+    length: u64,
+) -> Result<Bytes, StoreError> {
     let mut file = tokio::fs::File::open(upload.file).await.map_err(|error| local(upload, error))?;
-    let mut buffer = vec![0; 256 * 1024];
+    file.seek(SeekFrom::Start(from)).await.map_err(|error| local(upload, error))?;
+    let mut file = file.take(length);
+    let mut buffer = vec![0; PIECE];
     loop {
         let read = file.read(&mut buffer).await.map_err(|error| local(upload, error))?;
         if read == 0 {
-            return Ok(STANDARD.encode(sum.finalize()));
+            return Ok(sum.finalize());
         }
         sum.update(&buffer[..read]);
     }

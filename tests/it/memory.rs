@@ -1,0 +1,75 @@
+//! How much memory the operator takes when logs are many, or one is far too long: bounds that hold in any build.
+//! What it costs beside `velero debug` is printed by `cargo measure`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use debugbundle_crd::{DebugBundle, Phase};
+use harness::load::{Held, Load};
+use harness::usage::Usage;
+use harness::{Context, Operator, until, with_namespace};
+use serde_json::json;
+
+/// What a bundle over 100 pods with 20 MiB of log each may take; half of the pod's memory limit.
+const PEAK: u64 = 96 << 20;
+
+/// Makes one bundle; what it holds, and the most memory that was in use.
+async fn made(context: &Arc<Context>, operator: &Operator, name: &str) -> Held {
+    let status = until(Duration::from_mins(4), &format!("the bundle {name} is stored"), || async {
+        let bundle = context.api::<DebugBundle>().get(name).await.map_err(|error| error.to_string())?;
+        let status = bundle.status.unwrap_or_default();
+        let phase = status.phase.unwrap_or(Phase::New);
+        if phase.is_terminal() {
+            Ok(status)
+        } else {
+            Err(format!("{phase} {:?} {:?}", status.progress, operator.exited()))
+        }
+    })
+    .await;
+    assert_eq!(status.phase, Some(Phase::Completed), "{status:?}");
+    let stored = status.bundle.expect("a completed bundle is stored");
+    let file = context.bucket.folder().join(stored.key);
+    tokio::task::spawn_blocking(move || Held::by(&file)).await.unwrap().expect("it is a tar.gz")
+}
+
+fn assert_peak(operator: &Operator) {
+    let usage = Usage::of(operator.process().pid()).expect("it runs");
+    assert!(usage.peak < PEAK, "the operator took {} MiB at most, {} MiB now", usage.peak >> 20, usage.now >> 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forty_pods_with_20_mib_of_log_each_are_whole_in_the_bundle_and_never_in_memory() {
+    with_namespace("memory", |context| async move {
+        let load = Load { pods: 40, bytes: 20 << 20 };
+        load.put(&context).await;
+        let operator = Operator::of(&context).ready().await;
+        context.debug_bundle("many", json!({})).await;
+        let held = made(&context, &operator, "many").await;
+        let bytes = load.all_in(&held, true).unwrap();
+        assert!(bytes > 40 * (20 << 20), "{bytes}");
+        assert_peak(&operator);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_log_of_a_gibibyte_beginning_and_end_are_kept_and_it_is_never_in_memory() {
+    with_namespace("memory-huge", |context| async move {
+        Load { pods: 1, bytes: 1 << 30 }.put(&context).await;
+        let operator = Operator::of(&context).ready().await;
+        context.debug_bundle("huge", json!({"logs": {"maxBytesPerContainer": "8Mi"}})).await;
+        let held = made(&context, &operator, "huge").await;
+        let logs: Vec<_> = held.files.iter().filter(|(path, _)| path.ends_with("/current.log")).collect();
+        let [(_, bytes)] = logs.as_slice() else { panic!("one log: {logs:?}") };
+        assert!((7 << 20..=8 << 20).contains(*bytes), "{bytes}");
+        let [marker] = held.markers.as_slice() else { panic!("one marker: {:?}", held.markers) };
+        let lines = (1_u64 << 30).div_ceil(200);
+        let left_out = lines * 231 - (**bytes - marker.len() as u64);
+        assert!(
+            marker.contains(&format!("debugbundle: {left_out} bytes, {} lines left out", left_out / 231)),
+            "{marker}"
+        );
+        assert_peak(&operator);
+    })
+    .await;
+}
