@@ -150,7 +150,7 @@ async fn what_only_a_person_can_mend_is_said_at_once_and_not_tried_again() {
     with_namespace("refused", |context| async move {
         let s3 = &context.stand.s3;
         let reader = s3.create_user(&format!("{}-reader", context.namespace)).await;
-        context.bucket.allow(&reader, &["s3:GetObject", "s3:ListBucket"]).await;
+        context.bucket.allow(&reader, &["s3:GetObject", "s3:ListBucket", "s3:DeleteObject"]).await;
         context
             .create::<Secret>(json!({
                 "metadata": {"name": "reader"},
