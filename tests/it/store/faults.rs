@@ -197,8 +197,9 @@ async fn who_may_not_put_is_told_what_where_and_by_which_right() {
     let user = s3.create_user(&format!("{}-reader", place.bucket.name)).await;
     place.bucket.allow(&user, &["s3:GetObject", "s3:ListBucket"]).await;
     place.keys = user;
-    for options in [Options::default(), IN_PARTS] {
-        let error = send(&place.store(options).await, &sealed(6 * MIB)).await.expect_err("denied");
+    // The store refuses before it has read a body; of a large one the reset may be all that is seen of the answer.
+    for (options, bytes) in [(Options::default(), 1000), (IN_PARTS, 6 * MIB)] {
+        let error = send(&place.store(options).await, &sealed(bytes)).await.expect_err("denied");
         let expected =
             format!("the store refused s3:PutObject on {}/{}: HTTP 403 AccessDenied", place.bucket.name, key());
         assert_eq!(error.to_string(), expected);
