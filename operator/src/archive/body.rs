@@ -76,8 +76,8 @@ pub(crate) struct BodyWriter {
 
 enum Kept {
     Memory(Vec<u8>),
-    Stream(Deflate<PartFile>),
-    Chunks(Chunks),
+    Stream(Box<Deflate<PartFile>>),
+    Chunks(Box<Chunks>),
 }
 
 impl BodyWriter {
@@ -110,8 +110,8 @@ impl BodyWriter {
             }
             let before = std::mem::take(memory);
             self.kept = match self.limit {
-                Some(limit) => Kept::Chunks(Chunks::new(Arc::clone(&self.room), limit)),
-                None => Kept::Stream(Deflate::new(self.room.part()?)),
+                Some(limit) => Kept::Chunks(Box::new(Chunks::new(Arc::clone(&self.room), limit))),
+                None => Kept::Stream(Box::new(Deflate::new(self.room.part()?))),
             };
             self.keep(&before)?;
         }
@@ -138,7 +138,7 @@ impl BodyWriter {
         match self.kept {
             Kept::Memory(memory) => Ok(measured(small(&self.room, &memory)?, self.digest, self.crc)),
             Kept::Stream(deflate) => {
-                let (part, _) = Part::close(deflate, 0, Place::Whole)?;
+                let (part, _) = Part::close(*deflate, 0, Place::Whole)?;
                 Ok(measured(Body::Parts(vec![part]), self.digest, self.crc))
             }
             Kept::Chunks(chunks) => {
