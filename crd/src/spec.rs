@@ -32,6 +32,7 @@ use crate::status::DebugBundleStatus;
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "New, Queued, Collecting, Uploading, Completed, PartiallyFailed or Failed"),
     printcolumn(name = "Cause", type_ = "string", json_path = ".status.cause", description = "First line of the diagnosis"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.bundle.size", description = "Size of the stored bundle"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", description = "What there is to say of the phase", priority = 1),
     printcolumn(name = "Progress", type_ = "string", json_path = ".status.progress.message", description = "What is being done now", priority = 1),
     printcolumn(name = "Missing", type_ = "integer", json_path = ".status.missing", description = "Items that were wanted and are not in the bundle", priority = 1),
     printcolumn(name = "Location", type_ = "string", json_path = ".status.bundle.storageLocation", description = "BackupStorageLocation that holds the bundle", priority = 1),

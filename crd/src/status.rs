@@ -56,7 +56,7 @@ pub struct DebugBundleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errors: Option<i64>,
 
-    /// Warnings met while collecting.
+    /// Logs that are in the bundle in part: cut to their limit, or broken off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warnings: Option<i64>,
 

@@ -168,6 +168,13 @@ impl Fold {
         self
     }
 
+    /// What an upload left in the store could not be ended: its id stays on record, for the deletion.
+    #[must_use]
+    pub fn leaving(mut self, upload: Option<debugbundle_crd::Upload>) -> Self {
+        self.status.upload = upload;
+        self
+    }
+
     /// A URL was signed.
     #[must_use]
     pub fn url(mut self, url: String, expires: Timestamp, note: &str) -> Self {

@@ -192,6 +192,7 @@ fn build() -> Result<PathBuf, String> {
         Some(other) => other,
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let _telling = Telling::begin(began);
     let output = Command::new(cargo)
         // The whole workspace, so that its features are resolved as for the tests and no dependency is built twice.
         .args(["build", "--locked", "--workspace", "--bins"])
@@ -209,4 +210,28 @@ fn build() -> Result<PathBuf, String> {
         return Err(format!("the operator does not build:\n{}", String::from_utf8_lossy(&output.stderr)));
     }
     Ok(folder)
+}
+
+/// Says every ten seconds that the build goes on, until it is dropped.
+struct Telling(Option<std::sync::mpsc::Sender<()>>);
+
+impl Telling {
+    fn begin(began: Instant) -> Self {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            while let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(Duration::from_secs(10)) {
+                tools::say(&format!(
+                    "building the operator and the command line: {} s so far",
+                    began.elapsed().as_secs()
+                ));
+            }
+        });
+        Self(Some(end))
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        self.0.take();
+    }
 }

@@ -45,6 +45,11 @@ struct Flags {
     #[arg(long, env = "DEBUGBUNDLE_ALLOWED_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
     allowed_namespaces: Option<Vec<String>>,
 
+    /// What it may read: `cluster-read`, or `namespaced`, where what lies beyond Velero's namespace and the allowed ones
+    /// is a note in the bundle and not an error.
+    #[arg(long, env = "DEBUGBUNDLE_ACCESS", default_value = "cluster-read", value_parser = ["cluster-read", "namespaced"])]
+    access: String,
+
     /// MiB from which on a bundle is uploaded in parts.
     #[arg(long, env = "DEBUGBUNDLE_MULTIPART_MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(5..=5120))]
     multipart_mib: u64,
@@ -81,7 +86,13 @@ fn absolute(text: &str) -> Result<PathBuf, String> {
 async fn main() -> ExitCode {
     let flags = Flags::parse();
     let filter = EnvFilter::try_from_env("DEBUGBUNDLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_span_list(false)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     match start(flags).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
@@ -104,6 +115,7 @@ async fn start(flags: Flags) -> Result<(), String> {
         spool_limit: flags.spool_limit_mib * (1 << 20) / u64::from(flags.max_concurrent),
         version: debugbundle_operator::VERSION.to_owned(),
         allowed_namespaces: flags.allowed_namespaces,
+        cluster_read: flags.access == "cluster-read",
         endpoints: EndpointPolicy {
             allow_loopback: flags.allow_loopback_endpoints,
             require_verified_tls: flags.require_verified_tls,

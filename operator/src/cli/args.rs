@@ -42,9 +42,9 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "NAME")]
     pub context: Option<String>,
 
-    /// Velero's namespace
-    #[arg(short, long, global = true, env = "VELERO_NAMESPACE", default_value = "velero", value_name = "NAMESPACE", value_parser = namespace)]
-    pub namespace: String,
+    /// Velero's namespace; default: the one that the kubeconfig's context names, else velero
+    #[arg(short, long, global = true, env = "VELERO_NAMESPACE", value_name = "NAMESPACE", value_parser = namespace)]
+    pub namespace: Option<String>,
 
     /// How long the API server may take for an answer, such as 30s; 0: as long as it likes
     #[arg(long, global = true, default_value = "0", value_name = "DURATION", value_parser = request_timeout)]

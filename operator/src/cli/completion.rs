@@ -73,7 +73,7 @@ pub(crate) async fn answer(args: &Complete, out: &mut impl Write) -> Result<Exit
 async fn names(words: &[String]) -> Result<Vec<String>, CliError> {
     let global = globals(words);
     let (client, _) = connect(&global).await?;
-    let api: Api<DebugBundle> = Api::namespaced(client, &global.namespace);
+    let api: Api<DebugBundle> = Api::namespaced(client, &super::connect::namespace(&global));
     Ok(list::read_all(&api).await?.iter().map(ResourceExt::name_any).collect())
 }
 
@@ -203,8 +203,8 @@ mod tests {
     fn global_flags_are_found_in_an_unfinished_line() {
         let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let global = globals(&words("get --context=prod -n velero-2 re"));
-        assert_eq!((global.context.as_deref(), global.namespace.as_str()), (Some("prod"), "velero-2"));
-        assert_eq!(globals(&words("-n UPPER get x")).namespace, "velero", "what cannot be used is passed over");
+        assert_eq!((global.context.as_deref(), global.namespace.as_deref()), (Some("prod"), Some("velero-2")));
+        assert_eq!(globals(&words("-n UPPER get x")).namespace, None, "what cannot be used is passed over");
     }
 
     #[test]

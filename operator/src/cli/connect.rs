@@ -9,6 +9,9 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use super::args::Global;
 use super::exit::CliError;
 
+/// Where Velero lives unless somebody says otherwise.
+const VELERO: &str = "velero";
+
 /// A client for the context that was asked for, and warnings to be shown.
 pub(crate) async fn connect(global: &Global) -> Result<(Client, Option<&'static str>), CliError> {
     let mut config = config(global).await?;
@@ -22,6 +25,21 @@ pub(crate) async fn connect(global: &Global) -> Result<(Client, Option<&'static 
         .then_some("warning: this kubeconfig does not verify the API server's certificate (insecure-skip-tls-verify)");
     let client = Client::try_from(config).map_err(|error| CliError::caused("no client can be made", &error))?;
     Ok((client, warning))
+}
+
+/// The namespace that was asked for, else the one that the context names, as kubectl does it; where it names none,
+/// Velero's usual one. A kubeconfig that cannot be read is told when it is needed.
+pub(crate) fn namespace(global: &Global) -> String {
+    let of_context = || {
+        let kubeconfig = match &global.kubeconfig {
+            Some(path) => Kubeconfig::read_from(path).ok()?,
+            None => merged(&candidates()).ok()??,
+        };
+        let name = global.context.as_ref().or(kubeconfig.current_context.as_ref())?;
+        let context = kubeconfig.contexts.iter().find(|context| context.name == *name)?;
+        context.context.as_ref()?.namespace.clone().filter(|namespace| !namespace.is_empty())
+    };
+    global.namespace.clone().or_else(of_context).unwrap_or_else(|| VELERO.to_owned())
 }
 
 async fn config(global: &Global) -> Result<Config, CliError> {

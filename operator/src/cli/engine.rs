@@ -34,6 +34,7 @@ pub async fn collect_to_file(request: Request) -> Result<Summary, EngineError> {
         spool_limit: SPOOL,
         version: crate::VERSION.to_owned(),
         allowed_namespaces: None,
+        cluster_read: true,
         // The user's own machine may well reach the store through a forwarded port.
         endpoints: EndpointPolicy { allow_loopback: true, require_verified_tls: false },
         multipart_threshold: u64::MAX,

@@ -71,7 +71,8 @@ async fn run(
     engine: impl AsyncFnOnce(Request) -> Result<Summary, EngineError>,
     out: &mut impl Write,
 ) -> Result<Exit, CliError> {
-    let namespace = cli.global.namespace.as_str();
+    let namespace = connect::namespace(&cli.global);
+    let namespace = namespace.as_str();
     let client = || client(&cli.global);
     let exit = match &cli.command {
         Command::Create(args) => create::run(args, namespace, client, out).await,

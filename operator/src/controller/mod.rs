@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use kube::{
     Api, Client, Resource as _, ResourceExt as _,
     api::{DeleteParams, ListParams},
-    core::{DeserializeGuard, error_boundary::InvalidObject},
+    core::{ApiResource, DeserializeGuard, DynamicObject, error_boundary::InvalidObject},
     runtime::{
         Controller,
         controller::{Action, Config},
@@ -249,18 +249,45 @@ async fn malformed(bad: &InvalidObject, ctx: &Context) -> Result<Action, Fault> 
     shell.metadata = meta.clone();
     if meta.deletion_timestamp.is_some() {
         if decide::has_finalizer(&shell) {
-            ctx.notifier.warning(&shell, Reason::NotDeleted, &message).await;
+            let left = stored_by(&shell, ctx).await?;
+            ctx.notifier.warning(&shell, Reason::NotDeleted, &format!("{left}{message}")).await;
             Mine::new(ctx.client.clone(), ctx.api.clone(), shell).remove_finalizer().await?;
         }
         return Ok(Action::await_change());
     }
     let status = Fold::new(None, meta.generation, created).failed(Reason::Malformed, &message, Timestamp::MAX).done();
-    let conditions = json!([{ "op": "add", "path": "/status", "value": { "phase": Phase::Failed, "conditions": status.conditions } }]);
+    // What is on record of a stored bundle stays: whoever deletes the resource has to know where it is.
+    let conditions = if raw(&shell, ctx).await?.is_some_and(|raw| raw["status"].is_object()) {
+        json!([
+            { "op": "add", "path": "/status/phase", "value": Phase::Failed },
+            { "op": "add", "path": "/status/conditions", "value": status.conditions },
+        ])
+    } else {
+        json!([{ "op": "add", "path": "/status", "value": { "phase": Phase::Failed, "conditions": status.conditions } }])
+    };
     let written = mine::patch_status_raw(&ctx.client, &shell, &conditions).await.map_err(Fault::api)?;
     if written["metadata"]["resourceVersion"].as_str() != meta.resource_version.as_deref() {
         ctx.notifier.warning(&shell, Reason::Malformed, &message).await;
     }
     Ok(Action::await_change())
+}
+
+/// The resource as it is, for one that is no DebugBundle by its types.
+async fn raw(shell: &DebugBundle, ctx: &Context) -> Result<Option<serde_json::Value>, Fault> {
+    let kind = ApiResource::erase::<DebugBundle>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), &ctx.settings.namespace, &kind);
+    let found = in_time(api.get_opt(&shell.name_any())).await.map_err(Fault::api)?;
+    Ok(found.filter(|found| found.uid() == shell.uid()).map(|found| found.data))
+}
+
+/// Where its status says that a bundle is. Only told: what a status says is not to be deleted by.
+async fn stored_by(shell: &DebugBundle, ctx: &Context) -> Result<String, Fault> {
+    let Some(raw) = raw(shell, ctx).await? else { return Ok(String::new()) };
+    let text = |field: &str| raw.pointer(&format!("/status/bundle/{field}")).and_then(|value| value.as_str());
+    Ok(match (text("bucket"), text("key")) {
+        (Some(bucket), Some(key)) => format!("a bundle may be left in bucket {bucket} key {key}; "),
+        _ => String::new(),
+    })
 }
 
 /// Cancels the token when the object is deleted, replaced or gone, as the watch sees it.

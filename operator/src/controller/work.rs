@@ -87,14 +87,19 @@ async fn reopen(spool: &std::path::Path) -> Option<Packed> {
 pub(super) async fn end_without(mine: &Mine, reason: Reason, message: &str, ctx: &Arc<Context>) -> Result<(), Fault> {
     let seen = mine.seen().await;
     let mut message = message.to_owned();
+    let mut left_over = None;
     if seen.status.as_ref().is_some_and(|s| s.upload.is_some() || s.bundle.is_some())
         && let Err(left) = finalize::clean(&seen, ctx).await
     {
         message = format!("{message}; {}", left.message);
+        left_over = seen.status.as_ref().and_then(|s| s.upload.clone());
     }
     let now = ctx.now();
     let expiration = decide::expiration(&seen, now);
-    mine.update(now, |fold| fold.no_url(reason, &message).failed(reason, &message, expiration)).await?;
+    mine.update(now, |fold| {
+        fold.no_url(reason, &message).failed(reason, &message, expiration).leaving(left_over.clone())
+    })
+    .await?;
     tracing::warn!(name = seen.name_any(), reason = reason.as_str(), message, "Ended without a bundle");
     ctx.notifier.warning(&seen, reason, &message).await;
     remove(&ctx.engine.spool_of(&ctx.settings.spool, &seen.uid().unwrap_or_default()));

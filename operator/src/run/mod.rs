@@ -35,6 +35,8 @@ pub struct Options {
     pub version: String,
     /// Namespaces that may be looked into; `None`: all that the API server allows.
     pub allowed_namespaces: Option<Vec<String>>,
+    /// Whether it may read beyond Velero's namespace: what it then may not read is an error, else a note.
+    pub cluster_read: bool,
     /// Which addresses a store may have.
     pub endpoints: EndpointPolicy,
     /// From this size on a bundle is uploaded in parts.

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     archive::{
         self, BundlePath, Sealed, Spool,
-        manifest::{Entry, MissingSeverity, Source},
+        manifest::{Entry, Source},
     },
     cluster::{Cluster, chain},
     collect::{self, CollectError, Collector, Pace, StoreFailure},
@@ -211,7 +211,7 @@ impl Engine {
     async fn inventory(&self, cluster: &Cluster, subject: &Subject, deadline: Instant) -> Result<Inventory, Fault> {
         let scope = Scope {
             namespaces: self.options.allowed_namespaces.as_ref().map(|names| names.iter().cloned().collect()),
-            cluster_read: true,
+            cluster_read: self.options.cluster_read,
         };
         let limit = INVENTORY.min(deadline.saturating_duration_since(Instant::now()));
         let taken = inventory::take(cluster, &self.options.namespace, &subject.spec, scope, limit).await;
@@ -223,7 +223,7 @@ impl Engine {
 
     async fn redactor(&self, subject: &Subject, destination: Option<&Destination>) -> Result<Redactor, Fault> {
         let mut known = destination.map(|d| d.known.clone()).unwrap_or_default();
-        known.extend(self.repository_password().await);
+        known.extend(self.repository_password().await?);
         Redactor::new(&subject.spec.redaction.rules, known)
             .map_err(|error| Fault::terminal(Reason::InvalidSpec, error.to_string()))
     }
@@ -251,7 +251,7 @@ fn seal(
     let clock = std::time::Instant::now();
     let root = archive::root_name(&subject.name, &subject.uid, found.started);
     let errors = found.collected.errors();
-    let notes = found.collected.missing.iter().filter(|m| m.severity == MissingSeverity::Note).count();
+    let cut = found.collected.entries.iter().filter(|entry| entry.truncated.is_some()).count();
     let cause = found.diagnosis.cause.as_deref().map(|cause| redactor.text(cause));
     let packed = Packed {
         sealed: None,
@@ -260,7 +260,7 @@ fn seal(
         bucket: destination.map_or(String::new(), |d| d.bucket().to_owned()),
         key: destination.map_or(String::new(), |d| d.key.as_str().to_owned()),
         missing: i64::try_from(errors).unwrap_or(i64::MAX),
-        warnings: i64::try_from(notes).unwrap_or(i64::MAX),
+        warnings: i64::try_from(cut).unwrap_or(i64::MAX),
         cause,
         findings: found.diagnosis.findings.iter().take(20).map(|finding| redacted(finding, redactor)).collect(),
     };
