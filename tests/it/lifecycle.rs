@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, FINALIZER, Phase, Stage};
-use harness::{Context, LogScript, Mood, Operator, Proxy, until, with_namespace};
+use harness::{Context, LogScript, Mood, Operator, Proxy, pod, until, with_namespace};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams};
@@ -753,6 +753,48 @@ async fn left_overs_in_the_spool_go_at_the_start_and_foreign_files_stay() {
         assert_eq!(kept, ["notes.txt"]);
         assert!(spool.join("lost+found").exists());
         assert!(outside.join("body-0.part").exists(), "a link is not followed");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn never_are_more_than_eight_logs_read_at_once_and_two_of_a_node() {
+    with_namespace("pace", |context| async move {
+        let mut nodes = Vec::new();
+        for number in 0..6 {
+            let node = context.node(&format!("n{number}")).await;
+            for one in 0..4 {
+                let name = format!("velero-{number}-{one}");
+                context
+                    .pod(pod(&name).on_node(&node).labelled("name", "node-agent").with_container("node-agent"))
+                    .await;
+                context.log(&name, "node-agent", LogScript::generated(40_000, one).slowly(40_000));
+            }
+            nodes.push(node);
+        }
+        let _operator = Operator::of(&context).ready().await;
+        context.debug_bundle("paced", json!({})).await;
+        let mut most = 0;
+        let status = until(Duration::from_mins(2), "the bundle is stored", || {
+            most = most.max(nodes.iter().map(|node| context.stand.kubelet.open_now(node)).sum());
+            let context = context.clone();
+            async move {
+                let bundle = context.api::<DebugBundle>().get("paced").await.map_err(|error| error.to_string())?;
+                let status = bundle.status.unwrap_or_default();
+                if status.phase.is_some_and(Phase::is_terminal) {
+                    Ok(status)
+                } else {
+                    Err(format!("{:?}", status.progress))
+                }
+            }
+        })
+        .await;
+        assert_eq!(status.phase, Some(Phase::Completed), "{status:?}");
+        assert!((3..=8).contains(&most), "{most} logs were read at once");
+        for node in &nodes {
+            let most = context.stand.kubelet.most_at_once(node);
+            assert!((1..=2).contains(&most), "{most} logs of {node} were read at once");
+        }
     })
     .await;
 }

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use kube::{
     Api, Client, Resource as _, ResourceExt as _,
     api::{DeleteParams, ListParams},
-    core::{ApiResource, DeserializeGuard, DynamicObject, error_boundary::InvalidObject},
+    core::{DeserializeGuard, error_boundary::InvalidObject},
     runtime::{
         Controller,
         controller::{Action, Config},
@@ -272,12 +272,16 @@ async fn malformed(bad: &InvalidObject, ctx: &Context) -> Result<Action, Fault> 
     Ok(Action::await_change())
 }
 
-/// The resource as it is, for one that is no DebugBundle by its types.
+/// The resource as it is, for one that is no DebugBundle by its types, and perhaps no object by its metadata.
 async fn raw(shell: &DebugBundle, ctx: &Context) -> Result<Option<serde_json::Value>, Fault> {
-    let kind = ApiResource::erase::<DebugBundle>(&());
-    let api: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), &ctx.settings.namespace, &kind);
-    let found = in_time(api.get_opt(&shell.name_any())).await.map_err(Fault::api)?;
-    Ok(found.filter(|found| found.uid() == shell.uid()).map(|found| found.data))
+    let path = DebugBundle::url_path(&(), Some(&ctx.settings.namespace));
+    let request = http::Request::get(format!("{path}/{}", shell.name_any()));
+    let request = request.body(Vec::new()).map_err(|error| Fault::api(kube::Error::HttpError(error)))?;
+    match in_time(ctx.client.request::<serde_json::Value>(request)).await {
+        Ok(found) => Ok(Some(found).filter(|found| found["metadata"]["uid"].as_str() == shell.metadata.uid.as_deref())),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+        Err(error) => Err(Fault::api(error)),
+    }
 }
 
 /// Where its status says that a bundle is. Only told: what a status says is not to be deleted by.
