@@ -5,10 +5,15 @@
 use debugbundle_crd::{Finding, Severity};
 use serde_json::Value;
 
-use crate::collect::Evidence;
+use std::collections::BTreeSet;
+
+use crate::collect::{Distinct, Evidence};
 
 /// The most findings that are kept.
 pub const LIMIT: usize = 1000;
+
+/// Finding that the target's results could not be read, or not to their end.
+pub const RESULTS_UNREADABLE: &str = "results-unreadable";
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,8 +33,16 @@ pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
     }
     let object = evidence.target.as_ref().map(reference).unwrap_or_default();
     if let Some(results) = &evidence.results {
-        of_results(results, "errors", Severity::Error, &object, &mut findings);
-        of_results(results, "warnings", Severity::Warning, &object, &mut findings);
+        let mut told = Told::default();
+        for known in &findings {
+            told.is_new(&known.title);
+        }
+        of_results(&results.errors, Severity::Error, &object, &mut told, &mut findings);
+        of_results(&results.warnings, Severity::Warning, &object, &mut told, &mut findings);
+        if let Some(why) = &results.broken {
+            let title = format!("results.json could not be read: {why}");
+            findings.push(finding(RESULTS_UNREADABLE, Severity::Warning, &title, &object, why));
+        }
     }
     let locations = evidence.of_kind("BackupStorageLocation");
     for found in locations.filter(|l| location.is_none() || l["metadata"]["name"].as_str() == location) {
@@ -55,18 +68,21 @@ fn of_target(target: &Value, findings: &mut Vec<Finding>) {
     }
 }
 
-fn of_results(results: &Value, kind: &str, severity: Severity, object: &str, findings: &mut Vec<Finding>) {
-    let group = &results[kind];
-    let lists = [&group["velero"], &group["cluster"]]
-        .into_iter()
-        .chain(group["namespaces"].as_object().into_iter().flat_map(|o| o.values()));
-    for text in lists.filter_map(Value::as_array).flatten().filter_map(Value::as_str) {
+fn of_results(messages: &Distinct, severity: Severity, object: &str, told: &mut Told, findings: &mut Vec<Finding>) {
+    let (id, word) = match severity {
+        Severity::Error => ("results-error", "errors"),
+        _ => ("results-warning", "warnings"),
+    };
+    for text in &messages.texts {
         let title = readable(text);
         // One cause stands as error below `velero` and as warning below `namespaces`; the errors come first.
-        if findings.len() < LIMIT && !findings.iter().any(|f| same(&f.title, &title)) {
-            let id = if severity == Severity::Error { "results-error" } else { "results-warning" };
+        if findings.len() < LIMIT && told.is_new(&title) {
             findings.push(finding(id, severity, &title, object, text.trim()));
         }
+    }
+    if messages.left_out > 0 {
+        let title = format!("{} further {word} are in results.json", messages.left_out);
+        findings.push(finding("results-more", Severity::Info, &title, object, ""));
     }
 }
 
@@ -110,9 +126,27 @@ fn readable(text: &str) -> String {
     }
 }
 
-fn same(a: &str, b: &str) -> bool {
-    let tail = |text: &str| text.rsplit(": ").next().unwrap_or(text).to_owned();
-    a == b || (tail(a) == tail(b) && tail(a).len() > 16)
+/// What was told already, in these words or with the same end.
+#[derive(Debug, Default)]
+struct Told {
+    titles: BTreeSet<String>,
+    tails: BTreeSet<String>,
+}
+
+impl Told {
+    /// Remembers the title; whether nothing like it was told before.
+    fn is_new(&mut self, title: &str) -> bool {
+        let tail = title.rsplit(": ").next().unwrap_or(title);
+        // Short ends such as "not found" say too little to be the same cause.
+        let known = self.titles.contains(title) || self.tails.contains(tail);
+        if !known {
+            self.titles.insert(title.to_owned());
+            if tail.len() > 16 {
+                self.tails.insert(tail.to_owned());
+            }
+        }
+        !known
+    }
 }
 
 fn reference(object: &Value) -> String {
@@ -126,16 +160,38 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::collect::Results;
 
     fn restore(status: &Value) -> Value {
         json!({ "kind": "Restore", "metadata": { "namespace": "vault-ns", "name": "r1" }, "status": status })
+    }
+
+    fn results(json: &Value) -> Results {
+        Results::read(json.to_string().as_bytes())
+    }
+
+    #[test]
+    fn results_beyond_reading_or_number_are_told_as_such() {
+        let many: Vec<_> = (0..700).map(|n| format!("volume {n} is lost")).collect();
+        let read = results(&json!({ "errors": { "velero": many } }));
+        let evidence = Evidence {
+            target: Some(restore(&json!({ "phase": "PartiallyFailed" }))),
+            results: Some(Results { broken: Some("EOF while parsing".into()), ..read }),
+            ..Default::default()
+        };
+        let found = diagnose(&evidence, None);
+        assert_eq!(found.cause.as_deref(), Some("volume 0 is lost"), "what was read counts");
+        let rest: Vec<_> = found.findings.iter().skip(500).map(|f| (f.severity, f.title.as_str())).collect();
+        let (warning, more) =
+            ("results.json could not be read: EOF while parsing", "200 further errors are in results.json");
+        assert_eq!(rest, [(Severity::Warning, warning), (Severity::Info, more)]);
     }
 
     #[test]
     fn what_velero_says_of_the_target_comes_first() {
         let evidence = Evidence {
             target: Some(restore(&json!({ "phase": "Failed", "failureReason": "restore execution failed: x" }))),
-            results: Some(json!({ "errors": { "cluster": ["boom"] } })),
+            results: Some(results(&json!({ "errors": { "cluster": ["boom"] } }))),
             ..Default::default()
         };
         let found = diagnose(&evidence, None);
@@ -150,9 +206,9 @@ mod tests {
         let skipped = " resource: /pods name: /p1 message: /Skip pod volume v error: /daemonset pod not found in running state in node n1";
         let evidence = Evidence {
             target: Some(restore(&json!({ "phase": "PartiallyFailed" }))),
-            results: Some(
-                json!({ "errors": { "velero": [line] }, "warnings": { "namespaces": { "shop": [skipped, "other"] } } }),
-            ),
+            results: Some(results(
+                &json!({ "errors": { "velero": [line] }, "warnings": { "namespaces": { "shop": [skipped, "other"] } } }),
+            )),
             ..Default::default()
         };
         let found = diagnose(&evidence, None);
@@ -170,7 +226,7 @@ mod tests {
         assert_eq!(found.cause.as_deref(), Some("BackupStorageLocation eu-1 is Unavailable: NoSuchBucket"));
         let good = Evidence {
             target: Some(restore(&json!({ "phase": "Completed" }))),
-            results: Some(json!({ "errors": {}, "warnings": {} })),
+            results: Some(results(&json!({ "errors": {}, "warnings": {} }))),
             ..Default::default()
         };
         assert_eq!(diagnose(&good, None), Diagnosis::default());

@@ -443,6 +443,12 @@ impl Planner<'_> {
                 self.named(namespace, core("persistentvolumeclaims", "PersistentVolumeClaim"), &inventory.claims);
             }
         }
+        let further = inventory.further.count();
+        if further > 0 {
+            let text = format!("the target leads to {further} more than are looked into or listed here");
+            let cure = "name those of interest in spec.namespaces";
+            self.note("further namespaces".to_owned(), "namespaces".to_owned(), MissingCode::NotLooked, text, cure);
+        }
     }
 
     fn named(&mut self, namespace: &str, kind: ApiKind, all: &[ObjectName]) {
@@ -800,6 +806,7 @@ mod tests {
             one("secret", false, Looked::NotAllowed),
             one("many", false, Looked::TooMany),
         ];
+        inventory.touch(&[], 99_936, "results of Restore harvest");
         let name = |name: &str| ObjectName { namespace: "shop".into(), name: name.into(), uid: None };
         inventory.involved = vec![name("shop-0")];
         let plan = plan(&spec(), &inventory, now());
@@ -816,6 +823,7 @@ mod tests {
         assert!(!paths(&plan).contains(&"namespaces/shop/core/persistentvolumeclaims.yaml"), "none is known");
         let codes: Vec<_> = plan.missing.iter().map(|missing| missing.code).collect();
         assert!(codes.contains(&MissingCode::NotAllowed) && codes.contains(&MissingCode::NotLooked));
+        assert!(plan.missing.iter().any(|missing| missing.why.contains("99936 more")), "those beyond are one line");
         assert!(plan.missing.iter().all(|missing| missing.severity == MissingSeverity::Note));
     }
 

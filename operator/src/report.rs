@@ -7,7 +7,7 @@ use debugbundle_crd::Severity;
 
 use crate::{
     archive::manifest::{Missing, MissingSeverity},
-    diagnose::Diagnosis,
+    diagnose::{self, Diagnosis},
     text,
 };
 
@@ -38,8 +38,8 @@ pub struct Facts<'a> {
 /// Writes the summary.
 pub fn summary(facts: &Facts<'_>) -> String {
     let mut out = String::new();
-    let cause = facts.diagnosis.cause.as_deref().unwrap_or("No failure was found.");
-    let _ = writeln!(out, "{}\n", plain(cause, 256));
+    let cause = facts.diagnosis.cause.clone().unwrap_or_else(|| without_cause(facts));
+    let _ = writeln!(out, "{}\n", plain(&cause, 256));
     let _ = writeln!(out, "# {}\n", plain(facts.subject, 300));
     let _ = writeln!(out, "* Velero's namespace: {}", code(facts.namespace));
     if let Some(phase) = facts.phase {
@@ -60,6 +60,24 @@ pub fn summary(facts: &Facts<'_>) -> String {
     }
     out.push_str("Secrets were removed as well as the rules know them; treat the bundle as sensitive all the same.\n");
     text::bounded(&out, LIMIT).into_owned()
+}
+
+/// Nothing speaks for a failure; whether that is good news is for the phase to say.
+fn without_cause(facts: &Facts<'_>) -> String {
+    let subject = facts.subject;
+    let unreadable = facts.diagnosis.findings.iter().any(|finding| finding.id == diagnose::RESULTS_UNREADABLE)
+        || facts.missing.iter().any(|missing| missing.path.ends_with("/results.json"));
+    match facts.phase {
+        None | Some("Completed") => "No failure was found.".to_owned(),
+        Some("") => format!("{subject} was not yet taken up by Velero."),
+        Some(phase @ ("Failed" | "PartiallyFailed")) if unreadable => {
+            format!("{subject} is {phase}; Velero's results are missing or damaged.")
+        }
+        Some(phase @ ("Failed" | "PartiallyFailed")) => {
+            format!("{subject} is {phase}; Velero's results name no error.")
+        }
+        Some(phase) => format!("{subject} is {phase}."),
+    }
 }
 
 fn findings(diagnosis: &Diagnosis, out: &mut String) {
@@ -145,5 +163,38 @@ mod tests {
         assert_eq!(summary.lines().next(), Some(r"quota \`x\` \[a\](http://b) \# h"));
         assert!(summary.contains("* `velero/restores/r1/results.json`"));
         assert_eq!(code("a``b"), "```a``b```");
+    }
+
+    #[test]
+    fn only_a_completed_target_has_no_failure() {
+        let first = |phase, findings| {
+            let diagnosis = Diagnosis { cause: None, findings };
+            let facts = Facts {
+                subject: "Restore r1",
+                namespace: "vault-ns",
+                phase,
+                times: (None, None),
+                items: 7,
+                diagnosis: &diagnosis,
+                missing: &[],
+                look_at: &[],
+            };
+            summary(&facts).lines().next().unwrap().to_owned()
+        };
+        assert_eq!(first(None, vec![]), "No failure was found.");
+        assert_eq!(first(Some("Completed"), vec![]), "No failure was found.");
+        assert_eq!(first(Some("InProgress"), vec![]), "Restore r1 is InProgress.");
+        assert_eq!(first(Some(""), vec![]), "Restore r1 was not yet taken up by Velero.");
+        let words = "Restore r1 is PartiallyFailed; Velero's results name no error.";
+        assert_eq!(first(Some("PartiallyFailed"), vec![]), words);
+        let unread = debugbundle_crd::Finding {
+            id: diagnose::RESULTS_UNREADABLE.into(),
+            severity: Severity::Warning,
+            title: "results.json could not be read: EOF".into(),
+            object: "Restore/vault-ns/r1".into(),
+            evidence: "EOF".into(),
+        };
+        let words = "Restore r1 is PartiallyFailed; Velero's results are missing or damaged.";
+        assert_eq!(first(Some("PartiallyFailed"), vec![unread]), words);
     }
 }

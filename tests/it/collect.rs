@@ -271,7 +271,7 @@ async fn all_that_velero_debug_collects_is_there_and_more() {
         assert!(versions["kubernetes"]["gitVersion"].is_string());
 
         let evidence = &got.collected.evidence;
-        assert_eq!(evidence.results.as_ref().unwrap()["errors"]["namespaces"]["shop"][0], "no room");
+        assert_eq!(evidence.results.as_ref().unwrap().errors.texts, ["no room"]);
         assert_eq!(evidence.target.as_ref().unwrap()["metadata"]["name"], "regrow");
         assert_eq!(evidence.of_kind("PodVolumeRestore").count(), 1);
         assert_eq!(got.inventory.involved[0].name, "shop-0");

@@ -3,11 +3,11 @@
 
 use serde_json::Value;
 
-use crate::{cluster::ApiKind, inventory::Inventory, plan::StoreFile};
+use super::Results;
+use crate::{cluster::ApiKind, inventory::Inventory};
 
-/// All objects together, and each parsed file (bytes as written).
+/// All objects together (bytes as written).
 const OBJECTS: usize = 6 << 20;
-pub(super) const FILE: u64 = 4 << 20;
 
 /// Redacted facts about one run.
 #[derive(Debug, Default)]
@@ -16,14 +16,8 @@ pub struct Evidence {
     pub target: Option<Value>,
     /// A Restore's Backup.
     pub backup: Option<Value>,
-    /// The target's `results.json`.
-    pub results: Option<Value>,
-    /// The Backup's `results.json`, of a target that is a Restore.
-    pub backup_results: Option<Value>,
-    /// The target's `itemoperations.json`.
-    pub item_operations: Option<Value>,
-    /// The target's `volumeinfo.json`.
-    pub volume_info: Option<Value>,
+    /// The target's `results.json`, as far as it could be read; `None` if it is not in the bundle.
+    pub results: Option<Results>,
     /// The target's PodVolumeBackups and -Restores, DataUploads and -Downloads; BackupStorageLocations,
     /// BackupRepositories, pods, claims, quotas, nodes; Events that warn or are about one of these. Each has
     /// `apiVersion` and `kind`.
@@ -49,16 +43,6 @@ impl Evidence {
                 self.used += bytes;
                 self.objects.push(object);
             }
-        }
-    }
-
-    pub(super) fn add_file(&mut self, of_target: bool, file: StoreFile, value: Value) {
-        match (of_target, file) {
-            (true, StoreFile::Results) => self.results = Some(value),
-            (false, StoreFile::Results) => self.backup_results = Some(value),
-            (true, StoreFile::ItemOperations) => self.item_operations = Some(value),
-            (true, StoreFile::VolumeInfo) => self.volume_info = Some(value),
-            _ => {}
         }
     }
 }

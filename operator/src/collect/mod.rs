@@ -9,6 +9,7 @@ mod logs;
 mod missing;
 mod objects;
 mod progress;
+mod results;
 mod server_lines;
 mod store_files;
 mod window;
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 pub use evidence::Evidence;
 pub use from_store::FromStore;
 pub use progress::Progress;
+pub use results::{Distinct, Results};
 pub use store_files::{StoreBody, StoreFailure, StoreFiles, troubled_namespaces};
 
 use crate::{
@@ -143,7 +145,8 @@ struct Outcome {
     missing: Vec<Missing>,
     empty: Option<String>,
     evidence: Vec<(Value, usize)>,
-    file_evidence: Option<(String, TargetKind, StoreFile, Value)>,
+    /// Of which Backup or Restore, and what they say.
+    results: Option<(TargetKind, String, Results)>,
     velero_version: Option<(String, String)>,
     /// The item's node cannot be reached.
     node_down: Option<String>,
@@ -360,7 +363,7 @@ impl Run {
     }
 
     fn keep(&mut self, item: &Item, read_at: Timestamp, took: Duration, outcome: Outcome) {
-        let Outcome { bodies, missing, empty, evidence, file_evidence, velero_version, node_down } = outcome;
+        let Outcome { bodies, missing, empty, evidence, results, velero_version, node_down } = outcome;
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let collected = &mut self.collected;
         let entry = |(segment, source, truncated)| Entry { segment, source, truncated, read_at, ms };
@@ -368,9 +371,11 @@ impl Run {
         collected.missing.extend(missing);
         collected.empty.extend(empty);
         collected.evidence.add(evidence);
-        if let Some((name, kind, file, value)) = file_evidence {
-            let of_target = self.target.as_deref() == Some(name.as_str()) && self.target_kind == Some(kind);
-            collected.evidence.add_file(of_target, file, value);
+        if let Some((kind, name, results)) = results
+            && self.target.as_deref() == Some(name.as_str())
+            && self.target_kind == Some(kind)
+        {
+            collected.evidence.results = Some(results);
         }
         if velero_version.is_some() {
             collected.evidence.velero_version = velero_version;

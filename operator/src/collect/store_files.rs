@@ -15,13 +15,13 @@ use debugbundle_crd::TargetKind;
 use flate2::read::MultiGzDecoder;
 use futures::{future::BoxFuture, stream::BoxStream};
 use serde::de::IgnoredAny;
-use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
     Outcome, Work,
     entry::{LazyEntry, WriteError},
-    evidence, missing,
+    missing,
+    results::{Distinct, Results, Shallow},
 };
 use crate::{
     archive::{
@@ -60,34 +60,23 @@ pub trait StoreFiles: Send + Sync {
 }
 
 /// The namespaces in which a Backup or Restore met errors, then those with warnings, as its results tell. None if they
-/// cannot be had or are too large: that is told where they are collected.
+/// cannot be had: that is told where they are collected.
 pub async fn troubled_namespaces(
     store: &dyn StoreFiles,
     of: TargetKind,
     name: &str,
     idle: Duration,
     deadline: Instant,
-) -> Vec<String> {
+) -> Distinct {
     let Ok(Ok(Some(body))) = timeout_at(deadline, store.open(of, name, StoreFile::Results)).await else {
-        return Vec::new();
+        return Distinct::default();
     };
     let (to, pieces) = pipe();
     let reading = tokio::task::spawn_blocking(move || {
-        let inflated = MultiGzDecoder::new(pieces).take(evidence::FILE);
-        serde_json::from_reader(io::BufReader::new(inflated)).unwrap_or(Value::Null)
+        Results::read(MultiGzDecoder::new(pieces).take(store_limit(StoreFile::Results)))
     });
     pump(body, to, idle, deadline, |_| ()).await;
-    let results = reading.await.unwrap_or_default();
-    let mut namespaces: Vec<String> = Vec::new();
-    for kind in ["errors", "warnings"] {
-        let found = results[kind]["namespaces"].as_object().into_iter().flat_map(|all| all.keys());
-        for namespace in found {
-            if !namespaces.contains(namespace) {
-                namespaces.push(namespace.clone());
-            }
-        }
-    }
-    namespaces
+    reading.await.unwrap_or_default().namespaces
 }
 
 /// Why a file of the store cannot be read.
@@ -143,12 +132,10 @@ pub(super) async fn read(
         let source = Source { kind: SourceKind::Store, path: Some(key.clone()), ..Source::default() };
         match (attempt, taken.trouble, &end) {
             (Attempt::Whole, None, PumpEnd::Whole | PumpEnd::ReaderGone) => {
-                let mut outcome = Outcome::default();
+                let results = taken.results.map(|results| (of, name.to_owned(), results));
+                let mut outcome = Outcome { results, ..Outcome::default() };
                 match taken.segment {
                     Some(segment) => {
-                        if let Some(value) = taken.value {
-                            outcome.file_evidence = Some((name.to_owned(), of, file, value));
-                        }
                         let truncated = Truncation::of(&segment, TruncationReason::Limit);
                         outcome.push(segment, source, truncated);
                     }
@@ -163,10 +150,13 @@ pub(super) async fn read(
                 match taken.segment.filter(|_| !file.is_json()) {
                     Some(segment) => {
                         let truncated = Truncation::ended(&segment, reason);
-                        outcome.push(segment, Source { warning: Some(why), ..source }, Some(truncated));
+                        outcome.push(segment, Source { warning: Some(why.clone()), ..source }, Some(truncated));
                     }
                     None if end == PumpEnd::Deadline => outcome.missing.push(missing::too_late(item)),
-                    None => outcome.missing.push(unavailable(item, &StoreFailure::Unreachable { why })),
+                    None => outcome.missing.push(unavailable(item, &StoreFailure::Unreachable { why: why.clone() })),
+                }
+                if file == StoreFile::Results {
+                    outcome.results = Some((of, name.to_owned(), Results { broken: Some(why), ..Results::default() }));
                 }
                 return Ok(outcome);
             }
@@ -176,6 +166,11 @@ pub(super) async fn read(
                 let cure = "compare it with what the store holds: it was stored damaged, or something else lies there";
                 let lost = missing::missing(&item.what, item.path.as_str(), code, MissingSeverity::Error, &why, cure);
                 let mut outcome = Outcome { missing: vec![lost], ..Outcome::default() };
+                if file == StoreFile::Results {
+                    // What its readable beginning says is worth knowing, and so is that the rest is not known.
+                    let read = taken.results.unwrap_or_default();
+                    outcome.results = Some((of, name.to_owned(), Results { broken: Some(why.clone()), ..read }));
+                }
                 if let Some(segment) = taken.segment {
                     let truncated = match end {
                         PumpEnd::Whole | PumpEnd::ReaderGone => Truncation::of(&segment, TruncationReason::Limit),
@@ -242,8 +237,8 @@ struct Trouble {
 #[derive(Debug)]
 struct Taken {
     segment: Option<Segment>,
-    /// The content once redacted, for small files that are evidence.
-    value: Option<Value>,
+    /// What the file says once redacted, if it has the results.
+    results: Option<Results>,
     trouble: Option<Trouble>,
 }
 
@@ -252,17 +247,14 @@ fn take(entry: LazyEntry, pieces: Pieces, file: StoreFile, attempt: Attempt) -> 
     let (entry, trouble) = copy(entry, pieces, file, attempt)?;
     let whole_json = file.is_json() && attempt == Attempt::Whole;
     if trouble.is_some() && whole_json {
-        return Ok(Taken { segment: None, value: None, trouble });
+        return Ok(Taken { segment: None, results: None, trouble });
     }
     let segment = entry.finish()?;
-    let evident = matches!(file, StoreFile::Results | StoreFile::ItemOperations | StoreFile::VolumeInfo);
-    let value = match &segment {
-        Some(segment) if evident && whole_json && segment.bytes() <= evidence::FILE => {
-            serde_json::from_reader(io::BufReader::new(segment.reader()?)).ok()
-        }
+    let results = match &segment {
+        Some(segment) if file == StoreFile::Results => Some(Results::read(segment.reader()?)),
         _ => None,
     };
-    Ok(Taken { segment, value, trouble })
+    Ok(Taken { segment, results, trouble })
 }
 
 /// Copies what `from` holds into `to`; what is wrong with it is no error of the copying.
@@ -281,7 +273,8 @@ fn copy<W: io::Write>(
     let lines = JsonLines::new(to, file.is_json());
     let mut tee = Tee { from: bounded, to: lines, failed: None };
     let read_all = if file.is_json() && attempt == Attempt::Whole {
-        let mut json = serde_json::Deserializer::from_reader(io::BufReader::with_capacity(COPY, &mut tee));
+        let mut shallow = Shallow::new(&mut tee, usize::MAX);
+        let mut json = serde_json::Deserializer::from_reader(io::BufReader::with_capacity(COPY, &mut shallow));
         let checked = serde::Deserialize::deserialize(&mut json).and_then(|IgnoredAny| json.end());
         checked.map_err(io::Error::from)
     } else {
@@ -429,6 +422,7 @@ mod tests {
 
     use flate2::{Compression, write::GzEncoder};
     use proptest::prelude::*;
+    use serde_json::Value;
 
     fn gzip(data: &[u8]) -> Vec<u8> {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
@@ -469,6 +463,42 @@ mod tests {
         }
         let (kept, code) = copied(&gzip(b"{\"errors\":{"), StoreFile::Results, Attempt::Part);
         assert_eq!((kept.as_slice(), code), (b"{\"errors\":{".as_slice(), None), "a part is not checked");
+    }
+
+    #[test]
+    fn results_of_6_mib_with_bytes_that_are_no_utf_8_are_evidence() {
+        let tmp = tempfile::tempdir().unwrap();
+        let redactor = Arc::new(crate::redact::Redactor::new(&[], Vec::new()).unwrap());
+        let spool = crate::archive::Spool::create(tmp.path(), 1 << 30).unwrap();
+        let desk = super::super::entry::Desk { redactor, spool };
+        let mut json = b"{\"errors\":{\"velero\":[\"the disk \xff is full\"".to_vec();
+        for n in 0..6000 {
+            json.extend(format!(",\"{n} {}\"", "x ".repeat(512)).into_bytes());
+        }
+        json.extend(b"]},\"warnings\":{}}");
+        assert!(json.len() > 6_000_000);
+        let path = store_path(TargetKind::Restore, "r1", StoreFile::Results, false);
+        let entry = LazyEntry::new(&desk, path, Some(store_limit(StoreFile::Results)));
+        let (to, pieces) = pipe();
+        let sending = std::thread::spawn(move || to.blocking_send(Bytes::from(gzip(&json))).unwrap());
+        let taken = take(entry, pieces, StoreFile::Results, Attempt::Whole).unwrap();
+        sending.join().unwrap();
+        assert_eq!(taken.trouble, None);
+        let results = taken.results.unwrap();
+        assert_eq!(results.broken, None);
+        assert_eq!(results.errors.texts.first().map(String::as_str), Some("the disk \u{fffd} is full"));
+        assert_eq!((results.errors.texts.len(), results.errors.left_out), (500, 5501));
+    }
+
+    #[test]
+    fn json_that_nests_without_end_is_refused_at_its_beginning() {
+        let deep = "[".repeat(8 << 20);
+        let (kept, trouble) =
+            copy(Vec::new(), gzip(deep.as_bytes()).as_slice(), StoreFile::VolumeInfo, Attempt::Whole).unwrap();
+        assert_eq!(trouble.unwrap().why, "it is nested deeper than 128 levels");
+        assert!(kept.len() <= 2 * COPY, "{}", kept.len());
+        let most = [b"[".repeat(128), b"]".repeat(128)].concat();
+        assert_eq!(copied(&gzip(&most), StoreFile::VolumeInfo, Attempt::Whole), (most, None));
     }
 
     #[test]

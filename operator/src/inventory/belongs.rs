@@ -1,6 +1,8 @@
 //! What belongs to a Backup or Restore: the joins by label, owner and name that Velero makes. Pure; which objects to
 //! ask for is in `inventory`.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -119,20 +121,47 @@ pub(super) fn newest_backup(
         .map(|(_, name, _)| name)
 }
 
+/// Namespaces that are neither looked into nor listed one by one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Further {
+    names: BTreeSet<String>,
+    unnamed: u64,
+}
+
+impl Further {
+    /// How many; one whose name was not kept may be counted twice.
+    pub fn count(&self) -> u64 {
+        self.names.len() as u64 + self.unnamed
+    }
+
+    pub(super) fn add_unnamed(&mut self, number: u64) {
+        self.unnamed += number;
+    }
+}
+
 /// The namespaces besides Velero's: first those of data that did not complete, then of the rest, then those asked
 /// for. At most `most` of either sort are looked into.
-pub(super) fn touched(data: &[DataObject], velero: &str, asked: &[String], scope: &Scope, most: usize) -> Vec<Touched> {
+pub(super) fn touched(
+    data: &[DataObject],
+    velero: &str,
+    asked: &[String],
+    scope: &Scope,
+    most: usize,
+) -> (Vec<Touched>, Further) {
     let mut touched: Vec<Touched> = Vec::new();
+    let mut further = Further::default();
     let (done, open): (Vec<&DataObject>, Vec<&DataObject>) =
         data.iter().partition(|object| object.phase == "Completed");
     for object in open.into_iter().chain(done) {
         let of_pod = object.pod.as_ref().map(|pod| &pod.namespace);
         let namespaces: Vec<String> = [of_pod, object.namespace.as_ref()].into_iter().flatten().cloned().collect();
-        touch(&mut touched, &namespaces, &format!("{} {}", object.plural, object.name), velero, scope, most);
+        let why = format!("{} {}", object.plural, object.name);
+        touch((&mut touched, &mut further), &namespaces, &why, velero, scope, most);
     }
     // The schema bounds how many can be asked for.
     for namespace in asked.iter().filter(|namespace| *namespace != velero) {
         let looked = if scope.allows(namespace) { Looked::Yes } else { Looked::NotAllowed };
+        further.names.remove(namespace);
         match touched.iter_mut().find(|known| known.namespace == *namespace) {
             Some(known) => {
                 known.whole = true;
@@ -146,12 +175,13 @@ pub(super) fn touched(data: &[DataObject], velero: &str, asked: &[String], scope
             }),
         }
     }
-    touched
+    (touched, further)
 }
 
-/// Adds namespaces that are not known yet; at most `most`, besides those asked for, are looked into.
+/// Adds namespaces that are not known yet; at most `most`, besides those asked for, are looked into, and as many listed
+/// that are not.
 pub(super) fn touch(
-    touched: &mut Vec<Touched>,
+    (touched, further): (&mut Vec<Touched>, &mut Further),
     namespaces: &[String],
     why: &str,
     velero: &str,
@@ -168,6 +198,12 @@ pub(super) fn touch(
             true if looked_into < most => Looked::Yes,
             true => Looked::TooMany,
         };
+        if looked != Looked::Yes
+            && touched.iter().filter(|known| known.looked != Looked::Yes && !known.whole).count() >= most
+        {
+            further.names.insert(namespace.clone());
+            continue;
+        }
         touched.push(Touched { namespace: namespace.clone(), why: why.to_owned(), whole: false, looked });
     }
 }
@@ -267,6 +303,7 @@ mod tests {
         let scope = Scope { namespaces: Some(["hot", "calm", "asked"].map(str::to_owned).into()), cluster_read: true };
         let asked = ["asked".to_owned(), "foreign".to_owned(), "calm".to_owned()];
         let found: Vec<_> = touched(&data, "velero-ns", &asked, &scope, 2)
+            .0
             .into_iter()
             .map(|one| (one.namespace, one.whole, one.looked))
             .collect();
@@ -280,14 +317,15 @@ mod tests {
                 ("foreign".to_owned(), true, Looked::NotAllowed),
             ]
         );
-        let mut more = touched(&data, "velero-ns", &asked, &scope, 2);
+        let (mut more, mut further) = touched(&data, "velero-ns", &asked, &scope, 3);
         let words = ["asked", "velero-ns", "hot", "", "../x", "new"].map(str::to_owned);
-        touch(&mut more, &words, "errors of Restore r1", "velero-ns", &scope, 2);
+        touch((&mut more, &mut further), &words, "errors of Restore r1", "velero-ns", &scope, 3);
         let new: Vec<_> = more.iter().skip(5).map(|one| (one.namespace.as_str(), one.looked)).collect();
         assert_eq!(new, [("new", Looked::NotAllowed)], "known ones, Velero's and what is no name stay as they are");
-        let many: Vec<_> = (0..4).map(|n| object(&format!("n{n}"), "")).collect();
-        let looked: Vec<_> =
-            touched(&many, "v", &[], &Scope::everything(), 2).into_iter().map(|one| one.looked).collect();
-        assert_eq!(looked, [Looked::Yes, Looked::Yes, Looked::TooMany, Looked::TooMany]);
+        let many: Vec<_> = (0..9).chain(0..9).map(|n| object(&format!("n{n}"), "")).collect();
+        let (listed, further) = touched(&many, "v", &["n8".to_owned()], &Scope::everything(), 2);
+        let looked: Vec<_> = listed.into_iter().map(|one| one.looked).collect();
+        assert_eq!(looked, [Looked::Yes, Looked::Yes, Looked::TooMany, Looked::TooMany, Looked::Yes]);
+        assert_eq!(further.count(), 4, "n4 to n7, each once");
     }
 }

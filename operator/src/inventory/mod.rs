@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::cluster::{ApiKind, Cluster, ClusterError, ListError, Projected};
 
-pub use belongs::{DataObject, ObjectName, is_dns_name, valid_label};
+pub use belongs::{DataObject, Further, ObjectName, is_dns_name, valid_label};
 pub use discovery::{DISCOVERY, Served};
 pub use pods::{Container, ContainerType, Pod, PodRole, server_workload};
 
@@ -220,6 +220,8 @@ pub struct Inventory {
     pub data: Vec<DataObject>,
     /// Namespaces besides Velero's.
     pub touched: Vec<Touched>,
+    /// Those beyond the listed ones.
+    pub further: Further,
     /// Pods in those namespaces by which the target's data moves.
     pub involved: Vec<ObjectName>,
     /// Claims of those pods and of the target's data.
@@ -244,10 +246,12 @@ impl Inventory {
             .and_then(|location| location.pointer("/metadata/name").and_then(Value::as_str))
     }
 
-    /// Adds namespaces that the target's own words lead to, as far as borders and number allow; no pod of them is
-    /// involved by that.
-    pub fn touch(&mut self, namespaces: &[String], why: &str) {
-        belongs::touch(&mut self.touched, namespaces, why, &self.namespace, &self.scope, TOUCHED);
+    /// Adds namespaces that the target's own words lead to, as far as borders and number allow, and the number of those
+    /// beyond; no pod of them is involved by that.
+    pub fn touch(&mut self, namespaces: &[String], beyond: u64, why: &str) {
+        let known = (&mut self.touched, &mut self.further);
+        belongs::touch(known, namespaces, why, &self.namespace, &self.scope, TOUCHED);
+        self.further.add_unnamed(beyond);
     }
 }
 
@@ -296,9 +300,11 @@ pub async fn take(
     data.sort_by(|a, b| (&a.plural, &a.name).cmp(&(&b.plural, &b.name)));
     pods::assign_roles(&mut pods, &servers, &node_agents, &data);
 
+    let (touched, further) = belongs::touched(&data, namespace, &spec.namespaces, &scope, TOUCHED);
     let mut inventory = Inventory {
         namespace: namespace.to_owned(),
-        touched: belongs::touched(&data, namespace, &spec.namespaces, &scope, TOUCHED),
+        touched,
+        further,
         scope,
         served,
         kubernetes,
@@ -578,6 +584,7 @@ pub(crate) mod fixture {
             pods: Vec::new(),
             data: Vec::new(),
             touched: Vec::new(),
+            further: Further::default(),
             involved: Vec::new(),
             claims: Vec::new(),
             nodes: BTreeSet::new(),

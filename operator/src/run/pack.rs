@@ -236,7 +236,7 @@ async fn follow_errors(inventory: &mut Inventory, destination: &Destination, clu
     let until = deadline.min(Instant::now() + RESULTS);
     let files = destination.files();
     let namespaces = collect::troubled_namespaces(files.as_ref(), kind, &name, cluster.idle(), until).await;
-    inventory.touch(&namespaces, &format!("results of {kind} {name}"));
+    inventory.touch(&namespaces.texts, namespaces.left_out, &format!("results of {kind} {name}"));
 }
 
 /// Writes what we have to say ourselves, closes the archive, and leaves a note beside it. Runs where it may block.
@@ -297,7 +297,8 @@ fn summary(subject: &Subject, found: &Found) -> Vec<u8> {
         namespace: &subject.namespace,
         phase: target.map(|t| t.phase.as_str()),
         times: (status("startTimestamp"), status("completionTimestamp")),
-        items: paths.len() + 3,
+        // Besides what was collected: this file and the findings; the manifest does not count itself.
+        items: paths.len() + 2,
         diagnosis: &found.diagnosis,
         missing: &found.collected.missing,
         look_at: &look_at,

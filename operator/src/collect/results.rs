@@ -1,0 +1,379 @@
+//! What Velero's results of a Backup or Restore say, read as they pass: bounded, whatever their size, shape or encoding.
+//! What the messages mean is the diagnosis' matter; the file itself is in the bundle, whole.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    io::{self, Read},
+};
+
+use serde::{
+    Deserializer,
+    de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+
+use crate::text;
+
+/// Most distinct messages that are kept of the errors, and of the warnings.
+const MESSAGES: usize = 500;
+/// Longest message that is kept (bytes).
+const MESSAGE: usize = 4 * 1024;
+/// Most namespaces whose names are kept.
+const NAMESPACES: usize = 64;
+/// Of one text that much is looked at (bytes as written: an escape takes six for one).
+const TEXT: usize = 8 * MESSAGE;
+/// Deepest nesting of JSON that is read; Velero's own files have a handful of levels.
+const DEPTH: usize = 128;
+const BUFFER: usize = 64 * 1024;
+
+/// The results of a Backup or Restore, as far as they could be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Results {
+    /// Messages of errors: Velero's own first, then of the cluster, then by namespace.
+    pub errors: Distinct,
+    /// Messages of warnings.
+    pub warnings: Distinct,
+    /// Names of the namespaces that either is about; those with errors come first.
+    pub namespaces: Distinct,
+    /// Why it could not be read, or not to its end.
+    pub broken: Option<String>,
+}
+
+impl Results {
+    /// Reads JSON, never more than one bounded text of it at a time.
+    pub fn read(from: impl Read) -> Self {
+        let mut results = Self::default();
+        let shallow = Shallow::new(from, TEXT);
+        let mut json = serde_json::Deserializer::from_reader(io::BufReader::with_capacity(BUFFER, shallow));
+        let read = Kinds(&mut results).deserialize(&mut json).and_then(|()| json.end());
+        results.broken = read.err().map(|error| text::bounded(&error.to_string(), 256).into_owned());
+        for distinct in [&mut results.errors, &mut results.warnings, &mut results.namespaces] {
+            distinct.seen.clear();
+        }
+        results
+    }
+}
+
+/// Texts of which none is there twice, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Distinct {
+    /// The texts.
+    pub texts: Vec<String>,
+    /// How many found no room; one that came twice counts twice.
+    pub left_out: u64,
+    /// Empty once all is read.
+    seen: BTreeSet<String>,
+}
+
+impl Distinct {
+    fn add(&mut self, text: &[u8], most: usize) {
+        let text = String::from_utf8_lossy(text);
+        let text = text::bounded(&text, MESSAGE);
+        if self.seen.contains(text.as_ref()) {
+            return;
+        }
+        if self.texts.len() >= most {
+            self.left_out += 1;
+            return;
+        }
+        self.seen.insert(text.clone().into_owned());
+        self.texts.push(text.into_owned());
+    }
+}
+
+/// `{"errors": …, "warnings": …}`
+struct Kinds<'a>(&'a mut Results);
+/// `{"velero": […], "cluster": […], "namespaces": {…}}`, or null
+struct Groups<'a>(&'a mut Distinct, &'a mut Distinct);
+/// `{"shop": […]}`, or null
+struct Namespaces<'a>(&'a mut Distinct, &'a mut Distinct);
+/// `["…"]`, or null
+struct Messages<'a>(&'a mut Distinct);
+/// A text that need not be UTF-8, of which so many are kept.
+struct Text<'a>(&'a mut Distinct, usize);
+struct Key;
+
+/// The keys that are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Errors,
+    Warnings,
+    List,
+    Namespaces,
+    Other,
+}
+
+/// Null is as good as nothing: Go writes it for a nil map or slice.
+macro_rules! or_null {
+    ($seed:ident, $deserialize:ident) => {
+        impl<'de> DeserializeSeed<'de> for $seed<'_> {
+            type Value = ();
+            fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+                struct Or<'a>($seed<'a>);
+                impl<'de> Visitor<'de> for Or<'_> {
+                    type Value = ();
+                    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        self.0.expecting(to)
+                    }
+                    fn visit_none<E: Error>(self) -> Result<(), E> {
+                        Ok(())
+                    }
+                    fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+                        from.$deserialize(self.0)
+                    }
+                }
+                from.deserialize_option(Or(self))
+            }
+        }
+    };
+}
+
+or_null!(Groups, deserialize_map);
+or_null!(Namespaces, deserialize_map);
+or_null!(Messages, deserialize_seq);
+
+impl<'de> DeserializeSeed<'de> for Kinds<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Kinds<'_> {
+    type Value = ();
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("an object of errors and warnings")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Results { errors, warnings, namespaces, .. } = self.0;
+        while let Some(key) = map.next_key_seed(Key)? {
+            match key {
+                Known::Errors => map.next_value_seed(Groups(errors, namespaces))?,
+                Known::Warnings => map.next_value_seed(Groups(warnings, namespaces))?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for Groups<'_> {
+    type Value = ();
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("an object of velero, cluster and namespaces")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key_seed(Key)? {
+            match key {
+                Known::List => map.next_value_seed(Messages(self.0))?,
+                Known::Namespaces => map.next_value_seed(Namespaces(self.0, self.1))?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for Namespaces<'_> {
+    type Value = ();
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("an object of namespaces")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while map.next_key_seed(Text(self.1, NAMESPACES))?.is_some() {
+            map.next_value_seed(Messages(self.0))?;
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for Messages<'_> {
+    type Value = ();
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a list of messages")
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element_seed(Text(self.0, MESSAGES))?.is_some() {}
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Text<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_bytes(self)
+    }
+}
+
+impl Visitor<'_> for Text<'_> {
+    type Value = ();
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a text")
+    }
+    fn visit_bytes<E: Error>(self, text: &[u8]) -> Result<(), E> {
+        self.0.add(text, self.1);
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Known;
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Known, D::Error> {
+        from.deserialize_bytes(self)
+    }
+}
+
+impl Visitor<'_> for Key {
+    type Value = Known;
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a key")
+    }
+    fn visit_bytes<E: Error>(self, key: &[u8]) -> Result<Known, E> {
+        Ok(match key {
+            b"errors" => Known::Errors,
+            b"warnings" => Known::Warnings,
+            b"velero" | b"cluster" => Known::List,
+            b"namespaces" => Known::Namespaces,
+            _ => Known::Other,
+        })
+    }
+}
+
+/// Passes JSON on without what would make its reader keep much: it fails at a nesting deeper than [`DEPTH`], for which
+/// even a reader that ignores all keeps a byte per level, and leaves out what a text has beyond `most` bytes.
+pub(super) struct Shallow<R> {
+    from: R,
+    most: usize,
+    depth: usize,
+    in_text: bool,
+    escaped: bool,
+    /// Digits left of a `\u` escape: an escape is kept or left out whole.
+    digits: u8,
+    length: usize,
+    keeping: bool,
+}
+
+impl<R> Shallow<R> {
+    pub(super) fn new(from: R, most: usize) -> Self {
+        Self { from, most, depth: 0, in_text: false, escaped: false, digits: 0, length: 0, keeping: true }
+    }
+
+    fn keeps(&mut self, byte: u8) -> io::Result<bool> {
+        if !self.in_text {
+            match byte {
+                b'"' => (self.in_text, self.length, self.digits) = (true, 0, 0),
+                b'[' | b'{' => self.depth += 1,
+                b']' | b'}' => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+            if self.depth > DEPTH {
+                return Err(io::Error::other(format!("it is nested deeper than {DEPTH} levels")));
+            }
+            return Ok(true);
+        }
+        if self.escaped {
+            self.escaped = false;
+            self.digits = if byte == b'u' { 4 } else { 0 };
+        } else if byte == b'"' {
+            self.in_text = false;
+            return Ok(true);
+        } else if self.digits > 0 {
+            self.digits -= 1;
+        } else {
+            self.keeping = self.length < self.most;
+            self.escaped = byte == b'\\';
+        }
+        self.length = self.length.saturating_add(1);
+        Ok(self.keeping)
+    }
+}
+
+impl<R: Read> Read for Shallow<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let length = self.from.read(into)?;
+            let mut kept = 0;
+            for at in 0..length {
+                if self.keeps(into[at])? {
+                    into[kept] = into[at];
+                    kept += 1;
+                }
+            }
+            // Nothing kept is not yet the end.
+            if kept > 0 || length == 0 {
+                return Ok(kept);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(json: &serde_json::Value) -> Results {
+        Results::read(json.to_string().as_bytes())
+    }
+
+    #[test]
+    fn messages_and_namespaces_are_read_once_each_and_in_order() {
+        let found = read(&json!({
+            "errors": {"velero": ["v", "v"], "cluster": null, "namespaces": {"shop": ["s", "v"]}, "new": [[1]]},
+            "warnings": {"namespaces": {"bakery": ["b"], "shop": null}},
+            "other": {"errors": 7}}));
+        assert_eq!(found.broken, None);
+        assert_eq!(found.errors.texts, ["v", "s"]);
+        assert_eq!(found.warnings.texts, ["b"]);
+        assert_eq!(found.namespaces.texts, ["shop", "bakery"]);
+        assert_eq!(read(&json!({"errors": null, "warnings": {}})), Results::default());
+    }
+
+    #[test]
+    fn results_of_any_size_are_read_and_what_is_kept_is_bounded() {
+        let lists: serde_json::Map<_, _> =
+            (0..10_000).map(|n| (format!("n{n}"), json!([format!("error {n}: {}", "x".repeat(600))]))).collect();
+        let long = "\u{7}é\\".repeat(200_000);
+        let json = json!({"errors": {"velero": [long], "namespaces": lists}, "warnings": {"cluster": ["last"]}});
+        assert!(json.to_string().len() > 6 << 20);
+        let found = read(&json);
+        assert_eq!(found.broken, None);
+        assert_eq!((found.errors.texts.len(), found.errors.left_out), (MESSAGES, 10_001 - MESSAGES as u64));
+        assert_eq!((found.namespaces.texts.len(), found.namespaces.left_out), (NAMESPACES, 10_000 - NAMESPACES as u64));
+        assert!(found.errors.texts.iter().all(|text| text.len() <= MESSAGE));
+        assert!(found.errors.texts[0].starts_with("\u{7}é\\\u{7}é"));
+        assert_eq!(found.warnings.texts, ["last"], "what comes after the large part is read too");
+    }
+
+    #[test]
+    fn what_is_no_utf_8_is_read_all_the_same() {
+        let found = Results::read(b"{\"errors\":{\"velero\":[\"disk \xff\xfe full\"],\"\xff\":1}}".as_slice());
+        assert_eq!((found.errors.texts, found.broken), (vec!["disk \u{fffd}\u{fffd} full".to_owned()], None));
+    }
+
+    #[test]
+    fn broken_results_tell_why_and_keep_what_came_before() {
+        for broken in [r#"{"errors":{"velero":["first", 7]}}"#, r#"{"errors":{"velero":["first""#] {
+            let found = Results::read(broken.as_bytes());
+            assert_eq!(found.errors.texts, ["first"], "{broken}");
+            assert!(found.broken.is_some(), "{broken}");
+        }
+        assert!(Results::read(b"".as_slice()).broken.is_some());
+        let deep = format!("{{\"other\":{}", "[".repeat(1 << 20));
+        assert!(Results::read(deep.as_bytes()).broken.unwrap().contains("nested deeper than 128"));
+    }
+
+    #[test]
+    fn texts_are_cut_between_escapes_and_brackets_in_them_do_not_nest() {
+        let cut = |json: &str, most| {
+            let mut kept = String::new();
+            Shallow::new(json.as_bytes(), most).read_to_string(&mut kept).unwrap();
+            kept
+        };
+        assert_eq!(cut(r#"["ab\u00e9cd", "\"\\xyz"]"#, 3), r#"["ab\u00e9", "\"\\"]"#);
+        let brackets = format!("[\"{}\"]", "[{".repeat(500));
+        assert_eq!(cut(&brackets, 5000), brackets);
+        let flat = "[{}]".repeat(500);
+        assert_eq!(cut(&flat, 0), flat);
+    }
+}
