@@ -8,6 +8,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use debugbundle_operator::archive::manifest::ManifestView;
 use debugbundle_operator::archive::read;
 use flate2::read::GzDecoder;
@@ -30,7 +31,7 @@ pub struct Archive {
 pub type Reader = (&'static str, fn(&Archive));
 
 /// All of them.
-pub const ALL: [Reader; 9] = [
+pub const ALL: [Reader; 10] = [
     ("gzip", gzip),
     ("GNU tar", gnu_tar),
     ("bsdtar", bsdtar),
@@ -38,7 +39,8 @@ pub const ALL: [Reader; 9] = [
     ("Python, seeking", python),
     ("Python, streaming", python_stream),
     ("Go", go),
-    ("a browser's DecompressionStream", browser),
+    ("Chromium's DecompressionStream", chromium),
+    ("Node's DecompressionStream", node),
     ("Rust's tar", rust),
 ];
 
@@ -169,9 +171,31 @@ pub fn go(archive: &Archive) {
     archive.is(listed(&run("go", "golang-go", &["run", &script("list.go"), &archive.path()])));
 }
 
-/// Node's `DecompressionStream`, which is the browsers' own interface: the whole, and the manifest by its place.
-pub fn browser(archive: &Archive) {
-    let out = run("node", "nodejs", &[&script("browser.mjs"), &archive.path()]);
+/// A page in Chromium, with its `DecompressionStream`: the whole, and the manifest by its place.
+pub fn chromium(archive: &Archive) {
+    let folder = archive.fresh("chromium");
+    let page = folder.join("page.html");
+    let template = fs::read_to_string(script("browser.html")).expect("the page");
+    let bytes = fs::read(&archive.file).expect("the archive");
+    fs::write(&page, template.replace("'ARCHIVE'", &format!("'{}'", STANDARD.encode(bytes)))).expect("a page");
+    let profile = format!("--user-data-dir={}", folder.join("profile").display());
+    let url = format!("file://{}", page.display());
+    let quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"];
+    let flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--virtual-time-budget=60000"];
+    let args: Vec<&str> =
+        quiet.into_iter().chain(flags).chain([profile.as_str(), "--dump-dom", url.as_str()]).collect();
+    let out = run("chromium", "chromium", &args);
+    let text = String::from_utf8_lossy(&out.stdout);
+    let said = text.split_once("<pre>").and_then(|(_, rest)| rest.split_once("</pre>")).map(|(said, _)| said);
+    let mut plain = Vec::new();
+    GzDecoder::new(archive.open()).read_to_end(&mut plain).expect("gzip");
+    let want = format!("{} {}", digest(&plain), digest(&manifest_of(&archive.file)));
+    assert_eq!(said, Some(want.as_str()));
+}
+
+/// Node's `DecompressionStream`: the whole, and the manifest by its place.
+pub fn node(archive: &Archive) {
+    let out = run("node", "nodejs", &[&script("node.mjs"), &archive.path()]);
     let (tar, manifest) = out.stdout.split_at(64);
     let mut plain = Vec::new();
     GzDecoder::new(archive.open()).read_to_end(&mut plain).expect("gzip");

@@ -131,8 +131,13 @@ fn go() {
 }
 
 #[test]
-fn a_browser() {
-    readers::browser(&MADE);
+fn chromium() {
+    readers::chromium(&MADE);
+}
+
+#[test]
+fn node() {
+    readers::node(&MADE);
 }
 
 #[test]
