@@ -718,8 +718,11 @@ async fn one_that_cannot_be_read_says_so_and_stalls_nobody() {
         assert_eq!(ready["reason"], "Malformed", "{bad}");
         let note = until_event(&context, "bad", "Malformed").await;
         assert!(note.contains("cannot be read"), "{note}");
+        let key = bad["status"]["bundle"]["key"].as_str().expect("what is on record of the store stays").to_owned();
+        assert!(keys(&context).await.contains(&key), "{key}");
         delete(&context, "bad").await;
         until_gone(&context, "bad", LIMIT).await;
+        assert!(!keys(&context).await.contains(&key), "{key}");
     })
     .await;
 }

@@ -8,7 +8,7 @@ mod work;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use debugbundle_crd::{DebugBundle, Phase, Reason};
+use debugbundle_crd::{DebugBundle, DebugBundleStatus, Phase, Reason};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use kube::{
@@ -257,14 +257,14 @@ async fn malformed(bad: &InvalidObject, ctx: &Context) -> Result<Action, Fault> 
     }
     let status = Fold::new(None, meta.generation, created).failed(Reason::Malformed, &message, Timestamp::MAX).done();
     // What is on record of a stored bundle stays: whoever deletes the resource has to know where it is.
-    let conditions = if raw(&shell, ctx).await?.is_some_and(|raw| raw["status"].is_object()) {
-        json!([
-            { "op": "add", "path": "/status/phase", "value": Phase::Failed },
-            { "op": "add", "path": "/status/conditions", "value": status.conditions },
-        ])
-    } else {
-        json!([{ "op": "add", "path": "/status", "value": { "phase": Phase::Failed, "conditions": status.conditions } }])
+    let bundle = raw(&shell, ctx).await?.and_then(|raw| serde_json::from_value(raw["status"]["bundle"].clone()).ok());
+    let status = DebugBundleStatus {
+        phase: Some(Phase::Failed),
+        conditions: status.conditions,
+        bundle,
+        ..DebugBundleStatus::default()
     };
+    let conditions = json!([{ "op": "add", "path": "/status", "value": status }]);
     let written = mine::patch_status_raw(&ctx.client, &shell, &conditions).await.map_err(Fault::api)?;
     if written["metadata"]["resourceVersion"].as_str() != meta.resource_version.as_deref() {
         ctx.notifier.warning(&shell, Reason::Malformed, &message).await;
