@@ -110,7 +110,7 @@ impl Engine {
     /// All locations of Velero's namespace; those that cannot be read are left out, as nobody can mean them.
     async fn locations(&self) -> Result<Vec<Location>, Fault> {
         let api = self.velero("BackupStorageLocation", "backupstoragelocations");
-        let listed = match api.list(&ListParams::default()).await {
+        let listed = match every(&api).await {
             Ok(listed) => listed,
             Err(kube::Error::Api(status)) if status.is_not_found() => {
                 let message = format!(
@@ -121,7 +121,7 @@ impl Engine {
             }
             Err(error) => return Err(Fault::api(error)),
         };
-        Ok(listed.items.iter().filter_map(|object| Location::parse(&as_value(object)).ok()).collect())
+        Ok(listed.iter().filter_map(|object| Location::parse(&as_value(object)).ok()).collect())
     }
 
     /// The location that the target's backup is in.
@@ -145,13 +145,13 @@ impl Engine {
         let gvk = GroupVersionKind::gvk("apps", "v1", "Deployment");
         let resource = ApiResource::from_gvk_with_plural(&gvk, "deployments");
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.options.namespace, &resource);
-        let listed = match api.list(&ListParams::default()).await {
+        let listed = match every(&api).await {
             Ok(listed) => listed,
             // Without the right to look, only the location's own credential and the ambient identity are left.
             Err(kube::Error::Api(status)) if status.is_forbidden() => return Ok(None),
             Err(error) => return Err(Fault::api(error)),
         };
-        Ok(listed.items.iter().map(as_value).find(|deployment| inventory::server_workload(deployment).is_some()))
+        Ok(listed.iter().map(as_value).find(|deployment| inventory::server_workload(deployment).is_some()))
     }
 
     /// Velero's password of its repositories, only to be masked by value.
@@ -186,6 +186,20 @@ impl Engine {
     fn velero(&self, kind: &str, plural: &str) -> Api<DynamicObject> {
         let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("velero.io", "v1", kind), plural);
         Api::namespaced_with(self.client.clone(), &self.options.namespace, &resource)
+    }
+}
+
+/// All objects, page by page.
+async fn every(api: &Api<DynamicObject>) -> Result<Vec<DynamicObject>, kube::Error> {
+    let mut all = Vec::new();
+    let mut params = ListParams::default().limit(500);
+    loop {
+        let page = api.list(&params).await?;
+        all.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(all),
+        }
     }
 }
 
