@@ -1,0 +1,216 @@
+//! What a plan is made of: items, where each comes from, and how much it matters.
+//! Which items a bundle wants is said beside this file, by `target`, `velero`, `namespaces`, `cluster` and `logs`.
+
+use debugbundle_crd::TargetKind;
+use jiff::Timestamp;
+
+use crate::{
+    archive::{BundlePath, manifest::Missing},
+    cluster::ApiKind,
+    inventory::ObjectName,
+};
+
+/// What is kept longest when time or room runs short; read in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// What we write ourselves.
+    P0,
+    /// The target and what belongs to it.
+    P1,
+    /// Logs of those who worked on it.
+    P2,
+    /// All other objects.
+    P3,
+    /// A Restore's Backup, maintenance.
+    P4,
+    /// Logs of bystanders, discovery.
+    P5,
+}
+
+/// A file of the target in the object store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum StoreFile {
+    /// The log.
+    Log,
+    /// Errors and warnings.
+    Results,
+    /// Asynchronous operations.
+    ItemOperations,
+    /// What became of each volume.
+    VolumeInfo,
+    /// What was backed up or restored.
+    ResourceList,
+    /// Of a Backup: its PodVolumeBackups as they were.
+    PodVolumeBackups,
+    /// Of a Backup: native snapshots.
+    VolumeSnapshots,
+    /// Of a Backup: the object itself, not compressed.
+    Backup,
+}
+
+impl StoreFile {
+    /// Of a Backup, in the order in which they are read.
+    pub const OF_BACKUP: [Self; 8] = [
+        Self::Results,
+        Self::Log,
+        Self::ItemOperations,
+        Self::VolumeInfo,
+        Self::ResourceList,
+        Self::PodVolumeBackups,
+        Self::VolumeSnapshots,
+        Self::Backup,
+    ];
+    /// Of a Restore, in the order in which they are read.
+    pub const OF_RESTORE: [Self; 5] =
+        [Self::Results, Self::Log, Self::ItemOperations, Self::VolumeInfo, Self::ResourceList];
+
+    /// Its name in the bundle.
+    pub fn bundle_name(self, of: TargetKind) -> &'static str {
+        match (self, of) {
+            (Self::Log, TargetKind::Backup) => "backup.log",
+            (Self::Log, TargetKind::Restore) => "restore.log",
+            (Self::Results, _) => "results.json",
+            (Self::ItemOperations, _) => "itemoperations.json",
+            (Self::VolumeInfo, _) => "volumeinfo.json",
+            (Self::ResourceList, _) => "resource-list.json",
+            (Self::PodVolumeBackups, _) => "podvolumebackups.json",
+            (Self::VolumeSnapshots, _) => "volumesnapshots.json",
+            (Self::Backup, _) => "velero-backup.json",
+        }
+    }
+
+    /// It is one JSON value; else text.
+    pub const fn is_json(self) -> bool {
+        !matches!(self, Self::Log)
+    }
+
+    /// It is compressed in the store.
+    pub const fn is_gzip(self) -> bool {
+        !matches!(self, Self::Backup)
+    }
+}
+
+/// A time span of logs; open ends are open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// Lines from here on.
+    pub from: Option<Timestamp>,
+    /// Lines up to here.
+    pub to: Option<Timestamp>,
+}
+
+/// Where the lines about the target go that are found in the server's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerLines {
+    /// The entry they go to.
+    pub path: BundlePath,
+    /// Whose lines.
+    pub kind: TargetKind,
+    /// Velero's namespace.
+    pub namespace: String,
+    /// The target's name.
+    pub name: String,
+}
+
+/// What is looked for in the log of Velero's server, besides keeping it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerLog {
+    /// The lines about the target, if there is one and this is the server that worked on it.
+    pub lines: Option<ServerLines>,
+}
+
+/// Where an item comes from: the closed set of sources.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ItemSource {
+    /// All objects of a kind, in a namespace or in the cluster; one file.
+    List {
+        /// Which kind.
+        kind: ApiKind,
+        /// `None`: the whole cluster.
+        namespace: Option<String>,
+    },
+    /// Some objects of a kind, by name; one file.
+    Named {
+        /// Which kind.
+        kind: ApiKind,
+        /// Namespace (empty for cluster-scoped kinds), name and, where it matters, UID.
+        objects: Vec<ObjectName>,
+    },
+    /// One object; a file of its own.
+    Object {
+        /// Which kind.
+        kind: ApiKind,
+        /// `None`: cluster-scoped.
+        namespace: Option<String>,
+        /// Its name.
+        name: String,
+    },
+    /// A container's log.
+    PodLog {
+        /// Namespace.
+        namespace: String,
+        /// Pod.
+        pod: String,
+        /// The pod's UID when the plan was made.
+        uid: String,
+        /// Container.
+        container: String,
+        /// Of the instance before.
+        previous: bool,
+        /// Kept at most (bytes).
+        limit: u64,
+        /// It is the server's own container, which tells its version and what it did for the target.
+        server: Option<ServerLog>,
+    },
+    /// A file of a Backup or Restore in the object store.
+    Store {
+        /// Backup or Restore.
+        of: TargetKind,
+        /// Its name.
+        name: String,
+        /// Which file.
+        file: StoreFile,
+        /// Its phase, if its absence is no error: Velero never came to write it.
+        unless: Option<String>,
+    },
+    /// What the API server serves (`/api`, `/apis`).
+    Discovery {
+        /// The path on the API server.
+        path: &'static str,
+    },
+}
+
+/// One thing that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// In words, for whoever reads that it is missing.
+    pub what: String,
+    /// Where it will lie.
+    pub path: BundlePath,
+    /// Where it comes from.
+    pub source: ItemSource,
+    /// How much it matters.
+    pub priority: Priority,
+    /// The node that has to answer for it.
+    pub node: Option<String>,
+}
+
+/// What is asked of the logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLimits {
+    /// The time span.
+    pub window: Window,
+    /// Only the last lines, if the user said so.
+    pub tail_lines: Option<i64>,
+}
+
+/// All that is wanted, in the order of reading.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The items.
+    pub items: Vec<Item>,
+    /// For all container logs.
+    pub logs: LogLimits,
+    /// What is known to be missing before anything was read.
+    pub missing: Vec<Missing>,
+}

@@ -1,0 +1,90 @@
+//! Which items a bundle wants, where each will lie, and in which order they are read. Pure: from what was asked for and
+//! what there is; reading the items, and what becomes of those that cannot be read, is `collect`'s.
+
+mod cluster;
+mod item;
+mod logs;
+mod namespaces;
+mod target;
+#[cfg(test)]
+mod tests;
+mod velero;
+
+use std::collections::BTreeSet;
+
+use debugbundle_crd::DebugBundleSpec;
+use jiff::Timestamp;
+
+use crate::{
+    archive::{
+        BundlePath,
+        manifest::{Missing, MissingCode, MissingSeverity},
+    },
+    cluster::ApiKind,
+    inventory::Inventory,
+};
+
+pub use item::{Item, ItemSource, LogLimits, Plan, Priority, ServerLines, ServerLog, StoreFile, Window};
+pub use logs::window;
+pub use target::{store_limit, store_path};
+
+/// Plans the bundle that `spec` asks for.
+pub fn plan(spec: &DebugBundleSpec, inventory: &Inventory, now: Timestamp) -> Plan {
+    let mut planner = Planner { inventory, items: Vec::new(), missing: Vec::new() };
+    planner.target();
+    planner.velero_namespace();
+    planner.other_namespaces();
+    planner.cluster();
+    planner.logs(&spec.logs);
+    planner.items.sort_by_key(|item| item.priority);
+    let mut seen = BTreeSet::new();
+    planner.items.retain(|item| seen.insert(item.path.clone()));
+    Plan {
+        items: planner.items,
+        logs: LogLimits {
+            window: window(&spec.logs, inventory.target.as_ref(), now),
+            tail_lines: spec.logs.tail_lines.filter(|lines| *lines > 0),
+        },
+        missing: planner.missing,
+    }
+}
+
+struct Planner<'a> {
+    inventory: &'a Inventory,
+    items: Vec<Item>,
+    missing: Vec<Missing>,
+}
+
+fn core(plural: &str, kind: &str) -> ApiKind {
+    ApiKind::namespaced("", "v1", plural, kind)
+}
+
+fn group_folder(kind: &ApiKind) -> &str {
+    if kind.group.is_empty() { "core" } else { &kind.group }
+}
+
+impl Planner<'_> {
+    fn add(&mut self, priority: Priority, what: impl Into<String>, path: BundlePath, source: ItemSource) {
+        self.items.push(Item { what: what.into(), path, source, priority, node: None });
+    }
+
+    fn list(&mut self, priority: Priority, namespace: &str, kind: ApiKind) {
+        let file = format!("{}.yaml", kind.plural);
+        let path = BundlePath::new(["namespaces", namespace, group_folder(&kind), &file]);
+        let what = format!("{} in {namespace}", kind.plural);
+        self.add(priority, what, path, ItemSource::List { kind, namespace: Some(namespace.to_owned()) });
+    }
+
+    fn note(&mut self, what: String, path: String, code: MissingCode, why: String, cure: &str) {
+        self.missing.push(Missing {
+            what,
+            path,
+            code,
+            severity: MissingSeverity::Note,
+            why,
+            need: None,
+            rule: None,
+            cure: cure.to_owned(),
+        });
+    }
+}

@@ -1,0 +1,78 @@
+//! The target's files in the object store, and those of a Restore's Backup.
+//! Objects are planned with the namespace they are in.
+
+use debugbundle_crd::TargetKind;
+
+use super::{ItemSource, Planner, Priority, StoreFile};
+use crate::{
+    archive::{BundlePath, manifest::MissingCode},
+    inventory::TargetObject,
+};
+
+/// Kept of a Backup's or Restore's own log (bytes).
+const TARGET_LOG: u64 = 200 << 20;
+
+impl Planner<'_> {
+    pub(super) fn target(&mut self) {
+        let inventory = self.inventory;
+        let Some(target) = &inventory.target else { return };
+        self.store_files(target, |_| Priority::P1);
+        if target.kind != TargetKind::Restore {
+            return;
+        }
+        match (&inventory.backup, &target.backup_name) {
+            (Some(backup), _) => self.store_files(backup, |file| match file {
+                StoreFile::Log | StoreFile::Results => Priority::P1,
+                _ => Priority::P4,
+            }),
+            (None, Some(name)) => {
+                let folder = BundlePath::new(["velero", "backups", name]);
+                self.note(
+                    format!("files of Backup {name}"),
+                    folder.as_str().to_owned(),
+                    MissingCode::Gone,
+                    format!("Backup {name}, which the Restore names, does not exist"),
+                    "",
+                );
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn store_files(&mut self, target: &TargetObject, priority: impl Fn(StoreFile) -> Priority) {
+        let files: &[StoreFile] = match target.kind {
+            TargetKind::Backup => &StoreFile::OF_BACKUP,
+            TargetKind::Restore => &StoreFile::OF_RESTORE,
+        };
+        for file in files {
+            let name = file.bundle_name(target.kind);
+            let unless = (!target.files_are_due()).then(|| target.phase.clone());
+            self.add(
+                priority(*file),
+                format!("{name} of {} {}", target.kind, target.name),
+                store_path(target.kind, &target.name, *file, false),
+                ItemSource::Store { of: target.kind, name: target.name.clone(), file: *file, unless },
+            );
+        }
+    }
+}
+
+pub(super) fn folder_of(kind: TargetKind) -> &'static str {
+    match kind {
+        TargetKind::Backup => "backups",
+        TargetKind::Restore => "restores",
+    }
+}
+
+/// Where a store file lies in the bundle; `part` is for what could be read of a damaged one, so that a name that ends
+/// in `.json` always parses.
+pub fn store_path(of: TargetKind, name: &str, file: StoreFile, part: bool) -> BundlePath {
+    let suffix = if part { ".partial" } else { "" };
+    let file = format!("{}{suffix}", file.bundle_name(of));
+    BundlePath::new(["velero", folder_of(of), name, &file])
+}
+
+/// Kept of a store file (bytes): of the log head and tail, of JSON all or nothing.
+pub fn store_limit(file: StoreFile) -> u64 {
+    if file.is_json() { 64 << 20 } else { TARGET_LOG }
+}

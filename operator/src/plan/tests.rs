@@ -1,0 +1,245 @@
+//! Plans of made-up inventories. What is read of a real cluster is held by the tests on the stand.
+
+use debugbundle_crd::{LogWindow, Logs, TargetKind};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::*;
+use crate::inventory::{
+    Looked, ObjectName, PodRole, Touched,
+    fixture::{inventory, pod, target},
+};
+
+fn now() -> Timestamp {
+    time("2026-03-01T12:00:00Z")
+}
+
+fn time(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn spec() -> DebugBundleSpec {
+    DebugBundleSpec::about(TargetKind::Restore, "harvest")
+}
+
+fn paths(plan: &Plan) -> Vec<&str> {
+    plan.items.iter().map(|item| item.path.as_str()).collect()
+}
+
+fn item<'a>(plan: &'a Plan, path: &str) -> &'a Item {
+    plan.items.iter().find(|item| item.path.as_str() == path).unwrap_or_else(|| panic!("no {path}"))
+}
+
+#[test]
+fn the_window_is_the_targets_life_and_ten_minutes_around_it() {
+    let logs = Logs::default();
+    let done = target(TargetKind::Restore, "PartiallyFailed");
+    assert_eq!(
+        window(&logs, Some(&done), now()),
+        Window { from: Some(time("2026-03-01T09:50:00Z")), to: Some(time("2026-03-01T10:40:00Z")) }
+    );
+    let mut running = target(TargetKind::Restore, "InProgress");
+    running.completed = None;
+    assert_eq!(window(&logs, Some(&running), now()).to, None, "up to now");
+    running.started = None;
+    assert_eq!(window(&logs, Some(&running), now()).from, Some(time("2026-03-01T09:49:00Z")));
+    assert_eq!(window(&logs, None, now()), Window::default());
+}
+
+#[test]
+fn what_the_user_asks_of_the_window_wins() {
+    let asked = |since: Option<&str>, from: Option<&str>, to: Option<&str>| {
+        let at = |text: &str| Time(time(text));
+        let window = LogWindow { since: since.map(str::to_owned), since_time: from.map(at), until_time: to.map(at) };
+        super::window(
+            &Logs { window: Some(window), ..Logs::default() },
+            Some(&target(TargetKind::Backup, "Failed")),
+            now(),
+        )
+    };
+    let one = asked(Some("30m"), None, None);
+    assert_eq!((one.from, one.to), (Some(time("2026-03-01T11:30:00Z")), None));
+    let both = asked(None, Some("2026-02-01T00:00:00Z"), Some("2026-02-02T00:00:00Z"));
+    assert_eq!((both.from, both.to), (Some(time("2026-02-01T00:00:00Z")), Some(time("2026-02-02T00:00:00Z"))));
+    let end = asked(None, None, Some("2026-03-01T10:05:00Z"));
+    assert_eq!((end.from, end.to), (Some(time("2026-03-01T09:50:00Z")), Some(time("2026-03-01T10:05:00Z"))));
+    let before = asked(None, None, Some("2026-01-01T00:00:00Z"));
+    assert_eq!((before.from, before.to), (None, Some(time("2026-01-01T00:00:00Z"))));
+    assert_eq!(asked(None, None, None).from, Some(time("2026-03-01T09:50:00Z")), "an empty window is none");
+}
+
+#[test]
+fn a_restore_brings_its_own_files_and_its_backups() {
+    let mut inventory = inventory();
+    inventory.target = Some(target(TargetKind::Restore, "PartiallyFailed"));
+    let mut backup = target(TargetKind::Backup, "Completed");
+    backup.name = "seed".to_owned();
+    inventory.backup = Some(backup);
+    let plan = plan(&spec(), &inventory, now());
+    for (path, priority) in [
+        ("velero/restores/harvest/restore.log", Priority::P1),
+        ("velero/restores/harvest/results.json", Priority::P1),
+        ("velero/restores/harvest/itemoperations.json", Priority::P1),
+        ("velero/restores/harvest/volumeinfo.json", Priority::P1),
+        ("velero/restores/harvest/resource-list.json", Priority::P1),
+        ("velero/backups/seed/backup.log", Priority::P1),
+        ("velero/backups/seed/results.json", Priority::P1),
+        ("velero/backups/seed/velero-backup.json", Priority::P4),
+        ("velero/backups/seed/podvolumebackups.json", Priority::P4),
+    ] {
+        assert_eq!(item(&plan, path).priority, priority, "{path}");
+    }
+    inventory.backup = None;
+    let plan = super::plan(&spec(), &inventory, now());
+    assert!(!paths(&plan).iter().any(|path| path.starts_with("velero/backups/")));
+    let gone = plan.missing.iter().find(|missing| missing.path == "velero/backups/seed").unwrap();
+    assert_eq!((gone.code, gone.severity), (MissingCode::Gone, MissingSeverity::Note));
+}
+
+#[test]
+fn files_are_due_only_when_velero_came_to_write_them() {
+    for (phase, due) in [
+        ("Completed", true),
+        ("PartiallyFailed", true),
+        ("Failed", false),
+        ("FailedValidation", false),
+        ("InProgress", false),
+        ("", false),
+    ] {
+        let mut inventory = inventory();
+        inventory.target = Some(target(TargetKind::Backup, phase));
+        let plan = plan(&spec(), &inventory, now());
+        let ItemSource::Store { unless, .. } = &item(&plan, "velero/backups/harvest/backup.log").source else {
+            panic!("not of the store")
+        };
+        assert_eq!(unless.as_deref(), (!due).then_some(phase), "{phase}");
+    }
+}
+
+#[test]
+fn every_container_of_every_pod_is_read_and_previous_ones_where_there_are_any() {
+    let mut inventory = inventory();
+    inventory.target = Some(target(TargetKind::Restore, "Failed"));
+    inventory.pods = vec![
+        pod("velero-1", PodRole::Server, "n1", &[("velero", 1)]),
+        pod("agent-1", PodRole::NodeAgent { involved: false }, "n1", &[("node-agent", 0)]),
+        pod("web-1", PodRole::Other, "n2", &[("web", 0), ("side", 0)]),
+        pod("sick-1", PodRole::Other, "n2", &[("sick", 4)]),
+    ];
+    let plan = plan(&spec(), &inventory, now());
+    let log = |pod: &str, container: &str, file: &str| {
+        let found = item(&plan, &format!("namespaces/keep/pods/{pod}/{container}/{container}/logs/{file}"));
+        let ItemSource::PodLog { limit, .. } = &found.source else { panic!("no log") };
+        (found.priority, *limit, found.node.clone().unwrap())
+    };
+    let most = 32 << 20;
+    assert_eq!(log("velero-1", "velero", "current.log"), (Priority::P2, most, "n1".into()));
+    assert_eq!(log("velero-1", "velero", "previous.log"), (Priority::P2, most, "n1".into()));
+    assert_eq!(log("agent-1", "node-agent", "current.log"), (Priority::P5, 1 << 20, "n1".into()));
+    assert_eq!(log("web-1", "side", "current.log"), (Priority::P5, 1 << 20, "n2".into()));
+    assert_eq!(log("sick-1", "sick", "previous.log"), (Priority::P2, most, "n2".into()));
+    assert_eq!(paths(&plan).iter().filter(|path| path.contains("/logs/")).count(), 7);
+
+    let mut without = spec();
+    without.logs.previous = false;
+    let plan = super::plan(&without, &inventory, now());
+    assert!(!paths(&plan).iter().any(|path| path.ends_with("previous.log")));
+}
+
+#[test]
+fn the_newest_servers_log_gives_the_lines_about_the_target() {
+    let mut inventory = inventory();
+    inventory.target = Some(target(TargetKind::Restore, "InProgress"));
+    let old = pod("velero-old", PodRole::Server, "n1", &[("velero", 0)]);
+    let mut new = pod("velero-new", PodRole::Server, "n1", &[("velero", 1), ("proxy", 0)]);
+    new.created = Some(now());
+    inventory.pods = vec![new, old];
+    let plan = plan(&spec(), &inventory, now());
+    let lines: Vec<(String, Option<String>)> = plan
+        .items
+        .iter()
+        .filter_map(|item| match &item.source {
+            ItemSource::PodLog { server: Some(ServerLog { lines }), pod, .. } => {
+                Some((pod.clone(), lines.as_ref().map(|lines| lines.path.as_str().to_owned())))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            ("velero-new".to_owned(), Some("velero/restores/harvest/restore.from-server.log".to_owned())),
+            ("velero-new".to_owned(), Some("velero/restores/harvest/restore.from-server.previous.log".to_owned())),
+            ("velero-old".to_owned(), None),
+        ]
+    );
+}
+
+#[test]
+fn other_namespaces_are_looked_into_as_far_as_they_may_be() {
+    let mut inventory = inventory();
+    let one = |namespace: &str, whole: bool, looked: Looked| Touched {
+        namespace: namespace.into(),
+        why: "podvolumerestores harvest-1".into(),
+        whole,
+        looked,
+    };
+    inventory.touched = vec![
+        one("shop", false, Looked::Yes),
+        one("whole", true, Looked::Yes),
+        one("secret", false, Looked::NotAllowed),
+        one("many", false, Looked::TooMany),
+    ];
+    inventory.touch(&[], 99_936, "results of Restore harvest");
+    let name = |name: &str| ObjectName { namespace: "shop".into(), name: name.into(), uid: None };
+    inventory.involved = vec![name("shop-0")];
+    let plan = plan(&spec(), &inventory, now());
+    let ItemSource::Named { objects, .. } = &item(&plan, "namespaces/shop/core/pods.yaml").source else {
+        panic!("not by name")
+    };
+    assert_eq!(objects, &[name("shop-0")]);
+    assert!(matches!(item(&plan, "namespaces/whole/core/pods.yaml").source, ItemSource::List { .. }));
+    for namespace in ["shop", "whole"] {
+        item(&plan, &format!("namespaces/{namespace}/core/events.yaml"));
+        item(&plan, &format!("namespaces/{namespace}/{namespace}.yaml"));
+    }
+    assert!(!paths(&plan).iter().any(|path| path.contains("/secret/") || path.contains("/many/")));
+    assert!(!paths(&plan).contains(&"namespaces/shop/core/persistentvolumeclaims.yaml"), "none is known");
+    let codes: Vec<_> = plan.missing.iter().map(|missing| missing.code).collect();
+    assert!(codes.contains(&MissingCode::NotAllowed) && codes.contains(&MissingCode::NotLooked));
+    assert!(plan.missing.iter().any(|missing| missing.why.contains("99936 more")), "those beyond are one line");
+    assert!(plan.missing.iter().all(|missing| missing.severity == MissingSeverity::Note));
+}
+
+#[test]
+fn secrets_are_in_no_plan_and_no_path_is_planned_twice() {
+    let mut inventory = inventory();
+    inventory.target = Some(target(TargetKind::Restore, "Failed"));
+    inventory.pods = vec![pod("velero-1", PodRole::Server, "n1", &[("velero", 0), ("velero", 0)])];
+    inventory.nodes = ["n1".to_owned()].into();
+    let plan = plan(&spec(), &inventory, now());
+    let mut seen = BTreeSet::new();
+    for item in &plan.items {
+        assert!(seen.insert(item.path.as_str()), "{} twice", item.path.as_str());
+        if let ItemSource::List { kind, .. } | ItemSource::Named { kind, .. } | ItemSource::Object { kind, .. } =
+            &item.source
+        {
+            assert_ne!(kind.plural, "secrets");
+        }
+    }
+    assert!(plan.items.is_sorted_by_key(|item| item.priority));
+}
+
+#[test]
+fn veleros_own_kinds_are_those_served_or_when_nobody_knows_those_known() {
+    let mut inventory = inventory();
+    let lists = |plan: &Plan| paths(plan).iter().filter(|path| path.starts_with("namespaces/keep/velero.io/")).count();
+    assert_eq!(lists(&plan(&spec(), &inventory, now())), 2);
+    inventory.served = crate::inventory::Served::default();
+    inventory.served.stale.push("velero.io/v1".to_owned());
+    let plan = plan(&spec(), &inventory, now());
+    assert_eq!(lists(&plan), 13);
+    let ItemSource::List { kind, .. } = &item(&plan, "namespaces/keep/velero.io/datauploads.yaml").source else {
+        panic!("no list")
+    };
+    assert_eq!(kind.version, "v2alpha1");
+}
