@@ -4,6 +4,8 @@
 #![allow(clippy::cast_precision_loss, reason = "rounded figures for people")]
 #![allow(clippy::panic, reason = "a measurement that cannot be made ends with a sentence, as tests do")]
 
+mod crowd;
+
 use std::{
     fmt::Write as _,
     fs::{self, File},
@@ -58,6 +60,10 @@ struct Flags {
     #[arg(long)]
     huge: bool,
 
+    /// Also one bundle over 500 pods with 3 containers each and 20 000 Events.
+    #[arg(long)]
+    crowd: bool,
+
     /// Leave `velero debug` out.
     #[arg(long)]
     ours: bool,
@@ -93,7 +99,12 @@ fn main() -> ExitCode {
         good.fetch_and(fine, Ordering::AcqRel);
     };
     runtime.block_on(async {
-        with_namespace("bench", |context| async move { judge(&many(&context, flags).await) }).await;
+        if flags.rounds > 0 || flags.two {
+            with_namespace("bench", |context| async move { judge(&many(&context, flags).await) }).await;
+        }
+        if flags.crowd {
+            with_namespace("crowd", |context| async move { judge(&crowd::crowd(&context).await) }).await;
+        }
         if flags.huge {
             with_namespace("huge", |context| async move { judge(&huge(&context).await) }).await;
         }

@@ -11,7 +11,7 @@
 //! * [`s3_proxy`] stands before the store, records requests and spoils those that a test names.
 //! * [`proxy`] stands before the object store and spoils its connections on demand.
 //! * [`readers`] are the programs that people read bundles with.
-//! * [`load`] is many pods with long logs; [`usage`] says what a process takes of the machine.
+//! * [`load`] is many pods with long logs, [`crowd`] very many small things; [`usage`] says what a process takes of the machine.
 //! * [`until`](fn@until) waits for a condition, with a limit.
 
 #![allow(
@@ -24,6 +24,7 @@
 pub mod bundle;
 pub mod context;
 mod crds;
+pub mod crowd;
 pub mod kubelet;
 pub mod load;
 pub mod objects;

@@ -61,6 +61,13 @@ impl Stand {
         deeds.collect()
     }
 
+    /// How many requests of a user the API server has ended, from its audit log.
+    pub fn calls_of(&self, user: &str) -> usize {
+        let log = std::fs::read_to_string(self.folder.join("logs").join("audit.jsonl")).expect("there is an audit log");
+        let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        events.filter(|event| event["user"]["username"] == user && event["stage"] == "ResponseComplete").count()
+    }
+
     fn port(&self) -> u16 {
         let text = std::fs::read_to_string(&self.kubeconfig).expect("the stand has a kubeconfig");
         let (_, rest) = text.split_once("https://127.0.0.1:").expect("the API server is on loopback");
