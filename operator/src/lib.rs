@@ -13,8 +13,8 @@
 //! | [`collect`] | reads the items, eight at once | cluster, store |
 //! | [`redact`] | the one writer through which every byte passes | none |
 //! | [`archive`] | a deflate segment per entry, sealed as one gzip stream; the manifest | spool |
-//! | [`diagnose`] | evidence in, cause and findings out | none |
-//! | [`report`] | what people read: summary.md | none |
+//! | [`diagnose`] | evidence in; cause, findings, the trail to the cause and the timeline out | none |
+//! | [`report`] | what people read: summary.md, report.html | none |
 //! | [`location`] | a BackupStorageLocation and its credential, as Velero's plugins understand them | cluster |
 //! | [`store`] | put, head, read, sign and delete in an object store | store |
 //! | [`status`] | the fold from outcome to status | none |

@@ -171,6 +171,17 @@ pub fn go(archive: &Archive) {
     archive.is(listed(&run("go", "golang-go", &["run", &script("list.go"), &archive.path()])));
 }
 
+/// What Chromium makes of a page once its scripts have run. Its profile lies beside the page.
+pub fn shown(page: &Path) -> String {
+    let profile = format!("--user-data-dir={}", page.with_extension("profile").display());
+    let url = format!("file://{}", page.display());
+    let quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"];
+    let flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--virtual-time-budget=60000"];
+    let args: Vec<&str> =
+        quiet.into_iter().chain(flags).chain([profile.as_str(), "--dump-dom", url.as_str()]).collect();
+    String::from_utf8_lossy(&run("chromium", "chromium", &args).stdout).into_owned()
+}
+
 /// A page in Chromium, with its `DecompressionStream`: the whole, and the manifest by its place.
 pub fn chromium(archive: &Archive) {
     let folder = archive.fresh("chromium");
@@ -178,14 +189,7 @@ pub fn chromium(archive: &Archive) {
     let template = fs::read_to_string(script("browser.html")).expect("the page");
     let bytes = fs::read(&archive.file).expect("the archive");
     fs::write(&page, template.replace("'ARCHIVE'", &format!("'{}'", STANDARD.encode(bytes)))).expect("a page");
-    let profile = format!("--user-data-dir={}", folder.join("profile").display());
-    let url = format!("file://{}", page.display());
-    let quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"];
-    let flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--virtual-time-budget=60000"];
-    let args: Vec<&str> =
-        quiet.into_iter().chain(flags).chain([profile.as_str(), "--dump-dom", url.as_str()]).collect();
-    let out = run("chromium", "chromium", &args);
-    let text = String::from_utf8_lossy(&out.stdout);
+    let text = shown(&page);
     let said = text.split_once("<pre>").and_then(|(_, rest)| rest.split_once("</pre>")).map(|(said, _)| said);
     let mut plain = Vec::new();
     GzDecoder::new(archive.open()).read_to_end(&mut plain).expect("gzip");

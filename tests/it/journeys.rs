@@ -123,7 +123,7 @@ fn journeys() -> Vec<Journey> {
             name: "restore-in-progress",
             spec: about("Restore", "r-stuck"),
             phase: Phase::Completed,
-            cause: None,
+            cause: Some("Multi-Attach error for volume"),
             files: &["restores/r-stuck/restore.from-server.log", "backups/r-stuck-source/backup.log"],
             never_written: &["restores/r-stuck/restore.log", "restores/r-stuck/results.json"],
         },
@@ -381,8 +381,10 @@ async fn no_canary_elsewhere(context: &Context, operator: &Operator) {
         assert!(!events.contains(&canary), "{canary} in an Event");
         assert!(!log.contains(&canary), "{canary} in the operator's log");
     }
-    // Download URLs are for status alone.
-    assert!(!events.contains("X-Amz-Signature") && !log.contains("X-Amz-Signature"), "{log}");
+    // Download URLs are for status alone; a masked one may be part of a cause.
+    let signed =
+        |text: &str| text.replace("X-Amz-Signature=[REDACTED:presigned-query:", "").contains("X-Amz-Signature");
+    assert!(!signed(&events) && !signed(&log), "{log}");
 }
 
 /// The shipped permissions sufficed; and the audit log knows of no look at Secrets but by name.

@@ -5,6 +5,7 @@
 
 mod admission;
 mod bundles;
+mod cause;
 mod cli;
 mod collect;
 mod crash;

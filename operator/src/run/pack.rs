@@ -266,10 +266,7 @@ fn seal(
     };
 
     let head = head::head(subject, destination, version, &found, clock.elapsed());
-    let own = [
-        (BundlePath::new(["summary.md"]), summary(subject, &found)),
-        (BundlePath::new(["analysis", "findings.json"]), findings_json(&found.diagnosis.findings)),
-    ];
+    let own = own_texts(subject, &found);
     let mut entries = found.collected.entries;
     for (path, body) in own {
         entries.push(write(path, &body, spool, redactor).map_err(|e| full_io(&e))?);
@@ -283,7 +280,16 @@ fn seal(
     Ok(Packed { sealed: Some(sealed), ..packed })
 }
 
-fn summary(subject: &Subject, found: &Found) -> Vec<u8> {
+/// What we have to say ourselves, by path.
+fn own_texts(subject: &Subject, found: &Found) -> Vec<(BundlePath, Vec<u8>)> {
+    let timeline = diagnose::timeline(&found.collected.evidence);
+    let mut texts = vec![
+        (BundlePath::new(["analysis", "findings.json"]), pretty(&found.diagnosis.findings)),
+        (BundlePath::new(["analysis", "cause-trail.json"]), pretty(&found.diagnosis.trail)),
+    ];
+    if !timeline.is_empty() {
+        texts.push((BundlePath::new(["analysis", "timeline.jsonl"]), lines(&timeline)));
+    }
     let target = found.inventory.target.as_ref();
     let status = |field: &str| target.and_then(|t| t.raw["status"][field].as_str());
     let paths: Vec<&str> = found.collected.entries.iter().map(|e| e.segment.path().as_str()).collect();
@@ -297,18 +303,33 @@ fn summary(subject: &Subject, found: &Found) -> Vec<u8> {
         namespace: &subject.namespace,
         phase: target.map(|t| t.phase.as_str()),
         times: (status("startTimestamp"), status("completionTimestamp")),
-        // Besides what was collected: this file and the findings; the manifest does not count itself.
-        items: paths.len() + 2,
+        // Besides these: summary.md and report.html; the manifest does not count itself.
+        items: paths.len() + texts.len() + 2,
         diagnosis: &found.diagnosis,
+        timeline: &timeline,
         missing: &found.collected.missing,
         look_at: &look_at,
     };
-    report::summary(&facts).into_bytes()
+    texts.push((BundlePath::new(["summary.md"]), report::summary(&facts).into_bytes()));
+    texts.push((BundlePath::new(["report.html"]), report::html(&facts).into_bytes()));
+    texts
 }
 
-fn findings_json(findings: &[Finding]) -> Vec<u8> {
-    let mut body = serde_json::to_vec_pretty(findings).unwrap_or_else(|_| b"[]".to_vec());
+fn pretty<T: Serialize>(list: &[T]) -> Vec<u8> {
+    let mut body = serde_json::to_vec_pretty(list).unwrap_or_else(|_| b"[]".to_vec());
     body.push(b'\n');
+    body
+}
+
+/// One JSON value a line.
+fn lines<T: Serialize>(list: &[T]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for value in list {
+        if let Ok(line) = serde_json::to_vec(value) {
+            body.extend_from_slice(&line);
+            body.push(b'\n');
+        }
+    }
     body
 }
 

@@ -1,45 +1,24 @@
-//! What people read first: `summary.md`, whose first line is the cause.
-//! Pure; every foreign text is shown as one line inside code marks, so that it can neither format nor link.
+//! `summary.md`: one page of Markdown, the cause in its first line.
+//! Foreign text is shown as one line inside code marks.
 
 use std::fmt::Write as _;
 
 use debugbundle_crd::Severity;
 
+use super::{BEST_EFFORT, Facts, headline};
 use crate::{
     archive::manifest::{Missing, MissingSeverity},
-    diagnose::{self, Diagnosis},
+    diagnose::Diagnosis,
     text,
 };
 
 /// The most bytes of the summary.
 const LIMIT: usize = 256 * 1024;
 
-/// What the summary is about.
-#[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
-    /// `Restore r1`, or the installation.
-    pub subject: &'a str,
-    /// Namespace of Velero.
-    pub namespace: &'a str,
-    /// Phase of the target when the collection began, if there is a target.
-    pub phase: Option<&'a str>,
-    /// Start and end of the target, as Velero has them.
-    pub times: (Option<&'a str>, Option<&'a str>),
-    /// Items that were read.
-    pub items: usize,
-    /// What was found.
-    pub diagnosis: &'a Diagnosis,
-    /// What is not in the bundle.
-    pub missing: &'a [Missing],
-    /// Files worth opening first, the best first.
-    pub look_at: &'a [&'a str],
-}
-
 /// Writes the summary.
 pub fn summary(facts: &Facts<'_>) -> String {
     let mut out = String::new();
-    let cause = facts.diagnosis.cause.clone().unwrap_or_else(|| without_cause(facts));
-    let _ = writeln!(out, "{}\n", plain(&cause, 256));
+    let _ = writeln!(out, "{}\n", plain(&headline(facts), 256));
     let _ = writeln!(out, "# {}\n", plain(facts.subject, 300));
     let _ = writeln!(out, "* Velero's namespace: {}", code(facts.namespace));
     if let Some(phase) = facts.phase {
@@ -49,6 +28,7 @@ pub fn summary(facts: &Facts<'_>) -> String {
         let _ = writeln!(out, "* From {} to {}", code(start), code(end.unwrap_or("now")));
     }
     let _ = writeln!(out, "* Files in this bundle: {} (manifest.json lists them)\n", facts.items);
+    trail(facts.diagnosis, &mut out);
     findings(facts.diagnosis, &mut out);
     missing(facts.missing, &mut out);
     if !facts.look_at.is_empty() {
@@ -58,26 +38,22 @@ pub fn summary(facts: &Facts<'_>) -> String {
         }
         out.push('\n');
     }
-    out.push_str("Secrets were removed as well as the rules know them; treat the bundle as sensitive all the same.\n");
+    let _ = writeln!(out, "{BEST_EFFORT}");
     text::bounded(&out, LIMIT).into_owned()
 }
 
-/// Nothing speaks for a failure; whether that is good news is for the phase to say.
-fn without_cause(facts: &Facts<'_>) -> String {
-    let subject = facts.subject;
-    let unreadable = facts.diagnosis.findings.iter().any(|finding| finding.id == diagnose::RESULTS_UNREADABLE)
-        || facts.missing.iter().any(|missing| missing.path.ends_with("/results.json"));
-    match facts.phase {
-        None | Some("Completed") => "No failure was found.".to_owned(),
-        Some("") => format!("{subject} was not yet taken up by Velero."),
-        Some(phase @ ("Failed" | "PartiallyFailed")) if unreadable => {
-            format!("{subject} is {phase}; Velero's results are missing or damaged.")
-        }
-        Some(phase @ ("Failed" | "PartiallyFailed")) => {
-            format!("{subject} is {phase}; Velero's results name no error.")
-        }
-        Some(phase) => format!("{subject} is {phase}."),
+/// The way from the target to what holds it; the target alone is no way.
+fn trail(diagnosis: &Diagnosis, out: &mut String) {
+    if diagnosis.trail.len() < 2 {
+        return;
     }
+    out.push_str("## From the target to the cause\n\n");
+    for (number, step) in diagnosis.trail.iter().enumerate() {
+        let phase = if step.phase.is_empty() { "no phase yet" } else { &step.phase };
+        let _ = write!(out, "{}. {} ({})", number + 1, code(&step.object), plain(phase, 64));
+        let _ = if step.why.is_empty() { writeln!(out) } else { writeln!(out, ": {}", code(&step.why)) };
+    }
+    out.push('\n');
 }
 
 fn findings(diagnosis: &Diagnosis, out: &mut String) {
@@ -146,10 +122,12 @@ fn code(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnose;
 
     #[test]
     fn the_first_line_is_the_cause_and_foreign_text_stays_text() {
-        let diagnosis = Diagnosis { cause: Some("quota `x` [a](http://b)\n# h".into()), findings: vec![] };
+        let diagnosis =
+            Diagnosis { cause: Some("quota `x` [a](http://b)\n# h".into()), findings: vec![], ..Diagnosis::default() };
         let summary = summary(&Facts {
             subject: "Restore r1",
             namespace: "vault-ns",
@@ -157,6 +135,7 @@ mod tests {
             times: (Some("2026-09-08T03:04:12Z"), None),
             items: 7,
             diagnosis: &diagnosis,
+            timeline: &[],
             missing: &[],
             look_at: &["velero/restores/r1/results.json"],
         });
@@ -168,7 +147,7 @@ mod tests {
     #[test]
     fn only_a_completed_target_has_no_failure() {
         let first = |phase, findings| {
-            let diagnosis = Diagnosis { cause: None, findings };
+            let diagnosis = Diagnosis { findings, ..Diagnosis::default() };
             let facts = Facts {
                 subject: "Restore r1",
                 namespace: "vault-ns",
@@ -176,6 +155,7 @@ mod tests {
                 times: (None, None),
                 items: 7,
                 diagnosis: &diagnosis,
+                timeline: &[],
                 missing: &[],
                 look_at: &[],
             };

@@ -1,19 +1,30 @@
 //! From evidence to findings and one line of cause: pure, over what was already redacted.
-//! The first, simple source: what Velero itself says of the target, then of its location. A catalogue of signatures and
-//! the trail across objects take the same evidence and give the same findings.
+//! First the trail from the target to what holds it, then what Velero itself says of the target and of its location.
+//! No catalogue of known texts is in here.
+
+mod object;
+mod timeline;
+mod trail;
+
+use std::collections::BTreeSet;
 
 use debugbundle_crd::{Finding, Severity};
 use serde_json::Value;
 
-use std::collections::BTreeSet;
+pub use timeline::{Moment, MomentKind, timeline};
+pub use trail::{Proof, Step, Trail, trail};
 
 use crate::collect::{Distinct, Evidence};
+use object::reference;
 
 /// The most findings that are kept.
 pub const LIMIT: usize = 1000;
 
 /// Finding that the target's results could not be read, or not to their end.
 pub const RESULTS_UNREADABLE: &str = "results-unreadable";
+
+/// Finding that a volume's data does not move, with what it waits for or failed of.
+pub const DATA_HELD_UP: &str = "data-held-up";
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,6 +33,8 @@ pub struct Diagnosis {
     pub cause: Option<String>,
     /// The gravest first.
     pub findings: Vec<Finding>,
+    /// From the target to the cause.
+    pub trail: Vec<Step>,
 }
 
 /// Looks at the target first, then at its results, then at its location.
@@ -30,6 +43,10 @@ pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
     let mut findings = Vec::new();
     if let Some(target) = &evidence.target {
         of_target(target, &mut findings);
+    }
+    let Trail { steps, end } = trail(evidence);
+    if let Some((cause, object)) = end {
+        findings.push(finding(DATA_HELD_UP, Severity::Error, &cause, &object, &cause));
     }
     let object = evidence.target.as_ref().map(reference).unwrap_or_default();
     if let Some(results) = &evidence.results {
@@ -51,7 +68,7 @@ pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
     findings.sort_by_key(|f| f.severity);
     findings.truncate(LIMIT);
     let cause = findings.iter().find(|f| f.severity == Severity::Error).map(|f| f.title.clone());
-    Diagnosis { cause, findings }
+    Diagnosis { cause, findings, trail: steps }
 }
 
 fn of_target(target: &Value, findings: &mut Vec<Finding>) {
@@ -149,12 +166,6 @@ impl Told {
     }
 }
 
-fn reference(object: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let meta = &object["metadata"];
-    format!("{}/{}/{}", text(&object["kind"]), text(&meta["namespace"]), text(&meta["name"]))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -229,6 +240,7 @@ mod tests {
             results: Some(results(&json!({ "errors": {}, "warnings": {} }))),
             ..Default::default()
         };
-        assert_eq!(diagnose(&good, None), Diagnosis::default());
+        let found = diagnose(&good, None);
+        assert_eq!((found.cause, found.findings.len(), found.trail.len()), (None, 0, 1));
     }
 }

@@ -1,0 +1,142 @@
+//! What happened, in the order in which it happened: one line for each moment that objects and Events tell a time of.
+//! Pure, over redacted evidence; lines of logs are in the logs.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::object::{about, last_seen, path, reference, words};
+use crate::{collect::Evidence, text::bounded};
+
+/// The most lines; the oldest go first.
+const LINES: usize = 50_000;
+/// Longest text of a line (bytes).
+const TEXT: usize = 1024;
+
+/// One moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Moment {
+    /// When.
+    pub t: Timestamp,
+    /// What sort of thing happened.
+    pub kind: MomentKind,
+    /// `Kind/namespace/name`.
+    pub object: String,
+    /// What happened.
+    pub text: String,
+    /// Where in the bundle it stands.
+    pub path: String,
+}
+
+/// What sort of thing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MomentKind {
+    /// An object was made, taken up or ended.
+    Phase,
+    /// The cluster said so.
+    Event,
+    /// A container started or ended.
+    Container,
+}
+
+/// All moments, the oldest first.
+pub fn timeline(evidence: &Evidence) -> Vec<Moment> {
+    let mut all = Vec::new();
+    for object in evidence.target.iter().chain(&evidence.backup) {
+        phases(object, &mut all);
+    }
+    for object in &evidence.objects {
+        match object["kind"].as_str() {
+            Some("Event") => event(object, &mut all),
+            Some("Pod") => pod(object, &mut all),
+            Some("PodVolumeBackup" | "PodVolumeRestore" | "DataUpload" | "DataDownload") => phases(object, &mut all),
+            _ => {}
+        }
+    }
+    all.sort_by(|a: &Moment, b| (a.t, a.kind, &a.object, &a.text).cmp(&(b.t, b.kind, &b.object, &b.text)));
+    all.dedup();
+    let over = all.len().saturating_sub(LINES);
+    all.drain(..over);
+    all
+}
+
+fn add(all: &mut Vec<Moment>, at: Option<&str>, kind: MomentKind, object: String, text: &str, path: String) {
+    if let Some(t) = at.and_then(|at| at.parse().ok()) {
+        all.push(Moment { t, kind, object, text: bounded(text.trim(), TEXT).into_owned(), path });
+    }
+}
+
+fn phases(object: &Value, all: &mut Vec<Moment>) {
+    let at = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+    let mut tell = |pointer: &str, text: &str| {
+        add(all, at(pointer), MomentKind::Phase, reference(object), text, path(object));
+    };
+    tell("/metadata/creationTimestamp", "created");
+    tell("/status/acceptedTimestamp", "accepted");
+    tell("/status/startTimestamp", "started");
+    let phase = at("/status/phase").unwrap_or_default();
+    let why = at("/status/failureReason").or_else(|| at("/status/message")).unwrap_or_default();
+    let ended = if why.is_empty() { phase.to_owned() } else { format!("{phase}: {why}") };
+    tell("/status/completionTimestamp", &ended);
+    tell("/metadata/deletionTimestamp", "is being deleted");
+}
+
+fn event(event: &Value, all: &mut Vec<Moment>) {
+    add(all, last_seen(event), MomentKind::Event, about(event), &words(event), path(event));
+}
+
+fn pod(pod: &Value, all: &mut Vec<Moment>) {
+    let at = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str);
+    add(all, at("/metadata/creationTimestamp"), MomentKind::Phase, reference(pod), "created", path(pod));
+    for statuses in ["initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"] {
+        for status in pod["status"][statuses].as_array().into_iter().flatten() {
+            let name = status["name"].as_str().unwrap_or_default();
+            let mut tell = |at: Option<&str>, text: &str| {
+                add(all, at, MomentKind::Container, reference(pod), text, path(pod));
+            };
+            tell(status.pointer("/state/running/startedAt").and_then(Value::as_str), &format!("{name} started"));
+            for pointer in ["/lastState/terminated", "/state/terminated"] {
+                let Some(ended) = status.pointer(pointer).filter(|ended| ended.is_object()) else { continue };
+                let reason = ended["reason"].as_str().unwrap_or("ended");
+                let code = ended["exitCode"].as_i64().unwrap_or(0);
+                tell(ended["startedAt"].as_str(), &format!("{name} started"));
+                tell(ended["finishedAt"].as_str(), &format!("{name} ended with {code} ({reason})"));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn moments_of_all_objects_are_in_the_order_of_time() {
+        let target = json!({"apiVersion": "velero.io/v1", "kind": "Restore",
+            "metadata": {"namespace": "v", "name": "r1", "creationTimestamp": "2026-03-01T10:00:00Z"},
+            "status": {"phase": "Failed", "failureReason": "disk full", "completionTimestamp": "2026-03-01T10:09:00Z"}});
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "v", "name": "p"},
+            "status": {"containerStatuses": [{"name": "c", "state": {"running": {"startedAt": "2026-03-01T10:05:00Z"}},
+                "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-03-01T10:04:00Z"}}}]}});
+        let event = json!({"apiVersion": "v1", "kind": "Event", "reason": "Killing", "message": "Stopping\n", "count": 3,
+            "metadata": {"namespace": "v", "name": "e"}, "eventTime": "2026-03-01T10:03:00.123456Z",
+            "involvedObject": {"kind": "Pod", "namespace": "v", "name": "p"}});
+        let odd = json!({"kind": "Event", "lastTimestamp": "soon"});
+        let evidence =
+            Evidence { target: Some(target), objects: vec![pod, event.clone(), event, odd], ..Evidence::default() };
+        let told: Vec<_> = timeline(&evidence).into_iter().map(|m| (m.kind, m.object, m.text)).collect();
+        let line = |kind, object: &str, text: &str| (kind, object.to_owned(), text.to_owned());
+        assert_eq!(
+            told,
+            [
+                line(MomentKind::Phase, "Restore/v/r1", "created"),
+                line(MomentKind::Event, "Pod/v/p", "Killing: Stopping (×3)"),
+                line(MomentKind::Container, "Pod/v/p", "c ended with 137 (OOMKilled)"),
+                line(MomentKind::Container, "Pod/v/p", "c started"),
+                line(MomentKind::Phase, "Restore/v/r1", "Failed: disk full"),
+            ]
+        );
+    }
+}

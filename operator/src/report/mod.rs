@@ -1,0 +1,61 @@
+//! What people read first: `summary.md`, whose first line is the cause, and `report.html`, the same with the timeline.
+//! Pure; every foreign text is shown as text, so that it can neither format, link nor run.
+
+mod html;
+mod summary;
+
+use crate::{
+    archive::manifest::Missing,
+    diagnose::{self, Diagnosis, Moment},
+};
+
+pub use html::html;
+pub use summary::summary;
+
+/// What a report is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// `Restore r1`, or the installation.
+    pub subject: &'a str,
+    /// Namespace of Velero.
+    pub namespace: &'a str,
+    /// Phase of the target when the collection began, if there is a target.
+    pub phase: Option<&'a str>,
+    /// Start and end of the target, as Velero has them.
+    pub times: (Option<&'a str>, Option<&'a str>),
+    /// Items that were read.
+    pub items: usize,
+    /// What was found.
+    pub diagnosis: &'a Diagnosis,
+    /// What happened, the oldest first.
+    pub timeline: &'a [Moment],
+    /// What is not in the bundle.
+    pub missing: &'a [Missing],
+    /// Files worth opening first, the best first.
+    pub look_at: &'a [&'a str],
+}
+
+/// The cause, or that there is none; whether that is good news is for the phase to say.
+fn headline(facts: &Facts<'_>) -> String {
+    if let Some(cause) = &facts.diagnosis.cause {
+        return cause.clone();
+    }
+    let subject = facts.subject;
+    let unreadable = facts.diagnosis.findings.iter().any(|finding| finding.id == diagnose::RESULTS_UNREADABLE)
+        || facts.missing.iter().any(|missing| missing.path.ends_with("/results.json"));
+    match facts.phase {
+        None | Some("Completed") => "No failure was found.".to_owned(),
+        Some("") => format!("{subject} was not yet taken up by Velero."),
+        Some(phase @ ("Failed" | "PartiallyFailed")) if unreadable => {
+            format!("{subject} is {phase}; Velero's results are missing or damaged.")
+        }
+        Some(phase @ ("Failed" | "PartiallyFailed")) => {
+            format!("{subject} is {phase}; Velero's results name no error.")
+        }
+        Some(phase) => format!("{subject} is {phase}."),
+    }
+}
+
+/// What is said at the end of both.
+const BEST_EFFORT: &str =
+    "Secrets were removed as well as the rules know them; treat the bundle as sensitive all the same.";

@@ -1,0 +1,72 @@
+//! The story that began it all: a Restore hangs, its log is not available, and only an Event of a pod says why.
+//! What the real Velero says of its own failures is `journeys`'.
+
+use debugbundle_crd::Severity;
+use harness::readers::shown;
+use harness::{Operator, pod, with_namespace};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Event;
+use kube::ResourceExt as _;
+use kube::api::Api;
+use serde_json::{Value, json};
+
+const ATTACHED: &str = "Multi-Attach error for volume \"pvc-7\" Volume is already used by pod(s) <b>shop-old</b>";
+
+#[tokio::test]
+async fn a_restore_that_hangs_is_explained_by_the_event_of_the_pod_that_it_waits_for() {
+    with_namespace("cause", |context| async move {
+        let shop = context.workload_namespace("shop").await;
+        let node = context.node("n").await;
+        let restore = json!({"metadata": {"name": "r1"}, "spec": {"backupName": "seed"},
+            "status": {"phase": "InProgress", "startTimestamp": Timestamp::now()}});
+        let uid = context.create_velero("Restore", restore).await.uid().expect("it has one");
+        context
+            .create_velero(
+                "PodVolumeRestore",
+                json!({"metadata": {"name": "r1-ltc6t", "labels": {"velero.io/restore-uid": uid, "velero.io/restore-name": "r1"}},
+                    "spec": {"pod": {"namespace": shop, "name": "shop-0", "kind": "Pod"}, "volume": "data", "snapshotID": "s",
+                        "backupStorageLocation": "default", "repoIdentifier": "x", "sourceNamespace": shop, "uploaderType": "kopia"},
+                    "status": {"progress": {}}}),
+            )
+            .await;
+        let waiting = pod("shop-0").on_node(&node).with_init("restore-wait").waiting("PodInitializing", "");
+        context.pod_in(&shop, waiting.with_container("shop").waiting("PodInitializing", "")).await;
+        let event = json!({"metadata": {"name": "shop-0.1", "namespace": shop}, "type": "Warning",
+            "involvedObject": {"apiVersion": "v1", "kind": "Pod", "name": "shop-0", "namespace": shop},
+            "reason": "FailedAttachVolume", "message": ATTACHED, "count": 9, "lastTimestamp": Timestamp::now()});
+        let events: Api<Event> = Api::namespaced(context.client.clone(), &shop);
+        events.create(&kube::api::PostParams::default(), &serde_json::from_value(event).unwrap()).await.unwrap();
+
+        let operator = Operator::of(&context).ready().await;
+        context.debug_bundle("why", json!({"target": {"kind": "Restore", "name": "r1"}})).await;
+        let status = context.until_bundle_ended("why").await;
+        let cause = format!("PVR r1-ltc6t waits for pod {shop}/shop-0: FailedAttachVolume: {ATTACHED} (×9)");
+        assert_eq!(status.cause.as_deref(), Some(cause.as_str()), "{:?}", operator.log().last());
+        let finding = &status.findings[0];
+        assert_eq!((finding.id.as_str(), finding.severity), ("data-held-up", Severity::Error));
+
+        let bundle = context.download(&status).await;
+        let steps: Vec<Value> = serde_json::from_str(&bundle.file("analysis/cause-trail.json")).unwrap();
+        let objects: Vec<&str> = steps.iter().map(|step| step["object"].as_str().unwrap()).collect();
+        let space = &context.namespace;
+        let way = [format!("Restore/{space}/r1"), format!("PodVolumeRestore/{space}/r1-ltc6t"), format!("Pod/{shop}/shop-0")];
+        assert_eq!(objects, way);
+        for step in &steps {
+            let path = step["evidence"][0]["path"].as_str().unwrap();
+            assert!(bundle.has(path), "{path} is quoted and not in the bundle");
+        }
+        let moments: Vec<Value> =
+            bundle.file("analysis/timeline.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(moments.is_sorted_by_key(|moment| moment["t"].as_str().unwrap().parse::<Timestamp>().unwrap()));
+        assert!(moments.iter().any(|moment| moment["kind"] == "event" && moment["text"].as_str().unwrap().contains("Multi-Attach")));
+
+        let page = context.folder("page").join("report.html");
+        std::fs::write(&page, bundle.file("report.html")).unwrap();
+        let seen = tokio::task::spawn_blocking(move || shown(&page)).await.unwrap();
+        let count = format!("{0} of {0} shown", moments.len());
+        assert!(seen.contains(&count), "its script runs in a browser: {count}");
+        assert!(seen.contains("&lt;b&gt;shop-old&lt;/b&gt;") && !seen.contains("<b>shop-old"), "text stays text");
+        context.delete_namespace(&shop).await;
+    })
+    .await;
+}
