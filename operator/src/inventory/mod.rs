@@ -210,6 +210,8 @@ pub struct Inventory {
     pub backup: Option<TargetObject>,
     /// All BackupStorageLocations, unredacted: for memory only.
     pub locations: Vec<Value>,
+    /// The server's version as the newest ServerStatusRequest has it; they live for minutes only.
+    pub reported_version: Option<String>,
     /// Deployments that are Velero's server.
     pub servers: Vec<Workload>,
     /// DaemonSets that are Velero's node agents.
@@ -285,6 +287,7 @@ pub async fn take(
         target => (target, None),
     };
 
+    let reported_version = look.reported_version(&served, &mut unread).await;
     let deployments = ApiKind::namespaced("apps", "v1", "deployments", "Deployment");
     let servers =
         look.all(&deployments, None, PODS, |deployment| pods::server_workload(&deployment), &mut unread).await;
@@ -311,6 +314,7 @@ pub async fn take(
         target,
         backup,
         locations,
+        reported_version,
         servers,
         node_agents,
         pods,
@@ -407,6 +411,19 @@ impl Look<'_> {
             }
             Err(_) => None,
         }
+    }
+
+    /// What the server said of itself when somebody last asked (`velero version` does); nothing is asked of it here.
+    async fn reported_version(&self, served: &Served, unread: &mut Vec<Unread>) -> Option<String> {
+        const REQUESTS: usize = 1000;
+        let kind = served.find(VELERO, "serverstatusrequests")?;
+        let read = |request: Value| {
+            let text = |pointer: &str| request.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
+            let at: Timestamp = text("/status/processedTimestamp")?.parse().ok()?;
+            Some((at, text("/status/serverVersion")?.to_owned()))
+        };
+        let told = self.all(kind, None, REQUESTS, read, unread).await;
+        told.into_iter().max().map(|(_, version)| version)
     }
 
     /// The target's data objects: by UID, which is never cut; else by name, if the owner is the same.
@@ -579,6 +596,7 @@ pub(crate) mod fixture {
             target: None,
             backup: None,
             locations: Vec::new(),
+            reported_version: None,
             servers: Vec::new(),
             node_agents: Vec::new(),
             pods: Vec::new(),
