@@ -31,6 +31,9 @@ const INVOLVED: usize = 200;
 const DATA: usize = 2000;
 /// Pods of Velero's namespace whose logs are read.
 const PODS: usize = 5000;
+/// Time to say which kinds a version of a group has. A server that is down is asked again and again meanwhile, and must not
+/// cost the time for all others.
+const GROUP: Duration = Duration::from_secs(5);
 /// Largest single object that is read (bytes); etcd holds none that is larger.
 const OBJECT: usize = 4 << 20;
 
@@ -342,16 +345,25 @@ impl Look<'_> {
             return Ok(served);
         }
         let mut served = Served::default();
+        let mut asked = Vec::new();
         for group in discovery::groups_of_interest(&groups) {
             for version in group.versions {
-                let path = format!("/apis/{}/{version}", group.name);
-                match self.cluster.get(&path, OBJECT, self.deadline).await {
-                    Ok(list) => served.add_resource_list(&group.name, &version, &list),
-                    Err(_) => served.stale.push(format!("{}/{version}", group.name)),
-                }
+                asked.push(self.kinds_of(group.name.clone(), version));
+            }
+        }
+        for (group, version, list) in futures::future::join_all(asked).await {
+            match list {
+                Ok(list) => served.add_resource_list(&group, &version, &list),
+                Err(_) => served.stale.push(format!("{group}/{version}")),
             }
         }
         Ok(served)
+    }
+
+    async fn kinds_of(&self, group: String, version: String) -> (String, String, Result<Value, ClusterError>) {
+        let path = format!("/apis/{group}/{version}");
+        let list = self.cluster.get(&path, OBJECT, self.deadline.min(Instant::now() + GROUP)).await;
+        (group, version, list)
     }
 
     async fn target(&self, served: &Served, kind: TargetKind, name: &str) -> Result<TargetObject, InventoryError> {
