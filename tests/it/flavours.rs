@@ -66,17 +66,17 @@ async fn stand() -> &'static Stand {
 fn serves(groups: &Value, group: &str, plural: &str) -> bool {
     let groups = groups["items"].as_array().into_iter().flatten();
     let versions =
-        groups.filter(|found| found["metadata"]["name"] == group).flat_map(|found| found["versions"].as_array());
+        groups.filter(|found| found["metadata"]["name"] == group).filter_map(|found| found["versions"].as_array());
     versions
         .flatten()
-        .flat_map(|version| version["resources"].as_array())
+        .filter_map(|version| version["resources"].as_array())
         .flatten()
         .any(|kind| kind["resource"] == plural)
 }
 
 /// Waits for what the API server says that it serves.
 async fn until_served(client: &Client, test: impl Fn(&Value) -> bool) {
-    until(Duration::from_secs(60), "discovery tells what is wanted", || async {
+    until(Duration::from_mins(1), "discovery tells what is wanted", || async {
         let request = Request::get("/apis").header(header::ACCEPT, inventory::DISCOVERY).body(Vec::new());
         let served: Value = client.request(request.unwrap()).await.map_err(|error| error.to_string())?;
         if test(&served) { Ok(()) } else { Err(served.to_string().chars().take(400).collect::<String>()) }

@@ -173,7 +173,10 @@ mod tests {
         plan::{Plan, plan},
     };
 
-    fn served(groups: &[(&str, &str, &[(&str, &str)])]) -> Served {
+    /// Plurals and kinds.
+    type Kinds = &'static [(&'static str, &'static str)];
+
+    fn served(groups: &[(&str, &str, Kinds)]) -> Served {
         let mut served = inventory().served;
         for (group, version, kinds) in groups {
             let resources: Vec<_> = kinds
@@ -198,12 +201,11 @@ mod tests {
         paths
     }
 
-    const OLM_KINDS: &[(&str, &str)] =
-        &[("clusterserviceversions", "ClusterServiceVersion"), ("subscriptions", "Subscription")];
+    const OLM_KINDS: Kinds = &[("clusterserviceversions", "ClusterServiceVersion"), ("subscriptions", "Subscription")];
 
     #[test]
     fn oadp_and_its_operator_are_asked_for_where_they_are_served() {
-        let oadp: &[(&str, &str)] = &[
+        let oadp: Kinds = &[
             ("dataprotectionapplications", "DataProtectionApplication"),
             ("nonadminbackups", "NonAdminBackup"),
             ("virtualmachinebackupsdiscoveries", "VirtualMachineBackupsDiscovery"),
