@@ -2,7 +2,7 @@
 //! JSON is parsed; everything else (YAML, INI, dotenv, properties) is judged line by line, for a foreign YAML parser is a
 //! risk of its own. Rules that go by shape or exact value are applied to all text, elsewhere.
 
-use std::sync::LazyLock;
+use std::{ops::Range, sync::LazyLock};
 
 use regex::Regex;
 use serde_json::Value;
@@ -19,12 +19,10 @@ const DEPTH: usize = 4;
 /// A longer value behind a weak name in running text is a secret, whatever its letters are (bytes).
 const LONG: usize = 16;
 
-/// `name=value`, `name: "value"`, `\"name\":\"value\"` anywhere in a line.
-static PAIR: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(
-        r#"(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)(?P<quote>\\*["'])?\s*(?P<separator>=>|[=:]|%3[Dd])\s*(?:\\*"(?P<double>(?:[^"\\]|\\[^"])*)\\*"|'(?P<single>[^']*)'|(?P<bare>[^\s,;&)\]}"'\\]+))"#,
-    )
-    .expect("a pattern of ours")
+/// `name=`, `name: `, `\"name\":` anywhere in a line.
+static NAME: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r#"(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)(?P<quote>\\*["'])?\s*(?P<separator>=>|[=:]|%3[Dd])\s*"#)
+        .expect("a pattern of ours")
 });
 /// `--name value`
 static FLAG: LazyLock<Regex> = LazyLock::new(|| {
@@ -49,7 +47,8 @@ impl Settings<'_> {
             && depth < DEPTH
             && let Ok(mut value) = serde_json::from_str::<Value>(trimmed)
         {
-            let changed = self.value(&mut value, depth);
+            // Of a key that stands there twice the parser knows one value only, and the text has both.
+            let changed = self.value(&mut value, depth) || minified(trimmed) != value.to_string();
             let pretty = trimmed.contains('\n').then(|| serde_json::to_string_pretty(&value).ok()).flatten();
             return changed.then(|| pretty.unwrap_or_else(|| value.to_string()));
         }
@@ -146,7 +145,8 @@ impl Settings<'_> {
             return Shown::AsItIs;
         }
         let item = Item::of(line);
-        if state.open.is_some_and(|open| !item.is_below(open)) {
+        let is_comment = line.trim_start().starts_with('#');
+        if !is_comment && state.open.is_some_and(|open| !item.is_below(open)) {
             state.open = None;
         }
         let Some(pair) = Pair::of(line, &item) else { return self.scalar(line, &item, state) };
@@ -182,7 +182,7 @@ impl Settings<'_> {
         let text = item.text;
         let flag = std::mem::take(&mut state.flag);
         if (state.open.is_some() || flag) && is_secret(text, Strength::Strong) {
-            let at = line.len() - text.len();
+            let at = item.column;
             if text.starts_with(['|', '>', '"', '\'']) || text.ends_with('\\') {
                 state.hidden = Some(Hidden::after(text, item.column));
             }
@@ -195,42 +195,42 @@ impl Settings<'_> {
 
     /// Pairs within a line whose own name says nothing.
     fn inline(&mut self, line: &str) -> Shown {
-        let mut spans: Vec<(std::ops::Range<usize>, &str)> = Vec::new();
+        let mut spans: Vec<Range<usize>> = Vec::new();
         let mut from = 0;
-        while let Some(found) = PAIR.captures_at(line, from) {
-            let value = ["double", "single", "bare"].into_iter().find_map(|group| found.name(group));
-            let (Some(name), Some(value)) = (found.name("name"), value) else { break };
+        while let Some(found) = NAME.captures_at(line, from) {
+            let (Some(whole), Some(name)) = (found.get(0), found.name("name")) else { break };
+            let value = strength(name.as_str()).map(|strength| (strength, value_at(line, whole.end())));
             let plain = found.name("separator").is_some_and(|separator| separator.as_str() == ":")
                 && found.name("quote").is_none();
-            let secret = strength(name.as_str()).is_some_and(|strength| {
-                is_secret(value.as_str(), strength)
-                    && (strength == Strength::Strong || !plain || is_mixed(value.as_str()))
+            let secret = value.filter(|(strength, at)| {
+                let value = &line[at.clone()];
+                let wordy = plain && *strength == Strength::Weak && !is_mixed(value);
+                is_secret(value, *strength) && !value.starts_with(['{', '[']) && !wordy
             });
-            if secret {
-                spans.push((value.range(), value.as_str()));
-            }
-            // What was passed over may hold a pair of its own: `jdbc:…?password=x`.
-            from = if secret { value.end() } else { value.start().max(name.end() + 1) };
+            // What is passed over may hold a pair of its own: `jdbc:…?password=x`.
+            from = secret.as_ref().map_or(whole.end(), |(_, at)| at.end);
+            spans.extend(secret.map(|(_, at)| at));
         }
         for found in FLAG.captures_iter(line) {
             if let (Some(name), Some(value)) = (found.name("name"), found.name("value"))
                 && strength(name.as_str()).is_some()
                 && is_secret(value.as_str(), Strength::Strong)
-                && !spans.iter().any(|(at, _)| at.start < value.end() && value.start() < at.end)
             {
-                spans.push((value.range(), value.as_str()));
+                spans.push(value.range());
             }
         }
         if spans.is_empty() {
             return Shown::AsItIs;
         }
-        spans.sort_by_key(|(at, _)| at.start);
+        spans.sort_by_key(|at| at.start);
         let mut out = String::with_capacity(line.len());
         let mut from = 0;
-        for (at, value) in spans {
-            out.push_str(&line[from..at.start]);
-            out.push_str(&self.token(value));
-            from = at.end;
+        for at in spans {
+            if at.start >= from {
+                out.push_str(&line[from..at.start]);
+                out.push_str(&self.token(&line[at.clone()]));
+            }
+            from = from.max(at.end);
         }
         out.push_str(&line[from..]);
         Shown::Instead(out)
@@ -243,13 +243,47 @@ impl Settings<'_> {
                 && let Some(end) = rest.rfind(quote)
                 && !value.starts_with(r#"""""#)
             {
-                let token = self.token(&rest[..end]);
-                return format!("{quote}{token}{}", &rest[end..]);
+                let behind = &rest[end + 1..];
+                // A shell would join what follows at once to the value.
+                if behind.chars().all(|c| c.is_whitespace() || matches!(c, ',' | ';' | ')' | '}' | ']')) {
+                    let token = self.token(&rest[..end]);
+                    return format!("{quote}{token}{quote}{behind}");
+                }
             }
         }
         // A token begins like a list, so that YAML wants it in quotes.
         format!("\"{}\"", self.token(value))
     }
+}
+
+/// Where the value ends that begins here: at its closing quote, or in front of what cannot belong to it.
+fn value_at(line: &str, from: usize) -> Range<usize> {
+    let rest = &line[from..];
+    let slashes = rest.len() - rest.trim_start_matches('\\').len();
+    let behind = &rest[slashes..];
+    for quote in ['"', '\''] {
+        if let Some(inner) = behind.strip_prefix(quote) {
+            let start = from + slashes + 1;
+            // In a string of a string the closing quote has as many backslashes as the opening one, and they are no value.
+            let closing = format!("{}{quote}", &rest[..slashes]);
+            return start..start + inner.find(&closing).unwrap_or(inner.len());
+        }
+    }
+    let ends = |c: char| c.is_whitespace() || matches!(c, ',' | ';' | '&' | ')' | ']' | '}' | '"' | '\'' | '\\');
+    from..from + rest.find(ends).unwrap_or(rest.len())
+}
+
+/// JSON without the blanks between its parts.
+fn minified(json: &str) -> String {
+    let (mut out, mut quoted, mut escaped) = (String::with_capacity(json.len()), false, false);
+    for c in json.chars() {
+        if quoted || !c.is_whitespace() {
+            out.push(c);
+        }
+        quoted ^= c == '"' && !escaped;
+        escaped = quoted && c == '\\' && !escaped;
+    }
+    out
 }
 
 /// What becomes of a line.
@@ -426,6 +460,9 @@ mod tests {
             ("db: {user: a, password: hunter2}", "db: {user: a, password: <T>}"),
             ("cmd: run --password hunter2 --fast", "cmd: run --password <T> --fast"),
             ("cmd: run --secret-key=hunter2 --fast", "cmd: run --secret-key=<T> --fast"),
+            ("PASSWORD=\"hunter\"2", "PASSWORD=\"<T>\""),
+            ("db: {auth: {user: cow}, token: [a]}", "db: {auth: {user: cow}, token: [a]}"),
+            ("url: x?password=hunter2=hunter2&a=b", "url: x?password=<T>&a=b"),
             ("args:\n- --password\n- hunter2\n- --fast", "args:\n- --password\n- \"<T>\"\n- --fast"),
             (r#"patchData: '{"spec":{"password":"hunter2"}}'"#, r#"patchData: '{"spec":{"password":"<T>"}}'"#),
         ] {
@@ -444,6 +481,8 @@ mod tests {
             "token:\n  - 'hunter2'\nuser: cow\n",
             "password: \"hunter2\nhunter2\"\nuser: cow\n",
             "password: hunter2\n  hunter2\nuser: cow\n",
+            "password:\n  hunter2   \nuser: cow\n",
+            "password:\n# a: comment\n  hunter2\nuser: cow\n",
             "password = hunter2\\\nhunter2\\\nhunter2\nuser: cow\n",
             "password = \"\"\"\nhunter2\nhunter2\n\"\"\"\nuser: cow\n",
             "a:\n- name: DB_PASSWORD\n  value: hunter2\nuser: cow\n",
@@ -467,6 +506,22 @@ mod tests {
         assert_eq!((&value["db"]["port"], &value["secret"]["name"]), (&Value::from(1), &Value::from("x")));
         assert_eq!((&value["pwd"], &value["token_ttl"]), (&Value::from("<T>"), &Value::from("1h")));
         assert_eq!(value["more"], r#"{"password":"<T>"}"#);
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_in_json_hides_nothing() {
+        assert_eq!(masked("{\"password\": \"hunter2\", \"password\": \"\"}"), "{\"password\":\"\"}");
+    }
+
+    #[test]
+    fn a_long_line_takes_no_longer_than_its_length() {
+        for piece in ["a=", "token=", "pwd=1 --pwd 1 ", "\"a\":", "a b:", "[REDACTED:"] {
+            let line = piece.repeat((256 << 10) / piece.len());
+            let began = std::time::Instant::now();
+            mask(&Redactor::new(&[], Vec::new()).unwrap(), &line, &mut Tally::default());
+            // A debug build takes a second; what grows with the square of the length would take many minutes.
+            assert!(began.elapsed() < std::time::Duration::from_mins(1), "{piece}: {:?}", began.elapsed());
+        }
     }
 
     #[test]
