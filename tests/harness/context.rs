@@ -51,7 +51,16 @@ where
     F: FnOnce(Arc<Context>) -> T,
     T: Future<Output = ()>,
 {
-    let context = Arc::new(Context::new(name).await);
+    with_namespace_on(Stand::shared().await, name, test).await;
+}
+
+/// [`with_namespace`] on another stand than the shared one.
+pub async fn with_namespace_on<F, T>(stand: &'static Stand, name: &str, test: F)
+where
+    F: FnOnce(Arc<Context>) -> T,
+    T: Future<Output = ()>,
+{
+    let context = Arc::new(Context::new(stand, name).await);
     let outcome = AssertUnwindSafe(test(context.clone())).catch_unwind().await;
     if outcome.is_err() {
         eprintln!("{}", context.what_is_there().await);
@@ -63,8 +72,7 @@ where
 }
 
 impl Context {
-    async fn new(name: &str) -> Self {
-        let stand = Stand::shared().await;
+    async fn new(stand: &'static Stand, name: &str) -> Self {
         let client = stand.client().await;
         let token = random_token().expect("random bytes can be read");
         let namespace = format!("{name}-{}", &token[..6]);

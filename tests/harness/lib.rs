@@ -2,7 +2,8 @@
 //! What a bundle must hold or survive is not here; that is said by the tests themselves, in `it/`.
 //!
 //! * [`tools`] finds or builds the pinned servers; [`process`] runs them so that nothing outlives the tests.
-//! * [`stand`] is etcd, a kube-apiserver, an S3 and the [`kubelet`]: one per test process, shared by its tests.
+//! * [`stand`] is etcd, a kube-apiserver, an S3 and the [`kubelet`]: one per test process, shared by its tests, and
+//!   one more for tests that would disturb the others.
 //! * [`context`] gives each test a namespace, a bucket and a Velero installation without a server; [`objects`] are
 //!   what it puts there.
 //! * [`velero`] adds the real server, and recipes that bring Backups and Restores into each phase.
@@ -42,7 +43,7 @@ mod until;
 pub mod usage;
 pub mod velero;
 
-pub use context::{Context, with_namespace};
+pub use context::{Context, with_namespace, with_namespace_on};
 pub use kubelet::LogScript;
 pub use objects::pod;
 pub use operator::Operator;

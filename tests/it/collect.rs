@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Velero's files, in memory.
 #[derive(Default)]
-struct Files(BTreeMap<(&'static str, StoreFile), Vec<u8>>);
+pub(crate) struct Files(BTreeMap<(&'static str, StoreFile), Vec<u8>>);
 
 impl Files {
     fn with(mut self, of: TargetKind, file: StoreFile, content: &[u8]) -> Self {
@@ -58,11 +58,13 @@ impl StoreFiles for Files {
 }
 
 /// A run of its own: as fast as the tests want it.
-struct Run {
-    scope: Scope,
-    idle: Duration,
-    limit: Duration,
-    files: Files,
+pub(crate) struct Run {
+    pub(crate) scope: Scope,
+    pub(crate) idle: Duration,
+    pub(crate) limit: Duration,
+    pub(crate) files: Files,
+    /// Who reads the cluster; the user with all rights, if nobody is named.
+    pub(crate) client: Option<kube::Client>,
 }
 
 impl Default for Run {
@@ -72,13 +74,15 @@ impl Default for Run {
             idle: Duration::from_secs(10),
             limit: Duration::from_mins(1),
             files: Files::default(),
+            client: None,
         }
     }
 }
 
 impl Run {
-    async fn of(self, context: &Context, spec: &DebugBundleSpec) -> Got {
-        let cluster = Cluster::new(context.client.clone()).patient(Duration::from_secs(20), self.idle);
+    pub(crate) async fn of(self, context: &Context, spec: &DebugBundleSpec) -> Got {
+        let client = self.client.unwrap_or_else(|| context.client.clone());
+        let cluster = Cluster::new(client).patient(Duration::from_secs(20), self.idle);
         let inventory = inventory::take(&cluster, &context.namespace, spec, self.scope, Duration::from_secs(30))
             .await
             .unwrap_or_else(|error| panic!("no inventory: {error:?}"));
@@ -104,51 +108,51 @@ impl Run {
 }
 
 /// What a run brought.
-struct Got {
-    inventory: Inventory,
-    collected: Collected,
+pub(crate) struct Got {
+    pub(crate) inventory: Inventory,
+    pub(crate) collected: Collected,
     planned: Vec<String>,
     _folder: tempfile::TempDir,
 }
 
 impl Got {
-    fn entry(&self, path: &str) -> &Entry {
+    pub(crate) fn entry(&self, path: &str) -> &Entry {
         let known = || self.collected.entries.iter().map(|entry| entry.segment.path().as_str()).collect::<Vec<_>>();
         let found = self.collected.entries.iter().find(|entry| entry.segment.path().as_str() == path);
         found.unwrap_or_else(|| panic!("no {path} in {:#?}; missing {:#?}", known(), self.collected.missing))
     }
 
-    fn has(&self, path: &str) -> bool {
+    pub(crate) fn has(&self, path: &str) -> bool {
         self.collected.entries.iter().any(|entry| entry.segment.path().as_str() == path)
     }
 
-    fn text(&self, path: &str) -> String {
+    pub(crate) fn text(&self, path: &str) -> String {
         let mut bytes = Vec::new();
         self.entry(path).segment.reader().unwrap().read_to_end(&mut bytes).unwrap();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    fn yaml(&self, path: &str) -> Value {
+    pub(crate) fn yaml(&self, path: &str) -> Value {
         serde_saphyr::from_str(&self.text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    fn names(&self, path: &str) -> Vec<String> {
+    pub(crate) fn names(&self, path: &str) -> Vec<String> {
         let list = self.yaml(path);
         let items = list["items"].as_array().expect("a List").iter();
         items.map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()).collect()
     }
 
-    fn missing(&self, path: &str) -> &Missing {
+    pub(crate) fn missing(&self, path: &str) -> &Missing {
         let found = self.collected.missing.iter().find(|missing| missing.path == path);
         found.unwrap_or_else(|| panic!("{path} is not missing: {:#?}", self.collected.missing))
     }
 
-    fn errors(&self) -> Vec<&Missing> {
+    pub(crate) fn errors(&self) -> Vec<&Missing> {
         self.collected.missing.iter().filter(|missing| missing.severity == MissingSeverity::Error).collect()
     }
 
     /// Each planned item ended in exactly one place.
-    fn is_complete(&self) {
+    pub(crate) fn is_complete(&self) {
         for path in &self.planned {
             let entries = usize::from(self.has(path));
             let empty = self.collected.empty.iter().filter(|empty| *empty == path).count();
@@ -158,7 +162,7 @@ impl Got {
     }
 }
 
-fn log_path(context: &Context, pod: &str, container: &str, file: &str) -> String {
+pub(crate) fn log_path(context: &Context, pod: &str, container: &str, file: &str) -> String {
     format!("namespaces/{}/pods/{pod}/{container}/{container}/logs/{file}", context.namespace)
 }
 

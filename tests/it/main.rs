@@ -1,4 +1,4 @@
-//! The tests that need real servers: one binary, a module per theme, all on one stand.
+//! The tests that need real servers: one binary, a module per theme, all but `flavours` on one stand.
 //! What needs no server is tested beside the code.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
@@ -9,6 +9,7 @@ mod cause;
 mod cli;
 mod collect;
 mod crash;
+mod flavours;
 mod journeys;
 mod lifecycle;
 mod memory;

@@ -47,6 +47,11 @@ impl LazyEntry {
         self.writer().object(object)
     }
 
+    /// The same for a ConfigMap whose values are wanted.
+    pub(super) fn config_map(&mut self, object: &mut Value) -> bool {
+        self.writer().config_map(object)
+    }
+
     /// Closes the entry, if anything was written to it.
     pub(super) fn finish(self) -> io::Result<Option<Segment>> {
         self.writer.filter(|_| self.taken > 0).map(Redacting::finish).transpose()

@@ -18,6 +18,9 @@ use crate::{
     inventory::{Inventory, PodRole, Workload},
 };
 
+/// The server's container, whoever installed it.
+const SERVER: &str = "velero";
+
 /// This build's version, with its commit where the build knows it.
 pub(crate) fn operator_version() -> String {
     match option_env!("DEBUGBUNDLE_COMMIT") {
@@ -49,8 +52,8 @@ pub(super) fn write(
     Ok(outcome)
 }
 
-/// What `velero/version.json` says.
-fn versions(inventory: &Inventory, server: Option<&(String, String)>) -> Value {
+/// What `velero/version.json` says. It has to be right when no server runs: then the Deployment tells what would.
+fn versions(inventory: &Inventory, log: Option<&(String, String)>) -> Value {
     let running = |role: fn(PodRole) -> bool| -> Vec<Value> {
         let pods = inventory.pods.iter().filter(|pod| role(pod.role));
         pods.flat_map(|pod| {
@@ -61,36 +64,52 @@ fn versions(inventory: &Inventory, server: Option<&(String, String)>) -> Value {
         })
         .collect()
     };
-    let server_container = |workload: &&Workload| workload.containers.iter().any(|(name, ..)| name == "velero");
-    let workload = inventory.servers.iter().find(server_container).or_else(|| inventory.servers.first());
-    let arguments: Vec<&String> = workload
+    let is_server = |workload: &&Workload| workload.containers.iter().any(|(name, ..)| name == SERVER);
+    let workload = inventory.servers.iter().find(is_server).or_else(|| inventory.servers.first());
+    let containers = workload.map(|workload| workload.containers.as_slice()).unwrap_or_default();
+    let server = containers.iter().find(|(name, ..)| name == SERVER);
+    let arguments = server.map(|(_, _, arguments)| arguments.as_slice()).unwrap_or_default();
+    let newest = inventory.pods.iter().filter(|pod| pod.role == PodRole::Server);
+    let newest = newest.max_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
+    let image_id = |name: &str| {
+        let container = newest?.containers.iter().find(|container| container.name == name)?;
+        Some(container.image_id.as_str()).filter(|id| !id.is_empty())
+    };
+    let plugins: Vec<Value> = containers
         .iter()
-        .flat_map(|workload| workload.containers.iter().filter(|(name, ..)| name == "velero"))
-        .flat_map(|(_, _, arguments)| arguments)
+        .filter(|(name, ..)| name != SERVER)
+        .map(|(name, image, _)| json!({"name": name, "image": image, "imageID": image_id(name)}))
         .collect();
-    let image = workload.and_then(|workload| workload.containers.iter().find(|(name, ..)| name == "velero"));
-    let plugins: Vec<Value> = workload
-        .iter()
-        .flat_map(|workload| workload.containers.iter().filter(|(name, ..)| name != "velero"))
-        .map(|(name, image, _)| json!({"name": name, "image": image}))
-        .collect();
-    let (version, commit, source) = match (server, image.and_then(|(_, image, _)| image_tag(image))) {
-        (Some((version, commit)), _) => (Some(version.clone()), Some(commit.clone()), Some("server log")),
-        (None, Some(tag)) => (Some(tag), None, Some("image tag")),
-        (None, None) => (None, None, None),
+    let tag = server.and_then(|(_, image, _)| image_tag(image));
+    let (version, commit, from) = match (log, &inventory.reported_version, tag) {
+        (Some((version, commit)), ..) => (Some(version.clone()), Some(commit.clone()), Some("server log")),
+        (None, Some(version), _) => (Some(version.clone()), None, Some("ServerStatusRequest")),
+        (None, None, Some(tag)) => (Some(tag), None, Some("image tag")),
+        (None, None, None) => (None, None, None),
     };
     let mut all = Map::new();
     all.insert(
         "server".to_owned(),
-        json!({"version": version, "commit": commit, "from": source,
-            "image": image.map(|(_, image, _)| image), "arguments": arguments,
-            "features": arguments.iter().find_map(|argument| argument.strip_prefix("--features=")),
-            "pods": running(|role| role == PodRole::Server)}),
+        json!({"version": version, "commit": commit, "from": from,
+            "image": server.map(|(_, image, _)| image), "imageID": image_id(SERVER), "arguments": arguments,
+            "features": flag(arguments, "features"), "pods": running(|role| role == PodRole::Server)}),
     );
     all.insert("plugins".to_owned(), Value::from(plugins));
     all.insert("nodeAgents".to_owned(), Value::from(running(|role| matches!(role, PodRole::NodeAgent { .. }))));
     all.insert("kubernetes".to_owned(), inventory.kubernetes.clone().unwrap_or(Value::Null));
     Value::Object(all)
+}
+
+/// `--name=value`, or `--name` and the value behind it.
+fn flag<'a>(arguments: &'a [String], name: &str) -> Option<&'a str> {
+    let at = |argument: &'a String| argument.strip_prefix("--")?.strip_prefix(name);
+    let found = arguments
+        .iter()
+        .position(|argument| at(argument).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))?;
+    match at(&arguments[found])?.strip_prefix('=') {
+        Some(value) => Some(value),
+        None => arguments.get(found + 1).map(String::as_str),
+    }
 }
 
 /// The tag of `registry:5000/velero/velero:v1.18.3@sha256:…`.
@@ -103,6 +122,82 @@ fn image_tag(image: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::fixture::{inventory, pod};
+
+    fn deployment(arguments: &[&str]) -> Workload {
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        Workload {
+            name: "velero".into(),
+            selector: [].into(),
+            containers: vec![
+                ("aws".into(), "velero/velero-plugin-for-aws:v1.14.3".into(), vec![]),
+                ("velero".into(), "velero/velero:v1.18.3".into(), arguments),
+            ],
+        }
+    }
+
+    #[test]
+    fn the_version_comes_from_the_log_else_from_a_request_else_from_the_image() {
+        let mut inventory = inventory();
+        assert_eq!(versions(&inventory, None)["server"]["version"], Value::Null, "nothing is made up");
+        inventory.servers = vec![deployment(&["server", "--features", "EnableCSI"])];
+        let of = |inventory: &Inventory, log: Option<&(String, String)>| {
+            let server = versions(inventory, log)["server"].clone();
+            (server["version"].clone(), server["from"].clone())
+        };
+        assert_eq!(of(&inventory, None), (json!("v1.18.3"), json!("image tag")));
+        inventory.reported_version = Some("v1.18.4".into());
+        assert_eq!(of(&inventory, None), (json!("v1.18.4"), json!("ServerStatusRequest")));
+        let log = ("v1.18.5".to_owned(), "0abc".to_owned());
+        assert_eq!(of(&inventory, Some(&log)), (json!("v1.18.5"), json!("server log")));
+    }
+
+    #[test]
+    fn a_server_that_does_not_run_is_told_by_its_deployment() {
+        let mut inventory = inventory();
+        inventory.servers = vec![deployment(&["server", "--features=EnableCSI,EnableAPIGroupVersions"])];
+        let told = versions(&inventory, None);
+        assert_eq!(told["server"]["features"], "EnableCSI,EnableAPIGroupVersions");
+        assert_eq!(told["server"]["pods"], json!([]));
+        assert_eq!(
+            told["plugins"][0],
+            json!({"name": "aws", "image": "velero/velero-plugin-for-aws:v1.14.3", "imageID": null})
+        );
+    }
+
+    #[test]
+    fn images_are_those_of_the_newest_server_and_of_each_node() {
+        let mut inventory = inventory();
+        inventory.servers = vec![deployment(&["server", "--features", "EnableCSI"])];
+        let with = |name: &str, role, created: &str, id: &str| {
+            let mut pod = pod(name, role, "n1", &[("velero", 0)]);
+            pod.created = created.parse().ok();
+            pod.containers[0].image_id = id.to_owned();
+            pod
+        };
+        inventory.pods = vec![
+            with("velero-b", PodRole::Server, "2026-03-01T00:00:00Z", "velero@sha256:2"),
+            with("velero-a", PodRole::Server, "2026-02-01T00:00:00Z", "velero@sha256:1"),
+            with("node-agent-x", PodRole::NodeAgent { involved: false }, "2026-02-01T00:00:00Z", "velero@sha256:3"),
+        ];
+        let told = versions(&inventory, None);
+        assert_eq!(
+            (&told["server"]["imageID"], &told["server"]["features"]),
+            (&json!("velero@sha256:2"), &json!("EnableCSI"))
+        );
+        assert_eq!(told["server"]["pods"].as_array().map(Vec::len), Some(2));
+        assert_eq!(
+            (&told["nodeAgents"][0]["node"], &told["nodeAgents"][0]["imageID"]),
+            (&json!("n1"), &json!("velero@sha256:3"))
+        );
+    }
+
+    #[test]
+    fn flags_come_in_one_word_or_in_two() {
+        let all = ["--features-x=1", "--a", "b", "--features", "c"].map(str::to_owned);
+        assert_eq!((flag(&all, "features"), flag(&all, "a"), flag(&all, "none")), (Some("c"), Some("b"), None));
+        assert_eq!(flag(&all[3..4], "features"), None);
+    }
 
     #[test]
     fn tags_are_found_behind_ports_and_before_digests() {

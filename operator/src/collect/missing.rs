@@ -5,7 +5,7 @@ use crate::{
     archive::manifest::{Missing, MissingCode, MissingSeverity, Need},
     cluster::{ApiKind, ClusterError, bounded},
     inventory::Inventory,
-    plan::Item,
+    plan::{Item, extra_rule},
 };
 
 /// Longest `why` (bytes).
@@ -93,6 +93,8 @@ impl Borders {
     fn forbidden(&self, what: &str, path: &str, error: &ClusterError, need: Need) -> Missing {
         let rule = self.rule(&need);
         let expected = rule.as_ref().is_some_and(|rule| rule.expected);
+        let extra = || extra_rule(&need.group, &need.resource).filter(|_| need.namespace == self.velero);
+        let cure = rule.as_ref().map(|rule| rule.cure.clone()).or_else(extra);
         Missing {
             what: what.to_owned(),
             path: path.to_owned(),
@@ -100,7 +102,7 @@ impl Borders {
             severity: if expected { MissingSeverity::Error } else { MissingSeverity::Note },
             why: bounded(&error.to_string(), WHY),
             rule: rule.as_ref().map(|rule| rule.id.to_owned()),
-            cure: rule.map_or_else(|| "not offered".to_owned(), |rule| rule.cure),
+            cure: cure.unwrap_or_else(|| "not offered".to_owned()),
             need: Some(need),
         }
     }
@@ -294,6 +296,11 @@ mod tests {
         assert_eq!(off.severity, MissingSeverity::Note, "what is switched off is no failure");
         let secret = ApiKind::namespaced("", "v1", "secrets", "Secret");
         assert_eq!(borders(true).objects("s", "p", &no, "list", &secret, "bakery").cure, "not offered");
+        let services = ApiKind::namespaced("", "v1", "services", "Service");
+        let extra = borders(true).objects("s", "p", &no, "list", &services, "backups-ns");
+        assert_eq!((extra.severity, extra.rule), (MissingSeverity::Note, None), "not shipped, so nothing has failed");
+        assert!(extra.cure.starts_with("add to extraRules of the chart"), "{}", extra.cure);
+        assert_eq!(borders(true).objects("s", "p", &no, "list", &services, "bakery").cure, "not offered");
         let velero = ApiKind::namespaced("velero.io", "v2alpha1", "datauploads", "DataUpload");
         assert_eq!(borders(false).objects("d", "p", &no, "list", &velero, "backups-ns").rule.as_deref(), Some("R4"));
     }

@@ -43,7 +43,7 @@ use crate::{
     },
     cluster::{ApiKind, Cluster, ClusterError, chain},
     inventory::Inventory,
-    plan::{Item, ItemSource, LogLimits, Plan, StoreFile, store_path},
+    plan::{Bodies, Item, ItemSource, LogLimits, Plan, StoreFile, store_path},
     redact::Redactor,
 };
 use entry::{Desk, WriteError};
@@ -119,6 +119,7 @@ struct Work {
     store: Result<Arc<dyn StoreFiles>, StoreFailure>,
     logs: LogLimits,
     borders: Borders,
+    config_maps: Bodies,
     relevant: Relevant,
     progress: Arc<Progress>,
 }
@@ -197,7 +198,7 @@ pub async fn collect(
     cancel: &CancellationToken,
     deadline: Instant,
 ) -> Result<Collected, CollectError> {
-    let Plan { items, logs, missing } = plan;
+    let Plan { items, logs, missing, config_maps } = plan;
     let desk = Desk { redactor: collector.redactor.clone(), spool: collector.spool.clone() };
     let borders = Borders::of(inventory);
     progress.planned(items.len());
@@ -232,6 +233,7 @@ pub async fn collect(
             store: collector.store.clone(),
             logs,
             borders: borders.clone(),
+            config_maps,
             relevant: Relevant::of(inventory),
             progress: progress.clone(),
         }),

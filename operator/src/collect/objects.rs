@@ -73,7 +73,11 @@ impl Writer {
     ) -> io::Result<()> {
         let mut object = typed(&self.kind, object);
         let wanted = self.relevant().wants(&self.kind, &object);
-        if !self.entry.object(&mut object) {
+        let kept = match self.kind.plural.as_str() {
+            "configmaps" if self.work.config_maps.of(&object) => self.entry.config_map(&mut object),
+            _ => self.entry.object(&mut object),
+        };
+        if !kept {
             self.refused += 1;
             return Ok(());
         }

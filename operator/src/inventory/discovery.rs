@@ -10,8 +10,19 @@ pub const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIG
 
 /// Velero's API group.
 pub(crate) const VELERO: &str = "velero.io";
-/// Groups whose kinds are looked up; the rest of what is served is of no interest to a plan.
-const OF_INTEREST: [&str; 2] = [VELERO, "snapshot.storage.k8s.io"];
+/// Groups whose kinds are looked up: those that a bundle reads and that not every cluster has, or not in one version. What
+/// else is served is of no interest to a plan; whoever wants more adds a line.
+const OF_INTEREST: [&str; 9] = [
+    VELERO,
+    "apiregistration.k8s.io",
+    "backupdriver.cnsdp.vmware.com",
+    "config.openshift.io",
+    "datamover.cnsdp.vmware.com",
+    "oadp.openshift.io",
+    "operators.coreos.com",
+    "snapshot.storage.k8s.io",
+    "storage.k8s.io",
+];
 
 /// The kinds served, of the groups of interest: of each the preferred version that can be listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -31,6 +31,9 @@ const INVOLVED: usize = 200;
 const DATA: usize = 2000;
 /// Pods of Velero's namespace whose logs are read.
 const PODS: usize = 5000;
+/// Time to say which kinds a version of a group has. A server that is down is asked again and again meanwhile, and must not
+/// cost the time for all others.
+const GROUP: Duration = Duration::from_secs(5);
 /// Largest single object that is read (bytes); etcd holds none that is larger.
 const OBJECT: usize = 4 << 20;
 
@@ -210,6 +213,8 @@ pub struct Inventory {
     pub backup: Option<TargetObject>,
     /// All BackupStorageLocations, unredacted: for memory only.
     pub locations: Vec<Value>,
+    /// The server's version as the newest ServerStatusRequest has it; they live for minutes only.
+    pub reported_version: Option<String>,
     /// Deployments that are Velero's server.
     pub servers: Vec<Workload>,
     /// DaemonSets that are Velero's node agents.
@@ -285,6 +290,7 @@ pub async fn take(
         target => (target, None),
     };
 
+    let reported_version = look.reported_version(&served, &mut unread).await;
     let deployments = ApiKind::namespaced("apps", "v1", "deployments", "Deployment");
     let servers =
         look.all(&deployments, None, PODS, |deployment| pods::server_workload(&deployment), &mut unread).await;
@@ -311,6 +317,7 @@ pub async fn take(
         target,
         backup,
         locations,
+        reported_version,
         servers,
         node_agents,
         pods,
@@ -338,16 +345,25 @@ impl Look<'_> {
             return Ok(served);
         }
         let mut served = Served::default();
+        let mut asked = Vec::new();
         for group in discovery::groups_of_interest(&groups) {
             for version in group.versions {
-                let path = format!("/apis/{}/{version}", group.name);
-                match self.cluster.get(&path, OBJECT, self.deadline).await {
-                    Ok(list) => served.add_resource_list(&group.name, &version, &list),
-                    Err(_) => served.stale.push(format!("{}/{version}", group.name)),
-                }
+                asked.push(self.kinds_of(group.name.clone(), version));
+            }
+        }
+        for (group, version, list) in futures::future::join_all(asked).await {
+            match list {
+                Ok(list) => served.add_resource_list(&group, &version, &list),
+                Err(_) => served.stale.push(format!("{group}/{version}")),
             }
         }
         Ok(served)
+    }
+
+    async fn kinds_of(&self, group: String, version: String) -> (String, String, Result<Value, ClusterError>) {
+        let path = format!("/apis/{group}/{version}");
+        let list = self.cluster.get(&path, OBJECT, self.deadline.min(Instant::now() + GROUP)).await;
+        (group, version, list)
     }
 
     async fn target(&self, served: &Served, kind: TargetKind, name: &str) -> Result<TargetObject, InventoryError> {
@@ -407,6 +423,19 @@ impl Look<'_> {
             }
             Err(_) => None,
         }
+    }
+
+    /// What the server said of itself when somebody last asked (`velero version` does); nothing is asked of it here.
+    async fn reported_version(&self, served: &Served, unread: &mut Vec<Unread>) -> Option<String> {
+        const REQUESTS: usize = 1000;
+        let kind = served.find(VELERO, "serverstatusrequests")?;
+        let read = |request: Value| {
+            let text = |pointer: &str| request.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
+            let at: Timestamp = text("/status/processedTimestamp")?.parse().ok()?;
+            Some((at, text("/status/serverVersion")?.to_owned()))
+        };
+        let told = self.all(kind, None, REQUESTS, read, unread).await;
+        told.into_iter().max().map(|(_, version)| version)
     }
 
     /// The target's data objects: by UID, which is never cut; else by name, if the owner is the same.
@@ -579,6 +608,7 @@ pub(crate) mod fixture {
             target: None,
             backup: None,
             locations: Vec::new(),
+            reported_version: None,
             servers: Vec::new(),
             node_agents: Vec::new(),
             pods: Vec::new(),

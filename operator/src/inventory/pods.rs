@@ -134,9 +134,15 @@ impl Pod {
         settled && self.containers.iter().filter(|one| one.kind != ContainerType::Ephemeral).all(quiet)
     }
 
+    /// By the workload's own selector. A selector may be wide enough for the pods of others, such as those of a plugin with
+    /// the same label; then the owner tells.
     fn selected_by(&self, workload: &Workload) -> bool {
         let has = |(key, value)| self.labels.get(key) == Some(value);
-        !workload.selector.is_empty() && workload.selector.iter().all(has)
+        let own = self.owner.as_ref().is_none_or(|(kind, name)| match kind.as_str() {
+            "ReplicaSet" => name.strip_prefix(&workload.name).is_some_and(|hash| hash.starts_with('-')),
+            _ => *name == workload.name,
+        });
+        !workload.selector.is_empty() && workload.selector.iter().all(has) && own
     }
 }
 
@@ -283,12 +289,34 @@ mod tests {
     }
 
     #[test]
+    fn a_selector_that_fits_others_too_does_not_make_them_velero() {
+        let wide = [("component".to_owned(), "velero".to_owned())];
+        let workload = |name: &str| Workload { name: name.into(), selector: wide.clone().into(), containers: vec![] };
+        let one = |owner: Option<(&str, &str)>| Pod {
+            labels: wide.clone().into(),
+            owner: owner.map(|(kind, name)| (kind.to_owned(), name.to_owned())),
+            ..Pod::read(&pod()).unwrap()
+        };
+        let mut pods = [
+            one(Some(("ReplicaSet", "velero-7d9c"))),
+            one(Some(("ReplicaSet", "backup-driver-5f4b"))),
+            one(Some(("DaemonSet", "agents"))),
+            one(Some(("DaemonSet", "datamgr-for-vsphere-plugin"))),
+            one(None),
+        ];
+        assign_roles(&mut pods, &[workload("velero")], &[workload("agents")], &[]);
+        let roles: Vec<_> = pods.iter().map(|pod| pod.role).collect();
+        let agent = PodRole::NodeAgent { involved: true };
+        assert_eq!(roles, [PodRole::Server, PodRole::Other, agent, PodRole::Other, agent]);
+    }
+
+    #[test]
     fn roles_follow_selectors_names_and_nodes() {
         let server =
             Workload { name: "velero".into(), selector: [("name".into(), "velero".into())].into(), containers: vec![] };
         let one = |name: &str, node: &str, labels: &[(&str, &str)]| {
             let labels: BTreeMap<_, _> = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-            Pod { name: name.into(), node: Some(node.into()), labels, ..Pod::read(&pod()).unwrap() }
+            Pod { name: name.into(), node: Some(node.into()), labels, owner: None, ..Pod::read(&pod()).unwrap() }
         };
         let data =
             [DataObject::read("datauploads", &json!({"metadata": {"name": "mover-1"}, "status": {"node": "n2"}}))

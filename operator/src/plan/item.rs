@@ -4,6 +4,7 @@
 use debugbundle_crd::TargetKind;
 use jiff::Timestamp;
 
+use super::Bodies;
 use crate::{
     archive::{BundlePath, manifest::Missing},
     cluster::ApiKind,
@@ -213,4 +214,6 @@ pub struct Plan {
     pub logs: LogLimits,
     /// What is known to be missing before anything was read.
     pub missing: Vec<Missing>,
+    /// Of which ConfigMaps the values are kept, redacted.
+    pub config_maps: Bodies,
 }

@@ -2,7 +2,9 @@
 //! what there is; reading the items, and what becomes of those that cannot be read, is `collect`'s.
 
 mod cluster;
+mod config_maps;
 mod item;
+mod kinds;
 mod logs;
 mod namespaces;
 mod target;
@@ -24,7 +26,9 @@ use crate::{
     inventory::Inventory,
 };
 
+pub use config_maps::Bodies;
 pub use item::{Item, ItemSource, LogLimits, Plan, Priority, ServerLines, ServerLog, StoreFile, Window};
+pub use kinds::extra_rule;
 pub use logs::window;
 pub use target::{store_limit, store_path};
 
@@ -46,6 +50,7 @@ pub fn plan(spec: &DebugBundleSpec, inventory: &Inventory, now: Timestamp) -> Pl
             tail_lines: spec.logs.tail_lines.filter(|lines| *lines > 0),
         },
         missing: planner.missing,
+        config_maps: config_maps::bodies(spec.redaction.config_maps, inventory),
     }
 }
 

@@ -1,44 +1,47 @@
 //! Velero's own namespace: its kinds, and what it is made of.
 //! Logs of its pods are planned by `logs`.
 
-use super::{ItemSource, Planner, Priority, core};
+use super::{ItemSource, Planner, Priority};
 use crate::{
     archive::{BundlePath, manifest::MissingCode},
     cluster::ApiKind,
+    inventory::Pod,
 };
 
 impl Planner<'_> {
     pub(super) fn velero_namespace(&mut self) {
         let inventory = self.inventory;
         let namespace = inventory.namespace.as_str();
-        let found = inventory.served.of_group("velero.io").into_iter().cloned();
-        let known = KNOWN.iter().map(|(plural, kind)| inventory.served.velero(plural, kind));
-        let mut kinds: Vec<ApiKind> = found.collect();
-        if kinds.is_empty() || inventory.served.is_stale("velero.io") {
-            let missing = known.filter(|known| !kinds.iter().any(|kind| kind.plural == known.plural));
-            kinds.extend(missing.collect::<Vec<_>>());
+        let mut kinds: Vec<ApiKind> = inventory.served.of_group("velero.io").into_iter().cloned().collect();
+        let told = !kinds.is_empty() && !inventory.served.is_stale("velero.io");
+        for (plural, kind) in KNOWN {
+            if kinds.iter().any(|kind| kind.plural == plural) {
+                continue;
+            }
+            if told {
+                self.note(
+                    format!("{plural} in {namespace}"),
+                    format!("namespaces/{namespace}/velero.io/{plural}.yaml"),
+                    MissingCode::NotInstalled,
+                    format!("the API server serves velero.io without {plural}"),
+                    "apply the CustomResourceDefinitions of the installed Velero: velero install --crds-only",
+                );
+            } else {
+                kinds.push(inventory.served.velero(plural, kind));
+            }
         }
         for kind in kinds.into_iter().filter(|kind| kind.namespaced) {
             let requests = ["downloadrequests", "deletebackuprequests", "serverstatusrequests", "schedules"];
             let priority = if requests.contains(&kind.plural.as_str()) { Priority::P3 } else { Priority::P1 };
             self.list(priority, namespace, kind);
         }
-        for (priority, kind) in [
-            (Priority::P1, core("pods", "Pod")),
-            (Priority::P1, core("events", "Event")),
-            (Priority::P1, core("persistentvolumeclaims", "PersistentVolumeClaim")),
-            (Priority::P1, core("resourcequotas", "ResourceQuota")),
-            (Priority::P1, core("limitranges", "LimitRange")),
-            (Priority::P3, core("serviceaccounts", "ServiceAccount")),
-            (Priority::P3, ApiKind::namespaced("apps", "v1", "deployments", "Deployment")),
-            (Priority::P3, ApiKind::namespaced("apps", "v1", "daemonsets", "DaemonSet")),
-            (Priority::P3, ApiKind::namespaced("apps", "v1", "replicasets", "ReplicaSet")),
-            (Priority::P3, ApiKind::namespaced("batch", "v1", "jobs", "Job")),
-        ] {
-            self.list(priority, namespace, kind);
-        }
+        self.kinds(namespace);
         match inventory.served.find("snapshot.storage.k8s.io", "volumesnapshots") {
             Some(kind) => self.list(Priority::P1, namespace, kind.clone()),
+            None if inventory.served.is_stale("snapshot.storage.k8s.io") => {
+                let kind = ApiKind::namespaced("snapshot.storage.k8s.io", "v1", "volumesnapshots", "VolumeSnapshot");
+                self.list(Priority::P1, namespace, kind);
+            }
             None => self.note(
                 format!("volumesnapshots in {namespace}"),
                 format!("namespaces/{namespace}/snapshot.storage.k8s.io/volumesnapshots.yaml"),
@@ -48,6 +51,21 @@ impl Planner<'_> {
             ),
         }
         self.namespace_object(namespace);
+        self.vddk(namespace);
+    }
+
+    /// The vSphere plugin's disk library writes files of its own, which only `exec` could read.
+    fn vddk(&mut self, namespace: &str) {
+        let mover = |pod: &&Pod| pod.name.starts_with("datamgr-for-vsphere-plugin");
+        if let Some(pod) = self.inventory.pods.iter().find(mover) {
+            // The place is the one that the plugin's docs/troubleshooting.md names.
+            let cure =
+                format!("kubectl cp {namespace}/{}:/tmp/vmware-root vddk, and so for each of these pods", pod.name);
+            let why =
+                "VDDK writes them inside the containers of datamgr-for-vsphere-plugin, and a bundle runs nothing there";
+            let path = format!("namespaces/{namespace}/pods");
+            self.note("log files of VDDK".to_owned(), path, MissingCode::NotLooked, why.to_owned(), &cure);
+        }
     }
 
     pub(super) fn namespace_object(&mut self, namespace: &str) {

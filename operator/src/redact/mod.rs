@@ -1,10 +1,13 @@
 //! What must not leave the cluster is replaced here, by the name, shape or exact value of it, before a byte reaches the spool.
 //! Which objects are read at all is the plan's business; the check of the sealed archive shares no code with this module.
 
+mod config_map;
 mod exact;
 mod lines;
+mod name;
 mod object;
 mod presigned;
+mod settings;
 mod token;
 pub mod writer;
 
@@ -98,7 +101,7 @@ impl Redactor {
     }
 
     /// An API object, in place: managedFields and last-applied-configuration dropped, the query of download URLs masked,
-    /// then the text rules on every string. `false`: of a kind that is never collected, the object is to be left out.
+    /// of ConfigMaps the values left out, then the text rules on every string. `false`: of a kind that is never collected, the object is to be left out.
     pub fn object(&self, object: &mut serde_json::Value) -> bool {
         self.counted_object(object, &mut Tally::default())
     }
@@ -121,6 +124,11 @@ impl Redactor {
 
     pub(crate) fn counted_object(&self, object: &mut serde_json::Value, tally: &mut Tally) -> bool {
         object::clean(self, object, tally)
+    }
+
+    /// A ConfigMap whose values are wanted; anything else as [`Redactor::object`] does it.
+    pub(crate) fn counted_config_map(&self, object: &mut serde_json::Value, tally: &mut Tally) -> bool {
+        object::clean_config_map(self, object, tally)
     }
 
     /// A component of a path: unchanged, or a name that says nothing.

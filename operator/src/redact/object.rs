@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::{
-    Redactor,
+    Redactor, config_map,
     token::{Span, Tally},
 };
 
@@ -18,6 +18,18 @@ pub(super) fn clean(by: &Redactor, object: &mut Value, tally: &mut Tally) -> boo
     }
     walk(by, object, tally);
     true
+}
+
+/// As [`clean`], but of a ConfigMap the values stay, masked.
+pub(super) fn clean_config_map(by: &Redactor, object: &mut Value, tally: &mut Tally) -> bool {
+    match object.as_object_mut().filter(|map| config_map::is_config_map(map)) {
+        Some(map) => {
+            config_map::masked(by, map, tally);
+            below(by, map, tally);
+            true
+        }
+        None => clean(by, object, tally),
+    }
 }
 
 fn walk(by: &Redactor, value: &mut Value, tally: &mut Tally) {
@@ -37,6 +49,13 @@ fn walk(by: &Redactor, value: &mut Value, tally: &mut Tally) {
 }
 
 fn fields(by: &Redactor, map: &mut Map<String, Value>, tally: &mut Tally) {
+    if config_map::is_config_map(map) {
+        config_map::keys_only(map);
+    }
+    below(by, map, tally);
+}
+
+fn below(by: &Redactor, map: &mut Map<String, Value>, tally: &mut Tally) {
     if map.get("managedFields").is_some_and(Value::is_array) {
         map.shift_remove("managedFields");
     }
@@ -48,6 +67,11 @@ fn fields(by: &Redactor, map: &mut Map<String, Value>, tally: &mut Tally) {
         let before = items.len();
         items.retain(|item| !item.as_object().is_some_and(is_secret_kind));
         (items.len()..before).for_each(|_| tally.add("secret-object"));
+    }
+    if map.get("kind").and_then(Value::as_str) == Some("ConfigMapList") {
+        // The items of a typed list do not say what they are.
+        let items = map.get_mut("items").and_then(Value::as_array_mut);
+        items.into_iter().flatten().filter_map(Value::as_object_mut).for_each(config_map::keys_only);
     }
     for (key, value) in map.iter_mut() {
         match value {
@@ -119,7 +143,7 @@ fn string(by: &Redactor, text: &mut String, tally: &mut Tally) {
     }
 }
 
-fn masked(by: &Redactor, value: &str, rule: &str, tally: &mut Tally) -> String {
+pub(super) fn masked(by: &Redactor, value: &str, rule: &str, tally: &mut Tally) -> String {
     tally.add(rule);
     Span::new(0..value.len(), rule, value.as_bytes().to_vec()).token(&by.key)
 }

@@ -59,6 +59,11 @@ impl Redacting {
         self.redactor.counted_object(object, &mut self.tally)
     }
 
+    /// The same for a ConfigMap whose values are wanted: they stay, masked.
+    pub fn config_map(&mut self, object: &mut serde_json::Value) -> bool {
+        self.redactor.counted_config_map(object, &mut self.tally)
+    }
+
     /// Closes the entry.
     ///
     /// # Errors

@@ -55,11 +55,19 @@ impl Stand {
     /// Its servers end when this process ends, however it ends.
     pub async fn shared() -> &'static Self {
         static STAND: OnceCell<Result<Stand, String>> = OnceCell::const_new();
-        let stand = STAND.get_or_init(|| async {
-            let start = Self::runtime().spawn(Self::start());
-            start.await.map_err(|panic| panic.to_string())?.map_err(|error| format!("the stand did not start: {error}"))
-        });
+        let stand = STAND.get_or_init(|| async { Self::started(true).await });
         stand.await.as_ref().unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// One more stand, for what would disturb the tests on the shared one: kinds that come and go. It has an API server of
+    /// its own in any case, and ends with this process, too.
+    pub async fn apart() -> &'static Self {
+        Box::leak(Box::new(Self::started(false).await.unwrap_or_else(|why| panic!("{why}"))))
+    }
+
+    async fn started(may_be_given: bool) -> Result<Self, String> {
+        let start = Self::runtime().spawn(Self::start(may_be_given));
+        start.await.map_err(|panic| panic.to_string())?.map_err(|error| format!("the stand did not start: {error}"))
     }
 
     /// What outlives a test (the kubelet, first of all) runs here, not on the runtime of the test that began it.
@@ -76,7 +84,7 @@ impl Stand {
             .handle()
     }
 
-    async fn start() -> Result<Self, Fault> {
+    async fn start(may_be_given: bool) -> Result<Self, Fault> {
         // Somebody else in this process may have chosen the same one before us.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = tempfile::Builder::new().prefix("debugbundle-stand-").tempdir()?.keep();
@@ -91,12 +99,19 @@ impl Stand {
         let authority = Authority::new()?;
         let node = authority.server("scripted-kubelet")?;
         let kubelet = Kubelet::new(&node.cert, &node.key)?;
-        let (cluster, (s3, gateway)) = tokio::try_join!(servers::cluster(&folder, &authority), servers::s3(&folder))?;
+        let given = may_be_given && std::env::var(USE_CLUSTER).is_ok_and(|value| value == "1");
+        let (cluster, (s3, gateway)) =
+            tokio::try_join!(servers::cluster(&folder, &authority, given), servers::s3(&folder))?;
         let mut servers = cluster.servers;
         servers.push(gateway);
         let stand = Self { folder, kubeconfig: cluster.kubeconfig, kubelet, s3, servers };
         crds::install(&stand.client().await).await?;
         Ok(stand)
+    }
+
+    /// Installs Velero's kinds and ours again, those that a test took away.
+    pub async fn install_kinds(&self) {
+        crds::install(&self.client().await).await.expect("the kinds could be installed before");
     }
 
     /// A client with all rights. Each test makes its own: a client lives on the runtime that made it.

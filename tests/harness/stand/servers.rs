@@ -28,9 +28,9 @@ pub(super) struct Cluster {
 const AUDIT_POLICY: &str = r#"{"apiVersion":"audit.k8s.io/v1","kind":"Policy","omitStages":["RequestReceived"],
 "rules":[{"level":"None","users":["system:apiserver","admin"]},{"level":"Metadata"}]}"#;
 
-pub(super) async fn cluster(folder: &Path, authority: &Authority) -> Result<Cluster, Fault> {
+pub(super) async fn cluster(folder: &Path, authority: &Authority, given: bool) -> Result<Cluster, Fault> {
     let kubeconfig = folder.join("admin.kubeconfig");
-    if std::env::var(USE_CLUSTER).is_ok_and(|value| value == "1") {
+    if given {
         let given = std::env::var_os("KUBECONFIG").ok_or_else(|| format!("{USE_CLUSTER}=1 needs KUBECONFIG"))?;
         std::fs::copy(given, &kubeconfig)?;
         api_is_ready(&kubeconfig, None).await?;

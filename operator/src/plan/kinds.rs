@@ -1,0 +1,255 @@
+//! The kinds of Velero's namespace as a table: which are asked for, when, and how much they matter. A new kind is a line.
+//! Reading them, and whether it is allowed, is `collect`'s; Velero's own kinds are found in what the API server serves.
+
+use super::{ItemSource, Planner, Priority};
+use crate::{
+    archive::{BundlePath, manifest::MissingCode},
+    cluster::ApiKind,
+    inventory::Served,
+};
+
+/// A kind that every Kubernetes serves.
+struct BuiltIn {
+    group: &'static str,
+    version: &'static str,
+    plural: &'static str,
+    kind: &'static str,
+    priority: Priority,
+    /// The shipped Role allows it. What it does not allow is read where somebody added the rule.
+    shipped: bool,
+}
+
+const fn shipped(
+    group: &'static str,
+    version: &'static str,
+    plural: &'static str,
+    kind: &'static str,
+    priority: Priority,
+) -> BuiltIn {
+    BuiltIn { group, version, plural, kind, priority, shipped: true }
+}
+
+const fn extra(group: &'static str, version: &'static str, plural: &'static str, kind: &'static str) -> BuiltIn {
+    BuiltIn { group, version, plural, kind, priority: Priority::P3, shipped: false }
+}
+
+const BUILT_IN: [BuiltIn; 24] = [
+    shipped("", "v1", "pods", "Pod", Priority::P1),
+    shipped("", "v1", "events", "Event", Priority::P1),
+    shipped("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", Priority::P1),
+    shipped("", "v1", "resourcequotas", "ResourceQuota", Priority::P1),
+    shipped("", "v1", "limitranges", "LimitRange", Priority::P1),
+    shipped("", "v1", "serviceaccounts", "ServiceAccount", Priority::P3),
+    shipped("", "v1", "configmaps", "ConfigMap", Priority::P3),
+    shipped("apps", "v1", "deployments", "Deployment", Priority::P3),
+    shipped("apps", "v1", "daemonsets", "DaemonSet", Priority::P3),
+    shipped("apps", "v1", "replicasets", "ReplicaSet", Priority::P3),
+    shipped("batch", "v1", "jobs", "Job", Priority::P3),
+    extra("", "v1", "services", "Service"),
+    extra("", "v1", "endpoints", "Endpoints"),
+    extra("", "v1", "replicationcontrollers", "ReplicationController"),
+    extra("apps", "v1", "statefulsets", "StatefulSet"),
+    extra("batch", "v1", "cronjobs", "CronJob"),
+    extra("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
+    extra("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
+    extra("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy"),
+    extra("networking.k8s.io", "v1", "ingresses", "Ingress"),
+    extra("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice"),
+    extra("rbac.authorization.k8s.io", "v1", "roles", "Role"),
+    extra("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding"),
+    extra("storage.k8s.io", "v1", "csistoragecapacities", "CSIStorageCapacity"),
+];
+
+/// OADP's own group.
+const OADP: &str = "oadp.openshift.io";
+/// The operator that installs OADP, where there is one.
+const OLM: &str = "operators.coreos.com";
+/// The vSphere plugin's groups.
+const VSPHERE_MOVER: &str = "datamover.cnsdp.vmware.com";
+const VSPHERE_DRIVER: &str = "backupdriver.cnsdp.vmware.com";
+
+/// A kind that some installation of Velero brings along; version and kind are those that are served.
+struct Custom {
+    group: &'static str,
+    /// Its plural; with `*` at the end, all that begin so.
+    plural: &'static str,
+    /// Another group that must be served too, or it is somebody else's.
+    with: &'static str,
+    priority: Priority,
+}
+
+const fn custom(group: &'static str, plural: &'static str, with: &'static str, priority: Priority) -> Custom {
+    Custom { group, plural, with, priority }
+}
+
+const CUSTOM: [Custom; 11] = [
+    custom(OADP, "dataprotectionapplications", OADP, Priority::P3),
+    custom(OADP, "dataprotectiontests", OADP, Priority::P3),
+    custom(OADP, "cloudstorages", OADP, Priority::P3),
+    custom(OADP, "nonadmin*", OADP, Priority::P3),
+    custom(OADP, "virtualmachine*", OADP, Priority::P3),
+    custom(OLM, "clusterserviceversions", OADP, Priority::P3),
+    custom(OLM, "subscriptions", OADP, Priority::P3),
+    custom(OLM, "installplans", OADP, Priority::P3),
+    custom(VSPHERE_MOVER, "uploads", VSPHERE_MOVER, Priority::P1),
+    custom(VSPHERE_MOVER, "downloads", VSPHERE_MOVER, Priority::P1),
+    custom(VSPHERE_DRIVER, "backuprepositoryclaims", VSPHERE_DRIVER, Priority::P3),
+];
+
+impl Custom {
+    fn names(&self, plural: &str) -> bool {
+        match self.plural.strip_suffix('*') {
+            Some(beginning) => plural.starts_with(beginning),
+            None => plural == self.plural,
+        }
+    }
+
+    fn found<'a>(&'a self, served: &'a Served) -> impl Iterator<Item = &'a ApiKind> {
+        let kinds = served.of_group(self.group).into_iter();
+        kinds.filter(|kind| kind.namespaced && self.names(&kind.plural) && served.has_group(self.with))
+    }
+}
+
+/// How the right to read a kind of Velero's namespace can be given that the shipped Role has not; `None` for kinds that no
+/// bundle asks for there.
+pub fn extra_rule(group: &str, plural: &str) -> Option<String> {
+    let built_in = BUILT_IN.iter().any(|row| !row.shipped && (row.group, row.plural) == (group, plural));
+    let custom = || CUSTOM.iter().any(|row| row.group == group && row.names(plural));
+    (built_in || custom()).then(|| {
+        format!(
+            r#"add to extraRules of the chart: {{apiGroups: ["{group}"], resources: [{plural}], verbs: [get, list]}}"#
+        )
+    })
+}
+
+impl Planner<'_> {
+    /// All of the table that there is here.
+    pub(super) fn kinds(&mut self, namespace: &str) {
+        for row in BUILT_IN {
+            self.list(row.priority, namespace, ApiKind::namespaced(row.group, row.version, row.plural, row.kind));
+        }
+        let inventory = self.inventory;
+        for row in &CUSTOM {
+            for kind in row.found(&inventory.served) {
+                self.list(row.priority, namespace, kind.clone());
+                self.definition(&format!("{}.{}", kind.plural, kind.group));
+            }
+        }
+        for group in [OADP, OLM, VSPHERE_MOVER, VSPHERE_DRIVER] {
+            let wanted = CUSTOM.iter().any(|row| row.group == group && inventory.served.has_group(row.with));
+            if wanted && inventory.served.is_stale(group) && inventory.served.of_group(group).is_empty() {
+                self.note(
+                    format!("kinds of {group} in {namespace}"),
+                    format!("namespaces/{namespace}/{group}"),
+                    MissingCode::NotLooked,
+                    format!("the API server did not tell which kinds {group} has"),
+                    "",
+                );
+            }
+        }
+    }
+
+    /// Whoever reads the bundle without a cluster needs the definition of each custom kind in it.
+    fn definition(&mut self, name: &str) {
+        let file = format!("{name}.yaml");
+        let kind =
+            ApiKind::cluster("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition");
+        self.add(
+            Priority::P3,
+            format!("CustomResourceDefinition {name}"),
+            BundlePath::new(["cluster-scoped-resources", "apiextensions.k8s.io", "customresourcedefinitions", &file]),
+            ItemSource::Object { kind, namespace: None, name: name.to_owned() },
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        inventory::fixture::inventory,
+        plan::{Plan, plan},
+    };
+
+    /// Plurals and kinds.
+    type Kinds = &'static [(&'static str, &'static str)];
+
+    fn served(groups: &[(&str, &str, Kinds)]) -> Served {
+        let mut served = inventory().served;
+        for (group, version, kinds) in groups {
+            let resources: Vec<_> = kinds
+                .iter()
+                .map(|(plural, kind)| json!({"name": plural, "kind": kind, "namespaced": true, "verbs": ["list"]}))
+                .collect();
+            served.add_resource_list(group, version, &json!({"resources": resources}));
+        }
+        served
+    }
+
+    fn planned(served: Served) -> Plan {
+        let mut inventory = inventory();
+        inventory.served = served;
+        plan(&debugbundle_crd::DebugBundleSpec::installation(), &inventory, jiff::Timestamp::UNIX_EPOCH)
+    }
+
+    fn below(plan: &Plan, folder: &str) -> Vec<String> {
+        let paths = plan.items.iter().filter_map(|item| item.path.as_str().strip_prefix(folder));
+        let mut paths: Vec<String> = paths.map(str::to_owned).collect();
+        paths.sort();
+        paths
+    }
+
+    const OLM_KINDS: Kinds = &[("clusterserviceversions", "ClusterServiceVersion"), ("subscriptions", "Subscription")];
+
+    #[test]
+    fn oadp_and_its_operator_are_asked_for_where_they_are_served() {
+        let oadp: Kinds = &[
+            ("dataprotectionapplications", "DataProtectionApplication"),
+            ("nonadminbackups", "NonAdminBackup"),
+            ("virtualmachinebackupsdiscoveries", "VirtualMachineBackupsDiscovery"),
+            ("somethingelse", "SomethingElse"),
+        ];
+        let plan = planned(served(&[(OADP, "v1alpha1", oadp), (OLM, "v1alpha1", OLM_KINDS)]));
+        assert_eq!(
+            below(&plan, "namespaces/keep/oadp.openshift.io/"),
+            ["dataprotectionapplications.yaml", "nonadminbackups.yaml", "virtualmachinebackupsdiscoveries.yaml"]
+        );
+        assert_eq!(
+            below(&plan, "namespaces/keep/operators.coreos.com/"),
+            ["clusterserviceversions.yaml", "subscriptions.yaml"]
+        );
+        let definitions = below(&plan, "cluster-scoped-resources/apiextensions.k8s.io/customresourcedefinitions/");
+        assert!(definitions.contains(&"nonadminbackups.oadp.openshift.io.yaml".to_owned()), "{definitions:?}");
+    }
+
+    #[test]
+    fn an_operator_lifecycle_manager_without_oadp_is_somebody_elses() {
+        let plan = planned(served(&[(OLM, "v1alpha1", OLM_KINDS)]));
+        assert!(below(&plan, "namespaces/keep/operators.coreos.com/").is_empty());
+    }
+
+    #[test]
+    fn a_group_whose_kinds_are_not_told_is_said_once() {
+        let mut all = inventory().served;
+        all.stale.push("oadp.openshift.io/v1alpha1".to_owned());
+        let plan = planned(all);
+        let told: Vec<_> = plan.missing.iter().filter(|missing| missing.path.ends_with(OADP)).collect();
+        assert_eq!(told.len(), 1);
+        assert!(below(&plan, "namespaces/keep/oadp.openshift.io/").is_empty());
+    }
+
+    #[test]
+    fn what_the_shipped_role_lacks_has_a_rule_to_add_and_nothing_else_has() {
+        assert_eq!(
+            extra_rule("", "services").as_deref(),
+            Some(r#"add to extraRules of the chart: {apiGroups: [""], resources: [services], verbs: [get, list]}"#)
+        );
+        assert!(extra_rule(OADP, "nonadminrestores").is_some());
+        assert!(extra_rule(VSPHERE_MOVER, "uploads").is_some());
+        for (group, plural) in [("", "pods"), ("", "secrets"), (VSPHERE_MOVER, "secrets"), ("apps", "deployments")] {
+            assert_eq!(extra_rule(group, plural), None, "{group}/{plural}");
+        }
+    }
+}

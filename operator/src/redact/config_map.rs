@@ -1,0 +1,151 @@
+//! ConfigMaps: keys and sizes, unless the caller says that the values are wanted; then each value is masked as the file that
+//! it is. Whose values are wanted is the plan's business.
+
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use super::{Redactor, settings, token::Tally};
+use crate::archive::path::hex;
+
+/// A value of which more than a tenth is NUL is no text: rules for text do not see into UTF-16.
+const NULS: usize = 10;
+
+pub(super) fn is_config_map(map: &Map<String, Value>) -> bool {
+    map.get("kind").and_then(Value::as_str) == Some("ConfigMap")
+}
+
+/// Of each value only its size. Binary values never stay; they stand beside the others, for a key is in one of both only.
+pub(super) fn keys_only(map: &mut Map<String, Value>) {
+    for value in data(map) {
+        let left_out =
+            value.as_str().filter(|text| !is_left_out(text)).map(|text| format!("[LEFT OUT: {} bytes]", text.len()));
+        if let Some(left_out) = left_out {
+            *value = Value::String(left_out);
+        }
+    }
+    binary(map);
+    copies(map);
+}
+
+/// The values, masked by the names in them; the rules for text come after.
+pub(super) fn masked(by: &Redactor, map: &mut Map<String, Value>, tally: &mut Tally) {
+    binary(map);
+    copies(map);
+    let Some(data) = map.get_mut("data").and_then(Value::as_object_mut) else { return };
+    for (key, value) in data {
+        let Value::String(text) = value else { continue };
+        if is_left_out(text) {
+            continue;
+        }
+        let nuls = text.bytes().filter(|byte| *byte == 0).count();
+        if nuls * NULS > text.len() {
+            *text = left_out(text.as_bytes());
+        } else if super::name::strength(key).is_some() && !text.is_empty() {
+            *text = super::object::masked(by, text, "by-name", tally);
+        } else if let Some(clean) = settings::mask(by, text, tally) {
+            *text = clean;
+        }
+    }
+}
+
+/// Some tools keep a copy of the whole object in an annotation.
+fn copies(map: &mut Map<String, Value>) {
+    let annotations = map.get_mut("metadata").and_then(|metadata| metadata.get_mut("annotations"));
+    if let Some(annotations) = annotations.and_then(Value::as_object_mut) {
+        annotations.retain(|_, value| !value.as_str().is_some_and(|text| text.trim_start().starts_with(['{', '['])));
+    }
+}
+
+fn data(map: &mut Map<String, Value>) -> impl Iterator<Item = &mut Value> {
+    map.get_mut("data").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut)
+}
+
+fn binary(map: &mut Map<String, Value>) {
+    let Some(Value::Object(values)) = map.shift_remove("binaryData") else { return };
+    let Some(data) = map.entry("data").or_insert_with(|| Value::Object(Map::new())).as_object_mut() else { return };
+    for (key, value) in values {
+        let text = value.as_str().unwrap_or_default();
+        let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text);
+        let said = bytes.map_or_else(|_| format!("[LEFT OUT: {} bytes]", text.len()), |bytes| left_out(&bytes));
+        data.insert(key, Value::String(said));
+    }
+}
+
+fn left_out(bytes: &[u8]) -> String {
+    format!("[LEFT OUT: {} bytes, sha256 {}]", bytes.len(), hex(&Sha256::digest(bytes)))
+}
+
+fn is_left_out(text: &str) -> bool {
+    let inner = text.strip_prefix("[LEFT OUT: ").and_then(|text| text.strip_suffix(']'));
+    inner.is_some_and(|inner| {
+        let (size, rest) = inner.split_once(" bytes").unwrap_or((inner, "?"));
+        let digest = rest.strip_prefix(", sha256 ").unwrap_or(rest);
+        let sized = !size.is_empty() && size.bytes().all(|byte| byte.is_ascii_digit());
+        sized && (rest.is_empty() || (digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn config_map() -> Value {
+        json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "agents", "annotations": {"who": "me", "kapp.k14s.io/original": "{\"data\":{\"a\":\"hunter2\"}}"}},
+            "data": {"config.yaml": "user: cow\npassword: hunter2\n", "password": "hunter2", "plain": "https://u:p@h/?X-Amz-Signature=0a1b2c3d4e5f60718293"},
+            "binaryData": {"logo.png": "AAEC"}})
+    }
+
+    #[test]
+    fn unless_asked_for_only_keys_and_sizes_stay() {
+        let by = Redactor::new(&[], Vec::new()).unwrap();
+        let mut object = config_map();
+        assert!(by.object(&mut object));
+        assert_eq!(object["data"]["config.yaml"], "[LEFT OUT: 28 bytes]");
+        assert_eq!(
+            object["data"]["logo.png"],
+            "[LEFT OUT: 3 bytes, sha256 ae4b3280e56e2faf83f414a6e3dabe9d5fbe18976544c05fed121accb85b53fc]"
+        );
+        assert!(object["binaryData"].is_null() && object["metadata"]["annotations"]["who"] == "me");
+        assert!(!object.to_string().contains("hunter2"), "{object}");
+        let once = object.clone();
+        assert!(by.object(&mut object));
+        assert_eq!(object, once);
+    }
+
+    #[test]
+    fn in_lists_and_in_other_objects_too() {
+        let by = Redactor::new(&[], Vec::new()).unwrap();
+        let mut untyped = config_map();
+        untyped.as_object_mut().unwrap().remove("kind");
+        for mut object in [
+            json!({"kind": "ConfigMapList", "items": [untyped]}),
+            json!({"kind": "List", "items": [config_map()]}),
+            json!({"kind": "Package", "spec": {"objects": [config_map()]}}),
+        ] {
+            assert!(by.object(&mut object));
+            assert!(!object.to_string().contains("hunter2"), "{object}");
+        }
+    }
+
+    #[test]
+    fn asked_for_the_values_stay_without_what_is_secret() {
+        let by = Redactor::new(&[], Vec::new()).unwrap();
+        let mut object = config_map();
+        object["data"]["utf16"] = "p\0w\0=\0x\0".into();
+        assert!(by.counted_config_map(&mut object, &mut Tally::default()));
+        let text = object.to_string();
+        assert!(
+            !text.contains("hunter2") && !text.contains("0a1b2c3d4e5f60718293") && !text.contains("AAEC"),
+            "{text}"
+        );
+        assert!(
+            object["data"]["config.yaml"].as_str().unwrap().starts_with("user: cow\npassword: \"[REDACTED:by-name:")
+        );
+        assert!(object["data"]["utf16"].as_str().unwrap().starts_with("[LEFT OUT: 8 bytes, sha256"));
+        let mut secret = json!({"kind": "Secret", "data": {"a": "b"}});
+        assert!(!by.counted_config_map(&mut secret, &mut Tally::default()), "a Secret is none");
+    }
+}

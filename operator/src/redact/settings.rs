@@ -1,0 +1,430 @@
+//! Configuration files inside other objects, such as the values of ConfigMaps: what stands behind a sensitive name is masked.
+//! JSON is parsed; everything else (YAML, INI, dotenv, properties) is judged line by line, for a foreign YAML parser is a
+//! risk of its own. Rules that go by shape or exact value are applied to all text, elsewhere.
+
+use std::{ops::Range, sync::LazyLock};
+
+use regex::Regex;
+use serde_json::Value;
+
+use super::{
+    Redactor,
+    name::{Strength, strength},
+    token::{Span, Tally},
+};
+
+const RULE: &str = "by-name";
+/// JSON in a string of JSON in a string …
+const DEPTH: usize = 4;
+/// A longer value behind a weak name in running text is a secret, whatever its letters are (bytes).
+const LONG: usize = 16;
+
+/// `name=`, `name: `, `\"name\":` anywhere in a line.
+static NAME: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r#"(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)(?P<quote>\\*["'])?\s*(?P<separator>=>|[=:]|%3[Dd])\s*"#)
+        .expect("a pattern of ours")
+});
+/// `--name value`
+static FLAG: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r#"--(?P<name>[A-Za-z][A-Za-z0-9-]*)["']?[\s,]+["']?(?P<value>[^\s"',-][^\s"',]*)"#)
+        .expect("a pattern of ours")
+});
+
+/// The text with the values of sensitive names masked; `None` if there are none.
+pub(super) fn mask(by: &Redactor, text: &str, tally: &mut Tally) -> Option<String> {
+    Settings { by, tally }.text(text, 0)
+}
+
+struct Settings<'a> {
+    by: &'a Redactor,
+    tally: &'a mut Tally,
+}
+
+impl Settings<'_> {
+    fn text(&mut self, text: &str, depth: usize) -> Option<String> {
+        let trimmed = text.trim();
+        if trimmed.starts_with(['{', '['])
+            && depth < DEPTH
+            && let Ok(mut value) = serde_json::from_str::<Value>(trimmed)
+        {
+            // Of a key that stands there twice the parser knows one value only, and the text has both.
+            let changed = self.value(&mut value, depth)
+                || serde_json::to_string(&value).is_ok_and(|parsed| parsed != minified(trimmed));
+            let pretty = trimmed.contains('\n').then(|| serde_json::to_string_pretty(&value).ok()).flatten();
+            return changed.then(|| pretty.unwrap_or_else(|| value.to_string()));
+        }
+        let masked = self.lines(text);
+        (masked != text).then_some(masked)
+    }
+
+    fn token(&mut self, value: &str) -> String {
+        self.tally.add(RULE);
+        Span::new(0..value.len(), RULE, value.as_bytes().to_vec()).token(&self.by.key)
+    }
+
+    // JSON
+
+    fn value(&mut self, value: &mut Value, depth: usize) -> bool {
+        match value {
+            Value::Object(map) => {
+                let named = ["name", "key", "path"].iter().find_map(|key| map.get(*key)?.as_str()).and_then(strength);
+                let mut changed = false;
+                for (key, value) in map.iter_mut() {
+                    let by_pair = named.filter(|_| key == "value");
+                    changed |= match strength(key).or(by_pair) {
+                        Some(strength) => self.behind(strength, value, depth),
+                        None => self.value(value, depth),
+                    };
+                }
+                changed
+            }
+            Value::Array(items) => items.iter_mut().fold(false, |changed, item| self.value(item, depth) | changed),
+            Value::String(text) => match self.text(text, depth + 1) {
+                Some(masked) => {
+                    *text = masked;
+                    true
+                }
+                None => false,
+            },
+            Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        }
+    }
+
+    /// What stands behind a sensitive name in JSON.
+    fn behind(&mut self, strength: Strength, value: &mut Value, depth: usize) -> bool {
+        match value {
+            Value::String(text) if is_masked(text) || text.is_empty() => false,
+            Value::String(text) => {
+                *text = self.token(text);
+                true
+            }
+            Value::Number(number) if strength == Strength::Strong => {
+                *value = Value::String(self.token(&number.to_string()));
+                true
+            }
+            Value::Array(items) => items.iter_mut().fold(false, |changed, item| match item {
+                Value::String(_) => self.behind(strength, item, depth) | changed,
+                item => self.value(item, depth) | changed,
+            }),
+            other => self.value(other, depth),
+        }
+    }
+
+    // Lines
+
+    fn lines(&mut self, text: &str) -> String {
+        let mut out = String::with_capacity(text.len());
+        let mut state = State::default();
+        for whole in text.split_inclusive('\n') {
+            let line = whole.trim_end_matches(['\n', '\r']);
+            match self.line(line, &mut state) {
+                Shown::AsItIs => out.push_str(whole),
+                Shown::Instead(masked) => {
+                    out.push_str(&masked);
+                    out.push_str(&whole[line.len()..]);
+                }
+                Shown::Not => {}
+            }
+        }
+        out
+    }
+
+    fn line(&mut self, line: &str, state: &mut State) -> Shown {
+        let indent = line.len() - line.trim_start().len();
+        if let Some(hidden) = &mut state.hidden {
+            match hidden.takes(line, indent) {
+                Some(last) => {
+                    if last {
+                        state.hidden = None;
+                    }
+                    return Shown::Not;
+                }
+                None => state.hidden = None,
+            }
+        }
+        if line.trim().is_empty() {
+            return Shown::AsItIs;
+        }
+        let item = Item::of(line);
+        let is_comment = line.trim_start().starts_with('#');
+        if !is_comment && state.open.is_some_and(|open| !item.is_below(open)) {
+            state.open = None;
+        }
+        let Some(pair) = Pair::of(line, &item) else { return self.scalar(line, &item, state) };
+        if state.open.is_some() && !pair.is_yaml {
+            return self.scalar(line, &item, state);
+        }
+        state.flag = false;
+        if state.named.as_ref().is_some_and(|(column, _)| *column != item.column) {
+            // A deeper or shallower level: `name` and `value` belong together only beside each other.
+            state.named = state.named.take().filter(|(column, _)| *column < item.column);
+        }
+        let by_pair = || state.named.as_ref().filter(|_| pair.name == "value").map(|(_, strength)| *strength);
+        let found = strength(pair.name).or_else(by_pair);
+        if matches!(pair.name, "name" | "key" | "path") {
+            state.named = strength(unquoted(pair.value)).map(|strength| (item.column, strength));
+        }
+        match found {
+            None => self.inline(line),
+            Some(_) if pair.value.is_empty() => {
+                state.open = Some(item.column);
+                Shown::AsItIs
+            }
+            Some(strength) if !is_secret(pair.value, strength) => Shown::AsItIs,
+            Some(_) => {
+                state.hidden = Some(Hidden::after(pair.value, item.column));
+                Shown::Instead(format!("{}{}", &line[..pair.at], self.quoted_token(pair.value)))
+            }
+        }
+    }
+
+    /// A line that is no pair: an element of a list, or a value that stands on a line of its own.
+    fn scalar(&mut self, line: &str, item: &Item<'_>, state: &mut State) -> Shown {
+        let text = item.text;
+        let flag = std::mem::take(&mut state.flag);
+        if (state.open.is_some() || flag) && is_secret(text, Strength::Strong) {
+            let at = item.column;
+            if text.starts_with(['|', '>', '"', '\'']) || text.ends_with('\\') {
+                state.hidden = Some(Hidden::after(text, item.column));
+            }
+            return Shown::Instead(format!("{}{}", &line[..at], self.quoted_token(text)));
+        }
+        let name = unquoted(text.trim_end_matches(',')).strip_prefix("--");
+        state.flag = name.is_some_and(|name| !name.contains(['=', ' ']) && strength(name).is_some());
+        self.inline(line)
+    }
+
+    /// Pairs within a line whose own name says nothing.
+    fn inline(&mut self, line: &str) -> Shown {
+        let mut spans: Vec<Range<usize>> = Vec::new();
+        let mut from = 0;
+        while let Some(found) = NAME.captures_at(line, from) {
+            let (Some(whole), Some(name)) = (found.get(0), found.name("name")) else { break };
+            let value = strength(name.as_str()).map(|strength| (strength, value_at(line, whole.end())));
+            let plain = found.name("separator").is_some_and(|separator| separator.as_str() == ":")
+                && found.name("quote").is_none();
+            let secret = value.filter(|(strength, at)| {
+                let value = &line[at.clone()];
+                let wordy = plain && *strength == Strength::Weak && !is_mixed(value);
+                is_secret(value, *strength) && !value.starts_with(['{', '[']) && !wordy
+            });
+            // What is passed over may hold a pair of its own: `jdbc:…?password=x`.
+            from = secret.as_ref().map_or(whole.end(), |(_, at)| at.end);
+            spans.extend(secret.map(|(_, at)| at));
+        }
+        for found in FLAG.captures_iter(line) {
+            if let (Some(name), Some(value)) = (found.name("name"), found.name("value"))
+                && strength(name.as_str()).is_some()
+                && is_secret(value.as_str(), Strength::Strong)
+            {
+                spans.push(value.range());
+            }
+        }
+        if spans.is_empty() {
+            return Shown::AsItIs;
+        }
+        spans.sort_by_key(|at| at.start);
+        let mut out = String::with_capacity(line.len());
+        let mut from = 0;
+        for at in spans {
+            if at.start >= from {
+                out.push_str(&line[from..at.start]);
+                out.push_str(&self.token(&line[at.clone()]));
+            }
+            from = from.max(at.end);
+        }
+        out.push_str(&line[from..]);
+        Shown::Instead(out)
+    }
+
+    /// Quotes stay, and what follows them: both halves of a line must still parse.
+    fn quoted_token(&mut self, value: &str) -> String {
+        for quote in ['"', '\''] {
+            if let Some(rest) = value.strip_prefix(quote)
+                && let Some(end) = rest.rfind(quote)
+                && !value.starts_with(r#"""""#)
+            {
+                let behind = &rest[end + 1..];
+                // A shell would join what follows at once to the value.
+                if behind.chars().all(|c| c.is_whitespace() || matches!(c, ',' | ';' | ')' | '}' | ']')) {
+                    let token = self.token(&rest[..end]);
+                    return format!("{quote}{token}{quote}{behind}");
+                }
+            }
+        }
+        // A token begins like a list, so that YAML wants it in quotes.
+        format!("\"{}\"", self.token(value))
+    }
+}
+
+/// Where the value ends that begins here: at its closing quote, or in front of what cannot belong to it.
+fn value_at(line: &str, from: usize) -> Range<usize> {
+    let rest = &line[from..];
+    let slashes = rest.len() - rest.trim_start_matches('\\').len();
+    let behind = &rest[slashes..];
+    for quote in ['"', '\''] {
+        if let Some(inner) = behind.strip_prefix(quote) {
+            let start = from + slashes + 1;
+            // In a string of a string the closing quote has as many backslashes as the opening one, and they are no value.
+            let closing = format!("{}{quote}", &rest[..slashes]);
+            return start..start + inner.find(&closing).unwrap_or(inner.len());
+        }
+    }
+    let ends = |c: char| c.is_whitespace() || matches!(c, ',' | ';' | '&' | ')' | ']' | '}' | '"' | '\'' | '\\');
+    from..from + rest.find(ends).unwrap_or(rest.len())
+}
+
+/// JSON without the blanks between its parts.
+fn minified(json: &str) -> String {
+    let (mut out, mut quoted, mut escaped) = (String::with_capacity(json.len()), false, false);
+    for c in json.chars() {
+        if quoted || !c.is_whitespace() {
+            out.push(c);
+        }
+        quoted ^= c == '"' && !escaped;
+        escaped = quoted && c == '\\' && !escaped;
+    }
+    out
+}
+
+/// What becomes of a line.
+enum Shown {
+    AsItIs,
+    Instead(String),
+    /// It belongs to a value whose first line has become a token.
+    Not,
+}
+
+/// What one line says about the next.
+#[derive(Default)]
+struct State {
+    hidden: Option<Hidden>,
+    /// Column of a sensitive name without a value: what stands below it is the value.
+    open: Option<usize>,
+    /// Column of a `name` whose value is a sensitive name, for the `value` beside it.
+    named: Option<(usize, Strength)>,
+    /// The line was a flag whose value is the next element.
+    flag: bool,
+}
+
+/// The rest of a value that goes over several lines.
+struct Hidden {
+    /// Lines further in than this belong to it.
+    column: usize,
+    /// Up to a line with these quotes.
+    quote: Option<&'static str>,
+    /// The line ended in a backslash.
+    goes_on: bool,
+}
+
+impl Hidden {
+    fn after(value: &str, column: usize) -> Self {
+        let quote = [r#"""""#, "'''", "\"", "'"].into_iter().find(|quote| value.starts_with(quote));
+        let quote = quote.filter(|quote| !value[quote.len()..].contains(quote));
+        Self { column, quote, goes_on: value.ends_with('\\') }
+    }
+
+    /// Whether the line belongs to it, and if so, whether it is the last one.
+    fn takes(&mut self, line: &str, indent: usize) -> Option<bool> {
+        if let Some(quote) = self.quote {
+            return Some(line.contains(quote));
+        }
+        let before = std::mem::replace(&mut self.goes_on, line.ends_with('\\'));
+        // An empty line may stand in the middle of a block, and it hides nothing.
+        (before || line.trim().is_empty() || indent > self.column).then_some(false)
+    }
+}
+
+/// A line without its indentation, the dashes of lists and the sign of a comment.
+struct Item<'a> {
+    text: &'a str,
+    /// Where the text begins.
+    column: usize,
+    /// Where the line's first sign stands.
+    indent: usize,
+    is_element: bool,
+}
+
+impl<'a> Item<'a> {
+    fn of(line: &'a str) -> Self {
+        let mut text = line.trim_start();
+        let indent = line.len() - text.len();
+        let mut is_element = false;
+        while let Some(rest) = text.strip_prefix("- ").or_else(|| text.strip_prefix(['#', ';'])) {
+            is_element |= text.starts_with('-');
+            text = rest.trim_start();
+        }
+        text = text.strip_prefix("export ").unwrap_or(text).trim_start();
+        Self { text: text.trim_end(), column: line.len() - text.len(), indent, is_element }
+    }
+
+    fn is_below(&self, column: usize) -> bool {
+        self.indent > column || (self.is_element && self.indent == column)
+    }
+}
+
+/// A name and its value on one line.
+struct Pair<'a> {
+    name: &'a str,
+    value: &'a str,
+    /// Where the value begins in the line.
+    at: usize,
+    /// A colon and a blank.
+    is_yaml: bool,
+}
+
+impl<'a> Pair<'a> {
+    fn of(line: &'a str, item: &Item<'a>) -> Option<Self> {
+        let text = item.text;
+        let (name, rest) = match text.chars().next()? {
+            quote @ ('"' | '\'') => text[1..].split_once(quote)?,
+            _ => text.split_at(text.find([':', '='])?),
+        };
+        let name = name.trim_end();
+        let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ' ' | '$' | '@');
+        if name.is_empty() || !name.chars().all(fits) {
+            return None;
+        }
+        let rest = rest.trim_start();
+        let value = rest.strip_prefix("=>").or_else(|| rest.strip_prefix([':', '=']))?;
+        let is_yaml = rest.starts_with(':') && (value.is_empty() || value.starts_with([' ', '\t']));
+        if value.starts_with("//") {
+            return None;
+        }
+        let value = value.trim_start();
+        let end = line.trim_end().len();
+        Some(Self { name, value, at: end - value.len(), is_yaml })
+    }
+}
+
+fn unquoted(value: &str) -> &str {
+    value.trim_matches(['"', '\''])
+}
+
+/// A token, perhaps without its end.
+fn is_masked(value: &str) -> bool {
+    let inner = value.strip_prefix("[REDACTED:").map(|inner| inner.strip_suffix(']').unwrap_or(inner));
+    inner.and_then(|inner| inner.split_once(':')).is_some_and(|(rule, digits)| {
+        let rule_like = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        rule.bytes().all(rule_like) && digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
+/// Empty values, switches and (behind a weak name) numbers are no secrets. A quote that only opens is not empty.
+fn is_secret(value: &str, strength: Strength) -> bool {
+    let value = value.trim_end_matches(',').trim();
+    let plain = unquoted(value).trim();
+    let switch = ["null", "~", "true", "false", "yes", "no", "on", "off", "{}", "[]"];
+    let empty = matches!(value, "" | "\"\"" | "''") || switch.iter().any(|word| plain.eq_ignore_ascii_case(word));
+    let number = strength == Strength::Weak && plain.parse::<f64>().is_ok();
+    !empty && !number && !is_masked(plain)
+}
+
+/// In prose, behind a weak name, most words are words.
+fn is_mixed(value: &str) -> bool {
+    let has = |test: fn(&u8) -> bool| value.as_bytes().iter().any(test);
+    value.len() >= LONG || (value.len() >= LONG / 2 && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,511 @@
+//! Every way in which Velero is installed, and every way in which it can be down: what a bundle then holds on a real API server.
+//! Kinds that come and go would disturb other tests, so this theme has a stand of its own; what is in each entry is `collect`'s.
+
+use std::pin::Pin;
+use std::task::{Context as Poller, Poll};
+use std::time::Duration;
+
+use debugbundle_crd::{ConfigMapRedaction, DebugBundleSpec, TargetKind};
+use debugbundle_operator::archive::manifest::{MissingCode, MissingSeverity};
+use debugbundle_operator::cluster::Cluster;
+use debugbundle_operator::inventory::{self, InventoryError, PodRole, Scope};
+use futures::future::BoxFuture;
+use harness::{Context, LogScript, Stand, pod, until, with_namespace, with_namespace_on};
+use http::{Request, Response, header};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::client::Body;
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use tokio::sync::{OnceCell, RwLock};
+
+use crate::collect::{Got, Run, log_path};
+
+/// Group, version, plural, kind: what OADP, its operator and the vSphere plugin bring along.
+const KINDS: [(&str, &str, &str, &str); 7] = [
+    ("oadp.openshift.io", "v1alpha1", "dataprotectionapplications", "DataProtectionApplication"),
+    ("oadp.openshift.io", "v1alpha1", "nonadminbackups", "NonAdminBackup"),
+    ("operators.coreos.com", "v1alpha1", "clusterserviceversions", "ClusterServiceVersion"),
+    ("operators.coreos.com", "v1alpha1", "subscriptions", "Subscription"),
+    ("datamover.cnsdp.vmware.com", "v1alpha1", "uploads", "Upload"),
+    ("datamover.cnsdp.vmware.com", "v1alpha1", "downloads", "Download"),
+    ("backupdriver.cnsdp.vmware.com", "v1alpha1", "backuprepositoryclaims", "BackupRepositoryClaim"),
+];
+
+/// Held for writing by the test that takes kinds away.
+static KINDS_STAY: RwLock<()> = RwLock::const_new(());
+
+/// A stand with all these kinds.
+async fn stand() -> &'static Stand {
+    static STAND: OnceCell<&'static Stand> = OnceCell::const_new();
+    let stand = STAND.get_or_init(|| async {
+        let stand = Stand::apart().await;
+        let definitions: Api<CustomResourceDefinition> = Api::all(stand.client().await);
+        for (group, version, plural, kind) in KINDS {
+            let definition = serde_json::from_value(json!({
+                "metadata": {"name": format!("{plural}.{group}")},
+                "spec": {"group": group, "scope": "Namespaced", "names": {"plural": plural, "kind": kind},
+                    "versions": [{"name": version, "served": true, "storage": true, "schema": {"openAPIV3Schema":
+                        {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]},
+            }));
+            definitions.create(&PostParams::default(), &definition.unwrap()).await.unwrap();
+        }
+        until_served(&stand.client().await, |paths| {
+            KINDS.iter().all(|(group, _, plural, _)| serves(paths, group, plural))
+        })
+        .await;
+        stand
+    });
+    stand.await
+}
+
+fn serves(groups: &Value, group: &str, plural: &str) -> bool {
+    let groups = groups["items"].as_array().into_iter().flatten();
+    let versions =
+        groups.filter(|found| found["metadata"]["name"] == group).filter_map(|found| found["versions"].as_array());
+    versions
+        .flatten()
+        .filter_map(|version| version["resources"].as_array())
+        .flatten()
+        .any(|kind| kind["resource"] == plural)
+}
+
+/// Waits for what the API server says that it serves.
+async fn until_served(client: &Client, test: impl Fn(&Value) -> bool) {
+    until(Duration::from_mins(1), "discovery tells what is wanted", || async {
+        let request = Request::get("/apis").header(header::ACCEPT, inventory::DISCOVERY).body(Vec::new());
+        let served: Value = client.request(request.unwrap()).await.map_err(|error| error.to_string())?;
+        if test(&served) { Ok(()) } else { Err(served.to_string().chars().take(400).collect::<String>()) }
+    })
+    .await;
+}
+
+/// Asks as a client of the time before aggregated discovery: each group's versions one by one.
+#[derive(Clone)]
+struct OldFashioned(Client);
+
+impl tower_service::Service<Request<Body>> for OldFashioned {
+    type Response = Response<Body>;
+    type Error = kube::Error;
+    type Future = BoxFuture<'static, Result<Response<Body>, kube::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Poller<'_>) -> Poll<Result<(), kube::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if request.headers().get(header::ACCEPT).is_some_and(|accept| accept == inventory::DISCOVERY) {
+            request.headers_mut().insert(header::ACCEPT, header::HeaderValue::from_static("application/json"));
+        }
+        let client = self.0.clone();
+        let sent: Pin<Box<_>> = Box::pin(async move { client.send(request).await });
+        sent
+    }
+}
+
+impl OldFashioned {
+    fn client(context: &Context) -> Client {
+        Client::new(Self(context.client.clone()), context.namespace.clone())
+    }
+}
+
+async fn create_custom(context: &Context, plural: &str, name: &str, spec: Value) {
+    let (group, version, _, kind) = KINDS.into_iter().find(|(_, _, found, _)| *found == plural).unwrap();
+    let resource = ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: format!("{group}/{version}"),
+        kind: kind.to_owned(),
+        plural: plural.to_owned(),
+    };
+    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &context.namespace, &resource);
+    let mut object = DynamicObject::new(name, &resource);
+    object.data = json!({"spec": spec});
+    api.create(&PostParams::default(), &object).await.unwrap_or_else(|error| panic!("{kind}: {error}"));
+}
+
+/// A Deployment or DaemonSet whose selector is its pods' labels.
+fn workload(name: &str, labels: &Value, selector: &Value, container: (&str, &str), args: &[&str]) -> Value {
+    let (container, image) = container;
+    json!({
+        "metadata": {"name": name, "labels": labels},
+        "spec": {"selector": {"matchLabels": selector}, "template": {
+            "metadata": {"labels": selector},
+            "spec": {"containers": [{"name": container, "image": image, "args": args}]}}},
+    })
+}
+
+/// Another installer's Deployment in the place of the one that each test finds.
+async fn deployed(context: &Context, deployment: Value) {
+    let api = context.api::<Deployment>();
+    if api.get_opt("velero").await.unwrap().is_some() {
+        api.delete("velero", &DeleteParams::default()).await.unwrap();
+        until(Duration::from_secs(10), "the Deployment is gone", || async {
+            match api.get_opt("velero").await {
+                Ok(None) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+    }
+    context.create::<Deployment>(deployment).await;
+}
+
+fn role(got: &Got, pod: &str) -> PodRole {
+    got.inventory.pods.iter().find(|found| found.name == pod).unwrap_or_else(|| panic!("no pod {pod}")).role
+}
+
+fn versions(got: &Got) -> Value {
+    serde_json::from_str(&got.text("velero/version.json")).unwrap()
+}
+
+const STARTING: &str = "level=info msg=\"Starting Velero server v1.18.9 (0abc123)\"";
+
+#[tokio::test]
+async fn helms_server_is_found_though_its_pods_lack_the_component_label() {
+    with_namespace("helm", |context| async move {
+        let labels = json!({"app.kubernetes.io/name": "velero", "app.kubernetes.io/instance": "prod"});
+        let server = ("velero", "velero/velero:v1.18.1");
+        deployed(&context, workload("prod-velero", &labels, &labels, server, &["server", "--features=EnableCSI"]))
+            .await;
+        let agent = json!({"name": "node-agent", "role": "node-agent"});
+        let agents =
+            workload("node-agent", &json!({}), &agent, ("node-agent", "velero/velero:v1.18.1"), &["node-agent"]);
+        context.create::<DaemonSet>(agents).await;
+        let node = context.node("n").await;
+        let server = pod("prod-velero-1").on_node(&node).labelled("app.kubernetes.io/name", "velero");
+        context.pod(server.labelled("app.kubernetes.io/instance", "prod").with_container("velero")).await;
+        let agent = pod("node-agent-1").on_node(&node).labelled("name", "node-agent").labelled("role", "node-agent");
+        context.pod(agent.with_container("node-agent")).await;
+        context
+            .pod(pod("shop").on_node(&node).labelled("app.kubernetes.io/name", "shop").with_container("velero"))
+            .await;
+        context.log("prod-velero-1", "velero", LogScript::lines([STARTING]));
+        context.log("node-agent-1", "node-agent", LogScript::lines(["I am an agent"]));
+        context.log("shop", "velero", LogScript::lines(["Starting Velero server v0.0.1 (0bad)"]));
+        let got = Run::default().of(&context, &DebugBundleSpec::installation()).await;
+        got.is_complete();
+        assert!(got.errors().is_empty(), "{:#?}", got.errors());
+        assert_eq!(role(&got, "prod-velero-1"), PodRole::Server);
+        assert_eq!(role(&got, "node-agent-1"), PodRole::NodeAgent { involved: true });
+        assert_eq!(role(&got, "shop"), PodRole::Other);
+        let told = versions(&got);
+        assert_eq!((&told["server"]["version"], &told["server"]["from"]), (&json!("v1.18.9"), &json!("server log")));
+        assert_eq!((&told["server"]["features"], &told["server"]["commit"]), (&json!("EnableCSI"), &json!("0abc123")));
+        assert_eq!(told["nodeAgents"][0]["node"], node.as_str());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn oadps_own_kinds_are_in_the_bundle_where_the_operator_may_read_them() {
+    let _stay = KINDS_STAY.read().await;
+    with_namespace_on(stand().await, "openshift-adp", |context| async move {
+        let labels = json!({"app.kubernetes.io/name": "velero", "app.kubernetes.io/instance": "dpa", "component": "velero",
+            "app.kubernetes.io/managed-by": "oadp-operator", "app.kubernetes.io/component": "server", "openshift.io/oadp": "True"});
+        let image = "registry.example/oadp/oadp-velero-rhel9@sha256:0123456789abcdef";
+        deployed(&context, workload("velero", &labels, &labels, ("velero", image), &["server"])).await;
+        let manager = json!({"control-plane": "controller-manager"});
+        let manager = workload("openshift-adp-controller-manager", &manager, &manager, ("manager", "oadp/operator:1"), &[]);
+        context.create::<Deployment>(manager).await;
+        context
+            .create_velero(
+                "ServerStatusRequest",
+                json!({"metadata": {"name": "velero-cli-x1"}, "spec": {}, "status": {"phase": "Processed",
+                    "processedTimestamp": "2026-03-01T00:00:00Z", "serverVersion": "v1.16.2-OADP"}}),
+            )
+            .await;
+        create_custom(&context, "dataprotectionapplications", "dpa", json!({"configuration": {"velero": {}}})).await;
+        create_custom(&context, "clusterserviceversions", "oadp-operator.v1.5.0", json!({})).await;
+
+        let account = context.shipped_account().await;
+        let as_shipped = || async { Run { client: Some(account.client().await), ..Run::default() } };
+        let got = as_shipped().await.of(&context, &DebugBundleSpec::installation()).await;
+        got.is_complete();
+        assert!(got.errors().is_empty(), "what was never promised has not failed: {:#?}", got.errors());
+        let file = |group: &str, plural: &str| format!("namespaces/{}/{group}/{plural}.yaml", context.namespace);
+        let denied = got.missing(&file("oadp.openshift.io", "dataprotectionapplications"));
+        assert_eq!((denied.code, denied.severity), (MissingCode::Forbidden, MissingSeverity::Note));
+        assert!(denied.cure.contains(r#"{apiGroups: ["oadp.openshift.io"], resources: [dataprotectionapplications]"#));
+        for (group, plural) in [("core", "services"), ("policy", "poddisruptionbudgets")] {
+            let denied = got.missing(&file(group, plural));
+            assert_eq!(denied.severity, MissingSeverity::Note);
+            assert!(denied.cure.starts_with("add to extraRules of the chart"), "{}", denied.cure);
+        }
+        let told = versions(&got);
+        assert_eq!(told["server"]["version"], "v1.16.2-OADP", "a digest says no version");
+        assert_eq!(told["server"]["from"], "ServerStatusRequest");
+
+        let rules = json!([{"apiGroups": ["oadp.openshift.io", "operators.coreos.com"], "verbs": ["get", "list"],
+            "resources": ["dataprotectionapplications", "nonadminbackups", "clusterserviceversions", "subscriptions"]}]);
+        context.create::<Role>(json!({"metadata": {"name": "extra"}, "rules": rules})).await;
+        let subject = json!({"kind": "ServiceAccount", "name": "debugbundle-operator", "namespace": context.namespace});
+        let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "extra"});
+        context.create::<RoleBinding>(json!({"metadata": {"name": "extra"}, "subjects": [subject], "roleRef": role})).await;
+        let dpa = file("oadp.openshift.io", "dataprotectionapplications");
+        until(Duration::from_secs(30), "the added rule has come into force", || async {
+            let got = as_shipped().await.of(&context, &DebugBundleSpec::installation()).await;
+            if got.has(&dpa) { Ok(()) } else { Err(format!("{:?}", got.missing(&dpa))) }
+        })
+        .await;
+        let got = as_shipped().await.of(&context, &DebugBundleSpec::installation()).await;
+        assert_eq!(got.names(&dpa), ["dpa"]);
+        assert_eq!(got.names(&file("operators.coreos.com", "clusterserviceversions")), ["oadp-operator.v1.5.0"]);
+        assert!(got.collected.empty.contains(&file("oadp.openshift.io", "nonadminbackups")));
+        let definition = "cluster-scoped-resources/apiextensions.k8s.io/customresourcedefinitions";
+        let definition = got.yaml(&format!("{definition}/dataprotectionapplications.oadp.openshift.io.yaml"));
+        assert_eq!(definition["spec"]["names"]["kind"], "DataProtectionApplication");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_vsphere_plugins_pods_and_kinds_are_taken_and_its_library_logs_are_told_as_missing() {
+    let _stay = KINDS_STAY.read().await;
+    with_namespace_on(stand().await, "vsphere", |context| async move {
+        let driver = json!({"component": "velero", "name": "backup-driver"});
+        context
+            .create::<Deployment>(workload(
+                "backup-driver",
+                &driver,
+                &driver,
+                ("backup-driver", "vsphere/driver:1"),
+                &[],
+            ))
+            .await;
+        let movers = json!({"component": "velero", "name": "datamgr-for-vsphere-plugin"});
+        let name = "datamgr-for-vsphere-plugin";
+        context.create::<DaemonSet>(workload(name, &movers, &movers, (name, "vsphere/data-manager:1"), &[])).await;
+        let node = context.node("n").await;
+        for (pod_name, name) in [
+            ("backup-driver-1", "backup-driver"),
+            ("datamgr-for-vsphere-plugin-1", name),
+            ("datamgr-for-vsphere-plugin-2", name),
+        ] {
+            let made = pod(pod_name).on_node(&node).labelled("component", "velero").labelled("name", name);
+            context.pod(made.with_container(name)).await;
+            context.log(pod_name, name, LogScript::lines([format!("I am {pod_name}")]));
+        }
+        create_custom(&context, "uploads", "upload-1", json!({})).await;
+        create_custom(&context, "backuprepositoryclaims", "claim-1", json!({})).await;
+        let got = Run::default().of(&context, &DebugBundleSpec::installation()).await;
+        got.is_complete();
+        assert!(got.errors().is_empty(), "{:#?}", got.errors());
+        assert_eq!(role(&got, "backup-driver-1"), PodRole::Other, "the component label alone makes no server");
+        assert_eq!(got.inventory.servers.len(), 1);
+        for pod in ["backup-driver-1", "datamgr-for-vsphere-plugin-1"] {
+            let container = pod.trim_end_matches("-1");
+            assert!(got.text(&log_path(&context, pod, container, "current.log")).ends_with(&format!("I am {pod}\n")));
+        }
+        let file = |group: &str, plural: &str| format!("namespaces/{}/{group}/{plural}.yaml", context.namespace);
+        assert_eq!(got.names(&file("datamover.cnsdp.vmware.com", "uploads")), ["upload-1"]);
+        assert_eq!(got.names(&file("backupdriver.cnsdp.vmware.com", "backuprepositoryclaims")), ["claim-1"]);
+        assert!(got.collected.empty.contains(&file("datamover.cnsdp.vmware.com", "downloads")));
+        let library: Vec<_> = got.collected.missing.iter().filter(|missing| missing.what.contains("VDDK")).collect();
+        assert_eq!(library.len(), 1, "once, not for each pod");
+        assert_eq!((library[0].code, library[0].severity), (MissingCode::NotLooked, MissingSeverity::Note));
+        assert!(library[0].cure.contains("datamgr-for-vsphere-plugin-1:/tmp/vmware-root"), "{}", library[0].cure);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_velero_scaled_to_zero_still_gives_a_bundle() {
+    with_namespace("zero", |context| async move {
+        let got = Run::default().of(&context, &DebugBundleSpec::installation()).await;
+        got.is_complete();
+        assert!(got.errors().is_empty(), "{:#?}", got.errors());
+        let told = versions(&got);
+        assert_eq!((&told["server"]["version"], &told["server"]["from"]), (&json!("v1.18.3"), &json!("image tag")));
+        assert_eq!(told["server"]["pods"], json!([]));
+        assert_eq!(told["plugins"][0]["image"], "velero/velero-plugin-for-aws:v1.14.3");
+        let deployments = got.yaml(&format!("namespaces/{}/apps/deployments.yaml", context.namespace));
+        assert_eq!(deployments["items"][0]["spec"]["replicas"], 0);
+        let services = format!("namespaces/{}/core/services.yaml", context.namespace);
+        assert!(got.collected.empty.contains(&services), "whoever may read it gets it: {:?}", got.collected.empty);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_a_server_that_crashes_again_and_again_the_previous_log_is_there_in_full() {
+    with_namespace("crashing", |context| async move {
+        let node = context.node("n").await;
+        let server = pod("velero-1").on_node(&node).labelled("deploy", "velero").with_container("velero");
+        context.pod(server.restarted(7).waiting("CrashLoopBackOff", "back-off 5m0s restarting failed container")).await;
+        let lines = (0..40_000).map(|n| format!("level=info msg=\"working on item {n} of many\""));
+        let lines: Vec<String> =
+            std::iter::once(STARTING.to_owned()).chain(lines).chain(["panic: no room".to_owned()]).collect();
+        let bytes: usize = lines.iter().map(String::len).sum();
+        assert!(bytes > 1 << 20, "more than is kept of a bystander");
+        context.previous_log("velero-1", "velero", LogScript::lines(lines));
+        context.log("velero-1", "velero", LogScript::lines(["level=error msg=\"no room\""]));
+        let got = Run::default().of(&context, &DebugBundleSpec::installation()).await;
+        got.is_complete();
+        assert!(got.errors().is_empty(), "{:#?}", got.errors());
+        let path = log_path(&context, "velero-1", "velero", "previous.log");
+        assert_eq!(got.entry(&path).truncated, None);
+        let text = got.text(&path);
+        assert_eq!((text.lines().count(), text.ends_with("panic: no room\n")), (40_002, true));
+        assert_eq!(versions(&got)["server"]["version"], "v1.18.9", "the previous instance said it");
+    })
+    .await;
+}
+
+async fn delete_definitions(context: &Context, names: &[String]) {
+    let definitions: Api<CustomResourceDefinition> = Api::all(context.client.clone());
+    for name in names {
+        definitions.delete(name, &DeleteParams::default()).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    let gone = |served: &Value| {
+        !names.iter().filter_map(|name| name.split_once('.')).any(|(plural, group)| serves(served, group, plural))
+    };
+    until_served(&context.client, gone).await;
+}
+
+/// Registers an API whose backend does not exist.
+async fn register_a_dead_api(context: &Context, group: &str, version: &str) -> String {
+    let services: Api<APIService> = Api::all(context.client.clone());
+    let name = format!("{version}.{group}");
+    let service = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": name},
+        "spec": {"group": group, "version": version, "groupPriorityMinimum": 100, "versionPriority": 100,
+            "insecureSkipTLSVerify": true, "service": {"name": "nobody", "namespace": context.namespace}}});
+    services.patch(&name, &PatchParams::apply("harness").force(), &Patch::Apply(&service)).await.unwrap();
+    name
+}
+
+/// One test, for each of its parts changes what all others on the stand would see.
+#[tokio::test]
+async fn velero_in_pieces_gives_what_is_left_and_velero_gone_is_said_so() {
+    let _alone = KINDS_STAY.write().await;
+    let stand = stand().await;
+    with_namespace_on(stand, "pieces", |context| async move {
+        let spec = json!({"includedNamespaces": ["*"], "storageLocation": "default"});
+        context.create_velero("Backup", json!({"metadata": {"name": "seed"}, "spec": spec})).await;
+        let about = DebugBundleSpec::about(TargetKind::Backup, "seed");
+        let file = |plural: &str| format!("namespaces/{}/velero.io/{plural}.yaml", context.namespace);
+
+        let dead = [("metrics.k8s.io", "v1beta1"), ("config.openshift.io", "v1"), ("operators.coreos.com", "v9")];
+        let mut registered = Vec::new();
+        for (group, version) in dead {
+            registered.push(register_a_dead_api(&context, group, version).await);
+        }
+        until_served(&context.client, |served| {
+            served.to_string().matches(r#""freshness":"Stale""#).count() == dead.len()
+        })
+        .await;
+        for client in [context.client.clone(), OldFashioned::client(&context)] {
+            let got = Run { client: Some(client), ..Run::default() }.of(&context, &about).await;
+            got.is_complete();
+            let errors: Vec<_> = got.errors().into_iter().filter(|lost| !lost.path.starts_with("velero/")).collect();
+            assert!(errors.is_empty(), "dead APIs cost nothing but themselves: {errors:#?}");
+            assert!(got.inventory.served.is_stale("config.openshift.io"), "{:?}", got.inventory.served.stale);
+            assert_eq!(got.names(&file("backups")), ["seed"]);
+            let olm = format!("namespaces/{}/operators.coreos.com/subscriptions.yaml", context.namespace);
+            assert!(got.collected.empty.contains(&olm), "the version that lives is asked: {:?}", got.collected.empty);
+        }
+
+        delete_definitions(&context, &["podvolumebackups.velero.io".to_owned(), "datauploads.velero.io".to_owned()])
+            .await;
+        for client in [context.client.clone(), OldFashioned::client(&context)] {
+            let got = Run { client: Some(client), ..Run::default() }.of(&context, &about).await;
+            got.is_complete();
+            for plural in ["podvolumebackups", "datauploads"] {
+                let gone = got.missing(&file(plural));
+                assert_eq!((gone.code, gone.severity), (MissingCode::NotInstalled, MissingSeverity::Note), "{gone:?}");
+            }
+            assert_eq!(got.names(&file("backups")), ["seed"], "the rest is there");
+            assert!(got.collected.empty.contains(&file("podvolumerestores")));
+            let errors: Vec<_> = got.errors().into_iter().filter(|lost| !lost.path.starts_with("velero/")).collect();
+            assert!(errors.is_empty(), "{errors:#?}");
+        }
+
+        let definitions: Api<CustomResourceDefinition> = Api::all(context.client.clone());
+        let all = definitions.list(&kube::api::ListParams::default()).await.unwrap();
+        let names: Vec<String> =
+            all.iter().map(ResourceExt::name_any).filter(|name| name.ends_with(".velero.io")).collect();
+        delete_definitions(&context, &names).await;
+        for client in [context.client.clone(), OldFashioned::client(&context)] {
+            let (cluster, scope) = (Cluster::new(client), Scope::everything());
+            let taken = inventory::take(&cluster, &context.namespace, &about, scope, Duration::from_secs(20)).await;
+            assert!(matches!(taken, Err(InventoryError::VeleroNotFound)), "{taken:?}");
+        }
+
+        let services: Api<APIService> = Api::all(context.client.clone());
+        for name in registered {
+            services.delete(&name, &DeleteParams::default()).await.unwrap();
+        }
+        context.stand.install_kinds().await;
+        until_served(&context.client, |served| {
+            serves(served, "velero.io", "backups") && !served.to_string().contains(r#""freshness":"Stale""#)
+        })
+        .await;
+    })
+    .await;
+}
+
+async fn config_maps(context: &Context) {
+    let velero_data =
+        json!({"config.yaml": "loadConcurrency:\n  globalConfig: 2\ncaPassword: |\n  hunter2-in-a-block\n"});
+    for object in [
+        json!({"metadata": {"name": "agents"}, "data": velero_data, "binaryData": {"ca.der": "AAEC"}}),
+        json!({"metadata": {"name": "images", "labels": {"velero.io/plugin-config": "", "velero.io/change-image-name": "RestoreItemAction"}},
+            "data": {"case1": "1.1.1.1:5000,2.2.2.2:3000"}}),
+        json!({"metadata": {"name": "modifiers"}, "data": {"m.json": "{\"rules\": [{\"path\": \"/data/password\", \"value\": \"hunter2-in-json\"}]}"}}),
+        json!({"metadata": {"name": "shop"}, "data": {"index.html": "hunter2 is in here"}, "binaryData": {"logo": "AAEC"}}),
+    ] {
+        context.create::<ConfigMap>(object).await;
+    }
+    let agent = json!({"name": "node-agent", "role": "node-agent"});
+    let args = ["node-agent", "server", "--node-agent-configmap=agents"];
+    context
+        .create::<DaemonSet>(workload("node-agent", &json!({}), &agent, ("node-agent", "velero/velero:v1"), &args))
+        .await;
+    let spec = json!({"backupName": "seed", "resourceModifier": {"kind": "configmap", "name": "modifiers"}});
+    context.create_velero("Restore", json!({"metadata": {"name": "regrow"}, "spec": spec})).await;
+}
+
+/// The values of a ConfigMap in the bundle, by key.
+fn data_of(got: &Got, context: &Context, name: &str) -> Value {
+    let list = got.yaml(&format!("namespaces/{}/core/configmaps.yaml", context.namespace));
+    let found = list["items"].as_array().unwrap().iter().find(|item| item["metadata"]["name"] == name).cloned();
+    let found = found.unwrap_or_else(|| panic!("no ConfigMap {name}"));
+    assert_eq!((found["kind"].as_str(), found["binaryData"].is_null()), (Some("ConfigMap"), true));
+    found["data"].clone()
+}
+
+#[tokio::test]
+async fn sec_x17_config_maps_that_velero_reads_keep_their_values_without_secrets_and_others_only_keys() {
+    with_namespace("config", |context| async move {
+        config_maps(&context).await;
+        let mut spec = DebugBundleSpec::about(TargetKind::Restore, "regrow");
+        let got = Run::default().of(&context, &spec).await;
+        let text = got.text(&format!("namespaces/{}/core/configmaps.yaml", context.namespace));
+        assert!(!text.contains("hunter2") && !text.contains("AAEC"), "{text}");
+        let agents = data_of(&got, &context, "agents");
+        let config = agents["config.yaml"].as_str().unwrap();
+        assert!(
+            config.starts_with("loadConcurrency:\n  globalConfig: 2\ncaPassword: \"[REDACTED:by-name:"),
+            "{config}"
+        );
+        assert!(agents["ca.der"].as_str().unwrap().starts_with("[LEFT OUT: 3 bytes, sha256 ae4b3280"), "{agents}");
+        assert_eq!(data_of(&got, &context, "images")["case1"], "1.1.1.1:5000,2.2.2.2:3000");
+        let modifiers: Value =
+            serde_json::from_str(data_of(&got, &context, "modifiers")["m.json"].as_str().unwrap()).unwrap();
+        assert_eq!(modifiers["rules"][0]["path"], "/data/password");
+        assert_eq!(data_of(&got, &context, "shop")["index.html"], "[LEFT OUT: 18 bytes]");
+
+        spec.redaction.config_maps = ConfigMapRedaction::Keys;
+        let got = Run::default().of(&context, &spec).await;
+        assert_eq!(data_of(&got, &context, "images")["case1"], "[LEFT OUT: 25 bytes]");
+        assert_eq!(
+            data_of(&got, &context, "agents")["config.yaml"].as_str().unwrap().len(),
+            "[LEFT OUT: 76 bytes]".len()
+        );
+    })
+    .await;
+}
