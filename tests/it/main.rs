@@ -10,6 +10,7 @@ mod collect;
 mod crash;
 mod journeys;
 mod lifecycle;
+mod logs;
 mod memory;
 mod oracle;
 mod readers;

@@ -1,6 +1,7 @@
 //! What there is: Velero, the target, what belongs to it, and where. Reads just enough of the cluster for the plan;
 //! the objects themselves go into the bundle by `collect`, and nothing is decided here.
 
+mod asked;
 mod belongs;
 mod discovery;
 mod pods;
@@ -226,6 +227,8 @@ pub struct Inventory {
     pub involved: Vec<ObjectName>,
     /// Those of them that are there, in the order of their names.
     pub involved_pods: Vec<Pod>,
+    /// Pods of the namespaces asked for whole that are not well.
+    pub unhealthy: Vec<Pod>,
     /// Claims of those pods and of the target's data.
     pub claims: Vec<ObjectName>,
     /// Nodes on which all this happens.
@@ -303,6 +306,7 @@ pub async fn take(
     pods::assign_roles(&mut pods, &servers, &node_agents, &data);
 
     let (touched, further) = belongs::touched(&data, namespace, &spec.namespaces, &scope, TOUCHED);
+    let unhealthy = look.unhealthy(&touched, &mut unread).await;
     let mut inventory = Inventory {
         namespace: namespace.to_owned(),
         touched,
@@ -318,6 +322,7 @@ pub async fn take(
         pods,
         involved: Vec::new(),
         involved_pods: Vec::new(),
+        unhealthy,
         claims: Vec::new(),
         nodes: BTreeSet::new(),
         data,
@@ -589,6 +594,7 @@ pub(crate) mod fixture {
             further: Further::default(),
             involved: Vec::new(),
             involved_pods: Vec::new(),
+            unhealthy: Vec::new(),
             claims: Vec::new(),
             nodes: BTreeSet::new(),
             unread: Vec::new(),

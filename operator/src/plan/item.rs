@@ -153,6 +153,8 @@ pub enum ItemSource {
         pod: String,
         /// The pod's UID when the plan was made.
         uid: String,
+        /// The UID of the pod that was planned, if this is the one that took its place.
+        instead_of: Option<String>,
         /// Container.
         container: String,
         /// Of the instance before.

@@ -2,6 +2,7 @@
 //! what there is; reading the items, and what becomes of those that cannot be read, is `collect`'s.
 
 mod cluster;
+mod hooks;
 mod item;
 mod logs;
 mod namespaces;

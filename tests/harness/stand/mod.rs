@@ -90,7 +90,7 @@ impl Stand {
         }
         let authority = Authority::new()?;
         let node = authority.server("scripted-kubelet")?;
-        let kubelet = Kubelet::new(&node.cert, &node.key)?;
+        let kubelet = Kubelet::new(&node, &Authority::self_signed(&["127.0.0.1"])?)?;
         let (cluster, (s3, gateway)) = tokio::try_join!(servers::cluster(&folder, &authority), servers::s3(&folder))?;
         let mut servers = cluster.servers;
         servers.push(gateway);
