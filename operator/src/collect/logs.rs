@@ -44,6 +44,7 @@ pub(super) struct Which<'a> {
     pub container: &'a str,
     pub previous: bool,
     pub limit: u64,
+    pub tail_only: bool,
     pub server: Option<&'a plan::ServerLog>,
 }
 
@@ -300,7 +301,7 @@ impl Sink {
             cutter: Cutter::new(work.logs.window),
             held: Some(Vec::new()),
             kept: Vec::new(),
-            log: LazyEntry::new(&work.desk, path, Some(which.limit)),
+            log: LazyEntry::new(&work.desk, path, Some(which.limit)).tail_only(which.tail_only),
             server,
         }
     }
@@ -389,7 +390,16 @@ mod tests {
     use super::*;
 
     fn which(previous: bool) -> Which<'static> {
-        Which { namespace: "farm", pod: "herd-1", uid: "u", container: "cow", previous, limit: 1000, server: None }
+        Which {
+            namespace: "farm",
+            pod: "herd-1",
+            uid: "u",
+            container: "cow",
+            previous,
+            limit: 1000,
+            tail_only: false,
+            server: None,
+        }
     }
 
     #[test]

@@ -438,7 +438,7 @@ async fn read(work: &Arc<Work>, item: &Item, deadline: Instant) -> Result<Outcom
         ItemSource::Object { kind, namespace, name } => {
             objects::object(work, item, kind, namespace.as_deref(), name, deadline).await
         }
-        ItemSource::PodLog { namespace, pod, uid, container, previous, limit, server, instead_of: _ } => {
+        ItemSource::PodLog { namespace, pod, uid, container, previous, limit, tail_only, server, instead_of: _ } => {
             let which = logs::Which {
                 namespace,
                 pod,
@@ -446,6 +446,7 @@ async fn read(work: &Arc<Work>, item: &Item, deadline: Instant) -> Result<Outcom
                 container,
                 previous: *previous,
                 limit: *limit,
+                tail_only: *tail_only,
                 server: server.as_ref(),
             };
             logs::read(work, item, which, deadline).await

@@ -161,6 +161,8 @@ pub enum ItemSource {
         previous: bool,
         /// Kept at most (bytes).
         limit: u64,
+        /// Only the end is kept of a longer one.
+        tail_only: bool,
         /// It is the server's own container, which tells its version and what it did for the target.
         server: Option<ServerLog>,
     },

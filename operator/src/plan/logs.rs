@@ -53,20 +53,20 @@ impl Planner<'_> {
         let mut pods: Vec<&Pod> = inventory.pods.iter().collect();
         pods.sort_by_key(|pod| rank(pod));
         for pod in pods {
-            let (priority, limit) = match rank(pod) {
-                Rank::Worked => (Priority::P2, most),
-                Rank::Unhealthy if pod.role == PodRole::Maintenance => (Priority::P2, most),
-                Rank::Unhealthy => (Priority::P2, most.min(BYSTANDER)),
-                Rank::Maintenance => (Priority::P4, most),
-                Rank::Healthy => (Priority::P5, most.min(BYSTANDER)),
+            let priority = match rank(pod) {
+                Rank::Worked | Rank::Unhealthy => Priority::P2,
+                Rank::Maintenance => Priority::P4,
+                Rank::Healthy => Priority::P5,
             };
+            let bystander = matches!(pod.role, PodRole::Other | PodRole::NodeAgent { involved: false });
+            let share = if bystander { Share::Tail(most.min(BYSTANDER)) } else { Share::HeadAndTail(most) };
             for container in &pod.containers {
                 let is_server = pod.role == PodRole::Server && container.name == "velero";
                 for previous in instances(logs, container) {
                     let newest = newest_server.as_deref() == Some(pod.uid.as_str());
                     let lines = || self.server_lines(*previous).filter(|_| newest);
                     let server = is_server.then(|| ServerLog { lines: lines() });
-                    self.items.push(log_item(pod, &container.name, *previous, priority, limit, server));
+                    self.items.push(log_item(pod, &container.name, *previous, priority, share, server));
                 }
             }
         }
@@ -95,7 +95,14 @@ impl Planner<'_> {
     fn application(&mut self, pod: &Pod, logs: &Logs, most: u64, wanted: impl Fn(&Container) -> bool) {
         for container in pod.containers.iter().filter(|container| wanted(container)) {
             for previous in instances(logs, container) {
-                self.items.push(log_item(pod, &container.name, *previous, Priority::P2, most, None));
+                self.items.push(log_item(
+                    pod,
+                    &container.name,
+                    *previous,
+                    Priority::P2,
+                    Share::HeadAndTail(most),
+                    None,
+                ));
             }
         }
     }
@@ -139,6 +146,15 @@ fn rank(pod: &Pod) -> Rank {
     }
 }
 
+/// What is kept of a log (bytes).
+#[derive(Clone, Copy, Debug)]
+enum Share {
+    /// Of a longer one the beginning and the end.
+    HeadAndTail(u64),
+    /// Of a longer one the end.
+    Tail(u64),
+}
+
 /// Which instances are asked for, by `previous`: the present one always, the one before only where there is one.
 fn instances(logs: &Logs, container: &Container) -> &'static [bool] {
     if logs.previous && container.has_previous() { &[false, true] } else { &[false] }
@@ -149,9 +165,13 @@ fn log_item(
     container: &str,
     previous: bool,
     priority: Priority,
-    limit: u64,
+    share: Share,
     server: Option<ServerLog>,
 ) -> Item {
+    let (limit, tail_only) = match share {
+        Share::HeadAndTail(limit) => (limit, false),
+        Share::Tail(limit) => (limit, true),
+    };
     let (file, instance) = if previous { ("previous.log", "previous log") } else { ("current.log", "log") };
     let path = BundlePath::new(["namespaces", &pod.namespace, "pods", &pod.name, container, container, "logs", file]);
     Item {
@@ -165,6 +185,7 @@ fn log_item(
             container: container.to_owned(),
             previous,
             limit,
+            tail_only,
             server,
         },
         priority,
