@@ -105,10 +105,10 @@ async fn a_log_is_cut_to_the_window_and_not_read_beyond_its_end() {
         let node = context.node("n").await;
         context.pod(pod("velero-1").on_node(&node).labelled("deploy", "velero").with_container("velero")).await;
         let kept = "2026-03-01T10:00:02.500000000Z first\n  its trace\n\n2026-03-01T10:00:05.000000000Z last\n";
-        let log = format!(
-            "2026-03-01T10:00:02.100000000Z early\n\tits trace\n{kept}2026-03-01T10:00:05.000000001Z late\nits trace\n"
-        );
-        // The log goes on, as that of a server does: nobody waits for more of it.
+        let late = "2026-03-01T10:00:05.000000001Z late\nits trace\n".repeat(1000);
+        let log = format!("2026-03-01T10:00:02.100000000Z early\n\tits trace\n{kept}{late}");
+        // The log goes on, as that of a server does, and nobody waits for more of it. Less than these bytes the API server
+        // would keep to itself.
         context.log("velero-1", "velero", LogScript::body(log.clone()).stall_after(log.len() as u64));
         let mut spec = DebugBundleSpec::installation();
         let at = |text: &str| Some(Time(text.parse().unwrap()));
