@@ -439,9 +439,9 @@ async fn a_line_of_200_mib_fails_no_file_and_takes_no_line_with_it() {
         let path = log_path(&context, "velero-1", "velero", "current.log");
         let text = got.text(&path);
         let lines: Vec<&str> = text.lines().collect();
-        let [before, long, after] = lines.as_slice() else { panic!("{} lines", lines.len()) };
-        assert!(before.ends_with(" before") && after.ends_with(" after"), "{before:?} {after:?}");
-        let (shown, masked) = long.split_once("[REDACTED:long-line:").expect("its end is masked");
+        let [first, giant, last] = lines.as_slice() else { panic!("{} lines", lines.len()) };
+        assert!(first.ends_with(" before") && last.ends_with(" after"), "{first:?} {last:?}");
+        let (shown, masked) = giant.split_once("[REDACTED:long-line:").expect("its end is masked");
         let masked: usize = masked.strip_suffix(" bytes]").unwrap().parse().unwrap();
         assert_eq!(shown.len() + masked, 31 + (200 << 20));
         assert!(shown.starts_with("2026-03-01T10:00:01.000000000Z xxxx") && shown.len() > 900_000, "{}", shown.len());
@@ -565,11 +565,11 @@ async fn logs_of_applications_are_one_note_until_they_are_allowed_and_then_only_
         got.is_complete();
         assert_eq!(logs_in(&got, &shop), [""; 0]);
         let told: Vec<_> = got.collected.missing.iter().filter(|one| one.rule.as_deref() == Some("R26")).collect();
-        let [note] = told.as_slice() else { panic!("one note: {told:#?}") };
-        assert_eq!((note.code, note.severity), (MissingCode::Forbidden, MissingSeverity::Note));
-        assert_eq!(note.what, format!("logs of pods in {shop}"));
-        assert_eq!(note.path, format!("namespaces/{shop}/pods"));
-        assert_eq!(note.cure, format!("bind ClusterRole debugbundle-namespace-logs in namespace {shop}"));
+        let [line] = told.as_slice() else { panic!("one note: {told:#?}") };
+        assert_eq!((line.code, line.severity), (MissingCode::Forbidden, MissingSeverity::Note));
+        assert_eq!(line.what, format!("logs of pods in {shop}"));
+        assert_eq!(line.path, format!("namespaces/{shop}/pods"));
+        assert_eq!(line.cure, format!("bind ClusterRole debugbundle-namespace-logs in namespace {shop}"));
         assert_eq!(context.stand.kubelet.seen(&node).len(), 0);
 
         let binding: RoleBinding = serde_json::from_value(json!({

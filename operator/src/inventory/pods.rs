@@ -295,6 +295,8 @@ mod tests {
         assert!(!suspect("ephemeralContainers", json!({}), running(false)));
         assert!(suspect("ephemeralContainers", json!({}), json!({"state": {"terminated": {"exitCode": 1}}})));
         assert!(suspect("initContainers", json!({}), json!({"state": {"waiting": {}}})));
+        let before = json!({"ready": true, "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 0}}});
+        assert!(suspect("containers", json!({}), before), "it runs for the second time, whatever its count says");
     }
 
     #[test]
