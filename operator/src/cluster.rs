@@ -292,7 +292,13 @@ where
     let mut body = std::pin::pin!(body);
     loop {
         let silence = Instant::now() + idle;
-        let mut data = match timeout_at(silence.min(deadline), body.next()).await {
+        let next = tokio::select! {
+            biased;
+            next = timeout_at(silence.min(deadline), body.next()) => next,
+            // Nobody waits for a source that may never speak again.
+            () = to.closed() => return PumpEnd::ReaderGone,
+        };
+        let mut data = match next {
             Ok(None) => return PumpEnd::Whole,
             Ok(Some(Ok(data))) => data,
             Ok(Some(Err(error))) => return PumpEnd::Reset(chain(&error)),
@@ -779,6 +785,12 @@ mod tests {
         drop(pieces);
         let body = futures::stream::repeat_with(piece);
         assert_eq!(pump(body, to, Duration::from_secs(9), far, |_| ()).await, PumpEnd::ReaderGone);
+
+        let (to, mut pieces) = pipe();
+        let reader = tokio::task::spawn_blocking(move || pieces.next_piece());
+        let body = futures::stream::iter([piece()]).chain(futures::stream::pending());
+        assert_eq!(pump(body, to, Duration::from_secs(9), far, |_| ()).await, PumpEnd::ReaderGone, "it has enough");
+        assert!(reader.await.unwrap().is_some());
 
         let (to, _pieces) = pipe();
         let body = futures::stream::iter([piece(), Err(io::Error::other("cut"))]);

@@ -13,6 +13,7 @@ pub struct PodBuilder {
     name: String,
     node: Option<String>,
     labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
     containers: Vec<Container>,
     volumes: Vec<String>,
     pending: Option<String>,
@@ -29,6 +30,7 @@ struct Container {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Init,
+    Sidecar,
     Main,
     Ephemeral,
 }
@@ -46,6 +48,7 @@ pub fn pod(name: &str) -> PodBuilder {
         name: name.to_owned(),
         node: None,
         labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
         containers: Vec::new(),
         volumes: Vec::new(),
         pending: None,
@@ -72,6 +75,13 @@ impl PodBuilder {
         self
     }
 
+    /// With this annotation.
+    #[must_use]
+    pub fn annotated(mut self, key: &str, value: &str) -> Self {
+        self.annotations.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
     /// With a running container.
     #[must_use]
     pub fn with_container(self, name: &str) -> Self {
@@ -82,6 +92,12 @@ impl PodBuilder {
     #[must_use]
     pub fn with_init(self, name: &str) -> Self {
         self.with(name, Place::Init, State::Terminated(0))
+    }
+
+    /// With a running sidecar: an init container that is restarted for ever.
+    #[must_use]
+    pub fn with_sidecar(self, name: &str) -> Self {
+        self.with(name, Place::Sidecar, State::Running)
     }
 
     /// With a running ephemeral container.
@@ -151,17 +167,24 @@ impl PodBuilder {
         let this = self.clone().finished();
         let mounts: Vec<_> =
             this.volumes.iter().map(|name| json!({"name": name, "mountPath": format!("/{name}")})).collect();
-        let spec = |place| -> Vec<Value> {
-            let of_place = this.containers.iter().filter(|container| container.place == place);
-            of_place.map(|container| json!({"name": container.name, "image": IMAGE, "volumeMounts": mounts})).collect()
+        let spec = |places: &[Place]| -> Vec<Value> {
+            let of_place = this.containers.iter().filter(|container| places.contains(&container.place));
+            let specs = of_place.map(|container| {
+                let mut spec = json!({"name": container.name, "image": IMAGE, "volumeMounts": mounts});
+                if container.place == Place::Sidecar {
+                    spec["restartPolicy"] = "Always".into();
+                }
+                spec
+            });
+            specs.collect()
         };
         let volumes: Vec<_> = this.volumes.iter().map(|name| json!({"name": name, "emptyDir": {}})).collect();
         let manifest = json!({
-            "metadata": {"name": this.name, "labels": this.labels},
+            "metadata": {"name": this.name, "labels": this.labels, "annotations": this.annotations},
             "spec": {
                 "nodeName": this.node,
-                "containers": spec(Place::Main),
-                "initContainers": spec(Place::Init),
+                "containers": spec(&[Place::Main]),
+                "initContainers": spec(&[Place::Init, Place::Sidecar]),
                 "volumes": volumes,
                 "terminationGracePeriodSeconds": 0,
             },
@@ -179,8 +202,9 @@ impl PodBuilder {
     /// What the kubelet would say of it.
     pub(crate) fn status(&self, now: Timestamp) -> Value {
         let this = self.clone().finished();
-        let statuses = |place| -> Vec<Value> {
-            this.containers.iter().filter(|container| container.place == place).map(|c| c.status(now)).collect()
+        let statuses = |places: &[Place]| -> Vec<Value> {
+            let of_place = this.containers.iter().filter(|container| places.contains(&container.place));
+            of_place.map(|container| container.status(now)).collect()
         };
         let waits_in_init =
             this.containers.iter().any(|c| c.place == Place::Init && !matches!(c.state, State::Terminated(0)));
@@ -200,9 +224,9 @@ impl PodBuilder {
             "phase": phase,
             "startTime": now,
             "conditions": [scheduled, {"type": "Ready", "status": flag(ready), "lastTransitionTime": now}],
-            "initContainerStatuses": statuses(Place::Init),
-            "containerStatuses": statuses(Place::Main),
-            "ephemeralContainerStatuses": statuses(Place::Ephemeral),
+            "initContainerStatuses": statuses(&[Place::Init, Place::Sidecar]),
+            "containerStatuses": statuses(&[Place::Main]),
+            "ephemeralContainerStatuses": statuses(&[Place::Ephemeral]),
         }})
     }
 }

@@ -12,6 +12,7 @@ mod crash;
 mod flavours;
 mod journeys;
 mod lifecycle;
+mod logs;
 mod memory;
 mod oracle;
 mod readers;

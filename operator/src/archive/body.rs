@@ -24,6 +24,8 @@ pub(super) const SMALL: usize = 64 << 10;
 const CHUNK: u64 = 1 << 20;
 /// Room for the marker line.
 const MARKER: u64 = 128;
+/// A line's time stands in so many bytes.
+const STAMP: usize = 96;
 /// The smallest limit that can hold a marker and something beside it.
 const LEAST_LIMIT: u64 = 1 << 10;
 
@@ -68,6 +70,7 @@ pub(crate) struct Finished {
 pub(crate) struct BodyWriter {
     room: Arc<Room>,
     limit: Option<u64>,
+    tail_only: bool,
     bytes: u64,
     digest: Sha256,
     crc: crc32fast::Hasher,
@@ -85,6 +88,7 @@ impl BodyWriter {
         Self {
             room: Arc::clone(room),
             limit: None,
+            tail_only: false,
             bytes: 0,
             digest: Sha256::new(),
             crc: crc32fast::Hasher::new(),
@@ -95,6 +99,11 @@ impl BodyWriter {
     /// Must be told before the first byte.
     pub(crate) fn limit(&mut self, limit: u64) {
         self.limit = Some(limit.max(LEAST_LIMIT));
+    }
+
+    /// Of a body over its limit only the end is kept. Must be told before the first byte.
+    pub(crate) fn tail_only(&mut self) {
+        self.tail_only = true;
     }
 
     /// Takes whole lines; the last one of a body may lack its end.
@@ -110,7 +119,7 @@ impl BodyWriter {
             }
             let before = std::mem::take(memory);
             self.kept = match self.limit {
-                Some(limit) => Kept::Chunks(Box::new(Chunks::new(Arc::clone(&self.room), limit))),
+                Some(limit) => Kept::Chunks(Box::new(Chunks::new(Arc::clone(&self.room), limit, !self.tail_only))),
                 None => Kept::Stream(Box::new(Deflate::new(self.room.part()?))),
             };
             self.keep(&before)?;
@@ -240,9 +249,10 @@ fn joined(
     let kept_head = head.iter().map(|p| p.raw).sum();
     let kept_tail = tail.iter().map(|p| p.raw).sum();
     let cut = Cut { kept_head, kept_tail, left_out_bytes, left_out_lines };
-    let stamp = match head.last() {
-        Some(last) => stamp_of_last_line(last)?,
-        None => None,
+    let stamp = match (head.last(), tail.front()) {
+        (Some(last), _) => stamp_of_last_line(last)?,
+        (None, Some(first)) => stamp_of_first_line(first)?,
+        (None, None) => None,
     };
     let stamp = stamp.map(|at| format!("{at:.9} ")).unwrap_or_default();
     let marker =
@@ -284,9 +294,16 @@ fn stamp_of_last_line(part: &Part) -> io::Result<Option<Timestamp>> {
     Ok(stamp(&line[start..]))
 }
 
+/// Time of the first line that was kept, if nothing is before the gap.
+fn stamp_of_first_line(part: &Part) -> io::Result<Option<Timestamp>> {
+    let mut bytes = Vec::new();
+    Inflate::new(open_plain(part.file.path())?).take(STAMP as u64).read_to_end(&mut bytes)?;
+    Ok(stamp(&bytes))
+}
+
 /// The kubelet's `<RFC 3339> ` in front of a line, or logrus' `time="<RFC 3339>"`.
 fn stamp(line: &[u8]) -> Option<Timestamp> {
-    let line = &line[..line.len().min(96)];
+    let line = &line[..line.len().min(STAMP)];
     let text = match line.strip_prefix(b"time=\"") {
         Some(rest) => rest.split(|b| *b == b'"').next()?,
         None => line.split(|b| *b == b' ').next()?,
@@ -312,14 +329,14 @@ struct Chunks {
 }
 
 impl Chunks {
-    fn new(room: Arc<Room>, limit: u64) -> Self {
+    fn new(room: Arc<Room>, limit: u64, in_head: bool) -> Self {
         Self {
             room,
             limit,
             chunk: (limit / 32).clamp(1, CHUNK),
             head: Vec::new(),
             head_bytes: 0,
-            in_head: true,
+            in_head,
             tail: VecDeque::new(),
             tail_bytes: 0,
             open: None,

@@ -26,6 +26,7 @@ pub(super) struct LazyEntry {
     desk: Desk,
     path: BundlePath,
     limit: Option<u64>,
+    tail_only: bool,
     writer: Option<Redacting>,
     /// Bytes taken, before redaction.
     pub taken: u64,
@@ -33,7 +34,12 @@ pub(super) struct LazyEntry {
 
 impl LazyEntry {
     pub(super) fn new(desk: &Desk, path: BundlePath, limit: Option<u64>) -> Self {
-        Self { desk: desk.clone(), path, limit, writer: None, taken: 0 }
+        Self { desk: desk.clone(), path, limit, tail_only: false, writer: None, taken: 0 }
+    }
+
+    /// If it is over its limit, only its end is kept.
+    pub(super) fn tail_only(self, tail_only: bool) -> Self {
+        Self { tail_only, ..self }
     }
 
     /// Forgets what was written.
@@ -58,10 +64,11 @@ impl LazyEntry {
     }
 
     fn writer(&mut self) -> &mut Redacting {
-        let Self { desk, path, limit, writer, .. } = self;
+        let Self { desk, path, limit, tail_only, writer, .. } = self;
         writer.get_or_insert_with(|| {
             let fresh = Redacting::new(path.clone(), desk.redactor.clone(), desk.spool.clone());
             match limit {
+                Some(limit) if *tail_only => fresh.tail(*limit),
                 Some(limit) => fresh.limited(*limit),
                 None => fresh,
             }

@@ -22,13 +22,16 @@ use crate::{
         manifest::{MissingCode, MissingSeverity, Source, SourceKind, Truncation, TruncationReason},
     },
     cluster::{ApiKind, ClusterError, Flow, Pieces, PumpEnd, bounded, pipe, pump, query_value},
-    plan::{self, Item, LogLimits, Window},
+    inventory::Pod,
+    plan::{self, Item, ItemSource, LogLimits, Window},
 };
 
 /// Kept of the lines about the target (bytes).
 const LINES: u64 = 32 << 20;
 /// What the kubelet answers, with status 200, for a container whose log it cannot find.
 const NO_LOG: &[u8] = b"unable to retrieve container logs for ";
+/// Largest pod that is read to see which containers it has (bytes); etcd holds none that is larger.
+const POD: usize = 4 << 20;
 /// A body that begins like that and is longer is a log.
 const NO_LOG_MOST: usize = 1024;
 
@@ -41,6 +44,7 @@ pub(super) struct Which<'a> {
     pub container: &'a str,
     pub previous: bool,
     pub limit: u64,
+    pub tail_only: bool,
     pub server: Option<&'a plan::ServerLog>,
 }
 
@@ -70,6 +74,11 @@ pub(super) async fn read(
     };
     let body = match body {
         Ok(body) => body,
+        // What was refused may be the log of another pod than the one that was meant.
+        Err(error) if error.code() == Some(400) => {
+            let other = replaced(work, item, which, deadline).await;
+            return Ok(other.unwrap_or_else(|| refused(work, item, which, &error)));
+        }
         Err(error) => return Ok(refused(work, item, which, &error)),
     };
 
@@ -79,12 +88,8 @@ pub(super) async fn read(
     let done = on_a_thread(move || sink.finish()).await?;
 
     // Only a look after the reading proves whose log it was; a pod that is gone by now was there before.
-    if let Ok(uid) = work.cluster.pod_uid(which.namespace, which.pod, deadline).await
-        && !which.uid.is_empty()
-        && uid != which.uid
-    {
-        let why = format!("the pod is another one now: UID {}, and not {}", bounded(&uid, 64), which.uid);
-        return Ok(note(item, MissingCode::Gone, MissingSeverity::Note, &why));
+    if let Some(other) = replaced(work, item, which, deadline).await {
+        return Ok(other);
     }
     let source = Source {
         kind: SourceKind::PodLog,
@@ -100,6 +105,37 @@ pub(super) async fn read(
         ..Source::default()
     };
     Ok(told(item, which, done, (&end, broken), source, work))
+}
+
+/// What is to be done if another pod has the name now: the planned one is gone, and the other is read under its own UID,
+/// once. `None`: it is the planned one, or nobody knows better.
+async fn replaced(work: &Work, item: &Item, which: Which<'_>, deadline: Instant) -> Option<Outcome> {
+    let uid = work.cluster.pod_uid(which.namespace, which.pod, deadline).await.ok()?;
+    if which.uid.is_empty() || uid == which.uid {
+        return None;
+    }
+    let why = format!("the pod is another one now: UID {}, and not {}", bounded(&uid, 64), which.uid);
+    let mut outcome = note(item, MissingCode::Gone, MissingSeverity::Note, &why);
+    let first = matches!(&item.source, ItemSource::PodLog { instead_of: None, .. });
+    if first {
+        let path = ApiKind::namespaced("", "v1", "pods", "Pod").path(Some(which.namespace), which.pod);
+        let pod = work.cluster.get(&path, POD, deadline).await.ok();
+        outcome.again = pod.and_then(|pod| in_its_place(item, &Pod::read(&pod)?)).map(Box::new);
+    }
+    Some(outcome)
+}
+
+/// The item that reads the same container of the pod that took the planned one's place, if it has such a log.
+fn in_its_place(item: &Item, pod: &Pod) -> Option<Item> {
+    let mut item = item.clone();
+    let ItemSource::PodLog { uid, instead_of, container, previous, .. } = &mut item.source else { return None };
+    let found = pod.containers.iter().find(|one| one.name == *container)?;
+    if *previous && !found.has_previous() {
+        return None;
+    }
+    *instead_of = Some(std::mem::replace(uid, pod.uid.clone()));
+    item.node.clone_from(&pod.node);
+    Some(item)
 }
 
 /// Carries a body into the sink.
@@ -265,7 +301,7 @@ impl Sink {
             cutter: Cutter::new(work.logs.window),
             held: Some(Vec::new()),
             kept: Vec::new(),
-            log: LazyEntry::new(&work.desk, path, Some(which.limit)),
+            log: LazyEntry::new(&work.desk, path, Some(which.limit)).tail_only(which.tail_only),
             server,
         }
     }
@@ -354,7 +390,16 @@ mod tests {
     use super::*;
 
     fn which(previous: bool) -> Which<'static> {
-        Which { namespace: "farm", pod: "herd-1", uid: "u", container: "cow", previous, limit: 1000, server: None }
+        Which {
+            namespace: "farm",
+            pod: "herd-1",
+            uid: "u",
+            container: "cow",
+            previous,
+            limit: 1000,
+            tail_only: false,
+            server: None,
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod window;
 mod yaml;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -151,6 +151,8 @@ struct Outcome {
     velero_version: Option<(String, String)>,
     /// The item's node cannot be reached.
     node_down: Option<String>,
+    /// What is to be read in its place.
+    again: Option<Box<Item>>,
 }
 
 impl Outcome {
@@ -217,6 +219,8 @@ pub async fn collect(
         target: inventory.target.as_ref().map(|target| target.name.clone()),
         target_kind: inventory.target.as_ref().map(|target| target.kind),
         down: BTreeMap::new(),
+        velero: inventory.namespace.clone(),
+        closed: BTreeSet::new(),
         busy: BTreeMap::new(),
         collected: Collected {
             entries: Vec::new(),
@@ -280,6 +284,10 @@ struct Run {
     target_kind: Option<TargetKind>,
     /// Nodes that could not be reached, and how that showed.
     down: BTreeMap<String, String>,
+    /// Velero's namespace.
+    velero: String,
+    /// Other namespaces whose logs may not be read: that is told once for each, and nothing more is asked.
+    closed: BTreeSet<String>,
     /// Items for which a node is asked now.
     busy: BTreeMap<String, usize>,
     collected: Collected,
@@ -325,7 +333,13 @@ impl Run {
             }
             self.work.progress.ended();
             match ended {
-                Ok((at, took, Ok(outcome))) => self.keep(&item, at, took, outcome),
+                Ok((at, took, Ok(mut outcome))) => {
+                    if let Some(again) = outcome.again.take() {
+                        self.work.progress.one_more();
+                        waiting.push_front(*again);
+                    }
+                    self.keep(&item, at, took, outcome);
+                }
                 Ok((_, _, Err(WriteError::Spool(error)))) => return Err(error.into()),
                 Ok((_, _, Err(WriteError::Entry(error)))) => {
                     self.collected.missing.push(withheld(&item.what, item.path.as_str(), &chain(&error)));
@@ -344,6 +358,11 @@ impl Run {
         let late = Instant::now() >= self.deadline;
         let mut at = 0;
         while let Some(item) = waiting.get(at) {
+            if self.application(item).is_some_and(|namespace| self.closed.contains(namespace)) {
+                self.work.progress.ended();
+                waiting.remove(at);
+                continue;
+            }
             let down = item.node.as_ref().and_then(|node| self.down.get(node));
             if late || down.is_some() {
                 let lost = match down {
@@ -364,8 +383,26 @@ impl Run {
         None
     }
 
+    /// The namespace of an application whose log it is.
+    fn application<'a>(&self, item: &'a Item) -> Option<&'a str> {
+        match &item.source {
+            ItemSource::PodLog { namespace, .. } if *namespace != self.velero => Some(namespace),
+            _ => None,
+        }
+    }
+
     fn keep(&mut self, item: &Item, read_at: Timestamp, took: Duration, outcome: Outcome) {
-        let Outcome { bodies, missing, empty, evidence, results, velero_version, node_down } = outcome;
+        let Outcome { bodies, mut missing, empty, evidence, results, velero_version, node_down, again: _ } = outcome;
+        if let Some(namespace) = self.application(item).map(str::to_owned)
+            && missing.iter().any(|missing| missing.code == MissingCode::Forbidden)
+        {
+            let told = !self.closed.insert(namespace.clone());
+            missing.retain(|_| !told);
+            for missing in &mut missing {
+                missing.what = format!("logs of pods in {namespace}");
+                missing.path = format!("namespaces/{namespace}/pods");
+            }
+        }
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let collected = &mut self.collected;
         let entry = |(segment, source, truncated)| Entry { segment, source, truncated, read_at, ms };
@@ -403,7 +440,7 @@ async fn read(work: &Arc<Work>, item: &Item, deadline: Instant) -> Result<Outcom
         ItemSource::Object { kind, namespace, name } => {
             objects::object(work, item, kind, namespace.as_deref(), name, deadline).await
         }
-        ItemSource::PodLog { namespace, pod, uid, container, previous, limit, server } => {
+        ItemSource::PodLog { namespace, pod, uid, container, previous, limit, tail_only, server, instead_of: _ } => {
             let which = logs::Which {
                 namespace,
                 pod,
@@ -411,6 +448,7 @@ async fn read(work: &Arc<Work>, item: &Item, deadline: Instant) -> Result<Outcom
                 container,
                 previous: *previous,
                 limit: *limit,
+                tail_only: *tail_only,
                 server: server.as_ref(),
             };
             logs::read(work, item, which, deadline).await

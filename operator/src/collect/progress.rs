@@ -22,6 +22,10 @@ impl Progress {
         self.total.store(items as u64, Ordering::Relaxed);
     }
 
+    pub(super) fn one_more(&self) {
+        self.total.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn began(&self, what: &str) {
         what.clone_into(&mut self.current.lock().unwrap_or_else(PoisonError::into_inner));
     }

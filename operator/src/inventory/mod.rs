@@ -1,6 +1,7 @@
 //! What there is: Velero, the target, what belongs to it, and where. Reads just enough of the cluster for the plan;
 //! the objects themselves go into the bundle by `collect`, and nothing is decided here.
 
+mod asked;
 mod belongs;
 mod discovery;
 mod pods;
@@ -229,6 +230,10 @@ pub struct Inventory {
     pub further: Further,
     /// Pods in those namespaces by which the target's data moves.
     pub involved: Vec<ObjectName>,
+    /// Those of them that are there, in the order of their names.
+    pub involved_pods: Vec<Pod>,
+    /// Pods of the namespaces asked for whole that are not well.
+    pub unhealthy: Vec<Pod>,
     /// Claims of those pods and of the target's data.
     pub claims: Vec<ObjectName>,
     /// Nodes on which all this happens.
@@ -307,6 +312,7 @@ pub async fn take(
     pods::assign_roles(&mut pods, &servers, &node_agents, &data);
 
     let (touched, further) = belongs::touched(&data, namespace, &spec.namespaces, &scope, TOUCHED);
+    let unhealthy = look.unhealthy(&touched, &mut unread).await;
     let mut inventory = Inventory {
         namespace: namespace.to_owned(),
         touched,
@@ -322,6 +328,8 @@ pub async fn take(
         node_agents,
         pods,
         involved: Vec::new(),
+        involved_pods: Vec::new(),
+        unhealthy,
         claims: Vec::new(),
         nodes: BTreeSet::new(),
         data,
@@ -495,7 +503,7 @@ impl Look<'_> {
             }
         }
         let pod_kind = ApiKind::namespaced("", "v1", "pods", "Pod");
-        let claims_of: Vec<_> = futures::stream::iter(involved.iter().cloned())
+        let mut pods: Vec<Pod> = futures::stream::iter(involved.iter().cloned())
             .map(|name| {
                 let path = pod_kind.path(Some(&name.namespace), &name.name);
                 async move {
@@ -504,16 +512,14 @@ impl Look<'_> {
                 }
             })
             .buffer_unordered(8)
+            .filter_map(std::future::ready)
             .collect()
             .await;
-        for pod in claims_of.into_iter().flatten() {
-            nodes.extend(pod.node);
-            let namespace = pod.namespace;
-            claims.extend(pod.claims.into_iter().map(|name| ObjectName {
-                namespace: namespace.clone(),
-                name,
-                uid: None,
-            }));
+        pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        for pod in &pods {
+            nodes.extend(pod.node.clone());
+            let claim = |name: &String| ObjectName { namespace: pod.namespace.clone(), name: name.clone(), uid: None };
+            claims.extend(pod.claims.iter().map(claim));
         }
         for pod in &inventory.pods {
             let wanted = match pod.role {
@@ -526,6 +532,7 @@ impl Look<'_> {
             }
         }
         inventory.involved = involved.into_iter().collect();
+        inventory.involved_pods = pods;
         inventory.claims = claims.into_iter().collect();
         inventory.nodes = nodes;
     }
@@ -616,6 +623,8 @@ pub(crate) mod fixture {
             touched: Vec::new(),
             further: Further::default(),
             involved: Vec::new(),
+            involved_pods: Vec::new(),
+            unhealthy: Vec::new(),
             claims: Vec::new(),
             nodes: BTreeSet::new(),
             unread: Vec::new(),

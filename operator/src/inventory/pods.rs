@@ -21,6 +21,8 @@ pub struct Pod {
     pub node: Option<String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// Those of its annotations that say which hooks Velero runs in it.
+    pub hooks: BTreeMap<String, String>,
     /// `status.phase`.
     pub phase: String,
     /// `metadata.creationTimestamp`.
@@ -88,6 +90,11 @@ impl Container {
     pub fn has_previous(&self) -> bool {
         self.restarts > 0 || self.terminated_before
     }
+
+    /// It is not ready, ended with another code than 0, or was restarted.
+    pub fn is_suspect(&self) -> bool {
+        !self.healthy || self.has_previous()
+    }
 }
 
 impl Pod {
@@ -115,6 +122,10 @@ impl Pod {
             uid: text("/metadata/uid"),
             node: some("/spec/nodeName"),
             labels: labels(pod, "/metadata/labels"),
+            hooks: labels(pod, "/metadata/annotations")
+                .into_iter()
+                .filter(|(key, _)| key.contains("hook.backup.velero.io/") || key.contains("hook.restore.velero.io/"))
+                .collect(),
             phase: text("/status/phase"),
             created: text("/metadata/creationTimestamp").parse().ok(),
             owner,
@@ -130,8 +141,7 @@ impl Pod {
     /// Nothing about it looks wrong.
     pub fn is_healthy(&self) -> bool {
         let settled = matches!(self.phase.as_str(), "Running" | "Succeeded");
-        let quiet = |container: &Container| container.healthy && !container.has_previous();
-        settled && self.containers.iter().filter(|one| one.kind != ContainerType::Ephemeral).all(quiet)
+        settled && !self.containers.iter().any(|one| one.kind != ContainerType::Ephemeral && one.is_suspect())
     }
 
     /// By the workload's own selector. A selector may be wide enough for the pods of others, such as those of a plugin with
@@ -150,12 +160,14 @@ fn read_container(kind: ContainerType, container: &Value, status: &Value) -> Opt
     let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
     let ended_well = status.pointer("/state/terminated/exitCode").and_then(Value::as_i64) == Some(0);
     let running = status.pointer("/state/running").is_some();
+    // Nobody tells readiness of ephemeral containers; an init container is ready when it has ended, unless it is a sidecar.
+    let tells_ready = kind == ContainerType::Main || container["restartPolicy"] == "Always";
     Some(Container {
         name: container["name"].as_str().filter(|name| !name.is_empty())?.to_owned(),
         kind,
         restarts: status["restartCount"].as_i64().unwrap_or(0),
         terminated_before: status.pointer("/lastState/terminated").is_some_and(Value::is_object),
-        healthy: ended_well || (running && (status["ready"] == true || kind == ContainerType::Init)),
+        healthy: ended_well || (running && (status["ready"] == true || !tells_ready)),
         image: text(container, "image"),
         image_id: text(status, "imageID"),
     })
@@ -265,6 +277,32 @@ mod tests {
         assert_eq!(pod.claims, ["hay"]);
         assert_eq!(pod.owner, Some(("ReplicaSet".into(), "herd".into())));
         assert!(!pod.is_healthy(), "it was restarted");
+    }
+
+    #[test]
+    fn a_container_is_suspect_by_what_its_sort_tells() {
+        let suspect = |list: &str, spec: Value, status: Value| {
+            let statuses = match list {
+                "initContainers" => "initContainerStatuses",
+                "containers" => "containerStatuses",
+                _ => "ephemeralContainerStatuses",
+            };
+            let mut spec = spec;
+            let mut status = status;
+            (spec["name"], status["name"]) = ("c".into(), "c".into());
+            let pod = json!({"metadata": {"name": "p"}, "spec": {list: [spec]}, "status": {statuses: [status]}});
+            Pod::read(&pod).unwrap().containers[0].is_suspect()
+        };
+        let running = |ready: bool| json!({"ready": ready, "state": {"running": {}}});
+        assert!(suspect("containers", json!({}), running(false)));
+        assert!(!suspect("containers", json!({}), running(true)));
+        assert!(!suspect("initContainers", json!({}), running(false)), "it is not ready before it has ended");
+        assert!(suspect("initContainers", json!({"restartPolicy": "Always"}), running(false)), "a sidecar is");
+        assert!(!suspect("ephemeralContainers", json!({}), running(false)));
+        assert!(suspect("ephemeralContainers", json!({}), json!({"state": {"terminated": {"exitCode": 1}}})));
+        assert!(suspect("initContainers", json!({}), json!({"state": {"waiting": {}}})));
+        let before = json!({"ready": true, "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 0}}});
+        assert!(suspect("containers", json!({}), before), "it runs for the second time, whatever its count says");
     }
 
     #[test]

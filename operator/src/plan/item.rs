@@ -154,12 +154,16 @@ pub enum ItemSource {
         pod: String,
         /// The pod's UID when the plan was made.
         uid: String,
+        /// The UID of the pod that was planned, if this is the one that took its place.
+        instead_of: Option<String>,
         /// Container.
         container: String,
         /// Of the instance before.
         previous: bool,
         /// Kept at most (bytes).
         limit: u64,
+        /// Only the end is kept of a longer one.
+        tail_only: bool,
         /// It is the server's own container, which tells its version and what it did for the target.
         server: Option<ServerLog>,
     },

@@ -4,15 +4,15 @@
 use debugbundle_crd::{Logs, TargetKind, parse_duration};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Item, ItemSource, Planner, Priority, ServerLines, ServerLog, Window, target::folder_of};
+use super::{Item, ItemSource, Planner, Priority, ServerLines, ServerLog, Window, hooks, target::folder_of};
 use crate::{
     archive::BundlePath,
-    inventory::{Pod, PodRole, TargetObject},
+    inventory::{Container, ContainerType, Pod, PodRole, TargetObject},
 };
 
 /// How long before its start and after its end a target's causes and effects are looked for in logs.
 const MARGIN: SignedDuration = SignedDuration::from_mins(10);
-/// Kept of the log of a healthy pod that is not Velero's own (bytes).
+/// Kept of the log of a pod in Velero's namespace that has no part in the matter (bytes).
 const BYSTANDER: u64 = 1 << 20;
 /// Kept of a container's log if the spec says nothing usable (bytes).
 const CONTAINER_LOG: u64 = 32 << 20;
@@ -50,23 +50,59 @@ impl Planner<'_> {
             .filter(|pod| pod.role == PodRole::Server)
             .max_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)))
             .map(|pod| pod.uid.clone());
-        for pod in &inventory.pods {
-            let (priority, limit) = match pod.role {
-                PodRole::Server | PodRole::DataMover | PodRole::NodeAgent { involved: true } => (Priority::P2, most),
-                PodRole::Maintenance => (Priority::P4, most),
-                _ if !pod.is_healthy() => (Priority::P2, most),
-                _ => (Priority::P5, most.min(BYSTANDER)),
+        let mut pods: Vec<&Pod> = inventory.pods.iter().collect();
+        pods.sort_by_key(|pod| rank(pod));
+        for pod in pods {
+            let priority = match rank(pod) {
+                Rank::Worked | Rank::Unhealthy => Priority::P2,
+                Rank::Maintenance => Priority::P4,
+                Rank::Healthy => Priority::P5,
             };
+            let bystander = matches!(pod.role, PodRole::Other | PodRole::NodeAgent { involved: false });
+            let share = if bystander { Share::Tail(most.min(BYSTANDER)) } else { Share::HeadAndTail(most) };
             for container in &pod.containers {
                 let is_server = pod.role == PodRole::Server && container.name == "velero";
-                let instances: &[bool] =
-                    if logs.previous && container.has_previous() { &[false, true] } else { &[false] };
-                for previous in instances {
+                for previous in instances(logs, container) {
                     let newest = newest_server.as_deref() == Some(pod.uid.as_str());
                     let lines = || self.server_lines(*previous).filter(|_| newest);
                     let server = is_server.then(|| ServerLog { lines: lines() });
-                    self.items.push(log_item(pod, &container.name, *previous, priority, limit, server));
+                    self.items.push(log_item(pod, &container.name, *previous, priority, share, server));
                 }
+            }
+        }
+        self.application_logs(logs, most);
+    }
+
+    /// What explains a failure in namespaces that are not Velero's, and no more, for logs of applications are nobody's
+    /// business: of involved pods the init containers (`restore-wait` is one), what is not well, and where hooks run; of
+    /// namespaces that were asked for, the pods that are not well.
+    fn application_logs(&mut self, logs: &Logs, most: u64) {
+        let inventory = self.inventory;
+        for pod in inventory.involved_pods.iter().filter(|pod| pod.namespace != inventory.namespace) {
+            let hooked = inventory.target.as_ref().map(|target| hooks::containers(pod, target)).unwrap_or_default();
+            let wanted = |container: &Container| {
+                container.kind == ContainerType::Init
+                    || container.is_suspect()
+                    || hooked.contains(&container.name.as_str())
+            };
+            self.application(pod, logs, most, wanted);
+        }
+        for pod in &inventory.unhealthy {
+            self.application(pod, logs, most, |_| true);
+        }
+    }
+
+    fn application(&mut self, pod: &Pod, logs: &Logs, most: u64, wanted: impl Fn(&Container) -> bool) {
+        for container in pod.containers.iter().filter(|container| wanted(container)) {
+            for previous in instances(logs, container) {
+                self.items.push(log_item(
+                    pod,
+                    &container.name,
+                    *previous,
+                    Priority::P2,
+                    Share::HeadAndTail(most),
+                    None,
+                ));
             }
         }
     }
@@ -88,14 +124,54 @@ impl Planner<'_> {
     }
 }
 
+/// What a pod of Velero's namespace means for the question, in the order of reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// It worked on the target, or may have.
+    Worked,
+    /// It is not well.
+    Unhealthy,
+    /// It maintains a repository.
+    Maintenance,
+    /// Anything else.
+    Healthy,
+}
+
+fn rank(pod: &Pod) -> Rank {
+    match pod.role {
+        PodRole::Server | PodRole::DataMover | PodRole::NodeAgent { involved: true } => Rank::Worked,
+        _ if !pod.is_healthy() => Rank::Unhealthy,
+        PodRole::Maintenance => Rank::Maintenance,
+        _ => Rank::Healthy,
+    }
+}
+
+/// What is kept of a log (bytes).
+#[derive(Clone, Copy, Debug)]
+enum Share {
+    /// Of a longer one the beginning and the end.
+    HeadAndTail(u64),
+    /// Of a longer one the end.
+    Tail(u64),
+}
+
+/// Which instances are asked for, by `previous`: the present one always, the one before only where there is one.
+fn instances(logs: &Logs, container: &Container) -> &'static [bool] {
+    if logs.previous && container.has_previous() { &[false, true] } else { &[false] }
+}
+
 fn log_item(
     pod: &Pod,
     container: &str,
     previous: bool,
     priority: Priority,
-    limit: u64,
+    share: Share,
     server: Option<ServerLog>,
 ) -> Item {
+    let (limit, tail_only) = match share {
+        Share::HeadAndTail(limit) => (limit, false),
+        Share::Tail(limit) => (limit, true),
+    };
     let (file, instance) = if previous { ("previous.log", "previous log") } else { ("current.log", "log") };
     let path = BundlePath::new(["namespaces", &pod.namespace, "pods", &pod.name, container, container, "logs", file]);
     Item {
@@ -105,9 +181,11 @@ fn log_item(
             namespace: pod.namespace.clone(),
             pod: pod.name.clone(),
             uid: pod.uid.clone(),
+            instead_of: None,
             container: container.to_owned(),
             previous,
             limit,
+            tail_only,
             server,
         },
         priority,

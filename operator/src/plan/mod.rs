@@ -3,6 +3,7 @@
 
 mod cluster;
 mod config_maps;
+mod hooks;
 mod item;
 mod kinds;
 mod logs;

@@ -125,6 +125,7 @@ fn every_container_of_every_pod_is_read_and_previous_ones_where_there_are_any() 
         pod("web-1", PodRole::Other, "n2", &[("web", 0), ("side", 0)]),
         pod("sick-1", PodRole::Other, "n2", &[("sick", 4)]),
     ];
+    inventory.pods.reverse();
     let plan = plan(&spec(), &inventory, now());
     let log = |pod: &str, container: &str, file: &str| {
         let found = item(&plan, &format!("namespaces/keep/pods/{pod}/{container}/{container}/logs/{file}"));
@@ -136,13 +137,62 @@ fn every_container_of_every_pod_is_read_and_previous_ones_where_there_are_any() 
     assert_eq!(log("velero-1", "velero", "previous.log"), (Priority::P2, most, "n1".into()));
     assert_eq!(log("agent-1", "node-agent", "current.log"), (Priority::P5, 1 << 20, "n1".into()));
     assert_eq!(log("web-1", "side", "current.log"), (Priority::P5, 1 << 20, "n2".into()));
-    assert_eq!(log("sick-1", "sick", "previous.log"), (Priority::P2, most, "n2".into()));
+    assert_eq!(log("sick-1", "sick", "previous.log"), (Priority::P2, 1 << 20, "n2".into()));
     assert_eq!(paths(&plan).iter().filter(|path| path.contains("/logs/")).count(), 7);
+
+    let logs: Vec<_> = paths(&plan).into_iter().filter_map(|path| path.strip_prefix("namespaces/keep/pods/")).collect();
+    let pods: Vec<&str> = logs.iter().filter_map(|path| path.split('/').next()).collect();
+    assert_eq!(
+        pods,
+        ["velero-1", "velero-1", "sick-1", "sick-1", "web-1", "web-1", "agent-1"],
+        "who explains comes first"
+    );
 
     let mut without = spec();
     without.logs.previous = false;
     let plan = super::plan(&without, &inventory, now());
     assert!(!paths(&plan).iter().any(|path| path.ends_with("previous.log")));
+}
+
+#[test]
+fn maintenance_is_read_in_full_and_earlier_if_it_failed() {
+    let mut inventory = inventory();
+    let mut failed = pod("maintain-2", PodRole::Maintenance, "n1", &[("maintain", 0)]);
+    "Failed".clone_into(&mut failed.phase);
+    inventory.pods = vec![pod("maintain-1", PodRole::Maintenance, "n1", &[("maintain", 0)]), failed];
+    let plan = plan(&DebugBundleSpec::installation(), &inventory, now());
+    for (pod, priority) in [("maintain-1", Priority::P4), ("maintain-2", Priority::P2)] {
+        let found = item(&plan, &format!("namespaces/keep/pods/{pod}/maintain/maintain/logs/current.log"));
+        let ItemSource::PodLog { limit, .. } = &found.source else { panic!("no log") };
+        assert_eq!((found.priority, *limit), (priority, 32 << 20), "{pod}");
+    }
+}
+
+#[test]
+fn of_applications_only_logs_that_explain_are_planned() {
+    let mut inventory = inventory();
+    inventory.target = Some(target(TargetKind::Restore, "Failed"));
+    let at = |namespace: &str, one: crate::inventory::Pod| crate::inventory::Pod { namespace: namespace.into(), ..one };
+    inventory.involved_pods = vec![
+        at("shop", pod("shop-0", PodRole::Other, "n1", &[("calm", 0), ("restarted", 2)])),
+        pod("of-velero", PodRole::Other, "n1", &[("restarted", 2)]),
+    ];
+    inventory.unhealthy = vec![
+        at("asked", pod("sick", PodRole::Other, "n1", &[("a", 1), ("b", 0)])),
+        at("shop", pod("shop-0", PodRole::Other, "n1", &[("restarted", 2)])),
+    ];
+    let plan = plan(&spec(), &inventory, now());
+    let logs: Vec<_> = paths(&plan).into_iter().filter(|path| path.contains("/logs/")).collect();
+    assert_eq!(
+        logs,
+        [
+            "namespaces/shop/pods/shop-0/restarted/restarted/logs/current.log",
+            "namespaces/shop/pods/shop-0/restarted/restarted/logs/previous.log",
+            "namespaces/asked/pods/sick/a/a/logs/current.log",
+            "namespaces/asked/pods/sick/a/a/logs/previous.log",
+            "namespaces/asked/pods/sick/b/b/logs/current.log",
+        ]
+    );
 }
 
 #[test]

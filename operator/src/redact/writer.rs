@@ -47,6 +47,14 @@ impl Redacting {
         self
     }
 
+    /// As [`Self::limited`], with no head: the end, and the marker line before it.
+    #[must_use]
+    pub fn tail(mut self, limit: u64) -> Self {
+        self.body.limit(limit);
+        self.body.tail_only();
+        self
+    }
+
     /// Shows each redacted line to `observer` as it passes, its end included.
     #[must_use]
     pub fn observed(mut self, observer: Observer) -> Self {

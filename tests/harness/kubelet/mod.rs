@@ -11,8 +11,13 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_rustls::TlsAcceptor;
+
+use crate::stand::Fault;
+use crate::tls::Identity;
 
 pub use script::LogScript;
 
@@ -40,6 +45,8 @@ pub enum Reach {
     Refused,
     /// It takes connections and never says a word.
     Silent,
+    /// It answers with a certificate of an authority that the API server does not know.
+    Untrusted,
 }
 
 /// All scripted nodes of a stand.
@@ -47,6 +54,7 @@ pub enum Reach {
 pub struct Kubelet {
     state: Arc<State>,
     tls: TlsAcceptor,
+    stranger: TlsAcceptor,
 }
 
 /// Whose log a script is.
@@ -80,13 +88,9 @@ enum Held {
 }
 
 impl Kubelet {
-    pub(crate) fn new(cert: &str, key: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        use rustls::pki_types::pem::PemObject as _;
-        use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-        let chain = vec![CertificateDer::from_pem_slice(cert.as_bytes())?];
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
-        let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?;
-        Ok(Self { state: Arc::default(), tls: TlsAcceptor::from(Arc::new(config)) })
+    /// With what its nodes prove who they are, and what an untrusted one shows.
+    pub(crate) fn new(node: &Identity, stranger: &Identity) -> Result<Self, Fault> {
+        Ok(Self { state: Arc::default(), tls: acceptor(node)?, stranger: acceptor(stranger)? })
     }
 
     /// Says what the log of a container is.
@@ -129,10 +133,11 @@ impl Kubelet {
         match reach {
             Reach::Refused => lock(&self.state.held).push(Held::Closed(socket)),
             Reach::Silent => lock(&self.state.held).push(Held::Silent(socket.listen(64)?)),
-            Reach::Open => {
+            Reach::Open | Reach::Untrusted => {
+                let tls = if reach == Reach::Open { &self.tls } else { &self.stranger };
                 let listener = socket.listen(1024)?;
                 let node: Arc<str> = node.into();
-                tokio::spawn(serve::node(listener, node, self.state.clone(), self.tls.clone()));
+                tokio::spawn(serve::node(listener, node, self.state.clone(), tls.clone()));
             }
         }
         Ok(port)
@@ -157,6 +162,13 @@ impl State {
             record.open -= 1;
         }
     }
+}
+
+fn acceptor(identity: &Identity) -> Result<TlsAcceptor, Fault> {
+    let chain = vec![CertificateDer::from_pem_slice(identity.cert.as_bytes())?];
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
+    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,8 @@ use jiff::Timestamp;
 pub struct LogScript {
     pub(super) content: Content,
     pub(super) faults: Faults,
+    /// Set once the faults have happened, if they happen once.
+    spent: Option<Arc<AtomicBool>>,
 }
 
 #[derive(Clone, Debug)]
@@ -137,7 +140,20 @@ impl LogScript {
         self
     }
 
+    /// What goes wrong does so at the first request only.
+    #[must_use]
+    pub fn once(mut self) -> Self {
+        self.spent = Some(Arc::default());
+        self
+    }
+
+    /// What goes wrong at the request that is answered now.
+    pub(super) fn faults_now(&self) -> Faults {
+        let over = self.spent.as_ref().is_some_and(|spent| spent.swap(true, Ordering::AcqRel));
+        if over { Faults::default() } else { self.faults }
+    }
+
     fn of(content: Content) -> Self {
-        Self { content, faults: Faults::default() }
+        Self { content, faults: Faults::default(), spent: None }
     }
 }

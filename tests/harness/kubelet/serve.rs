@@ -97,7 +97,7 @@ fn scripted(script: &LogScript, wanted: Wanted, reset: &Arc<AtomicBool>, serving
         rest: Bytes::new(),
         sent: 0,
         began: Instant::now(),
-        faults: script.faults,
+        faults: script.faults_now(),
         reset: reset.clone(),
         _serving: serving,
     };

@@ -98,7 +98,7 @@ impl Stand {
         }
         let authority = Authority::new()?;
         let node = authority.server("scripted-kubelet")?;
-        let kubelet = Kubelet::new(&node.cert, &node.key)?;
+        let kubelet = Kubelet::new(&node, &Authority::self_signed(&["127.0.0.1"])?)?;
         let given = may_be_given && std::env::var(USE_CLUSTER).is_ok_and(|value| value == "1");
         let (cluster, (s3, gateway)) =
             tokio::try_join!(servers::cluster(&folder, &authority, given), servers::s3(&folder))?;

@@ -76,6 +76,7 @@ fn api_server_flags(folder: &Path, etcd: &str, port: u16) -> Vec<String> {
         format!("--service-account-signing-key-file={}", file("service-account.key")),
         format!("--kubelet-client-certificate={}", file("kubelet-client.crt")),
         format!("--kubelet-client-key={}", file("kubelet-client.key")),
+        format!("--kubelet-certificate-authority={}", file("ca.crt")),
         format!("--token-auth-file={}", folder.join("tokens.csv").display()),
         format!("--audit-policy-file={}", folder.join("audit-policy.json").display()),
         format!("--audit-log-path={}", folder.join("logs").join("audit.jsonl").display()),

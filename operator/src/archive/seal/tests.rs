@@ -183,6 +183,34 @@ fn a_limited_log_keeps_head_and_tail_and_says_what_is_missing() {
 }
 
 #[test]
+fn of_a_log_whose_end_alone_matters_the_end_is_kept() {
+    let tmp = tempfile::tempdir().expect("a folder");
+    let spool = Spool::create(tmp.path(), 1 << 30).expect("a spool");
+    let line = |i: u32| format!("2026-09-08T03:{:02}:{:02}.5Z line {i}\n", i / 60 % 60, i % 60);
+    let all = (0..20_000).map(line).collect::<Vec<_>>().concat();
+    for limit in [200_000, all.len() as u64] {
+        let mut writer = Redacting::new(BundlePath::new(["log"]), rules(), Arc::clone(&spool)).tail(limit);
+        writer.write_all(all.as_bytes()).expect("room");
+        let segment = writer.finish().expect("room");
+        let mut kept = String::new();
+        segment.reader().expect("there").read_to_string(&mut kept).expect("whole");
+        let Some(cut) = segment.cut() else {
+            assert_eq!(kept, all);
+            continue;
+        };
+        let (marker, tail) = kept.split_once('\n').expect("a line");
+        assert!(all.ends_with(tail) && tail.len() as u64 > limit * 9 / 10 && kept.len() as u64 <= limit, "{limit}");
+        assert_eq!((cut.kept_head, cut.kept_tail), (0, tail.len() as u64));
+        let first = tail.split_once('Z').expect("a time").0;
+        let (bytes, lines) = (all.len() - tail.len(), 20_000 - tail.lines().count());
+        assert_eq!(
+            marker,
+            format!("{first}00000000Z debugbundle: {bytes} bytes, {lines} lines left out here (limit {limit})")
+        );
+    }
+}
+
+#[test]
 fn a_limit_smaller_than_a_line_leaves_the_marker() {
     let tmp = tempfile::tempdir().expect("a folder");
     let spool = Spool::create(tmp.path(), 1 << 30).expect("a spool");
