@@ -11,6 +11,7 @@ mod crash;
 mod journeys;
 mod lifecycle;
 mod memory;
+mod movers;
 mod oracle;
 mod readers;
 mod stand;
