@@ -74,20 +74,17 @@ impl AgentLog {
     fn judge<E>(&mut self, out: &mut impl FnMut(Part<'_>) -> Result<(), E>) -> Result<(), E> {
         let line = std::mem::take(&mut self.line);
         if let Some(until) = &self.until {
-            match memchr::memmem::find(&line, until) {
+            if let Some(at) = memchr::memmem::find(&line, until) {
                 // A log that does not end with its line has the marker at the end of its last one.
-                Some(at) => {
-                    if at > STAMP || !is_stamp(&line[..at]) {
-                        out(Part::Line(&line[..at]))?;
-                        out(Part::Line(b"\n"))?;
-                    }
-                    self.until = None;
-                    out(Part::End)?;
+                if at > STAMP || !is_stamp(&line[..at]) {
+                    out(Part::Line(&line[..at]))?;
+                    out(Part::Line(b"\n"))?;
                 }
-                None => {
-                    out(Part::Line(&line))?;
-                    self.tail = line[line.len().saturating_sub(until.len())..].to_vec();
-                }
+                self.until = None;
+                out(Part::End)?;
+            } else {
+                out(Part::Line(&line))?;
+                self.tail = line[line.len().saturating_sub(until.len())..].to_vec();
             }
         } else if let Some((pod, container)) = begun(&line) {
             self.until = Some(format!("{END}{pod}/{container}{CLOSE}").into_bytes());

@@ -115,11 +115,11 @@ fn query(container: &str, mark: Mark, grows: bool) -> String {
     let second = |time: Timestamp| {
         time.round(jiff::TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Floor)).ok()
     };
-    match mark.time.and_then(second) {
-        Some(since) => query.push_str(&format!("&sinceTime={}", query_value(&since.to_string()))),
-        None => query.push_str(&format!("&tailLines={TAIL}")),
-    }
-    query
+    let from = match mark.time.and_then(second) {
+        Some(since) => format!("&sinceTime={}", query_value(&since.to_string())),
+        None => format!("&tailLines={TAIL}"),
+    };
+    query + &from
 }
 
 #[cfg(test)]

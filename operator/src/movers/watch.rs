@@ -166,8 +166,8 @@ impl Catcher {
     fn interrupted(&self, error: &watcher::Error) {
         let refused = match error {
             watcher::Error::InitialListFailed(kube::Error::Api(status))
-            | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.is_forbidden(),
-            watcher::Error::WatchError(status) => status.is_forbidden(),
+            | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+            | watcher::Error::WatchError(status) => status.is_forbidden(),
             _ => false,
         };
         if !refused {
