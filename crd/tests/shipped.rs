@@ -43,7 +43,8 @@ const NEVER: [&str; 27] = [
 ];
 
 /// All verbs but get and list that are granted to the operator: group, resource, verb.
-const BEYOND_READING: [(&str, &str, &str); 6] = [
+const BEYOND_READING: [(&str, &str, &str); 7] = [
+    ("", "pods", "watch"),
     ("debugbundle.io", "debugbundles", "watch"),
     ("debugbundle.io", "debugbundles", "patch"),
     ("debugbundle.io", "debugbundles", "delete"),

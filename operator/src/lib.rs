@@ -6,6 +6,7 @@
 //! | module | what it does | I/O |
 //! |---|---|---|
 //! | [`controller`] | watches DebugBundles, claims work, ends it | cluster |
+//! | [`movers`] | catches what data movers' pods leave behind, for they vanish | cluster |
 //! | [`decide`] | what to do with a DebugBundle now | none |
 //! | [`run`] | one run from inventory to the verified object, under deadline and cancel; the CLI uses it too | joins |
 //! | [`inventory`] | what there is: Velero, the target and what belongs to it | cluster |
@@ -36,6 +37,7 @@ pub mod diagnose;
 pub mod error;
 pub mod inventory;
 pub mod location;
+pub mod movers;
 pub mod notify;
 pub mod plan;
 pub mod redact;

@@ -44,7 +44,7 @@ pub mod usage;
 pub mod velero;
 
 pub use context::{Context, with_namespace, with_namespace_on};
-pub use kubelet::LogScript;
+pub use kubelet::{Growing, LogScript};
 pub use objects::pod;
 pub use operator::Operator;
 pub use proxy::{Mood, Proxy};

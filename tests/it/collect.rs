@@ -15,6 +15,7 @@ use debugbundle_operator::collect::{
     Collected, Collector, Pace, Progress, StoreBody, StoreFailure, StoreFiles, collect,
 };
 use debugbundle_operator::inventory::{self, Inventory, InventoryError, Scope};
+use debugbundle_operator::movers::Movers;
 use debugbundle_operator::plan::{StoreFile, plan};
 use debugbundle_operator::redact::Redactor;
 use flate2::{Compression, write::GzEncoder};
@@ -107,6 +108,7 @@ impl Run {
             spool: Spool::create(folder.path(), 1 << 30).expect("a spool"),
             store: Ok(Arc::new(self.files)),
             pace: self.pace,
+            movers: Movers::default(),
         };
         let progress = Arc::new(Progress::default());
         let deadline = Instant::now() + self.limit;

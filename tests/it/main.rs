@@ -14,6 +14,7 @@ mod journeys;
 mod lifecycle;
 mod logs;
 mod memory;
+mod movers;
 mod oracle;
 mod readers;
 mod stand;

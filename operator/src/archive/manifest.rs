@@ -62,7 +62,7 @@ pub struct Source {
     /// Time of the last line.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "option_seconds")]
     pub last_line: Option<Timestamp>,
-    /// The kubelet was not proven to be who it said it was.
+    /// What is to be known of its origin: the kubelet was not proven to be who it said it was, or the pod was gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
     /// Items of a List.

@@ -7,6 +7,7 @@ use clap::Parser;
 use debugbundle_operator::{
     controller::{self, Settings},
     location::EndpointPolicy,
+    movers::{self, Movers},
     run::{Engine, Options},
 };
 use kube::Client;
@@ -133,7 +134,14 @@ async fn start(flags: Flags) -> Result<(), String> {
     let shutdown = CancellationToken::new();
     tokio::spawn(stop_on_signal(shutdown.clone()));
     tracing::info!(version = debugbundle_operator::VERSION, namespace = settings.namespace, "Started");
-    controller::run(client.clone(), Arc::new(Engine::new(client, options)), settings, shutdown).await;
+    let movers = Movers::default();
+    let watch = movers::watch(client.clone(), settings.namespace.clone(), movers.clone(), shutdown.clone());
+    let watching = tokio::spawn(watch);
+    let engine = Engine::new(client.clone(), options).with_movers(movers);
+    controller::run(client, Arc::new(engine), settings, shutdown.clone()).await;
+    shutdown.cancel();
+    // It ends with the token; a panic in it was told when it happened and has cost no bundle.
+    let _ = watching.await;
     tracing::info!("Stopped");
     Ok(())
 }

@@ -8,6 +8,8 @@ use crate::{cluster::ApiKind, inventory::Inventory};
 
 /// All objects together (bytes as written).
 const OBJECTS: usize = 6 << 20;
+/// Lines of node-agents' own diagnoses.
+const DIAGNOSED: usize = 500;
 
 /// Redacted facts about one run.
 #[derive(Debug, Default)]
@@ -24,6 +26,8 @@ pub struct Evidence {
     pub objects: Vec<Value>,
     /// Objects that found no room here; they are in the bundle.
     pub left_out: usize,
+    /// What node-agents found out about hosting pods that could not be prepared, line by line: `DD: Pod …`.
+    pub diagnosed: Vec<String>,
     /// Version and commit of Velero's server, if its first line was seen.
     pub velero_version: Option<(String, String)>,
     pub(crate) used: usize,
@@ -33,6 +37,11 @@ impl Evidence {
     /// The objects of a kind.
     pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
         self.objects.iter().filter(move |object| object["kind"] == kind)
+    }
+
+    pub(super) fn add_diagnosed(&mut self, lines: Vec<String>) {
+        let room = DIAGNOSED.saturating_sub(self.diagnosed.len());
+        self.diagnosed.extend(lines.into_iter().take(room));
     }
 
     pub(super) fn add(&mut self, objects: Vec<(Value, usize)>) {

@@ -12,6 +12,7 @@ use super::{
     Outcome, Work,
     entry::{LazyEntry, WriteError},
     missing::{is_untrusted_kubelet, log_refusal, missing},
+    movers::{Copied, Copies, source_of_copy},
     on_a_thread,
     server_lines::ServerLog,
     window::Cutter,
@@ -229,7 +230,11 @@ fn told(
         Some(why) => Some(Truncation::ended(segment, why)),
         None => Truncation::of(segment, TruncationReason::Limit),
     };
-    let mut outcome = Outcome { velero_version: done.version, ..Outcome::default() };
+    let mut outcome = Outcome { velero_version: done.version, diagnosed: done.diagnosed, ..Outcome::default() };
+    for Copied { container, segment } in done.copies {
+        let truncated = Truncation::of(&segment, TruncationReason::Limit);
+        outcome.copies.push((segment, source_of_copy(&source, container), truncated));
+    }
     if let Some(lines) = done.lines {
         let truncated = truncated(&lines);
         outcome.push(lines, source.clone(), truncated);
@@ -277,6 +282,8 @@ struct Done {
     first: Option<Timestamp>,
     last: Option<Timestamp>,
     version: Option<(String, String)>,
+    copies: Vec<Copied>,
+    diagnosed: Vec<String>,
 }
 
 /// Takes a body on a thread that may block.
@@ -288,10 +295,11 @@ struct Sink {
     kept: Vec<u8>,
     log: LazyEntry,
     server: Option<(ServerLog, Option<LazyEntry>)>,
+    copies: Option<Copies>,
 }
 
 impl Sink {
-    fn new(work: &Work, path: BundlePath, which: Which<'_>) -> Self {
+    fn new(work: &Arc<Work>, path: BundlePath, which: Which<'_>) -> Self {
         let server = which.server.map(|plan::ServerLog { lines }| {
             let target = lines.as_ref().map(|lines| (lines.kind, lines.namespace.as_str(), lines.name.as_str()));
             let entry = lines.as_ref().map(|lines| LazyEntry::new(&work.desk, lines.path.clone(), Some(LINES)));
@@ -303,6 +311,7 @@ impl Sink {
             kept: Vec::new(),
             log: LazyEntry::new(&work.desk, path, Some(which.limit)).tail_only(which.tail_only),
             server,
+            copies: Copies::of(work, which.uid),
         }
     }
 
@@ -326,13 +335,13 @@ impl Sink {
     }
 
     fn pass(&mut self, piece: &[u8]) -> Result<Flow, WriteError> {
-        let Self { cutter, kept, log, server, .. } = self;
+        let Self { cutter, kept, log, server, copies, .. } = self;
         kept.clear();
         let flow = cutter.feed(piece, |bytes| {
             kept.extend_from_slice(bytes);
             Ok::<(), WriteError>(())
         })?;
-        keep(log, server, kept)?;
+        keep(log, server, copies, kept)?;
         Ok(flow)
     }
 
@@ -344,24 +353,30 @@ impl Sink {
             }
             self.pass(&held)?;
         }
-        let Self { mut cutter, mut log, mut server, .. } = self;
-        cutter.end(|kept| keep(&mut log, &mut server, kept))?;
+        let Self { mut cutter, mut log, mut server, mut copies, .. } = self;
+        cutter.end(|kept| keep(&mut log, &mut server, &mut copies, kept))?;
         let (mut lines, mut version) = (None, None);
         if let Some((mut found, mut entry)) = server {
             found.end(|line| write(entry.as_mut(), line))?;
             lines = entry.map(LazyEntry::finish).transpose()?.flatten();
             version = found.version;
         }
-        Ok(Done { segment: log.finish()?, lines, not_a_log: None, first: cutter.first, last: cutter.last, version })
+        let (copies, diagnosed) = copies.map(Copies::finish).transpose()?.unwrap_or_default();
+        let (first, last) = (cutter.first, cutter.last);
+        Ok(Done { segment: log.finish()?, lines, not_a_log: None, first, last, version, copies, diagnosed })
     }
 }
 
 fn keep(
     log: &mut LazyEntry,
     server: &mut Option<(ServerLog, Option<LazyEntry>)>,
+    copies: &mut Option<Copies>,
     kept: &[u8],
 ) -> Result<(), WriteError> {
     log.write_all(kept)?;
+    if let Some(copies) = copies {
+        copies.feed(kept)?;
+    }
     if let Some((found, entry)) = server {
         found.feed(kept, |line| write(entry.as_mut(), line))?;
     }

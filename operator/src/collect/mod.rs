@@ -1,12 +1,14 @@
 //! Reads the planned items, a few at once, each as a stream through the redactor into the spool. An item's failure is a
 //! line that says what is missing and why; only a spool that cannot be used, or a cancel, ends the collection.
 
+mod agent_lines;
 mod entry;
 mod evidence;
 mod facts;
 mod from_store;
 mod logs;
 mod missing;
+mod movers;
 mod objects;
 mod progress;
 mod results;
@@ -43,12 +45,14 @@ use crate::{
     },
     cluster::{ApiKind, Cluster, ClusterError, chain},
     inventory::Inventory,
+    movers::Movers,
     plan::{Bodies, Item, ItemSource, LogLimits, Plan, StoreFile, store_path},
     redact::Redactor,
 };
 use entry::{Desk, WriteError};
 use evidence::Relevant;
 use missing::Borders;
+use movers::Caught;
 
 /// How much is read at once, and how long one item may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +84,8 @@ pub struct Collector {
     pub store: Result<Arc<dyn StoreFiles>, StoreFailure>,
     /// How much at once.
     pub pace: Pace,
+    /// What was caught of hosting pods that are gone.
+    pub movers: Movers,
 }
 
 /// What was collected.
@@ -121,6 +127,7 @@ struct Work {
     borders: Borders,
     config_maps: Bodies,
     relevant: Relevant,
+    caught: Caught,
     progress: Arc<Progress>,
 }
 
@@ -143,12 +150,16 @@ impl Work {
 #[derive(Debug, Default)]
 struct Outcome {
     bodies: Vec<(Segment, Source, Option<Truncation>)>,
+    /// Logs of other pods that were found in this one's.
+    copies: Vec<(Segment, Source, Option<Truncation>)>,
     missing: Vec<Missing>,
     empty: Option<String>,
     evidence: Vec<(Value, usize)>,
     /// Of which Backup or Restore, and what they say.
     results: Option<(TargetKind, String, Results)>,
     velero_version: Option<(String, String)>,
+    /// What a node-agent found out about pods that could not be prepared.
+    diagnosed: Vec<String>,
     /// The item's node cannot be reached.
     node_down: Option<String>,
     /// What is to be read in its place.
@@ -222,6 +233,7 @@ pub async fn collect(
         velero: inventory.namespace.clone(),
         closed: BTreeSet::new(),
         busy: BTreeMap::new(),
+        copies: Vec::new(),
         collected: Collected {
             entries: Vec::new(),
             wanted: items.len(),
@@ -239,6 +251,7 @@ pub async fn collect(
             borders: borders.clone(),
             config_maps,
             relevant: Relevant::of(inventory),
+            caught: Caught::of(&collector.movers, inventory),
             progress: progress.clone(),
         }),
     };
@@ -248,7 +261,8 @@ pub async fn collect(
     }
     run.all(items, cancel).await?;
 
-    let mut collected = run.collected;
+    let Run { work, mut collected, copies, .. } = run;
+    movers::add_logs(&work, &mut collected, copies).await?;
     let log = inventory.target.as_ref().map(|target| store_path(target.kind, &target.name, StoreFile::Log, false));
     if collected.entries.iter().any(|entry| Some(entry.segment.path()) == log.as_ref()) {
         // What the server said about the target is in the target's own log, and more of it.
@@ -290,6 +304,8 @@ struct Run {
     closed: BTreeSet<String>,
     /// Items for which a node is asked now.
     busy: BTreeMap<String, usize>,
+    /// Logs that count only if there is no better one.
+    copies: Vec<Entry>,
     collected: Collected,
 }
 
@@ -392,7 +408,18 @@ impl Run {
     }
 
     fn keep(&mut self, item: &Item, read_at: Timestamp, took: Duration, outcome: Outcome) {
-        let Outcome { bodies, mut missing, empty, evidence, results, velero_version, node_down, again: _ } = outcome;
+        let Outcome {
+            bodies,
+            copies,
+            mut missing,
+            empty,
+            evidence,
+            results,
+            velero_version,
+            diagnosed,
+            node_down,
+            again: _,
+        } = outcome;
         if let Some(namespace) = self.application(item).map(str::to_owned)
             && missing.iter().any(|missing| missing.code == MissingCode::Forbidden)
         {
@@ -407,9 +434,11 @@ impl Run {
         let collected = &mut self.collected;
         let entry = |(segment, source, truncated)| Entry { segment, source, truncated, read_at, ms };
         collected.entries.extend(bodies.into_iter().map(entry));
+        self.copies.extend(copies.into_iter().map(entry));
         collected.missing.extend(missing);
         collected.empty.extend(empty);
         collected.evidence.add(evidence);
+        collected.evidence.add_diagnosed(diagnosed);
         if let Some((kind, name, results)) = results
             && self.target.as_deref() == Some(name.as_str())
             && self.target_kind == Some(kind)

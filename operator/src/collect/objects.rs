@@ -11,6 +11,7 @@ use super::{
     entry::{LazyEntry, WriteError},
     evidence::Relevant,
     missing::missing,
+    movers::Unlisted,
     on_a_thread, yaml,
 };
 use crate::{
@@ -38,6 +39,8 @@ struct Writer {
     refused: usize,
     evidence: Vec<(Value, usize)>,
     evidence_bytes: usize,
+    /// Caught objects, as far as the list does not have them.
+    unlisted: Unlisted,
 }
 
 impl Writer {
@@ -50,6 +53,7 @@ impl Writer {
             refused: 0,
             evidence: Vec::new(),
             evidence_bytes: 0,
+            unlisted: Unlisted::default(),
         }
     }
 
@@ -103,12 +107,14 @@ impl TakeItems for Writer {
         if self.written + self.refused >= ITEMS || self.entry.taken >= BYTES {
             return Ok(Flow::Enough);
         }
+        self.unlisted.listed(&item);
         self.list_item(item)?;
         Ok(Flow::More)
     }
 
     fn restart(&mut self) {
         self.entry.restart();
+        self.unlisted.restart();
         self.evidence.clear();
         (self.written, self.refused, self.evidence_bytes) = (0, 0, 0);
     }
@@ -137,13 +143,26 @@ pub(super) async fn list(
     deadline: Instant,
 ) -> Result<Outcome, WriteError> {
     let path = kind.list_path(namespace);
-    let writer = Writer::new(work, item, kind);
-    let (writer, listed) = work.cluster.list(&path, None, deadline, writer, |bytes| work.progress.read(bytes)).await;
+    let mut writer = Writer::new(work, item, kind);
+    writer.unlisted = work.caught.unlisted(kind, namespace);
+    let (mut writer, listed) =
+        work.cluster.list(&path, None, deadline, writer, |bytes| work.progress.read(bytes)).await;
+    let mut added = 0;
+    if listed.as_ref().is_ok_and(|listed| !listed.enough) && !writer.unlisted.is_empty() {
+        (writer, added) = on_a_thread(move || {
+            let gone = writer.unlisted.objects();
+            let added = gone.len();
+            gone.into_iter().try_for_each(|object| writer.list_item(object))?;
+            Ok::<_, io::Error>((writer, added))
+        })
+        .await?;
+    }
     let source = |listed: &Listed| Source {
         kind: SourceKind::List,
         path: Some(path.clone()),
-        items: Some(listed.items as u64),
+        items: Some((listed.items + added) as u64),
         resource_version: Some(listed.resource_version.clone()),
+        warning: (added > 0).then(|| format!("{added} of them were gone when the list was made, and are as last seen")),
         ..Source::default()
     };
     match listed {

@@ -61,6 +61,7 @@ pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
             findings.push(finding(RESULTS_UNREADABLE, Severity::Warning, &title, &object, why));
         }
     }
+    of_diagnosed(&evidence.diagnosed, &object, &mut findings);
     let locations = evidence.of_kind("BackupStorageLocation");
     for found in locations.filter(|l| location.is_none() || l["metadata"]["name"].as_str() == location) {
         of_location(found, &mut findings);
@@ -100,6 +101,16 @@ fn of_results(messages: &Distinct, severity: Severity, object: &str, told: &mut 
     if messages.left_out > 0 {
         let title = format!("{} further {word} are in results.json", messages.left_out);
         findings.push(finding("results-more", Severity::Info, &title, object, ""));
+    }
+}
+
+/// What node-agents found out about a hosting pod that could not be prepared, in their words.
+fn of_diagnosed(lines: &[String], object: &str, findings: &mut Vec<Finding>) {
+    let frame = |line: &str| line.contains("begin diagnose ") || line.contains("end diagnose ");
+    let said: Vec<&str> = lines.iter().map(String::as_str).filter(|line| !frame(line)).collect();
+    if let Some(first) = said.first() {
+        let title = format!("a data mover's pod could not be prepared: {first}");
+        findings.push(finding("data-mover-not-prepared", Severity::Warning, &title, object, &said.join("; ")));
     }
 }
 
@@ -227,6 +238,21 @@ mod tests {
         let told: Vec<_> = found.findings.iter().map(|f| (f.severity, f.title.as_str())).collect();
         assert_eq!(told.len(), 2, "{told:?}");
         assert_eq!(told[1], (Severity::Warning, "other"));
+    }
+
+    #[test]
+    fn what_node_agents_found_out_is_one_finding_and_not_the_cause() {
+        let diagnosed = [
+            "DD: begin diagnose restore exposer",
+            "DD: Pod v/r1-x, phase Pending, node name",
+            "DD: PVC v/r1-x, phase Lost",
+        ];
+        let evidence = Evidence { diagnosed: diagnosed.map(str::to_owned).into(), ..Default::default() };
+        let found = diagnose(&evidence, None);
+        let [finding] = found.findings.as_slice() else { panic!("{found:?}") };
+        assert_eq!((finding.id.as_str(), finding.severity), ("data-mover-not-prepared", Severity::Warning));
+        assert!(finding.title.ends_with(": DD: Pod v/r1-x, phase Pending, node name"), "{}", finding.title);
+        assert!(finding.evidence.ends_with("; DD: PVC v/r1-x, phase Lost") && found.cause.is_none());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use debugbundle_crd::{DebugBundle, DebugBundleSpec};
 use kube::{Client, ResourceExt as _};
 
-use crate::location::EndpointPolicy;
+use crate::{location::EndpointPolicy, movers::Movers};
 
 pub use deliver::Journal;
 pub use destination::Destination;
@@ -50,12 +50,19 @@ const FOLDER: &str = "bundle-";
 pub struct Engine {
     client: Client,
     options: Options,
+    movers: Movers,
 }
 
 impl Engine {
     /// An engine that asks this cluster.
     pub fn new(client: Client, options: Options) -> Self {
-        Self { client, options }
+        Self { client, options, movers: Movers::default() }
+    }
+
+    /// With what was caught of hosting pods that are gone when a bundle is made.
+    #[must_use]
+    pub fn with_movers(self, movers: Movers) -> Self {
+        Self { movers, ..self }
     }
 
     /// The folder of one DebugBundle in the spool.

@@ -183,6 +183,7 @@ impl Engine {
             spool: Arc::clone(&spool),
             store: destination.as_ref().map(Destination::files).map_err(Clone::clone),
             pace: Pace::default(),
+            movers: self.movers.clone(),
         };
         let until = deadline - TO_SEAL.min(deadline.saturating_duration_since(clock) / 4);
         let collecting = tracker.collecting();

@@ -1,6 +1,7 @@
 //! A scripted kubelet: it answers the API server's requests for container logs as a test tells it to.
 //! It runs no container and knows no pod; what it serves and how it breaks is a [`LogScript`].
 
+mod growing;
 mod script;
 mod serve;
 mod source;
@@ -19,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::stand::Fault;
 use crate::tls::Identity;
 
+pub use growing::Growing;
 pub use script::LogScript;
 
 /// What one request for a log asked for, as it came from the API server.

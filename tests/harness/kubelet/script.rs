@@ -10,6 +10,8 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use jiff::Timestamp;
 
+use super::growing::Growing;
+
 /// The log of a container, and what goes wrong while it is served.
 ///
 /// [`lines`](Self::lines), [`generated`](Self::generated) and [`file`](Self::file) honour the query as a kubelet
@@ -29,6 +31,7 @@ pub(super) enum Content {
     Generated(Generated),
     File(PathBuf),
     Body(StatusCode, Bytes),
+    Growing(Growing),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -88,6 +91,11 @@ impl LogScript {
     /// fields.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::of(Content::File(path.into()))
+    }
+
+    /// A log that the test goes on writing; with `follow=true` it is served until the test ends it.
+    pub fn growing(log: &Growing) -> Self {
+        Self::of(Content::Growing(log.clone()))
     }
 
     /// These bytes, whatever is asked.

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream::{Stream, unfold};
+use futures::stream::{Stream, StreamExt as _, unfold};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
@@ -88,6 +88,16 @@ fn scripted(script: &LogScript, wanted: Wanted, reset: &Arc<AtomicBool>, serving
         Content::Body(status, _) => *status,
         _ => StatusCode::OK,
     };
+    if let Content::Growing(growing) = &script.content
+        && wanted.follow
+    {
+        // Dropped with the body: then the log is being served no more.
+        let frames = growing.follow(wanted).map(move |piece| {
+            let _serving = &serving;
+            Ok(Frame::data(piece))
+        });
+        return Response::new(BodyExt::boxed_unsync(StreamBody::new(frames)));
+    }
     let pieces = match source::open(&script.content, wanted) {
         Ok(pieces) => pieces,
         Err(error) => return plain(StatusCode::INTERNAL_SERVER_ERROR, error.to_string().into()),

@@ -25,6 +25,7 @@ pub(super) struct Wanted {
     since: Option<Timestamp>,
     limit: Option<u64>,
     timestamps: bool,
+    pub(super) follow: bool,
 }
 
 impl Wanted {
@@ -37,13 +38,20 @@ impl Wanted {
             since: query.get("sinceTime").and_then(|text| text.parse().ok()).or(since_seconds),
             limit: number("limitBytes"),
             timestamps: query.get("timestamps").is_some_and(|text| text == "true"),
+            follow: query.get("follow").is_some_and(|text| text == "true"),
         }
+    }
+
+    /// Of a log that is followed, for what is written after the answer began.
+    pub(super) fn further(self) -> Self {
+        Self { tail: None, ..self }
     }
 }
 
 pub(super) fn open(content: &Content, wanted: Wanted) -> io::Result<Pieces> {
     let whole: Pieces = match content {
         Content::Lines(lines) => in_memory(lines.clone(), wanted),
+        Content::Growing(growing) => in_memory(Arc::new(growing.lines()), wanted),
         Content::File(path) => in_memory(Arc::new(read(path)?), wanted),
         Content::Generated(generated) => Box::new(Generator::new(*generated, wanted)),
         Content::Body(_, bytes) => return Ok(Box::new(std::iter::once(bytes.clone()))),
@@ -62,7 +70,7 @@ fn limited(pieces: Pieces, limit: u64) -> Pieces {
     }))
 }
 
-fn in_memory(lines: Arc<Vec<Line>>, wanted: Wanted) -> Pieces {
+pub(super) fn in_memory(lines: Arc<Vec<Line>>, wanted: Wanted) -> Pieces {
     let tail = wanted.tail.map_or(usize::MAX, |tail| usize::try_from(tail).unwrap_or(usize::MAX));
     let mut next = lines.len().saturating_sub(tail);
     Box::new(std::iter::from_fn(move || {

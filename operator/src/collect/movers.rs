@@ -1,0 +1,366 @@
+//! Puts what was caught of hosting pods, and the copies that node-agents made of their logs, where it would lie had the
+//! pods stayed. What the API server still has comes first, then what was caught, then the copies; nothing is there twice.
+
+use std::{
+    collections::BTreeSet,
+    io::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    CollectError, Collected, Work,
+    agent_lines::{AgentLog, Part},
+    entry::{Desk, LazyEntry, WriteError},
+    on_a_thread,
+    window::Cutter,
+    withheld,
+};
+use crate::{
+    archive::{
+        BundlePath, Segment,
+        manifest::{Entry, MissingSeverity, Source, SourceKind, Truncation, TruncationReason},
+    },
+    cluster::{ApiKind, chain},
+    inventory::{Inventory, PodRole},
+    movers::{CaughtLog, CaughtPod, Movers},
+    plan::Window,
+};
+
+/// Copies that are taken out of node-agents' logs, and kept of one (bytes).
+const COPIES: usize = 256;
+const COPY: u64 = 4 << 20;
+/// Lines kept of one node-agent's diagnoses.
+const DIAGNOSED: usize = 200;
+/// The annotation of an object that the API server had no more when the bundle was made.
+const LAST_SEEN: &str = "debugbundle.io/last-seen";
+
+/// What is known of hosting pods, beside what the API server has.
+pub(super) struct Caught {
+    movers: Movers,
+    namespace: String,
+    /// Those that belong to this bundle, by name; of two with one name the one seen last comes first.
+    pods: Vec<CaughtPod>,
+    /// Names of the objects that they work for; `None`: of all.
+    names: Option<BTreeSet<String>>,
+    /// Pods that are there.
+    there: BTreeSet<String>,
+    /// UIDs of node-agents' pods.
+    agents: BTreeSet<String>,
+    copies: AtomicUsize,
+}
+
+impl Caught {
+    pub(super) fn of(movers: &Movers, inventory: &Inventory) -> Self {
+        let mut pods: Vec<CaughtPod> = movers.pods().into_iter().filter(|pod| belongs(pod, inventory)).collect();
+        pods.sort_by(|a, b| a.name.cmp(&b.name).then(b.seen.cmp(&a.seen)));
+        let agents = inventory.pods.iter().filter(|pod| matches!(pod.role, PodRole::NodeAgent { .. }));
+        Self {
+            movers: movers.clone(),
+            namespace: inventory.namespace.clone(),
+            pods,
+            names: inventory.target.is_some().then(|| inventory.data.iter().map(|one| one.name.clone()).collect()),
+            there: inventory.pods.iter().map(|pod| pod.name.clone()).collect(),
+            agents: agents.map(|pod| pod.uid.clone()).collect(),
+            copies: AtomicUsize::new(0),
+        }
+    }
+
+    /// Objects of this kind that a list of it may have no more.
+    pub(super) fn unlisted(&self, kind: &ApiKind, namespace: Option<&str>) -> Unlisted {
+        let all = match kind.plural.as_str() {
+            _ if !kind.group.is_empty() || namespace != Some(self.namespace.as_str()) => Vec::new(),
+            "pods" => self.pods.iter().map(|pod| (pod.uid.clone(), pod.seen, pod.object.clone())).collect(),
+            "events" => {
+                let of = |pod: &CaughtPod| {
+                    pod.events.clone().into_iter().map({
+                        let seen = pod.seen;
+                        move |(uid, json)| (uid, seen, json)
+                    })
+                };
+                self.pods.iter().flat_map(of).collect()
+            }
+            _ => Vec::new(),
+        };
+        Unlisted { all, listed: BTreeSet::new() }
+    }
+
+    fn wants_copy(&self, pod: &str) -> bool {
+        !self.there.contains(pod) && self.names.as_ref().is_none_or(|names| names.contains(pod))
+    }
+
+    fn is_about_ours(&self, line: &[u8]) -> bool {
+        let in_line = |name: &String| memchr::memmem::find(line, name.as_bytes()).is_some();
+        self.names.as_ref().is_none_or(|names| names.iter().any(in_line))
+    }
+
+    fn path(&self, pod: &str, container: &str) -> BundlePath {
+        let file = "current.log";
+        BundlePath::new(["namespaces", &self.namespace, "pods", pod, container, container, "logs", file])
+    }
+}
+
+/// Whether a caught pod is of interest: all are to a bundle of the installation.
+fn belongs(pod: &CaughtPod, inventory: &Inventory) -> bool {
+    if inventory.target.is_none() {
+        return true;
+    }
+    let mut data = inventory.data.iter();
+    match pod.repository() {
+        None => data.any(|object| pod.works_for(&object.name)),
+        // A repository is called after the namespace whose volumes it holds, the location and its type.
+        Some(repository) => data
+            .filter_map(|object| object.namespace.as_deref())
+            .any(|namespace| repository.strip_prefix(namespace).is_some_and(|rest| rest.starts_with('-'))),
+    }
+}
+
+/// Objects that are added to a List, unless it has them.
+#[derive(Debug, Default)]
+pub(super) struct Unlisted {
+    /// UID, when it was seen, JSON.
+    all: Vec<(String, Timestamp, Arc<[u8]>)>,
+    listed: BTreeSet<String>,
+}
+
+impl Unlisted {
+    /// The list has this one.
+    pub(super) fn listed(&mut self, object: &Value) {
+        if let Some(uid) = object["metadata"]["uid"].as_str()
+            && self.all.iter().any(|(known, ..)| known == uid)
+        {
+            self.listed.insert(uid.to_owned());
+        }
+    }
+
+    /// The list begins anew.
+    pub(super) fn restart(&mut self) {
+        self.listed.clear();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.len() == self.listed.len()
+    }
+
+    /// Those that the list lacks, each with a note of when it was seen.
+    pub(super) fn objects(&self) -> Vec<Value> {
+        let missing = self.all.iter().filter(|(uid, ..)| !self.listed.contains(uid));
+        let read = |(_, seen, json): &(String, Timestamp, Arc<[u8]>)| {
+            let mut object: Value = serde_json::from_slice(json).ok()?;
+            let meta = object.get_mut("metadata")?.as_object_mut()?;
+            let seen = Value::from(format!("{seen:.0}"));
+            match meta.get_mut("annotations").and_then(Value::as_object_mut) {
+                Some(annotations) => drop(annotations.insert(LAST_SEEN.to_owned(), seen)),
+                None => drop(meta.insert("annotations".to_owned(), json!({LAST_SEEN: seen}))),
+            }
+            Some(object)
+        };
+        missing.filter_map(read).collect()
+    }
+}
+
+/// A hosting pod's log, copied out of a node-agent's.
+#[derive(Debug)]
+pub(super) struct Copied {
+    pub(super) container: String,
+    pub(super) segment: Segment,
+}
+
+/// Takes copies and diagnoses out of a node-agent's log as it passes.
+pub(super) struct Copies {
+    work: Arc<Work>,
+    log: AgentLog,
+    found: Found,
+}
+
+#[derive(Default)]
+struct Found {
+    open: Option<(String, LazyEntry)>,
+    known: BTreeSet<(String, String)>,
+    copied: Vec<Copied>,
+    diagnosed: Vec<String>,
+}
+
+impl Copies {
+    /// `None` for a pod that is no node-agent's.
+    pub(super) fn of(work: &Arc<Work>, uid: &str) -> Option<Self> {
+        let is_agent = work.caught.agents.contains(uid);
+        is_agent.then(|| Self { work: work.clone(), log: AgentLog::default(), found: Found::default() })
+    }
+
+    pub(super) fn feed(&mut self, data: &[u8]) -> Result<(), WriteError> {
+        let Self { work, log, found } = self;
+        log.feed(data, |part| found.take(work, &part))
+    }
+
+    /// The copies, and what was found out about pods that could not be prepared, redacted.
+    pub(super) fn finish(mut self) -> Result<(Vec<Copied>, Vec<String>), WriteError> {
+        let Self { work, log, found } = &mut self;
+        log.end(|part| found.take(work, &part))?;
+        Ok((self.found.copied, self.found.diagnosed))
+    }
+}
+
+impl Found {
+    fn take(&mut self, work: &Work, part: &Part<'_>) -> Result<(), WriteError> {
+        match part {
+            Part::Begin { pod, container } => {
+                let new = work.caught.wants_copy(pod)
+                    && self.known.insert(((*pod).to_owned(), (*container).to_owned()))
+                    && work.caught.copies.fetch_add(1, Ordering::Relaxed) < COPIES;
+                let entry = || LazyEntry::new(&work.desk, work.caught.path(pod, container), Some(COPY));
+                self.open = new.then(|| ((*container).to_owned(), entry()));
+            }
+            Part::Line(line) => {
+                if let Some((_, entry)) = &mut self.open {
+                    entry.write_all(line)?;
+                }
+            }
+            Part::End => {
+                if let Some((container, entry)) = self.open.take()
+                    && let Some(segment) = entry.finish()?
+                {
+                    self.copied.push(Copied { container, segment });
+                }
+            }
+            Part::Diagnosed(line, said) => {
+                if self.diagnosed.len() < DIAGNOSED && work.caught.is_about_ours(line) {
+                    self.diagnosed.push(work.desk.redactor.text(said));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a copy came from; `agent` is the source of the log that it was found in.
+pub(super) fn source_of_copy(agent: &Source, container: String) -> Source {
+    let warning =
+        "copied out of the node-agent's log at this path, where Velero put it; each line's time is that of the copying";
+    Source {
+        kind: SourceKind::PodLog,
+        path: agent.path.clone(),
+        query: agent.query.clone(),
+        container: Some(container),
+        previous: Some(false),
+        node: agent.node.clone(),
+        warning: Some(warning.to_owned()),
+        ..Source::default()
+    }
+}
+
+/// Adds the logs of pods that are gone to what was collected: those that were caught, then `copies`.
+pub(super) async fn add_logs(
+    work: &Arc<Work>,
+    collected: &mut Collected,
+    mut copies: Vec<Entry>,
+) -> Result<(), CollectError> {
+    let mut there: BTreeSet<BundlePath> = collected.entries.iter().map(|entry| entry.segment.path().clone()).collect();
+    for pod in &work.caught.pods {
+        for container in &pod.containers {
+            let path = work.caught.path(&pod.name, container);
+            if there.contains(&path) {
+                continue;
+            }
+            let Some(log) = work.caught.movers.log(&pod.uid, container) else { continue };
+            let (desk, window, place) = (work.desk.clone(), work.logs.window, path.clone());
+            match on_a_thread(move || written(&desk, place, &log, window)).await {
+                Ok(Some((segment, truncated, times))) => {
+                    there.insert(path);
+                    let source = source_of_caught(pod, container, times);
+                    let entry = Entry { segment, source, truncated, read_at: pod.seen, ms: 0 };
+                    add(collected, entry);
+                }
+                Ok(None) => {}
+                Err(WriteError::Spool(error)) => return Err(error.into()),
+                Err(WriteError::Entry(error)) => {
+                    let what = format!("caught log of {}/{} container {container}", work.caught.namespace, pod.name);
+                    collected.missing.retain(|missing| missing.path != path.as_str());
+                    collected.missing.push(withheld(&what, path.as_str(), &chain(&error)));
+                }
+            }
+        }
+    }
+    // Of several copies the one that counts does not depend on which log was read first.
+    copies.sort_by(|a, b| (&a.source.path, &a.source.query).cmp(&(&b.source.path, &b.source.query)));
+    for copy in copies {
+        if there.insert(copy.segment.path().clone()) {
+            add(collected, copy);
+        }
+    }
+    Ok(())
+}
+
+/// An entry takes the place of the note, or error, that it could not be had.
+fn add(collected: &mut Collected, mut entry: Entry) {
+    let path = entry.segment.path().as_str();
+    if let Some(at) = collected.missing.iter().position(|missing| missing.path == path) {
+        let lost = collected.missing.remove(at);
+        if lost.severity == MissingSeverity::Error {
+            let before = entry.source.warning.take().unwrap_or_default();
+            entry.source.warning = Some(format!("{before}; the log itself could not be read: {}", lost.why));
+            entry.truncated = Some(Truncation::ended(&entry.segment, TruncationReason::Reset));
+        }
+    }
+    collected.entries.push(entry);
+}
+
+type Times = (Option<Timestamp>, Option<Timestamp>);
+
+/// Writes the lines of a caught log that are in the window, behind a word on those that were not kept.
+fn written(
+    desk: &Desk,
+    path: BundlePath,
+    log: &CaughtLog,
+    window: Window,
+) -> Result<Option<(Segment, Option<Truncation>, Times)>, WriteError> {
+    let CaughtLog { content, left_out_bytes, left_out_lines } = log;
+    let (mut cutter, mut kept) = (Cutter::new(window), Vec::with_capacity(content.len()));
+    let mut out = |bytes: &[u8]| {
+        kept.extend_from_slice(bytes);
+        Ok::<(), WriteError>(())
+    };
+    cutter.feed(content, &mut out)?;
+    cutter.end(&mut out)?;
+    let mut entry = LazyEntry::new(desk, path, None);
+    if *left_out_lines > 0 && !kept.is_empty() {
+        let stamp = cutter.first.map(|first| format!("{first:.9} ")).unwrap_or_default();
+        writeln!(
+            entry,
+            "{stamp}debugbundle: {left_out_bytes} bytes, {left_out_lines} lines before this were not caught"
+        )?;
+    }
+    entry.write_all(&kept)?;
+    let times = (cutter.first, cutter.last);
+    let cut = |segment: &Segment| Truncation {
+        reason: TruncationReason::Limit,
+        kept_head: 0,
+        kept_tail: segment.bytes(),
+        left_out_bytes: *left_out_bytes,
+        left_out_lines: *left_out_lines,
+    };
+    let segment = entry.finish()?;
+    Ok(segment.map(|segment| {
+        let truncated = (*left_out_lines > 0).then(|| cut(&segment));
+        (segment, truncated, times)
+    }))
+}
+
+fn source_of_caught(pod: &CaughtPod, container: &str, (first_line, last_line): Times) -> Source {
+    Source {
+        kind: SourceKind::PodLog,
+        pod_uid: Some(pod.uid.clone()),
+        container: Some(container.to_owned()),
+        previous: Some(false),
+        node: pod.node.clone(),
+        first_line,
+        last_line,
+        warning: Some("caught while it ran; the pod was gone when the bundle was made".to_owned()),
+        ..Source::default()
+    }
+}

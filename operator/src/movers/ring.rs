@@ -1,0 +1,257 @@
+//! The last lines of a log in bounded memory, and the reading of a log that may break off and be asked for again.
+//! Whose log it is, and how it is asked for, is not known here.
+
+use std::collections::VecDeque;
+
+use jiff::Timestamp;
+
+/// Kept of one container's log (bytes).
+pub(super) const RING: usize = 256 << 10;
+/// A longer line (bytes) is not kept: cut, it could show half of a secret that no rule knows any more.
+const LINE: usize = 32 << 10;
+/// Longest time stamp that a kubelet writes.
+const STAMP: usize = 40;
+
+/// Whole lines, the oldest of which go first.
+#[derive(Debug, Default)]
+pub(super) struct Ring {
+    bytes: VecDeque<u8>,
+    /// Bytes and lines that went.
+    pub(super) left_out: (u64, u64),
+    /// The last line that went was inside a private key, whose rest must go with its head: a rule would not know it.
+    in_key: bool,
+}
+
+impl Ring {
+    /// Adds a line; its end is added if it has none.
+    pub(super) fn push(&mut self, line: &[u8]) {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        if line.len() >= LINE {
+            self.leave_out(line.len() as u64 + 1);
+            return;
+        }
+        while self.bytes.len() + line.len() + 1 > RING {
+            self.drop_first();
+        }
+        let length = self.bytes.len() + line.len() + 1;
+        if length > self.bytes.capacity() {
+            // By itself the buffer would double beyond the limit.
+            let capacity = (self.bytes.capacity() * 2).clamp(length, RING);
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+        }
+        self.bytes.extend(line);
+        self.bytes.push_back(b'\n');
+        self.drop_rest_of_key();
+    }
+
+    /// Counts a line that is not kept.
+    pub(super) fn leave_out(&mut self, bytes: u64) {
+        self.left_out.0 += bytes;
+        self.left_out.1 += 1;
+    }
+
+    /// Gives up the older half.
+    pub(super) fn halve(&mut self) {
+        let half = self.bytes.len() / 2;
+        while self.bytes.len() > half {
+            self.drop_first();
+        }
+        self.drop_rest_of_key();
+        self.bytes.shrink_to_fit();
+    }
+
+    /// Memory that it takes.
+    pub(super) fn memory(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// What is kept.
+    pub(super) fn content(&self) -> Vec<u8> {
+        let (a, b) = self.bytes.as_slices();
+        [a, b].concat()
+    }
+
+    fn drop_first(&mut self) {
+        let end = self.bytes.iter().position(|byte| *byte == b'\n').map_or(self.bytes.len(), |at| at + 1);
+        let line: Vec<u8> = self.bytes.drain(..end).collect();
+        self.leave_out(line.len() as u64);
+        let has = |needle: &[u8]| memchr::memmem::find(&line, needle).is_some();
+        if has(b"PRIVATE KEY-----") {
+            self.in_key = has(b"-----BEGIN ") && !has(b"-----END ");
+        }
+    }
+
+    fn drop_rest_of_key(&mut self) {
+        while self.in_key && !self.bytes.is_empty() {
+            self.drop_first();
+        }
+    }
+}
+
+/// How far a log was read: up to this time, and so many lines of exactly that time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// `None`: no line was read.
+    pub(super) time: Option<Timestamp>,
+    lines: u64,
+}
+
+/// What became of a line.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Line<'a> {
+    /// It is here.
+    Whole(&'a [u8]),
+    /// It is longer than anything that is kept (bytes).
+    TooLong(u64),
+}
+
+/// Splits the answer to one request into lines, and passes over those that were read before. A line without a time
+/// is of the time of the one before it. A last line without an end is not passed on: it may be half of one.
+#[derive(Debug)]
+pub(super) struct Lines {
+    before: Mark,
+    now: Mark,
+    line: Vec<u8>,
+    /// Bytes of the present line, of which [`LINE`] at most are in `line`.
+    length: u64,
+}
+
+impl Lines {
+    /// From the request on; `before` says how far the log was read by earlier ones.
+    pub(super) fn after(before: Mark) -> Self {
+        Self { before, now: Mark::default(), line: Vec::new(), length: 0 }
+    }
+
+    /// Passes whole lines that are new to `out`, each with how far the log is read with it.
+    pub(super) fn feed(&mut self, data: &[u8], mut out: impl FnMut(Line<'_>, Mark)) {
+        for piece in data.split_inclusive(|byte| *byte == b'\n') {
+            let room = LINE.saturating_sub(self.line.len());
+            self.line.extend_from_slice(&piece[..piece.len().min(room)]);
+            self.length += piece.len() as u64;
+            if piece.ends_with(b"\n") {
+                self.pass(&mut out);
+            }
+        }
+    }
+
+    /// Passes the last line, though it has no end: nothing more will come.
+    pub(super) fn end(mut self, mut out: impl FnMut(Line<'_>, Mark)) {
+        if self.length > 0 {
+            self.pass(&mut out);
+        }
+    }
+
+    fn pass(&mut self, out: &mut impl FnMut(Line<'_>, Mark)) {
+        let time = time_of(&self.line).or(self.now.time);
+        let same = time == self.now.time;
+        self.now = Mark { time, lines: if same { self.now.lines + 1 } else { 1 } };
+        let is_new = match (time, self.before.time) {
+            (Some(time), Some(before)) => time > before || (time == before && self.now.lines > self.before.lines),
+            _ => true,
+        };
+        if is_new {
+            let whole = self.length <= self.line.len() as u64;
+            let line = if whole { Line::Whole(&self.line) } else { Line::TooLong(self.length) };
+            out(line, self.now);
+        }
+        self.line.clear();
+        self.length = 0;
+    }
+}
+
+/// The kubelet's time stamp at the beginning of a line.
+fn time_of(line: &[u8]) -> Option<Timestamp> {
+    let end = line.iter().take(STAMP).position(|byte| matches!(byte, b' ' | b'\n'))?;
+    std::str::from_utf8(&line[..end]).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_oldest_lines_go_first_and_are_counted() {
+        let mut ring = Ring::default();
+        for n in 0..100_000 {
+            ring.push(format!("line {n:06}\n").as_bytes());
+        }
+        let text = String::from_utf8(ring.content()).unwrap();
+        let (first, last) = (text.lines().next().unwrap(), text.lines().last().unwrap());
+        assert_eq!(last, "line 099999");
+        assert_eq!(first, format!("line {:06}", 100_000 - text.lines().count()));
+        assert_eq!(ring.left_out, (100_000 * 12 - text.len() as u64, 100_000 - text.lines().count() as u64));
+        assert!(ring.memory() <= RING, "{}", ring.memory());
+        ring.halve();
+        assert!(ring.memory() <= RING / 2 && ring.content().ends_with(b"line 099999\n"));
+    }
+
+    #[test]
+    fn a_line_too_long_is_left_out_whole() {
+        let mut ring = Ring::default();
+        ring.push(&vec![b'x'; LINE]);
+        ring.push(b"short");
+        assert_eq!((ring.content().as_slice(), ring.left_out), (b"short\n".as_slice(), (LINE as u64 + 1, 1)));
+    }
+
+    #[test]
+    fn a_key_whose_head_went_goes_whole() {
+        let mut ring = Ring::default();
+        ring.push(b"-----BEGIN RSA PRIVATE KEY-----");
+        for _ in 0..3 {
+            ring.push(&[b'k'; 60]);
+        }
+        while ring.left_out.1 == 0 {
+            ring.push(&[b'k'; 60]);
+        }
+        ring.push(b"still of the key");
+        assert!(ring.content().is_empty(), "{}", String::from_utf8_lossy(&ring.content()));
+        ring.push(b"-----END RSA PRIVATE KEY-----");
+        ring.push(b"after it");
+        assert_eq!(ring.content(), b"after it\n");
+    }
+
+    const LOG: &str = "\
+2026-03-01T10:00:00.000000001Z one
+2026-03-01T10:00:00.000000002Z two
+2026-03-01T10:00:00.000000002Z three
+\tof three
+2026-03-01T10:00:01.000000000Z four
+";
+
+    fn read(log: &str, before: Mark, chunk: usize) -> (String, Mark) {
+        let (mut lines, mut kept, mut mark) = (Lines::after(before), String::new(), before);
+        let mut out = |line: Line<'_>, now: Mark| {
+            let Line::Whole(line) = line else { panic!("{line:?}") };
+            kept.push_str(std::str::from_utf8(line).unwrap());
+            mark = now;
+        };
+        for piece in log.as_bytes().chunks(chunk) {
+            lines.feed(piece, &mut out);
+        }
+        (kept, mark)
+    }
+
+    proptest! {
+        #[test]
+        fn a_log_read_in_two_requests_is_the_log(cut in 0..LOG.len(), first in 1..70_usize, second in 1..70_usize) {
+            let (a, mark) = read(&LOG[..cut], Mark::default(), first);
+            // Asked by whole seconds, the kubelet sends all of it again.
+            let (b, _) = read(LOG, mark, second);
+            prop_assert_eq!(a + &b, LOG);
+        }
+    }
+
+    #[test]
+    fn the_length_of_a_line_is_told_but_not_held() {
+        let mut lines = Lines::after(Mark::default());
+        let mut told = Vec::new();
+        for _ in 0..100 {
+            lines.feed(&[b'y'; 1000], |_, _| panic!("no line yet"));
+        }
+        assert!(lines.line.len() <= LINE);
+        lines.feed(b"\nnext", |line, _| told.push(format!("{line:?}")));
+        lines.end(|line, _| told.push(format!("{line:?}")));
+        assert_eq!(told, ["TooLong(100001)".to_owned(), format!("Whole({:?})", b"next")]);
+    }
+}

@@ -1,0 +1,343 @@
+//! What is kept of hosting pods, and for how long: a bounded shelf, from which those that ended first go first.
+//! Pure; what is put on it comes from the watch, what is taken for a bundle is chosen by `collect`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    CaughtLog, CaughtPod,
+    ring::{Line, Mark, Ring},
+    sight::{Sight, State},
+};
+
+/// Pods that are kept at once.
+pub(super) const PODS: usize = 64;
+/// Everything that is kept of all of them: objects, Events, logs (bytes).
+pub(super) const MEMORY: usize = 8 << 20;
+/// Events of one pod.
+const EVENTS: usize = 32;
+/// How long a pod is kept after its end: a failed Restore is looked into the same day.
+const KEPT: SignedDuration = SignedDuration::from_hours(6);
+
+/// Hosting pods that were seen, by UID.
+#[derive(Debug, Default)]
+pub(super) struct Shelf {
+    held: BTreeMap<String, Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    sight: Sight,
+    seen: Timestamp,
+    /// When it was first seen to have ended, or to be gone.
+    ended: Option<Timestamp>,
+    events: BTreeMap<String, Arc<[u8]>>,
+    logs: BTreeMap<String, Log>,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    ring: Ring,
+    mark: Mark,
+    reading: Reading,
+}
+
+/// Whether somebody reads a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Reading {
+    #[default]
+    Nobody,
+    Somebody,
+    /// It was read to its end.
+    Done,
+}
+
+/// What a look at a pod leaves to be done.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Todo {
+    /// Containers whose logs nobody reads: name, and whether the log still grows.
+    pub(super) logs: Vec<(String, bool)>,
+    /// Its Events may tell something new.
+    pub(super) events: bool,
+}
+
+impl Held {
+    fn memory(&self) -> usize {
+        let events: usize = self.events.values().map(|event| event.len()).sum();
+        let logs: usize = self.logs.values().map(|log| log.ring.memory()).sum();
+        self.sight.object.len() + events + logs
+    }
+
+    /// The first to go are those that ended well, then those that ended at all.
+    fn worth(&self) -> (bool, Timestamp) {
+        (self.sight.ended == Some(true) || !self.sight.trouble.is_empty(), self.ended.unwrap_or(Timestamp::MAX))
+    }
+}
+
+impl Shelf {
+    /// Takes what a look at a pod showed. A pod for which there is no place is not kept: it is looked at again with its
+    /// next change.
+    pub(super) fn see(&mut self, sight: Sight, now: Timestamp) -> Todo {
+        self.expire(now);
+        if !self.held.contains_key(&sight.uid) && !self.make_place() {
+            return Todo::default();
+        }
+        let uid = sight.uid.clone();
+        let held = self.held.entry(uid).or_insert_with(|| Held {
+            sight: Sight { trouble: String::new(), ended: None, ..sight.clone() },
+            seen: now,
+            ended: None,
+            events: BTreeMap::new(),
+            logs: BTreeMap::new(),
+        });
+        let events = held.sight.trouble != sight.trouble || held.sight.ended != sight.ended;
+        if sight.ended.is_some() {
+            held.ended.get_or_insert(now);
+        }
+        held.seen = now;
+        held.sight = sight;
+        let mut logs = Vec::new();
+        for (name, state) in held.sight.containers.iter().filter(|(_, state)| *state != State::Waiting) {
+            if held.logs.entry(name.clone()).or_default().reading == Reading::Nobody {
+                logs.push((name.clone(), *state == State::Running));
+            }
+        }
+        self.fit();
+        Todo { logs, events }
+    }
+
+    /// A pod is there no more.
+    pub(super) fn gone(&mut self, uid: &str, now: Timestamp) {
+        if let Some(held) = self.held.get_mut(uid) {
+            held.ended.get_or_insert(now);
+        }
+    }
+
+    /// Of the pods with this label, those that are not among `there` are gone.
+    pub(super) fn all_of(&mut self, label: &str, there: &BTreeSet<String>, now: Timestamp) {
+        for (uid, held) in &mut self.held {
+            if held.sight.labels.contains_key(label) && !there.contains(uid) {
+                held.ended.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Adds Events of a pod; newer ones of the same UID take the place of older ones.
+    pub(super) fn add_events(&mut self, uid: &str, events: impl IntoIterator<Item = (String, Arc<[u8]>)>) {
+        let Some(held) = self.held.get_mut(uid) else { return };
+        for (event, json) in events {
+            if held.events.len() < EVENTS || held.events.contains_key(&event) {
+                held.events.insert(event, json);
+            }
+        }
+        self.fit();
+    }
+
+    /// Somebody begins to read a log: how far it was read before; `None` if it is being read, or was read to its end.
+    pub(super) fn begin_log(&mut self, uid: &str, container: &str) -> Option<Mark> {
+        let log = self.held.get_mut(uid)?.logs.get_mut(container).filter(|log| log.reading == Reading::Nobody)?;
+        log.reading = Reading::Somebody;
+        Some(log.mark)
+    }
+
+    /// A line of a log; whether the pod is still kept.
+    pub(super) fn line(&mut self, uid: &str, container: &str, line: &Line<'_>, mark: Mark) -> bool {
+        let Some(log) = self.held.get_mut(uid).and_then(|held| held.logs.get_mut(container)) else { return false };
+        let before = log.ring.memory();
+        match line {
+            Line::Whole(line) => log.ring.push(line),
+            Line::TooLong(bytes) => log.ring.leave_out(*bytes),
+        }
+        log.mark = mark;
+        if log.ring.memory() > before {
+            self.fit();
+        }
+        true
+    }
+
+    /// How far a log was read; `None` if the pod is not kept any more.
+    pub(super) fn mark(&self, uid: &str, container: &str) -> Option<Mark> {
+        Some(self.held.get(uid)?.logs.get(container)?.mark)
+    }
+
+    /// A log does not grow any more: its container ended, or the pod is gone.
+    pub(super) fn is_whole(&self, uid: &str, container: &str) -> bool {
+        self.held.get(uid).is_none_or(|held| {
+            let ended = |(name, state): &(String, State)| name == container && *state == State::Ended;
+            held.ended.is_some() || held.sight.containers.iter().any(ended)
+        })
+    }
+
+    /// Nobody reads this log any more; `to_its_end`: nor need anybody.
+    pub(super) fn end_log(&mut self, uid: &str, container: &str, to_its_end: bool) {
+        if let Some(log) = self.held.get_mut(uid).and_then(|held| held.logs.get_mut(container)) {
+            log.reading = if to_its_end { Reading::Done } else { Reading::Nobody };
+        }
+    }
+
+    /// All that is kept, but for the logs.
+    pub(super) fn pods(&self) -> Vec<CaughtPod> {
+        let caught = |held: &Held| CaughtPod {
+            uid: held.sight.uid.clone(),
+            name: held.sight.name.clone(),
+            node: held.sight.node.clone(),
+            labels: held.sight.labels.clone(),
+            seen: held.seen,
+            object: held.sight.object.clone(),
+            events: held.events.iter().map(|(uid, json)| (uid.clone(), json.clone())).collect(),
+            containers: held.logs.keys().cloned().collect(),
+        };
+        self.held.values().map(caught).collect()
+    }
+
+    /// A log, if a line of it was read.
+    pub(super) fn log(&self, uid: &str, container: &str) -> Option<CaughtLog> {
+        let ring = &self.held.get(uid)?.logs.get(container)?.ring;
+        let content = ring.content();
+        let (left_out_bytes, left_out_lines) = ring.left_out;
+        (!content.is_empty()).then_some(CaughtLog { content, left_out_bytes, left_out_lines })
+    }
+
+    fn expire(&mut self, now: Timestamp) {
+        self.held.retain(|_, held| held.ended.is_none_or(|ended| now.duration_since(ended) < KEPT));
+    }
+
+    /// Room for one pod more; of those that live none goes.
+    fn make_place(&mut self) -> bool {
+        self.held.len() < PODS || self.drop_one()
+    }
+
+    fn drop_one(&mut self) -> bool {
+        let ended = self.held.iter().filter(|(_, held)| held.ended.is_some());
+        let Some(uid) = ended.min_by_key(|(_, held)| held.worth()).map(|(uid, _)| uid.clone()) else { return false };
+        self.held.remove(&uid);
+        true
+    }
+
+    /// Keeps to [`MEMORY`]: pods that ended go first, then the longest logs are halved.
+    fn fit(&mut self) {
+        while self.held.values().map(Held::memory).sum::<usize>() > MEMORY {
+            if self.drop_one() {
+                continue;
+            }
+            let logs = self.held.values_mut().flat_map(|held| held.logs.values_mut());
+            let Some(longest) = logs.max_by_key(|log| log.ring.memory()).filter(|log| log.ring.memory() > 0) else {
+                // Objects and Events alone: 64 pods with the most of both.
+                self.held.pop_first();
+                continue;
+            };
+            longest.ring.halve();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::movers::ring::RING;
+    use serde_json::json;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    fn sight(n: usize, phase: &str) -> Sight {
+        let state = match phase {
+            "Running" => json!({"running": {}}),
+            "Failed" => json!({"terminated": {"exitCode": 1}}),
+            _ => json!({"terminated": {"exitCode": 0}}),
+        };
+        Sight::of(json!({"metadata": {"name": format!("m{n}"), "uid": format!("u{n:04}"),
+                "labels": {"velero.io/data-upload": format!("m{n}")}},
+            "status": {"phase": phase, "containerStatuses": [{"name": "c", "state": state}]}}))
+        .unwrap()
+    }
+
+    fn names(shelf: &Shelf) -> Vec<String> {
+        shelf.pods().into_iter().map(|pod| pod.name).collect()
+    }
+
+    fn fill(shelf: &mut Shelf, n: usize, lines: usize) {
+        for _ in 0..lines {
+            assert!(shelf.line(&format!("u{n:04}"), "c", &Line::Whole(&[b'x'; 999]), Mark::default()));
+        }
+    }
+
+    #[test]
+    fn events_are_looked_at_when_something_changed_and_a_log_is_read_once() {
+        let mut shelf = Shelf::default();
+        let running = shelf.see(sight(1, "Running"), at(0));
+        assert_eq!(running, Todo { logs: vec![("c".into(), true)], events: false });
+        assert!(shelf.begin_log("u0001", "c").is_some());
+        assert!(shelf.begin_log("u0001", "c").is_none(), "somebody reads it");
+        assert_eq!(shelf.see(sight(1, "Running"), at(1)), Todo::default());
+        assert!(!shelf.is_whole("u0001", "c"));
+        assert_eq!(shelf.see(sight(1, "Failed"), at(2)), Todo { logs: vec![], events: true });
+        assert!(shelf.is_whole("u0001", "c"));
+        shelf.end_log("u0001", "c", false);
+        assert_eq!(shelf.see(sight(1, "Failed"), at(3)), Todo { logs: vec![("c".into(), false)], events: false });
+        shelf.begin_log("u0001", "c");
+        shelf.end_log("u0001", "c", true);
+        assert_eq!(shelf.see(sight(1, "Failed"), at(4)), Todo::default());
+    }
+
+    #[test]
+    fn those_that_ended_well_go_first_and_those_that_live_stay() {
+        let mut shelf = Shelf::default();
+        shelf.see(sight(0, "Failed"), at(0));
+        shelf.see(sight(1, "Succeeded"), at(1));
+        for n in 2..PODS {
+            shelf.see(sight(n, "Running"), at(2));
+        }
+        shelf.see(sight(100, "Running"), at(3));
+        assert!(!names(&shelf).contains(&"m1".to_owned()) && names(&shelf).contains(&"m0".to_owned()));
+        shelf.see(sight(101, "Running"), at(3));
+        assert!(!names(&shelf).contains(&"m0".to_owned()));
+        assert_eq!(shelf.see(sight(102, "Running"), at(3)), Todo::default(), "there is no place");
+        assert_eq!(shelf.pods().len(), PODS);
+        shelf.gone("u0005", at(4));
+        assert!(!shelf.see(sight(102, "Running"), at(5)).logs.is_empty(), "it is seen again with its next change");
+    }
+
+    #[test]
+    fn what_ended_is_kept_for_hours_and_what_a_new_list_lacks_is_gone() {
+        let mut shelf = Shelf::default();
+        shelf.see(sight(1, "Running"), at(0));
+        shelf.see(sight(2, "Running"), at(0));
+        shelf.all_of("velero.io/data-download", &BTreeSet::new(), at(1));
+        shelf.all_of("velero.io/data-upload", &BTreeSet::from(["u0002".to_owned()]), at(1));
+        assert!(shelf.is_whole("u0001", "c") && !shelf.is_whole("u0002", "c"));
+        shelf.see(sight(3, "Running"), at(6 * 3600));
+        assert_eq!(names(&shelf), ["m1", "m2", "m3"]);
+        shelf.see(sight(3, "Running"), at(6 * 3600 + 1));
+        assert_eq!(names(&shelf), ["m2", "m3"]);
+    }
+
+    #[test]
+    fn memory_is_bounded_whatever_comes() {
+        let mut shelf = Shelf::default();
+        let total = |shelf: &Shelf| shelf.held.values().map(Held::memory).sum::<usize>();
+        for n in 0..PODS {
+            shelf.see(sight(n, "Running"), at(0));
+            fill(&mut shelf, n, 2 * RING / 1000);
+            assert!(total(&shelf) <= MEMORY, "{}", total(&shelf));
+        }
+        assert_eq!(shelf.pods().len(), PODS, "logs become shorter before a pod that lives goes");
+        let log = shelf.log("u0063", "c").unwrap();
+        assert_eq!((log.content.len() as u64 + log.left_out_bytes) / 1000, 2 * (RING as u64 / 1000));
+        assert!(log.left_out_lines > 0);
+        shelf.see(sight(0, "Succeeded"), at(1));
+        fill(&mut shelf, 63, RING / 1000);
+        assert!(total(&shelf) <= MEMORY);
+        for n in 0..EVENTS + 9 {
+            shelf.add_events("u0001", [(format!("e{n}"), Arc::from(vec![b'e'; 8 << 10]))]);
+        }
+        assert!(total(&shelf) <= MEMORY);
+        assert!(shelf.pods().iter().all(|pod| pod.events.len() <= EVENTS));
+        assert!(!shelf.line("nobody", "c", &Line::Whole(b"x"), Mark::default()));
+    }
+}

@@ -1,0 +1,180 @@
+//! Watches the hosting pods of Velero's namespace, label by label, and has their logs and Events read in time.
+//! It never fails anything: without the permission it says so once, and the operator works on without it.
+
+use std::{
+    collections::BTreeSet,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject},
+    runtime::{
+        WatchStreamExt as _,
+        watcher::{self, watcher},
+    },
+};
+use serde_json::Value;
+use tokio::{sync::Semaphore, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Movers,
+    follow::follow,
+    sight::{LABELS, Sight, event},
+};
+use crate::cluster::{ApiKind, Cluster, query_value};
+
+/// Logs that are followed at once, each over a connection of its own.
+const FOLLOWED: usize = 16;
+/// Logs of containers that ended unfollowed, and lists of Events, that are read at once.
+const LOOKS: usize = 4;
+/// Pods in a page when the watch begins.
+const PAGE: u32 = 50;
+/// Longest answer to a question for a pod's Events (bytes), and time for it.
+const EVENTS: usize = 512 << 10;
+const EVENTS_TIME: Duration = Duration::from_secs(15);
+
+/// What all tasks of the watch share.
+pub(super) struct Catcher {
+    pub(super) cluster: Cluster,
+    pub(super) namespace: String,
+    pub(super) movers: Movers,
+    followed: Arc<Semaphore>,
+    looks: Arc<Semaphore>,
+    refusal_told: AtomicBool,
+    shutdown: CancellationToken,
+}
+
+/// Catches what hosting pods leave behind until `shutdown` is cancelled.
+pub async fn watch(client: Client, namespace: String, movers: Movers, shutdown: CancellationToken) {
+    let pods: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &ApiResource::erase::<Pod>(&()));
+    let catcher = Arc::new(Catcher {
+        cluster: Cluster::new(client),
+        namespace,
+        movers,
+        followed: Arc::new(Semaphore::new(FOLLOWED)),
+        looks: Arc::new(Semaphore::new(LOOKS)),
+        refusal_told: AtomicBool::new(false),
+        shutdown: shutdown.clone(),
+    });
+    let labels = LABELS.map(|label| catcher.label(pods.clone(), label));
+    shutdown.run_until_cancelled(futures::future::join_all(labels)).await;
+}
+
+impl Catcher {
+    /// Watches the pods that have this label: a selector cannot say "this label or that".
+    async fn label(self: &Arc<Self>, pods: Api<DynamicObject>, label: &'static str) {
+        let config = watcher::Config::default().labels(label).page_size(PAGE);
+        let mut changes = pin!(watcher(pods, config).default_backoff());
+        let mut listed = BTreeSet::new();
+        while let Some(change) = changes.next().await {
+            match change {
+                Ok(watcher::Event::Init) => listed.clear(),
+                Ok(watcher::Event::InitApply(pod)) => {
+                    listed.extend(pod.metadata.uid.clone());
+                    self.see(pod);
+                }
+                Ok(watcher::Event::InitDone) => {
+                    self.movers.shelf().all_of(label, &std::mem::take(&mut listed), Timestamp::now());
+                }
+                Ok(watcher::Event::Apply(pod)) => self.see(pod),
+                Ok(watcher::Event::Delete(pod)) => self.gone(pod),
+                Err(error) => self.interrupted(&error),
+            }
+        }
+    }
+
+    fn see(self: &Arc<Self>, pod: DynamicObject) {
+        let Some(sight) = serde_json::to_value(pod).ok().and_then(Sight::of) else { return };
+        let (uid, name) = (sight.uid.clone(), sight.name.clone());
+        let todo = self.movers.shelf().see(sight, Timestamp::now());
+        if todo.events {
+            self.spawn_events(uid.clone());
+        }
+        for (container, grows) in todo.logs {
+            self.spawn_log(&uid, &name, container, grows);
+        }
+    }
+
+    /// The last look: what a pod was when it went is told with its deletion.
+    fn gone(self: &Arc<Self>, pod: DynamicObject) {
+        let Some(uid) = pod.metadata.uid.clone() else { return };
+        if let Some(sight) = serde_json::to_value(pod).ok().and_then(Sight::of) {
+            self.movers.shelf().see(sight, Timestamp::now());
+        }
+        self.movers.shelf().gone(&uid, Timestamp::now());
+        self.spawn_events(uid);
+    }
+
+    /// While all places are taken a log that grows is left for the next look, at the latest for that after its end.
+    fn spawn_log(self: &Arc<Self>, uid: &str, pod: &str, container: String, grows: bool) {
+        let places = if grows { &self.followed } else { &self.looks };
+        let place = Arc::clone(places).try_acquire_owned().ok();
+        if grows && place.is_none() {
+            return;
+        }
+        let Some(mark) = self.movers.shelf().begin_log(uid, &container) else { return };
+        let (catcher, uid, pod) = (Arc::clone(self), uid.to_owned(), pod.to_owned());
+        self.spawn(async move {
+            let _place = match place {
+                Some(place) => Some(place),
+                None => Arc::clone(&catcher.looks).acquire_owned().await.ok(),
+            };
+            let whole = follow(&catcher, &uid, &pod, &container, mark, grows).await;
+            catcher.movers.shelf().end_log(&uid, &container, whole);
+        });
+    }
+
+    fn spawn_events(self: &Arc<Self>, uid: String) {
+        let catcher = Arc::clone(self);
+        self.spawn(async move {
+            let _place = catcher.looks.acquire().await;
+            let events = ApiKind::namespaced("", "v1", "events", "Event").list_path(Some(&catcher.namespace));
+            let selector = query_value(&format!("involvedObject.uid={uid}"));
+            let path = format!("{events}?fieldSelector={selector}&limit={PAGE}");
+            match catcher.cluster.get(&path, EVENTS, Instant::now() + EVENTS_TIME).await {
+                Ok(mut list) => {
+                    let items = list["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
+                    let typed = items.into_iter().map(|mut item: Value| {
+                        // Items of a list lack what says what they are.
+                        item["apiVersion"] = "v1".into();
+                        item["kind"] = "Event".into();
+                        item
+                    });
+                    catcher.movers.shelf().add_events(&uid, typed.filter_map(event));
+                }
+                Err(error) => tracing::debug!(%error, uid, "Events of a data mover's pod were not read"),
+            }
+        });
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let shutdown = self.shutdown.clone();
+        tokio::spawn(async move { shutdown.run_until_cancelled(work).await });
+    }
+
+    /// Tells once that the permission is missing; anything else passes by itself.
+    fn interrupted(&self, error: &watcher::Error) {
+        let refused = match error {
+            watcher::Error::InitialListFailed(kube::Error::Api(status))
+            | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+            | watcher::Error::WatchError(status) => status.is_forbidden(),
+            _ => false,
+        };
+        if !refused {
+            tracing::debug!(%error, "Watch of data movers' pods was interrupted");
+        } else if !self.refusal_told.swap(true, Ordering::Relaxed) {
+            let cure = "grant get, list and watch of pods in Velero's namespace (rule R5)";
+            tracing::warn!(%error, cure, "Data movers' pods are not watched: what they leave behind is not in bundles");
+        }
+    }
+}

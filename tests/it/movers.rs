@@ -1,0 +1,290 @@
+//! Pods of data movers that are gone when the bundle is made: what the operator caught while they lived, and what
+//! node-agents copied of their logs. How much is kept of very many is also tested beside the shelf they are kept on.
+
+use std::collections::BTreeSet;
+
+use debugbundle_crd::{DebugBundleStatus, Phase};
+use futures::StreamExt as _;
+use harness::bundle::Unpacked;
+use harness::usage::Usage;
+use harness::{Context, Growing, LogScript, Operator, pod, until, with_namespace};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::rbac::v1::Role;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::bundles::{LIMIT, about_r1};
+
+/// Whatever the text around it, this must not be in a bundle.
+const SIGNATURE: &str = "0a1b2c3d4e5f60718293";
+const DOWNLOAD: &str = "velero.io/data-download";
+const CAUGHT: &str = "caught while it ran; the pod was gone when the bundle was made";
+/// What the operator may hold of all pods together, and of how many.
+const HELD: u64 = 8 << 20;
+const PODS: usize = 64;
+const PEAK: u64 = 96 << 20;
+
+/// A Restore `r1` that runs, of a Backup `seed`; its UID.
+async fn running_restore(context: &Context) -> String {
+    let spec = json!({"includedNamespaces": ["*"], "storageLocation": "default", "ttl": "720h"});
+    let done =
+        json!({"phase": "Completed", "startTimestamp": Timestamp::now(), "completionTimestamp": Timestamp::now()});
+    context.create_velero("Backup", json!({"metadata": {"name": "seed"}, "spec": spec, "status": done})).await;
+    let status = json!({"phase": "InProgress", "startTimestamp": Timestamp::now()});
+    let restore = json!({"metadata": {"name": "r1"}, "spec": {"backupName": "seed"}, "status": status});
+    context.create_velero("Restore", restore).await.metadata.uid.unwrap()
+}
+
+/// A DataDownload of that Restore.
+async fn download(context: &Context, name: &str, restore: &str, node: &str) {
+    let shop = format!("{}-shop", context.namespace);
+    let labels = json!({"velero.io/restore-name": "r1", "velero.io/restore-uid": restore});
+    let spec = json!({"targetVolume": {"namespace": shop, "pv": "", "pvc": "data"}, "backupStorageLocation": "default",
+        "snapshotID": "s1", "sourceNamespace": shop, "operationTimeout": "10m"});
+    let status = json!({"phase": "InProgress", "node": node});
+    let object = json!({"metadata": {"name": name, "labels": labels}, "spec": spec, "status": status});
+    context.create_velero("DataDownload", object).await;
+}
+
+async fn ended(context: &Context) {
+    let status = json!({"status": {"phase": "PartiallyFailed", "completionTimestamp": Timestamp::now(), "errors": 1}});
+    context.patch_velero("Restore", "r1", status).await;
+}
+
+async fn event_on(context: &Context, pod: &Pod, message: &str) -> Event {
+    let meta = &pod.metadata;
+    let about =
+        json!({"apiVersion": "v1", "kind": "Pod", "name": meta.name, "namespace": meta.namespace, "uid": meta.uid});
+    let name = format!("{}.1", meta.name.as_deref().unwrap());
+    context
+        .create(json!({"metadata": {"name": name}, "involvedObject": about, "reason": "FailedMount", "type": "Warning",
+            "message": message, "lastTimestamp": Timestamp::now()}))
+        .await
+}
+
+async fn delete_pod(context: &Context, name: &str) {
+    context.api::<Pod>().delete(name, &DeleteParams::default().grace_period(0)).await.expect("a pod can be deleted");
+}
+
+/// How often the log of this pod's container was asked for: followed, and at once.
+fn asked(context: &Context, node: &str, pod: &str) -> (usize, usize) {
+    let seen: Vec<_> = context.stand.kubelet.seen(node).into_iter().filter(|seen| seen.pod == pod).collect();
+    let followed = seen.iter().filter(|seen| seen.query.get("follow").is_some_and(|follow| follow == "true")).count();
+    (followed, seen.len() - followed)
+}
+
+async fn until_followed(context: &Context, node: &str, pod: &str) {
+    until(LIMIT, &format!("the log of {pod} is followed"), || async {
+        (asked(context, node, pod).0 > 0).then_some(())
+    })
+    .await;
+}
+
+/// When a followed log has come to its end, it is asked for once more, to see that nothing is missing: all that was
+/// written before has arrived by then.
+async fn until_read(context: &Context, node: &str, pod: &str) {
+    until(LIMIT, &format!("the log of {pod} was read"), || async { (asked(context, node, pod).1 > 0).then_some(()) })
+        .await;
+}
+
+async fn bundle(context: &Context, name: &str, spec: Value) -> (DebugBundleStatus, Unpacked) {
+    context.debug_bundle(name, spec).await;
+    let status = context.until_bundle_ended(name).await;
+    assert!(matches!(status.phase, Some(Phase::Completed | Phase::PartiallyFailed)), "{status:?}");
+    let unpacked = context.download(&status).await;
+    (status, unpacked)
+}
+
+fn log_path(context: &Context, pod: &str, container: &str) -> String {
+    format!("namespaces/{}/pods/{pod}/{container}/{container}/logs/current.log", context.namespace)
+}
+
+fn entry<'a>(bundle: &'a Unpacked, path: &str) -> &'a Value {
+    let entries = bundle.manifest["entries"].as_array().unwrap();
+    entries.iter().find(|entry| entry["path"] == path).unwrap_or_else(|| panic!("no {path}"))
+}
+
+#[tokio::test]
+async fn what_a_data_mover_left_is_in_the_bundle_though_it_was_gone_before() {
+    with_namespace("movers", |context| async move {
+        let space = context.namespace.clone();
+        let node = context.node("n").await;
+        let account = context.shipped_account().await;
+        let restore = running_restore(&context).await;
+        for name in ["r1-x1", "r1-x2", "r1-x3"] {
+            download(&context, name, &restore, &node).await;
+        }
+        let operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
+        let secret = context.stand.s3.root().secret.clone();
+        let signed = format!("GET https://s3/b/k?X-Amz-Signature={SIGNATURE} with {secret}");
+
+        let (mover, other) = (Growing::default(), Growing::default());
+        context.log("r1-x1", "c1", LogScript::growing(&mover));
+        context.log("passer-by", "c1", LogScript::growing(&other));
+        let hosting = || pod("r1-x1").on_node(&node).labelled(DOWNLOAD, "r1-x1").with_container("c1");
+        context.pod(pod("passer-by").on_node(&node).labelled("app", "shop").with_container("c1")).await;
+        let made = context.pod(hosting()).await;
+        until_followed(&context, &node, "r1-x1").await;
+        mover.write("time=now level=info msg=\"opening the repository\"");
+        mover.write(&signed);
+        mover.write("time=now level=error msg=\"no room on volume data\"");
+        mover.end();
+        let event = event_on(&context, &made, &format!("mount failed: {signed}")).await;
+        context.pod_status(hosting().terminated(7)).await;
+        until_read(&context, &node, "r1-x1").await;
+        delete_pod(&context, "r1-x1").await;
+        until(LIMIT, "its Events were asked for", || async {
+            let deeds = context.stand.deeds_of(&account.user);
+            let asked = deeds.contains(&("list".to_owned(), String::new(), "events".to_owned()));
+            asked.then_some(()).ok_or(format!("{deeds:?}"))
+        })
+        .await;
+        let event = event.metadata.name.unwrap();
+        context.api::<Event>().delete(&event, &DeleteParams::default()).await.expect("an Event can be deleted");
+        delete_pod(&context, "passer-by").await;
+
+        node_agent(&context, &node, &signed).await;
+        ended(&context).await;
+        let (_, bundle) = bundle(&context, "why-r1", about_r1()).await;
+
+        let pods = bundle.items(&format!("namespaces/{space}/core/pods.yaml"));
+        let names: Vec<_> = pods.iter().map(|pod| pod["metadata"]["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["node-agent-1", "r1-x1"], "the passer-by was not caught");
+        let last = &pods[1];
+        assert_eq!(
+            (&last["apiVersion"], &last["kind"], &last["metadata"]["uid"]),
+            (&json!("v1"), &json!("Pod"), &json!(made.metadata.uid))
+        );
+        assert!(last["metadata"]["annotations"]["debugbundle.io/last-seen"].is_string(), "{last}");
+        assert!(pods[0]["metadata"]["annotations"]["debugbundle.io/last-seen"].is_null());
+        assert_eq!(last["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"], 7);
+        let events = bundle.items(&format!("namespaces/{space}/core/events.yaml"));
+        let found = events.iter().find(|event| event["involvedObject"]["name"] == "r1-x1").expect("its Event");
+        assert!(found["message"].as_str().unwrap().starts_with("mount failed: GET https://s3/b/k?"), "{found}");
+        assert!(found["metadata"]["annotations"]["debugbundle.io/last-seen"].is_string());
+
+        let path = log_path(&context, "r1-x1", "c1");
+        let text = bundle.file(&path);
+        assert_eq!(text.lines().count(), 3, "once, and not the copy: {text}");
+        assert!(text.ends_with("level=error msg=\"no room on volume data\"\n"), "{text}");
+        let told = entry(&bundle, &path);
+        assert_eq!((&told["source"]["kind"], &told["source"]["warning"]), (&json!("PodLog"), &json!(CAUGHT)));
+        assert_eq!((&told["source"]["podUID"], &told["source"]["node"]), (&json!(made.metadata.uid), &json!(node)));
+        assert!(told["source"]["lastLine"].is_string() && told["truncated"].is_null(), "{told}");
+        assert!(!bundle.has(&log_path(&context, "passer-by", "c1")));
+
+        let copy = bundle.file(&log_path(&context, "r1-x2", "c2"));
+        assert_eq!(copy.lines().count(), 2, "{copy}");
+        assert!(copy.ends_with("Z level=error msg=\"copied words\"\n"), "{copy}");
+        let told = entry(&bundle, &log_path(&context, "r1-x2", "c2"));
+        assert!(
+            told["source"]["warning"].as_str().unwrap().starts_with("copied out of the node-agent's log"),
+            "{told}"
+        );
+        assert!(!bundle.has(&log_path(&context, "elsewhere", "c9")), "a copy of another Restore's");
+        assert!(bundle.file("summary.md").contains("phase Pending, node name"), "{}", bundle.file("summary.md"));
+        assert_eq!(bundle.find(&[SIGNATURE, &secret]), Vec::<String>::new());
+        assert!(!std::fs::read_to_string(operator.process().log()).unwrap().contains(SIGNATURE));
+        let verbs: BTreeSet<_> =
+            context.stand.deeds_of(&account.user).into_iter().filter(|deed| deed.2 == "pods").collect();
+        assert!(verbs.contains(&("watch".to_owned(), String::new(), "pods".to_owned())), "{verbs:?}");
+    })
+    .await;
+}
+
+/// A node-agent whose log holds copies of data movers' logs and a diagnosis, as Velero writes them.
+async fn node_agent(context: &Context, node: &str, signed: &str) {
+    let marker = |word: &str, of: &str| format!("{0}{word} pod logs[{of}]{0}", "*".repeat(27));
+    let copy = |of: &str, lines: &[&str]| {
+        let lines = lines.iter().map(ToString::to_string);
+        std::iter::once(marker("begin", of)).chain(lines).chain([marker("end", of)]).collect::<Vec<_>>()
+    };
+    let lines = [
+        vec!["time=now level=info msg=\"Redirecting to log file /tmp/1\"".to_owned()],
+        copy("r1-x1/c1", &["a copy of what was caught already"]),
+        copy("r1-x2/c2", &[signed, "level=error msg=\"copied words\""]),
+        copy("elsewhere/c9", &["of another Restore"]),
+        vec![
+            "time=now level=warning msg=\"[Diagnose DD expose]begin diagnose restore exposer\" datadownload=r1-x3".to_owned(),
+            "time=now level=warning msg=\"[Diagnose DD expose]Pod v/r1-x3, phase Pending, node name \" datadownload=r1-x3".to_owned(),
+            "time=now level=info msg=after".to_owned(),
+        ],
+    ];
+    context.pod(pod("node-agent-1").on_node(node).labelled("role", "node-agent").with_container("node-agent")).await;
+    context.log("node-agent-1", "node-agent", LogScript::lines(lines.concat()));
+}
+
+#[tokio::test]
+async fn of_many_pods_with_long_logs_some_are_kept_and_the_memory_is_bounded() {
+    with_namespace("movers-many", |context| async move {
+        let node = context.node("n").await;
+        let operator = Operator::of(&context).ready().await;
+        let before = Usage::of(operator.process().pid()).expect("it runs").now;
+        let names: Vec<String> = (0..PODS + 8).map(|n| format!("b1-{n:03}")).collect();
+        let make = async |name: &String| {
+            context.log(name, "c", LogScript::generated(1 << 20, 5));
+            let pod = pod(name).on_node(&node).labelled("velero.io/data-upload", name).with_container("c");
+            context.pod(pod.terminated(0)).await;
+            let done = Patch::Merge(json!({"status": {"phase": "Succeeded"}}));
+            context.api::<Pod>().patch_status(name, &PatchParams::default(), &done).await.expect("a pod can end");
+        };
+        futures::stream::iter(&names).map(make).buffer_unordered(4).collect::<Vec<()>>().await;
+        until(2 * LIMIT, "each log was asked for", || async {
+            let seen: BTreeSet<_> = context.stand.kubelet.seen(&node).into_iter().map(|seen| seen.pod).collect();
+            let left = names.iter().filter(|name| !seen.contains(*name)).count();
+            let open = context.stand.kubelet.open_now(&node);
+            if left + open == 0 { Ok(()) } else { Err(format!("{left} were not, {open} are being read")) }
+        })
+        .await;
+        let held = Usage::of(operator.process().pid()).expect("it runs").now.saturating_sub(before);
+        // Besides what it holds: connections, and what the allocator keeps.
+        assert!(held < 4 * HELD, "{} MiB more than before", held >> 20);
+        for name in &names {
+            delete_pod(&context, name).await;
+        }
+        let (_, bundle) = bundle(&context, "all", json!({})).await;
+        let caught = bundle.names(&format!("namespaces/{}/core/pods.yaml", context.namespace));
+        assert!(caught.len() <= PODS && caught.len() > 20, "{}", caught.len());
+        let logs: Vec<_> =
+            caught.iter().map(|name| log_path(&context, name, "c")).filter(|path| bundle.has(path)).collect();
+        assert!(!logs.is_empty());
+        for path in logs {
+            let (told, text) = (entry(&bundle, &path), bundle.file(&path));
+            assert!(text.len() <= (256 << 10) + 200 && text.len() > 100_000, "{path} {}", text.len());
+            assert!(text.lines().next().unwrap().ends_with("lines before this were not caught"));
+            assert_eq!(told["truncated"]["reason"], "Limit");
+            assert!(text.lines().last().unwrap().contains("name=item-000000005242 "), "the last line is there");
+        }
+        let peak = Usage::of(operator.process().pid()).expect("it runs").peak;
+        assert!(peak < PEAK, "{} MiB", peak >> 20);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_the_permission_it_says_so_once_and_makes_its_bundles() {
+    with_namespace("movers-blind", |context| async move {
+        let account = context.shipped_account().await;
+        let roles = context.api::<Role>();
+        let mut role = roles.get("debugbundle-operator").await.unwrap();
+        for rule in role.rules.iter_mut().flatten() {
+            if rule.resources.as_ref().is_some_and(|resources| resources.contains(&"pods".to_owned())) {
+                rule.verbs.retain(|verb| verb != "watch");
+            }
+        }
+        let without = json!({"rules": role.rules});
+        roles.patch("debugbundle-operator", &PatchParams::default(), &Patch::Merge(without)).await.unwrap();
+        running_restore(&context).await;
+        ended(&context).await;
+        let operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
+        let refusals = || operator.log().iter().filter(|line| line.to_string().contains("are not watched")).count();
+        until(LIMIT, "it says that it does without", || async { (refusals() > 0).then_some(()) }).await;
+        let (status, bundle) = bundle(&context, "why-r1", about_r1()).await;
+        assert!(status.bundle.is_some());
+        assert!(bundle.is_empty(&format!("namespaces/{}/core/pods.yaml", context.namespace)));
+        assert_eq!(refusals(), 1, "once, not once a label");
+        assert_eq!(operator.exited(), None);
+    })
+    .await;
+}
