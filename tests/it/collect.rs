@@ -58,11 +58,13 @@ impl StoreFiles for Files {
 }
 
 /// A run of its own: as fast as the tests want it.
-struct Run {
+pub(super) struct Run {
     scope: Scope,
     idle: Duration,
     limit: Duration,
     files: Files,
+    /// Who asks; nobody: the user with all rights.
+    client: Option<kube::Client>,
 }
 
 impl Default for Run {
@@ -72,13 +74,20 @@ impl Default for Run {
             idle: Duration::from_secs(10),
             limit: Duration::from_mins(1),
             files: Files::default(),
+            client: None,
         }
     }
 }
 
 impl Run {
-    async fn of(self, context: &Context, spec: &DebugBundleSpec) -> Got {
-        let cluster = Cluster::new(context.client.clone()).patient(Duration::from_secs(20), self.idle);
+    /// Asked by somebody who may not do everything.
+    pub(super) fn by(client: kube::Client) -> Self {
+        Self { client: Some(client), ..Self::default() }
+    }
+
+    pub(super) async fn of(self, context: &Context, spec: &DebugBundleSpec) -> Got {
+        let cluster = Cluster::new(self.client.clone().unwrap_or_else(|| context.client.clone()))
+            .patient(Duration::from_secs(20), self.idle);
         let inventory = inventory::take(&cluster, &context.namespace, spec, self.scope, Duration::from_secs(30))
             .await
             .unwrap_or_else(|error| panic!("no inventory: {error:?}"));
@@ -104,51 +113,56 @@ impl Run {
 }
 
 /// What a run brought.
-struct Got {
-    inventory: Inventory,
-    collected: Collected,
+pub(super) struct Got {
+    pub(super) inventory: Inventory,
+    pub(super) collected: Collected,
     planned: Vec<String>,
     _folder: tempfile::TempDir,
 }
 
 impl Got {
-    fn entry(&self, path: &str) -> &Entry {
+    pub(super) fn entry(&self, path: &str) -> &Entry {
         let known = || self.collected.entries.iter().map(|entry| entry.segment.path().as_str()).collect::<Vec<_>>();
         let found = self.collected.entries.iter().find(|entry| entry.segment.path().as_str() == path);
         found.unwrap_or_else(|| panic!("no {path} in {:#?}; missing {:#?}", known(), self.collected.missing))
     }
 
-    fn has(&self, path: &str) -> bool {
+    /// Something was wanted below this folder.
+    pub(super) fn planned_at(&self, folder: &str) -> bool {
+        self.planned.iter().any(|path| path.starts_with(folder))
+    }
+
+    pub(super) fn has(&self, path: &str) -> bool {
         self.collected.entries.iter().any(|entry| entry.segment.path().as_str() == path)
     }
 
-    fn text(&self, path: &str) -> String {
+    pub(super) fn text(&self, path: &str) -> String {
         let mut bytes = Vec::new();
         self.entry(path).segment.reader().unwrap().read_to_end(&mut bytes).unwrap();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    fn yaml(&self, path: &str) -> Value {
+    pub(super) fn yaml(&self, path: &str) -> Value {
         serde_saphyr::from_str(&self.text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    fn names(&self, path: &str) -> Vec<String> {
+    pub(super) fn names(&self, path: &str) -> Vec<String> {
         let list = self.yaml(path);
         let items = list["items"].as_array().expect("a List").iter();
         items.map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()).collect()
     }
 
-    fn missing(&self, path: &str) -> &Missing {
+    pub(super) fn missing(&self, path: &str) -> &Missing {
         let found = self.collected.missing.iter().find(|missing| missing.path == path);
         found.unwrap_or_else(|| panic!("{path} is not missing: {:#?}", self.collected.missing))
     }
 
-    fn errors(&self) -> Vec<&Missing> {
+    pub(super) fn errors(&self) -> Vec<&Missing> {
         self.collected.missing.iter().filter(|missing| missing.severity == MissingSeverity::Error).collect()
     }
 
     /// Each planned item ended in exactly one place.
-    fn is_complete(&self) {
+    pub(super) fn is_complete(&self) {
         for path in &self.planned {
             let entries = usize::from(self.has(path));
             let empty = self.collected.empty.iter().filter(|empty| *empty == path).count();
@@ -233,7 +247,7 @@ async fn all_that_velero_debug_collects_is_there_and_more() {
         assert_eq!(got.names(&format!("namespaces/{space}/velero.io/backups.yaml")), ["seed"]);
         assert_eq!(got.names(&format!("namespaces/{space}/velero.io/podvolumerestores.yaml")), ["regrow-x1"]);
         assert_eq!(got.names(&format!("namespaces/{space}/velero.io/backupstoragelocations.yaml")), ["default"]);
-        assert_eq!(got.names(&format!("namespaces/{space}/core/pods.yaml")), ["bystander", "velero-1"]);
+        assert_eq!(got.names(&format!("namespaces/{space}/core/pods.yaml")), ["velero-1", "bystander"]);
         assert_eq!(got.names(&format!("namespaces/{space}/apps/deployments.yaml")), ["velero"]);
         assert_eq!(got.names(&format!("namespaces/{shop}/core/pods.yaml")), ["shop-0"]);
         assert_eq!(got.names("cluster-scoped-resources/core/nodes.yaml"), std::slice::from_ref(&node));

@@ -13,6 +13,7 @@ mod lifecycle;
 mod memory;
 mod oracle;
 mod readers;
+mod scope;
 mod stand;
 mod store;
 mod url;

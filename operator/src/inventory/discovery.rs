@@ -11,7 +11,7 @@ pub const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIG
 /// Velero's API group.
 pub(crate) const VELERO: &str = "velero.io";
 /// Groups whose kinds are looked up; the rest of what is served is of no interest to a plan.
-const OF_INTEREST: [&str; 2] = [VELERO, "snapshot.storage.k8s.io"];
+const OF_INTEREST: [&str; 3] = [VELERO, "snapshot.storage.k8s.io", "config.openshift.io"];
 
 /// The kinds served, of the groups of interest: of each the preferred version that can be listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
