@@ -82,6 +82,11 @@ impl Default for Run {
 }
 
 impl Run {
+    /// Asked by somebody who may not do everything.
+    pub(crate) fn by(client: kube::Client) -> Self {
+        Self { client: Some(client), ..Self::default() }
+    }
+
     pub(crate) async fn of(self, context: &Context, spec: &DebugBundleSpec) -> Got {
         self.of_what_changes(context, spec, async || {}).await
     }
@@ -134,6 +139,11 @@ impl Got {
         let known = || self.collected.entries.iter().map(|entry| entry.segment.path().as_str()).collect::<Vec<_>>();
         let found = self.collected.entries.iter().find(|entry| entry.segment.path().as_str() == path);
         found.unwrap_or_else(|| panic!("no {path} in {:#?}; missing {:#?}", known(), self.collected.missing))
+    }
+
+    /// Something was wanted below this folder.
+    pub(crate) fn planned_at(&self, folder: &str) -> bool {
+        self.planned.iter().any(|path| path.starts_with(folder))
     }
 
     pub(crate) fn has(&self, path: &str) -> bool {
@@ -261,7 +271,7 @@ async fn all_that_velero_debug_collects_is_there_and_more() {
         assert_eq!(got.names(&format!("namespaces/{space}/velero.io/backups.yaml")), ["seed"]);
         assert_eq!(got.names(&format!("namespaces/{space}/velero.io/podvolumerestores.yaml")), ["regrow-x1"]);
         assert_eq!(got.names(&format!("namespaces/{space}/velero.io/backupstoragelocations.yaml")), ["default"]);
-        assert_eq!(got.names(&format!("namespaces/{space}/core/pods.yaml")), ["bystander", "velero-1"]);
+        assert_eq!(got.names(&format!("namespaces/{space}/core/pods.yaml")), ["velero-1", "bystander"]);
         assert_eq!(got.names(&format!("namespaces/{space}/apps/deployments.yaml")), ["velero"]);
         assert_eq!(got.names(&format!("namespaces/{shop}/core/pods.yaml")), ["shop-0"]);
         assert_eq!(got.names("cluster-scoped-resources/core/nodes.yaml"), std::slice::from_ref(&node));

@@ -17,6 +17,7 @@ mod memory;
 mod movers;
 mod oracle;
 mod readers;
+mod scope;
 mod stand;
 mod store;
 mod url;

@@ -6,11 +6,15 @@ mod entry;
 mod evidence;
 mod facts;
 mod from_store;
+mod held;
+mod lists;
 mod logs;
 mod missing;
 mod movers;
+mod object_writer;
 mod objects;
 mod progress;
+mod restored;
 mod results;
 mod server_lines;
 mod store_files;
@@ -35,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 pub use evidence::Evidence;
 pub use from_store::FromStore;
 pub use progress::Progress;
+pub use restored::restored_namespaces;
 pub use results::{Distinct, Results};
 pub use store_files::{StoreBody, StoreFailure, StoreFiles, troubled_namespaces};
 
@@ -44,7 +49,7 @@ use crate::{
         manifest::{Entry, Missing, MissingCode, MissingSeverity, Source, Truncation},
     },
     cluster::{ApiKind, Cluster, ClusterError, chain},
-    inventory::Inventory,
+    inventory::{Inventory, Unread},
     movers::Movers,
     plan::{Bodies, Item, ItemSource, LogLimits, Plan, StoreFile, store_path},
     redact::Redactor,
@@ -255,7 +260,12 @@ pub async fn collect(
             progress: progress.clone(),
         }),
     };
-    for unread in &inventory.unread {
+    // What was refused to the inventory will be refused to the item, which tells it.
+    let asked = |unread: &&Unread| {
+        let same = |item: &Item| item.source.lists(&unread.kind, &unread.namespace);
+        unread.why.is_forbidden() && items.iter().any(same)
+    };
+    for unread in inventory.unread.iter().filter(|unread| !asked(unread)) {
         let lost = borders.objects(&unread.what, "", &unread.why, "list", &unread.kind, &unread.namespace);
         run.collected.missing.push(lost);
     }
@@ -464,8 +474,10 @@ fn unreachable_node(item: &Item, why: &str) -> Missing {
 
 async fn read(work: &Arc<Work>, item: &Item, deadline: Instant) -> Result<Outcome, WriteError> {
     match &item.source {
-        ItemSource::List { kind, namespace } => objects::list(work, item, kind, namespace.as_deref(), deadline).await,
-        ItemSource::Named { kind, objects } => objects::named(work, item, kind, objects, deadline).await,
+        ItemSource::List { kind, namespace, want } => {
+            lists::list(work, item, kind, namespace.as_deref(), want, deadline).await
+        }
+        ItemSource::Named { kind, objects } => lists::named(work, item, kind, objects, deadline).await,
         ItemSource::Object { kind, namespace, name } => {
             objects::object(work, item, kind, namespace.as_deref(), name, deadline).await
         }

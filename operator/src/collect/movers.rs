@@ -143,10 +143,6 @@ impl Unlisted {
         self.listed.clear();
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.all.len() == self.listed.len()
-    }
-
     /// Those that the list lacks, each with a note of when it was seen.
     pub(super) fn objects(&self) -> Vec<Value> {
         let missing = self.all.iter().filter(|(uid, ..)| !self.listed.contains(uid));

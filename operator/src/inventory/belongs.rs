@@ -37,6 +37,8 @@ pub struct DataObject {
     pub claim: Option<ObjectName>,
     /// The namespace whose data it moves.
     pub namespace: Option<String>,
+    /// The repository that holds the data: the namespace it was backed up from, and the repository's type.
+    pub repository: Option<(String, String)>,
 }
 
 impl DataObject {
@@ -57,6 +59,9 @@ impl DataObject {
             .or_else(|| first(&["/spec/sourceNamespace", "/spec/targetVolume/namespace"]));
         // A DataDownload keeps the old namespace in sourceNamespace; what it restores into is the target volume's.
         let namespace = text("/spec/targetVolume/namespace").or(namespace);
+        let backed_up = text("/spec/sourceNamespace").or_else(|| pod.as_ref().map(|pod| pod.namespace.clone()));
+        // Velero's own data mover has no other repositories than Kopia's.
+        let sort = text("/spec/uploaderType").unwrap_or_else(|| "kopia".to_owned());
         let claim = first(&["/metadata/annotations/velero.io~1pvc-name", "/spec/targetVolume/pvc", "/spec/sourcePVC"]);
         Some(Self {
             plural: plural.to_owned(),
@@ -66,6 +71,7 @@ impl DataObject {
             claim: namespace.clone().zip(claim).map(|(namespace, name)| ObjectName { namespace, name, uid: None }),
             pod,
             namespace,
+            repository: backed_up.map(|namespace| (namespace, sort)),
         })
     }
 }
@@ -248,6 +254,7 @@ mod tests {
         assert_eq!(read.claim.unwrap().name, "ledger");
         assert_eq!(read.namespace.as_deref(), Some("bakery"));
         assert_eq!(read.node.as_deref(), Some("shelf-3"));
+        assert_eq!(read.repository, Some(("old".to_owned(), "kopia".to_owned())), "of where it was backed up");
     }
 
     #[test]
@@ -293,6 +300,7 @@ mod tests {
             pod: None,
             claim: None,
             namespace: Some(namespace.into()),
+            repository: None,
         };
         let data = [
             object("calm", "Completed"),

@@ -1,10 +1,22 @@
 //! What there is: Velero, the target, what belongs to it, and where. Reads just enough of the cluster for the plan;
 //! the objects themselves go into the bundle by `collect`, and nothing is decided here.
+//!
+//! * `look`: how it asks, and for the target and its data; `kin`: what else belongs to the target in Velero's namespace.
+//! * `follow`: from the data to pods, owners, claims, volumes, nodes; `trail`: what lies on that way.
+//! * `asked`: pods of the namespaces that were asked for.
+//! * `belongs`, `target`, `pods`, `discovery`: one answer read, without asking anybody.
 
 mod asked;
 mod belongs;
 mod discovery;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod follow;
+mod kin;
+mod look;
 mod pods;
+mod target;
+mod trail;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,29 +24,26 @@ use std::{
 };
 
 use debugbundle_crd::{DebugBundleSpec, Reason, TargetKind};
-use futures::StreamExt as _;
-use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::cluster::{ApiKind, Cluster, ClusterError, ListError, Projected};
+use crate::cluster::{ApiKind, Cluster, ClusterError};
 
 pub use belongs::{DataObject, Further, ObjectName, is_dns_name, valid_label};
 pub use discovery::{DISCOVERY, Served};
+pub use kin::Kin;
 pub use pods::{Container, ContainerType, Pod, PodRole, server_workload};
+pub use target::TargetObject;
+pub use trail::{Controller, Trail};
 
 use discovery::VELERO;
+use look::Look;
+use trail::Seen;
 
-/// Namespaces beyond Velero's that a target may lead to, and pods in them that are looked at one by one.
+/// Namespaces beyond Velero's that a target may lead to.
 const TOUCHED: usize = 32;
-const INVOLVED: usize = 200;
-/// Objects by which a target moved data; more are in the bundle, but not followed to their pods.
-const DATA: usize = 2000;
 /// Pods of Velero's namespace whose logs are read.
 const PODS: usize = 5000;
-/// Time to say which kinds a version of a group has. A server that is down is asked again and again meanwhile, and must not
-/// cost the time for all others.
-const GROUP: Duration = Duration::from_secs(5);
 /// Largest single object that is read (bytes); etcd holds none that is larger.
 const OBJECT: usize = 4 << 20;
 
@@ -94,58 +103,6 @@ impl InventoryError {
             Self::VeleroNotFound => Reason::VeleroNotFound,
             Self::Api { .. } => Reason::ApiError,
         }
-    }
-}
-
-/// A Backup or Restore as it was when the inventory was taken.
-#[derive(Clone, Debug)]
-pub struct TargetObject {
-    /// Its kind.
-    pub kind: TargetKind,
-    /// Its name.
-    pub name: String,
-    /// Its UID.
-    pub uid: String,
-    /// `status.phase`; empty before Velero looked at it.
-    pub phase: String,
-    /// `metadata.creationTimestamp`.
-    pub created: Option<Timestamp>,
-    /// `status.startTimestamp`.
-    pub started: Option<Timestamp>,
-    /// `status.completionTimestamp`.
-    pub completed: Option<Timestamp>,
-    /// Of a Backup: `spec.storageLocation`.
-    pub storage_location: Option<String>,
-    /// Of a Restore: the Backup it restores from.
-    pub backup_name: Option<String>,
-    /// The object, unredacted: for memory only.
-    pub raw: Value,
-}
-
-impl TargetObject {
-    fn read(kind: TargetKind, raw: Value) -> Self {
-        let time = |pointer: &str| raw.pointer(pointer).and_then(Value::as_str)?.parse().ok();
-        let text = |pointer: &str| {
-            let text = raw.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-            (!text.is_empty()).then(|| text.to_owned())
-        };
-        Self {
-            kind,
-            name: text("/metadata/name").unwrap_or_default(),
-            uid: text("/metadata/uid").unwrap_or_default(),
-            phase: text("/status/phase").unwrap_or_default(),
-            created: time("/metadata/creationTimestamp"),
-            started: time("/status/startTimestamp"),
-            completed: time("/status/completionTimestamp"),
-            storage_location: text("/spec/storageLocation"),
-            backup_name: text("/spec/backupName").filter(|_| kind == TargetKind::Restore),
-            raw,
-        }
-    }
-
-    /// Velero wrote all its files to the store: their absence is an error.
-    pub fn files_are_due(&self) -> bool {
-        matches!(self.phase.as_str(), "Completed" | "PartiallyFailed")
     }
 }
 
@@ -224,6 +181,8 @@ pub struct Inventory {
     pub pods: Vec<Pod>,
     /// PodVolumeBackups and -Restores, DataUploads and -Downloads of the target.
     pub data: Vec<DataObject>,
+    /// What else belongs to the target.
+    pub kin: Kin,
     /// Namespaces besides Velero's.
     pub touched: Vec<Touched>,
     /// Those beyond the listed ones.
@@ -238,6 +197,8 @@ pub struct Inventory {
     pub claims: Vec<ObjectName>,
     /// Nodes on which all this happens.
     pub nodes: BTreeSet<String>,
+    /// What else is on the way from there to a cause.
+    pub trail: Trail,
     /// What could not be found out.
     pub unread: Vec<Unread>,
 }
@@ -266,6 +227,9 @@ impl Inventory {
 }
 
 /// Takes the inventory within `limit`.
+///
+/// # Errors
+/// No such target, no Velero, or an API server that does not tell the target.
 pub async fn take(
     cluster: &Cluster,
     namespace: &str,
@@ -273,46 +237,55 @@ pub async fn take(
     scope: Scope,
     limit: Duration,
 ) -> Result<Inventory, InventoryError> {
-    let look = Look { cluster, namespace, deadline: Instant::now() + limit };
+    let look = Look::new(cluster, namespace, Instant::now() + limit);
     let served = look.served().await?;
     if !served.has_group(VELERO) {
         return Err(InventoryError::VeleroNotFound);
     }
-    let mut unread = Vec::new();
     let target = match &spec.target {
         Some(target) => Some(look.target(&served, target.kind, &target.name).await?),
         None => None,
     };
     let kubernetes = cluster.get("/version", 64 << 10, look.deadline).await.ok();
     let location_kind = served.velero("backupstoragelocations", "BackupStorageLocation");
-    let locations = look.all(&location_kind, None, 1000, Some, &mut unread).await;
+    let locations = look.all(&location_kind, None, 1000, Some).await;
 
     let (target, backup) = match target {
         Some(mut restore) if restore.kind == TargetKind::Restore => {
-            let backup = look.backup_of(&served, &mut restore, &mut unread).await;
+            let backup = look.backup_of(&served, &mut restore).await;
             (Some(restore), backup)
         }
         target => (target, None),
     };
 
-    let reported_version = look.reported_version(&served, &mut unread).await;
+    let reported_version = look.reported_version(&served).await;
     let deployments = ApiKind::namespaced("apps", "v1", "deployments", "Deployment");
-    let servers =
-        look.all(&deployments, None, PODS, |deployment| pods::server_workload(&deployment), &mut unread).await;
+    let account =
+        |deployment: &Value| Some(deployment.pointer("/spec/template/spec/serviceAccountName")?.as_str()?.to_owned());
+    let own = move |deployment: Value| Some((pods::server_workload(&deployment)?, account(&deployment)));
+    let (servers, server_accounts): (Vec<_>, Vec<_>) =
+        look.all(&deployments, None, PODS, own).await.into_iter().unzip();
     let daemons = ApiKind::namespaced("apps", "v1", "daemonsets", "DaemonSet");
-    let node_agents = look.all(&daemons, None, PODS, |daemon| pods::node_agent_workload(&daemon), &mut unread).await;
+    let node_agents = look.all(&daemons, None, PODS, |daemon| pods::node_agent_workload(&daemon)).await;
     let pod_kind = ApiKind::namespaced("", "v1", "pods", "Pod");
-    let mut pods = look.all(&pod_kind, None, PODS, |pod| Pod::read(&pod), &mut unread).await;
+    let seen = look.all(&pod_kind, None, PODS, |pod| Seen::read(&pod)).await;
+    let mut trail = Trail::default();
+    trail.server_accounts.extend(server_accounts.into_iter().flatten());
+    trail.priority_classes.extend(seen.iter().filter_map(|seen| seen.priority_class.clone()));
+    let mut pods: Vec<Pod> = seen.into_iter().map(|seen| seen.pod).collect();
 
-    let mut data = match &target {
-        Some(target) => look.data(&served, target, &mut unread).await,
-        None => Vec::new(),
+    let (data, kin) = match &target {
+        Some(target) => {
+            let data = look.data(&served, target).await;
+            let kin = look.kin(&served, target, backup.as_ref(), &data).await;
+            (data, kin)
+        }
+        None => (Vec::new(), Kin::default()),
     };
-    data.sort_by(|a, b| (&a.plural, &a.name).cmp(&(&b.plural, &b.name)));
     pods::assign_roles(&mut pods, &servers, &node_agents, &data);
 
     let (touched, further) = belongs::touched(&data, namespace, &spec.namespaces, &scope, TOUCHED);
-    let unhealthy = look.unhealthy(&touched, &mut unread).await;
+    let unhealthy = look.unhealthy(&touched).await;
     let mut inventory = Inventory {
         namespace: namespace.to_owned(),
         touched,
@@ -332,329 +305,21 @@ pub async fn take(
         unhealthy,
         claims: Vec::new(),
         nodes: BTreeSet::new(),
+        trail,
         data,
-        unread,
+        kin,
+        unread: Vec::new(),
     };
+    look.at_home(&mut inventory).await;
     look.follow(&mut inventory).await;
+    inventory.unread = look.unread();
     Ok(inventory)
 }
 
-struct Look<'a> {
-    cluster: &'a Cluster,
-    namespace: &'a str,
-    deadline: Instant,
-}
-
-impl Look<'_> {
-    async fn served(&self) -> Result<Served, InventoryError> {
-        let fail = |source| InventoryError::Api { what: "the API server's list of kinds".to_owned(), source };
-        let groups = self.cluster.get_as("/apis", DISCOVERY, 32 << 20, self.deadline).await.map_err(fail)?;
-        if let Some(served) = Served::from_aggregated(&groups) {
-            return Ok(served);
-        }
-        let mut served = Served::default();
-        let mut asked = Vec::new();
-        for group in discovery::groups_of_interest(&groups) {
-            for version in group.versions {
-                asked.push(self.kinds_of(group.name.clone(), version));
-            }
-        }
-        for (group, version, list) in futures::future::join_all(asked).await {
-            match list {
-                Ok(list) => served.add_resource_list(&group, &version, &list),
-                Err(_) => served.stale.push(format!("{group}/{version}")),
-            }
-        }
-        Ok(served)
-    }
-
-    async fn kinds_of(&self, group: String, version: String) -> (String, String, Result<Value, ClusterError>) {
-        let path = format!("/apis/{group}/{version}");
-        let list = self.cluster.get(&path, OBJECT, self.deadline.min(Instant::now() + GROUP)).await;
-        (group, version, list)
-    }
-
-    async fn target(&self, served: &Served, kind: TargetKind, name: &str) -> Result<TargetObject, InventoryError> {
-        let path = match kind {
-            TargetKind::Backup => served.velero("backups", "Backup"),
-            TargetKind::Restore => served.velero("restores", "Restore"),
-        }
-        .path(Some(self.namespace), name);
-        match self.cluster.get(&path, OBJECT, self.deadline).await {
-            Ok(object) => Ok(TargetObject::read(kind, object)),
-            Err(error) if error.is_not_found() => Err(InventoryError::TargetNotFound {
-                kind,
-                namespace: self.namespace.to_owned(),
-                name: name.to_owned(),
-            }),
-            Err(source) => Err(InventoryError::Api { what: format!("{kind} {}/{name}", self.namespace), source }),
-        }
-    }
-
-    /// The Backup that a Restore restores: the one it names, else the newest usable one of its Schedule.
-    async fn backup_of(
-        &self,
-        served: &Served,
-        restore: &mut TargetObject,
-        unread: &mut Vec<Unread>,
-    ) -> Option<TargetObject> {
-        if restore.backup_name.is_none()
-            && let Some(schedule) = restore.raw.pointer("/spec/scheduleName").and_then(Value::as_str)
-            && !schedule.is_empty()
-        {
-            let selector = format!("velero.io/schedule-name={}", valid_label(schedule));
-            let backups = self
-                .all(
-                    &served.velero("backups", "Backup"),
-                    Some(&selector),
-                    PODS,
-                    |backup| {
-                        let backup = TargetObject::read(TargetKind::Backup, backup);
-                        Some((backup.started.or(backup.created), backup.name.clone(), backup.files_are_due()))
-                    },
-                    unread,
-                )
-                .await;
-            restore.backup_name = belongs::newest_backup(backups, restore.created);
-        }
-        let name = restore.backup_name.clone().filter(|name| is_dns_name(name))?;
-        match self.target(served, TargetKind::Backup, &name).await {
-            Ok(backup) => Some(backup),
-            Err(InventoryError::Api { source, .. }) => {
-                unread.push(Unread {
-                    what: format!("Backup {}/{name}", self.namespace),
-                    kind: served.velero("backups", "Backup"),
-                    namespace: self.namespace.to_owned(),
-                    why: source,
-                });
-                None
-            }
-            Err(_) => None,
-        }
-    }
-
-    /// What the server said of itself when somebody last asked (`velero version` does); nothing is asked of it here.
-    async fn reported_version(&self, served: &Served, unread: &mut Vec<Unread>) -> Option<String> {
-        const REQUESTS: usize = 1000;
-        let kind = served.find(VELERO, "serverstatusrequests")?;
-        let read = |request: Value| {
-            let text = |pointer: &str| request.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
-            let at: Timestamp = text("/status/processedTimestamp")?.parse().ok()?;
-            Some((at, text("/status/serverVersion")?.to_owned()))
-        };
-        let told = self.all(kind, None, REQUESTS, read, unread).await;
-        told.into_iter().max().map(|(_, version)| version)
-    }
-
-    /// The target's data objects: by UID, which is never cut; else by name, if the owner is the same.
-    async fn data(&self, served: &Served, target: &TargetObject, unread: &mut Vec<Unread>) -> Vec<DataObject> {
-        let (word, kinds) = match target.kind {
-            TargetKind::Backup => ("backup", [("podvolumebackups", "PodVolumeBackup"), ("datauploads", "DataUpload")]),
-            TargetKind::Restore => {
-                ("restore", [("podvolumerestores", "PodVolumeRestore"), ("datadownloads", "DataDownload")])
-            }
-        };
-        let mut found = Vec::new();
-        for (plural, kind) in kinds {
-            let Some(kind) = served.find(VELERO, plural).cloned().or_else(|| {
-                // A kind that is not served is not asked for; without any discovery the well-known name is.
-                served.is_stale(VELERO).then(|| served.velero(plural, kind))
-            }) else {
-                continue;
-            };
-            let plural = plural.to_owned();
-            let read = move |object: Value| DataObject::read(&plural, &object);
-            let by_uid = format!("velero.io/{word}-uid={}", target.uid);
-            let mut objects = self.all(&kind, Some(&by_uid), DATA, read.clone(), unread).await;
-            if objects.is_empty() {
-                let by_name = format!("velero.io/{word}-name={}", valid_label(&target.name));
-                let uid = target.uid.clone();
-                let tag = format!("{word}-uid");
-                let mine = move |object: Value| {
-                    if belongs::is_of(&object, &uid, &tag) { read(object) } else { None }
-                };
-                objects = self.all(&kind, Some(&by_name), DATA, mine, unread).await;
-            }
-            found.extend(objects);
-        }
-        found
-    }
-
-    /// From the data to the pods, their claims and their nodes.
-    async fn follow(&self, inventory: &mut Inventory) {
-        let looked: BTreeSet<&str> = inventory
-            .touched
-            .iter()
-            .filter(|touched| touched.looked == Looked::Yes)
-            .map(|touched| touched.namespace.as_str())
-            .collect();
-        let may = |namespace: &str| namespace == self.namespace || looked.contains(namespace);
-        let mut involved: BTreeSet<ObjectName> = BTreeSet::new();
-        let mut claims: BTreeSet<ObjectName> = BTreeSet::new();
-        let mut nodes: BTreeSet<String> = BTreeSet::new();
-        for object in &inventory.data {
-            nodes.extend(object.node.clone());
-            claims.extend(object.claim.iter().filter(|claim| may(&claim.namespace)).cloned());
-            if let Some(pod) = &object.pod
-                && may(&pod.namespace)
-                && involved.len() < INVOLVED
-            {
-                involved.insert(pod.clone());
-            }
-        }
-        let pod_kind = ApiKind::namespaced("", "v1", "pods", "Pod");
-        let mut pods: Vec<Pod> = futures::stream::iter(involved.iter().cloned())
-            .map(|name| {
-                let path = pod_kind.path(Some(&name.namespace), &name.name);
-                async move {
-                    let pod = self.cluster.get(&path, OBJECT, self.deadline).await.ok()?;
-                    Pod::read(&pod)
-                }
-            })
-            .buffer_unordered(8)
-            .filter_map(std::future::ready)
-            .collect()
-            .await;
-        pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-        for pod in &pods {
-            nodes.extend(pod.node.clone());
-            let claim = |name: &String| ObjectName { namespace: pod.namespace.clone(), name: name.clone(), uid: None };
-            claims.extend(pod.claims.iter().map(claim));
-        }
-        for pod in &inventory.pods {
-            let wanted = match pod.role {
-                PodRole::Server | PodRole::DataMover => true,
-                PodRole::NodeAgent { involved } => involved,
-                PodRole::Maintenance | PodRole::Other => false,
-            };
-            if wanted || inventory.target.is_none() {
-                nodes.extend(pod.node.clone());
-            }
-        }
-        inventory.involved = involved.into_iter().collect();
-        inventory.involved_pods = pods;
-        inventory.claims = claims.into_iter().collect();
-        inventory.nodes = nodes;
-    }
-
-    async fn all<T, F>(
-        &self,
-        kind: &ApiKind,
-        selector: Option<&str>,
-        most: usize,
-        read: F,
-        unread: &mut Vec<Unread>,
-    ) -> Vec<T>
-    where
-        T: Send + 'static,
-        F: FnMut(Value) -> Option<T> + Send + 'static,
-    {
-        let path = kind.list_path(Some(self.namespace));
-        let taker = Projected::new(most, read);
-        let (done, listed) = self.cluster.list(&path, selector, self.deadline, taker, |_| ()).await;
-        if let Err(ListError::Cluster(why)) = listed {
-            unread.push(Unread {
-                what: format!("list of {} in {}", kind.plural, self.namespace),
-                kind: kind.clone(),
-                namespace: self.namespace.to_owned(),
-                why,
-            });
-        }
-        done.items
-    }
-}
-
-/// A farm with a Velero, for tests of what is made of an inventory.
-#[cfg(test)]
-pub(crate) mod fixture {
-    use super::*;
-    use serde_json::json;
-
-    /// A pod of the namespace `keep`.
-    pub(crate) fn pod(name: &str, role: PodRole, node: &str, containers: &[(&str, i64)]) -> Pod {
-        let spec: Vec<Value> =
-            containers.iter().map(|(name, _)| json!({"name": name, "image": "velero/velero:v1.18.3"})).collect();
-        let status: Vec<Value> = containers
-            .iter()
-            .map(|(name, restarts)| {
-                json!({"name": name, "restartCount": restarts, "ready": true, "state": {"running": {}}})
-            })
-            .collect();
-        let object = json!({
-            "metadata": {"name": name, "namespace": "keep", "uid": format!("uid-{name}")},
-            "spec": {"nodeName": node, "containers": spec},
-            "status": {"phase": "Running", "containerStatuses": status}});
-        Pod { role, ..Pod::read(&object).expect("it has a name") }
-    }
-
-    /// Backup or Restore `harvest` in a phase, from 10:00 to 10:30.
-    pub(crate) fn target(kind: TargetKind, phase: &str) -> TargetObject {
-        TargetObject::read(
-            kind,
-            json!({"metadata": {"name": "harvest", "namespace": "keep", "uid": "u-harvest", "creationTimestamp": "2026-03-01T09:59:00Z"},
-                "spec": {"storageLocation": "barn", "backupName": "seed"},
-                "status": {"phase": phase, "startTimestamp": "2026-03-01T10:00:00Z", "completionTimestamp": "2026-03-01T10:30:00Z"}}),
-        )
-    }
-
-    /// An inventory of the namespace `keep` with two Velero kinds and nothing in it.
-    pub(crate) fn inventory() -> Inventory {
-        let mut served = Served::default();
-        served.add_resource_list(
-            "velero.io",
-            "v1",
-            &json!({"resources": [
-                {"name": "backups", "kind": "Backup", "namespaced": true, "verbs": ["list"]},
-                {"name": "restores", "kind": "Restore", "namespaced": true, "verbs": ["list"]}]}),
-        );
-        Inventory {
-            namespace: "keep".to_owned(),
-            scope: Scope::everything(),
-            served,
-            kubernetes: None,
-            target: None,
-            backup: None,
-            locations: Vec::new(),
-            reported_version: None,
-            servers: Vec::new(),
-            node_agents: Vec::new(),
-            pods: Vec::new(),
-            data: Vec::new(),
-            touched: Vec::new(),
-            further: Further::default(),
-            involved: Vec::new(),
-            involved_pods: Vec::new(),
-            unhealthy: Vec::new(),
-            claims: Vec::new(),
-            nodes: BTreeSet::new(),
-            unread: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn the_location_is_the_backups_else_the_targets_else_the_default_one() {
-        let location = |name: &str, default: bool| json!({"metadata": {"name": name}, "spec": {"default": default}});
-        let mut inventory = inventory();
-        inventory.locations = vec![location("silo", true), location("barn", false), location("shed", false)];
-        assert_eq!(inventory.location_name(), Some("silo"));
-        inventory.target = Some(target(TargetKind::Backup, "Failed"));
-        assert_eq!(inventory.location_name(), Some("barn"));
-        let mut backup = target(TargetKind::Backup, "Completed");
-        backup.storage_location = Some("shed".to_owned());
-        inventory.backup = Some(backup);
-        assert_eq!(inventory.location_name(), Some("shed"));
-        inventory.locations.remove(2);
-        assert_eq!(inventory.location_name(), None, "a location that is gone is not replaced by another");
-    }
-
-    #[test]
-    fn only_a_restore_has_a_backup_name() {
-        assert_eq!(target(TargetKind::Restore, "").backup_name.as_deref(), Some("seed"));
-        assert_eq!(target(TargetKind::Backup, "").backup_name, None);
-        let odd = TargetObject::read(
-            TargetKind::Backup,
-            json!({"metadata": {"name": "x"}, "status": {"phase": 7, "startTimestamp": "soon"}}),
-        );
-        assert_eq!((odd.phase.as_str(), odd.started), ("", None));
-    }
+/// Walks through the namespaces that were [touched](Inventory::touch) since, within `limit`.
+pub async fn follow(cluster: &Cluster, inventory: &mut Inventory, limit: Duration) {
+    let namespace = inventory.namespace.clone();
+    let look = Look::new(cluster, &namespace, Instant::now() + limit);
+    look.follow(inventory).await;
+    inventory.unread.extend(look.unread());
 }

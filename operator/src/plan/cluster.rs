@@ -1,31 +1,120 @@
-//! Objects of the whole cluster: nodes, definitions of kinds, and what the API server serves.
+//! Objects of the whole cluster: nodes, volumes and their classes, definitions of kinds, and what the API server serves.
 //! Those of namespaces are planned by `velero` and `namespaces`.
 
-use super::{ItemSource, Planner, Priority, velero::KNOWN};
+use std::collections::BTreeSet;
+
+use super::{ItemSource, Only, Planner, Priority, Want, cluster_path, velero::KNOWN};
 use crate::{archive::BundlePath, cluster::ApiKind, inventory::ObjectName};
+
+/// Nodes, when no target tells which ones matter.
+const NODES: usize = 500;
+const SNAPSHOTS: &str = "snapshot.storage.k8s.io";
+const OPENSHIFT: &str = "config.openshift.io";
+
+/// Groups whose kinds no CustomResourceDefinition defines, besides those without a dot.
+const BUILT_IN: [&str; 12] = [
+    "admissionregistration.k8s.io",
+    "apidiscovery.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "events.k8s.io",
+    "networking.k8s.io",
+    "node.k8s.io",
+    "rbac.authorization.k8s.io",
+    "scheduling.k8s.io",
+    "storage.k8s.io",
+];
 
 impl Planner<'_> {
     pub(super) fn cluster(&mut self) {
-        let inventory = self.inventory;
-        if !inventory.nodes.is_empty() {
-            let name = |name: &String| ObjectName { namespace: String::new(), name: name.clone(), uid: None };
+        let (inventory, trail) = (self.inventory, &self.inventory.trail);
+        let storage = |plural: &str, kind: &str| ApiKind::cluster("storage.k8s.io", "v1", plural, kind);
+        for kind in [ApiKind::cluster("", "v1", "nodes", "Node"), storage("csinodes", "CSINode")] {
+            match inventory.target {
+                Some(_) => self.some("nodes on which this happens", kind, &inventory.nodes),
+                None => self.cluster_list(kind, Want::AtMost(NODES)),
+            }
+        }
+        let volumes = ApiKind::cluster("", "v1", "persistentvolumes", "PersistentVolume");
+        self.some("volumes of the claims", volumes, &trail.volumes);
+        self.cluster_list(storage("storageclasses", "StorageClass"), Want::All);
+        self.cluster_list(storage("csidrivers", "CSIDriver"), Want::All);
+        if !trail.volumes.is_empty() {
+            let attached = Want::Only(Only::Attached(trail.volumes.clone()));
+            self.cluster_list(storage("volumeattachments", "VolumeAttachment"), attached);
+        }
+        if let Some(kind) = inventory.served.find(SNAPSHOTS, "volumesnapshotclasses") {
+            self.cluster_list(kind.clone(), Want::All);
+        }
+        if let Some(kind) = inventory.served.find(SNAPSHOTS, "volumesnapshotcontents") {
+            self.some("contents of the snapshots", kind.clone(), &trail.contents);
+        }
+        let classes = ApiKind::cluster("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass");
+        self.some("priority classes of the pods", classes, &trail.priority_classes);
+        if !trail.server_accounts.is_empty() {
+            let bindings =
+                ApiKind::cluster("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding");
+            let (namespace, accounts) = (inventory.namespace.clone(), trail.server_accounts.clone());
+            self.cluster_list(bindings, Want::Only(Only::Bound { namespace, accounts }));
+        }
+        let services = ApiKind::cluster("apiregistration.k8s.io", "v1", "apiservices", "APIService");
+        self.cluster_list(services, Want::Only(Only::Unavailable));
+        self.openshift();
+        for (path, file) in [("/api", "aggregated-discovery-api.yaml"), ("/apis", "aggregated-discovery-apis.yaml")] {
             self.add(
-                Priority::P3,
-                "nodes on which the target's data moves",
-                BundlePath::new(["cluster-scoped-resources", "core", "nodes.yaml"]),
-                ItemSource::Named {
-                    kind: ApiKind::cluster("", "v1", "nodes", "Node"),
-                    objects: inventory.nodes.iter().map(name).collect(),
-                },
+                Priority::P5,
+                format!("what the API server serves below {path}"),
+                BundlePath::new([file]),
+                ItemSource::Discovery { path },
             );
         }
+    }
+
+    /// Some objects of the cluster, by name; nothing if there is no name.
+    fn some(&mut self, what: &str, kind: ApiKind, names: &BTreeSet<String>) {
+        if names.is_empty() {
+            return;
+        }
+        let name = |name: &String| ObjectName { namespace: String::new(), name: name.clone(), uid: None };
+        let objects = names.iter().map(name).collect();
+        let what = format!("{}: {what}", kind.plural);
+        self.add(Priority::P3, what, cluster_path(&kind), ItemSource::Named { kind, objects });
+    }
+
+    /// What readers of bundles print about an OpenShift cluster comes from these two.
+    fn openshift(&mut self) {
+        if let Some(kind) = self.inventory.served.find(OPENSHIFT, "infrastructures") {
+            self.cluster_list(kind.clone(), Want::All);
+        }
+        if let Some(kind) = self.inventory.served.find(OPENSHIFT, "clusterversions") {
+            self.add(
+                Priority::P3,
+                "ClusterVersion",
+                BundlePath::new(["cluster-scoped-resources", OPENSHIFT, "clusterversions", "version.yaml"]),
+                ItemSource::Object { kind: kind.clone(), namespace: None, name: "version".to_owned() },
+            );
+        }
+    }
+
+    /// The definition of each custom kind that was planned until now, and of Velero's and ours in any case: offline
+    /// readers know a kind by them.
+    pub(super) fn definitions(&mut self) {
         let definitions =
             ApiKind::cluster("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition");
-        let mut custom: Vec<String> = KNOWN.iter().map(|(plural, _)| format!("{plural}.velero.io")).collect();
-        let served =
-            inventory.served.of_group("velero.io").into_iter().map(|kind| format!("{}.velero.io", kind.plural));
-        custom.extend(served.filter(|name| !KNOWN.iter().any(|(plural, _)| *name == format!("{plural}.velero.io"))));
-        custom.push("debugbundles.debugbundle.io".to_owned());
+        let mut custom: BTreeSet<String> = KNOWN.iter().map(|(plural, _)| format!("{plural}.velero.io")).collect();
+        custom.insert("debugbundles.debugbundle.io".to_owned());
+        for item in &self.items {
+            let (ItemSource::List { kind, .. } | ItemSource::Named { kind, .. } | ItemSource::Object { kind, .. }) =
+                &item.source
+            else {
+                continue;
+            };
+            if kind.group.contains('.') && !BUILT_IN.contains(&kind.group.as_str()) {
+                custom.insert(format!("{}.{}", kind.plural, kind.group));
+            }
+        }
         for name in custom {
             let file = format!("{name}.yaml");
             self.add(
@@ -38,14 +127,6 @@ impl Planner<'_> {
                     &file,
                 ]),
                 ItemSource::Object { kind: definitions.clone(), namespace: None, name },
-            );
-        }
-        for (path, file) in [("/api", "aggregated-discovery-api.yaml"), ("/apis", "aggregated-discovery-apis.yaml")] {
-            self.add(
-                Priority::P5,
-                format!("what the API server serves below {path}"),
-                BundlePath::new([file]),
-                ItemSource::Discovery { path },
             );
         }
     }

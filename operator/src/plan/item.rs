@@ -1,8 +1,11 @@
 //! What a plan is made of: items, where each comes from, and how much it matters.
 //! Which items a bundle wants is said beside this file, by `target`, `velero`, `namespaces`, `cluster` and `logs`.
 
+use std::collections::BTreeSet;
+
 use debugbundle_crd::TargetKind;
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::Bodies;
 use crate::{
@@ -120,15 +123,93 @@ pub struct ServerLog {
     pub lines: Option<ServerLines>,
 }
 
+/// Which objects of a kind are wanted, and in which order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// All, as the API server orders them.
+    All,
+    /// All; what belongs to the target comes first, so that no cap hits it.
+    First(First),
+    /// The newest so many Events, the newest first: the API server orders them by name.
+    Newest(usize),
+    /// So many at most.
+    AtMost(usize),
+    /// Those alone that are on the way to a cause.
+    Only(Only),
+}
+
+/// What belongs to the target, of one kind: what has one of the names, or one of the labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct First {
+    /// Names.
+    pub names: BTreeSet<String>,
+    /// Labels: key and value.
+    pub labels: Vec<(&'static str, String)>,
+    /// A label that all of those with a name have: with it they are found together.
+    pub narrow: Option<(&'static str, String)>,
+}
+
+impl First {
+    /// Whether an object is one of them.
+    pub fn has(&self, object: &Value) -> bool {
+        let metadata = &object["metadata"];
+        let labelled = |(key, value): &(&str, String)| metadata["labels"][*key] == **value;
+        metadata["name"].as_str().is_some_and(|name| self.names.contains(name)) || self.labels.iter().any(labelled)
+    }
+
+    /// Nothing can be one of them.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.labels.is_empty()
+    }
+}
+
+/// By what a few of many objects of the cluster are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Only {
+    /// `VolumeAttachments` of these `PersistentVolumes`.
+    Attached(BTreeSet<String>),
+    /// `ClusterRoleBindings` of these `ServiceAccounts`.
+    Bound {
+        /// Their namespace.
+        namespace: String,
+        /// Their names.
+        accounts: BTreeSet<String>,
+    },
+    /// `APIServices` whose server does not answer.
+    Unavailable,
+}
+
+impl Only {
+    /// Whether an object is wanted.
+    pub fn wants(&self, object: &Value) -> bool {
+        let array = |pointer: &str| object.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
+        match self {
+            Self::Attached(volumes) => {
+                let volume = object.pointer("/spec/source/persistentVolumeName").and_then(Value::as_str);
+                volume.is_some_and(|volume| volumes.contains(volume))
+            }
+            Self::Bound { namespace, accounts } => array("/subjects").any(|subject| {
+                let name = subject["name"].as_str().unwrap_or_default();
+                subject["kind"] == "ServiceAccount" && subject["namespace"] == **namespace && accounts.contains(name)
+            }),
+            Self::Unavailable => {
+                !array("/status/conditions").any(|one| one["type"] == "Available" && one["status"] == "True")
+            }
+        }
+    }
+}
+
 /// Where an item comes from: the closed set of sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ItemSource {
-    /// All objects of a kind, in a namespace or in the cluster; one file.
+    /// Objects of a kind, in a namespace or in the cluster; one file.
     List {
         /// Which kind.
         kind: ApiKind,
         /// `None`: the whole cluster.
         namespace: Option<String>,
+        /// Which of them, and in which order.
+        want: Want,
     },
     /// Some objects of a kind, by name; one file.
     Named {
@@ -183,6 +264,17 @@ pub enum ItemSource {
         /// The path on the API server.
         path: &'static str,
     },
+}
+
+impl ItemSource {
+    /// It is objects of this kind in this namespace.
+    pub fn lists(&self, of: &ApiKind, place: &str) -> bool {
+        match self {
+            Self::List { kind, namespace, .. } => kind == of && namespace.as_deref() == Some(place),
+            Self::Named { kind, objects } => kind == of && objects.first().is_some_and(|one| one.namespace == place),
+            _ => false,
+        }
+    }
 }
 
 /// One thing that is wanted.

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod config_maps;
+mod first;
 mod hooks;
 mod item;
 mod kinds;
@@ -28,7 +29,9 @@ use crate::{
 };
 
 pub use config_maps::Bodies;
-pub use item::{Item, ItemSource, LogLimits, Plan, Priority, ServerLines, ServerLog, StoreFile, Window};
+pub use item::{
+    First, Item, ItemSource, LogLimits, Only, Plan, Priority, ServerLines, ServerLog, StoreFile, Want, Window,
+};
 pub use kinds::extra_rule;
 pub use logs::window;
 pub use target::{store_limit, store_path};
@@ -40,6 +43,7 @@ pub fn plan(spec: &DebugBundleSpec, inventory: &Inventory, now: Timestamp) -> Pl
     planner.velero_namespace();
     planner.other_namespaces();
     planner.cluster();
+    planner.definitions();
     planner.logs(&spec.logs);
     planner.items.sort_by_key(|item| item.priority);
     let mut seen = BTreeSet::new();
@@ -55,6 +59,9 @@ pub fn plan(spec: &DebugBundleSpec, inventory: &Inventory, now: Timestamp) -> Pl
     }
 }
 
+/// Events of a namespace.
+const EVENTS: usize = 5000;
+
 struct Planner<'a> {
     inventory: &'a Inventory,
     items: Vec<Item>,
@@ -69,6 +76,10 @@ fn group_folder(kind: &ApiKind) -> &str {
     if kind.group.is_empty() { "core" } else { &kind.group }
 }
 
+fn cluster_path(kind: &ApiKind) -> BundlePath {
+    BundlePath::new(["cluster-scoped-resources", group_folder(kind), &format!("{}.yaml", kind.plural)])
+}
+
 impl Planner<'_> {
     fn add(&mut self, priority: Priority, what: impl Into<String>, path: BundlePath, source: ItemSource) {
         self.items.push(Item { what: what.into(), path, source, priority, node: None });
@@ -78,7 +89,17 @@ impl Planner<'_> {
         let file = format!("{}.yaml", kind.plural);
         let path = BundlePath::new(["namespaces", namespace, group_folder(&kind), &file]);
         let what = format!("{} in {namespace}", kind.plural);
-        self.add(priority, what, path, ItemSource::List { kind, namespace: Some(namespace.to_owned()) });
+        let want = match kind.plural.as_str() {
+            "events" => Want::Newest(EVENTS),
+            _ if namespace == self.inventory.namespace => self.first(&kind),
+            _ => Want::All,
+        };
+        self.add(priority, what, path, ItemSource::List { kind, namespace: Some(namespace.to_owned()), want });
+    }
+
+    fn cluster_list(&mut self, kind: ApiKind, want: Want) {
+        let path = cluster_path(&kind);
+        self.add(Priority::P3, kind.plural.clone(), path, ItemSource::List { kind, namespace: None, want });
     }
 
     fn note(&mut self, what: String, path: String, code: MissingCode, why: String, cure: &str) {

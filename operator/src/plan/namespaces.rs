@@ -5,7 +5,7 @@ use super::{ItemSource, Planner, Priority, core, group_folder};
 use crate::{
     archive::{BundlePath, manifest::MissingCode},
     cluster::ApiKind,
-    inventory::{Looked, ObjectName, Touched},
+    inventory::{Controller, Looked, ObjectName, Touched},
 };
 
 impl Planner<'_> {
@@ -34,12 +34,16 @@ impl Planner<'_> {
             self.list(Priority::P1, namespace, core("resourcequotas", "ResourceQuota"));
             self.list(Priority::P3, namespace, core("limitranges", "LimitRange"));
             if *whole {
-                self.list(Priority::P1, namespace, core("pods", "Pod"));
-                self.list(Priority::P1, namespace, core("persistentvolumeclaims", "PersistentVolumeClaim"));
+                self.whole(namespace);
             } else {
-                self.named(namespace, core("pods", "Pod"), &inventory.involved);
-                self.named(namespace, core("persistentvolumeclaims", "PersistentVolumeClaim"), &inventory.claims);
+                self.on_the_way(namespace);
             }
+        }
+        let beyond = inventory.trail.pods_beyond;
+        if beyond > 0 {
+            let text = format!("the target leads to {beyond} more pods than are listed");
+            let cure = "name their namespaces in spec.namespaces";
+            self.note("further pods".to_owned(), "namespaces".to_owned(), MissingCode::NotLooked, text, cure);
         }
         let further = inventory.further.count();
         if further > 0 {
@@ -49,14 +53,50 @@ impl Planner<'_> {
         }
     }
 
-    fn named(&mut self, namespace: &str, kind: ApiKind, all: &[ObjectName]) {
-        let objects: Vec<ObjectName> = all.iter().filter(|one| one.namespace == namespace).cloned().collect();
+    /// A namespace that was asked for.
+    fn whole(&mut self, namespace: &str) {
+        self.list(Priority::P1, namespace, core("pods", "Pod"));
+        self.list(Priority::P1, namespace, core("persistentvolumeclaims", "PersistentVolumeClaim"));
+        if let Some(kind) = self.inventory.served.find("snapshot.storage.k8s.io", "volumesnapshots") {
+            self.list(Priority::P1, namespace, kind.clone());
+        }
+        self.list(Priority::P3, namespace, core("serviceaccounts", "ServiceAccount"));
+        for controller in Controller::ALL {
+            self.list(Priority::P3, namespace, controller.kind());
+        }
+    }
+
+    /// A namespace that the target leads to.
+    fn on_the_way(&mut self, namespace: &str) {
+        let (inventory, trail) = (self.inventory, &self.inventory.trail);
+        let pods = inventory.involved.iter().chain(&trail.restored);
+        self.named(Priority::P1, namespace, core("pods", "Pod"), pods);
+        let claims = core("persistentvolumeclaims", "PersistentVolumeClaim");
+        self.named(Priority::P1, namespace, claims, &inventory.claims);
+        if let Some(kind) = inventory.served.find("snapshot.storage.k8s.io", "volumesnapshots") {
+            self.named(Priority::P1, namespace, kind.clone(), &trail.snapshots);
+        }
+        self.named(Priority::P3, namespace, core("serviceaccounts", "ServiceAccount"), &trail.accounts);
+        for controller in Controller::ALL {
+            let owners = trail.owners.iter().filter(|(known, _)| *known == controller).map(|(_, name)| name);
+            self.named(Priority::P3, namespace, controller.kind(), owners);
+        }
+    }
+
+    fn named<'a>(
+        &mut self,
+        priority: Priority,
+        namespace: &str,
+        kind: ApiKind,
+        all: impl IntoIterator<Item = &'a ObjectName>,
+    ) {
+        let objects: Vec<ObjectName> = all.into_iter().filter(|one| one.namespace == namespace).cloned().collect();
         if objects.is_empty() {
             return;
         }
         let file = format!("{}.yaml", kind.plural);
         let path = BundlePath::new(["namespaces", namespace, group_folder(&kind), &file]);
         let what = format!("{} of the target in {namespace}", kind.plural);
-        self.add(Priority::P1, what, path, ItemSource::Named { kind, objects });
+        self.add(priority, what, path, ItemSource::Named { kind, objects });
     }
 }

@@ -293,3 +293,71 @@ fn veleros_own_kinds_are_those_served_or_when_nobody_knows_those_known() {
     };
     assert_eq!(kind.version, "v2alpha1");
 }
+
+#[test]
+fn what_belongs_to_the_target_comes_first_in_the_lists_of_veleros_namespace() {
+    let mut inventory = inventory();
+    inventory.target = Some(target(TargetKind::Restore, "Failed"));
+    inventory.backup = Some(target(TargetKind::Backup, "Completed"));
+    inventory.kin.backups = vec!["nightly-9".to_owned()];
+    let plan = plan(&spec(), &inventory, now());
+    let want = |path: &str| match &item(&plan, path).source {
+        ItemSource::List { want, .. } => want.clone(),
+        other => panic!("{path} is no list: {other:?}"),
+    };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let first = |path: &str| match want(path) {
+        Want::First(first) => first.names,
+        other => panic!("{path}: {other:?}"),
+    };
+    assert_eq!(first("namespaces/keep/velero.io/backups.yaml"), names(&["harvest", "nightly-9"]));
+    assert_eq!(first("namespaces/keep/velero.io/restores.yaml"), names(&["harvest"]));
+    assert_eq!(want("namespaces/keep/core/events.yaml"), Want::Newest(5000));
+    assert_eq!(want("namespaces/keep/core/serviceaccounts.yaml"), Want::All);
+    let first = First { labels: vec![("velero.io/restore-uid", "u1".to_owned())], ..First::default() };
+    assert!(first.has(&serde_json::json!({"metadata": {"name": "x", "labels": {"velero.io/restore-uid": "u1"}}})));
+    assert!(!first.has(&serde_json::json!({"metadata": {"name": "x", "labels": {"velero.io/restore-uid": "u2"}}})));
+}
+
+#[test]
+fn of_the_cluster_a_target_wants_what_is_on_its_way_and_the_installation_what_there_is() {
+    let mut inventory = inventory();
+    let path = |path: &str| format!("cluster-scoped-resources/{path}.yaml");
+    let without = plan(&spec(), &inventory, now());
+    let nodes = |plan: &Plan| item(plan, &path("core/nodes")).source.clone();
+    assert!(matches!(nodes(&without), ItemSource::List { want: Want::AtMost(500), .. }));
+    assert!(!paths(&without).contains(&path("storage.k8s.io/volumeattachments").as_str()), "of no volume");
+    let definition = |kind: &str| path(&format!("apiextensions.k8s.io/customresourcedefinitions/{kind}"));
+    assert!(!paths(&without).contains(&definition("volumesnapshots.snapshot.storage.k8s.io").as_str()));
+    inventory.target = Some(target(TargetKind::Restore, "Failed"));
+    inventory.nodes = ["n1".to_owned()].into();
+    inventory.trail.volumes = ["pv-1".to_owned()].into();
+    inventory.trail.pods_beyond = 7;
+    let kinds = serde_json::json!({"resources": [
+        {"name": "volumesnapshots", "kind": "VolumeSnapshot", "namespaced": true, "verbs": ["list"]}]});
+    inventory.served.add_resource_list("snapshot.storage.k8s.io", "v1", &kinds);
+    let plan = plan(&spec(), &inventory, now());
+    assert!(matches!(nodes(&plan), ItemSource::Named { .. }));
+    let attached = Want::Only(Only::Attached(["pv-1".to_owned()].into()));
+    let ItemSource::List { want, .. } = &item(&plan, &path("storage.k8s.io/volumeattachments")).source else {
+        panic!("no list")
+    };
+    assert_eq!(*want, attached);
+    assert!(paths(&plan).contains(&definition("volumesnapshots.snapshot.storage.k8s.io").as_str()));
+    assert!(paths(&plan).contains(&definition("debugbundles.debugbundle.io").as_str()));
+    assert!(!paths(&plan).iter().any(|path| path.contains("csidrivers.storage.k8s.io.yaml")), "built in");
+    assert!(plan.missing.iter().any(|missing| missing.why.contains("7 more pods")));
+}
+
+#[test]
+fn a_few_of_many_objects_are_told_by_what_they_say() {
+    use serde_json::json;
+    let bound = Only::Bound { namespace: "keep".to_owned(), accounts: ["velero".to_owned()].into() };
+    let subject =
+        |kind: &str, namespace: &str| json!({"subjects": [{"kind": kind, "namespace": namespace, "name": "velero"}]});
+    assert!(bound.wants(&subject("ServiceAccount", "keep")));
+    assert!(!bound.wants(&subject("ServiceAccount", "other")) && !bound.wants(&subject("User", "keep")));
+    let service = |status: &str| json!({"status": {"conditions": [{"type": "Available", "status": status}]}});
+    assert!(Only::Unavailable.wants(&service("False")) && Only::Unavailable.wants(&json!({})));
+    assert!(!Only::Unavailable.wants(&service("True")));
+}

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use debugbundle_crd::{Bundle, Finding, Reason, Stage};
+use debugbundle_crd::{Bundle, Finding, Reason, Stage, TargetKind};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -39,7 +39,7 @@ use crate::{
 
 /// The most of the collection's time that finding out what there is may take.
 const INVENTORY: Duration = Duration::from_mins(2);
-/// The most of it that finding out where the target met errors may take.
+/// The most of it that finding out where the target met errors, or brought something, may take; and to look there.
 const RESULTS: Duration = Duration::from_secs(30);
 /// Left of the collection's time for sealing what was collected.
 const TO_SEAL: Duration = Duration::from_secs(5);
@@ -167,7 +167,7 @@ impl Engine {
             }),
         };
         if let Ok(destination) = &destination {
-            follow_errors(&mut inventory, destination, &cluster, deadline).await;
+            follow_files(&mut inventory, destination, &cluster, deadline).await;
         }
         let redactor = Arc::new(self.redactor(subject, destination.as_ref().ok()).await?);
         let spool = Spool::create(dir, self.options.spool_limit).map_err(full)?;
@@ -230,14 +230,23 @@ impl Engine {
     }
 }
 
-/// What refused or disturbed a target lies in the namespaces that its results name: quotas, events.
-async fn follow_errors(inventory: &mut Inventory, destination: &Destination, cluster: &Cluster, deadline: Instant) {
-    let Some(target) = inventory.target.as_ref().filter(|target| target.phase == "PartiallyFailed") else { return };
+/// What refused or disturbed a target lies in the namespaces that its results name: quotas, events. What a Restore brought
+/// and does not come up lies in those that its resource list names.
+async fn follow_files(inventory: &mut Inventory, destination: &Destination, cluster: &Cluster, deadline: Instant) {
+    let Some(target) = inventory.target.as_ref().filter(|target| target.files_are_due()) else { return };
     let (kind, name) = (target.kind, target.name.clone());
+    let (failed, idle) = (target.phase == "PartiallyFailed", cluster.idle());
     let until = deadline.min(Instant::now() + RESULTS);
     let files = destination.files();
-    let namespaces = collect::troubled_namespaces(files.as_ref(), kind, &name, cluster.idle(), until).await;
-    inventory.touch(&namespaces.texts, namespaces.left_out, &format!("results of {kind} {name}"));
+    if failed {
+        let namespaces = collect::troubled_namespaces(files.as_ref(), kind, &name, idle, until).await;
+        inventory.touch(&namespaces.texts, namespaces.left_out, &format!("results of {kind} {name}"));
+    }
+    if kind == TargetKind::Restore {
+        let (namespaces, more) = collect::restored_namespaces(files.as_ref(), &name, idle, until).await;
+        inventory.touch(&namespaces, u64::from(more), &format!("resource list of {kind} {name}"));
+    }
+    inventory::follow(cluster, inventory, RESULTS.min(deadline.saturating_duration_since(Instant::now()))).await;
 }
 
 /// Writes what we have to say ourselves, closes the archive, and leaves a note beside it. Runs where it may block.

@@ -46,6 +46,11 @@ impl Stand {
 
     /// What a user was seen to ask of the API server, from its audit log.
     pub fn deeds_of(&self, user: &str) -> BTreeSet<Deed> {
+        self.requests_of(user).into_iter().collect()
+    }
+
+    /// The same, request by request.
+    pub fn requests_of(&self, user: &str) -> Vec<Deed> {
         let log = std::fs::read_to_string(self.folder.join("logs").join("audit.jsonl")).expect("there is an audit log");
         let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let its_own = events.filter(|event| event["user"]["username"] == user);

@@ -1,0 +1,320 @@
+//! Lists of objects into one file each: what belongs to the target first, the newest first, or a chosen few. All of it is
+//! read page by page; how an object is written is `object_writer`.
+
+use std::{collections::BTreeMap, io, sync::Arc};
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::{
+    Outcome, Work,
+    entry::WriteError,
+    held::{Held, Newest},
+    missing::missing,
+    movers::Unlisted,
+    object_writer::{OBJECT, Writer, close, object_path, shorten},
+    on_a_thread,
+};
+use crate::{
+    archive::manifest::{MissingCode, MissingSeverity, Source, SourceKind, TruncationReason},
+    cluster::{ApiKind, ClusterError, Flow, ListError, Listed, TakeItems},
+    inventory::ObjectName,
+    plan::{First, Item, Only, Want},
+};
+
+/// Up to so many objects are asked for one by one; more are picked from a list.
+const HANDFUL: usize = 8;
+/// Of a list so many objects are looked at for each that is wanted, and a few pages in any case; then it is cheaper to
+/// ask for the rest one by one.
+const LOOKED_AT: usize = 20;
+const PAGES: usize = 1000;
+/// Of what belongs to the target and was not found together, so many are asked for one by one.
+const SINGLY: usize = 64;
+
+/// What becomes of the items of a list.
+enum Mode {
+    /// They are written as they come.
+    Straight,
+    /// At most so many.
+    AtMost(usize),
+    /// The target's are written, the others wait.
+    Waiting(First, Held),
+    /// Too many waited: the target's are written, the others pass.
+    OnlyFirst(First),
+    /// The chosen ones are written.
+    Chosen(Only),
+    /// The newest wait.
+    Newest(Newest),
+    /// Those of a name are written, and taken off; so many are looked at.
+    Named(BTreeMap<String, ObjectName>, usize),
+}
+
+struct Sieve {
+    writer: Writer,
+    mode: Mode,
+    /// There was no room for all that had to wait.
+    overflowed: bool,
+    /// Those of a name that have another UID.
+    replaced: Vec<String>,
+    /// Caught objects, as far as the list does not have them.
+    unlisted: Unlisted,
+}
+
+impl Sieve {
+    fn new(writer: Writer, mode: Mode) -> Self {
+        Self { writer, mode, overflowed: false, replaced: Vec::new(), unlisted: Unlisted::default() }
+    }
+
+    /// Writes what waited. `true`: there was more than is kept.
+    fn settle(&mut self) -> io::Result<bool> {
+        let Self { writer, mode, .. } = self;
+        let mut cut = false;
+        let mut write = |object: Value| {
+            cut = writer.list_item(object)? == Flow::Enough;
+            Ok(!cut)
+        };
+        match mode {
+            Mode::Waiting(_, held) => held.drain(&mut write)?,
+            Mode::Newest(newest) => {
+                let left_out = newest.left_some_out();
+                newest.drain(&mut write)?;
+                cut |= left_out;
+            }
+            _ => {}
+        }
+        Ok(cut)
+    }
+
+    fn named(&mut self, object: Value) -> io::Result<Flow> {
+        let Mode::Named(wanted, left) = &mut self.mode else { return Ok(Flow::Enough) };
+        *left = left.saturating_sub(1);
+        let more = *left > 0;
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        if let Some(known) = wanted.remove(text("/metadata/name")) {
+            if known.uid.as_deref().is_some_and(|uid| uid != text("/metadata/uid")) {
+                self.replaced.push(known.name);
+            }
+            let all = wanted.is_empty();
+            let flow = self.writer.list_item(object)?;
+            return Ok(if all { Flow::Enough } else { flow });
+        }
+        Ok(if more { Flow::More } else { Flow::Enough })
+    }
+}
+
+impl TakeItems for Sieve {
+    fn take(&mut self, mut item: Value) -> io::Result<Flow> {
+        shorten(&self.writer.kind, &mut item);
+        self.unlisted.listed(&item);
+        match &mut self.mode {
+            Mode::AtMost(most) if self.writer.written >= *most => Ok(Flow::Enough),
+            Mode::Straight | Mode::AtMost(_) => self.writer.list_item(item),
+            Mode::OnlyFirst(first) | Mode::Waiting(first, _) if first.has(&item) => self.writer.list_item(item),
+            Mode::Waiting(_, held) => {
+                self.overflowed = !held.push(&item)?;
+                Ok(if self.overflowed { Flow::Enough } else { Flow::More })
+            }
+            Mode::Chosen(only) if only.wants(&item) => self.writer.list_item(item),
+            Mode::OnlyFirst(_) | Mode::Chosen(_) => Ok(Flow::More),
+            Mode::Newest(newest) => {
+                newest.offer(&item)?;
+                Ok(Flow::More)
+            }
+            Mode::Named(..) => self.named(item),
+        }
+    }
+
+    /// What was written stays, and is known by its name when it comes again.
+    fn restart(&mut self) {
+        self.unlisted.restart();
+        match &mut self.mode {
+            Mode::Waiting(_, held) => held.clear(),
+            Mode::Newest(newest) => newest.clear(),
+            _ => {}
+        }
+    }
+}
+
+/// Objects of a kind into one List file.
+pub(super) async fn list(
+    work: &Arc<Work>,
+    item: &Item,
+    kind: &ApiKind,
+    namespace: Option<&str>,
+    want: &Want,
+    deadline: Instant,
+) -> Result<Outcome, WriteError> {
+    let path = kind.list_path(namespace);
+    let mode = match want {
+        Want::All => Mode::Straight,
+        Want::First(first) => Mode::Waiting(first.clone(), Held::new()),
+        Want::Newest(most) => Mode::Newest(Newest::new(*most)),
+        Want::AtMost(most) => Mode::AtMost(*most),
+        Want::Only(only) => Mode::Chosen(only.clone()),
+    };
+    let seen = |bytes| work.progress.read(bytes);
+    let sieve =
+        Sieve { unlisted: work.caught.unlisted(kind, namespace), ..Sieve::new(Writer::new(work, item, kind), mode) };
+    let (mut sieve, mut listed) = work.cluster.list(&path, None, deadline, sieve, seen).await;
+    if let (true, Want::First(first), Ok(_)) = (sieve.overflowed, want, &listed) {
+        let unlisted = std::mem::take(&mut sieve.unlisted);
+        sieve = first_of_many(work, &path, kind, namespace, first, sieve.writer, deadline).await?;
+        sieve.unlisted = unlisted;
+        sieve.unlisted.restart();
+        (sieve, listed) = work.cluster.list(&path, None, deadline, sieve, seen).await;
+    }
+    let whole = listed.as_ref().is_ok_and(|listed| !listed.enough);
+    let (sieve, cut, added) = on_a_thread(move || {
+        let cut = sieve.settle()?;
+        let gone = if whole { sieve.unlisted.objects() } else { Vec::new() };
+        let added = gone.len();
+        gone.into_iter().try_for_each(|object| sieve.writer.list_item(object).map(|_| ()))?;
+        Ok::<_, io::Error>((sieve, cut, added))
+    })
+    .await?;
+    let writer = sieve.writer;
+    let source = |listed: &Listed| Source {
+        kind: SourceKind::List,
+        path: Some(path.clone()),
+        items: Some(writer.written as u64),
+        resource_version: Some(listed.resource_version.clone()).filter(|version| !version.is_empty()),
+        warning: (added > 0).then(|| format!("{added} of them were gone when the list was made, and are as last seen")),
+        ..Source::default()
+    };
+    match listed {
+        Ok(listed) if writer.is_untouched() && !listed.enough => {
+            Ok(Outcome { empty: Some(item.path.as_str().to_owned()), ..Outcome::default() })
+        }
+        Ok(listed) => {
+            let why = (listed.enough || cut).then_some(TruncationReason::Limit);
+            let source = source(&listed);
+            close(item, writer, source, why).await
+        }
+        Err(ListError::Taker(error)) => Err(error.into()),
+        Err(ListError::Cluster(error)) if writer.written == 0 => {
+            Ok(work.objects_missing(item, &error, "list", kind, namespace))
+        }
+        Err(ListError::Cluster(error)) => {
+            let why = match error {
+                ClusterError::Stalled(_) | ClusterError::NoAnswer(_) => TruncationReason::Stalled,
+                ClusterError::Deadline => TruncationReason::Deadline,
+                _ => TruncationReason::Reset,
+            };
+            let source = Source { warning: Some(error.to_string()), ..source(&Listed::default()) };
+            close(item, writer, source, Some(why)).await
+        }
+    }
+}
+
+/// What belongs to the target, of more objects than can wait: by its labels, and by name what these do not find. What
+/// cannot be had here comes with the others.
+async fn first_of_many(
+    work: &Arc<Work>,
+    path: &str,
+    kind: &ApiKind,
+    namespace: Option<&str>,
+    first: &First,
+    writer: Writer,
+    deadline: Instant,
+) -> Result<Sieve, WriteError> {
+    let seen = |bytes| work.progress.read(bytes);
+    let mut sieve = Sieve::new(writer, Mode::OnlyFirst(first.clone()));
+    let narrow = first.narrow.as_ref().filter(|_| first.names.iter().any(|name| !sieve.writer.has(name)));
+    for (key, value) in first.labels.iter().chain(narrow) {
+        let selector = format!("{key}={value}");
+        let listed;
+        (sieve, listed) = work.cluster.list(path, Some(&selector), deadline, sieve, seen).await;
+        if let Err(ListError::Taker(error)) = listed {
+            return Err(error.into());
+        }
+    }
+    let rest: Vec<&String> = first.names.iter().filter(|name| !sieve.writer.has(name)).take(SINGLY).collect();
+    for name in rest {
+        if let Ok(object) = work.cluster.get(&kind.path(namespace, name), OBJECT, deadline).await {
+            sieve = on_a_thread(move || sieve.writer.list_item(object).map(|_| sieve)).await?;
+        }
+    }
+    sieve.mode = Mode::Straight;
+    Ok(sieve)
+}
+
+/// Some objects of a kind into one List file. Objects that are gone are notes.
+pub(super) async fn named(
+    work: &Arc<Work>,
+    item: &Item,
+    kind: &ApiKind,
+    objects: &[ObjectName],
+    deadline: Instant,
+) -> Result<Outcome, WriteError> {
+    let namespace = objects.first().map(|one| one.namespace.as_str()).filter(|namespace| !namespace.is_empty());
+    let mut wanted: BTreeMap<String, ObjectName> =
+        objects.iter().map(|object| (object.name.clone(), object.clone())).collect();
+    let mut outcome = Outcome::default();
+    let path = kind.list_path(namespace);
+    let mut sieve = Sieve::new(Writer::new(work, item, kind), Mode::Straight);
+    // What a whole list did not bring is gone.
+    let mut gone = None;
+    if wanted.len() > HANDFUL {
+        let looked_at = (wanted.len() * LOOKED_AT).max(PAGES);
+        sieve.mode = Mode::Named(wanted, looked_at);
+        let listed;
+        (sieve, listed) = work.cluster.list(&path, None, deadline, sieve, |bytes| work.progress.read(bytes)).await;
+        let Mode::Named(rest, _) = std::mem::replace(&mut sieve.mode, Mode::Straight) else { return Ok(outcome) };
+        wanted = rest;
+        match listed {
+            Ok(listed) if !listed.enough => gone = Some("it is not in the list"),
+            Err(ListError::Taker(error)) => return Err(error.into()),
+            Err(ListError::Cluster(error)) if error.is_forbidden() => {
+                return Ok(work.objects_missing(item, &error, "list", kind, namespace));
+            }
+            // Asked one by one they tell themselves why not.
+            Ok(_) | Err(ListError::Cluster(_)) => {}
+        }
+    }
+    let note = |outcome: &mut Outcome, name: &str, why: &str| {
+        let (what, path) = (format!("{} {name}", kind.kind), object_path(item, name));
+        outcome.missing.push(missing(&what, &path, MissingCode::Gone, MissingSeverity::Note, why, ""));
+    };
+    if let Some(why) = gone {
+        for name in std::mem::take(&mut wanted).into_keys() {
+            note(&mut outcome, &name, why);
+        }
+    }
+    let all = std::mem::take(&mut wanted);
+    for (name, known) in all {
+        match work.cluster.get(&kind.path(namespace, &name), OBJECT, deadline).await {
+            Ok(object) => {
+                sieve.mode = Mode::Named([(name, known)].into(), 1);
+                sieve = on_a_thread(move || sieve.take(object).map(|_| sieve)).await?;
+            }
+            Err(error) if error.is_not_found() => note(&mut outcome, &name, &error.to_string()),
+            Err(error) => {
+                let mut lost = work.objects_missing(item, &error, "get", kind, namespace);
+                if sieve.writer.written > 0 {
+                    lost.missing.iter_mut().for_each(|lost| lost.path = object_path(item, &name));
+                }
+                outcome.missing.extend(lost.missing);
+                // What is forbidden, or late, for one is so for all.
+                if error.is_forbidden() || error == ClusterError::Deadline {
+                    break;
+                }
+            }
+        }
+    }
+    let Sieve { writer, replaced, .. } = sieve;
+    for name in replaced {
+        let why = "an object of the same name and another UID has taken its place, and is kept instead";
+        note(&mut outcome, &name, why);
+    }
+    if writer.is_untouched() && outcome.missing.iter().all(|lost| lost.path != item.path.as_str()) {
+        // Besides each of them, the List that they would have made.
+        let why = "none of them is there any more";
+        let path = item.path.as_str();
+        outcome.missing.push(missing(&item.what, path, MissingCode::Gone, MissingSeverity::Note, why, ""));
+        return Ok(outcome);
+    }
+    let items = Some(writer.written as u64);
+    let source = Source { kind: SourceKind::List, path: Some(path), items, ..Source::default() };
+    let closed = close(item, writer, source, None).await?;
+    Ok(outcome.and(closed))
+}

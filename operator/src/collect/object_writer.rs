@@ -1,0 +1,270 @@
+//! Objects of one kind on their way into an entry: typed, shortened, redacted, within the bounds of a file. Which objects,
+//! and in which order, is told by those who read them.
+
+use std::{
+    collections::{HashSet, hash_map::RandomState},
+    hash::BuildHasher as _,
+    io::{self, Write},
+    sync::Arc,
+};
+
+use serde_json::{Map, Value};
+
+use super::{
+    Outcome, Work,
+    entry::{LazyEntry, WriteError},
+    missing::missing,
+    on_a_thread, yaml,
+};
+use crate::{
+    archive::manifest::{MissingCode, MissingSeverity, Source, Truncation, TruncationReason},
+    cluster::{ApiKind, Flow, bounded},
+    plan::Item,
+};
+
+/// Most items of a List file, and most bytes of one, before redaction.
+pub(super) const ITEMS: usize = 20_000;
+const BYTES: u64 = 64 << 20;
+/// Largest object that is kept (bytes as JSON, without `managedFields`).
+const LARGEST: usize = 1536 << 10;
+/// Largest answer that is read when one object is asked for (bytes).
+pub(super) const OBJECT: usize = 4 << 20;
+/// Evidence taken of one List (bytes as written).
+const EVIDENCE: usize = 2 << 20;
+const PIECE: usize = 16 * 1024;
+/// Objects that are too large and told by name; longest name that is shown (bytes).
+const NAMES: usize = 10;
+const NAME: usize = 253;
+
+/// Writes objects of one kind.
+pub(super) struct Writer {
+    entry: LazyEntry,
+    pub kind: ApiKind,
+    work: Arc<Work>,
+    pub written: usize,
+    refused: usize,
+    too_large: usize,
+    too_large_names: Vec<String>,
+    evidence: Vec<(Value, usize)>,
+    evidence_bytes: usize,
+    /// Names of what was taken, hashed: a list that begins anew brings them again.
+    seen: HashSet<u64>,
+    hash: RandomState,
+}
+
+impl Writer {
+    pub(super) fn new(work: &Arc<Work>, item: &Item, kind: &ApiKind) -> Self {
+        Self {
+            entry: LazyEntry::new(&work.desk, item.path.clone(), None),
+            kind: kind.clone(),
+            work: work.clone(),
+            written: 0,
+            refused: 0,
+            too_large: 0,
+            too_large_names: Vec::new(),
+            evidence: Vec::new(),
+            evidence_bytes: 0,
+            seen: HashSet::new(),
+            hash: RandomState::new(),
+        }
+    }
+
+    /// Nothing was there.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.written + self.refused + self.too_large == 0
+    }
+
+    /// An object of this name was taken.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.seen.contains(&self.hash.hash_one(name))
+    }
+
+    /// Puts an object into the List, once.
+    pub(super) fn list_item(&mut self, object: Value) -> io::Result<Flow> {
+        if let Some(name) = object.pointer("/metadata/name").and_then(Value::as_str)
+            && !self.seen.insert(self.hash.hash_one(name))
+        {
+            return Ok(Flow::More);
+        }
+        if self.written + self.refused + self.too_large >= ITEMS || self.entry.taken >= BYTES {
+            return Ok(Flow::Enough);
+        }
+        self.write(object, |entry, object, first| {
+            if first {
+                yaml::list_head(entry)?;
+            }
+            yaml::list_item(entry, object)
+        })?;
+        Ok(Flow::More)
+    }
+
+    /// Puts an object into the entry.
+    pub(super) fn write(
+        &mut self,
+        object: Value,
+        how: impl FnOnce(&mut io::BufWriter<&mut LazyEntry>, &Value, bool) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut object = typed(&self.kind, object);
+        shorten(&self.kind, &mut object);
+        if !fits(&object, LARGEST) {
+            self.too_large += 1;
+            if self.too_large_names.len() < NAMES {
+                let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+                self.too_large_names.push(name.to_owned());
+            }
+            return Ok(());
+        }
+        let wanted = self.work.relevant.wants(&self.kind, &object);
+        let kept = match self.kind.plural.as_str() {
+            "configmaps" if self.work.config_maps.of(&object) => self.entry.config_map(&mut object),
+            _ => self.entry.object(&mut object),
+        };
+        if !kept {
+            self.refused += 1;
+            return Ok(());
+        }
+        let before = self.entry.taken;
+        {
+            // YAML is written in many small pieces, and each costs the redactor a look.
+            let mut pieces = io::BufWriter::with_capacity(PIECE, &mut self.entry);
+            how(&mut pieces, &object, self.written == 0)?;
+            pieces.flush()?;
+        }
+        self.written += 1;
+        let bytes = usize::try_from(self.entry.taken - before).unwrap_or(usize::MAX);
+        if wanted && self.evidence_bytes + bytes <= EVIDENCE {
+            self.evidence_bytes += bytes;
+            self.evidence.push((object, bytes));
+        }
+        Ok(())
+    }
+
+    /// Forgets what was written.
+    pub(super) fn restart(&mut self) {
+        self.entry.restart();
+        self.evidence.clear();
+        self.too_large_names.clear();
+        self.seen.clear();
+        (self.written, self.refused, self.too_large, self.evidence_bytes) = (0, 0, 0, 0);
+    }
+}
+
+/// `apiVersion` and `kind` first, on every object: lists of the API leave them out.
+fn typed(kind: &ApiKind, object: Value) -> Value {
+    let Value::Object(fields) = object else { return object };
+    let mut typed = Map::with_capacity(fields.len() + 2);
+    typed.insert("apiVersion".to_owned(), Value::from(kind.api_version()));
+    typed.insert("kind".to_owned(), Value::from(kind.kind.as_str()));
+    for (key, value) in fields {
+        if key != "apiVersion" && key != "kind" {
+            typed.insert(key, value);
+        }
+    }
+    Value::Object(typed)
+}
+
+/// Takes out what only fills the file: who set which field, and the images that lie on a node.
+pub(super) fn shorten(kind: &ApiKind, object: &mut Value) {
+    let within = |object: &mut Value, pointer: &str, key: &str| {
+        if let Some(Value::Object(fields)) = object.pointer_mut(pointer) {
+            fields.shift_remove(key);
+        }
+    };
+    within(object, "/metadata", "managedFields");
+    if kind.plural == "nodes" && kind.group.is_empty() {
+        within(object, "/status", "images");
+    }
+}
+
+/// Whether an object, written as JSON, takes at most so many bytes.
+fn fits(object: &Value, most: usize) -> bool {
+    struct Room(usize);
+    impl Write for Room {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            self.0 = self.0.checked_sub(data.len()).ok_or(io::ErrorKind::WriteZero)?;
+            Ok(data.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    serde_json::to_writer(Room(most), object).is_ok()
+}
+
+/// Where an object of a List would lie if it had a file of its own: under this path it is told that it is missing.
+pub(super) fn object_path(item: &Item, name: &str) -> String {
+    let list = item.path.as_str();
+    format!("{}/{}", list.strip_suffix(".yaml").unwrap_or(list), bounded(name, NAME))
+}
+
+/// Ends the entry, and tells what is not in it.
+pub(super) async fn close(
+    item: &Item,
+    writer: Writer,
+    source: Source,
+    why: Option<TruncationReason>,
+) -> Result<Outcome, WriteError> {
+    let Writer { entry, kind, written, refused, too_large, too_large_names, evidence, .. } = writer;
+    let mut outcome = Outcome { evidence, ..Outcome::default() };
+    let mut without = |what: &str, path: &str, code, text: &str| {
+        outcome.missing.push(missing(what, path, code, MissingSeverity::Error, text, ""));
+    };
+    if refused > 0 {
+        let text = format!("{refused} objects are of kinds that are never collected");
+        without(&item.what, item.path.as_str(), MissingCode::Withheld, &text);
+    }
+    for name in &too_large_names {
+        let text = format!("it is larger than {LARGEST} bytes");
+        without(&format!("{} {name}", kind.kind), &object_path(item, name), MissingCode::TooLarge, &text);
+    }
+    let further = too_large - too_large_names.len();
+    if further > 0 {
+        let text = format!("{further} more are larger than {LARGEST} bytes");
+        without(&format!("further {}", kind.plural), &object_path(item, "*"), MissingCode::TooLarge, &text);
+    }
+    if written == 0 {
+        if too_large > 0 && refused == 0 {
+            // The List itself must end somewhere, too.
+            without(&item.what, item.path.as_str(), MissingCode::TooLarge, "nothing else is there");
+        }
+        return Ok(outcome);
+    }
+    if let Some(segment) = on_a_thread(move || entry.finish()).await? {
+        let truncated = why.map(|why| Truncation::ended(&segment, why));
+        outcome.push(segment, source, truncated);
+    }
+    Ok(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_object_says_what_it_is() {
+        let kind = ApiKind::namespaced("apps", "v1", "deployments", "Deployment");
+        let object = typed(&kind, json!({"metadata": {"name": "barn"}, "kind": "Odd", "spec": {}}));
+        let keys: Vec<&String> = object.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["apiVersion", "kind", "metadata", "spec"]);
+        assert_eq!((object["apiVersion"].as_str(), object["kind"].as_str()), (Some("apps/v1"), Some("Deployment")));
+        assert_eq!(typed(&kind, json!(7)), json!(7));
+    }
+
+    #[test]
+    fn nodes_lose_their_images_and_nothing_else_does() {
+        let object =
+            || json!({"metadata": {"name": "n", "managedFields": []}, "status": {"images": [1], "phase": "x"}});
+        let (mut node, mut other) = (object(), object());
+        shorten(&ApiKind::cluster("", "v1", "nodes", "Node"), &mut node);
+        shorten(&ApiKind::cluster("metrics.k8s.io", "v1", "nodes", "NodeMetrics"), &mut other);
+        assert_eq!(node, json!({"metadata": {"name": "n"}, "status": {"phase": "x"}}));
+        assert_eq!(other, json!({"metadata": {"name": "n"}, "status": {"images": [1], "phase": "x"}}));
+    }
+
+    #[test]
+    fn an_object_is_measured_as_it_would_be_written() {
+        let object = json!({"a": "b"});
+        assert!(fits(&object, 9) && !fits(&object, 8));
+    }
+}

@@ -1,0 +1,149 @@
+//! The namespaces into which a Restore brought pods or claims, as its resource list tells, read as it passes. The list
+//! itself is in the bundle, whole; which of the namespaces are looked into is decided elsewhere.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    io::{self, Read},
+    time::Duration,
+};
+
+use debugbundle_crd::TargetKind;
+use flate2::read::MultiGzDecoder;
+use serde::{
+    Deserializer,
+    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use tokio::time::{Instant, timeout_at};
+
+use super::{results::Shallow, store_files::StoreFiles};
+use crate::{
+    cluster::{pipe, pump},
+    inventory::is_dns_name,
+    plan::{StoreFile, store_limit},
+};
+
+/// Most namespaces whose names are kept.
+const NAMESPACES: usize = 64;
+/// Of one text that much is looked at (bytes): two names and a word.
+const TEXT: usize = 1024;
+const BUFFER: usize = 64 * 1024;
+/// What a Restore labels, and what hangs when it hangs.
+const KINDS: [&str; 2] = ["v1/Pod", "v1/PersistentVolumeClaim"];
+
+/// The first of those namespaces, and whether there are more. None if the list cannot be had: that is told where it is
+/// collected.
+pub async fn restored_namespaces(
+    store: &dyn StoreFiles,
+    restore: &str,
+    idle: Duration,
+    deadline: Instant,
+) -> (Vec<String>, bool) {
+    let list = StoreFile::ResourceList;
+    let Ok(Ok(Some(body))) = timeout_at(deadline, store.open(TargetKind::Restore, restore, list)).await else {
+        return Default::default();
+    };
+    let (to, pieces) = pipe();
+    let reading = tokio::task::spawn_blocking(move || read(MultiGzDecoder::new(pieces).take(store_limit(list))));
+    pump(body, to, idle, deadline, |_| ()).await;
+    reading.await.unwrap_or_default()
+}
+
+/// What could be read before anything was odd.
+fn read(from: impl Read) -> (Vec<String>, bool) {
+    let mut found = Found::default();
+    let from = io::BufReader::with_capacity(BUFFER, Shallow::new(from, TEXT));
+    // A list that breaks off, or is of another shape, still told what came before.
+    let _ = Kinds(&mut found).deserialize(&mut serde_json::Deserializer::from_reader(from));
+    (found.namespaces.into_iter().collect(), found.more)
+}
+
+#[derive(Default)]
+struct Found {
+    namespaces: BTreeSet<String>,
+    more: bool,
+}
+
+/// `{"v1/Pod": […], …}`
+struct Kinds<'a>(&'a mut Found);
+/// `["shop/shop-0(created)", …]`
+struct Names<'a>(&'a mut Found);
+
+impl<'de> DeserializeSeed<'de> for Kinds<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Kinds<'_> {
+    type Value = ();
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("an object of kinds")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(kind) = map.next_key::<String>()? {
+            if KINDS.contains(&kind.as_str()) {
+                map.next_value_seed(Names(self.0))?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Names<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Names<'_> {
+    type Value = ();
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a list of names")
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while let Some(name) = list.next_element::<String>()? {
+            let Some((namespace, _)) = name.split_once('/').filter(|(namespace, _)| is_dns_name(namespace)) else {
+                continue;
+            };
+            if self.0.namespaces.contains(namespace) {
+                continue;
+            }
+            if self.0.namespaces.len() < NAMESPACES {
+                self.0.namespaces.insert(namespace.to_owned());
+            } else {
+                self.0.more = true;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn namespaces_of_pods_and_claims_are_told_once_each() {
+        let list = json!({"apps/v1/Deployment": ["farm/web(created)"], "v1/Namespace": ["barn(created)"],
+            "v1/Pod": ["shop/shop-0(created)", "shop/shop-1(failed)", "../x(created)", "odd"],
+            "v1/PersistentVolumeClaim": ["bakery/flour(skipped)"]});
+        assert_eq!(read(list.to_string().as_bytes()), (vec!["bakery".to_owned(), "shop".to_owned()], false));
+    }
+
+    #[test]
+    fn a_list_that_is_cut_or_odd_tells_what_came_before() {
+        for list in [r#"{"v1/Pod": ["shop/a(created)", "#, r#"{"v1/Pod": ["shop/a(created)", 7]}"#] {
+            assert_eq!(read(list.as_bytes()), (vec!["shop".to_owned()], false), "{list}");
+        }
+        assert_eq!(read(b"[]".as_slice()), (Vec::new(), false));
+        let many: Vec<String> = (0..1000).map(|n| format!("n{n}/p(created)")).collect();
+        let (kept, more) = read(json!({"v1/Pod": many}).to_string().as_bytes());
+        assert_eq!((kept.len(), more), (NAMESPACES, true));
+    }
+}

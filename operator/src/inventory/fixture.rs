@@ -1,0 +1,98 @@
+//! A farm with a Velero, for tests of what is made of an inventory. Nothing of it is read from anywhere.
+
+use std::collections::BTreeSet;
+
+use debugbundle_crd::TargetKind;
+use serde_json::{Value, json};
+
+use super::*;
+
+/// A pod of the namespace `keep`.
+pub(crate) fn pod(name: &str, role: PodRole, node: &str, containers: &[(&str, i64)]) -> Pod {
+    let spec: Vec<Value> =
+        containers.iter().map(|(name, _)| json!({"name": name, "image": "velero/velero:v1.18.3"})).collect();
+    let status: Vec<Value> = containers
+        .iter()
+        .map(
+            |(name, restarts)| json!({"name": name, "restartCount": restarts, "ready": true, "state": {"running": {}}}),
+        )
+        .collect();
+    let object = json!({
+        "metadata": {"name": name, "namespace": "keep", "uid": format!("uid-{name}")},
+        "spec": {"nodeName": node, "containers": spec},
+        "status": {"phase": "Running", "containerStatuses": status}});
+    Pod { role, ..Pod::read(&object).expect("it has a name") }
+}
+
+/// Backup or Restore `harvest` in a phase, from 10:00 to 10:30.
+pub(crate) fn target(kind: TargetKind, phase: &str) -> TargetObject {
+    TargetObject::read(
+        kind,
+        json!({"metadata": {"name": "harvest", "namespace": "keep", "uid": "u-harvest", "creationTimestamp": "2026-03-01T09:59:00Z"},
+            "spec": {"storageLocation": "barn", "backupName": "seed"},
+            "status": {"phase": phase, "startTimestamp": "2026-03-01T10:00:00Z", "completionTimestamp": "2026-03-01T10:30:00Z"}}),
+    )
+}
+
+/// An inventory of the namespace `keep` with two Velero kinds and nothing in it.
+pub(crate) fn inventory() -> Inventory {
+    let mut served = Served::default();
+    served.add_resource_list(
+        "velero.io",
+        "v1",
+        &json!({"resources": [
+            {"name": "backups", "kind": "Backup", "namespaced": true, "verbs": ["list"]},
+            {"name": "restores", "kind": "Restore", "namespaced": true, "verbs": ["list"]}]}),
+    );
+    Inventory {
+        namespace: "keep".to_owned(),
+        scope: Scope::everything(),
+        served,
+        kubernetes: None,
+        target: None,
+        backup: None,
+        locations: Vec::new(),
+        servers: Vec::new(),
+        node_agents: Vec::new(),
+        pods: Vec::new(),
+        data: Vec::new(),
+        touched: Vec::new(),
+        further: Further::default(),
+        involved: Vec::new(),
+        involved_pods: Vec::new(),
+        unhealthy: Vec::new(),
+        reported_version: None,
+        claims: Vec::new(),
+        nodes: BTreeSet::new(),
+        trail: Trail::default(),
+        kin: Kin::default(),
+        unread: Vec::new(),
+    }
+}
+
+#[test]
+fn the_location_is_the_backups_else_the_targets_else_the_default_one() {
+    let location = |name: &str, default: bool| json!({"metadata": {"name": name}, "spec": {"default": default}});
+    let mut inventory = inventory();
+    inventory.locations = vec![location("silo", true), location("barn", false), location("shed", false)];
+    assert_eq!(inventory.location_name(), Some("silo"));
+    inventory.target = Some(target(TargetKind::Backup, "Failed"));
+    assert_eq!(inventory.location_name(), Some("barn"));
+    let mut backup = target(TargetKind::Backup, "Completed");
+    backup.storage_location = Some("shed".to_owned());
+    inventory.backup = Some(backup);
+    assert_eq!(inventory.location_name(), Some("shed"));
+    inventory.locations.remove(2);
+    assert_eq!(inventory.location_name(), None, "a location that is gone is not replaced by another");
+}
+
+#[test]
+fn only_a_restore_has_a_backup_name() {
+    assert_eq!(target(TargetKind::Restore, "").backup_name.as_deref(), Some("seed"));
+    assert_eq!(target(TargetKind::Backup, "").backup_name, None);
+    let odd = TargetObject::read(
+        TargetKind::Backup,
+        json!({"metadata": {"name": "x"}, "status": {"phase": 7, "startTimestamp": "soon"}}),
+    );
+    assert_eq!((odd.phase.as_str(), odd.started), ("", None));
+}

@@ -1,0 +1,183 @@
+//! What belongs to a Backup or Restore within Velero's namespace besides its data: Schedule, Backups of the same Schedule,
+//! Restores, repositories. Only names are kept; the objects go into the bundle by `collect`.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use debugbundle_crd::TargetKind;
+use serde_json::Value;
+
+use super::{
+    DataObject, InventoryError, PODS, Served, TargetObject, Unread, belongs, is_dns_name, look::Look, valid_label,
+};
+use crate::cluster::ApiKind;
+
+/// Backups of the target's Schedule that are of interest for comparison.
+const BACKUPS: usize = 3;
+/// Restores made from a Backup, and repositories of a target, whose names are kept.
+const NAMES: usize = 500;
+/// Namespaces that a selector names; with more it is left to the reader to choose.
+const IN_SELECTOR: usize = 32;
+
+/// Names of what belongs to the target.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kin {
+    /// The Schedule that the Backup is of.
+    pub schedule: Option<String>,
+    /// The last Backups of that Schedule, the newest first.
+    pub backups: Vec<String>,
+    /// Of a Backup: the Restores made from it.
+    pub restores: Vec<String>,
+    /// The BackupRepositories that the target's data is in.
+    pub repositories: Vec<String>,
+}
+
+impl Look<'_> {
+    /// The Backup that a Restore restores: the one it names, else the newest usable one of its Schedule.
+    pub(super) async fn backup_of(&self, served: &Served, restore: &mut TargetObject) -> Option<TargetObject> {
+        if restore.backup_name.is_none()
+            && let Some(schedule) = restore.raw.pointer("/spec/scheduleName").and_then(Value::as_str)
+            && !schedule.is_empty()
+        {
+            let selector = format!("velero.io/schedule-name={}", valid_label(schedule));
+            let backups = self
+                .all(&served.velero("backups", "Backup"), Some(&selector), PODS, |backup| {
+                    let backup = TargetObject::read(TargetKind::Backup, backup);
+                    Some((backup.started.or(backup.created), backup.name.clone(), backup.files_are_due()))
+                })
+                .await;
+            restore.backup_name = belongs::newest_backup(backups, restore.created);
+        }
+        let name = restore.backup_name.clone().filter(|name| is_dns_name(name))?;
+        match self.target(served, TargetKind::Backup, &name).await {
+            Ok(backup) => Some(backup),
+            Err(InventoryError::Api { source, .. }) => {
+                self.lost(Unread {
+                    what: format!("Backup {}/{name}", self.namespace),
+                    kind: served.velero("backups", "Backup"),
+                    namespace: self.namespace.to_owned(),
+                    why: source,
+                });
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Of a target, or of a Restore and its Backup.
+    pub(super) async fn kin(
+        &self,
+        served: &Served,
+        target: &TargetObject,
+        backup: Option<&TargetObject>,
+        data: &[DataObject],
+    ) -> Kin {
+        let of = backup.unwrap_or(target);
+        let schedule = schedule_of(&of.raw).or_else(|| schedule_of(&target.raw));
+        let backups = match &schedule {
+            Some(schedule) => self.last_backups(served, schedule).await,
+            None => Vec::new(),
+        };
+        let restores = match target.kind {
+            TargetKind::Backup => self.restores_of(served, &target.name).await,
+            TargetKind::Restore => Vec::new(),
+        };
+        let repositories = match &of.storage_location {
+            Some(location) => self.repositories(served, location, data).await,
+            None => Vec::new(),
+        };
+        Kin { schedule, backups, restores, repositories }
+    }
+
+    async fn last_backups(&self, served: &Served, schedule: &str) -> Vec<String> {
+        let selector = format!("velero.io/schedule-name={}", valid_label(schedule));
+        let last = Arc::new(Mutex::new(BTreeSet::new()));
+        let kept = Arc::clone(&last);
+        // A Schedule may have left thousands: they pass, and age and name of the last ones are kept.
+        let read = move |backup: Value| {
+            let backup = TargetObject::read(TargetKind::Backup, backup);
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.insert((backup.created, backup.name));
+            if kept.len() > BACKUPS {
+                kept.pop_first();
+            }
+            None::<()>
+        };
+        self.all(&served.velero("backups", "Backup"), Some(&selector), PODS, read).await;
+        let last = std::mem::take(&mut *last.lock().unwrap_or_else(PoisonError::into_inner));
+        last.into_iter().rev().map(|(_, name)| name).filter(|name| is_dns_name(name)).collect()
+    }
+
+    /// No label tells a Restore's Backup, so that all are looked at.
+    async fn restores_of(&self, served: &Served, backup: &str) -> Vec<String> {
+        let backup = backup.to_owned();
+        let read = move |restore: Value| {
+            let from = restore.pointer("/spec/backupName").and_then(Value::as_str)?;
+            (from == backup).then(|| name(&restore)).flatten()
+        };
+        self.all(&served.velero("restores", "Restore"), None, NAMES, read).await
+    }
+
+    async fn repositories(&self, served: &Served, location: &str, data: &[DataObject]) -> Vec<String> {
+        let wanted: BTreeSet<(String, String)> = data
+            .iter()
+            .filter_map(|object| object.repository.clone())
+            .map(|(ns, sort)| (valid_label(&ns), sort))
+            .collect();
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        let mut selector = format!("velero.io/storage-location={}", valid_label(location));
+        let namespaces: BTreeSet<&str> = wanted.iter().map(|(namespace, _)| namespace.as_str()).collect();
+        if namespaces.len() <= IN_SELECTOR {
+            let namespaces: Vec<&str> = namespaces.into_iter().collect();
+            selector = format!("{selector},velero.io/volume-namespace in ({})", namespaces.join(","));
+        }
+        let kind: ApiKind = served.velero("backuprepositories", "BackupRepository");
+        let read = move |repository: Value| {
+            let label = |key: &str| repository["metadata"]["labels"][key].as_str().unwrap_or_default().to_owned();
+            let has = (label("velero.io/volume-namespace"), label("velero.io/repository-type"));
+            wanted.contains(&has).then(|| name(&repository)).flatten()
+        };
+        self.all(&kind, Some(&selector), NAMES, read).await
+    }
+}
+
+fn name(object: &Value) -> Option<String> {
+    let name = object.pointer("/metadata/name").and_then(Value::as_str)?;
+    is_dns_name(name).then(|| name.to_owned())
+}
+
+/// The Schedule of a Backup, by owner or, as only names up to 63 bytes are whole there, by label; of a Restore, the one
+/// that it names.
+fn schedule_of(object: &Value) -> Option<String> {
+    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let owner = owners.into_iter().flatten().find(|owner| owner["kind"] == "Schedule").map(|owner| &owner["name"]);
+    let label = &object["metadata"]["labels"]["velero.io/schedule-name"];
+    let spec = &object["spec"]["scheduleName"];
+    [owner.unwrap_or(&Value::Null), label, spec]
+        .into_iter()
+        .filter_map(Value::as_str)
+        .find(|name| is_dns_name(name))
+        .map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_schedule_is_known_by_owner_by_label_and_by_name() {
+        let labelled = json!({"metadata": {"labels": {"velero.io/schedule-name": "nightly"}}});
+        assert_eq!(schedule_of(&labelled).as_deref(), Some("nightly"));
+        let mut owned = labelled;
+        owned["metadata"]["ownerReferences"] =
+            json!([{"kind": "Other", "name": "x"}, {"kind": "Schedule", "name": "weekly"}]);
+        assert_eq!(schedule_of(&owned).as_deref(), Some("weekly"));
+        assert_eq!(schedule_of(&json!({"spec": {"scheduleName": "hourly"}})).as_deref(), Some("hourly"));
+        assert_eq!(schedule_of(&json!({"spec": {"scheduleName": "../x"}})), None);
+    }
+}

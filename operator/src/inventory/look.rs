@@ -1,0 +1,212 @@
+//! How the inventory asks the API server: few calls, each bounded, and a line for whatever it did not get.
+//! What is asked for, and what follows from the answers, is told in the files beside.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use debugbundle_crd::TargetKind;
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::{
+    DISCOVERY, DataObject, InventoryError, OBJECT, Served, TargetObject, Unread, belongs,
+    discovery::{self, VELERO},
+    valid_label,
+};
+use crate::cluster::{ApiKind, Cluster, ClusterError, ListError, Projected};
+
+/// Objects by which a target moved data; more are in the bundle, but not followed to their pods.
+const DATA: usize = 2000;
+/// Up to so many objects are asked for one by one; more are picked from a list.
+pub(super) const HANDFUL: usize = 8;
+
+/// Time to say which kinds a version of a group has. A server that is down is asked again and again meanwhile, and must not
+/// cost the time for all others.
+const GROUP: Duration = Duration::from_secs(5);
+
+/// One look at a cluster.
+pub(super) struct Look<'a> {
+    pub cluster: &'a Cluster,
+    pub namespace: &'a str,
+    pub deadline: Instant,
+    unread: Mutex<Vec<Unread>>,
+}
+
+impl<'a> Look<'a> {
+    pub(super) fn new(cluster: &'a Cluster, namespace: &'a str, deadline: Instant) -> Self {
+        Self { cluster, namespace, deadline, unread: Mutex::default() }
+    }
+
+    /// What could not be read; each kind and namespace once.
+    pub(super) fn unread(self) -> Vec<Unread> {
+        self.unread.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn lost(&self, unread: Unread) {
+        let mut all = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        if !all.iter().any(|known| known.what == unread.what) {
+            all.push(unread);
+        }
+    }
+
+    pub(super) async fn served(&self) -> Result<Served, InventoryError> {
+        let fail = |source| InventoryError::Api { what: "the API server's list of kinds".to_owned(), source };
+        let groups = self.cluster.get_as("/apis", DISCOVERY, 32 << 20, self.deadline).await.map_err(fail)?;
+        if let Some(served) = Served::from_aggregated(&groups) {
+            return Ok(served);
+        }
+        let mut served = Served::default();
+        let mut asked = Vec::new();
+        for group in discovery::groups_of_interest(&groups) {
+            for version in group.versions {
+                asked.push(self.kinds_of(group.name.clone(), version));
+            }
+        }
+        for (group, version, list) in futures::future::join_all(asked).await {
+            match list {
+                Ok(list) => served.add_resource_list(&group, &version, &list),
+                Err(_) => served.stale.push(format!("{group}/{version}")),
+            }
+        }
+        Ok(served)
+    }
+
+    async fn kinds_of(&self, group: String, version: String) -> (String, String, Result<Value, ClusterError>) {
+        let path = format!("/apis/{group}/{version}");
+        let list = self.cluster.get(&path, OBJECT, self.deadline.min(Instant::now() + GROUP)).await;
+        (group, version, list)
+    }
+
+    /// What the server said of itself when somebody last asked (`velero version` does); nothing is asked of it here.
+    pub(super) async fn reported_version(&self, served: &Served) -> Option<String> {
+        const REQUESTS: usize = 1000;
+        let kind = served.find(VELERO, "serverstatusrequests")?;
+        let read = |request: Value| {
+            let text = |pointer: &str| request.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
+            let at: Timestamp = text("/status/processedTimestamp")?.parse().ok()?;
+            Some((at, text("/status/serverVersion")?.to_owned()))
+        };
+        let told = self.all(kind, None, REQUESTS, read).await;
+        told.into_iter().max().map(|(_, version)| version)
+    }
+
+    pub(super) async fn target(
+        &self,
+        served: &Served,
+        kind: TargetKind,
+        name: &str,
+    ) -> Result<TargetObject, InventoryError> {
+        let path = match kind {
+            TargetKind::Backup => served.velero("backups", "Backup"),
+            TargetKind::Restore => served.velero("restores", "Restore"),
+        }
+        .path(Some(self.namespace), name);
+        match self.cluster.get(&path, OBJECT, self.deadline).await {
+            Ok(object) => Ok(TargetObject::read(kind, object)),
+            Err(error) if error.is_not_found() => Err(InventoryError::TargetNotFound {
+                kind,
+                namespace: self.namespace.to_owned(),
+                name: name.to_owned(),
+            }),
+            Err(source) => Err(InventoryError::Api { what: format!("{kind} {}/{name}", self.namespace), source }),
+        }
+    }
+
+    /// The target's data objects: by UID, which is never cut; else by name, if the owner is the same.
+    pub(super) async fn data(&self, served: &Served, target: &TargetObject) -> Vec<DataObject> {
+        let (word, kinds) = match target.kind {
+            TargetKind::Backup => ("backup", [("podvolumebackups", "PodVolumeBackup"), ("datauploads", "DataUpload")]),
+            TargetKind::Restore => {
+                ("restore", [("podvolumerestores", "PodVolumeRestore"), ("datadownloads", "DataDownload")])
+            }
+        };
+        let mut found = Vec::new();
+        for (plural, kind) in kinds {
+            let Some(kind) = served.find(VELERO, plural).cloned().or_else(|| {
+                // A kind that is not served is not asked for; without any discovery the well-known name is.
+                served.is_stale(VELERO).then(|| served.velero(plural, kind))
+            }) else {
+                continue;
+            };
+            let plural = plural.to_owned();
+            let read = move |object: Value| DataObject::read(&plural, &object);
+            let by_uid = format!("velero.io/{word}-uid={}", target.uid);
+            let mut objects = self.all(&kind, Some(&by_uid), DATA, read.clone()).await;
+            if objects.is_empty() {
+                let by_name = format!("velero.io/{word}-name={}", valid_label(&target.name));
+                let uid = target.uid.clone();
+                let tag = format!("{word}-uid");
+                let mine = move |object: Value| {
+                    if belongs::is_of(&object, &uid, &tag) { read(object) } else { None }
+                };
+                objects = self.all(&kind, Some(&by_name), DATA, mine).await;
+            }
+            found.extend(objects);
+        }
+        found.sort_by(|a, b| (&a.plural, &a.name).cmp(&(&b.plural, &b.name)));
+        found
+    }
+
+    /// [`Self::list`] in Velero's namespace.
+    pub(super) async fn all<T, F>(&self, kind: &ApiKind, selector: Option<&str>, most: usize, read: F) -> Vec<T>
+    where
+        T: Send + 'static,
+        F: FnMut(Value) -> Option<T> + Send + 'static,
+    {
+        self.list(kind, self.namespace, selector, most, read).await
+    }
+
+    /// What `read` makes of the objects of a kind, at most so many. They are read page by page, and none is kept.
+    pub(super) async fn list<T, F>(
+        &self,
+        kind: &ApiKind,
+        namespace: &str,
+        selector: Option<&str>,
+        most: usize,
+        read: F,
+    ) -> Vec<T>
+    where
+        T: Send + 'static,
+        F: FnMut(Value) -> Option<T> + Send + 'static,
+    {
+        let path = kind.list_path(Some(namespace));
+        let taker = Projected::new(most, read);
+        let (done, listed) = self.cluster.list(&path, selector, self.deadline, taker, |_| ()).await;
+        if let Err(ListError::Cluster(why)) = listed {
+            self.lost(Unread {
+                what: format!("list of {} in {namespace}", kind.plural),
+                kind: kind.clone(),
+                namespace: namespace.to_owned(),
+                why,
+            });
+        }
+        done.items
+    }
+
+    /// Objects by name: a handful one by one, more from a list. Those that are gone, or may not be read, are told of
+    /// when the bundle asks for them.
+    pub(super) async fn pick<T, F>(&self, kind: &ApiKind, namespace: &str, names: BTreeSet<String>, read: F) -> Vec<T>
+    where
+        T: Send + 'static,
+        F: Fn(&Value) -> Option<T> + Clone + Send + 'static,
+    {
+        if names.len() > HANDFUL {
+            let most = names.len();
+            let chosen = move |object: Value| {
+                let name = object.pointer("/metadata/name").and_then(Value::as_str)?;
+                if names.contains(name) { read(&object) } else { None }
+            };
+            return self.list(kind, namespace, None, most, chosen).await;
+        }
+        let asked = names.into_iter().map(|name| {
+            let (path, read) = (kind.path(Some(namespace), &name), read.clone());
+            async move { read(&self.cluster.get(&path, OBJECT, self.deadline).await.ok()?) }
+        });
+        futures::stream::iter(asked).buffered(HANDFUL).filter_map(std::future::ready).collect().await
+    }
+}

@@ -1,0 +1,87 @@
+//! What belongs to the target among the objects of Velero's namespace, kind by kind: it comes first in each List.
+//! What is on the way beyond that namespace is planned by `namespaces` and `cluster`.
+
+use std::collections::BTreeSet;
+
+use debugbundle_crd::TargetKind;
+
+use super::{First, Planner, Want};
+use crate::{
+    cluster::ApiKind,
+    inventory::{PodRole, TargetObject, valid_label},
+};
+
+impl Planner<'_> {
+    /// The order of a List of Velero's namespace.
+    pub(super) fn first(&self, kind: &ApiKind) -> Want {
+        let first = self.belongs(kind.plural.as_str());
+        if first.is_empty() { Want::All } else { Want::First(first) }
+    }
+
+    fn belongs(&self, plural: &str) -> First {
+        let inventory = self.inventory;
+        let Some(target) = &inventory.target else { return First::default() };
+        let its_backup = |kind| inventory.backup.as_ref().filter(|_| kind == TargetKind::Backup);
+        let of = |kind: TargetKind| if target.kind == kind { Some(target) } else { its_backup(kind) };
+        let (backup, kin) = (of(TargetKind::Backup), &inventory.kin);
+        let named = |names: Vec<String>| First { names: names.into_iter().collect(), ..First::default() };
+        match plural {
+            "backups" => {
+                named(backup.map(|backup| backup.name.clone()).into_iter().chain(kin.backups.clone()).collect())
+            }
+            "restores" => {
+                let own = of(TargetKind::Restore).map(|restore| restore.name.clone());
+                named(own.into_iter().chain(kin.restores.clone()).collect())
+            }
+            "schedules" => named(kin.schedule.iter().cloned().collect()),
+            "backuprepositories" => named(kin.repositories.clone()),
+            "backupstoragelocations" => named(inventory.location_name().map(str::to_owned).into_iter().collect()),
+            "volumesnapshotlocations" => named(backup.map(snapshot_locations).unwrap_or_default()),
+            "deletebackuprequests" => labelled(backup, "velero.io/backup-uid", "velero.io/backup-name"),
+            "podvolumebackups" | "datauploads" => {
+                self.data(plural, backup, "velero.io/backup-uid", "velero.io/backup-name")
+            }
+            "podvolumerestores" | "datadownloads" => {
+                self.data(plural, of(TargetKind::Restore), "velero.io/restore-uid", "velero.io/restore-name")
+            }
+            "jobs" => {
+                let of_repository = |name: &String| ("velero.io/repo-name", valid_label(name));
+                First { labels: kin.repositories.iter().map(of_repository).collect(), ..First::default() }
+            }
+            "pods" => named(self.veleros_pods()),
+            "persistentvolumeclaims" | "volumesnapshots" => {
+                let cache = inventory.data.iter().map(|object| format!("{}-cache", object.name));
+                named(inventory.data.iter().map(|object| object.name.clone()).chain(cache).collect())
+            }
+            _ => First::default(),
+        }
+    }
+
+    /// By UID; what an older Velero left without that label, by the names that the inventory found to be the target's.
+    fn data(&self, plural: &str, of: Option<&TargetObject>, uid: &'static str, name: &'static str) -> First {
+        let Some(of) = of else { return First::default() };
+        let own = self.inventory.data.iter().filter(|object| object.plural == plural);
+        First {
+            names: own.map(|object| object.name.clone()).collect::<BTreeSet<_>>(),
+            labels: vec![(uid, of.uid.clone())],
+            narrow: Some((name, valid_label(&of.name))),
+        }
+    }
+
+    fn veleros_pods(&self) -> Vec<String> {
+        let wanted = |role: PodRole| {
+            matches!(role, PodRole::Server | PodRole::DataMover | PodRole::NodeAgent { involved: true })
+        };
+        self.inventory.pods.iter().filter(|pod| wanted(pod.role)).map(|pod| pod.name.clone()).collect()
+    }
+}
+
+fn labelled(of: Option<&TargetObject>, uid: &'static str, name: &'static str) -> First {
+    let Some(of) = of else { return First::default() };
+    First { labels: vec![(uid, of.uid.clone()), (name, valid_label(&of.name))], ..First::default() }
+}
+
+fn snapshot_locations(backup: &TargetObject) -> Vec<String> {
+    let names = backup.raw.pointer("/spec/volumeSnapshotLocations").and_then(serde_json::Value::as_array);
+    names.into_iter().flatten().filter_map(|name| name.as_str()).map(str::to_owned).collect()
+}
