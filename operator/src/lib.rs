@@ -10,7 +10,9 @@
 //! | [`run`] | one run from inventory to the verified object, under deadline and cancel; the CLI uses it too | joins |
 //! | [`inventory`] | what there is: Velero, the target and what belongs to it | cluster |
 //! | [`plan`] | which items are wanted, in which order | none |
+//! | [`access`] | which of it may be read, and which shipped rule would allow it | cluster |
 //! | [`collect`] | reads the items, eight at once | cluster, store |
+//! | [`budget`] | what is left out when it would be too much, and in which order | none |
 //! | [`redact`] | the one writer through which every byte passes | none |
 //! | [`archive`] | a deflate segment per entry, sealed as one gzip stream; the manifest | spool |
 //! | [`diagnose`] | evidence in, cause and findings out | none |
@@ -25,7 +27,9 @@
 //! | [`error`] | a run's failure, by what follows from it | none |
 //! | [`crash`] | named points at which a test may end the process | none |
 
+pub mod access;
 pub mod archive;
+pub mod budget;
 pub mod cli;
 pub mod cluster;
 pub mod collect;

@@ -6,13 +6,16 @@ use std::fmt::Write as _;
 use debugbundle_crd::Severity;
 
 use crate::{
-    archive::manifest::{Missing, MissingSeverity},
+    archive::manifest::{Missing, MissingSeverity, Trimmed},
     diagnose::{self, Diagnosis},
     text,
 };
 
 /// The most bytes of the summary.
 const LIMIT: usize = 256 * 1024;
+
+/// The most lines about what was left out.
+const TRIMMED: usize = 200;
 
 /// What the summary is about.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +34,8 @@ pub struct Facts<'a> {
     pub diagnosis: &'a Diagnosis,
     /// What is not in the bundle.
     pub missing: &'a [Missing],
+    /// What was left out of it, or shortened, to keep within its size.
+    pub trimmed: &'a [Trimmed],
     /// Files worth opening first, the best first.
     pub look_at: &'a [&'a str],
 }
@@ -51,6 +56,7 @@ pub fn summary(facts: &Facts<'_>) -> String {
     let _ = writeln!(out, "* Files in this bundle: {} (manifest.json lists them)\n", facts.items);
     findings(facts.diagnosis, &mut out);
     missing(facts.missing, &mut out);
+    trimmed(facts.trimmed, &mut out);
     if !facts.look_at.is_empty() {
         out.push_str("## Where to look\n\n");
         for path in facts.look_at {
@@ -120,6 +126,24 @@ fn missing(missing: &[Missing], out: &mut String) {
     }
 }
 
+fn trimmed(trimmed: &[Trimmed], out: &mut String) {
+    if trimmed.is_empty() {
+        return;
+    }
+    out.push_str("## Left out to keep within the bundle's size\n\n");
+    for item in trimmed.iter().take(TRIMMED) {
+        let left = match item.kept_bytes {
+            0 => "left out".to_owned(),
+            kept => format!("shortened to {}", text::human_bytes(kept)),
+        };
+        let _ = writeln!(out, "* {} ({}): {left}", code(&item.path), item.rule);
+    }
+    if trimmed.len() > TRIMMED {
+        let _ = writeln!(out, "* and {} more; manifest.json has a line for each", trimmed.len() - TRIMMED);
+    }
+    out.push('\n');
+}
+
 /// Text that cannot be Markdown: what could format, link or nest is escaped.
 fn plain(text: &str, limit: usize) -> String {
     let line = text::escape_for_terminal(text);
@@ -158,6 +182,7 @@ mod tests {
             items: 7,
             diagnosis: &diagnosis,
             missing: &[],
+            trimmed: &[],
             look_at: &["velero/restores/r1/results.json"],
         });
         assert_eq!(summary.lines().next(), Some(r"quota \`x\` \[a\](http://b) \# h"));
@@ -177,6 +202,7 @@ mod tests {
                 items: 7,
                 diagnosis: &diagnosis,
                 missing: &[],
+                trimmed: &[],
                 look_at: &[],
             };
             summary(&facts).lines().next().unwrap().to_owned()

@@ -91,6 +91,7 @@ impl Run {
             spool: Spool::create(folder.path(), 1 << 30).expect("a spool"),
             store: Ok(Arc::new(self.files)),
             pace: Pace::default(),
+            room: 1 << 30,
         };
         let progress = Arc::new(Progress::default());
         let deadline = Instant::now() + self.limit;

@@ -3,7 +3,9 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod access;
 mod admission;
+mod budget;
 mod bundles;
 mod cli;
 mod collect;

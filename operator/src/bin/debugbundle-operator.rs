@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser;
 use debugbundle_operator::{
+    budget,
     controller::{self, Settings},
     location::EndpointPolicy,
     run::{Engine, Options},
@@ -32,6 +33,11 @@ struct Flags {
     /// The most MiB that all bundles together keep in the spool; keep it below 80 % of the volume's size.
     #[arg(long, env = "DEBUGBUNDLE_SPOOL_LIMIT_MIB", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(64..=1_048_576))]
     spool_limit_mib: u64,
+
+    /// The most MiB of one bundle, compressed. When more is there, logs of healthy pods are shortened and dropped first; the
+    /// manifest lists what was left out.
+    #[arg(long, env = "DEBUGBUNDLE_BUNDLE_LIMIT_MIB", default_value_t = budget::DEFAULT >> 20, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    bundle_limit_mib: u64,
 
     /// Minutes that an upload is tried when the store does not answer.
     #[arg(long, env = "DEBUGBUNDLE_UPLOAD_TIMEOUT_MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1440))]
@@ -113,6 +119,7 @@ async fn start(flags: Flags) -> Result<(), String> {
     let options = Options {
         namespace: flags.namespace.clone(),
         spool_limit: flags.spool_limit_mib * (1 << 20) / u64::from(flags.max_concurrent),
+        bundle_limit: flags.bundle_limit_mib << 20,
         version: debugbundle_operator::VERSION.to_owned(),
         allowed_namespaces: flags.allowed_namespaces,
         cluster_read: flags.access == "cluster-read",

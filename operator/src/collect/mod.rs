@@ -10,13 +10,14 @@ mod missing;
 mod objects;
 mod progress;
 mod results;
+mod room;
 mod server_lines;
 mod store_files;
 mod window;
 mod yaml;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -37,9 +38,10 @@ pub use results::{Distinct, Results};
 pub use store_files::{StoreBody, StoreFailure, StoreFiles, troubled_namespaces};
 
 use crate::{
+    access::Borders,
     archive::{
-        Segment, Spool, SpoolError,
-        manifest::{Entry, Missing, MissingCode, MissingSeverity, Source, Truncation},
+        BundlePath, Segment, Spool, SpoolError,
+        manifest::{Entry, Missing, MissingCode, MissingSeverity, Source, Trimmed, Truncation},
     },
     cluster::{ApiKind, Cluster, ClusterError, chain},
     inventory::Inventory,
@@ -48,7 +50,7 @@ use crate::{
 };
 use entry::{Desk, WriteError};
 use evidence::Relevant;
-use missing::Borders;
+use room::Room;
 
 /// How much is read at once, and how long one item may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +82,8 @@ pub struct Collector {
     pub store: Result<Arc<dyn StoreFiles>, StoreFailure>,
     /// How much at once.
     pub pace: Pace,
+    /// Most bytes of all entries, compressed; see [`crate::budget::room`].
+    pub room: u64,
 }
 
 /// What was collected.
@@ -91,6 +95,8 @@ pub struct Collected {
     pub missing: Vec<Missing>,
     /// Paths of lists that had no item.
     pub empty: Vec<String>,
+    /// What was left out to keep within the room.
+    pub trimmed: Vec<Trimmed>,
     /// Items that were planned.
     pub wanted: usize,
     /// For the diagnosis.
@@ -138,10 +144,13 @@ impl Work {
     }
 }
 
+/// An entry's body, where it came from and why it is not whole.
+type Body = (Segment, Source, Option<Truncation>);
+
 /// What came of one item.
 #[derive(Debug, Default)]
 struct Outcome {
-    bodies: Vec<(Segment, Source, Option<Truncation>)>,
+    bodies: Vec<Body>,
     missing: Vec<Missing>,
     empty: Option<String>,
     evidence: Vec<(Value, usize)>,
@@ -217,8 +226,11 @@ pub async fn collect(
         target_kind: inventory.target.as_ref().map(|target| target.kind),
         down: BTreeMap::new(),
         busy: BTreeMap::new(),
+        again: BTreeSet::new(),
+        room: Room::new(collector.room, inventory),
         collected: Collected {
             entries: Vec::new(),
+            trimmed: Vec::new(),
             wanted: items.len(),
             empty: Vec::new(),
             evidence,
@@ -243,6 +255,7 @@ pub async fn collect(
     run.all(items, cancel).await?;
 
     let mut collected = run.collected;
+    (collected.entries, collected.trimmed) = run.room.close();
     let log = inventory.target.as_ref().map(|target| store_path(target.kind, &target.name, StoreFile::Log, false));
     if collected.entries.iter().any(|entry| Some(entry.segment.path()) == log.as_ref()) {
         // What the server said about the target is in the target's own log, and more of it.
@@ -280,6 +293,9 @@ struct Run {
     down: BTreeMap<String, String>,
     /// Items for which a node is asked now.
     busy: BTreeMap<String, usize>,
+    /// Paths of items for which the spool had no room at the first time.
+    again: BTreeSet<BundlePath>,
+    room: Room,
     collected: Collected,
 }
 
@@ -321,9 +337,21 @@ impl Run {
             if let Some(busy) = item.node.as_ref().and_then(|node| self.busy.get_mut(node)) {
                 *busy = busy.saturating_sub(1);
             }
+            if let Ok((_, _, Err(WriteError::Spool(error)))) = &ended
+                && error.is_full()
+                && self.again.insert(item.path.clone())
+            {
+                // Those beside it gave their room back, or are within their bounds; so what fits will fit alone.
+                self.pace.at_once = 1;
+                waiting.push_front(item);
+                continue;
+            }
             self.work.progress.ended();
             match ended {
-                Ok((at, took, Ok(outcome))) => self.keep(&item, at, took, outcome),
+                Ok((at, took, Ok(outcome))) => self.keep(&item, at, took, outcome).await?,
+                Ok((_, _, Err(WriteError::Spool(error)))) if error.is_full() => {
+                    self.collected.missing.push(missing::no_room(&item, &error));
+                }
                 Ok((_, _, Err(WriteError::Spool(error)))) => return Err(error.into()),
                 Ok((_, _, Err(WriteError::Entry(error)))) => {
                     self.collected.missing.push(withheld(&item.what, item.path.as_str(), &chain(&error)));
@@ -343,6 +371,11 @@ impl Run {
         let mut at = 0;
         while let Some(item) = waiting.get(at) {
             let down = item.node.as_ref().and_then(|node| self.down.get(node));
+            if self.room.refuses(item) {
+                self.work.progress.ended();
+                waiting.remove(at);
+                continue;
+            }
             if late || down.is_some() {
                 let lost = match down {
                     Some(why) if !late => unreachable_node(item, why),
@@ -362,12 +395,27 @@ impl Run {
         None
     }
 
-    fn keep(&mut self, item: &Item, read_at: Timestamp, took: Duration, outcome: Outcome) {
+    async fn keep(
+        &mut self,
+        item: &Item,
+        read_at: Timestamp,
+        took: Duration,
+        outcome: Outcome,
+    ) -> Result<(), CollectError> {
         let Outcome { bodies, missing, empty, evidence, results, velero_version, node_down } = outcome;
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        self.room.take(item, bodies, read_at, ms);
+        if self.room.is_over() {
+            let (room, desk) = (std::mem::take(&mut self.room), self.work.desk.clone());
+            self.room = match on_a_thread(move || room.fit(&desk)).await {
+                Ok(room) => room,
+                Err(WriteError::Spool(error)) => return Err(error.into()),
+                Err(WriteError::Entry(source)) => {
+                    return Err(SpoolError::unreadable(self.work.desk.spool.dir(), source).into());
+                }
+            };
+        }
         let collected = &mut self.collected;
-        let entry = |(segment, source, truncated)| Entry { segment, source, truncated, read_at, ms };
-        collected.entries.extend(bodies.into_iter().map(entry));
         collected.missing.extend(missing);
         collected.empty.extend(empty);
         collected.evidence.add(evidence);
@@ -383,6 +431,7 @@ impl Run {
         if let (Some(node), Some(why)) = (&item.node, node_down) {
             self.down.entry(node.clone()).or_insert(why);
         }
+        Ok(())
     }
 }
 

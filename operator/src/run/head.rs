@@ -11,8 +11,9 @@ use super::{Destination, Origin, Subject};
 use crate::{
     archive::manifest::{
         self, BundleInfo, ClusterInfo, FindingsInfo, ManifestHead, Missing, MissingSeverity, NamespaceInfo,
-        OperatorInfo, Outcome, TargetInfo, Timings, Totals, VeleroInfo, Window,
+        OperatorInfo, Outcome, Permission, TargetInfo, Timings, Totals, VeleroInfo, Window,
     },
+    budget,
     collect::Collected,
     diagnose::Diagnosis,
     inventory::{Inventory, Looked},
@@ -24,7 +25,10 @@ pub(super) struct Found {
     pub(super) started: Timestamp,
     pub(super) inventory: Inventory,
     pub(super) window: plan::Window,
+    /// Items that were planned, those among them that may not be read included.
     pub(super) wanted: usize,
+    /// What the self-check said.
+    pub(super) permissions: Vec<Permission>,
     pub(super) collected: Collected,
     pub(super) diagnosis: Diagnosis,
     /// Milliseconds of inventory, collection and diagnosis.
@@ -35,7 +39,15 @@ pub(super) struct Found {
 impl Collected {
     pub(super) fn errors(&self) -> usize {
         let cut = self.entries.iter().filter_map(|e| e.truncated.as_ref()).filter(|t| t.reason.is_error()).count();
-        self.missing.iter().filter(|m: &&Missing| m.severity == MissingSeverity::Error).count() + cut
+        // Otherwise what is left out to fit is as was asked.
+        let of_target = self.trimmed.iter().filter(|trimmed| trimmed.rule == budget::TARGET_LISTS).count();
+        self.missing.iter().filter(|m: &&Missing| m.severity == MissingSeverity::Error).count() + cut + of_target
+    }
+
+    /// What is not whole, for whatever reason, and what was left out to fit.
+    pub(super) fn cut(&self) -> usize {
+        let cut = self.entries.iter().filter(|entry| entry.truncated.is_some()).count();
+        cut + self.trimmed.iter().filter(|trimmed| trimmed.kept_bytes == 0).count()
     }
 }
 
@@ -47,7 +59,7 @@ pub(super) fn head(
     found: &Found,
     sealing: Duration,
 ) -> ManifestHead {
-    let Found { started, inventory, window, wanted, collected, diagnosis, ms } = found;
+    let Found { started, inventory, window, wanted, permissions, collected, diagnosis, ms } = found;
     let now = Timestamp::now();
     ManifestHead {
         bundle: bundle(subject, destination),
@@ -66,6 +78,8 @@ pub(super) fn head(
         namespaces: namespaces(inventory),
         empty: collected.empty.clone(),
         missing: collected.missing.clone(),
+        trimmed: collected.trimmed.clone(),
+        permissions: permissions.clone(),
         findings: findings(diagnosis),
         totals: Totals {
             wanted: *wanted as u64,

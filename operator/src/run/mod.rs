@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use debugbundle_crd::{DebugBundle, DebugBundleSpec};
 use kube::{Client, ResourceExt as _};
 
-use crate::location::EndpointPolicy;
+use crate::{access::Access, location::EndpointPolicy};
 
 pub use deliver::Journal;
 pub use destination::Destination;
@@ -31,6 +31,8 @@ pub struct Options {
     pub namespace: String,
     /// The most bytes that one run keeps on disk.
     pub spool_limit: u64,
+    /// The most bytes of a bundle, compressed; what explains a failure is kept longest.
+    pub bundle_limit: u64,
     /// Name and version of the program, for `version` and the manifest.
     pub version: String,
     /// Namespaces that may be looked into; `None`: all that the API server allows.
@@ -50,12 +52,13 @@ const FOLDER: &str = "bundle-";
 pub struct Engine {
     client: Client,
     options: Options,
+    access: Access,
 }
 
 impl Engine {
     /// An engine that asks this cluster.
     pub fn new(client: Client, options: Options) -> Self {
-        Self { client, options }
+        Self { client, options, access: Access::default() }
     }
 
     /// The folder of one DebugBundle in the spool.

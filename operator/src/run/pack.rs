@@ -20,10 +20,12 @@ use super::{
     head::{self, Found},
 };
 use crate::{
+    access,
     archive::{
         self, BundlePath, Sealed, Spool,
         manifest::{Entry, Source},
     },
+    budget,
     cluster::{Cluster, chain},
     collect::{self, CollectError, Collector, Pace, StoreFailure},
     crash, diagnose,
@@ -171,7 +173,10 @@ impl Engine {
         }
         let redactor = Arc::new(self.redactor(subject, destination.as_ref().ok()).await?);
         let spool = Spool::create(dir, self.options.spool_limit).map_err(full)?;
-        let plan = plan::plan(&subject.spec, &inventory, started);
+        let mut plan = plan::plan(&subject.spec, &inventory, started);
+        let wanted = plan.items.len();
+        let answers = self.access.check(&self.client, access::needs(&plan), deadline).await;
+        access::without_denied(&mut plan, &answers, &access::Borders::of(&inventory));
         let inventory_ms = millis(clock);
         crash::point("collecting");
 
@@ -183,10 +188,11 @@ impl Engine {
             spool: Arc::clone(&spool),
             store: destination.as_ref().map(Destination::files).map_err(Clone::clone),
             pace: Pace::default(),
+            room: budget::room(self.options.bundle_limit, self.options.spool_limit),
         };
         let until = deadline - TO_SEAL.min(deadline.saturating_duration_since(clock) / 4);
         let collecting = tracker.collecting();
-        let (window, wanted) = (plan.logs.window, plan.items.len());
+        let window = plan.logs.window;
         let collected =
             collect::collect(&collector, &inventory, plan, collecting, cancel, until).await.map_err(of_collect)?;
         let collect_ms = millis(clock);
@@ -196,7 +202,8 @@ impl Engine {
         let location = destination.as_ref().ok().map(|d| d.location.name.as_str());
         let diagnosis = diagnose::diagnose(&collected.evidence, location);
         let ms = [inventory_ms, collect_ms, millis(clock)];
-        let found = Found { started, inventory, window, wanted, collected, diagnosis, ms };
+        let permissions = access::told(&answers, &collected.missing, &inventory.namespace);
+        let found = Found { started, inventory, window, wanted, permissions, collected, diagnosis, ms };
 
         tracker.stage(Stage::Seal, "closing the archive");
         let (subject, destination, version) = (subject.clone(), destination.ok(), self.options.version.clone());
@@ -251,7 +258,7 @@ fn seal(
     let clock = std::time::Instant::now();
     let root = archive::root_name(&subject.name, &subject.uid, found.started);
     let errors = found.collected.errors();
-    let cut = found.collected.entries.iter().filter(|entry| entry.truncated.is_some()).count();
+    let cut = found.collected.cut();
     let cause = found.diagnosis.cause.as_deref().map(|cause| redactor.text(cause));
     let packed = Packed {
         sealed: None,
@@ -301,6 +308,7 @@ fn summary(subject: &Subject, found: &Found) -> Vec<u8> {
         items: paths.len() + 2,
         diagnosis: &found.diagnosis,
         missing: &found.collected.missing,
+        trimmed: &found.collected.trimmed,
         look_at: &look_at,
     };
     report::summary(&facts).into_bytes()
