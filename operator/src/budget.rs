@@ -5,7 +5,8 @@ use crate::plan::{Item, ItemSource, Priority};
 
 /// Most bytes of a bundle, compressed, unless the operator was told otherwise.
 pub const DEFAULT: u64 = 512 << 20;
-/// Of these, kept free for what is written about the others: summary, analysis, manifest (bytes, compressed).
+/// Of these, kept free for what is written about the others: summary, analysis, descriptions, log, manifest (bytes,
+/// compressed).
 const RESERVED: u64 = 16 << 20;
 
 /// Room for what is collected (bytes, compressed), when the bundle may have `limit` bytes and the spool `spool`.
@@ -292,6 +293,19 @@ mod tests {
             };
             assert!(limits.is_sorted_by(shorter), "{class:?}: {limits:?}");
         }
+    }
+
+    #[test]
+    fn the_published_schema_knows_each_rule_and_no_other() {
+        let schema = include_str!("../../docs/manifest.schema.json");
+        let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+        let published = schema.pointer("/properties/trimmed/items/properties/rule/enum").unwrap().as_array().unwrap();
+        let mut published: Vec<_> = published.iter().filter_map(serde_json::Value::as_str).collect();
+        let mut rules = Step::ALL.map(Step::rule).to_vec();
+        published.sort_unstable();
+        rules.sort_unstable();
+        rules.dedup();
+        assert_eq!(published, rules);
     }
 
     #[test]

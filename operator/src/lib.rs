@@ -15,7 +15,9 @@
 //! | [`budget`] | what is left out when it would be too much, and in which order | none |
 //! | [`redact`] | the one writer through which every byte passes | none |
 //! | [`archive`] | a deflate segment per entry, sealed as one gzip stream; the manifest | spool |
+//! | [`describe`] | a Backup or Restore in Velero's own words: describe.txt | none |
 //! | [`diagnose`] | evidence in, cause and findings out | none |
+//! | [`runlog`] | what was logged about a run: operator.log | none |
 //! | [`report`] | what people read: summary.md | none |
 //! | [`location`] | a BackupStorageLocation and its credential, as Velero's plugins understand them | cluster |
 //! | [`store`] | put, head, read, sign and delete in an object store | store |
@@ -36,6 +38,7 @@ pub mod collect;
 pub mod controller;
 pub mod crash;
 pub mod decide;
+pub mod describe;
 pub mod diagnose;
 pub mod error;
 pub mod inventory;
@@ -45,6 +48,7 @@ pub mod plan;
 pub mod redact;
 pub mod report;
 pub mod run;
+pub mod runlog;
 pub mod secret;
 pub mod status;
 pub mod store;

@@ -15,7 +15,7 @@ use kube::ResourceExt as _;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Context, until};
+use crate::{Context, schema, until};
 
 /// An unpacked bundle; each check of [`Unpacked::of`] has passed.
 #[derive(Debug)]
@@ -86,6 +86,7 @@ impl Unpacked {
         let (root, mut files) = unpack(&archive);
         let manifest = files.remove("manifest.json").expect("there is a manifest.json");
         assert_eq!(files.len(), size(told.entries), "files in the archive, besides the manifest");
+        schema::check(&String::from_utf8(manifest.clone()).expect("manifest.json is UTF-8"));
         let manifest: Value = serde_json::from_slice(&manifest).expect("manifest.json is JSON");
         let this = Self { archive, root, manifest, files };
         this.check();
@@ -159,6 +160,20 @@ impl Unpacked {
         let mut names: Vec<_> = self.items(path).iter().map(|item| text(&item["metadata"]["name"])).collect();
         names.sort_unstable();
         names
+    }
+
+    /// What the archive holds in its order, directories with a `/` behind, without the top directory.
+    pub fn order(&self) -> Vec<String> {
+        let mut tar = tar::Archive::new(GzDecoder::new(self.archive.as_slice()));
+        let entries = tar.entries().expect("the archive is a tar").map(|entry| entry.expect("the tar is whole"));
+        let paths = entries.map(|entry| {
+            let slash = if entry.header().entry_type().is_dir() { "/" } else { "" };
+            format!("{}{slash}", entry.path().expect("paths are paths").to_string_lossy().trim_end_matches('/'))
+        });
+        paths
+            .filter_map(|path| path.split_once('/').map(|(_, below)| below.to_owned()))
+            .filter(|p| !p.is_empty())
+            .collect()
     }
 
     /// The path was asked for and had no item.

@@ -9,10 +9,11 @@ use debugbundle_operator::{
     controller::{self, Settings},
     location::EndpointPolicy,
     run::{Engine, Options},
+    runlog,
 };
 use kube::Client;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// Makes, explains and delivers debug bundles of Velero backups and restores.
 #[derive(Parser, Debug)]
@@ -92,13 +93,8 @@ fn absolute(text: &str) -> Result<PathBuf, String> {
 async fn main() -> ExitCode {
     let flags = Flags::parse();
     let filter = EnvFilter::try_from_env("DEBUGBUNDLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_span_list(false)
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    let lines = fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines.with_filter(filter)).with(runlog::layer()).init();
     match start(flags).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {

@@ -1,6 +1,7 @@
 //! Reads the planned items, a few at once, each as a stream through the redactor into the spool. An item's failure is a
 //! line that says what is missing and why; only a spool that cannot be used, or a cancel, ends the collection.
 
+mod described;
 mod entry;
 mod evidence;
 mod facts;
@@ -30,6 +31,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 pub use evidence::Evidence;
 pub use from_store::FromStore;
@@ -44,6 +46,7 @@ use crate::{
         manifest::{Entry, Missing, MissingCode, MissingSeverity, Source, Trimmed, Truncation},
     },
     cluster::{ApiKind, Cluster, ClusterError, chain},
+    describe::{Fact, Live, Subject},
     inventory::Inventory,
     plan::{Item, ItemSource, LogLimits, Plan, StoreFile, store_path},
     redact::Redactor,
@@ -126,6 +129,8 @@ struct Work {
     logs: LogLimits,
     borders: Borders,
     relevant: Relevant,
+    /// The Backups and Restores that get a description.
+    subjects: Vec<Subject>,
     progress: Arc<Progress>,
 }
 
@@ -154,6 +159,8 @@ struct Outcome {
     missing: Vec<Missing>,
     empty: Option<String>,
     evidence: Vec<(Value, usize)>,
+    /// For the description of which subject.
+    described: Vec<(usize, Fact)>,
     /// Of which Backup or Restore, and what they say.
     results: Option<(TargetKind, String, Results)>,
     velero_version: Option<(String, String)>,
@@ -170,6 +177,7 @@ impl Outcome {
         self.bodies.extend(other.bodies);
         self.missing.extend(other.missing);
         self.evidence.extend(other.evidence);
+        self.described.extend(other.described);
         Self { empty: self.empty.or(other.empty), ..self }
     }
 }
@@ -180,7 +188,8 @@ where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
-    joined(tokio::task::spawn_blocking(work).await)
+    let span = tracing::Span::current();
+    joined(tokio::task::spawn_blocking(move || span.in_scope(work)).await)
 }
 
 fn joined<T>(result: Result<T, JoinError>) -> T {
@@ -238,6 +247,7 @@ pub async fn collect(
             finished: Timestamp::now(),
             missing,
         },
+        live: described::subjects(inventory).iter().map(|_| Live::default()).collect(),
         work: Arc::new(Work {
             cluster: collector.cluster.clone(),
             desk: desk.clone(),
@@ -245,6 +255,7 @@ pub async fn collect(
             logs,
             borders: borders.clone(),
             relevant: Relevant::of(inventory),
+            subjects: described::subjects(inventory),
             progress: progress.clone(),
         }),
     };
@@ -254,13 +265,15 @@ pub async fn collect(
     }
     run.all(items, cancel).await?;
 
-    let mut collected = run.collected;
-    (collected.entries, collected.trimmed) = run.room.close();
+    let Run { mut collected, live, room, .. } = run;
+    (collected.entries, collected.trimmed) = room.close();
     let log = inventory.target.as_ref().map(|target| store_path(target.kind, &target.name, StoreFile::Log, false));
     if collected.entries.iter().any(|entry| Some(entry.segment.path()) == log.as_ref()) {
         // What the server said about the target is in the target's own log, and more of it.
         collected.entries.retain(|entry| !entry.segment.path().as_str().contains(".from-server."));
     }
+    let (described_at, of) = (desk.clone(), inventory.clone());
+    let mut collected = on_a_thread(move || described::write(&described_at, &of, collected, live)).await?;
     collected.finished = Timestamp::now();
     let times = (collected.started, collected.finished);
     let (facts_of, version) = (inventory.clone(), collected.evidence.velero_version.clone());
@@ -297,6 +310,7 @@ struct Run {
     again: BTreeSet<BundlePath>,
     room: Room,
     collected: Collected,
+    live: Vec<Live>,
 }
 
 type Ended = (Timestamp, Duration, Result<Outcome, WriteError>);
@@ -313,11 +327,12 @@ impl Run {
                 let limit = self.deadline.min(Instant::now() + self.pace.per_item);
                 let task = item.clone();
                 work.progress.began(&task.what);
-                let handle = running.spawn(async move {
+                let reading = async move {
                     let (at, began) = (Timestamp::now(), Instant::now());
                     let outcome = read(&work, &task, limit).await;
                     (at, began.elapsed(), outcome)
-                });
+                };
+                let handle = running.spawn(reading.in_current_span());
                 if let Some(node) = &item.node {
                     *self.busy.entry(node.clone()).or_default() += 1;
                 }
@@ -402,8 +417,14 @@ impl Run {
         took: Duration,
         outcome: Outcome,
     ) -> Result<(), CollectError> {
-        let Outcome { bodies, missing, empty, evidence, results, velero_version, node_down } = outcome;
+        let Outcome { bodies, missing, empty, evidence, described, results, velero_version, node_down } = outcome;
+        for (of, fact) in described {
+            if let Some(live) = self.live.get_mut(of) {
+                live.add(fact);
+            }
+        }
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        tracing::debug!(path = item.path.as_str(), ms, entries = bodies.len(), missing = missing.len(), "Read");
         self.room.take(item, bodies, read_at, ms);
         if self.room.is_over() {
             let (room, desk) = (std::mem::take(&mut self.room), self.work.desk.clone());

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::{
-    Outcome, Work,
+    Outcome, Work, described,
     entry::{LazyEntry, WriteError},
     evidence::Relevant,
     missing::missing,
@@ -16,6 +16,7 @@ use super::{
 use crate::{
     archive::manifest::{MissingCode, MissingSeverity, Source, SourceKind, Truncation, TruncationReason},
     cluster::{ApiKind, ClusterError, Flow, ListError, Listed, TakeItems},
+    describe::Fact,
     inventory::{DISCOVERY, ObjectName},
     plan::Item,
 };
@@ -38,6 +39,7 @@ struct Writer {
     refused: usize,
     evidence: Vec<(Value, usize)>,
     evidence_bytes: usize,
+    described: Vec<(usize, Fact)>,
 }
 
 impl Writer {
@@ -50,6 +52,7 @@ impl Writer {
             refused: 0,
             evidence: Vec::new(),
             evidence_bytes: 0,
+            described: Vec::new(),
         }
     }
 
@@ -85,6 +88,7 @@ impl Writer {
             pieces.flush()?;
         }
         self.written += 1;
+        self.described.extend(described::facts(&self.work.subjects, &self.kind, &object));
         let bytes = usize::try_from(self.entry.taken - before).unwrap_or(usize::MAX);
         if wanted && self.evidence_bytes + bytes <= EVIDENCE {
             self.evidence_bytes += bytes;
@@ -106,6 +110,7 @@ impl TakeItems for Writer {
     fn restart(&mut self) {
         self.entry.restart();
         self.evidence.clear();
+        self.described.clear();
         (self.written, self.refused, self.evidence_bytes) = (0, 0, 0);
     }
 }
@@ -290,8 +295,8 @@ async fn close(
     source: Source,
     why: Option<TruncationReason>,
 ) -> Result<Outcome, WriteError> {
-    let Writer { entry, written, refused, evidence, .. } = writer;
-    let mut outcome = Outcome { evidence, ..Outcome::default() };
+    let Writer { entry, written, refused, evidence, described, .. } = writer;
+    let mut outcome = Outcome { evidence, described, ..Outcome::default() };
     if refused > 0 {
         let text = format!("{refused} objects are of kinds that are never collected");
         let path = item.path.as_str();

@@ -26,7 +26,7 @@ use crate::{
 
 pub use item::{Item, ItemSource, LogLimits, Plan, Priority, ServerLines, ServerLog, StoreFile, Window};
 pub use logs::window;
-pub use target::{store_limit, store_path};
+pub use target::{folder_of, store_limit, store_path};
 
 /// Plans the bundle that `spec` asks for.
 pub fn plan(spec: &DebugBundleSpec, inventory: &Inventory, now: Timestamp) -> Plan {

@@ -7,7 +7,7 @@ use debugbundle_crd::Severity;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Destination, Origin, Subject};
+use super::{Destination, Origin, Subject, closing::Closing};
 use crate::{
     archive::manifest::{
         self, BundleInfo, ClusterInfo, FindingsInfo, ManifestHead, Missing, MissingSeverity, NamespaceInfo,
@@ -33,6 +33,9 @@ pub(super) struct Found {
     pub(super) diagnosis: Diagnosis,
     /// Milliseconds of inventory, collection and diagnosis.
     pub(super) ms: [u64; 3],
+    pub(super) closing: Closing,
+    /// What was logged until now.
+    pub(super) log: Vec<u8>,
 }
 
 /// Errors of a collection: what is missing and should not be, and what was cut though nobody asked for it.
@@ -59,7 +62,7 @@ pub(super) fn head(
     found: &Found,
     sealing: Duration,
 ) -> ManifestHead {
-    let Found { started, inventory, window, wanted, permissions, collected, diagnosis, ms } = found;
+    let Found { started, inventory, window, wanted, permissions, collected, diagnosis, ms, closing, .. } = found;
     let now = Timestamp::now();
     ManifestHead {
         bundle: bundle(subject, destination),
@@ -67,9 +70,9 @@ pub(super) fn head(
             version: version.to_owned(),
             commit: option_env!("DEBUGBUNDLE_COMMIT").unwrap_or_default().to_owned(),
         },
-        cluster: cluster(inventory),
+        cluster: ClusterInfo { nodes: closing.nodes, ..cluster(inventory) },
         velero: velero(inventory, collected.evidence.velero_version.as_ref()),
-        target: target(inventory),
+        target: target(inventory, closing),
         request: serde_json::to_value(&subject.spec).unwrap_or_default(),
         window: Window { from: window.from.unwrap_or(Timestamp::UNIX_EPOCH), to: window.to.unwrap_or(now) },
         started_at: *started,
@@ -138,7 +141,7 @@ fn velero(inventory: &Inventory, seen: Option<&(String, String)>) -> VeleroInfo 
     }
 }
 
-fn target(inventory: &Inventory) -> Option<TargetInfo> {
+fn target(inventory: &Inventory, closing: &Closing) -> Option<TargetInfo> {
     let target = inventory.target.as_ref()?;
     let text = |pointer: &str| target.raw.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     Some(TargetInfo {
@@ -148,7 +151,7 @@ fn target(inventory: &Inventory) -> Option<TargetInfo> {
         name: target.name.clone(),
         uid: target.uid.clone(),
         phase_at_start: target.phase.clone(),
-        phase_at_end: target.phase.clone(),
+        phase_at_end: closing.phase.as_ref().unwrap_or(&target.phase).clone(),
         start_timestamp: target.started,
         completion_timestamp: target.completed,
     })

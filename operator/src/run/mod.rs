@@ -6,6 +6,7 @@
 //! * [`destination`]: which location, which credential, which key.
 //! * [`tracker`]: how far it is.
 
+mod closing;
 pub mod deliver;
 pub mod destination;
 mod head;

@@ -13,9 +13,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::{
     Destination, Engine, Subject, Tracker,
+    closing::Closing,
     destination::notes,
     head::{self, Found},
 };
@@ -33,7 +35,7 @@ use crate::{
     inventory::{self, Inventory, InventoryError, Scope},
     plan,
     redact::Redactor,
-    report,
+    report, runlog,
     status::Outcome,
     store::Upload,
     text,
@@ -139,7 +141,8 @@ impl Engine {
         deadline: Instant,
         cancel: &CancellationToken,
     ) -> Result<Packed, Fault> {
-        let work = self.pack_to_the_end(subject, store, dir, tracker, deadline, cancel);
+        let work =
+            self.pack_to_the_end(subject, store, dir, tracker, deadline, cancel).instrument(runlog::span(subject));
         tokio::select! {
             packed = work => packed,
             () = cancel.cancelled() => Err(Fault::Cancelled),
@@ -178,12 +181,18 @@ impl Engine {
         let answers = self.access.check(&self.client, access::needs(&plan), deadline).await;
         access::without_denied(&mut plan, &answers, &access::Borders::of(&inventory));
         let inventory_ms = millis(clock);
+        tracing::debug!(
+            ms = inventory_ms,
+            items = plan.items.len(),
+            namespaces = inventory.touched.len() + 1,
+            "Planned"
+        );
         crash::point("collecting");
 
         tracker.stage(Stage::Collect, "reading");
         let clock = Instant::now();
         let collector = Collector {
-            cluster,
+            cluster: cluster.clone(),
             redactor: Arc::clone(&redactor),
             spool: Arc::clone(&spool),
             store: destination.as_ref().map(Destination::files).map_err(Clone::clone),
@@ -195,15 +204,25 @@ impl Engine {
         let window = plan.logs.window;
         let collected =
             collect::collect(&collector, &inventory, plan, collecting, cancel, until).await.map_err(of_collect)?;
+        let closing = Closing::ask(&cluster, &inventory, deadline).await;
         let collect_ms = millis(clock);
+        tracing::debug!(
+            ms = collect_ms,
+            entries = collected.entries.len(),
+            missing = collected.missing.len(),
+            errors = collected.errors(),
+            "Collected"
+        );
 
         tracker.stage(Stage::Diagnose, "looking for the cause");
         let clock = Instant::now();
         let location = destination.as_ref().ok().map(|d| d.location.name.as_str());
         let diagnosis = diagnose::diagnose(&collected.evidence, location);
         let ms = [inventory_ms, collect_ms, millis(clock)];
+        tracing::debug!(ms = ms[2], findings = diagnosis.findings.len(), "Diagnosed");
         let permissions = access::told(&answers, &collected.missing, &inventory.namespace);
-        let found = Found { started, inventory, window, wanted, permissions, collected, diagnosis, ms };
+        let log = runlog::kept();
+        let found = Found { started, inventory, window, wanted, permissions, collected, diagnosis, ms, closing, log };
 
         tracker.stage(Stage::Seal, "closing the archive");
         let (subject, destination, version) = (subject.clone(), destination.ok(), self.options.version.clone());
@@ -273,10 +292,13 @@ fn seal(
     };
 
     let head = head::head(subject, destination, version, &found, clock.elapsed());
-    let own = [
+    let mut own = vec![
         (BundlePath::new(["summary.md"]), summary(subject, &found)),
         (BundlePath::new(["analysis", "findings.json"]), findings_json(&found.diagnosis.findings)),
     ];
+    if !found.log.is_empty() {
+        own.push((BundlePath::new(["operator.log"]), found.log));
+    }
     let mut entries = found.collected.entries;
     for (path, body) in own {
         entries.push(write(path, &body, spool, redactor).map_err(|e| full_io(&e))?);
@@ -304,8 +326,8 @@ fn summary(subject: &Subject, found: &Found) -> Vec<u8> {
         namespace: &subject.namespace,
         phase: target.map(|t| t.phase.as_str()),
         times: (status("startTimestamp"), status("completionTimestamp")),
-        // Besides what was collected: this file and the findings; the manifest does not count itself.
-        items: paths.len() + 2,
+        // Besides what was collected: this file, the findings and the log; the manifest does not count itself.
+        items: paths.len() + 2 + usize::from(!found.log.is_empty()),
         diagnosis: &found.diagnosis,
         missing: &found.collected.missing,
         trimmed: &found.collected.trimmed,

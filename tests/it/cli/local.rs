@@ -21,7 +21,9 @@ use serde_json::{Value, json};
 use super::{LIMIT, User, a_restore, finish, stored};
 
 fn manifest(file: &Path) -> ManifestView {
-    ManifestView::parse(&manifest_of(file)).expect("a manifest")
+    let bytes = manifest_of(file);
+    harness::schema::check(std::str::from_utf8(&bytes).expect("UTF-8"));
+    ManifestView::parse(&bytes).expect("a manifest")
 }
 
 fn paths(manifest: &ManifestView) -> BTreeSet<&str> {
