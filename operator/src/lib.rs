@@ -11,10 +11,14 @@
 //! | [`run`] | one run from inventory to the verified object, under deadline and cancel; the CLI uses it too | joins |
 //! | [`inventory`] | what there is: Velero, the target and what belongs to it | cluster |
 //! | [`plan`] | which items are wanted, in which order | none |
+//! | [`access`] | which of it may be read, and which shipped rule would allow it | cluster |
 //! | [`collect`] | reads the items, eight at once | cluster, store |
+//! | [`budget`] | what is left out when it would be too much, and in which order | none |
 //! | [`redact`] | the one writer through which every byte passes | none |
 //! | [`archive`] | a deflate segment per entry, sealed as one gzip stream; the manifest | spool |
+//! | [`describe`] | a Backup or Restore in Velero's own words: describe.txt | none |
 //! | [`diagnose`] | evidence in; cause, findings, the trail to the cause and the timeline out | none |
+//! | [`runlog`] | what was logged about a run: operator.log | none |
 //! | [`report`] | what people read: summary.md, report.html | none |
 //! | [`location`] | a BackupStorageLocation and its credential, as Velero's plugins understand them | cluster |
 //! | [`store`] | put, head, read, sign and delete in an object store | store |
@@ -26,13 +30,16 @@
 //! | [`error`] | a run's failure, by what follows from it | none |
 //! | [`crash`] | named points at which a test may end the process | none |
 
+pub mod access;
 pub mod archive;
+pub mod budget;
 pub mod cli;
 pub mod cluster;
 pub mod collect;
 pub mod controller;
 pub mod crash;
 pub mod decide;
+pub mod describe;
 pub mod diagnose;
 pub mod error;
 pub mod inventory;
@@ -43,6 +50,7 @@ pub mod plan;
 pub mod redact;
 pub mod report;
 pub mod run;
+pub mod runlog;
 pub mod secret;
 pub mod status;
 pub mod store;

@@ -15,7 +15,7 @@ use kube::ResourceExt as _;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Context, until};
+use crate::{Context, schema, until};
 
 /// An unpacked bundle; each check of [`Unpacked::of`] has passed.
 #[derive(Debug)]
@@ -86,6 +86,7 @@ impl Unpacked {
         let (root, mut files) = unpack(&archive);
         let manifest = files.remove("manifest.json").expect("there is a manifest.json");
         assert_eq!(files.len(), size(told.entries), "files in the archive, besides the manifest");
+        schema::check(&String::from_utf8(manifest.clone()).expect("manifest.json is UTF-8"));
         let manifest: Value = serde_json::from_slice(&manifest).expect("manifest.json is JSON");
         let this = Self { archive, root, manifest, files };
         this.check();
@@ -110,12 +111,16 @@ impl Unpacked {
         for path in empty.chain(missing.iter().cloned()) {
             assert!(places.insert(path.clone()), "{path} stands in more than one of entries, empty and missing");
         }
+        let trimmed = || array(&self.manifest["trimmed"]);
+        places.extend(trimmed().map(|trimmed| text(&trimmed["path"])));
         let wanted = self.manifest["totals"]["wanted"].as_u64().expect("a number of wanted items");
         assert!(places.len() as u64 >= wanted, "{wanted} items were wanted, {} places are told", places.len());
         let errors = self.errors();
         let cut = array(&self.manifest["entries"])
             .filter(|entry| matches!(entry["truncated"]["reason"].as_str(), Some("Reset" | "Stalled" | "Deadline")));
-        let outcome = if errors.is_empty() && cut.count() == 0 { "Completed" } else { "PartiallyFailed" };
+        let of_target = trimmed().filter(|trimmed| trimmed["rule"] == "TargetLists");
+        let outcome =
+            if errors.is_empty() && cut.count() + of_target.count() == 0 { "Completed" } else { "PartiallyFailed" };
         assert_eq!(self.manifest["outcome"], outcome, "{errors:#?}");
     }
 
@@ -155,6 +160,20 @@ impl Unpacked {
         let mut names: Vec<_> = self.items(path).iter().map(|item| text(&item["metadata"]["name"])).collect();
         names.sort_unstable();
         names
+    }
+
+    /// What the archive holds in its order, directories with a `/` behind, without the top directory.
+    pub fn order(&self) -> Vec<String> {
+        let mut tar = tar::Archive::new(GzDecoder::new(self.archive.as_slice()));
+        let entries = tar.entries().expect("the archive is a tar").map(|entry| entry.expect("the tar is whole"));
+        let paths = entries.map(|entry| {
+            let slash = if entry.header().entry_type().is_dir() { "/" } else { "" };
+            format!("{}{slash}", entry.path().expect("paths are paths").to_string_lossy().trim_end_matches('/'))
+        });
+        paths
+            .filter_map(|path| path.split_once('/').map(|(_, below)| below.to_owned()))
+            .filter(|p| !p.is_empty())
+            .collect()
     }
 
     /// The path was asked for and had no item.

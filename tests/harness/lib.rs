@@ -8,7 +8,7 @@
 //!   what it puts there.
 //! * [`velero`] adds the real server, and recipes that bring Backups and Restores into each phase.
 //! * [`operator`] runs our own program as a process of its own, and kills it; [`shipped`] gives it the permissions that
-//!   its users give it. [`bundle`] reads what came of it.
+//!   its users give it. [`bundle`] reads what came of it, and compares its manifest with the [`schema`].
 //! * [`s3_proxy`] stands before the store, records requests and spoils those that a test names.
 //! * [`proxy`] stands before the object store and spoils its connections on demand.
 //! * [`readers`] are the programs that people read bundles with.
@@ -35,6 +35,7 @@ pub mod proxy;
 pub mod readers;
 pub mod s3;
 pub mod s3_proxy;
+pub mod schema;
 pub mod shipped;
 pub mod stand;
 mod tls;

@@ -114,6 +114,7 @@ impl Run {
             store: Ok(Arc::new(self.files)),
             pace: self.pace,
             movers: Movers::default(),
+            room: 1 << 30,
         };
         let progress = Arc::new(Progress::default());
         let deadline = Instant::now() + self.limit;

@@ -3,19 +3,24 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod access;
 mod admission;
+mod budget;
 mod bundles;
 mod cause;
 mod cli;
 mod collect;
 mod crash;
+mod describe;
 mod flavours;
+mod golden;
 mod journeys;
 mod lifecycle;
 mod logs;
 mod memory;
 mod movers;
 mod oracle;
+mod parity;
 mod readers;
 mod scope;
 mod stand;

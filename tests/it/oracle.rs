@@ -462,7 +462,7 @@ fn rows(text: &str) -> Vec<(Vec<String>, String)> {
     rows
 }
 
-fn without_colours(text: &str) -> String {
+pub fn without_colours(text: &str) -> String {
     let mut pieces = text.split('\u{1b}');
     let mut plain = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {

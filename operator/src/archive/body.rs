@@ -56,6 +56,13 @@ enum Place {
     Tail,
 }
 
+/// Which end of a part stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Begin,
+    End,
+}
+
 /// A closed body and its measures.
 #[derive(Debug)]
 pub(crate) struct Finished {
@@ -195,10 +202,21 @@ impl Body {
         let mut left = cut.map_or((0, 0), |cut| (cut.left_out_bytes, cut.left_out_lines));
         let mut head: Vec<Part> = Vec::new();
         let mut tail: VecDeque<Part> = VecDeque::new();
+        let (mut free, mut in_head) = (limit / 4, true);
         for part in parts.drain(..) {
-            let fits = tail.is_empty() && head.iter().map(|p| p.raw).sum::<u64>() + part.raw <= limit / 4;
             match part.place {
-                Place::Head if fits => head.push(part),
+                Place::Head if in_head && part.raw <= free => {
+                    free -= part.raw;
+                    head.push(part);
+                }
+                Place::Head if in_head => {
+                    let (bytes, lines) = (part.raw, part.lines);
+                    let begin = part.cut(room, free, End::Begin)?;
+                    let kept = begin.as_ref().map_or((0, 0), |begin| (begin.raw, begin.lines));
+                    left = (left.0 + bytes - kept.0, left.1 + lines - kept.1);
+                    head.extend(begin);
+                    in_head = false;
+                }
                 Place::Marker => {}
                 _ => tail.push_back(part),
             }
@@ -206,8 +224,15 @@ impl Body {
         let mut kept: u64 = head.iter().chain(&tail).map(|p| p.raw).sum();
         while kept + MARKER > limit {
             let Some(part) = tail.pop_front() else { break };
-            kept -= part.raw;
-            left = (left.0 + part.raw, left.1 + part.lines);
+            let (bytes, lines) = (part.raw, part.lines);
+            kept -= bytes;
+            let rest = part.cut(room, limit.saturating_sub(kept + MARKER), End::End)?;
+            let stays = rest.as_ref().map_or((0, 0), |rest| (rest.raw, rest.lines));
+            left = (left.0 + bytes - stays.0, left.1 + lines - stays.1);
+            if let Some(rest) = rest {
+                tail.push_front(rest);
+                break;
+            }
         }
         for part in &mut tail {
             part.place = Place::Tail;
@@ -221,6 +246,33 @@ impl Part {
         let mut done = deflate.finish()?;
         done.into.close();
         Ok((Self { file: done.into, raw: done.raw, crc: done.crc, lines, place }, done.spare))
+    }
+
+    /// Whole lines of one of its ends, as many as `most` bytes hold; the file of the rest is freed.
+    fn cut(self, room: &Arc<Room>, most: u64, end: End) -> io::Result<Option<Self>> {
+        if most == 0 {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        Inflate::new(open_plain(self.file.path())?).read_to_end(&mut bytes)?;
+        let place = self.place;
+        // Before the new file is written, so that a spool that is full can be made smaller.
+        drop(self);
+        let most = usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len());
+        let kept = match end {
+            End::Begin => &bytes[..memchr::memrchr(b'\n', &bytes[..most]).map_or(0, |at| at + 1)],
+            End::End => {
+                let from = bytes.len() - most;
+                let after = memchr::memchr(b'\n', &bytes[from.saturating_sub(1)..]);
+                let start = if from == 0 { Some(0) } else { after.map(|at| from + at) };
+                &bytes[start.unwrap_or(bytes.len())..]
+            }
+        };
+        if kept.is_empty() {
+            return Ok(None);
+        }
+        let lines = memchr::memchr_iter(b'\n', kept).count() as u64 + u64::from(!kept.ends_with(b"\n"));
+        Self::of(room, kept, lines, place).map(Some)
     }
 
     fn of(room: &Arc<Room>, raw: &[u8], lines: u64, place: Place) -> io::Result<Self> {

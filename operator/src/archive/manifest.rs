@@ -190,7 +190,7 @@ pub enum MissingSeverity {
 }
 
 /// A permission.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Need {
     /// Verb.
     pub verb: String,

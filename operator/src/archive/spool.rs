@@ -56,6 +56,19 @@ impl SpoolError {
         error.get_ref().and_then(|inner| inner.downcast_ref())
     }
 
+    /// There is no room, by the folder's own bound or by the file system's.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Full { .. } => true,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+        }
+    }
+
+    /// What was written to it cannot be read back.
+    pub(crate) fn unreadable(dir: &Path, source: io::Error) -> Self {
+        Self::io(dir, source)
+    }
+
     pub(super) fn io(path: &Path, source: io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }
     }

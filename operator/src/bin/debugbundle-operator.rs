@@ -5,14 +5,16 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser;
 use debugbundle_operator::{
+    budget,
     controller::{self, Settings},
     location::EndpointPolicy,
     movers::{self, Movers},
     run::{Engine, Options},
+    runlog,
 };
 use kube::Client;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// Makes, explains and delivers debug bundles of Velero backups and restores.
 #[derive(Parser, Debug)]
@@ -33,6 +35,11 @@ struct Flags {
     /// The most MiB that all bundles together keep in the spool; keep it below 80 % of the volume's size.
     #[arg(long, env = "DEBUGBUNDLE_SPOOL_LIMIT_MIB", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(64..=1_048_576))]
     spool_limit_mib: u64,
+
+    /// The most MiB of one bundle, compressed. When more is there, logs of healthy pods are shortened and dropped first; the
+    /// manifest lists what was left out.
+    #[arg(long, env = "DEBUGBUNDLE_BUNDLE_LIMIT_MIB", default_value_t = budget::DEFAULT >> 20, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    bundle_limit_mib: u64,
 
     /// Minutes that an upload is tried when the store does not answer.
     #[arg(long, env = "DEBUGBUNDLE_UPLOAD_TIMEOUT_MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1440))]
@@ -87,13 +94,8 @@ fn absolute(text: &str) -> Result<PathBuf, String> {
 async fn main() -> ExitCode {
     let flags = Flags::parse();
     let filter = EnvFilter::try_from_env("DEBUGBUNDLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_span_list(false)
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    let lines = fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines.with_filter(filter)).with(runlog::layer()).init();
     match start(flags).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
@@ -114,6 +116,7 @@ async fn start(flags: Flags) -> Result<(), String> {
     let options = Options {
         namespace: flags.namespace.clone(),
         spool_limit: flags.spool_limit_mib * (1 << 20) / u64::from(flags.max_concurrent),
+        bundle_limit: flags.bundle_limit_mib << 20,
         version: debugbundle_operator::VERSION.to_owned(),
         allowed_namespaces: flags.allowed_namespaces,
         cluster_read: flags.access == "cluster-read",

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::collect::{EngineError, Request, Summary};
 use crate::{
+    budget,
     location::EndpointPolicy,
     run::{Engine, Options, Origin, Store, Subject, Tracker},
 };
@@ -32,6 +33,7 @@ pub async fn collect_to_file(request: Request) -> Result<Summary, EngineError> {
     let options = Options {
         namespace: request.namespace.clone(),
         spool_limit: SPOOL,
+        bundle_limit: budget::DEFAULT,
         version: crate::VERSION.to_owned(),
         allowed_namespaces: None,
         cluster_read: true,

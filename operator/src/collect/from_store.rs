@@ -59,6 +59,9 @@ fn velero_file(of: TargetKind, name: &str, file: StoreFile) -> Option<VeleroFile
                 StoreFile::ResourceList => BackupFile::ResourceList,
                 StoreFile::PodVolumeBackups => BackupFile::PodVolumeBackups,
                 StoreFile::VolumeSnapshots => BackupFile::VolumeSnapshots,
+                StoreFile::CsiVolumeSnapshots => BackupFile::CsiVolumeSnapshots,
+                StoreFile::CsiVolumeSnapshotContents => BackupFile::CsiVolumeSnapshotContents,
+                StoreFile::CsiVolumeSnapshotClasses => BackupFile::CsiVolumeSnapshotClasses,
                 StoreFile::Backup => BackupFile::Object,
             },
         ),
@@ -70,7 +73,12 @@ fn velero_file(of: TargetKind, name: &str, file: StoreFile) -> Option<VeleroFile
                 StoreFile::ItemOperations => RestoreFile::ItemOperations,
                 StoreFile::VolumeInfo => RestoreFile::VolumeInfo,
                 StoreFile::ResourceList => RestoreFile::ResourceList,
-                StoreFile::PodVolumeBackups | StoreFile::VolumeSnapshots | StoreFile::Backup => return None,
+                StoreFile::PodVolumeBackups
+                | StoreFile::VolumeSnapshots
+                | StoreFile::CsiVolumeSnapshots
+                | StoreFile::CsiVolumeSnapshotContents
+                | StoreFile::CsiVolumeSnapshotClasses
+                | StoreFile::Backup => return None,
             },
         ),
     };
@@ -102,6 +110,7 @@ mod tests {
     fn every_planned_file_has_veleros_name_for_it() {
         for (kind, files) in [
             (TargetKind::Backup, StoreFile::OF_BACKUP.as_slice()),
+            (TargetKind::Backup, StoreFile::OF_OLD_BACKUP.as_slice()),
             (TargetKind::Restore, StoreFile::OF_RESTORE.as_slice()),
         ] {
             for file in files {

@@ -2,6 +2,7 @@
 //! line that says what is missing and why; only a spool that cannot be used, or a cancel, ends the collection.
 
 mod agent_lines;
+mod described;
 mod entry;
 mod evidence;
 mod facts;
@@ -16,6 +17,7 @@ mod objects;
 mod progress;
 mod restored;
 mod results;
+mod room;
 mod server_lines;
 mod store_files;
 mod window;
@@ -35,6 +37,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 pub use evidence::Evidence;
 pub use from_store::FromStore;
@@ -44,11 +47,13 @@ pub use results::{Distinct, Results};
 pub use store_files::{StoreBody, StoreFailure, StoreFiles, troubled_namespaces};
 
 use crate::{
+    access::Borders,
     archive::{
-        Segment, Spool, SpoolError,
-        manifest::{Entry, Missing, MissingCode, MissingSeverity, Source, Truncation},
+        BundlePath, Segment, Spool, SpoolError,
+        manifest::{Entry, Missing, MissingCode, MissingSeverity, Source, Trimmed, Truncation},
     },
     cluster::{ApiKind, Cluster, ClusterError, chain},
+    describe::{Fact, Live, Subject},
     inventory::{Inventory, Unread},
     movers::Movers,
     plan::{Bodies, Item, ItemSource, LogLimits, Plan, StoreFile, store_path},
@@ -56,8 +61,8 @@ use crate::{
 };
 use entry::{Desk, WriteError};
 use evidence::Relevant;
-use missing::Borders;
 use movers::Caught;
+use room::Room;
 
 /// How much is read at once, and how long one item may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +96,8 @@ pub struct Collector {
     pub pace: Pace,
     /// What was caught of hosting pods that are gone.
     pub movers: Movers,
+    /// Most bytes of all entries, compressed; see [`crate::budget::room`].
+    pub room: u64,
 }
 
 /// What was collected.
@@ -102,6 +109,8 @@ pub struct Collected {
     pub missing: Vec<Missing>,
     /// Paths of lists that had no item.
     pub empty: Vec<String>,
+    /// What was left out to keep within the room.
+    pub trimmed: Vec<Trimmed>,
     /// Items that were planned.
     pub wanted: usize,
     /// For the diagnosis.
@@ -133,6 +142,8 @@ struct Work {
     config_maps: Bodies,
     relevant: Relevant,
     caught: Caught,
+    /// The Backups and Restores that get a description.
+    subjects: Vec<Subject>,
     progress: Arc<Progress>,
 }
 
@@ -151,15 +162,20 @@ impl Work {
     }
 }
 
+/// An entry's body, where it came from and why it is not whole.
+type Body = (Segment, Source, Option<Truncation>);
+
 /// What came of one item.
 #[derive(Debug, Default)]
 struct Outcome {
-    bodies: Vec<(Segment, Source, Option<Truncation>)>,
+    bodies: Vec<Body>,
     /// Logs of other pods that were found in this one's.
-    copies: Vec<(Segment, Source, Option<Truncation>)>,
+    copies: Vec<Body>,
     missing: Vec<Missing>,
     empty: Option<String>,
     evidence: Vec<(Value, usize)>,
+    /// For the description of which subject.
+    described: Vec<(usize, Fact)>,
     /// Of which Backup or Restore, and what they say.
     results: Option<(TargetKind, String, Results)>,
     velero_version: Option<(String, String)>,
@@ -180,6 +196,7 @@ impl Outcome {
         self.bodies.extend(other.bodies);
         self.missing.extend(other.missing);
         self.evidence.extend(other.evidence);
+        self.described.extend(other.described);
         Self { empty: self.empty.or(other.empty), ..self }
     }
 }
@@ -190,7 +207,8 @@ where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
-    joined(tokio::task::spawn_blocking(work).await)
+    let span = tracing::Span::current();
+    joined(tokio::task::spawn_blocking(move || span.in_scope(work)).await)
 }
 
 fn joined<T>(result: Result<T, JoinError>) -> T {
@@ -239,8 +257,11 @@ pub async fn collect(
         closed: BTreeSet::new(),
         busy: BTreeMap::new(),
         copies: Vec::new(),
+        again: BTreeSet::new(),
+        room: Room::new(collector.room, inventory),
         collected: Collected {
             entries: Vec::new(),
+            trimmed: Vec::new(),
             wanted: items.len(),
             empty: Vec::new(),
             evidence,
@@ -248,6 +269,7 @@ pub async fn collect(
             finished: Timestamp::now(),
             missing,
         },
+        live: described::subjects(inventory).iter().map(|_| Live::default()).collect(),
         work: Arc::new(Work {
             cluster: collector.cluster.clone(),
             desk: desk.clone(),
@@ -257,6 +279,7 @@ pub async fn collect(
             config_maps,
             relevant: Relevant::of(inventory),
             caught: Caught::of(&collector.movers, inventory),
+            subjects: described::subjects(inventory),
             progress: progress.clone(),
         }),
     };
@@ -271,13 +294,16 @@ pub async fn collect(
     }
     run.all(items, cancel).await?;
 
-    let Run { work, mut collected, copies, .. } = run;
+    let Run { work, mut collected, copies, live, room, .. } = run;
+    (collected.entries, collected.trimmed) = room.close();
     movers::add_logs(&work, &mut collected, copies).await?;
     let log = inventory.target.as_ref().map(|target| store_path(target.kind, &target.name, StoreFile::Log, false));
     if collected.entries.iter().any(|entry| Some(entry.segment.path()) == log.as_ref()) {
         // What the server said about the target is in the target's own log, and more of it.
         collected.entries.retain(|entry| !entry.segment.path().as_str().contains(".from-server."));
     }
+    let (described_at, of) = (desk.clone(), inventory.clone());
+    let mut collected = on_a_thread(move || described::write(&described_at, &of, collected, live)).await?;
     collected.finished = Timestamp::now();
     let times = (collected.started, collected.finished);
     let (facts_of, version) = (inventory.clone(), collected.evidence.velero_version.clone());
@@ -316,7 +342,11 @@ struct Run {
     busy: BTreeMap<String, usize>,
     /// Logs that count only if there is no better one.
     copies: Vec<Entry>,
+    /// Paths of items for which the spool had no room at the first time.
+    again: BTreeSet<BundlePath>,
+    room: Room,
     collected: Collected,
+    live: Vec<Live>,
 }
 
 type Ended = (Timestamp, Duration, Result<Outcome, WriteError>);
@@ -333,11 +363,12 @@ impl Run {
                 let limit = self.deadline.min(Instant::now() + self.pace.per_item);
                 let task = item.clone();
                 work.progress.began(&task.what);
-                let handle = running.spawn(async move {
+                let reading = async move {
                     let (at, began) = (Timestamp::now(), Instant::now());
                     let outcome = read(&work, &task, limit).await;
                     (at, began.elapsed(), outcome)
-                });
+                };
+                let handle = running.spawn(reading.in_current_span());
                 if let Some(node) = &item.node {
                     *self.busy.entry(node.clone()).or_default() += 1;
                 }
@@ -357,6 +388,15 @@ impl Run {
             if let Some(busy) = item.node.as_ref().and_then(|node| self.busy.get_mut(node)) {
                 *busy = busy.saturating_sub(1);
             }
+            if let Ok((_, _, Err(WriteError::Spool(error)))) = &ended
+                && error.is_full()
+                && self.again.insert(item.path.clone())
+            {
+                // Those beside it gave their room back, or are within their bounds; so what fits will fit alone.
+                self.pace.at_once = 1;
+                waiting.push_front(item);
+                continue;
+            }
             self.work.progress.ended();
             match ended {
                 Ok((at, took, Ok(mut outcome))) => {
@@ -364,7 +404,10 @@ impl Run {
                         self.work.progress.one_more();
                         waiting.push_front(*again);
                     }
-                    self.keep(&item, at, took, outcome);
+                    self.keep(&item, at, took, outcome).await?;
+                }
+                Ok((_, _, Err(WriteError::Spool(error)))) if error.is_full() => {
+                    self.collected.missing.push(missing::no_room(&item, &error));
                 }
                 Ok((_, _, Err(WriteError::Spool(error)))) => return Err(error.into()),
                 Ok((_, _, Err(WriteError::Entry(error)))) => {
@@ -390,6 +433,11 @@ impl Run {
                 continue;
             }
             let down = item.node.as_ref().and_then(|node| self.down.get(node));
+            if self.room.refuses(item) {
+                self.work.progress.ended();
+                waiting.remove(at);
+                continue;
+            }
             if late || down.is_some() {
                 let lost = match down {
                     Some(why) if !late => unreachable_node(item, why),
@@ -417,19 +465,31 @@ impl Run {
         }
     }
 
-    fn keep(&mut self, item: &Item, read_at: Timestamp, took: Duration, outcome: Outcome) {
+    async fn keep(
+        &mut self,
+        item: &Item,
+        read_at: Timestamp,
+        took: Duration,
+        outcome: Outcome,
+    ) -> Result<(), CollectError> {
         let Outcome {
             bodies,
             copies,
             mut missing,
             empty,
             evidence,
+            described,
             results,
             velero_version,
             diagnosed,
             node_down,
             again: _,
         } = outcome;
+        for (of, fact) in described {
+            if let Some(live) = self.live.get_mut(of) {
+                live.add(fact);
+            }
+        }
         if let Some(namespace) = self.application(item).map(str::to_owned)
             && missing.iter().any(|missing| missing.code == MissingCode::Forbidden)
         {
@@ -441,9 +501,20 @@ impl Run {
             }
         }
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        tracing::debug!(path = item.path.as_str(), ms, entries = bodies.len(), missing = missing.len(), "Read");
+        self.room.take(item, bodies, read_at, ms);
+        if self.room.is_over() {
+            let (room, desk) = (std::mem::take(&mut self.room), self.work.desk.clone());
+            self.room = match on_a_thread(move || room.fit(&desk)).await {
+                Ok(room) => room,
+                Err(WriteError::Spool(error)) => return Err(error.into()),
+                Err(WriteError::Entry(source)) => {
+                    return Err(SpoolError::unreadable(self.work.desk.spool.dir(), source).into());
+                }
+            };
+        }
         let collected = &mut self.collected;
         let entry = |(segment, source, truncated)| Entry { segment, source, truncated, read_at, ms };
-        collected.entries.extend(bodies.into_iter().map(entry));
         self.copies.extend(copies.into_iter().map(entry));
         collected.missing.extend(missing);
         collected.empty.extend(empty);
@@ -461,6 +532,7 @@ impl Run {
         if let (Some(node), Some(why)) = (&item.node, node_down) {
             self.down.entry(node.clone()).or_insert(why);
         }
+        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{
-    Outcome, Work,
+    Outcome, Work, described,
     entry::{LazyEntry, WriteError},
     missing::missing,
     on_a_thread, yaml,
@@ -19,6 +19,7 @@ use super::{
 use crate::{
     archive::manifest::{MissingCode, MissingSeverity, Source, Truncation, TruncationReason},
     cluster::{ApiKind, Flow, bounded},
+    describe::Fact,
     plan::Item,
 };
 
@@ -47,6 +48,7 @@ pub(super) struct Writer {
     too_large_names: Vec<String>,
     evidence: Vec<(Value, usize)>,
     evidence_bytes: usize,
+    described: Vec<(usize, Fact)>,
     /// Names of what was taken, hashed: a list that begins anew brings them again.
     seen: HashSet<u64>,
     hash: RandomState,
@@ -64,6 +66,7 @@ impl Writer {
             too_large_names: Vec::new(),
             evidence: Vec::new(),
             evidence_bytes: 0,
+            described: Vec::new(),
             seen: HashSet::new(),
             hash: RandomState::new(),
         }
@@ -131,6 +134,7 @@ impl Writer {
             pieces.flush()?;
         }
         self.written += 1;
+        self.described.extend(described::facts(&self.work.subjects, &self.kind, &object));
         let bytes = usize::try_from(self.entry.taken - before).unwrap_or(usize::MAX);
         if wanted && self.evidence_bytes + bytes <= EVIDENCE {
             self.evidence_bytes += bytes;
@@ -143,6 +147,7 @@ impl Writer {
     pub(super) fn restart(&mut self) {
         self.entry.restart();
         self.evidence.clear();
+        self.described.clear();
         self.too_large_names.clear();
         self.seen.clear();
         (self.written, self.refused, self.too_large, self.evidence_bytes) = (0, 0, 0, 0);
@@ -204,8 +209,8 @@ pub(super) async fn close(
     source: Source,
     why: Option<TruncationReason>,
 ) -> Result<Outcome, WriteError> {
-    let Writer { entry, kind, written, refused, too_large, too_large_names, evidence, .. } = writer;
-    let mut outcome = Outcome { evidence, ..Outcome::default() };
+    let Writer { entry, kind, written, refused, too_large, too_large_names, evidence, described, .. } = writer;
+    let mut outcome = Outcome { evidence, described, ..Outcome::default() };
     let mut without = |what: &str, path: &str, code, text: &str| {
         outcome.missing.push(missing(what, path, code, MissingSeverity::Error, text, ""));
     };

@@ -116,6 +116,7 @@ pub(super) async fn read(
     for attempt in [Attempt::Whole, Attempt::Part] {
         let body = match timeout_at(deadline, store.open(of, name, file)).await {
             Ok(Ok(Some(body))) => body,
+            Ok(Ok(None)) if StoreFile::OF_OLD_BACKUP.contains(&file) => return lost(of_old_velero(item)),
             Ok(Ok(None)) => return lost(absent(item, (of, name), unless)),
             Ok(Err(failure)) => return lost(unavailable(item, &failure)),
             Err(_) => return lost(missing::too_late(item)),
@@ -214,6 +215,11 @@ fn absent(item: &Item, (of, name): (TargetKind, &str), unless: Option<&str>) -> 
     let why = format!("{of} {name} has ended, and the store does not hold this file");
     let cure = "look for a lifecycle rule of the bucket, or a changed bucket or prefix of the location";
     missing::missing(&item.what, path, MissingCode::NotFound, MissingSeverity::Error, &why, cure)
+}
+
+fn of_old_velero(item: &Item) -> Missing {
+    let why = "Velero writes this file no longer: what it had is in volumeinfo.json";
+    missing::missing(&item.what, item.path.as_str(), MissingCode::NeverWritten, MissingSeverity::Note, why, "")
 }
 
 fn empty(item: &Item) -> Missing {

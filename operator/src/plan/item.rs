@@ -48,6 +48,12 @@ pub enum StoreFile {
     PodVolumeBackups,
     /// Of a Backup: native snapshots.
     VolumeSnapshots,
+    /// Of a Backup of old Velero: its VolumeSnapshots.
+    CsiVolumeSnapshots,
+    /// Of a Backup of old Velero: their VolumeSnapshotContents.
+    CsiVolumeSnapshotContents,
+    /// Of a Backup of old Velero: their VolumeSnapshotClasses.
+    CsiVolumeSnapshotClasses,
     /// Of a Backup: the object itself, not compressed.
     Backup,
 }
@@ -64,6 +70,9 @@ impl StoreFile {
         Self::VolumeSnapshots,
         Self::Backup,
     ];
+    /// Of a Backup of old Velero, in the order in which they are read; now it tells the same in [`Self::VolumeInfo`].
+    pub const OF_OLD_BACKUP: [Self; 3] =
+        [Self::CsiVolumeSnapshots, Self::CsiVolumeSnapshotContents, Self::CsiVolumeSnapshotClasses];
     /// Of a Restore, in the order in which they are read.
     pub const OF_RESTORE: [Self; 5] =
         [Self::Results, Self::Log, Self::ItemOperations, Self::VolumeInfo, Self::ResourceList];
@@ -79,6 +88,9 @@ impl StoreFile {
             (Self::ResourceList, _) => "resource-list.json",
             (Self::PodVolumeBackups, _) => "podvolumebackups.json",
             (Self::VolumeSnapshots, _) => "volumesnapshots.json",
+            (Self::CsiVolumeSnapshots, _) => "csi-volumesnapshots.json",
+            (Self::CsiVolumeSnapshotContents, _) => "csi-volumesnapshotcontents.json",
+            (Self::CsiVolumeSnapshotClasses, _) => "csi-volumesnapshotclasses.json",
             (Self::Backup, _) => "velero-backup.json",
         }
     }

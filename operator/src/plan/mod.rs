@@ -34,7 +34,7 @@ pub use item::{
 };
 pub use kinds::extra_rule;
 pub use logs::window;
-pub use target::{store_limit, store_path};
+pub use target::{folder_of, store_limit, store_path};
 
 /// Plans the bundle that `spec` asks for.
 pub fn plan(spec: &DebugBundleSpec, inventory: &Inventory, now: Timestamp) -> Plan {

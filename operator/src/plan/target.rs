@@ -44,7 +44,13 @@ impl Planner<'_> {
             TargetKind::Backup => &StoreFile::OF_BACKUP,
             TargetKind::Restore => &StoreFile::OF_RESTORE,
         };
-        for file in files {
+        // No Velero ever wrote them where there was no such snapshot, and asking for nothing is no note in every bundle.
+        let snapshots = target.raw["status"]["csiVolumeSnapshotsAttempted"].as_i64().unwrap_or(0);
+        let old: &[StoreFile] = match target.kind {
+            TargetKind::Backup if snapshots > 0 => &StoreFile::OF_OLD_BACKUP,
+            _ => &[],
+        };
+        for file in files.iter().chain(old) {
             let name = file.bundle_name(target.kind);
             let unless = (!target.files_are_due()).then(|| target.phase.clone());
             self.add(
@@ -57,7 +63,8 @@ impl Planner<'_> {
     }
 }
 
-pub(super) fn folder_of(kind: TargetKind) -> &'static str {
+/// The folder below `velero/` that the files of this kind lie in.
+pub fn folder_of(kind: TargetKind) -> &'static str {
     match kind {
         TargetKind::Backup => "backups",
         TargetKind::Restore => "restores",

@@ -232,6 +232,7 @@ mod tests {
             diagnosis: &diagnosis,
             timeline,
             missing: &[],
+            trimmed: &[],
             look_at: &[],
         })
     }

@@ -5,7 +5,7 @@ mod html;
 mod summary;
 
 use crate::{
-    archive::manifest::Missing,
+    archive::manifest::{Missing, Trimmed},
     diagnose::{self, Diagnosis, Moment},
 };
 
@@ -31,6 +31,8 @@ pub struct Facts<'a> {
     pub timeline: &'a [Moment],
     /// What is not in the bundle.
     pub missing: &'a [Missing],
+    /// What was left out of it, or shortened, to keep within its size.
+    pub trimmed: &'a [Trimmed],
     /// Files worth opening first, the best first.
     pub look_at: &'a [&'a str],
 }

@@ -7,13 +7,16 @@ use debugbundle_crd::Severity;
 
 use super::{BEST_EFFORT, Facts, headline};
 use crate::{
-    archive::manifest::{Missing, MissingSeverity},
+    archive::manifest::{Missing, MissingSeverity, Trimmed},
     diagnose::Diagnosis,
     text,
 };
 
 /// The most bytes of the summary.
 const LIMIT: usize = 256 * 1024;
+
+/// The most lines about what was left out.
+const TRIMMED: usize = 200;
 
 /// Writes the summary.
 pub fn summary(facts: &Facts<'_>) -> String {
@@ -31,6 +34,7 @@ pub fn summary(facts: &Facts<'_>) -> String {
     trail(facts.diagnosis, &mut out);
     findings(facts.diagnosis, &mut out);
     missing(facts.missing, &mut out);
+    trimmed(facts.trimmed, &mut out);
     if !facts.look_at.is_empty() {
         out.push_str("## Where to look\n\n");
         for path in facts.look_at {
@@ -96,6 +100,24 @@ fn missing(missing: &[Missing], out: &mut String) {
     }
 }
 
+fn trimmed(trimmed: &[Trimmed], out: &mut String) {
+    if trimmed.is_empty() {
+        return;
+    }
+    out.push_str("## Left out to keep within the bundle's size\n\n");
+    for item in trimmed.iter().take(TRIMMED) {
+        let left = match item.kept_bytes {
+            0 => "left out".to_owned(),
+            kept => format!("shortened to {}", text::human_bytes(kept)),
+        };
+        let _ = writeln!(out, "* {} ({}): {left}", code(&item.path), item.rule);
+    }
+    if trimmed.len() > TRIMMED {
+        let _ = writeln!(out, "* and {} more; manifest.json has a line for each", trimmed.len() - TRIMMED);
+    }
+    out.push('\n');
+}
+
 /// Text that cannot be Markdown: what could format, link or nest is escaped.
 fn plain(text: &str, limit: usize) -> String {
     let line = text::escape_for_terminal(text);
@@ -137,6 +159,7 @@ mod tests {
             diagnosis: &diagnosis,
             timeline: &[],
             missing: &[],
+            trimmed: &[],
             look_at: &["velero/restores/r1/results.json"],
         });
         assert_eq!(summary.lines().next(), Some(r"quota \`x\` \[a\](http://b) \# h"));
@@ -157,6 +180,7 @@ mod tests {
                 diagnosis: &diagnosis,
                 timeline: &[],
                 missing: &[],
+                trimmed: &[],
                 look_at: &[],
             };
             summary(&facts).lines().next().unwrap().to_owned()

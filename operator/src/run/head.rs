@@ -7,12 +7,13 @@ use debugbundle_crd::Severity;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Destination, Origin, Subject};
+use super::{Destination, Origin, Subject, closing::Closing};
 use crate::{
     archive::manifest::{
         self, BundleInfo, ClusterInfo, FindingsInfo, ManifestHead, Missing, MissingSeverity, NamespaceInfo,
-        OperatorInfo, Outcome, TargetInfo, Timings, Totals, VeleroInfo, Window,
+        OperatorInfo, Outcome, Permission, TargetInfo, Timings, Totals, VeleroInfo, Window,
     },
+    budget,
     collect::Collected,
     diagnose::Diagnosis,
     inventory::{Inventory, Looked},
@@ -24,18 +25,32 @@ pub(super) struct Found {
     pub(super) started: Timestamp,
     pub(super) inventory: Inventory,
     pub(super) window: plan::Window,
+    /// Items that were planned, those among them that may not be read included.
     pub(super) wanted: usize,
+    /// What the self-check said.
+    pub(super) permissions: Vec<Permission>,
     pub(super) collected: Collected,
     pub(super) diagnosis: Diagnosis,
     /// Milliseconds of inventory, collection and diagnosis.
     pub(super) ms: [u64; 3],
+    pub(super) closing: Closing,
+    /// What was logged until now.
+    pub(super) log: Vec<u8>,
 }
 
 /// Errors of a collection: what is missing and should not be, and what was cut though nobody asked for it.
 impl Collected {
     pub(super) fn errors(&self) -> usize {
         let cut = self.entries.iter().filter_map(|e| e.truncated.as_ref()).filter(|t| t.reason.is_error()).count();
-        self.missing.iter().filter(|m: &&Missing| m.severity == MissingSeverity::Error).count() + cut
+        // Otherwise what is left out to fit is as was asked.
+        let of_target = self.trimmed.iter().filter(|trimmed| trimmed.rule == budget::TARGET_LISTS).count();
+        self.missing.iter().filter(|m: &&Missing| m.severity == MissingSeverity::Error).count() + cut + of_target
+    }
+
+    /// What is not whole, for whatever reason, and what was left out to fit.
+    pub(super) fn cut(&self) -> usize {
+        let cut = self.entries.iter().filter(|entry| entry.truncated.is_some()).count();
+        cut + self.trimmed.iter().filter(|trimmed| trimmed.kept_bytes == 0).count()
     }
 }
 
@@ -47,7 +62,7 @@ pub(super) fn head(
     found: &Found,
     sealing: Duration,
 ) -> ManifestHead {
-    let Found { started, inventory, window, wanted, collected, diagnosis, ms } = found;
+    let Found { started, inventory, window, wanted, permissions, collected, diagnosis, ms, closing, .. } = found;
     let now = Timestamp::now();
     ManifestHead {
         bundle: bundle(subject, destination),
@@ -55,9 +70,9 @@ pub(super) fn head(
             version: version.to_owned(),
             commit: option_env!("DEBUGBUNDLE_COMMIT").unwrap_or_default().to_owned(),
         },
-        cluster: cluster(inventory),
+        cluster: ClusterInfo { nodes: closing.nodes, ..cluster(inventory) },
         velero: velero(inventory, collected.evidence.velero_version.as_ref()),
-        target: target(inventory),
+        target: target(inventory, closing),
         request: serde_json::to_value(&subject.spec).unwrap_or_default(),
         window: Window { from: window.from.unwrap_or(Timestamp::UNIX_EPOCH), to: window.to.unwrap_or(now) },
         started_at: *started,
@@ -66,6 +81,8 @@ pub(super) fn head(
         namespaces: namespaces(inventory),
         empty: collected.empty.clone(),
         missing: collected.missing.clone(),
+        trimmed: collected.trimmed.clone(),
+        permissions: permissions.clone(),
         findings: findings(diagnosis),
         totals: Totals {
             wanted: *wanted as u64,
@@ -124,7 +141,7 @@ fn velero(inventory: &Inventory, seen: Option<&(String, String)>) -> VeleroInfo 
     }
 }
 
-fn target(inventory: &Inventory) -> Option<TargetInfo> {
+fn target(inventory: &Inventory, closing: &Closing) -> Option<TargetInfo> {
     let target = inventory.target.as_ref()?;
     let text = |pointer: &str| target.raw.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     Some(TargetInfo {
@@ -134,7 +151,7 @@ fn target(inventory: &Inventory) -> Option<TargetInfo> {
         name: target.name.clone(),
         uid: target.uid.clone(),
         phase_at_start: target.phase.clone(),
-        phase_at_end: target.phase.clone(),
+        phase_at_end: closing.phase.as_ref().unwrap_or(&target.phase).clone(),
         start_timestamp: target.started,
         completion_timestamp: target.completed,
     })

@@ -6,6 +6,7 @@
 //! * [`destination`]: which location, which credential, which key.
 //! * [`tracker`]: how far it is.
 
+mod closing;
 pub mod deliver;
 pub mod destination;
 mod head;
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use debugbundle_crd::{DebugBundle, DebugBundleSpec};
 use kube::{Client, ResourceExt as _};
 
-use crate::{location::EndpointPolicy, movers::Movers};
+use crate::{access::Access, location::EndpointPolicy, movers::Movers};
 
 pub use deliver::Journal;
 pub use destination::Destination;
@@ -31,6 +32,8 @@ pub struct Options {
     pub namespace: String,
     /// The most bytes that one run keeps on disk.
     pub spool_limit: u64,
+    /// The most bytes of a bundle, compressed; what explains a failure is kept longest.
+    pub bundle_limit: u64,
     /// Name and version of the program, for `version` and the manifest.
     pub version: String,
     /// Namespaces that may be looked into; `None`: all that the API server allows.
@@ -51,12 +54,13 @@ pub struct Engine {
     client: Client,
     options: Options,
     movers: Movers,
+    access: Access,
 }
 
 impl Engine {
     /// An engine that asks this cluster.
     pub fn new(client: Client, options: Options) -> Self {
-        Self { client, options, movers: Movers::default() }
+        Self { client, options, movers: Movers::default(), access: Access::default() }
     }
 
     /// With what was caught of hosting pods that are gone when a bundle is made.

@@ -13,17 +13,21 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::{
     Destination, Engine, Subject, Tracker,
+    closing::Closing,
     destination::notes,
     head::{self, Found},
 };
 use crate::{
+    access,
     archive::{
         self, BundlePath, Sealed, Spool,
         manifest::{Entry, Source},
     },
+    budget,
     cluster::{Cluster, chain},
     collect::{self, CollectError, Collector, Pace, StoreFailure},
     crash, diagnose,
@@ -31,7 +35,7 @@ use crate::{
     inventory::{self, Inventory, InventoryError, Scope},
     plan,
     redact::Redactor,
-    report,
+    report, runlog,
     status::Outcome,
     store::Upload,
     text,
@@ -137,7 +141,8 @@ impl Engine {
         deadline: Instant,
         cancel: &CancellationToken,
     ) -> Result<Packed, Fault> {
-        let work = self.pack_to_the_end(subject, store, dir, tracker, deadline, cancel);
+        let work =
+            self.pack_to_the_end(subject, store, dir, tracker, deadline, cancel).instrument(runlog::span(subject));
         tokio::select! {
             packed = work => packed,
             () = cancel.cancelled() => Err(Fault::Cancelled),
@@ -171,33 +176,54 @@ impl Engine {
         }
         let redactor = Arc::new(self.redactor(subject, destination.as_ref().ok()).await?);
         let spool = Spool::create(dir, self.options.spool_limit).map_err(full)?;
-        let plan = plan::plan(&subject.spec, &inventory, started);
+        let mut plan = plan::plan(&subject.spec, &inventory, started);
+        let wanted = plan.items.len();
+        let answers = self.access.check(&self.client, access::needs(&plan), deadline).await;
+        access::without_denied(&mut plan, &answers, &access::Borders::of(&inventory));
         let inventory_ms = millis(clock);
+        tracing::debug!(
+            ms = inventory_ms,
+            items = plan.items.len(),
+            namespaces = inventory.touched.len() + 1,
+            "Planned"
+        );
         crash::point("collecting");
 
         tracker.stage(Stage::Collect, "reading");
         let clock = Instant::now();
         let collector = Collector {
-            cluster,
+            cluster: cluster.clone(),
             redactor: Arc::clone(&redactor),
             spool: Arc::clone(&spool),
             store: destination.as_ref().map(Destination::files).map_err(Clone::clone),
             pace: Pace::default(),
             movers: self.movers.clone(),
+            room: budget::room(self.options.bundle_limit, self.options.spool_limit),
         };
         let until = deadline - TO_SEAL.min(deadline.saturating_duration_since(clock) / 4);
         let collecting = tracker.collecting();
-        let (window, wanted) = (plan.logs.window, plan.items.len());
+        let window = plan.logs.window;
         let collected =
             collect::collect(&collector, &inventory, plan, collecting, cancel, until).await.map_err(of_collect)?;
+        let closing = Closing::ask(&cluster, &inventory, deadline).await;
         let collect_ms = millis(clock);
+        tracing::debug!(
+            ms = collect_ms,
+            entries = collected.entries.len(),
+            missing = collected.missing.len(),
+            errors = collected.errors(),
+            "Collected"
+        );
 
         tracker.stage(Stage::Diagnose, "looking for the cause");
         let clock = Instant::now();
         let location = destination.as_ref().ok().map(|d| d.location.name.as_str());
         let diagnosis = diagnose::diagnose(&collected.evidence, location);
         let ms = [inventory_ms, collect_ms, millis(clock)];
-        let found = Found { started, inventory, window, wanted, collected, diagnosis, ms };
+        tracing::debug!(ms = ms[2], findings = diagnosis.findings.len(), "Diagnosed");
+        let permissions = access::told(&answers, &collected.missing, &inventory.namespace);
+        let log = runlog::kept();
+        let found = Found { started, inventory, window, wanted, permissions, collected, diagnosis, ms, closing, log };
 
         tracker.stage(Stage::Seal, "closing the archive");
         let (subject, destination, version) = (subject.clone(), destination.ok(), self.options.version.clone());
@@ -261,7 +287,7 @@ fn seal(
     let clock = std::time::Instant::now();
     let root = archive::root_name(&subject.name, &subject.uid, found.started);
     let errors = found.collected.errors();
-    let cut = found.collected.entries.iter().filter(|entry| entry.truncated.is_some()).count();
+    let cut = found.collected.cut();
     let cause = found.diagnosis.cause.as_deref().map(|cause| redactor.text(cause));
     let packed = Packed {
         sealed: None,
@@ -276,7 +302,10 @@ fn seal(
     };
 
     let head = head::head(subject, destination, version, &found, clock.elapsed());
-    let own = own_texts(subject, &found);
+    let mut own = own_texts(subject, &found);
+    if !found.log.is_empty() {
+        own.push((BundlePath::new(["operator.log"]), found.log));
+    }
     let mut entries = found.collected.entries;
     for (path, body) in own {
         entries.push(write(path, &body, spool, redactor).map_err(|e| full_io(&e))?);
@@ -313,11 +342,12 @@ fn own_texts(subject: &Subject, found: &Found) -> Vec<(BundlePath, Vec<u8>)> {
         namespace: &subject.namespace,
         phase: target.map(|t| t.phase.as_str()),
         times: (status("startTimestamp"), status("completionTimestamp")),
-        // Besides these: summary.md and report.html; the manifest does not count itself.
-        items: paths.len() + texts.len() + 2,
+        // Besides these: summary.md, report.html and the log; the manifest does not count itself.
+        items: paths.len() + texts.len() + 2 + usize::from(!found.log.is_empty()),
         diagnosis: &found.diagnosis,
         timeline: &timeline,
         missing: &found.collected.missing,
+        trimmed: &found.collected.trimmed,
         look_at: &look_at,
     };
     texts.push((BundlePath::new(["summary.md"]), report::summary(&facts).into_bytes()));

@@ -73,6 +73,23 @@ impl Stand {
         events.filter(|event| event["user"]["username"] == user && event["stage"] == "ResponseComplete").count()
     }
 
+    /// How often a user asked for this (a resource as [`Deed`] has it) in a namespace, and was answered with this code.
+    pub fn times(&self, user: &str, (verb, resource): (&str, &str), namespace: &str, code: u16) -> usize {
+        let log = std::fs::read_to_string(self.folder.join("logs").join("audit.jsonl")).expect("there is an audit log");
+        let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let same = |event: &Value| {
+            let object = &event["objectRef"];
+            let (name, sub) = resource.split_once('/').unwrap_or((resource, ""));
+            event["user"]["username"] == user
+                && event["verb"] == verb
+                && object["resource"] == name
+                && object["subresource"].as_str().unwrap_or_default() == sub
+                && object["namespace"].as_str().unwrap_or_default() == namespace
+                && event["responseStatus"]["code"] == code
+        };
+        events.filter(same).count()
+    }
+
     fn port(&self) -> u16 {
         let text = std::fs::read_to_string(&self.kubeconfig).expect("the stand has a kubeconfig");
         let (_, rest) = text.split_once("https://127.0.0.1:").expect("the API server is on loopback");

@@ -168,11 +168,16 @@ fn a_limited_log_keeps_head_and_tail_and_says_what_is_missing() {
     check(&segment, limit);
     let segment = segment.shrink(&spool, 100_000).expect("room");
     check(&segment, 100_000);
+    let segment = segment.shrink(&spool, 3_000).expect("room");
+    check(&segment, 3_000);
 
     let mut whole = Redacting::new(BundlePath::new(["w"]), rules(), Arc::clone(&spool)).limited(all.len() as u64);
     whole.write_all(all.as_bytes()).expect("room");
     let whole = whole.finish().expect("room");
     assert_eq!((whole.cut(), whole.sha256()), (None, hex_digest(all.as_bytes())));
+    // Much smaller than it was: the chunks are larger than the head that is to stay.
+    let whole = whole.shrink(&spool, 50_000).expect("room");
+    check(&whole, 50_000);
 
     let entries = vec![told(segment), told(whole)];
     let sealed = seal(&spool, "root", entries, ManifestHead::default(), &rules()).expect("sealed");

@@ -1,0 +1,336 @@
+//! What is left out when a bundle would be larger than it may be: which entries, in which order, down to what.
+//! Pure; `collect` shortens and drops the entries, and says so in `trimmed[]`.
+
+use crate::plan::{Item, ItemSource, Priority};
+
+/// Most bytes of a bundle, compressed, unless the operator was told otherwise.
+pub const DEFAULT: u64 = 512 << 20;
+/// Of these, kept free for what is written about the others: summary, analysis, descriptions, log, manifest (bytes,
+/// compressed).
+const RESERVED: u64 = 16 << 20;
+
+/// Room for what is collected (bytes, compressed), when the bundle may have `limit` bytes and the spool `spool`.
+///
+/// Half of the spool at most: sealing copies the entries into the archive, and until then eight more are being read.
+pub fn room(limit: u64, spool: u64) -> u64 {
+    (limit - RESERVED.min(limit / 4)).min(spool / 2)
+}
+
+/// What an entry is, as far as leaving it out is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Explains the failure and is small: stays.
+    Stays,
+    /// The target's own log.
+    TargetLog,
+    /// A List in which the target is, or what belongs to it.
+    TargetList,
+    /// A log of those who worked on the target, or of a pod that is not well.
+    Log,
+    /// The log of an instance that a pod had before, which is well now.
+    OldLog,
+    /// The log of a pod that is well and has nothing to do with the target.
+    HealthyLog,
+    /// What the API server serves.
+    Discovery,
+    /// Further files of a Restore's Backup, logs of maintenance.
+    Extra,
+    /// All other objects.
+    Objects,
+    /// Definitions of kinds.
+    Definitions,
+}
+
+impl Class {
+    /// Of an entry at `path` that `item` brought; `healthy` says whether its pod, if it has one, is well.
+    pub fn of(item: &Item, path: &str, healthy: bool) -> Self {
+        let log = matches!(item.source, ItemSource::PodLog { .. });
+        let previous = matches!(item.source, ItemSource::PodLog { previous: true, .. });
+        let list = matches!(item.source, ItemSource::List { .. } | ItemSource::Named { .. });
+        let in_veleros_folder = path.starts_with("velero/");
+        let text = path.rsplit_once('.').is_some_and(|(_, extension)| extension == "log");
+        match item.priority {
+            // The lines about the target that stood in the server's log.
+            Priority::P2 if log && in_veleros_folder => Self::TargetLog,
+            Priority::P1 if in_veleros_folder && text => Self::TargetLog,
+            Priority::P1 if list => Self::TargetList,
+            Priority::P1 | Priority::P2 if log => Self::worth(previous, healthy),
+            Priority::P0 | Priority::P1 | Priority::P2 => Self::Stays,
+            Priority::P3 if path.contains("/customresourcedefinitions") => Self::Definitions,
+            Priority::P3 if log => Self::worth(previous, healthy),
+            Priority::P3 => Self::Objects,
+            Priority::P4 => Self::Extra,
+            Priority::P5 if log => Self::HealthyLog,
+            Priority::P5 => Self::Discovery,
+        }
+    }
+
+    const fn worth(previous: bool, healthy: bool) -> Self {
+        if previous && healthy { Self::OldLog } else { Self::Log }
+    }
+}
+
+/// What is done to an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Its middle goes until so many bytes are kept, as unpacked.
+    Shorten(u64),
+    /// All of it goes.
+    Drop,
+    /// Of a List only the target's own objects stay.
+    OwnObjects,
+}
+
+/// The steps, in their order: each is begun when the one before has nothing left to give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// Logs of pods that are well, to 1 MiB.
+    HealthyLogs,
+    /// The same altogether.
+    AllHealthyLogs,
+    /// And the previous logs of pods that are well now.
+    OldLogs,
+    /// Discovery.
+    Discovery,
+    /// Further files of a Restore's Backup, logs of maintenance.
+    Extras,
+    /// Logs that explain, to 8 MiB.
+    Logs,
+    /// To 2 MiB.
+    ShortLogs,
+    /// Objects that are not about the target.
+    Objects,
+    /// Definitions of kinds.
+    Definitions,
+    /// The target's log, to 64 MiB.
+    TargetLog,
+    /// To 16 MiB.
+    ShortTargetLog,
+    /// Logs that explain, to 256 KiB: there must be thousands.
+    LeastLogs,
+    /// Lists with the target in them; the bundle is PartiallyFailed.
+    TargetLists,
+}
+
+impl Step {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::HealthyLogs,
+        Self::AllHealthyLogs,
+        Self::OldLogs,
+        Self::Discovery,
+        Self::Extras,
+        Self::Logs,
+        Self::ShortLogs,
+        Self::Objects,
+        Self::Definitions,
+        Self::TargetLog,
+        Self::ShortTargetLog,
+        Self::LeastLogs,
+        Self::TargetLists,
+    ];
+
+    /// Its word in `trimmed[].rule`.
+    pub const fn rule(self) -> &'static str {
+        match self {
+            Self::HealthyLogs | Self::AllHealthyLogs => "HealthyLogs",
+            Self::OldLogs => "PreviousLogsOfHealthyPods",
+            Self::Discovery => "Discovery",
+            Self::Extras => "BackupFilesAndMaintenance",
+            Self::Logs | Self::ShortLogs | Self::LeastLogs => "Logs",
+            Self::Objects => "Objects",
+            Self::Definitions => "Definitions",
+            Self::TargetLog | Self::ShortTargetLog => "TargetLogs",
+            Self::TargetLists => TARGET_LISTS,
+        }
+    }
+
+    /// What it does to entries of this class.
+    pub const fn cut(self, class: Class) -> Option<Cut> {
+        match (self, class) {
+            (Self::HealthyLogs, Class::HealthyLog) => Some(Cut::Shorten(1 << 20)),
+            (Self::AllHealthyLogs, Class::HealthyLog)
+            | (Self::OldLogs, Class::OldLog)
+            | (Self::Discovery, Class::Discovery)
+            | (Self::Extras, Class::Extra)
+            | (Self::Objects, Class::Objects)
+            | (Self::Definitions, Class::Definitions) => Some(Cut::Drop),
+            (Self::Logs, Class::Log) => Some(Cut::Shorten(8 << 20)),
+            (Self::ShortLogs, Class::Log) => Some(Cut::Shorten(2 << 20)),
+            (Self::LeastLogs, Class::Log) => Some(Cut::Shorten(256 << 10)),
+            (Self::TargetLog, Class::TargetLog) => Some(Cut::Shorten(64 << 20)),
+            (Self::ShortTargetLog, Class::TargetLog) => Some(Cut::Shorten(16 << 20)),
+            (Self::TargetLists, Class::TargetList) => Some(Cut::OwnObjects),
+            _ => None,
+        }
+    }
+}
+
+/// The rule after which a bundle is PartiallyFailed: what belongs to the target was left out.
+pub const TARGET_LISTS: &str = "TargetLists";
+
+/// What an entry takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weighed {
+    /// What it is.
+    pub class: Class,
+    /// Bytes as unpacked.
+    pub bytes: u64,
+    /// Bytes in the spool.
+    pub compressed: u64,
+}
+
+/// Which of the entries `step` cuts and how, by their place in `entries`, the largest first.
+pub fn victims(step: Step, entries: &[Weighed]) -> Vec<(usize, Cut)> {
+    let mut found: Vec<(usize, Cut)> = entries
+        .iter()
+        .enumerate()
+        .filter_map(|(at, entry)| Some((at, step.cut(entry.class)?)))
+        .filter(|(at, cut)| !matches!(cut, Cut::Shorten(most) if entries[*at].bytes <= *most))
+        .collect();
+    found.sort_by_key(|(at, _)| (std::cmp::Reverse(entries[*at].compressed), *at));
+    found
+}
+
+/// The step that left out all of this class, once `begun` was the last step that was begun: more of it need not be read.
+pub fn closed(class: Class, begun: Option<Step>) -> Option<Step> {
+    let begun = begun?;
+    Step::ALL.into_iter().find(|step| *step < begun && step.cut(class) == Some(Cut::Drop))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{archive::BundlePath, cluster::ApiKind};
+
+    const CLASSES: [Class; 10] = [
+        Class::Stays,
+        Class::TargetLog,
+        Class::TargetList,
+        Class::Log,
+        Class::OldLog,
+        Class::HealthyLog,
+        Class::Discovery,
+        Class::Extra,
+        Class::Objects,
+        Class::Definitions,
+    ];
+
+    #[test]
+    fn the_room_is_what_the_bundle_may_have_without_the_reserve_and_never_more_than_half_the_spool() {
+        assert_eq!(room(DEFAULT, 1 << 30), 496 << 20);
+        assert_eq!(room(DEFAULT, 64 << 20), 32 << 20);
+        assert_eq!(room(4 << 20, 1 << 30), 3 << 20);
+        assert_eq!(room(0, 0), 0);
+    }
+
+    fn log(priority: Priority, path: &str, previous: bool) -> Item {
+        let source = ItemSource::PodLog {
+            namespace: "vault-ns".into(),
+            pod: "herd".into(),
+            uid: "u".into(),
+            container: "cow".into(),
+            previous,
+            instead_of: None,
+            limit: 1,
+            tail_only: false,
+            server: None,
+        };
+        item(priority, path, source)
+    }
+
+    fn list(priority: Priority, path: &str) -> Item {
+        let kind = ApiKind::namespaced("", "v1", "events", "Event");
+        item(priority, path, ItemSource::List { kind, namespace: None, want: crate::plan::Want::All })
+    }
+
+    fn item(priority: Priority, path: &str, source: ItemSource) -> Item {
+        Item { what: "it".into(), path: BundlePath::new(path.split('/')), source, priority, node: None }
+    }
+
+    #[test]
+    fn each_entry_is_of_the_class_that_its_priority_and_its_pod_give_it() {
+        let current = "namespaces/vault-ns/pods/herd/cow/cow/logs/current.log";
+        let of = |item: &Item, healthy| Class::of(item, item.path.as_str(), healthy);
+        assert_eq!(of(&log(Priority::P2, current, false), false), Class::Log);
+        assert_eq!(of(&log(Priority::P2, current, false), true), Class::Log, "the server is well and explains");
+        assert_eq!(of(&log(Priority::P2, current, true), true), Class::OldLog);
+        assert_eq!(of(&log(Priority::P2, current, true), false), Class::Log);
+        assert_eq!(of(&log(Priority::P5, current, false), true), Class::HealthyLog);
+        assert_eq!(of(&log(Priority::P4, current, false), true), Class::Extra);
+        let server = log(Priority::P2, current, false);
+        assert_eq!(Class::of(&server, "velero/restores/r1/restore.from-server.log", true), Class::TargetLog);
+        let store = |file| list(Priority::P1, file);
+        assert_eq!(of(&store("velero/restores/r1/restore.log"), true), Class::TargetLog);
+        assert_eq!(of(&list(Priority::P1, "namespaces/vault-ns/core/events.yaml"), true), Class::TargetList);
+        assert_eq!(of(&list(Priority::P3, "namespaces/vault-ns/apps/deployments.yaml"), true), Class::Objects);
+        let crd = "cluster-scoped-resources/apiextensions.k8s.io/customresourcedefinitions/a.b.yaml";
+        assert_eq!(of(&list(Priority::P3, crd), true), Class::Definitions);
+        let discovery = item(Priority::P5, "aggregated-discovery-api.yaml", ItemSource::Discovery { path: "/api" });
+        assert_eq!(of(&discovery, true), Class::Discovery);
+    }
+
+    #[test]
+    fn the_healthy_go_before_the_unhealthy_and_what_is_not_the_targets_before_what_is() {
+        let first = |class| Step::ALL.into_iter().find(|step| step.cut(class).is_some());
+        let order = [
+            Class::HealthyLog,
+            Class::OldLog,
+            Class::Discovery,
+            Class::Extra,
+            Class::Log,
+            Class::Objects,
+            Class::Definitions,
+            Class::TargetLog,
+            Class::TargetList,
+        ];
+        assert!(order.is_sorted_by_key(|class| first(*class)), "{:?}", order.map(first));
+        assert_eq!(first(Class::Stays), None);
+        assert!(Step::ALL.is_sorted());
+        for class in CLASSES {
+            let limits: Vec<_> = Step::ALL.into_iter().filter_map(|step| step.cut(class)).collect();
+            let shorter = |a: &Cut, b: &Cut| match (a, b) {
+                (Cut::Shorten(a), Cut::Shorten(b)) => a > b,
+                (_, last) => *last == Cut::Drop,
+            };
+            assert!(limits.is_sorted_by(shorter), "{class:?}: {limits:?}");
+        }
+    }
+
+    #[test]
+    fn the_published_schema_knows_each_rule_and_no_other() {
+        let schema = include_str!("../../docs/manifest.schema.json");
+        let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+        let published = schema.pointer("/properties/trimmed/items/properties/rule/enum").unwrap().as_array().unwrap();
+        let mut published: Vec<_> = published.iter().filter_map(serde_json::Value::as_str).collect();
+        let mut rules = Step::ALL.map(Step::rule).to_vec();
+        published.sort_unstable();
+        rules.sort_unstable();
+        rules.dedup();
+        assert_eq!(published, rules);
+    }
+
+    #[test]
+    fn within_a_step_the_largest_goes_first_and_what_is_short_enough_does_not_go() {
+        let log = |bytes, compressed| Weighed { class: Class::Log, bytes, compressed };
+        let entries = [
+            log(9 << 20, 10),
+            log(8 << 20, 99),
+            Weighed { class: Class::HealthyLog, bytes: 9 << 20, compressed: 99 },
+            log(10 << 20, 11),
+            log(12 << 20, 10),
+        ];
+        let cut: Vec<_> = victims(Step::Logs, &entries).into_iter().map(|(at, _)| at).collect();
+        assert_eq!(cut, [3, 0, 4]);
+        assert_eq!(victims(Step::AllHealthyLogs, &entries), [(2, Cut::Drop)]);
+    }
+
+    #[test]
+    fn a_class_is_closed_once_a_later_step_was_begun() {
+        assert_eq!(closed(Class::HealthyLog, None), None);
+        assert_eq!(closed(Class::HealthyLog, Some(Step::AllHealthyLogs)), None, "the next one may be small enough");
+        assert_eq!(closed(Class::HealthyLog, Some(Step::OldLogs)), Some(Step::AllHealthyLogs));
+        assert_eq!(closed(Class::Log, Some(Step::TargetLists)), None, "shortened, never dropped");
+        assert_eq!(closed(Class::Definitions, Some(Step::TargetLog)), Some(Step::Definitions));
+    }
+}

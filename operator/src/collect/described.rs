@@ -1,0 +1,172 @@
+//! From the entries of a run to `describe.txt`: of the target, and of a Restore's Backup. Velero's files are read again
+//! from their own segments; what the text says is `describe`'s matter.
+
+use std::{io, time::Instant};
+
+use debugbundle_crd::TargetKind;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{
+    Collected,
+    entry::{Desk, LazyEntry, WriteError},
+    results::Shallow,
+    withheld,
+};
+use crate::{
+    archive::{
+        BundlePath, Segment, SpoolError,
+        manifest::{Entry, MissingCode, Source, SourceKind, Trimmed, Truncation, TruncationReason},
+    },
+    cluster::{ApiKind, chain},
+    describe::{self, Fact, Files, Found, Live, Subject},
+    inventory::{Inventory, TargetObject},
+    plan::{StoreFile, folder_of, store_path},
+};
+
+/// The most that is kept of a description (bytes); head and tail.
+const DESCRIPTION: u64 = 8 << 20;
+/// Of one text in Velero's files that much is told (bytes as written).
+const TEXT: usize = 32 * 1024;
+/// A description is written in many small pieces, and each costs the redactor a look.
+const PIECE: usize = 64 * 1024;
+
+/// What is described: the target, and a Restore's Backup.
+pub(super) fn subjects(inventory: &Inventory) -> Vec<Subject> {
+    let of = |object: &TargetObject| Subject { kind: object.kind, name: object.name.clone(), uid: object.uid.clone() };
+    inventory.target.iter().chain(&inventory.backup).map(of).collect()
+}
+
+/// What the descriptions need of an object, and which of them.
+pub(super) fn facts(subjects: &[Subject], kind: &ApiKind, object: &Value) -> Vec<(usize, Fact)> {
+    if kind.group != "velero.io" {
+        return Vec::new();
+    }
+    let facts = subjects.iter().enumerate().filter_map(|(at, subject)| Some((at, subject.fact(kind, object)?)));
+    facts.collect()
+}
+
+/// Adds the descriptions to what was collected. Blocks.
+pub(super) fn write(
+    desk: &Desk,
+    inventory: &Inventory,
+    mut collected: Collected,
+    live: Vec<Live>,
+) -> Result<Collected, SpoolError> {
+    let objects = [
+        inventory.target.is_some().then(|| collected.evidence.target.clone()),
+        inventory.backup.is_some().then(|| collected.evidence.backup.clone()),
+    ];
+    for ((subject, object), mut live) in subjects(inventory).iter().zip(objects.into_iter().flatten()).zip(live) {
+        let Some(object) = object else { continue };
+        let path = BundlePath::new(["velero", folder_of(subject.kind), &subject.name, "describe.txt"]);
+        let (at, began) = (Timestamp::now(), Instant::now());
+        let kept = Kept::of(subject, &collected);
+        live.volumes_read = kept.was_read(&inventory.namespace, volumes_of(subject.kind));
+        live.deletions_read =
+            subject.kind == TargetKind::Restore || kept.was_read(&inventory.namespace, "deletebackuprequests");
+        match one(desk, &path, subject.kind, &object, &kept, &live) {
+            Ok(Some(segment)) => {
+                let source = Source { kind: SourceKind::Generated, ..Source::default() };
+                let truncated = Truncation::of(&segment, TruncationReason::Limit);
+                let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                collected.entries.push(Entry { segment, source, truncated, read_at: at, ms });
+            }
+            Ok(None) => {}
+            Err(WriteError::Spool(error)) => return Err(error),
+            Err(WriteError::Entry(error)) => {
+                let what = format!("description of {} {}", subject.kind, subject.name);
+                collected.missing.push(withheld(&what, path.as_str(), &chain(&error)));
+            }
+        }
+    }
+    Ok(collected)
+}
+
+fn volumes_of(kind: TargetKind) -> &'static str {
+    match kind {
+        TargetKind::Backup => "podvolumebackups",
+        TargetKind::Restore => "podvolumerestores",
+    }
+}
+
+fn one(
+    desk: &Desk,
+    path: &BundlePath,
+    kind: TargetKind,
+    object: &Value,
+    files: &Kept<'_>,
+    live: &Live,
+) -> Result<Option<Segment>, WriteError> {
+    let mut entry = LazyEntry::new(desk, path.clone(), Some(DESCRIPTION));
+    {
+        let mut pieces = io::BufWriter::with_capacity(PIECE, &mut entry);
+        describe::write(&mut pieces, kind, object, files, live)?;
+    }
+    Ok(entry.finish()?)
+}
+
+/// What was collected, as far as a description asks for it.
+struct Kept<'a> {
+    subject: &'a Subject,
+    collected: &'a Collected,
+}
+
+impl<'a> Kept<'a> {
+    fn of(subject: &'a Subject, collected: &'a Collected) -> Self {
+        Self { subject, collected }
+    }
+
+    fn segment(&self, path: &str) -> Option<&Segment> {
+        self.collected.entries.iter().map(|entry| &entry.segment).find(|segment| segment.path().as_str() == path)
+    }
+
+    /// Whether this List of Velero's namespace was read, be there any item or none, or none that fitted into the bundle.
+    fn was_read(&self, namespace: &str, plural: &str) -> bool {
+        let path = format!("namespaces/{namespace}/velero.io/{plural}.yaml");
+        let left_out = |line: &Trimmed| line.path == path && line.dropped_bytes > 0;
+        self.segment(&path).is_some()
+            || self.collected.empty.contains(&path)
+            || self.collected.trimmed.iter().any(left_out)
+    }
+}
+
+impl Files for Kept<'_> {
+    fn open(&self, file: StoreFile) -> io::Result<Found> {
+        let path = store_path(self.subject.kind, &self.subject.name, file, false);
+        if let Some(segment) = self.segment(path.as_str()) {
+            return Ok(Found::There(Box::new(Shallow::new(segment.reader()?, TEXT))));
+        }
+        let missing = self.collected.missing.iter().find(|missing| missing.path == path.as_str());
+        let absent = missing.is_some_and(|missing| {
+            matches!(missing.code, MissingCode::NeverWritten | MissingCode::NotFound | MissingCode::Empty)
+        });
+        Ok(if absent { Found::Absent } else { Found::Unread })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_was_read_counts_as_read_whether_or_not_it_fitted_into_the_bundle() {
+        let list = |plural: &str| format!("namespaces/vault-ns/velero.io/{plural}.yaml");
+        let trimmed = |plural, dropped_bytes| Trimmed { path: list(plural), dropped_bytes, ..Trimmed::default() };
+        let collected = Collected {
+            entries: Vec::new(),
+            missing: Vec::new(),
+            empty: vec![list("podvolumerestores")],
+            trimmed: vec![trimmed("podvolumebackups", 9), trimmed("deletebackuprequests", 0)],
+            wanted: 3,
+            evidence: crate::collect::Evidence::default(),
+            started: Timestamp::UNIX_EPOCH,
+            finished: Timestamp::UNIX_EPOCH,
+        };
+        let subject = Subject { kind: TargetKind::Backup, name: "herd".to_owned(), uid: "u".to_owned() };
+        let kept = Kept::of(&subject, &collected);
+        let read = ["podvolumerestores", "podvolumebackups", "deletebackuprequests", "backups"]
+            .map(|plural| kept.was_read("vault-ns", plural));
+        assert_eq!(read, [true, true, false, false]);
+    }
+}

@@ -1,0 +1,215 @@
+//! What has been read so far, kept within its room: when it grows beyond, entries are shortened and dropped in the order
+//! of [`crate::budget`], while others are still being read.
+//!
+//! Items are read in the order of their priority. So when the room runs out in the middle, everything that goes before
+//! what is there now would be dropped at the end anyway: it is not read at all, and `trimmed[]` says so too.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, BufRead as _, BufReader, Write as _},
+};
+
+use jiff::Timestamp;
+
+use super::{
+    Body,
+    entry::{Desk, LazyEntry, WriteError},
+};
+use crate::{
+    archive::manifest::{Entry, Trimmed, Truncation, TruncationReason},
+    budget::{self, Class, Cut, Step, Weighed},
+    inventory::Inventory,
+    plan::{Item, ItemSource},
+};
+
+/// Entries, what they take, and what was left out of them.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    /// Most bytes of all entries, as they lie in the spool.
+    limit: u64,
+    used: u64,
+    /// By the order in which they came.
+    kept: BTreeMap<usize, Kept>,
+    next: usize,
+    /// The last step that was begun.
+    begun: Option<Step>,
+    trimmed: BTreeMap<String, Trimmed>,
+    /// Pods that are not well, or that nobody looked at, are not here: namespace and name.
+    healthy: BTreeSet<(String, String)>,
+    /// UIDs and names of the target and its Backup.
+    own: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    entry: Entry,
+    class: Class,
+}
+
+impl Kept {
+    fn weighed(&self) -> Weighed {
+        let segment = &self.entry.segment;
+        Weighed { class: self.class, bytes: segment.bytes(), compressed: segment.compressed_bytes() }
+    }
+}
+
+impl Room {
+    pub(super) fn new(limit: u64, inventory: &Inventory) -> Self {
+        let healthy = inventory.pods.iter().filter(|pod| pod.is_healthy());
+        let targets = [&inventory.target, &inventory.backup].into_iter().flatten();
+        Self {
+            limit,
+            healthy: healthy.map(|pod| (pod.namespace.clone(), pod.name.clone())).collect(),
+            own: targets.flat_map(|one| [one.uid.clone(), one.name.clone()]).filter(|id| !id.is_empty()).collect(),
+            ..Self::default()
+        }
+    }
+
+    fn class(&self, item: &Item, path: &str) -> Class {
+        let healthy = match &item.source {
+            ItemSource::PodLog { namespace, pod, .. } => self.healthy.contains(&(namespace.clone(), pod.clone())),
+            _ => false,
+        };
+        Class::of(item, path, healthy)
+    }
+
+    /// Whether reading the item is pointless by now; it is told as trimmed then.
+    pub(super) fn refuses(&mut self, item: &Item) -> bool {
+        let path = item.path.as_str();
+        let Some(step) = budget::closed(self.class(item, path), self.begun) else { return false };
+        self.tell(path, step, 0, 0);
+        true
+    }
+
+    /// Takes what an item brought; of a class of which nothing is kept any more, only word of it.
+    pub(super) fn take(&mut self, item: &Item, bodies: Vec<Body>, read_at: Timestamp, ms: u64) {
+        for (segment, source, truncated) in bodies {
+            let class = self.class(item, segment.path().as_str());
+            if let Some(step) = budget::closed(class, self.begun) {
+                self.tell(segment.path().as_str(), step, segment.bytes(), 0);
+                continue;
+            }
+            self.used += segment.compressed_bytes();
+            self.kept.insert(self.next, Kept { entry: Entry { segment, source, truncated, read_at, ms }, class });
+            self.next += 1;
+        }
+    }
+
+    /// More is there than may be.
+    pub(super) fn is_over(&self) -> bool {
+        self.used > self.limit
+    }
+
+    /// Leaves out, step by step, until the rest fits or there is nothing more to leave out. Blocks.
+    pub(super) fn fit(mut self, desk: &Desk) -> Result<Self, WriteError> {
+        for step in Step::ALL {
+            if !self.is_over() {
+                break;
+            }
+            self.begun = self.begun.max(Some(step));
+            let (places, weighed): (Vec<usize>, Vec<Weighed>) =
+                self.kept.iter().map(|(place, kept)| (*place, kept.weighed())).unzip();
+            for (at, cut) in budget::victims(step, &weighed) {
+                if !self.is_over() {
+                    break;
+                }
+                if let Some(kept) = self.kept.remove(&places[at]) {
+                    self.used -= kept.entry.segment.compressed_bytes();
+                    self.cut(places[at], kept, cut, step, desk)?;
+                }
+            }
+        }
+        Ok(self)
+    }
+
+    fn cut(&mut self, place: usize, kept: Kept, cut: Cut, step: Step, desk: &Desk) -> Result<(), WriteError> {
+        let Kept { entry, class } = kept;
+        let (path, before) = (entry.segment.path().as_str().to_owned(), entry.segment.bytes());
+        let left = match cut {
+            Cut::Drop => Ok(None),
+            Cut::Shorten(most) => shortened(entry, most, desk).map(Some),
+            Cut::OwnObjects => own_objects(entry, &self.own, desk),
+        };
+        let left = match left.map_err(WriteError::from) {
+            Ok(left) => left,
+            // Those that are being read have filled the spool in this moment: the room matters more than the entry.
+            Err(WriteError::Spool(error)) if error.is_full() => None,
+            Err(error) => return Err(error),
+        };
+        let after = left.as_ref().map_or(0, |entry| entry.segment.bytes());
+        if after != before {
+            self.tell(&path, step, before.saturating_sub(after), after);
+        }
+        if let Some(entry) = left {
+            self.used += entry.segment.compressed_bytes();
+            self.kept.insert(place, Kept { entry, class });
+        }
+        Ok(())
+    }
+
+    /// One line for each path; what was left out of it before counts too.
+    fn tell(&mut self, path: &str, step: Step, dropped_bytes: u64, kept_bytes: u64) {
+        let line = self.trimmed.entry(path.to_owned()).or_default();
+        path.clone_into(&mut line.path);
+        step.rule().clone_into(&mut line.rule);
+        line.dropped_bytes += dropped_bytes;
+        line.kept_bytes = kept_bytes;
+    }
+
+    /// The entries, and what was left out.
+    pub(super) fn close(self) -> (Vec<Entry>, Vec<Trimmed>) {
+        (self.kept.into_values().map(|kept| kept.entry).collect(), self.trimmed.into_values().collect())
+    }
+}
+
+/// Head and tail of a log, and why the middle is not there.
+fn shortened(entry: Entry, most: u64, desk: &Desk) -> io::Result<Entry> {
+    let Entry { segment, source, truncated, read_at, ms } = entry;
+    let segment = segment.shrink(&desk.spool, most)?;
+    // That its source broke off stays the graver reason.
+    let reason = truncated.as_ref().map(|before| before.reason).filter(|reason| reason.is_error());
+    let truncated = Truncation::of(&segment, reason.unwrap_or(TruncationReason::Budget)).or(truncated);
+    Ok(Entry { segment, source, truncated, read_at, ms })
+}
+
+/// A List with those of its objects that name one of `own`; `None` if there is none.
+fn own_objects(entry: Entry, own: &[String], desk: &Desk) -> io::Result<Option<Entry>> {
+    let Entry { segment, mut source, read_at, ms, .. } = entry;
+    let before = segment.bytes();
+    let mut kept = LazyEntry::new(desk, segment.path().clone(), None);
+    let (mut items, mut lines_left_out) = (0, 0);
+    let mut object = Vec::new();
+    let mut lines = BufReader::new(segment.reader()?);
+    loop {
+        let start = object.len();
+        let ended = lines.read_until(b'\n', &mut object)? == 0;
+        // An object of a List begins with a dash in the first column, and no other line does.
+        if ended || object[start..].starts_with(b"- ") {
+            let next = object.split_off(start);
+            let is_head = !object.starts_with(b"- ");
+            if is_head || own.iter().any(|id| memchr::memmem::find(&object, id.as_bytes()).is_some()) {
+                kept.write_all(&object)?;
+                items += u64::from(!is_head);
+            } else {
+                lines_left_out += memchr::memchr_iter(b'\n', &object).count() as u64;
+            }
+            object = next;
+        }
+        if ended {
+            break;
+        }
+    }
+    if items == 0 {
+        return Ok(None);
+    }
+    let Some(segment) = kept.finish()? else { return Ok(None) };
+    source.items = Some(items);
+    let truncated = Truncation {
+        reason: TruncationReason::Budget,
+        kept_head: segment.bytes(),
+        kept_tail: 0,
+        left_out_bytes: before.saturating_sub(segment.bytes()),
+        left_out_lines: lines_left_out,
+    };
+    Ok(Some(Entry { segment, source, truncated: Some(truncated), read_at, ms }))
+}

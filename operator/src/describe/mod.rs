@@ -1,0 +1,139 @@
+//! `describe.txt`: the facts that `velero backup describe --details` and `velero restore describe --details` show, in
+//! their order and words, from what the bundle has anyway. Pure but for the writing; it asks neither cluster nor store.
+//!
+//! After Velero 1.18, `pkg/cmd/util/output/{describe,backup_describer,restore_describer}.go`; without its colours, and
+//! where something could not be read the text says so instead of an error of a download.
+
+mod backup;
+mod go;
+mod live;
+mod page;
+mod restore;
+mod results;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod volumes;
+
+use std::io::{self, Read, Write};
+
+use debugbundle_crd::TargetKind;
+use serde_json::Value;
+
+pub use live::{Fact, Live, Subject};
+
+use crate::plan::StoreFile;
+use page::Page;
+
+/// A file of Velero's in the store, as the bundle has it.
+pub enum Found {
+    /// Redacted, from its beginning; texts in it and its nesting are bounded.
+    There(Box<dyn Read>),
+    /// The store does not hold it.
+    Absent,
+    /// It could not be had; the manifest says why.
+    Unread,
+}
+
+/// Velero's files about the Backup or Restore that is described.
+pub trait Files {
+    /// Opens a file; it may be opened more than once.
+    ///
+    /// # Errors
+    /// The spool cannot be read.
+    fn open(&self, file: StoreFile) -> io::Result<Found>;
+}
+
+/// Writes the description of `object`, a redacted Backup or Restore.
+///
+/// # Errors
+/// `out` or the spool.
+pub fn write(out: impl Write, of: TargetKind, object: &Value, files: &dyn Files, live: &Live) -> io::Result<()> {
+    let mut page = Page::new(out);
+    match of {
+        TargetKind::Backup => backup::describe(&mut page, object, files, live)?,
+        TargetKind::Restore => restore::describe(&mut page, object, files, live)?,
+    }
+    page.end()?.flush()
+}
+
+/// In place of something that is not in the bundle though it should be.
+fn unread(what: &str) -> String {
+    format!("<{what} not in the bundle: see manifest.json>")
+}
+
+/// Name, namespace, labels and annotations.
+fn metadata<W: Write>(page: &mut Page<W>, object: &Value) -> io::Result<()> {
+    let metadata = &object["metadata"];
+    page.row(0, "Name", go::text(&metadata["name"]))?;
+    page.row(0, "Namespace", go::text(&metadata["namespace"]))?;
+    map(page, "Labels", &metadata["labels"])?;
+    map(page, "Annotations", &metadata["annotations"])
+}
+
+/// A map, sorted by key, one pair a line.
+fn map<W: Write>(page: &mut Page<W>, label: &str, value: &Value) -> io::Result<()> {
+    let mut pairs: Vec<(&String, &str)> =
+        value.as_object().into_iter().flatten().map(|(key, value)| (key, go::text(value))).collect();
+    if pairs.is_empty() {
+        return page.row(0, label, go::NONE);
+    }
+    pairs.sort_unstable();
+    let head = format!("{label}:");
+    for (at, (key, value)) in pairs.into_iter().enumerate() {
+        page.under(0, if at == 0 { &head } else { "" }, &format!("{key}={value}"))?;
+    }
+    Ok(())
+}
+
+/// What did not pass validation.
+fn validation_errors<W: Write>(page: &mut Page<W>, status: &Value) -> io::Result<()> {
+    let errors = go::strings(&status["validationErrors"]);
+    if errors.is_empty() {
+        return Ok(());
+    }
+    page.gap()?;
+    for (at, error) in errors.into_iter().enumerate() {
+        page.under(0, if at == 0 { "Validation errors:" } else { "" }, error)?;
+    }
+    Ok(())
+}
+
+/// Start and end.
+fn times<W: Write>(page: &mut Page<W>, status: &Value) -> io::Result<()> {
+    for (label, field) in [("Started", "startTimestamp"), ("Completed", "completionTimestamp")] {
+        page.row(0, label, go::time(&status[field]).as_deref().unwrap_or("<n/a>"))?;
+    }
+    Ok(())
+}
+
+/// A ConfigMap that a spec refers to.
+fn reference<W: Write>(page: &mut Page<W>, heading: &str, value: &Value) -> io::Result<()> {
+    if value.is_null() {
+        return Ok(());
+    }
+    page.gap()?;
+    page.line(&format!("{heading}:"))?;
+    page.row(1, "Type", go::text(&value["kind"]))?;
+    page.row(1, "Name", go::text(&value["name"]))
+}
+
+/// Included and excluded names.
+fn filters<W: Write>(
+    page: &mut Page<W>,
+    indent: usize,
+    (included, all): (&Value, &str),
+    excluded: &Value,
+) -> io::Result<()> {
+    page.row(indent, "Included", &go::list(included, all))?;
+    page.row(indent, "Excluded", &go::list(excluded, go::NONE))
+}
+
+/// The two lines about labels.
+fn selectors<W: Write>(page: &mut Page<W>, spec: &Value) -> io::Result<()> {
+    page.gap()?;
+    page.row(0, "Label selector", &go::selector(&spec["labelSelector"]))?;
+    page.gap()?;
+    let any: Vec<String> = spec["orLabelSelectors"].as_array().into_iter().flatten().map(go::selector).collect();
+    page.row(0, "Or label selector", if any.is_empty() { go::NONE.to_owned() } else { any.join(" or ") }.as_str())
+}

@@ -1,0 +1,72 @@
+//! What is asked of the cluster once more when all is collected: how the target stands now, and how many nodes there are.
+//! Neither fails a bundle: what cannot be read is not told.
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::{
+    cluster::{ApiKind, Cluster},
+    inventory::Inventory,
+};
+
+/// Largest answer (bytes): one object.
+const ANSWER: usize = 4 << 20;
+/// For the target that was deleted in the meantime.
+const DELETED: &str = "Deleted";
+
+/// How it stands at the end of a collection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Closing {
+    /// The target's phase; `None` if it could not be read.
+    pub(super) phase: Option<String>,
+    /// Number of nodes; `None` if they may not be listed.
+    pub(super) nodes: Option<u64>,
+}
+
+impl Closing {
+    pub(super) async fn ask(cluster: &Cluster, inventory: &Inventory, deadline: Instant) -> Self {
+        Self { phase: phase(cluster, inventory, deadline).await, nodes: nodes(cluster, deadline).await }
+    }
+}
+
+async fn phase(cluster: &Cluster, inventory: &Inventory, deadline: Instant) -> Option<String> {
+    let target = inventory.target.as_ref()?;
+    let kind = match target.kind {
+        debugbundle_crd::TargetKind::Backup => inventory.served.velero("backups", "Backup"),
+        debugbundle_crd::TargetKind::Restore => inventory.served.velero("restores", "Restore"),
+    };
+    match cluster.get(&kind.path(Some(&inventory.namespace), &target.name), ANSWER, deadline).await {
+        Ok(object) if object["metadata"]["uid"].as_str() != Some(&target.uid) => Some(DELETED.to_owned()),
+        Ok(object) => Some(object["status"]["phase"].as_str().unwrap_or_default().to_owned()),
+        Err(error) if error.is_not_found() => Some(DELETED.to_owned()),
+        Err(_) => None,
+    }
+}
+
+async fn nodes(cluster: &Cluster, deadline: Instant) -> Option<u64> {
+    let list = ApiKind::cluster("", "v1", "nodes", "Node").list_path(None);
+    counted(&cluster.get(&format!("{list}?limit=1"), ANSWER, deadline).await.ok()?)
+}
+
+/// The items of a List of which only the first page was asked for.
+fn counted(list: &Value) -> Option<u64> {
+    let here = list["items"].as_array()?.len() as u64;
+    let more = list["metadata"]["continue"].as_str().is_some_and(|token| !token.is_empty());
+    if more { Some(here + list["metadata"]["remainingItemCount"].as_u64()?) } else { Some(here) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_page_and_what_remains_is_the_number() {
+        assert_eq!(counted(&json!({"metadata": {}, "items": []})), Some(0));
+        let paged = json!({"metadata": {"continue": "x", "remainingItemCount": 4}, "items": [{}]});
+        assert_eq!(counted(&paged), Some(5));
+        assert_eq!(counted(&json!({"metadata": {"continue": "x"}, "items": [{}]})), None);
+        assert_eq!(counted(&json!({"kind": "Status"})), None);
+    }
+}
