@@ -7,7 +7,7 @@ use debugbundle_crd::Severity;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Destination, Origin, Subject};
+use super::{Origin, Subject, destination::Place};
 use crate::{
     archive::manifest::{
         self, BundleInfo, ClusterInfo, FindingsInfo, ManifestHead, Missing, MissingSeverity, NamespaceInfo,
@@ -42,7 +42,7 @@ impl Collected {
 /// All of the manifest that is known before sealing.
 pub(super) fn head(
     subject: &Subject,
-    destination: Option<&Destination>,
+    place: Option<&Place>,
     version: &str,
     found: &Found,
     sealing: Duration,
@@ -50,7 +50,7 @@ pub(super) fn head(
     let Found { started, inventory, window, wanted, collected, diagnosis, ms } = found;
     let now = Timestamp::now();
     ManifestHead {
-        bundle: bundle(subject, destination),
+        bundle: bundle(subject, place),
         operator: OperatorInfo {
             version: version.to_owned(),
             commit: option_env!("DEBUGBUNDLE_COMMIT").unwrap_or_default().to_owned(),
@@ -82,7 +82,7 @@ pub(super) fn head(
     }
 }
 
-fn bundle(subject: &Subject, destination: Option<&Destination>) -> BundleInfo {
+fn bundle(subject: &Subject, place: Option<&Place>) -> BundleInfo {
     BundleInfo {
         name: subject.name.clone(),
         namespace: subject.namespace.clone(),
@@ -92,7 +92,7 @@ fn bundle(subject: &Subject, destination: Option<&Destination>) -> BundleInfo {
             Origin::Cli => manifest::Origin::Cli,
         },
         attempt: u32::try_from(subject.attempt).unwrap_or(u32::MAX),
-        key: destination.filter(|_| subject.origin != Origin::Cli).map_or(String::new(), |d| d.key.as_str().to_owned()),
+        key: place.filter(|_| subject.origin != Origin::Cli).map_or(String::new(), |place| place.key.clone()),
         ..BundleInfo::default()
     }
 }
