@@ -5,8 +5,8 @@ use crate::plan::{Item, ItemSource, Priority};
 
 /// Most bytes of a bundle, compressed, unless the operator was told otherwise.
 pub const DEFAULT: u64 = 512 << 20;
-/// Of these, kept free for what is written about the others: summary, analysis, descriptions, log, manifest (bytes,
-/// compressed).
+/// Of these, kept free for what is written about the others: summary, analysis, descriptions, locations, log,
+/// manifest (bytes, compressed).
 const RESERVED: u64 = 16 << 20;
 
 /// Room for what is collected (bytes, compressed), when the bundle may have `limit` bytes and the spool `spool`.

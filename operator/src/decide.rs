@@ -111,6 +111,14 @@ pub fn timeout(bundle: &DebugBundle) -> Duration {
     parse_duration(&bundle.spec.timeout).unwrap_or(Duration::from_mins(15))
 }
 
+/// Until when a sealed bundle is tried to be sent: from the moment on record at which that was first announced, so that
+/// no restart gives it more time. A moment in the future was not written by the operator and counts as now.
+pub fn send_until(bundle: &DebugBundle, now: Timestamp, timeout: Duration) -> Timestamp {
+    let announced = bundle.status.as_ref().and_then(|s| s.upload.as_ref()).and_then(|u| u.started.as_ref());
+    let since = announced.map_or(now, |started| started.0.min(now));
+    since.checked_add(timeout).unwrap_or(Timestamp::MAX)
+}
+
 /// How long a URL is asked to work; `None` if none is to be signed at all.
 pub fn url_ttl(bundle: &DebugBundle) -> Option<Duration> {
     (bundle.spec.download_url.policy != UrlPolicy::Never)
@@ -168,6 +176,20 @@ mod tests {
         ] {
             assert_eq!(decide(&seen, at(NOW)), step);
         }
+    }
+
+    #[test]
+    fn the_time_to_send_begins_once() {
+        let hour = Duration::from_hours(1);
+        let announced = |started: &str| {
+            let mut seen = in_phase(Phase::Uploading, 3);
+            let upload = debugbundle_crd::Upload { started: Some(Time(at(started))), ..Default::default() };
+            seen.status.as_mut().unwrap().upload = Some(upload);
+            send_until(&seen, at(NOW), hour)
+        };
+        assert_eq!(send_until(&bundle(None), at(NOW), hour), at("2026-09-08T04:04:12Z"));
+        assert_eq!(announced("2026-09-08T02:30:00Z"), at("2026-09-08T03:30:00Z"));
+        assert_eq!(announced("2036-09-08T02:30:00Z"), at("2026-09-08T04:04:12Z"), "forged");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use debugbundle_crd::Reason;
 
 /// Why a run ended without doing what it set out to do.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Fault {
     /// Somebody else changed, claimed or deleted the object: there is nothing more to do here.
     #[error("the DebugBundle was changed, claimed or deleted by somebody else")]

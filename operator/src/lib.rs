@@ -27,12 +27,14 @@
 //! | [`cli`] | `kubectl debugbundle` | all |
 //! | [`text`] | foreign text made fit to be shown | none |
 //! | [`tls`] | whose certificate is believed | none |
+//! | [`certificate`] | what a certificate says of itself | none |
 //! | [`error`] | a run's failure, by what follows from it | none |
 //! | [`crash`] | named points at which a test may end the process | none |
 
 pub mod access;
 pub mod archive;
 pub mod budget;
+pub mod certificate;
 pub mod cli;
 pub mod cluster;
 pub mod collect;

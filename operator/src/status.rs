@@ -123,17 +123,21 @@ impl Fold {
         self
     }
 
-    /// An upload failed and will be tried again; its id stays on record, for it may not have been ended.
+    /// An upload failed and is tried again until then; its id stays on record, for it may not have been ended.
     #[must_use]
-    pub fn upload_retried(mut self, reason: Reason, error: &str) -> Self {
+    pub fn upload_retried(mut self, reason: Reason, error: &str, until: Timestamp) -> Self {
         let upload = self.status.upload.get_or_insert_default();
         upload.last_error = Some(text::bounded(&text::escape_for_terminal(error), MESSAGE_LIMIT).into_owned());
-        self.set(
-            ConditionType::Uploaded,
-            false,
-            reason,
-            &format!("{error}; the sealed bundle waits and is sent again"),
-        );
+        let message = format!("{error}; the sealed bundle waits and is sent again until {}", whole_seconds(until));
+        self.set(ConditionType::Ready, false, Reason::Uploading, &message);
+        self.set(ConditionType::Uploaded, false, reason, &message);
+        self
+    }
+
+    /// It will lie elsewhere than was announced.
+    #[must_use]
+    pub fn moved(mut self, bundle: &Bundle) -> Self {
+        self.status.bundle = Some(bundle.clone());
         self
     }
 
@@ -329,7 +333,11 @@ mod tests {
     fn an_upload_id_stays_on_record_until_the_end() {
         let t0 = at("2026-09-08T03:04:12Z");
         let sent = Fold::new(None, Some(1), t0).claimed(1, "a").uploading(&outcome(0)).upload_begun("id-1").done();
-        let again = Fold::new(Some(&sent), Some(1), t0).upload_retried(Reason::StoreUnreachable, "no").done();
+        let again = Fold::new(Some(&sent), Some(1), t0).upload_retried(Reason::StoreUnreachable, "DNS: no", t0).done();
+        let ready = &again.conditions[0];
+        assert_eq!(again.phase, Some(Phase::Uploading));
+        let expected = "DNS: no; the sealed bundle waits and is sent again until 2026-09-08T03:04:12Z";
+        assert_eq!((ready.reason.as_str(), ready.message.as_str()), ("Uploading", expected));
         let resumed = Fold::new(Some(&again), Some(1), t0).resumed(2, "b", &outcome(0)).done();
         assert_eq!(resumed.upload.as_ref().and_then(|u| u.upload_id.as_deref()), Some("id-1"));
         assert_eq!((resumed.phase, resumed.attempts), (Some(Phase::Uploading), Some(2)));

@@ -54,6 +54,8 @@ impl Seen {
 pub enum Deed {
     /// The store is not asked; this status and this S3 error code are answered.
     Refuse(u16, &'static str),
+    /// The store is not asked; the time of the request is refused by a clock that is so many seconds ahead of ours.
+    AnotherTime(i64),
     /// The request waits until the test gives a permit; then the store is asked.
     Hold(Arc<Semaphore>),
     /// The connection is reset in the middle of the request's body; the store is not asked.
@@ -250,6 +252,13 @@ async fn handle(
     lock(&state.seen).push(seen);
     if let Some(Deed::Refuse(status, code)) = deed {
         return Ok(refusal(status, code));
+    }
+    if let Some(Deed::AnotherTime(ahead)) = deed {
+        let mut answer = refusal(403, "RequestTimeTooSkewed");
+        let then = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(ahead);
+        let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&then).expect("a date");
+        answer.headers_mut().insert(http::header::DATE, date.parse().expect("a header"));
+        return Ok(answer);
     }
     if let Some(Deed::Hold(until)) = &deed {
         until.acquire().await.expect("it is never closed").forget();

@@ -28,20 +28,20 @@ struct Flags {
     #[arg(long, env = "DEBUGBUNDLE_SPOOL", default_value = "/spool", value_parser = absolute)]
     spool: PathBuf,
 
-    /// Bundles that are made at the same time.
+    /// Bundles that are collected at the same time; one that waits for its store is not counted.
     #[arg(long, env = "DEBUGBUNDLE_MAX_CONCURRENT", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     max_concurrent: u16,
 
     /// The most MiB that all bundles together keep in the spool; keep it below 80 % of the volume's size.
-    #[arg(long, env = "DEBUGBUNDLE_SPOOL_LIMIT_MIB", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(64..=1_048_576))]
-    spool_limit_mib: u64,
+    #[arg(long, env = "DEBUGBUNDLE_SPOOL_LIMIT_MIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(64..=1_048_576))]
+    spool_limit_mib: u32,
 
     /// The most MiB of one bundle, compressed. When more is there, logs of healthy pods are shortened and dropped first; the
     /// manifest lists what was left out.
     #[arg(long, env = "DEBUGBUNDLE_BUNDLE_LIMIT_MIB", default_value_t = budget::DEFAULT >> 20, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     bundle_limit_mib: u64,
 
-    /// Minutes that an upload is tried when the store does not answer.
+    /// Minutes for which a sealed bundle is tried to be sent, while its store does not answer or its location cannot be used.
     #[arg(long, env = "DEBUGBUNDLE_UPLOAD_TIMEOUT_MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1440))]
     upload_timeout_minutes: u64,
 
@@ -115,7 +115,7 @@ async fn start(flags: Flags) -> Result<(), String> {
 
     let options = Options {
         namespace: flags.namespace.clone(),
-        spool_limit: flags.spool_limit_mib * (1 << 20) / u64::from(flags.max_concurrent),
+        spool_limit: u64::from(flags.spool_limit_mib) * (1 << 20) / u64::from(flags.max_concurrent),
         bundle_limit: flags.bundle_limit_mib << 20,
         version: debugbundle_operator::VERSION.to_owned(),
         allowed_namespaces: flags.allowed_namespaces,
@@ -131,6 +131,7 @@ async fn start(flags: Flags) -> Result<(), String> {
         instance: flags.instance,
         spool: flags.spool,
         max_concurrent: usize::from(flags.max_concurrent),
+        spool_limit_mib: flags.spool_limit_mib,
         upload_timeout: Duration::from_secs(flags.upload_timeout_minutes * 60),
         delete_timeout: Duration::from_secs(flags.delete_timeout_seconds),
     };

@@ -94,7 +94,9 @@ fn failure(error: &StoreError) -> StoreFailure {
         StoreError::NoBucket { bucket, .. } | StoreError::WrongRegion { bucket, .. } => {
             format!("mend the location: bucket {bucket} and its region must be those where Velero writes")
         }
-        StoreError::Expired(_) | StoreError::NoCredential(_) => "renew the location's credential".to_owned(),
+        StoreError::NotAccepted { .. } | StoreError::Expired(_) | StoreError::NoCredential(_) => {
+            "renew the location's credential".to_owned()
+        }
         StoreError::NotAllowed(_) | StoreError::Rejected(_) => "mend the location's config".to_owned(),
         _ => return StoreFailure::Unreachable { why },
     };
@@ -134,7 +136,7 @@ mod tests {
         };
         let StoreFailure::Denied { cure, .. } = failure(&denied) else { panic!("not denied") };
         assert_eq!(cure, "allow s3:GetObject on silo/backups/b/b-logs.gz to the location's credential");
-        let away = failure(&StoreError::Unreachable("connection refused".to_owned()));
+        let away = failure(&StoreError::silent("connection refused"));
         assert!(matches!(away, StoreFailure::Unreachable { .. }));
     }
 }

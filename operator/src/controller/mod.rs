@@ -3,6 +3,7 @@
 
 mod finalize;
 mod mine;
+mod places;
 mod url;
 mod work;
 
@@ -23,7 +24,6 @@ use kube::{
     },
 };
 use serde_json::json;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::error::Fault;
@@ -48,6 +48,8 @@ pub struct Settings {
     pub spool: PathBuf,
     /// Bundles that are collected at the same time.
     pub max_concurrent: usize,
+    /// The most MiB that all bundles together keep in the spool.
+    pub spool_limit_mib: u32,
     /// How long an upload is tried.
     pub upload_timeout: Duration,
     /// How long the deletion of an object in the store is tried before the resource goes without it.
@@ -61,7 +63,7 @@ struct Context {
     seen: Store<Guarded>,
     engine: Arc<Engine>,
     notifier: Notifier,
-    places: Arc<Semaphore>,
+    places: places::Places,
     settings: Settings,
     shutdown: CancellationToken,
 }
@@ -91,7 +93,7 @@ pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdo
         seen: controller.store(),
         engine,
         notifier: Notifier::new(client.clone(), settings.instance.clone()),
-        places: Arc::new(Semaphore::new(settings.max_concurrent)),
+        places: places::Places::new(settings.max_concurrent, settings.spool_limit_mib),
         client,
         settings,
         shutdown,

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Context, Fault, finalize, follow_deletion,
     mine::{self, Mine},
+    places::Place,
     url,
 };
 use crate::{
@@ -31,7 +32,7 @@ pub(super) async fn to_the_end(
     ctx: &Arc<Context>,
 ) -> Result<Action, Fault> {
     let (cancel, _following) = follow_deletion(seen, ctx);
-    let _place = place(seen, ctx, &cancel).await?;
+    let place = place(seen, ctx, &cancel).await?;
 
     // Waiting took its time, and the cache lags behind our own writes: look again before anything is done.
     let Some(live) = mine::live(&ctx.api, seen).await? else { return Err(Fault::Lost) };
@@ -55,7 +56,7 @@ pub(super) async fn to_the_end(
     let name = seen.name_any();
     tracing::info!(name, attempt, sealed = sealed.is_some(), "Claimed");
 
-    match work(&mine, &before, sealed, ctx, &cancel).await {
+    match work(&mine, &before, sealed, place, ctx, &cancel).await {
         Ok(()) => remove(&spool),
         Err(Fault::Terminal { reason, message }) => end_without(&mine, reason, &message, ctx).await?,
         Err(Fault::Transient { reason, message }) if decide::is_last_attempt(&mine.seen().await) => {
@@ -124,12 +125,8 @@ async fn after_the_resource(mine: &Mine, ctx: &Arc<Context>) {
 }
 
 /// One of the places in which bundles are made; while there is none the phase says Queued.
-async fn place(
-    seen: &DebugBundle,
-    ctx: &Arc<Context>,
-    cancel: &CancellationToken,
-) -> Result<tokio::sync::OwnedSemaphorePermit, Fault> {
-    if let Ok(place) = Arc::clone(&ctx.places).try_acquire_owned() {
+async fn place(seen: &DebugBundle, ctx: &Arc<Context>, cancel: &CancellationToken) -> Result<Place, Fault> {
+    if let Some(place) = ctx.places.at_once() {
         return Ok(place);
     }
     let phase = seen.status.as_ref().and_then(|s| s.phase);
@@ -138,7 +135,7 @@ async fn place(
         mine.update(ctx.now(), |fold| fold.queued(ctx.settings.max_concurrent)).await?;
     }
     tokio::select! {
-        place = Arc::clone(&ctx.places).acquire_owned() => place.map_err(|_| Fault::Cancelled),
+        place = ctx.places.wait() => place,
         () = cancel.cancelled() => Err(Fault::Cancelled),
     }
 }
@@ -147,6 +144,7 @@ async fn work(
     mine: &Mine,
     before: &DebugBundle,
     sealed: Option<Packed>,
+    mut place: Place,
     ctx: &Arc<Context>,
     cancel: &CancellationToken,
 ) -> Result<(), Fault> {
@@ -158,6 +156,7 @@ async fn work(
         Some(packed) => packed,
         None => collect(mine, &bundle, &subject, before, ctx, &tracker, cancel).await?,
     };
+    place.sealed(packed.sealed().bytes);
     crash::point("sealed");
 
     let outcome = packed.outcome();
@@ -165,8 +164,10 @@ async fn work(
     mine.update(ctx.now(), |fold| fold.found(packed.cause.as_deref(), findings.clone()).uploading(&outcome)).await?;
     crash::point("announced");
 
-    let journal = StatusJournal { mine, ctx };
-    let deadline = tokio::time::Instant::now() + ctx.settings.upload_timeout;
+    let until = decide::send_until(&mine.seen().await, ctx.now(), ctx.settings.upload_timeout);
+    let journal = StatusJournal { mine, ctx, until };
+    let left = Duration::try_from(until.duration_since(ctx.now())).unwrap_or_default();
+    let deadline = tokio::time::Instant::now() + left;
     let recorded = before.status.as_ref().and_then(|s| s.upload.as_ref()).and_then(|u| u.upload_id.clone());
     let delivery = Box::pin(ctx.engine.deliver(&subject, &packed, recorded, &journal, &tracker, deadline, cancel));
     let destination = with_progress(mine, ctx, &tracker, delivery).await?;
@@ -228,7 +229,7 @@ async fn publish(
     ctx: &Arc<Context>,
 ) -> Result<(), Fault> {
     let now = ctx.now();
-    let outcome = packed.outcome();
+    let outcome = packed.at(destination).outcome();
     let expiration = decide::expiration(bundle, now);
     let asked = bundle.annotations().get(debugbundle_crd::RENEW_URL_ANNOTATION);
     let link = match bundle.spec.download_url.policy {
@@ -255,6 +256,7 @@ async fn publish(
 struct StatusJournal<'a> {
     mine: &'a Mine,
     ctx: &'a Arc<Context>,
+    until: Timestamp,
 }
 
 impl Journal for StatusJournal<'_> {
@@ -265,12 +267,20 @@ impl Journal for StatusJournal<'_> {
         Ok(())
     }
 
+    async fn moved(&self, packed: &Packed) -> Result<(), Fault> {
+        let bundle = packed.outcome().bundle;
+        self.mine.update(self.ctx.now(), |fold: Fold| fold.moved(&bundle)).await
+    }
+
     async fn retrying(&self, reason: Reason, message: &str) -> Result<(), Fault> {
         let seen = self.mine.seen().await;
         let first = seen.status.as_ref().and_then(|s| s.upload.as_ref()).is_none_or(|u| u.last_error.is_none());
-        match self.mine.update(self.ctx.now(), |fold: Fold| fold.upload_retried(reason, message)).await {
+        match self.mine.update(self.ctx.now(), |fold: Fold| fold.upload_retried(reason, message, self.until)).await {
             Ok(()) if first => {
-                let note = format!("sending failed: {message}; the sealed bundle waits and is sent again");
+                let note = format!(
+                    "{message}; the sealed bundle waits and is sent again until {}",
+                    crate::status::whole_seconds(self.until)
+                );
                 self.ctx.notifier.warning(&seen, reason, &note).await;
                 Ok(())
             }

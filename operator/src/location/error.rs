@@ -121,7 +121,7 @@ fn read_write(alternatives: &[String]) -> String {
     if alternatives.is_empty() {
         "a bundle needs a ReadWrite one, and there is none".to_owned()
     } else {
-        format!("name a ReadWrite one in spec.storageLocation: {}", listed(alternatives))
+        format!("set spec.storageLocation to one of: {}", listed(alternatives))
     }
 }
 

@@ -11,15 +11,21 @@ pub mod deployment;
 pub mod endpoint;
 mod error;
 pub mod ini;
+pub mod report;
 mod resolve;
 pub mod s3_config;
+pub mod secrets;
+mod step;
 
 pub use credential::{Credential, CredentialSource, source};
 pub use endpoint::{Endpoint, EndpointPolicy};
 pub use error::LocationError;
 pub(crate) use error::shown;
-pub use resolve::{CustomerKeyBytes, Resolved, resolve};
+pub use report::Report;
+pub use resolve::{CustomerKeyBytes, Resolved, configured, resolve};
 pub use s3_config::{Checksum, CustomerKey, Encryption, S3Config};
+pub use secrets::{SecretFacts, examine};
+pub use step::Step;
 
 use deployment::SecretKey;
 
@@ -112,21 +118,27 @@ impl Location {
         })
     }
 
+    /// Whether the provider is one we know. Nobody mends a location that is another provider's.
+    ///
+    /// # Errors
+    /// `Invalid`
+    pub fn supported(&self) -> Result<(), LocationError> {
+        const SUPPORTED: &str = "supported: aws";
+        match self.provider.as_str() {
+            "aws" => Ok(()),
+            known @ ("azure" | "gcp") => {
+                Err(self.invalid(format!("provider {known} is not supported yet; {SUPPORTED}")))
+            }
+            other => Err(self.invalid(format!("provider {} is not supported; {SUPPORTED}", shown(other)))),
+        }
+    }
+
     /// Checks what stands in the way of any provider: is it one we know, is the bucket a bucket.
     ///
     /// # Errors
     /// `Invalid`
     pub fn check(&self) -> Result<(), LocationError> {
-        const SUPPORTED: &str = "supported: aws";
-        match self.provider.as_str() {
-            "aws" => {}
-            known @ ("azure" | "gcp") => {
-                return Err(self.invalid(format!("provider {known} is not supported yet; {SUPPORTED}")));
-            }
-            other => {
-                return Err(self.invalid(format!("provider {} is not supported; {SUPPORTED}", shown(other))));
-            }
-        }
+        self.supported()?;
         let bucket = &self.bucket;
         if bucket.is_empty() {
             return Err(self.invalid("objectStorage.bucket is empty".to_owned()));
@@ -399,7 +411,7 @@ mod tests {
             (
                 vec![read_only.clone(), named("rw")],
                 Some("ro"),
-                "BackupStorageLocation \"ro\" is ReadOnly; name a ReadWrite one in spec.storageLocation: rw",
+                "BackupStorageLocation \"ro\" is ReadOnly; set spec.storageLocation to one of: rw",
                 Reason::LocationReadOnly,
             ),
             (vec![read_only], None, "a bundle needs a ReadWrite one, and there is none", Reason::LocationReadOnly),

@@ -96,14 +96,7 @@ pub async fn resolve(
     deployment: Option<&Value>,
     policy: EndpointPolicy,
 ) -> Result<Resolved, LocationError> {
-    location.check()?;
-    let mut s3 = S3Config::parse(location)?;
-    for endpoint in s3.endpoint.iter().chain(&s3.public_endpoint) {
-        endpoint.judge(policy).map_err(|why| location.invalid(why))?;
-    }
-    if policy.require_verified_tls && s3.skip_tls_verify {
-        return Err(location.invalid("insecureSkipTLSVerify is refused by --require-verified-tls".to_owned()));
-    }
+    let mut s3 = configured(location, policy)?;
     let secrets = Secrets { api: Api::namespaced(client.clone(), namespace), location };
     let (credential, region) = secrets.credential(&source(location, &s3, deployment)?, &s3.profile).await?;
     if s3.region.is_none() && s3.endpoint.is_some() {
@@ -122,6 +115,22 @@ pub async fn resolve(
         _ => None,
     };
     Ok(Resolved { location: location.clone(), s3, credential, ca_pem, sse_c_key, policy })
+}
+
+/// Reads the location's own words, without what they name.
+///
+/// # Errors
+/// `Invalid`
+pub fn configured(location: &Location, policy: EndpointPolicy) -> Result<S3Config, LocationError> {
+    location.check()?;
+    let s3 = S3Config::parse(location)?;
+    for endpoint in s3.endpoint.iter().chain(&s3.public_endpoint) {
+        endpoint.judge(policy).map_err(|why| location.invalid(why))?;
+    }
+    if policy.require_verified_tls && s3.skip_tls_verify {
+        return Err(location.invalid("insecureSkipTLSVerify is refused by --require-verified-tls".to_owned()));
+    }
+    Ok(s3)
 }
 
 struct Secrets<'a> {

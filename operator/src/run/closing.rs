@@ -1,10 +1,14 @@
 //! What is asked of the cluster once more when all is collected: how the target stands now, and how many nodes there are.
 //! Neither fails a bundle: what cannot be read is not told.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
+    access,
+    archive::manifest::Need,
     cluster::{ApiKind, Cluster},
     inventory::Inventory,
 };
@@ -24,8 +28,16 @@ pub(super) struct Closing {
 }
 
 impl Closing {
-    pub(super) async fn ask(cluster: &Cluster, inventory: &Inventory, deadline: Instant) -> Self {
-        Self { phase: phase(cluster, inventory, deadline).await, nodes: nodes(cluster, deadline).await }
+    /// Asks; `answers` says what would be refused.
+    pub(super) async fn ask(
+        cluster: &Cluster,
+        inventory: &Inventory,
+        answers: &BTreeMap<Need, bool>,
+        deadline: Instant,
+    ) -> Self {
+        let phase = phase(cluster, inventory, deadline).await;
+        let may_count = answers.get(&need()) != Some(&false);
+        Self { phase, nodes: if may_count { nodes(cluster, deadline).await } else { None } }
     }
 }
 
@@ -43,8 +55,17 @@ async fn phase(cluster: &Cluster, inventory: &Inventory, deadline: Instant) -> O
     }
 }
 
+/// The right that counting the nodes takes.
+pub(super) fn need() -> Need {
+    access::need("list", &node(), "", None)
+}
+
+fn node() -> ApiKind {
+    ApiKind::cluster("", "v1", "nodes", "Node")
+}
+
 async fn nodes(cluster: &Cluster, deadline: Instant) -> Option<u64> {
-    let list = ApiKind::cluster("", "v1", "nodes", "Node").list_path(None);
+    let list = node().list_path(None);
     counted(&cluster.get(&format!("{list}?limit=1"), ANSWER, deadline).await.ok()?)
 }
 

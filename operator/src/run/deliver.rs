@@ -20,18 +20,27 @@ use crate::{
 pub trait Journal: Sync {
     /// The store gave an upload id: must be durable before the first part is sent.
     fn begun(&self, upload_id: &str) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// The bundle will lie elsewhere than was announced: its location was mended since.
+    fn moved(&self, packed: &Packed) -> impl Future<Output = Result<(), Fault>> + Send;
     /// A try failed, another one follows.
     fn retrying(&self, reason: Reason, message: &str) -> impl Future<Output = Result<(), Fault>> + Send;
     /// The time.
     fn now(&self) -> Timestamp;
 }
 
+/// Uploads that are tried at the same time; each needs the memory of its parts. Those that wait are not counted.
+pub(super) const AT_ONCE: usize = 4;
 /// The first pause between two tries; each next one is twice as long, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 impl Engine {
     /// Brings the sealed bundle into the store. `recorded` is an upload id that an earlier process left on record.
+    /// Until the deadline it waits for the store to come back, and for a person to mend the location or its credential;
+    /// what has been tried once when the deadline is over is not tried again.
+    ///
+    /// # Errors
+    /// Terminal when the time is over, and at once where no mending of the location helps.
     #[allow(clippy::too_many_arguments, reason = "each is one thing the upload needs")]
     pub async fn deliver(
         &self,
@@ -50,10 +59,12 @@ impl Engine {
             let error = match self.try_once(subject, packed, &recorded, journal, tracker, cancel).await {
                 Ok(destination) => return Ok(destination),
                 Err(Fault::Transient { reason, message }) => (reason, message),
+                Err(Fault::Terminal { reason, message }) if may_be_mended(reason) => (reason, message),
                 Err(other) => return Err(other),
             };
             let (reason, message) = error;
-            if Instant::now() + pause >= deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
                 let message = format!("the bundle could not be sent in the time given: {message}");
                 return Err(Fault::terminal(reason, message));
             }
@@ -61,7 +72,7 @@ impl Engine {
             tracker.message(&format!("sending failed ({message}); trying again in {} s", pause.as_secs()));
             journal.retrying(reason, &message).await?;
             tokio::select! {
-                () = tokio::time::sleep(jittered(pause)) => {}
+                () = tokio::time::sleep(jittered(pause).min(left)) => {}
                 () = cancel.cancelled() => return Err(Fault::Cancelled),
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -78,7 +89,14 @@ impl Engine {
         tracker: &Tracker,
         cancel: &CancellationToken,
     ) -> Result<Destination, Fault> {
+        let _sending = tokio::select! {
+            sending = self.sending.acquire() => sending.map_err(|_| Fault::Cancelled)?,
+            () = cancel.cancelled() => return Err(Fault::Cancelled),
+        };
         let destination = self.destination(subject, Some(&packed.location)).await?;
+        if !packed.is_for(&destination) {
+            journal.moved(&packed.at(&destination)).await?;
+        }
         let upload = packed.upload(subject);
         let send = async {
             let open = lock(recorded).clone();
@@ -109,6 +127,20 @@ impl Engine {
             Err(error) => Err(destination::of_store(&error)),
         }
     }
+}
+
+/// Whether a person can mend that while the bundle waits: all that is wrong with a location or its credential.
+const fn may_be_mended(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::VeleroNotFound
+            | Reason::LocationNotFound
+            | Reason::LocationAmbiguous
+            | Reason::LocationReadOnly
+            | Reason::LocationInvalid
+            | Reason::CredentialInvalid
+            | Reason::UploadDenied
+    )
 }
 
 /// Between a half and the whole of `pause`, so that many operators do not knock at once.

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use debugbundle_crd::{Reason, Target, TargetKind};
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use kube::{
     Api,
@@ -18,7 +19,7 @@ use crate::{
     collect::{FromStore, StoreFiles},
     error::Fault,
     inventory,
-    location::{self, AccessMode, Location},
+    location::{self, AccessMode, Location, Step},
     secret::Secret,
     store::{AnyStore, Key, S3, Signed, Store as _, StoreError},
 };
@@ -59,52 +60,105 @@ impl Destination {
     }
 }
 
+/// Where a bundle is meant to go, whether or not that place can be used now.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Place {
+    /// Name of the location.
+    pub(super) location: String,
+    /// Bucket or container.
+    pub(super) bucket: String,
+    /// The object's key; empty while the location's prefix allows none.
+    pub(super) key: String,
+}
+
+/// The locations of Velero's namespace, as one run found them.
+pub(super) struct Survey {
+    /// All that can be read.
+    pub(super) all: Vec<Location>,
+    /// Velero's Deployment.
+    pub(super) server: Option<Value>,
+    /// Name of the location that holds what Velero stored of the target.
+    pub(super) of_target: Option<String>,
+    /// The one that the bundle goes to.
+    pub(super) chosen: Result<Location, Fault>,
+}
+
+impl Survey {
+    /// The location of that name.
+    pub(super) fn named(&self, name: &str) -> Option<&Location> {
+        self.all.iter().find(|location| location.name == name)
+    }
+
+    /// The place that was chosen.
+    pub(super) fn place(&self, subject: &Subject) -> Option<Place> {
+        let chosen = self.chosen.as_ref().ok()?;
+        let key = Key::of(&chosen.prefix, subject.spec.target.as_ref(), &subject.name, &subject.uid);
+        Some(Place {
+            location: chosen.name.clone(),
+            bucket: chosen.bucket.clone(),
+            key: key.map_or(String::new(), |key| key.as_str().to_owned()),
+        })
+    }
+}
+
 impl Engine {
-    /// Finds the location that `asked` names, else the spec, else the target, else the default one.
+    /// Finds the location that `asked` names, else the spec, else the target, else the default one, and opens it.
     ///
     /// # Errors
     /// Terminal with the reason of `LocationError` where a person has to mend something.
     pub async fn destination(&self, subject: &Subject, asked: Option<&str>) -> Result<Destination, Fault> {
-        match tokio::time::timeout(PATIENCE, self.find(subject, asked)).await {
-            Ok(found) => found,
-            Err(_) => Err(Fault::Transient {
-                reason: Reason::ApiError,
-                message: format!(
-                    "the BackupStorageLocation and its credential could not be read within {} s",
-                    PATIENCE.as_secs()
-                ),
-            }),
-        }
+        in_time(async {
+            let survey = self.look_around(subject, asked).await?;
+            self.open(subject, survey.chosen.as_ref().map_err(Clone::clone)?, survey.server.as_ref()).await
+        })
+        .boxed()
+        .await
     }
 
-    async fn find(&self, subject: &Subject, asked: Option<&str>) -> Result<Destination, Fault> {
-        let mut locations = self.locations().await?;
+    /// Finds out which locations there are, and which of them a run is about.
+    ///
+    /// # Errors
+    /// No Velero, or an API server that does not answer. That no location can be chosen is in the survey.
+    pub(super) async fn survey(&self, subject: &Subject) -> Result<Survey, Fault> {
+        in_time(self.look_around(subject, None)).await
+    }
+
+    async fn look_around(&self, subject: &Subject, asked: Option<&str>) -> Result<Survey, Fault> {
+        let mut all = self.locations().await?;
         if subject.origin == Origin::Cli {
             // It is only read from.
-            for location in &mut locations {
+            for location in &mut all {
                 location.access = AccessMode::ReadWrite;
             }
         }
         let asked = asked.or(subject.spec.storage_location.as_deref());
-        let of_target = match (asked, &subject.spec.target) {
-            // A location that is gone may be why the target failed: the bundle then goes to the default one.
-            (None, Some(target)) => {
-                self.location_of(target).await?.filter(|name| locations.iter().any(|location| location.name == *name))
-            }
-            _ => None,
+        let of_target = match &subject.spec.target {
+            Some(target) => self.location_of(target).await?,
+            None => None,
         };
-        let chosen = location::choose(&locations, asked, of_target.as_deref()).map_err(fault)?;
-        let server = self.server().await?;
+        // A location that is gone may be why the target failed: the bundle then goes to the default one.
+        let there = of_target.as_deref().filter(|name| all.iter().any(|location| location.name == *name));
+        let chosen = location::choose(&all, asked, there).cloned().map_err(fault);
+        Ok(Survey { server: self.server().await?, of_target, chosen, all })
+    }
+
+    /// Reads what the location names, and makes a client of its store.
+    pub(super) async fn open(
+        &self,
+        subject: &Subject,
+        location: &Location,
+        server: Option<&Value>,
+    ) -> Result<Destination, Fault> {
         let resolved =
-            location::resolve(&self.client, &self.options.namespace, chosen, server.as_ref(), self.options.endpoints)
+            location::resolve(&self.client, &self.options.namespace, location, server, self.options.endpoints)
                 .await
                 .map_err(fault)?;
-        let key = Key::of(&chosen.prefix, subject.spec.target.as_ref(), &subject.name, &subject.uid)
-            .map_err(|error| Fault::terminal(Reason::LocationInvalid, error.to_string()))?;
+        let key = Key::of(&location.prefix, subject.spec.target.as_ref(), &subject.name, &subject.uid)
+            .map_err(|error| told(Step::Configuration, Reason::LocationInvalid, &error.to_string()))?;
         let known = resolved.known_values();
         let options = crate::store::Options { single_put: self.options.multipart_threshold, ..Default::default() };
         let store = S3::open(&resolved, options).await.map_err(|error| of_store(&error))?;
-        Ok(Destination { location: chosen.clone(), store: AnyStore::S3(store), key, known })
+        Ok(Destination { location: location.clone(), store: AnyStore::S3(store), key, known })
     }
 
     /// All locations of Velero's namespace; those that cannot be read are left out, as nobody can mean them.
@@ -189,6 +243,15 @@ impl Engine {
     }
 }
 
+/// Gives the questions to the API server an end.
+pub(super) async fn in_time<T>(questions: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    tokio::time::timeout(PATIENCE, questions).await.unwrap_or_else(|_| {
+        let message =
+            format!("the BackupStorageLocation and its credential could not be read within {} s", PATIENCE.as_secs());
+        Err(Fault::Transient { reason: Reason::ApiError, message })
+    })
+}
+
 /// All objects, page by page.
 async fn every(api: &Api<DynamicObject>) -> Result<Vec<DynamicObject>, kube::Error> {
     let mut all = Vec::new();
@@ -207,7 +270,8 @@ fn as_value(object: &DynamicObject) -> Value {
     serde_json::to_value(object).unwrap_or_default()
 }
 
-fn fault(error: location::LocationError) -> Fault {
+/// A location's error as a run's.
+pub(super) fn fault(error: location::LocationError) -> Fault {
     let (reason, message) = (error.reason(), error.to_string());
     match error {
         location::LocationError::Api { source, .. } if !is_refusal(&source) => {
@@ -216,8 +280,14 @@ fn fault(error: location::LocationError) -> Fault {
         location::LocationError::Api { source, .. } => {
             Fault::terminal(reason, format!("{message}: {}", crate::error::api_sentence(&source)))
         }
+        location::LocationError::Invalid { .. } => told(Step::Configuration, reason, &message),
+        location::LocationError::Credential { .. } => told(Step::Credential, reason, &message),
         _ => Fault::terminal(reason, message),
     }
+}
+
+fn told(step: Step, reason: Reason, message: &str) -> Fault {
+    Fault::terminal(reason, format!("{}: {message}", step.word()))
 }
 
 fn is_refusal(error: &kube::Error) -> bool {
@@ -226,7 +296,7 @@ fn is_refusal(error: &kube::Error) -> bool {
 
 /// A store's error as a run's.
 pub(super) fn of_store(error: &StoreError) -> Fault {
-    let (reason, message) = (error.reason(), error.message());
+    let (reason, message) = (error.reason(), error.told());
     // An id that could not be noted: the API server did not answer, or the claim is lost, which the next write tells.
     let not_noted = matches!(error, StoreError::NotNoted(_));
     if error.is_transient() || error.wants_new_credential() || not_noted {

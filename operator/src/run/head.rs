@@ -7,7 +7,7 @@ use debugbundle_crd::Severity;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Destination, Origin, Subject, closing::Closing};
+use super::{Origin, Subject, closing::Closing, destination::Place};
 use crate::{
     archive::manifest::{
         self, BundleInfo, ClusterInfo, FindingsInfo, ManifestHead, Missing, MissingSeverity, NamespaceInfo,
@@ -57,7 +57,7 @@ impl Collected {
 /// All of the manifest that is known before sealing.
 pub(super) fn head(
     subject: &Subject,
-    destination: Option<&Destination>,
+    place: Option<&Place>,
     version: &str,
     found: &Found,
     sealing: Duration,
@@ -65,7 +65,7 @@ pub(super) fn head(
     let Found { started, inventory, window, wanted, permissions, collected, diagnosis, ms, closing, .. } = found;
     let now = Timestamp::now();
     ManifestHead {
-        bundle: bundle(subject, destination),
+        bundle: bundle(subject, place),
         operator: OperatorInfo {
             version: version.to_owned(),
             commit: option_env!("DEBUGBUNDLE_COMMIT").unwrap_or_default().to_owned(),
@@ -99,7 +99,7 @@ pub(super) fn head(
     }
 }
 
-fn bundle(subject: &Subject, destination: Option<&Destination>) -> BundleInfo {
+fn bundle(subject: &Subject, place: Option<&Place>) -> BundleInfo {
     BundleInfo {
         name: subject.name.clone(),
         namespace: subject.namespace.clone(),
@@ -109,7 +109,7 @@ fn bundle(subject: &Subject, destination: Option<&Destination>) -> BundleInfo {
             Origin::Cli => manifest::Origin::Cli,
         },
         attempt: u32::try_from(subject.attempt).unwrap_or(u32::MAX),
-        key: destination.filter(|_| subject.origin != Origin::Cli).map_or(String::new(), |d| d.key.as_str().to_owned()),
+        key: place.filter(|_| subject.origin != Origin::Cli).map_or(String::new(), |place| place.key.clone()),
         ..BundleInfo::default()
     }
 }

@@ -4,19 +4,24 @@
 //! * [`pack`]: inventory, plan, collect, diagnose, seal.
 //! * [`deliver`]: upload under a write-ahead journal, verify.
 //! * [`destination`]: which location, which credential, which key.
+//! * [`stores`]: the store that the bundle goes to, and the one that the target's files are in.
+//! * [`locations`]: what is met on the way to those stores, for the bundle.
 //! * [`tracker`]: how far it is.
 
 mod closing;
 pub mod deliver;
 pub mod destination;
 mod head;
+mod locations;
 pub mod pack;
+mod stores;
 pub mod tracker;
 
 use std::path::{Path, PathBuf};
 
 use debugbundle_crd::{DebugBundle, DebugBundleSpec};
 use kube::{Client, ResourceExt as _};
+use tokio::sync::Semaphore;
 
 use crate::{access::Access, location::EndpointPolicy, movers::Movers};
 
@@ -55,12 +60,20 @@ pub struct Engine {
     options: Options,
     movers: Movers,
     access: Access,
+    /// Uploads that may be tried now.
+    sending: Semaphore,
 }
 
 impl Engine {
     /// An engine that asks this cluster.
     pub fn new(client: Client, options: Options) -> Self {
-        Self { client, options, movers: Movers::default(), access: Access::default() }
+        Self {
+            client,
+            options,
+            movers: Movers::default(),
+            access: Access::default(),
+            sending: Semaphore::new(deliver::AT_ONCE),
+        }
     }
 
     /// With what was caught of hosting pods that are gone when a bundle is made.

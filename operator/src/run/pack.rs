@@ -9,6 +9,7 @@ use std::{
 };
 
 use debugbundle_crd::{Bundle, Finding, Reason, Stage, TargetKind};
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -17,8 +18,8 @@ use tracing::Instrument as _;
 
 use super::{
     Destination, Engine, Subject, Tracker,
-    closing::Closing,
-    destination::notes,
+    closing::{self, Closing},
+    destination::{Place, notes},
     head::{self, Found},
 };
 use crate::{
@@ -29,13 +30,14 @@ use crate::{
     },
     budget,
     cluster::{Cluster, chain},
-    collect::{self, CollectError, Collector, Pace, StoreFailure},
+    collect::{self, CollectError, Collector, Pace, StoreFiles},
     crash, diagnose,
     error::Fault,
     inventory::{self, Inventory, InventoryError, Scope},
-    plan,
+    location, plan,
     redact::Redactor,
     report, runlog,
+    secret::Secret,
     status::Outcome,
     store::Upload,
     text,
@@ -105,6 +107,22 @@ impl Packed {
         Outcome { bundle, missing: self.missing, errors: self.missing, warnings: self.warnings }
     }
 
+    /// The same bundle, which has gone, or goes, to this place: its location may have been mended since it was sealed.
+    #[must_use]
+    pub fn at(&self, destination: &Destination) -> Self {
+        Self {
+            location: destination.location.name.clone(),
+            bucket: destination.bucket().to_owned(),
+            key: destination.key.as_str().to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// Whether that is where it was meant to go.
+    pub fn is_for(&self, destination: &Destination) -> bool {
+        self.bucket == destination.bucket() && self.key == destination.key.as_str()
+    }
+
     /// What is to be sent.
     pub fn upload(&self, subject: &Subject) -> Upload<'_> {
         let sealed = self.sealed();
@@ -120,7 +138,8 @@ impl Packed {
 /// Whether a bundle needs a store to go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Store {
-    /// It is uploaded: without a usable location there is no run.
+    /// It is uploaded: without a location that it may go to there is no run. One that cannot be used just now may be
+    /// mended while the sealed bundle waits.
     Required,
     /// It stays here: without a usable location, Velero's own files are missing in it.
     Optional,
@@ -130,7 +149,7 @@ impl Engine {
     /// Makes the bundle in the folder `dir` of the spool.
     ///
     /// # Errors
-    /// Terminal: no such target, no Velero, no usable location, a full spool. What merely could not be read is in the
+    /// Terminal: no such target, no Velero, no location to go to, a full spool. What merely could not be read is in the
     /// bundle's manifest instead.
     pub async fn pack(
         &self,
@@ -163,22 +182,17 @@ impl Engine {
         tracker.stage(Stage::Inventory, "finding out what there is");
         let cluster = Cluster::new(self.client.clone());
         let mut inventory = self.inventory(&cluster, subject, deadline).await?;
-        let destination = match self.destination(subject, None).await {
-            Ok(destination) => Ok(destination),
-            Err(fault) if store == Store::Required => return Err(fault),
-            Err(fault) => Err(StoreFailure::Denied {
-                why: fault.to_string(),
-                cure: "make the BackupStorageLocation usable".to_owned(),
-            }),
-        };
-        if let Ok(destination) = &destination {
-            follow_files(&mut inventory, destination, &cluster, deadline).await;
+        let stores = self.stores(subject, store).boxed().await?;
+        if let Ok(files) = &stores.files {
+            follow_files(&mut inventory, files.as_ref(), &cluster, deadline).await;
         }
-        let redactor = Arc::new(self.redactor(subject, destination.as_ref().ok()).await?);
+        let redactor = Arc::new(self.redactor(subject, stores.known.clone()).await?);
         let spool = Spool::create(dir, self.options.spool_limit).map_err(full)?;
         let mut plan = plan::plan(&subject.spec, &inventory, started);
         let wanted = plan.items.len();
-        let answers = self.access.check(&self.client, access::needs(&plan), deadline).await;
+        let mut needs = access::needs(&plan);
+        needs.insert(closing::need());
+        let answers = self.access.check(&self.client, needs, deadline).await;
         access::without_denied(&mut plan, &answers, &access::Borders::of(&inventory));
         let inventory_ms = millis(clock);
         tracing::debug!(
@@ -195,7 +209,7 @@ impl Engine {
             cluster: cluster.clone(),
             redactor: Arc::clone(&redactor),
             spool: Arc::clone(&spool),
-            store: destination.as_ref().map(Destination::files).map_err(Clone::clone),
+            store: stores.files.clone(),
             pace: Pace::default(),
             movers: self.movers.clone(),
             room: budget::room(self.options.bundle_limit, self.options.spool_limit),
@@ -203,9 +217,12 @@ impl Engine {
         let until = deadline - TO_SEAL.min(deadline.saturating_duration_since(clock) / 4);
         let collecting = tracker.collecting();
         let window = plan.logs.window;
-        let collected =
-            collect::collect(&collector, &inventory, plan, collecting, cancel, until).await.map_err(of_collect)?;
-        let closing = Closing::ask(&cluster, &inventory, deadline).await;
+        let (collected, locations) = tokio::join!(
+            collect::collect(&collector, &inventory, plan, collecting, cancel, until),
+            self.look_at_locations(subject, stores.survey.as_ref(), until).boxed(),
+        );
+        let collected = collected.map_err(of_collect)?;
+        let closing = Closing::ask(&cluster, &inventory, &answers, deadline).await;
         let collect_ms = millis(clock);
         tracing::debug!(
             ms = collect_ms,
@@ -217,8 +234,7 @@ impl Engine {
 
         tracker.stage(Stage::Diagnose, "looking for the cause");
         let clock = Instant::now();
-        let location = destination.as_ref().ok().map(|d| d.location.name.as_str());
-        let diagnosis = diagnose::diagnose(&collected.evidence, location);
+        let diagnosis = diagnose::diagnose(&collected.evidence, stores.of_target.as_deref());
         let ms = [inventory_ms, collect_ms, millis(clock)];
         tracing::debug!(ms = ms[2], findings = diagnosis.findings.len(), "Diagnosed");
         let permissions = access::told(&answers, &collected.missing, &inventory.namespace);
@@ -226,8 +242,8 @@ impl Engine {
         let found = Found { started, inventory, window, wanted, permissions, collected, diagnosis, ms, closing, log };
 
         tracker.stage(Stage::Seal, "closing the archive");
-        let (subject, destination, version) = (subject.clone(), destination.ok(), self.options.version.clone());
-        tokio::task::spawn_blocking(move || seal(&subject, destination.as_ref(), &version, found, &spool, &redactor))
+        let (subject, place, version) = (subject.clone(), stores.place, self.options.version.clone());
+        tokio::task::spawn_blocking(move || seal(&subject, place, &version, found, &locations, &spool, &redactor))
             .await
             .map_err(|_| Fault::Transient {
                 reason: Reason::Interrupted,
@@ -248,8 +264,7 @@ impl Engine {
         })
     }
 
-    async fn redactor(&self, subject: &Subject, destination: Option<&Destination>) -> Result<Redactor, Fault> {
-        let mut known = destination.map(|d| d.known.clone()).unwrap_or_default();
+    async fn redactor(&self, subject: &Subject, mut known: Vec<(&'static str, Secret)>) -> Result<Redactor, Fault> {
         known.extend(self.repository_password().await?);
         Redactor::new(&subject.spec.redaction.rules, known)
             .map_err(|error| Fault::terminal(Reason::InvalidSpec, error.to_string()))
@@ -258,18 +273,17 @@ impl Engine {
 
 /// What refused or disturbed a target lies in the namespaces that its results name: quotas, events. What a Restore brought
 /// and does not come up lies in those that its resource list names.
-async fn follow_files(inventory: &mut Inventory, destination: &Destination, cluster: &Cluster, deadline: Instant) {
+async fn follow_files(inventory: &mut Inventory, files: &dyn StoreFiles, cluster: &Cluster, deadline: Instant) {
     let Some(target) = inventory.target.as_ref().filter(|target| target.files_are_due()) else { return };
     let (kind, name) = (target.kind, target.name.clone());
     let (failed, idle) = (target.phase == "PartiallyFailed", cluster.idle());
     let until = deadline.min(Instant::now() + RESULTS);
-    let files = destination.files();
     if failed {
-        let namespaces = collect::troubled_namespaces(files.as_ref(), kind, &name, idle, until).await;
+        let namespaces = collect::troubled_namespaces(files, kind, &name, idle, until).await;
         inventory.touch(&namespaces.texts, namespaces.left_out, &format!("results of {kind} {name}"));
     }
     if kind == TargetKind::Restore {
-        let (namespaces, more) = collect::restored_namespaces(files.as_ref(), &name, idle, until).await;
+        let (namespaces, more) = collect::restored_namespaces(files, &name, idle, until).await;
         inventory.touch(&namespaces, u64::from(more), &format!("resource list of {kind} {name}"));
     }
     inventory::follow(cluster, inventory, RESULTS.min(deadline.saturating_duration_since(Instant::now()))).await;
@@ -278,30 +292,37 @@ async fn follow_files(inventory: &mut Inventory, destination: &Destination, clus
 /// Writes what we have to say ourselves, closes the archive, and leaves a note beside it. Runs where it may block.
 fn seal(
     subject: &Subject,
-    destination: Option<&Destination>,
+    place: Option<Place>,
     version: &str,
-    found: Found,
+    mut found: Found,
+    locations: &[location::Report],
     spool: &Arc<Spool>,
     redactor: &Arc<Redactor>,
 ) -> Result<Packed, Fault> {
     let clock = std::time::Instant::now();
+    found.wanted += locations.len();
+    for report in locations {
+        let entry = super::locations::write(report, spool, redactor).map_err(|e| full_io(&e))?;
+        found.collected.entries.push(entry);
+    }
     let root = archive::root_name(&subject.name, &subject.uid, found.started);
     let errors = found.collected.errors();
     let cut = found.collected.cut();
     let cause = found.diagnosis.cause.as_deref().map(|cause| redactor.text(cause));
+    let head = head::head(subject, place.as_ref(), version, &found, clock.elapsed());
+    let Place { location, bucket, key } = place.unwrap_or_default();
     let packed = Packed {
         sealed: None,
         root: root.clone(),
-        location: destination.map_or(String::new(), |d| d.location.name.clone()),
-        bucket: destination.map_or(String::new(), |d| d.bucket().to_owned()),
-        key: destination.map_or(String::new(), |d| d.key.as_str().to_owned()),
+        location,
+        bucket,
+        key,
         missing: i64::try_from(errors).unwrap_or(i64::MAX),
         warnings: i64::try_from(cut).unwrap_or(i64::MAX),
         cause,
         findings: found.diagnosis.findings.iter().take(20).map(|finding| redacted(finding, redactor)).collect(),
     };
 
-    let head = head::head(subject, destination, version, &found, clock.elapsed());
     let mut own = own_texts(subject, &found);
     if !found.log.is_empty() {
         own.push((BundlePath::new(["operator.log"]), found.log));

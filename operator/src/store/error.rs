@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use debugbundle_crd::Reason;
 
+use crate::location::Step;
+
 /// The longest message.
 const MOST_CHARS: usize = 256;
 
@@ -23,6 +25,8 @@ pub enum Action {
     ListUploads,
     /// Asking which region the bucket is in.
     FindRegion,
+    /// Looking which folders lie below the prefix.
+    List,
 }
 
 impl Action {
@@ -34,7 +38,7 @@ impl Action {
             Self::Delete => "s3:DeleteObject",
             Self::Abort => "s3:AbortMultipartUpload",
             Self::ListUploads => "s3:ListBucketMultipartUploads",
-            Self::FindRegion => "s3:ListBucket",
+            Self::FindRegion | Self::List => "s3:ListBucket",
         }
     }
 }
@@ -42,7 +46,7 @@ impl Action {
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The store knows us and says no, or does not know us.
+    /// The store knows us and says no.
     #[error("the store refused {} on {bucket}/{key}: {answer}", action.permission())]
     Denied {
         /// What was refused.
@@ -51,6 +55,12 @@ pub enum StoreError {
         bucket: String,
         /// The key.
         key: String,
+        /// HTTP status and error code.
+        answer: Answer,
+    },
+    /// The store does not know the key id, or the secret key is not the one that belongs to it.
+    #[error("the store does not accept the credential: {answer}; {}", credential_hint(answer))]
+    NotAccepted {
         /// HTTP status and error code.
         answer: Answer,
     },
@@ -73,8 +83,13 @@ pub enum StoreError {
         answer: Answer,
     },
     /// No answer.
-    #[error("the store is unreachable: {0}")]
-    Unreachable(String),
+    #[error("the store is unreachable: {why}")]
+    Unreachable {
+        /// How far it went.
+        at: Step,
+        /// What was met there.
+        why: String,
+    },
     /// The address is one that no store may have.
     #[error("{0}")]
     NotAllowed(String),
@@ -84,6 +99,14 @@ pub enum StoreError {
     /// It has no room.
     #[error("the store has no room for the bundle: {0}")]
     Full(Answer),
+    /// The clocks differ by more than the store takes.
+    #[error("the store refuses the time of the request: {answer}; {}", skew_hint(*ahead))]
+    Skewed {
+        /// HTTP status and error code.
+        answer: Answer,
+        /// By how many seconds the store's clock is ahead of ours, if its answer says so.
+        ahead: Option<i64>,
+    },
     /// The credential is no longer, or not yet, good.
     #[error("the credential is no longer valid: {0}")]
     Expired(String),
@@ -154,7 +177,27 @@ impl std::fmt::Display for Answer {
 impl StoreError {
     /// Whether waiting may cure it.
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::Unavailable(_) | Self::Full(_))
+        matches!(self, Self::Unreachable { .. } | Self::Unavailable(_) | Self::Full(_) | Self::Skewed { .. })
+    }
+
+    /// A store that gave no answer, though it was reached.
+    pub fn silent(why: impl Into<String>) -> Self {
+        Self::Unreachable { at: Step::Answer, why: why.into() }
+    }
+
+    /// The step that failed, where it is one of those on the way to a store.
+    pub const fn step(&self) -> Option<Step> {
+        match self {
+            Self::Denied { .. } => Some(Step::Permission),
+            Self::NotAccepted { .. } | Self::Expired(_) => Some(Step::Identity),
+            Self::NoBucket { .. } | Self::WrongRegion { .. } => Some(Step::Bucket),
+            Self::Unreachable { at, .. } => Some(*at),
+            Self::NotAllowed(_) => Some(Step::Connection),
+            Self::Unavailable(_) | Self::Full(_) | Self::Rejected(_) => Some(Step::Answer),
+            Self::Skewed { .. } => Some(Step::Clock),
+            Self::NoCredential(_) => Some(Step::Credential),
+            Self::Corrupt(_) | Self::NotNoted(_) | Self::CannotSign(_) | Self::Local { .. } | Self::Cancelled => None,
+        }
     }
 
     /// Whether reading the credential again may cure it.
@@ -167,8 +210,10 @@ impl StoreError {
         match self {
             Self::Denied { .. } | Self::Rejected(_) => Reason::UploadDenied,
             Self::NoBucket { .. } | Self::WrongRegion { .. } | Self::NotAllowed(_) => Reason::LocationInvalid,
-            Self::Unreachable(_) | Self::Unavailable(_) | Self::Full(_) => Reason::StoreUnreachable,
-            Self::Expired(_) | Self::NoCredential(_) => Reason::CredentialInvalid,
+            Self::Unreachable { .. } | Self::Unavailable(_) | Self::Full(_) => Reason::StoreUnreachable,
+            Self::NotAccepted { .. } | Self::Skewed { .. } | Self::Expired(_) | Self::NoCredential(_) => {
+                Reason::CredentialInvalid
+            }
             Self::Corrupt(_) => Reason::StoredObjectCorrupt,
             Self::NotNoted(_) => Reason::ApiError,
             Self::CannotSign(_) => Reason::SigningUnsupported,
@@ -178,11 +223,41 @@ impl StoreError {
 
     /// The message, at most 256 characters of it: bucket and key may be long.
     pub fn message(&self) -> String {
-        let whole = self.to_string();
-        if whole.chars().count() <= MOST_CHARS {
-            return whole;
-        }
-        whole.chars().take(MOST_CHARS - 1).chain(std::iter::once('…')).collect()
+        bounded(self.to_string())
+    }
+
+    /// The same behind the word for the step that failed.
+    pub fn told(&self) -> String {
+        bounded(self.step().map_or_else(|| self.to_string(), |step| format!("{}: {self}", step.word())))
+    }
+}
+
+fn bounded(whole: String) -> String {
+    if whole.chars().count() <= MOST_CHARS {
+        return whole;
+    }
+    whole.chars().take(MOST_CHARS - 1).chain(std::iter::once('…')).collect()
+}
+
+/// How far a store's clock is from ours, in words; `ahead` in seconds.
+pub(crate) fn clock_words(ahead: i64) -> String {
+    let (seconds, side) = (ahead.unsigned_abs(), if ahead < 0 { "behind" } else { "ahead of" });
+    let far = if seconds < 120 { format!("{seconds} s") } else { format!("{} min", (seconds + 30) / 60) };
+    format!("the store's clock is {far} {side} the operator's")
+}
+
+fn skew_hint(ahead: Option<i64>) -> String {
+    ahead.map_or_else(
+        || "the clocks of store and operator differ by more than the store takes".to_owned(),
+        |ahead| format!("{}; set the clocks right", clock_words(ahead)),
+    )
+}
+
+fn credential_hint(answer: &Answer) -> &'static str {
+    match answer.code() {
+        "SignatureDoesNotMatch" => "the secret key is not the one of this key id",
+        "InvalidAccessKeyId" | "InvalidClientTokenId" => "the store does not know the key id",
+        _ => "renew it in its Secret",
     }
 }
 
@@ -227,8 +302,25 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_is_told_by_its_step() {
+        let dns = StoreError::Unreachable { at: Step::Dns, why: "DNS resolution failed: x".to_owned() };
+        assert_eq!(dns.told(), "DNS: the store is unreachable: DNS resolution failed: x");
+        let answer = Answer::new(403, Some("SignatureDoesNotMatch"));
+        let told = StoreError::NotAccepted { answer }.told();
+        assert!(
+            told.starts_with("credential: the store does not accept") && told.ends_with("of this key id"),
+            "{told}"
+        );
+        let skewed = |ahead| StoreError::Skewed { answer: Answer::default(), ahead }.told();
+        assert!(skewed(Some(1199)).contains("clock is 20 min ahead of the operator's"), "{}", skewed(Some(1199)));
+        assert!(skewed(Some(-90)).contains("clock is 90 s behind the operator's"));
+        assert!(skewed(None).starts_with("clock: "));
+        assert_eq!(StoreError::Corrupt("x".to_owned()).told(), StoreError::Corrupt("x".to_owned()).message());
+    }
+
+    #[test]
     fn only_waiting_cures_the_transient() {
-        assert!(StoreError::Unreachable("x".to_owned()).is_transient());
+        assert!(StoreError::silent("x").is_transient());
         assert!(StoreError::Full(Answer::default()).is_transient());
         assert!(!StoreError::Rejected(Answer::default()).is_transient());
         assert!(!StoreError::Corrupt("x".to_owned()).is_transient());

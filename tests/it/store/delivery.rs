@@ -10,12 +10,10 @@ use harness::{
     s3_proxy::{Deed, S3Proxy, Seen},
     until, with_namespace,
 };
-use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt as _;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::{ended, overwrite};
+use super::{ended, overwrite, waiting};
 
 /// A location of this name at another endpoint, with these config keys in addition.
 async fn location(context: &Context, name: &str, endpoint: &str, config: Value) {
@@ -45,21 +43,13 @@ async fn a_bundle_is_collected_once_and_sent_when_the_store_is_back() {
     with_namespace("outage", |context| async move {
         let operator = Operator::of(&context).ready().await;
         let proxy = bundle_behind_a_proxy(&context, "outage", |proxy| proxy.down(true)).await;
-        let waiting = until(Duration::from_mins(1), "the upload is tried again", || async {
-            let bundle = context.api::<DebugBundle>().get("outage").await.map_err(|error| error.to_string())?;
-            let status = bundle.status.clone().unwrap_or_default();
-            let error = status.upload.as_ref().and_then(|upload| upload.last_error.clone());
-            let uploaded = status.conditions.iter().find(|condition| condition.type_ == "Uploaded");
-            match (error, uploaded) {
-                (Some(error), Some(uploaded)) => Ok((status.phase, error, uploaded.clone())),
-                seen => Err(format!("{seen:?}")),
-            }
-        })
-        .await;
-        assert_eq!(waiting.0, Some(Phase::Uploading));
-        assert!(waiting.1.starts_with("the store is unreachable: "), "{}", waiting.1);
-        assert_eq!((waiting.2.status.as_str(), waiting.2.reason.as_str()), ("False", "StoreUnreachable"));
-        assert!(waiting.2.message.ends_with("; the sealed bundle waits and is sent again"), "{}", waiting.2.message);
+        let waits = waiting(&context, "outage").await;
+        assert_eq!(waits.status().phase, Some(Phase::Uploading));
+        let (reason, message) = waits.condition("Uploaded");
+        assert_eq!(reason, "StoreUnreachable");
+        assert!(message.starts_with("answer: the store is unreachable: "), "{message}");
+        assert!(message.contains("; the sealed bundle waits and is sent again until 20"), "{message}");
+        assert_eq!(waits.condition("Ready"), ("Uploading", message), "kubectl get -o wide tells it");
 
         proxy.down(false);
         let end = ended(&context, "outage").await;
@@ -140,56 +130,6 @@ async fn an_expired_credential_is_read_again_and_a_slow_store_is_waited_for() {
             assert!(end.stored(), "{end:?}");
             assert_eq!((proxy.left(), end.status().attempts), (0, Some(1)), "{name}");
         }
-        drop(operator);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn what_only_a_person_can_mend_is_said_at_once_and_not_tried_again() {
-    with_namespace("refused", |context| async move {
-        let s3 = &context.stand.s3;
-        let reader = s3.create_user(&format!("{}-reader", context.namespace)).await;
-        context.bucket.allow(&reader, &["s3:GetObject", "s3:ListBucket", "s3:DeleteObject"]).await;
-        context
-            .create::<Secret>(json!({
-                "metadata": {"name": "reader"},
-                "stringData": {"cloud": format!("[default]\naws_access_key_id={}\naws_secret_access_key={}\n", reader.access, reader.secret)},
-            }))
-            .await;
-        let proxy = S3Proxy::before(&s3.endpoint()).await;
-        let mut denied = context.location("denied", "denied");
-        denied["spec"]["credential"]["name"] = "reader".into();
-        denied["spec"]["config"]["s3Url"] = proxy.endpoint().into();
-        let mut nowhere = context.location("nowhere", "nowhere");
-        nowhere["spec"]["objectStorage"]["bucket"] = "no-such-bucket".into();
-        for object in [denied, nowhere] {
-            context.create_velero("BackupStorageLocation", object).await;
-        }
-        location(&context, "misspelt", &s3.endpoint(), json!({"s3url": "x"})).await;
-        location(&context, "metadata", "http://169.254.169.254", json!({})).await;
-        let operator = Operator::of(&context).ready().await;
-        for name in ["denied", "nowhere", "misspelt", "metadata"] {
-            context.debug_bundle(name, json!({"storageLocation": name})).await;
-        }
-
-        let end = ended(&context, "denied").await;
-        let key = format!("denied/plugins/debugbundle/installation/denied-{}.tar.gz", end.bundle.uid().expect("a UID"));
-        let expected =
-            format!("the store refused s3:PutObject on {}/{key}: HTTP 403 AccessDenied", context.bucket.name);
-        assert_eq!(end.failure(), ("UploadDenied", expected.as_str()));
-        assert_eq!(proxy.seen().iter().filter(|seen| put(seen)).count(), 1);
-        for (name, reason, expected) in [
-            ("nowhere", "LocationInvalid", "bucket no-such-bucket does not exist: HTTP 404 NoSuchBucket; check the location's bucket, region and s3Url"),
-            ("misspelt", "LocationInvalid", "BackupStorageLocation \"misspelt\": config key \"s3url\" is unknown (did you mean s3Url?)"),
-            ("metadata", "LocationInvalid", "BackupStorageLocation \"metadata\": address 169.254.169.254 is not allowed for endpoints"),
-        ] {
-            let end = ended(&context, name).await;
-            let (why, message) = end.failure();
-            // What follows, if anything, is what became of the attempt to clear the key.
-            assert!(why == reason && message.starts_with(expected), "{name}: {why} {message}");
-        }
-        assert_eq!(context.bucket.keys("").await, [""; 0]);
         drop(operator);
     })
     .await;

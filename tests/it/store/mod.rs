@@ -31,6 +31,8 @@ mod config;
 mod credential;
 mod delivery;
 mod faults;
+mod outage;
+mod report;
 mod tls;
 
 const UID: &str = "0b5e2a7c-1111-4222-8333-444455556666";
@@ -178,7 +180,18 @@ fn overwrite(path: &Path, content: &[u8]) {
     file.write_all(content).expect("written");
 }
 
-/// How a DebugBundle ended.
+/// Waits until a sealed DebugBundle could not be sent for the first time.
+async fn waiting(context: &Context, name: &str) -> End {
+    until(Duration::from_mins(2), &format!("{name} waits for its store"), || async {
+        let bundle = context.api::<DebugBundle>().get(name).await.map_err(|error| error.to_string())?;
+        let status = bundle.status.clone().unwrap_or_default();
+        let failed = status.upload.as_ref().is_some_and(|upload| upload.last_error.is_some());
+        if failed { Ok(End { bundle }) } else { Err(format!("{:?} {:?}", status.phase, status.conditions)) }
+    })
+    .await
+}
+
+/// How a DebugBundle ended, or stands.
 #[derive(Debug)]
 struct End {
     bundle: DebugBundle,
@@ -186,7 +199,7 @@ struct End {
 
 /// Waits for the end of a DebugBundle.
 async fn ended(context: &Context, name: &str) -> End {
-    until(Duration::from_mins(1), &format!("{name} ends"), || async {
+    until(Duration::from_mins(2), &format!("{name} ends"), || async {
         let bundle = context.api::<DebugBundle>().get(name).await.map_err(|error| error.to_string())?;
         let status = bundle.status.clone().unwrap_or_default();
         if status.phase.is_some_and(Phase::is_terminal) {

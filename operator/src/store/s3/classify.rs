@@ -5,9 +5,12 @@ use aws_sdk_s3::{
     error::{ProvideErrorMetadata, SdkError},
 };
 
-use crate::store::{Action, Answer, StoreError};
+use crate::{
+    location::Step,
+    store::{Action, Answer, StoreError},
+};
 
-use super::wire::{WireError, wire_error};
+use super::wire::{self, WireError, wire_error};
 
 /// Of whom and what a request was.
 #[derive(Clone, Copy, Debug)]
@@ -26,10 +29,15 @@ where
         SdkError::ServiceError(answered) => {
             let raw = answered.raw();
             let region = raw.headers().get("x-amz-bucket-region");
-            judged(Answer::new(raw.status().as_u16(), answered.err().code()), region, request)
+            match judged(Answer::new(raw.status().as_u16(), answered.err().code()), region, request) {
+                StoreError::Skewed { answer, .. } => {
+                    StoreError::Skewed { answer, ahead: raw.headers().get("date").and_then(wire::ahead) }
+                }
+                other => other,
+            }
         }
         SdkError::ResponseError(broken) => StoreError::Unavailable(Answer::new(broken.raw().status().as_u16(), None)),
-        SdkError::TimeoutError(_) => StoreError::Unreachable("no answer in time".to_owned()),
+        SdkError::TimeoutError(_) => StoreError::silent("no answer in time"),
         SdkError::DispatchFailure(failure) => dispatch(failure.as_connector_error().map(|error| error as _)),
         SdkError::ConstructionFailure(_) => StoreError::Rejected(Answer::new(0, Some("RequestNotBuilt"))),
         _ => StoreError::Unavailable(Answer::default()),
@@ -38,17 +46,17 @@ where
 
 fn dispatch(error: Option<&(dyn std::error::Error + 'static)>) -> StoreError {
     let Some(error) = error else {
-        return StoreError::Unreachable("the connection failed".to_owned());
+        return StoreError::silent("the connection failed");
     };
     if let Some(found) = wire_error(error) {
         return match found {
             WireError::NotAllowed(_) => StoreError::NotAllowed(found.to_string()),
-            found => StoreError::Unreachable(found.to_string()),
+            found => StoreError::Unreachable { at: found.step(), why: found.to_string() },
         };
     }
     match credential_error(error) {
         Some(found) => found,
-        None => StoreError::Unreachable("the connection failed".to_owned()),
+        None => StoreError::silent("the connection failed"),
     }
 }
 
@@ -59,12 +67,8 @@ pub(super) fn credential_error(error: &(dyn std::error::Error + 'static)) -> Opt
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref::<CredentialsError>() {
             return Some(match found {
-                CredentialsError::ProviderTimedOut(_) => {
-                    StoreError::Unreachable("the identity endpoint gave no answer in time".to_owned())
-                }
-                CredentialsError::Unhandled(_) => {
-                    StoreError::Unreachable("the identity endpoint could not be asked".to_owned())
-                }
+                CredentialsError::ProviderTimedOut(_) => no_identity("the identity endpoint gave no answer in time"),
+                CredentialsError::Unhandled(_) => no_identity("the identity endpoint could not be asked"),
                 CredentialsError::InvalidConfiguration(_) => {
                     StoreError::NoCredential("the pod's identity is not configured soundly".to_owned())
                 }
@@ -74,6 +78,10 @@ pub(super) fn credential_error(error: &(dyn std::error::Error + 'static)) -> Opt
         next = error.source();
     }
     None
+}
+
+fn no_identity(why: &str) -> StoreError {
+    StoreError::Unreachable { at: Step::Credential, why: why.to_owned() }
 }
 
 /// What a store's answer means.
@@ -91,9 +99,10 @@ fn judged(answer: Answer, region: Option<&str>, request: Request<'_>) -> StoreEr
         (_, "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired") => {
             StoreError::Expired(answer.to_string())
         }
-        (_, "RequestTimeTooSkewed") => StoreError::Expired(format!(
-            "{answer}; the clocks of store and operator differ by more than the store takes"
-        )),
+        (_, "RequestTimeTooSkewed") => StoreError::Skewed { answer, ahead: None },
+        (_, "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidClientTokenId" | "InvalidToken") => {
+            StoreError::NotAccepted { answer }
+        }
         (507, _)
         | (
             _,
@@ -112,9 +121,7 @@ fn judged(answer: Answer, region: Option<&str>, request: Request<'_>) -> StoreEr
         (_, "NoSuchUpload") if action == Action::Put => StoreError::Unavailable(answer),
         // A part, or its completion, that met a race or a proxy; asked again it may pass.
         (408, _) => StoreError::Unavailable(answer),
-        (401 | 403, _) | (_, "AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch") => {
-            StoreError::Denied { action, bucket, key: key.to_owned(), answer }
-        }
+        (401 | 403, _) | (_, "AccessDenied") => StoreError::Denied { action, bucket, key: key.to_owned(), answer },
         _ => StoreError::Rejected(answer),
     }
 }
@@ -130,12 +137,13 @@ mod tests {
         for (status, code, reason, transient) in [
             (403, Some("AccessDenied"), Reason::UploadDenied, false),
             (403, None, Reason::UploadDenied, false),
-            (400, Some("InvalidAccessKeyId"), Reason::UploadDenied, false),
+            (400, Some("InvalidAccessKeyId"), Reason::CredentialInvalid, false),
+            (403, Some("SignatureDoesNotMatch"), Reason::CredentialInvalid, false),
             (404, Some("NoSuchBucket"), Reason::LocationInvalid, false),
             (301, Some("PermanentRedirect"), Reason::LocationInvalid, false),
             (307, None, Reason::LocationInvalid, false),
             (400, Some("ExpiredToken"), Reason::CredentialInvalid, false),
-            (403, Some("RequestTimeTooSkewed"), Reason::CredentialInvalid, false),
+            (403, Some("RequestTimeTooSkewed"), Reason::CredentialInvalid, true),
             (503, Some("SlowDown"), Reason::StoreUnreachable, true),
             (500, Some("InternalError"), Reason::StoreUnreachable, true),
             (200, Some("InternalError"), Reason::StoreUnreachable, true),

@@ -1,5 +1,6 @@
 //! S3 and what speaks it: the requests, in the way in which Velero's AWS plugin would make them.
-//! Connections are in `wire`, identities in `identity`, sending in `upload`, the meaning of errors in `classify`.
+//! Connections are in `wire`, identities in `identity`, sending in `upload`, looking at the way to it in `look`, the
+//! meaning of errors in `classify`.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -23,7 +24,7 @@ use jiff::Timestamp;
 use md5::{Digest as _, Md5};
 
 use crate::{
-    location::{Resolved, S3Config},
+    location::{Resolved, S3Config, Step},
     secret::Secret,
 };
 
@@ -33,6 +34,7 @@ use wire::{Skew, Wire};
 
 mod classify;
 mod identity;
+mod look;
 mod upload;
 mod wire;
 
@@ -107,8 +109,10 @@ impl S3 {
     /// # Errors
     /// What stands in the way of finding the region, or certificates that cannot be used.
     pub async fn open(resolved: &Resolved, options: Options) -> Result<Self, StoreError> {
-        let wire = Wire::new(resolved.ca_pem.as_deref(), resolved.s3.skip_tls_verify, resolved.policy)
-            .map_err(|_| StoreError::Unreachable("the location's certificates cannot be used".to_owned()))?;
+        let wire =
+            Wire::new(resolved.ca_pem.as_deref(), resolved.s3.skip_tls_verify, resolved.policy).map_err(|_| {
+                StoreError::Unreachable { at: Step::Tls, why: "the location's certificates cannot be used".to_owned() }
+            })?;
         let skew = wire.skew();
         let config = resolved.s3.clone();
         let region = config.region.as_deref().unwrap_or(DEFAULT_REGION);
@@ -176,7 +180,7 @@ impl S3 {
         let mut read = Vec::new();
         let mut body = got.body;
         while let Some(chunk) = body.next().await {
-            read.extend_from_slice(&chunk.map_err(|_| StoreError::Unreachable("the answer broke off".to_owned()))?);
+            read.extend_from_slice(&chunk.map_err(|_| StoreError::silent("the answer broke off"))?);
             // A store that takes no ranges sends the whole object; what was asked for is its own business to compare.
             if read.len() as u64 > length {
                 return Err(StoreError::Corrupt(
@@ -197,7 +201,7 @@ async fn next_chunk(body: Option<ByteStream>) -> Option<(Result<bytes::Bytes, St
     let mut body = body?;
     match body.next().await? {
         Ok(chunk) => Some((Ok(chunk), Some(body))),
-        Err(_) => Some((Err(StoreError::Unreachable("the answer broke off".to_owned())), None)),
+        Err(_) => Some((Err(StoreError::silent("the answer broke off")), None)),
     }
 }
 

@@ -36,12 +36,15 @@ use rustls::CertificateError as Bad;
 use tokio::{net::TcpStream, time::Sleep};
 use tower_service::Service;
 
-use crate::{location::EndpointPolicy, tls};
+use crate::{
+    location::{EndpointPolicy, Step},
+    tls,
+};
 
 /// For a TCP connection.
 const CONNECT: Duration = Duration::from_secs(5);
 /// For TCP and TLS together.
-const HANDSHAKE: Duration = Duration::from_secs(15);
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(15);
 /// A connection on which nothing moved for so long, in either direction, is given up. A slow store is not an idle one.
 const IDLE: Duration = Duration::from_mins(1);
 /// Less than `IDLE`, so that a connection is not taken out of the pool just as it is given up.
@@ -78,11 +81,26 @@ pub(super) enum WireError {
     /// Anything else.
     #[error("connection failed: {host}: {kind}")]
     Other {
+        /// How far it went.
+        at: Step,
         /// With whom.
         host: String,
         /// The kind.
         kind: io::ErrorKind,
     },
+}
+
+impl WireError {
+    /// The step that failed.
+    pub(super) const fn step(&self) -> Step {
+        match self {
+            Self::Dns(_) => Step::Dns,
+            Self::NotAllowed(_) | Self::Refused(_) | Self::TimedOut(_) => Step::Connection,
+            Self::Tls { .. } => Step::Tls,
+            Self::Stalled => Step::Answer,
+            Self::Other { at, .. } => *at,
+        }
+    }
 }
 
 /// How a store is reached.
@@ -106,16 +124,24 @@ impl Skew {
         }
     }
 
+    /// The same to the second; `None` before the first answer.
+    pub(super) fn exact(&self) -> Option<i64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|seconds| *seconds != UNKNOWN)
+    }
+
     fn note(&self, response: &Response<hyper::body::Incoming>) {
         let date = response.headers().get(header::DATE).and_then(|date| date.to_str().ok());
-        let Some(store) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) else {
-            return;
-        };
-        let Ok(ours) = jiff::Timestamp::try_from(SystemTime::now()) else {
-            return;
-        };
-        self.0.store(store.timestamp().as_second().saturating_sub(ours.as_second()), Ordering::Relaxed);
+        if let Some(seconds) = date.and_then(ahead) {
+            self.0.store(seconds, Ordering::Relaxed);
+        }
     }
+}
+
+/// By how many seconds the clock behind this `Date` header is ahead of ours.
+pub(super) fn ahead(date: &str) -> Option<i64> {
+    let store = jiff::fmt::rfc2822::parse(date).ok()?;
+    let ours = jiff::Timestamp::try_from(SystemTime::now()).ok()?;
+    Some(store.timestamp().as_second().saturating_sub(ours.as_second()))
 }
 
 impl Wire {
@@ -179,7 +205,7 @@ fn refused(error: &(dyn std::error::Error + 'static), host: String) -> Connector
         Some(found @ (WireError::TimedOut(_) | WireError::Stalled)) => ConnectorError::timeout(found.into()),
         Some(found @ WireError::Tls { .. }) => ConnectorError::other(found.into(), None),
         Some(found) => ConnectorError::io(found.into()),
-        None => ConnectorError::io(WireError::Other { host, kind: io_kind(error) }.into()),
+        None => ConnectorError::io(WireError::Other { at: Step::Answer, host, kind: io_kind(error) }.into()),
     }
 }
 
@@ -238,7 +264,7 @@ impl Service<Uri> for Connector {
     }
 }
 
-fn handshake_error(error: &(dyn std::error::Error + 'static), host: String) -> WireError {
+pub(super) fn handshake_error(error: &(dyn std::error::Error + 'static), host: String) -> WireError {
     if let Some(found) = wire_error(error) {
         return found;
     }
@@ -253,7 +279,7 @@ fn handshake_error(error: &(dyn std::error::Error + 'static), host: String) -> W
             None => error.source(),
         };
     }
-    WireError::Other { host, kind: io_kind(error) }
+    WireError::Other { at: Step::Tls, host, kind: io_kind(error) }
 }
 
 /// The reasons that people meet, in words; of the others the kind only.
@@ -297,7 +323,7 @@ impl Service<Uri> for Tcp {
     }
 }
 
-fn host_and_port(uri: &Uri) -> (String, u16) {
+pub(super) fn host_and_port(uri: &Uri) -> (String, u16) {
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
     let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
     (host, uri.port_u16().unwrap_or(default))
@@ -305,16 +331,32 @@ fn host_and_port(uri: &Uri) -> (String, u16) {
 
 /// Connects to an address that was judged itself: what a name means may change from one question to the next.
 async fn connect(host: String, port: u16, policy: EndpointPolicy) -> Result<Idle, WireError> {
-    let place = format!("{host}:{port}");
-    let addresses: Vec<SocketAddr> = match host.parse::<IpAddr>() {
+    let addresses = addresses(&host, port).await?;
+    dial(&host, port, &addresses, policy).await.map(Idle::new)
+}
+
+/// The addresses of a host; at least one.
+pub(super) async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, WireError> {
+    let found: Vec<SocketAddr> = match host.parse::<IpAddr>() {
         Ok(address) => vec![SocketAddr::new(address, port)],
-        Err(_) => match tokio::time::timeout(CONNECT, tokio::net::lookup_host((host.clone(), port))).await {
+        Err(_) => match tokio::time::timeout(CONNECT, tokio::net::lookup_host((host, port))).await {
             Ok(Ok(found)) => found.collect(),
-            Ok(Err(_)) | Err(_) => return Err(WireError::Dns(host)),
+            Ok(Err(_)) | Err(_) => Vec::new(),
         },
     };
+    if found.is_empty() { Err(WireError::Dns(host.to_owned())) } else { Ok(found) }
+}
+
+/// A connection to the first of these addresses that a store may have and that takes it.
+pub(super) async fn dial(
+    host: &str,
+    port: u16,
+    addresses: &[SocketAddr],
+    policy: EndpointPolicy,
+) -> Result<TcpStream, WireError> {
+    let place = format!("{host}:{port}");
     let Some(first) = addresses.first() else {
-        return Err(WireError::Dns(host));
+        return Err(WireError::Dns(host.to_owned()));
     };
     let allowed: Vec<SocketAddr> = addresses.iter().copied().filter(|address| policy.allows(address.ip())).collect();
     let mut last = WireError::NotAllowed(first.ip());
@@ -323,12 +365,14 @@ async fn connect(host: String, port: u16, policy: EndpointPolicy) -> Result<Idle
             Ok(Ok(stream)) => {
                 // Without it small requests wait for acknowledgements; a socket that refuses the option still works.
                 let _ = stream.set_nodelay(true);
-                return Ok(Idle::new(stream));
+                return Ok(stream);
             }
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 last = WireError::Refused(place.clone());
             }
-            Ok(Err(error)) => last = WireError::Other { host: place.clone(), kind: error.kind() },
+            Ok(Err(error)) => {
+                last = WireError::Other { at: Step::Connection, host: place.clone(), kind: error.kind() };
+            }
             Err(_) => last = WireError::TimedOut(place.clone()),
         }
     }

@@ -1,0 +1,161 @@
+//! `velero/locations/<name>.json`: what the operator meets on the way to the stores of a run, asked beside the collection
+//! and for a bounded time. It never fails a run; what the answers mean is `location::Report`'s.
+
+use std::{io::Write as _, sync::Arc, time::Duration};
+
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
+use jiff::Timestamp;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Engine, Subject, destination::Survey};
+use crate::{
+    archive::{
+        BundlePath, Spool,
+        manifest::{Entry, Source, SourceKind},
+    },
+    location::{self, Credential, Location, LocationError, Report, Resolved, Step},
+    redact::{Redacting, Redactor},
+    secret::Secret,
+    store::{Key, S3},
+};
+
+/// How long all locations together are looked at.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The most locations that are looked at.
+const MOST_LOCATIONS: usize = 16;
+/// Locations that are looked at at the same time.
+const AT_ONCE: usize = 4;
+
+impl Engine {
+    /// Looks at the location that the bundle goes to and at the target's; without a target at all of them, these first.
+    pub(super) async fn look_at_locations(
+        &self,
+        subject: &Subject,
+        survey: Option<&Survey>,
+        deadline: Instant,
+    ) -> Vec<Report> {
+        let Some(survey) = survey else { return Vec::new() };
+        let until = deadline.min(Instant::now() + PATIENCE);
+        let mut looks: Vec<BoxFuture<'_, Report>> = Vec::new();
+        for (location, uses) in looked_at(subject, survey) {
+            let report = Report::of(location, &survey.all, uses, Timestamp::now());
+            looks.push(self.look_until(until, subject, survey, location, report).boxed());
+        }
+        stream::iter(looks).buffered(AT_ONCE).collect().await
+    }
+
+    async fn look_until(
+        &self,
+        until: Instant,
+        subject: &Subject,
+        survey: &Survey,
+        location: &Location,
+        mut report: Report,
+    ) -> Report {
+        if timeout_at(until, self.look_at(subject, survey, location, &mut report)).await.is_err() {
+            report.gave_up(PATIENCE.as_secs());
+        }
+        report.closed()
+    }
+
+    async fn look_at(&self, subject: &Subject, survey: &Survey, location: &Location, report: &mut Report) {
+        let (namespace, server, policy) = (&self.options.namespace, survey.server.as_ref(), self.options.endpoints);
+        let examined = location::examine(&self.client, namespace, location, server).await;
+        report.secret_names = examined.into_iter().map(|examined| examined.facts).collect();
+        let config = match location::configured(location, policy) {
+            Ok(config) => config,
+            Err(error) => {
+                return report.failed(Step::Configuration, error.to_string(), Some("mend spec.config of the location"));
+            }
+        };
+        let (resolved, usable) = match location::resolve(&self.client, namespace, location, server, policy).await {
+            Ok(resolved) => (resolved, true),
+            Err(error) => {
+                let at_fault =
+                    if matches!(error, LocationError::Invalid { .. }) { Step::Configuration } else { Step::Credential };
+                report.failed(at_fault, error.to_string(), None);
+                // The way can be looked at all the same; with keys that nobody has it is not gone to its end.
+                (self.without_a_credential(location, config.clone(), policy), false)
+            }
+        };
+        report.configured(&config);
+        if usable {
+            report.ok(Step::Credential, credential_words(&resolved.credential));
+        }
+        let store = match S3::open(&resolved, crate::store::Options::default()).await {
+            Ok(store) => store,
+            Err(error) => return report.refused(&error),
+        };
+        if !store.look_at_the_way(&resolved, report).await || !usable {
+            return;
+        }
+        match Key::of(&location.prefix, subject.spec.target.as_ref(), &subject.name, &subject.uid) {
+            Ok(key) => store.look_inside(&key, report).await,
+            Err(error) => report.failed(Step::Layout, error.to_string(), None),
+        }
+    }
+
+    #[allow(clippy::unused_self, reason = "a step of the way that the engine goes")]
+    fn without_a_credential(
+        &self,
+        location: &Location,
+        s3: location::S3Config,
+        policy: location::EndpointPolicy,
+    ) -> Resolved {
+        let nobody = Secret::new("nobody");
+        Resolved {
+            // A region that nobody wrote down would be asked for.
+            s3: location::S3Config { region: s3.region.clone().or_else(|| Some("us-east-1".to_owned())), ..s3 },
+            ca_pem: location.inline_ca().ok().flatten(),
+            location: location.clone(),
+            credential: Credential::Keys {
+                access_key_id: "nobody".to_owned(),
+                secret_access_key: nobody,
+                session_token: None,
+            },
+            sse_c_key: None,
+            policy,
+        }
+    }
+}
+
+/// The locations that a run looks at, and what it has to do with each.
+pub(super) fn looked_at<'a>(subject: &Subject, survey: &'a Survey) -> Vec<(&'a Location, Vec<&'static str>)> {
+    let upload = survey.chosen.as_ref().ok().map(|location| location.name.as_str());
+    let uses = |location: &Location| -> Vec<&'static str> {
+        let uses = [("upload", upload), ("target", survey.of_target.as_deref())];
+        uses.into_iter().filter(|(_, name)| *name == Some(location.name.as_str())).map(|(use_, _)| use_).collect()
+    };
+    let mut wanted: Vec<(&Location, Vec<&'static str>)> =
+        survey.all.iter().map(|location| (location, uses(location))).collect();
+    if subject.spec.target.is_some() && wanted.iter().any(|(_, uses)| !uses.is_empty()) {
+        wanted.retain(|(_, uses)| !uses.is_empty());
+    }
+    wanted.sort_by_key(|(_, uses)| uses.is_empty());
+    wanted.truncate(MOST_LOCATIONS);
+    wanted
+}
+
+/// Makes the entry of a report. Blocks.
+pub(super) fn write(report: &Report, spool: &Arc<Spool>, redactor: &Arc<Redactor>) -> std::io::Result<Entry> {
+    let path = BundlePath::new(["velero", "locations", &format!("{}.json", report.name)]);
+    let mut writer = Redacting::new(path, Arc::clone(redactor), Arc::clone(spool));
+    let mut value = serde_json::to_value(report)?;
+    // Names and sentences only; were one of them withheld, an empty object would say so.
+    if !writer.object(&mut value) {
+        value = serde_json::json!({});
+    }
+    writer.write_all(&serde_json::to_vec_pretty(&value)?)?;
+    writer.write_all(b"\n")?;
+    let segment = writer.finish()?;
+    let source = Source { kind: SourceKind::Generated, ..Source::default() };
+    Ok(Entry { segment, source, truncated: None, read_at: report.looked_at, ms: 0 })
+}
+
+fn credential_words(credential: &Credential) -> &'static str {
+    match credential {
+        Credential::Keys { .. } => "keys from a Secret, or from the Velero server's environment",
+        Credential::WebIdentity { .. } => "a role, assumed with the operator's own token (IRSA)",
+        Credential::Container => "the identity of the operator's own pod (EKS Pod Identity)",
+    }
+}

@@ -1,0 +1,112 @@
+//! The stores of a run: the one that the bundle goes to, and the one that holds what Velero stored of the target. A store
+//! that cannot be used is a fact about the target, not the end of the run. Sending is not here.
+
+use std::sync::Arc;
+
+use debugbundle_crd::Reason;
+
+use super::{
+    Engine, Store, Subject,
+    destination::{self, Place, Survey, in_time},
+    locations,
+};
+use crate::{
+    collect::{StoreFailure, StoreFiles},
+    error::Fault,
+    location::{self, Location},
+    secret::Secret,
+};
+
+/// What a run has to know of its stores before it collects.
+pub(super) struct Stores {
+    /// The locations; none if they could not be had.
+    pub(super) survey: Option<Survey>,
+    /// Where the bundle is meant to go.
+    pub(super) place: Option<Place>,
+    /// The files that Velero stored of the target.
+    pub(super) files: Result<Arc<dyn StoreFiles>, StoreFailure>,
+    /// Name of the location that they are in.
+    pub(super) of_target: Option<String>,
+    /// Exact values that must not be seen in the bundle, with the rule that masks them.
+    pub(super) known: Vec<(&'static str, Secret)>,
+}
+
+impl Engine {
+    /// Opens the stores of a run.
+    ///
+    /// # Errors
+    /// If it has no place to go to and needs one, and while the API server does not say what must be masked.
+    pub(super) async fn stores(&self, subject: &Subject, store: Store) -> Result<Stores, Fault> {
+        let survey = match self.survey(subject).await {
+            Ok(survey) => survey,
+            Err(fault) if store == Store::Required => return Err(fault),
+            Err(fault) => {
+                return Ok(Stores {
+                    survey: None,
+                    place: None,
+                    files: Err(failure(&fault)),
+                    of_target: None,
+                    known: Vec::new(),
+                });
+            }
+        };
+        if store == Store::Required {
+            survey.chosen.as_ref().map_err(Clone::clone)?.supported().map_err(destination::fault)?;
+        }
+        let chosen = survey.chosen.as_ref().map(|chosen| chosen.name.clone()).map_err(Clone::clone);
+        // Of a location that is not there nothing can have been stored; what is asked of another one is not found.
+        let of_target = survey.of_target.clone().filter(|name| survey.named(name).is_some());
+        let source = of_target.map_or_else(|| chosen.clone(), Ok);
+        let mut known = Vec::new();
+        let mut files = Err(StoreFailure::Unreachable { why: "it was not asked".to_owned() });
+        let is = |which: &Result<String, Fault>, location: &Location| which.as_ref().is_ok_and(|n| *n == location.name);
+        for location in survey.all.iter().filter(|location| is(&chosen, location) || is(&source, location)) {
+            let opened = in_time(self.open(subject, location, survey.server.as_ref())).await;
+            if let Err(fault @ Fault::Transient { reason: Reason::ApiError, .. }) = &opened
+                && store == Store::Required
+            {
+                return Err(fault.clone());
+            }
+            known.extend(match &opened {
+                Ok(destination) => destination.known.clone(),
+                Err(_) => self.known_of(&survey, location).await?,
+            });
+            if is(&source, location) {
+                files = opened.map(|destination| destination.files()).map_err(|fault| failure(&fault));
+            }
+        }
+        if let Err(fault) = &source {
+            files = Err(failure(fault));
+        }
+        // Whatever is looked at is known: its keys may stand in the logs.
+        for (location, uses) in locations::looked_at(subject, &survey) {
+            if uses.is_empty() {
+                known.extend(self.known_of(&survey, location).await?);
+            }
+        }
+        Ok(Stores { place: survey.place(subject), survey: Some(survey), files, of_target: source.ok(), known })
+    }
+
+    /// The secret values of a location; of one that cannot be used as it is, what may be secret in the Secrets that it
+    /// names: they may hold good keys all the same.
+    async fn known_of(&self, survey: &Survey, location: &Location) -> Result<Vec<(&'static str, Secret)>, Fault> {
+        let (namespace, server) = (&self.options.namespace, survey.server.as_ref());
+        in_time(async {
+            let policy = self.options.endpoints;
+            if let Ok(resolved) = location::resolve(&self.client, namespace, location, server, policy).await {
+                return Ok(resolved.known_values());
+            }
+            let examined = location::examine(&self.client, namespace, location, server).await;
+            Ok(examined.into_iter().flat_map(|examined| examined.values).collect())
+        })
+        .await
+    }
+}
+
+fn failure(fault: &Fault) -> StoreFailure {
+    let why = fault.to_string();
+    match fault.reason() {
+        Reason::StoreUnreachable => StoreFailure::Unreachable { why },
+        _ => StoreFailure::Denied { why, cure: "make the BackupStorageLocation usable".to_owned() },
+    }
+}

@@ -1,0 +1,276 @@
+//! A store that cannot be used, each way in which that happens: the bundle is collected at once and kept, status names the
+//! step that failed, and whoever mends it gets the bundle. What a bundle says of its locations is in `report`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use debugbundle_crd::{DebugBundle, Phase};
+use harness::{
+    Context, LogScript, Operator,
+    s3_proxy::{Certificate, Deed, S3Proxy},
+    until, with_namespace,
+};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::{ended, waiting};
+use crate::bundles::{about_r1, condition, events, forge, get, server_pod, spool_is_empty, status, velero_objects};
+
+fn cloud(access: &str, secret: &str) -> String {
+    format!("[default]\naws_access_key_id={access}\naws_secret_access_key={secret}\n")
+}
+
+async fn write_secret(context: &Context, name: &str, cloud: &str) {
+    let secret =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"cloud": cloud}});
+    let params = PatchParams::apply("test").force();
+    context.api::<Secret>().patch(name, &params, &Patch::Apply(secret)).await.expect("written");
+}
+
+/// A location of this name that differs from a good one in this way.
+async fn location(context: &Context, name: &str, change: impl FnOnce(&mut Value)) {
+    let mut location = context.location(name, name);
+    change(&mut location["spec"]);
+    context.create_velero("BackupStorageLocation", location).await;
+}
+
+async fn mend(context: &Context, name: &str, spec: Value) {
+    context.patch_velero("BackupStorageLocation", name, json!({"spec": spec})).await;
+}
+
+/// What each location does wrong, and what is told of it: its name, the reason, how the message begins, what it contains,
+/// the step that the report names.
+const WRONG: [(&str, &str, &str, &str, &str); 12] = [
+    ("dns", "StoreUnreachable", "DNS: ", "DNS resolution failed: no-such-host.invalid", "dns"),
+    ("port", "StoreUnreachable", "connection: ", "connection refused: 127.0.0.1:1", "connection"),
+    ("untrusted", "StoreUnreachable", "TLS: ", "unknown authority; set caCert", "tls"),
+    ("expired", "StoreUnreachable", "TLS: ", "certificate has expired", "tls"),
+    ("key", "CredentialInvalid", "credential: ", "SignatureDoesNotMatch; the secret key is not", "identity"),
+    ("key-id", "CredentialInvalid", "credential: ", "InvalidAccessKeyId; the store does not know", "identity"),
+    ("secret", "CredentialInvalid", "credential: ", "Secret \"not-yet\" not found", "credential"),
+    ("clock", "CredentialInvalid", "clock: ", "the store's clock is 20 min ahead of the operator's", "clock"),
+    ("bucket", "LocationInvalid", "bucket: ", "does not exist: HTTP 404 NoSuchBucket", "bucket"),
+    ("denied", "UploadDenied", "permission: ", "the store refused s3:PutObject on ", "permission"),
+    ("misspelt", "LocationInvalid", "configuration: ", "\"s3url\" is unknown (did you mean s3Url?)", "configuration"),
+    ("metadata", "LocationInvalid", "configuration: ", "address 169.254.169.254 is not allowed", "configuration"),
+];
+
+#[tokio::test]
+async fn what_is_wrong_with_a_store_is_named_by_its_step_and_waited_for() {
+    with_namespace("mended", |context| async move {
+        let s3 = &context.stand.s3;
+        let root = s3.root();
+        let good = s3.endpoint();
+        let reader = s3.create_user(&format!("{}-reader", context.namespace)).await;
+        context.bucket.allow(&reader, &["s3:GetObject"]).await;
+        let (ours, late) = (Certificate::of(&["127.0.0.1"]), Certificate::expired(&["127.0.0.1"]));
+        let (untrusted, expired) = (S3Proxy::with_tls(&good, &ours).await, S3Proxy::with_tls(&good, &late).await);
+        let (clock, right) = (S3Proxy::before(&good).await, Arc::new(AtomicBool::new(false)));
+        let mended = right.clone();
+        clock.next(usize::MAX / 2, move |_| !mended.load(Ordering::SeqCst), Deed::AnotherTime(1200));
+        let canary = format!("{}-canary-of-a-wrong-key", context.namespace);
+        for (name, text) in [
+            ("wrong-key", cloud(&root.access, &canary)),
+            ("wrong-id", cloud("AKIANOBODYKNOWS1", &root.secret)),
+            ("reader", cloud(&reader.access, &reader.secret)),
+        ] {
+            write_secret(&context, name, &text).await;
+        }
+        let elsewhere = format!("{}-later", context.namespace);
+        let at = |url: String| move |spec: &mut Value| spec["config"]["s3Url"] = url.into();
+        let with = |secret: &'static str| move |spec: &mut Value| spec["credential"]["name"] = secret.into();
+        location(&context, "dns", at("http://no-such-host.invalid:9000".to_owned())).await;
+        location(&context, "port", at("http://127.0.0.1:1".to_owned())).await;
+        location(&context, "untrusted", at(untrusted.endpoint())).await;
+        let authority = STANDARD.encode(&late.authority);
+        location(&context, "expired", |spec| {
+            spec["config"]["s3Url"] = expired.endpoint().into();
+            spec["objectStorage"]["caCert"] = authority.clone().into();
+        })
+        .await;
+        location(&context, "key", with("wrong-key")).await;
+        location(&context, "key-id", with("wrong-id")).await;
+        location(&context, "secret", with("not-yet")).await;
+        location(&context, "clock", at(clock.endpoint())).await;
+        location(&context, "bucket", |spec| spec["objectStorage"]["bucket"] = elsewhere.clone().into()).await;
+        location(&context, "denied", with("reader")).await;
+        location(&context, "misspelt", |spec| spec["config"]["s3url"] = "x".into()).await;
+        location(&context, "metadata", at("http://169.254.169.254".to_owned())).await;
+
+        let operator = Operator::of(&context).args(["--max-concurrent", "2"]).ready().await;
+        for (name, ..) in WRONG {
+            context.debug_bundle(name, json!({"storageLocation": name})).await;
+        }
+        // Two are collected at once, and all of them wait: none keeps the others from being collected.
+        for (name, reason, start, part, _) in WRONG {
+            let waits = waiting(&context, name).await;
+            assert_eq!(waits.status().phase, Some(Phase::Uploading), "{name}");
+            let (told, message) = waits.condition("Uploaded");
+            assert_eq!(told, reason, "{name}: {message}");
+            assert!(message.starts_with(start) && message.contains(part), "{name}: {message}");
+            assert!(message.contains("; the sealed bundle waits and is sent again until "), "{name}: {message}");
+            assert!(!message.contains("said by the test") && !message.contains(&canary), "{name}: {message}");
+            let events = events(&context, name).await;
+            assert!(events.iter().any(|(r, note)| r == reason && note.starts_with(start)), "{name}: {events:?}");
+        }
+
+        let bucket = s3.create_bucket(&elsewhere).await;
+        let url = |url: &str| json!({"config": {"s3Url": url}});
+        for (name, spec) in [
+            ("dns", url(&good)),
+            ("port", url(&good)),
+            ("untrusted", json!({"objectStorage": {"caCert": STANDARD.encode(&ours.authority)}})),
+            ("expired", url(&good)),
+            ("misspelt", json!({"config": {"s3url": null}})),
+            ("metadata", url(&good)),
+        ] {
+            mend(&context, name, spec).await;
+        }
+        for name in ["wrong-key", "wrong-id", "not-yet", "reader"] {
+            write_secret(&context, name, &cloud(&root.access, &root.secret)).await;
+        }
+        right.store(true, Ordering::SeqCst);
+        for (name, _, _, _, step) in WRONG {
+            let end = ended(&context, name).await;
+            assert!(end.stored(), "{name}: {end:?}");
+            assert_eq!(end.status().attempts, Some(1), "{name}: it was collected once");
+            let key = &end.status().bundle.as_ref().expect("where it is").key;
+            let place = if name == "bucket" { &bucket } else { &context.bucket };
+            let archive = place.get(key).await.unwrap_or_else(|| panic!("{name}: nothing at {key}"));
+            let unpacked = harness::bundle::Unpacked::of(archive, end.status());
+            let report = unpacked.yaml(&format!("velero/locations/{name}.json"));
+            assert_eq!(report["failedAt"], step, "{name}: {report:#}");
+            let verdict = report["steps"].as_array().expect("steps").iter().find(|v| v["step"] == step).expect("it");
+            assert_eq!(verdict["state"], "failed", "{name}: {verdict}");
+            assert_eq!(unpacked.find(&[&canary, &root.secret]), [""; 0], "{name}");
+        }
+        spool_is_empty(&operator).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_restart_sends_what_was_sealed_and_gives_it_no_more_time() {
+    with_namespace("waiting", |context| async move {
+        velero_objects(&context).await;
+        let node = server_pod(&context, LogScript::lines(["all is well"])).await;
+        let proxy = S3Proxy::before(&context.stand.s3.endpoint()).await;
+        proxy.down(true);
+        mend(&context, "default", json!({"config": {"s3Url": proxy.endpoint()}})).await;
+        let mut operator = Operator::of(&context).args(["--upload-timeout-minutes", "7"]).ready().await;
+        context.debug_bundle("b", about_r1()).await;
+        let before = waiting(&context, "b").await;
+        let announced = |end: &super::End| end.status().upload.as_ref().and_then(|upload| upload.started.clone());
+        operator.restart().await;
+        let after = until(Duration::from_mins(1), "the next process tries it, too", || async {
+            let seen = waiting(&context, "b").await;
+            if seen.status().attempts == Some(2) { Ok(seen) } else { Err(format!("{:?}", seen.status().attempts)) }
+        })
+        .await;
+        assert!(announced(&before).is_some());
+        assert_eq!(announced(&after), announced(&before));
+        let end_of = |end: &super::End| end.message_of("Uploaded").rsplit(' ').next().map(str::to_owned);
+        until(Duration::from_mins(1), "it says until when", || async {
+            let seen = waiting(&context, "b").await;
+            if end_of(&seen) == end_of(&before) { Ok(()) } else { Err(seen.message_of("Uploaded").to_owned()) }
+        })
+        .await;
+        proxy.down(false);
+        let end = ended(&context, "b").await;
+        assert!(end.stored(), "{end:?}");
+        let reads = context.stand.kubelet.seen(&node).iter().filter(|seen| seen.container == "velero").count();
+        assert_eq!(reads, 1, "it was collected once");
+        spool_is_empty(&operator).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_bundle_whose_time_passed_while_nobody_looked_is_tried_once_and_given_up() {
+    with_namespace("too-late", |context| async move {
+        let proxy = S3Proxy::before(&context.stand.s3.endpoint()).await;
+        proxy.down(true);
+        mend(&context, "default", json!({"config": {"s3Url": proxy.endpoint()}})).await;
+        let mut operator = Operator::of(&context).ready().await;
+        context.debug_bundle("b", json!({})).await;
+        waiting(&context, "b").await;
+        operator.kill9();
+        let long_ago = Timestamp::now() - SignedDuration::from_mins(61);
+        let long_ago = long_ago.round(jiff::Unit::Second).expect("a second");
+        forge(&context, "b", json!({"upload": {"started": long_ago.to_string()}})).await;
+        operator.restart().await;
+        let end = ended(&context, "b").await;
+        let (reason, message) = end.failure();
+        assert_eq!(reason, "StoreUnreachable");
+        assert!(message.starts_with("the bundle could not be sent in the time given: answer: "), "{message}");
+        spool_is_empty(&operator).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_read_only_location_of_the_target_is_refused_unless_another_one_is_named() {
+    with_namespace("read-only", |context| async move {
+        velero_objects(&context).await;
+        let log = {
+            use std::io::Write as _;
+            let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            gz.write_all(b"time=\"2026-01-01T00:00:00Z\" level=info msg=\"only in the target's own location\"\n")
+                .unwrap();
+            gz.finish().unwrap()
+        };
+        context.bucket.put("team-a/restores/r1/restore-r1-logs.gz", log).await;
+        mend(&context, "default", json!({"accessMode": "ReadOnly"})).await;
+        location(&context, "copies", |_| ()).await;
+        let operator = Operator::of(&context).ready().await;
+        context.debug_bundle("refused", about_r1()).await;
+        let end = ended(&context, "refused").await;
+        let expected = "BackupStorageLocation \"default\" is ReadOnly; set spec.storageLocation to one of: copies";
+        assert_eq!(end.failure(), ("LocationReadOnly", expected));
+        assert_eq!(context.bucket.keys("team-a/plugins").await, [""; 0]);
+
+        let mut spec = about_r1();
+        spec["storageLocation"] = "copies".into();
+        context.debug_bundle("sent", spec).await;
+        let end = ended(&context, "sent").await;
+        assert!(end.stored(), "{end:?}");
+        let bundle = end.status().bundle.clone().expect("where it is");
+        assert_eq!(bundle.storage_location, "copies");
+        assert!(bundle.key.starts_with("copies/plugins/debugbundle/restore-r1/"), "{}", bundle.key);
+        let unpacked = context.download(end.status()).await;
+        let log = unpacked.file("velero/restores/r1/restore.log");
+        assert!(log.contains("only in the target's own location"), "{log}");
+        let uses = |name: &str| unpacked.yaml(&format!("velero/locations/{name}.json"))["usedFor"].clone();
+        assert_eq!((uses("copies"), uses("default")), (json!(["upload"]), json!(["target"])));
+        drop(operator);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_deletion_ends_the_waiting() {
+    with_namespace("given-up", |context| async move {
+        location(&context, "gone", |spec| spec["credential"]["name"] = "nobody".into()).await;
+        let operator = Operator::of(&context).ready().await;
+        context.debug_bundle("b", json!({"storageLocation": "gone"})).await;
+        let waits = waiting(&context, "b").await;
+        assert_eq!(condition(&waits.bundle, "Ready").1, "Uploading");
+        until(Duration::from_secs(30), "progress tells it", || async {
+            let seen = get(&context, "b").await.ok_or("it is gone")?;
+            let message = status(&seen).progress.unwrap_or_default().message;
+            if message.starts_with("sending failed (credential: ") { Ok(()) } else { Err(message) }
+        })
+        .await;
+        context.api::<DebugBundle>().delete("b", &DeleteParams::default()).await.expect("deleted");
+        until(Duration::from_mins(1), "it is gone", || async {
+            if get(&context, "b").await.is_none() { Ok(()) } else { Err("still there".to_owned()) }
+        })
+        .await;
+        spool_is_empty(&operator).await;
+    })
+    .await;
+}
