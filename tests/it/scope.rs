@@ -84,7 +84,7 @@ fn shop_pod(
     node: &str,
     owner: (&str, &str, &str),
     claim: Option<&str>,
-    labels: Value,
+    labels: &Value,
     ready: bool,
 ) -> Value {
     let (group, kind, owner) = owner;
@@ -122,7 +122,7 @@ fn noise(mut seed: u64, length: usize) -> String {
     std::iter::repeat_with(next).take(length).collect()
 }
 
-fn backup(name: &str, labels: Value) -> Value {
+fn backup(name: &str, labels: &Value) -> Value {
     json!({"metadata": {"name": name, "labels": labels},
         "spec": {"includedNamespaces": ["shop"], "storageLocation": "default", "ttl": "720h"}, "status": {"phase": "Completed"}})
 }
@@ -134,7 +134,7 @@ fn repository(name: &str, namespace: &str, sort: &str) -> Value {
             "resticIdentifier": "", "maintenanceFrequency": "1h"}})
 }
 
-fn pod_volume_restore(name: &str, labels: Value, place: &str, pod: &str) -> Value {
+fn pod_volume_restore(name: &str, labels: &Value, place: &str, pod: &str) -> Value {
     json!({"metadata": {"name": name, "labels": labels},
         "spec": {"pod": {"namespace": place, "name": pod, "kind": "Pod"}, "volume": "data", "backupStorageLocation": "default",
             "repoIdentifier": "x", "snapshotID": "s", "sourceNamespace": "old-shop", "uploaderType": "kopia"}, "status": {}})
@@ -143,7 +143,7 @@ fn pod_volume_restore(name: &str, labels: Value, place: &str, pod: &str) -> Valu
 /// Backups of nobody's interest, named before all others, and more than wait in memory.
 async fn strangers(context: &Context, number: u64) {
     let made = (0..number).map(|n| {
-        let mut stranger = backup(&format!("a-stranger-{n:05}"), json!({}));
+        let mut stranger = backup(&format!("a-stranger-{n:05}"), &json!({}));
         stranger["metadata"]["annotations"] = json!({"note": noise(n, 4000)});
         context.create_velero("Backup", stranger)
     });
@@ -171,10 +171,10 @@ async fn a_shop(context: &Context, shop: &str, cluster: &OfTheCluster<'_>) {
 
 async fn in_veleros_namespace(context: &Context, shop: &str) {
     strangers(context, 1200).await;
-    context.create_velero("Backup", backup("seed", json!({"velero.io/schedule-name": "nightly"}))).await;
+    context.create_velero("Backup", backup("seed", &json!({"velero.io/schedule-name": "nightly"}))).await;
     for n in 1..=5 {
         context
-            .create_velero("Backup", backup(&format!("nightly-{n}"), json!({"velero.io/schedule-name": "nightly"})))
+            .create_velero("Backup", backup(&format!("nightly-{n}"), &json!({"velero.io/schedule-name": "nightly"})))
             .await;
     }
     let restore =
@@ -186,8 +186,8 @@ async fn in_veleros_namespace(context: &Context, shop: &str) {
         .await;
     let own = json!({"velero.io/restore-uid": uid, "velero.io/restore-name": "regrow"});
     let named = json!({"velero.io/restore-uid": "another", "velero.io/restore-name": "regrow"});
-    context.create_velero("PodVolumeRestore", pod_volume_restore("z-own", own.clone(), shop, "shop-0")).await;
-    let namesake = pod_volume_restore("a-namesake", named, &format!("{}-orchard", context.namespace), "tree-0");
+    context.create_velero("PodVolumeRestore", pod_volume_restore("z-own", &own, shop, "shop-0")).await;
+    let namesake = pod_volume_restore("a-namesake", &named, &format!("{}-orchard", context.namespace), "tree-0");
     context.create_velero("PodVolumeRestore", namesake).await;
     let node = |name: &str| format!("{}-{name}", context.namespace);
     context
@@ -257,7 +257,7 @@ async fn workloads(context: &Context, shop: &str) {
         ("stranger", "n3", ("apps/v1", "DaemonSet", "stranger"), Some("stranger"), json!({}), false),
     ] {
         put::<ServiceAccount>(context, shop, json!({"metadata": {"name": format!("sa-{name}")}})).await;
-        put::<Pod>(context, shop, shop_pod(name, &node(at), owner, claim, labels, ready)).await;
+        put::<Pod>(context, shop, shop_pod(name, &node(at), owner, claim, &labels, ready)).await;
     }
     for name in ["shop", "well"] {
         put::<StatefulSet>(context, shop, workload(name, None)).await;
@@ -286,10 +286,10 @@ async fn snapshots(context: &Context, shop: &str, cluster: &OfTheCluster<'_>) {
     for (name, claim) in [("of-ledger", "ledger"), ("of-stranger", "stranger")] {
         let api = dynamic(context, Some(shop), "VolumeSnapshot");
         api.create(&PostParams::default(), &serde_json::from_value(snapshot(name, claim)).unwrap()).await.unwrap();
-        let content = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotContent",
+        let bound = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotContent",
             "metadata": {"name": cluster.name(name)}, "spec": {}});
         let api = dynamic(context, None, "VolumeSnapshotContent");
-        api.create(&PostParams::default(), &serde_json::from_value(content).unwrap()).await.unwrap();
+        api.create(&PostParams::default(), &serde_json::from_value(bound).unwrap()).await.unwrap();
     }
 }
 
@@ -332,12 +332,12 @@ async fn a_restore_brings_what_is_on_the_way_to_its_cause_and_the_strangers_besi
         assert!(!got.planned_at(&format!("namespaces/{}-orchard/", context.namespace)), "where a namesake leads");
 
         let of_cluster = |path: &str| got.names(&format!("cluster-scoped-resources/{path}.yaml"));
-        let named = |names: &[&str]| names.iter().map(|name| cluster.name(name)).collect::<Vec<_>>();
-        assert_eq!(of_cluster("core/persistentvolumes"), named(&["moved", "own"]));
-        assert_eq!(of_cluster("storage.k8s.io/volumeattachments"), named(&["va-own"]));
+        let ours = |names: &[&str]| names.iter().map(|name| cluster.name(name)).collect::<Vec<_>>();
+        assert_eq!(of_cluster("core/persistentvolumes"), ours(&["moved", "own"]));
+        assert_eq!(of_cluster("storage.k8s.io/volumeattachments"), ours(&["va-own"]));
         assert!(of_cluster("storage.k8s.io/storageclasses").contains(&cluster.name("fast")), "all of them");
-        assert_eq!(of_cluster("snapshot.storage.k8s.io/volumesnapshotcontents"), named(&["of-ledger"]));
-        assert_eq!(of_cluster("core/nodes"), named(&["n1", "n2", "n3"]));
+        assert_eq!(of_cluster("snapshot.storage.k8s.io/volumesnapshotcontents"), ours(&["of-ledger"]));
+        assert_eq!(of_cluster("core/nodes"), ours(&["n1", "n2", "n3"]));
         for kind in ["volumesnapshots", "volumesnapshotcontents", "volumesnapshotclasses"] {
             let file = format!("customresourcedefinitions/{kind}.snapshot.storage.k8s.io.yaml");
             assert!(got.has(&format!("cluster-scoped-resources/apiextensions.k8s.io/{file}")), "{kind}");
@@ -394,7 +394,7 @@ async fn a_backup_of_an_old_velero_has_its_data_by_name_and_the_restores_made_of
     with_namespace("scope-old", |context| async move {
         let shop = context.workload_namespace("shop").await;
         let other = context.workload_namespace("other").await;
-        let target = context.create_velero("Backup", backup("harvest", json!({}))).await;
+        let target = context.create_velero("Backup", backup("harvest", &json!({}))).await;
         let uid = target.metadata.uid.unwrap();
         let data = |name: &str, owner: &str, place: &str| {
             json!({"metadata": {"name": name, "labels": {"velero.io/backup-name": "harvest"}, "ownerReferences": [
@@ -414,7 +414,7 @@ async fn a_backup_of_an_old_velero_has_its_data_by_name_and_the_restores_made_of
         embedded["spec"]["template"]["metadata"]["annotations"] = applied.clone();
         embedded["metadata"]["annotations"] = applied;
         put::<Deployment>(&context, &context.namespace, embedded).await;
-        let mut large = shop_pod("large", "", ("apps/v1", "DaemonSet", "x"), None, json!({}), true);
+        let mut large = shop_pod("large", "", ("apps/v1", "DaemonSet", "x"), None, &json!({}), true);
         large["spec"].as_object_mut().unwrap().remove("nodeName");
         large["spec"]["containers"][0]["env"] = json!([{"name": "LONG", "value": "\"".repeat(1_300_000)}]);
         put::<ServiceAccount>(&context, &context.namespace, json!({"metadata": {"name": "sa-large"}})).await;
