@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, Phase};
+use harness::crowd::Crowd;
 use harness::load::{Held, Load};
 use harness::usage::Usage;
 use harness::{Context, Operator, until, with_namespace};
@@ -69,6 +70,25 @@ async fn of_a_log_of_a_gibibyte_beginning_and_end_are_kept_and_it_is_never_in_me
             marker.contains(&format!("debugbundle: {left_out} bytes, {} lines left out", left_out / 231)),
             "{marker}"
         );
+        assert_peak(&operator);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_500_pods_with_3_containers_each_and_20_000_events_all_logs_are_there_and_the_newest_events() {
+    with_namespace("memory-crowd", |context| async move {
+        Crowd { pods: 500, containers: 3, bytes: 20_000, events: 20_000 }.put(&context).await;
+        let operator = Operator::of(&context).ready().await;
+        context.debug_bundle("crowd", json!({})).await;
+        let held = made(&context, &operator, "crowd").await;
+        let logs = held.files.iter().filter(|(path, bytes)| path.ends_with("/current.log") && **bytes > 20_000);
+        assert_eq!(logs.count(), 1500);
+        let manifest = held.manifest.expect("a bundle has a manifest");
+        let entries = manifest["entries"].as_array().expect("entries");
+        let path = format!("namespaces/{}/core/events.yaml", context.namespace);
+        let events = entries.iter().find(|entry| entry["path"] == path).expect("the Events are there");
+        assert_eq!((&events["source"]["items"], &events["truncated"]["reason"]), (&json!(5000), &json!("Limit")));
         assert_peak(&operator);
     })
     .await;

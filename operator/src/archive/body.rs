@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    deflate::{Deflate, Inflate, Spare},
+    deflate::{Deflate, Inflate},
     segment::Cut,
     spool::{PartFile, Room, SpoolError, open_plain},
 };
@@ -127,7 +127,7 @@ impl BodyWriter {
             let before = std::mem::take(memory);
             self.kept = match self.limit {
                 Some(limit) => Kept::Chunks(Box::new(Chunks::new(Arc::clone(&self.room), limit, !self.tail_only))),
-                None => Kept::Stream(Box::new(Deflate::new(self.room.part()?))),
+                None => Kept::Stream(Box::new(self.room.deflate(self.room.part()?))),
             };
             self.keep(&before)?;
         }
@@ -154,7 +154,7 @@ impl BodyWriter {
         match self.kept {
             Kept::Memory(memory) => Ok(measured(small(&self.room, &memory)?, self.digest, self.crc)),
             Kept::Stream(deflate) => {
-                let (part, _) = Part::close(*deflate, 0, Place::Whole)?;
+                let part = Part::close(&self.room, *deflate, 0, Place::Whole)?;
                 Ok(measured(Body::Parts(vec![part]), self.digest, self.crc))
             }
             Kept::Chunks(chunks) => {
@@ -242,10 +242,11 @@ impl Body {
 }
 
 impl Part {
-    fn close(deflate: Deflate<PartFile>, lines: u64, place: Place) -> io::Result<(Self, Spare)> {
+    fn close(room: &Room, deflate: Deflate<PartFile>, lines: u64, place: Place) -> io::Result<Self> {
         let mut done = deflate.finish()?;
         done.into.close();
-        Ok((Self { file: done.into, raw: done.raw, crc: done.crc, lines, place }, done.spare))
+        room.take_back(done.spare);
+        Ok(Self { file: done.into, raw: done.raw, crc: done.crc, lines, place })
     }
 
     /// Whole lines of one of its ends, as many as `most` bytes hold; the file of the rest is freed.
@@ -276,16 +277,18 @@ impl Part {
     }
 
     fn of(room: &Arc<Room>, raw: &[u8], lines: u64, place: Place) -> io::Result<Self> {
-        let mut deflate = Deflate::new(room.part()?);
+        let mut deflate = room.deflate(room.part()?);
         deflate.write_all(raw)?;
-        Ok(Self::close(deflate, lines, place)?.0)
+        Self::close(room, deflate, lines, place)
     }
 }
 
 fn small(room: &Arc<Room>, bytes: &[u8]) -> io::Result<Body> {
-    let mut deflate = Deflate::new(Vec::new());
+    let mut deflate = room.deflate(Vec::new());
     deflate.write_all(bytes)?;
-    let deflated = deflate.finish()?.into;
+    let done = deflate.finish()?;
+    room.take_back(done.spare);
+    let deflated = done.into;
     let offset = room.put_small(&deflated)?;
     Ok(Body::Small { room: Arc::clone(room), offset, length: deflated.len() })
 }
@@ -375,7 +378,6 @@ struct Chunks {
     tail_bytes: u64,
     /// Deflated as it comes: a chunk is never in memory.
     open: Option<Deflate<PartFile>>,
-    spare: Option<Spare>,
     open_lines: u64,
     left: (u64, u64),
 }
@@ -392,7 +394,6 @@ impl Chunks {
             tail: VecDeque::new(),
             tail_bytes: 0,
             open: None,
-            spare: None,
             open_lines: 0,
             left: (0, 0),
         }
@@ -407,10 +408,9 @@ impl Chunks {
                 self.in_head = false;
                 continue;
             }
-            let open = match (self.open.take(), self.spare.take()) {
-                (Some(open), _) => open,
-                (None, Some(spare)) => Deflate::again(spare, self.room.part()?),
-                (None, None) => Deflate::new(self.room.part()?),
+            let open = match self.open.take() {
+                Some(open) => open,
+                None => self.room.deflate(self.room.part()?),
             };
             self.open.insert(open).write_all(&rest[..run])?;
             self.open_lines += count;
@@ -470,8 +470,7 @@ impl Chunks {
             return Ok(());
         };
         let place = if self.in_head { Place::Head } else { Place::Tail };
-        let (part, spare) = Part::close(open, std::mem::take(&mut self.open_lines), place)?;
-        self.spare = Some(spare);
+        let part = Part::close(&self.room, open, std::mem::take(&mut self.open_lines), place)?;
         if self.in_head {
             self.head_bytes += part.raw;
             self.head.push(part);

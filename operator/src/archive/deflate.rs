@@ -12,6 +12,7 @@ const BUFFER: usize = 32 << 10;
 
 /// A compressor between two segments. Making one anew for each of thousands of segments tears the heap into holes that no
 /// later one fits into.
+#[derive(Debug)]
 pub(super) struct Spare {
     state: Compress,
     buffer: Vec<u8>,

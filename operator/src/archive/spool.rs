@@ -12,6 +12,8 @@ use std::{
     },
 };
 
+use super::deflate::{Deflate, Spare};
+
 /// The sealed archive in the folder.
 pub(super) const SEALED_FILE: &str = "bundle.tar.gz";
 /// What is known of the sealed archive; written last, so its presence says that the archive is whole.
@@ -22,6 +24,8 @@ pub const OWNER_NOTE: &str = "packed.json";
 pub(super) const SEALING_FILE: &str = "sealing.part";
 /// Small bodies, one after the other.
 const SMALL_FILE: &str = "small.part";
+/// Compressors that wait for the next segment: as many as are written at once. Each takes about 300 KiB.
+const SPARES: usize = 8;
 
 /// One run's folder of the spool. It holds redacted bytes only, all but a few of them deflated.
 #[derive(Debug)]
@@ -102,6 +106,7 @@ impl Spool {
             used: AtomicU64::new(0),
             next: AtomicU64::new(0),
             small: Mutex::new(None),
+            spares: Mutex::new(Vec::new()),
             kept: AtomicBool::new(false),
         };
         Ok(Arc::new(Self { room: Arc::new(room) }))
@@ -159,6 +164,7 @@ pub(crate) struct Room {
     used: AtomicU64,
     next: AtomicU64,
     small: Mutex<Option<(Arc<File>, u64)>>,
+    spares: Mutex<Vec<Spare>>,
     kept: AtomicBool,
 }
 
@@ -173,6 +179,22 @@ impl Room {
 
     fn release(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// A compressor, one that was used before if there is one.
+    pub(super) fn deflate<W: io::Write>(&self, into: W) -> Deflate<W> {
+        match self.spares.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            Some(spare) => Deflate::again(spare, into),
+            None => Deflate::new(into),
+        }
+    }
+
+    /// Keeps a compressor for the next segment.
+    pub(super) fn take_back(&self, spare: Spare) {
+        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        if spares.len() < SPARES {
+            spares.push(spare);
+        }
     }
 
     /// Puts a small deflated body behind the others; its place.
