@@ -135,8 +135,9 @@ async fn pods(context: &Arc<Context>) {
     for index in 0..BROKEN {
         let name = format!("ill-{index}");
         context.log(&name, "main", LogScript::generated(BROKEN_LOG, 100 + index as u64));
-        let ill = pod(&name).with_container("main").on_node(&nodes[index % 3]).waiting("CrashLoopBackOff", "back-off");
-        context.pod(ill).await;
+        // Of a pod that has no part in Velero's work the end alone is kept.
+        let ill = pod(&name).labelled("role", "node-agent").with_container("main").on_node(&nodes[index % 3]);
+        context.pod(ill.waiting("CrashLoopBackOff", "back-off")).await;
     }
 }
 

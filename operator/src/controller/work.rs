@@ -156,12 +156,13 @@ async fn work(
         Some(packed) => packed,
         None => collect(mine, &bundle, &subject, before, ctx, &tracker, cancel).await?,
     };
-    place.sealed(packed.sealed().bytes);
     crash::point("sealed");
 
     let outcome = packed.outcome();
     let findings = packed.findings.clone();
     mine.update(ctx.now(), |fold| fold.found(packed.cause.as_deref(), findings.clone()).uploading(&outcome)).await?;
+    // Only now: as long as status says Collecting it is one of those that may.
+    place.sealed(packed.sealed().bytes);
     crash::point("announced");
 
     let until = decide::send_until(&mine.seen().await, ctx.now(), ctx.settings.upload_timeout);
