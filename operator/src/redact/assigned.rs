@@ -33,8 +33,11 @@ pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans:
         if is_kind(line, name.start) {
             continue;
         }
-        if let Some(found) = Assigned::behind(line, name.end, flag) {
-            spans.extend(found.span(line, strength, &name));
+        let span = Assigned::behind(line, name.end, flag).and_then(|found| found.span(line, strength, &name));
+        if let Some(span) = span {
+            // Names within a masked value need no look, and would make `password=password=…` take the square of its length.
+            judged = span.at.end;
+            spans.push(span);
         }
     }
 }

@@ -43,13 +43,18 @@ fn pattern(text: &str) -> Regex {
 pub(super) fn find(line: &[u8], spans: &mut Vec<Span>) {
     let ends: Vec<Range<usize>> = END.find_iter(line).map(|hit| hit.range()).collect();
     let mut used = 0;
+    let mut done = 0;
     for begin in BEGIN.find_iter(line) {
+        if begin.start() < done {
+            continue;
+        }
         let end = ends.iter().find(|end| end.start >= begin.end());
         let to = match end {
             Some(end) => end.start,
             None => begin.end() + BODY_BEHIND.find(&line[begin.end()..]).map_or(0, |body| body.end()),
         };
         used = end.map_or(used, |end| end.end);
+        done = to;
         mask(line, begin.end()..to, spans);
     }
     if let Some(end) = ends.iter().find(|end| end.start >= used) {

@@ -100,7 +100,8 @@ pub(super) fn settled(line: &[u8], mut spans: Vec<Span>) -> Vec<Span> {
 
 /// The pieces of a span that no token covers.
 fn outside(line: &[u8], span: Span, tokens: &[Range<usize>]) -> Vec<Span> {
-    let covered: Vec<_> = tokens.iter().filter(|t| t.start < span.at.end && t.end > span.at.start).collect();
+    let first = tokens.partition_point(|token| token.end <= span.at.start);
+    let covered: Vec<_> = tokens[first..].iter().take_while(|token| token.start < span.at.end).collect();
     if covered.is_empty() {
         return vec![span];
     }

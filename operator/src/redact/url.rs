@@ -42,7 +42,7 @@ pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans:
 }
 
 /// Bytes of a URL that are looked at for the `@`; nobody's password is longer.
-const AUTHORITY: usize = 4096;
+const AUTHORITY: usize = 1024;
 
 fn userinfo(line: &[u8], from: usize, encoded: bool) -> Option<Span> {
     let rest = &line[from..line.len().min(from + AUTHORITY)];

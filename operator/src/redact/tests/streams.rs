@@ -1,6 +1,8 @@
 //! What holds of every stream: the same output however it is cut, unchanged bytes where nothing is hit, nothing new when
 //! redacted twice, keys over many lines.
 
+use std::time::Duration;
+
 use super::{
     secrets::{ENCODINGS, Seed, named, shapes},
     *,
@@ -94,6 +96,48 @@ fn sec_x43_a_key_in_a_line_that_is_too_long_is_masked_to_its_end() {
     let (out, _) = written(&by, &[&line]);
     let body = pem.lines().nth(1).unwrap();
     assert!(memchr::memmem::find(&out, body.as_bytes()).is_none() && out.len() < MAX_LINE);
+}
+
+/// What this thread has used of a processor: other work on the machine does not count.
+fn cpu() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+    Duration::from_nanos(text.split(' ').next().and_then(|first| first.parse().ok()).expect("nanoseconds"))
+}
+
+#[test]
+fn sec_x63_hostile_lines_take_linear_time() {
+    let by = redactor(&[], &[]);
+    let mut slow = Vec::new();
+    for unit in [
+        "password=",
+        "token: \"",
+        "password='\\\"",
+        "a://b:c/",
+        "a://b:c@",
+        "-----BEGIN PRIVATE KEY-----",
+        "{\"password\":[",
+        "[\"--token\",\"x\",",
+        "mysql -p",
+        "cookie: a=b;",
+        "cGFzc3dvcmQ9",
+        "[REDACTED:jwt:01234567]auth=",
+    ] {
+        let time = |length: usize| {
+            let line = unit.repeat(length / unit.len());
+            let took = (0..3).map(|_| {
+                let started = cpu();
+                by.text(&line);
+                cpu() - started
+            });
+            took.min().expect("three runs")
+        };
+        let (short, long) = (time(32 << 10), time(256 << 10));
+        // Eight times the length: the square of it would be 64 times the time. The kernel counts in ticks of 4 ms.
+        if long > 32 * short.max(Duration::from_millis(4)) {
+            slow.push(format!("{unit}: {short:?}, then {long:?}"));
+        }
+    }
+    assert!(slow.is_empty(), "{slow:?}");
 }
 
 /// Texts of all kinds, secret and harmless, and noise.
