@@ -1,4 +1,4 @@
-//! A sensitive name in text and the value behind it: `password=x`, `"token": "x"`, `--secret-key x`, at any depth of escaping.
+//! A sensitive name in text and the value behind it: `password=x`, `"token": "x"`, `--secret-key x`, `<pwd>x</pwd>`, at any depth of escaping.
 //! Only the value is masked, so what stands around it stays parseable. Which names are sensitive is told by `names`.
 
 use std::ops::Range;
@@ -28,12 +28,11 @@ pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans:
         }
         let name = name_around(line, hit);
         judged = name.end;
-        let flag = line[name.start] == b'-';
         let Some(strength) = names::judge(&line[name.clone()]) else { continue };
         if is_kind(line, name.start) {
             continue;
         }
-        let span = Assigned::behind(line, name.end, flag).and_then(|found| found.span(line, strength, &name));
+        let span = Assigned::behind(line, &name).and_then(|found| found.span(line, strength, &name));
         if let Some(span) = span {
             // Names within a masked value need no look, and would make `password=password=…` take the square of its length.
             judged = span.at.end;
@@ -140,8 +139,10 @@ struct Assigned {
 }
 
 impl Assigned {
-    fn behind(line: &[u8], name_end: usize, flag: bool) -> Option<Self> {
-        let mut at = skip_colour(line, name_end);
+    fn behind(line: &[u8], name: &Range<usize>) -> Option<Self> {
+        let flag = line[name.start] == b'-';
+        let element = name.start > 0 && line[name.start - 1] == b'<';
+        let mut at = skip_colour(line, name.end);
         let mut name_quote = None;
         let mut quoted = false;
         if let Some((quote, next)) = Quote::at(line, at) {
@@ -157,9 +158,13 @@ impl Assigned {
             Some(found) => found,
             None if flag && quoted && starts(line, at, b",") => (1, false, 0),
             None if flag && spaced => (0, false, 0),
+            None if element && starts(line, at, b">") => (1, false, 0),
             None => return None,
         };
         at = skip_space(line, skip_colour(line, skip_space(line, at + length)));
+        while percent > 0 && starts(line, at, b"%20") {
+            at += 3;
+        }
         if line.get(at) == Some(&b'[') && !starts(line, at, OPEN) {
             at = skip_space(line, at + 1);
         }
@@ -179,9 +184,10 @@ impl Assigned {
             None => unquoted_end(line, self.from, self.percent),
         };
         let raw = &line[self.from..to];
-        // A resource in prose, such as `secrets/shop/db-password: admission webhook denied`.
-        let resource = self.place == Place::Prose && name.start > 0 && line[name.start - 1] == b'/';
-        let strength = if resource { Strength::Weak } else { strength };
+        // A resource in prose, such as `secrets/shop/db-password: admission webhook denied`; and `let it pass: …`.
+        let resource = name.start > 0 && line[name.start - 1] == b'/';
+        let verb = line[name.clone()].eq_ignore_ascii_case(b"pass");
+        let strength = if self.place == Place::Prose && (resource || verb) { Strength::Weak } else { strength };
         let number = raw.iter().all(u8::is_ascii_digit);
         if number && self.name_quote.is_some() && self.quote.is_none() && keeps_number(&line[name.clone()], strength) {
             return None;
@@ -274,7 +280,7 @@ fn unquoted_end(line: &[u8], from: usize, percent: usize) -> usize {
     while let Some(byte) = line.get(at) {
         let rest = &line[at + 1..];
         let ends = match byte {
-            b',' | b';' | b'&' | b')' | b']' | b'}' | b'"' | b'\'' | b'`' | 0x1b => true,
+            b',' | b';' | b'&' | b')' | b']' | b'}' | b'"' | b'\'' | b'`' | b'<' | 0x1b => true,
             b'\\' => ESCAPED.iter().any(|escape| rest.starts_with(escape)),
             b'%' if percent == 1 => code(rest),
             b'%' if percent > 1 => rest.starts_with(b"25") && code(&rest[2..]),

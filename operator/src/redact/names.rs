@@ -55,7 +55,7 @@ pub(super) const HINTS: &[&str] = &[
     "last-applied-configuration",
 ];
 
-const STRONG: &[&str] = &["password", "passwd", "passphrase", "pass", "pwd"];
+const STRONG: &[&str] = &["password", "passwords", "passwd", "passphrase", "pass", "pwd"];
 const WEAK: &[&str] = &[
     "secret",
     "token",

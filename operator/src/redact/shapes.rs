@@ -47,6 +47,7 @@ pub(super) static TABLE: &[Shape] = &[
         r"hooks\.slack\.com\\*/(?:services|workflows|triggers)\\*/([A-Za-z0-9/_\\-]{16,})",
     ),
     shape("stripe", &["sk_live_", "rk_live_"], "[sr]k_live_[A-Za-z0-9]{16,}"),
+    shape("vault", &["hvs.", "hvb."], r"hv[sb]\.[A-Za-z0-9_-]{20,}"),
     shape("npm", &["npm_"], "npm_[A-Za-z0-9]{36}"),
     shape(
         "authorization",
@@ -102,13 +103,34 @@ pub(super) static TABLE: &[Shape] = &[
             r#"[^\s:"'\\,]+:([^\s"'\\,|;]+)"#,
         ),
     ),
+    shape(
+        "mc-alias",
+        &["alias set", "host add", "alias\",", "host\","],
+        concat!(
+            r#"\bmc[\s"',][^|;\n]*?(?:alias[\s"',]+set|host[\s"',]+add)(?:[\s"',]+[^\s"',]+){3}[\s"',]+"#,
+            r#"([^\s"'\\,|;&]+)"#,
+        ),
+    ),
+    shape(
+        "sql",
+        &["identified", "password '", "password \\'"],
+        r"(?i)\b(?:password|identified(?:\s+with\s+\S+)?\s+(?:by|as))\s+\\*'([^'\n]+)'",
+    ),
+    shape(
+        "go-pair",
+        &["value:"],
+        concat!(
+            r#"(?i)\bname:\s*"?[a-z0-9_.-]*(?:pass|passwd|password|pwd|secret|token|credentials?|[a-z]_?key)"?"#,
+            r#"(?:,\s*|\s+)value:\s*(?:"([^"\n]+)"|([^\s,"}\]]+))"#,
+        ),
+    ),
     shape("sshpass-flag", &["sshpass"], r#"sshpass[\s"',\\]+-p[\s"',\\]*([^\s"'\\,]+)"#),
     shape("redis-flag", &["redis-cli"], r#"redis-cli\b[^|;\n]*?[\s"',](?:-a|--pass)[\s"',\\=]+([^\s"'\\,|;]+)"#),
     shape("mongo-flag", &["mongo"], r#"\bmongo[a-z]*\b[^|;\n]*?[\s"',]-p[\s"',\\=]*([^\s"'\\,|;-][^\s"'\\,|;]*)"#),
 ];
 
 /// The shapes of commands, which also hit arguments that are separate texts.
-const TOOLS: &[&str] = &["mysql-flag", "curl-user", "sshpass-flag", "redis-flag", "mongo-flag"];
+const TOOLS: &[&str] = &["mysql-flag", "curl-user", "sshpass-flag", "redis-flag", "mongo-flag", "mc-alias"];
 
 static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     let regex =

@@ -183,9 +183,9 @@ pub(super) fn is_reference(value: &[u8]) -> bool {
     first && if open { name.iter().all(variable) } else { name.len() > 1 && name.iter().all(constant) }
 }
 
-/// `/var/run/secrets/token`: where a file is, no secret. Random base64 does not look like this.
+/// `/var/run/secrets/token`, `velero/cloud-credentials`: where something is, no secret. Random base64 has capitals.
 fn is_path(value: &[u8]) -> bool {
-    let Some(path) = value.strip_prefix(b"/") else { return false };
+    let path = value.strip_prefix(b"/").unwrap_or(value);
     let path = path.strip_suffix(b":").unwrap_or(path);
     let mut parts = path.split(|b| *b == b'/');
     let is_part = |part: &[u8]| {

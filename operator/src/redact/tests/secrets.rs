@@ -99,6 +99,7 @@ fn bare(seed: &mut Seed) -> Vec<Planted> {
     bare("h9-stripe", format!("sk_{}_{}", "live", seed.url64(24)));
     bare("h9-stripe-restricted", format!("rk_{}_{}", "live", seed.url64(24)));
     bare("h9-npm", format!("np{}_{}", "m", seed.url64(36)));
+    bare("h9-vault", format!("hv{}.{}", "s", seed.url64(30)));
     bare("h16-bcrypt", format!("$2{}$10${}", "y", seed.url64(53)));
     bare("h16-sha512", format!("${}${}${}", 6, seed.url64(16), seed.url64(86)));
     bare("h16-sha256", format!("${}$rounds=5000${}${}", 5, seed.url64(16), seed.url64(43)));
@@ -169,6 +170,12 @@ fn surrounded(seed: &mut Seed, all: &mut Vec<Planted>) {
     ] {
         with("h12-command", before, seed.word(11), after);
     }
+    with("h12-sql", "psql -c \"ALTER USER shop WITH PASSWORD '", seed.word(6), "'\"");
+    with("h12-sql", "CREATE USER shop IDENTIFIED BY '", seed.word(6), "';");
+    with("h12-mc", "mc alias set local http://minio:9000 minio ", seed.word(9), " --api s3v4");
+    with("x11-struct", "&{Name:DB_PASSWORD Value:", seed.word(6), " ValueFrom:nil}");
+    with("x11-struct", "EnvVar{Name:SHOP_TOKEN,Value:", seed.word(6), ",ValueFrom:nil,}");
+    with("x11-flow", "env: [{name: API_KEY, value: ", seed.word(6), "}]");
     with("h12-quoted", "mysql -u root -p'", format!("{} {}", seed.word(6), seed.word(6)), "' shop");
     with("h13-ado", "Server=db;Database=shop;Uid=shop;Pwd=", seed.word(9), ";SslMode=Required");
     with("h13-jdbc", "jdbc:sqlserver://db:1433;databaseName=shop;user=shop;password=", seed.word(9), ";");
@@ -236,6 +243,8 @@ fn separated(all: &mut Vec<Planted>, shape: &'static str, name: &str, value: &st
         ("tool --", "=", " --verbose"),
         ("\u{1b}[36m", "\u{1b}[0m=\u{1b}[33m", "\u{1b}[0m end"),
         ("line one\\n", "=", "\\nline three"),
+        ("url=%7B", "%3A%20", "%7D"),
+        ("<Error><", ">", "</Error>"),
     ] {
         let text = format!("{before}{name}{middle}{value}{after}");
         all.push(Planted { shape, text, gone: vec![value.to_owned()] });

@@ -129,6 +129,7 @@ const TEXTS: &[&str] = &[
     "AWS_SHARED_CREDENTIALS_FILE=/credentials/cloud GOOGLE_APPLICATION_CREDENTIALS=/credentials/cloud",
     "PGPASSWORD=$PGPASSWORD psql; mysqldump -p\"$MYSQL_PASSWORD\"; curl -u $USER: x; PASS=${DB_PASS} --password=$(DB_PASSWORD)",
     "secretName: cloud-credentials, secretKeyRef, imagePullSecrets, serviceAccountToken, tokenreviews, tokenExpirationSeconds: 3607",
+    "secret: velero/cloud-credentials, credential: backups/team-a/x.tar.gz, let it pass: bounded",
     "automountServiceAccountToken: false, password: null, token: <nil>, passwd: \"\", \"secret\":{}, \"tokens\":[]",
     r#"{"v1/Secret":["shop/db-password(created)","shop/token-abc12345(failed)"],"authentication.k8s.io/v1/Token":["a/b1234567"]}"#,
     r#"{"redactions":{"known-secret-key":3,"aws-session":1},"entries":[]}"#,
