@@ -20,9 +20,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let text = lines(mib << 20, every);
         let dir = std::env::temp_dir().join(format!("redact-speed-{}", std::process::id()));
         let spool = Spool::create(&dir, 1 << 34)?;
-        let started = Instant::now();
-        let clean = redactor.text(&text);
-        let alone = started.elapsed();
+        // Best of some, for other work on the machine only ever makes it slower.
+        let mut alone = std::time::Duration::MAX;
+        let mut clean = String::new();
+        for _ in 0..3 {
+            let started = Instant::now();
+            clean = redactor.text(&text);
+            alone = alone.min(started.elapsed());
+        }
         let path = BundlePath::new(["log"]);
         let mut writer = Redacting::new(path, Arc::clone(&redactor), spool).limited(1 << 34);
         let started = Instant::now();

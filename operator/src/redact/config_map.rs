@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::{Redactor, settings, token::Tally};
+use super::{Redactor, names, object, settings, token::Tally};
 use crate::archive::path::hex;
 
 /// A value of which more than a tenth is NUL is no text: rules for text do not see into UTF-16.
@@ -40,8 +40,8 @@ pub(super) fn masked(by: &Redactor, map: &mut Map<String, Value>, tally: &mut Ta
         let nuls = text.bytes().filter(|byte| *byte == 0).count();
         if nuls * NULS > text.len() {
             *text = left_out(text.as_bytes());
-        } else if super::name::strength(key).is_some() && !text.is_empty() {
-            *text = super::object::masked(by, text, "by-name", tally);
+        } else if names::judge(key.as_bytes()).is_some() && !text.is_empty() {
+            object::mask(by, text, settings::RULE, tally);
         } else if let Some(clean) = settings::mask(by, text, tally) {
             *text = clean;
         }
@@ -75,7 +75,8 @@ fn left_out(bytes: &[u8]) -> String {
     format!("[LEFT OUT: {} bytes, sha256 {}]", bytes.len(), hex(&Sha256::digest(bytes)))
 }
 
-fn is_left_out(text: &str) -> bool {
+/// What this module says in place of a value.
+pub(super) fn is_left_out(text: &str) -> bool {
     let inner = text.strip_prefix("[LEFT OUT: ").and_then(|text| text.strip_suffix(']'));
     inner.is_some_and(|inner| {
         let (size, rest) = inner.split_once(" bytes").unwrap_or((inner, "?"));
@@ -147,5 +148,38 @@ mod tests {
         assert!(object["data"]["utf16"].as_str().unwrap().starts_with("[LEFT OUT: 8 bytes, sha256"));
         let mut secret = json!({"kind": "Secret", "data": {"a": "b"}});
         assert!(!by.counted_config_map(&mut secret, &mut Tally::default()), "a Secret is none");
+    }
+
+    #[test]
+    fn what_is_said_in_place_of_a_value_stays_under_any_name() {
+        let by = Redactor::new(&[], Vec::new()).unwrap();
+        let said = json!({"password": "[LEFT OUT: 7 bytes]", "token": left_out(b"hunter2")});
+        let mut object =
+            json!({"kind": "ConfigMap", "data": {"password": "hunter2"}, "binaryData": {"token": "aHVudGVyMg=="}});
+        assert!(by.object(&mut object));
+        assert_eq!(object["data"], said);
+        let line = object.to_string();
+        assert_eq!(by.text(&line), line, "as it passes the writer");
+    }
+
+    #[test]
+    fn the_values_also_pass_the_rules_for_text() {
+        let by = Redactor::new(&[], Vec::new()).unwrap();
+        let jwt = ["eyJhbGciOiJIUzI1NiJ9", "eyJzdWIiOiJjb3cifQ", &"SflKxwRJ".repeat(5)].join(".");
+        let pem = ["-----BEGIN RSA PRIVATE ", "KEY-----\n", &"MIIEowIBAAKCAQEAx7Jd0a5lJ2v1\n".repeat(5)].concat();
+        let mut object = json!({"kind": "ConfigMap", "data": {
+            "a": format!("first: line\nheader: {jwt}\n"),
+            "b": format!("first: line\n{pem}"),
+            "c": "args:\n- mysqldump -u cow -phunter2\n",
+            "d": "cacheLimitMB: 100\nkeepLatestMaintenanceJobs: 3\ncaPassword: hunter2\n",
+        }});
+        assert!(by.counted_config_map(&mut object, &mut Tally::default()));
+        let text = object.to_string();
+        for secret in [jwt.as_str(), "MIIEowIBAAKCAQEAx7Jd0a5lJ2v1", "hunter2"] {
+            assert!(!text.contains(secret), "{text}");
+        }
+        let plain = object["data"]["d"].as_str().unwrap();
+        assert!(plain.starts_with("cacheLimitMB: 100\nkeepLatestMaintenanceJobs: 3\ncaPassword: \"[REDACTED:by-name:"));
+        assert_eq!(by.text(&text), text, "as it passes the writer");
     }
 }

@@ -1,10 +1,12 @@
 //! A stream of bytes cut into lines, each judged whole, in bounded memory and the same however the stream arrives in pieces.
 //! Where redacted lines go is the caller's business; nothing is passed on before its line has ended.
 
-use std::io;
+use std::{io, ops::Range};
 
 use super::{
     LOOK_AHEAD, MAX_LINE, Redactor, Rules,
+    hints::Ahead,
+    pem::{self, Verdict},
     token::{Span, Tally, long_line},
 };
 
@@ -19,6 +21,7 @@ pub(super) struct Lines {
     rules: Rules,
     partial: Vec<u8>,
     long: Option<Long>,
+    pem: pem::State,
 }
 
 /// A line over [`MAX_LINE`]: what may be shown of it, and how many bytes are masked so far.
@@ -37,7 +40,7 @@ impl Long {
 
 impl Lines {
     pub(super) fn new(rules: Rules) -> Self {
-        Self { rules, partial: Vec::new(), long: None }
+        Self { rules, partial: Vec::new(), long: None, pem: pem::State::default() }
     }
 
     pub(super) fn feed(&mut self, by: &Redactor, data: &[u8], tally: &mut Tally, out: &mut Out<'_>) -> io::Result<()> {
@@ -56,7 +59,7 @@ impl Lines {
             } else if self.partial.is_empty() {
                 let piece = &rest[..rest.len().min(PIECE)];
                 let end = memchr::memrchr(b'\n', piece).map_or(0, |at| at + 1);
-                by.block(&piece[..end], self.rules, tally, out)?;
+                by.block(&piece[..end], self.rules, &mut self.pem, tally, out)?;
                 self.partial.extend_from_slice(&piece[end..]);
                 rest = &rest[piece.len()..];
             } else {
@@ -65,7 +68,7 @@ impl Lines {
                     Some(end) => {
                         self.partial.extend_from_slice(&rest[..=end]);
                         rest = &rest[end + 1..];
-                        by.block(&self.partial, self.rules, tally, out)?;
+                        by.block(&self.partial, self.rules, &mut self.pem, tally, out)?;
                         self.partial.clear();
                     }
                     None if rest.len() <= room => {
@@ -75,6 +78,8 @@ impl Lines {
                     None => {
                         self.partial.extend_from_slice(&rest[..room]);
                         rest = &rest[room..];
+                        let held = self.pem.end();
+                        by.block(&held, self.rules, &mut self.pem, tally, out)?;
                         let spans = by.spans(&self.partial, self.rules);
                         let (shown, taken) = by.first_part(&self.partial, &spans, tally);
                         self.long = Some(Long { shown, rest: (MAX_LINE - taken) as u64 });
@@ -92,37 +97,88 @@ impl Lines {
             return out(&long.closed(b""));
         }
         let last = std::mem::take(&mut self.partial);
-        by.block(&last, self.rules, tally, out)
+        by.block(&last, self.rules, &mut self.pem, tally, out)?;
+        let held = self.pem.end();
+        by.block(&held, self.rules, &mut self.pem, tally, out)
     }
 }
 
 impl Redactor {
     /// Whole lines, none over [`MAX_LINE`]; those that no rule can hit pass in one go.
-    fn block(&self, block: &[u8], rules: Rules, tally: &mut Tally, out: &mut Out<'_>) -> io::Result<()> {
-        let mut rest = block;
-        while !rest.is_empty() {
-            let Some(hint) = self.first_hint(rest, rules) else {
-                return out(rest);
+    fn block(
+        &self,
+        block: &[u8],
+        rules: Rules,
+        pem: &mut pem::State,
+        tally: &mut Tally,
+        out: &mut Out<'_>,
+    ) -> io::Result<()> {
+        let mut ahead = Ahead::default();
+        let each = rules == Rules::All && !self.user.is_empty();
+        let mut at = 0;
+        while at < block.len() {
+            let candidate = if each || pem.watches() { Some(at) } else { ahead.first(&self.hints, block, at) };
+            let Some(candidate) = candidate else {
+                return out(&block[at..]);
             };
-            let start = memchr::memrchr(b'\n', &rest[..hint]).map_or(0, |at| at + 1);
-            let end = memchr::memchr(b'\n', &rest[hint..]).map_or(rest.len(), |at| hint + at + 1);
-            if start > 0 {
-                out(&rest[..start])?;
+            let start = memchr::memrchr(b'\n', &block[at..candidate]).map_or(at, |found| at + found + 1);
+            let end = memchr::memchr(b'\n', &block[candidate..]).map_or(block.len(), |found| candidate + found + 1);
+            if start > at {
+                out(&block[at..start])?;
             }
-            let line = &rest[start..end];
-            let text = line.strip_suffix(b"\n").unwrap_or(line);
-            let text = text.strip_suffix(b"\r").filter(|_| text.len() < line.len()).unwrap_or(text);
-            let spans = self.spans(text, rules);
-            if spans.is_empty() {
-                out(line)?;
-            } else {
-                let mut clean = self.rendered(text, &spans, tally);
-                clean.extend_from_slice(&line[text.len()..]);
-                out(&clean)?;
-            }
-            rest = &rest[end..];
+            self.line(&block[start..end], rules, pem, tally, out)?;
+            at = end;
         }
         Ok(())
+    }
+
+    /// One line with its end, and what was held back for its sake.
+    fn line(
+        &self,
+        line: &[u8],
+        rules: Rules,
+        pem: &mut pem::State,
+        tally: &mut Tally,
+        out: &mut Out<'_>,
+    ) -> io::Result<()> {
+        match pem.next(line) {
+            Verdict::Held => return Ok(()),
+            Verdict::Release { held, key } => {
+                for line in held.split_inclusive(|b| *b == b'\n') {
+                    let key = key.then(|| pem::digits(line));
+                    self.judged(line, key, rules, tally, out)?;
+                }
+                self.judged(line, None, rules, tally, out)?;
+            }
+            Verdict::Key(digits) => self.judged(line, Some(digits), rules, tally, out)?,
+            Verdict::Plain => self.judged(line, None, rules, tally, out)?,
+        }
+        pem.after(line);
+        Ok(())
+    }
+
+    fn judged(
+        &self,
+        line: &[u8],
+        key: Option<Range<usize>>,
+        rules: Rules,
+        tally: &mut Tally,
+        out: &mut Out<'_>,
+    ) -> io::Result<()> {
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        let text = text.strip_suffix(b"\r").filter(|_| text.len() < line.len()).unwrap_or(text);
+        let mut spans = self.spans(text, rules);
+        if let Some(digits) = key {
+            let value = text[digits.clone()].to_vec();
+            spans.push(Span::new(digits, pem::RULE, value));
+            spans = self.settled(text, spans);
+        }
+        if spans.is_empty() {
+            return out(line);
+        }
+        let mut clean = self.rendered(text, &spans, tally);
+        clean.extend_from_slice(&line[text.len()..]);
+        out(&clean)
     }
 
     /// The line with tokens in place of the spans; if that is too long, the first part of it and a count of the rest.

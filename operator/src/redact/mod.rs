@@ -1,19 +1,26 @@
 //! What must not leave the cluster is replaced here, by the name, shape or exact value of it, before a byte reaches the spool.
 //! Which objects are read at all is the plan's business; the check of the sealed archive shares no code with this module.
 
+mod arguments;
+mod assigned;
 mod config_map;
+mod encoded;
 mod exact;
+mod hints;
+mod json;
 mod lines;
-mod name;
+mod location_config;
+mod names;
 mod object;
+mod pem;
 mod presigned;
 mod settings;
+mod shapes;
 mod token;
+mod url;
+mod value;
 pub mod writer;
 
-use std::borrow::Cow;
-
-use aho_corasick::AhoCorasick;
 use regex::bytes::{Regex, RegexBuilder};
 use zeroize::Zeroizing;
 
@@ -21,6 +28,7 @@ pub use writer::Redacting;
 
 use crate::secret::Secret;
 use exact::Exact;
+use hints::Hints;
 use lines::Lines;
 use presigned::Presigned;
 use token::{Span, Tally};
@@ -29,6 +37,8 @@ use token::{Span, Tally};
 const MAX_LINE: usize = 1 << 20;
 /// Of a longer line this many bytes are looked at and not passed on, so that no value begins in sight and ends out of it.
 const LOOK_AHEAD: usize = 64 << 10;
+/// How often base64 is decoded to look into it.
+const DECODINGS: usize = 2;
 const MAX_RULES: usize = 64;
 const MAX_RULE_BYTES: usize = 512;
 /// Bytes of one compiled rule.
@@ -40,11 +50,13 @@ const MAX_RULE_PROGRAM: usize = 1 << 20;
 /// and forgotten with it: equal values show as equal within a bundle, in every encoding, and nothing can be guessed from them.
 pub struct Redactor {
     key: Zeroizing<[u8; 32]>,
-    /// Finds lines that any built-in rule may hit; a superset, so its matches mean nothing.
-    prefilter: AhoCorasick,
+    hints: Hints,
     presigned: Presigned,
     exact: Exact,
     user: Vec<(String, Regex)>,
+    /// A built-in rule that a test has switched off, to see that it is needed.
+    #[cfg(test)]
+    off: Option<&'static str>,
 }
 
 impl std::fmt::Debug for Redactor {
@@ -85,14 +97,16 @@ impl Redactor {
         let mut key = Zeroizing::new([0; 32]);
         getrandom::fill(&mut key[..]).expect("Linux has random numbers once a process runs in a pod");
         let exact = Exact::new(known);
-        let mut hints: Vec<Cow<'_, [u8]>> =
-            presigned::HINTS.iter().map(|hint| Cow::Borrowed(hint.as_bytes())).collect();
-        hints.extend(exact.hints().map(|hint| Cow::Owned(hint.to_vec())));
-        let prefilter = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .build(&hints)
-            .expect("a credential's forms are far from the automaton's limit of two billion states");
-        Ok(Self { key, prefilter, presigned: Presigned::new(), exact, user })
+        let hints = Hints::new(&exact);
+        Ok(Self {
+            key,
+            hints,
+            presigned: Presigned::new(),
+            exact,
+            user,
+            #[cfg(test)]
+            off: None,
+        })
     }
 
     /// A line of text, or several: messages, status, Events.
@@ -101,7 +115,8 @@ impl Redactor {
     }
 
     /// An API object, in place: managedFields and last-applied-configuration dropped, the query of download URLs masked,
-    /// of ConfigMaps the values left out, then the text rules on every string. `false`: of a kind that is never collected, the object is to be left out.
+    /// of ConfigMaps the values left out, then the text rules on every string. `false`: of a kind that is never collected,
+    /// the object is to be left out.
     pub fn object(&self, object: &mut serde_json::Value) -> bool {
         self.counted_object(object, &mut Tally::default())
     }
@@ -139,28 +154,92 @@ impl Redactor {
         }
     }
 
-    /// Position behind which a line may hold something; the built-in rules hit nothing in front of it.
-    fn first_hint(&self, block: &[u8], rules: Rules) -> Option<usize> {
-        if rules == Rules::All && !self.user.is_empty() {
-            return (!block.is_empty()).then_some(0);
-        }
-        self.prefilter.find(block).map(|hit| hit.start())
-    }
-
     /// What is to be masked in one line: in order, apart from each other, none inside a token of an earlier pass.
     fn spans(&self, line: &[u8], rules: Rules) -> Vec<Span> {
         let mut spans = Vec::new();
-        if self.prefilter.is_match(line) {
-            self.presigned.find(line, &mut spans);
-            self.exact.find(line, &mut spans);
-        }
+        self.built_in(line, DECODINGS, &mut spans);
         if rules == Rules::All {
             for (id, rule) in &self.user {
                 let hits = rule.find_iter(line).filter(|hit| !hit.is_empty());
                 spans.extend(hits.map(|hit| Span::new(hit.range(), id.clone(), hit.as_bytes().to_vec())));
             }
         }
+        self.settled(line, spans)
+    }
+
+    fn built_in(&self, text: &[u8], decodings: usize, spans: &mut Vec<Span>) {
+        let found = self.hints.of(text);
+        if found.presigned {
+            self.presigned.find(text, spans);
+        }
+        if found.exact {
+            self.exact.find(text, spans);
+        }
+        if !found.names.is_empty() {
+            assigned::find(text, found.names.iter().cloned(), spans);
+        }
+        if !found.urls.is_empty() {
+            url::find(text, found.urls.iter().cloned(), spans);
+        }
+        if found.pem {
+            pem::find(text, spans);
+        }
+        for index in (0..shapes::TABLE.len()).filter(|index| found.shapes & 1 << index != 0) {
+            shapes::find(index, text, spans);
+        }
+        if (!found.names.is_empty() || found.shapes != 0) && json::may_hold(text) {
+            json::find(text, spans);
+        }
+        if decodings > 0 {
+            self.within_base64(text, decodings, spans);
+        }
+    }
+
+    /// Masks runs of base64 in whose text a rule hits. If that hit is all of the text, the token is that of the plain value.
+    fn within_base64(&self, text: &[u8], decodings: usize, spans: &mut Vec<Span>) {
+        let mut from = 0;
+        while let Some(run) = encoded::next(text, from) {
+            from = run.end;
+            let Some(decoded) = encoded::decoded(&text[run.clone()]) else { continue };
+            let mut inner = Vec::new();
+            self.built_in(&decoded, decodings - 1, &mut inner);
+            let mut inner = self.settled(&decoded, inner);
+            let whole = inner.len() == 1 && inner[0].at.len() == decoded.trim_ascii_end().len();
+            if let Some(first) = inner.pop() {
+                let value = if whole { first.value } else { decoded };
+                spans.push(Span::new(run, encoded::RULE, value));
+            }
+        }
+    }
+
+    fn settled(&self, line: &[u8], mut spans: Vec<Span>) -> Vec<Span> {
+        spans.retain(|span| self.has(&span.rule));
         token::settled(line, spans)
+    }
+
+    /// The text with tokens in place of the spans.
+    fn replaced(&self, text: &[u8], spans: Vec<Span>, tally: &mut Tally) -> Vec<u8> {
+        let mut out = Vec::with_capacity(text.len());
+        let mut from = 0;
+        for span in self.settled(text, spans) {
+            out.extend_from_slice(&text[from..span.at.start]);
+            out.extend_from_slice(span.token(&self.key).as_bytes());
+            tally.add(&span.rule);
+            from = span.at.end;
+        }
+        out.extend_from_slice(&text[from..]);
+        out
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "tests switch single rules off; nothing else can")]
+    fn has(&self, _rule: &str) -> bool {
+        true
+    }
+
+    #[cfg(test)]
+    fn has(&self, rule: &str) -> bool {
+        self.off != Some(rule)
     }
 }
 

@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use super::{
     Redactor,
-    name::{Strength, strength},
+    names::{self, Strength},
     token::{Span, Tally},
 };
 
-const RULE: &str = "by-name";
+pub(super) const RULE: &str = "by-name";
 /// JSON in a string of JSON in a string …
 const DEPTH: usize = 4;
 /// A longer value behind a weak name in running text is a secret, whatever its letters are (bytes).
@@ -395,6 +395,10 @@ impl<'a> Pair<'a> {
         let end = line.trim_end().len();
         Some(Self { name, value, at: end - value.len(), is_yaml })
     }
+}
+
+fn strength(name: &str) -> Option<Strength> {
+    names::judge(name.as_bytes())
 }
 
 fn unquoted(value: &str) -> &str {

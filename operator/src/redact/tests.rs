@@ -355,3 +355,8 @@ proptest! {
         prop_assert!(memchr::memmem::find(&whole, b"the-known-value").is_none());
     }
 }
+
+mod leaks;
+mod secrets;
+mod streams;
+mod survivors;

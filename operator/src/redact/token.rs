@@ -7,7 +7,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use memchr::memmem;
 use sha2::Sha256;
 
-const OPEN: &[u8] = b"[REDACTED:";
+pub(super) const OPEN: &[u8] = b"[REDACTED:";
 
 /// Redactions by rule id.
 #[derive(Debug, Default)]
@@ -34,20 +34,28 @@ pub(super) struct Span {
     pub(super) at: Range<usize>,
     pub(super) rule: String,
     pub(super) value: Vec<u8>,
+    /// Put around the token: a number of JSON becomes a string.
+    pub(super) quote: Vec<u8>,
 }
 
 impl Span {
     pub(super) fn new(at: Range<usize>, rule: impl Into<String>, value: Vec<u8>) -> Self {
-        Self { at, rule: rule.into(), value }
+        Self { at, rule: rule.into(), value, quote: Vec::new() }
+    }
+
+    pub(super) fn quoted(mut self, quote: &[u8]) -> Self {
+        self.quote = quote.to_vec();
+        self
     }
 
     pub(super) fn token(&self, key: &[u8; 32]) -> String {
-        format!("[REDACTED:{}:{}]", self.rule, digits(key, &self.value))
+        let quote = String::from_utf8_lossy(&self.quote);
+        format!("{quote}[REDACTED:{}:{}]{quote}", self.rule, digits(key, &self.value))
     }
 
     /// Length of [`Span::token`].
     pub(super) fn token_len(&self) -> usize {
-        OPEN.len() + self.rule.len() + ":01234567]".len()
+        OPEN.len() + self.rule.len() + ":01234567]".len() + 2 * self.quote.len()
     }
 }
 
@@ -80,7 +88,8 @@ pub(super) fn settled(line: &[u8], mut spans: Vec<Span>) -> Vec<Span> {
                 if span.at.end > last.at.end {
                     let joined = last.at.start..span.at.end;
                     let rule = if span.at.len() > last.at.len() { span.rule } else { last.rule.clone() };
-                    *last = Span::new(joined.clone(), rule, line[joined].to_vec());
+                    let quote = std::mem::take(&mut last.quote);
+                    *last = Span::new(joined.clone(), rule, line[joined].to_vec()).quoted(&quote);
                 }
             }
             _ => apart.push(span),
@@ -91,9 +100,14 @@ pub(super) fn settled(line: &[u8], mut spans: Vec<Span>) -> Vec<Span> {
 
 /// The pieces of a span that no token covers.
 fn outside(line: &[u8], span: Span, tokens: &[Range<usize>]) -> Vec<Span> {
-    let covered: Vec<_> = tokens.iter().filter(|t| t.start < span.at.end && t.end > span.at.start).collect();
+    let first = tokens.partition_point(|token| token.end <= span.at.start);
+    let covered: Vec<_> = tokens[first..].iter().take_while(|token| token.start < span.at.end).collect();
     if covered.is_empty() {
         return vec![span];
+    }
+    // What begins within a token took its letters for a name: `[REDACTED:jwt:01234567]user:…` has none in front of `user`.
+    if covered[0].start < span.at.start {
+        return Vec::new();
     }
     let mut pieces = Vec::new();
     let mut from = span.at.start;
@@ -104,6 +118,11 @@ fn outside(line: &[u8], span: Span, tokens: &[Range<usize>]) -> Vec<Span> {
     pieces.push(from..span.at.end.max(from));
     pieces.retain(|piece| !piece.is_empty());
     pieces.into_iter().map(|at| Span::new(at.clone(), span.rule.clone(), line[at].to_vec())).collect()
+}
+
+/// Whether the text is a token and nothing else.
+pub(super) fn is_token(text: &str) -> bool {
+    tokens(text.as_bytes()).first().is_some_and(|token| *token == (0..text.len()))
 }
 
 /// Where tokens stand.

@@ -12,7 +12,7 @@ pub type Observer = Box<dyn FnMut(&[u8]) + Send>;
 /// Writes one entry. Dropped before [`Redacting::finish`], or after an error, it leaves nothing behind.
 ///
 /// Half a line may be half a secret, so a line waits for its end; of a line over 1 MiB the end is masked. At most about
-/// 4 MiB of memory are used, whatever is written.
+/// 16 MiB of memory are used, whatever is written; of ordinary lines 1 MiB.
 pub struct Redacting {
     path: BundlePath,
     redactor: Arc<Redactor>,

@@ -1,0 +1,60 @@
+//! The arguments of a command as separate texts: a flag and its value, and short flags that only the tool's name explains.
+//! Commands written as one text are judged as any text is.
+
+use super::{
+    names, shapes,
+    token::Span,
+    value::{self, Place},
+};
+
+pub(super) const RULE: &str = "argument";
+
+/// What is to be masked in which argument.
+pub(super) fn find(arguments: &[&[u8]]) -> Vec<(usize, Span)> {
+    let mut found = Vec::new();
+    for (index, argument) in arguments.iter().enumerate() {
+        let Some(name) = flag(argument) else { continue };
+        if let Some(equals) = memchr::memchr(b'=', name) {
+            if let Some(strength) = names::judge(&name[..equals]) {
+                let from = argument.len() - name.len() + equals + 1;
+                let value = &argument[from..];
+                if value::masks(value, strength, Place::Structure, true) {
+                    found.push((index, Span::new(from..argument.len(), RULE, value.to_vec())));
+                }
+            }
+        } else if let (Some(strength), Some(next)) = (names::judge(name), arguments.get(index + 1))
+            && !next.starts_with(b"--")
+            && value::masks(next, strength, Place::Structure, true)
+        {
+            found.push((index + 1, Span::new(0..next.len(), RULE, next.to_vec())));
+        }
+    }
+    found.extend(of_tools(arguments));
+    found
+}
+
+fn flag(argument: &[u8]) -> Option<&[u8]> {
+    let name = argument.strip_prefix(b"--").or_else(|| argument.strip_prefix(b"-"))?;
+    (!name.is_empty() && !name.iter().take_while(|b| **b != b'=').any(u8::is_ascii_whitespace)).then_some(name)
+}
+
+/// `mysqldump`, `-phunter2`: judged as the line that a person would type.
+fn of_tools(arguments: &[&[u8]]) -> Vec<(usize, Span)> {
+    let line = arguments.join(&b' ');
+    let mut spans = Vec::new();
+    shapes::find_tools(&line, &mut spans);
+    let mut found = Vec::new();
+    for span in spans {
+        let mut start = 0;
+        for (index, argument) in arguments.iter().enumerate() {
+            let end = start + argument.len();
+            let (from, to) = (span.at.start.max(start), span.at.end.min(end));
+            if from < to {
+                let at = from - start..to - start;
+                found.push((index, Span::new(at.clone(), span.rule.clone(), argument[at].to_vec())));
+            }
+            start = end + 1;
+        }
+    }
+    found
+}

@@ -1,0 +1,295 @@
+//! A sensitive name in text and the value behind it: `password=x`, `"token": "x"`, `--secret-key x`, `<pwd>x</pwd>`, at any depth of escaping.
+//! Only the value is masked, so what stands around it stays parseable. Which names are sensitive is told by `names`.
+
+use std::ops::Range;
+
+use percent_encoding::percent_decode;
+
+use super::{
+    json,
+    names::{self, Strength},
+    token::{OPEN, Span},
+    value::{self, Place},
+};
+
+pub(super) const RULE: &str = "named-value";
+
+/// Bytes of a name in front of the word that was found.
+const NAME: usize = 96;
+/// White space between name, separator and value (bytes).
+const GAP: usize = 64;
+
+/// The values behind the names at `hits`, which are in the order of their ends.
+pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans: &mut Vec<Span>) {
+    let mut judged = 0;
+    for hit in hits.filter(|hit| line.get(hit.end.saturating_sub(1)).is_some()) {
+        if hit.end <= judged {
+            continue;
+        }
+        let name = name_around(line, hit);
+        judged = name.end;
+        let Some(strength) = names::judge(&line[name.clone()]) else { continue };
+        if is_kind(line, name.start) {
+            continue;
+        }
+        let span = Assigned::behind(line, &name).and_then(|found| found.span(line, strength, &name));
+        if let Some(span) = span {
+            // Names within a masked value need no look, and would make `password=password=…` take the square of its length.
+            judged = span.at.end;
+            spans.push(span);
+        }
+    }
+}
+
+fn is_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
+}
+
+fn name_around(line: &[u8], hit: Range<usize>) -> Range<usize> {
+    let (mut start, mut end) = (hit.start, hit.end);
+    while start > 0 && hit.start - start < NAME && is_name(line[start - 1]) {
+        start -= 1;
+    }
+    while end < line.len() && is_name(line[end]) {
+        end += 1;
+    }
+    // `Access Key ID`
+    if line.len() >= end + 3 && line[end..end + 3].eq_ignore_ascii_case(b" id") {
+        end += 3;
+    }
+    start += escape_in_front(line, start).min(hit.start - start);
+    start..end
+}
+
+/// Of a name that begins at `start`, the bytes that end an escape: `\n`, `%0a`, a colour.
+fn escape_in_front(line: &[u8], start: usize) -> usize {
+    let Some(before) = start.checked_sub(1).map(|at| line[at]) else { return 0 };
+    if before == b'\\' && matches!(line[start], b'n' | b'r' | b't') {
+        return 1;
+    }
+    if before == b'%' && line.len() >= start + 2 && line[start..start + 2].iter().all(u8::is_ascii_hexdigit) {
+        return 2;
+    }
+    let parameters = |byte: &&u8| byte.is_ascii_digit() || **byte == b';';
+    let front = start - line[..start].iter().rev().take(16).take_while(parameters).count();
+    if front >= 2 && line[front - 1] == b'[' && matches!(line[front - 2], 0x1b | b'b' | b'B' | b'3') {
+        let digits = line[start..].iter().take_while(parameters).count();
+        return digits + usize::from(line.get(start + digits) == Some(&b'm'));
+    }
+    0
+}
+
+/// `v1/Secret`: a kind, and what follows are names.
+fn is_kind(line: &[u8], start: usize) -> bool {
+    let Some(front) = start.checked_sub(1).filter(|at| line[*at] == b'/') else { return false };
+    let from = front - line[..front].iter().rev().take(13).take_while(|b| b.is_ascii_alphanumeric()).count();
+    line[start].is_ascii_uppercase() && names::is_version(&line[from..front])
+}
+
+/// A quote with the backslashes in front of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Quote {
+    byte: u8,
+    escapes: usize,
+}
+
+impl Quote {
+    fn at(line: &[u8], at: usize) -> Option<(Self, usize)> {
+        let escapes = line[at.min(line.len())..].iter().take_while(|b| **b == b'\\').count();
+        let byte = *line.get(at + escapes)?;
+        matches!(byte, b'"' | b'\'' | b'`').then_some((Self { byte, escapes }, at + escapes + 1))
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        let mut bytes = vec![b'\\'; self.escapes];
+        bytes.push(self.byte);
+        bytes
+    }
+
+    /// Where the quoted text ends: at the closing quote, at one of an outer text, or at the end of the line.
+    fn close(self, line: &[u8], from: usize) -> usize {
+        let mut escapes = 0;
+        for (at, byte) in line.iter().enumerate().skip(from) {
+            match byte {
+                b'\\' => escapes += 1,
+                byte if *byte == self.byte => {
+                    let inner =
+                        escapes >= self.escapes && (escapes - self.escapes).is_multiple_of(2 * (self.escapes + 1));
+                    if self.byte != b'"' || inner || escapes < self.escapes {
+                        return at - escapes.min(self.escapes);
+                    }
+                    escapes = 0;
+                }
+                b'\n' if self.escapes > 0 => return at,
+                _ => escapes = 0,
+            }
+        }
+        line.len()
+    }
+}
+
+/// What stands behind a name.
+struct Assigned {
+    from: usize,
+    place: Place,
+    name_quote: Option<Quote>,
+    quote: Option<Quote>,
+    /// How often separators are percent-encoded here.
+    percent: usize,
+}
+
+impl Assigned {
+    fn behind(line: &[u8], name: &Range<usize>) -> Option<Self> {
+        let flag = line[name.start] == b'-';
+        let element = name.start > 0 && line[name.start - 1] == b'<';
+        let mut at = skip_colour(line, name.end);
+        let mut name_quote = None;
+        let mut quoted = false;
+        if let Some((quote, next)) = Quote::at(line, at) {
+            (name_quote, quoted, at) = (Some(quote), true, next);
+        } else if starts(line, at, b"%22") {
+            (quoted, at) = (true, at + 3);
+        }
+        at += usize::from(line.get(at) == Some(&b']'));
+        let gap = at;
+        at = skip_space(line, at);
+        let spaced = at > gap;
+        let (length, colon, percent) = match separator(&line[at..]) {
+            Some(found) => found,
+            None if flag && quoted && starts(line, at, b",") => (1, false, 0),
+            None if flag && spaced => (0, false, 0),
+            None if element && starts(line, at, b">") => (1, false, 0),
+            None => return None,
+        };
+        at = skip_space(line, skip_colour(line, skip_space(line, at + length)));
+        while percent > 0 && starts(line, at, b"%20") {
+            at += 3;
+        }
+        if line.get(at) == Some(&b'[') && !starts(line, at, OPEN) {
+            at = skip_space(line, at + 1);
+        }
+        let place = if colon && !quoted { Place::Prose } else { Place::Structure };
+        let mut found = Self { from: at, place, name_quote, quote: None, percent };
+        if let Some((quote, next)) = Quote::at(line, at) {
+            (found.quote, found.from) = (Some(quote), next);
+        } else if starts(line, at, b"%22") {
+            found.from = at + 3;
+        }
+        Some(found)
+    }
+
+    fn span(&self, line: &[u8], strength: Strength, name: &Range<usize>) -> Option<Span> {
+        let to = match self.quote {
+            Some(quote) => quote.close(line, self.from),
+            None => unquoted_end(line, self.from, self.percent),
+        };
+        let raw = &line[self.from..to];
+        // A resource in prose, such as `secrets/shop/db-password: admission webhook denied`; and `let it pass: …`.
+        let resource = name.start > 0 && line[name.start - 1] == b'/';
+        let verb = line[name.clone()].eq_ignore_ascii_case(b"pass");
+        let strength = if self.place == Place::Prose && (resource || verb) { Strength::Weak } else { strength };
+        let number = raw.iter().all(u8::is_ascii_digit);
+        if number && self.name_quote.is_some() && self.quote.is_none() && keeps_number(&line[name.clone()], strength) {
+            return None;
+        }
+        if !value::masks(raw, strength, self.place, self.quote.is_some()) {
+            return None;
+        }
+        let span = Span::new(self.from..to, RULE, self.decoded(raw));
+        match self.name_quote {
+            Some(quote) if self.quote.is_none() && self.place == Place::Structure && self.percent == 0 => {
+                Some(span.quoted(&quote.bytes()))
+            }
+            _ => Some(span),
+        }
+    }
+
+    fn decoded(&self, raw: &[u8]) -> Vec<u8> {
+        let mut value = raw.to_vec();
+        if let Some(quote) = self.quote.filter(|quote| quote.byte == b'"') {
+            let mut level = quote.escapes;
+            loop {
+                value = json::unescaped(&value).0;
+                if level == 0 {
+                    break;
+                }
+                level /= 2;
+            }
+        }
+        for _ in 0..self.percent {
+            value = percent_decode(&value).collect();
+        }
+        value
+    }
+}
+
+/// A number of JSON: a count under a weak name, or how often one of our own rules hit.
+fn keeps_number(name: &[u8], strength: Strength) -> bool {
+    strength == Strength::Weak || name.starts_with(b"known-")
+}
+
+/// Length, whether it is a colon, and how often it is percent-encoded.
+fn separator(rest: &[u8]) -> Option<(usize, bool, usize)> {
+    const PLAIN: &[(&[u8], bool, usize)] = &[
+        (b"=>", false, 0),
+        (b":=", false, 0),
+        (b"==", false, 0),
+        (b"=", false, 0),
+        (b"%3d", false, 1),
+        (b"%3a", true, 1),
+        (b"%253d", false, 2),
+    ];
+    if rest.first() == Some(&b':') && !matches!(rest.get(1), Some(b':' | b'=')) {
+        return (!rest.starts_with(b"://")).then_some((1, true, 0));
+    }
+    let plain =
+        PLAIN.iter().find(|(text, ..)| rest.len() >= text.len() && rest[..text.len()].eq_ignore_ascii_case(text));
+    if let Some((text, colon, percent)) = plain {
+        return Some((text.len(), *colon, *percent));
+    }
+    let escapes = rest.iter().take_while(|b| **b == b'\\').count();
+    let code = &rest[escapes..];
+    (escapes > 0 && code.len() >= 5 && code[..5].eq_ignore_ascii_case(b"u003d")).then_some((escapes + 5, false, 0))
+}
+
+fn starts(line: &[u8], at: usize, text: &[u8]) -> bool {
+    line.get(at..).is_some_and(|rest| rest.starts_with(text))
+}
+
+fn skip_space(line: &[u8], at: usize) -> usize {
+    at + line[at.min(line.len())..].iter().take(GAP).take_while(|b| matches!(b, b' ' | b'\t')).count()
+}
+
+/// Behind colour codes, raw or escaped.
+fn skip_colour(line: &[u8], mut at: usize) -> usize {
+    const ESCAPES: &[&[u8]] = &[b"\x1b[", b"\\u001b[", b"\\x1b[", b"\\033["];
+    while let Some(escape) = ESCAPES.iter().find(|escape| starts(line, at, escape)) {
+        let rest = &line[at + escape.len()..];
+        let parameters = rest.iter().take(16).take_while(|b| b.is_ascii_digit() || **b == b';').count();
+        at += escape.len() + (parameters + 1).min(rest.len());
+    }
+    at
+}
+
+/// A value without quotes ends at white space, at what separates, at an escaped control character, at a quote.
+fn unquoted_end(line: &[u8], from: usize, percent: usize) -> usize {
+    const ENDING: &[&[u8]] = &[b"26", b"20", b"22", b"0a", b"0d", b"3b", b"2c", b"23", b"7d"];
+    const ESCAPED: &[&[u8]] = &[b"n", b"r", b"t", b"\"", b"'", b"\\", b"u0026", b"u001b", b"x1b", b"033"];
+    let code = |rest: &[u8]| ENDING.iter().any(|end| rest.len() >= 2 && rest[..2].eq_ignore_ascii_case(end));
+    let mut at = from;
+    while let Some(byte) = line.get(at) {
+        let rest = &line[at + 1..];
+        let ends = match byte {
+            b',' | b';' | b'&' | b')' | b']' | b'}' | b'"' | b'\'' | b'`' | b'<' | 0x1b => true,
+            b'\\' => ESCAPED.iter().any(|escape| rest.starts_with(escape)),
+            b'%' if percent == 1 => code(rest),
+            b'%' if percent > 1 => rest.starts_with(b"25") && code(&rest[2..]),
+            other => other.is_ascii_whitespace() || *other == 0x0b,
+        };
+        if ends {
+            break;
+        }
+        at += 1;
+    }
+    at
+}

@@ -1,0 +1,309 @@
+//! JSON in a line of text, whole or cut off at either end: each value is judged with its key, in the bytes as they are.
+//! Nothing is parsed into objects and written again, so what is not masked keeps its bytes.
+
+use std::ops::Range;
+
+use super::{
+    arguments,
+    names::{self, Strength},
+    token::Span,
+    value,
+};
+
+pub(super) const KEY: &str = "object-key";
+pub(super) const PAIR: &str = "named-pair";
+
+/// Deeper JSON is judged by names alone.
+const DEPTH: usize = 128;
+/// How often JSON may stand escaped within JSON.
+const NESTED: usize = 3;
+/// Elements of an array that are judged together.
+const ELEMENTS: usize = 1024;
+
+/// Whether there may be JSON.
+pub(super) fn may_hold(text: &[u8]) -> bool {
+    memchr::memchr2(b'{', b'[', text).is_some() && memchr::memchr(b'"', text).is_some()
+}
+
+/// What is to be masked because of its key, its name or the flag in front of it.
+pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) {
+    Scanner { text, nested: 0, stack: Vec::new(), spans }.run();
+}
+
+/// The text of a string between its quotes, and where each of its bytes stands; one more entry tells the end.
+pub(super) fn unescaped(raw: &[u8]) -> (Vec<u8>, Vec<usize>) {
+    let mut out = Vec::with_capacity(raw.len());
+    let mut places = Vec::with_capacity(raw.len() + 1);
+    let mut at = 0;
+    while at < raw.len() {
+        let (length, decoded) = match raw[at] {
+            b'\\' => escape(&raw[at..]),
+            byte => (1, Escaped::Byte(byte)),
+        };
+        match decoded {
+            Escaped::Byte(byte) => {
+                out.push(byte);
+                places.push(at);
+            }
+            Escaped::Char(c) => {
+                let mut buffer = [0; 4];
+                for byte in c.encode_utf8(&mut buffer).bytes() {
+                    out.push(byte);
+                    places.push(at);
+                }
+            }
+        }
+        at += length;
+    }
+    places.push(raw.len());
+    (out, places)
+}
+
+enum Escaped {
+    Byte(u8),
+    Char(char),
+}
+
+fn escape(rest: &[u8]) -> (usize, Escaped) {
+    let unit = |at: usize| {
+        let digits = std::str::from_utf8(rest.get(at..at + 4)?).ok()?;
+        u32::from_str_radix(digits, 16).ok()
+    };
+    match rest.get(1) {
+        Some(b'n') => (2, Escaped::Byte(b'\n')),
+        Some(b'r') => (2, Escaped::Byte(b'\r')),
+        Some(b't') => (2, Escaped::Byte(b'\t')),
+        Some(b'b') => (2, Escaped::Byte(8)),
+        Some(b'f') => (2, Escaped::Byte(12)),
+        Some(b'u') => match unit(2) {
+            Some(high @ 0xd800..0xdc00) if rest.get(6..8) == Some(b"\\u") => match unit(8) {
+                Some(low @ 0xdc00..0xe000) => {
+                    let code = 0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+                    (12, Escaped::Char(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)))
+                }
+                _ => (6, Escaped::Char(char::REPLACEMENT_CHARACTER)),
+            },
+            Some(code) => (6, Escaped::Char(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER))),
+            None => (1, Escaped::Byte(b'\\')),
+        },
+        Some(other @ (b'"' | b'\\' | b'/')) => (2, Escaped::Byte(*other)),
+        _ => (1, Escaped::Byte(b'\\')),
+    }
+}
+
+enum Frame {
+    Object { key: Option<Range<usize>>, colon: bool, pair: Pair },
+    Array { strength: Option<Strength>, strings: Vec<Range<usize>> },
+}
+
+/// `{"name": …, "value": …}`, in either order.
+#[derive(Default)]
+struct Pair {
+    name: Option<Strength>,
+    value: Option<(Range<usize>, bool)>,
+}
+
+/// What was taken for JSON is none.
+struct NotJson;
+
+struct Scanner<'a> {
+    text: &'a [u8],
+    nested: usize,
+    stack: Vec<Frame>,
+    spans: &'a mut Vec<Span>,
+}
+
+impl Scanner<'_> {
+    fn run(mut self) {
+        let mut at = 0;
+        while at < self.text.len() {
+            if self.stack.is_empty() {
+                let Some(found) = memchr::memchr2(b'{', b'[', &self.text[at..]) else { return };
+                at += found;
+                if !self.begins(at + 1) {
+                    at += 1;
+                    continue;
+                }
+            }
+            at = self.step(at).unwrap_or_else(|| {
+                self.stack.clear();
+                at + 1
+            });
+        }
+        while self.pop() {}
+    }
+
+    /// Whether what follows a bracket can be JSON.
+    fn begins(&self, from: usize) -> bool {
+        let next = self.text[from..].iter().find(|b| !b.is_ascii_whitespace());
+        matches!(next, None | Some(b'"' | b'{' | b'[' | b'}' | b']'))
+    }
+
+    /// One token; `None` if this is no JSON.
+    fn step(&mut self, at: usize) -> Option<usize> {
+        match self.text[at] {
+            b'{' | b'[' if self.stack.len() >= DEPTH => None,
+            b'{' => {
+                self.container().ok()?;
+                self.stack.push(Frame::Object { key: None, colon: false, pair: Pair::default() });
+                Some(at + 1)
+            }
+            b'[' => {
+                let strength = self.container().ok()?;
+                self.stack.push(Frame::Array { strength, strings: Vec::new() });
+                Some(at + 1)
+            }
+            b'}' | b']' => {
+                let object = matches!(self.stack.last()?, Frame::Object { .. });
+                if object != (self.text[at] == b'}') {
+                    return None;
+                }
+                self.pop();
+                Some(at + 1)
+            }
+            b',' => Some(at + 1),
+            b':' => match self.stack.last_mut()? {
+                Frame::Object { key: Some(_), colon, .. } => {
+                    *colon = true;
+                    Some(at + 1)
+                }
+                _ => None,
+            },
+            b'"' => {
+                let content = at + 1..self.string_end(at + 1);
+                let next = content.end + 1;
+                self.string(content)?;
+                Some(next)
+            }
+            byte if byte.is_ascii_whitespace() => Some(at + 1),
+            byte if byte.is_ascii_alphanumeric() || byte == b'-' => {
+                let plain = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'+' | b'.');
+                let end = at + self.text[at..].iter().take_while(plain).count();
+                self.literal(at..end)?;
+                Some(end)
+            }
+            _ => None,
+        }
+    }
+
+    fn string_end(&self, from: usize) -> usize {
+        let mut at = from;
+        while let Some(found) = memchr::memchr2(b'"', b'\\', self.text.get(at..).unwrap_or_default()) {
+            at += found;
+            if self.text[at] == b'"' {
+                return at;
+            }
+            at += 2;
+        }
+        self.text.len()
+    }
+
+    /// An object or array begins: what its key says of what is in it.
+    fn container(&mut self) -> Result<Option<Strength>, NotJson> {
+        match self.stack.last_mut() {
+            Some(Frame::Object { key, colon, .. }) => {
+                let name = key.take().filter(|_| std::mem::take(colon)).ok_or(NotJson)?;
+                Ok(names::judge(&self.text[name]))
+            }
+            Some(Frame::Array { .. }) | None => Ok(None),
+        }
+    }
+
+    fn string(&mut self, content: Range<usize>) -> Option<()> {
+        let text = self.text;
+        let strength;
+        match self.stack.last_mut()? {
+            Frame::Object { key: key @ None, .. } => {
+                *key = Some(content);
+                return Some(());
+            }
+            Frame::Object { key, colon, pair } => {
+                let name = &text[key.take().filter(|_| std::mem::take(colon))?];
+                strength = names::judge(name);
+                match name {
+                    b"name" | b"key" | b"path" => pair.name = names::judge(&text[content.clone()]).or(pair.name),
+                    b"value" => pair.value = Some((content.clone(), false)),
+                    _ => {}
+                }
+            }
+            Frame::Array { strength: of_all, strings } => {
+                strength = *of_all;
+                if strings.len() < ELEMENTS {
+                    strings.push(content.clone());
+                }
+            }
+        }
+        if let Some(strength) = strength {
+            self.mask(content.clone(), KEY, strength);
+        }
+        self.within(content);
+        Some(())
+    }
+
+    fn literal(&mut self, at: Range<usize>) -> Option<()> {
+        let number = self.text[at.start].is_ascii_digit() || self.text[at.start] == b'-';
+        if let Frame::Object { key, colon, pair } = self.stack.last_mut()? {
+            let name = &self.text[key.take().filter(|_| std::mem::take(colon))?];
+            if number && name == b"value" {
+                pair.value = Some((at.clone(), true));
+            }
+            if number && names::judge(name) == Some(Strength::Strong) && !name.starts_with(b"known-") {
+                let value = self.text[at.clone()].to_vec();
+                self.spans.push(Span::new(at, KEY, value).quoted(b"\""));
+            }
+        }
+        Some(())
+    }
+
+    fn mask(&mut self, content: Range<usize>, rule: &'static str, strength: Strength) {
+        let (text, _) = unescaped(&self.text[content.clone()]);
+        if value::masks(&text, strength, value::Place::Structure, true) {
+            self.spans.push(Span::new(content, rule, text));
+        }
+    }
+
+    /// JSON that stands escaped in a string.
+    fn within(&mut self, content: Range<usize>) {
+        let raw = &self.text[content.clone()];
+        let first = raw.iter().find(|b| !b.is_ascii_whitespace());
+        if self.nested >= NESTED || !matches!(first, Some(b'{' | b'[' | b'\\')) || memchr::memchr(b'\\', raw).is_none()
+        {
+            return;
+        }
+        let (text, places) = unescaped(raw);
+        let mut inner = Vec::new();
+        Scanner { text: &text, nested: self.nested + 1, stack: Vec::new(), spans: &mut inner }.run();
+        self.spans.extend(inner.into_iter().map(|mut span| {
+            span.at = content.start + places[span.at.start]..content.start + places[span.at.end];
+            if !span.quote.is_empty() {
+                let quote = String::from_utf8_lossy(&span.quote).replace('\\', "\\\\").replace('"', "\\\"");
+                span.quote = quote.into_bytes();
+            }
+            span
+        }));
+    }
+
+    /// Ends the innermost object or array, and judges what needs more than one of its values.
+    fn pop(&mut self) -> bool {
+        match self.stack.pop() {
+            Some(Frame::Object { pair: Pair { name: Some(strength), value: Some((at, number)) }, .. }) => {
+                if !number {
+                    self.mask(at, PAIR, strength);
+                } else if strength == Strength::Strong {
+                    let value = self.text[at.clone()].to_vec();
+                    self.spans.push(Span::new(at, PAIR, value).quoted(b"\""));
+                }
+                true
+            }
+            Some(Frame::Array { strings, .. }) if strings.len() > 1 => {
+                let texts: Vec<&[u8]> = strings.iter().map(|at| &self.text[at.clone()]).collect();
+                for (index, span) in arguments::find(&texts) {
+                    let from = strings[index].start;
+                    self.spans.push(Span { at: from + span.at.start..from + span.at.end, ..span });
+                }
+                true
+            }
+            found => found.is_some(),
+        }
+    }
+}

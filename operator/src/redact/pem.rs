@@ -1,0 +1,216 @@
+//! Private keys in PEM: on one line, over many, and when only their end is seen. Certificates and public keys are let through.
+//! What a line is and when one ends is told by `lines`.
+
+use std::{ops::Range, sync::LazyLock};
+
+use regex::bytes::Regex;
+
+use super::token::Span;
+
+pub(super) const RULE: &str = "pem";
+
+/// A line with none of these begins and ends no private key, in plain or in base64.
+pub(super) const HINTS: &[&str] = &["PRIVATE KEY", "LS0tLS1CRUdJTi"];
+
+/// A key is not longer (bytes); nor is what is held back to see whether it is one.
+const LONGEST: usize = 64 << 10;
+/// Base64 of fewer digits may be a word, except where a key's last line is expected.
+const FULL: usize = 16;
+
+static BEGIN: LazyLock<Regex> = LazyLock::new(|| pattern("-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"));
+static END: LazyLock<Regex> = LazyLock::new(|| pattern("-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"));
+/// What stands between the two on one line: digits, escaped or encoded line ends, headers.
+static BODY_IN_FRONT: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?:[A-Za-z0-9+/=\r\n]|\\+[nr/]|%0[AaDd]|%2[BbFf]|%3[Dd])*$"));
+static BODY_BEHIND: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r"^[\s\\nr]*(?:Proc-Type: 4,ENCRYPTED[\s\\nr]*DEK-Info: [A-Z0-9-]+,[0-9A-Fa-f]+[\s\\nr]*)?",
+        r"(?:[A-Za-z0-9+/=\r\n]|\\+[nr/]|%0[AaDd]|%2[BbFf]|%3[Dd])*",
+    ))
+});
+/// A key in base64, however long, to the end of what can be base64.
+static ENCODED: LazyLock<Regex> = LazyLock::new(|| pattern("LS0tLS1CRUdJTi[A-Za-z0-9+/_-]*={0,2}"));
+/// A log's own beginning of a line: a time, a stream of the container runtime.
+static PREFIX: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"^\s*(?:[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.,]+(?:Z|[+-][0-9:]+)?\s+)?(?:std(?:out|err) [FP] )?\s*")
+});
+
+fn pattern(text: &str) -> Regex {
+    Regex::new(&format!("(?-u){text}")).expect("a pattern of ours; the tests build it")
+}
+
+/// Keys, and pieces of keys, within one line.
+pub(super) fn find(line: &[u8], spans: &mut Vec<Span>) {
+    let ends: Vec<Range<usize>> = END.find_iter(line).map(|hit| hit.range()).collect();
+    let mut used = 0;
+    let mut done = 0;
+    for begin in BEGIN.find_iter(line) {
+        if begin.start() < done {
+            continue;
+        }
+        let end = ends.iter().find(|end| end.start >= begin.end());
+        let to = match end {
+            Some(end) => end.start,
+            None => begin.end() + BODY_BEHIND.find(&line[begin.end()..]).map_or(0, |body| body.end()),
+        };
+        used = end.map_or(used, |end| end.end);
+        done = to;
+        mask(line, begin.end()..to, spans);
+    }
+    if let Some(end) = ends.iter().find(|end| end.start >= used) {
+        let from = BODY_IN_FRONT.find(&line[used..end.start]).map_or(end.start, |body| used + body.start());
+        mask(line, from..end.start, spans);
+    }
+    for hit in ENCODED.find_iter(line) {
+        let text = super::encoded::decoded(hit.as_bytes()).unwrap_or_default();
+        if BEGIN.is_match(&text) {
+            spans.push(Span::new(hit.range(), RULE, text));
+        }
+    }
+}
+
+/// Without the line ends around the digits, raw or escaped.
+fn mask(line: &[u8], mut at: Range<usize>, spans: &mut Vec<Span>) {
+    loop {
+        let body = &line[at.clone()];
+        let Some(first) = body.first() else { return };
+        let escape = body.iter().take_while(|b| **b == b'\\').count();
+        if first.is_ascii_whitespace() {
+            at.start += 1;
+        } else if escape > 0 && matches!(body.get(escape), Some(b'n' | b'r' | b't')) {
+            at.start += escape + 1;
+        } else {
+            break;
+        }
+    }
+    let digits = line[at.clone()].iter().filter(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
+    let value = digits.copied().collect();
+    spans.push(Span::new(at, RULE, value));
+}
+
+/// What the lines so far say of the next one.
+pub(super) enum State {
+    /// At the beginning: lines of nothing but base64 are held until they are known to end a key, or not to.
+    Start(Vec<u8>),
+    /// In a key, so many bytes more at most; in which column its last line's digits began.
+    Inside { left: usize, column: Option<usize> },
+    /// Nowhere near a key.
+    Outside,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Start(Vec::new())
+    }
+}
+
+/// What is to become of a line.
+pub(super) enum Verdict {
+    /// It is judged like any other.
+    Plain,
+    /// It is held back, in the state.
+    Held,
+    /// It is judged like any other, after the lines that were held back: as keys, or as nothing special.
+    Release { held: Vec<u8>, key: bool },
+    /// This part of it is a key.
+    Key(Range<usize>),
+}
+
+impl State {
+    /// Whether each line must be shown to [`State::next`].
+    pub(super) fn watches(&self) -> bool {
+        !matches!(self, Self::Outside)
+    }
+
+    /// A line, its end included.
+    pub(super) fn next(&mut self, line: &[u8]) -> Verdict {
+        match self {
+            Self::Outside => Verdict::Plain,
+            Self::Start(held) => {
+                let digits = digits(line);
+                let whole = PREFIX.find(line).is_some_and(|prefix| digits.start <= prefix.end());
+                let some =
+                    digits.len() >= FULL || (!held.is_empty() && !digits.is_empty() && digits.len().is_multiple_of(4));
+                if whole && some && held.len() + line.len() <= LONGEST {
+                    held.extend_from_slice(line);
+                    return Verdict::Held;
+                }
+                let held = std::mem::take(held);
+                *self = Self::Outside;
+                let key = !held.is_empty() && END.is_match(line);
+                Verdict::Release { held, key }
+            }
+            Self::Inside { left, column } => {
+                let digits = digits(line);
+                let header = line.trim_ascii().is_empty() || is_header(line);
+                if *left < line.len() || END.is_match(line) || (digits.is_empty() && !header) {
+                    *self = Self::Outside;
+                    return Verdict::Plain;
+                }
+                *left -= line.len();
+                if header {
+                    return Verdict::Plain;
+                }
+                if digits.len() < FULL {
+                    // A key's last line may be short, of whole groups and right below the others; any other word is none.
+                    let below =
+                        *column == Some(digits.start) || PREFIX.find(line).is_some_and(|it| it.end() == digits.start);
+                    let last = below && digits.len().is_multiple_of(4);
+                    *self = Self::Outside;
+                    return if last { Verdict::Key(digits) } else { Verdict::Plain };
+                }
+                *column = Some(digits.start);
+                Verdict::Key(digits)
+            }
+        }
+    }
+
+    /// A line was judged; it may begin a key that goes on in the next one.
+    pub(super) fn after(&mut self, line: &[u8]) {
+        let begins = |text: &[u8]| {
+            let last = BEGIN.find_iter(text).last().map(|begin| begin.end());
+            last.is_some_and(|begin| !END.is_match(&text[begin..]))
+        };
+        let encoded = || {
+            let last = ENCODED.find_iter(line).last().filter(|hit| line[hit.end()..].trim_ascii().is_empty());
+            last.and_then(|hit| super::encoded::decoded(hit.as_bytes())).is_some_and(|text| begins(&text))
+        };
+        if begins(line) || encoded() {
+            *self = Self::Inside { left: LONGEST, column: None };
+        }
+    }
+
+    /// The end: what is still held back was no key.
+    pub(super) fn end(&mut self) -> Vec<u8> {
+        match std::mem::replace(self, Self::Outside) {
+            Self::Start(held) => held,
+            Self::Inside { .. } | Self::Outside => Vec::new(),
+        }
+    }
+}
+
+/// The base64 with which a line ends, a quote or an escaped line end behind it aside.
+pub(super) fn digits(line: &[u8]) -> Range<usize> {
+    let mut end = line.trim_ascii_end().len();
+    loop {
+        let rest = &line[..end];
+        if rest.ends_with(b"\\n") || rest.ends_with(b"\\r") {
+            end -= 2;
+        } else if rest.ends_with(b"\"") || rest.ends_with(b"'") || rest.ends_with(b",") {
+            end -= 1;
+        } else {
+            break;
+        }
+    }
+    let padding = line[..end].iter().rev().take(2).take_while(|b| **b == b'=').count();
+    let is_digit = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+    let run = line[..end - padding].iter().rev().take_while(is_digit).count();
+    if run == 0 { end..end } else { end - padding - run..end }
+}
+
+/// `Proc-Type: 4,ENCRYPTED`, `DEK-Info: …` in front of the digits of an encrypted key.
+fn is_header(line: &[u8]) -> bool {
+    [&b"Proc-Type:"[..], b"DEK-Info:", b"Comment:", b"Version:"]
+        .iter()
+        .any(|name| memchr::memmem::find(line, name).is_some())
+}

@@ -1,0 +1,194 @@
+//! Values that tell by their shape, or by the tool or header in front of them, that they are secrets: a table of patterns.
+//! Each is tried only on lines that hold one of its hints; what is known by a name of its own is told by `names`.
+
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+use base64::{Engine as _, alphabet, engine};
+use regex::bytes::Regex;
+
+use super::{token::Span, value::is_reference};
+
+/// One shape. The value is the last group that took part, else the whole match.
+pub(super) struct Shape {
+    pub(super) id: &'static str,
+    /// A line with none of these, in any case, does not match.
+    pub(super) hints: &'static [&'static str],
+    pattern: &'static str,
+    /// What the pattern cannot tell.
+    check: fn(&[u8]) -> bool,
+}
+
+const fn shape(id: &'static str, hints: &'static [&'static str], pattern: &'static str) -> Shape {
+    Shape { id, hints, pattern, check: |_| true }
+}
+
+/// Where the formats come from: AWS IAM identifiers, the providers' documentation of their tokens, RFC 7519 (JWT), RFC 7617
+/// (Basic), RFC 6750 (Bearer), crypt(5), RFC 2307 (LDAP hashes).
+pub(super) static TABLE: &[Shape] = &[
+    shape("aws-key-id", &["AKIA", "ASIA"], "A(?:KIA|SIA)[A-Z0-9]{12,}"),
+    shape(
+        "aws-session",
+        &["FwoG", "IQoJ", "FQoG"],
+        r"(?:FwoG|IQoJ|FQoG)(?:[A-Za-z0-9+/=_-]|%2[BbFf]|%3[Dd]|\\+/){96,}",
+    ),
+    shape("azure-account", &["==", "%3d%3d"], r"(?:^|[^A-Za-z0-9+/-])([A-Za-z0-9+/]{86}(?:==|%3[Dd]%3[Dd]))"),
+    shape("azure-sas", &["sharedaccesssignature"], r#"(?i)SharedAccessSignature\s*=\s*([^\s;"'\\<>]+)"#),
+    shape("google-access", &["ya29."], r"ya29\.[A-Za-z0-9_-]{10,}"),
+    shape("google-api", &["AIza"], "AIza[A-Za-z0-9_-]{35}"),
+    shape("jwt", &["eyJ"], r"eyJ[A-Za-z0-9_-]{6,}(?:(?:\.[A-Za-z0-9_-]*){4}|\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*)"),
+    shape("github", &["ghp_", "gho_", "ghu_", "ghs_", "ghr_"], "gh[pousr]_[A-Za-z0-9]{30,}"),
+    shape("github-fine", &["github_pat_"], "github_pat_[A-Za-z0-9_]{30,}"),
+    shape("gitlab", &["glpat-"], "glpat-[A-Za-z0-9_-]{18,}"),
+    shape("slack", &["xoxa-", "xoxb-", "xoxe-", "xoxo-", "xoxp-", "xoxr-", "xoxs-"], "xox[aeboprs]-[A-Za-z0-9-]{10,}"),
+    shape(
+        "slack-hook",
+        &["hooks.slack.com"],
+        r"hooks\.slack\.com\\*/(?:services|workflows|triggers)\\*/([A-Za-z0-9/_\\-]{16,})",
+    ),
+    shape("stripe", &["sk_live_", "rk_live_"], "[sr]k_live_[A-Za-z0-9]{16,}"),
+    shape("vault", &["hvs.", "hvb."], r"hv[sb]\.[A-Za-z0-9_-]{20,}"),
+    shape("npm", &["npm_"], "npm_[A-Za-z0-9]{36}"),
+    shape(
+        "authorization",
+        &["authorization"],
+        concat!(
+            r#"(?i)authorization\\*["']?\]?\s*(?:=>|=|:|%3[ad])(?:\s|%20|\+|\\*["'\[])*"#,
+            r#"(?:(?:bearer|basic|token|negotiate|apikey|bot)(?:\s+|%20|\+)([^\s"'\\,;\]})]+)"#,
+            r#"|(?:aws4-hmac-sha256|digest|sharedkey(?:lite)?)(?:\s+|%20|\+)([^"'\\\]\r\n]+))"#,
+        ),
+    ),
+    Shape {
+        id: "bearer",
+        hints: &["bearer"],
+        pattern: r#"(?i)\bbearer(?:\s+|%20|\+|=|:\s*)\\*["']?([A-Za-z0-9._~+/=-]{16,})"#,
+        check: |value| value.iter().any(u8::is_ascii_digit),
+    },
+    Shape {
+        id: "basic",
+        hints: &["basic "],
+        pattern: "(?i)\\bbasic\\s+([A-Za-z0-9+/_-]{8,}={0,2})",
+        check: is_user_and_word,
+    },
+    shape(
+        "cookie",
+        &["cookie"],
+        concat!(
+            r#"(?i)\b(?:set-)?cookie\\*["']?\s*[:=]\s*(?:\\*["'\[])*"#,
+            r#"([^\s=;"'\[\]\\,]+=[^\s;"'\\\]]*(?:;\s*[^\s=;"'\\\]]+(?:=[^\s;"'\\\]]*)?)*)"#,
+        ),
+    ),
+    shape(
+        "hash",
+        &["$2a$", "$2b$", "$2x$", "$2y$", "$1$", "$5$", "$6$", "$y$", "$apr1$", "$argon2", "{ssha", "{sha", "{smd5"],
+        concat!(
+            r"\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{53}",
+            r#"|\$(?:1|5|6|y|apr1|argon2id?)\$(?:[^\s"'$]{1,64}\$){1,3}[./+A-Za-z0-9]{22,86}"#,
+            r"|\{(?i:S?SHA(?:256|384|512)?|SMD5)\}[A-Za-z0-9+/]{20,}={0,2}",
+        ),
+    ),
+    shape(
+        "mysql-flag",
+        &["mysql", "mariadb", "xtrabackup"],
+        concat!(
+            r#"(?i:\b(?:mysql[a-z]*|mariadb[a-z-]*|xtrabackup)\b)[^|;&\n]*?[\s"',]"#,
+            r#"-p(?:'([^'\n]+)|\\*"?([^\s"'\\|;&,\]]+))"#,
+        ),
+    ),
+    shape(
+        "curl-user",
+        &["curl", "wget"],
+        concat!(
+            r#"(?i:\b(?:curl|wget)\b)[^|;\n]*?[\s"',](?:-u|-U|--user|--proxy-user)[\s"',=\\]*"#,
+            r#"[^\s:"'\\,]+:([^\s"'\\,|;]+)"#,
+        ),
+    ),
+    shape(
+        "mc-alias",
+        &["alias set", "host add", "alias\",", "host\","],
+        concat!(
+            r#"\bmc[\s"',][^|;\n]*?(?:alias[\s"',]+set|host[\s"',]+add)(?:[\s"',]+[^\s"',]+){3}[\s"',]+"#,
+            r#"([^\s"'\\,|;&]+)"#,
+        ),
+    ),
+    shape(
+        "sql",
+        &["identified", "password '", "password \\'"],
+        r"(?i)\b(?:password|identified(?:\s+with\s+\S+)?\s+(?:by|as))\s+\\*'([^'\n]+)'",
+    ),
+    shape(
+        "go-pair",
+        &["value:"],
+        concat!(
+            r#"(?i)\bname:\s*"?[a-z0-9_.-]*(?:pass|passwd|password|pwd|secret|token|credentials?|[a-z]_?key)"?"#,
+            r#"(?:,\s*|\s+)value:\s*(?:"([^"\n]+)"|([^\s,"}\]]+))"#,
+        ),
+    ),
+    shape("sshpass-flag", &["sshpass"], r#"sshpass[\s"',\\]+-p[\s"',\\]*([^\s"'\\,]+)"#),
+    shape("redis-flag", &["redis-cli"], r#"redis-cli\b[^|;\n]*?[\s"',](?:-a|--pass)[\s"',\\=]+([^\s"'\\,|;]+)"#),
+    shape("mongo-flag", &["mongo"], r#"\bmongo[a-z]*\b[^|;\n]*?[\s"',]-p[\s"',\\=]*([^\s"'\\,|;-][^\s"'\\,|;]*)"#),
+];
+
+/// The shapes of commands, which also hit arguments that are separate texts.
+const TOOLS: &[&str] = &["mysql-flag", "curl-user", "sshpass-flag", "redis-flag", "mongo-flag", "mc-alias"];
+
+static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+    let regex =
+        |shape: &Shape| Regex::new(&format!("(?-u){}", shape.pattern)).expect("a pattern of ours; the tests build it");
+    TABLE.iter().map(regex).collect()
+});
+
+static TOOL_HINTS: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    let tools = TABLE.iter().filter(|shape| TOOLS.contains(&shape.id)).flat_map(|shape| shape.hints);
+    AhoCorasick::builder().ascii_case_insensitive(true).build(tools).expect("a few short words")
+});
+
+/// What the shape at `index` of the table hits.
+pub(super) fn find(index: usize, line: &[u8], spans: &mut Vec<Span>) {
+    let Shape { id, check, .. } = &TABLE[index];
+    for hit in PATTERNS[index].captures_iter(line) {
+        let value = hit.iter().flatten().last();
+        if let Some(value) = value.filter(|value| check(value.as_bytes()) && !is_reference(value.as_bytes())) {
+            spans.push(Span::new(value.range(), *id, decoded(value.as_bytes())));
+        }
+    }
+}
+
+/// What the shapes of commands hit.
+pub(super) fn find_tools(line: &[u8], spans: &mut Vec<Span>) {
+    if !TOOL_HINTS.is_match(line) {
+        return;
+    }
+    for (index, _) in TABLE.iter().enumerate().filter(|(_, shape)| TOOLS.contains(&shape.id)) {
+        find(index, line, spans);
+    }
+}
+
+/// A token of a store may be percent-encoded or have its slashes escaped.
+fn decoded(value: &[u8]) -> Vec<u8> {
+    let plain: Vec<u8> = value.iter().copied().filter(|b| *b != b'\\').collect();
+    percent_encoding::percent_decode(&plain).collect()
+}
+
+/// Base64 of `user:secret`, which tells it from the words behind "basic".
+fn is_user_and_word(value: &[u8]) -> bool {
+    const LENIENT: engine::GeneralPurpose = engine::GeneralPurpose::new(
+        &alphabet::STANDARD,
+        engine::GeneralPurposeConfig::new()
+            .with_decode_padding_mode(engine::DecodePaddingMode::Indifferent)
+            .with_decode_allow_trailing_bits(true),
+    );
+    LENIENT.decode(value).is_ok_and(|text| text.contains(&b':') && text.is_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sec_x63_each_hint_is_in_what_its_pattern_matches() {
+        assert_eq!(PATTERNS.len(), TABLE.len());
+        assert!(TABLE.iter().all(|shape| !shape.hints.is_empty() && shape.hints.iter().all(|hint| hint.len() >= 2)));
+        assert!(TOOLS.iter().all(|tool| TABLE.iter().any(|shape| shape.id == *tool)));
+    }
+}

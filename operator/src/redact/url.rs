@@ -1,0 +1,86 @@
+//! The secret in front of a URL's host: `scheme://user:secret@host`. The user's name stays.
+//! Queries of URLs are the business of `presigned`, and of names.
+
+use std::{ops::Range, sync::LazyLock};
+
+use percent_encoding::percent_decode;
+use regex::bytes::Regex;
+
+use super::{token::Span, value::is_reference};
+
+pub(super) const RULE: &str = "url-userinfo";
+
+/// A line with none of these holds no URL with a password, nor a MySQL source name.
+pub(super) const HINTS: &[&str] = &["://", ":\\/\\/", "%3a%2f%2f", "@tcp(", "@unix("];
+
+/// `user:secret@tcp(host:3306)/database`
+static SOURCE_NAME: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r#"(?-u)(?:^|[\s"'=`\\])[^\s:@/"'=\\`]+:([^\s"']+)@(?:tcp|unix)\("#)
+        .expect("a pattern of ours; the tests build it")
+});
+
+/// The secrets in the URLs whose `://` stands at `hits`.
+pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans: &mut Vec<Span>) {
+    let mut source_name = false;
+    let mut done = 0;
+    for hit in hits {
+        if line[hit.clone()].starts_with(b"@") {
+            source_name = true;
+        } else if hit.end > done {
+            let encoded = line[hit.start] == b'%';
+            if let Some(span) = userinfo(line, hit.end, encoded) {
+                done = span.at.end;
+                spans.push(span);
+            }
+        }
+    }
+    if source_name {
+        for hit in SOURCE_NAME.captures_iter(line).filter_map(|hit| hit.get(1)) {
+            spans.push(Span::new(hit.range(), RULE, hit.as_bytes().to_vec()));
+        }
+    }
+}
+
+/// Bytes of a URL that are looked at for the `@`; nobody's password is longer.
+const AUTHORITY: usize = 1024;
+
+fn userinfo(line: &[u8], from: usize, encoded: bool) -> Option<Span> {
+    let rest = &line[from..line.len().min(from + AUTHORITY)];
+    let ends = |b: &u8| b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'`' | b'<' | b'>' | b'\\');
+    let rest = &rest[..rest.iter().position(ends).unwrap_or(rest.len())];
+    let (colon, at): (&[u8], &[u8]) = if encoded { (b"%3a", b"%40") } else { (b":", b"@") };
+    let first = position(rest, colon)?;
+    let user_ends = |b: &u8| matches!(b, b'/' | b'?' | b'#' | b'@');
+    if rest[..first].iter().any(user_ends) || (encoded && position(&rest[..first], b"%2f").is_some()) {
+        return None;
+    }
+    let start = first + colon.len();
+    let secret = &rest[start..];
+    let slash =
+        if encoded { position(secret, b"%2f") } else { secret.iter().position(|b| matches!(b, b'/' | b'?' | b'#')) };
+    let authority = &secret[..slash.unwrap_or(secret.len())];
+    // A password may hold a slash by mistake; a port may not, and behind it an `@` belongs to the path.
+    let port = authority.iter().all(u8::is_ascii_digit) && authority.len() <= 5;
+    let length = match last(authority, at) {
+        Some(length) => length,
+        None if port => return None,
+        None => position(secret, at)?,
+    };
+    let value = &secret[..length];
+    if value.is_empty() || is_reference(value) {
+        return None;
+    }
+    let mut decoded: Vec<u8> = percent_decode(value).collect();
+    if encoded {
+        decoded = percent_decode(&decoded).collect();
+    }
+    Some(Span::new(from + start..from + start + length, RULE, decoded))
+}
+
+fn position(text: &[u8], word: &[u8]) -> Option<usize> {
+    text.windows(word.len()).position(|window| window.eq_ignore_ascii_case(word))
+}
+
+fn last(text: &[u8], word: &[u8]) -> Option<usize> {
+    text.windows(word.len()).rposition(|window| window.eq_ignore_ascii_case(word))
+}

@@ -1,0 +1,197 @@
+//! Whether what stands behind a sensitive name is a value to mask, or a word of a sentence, a path, a reference, nothing.
+//! Names are judged by `names`.
+
+use super::{config_map, names::Strength};
+
+/// Where name and value stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// `name: value`, as a sentence has it too.
+    Prose,
+    /// A key of JSON, an assignment, a flag.
+    Structure,
+}
+
+/// A weak name in prose, or in front of an equals sign, means a secret only with a value of such lengths (bytes).
+const MIXED: usize = 8;
+const ANY: usize = 16;
+const ASSIGNED: usize = 6;
+
+/// No values in any language.
+const NOTHING: &[&str] = &["true", "false", "null", "nil", "none", "undefined", "n/a", "~", "[]", "{}"];
+/// What follows a colon, or an equals sign without quotes, in an error's text.
+const ORDINARY: &[&str] = &[
+    "a",
+    "about",
+    "after",
+    "all",
+    "already",
+    "an",
+    "and",
+    "any",
+    "are",
+    "as",
+    "at",
+    "authentication",
+    "bad",
+    "be",
+    "because",
+    "been",
+    "before",
+    "but",
+    "by",
+    "can",
+    "cannot",
+    "changed",
+    "check",
+    "could",
+    "couldn't",
+    "denied",
+    "did",
+    "does",
+    "doesn't",
+    "empty",
+    "error",
+    "errors",
+    "expected",
+    "expired",
+    "failed",
+    "failure",
+    "field",
+    "for",
+    "found",
+    "from",
+    "get",
+    "got",
+    "has",
+    "have",
+    "if",
+    "illegal",
+    "in",
+    "incorrect",
+    "internal",
+    "into",
+    "invalid",
+    "is",
+    "it",
+    "length",
+    "malformed",
+    "mismatch",
+    "missing",
+    "must",
+    "no",
+    "not",
+    "of",
+    "ok",
+    "on",
+    "only",
+    "open",
+    "optional",
+    "or",
+    "please",
+    "post",
+    "read",
+    "refused",
+    "rejected",
+    "required",
+    "reset",
+    "rpc",
+    "set",
+    "should",
+    "stat",
+    "string",
+    "that",
+    "the",
+    "this",
+    "to",
+    "too",
+    "unable",
+    "unauthorized",
+    "unexpected",
+    "unknown",
+    "unset",
+    "unsupported",
+    "value",
+    "was",
+    "were",
+    "when",
+    "will",
+    "with",
+    "without",
+    "wrong",
+    "yes",
+    "you",
+    "your",
+];
+
+/// Whether the value is to be masked. Quoted values are whole, others end at a separator.
+pub(super) fn masks(value: &[u8], strength: Strength, place: Place, quoted: bool) -> bool {
+    if says_nothing(value) || is_reference(value) {
+        return false;
+    }
+    if !quoted && is_word(value, ORDINARY) {
+        return false;
+    }
+    if strength == Strength::Strong {
+        return true;
+    }
+    if is_path(value) {
+        return false;
+    }
+    let mixed = value.iter().any(u8::is_ascii_digit) && value.iter().any(u8::is_ascii_alphabetic);
+    match place {
+        Place::Prose => value.len() >= ANY || (value.len() >= MIXED && mixed),
+        Place::Structure => quoted || mixed || value.len() >= ASSIGNED,
+    }
+}
+
+/// [`masks`] of a whole string under a key.
+pub(super) fn masks_whole(value: &str, strength: Strength) -> bool {
+    masks(value.as_bytes(), strength, Place::Structure, true)
+}
+
+fn says_nothing(value: &[u8]) -> bool {
+    let filler =
+        |b: &u8| matches!(b, b'*' | b'.' | b'-' | b'_' | b'|' | b'>' | b'<' | b'~' | b'?' | b' ' | b'{' | b'[' | b'\\');
+    let left_out = || std::str::from_utf8(value).is_ok_and(config_map::is_left_out);
+    value.iter().all(filler) || is_word(value, NOTHING) || is_placeholder(value) || left_out()
+}
+
+fn is_word(value: &[u8], words: &[&str]) -> bool {
+    let value = value.strip_suffix(b":").or_else(|| value.strip_suffix(b".")).unwrap_or(value);
+    words.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes()))
+}
+
+/// `<nil>`, `<set to the key ...`
+fn is_placeholder(value: &[u8]) -> bool {
+    let Some(inner) = value.strip_prefix(b"<") else { return false };
+    let inner = inner.strip_suffix(b">").unwrap_or(inner);
+    inner.iter().all(|b| b.is_ascii_lowercase() || matches!(b, b' ' | b'-' | b'_'))
+}
+
+/// `$(NAME)`, `${NAME}`, `$NAME`: the value stands elsewhere.
+pub(super) fn is_reference(value: &[u8]) -> bool {
+    let Some(rest) = value.strip_prefix(b"$") else { return false };
+    let (open, close, name) = match rest {
+        [b'(', name @ ..] => (true, b')', name),
+        [b'{', name @ ..] => (true, b'}', name),
+        name => (false, b' ', name),
+    };
+    let name = name.strip_suffix(&[close]).unwrap_or(name);
+    let first = name.first().is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_');
+    let constant = |b: &u8| b.is_ascii_uppercase() || *b == b'_';
+    let variable = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
+    first && if open { name.iter().all(variable) } else { name.len() > 1 && name.iter().all(constant) }
+}
+
+/// `/var/run/secrets/token`, `velero/cloud-credentials`: where something is, no secret. Random base64 has capitals.
+fn is_path(value: &[u8]) -> bool {
+    let path = value.strip_prefix(b"/").unwrap_or(value);
+    let path = path.strip_suffix(b":").unwrap_or(path);
+    let mut parts = path.split(|b| *b == b'/');
+    let is_part = |part: &[u8]| {
+        let plain = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
+        part.len() < 64 && part.iter().all(plain)
+    };
+    path.len() > 2 && path.contains(&b'/') && parts.all(is_part)
+}
