@@ -300,7 +300,7 @@ pub async fn collect(
     let log = inventory.target.as_ref().map(|target| store_path(target.kind, &target.name, StoreFile::Log, false));
     if collected.entries.iter().any(|entry| Some(entry.segment.path()) == log.as_ref()) {
         // What the server said about the target is in the target's own log, and more of it.
-        collected.entries.retain(|entry| !entry.segment.path().as_str().contains(".from-server."));
+        collected.entries.retain(|entry| !is_from_server(entry.segment.path(), log.as_ref()));
     }
     let (described_at, of) = (desk.clone(), inventory.clone());
     let mut collected = on_a_thread(move || described::write(&described_at, &of, collected, live)).await?;
@@ -319,6 +319,14 @@ pub async fn collect(
         }
     }
     Ok(collected)
+}
+
+/// Whether it lies beside the target's log and holds the server's lines about the target. Names of objects may contain
+/// anything that these files' names do.
+fn is_from_server(path: &BundlePath, log: Option<&BundlePath>) -> bool {
+    let folder = log.and_then(|log| log.as_str().rsplit_once('/')).map(|(folder, _)| folder);
+    let file = folder.and_then(|folder| path.as_str().strip_prefix(folder)).unwrap_or_default();
+    ["/backup.from-server.", "/restore.from-server."].iter().any(|begin| file.starts_with(begin))
 }
 
 fn withheld(what: &str, path: &str, why: &str) -> Missing {
@@ -570,5 +578,25 @@ async fn read(work: &Arc<Work>, item: &Item, deadline: Instant) -> Result<Outcom
             store_files::read(work, item, (*of, name, *file), unless.as_deref(), deadline).await
         }
         ItemSource::Discovery { path } => objects::discovery(work, item, path, deadline).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_servers_lines_about_the_target_are_in_its_log_already() {
+        let path = |text: &str| BundlePath::new(text.split('/'));
+        let log = path("velero/backups/a.from-server.b/backup.log");
+        for (other, expected) in [
+            ("velero/backups/a.from-server.b/backup.from-server.log", true),
+            ("velero/backups/a.from-server.b/backup.from-server.previous.log", true),
+            ("velero/backups/a.from-server.b/backup.log", false),
+            ("velero/backups/a.from-server.b/results.json", false),
+            ("namespaces/v/pods/x.from-server.0/c/c/logs/current.log", false),
+        ] {
+            assert_eq!(is_from_server(&path(other), Some(&log)), expected, "{other}");
+        }
     }
 }

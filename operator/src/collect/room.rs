@@ -172,6 +172,16 @@ fn shortened(entry: Entry, most: u64, desk: &Desk) -> io::Result<Entry> {
     Ok(Entry { segment, source, truncated, read_at, ms })
 }
 
+/// Whether the text has this name or UID as a whole word, not as part of a longer one.
+fn names(text: &[u8], id: &str) -> bool {
+    let inside =
+        |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
+    memchr::memmem::find_iter(text, id.as_bytes()).any(|at| {
+        let before = at.checked_sub(1).and_then(|at| text.get(at));
+        !inside(before) && !inside(text.get(at + id.len()))
+    })
+}
+
 /// A List with those of its objects that name one of `own`; `None` if there is none.
 fn own_objects(entry: Entry, own: &[String], desk: &Desk) -> io::Result<Option<Entry>> {
     let Entry { segment, mut source, read_at, ms, .. } = entry;
@@ -187,7 +197,7 @@ fn own_objects(entry: Entry, own: &[String], desk: &Desk) -> io::Result<Option<E
         if ended || object[start..].starts_with(b"- ") {
             let next = object.split_off(start);
             let is_head = !object.starts_with(b"- ");
-            if is_head || own.iter().any(|id| memchr::memmem::find(&object, id.as_bytes()).is_some()) {
+            if is_head || own.iter().any(|id| names(&object, id)) {
                 kept.write_all(&object)?;
                 items += u64::from(!is_head);
             } else {

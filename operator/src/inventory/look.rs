@@ -35,16 +35,18 @@ pub(super) struct Look<'a> {
     pub namespace: &'a str,
     pub deadline: Instant,
     unread: Mutex<Vec<Unread>>,
+    cut: Mutex<Vec<String>>,
 }
 
 impl<'a> Look<'a> {
     pub(super) fn new(cluster: &'a Cluster, namespace: &'a str, deadline: Instant) -> Self {
-        Self { cluster, namespace, deadline, unread: Mutex::default() }
+        Self { cluster, namespace, deadline, unread: Mutex::default(), cut: Mutex::default() }
     }
 
-    /// What could not be read; each kind and namespace once.
-    pub(super) fn unread(self) -> Vec<Unread> {
-        self.unread.into_inner().unwrap_or_else(PoisonError::into_inner)
+    /// What could not be read, each kind and namespace once; and what was read in part, in words.
+    pub(super) fn told(self) -> (Vec<Unread>, Vec<String>) {
+        let unread = self.unread.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (unread, self.cut.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn lost(&self, unread: Unread) {
@@ -184,6 +186,10 @@ impl<'a> Look<'a> {
                 namespace: namespace.to_owned(),
                 why,
             });
+        }
+        if done.items.len() >= most && most >= DATA {
+            let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+            cut.push(format!("{} in {namespace}: the first {most} of them are followed", kind.plural));
         }
         done.items
     }

@@ -201,6 +201,8 @@ pub struct Inventory {
     pub trail: Trail,
     /// What could not be found out.
     pub unread: Vec<Unread>,
+    /// Of which kinds there were more objects than are followed, in words; all of them are in the bundle as objects.
+    pub cut: Vec<String>,
 }
 
 impl Inventory {
@@ -309,10 +311,11 @@ pub async fn take(
         data,
         kin,
         unread: Vec::new(),
+        cut: Vec::new(),
     };
     look.at_home(&mut inventory).await;
     look.follow(&mut inventory).await;
-    inventory.unread = look.unread();
+    (inventory.unread, inventory.cut) = look.told();
     Ok(inventory)
 }
 
@@ -321,5 +324,7 @@ pub async fn follow(cluster: &Cluster, inventory: &mut Inventory, limit: Duratio
     let namespace = inventory.namespace.clone();
     let look = Look::new(cluster, &namespace, Instant::now() + limit);
     look.follow(inventory).await;
-    inventory.unread.extend(look.unread());
+    let (unread, cut) = look.told();
+    inventory.unread.extend(unread);
+    inventory.cut.extend(cut);
 }

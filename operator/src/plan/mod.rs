@@ -45,6 +45,11 @@ pub fn plan(spec: &DebugBundleSpec, inventory: &Inventory, now: Timestamp) -> Pl
     planner.cluster();
     planner.definitions();
     planner.logs(&spec.logs);
+    for what in &inventory.cut {
+        let why = "there are more than are followed to pods, claims and nodes; as objects all are in the bundle";
+        let path = what.split(':').next().unwrap_or_default().replace(" in ", "/");
+        planner.note(what.clone(), path, MissingCode::NotLooked, why.to_owned(), "");
+    }
     planner.items.sort_by_key(|item| item.priority);
     let mut seen = BTreeSet::new();
     planner.items.retain(|item| seen.insert(item.path.clone()));

@@ -361,3 +361,13 @@ fn a_few_of_many_objects_are_told_by_what_they_say() {
     assert!(Only::Unavailable.wants(&service("False")) && Only::Unavailable.wants(&json!({})));
     assert!(!Only::Unavailable.wants(&service("True")));
 }
+
+#[test]
+fn what_is_followed_in_part_is_said() {
+    let mut inventory = inventory();
+    inventory.cut = vec!["podvolumebackups in keep: the first 2000 of them are followed".to_owned()];
+    let plan = plan(&spec(), &inventory, now());
+    let told = plan.missing.iter().find(|missing| missing.what.ends_with("are followed")).unwrap();
+    assert_eq!((told.code, told.severity), (MissingCode::NotLooked, MissingSeverity::Note));
+    assert_eq!(told.path, "podvolumebackups/keep");
+}

@@ -167,10 +167,10 @@ impl Engine {
         let listed = match every(&api).await {
             Ok(listed) => listed,
             Err(kube::Error::Api(status)) if status.is_not_found() => {
-                let message = format!(
-                    "Velero was not found in namespace {}: its kinds are not installed",
-                    self.options.namespace
-                );
+                let message =
+                    "the API server serves no BackupStorageLocations (velero.io/v1), so there is no place for a \
+                               bundle; is Velero installed?"
+                        .to_owned();
                 return Err(Fault::terminal(Reason::VeleroNotFound, message));
             }
             Err(error) => return Err(Fault::api(error)),
