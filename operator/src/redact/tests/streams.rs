@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{
+    cut_up,
     secrets::{ENCODINGS, Seed, named, shapes},
     *,
 };
@@ -168,15 +169,7 @@ proptest! {
         let by = redactor(&[], &["the-known-value"]);
         let body = parts.concat();
         let (whole, _) = written(&by, &[&body]);
-        let mut rest = &body[..];
-        let mut pieces = Vec::new();
-        for cut in cuts.iter().cycle() {
-            if rest.is_empty() { break; }
-            let (piece, after) = rest.split_at((*cut).min(rest.len()));
-            pieces.push(piece);
-            rest = after;
-        }
-        prop_assert_eq!(&written(&by, &pieces).0, &whole);
+        prop_assert_eq!(&written(&by, &cut_up(&body, &cuts)).0, &whole);
         let (twice, _) = written(&by, &[&whole]);
         prop_assert_eq!(String::from_utf8_lossy(&twice), String::from_utf8_lossy(&whole), "twice changes nothing");
     }
