@@ -114,8 +114,12 @@ async fn what_is_wrong_with_a_store_is_named_by_its_step_and_waited_for() {
             assert!(message.starts_with(start) && message.contains(part), "{name}: {message}");
             assert!(message.contains("; the sealed bundle waits and is sent again until "), "{name}: {message}");
             assert!(!message.contains("said by the test") && !message.contains(&canary), "{name}: {message}");
-            let events = events(&context, name).await;
-            assert!(events.iter().any(|(r, note)| r == reason && note.starts_with(start)), "{name}: {events:?}");
+            until(Duration::from_secs(30), "an Event tells it, too", || async {
+                let events = events(&context, name).await;
+                let told = events.iter().any(|(r, note)| r == reason && note.starts_with(start));
+                if told { Ok(()) } else { Err(format!("{name}: {events:?}")) }
+            })
+            .await;
         }
 
         let bucket = s3.create_bucket(&elsewhere).await;
