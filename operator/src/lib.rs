@@ -26,6 +26,7 @@
 //! | [`notify`] | Kubernetes Events | cluster |
 //! | [`cli`] | `kubectl debugbundle` | all |
 //! | [`text`] | foreign text made fit to be shown | none |
+//! | [`proxy`] | the proxies of the environment, and the way through one | store |
 //! | [`tls`] | whose certificate is believed | none |
 //! | [`certificate`] | what a certificate says of itself | none |
 //! | [`error`] | a run's failure, by what follows from it | none |
@@ -49,6 +50,7 @@ pub mod location;
 pub mod movers;
 pub mod notify;
 pub mod plan;
+pub mod proxy;
 pub mod redact;
 pub mod report;
 pub mod run;

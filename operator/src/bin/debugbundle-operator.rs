@@ -9,6 +9,7 @@ use debugbundle_operator::{
     controller::{self, Settings},
     location::EndpointPolicy,
     movers::{self, Movers},
+    proxy::Proxies,
     run::{Engine, Options},
     runlog,
 };
@@ -110,7 +111,7 @@ async fn start(flags: Flags) -> Result<(), String> {
     let spool = flags.spool.clone();
     probe(&spool).map_err(|e| format!("--spool {}: {e}; it must be an existing, writable folder", spool.display()))?;
     debugbundle_operator::install_crypto_provider();
-    let config = kube::Config::infer().await.map_err(|e| format!("no way to reach the API server: {e}"))?;
+    let config = api_server().await?;
     let client = Client::try_from(config).map_err(|e| format!("no way to reach the API server: {e}"))?;
 
     let options = Options {
@@ -148,6 +149,19 @@ async fn start(flags: Flags) -> Result<(), String> {
     let _ = watching.await;
     tracing::info!("Stopped");
     Ok(())
+}
+
+/// The way to the API server: a kubeconfig's, else the pod's own. Only the former can be behind a proxy.
+async fn api_server() -> Result<kube::Config, String> {
+    let proxies = Proxies::from_env().map_err(|e| e.to_string())?;
+    match kube::Config::from_kubeconfig(&kube::config::KubeConfigOptions::default()).await {
+        Ok(mut config) => {
+            proxies.before_api_server(&mut config);
+            Ok(config)
+        }
+        Err(kubeconfig) => kube::Config::incluster()
+            .map_err(|pod| format!("no way to reach the API server: in a pod: {pod}; by kubeconfig: {kubeconfig}")),
+    }
 }
 
 /// Whether files can be made there; found out now rather than in the middle of the first bundle.

@@ -8,6 +8,7 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
 use super::args::Global;
 use super::exit::CliError;
+use crate::proxy::Proxies;
 
 /// Where Velero lives unless somebody says otherwise.
 const VELERO: &str = "velero";
@@ -50,7 +51,12 @@ async fn config(global: &Global) -> Result<Config, CliError> {
         None => merged(&candidates()).map_err(unusable)?,
     };
     match kubeconfig {
-        Some(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unusable),
+        Some(kubeconfig) => {
+            let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unusable)?;
+            let proxies = Proxies::from_env().map_err(|error| CliError::failed(error.to_string()))?;
+            proxies.before_api_server(&mut config);
+            Ok(config)
+        }
         None if options.context.is_none() => Config::incluster().map_err(|_| {
             CliError::failed("there is no kubeconfig, and this is no pod of a cluster")
                 .hint("Name one: --kubeconfig FILE, or the environment variable KUBECONFIG.")

@@ -15,13 +15,34 @@ use aws_sdk_s3::{
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use zeroize::Zeroizing;
 
-use crate::location::Credential;
+use super::{
+    connect::Reach,
+    wire::Wire,
+};
+use crate::{
+    location::{Credential, EndpointPolicy, Step},
+    store::StoreError,
+};
 
 /// For the STS to answer.
 const STS_TIMEOUT: Duration = Duration::from_secs(20);
 
-pub(super) fn provider(credential: &Credential, region: &str) -> SharedCredentialsProvider {
-    match credential {
+/// `reach` is how the store itself is reached. The SDK's own HTTP client is used for none: it would take the pod's token to
+/// whatever HTTP_PROXY names, and connect to any address.
+pub(super) fn provider(
+    credential: &Credential,
+    region: &str,
+    reach: &Reach,
+    policy: EndpointPolicy,
+) -> Result<SharedCredentialsProvider, StoreError> {
+    // The system's authorities alone: what a location lists or skips is about its store.
+    let wire = |reach: Reach| {
+        Wire::new(None, false, reach).map_err(|_| StoreError::Unreachable {
+            at: Step::Credential,
+            why: "no TLS to the identity endpoint can be had".to_owned(),
+        })
+    };
+    Ok(match credential {
         Credential::Keys { access_key_id, secret_access_key, session_token } => {
             SharedCredentialsProvider::new(Credentials::new(
                 access_key_id,
@@ -32,13 +53,15 @@ pub(super) fn provider(credential: &Credential, region: &str) -> SharedCredentia
             ))
         }
         Credential::WebIdentity { role_arn, session_name, token_file } => SharedCredentialsProvider::new(
-            WebIdentity::new(role_arn, session_name.as_deref(), token_file.clone(), region),
+            WebIdentity::new(role_arn, session_name.as_deref(), token_file.clone(), region, wire(reach.clone())?),
         ),
         Credential::Container => {
+            let wire = wire(Reach::PodIdentity { allow_loopback: policy.allow_loopback })?;
             let config = ProviderConfig::without_region().with_region(Some(Region::new(region.to_owned())));
+            let config = config.with_http_client(wire);
             SharedCredentialsProvider::new(EcsCredentialsProvider::builder().configure(&config).build())
         }
-    }
+    })
 }
 
 /// A role assumed with a token that Kubernetes projects into the pod and renews there.
@@ -51,14 +74,15 @@ struct WebIdentity {
 }
 
 impl WebIdentity {
-    fn new(role_arn: &str, session_name: Option<&str>, token_file: PathBuf, region: &str) -> Self {
+    fn new(role_arn: &str, session_name: Option<&str>, token_file: PathBuf, region: &str, wire: Wire) -> Self {
         // Built by hand: configuration that is loaded would take an endpoint from the environment.
-        Self::asking(Self::sts(region).build(), role_arn, session_name, token_file)
+        Self::asking(Self::sts(region, wire).build(), role_arn, session_name, token_file)
     }
 
-    fn sts(region: &str) -> aws_sdk_sts::config::Builder {
+    fn sts(region: &str, wire: Wire) -> aws_sdk_sts::config::Builder {
         aws_sdk_sts::Config::builder()
             .behavior_version(BehaviorVersion::latest())
+            .http_client(wire)
             .region(Region::new(region.to_owned()))
             .timeout_config(
                 aws_sdk_s3::config::timeout::TimeoutConfig::builder().operation_timeout(STS_TIMEOUT).build(),
@@ -160,7 +184,9 @@ mod tests {
     }
 
     fn identity(endpoint: &str, token_file: PathBuf) -> WebIdentity {
-        let config = WebIdentity::sts("eu-west-1").endpoint_url(endpoint).build();
+        let policy = EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() };
+        let wire = Wire::new(None, false, Reach::stores(policy).expect("proxies")).expect("a client");
+        let config = WebIdentity::sts("eu-west-1", wire).endpoint_url(endpoint).build();
         WebIdentity::asking(config, "arn:aws:iam::1:role/x", None, token_file)
     }
 

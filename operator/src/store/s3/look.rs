@@ -11,6 +11,7 @@ use tokio_rustls::TlsConnector;
 use super::{
     Action, S3, StoreError,
     classify::classify,
+    connect::{self, Reach},
     wire::{self, WireError},
 };
 use crate::{
@@ -26,8 +27,8 @@ impl S3 {
             report.failed(Step::Dns, "the endpoint's address cannot be made of the config", None);
             return false;
         };
-        let (host, port) = wire::host_and_port(&uri);
-        match self.connect(&host, port, resolved, report).await {
+        let (host, _) = connect::host_and_port(&uri);
+        match connected(&uri, resolved, report).await {
             Ok(stream) if uri.scheme_str() == Some("http") => {
                 drop(stream);
                 report.ok(Step::Tls, "none: the endpoint is plain http");
@@ -38,6 +39,9 @@ impl S3 {
                 let remedy = match &error {
                     WireError::Dns(_) => "mend the host in s3Url, or the DNS of the operator's node",
                     WireError::NotAllowed(_) => "set s3Url to the store's own address",
+                    WireError::Proxy(_) => {
+                        "let the proxy pass connections to the store, or name its host in NO_PROXY of the operator"
+                    }
                     _ => {
                         "is the store running, is the port in s3Url its own, does a NetworkPolicy or firewall stand between?"
                     }
@@ -46,21 +50,6 @@ impl S3 {
                 false
             }
         }
-    }
-
-    async fn connect(
-        &self,
-        host: &str,
-        port: u16,
-        resolved: &Resolved,
-        report: &mut Report,
-    ) -> Result<tokio::net::TcpStream, WireError> {
-        let addresses = wire::addresses(host, port).await?;
-        let some: Vec<String> = addresses.iter().take(4).map(|address| address.ip().to_string()).collect();
-        report.ok(Step::Dns, format!("{host} is {}", some.join(", ")));
-        let stream = wire::dial(host, port, &addresses, resolved.policy).await?;
-        report.ok(Step::Connection, format!("somebody listens at {host}:{port}"));
-        Ok(stream)
     }
 
     /// What the store answers: who we are to it, what we may, and what lies below the prefix. One listing, one HEAD.
@@ -108,6 +97,24 @@ impl S3 {
             Client::from_conf(config).get_object().bucket(&self.bucket).key("any").presigned(signing).await.ok()?;
         signed.uri().parse().ok()
     }
+}
+
+/// To the store, or to the proxy before it.
+async fn connected(uri: &Uri, resolved: &Resolved, report: &mut Report) -> Result<tokio::net::TcpStream, WireError> {
+    let (host, port) = connect::host_and_port(uri);
+    let reach = Reach::stores(resolved.policy).map_err(WireError::Proxy)?;
+    if let Some(proxy) = reach.proxy(uri)? {
+        let stream = connect::through(&proxy, uri).await?;
+        report.ok(Step::Dns, format!("the proxy {} finds the address of {host}", proxy.place()));
+        report.ok(Step::Connection, format!("the proxy {} takes connections to {host}:{port}", proxy.place()));
+        return Ok(stream);
+    }
+    let addresses = connect::addresses(&host, port).await?;
+    let some: Vec<String> = addresses.iter().take(4).map(|address| address.ip().to_string()).collect();
+    report.ok(Step::Dns, format!("{host} is {}", some.join(", ")));
+    let stream = connect::dial(&host, port, &addresses, &reach).await?;
+    report.ok(Step::Connection, format!("somebody listens at {host}:{port}"));
+    Ok(stream)
 }
 
 async fn shake_hands(stream: tokio::net::TcpStream, host: String, resolved: &Resolved, report: &mut Report) -> bool {

@@ -1,5 +1,5 @@
 //! S3 and what speaks it: the requests, in the way in which Velero's AWS plugin would make them.
-//! Connections are in `wire`, identities in `identity`, sending in `upload`, looking at the way to it in `look`, the
+//! Connections are in `wire` and `connect`, identities in `identity`, sending in `upload`, looking at the way to it in `look`, the
 //! meaning of errors in `classify`.
 
 use std::{
@@ -30,9 +30,11 @@ use crate::{
 
 use super::{Action, Body, Key, Limit, Signed, SignedUrl, Store, StoreError, Stored, Upload, UploadHooks, VeleroFile};
 use classify::{Request, classify};
+use connect::Reach;
 use wire::{Skew, Wire};
 
 mod classify;
+mod connect;
 mod identity;
 mod look;
 mod upload;
@@ -109,14 +111,15 @@ impl S3 {
     /// # Errors
     /// What stands in the way of finding the region, or certificates that cannot be used.
     pub async fn open(resolved: &Resolved, options: Options) -> Result<Self, StoreError> {
+        let reach = Reach::stores(resolved.policy).map_err(no_way)?;
         let wire =
-            Wire::new(resolved.ca_pem.as_deref(), resolved.s3.skip_tls_verify, resolved.policy).map_err(|_| {
+            Wire::new(resolved.ca_pem.as_deref(), resolved.s3.skip_tls_verify, reach.clone()).map_err(|_| {
                 StoreError::Unreachable { at: Step::Tls, why: "the location's certificates cannot be used".to_owned() }
             })?;
         let skew = wire.skew();
         let config = resolved.s3.clone();
         let region = config.region.as_deref().unwrap_or(DEFAULT_REGION);
-        let credentials = identity::provider(&resolved.credential, region);
+        let credentials = identity::provider(&resolved.credential, region, &reach, resolved.policy)?;
         let mut sdk = Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .http_client(wire.shared())
@@ -190,6 +193,10 @@ impl S3 {
         }
         Ok(read)
     }
+}
+
+fn no_way(error: crate::proxy::ProxyError) -> StoreError {
+    StoreError::Unreachable { at: Step::Connection, why: error.to_string() }
 }
 
 /// A 404 without a code (HEAD has none) is taken for an absent object.

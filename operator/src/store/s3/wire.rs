@@ -1,11 +1,11 @@
-//! The HTTP connections to a store: only to addresses that a store may have, with the location's certificates, ended
-//! when nothing moves. No redirects, no environment. Requests and their signatures are the SDK's business.
+//! HTTP to a store and to what its provider has besides: with the location's certificates, in bounded time, without
+//! redirects. Where a connection leads is `connect`'s business, requests and their signatures are the SDK's.
 
 use std::{
     fmt,
     future::Future,
     io,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -22,31 +22,20 @@ use aws_smithy_runtime_api::client::{
     result::ConnectorError,
 };
 use aws_smithy_types::body::SdkBody;
-use http::{Response, Uri, header};
-use hyper::rt::{Read, ReadBufCursor, Write};
+use http::{Response, StatusCode, Uri, header};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::{
-    client::legacy::{
-        Client,
-        connect::{Connected, Connection},
-    },
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    client::legacy::Client,
+    rt::{TokioExecutor, TokioTimer},
 };
 use rustls::CertificateError as Bad;
-use tokio::{net::TcpStream, time::Sleep};
 use tower_service::Service;
 
-use crate::{
-    location::{EndpointPolicy, Step},
-    tls,
-};
+use super::connect::{IDLE, Idle, Reach, Tcp, host_and_port};
+use crate::{location::Step, proxy::ProxyError, tls};
 
-/// For a TCP connection.
-const CONNECT: Duration = Duration::from_secs(5);
 /// For TCP and TLS together.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(15);
-/// A connection on which nothing moved for so long, in either direction, is given up. A slow store is not an idle one.
-const IDLE: Duration = Duration::from_mins(1);
 /// Less than `IDLE`, so that a connection is not taken out of the pool just as it is given up.
 const POOLED: Duration = Duration::from_secs(20);
 /// The store's clock is not known.
@@ -78,6 +67,9 @@ pub(super) enum WireError {
     /// Nothing moved.
     #[error("nothing moved on the connection for {} s", IDLE.as_secs())]
     Stalled,
+    /// The proxy before the store does not let us through.
+    #[error("{0}")]
+    Proxy(ProxyError),
     /// Anything else.
     #[error("connection failed: {host}: {kind}")]
     Other {
@@ -95,7 +87,7 @@ impl WireError {
     pub(super) const fn step(&self) -> Step {
         match self {
             Self::Dns(_) => Step::Dns,
-            Self::NotAllowed(_) | Self::Refused(_) | Self::TimedOut(_) => Step::Connection,
+            Self::NotAllowed(_) | Self::Refused(_) | Self::TimedOut(_) | Self::Proxy(_) => Step::Connection,
             Self::Tls { .. } => Step::Tls,
             Self::Stalled => Step::Answer,
             Self::Other { at, .. } => *at,
@@ -107,6 +99,7 @@ impl WireError {
 #[derive(Clone)]
 pub(super) struct Wire {
     client: Client<Connector, SdkBody>,
+    reach: Reach,
     skew: Skew,
 }
 
@@ -146,19 +139,19 @@ pub(super) fn ahead(date: &str) -> Option<i64> {
 
 impl Wire {
     /// Connections by these rules. `ca_pem` is trusted besides the system's certificates.
-    pub(super) fn new(ca_pem: Option<&str>, skip_verify: bool, policy: EndpointPolicy) -> Result<Self, rustls::Error> {
+    pub(super) fn new(ca_pem: Option<&str>, skip_verify: bool, reach: Reach) -> Result<Self, rustls::Error> {
         let listed = tls::certificates(ca_pem.unwrap_or_default().as_bytes())
             .ok_or_else(|| rustls::Error::General("caCert cannot be read".to_owned()))?;
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(tls::client(listed, skip_verify)?)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(Tcp { policy });
+            .wrap_connector(Tcp { reach: reach.clone() });
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(POOLED)
             .pool_timer(TokioTimer::new())
             .build(Connector(https));
-        Ok(Self { client, skew: Skew(Arc::new(AtomicI64::new(UNKNOWN))) })
+        Ok(Self { client, reach, skew: Skew(Arc::new(AtomicI64::new(UNKNOWN))) })
     }
 
     pub(super) fn skew(&self) -> Skew {
@@ -186,9 +179,22 @@ impl HttpConnector for Wire {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let this = self.clone();
         HttpConnectorFuture::new(async move {
-            let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
-            let host = request.uri().host().unwrap_or_default().to_owned();
-            let response = this.client.request(request).await.map_err(|error| refused(&error, host))?;
+            let mut request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+            let proxy = this.reach.proxy(request.uri()).map_err(|error| ConnectorError::user(error.into()))?;
+            // Through a tunnel the proxy sees no request; without one it is asked by each, and answers itself if it likes.
+            let proxy = proxy.filter(|_| request.uri().scheme_str() == Some("http"));
+            if let Some(authorization) = proxy.as_ref().and_then(|proxy| proxy.authorization.clone()) {
+                request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization);
+            }
+            let (host, port) = host_and_port(request.uri());
+            let response = this.client.request(request).await.map_err(|error| refused(&error, host.clone()))?;
+            if let Some(proxy) = proxy
+                && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            {
+                let (proxy, host) = (proxy.place(), format!("{host}:{port}"));
+                let refused = ProxyError::Refused { proxy, host, status: response.status().as_u16() };
+                return Err(ConnectorError::io(WireError::Proxy(refused).into()));
+            }
             this.skew.note(&response);
             response
                 .map(SdkBody::from_body_1_x)
@@ -299,181 +305,5 @@ fn tls_reason(error: &rustls::Error) -> String {
         rustls::Error::InvalidMessage(_) => "no TLS is spoken there; is it an http port?".to_owned(),
         rustls::Error::AlertReceived(alert) => format!("the store sent alert {alert:?}"),
         _ => "the handshake failed".to_owned(),
-    }
-}
-
-/// TCP to addresses that a store may have.
-#[derive(Clone, Debug)]
-struct Tcp {
-    policy: EndpointPolicy,
-}
-
-impl Service<Uri> for Tcp {
-    type Response = Idle;
-    type Error = WireError;
-    type Future = Connecting<Idle>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), WireError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let (host, port) = host_and_port(&uri);
-        Box::pin(connect(host, port, self.policy))
-    }
-}
-
-pub(super) fn host_and_port(uri: &Uri) -> (String, u16) {
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
-    let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
-    (host, uri.port_u16().unwrap_or(default))
-}
-
-/// Connects to an address that was judged itself: what a name means may change from one question to the next.
-async fn connect(host: String, port: u16, policy: EndpointPolicy) -> Result<Idle, WireError> {
-    let addresses = addresses(&host, port).await?;
-    dial(&host, port, &addresses, policy).await.map(Idle::new)
-}
-
-/// The addresses of a host; at least one.
-pub(super) async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, WireError> {
-    let found: Vec<SocketAddr> = match host.parse::<IpAddr>() {
-        Ok(address) => vec![SocketAddr::new(address, port)],
-        Err(_) => match tokio::time::timeout(CONNECT, tokio::net::lookup_host((host, port))).await {
-            Ok(Ok(found)) => found.collect(),
-            Ok(Err(_)) | Err(_) => Vec::new(),
-        },
-    };
-    if found.is_empty() { Err(WireError::Dns(host.to_owned())) } else { Ok(found) }
-}
-
-/// A connection to the first of these addresses that a store may have and that takes it.
-pub(super) async fn dial(
-    host: &str,
-    port: u16,
-    addresses: &[SocketAddr],
-    policy: EndpointPolicy,
-) -> Result<TcpStream, WireError> {
-    let place = format!("{host}:{port}");
-    let Some(first) = addresses.first() else {
-        return Err(WireError::Dns(host.to_owned()));
-    };
-    let allowed: Vec<SocketAddr> = addresses.iter().copied().filter(|address| policy.allows(address.ip())).collect();
-    let mut last = WireError::NotAllowed(first.ip());
-    for address in allowed {
-        match tokio::time::timeout(CONNECT, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                // Without it small requests wait for acknowledgements; a socket that refuses the option still works.
-                let _ = stream.set_nodelay(true);
-                return Ok(stream);
-            }
-            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                last = WireError::Refused(place.clone());
-            }
-            Ok(Err(error)) => {
-                last = WireError::Other { at: Step::Connection, host: place.clone(), kind: error.kind() };
-            }
-            Err(_) => last = WireError::TimedOut(place.clone()),
-        }
-    }
-    Err(last)
-}
-
-/// A connection that fails when nothing has moved on it for `IDLE`.
-struct Idle {
-    stream: TokioIo<TcpStream>,
-    until: Pin<Box<Sleep>>,
-}
-
-impl Idle {
-    fn new(stream: TcpStream) -> Self {
-        Self { stream: TokioIo::new(stream), until: Box::pin(tokio::time::sleep(IDLE)) }
-    }
-
-    /// Passes a poll's outcome on; what moved puts the end off, what did not is watched.
-    fn watched<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if polled.is_ready() {
-            self.until.as_mut().reset(tokio::time::Instant::now() + IDLE);
-            return polled;
-        }
-        self.until.as_mut().poll(cx).map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, WireError::Stalled)))
-    }
-}
-
-impl Connection for Idle {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
-
-impl Read for Idle {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.watched(cx, polled)
-    }
-}
-
-impl Write for Idle {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.watched(cx, polled)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.watched(cx, polled)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::net::TcpListener;
-
-    fn runtime() -> tokio::runtime::Runtime {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
-    }
-
-    #[test]
-    fn a_name_is_judged_by_what_it_resolves_to() {
-        runtime().block_on(async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-            let port = listener.local_addr().expect("an address").port();
-            let strict = connect("localhost".to_owned(), port, EndpointPolicy::default()).await;
-            assert!(matches!(strict.err(), Some(WireError::NotAllowed(address)) if address.is_loopback()));
-            let lab = EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() };
-            assert!(connect("127.0.0.1".to_owned(), port, lab).await.is_ok());
-        });
-    }
-
-    #[test]
-    fn unreachable_has_a_reason() {
-        runtime().block_on(async {
-            let lab = EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() };
-            let port = {
-                let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-                listener.local_addr().expect("an address").port()
-            };
-            let error = connect("127.0.0.1".to_owned(), port, lab).await.err().expect("nobody listens");
-            assert_eq!(error.to_string(), format!("connection refused: 127.0.0.1:{port}"));
-            let error = connect("no-such-host.invalid".to_owned(), 80, lab).await.err().expect("no such host");
-            assert_eq!(error.to_string(), "DNS resolution failed: no-such-host.invalid");
-        });
     }
 }
