@@ -238,7 +238,7 @@ fn the_kustomization_has_every_file_but_the_samples() {
 }
 
 #[test]
-fn sec_p1_the_pod_is_restricted_and_writes_to_its_spool_alone() {
+fn sec_p1_p2_the_pod_is_restricted_and_writes_to_its_spool_alone() {
     let pod = &yaml("deploy/deployment.yaml")["spec"]["template"]["spec"];
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
     assert_eq!(pod["securityContext"]["runAsUser"], 65532);

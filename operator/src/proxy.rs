@@ -44,7 +44,9 @@ pub struct Proxy {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyError {
     /// A variable of the environment names none.
-    #[error("{name} is {value}; it must be http://host:port, with user:password@ before the host if the proxy wants that")]
+    #[error(
+        "{name} is {value}; it must be http://host:port, with user:password@ before the host if the proxy wants that"
+    )]
     Variable {
         /// The variable.
         name: &'static str,
@@ -95,7 +97,12 @@ impl Proxies {
         let before_https = if https.is_empty() { &all } else { &https };
         Ok(Self {
             https: before_https.parse().ok(),
-            matcher: Matcher::builder().all(all).http(http).https(https).no(either("NO_PROXY").unwrap_or_default()).build(),
+            matcher: Matcher::builder()
+                .all(all)
+                .http(http)
+                .https(https)
+                .no(either("NO_PROXY").unwrap_or_default())
+                .build(),
         })
     }
 
@@ -194,7 +201,10 @@ fn whole(value: &str) -> Option<String> {
 fn shown(value: &str) -> String {
     let shown = match value.rsplit_once('@') {
         Some((before, host)) => {
-            format!("{}***@{host}", before.split_once("://").map(|(scheme, _)| format!("{scheme}://")).unwrap_or_default())
+            format!(
+                "{}***@{host}",
+                before.split_once("://").map(|(scheme, _)| format!("{scheme}://")).unwrap_or_default()
+            )
         }
         None => value.to_owned(),
     };
@@ -215,7 +225,8 @@ mod tests {
 
     #[test]
     fn sec_n11_the_environment_says_which_proxy_stands_before_which_host() {
-        let both = [("HTTPS_PROXY", "http://tls:3128"), ("http_proxy", "plain:8080/"), ("NO_PROXY", ".svc,10.0.0.0/8, s3.eu")];
+        let both =
+            [("HTTPS_PROXY", "http://tls:3128"), ("http_proxy", "plain:8080/"), ("NO_PROXY", ".svc,10.0.0.0/8, s3.eu")];
         for (uri, expected) in [
             ("https://s3.example.com/b/k", Some("tls:3128")),
             ("http://s3.example.com/b/k", Some("plain:8080")),
@@ -239,7 +250,9 @@ mod tests {
 
     #[test]
     fn sec_n11_a_proxy_that_cannot_be_used_is_an_error_and_its_password_is_not_told() {
-        for value in ["socks5://me:hunter2@p:1080", "https://p:3128", "http://", "http://p:99999", "http://p/path", "p p"] {
+        for value in
+            ["socks5://me:hunter2@p:1080", "https://p:3128", "http://", "http://p:99999", "http://p/path", "p p"]
+        {
             let error = proxies(&[("HTTPS_PROXY", value)]).expect_err(value).to_string();
             assert!(error.starts_with("HTTPS_PROXY is \"") && error.contains("it must be http://host:port"), "{error}");
             assert!(!error.contains("hunter2"), "{error}");
@@ -252,7 +265,9 @@ mod tests {
 
     #[test]
     fn the_api_server_of_a_kubeconfig_is_behind_the_proxy_unless_it_is_exempt() {
-        let set = |no: &'static str| proxies(&[("HTTPS_PROXY", "me:word@proxy.corp:3128"), ("NO_PROXY", no)]).expect("proxies");
+        let set = |no: &'static str| {
+            proxies(&[("HTTPS_PROXY", "me:word@proxy.corp:3128"), ("NO_PROXY", no)]).expect("proxies")
+        };
         let config = |server: &str| kube::Config::new(server.parse().expect("a URI"));
         let put = |no, server: &str| {
             let mut config = config(server);

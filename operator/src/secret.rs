@@ -24,3 +24,15 @@ impl std::fmt::Debug for Secret {
         f.write_str("***")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sec_c1_a_secret_shows_stars_in_whatever_holds_it() {
+        let secret = Secret::new("hunter2");
+        assert_eq!(format!("{secret:?} {:?}", Some((1, secret.clone()))), "*** Some((1, ***))");
+        assert_eq!(secret.expose(), "hunter2");
+    }
+}

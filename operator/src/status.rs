@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_text_is_one_bounded_line() {
+    fn sec_l2_foreign_text_is_one_bounded_line() {
         let nasty = format!("a\nb\u{1b}[31m{}", "é".repeat(2000));
         let status =
             Fold::new(None, None, at("2026-09-08T03:04:12Z")).failed(Reason::ApiError, &nasty, Timestamp::MAX).done();

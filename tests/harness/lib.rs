@@ -11,6 +11,7 @@
 //!   its users give it. [`bundle`] reads what came of it, and compares its manifest with the [`schema`].
 //! * [`s3_proxy`] stands before the store, records requests and spoils those that a test names.
 //! * [`proxy`] stands before the object store and spoils its connections on demand.
+//! * [`forward_proxy`] is a proxy as admins have them between a cluster and the internet.
 //! * [`readers`] are the programs that people read bundles with.
 //! * [`load`] is many pods with long logs, [`crowd`] very many small things; [`usage`] says what a process takes of the machine.
 //! * [`until`](fn@until) waits for a condition, with a limit.
@@ -26,6 +27,7 @@ pub mod bundle;
 pub mod context;
 mod crds;
 pub mod crowd;
+pub mod forward_proxy;
 pub mod kubelet;
 pub mod load;
 pub mod objects;

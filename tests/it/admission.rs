@@ -134,7 +134,7 @@ fn durations(further: &[&str]) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn durations_have_their_ranges() {
+async fn sec_u1_durations_have_their_ranges() {
     with_namespace("adm-time", |context| async move {
         // Too long a text is refused for its length; its message need not name the range.
         let short = |further: &[&str]| -> Vec<Value> {
@@ -232,7 +232,7 @@ async fn namespaces_are_names_without_doubles_and_not_too_many() {
 }
 
 #[tokio::test]
-async fn redaction_rules_are_bounded_and_redaction_cannot_be_switched_off() {
+async fn sec_b5_redaction_rules_are_bounded_and_redaction_cannot_be_switched_off() {
     with_namespace("adm-redact", |context| async move {
         let rules = |count: usize, length: usize| (0..count).map(|_| json!("x".repeat(length))).collect::<Value>();
         let many = [rules(65, 1), rules(1000, 1)];

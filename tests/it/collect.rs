@@ -350,7 +350,7 @@ async fn a_restore_that_runs_has_its_lines_of_the_servers_log() {
 }
 
 #[tokio::test]
-async fn a_thousand_objects_come_in_pages_and_all_of_them() {
+async fn sec_b3_a_thousand_objects_come_in_pages_and_all_of_them() {
     with_namespace("pages", |context| async move {
         let made: Vec<_> = futures::stream::iter(0..1100)
             .map(|n| {

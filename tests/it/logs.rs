@@ -274,7 +274,7 @@ async fn when_the_time_is_over_the_rest_is_told_as_missing() {
 }
 
 #[tokio::test]
-async fn a_log_has_its_own_time_and_costs_no_other_theirs() {
+async fn sec_b4_a_log_has_its_own_time_and_costs_no_other_theirs() {
     with_namespace("own-time", |context| async move {
         let node = context.node("n").await;
         for name in ["slow", "a", "b", "c"] {
@@ -393,7 +393,7 @@ async fn a_kubelet_that_cannot_prove_who_it_is_is_read_and_said_to_be_unproven()
 }
 
 #[tokio::test]
-async fn bytes_stay_the_bytes_that_the_container_wrote() {
+async fn sec_l3_bytes_stay_the_bytes_that_the_container_wrote() {
     with_namespace("bytes", |context| async move {
         let node = context.node("n").await;
         context.pod(pod("velero-1").on_node(&node).labelled("deploy", "velero").with_container("velero")).await;

@@ -14,6 +14,8 @@ mod crash;
 mod describe;
 mod flavours;
 mod golden;
+mod hostile;
+mod ids;
 mod journeys;
 mod lifecycle;
 mod logs;

@@ -101,22 +101,22 @@ fn gzip() {
 }
 
 #[test]
-fn gnu_tar() {
+fn sec_t6_gnu_tar() {
     readers::gnu_tar(&MADE);
 }
 
 #[test]
-fn bsdtar() {
+fn sec_t6_bsdtar() {
     readers::bsdtar(&MADE);
 }
 
 #[test]
-fn busybox() {
+fn sec_t6_busybox() {
     readers::busybox(&MADE);
 }
 
 #[test]
-fn python() {
+fn sec_t6_python() {
     readers::python(&MADE);
 }
 
@@ -126,7 +126,7 @@ fn python_streaming() {
 }
 
 #[test]
-fn go() {
+fn sec_t6_go() {
     readers::go(&MADE);
 }
 
@@ -141,7 +141,7 @@ fn node() {
 }
 
 #[test]
-fn rust() {
+fn sec_t6_rust() {
     readers::rust(&MADE);
 }
 

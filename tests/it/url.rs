@@ -54,7 +54,7 @@ async fn until_answered(context: &Context, name: &str, value: &str) -> DebugBund
 }
 
 #[tokio::test]
-async fn a_url_is_signed_at_the_end_and_downloads_the_bundle() {
+async fn sec_u1_u7_a_url_is_signed_at_the_end_and_downloads_the_bundle() {
     with_namespace("url-completion", |context| async move {
         let operator = ready(&context).await;
         let before = Timestamp::now();
@@ -72,6 +72,7 @@ async fn a_url_is_signed_at_the_end_and_downloads_the_bundle() {
         let (ready, reason, message) = condition(&bundle, "DownloadReady");
         assert_eq!((ready.as_str(), reason.as_str()), ("True", "UrlIssued"));
         assert!(message.contains(&until.to_string()), "{message}");
+        assert!(message.contains("; it is plain http: whoever is on the way can read"), "{message}");
         until_event(&context, "b", "UrlIssued").await;
         nobody_says_it(&context, &operator, &url(&bundle)).await;
     })
@@ -91,7 +92,7 @@ async fn nobody_says_it(context: &Context, operator: &harness::Operator, url: &s
 }
 
 #[tokio::test]
-async fn a_url_is_signed_on_request_only_when_asked() {
+async fn sec_u1_u2_a_url_is_signed_on_request_only_when_asked() {
     with_namespace("url-request", |context| async move {
         let operator = ready(&context).await;
         let bundle = with_policy(&context, "b", "OnRequest", "1h").await;
@@ -108,7 +109,7 @@ async fn a_url_is_signed_on_request_only_when_asked() {
 }
 
 #[tokio::test]
-async fn a_url_is_never_signed_where_that_is_the_policy_not_even_when_asked() {
+async fn sec_u1_a_url_is_never_signed_where_that_is_the_policy_not_even_when_asked() {
     with_namespace("url-never", |context| async move {
         let _operator = ready(&context).await;
         let bundle = with_policy(&context, "b", "Never", "1h").await;
@@ -122,7 +123,7 @@ async fn a_url_is_never_signed_where_that_is_the_policy_not_even_when_asked() {
 }
 
 #[tokio::test]
-async fn a_url_dies_when_status_says_and_is_taken_out_then() {
+async fn sec_u4_a_url_dies_when_status_says_and_is_taken_out_then() {
     with_namespace("url-dies", |context| async move {
         let _operator = ready(&context).await;
         let bundle = with_policy(&context, "b", "OnCompletion", "1m").await;
@@ -150,7 +151,7 @@ async fn a_url_dies_when_status_says_and_is_taken_out_then() {
 }
 
 #[tokio::test]
-async fn another_value_of_the_annotation_renews_the_url_and_the_same_does_not() {
+async fn sec_u6_another_value_of_the_annotation_renews_the_url_and_the_same_does_not() {
     with_namespace("url-renew", |context| async move {
         let _operator = ready(&context).await;
         let first = with_policy(&context, "b", "OnCompletion", "1h").await;
@@ -181,7 +182,21 @@ async fn another_value_of_the_annotation_renews_the_url_and_the_same_does_not() 
 }
 
 #[tokio::test]
-async fn no_url_is_signed_for_an_object_that_is_gone_or_another_one() {
+async fn sec_u14_with_its_debug_bundle_a_leaked_url_dies() {
+    with_namespace("url-leaked", |context| async move {
+        let _operator = ready(&context).await;
+        let bundle = with_policy(&context, "b", "OnCompletion", "1h").await;
+        let leaked = url(&bundle);
+        assert_eq!(download(&leaked).await.0, 200);
+        crate::bundles::delete(&context, "b").await;
+        crate::bundles::until_gone(&context, "b", LIMIT).await;
+        assert_eq!(download(&leaked).await.0, 404);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sec_u5_no_url_is_signed_for_an_object_that_is_gone_or_another_one() {
     with_namespace("url-missing", |context| async move {
         let _operator = ready(&context).await;
         let bundle = with_policy(&context, "b", "OnRequest", "1h").await;
@@ -203,7 +218,7 @@ async fn no_url_is_signed_for_an_object_that_is_gone_or_another_one() {
 }
 
 #[tokio::test]
-async fn a_forged_status_gets_nobody_a_foreign_object() {
+async fn sec_d6_u5_a_forged_status_gets_nobody_a_foreign_object() {
     with_namespace("url-forged", |context| async move {
         let _operator = ready(&context).await;
         let bundle = with_policy(&context, "b", "OnRequest", "1h").await;

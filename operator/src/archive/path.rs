@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_names_are_escaped() {
+    fn sec_t1_hostile_names_are_escaped() {
         for (name, safe) in [
             ("", "_"),
             (".", "_2e"),
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_name_keeps_its_beginning_and_extension() {
+    fn sec_t4_a_long_name_keeps_its_beginning_and_extension() {
         let (a, b) = (format!("{}a.yaml", "x".repeat(250)), format!("{}b.yaml", "x".repeat(250)));
         let (a, b) = (path([&a]), path([&b]));
         assert!(a.len() == 200 && a.starts_with("xxxx") && a.strip_suffix(".yaml").is_some(), "{a}");
@@ -281,14 +281,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_name_climbs_or_breaks_the_rules(parts in prop::collection::vec("(\\PC|[./_-]|con|NUL\\.){0,120}", 0..12)) {
+        fn sec_t1_no_name_climbs_or_breaks_the_rules(parts in prop::collection::vec("(\\PC|[./_-]|con|NUL\\.){0,120}", 0..12)) {
             let made = BundlePath::new(&parts);
             prop_assert!(made.as_str().len() <= MAX_PATH, "{made}");
             prop_assert!(made.as_str().split('/').all(safe), "{made}");
         }
 
         #[test]
-        fn different_names_have_different_paths(
+        fn sec_t1_different_names_have_different_paths(
             a in prop::collection::vec("[ab_/.-]{0,4}", 1..4),
             b in prop::collection::vec("[ab_/.-]{0,4}", 1..4),
         ) {

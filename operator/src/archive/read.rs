@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_header_is_the_one_that_is_documented() {
+    fn sec_t2_t4_the_header_is_the_one_that_is_documented() {
         let header = header(8071, 412);
         assert_eq!(&header[..10], &MAGIC);
         assert_eq!(&header[10..63], b"debugbundle manifest 0000000000008071+000000000412   ");
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn other_headers_are_not_ours() {
+    fn sec_t7_other_headers_are_not_ours() {
         let good = header(1, 2);
         assert_eq!(locate(&good[..63]), None);
         for at in [0, 3, 9, 12, 31, 40, 63] {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_stops_at_the_cap() {
+    fn sec_b6_a_bomb_stops_at_the_cap() {
         let mut deflate = super::super::deflate::Deflate::new(Vec::new());
         deflate.write_all(&vec![0; 10 << 20]).expect("memory");
         let bomb = deflate.finish().expect("memory").into;

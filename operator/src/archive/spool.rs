@@ -389,7 +389,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn left_overs_go_and_foreign_files_stay() {
+    fn sec_t8_left_overs_go_and_foreign_files_stay() {
         let tmp = tempfile::tempdir().expect("a folder");
         let dir = tmp.path().join("run");
         fs::create_dir(&dir).expect("made");
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_private_and_a_link_in_the_way_is_an_error() {
+    fn sec_t8_files_are_private_and_a_link_in_the_way_is_an_error() {
         let tmp = tempfile::tempdir().expect("a folder");
         let spool = Spool::create(tmp.path(), 100).expect("a spool");
         let part = spool.room().part().expect("a file");
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_holds_and_dropped_parts_give_their_bytes_back() {
+    fn sec_b4_the_bound_holds_and_dropped_parts_give_their_bytes_back() {
         let tmp = tempfile::tempdir().expect("a folder");
         let spool = Spool::create(tmp.path(), 10).expect("a spool");
         let mut part = spool.room().part().expect("a file");

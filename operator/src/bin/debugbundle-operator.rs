@@ -15,7 +15,13 @@ use debugbundle_operator::{
 };
 use kube::Client;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::{EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, Layer as _,
+    filter::{FilterExt as _, filter_fn},
+    fmt,
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
 /// Makes, explains and delivers debug bundles of Velero backups and restores.
 #[derive(Parser, Debug)]
@@ -96,7 +102,10 @@ async fn main() -> ExitCode {
     let flags = Flags::parse();
     let filter = EnvFilter::try_from_env("DEBUGBUNDLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(std::io::stderr);
-    tracing_subscriber::registry().with(lines.with_filter(filter)).with(runlog::layer()).init();
+    // What libraries say of requests and answers holds tokens and signatures: it is not to be had at any level.
+    let ours = |of: &tracing::Metadata<'_>| of.target().starts_with("debugbundle");
+    let quiet = filter_fn(move |of| ours(of) || *of.level() <= tracing::Level::INFO);
+    tracing_subscriber::registry().with(lines.with_filter(filter.and(quiet))).with(runlog::layer()).init();
     match start(flags).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {

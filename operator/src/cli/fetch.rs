@@ -536,7 +536,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_redirect_is_not_followed_and_an_absent_object_is_not_found() {
+    async fn sec_n5_a_redirect_is_not_followed_and_an_absent_object_is_not_found() {
         let stand = Stand::serve(|_| {
             Response::builder().status(307).header("location", "http://127.0.0.1:9/").body(full("")).unwrap()
         })

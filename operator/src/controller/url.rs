@@ -83,6 +83,9 @@ fn note(signed: &Signed) -> String {
     if signed.cluster_internal {
         note.push_str("; its host is known in the cluster only, set publicUrl in the location's config");
     }
+    if signed.plain_http {
+        note.push_str("; it is plain http: whoever is on the way can read the bundle, and the URL");
+    }
     note
 }
 

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_locations_own_credential_comes_first() {
+    fn sec_c2_the_locations_own_credential_comes_first() {
         let (location, config) =
             location(&json!({"credential": {"name": "own", "key": "cloud"}, "config": {"credentialsFile": "/x"}}));
         assert_eq!(
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_followed_to_its_secret_or_refused() {
+    fn sec_d8_a_path_is_followed_to_its_secret_or_refused() {
         let (location, config) = location(&json!({"config": {"credentialsFile": "/credentials/other"}}));
         assert_eq!(
             source(&location, &config, Some(&installed())).expect("found"),
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_own_pod_s_environment_tells_the_ambient_identity() {
+    fn sec_c7_the_own_pod_s_environment_tells_the_ambient_identity() {
         let env = |pairs: &'static [(&str, &str)]| {
             move |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         };

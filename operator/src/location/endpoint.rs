@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_addresses_are_refused_in_every_spelling() {
+    fn sec_n3_n4_metadata_addresses_are_refused_in_every_spelling() {
         for url in [
             "http://169.254.169.254",
             "http://2852039166",
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn private_addresses_and_names_are_allowed() {
+    fn sec_n2_private_addresses_and_names_are_allowed() {
         for url in [
             "http://10.0.0.1:9000",
             "https://192.168.1.1",
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn only_scheme_host_and_port_make_an_endpoint() {
+    fn sec_n1_only_scheme_host_and_port_make_an_endpoint() {
         for bad in [
             "minio:9000",
             "ftp://x",
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn strict_sites_refuse_plain_http() {
+    fn sec_n2_strict_sites_refuse_plain_http() {
         let strict = EndpointPolicy { require_verified_tls: true, ..EndpointPolicy::default() };
         let endpoint = Endpoint::parse("s3Url", "http://minio.velero.svc").expect("valid");
         assert_eq!(endpoint.judge(strict), Err("plain http is refused by --require-verified-tls".to_owned()));

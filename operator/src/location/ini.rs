@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_profile_that_was_asked_for_is_read() {
+    fn sec_c4_the_profile_that_was_asked_for_is_read() {
         let text = "\u{feff}# comment\r\n[default]\r\naws_access_key_id=AK1\r\naws_secret_access_key = a+b/c==\r\n\r\n[profile other]\nAWS_ACCESS_KEY_ID = AK2 # mine\naws_secret_access_key=s2\naws_session_token=t2\nregion=eu-west-1\ns3 =\n  addressing_style = path\noutput=json\n";
         assert_eq!(keys(text, "default"), ("AK1".to_owned(), "a+b/c==".to_owned(), None));
         assert_eq!(keys(text, "other"), ("AK2".to_owned(), "s2".to_owned(), Some("t2".to_owned())));
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_run_or_fetch_something_is_refused_by_name() {
+    fn sec_c4_what_would_run_or_fetch_something_is_refused_by_name() {
         for key in
             ["credential_process", "credential_source", "source_profile", "mfa_serial", "sso_start_url", "sso_session"]
         {
@@ -186,13 +186,13 @@ mod tests {
     }
 
     #[test]
-    fn another_profile_may_hold_what_is_refused_in_ours() {
+    fn sec_c4_another_profile_may_hold_what_is_refused_in_ours() {
         let text = "[ops]\ncredential_process=x\n[default]\naws_access_key_id=AK\naws_secret_access_key=s\n";
         assert_eq!(keys(text, "default").0, "AK");
     }
 
     #[test]
-    fn messages_name_what_is_missing() {
+    fn sec_c8_messages_name_what_is_missing() {
         for (text, name, expected) in [
             ("", "default", "it has no [profile] section"),
             ("{\"type\": \"service_account\"}", "default", "it has no [profile] section"),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_no_secret() {
+    fn sec_c1_debug_shows_no_secret() {
         let got = profile(
             "[default]\naws_access_key_id=AK\naws_secret_access_key=hunter2\naws_session_token=hunter3\n",
             "default",

@@ -273,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_that_is_none_is_left_out() {
+    fn sec_n7_a_code_that_is_none_is_left_out() {
         assert_eq!(Answer::new(403, Some("AccessDenied")).to_string(), "HTTP 403 AccessDenied");
         for odd in ["", "<b>secret</b>", "a b", "token=hunter2", &"x".repeat(65), "a\nb"] {
             assert_eq!(Answer::new(500, Some(odd)).to_string(), "HTTP 500", "{odd}");
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_bounded_and_name_what_to_mend() {
+    fn sec_n7_messages_are_bounded_and_name_what_to_mend() {
         let denied = StoreError::Denied {
             action: Action::Put,
             bucket: "bkt".to_owned(),

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_prefixes_and_uids_make_no_key() {
+    fn sec_u5_d6_hostile_prefixes_and_uids_make_no_key() {
         for prefix in ["..", "a/../b", "a//b", "./a", "a/.", "a\nb", "a\0"] {
             assert_eq!(Key::of(prefix, None, "dbg", UID), Err(KeyError::Prefix), "{prefix:?}");
         }
@@ -140,7 +140,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_name_leads_out_of_the_folder(target in ".*", name in ".*", prefix in "([a-z]{1,5}(/[a-z]{1,5}){0,3})?") {
+        fn sec_u5_no_name_leads_out_of_the_folder(target in ".*", name in ".*", prefix in "([a-z]{1,5}(/[a-z]{1,5}){0,3})?") {
             let key = Key::of(&prefix, Some(&restore(&target)), &name, UID).expect("a key");
             let root = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
             let below = key.as_str().strip_prefix(&format!("{root}{FOLDER}/restore-")).expect("below our folder");

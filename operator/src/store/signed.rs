@@ -55,6 +55,8 @@ pub struct Signed {
     pub headers: Vec<String>,
     /// Whether the host is one that only the cluster can resolve: `publicUrl` should be set.
     pub cluster_internal: bool,
+    /// Whether it is plain http.
+    pub plain_http: bool,
 }
 
 #[cfg(test)]
@@ -62,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_query_is_shown_to_nobody() {
+    fn sec_u7_the_query_is_shown_to_nobody() {
         let url = SignedUrl::new("https://s3.example.com/b/k.tar.gz?X-Amz-Signature=abc&X-Amz-Credential=x");
         assert_eq!(format!("{url} {url:?}"), "https://s3.example.com/b/k.tar.gz https://s3.example.com/b/k.tar.gz");
         assert!(url.expose().ends_with("X-Amz-Credential=x"));

@@ -208,7 +208,7 @@ async fn a_changed_object_is_not_taken_for_ours() {
 }
 
 #[tokio::test]
-async fn a_signed_url_downloads_and_only_that() {
+async fn sec_u8_a_signed_url_downloads_and_only_that() {
     let place = Place::new().await;
     let store = place.store(Options::default()).await;
     let sealed = sealed(MIB);
@@ -238,7 +238,7 @@ async fn a_signed_url_downloads_and_only_that() {
 }
 
 #[tokio::test]
-async fn a_url_is_signed_for_the_public_endpoint() {
+async fn sec_u9_n11_a_url_is_signed_for_the_public_endpoint() {
     let place = Place::new().await;
     let public = place.endpoint.replace("127.0.0.1", "localhost");
     let store = place.store_with(&json!({"publicUrl": public}), Options::default()).await;

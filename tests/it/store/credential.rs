@@ -52,7 +52,7 @@ async fn works_as(resolved: Result<Resolved, LocationError>) -> String {
 }
 
 #[tokio::test]
-async fn a_secret_that_is_named_is_the_credential_or_an_error_and_never_another_identity() {
+async fn sec_c2_c4_c8_a_secret_that_is_named_is_the_credential_or_an_error_and_never_another_identity() {
     with_namespace("credential", |context| async move {
         let root = context.stand.s3.root();
         let other = context.stand.s3.create_user(&format!("{}-ops", context.namespace)).await;
@@ -218,19 +218,52 @@ async fn a_temporary_credential_sends_its_token() {
     assert!(proxy.seen()[0].header("authorization").contains("x-amz-security-token"), "it is signed");
 }
 
+/// An identity endpoint that gives the stand's own keys until then.
+async fn identity_until(context: &Context, end: jiff::Timestamp) -> Answering {
+    let root = context.stand.s3.root();
+    // The store of the stand knows no temporary credentials: an empty token stands for one.
+    let keys = json!({
+        "AccessKeyId": root.access, "SecretAccessKey": root.secret, "Token": "", "Expiration": end.to_string(),
+    });
+    Answering::with(keys.to_string()).await
+}
+
 #[tokio::test]
-async fn the_pod_s_own_identity_serves_a_location_that_nobody_gave_a_secret() {
+async fn sec_u13_a_credential_that_cannot_sign_costs_the_url_and_not_the_bundle() {
+    with_namespace("cannot-sign", |context| async move {
+        // It ends before the minute is over that a URL ends before its credential.
+        let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(59);
+        let identity = identity_until(&context, end).await;
+        let params = kube::api::PatchParams::default();
+        let bare = json!({"spec": {"template": {"spec": {"containers": [{"name": "velero", "image": "velero/velero:v1.18.3"}]}}}});
+        context.api::<Deployment>().patch("velero", &params, &kube::api::Patch::Merge(bare)).await.expect("patched");
+        let mut location = context.location("ambient", "ambient");
+        location["spec"].as_object_mut().expect("an object").remove("credential");
+        context.create_velero("BackupStorageLocation", location).await;
+        let operator = Operator::of(&context)
+            .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v1/credentials", identity.endpoint))
+            // Neither a proxy nor the environment's endpoints come between the pod and its identity.
+            .env("HTTP_PROXY", "http://127.0.0.1:1")
+            .ready()
+            .await;
+        context.debug_bundle("b", json!({"storageLocation": "ambient"})).await;
+        let end = ended(&context, "b").await;
+        assert!(end.stored(), "{end:?}");
+        let (reason, message) = end.condition("DownloadReady");
+        assert_eq!(reason, "SigningUnsupported", "{message}");
+        let stored = end.status().bundle.as_ref().expect("it is stored");
+        let place = format!("the bundle is in bucket {} at {}", context.bucket.name, stored.key);
+        assert!(message.contains(&place) && end.status().download_url.is_none(), "{message}");
+        drop(operator);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sec_c2_n6_the_pod_s_own_identity_serves_a_location_that_nobody_gave_a_secret() {
     with_namespace("pod-identity", |context| async move {
-        let root = context.stand.s3.root();
-        // The store of the stand knows no temporary credentials: an empty token stands for one.
-        let identity = Answering::with(
-            json!({
-                "AccessKeyId": root.access, "SecretAccessKey": root.secret, "Token": "",
-                "Expiration": (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1)).to_string(),
-            })
-            .to_string(),
-        )
-        .await;
+        let in_an_hour = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+        let identity = identity_until(&context, in_an_hour).await;
         let token = context.folder("identity").join("token");
         std::fs::write(&token, "projected-token").expect("written");
         let params = kube::api::PatchParams::default();

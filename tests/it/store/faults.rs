@@ -106,7 +106,7 @@ async fn an_upload_that_somebody_ended_is_begun_anew() {
 }
 
 #[tokio::test]
-async fn errors_of_a_store_are_told_by_what_mends_them() {
+async fn sec_n7_errors_of_a_store_are_told_by_what_mends_them() {
     for (status, code, expected, reason, transient) in [
         (503, "SlowDown", "the store failed: HTTP 503 SlowDown", Reason::StoreUnreachable, true),
         (

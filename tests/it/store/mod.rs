@@ -32,7 +32,9 @@ mod credential;
 mod delivery;
 mod faults;
 mod outage;
+mod proxy;
 mod report;
+mod secrecy;
 mod tls;
 
 const UID: &str = "0b5e2a7c-1111-4222-8333-444455556666";

@@ -48,7 +48,7 @@ fn inline(certificate: &Certificate) -> Value {
 }
 
 #[tokio::test]
-async fn only_what_the_location_says_decides_whom_to_trust() {
+async fn sec_n9_only_what_the_location_says_decides_whom_to_trust() {
     with_namespace("tls", |context| async move {
         let s3 = context.stand.s3.endpoint();
         let ours = ["127.0.0.1", "localhost"];
@@ -91,7 +91,7 @@ async fn only_what_the_location_says_decides_whom_to_trust() {
 }
 
 #[tokio::test]
-async fn a_ca_in_a_secret_is_as_good_as_one_in_the_location() {
+async fn sec_n9_a_ca_in_a_secret_is_as_good_as_one_in_the_location() {
     with_namespace("tls-ref", |context| async move {
         let certificate = Certificate::of(&["127.0.0.1"]);
         let proxy = S3Proxy::with_tls(&context.stand.s3.endpoint(), &certificate).await;
@@ -124,7 +124,7 @@ async fn a_ca_in_a_secret_is_as_good_as_one_in_the_location() {
 }
 
 #[tokio::test]
-async fn a_strict_site_takes_neither_plain_http_nor_unverified_tls() {
+async fn sec_n2_n9_a_strict_site_takes_neither_plain_http_nor_unverified_tls() {
     with_namespace("tls-strict", |context| async move {
         let strict = EndpointPolicy { require_verified_tls: true, ..LAB };
         for (endpoint, config, expected) in [

@@ -48,7 +48,7 @@ fn body(archive: &[u8], entry: &manifest::EntryView) -> Vec<u8> {
 }
 
 #[test]
-fn every_entry_is_read_alone_by_its_segment_and_the_manifest_in_three_ways() {
+fn sec_t5_every_entry_is_read_alone_by_its_segment_and_the_manifest_in_three_ways() {
     let tmp = tempfile::tempdir().expect("a folder");
     let spool = Spool::create(tmp.path(), 1 << 30).expect("a spool");
     let bodies: Vec<(String, Vec<u8>)> = (0..300)
@@ -113,7 +113,7 @@ fn the_same_entries_in_another_order_make_the_same_bytes() {
 }
 
 #[test]
-fn paths_that_are_equal_or_differ_in_case_are_told_apart() {
+fn sec_t3_paths_that_are_equal_or_differ_in_case_are_told_apart() {
     let tmp = tempfile::tempdir().expect("a folder");
     let spool = Spool::create(tmp.path(), 1 << 30).expect("a spool");
     let paths = ["a/x", "a/x", "A/x", "a/X", "a/x/below", "manifest.json", "Manifest.JSON"];

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_region_is_named_if_it_looks_like_one() {
+    fn sec_n5_the_region_is_named_if_it_looks_like_one() {
         let request = Request { action: Action::Put, bucket: "bkt", key: "k" };
         let hint = |region| judged(Answer::new(301, None), Some(region), request).to_string();
         assert!(hint("eu-west-1").ends_with("region to eu-west-1"));

@@ -137,11 +137,7 @@ pub(super) async fn through(proxy: &Proxy, uri: &Uri) -> Result<TcpStream, WireE
         proxy.tunnel(&mut stream, &host, port).await.map_err(|error| {
             match error.get_ref().and_then(|inner| inner.downcast_ref::<ProxyError>()) {
                 Some(found) => WireError::Proxy(found.clone()),
-                None => WireError::Other {
-                    at: Step::Connection,
-                    host: format!("proxy {place}"),
-                    kind: error.kind(),
-                },
+                None => WireError::Other { at: Step::Connection, host: format!("proxy {place}"), kind: error.kind() },
             }
         })?;
     }
@@ -191,11 +187,7 @@ async fn first(place: &str, addresses: &[SocketAddr]) -> Result<TcpStream, WireE
                 last = WireError::Refused(place.to_owned());
             }
             Ok(Err(error)) => {
-                last = WireError::Other {
-                    at: Step::Connection,
-                    host: place.to_owned(),
-                    kind: error.kind(),
-                };
+                last = WireError::Other { at: Step::Connection, host: place.to_owned(), kind: error.kind() };
             }
             Err(_) => last = WireError::TimedOut(place.to_owned()),
         }
@@ -306,7 +298,8 @@ mod tests {
                 let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
                 listener.local_addr().expect("an address").port()
             };
-            let error = connected(&format!("http://127.0.0.1:{port}"), &direct(LAB)).await.err().expect("nobody listens");
+            let error =
+                connected(&format!("http://127.0.0.1:{port}"), &direct(LAB)).await.err().expect("nobody listens");
             assert_eq!(error.to_string(), format!("connection refused: 127.0.0.1:{port}"));
             let error = connected("http://no-such-host.invalid", &direct(LAB)).await.err().expect("no such host");
             assert_eq!(error.to_string(), "DNS resolution failed: no-such-host.invalid");
@@ -322,7 +315,9 @@ mod tests {
             assert!(pod.allows(address), "{address}");
             assert!(!direct(LAB).allows(address), "{address} is no store's");
         }
-        for address in ["169.254.169.254", "127.0.0.1", "::1", "10.0.0.1", "8.8.8.8", "fd00:ec2::254", "::ffff:169.254.170.2"] {
+        for address in
+            ["169.254.169.254", "127.0.0.1", "::1", "10.0.0.1", "8.8.8.8", "fd00:ec2::254", "::ffff:169.254.170.2"]
+        {
             assert!(!pod.allows(address.parse().expect("an address")), "{address}");
         }
         assert!(Reach::PodIdentity { allow_loopback: true }.allows(Ipv4Addr::LOCALHOST.into()));
@@ -334,7 +329,8 @@ mod tests {
         let by_proxy = Proxies::read(|name| (name == "ALL_PROXY").then(|| "http://127.0.0.1:1".to_owned()));
         let reach = Reach::Stores(EndpointPolicy::default(), Arc::new(by_proxy.expect("a proxy")));
         runtime().block_on(async {
-            for url in ["http://169.254.169.254/", "https://[fd00:ec2::254]/", "https://[::ffff:169.254.169.254]:9000/"] {
+            for url in ["http://169.254.169.254/", "https://[fd00:ec2::254]/", "https://[::ffff:169.254.169.254]:9000/"]
+            {
                 let error = connected(url, &reach).await.err().expect(url);
                 assert!(matches!(error, WireError::NotAllowed(_)), "{url}: {error}");
             }

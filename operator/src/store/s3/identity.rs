@@ -15,10 +15,7 @@ use aws_sdk_s3::{
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use zeroize::Zeroizing;
 
-use super::{
-    connect::Reach,
-    wire::Wire,
-};
+use super::{connect::Reach, wire::Wire};
 use crate::{
     location::{Credential, EndpointPolicy, Step},
     store::StoreError,

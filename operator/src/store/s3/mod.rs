@@ -112,10 +112,9 @@ impl S3 {
     /// What stands in the way of finding the region, or certificates that cannot be used.
     pub async fn open(resolved: &Resolved, options: Options) -> Result<Self, StoreError> {
         let reach = Reach::stores(resolved.policy).map_err(no_way)?;
-        let wire =
-            Wire::new(resolved.ca_pem.as_deref(), resolved.s3.skip_tls_verify, reach.clone()).map_err(|_| {
-                StoreError::Unreachable { at: Step::Tls, why: "the location's certificates cannot be used".to_owned() }
-            })?;
+        let wire = Wire::new(resolved.ca_pem.as_deref(), resolved.s3.skip_tls_verify, reach.clone()).map_err(|_| {
+            StoreError::Unreachable { at: Step::Tls, why: "the location's certificates cannot be used".to_owned() }
+        })?;
         let skew = wire.skew();
         let config = resolved.s3.clone();
         let region = config.region.as_deref().unwrap_or(DEFAULT_REGION);
@@ -343,6 +342,7 @@ impl Store for S3 {
             limit,
             headers: presigned.headers().map(|(name, _)| name.to_owned()).filter(|name| name != "host").collect(),
             cluster_internal: endpoint.is_some_and(crate::location::Endpoint::is_cluster_internal),
+            plain_http: endpoint.is_some_and(crate::location::Endpoint::is_plain_http),
         })
     }
 
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_never_outlives_its_credential() {
+    fn sec_u3_a_url_never_outlives_its_credential() {
         let end = |seconds: i64| now().checked_add(jiff::SignedDuration::from_secs(seconds)).ok();
         let life = |asked, end| life(Duration::from_secs(asked), end, now());
         assert_eq!(life(3600, None).expect("signed"), (Duration::from_hours(1), Limit::Asked));
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn with_a_customer_key_the_url_names_the_headers_it_needs_and_not_the_key() {
+    async fn sec_u10_with_a_customer_key_the_url_names_the_headers_it_needs_and_not_the_key() {
         let location = Location::parse(&json!({
             "metadata": {"name": "offsite"},
             "spec": {"provider": "aws", "objectStorage": {"bucket": "bkt"}, "config": {"region": "eu-west-1", "customerKeyEncryptionSecret": "ssec/key"}},

@@ -307,3 +307,41 @@ fn tls_reason(error: &rustls::Error) -> String {
         _ => "the handshake failed".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::location::EndpointPolicy;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    #[tokio::test]
+    async fn sec_n5_a_redirect_is_an_answer_and_not_followed() {
+        crate::install_crypto_provider();
+        let (store, elsewhere) = (TcpListener::bind("127.0.0.1:0").await, TcpListener::bind("127.0.0.1:0").await);
+        let (store, elsewhere) = (store.expect("a port"), elsewhere.expect("a port"));
+        let to = elsewhere.local_addr().expect("an address");
+        let uri = format!("http://{}/b/k", store.local_addr().expect("an address"));
+        let answering = tokio::spawn(async move {
+            let (mut stream, _) = store.accept().await.expect("asked");
+            let mut request = vec![0; 4096];
+            let length = stream.read(&mut request).await.expect("a request");
+            let answer =
+                format!("HTTP/1.1 307 Temporary Redirect\r\nLocation: http://{to}/b/k\r\nContent-Length: 0\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.expect("answered");
+            request.truncate(length);
+            request
+        });
+        let policy = EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() };
+        let wire = Wire::new(None, false, Reach::stores(policy).expect("proxies")).expect("a client");
+        let mut request = HttpRequest::new(SdkBody::empty());
+        request.set_uri(uri).expect("a URI");
+        let answer = wire.call(request).await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), 307);
+        assert!(answering.await.expect("no panic").starts_with(b"GET /b/k HTTP/1.1\r\n"));
+        let asked = tokio::time::timeout(Duration::from_millis(200), elsewhere.accept()).await;
+        assert!(asked.is_err(), "nobody went there");
+    }
+}
