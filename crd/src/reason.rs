@@ -56,6 +56,8 @@ pub enum Reason {
     StoreUnreachable,
     /// The object in the store is not what was sent.
     StoredObjectCorrupt,
+    /// The self-check found in the sealed bundle what redaction should have masked.
+    RedactionSelfCheck,
     /// There is no room in the spool.
     SpoolFull,
     /// The operator stopped in the middle, too often.
@@ -98,6 +100,7 @@ impl Reason {
             Self::UploadDenied => "UploadDenied",
             Self::StoreUnreachable => "StoreUnreachable",
             Self::StoredObjectCorrupt => "StoredObjectCorrupt",
+            Self::RedactionSelfCheck => "RedactionSelfCheck",
             Self::SpoolFull => "SpoolFull",
             Self::Interrupted => "Interrupted",
             Self::NotDeleted => "NotDeleted",

@@ -1,5 +1,5 @@
-//! Named points of a run at which a test may end the process as `kill -9` does.
-//! Without the feature `crash-points` nothing of it is compiled in.
+//! Named points of a run at which a test may end the process as `kill -9` does, and two ways to break redaction, which the
+//! self-check must survive. Without the feature `crash-points` nothing of it is compiled in, the latter in no release build.
 
 /// Ends the process if the environment asks for it: `DEBUGBUNDLE_CRASH_AT=<name>`.
 #[cfg(feature = "crash-points")]
@@ -14,3 +14,34 @@ pub fn point(name: &str) {
 #[cfg(not(feature = "crash-points"))]
 #[inline]
 pub fn point(_name: &str) {}
+
+/// The rule of redaction that a test has switched off: `DEBUGBUNDLE_RULE_OFF=<rule>`.
+#[cfg(all(feature = "crash-points", debug_assertions))]
+pub fn rule_off() -> Option<&'static str> {
+    static OFF: std::sync::LazyLock<Option<String>> =
+        std::sync::LazyLock::new(|| std::env::var("DEBUGBUNDLE_RULE_OFF").ok());
+    OFF.as_deref()
+}
+
+/// None.
+#[cfg(not(all(feature = "crash-points", debug_assertions)))]
+#[inline]
+pub const fn rule_off() -> Option<&'static str> {
+    None
+}
+
+/// Panics where redaction sees what `DEBUGBUNDLE_PANIC_AT` says.
+#[cfg(all(feature = "crash-points", debug_assertions))]
+#[expect(clippy::panic, reason = "that is what a test asks for")]
+pub fn panic_at(data: &[u8]) {
+    static AT: std::sync::LazyLock<Option<String>> =
+        std::sync::LazyLock::new(|| std::env::var("DEBUGBUNDLE_PANIC_AT").ok());
+    if AT.as_deref().is_some_and(|at| memchr::memmem::find(data, at.as_bytes()).is_some()) {
+        panic!("as asked");
+    }
+}
+
+/// Nothing.
+#[cfg(not(all(feature = "crash-points", debug_assertions)))]
+#[inline]
+pub fn panic_at(_data: &[u8]) {}

@@ -16,6 +16,7 @@
 //! | [`budget`] | what is left out when it would be too much, and in which order | none |
 //! | [`redact`] | the one writer through which every byte passes | none |
 //! | [`archive`] | a deflate segment per entry, sealed as one gzip stream; the manifest | spool |
+//! | [`selfcheck`] | a second pair of eyes on the closed archive: only what passes it may be sent | spool |
 //! | [`describe`] | a Backup or Restore in Velero's own words: describe.txt | none |
 //! | [`diagnose`] | evidence in; cause, findings, the trail to the cause and the timeline out | none |
 //! | [`runlog`] | what was logged about a run: operator.log | none |
@@ -56,6 +57,7 @@ pub mod report;
 pub mod run;
 pub mod runlog;
 pub mod secret;
+pub mod selfcheck;
 pub mod status;
 pub mod store;
 pub mod text;

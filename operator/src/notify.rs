@@ -9,7 +9,7 @@ use kube::{
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
-use crate::text;
+use crate::{selfcheck, text};
 
 /// The API's limit of an Event's note, in bytes.
 const NOTE_LIMIT: usize = 1024;
@@ -43,7 +43,7 @@ impl Notifier {
         let event = Event {
             type_,
             reason: reason.as_str().to_owned(),
-            note: Some(text::bounded(&text::escape_for_terminal(note), NOTE_LIMIT).into_owned()),
+            note: Some(text::bounded(&text::escape_for_terminal(&selfcheck::told(note)), NOTE_LIMIT).into_owned()),
             action: "Run".to_owned(),
             secondary: None,
         };

@@ -5,7 +5,7 @@ use debugbundle_crd::{Bundle, ConditionType, DebugBundleStatus, Phase, Progress,
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use crate::text;
+use crate::{selfcheck, text};
 
 /// The most bytes of a condition's message; the API allows 32768, a terminal less.
 const MESSAGE_LIMIT: usize = 1024;
@@ -87,7 +87,8 @@ impl Fold {
 
     /// How far it is.
     #[must_use]
-    pub fn progress(mut self, progress: Progress) -> Self {
+    pub fn progress(mut self, mut progress: Progress) -> Self {
+        progress.message = selfcheck::told(&progress.message).into_owned();
         self.status.progress = Some(progress);
         self
     }
@@ -95,9 +96,12 @@ impl Fold {
     /// The diagnosis.
     #[must_use]
     pub fn found(mut self, cause: Option<&str>, findings: Vec<debugbundle_crd::Finding>) -> Self {
-        self.status.cause = cause.map(|c| text::bounded(&text::escape_for_terminal(c), CAUSE_LIMIT).into_owned());
+        self.status.cause = cause.map(|cause| shown(cause, CAUSE_LIMIT));
         self.status.findings = findings;
         self.status.findings.truncate(20);
+        for text in self.status.findings.iter_mut().flat_map(|found| [&mut found.title, &mut found.evidence]) {
+            *text = selfcheck::told(text).into_owned();
+        }
         self
     }
 
@@ -127,7 +131,7 @@ impl Fold {
     #[must_use]
     pub fn upload_retried(mut self, reason: Reason, error: &str, until: Timestamp) -> Self {
         let upload = self.status.upload.get_or_insert_default();
-        upload.last_error = Some(text::bounded(&text::escape_for_terminal(error), MESSAGE_LIMIT).into_owned());
+        upload.last_error = Some(shown(error, MESSAGE_LIMIT));
         let message = format!("{error}; the sealed bundle waits and is sent again until {}", whole_seconds(until));
         self.set(ConditionType::Ready, false, Reason::Uploading, &message);
         self.set(ConditionType::Uploaded, false, reason, &message);
@@ -255,7 +259,7 @@ impl Fold {
             type_: type_.as_str().to_owned(),
             status: word(status).to_owned(),
             reason: reason.as_str().to_owned(),
-            message: text::bounded(&text::escape_for_terminal(message), MESSAGE_LIMIT).into_owned(),
+            message: shown(message, MESSAGE_LIMIT),
             last_transition_time: since,
             observed_generation: self.generation,
         };
@@ -285,6 +289,11 @@ fn missing_sentence(missing: i64) -> String {
         1 => "1 item is missing; manifest.json in the bundle says what and why".to_owned(),
         n => format!("{n} items are missing; manifest.json in the bundle says what and why"),
     }
+}
+
+/// Foreign text as one bounded line, unless it looks like a secret.
+fn shown(text: &str, limit: usize) -> String {
+    text::bounded(&text::escape_for_terminal(&selfcheck::told(text)), limit).into_owned()
 }
 
 fn word(status: bool) -> &'static str {
@@ -357,6 +366,29 @@ mod tests {
         let status =
             Fold::new(None, None, at("2026-09-08T03:04:12Z")).url("u".into(), at("2026-09-08T04:04:12.9Z"), "");
         assert_eq!(status.done().download_url_expiration, Some(Time(at("2026-09-08T04:04:12Z"))));
+    }
+
+    #[test]
+    fn sec_x51_a_secret_that_redaction_missed_does_not_reach_status() {
+        let leak = format!("pull failed: https://robot:{}@registry.example.com/", "hunter2-hunter2");
+        let t0 = at("2026-09-08T03:04:12Z");
+        let finding = debugbundle_crd::Finding {
+            id: "x".into(),
+            severity: debugbundle_crd::Severity::Error,
+            title: leak.clone(),
+            object: String::new(),
+            evidence: leak.clone(),
+        };
+        let moving = Progress { message: leak.clone(), ..Progress::default() };
+        for fold in [
+            Fold::new(None, None, t0).failed(Reason::ApiError, &leak, Timestamp::MAX),
+            Fold::new(None, None, t0).upload_retried(Reason::ApiError, &leak, t0),
+            Fold::new(None, None, t0).found(Some(&leak), vec![finding]),
+            Fold::new(None, None, t0).progress(moving),
+        ] {
+            let status = serde_json::to_string(&fold.done()).unwrap();
+            assert!(status.contains("withheld here") && !status.contains("hunter2"), "{status}");
+        }
     }
 
     #[test]

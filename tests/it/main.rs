@@ -25,6 +25,7 @@ mod oracle;
 mod parity;
 mod readers;
 mod scope;
+mod selfcheck;
 mod stand;
 mod store;
 mod url;

@@ -11,6 +11,7 @@ use debugbundle_operator::archive::manifest::{
 };
 use debugbundle_operator::archive::{BundlePath, Spool, read, root_name, seal};
 use debugbundle_operator::redact::{Redacting, Redactor};
+use debugbundle_operator::selfcheck::Detector;
 use harness::readers::{self, Archive, digest, manifest_of, range};
 use jiff::Timestamp;
 
@@ -60,7 +61,8 @@ fn make() -> Archive {
     let root = root_name("restore-r1", "0f3c9d11-6f0e-4a55-9c1c-2b8f6f1f7f10", at);
     let files = entries.iter().map(|e| (e.segment.path().as_str().to_owned(), e.segment.sha256())).collect();
     let head = ManifestHead { started_at: at, finished_at: at, ..ManifestHead::default() };
-    let sealed = seal(&spool, &root, entries, head, &redactor).expect("sealed");
+    let draft = seal(&spool, &root, entries, head, &redactor).expect("sealed");
+    let sealed = draft.checked(&Detector::new(&[])).expect("nothing is found");
     Archive { file: sealed.file, root, files, scratch: folder.join("unpacked") }
 }
 

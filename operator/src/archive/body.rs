@@ -4,7 +4,8 @@
 use std::{
     collections::VecDeque,
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Read, Seek as _, SeekFrom, Write},
+    ops::Range,
     path::PathBuf,
     sync::Arc,
 };
@@ -36,6 +37,19 @@ pub(super) enum Body {
     Small { room: Arc<Room>, offset: u64, length: usize },
     /// Deflated segments that follow each other.
     Parts(Vec<Part>),
+    /// In an archive that was closed before.
+    Archived(Archived),
+}
+
+/// A body in the segments of a closed archive.
+#[derive(Debug)]
+pub(super) struct Archived {
+    pub(super) file: Arc<PartFile>,
+    /// Where the segments lie.
+    pub(super) at: Range<u64>,
+    /// Bytes in front of the body, as unpacked.
+    pub(super) skip: u64,
+    pub(super) bytes: u64,
 }
 
 /// A closed segment in a file of its own.
@@ -178,7 +192,23 @@ impl Body {
                 Box::new(Inflate::new(io::Cursor::new(room.get_small(*offset, *length)?)))
             }
             Self::Parts(parts) => Box::new(Inflate::new(Files::of(parts))),
+            Self::Archived(Archived { file, at, skip, bytes }) => {
+                let mut file = open_plain(file.path()).map_err(|e| SpoolError::io(file.path(), e))?;
+                file.seek(SeekFrom::Start(at.start))?;
+                let mut inflated = Inflate::new(file.take(at.end - at.start));
+                io::copy(&mut (&mut inflated).take(*skip), &mut io::sink())?;
+                Box::new(inflated.take(*bytes))
+            }
         })
+    }
+
+    /// Whether it shares its segment with others.
+    pub(super) fn is_small(&self) -> bool {
+        match self {
+            Self::Small { .. } => true,
+            Self::Parts(_) => false,
+            Self::Archived(archived) => archived.bytes < SMALL as u64,
+        }
     }
 
     /// Bytes in the spool.
@@ -186,6 +216,7 @@ impl Body {
         match self {
             Self::Small { length, .. } => *length as u64,
             Self::Parts(parts) => parts.iter().map(|p| p.file.len()).sum(),
+            Self::Archived(archived) => archived.at.end - archived.at.start,
         }
     }
 

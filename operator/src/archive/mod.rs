@@ -3,7 +3,9 @@
 
 pub(crate) mod body;
 mod deflate;
+pub mod draft;
 pub mod manifest;
+mod names;
 pub mod path;
 pub mod read;
 pub mod seal;
@@ -11,6 +13,7 @@ pub mod segment;
 pub mod spool;
 mod tar;
 
+pub use draft::{Draft, Unsealed};
 pub use path::{BundlePath, root_name};
 pub use seal::{SealError, Sealed, seal};
 pub use segment::{Cut, Segment};

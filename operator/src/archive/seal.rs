@@ -1,11 +1,13 @@
-//! Joins the closed segments into one ordinary gzip stream that is also readable entry by entry, and makes it durable.
-//! The layout is told in docs of the bundle's format; what the entries mean, and sending the file, is told elsewhere.
+//! Joins the closed segments into one ordinary gzip stream that is also readable entry by entry.
+//! The layout is told in docs of the bundle's format; what becomes of the file is told by [`super::draft`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    io::{Read, Write},
+    io::{Read, Seek as _, SeekFrom, Write},
+    ops::Range,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use jiff::Timestamp;
@@ -13,18 +15,19 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    BundlePath, Segment, Spool, SpoolError,
+    BundlePath, Draft, Segment, Spool, SpoolError,
     body::{Body, SMALL},
     deflate::Deflate,
     manifest::{self, Entry, EntryLine, Lies, ManifestHead, Source, Span, Truncation},
-    path::{hex, hex_digest},
+    names::ordered,
+    path::hex,
     read,
-    spool::{PartFile, SEALED_FILE, SEALED_NOTE, SEALING_FILE, open_plain, read_capped},
+    spool::{PartFile, SEALED_FILE, SEALED_NOTE, open_plain, read_capped},
     tar,
 };
 use crate::redact::{Redactor, Rules, writer::Through};
 
-const MANIFEST: &str = "manifest.json";
+pub(super) const MANIFEST: &str = "manifest.json";
 /// More than `sealed.json` ever has.
 const NOTE_CAP: u64 = 64 << 10;
 
@@ -61,39 +64,29 @@ pub enum SealError {
     },
 }
 
-/// Joins the entries, in the order of the bundle's format, into one gzip stream; the manifest comes last.
+/// Joins the entries, in the order of the bundle's format, into one gzip stream; the manifest comes last. Nobody may have
+/// what is made here before it was checked: see [`Draft::publish`].
 ///
 /// Two paths that are equal, or equal but for their case, never fail a bundle: the later one in byte order gets a suffix.
 /// Bodies of 64 KiB or more are freed as they are copied. `head.bundle.root` and `head.totals` but for `wanted` and `ok` are
-/// filled in here. Afterwards the archive outlives `spool`; [`Spool::remove`] ends it.
+/// filled in here.
 ///
 /// # Errors
 /// [`SealError`]
 pub fn seal(
-    spool: &Spool,
+    spool: &Arc<Spool>,
     root: &str,
     entries: Vec<Entry>,
     head: ManifestHead,
     redactor: &Redactor,
-) -> Result<Sealed, SealError> {
+) -> Result<Draft, SealError> {
     let mut archive = Archive::begin(spool).map_err(|e| failed(spool, e))?;
     let sealed = archive.fill(root, ordered(entries), head, redactor, spool);
-    let (manifest, entries) = sealed.map_err(|e| match e {
+    let manifest = sealed.map_err(|e| match e {
         Trouble::Io(e) => failed(spool, e),
         Trouble::Damaged(path) => SealError::Damaged { path },
     })?;
-    let file = archive.end(manifest).map_err(|e| failed(spool, e))?;
-    let bytes = file.len();
-    let sha256 = digest(file.path()).map_err(|e| failed(spool, e))?;
-    let file = file.publish(SEALED_FILE)?;
-    let sealed =
-        Sealed { file, bytes, sha256, entries, manifest_offset: manifest.offset, manifest_length: manifest.length };
-    let mut note = spool.room().file("sealed-json.part").map_err(|e| failed(spool, e))?;
-    let text = serde_json::to_vec(&sealed).map_err(|e| failed(spool, e.into()))?;
-    note.write_all(&text).map_err(|e| failed(spool, e))?;
-    note.publish(SEALED_NOTE)?;
-    spool.keep_sealed();
-    Ok(sealed)
+    archive.end(manifest, spool).map_err(|e| failed(spool, e))
 }
 
 impl Sealed {
@@ -119,14 +112,14 @@ impl From<io::Error> for Trouble {
     }
 }
 
-fn failed(spool: &Spool, error: io::Error) -> SealError {
+pub(super) fn failed(spool: &Spool, error: io::Error) -> SealError {
     match error.downcast::<SpoolError>() {
         Ok(known) => SealError::Spool(known),
         Err(source) => SealError::Spool(SpoolError::io(spool.dir(), source)),
     }
 }
 
-fn digest(file: &Path) -> io::Result<String> {
+pub(super) fn digest(file: &Path) -> io::Result<String> {
     let mut file = open_plain(file)?;
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 256 << 10];
@@ -139,16 +132,18 @@ fn digest(file: &Path) -> io::Result<String> {
     }
 }
 
-/// What the manifest needs of an entry whose body has been copied and freed.
-struct Told {
-    path: BundlePath,
-    bytes: u64,
-    sha256: [u8; 32],
-    lies: Lies,
-    source: Source,
-    truncated: Option<Truncation>,
-    redactions: BTreeMap<String, u64>,
-    ms: u64,
+/// What is to be known of an entry whose body has been copied and freed.
+pub(super) struct Told {
+    pub(super) path: BundlePath,
+    pub(super) bytes: u64,
+    pub(super) sha256: [u8; 32],
+    pub(super) crc: crc32fast::Hasher,
+    pub(super) lies: Lies,
+    pub(super) source: Source,
+    pub(super) truncated: Option<Truncation>,
+    pub(super) redactions: BTreeMap<String, u64>,
+    pub(super) read_at: Timestamp,
+    pub(super) ms: u64,
 }
 
 /// The archive while it is written.
@@ -160,13 +155,23 @@ struct Archive {
     /// Entries whose body lies in the segment that is being gathered.
     waiting: Vec<usize>,
     told: Vec<Told>,
+    /// Where the segments lie, (offset, length): all that is between the header and the end.
+    segments: Vec<(u64, u64)>,
 }
 
 impl Archive {
     fn begin(spool: &Spool) -> io::Result<Self> {
-        let mut out = spool.room().file(SEALING_FILE)?;
+        let mut out = spool.room().sealing()?;
         out.write_all(&[0; read::HEADER])?;
-        Ok(Self { out, crc: crc32fast::Hasher::new(), raw: 0, gather: None, waiting: Vec::new(), told: Vec::new() })
+        Ok(Self {
+            out,
+            crc: crc32fast::Hasher::new(),
+            raw: 0,
+            gather: None,
+            waiting: Vec::new(),
+            told: Vec::new(),
+            segments: Vec::new(),
+        })
     }
 
     fn fill(
@@ -176,14 +181,13 @@ impl Archive {
         mut head: ManifestHead,
         redactor: &Redactor,
         spool: &Spool,
-    ) -> Result<(Span, u64), Trouble> {
+    ) -> Result<Span, Trouble> {
         let start = head.started_at;
         head.totals.missing = head.missing.len() as u64;
         head.totals.truncated = entries.iter().filter(|(_, entry)| entry.truncated.is_some()).count() as u64;
         root.clone_into(&mut head.bundle.root);
         self.small(&tar::directory(root, start))?;
         let mut made = BTreeSet::new();
-        let count = entries.len() as u64;
         for (path, entry) in entries {
             for (at, _) in path.as_str().match_indices('/') {
                 let directory = &path.as_str()[..at];
@@ -197,8 +201,7 @@ impl Archive {
         head.totals.raw_bytes = self.told.iter().map(|told| told.bytes).sum();
         head.totals.redactions = self.told.iter().flat_map(|told| told.redactions.values()).sum();
         let finished_at = head.finished_at;
-        let manifest = self.manifest(root, head, finished_at, redactor, spool)?;
-        Ok((manifest, count))
+        self.manifest(root, head, finished_at, redactor, spool)
     }
 
     fn entry(&mut self, root: &str, path: BundlePath, entry: Entry) -> Result<(), Trouble> {
@@ -206,12 +209,12 @@ impl Archive {
         let Segment { bytes, sha256, crc, redactions, body, .. } = segment;
         self.small(&tar::file(&format!("{root}/{path}"), bytes, read_at))?;
         let lies = match body {
-            Body::Small { .. } => {
+            body if body.is_small() => {
                 let mut raw = Vec::new();
                 body.reader()?.take(bytes + 1).read_to_end(&mut raw)?;
                 let mut check = crc32fast::Hasher::new();
                 check.update(&raw);
-                if raw.len() as u64 != bytes || check.finalize() != crc.finalize() {
+                if raw.len() as u64 != bytes || check.finalize() != crc.clone().finalize() {
                     return Err(Trouble::Damaged(path.as_str().to_owned()));
                 }
                 let skip = self.gather.as_ref().map_or(0, Deflate::raw);
@@ -226,12 +229,21 @@ impl Archive {
                 self.close_gather()?;
                 let offset = self.out.len();
                 for part in parts {
-                    self.copy(&part.file, part.raw, &part.crc)?;
+                    self.copy(&part.file, 0..part.file.len(), part.raw, &part.crc)?;
                 }
+                self.segment_since(offset);
+                Lies { offset, length: self.out.len() - offset, skip: 0 }
+            }
+            Body::Small { .. } => return Err(Trouble::Damaged(path.as_str().to_owned())),
+            Body::Archived(archived) => {
+                self.close_gather()?;
+                let offset = self.out.len();
+                self.copy(&archived.file, archived.at.clone(), bytes, &crc)?;
+                self.segment_since(offset);
                 Lies { offset, length: self.out.len() - offset, skip: 0 }
             }
         };
-        self.told.push(Told { path, bytes, sha256, lies, source, truncated, redactions, ms });
+        self.told.push(Told { path, bytes, sha256, crc, lies, source, truncated, redactions, read_at, ms });
         self.small(tar::padding(bytes))?;
         if self.gather.as_ref().map_or(0, Deflate::raw) >= SMALL as u64 {
             self.close_gather()?;
@@ -263,7 +275,8 @@ impl Archive {
         self.small(&tar::file(&format!("{root}/{MANIFEST}"), body.raw, read_at))?;
         self.close_gather()?;
         let offset = self.out.len();
-        self.copy(&body.into, body.raw, &body.crc)?;
+        self.copy(&body.into, 0..body.into.len(), body.raw, &body.crc)?;
+        self.segment_since(offset);
         let place = Span { offset, length: self.out.len() - offset };
         self.small(tar::padding(body.raw))?;
         self.small(&[0; 2 * tar::BLOCK])?;
@@ -272,13 +285,18 @@ impl Archive {
     }
 
     /// An empty last block, the two sums, and the header, which had to wait for the manifest's place.
-    fn end(mut self, manifest: Span) -> io::Result<PartFile> {
+    fn end(mut self, manifest: Span, spool: &Arc<Spool>) -> io::Result<Draft> {
+        let end = self.out.len();
         self.out.write_all(&[3, 0])?;
         self.out.write_all(&self.crc.finalize().to_le_bytes())?;
         let length = u32::try_from(self.raw & u64::from(u32::MAX)).unwrap_or(u32::MAX);
         self.out.write_all(&length.to_le_bytes())?;
         self.out.patch(&read::header(manifest.offset, manifest.length), 0)?;
-        Ok(self.out)
+        Ok(Draft { spool: Arc::clone(spool), file: self.out, manifest, end, told: self.told, segments: self.segments })
+    }
+
+    fn segment_since(&mut self, offset: u64) {
+        self.segments.push((offset, self.out.len() - offset));
     }
 
     fn small(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -298,25 +316,30 @@ impl Archive {
             self.told[index].lies = Lies { offset, length, ..self.told[index].lies };
         }
         self.out.write_all(&done.into)?;
+        self.segments.push((offset, length));
         self.crc.combine(&done.crc);
         self.raw += done.raw;
         Ok(())
     }
 
-    fn copy(&mut self, part: &PartFile, raw: u64, crc: &crc32fast::Hasher) -> io::Result<()> {
-        let mut file = open_plain(part.path()).map_err(|e| SpoolError::io(part.path(), e))?;
+    /// Copies whole segments out of another file.
+    fn copy(&mut self, from: &PartFile, at: Range<u64>, raw: u64, crc: &crc32fast::Hasher) -> io::Result<()> {
+        let mut file = open_plain(from.path()).map_err(|e| SpoolError::io(from.path(), e))?;
+        file.seek(SeekFrom::Start(at.start))?;
+        let wanted = at.end - at.start;
+        let mut file = file.take(wanted);
         let mut buffer = vec![0; 128 << 10];
         let mut copied = 0;
         loop {
-            let n = file.read(&mut buffer).map_err(|e| SpoolError::io(part.path(), e))?;
+            let n = file.read(&mut buffer).map_err(|e| SpoolError::io(from.path(), e))?;
             if n == 0 {
                 break;
             }
             self.out.write_all(&buffer[..n])?;
             copied += n as u64;
         }
-        if copied != part.len() {
-            return Err(SpoolError::io(part.path(), io::ErrorKind::UnexpectedEof.into()).into());
+        if copied != wanted {
+            return Err(SpoolError::io(from.path(), io::ErrorKind::UnexpectedEof.into()).into());
         }
         self.crc.combine(crc);
         self.raw += raw;
@@ -341,84 +364,6 @@ impl Told {
             ms: self.ms,
         };
         Ok(serde_json::to_string(&line)?)
-    }
-}
-
-/// Where a path stands in the archive: what a person reads first comes first.
-fn rank(path: &str) -> u8 {
-    match path {
-        "summary.md" => 0,
-        "report.html" => 1,
-        "version" => 2,
-        "timestamp" => 3,
-        "operator.log" => 7,
-        _ if path.starts_with("analysis/") => 4,
-        _ if path.starts_with("velero/") => 5,
-        _ => 6,
-    }
-}
-
-/// The entries in the archive's order, each under a path of its own.
-fn ordered(mut entries: Vec<Entry>) -> Vec<(BundlePath, Entry)> {
-    entries.sort_by(|a, b| {
-        let key = |e: &Entry| (rank(e.segment.path.as_str()), e.segment.path.clone(), e.segment.sha256);
-        key(a).cmp(&key(b))
-    });
-    let mut names = Names::default();
-    names.own(MANIFEST);
-    let mut out: Vec<_> = entries.into_iter().map(|entry| (names.own(entry.segment.path.as_str()), entry)).collect();
-    out.sort_by(|(a, _), (b, _)| (rank(a.as_str()), a).cmp(&(rank(b.as_str()), b)));
-    out
-}
-
-/// The names that are taken in each directory, without regard to case: unpacked on some systems, `A` is `a`.
-#[derive(Default)]
-struct Names {
-    taken: BTreeMap<String, (String, bool)>,
-    moved: BTreeMap<String, String>,
-}
-
-impl Names {
-    fn own(&mut self, path: &str) -> BundlePath {
-        let mut asked = String::new();
-        let mut own = String::new();
-        let last = path.split('/').count() - 1;
-        for (i, part) in path.split('/').enumerate() {
-            if i > 0 {
-                asked.push('/');
-                own.push('/');
-            }
-            asked.push_str(part);
-            let is_file = i == last;
-            if let (false, Some(moved)) = (is_file, self.moved.get(&asked)) {
-                own.clone_from(moved);
-                continue;
-            }
-            let above = own.len();
-            for attempt in 0_u32.. {
-                own.truncate(above);
-                own.push_str(part);
-                if attempt > 0 {
-                    // The digest of the wished name, so that the same names move in the same way in every bundle.
-                    let digits = hex_digest(format!("{attempt}/{asked}").as_bytes());
-                    own.push('-');
-                    own.push_str(&digits[..8]);
-                }
-                let folded = own.to_lowercase();
-                match self.taken.get(&folded) {
-                    Some((name, false)) if !is_file && *name == asked => break,
-                    Some(_) => {}
-                    None => {
-                        self.taken.insert(folded, (asked.clone(), is_file));
-                        break;
-                    }
-                }
-            }
-            if !is_file {
-                self.moved.insert(asked.clone(), own.clone());
-            }
-        }
-        BundlePath::from_safe(own)
     }
 }
 

@@ -31,6 +31,18 @@ impl Segment {
         Self { path, bytes, sha256, crc, redactions, body, cut }
     }
 
+    /// For a draft's entries alone, whose bodies were closed before.
+    pub(super) fn again(
+        path: BundlePath,
+        bytes: u64,
+        sha256: [u8; 32],
+        crc: crc32fast::Hasher,
+        redactions: BTreeMap<String, u64>,
+        body: Body,
+    ) -> Self {
+        Self { path, bytes, sha256, crc, redactions, body, cut: None }
+    }
+
     /// Path in the bundle.
     pub fn path(&self) -> &BundlePath {
         &self.path

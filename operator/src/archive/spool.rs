@@ -21,7 +21,9 @@ pub(super) const SEALED_NOTE: &str = "sealed.json";
 /// What the archive's maker wants to know of it later; its content is not looked into here.
 pub const OWNER_NOTE: &str = "packed.json";
 /// The archive while it is written.
-pub(super) const SEALING_FILE: &str = "sealing.part";
+const SEALING_FILE: &str = "sealing.part";
+/// The same while it is sealed anew from the first one.
+const SEALING_ANEW: &str = "sealing-anew.part";
 /// Small bodies, one after the other.
 const SMALL_FILE: &str = "small.part";
 /// Compressors that wait for the next segment: as many as are written at once. Each takes about 300 KiB.
@@ -240,6 +242,11 @@ impl Room {
         self.file(&format!("body-{number}.part"))
     }
 
+    /// A new file for an archive, while another one may be there from which it is made.
+    pub(super) fn sealing(self: &Arc<Self>) -> io::Result<PartFile> {
+        self.file(if self.dir.join(SEALING_FILE).exists() { SEALING_ANEW } else { SEALING_FILE })
+    }
+
     /// A new file of this name.
     pub(super) fn file(self: &Arc<Self>, name: &str) -> io::Result<PartFile> {
         let path = self.dir.join(name);
@@ -367,8 +374,10 @@ fn is_part(name: &str) -> bool {
 
 fn is_ours(name: &str) -> bool {
     let body = name.strip_prefix("body-").and_then(|rest| rest.strip_suffix(".part"));
-    matches!(name, SEALED_FILE | SEALED_NOTE | OWNER_NOTE | SEALING_FILE | SMALL_FILE | "sealed-json.part")
-        || body.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    matches!(
+        name,
+        SEALED_FILE | SEALED_NOTE | OWNER_NOTE | SEALING_FILE | SEALING_ANEW | SMALL_FILE | "sealed-json.part"
+    ) || body.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn remove_ours(dir: &Path) -> Result<(), SpoolError> {

@@ -495,7 +495,8 @@ mod tests {
                 Entry { segment, source: EntrySource::default(), truncated: None, read_at: now(), ms: 1 }
             },
         );
-        let sealed = seal(&spool, ROOT, entries.into(), ManifestHead::default(), &rules).unwrap();
+        let draft = seal(&spool, ROOT, entries.into(), ManifestHead::default(), &rules).unwrap();
+        let sealed = draft.checked(&crate::selfcheck::Detector::new(&[])).unwrap();
         let archive = std::fs::read(&sealed.file).unwrap();
         assert_eq!(local(&archive, &["summary.md"]).await.unwrap(), SUMMARY);
         assert_eq!(local(&archive, &[&format!("{ROOT}/version")]).await.unwrap(), b"");

@@ -55,13 +55,7 @@ impl Collected {
 }
 
 /// All of the manifest that is known before sealing.
-pub(super) fn head(
-    subject: &Subject,
-    place: Option<&Place>,
-    version: &str,
-    found: &Found,
-    sealing: Duration,
-) -> ManifestHead {
+pub(super) fn head(subject: &Subject, place: &Place, version: &str, found: &Found, sealing: Duration) -> ManifestHead {
     let Found { started, inventory, window, wanted, permissions, collected, diagnosis, ms, closing, .. } = found;
     let now = Timestamp::now();
     ManifestHead {
@@ -99,7 +93,7 @@ pub(super) fn head(
     }
 }
 
-fn bundle(subject: &Subject, place: Option<&Place>) -> BundleInfo {
+fn bundle(subject: &Subject, place: &Place) -> BundleInfo {
     BundleInfo {
         name: subject.name.clone(),
         namespace: subject.namespace.clone(),
@@ -109,7 +103,7 @@ fn bundle(subject: &Subject, place: Option<&Place>) -> BundleInfo {
             Origin::Cli => manifest::Origin::Cli,
         },
         attempt: u32::try_from(subject.attempt).unwrap_or(u32::MAX),
-        key: place.filter(|_| subject.origin != Origin::Cli).map_or(String::new(), |place| place.key.clone()),
+        key: if subject.origin == Origin::Cli { String::new() } else { place.key.clone() },
         ..BundleInfo::default()
     }
 }

@@ -1,7 +1,8 @@
 //! One run: from what there is to the verified object in the store. It knows no controller: `kubectl debugbundle collect`
 //! uses the same first half without a cluster-side operator.
 //!
-//! * [`pack`]: inventory, plan, collect, diagnose, seal.
+//! * [`pack`]: inventory, plan, collect, diagnose.
+//! * [`sealing`]: what we say ourselves, the archive, and its check.
 //! * [`deliver`]: upload under a write-ahead journal, verify.
 //! * [`destination`]: which location, which credential, which key.
 //! * [`stores`]: the store that the bundle goes to, and the one that the target's files are in.
@@ -14,6 +15,7 @@ pub mod destination;
 mod head;
 mod locations;
 pub mod pack;
+mod sealing;
 mod stores;
 pub mod tracker;
 

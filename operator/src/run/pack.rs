@@ -1,12 +1,7 @@
-//! The first half of a run: inventory, plan, collect, diagnose, seal. What comes out is a closed file in the spool and
-//! the few facts that status tells; both survive a crash of the process.
+//! The first half of a run: inventory, plan, collect, diagnose. What comes out, by way of [`super::sealing`], is a closed
+//! and checked file in the spool and the few facts that status tells; both survive a crash of the process.
 
-use std::{
-    io::Write as _,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use debugbundle_crd::{Bundle, Finding, Reason, Stage, TargetKind};
 use futures::FutureExt as _;
@@ -19,25 +14,23 @@ use tracing::Instrument as _;
 use super::{
     Destination, Engine, Subject, Tracker,
     closing::{self, Closing},
-    destination::{Place, notes},
-    head::{self, Found},
+    destination::notes,
+    head::Found,
+    sealing::Sealing,
 };
 use crate::{
     access,
-    archive::{
-        self, BundlePath, Sealed, Spool,
-        manifest::{Entry, Source},
-    },
+    archive::{self, Sealed, Spool},
     budget,
     cluster::{Cluster, chain},
     collect::{self, CollectError, Collector, Pace, StoreFiles},
     crash, diagnose,
     error::Fault,
     inventory::{self, Inventory, InventoryError, Scope},
-    location, plan,
+    plan,
     redact::Redactor,
-    report, runlog,
-    secret::Secret,
+    runlog,
+    selfcheck::Detector,
     status::Outcome,
     store::Upload,
     text,
@@ -56,16 +49,16 @@ const TO_SEAL: Duration = Duration::from_secs(5);
 pub struct Packed {
     /// The archive.
     #[serde(skip)]
-    sealed: Option<Sealed>,
+    pub(super) sealed: Option<Sealed>,
     /// Its top directory.
     pub root: String,
     /// The location it is meant for; empty if it stays here.
     pub location: String,
-    bucket: String,
-    key: String,
+    pub(super) bucket: String,
+    pub(super) key: String,
     /// Items that were wanted and are not in it.
     pub missing: i64,
-    warnings: i64,
+    pub(super) warnings: i64,
     /// Why the target ended as it did.
     pub cause: Option<String>,
     /// What was found.
@@ -186,7 +179,11 @@ impl Engine {
         if let Ok(files) = &stores.files {
             follow_files(&mut inventory, files.as_ref(), &cluster, deadline).await;
         }
-        let redactor = Arc::new(self.redactor(subject, stores.known.clone()).await?);
+        let mut known = stores.known.clone();
+        known.extend(self.repository_password().await?);
+        let detector = Detector::new(&known);
+        let redactor = Redactor::new(&subject.spec.redaction.rules, known);
+        let redactor = Arc::new(redactor.map_err(|error| Fault::terminal(Reason::InvalidSpec, error.to_string()))?);
         let spool = Spool::create(dir, self.options.spool_limit).map_err(full)?;
         let mut plan = plan::plan(&subject.spec, &inventory, started);
         let wanted = plan.items.len();
@@ -242,13 +239,19 @@ impl Engine {
         let found = Found { started, inventory, window, wanted, permissions, collected, diagnosis, ms, closing, log };
 
         tracker.stage(Stage::Seal, "closing the archive");
-        let (subject, place, version) = (subject.clone(), stores.place, self.options.version.clone());
-        tokio::task::spawn_blocking(move || seal(&subject, place, &version, found, &locations, &spool, &redactor))
-            .await
-            .map_err(|_| Fault::Transient {
-                reason: Reason::Interrupted,
-                message: "sealing was interrupted".to_owned(),
-            })?
+        let place = stores.place.unwrap_or_default();
+        let sealing = Sealing {
+            subject: subject.clone(),
+            place,
+            version: self.options.version.clone(),
+            spool,
+            redactor,
+            detector,
+        };
+        let span = tracing::Span::current();
+        tokio::task::spawn_blocking(move || span.in_scope(|| sealing.seal(found, &locations))).await.map_err(|_| {
+            Fault::Transient { reason: Reason::Interrupted, message: "sealing was interrupted".to_owned() }
+        })?
     }
 
     async fn inventory(&self, cluster: &Cluster, subject: &Subject, deadline: Instant) -> Result<Inventory, Fault> {
@@ -262,12 +265,6 @@ impl Engine {
             InventoryError::Api { .. } => Fault::Transient { reason: error.reason(), message: chain(&error) },
             _ => Fault::terminal(error.reason(), error.to_string()),
         })
-    }
-
-    async fn redactor(&self, subject: &Subject, mut known: Vec<(&'static str, Secret)>) -> Result<Redactor, Fault> {
-        known.extend(self.repository_password().await?);
-        Redactor::new(&subject.spec.redaction.rules, known)
-            .map_err(|error| Fault::terminal(Reason::InvalidSpec, error.to_string()))
     }
 }
 
@@ -289,130 +286,6 @@ async fn follow_files(inventory: &mut Inventory, files: &dyn StoreFiles, cluster
     inventory::follow(cluster, inventory, RESULTS.min(deadline.saturating_duration_since(Instant::now()))).await;
 }
 
-/// Writes what we have to say ourselves, closes the archive, and leaves a note beside it. Runs where it may block.
-fn seal(
-    subject: &Subject,
-    place: Option<Place>,
-    version: &str,
-    mut found: Found,
-    locations: &[location::Report],
-    spool: &Arc<Spool>,
-    redactor: &Arc<Redactor>,
-) -> Result<Packed, Fault> {
-    let clock = std::time::Instant::now();
-    found.wanted += locations.len();
-    for report in locations {
-        let entry = super::locations::write(report, spool, redactor).map_err(|e| full_io(&e))?;
-        found.collected.entries.push(entry);
-    }
-    let root = archive::root_name(&subject.name, &subject.uid, found.started);
-    let errors = found.collected.errors();
-    let cut = found.collected.cut();
-    let cause = found.diagnosis.cause.as_deref().map(|cause| redactor.text(cause));
-    let head = head::head(subject, place.as_ref(), version, &found, clock.elapsed());
-    let Place { location, bucket, key } = place.unwrap_or_default();
-    let packed = Packed {
-        sealed: None,
-        root: root.clone(),
-        location,
-        bucket,
-        key,
-        missing: i64::try_from(errors).unwrap_or(i64::MAX),
-        warnings: i64::try_from(cut).unwrap_or(i64::MAX),
-        cause,
-        findings: found.diagnosis.findings.iter().take(20).map(|finding| redacted(finding, redactor)).collect(),
-    };
-
-    let mut own = own_texts(subject, &found);
-    if !found.log.is_empty() {
-        own.push((BundlePath::new(["operator.log"]), found.log));
-    }
-    let mut entries = found.collected.entries;
-    for (path, body) in own {
-        entries.push(write(path, &body, spool, redactor).map_err(|e| full_io(&e))?);
-    }
-    let note = serde_json::to_vec(&packed).map_err(|e| Fault::terminal(Reason::SpoolFull, e.to_string()))?;
-    // Before the archive gets its name: a sealed archive without its note would be of no use to a successor.
-    write_note(&spool.dir().join(archive::OWNER_NOTE), &note).map_err(|e| full_io(&e))?;
-    crash::point("sealing");
-    let sealed = archive::seal(spool, &root, entries, head, redactor)
-        .map_err(|error| Fault::terminal(Reason::SpoolFull, error.to_string()))?;
-    Ok(Packed { sealed: Some(sealed), ..packed })
-}
-
-/// What we have to say ourselves, by path.
-fn own_texts(subject: &Subject, found: &Found) -> Vec<(BundlePath, Vec<u8>)> {
-    let timeline = diagnose::timeline(&found.collected.evidence);
-    let mut texts = vec![
-        (BundlePath::new(["analysis", "findings.json"]), pretty(&found.diagnosis.findings)),
-        (BundlePath::new(["analysis", "cause-trail.json"]), pretty(&found.diagnosis.trail)),
-    ];
-    if !timeline.is_empty() {
-        texts.push((BundlePath::new(["analysis", "timeline.jsonl"]), lines(&timeline)));
-    }
-    let target = found.inventory.target.as_ref();
-    let status = |field: &str| target.and_then(|t| t.raw["status"][field].as_str());
-    let paths: Vec<&str> = found.collected.entries.iter().map(|e| e.segment.path().as_str()).collect();
-    let look_at: Vec<&str> = ["results.json", "restore.log", "backup.log", "from-server.log"]
-        .iter()
-        .flat_map(|name| paths.iter().copied().filter(move |p| p.starts_with("velero/") && p.ends_with(name)))
-        .chain(paths.iter().copied().filter(|p| p.ends_with("core/events.yaml")))
-        .collect();
-    let facts = report::Facts {
-        subject: &subject.words(),
-        namespace: &subject.namespace,
-        phase: target.map(|t| t.phase.as_str()),
-        times: (status("startTimestamp"), status("completionTimestamp")),
-        // Besides these: summary.md, report.html and the log; the manifest does not count itself.
-        items: paths.len() + texts.len() + 2 + usize::from(!found.log.is_empty()),
-        diagnosis: &found.diagnosis,
-        timeline: &timeline,
-        missing: &found.collected.missing,
-        trimmed: &found.collected.trimmed,
-        look_at: &look_at,
-    };
-    texts.push((BundlePath::new(["summary.md"]), report::summary(&facts).into_bytes()));
-    texts.push((BundlePath::new(["report.html"]), report::html(&facts).into_bytes()));
-    texts
-}
-
-fn pretty<T: Serialize>(list: &[T]) -> Vec<u8> {
-    let mut body = serde_json::to_vec_pretty(list).unwrap_or_else(|_| b"[]".to_vec());
-    body.push(b'\n');
-    body
-}
-
-/// One JSON value a line.
-fn lines<T: Serialize>(list: &[T]) -> Vec<u8> {
-    let mut body = Vec::new();
-    for value in list {
-        if let Ok(line) = serde_json::to_vec(value) {
-            body.extend_from_slice(&line);
-            body.push(b'\n');
-        }
-    }
-    body
-}
-
-fn redacted(finding: &Finding, redactor: &Redactor) -> Finding {
-    Finding { title: redactor.text(&finding.title), evidence: redactor.text(&finding.evidence), ..finding.clone() }
-}
-
-fn write(path: BundlePath, body: &[u8], spool: &Arc<Spool>, redactor: &Arc<Redactor>) -> std::io::Result<Entry> {
-    let mut writer = crate::redact::Redacting::new(path, Arc::clone(redactor), Arc::clone(spool));
-    writer.write_all(body)?;
-    let segment = writer.finish()?;
-    Ok(Entry { segment, source: Source::default(), truncated: None, read_at: Timestamp::now(), ms: 0 })
-}
-
-fn write_note(path: &PathBuf, body: &[u8]) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let _ = std::fs::remove_file(path);
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(body)?;
-    file.sync_all()
-}
-
 fn of_collect(error: CollectError) -> Fault {
     match error {
         CollectError::Cancelled => Fault::Cancelled,
@@ -420,11 +293,7 @@ fn of_collect(error: CollectError) -> Fault {
     }
 }
 
-fn full(error: impl std::fmt::Display) -> Fault {
-    Fault::terminal(Reason::SpoolFull, error.to_string())
-}
-
-fn full_io(error: &std::io::Error) -> Fault {
+pub(super) fn full(error: impl std::fmt::Display) -> Fault {
     Fault::terminal(Reason::SpoolFull, error.to_string())
 }
 

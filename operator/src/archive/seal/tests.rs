@@ -3,8 +3,9 @@
 
 use std::{io::Write as _, sync::Arc};
 
+use super::super::path::hex_digest;
 use super::*;
-use crate::{archive::manifest::ManifestView, redact::Redacting};
+use crate::{archive::manifest::ManifestView, redact::Redacting, selfcheck::Detector};
 
 fn rules() -> Arc<Redactor> {
     Arc::new(
@@ -20,6 +21,11 @@ fn entry(spool: &Arc<Spool>, path: &str, body: &[u8]) -> Entry {
 
 fn told(segment: Segment) -> Entry {
     Entry { segment, source: Source::default(), truncated: None, read_at: Timestamp::UNIX_EPOCH, ms: 1 }
+}
+
+fn sealed(spool: &Arc<Spool>, entries: Vec<Entry>, head: ManifestHead) -> Sealed {
+    let draft = seal(spool, "root", entries, head, &rules()).expect("room");
+    draft.checked(&Detector::new(&[])).expect("nothing is found")
 }
 
 fn noise(bytes: usize) -> Vec<u8> {
@@ -69,7 +75,7 @@ fn sec_t5_every_entry_is_read_alone_by_its_segment_and_the_manifest_in_three_way
         rule: None,
         cure: String::new(),
     }];
-    let sealed = seal(&spool, "root", entries, head, &rules()).expect("sealed");
+    let sealed = sealed(&spool, entries, head);
     let archive = fs::read(&sealed.file).expect("there");
     assert_eq!((archive.len() as u64, hex_digest(&archive)), (sealed.bytes, sealed.sha256.clone()));
     assert_eq!(read::locate(&archive), Some((sealed.manifest_offset, sealed.manifest_length)));
@@ -104,7 +110,7 @@ fn the_same_entries_in_another_order_make_the_same_bytes() {
             paths.reverse();
         }
         let entries = paths.iter().map(|path| entry(&spool, path, path.as_bytes())).collect();
-        fs::read(seal(&spool, "root", entries, ManifestHead::default(), &rules()).expect("sealed").file).expect("there")
+        fs::read(sealed(&spool, entries, ManifestHead::default()).file).expect("there")
     };
     let one = archive(false);
     assert!(one == archive(true));
@@ -118,7 +124,7 @@ fn sec_t3_paths_that_are_equal_or_differ_in_case_are_told_apart() {
     let spool = Spool::create(tmp.path(), 1 << 30).expect("a spool");
     let paths = ["a/x", "a/x", "A/x", "a/X", "a/x/below", "manifest.json", "Manifest.JSON"];
     let entries = paths.iter().enumerate().map(|(i, path)| entry(&spool, path, format!("{i}").as_bytes())).collect();
-    let sealed = seal(&spool, "root", entries, ManifestHead::default(), &rules()).expect("sealed");
+    let sealed = sealed(&spool, entries, ManifestHead::default());
     let archive = fs::read(&sealed.file).expect("there");
     let view = manifest(&archive).1;
     let folded: BTreeSet<String> = view.entries.iter().map(|e| e.path.to_lowercase()).collect();
@@ -180,7 +186,7 @@ fn a_limited_log_keeps_head_and_tail_and_says_what_is_missing() {
     check(&whole, 50_000);
 
     let entries = vec![told(segment), told(whole)];
-    let sealed = seal(&spool, "root", entries, ManifestHead::default(), &rules()).expect("sealed");
+    let sealed = sealed(&spool, entries, ManifestHead::default());
     let archive = fs::read(&sealed.file).expect("there");
     for entry in manifest(&archive).1.entries {
         body(&archive, &entry);
@@ -247,7 +253,7 @@ fn sealing_frees_bodies_as_it_copies_and_says_when_the_spool_is_full() {
         let spool = Spool::create(tmp.path(), limit).expect("a spool");
         let entries: Vec<Entry> = (0..10).map(|i| entry(&spool, &format!("f{i}"), &noise(300_000))).collect();
         let used = spool.used();
-        (used, seal(&spool, "root", entries, ManifestHead::default(), &rules()).map(|sealed| sealed.bytes))
+        (used, seal(&spool, "root", entries, ManifestHead::default(), &rules()).map(|draft| draft.bytes()))
     };
     let (used, sealed) = run(1 << 30);
     let archive = sealed.expect("sealed");
@@ -264,7 +270,7 @@ fn a_sealed_archive_survives_its_process_and_a_damaged_one_does_not() {
     let spool = Spool::create(&dir, 1 << 30).expect("a spool");
     let entries = vec![entry(&spool, "a", b"body"), entry(&spool, "b", &noise(100_000))];
     let dropped = entry(&spool, "c", &noise(100_000));
-    let sealed = seal(&spool, "root", entries, ManifestHead::default(), &rules()).expect("sealed");
+    let sealed = sealed(&spool, entries, ManifestHead::default());
     drop((spool, dropped));
     let mut names: Vec<_> = fs::read_dir(&dir).expect("there").map(|e| e.expect("entry").file_name()).collect();
     names.sort();
@@ -316,7 +322,7 @@ fn eight_threads_write_into_one_spool() {
             .collect();
         workers.into_iter().flat_map(|worker| worker.join().expect("no panic")).collect()
     });
-    let sealed = seal(&spool, "root", entries, ManifestHead::default(), &rules()).expect("sealed");
+    let sealed = sealed(&spool, entries, ManifestHead::default());
     let archive = fs::read(&sealed.file).expect("there");
     let view = manifest(&archive).1;
     for worker in 0..8 {
@@ -337,9 +343,99 @@ fn a_user_rule_does_not_break_the_manifest() {
     writer.write_all(b"debugbundle\n1\n").expect("room");
     let source = Source { path: Some("/api/v1/pods".into()), ..Source::default() };
     let entries = vec![Entry { source, ..told(writer.finish().expect("room")) }];
-    let sealed = seal(&spool, "root", entries, ManifestHead::default(), &by).expect("sealed");
+    let draft = seal(&spool, "root", entries, ManifestHead::default(), &by).expect("sealed");
+    let sealed = draft.checked(&Detector::new(&[])).expect("nothing is found");
     let archive = fs::read(&sealed.file).expect("there");
     let (text, view) = manifest(&archive);
     assert!(body(&archive, view.entry("version").expect("listed")).starts_with(b"[REDACTED:user-0:"));
     assert!(!text.contains("/api/v1"));
+}
+
+/// A redactor that knows nothing of the value, as if its rule were broken.
+fn blind(spool: &Arc<Spool>, path: &str, body: &[u8]) -> Entry {
+    let by = Arc::new(Redactor::new(&[], Vec::new()).expect("no rules"));
+    let mut writer = Redacting::new(BundlePath::new(path.split('/')), by, Arc::clone(spool));
+    writer.write_all(body).expect("room");
+    told(writer.finish().expect("room"))
+}
+
+fn detector() -> Detector {
+    Detector::new(&[("location-key", crate::secret::Secret::new("the-known-value"))])
+}
+
+#[test]
+fn sec_x52_what_is_found_is_told_by_entry_offset_and_rule_and_the_rest_is_sealed_anew() {
+    let tmp = tempfile::tempdir().expect("a folder");
+    let spool = Spool::create(tmp.path(), 1 << 30).expect("a spool");
+    let leak = |n: usize| [&noise(n)[..], b" the-known-value ", &noise(n)].concat();
+    let bodies: Vec<(String, Vec<u8>)> = (0..40)
+        .map(|i| (format!("namespaces/n{}/k{i}.yaml", i % 3), noise(i * 631)))
+        .chain([("velero/big.log".to_owned(), noise(900_000))])
+        .collect();
+    let mut entries: Vec<Entry> = bodies.iter().map(|(path, body)| blind(&spool, path, body)).collect();
+    entries.push(blind(&spool, "velero/small.log", &leak(300)));
+    entries.push(blind(&spool, "velero/large.log", &leak(400_000)));
+    let draft = seal(&spool, "root", entries, ManifestHead::default(), &rules()).expect("room");
+    let hits = crate::selfcheck::check(&draft, &detector()).expect("checked").expect_err("two leaks");
+    let told: Vec<String> = hits.iter().map(|hit| format!("{hit:?}")).collect();
+    let expected = ["location-key at byte 400001 of velero/large.log", "location-key at byte 301 of velero/small.log"];
+    assert_eq!(told, expected, "never the value");
+
+    let rest = draft.entries().into_iter().filter(|entry| !entry.segment.path().as_str().starts_with("velero/small"));
+    let draft = seal(&spool, "root", rest.collect(), ManifestHead::default(), &rules()).expect("room");
+    let hits = crate::selfcheck::check(&draft, &detector()).expect("checked").expect_err("one is left");
+    assert_eq!(hits.len(), 1);
+    let rest = draft.entries().into_iter().filter(|entry| !entry.segment.path().as_str().starts_with("velero/large"));
+    let draft = seal(&spool, "root", rest.collect(), ManifestHead::default(), &rules()).expect("room");
+    let sealed = draft.checked(&detector()).expect("nothing is left");
+
+    let archive = fs::read(&sealed.file).expect("there");
+    let (_, view) = manifest(&archive);
+    assert_eq!(view.entries.len(), bodies.len());
+    for (path, want) in &bodies {
+        assert!(body(&archive, view.entry(&format!("root/{path}")).expect("listed")) == *want, "{path}");
+    }
+    let mut whole = Vec::new();
+    flate2::read::GzDecoder::new(&archive[..]).read_to_end(&mut whole).expect("one gzip stream");
+    assert!(memchr::memmem::find(&whole, b"the-known-value").is_none());
+    drop(spool);
+    let mut left: Vec<_> = fs::read_dir(tmp.path()).expect("read").map(|e| e.expect("entry").file_name()).collect();
+    left.sort();
+    assert_eq!(left, [SEALED_FILE, SEALED_NOTE], "the earlier archives are gone");
+}
+
+#[test]
+fn sec_x52_before_a_clean_check_nothing_counts_as_sealed() {
+    let tmp = tempfile::tempdir().expect("a folder");
+    let spool = Spool::create(tmp.path(), 1 << 30).expect("a spool");
+    let draft = seal(&spool, "root", vec![blind(&spool, "a", b"the-known-value")], ManifestHead::default(), &rules());
+    let draft = draft.expect("room");
+    assert!(Sealed::reopen(tmp.path()).is_none(), "it is not checked yet");
+    assert!(matches!(draft.checked(&detector()), Err(crate::archive::Unsealed::Hits { .. })));
+    assert!(Sealed::reopen(tmp.path()).is_none(), "it did not pass");
+    drop(spool);
+    assert!(!tmp.path().exists(), "the spool is gone");
+}
+
+#[test]
+fn sec_x51_what_the_check_cannot_read_to_its_end_does_not_pass() {
+    use std::os::unix::fs::FileExt as _;
+
+    let tmp = tempfile::tempdir().expect("a folder");
+    let spool = Spool::create(tmp.path(), 1 << 30).expect("a spool");
+    let draft = || {
+        let entries = vec![blind(&spool, "a", &noise(200)), blind(&spool, "b", &noise(200_000))];
+        seal(&spool, "root", entries, ManifestHead::default(), &rules()).expect("room")
+    };
+    let whole = draft();
+    let bytes = whole.bytes();
+    assert!(whole.checked(&detector()).is_ok());
+    for at in [80, bytes / 2, bytes - 9, bytes - 3] {
+        let draft = draft();
+        let file = fs::OpenOptions::new().read(true).write(true).open(draft.file.path()).expect("there");
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).expect("inside");
+        file.write_all_at(&[byte[0] ^ 0x55], at).expect("inside");
+        assert!(matches!(draft.checked(&detector()), Err(crate::archive::Unsealed::Check(_))), "byte {at} of {bytes}");
+    }
 }

@@ -1,0 +1,143 @@
+//! An archive that is closed and not yet checked: what a check has to read of it, its end as a durable file, or its entries
+//! again, to be sealed without those that must not leave. What is looked for is told by `selfcheck`.
+
+use std::{fs::File, io, io::Write as _, ops::Range, sync::Arc};
+
+use super::{
+    BundlePath, SealError, Sealed, Segment, Spool,
+    body::{Archived, Body},
+    manifest::{Entry, Span},
+    read,
+    seal::{Told, digest, failed},
+    spool::{PartFile, SEALED_FILE, SEALED_NOTE, open_plain},
+};
+use crate::selfcheck::{CheckError, Clean, Detector, Hit, Place, check};
+
+/// A closed archive under a name that no later process looks at. Dropped, it is gone.
+pub struct Draft {
+    pub(super) spool: Arc<Spool>,
+    pub(super) file: PartFile,
+    pub(super) manifest: Span,
+    /// Where the last segment ends.
+    pub(super) end: u64,
+    pub(super) told: Vec<Told>,
+    pub(super) segments: Vec<(u64, u64)>,
+}
+
+/// Segments of the archive that are inflated as one.
+pub(crate) struct Piece {
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
+    /// What lies where in it, as unpacked; between these are the names of files.
+    pub(crate) holds: Vec<(Range<u64>, Place)>,
+}
+
+/// Why a draft did not become a sealed archive.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsealed {
+    /// Something must not leave.
+    #[error("the self-check found {hits:?}")]
+    Hits {
+        /// What, and where.
+        hits: Vec<Hit>,
+    },
+    /// Nothing is known of it.
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    /// It cannot be made durable.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+impl std::fmt::Debug for Draft {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Draft").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+impl Draft {
+    /// Checks it, and makes it durable if nothing is found.
+    ///
+    /// # Errors
+    /// [`Unsealed`]; the archive is gone then.
+    pub fn checked(self, detector: &Detector) -> Result<Sealed, Unsealed> {
+        match check(&self, detector)? {
+            Ok(clean) => Ok(self.publish(clean)?),
+            Err(hits) => Err(Unsealed::Hits { hits }),
+        }
+    }
+
+    /// Makes it durable under its name. From now on the archive outlives the spool; [`Spool::remove`] ends it.
+    ///
+    /// # Errors
+    /// [`SealError`]
+    #[expect(clippy::needless_pass_by_value, reason = "the promise is given up: it was made for this archive")]
+    pub fn publish(self, _checked: Clean) -> Result<Sealed, SealError> {
+        let Self { spool, file, manifest, told, .. } = self;
+        let entries = told.len() as u64;
+        let bytes = file.len();
+        let sha256 = digest(file.path()).map_err(|e| failed(&spool, e))?;
+        let file = file.publish(SEALED_FILE)?;
+        let sealed =
+            Sealed { file, bytes, sha256, entries, manifest_offset: manifest.offset, manifest_length: manifest.length };
+        let mut note = spool.room().file("sealed-json.part").map_err(|e| failed(&spool, e))?;
+        let text = serde_json::to_vec(&sealed).map_err(|e| failed(&spool, e.into()))?;
+        note.write_all(&text).map_err(|e| failed(&spool, e))?;
+        note.publish(SEALED_NOTE)?;
+        spool.keep_sealed();
+        Ok(sealed)
+    }
+
+    /// The entries again. Their bodies lie in this archive, which goes with the last of them.
+    pub fn entries(self) -> Vec<Entry> {
+        let file = Arc::new(self.file);
+        let entry = |told: Told| {
+            let Told { path, bytes, sha256, crc, lies, source, truncated, redactions, read_at, ms } = told;
+            let at = lies.offset..lies.offset + lies.length;
+            let body = Body::Archived(Archived { file: Arc::clone(&file), at, skip: lies.skip, bytes });
+            let segment = Segment::again(path, bytes, sha256, crc, redactions, body);
+            Entry { segment, source, truncated, read_at, ms }
+        };
+        self.told.into_iter().map(entry).collect()
+    }
+
+    /// Paths of the entries, in their order.
+    pub fn paths(&self) -> impl Iterator<Item = &BundlePath> {
+        self.told.iter().map(|told| &told.path)
+    }
+
+    /// The archive for reading.
+    pub(crate) fn open(&self) -> io::Result<File> {
+        open_plain(self.file.path())
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.file.len()
+    }
+
+    /// From the end of the header to the end of the last segment.
+    pub(crate) fn content(&self) -> Range<u64> {
+        read::HEADER as u64..self.end
+    }
+
+    /// All of the content, in its order.
+    pub(crate) fn pieces(&self) -> Vec<Piece> {
+        let mut told = self.told.iter().peekable();
+        let mut pieces = Vec::with_capacity(self.segments.len());
+        for (offset, length) in self.segments.iter().copied() {
+            let mut holds = Vec::new();
+            if offset == self.manifest.offset {
+                holds.push((0..u64::MAX, Place::Manifest));
+            }
+            while let Some(entry) = told.next_if(|entry| entry.lies.offset == offset) {
+                let at = entry.lies.skip..entry.lies.skip + entry.bytes;
+                if !at.is_empty() {
+                    holds.push((at, Place::Entry(entry.path.as_str().to_owned())));
+                }
+            }
+            pieces.push(Piece { offset, length, holds });
+        }
+        pieces
+    }
+}

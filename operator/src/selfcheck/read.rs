@@ -1,0 +1,273 @@
+//! The closed archive, read back from the spool as any reader would: each segment inflated, each body searched, and the sum
+//! over all of it compared with the one that ends the archive. What becomes of a hit is decided by who seals.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    ops::Range,
+    os::unix::fs::FileExt as _,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use flate2::{Decompress, FlushDecompress, Status};
+use zeroize::Zeroizing;
+
+use super::{Detector, MOST_HITS, scan::Scan};
+use crate::archive::{Draft, draft::Piece};
+
+/// Most threads; each takes less than 1 MiB.
+const THREADS: usize = 4;
+const INPUT: usize = 64 << 10;
+const OUTPUT: usize = 128 << 10;
+
+/// The promise that an archive was searched to its end and that nothing was found. Only [`check`] makes one.
+#[derive(Debug)]
+pub struct Clean(());
+
+/// Something in the archive that must not leave. It never says what.
+#[derive(Clone)]
+pub struct Hit {
+    /// Where in the archive.
+    pub place: Place,
+    /// First byte of it in the entry as unpacked.
+    pub offset: u64,
+    /// Who found it: the name of a known value, or a shape of the check's own.
+    pub rule: &'static str,
+    seen: Zeroizing<Vec<u8>>,
+}
+
+/// Where a hit lies.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// In the body of the entry of this path.
+    Entry(String),
+    /// In `manifest.json`.
+    Manifest,
+    /// Between the bodies: in the name of a file.
+    Names,
+}
+
+impl std::fmt::Debug for Hit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} at byte {} of {}", self.rule, self.offset, self.place)
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Entry(path) => path,
+            Self::Manifest => "manifest.json",
+            Self::Names => "the names of the files",
+        })
+    }
+}
+
+impl Hit {
+    /// Whether a text repeats what was found, be it cut off behind its beginning.
+    pub fn is_quoted_in(&self, text: &str) -> bool {
+        let begin = &self.seen[..self.seen.len().min(12)];
+        !begin.is_empty() && memchr::memmem::find(text.as_bytes(), begin).is_some()
+    }
+}
+
+/// Why an archive could not be checked; it must not be sent then.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// It cannot be read back.
+    #[error("the sealed archive cannot be read back")]
+    Io(#[from] io::Error),
+    /// What was searched is not what a reader would unpack.
+    #[error("the sealed archive does not hold what its parts say")]
+    Inconsistent,
+    /// A mistake of the check's own.
+    #[error("the search in the sealed archive ended in a panic")]
+    Panicked,
+}
+
+/// What came of one piece.
+#[derive(Default)]
+struct Searched {
+    hits: Vec<Hit>,
+    raw: u64,
+    crc: crc32fast::Hasher,
+}
+
+/// Searches the archive. At most one hit more than [`MOST_HITS`] is told of each body.
+///
+/// # Errors
+/// [`CheckError`]: nothing is known of the archive then.
+pub fn check(draft: &Draft, detector: &Detector) -> Result<Result<Clean, Vec<Hit>>, CheckError> {
+    let pieces = draft.pieces();
+    let results: Mutex<Vec<Option<Searched>>> = Mutex::new(pieces.iter().map(|_| None).collect());
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<(), CheckError> {
+        let file = draft.open()?;
+        let mut buffers = Buffers::default();
+        while let Some((at, piece)) =
+            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, pieces.get(at)?)))
+        {
+            let searched = read(&file, piece, detector, &mut buffers)?;
+            results.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(searched);
+        }
+        Ok(())
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(THREADS)).min(pieces.len().max(1));
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or(Err(CheckError::Panicked)))
+            .collect::<Result<Vec<_>, _>>()
+    })?;
+
+    let mut hits = Vec::new();
+    let (mut raw, mut crc) = (0_u64, crc32fast::Hasher::new());
+    for read in results.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        let read = read.ok_or(CheckError::Inconsistent)?;
+        hits.extend(read.hits);
+        raw += read.raw;
+        crc.combine(&read.crc);
+    }
+    if !is_whole(draft, &pieces, raw, crc.finalize())? {
+        return Err(CheckError::Inconsistent);
+    }
+    Ok(if hits.is_empty() { Ok(Clean(())) } else { Err(hits) })
+}
+
+/// The pieces are all that lies between the archive's header and its end, and their sum is the one that stands there.
+fn is_whole(draft: &Draft, pieces: &[Piece], raw: u64, crc: u32) -> io::Result<bool> {
+    // An empty last block, the sum, the length: RFC 1952.
+    const END: u64 = 10;
+    let Range { start, end } = draft.content();
+    let mut at = start;
+    for piece in pieces {
+        if piece.offset != at {
+            return Ok(false);
+        }
+        at += piece.length;
+    }
+    let mut last = [0; END as usize];
+    draft.open()?.read_exact_at(&mut last, end)?;
+    let told = last[..2] == [3, 0]
+        && last[2..6] == crc.to_le_bytes()
+        && u64::from(u32::from_le_bytes([last[6], last[7], last[8], last[9]])) == raw & u64::from(u32::MAX);
+    Ok(at == end && end + END == draft.bytes() && told)
+}
+
+#[derive(Default)]
+struct Buffers {
+    input: Vec<u8>,
+    output: Zeroizing<Vec<u8>>,
+}
+
+/// Inflates a piece and searches each of the bodies in it by itself.
+fn read(file: &File, piece: &Piece, detector: &Detector, buffers: &mut Buffers) -> Result<Searched, CheckError> {
+    buffers.output.resize(OUTPUT, 0);
+    let mut inflate =
+        Inflated::new(Section { file, at: piece.offset, end: piece.offset + piece.length }, &mut buffers.input);
+    let mut done = Searched::default();
+    let mut scan = Scan::new(detector, MOST_HITS + 1);
+    let mut bodies = piece.holds.iter().peekable();
+    loop {
+        let n = inflate.read(&mut buffers.output)?;
+        if n == 0 {
+            break;
+        }
+        let mut data = &buffers.output[..n];
+        done.crc.update(data);
+        while !data.is_empty() {
+            // Up to the next border: of a body, or of what stands between two.
+            let (place, end) = match bodies.peek() {
+                Some((at, place)) if at.contains(&done.raw) => (place, at.end),
+                Some((at, _)) if at.start > done.raw => (&Place::Names, at.start),
+                Some(_) => return Err(CheckError::Inconsistent),
+                None => (&Place::Names, u64::MAX),
+            };
+            let take = usize::try_from(end - done.raw).unwrap_or(usize::MAX).min(data.len());
+            scan.feed(&data[..take]);
+            done.raw += take as u64;
+            data = &data[take..];
+            if done.raw == end {
+                told(&mut scan, place, &mut done.hits);
+                while bodies.next_if(|(at, _)| at.end <= done.raw).is_some() {}
+            }
+        }
+    }
+    // The manifest's piece holds nothing else, and its length is told nowhere.
+    let place = bodies.next().map_or(&Place::Names, |(_, place)| place);
+    told(&mut scan, place, &mut done.hits);
+    if bodies.next().is_some() || matches!(place, Place::Entry(_)) {
+        return Err(CheckError::Inconsistent);
+    }
+    Ok(done)
+}
+
+fn told(scan: &mut Scan<'_>, place: &Place, hits: &mut Vec<Hit>) {
+    hits.extend(scan.end().into_iter().map(|found| Hit {
+        place: place.clone(),
+        offset: found.offset,
+        rule: found.rule,
+        seen: found.seen,
+    }));
+}
+
+/// A part of the archive's file.
+struct Section<'f> {
+    file: &'f File,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Section<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(out.len());
+        let n = self.file.read_at(&mut out[..most], self.at)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+
+/// Deflate without header. A piece ends behind a full flush, not with a last block.
+struct Inflated<'a> {
+    source: Section<'a>,
+    state: Decompress,
+    input: &'a mut Vec<u8>,
+    from: usize,
+    to: usize,
+}
+
+impl<'a> Inflated<'a> {
+    fn new(source: Section<'a>, input: &'a mut Vec<u8>) -> Self {
+        input.resize(INPUT, 0);
+        Self { source, state: Decompress::new(false), input, from: 0, to: 0 }
+    }
+}
+
+impl Read for Inflated<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if self.from == self.to {
+                (self.from, self.to) = (0, self.source.read(self.input)?);
+            }
+            let (taken, made) = (self.state.total_in(), self.state.total_out());
+            let status = self.state.decompress(&self.input[self.from..self.to], out, FlushDecompress::None)?;
+            let made = usize::try_from(self.state.total_out() - made).map_err(io::Error::other)?;
+            let taken = usize::try_from(self.state.total_in() - taken).map_err(io::Error::other)?;
+            self.from += taken;
+            if made > 0 {
+                return Ok(made);
+            }
+            if status == Status::StreamEnd {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            if taken == 0 {
+                let ended = self.from == self.to && self.source.at == self.source.end;
+                return if ended { Ok(0) } else { Err(io::ErrorKind::InvalidData.into()) };
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Redaction broken on purpose, in the build that the tests run: what the second pair of eyes then does with a whole bundle.
+//! What it finds by which rule is tested beside its code.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use debugbundle_crd::Phase;
+use harness::{Context, LogScript, Operator, with_namespace};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::bundles::{
+    LIMIT, about_r1, condition, events, is_stored, keys, phase, server_pod, spool_is_empty, status, until_ended,
+    velero_objects,
+};
+
+/// The rule of redaction that masks the planted values, and that is switched off.
+const RULE: &str = "github";
+const OFF: &str = "DEBUGBUNDLE_RULE_OFF";
+
+/// A token as a vendor makes them, another one each time.
+fn token() -> String {
+    let mut state = u64::try_from(Timestamp::now().as_nanosecond() & i128::from(i64::MAX)).unwrap() | 1;
+    let letters = b"abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+    let mut letter = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(letters[usize::try_from(state >> 33).unwrap() % letters.len()])
+    };
+    ["gh", "p_"].concat() + &(0..36).map(|_| letter()).collect::<String>()
+}
+
+/// A log in which each of these stands in a line of its own.
+fn log(values: &[String]) -> LogScript {
+    let lines = values.iter().map(|value| format!("the chart was fetched by {value} from afar"));
+    LogScript::lines(["all is well".to_owned()].into_iter().chain(lines).collect::<Vec<_>>())
+}
+
+fn log_path(context: &Context) -> String {
+    format!("namespaces/{}/pods/velero-1/velero/velero/logs/current.log", context.namespace)
+}
+
+fn manifest(entries: &BTreeMap<String, Vec<u8>>) -> Value {
+    serde_json::from_slice(&entries["manifest.json"]).expect("a manifest")
+}
+
+/// What is missing at that path.
+fn withheld(entries: &BTreeMap<String, Vec<u8>>, path: &str) -> Value {
+    let manifest = manifest(entries);
+    let missing = manifest["missing"].as_array().expect("missing").iter().find(|missing| missing["path"] == path);
+    missing.unwrap_or_else(|| panic!("{path} is not missing: {}", manifest["missing"])).clone()
+}
+
+/// Nowhere in what left the operator is one of these.
+async fn is_nowhere(
+    context: &Arc<Context>,
+    operator: &Operator,
+    entries: &BTreeMap<String, Vec<u8>>,
+    values: &[String],
+) {
+    let bundle = crate::bundles::get(context, "b").await.expect("it is there");
+    let told = serde_json::to_string(&bundle).unwrap();
+    let events = format!("{:?}", events(context, "b").await);
+    let log = operator.log().iter().map(Value::to_string).collect::<String>();
+    for value in values {
+        for (path, body) in entries {
+            assert!(!String::from_utf8_lossy(body).contains(value.as_str()), "{value} is in {path}");
+        }
+        for (place, text) in [("the resource", &told), ("Events", &events), ("the operator's log", &log)] {
+            assert!(!text.contains(value.as_str()), "{value} is in {place}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn sec_x52_what_redaction_missed_is_withheld_and_the_rest_is_stored() {
+    with_namespace("check-withheld", |context| async move {
+        velero_objects(&context).await;
+        let planted = [token()];
+        let node = server_pod(&context, log(&planted)).await;
+        let operator = Operator::of(&context).env(OFF, RULE).ready().await;
+        context.debug_bundle("b", about_r1()).await;
+        let bundle = until_ended(&context, "b").await;
+        assert_eq!(phase(&bundle), Phase::PartiallyFailed, "{:?}", status(&bundle));
+        let entries = is_stored(&context, &bundle).await;
+        is_nowhere(&context, &operator, &entries, &planted).await;
+
+        let path = log_path(&context);
+        assert!(!entries.contains_key(&path));
+        let missing = withheld(&entries, &path);
+        let why = missing["why"].as_str().unwrap_or_default();
+        assert_eq!((missing["code"].as_str(), missing["severity"].as_str()), (Some("Withheld"), Some("error")));
+        assert!(why.contains("check-vendor-token at byte "), "entry, offset and rule: {missing}");
+        assert_eq!(manifest(&entries)["outcome"], "PartiallyFailed");
+        assert!(String::from_utf8_lossy(&entries["summary.md"]).contains(&path), "the summary tells it, too");
+        let findings = status(&bundle).findings;
+        assert!(
+            findings.iter().any(|f| f.id == "withheld-by-self-check" && f.evidence.contains(&path)),
+            "{findings:?}"
+        );
+        let logged: Vec<Value> =
+            operator.log().into_iter().filter(|line| line.to_string().contains("check-vendor-token")).collect();
+        assert!(logged.iter().any(|line| line.to_string().contains(&path)), "{logged:?}");
+        let read = context.stand.kubelet.seen(&node).iter().filter(|seen| !seen.query.contains_key("previous")).count();
+        assert_eq!(read, 1, "nothing was collected a second time");
+        spool_is_empty(&operator).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sec_x51_a_known_value_is_found_without_a_name_or_a_shape() {
+    with_namespace("check-known", |context| async move {
+        velero_objects(&context).await;
+        let planted = [context.stand.s3.root().secret.clone()];
+        server_pod(&context, log(&planted)).await;
+        let operator = Operator::of(&context).env(OFF, "known-secret-key").ready().await;
+        context.debug_bundle("b", about_r1()).await;
+        let bundle = until_ended(&context, "b").await;
+        let entries = is_stored(&context, &bundle).await;
+        is_nowhere(&context, &operator, &entries, &planted).await;
+        let missing = withheld(&entries, &log_path(&context));
+        assert!(missing["why"].as_str().unwrap_or_default().contains("known-secret-key at byte "), "{missing}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sec_x52_with_more_than_eight_hits_nothing_is_sent_and_the_spool_is_emptied() {
+    with_namespace("check-many", |context| async move {
+        velero_objects(&context).await;
+        let planted: Vec<String> = (0..9).map(|_| token()).collect();
+        server_pod(&context, log(&planted)).await;
+        let operator = Operator::of(&context).env(OFF, RULE).ready().await;
+        context.debug_bundle("b", about_r1()).await;
+        let bundle = until_ended(&context, "b").await;
+        let (ready, reason, message) = condition(&bundle, "Ready");
+        assert_eq!((phase(&bundle), ready.as_str(), reason.as_str()), (Phase::Failed, "False", "RedactionSelfCheck"));
+        assert!(message.contains("check-vendor-token at byte ") && message.contains("6 more"), "{message}");
+        assert!(keys(&context).await.is_empty(), "nothing was sent");
+        assert_eq!(context.bucket.unfinished().await, []);
+        let note = crate::bundles::until_event(&context, "b", "RedactionSelfCheck").await;
+        assert!(note.contains("nothing was sent"), "{note}");
+        is_nowhere(&context, &operator, &BTreeMap::new(), &planted).await;
+        spool_is_empty(&operator).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sec_x52_killed_before_the_check_was_made_it_is_made_after_the_restart() {
+    with_namespace("check-killed", |context| async move {
+        velero_objects(&context).await;
+        let planted = [token()];
+        server_pod(&context, log(&planted)).await;
+        let mut operator = Operator::of(&context).env(OFF, RULE).crash_at("unchecked").ready().await;
+        context.debug_bundle("b", about_r1()).await;
+        assert_eq!(operator.wait_exit(LIMIT).await, 137);
+        assert!(keys(&context).await.is_empty());
+        operator.restart().await;
+        let bundle = until_ended(&context, "b").await;
+        assert_eq!((phase(&bundle), status(&bundle).attempts), (Phase::PartiallyFailed, Some(2)));
+        let entries = is_stored(&context, &bundle).await;
+        is_nowhere(&context, &operator, &entries, &planted).await;
+        withheld(&entries, &log_path(&context));
+        spool_is_empty(&operator).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sec_x50_an_entry_on_which_redaction_breaks_down_is_withheld_whole() {
+    with_namespace("check-panic", |context| async move {
+        velero_objects(&context).await;
+        server_pod(&context, LogScript::lines(["the first line", "here it breaks down", "the last line"])).await;
+        let operator = Operator::of(&context).env("DEBUGBUNDLE_PANIC_AT", "here it breaks down").ready().await;
+        context.debug_bundle("b", about_r1()).await;
+        let bundle = until_ended(&context, "b").await;
+        assert_eq!(phase(&bundle), Phase::PartiallyFailed, "{:?}", status(&bundle));
+        let entries = is_stored(&context, &bundle).await;
+        let path = log_path(&context);
+        assert!(!entries.contains_key(&path), "not even its first line");
+        let missing = withheld(&entries, &path);
+        assert_eq!((missing["code"].as_str(), missing["severity"].as_str()), (Some("Withheld"), Some("error")));
+        assert!(entries.contains_key("summary.md") && operator.exited().is_none(), "the others are there");
+        spool_is_empty(&operator).await;
+    })
+    .await;
+}
