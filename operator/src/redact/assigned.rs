@@ -8,7 +8,7 @@ use percent_encoding::percent_decode;
 use super::{
     json,
     names::{self, Strength},
-    token::{OPEN, Span},
+    token::{self, OPEN, Span},
     value::{self, Place},
 };
 
@@ -272,12 +272,17 @@ fn skip_colour(line: &[u8], mut at: usize) -> usize {
 }
 
 /// A value without quotes ends at white space, at what separates, at an escaped control character, at a quote.
-fn unquoted_end(line: &[u8], from: usize, percent: usize) -> usize {
+pub(super) fn unquoted_end(line: &[u8], from: usize, percent: usize) -> usize {
     const ENDING: &[&[u8]] = &[b"26", b"20", b"22", b"0a", b"0d", b"3b", b"2c", b"23", b"7d"];
     const ESCAPED: &[&[u8]] = &[b"n", b"r", b"t", b"\"", b"'", b"\\", b"u0026", b"u001b", b"x1b", b"033"];
     let code = |rest: &[u8]| ENDING.iter().any(|end| rest.len() >= 2 && rest[..2].eq_ignore_ascii_case(end));
     let mut at = from;
     while let Some(byte) = line.get(at) {
+        if let Some(length) = token::bracketed(&line[at..]) {
+            // What is glued to a token belongs to the value.
+            at += length;
+            continue;
+        }
         let rest = &line[at + 1..];
         let ends = match byte {
             b',' | b';' | b'&' | b')' | b']' | b'}' | b'"' | b'\'' | b'`' | b'<' | 0x1b => true,
