@@ -11,6 +11,7 @@ pub mod segment;
 pub mod spool;
 mod tar;
 
+pub use deflate::LEVEL;
 pub use path::{BundlePath, root_name};
 pub use seal::{SealError, Sealed, seal};
 pub use segment::{Cut, Segment};

@@ -192,7 +192,8 @@ impl Assigned {
         if number && self.name_quote.is_some() && self.quote.is_none() && keeps_number(&line[name.clone()], strength) {
             return None;
         }
-        if !value::masks(raw, strength, self.place, self.quote.is_some()) {
+        // A token is judged already, and must not make what is glued to it look longer than it is.
+        if !value::masks(&token::without(raw), strength, self.place, self.quote.is_some()) {
             return None;
         }
         let span = Span::new(self.from..to, RULE, self.decoded(raw));
@@ -262,13 +263,18 @@ fn skip_space(line: &[u8], at: usize) -> usize {
 
 /// Behind colour codes, raw or escaped.
 fn skip_colour(line: &[u8], mut at: usize) -> usize {
-    const ESCAPES: &[&[u8]] = &[b"\x1b[", b"\\u001b[", b"\\x1b[", b"\\033["];
-    while let Some(escape) = ESCAPES.iter().find(|escape| starts(line, at, escape)) {
-        let rest = &line[at + escape.len()..];
+    const ESCAPES: &[&[u8]] = &[b"u001b[", b"u001B[", b"x1b[", b"x1B[", b"033["];
+    loop {
+        // As often escaped as the text stands in strings of strings.
+        let escapes = line[at..].iter().take_while(|b| **b == b'\\').count();
+        let escaped = || ESCAPES.iter().find(|escape| escapes > 0 && starts(line, at + escapes, escape));
+        let from =
+            if starts(line, at, b"\x1b[") { Some(at + 2) } else { escaped().map(|escape| at + escapes + escape.len()) };
+        let Some(from) = from else { return at };
+        let rest = &line[from..];
         let parameters = rest.iter().take(16).take_while(|b| b.is_ascii_digit() || **b == b';').count();
-        at += escape.len() + (parameters + 1).min(rest.len());
+        at = from + (parameters + 1).min(rest.len());
     }
-    at
 }
 
 /// A value without quotes ends at white space, at what separates, at an escaped control character, at a quote.

@@ -106,7 +106,7 @@ fn begins(text: &[u8], run: Range<usize>) -> [Option<usize>; ALIGNMENTS] {
 
 /// Where the first stretch of plain text begins, if there is one of [`GROUPS`] groups.
 fn first_words(digits: &[u8]) -> Option<usize> {
-    let is_plain = |at: usize| digits.get(at..at + 4).is_some_and(|four| bytes(four).iter().all(is_plain));
+    let is_plain = |at: usize| digits.get(at..at + 4).is_some_and(|four| bytes(four).into_iter().all(is_plain));
     let mut at = STRIDE - 4;
     while at + 4 <= digits.len() {
         if is_plain(at) {
@@ -128,7 +128,7 @@ fn first_words(digits: &[u8]) -> Option<usize> {
 }
 
 /// Letters, digits, punctuation and white space of ASCII.
-fn is_plain(byte: &u8) -> bool {
+fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t')
 }
 
@@ -144,7 +144,7 @@ fn is_text(digits: &[u8]) -> bool {
     for (four, three) in digits.chunks_exact(4).zip(text.chunks_exact_mut(3)) {
         three.copy_from_slice(&bytes(four));
     }
-    let printable = |byte: &u8| is_plain(byte) || matches!(byte, 0x80.. | 0x1b);
+    let printable = |byte: &u8| is_plain(*byte) || matches!(byte, 0x80.. | 0x1b);
     // The last letter may go on behind what was looked at.
     text.iter().all(printable) && std::str::from_utf8(&text).err().is_none_or(|error| error.error_len().is_none())
 }

@@ -103,8 +103,7 @@ fn ends(rest: &[u8], depth: usize) -> bool {
     const ENDING: &[&[u8]] = &[b"26", b"23", b"20", b"22", b"0a", b"0d"];
     match rest[0] {
         b'"' | b'\'' | b'`' | b'<' | b'>' | b'\\' | b'(' | b')' | b']' | b'{' | b'}' | b'|' | b',' | b';' | b'&'
-        | b'#' => true,
-        b'[' => true,
+        | b'#' | b'[' => true,
         b'%' => {
             let code = match depth {
                 0 => return false,

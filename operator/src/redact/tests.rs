@@ -4,6 +4,7 @@
 use std::{
     io::{Read as _, Write as _},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use base64::{
@@ -365,6 +366,7 @@ proptest! {
 
 mod carriers;
 mod forms;
+mod fuzz;
 mod leaks;
 mod secrets;
 mod streams;

@@ -1,7 +1,7 @@
 //! What stands in place of a masked value, and how overlapping hits become one.
 //! What is a hit is told by the rules.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{borrow::Cow, collections::BTreeMap, ops::Range};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use memchr::memmem;
@@ -120,7 +120,8 @@ fn outside(line: &[u8], mut span: Span, tokens: &[Range<usize>]) -> Vec<Span> {
         from = token.end;
     }
     pieces.push(from..span.at.end.max(from));
-    pieces.retain(|piece| !piece.is_empty() && !(within && line[piece.clone()].iter().all(u8::is_ascii_punctuation)));
+    let says_nothing = |at: &Range<usize>| within && line[at.clone()].iter().all(u8::is_ascii_punctuation);
+    pieces.retain(|piece| !(piece.is_empty() || says_nothing(piece)));
     pieces.into_iter().map(|at| Span::new(at.clone(), span.rule.clone(), line[at].to_vec())).collect()
 }
 
@@ -152,6 +153,22 @@ pub(super) fn length(text: &[u8]) -> Option<usize> {
         None => shown.len() == 8 && shown.iter().all(u8::is_ascii_hexdigit),
     };
     ok.then(|| OPEN.len() + rule + 1 + inner + 1)
+}
+
+/// The text but for its tokens.
+pub(super) fn without(text: &[u8]) -> Cow<'_, [u8]> {
+    let tokens = tokens(text);
+    if tokens.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    let mut rest = Vec::new();
+    let mut from = 0;
+    for token in tokens {
+        rest.extend_from_slice(&text[from..token.start]);
+        from = token.end;
+    }
+    rest.extend_from_slice(&text[from..]);
+    Cow::Owned(rest)
 }
 
 /// Length of what looks like a token, whoever wrote it: its closing bracket does not end a value.

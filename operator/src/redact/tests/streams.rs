@@ -1,8 +1,6 @@
 //! What holds of every stream: the same output however it is cut, unchanged bytes where nothing is hit, nothing new when
 //! redacted twice, keys over many lines.
 
-use std::time::Duration;
-
 use super::{
     cut_up,
     secrets::{ENCODINGS, Seed, named, shapes},

@@ -144,6 +144,13 @@ const TEXTS: &[&str] = &[
     "\u{1b}[31mError\u{1b}[0m: secret \u{1b}[1mx\u{1b}[0m not found",
 ];
 
+/// One of the texts.
+pub(super) fn any(number: u64) -> &'static str {
+    let all = SIGNATURES.len() + TEXTS.len();
+    let number = usize::try_from(number % all as u64).unwrap_or_default();
+    SIGNATURES.iter().chain(TEXTS).nth(number).copied().unwrap_or_default()
+}
+
 /// Each text is tried in so many carriers.
 const CARRIERS: usize = 4;
 
