@@ -13,6 +13,7 @@ pub mod segment;
 pub mod spool;
 mod tar;
 
+pub use deflate::LEVEL;
 pub use draft::{Draft, Unsealed};
 pub use path::{BundlePath, root_name};
 pub use seal::{SealError, Sealed, seal};

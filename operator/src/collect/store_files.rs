@@ -30,6 +30,7 @@ use crate::{
     },
     cluster::{Pieces, PumpEnd, bounded, pipe, pump},
     plan::{Item, StoreFile, store_limit, store_path},
+    redact::json_lines::JsonLines,
 };
 
 /// Most bytes that are inflated of one file: Velero's own bound.
@@ -37,9 +38,6 @@ const INFLATED: u64 = 1 << 30;
 /// Once past [`FREE`] bytes, more than so many times its compressed size is a bomb.
 const RATIO: u64 = 1000;
 const FREE: u64 = 10 << 20;
-/// A line of JSON is broken between two values when it gets longer than that, so that no reader and no rule meets lines
-/// of any length.
-const JSON_LINE: usize = 64 * 1024;
 const COPY: usize = 64 * 1024;
 
 /// The content of a file, as it comes.
@@ -304,7 +302,7 @@ fn copy<W: io::Write>(
         (Some(Stopped::Most), _) | (None, Ok(())) => None,
         (None, Err(error)) => Some(Trouble { code: MissingCode::Corrupt, why: bounded_error(&error) }),
     };
-    Ok((to.to, trouble))
+    Ok((to.into_inner(), trouble))
 }
 
 fn bounded_error(error: &io::Error) -> String {
@@ -383,53 +381,6 @@ impl<R: Read, W: io::Write> Read for Tee<R, W> {
             return Err(io::Error::other("the entry cannot be written"));
         }
         Ok(length)
-    }
-}
-
-/// Passes JSON on as it is, but for line ends around a comma between two values of a line that got long.
-struct JsonLines<W> {
-    to: W,
-    is_json: bool,
-    in_text: bool,
-    escaped: bool,
-    line: usize,
-}
-
-impl<W> JsonLines<W> {
-    fn new(to: W, is_json: bool) -> Self {
-        Self { to, is_json, in_text: false, escaped: false, line: 0 }
-    }
-}
-
-impl<W: io::Write> io::Write for JsonLines<W> {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        if !self.is_json {
-            self.to.write_all(data)?;
-            return Ok(data.len());
-        }
-        let mut done = 0;
-        for (at, byte) in data.iter().enumerate() {
-            self.line += 1;
-            match byte {
-                _ if self.escaped => self.escaped = false,
-                b'\\' if self.in_text => self.escaped = true,
-                b'"' => self.in_text = !self.in_text,
-                b'\n' => self.line = 0,
-                b',' if !self.in_text && self.line > JSON_LINE => {
-                    self.to.write_all(&data[done..at])?;
-                    self.to.write_all(b"\n,\n")?;
-                    done = at + 1;
-                    self.line = 0;
-                }
-                _ => {}
-            }
-        }
-        self.to.write_all(&data[done..])?;
-        Ok(data.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -575,7 +526,7 @@ mod tests {
         assert_eq!(code, None);
         assert_eq!(serde_json::from_slice::<Vec<Value>>(&kept).unwrap(), items);
         let longest = kept.split(|byte| *byte == b'\n').map(<[u8]>::len).max().unwrap();
-        assert!(longest < JSON_LINE + 200, "{longest}");
+        assert!(longest < crate::redact::json_lines::LINE + 200, "{longest}");
     }
 
     proptest! {
@@ -593,7 +544,7 @@ mod tests {
                 rest = after;
             }
             parts.write_all(rest).unwrap();
-            prop_assert_eq!(whole.to, parts.to);
+            prop_assert_eq!(whole.into_inner(), parts.into_inner());
         }
     }
 }

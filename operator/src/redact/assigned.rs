@@ -8,7 +8,7 @@ use percent_encoding::percent_decode;
 use super::{
     json,
     names::{self, Strength},
-    token::{OPEN, Span},
+    token::{self, OPEN, Span},
     value::{self, Place},
 };
 
@@ -192,7 +192,8 @@ impl Assigned {
         if number && self.name_quote.is_some() && self.quote.is_none() && keeps_number(&line[name.clone()], strength) {
             return None;
         }
-        if !value::masks(raw, strength, self.place, self.quote.is_some()) {
+        // A token is judged already, and must not make what is glued to it look longer than it is.
+        if !value::masks(&token::without(raw), strength, self.place, self.quote.is_some()) {
             return None;
         }
         let span = Span::new(self.from..to, RULE, self.decoded(raw));
@@ -262,22 +263,32 @@ fn skip_space(line: &[u8], at: usize) -> usize {
 
 /// Behind colour codes, raw or escaped.
 fn skip_colour(line: &[u8], mut at: usize) -> usize {
-    const ESCAPES: &[&[u8]] = &[b"\x1b[", b"\\u001b[", b"\\x1b[", b"\\033["];
-    while let Some(escape) = ESCAPES.iter().find(|escape| starts(line, at, escape)) {
-        let rest = &line[at + escape.len()..];
+    const ESCAPES: &[&[u8]] = &[b"u001b[", b"u001B[", b"x1b[", b"x1B[", b"033["];
+    loop {
+        // As often escaped as the text stands in strings of strings.
+        let escapes = line[at..].iter().take_while(|b| **b == b'\\').count();
+        let escaped = || ESCAPES.iter().find(|escape| escapes > 0 && starts(line, at + escapes, escape));
+        let from =
+            if starts(line, at, b"\x1b[") { Some(at + 2) } else { escaped().map(|escape| at + escapes + escape.len()) };
+        let Some(from) = from else { return at };
+        let rest = &line[from..];
         let parameters = rest.iter().take(16).take_while(|b| b.is_ascii_digit() || **b == b';').count();
-        at += escape.len() + (parameters + 1).min(rest.len());
+        at = from + (parameters + 1).min(rest.len());
     }
-    at
 }
 
 /// A value without quotes ends at white space, at what separates, at an escaped control character, at a quote.
-fn unquoted_end(line: &[u8], from: usize, percent: usize) -> usize {
+pub(super) fn unquoted_end(line: &[u8], from: usize, percent: usize) -> usize {
     const ENDING: &[&[u8]] = &[b"26", b"20", b"22", b"0a", b"0d", b"3b", b"2c", b"23", b"7d"];
     const ESCAPED: &[&[u8]] = &[b"n", b"r", b"t", b"\"", b"'", b"\\", b"u0026", b"u001b", b"x1b", b"033"];
     let code = |rest: &[u8]| ENDING.iter().any(|end| rest.len() >= 2 && rest[..2].eq_ignore_ascii_case(end));
     let mut at = from;
     while let Some(byte) = line.get(at) {
+        if let Some(length) = token::bracketed(&line[at..]) {
+            // What is glued to a token belongs to the value.
+            at += length;
+            continue;
+        }
         let rest = &line[at + 1..];
         let ends = match byte {
             b',' | b';' | b'&' | b')' | b']' | b'}' | b'"' | b'\'' | b'`' | b'<' | 0x1b => true,

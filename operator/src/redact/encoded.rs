@@ -35,10 +35,24 @@ const SEXTET: [u8; 256] = {
     table
 };
 
+/// A run of base64 digits that may hold text.
+pub(super) struct Run {
+    pub(super) at: Range<usize>,
+    /// Where text may begin: at the first digit, or behind other letters and digits that are glued to it.
+    begins: [Option<usize>; ALIGNMENTS],
+}
+
+impl Run {
+    /// The texts that the run may hold.
+    pub(super) fn texts<'a>(&'a self, line: &'a [u8]) -> impl Iterator<Item = Vec<u8>> + 'a {
+        self.begins.iter().flatten().filter_map(move |begin| decoded(&line[*begin..self.at.end]))
+    }
+}
+
 /// The next run at or behind `from` that may be base64 of text.
 ///
 /// Looks at each eighteenth byte first: a run that is long enough covers one.
-pub(super) fn next(text: &[u8], from: usize) -> Option<Range<usize>> {
+pub(super) fn next(text: &[u8], from: usize) -> Option<Run> {
     let mut left = from;
     let mut at = from + STEP - 1;
     while at < text.len() {
@@ -56,8 +70,11 @@ pub(super) fn next(text: &[u8], from: usize) -> Option<Range<usize>> {
             end += 1;
         }
         let padding = text[end..].iter().take(2).take_while(|b| **b == b'=').count();
-        if end - start + padding >= SHORTEST && is_text(&text[start..start + LOOKED_AT]) {
-            return Some(start..end + padding);
+        if end - start + padding >= SHORTEST {
+            let begins = begins(text, start..end);
+            if begins.iter().any(Option::is_some) {
+                return Some(Run { at: start..end + padding, begins });
+            }
         }
         left = end;
         at = end + STEP;
@@ -65,13 +82,69 @@ pub(super) fn next(text: &[u8], from: usize) -> Option<Range<usize>> {
     None
 }
 
+/// Base64 may begin at each of four digits, for nobody knows what was glued to it.
+const ALIGNMENTS: usize = 4;
+/// So many groups of four digits that are all plain text, one behind the other, are no accident of random digits.
+const GROUPS: usize = 4;
+/// Of that many groups one stands at each multiple of it.
+const STRIDE: usize = 4 * GROUPS;
+
+/// Where text begins in a run, by the alignment of its digits.
+fn begins(text: &[u8], run: Range<usize>) -> [Option<usize>; ALIGNMENTS] {
+    let mut begins = [None; ALIGNMENTS];
+    if is_text(&text[run.start..run.start + LOOKED_AT]) {
+        begins[0] = Some(run.start);
+    }
+    let digits = &text[run.clone()];
+    for (offset, begin) in begins.iter_mut().enumerate() {
+        if begin.is_none() {
+            *begin = first_words(&digits[offset..]).map(|first| run.start + offset + first);
+        }
+    }
+    begins
+}
+
+/// Where the first stretch of plain text begins, if there is one of [`GROUPS`] groups.
+fn first_words(digits: &[u8]) -> Option<usize> {
+    let is_plain = |at: usize| digits.get(at..at + 4).is_some_and(|four| bytes(four).into_iter().all(is_plain));
+    let mut at = STRIDE - 4;
+    while at + 4 <= digits.len() {
+        if is_plain(at) {
+            let mut begin = at;
+            while begin >= 4 && is_plain(begin - 4) {
+                begin -= 4;
+            }
+            let mut end = at + 4;
+            while end < begin + STRIDE && is_plain(end) {
+                end += 4;
+            }
+            if end >= begin + STRIDE {
+                return Some(begin);
+            }
+        }
+        at += STRIDE;
+    }
+    None
+}
+
+/// Letters, digits, punctuation and white space of ASCII.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t')
+}
+
+/// What four digits stand for.
+fn bytes(four: &[u8]) -> [u8; 3] {
+    let bits = four.iter().fold(0_u32, |bits, digit| (bits << 6) | u32::from(SEXTET[usize::from(*digit)]));
+    let [_, first, second, third] = bits.to_be_bytes();
+    [first, second, third]
+}
+
 fn is_text(digits: &[u8]) -> bool {
     let mut text = [0; LOOKED_AT / 4 * 3];
     for (four, three) in digits.chunks_exact(4).zip(text.chunks_exact_mut(3)) {
-        let bits = four.iter().fold(0_u32, |bits, digit| (bits << 6) | u32::from(SEXTET[usize::from(*digit)]));
-        three.copy_from_slice(&bits.to_be_bytes()[1..]);
+        three.copy_from_slice(&bytes(four));
     }
-    let printable = |byte: &u8| matches!(byte, b' '..=b'~' | 0x80.. | b'\n' | b'\r' | b'\t' | 0x1b);
+    let printable = |byte: &u8| is_plain(*byte) || matches!(byte, 0x80.. | 0x1b);
     // The last letter may go on behind what was looked at.
     text.iter().all(printable) && std::str::from_utf8(&text).err().is_none_or(|error| error.error_len().is_none())
 }

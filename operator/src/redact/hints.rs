@@ -112,7 +112,7 @@ impl Ahead {
     /// The first candidate at or behind `from`, which only grows.
     pub(super) fn first(&mut self, hints: &Hints, block: &[u8], from: usize) -> Option<usize> {
         let hint = self.hint.behind(from, || hints.first(block, from));
-        let run = self.run.behind(from, || encoded::next(block, from).map(|run| run.start));
+        let run = self.run.behind(from, || encoded::next(block, from).map(|run| run.at.start));
         match (hint, run) {
             (Some(hint), Some(run)) => Some(hint.min(run)),
             (hint, run) => hint.or(run),

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::{
-    arguments,
+    MAX_LINE, arguments,
     names::{self, Strength},
     token::Span,
     value,
@@ -22,7 +22,12 @@ const ELEMENTS: usize = 1024;
 
 /// Whether there may be JSON.
 pub(super) fn may_hold(text: &[u8]) -> bool {
-    memchr::memchr2(b'{', b'[', text).is_some() && memchr::memchr(b'"', text).is_some()
+    (goes_on(text) || memchr::memchr2(b'{', b'[', text).is_some()) && memchr::memchr(b'"', text).is_some()
+}
+
+/// Whether the text begins like a piece of JSON whose beginning stood on an earlier line.
+fn goes_on(text: &[u8]) -> bool {
+    matches!(text.trim_ascii_start().first(), Some(b',' | b'"' | b']' | b'}'))
 }
 
 /// What is to be masked because of its key, its name or the flag in front of it.
@@ -116,7 +121,21 @@ struct Scanner<'a> {
 impl Scanner<'_> {
     fn run(mut self) {
         let mut at = 0;
+        let mut goes_on = goes_on(self.text);
         while at < self.text.len() {
+            if self.stack.is_empty() && goes_on {
+                match self.text[at] {
+                    b'"' => {
+                        let frame = self.guess(at);
+                        self.stack.push(frame);
+                    }
+                    byte if byte.is_ascii_whitespace() || matches!(byte, b',' | b']' | b'}') => {
+                        at += 1;
+                        continue;
+                    }
+                    _ => goes_on = false,
+                }
+            }
             if self.stack.is_empty() {
                 let Some(found) = memchr::memchr2(b'{', b'[', &self.text[at..]) else { return };
                 at += found;
@@ -127,10 +146,29 @@ impl Scanner<'_> {
             }
             at = self.step(at).unwrap_or_else(|| {
                 self.stack.clear();
+                goes_on = false;
                 at + 1
             });
         }
+        if self.text.len() >= MAX_LINE {
+            // The name of a value may stand in what was cut off.
+            for frame in &mut self.stack {
+                if let Frame::Object { pair, .. } = frame {
+                    pair.name = pair.name.or(Some(Strength::Strong));
+                }
+            }
+        }
         while self.pop() {}
+    }
+
+    /// In what the text at `at` stands, if its beginning is not to be seen: behind a key there is a colon.
+    fn guess(&self, at: usize) -> Frame {
+        let behind = self.text.get(self.string_end(at + 1) + 1..).unwrap_or_default();
+        if behind.trim_ascii_start().first() == Some(&b':') {
+            Frame::Object { key: None, colon: false, pair: Pair::default() }
+        } else {
+            Frame::Array { strength: None, strings: Vec::new() }
+        }
     }
 
     /// Whether what follows a bracket can be JSON.

@@ -7,7 +7,7 @@ use super::{
     LOOK_AHEAD, MAX_LINE, Redactor, Rules,
     hints::Ahead,
     pem::{self, Verdict},
-    token::{Span, Tally, long_line},
+    token::{LONG, Span, Tally, long_line},
 };
 
 /// Bytes looked at in one go.
@@ -31,6 +31,13 @@ struct Long {
 }
 
 impl Long {
+    fn take(&mut self, by: &Redactor, more: &[u8]) {
+        self.rest += more.len() as u64;
+        if !by.has(LONG) {
+            self.shown.extend_from_slice(more);
+        }
+    }
+
     fn closed(mut self, end: &[u8]) -> Vec<u8> {
         self.shown.extend_from_slice(long_line(self.rest).as_bytes());
         self.shown.extend_from_slice(end);
@@ -48,10 +55,10 @@ impl Lines {
         while !rest.is_empty() {
             if let Some(long) = &mut self.long {
                 let Some(end) = memchr::memchr(b'\n', rest) else {
-                    long.rest += rest.len() as u64;
+                    long.take(by, rest);
                     return Ok(());
                 };
-                long.rest += end as u64;
+                long.take(by, &rest[..end]);
                 if let Some(long) = self.long.take() {
                     out(&long.closed(b"\n"))?;
                 }
@@ -82,7 +89,9 @@ impl Lines {
                         by.block(&held, self.rules, &mut self.pem, tally, out)?;
                         let spans = by.spans(&self.partial, self.rules);
                         let (shown, taken) = by.first_part(&self.partial, &spans, tally);
-                        self.long = Some(Long { shown, rest: (MAX_LINE - taken) as u64 });
+                        let mut long = Long { shown, rest: 0 };
+                        long.take(by, &self.partial[taken..]);
+                        self.long = Some(long);
                         self.partial.clear();
                     }
                 }
@@ -223,7 +232,7 @@ impl Redactor {
             to -= 1;
         }
         out.extend_from_slice(&line[from..to]);
-        tally.add("long-line");
+        tally.add(LONG);
         (out, to)
     }
 }

@@ -8,6 +8,7 @@ mod encoded;
 mod exact;
 mod hints;
 mod json;
+pub(crate) mod json_lines;
 mod lines;
 mod location_config;
 mod names;
@@ -187,7 +188,9 @@ impl Redactor {
         for index in (0..shapes::TABLE.len()).filter(|index| found.shapes & 1 << index != 0) {
             shapes::find(index, text, spans);
         }
-        if (!found.names.is_empty() || found.shapes != 0) && json::may_hold(text) {
+        // Of a line that was cut the names may stand behind the cut.
+        let named = !found.names.is_empty() || found.shapes != 0 || text.len() >= MAX_LINE;
+        if named && json::may_hold(text) {
             json::find(text, spans);
         }
         if decodings > 0 {
@@ -199,15 +202,17 @@ impl Redactor {
     fn within_base64(&self, text: &[u8], decodings: usize, spans: &mut Vec<Span>) {
         let mut from = 0;
         while let Some(run) = encoded::next(text, from) {
-            from = run.end;
-            let Some(decoded) = encoded::decoded(&text[run.clone()]) else { continue };
-            let mut inner = Vec::new();
-            self.built_in(&decoded, decodings - 1, &mut inner);
-            let mut inner = self.settled(&decoded, inner);
-            let whole = inner.len() == 1 && inner[0].at.len() == decoded.trim_ascii_end().len();
-            if let Some(first) = inner.pop() {
-                let value = if whole { first.value } else { decoded };
-                spans.push(Span::new(run, encoded::RULE, value));
+            from = run.at.end;
+            for decoded in run.texts(text) {
+                let mut inner = Vec::new();
+                self.built_in(&decoded, decodings - 1, &mut inner);
+                let mut inner = self.settled(&decoded, inner);
+                let whole = inner.len() == 1 && inner[0].at.len() == decoded.trim_ascii_end().len();
+                if let Some(first) = inner.pop() {
+                    let value = if whole { first.value } else { decoded };
+                    spans.push(Span::new(run.at.clone(), encoded::RULE, value));
+                    break;
+                }
             }
         }
     }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::{
     MAX_LINE, Redactor, arguments, config_map, json, location_config,
     names::{self, Strength},
+    settings,
     token::{self, Span, Tally},
     value::masks_whole,
 };
@@ -16,7 +17,7 @@ pub(super) const URL: &str = "download-url";
 
 /// In place; `false`: the object must not be collected.
 pub(super) fn clean(by: &Redactor, object: &mut Value, tally: &mut Tally) -> bool {
-    if object.as_object().is_some_and(is_secret_kind) {
+    if by.has(SECRET) && object.as_object().is_some_and(is_secret_kind) {
         tally.add(SECRET);
         return false;
     }
@@ -77,7 +78,7 @@ impl Cleaner<'_> {
 
     fn items(&mut self, items: &mut Vec<Value>, under: Option<Strength>) {
         let before = items.len();
-        items.retain(|item| !item.as_object().is_some_and(carries_secret));
+        items.retain(|item| !(self.by.has(SECRET) && item.as_object().is_some_and(carries_secret)));
         (items.len()..before).for_each(|_| self.tally.add(SECRET));
         self.arguments(items.iter_mut().collect());
         for item in items {
@@ -102,13 +103,14 @@ impl Cleaner<'_> {
         let is_list = map.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
         if is_list && let Some(Value::Array(items)) = map.get_mut("items") {
             let before = items.len();
-            items.retain(|item| !item.as_object().is_some_and(is_secret_kind));
+            items.retain(|item| !(self.by.has(SECRET) && item.as_object().is_some_and(is_secret_kind)));
             (items.len()..before).for_each(|_| self.tally.add(SECRET));
         }
         if map.get("kind").and_then(Value::as_str) == Some("ConfigMapList") {
             // The items of a typed list do not say what they are.
             let items = map.get_mut("items").and_then(Value::as_array_mut);
-            items.into_iter().flatten().filter_map(Value::as_object_mut).for_each(config_map::keys_only);
+            let untyped = items.into_iter().flatten().filter_map(Value::as_object_mut);
+            untyped.filter(|item| !config_map::is_config_map(item)).for_each(config_map::keys_only);
         }
         let location = location_config::is_location(map) && self.by.has(location_config::RULE);
         let pair = self.pair(map);
@@ -116,7 +118,7 @@ impl Cleaner<'_> {
         for (key, value) in map.iter_mut() {
             match value {
                 Value::String(url) if key.eq_ignore_ascii_case("downloadURL") => self.url(url, URL),
-                Value::Object(inner) if carries_secret(inner) => {
+                Value::Object(inner) if self.by.has(SECRET) && carries_secret(inner) => {
                     let mut text = Value::Object(std::mem::take(inner)).to_string();
                     self.mask(&mut text, SECRET);
                     *value = Value::String(text);
@@ -213,7 +215,7 @@ impl Cleaner<'_> {
         if query.is_none() && !named && url.fragment().is_none() {
             return self.string(text);
         }
-        if query.as_deref().is_some_and(|query| query.starts_with("[REDACTED:")) {
+        if !named && url.fragment().is_none() && query.as_deref().is_some_and(token::is_token) {
             return;
         }
         url.set_query(None);
@@ -241,6 +243,13 @@ impl Cleaner<'_> {
             if !spans.is_empty() {
                 self.replace(text, spans);
             }
+        }
+        if text.contains('\n')
+            && !self.schema
+            && settings::is_file(text)
+            && let Some(clean) = settings::mask(self.by, text, self.tally)
+        {
+            *text = clean;
         }
         if let Some(clean) = self.by.counted_text(text, self.tally) {
             *text = clean;

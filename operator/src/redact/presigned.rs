@@ -4,9 +4,9 @@
 use percent_encoding::percent_decode;
 use regex::bytes::{Captures, Regex};
 
-use super::token::Span;
+use super::token::{self, Span};
 
-const RULE: &str = "presigned-query";
+pub(super) const RULE: &str = "presigned-query";
 
 /// A line with none of these, in any case, holds no presigned query.
 pub(super) const HINTS: &[&str] = &[
@@ -80,8 +80,13 @@ fn value(line: &[u8], hit: &Captures<'_>) -> Option<Span> {
     };
     let from = equals.end();
     let mut to = from;
-    while to < line.len() && !ends(&line[to..], depth) {
-        to += 1;
+    loop {
+        // A token, from an earlier pass, belongs to the value as a whole, and so does what stands behind it.
+        to += match token::bracketed(&line[to..]) {
+            Some(length) => length,
+            None if to == line.len() || ends(&line[to..], depth) => break,
+            None => 1,
+        };
     }
     if from == to {
         return None;
@@ -98,9 +103,7 @@ fn ends(rest: &[u8], depth: usize) -> bool {
     const ENDING: &[&[u8]] = &[b"26", b"23", b"20", b"22", b"0a", b"0d"];
     match rest[0] {
         b'"' | b'\'' | b'`' | b'<' | b'>' | b'\\' | b'(' | b')' | b']' | b'{' | b'}' | b'|' | b',' | b';' | b'&'
-        | b'#' => true,
-        // A token of ours, from an earlier pass, is a value as a whole.
-        b'[' => !rest.starts_with(b"[REDACTED:"),
+        | b'#' | b'[' => true,
         b'%' => {
             let code = match depth {
                 0 => return false,

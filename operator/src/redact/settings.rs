@@ -7,17 +7,22 @@ use std::{ops::Range, sync::LazyLock};
 use regex::Regex;
 use serde_json::Value;
 
+use line::{Hidden, Item, Pair};
+
 use super::{
     Redactor,
     names::{self, Strength},
-    token::{Span, Tally},
+    token::{self, Span, Tally},
+    value::{self, Place},
 };
+
+mod line;
+
+pub(super) use line::is_file;
 
 pub(super) const RULE: &str = "by-name";
 /// JSON in a string of JSON in a string …
 const DEPTH: usize = 4;
-/// A longer value behind a weak name in running text is a secret, whatever its letters are (bytes).
-const LONG: usize = 16;
 
 /// `name=`, `name: `, `\"name\":` anywhere in a line.
 static NAME: LazyLock<Regex> = LazyLock::new(|| {
@@ -79,26 +84,36 @@ impl Settings<'_> {
                 changed
             }
             Value::Array(items) => items.iter_mut().fold(false, |changed, item| self.value(item, depth) | changed),
-            Value::String(text) => match self.text(text, depth + 1) {
-                Some(masked) => {
-                    *text = masked;
-                    true
-                }
-                None => false,
-            },
+            Value::String(text) => self.value_of(text, depth),
             Value::Null | Value::Bool(_) | Value::Number(_) => false,
         }
+    }
+
+    /// A string that is no secret may hold one.
+    fn value_of(&mut self, text: &mut String, depth: usize) -> bool {
+        match self.text(text, depth + 1) {
+            Some(masked) => {
+                *text = masked;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The judgement is that of objects.
+    fn masks(&self, value: &str, strength: Strength) -> bool {
+        self.by.has(RULE) && !token::is_token(value) && value::masks_whole(value, strength)
     }
 
     /// What stands behind a sensitive name in JSON.
     fn behind(&mut self, strength: Strength, value: &mut Value, depth: usize) -> bool {
         match value {
-            Value::String(text) if is_masked(text) || text.is_empty() => false,
+            Value::String(text) if !self.masks(text, strength) => self.value_of(text, depth),
             Value::String(text) => {
                 *text = self.token(text);
                 true
             }
-            Value::Number(number) if strength == Strength::Strong => {
+            Value::Number(number) if strength == Strength::Strong && self.by.has(RULE) => {
                 *value = Value::String(self.token(&number.to_string()));
                 true
             }
@@ -170,7 +185,7 @@ impl Settings<'_> {
                 state.open = Some(item.column);
                 Shown::AsItIs
             }
-            Some(strength) if !is_secret(pair.value, strength) => Shown::AsItIs,
+            Some(strength) if !self.is_secret(pair.value, strength) => Shown::AsItIs,
             Some(_) => {
                 state.hidden = Some(Hidden::after(pair.value, item.column));
                 Shown::Instead(format!("{}{}", &line[..pair.at], self.quoted_token(pair.value)))
@@ -182,7 +197,7 @@ impl Settings<'_> {
     fn scalar(&mut self, line: &str, item: &Item<'_>, state: &mut State) -> Shown {
         let text = item.text;
         let flag = std::mem::take(&mut state.flag);
-        if (state.open.is_some() || flag) && is_secret(text, Strength::Strong) {
+        if (state.open.is_some() || flag) && self.is_secret(text, Strength::Strong) {
             let at = item.column;
             if text.starts_with(['|', '>', '"', '\'']) || text.ends_with('\\') {
                 state.hidden = Some(Hidden::after(text, item.column));
@@ -205,8 +220,12 @@ impl Settings<'_> {
                 && found.name("quote").is_none();
             let secret = value.filter(|(strength, at)| {
                 let value = &line[at.clone()];
-                let wordy = plain && *strength == Strength::Weak && !is_mixed(value);
-                is_secret(value, *strength) && !value.starts_with(['{', '[']) && !wordy
+                let place = if plain { Place::Prose } else { Place::Structure };
+                let quoted = line[..at.start].ends_with(['"', '\'']);
+                let number = *strength == Strength::Weak && !quoted && value.parse::<f64>().is_ok();
+                let opens = value.starts_with(['{', '[']) && token::bracketed(value.as_bytes()).is_none();
+                let masks = value::masks(value.as_bytes(), *strength, place, quoted);
+                self.by.has(RULE) && masks && !opens && !number && !token::is_token(value)
             });
             // What is passed over may hold a pair of its own: `jdbc:…?password=x`.
             from = secret.as_ref().map_or(whole.end(), |(_, at)| at.end);
@@ -215,7 +234,7 @@ impl Settings<'_> {
         for found in FLAG.captures_iter(line) {
             if let (Some(name), Some(value)) = (found.name("name"), found.name("value"))
                 && strength(name.as_str()).is_some()
-                && is_secret(value.as_str(), Strength::Strong)
+                && self.masks(value.as_str(), Strength::Strong)
             {
                 spans.push(value.range());
             }
@@ -235,6 +254,17 @@ impl Settings<'_> {
         }
         out.push_str(&line[from..]);
         Shown::Instead(out)
+    }
+
+    /// Whether what stands behind a sensitive name, to the end of the line, is a secret: as in an object, but that words for
+    /// yes and no, and numbers behind a weak name, are no texts here, and that a value may go on in the next line.
+    fn is_secret(&self, value: &str, strength: Strength) -> bool {
+        let value = value.trim_end_matches(',').trim();
+        let goes_on = value.starts_with(['|', '>']) || value.ends_with('\\') || Hidden::opens(value).is_some();
+        let plain = unquoted(value).trim();
+        let switch = ["yes", "no", "on", "off"].iter().any(|word| plain.eq_ignore_ascii_case(word));
+        let number = strength == Strength::Weak && value.parse::<f64>().is_ok();
+        !switch && !number && self.by.has(RULE) && (goes_on || self.masks(plain, strength))
     }
 
     /// Quotes stay, and what follows them: both halves of a line must still parse.
@@ -271,7 +301,15 @@ fn value_at(line: &str, from: usize) -> Range<usize> {
         }
     }
     let ends = |c: char| c.is_whitespace() || matches!(c, ',' | ';' | '&' | ')' | ']' | '}' | '"' | '\'' | '\\');
-    from..from + rest.find(ends).unwrap_or(rest.len())
+    let mut to = from;
+    while let Some(next) = line[to..].chars().next() {
+        to += match token::bracketed(&line.as_bytes()[to..]) {
+            Some(length) => length,
+            None if ends(next) => break,
+            None => next.len_utf8(),
+        };
+    }
+    from..to
 }
 
 /// JSON without the blanks between its parts.
@@ -307,127 +345,12 @@ struct State {
     flag: bool,
 }
 
-/// The rest of a value that goes over several lines.
-struct Hidden {
-    /// Lines further in than this belong to it.
-    column: usize,
-    /// Up to a line with these quotes.
-    quote: Option<&'static str>,
-    /// The line ended in a backslash.
-    goes_on: bool,
-}
-
-impl Hidden {
-    fn after(value: &str, column: usize) -> Self {
-        let quote = [r#"""""#, "'''", "\"", "'"].into_iter().find(|quote| value.starts_with(quote));
-        let quote = quote.filter(|quote| !value[quote.len()..].contains(quote));
-        Self { column, quote, goes_on: value.ends_with('\\') }
-    }
-
-    /// Whether the line belongs to it, and if so, whether it is the last one.
-    fn takes(&mut self, line: &str, indent: usize) -> Option<bool> {
-        if let Some(quote) = self.quote {
-            return Some(line.contains(quote));
-        }
-        let before = std::mem::replace(&mut self.goes_on, line.ends_with('\\'));
-        // An empty line may stand in the middle of a block, and it hides nothing.
-        (before || line.trim().is_empty() || indent > self.column).then_some(false)
-    }
-}
-
-/// A line without its indentation, the dashes of lists and the sign of a comment.
-struct Item<'a> {
-    text: &'a str,
-    /// Where the text begins.
-    column: usize,
-    /// Where the line's first sign stands.
-    indent: usize,
-    is_element: bool,
-}
-
-impl<'a> Item<'a> {
-    fn of(line: &'a str) -> Self {
-        let mut text = line.trim_start();
-        let indent = line.len() - text.len();
-        let mut is_element = false;
-        while let Some(rest) = text.strip_prefix("- ").or_else(|| text.strip_prefix(['#', ';'])) {
-            is_element |= text.starts_with('-');
-            text = rest.trim_start();
-        }
-        text = text.strip_prefix("export ").unwrap_or(text).trim_start();
-        Self { text: text.trim_end(), column: line.len() - text.len(), indent, is_element }
-    }
-
-    fn is_below(&self, column: usize) -> bool {
-        self.indent > column || (self.is_element && self.indent == column)
-    }
-}
-
-/// A name and its value on one line.
-struct Pair<'a> {
-    name: &'a str,
-    value: &'a str,
-    /// Where the value begins in the line.
-    at: usize,
-    /// A colon and a blank.
-    is_yaml: bool,
-}
-
-impl<'a> Pair<'a> {
-    fn of(line: &'a str, item: &Item<'a>) -> Option<Self> {
-        let text = item.text;
-        let (name, rest) = match text.chars().next()? {
-            quote @ ('"' | '\'') => text[1..].split_once(quote)?,
-            _ => text.split_at(text.find([':', '='])?),
-        };
-        let name = name.trim_end();
-        let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ' ' | '$' | '@');
-        if name.is_empty() || !name.chars().all(fits) {
-            return None;
-        }
-        let rest = rest.trim_start();
-        let value = rest.strip_prefix("=>").or_else(|| rest.strip_prefix([':', '=']))?;
-        let is_yaml = rest.starts_with(':') && (value.is_empty() || value.starts_with([' ', '\t']));
-        if value.starts_with("//") {
-            return None;
-        }
-        let value = value.trim_start();
-        let end = line.trim_end().len();
-        Some(Self { name, value, at: end - value.len(), is_yaml })
-    }
-}
-
 fn strength(name: &str) -> Option<Strength> {
     names::judge(name.as_bytes())
 }
 
 fn unquoted(value: &str) -> &str {
     value.trim_matches(['"', '\''])
-}
-
-/// A token, perhaps without its end.
-fn is_masked(value: &str) -> bool {
-    let inner = value.strip_prefix("[REDACTED:").map(|inner| inner.strip_suffix(']').unwrap_or(inner));
-    inner.and_then(|inner| inner.split_once(':')).is_some_and(|(rule, digits)| {
-        let rule_like = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        rule.bytes().all(rule_like) && digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
-    })
-}
-
-/// Empty values, switches and (behind a weak name) numbers are no secrets. A quote that only opens is not empty.
-fn is_secret(value: &str, strength: Strength) -> bool {
-    let value = value.trim_end_matches(',').trim();
-    let plain = unquoted(value).trim();
-    let switch = ["null", "~", "true", "false", "yes", "no", "on", "off", "{}", "[]"];
-    let empty = matches!(value, "" | "\"\"" | "''") || switch.iter().any(|word| plain.eq_ignore_ascii_case(word));
-    let number = strength == Strength::Weak && plain.parse::<f64>().is_ok();
-    !empty && !number && !is_masked(plain)
-}
-
-/// In prose, behind a weak name, most words are words.
-fn is_mixed(value: &str) -> bool {
-    let has = |test: fn(&u8) -> bool| value.as_bytes().iter().any(test);
-    value.len() >= LONG || (value.len() >= LONG / 2 && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic))
 }
 
 #[cfg(test)]

@@ -1,13 +1,17 @@
 //! Values that tell by their shape, or by the tool or header in front of them, that they are secrets: a table of patterns.
 //! Each is tried only on lines that hold one of its hints; what is known by a name of its own is told by `names`.
 
-use std::sync::LazyLock;
+use std::{ops::Range, sync::LazyLock};
 
 use aho_corasick::AhoCorasick;
 use base64::{Engine as _, alphabet, engine};
 use regex::bytes::Regex;
 
-use super::{token::Span, value::is_reference};
+use super::{
+    assigned,
+    token::{self, OPEN, Span},
+    value::is_reference,
+};
 
 /// One shape. The value is the last group that took part, else the whole match.
 pub(super) struct Shape {
@@ -149,8 +153,19 @@ pub(super) fn find(index: usize, line: &[u8], spans: &mut Vec<Span>) {
     for hit in PATTERNS[index].captures_iter(line) {
         let value = hit.iter().flatten().last();
         if let Some(value) = value.filter(|value| check(value.as_bytes()) && !is_reference(value.as_bytes())) {
-            spans.push(Span::new(value.range(), *id, decoded(value.as_bytes())));
+            let at = with_token(line, value.range());
+            spans.push(Span::new(at.clone(), *id, decoded(&line[at])));
         }
+    }
+}
+
+/// A value that ends within a token, since no pattern takes its bracket, goes on behind it.
+fn with_token(line: &[u8], at: Range<usize>) -> Range<usize> {
+    let open = memchr::memmem::rfind(&line[at.clone()], OPEN).map(|open| at.start + open);
+    let end = open.and_then(|open| Some(open + token::bracketed(&line[open..])?));
+    match end {
+        Some(end) if end > at.end => at.start..assigned::unquoted_end(line, end, 0),
+        _ => at,
     }
 }
 

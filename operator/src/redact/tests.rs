@@ -4,6 +4,7 @@
 use std::{
     io::{Read as _, Write as _},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use base64::{
@@ -46,7 +47,7 @@ fn written(by: &Arc<Redactor>, pieces: &[&[u8]]) -> (Vec<u8>, Segment) {
 }
 
 #[test]
-fn presigned_queries_lose_their_values_and_nothing_else() {
+fn sec_h4_presigned_queries_lose_their_values_and_nothing_else() {
     let by = redactor(&[], &[]);
     let url = "https://minio.shop:9000/bucket/backups/b1/b1-logs.gz?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKID%2F20260908%2Feu%2Fs3%2Faws4_request&X-Amz-Date=20260908T030412Z&X-Amz-Signature=5a1e0b&X-Amz-SignedHeaders=host";
     let out = masked(&by, url, "5a1e0b");
@@ -81,7 +82,7 @@ fn presigned_queries_lose_their_values_and_nothing_else() {
 }
 
 #[test]
-fn what_only_looks_like_a_query_survives() {
+fn sec_h4_what_only_looks_like_a_query_survives() {
     let by = redactor(&[], &[KNOWN]);
     for text in [
         "SignatureDoesNotMatch: The request signature we calculated does not match",
@@ -95,7 +96,7 @@ fn what_only_looks_like_a_query_survives() {
 }
 
 #[test]
-fn the_known_value_is_masked_in_every_form() {
+fn sec_x28_the_known_value_is_masked_in_every_form() {
     let by = redactor(&[], &[KNOWN]);
     let percent = utf8_percent_encode(KNOWN, NON_ALPHANUMERIC).to_string();
     let json = json!({ "a": KNOWN }).to_string();
@@ -110,7 +111,7 @@ fn the_known_value_is_masked_in_every_form() {
 }
 
 #[test]
-fn the_known_value_is_masked_within_base64_wherever_it_begins() {
+fn sec_x28_the_known_value_is_masked_within_base64_wherever_it_begins() {
     let by = redactor(&[], &[KNOWN]);
     for before in ["", "a", "ab", "abc", "abcd"] {
         for after in ["", "z", "zz", "zzz"] {
@@ -133,7 +134,7 @@ fn the_known_value_is_masked_within_base64_wherever_it_begins() {
 }
 
 #[test]
-fn equal_values_have_equal_tokens_in_every_encoding_and_others_in_other_bundles() {
+fn sec_x46_equal_values_have_equal_tokens_in_every_encoding_and_others_in_other_bundles() {
     let (by, other) = (redactor(&[], &[KNOWN]), redactor(&[], &[KNOWN]));
     let percent = utf8_percent_encode(KNOWN, NON_ALPHANUMERIC).to_string();
     let token = by.text(KNOWN);
@@ -144,7 +145,7 @@ fn equal_values_have_equal_tokens_in_every_encoding_and_others_in_other_bundles(
 }
 
 #[test]
-fn a_private_key_is_found_line_by_line() {
+fn sec_x28_a_private_key_is_found_line_by_line() {
     let key =
         format!("-----BEGIN KEY-----\n{}\n{}\n-----END KEY-----\n", "QUJDREVGR0g1".repeat(4), "SUpLTE1OT1A2".repeat(4));
     let by = redactor(&[], &[&key]);
@@ -155,7 +156,7 @@ fn a_private_key_is_found_line_by_line() {
 }
 
 #[test]
-fn a_short_value_counts_only_as_a_whole_value_behind_a_name() {
+fn sec_x29_a_short_value_counts_only_as_a_whole_value_behind_a_name() {
     let by = redactor(&[], &["hunter"]);
     for text in [
         "password=hunter",
@@ -178,7 +179,7 @@ fn a_short_value_counts_only_as_a_whole_value_behind_a_name() {
 }
 
 #[test]
-fn user_rules_add_and_are_bounded() {
+fn sec_x7_user_rules_add_and_are_bounded() {
     let by = redactor(&["acme-[a-z]+", "a*", "grün\\w"], &[]);
     assert!(by.text("for acme-prod only").starts_with("for [REDACTED:user-0:"));
     assert!(by.text("bbb aa").starts_with("bbb [REDACTED:user-1:"));
@@ -199,7 +200,7 @@ fn user_rules_add_and_are_bounded() {
 }
 
 #[test]
-fn objects_lose_what_must_not_be_there() {
+fn sec_x1_x4_objects_lose_what_must_not_be_there() {
     let by = redactor(&[], &[]);
     for kind in ["Secret", "SecretList"] {
         assert!(!by.object(&mut json!({ "kind": kind, "apiVersion": "v1", "items": [] })), "{kind}");
@@ -227,7 +228,7 @@ fn objects_lose_what_must_not_be_there() {
 }
 
 #[test]
-fn a_download_url_keeps_only_where_it_points() {
+fn sec_x3_x16_a_download_url_keeps_only_where_it_points() {
     let by = redactor(&[], &[]);
     let mut request = json!({ "kind": "DownloadRequest", "status": { "downloadURL": "https://u:p4ss@minio:9000/b/k.gz?token=abc#f", "phase": "Processed" } });
     assert!(by.object(&mut request));
@@ -243,7 +244,7 @@ fn a_download_url_keeps_only_where_it_points() {
 }
 
 #[test]
-fn without_a_hit_every_byte_stays() {
+fn sec_x44_without_a_hit_every_byte_stays() {
     let by = redactor(&[], &[KNOWN]);
     for body in
         [&b""[..], b"\n\n\r\n", b"no end", b"a\r\nb\r", b"\xff\xfe\0 x-amz- \x1b[31m\nk/8+", b"x-amz-date=1\r\n\n"]
@@ -256,7 +257,7 @@ fn without_a_hit_every_byte_stays() {
 }
 
 #[test]
-fn of_a_line_that_is_too_long_the_end_is_masked_and_counted() {
+fn sec_x43_of_a_line_that_is_too_long_the_end_is_masked_and_counted() {
     let by = redactor(&[], &["the-known-value"]);
     let border = MAX_LINE - LOOK_AHEAD;
     let mut line = vec![b'x'; 3 << 20];
@@ -284,7 +285,7 @@ fn of_a_line_that_is_too_long_the_end_is_masked_and_counted() {
 }
 
 #[test]
-fn a_line_that_tokens_make_too_long_stays_bounded() {
+fn sec_x43_a_line_that_tokens_make_too_long_stays_bounded() {
     let by = redactor(&["z"], &[]);
     let (out, _) = written(&by, &["zy".repeat(MAX_LINE / 2 - 1).as_bytes()]);
     assert!(out.len() <= MAX_LINE && out.ends_with(b" bytes]"), "{}", out.len());
@@ -292,7 +293,7 @@ fn a_line_that_tokens_make_too_long_stays_bounded() {
 }
 
 #[test]
-fn observers_see_redacted_lines() {
+fn sec_x6_observers_see_redacted_lines() {
     let tmp = tempfile::tempdir().expect("a folder");
     let spool = Spool::create(tmp.path(), 1 << 20).expect("a spool");
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -310,7 +311,7 @@ fn observers_see_redacted_lines() {
 }
 
 #[test]
-fn a_path_is_cleaned_too_but_not_our_own_names() {
+fn sec_x6_a_path_is_cleaned_too_but_not_our_own_names() {
     let tmp = tempfile::tempdir().expect("a folder");
     let spool = Spool::create(tmp.path(), 1 << 20).expect("a spool");
     let path = BundlePath::new(["namespaces", "acme-prod", "core", "pods.yaml"]);
@@ -343,7 +344,7 @@ fn cut_up<'a>(body: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
 
 proptest! {
     #[test]
-    fn any_cut_of_the_input_gives_the_same_output(
+    fn sec_x40_any_cut_of_the_input_gives_the_same_output(
         parts in prop::collection::vec(prop_oneof![
             "[a-z \n\r]{0,30}",
             Just("the-known-value".to_owned()),
@@ -363,7 +364,11 @@ proptest! {
     }
 }
 
+mod carriers;
+mod forms;
+mod fuzz;
 mod leaks;
 mod secrets;
 mod streams;
 mod survivors;
+mod ways_around;

@@ -1,7 +1,7 @@
 //! What stands in place of a masked value, and how overlapping hits become one.
 //! What is a hit is told by the rules.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{borrow::Cow, collections::BTreeMap, ops::Range};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use memchr::memmem;
@@ -59,9 +59,12 @@ impl Span {
     }
 }
 
+/// The rule of lines that are too long to be judged.
+pub(super) const LONG: &str = "long-line";
+
 /// What stands for the masked rest of a line that is too long to be judged.
 pub(super) fn long_line(rest: u64) -> String {
-    format!("[REDACTED:long-line:{rest} bytes]")
+    format!("[REDACTED:{LONG}:{rest} bytes]")
 }
 
 /// The eight digits of a token.
@@ -99,50 +102,140 @@ pub(super) fn settled(line: &[u8], mut spans: Vec<Span>) -> Vec<Span> {
 }
 
 /// The pieces of a span that no token covers.
-fn outside(line: &[u8], span: Span, tokens: &[Range<usize>]) -> Vec<Span> {
+fn outside(line: &[u8], mut span: Span, tokens: &[Range<usize>]) -> Vec<Span> {
     let first = tokens.partition_point(|token| token.end <= span.at.start);
     let covered: Vec<_> = tokens[first..].iter().take_while(|token| token.start < span.at.end).collect();
     if covered.is_empty() {
         return vec![span];
     }
-    // What begins within a token took its letters for a name: `[REDACTED:jwt:01234567]user:…` has none in front of `user`.
-    if covered[0].start < span.at.start {
-        return Vec::new();
+    // What begins within a token took its letters for a name. What stands behind the token may be a value all the same.
+    let within = covered[0].start < span.at.start;
+    if within {
+        span.at.start = covered[0].end.min(span.at.end);
     }
     let mut pieces = Vec::new();
     let mut from = span.at.start;
-    for token in covered {
+    for token in &covered[usize::from(within)..] {
         pieces.push(from..token.start.max(from));
         from = token.end;
     }
     pieces.push(from..span.at.end.max(from));
-    pieces.retain(|piece| !piece.is_empty());
+    let says_nothing = |at: &Range<usize>| within && line[at.clone()].iter().all(u8::is_ascii_punctuation);
+    pieces.retain(|piece| !(piece.is_empty() || says_nothing(piece)));
     pieces.into_iter().map(|at| Span::new(at.clone(), span.rule.clone(), line[at].to_vec())).collect()
 }
 
 /// Whether the text is a token and nothing else.
 pub(super) fn is_token(text: &str) -> bool {
-    tokens(text.as_bytes()).first().is_some_and(|token| *token == (0..text.len()))
+    length(text.as_bytes()) == Some(text.len())
 }
 
 /// Where tokens stand.
 fn tokens(line: &[u8]) -> Vec<Range<usize>> {
-    memmem::find_iter(line, OPEN)
-        .filter_map(|start| {
-            let rest = &line[start + OPEN.len()..];
-            let rule = rest.iter().take_while(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || **b == b'-').count();
-            if rule == 0 || rule > 40 || rest.get(rule) != Some(&b':') {
-                return None;
-            }
-            let tail = &rest[rule + 1..];
-            let inner = tail.iter().take(32).position(|b| *b == b']')?;
-            let shown = &tail[..inner];
-            let bytes = shown.strip_suffix(b" bytes");
-            let ok = match bytes {
-                Some(number) => !number.is_empty() && number.iter().all(u8::is_ascii_digit),
-                None => shown.len() == 8 && shown.iter().all(u8::is_ascii_hexdigit),
-            };
-            ok.then(|| start..start + OPEN.len() + rule + 1 + inner + 1)
-        })
-        .collect()
+    memmem::find_iter(line, OPEN).filter_map(|start| Some(start..start + length(&line[start..])?)).collect()
+}
+
+/// Length of the token with which the text begins, if it does.
+///
+/// A token says nothing of who wrote it: one in the input is believed. Nothing can hide in it but eight digits, or a number,
+/// for the rest of it is the name of a rule; what stands beside it is judged as if it were part of a value.
+pub(super) fn length(text: &[u8]) -> Option<usize> {
+    let rest = text.strip_prefix(OPEN)?;
+    let rule = rest.iter().take(RULE + 1).position(|b| *b == b':')?;
+    if !is_rule(&rest[..rule]) {
+        return None;
+    }
+    let tail = &rest[rule + 1..];
+    let inner = tail.iter().take(32).position(|b| *b == b']')?;
+    let shown = &tail[..inner];
+    let ok = match shown.strip_suffix(b" bytes") {
+        Some(number) => !number.is_empty() && number.iter().all(u8::is_ascii_digit),
+        None => shown.len() == 8 && shown.iter().all(u8::is_ascii_hexdigit),
+    };
+    ok.then(|| OPEN.len() + rule + 1 + inner + 1)
+}
+
+/// The text but for its tokens.
+pub(super) fn without(text: &[u8]) -> Cow<'_, [u8]> {
+    let tokens = tokens(text);
+    if tokens.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    let mut rest = Vec::new();
+    let mut from = 0;
+    for token in tokens {
+        rest.extend_from_slice(&text[from..token.start]);
+        from = token.end;
+    }
+    rest.extend_from_slice(&text[from..]);
+    Cow::Owned(rest)
+}
+
+/// Length of what looks like a token, whoever wrote it: its closing bracket does not end a value.
+pub(super) fn bracketed(text: &[u8]) -> Option<usize> {
+    let like = || {
+        let rest = text.strip_prefix(OPEN)?;
+        let end = rest.iter().take(2 * RULE).position(|byte| *byte == b']')?;
+        rest[..end].iter().all(u8::is_ascii_graphic).then_some(OPEN.len() + end + 1)
+    };
+    length(text).or_else(like)
+}
+
+/// Bytes of the longest name of a rule.
+const RULE: usize = 40;
+
+/// Whether one of the rules has this name.
+fn is_rule(name: &[u8]) -> bool {
+    let known = RULES.iter().any(|rule| rule.as_bytes() == name);
+    let of_user =
+        || name.strip_prefix(b"user-").is_some_and(|n| (1..=2).contains(&n.len()) && n.iter().all(u8::is_ascii_digit));
+    known || of_user() || super::shapes::TABLE.iter().any(|shape| shape.id.as_bytes() == name)
+}
+
+/// The rules that are no shapes. Those of known values are named where the values are read.
+const RULES: &[&str] = &[
+    LONG,
+    super::arguments::RULE,
+    super::assigned::RULE,
+    super::encoded::RULE,
+    super::json::KEY,
+    super::json::PAIR,
+    super::location_config::RULE,
+    super::object::SECRET,
+    super::object::URL,
+    super::pem::RULE,
+    super::presigned::RULE,
+    super::settings::RULE,
+    super::url::RULE,
+    "known-repository-password",
+    "known-secret-key",
+    "known-session-token",
+    "known-sse-c-key",
+    #[cfg(test)]
+    "location-key",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sec_x46_a_token_is_told_by_the_name_of_a_rule_and_its_digits() {
+        for token in ["[REDACTED:jwt:01234567]", "[REDACTED:user-63:abcdef01]", "[REDACTED:long-line:12 bytes]"] {
+            assert_eq!(length(token.as_bytes()), Some(token.len()), "{token}");
+            assert_eq!(length(format!("{token}x").as_bytes()), Some(token.len()), "{token}");
+        }
+        for other in [
+            "[REDACTED:hunter2:01234567]",
+            "[REDACTED:user-hunter2:01234567]",
+            "[REDACTED:jwt:hunter2]",
+            "[REDACTED:jwt:012345678]",
+            "[REDACTED:jwt:01234567",
+            "[REDACTED:jwt: bytes]",
+            "[REDACTED:",
+            "",
+        ] {
+            assert_eq!(length(other.as_bytes()), None, "{other}");
+        }
+    }
 }

@@ -116,6 +116,10 @@ fn surrounded(seed: &mut Seed, all: &mut Vec<Planted>) {
     for name in ["X-Amz-Signature", "x-amz-credential", "X-Amz-Security-Token", "X-Goog-Signature"] {
         with("h4-presigned", &format!("https://h.example/b/k?X-Amz-Date=1&{name}="), seed.hex(64), "&x=1");
     }
+    for before in ["aws_secret_access_key = ", "AWS_SECRET_ACCESS_KEY=", "secretAccessKey: "] {
+        with("h2-secret-key", before, seed.base64(30), "");
+    }
+    with("h6-key-id", r#"{"type":"service_account","private_key_id":""#, seed.hex(40), r#""}"#);
     with("h4-azure", "https://a.blob.example/c/b?sv=2024&sig=", seed.url64(43), "&se=2026");
     with("h4-aws-v2", "https://h.example/b/k?AWSAccessKeyId=x&Signature=", seed.url64(27), "&Expires=1");
     with(
