@@ -30,6 +30,8 @@ pub enum Tool {
     Velero,
     /// Velero's plugin for S3.
     VeleroPluginForAws,
+    /// A scanner that finds secrets in files, as people run it on what they are about to publish.
+    Gitleaks,
 }
 
 /// Why a tool cannot be had.
@@ -111,6 +113,13 @@ static AWS_PLUGIN: Family = Family {
     version_flags: "",
     takes: "4 minutes",
 };
+static GITLEAKS: Family = Family {
+    name: "gitleaks",
+    packages: &["github.com/zricethezav/gitleaks/v8"],
+    module: "github.com/zricethezav/gitleaks/v8",
+    version_flags: " -X github.com/zricethezav/gitleaks/v8/version.Version={v}",
+    takes: "two minutes",
+};
 
 impl Tool {
     const fn file_name(self) -> &'static str {
@@ -121,6 +130,7 @@ impl Tool {
             Self::Versitygw => "versitygw",
             Self::Velero => "velero",
             Self::VeleroPluginForAws => "velero-plugin-for-aws",
+            Self::Gitleaks => "gitleaks",
         }
     }
 
@@ -131,6 +141,7 @@ impl Tool {
             Self::Versitygw => &VERSITYGW,
             Self::Velero => &VELERO,
             Self::VeleroPluginForAws => &AWS_PLUGIN,
+            Self::Gitleaks => &GITLEAKS,
         }
     }
 
@@ -281,7 +292,7 @@ mod tests {
 
     #[test]
     fn every_family_says_the_version_that_it_builds() {
-        for family in [&ETCD, &KUBERNETES, &VERSITYGW, &VELERO, &AWS_PLUGIN] {
+        for family in [&ETCD, &KUBERNETES, &VERSITYGW, &VELERO, &AWS_PLUGIN, &GITLEAKS] {
             let recipe = Recipe::of(family).expect("tests/tools has go.mod and go.sum");
             assert!(recipe.version != "v0.0.0", "{}: no version of {} in go.mod", family.name, family.module);
             assert!(!recipe.flags.contains('{'), "{}: {}", family.name, recipe.flags);

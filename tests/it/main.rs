@@ -24,6 +24,7 @@ mod movers;
 mod oracle;
 mod parity;
 mod readers;
+mod scanner;
 mod scope;
 mod selfcheck;
 mod stand;

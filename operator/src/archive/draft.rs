@@ -4,7 +4,7 @@
 use std::{fs::File, io, io::Write as _, ops::Range, sync::Arc};
 
 use super::{
-    BundlePath, SealError, Sealed, Segment, Spool,
+    SealError, Sealed, Segment, Spool,
     body::{Archived, Body},
     manifest::{Entry, Span},
     read,
@@ -71,7 +71,6 @@ impl Draft {
     ///
     /// # Errors
     /// [`SealError`]
-    #[expect(clippy::needless_pass_by_value, reason = "the promise is given up: it was made for this archive")]
     pub fn publish(self, _checked: Clean) -> Result<Sealed, SealError> {
         let Self { spool, file, manifest, told, .. } = self;
         let entries = told.len() as u64;
@@ -99,11 +98,6 @@ impl Draft {
             Entry { segment, source, truncated, read_at, ms }
         };
         self.told.into_iter().map(entry).collect()
-    }
-
-    /// Paths of the entries, in their order.
-    pub fn paths(&self) -> impl Iterator<Item = &BundlePath> {
-        self.told.iter().map(|told| &told.path)
     }
 
     /// The archive for reading.

@@ -90,7 +90,7 @@ impl Sealing {
                     let sealed = draft.publish(clean).map_err(full)?;
                     return Ok(Packed { sealed: Some(sealed), ..packed });
                 }
-                Ok(Err(hits)) => telling.withhold(hits, draft, &ours)?,
+                Ok(Err(hits)) => telling.withhold(&hits, draft, &ours)?,
                 Err(error) => {
                     let message =
                         format!("the self-check could not be made, so that nothing is sent: {}", chain(&error));
@@ -157,7 +157,7 @@ impl Telling {
         // All of them at once: thousands of moments hardly ever have one that is refused.
         let passes =
             |texts: &mut dyn Iterator<Item = String>| by.detector.passes(&texts.collect::<Vec<_>>().join("\n"));
-        if !passes(&mut diagnosis.trail.iter().map(|step| json(step))) {
+        if !passes(&mut diagnosis.trail.iter().map(json)) {
             diagnosis.trail.retain(|step| by.detector.passes(&json(step)));
         }
         if !passes(&mut self.timeline.iter().map(|moment| moment.text.clone())) {
@@ -170,8 +170,8 @@ impl Telling {
     }
 
     /// Takes the archive apart again, without the entries that something was found in, and without what quotes it.
-    fn withhold(&mut self, hits: Vec<Hit>, draft: Draft, ours: &BTreeSet<String>) -> Result<(), Fault> {
-        for hit in &hits {
+    fn withhold(&mut self, hits: &[Hit], draft: Draft, ours: &BTreeSet<String>) -> Result<(), Fault> {
+        for hit in hits {
             tracing::error!(
                 entry = %hit.place,
                 offset = hit.offset,
@@ -197,7 +197,7 @@ impl Telling {
             let of_path = hits.iter().filter(|hit| hit.place.to_string() == *path);
             self.found.collected.missing.push(missing(path, of_path));
         }
-        self.forget(&hits, &paths);
+        self.forget(hits, &paths);
         self.withheld.extend(paths);
         Ok(())
     }

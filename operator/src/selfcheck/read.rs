@@ -141,7 +141,7 @@ pub fn check(draft: &Draft, detector: &Detector) -> Result<Result<Clean, Vec<Hit
 /// The pieces are all that lies between the archive's header and its end, and their sum is the one that stands there.
 fn is_whole(draft: &Draft, pieces: &[Piece], raw: u64, crc: u32) -> io::Result<bool> {
     // An empty last block, the sum, the length: RFC 1952.
-    const END: u64 = 10;
+    const END: usize = 10;
     let Range { start, end } = draft.content();
     let mut at = start;
     for piece in pieces {
@@ -150,12 +150,12 @@ fn is_whole(draft: &Draft, pieces: &[Piece], raw: u64, crc: u32) -> io::Result<b
         }
         at += piece.length;
     }
-    let mut last = [0; END as usize];
+    let mut last = [0; END];
     draft.open()?.read_exact_at(&mut last, end)?;
     let told = last[..2] == [3, 0]
         && last[2..6] == crc.to_le_bytes()
         && u64::from(u32::from_le_bytes([last[6], last[7], last[8], last[9]])) == raw & u64::from(u32::MAX);
-    Ok(at == end && end + END == draft.bytes() && told)
+    Ok(at == end && end + END as u64 == draft.bytes() && told)
 }
 
 #[derive(Default)]

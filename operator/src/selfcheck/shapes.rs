@@ -89,10 +89,8 @@ impl<'a> Around<'a> {
     fn begins(&self) -> bool {
         let before = &self.text[..self.at];
         match before {
-            [] => true,
             [.., last] if !last.is_ascii_alphanumeric() => !matches!(last, b'+' | b'/' | b'_'),
-            [.., b'\\', b'n' | b'r' | b't'] | [.., b'%', _, _] => true,
-            [.., b'\\', b'u', _, _, _, _] => true,
+            [] | [.., b'\\', b'n' | b'r' | b't'] | [.., b'%', _, _] | [.., b'\\', b'u', _, _, _, _] => true,
             // The end of a colour: `ESC [ 3 1 m`.
             [start @ .., b'm'] => {
                 let digits = |byte: &u8| byte.is_ascii_digit() || *byte == b';';

@@ -127,7 +127,7 @@ fn sec_x51_known_values_are_found_in_every_form_and_at_every_alignment() {
         let hits = found(&detector, format!("a line with {form} in it\n").as_bytes(), 7);
         assert!(matches!(hits[..], [(12..=32, "known-key")]), "{form}: {hits:?}");
     }
-    assert_eq!(found(&detector, value[1..].as_bytes(), 7), [], "what is not the value is not found");
+    assert_eq!(found(&detector, &value.as_bytes()[1..], 7), [], "what is not the value is not found");
 }
 
 #[test]
