@@ -30,6 +30,8 @@ pub enum Tool {
     Velero,
     /// Velero's plugin for S3.
     VeleroPluginForAws,
+    /// What the chart is installed with; here it only renders.
+    Helm,
 }
 
 /// Why a tool cannot be had.
@@ -112,6 +114,14 @@ static AWS_PLUGIN: Family = Family {
     takes: "4 minutes",
 };
 
+static HELM: Family = Family {
+    name: "helm",
+    packages: &["helm.sh/helm/v3/cmd/helm"],
+    module: "helm.sh/helm/v3",
+    version_flags: " -X helm.sh/helm/v3/internal/version.version={v}",
+    takes: "3 minutes",
+};
+
 impl Tool {
     const fn file_name(self) -> &'static str {
         match self {
@@ -121,6 +131,7 @@ impl Tool {
             Self::Versitygw => "versitygw",
             Self::Velero => "velero",
             Self::VeleroPluginForAws => "velero-plugin-for-aws",
+            Self::Helm => "helm",
         }
     }
 
@@ -131,6 +142,7 @@ impl Tool {
             Self::Versitygw => &VERSITYGW,
             Self::Velero => &VELERO,
             Self::VeleroPluginForAws => &AWS_PLUGIN,
+            Self::Helm => &HELM,
         }
     }
 
@@ -281,7 +293,7 @@ mod tests {
 
     #[test]
     fn every_family_says_the_version_that_it_builds() {
-        for family in [&ETCD, &KUBERNETES, &VERSITYGW, &VELERO, &AWS_PLUGIN] {
+        for family in [&ETCD, &KUBERNETES, &VERSITYGW, &VELERO, &AWS_PLUGIN, &HELM] {
             let recipe = Recipe::of(family).expect("tests/tools has go.mod and go.sum");
             assert!(recipe.version != "v0.0.0", "{}: no version of {} in go.mod", family.name, family.module);
             assert!(!recipe.flags.contains('{'), "{}: {}", family.name, recipe.flags);

@@ -8,6 +8,7 @@ mod admission;
 mod budget;
 mod bundles;
 mod cause;
+mod chart;
 mod cli;
 mod collect;
 mod crash;
