@@ -23,6 +23,7 @@ mod movers;
 mod oracle;
 mod parity;
 mod readers;
+mod rights;
 mod scope;
 mod stand;
 mod store;

@@ -203,7 +203,7 @@ async fn no_url_is_signed_for_an_object_that_is_gone_or_another_one() {
 }
 
 #[tokio::test]
-async fn a_forged_status_gets_nobody_a_foreign_object() {
+async fn sec_d6_a_forged_status_gets_nobody_a_foreign_object() {
     with_namespace("url-forged", |context| async move {
         let _operator = ready(&context).await;
         let bundle = with_policy(&context, "b", "OnRequest", "1h").await;
