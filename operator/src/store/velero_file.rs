@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_velero_s() {
+    fn sec_d7_names_are_velero_s() {
         let restore = |file| VeleroFile::of_restore("r1", file).expect("valid").key("p");
         assert_eq!(
             RestoreFile::ALL.map(restore),
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_names_are_refused() {
+    fn sec_d7_hostile_names_are_refused() {
         for name in ["", "..", "a/b", "a..b", "A", "a b", "-a", "a-", "a\n", "../../x", &"x".repeat(254)] {
             assert_eq!(VeleroFile::of_backup(name, BackupFile::Log), Err(InvalidName), "{name:?}");
             assert_eq!(VeleroFile::of_restore(name, RestoreFile::Log), Err(InvalidName), "{name:?}");
