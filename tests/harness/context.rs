@@ -18,12 +18,13 @@ use kube::{Client, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 use crate::kubelet::{LogScript, Reach};
 use crate::objects::PodBuilder;
 use crate::process::tail;
 use crate::s3::{Bucket, REGION};
-use crate::stand::random_token;
+use crate::stand::{Account, random_token};
 use crate::{Stand, until};
 
 /// The prefix of each test's BackupStorageLocation `default` in its bucket.
@@ -39,6 +40,8 @@ pub struct Context {
     pub namespace: String,
     /// The bucket of the BackupStorageLocation `default`.
     pub bucket: Bucket,
+    /// The account that operators run as here; see [`shipped`](crate::shipped).
+    pub(crate) shipped: OnceCell<Account>,
 }
 
 /// Runs a test in a namespace of its own, and takes everything away afterwards. If the test panics, what is there
@@ -65,10 +68,12 @@ where
     if outcome.is_err() {
         eprintln!("{}", context.what_is_there().await);
     }
+    let beyond = context.beyond_the_table();
     context.clean_up().await;
     if let Err(panic) = outcome {
         std::panic::resume_unwind(panic);
     }
+    assert!(beyond.is_empty(), "the operator asked for what no shipped rule grants: {beyond:#?}");
 }
 
 impl Context {
@@ -80,7 +85,7 @@ impl Context {
         let space = serde_json::from_value(json!({"metadata": {"name": namespace}})).expect("a Namespace");
         spaces.create(&PostParams::default(), &space).await.expect("a namespace can be created");
         let bucket = stand.s3.create_bucket(&namespace).await;
-        let context = Self { stand, client, namespace, bucket };
+        let context = Self { stand, client, namespace, bucket, shipped: OnceCell::new() };
         context.install_velero().await;
         context
     }
@@ -323,6 +328,7 @@ impl Context {
                 let _ = nodes.delete(&node.name_any(), &DeleteParams::default()).await;
             }
         }
+        self.remove_bindings().await;
         let _ = std::fs::remove_dir_all(self.bucket.folder());
     }
 }

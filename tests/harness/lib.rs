@@ -8,7 +8,8 @@
 //!   what it puts there.
 //! * [`velero`] adds the real server, and recipes that bring Backups and Restores into each phase.
 //! * [`operator`] runs our own program as a process of its own, and kills it; [`shipped`] gives it the permissions that
-//!   its users give it. [`bundle`] reads what came of it, and compares its manifest with the [`schema`].
+//!   its users give it, and [`rights`] holds its calls against them. [`bundle`] reads what came of it, and compares its
+//!   manifest with the [`schema`].
 //! * [`s3_proxy`] stands before the store, records requests and spoils those that a test names.
 //! * [`proxy`] stands before the object store and spoils its connections on demand.
 //! * [`forward_proxy`] is a proxy as admins have them between a cluster and the internet.
@@ -35,6 +36,7 @@ pub mod operator;
 pub mod process;
 pub mod proxy;
 pub mod readers;
+pub mod rights;
 pub mod s3;
 pub mod s3_proxy;
 pub mod schema;

@@ -18,7 +18,8 @@ use crate::{Context, tools, until};
 pub struct OperatorBuilder {
     context: Arc<Context>,
     name: String,
-    kubeconfig: PathBuf,
+    /// Who it is; the shipped account, if nobody is named.
+    kubeconfig: Option<PathBuf>,
     namespace: String,
     spool: PathBuf,
     args: Vec<String>,
@@ -36,12 +37,12 @@ pub struct Operator {
 const READY: &str = "ready";
 
 impl Operator {
-    /// An operator for this test's namespace, with all rights, a spool of its own, and loopback allowed as an
-    /// endpoint of the store.
+    /// An operator for this test's namespace, with the shipped permissions and no others, a spool of its own, and
+    /// loopback allowed as an endpoint of the store.
     pub fn of(context: &Arc<Context>) -> OperatorBuilder {
         let name = "operator".to_owned();
         OperatorBuilder {
-            kubeconfig: context.stand.kubeconfig().to_owned(),
+            kubeconfig: None,
             namespace: context.namespace.clone(),
             spool: context.folder("spool"),
             context: context.clone(),
@@ -136,7 +137,7 @@ impl OperatorBuilder {
     /// As this user (see [`Stand::service_account`](crate::Stand::service_account)).
     #[must_use]
     pub fn as_user(mut self, kubeconfig: &Path) -> Self {
-        kubeconfig.clone_into(&mut self.kubeconfig);
+        self.kubeconfig = Some(kubeconfig.to_owned());
         self
     }
 
@@ -147,7 +148,10 @@ impl OperatorBuilder {
     }
 
     /// Starts it, without waiting for anything.
-    pub async fn start(self) -> Operator {
+    pub async fn start(mut self) -> Operator {
+        if self.kubeconfig.is_none() {
+            self.kubeconfig = Some(self.context.shipped_account().await.kubeconfig);
+        }
         let process = self.spawn(1).await;
         Operator { how: self, process, starts: 1 }
     }
@@ -163,7 +167,9 @@ impl OperatorBuilder {
         let mut command = Command::new(program("debugbundle-operator").await);
         command.arg("--namespace").arg(&self.namespace).arg("--spool").arg(&self.spool);
         command.arg("--allow-loopback-endpoints").args(&self.args);
-        command.env("KUBECONFIG", &self.kubeconfig).envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+            .envs(self.kubeconfig.iter().map(|path| ("KUBECONFIG", path)))
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
         let log = self.context.log_file(&format!("{}-{start}", self.name));
         Process::spawn(&self.name, &command, &log).expect("the operator can be started")
     }

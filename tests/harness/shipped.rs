@@ -1,31 +1,96 @@
-//! The permissions that we ship (`deploy/rbac`), given to a test's own ServiceAccount as `kubectl apply -k` would.
-//! The Deployment and the CRD are not installed from here: tests run the program itself.
+//! The permissions that we ship (`deploy/rbac`), given to a test's own ServiceAccount as `kubectl apply -k` would: what
+//! operators run as in all tests. The Deployment and the CRD are not installed from here: tests run the program itself.
 
-use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Resource as _, ResourceExt as _};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::Context;
 use crate::stand::Account;
+use crate::{Context, until};
 
 /// The account that the shipped bindings name.
 const ACCOUNT: &str = "debugbundle-operator";
 
-const RBAC: [&str; 6] = [
-    include_str!("../../deploy/rbac/role.yaml"),
-    include_str!("../../deploy/rbac/rolebinding.yaml"),
+/// What `access: namespaced` of the chart installs.
+const BASE: [&str; 2] =
+    [include_str!("../../deploy/rbac/role.yaml"), include_str!("../../deploy/rbac/rolebinding.yaml")];
+const CLUSTER: [&str; 4] = [
     include_str!("../../deploy/rbac/cause-trail.yaml"),
     include_str!("../../deploy/rbac/namespace-read.yaml"),
     include_str!("../../deploy/rbac/namespace-logs.yaml"),
     include_str!("../../deploy/rbac/clusterrolebindings.yaml"),
 ];
+const LOGS: &str = "debugbundle-namespace-logs";
+
+/// How much of what is shipped is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The Role alone.
+    Base,
+    /// What `deploy/` binds.
+    Shipped,
+    /// Every role that there is, for the whole cluster: with the logs of applications.
+    Everything,
+}
 
 impl Context {
-    /// The operator's ServiceAccount with exactly the shipped roles, for this test's namespace.
+    /// The operator's ServiceAccount with exactly what `deploy/` binds, for this test's namespace.
     pub async fn shipped_account(&self) -> Account {
+        self.shipped.get_or_init(|| self.account_reaching(Reach::Shipped)).await.clone()
+    }
+
+    /// The operator's ServiceAccount with as much; once in a test, and instead of [`Self::shipped_account`].
+    pub async fn account_reaching(&self, reach: Reach) -> Account {
         let account = self.stand.service_account(&self.namespace, ACCOUNT).await;
-        for document in RBAC.iter().flat_map(|file| file.split("\n---\n")) {
+        self.apply_all(&BASE).await;
+        if reach != Reach::Base {
+            self.apply_all(&CLUSTER).await;
+        }
+        if reach == Reach::Everything {
+            self.bind_in_the_cluster(LOGS).await;
+        }
+        self.until_granted(&account, reach).await;
+        account
+    }
+
+    /// Has the Role allow these Secrets too, as the chart's `secrets.names` does.
+    pub async fn allow_secrets(&self, names: &[&str]) {
+        let account = self.shipped_account().await;
+        self.change_role(|rule| {
+            if rule["resources"] == json!(["secrets"]) {
+                let all = rule["resourceNames"].as_array_mut().expect("Secrets are granted by name");
+                all.extend(names.iter().map(|name| json!(name)));
+            }
+            true
+        })
+        .await;
+        let secrets: Api<Secret> = Api::namespaced(account.client().await, &self.namespace);
+        for name in names {
+            until(Duration::from_secs(20), "the Role is in force", || async { secrets.get_opt(name).await }).await;
+        }
+    }
+
+    /// Takes the rules of the Role away that are about this resource.
+    pub async fn take_away(&self, resource: &str) {
+        self.change_role(|rule| rule["resources"] != json!([resource])).await;
+    }
+
+    /// Keeps those rules of the Role for which `change` says so.
+    async fn change_role(&self, mut change: impl FnMut(&mut Value) -> bool) {
+        let api = self.api::<Role>();
+        let role = api.get(ACCOUNT).await.expect("the Role was applied");
+        let mut rules = serde_json::to_value(role.rules).expect("JSON");
+        rules.as_array_mut().expect("rules").retain_mut(|rule| change(rule));
+        let patch = Patch::Merge(json!({ "rules": rules }));
+        api.patch(ACCOUNT, &PatchParams::default(), &patch).await.expect("the Role can be changed");
+    }
+
+    async fn apply_all(&self, files: &[&str]) {
+        for document in files.iter().flat_map(|file| file.split("\n---\n")) {
             let mut object: DynamicObject = serde_saphyr::from_str(document).expect("deploy/rbac is YAML");
             let types = object.types.clone().expect("a kind");
             for subject in object.data.get_mut("subjects").and_then(Value::as_array_mut).into_iter().flatten() {
@@ -38,7 +103,17 @@ impl Context {
             }
             self.apply_rbac(&types.kind, &object).await;
         }
-        account
+    }
+
+    /// Binds a ClusterRole to the operator's account in the whole cluster.
+    pub async fn bind_in_the_cluster(&self, role: &str) {
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": {"name": format!("{role}-{}", self.namespace)},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": self.namespace}],
+        });
+        self.apply_rbac("ClusterRoleBinding", &serde_json::from_value(binding).expect("a binding")).await;
     }
 
     async fn apply_rbac(&self, kind: &str, object: &DynamicObject) {
@@ -57,5 +132,31 @@ impl Context {
         let applied =
             api.patch(&object.name_any(), &PatchParams::apply("harness").force(), &Patch::Apply(object)).await;
         applied.unwrap_or_else(|error| panic!("{kind} {}: {error}", object.name_any()));
+    }
+
+    /// The API server learns of roles a little later than of other objects. What comes last is waited for.
+    async fn until_granted(&self, account: &Account, reach: Reach) {
+        let client = account.client().await;
+        let one = ListParams::default().limit(1);
+        let bundles: Api<debugbundle_crd::DebugBundle> = Api::namespaced(client.clone(), &self.namespace);
+        let limit = Duration::from_secs(20);
+        until(limit, "the Role is in force", || async { bundles.list_metadata(&one).await }).await;
+        if reach != Reach::Base {
+            let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(client.clone());
+            until(limit, "cause-trail is in force", || async { nodes.list_metadata(&one).await }).await;
+            let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::all(client.clone());
+            until(limit, "namespace-read is in force", || async { pods.list_metadata(&one).await }).await;
+        }
+    }
+
+    /// Bindings for the whole cluster do not go with the namespace.
+    pub(crate) async fn remove_bindings(&self) {
+        let bindings: Api<ClusterRoleBinding> = Api::all(self.client.clone());
+        let own = format!("-{}", self.namespace);
+        for binding in bindings.list_metadata(&ListParams::default()).await.into_iter().flatten() {
+            if binding.name_any().ends_with(&own) {
+                let _ = bindings.delete(&binding.name_any(), &DeleteParams::default()).await;
+            }
+        }
     }
 }

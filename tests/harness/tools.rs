@@ -32,6 +32,8 @@ pub enum Tool {
     VeleroPluginForAws,
     /// A scanner that finds secrets in files, as people run it on what they are about to publish.
     Gitleaks,
+    /// What the chart is installed with; here it only renders.
+    Helm,
 }
 
 /// Why a tool cannot be had.
@@ -121,6 +123,14 @@ static GITLEAKS: Family = Family {
     takes: "two minutes",
 };
 
+static HELM: Family = Family {
+    name: "helm",
+    packages: &["helm.sh/helm/v3/cmd/helm"],
+    module: "helm.sh/helm/v3",
+    version_flags: " -X helm.sh/helm/v3/internal/version.version={v}",
+    takes: "3 minutes",
+};
+
 impl Tool {
     const fn file_name(self) -> &'static str {
         match self {
@@ -131,6 +141,7 @@ impl Tool {
             Self::Velero => "velero",
             Self::VeleroPluginForAws => "velero-plugin-for-aws",
             Self::Gitleaks => "gitleaks",
+            Self::Helm => "helm",
         }
     }
 
@@ -142,6 +153,7 @@ impl Tool {
             Self::Velero => &VELERO,
             Self::VeleroPluginForAws => &AWS_PLUGIN,
             Self::Gitleaks => &GITLEAKS,
+            Self::Helm => &HELM,
         }
     }
 
@@ -292,7 +304,7 @@ mod tests {
 
     #[test]
     fn every_family_says_the_version_that_it_builds() {
-        for family in [&ETCD, &KUBERNETES, &VERSITYGW, &VELERO, &AWS_PLUGIN, &GITLEAKS] {
+        for family in [&ETCD, &KUBERNETES, &VERSITYGW, &VELERO, &AWS_PLUGIN, &GITLEAKS, &HELM] {
             let recipe = Recipe::of(family).expect("tests/tools has go.mod and go.sum");
             assert!(recipe.version != "v0.0.0", "{}: no version of {} in go.mod", family.name, family.module);
             assert!(!recipe.flags.contains('{'), "{}: {}", family.name, recipe.flags);

@@ -143,7 +143,7 @@ async fn a_cluster(context: &Arc<Context>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_permission_that_lacks_is_not_tried_and_is_named_with_its_rule_and_the_rest_is_collected() {
+async fn sec_r40_r41_each_permission_that_lacks_is_not_tried_and_is_named_with_its_rule_and_the_rest_is_collected() {
     with_namespace("access", |context| async move {
         let shop = a_cluster(&context).await;
         let velero = context.namespace.clone();
@@ -216,7 +216,7 @@ async fn each_permission_that_lacks_is_not_tried_and_is_named_with_its_rule_and_
 }
 
 #[tokio::test]
-async fn what_is_switched_off_is_a_note_with_its_cure_and_the_bundle_is_completed() {
+async fn sec_r42_what_is_switched_off_is_a_note_with_its_cure_and_the_bundle_is_completed() {
     with_namespace("access-off", |context| async move {
         let shop = a_cluster(&context).await;
         let alone = account(&context, "alone", None, false).await;
@@ -284,7 +284,7 @@ impl Service<http::Request<Body>> for Bent {
 }
 
 #[tokio::test]
-async fn a_refusal_wins_over_a_yes_and_without_an_answer_it_is_tried() {
+async fn sec_r40_a_refusal_wins_over_a_yes_and_without_an_answer_it_is_tried() {
     with_namespace("access-bent", |context| async move {
         let shop = a_cluster(&context).await;
         for (name, reviews) in [("refused", Reviews::Refused), ("yes", Reviews::Yes)] {

@@ -217,7 +217,7 @@ async fn windows_are_said_in_one_way_and_the_right_way_round() {
 }
 
 #[tokio::test]
-async fn namespaces_are_names_without_doubles_and_not_too_many() {
+async fn sec_d3_namespaces_are_names_without_doubles_and_not_too_many() {
     with_namespace("adm-ns", |context| async move {
         let bad = [json!(["*"]), json!(["Shop"]), json!(["a.b"]), json!(["a/b"]), json!(["-a"])];
         refused(&context, "namespaces", &bad, &["spec.namespaces[0]", "should match"]).await;

@@ -600,7 +600,7 @@ async fn two_about_the_same_restore_have_a_bundle_each() {
 }
 
 #[tokio::test]
-async fn one_that_velero_restored_is_not_run() {
+async fn sec_d9_one_that_velero_restored_is_not_run() {
     with_namespace("life-restored", |context| async move {
         let _operator = ready(&context).await;
         let copy: DebugBundle = context

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::collect::{Got, Run};
 
 /// Creates an object in a namespace, with its status if it has one.
-async fn put<K>(context: &Context, namespace: &str, object: Value) -> K
+pub(crate) async fn put<K>(context: &Context, namespace: &str, object: Value) -> K
 where
     K: Resource<Scope = k8s_openapi::NamespaceResourceScope> + Clone + DeserializeOwned + Serialize + Debug,
     K::DynamicType: Default,
@@ -37,7 +37,7 @@ where
 }
 
 /// Objects of the whole cluster, called after the test; gone afterwards.
-struct OfTheCluster<'a>(&'a Context);
+pub(crate) struct OfTheCluster<'a>(pub(crate) &'a Context);
 
 impl OfTheCluster<'_> {
     fn name(&self, name: &str) -> String {
@@ -57,7 +57,7 @@ impl OfTheCluster<'_> {
         name
     }
 
-    async fn clean<K>(&self)
+    pub(crate) async fn clean<K>(&self)
     where
         K: Resource<Scope = k8s_openapi::ClusterResourceScope> + Clone + DeserializeOwned + Debug,
         K::DynamicType: Default,
@@ -68,7 +68,7 @@ impl OfTheCluster<'_> {
     }
 }
 
-fn claim(name: &str, volume: Option<&str>) -> Value {
+pub(crate) fn claim(name: &str, volume: Option<&str>) -> Value {
     json!({"metadata": {"name": name}, "spec": {"accessModes": ["ReadWriteOnce"], "volumeName": volume,
         "resources": {"requests": {"storage": "1Gi"}}}})
 }
@@ -79,7 +79,7 @@ fn volume() -> Value {
 }
 
 /// A pod of a workload: with an owner, a claim, a `ServiceAccount`, labels; Ready or not.
-fn shop_pod(
+pub(crate) fn shop_pod(
     name: &str,
     node: &str,
     owner: (&str, &str, &str),
@@ -104,7 +104,7 @@ fn template(name: &str) -> Value {
         "containers": [{"name": "c", "image": "registry.invalid/shop:1"}]}})
 }
 
-fn workload(name: &str, owner: Option<(&str, &str)>) -> Value {
+pub(crate) fn workload(name: &str, owner: Option<(&str, &str)>) -> Value {
     let owners: Vec<Value> = owner
         .iter()
         .map(|(kind, owner)| json!({"apiVersion": "apps/v1", "kind": kind, "name": owner, "uid": "u", "controller": true}))
@@ -114,7 +114,7 @@ fn workload(name: &str, owner: Option<(&str, &str)>) -> Value {
 }
 
 /// Text that does not deflate well.
-fn noise(mut seed: u64, length: usize) -> String {
+pub(crate) fn noise(mut seed: u64, length: usize) -> String {
     let next = || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         char::from(b'0' + u8::try_from(seed >> 58).unwrap())
@@ -127,14 +127,14 @@ fn backup(name: &str, labels: &Value) -> Value {
         "spec": {"includedNamespaces": ["shop"], "storageLocation": "default", "ttl": "720h"}, "status": {"phase": "Completed"}})
 }
 
-fn repository(name: &str, namespace: &str, sort: &str) -> Value {
+pub(crate) fn repository(name: &str, namespace: &str, sort: &str) -> Value {
     json!({"metadata": {"name": name, "labels": {"velero.io/volume-namespace": namespace,
             "velero.io/storage-location": "default", "velero.io/repository-type": sort}},
         "spec": {"volumeNamespace": namespace, "backupStorageLocation": "default", "repositoryType": sort,
             "resticIdentifier": "", "maintenanceFrequency": "1h"}})
 }
 
-fn pod_volume_restore(name: &str, labels: &Value, place: &str, pod: &str) -> Value {
+pub(crate) fn pod_volume_restore(name: &str, labels: &Value, place: &str, pod: &str) -> Value {
     json!({"metadata": {"name": name, "labels": labels},
         "spec": {"pod": {"namespace": place, "name": pod, "kind": "Pod"}, "volume": "data", "backupStorageLocation": "default",
             "repoIdentifier": "x", "snapshotID": "s", "sourceNamespace": "old-shop", "uploaderType": "kopia"}, "status": {}})
@@ -162,7 +162,7 @@ fn count(requests: &[(String, String, String)], verb: &str, resource: &str) -> u
 }
 
 /// A Restore, its Backup among strangers, data of both movers, and a workload namespace with more than what matters.
-async fn a_shop(context: &Context, shop: &str, cluster: &OfTheCluster<'_>) {
+pub(crate) async fn a_shop(context: &Context, shop: &str, cluster: &OfTheCluster<'_>) {
     in_veleros_namespace(context, shop).await;
     volumes(context, shop, cluster).await;
     workloads(context, shop).await;
@@ -293,7 +293,7 @@ async fn snapshots(context: &Context, shop: &str, cluster: &OfTheCluster<'_>) {
     }
 }
 
-fn dynamic(context: &Context, namespace: Option<&str>, kind: &str) -> Api<DynamicObject> {
+pub(crate) fn dynamic(context: &Context, namespace: Option<&str>, kind: &str) -> Api<DynamicObject> {
     let resource = ApiResource {
         group: "snapshot.storage.k8s.io".to_owned(),
         version: "v1".to_owned(),

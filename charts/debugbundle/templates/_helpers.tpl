@@ -27,6 +27,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{/* Refuses what must never be granted, also when the schema was skipped. */}}
 {{- define "debugbundle.checkExtraRules" -}}
 {{- range $rule := .Values.extraRules -}}
+{{- range $key, $words := $rule -}}
+{{- if not (has $key (list "apiGroups" "resources" "resourceNames" "verbs")) }}{{ fail (printf "extraRules: %q is not allowed; allowed: apiGroups, resources, resourceNames, verbs" $key) }}{{ end -}}
+{{- if or (not $words) (has "" (ternary list $words (eq $key "apiGroups"))) }}{{ fail (printf "extraRules: %s is empty, or has an empty word; leave it out, or name something: an empty list of names would mean every object" $key) }}{{ end -}}
+{{- end -}}
+{{- range $key := list "apiGroups" "resources" "verbs" }}{{ if not (hasKey $rule $key) }}{{ fail (printf "extraRules: a rule has no %s" $key) }}{{ end }}{{ end -}}
 {{- range $rule.verbs }}{{ if not (has . (list "get" "list")) }}{{ fail (printf "extraRules: verb %q is not allowed; allowed: get, list" .) }}{{ end }}{{ end -}}
 {{- range $rule.apiGroups }}{{ if contains "*" . }}{{ fail "extraRules: an API group \"*\" is not allowed; name the groups" }}{{ end }}{{ end -}}
 {{- range $rule.resources -}}

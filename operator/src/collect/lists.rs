@@ -228,7 +228,9 @@ async fn first_of_many(
             return Err(error.into());
         }
     }
-    let rest: Vec<&String> = first.names.iter().filter(|name| !sieve.writer.has(name)).take(SINGLY).collect();
+    // What has labels was found by them, or is gone.
+    let singly = if first.labels.is_empty() { SINGLY } else { 0 };
+    let rest: Vec<&String> = first.names.iter().filter(|name| !sieve.writer.has(name)).take(singly).collect();
     for name in rest {
         if let Ok(object) = work.cluster.get(&kind.path(namespace, name), OBJECT, deadline).await {
             sieve = on_a_thread(move || sieve.writer.list_item(object).map(|_| sieve)).await?;

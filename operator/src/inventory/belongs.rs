@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_of_unfinished_data_come_first_and_borders_hold() {
+    fn sec_d3_namespaces_of_unfinished_data_come_first_and_borders_hold() {
         let object = |namespace: &str, phase: &str| DataObject {
             plural: "datauploads".into(),
             name: format!("d-{namespace}"),

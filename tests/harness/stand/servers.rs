@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use kube::config::Kubeconfig;
 use tokio::net::TcpStream;
 
 use super::{Fault, USE_CLUSTER, access, api_is_ready};
@@ -32,7 +34,9 @@ pub(super) async fn cluster(folder: &Path, authority: &Authority, given: bool) -
     let kubeconfig = folder.join("admin.kubeconfig");
     if given {
         let given = std::env::var_os("KUBECONFIG").ok_or_else(|| format!("{USE_CLUSTER}=1 needs KUBECONFIG"))?;
-        std::fs::copy(given, &kubeconfig)?;
+        std::fs::copy(&given, &kubeconfig)?;
+        // Accounts' kubeconfigs name it.
+        std::fs::write(folder.join("certs").join("ca.crt"), authority_of(Path::new(&given))?)?;
         api_is_ready(&kubeconfig, None).await?;
         return Ok(Cluster { kubeconfig, servers: Vec::new() });
     }
@@ -63,6 +67,18 @@ pub(super) async fn cluster(folder: &Path, authority: &Authority, given: bool) -
     Err("kube-apiserver does not start".into())
 }
 
+/// Who vouches for the API server of this kubeconfig, as PEM.
+fn authority_of(kubeconfig: &Path) -> Result<Vec<u8>, Fault> {
+    let config = Kubeconfig::read_from(kubeconfig)?;
+    let cluster =
+        config.clusters.into_iter().find_map(|named| named.cluster).ok_or("the kubeconfig names no cluster")?;
+    match (cluster.certificate_authority_data, cluster.certificate_authority) {
+        (Some(data), _) => Ok(STANDARD.decode(data)?),
+        (None, Some(file)) => Ok(std::fs::read(file)?),
+        (None, None) => Err("the kubeconfig has no certificate-authority".into()),
+    }
+}
+
 fn api_server_flags(folder: &Path, etcd: &str, port: u16) -> Vec<String> {
     let certs = folder.join("certs");
     let file = |name: &str| certs.join(name).display().to_string();
@@ -80,6 +96,8 @@ fn api_server_flags(folder: &Path, etcd: &str, port: u16) -> Vec<String> {
         format!("--token-auth-file={}", folder.join("tokens.csv").display()),
         format!("--audit-policy-file={}", folder.join("audit-policy.json").display()),
         format!("--audit-log-path={}", folder.join("logs").join("audit.jsonl").display()),
+        // In one file, however long the suite is: by default it is rotated at 100 MB.
+        "--audit-log-maxsize=100000".to_owned(),
     ];
     let fixed = [
         "--bind-address=127.0.0.1",

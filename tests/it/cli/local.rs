@@ -46,7 +46,7 @@ async fn allow(context: &Context, name: &str, rules: Value) {
 }
 
 #[tokio::test]
-async fn without_the_operator_the_same_bundle_is_made_and_nothing_is_written() {
+async fn sec_r44_without_the_operator_the_same_bundle_is_made_and_nothing_is_written() {
     with_namespace("cli-collect", |context| async move {
         let account = context.stand.service_account(&context.namespace, "reader").await;
         allow(&context, "reader", json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list"]}])).await;
@@ -160,7 +160,7 @@ async fn an_unusable_location_leaves_a_bundle_without_velero_s_files() {
 }
 
 #[tokio::test]
-async fn who_may_read_little_gets_what_they_may_read_and_the_cure_for_the_rest() {
+async fn sec_r44_who_may_read_little_gets_what_they_may_read_and_the_cure_for_the_rest() {
     with_namespace("cli-little", |context| async move {
         a_restore(&context).await;
         let account = context.stand.service_account(&context.namespace, "guest").await;

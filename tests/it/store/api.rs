@@ -260,7 +260,7 @@ async fn deleting_twice_is_fine() {
 }
 
 #[tokio::test]
-async fn velero_s_files_are_read_or_absent() {
+async fn sec_d7_velero_s_files_are_read_or_absent() {
     let place = Place::new().await;
     let store = place.store(Options::default()).await;
     let log = VeleroFile::of_backup("b1", BackupFile::Log).expect("valid");

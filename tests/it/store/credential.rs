@@ -52,7 +52,7 @@ async fn works_as(resolved: Result<Resolved, LocationError>) -> String {
 }
 
 #[tokio::test]
-async fn sec_c2_c4_c8_a_secret_that_is_named_is_the_credential_or_an_error_and_never_another_identity() {
+async fn sec_c2_c4_c8_d8_a_secret_that_is_named_is_the_credential_or_an_error_and_never_another_identity() {
     with_namespace("credential", |context| async move {
         let root = context.stand.s3.root();
         let other = context.stand.s3.create_user(&format!("{}-ops", context.namespace)).await;
@@ -137,7 +137,7 @@ async fn sec_c2_c4_c8_a_secret_that_is_named_is_the_credential_or_an_error_and_n
 }
 
 #[tokio::test]
-async fn a_location_without_a_secret_has_the_velero_server_s_however_it_is_given() {
+async fn sec_d8_a_location_without_a_secret_has_the_velero_server_s_however_it_is_given() {
     with_namespace("server-keys", |context| async move {
         let root = context.stand.s3.root();
         context
@@ -273,6 +273,7 @@ async fn sec_c2_n6_the_pod_s_own_identity_serves_a_location_that_nobody_gave_a_s
         location["spec"].as_object_mut().expect("an object").remove("credential");
         context.create_velero("BackupStorageLocation", location).await;
 
+        context.allow_secrets(&["gone"]).await;
         let operator = Operator::of(&context)
             .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v1/credentials", identity.endpoint))
             .env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token)

@@ -101,6 +101,7 @@ async fn what_is_wrong_with_a_store_is_named_by_its_step_and_waited_for() {
         location(&context, "misspelt", |spec| spec["config"]["s3url"] = "x".into()).await;
         location(&context, "metadata", at("http://169.254.169.254".to_owned())).await;
 
+        context.allow_secrets(&["wrong-key", "wrong-id", "reader", "not-yet"]).await;
         let operator = Operator::of(&context).args(["--max-concurrent", "2"]).ready().await;
         for (name, ..) in WRONG {
             context.debug_bundle(name, json!({"storageLocation": name})).await;
@@ -259,6 +260,7 @@ async fn a_read_only_location_of_the_target_is_refused_unless_another_one_is_nam
 async fn a_deletion_ends_the_waiting() {
     with_namespace("given-up", |context| async move {
         location(&context, "gone", |spec| spec["credential"]["name"] = "nobody".into()).await;
+        context.allow_secrets(&["nobody"]).await;
         let operator = Operator::of(&context).ready().await;
         context.debug_bundle("b", json!({"storageLocation": "gone"})).await;
         let waits = waiting(&context, "b").await;

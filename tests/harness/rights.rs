@@ -1,0 +1,83 @@
+//! What an account asked of the API server, call by call, beside the table of permissions that we ship.
+//! Who has which of them is `shipped`'s; here it is only compared.
+
+use std::collections::BTreeSet;
+
+use debugbundle_operator::access::rules::{RULES, rule_for};
+use debugbundle_operator::archive::manifest::Need;
+use serde_json::Value;
+
+use crate::{Context, Stand};
+
+/// Verb, API group and resource with its subresource, of a role.
+pub type Right = (&'static str, String, String, String);
+
+/// A call, from the audit log.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// What right it took; the empty namespace is the whole cluster.
+    pub need: Need,
+    /// Name of the object, empty for lists.
+    pub name: String,
+}
+
+impl Stand {
+    /// All calls of a user that took a right on a resource.
+    pub fn calls(&self, user: &str) -> Vec<Call> {
+        // A given cluster writes no audit log here; what is not granted is refused there all the same.
+        let log = std::fs::read_to_string(self.folder().join("logs").join("audit.jsonl")).unwrap_or_default();
+        let quoted = format!("\"{user}\"");
+        let its_own = log.lines().filter(|line| line.contains(&quoted));
+        let events = its_own.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        events.filter(|event| event["user"]["username"] == user).filter_map(|event| Call::read(&event)).collect()
+    }
+}
+
+impl Call {
+    fn read(event: &Value) -> Option<Self> {
+        let object = event["objectRef"].as_object()?;
+        let field = |name| object.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let need = Need {
+            verb: event["verb"].as_str()?.to_owned(),
+            group: field("apiGroup"),
+            resource: field("resource"),
+            subresource: field("subresource"),
+            namespace: field("namespace"),
+        };
+        // Reviews about oneself are every account's right.
+        let about_itself = need.group == "authorization.k8s.io" && need.resource.starts_with("selfsubject");
+        (!about_itself && !need.resource.is_empty()).then(|| Self { need, name: field("name") })
+    }
+
+    fn resource(&self) -> String {
+        let Need { resource, subresource, .. } = &self.need;
+        if subresource.is_empty() { resource.clone() } else { format!("{resource}/{subresource}") }
+    }
+
+    /// The right of the table that it is, when Velero is in the namespace `velero`.
+    pub fn right(&self, velero: &str) -> Option<Right> {
+        let rule = rule_for(&self.need, velero)?;
+        Some((rule.role.name(), self.need.verb.clone(), self.need.group.clone(), self.resource()))
+    }
+}
+
+/// All rights of the table.
+pub fn all_rights() -> BTreeSet<Right> {
+    let mut all = BTreeSet::new();
+    for rule in RULES {
+        for (resource, verb) in rule.resources.iter().flat_map(|one| rule.verbs.iter().map(move |verb| (one, verb))) {
+            all.insert((rule.role.name(), (*verb).to_owned(), rule.group.to_owned(), (*resource).to_owned()));
+        }
+    }
+    all
+}
+
+impl Context {
+    /// Calls of the account that operators run as here which no shipped rule grants, whatever came of them.
+    pub fn beyond_the_table(&self) -> BTreeSet<String> {
+        let Some(account) = self.shipped.get() else { return BTreeSet::new() };
+        let calls = self.stand.calls(&account.user).into_iter();
+        let beyond = calls.filter(|call| call.right(&self.namespace).is_none());
+        beyond.map(|call| format!("{:?} {}", call.need, call.name)).collect()
+    }
+}

@@ -1,0 +1,213 @@
+//! The chart as helm renders it: it grants what `deploy/` grants, and no value makes it grant what must not be granted.
+//! Whether those rights suffice is tested in `rights`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use debugbundle_operator::access::rules::{RULES, Role};
+use debugbundle_operator::access::shipped::role_files;
+use harness::tools::{self, Tool};
+use serde_json::{Value, json};
+
+const NAMESPACE: &str = "vault-ns";
+/// The oldest that the chart takes.
+const KUBERNETES: &str = "1.30.0";
+
+fn chart() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/debugbundle")
+}
+
+/// All objects with these values, or what helm says against them.
+async fn render(values: &Value, schema: bool) -> Result<Vec<Value>, String> {
+    let helm = tools::path(Tool::Helm).await.unwrap_or_else(|error| panic!("{error}"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("values.json");
+    std::fs::write(&file, values.to_string()).expect("written");
+    let mut command = tokio::process::Command::new(helm);
+    command.args(["template", "it", "--namespace", NAMESPACE, "--kube-version", KUBERNETES, "--values"]).arg(&file);
+    command.args((!schema).then_some("--skip-schema-validation")).arg(chart()).env("HOME", folder.path());
+    let done = command.output().await.expect("helm starts");
+    if !done.status.success() {
+        return Err(String::from_utf8_lossy(&done.stderr).into_owned());
+    }
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(&String::from_utf8_lossy(&done.stdout)).expect("helm writes YAML");
+    Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
+}
+
+async fn rendered(values: Value) -> Vec<Value> {
+    render(&values, true).await.unwrap_or_else(|error| panic!("{values}: {error}"))
+}
+
+fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn of_kind<'a>(objects: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a Value> {
+    objects.iter().filter(move |object| text(object, "/kind") == kind)
+}
+
+/// Rules of each role of the operator, by its name.
+fn granted(objects: &[Value]) -> BTreeMap<String, Value> {
+    let roles = of_kind(objects, "Role").chain(of_kind(objects, "ClusterRole"));
+    let operators = roles.filter(|role| Role::ALL.iter().any(|one| one.name() == text(role, "/metadata/name")));
+    operators.map(|role| (text(role, "/metadata/name").to_owned(), role["rules"].clone())).collect()
+}
+
+/// Kind, namespace and role of each binding; who is bound is looked at here.
+fn bound(objects: &[Value]) -> BTreeSet<(String, String, String)> {
+    let bindings = of_kind(objects, "RoleBinding").chain(of_kind(objects, "ClusterRoleBinding"));
+    let bindings = bindings.map(|binding| {
+        let subject = json!([{"kind": "ServiceAccount", "name": "debugbundle-operator", "namespace": NAMESPACE}]);
+        assert_eq!(binding["subjects"], subject, "{binding}");
+        let pointers = ["/kind", "/metadata/namespace", "/roleRef/name"];
+        let [kind, namespace, role] = pointers.map(|pointer| text(binding, pointer).to_owned());
+        (kind, namespace, role)
+    });
+    bindings.collect()
+}
+
+fn binding(kind: &str, namespace: &str, role: Role) -> (String, String, String) {
+    (kind.to_owned(), namespace.to_owned(), role.name().to_owned())
+}
+
+#[tokio::test]
+async fn sec_r32_the_chart_grants_and_binds_what_deploy_does() {
+    let deployed: BTreeMap<String, Value> = role_files()
+        .iter()
+        .map(|(_, text)| serde_saphyr::from_str::<Value>(text).expect("YAML"))
+        .map(|role| (role["metadata"]["name"].as_str().unwrap().to_owned(), role["rules"].clone()))
+        .collect();
+    let objects = rendered(json!({})).await;
+    assert_eq!(granted(&objects), deployed);
+    let role = binding("RoleBinding", NAMESPACE, Role::Operator);
+    let wide = [Role::CauseTrail, Role::NamespaceRead].map(|role| binding("ClusterRoleBinding", "", role));
+    let [trail, read] = wide;
+    assert_eq!(bound(&objects), BTreeSet::from([role.clone(), trail.clone(), read.clone()]));
+
+    let base = rendered(json!({"access": "namespaced"})).await;
+    assert_eq!(granted(&base), deployed);
+    assert_eq!(bound(&base), BTreeSet::from([role.clone()]), "the base install binds the Role alone");
+    let some = rendered(
+        json!({"access": "namespaced", "namespaces": ["shop"], "applicationLogs": {"namespaces": ["shop", "till"]}}),
+    );
+    let local = |namespace, role| binding("RoleBinding", namespace, role);
+    let wanted = [
+        role.clone(),
+        local("shop", Role::NamespaceRead),
+        local("shop", Role::NamespaceLogs),
+        local("till", Role::NamespaceLogs),
+    ];
+    assert_eq!(bound(&some.await), wanted.into());
+    let logs = rendered(json!({"applicationLogs": {"namespaces": ["shop"]}})).await;
+    assert_eq!(bound(&logs), BTreeSet::from([role, trail, read, local("shop", Role::NamespaceLogs)]));
+}
+
+#[tokio::test]
+async fn sec_r33_with_no_values_is_there_a_wildcard_an_empty_list_or_a_verb_beyond_the_table() {
+    for values in [
+        json!({}),
+        json!({"access": "namespaced", "namespaces": ["shop"], "humanRoles": {"create": false}}),
+        json!({"secrets": {"defaults": false, "names": ["vault"]}}),
+        json!({"clusterRoles": {"create": false}, "applicationLogs": {"namespaces": ["shop"]}}),
+    ] {
+        let objects = rendered(values).await;
+        for (role, rules) in granted(&objects) {
+            for rule in rules.as_array().expect("rules") {
+                let whole = rule.to_string();
+                assert!(!whole.contains('*') && !whole.contains("[]"), "{role}: {rule}");
+                let words = |key: &str| rule[key].as_array().into_iter().flatten().filter_map(Value::as_str);
+                for (resource, verb) in words("resources").flat_map(|one| words("verbs").map(move |verb| (one, verb))) {
+                    let known = RULES.iter().any(|known| {
+                        known.role.name() == role
+                            && words("apiGroups").all(|group| group == known.group)
+                            && known.resources.contains(&resource)
+                            && known.verbs.contains(&verb)
+                            && (resource == "secrets") != rule["resourceNames"].is_null()
+                    });
+                    assert!(known, "{role}: {verb} {resource} is not in the table");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn sec_r13_the_chart_fails_rather_than_render_an_empty_list_of_secrets() {
+    let names = |objects: &[Value]| -> Value {
+        let rules = granted(objects).remove("debugbundle-operator").unwrap();
+        let of_secrets = |rule: &&Value| rule["resources"] == json!(["secrets"]);
+        rules.as_array().unwrap().iter().find(of_secrets).unwrap()["resourceNames"].clone()
+    };
+    let shipped =
+        ["cloud-credentials", "cloud-credentials-azure", "cloud-credentials-gcp", "velero", "velero-repo-credentials"];
+    assert_eq!(names(&rendered(json!({})).await), json!(shipped));
+    let mut added = shipped.to_vec();
+    added.insert(0, "a-key");
+    assert_eq!(names(&rendered(json!({"secrets": {"names": ["a-key"]}})).await), json!(added));
+    let own = json!({"secrets": {"defaults": false, "names": ["a-key"]}});
+    assert_eq!(names(&rendered(own).await), json!(["a-key"]));
+    for (values, said) in [
+        (json!({"defaults": false}), "no name is left, and an empty list would mean every Secret"),
+        (json!({"defaults": false, "names": []}), "no name is left, and an empty list would mean every Secret"),
+        (json!({"names": [""]}), "secrets.names: a name is empty"),
+    ] {
+        let values = json!({"secrets": values});
+        let refused = render(&values, true).await.expect_err("the schema refuses it");
+        assert!(refused.contains("/secrets"), "{values}: {refused}");
+        let refused = render(&values, false).await.expect_err("so does the template");
+        assert!(refused.contains(said), "{values}: {refused}");
+    }
+}
+
+#[tokio::test]
+async fn sec_r15_extra_rules_are_for_reading_and_name_what_they_are_about() {
+    let rule = |group: &str, resource: &str, verb: &str| json!({"apiGroups": [group], "resources": [resource], "verbs": [verb]});
+    let with = |change: Value| {
+        let mut rule = rule("a.example", "things", "get");
+        for (key, value) in change.as_object().unwrap() {
+            rule[key] = value.clone();
+        }
+        rule
+    };
+    let kept = json!([
+        rule("oadp.openshift.io", "dataprotectionapplications", "get"),
+        rule("", "services", "list"),
+        with(json!({"resourceNames": ["one"]}))
+    ]);
+    let rules = granted(&rendered(json!({"extraRules": kept})).await).remove("debugbundle-operator").unwrap();
+    assert!(rules.as_array().unwrap().ends_with(kept.as_array().unwrap()), "{rules:#}");
+    for bad in [
+        rule("a.example", "things", "watch"),
+        rule("a.example", "things", "create"),
+        rule("a.example", "things", "*"),
+        rule("*", "things", "get"),
+        rule("a.example", "*", "get"),
+        rule("", "secrets", "get"),
+        rule("", "pods/exec", "get"),
+        with(json!({"resourceNames": []})),
+        with(json!({"resourceNames": [""]})),
+        with(json!({"resources": []})),
+        with(json!({"verbs": []})),
+        with(json!({"nonResourceURLs": ["*"]})),
+        json!({"apiGroups": [""], "verbs": ["get"]}),
+    ] {
+        let values = json!({"extraRules": [bad]});
+        let refused = render(&values, true).await.expect_err(&values.to_string());
+        assert!(refused.contains("/extraRules/0"), "the schema: {values}: {refused}");
+        let refused = render(&values, false).await.expect_err(&values.to_string());
+        assert!(refused.contains("extraRules: "), "the template: {values}: {refused}");
+    }
+}
+
+#[tokio::test]
+async fn sec_r16_nothing_of_the_chart_is_aggregated_into_other_roles() {
+    let objects = rendered(json!({})).await;
+    let people: BTreeSet<&str> = of_kind(&objects, "Role").map(|role| text(role, "/metadata/name")).collect();
+    assert_eq!(people, BTreeSet::from(["debugbundle-editor", "debugbundle-operator", "debugbundle-viewer"]));
+    for object in &objects {
+        let labels = object["metadata"]["labels"].to_string();
+        assert!(!labels.contains("aggregate-to"), "{object}");
+        assert!(object["aggregationRule"].is_null(), "{object}");
+    }
+}

@@ -1,0 +1,356 @@
+//! The shipped permissions on a real API server, with the shipped ServiceAccount: all that the operator needs, nothing
+//! that it does not use, nothing that it must not have. How single missing ones are told is tested in `access`.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use debugbundle_crd::Phase;
+use debugbundle_operator::access::{Access, excess, rules::RULES};
+use harness::bundle::Unpacked;
+use harness::rights::{Right, all_rights};
+use harness::s3_proxy::Answering;
+use harness::shipped::Reach;
+use harness::stand::Account;
+use harness::{Context, LogScript, Operator, until, with_namespace};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::authorization::v1::{
+    SelfSubjectRulesReview, SelfSubjectRulesReviewSpec, SubjectRulesReviewStatus,
+};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Secret, ServiceAccount};
+use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttachment};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::bundles::{LIMIT, about_r1, change, forge, server_pod, until_gone, velero_objects};
+use crate::scope::{
+    OfTheCluster, a_shop, claim, dynamic, noise, pod_volume_restore, put, repository, shop_pod, workload,
+};
+
+const WARNED: &str = "permissions that it must not have";
+const MEND: &str = "DEBUGBUNDLE_MEND=1 cargo test --package debugbundle-tests --test it -- sec_r32";
+
+#[tokio::test]
+async fn sec_r31_what_must_not_be_granted_is_refused_with_the_role_alone_and_with_all_roles_bound() {
+    for (name, reach) in [("r31-base", Reach::Base), ("r31-all", Reach::Everything)] {
+        with_namespace(name, |context| async move {
+            let client = context.account_reaching(reach).await.client().await;
+            let never = excess::never(&context.namespace);
+            let soon = Instant::now() + Duration::from_mins(1);
+            let answers = Access::default().check(&client, never.clone(), soon).await;
+            let unanswered: Vec<_> = never.iter().filter(|need| !answers.contains_key(*need)).collect();
+            assert!(unanswered.is_empty(), "{unanswered:?}");
+            let granted: Vec<_> = answers.iter().filter(|(_, allowed)| **allowed).collect();
+            assert!(granted.is_empty(), "{reach:?}: {granted:#?}");
+            // The account is one that has rights at all.
+            let bundles: Api<debugbundle_crd::DebugBundle> = Api::namespaced(client.clone(), &context.namespace);
+            bundles.list(&ListParams::default()).await.expect("its own work is granted");
+            // By name, and no other.
+            let secrets: Api<Secret> = Api::namespaced(client, &context.namespace);
+            secrets.get("cloud-credentials").await.expect("R7");
+            let other = secrets.get("some-other").await.expect_err("not in R7");
+            assert!(matches!(&other, kube::Error::Api(status) if status.is_forbidden()), "{other}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn sec_r32_the_account_may_do_what_the_golden_lists_say() {
+    for (file, reach) in [("rights-base.txt", Reach::Base), ("rights-all.txt", Reach::Everything)] {
+        with_namespace("r32", |context| async move {
+            let account = context.account_reaching(reach).await;
+            let mut lines = Vec::new();
+            for (title, namespace) in
+                [("In Velero's namespace", context.namespace.as_str()), ("Elsewhere", "kube-system")]
+            {
+                lines.push(format!("# {title}"));
+                lines.extend(may(&account, namespace).await);
+            }
+            let found = lines.join("\n") + "\n";
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("it/golden").join(file);
+            if std::env::var_os("DEBUGBUNDLE_MEND").is_some() {
+                std::fs::write(&file, &found).expect("the list can be written");
+            }
+            let golden = std::fs::read_to_string(&file).unwrap_or_default();
+            let lost: Vec<&str> = golden.lines().filter(|line| !found.lines().any(|other| other == *line)).collect();
+            let new: Vec<&str> = found.lines().filter(|line| !golden.lines().any(|other| other == *line)).collect();
+            assert!(found == golden, "{}: lost {lost:#?}, new {new:#?}\nIf that is meant: {MEND}", file.display());
+        })
+        .await;
+    }
+}
+
+/// What `kubectl auth can-i --list` shows: a line for each right.
+async fn may(account: &Account, namespace: &str) -> BTreeSet<String> {
+    let spec = SelfSubjectRulesReviewSpec { namespace: Some(namespace.to_owned()) };
+    let review = SelfSubjectRulesReview { spec, ..SelfSubjectRulesReview::default() };
+    let answer = Api::all(account.client().await).create(&PostParams::default(), &review).await.expect("a review");
+    let SubjectRulesReviewStatus { incomplete, non_resource_rules, resource_rules, .. } =
+        answer.status.expect("an answer");
+    assert!(!incomplete, "RBAC is the only authorizer");
+    let mut lines = BTreeSet::new();
+    for rule in resource_rules {
+        let named = rule.resource_names.filter(|names| !names.is_empty());
+        let named = named.map(|names| format!(" named {}", names.join(", "))).unwrap_or_default();
+        for group in rule.api_groups.iter().flatten() {
+            for resource in rule.resources.iter().flatten() {
+                let dot = if group.is_empty() { String::new() } else { format!(".{group}") };
+                lines.extend(rule.verbs.iter().map(|verb| format!("{resource}{dot} {verb}{named}")));
+            }
+        }
+    }
+    for rule in non_resource_rules {
+        let paths = rule.non_resource_urls.unwrap_or_default();
+        lines.extend(paths.iter().flat_map(|path| rule.verbs.iter().map(move |verb| format!("{path} {verb}"))));
+    }
+    lines
+}
+
+/// Objects of nobody's interest, before all others, of each kind of which the target's own are then asked for by name.
+async fn strangers_that_fill_a_list(context: &Context) {
+    for n in 0..14 {
+        let name = format!("a-fat-{n:02}");
+        let fat = |mut object: Value| {
+            object["metadata"]["name"] = name.clone().into();
+            object["metadata"]["annotations"] = json!({"note": noise(n, 240_000)});
+            object
+        };
+        let schedule = json!({"metadata": {}, "spec": {"schedule": "0 0 * * *", "template": {}}});
+        context.create_velero("Schedule", fat(schedule)).await;
+        context.create_velero("BackupRepository", fat(repository("x", "farm", "kopia"))).await;
+        context.create_velero("BackupStorageLocation", fat(context.location("x", "fat"))).await;
+        let place = json!({"metadata": {}, "spec": {"provider": "aws"}});
+        context.create_velero("VolumeSnapshotLocation", fat(place)).await;
+        put::<PersistentVolumeClaim>(context, &context.namespace, fat(claim("x", None))).await;
+        let snapshot =
+            fat(json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot", "metadata": {},
+            "spec": {"source": {"persistentVolumeClaimName": "x"}}}));
+        let snapshots = dynamic(context, Some(&context.namespace), "VolumeSnapshot");
+        snapshots.create(&PostParams::default(), &serde_json::from_value(snapshot).unwrap()).await.unwrap();
+    }
+    let places = json!({"spec": {"volumeSnapshotLocations": ["east"]}});
+    context.patch_velero("Backup", "seed", places).await;
+}
+
+/// A Restore `many` into a namespace with more volumes than are asked for one by one, and a pod of a DaemonSet.
+async fn a_mall(context: &Context, mall: &str) {
+    let restore =
+        json!({"metadata": {"name": "many"}, "spec": {"backupName": "nightly-1"}, "status": {"phase": "InProgress"}});
+    let uid = context.create_velero("Restore", restore).await.metadata.uid.unwrap();
+    let own = json!({"velero.io/restore-uid": uid, "velero.io/restore-name": "many"});
+    context.create_velero("PodVolumeRestore", pod_volume_restore("of-many", &own, mall, "guard-0")).await;
+    let restored = json!({"velero.io/restore-name": "many"});
+    for n in 0..10 {
+        let mut object = claim(&format!("c-{n}"), Some(&format!("{}-mall-{n}", context.namespace)));
+        object["metadata"]["labels"] = restored.clone();
+        put::<PersistentVolumeClaim>(context, mall, object).await;
+        let snapshot = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot",
+            "metadata": {"name": format!("s-{n}"), "labels": restored}, "spec": {"source": {"persistentVolumeClaimName": format!("c-{n}")}},
+            "status": {"boundVolumeSnapshotContentName": format!("{}-mall-{n}", context.namespace)}});
+        let snapshots = dynamic(context, Some(mall), "VolumeSnapshot");
+        snapshots.create(&PostParams::default(), &serde_json::from_value(snapshot).unwrap()).await.unwrap();
+    }
+    put::<ServiceAccount>(context, mall, json!({"metadata": {"name": "sa-guard-0"}})).await;
+    put::<DaemonSet>(context, mall, workload("guard", None)).await;
+    let node = format!("{}-n1", context.namespace);
+    let guard = shop_pod("guard-0", &node, ("apps/v1", "DaemonSet", "guard"), None, &restored, false);
+    put::<Pod>(context, mall, guard).await;
+}
+
+#[tokio::test]
+async fn sec_r34_each_call_is_granted_and_each_right_is_used() {
+    with_namespace("r34", |context| async move {
+        context.snapshot_kinds().await;
+        let account = context.account_reaching(Reach::Everything).await;
+        let before = context.stand.calls(&account.user).len();
+        let (shop, mall) = (context.workload_namespace("shop").await, context.workload_namespace("mall").await);
+        let cluster = OfTheCluster(&context);
+        a_shop(&context, &shop, &cluster).await;
+        strangers_that_fill_a_list(&context).await;
+        a_mall(&context, &mall).await;
+
+        let operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
+        let about = |name: &str| json!({"target": {"kind": "Restore", "name": name}});
+        for (name, spec) in [("one", about("regrow")), ("two", about("many")), ("three", json!({"namespaces": [shop]}))]
+        {
+            context.debug_bundle(name, spec).await;
+        }
+        for name in ["one", "two", "three"] {
+            let status = context.until_bundle_ended(name).await;
+            assert!(status.bundle.is_some(), "{name}: {status:?}");
+        }
+        // The Event that a URL was issued comes a second time; and a bundle's time is over.
+        change(&context, "one", json!({"metadata": {"annotations": {"debugbundle.io/renew-url": "1"}}})).await;
+        forge(&context, "two", json!({"expiration": "2026-01-01T00:00:00Z"})).await;
+        until_gone(&context, "two", LIMIT).await;
+
+        let calls = || context.stand.calls(&account.user).split_off(before);
+        until(LIMIT, "each right is used", || async {
+            let used: BTreeSet<Right> = calls().iter().filter_map(|call| call.right(&context.namespace)).collect();
+            let unused: Vec<Right> = all_rights().difference(&used).cloned().collect();
+            if unused.is_empty() { Ok(()) } else { Err(format!("unused: {unused:#?}")) }
+        })
+        .await;
+        let beyond: Vec<_> = calls().into_iter().filter(|call| call.right(&context.namespace).is_none()).collect();
+        assert!(beyond.is_empty(), "{beyond:#?}");
+        let names = RULES.iter().find(|rule| rule.id == "R7").expect("R7").names;
+        let secrets = calls().into_iter().filter(|call| call.need.resource == "secrets");
+        let others: Vec<_> = secrets.filter(|call| !names.contains(&call.name.as_str())).collect();
+        assert!(others.is_empty(), "{others:#?}");
+        let warnings: Vec<_> = operator.log().into_iter().filter(|line| line.to_string().contains(WARNED)).collect();
+        assert!(warnings.is_empty(), "{warnings:#?}");
+
+        cluster.clean::<PersistentVolume>().await;
+        cluster.clean::<VolumeAttachment>().await;
+        cluster.clean::<StorageClass>().await;
+        for name in [&shop, &mall] {
+            context.delete_namespace(name).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sec_r30_what_an_operator_asks_beyond_the_table_is_seen() {
+    with_namespace("r30", |context| async move {
+        // As an operator would be that asks for Secrets.
+        let account = context.account_reaching(Reach::Shipped).await;
+        let as_operator = account.client().await;
+        let secrets: Api<Secret> = Api::namespaced(as_operator.clone(), &context.namespace);
+        secrets.list(&ListParams::default()).await.expect_err("it is refused");
+        let calls = context.stand.calls(&account.user);
+        let beyond: Vec<_> = calls.iter().filter(|call| call.right(&context.namespace).is_none()).collect();
+        let [call] = &beyond[..] else { panic!("one: {beyond:#?}") };
+        assert_eq!((call.need.verb.as_str(), call.need.resource.as_str()), ("list", "secrets"));
+        // What is granted is not.
+        assert!(calls.len() > 1, "{calls:#?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sec_r35_without_r7_a_location_on_workload_identity_works_end_to_end() {
+    with_namespace("r35-identity", |context| async move {
+        let account = context.account_reaching(Reach::Shipped).await;
+        context.take_away("secrets").await;
+        let secrets: Api<Secret> = Api::namespaced(account.client().await, &context.namespace);
+        until(LIMIT, "R7 is gone", || async {
+            if secrets.get("cloud-credentials").await.is_err() { Ok(()) } else { Err("it is there") }
+        })
+        .await;
+        let root = context.stand.s3.root();
+        let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+        // The store of the stand knows no temporary credentials: an empty token stands for one.
+        let answer = json!({"AccessKeyId": root.access, "SecretAccessKey": root.secret, "Token": "",
+            "Expiration": later.to_string()});
+        let identity = Answering::with(answer.to_string()).await;
+        let token = context.folder("identity").join("token");
+        std::fs::write(&token, "projected-token").expect("written");
+        let bare = json!({"spec": {"template": {"spec": {"containers": [{"name": "velero", "image": "velero/velero:v1.18.3"}]}}}});
+        context.api::<Deployment>().patch("velero", &PatchParams::default(), &Patch::Merge(bare)).await.expect("patched");
+        let mut location = context.location("ambient", "ambient");
+        location["spec"].as_object_mut().expect("an object").remove("credential");
+        location["spec"]["default"] = true.into();
+        context.create_velero("BackupStorageLocation", location).await;
+        context.velero_api("BackupStorageLocation").delete("default", &DeleteParams::default()).await.expect("deleted");
+
+        let _operator = Operator::of(&context)
+            .as_user(&account.kubeconfig)
+            .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v1/credentials", identity.endpoint))
+            .env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token)
+            .ready()
+            .await;
+        context.debug_bundle("by-identity", json!({})).await;
+        let status = context.until_bundle_ended("by-identity").await;
+        assert_eq!(status.phase, Some(Phase::Completed), "{status:?}");
+        let stored = status.bundle.as_ref().expect("it is stored");
+        assert_eq!(stored.storage_location, "ambient");
+        // The URL carries the empty token, which this store does not take.
+        let archive = context.bucket.get(&stored.key).await.expect("the object is there");
+        let bundle = Unpacked::of(archive, &status);
+        assert!(bundle.errors().is_empty(), "{:#?}", bundle.errors());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sec_r35_without_r6_bundles_are_partially_failed_and_name_the_rule() {
+    with_namespace("r35-logs", |context| async move {
+        let account = context.account_reaching(Reach::Shipped).await;
+        context.take_away("pods/log").await;
+        velero_objects(&context).await;
+        let node = server_pod(&context, LogScript::lines(["level=error msg=\"who reads this?\""])).await;
+        let logs: Api<Pod> = Api::namespaced(account.client().await, &context.namespace);
+        until(LIMIT, "R6 is gone", || async {
+            let refused = logs.logs("velero-1", &kube::api::LogParams::default()).await;
+            if refused.is_err() { Ok(()) } else { Err("it is there") }
+        })
+        .await;
+        let seen = context.stand.kubelet.seen(&node).len();
+        let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
+        context.debug_bundle("b", about_r1()).await;
+        let status = context.until_bundle_ended("b").await;
+        assert_eq!(status.phase, Some(Phase::PartiallyFailed), "{status:?}");
+        let bundle = context.download(&status).await;
+        let missing = bundle.manifest["missing"].as_array().unwrap();
+        let lacking: Vec<_> = missing.iter().filter(|one| one["rule"] == "R6").collect();
+        assert!(!lacking.is_empty(), "{missing:#?}");
+        for one in lacking {
+            let cure = format!("give the operator rule R6 of its Role in namespace {}", context.namespace);
+            assert_eq!(
+                (&one["code"], &one["severity"], &one["cure"]),
+                (&json!("Forbidden"), &json!("error"), &json!(cure))
+            );
+        }
+        assert_eq!(context.stand.kubelet.seen(&node).len(), seen, "nothing is tried that would be refused");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sec_r43_permissions_beyond_the_shipped_ones_are_warned_of_and_keep_nobody_from_working() {
+    with_namespace("r43", |context: Arc<Context>| async move {
+        let account = context.account_reaching(Reach::Shipped).await;
+        let bundles: Api<debugbundle_crd::DebugBundle> = Api::all(account.client().await);
+        context.bind_in_the_cluster("cluster-admin").await;
+        until(LIMIT, "the binding is in force", || async { bundles.list(&ListParams::default()).await }).await;
+        let operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
+        let warnings =
+            || -> Vec<Value> { operator.log().into_iter().filter(|line| line.to_string().contains(WARNED)).collect() };
+        until(LIMIT, "it warns", || async { (!warnings().is_empty()).then_some(()) }).await;
+        let [line] = &warnings()[..] else { panic!("once: {:#?}", warnings()) };
+        assert_eq!(line["level"], "WARN", "{line}");
+        assert!(line["granted"].as_str().is_some_and(|text| text.contains("* *.* everywhere")), "{line}");
+        assert_eq!(line["number"], excess::never(&context.namespace).len(), "{line}");
+        velero_objects(&context).await;
+        context.debug_bundle("b", about_r1()).await;
+        let status = context.until_bundle_ended("b").await;
+        assert!(status.bundle.is_some(), "it works: {status:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sec_d1_a_debug_bundle_in_another_namespace_is_not_even_read() {
+    with_namespace("d1", |context| async move {
+        let elsewhere = context.workload_namespace("elsewhere").await;
+        let stray = json!({"apiVersion": "debugbundle.io/v1alpha1", "kind": "DebugBundle", "metadata": {"name": "stray"}, "spec": {}});
+        put::<debugbundle_crd::DebugBundle>(&context, &elsewhere, stray).await;
+        let _operator = Operator::of(&context).ready().await;
+        context.debug_bundle("ours", json!({})).await;
+        assert!(context.until_bundle_ended("ours").await.bundle.is_some());
+        let there: Api<debugbundle_crd::DebugBundle> = Api::namespaced(context.client.clone(), &elsewhere);
+        let stray = there.get("stray").await.expect("it is still there");
+        assert_eq!((stray.status, stray.metadata.finalizers), (None, None));
+        let user = context.shipped_account().await.user;
+        let calls = context.stand.calls(&user).into_iter();
+        let theirs: Vec<_> =
+            calls.filter(|call| call.need.resource == "debugbundles" && call.need.namespace != context.namespace).collect();
+        assert!(theirs.is_empty(), "{theirs:#?}");
+        context.delete_namespace(&elsewhere).await;
+    })
+    .await;
+}
