@@ -216,6 +216,86 @@ async fn a_spool_that_is_too_small_for_all_that_is_read_at_once_still_holds_a_bu
     .await;
 }
 
+/// Lines that become half as long, compressed.
+fn noise(seed: u64, bytes: usize) -> Vec<String> {
+    let mut state = seed | 1;
+    let mut word = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        format!("{:02x}-{:03x}-{:04x}", state & 0xff, state >> 52, (state >> 20) & 0xffff)
+    };
+    (0..bytes / 60).map(|_| (0..5).map(|_| word()).collect::<Vec<_>>().join(" ")).collect()
+}
+
+/// A node-agent in whose log lie copies of those of data movers that are gone; the movers' names.
+async fn agent_with_copies(context: &Arc<Context>, bytes: usize) -> Vec<String> {
+    let movers: Vec<String> = (0..3).map(|index| format!("mover-{index}")).collect();
+    let marker = |word: &str, of: &str| format!("{0}{word} pod logs[{of}/c]{0}", "*".repeat(27));
+    let mut lines = vec!["time=now level=info msg=started".to_owned()];
+    for (seed, mover) in movers.iter().enumerate() {
+        lines.push(marker("begin", mover));
+        lines.extend(noise(seed as u64 + 7, bytes));
+        lines.push(marker("end", mover));
+    }
+    context.log("node-agent-1", "node-agent", LogScript::lines(lines));
+    let node = context.node("east").await;
+    let agent = pod("node-agent-1").labelled("role", "node-agent").with_container("node-agent").on_node(&node);
+    context.pod(agent).await;
+    movers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_out_of_a_node_agents_log_are_charged_and_trimmed_like_any_log() {
+    with_namespace("budget-copies", |context| async move {
+        let movers = agent_with_copies(&context, 3 << 20).await;
+        let paths: Vec<String> =
+            movers.iter().map(|mover| log_of(&context, mover).replace("/main/main/", "/c/c/")).collect();
+        let whole = made(&context, 512 << 20, 1 << 30).await;
+        whole.is_honest();
+        assert!(whole.trimmed().is_empty(), "{:?}", whole.trimmed());
+        for path in &paths {
+            assert!(whole.entries()[path.as_str()] > 3 << 20, "{path}: {:?}", whole.entries().get(path.as_str()));
+        }
+        assert!(whole.bytes() > 6 << 20, "they lie there twice, in the log and out of it: {}", whole.bytes());
+
+        for (bundle_limit, spool_limit) in [(4 << 20, 1 << 30), (512 << 20, 8 << 20)] {
+            let less = made(&context, bundle_limit, spool_limit).await;
+            less.is_honest();
+            assert!(less.bytes() <= bundle_limit.min(spool_limit / 2), "{} of {bundle_limit}", less.bytes());
+            let (entries, trimmed) = (less.entries(), less.trimmed());
+            for path in &paths {
+                assert_eq!(trimmed.get(path.as_str()), Some(&"Logs"), "{path} in {trimmed:#?}");
+                assert!((200 << 10..=2 << 20).contains(&entries[path.as_str()]), "{path}: {}", entries[path.as_str()]);
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_spool_that_holds_next_to_nothing_a_bundle_is_stored_that_says_what_it_lacks() {
+    with_namespace("budget-least", |context| async move {
+        agent_with_copies(&context, 3 << 20).await;
+        for spool_limit in [1 << 20, 512 << 10, 192 << 10] {
+            let least = made(&context, 512 << 20, spool_limit).await;
+            assert!(least.bytes() < spool_limit, "{} of {spool_limit}", least.bytes());
+            assert_eq!(least.manifest["outcome"], "PartiallyFailed");
+            let entries = least.entries();
+            let lacks: Vec<&Value> =
+                array(&least.manifest["missing"]).filter(|one| one["code"] == "TooLarge").collect();
+            assert!(!lacks.is_empty(), "{spool_limit}");
+            for lack in lacks {
+                assert_eq!(lack["severity"], "error", "{lack}");
+                assert!(text(lack, "cure").contains("--spool-limit-mib"), "{lack}");
+                assert!(!entries.contains_key(text(lack, "path")), "it is there and missing: {lack}");
+            }
+            assert!(entries.contains_key("summary.md"), "{spool_limit}: {entries:?}");
+        }
+    })
+    .await;
+}
+
 fn in_bundle(archive: &Path, name: &str) -> String {
     use std::io::Read as _;
     let file = std::fs::File::open(archive).expect("it is there");

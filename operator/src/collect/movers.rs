@@ -14,17 +14,18 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    CollectError, Collected, Work,
+    CollectError, Work,
     agent_lines::{AgentLog, Part},
     entry::{Desk, LazyEntry, WriteError},
+    missing::{no_room, withheld},
     on_a_thread,
+    room::{Kept, Room},
     window::Cutter,
-    withheld,
 };
 use crate::{
     archive::{
         BundlePath, Segment,
-        manifest::{Entry, MissingSeverity, Source, SourceKind, Truncation, TruncationReason},
+        manifest::{Entry, Missing, MissingSeverity, Source, SourceKind, Truncation, TruncationReason},
     },
     cluster::{ApiKind, chain},
     inventory::{Inventory, PodRole},
@@ -250,13 +251,14 @@ pub(super) fn source_of_copy(agent: &Source, container: String) -> Source {
     }
 }
 
-/// Adds the logs of pods that are gone to what was collected: those that were caught, then `copies`.
+/// Adds the logs of pods that are gone to what was read: those that were caught, then the copies that stand in for them.
 pub(super) async fn add_logs(
     work: &Arc<Work>,
-    collected: &mut Collected,
-    mut copies: Vec<Entry>,
-) -> Result<(), CollectError> {
-    let mut there: BTreeSet<BundlePath> = collected.entries.iter().map(|entry| entry.segment.path().clone()).collect();
+    mut room: Room,
+    missing: &mut Vec<Missing>,
+) -> Result<Room, CollectError> {
+    let mut copies = room.stand_ins();
+    let mut there = room.paths();
     for pod in &work.caught.pods {
         for container in &pod.containers {
             let path = work.caught.path(&pod.name, container);
@@ -265,45 +267,49 @@ pub(super) async fn add_logs(
             }
             let Some(log) = work.caught.movers.log(&pod.uid, container) else { continue };
             let (desk, window, place) = (work.desk.clone(), work.logs.window, path.clone());
-            match on_a_thread(move || written(&desk, place, &log, window)).await {
+            let what = || format!("caught log of {}/{} container {container}", work.caught.namespace, pod.name);
+            let lost = match on_a_thread(move || written(&desk, place, &log, window)).await {
                 Ok(Some((segment, truncated, times))) => {
-                    there.insert(path);
                     let source = source_of_caught(pod, container, times);
-                    let entry = Entry { segment, source, truncated, read_at: pod.seen, ms: 0 };
-                    add(collected, entry);
+                    let mut entry = Entry { segment, source, truncated, read_at: pod.seen, ms: 0 };
+                    take_the_place(missing, &mut entry);
+                    room.take_log(entry, false);
+                    there.insert(path);
+                    continue;
                 }
-                Ok(None) => {}
+                Ok(None) => continue,
+                Err(WriteError::Spool(error)) if error.is_full() => no_room(&what(), path.as_str(), &error),
                 Err(WriteError::Spool(error)) => return Err(error.into()),
-                Err(WriteError::Entry(error)) => {
-                    let what = format!("caught log of {}/{} container {container}", work.caught.namespace, pod.name);
-                    collected.missing.retain(|missing| missing.path != path.as_str());
-                    collected.missing.push(withheld(&what, path.as_str(), &chain(&error)));
-                }
-            }
+                Err(WriteError::Entry(error)) => withheld(&what(), path.as_str(), &chain(&error)),
+            };
+            missing.retain(|missing| missing.path != path.as_str());
+            missing.push(lost);
         }
     }
     // Of several copies the one that counts does not depend on which log was read first.
-    copies.sort_by(|a, b| (&a.source.path, &a.source.query).cmp(&(&b.source.path, &b.source.query)));
-    for copy in copies {
-        if there.insert(copy.segment.path().clone()) {
-            add(collected, copy);
+    copies.sort_by(|a, b| {
+        let key = |kept: &Kept| (kept.entry.source.path.clone(), kept.entry.source.query.clone());
+        key(a).cmp(&key(b))
+    });
+    for mut copy in copies {
+        if there.insert(copy.entry.segment.path().clone()) {
+            take_the_place(missing, &mut copy.entry);
+            room.adopt(copy);
         }
     }
-    Ok(())
+    Ok(room)
 }
 
 /// An entry takes the place of the note, or error, that it could not be had.
-fn add(collected: &mut Collected, mut entry: Entry) {
+fn take_the_place(missing: &mut Vec<Missing>, entry: &mut Entry) {
     let path = entry.segment.path().as_str();
-    if let Some(at) = collected.missing.iter().position(|missing| missing.path == path) {
-        let lost = collected.missing.remove(at);
-        if lost.severity == MissingSeverity::Error {
-            let before = entry.source.warning.take().unwrap_or_default();
-            entry.source.warning = Some(format!("{before}; the log itself could not be read: {}", lost.why));
-            entry.truncated = Some(Truncation::ended(&entry.segment, TruncationReason::Reset));
-        }
+    let Some(at) = missing.iter().position(|missing| missing.path == path) else { return };
+    let lost = missing.remove(at);
+    if lost.severity == MissingSeverity::Error {
+        let before = entry.source.warning.take().unwrap_or_default();
+        entry.source.warning = Some(format!("{before}; the log itself could not be read: {}", lost.why));
+        entry.truncated = Some(Truncation::ended(&entry.segment, TruncationReason::Reset));
     }
-    collected.entries.push(entry);
 }
 
 type Times = (Option<Timestamp>, Option<Timestamp>);

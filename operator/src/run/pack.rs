@@ -25,10 +25,10 @@ use super::{
 use crate::{
     access,
     archive::{
-        self, BundlePath, Sealed, Spool,
+        self, BundlePath, Sealed, Spool, SpoolError,
         manifest::{Entry, Source},
     },
-    budget,
+    budget::Shares,
     cluster::{Cluster, chain},
     collect::{self, CollectError, Collector, Pace, StoreFiles},
     crash, diagnose,
@@ -212,7 +212,7 @@ impl Engine {
             store: stores.files.clone(),
             pace: Pace::default(),
             movers: self.movers.clone(),
-            room: budget::room(self.options.bundle_limit, self.options.spool_limit),
+            shares: Shares::of(self.options.bundle_limit, self.options.spool_limit),
         };
         let until = deadline - TO_SEAL.min(deadline.saturating_duration_since(clock) / 4);
         let collecting = tracker.collecting();
@@ -302,8 +302,13 @@ fn seal(
     let clock = std::time::Instant::now();
     found.wanted += locations.len();
     for report in locations {
-        let entry = super::locations::write(report, spool, redactor).map_err(|e| full_io(&e))?;
-        found.collected.entries.push(entry);
+        let path = format!("velero/locations/{}.json", report.name);
+        let entry = unless_full(super::locations::write(report, spool, redactor), &path, &mut found)?;
+        found.collected.entries.extend(entry);
+    }
+    let mut own = Vec::new();
+    for (path, body) in own_texts(subject, &mut found) {
+        own.extend(unless_full(write(path.clone(), &body, spool, redactor), path.as_str(), &mut found)?);
     }
     let root = archive::root_name(&subject.name, &subject.uid, found.started);
     let errors = found.collected.errors();
@@ -322,26 +327,37 @@ fn seal(
         cause,
         findings: found.diagnosis.findings.iter().take(20).map(|finding| redacted(finding, redactor)).collect(),
     };
-
-    let mut own = own_texts(subject, &found);
-    if !found.log.is_empty() {
-        own.push((BundlePath::new(["operator.log"]), found.log));
-    }
     let mut entries = found.collected.entries;
-    for (path, body) in own {
-        entries.push(write(path, &body, spool, redactor).map_err(|e| full_io(&e))?);
-    }
+    entries.extend(own);
     let note = serde_json::to_vec(&packed).map_err(|e| Fault::terminal(Reason::SpoolFull, e.to_string()))?;
     // Before the archive gets its name: a sealed archive without its note would be of no use to a successor.
     write_note(&spool.dir().join(archive::OWNER_NOTE), &note).map_err(|e| full_io(&e))?;
     crash::point("sealing");
+    // All that was kept free until now is for the archive.
+    spool.hold_back(0);
     let sealed = archive::seal(spool, &root, entries, head, redactor)
         .map_err(|error| Fault::terminal(Reason::SpoolFull, error.to_string()))?;
     Ok(Packed { sealed: Some(sealed), ..packed })
 }
 
-/// What we have to say ourselves, by path.
-fn own_texts(subject: &Subject, found: &Found) -> Vec<(BundlePath, Vec<u8>)> {
+/// An entry of our own. One for which there is no room is told as missing: it must not cost the others.
+fn unless_full(made: std::io::Result<Entry>, path: &str, found: &mut Found) -> Result<Option<Entry>, Fault> {
+    let error = match made {
+        Ok(entry) => return Ok(Some(entry)),
+        Err(error) => error,
+    };
+    match SpoolError::of(&error) {
+        Some(full) if full.is_full() => {
+            found.collected.missing.push(collect::no_room(path, path, full));
+            Ok(None)
+        }
+        _ => Err(full_io(&error)),
+    }
+}
+
+/// What we have to say ourselves, by path; first what is read first.
+fn own_texts(subject: &Subject, found: &mut Found) -> Vec<(BundlePath, Vec<u8>)> {
+    let log = std::mem::take(&mut found.log);
     let timeline = diagnose::timeline(&found.collected.evidence);
     let mut texts = vec![
         (BundlePath::new(["analysis", "findings.json"]), pretty(&found.diagnosis.findings)),
@@ -364,16 +380,22 @@ fn own_texts(subject: &Subject, found: &Found) -> Vec<(BundlePath, Vec<u8>)> {
         phase: target.map(|t| t.phase.as_str()),
         times: (status("startTimestamp"), status("completionTimestamp")),
         // Besides these: summary.md, report.html and the log; the manifest does not count itself.
-        items: paths.len() + texts.len() + 2 + usize::from(!found.log.is_empty()),
+        items: paths.len() + texts.len() + 2 + usize::from(!log.is_empty()),
         diagnosis: &found.diagnosis,
         timeline: &timeline,
         missing: &found.collected.missing,
         trimmed: &found.collected.trimmed,
         look_at: &look_at,
     };
-    texts.push((BundlePath::new(["summary.md"]), report::summary(&facts).into_bytes()));
-    texts.push((BundlePath::new(["report.html"]), report::html(&facts).into_bytes()));
-    texts
+    let mut all = vec![
+        (BundlePath::new(["summary.md"]), report::summary(&facts).into_bytes()),
+        (BundlePath::new(["report.html"]), report::html(&facts).into_bytes()),
+    ];
+    all.append(&mut texts);
+    if !log.is_empty() {
+        all.push((BundlePath::new(["operator.log"]), log));
+    }
+    all
 }
 
 fn pretty<T: Serialize>(list: &[T]) -> Vec<u8> {
