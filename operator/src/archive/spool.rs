@@ -128,6 +128,11 @@ impl Spool {
         self.room.limit
     }
 
+    /// Bytes that may come to those on disk now.
+    pub fn free(&self) -> u64 {
+        self.limit().saturating_sub(self.room.held_back.load(Ordering::Acquire)).saturating_sub(self.used())
+    }
+
     /// From now on so many of the bytes allowed (bytes) are not to be had; what is on disk stays. Whatever is read for a
     /// bundle leaves them alone, so that what is written about it, and the archive, always find room.
     pub fn hold_back(&self, bytes: u64) {
@@ -156,6 +161,12 @@ impl Spool {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Bytes of the archive that was sealed in `dir`, if one was; it is not looked into.
+    pub fn sealed_bytes(dir: &Path) -> Option<u64> {
+        fs::symlink_metadata(dir.join(SEALED_NOTE)).ok()?;
+        Some(fs::symlink_metadata(dir.join(SEALED_FILE)).ok()?.len())
     }
 
     pub(crate) fn room(&self) -> &Arc<Room> {

@@ -28,7 +28,7 @@ pub(super) async fn finish(run: Run, inventory: &Inventory, own: u64) -> Result<
         // What the server said about the target is in the target's own log, and more of it.
         room.forget(|path| is_from_server(path, log.as_ref()));
     }
-    let Closed { entries, trimmed, missing } = fitted(&work, room).await?.close();
+    let Closed { entries, trimmed, missing } = fitted(&work, room).await?.close(collected.missing.len());
     (collected.entries, collected.trimmed) = (entries, trimmed);
     collected.missing.extend(missing);
 

@@ -25,7 +25,7 @@ mod store_files;
 mod window;
 mod yaml;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use debugbundle_crd::TargetKind;
 use jiff::Timestamp;
@@ -138,6 +138,8 @@ struct Work {
     config_maps: Bodies,
     relevant: Relevant,
     caught: Caught,
+    /// Pods of which no other one will get the name: namespace and name.
+    only_once: BTreeSet<(String, String)>,
     /// The Backups and Restores that get a description.
     subjects: Vec<Subject>,
     progress: Arc<Progress>,
@@ -254,6 +256,7 @@ pub async fn collect(
         config_maps,
         relevant: Relevant::of(inventory),
         caught: Caught::of(&collector.movers, inventory),
+        only_once: logs::named_once(&inventory.pods),
         subjects: described::subjects(inventory),
         progress: progress.clone(),
     };

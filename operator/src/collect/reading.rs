@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::{
-    CollectError, Collected, Collector, Outcome, Pace, Work,
+    Body, CollectError, Collected, Collector, Outcome, Pace, Work,
     entry::WriteError,
     finish::fitted,
     lists, logs,
@@ -29,7 +29,7 @@ use super::{
 use crate::{
     archive::{
         BundlePath,
-        manifest::{Entry, Missing, MissingCode, MissingSeverity},
+        manifest::{Entry, Missing, MissingCode, MissingSeverity, Truncation, TruncationReason},
     },
     cluster::chain,
     describe::Live,
@@ -130,7 +130,11 @@ impl Run {
 
     /// Takes the item's places, and reads it once it is awaited.
     fn begun(&mut self, item: &Item) -> impl Future<Output = Ended> + Send + use<> {
-        let (work, item) = (self.work.clone(), item.clone());
+        let (work, mut item) = (self.work.clone(), item.clone());
+        if self.again.contains(&item.path) {
+            tighten(&mut item, work.desk.spool.free());
+            work.caught.keep_less();
+        }
         let limit = self.deadline.min(Instant::now() + self.pace.per_item);
         work.progress.began(&item.what);
         if let Some(node) = &item.node {
@@ -245,8 +249,11 @@ impl Run {
         }
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         tracing::debug!(path = item.path.as_str(), ms, entries = bodies.len(), missing = missing.len(), "Read");
-        self.room.take(item, bodies, read_at, ms);
-        for (segment, source, truncated) in copies {
+        let is_log = matches!(item.source, ItemSource::PodLog { .. });
+        let less = is_log && self.again.contains(&item.path);
+        let honest = |(segment, source, truncated): Body| (segment, source, for_want_of_room(truncated, less));
+        self.room.take(item, bodies.into_iter().map(honest).collect(), read_at, ms);
+        for (segment, source, truncated) in copies.into_iter().map(honest) {
             self.room.take_log(Entry { segment, source, truncated, read_at, ms }, true);
         }
         self.room = fitted(&self.work, std::mem::take(&mut self.room)).await?;
@@ -269,6 +276,23 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// Of a log for which there was no room less is kept, so that there is room for that: as it is compressed, and what is
+/// looked for in it takes room of its own, a quarter is safe.
+fn tighten(item: &mut Item, free: u64) {
+    if let ItemSource::PodLog { limit, .. } = &mut item.source {
+        *limit = (free / 4).clamp(1, *limit);
+    }
+}
+
+/// A limit that was set because there was no room is not one that anybody asked for.
+fn for_want_of_room(truncated: Option<Truncation>, less: bool) -> Option<Truncation> {
+    let mut truncated = truncated?;
+    if less && truncated.reason == TruncationReason::Limit {
+        truncated.reason = TruncationReason::Budget;
+    }
+    Some(truncated)
 }
 
 fn unreachable_node(item: &Item, why: &str) -> Missing {

@@ -103,15 +103,14 @@ impl Room {
                 self.tell(segment.path().as_str(), step, segment.bytes(), 0);
                 continue;
             }
-            let entry = Entry { segment, source, truncated, read_at, ms };
-            self.put(Kept { entry, class, trimmed: None, stands_in: false });
+            self.put_new(Entry { segment, source, truncated, read_at, ms }, class, false);
         }
     }
 
     /// Takes the log of a pod that did a part of the work and is gone. One that `stands_in` counts only if nobody
     /// brings a better one, and takes its room until then.
     pub(super) fn take_log(&mut self, entry: Entry, stands_in: bool) {
-        self.put(Kept { entry, class: Class::Log, trimmed: None, stands_in });
+        self.put_new(entry, Class::Log, stands_in);
     }
 
     /// Hands out those that stand in for others: whoever asks puts back the ones that count.
@@ -137,6 +136,13 @@ impl Room {
         for place in places {
             self.remove(place);
         }
+    }
+
+    /// What was read in part because the spool was full is trimmed already.
+    fn put_new(&mut self, entry: Entry, class: Class, stands_in: bool) {
+        let cut = entry.truncated.as_ref().filter(|cut| cut.reason == TruncationReason::Budget);
+        let trimmed = cut.and_then(|cut| Some((budget::first(class)?, cut.left_out_bytes)));
+        self.put(Kept { entry, class, trimmed, stands_in });
     }
 
     fn put(&mut self, kept: Kept) {
@@ -214,13 +220,14 @@ impl Room {
     }
 
     /// The entries, what was left out, and what is missing because not even all that was enough: then whole entries go,
-    /// those first that explain least.
-    pub(super) fn close(mut self) -> Closed {
+    /// those first that explain least. `told` is how many other things are missing: to say so takes room, too.
+    pub(super) fn close(mut self, told: usize) -> Closed {
         let mut missing = Vec::new();
         let (places, weighed): (Vec<usize>, Vec<Weighed>) =
             self.kept.iter().map(|(place, kept)| (*place, kept.weighed())).unzip();
         for at in budget::least_first(&weighed) {
-            if !self.is_over() {
+            let lines = (told + missing.len() + self.trimmed.len()) as u64;
+            if self.used + lines * budget::PER_LINE <= self.limit {
                 break;
             }
             if let Some(kept) = self.remove(places[at]) {

@@ -21,7 +21,6 @@ use std::path::{Path, PathBuf};
 
 use debugbundle_crd::{DebugBundle, DebugBundleSpec};
 use kube::{Client, ResourceExt as _};
-use tokio::sync::Semaphore;
 
 use crate::{access::Access, location::EndpointPolicy, movers::Movers};
 
@@ -61,7 +60,7 @@ pub struct Engine {
     movers: Movers,
     access: Access,
     /// Uploads that may be tried now.
-    sending: Semaphore,
+    sending: deliver::Sending,
 }
 
 impl Engine {
@@ -72,7 +71,7 @@ impl Engine {
             options,
             movers: Movers::default(),
             access: Access::default(),
-            sending: Semaphore::new(deliver::AT_ONCE),
+            sending: deliver::Sending::default(),
         }
     }
 
