@@ -5,15 +5,39 @@ use crate::plan::{Item, ItemSource, Priority};
 
 /// Most bytes of a bundle, compressed, unless the operator was told otherwise.
 pub const DEFAULT: u64 = 512 << 20;
-/// Of these, kept free for what is written about the others: summary, analysis, descriptions, locations, log,
-/// manifest (bytes, compressed).
+/// Of these, and of the spool, kept free for what is written about the others: summary, analysis, descriptions,
+/// locations, log, manifest (bytes, compressed).
 const RESERVED: u64 = 16 << 20;
+/// What one entry takes besides its body: its header in the archive and its line in the manifest (bytes, compressed).
+/// A digest alone is 32 of them, and nothing else of it is as hard to compress.
+pub const PER_ENTRY: u64 = 512;
+/// What a line of the manifest takes that says what is not there (bytes, compressed).
+pub const PER_LINE: u64 = 256;
 
-/// Room for what is collected (bytes, compressed), when the bundle may have `limit` bytes and the spool `spool`.
+/// Who may have how much (bytes, compressed), such that a bundle can always be sealed.
 ///
-/// Half of the spool at most: sealing copies the entries into the archive, and until then eight more are being read.
-pub fn room(limit: u64, spool: u64) -> u64 {
-    (limit - RESERVED.min(limit / 4)).min(spool / 2)
+/// Sealing has every body twice on disk at the worst: as it was collected, and copied. So while `room` holds what is
+/// collected and `own` what is written about it, twice both of them and the manifest fit into the spool, and once into
+/// the bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    /// For what is collected, once it is read.
+    pub room: u64,
+    /// For what is written about it, but for the manifest.
+    pub own: u64,
+    /// What of the spool nothing that is read may take.
+    pub held_back: u64,
+}
+
+impl Shares {
+    /// When the bundle may have `limit` bytes and the spool `spool`.
+    pub fn of(limit: u64, spool: u64) -> Self {
+        let of_bundle = RESERVED.min(limit / 4);
+        let held_back = RESERVED.min(spool / 4);
+        // Half of the rest of the spool: sealing copies what is collected.
+        let room = (limit - of_bundle).min((spool - held_back) / 2);
+        Self { room, own: of_bundle.min(held_back) / 4, held_back }
+    }
 }
 
 /// What an entry is, as far as leaving it out is concerned.
@@ -192,6 +216,31 @@ pub fn victims(step: Step, entries: &[Weighed]) -> Vec<(usize, Cut)> {
     found
 }
 
+/// The step that is the first to leave out something of this class.
+pub fn first(class: Class) -> Option<Step> {
+    Step::ALL.into_iter().find(|step| step.cut(class).is_some())
+}
+
+/// In which order whole entries go, by their place in `entries`, when all steps were not enough: what explains least
+/// first, of that the largest.
+pub fn least_first(entries: &[Weighed]) -> Vec<usize> {
+    let worth = |class| match class {
+        Class::HealthyLog => 0,
+        Class::OldLog => 1,
+        Class::Discovery => 2,
+        Class::Extra => 3,
+        Class::Definitions => 4,
+        Class::Objects => 5,
+        Class::Log => 6,
+        Class::TargetLog => 7,
+        Class::TargetList => 8,
+        Class::Stays => 9,
+    };
+    let mut places: Vec<usize> = (0..entries.len()).collect();
+    places.sort_by_key(|at| (worth(entries[*at].class), std::cmp::Reverse(entries[*at].compressed), *at));
+    places
+}
+
 /// The step that left out all of this class, once `begun` was the last step that was begun: more of it need not be read.
 pub fn closed(class: Class, begun: Option<Step>) -> Option<Step> {
     let begun = begun?;
@@ -218,10 +267,23 @@ mod tests {
 
     #[test]
     fn the_room_is_what_the_bundle_may_have_without_the_reserve_and_never_more_than_half_the_spool() {
+        let room = |limit, spool| Shares::of(limit, spool).room;
         assert_eq!(room(DEFAULT, 1 << 30), 496 << 20);
-        assert_eq!(room(DEFAULT, 64 << 20), 32 << 20);
+        assert_eq!(room(DEFAULT, 64 << 20), 24 << 20);
         assert_eq!(room(4 << 20, 1 << 30), 3 << 20);
         assert_eq!(room(0, 0), 0);
+    }
+
+    #[test]
+    fn what_was_collected_and_what_is_said_of_it_can_always_be_sealed() {
+        let sizes = || (0..44).flat_map(|bits| [1_u64 << bits, (1 << bits) + 3, (1 << bits) * 3 / 2]);
+        for (limit, spool) in sizes().flat_map(|limit| sizes().map(move |spool| (limit, spool))) {
+            let Shares { room, own, held_back } = Shares::of(limit, spool);
+            let twice = 2 * (room + own);
+            assert!(twice + held_back / 2 <= spool, "{limit} {spool}: nothing is left for the manifest");
+            assert!(room + own <= limit, "{limit} {spool}");
+            assert!(room + own + held_back <= spool, "{limit} {spool}: written before the copying begins");
+        }
     }
 
     fn log(priority: Priority, path: &str, previous: bool) -> Item {
@@ -272,7 +334,6 @@ mod tests {
 
     #[test]
     fn the_healthy_go_before_the_unhealthy_and_what_is_not_the_targets_before_what_is() {
-        let first = |class| Step::ALL.into_iter().find(|step| step.cut(class).is_some());
         let order = [
             Class::HealthyLog,
             Class::OldLog,

@@ -12,7 +12,8 @@ use debugbundle_operator::run::{Engine, Options, Origin, Store, Subject, Tracker
 use harness::load::Held;
 use harness::readers::{self, Archive, manifest_of};
 use harness::{Context, LogScript, pod, with_namespace};
-use serde_json::Value;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, ServiceAccount};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +33,10 @@ struct Made {
 
 /// A bundle about the installation, of this size at most, made in a spool of this size.
 async fn made(context: &Context, bundle_limit: u64, spool_limit: u64) -> Made {
+    made_about(context, DebugBundleSpec::default(), bundle_limit, spool_limit).await
+}
+
+async fn made_about(context: &Context, spec: DebugBundleSpec, bundle_limit: u64, spool_limit: u64) -> Made {
     let options = Options {
         namespace: context.namespace.clone(),
         spool_limit,
@@ -48,7 +53,7 @@ async fn made(context: &Context, bundle_limit: u64, spool_limit: u64) -> Made {
         uid: "0123456789abcdef".to_owned(),
         attempt: 1,
         origin: Origin::Cli,
-        spec: DebugBundleSpec::default(),
+        spec,
     };
     let folder = tempfile::tempdir().unwrap();
     let (tracker, cancel) = (Tracker::default(), CancellationToken::new());
@@ -100,6 +105,10 @@ impl Made {
             .collect();
         let told: BTreeSet<&str> = self.trimmed().into_keys().filter(|path| entries.contains(path)).collect();
         assert_eq!(shortened, told);
+    }
+
+    fn is_complete(&self) {
+        self.is_honest();
         assert_eq!(self.manifest["outcome"], "Completed", "{:#}", self.manifest["missing"]);
     }
 
@@ -149,7 +158,7 @@ async fn what_explains_a_failure_is_kept_and_the_healthy_are_trimmed_first() {
         let is_log = |path: &&str| path.ends_with("/current.log");
 
         let whole = made(&context, 512 << 20, 1 << 30).await;
-        whole.is_honest();
+        whole.is_complete();
         assert!(whole.trimmed().is_empty(), "{:?}", whole.trimmed());
         let logs: BTreeSet<String> = whole.entries().into_keys().filter(is_log).map(str::to_owned).collect();
         assert_eq!(logs, well.union(&ill).cloned().collect(), "all are read");
@@ -158,7 +167,7 @@ async fn what_explains_a_failure_is_kept_and_the_healthy_are_trimmed_first() {
 
         // A little less than it takes: some of the healthy go, the largest first, and nothing else.
         let less = made(&context, whole.bytes() * 4 / 3 - (100 << 10), 1 << 30).await;
-        less.is_honest();
+        less.is_complete();
         let gone: BTreeSet<String> = less.trimmed().into_keys().map(str::to_owned).collect();
         assert!(!gone.is_empty() && gone.len() < HEALTHY && gone.is_subset(&well), "{gone:?}");
         assert!(less.trimmed().values().all(|rule| *rule == "HealthyLogs"), "{:?}", less.trimmed());
@@ -169,7 +178,7 @@ async fn what_explains_a_failure_is_kept_and_the_healthy_are_trimmed_first() {
         // A third: all of the healthy, then discovery, then the middle of what explains.
         let limit = whole.bytes() / 3;
         let third = made(&context, limit, 1 << 30).await;
-        third.is_honest();
+        third.is_complete();
         assert!(third.bytes() <= limit, "{} of {limit}", third.bytes());
         let trimmed = third.trimmed();
         for (path, rule) in
@@ -204,7 +213,7 @@ async fn a_spool_that_is_too_small_for_all_that_is_read_at_once_still_holds_a_bu
     with_namespace("budget-spool", |context| async move {
         pods(&context).await;
         let small = made(&context, 512 << 20, 6 << 20).await;
-        small.is_honest();
+        small.is_complete();
         assert!(small.bytes() <= 3 << 20, "{}", small.bytes());
         let entries = small.entries();
         for path in broken(&context) {
@@ -216,7 +225,158 @@ async fn a_spool_that_is_too_small_for_all_that_is_read_at_once_still_holds_a_bu
     .await;
 }
 
-fn in_bundle(archive: &Path, name: &str) -> String {
+/// Lines that become half as long, compressed.
+fn noise(seed: u64, bytes: usize) -> Vec<String> {
+    let mut state = seed | 1;
+    let mut word = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        format!("{:02x}-{:03x}-{:04x}", state & 0xff, state >> 52, (state >> 20) & 0xffff)
+    };
+    (0..bytes / 60).map(|_| (0..5).map(|_| word()).collect::<Vec<_>>().join(" ")).collect()
+}
+
+/// A node-agent in whose log lie copies of those of data movers that are gone; the movers' names.
+async fn agent_with_copies(context: &Arc<Context>, bytes: usize) -> Vec<String> {
+    let movers: Vec<String> = (0..3).map(|index| format!("mover-{index}")).collect();
+    let marker = |word: &str, of: &str| format!("{0}{word} pod logs[{of}/c]{0}", "*".repeat(27));
+    let mut lines = vec!["time=now level=info msg=started".to_owned()];
+    for (seed, mover) in movers.iter().enumerate() {
+        lines.push(marker("begin", mover));
+        lines.extend(noise(seed as u64 + 7, bytes));
+        lines.push(marker("end", mover));
+    }
+    context.log("node-agent-1", "node-agent", LogScript::lines(lines));
+    let node = context.node("east").await;
+    let agent = pod("node-agent-1").labelled("role", "node-agent").with_container("node-agent").on_node(&node);
+    context.pod(agent).await;
+    movers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_out_of_a_node_agents_log_are_charged_and_trimmed_like_any_log() {
+    with_namespace("budget-copies", |context| async move {
+        let movers = agent_with_copies(&context, 3 << 20).await;
+        let paths: Vec<String> =
+            movers.iter().map(|mover| log_of(&context, mover).replace("/main/main/", "/c/c/")).collect();
+        let whole = made(&context, 512 << 20, 1 << 30).await;
+        whole.is_complete();
+        assert!(whole.trimmed().is_empty(), "{:?}", whole.trimmed());
+        for path in &paths {
+            assert!(whole.entries()[path.as_str()] > 3 << 20, "{path}: {:?}", whole.entries().get(path.as_str()));
+        }
+        assert!(whole.bytes() > 6 << 20, "they lie there twice, in the log and out of it: {}", whole.bytes());
+
+        for (bundle_limit, spool_limit) in [(4 << 20, 1 << 30), (512 << 20, 8 << 20)] {
+            let less = made(&context, bundle_limit, spool_limit).await;
+            less.is_complete();
+            assert!(less.bytes() <= bundle_limit.min(spool_limit / 2), "{} of {bundle_limit}", less.bytes());
+            let (entries, trimmed) = (less.entries(), less.trimmed());
+            for path in &paths {
+                assert_eq!(trimmed.get(path.as_str()), Some(&"Logs"), "{path} in {trimmed:#?}");
+                assert!((200 << 10..=2 << 20).contains(&entries[path.as_str()]), "{path}: {}", entries[path.as_str()]);
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_spool_that_holds_next_to_nothing_a_bundle_is_stored_that_says_what_it_lacks() {
+    with_namespace("budget-least", |context| async move {
+        agent_with_copies(&context, 3 << 20).await;
+        for spool_limit in [1 << 20, 512 << 10, 192 << 10] {
+            let least = made(&context, 512 << 20, spool_limit).await;
+            least.is_honest();
+            assert!(least.bytes() < spool_limit, "{} of {spool_limit}", least.bytes());
+            assert_eq!(least.manifest["outcome"], "PartiallyFailed");
+            let entries = least.entries();
+            let lacks: Vec<&Value> =
+                array(&least.manifest["missing"]).filter(|one| one["code"] == "TooLarge").collect();
+            assert!(spool_limit > 256 << 10 || !lacks.is_empty(), "{spool_limit}: {:#}", least.manifest["trimmed"]);
+            for lack in lacks {
+                assert_eq!(lack["severity"], "error", "{lack}");
+                assert!(text(lack, "cure").contains("--spool-limit-mib"), "{lack}");
+                assert!(!entries.contains_key(text(lack, "path")), "it is there and missing: {lack}");
+            }
+            assert!(entries.contains_key("summary.md"), "{spool_limit}: {entries:?}");
+        }
+    })
+    .await;
+}
+
+/// Objects of this kind, each with a large annotation.
+async fn large_objects<K>(context: &Context, name: &str, count: u64, object: Value)
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
+        + serde::de::DeserializeOwned
+        + serde::Serialize
+        + Clone
+        + std::fmt::Debug,
+{
+    for index in 0..count {
+        let mut object = object.clone();
+        object["metadata"] = json!({"name": format!("{name}-{index}"),
+            "annotations": {"team.example/notes": noise(index + 99, 230 << 10).join(" ")}});
+        context.create::<K>(object).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_objects_those_go_first_that_are_not_the_targets_and_of_the_targets_lists_its_own_stay() {
+    with_namespace("budget-objects", |context| async move {
+        crate::bundles::velero_objects(&context).await;
+        large_objects::<ServiceAccount>(&context, "account", 8, json!({})).await;
+        let claim = json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+        large_objects::<PersistentVolumeClaim>(&context, "claim", 8, claim.clone()).await;
+        let mut own = claim;
+        own["metadata"] = json!({"name": "own", "labels": {"velero.io/restore-name": "r1"}});
+        context.create::<PersistentVolumeClaim>(own).await;
+        let about = || serde_json::from_value::<DebugBundleSpec>(crate::bundles::about_r1()).unwrap();
+        let path = |list: &str| format!("namespaces/{}/core/{list}.yaml", context.namespace);
+        let (accounts, claims) = (path("serviceaccounts"), path("persistentvolumeclaims"));
+
+        let whole = made_about(&context, about(), 512 << 20, 1 << 30).await;
+        whole.is_honest();
+        assert!(whole.trimmed().is_empty(), "{:?}", whole.trimmed());
+        let (all_accounts, all_claims) = (whole.entries()[accounts.as_str()], whole.entries()[claims.as_str()]);
+        assert!(all_accounts.min(all_claims) > 1 << 20, "{all_accounts} {all_claims}");
+        assert!(whole.bytes() > 3 << 19, "{}", whole.bytes());
+        let errors = |made: &Made| array(&made.manifest["missing"]).filter(|one| one["severity"] == "error").count();
+        let least_errors = errors(&whole);
+
+        // Room for one of the two.
+        let limit = whole.bytes();
+        let less = made_about(&context, about(), limit, 1 << 30).await;
+        less.is_honest();
+        assert!(less.bytes() <= limit);
+        let trimmed = less.trimmed();
+        assert_eq!(trimmed.get(accounts.as_str()), Some(&"Objects"), "{trimmed:#?}");
+        assert!(!less.entries().contains_key(accounts.as_str()));
+        assert_eq!(less.entries().get(claims.as_str()), Some(&all_claims), "{trimmed:#?}");
+        assert_eq!(errors(&less), least_errors, "what is trimmed so is as was asked: {:#}", less.manifest["missing"]);
+
+        // For none of them.
+        let limit = whole.bytes() / 2;
+        let least = made_about(&context, about(), limit, 1 << 30).await;
+        least.is_honest();
+        assert!(least.bytes() <= limit);
+        let trimmed = least.trimmed();
+        assert_eq!(trimmed.get(accounts.as_str()), Some(&"Objects"), "{trimmed:#?}");
+        assert_eq!(trimmed.get(claims.as_str()), Some(&"TargetLists"), "{trimmed:#?}");
+        assert_eq!(least.manifest["outcome"], "PartiallyFailed");
+        let claims = in_bundle(&least.file, &claims);
+        assert!(claims.contains("name: own") && !claims.contains("claim-0"), "{claims:.2000}");
+        let told =
+            &array(&least.manifest["entries"]).find(|entry| text(entry, "path") == path("persistentvolumeclaims"));
+        assert_eq!(told.expect("it is there")["source"]["items"], 1);
+    })
+    .await;
+}
+
+/// The text of the entry whose path ends so.
+pub fn in_bundle(archive: &Path, name: &str) -> String {
     use std::io::Read as _;
     let file = std::fs::File::open(archive).expect("it is there");
     let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(file));

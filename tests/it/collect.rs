@@ -10,6 +10,7 @@ use bytes::Bytes;
 use debugbundle_crd::{DebugBundleSpec, TargetKind};
 use debugbundle_operator::archive::Spool;
 use debugbundle_operator::archive::manifest::{Entry, Missing, MissingCode, MissingSeverity};
+use debugbundle_operator::budget::{self, Shares};
 use debugbundle_operator::cluster::Cluster;
 use debugbundle_operator::collect::{
     Collected, Collector, Pace, Progress, StoreBody, StoreFailure, StoreFiles, collect,
@@ -114,7 +115,7 @@ impl Run {
             store: Ok(Arc::new(self.files)),
             pace: self.pace,
             movers: Movers::default(),
-            room: 1 << 30,
+            shares: Shares::of(budget::DEFAULT, 1 << 30),
         };
         let progress = Arc::new(Progress::default());
         let deadline = Instant::now() + self.limit;

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -504,6 +504,37 @@ async fn a_pod_that_took_anothers_place_is_read_under_its_own_uid() {
         assert_eq!(codes(&path("starts", "previous.log")), [gone]);
         assert_eq!(codes(&path("deleted", "current.log")), [gone]);
         assert_eq!(codes(&path("deleted", "previous.log")), [gone]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whose_log_it_was_is_asked_only_where_a_name_can_come_again() {
+    with_namespace("names", |context| async move {
+        let account = context.shipped_account().await;
+        let node = context.node("n").await;
+        for (name, owner) in [("keeper-x2x4k", "DaemonSet"), ("keeper-0", "StatefulSet")] {
+            let build = pod(name).on_node(&node).labelled("role", "node-agent").with_container("a").with_container("b");
+            context.pod(build).await;
+            let owner =
+                json!({"apiVersion": "apps/v1", "kind": owner, "name": "keeper", "uid": "u", "controller": true});
+            let change = Patch::Merge(json!({"metadata": {"ownerReferences": [owner]}}));
+            context.api::<Pod>().patch(name, &PatchParams::default(), &change).await.expect("a pod can get an owner");
+            for container in ["a", "b"] {
+                context.log(name, container, LogScript::lines([format!("of {name}")]));
+            }
+        }
+        let got = Run::by(account.client().await).of(&context, &DebugBundleSpec::installation()).await;
+        for (name, container) in [("keeper-x2x4k", "a"), ("keeper-x2x4k", "b"), ("keeper-0", "a"), ("keeper-0", "b")] {
+            let text = got.text(&log_path(&context, name, container, "current.log"));
+            assert_eq!(said(&text), [format!("of {name}")], "{name} {container}");
+        }
+        let asked = |resource| context.stand.times(&account.user, ("get", resource), &context.namespace, 200);
+        until(Duration::from_secs(10), "the requests are in the audit log", || async {
+            if asked("pods/log") == 4 { Ok(()) } else { Err(asked("pods/log")) }
+        })
+        .await;
+        assert_eq!(asked("pods"), 2, "once for each log of the pod whose name may come again");
     })
     .await;
 }

@@ -1,6 +1,9 @@
 //! How much memory the operator takes when logs are many, or one is far too long: bounds that hold in any build.
 //! What it costs beside `velero debug` is printed by `cargo measure`.
 
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,14 +11,21 @@ use debugbundle_crd::{DebugBundle, Phase};
 use harness::crowd::Crowd;
 use harness::load::{Held, Load};
 use harness::usage::Usage;
-use harness::{Context, Operator, until, with_namespace};
+use harness::{Context, LogScript, Operator, pod, until, with_namespace};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 /// What a bundle over 100 pods with 20 MiB of log each may take; half of the pod's memory limit.
 const PEAK: u64 = 96 << 20;
 
-/// Makes one bundle; what it holds, and the most memory that was in use.
+/// Makes one bundle; what it holds.
 async fn made(context: &Arc<Context>, operator: &Operator, name: &str) -> Held {
+    let file = stored(context, operator, name).await;
+    tokio::task::spawn_blocking(move || Held::by(&file)).await.unwrap().expect("it is a tar.gz")
+}
+
+/// Waits for a bundle; where it is.
+async fn stored(context: &Arc<Context>, operator: &Operator, name: &str) -> PathBuf {
     let status = until(Duration::from_mins(4), &format!("the bundle {name} is stored"), || async {
         let bundle = context.api::<DebugBundle>().get(name).await.map_err(|error| error.to_string())?;
         let status = bundle.status.unwrap_or_default();
@@ -29,8 +39,7 @@ async fn made(context: &Arc<Context>, operator: &Operator, name: &str) -> Held {
     .await;
     assert_eq!(status.phase, Some(Phase::Completed), "{status:?}");
     let stored = status.bundle.expect("a completed bundle is stored");
-    let file = context.bucket.folder().join(stored.key);
-    tokio::task::spawn_blocking(move || Held::by(&file)).await.unwrap().expect("it is a tar.gz")
+    context.bucket.folder().join(stored.key)
 }
 
 fn assert_peak(operator: &Operator) {
@@ -70,6 +79,55 @@ async fn of_a_log_of_a_gibibyte_beginning_and_end_are_kept_and_it_is_never_in_me
             marker.contains(&format!("debugbundle: {left_out} bytes, {} lines left out", left_out / 231)),
             "{marker}"
         );
+        assert_peak(&operator);
+    })
+    .await;
+}
+
+/// A log with one line of this length between others.
+fn with_a_line_of(bytes: usize, file: &Path) {
+    let mut log = BufWriter::new(File::create(file).expect("a file"));
+    let time = |second: i64| {
+        let at = Timestamp::now().checked_sub(SignedDuration::from_secs(100 - second)).expect("a minute ago");
+        format!("time=\"{at:.0}\" level=info msg=")
+    };
+    for n in 0..1000 {
+        writeln!(log, "{}\"before it {n}\"", time(0)).expect("written");
+    }
+    write!(log, "{}\"dump: ", time(1)).expect("written");
+    for n in 0..bytes / 16 {
+        write!(log, "field{n:010} ").expect("written");
+    }
+    writeln!(log, "\"").expect("written");
+    for n in 0..1000 {
+        writeln!(log, "{}\"after it {n}\"", time(2)).expect("written");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_of_200_mib_is_never_in_memory_and_the_lines_around_it_are_kept() {
+    with_namespace("memory-line", |context| async move {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("log");
+        with_a_line_of(200 << 20, &file);
+        let node = context.node("n").await;
+        context.log("velero-1", "velero", LogScript::file(&file));
+        context.pod(pod("velero-1").on_node(&node).labelled("deploy", "velero").with_container("velero")).await;
+        let operator = Operator::of(&context).ready().await;
+        context.debug_bundle("line", json!({"logs": {"maxBytesPerContainer": "16Mi"}})).await;
+        let bundle = stored(&context, &operator, "line").await;
+        let log = crate::budget::in_bundle(&bundle, "velero/logs/current.log");
+        let lines: Vec<&str> = log.lines().collect();
+        assert_eq!(lines.len(), 2001);
+        assert!(lines[999].ends_with("msg=\"before it 999\"") && lines[2000].ends_with("msg=\"after it 999\""));
+        let huge = lines[1000];
+        assert!(huge.contains("msg=\"dump: field0000000000 field0000000001"), "{huge:.300}");
+        let end = &huge[huge.len() - 60..];
+        assert!((900 << 10..=(1 << 20) + 100).contains(&huge.len()), "{}", huge.len());
+        let masked: usize =
+            end.rsplit_once("[REDACTED:long-line:").expect(end).1.trim_end_matches(" bytes]").parse().unwrap();
+        let whole = (200 << 20) + huge.find("field").expect("its beginning") + 1;
+        assert!(masked.abs_diff(whole - huge.len()) < 200, "{masked} of {whole}");
         assert_peak(&operator);
     })
     .await;

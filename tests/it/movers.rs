@@ -24,6 +24,8 @@ const CAUGHT: &str = "caught while it ran; the pod was gone when the bundle was 
 const HELD: u64 = 8 << 20;
 const PODS: usize = 64;
 const PEAK: u64 = 96 << 20;
+/// Logs that are followed at a time.
+const FOLLOWED: usize = 16;
 
 /// A Restore `r1` that runs, of a Backup `seed`; its UID.
 async fn running_restore(context: &Context) -> String {
@@ -258,6 +260,68 @@ async fn of_many_pods_with_long_logs_some_are_kept_and_the_memory_is_bounded() {
         }
         let peak = Usage::of(operator.process().pid()).expect("it runs").peak;
         assert!(peak < PEAK, "{} MiB", peak >> 20);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_more_pods_than_are_followed_at_a_time_the_bundle_says_which_were_not() {
+    with_namespace("movers-more", |context| async move {
+        let node = context.node("n").await;
+        let account = context.shipped_account().await;
+        let operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
+        let names: Vec<String> = (0..FOLLOWED + 3).map(|n| format!("b2-{n:02}")).collect();
+        let logs: Vec<Growing> = names.iter().map(|_| Growing::default()).collect();
+        let hosting =
+            |name: &String| pod(name).on_node(&node).labelled("velero.io/data-upload", name).with_container("c");
+        for (name, log) in names.iter().zip(&logs) {
+            log.write(format!("the words of {name}"));
+            context.log(name, "c", LogScript::growing(log));
+            context.pod(hosting(name)).await;
+        }
+        let are_followed =
+            || names.iter().filter(|name| asked(&context, &node, name).0 > 0).cloned().collect::<BTreeSet<_>>();
+        until(LIMIT, "as many as there is place for are followed", || async {
+            let found = are_followed().len();
+            if found == FOLLOWED { Ok(()) } else { Err(format!("{found} are")) }
+        })
+        .await;
+        let followed = are_followed();
+        for (name, log) in names.iter().zip(&logs).filter(|(name, _)| followed.contains(*name)) {
+            log.end();
+            context.pod_status(hosting(name).terminated(0)).await;
+            until_read(&context, &node, name).await;
+        }
+        // Nothing happened to the others since, so nobody looked at them again.
+        assert_eq!(are_followed(), followed);
+        for name in &names {
+            delete_pod(&context, name).await;
+        }
+        // Their Events are asked for at their end, and when they go.
+        until(LIMIT, "it was seen that they are gone", || async {
+            let times = context.stand.times(&account.user, ("list", "events"), &context.namespace, 200);
+            if times >= FOLLOWED + names.len() { Ok(()) } else { Err(format!("Events were asked for {times} times")) }
+        })
+        .await;
+        let (_, bundle) = bundle(&context, "all", json!({})).await;
+        let missing = bundle.manifest["missing"].as_array().unwrap();
+        for name in &names {
+            let path = log_path(&context, name, "c");
+            let lost: Vec<&Value> = missing.iter().filter(|one| one["path"] == path).collect();
+            if followed.contains(name) {
+                assert!(bundle.file(&path).ends_with(&format!("the words of {name}\n")), "{name}");
+                assert!(lost.is_empty(), "{lost:?}");
+                continue;
+            }
+            let [lost] = lost.as_slice() else {
+                panic!("{name}, asked for {:?} times: {missing:#?}", asked(&context, &node, name))
+            };
+            assert_eq!((&lost["code"], &lost["severity"]), (&json!("Gone"), &json!("note")), "{lost}");
+            let why = lost["why"].as_str().unwrap();
+            assert!(why.contains("16 logs of data movers are followed at a time"), "{why}");
+            assert!(!bundle.has(&path));
+        }
+        drop(operator);
     })
     .await;
 }

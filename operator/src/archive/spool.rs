@@ -43,7 +43,7 @@ pub enum SpoolError {
     Full {
         /// Bytes on disk.
         used: u64,
-        /// Bytes allowed.
+        /// Bytes allowed then: without what is held back.
         limit: u64,
     },
     /// The file system refused.
@@ -105,6 +105,7 @@ impl Spool {
         let room = Room {
             dir: dir.to_owned(),
             limit,
+            held_back: AtomicU64::new(0),
             used: AtomicU64::new(0),
             next: AtomicU64::new(0),
             small: Mutex::new(None),
@@ -129,6 +130,22 @@ impl Spool {
         self.room.limit
     }
 
+    /// Bytes that may come to those on disk now.
+    pub fn free(&self) -> u64 {
+        self.limit().saturating_sub(self.room.held_back.load(Ordering::Acquire)).saturating_sub(self.used())
+    }
+
+    /// From now on so many of the bytes allowed (bytes) are not to be had; what is on disk stays. Whatever is read for a
+    /// bundle leaves them alone, so that what is written about it, and the archive, always find room.
+    pub fn hold_back(&self, bytes: u64) {
+        self.room.held_back.store(bytes, Ordering::Release);
+    }
+
+    /// From now on at most so many bytes may come to those that are on disk.
+    pub fn allow_more(&self, bytes: u64) {
+        self.hold_back(self.limit().saturating_sub(self.used().saturating_add(bytes)));
+    }
+
     /// Removes what a run left in `dir`, a sealed archive included, and `dir` itself unless other files are in it.
     ///
     /// # Errors
@@ -148,6 +165,12 @@ impl Spool {
         }
     }
 
+    /// Bytes of the archive that was sealed in `dir`, if one was; it is not looked into.
+    pub fn sealed_bytes(dir: &Path) -> Option<u64> {
+        fs::symlink_metadata(dir.join(SEALED_NOTE)).ok()?;
+        Some(fs::symlink_metadata(dir.join(SEALED_FILE)).ok()?.len())
+    }
+
     pub(crate) fn room(&self) -> &Arc<Room> {
         &self.room
     }
@@ -163,6 +186,8 @@ impl Spool {
 pub(crate) struct Room {
     dir: PathBuf,
     limit: u64,
+    /// Of the limit, not to be had now.
+    held_back: AtomicU64,
     used: AtomicU64,
     next: AtomicU64,
     small: Mutex<Option<(Arc<File>, u64)>>,
@@ -172,10 +197,11 @@ pub(crate) struct Room {
 
 impl Room {
     fn charge(&self, bytes: u64) -> Result<(), SpoolError> {
-        let add = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
+        let limit = self.limit.saturating_sub(self.held_back.load(Ordering::Acquire));
+        let add = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= limit);
         match self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, add) {
             Ok(_) => Ok(()),
-            Err(used) => Err(SpoolError::Full { used, limit: self.limit }),
+            Err(used) => Err(SpoolError::Full { used, limit }),
         }
     }
 
@@ -458,6 +484,23 @@ mod tests {
         assert_eq!(spool.used(), 0);
         spool.room().put_small(b"1234567890").expect("fits again");
         assert_eq!(spool.room().get_small(2, 3).expect("read"), b"345");
+    }
+
+    #[test]
+    fn what_is_held_back_is_there_when_it_is_given_free() {
+        let tmp = tempfile::tempdir().expect("a folder");
+        let spool = Spool::create(tmp.path(), 10).expect("a spool");
+        spool.hold_back(4);
+        let mut part = spool.room().part().expect("a file");
+        part.write_all(b"123456").expect("fits");
+        let full = part.write_all(b"7").expect_err("the rest is held back");
+        assert!(matches!(SpoolError::of(&full), Some(SpoolError::Full { used: 6, limit: 6 })), "{full:?}");
+        spool.allow_more(1);
+        part.write_all(b"7").expect("one more");
+        part.write_all(b"8").expect_err("and no other");
+        spool.hold_back(0);
+        part.write_all(b"890").expect("all of it");
+        part.write_all(b"x").expect_err("full");
     }
 
     #[test]

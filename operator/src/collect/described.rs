@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::{
     Collected,
     entry::{Desk, LazyEntry, WriteError},
+    missing::{no_room, withheld},
     results::Shallow,
-    withheld,
 };
 use crate::{
     archive::{
@@ -24,7 +24,8 @@ use crate::{
     plan::{StoreFile, folder_of, store_path},
 };
 
-/// The most that is kept of a description (bytes); head and tail.
+/// The most that is kept of a description (bytes as unpacked); head and tail. Less when there is little room: text as it
+/// is written here becomes an eighth and less, compressed, so twice the bytes that are left do for two of them.
 const DESCRIPTION: u64 = 8 << 20;
 /// Of one text in Velero's files that much is told (bytes as written).
 const TEXT: usize = 32 * 1024;
@@ -46,13 +47,15 @@ pub(super) fn facts(subjects: &[Subject], kind: &ApiKind, object: &Value) -> Vec
     facts.collect()
 }
 
-/// Adds the descriptions to what was collected. Blocks.
+/// Adds the descriptions to what was collected; of the `own` bytes, compressed, they leave most to others. Blocks.
 pub(super) fn write(
     desk: &Desk,
     inventory: &Inventory,
     mut collected: Collected,
     live: Vec<Live>,
+    own: u64,
 ) -> Result<Collected, SpoolError> {
+    let limit = DESCRIPTION.min(2 * own);
     let objects = [
         inventory.target.is_some().then(|| collected.evidence.target.clone()),
         inventory.backup.is_some().then(|| collected.evidence.backup.clone()),
@@ -65,7 +68,7 @@ pub(super) fn write(
         live.volumes_read = kept.was_read(&inventory.namespace, volumes_of(subject.kind));
         live.deletions_read =
             subject.kind == TargetKind::Restore || kept.was_read(&inventory.namespace, "deletebackuprequests");
-        match one(desk, &path, subject.kind, &object, &kept, &live) {
+        match one(desk, &path, subject.kind, &object, &kept, &live, limit) {
             Ok(Some(segment)) => {
                 let source = Source { kind: SourceKind::Generated, ..Source::default() };
                 let truncated = Truncation::of(&segment, TruncationReason::Limit);
@@ -73,6 +76,10 @@ pub(super) fn write(
                 collected.entries.push(Entry { segment, source, truncated, read_at: at, ms });
             }
             Ok(None) => {}
+            Err(WriteError::Spool(error)) if error.is_full() => {
+                let what = format!("description of {} {}", subject.kind, subject.name);
+                collected.missing.push(no_room(&what, path.as_str(), &error));
+            }
             Err(WriteError::Spool(error)) => return Err(error),
             Err(WriteError::Entry(error)) => {
                 let what = format!("description of {} {}", subject.kind, subject.name);
@@ -97,8 +104,9 @@ fn one(
     object: &Value,
     files: &Kept<'_>,
     live: &Live,
+    limit: u64,
 ) -> Result<Option<Segment>, WriteError> {
-    let mut entry = LazyEntry::new(desk, path.clone(), Some(DESCRIPTION));
+    let mut entry = LazyEntry::new(desk, path.clone(), Some(limit));
     {
         let mut pieces = io::BufWriter::with_capacity(PIECE, &mut entry);
         describe::write(&mut pieces, kind, object, files, live)?;

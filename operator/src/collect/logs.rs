@@ -1,7 +1,7 @@
 //! Container logs, from the kubelet through the API server: cut to the window, bounded, never taken for what they are
 //! not. Which containers are read is the plan's matter.
 
-use std::{io::Write as _, sync::Arc};
+use std::{collections::BTreeSet, io::Write as _, sync::Arc};
 
 use bytes::Bytes;
 use futures::Stream;
@@ -35,6 +35,10 @@ const NO_LOG: &[u8] = b"unable to retrieve container logs for ";
 const POD: usize = 4 << 20;
 /// A body that begins like that and is longer is a log.
 const NO_LOG_MOST: usize = 1024;
+
+/// Letters that are drawn for a name, and how many (apimachinery, `pkg/util/rand`, and apiserver, `pkg/storage/names`).
+const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+const DRAWN: usize = 5;
 
 /// Which log.
 #[derive(Clone, Copy, Debug)]
@@ -88,8 +92,10 @@ pub(super) async fn read(
     let (sink, broken) = taken_up(work, sink, &mut end, which, &path, insecure, deadline).await?;
     let done = on_a_thread(move || sink.finish()).await?;
 
-    // Only a look after the reading proves whose log it was; a pod that is gone by now was there before.
-    if let Some(other) = replaced(work, item, which, deadline).await {
+    // Only a look after the reading proves whose log it was; a pod that is gone by now was there before. Where the name
+    // comes but once, nothing has to be proven.
+    let only_one = work.only_once.contains(&(which.namespace.to_owned(), which.pod.to_owned()));
+    if !only_one && let Some(other) = replaced(work, item, which, deadline).await {
         return Ok(other);
     }
     let source = Source {
@@ -106,6 +112,19 @@ pub(super) async fn read(
         ..Source::default()
     };
     Ok(told(item, which, done, (&end, broken), source, work))
+}
+
+/// Pods after which no other one gets the same name, by namespace and name: their controllers draw the last five letters by
+/// lot, out of 14 million. Those of StatefulSets, and those that somebody named, are not among them.
+pub(super) fn named_once(pods: &[Pod]) -> BTreeSet<(String, String)> {
+    let drawn = |pod: &&Pod| {
+        let Some((kind, owner)) = &pod.owner else { return false };
+        let letters = pod.name.strip_prefix(owner.as_str()).and_then(|rest| rest.strip_prefix('-'));
+        matches!(kind.as_str(), "ReplicaSet" | "DaemonSet" | "Job")
+            && letters
+                .is_some_and(|drawn| drawn.len() == DRAWN && drawn.bytes().all(|letter| LETTERS.contains(&letter)))
+    };
+    pods.iter().filter(drawn).map(|pod| (pod.namespace.clone(), pod.name.clone())).collect()
 }
 
 /// What is to be done if another pod has the name now: the planned one is gone, and the other is read under its own UID,
@@ -424,6 +443,26 @@ mod tests {
         assert_eq!(query(which(false), &logs), "container=cow&timestamps=true&sinceTime=2026-03-01T10%3A00%3A00Z");
         let logs = LogLimits { window: Window::default(), tail_lines: Some(9) };
         assert_eq!(query(which(true), &logs), "container=cow&timestamps=true&previous=true&tailLines=9");
+    }
+
+    #[test]
+    fn only_names_that_are_drawn_by_lot_come_but_once() {
+        let pod = |name: &str, owner: Option<(&str, &str)>| {
+            let mut pod = crate::inventory::fixture::pod(name, crate::inventory::PodRole::Other, "n1", &[("cow", 0)]);
+            pod.owner = owner.map(|(kind, name)| (kind.to_owned(), name.to_owned()));
+            pod
+        };
+        let pods = [
+            pod("velero-6d4b75c8f9-x2x4k", Some(("ReplicaSet", "velero-6d4b75c8f9"))),
+            pod("node-agent-zzzzz", Some(("DaemonSet", "node-agent"))),
+            pod("herd-24569", Some(("StatefulSet", "herd"))),
+            pod("herd-0", Some(("DaemonSet", "herd"))),
+            pod("herd-x2x4a", Some(("DaemonSet", "herd"))),
+            pod("other-x2x4k", Some(("DaemonSet", "herd"))),
+            pod("node-agent-x2x4k", None),
+        ];
+        let found: Vec<_> = named_once(&pods).into_iter().map(|(_, name)| name).collect();
+        assert_eq!(found, ["node-agent-zzzzz", "velero-6d4b75c8f9-x2x4k"]);
     }
 
     #[test]

@@ -136,11 +136,18 @@ pub(super) fn too_late(item: &Item) -> Missing {
     missing(&item.what, item.path.as_str(), MissingCode::Deadline, MissingSeverity::Error, why, LONGER)
 }
 
-/// The spool could not take the item, not even alone.
-pub(super) fn no_room(item: &Item, error: &SpoolError) -> Missing {
-    let cure = "give the operator a larger spool (--spool-limit-mib), or ask for less (spec.logs)";
-    let (code, severity) = (MissingCode::TooLarge, MissingSeverity::Error);
-    missing(&item.what, item.path.as_str(), code, severity, &error.to_string(), cure)
+/// What cures a lack of room.
+pub(super) const LARGER: &str =
+    "give the operator a larger spool (--spool-limit-mib) and bundle (--bundle-limit-mib), or ask for less (spec.logs)";
+
+/// The spool could not take it, not even alone.
+pub(crate) fn no_room(what: &str, path: &str, error: &SpoolError) -> Missing {
+    missing(what, path, MissingCode::TooLarge, MissingSeverity::Error, &error.to_string(), LARGER)
+}
+
+/// It could not be redacted.
+pub(super) fn withheld(what: &str, path: &str, why: &str) -> Missing {
+    missing(what, path, MissingCode::Withheld, MissingSeverity::Error, why, "")
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::{
     io::Write as _,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -14,27 +14,30 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    CollectError, Collected, Work,
+    CollectError, Work,
     agent_lines::{AgentLog, Part},
     entry::{Desk, LazyEntry, WriteError},
+    missing::{missing, no_room, withheld},
     on_a_thread,
+    room::{Kept, Room},
     window::Cutter,
-    withheld,
 };
 use crate::{
     archive::{
         BundlePath, Segment,
-        manifest::{Entry, MissingSeverity, Source, SourceKind, Truncation, TruncationReason},
+        manifest::{Entry, Missing, MissingCode, MissingSeverity, Source, SourceKind, Truncation, TruncationReason},
     },
     cluster::{ApiKind, chain},
     inventory::{Inventory, PodRole},
-    movers::{CaughtLog, CaughtPod, Movers},
+    movers::{CaughtLog, CaughtPod, FOLLOWED, Movers, PODS},
     plan::Window,
 };
 
 /// Copies that are taken out of node-agents' logs, and kept of one (bytes).
 const COPIES: usize = 256;
 const COPY: u64 = 4 << 20;
+/// The same once the spool was full.
+const LEAST_COPY: u64 = 256 << 10;
 /// Lines kept of one node-agent's diagnoses.
 const DIAGNOSED: usize = 200;
 /// The annotation of an object that the API server had no more when the bundle was made.
@@ -48,11 +51,14 @@ pub(super) struct Caught {
     pods: Vec<CaughtPod>,
     /// Names of the objects that they work for; `None`: of all.
     names: Option<BTreeSet<String>>,
+    /// Names of pods of which nothing could be kept.
+    turned_away: BTreeSet<String>,
     /// Pods that are there.
     there: BTreeSet<String>,
     /// UIDs of node-agents' pods.
     agents: BTreeSet<String>,
     copies: AtomicUsize,
+    tight: AtomicBool,
 }
 
 impl Caught {
@@ -65,10 +71,21 @@ impl Caught {
             namespace: inventory.namespace.clone(),
             pods,
             names: inventory.target.is_some().then(|| inventory.data.iter().map(|one| one.name.clone()).collect()),
+            turned_away: movers.turned_away(),
             there: inventory.pods.iter().map(|pod| pod.name.clone()).collect(),
             agents: agents.map(|pod| pod.uid.clone()).collect(),
             copies: AtomicUsize::new(0),
+            tight: AtomicBool::new(false),
         }
+    }
+
+    /// The spool was full once: from now on less is kept of a copy.
+    pub(super) fn keep_less(&self) {
+        self.tight.store(true, Ordering::Relaxed);
+    }
+
+    fn of_a_copy(&self) -> u64 {
+        if self.tight.load(Ordering::Relaxed) { LEAST_COPY } else { COPY }
     }
 
     /// Objects of this kind that a list of it may have no more.
@@ -209,7 +226,8 @@ impl Found {
                 let new = work.caught.wants_copy(pod)
                     && self.known.insert(((*pod).to_owned(), (*container).to_owned()))
                     && work.caught.copies.fetch_add(1, Ordering::Relaxed) < COPIES;
-                let entry = || LazyEntry::new(&work.desk, work.caught.path(pod, container), Some(COPY));
+                let entry =
+                    || LazyEntry::new(&work.desk, work.caught.path(pod, container), Some(work.caught.of_a_copy()));
                 self.open = new.then(|| ((*container).to_owned(), entry()));
             }
             Part::Line(line) => {
@@ -250,13 +268,10 @@ pub(super) fn source_of_copy(agent: &Source, container: String) -> Source {
     }
 }
 
-/// Adds the logs of pods that are gone to what was collected: those that were caught, then `copies`.
-pub(super) async fn add_logs(
-    work: &Arc<Work>,
-    collected: &mut Collected,
-    mut copies: Vec<Entry>,
-) -> Result<(), CollectError> {
-    let mut there: BTreeSet<BundlePath> = collected.entries.iter().map(|entry| entry.segment.path().clone()).collect();
+/// Adds the logs of pods that are gone to what was read: those that were caught, then the copies that stand in for them.
+pub(super) async fn add_logs(work: &Arc<Work>, mut room: Room, lost: &mut Vec<Missing>) -> Result<Room, CollectError> {
+    let mut copies = room.stand_ins();
+    let mut there = room.paths();
     for pod in &work.caught.pods {
         for container in &pod.containers {
             let path = work.caught.path(&pod.name, container);
@@ -265,45 +280,91 @@ pub(super) async fn add_logs(
             }
             let Some(log) = work.caught.movers.log(&pod.uid, container) else { continue };
             let (desk, window, place) = (work.desk.clone(), work.logs.window, path.clone());
-            match on_a_thread(move || written(&desk, place, &log, window)).await {
+            let what = || format!("caught log of {}/{} container {container}", work.caught.namespace, pod.name);
+            let not_kept = match on_a_thread(move || written(&desk, place, &log, window)).await {
                 Ok(Some((segment, truncated, times))) => {
-                    there.insert(path);
                     let source = source_of_caught(pod, container, times);
-                    let entry = Entry { segment, source, truncated, read_at: pod.seen, ms: 0 };
-                    add(collected, entry);
+                    let mut entry = Entry { segment, source, truncated, read_at: pod.seen, ms: 0 };
+                    take_the_place(lost, &mut entry);
+                    room.take_log(entry, false);
+                    there.insert(path);
+                    continue;
                 }
-                Ok(None) => {}
+                Ok(None) => continue,
+                Err(WriteError::Spool(error)) if error.is_full() => no_room(&what(), path.as_str(), &error),
                 Err(WriteError::Spool(error)) => return Err(error.into()),
-                Err(WriteError::Entry(error)) => {
-                    let what = format!("caught log of {}/{} container {container}", work.caught.namespace, pod.name);
-                    collected.missing.retain(|missing| missing.path != path.as_str());
-                    collected.missing.push(withheld(&what, path.as_str(), &chain(&error)));
-                }
-            }
+                Err(WriteError::Entry(error)) => withheld(&what(), path.as_str(), &chain(&error)),
+            };
+            lost.retain(|lost| lost.path != path.as_str());
+            lost.push(not_kept);
         }
     }
+    let unread = untold(work);
     // Of several copies the one that counts does not depend on which log was read first.
-    copies.sort_by(|a, b| (&a.source.path, &a.source.query).cmp(&(&b.source.path, &b.source.query)));
-    for copy in copies {
-        if there.insert(copy.segment.path().clone()) {
-            add(collected, copy);
+    copies.sort_by(|a, b| {
+        let key = |kept: &Kept| (kept.entry.source.path.clone(), kept.entry.source.query.clone());
+        key(a).cmp(&key(b))
+    });
+    for mut copy in copies {
+        if there.insert(copy.entry.segment.path().clone()) {
+            take_the_place(lost, &mut copy.entry);
+            room.adopt(copy);
         }
     }
-    Ok(())
+    for unread in unread {
+        let is_there = there.iter().any(|path| path.as_str() == unread.path);
+        match lost.iter_mut().find(|lost| lost.path == unread.path) {
+            _ if is_there => {}
+            // That the API server has it no more is known; this is why nobody had read it before.
+            Some(told) => told.why = format!("{}; {}", told.why, unread.why),
+            None => lost.push(unread),
+        }
+    }
+    Ok(room)
+}
+
+/// What could not be caught of pods that are gone, and why.
+fn untold(work: &Work) -> Vec<Missing> {
+    let caught = &work.caught;
+    let note = |what: &str, path: &str, why: &str| {
+        let cure = "make a DebugBundle while the pod is there";
+        missing(what, path, MissingCode::Gone, MissingSeverity::Note, why, cure)
+    };
+    let mut notes = Vec::new();
+    for pod in caught.pods.iter().filter(|pod| !caught.there.contains(&pod.name)) {
+        for (container, passed_over) in &pod.unread {
+            let what = format!("log of {}/{} container {container}", caught.namespace, pod.name);
+            let why = if *passed_over {
+                format!(
+                    "the pod was gone before its log was read: {FOLLOWED} logs of data movers are followed at a time"
+                )
+            } else {
+                "the pod was gone before its log could be read".to_owned()
+            };
+            notes.push(note(&what, caught.path(&pod.name, container).as_str(), &why));
+        }
+    }
+    for name in caught.turned_away.iter().filter(|name| caught.wants_copy(name)) {
+        let (what, path) = (
+            format!("pod {}/{name}", caught.namespace),
+            BundlePath::new(["namespaces", &caught.namespace, "pods", name]),
+        );
+        let why = format!("the pod is gone, and it was not watched: {PODS} pods of data movers are at a time");
+        notes.push(note(&what, path.as_str(), &why));
+    }
+    notes
 }
 
 /// An entry takes the place of the note, or error, that it could not be had.
-fn add(collected: &mut Collected, mut entry: Entry) {
+fn take_the_place(missing: &mut Vec<Missing>, entry: &mut Entry) {
     let path = entry.segment.path().as_str();
-    if let Some(at) = collected.missing.iter().position(|missing| missing.path == path) {
-        let lost = collected.missing.remove(at);
-        if lost.severity == MissingSeverity::Error {
-            let before = entry.source.warning.take().unwrap_or_default();
-            entry.source.warning = Some(format!("{before}; the log itself could not be read: {}", lost.why));
-            entry.truncated = Some(Truncation::ended(&entry.segment, TruncationReason::Reset));
-        }
+    let Some(at) = missing.iter().position(|missing| missing.path == path) else { return };
+    let lost = missing.remove(at);
+    if lost.severity == MissingSeverity::Error {
+        let before = entry.source.warning.take().unwrap_or_default();
+        entry.source.warning = Some(format!("{before}; the log itself could not be read: {}", lost.why));
+        entry.truncated = Some(Truncation::ended(&entry.segment, TruncationReason::Reset));
     }
-    collected.entries.push(entry);
 }
 
 type Times = (Option<Timestamp>, Option<Timestamp>);

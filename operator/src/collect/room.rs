@@ -14,9 +14,13 @@ use jiff::Timestamp;
 use super::{
     Body,
     entry::{Desk, LazyEntry, WriteError},
+    missing::{LARGER, missing},
 };
 use crate::{
-    archive::manifest::{Entry, Trimmed, Truncation, TruncationReason},
+    archive::{
+        BundlePath,
+        manifest::{Entry, Missing, MissingCode, MissingSeverity, Trimmed, Truncation, TruncationReason},
+    },
     budget::{self, Class, Cut, Step, Weighed},
     inventory::Inventory,
     plan::{Item, ItemSource},
@@ -40,16 +44,26 @@ pub(super) struct Room {
     own: Vec<String>,
 }
 
+/// An entry, and what became of it here.
 #[derive(Debug)]
-struct Kept {
-    entry: Entry,
+pub(super) struct Kept {
+    pub(super) entry: Entry,
     class: Class,
+    /// The last step that left out a part of it, and how much is left out by now (bytes as unpacked).
+    trimmed: Option<(Step, u64)>,
+    /// It counts only if nothing better comes for its path.
+    stands_in: bool,
 }
 
 impl Kept {
     fn weighed(&self) -> Weighed {
         let segment = &self.entry.segment;
         Weighed { class: self.class, bytes: segment.bytes(), compressed: segment.compressed_bytes() }
+    }
+
+    /// What it takes of the room.
+    fn takes(&self) -> u64 {
+        self.entry.segment.compressed_bytes() + budget::PER_ENTRY
     }
 }
 
@@ -89,10 +103,58 @@ impl Room {
                 self.tell(segment.path().as_str(), step, segment.bytes(), 0);
                 continue;
             }
-            self.used += segment.compressed_bytes();
-            self.kept.insert(self.next, Kept { entry: Entry { segment, source, truncated, read_at, ms }, class });
-            self.next += 1;
+            self.put_new(Entry { segment, source, truncated, read_at, ms }, class, false);
         }
+    }
+
+    /// Takes the log of a pod that did a part of the work and is gone. One that `stands_in` counts only if nobody
+    /// brings a better one, and takes its room until then.
+    pub(super) fn take_log(&mut self, entry: Entry, stands_in: bool) {
+        self.put_new(entry, Class::Log, stands_in);
+    }
+
+    /// Hands out those that stand in for others: whoever asks puts back the ones that count.
+    pub(super) fn stand_ins(&mut self) -> Vec<Kept> {
+        let places: Vec<usize> = self.kept.iter().filter(|(_, kept)| kept.stands_in).map(|(place, _)| *place).collect();
+        places.into_iter().filter_map(|place| self.remove(place)).collect()
+    }
+
+    /// Takes one of them back for good.
+    pub(super) fn adopt(&mut self, kept: Kept) {
+        self.put(Kept { stands_in: false, ..kept });
+    }
+
+    /// The paths of which something is kept.
+    pub(super) fn paths(&self) -> BTreeSet<BundlePath> {
+        self.kept.values().map(|kept| kept.entry.segment.path().clone()).collect()
+    }
+
+    /// Lets go of entries that are not needed, without a word: what they say is in another one.
+    pub(super) fn forget(&mut self, needless: impl Fn(&BundlePath) -> bool) {
+        let found = self.kept.iter().filter(|(_, kept)| needless(kept.entry.segment.path()));
+        let places: Vec<usize> = found.map(|(place, _)| *place).collect();
+        for place in places {
+            self.remove(place);
+        }
+    }
+
+    /// What was read in part because the spool was full is trimmed already.
+    fn put_new(&mut self, entry: Entry, class: Class, stands_in: bool) {
+        let cut = entry.truncated.as_ref().filter(|cut| cut.reason == TruncationReason::Budget);
+        let trimmed = cut.and_then(|cut| Some((budget::first(class)?, cut.left_out_bytes)));
+        self.put(Kept { entry, class, trimmed, stands_in });
+    }
+
+    fn put(&mut self, kept: Kept) {
+        self.used += kept.takes();
+        self.kept.insert(self.next, kept);
+        self.next += 1;
+    }
+
+    fn remove(&mut self, place: usize) -> Option<Kept> {
+        let kept = self.kept.remove(&place)?;
+        self.used -= kept.takes();
+        Some(kept)
     }
 
     /// More is there than may be.
@@ -113,8 +175,7 @@ impl Room {
                 if !self.is_over() {
                     break;
                 }
-                if let Some(kept) = self.kept.remove(&places[at]) {
-                    self.used -= kept.entry.segment.compressed_bytes();
+                if let Some(kept) = self.remove(places[at]) {
                     self.cut(places[at], kept, cut, step, desk)?;
                 }
             }
@@ -123,7 +184,7 @@ impl Room {
     }
 
     fn cut(&mut self, place: usize, kept: Kept, cut: Cut, step: Step, desk: &Desk) -> Result<(), WriteError> {
-        let Kept { entry, class } = kept;
+        let Kept { entry, class, trimmed, stands_in } = kept;
         let (path, before) = (entry.segment.path().as_str().to_owned(), entry.segment.bytes());
         let left = match cut {
             Cut::Drop => Ok(None),
@@ -136,14 +197,16 @@ impl Room {
             Err(WriteError::Spool(error)) if error.is_full() => None,
             Err(error) => return Err(error),
         };
-        let after = left.as_ref().map_or(0, |entry| entry.segment.bytes());
-        if after != before {
-            self.tell(&path, step, before.saturating_sub(after), after);
-        }
-        if let Some(entry) = left {
-            self.used += entry.segment.compressed_bytes();
-            self.kept.insert(place, Kept { entry, class });
-        }
+        let dropped = trimmed.map_or(0, |(_, dropped)| dropped);
+        let Some(entry) = left else {
+            self.tell(&path, step, dropped + before, 0);
+            return Ok(());
+        };
+        let after = entry.segment.bytes();
+        let trimmed = if after == before { trimmed } else { Some((step, dropped + before.saturating_sub(after))) };
+        let kept = Kept { entry, class, trimmed, stands_in };
+        self.used += kept.takes();
+        self.kept.insert(place, kept);
         Ok(())
     }
 
@@ -156,10 +219,44 @@ impl Room {
         line.kept_bytes = kept_bytes;
     }
 
-    /// The entries, and what was left out.
-    pub(super) fn close(self) -> (Vec<Entry>, Vec<Trimmed>) {
-        (self.kept.into_values().map(|kept| kept.entry).collect(), self.trimmed.into_values().collect())
+    /// The entries, what was left out, and what is missing because not even all that was enough: then whole entries go,
+    /// those first that explain least. `told` is how many other things are missing: to say so takes room, too.
+    pub(super) fn close(mut self, told: usize) -> Closed {
+        let mut missing = Vec::new();
+        let (places, weighed): (Vec<usize>, Vec<Weighed>) =
+            self.kept.iter().map(|(place, kept)| (*place, kept.weighed())).unzip();
+        for at in budget::least_first(&weighed) {
+            let lines = (told + missing.len() + self.trimmed.len()) as u64;
+            if self.used + lines * budget::PER_LINE <= self.limit {
+                break;
+            }
+            if let Some(kept) = self.remove(places[at]) {
+                missing.push(no_room_at_all(&kept.entry, self.limit));
+            }
+        }
+        let mut entries = Vec::new();
+        for kept in std::mem::take(&mut self.kept).into_values() {
+            if let Some((step, dropped)) = kept.trimmed {
+                self.tell(kept.entry.segment.path().as_str(), step, dropped, kept.entry.segment.bytes());
+            }
+            entries.push(kept.entry);
+        }
+        Closed { entries, trimmed: self.trimmed.into_values().collect(), missing }
     }
+}
+
+/// What a closed room leaves.
+#[derive(Debug)]
+pub(super) struct Closed {
+    pub(super) entries: Vec<Entry>,
+    pub(super) trimmed: Vec<Trimmed>,
+    pub(super) missing: Vec<Missing>,
+}
+
+fn no_room_at_all(entry: &Entry, limit: u64) -> Missing {
+    let (path, takes) = (entry.segment.path().as_str(), entry.segment.compressed_bytes());
+    let why = format!("it takes {takes} bytes, and all entries together may take {limit}");
+    missing(path, path, MissingCode::TooLarge, MissingSeverity::Error, &why, LARGER)
 }
 
 /// Head and tail of a log, and why the middle is not there.
@@ -223,3 +320,6 @@ fn own_objects(entry: Entry, own: &[String], desk: &Desk) -> io::Result<Option<E
     };
     Ok(Some(Entry { segment, source, truncated: Some(truncated), read_at, ms }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,7 @@ const ONE_TRY: Duration = Duration::from_secs(30);
 /// Cleans up after a deleted DebugBundle.
 pub(super) async fn finalize(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<Action, Fault> {
     let name = bundle.name_any();
-    super::work::remove(&ctx.engine.spool_of(&ctx.settings.spool, &bundle.uid().unwrap_or_default()));
+    super::work::remove(ctx, bundle);
     let cleaned = tokio::select! {
         cleaned = clean(bundle, ctx) => cleaned,
         () = ctx.shutdown.cancelled() => return Err(Fault::Cancelled),

@@ -83,7 +83,8 @@ pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdo
     if !until_served(&api, &shutdown).await {
         return;
     }
-    sweep(&guarded, &engine, &settings).await;
+    let places = places::Places::new(settings.max_concurrent, settings.spool_limit_mib);
+    sweep(&guarded, &engine, &settings, &places).await;
     tracing::info!("Operator is ready");
     let stop = shutdown.clone();
     let controller = Controller::new(guarded, watcher::Config::default())
@@ -94,7 +95,7 @@ pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdo
         seen: controller.store(),
         engine,
         notifier: Notifier::new(client.clone(), settings.instance.clone()),
-        places: places::Places::new(settings.max_concurrent, settings.spool_limit_mib),
+        places,
         client,
         settings,
         shutdown,
@@ -136,8 +137,9 @@ async fn until_served(api: &Api<DebugBundle>, shutdown: &CancellationToken) -> b
     }
 }
 
-/// Removes what processes that ended left in the spool of DebugBundles that need it no more. What is not ours stays.
-async fn sweep(api: &Api<Guarded>, engine: &Engine, settings: &Settings) {
+/// Removes what processes that ended left in the spool of DebugBundles that need it no more. What is not ours stays, and what
+/// was sealed and still has to be sent keeps its room.
+async fn sweep(api: &Api<Guarded>, engine: &Engine, settings: &Settings, places: &places::Places) {
     let listed = match in_time(api.list(&ListParams::default())).await {
         Ok(listed) => listed,
         Err(error) => {
@@ -146,15 +148,20 @@ async fn sweep(api: &Api<Guarded>, engine: &Engine, settings: &Settings) {
             return;
         }
     };
-    let needed: std::collections::BTreeSet<PathBuf> = (listed.items.iter())
+    let needed: std::collections::BTreeMap<PathBuf, String> = (listed.items.iter())
         .filter_map(|guarded| guarded.0.as_ref().ok())
         .filter(|bundle| !bundle.status.as_ref().and_then(|s| s.phase).is_some_and(Phase::is_terminal))
-        .map(|bundle| engine.spool_of(&settings.spool, &bundle.uid().unwrap_or_default()))
+        .filter_map(kube::ResourceExt::uid)
+        .map(|uid| (engine.spool_of(&settings.spool, &uid), uid))
         .collect();
     for folder in engine.spools(&settings.spool) {
-        if !needed.contains(&folder) {
+        let Some(uid) = needed.get(&folder) else {
             tracing::info!(folder = %folder.display(), "Removing a left-over of the spool");
-            work::remove(&folder);
+            work::remove_folder(&folder);
+            continue;
+        };
+        if let Some(bytes) = crate::archive::Spool::sealed_bytes(&folder) {
+            places.left_over(uid, bytes);
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Places: how many bundles are collected at once, and how much of the spool is promised to them. A sealed bundle that waits
 //! for its store keeps only the room that it takes, so that others are collected meanwhile.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -16,6 +19,8 @@ pub(super) struct Places {
     room: Arc<Semaphore>,
     /// What one collection may need of it, MiB.
     each: u32,
+    /// Room of sealed bundles that nobody is sending just now, by UID: their files are there all the same.
+    put_by: Mutex<BTreeMap<String, OwnedSemaphorePermit>>,
 }
 
 /// One bundle's place; dropping it gives it back.
@@ -30,7 +35,50 @@ impl Places {
     pub(super) fn new(at_once: usize, spool_mib: u32) -> Self {
         let each = (spool_mib / u32::try_from(at_once).unwrap_or(u32::MAX)).max(1);
         let room = usize::try_from(each).unwrap_or(usize::MAX).saturating_mul(at_once).min(Semaphore::MAX_PERMITS);
-        Self { collecting: Arc::new(Semaphore::new(at_once)), room: Arc::new(Semaphore::new(room)), each }
+        Self {
+            collecting: Arc::new(Semaphore::new(at_once)),
+            room: Arc::new(Semaphore::new(room)),
+            each,
+            put_by: Mutex::default(),
+        }
+    }
+
+    /// The room of a sealed bundle of so many bytes that an earlier process left.
+    pub(super) fn left_over(&self, uid: &str, bytes: u64) {
+        let room = self.of_size(bytes);
+        self.lock().insert(uid.to_owned(), room);
+    }
+
+    /// The place of a bundle that is sealed, and of so many bytes: there is no waiting for what it has already.
+    pub(super) fn of_sealed(&self, uid: &str, bytes: u64) -> Place {
+        let kept = self.lock().remove(uid);
+        Place { room: kept.unwrap_or_else(|| self.of_size(bytes)), collecting: None }
+    }
+
+    /// Keeps the room of a sealed bundle until somebody sends it, or its file is removed.
+    pub(super) fn put_by(&self, uid: &str, mut place: Place, bytes: u64) {
+        place.sealed(bytes);
+        self.lock().insert(uid.to_owned(), place.room);
+    }
+
+    /// The file is not there any more.
+    pub(super) fn forget(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+
+    /// As much as there is, if it is less: a spool that was made smaller is full.
+    fn of_size(&self, bytes: u64) -> OwnedSemaphorePermit {
+        let mut wanted = u32::try_from(bytes.div_ceil(MIB)).unwrap_or(u32::MAX);
+        loop {
+            match Arc::clone(&self.room).try_acquire_many_owned(wanted) {
+                Ok(room) => return room,
+                Err(_) => wanted = wanted.min(u32::try_from(self.room.available_permits()).unwrap_or(u32::MAX)),
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, OwnedSemaphorePermit>> {
+        self.put_by.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A place, if there is one now.
@@ -79,5 +127,35 @@ mod tests {
         drop((first, third, fourth));
         let all = [places.at_once(), places.at_once()];
         assert!(all.iter().all(Option::is_some), "all was given back");
+    }
+
+    #[tokio::test]
+    async fn a_sealed_bundle_has_the_room_of_its_file_whoever_sends_it() {
+        let places = Places::new(2, 100);
+        places.left_over("a", 30 * MIB);
+        places.left_over("b", 15 * MIB);
+        let collects = places.at_once().expect("55 MiB are left");
+        assert!(places.at_once().is_none(), "5 MiB are left");
+        let a = places.of_sealed("a", 30 * MIB);
+        let _c = places.of_sealed("c", 9 * MIB);
+        assert_eq!(places.room.available_permits(), 0, "what is there is there, promised or not");
+        drop(collects);
+        assert_eq!(places.room.available_permits(), 50);
+        places.put_by("a", a, 30 * MIB);
+        assert_eq!(places.room.available_permits(), 50, "its file stays");
+        places.forget("a");
+        places.forget("b");
+        assert_eq!(places.room.available_permits(), 95);
+    }
+
+    #[tokio::test]
+    async fn a_fault_after_sealing_gives_back_what_was_not_needed_and_keeps_the_rest() {
+        let places = Places::new(1, 50);
+        let place = places.at_once().expect("a place");
+        // Sealed, but nobody could be told so.
+        places.put_by("a", place, 2 * MIB);
+        assert!(places.at_once().is_none(), "48 MiB are left");
+        drop(places.of_sealed("a", 2 * MIB));
+        assert!(places.at_once().is_some());
     }
 }

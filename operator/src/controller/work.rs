@@ -15,6 +15,7 @@ use super::{
     url,
 };
 use crate::{
+    archive::Spool,
     crash,
     decide::{self, Step},
     run::{Destination, Journal, Packed, Store, Subject, Tracker},
@@ -32,15 +33,38 @@ pub(super) async fn to_the_end(
     ctx: &Arc<Context>,
 ) -> Result<Action, Fault> {
     let (cancel, _following) = follow_deletion(seen, ctx);
-    let place = place(seen, ctx, &cancel).await?;
+    let uid = seen.uid().unwrap_or_default();
+    let spool = ctx.engine.spool_of(&ctx.settings.spool, &uid);
+    let sealed = if resume { reopen(&spool).await } else { None };
+    let mut place = if let Some(packed) = &sealed {
+        ctx.places.of_sealed(&uid, packed.sealed().bytes)
+    } else {
+        // What an earlier process left is of no use, and is removed when the collection begins.
+        ctx.places.forget(&uid);
+        place(seen, ctx, &cancel).await?
+    };
+    let result = in_place(seen, (attempt, resume), sealed, &mut place, ctx, &cancel).await;
+    if result.is_err()
+        && let Some(bytes) = Spool::sealed_bytes(&spool)
+    {
+        ctx.places.put_by(&uid, place, bytes);
+    }
+    result
+}
 
+async fn in_place(
+    seen: &DebugBundle,
+    (attempt, resume): (i64, bool),
+    sealed: Option<Packed>,
+    place: &mut Place,
+    ctx: &Arc<Context>,
+    cancel: &CancellationToken,
+) -> Result<Action, Fault> {
     // Waiting took its time, and the cache lags behind our own writes: look again before anything is done.
     let Some(live) = mine::live(&ctx.api, seen).await? else { return Err(Fault::Lost) };
     if decide::decide(&live, ctx.now()) != (Step::Run { attempt, resume }) {
         return Err(Fault::Lost);
     }
-    let spool = ctx.engine.spool_of(&ctx.settings.spool, &seen.uid().unwrap_or_default());
-    let sealed = if resume { reopen(&spool).await } else { None };
     let mine = Mine::new(ctx.client.clone(), ctx.api.clone(), live);
     mine.add_finalizer().await?;
     let before = mine.seen().await;
@@ -56,8 +80,8 @@ pub(super) async fn to_the_end(
     let name = seen.name_any();
     tracing::info!(name, attempt, sealed = sealed.is_some(), "Claimed");
 
-    match work(&mine, &before, sealed, place, ctx, &cancel).await {
-        Ok(()) => remove(&spool),
+    match work(&mine, &before, sealed, place, ctx, cancel).await {
+        Ok(()) => remove(ctx, seen),
         Err(Fault::Terminal { reason, message }) => end_without(&mine, reason, &message, ctx).await?,
         Err(Fault::Transient { reason, message }) if decide::is_last_attempt(&mine.seen().await) => {
             let message = format!("given up after attempt {attempt}: {message}");
@@ -103,7 +127,7 @@ pub(super) async fn end_without(mine: &Mine, reason: Reason, message: &str, ctx:
     .await?;
     tracing::warn!(name = seen.name_any(), reason = reason.as_str(), message, "Ended without a bundle");
     ctx.notifier.warning(&seen, reason, &message).await;
-    remove(&ctx.engine.spool_of(&ctx.settings.spool, &seen.uid().unwrap_or_default()));
+    remove(ctx, &seen);
     Ok(())
 }
 
@@ -118,7 +142,7 @@ async fn after_the_resource(mine: &Mine, ctx: &Arc<Context>) {
     if !orphaned {
         return;
     }
-    remove(&ctx.engine.spool_of(&ctx.settings.spool, &seen.uid().unwrap_or_default()));
+    remove(ctx, &seen);
     if let Err(left) = finalize::clean(&seen, ctx).await {
         tracing::warn!(name = seen.name_any(), left.message, "Not deleted from the store");
     }
@@ -144,7 +168,7 @@ async fn work(
     mine: &Mine,
     before: &DebugBundle,
     sealed: Option<Packed>,
-    mut place: Place,
+    place: &mut Place,
     ctx: &Arc<Context>,
     cancel: &CancellationToken,
 ) -> Result<(), Fault> {
@@ -296,9 +320,16 @@ impl Journal for StatusJournal<'_> {
     }
 }
 
+/// Removes what lies in the spool for a DebugBundle, and gives its room back.
+pub(super) fn remove(ctx: &Context, bundle: &DebugBundle) {
+    let uid = bundle.uid().unwrap_or_default();
+    remove_folder(&ctx.engine.spool_of(&ctx.settings.spool, &uid));
+    ctx.places.forget(&uid);
+}
+
 /// Left-overs are removed at the next start, too: no reason to fail.
-pub(super) fn remove(spool: &std::path::Path) {
-    if let Err(error) = crate::archive::Spool::remove(spool) {
+pub(super) fn remove_folder(spool: &std::path::Path) {
+    if let Err(error) = Spool::remove(spool) {
         tracing::warn!(error = %error, "Spool was not removed");
     }
 }

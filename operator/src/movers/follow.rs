@@ -59,6 +59,7 @@ pub(super) async fn follow(
             last.end(|line, mark| {
                 catcher.movers.shelf().line(uid, container, &line, mark);
             });
+            catcher.movers.shelf().read_whole(uid, container);
             return true;
         }
         if now != mark || end == End::Silent {

@@ -3,7 +3,8 @@
 //!
 //! * [`watch`]: the one task, beside the controller.
 //! * `follow`: reads one container's log as it grows.
-//! * `shelf`: what is kept, and what goes when it is too much: at most 64 pods and 8 MiB, for six hours after their end.
+//! * `shelf`: what is kept, and what goes when it is too much: at most 64 pods and 8 MiB, for six hours after their end;
+//!   of others the names, 256 at most.
 //! * `ring`, `sight`: the last lines of a log; what one look at a pod showed.
 
 mod follow;
@@ -13,7 +14,7 @@ mod sight;
 mod watch;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -21,7 +22,8 @@ use jiff::Timestamp;
 
 use shelf::Shelf;
 
-pub use watch::watch;
+pub use shelf::PODS;
+pub use watch::{FOLLOWED, watch};
 
 /// What was caught: filled by [`watch`], read when a bundle is made. Without a watch nothing is ever in it.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +48,8 @@ pub struct CaughtPod {
     pub events: Vec<(String, Arc<[u8]>)>,
     /// Containers of which a log may have been read.
     pub containers: Vec<String>,
+    /// Those of which none was, though they ran; whether because too many others were followed.
+    pub unread: Vec<(String, bool)>,
 }
 
 /// The last lines of a container's log, each with its time.
@@ -80,6 +84,11 @@ impl Movers {
     /// The log of one of their containers, if a line of it was read.
     pub fn log(&self, uid: &str, container: &str) -> Option<CaughtLog> {
         self.shelf().log(uid, container)
+    }
+
+    /// Names of pods that were seen, and of which nothing could be kept.
+    pub fn turned_away(&self) -> BTreeSet<String> {
+        self.shelf().turned_away()
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {

@@ -9,6 +9,8 @@ use jiff::Timestamp;
 pub(super) const RING: usize = 256 << 10;
 /// A longer line (bytes) is not kept: cut, it could show half of a secret that no rule knows any more.
 const LINE: usize = 32 << 10;
+/// Left out behind a line too long in which a private key begins, unless its end comes sooner (bytes): no key is longer.
+const KEY: usize = 64 << 10;
 /// Longest time stamp that a kubelet writes.
 const STAMP: usize = 40;
 
@@ -20,6 +22,8 @@ pub(super) struct Ring {
     pub(super) left_out: (u64, u64),
     /// The last line that went was inside a private key, whose rest must go with its head: a rule would not know it.
     in_key: bool,
+    /// The same of a line that did not even come in, and so many bytes of what follows may be of its key.
+    skips: usize,
 }
 
 impl Ring {
@@ -27,7 +31,16 @@ impl Ring {
     pub(super) fn push(&mut self, line: &[u8]) {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         if line.len() >= LINE {
+            self.too_long(line.len() as u64 + 1, key_open(line));
+            return;
+        }
+        if self.skips > 0 {
             self.leave_out(line.len() as u64 + 1);
+            self.skips = match key_open(line) {
+                Some(true) => KEY,
+                Some(false) => 0,
+                None => self.skips.saturating_sub(line.len() + 1),
+            };
             return;
         }
         while self.bytes.len() + line.len() + 1 > RING {
@@ -44,8 +57,17 @@ impl Ring {
         self.drop_rest_of_key();
     }
 
-    /// Counts a line that is not kept.
-    pub(super) fn leave_out(&mut self, bytes: u64) {
+    /// Counts a line that is too long; `key` says whether a private key is open behind it, if one begins or ends in it.
+    pub(super) fn too_long(&mut self, bytes: u64, key: Option<bool>) {
+        self.leave_out(bytes);
+        match key {
+            Some(true) => self.skips = KEY,
+            Some(false) => (self.skips, self.in_key) = (0, false),
+            None => {}
+        }
+    }
+
+    fn leave_out(&mut self, bytes: u64) {
         self.left_out.0 += bytes;
         self.left_out.1 += 1;
     }
@@ -75,16 +97,46 @@ impl Ring {
         let end = self.bytes.iter().position(|byte| *byte == b'\n').map_or(self.bytes.len(), |at| at + 1);
         let line: Vec<u8> = self.bytes.drain(..end).collect();
         self.leave_out(line.len() as u64);
-        let has = |needle: &[u8]| memchr::memmem::find(&line, needle).is_some();
-        if has(b"PRIVATE KEY-----") {
-            self.in_key = has(b"-----BEGIN ") && !has(b"-----END ");
-        }
+        self.in_key = key_open(&line).unwrap_or(self.in_key);
     }
 
     fn drop_rest_of_key(&mut self) {
         while self.in_key && !self.bytes.is_empty() {
             self.drop_first();
         }
+    }
+}
+
+/// Most bytes between `-----BEGIN` and `PRIVATE KEY`.
+const LABEL: usize = 64;
+
+/// Whether a private key is open behind these bytes; `None` if none begins or ends in them.
+fn key_open(bytes: &[u8]) -> Option<bool> {
+    let mut open = None;
+    for at in memchr::memmem::find_iter(bytes, b"PRIVATE KEY") {
+        let label = &bytes[at.saturating_sub(LABEL)..at];
+        let last = |word: &[u8]| memchr::memmem::rfind(label, word);
+        let (begin, end) = (last(b"-----BEGIN "), last(b"-----END "));
+        if begin.is_some() || end.is_some() {
+            open = Some(begin > end);
+        }
+    }
+    open
+}
+
+/// The same of bytes that come in pieces.
+#[derive(Debug, Default)]
+struct KeyWatch {
+    /// The end of what came: a border may cut a marker.
+    tail: Vec<u8>,
+    open: Option<bool>,
+}
+
+impl KeyWatch {
+    fn feed(&mut self, piece: &[u8]) {
+        let seen = [self.tail.as_slice(), piece].concat();
+        self.open = key_open(&seen).or(self.open);
+        self.tail = seen[seen.len().saturating_sub(LABEL + 16)..].to_vec();
     }
 }
 
@@ -96,13 +148,26 @@ pub(super) struct Mark {
     lines: u64,
 }
 
+#[cfg(test)]
+impl Mark {
+    /// Behind the first line of this time.
+    pub(super) fn at(time: Timestamp) -> Self {
+        Self { time: Some(time), lines: 1 }
+    }
+}
+
 /// What became of a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line<'a> {
     /// It is here.
     Whole(&'a [u8]),
-    /// It is longer than anything that is kept (bytes).
-    TooLong(u64),
+    /// It is longer than anything that is kept.
+    TooLong {
+        /// Its length.
+        bytes: u64,
+        /// Whether a private key is open behind it, if one begins or ends in it.
+        key: Option<bool>,
+    },
 }
 
 /// Splits the answer to one request into lines, and passes over those that were read before. A line without a time
@@ -114,20 +179,30 @@ pub(super) struct Lines {
     line: Vec<u8>,
     /// Bytes of the present line, of which [`LINE`] at most are in `line`.
     length: u64,
+    /// Of a line that is longer.
+    key: Option<KeyWatch>,
 }
 
 impl Lines {
     /// From the request on; `before` says how far the log was read by earlier ones.
     pub(super) fn after(before: Mark) -> Self {
-        Self { before, now: Mark::default(), line: Vec::new(), length: 0 }
+        Self { before, now: Mark::default(), line: Vec::new(), length: 0, key: None }
     }
 
     /// Passes whole lines that are new to `out`, each with how far the log is read with it.
     pub(super) fn feed(&mut self, data: &[u8], mut out: impl FnMut(Line<'_>, Mark)) {
         for piece in data.split_inclusive(|byte| *byte == b'\n') {
-            let room = LINE.saturating_sub(self.line.len());
-            self.line.extend_from_slice(&piece[..piece.len().min(room)]);
+            let (fits, rest) = piece.split_at(piece.len().min(LINE.saturating_sub(self.line.len())));
+            self.line.extend_from_slice(fits);
             self.length += piece.len() as u64;
+            if !rest.is_empty() {
+                let begun = || {
+                    let mut watch = KeyWatch::default();
+                    watch.feed(&self.line);
+                    watch
+                };
+                self.key.get_or_insert_with(begun).feed(rest);
+            }
             if piece.ends_with(b"\n") {
                 self.pass(&mut out);
             }
@@ -151,11 +226,12 @@ impl Lines {
         };
         if is_new {
             let whole = self.length <= self.line.len() as u64;
-            let line = if whole { Line::Whole(&self.line) } else { Line::TooLong(self.length) };
+            let key = self.key.as_ref().and_then(|watch| watch.open);
+            let line = if whole { Line::Whole(&self.line) } else { Line::TooLong { bytes: self.length, key } };
             out(line, self.now);
         }
         self.line.clear();
-        self.length = 0;
+        (self.length, self.key) = (0, None);
     }
 }
 
@@ -211,6 +287,51 @@ mod tests {
         assert_eq!(ring.content(), b"after it\n");
     }
 
+    #[test]
+    fn a_key_that_begins_in_a_line_too_long_does_not_come_in() {
+        let (head, end) = ("-----BEGIN RSA PRIVATE KEY-----", "-----END RSA PRIVATE KEY-----");
+        let body = "k".repeat(64);
+        // It begins in what is held of the line, on the border, and far behind it.
+        for before in [100, LINE - 40, LINE - 12, LINE + 999, 5 * LINE] {
+            for chunk in [7, 1000, 70_000] {
+                let long = format!("{}{head}{}", "x".repeat(before), "y".repeat(LINE));
+                let whole = format!("first\n{long}\n{body}\n{body}\n{end}\nlast\n");
+                let (mut lines, mut ring) = (Lines::after(Mark::default()), Ring::default());
+                for piece in whole.as_bytes().chunks(chunk) {
+                    lines.feed(piece, |line, _| match line {
+                        Line::Whole(line) => ring.push(line),
+                        Line::TooLong { bytes, key } => ring.too_long(bytes, key),
+                    });
+                }
+                let text = String::from_utf8(ring.content()).unwrap();
+                assert_eq!(text, "first\nlast\n", "{before} {chunk}");
+                assert_eq!(ring.left_out, (whole.len() as u64 - 11, 4));
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_without_an_end_costs_what_a_key_may_have_and_one_that_ended_nothing() {
+        let mut ring = Ring::default();
+        let long = |text: &str| format!("{}{text}", "x".repeat(LINE));
+        ring.push(long("-----BEGIN PRIVATE KEY-----kkkk").as_bytes());
+        for n in 0..2000 {
+            ring.push(format!("line {n:05} {}", "w".repeat(88)).as_bytes());
+        }
+        let text = String::from_utf8(ring.content()).unwrap();
+        let first: usize = text.split_whitespace().nth(1).unwrap().parse().unwrap();
+        assert!((KEY / 100..KEY / 100 + 2).contains(&first), "{first}");
+
+        let mut ring = Ring::default();
+        ring.push(long("-----BEGIN PRIVATE KEY-----kk-----END PRIVATE KEY-----").as_bytes());
+        ring.push(b"kept");
+        assert_eq!(ring.content(), b"kept\n");
+        ring.push(long("-----BEGIN PGP PRIVATE KEY BLOCK-----").as_bytes());
+        ring.push(long("-----END PGP PRIVATE KEY BLOCK-----").as_bytes());
+        ring.push(b"kept, too");
+        assert_eq!(ring.content(), b"kept\nkept, too\n");
+    }
+
     const LOG: &str = "\
 2026-03-01T10:00:00.000000001Z one
 2026-03-01T10:00:00.000000002Z two
@@ -252,6 +373,6 @@ mod tests {
         assert!(lines.line.len() <= LINE);
         lines.feed(b"\nnext", |line, _| told.push(format!("{line:?}")));
         lines.end(|line, _| told.push(format!("{line:?}")));
-        assert_eq!(told, ["TooLong(100001)".to_owned(), format!("Whole({:?})", b"next")]);
+        assert_eq!(told, ["TooLong { bytes: 100001, key: None }".to_owned(), format!("Whole({:?})", b"next")]);
     }
 }

@@ -15,11 +15,13 @@ use super::{
 };
 
 /// Pods that are kept at once.
-pub(super) const PODS: usize = 64;
+pub const PODS: usize = 64;
 /// Everything that is kept of all of them: objects, Events, logs (bytes).
 pub(super) const MEMORY: usize = 8 << 20;
 /// Events of one pod.
 const EVENTS: usize = 32;
+/// Names that are kept of pods for which there was no place.
+const TURNED_AWAY: usize = 256;
 /// How long a pod is kept after its end: a failed Restore is looked into the same day.
 const KEPT: SignedDuration = SignedDuration::from_hours(6);
 
@@ -27,6 +29,8 @@ const KEPT: SignedDuration = SignedDuration::from_hours(6);
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
     held: BTreeMap<String, Held>,
+    /// Pods for which there was no place: by UID their name, and when they were seen.
+    turned_away: BTreeMap<String, (String, Timestamp)>,
 }
 
 #[derive(Debug)]
@@ -44,6 +48,8 @@ struct Log {
     ring: Ring,
     mark: Mark,
     reading: Reading,
+    /// When it was to be followed all places were taken.
+    passed_over: bool,
 }
 
 /// Whether somebody reads a log.
@@ -72,6 +78,13 @@ impl Held {
         self.sight.object.len() + events + logs
     }
 
+    /// Containers that ran, and ended before anybody had read a line of them; whether for want of a place.
+    fn unread(&self) -> impl Iterator<Item = (String, bool)> {
+        let unread = |log: &Log| (log.passed_over || log.reading == Reading::Nobody) && log.mark == Mark::default();
+        let logs = self.logs.iter().filter(move |(_, log)| self.ended.is_some() && unread(log));
+        logs.map(|(name, log)| (name.clone(), log.passed_over))
+    }
+
     /// The first to go are those that ended well, then those that ended at all.
     fn worth(&self) -> (bool, Timestamp) {
         (self.sight.ended == Some(true) || !self.sight.trouble.is_empty(), self.ended.unwrap_or(Timestamp::MAX))
@@ -84,8 +97,10 @@ impl Shelf {
     pub(super) fn see(&mut self, sight: Sight, now: Timestamp) -> Todo {
         self.expire(now);
         if !self.held.contains_key(&sight.uid) && !self.make_place() {
+            self.turn_away(sight, now);
             return Todo::default();
         }
+        self.turned_away.remove(&sight.uid);
         let uid = sight.uid.clone();
         let held = self.held.entry(uid).or_insert_with(|| Held {
             sight: Sight { trouble: String::new(), ended: None, ..sight.clone() },
@@ -144,19 +159,33 @@ impl Shelf {
         Some(log.mark)
     }
 
+    /// Nobody can follow this log now.
+    pub(super) fn pass_over(&mut self, uid: &str, container: &str) {
+        if let Some(log) = self.held.get_mut(uid).and_then(|held| held.logs.get_mut(container)) {
+            log.passed_over = true;
+        }
+    }
+
     /// A line of a log; whether the pod is still kept.
     pub(super) fn line(&mut self, uid: &str, container: &str, line: &Line<'_>, mark: Mark) -> bool {
         let Some(log) = self.held.get_mut(uid).and_then(|held| held.logs.get_mut(container)) else { return false };
         let before = log.ring.memory();
         match line {
             Line::Whole(line) => log.ring.push(line),
-            Line::TooLong(bytes) => log.ring.leave_out(*bytes),
+            Line::TooLong { bytes, key } => log.ring.too_long(*bytes, *key),
         }
         log.mark = mark;
         if log.ring.memory() > before {
             self.fit();
         }
         true
+    }
+
+    /// All of a log was read, be it empty.
+    pub(super) fn read_whole(&mut self, uid: &str, container: &str) {
+        if let Some(log) = self.held.get_mut(uid).and_then(|held| held.logs.get_mut(container)) {
+            log.passed_over = false;
+        }
     }
 
     /// How far a log was read; `None` if the pod is not kept any more.
@@ -190,8 +219,14 @@ impl Shelf {
             object: held.sight.object.clone(),
             events: held.events.iter().map(|(uid, json)| (uid.clone(), json.clone())).collect(),
             containers: held.logs.keys().cloned().collect(),
+            unread: held.unread().collect(),
         };
         self.held.values().map(caught).collect()
+    }
+
+    /// Names of pods of which nothing is kept, for there was no place for them.
+    pub(super) fn turned_away(&self) -> BTreeSet<String> {
+        self.turned_away.values().map(|(name, _)| name.clone()).collect()
     }
 
     /// A log, if a line of it was read.
@@ -202,7 +237,17 @@ impl Shelf {
         (!content.is_empty()).then_some(CaughtLog { content, left_out_bytes, left_out_lines })
     }
 
+    /// Of too many the one goes that was seen first.
+    fn turn_away(&mut self, sight: Sight, now: Timestamp) {
+        self.turned_away.insert(sight.uid, (sight.name, now));
+        if self.turned_away.len() > TURNED_AWAY {
+            let first = self.turned_away.iter().min_by_key(|(_, (_, seen))| *seen).map(|(uid, _)| uid.clone());
+            first.and_then(|uid| self.turned_away.remove(&uid));
+        }
+    }
+
     fn expire(&mut self, now: Timestamp) {
+        self.turned_away.retain(|_, (_, seen)| now.duration_since(*seen) < KEPT);
         self.held.retain(|_, held| held.ended.is_none_or(|ended| now.duration_since(ended) < KEPT));
     }
 
@@ -299,8 +344,36 @@ mod tests {
         assert!(!names(&shelf).contains(&"m0".to_owned()));
         assert_eq!(shelf.see(sight(102, "Running"), at(3)), Todo::default(), "there is no place");
         assert_eq!(shelf.pods().len(), PODS);
+        assert_eq!(shelf.turned_away(), BTreeSet::from(["m102".to_owned()]));
         shelf.gone("u0005", at(4));
         assert!(!shelf.see(sight(102, "Running"), at(5)).logs.is_empty(), "it is seen again with its next change");
+        assert!(shelf.turned_away().is_empty(), "and has a place now");
+        for n in 200..999 {
+            shelf.see(sight(n, "Running"), at(6));
+        }
+        assert_eq!(shelf.turned_away().len(), TURNED_AWAY);
+    }
+
+    #[test]
+    fn of_a_log_that_nobody_read_it_is_known_why() {
+        let mut shelf = Shelf::default();
+        for n in 1..=3 {
+            shelf.see(sight(n, "Running"), at(0));
+        }
+        shelf.pass_over("u0001", "c");
+        shelf.begin_log("u0002", "c");
+        shelf.line("u0002", "c", &Line::Whole(b"x"), Mark::at(at(0)));
+        let unread = |shelf: &Shelf| shelf.pods().into_iter().map(|pod| pod.unread).collect::<Vec<_>>();
+        assert_eq!(unread(&shelf), [vec![], vec![], vec![]], "they run, and may be read yet");
+        for uid in ["u0001", "u0002", "u0003"] {
+            shelf.gone(uid, at(1));
+        }
+        shelf.end_log("u0002", "c", false);
+        assert_eq!(unread(&shelf), [vec![("c".to_owned(), true)], vec![], vec![("c".to_owned(), false)]]);
+        shelf.end_log("u0001", "c", true);
+        assert_eq!(unread(&shelf)[0], [("c".to_owned(), true)], "somebody came too late");
+        shelf.read_whole("u0001", "c");
+        assert!(unread(&shelf)[0].is_empty(), "there was no line");
     }
 
     #[test]

@@ -34,7 +34,7 @@ use super::{
 use crate::cluster::{ApiKind, Cluster, query_value};
 
 /// Logs that are followed at once, each over a connection of its own.
-const FOLLOWED: usize = 16;
+pub const FOLLOWED: usize = 16;
 /// Logs of containers that ended unfollowed, and lists of Events, that are read at once.
 const LOOKS: usize = 4;
 /// Pods in a page when the watch begins.
@@ -120,6 +120,7 @@ impl Catcher {
         let places = if grows { &self.followed } else { &self.looks };
         let place = Arc::clone(places).try_acquire_owned().ok();
         if grows && place.is_none() {
+            self.movers.shelf().pass_over(uid, &container);
             return;
         }
         let Some(mark) = self.movers.shelf().begin_log(uid, &container) else { return };

@@ -6,7 +6,10 @@ use std::{sync::Mutex, time::Duration};
 use debugbundle_crd::{Reason, Stage};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, sleep_until, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Destination, Engine, Packed, Subject, Tracker, destination};
@@ -28,11 +31,52 @@ pub trait Journal: Sync {
     fn now(&self) -> Timestamp;
 }
 
-/// Uploads that are tried at the same time; each needs the memory of its parts. Those that wait are not counted.
-pub(super) const AT_ONCE: usize = 4;
+/// Uploads at the same time; each needs the memory of its parts. Bundles that wait, and questions to a store, are not counted.
+const AT_ONCE: usize = 4;
 /// The first pause between two tries; each next one is twice as long, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// How long a try goes on when the time is over and nothing moves. One in which parts arrive is not cut: what it has sent
+/// would be lost, and it will end by itself. Longer than a part takes on a slow line, and than the three attempts of a
+/// request to a store that is silent for a minute each.
+const GRACE: Duration = Duration::from_mins(5);
+
+/// The places in which bundles are sent.
+#[derive(Debug)]
+pub(super) struct Sending {
+    all: Semaphore,
+    /// Of these, such as a bundle may have that failed before: one always stays for those that were not tried yet, so that
+    /// stores that hang do not keep others from theirs.
+    again: Semaphore,
+}
+
+impl Default for Sending {
+    fn default() -> Self {
+        Self { all: Semaphore::new(AT_ONCE), again: Semaphore::new(AT_ONCE - 1) }
+    }
+}
+
+impl Sending {
+    /// A place; `None` if there was none until then.
+    async fn place(&self, first: bool, until: Instant) -> Option<(Option<SemaphorePermit<'_>>, SemaphorePermit<'_>)> {
+        let places = async {
+            let again = if first { None } else { Some(self.again.acquire().await.ok()?) };
+            Some((again, self.all.acquire().await.ok()?))
+        };
+        timeout_at(until, places).await.ok().flatten()
+    }
+}
+
+/// One bundle's way to the store: what stays the same from try to try.
+struct Way<'a, J> {
+    subject: &'a Subject,
+    packed: &'a Packed,
+    /// The upload that is open, by what is on record.
+    recorded: Mutex<Option<String>>,
+    journal: &'a J,
+    tracker: &'a Tracker,
+    deadline: Instant,
+}
 
 impl Engine {
     /// Brings the sealed bundle into the store. `recorded` is an upload id that an earlier process left on record.
@@ -52,17 +96,22 @@ impl Engine {
         deadline: Instant,
         cancel: &CancellationToken,
     ) -> Result<Destination, Fault> {
-        let recorded = Mutex::new(recorded);
-        let mut pause = FIRST_PAUSE;
+        let way = Way { subject, packed, recorded: Mutex::new(recorded), journal, tracker, deadline };
+        let (mut pause, mut first) = (FIRST_PAUSE, true);
         loop {
             tracker.stage(Stage::Upload, "sending the bundle");
-            let error = match self.try_once(subject, packed, &recorded, journal, tracker, cancel).await {
+            let one_try = self.try_once(&way, first);
+            let result = tokio::select! {
+                result = while_it_moves(one_try, deadline, GRACE, || tracker.sent_bytes()) => result,
+                () = cancel.cancelled() => return Err(Fault::Cancelled),
+            };
+            let (reason, message) = match result.unwrap_or_else(stood_still) {
                 Ok(destination) => return Ok(destination),
                 Err(Fault::Transient { reason, message }) => (reason, message),
                 Err(Fault::Terminal { reason, message }) if may_be_mended(reason) => (reason, message),
                 Err(other) => return Err(other),
             };
-            let (reason, message) = error;
+            first = false;
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let message = format!("the bundle could not be sent in the time given: {message}");
@@ -79,46 +128,35 @@ impl Engine {
         }
     }
 
-    /// The credential is read anew each time: it may have been rotated, or be what a person mends meanwhile.
-    async fn try_once(
-        &self,
-        subject: &Subject,
-        packed: &Packed,
-        recorded: &Mutex<Option<String>>,
-        journal: &impl Journal,
-        tracker: &Tracker,
-        cancel: &CancellationToken,
-    ) -> Result<Destination, Fault> {
-        let _sending = tokio::select! {
-            sending = self.sending.acquire() => sending.map_err(|_| Fault::Cancelled)?,
-            () = cancel.cancelled() => return Err(Fault::Cancelled),
-        };
+    /// The credential is read anew each time: it may have been rotated, or be what a person mends meanwhile. The store is
+    /// asked first, and only one that answers gets one of the few places: a silent one keeps nobody from sending.
+    async fn try_once(&self, way: &Way<'_, impl Journal>, first: bool) -> Result<Destination, Fault> {
+        let Way { subject, packed, recorded, journal, tracker, deadline } = way;
         let destination = self.destination(subject, Some(&packed.location)).await?;
         if !packed.is_for(&destination) {
             journal.moved(&packed.at(&destination)).await?;
         }
         let upload = packed.upload(subject);
+        let there = ended_before(&destination, recorded, &upload).await;
+        let there = there.map_err(|error| destination::of_store(&error))?;
+        // A bundle that was never tried is, though its time be over: no place is taken for longer than its try may take.
+        let until = if first { (*deadline).max(Instant::now()) + 2 * GRACE } else { *deadline };
+        let Some(_place) = self.sending.place(first, until).await else {
+            return Err(Fault::Transient {
+                reason: Reason::StoreUnreachable,
+                message: format!("{AT_ONCE} other bundles were being sent all the time"),
+            });
+        };
         let send = async {
-            let open = lock(recorded).clone();
-            if let Some(id) = open {
-                destination.store.abort(&destination.key, &id).await?;
-                *lock(recorded) = None;
-            }
-            // Without the right to list uploads nothing is found, and the id on record was all there is.
-            destination.store.abort_unfinished(&destination.key).await?;
-            if !is_there(&destination, &upload).await? {
-                let hooks = Hooks { journal, recorded, tracker, bytes: upload.bytes };
+            if !there {
+                let hooks = Hooks { journal: *journal, recorded, tracker, bytes: upload.bytes };
                 destination.store.upload(&destination.key, &upload, &hooks).await?;
                 crash::point("uploaded");
             }
             tracker.stage(Stage::Verify, "comparing the stored bundle with the sealed one");
             destination.store.verify(&destination.key, &upload).await
         };
-        let result = tokio::select! {
-            result = send => result,
-            () = cancel.cancelled() => return Err(Fault::Cancelled),
-        };
-        match result {
+        match send.await {
             Ok(_) => Ok(destination),
             Err(error @ StoreError::Corrupt(_)) => {
                 let _ = destination.store.delete(&destination.key).await;
@@ -127,6 +165,49 @@ impl Engine {
             Err(error) => Err(destination::of_store(&error)),
         }
     }
+}
+
+/// Ends what earlier tries left open; whether the bundle is in the store already.
+async fn ended_before(
+    destination: &Destination,
+    recorded: &Mutex<Option<String>>,
+    upload: &Upload<'_>,
+) -> Result<bool, StoreError> {
+    let open = lock(recorded).clone();
+    if let Some(id) = open {
+        destination.store.abort(&destination.key, &id).await?;
+        *lock(recorded) = None;
+    }
+    // Without the right to list uploads nothing is found, and the id on record was all there is.
+    destination.store.abort_unfinished(&destination.key).await?;
+    is_there(destination, upload).await
+}
+
+/// What the work comes to; `None` if the time was over and nothing had moved for so long.
+async fn while_it_moves<T>(
+    work: impl Future<Output = T>,
+    deadline: Instant,
+    grace: Duration,
+    sent: impl Fn() -> u64,
+) -> Option<T> {
+    let mut work = std::pin::pin!(work);
+    let (mut before, mut look) = (sent(), deadline.max(Instant::now()) + grace);
+    loop {
+        tokio::select! {
+            done = &mut work => return Some(done),
+            () = sleep_until(look) => {}
+        }
+        let now = sent();
+        if now == before {
+            return None;
+        }
+        (before, look) = (now, look + grace);
+    }
+}
+
+fn stood_still<T>() -> Result<T, Fault> {
+    let message = format!("nothing was sent for {} minutes", GRACE.as_secs() / 60);
+    Err(Fault::Transient { reason: Reason::StoreUnreachable, message })
 }
 
 /// Whether a person can mend that while the bundle waits: all that is wrong with a location or its credential.
@@ -195,5 +276,51 @@ mod tests {
             let pause = jittered(LONGEST_PAUSE);
             assert!(pause >= LONGEST_PAUSE / 2 && pause <= LONGEST_PAUSE, "{pause:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn stores_that_hang_leave_a_place_for_a_bundle_that_was_not_tried_yet() {
+        let sending = Sending::default();
+        let until = || Instant::now() + Duration::from_millis(50);
+        let mut hanging = Vec::new();
+        for _ in 0..AT_ONCE - 1 {
+            hanging.push(sending.place(false, until()).await.expect("a place"));
+        }
+        assert!(sending.place(false, until()).await.is_none(), "the last one is not for those that failed");
+        let first = sending.place(true, until()).await.expect("a place");
+        let end = until();
+        assert!(sending.place(true, end).await.is_none());
+        assert!(Instant::now() >= end, "it waits until its time is over");
+        drop(first);
+        assert!(sending.place(true, until()).await.is_some());
+        hanging.pop();
+        assert!(sending.place(false, until()).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_try_ends_some_time_after_the_deadline_unless_something_moves() {
+        let (began, left, grace) = (Instant::now(), Duration::from_millis(300), Duration::from_millis(200));
+        let never = std::future::pending::<()>();
+        assert_eq!(while_it_moves(never, began + left, grace, || 0).await, None);
+        assert!(began.elapsed() >= left + grace, "not before the deadline, however long it hangs");
+
+        let (began, sent, grace) = (Instant::now(), std::cell::Cell::new(0), Duration::from_secs(1));
+        let slow = async {
+            for part in 1..=8 {
+                tokio::time::sleep(grace / 4).await;
+                sent.set(part);
+            }
+            "sent"
+        };
+        assert_eq!(while_it_moves(slow, began, grace, || sent.get()).await, Some("sent"));
+        assert!(began.elapsed() >= 2 * grace, "parts arrived all the time");
+
+        let began = Instant::now();
+        let stalls = async {
+            sent.set(99);
+            std::future::pending::<()>().await;
+        };
+        assert_eq!(while_it_moves(stalls, began, grace / 4, || sent.get()).await, None);
+        assert!(began.elapsed() >= grace / 2, "once it had moved");
     }
 }

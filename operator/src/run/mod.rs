@@ -23,7 +23,6 @@ use std::path::{Path, PathBuf};
 
 use debugbundle_crd::{DebugBundle, DebugBundleSpec};
 use kube::{Client, ResourceExt as _};
-use tokio::sync::Semaphore;
 
 use crate::{access::Access, location::EndpointPolicy, movers::Movers};
 
@@ -63,7 +62,7 @@ pub struct Engine {
     movers: Movers,
     access: Access,
     /// Uploads that may be tried now.
-    sending: Semaphore,
+    sending: deliver::Sending,
 }
 
 impl Engine {
@@ -74,7 +73,7 @@ impl Engine {
             options,
             movers: Movers::default(),
             access: Access::default(),
-            sending: Semaphore::new(deliver::AT_ONCE),
+            sending: deliver::Sending::default(),
         }
     }
 

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     access,
     archive::{self, Sealed, Spool},
-    budget,
+    budget::Shares,
     cluster::{Cluster, chain},
     collect::{self, CollectError, Collector, Pace, StoreFiles},
     crash, diagnose,
@@ -209,7 +209,7 @@ impl Engine {
             store: stores.files.clone(),
             pace: Pace::default(),
             movers: self.movers.clone(),
-            room: budget::room(self.options.bundle_limit, self.options.spool_limit),
+            shares: Shares::of(self.options.bundle_limit, self.options.spool_limit),
         };
         let until = deadline - TO_SEAL.min(deadline.saturating_duration_since(clock) / 4);
         let collecting = tracker.collecting();

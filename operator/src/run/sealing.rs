@@ -15,10 +15,11 @@ use super::{
 };
 use crate::{
     archive::{
-        self, BundlePath, Draft, Spool,
+        self, BundlePath, Draft, Spool, SpoolError,
         manifest::{Entry, Missing, MissingCode, MissingSeverity, Source},
     },
     cluster::chain,
+    collect,
     crash,
     diagnose::{self, Moment},
     error::Fault,
@@ -65,21 +66,24 @@ impl Sealing {
         let clock = std::time::Instant::now();
         found.wanted += locations.len();
         for report in locations {
-            let entry = super::locations::write(report, &self.spool, &self.redactor).map_err(full)?;
-            found.collected.entries.push(entry);
+            let path = format!("velero/locations/{}.json", report.name);
+            let entry = unless_full(super::locations::write(report, &self.spool, &self.redactor), &path, &mut found)?;
+            found.collected.entries.extend(entry);
         }
         let timeline = diagnose::timeline(&found.collected.evidence);
         let mut telling = Telling { found, timeline, withheld: BTreeSet::new(), hits: Vec::new() };
         telling.keep_what_passes(self);
         let root = archive::root_name(&self.subject.name, &self.subject.uid, telling.found.started);
         loop {
+            let own = self.own_entries(&mut telling)?;
             let packed = self.packed(&root, &telling.found);
             let head = head::head(&self.subject, &self.place, &self.version, &telling.found, clock.elapsed());
-            let own = self.own_entries(&telling).map_err(full)?;
             let ours: BTreeSet<String> = own.iter().map(|entry| entry.segment.path().as_str().to_owned()).collect();
             let mut entries = std::mem::take(&mut telling.found.collected.entries);
             entries.extend(own);
             crash::point("sealing");
+            // All that was kept free until now is for the archive.
+            self.spool.hold_back(0);
             let draft = archive::seal(&self.spool, &root, entries, head, &self.redactor).map_err(full)?;
             crash::point("unchecked");
             match selfcheck::check(&draft, &self.detector) {
@@ -118,13 +122,15 @@ impl Sealing {
     }
 
     /// What we say ourselves, as entries.
-    fn own_entries(&self, telling: &Telling) -> io::Result<Vec<Entry>> {
+    fn own_entries(&self, telling: &mut Telling) -> Result<Vec<Entry>, Fault> {
         let mut own = own_texts(&self.subject, telling);
-        if !telling.found.log.is_empty() {
-            own.push((BundlePath::new(["operator.log"]), telling.found.log.clone()));
-        }
         own.retain(|(path, _)| !telling.withheld.contains(path.as_str()));
-        own.into_iter().map(|(path, body)| self.write(path, &body)).collect()
+        let mut entries = Vec::new();
+        for (path, body) in own {
+            let made = self.write(path.clone(), &body);
+            entries.extend(unless_full(made, path.as_str(), &mut telling.found)?);
+        }
+        Ok(entries)
     }
 
     fn write(&self, path: BundlePath, body: &[u8]) -> io::Result<Entry> {
@@ -265,7 +271,25 @@ fn listed(hits: &[Hit]) -> String {
     listed.join(", ")
 }
 
-/// What we have to say ourselves, by path.
+/// An entry of our own. One for which there is no room is told as missing: it must not cost the others.
+fn unless_full(made: io::Result<Entry>, path: &str, found: &mut Found) -> Result<Option<Entry>, Fault> {
+    let error = match made {
+        Ok(entry) => return Ok(Some(entry)),
+        Err(error) => error,
+    };
+    match SpoolError::of(&error) {
+        Some(no_room) if no_room.is_full() => {
+            let missing = &mut found.collected.missing;
+            if missing.iter().all(|missing| missing.path != path) {
+                missing.push(collect::no_room(path, path, no_room));
+            }
+            Ok(None)
+        }
+        _ => Err(full(error)),
+    }
+}
+
+/// What we have to say ourselves, by path; first what is read first.
 fn own_texts(subject: &Subject, telling: &Telling) -> Vec<(BundlePath, Vec<u8>)> {
     let Telling { found, timeline, .. } = telling;
     let mut texts = vec![
@@ -296,9 +320,15 @@ fn own_texts(subject: &Subject, telling: &Telling) -> Vec<(BundlePath, Vec<u8>)>
         trimmed: &found.collected.trimmed,
         look_at: &look_at,
     };
-    texts.push((BundlePath::new(["summary.md"]), report::summary(&facts).into_bytes()));
-    texts.push((BundlePath::new(["report.html"]), report::html(&facts).into_bytes()));
-    texts
+    let mut all = vec![
+        (BundlePath::new(["summary.md"]), report::summary(&facts).into_bytes()),
+        (BundlePath::new(["report.html"]), report::html(&facts).into_bytes()),
+    ];
+    all.append(&mut texts);
+    if !found.log.is_empty() {
+        all.push((BundlePath::new(["operator.log"]), found.log.clone()));
+    }
+    all
 }
 
 fn pretty<T: Serialize>(list: &[T]) -> Vec<u8> {

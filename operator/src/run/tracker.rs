@@ -41,6 +41,11 @@ impl Tracker {
         self.to_send.store(of, Relaxed);
     }
 
+    /// Bytes that were sent in all.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent.load(Relaxed)
+    }
+
     /// As it stands.
     pub fn snapshot(&self) -> Progress {
         let number = |n: &AtomicU64| i64::try_from(n.load(Relaxed)).unwrap_or(i64::MAX);

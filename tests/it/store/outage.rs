@@ -16,9 +16,12 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::{ended, waiting};
-use crate::bundles::{about_r1, condition, events, forge, get, server_pod, spool_is_empty, status, velero_objects};
+use crate::bundles::{
+    about_r1, condition, events, forge, get, server_pod, slow_log, spool_is_empty, status, velero_objects,
+};
 
 fn cloud(access: &str, secret: &str) -> String {
     format!("[default]\naws_access_key_id={access}\naws_secret_access_key={secret}\n")
@@ -189,6 +192,85 @@ async fn a_restart_sends_what_was_sealed_and_gives_it_no_more_time() {
         assert!(end.stored(), "{end:?}");
         let reads = context.stand.kubelet.seen(&node).iter().filter(|seen| seen.container == "velero").count();
         assert_eq!(reads, 1, "it was collected once");
+        spool_is_empty(&operator).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn four_stores_that_hang_do_not_keep_a_fifth_from_its_bundle() {
+    with_namespace("hang", |context| async move {
+        let (hole, answers) = (S3Proxy::before(&context.stand.s3.endpoint()).await, Arc::new(Semaphore::new(0)));
+        hole.next(usize::MAX / 2, |_| true, Deed::Hold(answers.clone()));
+        let hanging = ["h1", "h2", "h3", "h4", "h5"];
+        for name in hanging {
+            location(&context, name, |spec| spec["config"]["s3Url"] = hole.endpoint().into()).await;
+        }
+        let operator = Operator::of(&context).args(["--max-concurrent", "5"]).ready().await;
+        for name in hanging {
+            context.debug_bundle(name, json!({"storageLocation": name})).await;
+        }
+        for name in hanging {
+            until(Duration::from_mins(2), &format!("{name} is being sent"), || async {
+                let phase = status(&get(&context, name).await.ok_or("it is gone")?).phase;
+                if phase == Some(Phase::Uploading) { Ok(()) } else { Err(format!("{phase:?}")) }
+            })
+            .await;
+        }
+        // Each of them is in its first try, and none of those can end for minutes.
+        context.debug_bundle("good", json!({})).await;
+        let end = ended(&context, "good").await;
+        assert!(end.stored(), "{end:?}");
+        for name in hanging {
+            let still = status(&get(&context, name).await.expect("it is there"));
+            assert_eq!(still.phase, Some(Phase::Uploading), "{name}: {still:?}");
+        }
+        answers.add_permits(100_000);
+        for name in hanging {
+            let end = ended(&context, name).await;
+            assert!(end.stored(), "{name}: {end:?}");
+        }
+        spool_is_empty(&operator).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_sealed_is_sent_after_a_restart_while_others_are_collected() {
+    with_namespace("many-waiting", |context| async move {
+        velero_objects(&context).await;
+        let node = server_pod(&context, LogScript::lines(["all is well"])).await;
+        let proxy = S3Proxy::before(&context.stand.s3.endpoint()).await;
+        proxy.down(true);
+        mend(&context, "default", json!({"config": {"s3Url": proxy.endpoint()}})).await;
+        location(&context, "good", |_| ()).await;
+        let mut operator =
+            Operator::of(&context).args(["--max-concurrent", "2", "--spool-limit-mib", "64"]).ready().await;
+        let sealed = ["s1", "s2", "s3"];
+        for name in sealed {
+            context.debug_bundle(name, about_r1()).await;
+        }
+        for name in sealed {
+            waiting(&context, name).await;
+        }
+        context.log("velero-1", "velero", slow_log(1_000_000, 10_000));
+        let mut spec = about_r1();
+        spec["storageLocation"] = "good".into();
+        context.debug_bundle("new", spec).await;
+        operator.restart().await;
+        proxy.down(false);
+        for name in sealed {
+            let end = ended(&context, name).await;
+            assert!(end.stored(), "{name}: {end:?}");
+            assert_eq!(end.status().attempts, Some(2), "{name}: sent by the second process");
+        }
+        let new = status(&get(&context, "new").await.expect("it is there"));
+        // It may take half of the spool, and with what is sealed the other half is not whole any more.
+        assert_eq!(new.phase, Some(Phase::Collecting), "{new:?}");
+        let end = ended(&context, "new").await;
+        assert!(end.stored(), "{end:?}");
+        let reads = context.stand.kubelet.seen(&node).iter().filter(|seen| seen.container == "velero").count();
+        assert!(reads <= sealed.len() + 2, "what was sealed was not collected again: {reads}");
         spool_is_empty(&operator).await;
     })
     .await;

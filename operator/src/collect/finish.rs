@@ -1,0 +1,102 @@
+//! What follows once all is read: the logs of pods that are gone, what is left out to keep within the room, the facts and
+//! the descriptions. Whatever does not fit then is told as missing, and never fails the bundle.
+
+use jiff::Timestamp;
+
+use super::{
+    CollectError, Collected, Work, described,
+    entry::{Desk, WriteError},
+    facts,
+    missing::{no_room, withheld},
+    movers, on_a_thread,
+    reading::Run,
+    room::{Closed, Room},
+};
+use crate::{
+    archive::{BundlePath, SpoolError, manifest::Entry},
+    cluster::chain,
+    inventory::Inventory,
+    plan::{StoreFile, store_path},
+};
+
+/// Makes what a run collected of what it read; `own` bytes, compressed, may be written about it, here and until the seal.
+pub(super) async fn finish(run: Run, inventory: &Inventory, own: u64) -> Result<Collected, CollectError> {
+    let Run { work, mut collected, live, room, .. } = run;
+    let mut room = movers::add_logs(&work, room, &mut collected.missing).await?;
+    let log = inventory.target.as_ref().map(|target| store_path(target.kind, &target.name, StoreFile::Log, false));
+    if log.as_ref().is_some_and(|log| room.paths().contains(log)) {
+        // What the server said about the target is in the target's own log, and more of it.
+        room.forget(|path| is_from_server(path, log.as_ref()));
+    }
+    let Closed { entries, trimmed, missing } = fitted(&work, room).await?.close(collected.missing.len());
+    (collected.entries, collected.trimmed) = (entries, trimmed);
+    collected.missing.extend(missing);
+
+    let desk = work.desk.clone();
+    desk.spool.allow_more(own);
+    collected.finished = Timestamp::now();
+    let of = inventory.clone();
+    on_a_thread(move || {
+        add_facts(&desk, &of, &mut collected)?;
+        Ok(described::write(&desk, &of, collected, live, own)?)
+    })
+    .await
+}
+
+/// Leaves out what does not fit.
+pub(super) async fn fitted(work: &Work, room: Room) -> Result<Room, CollectError> {
+    if !room.is_over() {
+        return Ok(room);
+    }
+    let desk = work.desk.clone();
+    match on_a_thread(move || room.fit(&desk)).await {
+        Ok(room) => Ok(room),
+        Err(WriteError::Spool(error)) => Err(error.into()),
+        Err(WriteError::Entry(source)) => Err(SpoolError::unreadable(work.desk.spool.dir(), source).into()),
+    }
+}
+
+/// Adds the files that say which versions and which time it is about. Blocks.
+fn add_facts(desk: &Desk, inventory: &Inventory, collected: &mut Collected) -> Result<(), SpoolError> {
+    let (what, path) = ("the versions of everything", "velero/version.json");
+    let times = (collected.started, collected.finished);
+    match facts::write(desk, inventory, collected.evidence.velero_version.as_ref(), times) {
+        Ok(facts) => {
+            let read_at = collected.finished;
+            let entry = |(segment, source, truncated)| Entry { segment, source, truncated, read_at, ms: 0 };
+            collected.entries.extend(facts.bodies.into_iter().map(entry));
+        }
+        Err(WriteError::Spool(error)) if error.is_full() => collected.missing.push(no_room(what, path, &error)),
+        Err(WriteError::Spool(error)) => return Err(error),
+        Err(WriteError::Entry(error)) => collected.missing.push(withheld(what, path, &chain(&error))),
+    }
+    Ok(())
+}
+
+/// Whether it lies beside the target's log and holds the server's lines about the target. Names of objects may contain
+/// anything that these files' names do.
+fn is_from_server(path: &BundlePath, log: Option<&BundlePath>) -> bool {
+    let folder = log.and_then(|log| log.as_str().rsplit_once('/')).map(|(folder, _)| folder);
+    let file = folder.and_then(|folder| path.as_str().strip_prefix(folder)).unwrap_or_default();
+    ["/backup.from-server.", "/restore.from-server."].iter().any(|begin| file.starts_with(begin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_servers_lines_about_the_target_are_in_its_log_already() {
+        let path = |text: &str| BundlePath::new(text.split('/'));
+        let log = path("velero/backups/a.from-server.b/backup.log");
+        for (other, expected) in [
+            ("velero/backups/a.from-server.b/backup.from-server.log", true),
+            ("velero/backups/a.from-server.b/backup.from-server.previous.log", true),
+            ("velero/backups/a.from-server.b/backup.log", false),
+            ("velero/backups/a.from-server.b/results.json", false),
+            ("namespaces/v/pods/x.from-server.0/c/c/logs/current.log", false),
+        ] {
+            assert_eq!(is_from_server(&path(other), Some(&log)), expected, "{other}");
+        }
+    }
+}
