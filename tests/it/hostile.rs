@@ -3,7 +3,6 @@
 
 use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
 
 use debugbundle_crd::{DebugBundleStatus, Phase};
 use flate2::{Compression, write::GzEncoder};
@@ -15,6 +14,7 @@ use harness::usage::Usage;
 use harness::{Context, LogScript, Operator, pod, with_namespace};
 use k8s_openapi::api::core::v1::Event;
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use crate::bundles::{about_r1, velero_objects};
 
@@ -113,7 +113,7 @@ fn assert_harmless(what: &str, text: &str) {
 async fn said(context: &Context, program: &Path, words: &[&str]) -> String {
     let mut command = Command::new(program);
     command.args(words).env("KUBECONFIG", context.stand.kubeconfig()).env("VELERO_NAMESPACE", &context.namespace);
-    let output = command.output().expect("it can be started");
+    let output = command.output().await.expect("it can be started");
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(!text.is_empty(), "{words:?} says nothing: {}", String::from_utf8_lossy(&output.stderr));
     text
@@ -257,13 +257,13 @@ async fn sec_t1_t2_t3_t4_hostile_names_stay_below_the_one_folder_and_unpack_anyw
         assert_eq!(unpacked.names(&names), ["con", "pvr-2", "pvr-3"], "objects keep their real names");
         // What the others left in the store is not read by a name that climbs.
         assert!(!unpacked.paths().any(|path| path.contains("passwd")), "{:?}", unpacked.paths().collect::<Vec<_>>());
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("b.tar.gz");
+        let unpacked_at = tempfile::tempdir().expect("a folder");
+        let file = unpacked_at.path().join("b.tar.gz");
         std::fs::write(&file, &unpacked.archive).expect("written");
-        let unpacking = Command::new("tar").arg("-xzf").arg(&file).arg("-C").arg(folder.path()).output();
+        let unpacking = Command::new("tar").arg("-xzf").arg(&file).arg("-C").arg(unpacked_at.path()).output().await;
         let unpacking = unpacking.expect("GNU tar is there");
         assert!(unpacking.status.success() && unpacking.stderr.is_empty(), "{unpacking:?}");
-        let mut names: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").map(|e| e.expect("one").file_name()).collect();
+        let mut names: Vec<_> = std::fs::read_dir(unpacked_at.path()).expect("a folder").map(|e| e.expect("one").file_name()).collect();
         names.sort();
         assert_eq!(names, ["b.tar.gz", unpacked.root.as_str()]);
     })
