@@ -104,7 +104,7 @@ async fn handle(
     }
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     *request.uri_mut() = format!("http://{address}{path}").parse().expect("a URI");
-    Ok(client.request(request).await?.map(|body| body.boxed()))
+    Ok(client.request(request).await?.map(http_body_util::BodyExt::boxed))
 }
 
 fn empty(status: u16) -> Answer {

@@ -69,8 +69,8 @@ fn tests() -> BTreeMap<String, BTreeSet<String>> {
     let test = test.expect("a pattern");
     let mut found = BTreeMap::new();
     for file in files {
-        let text = fs::read_to_string(&file).expect("a source");
-        for name in test.captures_iter(&text) {
+        let source = fs::read_to_string(&file).expect("a source");
+        for name in test.captures_iter(&source) {
             found.insert(name[1].to_owned(), ids(&name[1]));
         }
     }

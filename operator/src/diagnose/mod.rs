@@ -129,7 +129,7 @@ fn finding(id: &str, severity: Severity, title: &str, object: &str, evidence: &s
         id: id.to_owned(),
         severity,
         title: bounded(title, 512),
-        object: object.to_owned(),
+        object: bounded(object, 512),
         evidence: bounded(evidence, 1024),
     }
 }

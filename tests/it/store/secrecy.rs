@@ -120,7 +120,9 @@ async fn sec_c3_c4_d8_nothing_that_a_location_or_its_secret_names_is_run_or_open
             for (field, value) in spec.as_object().expect("an object") {
                 match value {
                     Value::Object(more) if field == "config" => {
-                        more.iter().for_each(|(key, value)| location["spec"]["config"][key] = value.clone());
+                        for (key, value) in more {
+                            location["spec"]["config"][key] = value.clone();
+                        }
                     }
                     value => location["spec"][field] = value.clone(),
                 }

@@ -111,7 +111,8 @@ impl S3 {
     /// # Errors
     /// What stands in the way of finding the region, or certificates that cannot be used.
     pub async fn open(resolved: &Resolved, options: Options) -> Result<Self, StoreError> {
-        let reach = Reach::stores(resolved.policy).map_err(no_way)?;
+        let reach = Reach::stores(resolved.policy)
+            .map_err(|error| StoreError::Unreachable { at: Step::Connection, why: error.to_string() })?;
         let wire = Wire::new(resolved.ca_pem.as_deref(), resolved.s3.skip_tls_verify, reach.clone()).map_err(|_| {
             StoreError::Unreachable { at: Step::Tls, why: "the location's certificates cannot be used".to_owned() }
         })?;
@@ -192,10 +193,6 @@ impl S3 {
         }
         Ok(read)
     }
-}
-
-fn no_way(error: crate::proxy::ProxyError) -> StoreError {
-    StoreError::Unreachable { at: Step::Connection, why: error.to_string() }
 }
 
 /// A 404 without a code (HEAD has none) is taken for an absent object.
