@@ -153,8 +153,11 @@ fn anywhere(value: usize, plain: &[u8]) -> Vec<Form> {
     forms
 }
 
+/// Wiped when dropped.
+type Digits = Zeroizing<Vec<u8>>;
+
 /// The digits of base64 that a value settles, wherever it stands in a longer text: both alphabets, three alignments.
-fn aligned(plain: &[u8]) -> Vec<(Zeroizing<Vec<u8>>, (bool, bool))> {
+fn aligned(plain: &[u8]) -> Vec<(Digits, (bool, bool))> {
     let mut out = Vec::new();
     for before in 0..3 {
         let padded = Zeroizing::new([&[0; 2][..before], plain].concat());
