@@ -267,9 +267,12 @@ fn skip_colour(line: &[u8], mut at: usize) -> usize {
     loop {
         // As often escaped as the text stands in strings of strings.
         let escapes = line[at..].iter().take_while(|b| **b == b'\\').count();
-        let escaped = || ESCAPES.iter().find(|escape| escapes > 0 && starts(line, at + escapes, escape));
-        let from =
-            if starts(line, at, b"\x1b[") { Some(at + 2) } else { escaped().map(|escape| at + escapes + escape.len()) };
+        let sequence = || ESCAPES.iter().find(|escape| escapes > 0 && starts(line, at + escapes, escape));
+        let from = if starts(line, at, b"\x1b[") {
+            Some(at + 2)
+        } else {
+            sequence().map(|escape| at + escapes + escape.len())
+        };
         let Some(from) = from else { return at };
         let rest = &line[from..];
         let parameters = rest.iter().take(16).take_while(|b| b.is_ascii_digit() || **b == b';').count();
@@ -278,7 +281,7 @@ fn skip_colour(line: &[u8], mut at: usize) -> usize {
 }
 
 /// A value without quotes ends at white space, at what separates, at an escaped control character, at a quote.
-pub(super) fn unquoted_end(line: &[u8], from: usize, percent: usize) -> usize {
+fn unquoted_end(line: &[u8], from: usize, percent: usize) -> usize {
     const ENDING: &[&[u8]] = &[b"26", b"20", b"22", b"0a", b"0d", b"3b", b"2c", b"23", b"7d"];
     const ESCAPED: &[&[u8]] = &[b"n", b"r", b"t", b"\"", b"'", b"\\", b"u0026", b"u001b", b"x1b", b"033"];
     let code = |rest: &[u8]| ENDING.iter().any(|end| rest.len() >= 2 && rest[..2].eq_ignore_ascii_case(end));

@@ -1,8 +1,6 @@
 //! Values that the operator knows, such as the location's credential, in every form in which they may have been written.
 //! Public halves of credentials are not known values: masking them everywhere would blank host names.
 
-use std::collections::BTreeSet;
-
 use aho_corasick::AhoCorasick;
 use base64::{
     Engine as _,
@@ -22,7 +20,9 @@ const HINT: usize = 12;
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const WITH_SLASH: &AsciiSet = &UNRESERVED.remove(b'/');
 
-/// The known values, ready to be found.
+/// The known values, ready to be found. Values and forms are wiped when dropped, and so is what they are made with. The
+/// automata (here, in [`Short`] and, of twelve bytes of each form, in `hints`) keep copies that nobody outside can wipe: they
+/// are freed with the run's redactor.
 pub(super) struct Exact {
     values: Vec<(&'static str, Zeroizing<Vec<u8>>)>,
     forms: Vec<Form>,
@@ -117,76 +117,96 @@ impl Exact {
 impl Short {
     fn new(value: usize, plain: &[u8]) -> Self {
         let mut all = escaped_forms(plain);
-        all.insert(plain.to_vec());
-        all.insert(base64::engine::general_purpose::STANDARD.encode(plain).into_bytes());
-        let alternatives: Vec<String> = all.iter().map(|form| regex::escape(&String::from_utf8_lossy(form))).collect();
-        let pattern = format!(
+        add(&mut all, plain.to_vec());
+        add(&mut all, base64::engine::general_purpose::STANDARD.encode(plain).into_bytes());
+        let alternatives = all.iter().map(|form| regex::escape(&String::from_utf8_lossy(form))).collect::<Vec<_>>();
+        let alternatives = Zeroizing::new(alternatives.join("|"));
+        let pattern = Zeroizing::new(format!(
             r#"(?:[A-Za-z_][A-Za-z0-9_.-]*\\*["']?\s*(?:=>|[=:]|%3[Dd]|\\+u003d)|--[A-Za-z0-9-]+)\s*\\*["']?(?P<value>{})(?:$|[\s"'&,;)\]}}\\<]|%26)"#,
-            alternatives.join("|")
-        );
+            alternatives.as_str()
+        ));
         let regex = Regex::new(&pattern).expect("escaped literals in a pattern of ours");
-        Self { value, forms: all.into_iter().map(Zeroizing::new).collect(), regex }
+        Self { value, forms: all, regex }
     }
 }
 
 /// All forms of a value that is long enough to be looked for anywhere.
 fn anywhere(value: usize, plain: &[u8]) -> Vec<Form> {
-    let mut forms = Vec::new();
-    let mut seen = BTreeSet::new();
-    let mut push = |bytes: Vec<u8>, shared| {
-        if bytes.len() >= ANYWHERE && !bytes.contains(&b'\n') && seen.insert(bytes.clone()) {
-            forms.push(Form { value, bytes: Zeroizing::new(bytes), shared });
+    let mut forms: Vec<Form> = Vec::new();
+    let mut push = |bytes: Zeroizing<Vec<u8>>, shared| {
+        let known = forms.iter().any(|form| form.bytes == bytes);
+        if bytes.len() >= ANYWHERE && !bytes.contains(&b'\n') && !known {
+            forms.push(Form { value, bytes, shared });
         }
     };
-    push(plain.to_vec(), (false, false));
+    push(Zeroizing::new(plain.to_vec()), (false, false));
     for escaped in escaped_forms(plain) {
         push(escaped, (false, false));
     }
     for (bytes, shared) in aligned(plain) {
         push(bytes, shared);
     }
-    let once = base64::engine::general_purpose::STANDARD.encode(plain);
+    let once = Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(plain));
     for (bytes, shared) in aligned(once.as_bytes()) {
         push(bytes, shared);
     }
     forms
 }
 
+/// Wiped when dropped.
+type Digits = Zeroizing<Vec<u8>>;
+
 /// The digits of base64 that a value settles, wherever it stands in a longer text: both alphabets, three alignments.
-fn aligned(plain: &[u8]) -> Vec<(Vec<u8>, (bool, bool))> {
+fn aligned(plain: &[u8]) -> Vec<(Digits, (bool, bool))> {
     let mut out = Vec::new();
     for before in 0..3 {
-        let padded = [vec![0; before], plain.to_vec()].concat();
+        let padded = Zeroizing::new([&[0; 2][..before], plain].concat());
         let from = (before * 8).div_ceil(6);
         let to = padded.len() * 8 / 6;
         let shared = (before > 0, padded.len() % 3 != 0);
         for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
-            out.push((engine.encode(&padded).as_bytes()[from..to].to_vec(), shared));
+            let digits = Zeroizing::new(engine.encode(padded.as_slice()));
+            out.push((Zeroizing::new(digits.as_bytes()[from..to].to_vec()), shared));
         }
     }
     out
 }
 
 /// Percent-encoded and JSON-escaped, as the usual libraries write them.
-fn escaped_forms(plain: &[u8]) -> BTreeSet<Vec<u8>> {
-    let mut forms = BTreeSet::new();
+fn escaped_forms(plain: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
+    let mut forms = Vec::new();
     for set in [UNRESERVED, WITH_SLASH, NON_ALPHANUMERIC] {
-        let upper = percent_encode(plain, set).to_string();
-        forms.insert(lower_escapes(&upper).into_bytes());
-        forms.insert(upper.replace("%20", "+").into_bytes());
-        forms.insert(upper.replace('%', "%25").into_bytes());
-        forms.insert(upper.into_bytes());
+        let upper = Zeroizing::new(percent_encode(plain, set).to_string());
+        add(&mut forms, lower_escapes(&upper).into_bytes());
+        add(&mut forms, upper.replace("%20", "+").into_bytes());
+        add(&mut forms, upper.replace('%', "%25").into_bytes());
+        add(&mut forms, upper.as_bytes().to_vec());
     }
-    let text = String::from_utf8_lossy(plain);
-    let json = serde_json::Value::String(text.into_owned()).to_string();
-    let json = &json[1..json.len() - 1];
-    let go = json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
-    for form in [json.to_owned(), json.replace('/', "\\/"), go] {
-        let twice = serde_json::Value::String(form.clone()).to_string();
-        forms.insert(twice.as_bytes()[1..twice.len() - 1].to_vec());
-        forms.insert(form.into_bytes());
+    let text = Zeroizing::new(String::from_utf8_lossy(plain).into_owned());
+    let json = in_json(&text);
+    let angles = Zeroizing::new(json.replace('<', "\\u003c"));
+    let angles = Zeroizing::new(angles.replace('>', "\\u003e"));
+    let go = Zeroizing::new(angles.replace('&', "\\u0026"));
+    let slashes = Zeroizing::new(json.replace('/', "\\/"));
+    for form in [json, slashes, go] {
+        add(&mut forms, in_json(&form).as_bytes().to_vec());
+        add(&mut forms, form.as_bytes().to_vec());
     }
     forms
+}
+
+fn add(forms: &mut Vec<Zeroizing<Vec<u8>>>, form: Vec<u8>) {
+    let form = Zeroizing::new(form);
+    if !forms.contains(&form) {
+        forms.push(form);
+    }
+}
+
+/// As it stands between the quotes of a string of JSON.
+fn in_json(text: &str) -> Zeroizing<String> {
+    let quoted = Zeroizing::new(serde_json::to_string(text).unwrap_or_default());
+    let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
+    Zeroizing::new(inner.to_owned())
 }
 
 fn lower_escapes(text: &str) -> String {

@@ -16,7 +16,7 @@ pub(super) const PAIR: &str = "named-pair";
 /// Deeper JSON is judged by names alone.
 const DEPTH: usize = 128;
 /// How often JSON may stand escaped within JSON.
-const NESTED: usize = 3;
+const NESTED: usize = 6;
 /// Elements of an array that are judged together.
 const ELEMENTS: usize = 1024;
 

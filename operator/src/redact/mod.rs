@@ -209,7 +209,7 @@ impl Redactor {
                 let mut inner = self.settled(&decoded, inner);
                 let whole = inner.len() == 1 && inner[0].at.len() == decoded.trim_ascii_end().len();
                 if let Some(first) = inner.pop() {
-                    let value = if whole { first.value } else { decoded };
+                    let value = if whole { first.value.to_vec() } else { decoded };
                     spans.push(Span::new(run.at.clone(), encoded::RULE, value));
                     break;
                 }

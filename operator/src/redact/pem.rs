@@ -59,6 +59,8 @@ pub(super) fn find(line: &[u8], spans: &mut Vec<Span>) {
     }
     if let Some(end) = ends.iter().find(|end| end.start >= used) {
         let from = BODY_IN_FRONT.find(&line[used..end.start]).map_or(end.start, |body| used + body.start());
+        // Not in the middle of an escape such as `\u0000`.
+        let from = from - line[used..from].iter().rev().take_while(|byte| **byte == b'\\').count();
         mask(line, from..end.start, spans);
     }
     for hit in ENCODED.find_iter(line) {

@@ -8,7 +8,6 @@ use base64::{Engine as _, alphabet, engine};
 use regex::bytes::Regex;
 
 use super::{
-    assigned,
     token::{self, OPEN, Span},
     value::is_reference,
 };
@@ -164,7 +163,11 @@ fn with_token(line: &[u8], at: Range<usize>) -> Range<usize> {
     let open = memchr::memmem::rfind(&line[at.clone()], OPEN).map(|open| at.start + open);
     let end = open.and_then(|open| Some(open + token::bracketed(&line[open..])?));
     match end {
-        Some(end) if end > at.end => at.start..assigned::unquoted_end(line, end, 0),
+        // No more than every pattern takes, so that redacting twice changes nothing.
+        Some(end) if end > at.end => {
+            let takes = |byte: &&u8| byte.is_ascii_alphanumeric() || b"._~+/=-".contains(byte);
+            at.start..end + line[end..].iter().take_while(takes).count()
+        }
         _ => at,
     }
 }

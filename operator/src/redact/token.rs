@@ -6,6 +6,7 @@ use std::{borrow::Cow, collections::BTreeMap, ops::Range};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use memchr::memmem;
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
 pub(super) const OPEN: &[u8] = b"[REDACTED:";
 
@@ -33,14 +34,15 @@ impl Tally {
 pub(super) struct Span {
     pub(super) at: Range<usize>,
     pub(super) rule: String,
-    pub(super) value: Vec<u8>,
+    /// Wiped when dropped, as far as the rules' own copies allow.
+    pub(super) value: Zeroizing<Vec<u8>>,
     /// Put around the token: a number of JSON becomes a string.
     pub(super) quote: Vec<u8>,
 }
 
 impl Span {
     pub(super) fn new(at: Range<usize>, rule: impl Into<String>, value: Vec<u8>) -> Self {
-        Self { at, rule: rule.into(), value, quote: Vec::new() }
+        Self { at, rule: rule.into(), value: Zeroizing::new(value), quote: Vec::new() }
     }
 
     pub(super) fn quoted(mut self, quote: &[u8]) -> Self {
