@@ -186,14 +186,16 @@ impl Engine {
         if let Ok(files) = &stores.files {
             follow_files(&mut inventory, files.as_ref(), &cluster, deadline).await;
         }
-        let redactor = Arc::new(self.redactor(subject, stores.known.clone()).await?);
+        let mut password = self.repository_password().await?;
+        let redactor = Arc::new(redactor(subject, stores.known.clone(), password.known.take())?);
         let spool = Spool::create(dir, self.options.spool_limit).map_err(full)?;
         let mut plan = plan::plan(&subject.spec, &inventory, started);
         let wanted = plan.items.len();
         let mut needs = access::needs(&plan);
         needs.insert(closing::need());
         let answers = self.access.check(&self.client, needs, deadline).await;
-        access::without_denied(&mut plan, &answers, &access::Borders::of(&inventory));
+        let borders = access::Borders::of(&inventory);
+        access::without_denied(&mut plan, &answers, &borders);
         let inventory_ms = millis(clock);
         tracing::debug!(
             ms = inventory_ms,
@@ -221,7 +223,7 @@ impl Engine {
             collect::collect(&collector, &inventory, plan, collecting, cancel, until),
             self.look_at_locations(subject, stores.survey.as_ref(), until).boxed(),
         );
-        let collected = collected.map_err(of_collect)?;
+        let mut collected = collected.map_err(of_collect)?;
         let closing = Closing::ask(&cluster, &inventory, &answers, deadline).await;
         let collect_ms = millis(clock);
         tracing::debug!(
@@ -237,7 +239,9 @@ impl Engine {
         let diagnosis = diagnose::diagnose(&collected.evidence, stores.of_target.as_deref());
         let ms = [inventory_ms, collect_ms, millis(clock)];
         tracing::debug!(ms = ms[2], findings = diagnosis.findings.len(), "Diagnosed");
-        let permissions = access::told(&answers, &collected.missing, &inventory.namespace);
+        let mut permissions = access::told(&answers, &collected.missing, &inventory.namespace);
+        permissions.push(password.permission(&inventory.namespace, &borders));
+        collected.missing.extend(password.missing(&inventory.namespace, &borders));
         let log = runlog::kept();
         let found = Found { started, inventory, window, wanted, permissions, collected, diagnosis, ms, closing, log };
 
@@ -263,12 +267,16 @@ impl Engine {
             _ => Fault::terminal(error.reason(), error.to_string()),
         })
     }
+}
 
-    async fn redactor(&self, subject: &Subject, mut known: Vec<(&'static str, Secret)>) -> Result<Redactor, Fault> {
-        known.extend(self.repository_password().await?);
-        Redactor::new(&subject.spec.redaction.rules, known)
-            .map_err(|error| Fault::terminal(Reason::InvalidSpec, error.to_string()))
-    }
+fn redactor(
+    subject: &Subject,
+    mut known: Vec<(&'static str, Secret)>,
+    password: Option<(&'static str, Secret)>,
+) -> Result<Redactor, Fault> {
+    known.extend(password);
+    Redactor::new(&subject.spec.redaction.rules, known)
+        .map_err(|error| Fault::terminal(Reason::InvalidSpec, error.to_string()))
 }
 
 /// What refused or disturbed a target lies in the namespaces that its results name: quotas, events. What a Restore brought
