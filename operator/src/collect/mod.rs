@@ -43,6 +43,7 @@ pub use evidence::Evidence;
 pub use from_store::FromStore;
 pub use progress::Progress;
 pub use restored::restored_namespaces;
+pub(crate) use results::Shallow;
 pub use results::{Distinct, Results};
 pub use store_files::{StoreBody, StoreFailure, StoreFiles, troubled_namespaces};
 
@@ -527,7 +528,7 @@ impl Run {
         collected.missing.extend(missing);
         collected.empty.extend(empty);
         collected.evidence.add(evidence);
-        collected.evidence.add_diagnosed(diagnosed);
+        collected.evidence.add_diagnosed(diagnosed, item.path.as_str());
         if let Some((kind, name, results)) = results
             && self.target.as_deref() == Some(name.as_str())
             && self.target_kind == Some(kind)

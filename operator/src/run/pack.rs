@@ -21,6 +21,7 @@ use super::{
     closing::{self, Closing},
     destination::{Place, notes},
     head::{self, Found},
+    moments,
 };
 use crate::{
     access,
@@ -236,7 +237,8 @@ impl Engine {
 
         tracker.stage(Stage::Diagnose, "looking for the cause");
         let clock = Instant::now();
-        let diagnosis = diagnose::diagnose(&collected.evidence, stores.of_target.as_deref());
+        let mut diagnosis = diagnose::diagnose(&collected.evidence, stores.of_target.as_deref());
+        password.warn(&inventory.namespace, &mut diagnosis);
         let ms = [inventory_ms, collect_ms, millis(clock)];
         tracing::debug!(ms = ms[2], findings = diagnosis.findings.len(), "Diagnosed");
         let mut permissions = access::told(&answers, &collected.missing, &inventory.namespace);
@@ -328,10 +330,12 @@ fn seal(
         missing: i64::try_from(errors).unwrap_or(i64::MAX),
         warnings: i64::try_from(cut).unwrap_or(i64::MAX),
         cause,
-        findings: found.diagnosis.findings.iter().take(20).map(|finding| redacted(finding, redactor)).collect(),
+        findings: found.diagnosis.findings.iter().take(20).map(|found| redacted(&found.in_short(), redactor)).collect(),
     };
 
-    let mut own = own_texts(subject, &found);
+    let moments = moments::of(&found.inventory, &found.collected.entries);
+    found.diagnosis.point_at(&moments);
+    let mut own = own_texts(subject, &found, moments);
     if !found.log.is_empty() {
         own.push((BundlePath::new(["operator.log"]), found.log));
     }
@@ -349,8 +353,8 @@ fn seal(
 }
 
 /// What we have to say ourselves, by path.
-fn own_texts(subject: &Subject, found: &Found) -> Vec<(BundlePath, Vec<u8>)> {
-    let timeline = diagnose::timeline(&found.collected.evidence);
+fn own_texts(subject: &Subject, found: &Found, moments: Vec<diagnose::Moment>) -> Vec<(BundlePath, Vec<u8>)> {
+    let timeline = diagnose::timeline(&found.collected.evidence, moments);
     let mut texts = vec![
         (BundlePath::new(["analysis", "findings.json"]), pretty(&found.diagnosis.findings)),
         (BundlePath::new(["analysis", "cause-trail.json"]), pretty(&found.diagnosis.trail)),

@@ -11,6 +11,7 @@ use crate::{
     access::{self, Borders},
     archive::manifest::{Missing, MissingSeverity, Permission},
     cluster::ApiKind,
+    diagnose::{Diagnosis, PASSWORD_NOT_MASKED},
     error::{Fault, api_sentence},
     secret::Secret,
 };
@@ -56,6 +57,14 @@ impl RepositoryPassword {
         let cure = format!("{}, with {SECRET} among its resourceNames", told.cure);
         Some(Missing { severity: MissingSeverity::Note, cure, ..told })
     }
+
+    /// Says so where whoever hands the bundle on looks first.
+    pub(super) fn warn(&self, velero: &str, diagnosis: &mut Diagnosis) {
+        if let Some(why) = &self.refused {
+            let title = "Velero's repository password may not be read, so that it is not masked by its value";
+            diagnosis.warn(PASSWORD_NOT_MASKED, title, &format!("Secret/{velero}/{SECRET}"), why);
+        }
+    }
 }
 
 impl Engine {
@@ -91,7 +100,9 @@ fn is_forbidden(error: &kube::Error) -> bool {
 fn value(mut found: KubeSecret) -> Option<(&'static str, Secret)> {
     let mut data = found.data.take().unwrap_or_default();
     let password = data.remove(KEY).map(|bytes| Zeroizing::new(bytes.0));
-    data.values_mut().for_each(|other| other.0.zeroize());
+    for other in data.values_mut() {
+        other.0.zeroize();
+    }
     let text = password.as_ref().and_then(|bytes| std::str::from_utf8(bytes).ok());
     text.map(|text| (MASKED_BY, Secret::new(text)))
 }
