@@ -11,7 +11,7 @@
 //!   its users give it. [`bundle`] reads what came of it, and compares its manifest with the [`schema`].
 //! * [`s3_proxy`] stands before the store, records requests and spoils those that a test names.
 //! * [`proxy`] stands before the object store and spoils its connections on demand.
-//! * [`readers`] are the programs that people read bundles with.
+//! * [`readers`] are the programs that people read bundles with; [`python`] installs those that are Python packages.
 //! * [`load`] is many pods with long logs, [`crowd`] very many small things; [`usage`] says what a process takes of the machine.
 //! * [`until`](fn@until) waits for a condition, with a limit.
 
@@ -32,6 +32,7 @@ pub mod objects;
 pub mod operator;
 pub mod process;
 pub mod proxy;
+pub mod python;
 pub mod readers;
 pub mod s3;
 pub mod s3_proxy;
