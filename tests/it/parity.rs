@@ -317,10 +317,12 @@ fn lacks(bundle: &Unpacked, path: &str) -> Option<String> {
         let empty = bundle.is_empty(path).then(|| ", but empty".to_owned());
         return Some(format!("no such file{}", told.or(empty).unwrap_or_default()));
     }
+    let of_objects =
+        (path.starts_with("namespaces/") || path.starts_with("cluster-scoped-")) && !path.contains("/logs/");
     let is_list = || bundle.yaml(path)["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
     if bundle.bytes(path).is_empty() {
         Some("an empty file".to_owned())
-    } else if path.ends_with(".yaml") && !path.starts_with("aggregated") && is_list() && bundle.items(path).is_empty() {
+    } else if of_objects && is_list() && bundle.items(path).is_empty() {
         Some("a List without an item".to_owned())
     } else {
         None
