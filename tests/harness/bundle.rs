@@ -86,8 +86,7 @@ impl Unpacked {
         let (root, mut files) = unpack(&archive);
         let manifest = files.remove("manifest.json").expect("there is a manifest.json");
         assert_eq!(files.len(), size(told.entries), "files in the archive, besides the manifest");
-        schema::check(&String::from_utf8(manifest.clone()).expect("manifest.json is UTF-8"));
-        let manifest: Value = serde_json::from_slice(&manifest).expect("manifest.json is JSON");
+        let manifest = schema::checked(&manifest);
         let this = Self { archive, root, manifest, files };
         this.check();
         this

@@ -13,7 +13,7 @@
 //! * [`s3_proxy`] stands before the store, records requests and spoils those that a test names.
 //! * [`proxy`] stands before the object store and spoils its connections on demand.
 //! * [`forward_proxy`] is a proxy as admins have them between a cluster and the internet.
-//! * [`readers`] are the programs that people read bundles with.
+//! * [`readers`] are the programs that people read bundles with; [`python`] installs those that are Python packages.
 //! * [`load`] is many pods with long logs, [`crowd`] very many small things; [`usage`] says what a process takes of the machine.
 //! * [`until`](fn@until) waits for a condition, with a limit.
 
@@ -35,6 +35,7 @@ pub mod objects;
 pub mod operator;
 pub mod process;
 pub mod proxy;
+pub mod python;
 pub mod readers;
 pub mod rights;
 pub mod s3;

@@ -103,7 +103,7 @@ impl Held {
             if path.ends_with("/manifest.json") {
                 let mut text = Vec::new();
                 entry.read_to_end(&mut text)?;
-                held.manifest = Some(serde_json::from_slice(&text)?);
+                held.manifest = Some(crate::schema::checked(&text));
             } else if has_extension(&path, "log") {
                 held.look_for_markers(BufReader::new(&mut entry))?;
             }

@@ -14,6 +14,8 @@ use debugbundle_operator::archive::read;
 use flate2::read::GzDecoder;
 use sha2::{Digest as _, Sha256};
 
+use crate::schema;
+
 /// A bundle on disk, and what must be read from it.
 #[derive(Debug)]
 pub struct Archive {
@@ -100,10 +102,12 @@ pub fn range(file: &Path, offset: u64, length: u64) -> Vec<u8> {
     bytes
 }
 
-/// The manifest, found by the archive's first bytes.
+/// The manifest, found by the archive's first bytes. It is as the published schema says, or the test fails.
 pub fn manifest_of(file: &Path) -> Vec<u8> {
     let (offset, length) = read::locate(&range(file, 0, read::HEADER as u64)).expect("one of ours");
-    read::inflate_segment(&range(file, offset, length), 1 << 30).expect("deflate")
+    let manifest = read::inflate_segment(&range(file, offset, length), 1 << 30).expect("deflate");
+    schema::checked(&manifest);
+    manifest
 }
 
 /// Tests the checksum.

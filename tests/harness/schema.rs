@@ -10,9 +10,10 @@ static PUBLISHED: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../../docs/manifest.schema.json")).expect("docs/manifest.schema.json is JSON")
 });
 
-/// Fails the test if this manifest is not as `docs/manifest.schema.json` says. The file is mended by hand, together
-/// with `docs/bundle-format.md`.
-pub fn check(manifest: &str) {
+/// The one way to a manifest in the tests: fails the test if it is not as `docs/manifest.schema.json` says. That file is
+/// mended by hand, together with `docs/bundle-format.md`.
+pub fn checked(manifest: &[u8]) -> Value {
+    let manifest = std::str::from_utf8(manifest).expect("manifest.json is UTF-8");
     let value: Value = serde_json::from_str(manifest).expect("manifest.json is JSON");
     let wrong = errors(&value);
     assert!(wrong.is_empty(), "manifest.json is not as docs/manifest.schema.json says: {wrong:#?}");
@@ -22,6 +23,7 @@ pub fn check(manifest: &str) {
             assert!(lines.contains(item.trim_end_matches(']')), "{key} has one item a line: {item}");
         }
     }
+    value
 }
 
 /// What is wrong with a manifest.

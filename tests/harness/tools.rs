@@ -287,7 +287,8 @@ pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "harness: {line}");
 }
 
-fn cache_folder() -> Result<PathBuf, Error> {
+/// Where built and installed tools are kept.
+pub(crate) fn cache_folder() -> Result<PathBuf, Error> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache"))).ok_or(Error::NoHome)?;
     Ok(cache.join("debugbundle").join("tools"))

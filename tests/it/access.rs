@@ -16,7 +16,7 @@ use harness::readers::manifest_of;
 use harness::stand::Account;
 use harness::{Context, LogScript, pod, with_namespace};
 use http_body_util::BodyExt as _;
-use k8s_openapi::api::core::v1::{Event, ResourceQuota};
+use k8s_openapi::api::core::v1::{Event, ResourceQuota, Secret};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::api::PostParams;
 use kube::client::Body;
@@ -151,7 +151,7 @@ async fn sec_r40_r41_each_permission_that_lacks_is_not_tried_and_is_named_with_i
         let full = collected(&context, whole.client().await, &shop, true).await;
         assert!(forbidden(&full).is_empty(), "{:#}", full["missing"]);
         assert!(shipped(&full).all(|answer| answer["allowed"] == true), "{:#}", full["permissions"]);
-        let asked = array(&full["permissions"]).count();
+        let asked = array(&full["permissions"]).filter(|answer| answer["resource"] != "secrets").count();
         let reviews = context.stand.times(&whole.user, ("create", "selfsubjectaccessreviews"), "", 201);
         assert_eq!(asked, reviews, "each distinct right is asked for once");
 
@@ -236,6 +236,60 @@ async fn sec_r42_what_is_switched_off_is_a_note_with_its_cure_and_the_bundle_is_
     .await;
 }
 
+#[tokio::test]
+async fn the_repository_password_is_masked_by_its_value_and_without_the_right_to_read_it_the_manifest_says_so() {
+    with_namespace("access-password", |context| async move {
+        let shop = context.workload_namespace("shop").await;
+        let password = "ploughshare-under-larch";
+        context
+            .create::<Secret>(json!({
+                "metadata": {"name": "velero-repo-credentials"}, "stringData": {"repository-password": password},
+            }))
+            .await;
+        let event = json!({
+            "metadata": {"name": "e1"}, "reason": "Odd", "message": format!("opened by {password} today"),
+            "type": "Warning", "involvedObject": {"kind": "Pod", "namespace": context.namespace, "name": "herd-0"},
+        });
+        context.create::<Event>(event).await;
+        let of_secrets = |manifest: &Value| -> Vec<Value> {
+            array(&manifest["permissions"]).filter(|answer| answer["resource"] == "secrets").cloned().collect()
+        };
+        let masked = |manifest: &Value| {
+            let path = format!("namespaces/{}/core/events.yaml", context.namespace);
+            let entry = array(&manifest["entries"]).find(|entry| text(entry, "path") == path);
+            entry.expect("there are events")["redactions"]["known-repository-password"].clone()
+        };
+
+        let whole = account(&context, "whole", None, true).await;
+        let bundle = collected(&context, whole.client().await, &shop, true).await;
+        let [answer] = &of_secrets(&bundle)[..] else { panic!("{:#}", bundle["permissions"]) };
+        assert_eq!((text(answer, "rule"), &answer["allowed"]), ("R7", &json!(true)), "{answer:#}");
+        assert_eq!(masked(&bundle), 1);
+        let outcome = bundle["outcome"].clone();
+
+        let poorer = account(&context, "poorer", Some(("", "secrets")), true).await;
+        let bundle = collected(&context, poorer.client().await, &shop, true).await;
+        let [answer] = &of_secrets(&bundle)[..] else { panic!("{:#}", bundle["permissions"]) };
+        let wanted = ["get", "", "secrets", context.namespace.as_str(), "R7"];
+        assert_eq!(["verb", "group", "resource", "namespace", "rule"].map(|key| text(answer, key)), wanted);
+        assert_eq!(answer["allowed"], false);
+        assert!(text(answer, "neededFor").contains("repository password"), "{answer:#}");
+        let told = forbidden(&bundle);
+        let about = told.iter().filter(|line| text(line, "what").contains("velero-repo-credentials"));
+        let [line] = about.collect::<Vec<_>>()[..] else { panic!("{told:#?}") };
+        let cure = format!(
+            "give the operator rule R7 of its Role in namespace {}, with velero-repo-credentials among its resourceNames",
+            context.namespace
+        );
+        assert_eq!((text(line, "severity"), text(line, "rule"), text(line, "cure")), ("note", "R7", cure.as_str()));
+        assert!(text(line, "why").contains("403"), "{line:#}");
+        assert_eq!(["verb", "group", "resource", "namespace"].map(|key| text(&line["need"], key)), wanted[..4]);
+        assert_eq!(masked(&bundle), Value::Null, "nobody could know it");
+        assert_eq!(bundle["outcome"], outcome, "that alone makes no bundle incomplete: {:#}", bundle["missing"]);
+    })
+    .await;
+}
+
 /// What becomes of the questions on their way.
 #[derive(Clone, Copy)]
 enum Reviews {
@@ -298,7 +352,8 @@ async fn sec_r40_a_refusal_wins_over_a_yes_and_without_an_answer_it_is_tried() {
             assert_eq!(context.stand.times(&poorer.user, ("list", "events"), &shop, 403), 1, "{name}");
             let denied = shipped(&bundle).filter(|answer| answer["allowed"] == false);
             assert_eq!(denied.count(), 2, "{name}: {:#}", bundle["permissions"]);
-            let granted = array(&bundle["permissions"]).filter(|answer| answer["allowed"] == true).count();
+            let answers = array(&bundle["permissions"]).filter(|answer| answer["resource"] != "secrets");
+            let granted = answers.filter(|answer| answer["allowed"] == true).count();
             assert_eq!(granted > 0, matches!(reviews, Reviews::Yes), "nothing is known that was not answered");
             assert!(read_paths(&bundle).contains(&format!("namespaces/{shop}/core/resourcequotas.yaml")));
         }

@@ -219,8 +219,7 @@ pub async fn is_stored(context: &Context, bundle: &DebugBundle) -> BTreeMap<Stri
         let within = path.split_once('/').map_or(path.as_str(), |(_, within)| within).to_owned();
         assert!(entries.insert(within, body).is_none(), "{path} is there twice");
     }
-    harness::schema::check(std::str::from_utf8(&entries["manifest.json"]).expect("UTF-8"));
-    let manifest: Value = serde_json::from_slice(&entries["manifest.json"]).expect("a manifest");
+    let manifest = harness::schema::checked(&entries["manifest.json"]);
     let listed = manifest["entries"].as_array().expect("entries");
     // The manifest does not list itself.
     assert_eq!((listed.len() + 1, i64::try_from(listed.len()).unwrap()), (entries.len(), told.entries));

@@ -1,10 +1,11 @@
-//! The tests that need real servers: one binary, a module per theme, all but `flavours` on one stand.
+//! The tests that need real servers: one binary, a module per theme, all but `flavours` and `parity` on one stand.
 //! What needs no server is tested beside the code.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod access;
 mod admission;
+mod analysis;
 mod budget;
 mod bundles;
 mod cause;
@@ -17,6 +18,7 @@ mod flavours;
 mod golden;
 mod hostile;
 mod ids;
+mod inspected;
 mod journeys;
 mod lifecycle;
 mod logs;

@@ -1,18 +1,27 @@
 //! What other collectors take, row by row, and where it lies in ours: `velero debug`, OADP's must-gather, the openstack
-//! must-gather's `backup-restore`, `oc adm inspect`. That the content is the same is the oracle's matter.
+//! must-gather's `backup-restore`, `oc adm inspect`. A row holds only if the thing is there and a bundle of a real server
+//! has it; that the content is the same is the oracle's matter.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
 
+use debugbundle_operator::inventory::DISCOVERY;
 use harness::bundle::Unpacked;
-use harness::{LogScript, Operator, Velero, with_namespace};
+use harness::kubelet::Reach;
+use harness::{Context, LogScript, Operator, Stand, Velero, pod, until, with_namespace_on};
+use http::{Request, header};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, PostParams};
 use serde_json::json;
 
 use Place::{At, Not};
 
 /// Where a row of another collector's table is in ours.
 enum Place {
-    /// These paths: there, empty, or told as missing. `<v>` is Velero's namespace, `<b>` and `<r>` the Backup and Restore.
+    /// Files with something in them, and Lists with an item. `<v>` is Velero's namespace, `<b>` and `<r>` the Backup and
+    /// Restore.
     At(&'static [&'static str]),
     /// Not collected: no path that begins so is told in any way.
     Not(&'static [&'static str]),
@@ -64,10 +73,36 @@ const OADP: Table = &[
     ("backups/describe-<b>.txt", At(&["velero/backups/<b>/describe.txt", "velero/backups/<b>/backup.log"])),
     ("restores/describe-<r>.txt", At(&["velero/restores/<r>/describe.txt", "velero/restores/<r>/restore.log"])),
     (
-        "storage.k8s.io",
+        "oadp.openshift.io/<plural>/<plural>.yaml",
+        At(&[
+            "namespaces/<v>/oadp.openshift.io/dataprotectionapplications.yaml",
+            "namespaces/<v>/oadp.openshift.io/dataprotectiontests.yaml",
+            "namespaces/<v>/oadp.openshift.io/cloudstorages.yaml",
+            "namespaces/<v>/oadp.openshift.io/nonadminbackups.yaml",
+            "namespaces/<v>/oadp.openshift.io/virtualmachinefilerestores.yaml",
+        ]),
+    ),
+    (
+        "operators.coreos.com/{clusterserviceversions,subscriptions}",
+        At(&[
+            "namespaces/<v>/operators.coreos.com/clusterserviceversions.yaml",
+            "namespaces/<v>/operators.coreos.com/subscriptions.yaml",
+        ]),
+    ),
+    (
+        "config.openshift.io/clusterversions.yaml, Infrastructure",
+        At(&[
+            "cluster-scoped-resources/config.openshift.io/clusterversions/version.yaml",
+            "cluster-scoped-resources/config.openshift.io/infrastructures.yaml",
+        ]),
+    ),
+    ("Nodes", At(&["cluster-scoped-resources/core/nodes.yaml"])),
+    (
+        "storage.k8s.io, snapshot.storage.k8s.io",
         At(&[
             "cluster-scoped-resources/storage.k8s.io/storageclasses.yaml",
             "cluster-scoped-resources/storage.k8s.io/csidrivers.yaml",
+            "cluster-scoped-resources/snapshot.storage.k8s.io/volumesnapshotclasses.yaml",
         ]),
     ),
     ("every other Backup and Restore", Not(&["velero/backups/other"])),
@@ -91,6 +126,10 @@ const OPENSTACK: Table = &[
             "namespaces/<v>/velero.io/backupstoragelocations.yaml",
             "namespaces/<v>/velero.io/volumesnapshotlocations.yaml",
         ]),
+    ),
+    (
+        "volumesnapshotclasses/<name>.yaml",
+        At(&["cluster-scoped-resources/snapshot.storage.k8s.io/volumesnapshotclasses.yaml"]),
     ),
     ("volumesnapshots/<ns>/<name>.yaml", At(&["namespaces/<v>/snapshot.storage.k8s.io/volumesnapshots.yaml"])),
     ("PVC labels", At(&["namespaces/<v>/core/persistentvolumeclaims.yaml"])),
@@ -147,29 +186,87 @@ const OC_ADM_INSPECT: Table = &[
     ),
     ("pods/<pod>/<pod>.yaml", Not(&["namespaces/<v>/pods/velero-7c9f8d-x2x7q/velero-7c9f8d-x2x7q.yaml"])),
     (
-        "pods/<pod>/<c>/<c>/logs/current.log",
-        At(&["namespaces/<v>/pods/velero-7c9f8d-x2x7q/velero/velero/logs/current.log"]),
+        "pods/<pod>/<c>/<c>/logs/{current,previous}.log",
+        At(&[
+            "namespaces/<v>/pods/velero-7c9f8d-x2x7q/velero/velero/logs/current.log",
+            "namespaces/<v>/pods/peer/c/c/logs/current.log",
+            "namespaces/<v>/pods/peer/c/c/logs/previous.log",
+        ]),
+    ),
+    (
+        "pods/<pod>/<c>/<c>/logs/{current,previous}.insecure.log",
+        At(&[
+            "namespaces/<v>/pods/unproven/c/c/logs/current.insecure.log",
+            "namespaces/<v>/pods/unproven/c/c/logs/previous.insecure.log",
+        ]),
     ),
     ("pods/<pod>/<c>/<c>/logs/rotated", Not(&["namespaces/<v>/pods/velero-7c9f8d-x2x7q/velero/velero/logs/rotated"])),
 ];
 
-/// Rows about kinds that this stand's API server does not serve; `flavours` has bundles with them.
-const NOT_SERVED: Table = &[
-    ("OADP must-gather: oadp.openshift.io", Not(&["namespaces/<v>/oadp.openshift.io/"])),
-    ("OADP must-gather: operators.coreos.com", Not(&["namespaces/<v>/operators.coreos.com/"])),
-    ("OADP must-gather: config.openshift.io", Not(&["cluster-scoped-resources/config.openshift.io/"])),
+/// Group, version, plural, kind and scope of what OADP, its installer and OpenShift bring along.
+const KINDS: [(&str, &str, &str, &str, &str); 9] = [
+    ("oadp.openshift.io", "v1alpha1", "dataprotectionapplications", "DataProtectionApplication", "Namespaced"),
+    ("oadp.openshift.io", "v1alpha1", "dataprotectiontests", "DataProtectionTest", "Namespaced"),
+    ("oadp.openshift.io", "v1alpha1", "cloudstorages", "CloudStorage", "Namespaced"),
+    ("oadp.openshift.io", "v1alpha1", "nonadminbackups", "NonAdminBackup", "Namespaced"),
+    ("oadp.openshift.io", "v1alpha1", "virtualmachinefilerestores", "VirtualMachineFileRestore", "Namespaced"),
+    ("operators.coreos.com", "v1alpha1", "clusterserviceversions", "ClusterServiceVersion", "Namespaced"),
+    ("operators.coreos.com", "v1alpha1", "subscriptions", "Subscription", "Namespaced"),
+    ("config.openshift.io", "v1", "clusterversions", "ClusterVersion", "Cluster"),
+    ("config.openshift.io", "v1", "infrastructures", "Infrastructure", "Cluster"),
 ];
 
+const OBJECTS: &str = include_str!("parity/objects.yaml");
+
+/// A cluster that serves all that the tables speak of. Kinds that come would disturb others, so it is one of its own.
+async fn stand() -> &'static Stand {
+    let stand = Stand::apart().await;
+    let client = stand.client().await;
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for (group, version, plural, kind, scope) in KINDS {
+        let definition = serde_json::from_value(json!({
+            "metadata": {"name": format!("{plural}.{group}")},
+            "spec": {"group": group, "scope": scope, "names": {"plural": plural, "kind": kind},
+                "versions": [{"name": version, "served": true, "storage": true, "schema": {"openAPIV3Schema":
+                    {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]},
+        }));
+        definitions.create(&PostParams::default(), &definition.unwrap()).await.unwrap();
+    }
+    until(Duration::from_mins(1), "all of these kinds are served", || async {
+        let request = Request::get("/apis").header(header::ACCEPT, DISCOVERY).body(Vec::new());
+        let served = client.request_text(request.unwrap()).await.map_err(|error| error.to_string())?;
+        let lacks = KINDS.iter().find(|(_, _, plural, ..)| !served.contains(&format!("\"resource\":\"{plural}\"")));
+        lacks.map_or(Ok(()), |(_, _, plural, ..)| Err((*plural).to_owned()))
+    })
+    .await;
+    stand
+}
+
+/// An object of each kind, and pods with logs of each sort.
+async fn something_of_everything(context: &Context) {
+    context.snapshot_kinds().await;
+    let file = context.folder("parity").join("objects.yaml");
+    std::fs::write(&file, OBJECTS.replace("VELERO_NS", &context.namespace)).expect("a file");
+    let made = context.stand.kubectl(["create", "-f", file.to_str().expect("a plain path")]).await;
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let (proven, unproven) = (context.node("n").await, context.node_that_is("unproven", Reach::Untrusted).await);
+    for (name, node) in [("peer", proven), ("unproven", unproven)] {
+        context.pod(pod(name).on_node(&node).with_container("c").restarted(1)).await;
+        context.log(name, "c", LogScript::lines(["level=info msg=now"]));
+        context.previous_log(name, "c", LogScript::lines(["level=info msg=before"]));
+    }
+}
+
 #[tokio::test]
-async fn each_row_of_other_collectors_tables_has_its_place_in_ours() {
-    with_namespace("parity", |context| async move {
+async fn each_row_of_other_collectors_tables_is_a_file_with_something_in_it() {
+    with_namespace_on(stand().await, "parity", |context| async move {
         let velero = Velero::start(&context).await;
+        velero.pretend_node_agent().await;
         velero.completed_backup("other").await;
         velero.partially_failed_restore("r1").await;
         context.log(harness::velero::POD, "velero-velero-plugin-for-aws", LogScript::lines(["level=info msg=plugin"]));
-        let _operator = Operator::of(&context).ready().await;
-        context.debug_bundle("r1", json!({"target": {"kind": "Restore", "name": "r1"}})).await;
-        let bundle = context.download(&context.until_bundle_ended("r1").await).await;
+        something_of_everything(&context).await;
+        let bundle = of_r1(&context).await;
         let told = told(&bundle);
         let mut wrong = String::new();
         for (collector, table) in [
@@ -177,7 +274,6 @@ async fn each_row_of_other_collectors_tables_has_its_place_in_ours() {
             ("OADP must-gather", OADP),
             ("openstack must-gather", OPENSTACK),
             ("oc adm inspect", OC_ADM_INSPECT),
-            ("what is not served", NOT_SERVED),
         ] {
             for (row, place) in table {
                 let here = |path: &&str| {
@@ -185,8 +281,10 @@ async fn each_row_of_other_collectors_tables_has_its_place_in_ours() {
                 };
                 match place {
                     At(paths) => {
-                        for path in paths.iter().map(here).filter(|path| !told.contains(path)) {
-                            writeln!(wrong, "{collector}: {row}: nothing is told of {path}").expect("memory");
+                        for (why, path) in
+                            paths.iter().map(here).filter_map(|path| Some((lacks(&bundle, &path)?, path)))
+                        {
+                            writeln!(wrong, "{collector}: {row}: {why}: {path}").expect("memory");
                         }
                     }
                     Not(prefixes) => {
@@ -200,9 +298,35 @@ async fn each_row_of_other_collectors_tables_has_its_place_in_ours() {
                 }
             }
         }
-        assert!(wrong.is_empty(), "{wrong}");
+        assert!(wrong.is_empty(), "{wrong}{:#?}", bundle.errors());
     })
     .await;
+}
+
+async fn of_r1(context: &Arc<Context>) -> Unpacked {
+    let _operator = Operator::of(context).ready().await;
+    context.debug_bundle("r1", json!({"target": {"kind": "Restore", "name": "r1"}})).await;
+    context.download(&context.until_bundle_ended("r1").await).await
+}
+
+/// What is wrong with a file that should be there.
+fn lacks(bundle: &Unpacked, path: &str) -> Option<String> {
+    if !bundle.has(path) {
+        let missing = bundle.missing().into_iter().find(|missing| missing.path == path);
+        let told = missing.map(|missing| format!(", but missing: {} {}", missing.code, missing.why));
+        let empty = bundle.is_empty(path).then(|| ", but empty".to_owned());
+        return Some(format!("no such file{}", told.or(empty).unwrap_or_default()));
+    }
+    let of_objects =
+        (path.starts_with("namespaces/") || path.starts_with("cluster-scoped-")) && !path.contains("/logs/");
+    let is_list = || bundle.yaml(path)["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
+    if bundle.bytes(path).is_empty() {
+        Some("an empty file".to_owned())
+    } else if of_objects && is_list() && bundle.items(path).is_empty() {
+        Some("a List without an item".to_owned())
+    } else {
+        None
+    }
 }
 
 /// Paths that are there, empty or missing.

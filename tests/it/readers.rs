@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use debugbundle_operator::archive::manifest::{
-    Entry, ManifestHead, ManifestView, Source, Truncation, TruncationReason,
+    BundleInfo, Entry, ManifestHead, ManifestView, Source, Truncation, TruncationReason,
 };
 use debugbundle_operator::archive::{BundlePath, Spool, read, root_name, seal};
 use debugbundle_operator::redact::{Redacting, Redactor};
@@ -60,7 +60,9 @@ fn make() -> Archive {
 
     let root = root_name("restore-r1", "0f3c9d11-6f0e-4a55-9c1c-2b8f6f1f7f10", at);
     let files = entries.iter().map(|e| (e.segment.path().as_str().to_owned(), e.segment.sha256())).collect();
-    let head = ManifestHead { started_at: at, finished_at: at, ..ManifestHead::default() };
+    let bundle = BundleInfo { attempt: 1, ..BundleInfo::default() };
+    let request = serde_json::json!({});
+    let head = ManifestHead { bundle, request, started_at: at, finished_at: at, ..ManifestHead::default() };
     let draft = seal(&spool, &root, entries, head, &redactor).expect("sealed");
     let sealed = draft.checked(&Detector::new(&[])).expect("nothing is found");
     Archive { file: sealed.file, root, files, scratch: folder.join("unpacked") }

@@ -28,6 +28,8 @@ pub struct Evidence {
     pub left_out: usize,
     /// What node-agents found out about hosting pods that could not be prepared, line by line: `DD: Pod …`.
     pub diagnosed: Vec<String>,
+    /// The log that the first of these lines stands in.
+    pub diagnosed_in: String,
     /// Version and commit of Velero's server, if its first line was seen.
     pub velero_version: Option<(String, String)>,
     pub(crate) used: usize,
@@ -39,7 +41,10 @@ impl Evidence {
         self.objects.iter().filter(move |object| object["kind"] == kind)
     }
 
-    pub(super) fn add_diagnosed(&mut self, lines: Vec<String>) {
+    pub(super) fn add_diagnosed(&mut self, lines: Vec<String>, path: &str) {
+        if self.diagnosed.is_empty() && !lines.is_empty() {
+            path.clone_into(&mut self.diagnosed_in);
+        }
         let room = DIAGNOSED.saturating_sub(self.diagnosed.len());
         self.diagnosed.extend(lines.into_iter().take(room));
     }

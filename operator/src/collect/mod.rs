@@ -38,6 +38,7 @@ pub use from_store::FromStore;
 pub(crate) use missing::no_room;
 pub use progress::Progress;
 pub use restored::restored_namespaces;
+pub(crate) use results::Shallow;
 pub use results::{Distinct, Results};
 pub use store_files::{StoreBody, StoreFailure, StoreFiles, troubled_namespaces};
 

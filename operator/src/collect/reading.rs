@@ -261,7 +261,7 @@ impl Run {
         collected.missing.extend(missing);
         collected.empty.extend(empty);
         collected.evidence.add(evidence);
-        collected.evidence.add_diagnosed(diagnosed);
+        collected.evidence.add_diagnosed(diagnosed, item.path.as_str());
         if let Some((kind, name, results)) = results
             && self.target.as_deref() == Some(name.as_str())
             && self.target_kind == Some(kind)

@@ -241,7 +241,7 @@ impl Visitor<'_> for Key {
 
 /// Passes JSON on without what would make its reader keep much: it fails at a nesting deeper than [`DEPTH`], for which
 /// even a reader that ignores all keeps a byte per level, and leaves out what a text has beyond `most` bytes.
-pub(super) struct Shallow<R> {
+pub(crate) struct Shallow<R> {
     from: R,
     most: usize,
     depth: usize,
@@ -254,7 +254,7 @@ pub(super) struct Shallow<R> {
 }
 
 impl<R> Shallow<R> {
-    pub(super) fn new(from: R, most: usize) -> Self {
+    pub(crate) fn new(from: R, most: usize) -> Self {
         Self { from, most, depth: 0, in_text: false, escaped: false, digits: 0, length: 0, keeping: true }
     }
 

@@ -24,6 +24,7 @@ pub use live::{Fact, Live, Subject};
 
 use crate::plan::StoreFile;
 use page::Page;
+pub(crate) use stream::each;
 
 /// A file of Velero's in the store, as the bundle has it.
 pub enum Found {

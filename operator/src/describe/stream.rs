@@ -20,7 +20,7 @@ const FEW: usize = 100;
 
 /// Why a file could not be described to its end.
 #[derive(Debug)]
-pub(super) enum StreamError {
+pub(crate) enum StreamError {
     /// It is not what it should be.
     Read(String),
     /// The description cannot be written.
@@ -51,7 +51,7 @@ pub(super) enum Shape {
 }
 
 /// Calls `take` for each element of a JSON list; null is an empty one.
-pub(super) fn each<T: DeserializeOwned>(
+pub(crate) fn each<T: DeserializeOwned>(
     from: impl Read,
     mut take: impl FnMut(T) -> io::Result<()>,
 ) -> Result<(), StreamError> {

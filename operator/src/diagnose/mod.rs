@@ -2,20 +2,31 @@
 //! First the trail from the target to what holds it, then what Velero itself says of the target and of its location.
 //! No catalogue of known texts is in here.
 
+mod finding;
+mod log_lines;
 mod object;
+mod operations;
+mod remedy;
 mod timeline;
 mod trail;
 
 use std::collections::BTreeSet;
 
-use debugbundle_crd::{Finding, Severity};
+use debugbundle_crd::{Severity, TargetKind};
 use serde_json::Value;
 
+pub use finding::{Finding, Proof};
+pub use log_lines::error_lines;
+pub use operations::operations;
+pub use remedy::links;
 pub use timeline::{Moment, MomentKind, timeline};
-pub use trail::{Proof, Step, Trail, trail};
+pub use trail::{Step, Trail, trail};
 
-use crate::collect::{Distinct, Evidence};
-use object::reference;
+use crate::{
+    collect::{Distinct, Evidence},
+    plan::{StoreFile, store_path},
+};
+use object::{path, reference};
 
 /// The most findings that are kept.
 pub const LIMIT: usize = 1000;
@@ -25,6 +36,20 @@ pub const RESULTS_UNREADABLE: &str = "results-unreadable";
 
 /// Finding that a volume's data does not move, with what it waits for or failed of.
 pub const DATA_HELD_UP: &str = "data-held-up";
+
+/// Finding that Velero's repository password may not be read, so that it is not masked by its value.
+pub const PASSWORD_NOT_MASKED: &str = "repository-password-not-masked";
+
+/// Finding that entries were left out because the self-check found something in them.
+pub const WITHHELD: &str = "withheld-by-self-check";
+
+const FAILURE_REASON: &str = "failure-reason";
+const VALIDATION_ERROR: &str = "validation-error";
+const RESULTS_ERROR: &str = "results-error";
+const RESULTS_WARNING: &str = "results-warning";
+const RESULTS_MORE: &str = "results-more";
+const MOVER_NOT_PREPARED: &str = "data-mover-not-prepared";
+const LOCATION_UNAVAILABLE: &str = "location-unavailable";
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,7 +71,9 @@ pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
     }
     let Trail { steps, end } = trail(evidence);
     if let Some((cause, object)) = end {
-        findings.push(finding(DATA_HELD_UP, Severity::Error, &cause, &object, &cause));
+        let place = steps.iter().find(|step| step.object == object).and_then(|step| step.evidence.first());
+        let proof = Proof::new(place.map(|proof| proof.path.clone()).unwrap_or_default(), &cause);
+        findings.push(Finding::new(DATA_HELD_UP, Severity::Error, &cause, &object, proof));
     }
     let object = evidence.target.as_ref().map(reference).unwrap_or_default();
     if let Some(results) = &evidence.results {
@@ -54,14 +81,15 @@ pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
         for known in &findings {
             told.is_new(&known.title);
         }
-        of_results(&results.errors, Severity::Error, &object, &mut told, &mut findings);
-        of_results(&results.warnings, Severity::Warning, &object, &mut told, &mut findings);
+        let file = evidence.target.as_ref().map(results_path).unwrap_or_default();
+        of_results(&results.errors, Severity::Error, (&object, &file), &mut told, &mut findings);
+        of_results(&results.warnings, Severity::Warning, (&object, &file), &mut told, &mut findings);
         if let Some(why) = &results.broken {
             let title = format!("results.json could not be read: {why}");
-            findings.push(finding(RESULTS_UNREADABLE, Severity::Warning, &title, &object, why));
+            findings.push(Finding::new(RESULTS_UNREADABLE, Severity::Warning, &title, &object, Proof::new(file, why)));
         }
     }
-    of_diagnosed(&evidence.diagnosed, &object, &mut findings);
+    of_diagnosed(&evidence.diagnosed, &evidence.diagnosed_in, &object, &mut findings);
     let locations = evidence.of_kind("BackupStorageLocation");
     for found in locations.filter(|l| location.is_none() || l["metadata"]["name"].as_str() == location) {
         of_location(found, &mut findings);
@@ -72,45 +100,86 @@ pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
     Diagnosis { cause, findings, trail: steps }
 }
 
+impl Diagnosis {
+    /// Tells one thing more, which was found while the bundle was made and is no cause.
+    pub fn warn(&mut self, id: &str, title: &str, object: &str, evidence: &str) {
+        let proof = Proof::new("manifest.json".to_owned(), evidence);
+        self.findings.push(Finding::new(id, Severity::Warning, title, object, proof));
+        self.findings.sort_by_key(|finding| finding.severity);
+    }
+
+    /// Adds to the gravest findings the line of a log that says the same.
+    pub fn point_at(&mut self, moments: &[Moment]) {
+        for finding in self.findings.iter_mut().take(POINTED) {
+            let Some(first) = finding.evidence.first() else { continue };
+            let said = first.text.rsplit_once("error: /").map_or(first.text.as_str(), |(_, why)| why).trim();
+            let said = said.get(..said.floor_char_boundary(COMPARED)).unwrap_or(said);
+            let same = |moment: &&Moment| moment.line.is_some() && said.len() > 16 && moment.text.contains(said);
+            if let Some(Moment { path, line, text, .. }) = moments.iter().find(same) {
+                finding.evidence.push(Proof { path: path.clone(), line: *line, text: text.clone() });
+            }
+        }
+    }
+}
+
+/// Findings for which the logs are searched, and how much of their text is compared (bytes).
+const POINTED: usize = 20;
+const COMPARED: usize = 200;
+
+/// The file that a target's results are in.
+fn results_path(target: &Value) -> String {
+    let name = target["metadata"]["name"].as_str().unwrap_or_default();
+    let kind = if target["kind"] == "Restore" { TargetKind::Restore } else { TargetKind::Backup };
+    store_path(kind, name, StoreFile::Results, false).as_str().to_owned()
+}
+
 fn of_target(target: &Value, findings: &mut Vec<Finding>) {
     let object = reference(target);
     let status = &target["status"];
     let mut add = |id: &str, text: &str| {
-        findings.push(finding(id, Severity::Error, text, &object, text));
+        findings.push(Finding::new(id, Severity::Error, text, &object, Proof::new(path(target), text)));
     };
     if let Some(reason) = status["failureReason"].as_str() {
-        add("failure-reason", reason);
+        add(FAILURE_REASON, reason);
     }
     for error in status["validationErrors"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        add("validation-error", error);
+        add(VALIDATION_ERROR, error);
     }
 }
 
-fn of_results(messages: &Distinct, severity: Severity, object: &str, told: &mut Told, findings: &mut Vec<Finding>) {
+fn of_results(
+    messages: &Distinct,
+    severity: Severity,
+    (object, file): (&str, &str),
+    told: &mut Told,
+    findings: &mut Vec<Finding>,
+) {
     let (id, word) = match severity {
-        Severity::Error => ("results-error", "errors"),
-        _ => ("results-warning", "warnings"),
+        Severity::Error => (RESULTS_ERROR, "errors"),
+        _ => (RESULTS_WARNING, "warnings"),
     };
     for text in &messages.texts {
         let title = readable(text);
         // One cause stands as error below `velero` and as warning below `namespaces`; the errors come first.
         if findings.len() < LIMIT && told.is_new(&title) {
-            findings.push(finding(id, severity, &title, object, text.trim()));
+            findings.push(Finding::new(id, severity, &title, object, Proof::new(file.to_owned(), text.trim())));
         }
     }
     if messages.left_out > 0 {
         let title = format!("{} further {word} are in results.json", messages.left_out);
-        findings.push(finding("results-more", Severity::Info, &title, object, ""));
+        let proof = Proof::new(file.to_owned(), &title);
+        findings.push(Finding::new(RESULTS_MORE, Severity::Info, &title, object, proof));
     }
 }
 
 /// What node-agents found out about a hosting pod that could not be prepared, in their words.
-fn of_diagnosed(lines: &[String], object: &str, findings: &mut Vec<Finding>) {
+fn of_diagnosed(lines: &[String], file: &str, object: &str, findings: &mut Vec<Finding>) {
     let frame = |line: &str| line.contains("begin diagnose ") || line.contains("end diagnose ");
     let said: Vec<&str> = lines.iter().map(String::as_str).filter(|line| !frame(line)).collect();
     if let Some(first) = said.first() {
         let title = format!("a data mover's pod could not be prepared: {first}");
-        findings.push(finding("data-mover-not-prepared", Severity::Warning, &title, object, &said.join("; ")));
+        let proof = Proof::new(file.to_owned(), &said.join("; "));
+        findings.push(Finding::new(MOVER_NOT_PREPARED, Severity::Warning, &title, object, proof));
     }
 }
 
@@ -119,18 +188,8 @@ fn of_location(location: &Value, findings: &mut Vec<Finding>) {
         let message = location["status"]["message"].as_str().unwrap_or("no message");
         let name = location["metadata"]["name"].as_str().unwrap_or_default();
         let title = format!("BackupStorageLocation {name} is Unavailable: {message}");
-        findings.push(finding("location-unavailable", Severity::Error, &title, &reference(location), message));
-    }
-}
-
-fn finding(id: &str, severity: Severity, title: &str, object: &str, evidence: &str) -> Finding {
-    let bounded = |text: &str, limit| crate::text::bounded(&crate::text::escape_for_terminal(text), limit).into_owned();
-    Finding {
-        id: id.to_owned(),
-        severity,
-        title: bounded(title, 512),
-        object: bounded(object, 512),
-        evidence: bounded(evidence, 1024),
+        let proof = Proof::new(path(location), message);
+        findings.push(Finding::new(LOCATION_UNAVAILABLE, Severity::Error, &title, &reference(location), proof));
     }
 }
 
@@ -185,7 +244,8 @@ mod tests {
     use crate::collect::Results;
 
     fn restore(status: &Value) -> Value {
-        json!({ "kind": "Restore", "metadata": { "namespace": "vault-ns", "name": "r1" }, "status": status })
+        json!({ "apiVersion": "velero.io/v1", "kind": "Restore", "metadata": { "namespace": "vault-ns", "name": "r1" },
+            "status": status })
     }
 
     fn results(json: &Value) -> Results {
@@ -220,6 +280,43 @@ mod tests {
         assert_eq!(found.cause.as_deref(), Some("restore execution failed: x"));
         assert_eq!(found.findings.len(), 2);
         assert_eq!(found.findings[0].object, "Restore/vault-ns/r1");
+        let files = found.findings.iter().map(|finding| finding.evidence[0].path.as_str()).collect::<Vec<_>>();
+        assert_eq!(files, ["namespaces/vault-ns/velero.io/restores.yaml", "velero/restores/r1/results.json"]);
+    }
+
+    #[test]
+    fn a_finding_points_at_the_line_of_the_log_that_says_the_same() {
+        let evidence = Evidence {
+            target: Some(restore(&json!({ "phase": "PartiallyFailed" }))),
+            results: Some(results(
+                &json!({ "errors": { "namespaces": { "shop": ["exceeded quota: tight", "elsewhere told"] } } }),
+            )),
+            ..Default::default()
+        };
+        let mut found = diagnose(&evidence, None);
+        let moment = |text: &str, line| Moment {
+            t: jiff::Timestamp::UNIX_EPOCH,
+            kind: MomentKind::Log,
+            object: String::new(),
+            text: text.to_owned(),
+            path: "velero/restores/r1/restore.log".to_owned(),
+            line,
+        };
+        found.point_at(&[
+            moment("x: exceeded quota: tight", None),
+            moment("y: exceeded quota: tight, used 3", Some(41)),
+        ]);
+        let [first, second] = &found.findings[..] else { panic!("{found:?}") };
+        assert_eq!(first.evidence[1].line, Some(41), "{first:?}");
+        assert_eq!(second.evidence.len(), 1);
+        assert_eq!(first.in_short().evidence, "exceeded quota: tight");
+        let told = serde_json::to_value(first).unwrap();
+        assert_eq!(told["link"], "https://velero.io/docs/v1.18/debugging-restores/");
+        assert!(
+            told["remedy"].as_str().is_some_and(|words| !words.is_empty()) && told["evidence"][0].get("line").is_none()
+        );
+        found.warn(PASSWORD_NOT_MASKED, "title", "Secret/v/s", "403");
+        assert_eq!(found.findings.last().unwrap().evidence[0].path, "manifest.json");
     }
 
     #[test]
@@ -252,7 +349,7 @@ mod tests {
         let [finding] = found.findings.as_slice() else { panic!("{found:?}") };
         assert_eq!((finding.id.as_str(), finding.severity), ("data-mover-not-prepared", Severity::Warning));
         assert!(finding.title.ends_with(": DD: Pod v/r1-x, phase Pending, node name"), "{}", finding.title);
-        assert!(finding.evidence.ends_with("; DD: PVC v/r1-x, phase Lost") && found.cause.is_none());
+        assert!(finding.evidence[0].text.ends_with("; DD: PVC v/r1-x, phase Lost") && found.cause.is_none());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What happened, in the order in which it happened: one line for each moment that objects and Events tell a time of.
-//! Pure, over redacted evidence; lines of logs are in the logs.
+//! What happened, in the order in which it happened: one line for each moment that objects, Events, logs and operations tell
+//! a time of. Pure, over redacted evidence; which lines of a log tell something is said beside this file.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -26,6 +26,9 @@ pub struct Moment {
     pub text: String,
     /// Where in the bundle it stands.
     pub path: String,
+    /// The line of that file, from 1; only in logs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
 }
 
 /// What sort of thing happened.
@@ -36,13 +39,33 @@ pub enum MomentKind {
     Phase,
     /// The cluster said so.
     Event,
+    /// A line of a log tells an error.
+    Log,
     /// A container started or ended.
     Container,
+    /// A plugin's asynchronous operation was made, began or went on.
+    Operation,
 }
 
-/// All moments, the oldest first.
-pub fn timeline(evidence: &Evidence) -> Vec<Moment> {
-    let mut all = Vec::new();
+impl MomentKind {
+    /// All, in the order in which they are offered to a reader.
+    pub const ALL: [Self; 5] = [Self::Phase, Self::Event, Self::Log, Self::Container, Self::Operation];
+
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Phase => "phase",
+            Self::Event => "event",
+            Self::Log => "log",
+            Self::Container => "container",
+            Self::Operation => "operation",
+        }
+    }
+}
+
+/// All moments, the oldest first; `read` are those that logs and operations tell of.
+pub fn timeline(evidence: &Evidence, read: Vec<Moment>) -> Vec<Moment> {
+    let mut all = read;
     for object in evidence.target.iter().chain(&evidence.backup) {
         phases(object, &mut all);
     }
@@ -54,7 +77,9 @@ pub fn timeline(evidence: &Evidence) -> Vec<Moment> {
             _ => {}
         }
     }
-    all.sort_by(|a: &Moment, b| (a.t, a.kind, &a.object, &a.text).cmp(&(b.t, b.kind, &b.object, &b.text)));
+    all.sort_by(|a: &Moment, b| {
+        (a.t, a.kind, &a.object, a.line, &a.text).cmp(&(b.t, b.kind, &b.object, b.line, &b.text))
+    });
     all.dedup();
     let over = all.len().saturating_sub(LINES);
     all.drain(..over);
@@ -63,7 +88,7 @@ pub fn timeline(evidence: &Evidence) -> Vec<Moment> {
 
 fn add(all: &mut Vec<Moment>, at: Option<&str>, kind: MomentKind, object: String, text: &str, path: String) {
     if let Some(t) = at.and_then(|at| at.parse().ok()) {
-        all.push(Moment { t, kind, object, text: bounded(text.trim(), TEXT).into_owned(), path });
+        all.push(Moment { t, kind, object, text: bounded(text.trim(), TEXT).into_owned(), path, line: None });
     }
 }
 
@@ -124,15 +149,25 @@ mod tests {
             "metadata": {"namespace": "v", "name": "e"}, "eventTime": "2026-03-01T10:03:00.123456Z",
             "involvedObject": {"kind": "Pod", "namespace": "v", "name": "p"}});
         let odd = json!({"kind": "Event", "lastTimestamp": "soon"});
+        let log = Moment {
+            t: "2026-03-01T10:03:30Z".parse().unwrap(),
+            kind: MomentKind::Log,
+            object: "Pod/v/p".into(),
+            text: "no room".into(),
+            path: "x.log".into(),
+            line: Some(7),
+        };
+        assert_eq!(serde_json::to_value(&log).unwrap()["line"], 7);
         let evidence =
             Evidence { target: Some(target), objects: vec![pod, event.clone(), event, odd], ..Evidence::default() };
-        let told: Vec<_> = timeline(&evidence).into_iter().map(|m| (m.kind, m.object, m.text)).collect();
+        let told: Vec<_> = timeline(&evidence, vec![log]).into_iter().map(|m| (m.kind, m.object, m.text)).collect();
         let line = |kind, object: &str, text: &str| (kind, object.to_owned(), text.to_owned());
         assert_eq!(
             told,
             [
                 line(MomentKind::Phase, "Restore/v/r1", "created"),
                 line(MomentKind::Event, "Pod/v/p", "Killing: Stopping (×3)"),
+                line(MomentKind::Log, "Pod/v/p", "no room"),
                 line(MomentKind::Container, "Pod/v/p", "c ended with 137 (OOMKilled)"),
                 line(MomentKind::Container, "Pod/v/p", "c started"),
                 line(MomentKind::Phase, "Restore/v/r1", "Failed: disk full"),

@@ -4,7 +4,10 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::object::{about, last_seen, path, reference, words};
+use super::{
+    finding::Proof,
+    object::{about, last_seen, path, reference, words},
+};
 use crate::collect::Evidence;
 
 /// Kinds by which Velero moves data of a volume, and their short names.
@@ -33,15 +36,6 @@ pub struct Step {
     /// The object that is looked at next, because this one waits for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-}
-
-/// A place in the bundle, and what stands there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Proof {
-    /// Path in the bundle.
-    pub path: String,
-    /// What stands there, in short.
-    pub text: String,
 }
 
 /// What a trail leads to.
@@ -79,9 +73,7 @@ pub fn trail(evidence: &Evidence) -> Trail {
         return trail;
     };
     let mut of_pod = step(pod, text(&pod["status"], "phase"), trouble.clone());
-    of_pod
-        .evidence
-        .extend(warnings(&reference(pod), evidence).map(|event| Proof { path: path(event), text: words(event) }));
+    of_pod.evidence.extend(warnings(&reference(pod), evidence).map(|event| Proof::new(path(event), &words(event))));
     trail.then(of_pod);
     let whose = format!("{}/{}", text(&pod["metadata"], "namespace"), text(&pod["metadata"], "name"));
     if trail.end.is_none() {
@@ -105,8 +97,8 @@ impl Trail {
 }
 
 fn step(object: &Value, phase: &str, why: String) -> Step {
-    let proof =
-        Proof { path: path(object), text: if why.is_empty() { format!("phase {phase:?}") } else { why.clone() } };
+    let text = if why.is_empty() { format!("phase {phase:?}") } else { why.clone() };
+    let proof = Proof::new(path(object), &text);
     Step { object: reference(object), phase: phase.to_owned(), why, evidence: vec![proof], next: None }
 }
 

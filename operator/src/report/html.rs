@@ -113,9 +113,13 @@ fn findings(facts: &Facts<'_>, out: &mut String) {
                 Severity::Warning => "warning",
                 Severity::Info => "info",
             };
+            let read_on =
+                finding.link.as_ref().map(|link| format!(" (<a href=\"{link}\">more</a>)", link = safe(link, 300)));
             format!(
-                "<td class=\"{word}\">{word}</td><td>{}</td><td><code>{}</code></td>",
+                "<td class=\"{word}\">{word}</td><td>{}<br>{}{}</td><td><code>{}</code></td>",
                 safe(&finding.title, 1024),
+                safe(&finding.remedy, 1024),
+                read_on.unwrap_or_default(),
                 safe(&finding.object, 300)
             )
         }),
@@ -145,7 +149,7 @@ fn timeline(facts: &Facts<'_>, room: usize, out: &mut String) {
     let mut rows = Vec::new();
     let mut used = 0;
     for moment in facts.timeline.iter().rev() {
-        let kind = kind(moment.kind);
+        let kind = moment.kind.word();
         let row = format!(
             "<tr data-kind=\"{kind}\"><td class=\"t\">{}</td><td>{kind}</td><td><code>{}</code></td><td>{}</td></tr>\n",
             moment.t,
@@ -168,20 +172,12 @@ fn timeline(facts: &Facts<'_>, room: usize, out: &mut String) {
         );
     }
     out.push_str("<p id=\"kinds\"><input id=\"word\" type=\"text\" placeholder=\"filter\" aria-label=\"filter\">");
-    for kind in [MomentKind::Phase, MomentKind::Event, MomentKind::Container].map(kind) {
+    for kind in MomentKind::ALL.map(MomentKind::word) {
         let _ = write!(out, "<label><input type=\"checkbox\" value=\"{kind}\" checked>{kind}</label> ");
     }
     out.push_str("<span id=\"count\"></span></p>\n<table id=\"timeline\"><tbody>\n");
     rows.iter().rev().for_each(|row| out.push_str(row));
     let _ = writeln!(out, "</tbody></table>\n<script>{SCRIPT}</script>");
-}
-
-fn kind(kind: MomentKind) -> &'static str {
-    match kind {
-        MomentKind::Phase => "phase",
-        MomentKind::Event => "event",
-        MomentKind::Container => "container",
-    }
 }
 
 /// As a Content-Security-Policy names what it lets in.
@@ -218,6 +214,7 @@ mod tests {
             object: "Pod/v/p".into(),
             text: text.into(),
             path: String::new(),
+            line: None,
         }
     }
 

@@ -72,8 +72,19 @@ fn findings(diagnosis: &Diagnosis, out: &mut String) {
             Severity::Info => "info",
         };
         let _ = writeln!(out, "* **{word}** {} ({}, {})", code(&finding.title), finding.id, code(&finding.object));
-        if finding.evidence != finding.title && !finding.evidence.is_empty() {
-            let _ = writeln!(out, "  * {}", code(&finding.evidence));
+        for proof in &finding.evidence {
+            let place = proof.line.map_or_else(|| proof.path.clone(), |line| format!("{}:{line}", proof.path));
+            let _ = match (proof.text == finding.title, place.is_empty()) {
+                (_, true) => writeln!(out, "  * {}", code(&proof.text)),
+                (true, false) => writeln!(out, "  * in {}", code(&place)),
+                (false, false) => writeln!(out, "  * in {}: {}", code(&place), code(&proof.text)),
+            };
+        }
+        if !finding.remedy.is_empty() {
+            let _ = writeln!(out, "  * to do: {}", finding.remedy);
+        }
+        if let Some(link) = &finding.link {
+            let _ = writeln!(out, "  * more: <{link}>");
         }
     }
     out.push('\n');
@@ -191,12 +202,14 @@ mod tests {
         assert_eq!(first(Some(""), vec![]), "Restore r1 was not yet taken up by Velero.");
         let words = "Restore r1 is PartiallyFailed; Velero's results name no error.";
         assert_eq!(first(Some("PartiallyFailed"), vec![]), words);
-        let unread = debugbundle_crd::Finding {
+        let unread = diagnose::Finding {
             id: diagnose::RESULTS_UNREADABLE.into(),
             severity: Severity::Warning,
             title: "results.json could not be read: EOF".into(),
             object: "Restore/vault-ns/r1".into(),
-            evidence: "EOF".into(),
+            evidence: Vec::new(),
+            remedy: String::new(),
+            link: None,
         };
         let words = "Restore r1 is PartiallyFailed; Velero's results are missing or damaged.";
         assert_eq!(first(Some("PartiallyFailed"), vec![unread]), words);

@@ -12,7 +12,6 @@ use kube::{
     core::{ApiResource, DynamicObject, GroupVersionKind},
 };
 use serde_json::Value;
-use zeroize::Zeroizing;
 
 use super::{Engine, Origin, Subject};
 use crate::{
@@ -24,11 +23,8 @@ use crate::{
     store::{AnyStore, Key, S3, Signed, Store as _, StoreError},
 };
 
-/// Where Velero keeps the password of its repositories (pkg/repository/keys).
-const REPOSITORY_SECRET: &str = "velero-repo-credentials";
-
 /// How long finding the place may take.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A place for one bundle.
 #[derive(Clone, Debug)]
@@ -206,35 +202,6 @@ impl Engine {
             Err(error) => return Err(Fault::api(error)),
         };
         Ok(listed.iter().map(as_value).find(|deployment| inventory::server_workload(deployment).is_some()))
-    }
-
-    /// Velero's password of its repositories, only to be masked by value.
-    ///
-    /// # Errors
-    /// Transient while the API server does not say whether there is one: nothing is collected that could not be masked.
-    pub(super) async fn repository_password(&self) -> Result<Option<(&'static str, Secret)>, Fault> {
-        let api: Api<k8s_openapi::api::core::v1::Secret> =
-            Api::namespaced(self.client.clone(), &self.options.namespace);
-        let found = tokio::time::timeout(PATIENCE, api.get_opt(REPOSITORY_SECRET)).await;
-        let mut found = match found {
-            Ok(Ok(Some(found))) => found,
-            Ok(Ok(None)) => return Ok(None),
-            Ok(Err(kube::Error::Api(status))) if status.is_forbidden() => {
-                tracing::warn!(
-                    secret = REPOSITORY_SECRET,
-                    "May not be read, so that its value is not masked where it occurs"
-                );
-                return Ok(None);
-            }
-            Ok(Err(error)) => return Err(Fault::api(error)),
-            Err(_) => {
-                let message = format!("Secret {REPOSITORY_SECRET} could not be read within {} s", PATIENCE.as_secs());
-                return Err(Fault::Transient { reason: Reason::ApiError, message });
-            }
-        };
-        let password = found.data.as_mut().and_then(|data| data.remove("repository-password"));
-        let text = password.and_then(|bytes| String::from_utf8(bytes.0).ok()).map(Zeroizing::new);
-        Ok(text.map(|text| ("known-repository-password", Secret::new(text.as_str()))))
     }
 
     fn velero(&self, kind: &str, plural: &str) -> Api<DynamicObject> {

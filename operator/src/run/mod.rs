@@ -5,6 +5,8 @@
 //! * [`sealing`]: what we say ourselves, the archive, and its check.
 //! * [`deliver`]: upload under a write-ahead journal, verify.
 //! * [`destination`]: which location, which credential, which key.
+//! * [`moments`]: what logs and operations tell of the course of things.
+//! * [`password`]: Velero's repository password, only to be masked.
 //! * [`stores`]: the store that the bundle goes to, and the one that the target's files are in.
 //! * [`locations`]: what is met on the way to those stores, for the bundle.
 //! * [`tracker`]: how far it is.
@@ -14,7 +16,9 @@ pub mod deliver;
 pub mod destination;
 mod head;
 mod locations;
+mod moments;
 pub mod pack;
+mod password;
 mod sealing;
 mod stores;
 pub mod tracker;

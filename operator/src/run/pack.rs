@@ -179,8 +179,9 @@ impl Engine {
         if let Ok(files) = &stores.files {
             follow_files(&mut inventory, files.as_ref(), &cluster, deadline).await;
         }
+        let mut password = self.repository_password().await?;
         let mut known = stores.known.clone();
-        known.extend(self.repository_password().await?);
+        known.extend(password.known.take());
         let detector = Detector::new(&known);
         let redactor = Redactor::new(&subject.spec.redaction.rules, known);
         let redactor = Arc::new(redactor.map_err(|error| Fault::terminal(Reason::InvalidSpec, error.to_string()))?);
@@ -190,7 +191,8 @@ impl Engine {
         let mut needs = access::needs(&plan);
         needs.insert(closing::need());
         let answers = self.access.check(&self.client, needs, deadline).await;
-        access::without_denied(&mut plan, &answers, &access::Borders::of(&inventory));
+        let borders = access::Borders::of(&inventory);
+        access::without_denied(&mut plan, &answers, &borders);
         let inventory_ms = millis(clock);
         tracing::debug!(
             ms = inventory_ms,
@@ -218,7 +220,7 @@ impl Engine {
             collect::collect(&collector, &inventory, plan, collecting, cancel, until),
             self.look_at_locations(subject, stores.survey.as_ref(), until).boxed(),
         );
-        let collected = collected.map_err(of_collect)?;
+        let mut collected = collected.map_err(of_collect)?;
         let closing = Closing::ask(&cluster, &inventory, &answers, deadline).await;
         let collect_ms = millis(clock);
         tracing::debug!(
@@ -231,10 +233,13 @@ impl Engine {
 
         tracker.stage(Stage::Diagnose, "looking for the cause");
         let clock = Instant::now();
-        let diagnosis = diagnose::diagnose(&collected.evidence, stores.of_target.as_deref());
+        let mut diagnosis = diagnose::diagnose(&collected.evidence, stores.of_target.as_deref());
+        password.warn(&inventory.namespace, &mut diagnosis);
         let ms = [inventory_ms, collect_ms, millis(clock)];
         tracing::debug!(ms = ms[2], findings = diagnosis.findings.len(), "Diagnosed");
-        let permissions = access::told(&answers, &collected.missing, &inventory.namespace);
+        let mut permissions = access::told(&answers, &collected.missing, &inventory.namespace);
+        permissions.push(password.permission(&inventory.namespace, &borders));
+        collected.missing.extend(password.missing(&inventory.namespace, &borders));
         let log = runlog::kept();
         let found = Found { started, inventory, window, wanted, permissions, collected, diagnosis, ms, closing, log };
 

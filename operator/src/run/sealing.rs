@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, io, io::Write as _, path::Path, sync::Arc};
 
-use debugbundle_crd::{Finding, Reason, Severity};
+use debugbundle_crd::{Reason, Severity};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -11,6 +11,7 @@ use super::{
     Packed, Subject,
     destination::Place,
     head::{self, Found},
+    moments,
     pack::full,
 };
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
     cluster::chain,
     collect,
     crash,
-    diagnose::{self, Moment},
+    diagnose::{self, Finding, Moment, WITHHELD},
     error::Fault,
     location,
     redact::{Redacting, Redactor},
@@ -31,8 +32,6 @@ use crate::{
 
 /// What people read first: without it, or with a secret in it, there is no bundle.
 const INDISPENSABLE: [&str; 2] = ["summary.md", "report.html"];
-/// Finding that entries were left out because the check found something in them.
-const WITHHELD: &str = "withheld-by-self-check";
 /// Hits that a message names.
 const NAMED: usize = 3;
 
@@ -70,7 +69,9 @@ impl Sealing {
             let entry = unless_full(super::locations::write(report, &self.spool, &self.redactor), &path, &mut found)?;
             found.collected.entries.extend(entry);
         }
-        let timeline = diagnose::timeline(&found.collected.evidence);
+        let moments = moments::of(&found.inventory, &found.collected.entries);
+        found.diagnosis.point_at(&moments);
+        let timeline = diagnose::timeline(&found.collected.evidence, moments);
         let mut telling = Telling { found, timeline, withheld: BTreeSet::new(), hits: Vec::new() };
         telling.keep_what_passes(self);
         let root = archive::root_name(&self.subject.name, &self.subject.uid, telling.found.started);
@@ -117,7 +118,7 @@ impl Sealing {
             missing: number(found.collected.errors()),
             warnings: number(found.collected.cut()),
             cause: found.diagnosis.cause.clone(),
-            findings: found.diagnosis.findings.iter().take(20).cloned().collect(),
+            findings: found.diagnosis.findings.iter().take(20).map(Finding::in_short).collect(),
         }
     }
 
@@ -152,9 +153,12 @@ impl Telling {
     fn keep_what_passes(&mut self, by: &Sealing) {
         let diagnosis = &mut self.found.diagnosis;
         let before = diagnosis.findings.len() + diagnosis.trail.len() + self.timeline.len();
-        let told = |finding: Finding| {
-            let (title, evidence) = (by.told(&finding.title)?, by.told(&finding.evidence)?);
-            by.detector.passes(&finding.object).then_some(Finding { title, evidence, ..finding })
+        let told = |mut finding: Finding| {
+            finding.title = by.told(&finding.title)?;
+            for proof in &mut finding.evidence {
+                proof.text = by.told(&proof.text)?;
+            }
+            by.detector.passes(&finding.object).then_some(finding)
         };
         let findings = std::mem::take(&mut diagnosis.findings);
         diagnosis.findings = findings.into_iter().filter_map(told).collect();
@@ -212,23 +216,21 @@ impl Telling {
     fn forget(&mut self, hits: &[Hit], paths: &BTreeSet<String>) {
         let quotes = |text: &str| hits.iter().any(|hit| hit.is_quoted_in(text));
         let diagnosis = &mut self.found.diagnosis;
-        diagnosis.findings.retain(|found| found.id != WITHHELD && !quotes(&found.title) && !quotes(&found.evidence));
+        diagnosis.findings.retain(|found| {
+            found.id != WITHHELD
+                && !quotes(&found.title)
+                && !found.evidence.iter().any(|proof| quotes(&proof.text))
+        });
         if diagnosis.cause.as_deref().is_some_and(quotes) {
             diagnosis.cause = gravest(&diagnosis.findings);
         }
         diagnosis.trail.retain(|step| !quotes(&json(step)) && !step.evidence.iter().any(|e| paths.contains(&e.path)));
         self.timeline.retain(|moment| !quotes(&moment.text) && !paths.contains(&moment.path));
-        diagnosis.findings.push(Finding {
-            id: WITHHELD.to_owned(),
-            severity: Severity::Warning,
-            title: format!(
-                "{} of the bundle's files were withheld: the self-check found in them what redaction should have masked",
-                self.withheld.union(paths).count()
-            ),
-            object: String::new(),
-            evidence: listed(&self.hits),
-        });
-        diagnosis.findings.sort_by_key(|finding| finding.severity);
+        let title = format!(
+            "{} of the bundle's files were withheld: the self-check found in them what redaction should have masked",
+            self.withheld.union(paths).count()
+        );
+        diagnosis.warn(WITHHELD, &title, "", &listed(&self.hits));
     }
 }
 

@@ -1,0 +1,149 @@
+//! What the manifest says of a file that is in the archive: where it was read, and why it is not whole. Where it lies is
+//! known when the archive is sealed.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::time::option_seconds;
+use crate::archive::Segment;
+
+/// An entry of the archive: its body and where it came from.
+#[derive(Debug)]
+pub struct Entry {
+    /// Body, redacted and closed.
+    pub segment: Segment,
+    /// Where it was read.
+    pub source: Source,
+    /// Why it is not whole, if so.
+    pub truncated: Option<Truncation>,
+    /// When it was read; the file's time in the archive, in whole seconds.
+    pub read_at: Timestamp,
+    /// Milliseconds that reading took.
+    pub ms: u64,
+}
+
+/// Where an entry was read: `entries[].source`. What does not apply to a kind stays empty and is not written.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Source {
+    /// How it was read.
+    pub kind: SourceKind,
+    /// API path, or key of the object in the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Query of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// Label or field selector.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// UID of the pod whose log it is.
+    #[serde(skip_serializing_if = "Option::is_none", rename = "podUID")]
+    pub pod_uid: Option<String>,
+    /// Container whose log it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// The log of the container that ended before the present one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<bool>,
+    /// Node of the pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Time of the first line; later than the window's start if the kubelet had rotated the log.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "option_seconds")]
+    pub first_line: Option<Timestamp>,
+    /// Time of the last line.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "option_seconds")]
+    pub last_line: Option<Timestamp>,
+    /// What is to be known of its origin: the kubelet was not proven to be who it said it was, or the pod was gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+    /// Items of a List.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<u64>,
+    /// resourceVersion of a List.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_version: Option<String>,
+}
+
+/// How an entry was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub enum SourceKind {
+    /// Written by the operator.
+    #[default]
+    Generated,
+    /// A list of API objects.
+    List,
+    /// One API object.
+    Object,
+    /// A container's log.
+    PodLog,
+    /// An object of the object store.
+    Store,
+    /// The API's discovery.
+    Discovery,
+    /// Another HTTP endpoint.
+    Http,
+}
+
+/// Why and by how much an entry is shorter than its source: `entries[].truncated`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Truncation {
+    /// Why.
+    pub reason: TruncationReason,
+    /// Bytes kept before the gap.
+    pub kept_head: u64,
+    /// Bytes kept behind it.
+    pub kept_tail: u64,
+    /// Bytes known to be left out.
+    pub left_out_bytes: u64,
+    /// Lines known to be left out.
+    pub left_out_lines: u64,
+}
+
+impl Truncation {
+    /// What a limit or the budget left out of `segment`; `None` if it is whole.
+    pub fn of(segment: &Segment, reason: TruncationReason) -> Option<Self> {
+        segment.cut().map(|cut| Self {
+            reason,
+            kept_head: cut.kept_head,
+            kept_tail: cut.kept_tail,
+            left_out_bytes: cut.left_out_bytes,
+            left_out_lines: cut.left_out_lines,
+        })
+    }
+
+    /// The source ended before its end: what came until then is kept, what is left out is not known.
+    pub fn ended(segment: &Segment, reason: TruncationReason) -> Self {
+        Self::of(segment, reason).unwrap_or(Self {
+            reason,
+            kept_head: segment.bytes(),
+            kept_tail: 0,
+            left_out_bytes: 0,
+            left_out_lines: 0,
+        })
+    }
+}
+
+/// Why an entry is cut. `Limit` and `Budget` are as asked; the others count as errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum TruncationReason {
+    /// The limit of this entry.
+    Limit,
+    /// The bundle's size; see `trimmed[]`.
+    Budget,
+    /// The connection was cut.
+    Reset,
+    /// No byte for too long.
+    Stalled,
+    /// The run's or the item's time was over.
+    Deadline,
+}
+
+impl TruncationReason {
+    /// Whether it makes the bundle PartiallyFailed.
+    pub const fn is_error(self) -> bool {
+        matches!(self, Self::Reset | Self::Stalled | Self::Deadline)
+    }
+}

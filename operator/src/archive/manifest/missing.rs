@@ -1,0 +1,98 @@
+//! What the manifest says of a thing that was wanted and is not in the archive: why, and what would cure it. Who found that
+//! out, and in which words, is told where things are read.
+
+use serde::Serialize;
+
+/// Something that was wanted and is not there: `missing[]`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Missing {
+    /// In words.
+    pub what: String,
+    /// The path it would have had.
+    pub path: String,
+    /// Closed vocabulary.
+    pub code: MissingCode,
+    /// Whether it makes the bundle PartiallyFailed.
+    pub severity: MissingSeverity,
+    /// The message, escaped, at most 512 bytes.
+    pub why: String,
+    /// The permission that lacked; with `Forbidden` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub need: Option<Need>,
+    /// Id of the shipped rule that gives it; with `Forbidden` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// What to do, ready to paste; empty if nothing helps.
+    pub cure: String,
+}
+
+/// Whether a missing item is a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MissingSeverity {
+    /// Explained by the state of things.
+    Note,
+    /// A failure: the bundle is PartiallyFailed.
+    Error,
+}
+
+/// A permission.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Need {
+    /// Verb.
+    pub verb: String,
+    /// API group; empty is the core group.
+    pub group: String,
+    /// Plural.
+    pub resource: String,
+    /// Subresource, if any.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub subresource: String,
+    /// Namespace; empty: in the whole cluster.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+}
+
+/// Why an item is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum MissingCode {
+    /// Absent from the store, and the phase explains it.
+    NeverWritten,
+    /// Absent from the store though the phase says that it was written.
+    NotFound,
+    /// No terminated container before the present one.
+    NoPrevious,
+    /// The container has not started.
+    NotStarted,
+    /// There and empty.
+    Empty,
+    /// Deleted, or another object of the same name is there now.
+    Gone,
+    /// The cluster does not serve this kind.
+    NotInstalled,
+    /// Outside the namespaces that the operator may look into.
+    NotAllowed,
+    /// Beyond the number of namespaces that are looked into.
+    NotLooked,
+    /// A permission lacks.
+    Forbidden,
+    /// The node does not answer.
+    NodeUnreachable,
+    /// The answer said 200 and held an error.
+    BodyIsError,
+    /// The API refused or failed.
+    ApiError,
+    /// Time was over.
+    Deadline,
+    /// The object store does not answer.
+    StoreUnreachable,
+    /// The object store refused.
+    StoreDenied,
+    /// Not what it should be: no gzip, cut gzip, broken JSON.
+    Corrupt,
+    /// Over its cap.
+    TooLarge,
+    /// The redactor refused it.
+    Withheld,
+}

@@ -1,0 +1,87 @@
+//! The manifest as it is read: what listing the entries and reading one alone needs. Whatever else stands in it, and whoever
+//! wrote it, is passed over.
+
+use serde::Deserialize;
+
+use super::Span;
+
+/// The manifest as a reader sees it: what listing and reading entries needs; other keys are ignored, whoever wrote them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ManifestView {
+    /// 1 for what this program knows.
+    pub schema_version: u32,
+    /// The bundle itself.
+    pub bundle: BundleView,
+    /// `Completed` or `PartiallyFailed`.
+    #[serde(default)]
+    pub outcome: String,
+    /// The entries, in the archive's order.
+    #[serde(default)]
+    pub entries: Vec<EntryView>,
+    /// What is missing.
+    #[serde(default)]
+    pub missing: Vec<MissingView>,
+}
+
+/// Of the bundle itself.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct BundleView {
+    /// Name of the DebugBundle.
+    #[serde(default)]
+    pub name: String,
+    /// The archive's top directory.
+    #[serde(default)]
+    pub root: String,
+}
+
+/// An entry, enough to read it alone.
+#[derive(Debug, Clone, Deserialize)]
+pub struct EntryView {
+    /// Path below the root.
+    pub path: String,
+    /// Bytes as unpacked.
+    pub bytes: u64,
+    /// Lower-case hex.
+    pub sha256: String,
+    /// Where to read.
+    pub segment: Span,
+    /// Where the body begins in the inflated segment.
+    pub skip: u64,
+}
+
+/// Something that is missing.
+#[derive(Debug, Clone, Deserialize)]
+pub struct MissingView {
+    /// In words.
+    #[serde(default)]
+    pub what: String,
+    /// The path it would have had.
+    #[serde(default)]
+    pub path: String,
+    /// Closed vocabulary.
+    #[serde(default)]
+    pub code: String,
+    /// The message.
+    #[serde(default)]
+    pub why: String,
+    /// What to do.
+    #[serde(default)]
+    pub cure: String,
+}
+
+impl ManifestView {
+    /// Reads `manifest.json`.
+    ///
+    /// # Errors
+    /// It is no JSON, or lacks what reading entries needs.
+    pub fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+
+    /// The entry at `path`, with or without the root directory in front.
+    pub fn entry(&self, path: &str) -> Option<&EntryView> {
+        let below = path.strip_prefix(self.bundle.root.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        self.entries.iter().find(|e| e.path == path || Some(e.path.as_str()) == below)
+    }
+}

@@ -1,0 +1,73 @@
+//! How `manifest.json` is written: a key or an item a line, so that `grep` works on it. That its strings are redacted is the
+//! caller's business.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+
+use serde::Serialize;
+
+use super::{Span, Truncation};
+
+/// Where a body lies: in the archive, and in the segment once that is inflated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::archive) struct Lies {
+    pub(in crate::archive) offset: u64,
+    pub(in crate::archive) length: u64,
+    pub(in crate::archive) skip: u64,
+}
+
+/// A line of `entries[]`.
+#[derive(Serialize)]
+pub(in crate::archive) struct EntryLine<'a> {
+    pub(in crate::archive) path: &'a str,
+    pub(in crate::archive) bytes: u64,
+    pub(in crate::archive) sha256: String,
+    pub(in crate::archive) segment: Span,
+    pub(in crate::archive) skip: u64,
+    pub(in crate::archive) source: serde_json::Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::archive) truncated: Option<&'a Truncation>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(in crate::archive) redactions: &'a BTreeMap<String, u64>,
+    pub(in crate::archive) ms: u64,
+}
+
+/// Writes the manifest: `head` (an object whose strings are redacted) key by key, lists with an item a line, `entries` behind
+/// `namespaces`.
+pub(in crate::archive) fn write<W: Write>(
+    mut out: W,
+    head: &serde_json::Map<String, serde_json::Value>,
+    entries: impl Iterator<Item = io::Result<String>>,
+) -> io::Result<()> {
+    let mut entries = Some(entries);
+    out.write_all(b"{")?;
+    for (i, (key, value)) in head.iter().enumerate() {
+        if key == "empty"
+            && let Some(entries) = entries.take()
+        {
+            list(&mut out, "entries", entries)?;
+            out.write_all(b",\n")?;
+        }
+        match value {
+            serde_json::Value::Array(items) => {
+                list(&mut out, key, items.iter().map(|item| Ok(item.to_string())))?;
+            }
+            other => write!(out, "\"{key}\":{other}")?,
+        }
+        out.write_all(if i + 1 == head.len() { b"}\n" } else { b",\n" })?;
+    }
+    out.flush()
+}
+
+fn list<W: Write>(out: &mut W, key: &str, items: impl Iterator<Item = io::Result<String>>) -> io::Result<()> {
+    write!(out, "\"{key}\":[")?;
+    let mut first = true;
+    for item in items {
+        out.write_all(if first { b"\n" } else { b",\n" })?;
+        out.write_all(item?.as_bytes())?;
+        first = false;
+    }
+    out.write_all(b"]")
+}

@@ -1,0 +1,118 @@
+//! The asynchronous operations of a Backup or Restore, as moments: snapshots and data movers go on after the last line of the
+//! log, and their failures are in no results file. What `itemoperations.json` has besides is in the file itself.
+
+use std::io::Read;
+
+use serde::Deserialize;
+
+use super::timeline::{Moment, MomentKind};
+use crate::{describe::each, text::bounded};
+
+/// The most moments of one file; three come of each operation.
+const MOST: usize = 9_000;
+/// Longest text (bytes).
+const TEXT: usize = 512;
+
+/// `pkg/itemoperation` of Velero.
+#[derive(Deserialize)]
+struct Operation {
+    #[serde(default)]
+    spec: Spec,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    backup_item_action: Option<String>,
+    restore_item_action: Option<String>,
+    resource_identifier: Identifier,
+    #[serde(rename = "operationID")]
+    operation_id: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Identifier {
+    resource: Option<String>,
+    namespace: Option<String>,
+    name: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    phase: Option<String>,
+    error: Option<String>,
+    created: Option<String>,
+    started: Option<String>,
+    updated: Option<String>,
+}
+
+/// The moments that a file at `path` tells of; of a file that breaks off, those until then.
+pub fn operations(file: impl Read, path: &str) -> Vec<Moment> {
+    let mut all = Vec::new();
+    // That the file is not whole is told where it was read.
+    let _ = each(file, |operation: Operation| {
+        if all.len() < MOST {
+            moments(&operation, path, &mut all);
+        }
+        Ok(())
+    });
+    all
+}
+
+fn moments(operation: &Operation, path: &str, all: &mut Vec<Moment>) {
+    let Operation { spec, status } = operation;
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let action = spec.backup_item_action.as_ref().or(spec.restore_item_action.as_ref());
+    let id = spec.operation_id.as_deref().unwrap_or("without an id");
+    let named = format!("operation {id} of {}", action.map_or("an unnamed plugin", String::as_str));
+    let Identifier { resource, namespace, name } = &spec.resource_identifier;
+    let object = format!("{}/{}/{}", text(resource), text(namespace), text(name));
+    let (phase, error) = (text(&status.phase), text(&status.error));
+    let state = if error.is_empty() { phase } else { format!("{phase}: {error}") };
+    let times = [(&status.created, "created"), (&status.started, "started"), (&status.updated, state.as_str())];
+    for (at, what) in times {
+        if let Some(t) = at.as_deref().and_then(|at| at.parse().ok()) {
+            let text = bounded(&format!("{named}: {what}"), TEXT).into_owned();
+            let (object, path) = (object.clone(), path.to_owned());
+            all.push(Moment { t, kind: MomentKind::Operation, object, text, path, line: None });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_operation_is_told_from_its_creation_to_its_failure() {
+        let file = json!([
+            {"spec": {"backupName": "b", "backupItemAction": "velero.io/csi-pvc-backupper", "operationID": "du-1",
+                "resourceIdentifier": {"Group": "", "Resource": "persistentvolumeclaims", "Namespace": "shop", "Name": "data"}},
+             "status": {"phase": "Failed", "error": "data mover gone", "created": "2026-03-01T10:00:00Z",
+                "started": "2026-03-01T10:00:01Z", "updated": "2026-03-01T10:09:00Z"}},
+            {"spec": {}, "status": {"phase": "New", "created": "soon"}},
+            {"status": {"phase": "Completed", "updated": "2026-03-01T10:10:00Z"}},
+        ]);
+        let cut = file.to_string();
+        let told = operations(&cut.as_bytes()[..cut.len() - 1], "velero/backups/b/itemoperations.json");
+        let told: Vec<_> = told.iter().map(|m| (m.t.to_string(), m.object.as_str(), m.text.as_str())).collect();
+        let object = "persistentvolumeclaims/shop/data";
+        let text = |what: &str| format!("operation du-1 of velero.io/csi-pvc-backupper: {what}");
+        let at = |time: &str| format!("2026-03-01T10:{time}Z");
+        assert_eq!(
+            told,
+            [
+                (at("00:00"), object, text("created").as_str()),
+                (at("00:01"), object, text("started").as_str()),
+                (at("09:00"), object, text("Failed: data mover gone").as_str()),
+                (at("10:00"), "//", "operation without an id of an unnamed plugin: Completed"),
+            ]
+        );
+    }
+}

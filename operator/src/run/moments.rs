@@ -1,0 +1,75 @@
+//! What the collected files tell of the course of things: error lines of logs and asynchronous operations, read again from
+//! their own segments. What a line means is `diagnose`'s matter; a file that cannot be read again tells nothing.
+
+use std::io::BufReader;
+
+use crate::{
+    archive::{
+        BundlePath,
+        manifest::{Entry, SourceKind},
+    },
+    collect::Shallow,
+    diagnose::{self, Moment},
+    inventory::{Inventory, TargetObject},
+    plan::{StoreFile, folder_of, store_path},
+};
+
+/// Of one log at most so many error lines, and of all together.
+const OF_ONE: usize = 2_000;
+const OF_ALL: usize = 8_000;
+/// Containers' logs are looked through as far as this goes, the log of the target always (bytes, as unpacked): sealing
+/// has seconds, not minutes.
+const LOGS: u64 = 128 << 20;
+/// Of one text in a JSON file that much is looked at (bytes as written).
+const TEXT: usize = 8 * 1024;
+
+/// The moments, file by file. Blocks.
+pub(super) fn of(inventory: &Inventory, entries: &[Entry]) -> Vec<Moment> {
+    let mut all = Vec::new();
+    for object in inventory.target.iter().chain(&inventory.backup) {
+        of_object(object, &inventory.namespace, entries, &mut all);
+    }
+    let mut room = LOGS;
+    for entry in entries.iter().filter(|entry| entry.source.kind == SourceKind::PodLog) {
+        let path = entry.segment.path().as_str();
+        let bytes = entry.segment.bytes();
+        let mut parts = path.split('/').skip(1);
+        if let (Some(namespace), Some("pods"), Some(pod)) = (parts.next(), parts.next(), parts.next())
+            && bytes <= room
+        {
+            room -= bytes;
+            log(entry, &format!("Pod/{namespace}/{pod}"), &mut all);
+        }
+    }
+    all
+}
+
+/// Logs and operations of a Backup or Restore.
+fn of_object(object: &TargetObject, velero: &str, entries: &[Entry], all: &mut Vec<Moment>) {
+    let below = format!("{}/", BundlePath::new(["velero", folder_of(object.kind), &object.name]).as_str());
+    let named = format!("{}/{velero}/{}", object.kind, object.name);
+    let operations = store_path(object.kind, &object.name, StoreFile::ItemOperations, false);
+    for entry in entries {
+        let path = entry.segment.path().as_str();
+        if path == operations.as_str() {
+            if let Ok(file) = entry.segment.reader() {
+                all.extend(diagnose::operations(Shallow::new(file, TEXT), path));
+            }
+        } else if path.starts_with(&below) && entry.source.kind != SourceKind::Generated && is_log(path) {
+            log(entry, &named, all);
+        }
+    }
+}
+
+fn is_log(path: &str) -> bool {
+    std::path::Path::new(path).extension().is_some_and(|extension| extension == "log")
+}
+
+fn log(entry: &Entry, object: &str, all: &mut Vec<Moment>) {
+    let room = OF_ALL.saturating_sub(all.len()).min(OF_ONE);
+    let path = entry.segment.path().as_str();
+    let read = entry.segment.reader().map(|log| BufReader::with_capacity(64 << 10, log));
+    if let Ok(lines) = read.and_then(|log| diagnose::error_lines(log, path, object, room)) {
+        all.extend(lines);
+    }
+}

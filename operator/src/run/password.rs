@@ -1,0 +1,108 @@
+//! Velero's password of its repositories: read by name, only to be masked wherever it stands. Where it may not be read the
+//! bundle says so, with the rule and the cure; what the password opens is never looked at.
+
+use debugbundle_crd::Reason;
+use k8s_openapi::api::core::v1::Secret as KubeSecret;
+use kube::Api;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::{Engine, destination::PATIENCE};
+use crate::{
+    access::{self, Borders},
+    archive::manifest::{Missing, MissingSeverity, Permission},
+    cluster::ApiKind,
+    diagnose::{Diagnosis, PASSWORD_NOT_MASKED},
+    error::{Fault, api_sentence},
+    secret::Secret,
+};
+
+/// Where Velero keeps the password (pkg/repository/keys).
+const SECRET: &str = "velero-repo-credentials";
+/// The key in it.
+const KEY: &str = "repository-password";
+/// The rule of redaction that masks it.
+const MASKED_BY: &str = "known-repository-password";
+
+/// What became of reading it.
+pub(super) struct RepositoryPassword {
+    /// The value, with the rule that masks it; `None` if there is none, or it may not be read.
+    pub(super) known: Option<(&'static str, Secret)>,
+    /// The API server's words, if it may not be read.
+    refused: Option<String>,
+}
+
+impl RepositoryPassword {
+    /// The line of `permissions[]`: not the self-check's answer but the read itself, for an answer may be a minute old, and
+    /// what is masked must not depend on one.
+    pub(super) fn permission(&self, velero: &str, borders: &Borders) -> Permission {
+        let need = access::need("get", &kind(), "", Some(velero));
+        let rule = borders.forbidden("", "", "", need.clone()).rule.unwrap_or_default();
+        Permission {
+            verb: need.verb,
+            group: need.group,
+            resource: need.resource,
+            subresource: need.subresource,
+            namespace: need.namespace,
+            allowed: self.refused.is_none(),
+            needed_for: format!("masking Velero's repository password, Secret {SECRET}"),
+            rule,
+        }
+    }
+
+    /// The line of `missing[]`, if it may not be read. A note: nothing that belongs into a bundle lacks.
+    pub(super) fn missing(&self, velero: &str, borders: &Borders) -> Option<Missing> {
+        let why = self.refused.as_ref()?;
+        let what = format!("Velero's repository password (Secret {SECRET}), so that it is not masked by its value");
+        let told = borders.forbidden(&what, "", why, access::need("get", &kind(), "", Some(velero)));
+        let cure = format!("{}, with {SECRET} among its resourceNames", told.cure);
+        Some(Missing { severity: MissingSeverity::Note, cure, ..told })
+    }
+
+    /// Says so where whoever hands the bundle on looks first.
+    pub(super) fn warn(&self, velero: &str, diagnosis: &mut Diagnosis) {
+        if let Some(why) = &self.refused {
+            let title = "Velero's repository password may not be read, so that it is not masked by its value";
+            diagnosis.warn(PASSWORD_NOT_MASKED, title, &format!("Secret/{velero}/{SECRET}"), why);
+        }
+    }
+}
+
+impl Engine {
+    /// Reads the password.
+    ///
+    /// # Errors
+    /// Transient while the API server does not say whether there is one: nothing is collected that could not be masked.
+    pub(super) async fn repository_password(&self) -> Result<RepositoryPassword, Fault> {
+        let api: Api<KubeSecret> = Api::namespaced(self.client.clone(), &self.options.namespace);
+        match tokio::time::timeout(PATIENCE, api.get_opt(SECRET)).await {
+            Ok(Ok(found)) => Ok(RepositoryPassword { known: found.and_then(value), refused: None }),
+            Ok(Err(error @ kube::Error::Api(_))) if is_forbidden(&error) => {
+                tracing::warn!(secret = SECRET, "May not be read, so that its value is not masked where it occurs");
+                Ok(RepositoryPassword { known: None, refused: Some(api_sentence(&error)) })
+            }
+            Ok(Err(error)) => Err(Fault::api(error)),
+            Err(_) => {
+                let message = format!("Secret {SECRET} could not be read within {} s", PATIENCE.as_secs());
+                Err(Fault::Transient { reason: Reason::ApiError, message })
+            }
+        }
+    }
+}
+
+fn kind() -> ApiKind {
+    ApiKind::namespaced("", "v1", "secrets", "Secret")
+}
+
+fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.is_forbidden())
+}
+
+fn value(mut found: KubeSecret) -> Option<(&'static str, Secret)> {
+    let mut data = found.data.take().unwrap_or_default();
+    let password = data.remove(KEY).map(|bytes| Zeroizing::new(bytes.0));
+    for other in data.values_mut() {
+        other.0.zeroize();
+    }
+    let text = password.as_ref().and_then(|bytes| std::str::from_utf8(bytes).ok());
+    text.map(|text| (MASKED_BY, Secret::new(text)))
+}
