@@ -2,15 +2,17 @@
 //! Kinds that come and go would disturb other tests, so this theme has a stand of its own; what is in each entry is `collect`'s.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context as Poller, Poll};
 use std::time::Duration;
 
-use debugbundle_crd::{ConfigMapRedaction, DebugBundleSpec, TargetKind};
+use debugbundle_crd::{ConfigMapRedaction, DebugBundleSpec, Phase, TargetKind};
 use debugbundle_operator::archive::manifest::{MissingCode, MissingSeverity};
 use debugbundle_operator::cluster::Cluster;
 use debugbundle_operator::inventory::{self, InventoryError, PodRole, Scope};
 use futures::future::BoxFuture;
-use harness::{Context, LogScript, Stand, pod, until, with_namespace, with_namespace_on};
+use harness::bundle::Unpacked;
+use harness::{Context, LogScript, Operator, Stand, pod, until, with_namespace, with_namespace_on};
 use http::{Request, Response, header};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -25,17 +27,6 @@ use tokio::sync::{OnceCell, RwLock};
 
 use crate::collect::{Got, Run, log_path};
 
-/// Group, version, plural, kind: what OADP, its operator and the vSphere plugin bring along.
-const KINDS: [(&str, &str, &str, &str); 7] = [
-    ("oadp.openshift.io", "v1alpha1", "dataprotectionapplications", "DataProtectionApplication"),
-    ("oadp.openshift.io", "v1alpha1", "nonadminbackups", "NonAdminBackup"),
-    ("operators.coreos.com", "v1alpha1", "clusterserviceversions", "ClusterServiceVersion"),
-    ("operators.coreos.com", "v1alpha1", "subscriptions", "Subscription"),
-    ("datamover.cnsdp.vmware.com", "v1alpha1", "uploads", "Upload"),
-    ("datamover.cnsdp.vmware.com", "v1alpha1", "downloads", "Download"),
-    ("backupdriver.cnsdp.vmware.com", "v1alpha1", "backuprepositoryclaims", "BackupRepositoryClaim"),
-];
-
 /// Held for writing by the test that takes kinds away.
 static KINDS_STAY: RwLock<()> = RwLock::const_new(());
 
@@ -44,20 +35,7 @@ async fn stand() -> &'static Stand {
     static STAND: OnceCell<&'static Stand> = OnceCell::const_new();
     let stand = STAND.get_or_init(|| async {
         let stand = Stand::apart().await;
-        let definitions: Api<CustomResourceDefinition> = Api::all(stand.client().await);
-        for (group, version, plural, kind) in KINDS {
-            let definition = serde_json::from_value(json!({
-                "metadata": {"name": format!("{plural}.{group}")},
-                "spec": {"group": group, "scope": "Namespaced", "names": {"plural": plural, "kind": kind},
-                    "versions": [{"name": version, "served": true, "storage": true, "schema": {"openAPIV3Schema":
-                        {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]},
-            }));
-            definitions.create(&PostParams::default(), &definition.unwrap()).await.unwrap();
-        }
-        until_served(&stand.client().await, |paths| {
-            KINDS.iter().all(|(group, _, plural, _)| serves(paths, group, plural))
-        })
-        .await;
+        stand.flavours_kinds().await;
         stand
     });
     stand.await
@@ -113,19 +91,47 @@ impl OldFashioned {
     }
 }
 
-async fn create_custom(context: &Context, plural: &str, name: &str, spec: Value) {
-    let (group, version, _, kind) = KINDS.into_iter().find(|(_, _, found, _)| *found == plural).unwrap();
+/// Creates an object of another's kind, `plural.group`, in a namespace, or in the cluster; its fields beside the metadata
+/// are as that kind's schema wants them.
+async fn create_custom(context: &Context, place: Option<&str>, kind: (&str, &str), name: &str, fields: Value) {
+    let (plural, group) = kind.0.split_once('.').unwrap();
     let resource = ApiResource {
         group: group.to_owned(),
-        version: version.to_owned(),
-        api_version: format!("{group}/{version}"),
-        kind: kind.to_owned(),
+        version: "v1alpha1".to_owned(),
+        api_version: format!("{group}/v1alpha1"),
+        kind: kind.1.to_owned(),
         plural: plural.to_owned(),
     };
-    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &context.namespace, &resource);
+    let api: Api<DynamicObject> = match place {
+        Some(namespace) => Api::namespaced_with(context.client.clone(), namespace, &resource),
+        None => Api::all_with(context.client.clone(), &resource),
+    };
     let mut object = DynamicObject::new(name, &resource);
-    object.data = json!({"spec": spec});
-    api.create(&PostParams::default(), &object).await.unwrap_or_else(|error| panic!("{kind}: {error}"));
+    object.metadata.labels = serde_json::from_value(fields["labels"].clone()).unwrap();
+    object.data = fields;
+    object.data.as_object_mut().unwrap().remove("labels");
+    api.create(&PostParams::default(), &object).await.unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+}
+
+const SNAPSHOT: (&str, &str) = ("snapshots.backupdriver.cnsdp.vmware.com", "Snapshot");
+const CLONE: (&str, &str) = ("clonefromsnapshots.backupdriver.cnsdp.vmware.com", "CloneFromSnapshot");
+const DELETION: (&str, &str) = ("deletesnapshots.backupdriver.cnsdp.vmware.com", "DeleteSnapshot");
+const REPOSITORY: (&str, &str) = ("backuprepositories.backupdriver.cnsdp.vmware.com", "BackupRepository");
+const CLAIM: (&str, &str) = ("backuprepositoryclaims.backupdriver.cnsdp.vmware.com", "BackupRepositoryClaim");
+const UPLOAD: (&str, &str) = ("uploads.datamover.cnsdp.vmware.com", "Upload");
+const DPA: (&str, &str) = ("dataprotectionapplications.oadp.openshift.io", "DataProtectionApplication");
+const NON_ADMIN: (&str, &str) = ("nonadminbackups.oadp.openshift.io", "NonAdminBackup");
+const REQUEST: (&str, &str) =
+    ("nonadminbackupstoragelocationrequests.oadp.openshift.io", "NonAdminBackupStorageLocationRequest");
+const CSV: (&str, &str) = ("clusterserviceversions.operators.coreos.com", "ClusterServiceVersion");
+
+/// The way through the whole operator, to the bundle in the store and back.
+async fn stored(context: &Arc<Context>, spec: Value) -> Unpacked {
+    let _operator = Operator::of(context).ready().await;
+    context.debug_bundle("whole", spec).await;
+    let status = context.until_bundle_ended("whole").await;
+    assert_eq!(status.phase, Some(Phase::Completed), "{status:?}");
+    context.download(&status).await
 }
 
 /// A Deployment or DaemonSet whose selector is its pods' labels.
@@ -170,11 +176,17 @@ async fn helms_server_is_found_though_its_pods_lack_the_component_label() {
     with_namespace("helm", |context| async move {
         let labels = json!({"app.kubernetes.io/name": "velero", "app.kubernetes.io/instance": "prod"});
         let server = ("velero", "velero/velero:v1.18.1");
-        deployed(&context, workload("prod-velero", &labels, &labels, server, &["server", "--features=EnableCSI"]))
-            .await;
+        let mut server = workload("prod-velero", &labels, &labels, server, &["server", "--features=EnableCSI"]);
+        // What the labels alone would take too is told apart by the selector's expressions.
+        server["spec"]["selector"]["matchExpressions"] =
+            json!([{"key": "batch.kubernetes.io/job-name", "operator": "DoesNotExist"}]);
+        deployed(&context, server).await;
         let agent = json!({"name": "node-agent", "role": "node-agent"});
-        let agents =
+        let mut agents =
             workload("node-agent", &json!({}), &agent, ("node-agent", "velero/velero:v1.18.1"), &["node-agent"]);
+        agents["spec"]["selector"] = json!({"matchExpressions": [
+            {"key": "name", "operator": "In", "values": ["node-agent", "node-agent-windows"]},
+            {"key": "role", "operator": "Exists"}]});
         context.create::<DaemonSet>(agents).await;
         let node = context.node("n").await;
         let server = pod("prod-velero-1").on_node(&node).labelled("app.kubernetes.io/name", "velero");
@@ -184,6 +196,12 @@ async fn helms_server_is_found_though_its_pods_lack_the_component_label() {
         context
             .pod(pod("shop").on_node(&node).labelled("app.kubernetes.io/name", "shop").with_container("velero"))
             .await;
+        let job = pod("prod-velero-upgrade-crds").on_node(&node).labelled("app.kubernetes.io/name", "velero");
+        let job = job.labelled("app.kubernetes.io/instance", "prod").labelled("batch.kubernetes.io/job-name", "crds");
+        context.pod(job.with_container("velero")).await;
+        context.log("prod-velero-upgrade-crds", "velero", LogScript::lines(["customresourcedefinition configured"]));
+        context.pod(pod("guest").on_node(&node).labelled("role", "node-agent").with_container("guest")).await;
+        context.log("guest", "guest", LogScript::lines(["I only look like one"]));
         context.log("prod-velero-1", "velero", LogScript::lines([STARTING]));
         context.log("node-agent-1", "node-agent", LogScript::lines(["I am an agent"]));
         context.log("shop", "velero", LogScript::lines(["Starting Velero server v0.0.1 (0bad)"]));
@@ -193,10 +211,23 @@ async fn helms_server_is_found_though_its_pods_lack_the_component_label() {
         assert_eq!(role(&got, "prod-velero-1"), PodRole::Server);
         assert_eq!(role(&got, "node-agent-1"), PodRole::NodeAgent { involved: true });
         assert_eq!(role(&got, "shop"), PodRole::Other);
+        assert_eq!(
+            role(&got, "prod-velero-upgrade-crds"),
+            PodRole::Other,
+            "its labels are the server's, the selector is not"
+        );
+        assert_eq!(role(&got, "guest"), PodRole::Other, "a label alone makes no node-agent");
         let told = versions(&got);
         assert_eq!((&told["server"]["version"], &told["server"]["from"]), (&json!("v1.18.9"), &json!("server log")));
         assert_eq!((&told["server"]["features"], &told["server"]["commit"]), (&json!("EnableCSI"), &json!("0abc123")));
         assert_eq!(told["nodeAgents"][0]["node"], node.as_str());
+
+        let bundle = stored(&context, json!({})).await;
+        let space = &context.namespace;
+        assert_eq!(bundle.manifest["velero"]["version"], "v1.18.9");
+        assert_eq!(bundle.names(&format!("namespaces/{space}/apps/deployments.yaml")), ["prod-velero"]);
+        let log = bundle.file(&log_path(&context, "prod-velero-1", "velero", "current.log"));
+        assert!(log.contains("Starting Velero server v1.18.9"), "{log}");
     })
     .await;
 }
@@ -219,8 +250,13 @@ async fn oadps_own_kinds_are_in_the_bundle_where_the_operator_may_read_them() {
                     "processedTimestamp": "2026-03-01T00:00:00Z", "serverVersion": "v1.16.2-OADP"}}),
             )
             .await;
-        create_custom(&context, "dataprotectionapplications", "dpa", json!({"configuration": {"velero": {}}})).await;
-        create_custom(&context, "clusterserviceversions", "oadp-operator.v1.5.0", json!({})).await;
+        let space = Some(context.namespace.as_str());
+        create_custom(&context, space, DPA, "dpa", json!({"spec": {"configuration": {"velero": {}}}})).await;
+        create_custom(&context, space, CSV, "oadp-operator.v1.5.0", json!({"spec": {}})).await;
+        create_custom(&context, space, REQUEST, "request-1", json!({"spec": {"approvalDecision": "pending"}})).await;
+        let shop = context.workload_namespace("shop").await;
+        let asked = json!({"spec": {"backupSpec": {"ttl": "720h"}}});
+        create_custom(&context, Some(&shop), NON_ADMIN, "mine", asked).await;
 
         let account = context.shipped_account().await;
         let as_shipped = || async { Run { client: Some(account.client().await), ..Run::default() } };
@@ -239,6 +275,17 @@ async fn oadps_own_kinds_are_in_the_bundle_where_the_operator_may_read_them() {
         let told = versions(&got);
         assert_eq!(told["server"]["version"], "v1.16.2-OADP", "a digest says no version");
         assert_eq!(told["server"]["from"], "ServerStatusRequest");
+
+        let mut about_shop = DebugBundleSpec::installation();
+        about_shop.namespaces = vec![shop.clone()];
+        let beside = format!("namespaces/{shop}/oadp.openshift.io/nonadminbackups.yaml");
+        let got = as_shipped().await.of(&context, &about_shop).await;
+        got.is_complete();
+        assert!(got.errors().is_empty(), "{:#?}", got.errors());
+        let denied = got.missing(&beside);
+        assert_eq!((denied.code, denied.severity), (MissingCode::Forbidden, MissingSeverity::Note));
+        let place = format!("in namespace {shop} (RoleBinding)");
+        assert!(denied.cure.contains(&place) && denied.cure.contains("resources: [nonadminbackups]"), "{}", denied.cure);
 
         let rules = json!([{"apiGroups": ["oadp.openshift.io", "operators.coreos.com"], "verbs": ["get", "list"],
             "resources": ["dataprotectionapplications", "nonadminbackups", "clusterserviceversions", "subscriptions"]}]);
@@ -259,6 +306,14 @@ async fn oadps_own_kinds_are_in_the_bundle_where_the_operator_may_read_them() {
         let definition = "cluster-scoped-resources/apiextensions.k8s.io/customresourcedefinitions";
         let definition = got.yaml(&format!("{definition}/dataprotectionapplications.oadp.openshift.io.yaml"));
         assert_eq!(definition["spec"]["names"]["kind"], "DataProtectionApplication");
+
+        let bundle = stored(&context, json!({"namespaces": [shop]})).await;
+        assert_eq!(bundle.names(&dpa), ["dpa"]);
+        assert_eq!(bundle.names(&beside), ["mine"], "what was asked for without being an administrator");
+        assert_eq!(bundle.names(&file("oadp.openshift.io", "nonadminbackupstoragelocationrequests")), ["request-1"]);
+        assert!(bundle.is_empty(&format!("namespaces/{shop}/oadp.openshift.io/nonadminrestores.yaml")));
+        assert_eq!(bundle.manifest["velero"]["version"], "v1.16.2-OADP");
+        context.delete_namespace(&shop).await;
     })
     .await;
 }
@@ -290,8 +345,8 @@ async fn the_vsphere_plugins_pods_and_kinds_are_taken_and_its_library_logs_are_t
             context.pod(made.with_container(name)).await;
             context.log(pod_name, name, LogScript::lines([format!("I am {pod_name}")]));
         }
-        create_custom(&context, "uploads", "upload-1", json!({})).await;
-        create_custom(&context, "backuprepositoryclaims", "claim-1", json!({})).await;
+        let shop = context.workload_namespace("shop").await;
+        vsphere_objects(&context, &shop).await;
         let got = Run::default().of(&context, &DebugBundleSpec::installation()).await;
         got.is_complete();
         assert!(got.errors().is_empty(), "{:#?}", got.errors());
@@ -309,8 +364,72 @@ async fn the_vsphere_plugins_pods_and_kinds_are_taken_and_its_library_logs_are_t
         assert_eq!(library.len(), 1, "once, not for each pod");
         assert_eq!((library[0].code, library[0].severity), (MissingCode::NotLooked, MissingSeverity::Note));
         assert!(library[0].cure.contains("datamgr-for-vsphere-plugin-1:/tmp/vmware-root"), "{}", library[0].cure);
+
+        a_backup_of(&context, &shop).await;
+        let bundle = stored(&context, json!({"target": {"kind": "Backup", "name": "seed"}})).await;
+        let beside = |plural: &str| format!("namespaces/{shop}/backupdriver.cnsdp.vmware.com/{plural}.yaml");
+        let snapshots = bundle.items(&beside("snapshots"));
+        let snapshots: Vec<&str> = snapshots.iter().map(|one| one["metadata"]["name"].as_str().unwrap()).collect();
+        assert_eq!(snapshots, ["z-own", "a-stranger"], "the Backup's own comes first");
+        assert_eq!(bundle.names(&beside("clonefromsnapshots")), ["clone-1"]);
+        assert_eq!(bundle.names(&beside("deletesnapshots")), ["deletion-1"]);
+        let repositories = "cluster-scoped-resources/backupdriver.cnsdp.vmware.com/backuprepositories.yaml";
+        assert!(bundle.names(repositories).contains(&format!("{}-repository", context.namespace)));
+        for path in [repositories.to_owned(), file("backupdriver.cnsdp.vmware.com", "backuprepositoryclaims")] {
+            let text = bundle.file(&path);
+            assert!(text.contains("region: us-east-1") && !text.contains("hunter2"), "{path}: {text}");
+        }
+        let definitions = "cluster-scoped-resources/apiextensions.k8s.io/customresourcedefinitions";
+        assert!(bundle.has(&format!("{definitions}/clonefromsnapshots.backupdriver.cnsdp.vmware.com.yaml")));
+
+        let account = context.shipped_account().await;
+        let about = DebugBundleSpec::about(TargetKind::Backup, "seed");
+        let got = Run { client: Some(account.client().await), ..Run::default() }.of(&context, &about).await;
+        for (path, place) in [(beside("snapshots"), shop.as_str()), (repositories.to_owned(), "for the cluster")] {
+            let denied = got.missing(&path);
+            assert_eq!((denied.code, denied.severity), (MissingCode::Forbidden, MissingSeverity::Note));
+            assert!(denied.cure.starts_with("bind a ClusterRole") && denied.cure.contains(place), "{}", denied.cure);
+        }
+        context.delete_namespace(&shop).await;
     })
     .await;
+}
+
+/// What the vSphere plugin leaves: in its own namespace, beside the volumes, and in the cluster.
+async fn vsphere_objects(context: &Context, shop: &str) {
+    let own = Some(context.namespace.as_str());
+    let upload = json!({"spec": {"backupRepository": "r", "snapshotID": "s"}});
+    create_custom(context, own, UPLOAD, "upload-1", upload).await;
+    let parameters = json!({"region": "us-east-1", "bucket": "b", "aws_access_key_id": "hunter2-id",
+        "aws_secret_access_key": "hunter2-key", "somethingNew": "hunter2-new"});
+    let repository =
+        || json!({"allowedNamespaces": [shop], "repopsitoryParameters": parameters, "repositoryDriver": "s3driver"});
+    create_custom(context, own, CLAIM, "claim-1", repository()).await;
+    let mut of_the_cluster = repository();
+    of_the_cluster["backupRepositoryClaim"] = "claim-1".into();
+    create_custom(context, None, REPOSITORY, &format!("{}-repository", context.namespace), of_the_cluster).await;
+    for (name, backup) in [("a-stranger", "other"), ("z-own", "seed")] {
+        let fields = json!({"labels": {"velero.io/backup-name": backup},
+            "spec": {"backupRepository": "r", "resourceHandle": {"apiGroup": "", "kind": "PersistentVolumeClaim", "name": "c"}}});
+        create_custom(context, Some(shop), SNAPSHOT, name, fields).await;
+    }
+    let clone = json!({"spec": {"apiGroup": "", "backupRepository": "r", "cloneCancel": false,
+        "kind": "PersistentVolumeClaim", "snapshotID": "s"}});
+    create_custom(context, Some(shop), CLONE, "clone-1", clone).await;
+    let deletion = json!({"spec": {"backupRepository": "r", "snapshotID": "s"}});
+    create_custom(context, Some(shop), DELETION, "deletion-1", deletion).await;
+}
+
+/// A Backup that runs, and data of it that leads to a namespace.
+async fn a_backup_of(context: &Context, shop: &str) {
+    let backup = json!({"metadata": {"name": "seed"}, "spec": {"storageLocation": "default"},
+        "status": {"phase": "InProgress"}});
+    let uid = context.create_velero("Backup", backup).await.metadata.uid.unwrap();
+    let labels = json!({"velero.io/backup-uid": uid, "velero.io/backup-name": "seed"});
+    let data = json!({"metadata": {"name": "seed-x1", "labels": labels},
+        "spec": {"pod": {"namespace": shop, "name": "shop-0", "kind": "Pod"}, "volume": "v", "backupStorageLocation": "default",
+            "repoIdentifier": "x", "node": "n", "uploaderType": "kopia", "tags": {}}, "status": {"phase": "Failed"}});
+    context.create_velero("PodVolumeBackup", data).await;
 }
 
 #[tokio::test]
@@ -354,6 +473,32 @@ async fn of_a_server_that_crashes_again_and_again_the_previous_log_is_there_in_f
         assert_eq!(versions(&got)["server"]["version"], "v1.18.9", "the previous instance said it");
     })
     .await;
+}
+
+/// Without the kind BackupStorageLocation there is no place in a store, and the operator says so; what there is can be had
+/// without it.
+async fn without_locations(context: &Arc<Context>) {
+    delete_definitions(context, &["backupstoragelocations.velero.io".to_owned()]).await;
+    let _operator = Operator::of(context).ready().await;
+    context.debug_bundle("no-place", json!({"target": {"kind": "Backup", "name": "seed"}})).await;
+    let status = context.until_bundle_ended("no-place").await;
+    assert_eq!(status.phase, Some(Phase::Failed), "{status:?}");
+    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
+    assert_eq!(ready.reason, "LocationNotFound");
+    assert!(ready.message.contains("velero install --crds-only"), "{}", ready.message);
+
+    let file = context.folder("here").join("here.tar.gz");
+    let mut collect = tokio::process::Command::new(harness::operator::program("kubectl-debugbundle").await);
+    collect.args(["--namespace", &context.namespace, "collect", "--backup", "seed", "-o"]).arg(&file);
+    let ran = collect.env("KUBECONFIG", context.stand.kubeconfig()).output().await.unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+    let (_, files) = harness::bundle::unpack(&std::fs::read(&file).unwrap_or_else(|error| panic!("{error}: {said}")));
+    let backups = format!("namespaces/{}/velero.io/backups.yaml", context.namespace);
+    assert!(String::from_utf8_lossy(&files[&backups]).contains("name: seed"), "{said}");
+    let manifest: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
+    let locations = format!("namespaces/{}/velero.io/backupstoragelocations.yaml", context.namespace);
+    let told = manifest["missing"].as_array().unwrap().iter().find(|missing| missing["path"] == locations);
+    assert_eq!(told.unwrap_or_else(|| panic!("{manifest:#}"))["code"], "NotInstalled");
 }
 
 async fn delete_definitions(context: &Context, names: &[String]) {
@@ -423,6 +568,8 @@ async fn velero_in_pieces_gives_what_is_left_and_velero_gone_is_said_so() {
             let errors: Vec<_> = got.errors().into_iter().filter(|lost| !lost.path.starts_with("velero/")).collect();
             assert!(errors.is_empty(), "{errors:#?}");
         }
+
+        without_locations(&context).await;
 
         let definitions: Api<CustomResourceDefinition> = Api::all(context.client.clone());
         let all = definitions.list(&kube::api::ListParams::default()).await.unwrap();

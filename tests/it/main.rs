@@ -5,6 +5,7 @@
 
 mod access;
 mod admission;
+mod asked;
 mod budget;
 mod bundles;
 mod cause;
@@ -25,5 +26,6 @@ mod readers;
 mod scope;
 mod stand;
 mod store;
+mod thousands;
 mod url;
 mod velero;

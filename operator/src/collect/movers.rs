@@ -110,13 +110,9 @@ fn belongs(pod: &CaughtPod, inventory: &Inventory) -> bool {
     if inventory.target.is_none() {
         return true;
     }
-    let mut data = inventory.data.iter();
     match pod.repository() {
-        None => data.any(|object| pod.works_for(&object.name)),
-        // A repository is called after the namespace whose volumes it holds, the location and its type.
-        Some(repository) => data
-            .filter_map(|object| object.namespace.as_deref())
-            .any(|namespace| repository.strip_prefix(namespace).is_some_and(|rest| rest.starts_with('-'))),
+        None => inventory.data.iter().any(|object| pod.works_for(&object.name)),
+        Some(repository) => inventory.repository_labels().contains(repository),
     }
 }
 

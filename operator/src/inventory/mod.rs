@@ -4,7 +4,7 @@
 //! * `look`: how it asks, and for the target and its data; `kin`: what else belongs to the target in Velero's namespace.
 //! * `follow`: from the data to pods, owners, claims, volumes, nodes; `trail`: what lies on that way.
 //! * `asked`: pods of the namespaces that were asked for.
-//! * `belongs`, `target`, `pods`, `discovery`: one answer read, without asking anybody.
+//! * `belongs`, `target`, `pods`, `discovery`, `label`: one answer read, without asking anybody.
 
 mod asked;
 mod belongs;
@@ -13,25 +13,28 @@ mod discovery;
 pub(crate) mod fixture;
 mod follow;
 mod kin;
+mod label;
 mod look;
 mod pods;
 mod target;
 mod trail;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use debugbundle_crd::{DebugBundleSpec, Reason, TargetKind};
+use kube::core::Selector;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::cluster::{ApiKind, Cluster, ClusterError};
+use crate::{
+    cluster::{ApiKind, Cluster, ClusterError},
+    text,
+};
 
-pub use belongs::{DataObject, Further, ObjectName, is_dns_name, valid_label};
+pub use belongs::{DataObject, Further, ObjectName, is_dns_name};
 pub use discovery::{DISCOVERY, Served};
 pub use kin::Kin;
+pub use label::{repository_label, valid_label};
 pub use pods::{Container, ContainerType, Pod, PodRole, server_workload};
 pub use target::TargetObject;
 pub use trail::{Controller, Trail};
@@ -50,7 +53,8 @@ const OBJECT: usize = 4 << 20;
 /// Beyond which borders the operator was told not to look, whatever its permissions are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
-    /// Namespaces besides Velero's; `None` is all of them.
+    /// Namespaces besides Velero's; `None` is all of them. One of the others that a target leads to is passed by; to ask for
+    /// one is refused.
     pub namespaces: Option<BTreeSet<String>>,
     /// Cluster-scoped kinds and other namespaces are meant to be read (chart: `access: cluster-read`). If not, a
     /// refusal there is a note and no error.
@@ -66,6 +70,29 @@ impl Scope {
     /// Whether this namespace may be looked into.
     pub fn allows(&self, namespace: &str) -> bool {
         self.namespaces.as_ref().is_none_or(|allowed| allowed.contains(namespace))
+    }
+
+    /// Whether all of these may be looked into, which somebody asked for; Velero's own may in any case.
+    fn check(&self, asked: &[String], velero: &str) -> Result<(), InventoryError> {
+        let refused: Vec<&str> =
+            asked.iter().map(String::as_str).filter(|name| *name != velero && !self.allows(name)).collect();
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let allowed: Vec<&str> = self.namespaces.iter().flatten().map(String::as_str).collect();
+        Err(InventoryError::NamespaceNotAllowed { asked: a_few(&refused), allowed: a_few(&allowed) })
+    }
+}
+
+/// Names for a sentence, the first few of them.
+fn a_few(names: &[&str]) -> String {
+    const FEW: usize = 5;
+    let beyond = names.len().saturating_sub(FEW);
+    let shown: Vec<_> = names.iter().take(FEW).map(|name| text::bounded(name, 63)).collect();
+    match (shown.join(", "), beyond) {
+        (none, _) if none.is_empty() => "none".to_owned(),
+        (shown, 0) => shown,
+        (shown, beyond) => format!("{shown} and {beyond} more"),
     }
 }
 
@@ -85,6 +112,14 @@ pub enum InventoryError {
     /// The API server knows no Velero kinds.
     #[error("Velero is not installed: the API server serves no kind of the group velero.io")]
     VeleroNotFound,
+    /// A namespace was asked for by name that the operator is not to look into.
+    #[error("spec.namespaces names {asked}, where this operator is not to look; allowed: {allowed}")]
+    NamespaceNotAllowed {
+        /// Those that are not allowed, in words.
+        asked: String,
+        /// Those that are.
+        allowed: String,
+    },
     /// The API server did not answer what nothing can be done without.
     #[error("{what} cannot be read")]
     Api {
@@ -101,6 +136,7 @@ impl InventoryError {
         match self {
             Self::TargetNotFound { .. } => Reason::TargetNotFound,
             Self::VeleroNotFound => Reason::VeleroNotFound,
+            Self::NamespaceNotAllowed { .. } => Reason::InvalidSpec,
             Self::Api { .. } => Reason::ApiError,
         }
     }
@@ -111,8 +147,8 @@ impl InventoryError {
 pub struct Workload {
     /// Its name.
     pub name: String,
-    /// `spec.selector.matchLabels`.
-    pub selector: BTreeMap<String, String>,
+    /// `spec.selector`; one that selects everything selects no pod.
+    pub selector: Selector,
     /// The pod template's containers: (name, image, arguments); init containers first.
     pub containers: Vec<(String, String, Vec<String>)>,
 }
@@ -231,7 +267,7 @@ impl Inventory {
 /// Takes the inventory within `limit`.
 ///
 /// # Errors
-/// No such target, no Velero, or an API server that does not tell the target.
+/// A namespace asked for beyond the borders, no such target, no Velero, or an API server that does not tell the target.
 pub async fn take(
     cluster: &Cluster,
     namespace: &str,
@@ -239,6 +275,7 @@ pub async fn take(
     scope: Scope,
     limit: Duration,
 ) -> Result<Inventory, InventoryError> {
+    scope.check(&spec.namespaces, namespace)?;
     let look = Look::new(cluster, namespace, Instant::now() + limit);
     let served = look.served().await?;
     if !served.has_group(VELERO) {
@@ -284,7 +321,8 @@ pub async fn take(
         }
         None => (Vec::new(), Kin::default()),
     };
-    pods::assign_roles(&mut pods, &servers, &node_agents, &data);
+    let agents = Some(node_agents.as_slice()).filter(|agents| !agents.is_empty() || !look.has_lost(&daemons));
+    pods::assign_roles(&mut pods, &servers, agents, &data);
 
     let (touched, further) = belongs::touched(&data, namespace, &spec.namespaces, &scope, TOUCHED);
     let unhealthy = look.unhealthy(&touched).await;

@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::{Selector, SelectorExt as _};
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::{DataObject, Workload};
@@ -147,12 +150,11 @@ impl Pod {
     /// By the workload's own selector. A selector may be wide enough for the pods of others, such as those of a plugin with
     /// the same label; then the owner tells.
     fn selected_by(&self, workload: &Workload) -> bool {
-        let has = |(key, value)| self.labels.get(key) == Some(value);
         let own = self.owner.as_ref().is_none_or(|(kind, name)| match kind.as_str() {
             "ReplicaSet" => name.strip_prefix(&workload.name).is_some_and(|hash| hash.starts_with('-')),
             _ => *name == workload.name,
         });
-        !workload.selector.is_empty() && workload.selector.iter().all(has) && own
+        !workload.selector.selects_all() && workload.selector.matches(&self.labels) && own
     }
 }
 
@@ -183,6 +185,12 @@ fn labels(value: &Value, pointer: &str) -> BTreeMap<String, String> {
     labels.into_iter().flatten().filter_map(text).collect()
 }
 
+/// One that cannot be read selects nothing, as the API server takes none.
+fn selector(selector: &Value) -> Selector {
+    let read = LabelSelector::deserialize(selector).ok().and_then(|selector| Selector::try_from(selector).ok());
+    read.unwrap_or_default()
+}
+
 fn workload(object: &Value) -> Workload {
     let mut containers = Vec::new();
     for pointer in ["/spec/template/spec/initContainers", "/spec/template/spec/containers"] {
@@ -194,7 +202,7 @@ fn workload(object: &Value) -> Workload {
     }
     Workload {
         name: object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned(),
-        selector: labels(object, "/spec/selector/matchLabels"),
+        selector: selector(&object["spec"]["selector"]),
         containers,
     }
 }
@@ -220,16 +228,24 @@ pub(super) fn node_agent_workload(daemon: &Value) -> Option<Workload> {
     agent.then(|| workload(daemon))
 }
 
-/// Tells each pod's role. Without data of a target all node agents are involved: nobody knows which one matters.
-pub(super) fn assign_roles(pods: &mut [Pod], servers: &[Workload], agents: &[Workload], data: &[DataObject]) {
+/// Tells each pod's role; `agents` is `None` if nobody could tell the DaemonSets. Without data of a target all node agents
+/// are involved: nobody knows which one matters.
+pub(super) fn assign_roles(pods: &mut [Pod], servers: &[Workload], agents: Option<&[Workload]>, data: &[DataObject]) {
     let nodes: Vec<&str> = data.iter().filter_map(|object| object.node.as_deref()).collect();
     for pod in pods {
-        let by_role = |role: &str| pod.labels.get("role").is_some_and(|found| found == role);
+        // Whoever likes may call a pod so: the label is believed only where the DaemonSet itself is not to be seen.
+        let is_agent = match agents {
+            Some(agents) => agents.iter().any(|agent| pod.selected_by(agent)),
+            None => {
+                let of_daemon = pod.owner.as_ref().is_some_and(|(kind, _)| kind == "DaemonSet");
+                of_daemon && pod.labels.get("role").is_some_and(|role| role == "node-agent")
+            }
+        };
         pod.role = if data.iter().any(|object| object.name == pod.name) {
             PodRole::DataMover
         } else if pod.labels.contains_key("velero.io/repo-name") {
             PodRole::Maintenance
-        } else if by_role("node-agent") || agents.iter().any(|agent| pod.selected_by(agent)) {
+        } else if is_agent {
             let here = pod.node.as_deref().is_some_and(|node| nodes.contains(&node));
             PodRole::NodeAgent { involved: nodes.is_empty() || here }
         } else if servers.iter().any(|server| pod.selected_by(server)) {
@@ -329,7 +345,11 @@ mod tests {
     #[test]
     fn a_selector_that_fits_others_too_does_not_make_them_velero() {
         let wide = [("component".to_owned(), "velero".to_owned())];
-        let workload = |name: &str| Workload { name: name.into(), selector: wide.clone().into(), containers: vec![] };
+        let workload = |name: &str| Workload {
+            name: name.into(),
+            selector: Selector::from_iter(wide.clone()),
+            containers: vec![],
+        };
         let one = |owner: Option<(&str, &str)>| Pod {
             labels: wide.clone().into(),
             owner: owner.map(|(kind, name)| (kind.to_owned(), name.to_owned())),
@@ -342,7 +362,7 @@ mod tests {
             one(Some(("DaemonSet", "datamgr-for-vsphere-plugin"))),
             one(None),
         ];
-        assign_roles(&mut pods, &[workload("velero")], &[workload("agents")], &[]);
+        assign_roles(&mut pods, &[workload("velero")], Some(&[workload("agents")]), &[]);
         let roles: Vec<_> = pods.iter().map(|pod| pod.role).collect();
         let agent = PodRole::NodeAgent { involved: true };
         assert_eq!(roles, [PodRole::Server, PodRole::Other, agent, PodRole::Other, agent]);
@@ -350,8 +370,13 @@ mod tests {
 
     #[test]
     fn roles_follow_selectors_names_and_nodes() {
-        let server =
-            Workload { name: "velero".into(), selector: [("name".into(), "velero".into())].into(), containers: vec![] };
+        let workload = |name: &str, selector: Value| Workload {
+            name: name.into(),
+            selector: super::selector(&selector),
+            containers: vec![],
+        };
+        let server = workload("velero", json!({"matchLabels": {"name": "velero"}}));
+        let agents = workload("node-agent", json!({"matchLabels": {"role": "node-agent"}}));
         let one = |name: &str, node: &str, labels: &[(&str, &str)]| {
             let labels: BTreeMap<_, _> = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
             Pod { name: name.into(), node: Some(node.into()), labels, owner: None, ..Pod::read(&pod()).unwrap() }
@@ -367,7 +392,7 @@ mod tests {
             one("m", "n2", &[("velero.io/repo-name", "shop-default-kopia")]),
             one("other", "n2", &[]),
         ];
-        assign_roles(&mut pods, &[server], &[], &data);
+        assign_roles(&mut pods, &[server], Some(&[agents]), &data);
         let roles: Vec<_> = pods.iter().map(|pod| pod.role).collect();
         assert_eq!(
             roles,
@@ -380,5 +405,58 @@ mod tests {
                 PodRole::Other
             ]
         );
+    }
+
+    #[test]
+    fn a_selector_is_taken_with_its_expressions() {
+        let server = |selector: Value| {
+            let deployment = json!({"metadata": {"name": "velero"}, "spec": {"selector": selector}});
+            server_workload(&deployment).unwrap()
+        };
+        let labelled = |labels: &[(&str, &str)]| {
+            let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            Pod { labels, owner: None, ..Pod::read(&pod()).unwrap() }
+        };
+        let expression = |operator: &str, values: Option<&[&str]>| {
+            json!({"matchLabels": {"app": "velero"},
+                "matchExpressions": [{"key": "tier", "operator": operator, "values": values}]})
+        };
+        for (selector, selected, not) in [
+            (expression("In", Some(&["backup", "dr"])), Some("dr"), None),
+            (expression("NotIn", Some(&["web"])), None, Some("web")),
+            (expression("Exists", None), Some("any"), None),
+            (expression("DoesNotExist", None), None, Some("any")),
+        ] {
+            let of = |tier: Option<&'static str>| {
+                let all = [("app", "velero")].into_iter().chain(tier.map(|tier| ("tier", tier)));
+                labelled(&all.collect::<Vec<_>>())
+            };
+            let server = server(selector.clone());
+            assert!(of(selected).selected_by(&server), "{selector}");
+            assert!(!of(not).selected_by(&server), "{selector}");
+            assert!(!labelled(&[("tier", "dr")]).selected_by(&server), "the labels count too: {selector}");
+        }
+        for nothing in [json!({}), Value::Null, json!({"matchLabels": 7}), expression("Near", None)] {
+            assert!(!labelled(&[("app", "velero")]).selected_by(&server(nothing.clone())), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_label_alone_makes_no_node_agent_unless_daemon_sets_are_not_to_be_seen() {
+        let labels = || BTreeMap::from([("role".to_owned(), "node-agent".to_owned())]);
+        let one = |owner: Option<(&str, &str)>| Pod {
+            labels: labels(),
+            owner: owner.map(|(kind, name)| (kind.to_owned(), name.to_owned())),
+            ..Pod::read(&pod()).unwrap()
+        };
+        let roles = |agents: Option<&[Workload]>| {
+            let mut pods =
+                [one(None), one(Some(("DaemonSet", "node-agent"))), one(Some(("ReplicaSet", "node-agent-7d")))];
+            assign_roles(&mut pods, &[], agents, &[]);
+            pods.map(|pod| pod.role)
+        };
+        let agent = PodRole::NodeAgent { involved: true };
+        assert_eq!(roles(Some(&[])), [PodRole::Other; 3]);
+        assert_eq!(roles(None), [PodRole::Other, agent, PodRole::Other]);
     }
 }

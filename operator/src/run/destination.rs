@@ -167,11 +167,12 @@ impl Engine {
         let listed = match every(&api).await {
             Ok(listed) => listed,
             Err(kube::Error::Api(status)) if status.is_not_found() => {
+                // That there is no Velero at all is found out before.
                 let message =
                     "the API server serves no BackupStorageLocations (velero.io/v1), so there is no place for a \
-                               bundle; is Velero installed?"
+                               bundle: apply the CustomResourceDefinitions of the installed Velero, velero install --crds-only"
                         .to_owned();
-                return Err(Fault::terminal(Reason::VeleroNotFound, message));
+                return Err(Fault::terminal(Reason::LocationNotFound, message));
             }
             Err(error) => return Err(Fault::api(error)),
         };
