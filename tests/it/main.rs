@@ -16,6 +16,7 @@ mod describe;
 mod flavours;
 mod golden;
 mod journeys;
+mod leads;
 mod lifecycle;
 mod logs;
 mod memory;

@@ -44,7 +44,7 @@ impl OfTheCluster<'_> {
         format!("{}-{name}", self.0.namespace)
     }
 
-    async fn put<K>(&self, name: &str, mut object: Value) -> String
+    pub(crate) async fn put<K>(&self, name: &str, mut object: Value) -> String
     where
         K: Resource<Scope = k8s_openapi::ClusterResourceScope> + Clone + DeserializeOwned + Serialize + Debug,
         K::DynamicType: Default,
@@ -68,12 +68,12 @@ impl OfTheCluster<'_> {
     }
 }
 
-fn claim(name: &str, volume: Option<&str>) -> Value {
+pub(crate) fn claim(name: &str, volume: Option<&str>) -> Value {
     json!({"metadata": {"name": name}, "spec": {"accessModes": ["ReadWriteOnce"], "volumeName": volume,
         "resources": {"requests": {"storage": "1Gi"}}}})
 }
 
-fn volume() -> Value {
+pub(crate) fn volume() -> Value {
     json!({"spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"},
         "csi": {"driver": "csi.example.io", "volumeHandle": "h"}}})
 }

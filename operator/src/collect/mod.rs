@@ -8,6 +8,7 @@ mod evidence;
 mod facts;
 mod from_store;
 mod held;
+mod led_to;
 mod lists;
 mod logs;
 mod missing;
@@ -41,6 +42,7 @@ use tracing::Instrument as _;
 
 pub use evidence::Evidence;
 pub use from_store::FromStore;
+pub use led_to::leads;
 pub use progress::Progress;
 pub use restored::restored_namespaces;
 pub use results::{Distinct, Results};

@@ -10,7 +10,7 @@ mod live;
 mod page;
 mod restore;
 mod results;
-mod stream;
+pub(crate) mod stream;
 #[cfg(test)]
 mod tests;
 mod volumes;

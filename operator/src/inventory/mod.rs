@@ -3,7 +3,7 @@
 //!
 //! * `look`: how it asks, and for the target and its data; `kin`: what else belongs to the target in Velero's namespace.
 //! * `follow`: from the data to pods, owners, claims, volumes, nodes; `trail`: what lies on that way.
-//! * `asked`: pods of the namespaces that were asked for.
+//! * `asked`: pods of the namespaces that were asked for; `leads`: what the target's own files name.
 //! * `belongs`, `target`, `pods`, `discovery`, `label`: one answer read, without asking anybody.
 
 mod asked;
@@ -14,6 +14,7 @@ pub(crate) mod fixture;
 mod follow;
 mod kin;
 mod label;
+mod leads;
 mod look;
 mod pods;
 mod target;
@@ -35,6 +36,7 @@ pub use belongs::{DataObject, Further, ObjectName, is_dns_name};
 pub use discovery::{DISCOVERY, Served};
 pub use kin::Kin;
 pub use label::{repository_label, valid_label};
+pub use leads::{Lead, Leads};
 pub use pods::{Container, ContainerType, Pod, PodRole, server_workload};
 pub use target::TargetObject;
 pub use trail::{Controller, Trail};
@@ -324,7 +326,12 @@ pub async fn take(
     let agents = Some(node_agents.as_slice()).filter(|agents| !agents.is_empty() || !look.has_lost(&daemons));
     pods::assign_roles(&mut pods, &servers, agents, &data);
 
-    let (touched, further) = belongs::touched(&data, namespace, &spec.namespaces, &scope, TOUCHED);
+    let (mut touched, mut further) = belongs::touched(&data, namespace, &spec.namespaces, &scope, TOUCHED);
+    if let Some(target) = &target {
+        let why = format!("hooks of {} {}", target.kind, target.name);
+        let known = (&mut touched, &mut further);
+        belongs::touch(known, &target.hooked_namespaces(), &why, namespace, &scope, TOUCHED);
+    }
     let unhealthy = look.unhealthy(&touched).await;
     let mut inventory = Inventory {
         namespace: namespace.to_owned(),
