@@ -356,3 +356,47 @@ fn source_of_caught(pod: &CaughtPod, container: &str, (first_line, last_line): T
         ..Source::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use debugbundle_crd::TargetKind;
+
+    use super::*;
+    use crate::inventory::{DataObject, fixture};
+
+    fn caught(name: &str, labels: &[(&str, &str)]) -> CaughtPod {
+        let labels: BTreeMap<_, _> =
+            labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        CaughtPod {
+            uid: name.to_owned(),
+            name: name.to_owned(),
+            node: None,
+            labels,
+            seen: Timestamp::UNIX_EPOCH,
+            object: Arc::from([]),
+            events: Vec::new(),
+            containers: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn maintenance_that_was_caught_belongs_to_the_target_whose_data_is_in_that_repository() {
+        let mut inventory = fixture::inventory();
+        let maintenance = |repository| caught("m", &[("velero.io/repo-name", repository)]);
+        assert!(belongs(&maintenance("any-barn-kopia"), &inventory), "all is of interest to the installation");
+        inventory.target = Some(fixture::target(TargetKind::Backup, "Failed"));
+        let data = json!({"metadata": {"name": "x1"}, "spec": {"pod": {"namespace": "shop", "name": "p"}}});
+        inventory.data = vec![DataObject::read("podvolumebackups", &data).expect("it has a name")];
+        for (repository, expected) in [
+            ("shop-barn-kopia", true),
+            ("shop-two-barn-kopia", false),
+            ("shop-silo-kopia", false),
+            ("shop-barn-restic", false),
+        ] {
+            assert_eq!(belongs(&maintenance(repository), &inventory), expected, "{repository}");
+        }
+        assert!(belongs(&caught("x1", &[]), &inventory) && !belongs(&caught("x2", &[]), &inventory));
+    }
+}

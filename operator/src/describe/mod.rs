@@ -7,6 +7,7 @@
 mod backup;
 mod go;
 mod live;
+mod old_volumes;
 mod page;
 mod restore;
 mod results;

@@ -177,6 +177,7 @@ fn schedule_of(object: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::fixture;
     use serde_json::json;
 
     #[test]
@@ -189,5 +190,26 @@ mod tests {
         assert_eq!(schedule_of(&owned).as_deref(), Some("weekly"));
         assert_eq!(schedule_of(&json!({"spec": {"scheduleName": "hourly"}})).as_deref(), Some("hourly"));
         assert_eq!(schedule_of(&json!({"spec": {"scheduleName": "../x"}})), None);
+    }
+
+    #[test]
+    fn maintenance_of_a_repository_is_known_by_its_whole_name() {
+        let data = |namespace: &str| {
+            let spec = json!({"pod": {"namespace": namespace, "name": "p"}, "uploaderType": "kopia"});
+            DataObject::read("podvolumebackups", &json!({"metadata": {"name": "x"}, "spec": spec})).unwrap()
+        };
+        let mut inventory = fixture::inventory();
+        inventory.target = Some(fixture::target(TargetKind::Backup, "Failed"));
+        inventory.data = vec![data("shop")];
+        inventory.kin.repositories = vec!["shop-barn-kopia-x7f2q".to_owned()];
+        let labels = inventory.repository_labels();
+        assert!(labels.contains("shop-barn-kopia"), "as Velero calls it: {labels:?}");
+        assert!(labels.contains("shop-barn-kopia-x7f2q"), "as an older one did: {labels:?}");
+        assert!(!labels.contains("shop-two-barn-kopia"), "of a namespace that begins so: {labels:?}");
+        inventory.kin.repositories = vec!["shop-".repeat(14)];
+        let long = inventory.repository_labels();
+        assert!(
+            long.contains(&repository_label(&"shop-".repeat(14))) && !long.contains(&valid_label(&"shop-".repeat(14)))
+        );
     }
 }

@@ -4,7 +4,7 @@
 //! * `look`: how it asks, and for the target and its data; `kin`: what else belongs to the target in Velero's namespace.
 //! * `follow`: from the data to pods, owners, claims, volumes, nodes; `trail`: what lies on that way.
 //! * `asked`: pods of the namespaces that were asked for; `leads`: what the target's own files name.
-//! * `belongs`, `target`, `pods`, `discovery`, `label`: one answer read, without asking anybody.
+//! * `belongs`, `target`, `pods`, `workloads`, `discovery`, `label`: one answer read, without asking anybody.
 
 mod asked;
 mod belongs;
@@ -19,11 +19,11 @@ mod look;
 mod pods;
 mod target;
 mod trail;
+mod workloads;
 
 use std::{collections::BTreeSet, time::Duration};
 
 use debugbundle_crd::{DebugBundleSpec, Reason, TargetKind};
-use kube::core::Selector;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -37,9 +37,10 @@ pub use discovery::{DISCOVERY, Served};
 pub use kin::Kin;
 pub use label::{repository_label, valid_label};
 pub use leads::{Lead, Leads};
-pub use pods::{Container, ContainerType, Pod, PodRole, server_workload};
+pub use pods::{Container, ContainerType, Pod, PodRole};
 pub use target::TargetObject;
 pub use trail::{Controller, Trail};
+pub use workloads::{Workload, server_workload};
 
 use discovery::VELERO;
 use look::Look;
@@ -142,17 +143,6 @@ impl InventoryError {
             Self::Api { .. } => Reason::ApiError,
         }
     }
-}
-
-/// A Deployment or DaemonSet of Velero's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Workload {
-    /// Its name.
-    pub name: String,
-    /// `spec.selector`; one that selects everything selects no pod.
-    pub selector: Selector,
-    /// The pod template's containers: (name, image, arguments); init containers first.
-    pub containers: Vec<(String, String, Vec<String>)>,
 }
 
 /// A namespace besides Velero's, and why it is of interest.
@@ -303,11 +293,11 @@ pub async fn take(
     let deployments = ApiKind::namespaced("apps", "v1", "deployments", "Deployment");
     let account =
         |deployment: &Value| Some(deployment.pointer("/spec/template/spec/serviceAccountName")?.as_str()?.to_owned());
-    let own = move |deployment: Value| Some((pods::server_workload(&deployment)?, account(&deployment)));
+    let own = move |deployment: Value| Some((workloads::server_workload(&deployment)?, account(&deployment)));
     let (servers, server_accounts): (Vec<_>, Vec<_>) =
         look.all(&deployments, None, PODS, own).await.into_iter().unzip();
     let daemons = ApiKind::namespaced("apps", "v1", "daemonsets", "DaemonSet");
-    let node_agents = look.all(&daemons, None, PODS, |daemon| pods::node_agent_workload(&daemon)).await;
+    let node_agents = look.all(&daemons, None, PODS, |daemon| workloads::node_agent_workload(&daemon)).await;
     let pod_kind = ApiKind::namespaced("", "v1", "pods", "Pod");
     let seen = look.all(&pod_kind, None, PODS, |pod| Seen::read(&pod)).await;
     let mut trail = Trail::default();
@@ -324,7 +314,7 @@ pub async fn take(
         None => (Vec::new(), Kin::default()),
     };
     let agents = Some(node_agents.as_slice()).filter(|agents| !agents.is_empty() || !look.has_lost(&daemons));
-    pods::assign_roles(&mut pods, &servers, agents, &data);
+    workloads::assign_roles(&mut pods, &servers, agents, &data);
 
     let (mut touched, mut further) = belongs::touched(&data, namespace, &spec.namespaces, &scope, TOUCHED);
     if let Some(target) = &target {

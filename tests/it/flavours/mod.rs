@@ -1,27 +1,20 @@
 //! Every way in which Velero is installed, and every way in which it can be down: what a bundle then holds on a real API server.
 //! Kinds that come and go would disturb other tests, so this theme has a stand of its own; what is in each entry is `collect`'s.
 
-use std::pin::Pin;
+mod config;
+mod pieces;
+
 use std::sync::Arc;
-use std::task::{Context as Poller, Poll};
 use std::time::Duration;
 
-use debugbundle_crd::{ConfigMapRedaction, DebugBundleSpec, Phase, TargetKind};
+use debugbundle_crd::{DebugBundleSpec, Phase, TargetKind};
 use debugbundle_operator::archive::manifest::{MissingCode, MissingSeverity};
-use debugbundle_operator::cluster::Cluster;
-use debugbundle_operator::inventory::{self, InventoryError, PodRole, Scope};
-use futures::future::BoxFuture;
+use debugbundle_operator::inventory::PodRole;
 use harness::bundle::Unpacked;
 use harness::{Context, LogScript, Operator, Stand, pod, until, with_namespace, with_namespace_on};
-use http::{Request, Response, header};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
-use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
-use kube::client::Body;
-use kube::{Client, ResourceExt};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams};
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, RwLock};
 
@@ -39,56 +32,6 @@ async fn stand() -> &'static Stand {
         stand
     });
     stand.await
-}
-
-fn serves(groups: &Value, group: &str, plural: &str) -> bool {
-    let groups = groups["items"].as_array().into_iter().flatten();
-    let versions =
-        groups.filter(|found| found["metadata"]["name"] == group).filter_map(|found| found["versions"].as_array());
-    versions
-        .flatten()
-        .filter_map(|version| version["resources"].as_array())
-        .flatten()
-        .any(|kind| kind["resource"] == plural)
-}
-
-/// Waits for what the API server says that it serves.
-async fn until_served(client: &Client, test: impl Fn(&Value) -> bool) {
-    until(Duration::from_mins(1), "discovery tells what is wanted", || async {
-        let request = Request::get("/apis").header(header::ACCEPT, inventory::DISCOVERY).body(Vec::new());
-        let served: Value = client.request(request.unwrap()).await.map_err(|error| error.to_string())?;
-        if test(&served) { Ok(()) } else { Err(served.to_string().chars().take(400).collect::<String>()) }
-    })
-    .await;
-}
-
-/// Asks as a client of the time before aggregated discovery: each group's versions one by one.
-#[derive(Clone)]
-struct OldFashioned(Client);
-
-impl tower_service::Service<Request<Body>> for OldFashioned {
-    type Response = Response<Body>;
-    type Error = kube::Error;
-    type Future = BoxFuture<'static, Result<Response<Body>, kube::Error>>;
-
-    fn poll_ready(&mut self, _: &mut Poller<'_>) -> Poll<Result<(), kube::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        if request.headers().get(header::ACCEPT).is_some_and(|accept| accept == inventory::DISCOVERY) {
-            request.headers_mut().insert(header::ACCEPT, header::HeaderValue::from_static("application/json"));
-        }
-        let client = self.0.clone();
-        let sent: Pin<Box<_>> = Box::pin(async move { client.send(request).await });
-        sent
-    }
-}
-
-impl OldFashioned {
-    fn client(context: &Context) -> Client {
-        Client::new(Self(context.client.clone()), context.namespace.clone())
-    }
 }
 
 /// Creates an object of another's kind, `plural.group`, in a namespace, or in the cluster; its fields beside the metadata
@@ -471,188 +414,6 @@ async fn of_a_server_that_crashes_again_and_again_the_previous_log_is_there_in_f
         let text = got.text(&path);
         assert_eq!((text.lines().count(), text.ends_with("panic: no room\n")), (40_002, true));
         assert_eq!(versions(&got)["server"]["version"], "v1.18.9", "the previous instance said it");
-    })
-    .await;
-}
-
-/// Without the kind BackupStorageLocation there is no place in a store, and the operator says so; what there is can be had
-/// without it.
-async fn without_locations(context: &Arc<Context>) {
-    delete_definitions(context, &["backupstoragelocations.velero.io".to_owned()]).await;
-    let _operator = Operator::of(context).ready().await;
-    context.debug_bundle("no-place", json!({"target": {"kind": "Backup", "name": "seed"}})).await;
-    let status = context.until_bundle_ended("no-place").await;
-    assert_eq!(status.phase, Some(Phase::Failed), "{status:?}");
-    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
-    assert_eq!(ready.reason, "LocationNotFound");
-    assert!(ready.message.contains("velero install --crds-only"), "{}", ready.message);
-
-    let file = context.folder("here").join("here.tar.gz");
-    let mut collect = tokio::process::Command::new(harness::operator::program("kubectl-debugbundle").await);
-    collect.args(["--namespace", &context.namespace, "collect", "--backup", "seed", "-o"]).arg(&file);
-    let ran = collect.env("KUBECONFIG", context.stand.kubeconfig()).output().await.unwrap();
-    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
-    let (_, files) = harness::bundle::unpack(&std::fs::read(&file).unwrap_or_else(|error| panic!("{error}: {said}")));
-    let backups = format!("namespaces/{}/velero.io/backups.yaml", context.namespace);
-    assert!(String::from_utf8_lossy(&files[&backups]).contains("name: seed"), "{said}");
-    let manifest: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
-    let locations = format!("namespaces/{}/velero.io/backupstoragelocations.yaml", context.namespace);
-    let told = manifest["missing"].as_array().unwrap().iter().find(|missing| missing["path"] == locations);
-    assert_eq!(told.unwrap_or_else(|| panic!("{manifest:#}"))["code"], "NotInstalled");
-}
-
-async fn delete_definitions(context: &Context, names: &[String]) {
-    let definitions: Api<CustomResourceDefinition> = Api::all(context.client.clone());
-    for name in names {
-        definitions.delete(name, &DeleteParams::default()).await.unwrap_or_else(|error| panic!("{name}: {error}"));
-    }
-    let gone = |served: &Value| {
-        !names.iter().filter_map(|name| name.split_once('.')).any(|(plural, group)| serves(served, group, plural))
-    };
-    until_served(&context.client, gone).await;
-}
-
-/// Registers an API whose backend does not exist.
-async fn register_a_dead_api(context: &Context, group: &str, version: &str) -> String {
-    let services: Api<APIService> = Api::all(context.client.clone());
-    let name = format!("{version}.{group}");
-    let service = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": name},
-        "spec": {"group": group, "version": version, "groupPriorityMinimum": 100, "versionPriority": 100,
-            "insecureSkipTLSVerify": true, "service": {"name": "nobody", "namespace": context.namespace}}});
-    services.patch(&name, &PatchParams::apply("harness").force(), &Patch::Apply(&service)).await.unwrap();
-    name
-}
-
-/// One test, for each of its parts changes what all others on the stand would see.
-#[tokio::test]
-async fn velero_in_pieces_gives_what_is_left_and_velero_gone_is_said_so() {
-    let _alone = KINDS_STAY.write().await;
-    let stand = stand().await;
-    with_namespace_on(stand, "pieces", |context| async move {
-        let spec = json!({"includedNamespaces": ["*"], "storageLocation": "default"});
-        context.create_velero("Backup", json!({"metadata": {"name": "seed"}, "spec": spec})).await;
-        let about = DebugBundleSpec::about(TargetKind::Backup, "seed");
-        let file = |plural: &str| format!("namespaces/{}/velero.io/{plural}.yaml", context.namespace);
-
-        let dead = [("metrics.k8s.io", "v1beta1"), ("config.openshift.io", "v1"), ("operators.coreos.com", "v9")];
-        let mut registered = Vec::new();
-        for (group, version) in dead {
-            registered.push(register_a_dead_api(&context, group, version).await);
-        }
-        until_served(&context.client, |served| {
-            served.to_string().matches(r#""freshness":"Stale""#).count() == dead.len()
-        })
-        .await;
-        for client in [context.client.clone(), OldFashioned::client(&context)] {
-            let got = Run { client: Some(client), ..Run::default() }.of(&context, &about).await;
-            got.is_complete();
-            let errors: Vec<_> = got.errors().into_iter().filter(|lost| !lost.path.starts_with("velero/")).collect();
-            assert!(errors.is_empty(), "dead APIs cost nothing but themselves: {errors:#?}");
-            assert!(got.inventory.served.is_stale("config.openshift.io"), "{:?}", got.inventory.served.stale);
-            assert_eq!(got.names(&file("backups")), ["seed"]);
-            let olm = format!("namespaces/{}/operators.coreos.com/subscriptions.yaml", context.namespace);
-            assert!(got.collected.empty.contains(&olm), "the version that lives is asked: {:?}", got.collected.empty);
-        }
-
-        delete_definitions(&context, &["podvolumebackups.velero.io".to_owned(), "datauploads.velero.io".to_owned()])
-            .await;
-        for client in [context.client.clone(), OldFashioned::client(&context)] {
-            let got = Run { client: Some(client), ..Run::default() }.of(&context, &about).await;
-            got.is_complete();
-            for plural in ["podvolumebackups", "datauploads"] {
-                let gone = got.missing(&file(plural));
-                assert_eq!((gone.code, gone.severity), (MissingCode::NotInstalled, MissingSeverity::Note), "{gone:?}");
-            }
-            assert_eq!(got.names(&file("backups")), ["seed"], "the rest is there");
-            assert!(got.collected.empty.contains(&file("podvolumerestores")));
-            let errors: Vec<_> = got.errors().into_iter().filter(|lost| !lost.path.starts_with("velero/")).collect();
-            assert!(errors.is_empty(), "{errors:#?}");
-        }
-
-        without_locations(&context).await;
-
-        let definitions: Api<CustomResourceDefinition> = Api::all(context.client.clone());
-        let all = definitions.list(&kube::api::ListParams::default()).await.unwrap();
-        let names: Vec<String> =
-            all.iter().map(ResourceExt::name_any).filter(|name| name.ends_with(".velero.io")).collect();
-        delete_definitions(&context, &names).await;
-        for client in [context.client.clone(), OldFashioned::client(&context)] {
-            let (cluster, scope) = (Cluster::new(client), Scope::everything());
-            let taken = inventory::take(&cluster, &context.namespace, &about, scope, Duration::from_secs(20)).await;
-            assert!(matches!(taken, Err(InventoryError::VeleroNotFound)), "{taken:?}");
-        }
-
-        let services: Api<APIService> = Api::all(context.client.clone());
-        for name in registered {
-            services.delete(&name, &DeleteParams::default()).await.unwrap();
-        }
-        context.stand.install_kinds().await;
-        until_served(&context.client, |served| {
-            serves(served, "velero.io", "backups") && !served.to_string().contains(r#""freshness":"Stale""#)
-        })
-        .await;
-    })
-    .await;
-}
-
-async fn config_maps(context: &Context) {
-    let velero_data =
-        json!({"config.yaml": "loadConcurrency:\n  globalConfig: 2\ncaPassword: |\n  hunter2-in-a-block\n"});
-    for object in [
-        json!({"metadata": {"name": "agents"}, "data": velero_data, "binaryData": {"ca.der": "AAEC"}}),
-        json!({"metadata": {"name": "images", "labels": {"velero.io/plugin-config": "", "velero.io/change-image-name": "RestoreItemAction"}},
-            "data": {"case1": "1.1.1.1:5000,2.2.2.2:3000"}}),
-        json!({"metadata": {"name": "modifiers"}, "data": {"m.json": "{\"rules\": [{\"path\": \"/data/password\", \"value\": \"hunter2-in-json\"}]}"}}),
-        json!({"metadata": {"name": "shop"}, "data": {"index.html": "hunter2 is in here"}, "binaryData": {"logo": "AAEC"}}),
-    ] {
-        context.create::<ConfigMap>(object).await;
-    }
-    let agent = json!({"name": "node-agent", "role": "node-agent"});
-    let args = ["node-agent", "server", "--node-agent-configmap=agents"];
-    context
-        .create::<DaemonSet>(workload("node-agent", &json!({}), &agent, ("node-agent", "velero/velero:v1"), &args))
-        .await;
-    let spec = json!({"backupName": "seed", "resourceModifier": {"kind": "configmap", "name": "modifiers"}});
-    context.create_velero("Restore", json!({"metadata": {"name": "regrow"}, "spec": spec})).await;
-}
-
-/// The values of a ConfigMap in the bundle, by key.
-fn data_of(got: &Got, context: &Context, name: &str) -> Value {
-    let list = got.yaml(&format!("namespaces/{}/core/configmaps.yaml", context.namespace));
-    let found = list["items"].as_array().unwrap().iter().find(|item| item["metadata"]["name"] == name).cloned();
-    let found = found.unwrap_or_else(|| panic!("no ConfigMap {name}"));
-    assert_eq!((found["kind"].as_str(), found["binaryData"].is_null()), (Some("ConfigMap"), true));
-    found["data"].clone()
-}
-
-#[tokio::test]
-async fn sec_x17_config_maps_that_velero_reads_keep_their_values_without_secrets_and_others_only_keys() {
-    with_namespace("config", |context| async move {
-        config_maps(&context).await;
-        let mut spec = DebugBundleSpec::about(TargetKind::Restore, "regrow");
-        let got = Run::default().of(&context, &spec).await;
-        let text = got.text(&format!("namespaces/{}/core/configmaps.yaml", context.namespace));
-        assert!(!text.contains("hunter2") && !text.contains("AAEC"), "{text}");
-        let agents = data_of(&got, &context, "agents");
-        let config = agents["config.yaml"].as_str().unwrap();
-        assert!(
-            config.starts_with("loadConcurrency:\n  globalConfig: 2\ncaPassword: \"[REDACTED:by-name:"),
-            "{config}"
-        );
-        assert!(agents["ca.der"].as_str().unwrap().starts_with("[LEFT OUT: 3 bytes, sha256 ae4b3280"), "{agents}");
-        assert_eq!(data_of(&got, &context, "images")["case1"], "1.1.1.1:5000,2.2.2.2:3000");
-        let modifiers: Value =
-            serde_json::from_str(data_of(&got, &context, "modifiers")["m.json"].as_str().unwrap()).unwrap();
-        assert_eq!(modifiers["rules"][0]["path"], "/data/password");
-        assert_eq!(data_of(&got, &context, "shop")["index.html"], "[LEFT OUT: 18 bytes]");
-
-        spec.redaction.config_maps = ConfigMapRedaction::Keys;
-        let got = Run::default().of(&context, &spec).await;
-        assert_eq!(data_of(&got, &context, "images")["case1"], "[LEFT OUT: 25 bytes]");
-        assert_eq!(
-            data_of(&got, &context, "agents")["config.yaml"].as_str().unwrap().len(),
-            "[LEFT OUT: 76 bytes]".len()
-        );
     })
     .await;
 }
