@@ -218,9 +218,10 @@ impl Borders {
         let rule = rule_for(&need, &self.velero);
         let (expected, cure) = match rule.map(|rule| rule.role) {
             None => {
-                let extra = match need.namespace == self.velero {
-                    true => extra_rule(&need.group, &need.resource),
-                    false => further_rule(&need.group, &need.resource, &need.namespace),
+                let extra = if need.namespace == self.velero {
+                    extra_rule(&need.group, &need.resource)
+                } else {
+                    further_rule(&need.group, &need.resource, &need.namespace)
                 };
                 (false, extra.unwrap_or_else(|| "not offered".to_owned()))
             }

@@ -1,6 +1,8 @@
 //! Names as Velero writes them into labels, which hold 63 bytes: two rules, one for most labels and one for those of
 //! repositories. Which label tells what is known where it is asked for.
 
+use std::fmt::Write as _;
+
 use sha2::{Digest as _, Sha256};
 use sha3::Sha3_224;
 
@@ -30,7 +32,12 @@ pub fn repository_label(name: &str) -> String {
     if name.len() <= MOST {
         return name.to_owned();
     }
-    Sha3_224::digest(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut digits = String::with_capacity(56);
+    for byte in Sha3_224::digest(name.as_bytes()) {
+        // Writing into a String cannot fail.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
 }
 
 #[cfg(test)]

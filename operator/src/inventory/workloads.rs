@@ -83,12 +83,11 @@ pub(super) fn assign_roles(pods: &mut [Pod], servers: &[Workload], agents: Optio
     let nodes: Vec<&str> = data.iter().filter_map(|object| object.node.as_deref()).collect();
     for pod in pods {
         // Whoever likes may call a pod so: the label is believed only where the DaemonSet itself is not to be seen.
-        let is_agent = match agents {
-            Some(agents) => agents.iter().any(|agent| pod.selected_by(agent)),
-            None => {
-                let of_daemon = pod.owner.as_ref().is_some_and(|(kind, _)| kind == "DaemonSet");
-                of_daemon && pod.labels.get("role").is_some_and(|role| role == "node-agent")
-            }
+        let is_agent = if let Some(agents) = agents {
+            agents.iter().any(|agent| pod.selected_by(agent))
+        } else {
+            let of_daemon = pod.owner.as_ref().is_some_and(|(kind, _)| kind == "DaemonSet");
+            of_daemon && pod.labels.get("role").is_some_and(|role| role == "node-agent")
         };
         pod.role = if data.iter().any(|object| object.name == pod.name) {
             PodRole::DataMover
