@@ -1,5 +1,5 @@
-//! The kinds that the tests speak of: Velero's thirteen, and ours as it is committed.
-//! They are installed once per stand.
+//! The kinds that the tests speak of: Velero's thirteen and ours as it is committed, which every stand has, and those of
+//! others that a test asks for. Objects of these kinds are made by the tests.
 
 use std::time::Duration;
 
@@ -16,9 +16,68 @@ use crate::until;
 
 const OURS: &str = include_str!("../../deploy/crd.yaml");
 
+/// The vSphere plugin's kinds as it installs them: vmware-tanzu/velero-plugin-for-vsphere 9b5b0af6,
+/// `pkg/generated/crds/manifests` (Apache-2.0), without descriptions.
+const VSPHERE: &str = include_str!("definitions/vsphere.jsonl");
+/// OADP's own kinds: openshift/oadp-operator b3e7f02d, `config/crd/bases` (Apache-2.0), without descriptions.
+const OADP: &str = include_str!("definitions/oadp.jsonl");
+
+/// Of the operator that installs OADP, without their schemas, which are long and of no matter here.
+const OLM: [(&str, &str, &str); 2] = [
+    ("clusterserviceversions", "ClusterServiceVersion", "Namespaced"),
+    ("subscriptions", "Subscription", "Namespaced"),
+];
+
+/// The kinds of the snapshot controller, without their schemas: a cluster may have them or not, so that only a test that
+/// is about them installs them.
+const SNAPSHOTS: [(&str, &str, &str); 3] = [
+    ("volumesnapshots", "VolumeSnapshot", "Namespaced"),
+    ("volumesnapshotcontents", "VolumeSnapshotContent", "Cluster"),
+    ("volumesnapshotclasses", "VolumeSnapshotClass", "Cluster"),
+];
+
 pub(crate) async fn install(client: &Client) -> Result<(), Fault> {
     let mut definitions = veleros().await?;
     definitions.push(serde_saphyr::from_str(OURS)?);
+    apply(client, &definitions).await
+}
+
+impl crate::Stand {
+    /// Installs the kinds that OADP, the operator that brings it, and the vSphere plugin have.
+    pub async fn flavours_kinds(&self) {
+        let read = |line| serde_json::from_str(line).expect("a definition in each line");
+        let mut definitions: Vec<Value> = VSPHERE.lines().chain(OADP.lines()).map(read).collect();
+        definitions.extend(OLM.map(|row| open("operators.coreos.com", "v1alpha1", row)));
+        apply(&self.client().await, &definitions).await.expect("the kinds can be installed");
+    }
+}
+
+impl crate::Context {
+    /// Installs the kinds of the snapshot controller on the stand, if they are not there yet.
+    pub async fn snapshot_kinds(&self) {
+        let definitions = SNAPSHOTS.map(|row| {
+            let mut definition = open("snapshot.storage.k8s.io", "v1", row);
+            definition["metadata"]["annotations"] = json!({
+                "api-approved.kubernetes.io": "https://github.com/kubernetes-csi/external-snapshotter/pull/814"});
+            definition
+        });
+        apply(&self.client, &definitions).await.expect("the kinds can be installed");
+    }
+}
+
+/// A definition that takes every object: group, version, and (plural, kind, scope).
+fn open(group: &str, version: &str, (plural, kind, scope): (&str, &str, &str)) -> Value {
+    let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.{group}")},
+        "spec": {"group": group, "scope": scope,
+            "names": {"plural": plural, "singular": kind.to_lowercase(), "kind": kind},
+            "versions": [{"name": version, "served": true, "storage": true, "schema": {"openAPIV3Schema": anything}}]}})
+}
+
+/// Applies definitions and waits until their kinds are served.
+async fn apply(client: &Client, definitions: &[Value]) -> Result<(), Fault> {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let apply = PatchParams::apply("harness").force();
     let applied = try_join_all(definitions.iter().map(|definition| {
@@ -35,48 +94,16 @@ pub(crate) async fn install(client: &Client) -> Result<(), Fault> {
         if waiting.is_empty() { Ok(()) } else { Err(waiting.join(", ")) }
     })
     .await;
+    until(Duration::from_secs(30), "the kinds are served", || async {
+        let request = http::Request::get("/apis").header(http::header::ACCEPT, DISCOVERY).body(Vec::new());
+        let served = client.request_text(request.expect("a request")).await.map_err(|error| error.to_string())?;
+        let lists = |plural: &&str| served.contains(&format!("\"resource\":\"{plural}\""));
+        let plurals = definitions.iter().filter_map(|definition| definition["spec"]["names"]["plural"].as_str());
+        let waiting: Vec<&str> = plurals.filter(|plural| !lists(plural)).collect();
+        if waiting.is_empty() { Ok(()) } else { Err(waiting.join(", ")) }
+    })
+    .await;
     Ok(())
-}
-
-/// The kinds of the snapshot controller, without their schemas: a cluster may have them or not, so that only a test that
-/// is about them installs them.
-const SNAPSHOTS: [(&str, &str, &str); 3] = [
-    ("volumesnapshots", "VolumeSnapshot", "Namespaced"),
-    ("volumesnapshotcontents", "VolumeSnapshotContent", "Cluster"),
-    ("volumesnapshotclasses", "VolumeSnapshotClass", "Cluster"),
-];
-
-impl crate::Context {
-    /// Installs the kinds of the snapshot controller on the stand, if they are not there yet.
-    pub async fn snapshot_kinds(&self) {
-        let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        for (plural, kind, scope) in SNAPSHOTS {
-            let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-            let definition = json!({
-                "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-                "metadata": {"name": format!("{plural}.snapshot.storage.k8s.io"), "annotations": {
-                    "api-approved.kubernetes.io": "https://github.com/kubernetes-csi/external-snapshotter/pull/814"}},
-                "spec": {"group": "snapshot.storage.k8s.io", "scope": scope,
-                    "names": {"plural": plural, "singular": kind.to_lowercase(), "kind": kind},
-                    "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": open}}]}});
-            let name = definition["metadata"]["name"].as_str().unwrap_or_default();
-            let apply = PatchParams::apply("harness").force();
-            api.patch(name, &apply, &Patch::Apply(&definition)).await.unwrap_or_else(|error| panic!("{name}: {error}"));
-            until(Duration::from_secs(30), &format!("{name} is established"), || async {
-                let found = api.get(name).await.map_err(|error| error.to_string())?;
-                if is_established(&found) { Ok(()) } else { Err(format!("{:?}", found.status)) }
-            })
-            .await;
-        }
-        until(Duration::from_secs(30), "the snapshot kinds are served", || async {
-            let request = http::Request::get("/apis").header(http::header::ACCEPT, DISCOVERY).body(Vec::new());
-            let served =
-                self.client.request_text(request.expect("a request")).await.map_err(|error| error.to_string())?;
-            let all = SNAPSHOTS.iter().all(|(plural, ..)| served.contains(&format!("\"resource\":\"{plural}\"")));
-            if all { Ok(()) } else { Err("not all of them are listed".to_owned()) }
-        })
-        .await;
-    }
 }
 
 async fn veleros() -> Result<Vec<Value>, Fault> {

@@ -42,6 +42,7 @@ pub struct Held {
 impl Load {
     /// Puts the pods into the context's namespace, on ten nodes.
     pub async fn put(self, context: &Arc<Context>) {
+        context.node_agents().await;
         let mut nodes = Vec::new();
         for index in 0..NODES.min(self.pods) {
             nodes.push(context.node(&format!("node-{index}")).await);

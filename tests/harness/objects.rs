@@ -1,9 +1,10 @@
-//! Pods as a test wants to find them: on a node, with containers in whatever state, though nothing runs them.
-//! Their logs are scripted separately, in the [`kubelet`](crate::kubelet).
+//! Pods as a test wants to find them: on a node, with containers in whatever state, though nothing runs them; and the
+//! DaemonSet that Velero's node-agents come from. Their logs are scripted separately, in the [`kubelet`](crate::kubelet).
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
@@ -228,6 +229,21 @@ impl PodBuilder {
             "containerStatuses": statuses(&[Place::Main]),
             "ephemeralContainerStatuses": statuses(&[Place::Ephemeral]),
         }})
+    }
+}
+
+impl crate::Context {
+    /// The DaemonSet `node-agent` of `velero install`, whose pods are those with the label `role: node-agent`. No pod
+    /// comes with it.
+    pub async fn node_agents(&self) {
+        let labels = json!({"role": "node-agent"});
+        let containers = json!([{"name": "node-agent", "image": "velero/velero:v1.18.3"}]);
+        self.create::<DaemonSet>(json!({
+            "metadata": {"name": "node-agent", "labels": {"component": "velero"}},
+            "spec": {"selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": {"containers": containers}}},
+        }))
+        .await;
     }
 }
 

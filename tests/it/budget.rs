@@ -141,6 +141,7 @@ async fn pods(context: &Arc<Context>) {
         context.log(&name, "main", LogScript::generated(HEALTHY_LOG, index as u64));
         context.pod(pod(&name).with_container("main").on_node(&nodes[index % 3])).await;
     }
+    context.node_agents().await;
     for index in 0..BROKEN {
         let name = format!("ill-{index}");
         context.log(&name, "main", LogScript::generated(BROKEN_LOG, 100 + index as u64));

@@ -213,6 +213,7 @@ async fn node_agent(context: &Context, node: &str, signed: &str) {
             "time=now level=info msg=after".to_owned(),
         ],
     ];
+    context.node_agents().await;
     context.pod(pod("node-agent-1").on_node(node).labelled("role", "node-agent").with_container("node-agent")).await;
     context.log("node-agent-1", "node-agent", LogScript::lines(lines.concat()));
 }

@@ -40,11 +40,11 @@ where
 pub(crate) struct OfTheCluster<'a>(pub(crate) &'a Context);
 
 impl OfTheCluster<'_> {
-    fn name(&self, name: &str) -> String {
+    pub(crate) fn name(&self, name: &str) -> String {
         format!("{}-{name}", self.0.namespace)
     }
 
-    async fn put<K>(&self, name: &str, mut object: Value) -> String
+    pub(crate) async fn put<K>(&self, name: &str, mut object: Value) -> String
     where
         K: Resource<Scope = k8s_openapi::ClusterResourceScope> + Clone + DeserializeOwned + Serialize + Debug,
         K::DynamicType: Default,
@@ -73,7 +73,7 @@ pub(crate) fn claim(name: &str, volume: Option<&str>) -> Value {
         "resources": {"requests": {"storage": "1Gi"}}}})
 }
 
-fn volume() -> Value {
+pub(crate) fn volume() -> Value {
     json!({"spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"},
         "csi": {"driver": "csi.example.io", "volumeHandle": "h"}}})
 }
@@ -201,6 +201,7 @@ async fn in_veleros_namespace(context: &Context, shop: &str) {
     {
         context.create_velero("BackupRepository", repository(name, namespace, sort)).await;
     }
+    context.node_agents().await;
     for n in ["n1", "n2", "n3"] {
         let node = context.node(n).await;
         context
@@ -220,7 +221,7 @@ async fn in_veleros_namespace(context: &Context, shop: &str) {
     }
 }
 
-async fn volumes(context: &Context, shop: &str, cluster: &OfTheCluster<'_>) {
+pub(crate) async fn volumes(context: &Context, shop: &str, cluster: &OfTheCluster<'_>) {
     let node = |name: &str| format!("{}-{name}", context.namespace);
     let (own, moved) = (
         cluster.put::<PersistentVolume>("own", volume()).await,
@@ -246,7 +247,7 @@ async fn volumes(context: &Context, shop: &str, cluster: &OfTheCluster<'_>) {
     }
 }
 
-async fn workloads(context: &Context, shop: &str) {
+pub(crate) async fn workloads(context: &Context, shop: &str) {
     let node = |name: &str| format!("{}-{name}", context.namespace);
     let restored = || json!({"velero.io/restore-name": "regrow"});
     for (name, at, owner, claim, labels, ready) in [
@@ -278,7 +279,7 @@ async fn workloads(context: &Context, shop: &str) {
     .await;
 }
 
-async fn snapshots(context: &Context, shop: &str, cluster: &OfTheCluster<'_>) {
+pub(crate) async fn snapshots(context: &Context, shop: &str, cluster: &OfTheCluster<'_>) {
     let snapshot = |name: &str, claim: &str| {
         json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot", "metadata": {"name": name},
             "spec": {"source": {"persistentVolumeClaimName": claim}}, "status": {"boundVolumeSnapshotContentName": cluster.name(name)}})
@@ -299,7 +300,10 @@ pub(crate) fn dynamic(context: &Context, namespace: Option<&str>, kind: &str) ->
         version: "v1".to_owned(),
         api_version: "snapshot.storage.k8s.io/v1".to_owned(),
         kind: kind.to_owned(),
-        plural: format!("{}s", kind.to_lowercase()),
+        plural: match kind {
+            "VolumeSnapshotClass" => "volumesnapshotclasses".to_owned(),
+            kind => format!("{}s", kind.to_lowercase()),
+        },
     };
     match namespace {
         Some(namespace) => Api::namespaced_with(context.client.clone(), namespace, &resource),

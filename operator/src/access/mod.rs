@@ -29,7 +29,7 @@ use crate::{
     archive::manifest::{Missing, MissingCode, MissingSeverity, Need, Permission},
     cluster::{ApiKind, bounded},
     inventory::Inventory,
-    plan::{Item, ItemSource, Plan, extra_rule},
+    plan::{Item, ItemSource, Plan, extra_rule, further_rule},
 };
 use rules::{Role, rule_for};
 
@@ -220,7 +220,11 @@ impl Borders {
         let rule = rule_for(&need, &self.velero);
         let (expected, cure) = match rule.map(|rule| rule.role) {
             None => {
-                let extra = extra_rule(&need.group, &need.resource).filter(|_| need.namespace == self.velero);
+                let extra = if need.namespace == self.velero {
+                    extra_rule(&need.group, &need.resource)
+                } else {
+                    further_rule(&need.group, &need.resource, &need.namespace)
+                };
                 (false, extra.unwrap_or_else(|| "not offered".to_owned()))
             }
             Some(Role::Operator) => {

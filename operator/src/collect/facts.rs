@@ -128,7 +128,7 @@ mod tests {
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         Workload {
             name: "velero".into(),
-            selector: [].into(),
+            selector: kube::core::Selector::default(),
             containers: vec![
                 ("aws".into(), "velero/velero-plugin-for-aws:v1.14.3".into(), vec![]),
                 ("velero".into(), "velero/velero:v1.18.3".into(), arguments),

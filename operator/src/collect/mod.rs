@@ -9,6 +9,7 @@ mod facts;
 mod finish;
 mod from_store;
 mod held;
+mod led_to;
 mod lists;
 mod logs;
 mod missing;
@@ -35,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use evidence::Evidence;
 pub use from_store::FromStore;
+pub use led_to::leads;
 pub(crate) use missing::no_room;
 pub use progress::Progress;
 pub use restored::restored_namespaces;

@@ -127,13 +127,9 @@ fn belongs(pod: &CaughtPod, inventory: &Inventory) -> bool {
     if inventory.target.is_none() {
         return true;
     }
-    let mut data = inventory.data.iter();
     match pod.repository() {
-        None => data.any(|object| pod.works_for(&object.name)),
-        // A repository is called after the namespace whose volumes it holds, the location and its type.
-        Some(repository) => data
-            .filter_map(|object| object.namespace.as_deref())
-            .any(|namespace| repository.strip_prefix(namespace).is_some_and(|rest| rest.starts_with('-'))),
+        None => inventory.data.iter().any(|object| pod.works_for(&object.name)),
+        Some(repository) => inventory.repository_labels().contains(repository),
     }
 }
 
@@ -419,5 +415,50 @@ fn source_of_caught(pod: &CaughtPod, container: &str, (first_line, last_line): T
         last_line,
         warning: Some("caught while it ran; the pod was gone when the bundle was made".to_owned()),
         ..Source::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use debugbundle_crd::TargetKind;
+
+    use super::*;
+    use crate::inventory::{DataObject, fixture};
+
+    fn caught(name: &str, labels: &[(&str, &str)]) -> CaughtPod {
+        let labels: BTreeMap<_, _> =
+            labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        CaughtPod {
+            uid: name.to_owned(),
+            name: name.to_owned(),
+            node: None,
+            labels,
+            seen: Timestamp::UNIX_EPOCH,
+            object: Arc::from([]),
+            events: Vec::new(),
+            containers: Vec::new(),
+            unread: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn maintenance_that_was_caught_belongs_to_the_target_whose_data_is_in_that_repository() {
+        let mut inventory = fixture::inventory();
+        let maintenance = |repository| caught("m", &[("velero.io/repo-name", repository)]);
+        assert!(belongs(&maintenance("any-barn-kopia"), &inventory), "all is of interest to the installation");
+        inventory.target = Some(fixture::target(TargetKind::Backup, "Failed"));
+        let data = json!({"metadata": {"name": "x1"}, "spec": {"pod": {"namespace": "shop", "name": "p"}}});
+        inventory.data = vec![DataObject::read("podvolumebackups", &data).expect("it has a name")];
+        for (repository, expected) in [
+            ("shop-barn-kopia", true),
+            ("shop-two-barn-kopia", false),
+            ("shop-silo-kopia", false),
+            ("shop-barn-restic", false),
+        ] {
+            assert_eq!(belongs(&maintenance(repository), &inventory), expected, "{repository}");
+        }
+        assert!(belongs(&caught("x1", &[]), &inventory) && !belongs(&caught("x2", &[]), &inventory));
     }
 }

@@ -1,24 +1,16 @@
 //! The namespaces into which a Restore brought pods or claims, as its resource list tells, read as it passes. The list
 //! itself is in the bundle, whole; which of the namespaces are looked into is decided elsewhere.
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    io::{self, Read},
-    time::Duration,
-};
+use std::{collections::BTreeSet, io::Read, time::Duration};
 
 use debugbundle_crd::TargetKind;
 use flate2::read::MultiGzDecoder;
-use serde::{
-    Deserializer,
-    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
 use tokio::time::{Instant, timeout_at};
 
 use super::{results::Shallow, store_files::StoreFiles};
 use crate::{
     cluster::{pipe, pump},
+    describe::stream::{Said, Shape, texts},
     inventory::is_dns_name,
     plan::{StoreFile, store_limit},
 };
@@ -27,7 +19,6 @@ use crate::{
 const NAMESPACES: usize = 64;
 /// Of one text that much is looked at (bytes): two names and a word.
 const TEXT: usize = 1024;
-const BUFFER: usize = 64 * 1024;
 /// What a Restore labels, and what hangs when it hangs.
 const KINDS: [&str; 2] = ["v1/Pod", "v1/PersistentVolumeClaim"];
 
@@ -51,76 +42,26 @@ pub async fn restored_namespaces(
 
 /// What could be read before anything was odd.
 fn read(from: impl Read) -> (Vec<String>, bool) {
-    let mut found = Found::default();
-    let from = io::BufReader::with_capacity(BUFFER, Shallow::new(from, TEXT));
+    let (mut namespaces, mut more, mut wanted) = (BTreeSet::new(), false, false);
     // A list that breaks off, or is of another shape, still told what came before.
-    let _ = Kinds(&mut found).deserialize(&mut serde_json::Deserializer::from_reader(from));
-    (found.namespaces.into_iter().collect(), found.more)
-}
-
-#[derive(Default)]
-struct Found {
-    namespaces: BTreeSet<String>,
-    more: bool,
-}
-
-/// `{"v1/Pod": […], …}`
-struct Kinds<'a>(&'a mut Found);
-/// `["shop/shop-0(created)", …]`
-struct Names<'a>(&'a mut Found);
-
-impl<'de> DeserializeSeed<'de> for Kinds<'_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Kinds<'_> {
-    type Value = ();
-    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str("an object of kinds")
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(kind) = map.next_key::<String>()? {
-            if KINDS.contains(&kind.as_str()) {
-                map.next_value_seed(Names(self.0))?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
+    let _ = texts(Shallow::new(from, TEXT), &[], Shape::Map, |said| {
+        match said {
+            Said::Key(kind) => wanted = KINDS.contains(&kind),
+            Said::Text(name) if wanted => {
+                let namespace = name.split_once('/').map(|(namespace, _)| namespace).filter(|name| is_dns_name(name));
+                if let Some(namespace) = namespace.filter(|namespace| !namespaces.contains(*namespace)) {
+                    if namespaces.len() < NAMESPACES {
+                        namespaces.insert(namespace.to_owned());
+                    } else {
+                        more = true;
+                    }
+                }
             }
+            Said::Text(_) => {}
         }
         Ok(())
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Names<'_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Names<'_> {
-    type Value = ();
-    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str("a list of names")
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while let Some(name) = list.next_element::<String>()? {
-            let Some((namespace, _)) = name.split_once('/').filter(|(namespace, _)| is_dns_name(namespace)) else {
-                continue;
-            };
-            if self.0.namespaces.contains(namespace) {
-                continue;
-            }
-            if self.0.namespaces.len() < NAMESPACES {
-                self.0.namespaces.insert(namespace.to_owned());
-            } else {
-                self.0.more = true;
-            }
-        }
-        Ok(())
-    }
+    });
+    (namespaces.into_iter().collect(), more)
 }
 
 #[cfg(test)]

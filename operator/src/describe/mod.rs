@@ -7,10 +7,11 @@
 mod backup;
 mod go;
 mod live;
+mod old_volumes;
 mod page;
 mod restore;
 mod results;
-mod stream;
+pub(crate) mod stream;
 #[cfg(test)]
 mod tests;
 mod volumes;

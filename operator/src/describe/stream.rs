@@ -1,5 +1,5 @@
 //! Velero's JSON files read as they pass: never more than one element, or one text, of them at a time.
-//! What is read, and how it is written, is said by whoever asks.
+//! What is read, and what is made of it, is said by whoever asks.
 
 use std::{
     fmt,
@@ -34,7 +34,7 @@ impl From<io::Error> for StreamError {
 }
 
 /// What comes by in a map of lists.
-pub(super) enum Said<'a> {
+pub(crate) enum Said<'a> {
     /// The list of this key begins.
     Key(&'a str),
     /// A text of the list.
@@ -43,7 +43,7 @@ pub(super) enum Said<'a> {
 
 /// How the texts lie at the end of a path.
 #[derive(Clone, Copy)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     /// `["…"]`
     List,
     /// `{"…": ["…"]}`
@@ -62,7 +62,7 @@ pub(crate) fn each<T: DeserializeOwned>(
 }
 
 /// Calls `take` for each text below the keys of `path`; null is nothing, and other keys are passed over.
-pub(super) fn texts(
+pub(crate) fn texts(
     from: impl Read,
     path: &[&str],
     shape: Shape,
@@ -89,9 +89,9 @@ fn ended(read: serde_json::Result<()>, failed: Option<io::Error>) -> Result<(), 
 
 /// At most so many of a list; the others are only counted.
 #[derive(Debug)]
-pub(super) struct Few<T> {
-    pub(super) first: Vec<T>,
-    pub(super) left_out: usize,
+pub(crate) struct Few<T> {
+    pub(crate) first: Vec<T>,
+    pub(crate) left_out: usize,
 }
 
 impl<T> Default for Few<T> {

@@ -1,5 +1,5 @@
 //! What became of each volume: snapshots and moved data from Velero's volume info, pod volumes from their objects.
-//! Old Velero had no volume info; what it wrote instead is read here too.
+//! Old Velero had no volume info; what it wrote instead is read by `old_volumes`.
 
 use std::{
     collections::BTreeMap,
@@ -11,48 +11,45 @@ use serde_json::Value;
 
 use super::{
     Files, Found,
-    go::number,
     live::{Live, Volume},
+    old_volumes,
     page::Page,
     stream::{StreamError, each},
     unread,
 };
 use crate::plan::StoreFile;
 
-/// VolumeSnapshots of old Velero that are joined with their contents.
-const JOINED: usize = 10_000;
-
 /// A volume in `volumeinfo.json` (Velero's `internal/volume/volumes_information.go`).
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct VolumeInfo {
-    pvc_name: Option<String>,
-    pvc_namespace: Option<String>,
-    pv_name: Option<String>,
-    backup_method: Option<String>,
-    restore_method: Option<String>,
-    snapshot_data_moved: Option<bool>,
-    preserve_local_snapshot: Option<bool>,
-    result: Option<String>,
-    csi_snapshot_info: Option<Csi>,
-    snapshot_data_movement_info: Option<Movement>,
-    native_snapshot_info: Option<Native>,
+pub(super) struct VolumeInfo {
+    pub(super) pvc_name: Option<String>,
+    pub(super) pvc_namespace: Option<String>,
+    pub(super) pv_name: Option<String>,
+    pub(super) backup_method: Option<String>,
+    pub(super) restore_method: Option<String>,
+    pub(super) snapshot_data_moved: Option<bool>,
+    pub(super) preserve_local_snapshot: Option<bool>,
+    pub(super) result: Option<String>,
+    pub(super) csi_snapshot_info: Option<Csi>,
+    pub(super) snapshot_data_movement_info: Option<Movement>,
+    pub(super) native_snapshot_info: Option<Native>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Csi {
-    snapshot_handle: Option<String>,
-    size: Option<i64>,
-    driver: Option<String>,
-    vsc_name: Option<String>,
+pub(super) struct Csi {
+    pub(super) snapshot_handle: Option<String>,
+    pub(super) size: Option<i64>,
+    pub(super) driver: Option<String>,
+    pub(super) vsc_name: Option<String>,
     #[serde(rename = "operationID")]
-    operation_id: Option<String>,
+    pub(super) operation_id: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Movement {
+pub(super) struct Movement {
     data_mover: Option<String>,
     uploader_type: Option<String>,
     #[serde(rename = "operationID")]
@@ -63,12 +60,12 @@ struct Movement {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Native {
-    snapshot_handle: Option<String>,
-    volume_type: Option<String>,
+pub(super) struct Native {
+    pub(super) snapshot_handle: Option<String>,
+    pub(super) volume_type: Option<String>,
     #[serde(rename = "volumeAZ")]
-    volume_az: Option<String>,
-    iops: Option<String>,
+    pub(super) volume_az: Option<String>,
+    pub(super) iops: Option<String>,
 }
 
 fn text(value: Option<&String>) -> &str {
@@ -92,9 +89,9 @@ pub(super) fn of_backup<W: Write>(
             }
         }
         Found::Absent => {
-            legacy_native(page, status, files)?;
+            old_volumes::native_snapshots(page, status, files)?;
             page.gap()?;
-            legacy_csi(page, status, files)?;
+            old_volumes::csi_snapshots(page, status, files)?;
         }
         Found::Unread => page.line(&format!("\t{}", unread("backup volume info")))?,
     }
@@ -129,7 +126,7 @@ fn snapshots<W: Write>(
     }
 }
 
-fn native<W: Write>(page: &mut Page<W>, info: &VolumeInfo) -> io::Result<()> {
+pub(super) fn native<W: Write>(page: &mut Page<W>, info: &VolumeInfo) -> io::Result<()> {
     let snapshot = info.native_snapshot_info.as_ref();
     let of = |field: fn(&Native) -> &Option<String>| text(snapshot.and_then(|snapshot| field(snapshot).as_ref()));
     page.text(2, &format!("{}:", text(info.pv_name.as_ref())))?;
@@ -140,7 +137,7 @@ fn native<W: Write>(page: &mut Page<W>, info: &VolumeInfo) -> io::Result<()> {
     page.row(3, "Result", text(info.result.as_ref()))
 }
 
-fn csi<W: Write>(page: &mut Page<W>, info: &VolumeInfo) -> io::Result<()> {
+pub(super) fn csi<W: Write>(page: &mut Page<W>, info: &VolumeInfo) -> io::Result<()> {
     page.text(2, &format!("{}/{}:", text(info.pvc_namespace.as_ref()), text(info.pvc_name.as_ref())))?;
     let moved = info.snapshot_data_moved == Some(true);
     let result = text(info.result.as_ref());
@@ -175,144 +172,7 @@ fn csi<W: Write>(page: &mut Page<W>, info: &VolumeInfo) -> io::Result<()> {
     Ok(())
 }
 
-/// A snapshot in `volumesnapshots.json` (Velero's `internal/volume/snapshot.go`).
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct OldSnapshot {
-    spec: OldSpec,
-    status: OldStatus,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct OldSpec {
-    persistent_volume_name: Option<String>,
-    volume_type: Option<String>,
-    #[serde(rename = "volumeAZ")]
-    volume_az: Option<String>,
-    #[serde(rename = "volumeIOPS")]
-    volume_iops: Option<i64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct OldStatus {
-    #[serde(rename = "providerSnapshotID")]
-    provider_snapshot_id: Option<String>,
-}
-
-fn legacy_native<W: Write>(page: &mut Page<W>, status: &Value, files: &dyn Files) -> io::Result<()> {
-    if number(&status["volumeSnapshotsAttempted"]) == 0 {
-        return page.line("\tVelero-Native Snapshots: <none included>");
-    }
-    let Found::There(from) = files.open(StoreFile::VolumeSnapshots)? else {
-        return page.line(&format!("\t{}", unread("native snapshot info")));
-    };
-    page.line("\tVelero-Native Snapshots:")?;
-    let read = each(from, |snapshot: OldSnapshot| {
-        let OldSnapshot { spec, status } = snapshot;
-        let info = VolumeInfo {
-            pv_name: spec.persistent_volume_name,
-            native_snapshot_info: Some(Native {
-                snapshot_handle: status.provider_snapshot_id,
-                volume_type: spec.volume_type,
-                volume_az: spec.volume_az,
-                iops: spec.volume_iops.map(|iops| iops.to_string()),
-            }),
-            ..VolumeInfo::default()
-        };
-        native(page, &info)
-    });
-    told(page, read, "error concluding native snapshot info")
-}
-
-/// A VolumeSnapshot or its content, as old Velero kept them.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct OldCsi<S> {
-    metadata: OldMetadata,
-    spec: OldCsiSpec,
-    status: Option<S>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct OldMetadata {
-    name: Option<String>,
-    namespace: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct OldCsiSpec {
-    driver: Option<String>,
-    source: OldSource,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct OldSource {
-    persistent_volume_claim_name: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct OldSnapshotStatus {
-    bound_volume_snapshot_content_name: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct OldContentStatus {
-    snapshot_handle: Option<String>,
-    restore_size: Option<i64>,
-}
-
-fn legacy_csi<W: Write>(page: &mut Page<W>, status: &Value, files: &dyn Files) -> io::Result<()> {
-    if number(&status["csiVolumeSnapshotsAttempted"]) == 0 {
-        return page.line("\tCSI Snapshots: <none included or not detectable>");
-    }
-    let snapshots = files.open(StoreFile::CsiVolumeSnapshots)?;
-    let contents = files.open(StoreFile::CsiVolumeSnapshotContents)?;
-    let (Found::There(snapshots), Found::There(contents)) = (snapshots, contents) else {
-        return page.line(&format!("\t{}", unread("CSI snapshot info")));
-    };
-    let mut claims: BTreeMap<String, (String, String)> = BTreeMap::new();
-    let joined = each(snapshots, |snapshot: OldCsi<OldSnapshotStatus>| {
-        let content = snapshot.status.and_then(|status| status.bound_volume_snapshot_content_name);
-        if let (Some(content), Some(claim)) = (content, snapshot.spec.source.persistent_volume_claim_name)
-            && claims.len() < JOINED
-        {
-            claims.insert(content, (snapshot.metadata.namespace.unwrap_or_default(), claim));
-        }
-        Ok(())
-    });
-    page.line("\tCSI Snapshots:")?;
-    told(page, joined, "error concluding CSI snapshot info")?;
-    let read = each(contents, |content: OldCsi<OldContentStatus>| {
-        let name = content.metadata.name.unwrap_or_default();
-        let (namespace, claim) =
-            claims.get(&name).cloned().unwrap_or_else(|| (String::new(), "<PVC name not found>".to_owned()));
-        let status = content.status.unwrap_or_default();
-        let info = VolumeInfo {
-            pvc_name: Some(claim),
-            pvc_namespace: Some(namespace),
-            preserve_local_snapshot: Some(true),
-            csi_snapshot_info: Some(Csi {
-                snapshot_handle: status.snapshot_handle,
-                size: status.restore_size,
-                driver: content.spec.driver,
-                vsc_name: Some(name),
-                operation_id: None,
-            }),
-            ..VolumeInfo::default()
-        };
-        csi(page, &info)
-    });
-    told(page, read, "error concluding CSI snapshot info")
-}
-
-fn told<W: Write>(page: &mut Page<W>, read: Result<(), StreamError>, what: &str) -> io::Result<()> {
+pub(super) fn told<W: Write>(page: &mut Page<W>, read: Result<(), StreamError>, what: &str) -> io::Result<()> {
     match read {
         Ok(()) => Ok(()),
         Err(StreamError::Write(error)) => Err(error),

@@ -109,7 +109,10 @@ mod tests {
         for id in IDS {
             let Remedy { words, link } = of(id, "Restore/v/r1");
             assert!(words.len() > 20, "{id}");
-            assert!(link.is_some_and(|link| link.starts_with(SITE)) || [PASSWORD_NOT_MASKED, WITHHELD].contains(&id), "{id}");
+            assert!(
+                link.is_some_and(|link| link.starts_with(SITE)) || [PASSWORD_NOT_MASKED, WITHHELD].contains(&id),
+                "{id}"
+            );
         }
         let page = |kind: &str| of(DATA_HELD_UP, &format!("{kind}/v/x")).link.unwrap();
         assert!(page("DataUpload").contains("csi-snapshot") && page("PodVolumeRestore").contains("file-system"));

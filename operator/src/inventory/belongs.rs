@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use super::{Looked, Scope, Touched};
 
@@ -82,20 +81,6 @@ pub fn is_dns_name(text: &str) -> bool {
     let edge = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
     let bytes = text.as_bytes();
     bytes.len() <= 253 && edge(bytes.first()) && edge(bytes.last()) && bytes.iter().copied().all(inner)
-}
-
-/// A name as Velero writes it into a label: up to 63 bytes as it is, else its first 57 and the first six hex digits of
-/// its SHA-256 (`label.GetValidName`).
-pub fn valid_label(name: &str) -> String {
-    if name.len() <= 63 {
-        return name.to_owned();
-    }
-    let digest = Sha256::digest(name.as_bytes());
-    let mut head = 57;
-    while !name.is_char_boundary(head) {
-        head -= 1;
-    }
-    format!("{}{:02x}{:02x}{:02x}", &name[..head], digest[0], digest[1], digest[2])
 }
 
 /// Whether an object that carries the target's *name* is the target's and not a namesake's: by owner, else by
@@ -218,16 +203,6 @@ pub(super) fn touch(
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn labels_hold_names_as_velero_writes_them() {
-        assert_eq!(valid_label("nightly"), "nightly");
-        let whole = "a".repeat(63);
-        assert_eq!(valid_label(&whole), whole);
-        // sha256("a" × 64) begins with ffe054…
-        assert_eq!(valid_label(&"a".repeat(64)), format!("{}ffe054", "a".repeat(57)));
-        assert_eq!(valid_label(&"é".repeat(40)).len(), 62, "cut on a character border");
-    }
 
     #[test]
     fn a_namesake_of_another_uid_does_not_belong() {

@@ -61,10 +61,12 @@ impl Place {
         let here = |name: &&ObjectName| name.namespace == namespace;
         let data = || inventory.data.iter();
         let mover = |plural: &str| matches!(plural, "datauploads" | "datadownloads");
-        let claims_of = |moved: bool| {
+        let claims_of = |moved: bool| -> BTreeSet<String> {
             let objects = data().filter(|object| !moved || mover(&object.plural));
             objects.filter_map(|object| object.claim.as_ref()).filter(here).map(|claim| claim.name.clone()).collect()
         };
+        // What files named besides.
+        let named = inventory.claims.iter().filter(here).map(|claim| claim.name.clone());
         let pods = data().filter_map(|object| object.pod.as_ref()).filter(here).map(|pod| pod.name.clone()).collect();
         let label = inventory.target.as_ref().map(|target| {
             let key = match target.kind {
@@ -76,7 +78,7 @@ impl Place {
         Self {
             namespace: namespace.to_owned(),
             sieve: Sieve { whole, label, pods, moved: claims_of(true) },
-            claims: claims_of(false),
+            claims: named.chain(claims_of(false)).collect(),
             snapshots: inventory.served.find("snapshot.storage.k8s.io", "volumesnapshots").cloned(),
         }
     }
@@ -274,7 +276,9 @@ impl Inventory {
             self.nodes.extend(pod.node);
             trail.restored.push(here(pod.name, Some(pod.uid)));
         }
-        self.claims.extend(claims.into_iter().map(|name| here(name, None)));
+        let known: BTreeSet<String> =
+            self.claims.iter().filter(|claim| claim.namespace == namespace).map(|claim| claim.name.clone()).collect();
+        self.claims.extend(claims.into_iter().filter(|name| !known.contains(name)).map(|name| here(name, None)));
         trail.owners.extend(owners.into_iter().map(|(controller, name)| (controller, here(name, None))));
         trail.volumes.extend(volumes);
         for (name, content) in snapshots {

@@ -10,7 +10,8 @@ use debugbundle_crd::TargetKind;
 use serde_json::Value;
 
 use super::{
-    DataObject, InventoryError, PODS, Served, TargetObject, Unread, belongs, is_dns_name, look::Look, valid_label,
+    DataObject, Inventory, InventoryError, PODS, Served, TargetObject, Unread, belongs, is_dns_name, look::Look,
+    repository_label, valid_label,
 };
 use crate::cluster::ApiKind;
 
@@ -32,6 +33,17 @@ pub struct Kin {
     pub restores: Vec<String>,
     /// The BackupRepositories that the target's data is in.
     pub repositories: Vec<String>,
+}
+
+impl Inventory {
+    /// What maintenance of the repositories that the target's data is in carries in `velero.io/repo-name`: of those that
+    /// there are, and, as one may be gone, of those that Velero would make.
+    pub fn repository_labels(&self) -> BTreeSet<String> {
+        let location = self.backup.as_ref().or(self.target.as_ref()).and_then(|of| of.storage_location.as_deref());
+        let named = |(namespace, sort): &(String, String)| Some(format!("{namespace}-{}-{sort}", location?));
+        let would = self.data.iter().filter_map(|object| object.repository.as_ref()).filter_map(named);
+        would.chain(self.kin.repositories.iter().cloned()).map(|name| repository_label(&name)).collect()
+    }
 }
 
 impl Look<'_> {
@@ -121,25 +133,23 @@ impl Look<'_> {
     }
 
     async fn repositories(&self, served: &Served, location: &str, data: &[DataObject]) -> Vec<String> {
-        let wanted: BTreeSet<(String, String)> = data
-            .iter()
-            .filter_map(|object| object.repository.clone())
-            .map(|(ns, sort)| (valid_label(&ns), sort))
-            .collect();
+        let wanted: BTreeSet<(String, String)> = data.iter().filter_map(|object| object.repository.clone()).collect();
         if wanted.is_empty() {
             return Vec::new();
         }
         let mut selector = format!("velero.io/storage-location={}", valid_label(location));
-        let namespaces: BTreeSet<&str> = wanted.iter().map(|(namespace, _)| namespace.as_str()).collect();
+        let namespaces: BTreeSet<String> = wanted.iter().map(|(namespace, _)| valid_label(namespace)).collect();
         if namespaces.len() <= IN_SELECTOR {
-            let namespaces: Vec<&str> = namespaces.into_iter().collect();
+            let namespaces: Vec<String> = namespaces.into_iter().collect();
             selector = format!("{selector},velero.io/volume-namespace in ({})", namespaces.join(","));
         }
         let kind: ApiKind = served.velero("backuprepositories", "BackupRepository");
+        // A label may stand for several names; the spec tells.
+        let location = location.to_owned();
         let read = move |repository: Value| {
-            let label = |key: &str| repository["metadata"]["labels"][key].as_str().unwrap_or_default().to_owned();
-            let has = (label("velero.io/volume-namespace"), label("velero.io/repository-type"));
-            wanted.contains(&has).then(|| name(&repository)).flatten()
+            let spec = |key: &str| repository["spec"][key].as_str().unwrap_or_default().to_owned();
+            let holds = wanted.contains(&(spec("volumeNamespace"), spec("repositoryType")));
+            (holds && spec("backupStorageLocation") == location).then(|| name(&repository)).flatten()
         };
         self.all(&kind, Some(&selector), NAMES, read).await
     }
@@ -167,6 +177,7 @@ fn schedule_of(object: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::fixture;
     use serde_json::json;
 
     #[test]
@@ -179,5 +190,26 @@ mod tests {
         assert_eq!(schedule_of(&owned).as_deref(), Some("weekly"));
         assert_eq!(schedule_of(&json!({"spec": {"scheduleName": "hourly"}})).as_deref(), Some("hourly"));
         assert_eq!(schedule_of(&json!({"spec": {"scheduleName": "../x"}})), None);
+    }
+
+    #[test]
+    fn maintenance_of_a_repository_is_known_by_its_whole_name() {
+        let data = |namespace: &str| {
+            let spec = json!({"pod": {"namespace": namespace, "name": "p"}, "uploaderType": "kopia"});
+            DataObject::read("podvolumebackups", &json!({"metadata": {"name": "x"}, "spec": spec})).unwrap()
+        };
+        let mut inventory = fixture::inventory();
+        inventory.target = Some(fixture::target(TargetKind::Backup, "Failed"));
+        inventory.data = vec![data("shop")];
+        inventory.kin.repositories = vec!["shop-barn-kopia-x7f2q".to_owned()];
+        let labels = inventory.repository_labels();
+        assert!(labels.contains("shop-barn-kopia"), "as Velero calls it: {labels:?}");
+        assert!(labels.contains("shop-barn-kopia-x7f2q"), "as an older one did: {labels:?}");
+        assert!(!labels.contains("shop-two-barn-kopia"), "of a namespace that begins so: {labels:?}");
+        inventory.kin.repositories = vec!["shop-".repeat(14)];
+        let long = inventory.repository_labels();
+        assert!(
+            long.contains(&repository_label(&"shop-".repeat(14))) && !long.contains(&valid_label(&"shop-".repeat(14)))
+        );
     }
 }

@@ -56,6 +56,12 @@ impl<'a> Look<'a> {
         }
     }
 
+    /// A list of this kind in Velero's namespace could not be had, or not to its end.
+    pub(super) fn has_lost(&self, kind: &ApiKind) -> bool {
+        let all = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().any(|lost| lost.kind == *kind && lost.namespace == self.namespace)
+    }
+
     pub(super) async fn served(&self) -> Result<Served, InventoryError> {
         let fail = |source| InventoryError::Api { what: "the API server's list of kinds".to_owned(), source };
         let groups = self.cluster.get_as("/apis", DISCOVERY, 32 << 20, self.deadline).await.map_err(fail)?;

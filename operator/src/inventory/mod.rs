@@ -3,8 +3,8 @@
 //!
 //! * `look`: how it asks, and for the target and its data; `kin`: what else belongs to the target in Velero's namespace.
 //! * `follow`: from the data to pods, owners, claims, volumes, nodes; `trail`: what lies on that way.
-//! * `asked`: pods of the namespaces that were asked for.
-//! * `belongs`, `target`, `pods`, `discovery`: one answer read, without asking anybody.
+//! * `asked`: pods of the namespaces that were asked for; `leads`: what the target's own files name.
+//! * `belongs`, `target`, `pods`, `workloads`, `discovery`, `label`: one answer read, without asking anybody.
 
 mod asked;
 mod belongs;
@@ -13,28 +13,34 @@ mod discovery;
 pub(crate) mod fixture;
 mod follow;
 mod kin;
+mod label;
+mod leads;
 mod look;
 mod pods;
 mod target;
 mod trail;
+mod workloads;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use debugbundle_crd::{DebugBundleSpec, Reason, TargetKind};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::cluster::{ApiKind, Cluster, ClusterError};
+use crate::{
+    cluster::{ApiKind, Cluster, ClusterError},
+    text,
+};
 
-pub use belongs::{DataObject, Further, ObjectName, is_dns_name, valid_label};
+pub use belongs::{DataObject, Further, ObjectName, is_dns_name};
 pub use discovery::{DISCOVERY, Served};
 pub use kin::Kin;
-pub use pods::{Container, ContainerType, Pod, PodRole, server_workload};
+pub use label::{repository_label, valid_label};
+pub use leads::{Lead, Leads};
+pub use pods::{Container, ContainerType, Pod, PodRole};
 pub use target::TargetObject;
 pub use trail::{Controller, Trail};
+pub use workloads::{Workload, server_workload};
 
 use discovery::VELERO;
 use look::Look;
@@ -50,7 +56,8 @@ const OBJECT: usize = 4 << 20;
 /// Beyond which borders the operator was told not to look, whatever its permissions are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
-    /// Namespaces besides Velero's; `None` is all of them.
+    /// Namespaces besides Velero's; `None` is all of them. One of the others that a target leads to is passed by; to ask for
+    /// one is refused.
     pub namespaces: Option<BTreeSet<String>>,
     /// Cluster-scoped kinds and other namespaces are meant to be read (chart: `access: cluster-read`). If not, a
     /// refusal there is a note and no error.
@@ -66,6 +73,29 @@ impl Scope {
     /// Whether this namespace may be looked into.
     pub fn allows(&self, namespace: &str) -> bool {
         self.namespaces.as_ref().is_none_or(|allowed| allowed.contains(namespace))
+    }
+
+    /// Whether all of these may be looked into, which somebody asked for; Velero's own may in any case.
+    fn check(&self, asked: &[String], velero: &str) -> Result<(), InventoryError> {
+        let refused: Vec<&str> =
+            asked.iter().map(String::as_str).filter(|name| *name != velero && !self.allows(name)).collect();
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let allowed: Vec<&str> = self.namespaces.iter().flatten().map(String::as_str).collect();
+        Err(InventoryError::NamespaceNotAllowed { asked: a_few(&refused), allowed: a_few(&allowed) })
+    }
+}
+
+/// Names for a sentence, the first few of them.
+fn a_few(names: &[&str]) -> String {
+    const FEW: usize = 5;
+    let beyond = names.len().saturating_sub(FEW);
+    let shown: Vec<_> = names.iter().take(FEW).map(|name| text::bounded(name, 63)).collect();
+    match (shown.join(", "), beyond) {
+        (none, _) if none.is_empty() => "none".to_owned(),
+        (shown, 0) => shown,
+        (shown, beyond) => format!("{shown} and {beyond} more"),
     }
 }
 
@@ -85,6 +115,14 @@ pub enum InventoryError {
     /// The API server knows no Velero kinds.
     #[error("Velero is not installed: the API server serves no kind of the group velero.io")]
     VeleroNotFound,
+    /// A namespace was asked for by name that the operator is not to look into.
+    #[error("spec.namespaces names {asked}, where this operator is not to look; allowed: {allowed}")]
+    NamespaceNotAllowed {
+        /// Those that are not allowed, in words.
+        asked: String,
+        /// Those that are.
+        allowed: String,
+    },
     /// The API server did not answer what nothing can be done without.
     #[error("{what} cannot be read")]
     Api {
@@ -101,20 +139,10 @@ impl InventoryError {
         match self {
             Self::TargetNotFound { .. } => Reason::TargetNotFound,
             Self::VeleroNotFound => Reason::VeleroNotFound,
+            Self::NamespaceNotAllowed { .. } => Reason::InvalidSpec,
             Self::Api { .. } => Reason::ApiError,
         }
     }
-}
-
-/// A Deployment or DaemonSet of Velero's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Workload {
-    /// Its name.
-    pub name: String,
-    /// `spec.selector.matchLabels`.
-    pub selector: BTreeMap<String, String>,
-    /// The pod template's containers: (name, image, arguments); init containers first.
-    pub containers: Vec<(String, String, Vec<String>)>,
 }
 
 /// A namespace besides Velero's, and why it is of interest.
@@ -231,7 +259,7 @@ impl Inventory {
 /// Takes the inventory within `limit`.
 ///
 /// # Errors
-/// No such target, no Velero, or an API server that does not tell the target.
+/// A namespace asked for beyond the borders, no such target, no Velero, or an API server that does not tell the target.
 pub async fn take(
     cluster: &Cluster,
     namespace: &str,
@@ -239,6 +267,7 @@ pub async fn take(
     scope: Scope,
     limit: Duration,
 ) -> Result<Inventory, InventoryError> {
+    scope.check(&spec.namespaces, namespace)?;
     let look = Look::new(cluster, namespace, Instant::now() + limit);
     let served = look.served().await?;
     if !served.has_group(VELERO) {
@@ -264,11 +293,11 @@ pub async fn take(
     let deployments = ApiKind::namespaced("apps", "v1", "deployments", "Deployment");
     let account =
         |deployment: &Value| Some(deployment.pointer("/spec/template/spec/serviceAccountName")?.as_str()?.to_owned());
-    let own = move |deployment: Value| Some((pods::server_workload(&deployment)?, account(&deployment)));
+    let own = move |deployment: Value| Some((workloads::server_workload(&deployment)?, account(&deployment)));
     let (servers, server_accounts): (Vec<_>, Vec<_>) =
         look.all(&deployments, None, PODS, own).await.into_iter().unzip();
     let daemons = ApiKind::namespaced("apps", "v1", "daemonsets", "DaemonSet");
-    let node_agents = look.all(&daemons, None, PODS, |daemon| pods::node_agent_workload(&daemon)).await;
+    let node_agents = look.all(&daemons, None, PODS, |daemon| workloads::node_agent_workload(&daemon)).await;
     let pod_kind = ApiKind::namespaced("", "v1", "pods", "Pod");
     let seen = look.all(&pod_kind, None, PODS, |pod| Seen::read(&pod)).await;
     let mut trail = Trail::default();
@@ -284,9 +313,15 @@ pub async fn take(
         }
         None => (Vec::new(), Kin::default()),
     };
-    pods::assign_roles(&mut pods, &servers, &node_agents, &data);
+    let agents = Some(node_agents.as_slice()).filter(|agents| !agents.is_empty() || !look.has_lost(&daemons));
+    workloads::assign_roles(&mut pods, &servers, agents, &data);
 
-    let (touched, further) = belongs::touched(&data, namespace, &spec.namespaces, &scope, TOUCHED);
+    let (mut touched, mut further) = belongs::touched(&data, namespace, &spec.namespaces, &scope, TOUCHED);
+    if let Some(target) = &target {
+        let why = format!("hooks of {} {}", target.kind, target.name);
+        let known = (&mut touched, &mut further);
+        belongs::touch(known, &target.hooked_namespaces(), &why, namespace, &scope, TOUCHED);
+    }
     let unhealthy = look.unhealthy(&touched).await;
     let mut inventory = Inventory {
         namespace: namespace.to_owned(),

@@ -1,12 +1,10 @@
-//! Pods and workloads of Velero's namespace, projected to what a plan needs: whose they are and which logs they have.
-//! Their objects go into the bundle whole, by `collect`.
+//! Pods projected to what a plan needs: which containers and logs they have, and how they are. Whose they are is told by
+//! `workloads`; their objects go into the bundle whole, by `collect`.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::Value;
-
-use super::{DataObject, Workload};
 
 /// A pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,17 +141,6 @@ impl Pod {
         let settled = matches!(self.phase.as_str(), "Running" | "Succeeded");
         settled && !self.containers.iter().any(|one| one.kind != ContainerType::Ephemeral && one.is_suspect())
     }
-
-    /// By the workload's own selector. A selector may be wide enough for the pods of others, such as those of a plugin with
-    /// the same label; then the owner tells.
-    fn selected_by(&self, workload: &Workload) -> bool {
-        let has = |(key, value)| self.labels.get(key) == Some(value);
-        let own = self.owner.as_ref().is_none_or(|(kind, name)| match kind.as_str() {
-            "ReplicaSet" => name.strip_prefix(&workload.name).is_some_and(|hash| hash.starts_with('-')),
-            _ => *name == workload.name,
-        });
-        !workload.selector.is_empty() && workload.selector.iter().all(has) && own
-    }
 }
 
 fn read_container(kind: ContainerType, container: &Value, status: &Value) -> Option<Container> {
@@ -173,71 +160,14 @@ fn read_container(kind: ContainerType, container: &Value, status: &Value) -> Opt
     })
 }
 
-fn array<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
+pub(super) fn array<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
     value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
 }
 
-fn labels(value: &Value, pointer: &str) -> BTreeMap<String, String> {
+pub(super) fn labels(value: &Value, pointer: &str) -> BTreeMap<String, String> {
     let labels = value.pointer(pointer).and_then(Value::as_object);
     let text = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
     labels.into_iter().flatten().filter_map(text).collect()
-}
-
-fn workload(object: &Value) -> Workload {
-    let mut containers = Vec::new();
-    for pointer in ["/spec/template/spec/initContainers", "/spec/template/spec/containers"] {
-        for container in array(object, pointer) {
-            let text = |key: &str| container[key].as_str().unwrap_or_default().to_owned();
-            let args = array(container, "/command").chain(array(container, "/args"));
-            containers.push((text("name"), text("image"), args.filter_map(Value::as_str).map(str::to_owned).collect()));
-        }
-    }
-    Workload {
-        name: object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned(),
-        selector: labels(object, "/spec/selector/matchLabels"),
-        containers,
-    }
-}
-
-/// A Deployment that is Velero's server: by the label that `velero install` and Helm set, by name, or by the label
-/// of Helm and OADP. The vSphere plugin's Deployments carry the first label too, but other names of their own.
-pub fn server_workload(deployment: &Value) -> Option<Workload> {
-    let labels = labels(deployment, "/metadata/labels");
-    let name = deployment.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    let is = |key: &str, value: &str| labels.get(key).is_some_and(|found| found == value);
-    let server = is("component", "velero") || name == "velero" || is("app.kubernetes.io/name", "velero");
-    (server && name != "backup-driver").then(|| workload(deployment))
-}
-
-/// A DaemonSet that is Velero's node agent (`restic` before Velero 1.10).
-pub(super) fn node_agent_workload(daemon: &Value) -> Option<Workload> {
-    let name = daemon.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    let pods = labels(daemon, "/spec/template/metadata/labels");
-    let agent = name == "restic"
-        || name.starts_with("node-agent")
-        || pods.get("role").is_some_and(|role| role == "node-agent")
-        || pods.get("name").is_some_and(|name| name == "node-agent" || name == "restic");
-    agent.then(|| workload(daemon))
-}
-
-/// Tells each pod's role. Without data of a target all node agents are involved: nobody knows which one matters.
-pub(super) fn assign_roles(pods: &mut [Pod], servers: &[Workload], agents: &[Workload], data: &[DataObject]) {
-    let nodes: Vec<&str> = data.iter().filter_map(|object| object.node.as_deref()).collect();
-    for pod in pods {
-        let by_role = |role: &str| pod.labels.get("role").is_some_and(|found| found == role);
-        pod.role = if data.iter().any(|object| object.name == pod.name) {
-            PodRole::DataMover
-        } else if pod.labels.contains_key("velero.io/repo-name") {
-            PodRole::Maintenance
-        } else if by_role("node-agent") || agents.iter().any(|agent| pod.selected_by(agent)) {
-            let here = pod.node.as_deref().is_some_and(|node| nodes.contains(&node));
-            PodRole::NodeAgent { involved: nodes.is_empty() || here }
-        } else if servers.iter().any(|server| pod.selected_by(server)) {
-            PodRole::Server
-        } else {
-            PodRole::Other
-        };
-    }
 }
 
 #[cfg(test)]
@@ -311,74 +241,5 @@ mod tests {
         assert_eq!((pod.node.as_deref(), pod.containers.len()), (None, 1));
         assert!(!pod.is_healthy());
         assert_eq!(Pod::read(&json!({"spec": []})), None);
-    }
-
-    #[test]
-    fn velero_is_found_by_label_by_name_and_by_helms_label() {
-        let found = |name: &str, labels: Value| {
-            server_workload(&json!({"metadata": {"name": name, "labels": labels}, "spec": {"selector": {"matchLabels": {"a": "b"}}}}))
-                .is_some()
-        };
-        assert!(found("backup-service", json!({"component": "velero"})));
-        assert!(found("velero", json!({})));
-        assert!(found("prod-velero", json!({"app.kubernetes.io/name": "velero"})));
-        assert!(!found("web", json!({"app": "web"})));
-        assert!(!found("backup-driver", json!({"component": "velero"})));
-    }
-
-    #[test]
-    fn a_selector_that_fits_others_too_does_not_make_them_velero() {
-        let wide = [("component".to_owned(), "velero".to_owned())];
-        let workload = |name: &str| Workload { name: name.into(), selector: wide.clone().into(), containers: vec![] };
-        let one = |owner: Option<(&str, &str)>| Pod {
-            labels: wide.clone().into(),
-            owner: owner.map(|(kind, name)| (kind.to_owned(), name.to_owned())),
-            ..Pod::read(&pod()).unwrap()
-        };
-        let mut pods = [
-            one(Some(("ReplicaSet", "velero-7d9c"))),
-            one(Some(("ReplicaSet", "backup-driver-5f4b"))),
-            one(Some(("DaemonSet", "agents"))),
-            one(Some(("DaemonSet", "datamgr-for-vsphere-plugin"))),
-            one(None),
-        ];
-        assign_roles(&mut pods, &[workload("velero")], &[workload("agents")], &[]);
-        let roles: Vec<_> = pods.iter().map(|pod| pod.role).collect();
-        let agent = PodRole::NodeAgent { involved: true };
-        assert_eq!(roles, [PodRole::Server, PodRole::Other, agent, PodRole::Other, agent]);
-    }
-
-    #[test]
-    fn roles_follow_selectors_names_and_nodes() {
-        let server =
-            Workload { name: "velero".into(), selector: [("name".into(), "velero".into())].into(), containers: vec![] };
-        let one = |name: &str, node: &str, labels: &[(&str, &str)]| {
-            let labels: BTreeMap<_, _> = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-            Pod { name: name.into(), node: Some(node.into()), labels, owner: None, ..Pod::read(&pod()).unwrap() }
-        };
-        let data =
-            [DataObject::read("datauploads", &json!({"metadata": {"name": "mover-1"}, "status": {"node": "n2"}}))
-                .unwrap()];
-        let mut pods = [
-            one("velero-0", "n1", &[("name", "velero")]),
-            one("na-1", "n1", &[("role", "node-agent")]),
-            one("na-2", "n2", &[("role", "node-agent")]),
-            one("mover-1", "n2", &[("name", "velero")]),
-            one("m", "n2", &[("velero.io/repo-name", "shop-default-kopia")]),
-            one("other", "n2", &[]),
-        ];
-        assign_roles(&mut pods, &[server], &[], &data);
-        let roles: Vec<_> = pods.iter().map(|pod| pod.role).collect();
-        assert_eq!(
-            roles,
-            [
-                PodRole::Server,
-                PodRole::NodeAgent { involved: false },
-                PodRole::NodeAgent { involved: true },
-                PodRole::DataMover,
-                PodRole::Maintenance,
-                PodRole::Other
-            ]
-        );
     }
 }

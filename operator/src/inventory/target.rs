@@ -50,8 +50,36 @@ impl TargetObject {
         }
     }
 
+    /// The namespaces that the hooks of its spec are meant for, if a hook failed; none if they are meant for all.
+    pub(super) fn hooked_namespaces(&self) -> Vec<String> {
+        let failed = self.raw.pointer("/status/hookStatus/hooksFailed").and_then(Value::as_i64);
+        if failed.is_none_or(|failed| failed == 0) {
+            return Vec::new();
+        }
+        let hooks = self.raw.pointer("/spec/hooks/resources").and_then(Value::as_array);
+        let named = hooks.into_iter().flatten().filter_map(|hook| hook["includedNamespaces"].as_array());
+        named.flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
     /// Velero wrote all its files to the store: their absence is an error.
     pub fn files_are_due(&self) -> bool {
         matches!(self.phase.as_str(), "Completed" | "PartiallyFailed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn hooks_lead_to_their_namespaces_when_one_failed() {
+        let of = |failed: Value| {
+            let raw = json!({"metadata": {"name": "b"}, "status": {"hookStatus": {"hooksAttempted": 2, "hooksFailed": failed}},
+                "spec": {"hooks": {"resources": [{"includedNamespaces": ["shop", "farm"]}, {"excludedNamespaces": ["x"]}, 7]}}});
+            TargetObject::read(TargetKind::Backup, raw).hooked_namespaces()
+        };
+        assert_eq!(of(json!(1)), ["shop", "farm"]);
+        assert!(of(json!(0)).is_empty() && of(Value::Null).is_empty());
     }
 }

@@ -51,6 +51,7 @@ impl Planner<'_> {
         if let Some(kind) = inventory.served.find(SNAPSHOTS, "volumesnapshotcontents") {
             self.some("contents of the snapshots", kind.clone(), &trail.contents);
         }
+        self.kinds_of_the_cluster();
         let classes = ApiKind::cluster("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass");
         self.some("priority classes of the pods", classes, &trail.priority_classes);
         if !trail.server_accounts.is_empty() {

@@ -88,7 +88,7 @@ mod tests {
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         Workload {
             name: "velero".into(),
-            selector: [].into(),
+            selector: kube::core::Selector::default(),
             containers: vec![("velero".into(), "velero/velero".into(), arguments)],
         }
     }

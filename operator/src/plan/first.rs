@@ -18,6 +18,15 @@ impl Planner<'_> {
         if first.is_empty() { Want::All } else { Want::First(first) }
     }
 
+    /// The order of a List of the vSphere plugin's snapshots: those of the target's Backup carry its name.
+    pub(super) fn first_beside(&self) -> Want {
+        let own = self.inventory.target.iter().filter(|target| target.kind == TargetKind::Backup);
+        let names =
+            own.chain(&self.inventory.backup).map(|backup| ("velero.io/backup-name", valid_label(&backup.name)));
+        let labels: Vec<_> = names.collect();
+        if labels.is_empty() { Want::All } else { Want::First(First { labels, ..First::default() }) }
+    }
+
     fn belongs(&self, plural: &str) -> First {
         let inventory = self.inventory;
         let Some(target) = &inventory.target else { return First::default() };
@@ -45,8 +54,11 @@ impl Planner<'_> {
                 self.data(plural, of(TargetKind::Restore), "velero.io/restore-uid", "velero.io/restore-name")
             }
             "jobs" => {
-                let of_repository = |name: &String| ("velero.io/repo-name", valid_label(name));
-                First { labels: kin.repositories.iter().map(of_repository).collect(), ..First::default() }
+                let of_repository = |label: String| ("velero.io/repo-name", label);
+                First {
+                    labels: inventory.repository_labels().into_iter().map(of_repository).collect(),
+                    ..First::default()
+                }
             }
             "pods" => named(self.veleros_pods()),
             "persistentvolumeclaims" | "volumesnapshots" => {

@@ -1,12 +1,9 @@
-//! The kinds of Velero's namespace as a table: which are asked for, when, and how much they matter. A new kind is a line.
+//! The kinds of Velero's namespace, and those that its flavours keep elsewhere, as tables: which are asked for, when, and how
+//! much they matter. A new kind is a line.
 //! Reading them, and whether it is allowed, is `collect`'s; Velero's own kinds are found in what the API server serves.
 
-use super::{ItemSource, Planner, Priority};
-use crate::{
-    archive::{BundlePath, manifest::MissingCode},
-    cluster::ApiKind,
-    inventory::Served,
-};
+use super::{Planner, Priority, Want};
+use crate::{archive::manifest::MissingCode, cluster::ApiKind, inventory::Served};
 
 /// A kind that every Kubernetes serves.
 struct BuiltIn {
@@ -82,11 +79,10 @@ const fn custom(group: &'static str, plural: &'static str, with: &'static str, p
     Custom { group, plural, with, priority }
 }
 
-const CUSTOM: [Custom; 11] = [
+const CUSTOM: [Custom; 10] = [
     custom(OADP, "dataprotectionapplications", OADP, Priority::P3),
     custom(OADP, "dataprotectiontests", OADP, Priority::P3),
     custom(OADP, "cloudstorages", OADP, Priority::P3),
-    custom(OADP, "nonadmin*", OADP, Priority::P3),
     custom(OADP, "virtualmachine*", OADP, Priority::P3),
     custom(OLM, "clusterserviceversions", OADP, Priority::P3),
     custom(OLM, "subscriptions", OADP, Priority::P3),
@@ -94,6 +90,18 @@ const CUSTOM: [Custom; 11] = [
     custom(VSPHERE_MOVER, "uploads", VSPHERE_MOVER, Priority::P1),
     custom(VSPHERE_MOVER, "downloads", VSPHERE_MOVER, Priority::P1),
     custom(VSPHERE_DRIVER, "backuprepositoryclaims", VSPHERE_DRIVER, Priority::P3),
+];
+
+/// The vSphere plugin's repositories, which are of the cluster. They name the place and the credential of a bucket.
+const OF_THE_CLUSTER: [Custom; 1] = [custom(VSPHERE_DRIVER, "backuprepositories", VSPHERE_DRIVER, Priority::P3)];
+
+/// What flavours keep beside the volumes and users that it is about, in the namespaces that a target leads to: the vSphere
+/// plugin its snapshots, OADP what those who are no administrators ask for.
+const BESIDE: [Custom; 4] = [
+    custom(VSPHERE_DRIVER, "snapshots", VSPHERE_DRIVER, Priority::P1),
+    custom(VSPHERE_DRIVER, "clonefromsnapshots", VSPHERE_DRIVER, Priority::P1),
+    custom(VSPHERE_DRIVER, "deletesnapshots", VSPHERE_DRIVER, Priority::P3),
+    custom(OADP, "nonadmin*", OADP, Priority::P3),
 ];
 
 impl Custom {
@@ -106,7 +114,11 @@ impl Custom {
 
     fn found<'a>(&'a self, served: &'a Served) -> impl Iterator<Item = &'a ApiKind> {
         let kinds = served.of_group(self.group).into_iter();
-        kinds.filter(|kind| kind.namespaced && self.names(&kind.plural) && served.has_group(self.with))
+        kinds.filter(|kind| self.names(&kind.plural) && served.has_group(self.with))
+    }
+
+    fn is(&self, group: &str, plural: &str) -> bool {
+        self.group == group && self.names(plural)
     }
 }
 
@@ -114,12 +126,23 @@ impl Custom {
 /// bundle asks for there.
 pub fn extra_rule(group: &str, plural: &str) -> Option<String> {
     let built_in = BUILT_IN.iter().any(|row| !row.shipped && (row.group, row.plural) == (group, plural));
-    let custom = || CUSTOM.iter().any(|row| row.group == group && row.names(plural));
-    (built_in || custom()).then(|| {
-        format!(
-            r#"add to extraRules of the chart: {{apiGroups: ["{group}"], resources: [{plural}], verbs: [get, list]}}"#
-        )
-    })
+    let custom = || CUSTOM.iter().chain(&BESIDE).any(|row| row.is(group, plural));
+    (built_in || custom()).then(|| format!("add to extraRules of the chart: {}", rule(group, plural)))
+}
+
+/// The same of a kind elsewhere: in another namespace, or, if `namespace` is empty, of the cluster. The chart does not reach
+/// that far.
+pub fn further_rule(group: &str, plural: &str, namespace: &str) -> Option<String> {
+    let (rows, place) = match namespace {
+        "" => (&OF_THE_CLUSTER[..], "for the cluster (ClusterRoleBinding)".to_owned()),
+        namespace => (&BESIDE[..], format!("in namespace {namespace} (RoleBinding)")),
+    };
+    let wanted = rows.iter().any(|row| row.is(group, plural));
+    wanted.then(|| format!("bind a ClusterRole to the operator's ServiceAccount {place}: {}", rule(group, plural)))
+}
+
+fn rule(group: &str, plural: &str) -> String {
+    format!(r#"{{apiGroups: ["{group}"], resources: [{plural}], verbs: [get, list]}}"#)
 }
 
 impl Planner<'_> {
@@ -129,10 +152,9 @@ impl Planner<'_> {
             self.list(row.priority, namespace, ApiKind::namespaced(row.group, row.version, row.plural, row.kind));
         }
         let inventory = self.inventory;
-        for row in &CUSTOM {
-            for kind in row.found(&inventory.served) {
+        for row in CUSTOM.iter().chain(&BESIDE) {
+            for kind in row.found(&inventory.served).filter(|kind| kind.namespaced) {
                 self.list(row.priority, namespace, kind.clone());
-                self.definition(&format!("{}.{}", kind.plural, kind.group));
             }
         }
         for group in [OADP, OLM, VSPHERE_MOVER, VSPHERE_DRIVER] {
@@ -149,17 +171,24 @@ impl Planner<'_> {
         }
     }
 
-    /// Whoever reads the bundle without a cluster needs the definition of each custom kind in it.
-    fn definition(&mut self, name: &str) {
-        let file = format!("{name}.yaml");
-        let kind =
-            ApiKind::cluster("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition");
-        self.add(
-            Priority::P3,
-            format!("CustomResourceDefinition {name}"),
-            BundlePath::new(["cluster-scoped-resources", "apiextensions.k8s.io", "customresourcedefinitions", &file]),
-            ItemSource::Object { kind, namespace: None, name: name.to_owned() },
-        );
+    /// What of the table is kept in another namespace that the target leads to, or that was asked for.
+    pub(super) fn kinds_beside(&mut self, namespace: &str) {
+        let inventory = self.inventory;
+        for row in &BESIDE {
+            for kind in row.found(&inventory.served).filter(|kind| kind.namespaced) {
+                self.list(row.priority, namespace, kind.clone());
+            }
+        }
+    }
+
+    /// What of the table is of the whole cluster.
+    pub(super) fn kinds_of_the_cluster(&mut self) {
+        let inventory = self.inventory;
+        for row in &OF_THE_CLUSTER {
+            for kind in row.found(&inventory.served).filter(|kind| !kind.namespaced) {
+                self.cluster_list(kind.clone(), Want::All);
+            }
+        }
     }
 }
 
@@ -250,6 +279,16 @@ mod tests {
         assert!(extra_rule(VSPHERE_MOVER, "uploads").is_some());
         for (group, plural) in [("", "pods"), ("", "secrets"), (VSPHERE_MOVER, "secrets"), ("apps", "deployments")] {
             assert_eq!(extra_rule(group, plural), None, "{group}/{plural}");
+            assert_eq!(further_rule(group, plural, "shop"), None, "{group}/{plural}");
         }
+        assert_eq!(
+            further_rule(VSPHERE_DRIVER, "snapshots", "shop").as_deref(),
+            Some(
+                "bind a ClusterRole to the operator's ServiceAccount in namespace shop (RoleBinding): \
+                {apiGroups: [\"backupdriver.cnsdp.vmware.com\"], resources: [snapshots], verbs: [get, list]}"
+            )
+        );
+        assert!(further_rule(VSPHERE_DRIVER, "backuprepositories", "").unwrap().contains("for the cluster"));
+        assert_eq!(further_rule(VSPHERE_DRIVER, "backuprepositories", "shop"), None);
     }
 }

@@ -32,7 +32,7 @@ pub use config_maps::Bodies;
 pub use item::{
     First, Item, ItemSource, LogLimits, Only, Plan, Priority, ServerLines, ServerLog, StoreFile, Want, Window,
 };
-pub use kinds::extra_rule;
+pub use kinds::{extra_rule, further_rule};
 pub use logs::window;
 pub use target::{folder_of, store_limit, store_path};
 
@@ -97,6 +97,7 @@ impl Planner<'_> {
         let want = match kind.plural.as_str() {
             "events" => Want::Newest(EVENTS),
             _ if namespace == self.inventory.namespace => self.first(&kind),
+            "snapshots" => self.first_beside(),
             _ => Want::All,
         };
         self.add(priority, what, path, ItemSource::List { kind, namespace: Some(namespace.to_owned()), want });

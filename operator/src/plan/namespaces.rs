@@ -33,6 +33,7 @@ impl Planner<'_> {
             self.list(Priority::P1, namespace, core("events", "Event"));
             self.list(Priority::P1, namespace, core("resourcequotas", "ResourceQuota"));
             self.list(Priority::P3, namespace, core("limitranges", "LimitRange"));
+            self.kinds_beside(namespace);
             if *whole {
                 self.whole(namespace);
             } else {

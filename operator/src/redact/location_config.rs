@@ -55,6 +55,12 @@ pub(super) fn is_location(map: &Map<String, Value>) -> bool {
     map.get("provider").is_some_and(Value::is_string) && map.get("config").is_some_and(Value::is_object)
 }
 
+/// What the vSphere plugin copies of a location and its credential into its BackupRepositories and claims; it writes the
+/// key as the first is written.
+pub(super) fn is_repository(key: &str) -> bool {
+    matches!(key, "repopsitoryParameters" | "repositoryParameters")
+}
+
 pub(super) fn clean(by: &mut Cleaner<'_>, config: &mut Map<String, Value>) {
     for (key, value) in config {
         match value {

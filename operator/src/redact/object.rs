@@ -133,6 +133,11 @@ impl Cleaner<'_> {
                     self.fields(inner);
                 }
                 Value::Object(config) if location && key == "config" => location_config::clean(self, config),
+                Value::Object(config)
+                    if location_config::is_repository(key) && !self.schema && self.by.has(location_config::RULE) =>
+                {
+                    location_config::clean(self, config);
+                }
                 Value::Object(counts) if key == "redactions" && counts.values().all(Value::is_number) => {}
                 Value::String(text) if key == "value" && pair.is_some_and(|strength| masks_whole(text, strength)) => {
                     self.mask(text, json::PAIR);

@@ -23,6 +23,16 @@ use crate::{
     store::{AnyStore, Key, S3, Signed, Store as _, StoreError},
 };
 
+/// The object, if there is one and its kind is served: to a kind that it does not know the API server answers 404 in plain
+/// words, which is no status that says `NotFound`.
+async fn there(api: &Api<DynamicObject>, name: &str) -> Result<Option<DynamicObject>, Fault> {
+    match api.get(name).await {
+        Ok(object) => Ok(Some(object)),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(Fault::api(error)),
+    }
+}
+
 /// How long finding the place may take.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -162,12 +172,13 @@ impl Engine {
         let api = self.velero("BackupStorageLocation", "backupstoragelocations");
         let listed = match every(&api).await {
             Ok(listed) => listed,
-            Err(kube::Error::Api(status)) if status.is_not_found() => {
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                // That there is no Velero at all is found out before.
                 let message =
                     "the API server serves no BackupStorageLocations (velero.io/v1), so there is no place for a \
-                               bundle; is Velero installed?"
+                               bundle: apply the CustomResourceDefinitions of the installed Velero, velero install --crds-only"
                         .to_owned();
-                return Err(Fault::terminal(Reason::VeleroNotFound, message));
+                return Err(Fault::terminal(Reason::LocationNotFound, message));
             }
             Err(error) => return Err(Fault::api(error)),
         };
@@ -181,12 +192,12 @@ impl Engine {
         let backup = match target.kind {
             TargetKind::Backup => Some(target.name.clone()),
             TargetKind::Restore => {
-                let restore = self.velero("Restore", "restores").get_opt(&target.name).await.map_err(Fault::api)?;
+                let restore = there(&self.velero("Restore", "restores"), &target.name).await?;
                 restore.and_then(|r| text(&as_value(&r), "backupName"))
             }
         };
         let Some(backup) = backup else { return Ok(None) };
-        let backup = self.velero("Backup", "backups").get_opt(&backup).await.map_err(Fault::api)?;
+        let backup = there(&self.velero("Backup", "backups"), &backup).await?;
         Ok(backup.and_then(|b| text(&as_value(&b), "storageLocation")))
     }
 

@@ -129,7 +129,7 @@ fn velero(inventory: &Inventory, seen: Option<&(String, String)>) -> VeleroInfo 
     };
     VeleroInfo {
         namespace: inventory.namespace.clone(),
-        version: seen.map(|(version, _)| version.clone()).unwrap_or_default(),
+        version: seen.map(|(version, _)| version.clone()).or(inventory.reported_version.clone()).unwrap_or_default(),
         images: images(false),
         plugins: images(true),
     }

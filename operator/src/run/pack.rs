@@ -274,7 +274,8 @@ impl Engine {
 }
 
 /// What refused or disturbed a target lies in the namespaces that its results name: quotas, events. What a Restore brought
-/// and does not come up lies in those that its resource list names.
+/// and does not come up lies in those that its resource list names. Volumes and operations that failed are named with their
+/// claims and snapshots.
 async fn follow_files(inventory: &mut Inventory, files: &dyn StoreFiles, cluster: &Cluster, deadline: Instant) {
     let Some(target) = inventory.target.as_ref().filter(|target| target.files_are_due()) else { return };
     let (kind, name) = (target.kind, target.name.clone());
@@ -288,6 +289,8 @@ async fn follow_files(inventory: &mut Inventory, files: &dyn StoreFiles, cluster
         let (namespaces, more) = collect::restored_namespaces(files, &name, idle, until).await;
         inventory.touch(&namespaces, u64::from(more), &format!("resource list of {kind} {name}"));
     }
+    let leads = collect::leads(files, kind, &name, idle, until).await;
+    inventory.lead(&leads, &format!("volume info or item operations of {kind} {name}"));
     inventory::follow(cluster, inventory, RESULTS.min(deadline.saturating_duration_since(Instant::now()))).await;
 }
 

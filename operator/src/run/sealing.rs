@@ -20,8 +20,7 @@ use crate::{
         manifest::{Entry, Missing, MissingCode, MissingSeverity, Source},
     },
     cluster::chain,
-    collect,
-    crash,
+    collect, crash,
     diagnose::{self, Finding, Moment, WITHHELD},
     error::Fault,
     location,
@@ -217,9 +216,7 @@ impl Telling {
         let quotes = |text: &str| hits.iter().any(|hit| hit.is_quoted_in(text));
         let diagnosis = &mut self.found.diagnosis;
         diagnosis.findings.retain(|found| {
-            found.id != WITHHELD
-                && !quotes(&found.title)
-                && !found.evidence.iter().any(|proof| quotes(&proof.text))
+            found.id != WITHHELD && !quotes(&found.title) && !found.evidence.iter().any(|proof| quotes(&proof.text))
         });
         if diagnosis.cause.as_deref().is_some_and(quotes) {
             diagnosis.cause = gravest(&diagnosis.findings);

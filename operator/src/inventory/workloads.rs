@@ -1,0 +1,248 @@
+//! Velero's Deployments and DaemonSets in every flavour of installation, and by their own selectors whose each pod is. What
+//! a pod is like is read by `pods`.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::{Selector, SelectorExt as _};
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use super::{
+    DataObject, Pod, PodRole,
+    pods::{array, labels},
+};
+
+/// A Deployment or DaemonSet of Velero's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Its name.
+    pub name: String,
+    /// `spec.selector`; one that selects everything selects no pod.
+    pub selector: Selector,
+    /// The pod template's containers: (name, image, arguments); init containers first.
+    pub containers: Vec<(String, String, Vec<String>)>,
+}
+
+impl Pod {
+    /// By the workload's own selector. A selector may be wide enough for the pods of others, such as those of a plugin with
+    /// the same label; then the owner tells.
+    fn selected_by(&self, workload: &Workload) -> bool {
+        let own = self.owner.as_ref().is_none_or(|(kind, name)| match kind.as_str() {
+            "ReplicaSet" => name.strip_prefix(&workload.name).is_some_and(|hash| hash.starts_with('-')),
+            _ => *name == workload.name,
+        });
+        !workload.selector.selects_all() && workload.selector.matches(&self.labels) && own
+    }
+}
+
+/// One that cannot be read selects nothing, as the API server takes none.
+fn selector(selector: &Value) -> Selector {
+    let read = LabelSelector::deserialize(selector).ok().and_then(|selector| Selector::try_from(selector).ok());
+    read.unwrap_or_default()
+}
+
+fn workload(object: &Value) -> Workload {
+    let mut containers = Vec::new();
+    for pointer in ["/spec/template/spec/initContainers", "/spec/template/spec/containers"] {
+        for container in array(object, pointer) {
+            let text = |key: &str| container[key].as_str().unwrap_or_default().to_owned();
+            let args = array(container, "/command").chain(array(container, "/args"));
+            containers.push((text("name"), text("image"), args.filter_map(Value::as_str).map(str::to_owned).collect()));
+        }
+    }
+    Workload {
+        name: object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        selector: selector(&object["spec"]["selector"]),
+        containers,
+    }
+}
+
+/// A Deployment that is Velero's server: by the label that `velero install` and Helm set, by name, or by the label
+/// of Helm and OADP. The vSphere plugin's Deployments carry the first label too, but other names of their own.
+pub fn server_workload(deployment: &Value) -> Option<Workload> {
+    let labels = labels(deployment, "/metadata/labels");
+    let name = deployment.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let is = |key: &str, value: &str| labels.get(key).is_some_and(|found| found == value);
+    let server = is("component", "velero") || name == "velero" || is("app.kubernetes.io/name", "velero");
+    (server && name != "backup-driver").then(|| workload(deployment))
+}
+
+/// A DaemonSet that is Velero's node agent (`restic` before Velero 1.10).
+pub(super) fn node_agent_workload(daemon: &Value) -> Option<Workload> {
+    let name = daemon.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let pods = labels(daemon, "/spec/template/metadata/labels");
+    let agent = name == "restic"
+        || name.starts_with("node-agent")
+        || pods.get("role").is_some_and(|role| role == "node-agent")
+        || pods.get("name").is_some_and(|name| name == "node-agent" || name == "restic");
+    agent.then(|| workload(daemon))
+}
+
+/// Tells each pod's role; `agents` is `None` if nobody could tell the DaemonSets. Without data of a target all node agents
+/// are involved: nobody knows which one matters.
+pub(super) fn assign_roles(pods: &mut [Pod], servers: &[Workload], agents: Option<&[Workload]>, data: &[DataObject]) {
+    let nodes: Vec<&str> = data.iter().filter_map(|object| object.node.as_deref()).collect();
+    for pod in pods {
+        // Whoever likes may call a pod so: the label is believed only where the DaemonSet itself is not to be seen.
+        let is_agent = if let Some(agents) = agents {
+            agents.iter().any(|agent| pod.selected_by(agent))
+        } else {
+            let of_daemon = pod.owner.as_ref().is_some_and(|(kind, _)| kind == "DaemonSet");
+            of_daemon && pod.labels.get("role").is_some_and(|role| role == "node-agent")
+        };
+        pod.role = if data.iter().any(|object| object.name == pod.name) {
+            PodRole::DataMover
+        } else if pod.labels.contains_key("velero.io/repo-name") {
+            PodRole::Maintenance
+        } else if is_agent {
+            let here = pod.node.as_deref().is_some_and(|node| nodes.contains(&node));
+            PodRole::NodeAgent { involved: nodes.is_empty() || here }
+        } else if servers.iter().any(|server| pod.selected_by(server)) {
+            PodRole::Server
+        } else {
+            PodRole::Other
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use serde_json::json;
+
+    fn pod() -> Value {
+        json!({"metadata": {"name": "herd-1", "namespace": "farm", "uid": "u9", "labels": {"app": "herd"}}})
+    }
+
+    #[test]
+    fn velero_is_found_by_label_by_name_and_by_helms_label() {
+        let found = |name: &str, labels: Value| {
+            server_workload(&json!({"metadata": {"name": name, "labels": labels}, "spec": {"selector": {"matchLabels": {"a": "b"}}}}))
+                .is_some()
+        };
+        assert!(found("backup-service", json!({"component": "velero"})));
+        assert!(found("velero", json!({})));
+        assert!(found("prod-velero", json!({"app.kubernetes.io/name": "velero"})));
+        assert!(!found("web", json!({"app": "web"})));
+        assert!(!found("backup-driver", json!({"component": "velero"})));
+    }
+
+    #[test]
+    fn a_selector_that_fits_others_too_does_not_make_them_velero() {
+        let wide = [("component".to_owned(), "velero".to_owned())];
+        let workload = |name: &str| Workload {
+            name: name.into(),
+            selector: Selector::from_iter(wide.clone()),
+            containers: vec![],
+        };
+        let one = |owner: Option<(&str, &str)>| Pod {
+            labels: wide.clone().into(),
+            owner: owner.map(|(kind, name)| (kind.to_owned(), name.to_owned())),
+            ..Pod::read(&pod()).unwrap()
+        };
+        let mut pods = [
+            one(Some(("ReplicaSet", "velero-7d9c"))),
+            one(Some(("ReplicaSet", "backup-driver-5f4b"))),
+            one(Some(("DaemonSet", "agents"))),
+            one(Some(("DaemonSet", "datamgr-for-vsphere-plugin"))),
+            one(None),
+        ];
+        assign_roles(&mut pods, &[workload("velero")], Some(&[workload("agents")]), &[]);
+        let roles: Vec<_> = pods.iter().map(|pod| pod.role).collect();
+        let agent = PodRole::NodeAgent { involved: true };
+        assert_eq!(roles, [PodRole::Server, PodRole::Other, agent, PodRole::Other, agent]);
+    }
+
+    #[test]
+    fn roles_follow_selectors_names_and_nodes() {
+        let workload = |name: &str, selector: Value| Workload {
+            name: name.into(),
+            selector: super::selector(&selector),
+            containers: vec![],
+        };
+        let server = workload("velero", json!({"matchLabels": {"name": "velero"}}));
+        let agents = workload("node-agent", json!({"matchLabels": {"role": "node-agent"}}));
+        let one = |name: &str, node: &str, labels: &[(&str, &str)]| {
+            let labels: BTreeMap<_, _> = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            Pod { name: name.into(), node: Some(node.into()), labels, owner: None, ..Pod::read(&pod()).unwrap() }
+        };
+        let data =
+            [DataObject::read("datauploads", &json!({"metadata": {"name": "mover-1"}, "status": {"node": "n2"}}))
+                .unwrap()];
+        let mut pods = [
+            one("velero-0", "n1", &[("name", "velero")]),
+            one("na-1", "n1", &[("role", "node-agent")]),
+            one("na-2", "n2", &[("role", "node-agent")]),
+            one("mover-1", "n2", &[("name", "velero")]),
+            one("m", "n2", &[("velero.io/repo-name", "shop-default-kopia")]),
+            one("other", "n2", &[]),
+        ];
+        assign_roles(&mut pods, &[server], Some(&[agents]), &data);
+        let roles: Vec<_> = pods.iter().map(|pod| pod.role).collect();
+        assert_eq!(
+            roles,
+            [
+                PodRole::Server,
+                PodRole::NodeAgent { involved: false },
+                PodRole::NodeAgent { involved: true },
+                PodRole::DataMover,
+                PodRole::Maintenance,
+                PodRole::Other
+            ]
+        );
+    }
+
+    #[test]
+    fn a_selector_is_taken_with_its_expressions() {
+        let server = |selector: Value| {
+            let deployment = json!({"metadata": {"name": "velero"}, "spec": {"selector": selector}});
+            server_workload(&deployment).unwrap()
+        };
+        let labelled = |labels: &[(&str, &str)]| {
+            let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            Pod { labels, owner: None, ..Pod::read(&pod()).unwrap() }
+        };
+        let expression = |operator: &str, values: Option<&[&str]>| {
+            json!({"matchLabels": {"app": "velero"},
+                "matchExpressions": [{"key": "tier", "operator": operator, "values": values}]})
+        };
+        for (selector, selected, not) in [
+            (expression("In", Some(&["backup", "dr"])), Some("dr"), None),
+            (expression("NotIn", Some(&["web"])), None, Some("web")),
+            (expression("Exists", None), Some("any"), None),
+            (expression("DoesNotExist", None), None, Some("any")),
+        ] {
+            let of = |tier: Option<&'static str>| {
+                let all = [("app", "velero")].into_iter().chain(tier.map(|tier| ("tier", tier)));
+                labelled(&all.collect::<Vec<_>>())
+            };
+            let server = server(selector.clone());
+            assert!(of(selected).selected_by(&server), "{selector}");
+            assert!(!of(not).selected_by(&server), "{selector}");
+            assert!(!labelled(&[("tier", "dr")]).selected_by(&server), "the labels count too: {selector}");
+        }
+        for nothing in [json!({}), Value::Null, json!({"matchLabels": 7}), expression("Near", None)] {
+            assert!(!labelled(&[("app", "velero")]).selected_by(&server(nothing.clone())), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_label_alone_makes_no_node_agent_unless_daemon_sets_are_not_to_be_seen() {
+        let labels = || BTreeMap::from([("role".to_owned(), "node-agent".to_owned())]);
+        let one = |owner: Option<(&str, &str)>| Pod {
+            labels: labels(),
+            owner: owner.map(|(kind, name)| (kind.to_owned(), name.to_owned())),
+            ..Pod::read(&pod()).unwrap()
+        };
+        let roles = |agents: Option<&[Workload]>| {
+            let mut pods =
+                [one(None), one(Some(("DaemonSet", "node-agent"))), one(Some(("ReplicaSet", "node-agent-7d")))];
+            assign_roles(&mut pods, &[], agents, &[]);
+            pods.map(|pod| pod.role)
+        };
+        let agent = PodRole::NodeAgent { involved: true };
+        assert_eq!(roles(Some(&[])), [PodRole::Other; 3]);
+        assert_eq!(roles(None), [PodRole::Other, agent, PodRole::Other]);
+    }
+}

@@ -1,0 +1,95 @@
+//! Namespaces that a DebugBundle names: one that the operator may look into comes whole, one beyond its borders is refused
+//! with a sentence. What a target leads to without being named is `scope`'s.
+
+use debugbundle_crd::Phase;
+use harness::{Operator, with_namespace};
+use k8s_openapi::api::core::v1::{Event, LimitRange, PersistentVolume, ResourceQuota};
+use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttachment};
+use kube::api::{DeleteParams, PostParams};
+use serde_json::json;
+
+use crate::scope::{OfTheCluster, dynamic, put, snapshots, volumes, workloads};
+
+/// What may refuse or disturb a workload, and what tells of it.
+async fn surroundings(context: &harness::Context, shop: &str) {
+    put::<ResourceQuota>(context, shop, json!({"metadata": {"name": "tight"}, "spec": {"hard": {"pods": "9"}}})).await;
+    let limits = json!([{"type": "Container", "default": {"memory": "64Mi"}}]);
+    put::<LimitRange>(context, shop, json!({"metadata": {"name": "small"}, "spec": {"limits": limits}})).await;
+    let event = json!({"metadata": {"name": "shop-0.1"}, "type": "Warning", "reason": "FailedMount", "message": "no",
+        "involvedObject": {"apiVersion": "v1", "kind": "Pod", "name": "shop-0", "namespace": shop}});
+    put::<Event>(context, shop, event).await;
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_named_comes_whole_and_one_that_is_not_allowed_is_refused_with_a_sentence() {
+    with_namespace("asked", |context| async move {
+        context.snapshot_kinds().await;
+        let shop = context.workload_namespace("shop").await;
+        let vault = context.workload_namespace("vault").await;
+        let cluster = OfTheCluster(&context);
+        volumes(&context, &shop, &cluster).await;
+        workloads(&context, &shop).await;
+        snapshots(&context, &shop, &cluster).await;
+        surroundings(&context, &shop).await;
+        let class = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotClass",
+            "metadata": {"name": cluster.name("quick")}, "driver": "csi.example.io", "deletionPolicy": "Delete"});
+        let classes = dynamic(&context, None, "VolumeSnapshotClass");
+        classes.create(&PostParams::default(), &serde_json::from_value(class).unwrap()).await.unwrap();
+
+        let account = context.shipped_account().await;
+        let allowed = format!("--allowed-namespaces={shop}");
+        let _operator = Operator::of(&context).as_user(&account.kubeconfig).args([allowed]).ready().await;
+        context.debug_bundle("whole", json!({"namespaces": [shop]})).await;
+        let status = context.until_bundle_ended("whole").await;
+        assert_eq!(status.phase, Some(Phase::Completed), "{status:?}");
+        let bundle = context.download(&status).await;
+        let in_shop = |path: &str| bundle.names(&format!("namespaces/{shop}/{path}.yaml"));
+        assert_eq!(in_shop("core/pods"), ["count-1-x", "shop-0", "stranger", "web-7d-x", "well-0"]);
+        assert_eq!(in_shop("core/persistentvolumeclaims"), ["data-shop-0", "ledger", "restored", "stranger"]);
+        assert_eq!(in_shop("core/serviceaccounts").len(), 5);
+        assert_eq!(in_shop("apps/statefulsets"), ["shop", "well"]);
+        assert_eq!(in_shop("apps/replicasets"), ["web-7d"]);
+        assert_eq!(in_shop("apps/deployments"), ["web"]);
+        assert_eq!(in_shop("apps/daemonsets"), ["stranger"]);
+        assert_eq!(in_shop("batch/jobs"), ["count-1"]);
+        assert_eq!(in_shop("batch/cronjobs"), ["count"]);
+        assert_eq!(in_shop("core/events"), ["shop-0.1"]);
+        assert_eq!(in_shop("core/resourcequotas"), ["tight"]);
+        assert_eq!(in_shop("core/limitranges"), ["small"]);
+        assert_eq!(in_shop("snapshot.storage.k8s.io/volumesnapshots"), ["of-ledger", "of-stranger"]);
+
+        let of_cluster = |path: &str| bundle.names(&format!("cluster-scoped-resources/{path}.yaml"));
+        let ours = |names: &[&str]| names.iter().map(|name| cluster.name(name)).collect::<Vec<_>>();
+        assert_eq!(
+            of_cluster("core/persistentvolumes"),
+            ours(&["own", "stranger"]),
+            "no claim here is bound to the third"
+        );
+        assert_eq!(of_cluster("storage.k8s.io/volumeattachments"), ours(&["va-own", "va-stranger"]));
+        assert!(of_cluster("storage.k8s.io/storageclasses").contains(&cluster.name("fast")));
+        let contents = of_cluster("snapshot.storage.k8s.io/volumesnapshotcontents");
+        assert_eq!(contents, ours(&["of-ledger", "of-stranger"]));
+        assert!(of_cluster("snapshot.storage.k8s.io/volumesnapshotclasses").contains(&cluster.name("quick")));
+
+        context.debug_bundle("beyond", json!({"namespaces": [shop, vault]})).await;
+        let status = context.until_bundle_ended("beyond").await;
+        assert_eq!((status.phase, &status.bundle), (Some(Phase::Failed), &None), "{status:?}");
+        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
+        assert_eq!(ready.reason, "InvalidSpec");
+        assert_eq!(
+            ready.message,
+            format!("spec.namespaces names {vault}, where this operator is not to look; allowed: {shop}")
+        );
+        for resource in ["pods", "events", "persistentvolumeclaims", "resourcequotas"] {
+            assert_eq!(context.stand.times(&account.user, ("list", resource), &vault, 200), 0, "{resource}");
+        }
+
+        classes.delete(&cluster.name("quick"), &DeleteParams::default()).await.unwrap();
+        cluster.clean::<PersistentVolume>().await;
+        cluster.clean::<VolumeAttachment>().await;
+        cluster.clean::<StorageClass>().await;
+        context.delete_namespace(&shop).await;
+        context.delete_namespace(&vault).await;
+    })
+    .await;
+}

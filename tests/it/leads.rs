@@ -1,0 +1,82 @@
+//! Where a Backup's own files and hooks lead when no object of its data is there any more: claims, volumes and namespaces
+//! of what went wrong. Which data objects are the target's is `scope`'s.
+
+use std::io::Write as _;
+
+use flate2::{Compression, write::GzEncoder};
+use harness::context::PREFIX;
+use harness::{Context, Operator, with_namespace};
+use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, ResourceQuota};
+use serde_json::{Value, json};
+
+use crate::scope::{OfTheCluster, claim, put, volume};
+
+async fn file(context: &Context, name: &str, body: &Value) {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    gzip.write_all(body.to_string().as_bytes()).unwrap();
+    context.bucket.put(&format!("{PREFIX}/backups/harvest/harvest-{name}.json.gz"), gzip.finish().unwrap()).await;
+}
+
+fn operation(namespace: &str, name: &str, phase: &str) -> Value {
+    json!({"spec": {"backupName": "harvest", "backupItemAction": "velero.io/csi-pvc-backupper", "operationID": "du-1",
+            "resourceIdentifier": {"Group": "", "Resource": "persistentvolumeclaims", "Namespace": namespace, "Name": name}},
+        "status": {"phase": phase, "error": "no room"}})
+}
+
+#[tokio::test]
+async fn volume_info_item_operations_and_failed_hooks_lead_to_what_went_wrong_and_not_to_what_went_well() {
+    with_namespace("leads", |context| async move {
+        let mut places = Vec::new();
+        for name in ["farm", "bakery", "inn", "calm"] {
+            places.push(context.workload_namespace(name).await);
+        }
+        let [farm, bakery, inn, calm] = &places[..] else { panic!("four") };
+        let cluster = OfTheCluster(&context);
+        let bound = cluster.put::<PersistentVolume>("of-ledger", volume()).await;
+        let named = cluster.put::<PersistentVolume>("of-flour", volume()).await;
+        put::<PersistentVolumeClaim>(&context, farm, claim("ledger", Some(&bound))).await;
+        put::<PersistentVolumeClaim>(&context, farm, claim("stranger", None)).await;
+        put::<PersistentVolumeClaim>(&context, calm, claim("well", None)).await;
+        put::<ResourceQuota>(&context, bakery, json!({"metadata": {"name": "tight"}, "spec": {"hard": {"pods": "1"}}})).await;
+        let event = json!({"metadata": {"name": "e1"}, "reason": "Odd", "message": "odd", "type": "Warning",
+            "involvedObject": {"kind": "Pod", "namespace": inn, "name": "p"}});
+        put::<Event>(&context, inn, event).await;
+
+        let backup = json!({"metadata": {"name": "harvest"},
+            "spec": {"storageLocation": "default", "hooks": {"resources": [{"name": "h", "includedNamespaces": [inn],
+                "pre": [{"exec": {"command": ["false"]}}]}]}},
+            "status": {"phase": "PartiallyFailed", "hookStatus": {"hooksAttempted": 1, "hooksFailed": 1}}});
+        context.create_velero("Backup", backup).await;
+        let volumes = json!([
+            {"pvcName": "well", "pvcNamespace": calm, "backupMethod": "CSISnapshot", "result": "succeeded"},
+            {"pvcName": "flour", "pvcNamespace": bakery, "pvName": named, "backupMethod": "CSISnapshot", "result": "failed",
+                "csiSnapshotInfo": {"snapshotHandle": "h", "vscName": "gone"}}]);
+        file(&context, "volumeinfo", &volumes).await;
+        let operations = json!([operation(calm, "well", "Completed"), operation(farm, "ledger", "Failed")]);
+        file(&context, "itemoperations", &operations).await;
+
+        let _operator = Operator::of(&context).ready().await;
+        context.debug_bundle("led", json!({"target": {"kind": "Backup", "name": "harvest"}})).await;
+        let status = context.until_bundle_ended("led").await;
+        let bundle = context.download(&status).await;
+        assert_eq!(bundle.names(&format!("namespaces/{farm}/core/persistentvolumeclaims.yaml")), ["ledger"]);
+        assert_eq!(bundle.names(&format!("namespaces/{bakery}/core/resourcequotas.yaml")), ["tight"]);
+        assert_eq!(bundle.names(&format!("namespaces/{inn}/core/events.yaml")), ["e1"]);
+        let volumes = bundle.names("cluster-scoped-resources/core/persistentvolumes.yaml");
+        assert_eq!(volumes, [named, bound], "of the claim, and the one that is named");
+        assert!(!bundle.paths().any(|path| path.starts_with(&format!("namespaces/{calm}/"))), "where all went well");
+        let why = |place: &str| {
+            let all = bundle.manifest["namespaces"].as_array().unwrap();
+            all.iter().find(|one| one["name"] == place).map(|one| one["why"].as_str().unwrap().to_owned())
+        };
+        assert_eq!(why(inn).as_deref(), Some("hooks of Backup harvest"));
+        assert_eq!(why(farm).as_deref(), Some("volume info or item operations of Backup harvest"));
+        assert_eq!(why(calm), None);
+
+        cluster.clean::<PersistentVolume>().await;
+        for place in &places {
+            context.delete_namespace(place).await;
+        }
+    })
+    .await;
+}

@@ -1,0 +1,115 @@
+//! A Velero that has seen years: thousands of Restores and of their data, of which a few are the target's, or far too many.
+//! How many requests that takes, and how much memory; which of them belong to a target is `scope`'s.
+
+use std::sync::Arc;
+
+use debugbundle_crd::Phase;
+use futures::{StreamExt as _, stream};
+use harness::bundle::Unpacked;
+use harness::usage::Usage;
+use harness::{Context, Operator, with_namespace};
+use kube::ResourceExt as _;
+use serde_json::{Value, json};
+
+/// Restores of others.
+const RESTORES: usize = 1000;
+/// Data of others, of the Restore `crowd` that has too many, and of the Restore `few`.
+const STRANGERS: usize = 900;
+const CROWD: usize = 2100;
+const FEW: usize = 5;
+/// Requests at once while it is put there.
+const AT_ONCE: usize = 32;
+/// What one operator may take, as beside many logs.
+const PEAK: u64 = 96 << 20;
+
+async fn restore(context: &Context, name: &str) -> String {
+    let object = json!({"metadata": {"name": name}, "spec": {"backupName": "seed"}, "status": {"phase": "InProgress"}});
+    context.create_velero("Restore", object).await.uid().expect("it has one")
+}
+
+fn data(name: &str, restore: &str, uid: &str, place: &str) -> Value {
+    json!({"metadata": {"name": name, "labels": {"velero.io/restore-uid": uid, "velero.io/restore-name": restore}},
+        "spec": {"pod": {"namespace": place, "name": name, "kind": "Pod"}, "volume": "data", "snapshotID": "s",
+            "backupStorageLocation": "default", "repoIdentifier": "x", "sourceNamespace": place, "uploaderType": "kopia"},
+        "status": {"phase": "InProgress"}})
+}
+
+async fn all(context: &Context, shop: &str) {
+    stream::iter(0..RESTORES)
+        .map(|n| async move { restore(context, &format!("a-{n:04}")).await })
+        .buffer_unordered(AT_ONCE)
+        .for_each(|_| async {})
+        .await;
+    let (few, crowd) = (restore(context, "few").await, restore(context, "crowd").await);
+    let owned = (0..FEW).map(|n| (format!("z-few-{n}"), "few", few.as_str()));
+    let many = (0..CROWD).map(|n| (format!("m-crowd-{n:04}"), "crowd", crowd.as_str()));
+    let others = (0..STRANGERS).map(|n| (format!("a-other-{n:04}"), "gone", "another"));
+    stream::iter(owned.chain(many).chain(others))
+        .map(|(name, restore, uid)| context.create_velero("PodVolumeRestore", data(&name, restore, uid, shop)))
+        .buffer_unordered(AT_ONCE)
+        .for_each(|_| async {})
+        .await;
+}
+
+async fn bundle(context: &Arc<Context>, about: &str) -> Unpacked {
+    context.debug_bundle(about, json!({"target": {"kind": "Restore", "name": about}})).await;
+    let status = context.until_bundle_ended(about).await;
+    assert_eq!(status.phase, Some(Phase::Completed), "{status:?}");
+    context.download(&status).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_thousands_the_targets_few_come_first_in_few_requests_and_little_memory() {
+    with_namespace("thousands", |context| async move {
+        let shop = context.workload_namespace("shop").await;
+        all(&context, &shop).await;
+        let account = context.shipped_account().await;
+        let operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
+        let path = |plural: &str| format!("namespaces/{}/velero.io/{plural}.yaml", context.namespace);
+        let in_order = |bundle: &Unpacked, plural: &str| -> Vec<String> {
+            let items = bundle.items(&path(plural));
+            items.iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+        };
+        let asked = |verb: &str, resource: &str| {
+            let requests = context.stand.requests_of(&account.user);
+            requests.iter().filter(|(did, _, what)| did == verb && what == resource).count()
+        };
+
+        let about_few = bundle(&context, "few").await;
+        let names = in_order(&about_few, "podvolumerestores");
+        assert_eq!(names.len(), FEW + CROWD + STRANGERS, "all are there, as objects");
+        assert_eq!(
+            names[..FEW],
+            ["z-few-0", "z-few-1", "z-few-2", "z-few-3", "z-few-4"],
+            "the last by name, and first"
+        );
+        assert_eq!(in_order(&about_few, "restores")[0], "few");
+        assert_eq!(in_order(&about_few, "restores").len(), RESTORES + 2);
+        let followed: Vec<_> =
+            about_few.missing().into_iter().filter(|lost| lost.path.contains("core/pods/")).collect();
+        assert_eq!(followed.len(), FEW, "nobody's pod but the target's was looked for: {followed:#?}");
+        // By label, and in pages of 500: all of them, once more if they do not wait in memory.
+        let (lists, gets) = (asked("list", "podvolumerestores"), asked("get", "podvolumerestores"));
+        assert!(lists <= 1 + 2 * 7 + 2 && gets <= FEW, "{lists} lists, {gets} gets of PodVolumeRestores");
+        let lists = asked("list", "restores");
+        assert!(lists <= 2 * 3 + 1, "{lists} lists of Restores");
+        let calls = context.stand.calls_of(&account.user);
+        assert!(calls <= 250, "{calls} requests");
+
+        let about_crowd = bundle(&context, "crowd").await;
+        let names = in_order(&about_crowd, "podvolumerestores");
+        assert!(names[..CROWD].iter().all(|name| name.starts_with("m-crowd-")), "{:?}", &names[..3]);
+        let cut = about_crowd
+            .missing()
+            .into_iter()
+            .find(|lost| lost.path == format!("podvolumerestores/{}", context.namespace));
+        let cut = cut.unwrap_or_else(|| panic!("{:#?}", about_crowd.missing()));
+        assert_eq!((cut.code.as_str(), cut.severity.as_str()), ("NotLooked", "note"));
+
+        let usage = Usage::of(operator.process().pid()).expect("it runs");
+        assert!(usage.peak < PEAK, "the operator took {} MiB at most", usage.peak >> 20);
+        println!("{calls} requests for the first bundle, {} MiB at most", usage.peak >> 20);
+        context.delete_namespace(&shop).await;
+    })
+    .await;
+}
