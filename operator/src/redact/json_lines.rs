@@ -55,14 +55,13 @@ impl<W> JsonLines<W> {
 
     /// Whether what follows a comma here can be judged without what is in front of it.
     fn parts(&self) -> bool {
-        let (text, whole) = &self.text;
         if self.within.iter().any(|frame| matches!(frame, Frame::Object(true) | Frame::Array(true))) {
             return false;
         }
         match self.within.last() {
             Some(Frame::Object(_)) => true,
             // A flag's value is the next text.
-            Some(Frame::Array(_)) => self.last != Last::Text || (*whole && text.first() != Some(&b'-')),
+            Some(Frame::Array(_)) => self.last != Last::Text || self.text.0.first() != Some(&b'-'),
             None => false,
         }
     }
