@@ -249,6 +249,7 @@ async fn agent_with_copies(context: &Arc<Context>, bytes: usize) -> Vec<String> 
         lines.push(marker("end", mover));
     }
     context.log("node-agent-1", "node-agent", LogScript::lines(lines));
+    context.node_agents().await;
     let node = context.node("east").await;
     let agent = pod("node-agent-1").labelled("role", "node-agent").with_container("node-agent").on_node(&node);
     context.pod(agent).await;
