@@ -4,7 +4,7 @@
 use std::fmt::{Debug, Write as _};
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use debugbundle_crd::DebugBundle;
@@ -42,6 +42,8 @@ pub struct Context {
     pub bucket: Bucket,
     /// The account that operators run as here; see [`shipped`](crate::shipped).
     pub(crate) shipped: OnceCell<Account>,
+    /// API groups whose kinds it may read here beyond what is shipped.
+    pub(crate) further: Mutex<Vec<String>>,
 }
 
 /// Runs a test in a namespace of its own, and takes everything away afterwards. If the test panics, what is there
@@ -85,7 +87,7 @@ impl Context {
         let space = serde_json::from_value(json!({"metadata": {"name": namespace}})).expect("a Namespace");
         spaces.create(&PostParams::default(), &space).await.expect("a namespace can be created");
         let bucket = stand.s3.create_bucket(&namespace).await;
-        let context = Self { stand, client, namespace, bucket, shipped: OnceCell::new() };
+        let context = Self { stand, client, namespace, bucket, shipped: OnceCell::new(), further: Mutex::default() };
         context.install_velero().await;
         context
     }

@@ -77,7 +77,8 @@ impl Context {
     pub fn beyond_the_table(&self) -> BTreeSet<String> {
         let Some(account) = self.shipped.get() else { return BTreeSet::new() };
         let calls = self.stand.calls(&account.user).into_iter();
-        let beyond = calls.filter(|call| call.right(&self.namespace).is_none());
+        let further = self.further.lock().expect("nobody panicked").clone();
+        let beyond = calls.filter(|call| !further.contains(&call.need.group) && call.right(&self.namespace).is_none());
         beyond.map(|call| format!("{:?} {}", call.need, call.name)).collect()
     }
 }

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role};
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
 
@@ -72,6 +73,31 @@ impl Context {
         for name in names {
             until(Duration::from_secs(20), "the Role is in force", || async { secrets.get_opt(name).await }).await;
         }
+    }
+
+    /// Lets operators read all kinds of these API groups in the whole cluster, as an admin does who follows the cures of
+    /// kinds beyond the shipped roles.
+    pub async fn allow_further(&self, groups: &[&str]) {
+        let account = self.shipped_account().await;
+        let role = "debugbundle-further";
+        let name = format!("{role}-{}", self.namespace);
+        let rules = json!([{"apiGroups": groups, "resources": ["*"], "verbs": ["get", "list"]}]);
+        let further = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+            "metadata": {"name": name}, "rules": rules});
+        self.apply_rbac("ClusterRole", &serde_json::from_value(further).expect("a role")).await;
+        self.bind_in_the_cluster(&name).await;
+        let api: Api<SelfSubjectAccessReview> = Api::all(account.client().await);
+        for group in groups {
+            let asked = json!({"metadata": {}, "spec": {"resourceAttributes": {"verb": "list", "group": group, "resource": "any"}}});
+            let asked: SelfSubjectAccessReview = serde_json::from_value(asked).expect("a review");
+            until(Duration::from_secs(20), "the further role is in force", || async {
+                let answer = api.create(&PostParams::default(), &asked).await.map_err(|error| error.to_string())?;
+                if answer.status.is_some_and(|status| status.allowed) { Ok(()) } else { Err("not yet".to_owned()) }
+            })
+            .await;
+        }
+        let mut further = self.further.lock().expect("nobody panicked");
+        further.extend(groups.iter().map(|group| (*group).to_owned()));
     }
 
     /// Takes the rules of the Role away that are about this resource.

@@ -183,7 +183,7 @@ async fn sec_l1_l2_l3_l5_hostile_text_is_escaped_wherever_it_is_shown_and_verbat
         let own = std::fs::read(operator.process().log()).expect("a log");
         assert!(own.iter().all(|byte| *byte == b'\n' || !byte.is_ascii_control()), "the operator's log");
         assert!(operator.log().iter().all(Value::is_object), "the operator's log is JSON, line by line");
-        for line in unpacked.file("velero/operator.log").lines() {
+        for line in unpacked.file("operator.log").lines() {
             assert!(serde_json::from_str::<Value>(line).is_ok_and(|line| line.is_object()), "{line}");
             assert_harmless("operator.log", line);
         }

@@ -24,8 +24,12 @@ use crate::{
 };
 
 /// The object, if there is one and its kind is served: to a kind that it does not know the API server answers 404 in plain
-/// words, which is no status that says `NotFound`.
+/// words, which is no status that says `NotFound`. A name that no object can have, for a Restore may name any text as its
+/// Backup, is not asked for: in a path it could lead elsewhere.
 async fn there(api: &Api<DynamicObject>, name: &str) -> Result<Option<DynamicObject>, Fault> {
+    if !inventory::is_dns_name(name) {
+        return Ok(None);
+    }
     match api.get(name).await {
         Ok(object) => Ok(Some(object)),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),

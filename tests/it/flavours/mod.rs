@@ -250,6 +250,7 @@ async fn oadps_own_kinds_are_in_the_bundle_where_the_operator_may_read_them() {
         let definition = got.yaml(&format!("{definition}/dataprotectionapplications.oadp.openshift.io.yaml"));
         assert_eq!(definition["spec"]["names"]["kind"], "DataProtectionApplication");
 
+        context.allow_further(&["oadp.openshift.io", "operators.coreos.com"]).await;
         let bundle = stored(&context, json!({"namespaces": [shop]})).await;
         assert_eq!(bundle.names(&dpa), ["dpa"]);
         assert_eq!(bundle.names(&beside), ["mine"], "what was asked for without being an administrator");
@@ -309,22 +310,8 @@ async fn the_vsphere_plugins_pods_and_kinds_are_taken_and_its_library_logs_are_t
         assert!(library[0].cure.contains("datamgr-for-vsphere-plugin-1:/tmp/vmware-root"), "{}", library[0].cure);
 
         a_backup_of(&context, &shop).await;
-        let bundle = stored(&context, json!({"target": {"kind": "Backup", "name": "seed"}})).await;
         let beside = |plural: &str| format!("namespaces/{shop}/backupdriver.cnsdp.vmware.com/{plural}.yaml");
-        let snapshots = bundle.items(&beside("snapshots"));
-        let snapshots: Vec<&str> = snapshots.iter().map(|one| one["metadata"]["name"].as_str().unwrap()).collect();
-        assert_eq!(snapshots, ["z-own", "a-stranger"], "the Backup's own comes first");
-        assert_eq!(bundle.names(&beside("clonefromsnapshots")), ["clone-1"]);
-        assert_eq!(bundle.names(&beside("deletesnapshots")), ["deletion-1"]);
         let repositories = "cluster-scoped-resources/backupdriver.cnsdp.vmware.com/backuprepositories.yaml";
-        assert!(bundle.names(repositories).contains(&format!("{}-repository", context.namespace)));
-        for path in [repositories.to_owned(), file("backupdriver.cnsdp.vmware.com", "backuprepositoryclaims")] {
-            let text = bundle.file(&path);
-            assert!(text.contains("region: us-east-1") && !text.contains("hunter2"), "{path}: {text}");
-        }
-        let definitions = "cluster-scoped-resources/apiextensions.k8s.io/customresourcedefinitions";
-        assert!(bundle.has(&format!("{definitions}/clonefromsnapshots.backupdriver.cnsdp.vmware.com.yaml")));
-
         let account = context.shipped_account().await;
         let about = DebugBundleSpec::about(TargetKind::Backup, "seed");
         let got = Run { client: Some(account.client().await), ..Run::default() }.of(&context, &about).await;
@@ -333,6 +320,21 @@ async fn the_vsphere_plugins_pods_and_kinds_are_taken_and_its_library_logs_are_t
             assert_eq!((denied.code, denied.severity), (MissingCode::Forbidden, MissingSeverity::Note));
             assert!(denied.cure.starts_with("bind a ClusterRole") && denied.cure.contains(place), "{}", denied.cure);
         }
+        context.allow_further(&["backupdriver.cnsdp.vmware.com", "datamover.cnsdp.vmware.com"]).await;
+        let bundle = stored(&context, json!({"target": {"kind": "Backup", "name": "seed"}})).await;
+        let snapshots = bundle.items(&beside("snapshots"));
+        let snapshots: Vec<&str> = snapshots.iter().map(|one| one["metadata"]["name"].as_str().unwrap()).collect();
+        assert_eq!(snapshots, ["z-own", "a-stranger"], "the Backup's own comes first");
+        assert_eq!(bundle.names(&beside("clonefromsnapshots")), ["clone-1"]);
+        assert_eq!(bundle.names(&beside("deletesnapshots")), ["deletion-1"]);
+        assert!(bundle.names(repositories).contains(&format!("{}-repository", context.namespace)));
+        for path in [repositories.to_owned(), file("backupdriver.cnsdp.vmware.com", "backuprepositoryclaims")] {
+            let text = bundle.file(&path);
+            assert!(text.contains("region: us-east-1") && !text.contains("hunter2"), "{path}: {text}");
+        }
+        let definitions = "cluster-scoped-resources/apiextensions.k8s.io/customresourcedefinitions";
+        assert!(bundle.has(&format!("{definitions}/clonefromsnapshots.backupdriver.cnsdp.vmware.com.yaml")));
+
         context.delete_namespace(&shop).await;
     })
     .await;
