@@ -4,6 +4,7 @@
 use std::fmt::{Debug, Write as _};
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub struct Context {
     pub bucket: Bucket,
     /// The account that operators run as here; see [`shipped`](crate::shipped).
     pub(crate) shipped: OnceCell<Account>,
+    /// Whether a test read with that account itself, without asking first what it may, as an operator does.
+    pub(crate) read_directly: AtomicBool,
     /// API groups whose kinds it may read here beyond what is shipped.
     pub(crate) further: Mutex<Vec<String>>,
 }
@@ -87,7 +90,15 @@ impl Context {
         let space = serde_json::from_value(json!({"metadata": {"name": namespace}})).expect("a Namespace");
         spaces.create(&PostParams::default(), &space).await.expect("a namespace can be created");
         let bucket = stand.s3.create_bucket(&namespace).await;
-        let context = Self { stand, client, namespace, bucket, shipped: OnceCell::new(), further: Mutex::default() };
+        let context = Self {
+            stand,
+            client,
+            namespace,
+            bucket,
+            shipped: OnceCell::new(),
+            further: Mutex::default(),
+            read_directly: AtomicBool::default(),
+        };
         context.install_velero().await;
         context
     }

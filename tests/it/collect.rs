@@ -99,6 +99,9 @@ impl Run {
         spec: &DebugBundleSpec,
         change: impl AsyncFnOnce(),
     ) -> Got {
+        if self.client.is_some() {
+            context.reads_directly();
+        }
         let client = self.client.unwrap_or_else(|| context.client.clone());
         let cluster = Cluster::new(client).patient(Duration::from_secs(20), self.idle);
         let inventory = inventory::take(&cluster, &context.namespace, spec, self.scope, Duration::from_secs(30))
