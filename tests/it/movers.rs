@@ -2,6 +2,7 @@
 //! node-agents copied of their logs. How much is kept of very many is also tested beside the shelf they are kept on.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use debugbundle_crd::{DebugBundleStatus, Phase};
 use futures::StreamExt as _;
@@ -298,13 +299,21 @@ async fn of_more_pods_than_are_followed_at_a_time_the_bundle_says_which_were_not
         for name in &names {
             delete_pod(&context, name).await;
         }
-        // Their Events are asked for at their end, and when they go.
-        until(LIMIT, "it was seen that they are gone", || async {
-            let times = context.stand.times(&account.user, ("list", "events"), &context.namespace, 200);
-            if times >= FOLLOWED + names.len() { Ok(()) } else { Err(format!("Events were asked for {times} times")) }
+        let tries = AtomicUsize::new(0);
+        let bundle = until(LIMIT, "a bundle tells of each pod", || async {
+            let name = format!("all-{}", tries.fetch_add(1, Ordering::Relaxed));
+            let (_, bundle) = bundle(&context, &name, json!({})).await;
+            let told = |name: &String| {
+                let path = log_path(&context, name, "c");
+                let mut missing = bundle.manifest["missing"].as_array().unwrap().iter();
+                bundle.has(&path) || missing.any(|one| one["path"] == path)
+            };
+            match names.iter().find(|name| !told(name)) {
+                None => Ok(bundle),
+                Some(name) => Err(format!("{name}, asked for {:?} times", asked(&context, &node, name))),
+            }
         })
         .await;
-        let (_, bundle) = bundle(&context, "all", json!({})).await;
         let missing = bundle.manifest["missing"].as_array().unwrap();
         for name in &names {
             let path = log_path(&context, name, "c");
