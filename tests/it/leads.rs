@@ -80,3 +80,39 @@ async fn volume_info_item_operations_and_failed_hooks_lead_to_what_went_wrong_an
     })
     .await;
 }
+
+/// Velero stores its files before plugins end their operations, so they lead on while it waits for one that hangs.
+#[tokio::test]
+async fn files_of_a_target_that_waits_for_its_operations_or_failed_late_lead_on() {
+    with_namespace("waits", |context| async move {
+        let farm = context.workload_namespace("farm").await;
+        let bakery = context.workload_namespace("bakery").await;
+        put::<PersistentVolumeClaim>(&context, &farm, claim("ledger", None)).await;
+        put::<PersistentVolumeClaim>(&context, &farm, claim("stranger", None)).await;
+        let quota = json!({"metadata": {"name": "tight"}, "spec": {"hard": {"pods": "1"}}});
+        put::<ResourceQuota>(&context, &bakery, quota).await;
+        let backup = json!({"metadata": {"name": "harvest"}, "spec": {"storageLocation": "default"},
+            "status": {"phase": "WaitingForPluginOperations"}});
+        context.create_velero("Backup", backup).await;
+        file(&context, "itemoperations", &json!([operation(&farm, "ledger", "InProgress")])).await;
+        let results = json!({"errors": {}, "warnings": {"namespaces": {&bakery: ["over quota"]}}});
+        file(&context, "results", &results).await;
+
+        let _operator = Operator::of(&context).ready().await;
+        for phase in ["WaitingForPluginOperations", "FinalizingPartiallyFailed", "Failed"] {
+            context.patch_velero("Backup", "harvest", json!({"status": {"phase": phase}})).await;
+            let name = phase.to_lowercase();
+            context.debug_bundle(&name, json!({"target": {"kind": "Backup", "name": "harvest"}})).await;
+            let status = context.until_bundle_ended(&name).await;
+            let bundle = context.download(&status).await;
+            let claims = bundle.names(&format!("namespaces/{farm}/core/persistentvolumeclaims.yaml"));
+            assert_eq!(claims, ["ledger"], "{phase}");
+            let quotas = bundle.names(&format!("namespaces/{bakery}/core/resourcequotas.yaml"));
+            assert_eq!(quotas, ["tight"], "{phase}");
+        }
+        for place in [&farm, &bakery] {
+            context.delete_namespace(place).await;
+        }
+    })
+    .await;
+}

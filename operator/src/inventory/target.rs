@@ -65,6 +65,13 @@ impl TargetObject {
     pub fn files_are_due(&self) -> bool {
         matches!(self.phase.as_str(), "Completed" | "PartiallyFailed")
     }
+
+    /// Velero may have written files to the store: it does so before plugins end their operations, and what fails late may
+    /// have left some. Their absence is no error.
+    pub fn files_may_be_there(&self) -> bool {
+        const BEFORE: [&str; 6] = ["", "New", "Queued", "ReadyToStart", "FailedValidation", "InProgress"];
+        !BEFORE.contains(&self.phase.as_str())
+    }
 }
 
 #[cfg(test)]

@@ -277,11 +277,11 @@ impl Engine {
 /// and does not come up lies in those that its resource list names. Volumes and operations that failed are named with their
 /// claims and snapshots.
 async fn follow_files(inventory: &mut Inventory, files: &dyn StoreFiles, cluster: &Cluster, deadline: Instant) {
-    let Some(target) = inventory.target.as_ref().filter(|target| target.files_are_due()) else { return };
+    let Some(target) = inventory.target.as_ref().filter(|target| target.files_may_be_there()) else { return };
     let (kind, name) = (target.kind, target.name.clone());
-    let (failed, idle) = (target.phase == "PartiallyFailed", cluster.idle());
+    let (troubled, idle) = (target.phase != "Completed", cluster.idle());
     let until = deadline.min(Instant::now() + RESULTS);
-    if failed {
+    if troubled {
         let namespaces = collect::troubled_namespaces(files, kind, &name, idle, until).await;
         inventory.touch(&namespaces.texts, namespaces.left_out, &format!("results of {kind} {name}"));
     }
