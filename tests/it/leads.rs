@@ -6,10 +6,10 @@ use std::io::Write as _;
 use flate2::{Compression, write::GzEncoder};
 use harness::context::PREFIX;
 use harness::{Context, Operator, with_namespace};
-use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, ResourceQuota};
+use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota};
 use serde_json::{Value, json};
 
-use crate::scope::{OfTheCluster, claim, put, volume};
+use crate::scope::{OfTheCluster, claim, put, shop_pod, volume};
 
 async fn file(context: &Context, name: &str, body: &Value) {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
@@ -111,6 +111,59 @@ async fn files_of_a_target_that_waits_for_its_operations_or_failed_late_lead_on(
             assert_eq!(quotas, ["tight"], "{phase}");
         }
         for place in [&farm, &bakery] {
+            context.delete_namespace(place).await;
+        }
+    })
+    .await;
+}
+
+/// It waits for a hook, or for a namespace that does not go: nothing of its data, and no file, tells where.
+#[tokio::test]
+async fn a_target_under_way_without_data_leads_to_the_namespaces_of_its_spec_mapped_for_a_restore() {
+    with_namespace("hangs", |context| async move {
+        let [shop, shop_2, bakery] = ["shop", "shop-2", "bakery"];
+        let mut places = Vec::new();
+        for name in [shop, shop_2, bakery] {
+            let place = context.workload_namespace(name).await;
+            let event = json!({"metadata": {"name": "e1"}, "reason": "Odd", "message": "odd", "type": "Warning",
+                "involvedObject": {"kind": "Pod", "namespace": place, "name": "p"}});
+            put::<Event>(&context, &place, event).await;
+            places.push(place);
+        }
+        let [shop, shop_2, bakery] = &places[..] else { panic!("three") };
+        for (place, restore) in [(shop_2, "regrow"), (bakery, "another")] {
+            let labels = json!({"velero.io/restore-name": restore});
+            let pod = shop_pod("oven", "n1", ("apps/v1", "StatefulSet", "oven"), None, &labels, false);
+            put::<Pod>(&context, place, pod).await;
+        }
+        let backup = json!({"metadata": {"name": "seed"}, "status": {"phase": "Completed"},
+            "spec": {"storageLocation": "default", "includedNamespaces": [shop, bakery, "glob-*"]}});
+        context.create_velero("Backup", backup).await;
+        let spec = json!({"backupName": "seed", "excludedNamespaces": [bakery], "namespaceMapping": {shop: shop_2}});
+        let restore = json!({"metadata": {"name": "regrow"}, "spec": spec, "status": {"phase": "InProgress"}});
+        context.create_velero("Restore", restore).await;
+
+        let _operator = Operator::of(&context).ready().await;
+        context.debug_bundle("hung", json!({"target": {"kind": "Restore", "name": "regrow"}})).await;
+        let status = context.until_bundle_ended("hung").await;
+        let bundle = context.download(&status).await;
+        assert_eq!(bundle.names(&format!("namespaces/{shop_2}/core/events.yaml")), ["e1"]);
+        assert_eq!(bundle.names(&format!("namespaces/{shop_2}/core/pods.yaml")), ["oven"], "brought, and not ready");
+        for other in [shop, bakery] {
+            assert!(!bundle.paths().any(|path| path.starts_with(&format!("namespaces/{other}/"))), "{other}");
+        }
+        let all = bundle.manifest["namespaces"].as_array().unwrap();
+        let why: Vec<_> = all.iter().filter(|one| one["name"] == **shop_2).map(|one| &one["why"]).collect();
+        assert_eq!(why, ["spec of Restore regrow"]);
+
+        context.patch_velero("Backup", "seed", json!({"status": {"phase": "InProgress"}})).await;
+        context.debug_bundle("hung-too", json!({"target": {"kind": "Backup", "name": "seed"}})).await;
+        let status = context.until_bundle_ended("hung-too").await;
+        let bundle = context.download(&status).await;
+        for place in [shop, bakery] {
+            assert_eq!(bundle.names(&format!("namespaces/{place}/core/events.yaml")), ["e1"]);
+        }
+        for place in &places {
             context.delete_namespace(place).await;
         }
     })
