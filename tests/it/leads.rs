@@ -14,7 +14,7 @@ use crate::scope::{OfTheCluster, claim, put, shop_pod, volume};
 async fn file(context: &Context, name: &str, body: &Value) {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     gzip.write_all(body.to_string().as_bytes()).unwrap();
-    context.bucket.put(&format!("{PREFIX}/backups/harvest/harvest-{name}.json.gz"), gzip.finish().unwrap()).await;
+    context.bucket.put(&format!("{PREFIX}/backups/harvest/harvest-{name}.gz"), gzip.finish().unwrap()).await;
 }
 
 fn operation(namespace: &str, name: &str, phase: &str) -> Value {
@@ -51,9 +51,9 @@ async fn volume_info_item_operations_and_failed_hooks_lead_to_what_went_wrong_an
             {"pvcName": "well", "pvcNamespace": calm, "backupMethod": "CSISnapshot", "result": "succeeded"},
             {"pvcName": "flour", "pvcNamespace": bakery, "pvName": named, "backupMethod": "CSISnapshot", "result": "failed",
                 "csiSnapshotInfo": {"snapshotHandle": "h", "vscName": "gone"}}]);
-        file(&context, "volumeinfo", &volumes).await;
+        file(&context, "volumeinfo.json", &volumes).await;
         let operations = json!([operation(calm, "well", "Completed"), operation(farm, "ledger", "Failed")]);
-        file(&context, "itemoperations", &operations).await;
+        file(&context, "itemoperations.json", &operations).await;
 
         let _operator = Operator::of(&context).ready().await;
         context.debug_bundle("led", json!({"target": {"kind": "Backup", "name": "harvest"}})).await;
@@ -94,7 +94,7 @@ async fn files_of_a_target_that_waits_for_its_operations_or_failed_late_lead_on(
         let backup = json!({"metadata": {"name": "harvest"}, "spec": {"storageLocation": "default"},
             "status": {"phase": "WaitingForPluginOperations"}});
         context.create_velero("Backup", backup).await;
-        file(&context, "itemoperations", &json!([operation(&farm, "ledger", "InProgress")])).await;
+        file(&context, "itemoperations.json", &json!([operation(&farm, "ledger", "InProgress")])).await;
         let results = json!({"errors": {}, "warnings": {"namespaces": {&bakery: ["over quota"]}}});
         file(&context, "results", &results).await;
 
