@@ -7,8 +7,11 @@ use std::io::Write as _;
 use flate2::{Compression, write::GzEncoder};
 use harness::bundle::Unpacked;
 use harness::{Context, Operator, Velero, with_namespace};
+use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
+
+use crate::scope::{claim, put as put_in, shop_pod};
 
 #[tokio::test]
 async fn descriptions_say_what_velero_itself_says_in_each_phase() {
@@ -40,6 +43,7 @@ async fn descriptions_say_what_velero_itself_says_in_each_phase() {
             context.debug_bundle(name, spec).await;
             let status = context.until_bundle_ended(name).await;
             let bundle = context.download(&status).await;
+            leads_to_where_it_went(&context, &bundle, name);
             let asked = [(kind, Some(name)), ("Backup", backup)];
             for (kind, name) in asked.into_iter().filter_map(|(kind, name)| Some((kind, name?))) {
                 let (theirs, ours) = (describe(&velero, kind, name).await, described(&bundle, kind, name));
@@ -52,6 +56,24 @@ async fn descriptions_say_what_velero_itself_says_in_each_phase() {
         assert!(different.is_empty(), "{different:#?}");
     })
     .await;
+}
+
+/// A Restore into another namespace leads to that one, and not to where its Backup was taken.
+fn leads_to_where_it_went(context: &Context, bundle: &Unpacked, name: &str) {
+    let (from, to, pod) = match name {
+        "r-rich" => ("rich", "rich-again", "db-0"),
+        "r-stuck" => ("r-stuck-source", "r-stuck", "shop-0"),
+        _ => return,
+    };
+    let folder = |namespace: &str| format!("namespaces/{}-{namespace}/", context.namespace);
+    let names = |kind: &str| bundle.names(&format!("{}core/{kind}.yaml", folder(to)));
+    assert_eq!(names("pods"), [pod], "{name}");
+    if name == "r-rich" {
+        assert_eq!(names("events"), ["waits"]);
+        assert_eq!(names("persistentvolumeclaims"), ["b"]);
+    }
+    let old: Vec<_> = bundle.paths().filter(|path| path.starts_with(&folder(from))).collect();
+    assert!(old.is_empty(), "{name}: {old:?}");
 }
 
 /// What may differ: (of which objects, of whose lines, how they begin).
@@ -216,6 +238,14 @@ async fn a_restore_with_everything(velero: &Velero) {
             "status": {"phase": phase, "progress": {"totalBytes": 4096, "bytesDone": 1024}},
         });
         context.create_velero("PodVolumeRestore", object).await;
+    }
+    for place in [&from, &target] {
+        put_in::<PersistentVolumeClaim>(context, place, claim("b", None)).await;
+        let owner = ("apps/v1", "StatefulSet", "db");
+        put_in::<Pod>(context, place, shop_pod("db-0", velero.node(), owner, Some("b"), &json!({}), false)).await;
+        let event = json!({"metadata": {"name": "waits"}, "reason": "FailedMount", "message": "no volume", "type": "Warning",
+            "involvedObject": {"kind": "Pod", "namespace": place, "name": "db-0"}});
+        put_in::<Event>(context, place, event).await;
     }
     let volumes = json!([
         {"pvcName": "b", "pvcNamespace": target, "restoreMethod": "CSISnapshot", "snapshotDataMoved": true,

@@ -6,15 +6,15 @@ use std::io::Write as _;
 use flate2::{Compression, write::GzEncoder};
 use harness::context::PREFIX;
 use harness::{Context, Operator, with_namespace};
-use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, ResourceQuota};
+use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota};
 use serde_json::{Value, json};
 
-use crate::scope::{OfTheCluster, claim, put, volume};
+use crate::scope::{OfTheCluster, claim, put, shop_pod, volume};
 
 async fn file(context: &Context, name: &str, body: &Value) {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     gzip.write_all(body.to_string().as_bytes()).unwrap();
-    context.bucket.put(&format!("{PREFIX}/backups/harvest/harvest-{name}.json.gz"), gzip.finish().unwrap()).await;
+    context.bucket.put(&format!("{PREFIX}/backups/harvest/harvest-{name}.gz"), gzip.finish().unwrap()).await;
 }
 
 fn operation(namespace: &str, name: &str, phase: &str) -> Value {
@@ -51,9 +51,9 @@ async fn volume_info_item_operations_and_failed_hooks_lead_to_what_went_wrong_an
             {"pvcName": "well", "pvcNamespace": calm, "backupMethod": "CSISnapshot", "result": "succeeded"},
             {"pvcName": "flour", "pvcNamespace": bakery, "pvName": named, "backupMethod": "CSISnapshot", "result": "failed",
                 "csiSnapshotInfo": {"snapshotHandle": "h", "vscName": "gone"}}]);
-        file(&context, "volumeinfo", &volumes).await;
+        file(&context, "volumeinfo.json", &volumes).await;
         let operations = json!([operation(calm, "well", "Completed"), operation(farm, "ledger", "Failed")]);
-        file(&context, "itemoperations", &operations).await;
+        file(&context, "itemoperations.json", &operations).await;
 
         let _operator = Operator::of(&context).ready().await;
         context.debug_bundle("led", json!({"target": {"kind": "Backup", "name": "harvest"}})).await;
@@ -74,6 +74,95 @@ async fn volume_info_item_operations_and_failed_hooks_lead_to_what_went_wrong_an
         assert_eq!(why(calm), None);
 
         cluster.clean::<PersistentVolume>().await;
+        for place in &places {
+            context.delete_namespace(place).await;
+        }
+    })
+    .await;
+}
+
+/// Velero stores its files before plugins end their operations, so they lead on while it waits for one that hangs.
+#[tokio::test]
+async fn files_of_a_target_that_waits_for_its_operations_or_failed_late_lead_on() {
+    with_namespace("waits", |context| async move {
+        let farm = context.workload_namespace("farm").await;
+        let bakery = context.workload_namespace("bakery").await;
+        put::<PersistentVolumeClaim>(&context, &farm, claim("ledger", None)).await;
+        put::<PersistentVolumeClaim>(&context, &farm, claim("stranger", None)).await;
+        let quota = json!({"metadata": {"name": "tight"}, "spec": {"hard": {"pods": "1"}}});
+        put::<ResourceQuota>(&context, &bakery, quota).await;
+        let backup = json!({"metadata": {"name": "harvest"}, "spec": {"storageLocation": "default"},
+            "status": {"phase": "WaitingForPluginOperations"}});
+        context.create_velero("Backup", backup).await;
+        file(&context, "itemoperations.json", &json!([operation(&farm, "ledger", "InProgress")])).await;
+        let results = json!({"errors": {}, "warnings": {"namespaces": {&bakery: ["over quota"]}}});
+        file(&context, "results", &results).await;
+
+        let _operator = Operator::of(&context).ready().await;
+        for phase in ["WaitingForPluginOperations", "FinalizingPartiallyFailed", "Failed"] {
+            context.patch_velero("Backup", "harvest", json!({"status": {"phase": phase}})).await;
+            let name = phase.to_lowercase();
+            context.debug_bundle(&name, json!({"target": {"kind": "Backup", "name": "harvest"}})).await;
+            let status = context.until_bundle_ended(&name).await;
+            let bundle = context.download(&status).await;
+            let claims = bundle.names(&format!("namespaces/{farm}/core/persistentvolumeclaims.yaml"));
+            assert_eq!(claims, ["ledger"], "{phase}");
+            let quotas = bundle.names(&format!("namespaces/{bakery}/core/resourcequotas.yaml"));
+            assert_eq!(quotas, ["tight"], "{phase}");
+        }
+        for place in [&farm, &bakery] {
+            context.delete_namespace(place).await;
+        }
+    })
+    .await;
+}
+
+/// It waits for a hook, or for a namespace that does not go: nothing of its data, and no file, tells where.
+#[tokio::test]
+async fn a_target_under_way_without_data_leads_to_the_namespaces_of_its_spec_mapped_for_a_restore() {
+    with_namespace("hangs", |context| async move {
+        let [shop, shop_2, bakery] = ["shop", "shop-2", "bakery"];
+        let mut places = Vec::new();
+        for name in [shop, shop_2, bakery] {
+            let place = context.workload_namespace(name).await;
+            let event = json!({"metadata": {"name": "e1"}, "reason": "Odd", "message": "odd", "type": "Warning",
+                "involvedObject": {"kind": "Pod", "namespace": place, "name": "p"}});
+            put::<Event>(&context, &place, event).await;
+            places.push(place);
+        }
+        let [shop, shop_2, bakery] = &places[..] else { panic!("three") };
+        for (place, restore) in [(shop_2, "regrow"), (bakery, "another")] {
+            let labels = json!({"velero.io/restore-name": restore});
+            let pod = shop_pod("oven", "n1", ("apps/v1", "StatefulSet", "oven"), None, &labels, false);
+            put::<Pod>(&context, place, pod).await;
+        }
+        let backup = json!({"metadata": {"name": "seed"}, "status": {"phase": "Completed"},
+            "spec": {"storageLocation": "default", "includedNamespaces": [shop, bakery, "glob-*"]}});
+        context.create_velero("Backup", backup).await;
+        let spec = json!({"backupName": "seed", "excludedNamespaces": [bakery], "namespaceMapping": {shop: shop_2}});
+        let restore = json!({"metadata": {"name": "regrow"}, "spec": spec, "status": {"phase": "InProgress"}});
+        context.create_velero("Restore", restore).await;
+
+        let _operator = Operator::of(&context).ready().await;
+        context.debug_bundle("hung", json!({"target": {"kind": "Restore", "name": "regrow"}})).await;
+        let status = context.until_bundle_ended("hung").await;
+        let bundle = context.download(&status).await;
+        assert_eq!(bundle.names(&format!("namespaces/{shop_2}/core/events.yaml")), ["e1"]);
+        assert_eq!(bundle.names(&format!("namespaces/{shop_2}/core/pods.yaml")), ["oven"], "brought, and not ready");
+        for other in [shop, bakery] {
+            assert!(!bundle.paths().any(|path| path.starts_with(&format!("namespaces/{other}/"))), "{other}");
+        }
+        let all = bundle.manifest["namespaces"].as_array().unwrap();
+        let why: Vec<_> = all.iter().filter(|one| one["name"] == **shop_2).map(|one| &one["why"]).collect();
+        assert_eq!(why, ["spec of Restore regrow"]);
+
+        context.patch_velero("Backup", "seed", json!({"status": {"phase": "InProgress"}})).await;
+        context.debug_bundle("hung-too", json!({"target": {"kind": "Backup", "name": "seed"}})).await;
+        let status = context.until_bundle_ended("hung-too").await;
+        let bundle = context.download(&status).await;
+        for place in [shop, bakery] {
+            assert_eq!(bundle.names(&format!("namespaces/{place}/core/events.yaml")), ["e1"]);
+        }
         for place in &places {
             context.delete_namespace(place).await;
         }

@@ -254,6 +254,15 @@ impl Inventory {
         belongs::touch(known, namespaces, why, &self.namespace, &self.scope, TOUCHED);
         self.further.add_unnamed(beyond);
     }
+
+    /// Adds the namespaces that the spec of a target under way names if there is no data of it to lead anywhere: it may
+    /// wait for a hook, or for a namespace that does not go.
+    pub fn touch_named(&mut self) {
+        if let Some(target) = self.target.as_ref().filter(|_| self.data.is_empty()) {
+            let why = format!("spec of {} {}", target.kind, target.name);
+            self.touch(&target.named_namespaces(self.backup.as_ref()), 0, &why);
+        }
+    }
 }
 
 /// Takes the inventory within `limit`.

@@ -4,6 +4,8 @@ use debugbundle_crd::TargetKind;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::is_dns_name;
+
 /// A Backup or Restore as it was when the inventory was taken.
 #[derive(Clone, Debug)]
 pub struct TargetObject {
@@ -61,9 +63,43 @@ impl TargetObject {
         named.flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
+    /// The namespaces that the spec of a target under way names, without globs; of a Restore those that it goes into. One
+    /// that says no more than its Backup means that one's namespaces.
+    pub(super) fn named_namespaces(&self, backup: Option<&Self>) -> Vec<String> {
+        let under_way = ["InProgress", "WaitingForPluginOperations", "Finalizing"];
+        if !under_way.iter().any(|phase| self.phase.starts_with(phase)) {
+            return Vec::new();
+        }
+        let mapping = self.raw.pointer("/spec/namespaceMapping").and_then(Value::as_object);
+        let mapping = mapping.filter(|_| self.kind == TargetKind::Restore);
+        let says =
+            |of: &Self| Some(of.listed("includedNamespaces")).filter(|names| !names.is_empty() && *names != ["*"]);
+        let named = says(self).or_else(|| says(backup?));
+        let named = named.unwrap_or_else(|| mapping.into_iter().flatten().map(|(from, _)| from.clone()).collect());
+        let excluded = self.listed("excludedNamespaces");
+        let named = named.into_iter().filter(|name| is_dns_name(name) && !excluded.contains(name));
+        let goes_to = |name: String| {
+            let to = mapping.and_then(|mapping| mapping.get(&name)).and_then(Value::as_str);
+            to.map_or(name, str::to_owned)
+        };
+        named.map(goes_to).collect()
+    }
+
+    fn listed(&self, field: &str) -> Vec<String> {
+        let all = self.raw["spec"][field].as_array().into_iter().flatten();
+        all.filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
     /// Velero wrote all its files to the store: their absence is an error.
     pub fn files_are_due(&self) -> bool {
         matches!(self.phase.as_str(), "Completed" | "PartiallyFailed")
+    }
+
+    /// Velero may have written files to the store: it does so before plugins end their operations, and what fails late may
+    /// have left some. Their absence is no error.
+    pub fn files_may_be_there(&self) -> bool {
+        const BEFORE: [&str; 6] = ["", "New", "Queued", "ReadyToStart", "FailedValidation", "InProgress"];
+        !BEFORE.contains(&self.phase.as_str())
     }
 }
 
@@ -81,5 +117,37 @@ mod tests {
         };
         assert_eq!(of(json!(1)), ["shop", "farm"]);
         assert!(of(json!(0)).is_empty() && of(Value::Null).is_empty());
+    }
+
+    #[test]
+    fn a_target_under_way_leads_to_what_its_spec_names_and_a_restore_to_where_it_goes() {
+        let read = |kind, phase: &str, spec: &Value| {
+            TargetObject::read(kind, json!({"metadata": {"name": "t"}, "spec": spec, "status": {"phase": phase}}))
+        };
+        let mapping = json!({"shop": "shop-2", "inn": "inn-2"});
+        let spec = json!({"includedNamespaces": ["shop", "farm-*", "inn", "bakery", 7],
+            "excludedNamespaces": ["inn"], "namespaceMapping": mapping});
+        for (phase, under_way) in [
+            ("InProgress", true),
+            ("WaitingForPluginOperationsPartiallyFailed", true),
+            ("Finalizing", true),
+            ("", false),
+            ("New", false),
+            ("Completed", false),
+            ("PartiallyFailed", false),
+            ("Failed", false),
+        ] {
+            let named = |kind| read(kind, phase, &spec).named_namespaces(None);
+            let expected = |names: &[&'static str]| if under_way { names.to_vec() } else { Vec::new() };
+            assert_eq!(named(TargetKind::Restore), expected(&["shop-2", "bakery"]), "{phase}");
+            assert_eq!(named(TargetKind::Backup), expected(&["shop", "bakery"]), "{phase}");
+        }
+        let backup = read(TargetKind::Backup, "Completed", &json!({"includedNamespaces": ["shop", "barn"]}));
+        for included in [json!(null), json!([]), json!(["*"])] {
+            let spec = json!({"includedNamespaces": included, "namespaceMapping": mapping});
+            let restore = read(TargetKind::Restore, "InProgress", &spec);
+            assert_eq!(restore.named_namespaces(Some(&backup)), ["shop-2", "barn"]);
+            assert_eq!(restore.named_namespaces(None), ["shop-2", "inn-2"], "its Backup is gone");
+        }
     }
 }

@@ -177,8 +177,12 @@ impl Engine {
         let mut inventory = self.inventory(&cluster, subject, deadline).await?;
         let stores = self.stores(subject, store).boxed().await?;
         if let Ok(files) = &stores.files {
-            follow_files(&mut inventory, files.as_ref(), &cluster, deadline).await;
+            take_up_files(&mut inventory, files.as_ref(), cluster.idle(), deadline).await;
         }
+        // Last, for there is room for so many: what files name is nearer to a cause.
+        inventory.touch_named();
+        let limit = RESULTS.min(deadline.saturating_duration_since(Instant::now()));
+        inventory::follow(&cluster, &mut inventory, limit).await;
         let mut password = self.repository_password().await?;
         let mut known = stores.known.clone();
         known.extend(password.known.take());
@@ -276,12 +280,12 @@ impl Engine {
 /// What refused or disturbed a target lies in the namespaces that its results name: quotas, events. What a Restore brought
 /// and does not come up lies in those that its resource list names. Volumes and operations that failed are named with their
 /// claims and snapshots.
-async fn follow_files(inventory: &mut Inventory, files: &dyn StoreFiles, cluster: &Cluster, deadline: Instant) {
-    let Some(target) = inventory.target.as_ref().filter(|target| target.files_are_due()) else { return };
+async fn take_up_files(inventory: &mut Inventory, files: &dyn StoreFiles, idle: Duration, deadline: Instant) {
+    let Some(target) = inventory.target.as_ref().filter(|target| target.files_may_be_there()) else { return };
     let (kind, name) = (target.kind, target.name.clone());
-    let (failed, idle) = (target.phase == "PartiallyFailed", cluster.idle());
+    let troubled = target.phase != "Completed";
     let until = deadline.min(Instant::now() + RESULTS);
-    if failed {
+    if troubled {
         let namespaces = collect::troubled_namespaces(files, kind, &name, idle, until).await;
         inventory.touch(&namespaces.texts, namespaces.left_out, &format!("results of {kind} {name}"));
     }
@@ -291,7 +295,6 @@ async fn follow_files(inventory: &mut Inventory, files: &dyn StoreFiles, cluster
     }
     let leads = collect::leads(files, kind, &name, idle, until).await;
     inventory.lead(&leads, &format!("volume info or item operations of {kind} {name}"));
-    inventory::follow(cluster, inventory, RESULTS.min(deadline.saturating_duration_since(Instant::now()))).await;
 }
 
 fn of_collect(error: CollectError) -> Fault {
