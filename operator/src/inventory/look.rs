@@ -14,11 +14,11 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
-    DISCOVERY, DataObject, InventoryError, OBJECT, Served, TargetObject, Unread, belongs,
+    Cut, DISCOVERY, DataObject, InventoryError, OBJECT, Served, TargetObject, Unread, belongs,
     discovery::{self, VELERO},
     valid_label,
 };
-use crate::cluster::{ApiKind, Cluster, ClusterError, ListError, Projected};
+use crate::cluster::{ApiKind, Cluster, ClusterError, ListError, Projected, TakeItems};
 
 /// Objects by which a target moved data; more are in the bundle, but not followed to their pods.
 const DATA: usize = 2000;
@@ -35,7 +35,7 @@ pub(super) struct Look<'a> {
     pub namespace: &'a str,
     pub deadline: Instant,
     unread: Mutex<Vec<Unread>>,
-    cut: Mutex<Vec<String>>,
+    cut: Mutex<Vec<Cut>>,
 }
 
 impl<'a> Look<'a> {
@@ -43,8 +43,8 @@ impl<'a> Look<'a> {
         Self { cluster, namespace, deadline, unread: Mutex::default(), cut: Mutex::default() }
     }
 
-    /// What could not be read, each kind and namespace once; and what was read in part, in words.
-    pub(super) fn told(self) -> (Vec<Unread>, Vec<String>) {
+    /// What could not be read, each kind and namespace once; and what was followed in part.
+    pub(super) fn told(self) -> (Vec<Unread>, Vec<Cut>) {
         let unread = self.unread.into_inner().unwrap_or_else(PoisonError::into_inner);
         (unread, self.cut.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
@@ -54,6 +54,12 @@ impl<'a> Look<'a> {
         if !all.iter().any(|known| known.what == unread.what) {
             all.push(unread);
         }
+    }
+
+    /// There are more of them than are followed; `told` says in words how many are.
+    pub(super) fn is_cut(&self, kind: &ApiKind, namespace: &str, told: String) {
+        let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        cut.push(Cut { plural: kind.plural.clone(), namespace: namespace.to_owned(), told });
     }
 
     /// A list of this kind in Velero's namespace could not be had, or not to its end.
@@ -169,7 +175,8 @@ impl<'a> Look<'a> {
         self.list(kind, self.namespace, selector, most, read).await
     }
 
-    /// What `read` makes of the objects of a kind, at most so many. They are read page by page, and none is kept.
+    /// What `read` makes of the objects of a kind, at most so many; that there are more is told. They are read page by page,
+    /// and none is kept.
     pub(super) async fn list<T, F>(
         &self,
         kind: &ApiKind,
@@ -182,8 +189,24 @@ impl<'a> Look<'a> {
         T: Send + 'static,
         F: FnMut(Value) -> Option<T> + Send + 'static,
     {
+        // One more than is kept tells that there are more.
+        let mut items = self.read(kind, namespace, selector, Projected::new(most + 1, read)).await.items;
+        if items.len() > most {
+            items.truncate(most);
+            self.is_cut(kind, namespace, format!("the first {most} of them are followed"));
+        }
+        items
+    }
+
+    /// Gives the objects of a kind to `taker`; that the list could not be had to its end is told.
+    pub(super) async fn read<T: TakeItems>(
+        &self,
+        kind: &ApiKind,
+        namespace: &str,
+        selector: Option<&str>,
+        taker: T,
+    ) -> T {
         let path = kind.list_path(Some(namespace));
-        let taker = Projected::new(most, read);
         let (done, listed) = self.cluster.list(&path, selector, self.deadline, taker, |_| ()).await;
         if let Err(ListError::Cluster(why)) = listed {
             self.lost(Unread {
@@ -193,11 +216,7 @@ impl<'a> Look<'a> {
                 why,
             });
         }
-        if done.items.len() >= most && most >= DATA {
-            let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
-            cut.push(format!("{} in {namespace}: the first {most} of them are followed", kind.plural));
-        }
-        done.items
+        done
     }
 
     /// Objects by name: a handful one by one, more from a list. Those that are gone, or may not be read, are told of
@@ -213,7 +232,8 @@ impl<'a> Look<'a> {
                 let name = object.pointer("/metadata/name").and_then(Value::as_str)?;
                 if names.contains(name) { read(&object) } else { None }
             };
-            return self.list(kind, namespace, None, most, chosen).await;
+            // All that are asked for, and nothing is cut.
+            return self.read(kind, namespace, None, Projected::new(most, chosen)).await.items;
         }
         let asked = names.into_iter().map(|name| {
             let (path, read) = (kind.path(Some(namespace), &name), read.clone());
