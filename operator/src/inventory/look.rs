@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::{
     Cut, DISCOVERY, DataObject, InventoryError, OBJECT, Served, TargetObject, Unread, belongs,
     discovery::{self, VELERO},
+    foremost::Foremost,
     valid_label,
 };
 use crate::cluster::{ApiKind, Cluster, ClusterError, ListError, Projected, TakeItems};
@@ -131,7 +132,8 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// The target's data objects: by UID, which is never cut; else by name, if the owner is the same.
+    /// The target's data objects: by UID, which is never cut; else by name, if the owner is the same. Of too many, those
+    /// that did not complete.
     pub(super) async fn data(&self, served: &Served, target: &TargetObject) -> Vec<DataObject> {
         let (word, kinds) = match target.kind {
             TargetKind::Backup => ("backup", [("podvolumebackups", "PodVolumeBackup"), ("datauploads", "DataUpload")]),
@@ -150,7 +152,7 @@ impl<'a> Look<'a> {
             let plural = plural.to_owned();
             let read = move |object: Value| DataObject::read(&plural, &object);
             let by_uid = format!("velero.io/{word}-uid={}", target.uid);
-            let mut objects = self.all(&kind, Some(&by_uid), DATA, read.clone()).await;
+            let mut objects = self.unfinished_first(&kind, &by_uid, read.clone()).await;
             if objects.is_empty() {
                 let by_name = format!("velero.io/{word}-name={}", valid_label(&target.name));
                 let uid = target.uid.clone();
@@ -158,12 +160,29 @@ impl<'a> Look<'a> {
                 let mine = move |object: Value| {
                     if belongs::is_of(&object, &uid, &tag) { read(object) } else { None }
                 };
-                objects = self.all(&kind, Some(&by_name), DATA, mine).await;
+                objects = self.unfinished_first(&kind, &by_name, mine).await;
             }
             found.extend(objects);
         }
         found.sort_by(|a, b| (&a.plural, &a.name).cmp(&(&b.plural, &b.name)));
         found
+    }
+
+    /// Data objects, at most [`DATA`], and of more those first that did not complete.
+    async fn unfinished_first<F>(&self, kind: &ApiKind, selector: &str, mut read: F) -> Vec<DataObject>
+    where
+        F: FnMut(Value) -> Option<DataObject> + Send + 'static,
+    {
+        let keyed = move |object: Value| {
+            let object = read(object)?;
+            Some(((object.is_completed(), object.name.clone()), object))
+        };
+        let found = self.read(kind, self.namespace, Some(selector), Foremost::new(DATA, keyed)).await;
+        if found.beyond > 0 {
+            let all = found.beyond + DATA;
+            self.is_cut(kind, self.namespace, format!("{DATA} of {all} are followed, those first that did not complete"));
+        }
+        found.items().collect()
     }
 
     /// [`Self::list`] in Velero's namespace.
