@@ -69,6 +69,13 @@ impl<'a> Look<'a> {
         all.iter().any(|lost| lost.kind == *kind && lost.namespace == self.namespace)
     }
 
+    /// A list of data could not be had, or not to its end.
+    pub(super) fn has_lost_data(&self) -> bool {
+        let all = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        let moves = ["podvolumebackups", "podvolumerestores", "datauploads", "datadownloads"];
+        all.iter().any(|lost| moves.contains(&lost.kind.plural.as_str()))
+    }
+
     pub(super) async fn served(&self) -> Result<Served, InventoryError> {
         let fail = |source| InventoryError::Api { what: "the API server's list of kinds".to_owned(), source };
         let groups = self.cluster.get_as("/apis", DISCOVERY, 32 << 20, self.deadline).await.map_err(fail)?;
@@ -180,7 +187,11 @@ impl<'a> Look<'a> {
         let found = self.read(kind, self.namespace, Some(selector), Foremost::new(DATA, keyed)).await;
         if found.beyond > 0 {
             let all = found.beyond + DATA;
-            self.is_cut(kind, self.namespace, format!("{DATA} of {all} are followed, those first that did not complete"));
+            self.is_cut(
+                kind,
+                self.namespace,
+                format!("{DATA} of {all} are followed, those first that did not complete"),
+            );
         }
         found.items().collect()
     }

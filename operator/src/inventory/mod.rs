@@ -327,7 +327,9 @@ pub async fn take(
         None => (Vec::new(), Kin::default()),
     };
     let agents = Some(node_agents.as_slice()).filter(|agents| !agents.is_empty() || !look.has_lost(&daemons));
-    workloads::assign_roles(&mut pods, &servers, agents, &data);
+    // That a list tells of none is believed only if it could be read.
+    let told = Some(data.as_slice()).filter(|data| target.is_some() && (!data.is_empty() || !look.has_lost_data()));
+    workloads::assign_roles(&mut pods, &servers, agents, told);
 
     let (mut touched, mut further) = belongs::touched(&data, namespace, &spec.namespaces, &scope, TOUCHED);
     if let Some(target) = &target {
