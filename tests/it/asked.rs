@@ -3,10 +3,10 @@
 
 use debugbundle_crd::Phase;
 use harness::{Operator, with_namespace};
-use k8s_openapi::api::core::v1::{Event, LimitRange, PersistentVolume, ResourceQuota};
+use k8s_openapi::api::core::v1::{Event, LimitRange, PersistentVolume, Pod, ResourceQuota};
 use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttachment};
 use kube::api::{DeleteParams, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::scope::{OfTheCluster, dynamic, put, snapshots, volumes, workloads};
 
@@ -18,6 +18,45 @@ async fn surroundings(context: &harness::Context, shop: &str) {
     let event = json!({"metadata": {"name": "shop-0.1"}, "type": "Warning", "reason": "FailedMount", "message": "no",
         "involvedObject": {"apiVersion": "v1", "kind": "Pod", "name": "shop-0", "namespace": shop}});
     put::<Event>(context, shop, event).await;
+}
+
+/// Pods that are not well and of which the logs are read.
+const UNWELL: usize = 50;
+
+#[tokio::test]
+async fn of_more_unwell_pods_than_logs_are_read_the_number_is_told() {
+    with_namespace("unwell", |context| async move {
+        let shop = context.workload_namespace("shop").await;
+        for n in 0..UNWELL {
+            put::<Pod>(&context, &shop, pending(n)).await;
+        }
+        let _operator = Operator::of(&context).ready().await;
+        let told = async |name: &str| {
+            context.debug_bundle(name, json!({"namespaces": [shop]})).await;
+            let status = context.until_bundle_ended(name).await;
+            let bundle = context.download(&status).await;
+            let names = bundle.names(&format!("namespaces/{shop}/core/pods.yaml")).len();
+            let logs = bundle.missing().into_iter().filter(|lost| lost.path.ends_with("/logs/current.log")).count();
+            let all = bundle.manifest["missing"].as_array().unwrap();
+            (names, logs, all.iter().find(|lost| lost["path"] == format!("pods/{shop}")).cloned())
+        };
+        let (names, logs, cut) = told("as-many").await;
+        assert_eq!((names, logs, cut.is_none()), (UNWELL, UNWELL, true), "none has a log, and each is told of");
+        put::<Pod>(&context, &shop, pending(UNWELL)).await;
+        let (names, logs, cut) = told("more").await;
+        assert_eq!((names, logs), (UNWELL + 1, UNWELL));
+        let cut = cut.expect("the one whose log was not asked for");
+        assert_eq!((&cut["code"], &cut["severity"]), (&json!("NotLooked"), &json!("note")));
+        let (what, why) = (cut["what"].as_str().unwrap(), cut["why"].as_str().unwrap());
+        assert!(what.contains("51 are not well") && why.contains("as objects all"), "{cut:#}");
+        context.delete_namespace(&shop).await;
+    })
+    .await;
+}
+
+/// A pod that no node takes.
+fn pending(n: usize) -> Value {
+    json!({"metadata": {"name": format!("p-{n:03}")}, "spec": {"containers": [{"name": "c", "image": "registry.invalid/c:1"}]}})
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ const CAUGHT: &str = "caught while it ran; the pod was gone when the bundle was 
 const HELD: u64 = 8 << 20;
 const PODS: usize = 64;
 const PEAK: u64 = 96 << 20;
+/// Copies that are taken out of node-agents' logs.
+const COPIES: usize = 256;
 /// Logs that are followed at a time.
 const FOLLOWED: usize = 16;
 
@@ -217,6 +219,28 @@ async fn node_agent(context: &Context, node: &str, signed: &str) {
     context.node_agents().await;
     context.pod(pod("node-agent-1").on_node(node).labelled("role", "node-agent").with_container("node-agent")).await;
     context.log("node-agent-1", "node-agent", LogScript::lines(lines.concat()));
+}
+
+#[tokio::test]
+async fn of_more_copies_than_are_taken_out_of_node_agents_logs_the_number_is_told() {
+    with_namespace("movers-copies", |context| async move {
+        let node = context.node("n").await;
+        context.node_agents().await;
+        let agent = pod("node-agent-1").on_node(&node).labelled("role", "node-agent").with_container("node-agent");
+        context.pod(agent).await;
+        let marker = |word: &str, n: usize| format!("{0}{word} pod logs[b-{n:03}/c]{0}", "*".repeat(27));
+        let copy = |n| [marker("begin", n), format!("level=info msg=\"words of {n}\""), marker("end", n)];
+        context.log("node-agent-1", "node-agent", LogScript::lines((0..COPIES + 3).flat_map(copy)));
+        let _operator = Operator::of(&context).ready().await;
+        let (_, bundle) = bundle(&context, "more", json!({})).await;
+        let there = (0..COPIES + 3).filter(|n| bundle.has(&log_path(&context, &format!("b-{n:03}"), "c"))).count();
+        assert_eq!(there, COPIES);
+        let path = format!("namespaces/{}/pods", context.namespace);
+        let told = bundle.missing().into_iter().find(|lost| lost.path == path).expect("those that were left");
+        assert_eq!((told.code.as_str(), told.severity.as_str()), ("NotLooked", "note"));
+        assert!(told.why.starts_with("3 more are in"), "{told:?}");
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -27,11 +27,11 @@ async fn restore(context: &Context, name: &str) -> String {
     context.create_velero("Restore", object).await.uid().expect("it has one")
 }
 
-fn data(name: &str, restore: &str, uid: &str, place: &str) -> Value {
+fn data(name: &str, (restore, uid): (&str, &str), place: &str, phase: &str) -> Value {
     json!({"metadata": {"name": name, "labels": {"velero.io/restore-uid": uid, "velero.io/restore-name": restore}},
         "spec": {"pod": {"namespace": place, "name": name, "kind": "Pod"}, "volume": "data", "snapshotID": "s",
             "backupStorageLocation": "default", "repoIdentifier": "x", "sourceNamespace": place, "uploaderType": "kopia"},
-        "status": {"phase": "InProgress"}})
+        "status": {"phase": phase}})
 }
 
 async fn all(context: &Context, shop: &str) {
@@ -41,11 +41,14 @@ async fn all(context: &Context, shop: &str) {
         .for_each(|_| async {})
         .await;
     let (few, crowd) = (restore(context, "few").await, restore(context, "crowd").await);
-    let owned = (0..FEW).map(|n| (format!("z-few-{n}"), "few", few.as_str()));
-    let many = (0..CROWD).map(|n| (format!("m-crowd-{n:04}"), "crowd", crowd.as_str()));
-    let others = (0..STRANGERS).map(|n| (format!("a-other-{n:04}"), "gone", "another"));
+    let owned = (0..FEW).map(|n| (format!("z-few-{n}"), ("few", few.as_str()), "InProgress"));
+    let many = (0..CROWD).map(|n| {
+        let phase = if n + 1 == CROWD { "Failed" } else { "Completed" };
+        (format!("m-crowd-{n:04}"), ("crowd", crowd.as_str()), phase)
+    });
+    let others = (0..STRANGERS).map(|n| (format!("a-other-{n:04}"), ("gone", "another"), "InProgress"));
     stream::iter(owned.chain(many).chain(others))
-        .map(|(name, restore, uid)| context.create_velero("PodVolumeRestore", data(&name, restore, uid, shop)))
+        .map(|(name, of, phase)| context.create_velero("PodVolumeRestore", data(&name, of, shop, phase)))
         .buffer_unordered(AT_ONCE)
         .for_each(|_| async {})
         .await;
@@ -105,6 +108,12 @@ async fn of_thousands_the_targets_few_come_first_in_few_requests_and_little_memo
             .find(|lost| lost.path == format!("podvolumerestores/{}", context.namespace));
         let cut = cut.unwrap_or_else(|| panic!("{:#?}", about_crowd.missing()));
         assert_eq!((cut.code.as_str(), cut.severity.as_str()), ("NotLooked", "note"));
+        let told = about_crowd.manifest["missing"].as_array().unwrap().iter().find(|lost| lost["path"] == cut.path);
+        assert!(told.unwrap()["what"].as_str().unwrap().contains("2000 of 2100"), "{told:?}");
+        let last = format!("/m-crowd-{:04}", CROWD - 1);
+        let sought = about_crowd.missing().into_iter().filter(|lost| lost.path.contains("core/pods/"));
+        let sought: Vec<_> = sought.map(|lost| lost.path).collect();
+        assert!(sought.iter().any(|path| path.contains(&last)), "the pod of the one that failed: {sought:?}");
 
         let usage = Usage::of(operator.process().pid()).expect("it runs");
         assert!(usage.peak < PEAK, "the operator took {} MiB at most", usage.peak >> 20);

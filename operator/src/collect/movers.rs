@@ -348,6 +348,17 @@ fn untold(work: &Work) -> Vec<Missing> {
         let why = format!("the pod is gone, and it was not watched: {PODS} pods of data movers are at a time");
         notes.push(note(&what, path.as_str(), &why));
     }
+    let beyond = caught.copies.load(Ordering::Relaxed).saturating_sub(COPIES);
+    if beyond > 0 {
+        let why = format!(
+            "{beyond} more are in the node-agents' logs than the {COPIES} that are taken out; they are left where they are"
+        );
+        let path = BundlePath::new(["namespaces", &caught.namespace, "pods"]);
+        let (code, cure) =
+            (MissingCode::NotLooked, "look into the node-agents' logs, between `begin pod logs` and `end pod logs`");
+        let what = "copies of the logs of data movers' pods";
+        notes.push(missing(what, path.as_str(), code, MissingSeverity::Note, &why, cure));
+    }
     notes
 }
 

@@ -75,6 +75,13 @@ impl DataObject {
     }
 }
 
+impl DataObject {
+    /// Nothing is left to explain.
+    pub(super) fn is_completed(&self) -> bool {
+        self.phase == "Completed"
+    }
+}
+
 /// Whether text can be the name of an object or namespace (DNS-1123 subdomain, at most 253 bytes).
 pub fn is_dns_name(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
@@ -141,8 +148,7 @@ pub(super) fn touched(
 ) -> (Vec<Touched>, Further) {
     let mut touched: Vec<Touched> = Vec::new();
     let mut further = Further::default();
-    let (done, open): (Vec<&DataObject>, Vec<&DataObject>) =
-        data.iter().partition(|object| object.phase == "Completed");
+    let (done, open): (Vec<&DataObject>, Vec<&DataObject>) = data.iter().partition(|object| object.is_completed());
     for object in open.into_iter().chain(done) {
         let of_pod = object.pod.as_ref().map(|pod| &pod.namespace);
         let namespaces: Vec<String> = [of_pod, object.namespace.as_ref()].into_iter().flatten().cloned().collect();

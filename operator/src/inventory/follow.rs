@@ -1,7 +1,10 @@
 //! The walk from the target's data to where a cause may lie: pods, their owners, claims, volumes, snapshots, nodes, in
 //! Velero's namespace and in those that the target touched. Names are kept; the objects are read by `collect`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use debugbundle_crd::TargetKind;
 use futures::StreamExt as _;
@@ -13,7 +16,7 @@ use super::{
     trail::{Controller, RESTORED_BY, Seen, read_claim, read_owner, read_snapshot},
     valid_label,
 };
-use crate::cluster::ApiKind;
+use crate::cluster::{ApiKind, Flow, TakeItems};
 
 /// Pods outside Velero's namespace that are involved, and restored ones that are well; of claims and snapshots as many in
 /// each namespace.
@@ -41,13 +44,28 @@ struct Sieve {
     pods: BTreeSet<String>,
     /// Claims that data movers read or write: pods that mount them are involved.
     moved: BTreeSet<String>,
+    /// Of both, those whose data did not complete.
+    open: (BTreeSet<String>, BTreeSet<String>),
+}
+
+/// Comes first what explains most: data that did not complete, then what is not ready, then by name.
+type Rank = (bool, bool, String);
+
+/// A namespace's pods that are the target's, as many as there is room for, by rank.
+struct Crowd {
+    sieve: Sieve,
+    involved: BTreeMap<Rank, Seen>,
+    restored: BTreeMap<Rank, Seen>,
+    /// Those without room; the ones that the data names are counted where they are added.
+    beyond: usize,
 }
 
 /// What the walk through a namespace met.
 #[derive(Default)]
 struct Met {
     namespace: String,
-    involved: Vec<Seen>,
+    /// By rank; whether nothing of their data is left to explain.
+    involved: Vec<(bool, Seen)>,
     restored: Vec<Seen>,
     beyond: usize,
     claims: BTreeSet<String>,
@@ -61,13 +79,17 @@ impl Place {
         let here = |name: &&ObjectName| name.namespace == namespace;
         let data = || inventory.data.iter();
         let mover = |plural: &str| matches!(plural, "datauploads" | "datadownloads");
+        let named = |name: &ObjectName| name.name.clone();
         let claims_of = |moved: bool| -> BTreeSet<String> {
             let objects = data().filter(|object| !moved || mover(&object.plural));
-            objects.filter_map(|object| object.claim.as_ref()).filter(here).map(|claim| claim.name.clone()).collect()
+            objects.filter_map(|object| object.claim.as_ref()).filter(here).map(named).collect()
         };
+        let open = || data().filter(|object| !object.is_completed());
+        let open_pods = open().filter_map(|object| object.pod.as_ref()).filter(here).map(named).collect();
+        let open_claims = open().filter_map(|object| object.claim.as_ref()).filter(here).map(named).collect();
         // What files named besides.
-        let named = inventory.claims.iter().filter(here).map(|claim| claim.name.clone());
-        let pods = data().filter_map(|object| object.pod.as_ref()).filter(here).map(|pod| pod.name.clone()).collect();
+        let in_files = inventory.claims.iter().filter(here).map(named);
+        let pods = data().filter_map(|object| object.pod.as_ref()).filter(here).map(named).collect();
         let label = inventory.target.as_ref().map(|target| {
             let key = match target.kind {
                 TargetKind::Backup => "velero.io/backup-name",
@@ -77,8 +99,8 @@ impl Place {
         });
         Self {
             namespace: namespace.to_owned(),
-            sieve: Sieve { whole, label, pods, moved: claims_of(true) },
-            claims: named.chain(claims_of(false)).collect(),
+            sieve: Sieve { whole, label, pods, moved: claims_of(true), open: (open_pods, open_claims) },
+            claims: in_files.chain(claims_of(false)).collect(),
             snapshots: inventory.served.find("snapshot.storage.k8s.io", "volumesnapshots").cloned(),
         }
     }
@@ -105,9 +127,47 @@ impl Sieve {
         named || mounts || (!seen.ready && (self.whole || self.restored(seen)))
     }
 
+    fn rank(&self, seen: &Seen) -> Rank {
+        let (pods, claims) = &self.open;
+        let open = pods.contains(&seen.pod.name) || seen.pod.claims.iter().any(|claim| claims.contains(claim));
+        (!open, seen.ready, seen.pod.name.clone())
+    }
+
     fn takes(&self, snapshot: &Value, source: Option<&String>, claims: &BTreeSet<String>) -> bool {
         let labelled = |(key, value): &(&str, String)| snapshot["metadata"]["labels"][key] == **value;
         self.whole || self.label.as_ref().is_some_and(labelled) || source.is_some_and(|claim| claims.contains(claim))
+    }
+}
+
+impl Crowd {
+    fn of(sieve: &Sieve) -> Self {
+        Self { sieve: sieve.clone(), involved: BTreeMap::new(), restored: BTreeMap::new(), beyond: 0 }
+    }
+
+    fn add(&mut self, seen: Seen) {
+        let rank = self.sieve.rank(&seen);
+        if self.sieve.involves(&seen) {
+            self.involved.insert(rank, seen);
+            let last = if self.involved.len() > INVOLVED { self.involved.pop_last() } else { None };
+            self.beyond += usize::from(last.is_some_and(|(_, last)| !self.sieve.pods.contains(&last.pod.name)));
+        } else if self.sieve.restored(&seen) {
+            self.restored.insert(rank, seen);
+            let last = if self.restored.len() > RESTORED { self.restored.pop_last() } else { None };
+            self.beyond += usize::from(last.is_some());
+        }
+    }
+}
+
+impl TakeItems for Crowd {
+    fn take(&mut self, pod: Value) -> io::Result<Flow> {
+        if let Some(seen) = Seen::read(&pod) {
+            self.add(seen);
+        }
+        Ok(Flow::More)
+    }
+
+    fn restart(&mut self) {
+        *self = Self::of(&self.sieve);
     }
 }
 
@@ -165,14 +225,14 @@ impl Look<'_> {
     }
 
     async fn walk(&self, place: Place) -> Met {
-        let mut met = Met { namespace: place.namespace.clone(), ..Met::default() };
-        for seen in self.pods_of(&place).await {
-            let room = if place.sieve.involves(&seen) { &mut met.involved } else { &mut met.restored };
-            room.push(seen);
-        }
-        met.beyond = met.involved.len().saturating_sub(INVOLVED) + met.restored.len().saturating_sub(RESTORED);
-        met.involved.truncate(INVOLVED);
-        met.restored.truncate(RESTORED);
+        let Crowd { involved, restored, beyond, .. } = self.pods_of(&place).await;
+        let mut met = Met {
+            namespace: place.namespace.clone(),
+            involved: involved.into_iter().map(|((settled, ..), seen)| (settled, seen)).collect(),
+            restored: restored.into_values().collect(),
+            beyond,
+            ..Met::default()
+        };
         self.claims_of(&place, &mut met).await;
         self.snapshots_of(&place, &mut met).await;
         self.owners_of(&mut met).await;
@@ -180,29 +240,28 @@ impl Look<'_> {
     }
 
     /// Pods that are involved or restored, in as few calls as that takes.
-    async fn pods_of(&self, place: &Place) -> Vec<Seen> {
+    async fn pods_of(&self, place: &Place) -> Crowd {
         let kind = ApiKind::namespaced("", "v1", "pods", "Pod");
-        let most = INVOLVED + RESTORED;
-        let sieve = &place.sieve;
+        let (sieve, crowd) = (&place.sieve, Crowd::of(&place.sieve));
         if sieve.whole || !sieve.moved.is_empty() || sieve.pods.len() > HANDFUL {
-            let sieve = sieve.clone();
-            let wanted = move |pod: Value| Seen::read(&pod).filter(|seen| sieve.involves(seen) || sieve.restored(seen));
-            return self.list(&kind, &place.namespace, None, most, wanted).await;
+            return self.read(&kind, &place.namespace, None, crowd).await;
         }
-        let mut seen = match sieve.restores() {
-            Some(selector) => self.list(&kind, &place.namespace, Some(&selector), most, |pod| Seen::read(&pod)).await,
-            None => Vec::new(),
+        let mut crowd = match sieve.restores() {
+            Some(selector) => self.read(&kind, &place.namespace, Some(&selector), crowd).await,
+            None => crowd,
         };
-        let found: BTreeSet<&str> = seen.iter().map(|seen| seen.pod.name.as_str()).collect();
-        let rest = sieve.pods.iter().filter(|name| !found.contains(name.as_str())).cloned().collect();
-        let named = self.pick(&kind, &place.namespace, rest, Seen::read).await;
-        seen.extend(named);
-        seen
+        let found: BTreeSet<&String> =
+            crowd.involved.keys().chain(crowd.restored.keys()).map(|(_, _, name)| name).collect();
+        let rest = sieve.pods.iter().filter(|name| !found.contains(name)).cloned().collect();
+        for seen in self.pick(&kind, &place.namespace, rest, Seen::read).await {
+            crowd.add(seen);
+        }
+        crowd
     }
 
     async fn claims_of(&self, place: &Place, met: &mut Met) {
         let mut names = place.claims.clone();
-        names.extend(met.involved.iter().flat_map(|seen| seen.pod.claims.iter().cloned()));
+        names.extend(met.involved.iter().flat_map(|(_, seen)| seen.pod.claims.iter().cloned()));
         names.retain(|name| is_dns_name(name));
         met.claims = names;
         let kind = claim_kind();
@@ -236,8 +295,12 @@ impl Look<'_> {
             let (kind, name) = pod.owner.as_ref()?;
             Some((Controller::named(kind)?, name.clone()))
         };
-        met.owners =
-            met.involved.iter().filter_map(|seen| owner(&seen.pod)).filter(|(_, name)| is_dns_name(name)).collect();
+        met.owners = met
+            .involved
+            .iter()
+            .filter_map(|(_, seen)| owner(&seen.pod))
+            .filter(|(_, name)| is_dns_name(name))
+            .collect();
         let mut by_kind: BTreeMap<Controller, BTreeSet<String>> = BTreeMap::new();
         for (controller, name) in met.owners.iter().filter(|(controller, _)| controller.is_owned()) {
             by_kind.entry(*controller).or_default().insert(name.clone());
@@ -256,21 +319,28 @@ impl Inventory {
         let trail = &mut self.trail;
         trail.pods_beyond += beyond;
         // Those that are named and gone are asked for all the same: that they are gone is part of the story.
-        let named = self.data.iter().filter_map(|object| object.pod.clone()).filter(|pod| pod.namespace == namespace);
-        let mut wanted: Vec<ObjectName> = named.collect();
-        for Seen { pod, account, priority_class, .. } in involved {
+        let mut wanted: BTreeMap<String, (bool, bool, ObjectName)> = BTreeMap::new();
+        for object in &self.data {
+            let Some(pod) = object.pod.as_ref().filter(|pod| pod.namespace == namespace) else { continue };
+            let completed = object.is_completed();
+            let known = wanted.entry(pod.name.clone()).or_insert_with(|| (completed, false, pod.clone()));
+            known.0 &= completed;
+        }
+        for (settled, Seen { pod, account, priority_class, ready }) in involved {
             self.nodes.extend(pod.node.clone());
             trail.accounts.extend(account.map(|name| here(name, None)));
             trail.priority_classes.extend(priority_class);
-            if !wanted.iter().any(|known| known.name == pod.name) {
-                wanted.push(here(pod.name.clone(), Some(pod.uid.clone())));
-            }
+            let new = || (settled, ready, here(pod.name.clone(), Some(pod.uid.clone())));
+            let known = wanted.entry(pod.name.clone()).or_insert_with(new);
+            (known.0, known.1) = (settled, ready);
             self.involved_pods.push(pod);
         }
+        let mut wanted: Vec<(bool, bool, ObjectName)> = wanted.into_values().collect();
         wanted.sort();
-        wanted.dedup_by(|a, b| a.name == b.name);
         trail.pods_beyond += wanted.len().saturating_sub(INVOLVED);
         wanted.truncate(INVOLVED);
+        let mut wanted: Vec<ObjectName> = wanted.into_iter().map(|(.., name)| name).collect();
+        wanted.sort();
         self.involved.extend(wanted);
         for Seen { pod, .. } in restored {
             self.nodes.extend(pod.node);
@@ -301,4 +371,50 @@ impl Inventory {
 
 fn claim_kind() -> ApiKind {
     ApiKind::namespaced("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::{DataObject, fixture};
+    use serde_json::json;
+
+    #[test]
+    fn of_too_many_pods_those_whose_data_failed_are_kept_and_the_others_counted_once() {
+        const ALL: usize = INVOLVED + 50;
+        let mut inventory = fixture::inventory();
+        inventory.target = Some(fixture::target(TargetKind::Backup, "PartiallyFailed"));
+        let phase = |n: usize| if n + 1 == ALL { "Failed" } else { "Completed" };
+        let data = |n: usize| {
+            let pod = json!({"namespace": "shop", "name": format!("p-{n:03}")});
+            let object =
+                json!({"metadata": {"name": format!("d-{n:03}")}, "spec": {"pod": pod}, "status": {"phase": phase(n)}});
+            DataObject::read("podvolumebackups", &object).expect("it has a name")
+        };
+        inventory.data = (0..ALL).map(data).collect();
+        let place = Place::of(&inventory, "shop", false);
+        let mut crowd = Crowd::of(&place.sieve);
+        for again in 0..2 {
+            if again == 1 {
+                crowd.restart();
+            }
+            for n in 0..ALL {
+                // The one in the midst is not ready; that of the Failed one is.
+                let ready = if n == 120 { "False" } else { "True" };
+                let pod = json!({"metadata": {"name": format!("p-{n:03}"), "namespace": "shop", "uid": "u"},
+                    "status": {"conditions": [{"type": "Ready", "status": ready}]}});
+                crowd.take(pod).expect("it takes all");
+            }
+        }
+        let first: Vec<&str> = crowd.involved.keys().take(3).map(|(.., name)| name.as_str()).collect();
+        assert_eq!(first, ["p-249", "p-120", "p-000"]);
+        assert_eq!((crowd.involved.len(), crowd.beyond), (INVOLVED, 0), "those that data names are counted by it");
+        let involved = crowd.involved.into_iter().map(|((settled, ..), seen)| (settled, seen)).collect();
+        inventory.add(Met { namespace: "shop".to_owned(), involved, ..Met::default() });
+        assert_eq!((inventory.involved.len(), inventory.trail.pods_beyond), (INVOLVED, 50));
+        for name in ["p-120", "p-249"] {
+            assert!(inventory.involved.iter().any(|pod| pod.name == name), "{name}");
+            assert!(inventory.involved_pods.iter().any(|pod| pod.name == name), "{name}");
+        }
+    }
 }

@@ -14,11 +14,12 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
-    DISCOVERY, DataObject, InventoryError, OBJECT, Served, TargetObject, Unread, belongs,
+    Cut, DISCOVERY, DataObject, InventoryError, OBJECT, Served, TargetObject, Unread, belongs,
     discovery::{self, VELERO},
+    foremost::Foremost,
     valid_label,
 };
-use crate::cluster::{ApiKind, Cluster, ClusterError, ListError, Projected};
+use crate::cluster::{ApiKind, Cluster, ClusterError, ListError, Projected, TakeItems};
 
 /// Objects by which a target moved data; more are in the bundle, but not followed to their pods.
 const DATA: usize = 2000;
@@ -35,7 +36,7 @@ pub(super) struct Look<'a> {
     pub namespace: &'a str,
     pub deadline: Instant,
     unread: Mutex<Vec<Unread>>,
-    cut: Mutex<Vec<String>>,
+    cut: Mutex<Vec<Cut>>,
 }
 
 impl<'a> Look<'a> {
@@ -43,8 +44,8 @@ impl<'a> Look<'a> {
         Self { cluster, namespace, deadline, unread: Mutex::default(), cut: Mutex::default() }
     }
 
-    /// What could not be read, each kind and namespace once; and what was read in part, in words.
-    pub(super) fn told(self) -> (Vec<Unread>, Vec<String>) {
+    /// What could not be read, each kind and namespace once; and what was followed in part.
+    pub(super) fn told(self) -> (Vec<Unread>, Vec<Cut>) {
         let unread = self.unread.into_inner().unwrap_or_else(PoisonError::into_inner);
         (unread, self.cut.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
@@ -56,10 +57,23 @@ impl<'a> Look<'a> {
         }
     }
 
+    /// There are more of them than are followed; `told` says in words how many are.
+    pub(super) fn is_cut(&self, kind: &ApiKind, namespace: &str, told: String) {
+        let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        cut.push(Cut { plural: kind.plural.clone(), namespace: namespace.to_owned(), told });
+    }
+
     /// A list of this kind in Velero's namespace could not be had, or not to its end.
     pub(super) fn has_lost(&self, kind: &ApiKind) -> bool {
         let all = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().any(|lost| lost.kind == *kind && lost.namespace == self.namespace)
+    }
+
+    /// A list of data could not be had, or not to its end.
+    pub(super) fn has_lost_data(&self) -> bool {
+        let all = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        let moves = ["podvolumebackups", "podvolumerestores", "datauploads", "datadownloads"];
+        all.iter().any(|lost| moves.contains(&lost.kind.plural.as_str()))
     }
 
     pub(super) async fn served(&self) -> Result<Served, InventoryError> {
@@ -125,7 +139,8 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// The target's data objects: by UID, which is never cut; else by name, if the owner is the same.
+    /// The target's data objects: by UID, which is never cut; else by name, if the owner is the same. Of too many, those
+    /// that did not complete.
     pub(super) async fn data(&self, served: &Served, target: &TargetObject) -> Vec<DataObject> {
         let (word, kinds) = match target.kind {
             TargetKind::Backup => ("backup", [("podvolumebackups", "PodVolumeBackup"), ("datauploads", "DataUpload")]),
@@ -144,7 +159,7 @@ impl<'a> Look<'a> {
             let plural = plural.to_owned();
             let read = move |object: Value| DataObject::read(&plural, &object);
             let by_uid = format!("velero.io/{word}-uid={}", target.uid);
-            let mut objects = self.all(&kind, Some(&by_uid), DATA, read.clone()).await;
+            let mut objects = self.unfinished_first(&kind, &by_uid, read.clone()).await;
             if objects.is_empty() {
                 let by_name = format!("velero.io/{word}-name={}", valid_label(&target.name));
                 let uid = target.uid.clone();
@@ -152,12 +167,33 @@ impl<'a> Look<'a> {
                 let mine = move |object: Value| {
                     if belongs::is_of(&object, &uid, &tag) { read(object) } else { None }
                 };
-                objects = self.all(&kind, Some(&by_name), DATA, mine).await;
+                objects = self.unfinished_first(&kind, &by_name, mine).await;
             }
             found.extend(objects);
         }
         found.sort_by(|a, b| (&a.plural, &a.name).cmp(&(&b.plural, &b.name)));
         found
+    }
+
+    /// Data objects, at most [`DATA`], and of more those first that did not complete.
+    async fn unfinished_first<F>(&self, kind: &ApiKind, selector: &str, mut read: F) -> Vec<DataObject>
+    where
+        F: FnMut(Value) -> Option<DataObject> + Send + 'static,
+    {
+        let keyed = move |object: Value| {
+            let object = read(object)?;
+            Some(((object.is_completed(), object.name.clone()), object))
+        };
+        let found = self.read(kind, self.namespace, Some(selector), Foremost::new(DATA, keyed)).await;
+        if found.beyond > 0 {
+            let all = found.beyond + DATA;
+            self.is_cut(
+                kind,
+                self.namespace,
+                format!("{DATA} of {all} are followed, those first that did not complete"),
+            );
+        }
+        found.items().collect()
     }
 
     /// [`Self::list`] in Velero's namespace.
@@ -169,7 +205,8 @@ impl<'a> Look<'a> {
         self.list(kind, self.namespace, selector, most, read).await
     }
 
-    /// What `read` makes of the objects of a kind, at most so many. They are read page by page, and none is kept.
+    /// What `read` makes of the objects of a kind, at most so many; that there are more is told. They are read page by page,
+    /// and none is kept.
     pub(super) async fn list<T, F>(
         &self,
         kind: &ApiKind,
@@ -182,8 +219,24 @@ impl<'a> Look<'a> {
         T: Send + 'static,
         F: FnMut(Value) -> Option<T> + Send + 'static,
     {
+        // One more than is kept tells that there are more.
+        let mut items = self.read(kind, namespace, selector, Projected::new(most + 1, read)).await.items;
+        if items.len() > most {
+            items.truncate(most);
+            self.is_cut(kind, namespace, format!("the first {most} of them are followed"));
+        }
+        items
+    }
+
+    /// Gives the objects of a kind to `taker`; that the list could not be had to its end is told.
+    pub(super) async fn read<T: TakeItems>(
+        &self,
+        kind: &ApiKind,
+        namespace: &str,
+        selector: Option<&str>,
+        taker: T,
+    ) -> T {
         let path = kind.list_path(Some(namespace));
-        let taker = Projected::new(most, read);
         let (done, listed) = self.cluster.list(&path, selector, self.deadline, taker, |_| ()).await;
         if let Err(ListError::Cluster(why)) = listed {
             self.lost(Unread {
@@ -193,11 +246,7 @@ impl<'a> Look<'a> {
                 why,
             });
         }
-        if done.items.len() >= most && most >= DATA {
-            let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
-            cut.push(format!("{} in {namespace}: the first {most} of them are followed", kind.plural));
-        }
-        done.items
+        done
     }
 
     /// Objects by name: a handful one by one, more from a list. Those that are gone, or may not be read, are told of
@@ -213,7 +262,8 @@ impl<'a> Look<'a> {
                 let name = object.pointer("/metadata/name").and_then(Value::as_str)?;
                 if names.contains(name) { read(&object) } else { None }
             };
-            return self.list(kind, namespace, None, most, chosen).await;
+            // All that are asked for, and nothing is cut.
+            return self.read(kind, namespace, None, Projected::new(most, chosen)).await.items;
         }
         let asked = names.into_iter().map(|name| {
             let (path, read) = (kind.path(Some(namespace), &name), read.clone());

@@ -3,6 +3,7 @@
 //!
 //! * `look`: how it asks, and for the target and its data; `kin`: what else belongs to the target in Velero's namespace.
 //! * `follow`: from the data to pods, owners, claims, volumes, nodes; `trail`: what lies on that way.
+//! * `foremost`: of too many, those that matter most.
 //! * `asked`: pods of the namespaces that were asked for; `leads`: what the target's own files name.
 //! * `belongs`, `target`, `pods`, `workloads`, `discovery`, `label`: one answer read, without asking anybody.
 
@@ -12,6 +13,7 @@ mod discovery;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod follow;
+mod foremost;
 mod kin;
 mod label;
 mod leads;
@@ -182,6 +184,17 @@ pub struct Unread {
     pub why: ClusterError,
 }
 
+/// Objects of a kind of which only a part is followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The kind, as in a path.
+    pub plural: String,
+    /// Where they are.
+    pub namespace: String,
+    /// In words, how many are followed.
+    pub told: String,
+}
+
 /// What there is.
 #[derive(Clone, Debug)]
 pub struct Inventory {
@@ -229,8 +242,8 @@ pub struct Inventory {
     pub trail: Trail,
     /// What could not be found out.
     pub unread: Vec<Unread>,
-    /// Of which kinds there were more objects than are followed, in words; all of them are in the bundle as objects.
-    pub cut: Vec<String>,
+    /// Of which kinds there were more objects than are followed.
+    pub cut: Vec<Cut>,
 }
 
 impl Inventory {
@@ -323,7 +336,9 @@ pub async fn take(
         None => (Vec::new(), Kin::default()),
     };
     let agents = Some(node_agents.as_slice()).filter(|agents| !agents.is_empty() || !look.has_lost(&daemons));
-    workloads::assign_roles(&mut pods, &servers, agents, &data);
+    // That a list tells of none is believed only if it could be read.
+    let told = Some(data.as_slice()).filter(|data| target.is_some() && (!data.is_empty() || !look.has_lost_data()));
+    workloads::assign_roles(&mut pods, &servers, agents, told);
 
     let (mut touched, mut further) = belongs::touched(&data, namespace, &spec.namespaces, &scope, TOUCHED);
     if let Some(target) = &target {

@@ -72,7 +72,7 @@ pub enum PodRole {
     Server,
     /// A node agent.
     NodeAgent {
-        /// On a node where data of the target moves, or there is no target.
+        /// On a node where data of the target moves, or may move as nobody knows where it does; or there is no target.
         involved: bool,
     },
     /// Serves a PodVolumeBackup, PodVolumeRestore, DataUpload or DataDownload of the target.

@@ -77,9 +77,17 @@ pub(super) fn node_agent_workload(daemon: &Value) -> Option<Workload> {
     agent.then(|| workload(daemon))
 }
 
-/// Tells each pod's role; `agents` is `None` if nobody could tell the DaemonSets. Without data of a target all node agents
-/// are involved: nobody knows which one matters.
-pub(super) fn assign_roles(pods: &mut [Pod], servers: &[Workload], agents: Option<&[Workload]>, data: &[DataObject]) {
+/// Tells each pod's role; `agents` is `None` if nobody could tell the DaemonSets, `data` if there is no target or nobody
+/// could tell its data. As long as nobody knows on which node the data moves, all node agents are involved; none is in a
+/// target that has no data.
+pub(super) fn assign_roles(
+    pods: &mut [Pod],
+    servers: &[Workload],
+    agents: Option<&[Workload]>,
+    data: Option<&[DataObject]>,
+) {
+    let has_none = data.is_some_and(<[_]>::is_empty);
+    let data = data.unwrap_or_default();
     let nodes: Vec<&str> = data.iter().filter_map(|object| object.node.as_deref()).collect();
     for pod in pods {
         // Whoever likes may call a pod so: the label is believed only where the DaemonSet itself is not to be seen.
@@ -95,7 +103,7 @@ pub(super) fn assign_roles(pods: &mut [Pod], servers: &[Workload], agents: Optio
             PodRole::Maintenance
         } else if is_agent {
             let here = pod.node.as_deref().is_some_and(|node| nodes.contains(&node));
-            PodRole::NodeAgent { involved: nodes.is_empty() || here }
+            PodRole::NodeAgent { involved: here || (nodes.is_empty() && !has_none) }
         } else if servers.iter().any(|server| pod.selected_by(server)) {
             PodRole::Server
         } else {
@@ -148,7 +156,7 @@ mod tests {
             one(Some(("DaemonSet", "datamgr-for-vsphere-plugin"))),
             one(None),
         ];
-        assign_roles(&mut pods, &[workload("velero")], Some(&[workload("agents")]), &[]);
+        assign_roles(&mut pods, &[workload("velero")], Some(&[workload("agents")]), None);
         let roles: Vec<_> = pods.iter().map(|pod| pod.role).collect();
         let agent = PodRole::NodeAgent { involved: true };
         assert_eq!(roles, [PodRole::Server, PodRole::Other, agent, PodRole::Other, agent]);
@@ -178,7 +186,7 @@ mod tests {
             one("m", "n2", &[("velero.io/repo-name", "shop-default-kopia")]),
             one("other", "n2", &[]),
         ];
-        assign_roles(&mut pods, &[server], Some(&[agents]), &data);
+        assign_roles(&mut pods, &[server], Some(&[agents]), Some(&data));
         let roles: Vec<_> = pods.iter().map(|pod| pod.role).collect();
         assert_eq!(
             roles,
@@ -191,6 +199,33 @@ mod tests {
                 PodRole::Other
             ]
         );
+    }
+
+    #[test]
+    fn every_node_agent_is_involved_while_nobody_knows_the_node_and_none_in_a_target_without_data() {
+        let agents = Workload {
+            name: "node-agent".into(),
+            selector: selector(&json!({"matchLabels": {"role": "node-agent"}})),
+            containers: vec![],
+        };
+        let labels = BTreeMap::from([("role".to_owned(), "node-agent".to_owned())]);
+        let accepted_by = |node: Option<&str>| {
+            let object = json!({"metadata": {"name": "x"}, "status": {"acceptedByNode": node}});
+            DataObject::read("datauploads", &object).unwrap()
+        };
+        for (data, expected) in [
+            (None, true),
+            (Some(vec![]), false),
+            (Some(vec![accepted_by(None)]), true),
+            (Some(vec![accepted_by(Some("elsewhere"))]), false),
+            (Some(vec![accepted_by(Some("n1"))]), true),
+        ] {
+            let one =
+                Pod { labels: labels.clone(), owner: None, node: Some("n1".into()), ..Pod::read(&pod()).unwrap() };
+            let mut pods = [one];
+            assign_roles(&mut pods, &[], Some(std::slice::from_ref(&agents)), data.as_deref());
+            assert_eq!(pods[0].role, PodRole::NodeAgent { involved: expected }, "{data:?}");
+        }
     }
 
     #[test]
@@ -238,7 +273,7 @@ mod tests {
         let roles = |agents: Option<&[Workload]>| {
             let mut pods =
                 [one(None), one(Some(("DaemonSet", "node-agent"))), one(Some(("ReplicaSet", "node-agent-7d")))];
-            assign_roles(&mut pods, &[], agents, &[]);
+            assign_roles(&mut pods, &[], agents, None);
             pods.map(|pod| pod.role)
         };
         let agent = PodRole::NodeAgent { involved: true };

@@ -25,7 +25,7 @@ use crate::{
         manifest::{Missing, MissingCode, MissingSeverity},
     },
     cluster::ApiKind,
-    inventory::Inventory,
+    inventory::{Cut, Inventory},
 };
 
 pub use config_maps::Bodies;
@@ -45,10 +45,16 @@ pub fn plan(spec: &DebugBundleSpec, inventory: &Inventory, now: Timestamp) -> Pl
     planner.cluster();
     planner.definitions();
     planner.logs(&spec.logs);
-    for what in &inventory.cut {
-        let why = "there are more than are followed to pods, claims and nodes; as objects all are in the bundle";
-        let path = what.split(':').next().unwrap_or_default().replace(" in ", "/");
-        planner.note(what.clone(), path, MissingCode::NotLooked, why.to_owned(), "");
+    for Cut { plural, namespace, told } in &inventory.cut {
+        let listed = *namespace == inventory.namespace
+            || inventory.touched.iter().any(|touched| touched.whole && touched.namespace == *namespace);
+        let (rest, cure) = match listed {
+            true => ("as objects all are in the bundle", ""),
+            false => ("the others are not in the bundle", "name the namespace in spec.namespaces"),
+        };
+        let why = format!("there are more than are followed to pods, claims, nodes and logs; {rest}");
+        let (what, path) = (format!("{plural} in {namespace}: {told}"), format!("{plural}/{namespace}"));
+        planner.note(what, path, MissingCode::NotLooked, why, cure);
     }
     planner.items.sort_by_key(|item| item.priority);
     let mut seen = BTreeSet::new();

@@ -365,9 +365,18 @@ fn a_few_of_many_objects_are_told_by_what_they_say() {
 #[test]
 fn what_is_followed_in_part_is_said() {
     let mut inventory = inventory();
-    inventory.cut = vec!["podvolumebackups in keep: the first 2000 of them are followed".to_owned()];
+    let cut = |plural: &str, namespace: &str| Cut {
+        plural: plural.to_owned(),
+        namespace: namespace.to_owned(),
+        told: "the first 1000 of them are followed".to_owned(),
+    };
+    inventory.cut = vec![cut("podvolumebackups", "keep"), cut("persistentvolumeclaims", "shop")];
     let plan = plan(&spec(), &inventory, now());
-    let told = plan.missing.iter().find(|missing| missing.what.ends_with("are followed")).unwrap();
-    assert_eq!((told.code, told.severity), (MissingCode::NotLooked, MissingSeverity::Note));
-    assert_eq!(told.path, "podvolumebackups/keep");
+    let told = |path: &str| plan.missing.iter().find(|missing| missing.path == path).unwrap();
+    let at_home = told("podvolumebackups/keep");
+    assert_eq!((at_home.code, at_home.severity), (MissingCode::NotLooked, MissingSeverity::Note));
+    assert_eq!(at_home.what, "podvolumebackups in keep: the first 1000 of them are followed");
+    assert!(at_home.why.ends_with("as objects all are in the bundle"), "{}", at_home.why);
+    let beyond = told("persistentvolumeclaims/shop");
+    assert!(beyond.why.ends_with("not in the bundle") && beyond.cure.contains("spec.namespaces"), "{beyond:?}");
 }
