@@ -361,6 +361,54 @@ async fn of_more_pods_than_are_followed_at_a_time_the_bundle_says_which_were_not
 }
 
 #[tokio::test]
+async fn a_log_that_was_refused_while_its_pod_was_there_is_told_as_missing() {
+    with_namespace("movers-refused", |context| async move {
+        let node = context.node("n").await;
+        let account = context.shipped_account().await;
+        let operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
+        let lost = async |name: &str| {
+            context.pod(pod(name).on_node(&node).labelled("velero.io/data-upload", name).with_container("c")).await;
+            let refused = || async {
+                let refused = context.stand.times(&account.user, ("get", "pods/log"), &context.namespace, 404)
+                    + context.stand.times(&account.user, ("get", "pods/log"), &context.namespace, 403);
+                (refused > 0).then_some(())
+            };
+            until(LIMIT, "its log was refused", refused).await;
+            delete_pod(&context, name).await;
+            let (_, bundle) = bundle(&context, name, json!({})).await;
+            let path = log_path(&context, name, "c");
+            assert!(
+                bundle.names(&format!("namespaces/{}/core/pods.yaml", context.namespace)).contains(&name.to_owned())
+            );
+            assert!(!bundle.has(&path));
+            let missing = bundle.manifest["missing"].as_array().unwrap();
+            let told = missing.iter().find(|one| one["path"] == path).unwrap_or_else(|| panic!("{missing:#?}"));
+            assert_eq!((&told["code"], &told["severity"]), (&json!("Gone"), &json!("note")), "{told}");
+            assert!(told["why"].as_str().unwrap().contains("before its log could be read"), "{told}");
+        };
+        context.log("b3-gone", "c", LogScript::status(404, "no such container"));
+        lost("b3-gone").await;
+
+        let told = || operator.log().iter().filter(|line| line.to_string().contains("Logs of data movers")).count();
+        assert_eq!(told(), 0, "that is no lack of a permission");
+        let roles = context.api::<Role>();
+        let mut role = roles.get("debugbundle-operator").await.unwrap();
+        for rule in role.rules.iter_mut().flatten() {
+            rule.resources.iter_mut().for_each(|resources| resources.retain(|resource| resource != "pods/log"));
+        }
+        role.rules.iter_mut().for_each(|rules| {
+            rules.retain(|rule| rule.resources.as_ref().is_none_or(|resources| !resources.is_empty()));
+        });
+        let without = json!({"rules": role.rules});
+        roles.patch("debugbundle-operator", &PatchParams::default(), &Patch::Merge(without)).await.unwrap();
+        lost("b4-refused").await;
+        lost("b5-refused").await;
+        assert_eq!(told(), 1, "once, not once a log");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn without_the_permission_it_says_so_once_and_makes_its_bundles() {
     with_namespace("movers-blind", |context| async move {
         let account = context.shipped_account().await;

@@ -37,7 +37,7 @@ enum End {
     Gone,
 }
 
-/// Reads a log from `mark` on; `true` if it was read to its end.
+/// Reads a log from `mark` on; `true` if nothing more can be read of it, and something was or there was nothing.
 pub(super) async fn follow(
     catcher: &Catcher,
     uid: &str,
@@ -51,7 +51,8 @@ pub(super) async fn follow(
         let whole = catcher.movers.shelf().is_whole(uid, container);
         let (end, last) = request(catcher, uid, pod, container, mark, grows).await;
         if end == End::Gone {
-            return true;
+            // Of a log that went before its first line nobody may say that it was read.
+            return mark != Mark::default();
         }
         let Some(now) = catcher.movers.shelf().mark(uid, container) else { return true };
         if end == End::Whole && whole {
@@ -84,7 +85,11 @@ async fn request(catcher: &Catcher, uid: &str, pod: &str, container: &str, mark:
     let body = match cluster.open(&path, "*/*", Instant::now() + silence * 2).await {
         Ok(body) => body,
         Err(ClusterError::NoAnswer(_)) if grows => return (End::Silent, lines),
-        Err(error) if error.is_not_found() || error.is_forbidden() => return (End::Gone, lines),
+        Err(error) if error.is_forbidden() => {
+            catcher.log_refused(&error);
+            return (End::Gone, lines);
+        }
+        Err(error) if error.is_not_found() => return (End::Gone, lines),
         Err(error) => {
             tracing::debug!(%error, pod, container, "Log of a data mover was not read");
             return (End::BrokeOff, lines);

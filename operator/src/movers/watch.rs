@@ -31,7 +31,7 @@ use super::{
     follow::follow,
     sight::{LABELS, Sight, event},
 };
-use crate::cluster::{ApiKind, Cluster, query_value};
+use crate::cluster::{ApiKind, Cluster, ClusterError, query_value};
 
 /// Logs that are followed at once, each over a connection of its own.
 pub const FOLLOWED: usize = 16;
@@ -51,6 +51,7 @@ pub(super) struct Catcher {
     followed: Arc<Semaphore>,
     looks: Arc<Semaphore>,
     refusal_told: AtomicBool,
+    log_refusal_told: AtomicBool,
     shutdown: CancellationToken,
 }
 
@@ -64,6 +65,7 @@ pub async fn watch(client: Client, namespace: String, movers: Movers, shutdown: 
         followed: Arc::new(Semaphore::new(FOLLOWED)),
         looks: Arc::new(Semaphore::new(LOOKS)),
         refusal_told: AtomicBool::new(false),
+        log_refusal_told: AtomicBool::new(false),
         shutdown: shutdown.clone(),
     });
     let labels = LABELS.map(|label| catcher.label(pods.clone(), label));
@@ -156,6 +158,14 @@ impl Catcher {
                 Err(error) => tracing::debug!(%error, uid, "Events of a data mover's pod were not read"),
             }
         });
+    }
+
+    /// Tells once that the permission to read logs is missing.
+    pub(super) fn log_refused(&self, error: &ClusterError) {
+        if !self.log_refusal_told.swap(true, Ordering::Relaxed) {
+            let cure = "grant get of pods/log in Velero's namespace (rule R6)";
+            tracing::warn!(%error, cure, "Logs of data movers' pods are not read: they are not in bundles");
+        }
     }
 
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {

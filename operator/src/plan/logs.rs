@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Item, ItemSource, Planner, Priority, ServerLines, ServerLog, Window, hooks, target::folder_of};
 use crate::{
-    archive::BundlePath,
+    archive::{BundlePath, manifest::MissingCode},
     inventory::{Container, ContainerType, Pod, PodRole, TargetObject},
 };
 
@@ -53,6 +53,7 @@ impl Planner<'_> {
         let mut pods: Vec<&Pod> = inventory.pods.iter().collect();
         pods.sort_by_key(|pod| rank(pod));
         for pod in pods {
+            self.lost_predecessor(pod);
             let priority = match rank(pod) {
                 Rank::Worked | Rank::Unhealthy => Priority::P2,
                 Rank::Maintenance => Priority::P4,
@@ -71,6 +72,25 @@ impl Planner<'_> {
             }
         }
         self.application_logs(logs, most);
+    }
+
+    /// Says of a node-agent's pod that is younger than the target's end that another one did the work.
+    fn lost_predecessor(&mut self, pod: &Pod) {
+        let worked = pod.role == PodRole::NodeAgent { involved: true };
+        let end = self.inventory.target.as_ref().and_then(|target| target.completed);
+        let (true, Some(created), Some(end)) = (worked, pod.created, end) else { return };
+        if created <= end {
+            return;
+        }
+        let node = pod.node.as_deref().unwrap_or("its node");
+        let what = format!("log of the node-agent that was on {node} before {}/{}", pod.namespace, pod.name);
+        // No path that its own logs have: they are in the bundle.
+        let path = format!("namespaces/{}/pods/{}/predecessor", pod.namespace, pod.name);
+        let why = format!(
+            "the pod was created at {created}, after the end of the target at {end}; its predecessor's log is lost"
+        );
+        let cure = "ask the cluster's log store for the log of that time, if there is one";
+        self.note(what, path, MissingCode::Gone, why, cure);
     }
 
     /// What explains a failure in namespaces that are not Velero's, and no more, for logs of applications are nobody's

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
 use crate::inventory::{
-    Looked, ObjectName, PodRole, Touched,
+    Looked, ObjectName, Pod, PodRole, Touched,
     fixture::{inventory, pod, target},
 };
 
@@ -379,4 +379,31 @@ fn what_is_followed_in_part_is_said() {
     assert!(at_home.why.ends_with("as objects all are in the bundle"), "{}", at_home.why);
     let beyond = told("persistentvolumeclaims/shop");
     assert!(beyond.why.ends_with("not in the bundle") && beyond.cure.contains("spec.namespaces"), "{beyond:?}");
+}
+
+#[test]
+fn a_node_agent_that_is_younger_than_the_targets_end_lost_its_predecessors_log() {
+    let mut inventory = inventory();
+    inventory.target = Some(target(TargetKind::Restore, "Failed"));
+    let agent = |name: &str, involved, created: &str| Pod {
+        created: Some(time(created)),
+        ..pod(name, PodRole::NodeAgent { involved }, "n1", &[("node-agent", 0)])
+    };
+    inventory.pods = vec![
+        agent("agent-old", true, "2026-03-01T10:29:59Z"),
+        agent("agent-new", true, "2026-03-01T10:31:00Z"),
+        agent("agent-beside", false, "2026-03-01T10:31:00Z"),
+    ];
+    let plan_of = |inventory: &Inventory| plan(&spec(), inventory, now());
+    let told = |plan: &Plan| -> Vec<(MissingCode, String)> {
+        let lost = plan.missing.iter().filter(|missing| missing.what.starts_with("log of the node-agent"));
+        lost.map(|missing| (missing.code, missing.why.clone())).collect()
+    };
+    let plan = plan_of(&inventory);
+    let [(code, why)] = &told(&plan)[..] else { panic!("{:?}", plan.missing) };
+    assert_eq!(*code, MissingCode::Gone);
+    assert!(why.contains("created at 2026-03-01T10:31:00Z") && why.contains("predecessor's log is lost"), "{why}");
+    assert!(paths(&plan).contains(&"namespaces/keep/pods/agent-new/node-agent/node-agent/logs/current.log"));
+    inventory.target.as_mut().unwrap().completed = None;
+    assert!(told(&plan_of(&inventory)).is_empty(), "it may work on it yet");
 }

@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use debugbundle_crd::Severity;
 use sha2::{Digest as _, Sha256};
 
-use super::{BEST_EFFORT, Facts, headline};
+use super::{BEST_EFFORT, Facts, headline, not_looked};
 use crate::{
     archive::manifest::MissingSeverity,
     diagnose::MomentKind,
@@ -61,6 +61,7 @@ pub fn html(facts: &Facts<'_>) -> String {
     trail(facts, &mut out);
     findings(facts, &mut out);
     missing(facts, &mut out);
+    barred(facts, &mut out);
     if !facts.look_at.is_empty() {
         out.push_str("<h2>Where to look</h2>\n");
         table(&mut out, facts.look_at.iter().map(|path| format!("<td><code>{}</code></td>", safe(path, 500))));
@@ -139,6 +140,16 @@ fn missing(facts: &Facts<'_>, out: &mut String) {
             format!("<td>{what}</td><td>{why}</td><td>{cure}</td>")
         }),
     );
+}
+
+fn barred(facts: &Facts<'_>, out: &mut String) {
+    let cures = not_looked(facts.missing);
+    if cures.is_empty() {
+        return;
+    }
+    out.push_str("<h2>Not allowed to look</h2>\n");
+    let row = |(cure, items): &(&str, usize)| format!("<td>{items} items</td><td>{}</td>", safe(cure, 300));
+    table(out, cures.iter().take(ROWS).map(row));
 }
 
 /// The newest moments that there is room for, in their order.

@@ -4,8 +4,10 @@
 mod html;
 mod summary;
 
+use std::collections::BTreeMap;
+
 use crate::{
-    archive::manifest::{Missing, Trimmed},
+    archive::manifest::{Missing, MissingCode, MissingSeverity, Trimmed},
     diagnose::{self, Diagnosis, Moment},
 };
 
@@ -35,6 +37,24 @@ pub struct Facts<'a> {
     pub trimmed: &'a [Trimmed],
     /// Files worth opening first, the best first.
     pub look_at: &'a [&'a str],
+}
+
+/// What was not looked at for want of a permission or by a setting, and is no error: each distinct cure, and how many
+/// items lack it; the most first.
+fn not_looked(missing: &[Missing]) -> Vec<(&str, usize)> {
+    let mut by_cure: BTreeMap<&str, usize> = BTreeMap::new();
+    for item in missing.iter().filter(|item| could_be_looked_at(item)) {
+        *by_cure.entry(item.cure.as_str()).or_default() += 1;
+    }
+    let mut cures: Vec<_> = by_cure.into_iter().collect();
+    cures.sort_by_key(|(_, items)| std::cmp::Reverse(*items));
+    cures
+}
+
+/// Whether a note is about something that may well be there; all others are not there by nature.
+fn could_be_looked_at(item: &Missing) -> bool {
+    let barred = matches!(item.code, MissingCode::Forbidden | MissingCode::NotAllowed | MissingCode::NotLooked);
+    item.severity == MissingSeverity::Note && barred && !item.cure.is_empty()
 }
 
 /// The cause, or that there is none; whether that is good news is for the phase to say.

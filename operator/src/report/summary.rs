@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use debugbundle_crd::Severity;
 
-use super::{BEST_EFFORT, Facts, headline};
+use super::{BEST_EFFORT, Facts, headline, not_looked};
 use crate::{
     archive::manifest::{Missing, MissingSeverity, Trimmed},
     diagnose::Diagnosis,
@@ -17,6 +17,9 @@ const LIMIT: usize = 256 * 1024;
 
 /// The most lines about what was left out.
 const TRIMMED: usize = 200;
+
+/// The most cures of what was not looked at.
+const CURES: usize = 100;
 
 /// Writes the summary.
 pub fn summary(facts: &Facts<'_>) -> String {
@@ -102,7 +105,18 @@ fn missing(missing: &[Missing], out: &mut String) {
         }
         out.push('\n');
     }
-    let notes = missing.len() - errors.len();
+    let cures = not_looked(missing);
+    if !cures.is_empty() {
+        out.push_str("## Not allowed to look\n\n");
+        for (cure, items) in cures.iter().take(CURES) {
+            let _ = writeln!(out, "* {items} of the items in manifest.json; cure: {}", code(cure));
+        }
+        if cures.len() > CURES {
+            let _ = writeln!(out, "* and {} more cures; manifest.json has a line for each item", cures.len() - CURES);
+        }
+        out.push('\n');
+    }
+    let notes = missing.len() - errors.len() - cures.iter().map(|(_, items)| items).sum::<usize>();
     if notes > 0 {
         let _ = writeln!(
             out,
@@ -155,7 +169,7 @@ fn code(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnose;
+    use crate::{archive::manifest::MissingCode, diagnose};
 
     #[test]
     fn the_first_line_is_the_cause_and_foreign_text_stays_text() {
@@ -176,6 +190,51 @@ mod tests {
         assert_eq!(summary.lines().next(), Some(r"quota \`x\` \[a\](http://b) \# h"));
         assert!(summary.contains("* `velero/restores/r1/results.json`"));
         assert_eq!(code("a``b"), "```a``b```");
+    }
+
+    #[test]
+    fn each_cure_of_what_was_not_looked_at_is_told_once_and_is_not_called_natural() {
+        let note = |path: &str, code, severity, cure: &str| Missing {
+            what: "events".into(),
+            path: path.into(),
+            code,
+            severity,
+            why: "403".into(),
+            need: None,
+            rule: None,
+            cure: cure.into(),
+        };
+        let (bind, name) =
+            ("bind ClusterRole debugbundle-namespace-read in namespace shop", "name <b> in spec.namespaces");
+        let missing = [
+            note("namespaces/shop/a", MissingCode::Forbidden, MissingSeverity::Note, bind),
+            note("namespaces/shop/b", MissingCode::Forbidden, MissingSeverity::Note, bind),
+            note("namespaces/b", MissingCode::NotLooked, MissingSeverity::Note, name),
+            note("namespaces/c", MissingCode::NoPrevious, MissingSeverity::Note, ""),
+            note("namespaces/d", MissingCode::NotLooked, MissingSeverity::Note, ""),
+            note("namespaces/e", MissingCode::Forbidden, MissingSeverity::Error, "give R5"),
+        ];
+        let diagnosis = Diagnosis::default();
+        let facts = Facts {
+            subject: "Restore r1",
+            namespace: "vault-ns",
+            phase: None,
+            times: (None, None),
+            items: 7,
+            diagnosis: &diagnosis,
+            timeline: &[],
+            missing: &missing,
+            trimmed: &[],
+            look_at: &[],
+        };
+        let text = summary(&facts);
+        let told = format!("## Not allowed to look\n\n* 2 of the items in manifest.json; cure: `{bind}`\n* 1 of");
+        assert!(text.contains(&told), "{text}");
+        assert_eq!(text.matches("cure: `give R5`").count(), 1, "errors have their own place: {text}");
+        assert!(text.contains("\n2 further items are not there by nature"), "{text}");
+        let page = crate::report::html(&facts);
+        assert_eq!(page.matches(bind).count(), 1, "{page}");
+        assert!(page.contains("<h2>Not allowed to look</h2>") && page.contains("name &lt;b&gt; in"), "{page}");
     }
 
     #[test]

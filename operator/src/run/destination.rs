@@ -40,6 +40,9 @@ async fn there(api: &Api<DynamicObject>, name: &str) -> Result<Option<DynamicObj
 /// How long finding the place may take.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
+/// How long a store may take to tell its region: well within [`PATIENCE`], that also covers what is asked before.
+const STORE_PATIENCE: Duration = Duration::from_secs(20);
+
 /// A place for one bundle.
 #[derive(Clone, Debug)]
 pub struct Destination {
@@ -167,7 +170,8 @@ impl Engine {
             .map_err(|error| told(Step::Configuration, Reason::LocationInvalid, &error.to_string()))?;
         let known = resolved.known_values();
         let options = crate::store::Options { single_put: self.options.multipart_threshold, ..Default::default() };
-        let store = S3::open(&resolved, options).await.map_err(|error| of_store(&error))?;
+        let opening = async { S3::open(&resolved, options).await.map_err(|error| of_store(&error)) };
+        let store = in_store_time(STORE_PATIENCE, opening).await?;
         Ok(Destination { location: location.clone(), store: AnyStore::S3(store), key, known })
     }
 
@@ -234,6 +238,14 @@ pub(super) async fn in_time<T>(questions: impl Future<Output = Result<T, Fault>>
     })
 }
 
+/// The same of the store, whose silence is not the API server's: a run without it goes on.
+async fn in_store_time<T>(patience: Duration, opening: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    tokio::time::timeout(patience, opening).await.unwrap_or_else(|_| {
+        let message = format!("the object store did not answer within {} s", patience.as_secs());
+        Err(Fault::Transient { reason: Reason::StoreUnreachable, message })
+    })
+}
+
 /// All objects, page by page.
 async fn every(api: &Api<DynamicObject>) -> Result<Vec<DynamicObject>, kube::Error> {
     let mut all = Vec::new();
@@ -292,4 +304,16 @@ pub(super) fn of_store(error: &StoreError) -> Fault {
 pub(super) fn notes(subject: &Subject, partial: bool) -> BTreeMap<String, String> {
     let outcome = if partial { "PartiallyFailed" } else { "Completed" };
     BTreeMap::from([("uid".to_owned(), subject.uid.clone()), ("outcome".to_owned(), outcome.to_owned())])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_silent_store_is_the_stores_fault_and_not_the_api_servers() {
+        let silent = std::future::pending::<Result<(), Fault>>();
+        let fault = in_time(in_store_time(Duration::from_millis(1), silent)).await.unwrap_err();
+        assert_eq!(fault.reason(), Reason::StoreUnreachable, "{fault}");
+    }
 }
