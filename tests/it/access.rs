@@ -63,6 +63,11 @@ async fn account(context: &Context, name: &str, without: Option<(&str, &str)>, e
 
 /// The manifest of a bundle about the installation and the namespace `shop`, made with this client.
 async fn collected(context: &Context, client: Client, shop: &str, cluster_read: bool) -> Value {
+    collected_with_summary(context, client, shop, cluster_read).await.0
+}
+
+/// The same, and what `summary.md` says.
+async fn collected_with_summary(context: &Context, client: Client, shop: &str, cluster_read: bool) -> (Value, String) {
     let options = Options {
         namespace: context.namespace.clone(),
         spool_limit: 1 << 30,
@@ -89,7 +94,10 @@ async fn collected(context: &Context, client: Client, shop: &str, cluster_read: 
         .pack(&subject, Store::Optional, &folder.path().join("spool"), &tracker, deadline, &cancel)
         .await
         .unwrap_or_else(|fault| panic!("no bundle: {fault}"));
-    read(&packed.sealed().file)
+    let file = &packed.sealed().file;
+    let (_, mut files) = harness::bundle::unpack(&std::fs::read(file).expect("a bundle"));
+    let summary = files.remove("summary.md").expect("there is a summary");
+    (read(file), String::from_utf8(summary).expect("a summary is text"))
 }
 
 fn read(file: &Path) -> Value {
@@ -220,8 +228,13 @@ async fn sec_r42_what_is_switched_off_is_a_note_with_its_cure_and_the_bundle_is_
     with_namespace("access-off", |context| async move {
         let shop = a_cluster(&context).await;
         let alone = account(&context, "alone", None, false).await;
-        let bundle = collected(&context, alone.client().await, &shop, false).await;
+        let (bundle, summary) = collected_with_summary(&context, alone.client().await, &shop, false).await;
         let told = forbidden(&bundle);
+        let cures: BTreeSet<&str> = told.iter().map(|line| text(line, "cure")).collect();
+        assert!(summary.contains("## Not allowed to look"), "{summary}");
+        for cure in cures {
+            assert_eq!(summary.matches(&format!("`{cure}`")).count(), 1, "{summary}");
+        }
         assert!(told.iter().all(|line| text(line, "severity") == "note"), "{told:#?}");
         let rules: BTreeSet<&str> = told.iter().map(|line| text(line, "rule")).collect();
         assert!(rules.is_superset(&BTreeSet::from(["R20", "R23", "R24"])), "{rules:?}");

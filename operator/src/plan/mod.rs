@@ -48,9 +48,10 @@ pub fn plan(spec: &DebugBundleSpec, inventory: &Inventory, now: Timestamp) -> Pl
     for Cut { plural, namespace, told } in &inventory.cut {
         let listed = *namespace == inventory.namespace
             || inventory.touched.iter().any(|touched| touched.whole && touched.namespace == *namespace);
-        let (rest, cure) = match listed {
-            true => ("as objects all are in the bundle", ""),
-            false => ("the others are not in the bundle", "name the namespace in spec.namespaces"),
+        let (rest, cure) = if listed {
+            ("as objects all are in the bundle", "")
+        } else {
+            ("the others are not in the bundle", "name the namespace in spec.namespaces")
         };
         let why = format!("there are more than are followed to pods, claims, nodes and logs; {rest}");
         let (what, path) = (format!("{plural} in {namespace}: {told}"), format!("{plural}/{namespace}"));

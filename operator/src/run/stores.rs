@@ -61,7 +61,7 @@ impl Engine {
         let mut files = Err(StoreFailure::Unreachable { why: "it was not asked".to_owned() });
         let is = |which: &Result<String, Fault>, location: &Location| which.as_ref().is_ok_and(|n| *n == location.name);
         for location in survey.all.iter().filter(|location| is(&chosen, location) || is(&source, location)) {
-            let opened = in_time(self.open(subject, location, survey.server.as_ref())).await;
+            let opened = in_time(Box::pin(self.open(subject, location, survey.server.as_ref()))).await;
             if let Err(fault @ Fault::Transient { reason: Reason::ApiError, .. }) = &opened
                 && store == Store::Required
             {

@@ -93,7 +93,7 @@ async fn without_locations(context: &Arc<Context>) {
     let (_, files) = harness::bundle::unpack(&std::fs::read(&file).unwrap_or_else(|error| panic!("{error}: {said}")));
     let backups = format!("namespaces/{}/velero.io/backups.yaml", context.namespace);
     assert!(String::from_utf8_lossy(&files[&backups]).contains("name: seed"), "{said}");
-    let manifest: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
+    let manifest = harness::schema::checked(&files["manifest.json"]);
     let locations = format!("namespaces/{}/velero.io/backupstoragelocations.yaml", context.namespace);
     let told = manifest["missing"].as_array().unwrap().iter().find(|missing| missing["path"] == locations);
     assert_eq!(told.unwrap_or_else(|| panic!("{manifest:#}"))["code"], "NotInstalled");
