@@ -170,6 +170,16 @@ fn sec_r27_nothing_shipped_grants_what_the_operator_must_not_have() {
 }
 
 #[test]
+fn sec_r14_no_role_grants_finalizers_of_anything() {
+    // Whoever may update them may set owner references that keep an owner from being deleted.
+    for role in roles() {
+        for rule in &role.rules {
+            assert!(!rule.resources.iter().any(|one| one.ends_with("/finalizers")), "{}: {rule:?}", role.name());
+        }
+    }
+}
+
+#[test]
 fn sec_r7_secrets_are_got_by_name_in_veleros_namespace_and_nothing_else() {
     let secrets: Vec<_> = rights().into_iter().filter(|right| right.resource.starts_with("secrets")).collect();
     let [Right { role, group, resource, verb, names: Some(names) }] = &secrets[..] else { panic!("{secrets:?}") };
@@ -282,6 +292,7 @@ fn the_kustomization_has_every_file_but_the_samples() {
         .map(|path| path.as_str().unwrap().to_owned())
         .collect();
     let mut present: BTreeSet<_> = files("deploy/rbac").into_iter().map(|file| format!("rbac/{file}")).collect();
+    present.extend(files("deploy/admission").into_iter().map(|file| format!("admission/{file}")));
     present.extend(["crd.yaml".to_owned(), "deployment.yaml".to_owned()]);
     assert_eq!(listed, present);
 }
@@ -347,6 +358,14 @@ fn the_samples_are_what_they_say() {
     for file in files("deploy/samples") {
         let path = format!("deploy/samples/{file}");
         let written = yaml(&path);
+        if written["kind"] == "ResourceQuota" {
+            let counted = format!("count/debugbundles.{GROUP}");
+            assert!(
+                written["spec"]["hard"][counted].as_str().is_some_and(|most| most.parse::<u32>().is_ok()),
+                "{path}"
+            );
+            continue;
+        }
         let sample: DebugBundle =
             serde_json::from_value(written.clone()).unwrap_or_else(|error| panic!("{path}: {error}"));
         let understood = serde_json::to_value(&sample).unwrap();

@@ -1,9 +1,12 @@
-//! Writes the shipped roles and the documentation's tables anew from the table of permissions (`cargo rbac`).
+//! Writes the shipped roles, the admission policies and the documentation's tables anew from the code (`cargo rbac`).
 //! It grants nothing and asks no cluster.
 
 use std::{fs, path::Path, process::ExitCode};
 
-use debugbundle_operator::access::shipped::{PAGE, documented, role_files};
+use debugbundle_operator::access::{
+    admission,
+    shipped::{PAGE, documented, role_files},
+};
 
 fn main() -> ExitCode {
     match write(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..")) {
@@ -17,7 +20,8 @@ fn main() -> ExitCode {
 
 fn write(root: &Path) -> Result<(), String> {
     let page = fs::read_to_string(root.join(PAGE)).map_err(|error| format!("{PAGE}: {error}"))?;
-    for (path, text) in role_files().into_iter().chain([(PAGE.to_owned(), documented(&page)?)]) {
+    let documented = (PAGE.to_owned(), documented(&page)?);
+    for (path, text) in role_files().into_iter().chain(admission::files()).chain([documented]) {
         fs::write(root.join(&path), text).map_err(|error| format!("{path}: {error}"))?;
     }
     Ok(())

@@ -342,6 +342,7 @@ impl Context {
             }
         }
         self.remove_bindings().await;
+        self.remove_policies().await;
         let _ = std::fs::remove_dir_all(self.bucket.folder());
     }
 }

@@ -24,6 +24,7 @@
     reason = "the harness fails a test by panicking, with a sentence"
 )]
 
+mod admission;
 pub mod bundle;
 pub mod context;
 mod crds;

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use debugbundle_operator::access::admission;
 use debugbundle_operator::access::rules::{RULES, Role};
 use debugbundle_operator::access::shipped::role_files;
 use harness::tools::{self, Tool};
@@ -19,13 +20,18 @@ fn chart() -> PathBuf {
 
 /// All objects with these values, or what helm says against them.
 async fn render(values: &Value, schema: bool) -> Result<Vec<Value>, String> {
+    let skip = if schema { &[][..] } else { &["--skip-schema-validation"] };
+    template(values, skip).await
+}
+
+async fn template(values: &Value, flags: &[&str]) -> Result<Vec<Value>, String> {
     let helm = tools::path(Tool::Helm).await.unwrap_or_else(|error| panic!("{error}"));
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("values.json");
     std::fs::write(&file, values.to_string()).expect("written");
     let mut command = tokio::process::Command::new(helm);
     command.args(["template", "it", "--namespace", NAMESPACE, "--kube-version", KUBERNETES, "--values"]).arg(&file);
-    command.args((!schema).then_some("--skip-schema-validation")).arg(chart()).env("HOME", folder.path());
+    command.args(flags).arg(chart()).env("HOME", folder.path());
     let done = command.output().await.expect("helm starts");
     if !done.status.success() {
         return Err(String::from_utf8_lossy(&done.stderr).into_owned());
@@ -210,4 +216,30 @@ async fn sec_r16_nothing_of_the_chart_is_aggregated_into_other_roles() {
         assert!(!labels.contains("aggregate-to"), "{object}");
         assert!(object["aggregationRule"].is_null(), "{object}");
     }
+}
+
+#[tokio::test]
+async fn sec_d4_the_chart_binds_the_policies_of_deploy_to_its_own_namespace() {
+    let deployed: Vec<Value> = serde_saphyr::from_multiple(&admission::files()[0].1).expect("YAML");
+    let objects = rendered(json!({})).await;
+    let policies: Vec<&Value> = of_kind(&objects, "ValidatingAdmissionPolicy").collect();
+    let bindings: Vec<&Value> = of_kind(&objects, "ValidatingAdmissionPolicyBinding").collect();
+    assert_eq!((policies.len(), bindings.len()), (deployed.len(), deployed.len()));
+    for (number, wanted) in deployed.iter().enumerate() {
+        let name = format!("{}-{NAMESPACE}", text(wanted, "/metadata/name"));
+        assert_eq!((text(policies[number], "/metadata/name"), &policies[number]["spec"]), (&*name, &wanted["spec"]));
+        let here = json!({"policyName": name, "validationActions": ["Deny"], "matchResources": {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}}});
+        assert_eq!((text(bindings[number], "/metadata/name"), &bindings[number]["spec"]), (&*name, &here));
+    }
+
+    let without = rendered(json!({"admissionPolicy": {"create": false}})).await;
+    assert!(!without.iter().any(|object| text(object, "/kind").starts_with("ValidatingAdmission")));
+    // A cluster whose kinds are known, and which does not have this one.
+    let refused = template(&json!({}), &["--api-versions", "v1/Pod"]).await.expect_err("it is not left out in silence");
+    assert!(refused.contains("does not serve ValidatingAdmissionPolicy"), "{refused}");
+    let kind = "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy";
+    let served =
+        template(&json!({}), &["--api-versions", "v1/Pod", "--api-versions", kind]).await.expect("it is served");
+    assert_eq!(of_kind(&served, "ValidatingAdmissionPolicy").count(), deployed.len());
 }

@@ -5,6 +5,7 @@
 //! namespace, but its answer may be incomplete when RBAC is not the only authorizer (its own `incomplete` says so), and a
 //! part must not be left out because an incomplete list does not name it.
 
+pub mod admission;
 pub mod excess;
 pub mod rules;
 pub mod shipped;

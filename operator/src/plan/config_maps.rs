@@ -14,6 +14,10 @@ const PLUGIN_CONFIG: &str = "velero.io/plugin-config";
 const WELL_KNOWN: [&str; 4] =
     ["node-agent-config", "node-agent-configs", "velero-vsphere-plugin-config", "velero-vsphere-plugin-feature-states"];
 
+/// How Helm names a release that it keeps in a ConfigMap, with all values (`HELM_DRIVER=configmap`; helm
+/// `pkg/storage/storage.go`). It labels it `owner: helm`, too.
+const HELM_RELEASE: &str = "sh.helm.release.v1.";
+
 /// The ConfigMaps of Velero's namespace whose values are kept, redacted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bodies {
@@ -27,6 +31,9 @@ impl Bodies {
         let Some(named) = &self.named else { return false };
         let name = config_map.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
         let labels = config_map.pointer("/metadata/labels").and_then(Value::as_object);
+        if name.starts_with(HELM_RELEASE) || labels.is_some_and(|labels| labels.get("owner") == Some(&"helm".into())) {
+            return false;
+        }
         named.contains(name) || labels.is_some_and(|labels| labels.contains_key(PLUGIN_CONFIG))
     }
 }

@@ -279,6 +279,14 @@ pub enum ItemSource {
 }
 
 impl ItemSource {
+    /// The kind whose objects it is; `None` for logs, files and what the API server serves.
+    pub const fn kind(&self) -> Option<&ApiKind> {
+        match self {
+            Self::List { kind, .. } | Self::Named { kind, .. } | Self::Object { kind, .. } => Some(kind),
+            _ => None,
+        }
+    }
+
     /// It is objects of this kind in this namespace.
     pub fn lists(&self, of: &ApiKind, place: &str) -> bool {
         match self {

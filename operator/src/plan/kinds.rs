@@ -2,7 +2,7 @@
 //! much they matter. A new kind is a line.
 //! Reading them, and whether it is allowed, is `collect`'s; Velero's own kinds are found in what the API server serves.
 
-use super::{Planner, Priority, Want};
+use super::{Planner, Priority, Want, credentials};
 use crate::{archive::manifest::MissingCode, cluster::ApiKind, inventory::Served};
 
 /// A kind that every Kubernetes serves.
@@ -118,7 +118,7 @@ impl Custom {
     }
 
     fn is(&self, group: &str, plural: &str) -> bool {
-        self.group == group && self.names(plural)
+        self.group == group && self.names(plural) && !credentials::named(plural)
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod config_maps;
+mod credentials;
 mod first;
 mod hooks;
 mod item;
@@ -93,7 +94,12 @@ fn cluster_path(kind: &ApiKind) -> BundlePath {
 }
 
 impl Planner<'_> {
+    /// The door into the plan of all that has a kind.
     fn add(&mut self, priority: Priority, what: impl Into<String>, path: BundlePath, source: ItemSource) {
+        if source.kind().is_some_and(credentials::holds) {
+            let why = "kinds that hold credentials are never asked for".to_owned();
+            return self.note(what.into(), path.as_str().to_owned(), MissingCode::NotLooked, why, "");
+        }
         self.items.push(Item { what: what.into(), path, source, priority, node: None });
     }
 

@@ -1,0 +1,168 @@
+//! The admission policies that are shipped: whoever creates a DebugBundle must be allowed to read what it holds.
+//! They are decided by the API server, of its caller, before anything is stored; the operator neither knows nor asks them.
+
+use std::fmt::Write as _;
+
+use super::shipped::MEND;
+
+/// Most namespaces in `spec.namespaces`, as the CustomResourceDefinition has it.
+pub const NAMESPACES: usize = 32;
+
+/// Checks in one expression. Each costs 350 000 of the 1 000 000 units that an expression may cost
+/// (`PerCallLimit` in k8s.io/apiserver `pkg/apis/cel`), so that a third would refuse every request.
+const IN_EXPRESSION: usize = 2;
+/// Namespaces of one policy, whose expressions together may cost 10 000 000 units (`RuntimeCELCostBudget`, same place).
+const IN_POLICY: usize = 16;
+
+/// Their names, in the cluster and of their bindings.
+pub const NAMES: [&str; NAMESPACES / IN_POLICY] = ["debugbundle-requester", "debugbundle-requester-further"];
+
+const HEAD: &str = "\
+# Whoever creates a DebugBundle needs the right to read pods' logs there, and in each namespace of spec.namespaces: the
+# operator reads with its own rights. The API server asks for those of the caller (docs/permissions.md).
+# One check costs 350 000 of the 1 000 000 units that an expression may cost: hence two in each, and two policies.
+";
+const BINDINGS: &str = "\
+# Puts the policies in force, in every namespace: whatever namespace an overlay sets, they hold there. Nobody reads
+# DebugBundles in other namespaces. Without this file they hold nowhere.
+";
+
+/// Path from the repository's root and text of both files.
+pub fn files() -> [(String, String); 2] {
+    let by = format!("# Written by `{MEND}` from operator/src/access/admission.rs; change it there.\n");
+    let policies: Vec<String> = (0..NAMES.len()).map(policy).collect();
+    let bindings = NAMES.map(binding);
+    [
+        ("deploy/admission/policies.yaml".to_owned(), format!("{HEAD}{by}{}", policies.join("---\n"))),
+        ("deploy/admission/bindings.yaml".to_owned(), format!("{BINDINGS}{by}{}", bindings.join("---\n"))),
+    ]
+}
+
+fn binding(name: &str) -> String {
+    format!(
+        "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicyBinding\nmetadata:\n  name: {name}\n\
+         spec:\n  policyName: {name}\n  validationActions: [Deny]\n"
+    )
+}
+
+fn policy(number: usize) -> String {
+    let mut text = format!(
+        "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\nmetadata:\n  name: {}\nspec:\n  \
+         failurePolicy: Fail\n  matchConstraints:\n    resourceRules:\n    - apiGroups: [debugbundle.io]\n      \
+         apiVersions: [\"*\"]\n      operations: [CREATE]\n      resources: [debugbundles]\n  variables:\n  - name: ns\n    \
+         expression: \"has(object.spec.namespaces) ? object.spec.namespaces : []\"\n  validations:\n",
+        NAMES[number]
+    );
+    if number == 0 {
+        text += &own_namespace();
+    }
+    let first = number * IN_POLICY;
+    (first..first + IN_POLICY).step_by(IN_EXPRESSION).for_each(|index| text += &pair(index));
+    text
+}
+
+/// The right to read logs of pods in a namespace, which is the most sensitive of what a bundle holds.
+fn allowed(namespace: &str) -> String {
+    format!("authorizer.group('').resource('pods').subresource('log').namespace({namespace}).check('get').allowed()")
+}
+
+fn own_namespace() -> String {
+    validation(
+        &[allowed("request.namespace")],
+        "'a DebugBundle holds logs of pods: whoever creates one in namespace ' + request.namespace + ' needs the right \
+         to get pods/log there'",
+        "a DebugBundle holds logs of pods: whoever creates one needs the right to get pods/log in its namespace",
+    )
+}
+
+/// The namespaces at this place of the list and at the next.
+fn pair(index: usize) -> String {
+    let (one, two) = (format!("variables.ns[{index}]"), format!("variables.ns[{}]", index + 1));
+    let next = index + 1;
+    validation(
+        &[
+            format!("size(variables.ns) <= {index} ||"),
+            format!("({} &&", allowed(&one)),
+            format!("(size(variables.ns) <= {next} ||"),
+            format!("{}))", allowed(&two)),
+        ],
+        &format!(
+            "'spec.namespaces: whoever names a namespace needs the right to get pods/log there, and you lack it in ' + {one} \
+             + (size(variables.ns) > {next} ? ' or ' + {two} : '')"
+        ),
+        "spec.namespaces: whoever names a namespace needs the right to get pods/log there",
+    )
+}
+
+/// `message` is for when the expression of the message fails.
+fn validation(lines: &[String], expression: &str, message: &str) -> String {
+    let mut text = "  - expression: >-\n".to_owned();
+    for line in lines {
+        let _ = writeln!(text, "      {line}");
+    }
+    let _ = writeln!(text, "    messageExpression: >-\n      {expression}");
+    let _ = writeln!(text, "    message: \"{message}\"\n    reason: Forbidden");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, fs, path::Path};
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn text(path: &str) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    fn read(file: usize) -> Vec<Value> {
+        serde_saphyr::from_multiple(&files()[file].1).unwrap()
+    }
+
+    #[test]
+    fn sec_d4_the_policies_that_are_committed_are_those_written_here() {
+        for (path, wanted) in files() {
+            assert!(text(&path) == wanted, "{path} is not as it is written; mend it with: {MEND}");
+        }
+    }
+
+    #[test]
+    fn sec_d4_each_namespace_that_can_be_named_is_checked_once_and_no_expression_checks_three() {
+        let crd: Value = serde_saphyr::from_str(&text("deploy/crd.yaml")).unwrap();
+        let named = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/namespaces/maxItems";
+        assert_eq!(crd.pointer(named), Some(&json!(NAMESPACES)));
+        let mut checked = BTreeMap::<String, usize>::new();
+        for policy in read(0) {
+            let validations = policy["spec"]["validations"].as_array().unwrap();
+            let mut checks = 0;
+            for validation in validations {
+                let expression = validation["expression"].as_str().unwrap();
+                let places = expression.split(".namespace(").skip(1).map(|rest| rest.split_once(')').unwrap().0);
+                let before = checks;
+                for place in places {
+                    *checked.entry(place.to_owned()).or_default() += 1;
+                    checks += 1;
+                }
+                assert_eq!(expression.matches(".check('get')").count(), checks - before, "{expression}");
+                assert!((1..=IN_EXPRESSION).contains(&(checks - before)), "{expression}");
+            }
+            assert!(checks * 350_000 < 10_000_000, "{checks}");
+            assert_eq!(policy["spec"]["failurePolicy"], "Fail");
+        }
+        let mut wanted: BTreeMap<String, usize> = (0..NAMESPACES).map(|n| (format!("variables.ns[{n}]"), 1)).collect();
+        wanted.insert("request.namespace".to_owned(), 1);
+        assert_eq!(checked, wanted);
+    }
+
+    #[test]
+    fn sec_d4_each_policy_is_bound_and_refuses() {
+        let bound: Vec<_> = read(1).iter().map(|binding| binding["spec"].clone()).collect();
+        let wanted = NAMES.map(|name| json!({"policyName": name, "validationActions": ["Deny"]}));
+        assert_eq!(bound, wanted);
+        let named: Vec<_> = read(0).iter().map(|policy| policy["metadata"]["name"].clone()).collect();
+        assert_eq!(named, NAMES);
+    }
+}

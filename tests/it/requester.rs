@@ -1,0 +1,182 @@
+//! The shipped admission policies on a real API server: whose rights are asked when a DebugBundle is created.
+//! That they cover every place of `spec.namespaces` is held beside the code that writes them.
+
+use std::time::Duration;
+
+use debugbundle_crd::DebugBundle;
+use futures::future::join_all;
+use harness::shipped::Reach;
+use harness::{Context, until, with_namespace};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use kube::api::{Api, DeleteParams, PostParams};
+use kube::{Client, Resource as _};
+use serde_json::{Value, json};
+
+use crate::scope::put;
+
+const LIMIT: Duration = Duration::from_secs(30);
+/// Namespaces that one policy checks.
+const IN_POLICY: usize = 16;
+const GROUP: &str = "rbac.authorization.k8s.io";
+
+fn rule((group, resource, verb): (&str, &str, &str)) -> Value {
+    json!([{"apiGroups": [group], "resources": [resource], "verbs": [verb]}])
+}
+
+const CREATE: (&str, &str, &str) = ("debugbundle.io", "debugbundles", "create");
+const READ_LOGS: (&str, &str, &str) = ("", "pods/log", "get");
+
+/// Gives an account of this test's namespace one right in a namespace.
+async fn grant(context: &Context, account: &str, right: (&str, &str, &str), namespace: &str) {
+    let name = format!("{account}-{}-{}", right.2, right.1.replace('/', "-"));
+    put::<Role>(context, namespace, json!({"metadata": {"name": name}, "rules": rule(right)})).await;
+    let binding = json!({"metadata": {"name": name},
+        "roleRef": {"apiGroup": GROUP, "kind": "Role", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": context.namespace}]});
+    put::<RoleBinding>(context, namespace, binding).await;
+}
+
+/// An account that may create DebugBundles here, and read logs in these namespaces.
+async fn somebody(context: &Context, name: &str, reads: &[String]) -> Client {
+    let account = context.stand.service_account(&context.namespace, name).await;
+    grant(context, name, CREATE, &context.namespace).await;
+    join_all(reads.iter().map(|namespace| grant(context, name, READ_LOGS, namespace))).await;
+    account.client().await
+}
+
+/// Creates a DebugBundle as somebody; the refusal's message.
+async fn ask(context: &Context, who: &Client, namespaces: &[String]) -> Result<(), String> {
+    let bundle: DebugBundle = serde_json::from_value(json!({
+        "apiVersion": DebugBundle::api_version(&()), "kind": DebugBundle::kind(&()),
+        "metadata": {"generateName": "asked-"}, "spec": {"namespaces": namespaces}}))
+    .expect("a DebugBundle");
+    let api: Api<DebugBundle> = Api::namespaced(who.clone(), &context.namespace);
+    match api.create(&PostParams::default(), &bundle).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_forbidden() => Err(status.message.clone()),
+        Err(other) => panic!("neither taken nor forbidden: {other}"),
+    }
+}
+
+async fn until_taken(context: &Context, who: &Client, namespaces: &[String]) {
+    until(LIMIT, "it is taken", || ask(context, who, namespaces)).await;
+}
+
+/// Rights and policies take a moment.
+async fn until_refused(context: &Context, who: &Client, namespaces: &[String], sentence: &str) {
+    until(LIMIT, &format!("refused: {sentence}"), || async {
+        match ask(context, who, namespaces).await {
+            Err(message) if message.contains(sentence) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("nobodys-{n}")).collect()
+}
+
+#[tokio::test]
+async fn sec_d4_whoever_may_not_read_logs_here_is_refused_and_whoever_may_is_not() {
+    with_namespace("d4-here", |context| async move {
+        let stranger = somebody(&context, "stranger", &[]).await;
+        until_taken(&context, &stranger, &[]).await;
+        context.admission_policies().await;
+        let here = &context.namespace;
+        let sentence = format!(
+            "a DebugBundle holds logs of pods: whoever creates one in namespace {here} needs the right to get pods/log there"
+        );
+        until_refused(&context, &stranger, &[], &sentence).await;
+        // The same account, with the right.
+        grant(&context, "stranger", READ_LOGS, here).await;
+        until_taken(&context, &stranger, &[]).await;
+
+        // The operator's own account, if it makes DebugBundles: by R6.
+        let operator = context.account_reaching(Reach::Base).await;
+        grant(&context, "debugbundle-operator", CREATE, here).await;
+        until_taken(&context, &operator.client().await, &[]).await;
+        context.take_away("pods/log").await;
+        until_refused(&context, &operator.client().await, &[], &sentence).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sec_d4_each_namespace_that_is_named_must_be_one_whose_logs_the_requester_may_read() {
+    with_namespace("d4-named", |context| async move {
+        context.admission_policies().await;
+        let mine = join_all((0..IN_POLICY).map(|n| {
+            let context = context.clone();
+            async move { context.workload_namespace(&format!("m{n}")).await }
+        }))
+        .await;
+        let reads = [&[context.namespace.clone()], &mine[..]].concat();
+        let reader = somebody(&context, "reader", &reads).await;
+        for count in [0, 1, 2, 3, IN_POLICY] {
+            until_taken(&context, &reader, &mine[..count]).await;
+        }
+        // One more that is not theirs, at each place that the first policy checks, and at the first of the second.
+        for count in 0..=IN_POLICY {
+            let asked = [&mine[..count], &["nobodys".to_owned()]].concat();
+            let pair = if count % 2 == 0 { "nobodys".to_owned() } else { format!("{} or nobodys", mine[count - 1]) };
+            let sentence = format!(
+                "spec.namespaces: whoever names a namespace needs the right to get pods/log there, and you lack it in {pair}"
+            );
+            until_refused(&context, &reader, &asked, &sentence).await;
+        }
+        // Many at once are refused for the same reason, and not for what the question costs.
+        for count in [2, 3, 32] {
+            until_refused(&context, &reader, &names(count), "you lack it in nobodys-0 or nobodys-1").await;
+        }
+        join_all(mine.iter().map(|name| context.delete_namespace(name))).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sec_d4_thirty_two_namespaces_are_not_too_many_to_be_asked_about() {
+    with_namespace("d4-all", |context| async move {
+        context.admission_policies().await;
+        let everywhere = format!("d4-everywhere-{}", context.namespace);
+        let role = json!({"metadata": {"name": everywhere}, "rules": rule(READ_LOGS)});
+        let roles: Api<ClusterRole> = Api::all(context.client.clone());
+        roles.create(&PostParams::default(), &serde_json::from_value(role).unwrap()).await.unwrap();
+        let admin = somebody(&context, "admin", &[]).await;
+        // Policies are in force.
+        until_refused(&context, &admin, &[], "needs the right to get pods/log there").await;
+        until_refused(&context, &admin, &names(32), "needs the right to get pods/log there").await;
+        let binding = json!({"metadata": {"name": everywhere},
+            "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": everywhere},
+            "subjects": [{"kind": "ServiceAccount", "name": "admin", "namespace": context.namespace}]});
+        let bindings: Api<ClusterRoleBinding> = Api::all(context.client.clone());
+        bindings.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
+        for count in [2, 3, 31, 32] {
+            until_taken(&context, &admin, &names(count)).await;
+        }
+        roles.delete(&everywhere, &DeleteParams::default()).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sec_d4_kubectl_applies_what_the_kustomization_makes_of_the_policies() {
+    with_namespace("d4-kubectl", |context| async move {
+        let deploy = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
+        let made = context.stand.kubectl(["kustomize", deploy]).await;
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let made = String::from_utf8(made.stdout).expect("text");
+        let policies: Vec<&str> =
+            made.split("\n---\n").filter(|one| one.contains("kind: ValidatingAdmission")).collect();
+        assert_eq!(policies.len(), 4, "{made}");
+        let file = context.folder("d4").join("policies.yaml");
+        std::fs::write(&file, policies.join("\n---\n")).expect("written");
+        // Dry: in force they would be everybody's here.
+        let file = file.display().to_string();
+        let applied = context.stand.kubectl(["apply", "--dry-run=server", "--validate=strict", "-f", &file]).await;
+        let told = String::from_utf8_lossy(&applied.stdout);
+        assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+        assert_eq!(told.matches("created (server dry run)").count(), 4, "{told}");
+    })
+    .await;
+}
