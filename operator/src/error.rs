@@ -42,6 +42,16 @@ impl Fault {
         Self::Transient { reason: Reason::ApiError, message: api_sentence(&error) }
     }
 
+    /// The same with another sentence, where it has one: what is foreign in it may hold what must not be seen.
+    #[must_use]
+    pub fn map_message(self, told: impl FnOnce(&str) -> String) -> Self {
+        match self {
+            Self::Terminal { reason, message } => Self::Terminal { reason, message: told(&message) },
+            Self::Transient { reason, message } => Self::Transient { reason, message: told(&message) },
+            silent @ (Self::Lost | Self::Cancelled) => silent,
+        }
+    }
+
     /// The word for it, where it has one.
     pub const fn reason(&self) -> Reason {
         match self {

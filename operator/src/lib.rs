@@ -25,6 +25,7 @@
 //! | [`store`] | put, head, read, sign and delete in an object store | store |
 //! | [`status`] | the fold from outcome to status | none |
 //! | [`notify`] | Kubernetes Events | cluster |
+//! | [`own`] | what the operator says outside of a bundle passes redaction here: status, Events, its log | stderr |
 //! | [`cli`] | `kubectl debugbundle` | all |
 //! | [`text`] | foreign text made fit to be shown | none |
 //! | [`proxy`] | the proxies of the environment, and the way through one | store |
@@ -50,6 +51,7 @@ pub mod inventory;
 pub mod location;
 pub mod movers;
 pub mod notify;
+pub mod own;
 pub mod plan;
 pub mod proxy;
 pub mod redact;

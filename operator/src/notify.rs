@@ -9,7 +9,7 @@ use kube::{
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
-use crate::{selfcheck, text};
+use crate::own;
 
 /// The API's limit of an Event's note, in bytes.
 const NOTE_LIMIT: usize = 1024;
@@ -40,13 +40,7 @@ impl Notifier {
     }
 
     async fn publish(&self, bundle: &DebugBundle, type_: EventType, reason: Reason, note: &str) {
-        let event = Event {
-            type_,
-            reason: reason.as_str().to_owned(),
-            note: Some(text::bounded(&text::escape_for_terminal(&selfcheck::told(note)), NOTE_LIMIT).into_owned()),
-            action: "Run".to_owned(),
-            secondary: None,
-        };
+        let event = event(type_, reason, note);
         let reference = bundle.object_ref(&());
         let published = tokio::time::timeout(PATIENCE, self.recorder.publish(&event, &reference)).await;
         let failure = match published {
@@ -55,5 +49,30 @@ impl Notifier {
             Err(_) => "the API server did not answer".to_owned(),
         };
         tracing::warn!(failure, reason = reason.as_str(), "Event was not published");
+    }
+}
+
+fn event(type_: EventType, reason: Reason, note: &str) -> Event {
+    Event {
+        type_,
+        reason: reason.as_str().to_owned(),
+        note: Some(own::line(note, NOTE_LIMIT)),
+        action: "Run".to_owned(),
+        secondary: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sec_x6_l2_a_note_passes_redaction_and_is_one_bounded_line() {
+        let note = |text: &str| event(EventType::Warning, Reason::ApiError, text).note.expect("a note");
+        let leak = note("pulled from https://robot:hunter2-x7@example.com/\n\u{1b}[31mwith password=hunter2-x7");
+        assert!(!leak.contains("hunter2") && !leak.contains(['\n', '\u{1b}']), "{leak}");
+        assert_eq!(leak.matches("[REDACTED:").count(), 2, "{leak}");
+        assert_eq!(note("2.1 MB stored in eu-1"), "2.1 MB stored in eu-1");
+        assert!(note(&"é".repeat(2000)).len() <= NOTE_LIMIT);
     }
 }

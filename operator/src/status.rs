@@ -5,7 +5,7 @@ use debugbundle_crd::{Bundle, ConditionType, DebugBundleStatus, Phase, Progress,
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use crate::{selfcheck, text};
+use crate::own;
 
 /// The most bytes of a condition's message; the API allows 32768, a terminal less.
 const MESSAGE_LIMIT: usize = 1024;
@@ -88,7 +88,7 @@ impl Fold {
     /// How far it is.
     #[must_use]
     pub fn progress(mut self, mut progress: Progress) -> Self {
-        progress.message = selfcheck::told(&progress.message).into_owned();
+        progress.message = own::told(&progress.message);
         self.status.progress = Some(progress);
         self
     }
@@ -96,11 +96,13 @@ impl Fold {
     /// The diagnosis.
     #[must_use]
     pub fn found(mut self, cause: Option<&str>, findings: Vec<debugbundle_crd::Finding>) -> Self {
-        self.status.cause = cause.map(|cause| shown(cause, CAUSE_LIMIT));
+        self.status.cause = cause.map(|cause| own::line(cause, CAUSE_LIMIT));
         self.status.findings = findings;
         self.status.findings.truncate(20);
-        for text in self.status.findings.iter_mut().flat_map(|found| [&mut found.title, &mut found.evidence]) {
-            *text = selfcheck::told(text).into_owned();
+        for found in &mut self.status.findings {
+            for text in [&mut found.title, &mut found.object, &mut found.evidence] {
+                *text = own::told(text);
+            }
         }
         self
     }
@@ -131,7 +133,7 @@ impl Fold {
     #[must_use]
     pub fn upload_retried(mut self, reason: Reason, error: &str, until: Timestamp) -> Self {
         let upload = self.status.upload.get_or_insert_default();
-        upload.last_error = Some(shown(error, MESSAGE_LIMIT));
+        upload.last_error = Some(own::line(error, MESSAGE_LIMIT));
         let message = format!("{error}; the sealed bundle waits and is sent again until {}", whole_seconds(until));
         self.set(ConditionType::Ready, false, Reason::Uploading, &message);
         self.set(ConditionType::Uploaded, false, reason, &message);
@@ -259,7 +261,7 @@ impl Fold {
             type_: type_.as_str().to_owned(),
             status: word(status).to_owned(),
             reason: reason.as_str().to_owned(),
-            message: shown(message, MESSAGE_LIMIT),
+            message: own::line(message, MESSAGE_LIMIT),
             last_transition_time: since,
             observed_generation: self.generation,
         };
@@ -289,11 +291,6 @@ fn missing_sentence(missing: i64) -> String {
         1 => "1 item is missing; manifest.json in the bundle says what and why".to_owned(),
         n => format!("{n} items are missing; manifest.json in the bundle says what and why"),
     }
-}
-
-/// Foreign text as one bounded line, unless it looks like a secret.
-fn shown(text: &str, limit: usize) -> String {
-    text::bounded(&text::escape_for_terminal(&selfcheck::told(text)), limit).into_owned()
 }
 
 fn word(status: bool) -> &'static str {
@@ -369,25 +366,33 @@ mod tests {
     }
 
     #[test]
-    fn sec_x51_a_secret_that_redaction_missed_does_not_reach_status() {
-        let leak = format!("pull failed: https://robot:{}@registry.example.com/", "hunter2-hunter2");
+    fn sec_x6_each_text_of_a_status_passes_redaction() {
         let t0 = at("2026-09-08T03:04:12Z");
-        let finding = debugbundle_crd::Finding {
-            id: "x".into(),
-            severity: debugbundle_crd::Severity::Error,
-            title: leak.clone(),
-            object: String::new(),
-            evidence: leak.clone(),
-        };
-        let moving = Progress { message: leak.clone(), ..Progress::default() };
-        for fold in [
-            Fold::new(None, None, t0).failed(Reason::ApiError, &leak, Timestamp::MAX),
-            Fold::new(None, None, t0).upload_retried(Reason::ApiError, &leak, t0),
-            Fold::new(None, None, t0).found(Some(&leak), vec![finding]),
-            Fold::new(None, None, t0).progress(moving),
+        let new = || Fold::new(None, None, t0);
+        for leak in [
+            "pull failed: https://robot:hunter2-x7@registry.example.com/ said no",
+            "the hook ran PGPASSWORD=hunter2-x7 pg_dump shop",
         ] {
-            let status = serde_json::to_string(&fold.done()).unwrap();
-            assert!(status.contains("withheld here") && !status.contains("hunter2"), "{status}");
+            let finding = debugbundle_crd::Finding {
+                id: "x".into(),
+                severity: debugbundle_crd::Severity::Error,
+                title: leak.into(),
+                object: leak.into(),
+                evidence: leak.into(),
+            };
+            for (fold, texts) in [
+                (new().failed(Reason::ApiError, leak, Timestamp::MAX), 2),
+                (new().claimed(1, "a").to_be_tried_again(leak), 1),
+                (new().upload_retried(Reason::ApiError, leak, t0), 3),
+                (new().found(Some(leak), vec![finding]), 4),
+                (new().progress(Progress { message: leak.into(), ..Progress::default() }), 1),
+                (new().no_url(Reason::ObjectMissing, leak), 1),
+                (new().url("https://store.example.com/b".into(), t0, leak), 1),
+            ] {
+                let status = serde_json::to_string(&fold.done()).unwrap();
+                assert_eq!(status.matches("[REDACTED:").count(), texts, "{status}");
+                assert!(!status.contains("hunter2"), "{status}");
+            }
         }
     }
 

@@ -54,6 +54,8 @@ impl Seen {
 pub enum Deed {
     /// The store is not asked; this status and this S3 error code are answered.
     Refuse(u16, &'static str),
+    /// The store is not asked; this status, this S3 error code and these words are answered.
+    Say(u16, String, String),
     /// The store is not asked; the time of the request is refused by a clock that is so many seconds ahead of ours.
     AnotherTime(i64),
     /// The request waits until the test gives a permit; then the store is asked.
@@ -251,10 +253,13 @@ async fn handle(
     seen.bytes = body.len();
     lock(&state.seen).push(seen);
     if let Some(Deed::Refuse(status, code)) = deed {
-        return Ok(refusal(status, code));
+        return Ok(refusal(status, code, "said by the test"));
+    }
+    if let Some(Deed::Say(status, code, words)) = &deed {
+        return Ok(refusal(*status, code, words));
     }
     if let Some(Deed::AnotherTime(ahead)) = deed {
-        let mut answer = refusal(403, "RequestTimeTooSkewed");
+        let mut answer = refusal(403, "RequestTimeTooSkewed", "said by the test");
         let then = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(ahead);
         let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&then).expect("a date");
         answer.headers_mut().insert(http::header::DATE, date.parse().expect("a header"));
@@ -273,16 +278,16 @@ async fn handle(
     let body = body.collect().await.map_err(|_| Broken)?.to_bytes();
     match deed {
         Some(Deed::LoseReply) => return Err(Broken),
-        Some(Deed::Belie(status, code)) => return Ok(refusal(status, code)),
+        Some(Deed::Belie(status, code)) => return Ok(refusal(status, code, "said by the test")),
         Some(Deed::Then(what)) => what(),
         _ => {}
     }
     Ok(Response::from_parts(head, Full::new(body)))
 }
 
-fn refusal(status: u16, code: &str) -> Response<Full<Bytes>> {
+fn refusal(status: u16, code: &str, words: &str) -> Response<Full<Bytes>> {
     let body = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>said by the test</Message></Error>"
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{words}</Message></Error>"
     );
     let answer = Response::builder().status(status).header("content-type", "application/xml").body(body.into());
     answer.expect("an answer")

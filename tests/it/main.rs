@@ -28,6 +28,7 @@ mod logs;
 mod memory;
 mod movers;
 mod oracle;
+mod own;
 mod parity;
 mod readers;
 mod requester;

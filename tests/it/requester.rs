@@ -111,7 +111,7 @@ async fn sec_d4_each_namespace_that_is_named_must_be_one_whose_logs_the_requeste
             async move { context.workload_namespace(&format!("m{n}")).await }
         }))
         .await;
-        let reads = [&[context.namespace.clone()], &mine[..]].concat();
+        let reads = [std::slice::from_ref(&context.namespace), &mine[..]].concat();
         let reader = somebody(&context, "reader", &reads).await;
         for count in [0, 1, 2, 3, IN_POLICY] {
             until_taken(&context, &reader, &mine[..count]).await;

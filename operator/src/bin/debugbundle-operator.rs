@@ -9,6 +9,7 @@ use debugbundle_operator::{
     controller::{self, Settings},
     location::EndpointPolicy,
     movers::{self, Movers},
+    own,
     proxy::Proxies,
     run::{Engine, Options},
     runlog,
@@ -101,16 +102,17 @@ fn absolute(text: &str) -> Result<PathBuf, String> {
 async fn main() -> ExitCode {
     let flags = Flags::parse();
     let filter = EnvFilter::try_from_env("DEBUGBUNDLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(std::io::stderr);
+    let lines = fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(own::Log);
     // What libraries say of requests and answers holds tokens and signatures: it is not to be had at any level.
     let ours = |of: &tracing::Metadata<'_>| of.target().starts_with("debugbundle");
     let quiet = filter_fn(move |of| ours(of) || *of.level() <= tracing::Level::INFO);
     tracing_subscriber::registry().with(lines.with_filter(filter.and(quiet))).with(runlog::layer()).init();
+    own::log_panics();
     match start(flags).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             tracing::error!(message, "Cannot start");
-            eprintln!("debugbundle-operator: {message}");
+            eprintln!("debugbundle-operator: {}", own::told(&message));
             ExitCode::FAILURE
         }
     }

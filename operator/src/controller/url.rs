@@ -62,7 +62,7 @@ pub(super) async fn sign(bundle: &DebugBundle, destination: &Destination, now: T
             reason: Reason::SigningUnsupported,
             message: format!(
                 "{}; the bundle is in bucket {} at {}",
-                error.message(),
+                destination.told(&error.message()),
                 destination.bucket(),
                 destination.key.as_str()
             ),
@@ -142,9 +142,9 @@ async fn look_and_sign(bundle: &DebugBundle, ctx: &Arc<Context>, now: Timestamp)
             ),
         }),
         Err(error) if error.is_transient() => {
-            Err(Fault::Transient { reason: error.reason(), message: error.message() })
+            Err(Fault::Transient { reason: error.reason(), message: destination.told(&error.message()) })
         }
-        Err(error) => Ok(Link::None { reason: error.reason(), message: error.message() }),
+        Err(error) => Ok(Link::None { reason: error.reason(), message: destination.told(&error.message()) }),
     }
 }
 

@@ -8,7 +8,7 @@ use kube::{Api, Client};
 use serde_json::Value;
 use zeroize::Zeroize as _;
 
-use crate::secret::Secret;
+use crate::{own, secret::Secret};
 
 use super::{
     Credential, CredentialSource, CustomerKey, Encryption, EndpointPolicy, Location, LocationError, S3Config,
@@ -150,10 +150,16 @@ impl Secrets<'_> {
                 let from = format!("Secret {}/{}", place.name, place.key);
                 let profile =
                     ini::profile(text.expose(), profile, &from).map_err(|why| self.location.credential_error(why))?;
+                let credential = Credential::from(profile.identity);
                 if !profile.ignored.is_empty() {
-                    tracing::info!(location = %self.location.name, keys = %listed(&profile.ignored), "Ignored keys of the credentials file");
+                    // In a file that was mangled by hand a value may stand where a name belongs, and names are lower case.
+                    let lower = |value: &Secret| Secret::new(value.expose().to_ascii_lowercase());
+                    let known = credential.known_values();
+                    let known: Vec<_> = known.iter().map(|(rule, value)| (*rule, lower(value))).collect();
+                    let keys = own::masked_of(&known, &listed(&profile.ignored));
+                    tracing::info!(location = %self.location.name, keys, "Ignored keys of the credentials file");
                 }
-                Ok((profile.identity.into(), profile.region))
+                Ok((credential, profile.region))
             }
             CredentialSource::Environment { access_key_id, secret_access_key, session_token } => {
                 let session_token = match session_token {

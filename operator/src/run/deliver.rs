@@ -131,13 +131,19 @@ impl Engine {
     /// The credential is read anew each time: it may have been rotated, or be what a person mends meanwhile. The store is
     /// asked first, and only one that answers gets one of the few places: a silent one keeps nobody from sending.
     async fn try_once(&self, way: &Way<'_, impl Journal>, first: bool) -> Result<Destination, Fault> {
+        let destination = self.destination(way.subject, Some(&way.packed.location)).await?;
+        let sent = self.send(way, &destination, first).await;
+        sent.map_err(|fault| fault.map_message(|message| destination.told(message)))?;
+        Ok(destination)
+    }
+
+    async fn send(&self, way: &Way<'_, impl Journal>, destination: &Destination, first: bool) -> Result<(), Fault> {
         let Way { subject, packed, recorded, journal, tracker, deadline } = way;
-        let destination = self.destination(subject, Some(&packed.location)).await?;
-        if !packed.is_for(&destination) {
-            journal.moved(&packed.at(&destination)).await?;
+        if !packed.is_for(destination) {
+            journal.moved(&packed.at(destination)).await?;
         }
         let upload = packed.upload(subject);
-        let there = ended_before(&destination, recorded, &upload).await;
+        let there = ended_before(destination, recorded, &upload).await;
         let there = there.map_err(|error| destination::of_store(&error))?;
         // A bundle that was never tried is, though its time be over: no place is taken for longer than its try may take.
         let until = if first { (*deadline).max(Instant::now()) + 2 * GRACE } else { *deadline };
@@ -157,7 +163,7 @@ impl Engine {
             destination.store.verify(&destination.key, &upload).await
         };
         match send.await {
-            Ok(_) => Ok(destination),
+            Ok(_) => Ok(()),
             Err(error @ StoreError::Corrupt(_)) => {
                 let _ = destination.store.delete(&destination.key).await;
                 Err(destination::of_store(&error))

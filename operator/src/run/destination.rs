@@ -19,6 +19,7 @@ use crate::{
     error::Fault,
     inventory,
     location::{self, AccessMode, Location, Step},
+    own,
     secret::Secret,
     store::{AnyStore, Key, S3, Signed, Store as _, StoreError},
 };
@@ -65,6 +66,11 @@ impl Destination {
     /// Velero's own files beside which the bundle will lie.
     pub fn files(&self) -> Arc<dyn StoreFiles> {
         Arc::new(FromStore::new(self.store.clone(), self.location.prefix.clone()))
+    }
+
+    /// A text about this place as it may be told: whatever a store answered, its credential is not in it.
+    pub fn told(&self, text: &str) -> String {
+        own::masked_of(&self.known, text)
     }
 
     /// Signs a download URL.
@@ -170,7 +176,9 @@ impl Engine {
             .map_err(|error| told(Step::Configuration, Reason::LocationInvalid, &error.to_string()))?;
         let known = resolved.known_values();
         let options = crate::store::Options { single_put: self.options.multipart_threshold, ..Default::default() };
-        let opening = async { S3::open(&resolved, options).await.map_err(|error| of_store(&error)) };
+        let masked = |message: &str| own::masked_of(&known, message);
+        let opening =
+            async { S3::open(&resolved, options).await.map_err(|error| of_store(&error).map_message(masked)) };
         let store = in_store_time(STORE_PATIENCE, opening).await?;
         Ok(Destination { location: location.clone(), store: AnyStore::S3(store), key, known })
     }

@@ -1,7 +1,11 @@
 //! The first half of a run: inventory, plan, collect, diagnose. What comes out, by way of [`super::sealing`], is a closed
 //! and checked file in the spool and the few facts that status tells; both survive a crash of the process.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use debugbundle_crd::{Bundle, Finding, Reason, Stage, TargetKind};
 use futures::FutureExt as _;
@@ -27,7 +31,7 @@ use crate::{
     crash, diagnose,
     error::Fault,
     inventory::{self, Inventory, InventoryError, Scope},
-    plan,
+    own, plan,
     redact::Redactor,
     runlog,
     selfcheck::Detector,
@@ -153,14 +157,15 @@ impl Engine {
         deadline: Instant,
         cancel: &CancellationToken,
     ) -> Result<Packed, Fault> {
-        let work =
-            self.pack_to_the_end(subject, store, dir, tracker, deadline, cancel).instrument(runlog::span(subject));
+        let masking = OnceLock::new();
+        let work = self.pack_to_the_end(subject, store, dir, tracker, deadline, cancel, &masking);
         tokio::select! {
-            packed = work => packed,
+            packed = work.instrument(runlog::span(subject)) => packed.map_err(|fault| masked(fault, masking.get())),
             () = cancel.cancelled() => Err(Fault::Cancelled),
         }
     }
 
+    #[allow(clippy::too_many_arguments, reason = "each is one thing that packing needs")]
     async fn pack_to_the_end(
         &self,
         subject: &Subject,
@@ -169,6 +174,7 @@ impl Engine {
         tracker: &Tracker,
         deadline: Instant,
         cancel: &CancellationToken,
+        masking: &OnceLock<Arc<Redactor>>,
     ) -> Result<Packed, Fault> {
         let started = Timestamp::now();
         let clock = Instant::now();
@@ -189,6 +195,8 @@ impl Engine {
         let detector = Detector::new(&known);
         let redactor = Redactor::new(&subject.spec.redaction.rules, known);
         let redactor = Arc::new(redactor.map_err(|error| Fault::terminal(Reason::InvalidSpec, error.to_string()))?);
+        // It is empty until now.
+        let _ = masking.set(Arc::clone(&redactor));
         let spool = Spool::create(dir, self.options.spool_limit).map_err(full)?;
         let mut plan = plan::plan(&subject.spec, &inventory, started);
         let wanted = plan.items.len();
@@ -295,6 +303,11 @@ async fn take_up_files(inventory: &mut Inventory, files: &dyn StoreFiles, idle: 
     }
     let leads = collect::leads(files, kind, &name, idle, until).await;
     inventory.lead(&leads, &format!("volume info or item operations of {kind} {name}"));
+}
+
+/// With a message that may be told: by all rules of the run, known values among them, once there are any.
+fn masked(fault: Fault, by: Option<&Arc<Redactor>>) -> Fault {
+    fault.map_message(|message| by.map_or_else(|| own::masked(message), |by| by.text(message)))
 }
 
 fn of_collect(error: CollectError) -> Fault {

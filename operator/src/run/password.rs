@@ -77,7 +77,7 @@ impl Engine {
         match tokio::time::timeout(PATIENCE, api.get_opt(SECRET)).await {
             Ok(Ok(found)) => Ok(RepositoryPassword { known: found.and_then(value), refused: None }),
             Ok(Err(error @ kube::Error::Api(_))) if is_forbidden(&error) => {
-                tracing::warn!(secret = SECRET, "May not be read, so that its value is not masked where it occurs");
+                tracing::warn!(name = SECRET, "May not be read, so that its value is not masked where it occurs");
                 Ok(RepositoryPassword { known: None, refused: Some(api_sentence(&error)) })
             }
             Ok(Err(error)) => Err(Fault::api(error)),

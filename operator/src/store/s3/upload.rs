@@ -131,7 +131,8 @@ impl S3 {
             return Ok(());
         }
         if let Err(left) = self.abort(key, id).await {
-            tracing::warn!(key = %key, error = %left.message(), "Could not end the multipart upload");
+            // Not its message: that may hold words of the store's, and nobody masks the credential in them here.
+            tracing::warn!(key = %key, reason = left.reason().as_str(), "Could not end the multipart upload");
         }
         open.id = None;
         Err(error)
