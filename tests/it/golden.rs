@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use harness::{Operator, Velero, with_namespace};
+use harness::{Operator, Stand, Velero, with_namespace_on};
 use serde_json::json;
 
 const LIST: &str = "it/golden/restore-partially-failed.txt";
@@ -11,7 +11,8 @@ const MEND: &str = "DEBUGBUNDLE_MEND=1 cargo test --package debugbundle-tests --
 
 #[tokio::test]
 async fn the_bundle_of_a_restore_journey_holds_the_golden_list_of_paths() {
-    with_namespace("golden", |context| async move {
+    // Other tests bring kinds of their own to the stand that they share, and definitions are in a bundle.
+    with_namespace_on(Stand::apart().await, "golden", |context| async move {
         let velero = Velero::of(&context).start().await;
         velero.pretend_node_agent().await;
         context.log("node-agent-k4w9z", "node-agent", harness::LogScript::lines(["level=info msg=\"one line\""]));
