@@ -43,7 +43,8 @@ fn told_by(rules: &Redactor, text: &str) -> String {
     selfcheck::told(&rules.text(text)).into_owned()
 }
 
-/// Standard error, for a layer that writes a line at a time.
+/// Standard error, for a layer that writes a line at a time. No event has a field named `message`: in its line that is the
+/// key of what the event says.
 #[derive(Clone, Copy, Debug)]
 pub struct Log;
 

@@ -42,7 +42,9 @@ pub async fn until<O: Outcome, F: Future<Output = O>>(
     let mut seen = "nothing: the probe itself did not answer".to_owned();
     loop {
         let left = limit.saturating_sub(began.elapsed());
-        let Ok(answer) = tokio::time::timeout(left, probe()).await else {
+        // A probe that never waits answers before any timeout is looked at.
+        let answer = if left.is_zero() { None } else { tokio::time::timeout(left, probe()).await.ok() };
+        let Some(answer) = answer else {
             panic!("waited {limit:?} for: {what}; seen last: {seen}");
         };
         match answer.settle() {
@@ -51,5 +53,16 @@ pub async fn until<O: Outcome, F: Future<Output = O>>(
         }
         tokio::time::sleep(pause.min(limit.saturating_sub(began.elapsed()))).await;
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[should_panic(expected = "waited 50ms for: what never comes; seen last: 3")]
+    async fn a_probe_that_never_waits_is_given_up_too() {
+        until(Duration::from_millis(50), "what never comes", || async { Err::<(), _>(3) }).await;
     }
 }

@@ -111,7 +111,7 @@ async fn main() -> ExitCode {
     match start(flags).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            tracing::error!(message, "Cannot start");
+            tracing::error!(why = message, "Cannot start");
             eprintln!("debugbundle-operator: {}", own::told(&message));
             ExitCode::FAILURE
         }

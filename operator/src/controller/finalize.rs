@@ -31,10 +31,10 @@ pub(super) async fn finalize(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result
         Ok(()) => tracing::info!(name, "Deleted from the store"),
         Err(Left { message, transient }) => {
             if transient && ctx.now() < patience(bundle, ctx) {
-                tracing::warn!(name, message, "Deletion will be tried again");
+                tracing::warn!(name, why = message, "Deletion will be tried again");
                 return Ok(Action::requeue(AGAIN));
             }
-            tracing::warn!(name, message, "Not deleted from the store");
+            tracing::warn!(name, why = message, "Not deleted from the store");
             ctx.notifier.warning(bundle, Reason::NotDeleted, &message).await;
         }
     }

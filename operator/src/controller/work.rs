@@ -125,7 +125,7 @@ pub(super) async fn end_without(mine: &Mine, reason: Reason, message: &str, ctx:
         fold.no_url(reason, &message).failed(reason, &message, expiration).leaving(left_over.clone())
     })
     .await?;
-    tracing::warn!(name = seen.name_any(), reason = reason.as_str(), message, "Ended without a bundle");
+    tracing::warn!(name = seen.name_any(), reason = reason.as_str(), why = message, "Ended without a bundle");
     ctx.notifier.warning(&seen, reason, &message).await;
     remove(ctx, &seen);
     Ok(())
@@ -144,7 +144,7 @@ async fn after_the_resource(mine: &Mine, ctx: &Arc<Context>) {
     }
     remove(ctx, &seen);
     if let Err(left) = finalize::clean(&seen, ctx).await {
-        tracing::warn!(name = seen.name_any(), left.message, "Not deleted from the store");
+        tracing::warn!(name = seen.name_any(), why = left.message, "Not deleted from the store");
     }
 }
 

@@ -60,12 +60,21 @@ struct Crowd {
     beyond: usize,
 }
 
+/// A pod on the way to a cause.
+struct Involved {
+    /// Nothing of its data is left to explain.
+    settled: bool,
+    /// Nothing but the namespace that was asked for leads to it: its logs are read with those that are not well.
+    asked_for: bool,
+    seen: Seen,
+}
+
 /// What the walk through a namespace met.
 #[derive(Default)]
 struct Met {
     namespace: String,
-    /// By rank; whether nothing of their data is left to explain.
-    involved: Vec<(bool, Seen)>,
+    /// By rank.
+    involved: Vec<Involved>,
     restored: Vec<Seen>,
     beyond: usize,
     claims: BTreeSet<String>,
@@ -122,9 +131,14 @@ impl Sieve {
 
     /// The pod is on the way to a cause; a restored one that is well is not.
     fn involves(&self, seen: &Seen) -> bool {
+        self.leads_to(seen) || (self.whole && !seen.ready)
+    }
+
+    /// The target leads to the pod.
+    fn leads_to(&self, seen: &Seen) -> bool {
         let named = self.pods.contains(&seen.pod.name);
         let mounts = seen.pod.claims.iter().any(|claim| self.moved.contains(claim));
-        named || mounts || (!seen.ready && (self.whole || self.restored(seen)))
+        named || mounts || (!seen.ready && self.restored(seen))
     }
 
     fn rank(&self, seen: &Seen) -> Rank {
@@ -225,10 +239,15 @@ impl Look<'_> {
     }
 
     async fn walk(&self, place: Place) -> Met {
-        let Crowd { involved, restored, beyond, .. } = self.pods_of(&place).await;
+        let Crowd { involved, restored, beyond, sieve } = self.pods_of(&place).await;
+        let involved = involved.into_iter().map(|((settled, ..), seen)| Involved {
+            settled,
+            asked_for: !sieve.leads_to(&seen),
+            seen,
+        });
         let mut met = Met {
             namespace: place.namespace.clone(),
-            involved: involved.into_iter().map(|((settled, ..), seen)| (settled, seen)).collect(),
+            involved: involved.collect(),
             restored: restored.into_values().collect(),
             beyond,
             ..Met::default()
@@ -261,7 +280,7 @@ impl Look<'_> {
 
     async fn claims_of(&self, place: &Place, met: &mut Met) {
         let mut names = place.claims.clone();
-        names.extend(met.involved.iter().flat_map(|(_, seen)| seen.pod.claims.iter().cloned()));
+        names.extend(met.involved.iter().flat_map(|pod| pod.seen.pod.claims.iter().cloned()));
         names.retain(|name| is_dns_name(name));
         met.claims = names;
         let kind = claim_kind();
@@ -295,12 +314,8 @@ impl Look<'_> {
             let (kind, name) = pod.owner.as_ref()?;
             Some((Controller::named(kind)?, name.clone()))
         };
-        met.owners = met
-            .involved
-            .iter()
-            .filter_map(|(_, seen)| owner(&seen.pod))
-            .filter(|(_, name)| is_dns_name(name))
-            .collect();
+        met.owners =
+            met.involved.iter().filter_map(|pod| owner(&pod.seen.pod)).filter(|(_, name)| is_dns_name(name)).collect();
         let mut by_kind: BTreeMap<Controller, BTreeSet<String>> = BTreeMap::new();
         for (controller, name) in met.owners.iter().filter(|(controller, _)| controller.is_owned()) {
             by_kind.entry(*controller).or_default().insert(name.clone());
@@ -326,14 +341,16 @@ impl Inventory {
             let known = wanted.entry(pod.name.clone()).or_insert_with(|| (completed, false, pod.clone()));
             known.0 &= completed;
         }
-        for (settled, Seen { pod, account, priority_class, ready }) in involved {
+        for Involved { settled, asked_for, seen: Seen { pod, account, priority_class, ready } } in involved {
             self.nodes.extend(pod.node.clone());
             trail.accounts.extend(account.map(|name| here(name, None)));
             trail.priority_classes.extend(priority_class);
             let new = || (settled, ready, here(pod.name.clone(), Some(pod.uid.clone())));
             let known = wanted.entry(pod.name.clone()).or_insert_with(new);
             (known.0, known.1) = (settled, ready);
-            self.involved_pods.push(pod);
+            if !asked_for {
+                self.involved_pods.push(pod);
+            }
         }
         let mut wanted: Vec<(bool, bool, ObjectName)> = wanted.into_values().collect();
         wanted.sort();
@@ -360,7 +377,8 @@ impl Inventory {
 
     /// A pod that waits for its volume waits for the node agent beside it, whoever took up the data.
     fn involve_agents(&mut self) {
-        let nodes: BTreeSet<&String> = self.involved_pods.iter().filter_map(|pod| pod.node.as_ref()).collect();
+        let waiting = self.involved_pods.iter().chain(&self.unhealthy);
+        let nodes: BTreeSet<&String> = waiting.filter_map(|pod| pod.node.as_ref()).collect();
         for agent in &mut self.pods {
             if let PodRole::NodeAgent { involved } = &mut agent.role {
                 *involved |= agent.node.as_ref().is_some_and(|node| nodes.contains(node));
@@ -409,7 +427,8 @@ mod tests {
         let first: Vec<&str> = crowd.involved.keys().take(3).map(|(.., name)| name.as_str()).collect();
         assert_eq!(first, ["p-249", "p-120", "p-000"]);
         assert_eq!((crowd.involved.len(), crowd.beyond), (INVOLVED, 0), "those that data names are counted by it");
-        let involved = crowd.involved.into_iter().map(|((settled, ..), seen)| (settled, seen)).collect();
+        let involved = crowd.involved.into_iter();
+        let involved = involved.map(|((settled, ..), seen)| Involved { settled, asked_for: false, seen }).collect();
         inventory.add(Met { namespace: "shop".to_owned(), involved, ..Met::default() });
         assert_eq!((inventory.involved.len(), inventory.trail.pods_beyond), (INVOLVED, 50));
         for name in ["p-120", "p-249"] {

@@ -135,12 +135,12 @@ pub(super) fn masks(value: &[u8], strength: Strength, place: Place, quoted: bool
     if strength == Strength::Strong {
         return true;
     }
-    if is_path(value) {
+    if is_path(value) || (!quoted && value == b"Secret") {
         return false;
     }
     let mixed = value.iter().any(u8::is_ascii_digit) && value.iter().any(u8::is_ascii_alphabetic);
     match place {
-        Place::Prose => value.len() >= ANY || (value.len() >= MIXED && mixed),
+        Place::Prose => (value.len() >= ANY && !is_kind(value)) || (value.len() >= MIXED && mixed),
         Place::Structure => quoted || mixed || value.len() >= ASSIGNED,
     }
 }
@@ -161,6 +161,21 @@ fn says_nothing(value: &[u8]) -> bool {
 fn is_word(value: &[u8], words: &[&str]) -> bool {
     let value = value.strip_suffix(b":").or_else(|| value.strip_suffix(b".")).unwrap_or(value);
     words.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes()))
+}
+
+/// `BackupStorageLocation`, `AuthenticationFailed`: words run together, as kinds and codes of errors are. Of three letters
+/// each at least, as good as no random text is.
+fn is_kind(value: &[u8]) -> bool {
+    let mut word = 3;
+    let mut words = 0;
+    for b in value.strip_suffix(b":").unwrap_or(value) {
+        match b {
+            b'A'..=b'Z' if word >= 3 => (word, words) = (1, words + 1),
+            b'a'..=b'z' if words > 0 => word += 1,
+            _ => return false,
+        }
+    }
+    words > 1 && word >= 3
 }
 
 /// `<nil>`, `<set to the key ...`

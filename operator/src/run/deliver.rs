@@ -117,7 +117,7 @@ impl Engine {
                 let message = format!("the bundle could not be sent in the time given: {message}");
                 return Err(Fault::terminal(reason, message));
             }
-            tracing::warn!(reason = reason.as_str(), message, pause = ?pause, "Upload will be tried again");
+            tracing::warn!(reason = reason.as_str(), why = message, pause = ?pause, "Upload will be tried again");
             tracker.message(&format!("sending failed ({message}); trying again in {} s", pause.as_secs()));
             journal.retrying(reason, &message).await?;
             tokio::select! {

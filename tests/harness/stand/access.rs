@@ -1,7 +1,7 @@
 //! Who may talk to the stand's API server: kubeconfigs, ServiceAccounts and their tokens, and what they were seen to do.
 //! What a ServiceAccount may do is said by the test, with the roles that it creates.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -83,14 +83,21 @@ impl Stand {
         self.audited(user).iter().filter(|event| same(event)).count()
     }
 
-    /// What the audit log has of a user. It is long, so that only the lines that name the user are parsed.
+    /// What the audit log has of a user, each request once: one that is answered bit by bit (logs, watches) is there twice, as
+    /// it begins and when it has ended. It is long, so that only the lines that name the user are parsed.
     pub(crate) fn audited(&self, user: &str) -> Vec<Value> {
         // A given cluster writes no audit log here; what is not granted is refused there all the same.
         let log = std::fs::read_to_string(self.folder.join("logs").join("audit.jsonl")).unwrap_or_default();
         let quoted = format!("\"{user}\"");
         let named = log.lines().filter(|line| line.contains(&quoted));
         let events = named.filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        events.filter(|event| event["user"]["username"] == user).collect()
+        let mut latest = BTreeMap::new();
+        for (place, event) in events.filter(|event| event["user"]["username"] == user).enumerate() {
+            latest.insert(event["auditID"].to_string(), (place, event));
+        }
+        let mut each: Vec<_> = latest.into_values().collect();
+        each.sort_by_key(|(place, _)| *place);
+        each.into_iter().map(|(_, event)| event).collect()
     }
 
     fn port(&self) -> u16 {

@@ -228,18 +228,24 @@ async fn identity_until(context: &Context, end: jiff::Timestamp) -> Answering {
     Answering::with(keys.to_string()).await
 }
 
+/// A server without a mounted Secret, and a location without a credential of its own: the pod's identity is all there is.
+async fn ambient(context: &Context) {
+    let params = kube::api::PatchParams::default();
+    let bare =
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "velero", "image": "velero/velero:v1.18.3"}]}}}});
+    context.api::<Deployment>().patch("velero", &params, &kube::api::Patch::Merge(bare)).await.expect("patched");
+    let mut location = context.location("ambient", "ambient");
+    location["spec"].as_object_mut().expect("an object").remove("credential");
+    context.create_velero("BackupStorageLocation", location).await;
+}
+
 #[tokio::test]
 async fn sec_u13_a_credential_that_cannot_sign_costs_the_url_and_not_the_bundle() {
     with_namespace("cannot-sign", |context| async move {
         // It ends before the minute is over that a URL ends before its credential.
         let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(59);
         let identity = identity_until(&context, end).await;
-        let params = kube::api::PatchParams::default();
-        let bare = json!({"spec": {"template": {"spec": {"containers": [{"name": "velero", "image": "velero/velero:v1.18.3"}]}}}});
-        context.api::<Deployment>().patch("velero", &params, &kube::api::Patch::Merge(bare)).await.expect("patched");
-        let mut location = context.location("ambient", "ambient");
-        location["spec"].as_object_mut().expect("an object").remove("credential");
-        context.create_velero("BackupStorageLocation", location).await;
+        ambient(&context).await;
         let operator = Operator::of(&context)
             .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v1/credentials", identity.endpoint))
             // Neither a proxy nor the environment's endpoints come between the pod and its identity.
@@ -266,12 +272,7 @@ async fn sec_c2_n6_the_pod_s_own_identity_serves_a_location_that_nobody_gave_a_s
         let identity = identity_until(&context, in_an_hour).await;
         let token = context.folder("identity").join("token");
         std::fs::write(&token, "projected-token").expect("written");
-        let params = kube::api::PatchParams::default();
-        let bare = json!({"spec": {"template": {"spec": {"containers": [{"name": "velero", "image": "velero/velero:v1.18.3"}]}}}});
-        context.api::<Deployment>().patch("velero", &params, &kube::api::Patch::Merge(bare)).await.expect("patched");
-        let mut location = context.location("ambient", "ambient");
-        location["spec"].as_object_mut().expect("an object").remove("credential");
-        context.create_velero("BackupStorageLocation", location).await;
+        ambient(&context).await;
 
         context.allow_secrets(&["gone"]).await;
         let operator = Operator::of(&context)
@@ -292,7 +293,11 @@ async fn sec_c2_n6_the_pod_s_own_identity_serves_a_location_that_nobody_gave_a_s
         named["spec"]["credential"]["name"] = "gone".into();
         context.create_velero("BackupStorageLocation", named).await;
         // A bundle of the installation looks at every location; the ambient one would be asked for itself.
-        context.velero_api("BackupStorageLocation").delete("ambient", &kube::api::DeleteParams::default()).await.expect("deleted");
+        context
+            .velero_api("BackupStorageLocation")
+            .delete("ambient", &kube::api::DeleteParams::default())
+            .await
+            .expect("deleted");
         let before = identity.seen().len();
         context.debug_bundle("by-secret", json!({"storageLocation": "named"})).await;
         let waits = super::waiting(&context, "by-secret").await;

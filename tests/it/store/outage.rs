@@ -161,14 +161,20 @@ async fn what_is_wrong_with_a_store_is_named_by_its_step_and_waited_for() {
     .await;
 }
 
+/// What stands before the default location's store, and lets nothing through.
+async fn default_store_is_down(context: &Context) -> S3Proxy {
+    let proxy = S3Proxy::before(&context.stand.s3.endpoint()).await;
+    proxy.down(true);
+    mend(context, "default", json!({"config": {"s3Url": proxy.endpoint()}})).await;
+    proxy
+}
+
 #[tokio::test]
 async fn a_restart_sends_what_was_sealed_and_gives_it_no_more_time() {
     with_namespace("waiting", |context| async move {
         velero_objects(&context).await;
         let node = server_pod(&context, LogScript::lines(["all is well"])).await;
-        let proxy = S3Proxy::before(&context.stand.s3.endpoint()).await;
-        proxy.down(true);
-        mend(&context, "default", json!({"config": {"s3Url": proxy.endpoint()}})).await;
+        let proxy = default_store_is_down(&context).await;
         let mut operator = Operator::of(&context).args(["--upload-timeout-minutes", "7"]).ready().await;
         context.debug_bundle("b", about_r1()).await;
         let before = waiting(&context, "b").await;
@@ -240,9 +246,7 @@ async fn what_was_sealed_is_sent_after_a_restart_while_others_are_collected() {
     with_namespace("many-waiting", |context| async move {
         velero_objects(&context).await;
         let node = server_pod(&context, LogScript::lines(["all is well"])).await;
-        let proxy = S3Proxy::before(&context.stand.s3.endpoint()).await;
-        proxy.down(true);
-        mend(&context, "default", json!({"config": {"s3Url": proxy.endpoint()}})).await;
+        let proxy = default_store_is_down(&context).await;
         location(&context, "good", |_| ()).await;
         let mut operator =
             Operator::of(&context).args(["--max-concurrent", "2", "--spool-limit-mib", "64"]).ready().await;
@@ -279,9 +283,7 @@ async fn what_was_sealed_is_sent_after_a_restart_while_others_are_collected() {
 #[tokio::test]
 async fn a_bundle_whose_time_passed_while_nobody_looked_is_tried_once_and_given_up() {
     with_namespace("too-late", |context| async move {
-        let proxy = S3Proxy::before(&context.stand.s3.endpoint()).await;
-        proxy.down(true);
-        mend(&context, "default", json!({"config": {"s3Url": proxy.endpoint()}})).await;
+        let _proxy = default_store_is_down(&context).await;
         let mut operator = Operator::of(&context).ready().await;
         context.debug_bundle("b", json!({})).await;
         waiting(&context, "b").await;

@@ -37,6 +37,7 @@ async fn sec_c1_c9_u7_a_canary_in_the_credential_is_in_nothing_that_comes_out_at
             }))
             .await;
 
+        context.allow_secrets(&["canary"]).await;
         let operator = Operator::of(&context).env("DEBUGBUNDLE_LOG", "trace").ready().await;
         context.debug_bundle("canary", json!({})).await;
         let end = ended(&context, "canary").await;
@@ -92,10 +93,11 @@ async fn sec_c3_c4_d8_nothing_that_a_location_or_its_secret_names_is_run_or_open
                     "process-alone": from(&format!("credential_process = {}", program.display())),
                     "sso": from("sso_start_url = https://evil.example\nsso_account_id = 1\nsso_role_name = r"),
                     "source": format!("{}[other]\n{}", from("role_arn = r\nsource_profile = other"), good.replace("[default]\n", "")),
-                    "token": from(&format!("role_arn = r\nweb_identity_token_file = {}", keys.display())),
+                    "identity": from(&format!("role_arn = r\nweb_identity_token_file = {}", keys.display())),
                 },
             }))
             .await;
+        context.allow_secrets(&["hostile"]).await;
         // An operator that would find the file and the variables where the SDK's own chain looks for them.
         let operator = Operator::of(&context)
             .env("AWS_SHARED_CREDENTIALS_FILE", &keys)
@@ -112,7 +114,7 @@ async fn sec_c3_c4_d8_nothing_that_a_location_or_its_secret_names_is_run_or_open
             ("process-alone", secret("process-alone"), safety("credential_process")),
             ("sso", secret("sso"), safety("sso_start_url")),
             ("source", secret("source"), safety("source_profile")),
-            ("token", secret("token"), "\"web_identity_token_file\" must be /var/run/secrets/".to_owned()),
+            ("identity", secret("identity"), "\"web_identity_token_file\" must be /var/run/secrets/".to_owned()),
             ("keys-file", json!({"credential": null, "config": {"credentialsFile": keys}}), in_pod.to_owned()),
             ("sse-c-file", json!({"config": {"customerKeyEncryptionFile": key}}), in_pod.to_owned()),
         ] {
@@ -155,6 +157,7 @@ async fn sec_n8_endpoints_of_the_environment_and_of_a_profile_are_not_asked() {
         aws["spec"]["config"] = json!({"region": "eu-west-1"});
         aws["spec"]["credential"]["name"] = "keys".into();
         context.create_velero("BackupStorageLocation", aws).await;
+        context.allow_secrets(&["keys"]).await;
         let mut operator = Operator::of(&context);
         for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_STS", "AWS_S3_ENDPOINT"] {
             operator = operator.env(name, &elsewhere.endpoint);
