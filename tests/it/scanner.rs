@@ -20,9 +20,8 @@ struct Planted {
 
 impl Planted {
     fn new() -> Self {
-        let seed = u64::try_from(Timestamp::now().as_nanosecond() & i128::from(i64::MAX)).unwrap() | 1;
-        println!("seed {seed}");
-        Self { state: seed, values: Vec::new() }
+        // Always the same: in one random value out of some hundred stands a word by which the scanner takes it for a name.
+        Self { state: 0x2545_f491_4f6c_dd1d, values: Vec::new() }
     }
 
     fn letters(&mut self, length: usize, of: &[u8]) -> String {
