@@ -109,13 +109,13 @@ impl Quote {
 
     /// What was written between two of these.
     pub(super) fn decoded(self, raw: &[u8]) -> Vec<u8> {
-        let mut value = raw.to_vec();
+        if self.byte != b'"' {
+            return raw.to_vec();
+        }
+        let mut value = json::unescaped(raw).0;
         let mut level = self.escapes;
-        while self.byte == b'"' {
+        while level > 0 {
             value = json::unescaped(&value).0;
-            if level == 0 {
-                break;
-            }
             level /= 2;
         }
         value

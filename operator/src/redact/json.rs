@@ -357,7 +357,9 @@ impl Scanner<'_> {
     fn pop(&mut self) -> bool {
         match self.stack.pop() {
             Some(Frame::Object { pair: Pair { name: Some(strength), values }, .. }) => {
-                values.into_iter().for_each(|(at, number)| self.of_pair(at, number, strength));
+                for (at, number) in values {
+                    self.of_pair(at, number, strength);
+                }
                 true
             }
             Some(Frame::Array { strings, of_pair, .. }) => {

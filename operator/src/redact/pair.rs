@@ -83,36 +83,24 @@ fn next(line: &[u8], mut from: usize) -> Option<Field> {
         let name_quote = found.name("quote").and_then(|quote| Quote::at(line, quote.start())).map(|(quote, _)| quote);
         let is_value = found.name("value").is_some();
         let separator = *found.name("separator")?.as_bytes().first()?;
+        let begins = whole.start();
         let at = whole.end();
-        return Some(match Quote::at(line, at) {
-            Some((quote, content)) => {
-                let to = quote.close(line, content);
-                let ends = Quote::at(line, to).map_or(to, |(_, behind)| behind);
-                Field {
-                    begins: whole.start(),
-                    content: content..to,
-                    ends,
-                    is_value,
-                    separator,
-                    quote: Some(quote),
-                    name_quote,
-                }
-            }
-            None => {
-                let is_go = is_value && line[whole.range()].trim_ascii_end().ends_with(b"Value:");
-                let to = if is_go { go_end(line, at) } else { unquoted_end(line, at, 0) };
-                Field { begins: whole.start(), content: at..to, ends: to, is_value, separator, quote: None, name_quote }
-            }
-        });
+        if let Some((quote, at)) = Quote::at(line, at) {
+            let to = quote.close(line, at);
+            let ends = Quote::at(line, to).map_or(to, |(_, behind)| behind);
+            return Some(Field { begins, content: at..to, ends, is_value, separator, quote: Some(quote), name_quote });
+        }
+        let is_go = is_value && line[begins..at].trim_ascii_end().ends_with(b"Value:");
+        let to = if is_go { go_end(line, at) } else { unquoted_end(line, at, 0) };
+        return Some(Field { begins, content: at..to, ends: to, is_value, separator, quote: None, name_quote });
     }
 }
 
 /// Not the end of another name, such as `secretName`; it may be the end of an escape.
 fn begins_word(line: &[u8], at: usize) -> bool {
     match line[..at] {
-        [.., b'\\', b'n' | b'r' | b't'] | [.., b'\\', b'u', _, _, _, _] => true,
+        [] | [.., b'\\', b'n' | b'r' | b't'] | [.., b'\\', b'u', _, _, _, _] => true,
         [.., before] => !(before.is_ascii_alphanumeric() || matches!(before, b'_' | b'-' | b'.' | b'$')),
-        [] => true,
     }
 }
 

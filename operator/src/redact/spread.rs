@@ -214,16 +214,13 @@ impl<'a> Line<'a> {
     /// `name: …` or `"name": …`, and what stands behind it.
     fn field(&self) -> Option<(&'a [u8], Range<usize>)> {
         let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-        let (name, at) = match Quote::at(self.text, self.body.start) {
-            Some((quote, from)) => {
-                let to = quote.close(&self.text[..self.body.end], from);
-                (from..to, Quote::at(&self.text[..self.body.end], to)?.1)
-            }
-            None => {
-                let rest = &self.text[self.body.clone()];
-                let to = self.body.start + rest.iter().position(|byte| !is_name(byte))?;
-                (self.body.start..to, to)
-            }
+        let (name, at) = if let Some((quote, from)) = Quote::at(self.text, self.body.start) {
+            let to = quote.close(&self.text[..self.body.end], from);
+            (from..to, Quote::at(&self.text[..self.body.end], to)?.1)
+        } else {
+            let rest = &self.text[self.body.clone()];
+            let to = self.body.start + rest.iter().position(|byte| !is_name(byte))?;
+            (self.body.start..to, to)
         };
         let name = &self.text[name];
         if name.is_empty() || !name.iter().all(is_name) {

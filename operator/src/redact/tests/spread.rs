@@ -4,7 +4,7 @@
 use super::{secrets::Seed, *};
 
 fn prefixed(text: &str, prefix: &str) -> String {
-    text.lines().map(|line| format!("{prefix}{line}\n")).collect()
+    text.lines().flat_map(|line| [prefix, line, "\n"]).collect()
 }
 
 const PREFIXES: [&str; 4] =
@@ -152,7 +152,7 @@ fn sec_x41_a_key_of_which_each_line_is_a_line_of_a_log_is_masked() {
         assert_eq!(out.matches("[REDACTED:pem:").count(), body.len(), "{name}: {out}");
         assert_eq!(by.text(&out), out, "{name}: twice");
         if name == "logrus" || name == "JSON" {
-            let log: String = pem.lines().map(|line| format!("{}\n{other}\n", frame(line))).collect();
+            let log: String = pem.lines().flat_map(|line| [frame(line), format!("\n{other}\n")]).collect();
             let out = by.text(&log);
             assert!(body.iter().all(|line| !out.contains(line)), "{name}, with others: {out}");
             assert_eq!(out.matches(other).count(), pem.lines().count(), "{name}: {out}");
