@@ -88,26 +88,41 @@ fn is_kind(line: &[u8], start: usize) -> bool {
 
 /// A quote with the backslashes in front of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Quote {
+pub(super) struct Quote {
     byte: u8,
     escapes: usize,
 }
 
 impl Quote {
-    fn at(line: &[u8], at: usize) -> Option<(Self, usize)> {
+    /// The quote at `at`, and where the text behind it begins.
+    pub(super) fn at(line: &[u8], at: usize) -> Option<(Self, usize)> {
         let escapes = line[at.min(line.len())..].iter().take_while(|b| **b == b'\\').count();
         let byte = *line.get(at + escapes)?;
         matches!(byte, b'"' | b'\'' | b'`').then_some((Self { byte, escapes }, at + escapes + 1))
     }
 
-    fn bytes(self) -> Vec<u8> {
+    pub(super) fn bytes(self) -> Vec<u8> {
         let mut bytes = vec![b'\\'; self.escapes];
         bytes.push(self.byte);
         bytes
     }
 
+    /// What was written between two of these.
+    pub(super) fn decoded(self, raw: &[u8]) -> Vec<u8> {
+        if self.byte != b'"' {
+            return raw.to_vec();
+        }
+        let mut value = json::unescaped(raw).0;
+        let mut level = self.escapes;
+        while level > 0 {
+            value = json::unescaped(&value).0;
+            level /= 2;
+        }
+        value
+    }
+
     /// Where the quoted text ends: at the closing quote, at one of an outer text, or at the end of the line.
-    fn close(self, line: &[u8], from: usize) -> usize {
+    pub(super) fn close(self, line: &[u8], from: usize) -> usize {
         let mut escapes = 0;
         for (at, byte) in line.iter().enumerate().skip(from) {
             match byte {
@@ -206,17 +221,7 @@ impl Assigned {
     }
 
     fn decoded(&self, raw: &[u8]) -> Vec<u8> {
-        let mut value = raw.to_vec();
-        if let Some(quote) = self.quote.filter(|quote| quote.byte == b'"') {
-            let mut level = quote.escapes;
-            loop {
-                value = json::unescaped(&value).0;
-                if level == 0 {
-                    break;
-                }
-                level /= 2;
-            }
-        }
+        let mut value = self.quote.map_or_else(|| raw.to_vec(), |quote| quote.decoded(raw));
         for _ in 0..self.percent {
             value = percent_decode(&value).collect();
         }
@@ -281,7 +286,7 @@ fn skip_colour(line: &[u8], mut at: usize) -> usize {
 }
 
 /// A value without quotes ends at white space, at what separates, at an escaped control character, at a quote.
-fn unquoted_end(line: &[u8], from: usize, percent: usize) -> usize {
+pub(super) fn unquoted_end(line: &[u8], from: usize, percent: usize) -> usize {
     const ENDING: &[&[u8]] = &[b"26", b"20", b"22", b"0a", b"0d", b"3b", b"2c", b"23", b"7d"];
     const ESCAPED: &[&[u8]] = &[b"n", b"r", b"t", b"\"", b"'", b"\\", b"u0026", b"u001b", b"x1b", b"033"];
     let code = |rest: &[u8]| ENDING.iter().any(|end| rest.len() >= 2 && rest[..2].eq_ignore_ascii_case(end));

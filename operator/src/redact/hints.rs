@@ -91,12 +91,13 @@ impl Hints {
     }
 }
 
-/// Where the next candidate of a block of lines stands, whether by a hint or by a run of base64. Each byte is looked at
+/// Where the next candidate of a block of lines stands, whether by a hint, by a run of base64 or by a NUL. Each byte is looked at
 /// once, however many candidates there are.
 #[derive(Default)]
 pub(super) struct Ahead {
     hint: Next,
     run: Next,
+    nul: Next,
 }
 
 /// What is known of the next place of a kind.
@@ -113,10 +114,8 @@ impl Ahead {
     pub(super) fn first(&mut self, hints: &Hints, block: &[u8], from: usize) -> Option<usize> {
         let hint = self.hint.behind(from, || hints.first(block, from));
         let run = self.run.behind(from, || encoded::next(block, from).map(|run| run.at.start));
-        match (hint, run) {
-            (Some(hint), Some(run)) => Some(hint.min(run)),
-            (hint, run) => hint.or(run),
-        }
+        let nul = self.nul.behind(from, || memchr::memchr(0, &block[from..]).map(|at| from + at));
+        [hint, run, nul].into_iter().flatten().min()
     }
 }
 

@@ -64,6 +64,22 @@ pub(super) fn unescaped(raw: &[u8]) -> (Vec<u8>, Vec<usize>) {
     (out, places)
 }
 
+/// Whether a bracket in front of this begins JSON that is escaped: a quote behind backslashes, or a line's end and one.
+fn escaped_begins(mut rest: &[u8]) -> bool {
+    for _ in 0..DEPTH {
+        rest = rest.trim_ascii_start();
+        let escapes = rest.iter().take_while(|byte| **byte == b'\\').count();
+        match rest.get(escapes) {
+            Some(b'"') => return escapes > 0,
+            Some(b'n' | b'r' | b't') if escapes > 0 => rest = &rest[escapes + 1..],
+            // `[{\"name\": …`
+            Some(b'{' | b'[') if escapes == 0 => rest = &rest[1..],
+            _ => return false,
+        }
+    }
+    false
+}
+
 enum Escaped {
     Byte(u8),
     Char(char),
@@ -98,14 +114,15 @@ fn escape(rest: &[u8]) -> (usize, Escaped) {
 
 enum Frame {
     Object { key: Option<Range<usize>>, colon: bool, pair: Pair },
-    Array { strength: Option<Strength>, strings: Vec<Range<usize>> },
+    Array { strength: Option<Strength>, strings: Vec<Range<usize>>, of_pair: bool },
 }
 
-/// `{"name": …, "value": …}`, in either order.
+/// `{"name": …, "value": …}`, in either order; the value may be an array.
 #[derive(Default)]
 struct Pair {
     name: Option<Strength>,
-    value: Option<(Range<usize>, bool)>,
+    /// Where, and whether it is a number.
+    values: Vec<(Range<usize>, bool)>,
 }
 
 /// What was taken for JSON is none.
@@ -139,6 +156,13 @@ impl Scanner<'_> {
             if self.stack.is_empty() {
                 let Some(found) = memchr::memchr2(b'{', b'[', &self.text[at..]) else { return };
                 at += found;
+                if escaped_begins(&self.text[at + 1..]) {
+                    // It stands in a text whose beginning need not be known: it ends where that does.
+                    let end = self.string_end(at);
+                    self.within(at..end);
+                    at = end;
+                    continue;
+                }
                 if !self.begins(at + 1) {
                     at += 1;
                     continue;
@@ -167,7 +191,7 @@ impl Scanner<'_> {
         if behind.trim_ascii_start().first() == Some(&b':') {
             Frame::Object { key: None, colon: false, pair: Pair::default() }
         } else {
-            Frame::Array { strength: None, strings: Vec::new() }
+            Frame::Array { strength: None, strings: Vec::new(), of_pair: false }
         }
     }
 
@@ -187,8 +211,9 @@ impl Scanner<'_> {
                 Some(at + 1)
             }
             b'[' => {
+                let of_pair = self.key().is_some_and(|key| key == b"value");
                 let strength = self.container().ok()?;
-                self.stack.push(Frame::Array { strength, strings: Vec::new() });
+                self.stack.push(Frame::Array { strength, strings: Vec::new(), of_pair });
                 Some(at + 1)
             }
             b'}' | b']' => {
@@ -236,6 +261,14 @@ impl Scanner<'_> {
         self.text.len()
     }
 
+    /// Behind which key of an object the next value stands.
+    fn key(&self) -> Option<&[u8]> {
+        match self.stack.last()? {
+            Frame::Object { key, .. } => Some(&self.text[key.clone()?]),
+            Frame::Array { .. } => None,
+        }
+    }
+
     /// An object or array begins: what its key says of what is in it.
     fn container(&mut self) -> Result<Option<Strength>, NotJson> {
         match self.stack.last_mut() {
@@ -260,11 +293,11 @@ impl Scanner<'_> {
                 strength = names::judge(name);
                 match name {
                     b"name" | b"key" | b"path" => pair.name = names::judge(&text[content.clone()]).or(pair.name),
-                    b"value" => pair.value = Some((content.clone(), false)),
+                    b"value" => pair.values.push((content.clone(), false)),
                     _ => {}
                 }
             }
-            Frame::Array { strength: of_all, strings } => {
+            Frame::Array { strength: of_all, strings, .. } => {
                 strength = *of_all;
                 if strings.len() < ELEMENTS {
                     strings.push(content.clone());
@@ -283,7 +316,7 @@ impl Scanner<'_> {
         if let Frame::Object { key, colon, pair } = self.stack.last_mut()? {
             let name = &self.text[key.take().filter(|_| std::mem::take(colon))?];
             if number && name == b"value" {
-                pair.value = Some((at.clone(), true));
+                pair.values.push((at.clone(), true));
             }
             if number && names::judge(name) == Some(Strength::Strong) && !name.starts_with(b"known-") {
                 let value = self.text[at.clone()].to_vec();
@@ -303,9 +336,8 @@ impl Scanner<'_> {
     /// JSON that stands escaped in a string.
     fn within(&mut self, content: Range<usize>) {
         let raw = &self.text[content.clone()];
-        let first = raw.iter().find(|b| !b.is_ascii_whitespace());
-        if self.nested >= NESTED || !matches!(first, Some(b'{' | b'[' | b'\\')) || memchr::memchr(b'\\', raw).is_none()
-        {
+        let may_hold = memchr::memchr(b'\\', raw).is_some() && memchr::memchr2(b'{', b'[', raw).is_some();
+        if self.nested >= NESTED || !may_hold {
             return;
         }
         let (text, places) = unescaped(raw);
@@ -324,24 +356,40 @@ impl Scanner<'_> {
     /// Ends the innermost object or array, and judges what needs more than one of its values.
     fn pop(&mut self) -> bool {
         match self.stack.pop() {
-            Some(Frame::Object { pair: Pair { name: Some(strength), value: Some((at, number)) }, .. }) => {
-                if !number {
-                    self.mask(at, PAIR, strength);
-                } else if strength == Strength::Strong {
-                    let value = self.text[at.clone()].to_vec();
-                    self.spans.push(Span::new(at, PAIR, value).quoted(b"\""));
+            Some(Frame::Object { pair: Pair { name: Some(strength), values }, .. }) => {
+                for (at, number) in values {
+                    self.of_pair(at, number, strength);
                 }
                 true
             }
-            Some(Frame::Array { strings, .. }) if strings.len() > 1 => {
-                let texts: Vec<&[u8]> = strings.iter().map(|at| &self.text[at.clone()]).collect();
-                for (index, span) in arguments::find(&texts) {
-                    let from = strings[index].start;
-                    self.spans.push(Span { at: from + span.at.start..from + span.at.end, ..span });
+            Some(Frame::Array { strings, of_pair, .. }) => {
+                self.arguments(&strings);
+                if let Some(Frame::Object { pair, .. }) = self.stack.last_mut().filter(|_| of_pair) {
+                    pair.values.extend(strings.into_iter().map(|at| (at, false)));
                 }
                 true
             }
             found => found.is_some(),
+        }
+    }
+
+    fn of_pair(&mut self, at: Range<usize>, number: bool, strength: Strength) {
+        if !number {
+            self.mask(at, PAIR, strength);
+        } else if strength == Strength::Strong {
+            let value = self.text[at.clone()].to_vec();
+            self.spans.push(Span::new(at, PAIR, value).quoted(b"\""));
+        }
+    }
+
+    fn arguments(&mut self, strings: &[Range<usize>]) {
+        if strings.len() < 2 {
+            return;
+        }
+        let texts: Vec<&[u8]> = strings.iter().map(|at| &self.text[at.clone()]).collect();
+        for (index, span) in arguments::find(&texts) {
+            let from = strings[index].start;
+            self.spans.push(Span { at: from + span.at.start..from + span.at.end, ..span });
         }
     }
 }

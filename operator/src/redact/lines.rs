@@ -1,12 +1,13 @@
 //! A stream of bytes cut into lines, each judged whole, in bounded memory and the same however the stream arrives in pieces.
 //! Where redacted lines go is the caller's business; nothing is passed on before its line has ended.
 
-use std::{io, ops::Range};
+use std::io;
 
 use super::{
     LOOK_AHEAD, MAX_LINE, Redactor, Rules,
     hints::Ahead,
     pem::{self, Verdict},
+    spread,
     token::{LONG, Span, Tally, long_line},
 };
 
@@ -21,7 +22,14 @@ pub(super) struct Lines {
     rules: Rules,
     partial: Vec<u8>,
     long: Option<Long>,
+    state: State,
+}
+
+/// What the lines so far say of the next one.
+#[derive(Default)]
+struct State {
     pem: pem::State,
+    spread: spread::State,
 }
 
 /// A line over [`MAX_LINE`]: what may be shown of it, and how many bytes are masked so far.
@@ -47,7 +55,7 @@ impl Long {
 
 impl Lines {
     pub(super) fn new(rules: Rules) -> Self {
-        Self { rules, partial: Vec::new(), long: None, pem: pem::State::default() }
+        Self { rules, partial: Vec::new(), long: None, state: State::default() }
     }
 
     pub(super) fn feed(&mut self, by: &Redactor, data: &[u8], tally: &mut Tally, out: &mut Out<'_>) -> io::Result<()> {
@@ -66,7 +74,7 @@ impl Lines {
             } else if self.partial.is_empty() {
                 let piece = &rest[..rest.len().min(PIECE)];
                 let end = memchr::memrchr(b'\n', piece).map_or(0, |at| at + 1);
-                by.block(&piece[..end], self.rules, &mut self.pem, tally, out)?;
+                by.block(&piece[..end], self.rules, &mut self.state, tally, out)?;
                 self.partial.extend_from_slice(&piece[end..]);
                 rest = &rest[piece.len()..];
             } else {
@@ -75,7 +83,7 @@ impl Lines {
                     Some(end) => {
                         self.partial.extend_from_slice(&rest[..=end]);
                         rest = &rest[end + 1..];
-                        by.block(&self.partial, self.rules, &mut self.pem, tally, out)?;
+                        by.block(&self.partial, self.rules, &mut self.state, tally, out)?;
                         self.partial.clear();
                     }
                     None if rest.len() <= room => {
@@ -85,8 +93,9 @@ impl Lines {
                     None => {
                         self.partial.extend_from_slice(&rest[..room]);
                         rest = &rest[room..];
-                        let held = self.pem.end();
-                        by.block(&held, self.rules, &mut self.pem, tally, out)?;
+                        let held = self.state.pem.end();
+                        self.state.spread = spread::State::default();
+                        by.block(&held, self.rules, &mut self.state, tally, out)?;
                         let spans = by.spans(&self.partial, self.rules);
                         let (shown, taken) = by.first_part(&self.partial, &spans, tally);
                         let mut long = Long { shown, rest: 0 };
@@ -106,10 +115,15 @@ impl Lines {
             return out(&long.closed(b""));
         }
         let last = std::mem::take(&mut self.partial);
-        by.block(&last, self.rules, &mut self.pem, tally, out)?;
-        let held = self.pem.end();
-        by.block(&held, self.rules, &mut self.pem, tally, out)
+        by.block(&last, self.rules, &mut self.state, tally, out)?;
+        let held = self.state.pem.end();
+        by.block(&held, self.rules, &mut self.state, tally, out)
     }
+}
+
+fn without_end(line: &[u8]) -> &[u8] {
+    let text = line.strip_suffix(b"\n").unwrap_or(line);
+    text.strip_suffix(b"\r").filter(|_| text.len() < line.len()).unwrap_or(text)
 }
 
 impl Redactor {
@@ -118,7 +132,7 @@ impl Redactor {
         &self,
         block: &[u8],
         rules: Rules,
-        pem: &mut pem::State,
+        state: &mut State,
         tally: &mut Tally,
         out: &mut Out<'_>,
     ) -> io::Result<()> {
@@ -126,7 +140,8 @@ impl Redactor {
         let each = rules == Rules::All && !self.user.is_empty();
         let mut at = 0;
         while at < block.len() {
-            let candidate = if each || pem.watches() { Some(at) } else { ahead.first(&self.hints, block, at) };
+            let watched = state.pem.watches() || state.spread.watches();
+            let candidate = if each || watched { Some(at) } else { ahead.first(&self.hints, block, at) };
             let Some(candidate) = candidate else {
                 return out(&block[at..]);
             };
@@ -135,7 +150,7 @@ impl Redactor {
             if start > at {
                 out(&block[at..start])?;
             }
-            self.line(&block[start..end], rules, pem, tally, out)?;
+            self.line(&block[start..end], rules, state, tally, out)?;
             at = end;
         }
         Ok(())
@@ -146,40 +161,45 @@ impl Redactor {
         &self,
         line: &[u8],
         rules: Rules,
-        pem: &mut pem::State,
+        state: &mut State,
         tally: &mut Tally,
         out: &mut Out<'_>,
     ) -> io::Result<()> {
-        match pem.next(line) {
-            Verdict::Held => return Ok(()),
+        let verdict = state.pem.next(line);
+        if matches!(verdict, Verdict::Held) {
+            return Ok(());
+        }
+        let text = without_end(line);
+        let mut more: Vec<Span> = state.spread.next(text).into_iter().collect();
+        match verdict {
             Verdict::Release { held, key } => {
                 for line in held.split_inclusive(|b| *b == b'\n') {
-                    let key = key.then(|| pem::digits(line));
-                    self.judged(line, key, rules, tally, out)?;
+                    let text = without_end(line);
+                    let key = key.then(|| pem::span(text, pem::digits(line)));
+                    self.judged(line, key.into_iter().collect(), rules, tally, out)?;
                 }
-                self.judged(line, None, rules, tally, out)?;
             }
-            Verdict::Key(digits) => self.judged(line, Some(digits), rules, tally, out)?,
-            Verdict::Plain => self.judged(line, None, rules, tally, out)?,
+            Verdict::Key(digits) => more.push(pem::span(text, digits)),
+            Verdict::Plain | Verdict::Held => {}
         }
-        pem.after(line);
+        self.judged(line, more, rules, tally, out)?;
+        state.pem.after(line);
         Ok(())
     }
 
+    /// `more`: what is to be masked because of other lines.
     fn judged(
         &self,
         line: &[u8],
-        key: Option<Range<usize>>,
+        more: Vec<Span>,
         rules: Rules,
         tally: &mut Tally,
         out: &mut Out<'_>,
     ) -> io::Result<()> {
-        let text = line.strip_suffix(b"\n").unwrap_or(line);
-        let text = text.strip_suffix(b"\r").filter(|_| text.len() < line.len()).unwrap_or(text);
+        let text = without_end(line);
         let mut spans = self.spans(text, rules);
-        if let Some(digits) = key {
-            let value = text[digits.clone()].to_vec();
-            spans.push(Span::new(digits, pem::RULE, value));
+        if !more.is_empty() {
+            spans.extend(more);
             spans = self.settled(text, spans);
         }
         if spans.is_empty() {

@@ -12,11 +12,14 @@ pub(crate) mod json_lines;
 mod lines;
 mod location_config;
 mod names;
+mod nul;
 mod object;
+mod pair;
 mod pem;
 mod presigned;
 mod settings;
 mod shapes;
+mod spread;
 mod token;
 mod url;
 mod value;
@@ -172,6 +175,9 @@ impl Redactor {
     /// What is to be masked in one line: in order, apart from each other, none inside a token of an earlier pass.
     fn spans(&self, line: &[u8], rules: Rules) -> Vec<Span> {
         let mut spans = Vec::new();
+        if nul::is_none(line) && self.has(nul::RULE) {
+            return nul::all(line);
+        }
         self.built_in(line, DECODINGS, &mut spans);
         if rules == Rules::All {
             for (id, rule) in &self.user {
@@ -192,6 +198,8 @@ impl Redactor {
         }
         if !found.names.is_empty() {
             assigned::find(text, found.names.iter().cloned(), spans);
+            pair::find(text, spans);
+            spread::find(text, spans);
         }
         if !found.urls.is_empty() {
             url::find(text, found.urls.iter().cloned(), spans);

@@ -52,6 +52,24 @@ pub(super) const HINTS: &[&str] = &[
     "connection-string",
     "connection.string",
     "connection string",
+    "encryptionkey",
+    "encryption_key",
+    "encryption-key",
+    "encryption.key",
+    "encryption key",
+    "signingkey",
+    "signing_key",
+    "signing-key",
+    "signing.key",
+    "signing key",
+    "masterkey",
+    "master_key",
+    "master-key",
+    "master.key",
+    "master key",
+    "customerkey",
+    "customer_key",
+    "customer-key",
     "last-applied-configuration",
 ];
 
@@ -83,6 +101,8 @@ const STRONG_PAIRS: &[(&str, &str)] = &[
     ("refresh", "token"),
     ("connection", "string"),
 ];
+/// The same, but an id of such a key is public: it is what a key management service calls it.
+const KEY_PAIRS: &[(&str, &str)] = &[("encryption", "key"), ("signing", "key"), ("master", "key"), ("customer", "key")];
 /// Words that are written as one, such as `PGPASSWORD`; no ordinary word ends with any of these.
 const JOINED: &[&str] = &[
     "password",
@@ -102,6 +122,8 @@ const JOINED: &[&str] = &[
 ];
 /// What may follow the word that counts: `accessKeyId`, `client-key-data`.
 const MAY_FOLLOW: &[&str] = &["id", "value", "data"];
+/// Which of several values of one name it is: `DB_PASSWORD_OLD`, `API_TOKEN_V2`, `SECRET_KEY_BASE`. Digits may always follow.
+const WHICH_ONE: &[&str] = &["v", "old", "new", "base", "previous", "current", "backup"];
 /// Of Velero's own: `name/key` of a Secret.
 const REFERENCE: &[u8] = b"customerKeyEncryptionSecret";
 /// Bytes of a name that are looked at; what counts stands at its end.
@@ -117,17 +139,20 @@ pub(super) fn judge(name: &[u8]) -> Option<Strength> {
         return Some(Strength::Strong);
     }
     let mut words = Words(name).filter(|word| !word[0].is_ascii_digit());
+    let is = |word: &[u8], other: &str| word.eq_ignore_ascii_case(other.as_bytes());
     let mut last = words.next()?;
-    while MAY_FOLLOW.iter().any(|word| last.eq_ignore_ascii_case(word.as_bytes())) {
+    let mut of_id = false;
+    while MAY_FOLLOW.iter().chain(WHICH_ONE).any(|word| is(last, word)) {
+        of_id |= is(last, "id");
         last = words.next()?;
     }
-    let is = |word: &[u8], other: &str| word.eq_ignore_ascii_case(other.as_bytes());
     let ends = |other: &&str| last.len() >= other.len() && is(&last[last.len() - other.len()..], other);
     if STRONG.iter().any(|word| is(last, word)) || JOINED.iter().any(ends) {
         return Some(Strength::Strong);
     }
     let before = words.next().unwrap_or_default();
-    if STRONG_PAIRS.iter().any(|(first, second)| is(before, first) && is(last, second)) {
+    let pair = |(first, second): &(&str, &str)| is(before, first) && is(last, second);
+    if STRONG_PAIRS.iter().any(pair) || (!of_id && KEY_PAIRS.iter().any(pair)) {
         return Some(Strength::Strong);
     }
     WEAK.iter().any(|word| is(last, word)).then_some(Strength::Weak)
@@ -201,12 +226,29 @@ mod tests {
             "CONNECTION_STRING",
             "x.io/api-key",
             "passwordValue",
+            "passwd2",
+            "DB_PASSWORD_OLD",
+            "db.password.v3",
+            "dbPasswordNew",
+            "SECRET_KEY_BASE",
+            "ENCRYPTION_KEY",
+            "encryptionKey",
+            "JWT_SIGNING_KEY_V2",
+            "x-amz-server-side-encryption-customer-key",
         ] {
             assert_eq!(judge(name.as_bytes()), Some(Strong), "{name}");
         }
-        for name in
-            ["token", "x-vault-token", "sessionToken2", "GOOGLE_APPLICATION_CREDENTIALS", "Authorization", "sig", "DSN"]
-        {
+        for name in [
+            "token",
+            "x-vault-token",
+            "sessionToken2",
+            "API_TOKEN_V2",
+            "auth_token_secret_base",
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            "Authorization",
+            "sig",
+            "DSN",
+        ] {
             assert_eq!(judge(name.as_bytes()), Some(Weak), "{name}");
         }
         for name in [
@@ -230,6 +272,16 @@ mod tests {
             "imagePullSecrets",
             "storageAccountKeyEnvVar",
             "SignatureDoesNotMatch",
+            "TOKEN_TTL",
+            "PASSWORD_POLICY",
+            "KEY_COUNT",
+            "KEY_V2",
+            "encryptionKeyId",
+            "x-amz-server-side-encryption-aws-kms-key-id",
+            "sigv4",
+            "authorization.k8s.io/v1",
+            "v2",
+            "old",
             "v1/Secret",
             "",
             "id",

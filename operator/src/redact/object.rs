@@ -149,6 +149,7 @@ impl Cleaner<'_> {
                 }
                 other => {
                     let under = names::judge(key.as_bytes()).filter(|_| !self.schema);
+                    let under = under.or(pair.filter(|_| key == "value" && other.is_array()));
                     self.walk(other, under);
                 }
             }

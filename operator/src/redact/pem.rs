@@ -16,6 +16,9 @@ pub(super) const HINTS: &[&str] = &["PRIVATE KEY", "LS0tLS1CRUdJTi"];
 const LONGEST: usize = 64 << 10;
 /// Base64 of fewer digits may be a word, except where a key's last line is expected.
 const FULL: usize = 16;
+/// Bytes of a field's name, and lines of others that may stand between two lines of one key.
+const LEAD: usize = 48;
+const OTHERS: usize = 16;
 
 static BEGIN: LazyLock<Regex> = LazyLock::new(|| pattern("-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"));
 static END: LazyLock<Regex> = LazyLock::new(|| pattern("-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"));
@@ -71,6 +74,12 @@ pub(super) fn find(line: &[u8], spans: &mut Vec<Span>) {
     }
 }
 
+/// What a line is masked of.
+pub(super) fn span(line: &[u8], digits: Range<usize>) -> Span {
+    let value = line[digits.clone()].to_vec();
+    Span::new(digits, RULE, value)
+}
+
 /// Without the line ends around the digits, raw or escaped.
 fn mask(line: &[u8], mut at: Range<usize>, spans: &mut Vec<Span>) {
     loop {
@@ -96,6 +105,9 @@ pub(super) enum State {
     Start(Vec<u8>),
     /// In a key, so many bytes more at most; in which column its last line's digits began.
     Inside { left: usize, column: Option<usize> },
+    /// In a key of which each line stands in a field of a log's line, behind these bytes (`msg="`, `"message":"`); so many
+    /// bytes and so many lines of others at most.
+    Framed { left: usize, others: usize, lead: Vec<u8> },
     /// Nowhere near a key.
     Outside,
 }
@@ -164,7 +176,24 @@ impl State {
                 *column = Some(digits.start);
                 Verdict::Key(digits)
             }
+            Self::Framed { left, others, lead } => {
+                let found = Self::framed(line, left, others, lead).filter(|_| !END.is_match(line));
+                found.unwrap_or_else(|| {
+                    *self = Self::Outside;
+                    Verdict::Plain
+                })
+            }
         }
+    }
+
+    /// The digits behind the field's name. Of another writer's line they are none, though it may have a field of that name.
+    fn framed(line: &[u8], left: &mut usize, others: &mut usize, lead: &[u8]) -> Option<Verdict> {
+        *left = left.checked_sub(line.len())?;
+        if let Some(digits) = field(line, lead) {
+            return Some(Verdict::Key(digits));
+        }
+        *others = others.checked_sub(1)?;
+        Some(Verdict::Plain)
     }
 
     /// A line was judged; it may begin a key that goes on in the next one.
@@ -177,7 +206,13 @@ impl State {
             let last = ENCODED.find_iter(line).last().filter(|hit| line[hit.end()..].trim_ascii().is_empty());
             last.and_then(|hit| super::encoded::decoded(hit.as_bytes())).is_some_and(|text| begins(&text))
         };
-        if begins(line) || encoded() {
+        if begins(line) {
+            let begin = BEGIN.find_iter(line).last().map_or(0, |begin| begin.start());
+            *self = match lead(line, begin) {
+                Some(lead) => Self::Framed { left: LONGEST, others: OTHERS, lead },
+                None => Self::Inside { left: LONGEST, column: None },
+            };
+        } else if encoded() {
             *self = Self::Inside { left: LONGEST, column: None };
         }
     }
@@ -186,9 +221,33 @@ impl State {
     pub(super) fn end(&mut self) -> Vec<u8> {
         match std::mem::replace(self, Self::Outside) {
             Self::Start(held) => held,
-            Self::Inside { .. } | Self::Outside => Vec::new(),
+            Self::Inside { .. } | Self::Framed { .. } | Self::Outside => Vec::new(),
         }
     }
+}
+
+/// The name and the separator of the field in which a key begins, if its line says no more of it than the BEGIN.
+fn lead(line: &[u8], begin: usize) -> Option<Vec<u8>> {
+    let field = BEGIN.find_at(line, begin)?;
+    let alone = matches!(line.get(field.end()), Some(b'"' | b'\'' | b' '));
+    let front = &line[begin.saturating_sub(LEAD)..begin];
+    let separator = front.iter().rposition(|byte| matches!(byte, b':' | b'=')).filter(|_| alone)?;
+    let is_end = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b',' | b'{' | b'[');
+    let start = front[..separator].iter().rposition(is_end).map_or(0, |at| at + 1);
+    (separator > start).then(|| front[start..=separator].to_vec())
+}
+
+/// What stands in that field, if it can be a line of a key: a last one may be short, but it is of whole groups, and in all of
+/// them there are capitals or digits, which tells them from words.
+fn field(line: &[u8], lead: &[u8]) -> Option<Range<usize>> {
+    let mut from = memchr::memmem::find(line, lead)? + lead.len();
+    from += line[from..].iter().take(8).take_while(|byte| matches!(byte, b' ' | b'\\' | b'"' | b'\'')).count();
+    let is_digit = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    let to = from + line[from..].iter().take_while(is_digit).count();
+    let ends =
+        line.get(to).is_none_or(|byte| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b'\\' | b','));
+    let mixed = line[from..to].iter().any(|byte| !byte.is_ascii_lowercase());
+    (to > from && ends && mixed && (to - from).is_multiple_of(4)).then_some(from..to)
 }
 
 /// The base64 with which a line ends, a quote or an escaped line end behind it aside.

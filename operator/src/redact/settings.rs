@@ -23,6 +23,8 @@ pub(super) use line::is_file;
 pub(super) const RULE: &str = "by-name";
 /// JSON in a string of JSON in a string …
 const DEPTH: usize = 4;
+/// Lines below a value in which its name may stand.
+const BELOW: usize = 64;
 
 /// `name=`, `name: `, `\"name\":` anywhere in a line.
 static NAME: LazyLock<Regex> = LazyLock::new(|| {
@@ -130,9 +132,11 @@ impl Settings<'_> {
     fn lines(&mut self, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
         let mut state = State::default();
-        for whole in text.split_inclusive('\n') {
+        let mut rest = text;
+        while let Some(whole) = rest.split_inclusive('\n').next() {
+            rest = &rest[whole.len()..];
             let line = whole.trim_end_matches(['\n', '\r']);
-            match self.line(line, &mut state) {
+            match self.line(line, rest, &mut state) {
                 Shown::AsItIs => out.push_str(whole),
                 Shown::Instead(masked) => {
                     out.push_str(&masked);
@@ -144,7 +148,7 @@ impl Settings<'_> {
         out
     }
 
-    fn line(&mut self, line: &str, state: &mut State) -> Shown {
+    fn line(&mut self, line: &str, below: &str, state: &mut State) -> Shown {
         let indent = line.len() - line.trim_start().len();
         if let Some(hidden) = &mut state.hidden {
             match hidden.takes(line, indent) {
@@ -170,12 +174,14 @@ impl Settings<'_> {
             return self.scalar(line, &item, state);
         }
         state.flag = false;
-        if state.named.as_ref().is_some_and(|(column, _)| *column != item.column) {
-            // A deeper or shallower level: `name` and `value` belong together only beside each other.
-            state.named = state.named.take().filter(|(column, _)| *column < item.column);
-        }
+        // A deeper or shallower level, another element: `name` and `value` belong together only beside each other.
+        state.named = state
+            .named
+            .take()
+            .filter(|(column, _)| *column < item.column || (*column == item.column && !item.is_element));
         let by_pair = || state.named.as_ref().filter(|_| pair.name == "value").map(|(_, strength)| *strength);
-        let found = strength(pair.name).or_else(by_pair);
+        let by_name_below = || (pair.name == "value").then(|| name_below(below, item.column)).flatten();
+        let found = strength(pair.name).or_else(by_pair).or_else(by_name_below);
         if matches!(pair.name, "name" | "key" | "path") {
             state.named = strength(unquoted(pair.value)).map(|strength| (item.column, strength));
         }
@@ -343,6 +349,24 @@ struct State {
     named: Option<(usize, Strength)>,
     /// The line was a flag whose value is the next element.
     flag: bool,
+}
+
+/// What the `name` says that stands below its `value`, beside it in the same element.
+fn name_below(below: &str, column: usize) -> Option<Strength> {
+    for line in below.lines().take(BELOW).filter(|line| !line.trim().is_empty()) {
+        let item = Item::of(line);
+        if item.indent > column || (item.is_element && item.indent == column) {
+            // The value's own lines.
+            continue;
+        }
+        if item.is_element || item.column != column {
+            return None;
+        }
+        if let Some(pair) = Pair::of(line, &item).filter(|pair| matches!(pair.name, "name" | "key" | "path")) {
+            return strength(unquoted(pair.value));
+        }
+    }
+    None
 }
 
 fn strength(name: &str) -> Option<Strength> {

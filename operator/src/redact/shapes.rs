@@ -119,14 +119,8 @@ pub(super) static TABLE: &[Shape] = &[
         &["identified", "password '", "password \\'"],
         r"(?i)\b(?:password|identified(?:\s+with\s+\S+)?\s+(?:by|as))\s+\\*'([^'\n]+)'",
     ),
-    shape(
-        "go-pair",
-        &["value:"],
-        concat!(
-            r#"(?i)\bname:\s*"?[a-z0-9_.-]*(?:pass|passwd|password|pwd|secret|token|credentials?|[a-z]_?key)"?"#,
-            r#"(?:,\s*|\s+)value:\s*(?:"([^"\n]+)"|([^\s,"}\]]+))"#,
-        ),
-    ),
+    // Some tools keep a copy of a whole object so, and Helm a release with its Secrets; nobody reads it as it is.
+    shape("gzip", &["H4sI"], r"(?:^|[^A-Za-z0-9+/_-])(H4sI(?:[A-Za-z0-9+/_-]|\\+/|%2[BbFf]){28,}(?:=|%3[Dd]){0,2})"),
     shape("sshpass-flag", &["sshpass"], r#"sshpass[\s"',\\]+-p[\s"',\\]*([^\s"'\\,]+)"#),
     shape("redis-flag", &["redis-cli"], r#"redis-cli\b[^|;\n]*?[\s"',](?:-a|--pass)[\s"',\\=]+([^\s"'\\,|;]+)"#),
     shape("mongo-flag", &["mongo"], r#"\bmongo[a-z]*\b[^|;\n]*?[\s"',]-p[\s"',\\=]*([^\s"'\\,|;-][^\s"'\\,|;]*)"#),

@@ -369,6 +369,8 @@ mod forms;
 mod fuzz;
 mod leaks;
 mod secrets;
+mod spread;
 mod streams;
 mod survivors;
 mod ways_around;
+mod written;

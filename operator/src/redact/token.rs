@@ -178,7 +178,9 @@ pub(super) fn bracketed(text: &[u8]) -> Option<usize> {
     let like = || {
         let rest = text.strip_prefix(OPEN)?;
         let end = rest.iter().take(2 * RULE).position(|byte| *byte == b']')?;
-        rest[..end].iter().all(u8::is_ascii_graphic).then_some(OPEN.len() + end + 1)
+        // A quote ends a value, whatever stands in front of it.
+        let fits = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'`' | b'\\');
+        rest[..end].iter().all(fits).then_some(OPEN.len() + end + 1)
     };
     length(text).or_else(like)
 }
@@ -203,6 +205,7 @@ const RULES: &[&str] = &[
     super::json::KEY,
     super::json::PAIR,
     super::location_config::RULE,
+    super::nul::RULE,
     super::object::SECRET,
     super::object::URL,
     super::pem::RULE,

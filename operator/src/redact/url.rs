@@ -6,7 +6,7 @@ use std::{ops::Range, sync::LazyLock};
 use percent_encoding::percent_decode;
 use regex::bytes::Regex;
 
-use super::{token::Span, value::is_reference};
+use super::{json, token::Span, value::is_reference};
 
 pub(super) const RULE: &str = "url-userinfo";
 
@@ -46,8 +46,7 @@ const AUTHORITY: usize = 1024;
 
 fn userinfo(line: &[u8], from: usize, encoded: bool) -> Option<Span> {
     let rest = &line[from..line.len().min(from + AUTHORITY)];
-    let ends = |b: &u8| b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'`' | b'<' | b'>' | b'\\');
-    let rest = &rest[..rest.iter().position(ends).unwrap_or(rest.len())];
+    let rest = &rest[..end(rest)];
     let (colon, at): (&[u8], &[u8]) = if encoded { (b"%3a", b"%40") } else { (b":", b"@") };
     let first = position(rest, colon)?;
     let user_ends = |b: &u8| matches!(b, b'/' | b'?' | b'#' | b'@');
@@ -70,11 +69,38 @@ fn userinfo(line: &[u8], from: usize, encoded: bool) -> Option<Span> {
     if value.is_empty() || is_reference(value) {
         return None;
     }
-    let mut decoded: Vec<u8> = percent_decode(value).collect();
+    let plain = json::unescaped(value).0;
+    let mut decoded: Vec<u8> = percent_decode(&plain).collect();
     if encoded {
         decoded = percent_decode(&decoded).collect();
     }
     Some(Span::new(from + start..from + start + length, RULE, decoded))
+}
+
+/// Where a URL ends at the latest.
+fn end(rest: &[u8]) -> usize {
+    let ends = |b: u8| b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'`' | b'<' | b'>');
+    let mut at = 0;
+    while let Some(byte) = rest.get(at).filter(|byte| !ends(**byte)) {
+        if *byte != b'\\' {
+            at += 1;
+            continue;
+        }
+        // Go writes `&`, `<` and `>` as `\u0026` and so on, and in a string of a string with more backslashes.
+        let code = at + rest[at..].iter().take_while(|byte| **byte == b'\\').count();
+        let Some(number) = rest.get(code..code + 5).and_then(unicode).filter(|byte| !ends(*byte)) else { return at };
+        if number < b' ' {
+            return at;
+        }
+        at = code + 5;
+    }
+    at
+}
+
+/// The byte that `u0026` stands for.
+fn unicode(code: &[u8]) -> Option<u8> {
+    let digits = std::str::from_utf8(code.strip_prefix(b"u")?).ok()?;
+    u8::from_str_radix(digits, 16).ok()
 }
 
 fn position(text: &[u8], word: &[u8]) -> Option<usize> {

@@ -3,10 +3,12 @@
 //!
 //! * [`forms`]: the forms of the values that the operator knows.
 //! * [`shapes`]: a few shapes of its own.
+//! * [`pairs`]: the value of a field whose name stands in the field beside it.
 //! * [`scan`]: the search in one text, whatever its size.
 //! * [`read`]: the archive, segment by segment, on several cores.
 
 mod forms;
+mod pairs;
 mod read;
 mod scan;
 mod shapes;

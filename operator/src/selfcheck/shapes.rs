@@ -6,6 +6,8 @@ use std::ops::Range;
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use memchr::memmem;
 
+use super::pairs;
+
 /// Bytes in front of a hint that a judge may look at.
 pub(super) const BEHIND: usize = 1 << 10;
 /// Bytes from a hint's begin on that a judge may look at.
@@ -56,6 +58,8 @@ pub(super) static SHAPES: &[Shape] = &[
             "%26signature",
             "?sig",
             "&sig",
+            "amp;signature",
+            "amp;sig",
             "u0026sig",
             "%26sig",
         ],
@@ -74,6 +78,7 @@ pub(super) static SHAPES: &[Shape] = &[
     shape("check-vendor-token", &["npm_"], |a| plain(a, 36, 36, b"")),
     shape("check-url-userinfo", &["://", ":\\/\\/"], userinfo),
     shape("check-url-userinfo", &["@tcp(", "@unix("], source_name),
+    shape("check-named-pair", &["password", "passwd", "secret_key", "access_key", "api_key"], pairs::value_beside),
 ];
 
 impl<'a> Around<'a> {
@@ -245,7 +250,12 @@ fn slack_hook(around: Around<'_>) -> Option<Range<usize>> {
 fn userinfo(around: Around<'_>) -> Option<Range<usize>> {
     let from = around.after();
     let ends = |byte: u8| byte.is_ascii_whitespace() || byte.is_ascii_control() || b"\"'`<>\\/?#".contains(&byte);
-    let end = around.run(from, |byte| !ends(byte)).min(from + 512);
+    let mut end = around.run(from, |byte| !ends(byte));
+    // An escaped `&` or `=` ends no password.
+    while let Some(behind) = escaped_sign(&around.text[end..]).filter(|_| end - from < 512) {
+        end = around.run(end + behind, |byte| !ends(byte));
+    }
+    let end = end.min(from + 512);
     let authority = &around.text[from..end];
     let at = memchr::memrchr(b'@', authority)?;
     let colon = memchr::memchr(b':', &authority[..at])?;
@@ -255,11 +265,23 @@ fn userinfo(around: Around<'_>) -> Option<Range<usize>> {
     secret(around, from + colon + 1..from + at)
 }
 
+/// Bytes of `\u0026` or `\u003d`, with any number of backslashes.
+fn escaped_sign(text: &[u8]) -> Option<usize> {
+    let slashes = text.iter().take_while(|byte| **byte == b'\\').count();
+    let code = text.get(slashes..slashes + 5).filter(|_| slashes > 0)?.to_ascii_lowercase();
+    matches!(code.as_slice(), b"u0026" | b"u003d").then_some(slashes + 5)
+}
+
 fn source_name(around: Around<'_>) -> Option<Range<usize>> {
     let ends = |byte: &u8| byte.is_ascii_whitespace() || byte.is_ascii_control() || b"\"'`\\=".contains(byte);
     let from = around.text[..around.at].iter().rposition(ends).map_or(0, |at| at + 1);
     let colon = memchr::memchr(b':', &around.text[from..around.at])?;
     secret(around, from + colon + 1..around.at)
+}
+
+/// Whether there is no token of redaction in it.
+pub(super) fn untouched(text: &[u8]) -> bool {
+    memmem::find(text, TOKEN).is_none()
 }
 
 /// A password, unless it is a reference to a variable, stars, or our own token.

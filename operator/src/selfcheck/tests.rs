@@ -79,6 +79,22 @@ fn shapes() -> Vec<(&'static str, String)> {
         ("check-vendor-token", format!("{}{}", "npm_", word(10, 36))),
         ("check-url-userinfo", format!("repo https://robot:{}@git.example.com/x", word(12, 9))),
         ("check-url-userinfo", format!(r#"{{"url":"amqp:\/\/u:{}@mq:5672\/v"}}"#, word(12, 9))),
+        ("check-presigned-query", format!("https://s3/b/k?a=b&amp;sig={}%3D", word(3, 43))),
+        ("check-presigned-query", format!(r"https://s3/b/k?a=b\u0026sig={}%3D", word(3, 43))),
+        ("check-presigned-query", format!(r"https://s3/b/k?a=b\u0026X-Amz-Signature={signature}\u0026c=d")),
+        ("check-url-userinfo", format!(r"amqp://u:a\u0026{}@mq:5672/v", word(12, 9))),
+        ("check-url-userinfo", format!(r"amqp://u:{}\\u003d@mq:5672/v", word(12, 9))),
+        ("check-named-pair", r#"x: {"name":"DB_PASSWORD","value":"hunter2"}"#.to_owned()),
+        ("check-named-pair", r#"msg="x: {\"name\": \"DB_PASSWORD\", \"value\": \"hunter2\"}""#.to_owned()),
+        ("check-named-pair", r#"msg="x: {\"value\":\"hunter2\",\"name\":\"DB_PASSWORD\"}""#.to_owned()),
+        ("check-named-pair", r#"x: {\\\"key\\\":\\\"API_KEY\\\",\\\"value\\\":\\\"hunter2\\\"}"#.to_owned()),
+        ("check-named-pair", r#"core.EnvVar{Name:"DB_PASSWORD", Value:"hunter2"}"#.to_owned()),
+        ("check-named-pair", "{Name:AWS_SECRET_ACCESS_KEY Value:a1b2c3/d4 ValueFrom:nil}".to_owned()),
+        ("check-named-pair", "set name=DB_PASSWORD value=hunter2 in shop".to_owned()),
+        ("check-named-pair", "set value=hunter2 name=DB_PASSWORD in shop".to_owned()),
+        ("check-named-pair", "{'name': 'DB_PASSWORD', 'value': 'hunter2'}".to_owned()),
+        ("check-named-pair", "<property name=\"password\" value=\"hunter2\"/>".to_owned()),
+        ("check-named-pair", r"- name: DB_PASSWORD\n  value: hunter2\n".to_owned()),
         ("check-url-userinfo", format!("dsn=shop:{}@tcp(db:3306)/shop", word(12, 9))),
     ]
 }
@@ -172,6 +188,11 @@ fn sec_x46_tokens_and_what_must_survive_are_not_found() {
         format!("sha256:{} s3://bucket:9000/a@b", "ab12".repeat(16)),
         "the X-Amz-Signature= is wrong, &sig= too, and eyJhbGciOi is a beginning".to_owned(),
         format!("continue={}{}", "eyJ", word(3, 200)),
+        format!(r#"{{\"name\":\"DB_PASSWORD\",\"value\":\"{token}\"}} {{Name:DB_PASSWORD Value:{token} ValueFrom:nil}}"#),
+        "{Name:DB_PASSWORD Value: ValueFrom:&EnvVarSource{SecretKeyRef:db1}} {Name:DB_PASSWORD Value:$(A1B2C3D4)}".to_owned(),
+        r#"{"name":"DB_PASSWORD","valueFrom":{"secretKeyRef":{"name":"db-password","key":"password"}},"value":"a1b2c3d4"}"#.to_owned(),
+        "spec.x: Invalid value: a1b2c3d4 name: db-password, value: required, name: password_file value: a1b2c3d4".to_owned(),
+        "- value: a1b2c3d4\n- name: DB_PASSWORD\n- value: a1b2c3d4".to_owned(),
     ] {
         assert_eq!(found(&detector, text.as_bytes(), usize::MAX), [], "{text}");
     }
@@ -200,7 +221,7 @@ proptest! {
     #[test]
     fn sec_x51_the_pieces_do_not_matter(
         seed in 0_u64..1000,
-        which in 0_usize..30,
+        which in 0_usize..46,
         front in 0_usize..400_000,
         piece in prop_oneof![1_usize..64, 1000_usize..9000, 100_000_usize..600_000],
     ) {

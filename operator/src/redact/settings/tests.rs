@@ -60,6 +60,13 @@ fn a_value_over_several_lines_goes_as_a_whole() {
         "password = \"\"\"\nhunter2\nhunter2\n\"\"\"\nuser: cow\n",
         "a:\n- name: DB_PASSWORD\n  value: hunter2\nuser: cow\n",
         "patches:\n- operation: replace\n  path: \"/data/password\"\n  value: hunter2\nuser: cow\n",
+        "a:\n- value: hunter2\n  name: DB_PASSWORD\nuser: cow\n",
+        "a:\n- value: hunter2\n  valueType: x\n  key: DB_PASSWORD\n- value: fine\nuser: cow\n",
+        "a:\n- value: |\n    hunter2\n\n    hunter2\n  name: DB_PASSWORD\nuser: cow\n",
+        "a:\n- value:\n  - hunter2\n  - hunter2\n  name: DB_PASSWORD\nuser: cow\n",
+        "a:\n- name: DB_PASSWORD\n  value:\n  - hunter2\n  - hunter2\nuser: cow\n",
+        "a:\n- value: [a, hunter2]\n  name: DB_PASSWORD\nuser: cow\n",
+        "[a]\nvalue = hunter2\nname = DB_PASSWORD\nuser: cow\n",
         "list:\n  - password: |\n      hunter2\n    other: |\n      fine\nuser: cow\n",
     ] {
         let out = masked(text);
@@ -69,10 +76,22 @@ fn a_value_over_several_lines_goes_as_a_whole() {
 }
 
 #[test]
+fn a_value_above_the_name_of_another_element_stays() {
+    for text in [
+        "a:\n- value: fine1\n  name: HOST\n- value: \"<T>\"\n  name: DB_PASSWORD\n- value: fine2\n  name: PORT\n",
+        "a:\n- value: fine1\n- name: DB_PASSWORD\n  valueFrom: x\n",
+        "a:\n  value: fine1\nname: DB_PASSWORD\n",
+        "value: fine1\nof:\n  name: DB_PASSWORD\nname: HOST\n",
+    ] {
+        assert_eq!(shown(&text.replace("<T>", "hunter2")), text);
+    }
+}
+
+#[test]
 fn json_stays_json_and_objects_are_walked() {
     let out = shown(
         r#"{"db": {"password": "hunter2", "port": 1}, "pwd": 42, "token": ["hunter2", {"a": "b"}], "secret": {"name": "x"},
-            "env": [{"name": "API_KEY", "value": "hunter2"}], "more": "{\"password\":\"hunter2\"}", "token_ttl": "1h"}"#,
+            "env": [{"name": "API_KEY", "value": "hunter2"}, {"value": ["a", "hunter2"], "name": "API_KEY"}], "more": "{\"password\":\"hunter2\"}", "token_ttl": "1h"}"#,
     );
     let value: Value = serde_json::from_str(&out).unwrap();
     assert!(!out.contains("hunter2"), "{out}");

@@ -48,6 +48,11 @@ const DICTIONARY: &[&str] = &[
     "curl -u ",
     "name: ",
     "value: ",
+    "\\\"name\\\":\\\"API_KEY\\\",",
+    "\\\"value\\\":",
+    "{Name:PASSWORD Value:",
+    "\\n  ",
+    "H4sI",
     "password",
     "token: ",
     "secret=",
@@ -165,12 +170,13 @@ fn sec_x17_x62_fuzz_settings_keep_no_canary() {
         for _ in 0..seed.next() % 5 {
             let _ = writeln!(file, "{}{}{}", seed.word(4), pick(seed, &["=", ": ", " = "]), seed.word(5));
         }
-        let line = match seed.next() % 6 {
+        let line = match seed.next() % 7 {
             0 => format!("{name}={secret}"),
             1 => format!("{name}: {secret}"),
             2 => format!("export {name}=\"{secret}\""),
             3 => format!("{name}: |\n  {secret}\n  {secret}"),
             4 => format!("{name} = {secret}\\\n  {secret}"),
+            5 => format!("- value: {secret}\n  name: {name}"),
             _ => format!("- name: {name}\n  value: {secret}"),
         };
         let _ = writeln!(file, "{line}\nlast: {}", seed.word(4));

@@ -151,7 +151,7 @@ fn only_by(seed: &mut Seed) -> Vec<(&'static str, String, String)> {
         ("vault", "h9-vault"),
         ("sql", "h12-sql"),
         ("mc-alias", "h12-mc"),
-        ("go-pair", "x11-struct"),
+        ("named-pair", "x11-struct"),
         ("authorization", "h11-bearer"),
         ("bearer", "h11-bearer-alone"),
         ("basic", "h11-basic-alone"),
@@ -172,6 +172,9 @@ fn only_by(seed: &mut Seed) -> Vec<(&'static str, String, String)> {
     cases.push(("base64", STANDARD.encode(format!("password={v}")), STANDARD.encode(format!("password={v}"))));
     cases.push(("object-key", json!({ "password": ["a", v] }).to_string(), v.clone()));
     cases.push(("named-pair", json!({ "name": "PASSWD", "value": v }).to_string(), v.clone()));
+    let packed = format!("H4sI{}", seed.word(60));
+    cases.push(("gzip", format!("applied: {packed}"), packed));
+    cases.push(("no-text", "\0a\0 \0b\0c".to_owned(), "\0b\0c".to_owned()));
     cases.push(("presigned-query", "https://a.blob.example/c?sv=2&sig=abc&se=1".to_owned(), "sig=abc".to_owned()));
     cases.push(("cookie", "Set-Cookie: s=a1b2; Secure".to_owned(), "s=a1b2".to_owned()));
     cases
@@ -202,7 +205,7 @@ fn sec_x62_each_rule_is_needed() {
         by.off = None;
         assert!(by.object(&mut object) && object.to_string().contains("[REDACTED:"), "{rule}: {object}");
     }
-    let block = "user: shop\npassword: |\n  a b c\n";
+    let block = "- value: a b c\n  name: DB_PASSWORD\n";
     assert!(!masked_settings(&mut by, None, block).contains("a b c"));
     assert!(masked_settings(&mut by, Some(settings::RULE), block).contains("a b c"));
 }

@@ -119,6 +119,13 @@ fn sec_x63_hostile_lines_take_linear_time() {
         "mysql -p",
         "cookie: a=b;",
         "cGFzc3dvcmQ9",
+        "name=password value=\\\"",
+        "name:\"password\\\", value='",
+        "{\\\"password\\\":[",
+        "[ [{password\\n",
+        "password:\\n ",
+        "\\\\\"password: |\\\\n",
+        "{Name:password Value:a b ",
         "[REDACTED:jwt:01234567]auth=",
     ] {
         let time = |length: usize| {
