@@ -35,4 +35,23 @@ mod tests {
         assert_eq!(format!("{secret:?} {:?}", Some((1, secret.clone()))), "*** Some((1, ***))");
         assert_eq!(secret.expose(), "hunter2");
     }
+
+    /// What stands in this process's memory where `text` stood, once its owner is dropped.
+    fn left<T>(owner: T, text: impl Fn(&T) -> &str) -> String {
+        let memory = std::fs::File::open("/proc/self/mem").expect("Linux");
+        let (at, mut bytes) = (text(&owner).as_ptr() as u64, vec![0; text(&owner).len()]);
+        drop(owner);
+        std::os::unix::fs::FileExt::read_exact_at(&memory, &mut bytes, at).expect("the heap is still there");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    #[test]
+    fn sec_c1_the_memory_of_a_secret_is_wiped_when_it_is_dropped() {
+        // As long as a key; the allocator itself writes over the first bytes of what is free.
+        let value = || "hunter2 ".repeat(40);
+        assert!(left(value(), String::as_str).contains("hunter2 hunter2"), "a string is not: the test would see it");
+        for secret in [Secret::new(value()), Secret::new(value()).clone()] {
+            assert!(!left(secret, Secret::expose).contains("hunter2"));
+        }
+    }
 }

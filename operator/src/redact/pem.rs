@@ -27,7 +27,7 @@ static BODY_IN_FRONT: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?:[A-Za-z0-9+/=\r\n]|\\+[nr/]|%0[AaDd]|%2[BbFf]|%3[Dd])*$"));
 static BODY_BEHIND: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
-        r"^[\s\\nr]*(?:Proc-Type: 4,ENCRYPTED[\s\\nr]*DEK-Info: [A-Z0-9-]+,[0-9A-Fa-f]+[\s\\nr]*)?",
+        r"^(?:\s|\\+[nr])*(?:Proc-Type: 4,ENCRYPTED(?:\s|\\+[nr])*DEK-Info: [A-Z0-9-]+,[0-9A-Fa-f]+(?:\s|\\+[nr])*)?",
         r"(?:[A-Za-z0-9+/=\r\n]|\\+[nr/]|%0[AaDd]|%2[BbFf]|%3[Dd])*",
     ))
 });

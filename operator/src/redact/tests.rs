@@ -365,9 +365,12 @@ proptest! {
 }
 
 mod carriers;
+mod crossed;
 mod forms;
 mod fuzz;
+mod hinted;
 mod leaks;
+mod properties;
 mod secrets;
 mod spread;
 mod streams;

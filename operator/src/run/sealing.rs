@@ -359,3 +359,6 @@ fn write_note(path: &Path, body: &[u8]) -> io::Result<()> {
     file.write_all(body)?;
     file.sync_all()
 }
+
+#[cfg(test)]
+mod tests;

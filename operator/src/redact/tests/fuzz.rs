@@ -137,8 +137,12 @@ fn sec_x40_x62_fuzz_no_canary_comes_out_of_a_stream() {
             body.extend(noise(seed, 8));
             // A secret begins a line, for in the middle of one the noise may make a word of its name.
             body.push(b'\n');
-            let one = pick(seed, &planted).clone();
-            body.extend_from_slice(pick(seed, ENCODINGS).1(&one.text).as_bytes());
+            let mut one = pick(seed, &planted).clone();
+            let encoding = pick(seed, ENCODINGS);
+            let (_, write) = if secrets::is_promised(encoding, &one.text) { encoding } else { &ENCODINGS[0] };
+            body.extend_from_slice(write(&one.text).as_bytes());
+            let traces: Vec<String> = one.gone.iter().map(|gone| secrets::trace(&one.text, gone, *write)).collect();
+            one.gone.extend(traces);
             all.push(one);
             body.push(*pick(seed, b"\n\n\r "));
         }
@@ -146,6 +150,8 @@ fn sec_x40_x62_fuzz_no_canary_comes_out_of_a_stream() {
         let (out, _) = written(&by, &[&body]);
         let pieces = cuts(seed);
         assert_eq!(written(&by, &cut_up(&body, &pieces)).0, out, "however it is cut");
+        let (twice, _) = written(&by, &[&out]);
+        assert_eq!(String::from_utf8_lossy(&twice), String::from_utf8_lossy(&out), "twice changes nothing");
         for planted in &all {
             let text = String::from_utf8_lossy(&body);
             assert_eq!(
@@ -193,13 +199,15 @@ fn sec_x21_x62_fuzz_json_keeps_no_canary_and_stays_json() {
     let by = redactor(&[], &[]);
     rounds(|seed| {
         let secret = seed.word(11);
-        let mut value = match seed.next() % 5 {
+        let which = seed.next() % 5;
+        let mut value = match which {
             0 => json!({ "password": secret }),
             1 => json!({ "name": "DB_PASSWORD", "value": secret }),
             2 => json!({ "value": secret, "key": "API_KEY" }),
             3 => json!({ "args": ["--verbose", "--token", secret] }),
             _ => json!({ "clientSecret": [secret, "x"] }),
         };
+        let mut in_a_string = false;
         for _ in 0..seed.next() % 5 {
             let text = String::from_utf8_lossy(&noise(seed, 4)).replace("password", "words");
             // A quote that only a shell knows hides the end of a text of JSON, and then too much is masked.
@@ -208,7 +216,10 @@ fn sec_x21_x62_fuzz_json_keeps_no_canary_and_stays_json() {
                 0 => json!([text, value]),
                 1 => json!({ "a": [1, null, true], "more": value }),
                 2 => json!([value, { "k": "v" }]),
-                _ => json!({ "inner": value.to_string() }),
+                _ => {
+                    in_a_string = true;
+                    json!({ "inner": value.to_string() })
+                }
             };
         }
         let mut lines = JsonLines::new(Vec::new(), true);
@@ -216,7 +227,10 @@ fn sec_x21_x62_fuzz_json_keeps_no_canary_and_stays_json() {
         lines.write_all(text.as_bytes()).unwrap();
         let (out, _) = written(&by, &[&lines.into_inner()]);
         let out = String::from_utf8_lossy(&out).into_owned();
-        assert!(!out.contains(&secret) || text.contains('\n'), "{text} became {out}");
+        // Velero's files are one line. In a pretty one a name and its value may stand on two lines, which are judged apart;
+        // not so `"password": "…"`, nor what is written in a string.
+        let torn = text.contains('\n') && which != 0 && !in_a_string;
+        assert!(!out.contains(&secret) || torn, "{text} became {out}");
         let parsed = serde_json::from_str::<serde_json::Value>(&out);
         assert!(parsed.is_ok(), "{text} became {out}, no JSON");
         assert!(by.object(&mut value) && !value.to_string().contains(&secret), "{value}");
@@ -237,4 +251,41 @@ fn sec_x44_x62_fuzz_what_holds_no_secret_stays() {
         assert_eq!(String::from_utf8_lossy(&out), body);
         assert!(segment.redactions().is_empty());
     });
+}
+
+/// Feeds a property the fuzzer's corpus, and then noise for as long as the others run.
+fn holds_of_corpus_and_noise(name: &str, property: fn(&[u8])) {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
+    let files: Vec<_> =
+        std::fs::read_dir(&corpus).expect("the corpus").map(|file| file.expect("a file").path()).collect();
+    assert!(files.len() >= 20, "{} has {} inputs", corpus.display(), files.len());
+    for file in files {
+        let input = std::fs::read(&file).expect("an input");
+        let held = std::panic::catch_unwind(|| property(&input));
+        assert!(held.is_ok(), "{} shows it", file.display());
+    }
+    rounds(|seed| {
+        let length = usize::try_from(seed.next() % 120).unwrap();
+        property(&seed.bytes(length));
+    });
+}
+
+#[test]
+fn sec_x40_x44_x62_no_canary_comes_out_of_what_a_fuzzer_makes_of_log_lines() {
+    holds_of_corpus_and_noise("log_lines", properties::log_lines);
+}
+
+#[test]
+fn sec_x21_x62_no_canary_comes_out_of_what_a_fuzzer_makes_of_json() {
+    holds_of_corpus_and_noise("json", properties::json);
+}
+
+#[test]
+fn sec_x17_x62_no_canary_comes_out_of_what_a_fuzzer_makes_of_settings() {
+    holds_of_corpus_and_noise("settings", properties::settings);
+}
+
+#[test]
+fn sec_c4_c8_x62_no_key_comes_out_of_what_a_fuzzer_makes_of_a_credentials_file() {
+    holds_of_corpus_and_noise("credentials", properties::credentials);
 }

@@ -1,7 +1,10 @@
 //! Makes secrets of each shape and writes them in each way a bundle's files have. All values come from a seed, and no
 //! literal here is a credential: what could be taken for one is put together from parts.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD},
+};
 use serde_json::{Value, json};
 
 /// Random enough for values that must not repeat; a seed gives the same ones again (splitmix64).
@@ -261,13 +264,45 @@ pub(super) type Encoding = (&'static str, fn(&str) -> String);
 pub(super) const ENCODINGS: &[Encoding] = &[
     ("plain", str::to_owned),
     ("base64", |text| format!("data: {}", STANDARD.encode(text))),
+    ("base64 without padding", |text| format!("data: {}", STANDARD_NO_PAD.encode(text))),
+    ("base64 of the URL alphabet", |text| format!("data: {}", URL_SAFE.encode(text))),
+    ("base64 of the URL alphabet without padding", |text| format!("data: {}", URL_SAFE_NO_PAD.encode(text))),
     ("base64 twice", |text| format!("data: {}", STANDARD.encode(STANDARD.encode(text)))),
+    ("base64 twice without padding", |text| format!("data: {}", URL_SAFE_NO_PAD.encode(STANDARD_NO_PAD.encode(text)))),
     ("JSON string", |text| json!({ "message": text }).to_string()),
     ("JSON in JSON", |text| json!({ "message": json!({ "inner": text }).to_string() }).to_string()),
     ("logrus", |text| {
         format!("time=\"2026-09-08T03:04:12Z\" level=error msg={} logSource=\"pkg/a.go:1\"", json!(text))
     }),
 ];
+
+/// Whether a secret in a text that is written so must be masked: H15 asks for runs of twenty digits of base64, padding
+/// included, and one that lacks its padding shows itself to be one only when it is as long.
+pub(super) fn is_promised((how, _): &Encoding, text: &str) -> bool {
+    const TWENTY_DIGITS: usize = 15;
+    !how.contains("without padding") || text.len() >= TWENTY_DIGITS
+}
+
+/// What of a written text hangs on a value in it: the value itself, or the digits that hold it. None of it may come out.
+///
+/// Found by writing the text once more with another value of the same length, so that nothing is known here of how it is
+/// written; digits that happen to be equal in both are left out at either end.
+pub(super) fn trace(text: &str, value: &str, write: impl Fn(&str) -> String) -> String {
+    let other = |letter: char| match letter {
+        'a'..='y' | 'A'..='Y' | '0'..='8' => char::from(u8::try_from(letter).unwrap() + 1),
+        'z' => 'a',
+        'Z' => 'A',
+        '9' => '0',
+        letter => letter,
+    };
+    let changed = text.replace(value, &value.chars().map(other).collect::<String>());
+    let (written, changed) = (write(text), write(&changed));
+    assert_eq!(written.len(), changed.len(), "the other value is as long: {written}");
+    let differs = |at: &usize| written.as_bytes()[*at] != changed.as_bytes()[*at];
+    let first = (0..written.len()).find(differs).expect("the value is in the text");
+    let last = (0..written.len()).rfind(differs).expect("the value is in the text");
+    written[first..=last].to_owned()
+}
 
 /// Where a text may stand in an object.
 pub(super) fn carriers(text: &str) -> Vec<(&'static str, Value)> {

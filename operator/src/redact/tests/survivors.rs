@@ -154,6 +154,11 @@ pub(super) fn any(number: u64) -> &'static str {
     SIGNATURES.iter().chain(TEXTS).nth(number).copied().unwrap_or_default()
 }
 
+/// All the texts.
+pub(super) fn all() -> impl Iterator<Item = &'static str> {
+    SIGNATURES.iter().chain(TEXTS).copied()
+}
+
 /// Each text is tried in so many carriers.
 const CARRIERS: usize = 4;
 

@@ -1,0 +1,134 @@
+//! The words by which a line is looked at more closely: for each of them a text that only it makes a candidate and that is
+//! masked, and one that holds it and stays. A hint that nothing needs, or one that is missing, shows here.
+
+use super::{leaks::seed, secrets::Seed, *};
+
+/// A hint of a shape, what it leads to, and what only looks so.
+fn of_shapes(seed: &mut Seed) -> Vec<(&'static str, String, String)> {
+    let upper: String = seed.word(16).to_uppercase();
+    let (short, long) = (seed.word(11), seed.word(60));
+    let blob = STANDARD.encode(seed.bytes(240));
+    let key = STANDARD.encode(seed.bytes(64));
+    let basic = STANDARD.encode(format!("shop:{}", seed.word(13)));
+    let mut all = Vec::new();
+    let mut add = |hint: &'static str, fires: String, stays: &str| all.push((hint, fires, stays.to_owned()));
+    for hint in ["AKIA", "ASIA"] {
+        add(hint, format!("{hint}{upper}"), &format!("{hint} begins an id"));
+    }
+    for hint in ["FwoG", "IQoJ", "FQoG"] {
+        add(hint, format!("{hint}{blob}"), &format!("{hint}short"));
+    }
+    add("==", format!("key {key}"), "a == b");
+    add("%3d%3d", format!("key {}%3D%3D", &key[..86]), "a%3D%3Db");
+    add("sharedaccesssignature", format!("SharedAccessSignature=sv=1&sr={short}"), "SharedAccessSignature is not set");
+    add("ya29.", format!("ya29.{long}"), "ya29. begins one");
+    add("AIza", format!("AIza{}", &long[..35]), "AIza begins one");
+    add("eyJ", format!("eyJ{0}.{0}.{0}", &long[..30]), "eyJ begins one");
+    for hint in ["ghp_", "gho_", "ghu_", "ghs_", "ghr_", "npm_"] {
+        add(hint, format!("{hint}{}", &long[..36]), &format!("{hint}short"));
+    }
+    for hint in ["github_pat_", "glpat-", "sk_live_", "rk_live_", "hvs.", "hvb."] {
+        add(hint, format!("{hint}{long}"), &format!("{hint}short"));
+    }
+    for hint in ["xoxa-", "xoxb-", "xoxe-", "xoxo-", "xoxp-", "xoxr-", "xoxs-"] {
+        add(hint, format!("{hint}{long}"), &format!("{hint}kisses"));
+    }
+    add("hooks.slack.com", format!("https://hooks.slack.com/services/{long}"), "https://hooks.slack.com/");
+    add("authorization", format!("Authorization: Negotiate {short}"), "authorization: failed");
+    add("bearer", format!("sent Bearer {long}"), "bearer tokens are refused");
+    add("basic ", format!("sent Basic {basic} to it"), "basic authentication is required");
+    add("cookie", format!("Cookie: session={short}"), "cookie: not set");
+    for hint in ["$2a$", "$2b$", "$2x$", "$2y$"] {
+        add(hint, format!("{hint}10${}", &long[..53]), &format!("{hint} begins one"));
+    }
+    for hint in ["$1$", "$5$", "$6$", "$y$", "$apr1$"] {
+        add(hint, format!("{hint}salt${}", &long[..43]), &format!("{hint} begins one"));
+    }
+    add("$argon2", format!("$argon2id$v=19$m=65536,t=3,p=4$c2FsdA${}", &long[..43]), "$argon2 begins one");
+    for (hint, scheme) in [("{ssha", "{SSHA}"), ("{sha", "{SHA}"), ("{smd5", "{SMD5}")] {
+        add(hint, format!("{scheme}{}", &long[..32]), &format!("{scheme} of it"));
+    }
+    for (hint, tool) in [("mysql", "mysqldump"), ("mariadb", "mariadb-dump"), ("xtrabackup", "xtrabackup")] {
+        add(hint, format!("{tool} -p{short} shop"), &format!("{tool} -P 3306 shop"));
+    }
+    add("curl", format!("curl -u shop:{short} h"), "curl -s https://h.example/");
+    add("wget", format!("wget --user shop:{short} h"), "wget -q https://h.example/");
+    for (hint, words) in [("alias set", "alias set"), ("host add", "host add")] {
+        add(hint, format!("mc {words} local http://minio:9000 minio {short}"), &format!("mc {words} takes four words"));
+    }
+    for (hint, words) in [("alias\",", "alias\",\"set"), ("host\",", "host\",\"add")] {
+        let fires = format!("\"mc\",\"{words}\",\"local\",\"http://minio:9000\",\"minio\",\"{short}\"");
+        add(hint, fires, &format!("\"mc\",\"{words}\""));
+    }
+    add("identified", format!("IDENTIFIED BY '{short}'"), "identified by its name");
+    add("password '", format!("ALTER USER shop WITH PASSWORD '{short}'"), "the password 'of old");
+    add("password \\'", format!("ALTER USER shop WITH PASSWORD \\'{short}\\'"), "the password \\'of old");
+    add("value:", format!("{{Name:SHOP_TOKEN Value:{short}}}"), "Name:REPLICAS Value:3");
+    add("sshpass", format!("sshpass -p {short} ssh h"), "sshpass -e ssh h");
+    add("redis-cli", format!("redis-cli -a {short} save"), "redis-cli -h cache save");
+    add("mongo", format!("mongodump -p {short}"), "mongodump --archive");
+    all
+}
+
+fn has(text: &str, hint: &str) -> bool {
+    text.to_ascii_lowercase().contains(&hint.to_ascii_lowercase())
+}
+
+#[test]
+fn sec_x63_each_hint_of_a_shape_has_a_text_that_it_leads_to_and_one_that_it_does_not() {
+    let by = redactor(&[], &[]);
+    let samples = of_shapes(&mut seed());
+    for (index, shape) in shapes::TABLE.iter().enumerate() {
+        for hint in shape.hints {
+            let of_hint = samples.iter().find(|(of, ..)| of == hint);
+            let (_, fires, stays) = of_hint.unwrap_or_else(|| panic!("no texts for {hint:?} of {}", shape.id));
+            assert!(has(fires, hint) && has(stays, hint), "{hint}: {fires}, {stays}");
+            let others = shape.hints.iter().filter(|other| *other != hint && has(fires, other) && !has(hint, other));
+            assert_eq!(others.count(), 0, "{fires} is found by another hint of {}, too", shape.id);
+            let mut spans = Vec::new();
+            shapes::find(index, fires.as_bytes(), &mut spans);
+            assert_eq!(spans.len(), 1, "{} by itself: {fires}", shape.id);
+            let out = by.text(fires);
+            let leads = by.hints.of(fires.as_bytes()).shapes & 1 << index != 0;
+            assert!(leads && out.contains("[REDACTED:"), "{hint} leads to no {}: {fires} became {out}", shape.id);
+            assert_eq!(&by.text(stays), stays, "{hint}");
+        }
+    }
+}
+
+#[test]
+fn sec_x63_each_hint_of_a_name_a_url_and_a_query_has_a_text_that_it_leads_to() {
+    let by = redactor(&[], &[]);
+    let mut seed = seed();
+    for (rule, hints) in
+        [("named-value", names::HINTS), ("presigned-query", presigned::HINTS), ("url-userinfo", url::HINTS)]
+    {
+        for hint in hints {
+            let value = seed.word(43);
+            let fires = match (rule, *hint) {
+                ("named-value", _) => format!("x {hint}=\"{value}\""),
+                ("url-userinfo", "@tcp(" | "@unix(") => format!("shop:{value}{hint}db:3306)/shop"),
+                ("url-userinfo", "%3a%2f%2f") => format!("x=postgres{hint}shop%3A{value}%40db.example%2Fshop"),
+                ("url-userinfo", _) => format!("postgres{hint}shop:{value}@db.example/shop"),
+                (_, "awsaccesskeyid" | "googleaccessid") => format!("h?{hint}=x&Signature={value}"),
+                (_, hint) if hint.starts_with('x') => format!(
+                    "h?{hint}{}{value}",
+                    if hint.contains("25") {
+                        "%252DSignature%253D"
+                    } else if hint.contains('%') {
+                        "%2DSignature%3D"
+                    } else {
+                        "signature="
+                    }
+                ),
+                (_, hint) => format!("h?{hint}{value}"),
+            };
+            let out = by.text(&fires);
+            assert!(!out.contains(&value), "{rule}, {hint}: {fires} became {out}");
+        }
+    }
+    for hint in [names::HINTS, presigned::HINTS, url::HINTS].concat() {
+        let stays = format!("level=info msg=done {hint}");
+        assert_eq!(by.text(&stays), stays, "the hint alone is no secret");
+    }
+}

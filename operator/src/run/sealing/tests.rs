@@ -1,0 +1,169 @@
+//! What becomes of a bundle in which the check finds something: what quotes it is forgotten, and without what people read
+//! first there is no bundle. The check itself is tested in `selfcheck`, a whole operator with a broken rule in `tests/it`.
+
+use std::{collections::BTreeMap, io::Read as _, path::PathBuf};
+
+use serde_json::Value;
+
+use super::*;
+use crate::{
+    collect::{Collected, Evidence},
+    diagnose::{Diagnosis, Proof, Step},
+    inventory::fixture,
+    plan::Window,
+    run::{Origin, closing::Closing},
+    secret::Secret,
+};
+
+/// Known to the check alone, as if the rule that masks it were broken.
+const VALUE: &str = "the-known-value-of-old";
+/// A text that was cut: the check by itself lets it pass.
+const CUT: &str = "it said the-known-valu";
+
+/// One that is about to seal into a fresh folder, which is told too.
+fn sealing() -> (tempfile::TempDir, Sealing) {
+    let tmp = tempfile::tempdir().expect("a folder");
+    let subject = Subject {
+        name: "b".to_owned(),
+        namespace: "keep".to_owned(),
+        uid: "11111111-2222-3333-4444-555555555555".to_owned(),
+        attempt: 1,
+        origin: Origin::Request,
+        spec: serde_json::from_value(serde_json::json!({})).expect("a spec"),
+    };
+    let sealing = Sealing {
+        subject,
+        place: Place::default(),
+        version: "0".to_owned(),
+        spool: Spool::create(tmp.path(), 1 << 30).expect("a spool"),
+        redactor: Arc::new(Redactor::of_known(Vec::new())),
+        detector: Detector::new(&[("known-secret-key", Secret::new(VALUE))]),
+    };
+    (tmp, sealing)
+}
+
+fn found(entries: Vec<Entry>, diagnosis: Diagnosis) -> Found {
+    let now = Timestamp::now();
+    let collected = Collected {
+        wanted: entries.len(),
+        entries,
+        missing: Vec::new(),
+        empty: Vec::new(),
+        trimmed: Vec::new(),
+        evidence: Evidence::default(),
+        started: now,
+        finished: now,
+    };
+    Found {
+        started: now,
+        inventory: fixture::inventory(),
+        window: Window::default(),
+        wanted: collected.wanted,
+        permissions: Vec::new(),
+        collected,
+        diagnosis,
+        ms: [0; 3],
+        closing: Closing::default(),
+        log: Vec::new(),
+    }
+}
+
+fn finding(id: &str, severity: Severity, title: &str, proof: &str) -> Finding {
+    let evidence = vec![Proof { path: "a/log".to_owned(), line: None, text: proof.to_owned() }];
+    let (id, title) = (id.to_owned(), title.to_owned());
+    Finding { id, severity, title, object: "Pod/shop/db-0".to_owned(), evidence, remedy: String::new(), link: None }
+}
+
+fn step(why: &str, path: &str) -> Step {
+    let evidence = vec![Proof { path: path.to_owned(), line: None, text: "a line".to_owned() }];
+    Step { object: "Pod/shop/db-0".to_owned(), phase: String::new(), why: why.to_owned(), evidence, next: None }
+}
+
+/// The names of the files in the folder of the spool, whatever they are for.
+fn files(spool: &Spool) -> Vec<PathBuf> {
+    std::fs::read_dir(spool.dir()).expect("a folder").map(|file| file.expect("a file").path()).collect()
+}
+
+fn unpacked(packed: &Packed) -> BTreeMap<String, String> {
+    let archive = std::fs::File::open(&packed.sealed.as_ref().expect("sealed").file).expect("it is there");
+    let mut archive = tar::Archive::new(flate2::read::MultiGzDecoder::new(archive));
+    let mut files = BTreeMap::new();
+    for entry in archive.entries().expect("a tar file") {
+        let mut entry = entry.expect("an entry");
+        let path = entry.path().expect("a path").to_string_lossy().into_owned();
+        let mut text = String::new();
+        entry.read_to_string(&mut text).expect("text");
+        files.insert(path.split_once('/').map_or(path.clone(), |(_, below)| below.to_owned()), text);
+    }
+    files
+}
+
+#[test]
+fn sec_x52_what_quotes_a_hit_is_forgotten_and_the_rest_is_told() {
+    let (_tmp, sealing) = sealing();
+    let entry = |path: [&str; 2], body: String| sealing.write(BundlePath::new(path), body.as_bytes()).expect("room");
+    let entries = vec![
+        entry(["a", "log"], format!("a line\nit said {VALUE}\n")),
+        entry(["a", "other"], "another line\n".to_owned()),
+    ];
+    let diagnosis = Diagnosis {
+        cause: Some(format!("because {CUT}")),
+        findings: vec![
+            finding("quotes-in-title", Severity::Error, CUT, "a line"),
+            finding("quotes-in-evidence", Severity::Error, "it failed", CUT),
+            finding("quotes-nothing", Severity::Error, "it failed for good", "a line"),
+        ],
+        trail: vec![step(CUT, "a/other"), step("it waits", "a/log"), step("it ended", "a/other")],
+    };
+    assert!(sealing.detector.passes(CUT), "the check itself does not refuse the quotation");
+
+    let packed = sealing.seal(found(entries, diagnosis), &[]).expect("sealed without the entry");
+    let files = unpacked(&packed);
+    assert!(!files.contains_key("a/log") && files.contains_key("a/other"), "{:?}", files.keys());
+    for (path, text) in &files {
+        assert!(!text.contains("the-known-va"), "{path}: {text}");
+    }
+    let ids: Vec<&str> = packed.findings.iter().map(|finding| finding.id.as_str()).collect();
+    assert_eq!(ids, ["quotes-nothing", WITHHELD]);
+    assert_eq!(packed.cause.as_deref(), Some("it failed for good"), "the gravest of those that are left");
+    assert_eq!((packed.missing, packed.sealed.is_some()), (1, true));
+    let trail: Value = serde_json::from_str(&files["analysis/cause-trail.json"]).expect("JSON");
+    assert_eq!(trail.as_array().map(Vec::len), Some(1), "{trail}");
+    assert_eq!(trail[0]["why"], "it ended");
+}
+
+#[test]
+fn sec_x52_a_hit_in_what_people_read_first_ends_the_run_and_nothing_is_sealed() {
+    let (_tmp, sealing) = sealing();
+    // A remedy is ours, and nobody looks at it before the archive is checked.
+    let told = Finding { remedy: format!("ask for {VALUE}"), ..finding("x", Severity::Error, "it failed", "a line") };
+    let diagnosis = Diagnosis { findings: vec![told], ..Diagnosis::default() };
+    let fault = sealing.seal(found(Vec::new(), diagnosis), &[]).expect_err("no bundle");
+    let Fault::Terminal { reason, message } = fault else { panic!("{fault:?}") };
+    assert_eq!(reason, Reason::RedactionSelfCheck);
+    assert!(message.contains("summary.md") || message.contains("report.html"), "{message}");
+    assert!(message.contains("known-secret-key at byte ") && !message.contains("the-known-va"), "{message}");
+    let sealed = files(&sealing.spool).into_iter().find(|file| file.ends_with("bundle.tar.gz"));
+    assert_eq!(sealed, None, "what was not checked has no name that anybody sends");
+}
+
+#[test]
+fn sec_x47_the_totals_are_the_sum_over_the_files() {
+    let (_tmp, sealing) = sealing();
+    let entry = |path: &str, body: &str| sealing.write(BundlePath::new([path]), body.as_bytes()).expect("room");
+    let entries = vec![
+        entry("one", "password=a1b2c3d4e5\npassword=f6g7h8i9j0\n"),
+        entry("two", "password=a1b2c3d4e5 postgres://u:k1l2m3n4@h/d\n"),
+        entry("three", "nothing\n"),
+    ];
+    let packed = sealing.seal(found(entries, Diagnosis::default()), &[]).expect("sealed");
+    let manifest: Value = serde_json::from_str(&unpacked(&packed)["manifest.json"]).expect("JSON");
+    let mut sum: BTreeMap<String, u64> = BTreeMap::new();
+    for entry in manifest["entries"].as_array().expect("entries") {
+        for (rule, count) in entry["redactions"].as_object().into_iter().flatten() {
+            *sum.entry(rule.clone()).or_default() += count.as_u64().expect("a number");
+        }
+    }
+    assert_eq!(sum, BTreeMap::from([("named-value".to_owned(), 3), ("url-userinfo".to_owned(), 1)]), "{manifest}");
+    assert_eq!(manifest["totals"]["redactions"], sum.values().sum::<u64>(), "{}", manifest["totals"]);
+}
