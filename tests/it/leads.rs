@@ -7,9 +7,10 @@ use flate2::{Compression, write::GzEncoder};
 use harness::context::PREFIX;
 use harness::{Context, Operator, with_namespace};
 use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota};
+use k8s_openapi::api::storage::v1::VolumeAttachment;
 use serde_json::{Value, json};
 
-use crate::scope::{OfTheCluster, claim, put, shop_pod, volume};
+use crate::scope::{OfTheCluster, claim, put, shop_pod, snapshots, volume};
 
 async fn file(context: &Context, name: &str, body: &Value) {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
@@ -77,6 +78,51 @@ async fn volume_info_item_operations_and_failed_hooks_lead_to_what_went_wrong_an
         for place in &places {
             context.delete_namespace(place).await;
         }
+    })
+    .await;
+}
+
+/// The data of one volume brought the walk there before the files were read that name another.
+#[tokio::test]
+async fn a_claim_that_files_name_is_followed_to_volume_and_snapshot_where_the_walk_has_been_before() {
+    with_namespace("late", |context| async move {
+        let farm = context.workload_namespace("farm").await;
+        let cluster = OfTheCluster(&context);
+        for name in ["ledger", "stranger"] {
+            let bound = cluster.put::<PersistentVolume>(name, volume()).await;
+            put::<PersistentVolumeClaim>(&context, &farm, claim(name, Some(&bound))).await;
+            let attached = json!({"spec": {"attacher": "csi.example.io", "nodeName": "n1", "source": {"persistentVolumeName": bound}}});
+            cluster.put::<VolumeAttachment>(name, attached).await;
+        }
+        snapshots(&context, &farm, &cluster).await;
+        let backup = json!({"metadata": {"name": "harvest"}, "spec": {"storageLocation": "default"},
+            "status": {"phase": "PartiallyFailed"}});
+        let uid = context.create_velero("Backup", backup).await.metadata.uid.unwrap();
+        let moved = json!({"metadata": {"name": "du-2", "labels": {"velero.io/backup-uid": uid, "velero.io/backup-name": "harvest"}},
+            "spec": {"sourceNamespace": farm, "sourcePVC": "moved", "backupStorageLocation": "default", "snapshotType": "CSI",
+                "csiSnapshot": {"volumeSnapshot": "", "storageClass": "fast", "snapshotClass": ""}, "operationTimeout": "10m0s"},
+            "status": {"phase": "Completed"}});
+        context.create_velero("DataUpload", moved).await;
+        file(&context, "itemoperations.json", &json!([operation(&farm, "ledger", "Failed")])).await;
+
+        let _operator = Operator::of(&context).ready().await;
+        context.debug_bundle("led", json!({"target": {"kind": "Backup", "name": "harvest"}})).await;
+        let status = context.until_bundle_ended("led").await;
+        let bundle = context.download(&status).await;
+        let spaces = bundle.manifest["namespaces"].as_array().unwrap();
+        let why = spaces.iter().find(|one| one["name"] == *farm).map(|one| &one["why"]);
+        assert_eq!(why, Some(&json!("datauploads du-2")), "the walk was there before the files were read");
+        assert_eq!(bundle.names(&format!("namespaces/{farm}/core/persistentvolumeclaims.yaml")), ["ledger"]);
+        let own = |path: &str| bundle.names(&format!("cluster-scoped-resources/{path}.yaml"));
+        assert_eq!(own("core/persistentvolumes"), [cluster.name("ledger")]);
+        assert_eq!(own("storage.k8s.io/volumeattachments"), [cluster.name("ledger")]);
+        let taken = bundle.names(&format!("namespaces/{farm}/snapshot.storage.k8s.io/volumesnapshots.yaml"));
+        assert_eq!(taken, ["of-ledger"]);
+        assert_eq!(own("snapshot.storage.k8s.io/volumesnapshotcontents"), [cluster.name("of-ledger")]);
+
+        cluster.clean::<PersistentVolume>().await;
+        cluster.clean::<VolumeAttachment>().await;
+        context.delete_namespace(&farm).await;
     })
     .await;
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{
     Inventory, Looked, ObjectName, Pod, PodRole, is_dns_name,
     look::{HANDFUL, Look},
-    trail::{Controller, RESTORED_BY, Seen, read_claim, read_owner, read_snapshot},
+    trail::{Controller, RESTORED_BY, Seen, Trail, read_claim, read_owner, read_snapshot},
     valid_label,
 };
 use crate::cluster::{ApiKind, Flow, TakeItems};
@@ -172,7 +172,8 @@ impl TakeItems for Crowd {
 }
 
 impl Look<'_> {
-    /// Walks through the namespaces that may be looked into and were not walked through yet.
+    /// Walks through the namespaces that may be looked into and were not walked through yet; of the others, from the claims
+    /// that were named since.
     pub(super) async fn follow(&self, inventory: &mut Inventory) {
         let places: Vec<Place> = inventory
             .touched
@@ -185,8 +186,21 @@ impl Look<'_> {
         for met in met {
             inventory.add(met);
         }
+        self.follow_late(inventory).await;
         inventory.involved_pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         inventory.involve_agents();
+    }
+
+    /// From claims that files name to their volumes and snapshots, where the walk has been before.
+    async fn follow_late(&self, inventory: &mut Inventory) {
+        for (namespace, claims) in std::mem::take(&mut inventory.trail.late) {
+            let snapshots = inventory.served.find("snapshot.storage.k8s.io", "volumesnapshots").cloned();
+            let place = Place { namespace, sieve: Sieve::default(), claims, snapshots };
+            let mut met = Met { namespace: place.namespace.clone(), ..Met::default() };
+            self.claims_of(&place, &mut met).await;
+            self.snapshots_of(&place, &mut met).await;
+            inventory.trail.store(&met.namespace, met.volumes, met.snapshots);
+        }
     }
 
     /// What data movers hold in Velero's own namespace: claims and snapshots of the same name as the object they serve.
@@ -350,11 +364,7 @@ impl Inventory {
             self.claims.iter().filter(|claim| claim.namespace == namespace).map(|claim| claim.name.clone()).collect();
         self.claims.extend(claims.into_iter().filter(|name| !known.contains(name)).map(|name| here(name, None)));
         trail.owners.extend(owners.into_iter().map(|(controller, name)| (controller, here(name, None))));
-        trail.volumes.extend(volumes);
-        for (name, content) in snapshots {
-            trail.snapshots.insert(here(name, None));
-            trail.contents.extend(content);
-        }
+        trail.store(&namespace, volumes, snapshots);
         trail.walked.insert(namespace);
     }
 
@@ -365,6 +375,17 @@ impl Inventory {
             if let PodRole::NodeAgent { involved } = &mut agent.role {
                 *involved |= agent.node.as_ref().is_some_and(|node| nodes.contains(node));
             }
+        }
+    }
+}
+
+impl Trail {
+    /// Volumes, and snapshots with their contents, that were met in a namespace.
+    fn store(&mut self, namespace: &str, volumes: Vec<String>, snapshots: Vec<(String, Option<String>)>) {
+        self.volumes.extend(volumes);
+        for (name, content) in snapshots {
+            self.snapshots.insert(ObjectName { namespace: namespace.to_owned(), name, uid: None });
+            self.contents.extend(content);
         }
     }
 }
