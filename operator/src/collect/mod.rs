@@ -270,7 +270,7 @@ pub async fn collect(
     finish::finish(run, inventory, collector.shares.own).await
 }
 
-/// The target and its Backup, as they were seen.
+/// The target and its Backup, or what failed last, as they were seen.
 fn evidence_of(collector: &Collector, inventory: &Inventory) -> Evidence {
     let mut evidence = Evidence::default();
     for (slot, target) in [(&mut evidence.target, &inventory.target), (&mut evidence.backup, &inventory.backup)] {
@@ -281,6 +281,9 @@ fn evidence_of(collector: &Collector, inventory: &Inventory) -> Evidence {
             }
         }
     }
+    let failed = inventory.failed.iter().cloned();
+    evidence.failed =
+        failed.filter_map(|mut object| collector.redactor.object(&mut object).then_some(object)).collect();
     evidence
 }
 

@@ -4,12 +4,14 @@
 //! * `look`: how it asks, and for the target and its data; `kin`: what else belongs to the target in Velero's namespace.
 //! * `follow`: from the data to pods, owners, claims, volumes, nodes; `trail`: what lies on that way.
 //! * `foremost`: of too many, those that matter most.
+//! * `failed`: without a target, what failed last.
 //! * `asked`: pods of the namespaces that were asked for; `leads`: what the target's own files name.
 //! * `belongs`, `target`, `pods`, `workloads`, `discovery`, `label`: one answer read, without asking anybody.
 
 mod asked;
 mod belongs;
 mod discovery;
+mod failed;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod follow;
@@ -224,6 +226,8 @@ pub struct Inventory {
     pub data: Vec<DataObject>,
     /// What else belongs to the target.
     pub kin: Kin,
+    /// Without a target: the newest failed Backups and Restores, each with what tells of the failure, unredacted.
+    pub failed: Vec<Value>,
     /// Namespaces besides Velero's.
     pub touched: Vec<Touched>,
     /// Those beyond the listed ones.
@@ -335,6 +339,7 @@ pub async fn take(
         }
         None => (Vec::new(), Kin::default()),
     };
+    let failed = if target.is_none() { look.failed(&served).await } else { Vec::new() };
     let agents = Some(node_agents.as_slice()).filter(|agents| !agents.is_empty() || !look.has_lost(&daemons));
     // That a list tells of none is believed only if it could be read.
     let told = Some(data.as_slice()).filter(|data| target.is_some() && (!data.is_empty() || !look.has_lost_data()));
@@ -369,6 +374,7 @@ pub async fn take(
         trail,
         data,
         kin,
+        failed,
         unread: Vec::new(),
         cut: Vec::new(),
     };
