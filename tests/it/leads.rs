@@ -5,7 +5,8 @@ use std::io::Write as _;
 
 use flate2::{Compression, write::GzEncoder};
 use harness::context::PREFIX;
-use harness::{Context, Operator, with_namespace};
+use harness::shipped::Reach;
+use harness::{Context, LogScript, Operator, pod, with_namespace};
 use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use serde_json::{Value, json};
@@ -86,6 +87,7 @@ async fn volume_info_item_operations_and_failed_hooks_lead_to_what_went_wrong_an
 #[tokio::test]
 async fn a_claim_that_files_name_is_followed_to_volume_and_snapshot_where_the_walk_has_been_before() {
     with_namespace("late", |context| async move {
+        context.snapshot_kinds().await;
         let farm = context.workload_namespace("farm").await;
         let cluster = OfTheCluster(&context);
         for name in ["ledger", "stranger"] {
@@ -210,6 +212,63 @@ async fn a_target_under_way_without_data_leads_to_the_namespaces_of_its_spec_map
             assert_eq!(bundle.names(&format!("namespaces/{place}/core/events.yaml")), ["e1"]);
         }
         for place in &places {
+            context.delete_namespace(place).await;
+        }
+    })
+    .await;
+}
+
+/// Velero runs a pre-hook before there is anything of the pod's data: the Backup's spec and the pods' annotations are all that
+/// tells where it hangs.
+#[tokio::test]
+async fn a_backup_that_hangs_in_a_hook_leads_to_the_pods_that_have_one_and_to_the_log_of_its_container() {
+    with_namespace("hooked", |context| async move {
+        let (shop, barn) = (context.workload_namespace("shop").await, context.workload_namespace("barn").await);
+        let node = context.node("n").await;
+        let kubelet = &context.stand.kubelet;
+        let well = |name: &str| pod(name).on_node(&node).with_container("side").with_container("db");
+        let froze = well("ledger")
+            .annotated("pre.hook.backup.velero.io/command", "[\"/sbin/fsfreeze\"]")
+            .annotated("pre.hook.backup.velero.io/container", "db");
+        let other = well("other-run").annotated("post.hook.restore.velero.io/command", "[\"x\"]");
+        for pod in [froze, other, well("stranger")] {
+            context.pod_in(&shop, pod).await;
+        }
+        for (name, app) in [("cow", "herd"), ("hen", "flock")] {
+            context.pod_in(&barn, well(name).labelled("app", app)).await;
+        }
+        for (place, name) in [(&shop, "ledger"), (&shop, "stranger"), (&barn, "cow"), (&barn, "hen")] {
+            for container in ["side", "db"] {
+                kubelet.script(place, name, container, LogScript::lines([format!("{name} {container} freezes")]));
+            }
+        }
+        let spec = json!({"storageLocation": "default", "includedNamespaces": [shop, "glob-*"], "hooks": {"resources": [
+            {"name": "milk", "includedNamespaces": [barn], "labelSelector": {"matchLabels": {"app": "herd"}},
+                "pre": [{"exec": {"container": "db", "command": ["/bin/sleep"]}}]}]}});
+        let backup = json!({"metadata": {"name": "harvest"}, "spec": spec, "status": {"phase": "InProgress"}});
+        context.create_velero("Backup", backup).await;
+
+        let account = context.account_reaching(Reach::Everything).await;
+        let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
+        context.debug_bundle("hung", json!({"target": {"kind": "Backup", "name": "harvest"}})).await;
+        let status = context.until_bundle_ended("hung").await;
+        let bundle = context.download(&status).await;
+        for (place, hooked) in [(&shop, "ledger"), (&barn, "cow")] {
+            assert_eq!(bundle.names(&format!("namespaces/{place}/core/pods.yaml")), [hooked]);
+            let logs: Vec<_> =
+                bundle.paths().filter(|path| path.starts_with(&format!("namespaces/{place}/pods/"))).collect();
+            let log = format!("namespaces/{place}/pods/{hooked}/db/db/logs/current.log");
+            assert_eq!(logs, [log.as_str()], "of the hook's container alone");
+            assert!(bundle.file(&log).contains(&format!("{hooked} db freezes")));
+        }
+
+        // Once it ended without a hook that failed, they are applications like any other.
+        context.patch_velero("Backup", "harvest", json!({"status": {"phase": "Completed"}})).await;
+        context.debug_bundle("well", json!({"target": {"kind": "Backup", "name": "harvest"}})).await;
+        let status = context.until_bundle_ended("well").await;
+        let bundle = context.download(&status).await;
+        for place in [&shop, &barn] {
+            assert!(!bundle.paths().any(|path| path.starts_with(&format!("namespaces/{place}/"))), "{place}");
             context.delete_namespace(place).await;
         }
     })

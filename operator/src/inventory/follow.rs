@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    sync::Arc,
 };
 
 use debugbundle_crd::TargetKind;
@@ -11,7 +12,7 @@ use futures::StreamExt as _;
 use serde_json::Value;
 
 use super::{
-    Inventory, Looked, ObjectName, Pod, PodRole, is_dns_name,
+    Inventory, Looked, ObjectName, Pod, PodRole, TargetObject, hooks, is_dns_name,
     look::{HANDFUL, Look},
     trail::{Controller, RESTORED_BY, Seen, Trail, read_claim, read_owner, read_snapshot},
     valid_label,
@@ -46,6 +47,8 @@ struct Sieve {
     moved: BTreeSet<String>,
     /// Of both, those whose data did not complete.
     open: (BTreeSet<String>, BTreeSet<String>),
+    /// The target, if pods in which its hooks run are involved: one failed, or may hang before there is any data.
+    hooks: Option<Arc<TargetObject>>,
 }
 
 /// Comes first what explains most: data that did not complete, then what is not ready, then by name.
@@ -99,7 +102,14 @@ impl Place {
         });
         Self {
             namespace: namespace.to_owned(),
-            sieve: Sieve { whole, label, pods, moved: claims_of(true), open: (open_pods, open_claims) },
+            sieve: Sieve {
+                whole,
+                label,
+                pods,
+                moved: claims_of(true),
+                open: (open_pods, open_claims),
+                hooks: inventory.with_hooks().cloned().map(Arc::new),
+            },
             claims: in_files.chain(claims_of(false)).collect(),
             snapshots: inventory.served.find("snapshot.storage.k8s.io", "volumesnapshots").cloned(),
         }
@@ -124,7 +134,18 @@ impl Sieve {
     fn involves(&self, seen: &Seen) -> bool {
         let named = self.pods.contains(&seen.pod.name);
         let mounts = seen.pod.claims.iter().any(|claim| self.moved.contains(claim));
-        named || mounts || (!seen.ready && (self.whole || self.restored(seen)))
+        named || mounts || self.runs_hooks(seen) || (!seen.ready && (self.whole || self.restored(seen)))
+    }
+
+    /// A hook of the target runs in the pod, by what both say.
+    fn runs_hooks(&self, seen: &Seen) -> bool {
+        self.hooks.as_ref().is_some_and(|target| {
+            let its_own = match target.kind {
+                TargetKind::Backup => hooks::selects(target, &seen.pod),
+                TargetKind::Restore => self.restored(seen),
+            };
+            its_own && !hooks::hooked(&seen.pod, target).is_empty()
+        })
     }
 
     fn rank(&self, seen: &Seen) -> Rank {
@@ -257,7 +278,8 @@ impl Look<'_> {
     async fn pods_of(&self, place: &Place) -> Crowd {
         let kind = ApiKind::namespaced("", "v1", "pods", "Pod");
         let (sieve, crowd) = (&place.sieve, Crowd::of(&place.sieve));
-        if sieve.whole || !sieve.moved.is_empty() || sieve.pods.len() > HANDFUL {
+        let by_annotation = sieve.hooks.is_some() && sieve.restores().is_none();
+        if sieve.whole || by_annotation || !sieve.moved.is_empty() || sieve.pods.len() > HANDFUL {
             return self.read(&kind, &place.namespace, None, crowd).await;
         }
         let mut crowd = match sieve.restores() {
@@ -327,6 +349,12 @@ impl Look<'_> {
 }
 
 impl Inventory {
+    /// The target, if one of its hooks failed, or it is under way and there is no data of it yet.
+    fn with_hooks(&self) -> Option<&TargetObject> {
+        let waits = |target: &TargetObject| target.is_under_way() && self.data.is_empty();
+        self.target.as_ref().filter(|target| target.has_failed_hooks() || waits(target))
+    }
+
     fn add(&mut self, met: Met) {
         let Met { namespace, involved, restored, beyond, claims, owners, volumes, snapshots } = met;
         let here = |name: String, uid: Option<String>| ObjectName { namespace: namespace.clone(), name, uid };

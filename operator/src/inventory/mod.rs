@@ -5,6 +5,7 @@
 //! * `follow`: from the data to pods, owners, claims, volumes, nodes; `trail`: what lies on that way.
 //! * `foremost`: of too many, those that matter most.
 //! * `failed`: without a target, what failed last.
+//! * `hooks`: in which containers of a pod hooks run.
 //! * `asked`: pods of the namespaces that were asked for; `leads`: what the target's own files name.
 //! * `belongs`, `target`, `pods`, `workloads`, `discovery`, `label`: one answer read, without asking anybody.
 
@@ -16,6 +17,7 @@ mod failed;
 pub(crate) mod fixture;
 mod follow;
 mod foremost;
+mod hooks;
 mod kin;
 mod label;
 mod leads;
@@ -38,6 +40,7 @@ use crate::{
 
 pub use belongs::{DataObject, Further, ObjectName, is_dns_name};
 pub use discovery::{DISCOVERY, Served};
+pub use hooks::hooked;
 pub use kin::Kin;
 pub use label::{repository_label, valid_label};
 pub use leads::{Lead, Leads};
@@ -277,7 +280,9 @@ impl Inventory {
     pub fn touch_named(&mut self) {
         if let Some(target) = self.target.as_ref().filter(|_| self.data.is_empty()) {
             let why = format!("spec of {} {}", target.kind, target.name);
-            self.touch(&target.named_namespaces(self.backup.as_ref()), 0, &why);
+            let mut named = target.named_namespaces(self.backup.as_ref());
+            named.extend(target.hooks_under_way());
+            self.touch(&named, 0, &why);
         }
     }
 }
