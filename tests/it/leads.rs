@@ -5,11 +5,13 @@ use std::io::Write as _;
 
 use flate2::{Compression, write::GzEncoder};
 use harness::context::PREFIX;
-use harness::{Context, Operator, with_namespace};
+use harness::shipped::Reach;
+use harness::{Context, LogScript, Operator, pod, with_namespace};
 use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota};
+use k8s_openapi::api::storage::v1::VolumeAttachment;
 use serde_json::{Value, json};
 
-use crate::scope::{OfTheCluster, claim, put, shop_pod, volume};
+use crate::scope::{OfTheCluster, claim, put, shop_pod, snapshots, volume};
 
 async fn file(context: &Context, name: &str, body: &Value) {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
@@ -77,6 +79,52 @@ async fn volume_info_item_operations_and_failed_hooks_lead_to_what_went_wrong_an
         for place in &places {
             context.delete_namespace(place).await;
         }
+    })
+    .await;
+}
+
+/// The data of one volume brought the walk there before the files were read that name another.
+#[tokio::test]
+async fn a_claim_that_files_name_is_followed_to_volume_and_snapshot_where_the_walk_has_been_before() {
+    with_namespace("late", |context| async move {
+        context.snapshot_kinds().await;
+        let farm = context.workload_namespace("farm").await;
+        let cluster = OfTheCluster(&context);
+        for name in ["ledger", "stranger"] {
+            let bound = cluster.put::<PersistentVolume>(name, volume()).await;
+            put::<PersistentVolumeClaim>(&context, &farm, claim(name, Some(&bound))).await;
+            let attached = json!({"spec": {"attacher": "csi.example.io", "nodeName": "n1", "source": {"persistentVolumeName": bound}}});
+            cluster.put::<VolumeAttachment>(name, attached).await;
+        }
+        snapshots(&context, &farm, &cluster).await;
+        let backup = json!({"metadata": {"name": "harvest"}, "spec": {"storageLocation": "default"},
+            "status": {"phase": "PartiallyFailed"}});
+        let uid = context.create_velero("Backup", backup).await.metadata.uid.unwrap();
+        let moved = json!({"metadata": {"name": "du-2", "labels": {"velero.io/backup-uid": uid, "velero.io/backup-name": "harvest"}},
+            "spec": {"sourceNamespace": farm, "sourcePVC": "moved", "backupStorageLocation": "default", "snapshotType": "CSI",
+                "csiSnapshot": {"volumeSnapshot": "", "storageClass": "fast", "snapshotClass": ""}, "operationTimeout": "10m0s"},
+            "status": {"phase": "Completed"}});
+        context.create_velero("DataUpload", moved).await;
+        file(&context, "itemoperations.json", &json!([operation(&farm, "ledger", "Failed")])).await;
+
+        let _operator = Operator::of(&context).ready().await;
+        context.debug_bundle("led", json!({"target": {"kind": "Backup", "name": "harvest"}})).await;
+        let status = context.until_bundle_ended("led").await;
+        let bundle = context.download(&status).await;
+        let spaces = bundle.manifest["namespaces"].as_array().unwrap();
+        let why = spaces.iter().find(|one| one["name"] == *farm).map(|one| &one["why"]);
+        assert_eq!(why, Some(&json!("datauploads du-2")), "the walk was there before the files were read");
+        assert_eq!(bundle.names(&format!("namespaces/{farm}/core/persistentvolumeclaims.yaml")), ["ledger"]);
+        let own = |path: &str| bundle.names(&format!("cluster-scoped-resources/{path}.yaml"));
+        assert_eq!(own("core/persistentvolumes"), [cluster.name("ledger")]);
+        assert_eq!(own("storage.k8s.io/volumeattachments"), [cluster.name("ledger")]);
+        let taken = bundle.names(&format!("namespaces/{farm}/snapshot.storage.k8s.io/volumesnapshots.yaml"));
+        assert_eq!(taken, ["of-ledger"]);
+        assert_eq!(own("snapshot.storage.k8s.io/volumesnapshotcontents"), [cluster.name("of-ledger")]);
+
+        cluster.clean::<PersistentVolume>().await;
+        cluster.clean::<VolumeAttachment>().await;
+        context.delete_namespace(&farm).await;
     })
     .await;
 }
@@ -164,6 +212,63 @@ async fn a_target_under_way_without_data_leads_to_the_namespaces_of_its_spec_map
             assert_eq!(bundle.names(&format!("namespaces/{place}/core/events.yaml")), ["e1"]);
         }
         for place in &places {
+            context.delete_namespace(place).await;
+        }
+    })
+    .await;
+}
+
+/// Velero runs a pre-hook before there is anything of the pod's data: the Backup's spec and the pods' annotations are all that
+/// tells where it hangs.
+#[tokio::test]
+async fn a_backup_that_hangs_in_a_hook_leads_to_the_pods_that_have_one_and_to_the_log_of_its_container() {
+    with_namespace("hooked", |context| async move {
+        let (shop, barn) = (context.workload_namespace("shop").await, context.workload_namespace("barn").await);
+        let node = context.node("n").await;
+        let kubelet = &context.stand.kubelet;
+        let well = |name: &str| pod(name).on_node(&node).with_container("side").with_container("db");
+        let froze = well("ledger")
+            .annotated("pre.hook.backup.velero.io/command", "[\"/sbin/fsfreeze\"]")
+            .annotated("pre.hook.backup.velero.io/container", "db");
+        let other = well("other-run").annotated("post.hook.restore.velero.io/command", "[\"x\"]");
+        for pod in [froze, other, well("stranger")] {
+            context.pod_in(&shop, pod).await;
+        }
+        for (name, app) in [("cow", "herd"), ("hen", "flock")] {
+            context.pod_in(&barn, well(name).labelled("app", app)).await;
+        }
+        for (place, name) in [(&shop, "ledger"), (&shop, "stranger"), (&barn, "cow"), (&barn, "hen")] {
+            for container in ["side", "db"] {
+                kubelet.script(place, name, container, LogScript::lines([format!("{name} {container} freezes")]));
+            }
+        }
+        let spec = json!({"storageLocation": "default", "includedNamespaces": [shop, "glob-*"], "hooks": {"resources": [
+            {"name": "milk", "includedNamespaces": [barn], "labelSelector": {"matchLabels": {"app": "herd"}},
+                "pre": [{"exec": {"container": "db", "command": ["/bin/sleep"]}}]}]}});
+        let backup = json!({"metadata": {"name": "harvest"}, "spec": spec, "status": {"phase": "InProgress"}});
+        context.create_velero("Backup", backup).await;
+
+        let account = context.account_reaching(Reach::Everything).await;
+        let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
+        context.debug_bundle("hung", json!({"target": {"kind": "Backup", "name": "harvest"}})).await;
+        let status = context.until_bundle_ended("hung").await;
+        let bundle = context.download(&status).await;
+        for (place, hooked) in [(&shop, "ledger"), (&barn, "cow")] {
+            assert_eq!(bundle.names(&format!("namespaces/{place}/core/pods.yaml")), [hooked]);
+            let logs: Vec<_> =
+                bundle.paths().filter(|path| path.starts_with(&format!("namespaces/{place}/pods/"))).collect();
+            let log = format!("namespaces/{place}/pods/{hooked}/db/db/logs/current.log");
+            assert_eq!(logs, [log.as_str()], "of the hook's container alone");
+            assert!(bundle.file(&log).contains(&format!("{hooked} db freezes")));
+        }
+
+        // Once it ended without a hook that failed, they are applications like any other.
+        context.patch_velero("Backup", "harvest", json!({"status": {"phase": "Completed"}})).await;
+        context.debug_bundle("well", json!({"target": {"kind": "Backup", "name": "harvest"}})).await;
+        let status = context.until_bundle_ended("well").await;
+        let bundle = context.download(&status).await;
+        for place in [&shop, &barn] {
+            assert!(!bundle.paths().any(|path| path.starts_with(&format!("namespaces/{place}/"))), "{place}");
             context.delete_namespace(place).await;
         }
     })

@@ -793,27 +793,39 @@ async fn never_are_more_than_eight_logs_read_at_once_and_two_of_a_node() {
         }
         let _operator = Operator::of(&context).ready().await;
         context.debug_bundle("paced", json!({})).await;
-        let mut most = 0;
-        let status = until(Duration::from_mins(2), "the bundle is stored", || {
-            most = most.max(nodes.iter().map(|node| context.stand.kubelet.open_now(node)).sum());
-            let context = context.clone();
-            async move {
-                let bundle = context.api::<DebugBundle>().get("paced").await.map_err(|error| error.to_string())?;
-                let status = bundle.status.unwrap_or_default();
-                if status.phase.is_some_and(Phase::is_terminal) {
-                    Ok(status)
-                } else {
-                    Err(format!("{:?}", status.progress))
-                }
-            }
-        })
-        .await;
-        assert_eq!(status.phase, Some(Phase::Completed), "{status:?}");
+        let open = || nodes.iter().map(|node| context.stand.kubelet.open_now(node)).sum::<usize>();
+        let most = most_until_stored(&context, "paced", open).await;
         assert!((3..=8).contains(&most), "{most} logs were read at once");
+        // A node is one and the same for all bundles.
+        for name in ["one", "other"] {
+            context.debug_bundle(name, json!({})).await;
+        }
+        let most = most_until_stored(&context, "one", open).await.max(most_until_stored(&context, "other", open).await);
+        assert!((9..=12).contains(&most), "{most} logs were read at once for both");
         for node in &nodes {
             let most = context.stand.kubelet.most_at_once(node);
             assert!((1..=2).contains(&most), "{most} logs of {node} were read at once");
         }
     })
     .await;
+}
+
+/// The most logs that were read at once until the bundle was stored.
+async fn most_until_stored(context: &Arc<Context>, name: &str, open: impl Fn() -> usize) -> usize {
+    let mut most = 0;
+    let status = until(Duration::from_mins(2), "the bundle is stored", || {
+        most = most.max(open());
+        async {
+            let bundle = context.api::<DebugBundle>().get(name).await.map_err(|error| error.to_string())?;
+            let status = bundle.status.unwrap_or_default();
+            if status.phase.is_some_and(Phase::is_terminal) {
+                Ok(status)
+            } else {
+                Err(format!("{:?}", status.progress))
+            }
+        }
+    })
+    .await;
+    assert_eq!(status.phase, Some(Phase::Completed), "{status:?}");
+    most
 }

@@ -15,6 +15,7 @@ mod cli;
 mod collect;
 mod crash;
 mod describe;
+mod failed;
 mod flavours;
 mod golden;
 mod hostile;

@@ -366,7 +366,7 @@ async fn a_log_that_was_refused_while_its_pod_was_there_is_told_as_missing() {
         let node = context.node("n").await;
         let account = context.shipped_account().await;
         let operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
-        let lost = async |name: &str| {
+        let lost = async |name: &str, (code, severity, why, cure): (&str, &str, &str, &str)| {
             context.pod(pod(name).on_node(&node).labelled("velero.io/data-upload", name).with_container("c")).await;
             let refused = || async {
                 let refused = context.stand.times(&account.user, ("get", "pods/log"), &context.namespace, 404)
@@ -383,11 +383,13 @@ async fn a_log_that_was_refused_while_its_pod_was_there_is_told_as_missing() {
             assert!(!bundle.has(&path));
             let missing = bundle.manifest["missing"].as_array().unwrap();
             let told = missing.iter().find(|one| one["path"] == path).unwrap_or_else(|| panic!("{missing:#?}"));
-            assert_eq!((&told["code"], &told["severity"]), (&json!("Gone"), &json!("note")), "{told}");
-            assert!(told["why"].as_str().unwrap().contains("before its log could be read"), "{told}");
+            assert_eq!((&told["code"], &told["severity"]), (&json!(code), &json!(severity)), "{told}");
+            assert!(told["why"].as_str().unwrap().contains(why), "{told}");
+            assert!(told["cure"].as_str().unwrap().contains(cure), "{told}");
         };
+        let gone = ("Gone", "note", "before its log could be read", "while the pod is there");
         context.log("b3-gone", "c", LogScript::status(404, "no such container"));
-        lost("b3-gone").await;
+        lost("b3-gone", gone).await;
 
         let told = || operator.log().iter().filter(|line| line.to_string().contains("Logs of data movers")).count();
         assert_eq!(told(), 0, "that is no lack of a permission");
@@ -401,8 +403,10 @@ async fn a_log_that_was_refused_while_its_pod_was_there_is_told_as_missing() {
         });
         let without = json!({"rules": role.rules});
         roles.patch("debugbundle-operator", &PatchParams::default(), &Patch::Merge(without)).await.unwrap();
-        lost("b4-refused").await;
-        lost("b5-refused").await;
+        let why = "refused its log (403) while the pod was there";
+        let refused = ("Forbidden", "error", why, "give the operator rule R6 of its Role in namespace ");
+        lost("b4-refused", refused).await;
+        lost("b5-refused", refused).await;
         assert_eq!(told(), 1, "once, not once a log");
     })
     .await;

@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use clap::Parser;
 use debugbundle_operator::{
     budget,
-    controller::{self, Settings},
+    controller::{self, Settings, share_mib},
     location::EndpointPolicy,
     movers::{self, Movers},
     own,
@@ -127,7 +127,7 @@ async fn start(flags: Flags) -> Result<(), String> {
 
     let options = Options {
         namespace: flags.namespace.clone(),
-        spool_limit: u64::from(flags.spool_limit_mib) * (1 << 20) / u64::from(flags.max_concurrent),
+        spool_limit: u64::from(share_mib(usize::from(flags.max_concurrent), flags.spool_limit_mib)) << 20,
         bundle_limit: flags.bundle_limit_mib << 20,
         version: debugbundle_operator::VERSION.to_owned(),
         allowed_namespaces: flags.allowed_namespaces,

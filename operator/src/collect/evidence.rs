@@ -18,6 +18,8 @@ pub struct Evidence {
     pub target: Option<Value>,
     /// A Restore's Backup.
     pub backup: Option<Value>,
+    /// Without a target: the Backups and Restores that failed last, the newest of each kind first.
+    pub failed: Vec<Value>,
     /// The target's `results.json`, as far as it could be read; `None` if it is not in the bundle.
     pub results: Option<Results>,
     /// The target's PodVolumeBackups and -Restores, DataUploads and -Downloads; BackupStorageLocations,

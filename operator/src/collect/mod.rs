@@ -14,6 +14,7 @@ mod lists;
 mod logs;
 mod missing;
 mod movers;
+mod nodes;
 mod object_writer;
 mod objects;
 mod progress;
@@ -38,6 +39,7 @@ pub use evidence::Evidence;
 pub use from_store::FromStore;
 pub use led_to::leads;
 pub(crate) use missing::no_room;
+pub use nodes::Nodes;
 pub use progress::Progress;
 pub use restored::restored_namespaces;
 pub(crate) use results::Shallow;
@@ -68,15 +70,13 @@ use reading::Run;
 pub struct Pace {
     /// Items at once.
     pub at_once: usize,
-    /// Of these, items for which one node has to answer.
-    pub per_node: usize,
     /// Time for one item.
     pub per_item: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { at_once: 8, per_node: 2, per_item: Duration::from_mins(5) }
+        Self { at_once: 8, per_item: Duration::from_mins(5) }
     }
 }
 
@@ -93,6 +93,8 @@ pub struct Collector {
     pub store: Result<Arc<dyn StoreFiles>, StoreFailure>,
     /// How much at once.
     pub pace: Pace,
+    /// The places at the nodes, shared with what else is collected.
+    pub nodes: Nodes,
     /// What was caught of hosting pods that are gone.
     pub movers: Movers,
     /// How much may be kept of it, and written about it.
@@ -268,7 +270,7 @@ pub async fn collect(
     finish::finish(run, inventory, collector.shares.own).await
 }
 
-/// The target and its Backup, as they were seen.
+/// The target and its Backup, or what failed last, as they were seen.
 fn evidence_of(collector: &Collector, inventory: &Inventory) -> Evidence {
     let mut evidence = Evidence::default();
     for (slot, target) in [(&mut evidence.target, &inventory.target), (&mut evidence.backup, &inventory.backup)] {
@@ -279,6 +281,9 @@ fn evidence_of(collector: &Collector, inventory: &Inventory) -> Evidence {
             }
         }
     }
+    let failed = inventory.failed.iter().cloned();
+    evidence.failed =
+        failed.filter_map(|mut object| collector.redactor.object(&mut object).then_some(object)).collect();
     evidence
 }
 

@@ -23,13 +23,14 @@ use super::{
     window::Cutter,
 };
 use crate::{
+    access::need,
     archive::{
         BundlePath, Segment,
         manifest::{Entry, Missing, MissingCode, MissingSeverity, Source, SourceKind, Truncation, TruncationReason},
     },
     cluster::{ApiKind, chain},
     inventory::{Inventory, PodRole},
-    movers::{CaughtLog, CaughtPod, FOLLOWED, Movers, PODS},
+    movers::{CaughtLog, CaughtPod, FOLLOWED, Movers, PODS, Unread},
     plan::Window,
 };
 
@@ -311,6 +312,7 @@ pub(super) async fn add_logs(work: &Arc<Work>, mut room: Room, lost: &mut Vec<Mi
         let is_there = there.iter().any(|path| path.as_str() == unread.path);
         match lost.iter_mut().find(|lost| lost.path == unread.path) {
             _ if is_there => {}
+            Some(told) if unread.code == MissingCode::Forbidden => *told = unread,
             // That the API server has it no more is known; this is why nobody had read it before.
             Some(told) => told.why = format!("{}; {}", told.why, unread.why),
             None => lost.push(unread),
@@ -328,16 +330,25 @@ fn untold(work: &Work) -> Vec<Missing> {
     };
     let mut notes = Vec::new();
     for pod in caught.pods.iter().filter(|pod| !caught.there.contains(&pod.name)) {
-        for (container, passed_over) in &pod.unread {
+        for (container, why) in &pod.unread {
             let what = format!("log of {}/{} container {container}", caught.namespace, pod.name);
-            let why = if *passed_over {
-                format!(
-                    "the pod was gone before its log was read: {FOLLOWED} logs of data movers are followed at a time"
-                )
-            } else {
-                "the pod was gone before its log could be read".to_owned()
-            };
-            notes.push(note(&what, caught.path(&pod.name, container).as_str(), &why));
+            let path = caught.path(&pod.name, container);
+            notes.push(match why {
+                Unread::Gone => note(&what, path.as_str(), "the pod was gone before its log could be read"),
+                Unread::PassedOver => note(
+                    &what,
+                    path.as_str(),
+                    &format!(
+                        "the pod was gone before its log was read: {FOLLOWED} logs of data movers are followed at a time"
+                    ),
+                ),
+                Unread::Refused => {
+                    let pods = ApiKind::namespaced("", "v1", "pods", "Pod");
+                    let need = need("get", &pods, "log", Some(&caught.namespace));
+                    let why = "the API server refused its log (403) while the pod was there, and now the pod is gone";
+                    work.borders.forbidden(&what, path.as_str(), why, need)
+                }
+            });
         }
     }
     for name in caught.turned_away.iter().filter(|name| caught.wants_copy(name)) {

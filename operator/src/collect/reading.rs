@@ -1,4 +1,4 @@
-//! Which item is read when: a few at once, in the order of the plan, few on one node, nothing after the deadline or of a node
+//! Which item is read when: a few at once, in the order of the plan, few of one node, nothing after the deadline or of a node
 //! that does not answer. How each kind of item is read is told beside this file, what is done with all of it in `finish`.
 
 use std::{
@@ -11,7 +11,7 @@ use debugbundle_crd::TargetKind;
 use jiff::Timestamp;
 use tokio::{
     task::{JoinError, JoinSet},
-    time::Instant,
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -22,6 +22,7 @@ use super::{
     finish::fitted,
     lists, logs,
     missing::{missing, no_room, too_late, withheld},
+    nodes::{AtNode, Visitor},
     objects,
     room::Room,
     store_files,
@@ -50,8 +51,8 @@ pub(super) struct Run {
     velero: String,
     /// Other namespaces whose logs may not be read: that is told once for each, and nothing more is asked.
     closed: BTreeSet<String>,
-    /// Items for which a node is asked now.
-    busy: BTreeMap<String, usize>,
+    /// Among all that read of the same nodes.
+    nodes: Visitor,
     /// Paths of items for which the spool had no room at the first time.
     again: BTreeSet<BundlePath>,
     pub(super) room: Room,
@@ -77,7 +78,7 @@ impl Run {
             down: BTreeMap::new(),
             velero: inventory.namespace.clone(),
             closed: BTreeSet::new(),
-            busy: BTreeMap::new(),
+            nodes: collector.nodes.visitor(),
             again: BTreeSet::new(),
             room: Room::new(collector.shares.room, inventory),
             collected,
@@ -92,25 +93,33 @@ impl Run {
         let mut running: JoinSet<Ended> = JoinSet::new();
         let mut at_work: BTreeMap<tokio::task::Id, Item> = BTreeMap::new();
         loop {
+            let changed = self.nodes.changed();
             while running.len() < self.pace.at_once {
-                let Some(item) = self.next(&mut waiting) else { break };
-                let handle = running.spawn(self.begun(&item).in_current_span());
+                let Some((item, place)) = self.next(&mut waiting) else { break };
+                let handle = running.spawn(self.begun(&item, place).in_current_span());
                 at_work.insert(handle.id(), item);
+            }
+            let full = running.len() >= self.pace.at_once;
+            if full {
+                // What has no time for a place must not keep others from it.
+                self.nodes.wait_at(&BTreeSet::new());
+            }
+            if running.is_empty() && waiting.is_empty() {
+                return Ok(());
             }
             let joined = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Err(CollectError::Cancelled),
-                joined = running.join_next_with_id() => joined,
+                Some(joined) = running.join_next_with_id() => joined,
+                () = changed, if !full => continue,
+                // Others may have the places until then.
+                () = sleep_until(self.deadline), if running.is_empty() => continue,
             };
-            let Some(joined) = joined else { return Ok(()) };
             let (id, ended) = match joined {
                 Ok((id, ended)) => (id, Ok(ended)),
                 Err(error) => (error.id(), Err(error)),
             };
             let Some(item) = at_work.remove(&id) else { continue };
-            if let Some(busy) = item.node.as_ref().and_then(|node| self.busy.get_mut(node)) {
-                *busy = busy.saturating_sub(1);
-            }
             if let Ok((_, _, Err(WriteError::Spool(error)))) = &ended
                 && error.is_full()
                 && self.again.insert(item.path.clone())
@@ -128,8 +137,8 @@ impl Run {
         }
     }
 
-    /// Takes the item's places, and reads it once it is awaited.
-    fn begun(&mut self, item: &Item) -> impl Future<Output = Ended> + Send + use<> {
+    /// Reads the item once it is awaited; the place at its node is taken until it is read.
+    fn begun(&mut self, item: &Item, place: Option<AtNode>) -> impl Future<Output = Ended> + Send + use<> {
         let (work, mut item) = (self.work.clone(), item.clone());
         if self.again.contains(&item.path) {
             tighten(&mut item, work.desk.spool.free());
@@ -137,10 +146,8 @@ impl Run {
         }
         let limit = self.deadline.min(Instant::now() + self.pace.per_item);
         work.progress.began(&item.what);
-        if let Some(node) = &item.node {
-            *self.busy.entry(node.clone()).or_default() += 1;
-        }
         async move {
+            let _place = place;
             let (at, began) = (Timestamp::now(), Instant::now());
             let outcome = read(&work, &item, limit).await;
             (at, began.elapsed(), outcome)
@@ -169,10 +176,11 @@ impl Run {
         Ok(None)
     }
 
-    /// The first item whose node has a place; items that have no chance any more are told as missing on the way.
-    fn next(&mut self, waiting: &mut VecDeque<Item>) -> Option<Item> {
+    /// The first item whose node has a place, and that; items that have no chance any more are told as missing on the way.
+    /// If there is none it waits at the nodes of all that are left.
+    fn next(&mut self, waiting: &mut VecDeque<Item>) -> Option<(Item, Option<AtNode>)> {
         let late = Instant::now() >= self.deadline;
-        let mut at = 0;
+        let (mut at, mut full) = (0, BTreeSet::new());
         while let Some(item) = waiting.get(at) {
             if self.application(item).is_some_and(|namespace| self.closed.contains(namespace)) {
                 self.work.progress.ended();
@@ -195,12 +203,16 @@ impl Run {
                 waiting.remove(at);
                 continue;
             }
-            let busy = item.node.as_ref().and_then(|node| self.busy.get(node)).copied().unwrap_or(0);
-            if busy < self.pace.per_node {
-                return waiting.remove(at);
+            let Some(node) = &item.node else { return waiting.remove(at).map(|item| (item, None)) };
+            if !full.contains(node) {
+                if let Some(place) = self.nodes.enter(node) {
+                    return waiting.remove(at).map(|item| (item, Some(place)));
+                }
+                full.insert(node.clone());
             }
             at += 1;
         }
+        self.nodes.wait_at(&full);
         None
     }
 

@@ -34,6 +34,7 @@ use crate::{
     status::Fold,
 };
 use mine::{Mine, in_time};
+pub use places::share_mib;
 
 type Guarded = DeserializeGuard<DebugBundle>;
 

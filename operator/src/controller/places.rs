@@ -30,11 +30,23 @@ pub(super) struct Place {
     collecting: Option<OwnedSemaphorePermit>,
 }
 
+/// Into how many shares the spool is divided: one that is collected alone gets half of it, for a sealed bundle that waits for
+/// its store keeps what it takes, and a share must be left whole beside it.
+fn shares(at_once: usize) -> usize {
+    at_once.max(2)
+}
+
+/// What one collection may need of a spool of so many MiB, in MiB.
+pub fn share_mib(at_once: usize, spool_mib: u32) -> u32 {
+    (spool_mib / u32::try_from(shares(at_once)).unwrap_or(u32::MAX)).max(1)
+}
+
 impl Places {
-    /// `spool_mib` are shared by `at_once` collections.
+    /// `spool_mib` are shared by `at_once` collections and what waits.
     pub(super) fn new(at_once: usize, spool_mib: u32) -> Self {
-        let each = (spool_mib / u32::try_from(at_once).unwrap_or(u32::MAX)).max(1);
-        let room = usize::try_from(each).unwrap_or(usize::MAX).saturating_mul(at_once).min(Semaphore::MAX_PERMITS);
+        let each = share_mib(at_once, spool_mib);
+        let room = usize::try_from(each).unwrap_or(usize::MAX).saturating_mul(shares(at_once));
+        let room = room.min(Semaphore::MAX_PERMITS);
         Self {
             collecting: Arc::new(Semaphore::new(at_once)),
             room: Arc::new(Semaphore::new(room)),
@@ -154,8 +166,21 @@ mod tests {
         let place = places.at_once().expect("a place");
         // Sealed, but nobody could be told so.
         places.put_by("a", place, 2 * MIB);
-        assert!(places.at_once().is_none(), "48 MiB are left");
+        assert_eq!(places.room.available_permits(), 48);
         drop(places.of_sealed("a", 2 * MIB));
+        assert_eq!(places.room.available_permits(), 50);
+    }
+
+    #[tokio::test]
+    async fn where_one_is_collected_at_a_time_a_sealed_one_that_waits_keeps_nobody_from_it() {
+        let places = Places::new(1, 50);
+        let mut first = places.at_once().expect("a place");
+        assert!(places.at_once().is_none(), "one at a time");
+        first.sealed(u64::from(share_mib(1, 50)) * MIB);
+        let mut second = places.at_once().expect("half of the spool is left, however large the first one is");
+        second.sealed(1);
+        assert!(places.at_once().is_none(), "24 MiB are left");
+        drop(first);
         assert!(places.at_once().is_some());
     }
 }

@@ -2,6 +2,7 @@
 //! First the trail from the target to what holds it, then what Velero itself says of the target and of its location.
 //! No catalogue of known texts is in here.
 
+mod failed;
 mod finding;
 mod log_lines;
 mod object;
@@ -43,6 +44,8 @@ pub const PASSWORD_NOT_MASKED: &str = "repository-password-not-masked";
 /// Finding that entries were left out because the self-check found something in them.
 pub const WITHHELD: &str = "withheld-by-self-check";
 
+/// Finding that a Backup or Restore failed that nobody asked about.
+const FAILED_BEFORE: &str = "failed-before";
 const FAILURE_REASON: &str = "failure-reason";
 const VALIDATION_ERROR: &str = "validation-error";
 const RESULTS_ERROR: &str = "results-error";
@@ -94,6 +97,7 @@ pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
     for found in locations.filter(|l| location.is_none() || l["metadata"]["name"].as_str() == location) {
         of_location(found, &mut findings);
     }
+    failed::failed(&evidence.failed, &mut findings);
     findings.sort_by_key(|f| f.severity);
     findings.truncate(LIMIT);
     let cause = findings.iter().find(|f| f.severity == Severity::Error).map(|f| f.title.clone());

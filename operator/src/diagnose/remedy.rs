@@ -4,16 +4,17 @@
 use std::collections::BTreeSet;
 
 use super::{
-    DATA_HELD_UP, FAILURE_REASON, LOCATION_UNAVAILABLE, MOVER_NOT_PREPARED, PASSWORD_NOT_MASKED, RESULTS_ERROR,
-    RESULTS_MORE, RESULTS_UNREADABLE, RESULTS_WARNING, VALIDATION_ERROR, WITHHELD,
+    DATA_HELD_UP, FAILED_BEFORE, FAILURE_REASON, LOCATION_UNAVAILABLE, MOVER_NOT_PREPARED, PASSWORD_NOT_MASKED,
+    RESULTS_ERROR, RESULTS_MORE, RESULTS_UNREADABLE, RESULTS_WARNING, VALIDATION_ERROR, WITHHELD,
 };
 
 /// The documentation of the Velero that the tests run; its pages are `site/content/docs/v1.18` of Velero's repository.
 const SITE: &str = "https://velero.io/docs/v1.18/";
 
 /// All kinds of findings.
-const IDS: [&str; 11] = [
+const IDS: [&str; 12] = [
     DATA_HELD_UP,
+    FAILED_BEFORE,
     FAILURE_REASON,
     VALIDATION_ERROR,
     RESULTS_ERROR,
@@ -46,6 +47,10 @@ pub(super) fn of(id: &str, object: &str) -> Remedy {
             "mend what the last object of the trail says; what waits goes on by itself, what failed needs a new Backup or \
              Restore",
             Some(moving(kind)),
+        ),
+        FAILED_BEFORE => (
+            "make a bundle about it (kubectl debugbundle create --backup or --restore): this one has no log of it",
+            Some(debugging(kind)),
         ),
         FAILURE_REASON => (
             "remove the cause that is named, then make a new Backup or Restore: one that failed is not taken up again",

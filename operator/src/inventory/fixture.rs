@@ -66,6 +66,7 @@ pub(crate) fn inventory() -> Inventory {
         nodes: BTreeSet::new(),
         trail: Trail::default(),
         kin: Kin::default(),
+        failed: Vec::new(),
         unread: Vec::new(),
         cut: Vec::new(),
     }

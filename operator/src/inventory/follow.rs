@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    sync::Arc,
 };
 
 use debugbundle_crd::TargetKind;
@@ -11,9 +12,9 @@ use futures::StreamExt as _;
 use serde_json::Value;
 
 use super::{
-    Inventory, Looked, ObjectName, Pod, PodRole, is_dns_name,
+    Inventory, Looked, ObjectName, Pod, PodRole, TargetObject, hooks, is_dns_name,
     look::{HANDFUL, Look},
-    trail::{Controller, RESTORED_BY, Seen, read_claim, read_owner, read_snapshot},
+    trail::{Controller, RESTORED_BY, Seen, Trail, read_claim, read_owner, read_snapshot},
     valid_label,
 };
 use crate::cluster::{ApiKind, Flow, TakeItems};
@@ -46,6 +47,8 @@ struct Sieve {
     moved: BTreeSet<String>,
     /// Of both, those whose data did not complete.
     open: (BTreeSet<String>, BTreeSet<String>),
+    /// The target, if pods in which its hooks run are involved: one failed, or may hang before there is any data.
+    hooks: Option<Arc<TargetObject>>,
 }
 
 /// Comes first what explains most: data that did not complete, then what is not ready, then by name.
@@ -108,7 +111,14 @@ impl Place {
         });
         Self {
             namespace: namespace.to_owned(),
-            sieve: Sieve { whole, label, pods, moved: claims_of(true), open: (open_pods, open_claims) },
+            sieve: Sieve {
+                whole,
+                label,
+                pods,
+                moved: claims_of(true),
+                open: (open_pods, open_claims),
+                hooks: inventory.with_hooks().cloned().map(Arc::new),
+            },
             claims: in_files.chain(claims_of(false)).collect(),
             snapshots: inventory.served.find("snapshot.storage.k8s.io", "volumesnapshots").cloned(),
         }
@@ -138,7 +148,18 @@ impl Sieve {
     fn leads_to(&self, seen: &Seen) -> bool {
         let named = self.pods.contains(&seen.pod.name);
         let mounts = seen.pod.claims.iter().any(|claim| self.moved.contains(claim));
-        named || mounts || (!seen.ready && self.restored(seen))
+        named || mounts || self.runs_hooks(seen) || (!seen.ready && self.restored(seen))
+    }
+
+    /// A hook of the target runs in the pod, by what both say.
+    fn runs_hooks(&self, seen: &Seen) -> bool {
+        self.hooks.as_ref().is_some_and(|target| {
+            let its_own = match target.kind {
+                TargetKind::Backup => hooks::selects(target, &seen.pod),
+                TargetKind::Restore => self.restored(seen),
+            };
+            its_own && !hooks::hooked(&seen.pod, target).is_empty()
+        })
     }
 
     fn rank(&self, seen: &Seen) -> Rank {
@@ -186,7 +207,8 @@ impl TakeItems for Crowd {
 }
 
 impl Look<'_> {
-    /// Walks through the namespaces that may be looked into and were not walked through yet.
+    /// Walks through the namespaces that may be looked into and were not walked through yet; of the others, from the claims
+    /// that were named since.
     pub(super) async fn follow(&self, inventory: &mut Inventory) {
         let places: Vec<Place> = inventory
             .touched
@@ -199,8 +221,21 @@ impl Look<'_> {
         for met in met {
             inventory.add(met);
         }
+        self.follow_late(inventory).await;
         inventory.involved_pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         inventory.involve_agents();
+    }
+
+    /// From claims that files name to their volumes and snapshots, where the walk has been before.
+    async fn follow_late(&self, inventory: &mut Inventory) {
+        for (namespace, claims) in std::mem::take(&mut inventory.trail.late) {
+            let snapshots = inventory.served.find("snapshot.storage.k8s.io", "volumesnapshots").cloned();
+            let place = Place { namespace, sieve: Sieve::default(), claims, snapshots };
+            let mut met = Met { namespace: place.namespace.clone(), ..Met::default() };
+            self.claims_of(&place, &mut met).await;
+            self.snapshots_of(&place, &mut met).await;
+            inventory.trail.store(&met.namespace, met.volumes, met.snapshots);
+        }
     }
 
     /// What data movers hold in Velero's own namespace: claims and snapshots of the same name as the object they serve.
@@ -262,7 +297,8 @@ impl Look<'_> {
     async fn pods_of(&self, place: &Place) -> Crowd {
         let kind = ApiKind::namespaced("", "v1", "pods", "Pod");
         let (sieve, crowd) = (&place.sieve, Crowd::of(&place.sieve));
-        if sieve.whole || !sieve.moved.is_empty() || sieve.pods.len() > HANDFUL {
+        let by_annotation = sieve.hooks.is_some() && sieve.restores().is_none();
+        if sieve.whole || by_annotation || !sieve.moved.is_empty() || sieve.pods.len() > HANDFUL {
             return self.read(&kind, &place.namespace, None, crowd).await;
         }
         let mut crowd = match sieve.restores() {
@@ -328,6 +364,12 @@ impl Look<'_> {
 }
 
 impl Inventory {
+    /// The target, if one of its hooks failed, or it is under way and there is no data of it yet.
+    fn with_hooks(&self) -> Option<&TargetObject> {
+        let waits = |target: &TargetObject| target.is_under_way() && self.data.is_empty();
+        self.target.as_ref().filter(|target| target.has_failed_hooks() || waits(target))
+    }
+
     fn add(&mut self, met: Met) {
         let Met { namespace, involved, restored, beyond, claims, owners, volumes, snapshots } = met;
         let here = |name: String, uid: Option<String>| ObjectName { namespace: namespace.clone(), name, uid };
@@ -367,11 +409,7 @@ impl Inventory {
             self.claims.iter().filter(|claim| claim.namespace == namespace).map(|claim| claim.name.clone()).collect();
         self.claims.extend(claims.into_iter().filter(|name| !known.contains(name)).map(|name| here(name, None)));
         trail.owners.extend(owners.into_iter().map(|(controller, name)| (controller, here(name, None))));
-        trail.volumes.extend(volumes);
-        for (name, content) in snapshots {
-            trail.snapshots.insert(here(name, None));
-            trail.contents.extend(content);
-        }
+        trail.store(&namespace, volumes, snapshots);
         trail.walked.insert(namespace);
     }
 
@@ -383,6 +421,17 @@ impl Inventory {
             if let PodRole::NodeAgent { involved } = &mut agent.role {
                 *involved |= agent.node.as_ref().is_some_and(|node| nodes.contains(node));
             }
+        }
+    }
+}
+
+impl Trail {
+    /// Volumes, and snapshots with their contents, that were met in a namespace.
+    fn store(&mut self, namespace: &str, volumes: Vec<String>, snapshots: Vec<(String, Option<String>)>) {
+        self.volumes.extend(volumes);
+        for (name, content) in snapshots {
+            self.snapshots.insert(ObjectName { namespace: namespace.to_owned(), name, uid: None });
+            self.contents.extend(content);
         }
     }
 }

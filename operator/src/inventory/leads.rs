@@ -85,6 +85,9 @@ impl Inventory {
         };
         for claim in named(Lead::Claim) {
             if !self.claims.iter().any(|known| (&known.namespace, &known.name) == (&claim.namespace, &claim.name)) {
+                if self.trail.walked.contains(&claim.namespace) {
+                    self.trail.late.entry(claim.namespace.clone()).or_default().insert(claim.name.clone());
+                }
                 self.claims.push(claim);
             }
         }

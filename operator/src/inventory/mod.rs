@@ -4,16 +4,20 @@
 //! * `look`: how it asks, and for the target and its data; `kin`: what else belongs to the target in Velero's namespace.
 //! * `follow`: from the data to pods, owners, claims, volumes, nodes; `trail`: what lies on that way.
 //! * `foremost`: of too many, those that matter most.
+//! * `failed`: without a target, what failed last.
+//! * `hooks`: in which containers of a pod hooks run.
 //! * `asked`: pods of the namespaces that were asked for; `leads`: what the target's own files name.
 //! * `belongs`, `target`, `pods`, `workloads`, `discovery`, `label`: one answer read, without asking anybody.
 
 mod asked;
 mod belongs;
 mod discovery;
+mod failed;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod follow;
 mod foremost;
+mod hooks;
 mod kin;
 mod label;
 mod leads;
@@ -36,6 +40,7 @@ use crate::{
 
 pub use belongs::{DataObject, Further, ObjectName, is_dns_name};
 pub use discovery::{DISCOVERY, Served};
+pub use hooks::hooked;
 pub use kin::Kin;
 pub use label::{repository_label, valid_label};
 pub use leads::{Lead, Leads};
@@ -224,6 +229,8 @@ pub struct Inventory {
     pub data: Vec<DataObject>,
     /// What else belongs to the target.
     pub kin: Kin,
+    /// Without a target: the newest failed Backups and Restores, each with what tells of the failure, unredacted.
+    pub failed: Vec<Value>,
     /// Namespaces besides Velero's.
     pub touched: Vec<Touched>,
     /// Those beyond the listed ones.
@@ -273,7 +280,9 @@ impl Inventory {
     pub fn touch_named(&mut self) {
         if let Some(target) = self.target.as_ref().filter(|_| self.data.is_empty()) {
             let why = format!("spec of {} {}", target.kind, target.name);
-            self.touch(&target.named_namespaces(self.backup.as_ref()), 0, &why);
+            let mut named = target.named_namespaces(self.backup.as_ref());
+            named.extend(target.hooks_under_way());
+            self.touch(&named, 0, &why);
         }
     }
 }
@@ -335,6 +344,7 @@ pub async fn take(
         }
         None => (Vec::new(), Kin::default()),
     };
+    let failed = if target.is_none() { look.failed(&served).await } else { Vec::new() };
     let agents = Some(node_agents.as_slice()).filter(|agents| !agents.is_empty() || !look.has_lost(&daemons));
     // That a list tells of none is believed only if it could be read.
     let told = Some(data.as_slice()).filter(|data| target.is_some() && (!data.is_empty() || !look.has_lost_data()));
@@ -369,6 +379,7 @@ pub async fn take(
         trail,
         data,
         kin,
+        failed,
         unread: Vec::new(),
         cut: Vec::new(),
     };

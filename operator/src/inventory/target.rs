@@ -54,10 +54,27 @@ impl TargetObject {
 
     /// The namespaces that the hooks of its spec are meant for, if a hook failed; none if they are meant for all.
     pub(super) fn hooked_namespaces(&self) -> Vec<String> {
+        if self.has_failed_hooks() { self.namespaces_of_hooks() } else { Vec::new() }
+    }
+
+    /// The same of a Backup under way: one of its hooks may hang.
+    pub(super) fn hooks_under_way(&self) -> Vec<String> {
+        if self.kind == TargetKind::Backup && self.is_under_way() { self.namespaces_of_hooks() } else { Vec::new() }
+    }
+
+    /// A hook failed.
+    pub(super) fn has_failed_hooks(&self) -> bool {
         let failed = self.raw.pointer("/status/hookStatus/hooksFailed").and_then(Value::as_i64);
-        if failed.is_none_or(|failed| failed == 0) {
-            return Vec::new();
-        }
+        failed.is_some_and(|failed| failed > 0)
+    }
+
+    /// Velero is at work on it.
+    pub(super) fn is_under_way(&self) -> bool {
+        let under_way = ["InProgress", "WaitingForPluginOperations", "Finalizing"];
+        under_way.iter().any(|phase| self.phase.starts_with(phase))
+    }
+
+    fn namespaces_of_hooks(&self) -> Vec<String> {
         let hooks = self.raw.pointer("/spec/hooks/resources").and_then(Value::as_array);
         let named = hooks.into_iter().flatten().filter_map(|hook| hook["includedNamespaces"].as_array());
         named.flatten().filter_map(Value::as_str).map(str::to_owned).collect()
@@ -66,8 +83,7 @@ impl TargetObject {
     /// The namespaces that the spec of a target under way names, without globs; of a Restore those that it goes into. One
     /// that says no more than its Backup means that one's namespaces.
     pub(super) fn named_namespaces(&self, backup: Option<&Self>) -> Vec<String> {
-        let under_way = ["InProgress", "WaitingForPluginOperations", "Finalizing"];
-        if !under_way.iter().any(|phase| self.phase.starts_with(phase)) {
+        if !self.is_under_way() {
             return Vec::new();
         }
         let mapping = self.raw.pointer("/spec/namespaceMapping").and_then(Value::as_object);

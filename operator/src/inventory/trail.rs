@@ -1,7 +1,7 @@
 //! What the walk from the target to a cause leads past, and how one object there leads to the next. Pure; who walks is
 //! `follow`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -31,6 +31,8 @@ pub struct Trail {
     pub server_accounts: BTreeSet<String>,
     /// Namespaces that were walked through.
     pub(super) walked: BTreeSet<String>,
+    /// Claims there that were named afterwards.
+    pub(super) late: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A kind that makes pods, or makes what makes them.

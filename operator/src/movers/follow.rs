@@ -87,6 +87,7 @@ async fn request(catcher: &Catcher, uid: &str, pod: &str, container: &str, mark:
         Err(ClusterError::NoAnswer(_)) if grows => return (End::Silent, lines),
         Err(error) if error.is_forbidden() => {
             catcher.log_refused(&error);
+            catcher.movers.shelf().refuse(uid, container);
             return (End::Gone, lines);
         }
         Err(error) if error.is_not_found() => return (End::Gone, lines),

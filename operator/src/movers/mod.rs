@@ -48,8 +48,19 @@ pub struct CaughtPod {
     pub events: Vec<(String, Arc<[u8]>)>,
     /// Containers of which a log may have been read.
     pub containers: Vec<String>,
-    /// Those of which none was, though they ran; whether because too many others were followed.
-    pub unread: Vec<(String, bool)>,
+    /// Those of which none was, though they ran.
+    pub unread: Vec<(String, Unread)>,
+}
+
+/// Why nothing of a log was read before its pod went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// The pod went too soon.
+    Gone,
+    /// Too many others were followed.
+    PassedOver,
+    /// The right to read it is missing.
+    Refused,
 }
 
 /// The last lines of a container's log, each with its time.

@@ -9,7 +9,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    CaughtLog, CaughtPod,
+    CaughtLog, CaughtPod, Unread,
     ring::{Line, Mark, Ring},
     sight::{Sight, State},
 };
@@ -50,6 +50,8 @@ struct Log {
     reading: Reading,
     /// When it was to be followed all places were taken.
     passed_over: bool,
+    /// When it was asked for last the API server refused it.
+    refused: bool,
 }
 
 /// Whether somebody reads a log.
@@ -78,11 +80,16 @@ impl Held {
         self.sight.object.len() + events + logs
     }
 
-    /// Containers that ran, and ended before anybody had read a line of them; whether for want of a place.
-    fn unread(&self) -> impl Iterator<Item = (String, bool)> {
+    /// Containers that ran, and ended before anybody had read a line of them; and why nobody had.
+    fn unread(&self) -> impl Iterator<Item = (String, Unread)> {
         let unread = |log: &Log| (log.passed_over || log.reading == Reading::Nobody) && log.mark == Mark::default();
         let logs = self.logs.iter().filter(move |(_, log)| self.ended.is_some() && unread(log));
-        logs.map(|(name, log)| (name.clone(), log.passed_over))
+        let why = |log: &Log| match log {
+            Log { refused: true, .. } => Unread::Refused,
+            Log { passed_over: true, .. } => Unread::PassedOver,
+            _ => Unread::Gone,
+        };
+        logs.map(move |(name, log)| (name.clone(), why(log)))
     }
 
     /// The first to go are those that ended well, then those that ended at all.
@@ -166,6 +173,13 @@ impl Shelf {
         }
     }
 
+    /// Nobody may read this log.
+    pub(super) fn refuse(&mut self, uid: &str, container: &str) {
+        if let Some(log) = self.held.get_mut(uid).and_then(|held| held.logs.get_mut(container)) {
+            log.refused = true;
+        }
+    }
+
     /// A line of a log; whether the pod is still kept.
     pub(super) fn line(&mut self, uid: &str, container: &str, line: &Line<'_>, mark: Mark) -> bool {
         let Some(log) = self.held.get_mut(uid).and_then(|held| held.logs.get_mut(container)) else { return false };
@@ -184,7 +198,7 @@ impl Shelf {
     /// All of a log was read, be it empty.
     pub(super) fn read_whole(&mut self, uid: &str, container: &str) {
         if let Some(log) = self.held.get_mut(uid).and_then(|held| held.logs.get_mut(container)) {
-            log.passed_over = false;
+            (log.passed_over, log.refused) = (false, false);
         }
     }
 
@@ -369,9 +383,14 @@ mod tests {
             shelf.gone(uid, at(1));
         }
         shelf.end_log("u0002", "c", false);
-        assert_eq!(unread(&shelf), [vec![("c".to_owned(), true)], vec![], vec![("c".to_owned(), false)]]);
+        assert_eq!(
+            unread(&shelf),
+            [vec![("c".to_owned(), Unread::PassedOver)], vec![], vec![("c".to_owned(), Unread::Gone)]]
+        );
+        shelf.refuse("u0003", "c");
+        assert_eq!(unread(&shelf)[2], [("c".to_owned(), Unread::Refused)]);
         shelf.end_log("u0001", "c", true);
-        assert_eq!(unread(&shelf)[0], [("c".to_owned(), true)], "somebody came too late");
+        assert_eq!(unread(&shelf)[0], [("c".to_owned(), Unread::PassedOver)], "somebody came too late");
         shelf.read_whole("u0001", "c");
         assert!(unread(&shelf)[0].is_empty(), "there was no line");
     }

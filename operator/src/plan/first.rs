@@ -29,7 +29,7 @@ impl Planner<'_> {
 
     fn belongs(&self, plural: &str) -> First {
         let inventory = self.inventory;
-        let Some(target) = &inventory.target else { return First::default() };
+        let Some(target) = &inventory.target else { return self.failed(plural) };
         let its_backup = |kind| inventory.backup.as_ref().filter(|_| kind == TargetKind::Backup);
         let of = |kind: TargetKind| if target.kind == kind { Some(target) } else { its_backup(kind) };
         let (backup, kin) = (of(TargetKind::Backup), &inventory.kin);
@@ -67,6 +67,18 @@ impl Planner<'_> {
             }
             _ => First::default(),
         }
+    }
+
+    /// Without a target: what failed last, so that no cap hits it.
+    fn failed(&self, plural: &str) -> First {
+        let kind = match plural {
+            "backups" => "Backup",
+            "restores" => "Restore",
+            _ => return First::default(),
+        };
+        let failed = self.inventory.failed.iter().filter(|object| object["kind"] == kind);
+        let names = failed.filter_map(|object| object["metadata"]["name"].as_str()).map(str::to_owned);
+        First { names: names.collect(), ..First::default() }
     }
 
     /// By UID; what an older Velero left without that label, by the names that the inventory found to be the target's.

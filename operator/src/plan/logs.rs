@@ -4,10 +4,10 @@
 use debugbundle_crd::{Logs, TargetKind, parse_duration};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Item, ItemSource, Planner, Priority, ServerLines, ServerLog, Window, hooks, target::folder_of};
+use super::{Item, ItemSource, Planner, Priority, ServerLines, ServerLog, Window, target::folder_of};
 use crate::{
     archive::{BundlePath, manifest::MissingCode},
-    inventory::{Container, ContainerType, Pod, PodRole, TargetObject},
+    inventory::{Container, ContainerType, Pod, PodRole, TargetObject, hooked},
 };
 
 /// How long before its start and after its end a target's causes and effects are looked for in logs.
@@ -99,7 +99,7 @@ impl Planner<'_> {
     fn application_logs(&mut self, logs: &Logs, most: u64) {
         let inventory = self.inventory;
         for pod in inventory.involved_pods.iter().filter(|pod| pod.namespace != inventory.namespace) {
-            let hooked = inventory.target.as_ref().map(|target| hooks::containers(pod, target)).unwrap_or_default();
+            let hooked = inventory.target.as_ref().map(|target| hooked(pod, target)).unwrap_or_default();
             let wanted = |container: &Container| {
                 container.kind == ContainerType::Init
                     || container.is_suspect()

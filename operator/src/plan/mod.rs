@@ -5,7 +5,6 @@ mod cluster;
 mod config_maps;
 mod credentials;
 mod first;
-mod hooks;
 mod item;
 mod kinds;
 mod logs;

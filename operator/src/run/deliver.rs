@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,9 @@ const AT_ONCE: usize = 4;
 /// The first pause between two tries; each next one is twice as long, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// How long one question to a store may take that is asked before anything is sent. As long as a connection may be silent:
+/// whoever waits for the bundle hears after one such silence that there is no answer, not after three.
+const ANSWER: Duration = Duration::from_mins(1);
 /// How long a try goes on when the time is over and nothing moves. One in which parts arrive is not cut: what it has sent
 /// would be lost, and it will end by itself. Longer than a part takes on a slow line, and than the three attempts of a
 /// request to a store that is silent for a minute each.
@@ -181,12 +184,18 @@ async fn ended_before(
 ) -> Result<bool, StoreError> {
     let open = lock(recorded).clone();
     if let Some(id) = open {
-        destination.store.abort(&destination.key, &id).await?;
+        answered(destination.store.abort(&destination.key, &id)).await?;
         *lock(recorded) = None;
     }
     // Without the right to list uploads nothing is found, and the id on record was all there is.
-    destination.store.abort_unfinished(&destination.key).await?;
-    is_there(destination, upload).await
+    answered(destination.store.abort_unfinished(&destination.key)).await?;
+    answered(is_there(destination, upload)).await
+}
+
+/// The answer to a question, if there is one in time.
+async fn answered<T>(question: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let answer = timeout(ANSWER, question).await;
+    answer.unwrap_or_else(|_| Err(StoreError::silent(format!("no answer within {} s", ANSWER.as_secs()))))
 }
 
 /// What the work comes to; `None` if the time was over and nothing had moved for so long.

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use debugbundle_crd::{DebugBundle, DebugBundleSpec};
 use kube::{Client, ResourceExt as _};
 
-use crate::{access::Access, location::EndpointPolicy, movers::Movers};
+use crate::{access::Access, collect::Nodes, location::EndpointPolicy, movers::Movers};
 
 pub use deliver::Journal;
 pub use destination::Destination;
@@ -65,6 +65,8 @@ pub struct Engine {
     options: Options,
     movers: Movers,
     access: Access,
+    /// Places at the nodes whose logs are read.
+    nodes: Nodes,
     /// Uploads that may be tried now.
     sending: deliver::Sending,
 }
@@ -77,6 +79,7 @@ impl Engine {
             options,
             movers: Movers::default(),
             access: Access::default(),
+            nodes: Nodes::default(),
             sending: deliver::Sending::default(),
         }
     }

@@ -222,6 +222,7 @@ impl Engine {
             spool: Arc::clone(&spool),
             store: stores.files.clone(),
             pace: Pace::default(),
+            nodes: self.nodes.clone(),
             movers: self.movers.clone(),
             shares: Shares::of(self.options.bundle_limit, self.options.spool_limit),
         };

@@ -223,7 +223,7 @@ async fn four_stores_that_hang_do_not_keep_a_fifth_from_its_bundle() {
             })
             .await;
         }
-        // Each of them is in its first try, and none of those can end for minutes.
+        // Each of them asks in vain, and waits for a minute each time.
         context.debug_bundle("good", json!({})).await;
         let end = ended(&context, "good").await;
         assert!(end.stored(), "{end:?}");
@@ -233,6 +233,73 @@ async fn four_stores_that_hang_do_not_keep_a_fifth_from_its_bundle() {
         }
         answers.add_permits(100_000);
         for name in hanging {
+            let end = ended(&context, name).await;
+            assert!(end.stored(), "{name}: {end:?}");
+        }
+        spool_is_empty(&operator).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_store_that_takes_connections_and_says_nothing_is_waited_for_until_the_deadline_and_named() {
+    with_namespace("silent", |context| async move {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let silent = format!("http://{}", listener.local_addr().expect("its port"));
+        let taken = tokio::spawn(async move {
+            let mut taken = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                taken.push(stream);
+            }
+        });
+        location(&context, "silent", |spec| spec["config"]["s3Url"] = silent.into()).await;
+        let args = ["--max-concurrent", "1", "--upload-timeout-minutes", "2"];
+        let operator = Operator::of(&context).args(args).ready().await;
+        let began = std::time::Instant::now();
+        context.debug_bundle("b", json!({"storageLocation": "silent"})).await;
+        context.debug_bundle("good", json!({})).await;
+        let end = ended(&context, "good").await;
+        assert!(end.stored(), "{end:?}");
+
+        let waits = waiting(&context, "b").await;
+        assert_eq!(waits.status().phase, Some(Phase::Uploading));
+        let (reason, message) = waits.condition("Uploaded");
+        assert_eq!(reason, "StoreUnreachable", "{message}");
+        assert!(message.starts_with("answer: ") && message.contains("no answer within 60 s"), "{message}");
+        assert!(message.contains("; the sealed bundle waits and is sent again until "), "{message}");
+        let end = ended(&context, "b").await;
+        let (reason, message) = end.failure();
+        assert_eq!(reason, "StoreUnreachable");
+        assert!(message.starts_with("the bundle could not be sent in the time given: answer: "), "{message}");
+        assert!(message.contains("no answer within 60 s"), "{message}");
+        assert!(began.elapsed() >= Duration::from_mins(2), "not before its time is over");
+        taken.abort();
+        spool_is_empty(&operator).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_that_waits_does_not_keep_the_next_from_being_collected_though_one_is_at_a_time() {
+    with_namespace("one-at-a-time", |context| async move {
+        let proxy = S3Proxy::before(&context.stand.s3.endpoint()).await;
+        proxy.down(true);
+        mend(&context, "default", json!({"config": {"s3Url": proxy.endpoint()}})).await;
+        location(&context, "good", |_| ()).await;
+        let operator = Operator::of(&context).args(["--max-concurrent", "1", "--spool-limit-mib", "64"]).ready().await;
+        for name in ["waits-1", "waits-2"] {
+            context.debug_bundle(name, json!({})).await;
+            waiting(&context, name).await;
+        }
+        context.debug_bundle("next", json!({"storageLocation": "good"})).await;
+        let end = ended(&context, "next").await;
+        assert!(end.stored(), "{end:?}");
+        for name in ["waits-1", "waits-2"] {
+            let still = status(&get(&context, name).await.expect("it is there"));
+            assert_eq!(still.phase, Some(Phase::Uploading), "{name}: {still:?}");
+        }
+        proxy.down(false);
+        for name in ["waits-1", "waits-2"] {
             let end = ended(&context, name).await;
             assert!(end.stored(), "{name}: {end:?}");
         }

@@ -130,7 +130,7 @@ impl<'a> Choices<'a> {
     }
 
     fn text(&mut self) -> String {
-        if self.byte() % 3 == 0 {
+        if self.byte().is_multiple_of(3) {
             String::from_utf8_lossy(self.noise()).into_owned()
         } else {
             (*self.pick(DICTIONARY)).into()
@@ -271,12 +271,13 @@ pub fn settings(input: &[u8]) {
             // What no file of settings has behind a name makes prose of the whole, and there a value ends at a blank.
             let mut value = choices.text();
             value.retain(|letter| letter.is_alphanumeric() || " .,_-%$@&<".contains(letter));
-            *file += &format!("{name}{}{value}\n", choices.pick(&["=", ": ", " = "]));
+            let line = format!("{name}{}{value}\n", choices.pick(&["=", ": ", " = "]));
+            file.push_str(&line);
         }
     };
     harmless(&mut choices, &mut file);
     let name = choices.pick(&["password", "db.password", "AWS_SECRET_ACCESS_KEY", "client-secret", "api_key"]);
-    file += &match choices.byte() % 7 {
+    let pair = match choices.byte() % 7 {
         0 => format!("{name}={secret}\n"),
         1 => format!("{name}: {secret}\n"),
         2 => format!("export {name}=\"{secret}\"\n"),
@@ -285,6 +286,7 @@ pub fn settings(input: &[u8]) {
         5 => format!("[default]\n{name} = {secret}\n"),
         _ => format!("- name: {name}\n  value: {secret}\n"),
     };
+    file.push_str(&pair);
     harmless(&mut choices, &mut file);
     // One line alone is no file, and in prose a value ends at a blank.
     file += "user: shop\nlast: one\n";
@@ -318,7 +320,8 @@ pub fn credentials(input: &[u8]) {
     let section = choices.pick(&["[default]", "[ default ] # ours", "[profile default]"]);
     let equal = choices.pick(&["=", " = ", "\t=  "]);
     let end = choices.pick(&["\n", "\r\n", " \n", " # a comment\n"]);
-    file += &format!("{section}\naws_access_key_id{equal}{id}{end}aws_secret_access_key{equal}{key}{end}");
+    let profile = format!("{section}\naws_access_key_id{equal}{id}{end}aws_secret_access_key{equal}{key}{end}");
+    file.push_str(&profile);
     let ours = file.len();
     for _ in 0..choices.below(3) {
         other(&mut choices, &mut file);

@@ -1,20 +1,27 @@
-//! In which containers of a pod a hook runs: Velero reports a hook that failed, but what it printed may be in the log of
-//! its container. Whether that log is read is decided in `logs`.
+//! In which containers of a pod a hook runs: Velero reports a hook that failed, and nothing of one that hangs, but what it
+//! printed may be in the log of its container. Whether that log is read is decided by the plan.
 
 use debugbundle_crd::TargetKind;
 use serde_json::Value;
 
-use crate::inventory::{ContainerType, Pod, TargetObject};
+use super::{ContainerType, Pod, TargetObject};
 
 /// The containers of `pod` in which a hook of the target runs, as Velero finds them (`internal/hook/item_hook_handler.go`):
 /// by the pod's annotations, else by the target's `spec.hooks`; a hook that names no container runs in the first one.
-pub(super) fn containers<'a>(pod: &'a Pod, target: &'a TargetObject) -> Vec<&'a str> {
+pub fn hooked<'a>(pod: &'a Pod, target: &'a TargetObject) -> Vec<&'a str> {
     let mut named = by_annotation(pod, target.kind);
     if named.is_empty() {
         named = by_spec(pod, target);
     }
     let first = pod.containers.iter().find(|one| one.kind == ContainerType::Main).map(|one| one.name.as_str());
     named.into_iter().filter_map(|name| if name.is_empty() { first } else { Some(name) }).collect()
+}
+
+/// Whether the target takes the pod by its label selectors; which namespaces it takes is known elsewhere.
+pub(super) fn selects(target: &TargetObject, pod: &Pod) -> bool {
+    let spec = &target.raw["spec"];
+    let any = array(spec, "/orLabelSelectors").any(|selector| selector_holds(selector, pod));
+    selector_holds(&spec["labelSelector"], pod) && (any || array(spec, "/orLabelSelectors").next().is_none())
 }
 
 fn by_annotation(pod: &Pod, kind: TargetKind) -> Vec<&str> {
@@ -50,13 +57,14 @@ fn applies(hook: &Value, pod: &Pod) -> bool {
     let included = names("/includedNamespaces");
     (included.is_empty() || hits(&included))
         && !hits(&names("/excludedNamespaces"))
-        && array(hook, "/labelSelector/matchExpressions").all(|one| expression_holds(one, pod))
-        && hook
-            .pointer("/labelSelector/matchLabels")
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten()
-            .all(|(key, value)| pod.labels.get(key).map(String::as_str) == value.as_str())
+        && selector_holds(&hook["labelSelector"], pod)
+}
+
+/// One that is not there holds.
+fn selector_holds(selector: &Value, pod: &Pod) -> bool {
+    let labels = selector["matchLabels"].as_object().into_iter().flatten();
+    array(selector, "/matchExpressions").all(|one| expression_holds(one, pod))
+        && labels.into_iter().all(|(key, value)| pod.labels.get(key).map(String::as_str) == value.as_str())
 }
 
 fn expression_holds(expression: &Value, pod: &Pod) -> bool {
@@ -101,12 +109,12 @@ mod tests {
         let one = pod(&json!({
             "pre.hook.backup.velero.io/command": "[\"fsfreeze\"]", "pre.hook.backup.velero.io/container": "bell",
             "post.hook.backup.velero.io/command": "x", "post.hook.restore.velero.io/container": "bell", "other": "y"}));
-        assert_eq!(containers(&one, &backup), ["bell", "cow"]);
-        assert_eq!(containers(&one, &restore), [""; 0], "a container without a command is no hook");
+        assert_eq!(hooked(&one, &backup), ["bell", "cow"]);
+        assert_eq!(hooked(&one, &restore), [""; 0], "a container without a command is no hook");
         let old = pod(&json!({"hook.backup.velero.io/command": "x"}));
-        assert_eq!(containers(&old, &backup), ["cow"]);
+        assert_eq!(hooked(&old, &backup), ["cow"]);
         let restored = pod(&json!({"post.hook.restore.velero.io/command": "x"}));
-        assert_eq!(containers(&restored, &restore), ["cow"]);
+        assert_eq!(hooked(&restored, &restore), ["cow"]);
     }
 
     #[test]
@@ -137,8 +145,26 @@ mod tests {
             backup["pre"] = exec.clone();
             let expected: &[&str] = if hit { &["bell"] } else { &[] };
             let plain = pod(&json!({}));
-            assert_eq!(containers(&plain, &target(TargetKind::Restore, &json!([restore]))), expected, "{selector}");
-            assert_eq!(containers(&plain, &target(TargetKind::Backup, &json!([backup]))), expected, "{selector}");
+            assert_eq!(hooked(&plain, &target(TargetKind::Restore, &json!([restore]))), expected, "{selector}");
+            assert_eq!(hooked(&plain, &target(TargetKind::Backup, &json!([backup]))), expected, "{selector}");
+        }
+    }
+
+    #[test]
+    fn a_target_takes_pods_by_both_of_its_selectors() {
+        let herd = json!({"matchLabels": {"app": "herd"}});
+        let flock = json!({"matchLabels": {"app": "flock"}});
+        for (spec, expected) in [
+            (json!({}), true),
+            (json!({"labelSelector": herd}), true),
+            (json!({"labelSelector": flock}), false),
+            (json!({"orLabelSelectors": [flock, herd]}), true),
+            (json!({"orLabelSelectors": [flock]}), false),
+            (json!({"orLabelSelectors": []}), true),
+        ] {
+            let mut target = target(TargetKind::Backup, &json!([]));
+            target.raw = json!({"spec": spec});
+            assert_eq!(selects(&target, &pod(&json!({}))), expected, "{spec}");
         }
     }
 
@@ -146,6 +172,6 @@ mod tests {
     fn a_pods_own_hooks_take_the_place_of_the_targets() {
         let hooks = json!([{"pre": [{"exec": {"container": "bell", "command": ["x"]}}]}]);
         let one = pod(&json!({"pre.hook.backup.velero.io/command": "x"}));
-        assert_eq!(containers(&one, &target(TargetKind::Backup, &hooks)), ["cow"]);
+        assert_eq!(hooked(&one, &target(TargetKind::Backup, &hooks)), ["cow"]);
     }
 }
