@@ -1,7 +1,10 @@
 //! Values that stand on another line than their names, and keys of which each line is a log's line of its own; beside each
 //! what stays byte for byte, for most lines have nothing to do with the ones above them.
 
-use super::{secrets::Seed, *};
+use super::{
+    secrets::{self, Seed},
+    *,
+};
 
 fn prefixed(text: &str, prefix: &str) -> String {
     text.lines().flat_map(|line| [prefix, line, "\n"]).collect()
@@ -125,7 +128,7 @@ fn sec_x41_a_key_of_which_each_line_is_a_line_of_a_log_is_masked() {
     let by = redactor(&[], &[]);
     let pem = Seed(9).pem("RSA PRIVATE KEY", 5);
     let body: Vec<&str> = pem.lines().filter(|line| !line.starts_with('-')).collect();
-    let frames: [(&str, fn(&str) -> String); 6] = [
+    let frames: [secrets::Encoding; 6] = [
         ("logrus", |line| {
             format!("time=\"2026-09-08T03:04:12Z\" level=info msg={} backup=a logSource=\"pkg/a.go:1\"", json!(line))
         }),
