@@ -103,6 +103,8 @@ const STRONG_PAIRS: &[(&str, &str)] = &[
 ];
 /// The same, but an id of such a key is public: it is what a key management service calls it.
 const KEY_PAIRS: &[(&str, &str)] = &[("encryption", "key"), ("signing", "key"), ("master", "key"), ("customer", "key")];
+/// These written as one.
+const JOINED_KEYS: &[&str] = &["encryptionkey", "signingkey", "masterkey", "customerkey"];
 /// Words that are written as one, such as `PGPASSWORD`; no ordinary word ends with any of these.
 const JOINED: &[&str] = &[
     "password",
@@ -147,7 +149,7 @@ pub(super) fn judge(name: &[u8]) -> Option<Strength> {
         last = words.next()?;
     }
     let ends = |other: &&str| last.len() >= other.len() && is(&last[last.len() - other.len()..], other);
-    if STRONG.iter().any(|word| is(last, word)) || JOINED.iter().any(ends) {
+    if STRONG.iter().any(|word| is(last, word)) || JOINED.iter().any(ends) || (!of_id && JOINED_KEYS.iter().any(ends)) {
         return Some(Strength::Strong);
     }
     let before = words.next().unwrap_or_default();
@@ -233,6 +235,7 @@ mod tests {
             "SECRET_KEY_BASE",
             "ENCRYPTION_KEY",
             "encryptionKey",
+            "signingkey",
             "JWT_SIGNING_KEY_V2",
             "x-amz-server-side-encryption-customer-key",
         ] {

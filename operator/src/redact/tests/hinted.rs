@@ -64,6 +64,7 @@ fn of_shapes(seed: &mut Seed) -> Vec<(&'static str, String, String)> {
     add("password '", format!("ALTER USER shop WITH PASSWORD '{short}'"), "the password 'of old");
     add("password \\'", format!("ALTER USER shop WITH PASSWORD \\'{short}\\'"), "the password \\'of old");
     add("value:", format!("{{Name:SHOP_TOKEN Value:{short}}}"), "Name:REPLICAS Value:3");
+    add("H4sI", format!("H4sI{}", &blob[..64]), "H4sIAAAA begins one");
     add("sshpass", format!("sshpass -p {short} ssh h"), "sshpass -e ssh h");
     add("redis-cli", format!("redis-cli -a {short} save"), "redis-cli -h cache save");
     add("mongo", format!("mongodump -p {short}"), "mongodump --archive");

@@ -92,7 +92,6 @@ const DICTIONARY: &[&str] = &[
 
 static REDACTOR: LazyLock<Arc<Redactor>> =
     LazyLock::new(|| Arc::new(Redactor::of_known(vec![("known-secret-key", Secret::new(KNOWN))])));
-static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a folder"));
 
 /// Reads an input as choices; at its end all choices are 0.
 struct Choices<'a> {
@@ -145,7 +144,9 @@ impl<'a> Choices<'a> {
 }
 
 fn written(body: &[u8], mut cut: impl FnMut() -> usize) -> Vec<u8> {
-    let spool = Spool::create(FOLDER.path(), 1 << 30).expect("a spool");
+    // Its own: it clears the folder as it begins, and tests run side by side.
+    let folder = tempfile::tempdir().expect("a folder");
+    let spool = Spool::create(folder.path(), 1 << 30).expect("a spool");
     let mut writer = Redacting::new(BundlePath::new(["x"]), Arc::clone(&REDACTOR), spool);
     let mut rest = body;
     while !rest.is_empty() {
