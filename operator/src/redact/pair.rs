@@ -142,7 +142,7 @@ fn is_filler(gap: &[u8]) -> bool {
     }
     while let Some((byte, behind)) = rest.split_first() {
         rest = match byte {
-            b' ' | b'\t' | b',' | b';' | b'&' | b'|' | b'"' | b'\'' | b'`' => behind,
+            b' ' | b'\t' | b'\r' | b'\n' | b',' | b';' | b'&' | b'|' | b'"' | b'\'' | b'`' => behind,
             b'\\' => {
                 let behind = &rest[rest.iter().take_while(|byte| **byte == b'\\').count()..];
                 match behind {

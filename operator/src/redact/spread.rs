@@ -136,10 +136,18 @@ impl State {
     }
 }
 
-/// The same for lines whose ends are escaped, since they stand in a text of one line.
+/// The same for a text of several lines, or of one in which the ends of lines are escaped.
 pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) {
     let mut state = State::default();
     let mut from = 0;
+    if memchr::memchr(b'\n', text).is_some() {
+        // A file in base64.
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            spans.extend(state.next(line).map(|span| moved(span, from)));
+            from += line.len();
+        }
+        return;
+    }
     let mut lines = false;
     while from <= text.len() {
         let (to, next) = escaped_end(text, from).unwrap_or((text.len(), text.len() + 1));

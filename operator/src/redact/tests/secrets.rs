@@ -183,6 +183,13 @@ fn surrounded(seed: &mut Seed, all: &mut Vec<Planted>) {
     with("x11-struct", "&{Name:DB_PASSWORD Value:", seed.word(6), " ValueFrom:nil}");
     with("x11-struct", "EnvVar{Name:SHOP_TOKEN,Value:", seed.word(6), ",ValueFrom:nil,}");
     with("x11-flow", "env: [{name: API_KEY, value: ", seed.word(6), "}]");
+    with("x11-logfmt", "set name=DB_PASSWORD value=", seed.word(6), " in shop");
+    with("x11-python", "{'name': 'DB_PASSWORD', 'value': '", seed.word(6), "'}");
+    with("x11-xml", "<property name=\"password\" value=\"", seed.word(6), "\"/>");
+    with("x11-go", "core.EnvVar{Name:\"API_TOKEN_V2\", Value:\"", seed.word(6), "\"}");
+    with("x11-yaml", "- name: ENCRYPTION_KEY\n  value: ", seed.word(6), "\n- name: b");
+    with("x11-block", "a: 1\npassword: |\n  one\n  ", seed.word(6), "\nb: 2");
+    with("h10-userinfo-escaped", "postgres://shop:a\\u0026", seed.word(9), "@db.shop.svc/shop");
     with("h12-quoted", "mysql -u root -p'", format!("{} {}", seed.word(6), seed.word(6)), "' shop");
     with("h13-ado", "Server=db;Database=shop;Uid=shop;Pwd=", seed.word(9), ";SslMode=Required");
     with("h13-jdbc", "jdbc:sqlserver://db:1433;databaseName=shop;user=shop;password=", seed.word(9), ";");

@@ -43,6 +43,8 @@ fn sec_x11_x17_a_value_below_its_name_is_masked() {
                 assert!(out.contains(kept) && out.ends_with(&format!("{prefix}after\n")), "{out}");
                 assert_eq!(by.text(&out), out, "twice");
             }
+            let out = by.text(&format!("data: {} and on", STANDARD.encode(&text)));
+            assert!(out.starts_with("data: [REDACTED:") && out.ends_with("] and on"), "{text} became {out}");
             // The same in a string of a log's line.
             let quoted = json!(format!("applied:\n{text}\n")).to_string();
             let line = format!("time=\"2026-09-08T03:04:12Z\" level=info msg={quoted} logSource=\"pkg/a.go:1\"");
