@@ -60,6 +60,8 @@ pub fn plan(spec: &DebugBundleSpec, inventory: &Inventory, now: Timestamp) -> Pl
     planner.items.sort_by_key(|item| item.priority);
     let mut seen = BTreeSet::new();
     planner.items.retain(|item| seen.insert(item.path.clone()));
+    let cut = bounded(&mut planner.items, MOST_ITEMS);
+    planner.missing.extend(cut);
     Plan {
         items: planner.items,
         logs: LogLimits {
@@ -71,6 +73,28 @@ pub fn plan(spec: &DebugBundleSpec, inventory: &Inventory, now: Timestamp) -> Pl
     }
 }
 
+/// Leaves out what is beyond the first `most` items, which are those that matter most, and says how many those were.
+fn bounded(items: &mut Vec<Item>, most: usize) -> Option<Missing> {
+    let beyond = items.len().saturating_sub(most);
+    items.truncate(most);
+    (beyond > 0).then(|| Missing {
+        what: format!("the last {beyond} of {} files", beyond + most),
+        path: String::new(),
+        code: MissingCode::TooLarge,
+        severity: MissingSeverity::Error,
+        why: format!(
+            "a bundle has at most {MOST_ENTRIES} files; those that have the least to do with the target were left out"
+        ),
+        need: None,
+        rule: None,
+        cure: "name fewer namespaces in spec.namespaces".to_owned(),
+    })
+}
+
+/// Files of a bundle.
+const MOST_ENTRIES: usize = 50_000;
+/// Of these, what can be planned: the others are for what we write ourselves and for data movers, which are not planned.
+const MOST_ITEMS: usize = MOST_ENTRIES - 1000;
 /// Events of a namespace.
 const EVENTS: usize = 5000;
 

@@ -407,3 +407,26 @@ fn a_node_agent_that_is_younger_than_the_targets_end_lost_its_predecessors_log()
     inventory.target.as_mut().unwrap().completed = None;
     assert!(told(&plan_of(&inventory)).is_empty(), "it may work on it yet");
 }
+
+#[test]
+fn sec_b4_a_bundle_has_a_most_of_files_and_those_that_matter_least_are_left_out_and_counted() {
+    let mut inventory = inventory();
+    inventory.target = Some(target(TargetKind::Restore, "PartiallyFailed"));
+    let whole = plan(&spec(), &inventory, now());
+    assert!(whole.items.len() > 3 && whole.missing.iter().all(|missing| missing.code != MissingCode::TooLarge));
+    let mut items = whole.items.clone();
+    assert_eq!(bounded(&mut items, whole.items.len()), None, "as many as are allowed");
+    let told = bounded(&mut items, 3).expect("it is told");
+    assert_eq!(items, whole.items[..3], "the first are kept");
+    assert!(items.iter().all(|kept| whole.items[3..].iter().all(|left| kept.priority <= left.priority)));
+    assert!(told.what.contains(&format!("the last {} of {}", whole.items.len() - 3, whole.items.len())), "{told:?}");
+    assert!(told.why.contains("at most 50000 files") && told.severity == MissingSeverity::Error, "{told:?}");
+
+    // So many claims that their pods' logs alone are more than that.
+    let pods = (0..60_000)
+        .map(|n| pod(&format!("agent-{n}"), PodRole::NodeAgent { involved: true }, "n1", &[("node-agent", 0)]));
+    inventory.pods = pods.collect();
+    let most = plan(&spec(), &inventory, now());
+    assert_eq!(most.items.len(), MOST_ITEMS);
+    assert!(most.missing.iter().any(|missing| missing.code == MissingCode::TooLarge));
+}

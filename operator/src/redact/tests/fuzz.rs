@@ -150,8 +150,6 @@ fn sec_x40_x62_fuzz_no_canary_comes_out_of_a_stream() {
         let (out, _) = written(&by, &[&body]);
         let pieces = cuts(seed);
         assert_eq!(written(&by, &cut_up(&body, &pieces)).0, out, "however it is cut");
-        let (twice, _) = written(&by, &[&out]);
-        assert_eq!(String::from_utf8_lossy(&twice), String::from_utf8_lossy(&out), "twice changes nothing");
         for planted in &all {
             let text = String::from_utf8_lossy(&body);
             assert_eq!(

@@ -92,6 +92,10 @@ const DICTIONARY: &[&str] = &[
 
 static REDACTOR: LazyLock<Arc<Redactor>> =
     LazyLock::new(|| Arc::new(Redactor::of_known(vec![("known-secret-key", Secret::new(KNOWN))])));
+thread_local! {
+    // A spool is one run's: no two threads write into the same folder.
+    static FOLDER: tempfile::TempDir = tempfile::tempdir().expect("a folder");
+}
 
 /// Reads an input as choices; at its end all choices are 0.
 struct Choices<'a> {
@@ -144,9 +148,7 @@ impl<'a> Choices<'a> {
 }
 
 fn written(body: &[u8], mut cut: impl FnMut() -> usize) -> Vec<u8> {
-    // Its own: it clears the folder as it begins, and tests run side by side.
-    let folder = tempfile::tempdir().expect("a folder");
-    let spool = Spool::create(folder.path(), 1 << 30).expect("a spool");
+    let spool = FOLDER.with(|folder| Spool::create(folder.path(), 1 << 30)).expect("a spool");
     let mut writer = Redacting::new(BundlePath::new(["x"]), Arc::clone(&REDACTOR), spool);
     let mut rest = body;
     while !rest.is_empty() {
