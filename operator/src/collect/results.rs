@@ -239,11 +239,17 @@ impl Visitor<'_> for Key {
     }
 }
 
+/// Bytes of one text, as it is written, in JSON that is passed on. A longer line cannot be judged by the redactor as a
+/// whole, so that what is behind would be masked and the JSON broken.
+const LONGEST: usize = 1 << 20;
+
 /// Passes JSON on without what would make its reader keep much: it fails at a nesting deeper than [`DEPTH`], for which
-/// even a reader that ignores all keeps a byte per level, and leaves out what a text has beyond `most` bytes.
+/// even a reader that ignores all keeps a byte per level, and leaves out what a text has beyond `most` bytes, or fails there.
 pub(crate) struct Shallow<R> {
     from: R,
     most: usize,
+    /// Whether a text over `most` is an error.
+    strict: bool,
     depth: usize,
     in_text: bool,
     escaped: bool,
@@ -255,7 +261,22 @@ pub(crate) struct Shallow<R> {
 
 impl<R> Shallow<R> {
     pub(crate) fn new(from: R, most: usize) -> Self {
-        Self { from, most, depth: 0, in_text: false, escaped: false, digits: 0, length: 0, keeping: true }
+        Self {
+            from,
+            most,
+            strict: false,
+            depth: 0,
+            in_text: false,
+            escaped: false,
+            digits: 0,
+            length: 0,
+            keeping: true,
+        }
+    }
+
+    /// Leaves out nothing: a text longer than [`LONGEST`] is an error.
+    pub(crate) fn strict(from: R) -> Self {
+        Self { strict: true, ..Self::new(from, LONGEST) }
     }
 
     fn keeps(&mut self, byte: u8) -> io::Result<bool> {
@@ -284,6 +305,9 @@ impl<R> Shallow<R> {
             self.escaped = byte == b'\\';
         }
         self.length = self.length.saturating_add(1);
+        if self.strict && self.length > self.most {
+            return Err(io::Error::other(format!("it has a text of more than {} bytes", self.most)));
+        }
         Ok(self.keeping)
     }
 }
