@@ -243,13 +243,21 @@ impl Visitor<'_> for Key {
 /// whole, so that what is behind would be masked and the JSON broken.
 const LONGEST: usize = 1 << 20;
 
+/// What becomes of a text that has too many bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beyond {
+    /// The rest of it is left out.
+    LeftOut,
+    /// It is an error.
+    Refused,
+}
+
 /// Passes JSON on without what would make its reader keep much: it fails at a nesting deeper than [`DEPTH`], for which
 /// even a reader that ignores all keeps a byte per level, and leaves out what a text has beyond `most` bytes, or fails there.
 pub(crate) struct Shallow<R> {
     from: R,
     most: usize,
-    /// Whether a text over `most` is an error.
-    strict: bool,
+    beyond: Beyond,
     depth: usize,
     in_text: bool,
     escaped: bool,
@@ -264,7 +272,7 @@ impl<R> Shallow<R> {
         Self {
             from,
             most,
-            strict: false,
+            beyond: Beyond::LeftOut,
             depth: 0,
             in_text: false,
             escaped: false,
@@ -276,7 +284,7 @@ impl<R> Shallow<R> {
 
     /// Leaves out nothing: a text longer than [`LONGEST`] is an error.
     pub(crate) fn strict(from: R) -> Self {
-        Self { strict: true, ..Self::new(from, LONGEST) }
+        Self { beyond: Beyond::Refused, ..Self::new(from, LONGEST) }
     }
 
     fn keeps(&mut self, byte: u8) -> io::Result<bool> {
@@ -305,7 +313,7 @@ impl<R> Shallow<R> {
             self.escaped = byte == b'\\';
         }
         self.length = self.length.saturating_add(1);
-        if self.strict && self.length > self.most {
+        if self.beyond == Beyond::Refused && self.length > self.most {
             return Err(io::Error::other(format!("it has a text of more than {} bytes", self.most)));
         }
         Ok(self.keeping)
