@@ -275,10 +275,10 @@ impl Inventory {
         self.further.add_unnamed(beyond);
     }
 
-    /// Adds the namespaces that the spec of a target under way names if there is no data of it to lead anywhere: it may
-    /// wait for a hook, or for a namespace that does not go.
+    /// Adds the namespaces that the spec of a target under way names: it may wait for a hook, or for a namespace that does
+    /// not go, and data tells only where it has been.
     pub fn touch_named(&mut self) {
-        if let Some(target) = self.target.as_ref().filter(|_| self.data.is_empty()) {
+        if let Some(target) = &self.target {
             let why = format!("spec of {} {}", target.kind, target.name);
             let mut named = target.named_namespaces(self.backup.as_ref());
             named.extend(target.hooks_under_way());
