@@ -40,5 +40,6 @@ mod selfcheck;
 mod stand;
 mod store;
 mod thousands;
+mod unfinished;
 mod url;
 mod velero;

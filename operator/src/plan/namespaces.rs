@@ -5,7 +5,7 @@ use super::{ItemSource, Planner, Priority, core, group_folder};
 use crate::{
     archive::{BundlePath, manifest::MissingCode},
     cluster::ApiKind,
-    inventory::{Controller, Looked, ObjectName, Touched},
+    inventory::{Controller, Looked, ObjectName, Touched, Unnamed},
 };
 
 impl Planner<'_> {
@@ -52,6 +52,26 @@ impl Planner<'_> {
             let cure = "name those of interest in spec.namespaces";
             self.note("further namespaces".to_owned(), "namespaces".to_owned(), MissingCode::NotLooked, text, cure);
         }
+        self.unnamed();
+    }
+
+    /// Namespaces that the target's spec means and does not name, unless somebody named those of interest.
+    fn unnamed(&mut self) {
+        let Some((target, unnamed)) = self.inventory.target.as_ref().zip(self.inventory.unnamed) else { return };
+        if self.inventory.touched.iter().any(|touched| touched.whole) {
+            return;
+        }
+        let looked_into = match unnamed {
+            Unnamed::NotLooked => "those that something else leads to",
+            Unnamed::Restored => "those in which it made a pod or claim, and those that something else leads to",
+        };
+        let text = format!(
+            "spec of {} {} takes all namespaces or goes by a pattern; looked into are only {looked_into}",
+            target.kind, target.name
+        );
+        let what = "namespaces that the target's spec does not name".to_owned();
+        let cure = "name them in spec.namespaces";
+        self.note(what, "namespaces".to_owned(), MissingCode::NotLooked, text, cure);
     }
 
     /// A namespace that was asked for.
