@@ -26,7 +26,6 @@ mod leads;
 mod lifecycle;
 mod limits;
 mod logs;
-mod long_names;
 mod memory;
 mod movers;
 mod oracle;
