@@ -317,6 +317,44 @@ fn sec_p1_p2_the_pod_is_restricted_and_writes_to_its_spool_alone() {
 }
 
 #[test]
+fn sec_p3_the_image_is_one_binary_and_certificates_on_an_empty_base() {
+    let text = text("deploy/Dockerfile");
+    let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let stages: Vec<&&str> = lines.iter().filter(|line| line.starts_with("FROM ")).collect();
+    assert_eq!(stages, [&"FROM ${BASE}"], "one stage, and the last");
+    assert!(lines.contains(&"ARG BASE=scratch"), "without a build argument the base has no shell");
+    let copied: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("COPY ")).collect();
+    let binary = "debugbundle-operator /debugbundle-operator";
+    assert_eq!(copied, ["ca-certificates.crt /etc/ssl/certs/ca-certificates.crt", binary]);
+    assert_eq!(lines.last(), Some(&"ENTRYPOINT [\"/debugbundle-operator\"]"), "started by no shell");
+    let known = ["ARG", "FROM", "COPY", "USER", "ENTRYPOINT"];
+    for line in &lines {
+        assert!(line.split(' ').next().is_some_and(|word| known.contains(&word)), "{line}");
+    }
+}
+
+#[test]
+fn sec_p4_the_pod_runs_as_the_operators_own_account_and_as_no_other() {
+    let deployment = yaml("deploy/deployment.yaml");
+    let account = yaml("deploy/rbac/serviceaccount.yaml");
+    assert_eq!((&account["kind"], &account["metadata"]["name"]), (&"ServiceAccount".into(), &NAME.into()));
+    let pod = &deployment["spec"]["template"]["spec"];
+    assert_eq!(pod["serviceAccountName"], NAME);
+    // The token is mounted in this pod, not in whatever else takes the account.
+    assert_eq!(account["automountServiceAccountToken"], false);
+    assert_eq!(pod["automountServiceAccountToken"], true);
+    for (file, path) in files("deploy/rbac").iter().map(|file| (file, format!("deploy/rbac/{file}"))) {
+        let documents: Vec<Value> = serde_saphyr::from_multiple(&text(&path)).expect("YAML");
+        for subject in documents.iter().filter_map(|document| document["subjects"].as_array()).flatten() {
+            assert_eq!((&subject["kind"], &subject["name"]), (&"ServiceAccount".into(), &NAME.into()), "{file}");
+        }
+    }
+}
+
+/// Name of the operator's ServiceAccount.
+const NAME: &str = "debugbundle-operator";
+
+#[test]
 fn one_version_everywhere() {
     let version = env!("CARGO_PKG_VERSION");
     let chart = yaml("charts/debugbundle/Chart.yaml");

@@ -119,10 +119,13 @@ pub fn send_until(bundle: &DebugBundle, now: Timestamp, timeout: Duration) -> Ti
     since.checked_add(timeout).unwrap_or(Timestamp::MAX)
 }
 
-/// How long a URL is asked to work; `None` if none is to be signed at all.
-pub fn url_ttl(bundle: &DebugBundle) -> Option<Duration> {
-    (bundle.spec.download_url.policy != UrlPolicy::Never)
-        .then(|| parse_duration(&bundle.spec.download_url.ttl).unwrap_or(Duration::from_hours(1)))
+/// How long a URL shall work, and whether that is less than asked because the operator allows no more; `None` if none is
+/// to be signed at all.
+pub fn url_ttl(bundle: &DebugBundle, most: Duration) -> Option<(Duration, bool)> {
+    (bundle.spec.download_url.policy != UrlPolicy::Never).then(|| {
+        let asked = parse_duration(&bundle.spec.download_url.ttl).unwrap_or(Duration::from_hours(1));
+        (asked.min(most), asked > most)
+    })
 }
 
 /// Whether the resource came out of a Velero backup. One that made its own bundle did not, whatever label it was given
@@ -160,6 +163,17 @@ mod tests {
     }
 
     const NOW: &str = "2026-09-08T03:04:12Z";
+
+    #[test]
+    fn sec_u1_a_url_lives_as_long_as_is_asked_and_the_operator_allows() {
+        let mut asking = bundle(None);
+        asking.spec.download_url.ttl = "168h".to_owned();
+        let hours = Duration::from_hours;
+        assert_eq!(url_ttl(&asking, hours(168)), Some((hours(168), false)));
+        assert_eq!(url_ttl(&asking, hours(2)), Some((hours(2), true)));
+        asking.spec.download_url.policy = UrlPolicy::Never;
+        assert_eq!(url_ttl(&asking, hours(2)), None);
+    }
 
     #[test]
     fn a_fresh_one_is_run_and_an_interrupted_one_is_resumed() {

@@ -166,6 +166,7 @@ async fn sec_r40_r41_each_permission_that_lacks_is_not_tried_and_is_named_with_i
 
         let base = |id: &str| format!("give the operator rule {id} of its Role in namespace {velero}");
         let in_shop = format!("bind ClusterRole debugbundle-namespace-read in namespace {shop}");
+        let in_default = "bind ClusterRole debugbundle-namespace-read in namespace default".to_owned();
         let trail = "bind ClusterRole debugbundle-cause-trail".to_owned();
         let (v, s) = (velero.as_str(), shop.as_str());
         let in_velero = format!("bind ClusterRole debugbundle-namespace-read in namespace {velero}");
@@ -174,7 +175,8 @@ async fn sec_r40_r41_each_permission_that_lacks_is_not_tried_and_is_named_with_i
         #[rustfmt::skip]
         let cases: Vec<(&str, &str, &str, Vec<Lacking>)> = vec![
             ("list", "", "events", vec![
-                (v, "R5", base("R5"), place(v, "core/events.yaml")), (s, "R24", in_shop.clone(), place(s, "core/events.yaml"))]),
+                (v, "R5", base("R5"), place(v, "core/events.yaml")), (s, "R24", in_shop.clone(), place(s, "core/events.yaml")),
+                ("default", "R24", in_default, place("default", "core/events.yaml"))]),
             ("list", "", "resourcequotas", vec![
                 (v, "R5", base("R5"), place(v, "core/resourcequotas.yaml")),
                 (s, "R24", in_shop.clone(), place(s, "core/resourcequotas.yaml"))]),
@@ -365,7 +367,7 @@ async fn sec_r40_a_refusal_wins_over_a_yes_and_without_an_answer_it_is_tried() {
             assert!(told.iter().all(|line| text(line, "why").starts_with("403 Forbidden")), "{told:#?}");
             assert_eq!(context.stand.times(&poorer.user, ("list", "events"), &shop, 403), 1, "{name}");
             let denied = shipped(&bundle).filter(|answer| answer["allowed"] == false);
-            assert_eq!(denied.count(), 2, "{name}: {:#}", bundle["permissions"]);
+            assert_eq!(denied.count(), 3, "here, there and in default: {name}: {:#}", bundle["permissions"]);
             let answers = array(&bundle["permissions"]).filter(|answer| answer["resource"] != "secrets");
             let granted = answers.filter(|answer| answer["allowed"] == true).count();
             assert_eq!(granted > 0, matches!(reviews, Reviews::Yes), "nothing is known that was not answered");

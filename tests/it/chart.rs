@@ -219,6 +219,39 @@ async fn sec_r16_nothing_of_the_chart_is_aggregated_into_other_roles() {
 }
 
 #[tokio::test]
+async fn sec_p5_a_network_policy_lets_out_what_is_needed_and_nothing_in() {
+    assert_eq!(of_kind(&rendered(json!({})).await, "NetworkPolicy").count(), 0, "it is off by default");
+    let minio = json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "minio"}}}]);
+    let objects = rendered(json!({"networkPolicy": {
+        "enabled": true,
+        "apiServer": {"cidrs": ["10.0.0.1/32"], "ports": [6443]},
+        "store": {"to": minio, "ports": [9000]},
+    }}))
+    .await;
+    let [policy] = &of_kind(&objects, "NetworkPolicy").collect::<Vec<_>>()[..] else { panic!("one policy") };
+    assert_eq!(text(policy, "/metadata/namespace"), NAMESPACE);
+    let tcp = |port: u16| json!({"protocol": "TCP", "port": port});
+    let wanted = json!({
+        "podSelector": policy["spec"]["podSelector"],
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [],
+        "egress": [
+            {"ports": [{"protocol": "UDP", "port": 53}, tcp(53)]},
+            {"ports": [tcp(6443)], "to": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]},
+            {"ports": [tcp(9000)], "to": minio},
+        ],
+    });
+    assert_eq!(policy["spec"], wanted);
+    let deployment = of_kind(&objects, "Deployment").next().expect("the operator's");
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    let selected = policy["spec"]["podSelector"]["matchLabels"].as_object().expect("labels");
+    assert!(!selected.is_empty(), "it is about the operator's pod alone");
+    for (name, value) in selected {
+        assert_eq!(&labels[name], value, "{name}: it selects the operator's pod");
+    }
+}
+
+#[tokio::test]
 async fn sec_d4_the_chart_binds_the_policies_of_deploy_to_its_own_namespace() {
     let deployed: Vec<Value> = serde_saphyr::from_multiple(&admission::files()[0].1).expect("YAML");
     let objects = rendered(json!({})).await;

@@ -44,6 +44,7 @@ async fn stored(context: &Arc<Context>, operator: &Operator, name: &str) -> Path
 
 fn assert_peak(operator: &Operator) {
     let usage = Usage::of(operator.process().pid()).expect("it runs");
+    println!("{} MiB at most", usage.peak >> 20);
     assert!(usage.peak < PEAK, "the operator took {} MiB at most, {} MiB now", usage.peak >> 20, usage.now >> 20);
 }
 

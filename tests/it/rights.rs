@@ -214,6 +214,35 @@ async fn sec_r34_r1_to_r10_r20_to_r26_each_call_is_granted_and_each_right_is_use
 }
 
 #[tokio::test]
+async fn sec_r30_a_bundle_is_made_and_sent_with_the_role_alone_and_nothing_beyond_it_is_lacking() {
+    with_namespace("r30-base", |context| async move {
+        let account = context.account_reaching(Reach::Base).await;
+        let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(account.client().await);
+        nodes.list(&ListParams::default()).await.expect_err("R20 is not bound: it is the Role alone");
+        let before = context.stand.calls(&account.user).len();
+        server_pod(&context, LogScript::lines(["level=error msg=\"the only line\""])).await;
+        let operator = Operator::of(&context).as_user(&account.kubeconfig).args(["--access=namespaced"]).ready().await;
+        context.debug_bundle("b", json!({})).await;
+        let status = context.until_bundle_ended("b").await;
+        assert_eq!(status.phase, Some(Phase::Completed), "{status:?}");
+        let bundle = context.download(&status).await;
+        assert!(bundle.errors().is_empty(), "{:#?}", bundle.errors());
+        let logs = bundle.find(&["the only line"]);
+        assert!(!logs.is_empty(), "the server's log is in it: {:?}", bundle.paths().collect::<Vec<_>>());
+        // What lies beyond the Role is told as a note, with the rule that would allow it.
+        let missing = bundle.manifest["missing"].as_array().expect("a list");
+        let noted = |rule: &str| missing.iter().any(|one| one["rule"] == rule && one["severity"] == "note");
+        assert!(noted("R20"), "{missing:#?}");
+        let calls = context.stand.calls(&account.user).split_off(before);
+        assert!(calls.iter().any(|call| call.right(&context.namespace).is_some()), "{calls:#?}");
+        let beyond: Vec<_> = calls.iter().filter(|call| call.right(&context.namespace).is_none()).collect();
+        assert!(beyond.is_empty(), "{beyond:#?}");
+        drop(operator);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn sec_r30_what_an_operator_asks_beyond_the_table_is_seen() {
     with_namespace("r30", |context| async move {
         // As an operator would be that asks for Secrets.

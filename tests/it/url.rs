@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, Phase, RENEW_URL_ANNOTATION};
-use harness::{Context, with_namespace};
+use harness::{Context, Operator, with_namespace};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::bundles::{
     LIMIT, change, condition, events, forge, get, is_stored, keys, ready, status, until_ended, until_event, until_is,
+    velero_objects,
 };
 
 /// GET of a URL as any client would send it; the status and the body.
@@ -75,6 +76,27 @@ async fn sec_u1_u7_a_url_is_signed_at_the_end_and_downloads_the_bundle() {
         assert!(message.contains("; it is plain http: whoever is on the way can read"), "{message}");
         until_event(&context, "b", "UrlIssued").await;
         nobody_says_it(&context, &operator, &url(&bundle)).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sec_u1_the_operators_bound_cuts_what_is_asked_and_status_says_so() {
+    with_namespace("url-bound", |context| async move {
+        velero_objects(&context).await;
+        let _operator = Operator::of(&context).args(["--max-url-ttl-minutes=10"]).ready().await;
+        let bundle = with_policy(&context, "b", "OnCompletion", "30m").await;
+        assert!(url(&bundle).contains("X-Amz-Expires=600&"), "the query is {}", url(&bundle).contains("1800"));
+        let (_, _, message) = condition(&bundle, "DownloadReady");
+        let why = "the 10 minutes of the operator's --max-url-ttl-minutes, for more was asked";
+        assert!(message.contains(why), "{message}");
+        ask(&context, "b", "again").await;
+        let bundle = until_answered(&context, "b", "again").await;
+        assert!(url(&bundle).contains("X-Amz-Expires=600&") && condition(&bundle, "DownloadReady").2.contains(why));
+
+        let bundle = with_policy(&context, "less", "OnCompletion", "5m").await;
+        assert!(url(&bundle).contains("X-Amz-Expires=300&"));
+        assert!(!condition(&bundle, "DownloadReady").2.contains("--max-url-ttl-minutes"));
     })
     .await;
 }

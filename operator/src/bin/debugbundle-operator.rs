@@ -57,6 +57,11 @@ struct Flags {
     #[arg(long, env = "DEBUGBUNDLE_DELETE_TIMEOUT_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     delete_timeout_seconds: u64,
 
+    /// The most minutes for which a download URL is signed; a DebugBundle that asks for more gets so many, and its status
+    /// says so. A week is the most that stores sign for.
+    #[arg(long, env = "DEBUGBUNDLE_MAX_URL_TTL_MINUTES", default_value_t = 10_080, value_parser = clap::value_parser!(u64).range(1..=10_080))]
+    max_url_ttl_minutes: u64,
+
     /// Namespaces that may be looked into, separated by commas; default: all that the API server allows.
     #[arg(long, env = "DEBUGBUNDLE_ALLOWED_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
     allowed_namespaces: Option<Vec<String>>,
@@ -146,6 +151,7 @@ async fn start(flags: Flags) -> Result<(), String> {
         spool_limit_mib: flags.spool_limit_mib,
         upload_timeout: Duration::from_secs(flags.upload_timeout_minutes * 60),
         delete_timeout: Duration::from_secs(flags.delete_timeout_seconds),
+        max_url_ttl: Duration::from_secs(flags.max_url_ttl_minutes * 60),
     };
     let shutdown = CancellationToken::new();
     tokio::spawn(stop_on_signal(shutdown.clone()));

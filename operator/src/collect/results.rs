@@ -239,11 +239,25 @@ impl Visitor<'_> for Key {
     }
 }
 
+/// Bytes of one text, as it is written, in JSON that is passed on. A longer line cannot be judged by the redactor as a
+/// whole, so that what is behind would be masked and the JSON broken.
+const LONGEST: usize = 1 << 20;
+
+/// What becomes of a text that has too many bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beyond {
+    /// The rest of it is left out.
+    LeftOut,
+    /// It is an error.
+    Refused,
+}
+
 /// Passes JSON on without what would make its reader keep much: it fails at a nesting deeper than [`DEPTH`], for which
-/// even a reader that ignores all keeps a byte per level, and leaves out what a text has beyond `most` bytes.
+/// even a reader that ignores all keeps a byte per level, and leaves out what a text has beyond `most` bytes, or fails there.
 pub(crate) struct Shallow<R> {
     from: R,
     most: usize,
+    beyond: Beyond,
     depth: usize,
     in_text: bool,
     escaped: bool,
@@ -255,7 +269,22 @@ pub(crate) struct Shallow<R> {
 
 impl<R> Shallow<R> {
     pub(crate) fn new(from: R, most: usize) -> Self {
-        Self { from, most, depth: 0, in_text: false, escaped: false, digits: 0, length: 0, keeping: true }
+        Self {
+            from,
+            most,
+            beyond: Beyond::LeftOut,
+            depth: 0,
+            in_text: false,
+            escaped: false,
+            digits: 0,
+            length: 0,
+            keeping: true,
+        }
+    }
+
+    /// Leaves out nothing: a text longer than [`LONGEST`] is an error.
+    pub(crate) fn strict(from: R) -> Self {
+        Self { beyond: Beyond::Refused, ..Self::new(from, LONGEST) }
     }
 
     fn keeps(&mut self, byte: u8) -> io::Result<bool> {
@@ -284,6 +313,9 @@ impl<R> Shallow<R> {
             self.escaped = byte == b'\\';
         }
         self.length = self.length.saturating_add(1);
+        if self.beyond == Beyond::Refused && self.length > self.most {
+            return Err(io::Error::other(format!("it has a text of more than {} bytes", self.most)));
+        }
         Ok(self.keeping)
     }
 }

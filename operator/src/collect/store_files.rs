@@ -277,7 +277,7 @@ fn copy<W: io::Write>(
     let lines = JsonLines::new(to, file.is_json());
     let mut tee = Tee { from: bounded, to: lines, failed: None };
     let read_all = if file.is_json() && attempt == Attempt::Whole {
-        let mut shallow = Shallow::new(&mut tee, usize::MAX);
+        let mut shallow = Shallow::strict(&mut tee);
         let mut json = serde_json::Deserializer::from_reader(io::BufReader::with_capacity(COPY, &mut shallow));
         let checked = serde::Deserialize::deserialize(&mut json).and_then(|IgnoredAny| json.end());
         checked.map_err(io::Error::from)
@@ -468,6 +468,23 @@ mod tests {
         assert!(kept.len() <= 2 * COPY, "{}", kept.len());
         let most = [b"[".repeat(128), b"]".repeat(128)].concat();
         assert_eq!(copied(&gzip(&most), StoreFile::VolumeInfo, Attempt::Whole), (most, None));
+    }
+
+    #[test]
+    fn sec_b2_a_text_of_json_has_at_most_1_mib() {
+        let json = |length: usize| [b"[\"".to_vec(), b"x ".repeat(length / 2), b"\"]".to_vec()].concat();
+        let most = json(1 << 20);
+        assert_eq!(copied(&gzip(&most), StoreFile::VolumeInfo, Attempt::Whole), (most, None));
+        let over = json(16 << 20);
+        let (kept, trouble) = copy(Vec::new(), gzip(&over).as_slice(), StoreFile::VolumeInfo, Attempt::Whole).unwrap();
+        let trouble = trouble.unwrap();
+        assert_eq!((trouble.code, &*trouble.why), (MissingCode::Corrupt, "it has a text of more than 1048576 bytes"));
+        assert!(kept.len() <= (1 << 20) + 2 * COPY, "{}", kept.len());
+        // Escapes are counted as they are written; many short texts are not added up.
+        let escapes = format!("[\"{}\"]", "\\n".repeat((1 << 19) + 1));
+        assert!(copied(&gzip(escapes.as_bytes()), StoreFile::VolumeInfo, Attempt::Whole).1.is_some());
+        let short = serde_json::to_vec(&vec!["x y ".repeat(256); 4096]).unwrap();
+        assert_eq!(copied(&gzip(&short), StoreFile::VolumeInfo, Attempt::Whole).1, None);
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub struct Settings {
     pub upload_timeout: Duration,
     /// How long the deletion of an object in the store is tried before the resource goes without it.
     pub delete_timeout: Duration,
+    /// The longest for which a download URL is signed, whatever a resource asks for.
+    pub max_url_ttl: Duration,
 }
 
 /// What every reconcile needs.

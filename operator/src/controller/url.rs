@@ -1,7 +1,7 @@
 //! The download URL in status: signed when due, renewed when asked, taken out when dead.
 //! How a store signs is `store`'s; that the URL is in nothing but status is guarded by its type.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use debugbundle_crd::{DebugBundle, RENEW_URL_ANNOTATION, Reason, UrlPolicy};
 use jiff::Timestamp;
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Signing again is answered at most once in this time per resource.
-const PAUSE: std::time::Duration = std::time::Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// The Event of a new URL. Without its end: Events of one kind are counted, and the first one's words stay.
 pub(super) const ISSUED: &str = "a download URL was issued; status.downloadURLExpiration says until when it works";
@@ -53,11 +53,15 @@ pub(super) fn never() -> Link {
     Link::None { reason: Reason::Never, message: "spec.downloadURL.policy is Never".to_owned() }
 }
 
-/// Signs for the object that was just verified.
-pub(super) async fn sign(bundle: &DebugBundle, destination: &Destination, now: Timestamp) -> Link {
-    let Some(ttl) = decide::url_ttl(bundle) else { return never() };
+/// Signs for the object that was just verified; for no longer than `most`, the operator's own bound.
+pub(super) async fn sign(bundle: &DebugBundle, destination: &Destination, most: Duration, now: Timestamp) -> Link {
+    let Some((ttl, cut)) = decide::url_ttl(bundle, most) else { return never() };
     match destination.sign(ttl, now).await {
-        Ok(signed) => Link::Issued { until: whole_seconds(signed.expires), note: note(&signed), url: signed.url },
+        Ok(signed) => Link::Issued {
+            until: whole_seconds(signed.expires),
+            note: note(&signed, cut.then_some(most)),
+            url: signed.url,
+        },
         Err(error) => Link::None {
             reason: Reason::SigningUnsupported,
             message: format!(
@@ -70,10 +74,12 @@ pub(super) async fn sign(bundle: &DebugBundle, destination: &Destination, now: T
     }
 }
 
-/// What the reader of the condition has to know besides the time.
-fn note(signed: &Signed) -> String {
+/// What the reader of the condition has to know besides the time; `cut`: to what the operator cut what was asked.
+fn note(signed: &Signed, cut: Option<Duration>) -> String {
     let mut note = match signed.limit {
-        Limit::Asked => String::new(),
+        Limit::Asked => cut.map_or(String::new(), |most| {
+            format!(", the {} minutes of the operator's --max-url-ttl-minutes, for more was asked", most.as_secs() / 60)
+        }),
         Limit::SevenDays => ", the longest that the store signs for".to_owned(),
         Limit::Credential => ", when the credential that signed it ends".to_owned(),
     };
@@ -131,7 +137,7 @@ async fn look_and_sign(bundle: &DebugBundle, ctx: &Arc<Context>, now: Timestamp)
         };
     match destination.store.head(&destination.key).await {
         Ok(Some(found)) if stored.is_some_and(|s| found.sha256.as_deref() == Some(s.sha256.as_str())) => {
-            Ok(sign(bundle, &destination, now).await)
+            Ok(sign(bundle, &destination, ctx.settings.max_url_ttl, now).await)
         }
         Ok(_) => Ok(Link::None {
             reason: Reason::ObjectMissing,
@@ -148,7 +154,7 @@ async fn look_and_sign(bundle: &DebugBundle, ctx: &Arc<Context>, now: Timestamp)
     }
 }
 
-fn too_soon(bundle: &DebugBundle, now: Timestamp) -> Option<std::time::Duration> {
+fn too_soon(bundle: &DebugBundle, now: Timestamp) -> Option<Duration> {
     let ready = bundle.status.as_ref()?.conditions.iter().find(|c| c.type_ == "DownloadReady")?;
     let since = now.duration_since(ready.last_transition_time.0).unsigned_abs();
     (ready.status == "True" && since < PAUSE && bundle.status.as_ref()?.renewed_url.is_some())

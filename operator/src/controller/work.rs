@@ -258,8 +258,8 @@ async fn publish(
     let expiration = decide::expiration(bundle, now);
     let asked = bundle.annotations().get(debugbundle_crd::RENEW_URL_ANNOTATION);
     let link = match bundle.spec.download_url.policy {
-        UrlPolicy::OnCompletion => url::sign(bundle, destination, now).await,
-        UrlPolicy::OnRequest if asked.is_some() => url::sign(bundle, destination, now).await,
+        UrlPolicy::OnCompletion => url::sign(bundle, destination, ctx.settings.max_url_ttl, now).await,
+        UrlPolicy::OnRequest if asked.is_some() => url::sign(bundle, destination, ctx.settings.max_url_ttl, now).await,
         UrlPolicy::OnRequest => url::on_request(bundle),
         UrlPolicy::Never => url::never(),
     };

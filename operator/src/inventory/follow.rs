@@ -79,6 +79,8 @@ struct Met {
     /// By rank.
     involved: Vec<Involved>,
     restored: Vec<Seen>,
+    /// Others that hold the claims of those that wait.
+    holders: Vec<Seen>,
     beyond: usize,
     claims: BTreeSet<String>,
     owners: BTreeSet<(Controller, String)>,
@@ -287,6 +289,7 @@ impl Look<'_> {
             beyond,
             ..Met::default()
         };
+        self.holders_of(&place, &mut met).await;
         self.claims_of(&place, &mut met).await;
         self.snapshots_of(&place, &mut met).await;
         self.owners_of(&mut met).await;
@@ -312,6 +315,24 @@ impl Look<'_> {
             crowd.add(seen);
         }
         crowd
+    }
+
+    /// Who holds what the target waits for: a volume that can be attached once is attached where another pod has it.
+    async fn holders_of(&self, place: &Place, met: &mut Met) {
+        let waiting = met.involved.iter().filter(|pod| !pod.seen.ready && !pod.asked_for);
+        let mut claims: BTreeSet<String> = waiting.flat_map(|pod| pod.seen.pod.claims.iter().cloned()).collect();
+        claims.extend(place.sieve.open.1.iter().cloned());
+        if claims.is_empty() {
+            return;
+        }
+        let known = met.involved.iter().map(|pod| &pod.seen).chain(&met.restored);
+        let known: BTreeSet<String> = known.map(|seen| seen.pod.name.clone()).collect();
+        let holds = move |pod: Value| {
+            let seen = Seen::read(&pod).filter(|seen| !known.contains(&seen.pod.name))?;
+            seen.pod.claims.iter().any(|claim| claims.contains(claim)).then_some(seen)
+        };
+        let kind = ApiKind::namespaced("", "v1", "pods", "Pod");
+        met.holders = self.list(&kind, &place.namespace, None, INVOLVED, holds).await;
     }
 
     async fn claims_of(&self, place: &Place, met: &mut Met) {
@@ -371,7 +392,7 @@ impl Inventory {
     }
 
     fn add(&mut self, met: Met) {
-        let Met { namespace, involved, restored, beyond, claims, owners, volumes, snapshots } = met;
+        let Met { namespace, involved, restored, holders, beyond, claims, owners, volumes, snapshots } = met;
         let here = |name: String, uid: Option<String>| ObjectName { namespace: namespace.clone(), name, uid };
         let trail = &mut self.trail;
         trail.pods_beyond += beyond;
@@ -405,6 +426,10 @@ impl Inventory {
             self.nodes.extend(pod.node);
             trail.restored.push(here(pod.name, Some(pod.uid)));
         }
+        for Seen { pod, .. } in holders {
+            self.nodes.extend(pod.node);
+            trail.holders.push(here(pod.name, Some(pod.uid)));
+        }
         let known: BTreeSet<String> =
             self.claims.iter().filter(|claim| claim.namespace == namespace).map(|claim| claim.name.clone()).collect();
         self.claims.extend(claims.into_iter().filter(|name| !known.contains(name)).map(|name| here(name, None)));
@@ -415,8 +440,9 @@ impl Inventory {
 
     /// A pod that waits for its volume waits for the node agent beside it, whoever took up the data.
     fn involve_agents(&mut self) {
-        let waiting = self.involved_pods.iter().chain(&self.unhealthy);
-        let nodes: BTreeSet<&String> = waiting.filter_map(|pod| pod.node.as_ref()).collect();
+        let hosting = self.pods.iter().filter(|pod| pod.role == PodRole::DataMover);
+        let waiting = self.involved_pods.iter().chain(&self.unhealthy).chain(hosting);
+        let nodes: BTreeSet<String> = waiting.filter_map(|pod| pod.node.clone()).collect();
         for agent in &mut self.pods {
             if let PodRole::NodeAgent { involved } = &mut agent.role {
                 *involved |= agent.node.as_ref().is_some_and(|node| nodes.contains(node));

@@ -15,6 +15,8 @@ pub struct Trail {
     pub restored: Vec<ObjectName>,
     /// Pods that found no room among either.
     pub pods_beyond: usize,
+    /// Pods that hold a claim for which the target waits, though nothing of the target is in them.
+    pub holders: Vec<ObjectName>,
     /// Controllers of the involved pods, and theirs.
     pub owners: BTreeSet<(Controller, ObjectName)>,
     /// `ServiceAccounts` of the involved pods.

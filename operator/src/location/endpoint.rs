@@ -30,13 +30,14 @@ impl EndpointPolicy {
         if address.is_loopback() {
             return self.allow_loopback;
         }
-        // Link-local holds the clouds' metadata services; the two others are those of Alibaba and Oracle.
+        // Link-local holds the clouds' metadata services; the others are those of Alibaba and Oracle, and Azure's wire server.
         !(address.is_link_local()
             || a == 0
             || address.is_multicast()
             || address.is_broadcast()
             || address == Ipv4Addr::new(100, 100, 100, 200)
-            || address == Ipv4Addr::new(192, 0, 0, 192))
+            || address == Ipv4Addr::new(192, 0, 0, 192)
+            || address == Ipv4Addr::new(168, 63, 129, 16))
     }
 
     fn allows_v6(self, address: Ipv6Addr) -> bool {
@@ -47,11 +48,12 @@ impl EndpointPolicy {
             return self.allow_loopback;
         }
         let [a, b, ..] = address.segments();
-        // fd00:ec2::/32 holds the metadata and identity services of EC2.
+        // fd00:ec2::/32 holds the metadata and identity services of EC2; the last one is Google's metadata service.
         !(address.is_unspecified()
             || address.is_multicast()
             || address.is_unicast_link_local()
-            || (a == 0xfd00 && b == 0x0ec2))
+            || (a == 0xfd00 && b == 0x0ec2)
+            || address == Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x254))
     }
 }
 
@@ -163,6 +165,10 @@ mod tests {
             "http://[::ffff:169.254.169.254]",
             "http://[64:ff9b::a9fe:a9fe]",
             "http://[fd00:ec2::254]",
+            "http://[fd20:ce::254]",
+            "http://168.63.129.16",
+            "http://[::ffff:168.63.129.16]",
+            "http://[64:ff9b::a83f:8110]",
             "http://[fe80::1]",
             "http://100.100.100.200",
             "http://192.0.0.192",
@@ -188,6 +194,8 @@ mod tests {
             "http://10.0.0.1:9000",
             "https://192.168.1.1",
             "http://[fd12::1]",
+            "http://[fd20:ce::255]",
+            "http://168.63.129.17",
             "http://minio.velero.svc:9000",
             "https://s3.example.com/",
         ] {

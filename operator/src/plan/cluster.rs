@@ -3,8 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{ItemSource, Only, Planner, Priority, Want, cluster_path, velero::KNOWN};
-use crate::{archive::BundlePath, cluster::ApiKind, inventory::ObjectName};
+use super::{ItemSource, Only, Planner, Priority, Want, cluster_path, core, velero::KNOWN};
+use crate::{
+    archive::BundlePath,
+    cluster::ApiKind,
+    inventory::{Looked, ObjectName},
+};
 
 /// Nodes, when no target tells which ones matter.
 const NODES: usize = 500;
@@ -51,6 +55,7 @@ impl Planner<'_> {
         if let Some(kind) = inventory.served.find(SNAPSHOTS, "volumesnapshotcontents") {
             self.some("contents of the snapshots", kind.clone(), &trail.contents);
         }
+        self.events_about_these();
         self.kinds_of_the_cluster();
         let classes = ApiKind::cluster("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass");
         self.some("priority classes of the pods", classes, &trail.priority_classes);
@@ -71,6 +76,37 @@ impl Planner<'_> {
                 ItemSource::Discovery { path },
             );
         }
+    }
+
+    /// Events about the nodes, volumes and contents that are on the way to a cause: a node that ran out of memory, a volume
+    /// that could not be deleted. Events about objects without a namespace are in `default`
+    /// (client-go, `tools/events/event_recorder.go`).
+    fn events_about_these(&mut self) {
+        const PLACE: &str = "default";
+        let (inventory, trail) = (self.inventory, &self.inventory.trail);
+        let is_listed = inventory.touched.iter().any(|one| one.namespace == PLACE && one.looked == Looked::Yes);
+        if is_listed || inventory.namespace == PLACE || !inventory.scope.allows(PLACE) {
+            return;
+        }
+        let of = |kind: &'static str, names: &BTreeSet<String>| -> Vec<_> {
+            names.iter().map(|name| (kind, name.clone())).collect()
+        };
+        let about: BTreeSet<_> = [
+            of("Node", &inventory.nodes),
+            of("PersistentVolume", &trail.volumes),
+            of("VolumeSnapshotContent", &trail.contents),
+        ]
+        .concat()
+        .into_iter()
+        .collect();
+        if about.is_empty() {
+            return;
+        }
+        let kind = core("events", "Event");
+        let path = BundlePath::new(["namespaces", PLACE, "core", "events.yaml"]);
+        let want = Want::Only(Only::About(about));
+        let what = "events about nodes and volumes";
+        self.add(Priority::P1, what, path, ItemSource::List { kind, namespace: Some(PLACE.to_owned()), want });
     }
 
     /// Some objects of the cluster, by name; nothing if there is no name.

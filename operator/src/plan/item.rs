@@ -189,6 +189,8 @@ pub enum Only {
     },
     /// `APIServices` whose server does not answer.
     Unavailable,
+    /// Events about these: kind and name of objects of the cluster.
+    About(BTreeSet<(&'static str, String)>),
 }
 
 impl Only {
@@ -206,6 +208,10 @@ impl Only {
             }),
             Self::Unavailable => {
                 !array("/status/conditions").any(|one| one["type"] == "Available" && one["status"] == "True")
+            }
+            Self::About(objects) => {
+                let about = &object["involvedObject"];
+                objects.iter().any(|(kind, name)| about["kind"] == *kind && about["name"] == **name)
             }
         }
     }

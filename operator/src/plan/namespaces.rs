@@ -90,7 +90,7 @@ impl Planner<'_> {
     /// A namespace that the target leads to.
     fn on_the_way(&mut self, namespace: &str) {
         let (inventory, trail) = (self.inventory, &self.inventory.trail);
-        let pods = inventory.involved.iter().chain(&trail.restored);
+        let pods = inventory.involved.iter().chain(&trail.restored).chain(&trail.holders);
         self.named(Priority::P1, namespace, core("pods", "Pod"), pods);
         let claims = core("persistentvolumeclaims", "PersistentVolumeClaim");
         self.named(Priority::P1, namespace, claims, &inventory.claims);

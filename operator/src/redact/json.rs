@@ -15,7 +15,7 @@ pub(super) const PAIR: &str = "named-pair";
 
 /// Deeper JSON is judged by names alone.
 const DEPTH: usize = 128;
-/// How often JSON may stand escaped within JSON.
+/// How often JSON may stand escaped within JSON; what may be JSON deeper than that is masked as a whole.
 const NESTED: usize = 6;
 /// Elements of an array that are judged together.
 const ELEMENTS: usize = 1024;
@@ -337,10 +337,15 @@ impl Scanner<'_> {
     fn within(&mut self, content: Range<usize>) {
         let raw = &self.text[content.clone()];
         let may_hold = memchr::memchr(b'\\', raw).is_some() && memchr::memchr2(b'{', b'[', raw).is_some();
-        if self.nested >= NESTED || !may_hold {
+        if !may_hold {
             return;
         }
         let (text, places) = unescaped(raw);
+        if self.nested >= NESTED {
+            // Nobody has looked for names and values in there.
+            self.spans.push(Span::new(content, KEY, text));
+            return;
+        }
         let mut inner = Vec::new();
         Scanner { text: &text, nested: self.nested + 1, stack: Vec::new(), spans: &mut inner }.run();
         self.spans.extend(inner.into_iter().map(|mut span| {

@@ -32,6 +32,7 @@ const AZURE_SIGNATURE: usize = 40;
 pub(super) struct Presigned {
     named: Regex,
     company: Regex,
+    id: Regex,
     signature: Regex,
     azure: Regex,
 }
@@ -46,27 +47,40 @@ impl Presigned {
             named: regex(format!(
                 "(?i-u)x{DASH}(?:amz|goog){DASH}(?:signature|credential|security{DASH}token){EQUALS}"
             )),
-            company: regex(format!("(?i-u)(?:(?P<id>awsaccesskeyid)|googleaccessid){EQUALS}")),
+            company: regex(format!("(?i-u)(?:awsaccesskeyid|googleaccessid){EQUALS}")),
+            id: regex(format!("(?i-u)awsaccesskeyid{EQUALS}")),
             signature: regex(format!("(?i-u)(?:{BEFORE})signature{EQUALS}")),
             azure: regex(format!("(?i-u)(?:{BEFORE})sig{EQUALS}")),
         }
     }
 
     pub(super) fn find(&self, line: &[u8], spans: &mut Vec<Span>) {
-        spans.extend(self.named.captures_iter(line).filter_map(|hit| value(line, &hit)));
+        let all = |_: &Captures<'_>, _: &Span| true;
+        values(line, &self.named, all, spans);
         if self.company.is_match(line) {
-            let signatures: Vec<Span> =
-                self.signature.captures_iter(line).filter_map(|hit| value(line, &hit)).collect();
-            if !signatures.is_empty() {
-                let ids = self.company.captures_iter(line).filter(|hit| hit.name("id").is_some());
-                spans.extend(ids.filter_map(|hit| value(line, &hit)));
+            let before = spans.len();
+            values(line, &self.signature, all, spans);
+            if spans.len() > before {
+                values(line, &self.id, all, spans);
             }
-            spans.extend(signatures);
         }
-        spans.extend(self.azure.captures_iter(line).filter_map(|hit| {
-            let in_query = hit.name("query").is_some();
-            value(line, &hit).filter(|span| in_query || span.at.len() >= AZURE_SIGNATURE)
-        }));
+        let azure = |hit: &Captures<'_>, span: &Span| hit.name("query").is_some() || span.at.len() >= AZURE_SIGNATURE;
+        values(line, &self.azure, azure, spans);
+    }
+}
+
+/// The values behind the hits that count. A hit within the value of an earlier one belongs to that value, and looking for
+/// its own would make `sig=sig=…` take the square of its length.
+fn values(line: &[u8], pattern: &Regex, counts: impl Fn(&Captures<'_>, &Span) -> bool, spans: &mut Vec<Span>) {
+    let mut seen = 0;
+    for hit in pattern.captures_iter(line) {
+        if hit.name("equals").is_none_or(|equals| equals.end() <= seen) {
+            continue;
+        }
+        if let Some(span) = value(line, &hit).filter(|span| counts(&hit, span)) {
+            seen = span.at.end;
+            spans.push(span);
+        }
     }
 }
 

@@ -39,6 +39,7 @@ pub(super) struct State {
     waits: Option<Waits>,
     /// Whether the lines have a prefix of the runtime.
     prefixed: bool,
+    behind_a_head: bool,
     others: u8,
 }
 
@@ -72,6 +73,9 @@ impl State {
         let mut found = None;
         if let Some(waits) = self.waits {
             let another = self.prefixed != (prefix > 0) || (prefix == 0 && OTHER.is_match(text));
+            // The first line stands behind the head of a line of a log, and this one need not.
+            let goes_on = self.behind_a_head && line.is_value();
+            let another = another && !goes_on;
             if another && self.others > 0 {
                 self.others -= 1;
                 return None;
@@ -83,6 +87,8 @@ impl State {
         }
         if self.waits.is_none() && text.len() <= OPENING {
             self.waits = line.opens();
+            let head = line.field().is_none() || (prefix > 0 && line.is_element);
+            self.behind_a_head = head && matches!(self.waits, Some(Waits::Value(_)));
             (self.prefixed, self.others) = (prefix > 0, OTHERS);
         }
         found
@@ -96,11 +102,7 @@ impl State {
                 None
             }
             Waits::Value(strength) => {
-                let (field, rest) = line.field()?;
-                // With a dash begins another element, of another name.
-                if line.is_element || !field.eq_ignore_ascii_case(b"value") {
-                    return None;
-                }
+                let (_, rest) = line.field().filter(|_| line.is_value())?;
                 self.waits = line.goes_on(&rest, strength);
                 line.masked(rest, strength, PAIR)
             }
@@ -287,6 +289,20 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// The field `value` of the element above; with a dash begins another element, of another name.
+    fn is_value(&self) -> bool {
+        !self.is_element && self.field().is_some_and(|(name, _)| name.eq_ignore_ascii_case(b"value"))
+    }
+
+    /// `[ERROR] exec failed: - name: DB_PASSWORD`: a text of several lines begins behind the head of a line of a log.
+    fn opens_behind_a_head(&self) -> Option<Waits> {
+        const ELEMENT: &[u8] = b"- name: ";
+        let text = &self.text[..self.body.end];
+        let at = self.body.start + memchr::memmem::rfind(&text[self.body.start..], ELEMENT)? + ELEMENT.len();
+        let (of, _) = self.scalar(at..text.len())?;
+        names::judge(&text[of]).map(Waits::Value)
+    }
+
     /// What this line says of the next one.
     fn opens(&self) -> Option<Waits> {
         if memchr::memmem::find(&self.text[self.body.clone()], OPEN).is_some() {
@@ -297,7 +313,7 @@ impl<'a> Line<'a> {
         {
             return names::judge(name).filter(|_| !name.contains(&b'=')).map(Waits::Flag);
         }
-        let (name, rest) = self.field()?;
+        let Some((name, rest)) = self.field() else { return self.opens_behind_a_head() };
         if let Some(strength) = names::judge(name) {
             return self.goes_on(&rest, strength);
         }

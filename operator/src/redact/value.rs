@@ -53,6 +53,7 @@ const ORDINARY: &[&str] = &[
     "empty",
     "error",
     "errors",
+    "exit",
     "expected",
     "expired",
     "failed",

@@ -97,6 +97,25 @@ fn sec_x21_x22_json_in_a_log_is_judged_like_an_object() {
 }
 
 #[test]
+fn sec_x14_x50_json_in_more_strings_than_are_looked_into_is_masked_whole() {
+    let by = redactor(&[], &[]);
+    let v = seed().word(9);
+    for depth in 1..=10 {
+        let mut text = json!([{ "name": "DB_PASSWORD", "value": v }]).to_string();
+        for _ in 0..depth {
+            text = json!({ "spec": text }).to_string();
+        }
+        let line = format!("{{\"kept\":\"by name\",\"all\":{text}}}");
+        let out = masked(&by, &line, &v);
+        let parsed: serde_json::Value = serde_json::from_str(&out).expect("still JSON");
+        assert_eq!(parsed["kept"], "by name", "{depth}: {out}");
+        // Not a whole document is lost, where it is looked into.
+        assert!(depth > 6 || out.contains("DB_PASSWORD"), "{depth}: {out}");
+        assert_eq!(by.text(&out), out, "{depth}");
+    }
+}
+
+#[test]
 fn sec_x26_only_the_value_is_replaced() {
     let by = redactor(&[], &[]);
     let v = seed().word(9);

@@ -126,6 +126,7 @@ const TEXTS: &[&str] = &[
     r#"credential: BackupStorageLocation "secret": Secret "cloud" not found"#,
     "cannot fetch token: AuthenticationFailed: the audience is not known",
     "oauth2: cannot fetch token: 400 Bad Request; error getting credentials: exit status 1",
+    r#"error running command "restic snapshots: invalid repository password": exit status 1"#,
     "error restoring secrets/shop/db-password: admission webhook denied it",
     "MountVolume.SetUp failed for volume \"certs\" : secret \"shop-tls\" not found",
     "--secret-file=/credentials/cloud --features=EnableCSI --token-ttl 3600 --password-file /run/p",

@@ -35,6 +35,8 @@ use wire::{Skew, Wire};
 
 mod classify;
 mod connect;
+#[cfg(test)]
+mod endless;
 mod identity;
 mod look;
 mod upload;

@@ -23,6 +23,7 @@ use aws_smithy_runtime_api::client::{
 };
 use aws_smithy_types::body::SdkBody;
 use http::{Response, StatusCode, Uri, header};
+use http_body_util::Limited;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::{
     client::legacy::Client,
@@ -38,6 +39,8 @@ use crate::{location::Step, proxy::ProxyError, tls};
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(15);
 /// Less than `IDLE`, so that a connection is not taken out of the pool just as it is given up.
 const POOLED: Duration = Duration::from_secs(20);
+/// Bytes of an answer that the SDK reads whole.
+const ANSWER: usize = 1 << 20;
 /// The store's clock is not known.
 const UNKNOWN: i64 = i64::MIN;
 
@@ -187,6 +190,7 @@ impl HttpConnector for Wire {
                 request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization);
             }
             let (host, port) = host_and_port(request.uri());
+            let of_object = gets_object(&request);
             let response = this.client.request(request).await.map_err(|error| refused(&error, host.clone()))?;
             if let Some(proxy) = proxy
                 && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
@@ -196,12 +200,26 @@ impl HttpConnector for Wire {
                 return Err(ConnectorError::io(WireError::Proxy(refused).into()));
             }
             this.skew.note(&response);
+            // Only an object may be long: what else the SDK reads, it reads whole, into memory.
+            let streamed = of_object && response.status().is_success();
             response
-                .map(SdkBody::from_body_1_x)
+                .map(|body| {
+                    if streamed {
+                        SdkBody::from_body_1_x(body)
+                    } else {
+                        SdkBody::from_body_1_x(Limited::new(body, ANSWER))
+                    }
+                })
                 .try_into()
                 .map_err(|error: aws_smithy_runtime_api::http::HttpError| ConnectorError::other(error.into(), None))
         })
     }
+}
+
+/// Whether the request is `GetObject`, which says so itself, as the SDK writes it.
+fn gets_object<B>(request: &http::Request<B>) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    request.method() == http::Method::GET && query.split('&').any(|parameter| parameter == "x-id=GetObject")
 }
 
 /// Our own words for what hyper met. All but a forbidden address is worth another attempt of the SDK's.
