@@ -397,7 +397,8 @@ pub async fn take(
     Ok(inventory)
 }
 
-/// Looks for what a Restore made where its spec names no namespace, and walks through the namespaces that were [touched](Inventory::touch) since, within `limit`.
+/// Looks for what a Restore made where its spec names no namespace, and walks through the namespaces that were
+/// [touched](Inventory::touch) since, within `limit`.
 pub async fn follow(cluster: &Cluster, inventory: &mut Inventory, limit: Duration) {
     let namespace = inventory.namespace.clone();
     let look = Look::new(cluster, &namespace, Instant::now() + limit);

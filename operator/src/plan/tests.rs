@@ -371,14 +371,20 @@ fn namespaces_that_a_spec_means_and_does_not_name_are_told_unless_somebody_named
         let one = missing.into_iter().find(|one| one.what == "namespaces that the target's spec does not name");
         one.map(|one| (one.severity, one.why, one.cure))
     };
+    let one = |namespace: &str, whole| Touched {
+        namespace: namespace.to_owned(),
+        why: String::new(),
+        whole,
+        looked: Looked::Yes,
+    };
     assert_eq!(told(&inventory), None);
     for (unnamed, why) in [(Unnamed::NotLooked, "only those that something"), (Unnamed::Restored, "a pod or claim")] {
         inventory.unnamed = Some(unnamed);
-        inventory.touched = vec![one("shop", false, Looked::Yes)];
+        inventory.touched = vec![one("shop", false)];
         let (severity, said, cure) = told(&inventory).expect("it is said");
         assert!(said.starts_with("spec of Restore harvest") && said.contains(why), "{said}");
         assert_eq!((severity, cure.as_str()), (MissingSeverity::Note, "name them in spec.namespaces"));
-        inventory.touched.push(one("farm", true, Looked::Yes));
+        inventory.touched.push(one("farm", true));
         assert_eq!(told(&inventory), None, "named");
     }
 }
