@@ -8,6 +8,11 @@ use crate::{
     inventory::{Controller, Looked, ObjectName, Touched, Unnamed},
 };
 
+/// Places in `missing[]`, each of its own, as no namespace can be called: of pods beyond those that are listed, and of
+/// namespaces that a spec does not name.
+const FURTHER_PODS: &str = "namespaces/_pods";
+const UNNAMED: &str = "namespaces/_unnamed";
+
 impl Planner<'_> {
     pub(super) fn other_namespaces(&mut self) {
         let inventory = self.inventory;
@@ -44,7 +49,7 @@ impl Planner<'_> {
         if beyond > 0 {
             let text = format!("the target leads to {beyond} more pods than are listed");
             let cure = "name their namespaces in spec.namespaces";
-            self.note("further pods".to_owned(), "namespaces".to_owned(), MissingCode::NotLooked, text, cure);
+            self.note("further pods".to_owned(), FURTHER_PODS.to_owned(), MissingCode::NotLooked, text, cure);
         }
         let further = inventory.further.count();
         if further > 0 {
@@ -71,7 +76,7 @@ impl Planner<'_> {
         );
         let what = "namespaces that the target's spec does not name".to_owned();
         let cure = "name them in spec.namespaces";
-        self.note(what, "namespaces".to_owned(), MissingCode::NotLooked, text, cure);
+        self.note(what, UNNAMED.to_owned(), MissingCode::NotLooked, text, cure);
     }
 
     /// A namespace that was asked for.

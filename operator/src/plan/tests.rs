@@ -387,6 +387,13 @@ fn namespaces_that_a_spec_means_and_does_not_name_are_told_unless_somebody_named
         inventory.touched.push(one("farm", true));
         assert_eq!(told(&inventory), None, "named");
     }
+    inventory.touched.pop();
+    inventory.trail.pods_beyond = 1;
+    inventory.touch(&[], 1, "results");
+    let missing = plan(&spec(), &inventory, now()).missing;
+    let places: std::collections::BTreeSet<&str> = missing.iter().map(|one| one.path.as_str()).collect();
+    assert_eq!(places.len(), missing.len(), "each has a place of its own: {missing:?}");
+    assert!(places.iter().filter(|path| path.starts_with("namespaces")).count() >= 3, "{places:?}");
 }
 
 #[test]
