@@ -26,6 +26,7 @@ mod leads;
 mod lifecycle;
 mod limits;
 mod logs;
+mod long_names;
 mod memory;
 mod movers;
 mod oracle;
