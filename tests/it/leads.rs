@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim,
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use serde_json::{Value, json};
 
-use crate::scope::{OfTheCluster, claim, put, shop_pod, snapshots, volume};
+use crate::scope::{OfTheCluster, claim, pod_volume_restore, put, shop_pod, snapshots, volume};
 
 async fn file(context: &Context, name: &str, body: &Value) {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
@@ -218,8 +218,8 @@ async fn a_target_under_way_without_data_leads_to_the_namespaces_of_its_spec_map
     .await;
 }
 
-/// Velero runs a pre-hook before there is anything of the pod's data: the Backup's spec and the pods' annotations are all that
-/// tells where it hangs.
+/// Velero runs a pre-hook before there is anything of the pod's data, and waits for the data of others at the end only: the
+/// Backup's spec and the pods' annotations are all that tells where it hangs.
 #[tokio::test]
 async fn a_backup_that_hangs_in_a_hook_leads_to_the_pods_that_have_one_and_to_the_log_of_its_container() {
     with_namespace("hooked", |context| async move {
@@ -246,7 +246,13 @@ async fn a_backup_that_hangs_in_a_hook_leads_to_the_pods_that_have_one_and_to_th
             {"name": "milk", "includedNamespaces": [barn], "labelSelector": {"matchLabels": {"app": "herd"}},
                 "pre": [{"exec": {"container": "db", "command": ["/bin/sleep"]}}]}]}});
         let backup = json!({"metadata": {"name": "harvest"}, "spec": spec, "status": {"phase": "InProgress"}});
-        context.create_velero("Backup", backup).await;
+        let uid = context.create_velero("Backup", backup).await.metadata.uid.unwrap();
+        let coop = context.workload_namespace("coop").await;
+        let labels = json!({"velero.io/backup-uid": uid, "velero.io/backup-name": "harvest"});
+        let done = json!({"metadata": {"name": "pvb-1", "labels": labels}, "status": {"phase": "Completed"},
+            "spec": {"node": node, "pod": {"namespace": coop, "name": "gone", "kind": "Pod"}, "volume": "v",
+                "backupStorageLocation": "default", "repoIdentifier": "x", "uploaderType": "kopia"}});
+        context.create_velero("PodVolumeBackup", done).await;
 
         let account = context.account_reaching(Reach::Everything).await;
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
@@ -269,6 +275,52 @@ async fn a_backup_that_hangs_in_a_hook_leads_to_the_pods_that_have_one_and_to_th
         let bundle = context.download(&status).await;
         for place in [&shop, &barn] {
             assert!(!bundle.paths().any(|path| path.starts_with(&format!("namespaces/{place}/"))), "{place}");
+            context.delete_namespace(place).await;
+        }
+        context.delete_namespace(&coop).await;
+    })
+    .await;
+}
+
+/// The pod of a post-hook that hangs is there, ready, and has no data that is open.
+#[tokio::test]
+async fn a_restore_that_hangs_in_a_hook_after_its_first_data_leads_to_the_pod_and_to_the_log_of_its_container() {
+    with_namespace("unfrozen", |context| async move {
+        let (shop, barn) = (context.workload_namespace("shop").await, context.workload_namespace("barn").await);
+        let node = context.node("n").await;
+        let brought = |name: &str| {
+            let pod = pod(name).on_node(&node).labelled("velero.io/restore-name", "regrow");
+            pod.with_container("side").with_container("db")
+        };
+        let thaws = brought("ledger")
+            .annotated("post.hook.restore.velero.io/command", "[\"/sbin/fsfreeze\"]")
+            .annotated("post.hook.restore.velero.io/container", "db");
+        for pod in [thaws, brought("well")] {
+            context.pod_in(&shop, pod).await;
+        }
+        for (name, container) in [("ledger", "side"), ("ledger", "db"), ("well", "side"), ("well", "db")] {
+            let said = LogScript::lines([format!("{name} {container} thaws")]);
+            context.stand.kubelet.script(&shop, name, container, said);
+        }
+        let restore = json!({"metadata": {"name": "regrow"}, "status": {"phase": "InProgress"},
+            "spec": {"backupName": "seed", "includedNamespaces": [barn, shop]}});
+        let uid = context.create_velero("Restore", restore).await.metadata.uid.unwrap();
+        let labels = json!({"velero.io/restore-uid": uid, "velero.io/restore-name": "regrow"});
+        let mut done = pod_volume_restore("pvr-1", &labels, &barn, "gone");
+        done["status"]["phase"] = "Completed".into();
+        context.create_velero("PodVolumeRestore", done).await;
+
+        let account = context.account_reaching(Reach::Everything).await;
+        let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
+        context.debug_bundle("hung", json!({"target": {"kind": "Restore", "name": "regrow"}})).await;
+        let status = context.until_bundle_ended("hung").await;
+        let bundle = context.download(&status).await;
+        assert_eq!(bundle.names(&format!("namespaces/{shop}/core/pods.yaml")), ["ledger", "well"]);
+        let logs: Vec<_> =
+            bundle.paths().filter(|path| path.starts_with(&format!("namespaces/{shop}/pods/"))).collect();
+        assert_eq!(logs, [format!("namespaces/{shop}/pods/ledger/db/db/logs/current.log")]);
+        assert!(bundle.file(logs[0]).contains("ledger db thaws"));
+        for place in [&shop, &barn] {
             context.delete_namespace(place).await;
         }
     })

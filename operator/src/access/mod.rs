@@ -236,7 +236,11 @@ impl Borders {
             Some(local @ (Role::NamespaceRead | Role::NamespaceLogs)) => {
                 let listed = need.namespace != self.velero && self.namespaces.contains(&need.namespace);
                 let expected = local == Role::NamespaceRead && (self.cluster_read || listed);
-                (expected, format!("bind ClusterRole {} in namespace {}", local.name(), need.namespace))
+                let place = match need.namespace.as_str() {
+                    "" => "for the whole cluster".to_owned(),
+                    namespace => format!("in namespace {namespace}"),
+                };
+                (expected, format!("bind ClusterRole {} {place}", local.name()))
             }
         };
         Missing {
@@ -313,6 +317,9 @@ mod tests {
         assert_eq!(told, [("b", MissingSeverity::Error, Some("R24")), ("e", MissingSeverity::Error, Some("R24"))]);
         assert_eq!(plan.missing[0].cure, "bind ClusterRole debugbundle-namespace-read in namespace shop");
         assert_eq!(plan.missing[0].need.as_ref(), Some(&no));
+        let everywhere = need_of(&item("x", events(""))).unwrap();
+        let cure = borders(true, &[]).forbidden("x", "x", "403 Forbidden", everywhere).cure;
+        assert_eq!(cure, "bind ClusterRole debugbundle-namespace-read for the whole cluster");
     }
 
     #[test]

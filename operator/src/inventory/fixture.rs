@@ -69,6 +69,7 @@ pub(crate) fn inventory() -> Inventory {
         failed: Vec::new(),
         unread: Vec::new(),
         cut: Vec::new(),
+        unnamed: None,
     }
 }
 

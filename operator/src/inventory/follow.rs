@@ -47,7 +47,7 @@ struct Sieve {
     moved: BTreeSet<String>,
     /// Of both, those whose data did not complete.
     open: (BTreeSet<String>, BTreeSet<String>),
-    /// The target, if pods in which its hooks run are involved: one failed, or may hang before there is any data.
+    /// The target, if pods in which its hooks run are involved: one failed, or may hang.
     hooks: Option<Arc<TargetObject>>,
 }
 
@@ -385,10 +385,10 @@ impl Look<'_> {
 }
 
 impl Inventory {
-    /// The target, if one of its hooks failed, or it is under way and there is no data of it yet.
+    /// The target, if one of its hooks failed, or may hang: Velero waits for data at the end only, so that data of other
+    /// pods tells nothing.
     fn with_hooks(&self) -> Option<&TargetObject> {
-        let waits = |target: &TargetObject| target.is_under_way() && self.data.is_empty();
-        self.target.as_ref().filter(|target| target.has_failed_hooks() || waits(target))
+        self.target.as_ref().filter(|target| target.has_failed_hooks() || target.is_under_way())
     }
 
     fn add(&mut self, met: Met) {

@@ -87,7 +87,7 @@ impl Look<'_> {
         data: &[DataObject],
     ) -> Kin {
         let of = backup.unwrap_or(target);
-        let schedule = schedule_of(&of.raw).or_else(|| schedule_of(&target.raw));
+        let schedule = schedule_of(&of.raw, &target.raw);
         let backups = match &schedule {
             Some(schedule) => self.last_backups(served, schedule).await,
             None => Vec::new(),
@@ -160,18 +160,18 @@ fn name(object: &Value) -> Option<String> {
     is_dns_name(name).then(|| name.to_owned())
 }
 
-/// The Schedule of a Backup, by owner or, as only names up to 63 bytes are whole there, by label; of a Restore, the one
-/// that it names.
-fn schedule_of(object: &Value) -> Option<String> {
-    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+/// The Schedule of a Backup, or of a Restore that has none: by owner, else by the name that the Restore gives, else by label.
+/// A label of a longer name has a part of it only, and Velero fills a Restore's `scheduleName` in from it; the whole name stands
+/// in front of the time in the name of a Backup that the Schedule made (`Schedule.TimestampedName`).
+fn schedule_of(backup: &Value, target: &Value) -> Option<String> {
+    let owners = backup.pointer("/metadata/ownerReferences").and_then(Value::as_array);
     let owner = owners.into_iter().flatten().find(|owner| owner["kind"] == "Schedule").map(|owner| &owner["name"]);
-    let label = &object["metadata"]["labels"]["velero.io/schedule-name"];
-    let spec = &object["spec"]["scheduleName"];
-    [owner.unwrap_or(&Value::Null), label, spec]
-        .into_iter()
-        .filter_map(Value::as_str)
-        .find(|name| is_dns_name(name))
-        .map(str::to_owned)
+    let label = backup.pointer("/metadata/labels/velero.io~1schedule-name").and_then(Value::as_str);
+    let timed = backup.pointer("/metadata/name").and_then(Value::as_str).and_then(|name| name.rsplit_once('-'));
+    let whole = timed.map(|(name, _)| name).filter(|name| label.is_some_and(|label| valid_label(name) == label));
+    let owner = owner.and_then(Value::as_str);
+    let named = target.pointer("/spec/scheduleName").and_then(Value::as_str);
+    [owner, whole, named, label].into_iter().flatten().find(|name| is_dns_name(name)).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -182,14 +182,32 @@ mod tests {
 
     #[test]
     fn a_schedule_is_known_by_owner_by_label_and_by_name() {
+        let none = json!({});
         let labelled = json!({"metadata": {"labels": {"velero.io/schedule-name": "nightly"}}});
-        assert_eq!(schedule_of(&labelled).as_deref(), Some("nightly"));
+        assert_eq!(schedule_of(&labelled, &labelled).as_deref(), Some("nightly"));
         let mut owned = labelled;
         owned["metadata"]["ownerReferences"] =
             json!([{"kind": "Other", "name": "x"}, {"kind": "Schedule", "name": "weekly"}]);
-        assert_eq!(schedule_of(&owned).as_deref(), Some("weekly"));
-        assert_eq!(schedule_of(&json!({"spec": {"scheduleName": "hourly"}})).as_deref(), Some("hourly"));
-        assert_eq!(schedule_of(&json!({"spec": {"scheduleName": "../x"}})), None);
+        assert_eq!(schedule_of(&owned, &none).as_deref(), Some("weekly"));
+        let restore = |schedule: &str| json!({"spec": {"scheduleName": schedule}});
+        assert_eq!(schedule_of(&restore("hourly"), &restore("hourly")).as_deref(), Some("hourly"));
+        assert_eq!(schedule_of(&none, &restore("../x")), None);
+    }
+
+    #[test]
+    fn a_schedule_whose_name_a_label_does_not_hold_is_known_by_its_restore_or_by_what_its_backups_are_called() {
+        let long = format!("{:y<70}", "nightly-");
+        let backup = |name: String| json!({"metadata": {"name": name, "labels": {"velero.io/schedule-name": valid_label(&long)}}});
+        let timed = backup(format!("{long}-20260301030000"));
+        assert_eq!(schedule_of(&timed, &timed), Some(long.clone()));
+        let filled_in = json!({"spec": {"scheduleName": valid_label(&long)}});
+        assert_eq!(schedule_of(&timed, &filled_in), Some(long.clone()));
+        let renamed = backup("b-1".to_owned());
+        assert_eq!(schedule_of(&renamed, &json!({"spec": {"scheduleName": long}})), Some(long.clone()));
+        assert_eq!(schedule_of(&renamed, &renamed), Some(valid_label(&long)), "nothing tells more");
+        let mut stranger = timed;
+        stranger["metadata"]["labels"]["velero.io/schedule-name"] = "other".into();
+        assert_eq!(schedule_of(&stranger, &stranger).as_deref(), Some("other"));
     }
 
     #[test]

@@ -65,8 +65,13 @@ impl<'a> Look<'a> {
 
     /// A list of this kind in Velero's namespace could not be had, or not to its end.
     pub(super) fn has_lost(&self, kind: &ApiKind) -> bool {
+        self.has_lost_in(kind, self.namespace)
+    }
+
+    /// The same of any namespace; empty: of all of them.
+    pub(super) fn has_lost_in(&self, kind: &ApiKind, namespace: &str) -> bool {
         let all = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter().any(|lost| lost.kind == *kind && lost.namespace == self.namespace)
+        all.iter().any(|lost| lost.kind == *kind && lost.namespace == namespace)
     }
 
     /// A list of data could not be had, or not to its end.
@@ -228,7 +233,8 @@ impl<'a> Look<'a> {
         items
     }
 
-    /// Gives the objects of a kind to `taker`; that the list could not be had to its end is told.
+    /// Gives the objects of a kind to `taker`, those of all namespaces if `namespace` is empty; that the list could not be had
+    /// to its end is told.
     pub(super) async fn read<T: TakeItems>(
         &self,
         kind: &ApiKind,
@@ -236,11 +242,12 @@ impl<'a> Look<'a> {
         selector: Option<&str>,
         taker: T,
     ) -> T {
-        let path = kind.list_path(Some(namespace));
+        let one = Some(namespace).filter(|namespace| !namespace.is_empty());
+        let path = kind.list_path(one);
         let (done, listed) = self.cluster.list(&path, selector, self.deadline, taker, |_| ()).await;
         if let Err(ListError::Cluster(why)) = listed {
             self.lost(Unread {
-                what: format!("list of {} in {namespace}", kind.plural),
+                what: format!("list of {} in {}", kind.plural, one.unwrap_or("all namespaces")),
                 kind: kind.clone(),
                 namespace: namespace.to_owned(),
                 why,

@@ -7,6 +7,7 @@
 //! * `failed`: without a target, what failed last.
 //! * `hooks`: in which containers of a pod hooks run.
 //! * `asked`: pods of the namespaces that were asked for; `leads`: what the target's own files name.
+//! * `unnamed`: of namespaces that the target's spec means and does not name, those that a Restore came to.
 //! * `belongs`, `target`, `pods`, `workloads`, `discovery`, `label`: one answer read, without asking anybody.
 
 mod asked;
@@ -25,6 +26,7 @@ mod look;
 mod pods;
 mod target;
 mod trail;
+mod unnamed;
 mod workloads;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -47,10 +49,12 @@ pub use leads::{Lead, Leads};
 pub use pods::{Container, ContainerType, Pod, PodRole};
 pub use target::TargetObject;
 pub use trail::{Controller, Trail};
+pub use unnamed::Unnamed;
 pub use workloads::{Workload, server_workload};
 
 use discovery::VELERO;
 use look::Look;
+use target::SpecNamespaces;
 use trail::Seen;
 
 /// Namespaces beyond Velero's that a target may lead to.
@@ -251,6 +255,8 @@ pub struct Inventory {
     pub unread: Vec<Unread>,
     /// Of which kinds there were more objects than are followed.
     pub cut: Vec<Cut>,
+    /// The target did not come to its end, and its spec means namespaces that it does not name.
+    pub unnamed: Option<Unnamed>,
 }
 
 impl Inventory {
@@ -275,14 +281,15 @@ impl Inventory {
         self.further.add_unnamed(beyond);
     }
 
-    /// Adds the namespaces that the spec of a target under way names if there is no data of it to lead anywhere: it may
-    /// wait for a hook, or for a namespace that does not go.
-    pub fn touch_named(&mut self) {
-        if let Some(target) = self.target.as_ref().filter(|_| self.data.is_empty()) {
+    /// Adds the namespaces that the spec of a target names that did not come to its end: it may wait for a hook, or for a
+    /// namespace that does not go, and data tells only where it has been. `results_lead`: its results name namespaces.
+    pub fn touch_named(&mut self, results_lead: bool) {
+        if let Some(target) = self.target.as_ref().filter(|target| target.is_unfinished(results_lead)) {
             let why = format!("spec of {} {}", target.kind, target.name);
-            let mut named = target.named_namespaces(self.backup.as_ref());
-            named.extend(target.hooks_under_way());
-            self.touch(&named, 0, &why);
+            let SpecNamespaces { mut names, others } = target.namespaces_of_spec(self.backup.as_ref());
+            names.extend(target.hooks_of_backup());
+            self.unnamed = others.then_some(Unnamed::NotLooked);
+            self.touch(&names, 0, &why);
         }
     }
 }
@@ -382,6 +389,7 @@ pub async fn take(
         failed,
         unread: Vec::new(),
         cut: Vec::new(),
+        unnamed: None,
     };
     look.at_home(&mut inventory).await;
     look.follow(&mut inventory).await;
@@ -389,10 +397,12 @@ pub async fn take(
     Ok(inventory)
 }
 
-/// Walks through the namespaces that were [touched](Inventory::touch) since, within `limit`.
+/// Looks for what a Restore made where its spec names no namespace, and walks through the namespaces that were
+/// [touched](Inventory::touch) since, within `limit`.
 pub async fn follow(cluster: &Cluster, inventory: &mut Inventory, limit: Duration) {
     let namespace = inventory.namespace.clone();
     let look = Look::new(cluster, &namespace, Instant::now() + limit);
+    look.look_for_restored(inventory).await;
     look.follow(inventory).await;
     let (unread, cut) = look.told();
     inventory.unread.extend(unread);

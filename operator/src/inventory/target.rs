@@ -31,6 +31,15 @@ pub struct TargetObject {
     pub raw: Value,
 }
 
+/// What the spec of a target says of its namespaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SpecNamespaces {
+    /// Those that it names.
+    pub names: Vec<String>,
+    /// It means others besides: all, or those of a pattern.
+    pub others: bool,
+}
+
 impl TargetObject {
     pub(super) fn read(kind: TargetKind, raw: Value) -> Self {
         let time = |pointer: &str| raw.pointer(pointer).and_then(Value::as_str)?.parse().ok();
@@ -57,9 +66,9 @@ impl TargetObject {
         if self.has_failed_hooks() { self.namespaces_of_hooks() } else { Vec::new() }
     }
 
-    /// The same of a Backup under way: one of its hooks may hang.
-    pub(super) fn hooks_under_way(&self) -> Vec<String> {
-        if self.kind == TargetKind::Backup && self.is_under_way() { self.namespaces_of_hooks() } else { Vec::new() }
+    /// The same of a Backup that did not come to its end: one of its hooks may hang.
+    pub(super) fn hooks_of_backup(&self) -> Vec<String> {
+        if self.kind == TargetKind::Backup { self.namespaces_of_hooks() } else { Vec::new() }
     }
 
     /// A hook failed.
@@ -74,23 +83,27 @@ impl TargetObject {
         under_way.iter().any(|phase| self.phase.starts_with(phase))
     }
 
+    /// Velero is at work on it, or was broken off: it marks what it finds at its start as Failed (`pkg/cmd/server/server.go`),
+    /// with neither results nor other files. With results that name namespaces these are nearer to a cause.
+    pub(super) fn is_unfinished(&self, results_lead: bool) -> bool {
+        self.is_under_way() || (self.phase == "Failed" && !results_lead)
+    }
+
     fn namespaces_of_hooks(&self) -> Vec<String> {
         let hooks = self.raw.pointer("/spec/hooks/resources").and_then(Value::as_array);
         let named = hooks.into_iter().flatten().filter_map(|hook| hook["includedNamespaces"].as_array());
         named.flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
-    /// The namespaces that the spec of a target under way names, without globs; of a Restore those that it goes into. One
-    /// that says no more than its Backup means that one's namespaces.
-    pub(super) fn named_namespaces(&self, backup: Option<&Self>) -> Vec<String> {
-        if !self.is_under_way() {
-            return Vec::new();
-        }
+    /// The namespaces of its spec; of a Restore those that it goes into. One that says no more than its Backup means that
+    /// one's namespaces.
+    pub(super) fn namespaces_of_spec(&self, backup: Option<&Self>) -> SpecNamespaces {
         let mapping = self.raw.pointer("/spec/namespaceMapping").and_then(Value::as_object);
         let mapping = mapping.filter(|_| self.kind == TargetKind::Restore);
         let says =
             |of: &Self| Some(of.listed("includedNamespaces")).filter(|names| !names.is_empty() && *names != ["*"]);
         let named = says(self).or_else(|| says(backup?));
+        let others = named.as_ref().is_none_or(|names| names.iter().any(|name| !is_dns_name(name)));
         let named = named.unwrap_or_else(|| mapping.into_iter().flatten().map(|(from, _)| from.clone()).collect());
         let excluded = self.listed("excludedNamespaces");
         let named = named.into_iter().filter(|name| is_dns_name(name) && !excluded.contains(name));
@@ -98,7 +111,7 @@ impl TargetObject {
             let to = mapping.and_then(|mapping| mapping.get(&name)).and_then(Value::as_str);
             to.map_or(name, str::to_owned)
         };
-        named.map(goes_to).collect()
+        SpecNamespaces { names: named.map(goes_to).collect(), others }
     }
 
     fn listed(&self, field: &str) -> Vec<String> {
@@ -135,35 +148,47 @@ mod tests {
         assert!(of(json!(0)).is_empty() && of(Value::Null).is_empty());
     }
 
+    fn read(kind: TargetKind, phase: &str, spec: &Value) -> TargetObject {
+        TargetObject::read(kind, json!({"metadata": {"name": "t"}, "spec": spec, "status": {"phase": phase}}))
+    }
+
     #[test]
-    fn a_target_under_way_leads_to_what_its_spec_names_and_a_restore_to_where_it_goes() {
-        let read = |kind, phase: &str, spec: &Value| {
-            TargetObject::read(kind, json!({"metadata": {"name": "t"}, "spec": spec, "status": {"phase": phase}}))
-        };
+    fn a_spec_leads_to_what_it_names_and_of_a_restore_to_where_it_goes() {
         let mapping = json!({"shop": "shop-2", "inn": "inn-2"});
         let spec = json!({"includedNamespaces": ["shop", "farm-*", "inn", "bakery", 7],
             "excludedNamespaces": ["inn"], "namespaceMapping": mapping});
-        for (phase, under_way) in [
-            ("InProgress", true),
-            ("WaitingForPluginOperationsPartiallyFailed", true),
-            ("Finalizing", true),
-            ("", false),
-            ("New", false),
-            ("Completed", false),
-            ("PartiallyFailed", false),
-            ("Failed", false),
-        ] {
-            let named = |kind| read(kind, phase, &spec).named_namespaces(None);
-            let expected = |names: &[&'static str]| if under_way { names.to_vec() } else { Vec::new() };
-            assert_eq!(named(TargetKind::Restore), expected(&["shop-2", "bakery"]), "{phase}");
-            assert_eq!(named(TargetKind::Backup), expected(&["shop", "bakery"]), "{phase}");
-        }
+        let of = |target: TargetObject, backup: Option<&TargetObject>| {
+            let SpecNamespaces { names, others } = target.namespaces_of_spec(backup);
+            (names.join(" "), others)
+        };
+        let said = |names: &str, others: bool| (names.to_owned(), others);
+        assert_eq!(of(read(TargetKind::Restore, "InProgress", &spec), None), said("shop-2 bakery", true));
+        assert_eq!(of(read(TargetKind::Backup, "InProgress", &spec), None), said("shop bakery", true));
         let backup = read(TargetKind::Backup, "Completed", &json!({"includedNamespaces": ["shop", "barn"]}));
         for included in [json!(null), json!([]), json!(["*"])] {
             let spec = json!({"includedNamespaces": included, "namespaceMapping": mapping});
-            let restore = read(TargetKind::Restore, "InProgress", &spec);
-            assert_eq!(restore.named_namespaces(Some(&backup)), ["shop-2", "barn"]);
-            assert_eq!(restore.named_namespaces(None), ["shop-2", "inn-2"], "its Backup is gone");
+            let restore = || read(TargetKind::Restore, "InProgress", &spec);
+            assert_eq!(of(restore(), Some(&backup)), said("shop-2 barn", false));
+            assert_eq!(of(restore(), None), said("shop-2 inn-2", true), "its Backup is gone");
+            assert_eq!(of(read(TargetKind::Backup, "InProgress", &spec), None), said("", true));
+        }
+    }
+
+    #[test]
+    fn what_is_under_way_or_failed_without_results_did_not_come_to_its_end() {
+        for (phase, with_results, without) in [
+            ("InProgress", true, true),
+            ("WaitingForPluginOperationsPartiallyFailed", true, true),
+            ("Finalizing", true, true),
+            ("Failed", false, true),
+            ("", false, false),
+            ("New", false, false),
+            ("FailedValidation", false, false),
+            ("Completed", false, false),
+            ("PartiallyFailed", false, false),
+        ] {
+            let target = read(TargetKind::Restore, phase, &json!({}));
+            assert_eq!((target.is_unfinished(true), target.is_unfinished(false)), (with_results, without), "{phase}");
         }
     }
 }

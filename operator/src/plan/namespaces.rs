@@ -5,8 +5,13 @@ use super::{ItemSource, Planner, Priority, core, group_folder};
 use crate::{
     archive::{BundlePath, manifest::MissingCode},
     cluster::ApiKind,
-    inventory::{Controller, Looked, ObjectName, Touched},
+    inventory::{Controller, Looked, ObjectName, Touched, Unnamed},
 };
+
+/// Places in `missing[]`, each of its own, as no namespace can be called: of pods beyond those that are listed, and of
+/// namespaces that a spec does not name.
+const FURTHER_PODS: &str = "namespaces/_pods";
+const UNNAMED: &str = "namespaces/_unnamed";
 
 impl Planner<'_> {
     pub(super) fn other_namespaces(&mut self) {
@@ -44,7 +49,7 @@ impl Planner<'_> {
         if beyond > 0 {
             let text = format!("the target leads to {beyond} more pods than are listed");
             let cure = "name their namespaces in spec.namespaces";
-            self.note("further pods".to_owned(), "namespaces".to_owned(), MissingCode::NotLooked, text, cure);
+            self.note("further pods".to_owned(), FURTHER_PODS.to_owned(), MissingCode::NotLooked, text, cure);
         }
         let further = inventory.further.count();
         if further > 0 {
@@ -52,6 +57,26 @@ impl Planner<'_> {
             let cure = "name those of interest in spec.namespaces";
             self.note("further namespaces".to_owned(), "namespaces".to_owned(), MissingCode::NotLooked, text, cure);
         }
+        self.unnamed();
+    }
+
+    /// Namespaces that the target's spec means and does not name, unless somebody named those of interest.
+    fn unnamed(&mut self) {
+        let Some((target, unnamed)) = self.inventory.target.as_ref().zip(self.inventory.unnamed) else { return };
+        if self.inventory.touched.iter().any(|touched| touched.whole) {
+            return;
+        }
+        let looked_into = match unnamed {
+            Unnamed::NotLooked => "those that something else leads to",
+            Unnamed::Restored => "those in which it made a pod or claim, and those that something else leads to",
+        };
+        let text = format!(
+            "spec of {} {} takes all namespaces or goes by a pattern; looked into are only {looked_into}",
+            target.kind, target.name
+        );
+        let what = "namespaces that the target's spec does not name".to_owned();
+        let cure = "name them in spec.namespaces";
+        self.note(what, UNNAMED.to_owned(), MissingCode::NotLooked, text, cure);
     }
 
     /// A namespace that was asked for.

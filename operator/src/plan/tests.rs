@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
 use crate::inventory::{
-    Looked, ObjectName, Pod, PodRole, Touched,
+    Looked, ObjectName, Pod, PodRole, Touched, Unnamed,
     fixture::{inventory, pod, target},
 };
 
@@ -360,6 +360,40 @@ fn a_few_of_many_objects_are_told_by_what_they_say() {
     let service = |status: &str| json!({"status": {"conditions": [{"type": "Available", "status": status}]}});
     assert!(Only::Unavailable.wants(&service("False")) && Only::Unavailable.wants(&json!({})));
     assert!(!Only::Unavailable.wants(&service("True")));
+}
+
+#[test]
+fn namespaces_that_a_spec_means_and_does_not_name_are_told_unless_somebody_named_some() {
+    let mut inventory = inventory();
+    inventory.target = Some(target(TargetKind::Restore, "InProgress"));
+    let told = |inventory: &Inventory| {
+        let missing = plan(&spec(), inventory, now()).missing;
+        let one = missing.into_iter().find(|one| one.what == "namespaces that the target's spec does not name");
+        one.map(|one| (one.severity, one.why, one.cure))
+    };
+    let one = |namespace: &str, whole| Touched {
+        namespace: namespace.to_owned(),
+        why: String::new(),
+        whole,
+        looked: Looked::Yes,
+    };
+    assert_eq!(told(&inventory), None);
+    for (unnamed, why) in [(Unnamed::NotLooked, "only those that something"), (Unnamed::Restored, "a pod or claim")] {
+        inventory.unnamed = Some(unnamed);
+        inventory.touched = vec![one("shop", false)];
+        let (severity, said, cure) = told(&inventory).expect("it is said");
+        assert!(said.starts_with("spec of Restore harvest") && said.contains(why), "{said}");
+        assert_eq!((severity, cure.as_str()), (MissingSeverity::Note, "name them in spec.namespaces"));
+        inventory.touched.push(one("farm", true));
+        assert_eq!(told(&inventory), None, "named");
+    }
+    inventory.touched.pop();
+    inventory.trail.pods_beyond = 1;
+    inventory.touch(&[], 1, "results");
+    let missing = plan(&spec(), &inventory, now()).missing;
+    let places: std::collections::BTreeSet<&str> = missing.iter().map(|one| one.path.as_str()).collect();
+    assert_eq!(places.len(), missing.len(), "each has a place of its own: {missing:?}");
+    assert!(places.iter().filter(|path| path.starts_with("namespaces")).count() >= 3, "{places:?}");
 }
 
 #[test]

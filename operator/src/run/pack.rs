@@ -182,11 +182,12 @@ impl Engine {
         let cluster = Cluster::new(self.client.clone());
         let mut inventory = self.inventory(&cluster, subject, deadline).await?;
         let stores = self.stores(subject, store).boxed().await?;
-        if let Ok(files) = &stores.files {
-            take_up_files(&mut inventory, files.as_ref(), cluster.idle(), deadline).await;
-        }
+        let results_lead = match &stores.files {
+            Ok(files) => take_up_files(&mut inventory, files.as_ref(), cluster.idle(), deadline).await,
+            Err(_) => false,
+        };
         // Last, for there is room for so many: what files name is nearer to a cause.
-        inventory.touch_named();
+        inventory.touch_named(results_lead);
         let limit = RESULTS.min(deadline.saturating_duration_since(Instant::now()));
         inventory::follow(&cluster, &mut inventory, limit).await;
         let mut password = self.repository_password().await?;
@@ -288,14 +289,16 @@ impl Engine {
 
 /// What refused or disturbed a target lies in the namespaces that its results name: quotas, events. What a Restore brought
 /// and does not come up lies in those that its resource list names. Volumes and operations that failed are named with their
-/// claims and snapshots.
-async fn take_up_files(inventory: &mut Inventory, files: &dyn StoreFiles, idle: Duration, deadline: Instant) {
-    let Some(target) = inventory.target.as_ref().filter(|target| target.files_may_be_there()) else { return };
+/// claims and snapshots. Whether the results name any namespace.
+async fn take_up_files(inventory: &mut Inventory, files: &dyn StoreFiles, idle: Duration, deadline: Instant) -> bool {
+    let Some(target) = inventory.target.as_ref().filter(|target| target.files_may_be_there()) else { return false };
     let (kind, name) = (target.kind, target.name.clone());
     let troubled = target.phase != "Completed";
     let until = deadline.min(Instant::now() + RESULTS);
+    let mut results_lead = false;
     if troubled {
         let namespaces = collect::troubled_namespaces(files, kind, &name, idle, until).await;
+        results_lead = !namespaces.texts.is_empty();
         inventory.touch(&namespaces.texts, namespaces.left_out, &format!("results of {kind} {name}"));
     }
     if kind == TargetKind::Restore {
@@ -304,6 +307,7 @@ async fn take_up_files(inventory: &mut Inventory, files: &dyn StoreFiles, idle: 
     }
     let leads = collect::leads(files, kind, &name, idle, until).await;
     inventory.lead(&leads, &format!("volume info or item operations of {kind} {name}"));
+    results_lead
 }
 
 /// With a message that may be told: by all rules of the run, known values among them, once there are any.

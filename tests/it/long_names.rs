@@ -1,0 +1,69 @@
+//! Names that are longer than a label holds: what is of such a Restore and Schedule is found by the label that Velero makes of
+//! the name. What of it goes into a bundle is `scope`'s.
+
+use debugbundle_crd::{DebugBundleSpec, TargetKind};
+use harness::with_namespace;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::collect::Run;
+use crate::scope::{claim, put, shop_pod};
+
+/// As Velero's `label.GetValidName` has it.
+fn label(name: &str) -> String {
+    let digest = Sha256::digest(name.as_bytes());
+    format!("{}{:02x}{:02x}{:02x}", &name[..57], digest[0], digest[1], digest[2])
+}
+
+#[tokio::test]
+async fn data_pods_claims_and_backups_of_long_names_are_found_by_their_labels() {
+    with_namespace("long", |context| async move {
+        let shop = context.workload_namespace("shop").await;
+        let (regrow, nightly) = (format!("{:x<253}", "regrow-"), format!("{:y<70}", "nightly-"));
+        // Nobody's: the name cut off, and another name with the same head.
+        let (cut, other) = (&regrow[..63], label(&format!("{regrow}x")));
+        for (name, schedule) in [
+            ("b-1", label(&nightly)),
+            ("b-2", label(&nightly)),
+            ("c-stranger", nightly[..63].to_owned()),
+            ("d-stranger", label(&format!("{nightly}y"))),
+        ] {
+            let backup = json!({"metadata": {"name": name, "labels": {"velero.io/schedule-name": schedule}},
+                "spec": {"storageLocation": "default"}, "status": {"phase": "Completed"}});
+            context.create_velero("Backup", backup).await;
+        }
+        let restore = json!({"metadata": {"name": regrow}, "spec": {"scheduleName": nightly}, "status": {"phase": "InProgress"}});
+        let uid = context.create_velero("Restore", restore).await.metadata.uid.unwrap();
+        let data = |name: &str, labels: Value, owner: &str| {
+            let owner = json!({"apiVersion": "velero.io/v1", "kind": "Restore", "name": regrow, "uid": owner, "controller": true});
+            json!({"metadata": {"name": name, "labels": labels, "ownerReferences": [owner]},
+                "spec": {"pod": {"namespace": shop, "name": "of-data", "kind": "Pod"}, "volume": "data",
+                    "backupStorageLocation": "default", "repoIdentifier": "x", "snapshotID": "s", "sourceNamespace": "old-shop",
+                    "uploaderType": "kopia"}, "status": {"phase": "InProgress"}})
+        };
+        let by = |value: &str| json!({"velero.io/restore-name": value});
+        context.create_velero("PodVolumeRestore", data("own", by(&label(&regrow)), &uid)).await;
+        context.create_velero("PodVolumeRestore", data("namesake", by(&label(&regrow)), "another")).await;
+        context.create_velero("PodVolumeRestore", data("stranger", by(&other), &uid)).await;
+        for (name, value) in [("brought", label(&regrow)), ("by-cut", cut.to_owned()), ("by-other", other.clone())] {
+            let owner = ("apps/v1", "StatefulSet", "oven");
+            put::<Pod>(&context, &shop, shop_pod(name, "n1", owner, None, &by(&value), false)).await;
+            let mut claim = claim(name, None);
+            claim["metadata"]["labels"] = by(&value);
+            put::<PersistentVolumeClaim>(&context, &shop, claim).await;
+        }
+
+        let got = Run::default().of(&context, &DebugBundleSpec::about(TargetKind::Restore, &regrow)).await;
+        got.is_complete();
+        let data: Vec<&str> = got.inventory.data.iter().map(|object| object.name.as_str()).collect();
+        assert_eq!(data, ["own"]);
+        assert_eq!(got.inventory.backup.as_ref().map(|backup| backup.name.as_str()), Some("b-2"));
+        assert_eq!(got.inventory.kin.backups, ["b-2", "b-1"]);
+        assert_eq!(got.inventory.kin.schedule.as_ref(), Some(&nightly));
+        assert_eq!(got.names(&format!("namespaces/{shop}/core/pods.yaml")), ["brought"]);
+        assert_eq!(got.names(&format!("namespaces/{shop}/core/persistentvolumeclaims.yaml")), ["brought"]);
+        context.delete_namespace(&shop).await;
+    })
+    .await;
+}
