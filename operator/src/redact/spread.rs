@@ -9,6 +9,7 @@ use regex::bytes::Regex;
 use super::{
     arguments,
     assigned::Quote,
+    below,
     json::{KEY, PAIR},
     names::{self, Strength},
     token::{self, OPEN, Span},
@@ -47,14 +48,18 @@ pub(super) struct State {
 enum Waits {
     /// For the field `value`, behind a field with its name.
     Value(Strength),
-    /// For a scalar further in than this column, or elements of a list.
+    /// For a scalar further in than this column, elements of a list, or fields of an object.
     Scalar(Strength, usize),
+    /// For fields alone.
+    Fields(Strength, usize),
     /// For all lines that are further in, so many at most.
     Block(usize, u16),
     /// For elements of an array of JSON.
     Array(Strength),
     /// For the element behind a flag.
     Flag(Strength),
+    /// For `password x` below `login y`, as .netrc has it.
+    Netrc,
 }
 
 impl State {
@@ -97,7 +102,7 @@ impl State {
     /// Of one line that has no prefix and is part of another text.
     fn judged(&mut self, waits: Waits, line: &Line<'_>) -> Option<Span> {
         match waits {
-            Waits::Value(_) | Waits::Scalar(..) if line.body.is_empty() => {
+            Waits::Value(_) | Waits::Scalar(..) | Waits::Fields(..) if line.body.is_empty() => {
                 self.waits = Some(waits);
                 None
             }
@@ -106,11 +111,17 @@ impl State {
                 self.waits = line.goes_on(&rest, strength);
                 line.masked(rest, strength, PAIR)
             }
-            Waits::Scalar(strength, column) => {
-                let below = line.column > column || (line.is_element && line.indent >= column);
-                if !below || line.scalar(line.body.clone()).is_none() {
+            Waits::Scalar(strength, column) | Waits::Fields(strength, column) => {
+                if !(line.column > column || (line.is_element && line.indent >= column)) {
                     return None;
                 }
+                if let Some((name, rest)) = line.field() {
+                    self.waits = Some(waits);
+                    let strength = names::judge(name).or_else(|| below::field(strength, name))?;
+                    self.waits = line.goes_on(&rest, strength).filter(|_| !rest.is_empty()).or(self.waits);
+                    return line.masked(rest, strength, PAIR);
+                }
+                line.scalar(line.body.clone()).filter(|_| matches!(waits, Waits::Scalar(..)))?;
                 self.waits = Some(waits);
                 line.masked(line.body.clone(), strength, KEY)
             }
@@ -126,6 +137,11 @@ impl State {
                 line.scalar(line.body.clone()).filter(|(_, quoted)| *quoted)?;
                 self.waits = Some(waits);
                 line.masked(line.body.clone(), strength, KEY)
+            }
+            Waits::Netrc => {
+                let (rule, word) = (super::vendors::NETRC.id, b"password ");
+                let value = line.text[line.body.clone()].strip_prefix(word).filter(|value| !value.contains(&b' '))?;
+                Some(Span::new(line.body.end - value.len()..line.body.end, rule, value.to_vec()))
             }
             Waits::Flag(strength) => {
                 let (at, quoted) = line.scalar(line.body.clone())?;
@@ -303,6 +319,16 @@ impl<'a> Line<'a> {
         names::judge(&text[of]).map(Waits::Value)
     }
 
+    /// `login shop`, `machine h login shop`
+    fn is_login(&self) -> bool {
+        let mut words = self.text[self.body.clone()].split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+        match words.next() {
+            Some(b"login") => words.count() == 1,
+            Some(b"machine") => words.nth(1) == Some(b"login") && words.count() == 1,
+            _ => false,
+        }
+    }
+
     /// What this line says of the next one.
     fn opens(&self) -> Option<Waits> {
         if memchr::memmem::find(&self.text[self.body.clone()], OPEN).is_some() {
@@ -313,9 +339,15 @@ impl<'a> Line<'a> {
         {
             return names::judge(name).filter(|_| !name.contains(&b'=')).map(Waits::Flag);
         }
+        if self.is_login() {
+            return Some(Waits::Netrc);
+        }
         let Some((name, rest)) = self.field() else { return self.opens_behind_a_head() };
         if let Some(strength) = names::judge(name) {
             return self.goes_on(&rest, strength);
+        }
+        if let Some(strength) = below::holds(name).filter(|_| rest.is_empty()) {
+            return Some(Waits::Fields(strength, self.column));
         }
         let names = [&b"name"[..], b"key", b"path"].iter().any(|word| name.eq_ignore_ascii_case(word));
         let (of, _) = names.then(|| self.scalar(rest)).flatten()?;
