@@ -73,7 +73,7 @@ impl Flow<'_> {
     fn name(&self, at: usize) -> Option<(std::ops::Range<usize>, usize)> {
         let quoted = usize::from(self.line.get(at) == Some(&b'\''));
         let from = at + quoted;
-        let to = from + self.line.get(from..)?.iter().take_while(|byte| is_name(byte)).count();
+        let to = from + self.line.get(from..)?.iter().take_while(|byte| is_name(**byte)).count();
         let behind = to + quoted;
         let separated = to > from && matches!(self.line.get(behind), Some(b':' | b'='));
         let blanks = self.line.get(behind + 1..)?.iter().take_while(|byte| **byte == b' ').count();
@@ -82,15 +82,12 @@ impl Flow<'_> {
 
     fn scalar(&mut self, from: usize, strength: Option<Strength>) -> usize {
         let quote = Quote::at(self.line, from);
-        let (content, end) = match quote {
-            Some((quote, start)) => {
-                let to = quote.close(self.line, start);
-                (start..to, Quote::at(self.line, to).map_or(to, |(_, behind)| behind))
-            }
-            None => {
-                let to = self.end(from);
-                (from..to, to)
-            }
+        let (content, end) = if let Some((quote, start)) = quote {
+            let to = quote.close(self.line, start);
+            (start..to, Quote::at(self.line, to).map_or(to, |(_, behind)| behind))
+        } else {
+            let to = self.end(from);
+            (from..to, to)
         };
         let raw = &self.line[content.clone()];
         if let Some(strength) = strength
@@ -116,7 +113,7 @@ impl Flow<'_> {
     }
 }
 
-fn is_name(byte: &u8) -> bool {
+fn is_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
 }
 

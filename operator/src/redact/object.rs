@@ -274,7 +274,7 @@ impl Cleaner<'_> {
         }
         if text.contains('\n')
             && !self.schema
-            && settings::is_file(text)
+            && (settings::is_file(text) || settings::may_hold_secret(text))
             && let Some(clean) = settings::mask(self.by, text, self.tally)
         {
             *text = clean;

@@ -23,6 +23,8 @@ pub(super) use line::is_file;
 pub(super) const RULE: &str = "by-name";
 /// JSON in a string of JSON in a string …
 const DEPTH: usize = 4;
+/// Lines below the data of an object in which its kind may stand.
+const KIND_BELOW: usize = 512;
 /// Lines below a value in which its name may stand.
 const BELOW: usize = 64;
 
@@ -189,6 +191,17 @@ impl Settings<'_> {
         let by_pair = || state.named.as_ref().filter(|_| pair.name == "value").map(|(_, strength)| *strength);
         let by_name_below = || (pair.name == "value").then(|| name_below(below, item.column)).flatten();
         let within = || below::field(open?.outer?, pair.name.as_bytes());
+        if line.starts_with("---") || pair.name == "kind" {
+            state.is_secret = (pair.name == "kind" && unquoted(pair.value) == "Secret").then_some(item.column);
+        }
+        let is_data = matches!(pair.name, "data" | "stringData")
+            && (state.is_secret == Some(item.column) || kind_below(below, item.column));
+        if is_data && pair.value.is_empty() {
+            state.open.push(Open { column: item.column, texts: true, outer: None, all: true });
+            return Shown::AsItIs;
+        }
+        let all = is_data || open.is_some_and(|open| open.all);
+        let within = || if all { Some(Strength::Strong) } else { within() };
         let found = strength(pair.name).or_else(by_pair).or_else(by_name_below).or_else(within);
         if matches!(pair.name, "name" | "key" | "path") {
             state.named = strength(unquoted(pair.value)).map(|strength| (item.column, strength));
@@ -196,13 +209,18 @@ impl Settings<'_> {
         if pair.value.is_empty() && (found.is_some() || open.is_some() || below::holds(pair.name.as_bytes()).is_some())
         {
             let outer = found.or_else(|| below::holds(pair.name.as_bytes()));
-            state.open.push(Open { column: item.column, texts: found.is_some(), outer });
+            state.open.push(Open {
+                column: item.column,
+                texts: found.is_some(),
+                outer,
+                all: open.is_some_and(|open| open.all),
+            });
         }
         match found {
             None => self.inline(line),
             Some(_) if pair.value.is_empty() => Shown::AsItIs,
             // The rules for text look into it.
-            Some(strength) if flow::object(line.as_bytes(), pair.at, strength, &mut Vec::new()).is_some() => {
+            Some(strength) if !all && flow::object(line.as_bytes(), pair.at, strength, &mut Vec::new()).is_some() => {
                 Shown::AsItIs
             }
             Some(strength) if !self.is_secret(pair.value, strength) => Shown::AsItIs,
@@ -362,6 +380,8 @@ struct State {
     open: Vec<Open>,
     /// Column of a `name` whose value is a sensitive name, for the `value` beside it.
     named: Option<(usize, Strength)>,
+    /// Column of the fields of a Secret that is written out here.
+    is_secret: Option<usize>,
     /// The line was a flag whose value is the next element.
     flag: bool,
 }
@@ -374,6 +394,30 @@ struct Open {
     texts: bool,
     /// What it says of the fields below it.
     outer: Option<Strength>,
+    /// Whatever they are called: it is the data of a Secret.
+    all: bool,
+}
+
+/// Whether the fields beside this one, further down, are those of a Secret: in the order of their letters the kind comes later.
+fn kind_below(below: &str, column: usize) -> bool {
+    for line in below.lines().take(KIND_BELOW).filter(|line| !line.trim().is_empty()) {
+        let item = Item::of(line);
+        if item.indent > column {
+            continue;
+        }
+        if item.column != column || item.is_element || line.starts_with("---") {
+            return false;
+        }
+        if let Some(pair) = Pair::of(line, &item).filter(|pair| pair.name == "kind") {
+            return unquoted(pair.value) == "Secret";
+        }
+    }
+    false
+}
+
+/// Whether a Secret may be written out in a text.
+pub(super) fn may_hold_secret(text: &str) -> bool {
+    text.contains("kind: Secret") && (text.contains("data:") || text.contains("stringData:"))
 }
 
 /// What the `name` says that stands below its `value`, beside it in the same element.

@@ -122,6 +122,7 @@ pub(super) static TABLE: &[Shape] = &[
     vendors::CEPH,
     vendors::NETRC,
     vendors::PGPASS,
+    vendors::PROSE,
 ];
 
 static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {

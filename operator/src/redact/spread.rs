@@ -18,6 +18,8 @@ use super::{
 
 /// Lines of other writers that may stand in between.
 const OTHERS: u8 = 4;
+/// Lines below `kind: Secret` in which its data may begin.
+const KIND: u16 = 200;
 /// A block is not longer (lines).
 const LONGEST: u16 = 1000;
 /// Bytes of a line that may open one; the name of a value is not longer.
@@ -38,6 +40,8 @@ static OTHER: LazyLock<Regex> = LazyLock::new(|| {
 #[derive(Default)]
 pub(super) struct State {
     waits: Option<Waits>,
+    /// Column of `kind: Secret`, and how many lines below it are looked at.
+    secret: Option<(usize, u16)>,
     /// Whether the lines have a prefix of the runtime.
     prefixed: bool,
     behind_a_head: bool,
@@ -58,6 +62,8 @@ enum Waits {
     Array(Strength),
     /// For the element behind a flag.
     Flag(Strength),
+    /// For the values of a Secret whose `data` stands in this column, and the column of their names once it is known.
+    Data(usize, usize),
     /// For `password x` below `login y`, as .netrc has it.
     Netrc,
 }
@@ -65,16 +71,17 @@ enum Waits {
 impl State {
     /// Whether the next line must be shown, whatever is in it.
     pub(super) fn watches(&self) -> bool {
-        self.waits.is_some()
+        self.waits.is_some() || self.secret.is_some()
     }
 
     /// A line without its end: what is to be masked of it for the sake of the lines above it. Then what it says of the next.
     pub(super) fn next(&mut self, text: &[u8]) -> Option<Span> {
-        if self.waits.is_none() && text.len() > OPENING {
+        if !self.watches() && text.len() > OPENING {
             return None;
         }
         let prefix = PREFIX.find(text).map_or(0, |prefix| prefix.end());
         let line = Line::of(text, prefix);
+        let data = self.is_data(&line);
         let mut found = None;
         if let Some(waits) = self.waits {
             let another = self.prefixed != (prefix > 0) || (prefix == 0 && OTHER.is_match(text));
@@ -91,12 +98,32 @@ impl State {
             }
         }
         if self.waits.is_none() && text.len() <= OPENING {
-            self.waits = line.opens();
+            self.waits = if data { Some(Waits::Data(line.column, 0)) } else { line.opens() };
             let head = line.field().is_none() || (prefix > 0 && line.is_element);
             self.behind_a_head = head && matches!(self.waits, Some(Waits::Value(_)));
             (self.prefixed, self.others) = (prefix > 0, OTHERS);
         }
         found
+    }
+
+    /// Whether the line is the `data` of a Secret whose kind was named above, in the same column.
+    fn is_data(&mut self, line: &Line<'_>) -> bool {
+        if let Some((column, left)) = self.secret {
+            let ends = left == 0 || line.text[line.body.clone()].starts_with(b"---");
+            let ends = ends || (!line.body.is_empty() && line.column < column);
+            self.secret = (!ends).then(|| (column, left - 1));
+        }
+        match line.field() {
+            Some((b"kind", of)) => {
+                let is_secret = line.scalar(of).is_some_and(|(of, _)| &line.text[of] == b"Secret");
+                self.secret = is_secret.then_some((line.column, KIND));
+                false
+            }
+            Some((b"data" | b"stringData", rest)) => {
+                rest.is_empty() && self.secret.is_some_and(|(column, _)| column == line.column)
+            }
+            _ => false,
+        }
     }
 
     /// Of one line that has no prefix and is part of another text.
@@ -137,6 +164,23 @@ impl State {
                 line.scalar(line.body.clone()).filter(|(_, quoted)| *quoted)?;
                 self.waits = Some(waits);
                 line.masked(line.body.clone(), strength, KEY)
+            }
+            Waits::Data(column, names) => {
+                if line.body.is_empty() || line.column > column {
+                    self.waits = Some(waits);
+                }
+                if line.body.is_empty() || line.column <= column {
+                    return None;
+                }
+                let first = if names == 0 { line.column } else { names };
+                self.waits = Some(Waits::Data(column, first));
+                let whole = line.body.clone();
+                let value = if line.column == first { line.field().map_or(whole, |(_, rest)| rest) } else { whole };
+                let value = line.scalar(value.clone()).map_or(value, |(value, _)| value);
+                let text = &line.text[value.clone()];
+                let block = matches!(text, [b'|' | b'>', ..]) && text.len() <= 3;
+                let masks = !block && value::masks(&token::without(text), Strength::Strong, Place::Structure, true);
+                masks.then(|| Span::new(value, KEY, text.to_vec()))
             }
             Waits::Netrc => {
                 let (rule, word) = (super::vendors::NETRC.id, b"password ");

@@ -95,3 +95,25 @@ pub(super) const PGPASS: Shape = shape(
         r"(?:[A-Za-z_][A-Za-z0-9_.$-]*|\*):[A-Za-z_*][A-Za-z0-9_.$-]*:([^\s\x22'\\:]+)",
     ),
 );
+
+/// `the password is x`, `with password x`: only a word that no sentence has, with a digit among letters and nothing by which
+/// names of objects are told.
+pub(super) const PROSE: Shape = Shape {
+    id: "prose",
+    hints: &["password ", "passphrase ", "passwd ", "secret key ", "access key "],
+    pattern: concat!(
+        r"(?i)(?:\b|\\[nrt])(?:password|passphrase|passwd|secret key|access key)[ ]+",
+        r"(?:(?:is|was|to|is now|(?:(?:is|was|has been)[ ]+)?(?:set|changed|reset)[ ]+to)[ ]+)?\\*[\x22'`]?",
+        r"([^\s\x22'`\\,;<>()\[\]{}=:/]{8,})",
+    ),
+    check: is_no_word,
+};
+
+fn is_no_word(value: &[u8]) -> bool {
+    let value = value.strip_suffix(b".").unwrap_or(value);
+    let mixed = value.iter().any(u8::is_ascii_digit) && value.iter().any(u8::is_ascii_alphabetic);
+    let of_name = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.' | b'_');
+    let is_name = value.iter().all(of_name) && value.iter().any(u8::is_ascii_punctuation);
+    let constant = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_';
+    mixed && !is_name && !value.iter().all(constant) && value.len() >= 8
+}

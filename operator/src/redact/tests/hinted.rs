@@ -103,6 +103,9 @@ fn of_tools(short: &str, add: &mut impl FnMut(&'static str, String, &str)) {
         add(word, format!("rabbitmqctl {word} shop {short}"), &format!("{word} is no command"));
     }
     add("configure set", format!("aws configure set aws_session_token {short}"), "aws configure set region eu");
+    for word in ["password ", "passphrase ", "passwd ", "secret key ", "access key "] {
+        add(word, format!("the {word}is {short}"), &format!("the {word}is not known"));
+    }
     for word in [":5432:", ":*:"] {
         add(word, format!("db.shop.svc{word}shop:shop:{short}"), &format!("db.shop.svc{word} x"));
     }

@@ -247,11 +247,14 @@ fn only_by_words(seed: &mut Seed, cases: &mut Vec<(&'static str, String, String)
         ("ceph-flag", "rbd map x --key §"),
         ("rabbitmq-user", "rabbitmqctl add_user shop §"),
         ("aws-configure", "aws configure set aws_session_token §"),
-        ("netrc", "machine h login shop password §"),
+        ("prose", "with password § in it"),
         ("pgpass", "db.shop.svc:5432:shop:shop:§"),
     ] {
         cases.push((rule, text.replace('§', &v), v.clone()));
     }
+    // Shorter than what a sentence is looked at for.
+    let short = seed.word(7);
+    cases.push(("netrc", format!("machine h login shop password {short}"), short));
     cases.push(("openssl-pass", format!("x -passin pass:{letters}"), letters));
     let long = seed.word(60);
     cases.push(("vendor-token", format!("sk-proj-{long}"), long.clone()));

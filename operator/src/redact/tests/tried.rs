@@ -492,3 +492,62 @@ fn sec_h14_files_of_credentials_in_text_go() {
         "db.shop.svc:5432:shop is a pair; a:*:b",
     ]);
 }
+
+#[test]
+fn sec_x6_x17_a_secret_written_out_in_a_text_loses_its_values() {
+    go(&[
+        "kubectl apply -f - <<EOF\napiVersion: v1\nkind: Secret\nmetadata:\n  name: shop-db\nstringData:\n  conf: §\n  user: §\nEOF",
+        "apiVersion: v1\nkind: Secret\ndata:\n  username: §\n  file: |\n    §\n    more §\n  last: \"§\"\nmetadata:\n  name: shop",
+        "- apiVersion: v1\n  kind: Secret\n  data:\n    username: §\n",
+        "applied {\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"data\":{\"username\":\"§\",\"x\":\"§\"}} to it",
+        "applied {\"apiVersion\":\"v1\",\"data\":{\"username\":\"§\"},\"kind\":\"Secret\",\"metadata\":{\"name\":\"shop\"}}",
+        "{\"items\":[{\"stringData\":{\"name\":\"§\"},\"kind\":\"Secret\"}]}",
+    ]);
+    let by = redactor(&[], &[]);
+    let v = seed().word(12);
+    for body in [
+        "apiVersion: v1\ndata:\n  username: §\n  conf: |\n    §\n    a: §\nkind: Secret\nmetadata:\n  name: shop-db\n",
+        "items:\n- apiVersion: v1\n  data:\n    username: §\n  kind: Secret\n",
+        "x: 1\n---\nkind: Secret\nmetadata:\n  name: shop-db\nstringData: {user: §}\n",
+        "{\"kind\":\"Secret\",\"data\":{\"username\":\"§\"}}",
+    ] {
+        let body = body.replace('§', &v);
+        let mut map = json!({ "kind": "ConfigMap", "data": { "a.yaml": body } });
+        let mut event = json!({ "kind": "Event", "message": body });
+        assert!(by.counted_config_map(&mut map, &mut Tally::default()) && by.object(&mut event));
+        for out in [map.to_string(), event.to_string()] {
+            let out = by.text(&out);
+            assert!(!out.contains(&v) && out.contains("[REDACTED:"), "{body} became {out}");
+        }
+    }
+}
+
+#[test]
+fn sec_x17_x55_of_other_objects_written_out_in_a_text_the_values_stay() {
+    stay(&[
+        "apiVersion: v1\nkind: ConfigMap\ndata:\n  username: shop-1234567\n  conf: |\n    a: b1234567\n",
+        "kind: Secret\n---\nkind: ConfigMap\ndata:\n  username: shop-1234567",
+        "{\"kind\":\"ConfigMap\",\"data\":{\"username\":\"shop-1234567\"}}",
+        "{\"involvedObject\":{\"kind\":\"Secret\",\"name\":\"shop-1234567\"},\"data\":{\"a\":\"b1234567\"}}",
+        "kind: Secret\nname: shop-1234567\nnamespace: shop",
+    ]);
+}
+
+#[test]
+fn sec_x27_a_password_in_a_sentence_goes_and_the_sentence_stays() {
+    go(&[
+        "the password is §.",
+        "connecting as shop with password § to db",
+        "the Password was changed to \"§\"",
+        "passphrase '§' was refused",
+        "the secret key is §",
+    ]);
+    stay(&[
+        "the password is wrong, the password was not found, with password authentication, password is required",
+        "the password of user12345 has ended; password authentication failed for user \"shop12345\"",
+        "the password is in shop-db-1234567 and the passphrase of AZURE_KEY_1 is not; secret key shop.key-1",
+        "password policy: 8 letters; password must have 12 letters; the access key with key AZURE_STORAGE_ACCOUNT_ACCESS_KEY1 is gone",
+    ]);
+    let out = redactor(&[], &[]).text(&format!("the password is {} and no other", seed().word(12)));
+    assert!(out.starts_with("the password is [REDACTED:prose:") && out.ends_with("] and no other"), "{out}");
+}
