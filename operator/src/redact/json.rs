@@ -423,7 +423,9 @@ impl Scanner<'_> {
     /// Those of a Secret; of what may be the data of one, whose kind may stand behind it, the object around it has to tell.
     fn values(&mut self, Manifest { is_secret, is_data, values }: Manifest) {
         if is_secret {
-            values.into_iter().for_each(|at| self.mask(at, KEY, Strength::Strong));
+            for at in values {
+                self.mask(at, KEY, Strength::Strong);
+            }
         } else if is_data && let Some(Frame::Object { manifest, .. }) = self.stack.last_mut() {
             manifest.values.extend(values);
         }
