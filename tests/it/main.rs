@@ -44,3 +44,4 @@ mod thousands;
 mod unfinished;
 mod url;
 mod velero;
+mod waiting;

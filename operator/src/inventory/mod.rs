@@ -5,6 +5,7 @@
 //! * `follow`: from the data to pods, owners, claims, volumes, nodes; `trail`: what lies on that way.
 //! * `foremost`: of too many, those that matter most.
 //! * `failed`: without a target, what failed last.
+//! * `queue`: why Velero does not begin with the target.
 //! * `hooks`: in which containers of a pod hooks run.
 //! * `asked`: pods of the namespaces that were asked for; `leads`: what the target's own files name.
 //! * `unnamed`: of namespaces that the target's spec means and does not name, those that a Restore came to.
@@ -24,6 +25,7 @@ mod label;
 mod leads;
 mod look;
 mod pods;
+mod queue;
 mod target;
 mod trail;
 mod unnamed;
@@ -47,6 +49,7 @@ pub use kin::Kin;
 pub use label::{repository_label, valid_label};
 pub use leads::{Lead, Leads};
 pub use pods::{Container, ContainerType, Pod, PodRole};
+pub use queue::{Queue, ServerIdle};
 pub use target::TargetObject;
 pub use trail::{Controller, Trail};
 pub use unnamed::Unnamed;
@@ -235,6 +238,8 @@ pub struct Inventory {
     pub kin: Kin,
     /// Without a target: the newest failed Backups and Restores, each with what tells of the failure, unredacted.
     pub failed: Vec<Value>,
+    /// What Velero takes up before the target.
+    pub queue: Queue,
     /// Namespaces besides Velero's.
     pub touched: Vec<Touched>,
     /// Those beyond the listed ones.
@@ -343,13 +348,13 @@ pub async fn take(
     trail.priority_classes.extend(seen.iter().filter_map(|seen| seen.priority_class.clone()));
     let mut pods: Vec<Pod> = seen.into_iter().map(|seen| seen.pod).collect();
 
-    let (data, kin) = match &target {
+    let (data, kin, queue) = match &target {
         Some(target) => {
             let data = look.data(&served, target).await;
             let kin = look.kin(&served, target, backup.as_ref(), &data).await;
-            (data, kin)
+            (data, kin, look.queue(&served, target).await)
         }
-        None => (Vec::new(), Kin::default()),
+        None => (Vec::new(), Kin::default(), Queue::default()),
     };
     let failed = if target.is_none() { look.failed(&served).await } else { Vec::new() };
     let agents = Some(node_agents.as_slice()).filter(|agents| !agents.is_empty() || !look.has_lost(&daemons));
@@ -387,6 +392,7 @@ pub async fn take(
         data,
         kin,
         failed,
+        queue,
         unread: Vec::new(),
         cut: Vec::new(),
         unnamed: None,
