@@ -30,6 +30,7 @@ mod long_names;
 mod memory;
 mod movers;
 mod oracle;
+mod orphaned;
 mod own;
 mod parity;
 mod readers;

@@ -268,7 +268,9 @@ impl Inventory {
     /// The BackupStorageLocation of the target, by name; for the installation, the default one.
     pub fn location_name(&self) -> Option<&str> {
         let of = |target: &Option<TargetObject>| -> Option<String> { target.as_ref()?.storage_location.clone() };
-        let wanted = of(&self.backup).or_else(|| of(&self.target));
+        // A Restore whose Backup is gone has its data all the same.
+        let of_data = || self.target.as_ref().and_then(|_| self.data.iter().find_map(|object| object.location.clone()));
+        let wanted = of(&self.backup).or_else(|| of(&self.target)).or_else(of_data);
         self.locations
             .iter()
             .find(|location| match &wanted {
@@ -360,7 +362,9 @@ pub async fn take(
     let agents = Some(node_agents.as_slice()).filter(|agents| !agents.is_empty() || !look.has_lost(&daemons));
     // That a list tells of none is believed only if it could be read.
     let told = Some(data.as_slice()).filter(|data| target.is_some() && (!data.is_empty() || !look.has_lost_data()));
-    workloads::assign_roles(&mut pods, &servers, agents, told);
+    if workloads::assign_roles(&mut pods, &servers, agents, told) {
+        look.is_cut("node-agents", namespace, workloads::told_of_candidates());
+    }
 
     let (mut touched, mut further) = belongs::touched(&data, namespace, &spec.namespaces, &scope, TOUCHED);
     if let Some(target) = &target {
