@@ -43,6 +43,7 @@ pub mod s3;
 pub mod s3_proxy;
 pub mod schema;
 pub mod shipped;
+pub mod silent;
 pub mod stand;
 mod tls;
 pub mod tools;

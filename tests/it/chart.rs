@@ -252,6 +252,23 @@ async fn sec_p5_a_network_policy_lets_out_what_is_needed_and_nothing_in() {
 }
 
 #[tokio::test]
+async fn sec_u1_the_chart_hands_on_for_how_long_a_url_may_be_signed() {
+    let minutes = async |values| {
+        let objects = rendered(values).await;
+        let deployment = of_kind(&objects, "Deployment").next().expect("the operator's");
+        let args = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array().expect("flags");
+        let given = args.iter().filter_map(|arg| arg.as_str()?.strip_prefix("--max-url-ttl-minutes="));
+        given.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(minutes(json!({})).await, ["10080"]);
+    assert_eq!(minutes(json!({"downloadUrl": {"maxTtlMinutes": 60}})).await, ["60"]);
+    for refused in [json!(0), json!(10_081), json!("60")] {
+        let error = render(&json!({"downloadUrl": {"maxTtlMinutes": refused}}), true).await.unwrap_err();
+        assert!(error.contains("maxTtlMinutes"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn sec_d4_the_chart_binds_the_policies_of_deploy_to_its_own_namespace() {
     let deployed: Vec<Value> = serde_saphyr::from_multiple(&admission::files()[0].1).expect("YAML");
     let objects = rendered(json!({})).await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use debugbundle_crd::{DebugBundle, Phase};
+use harness::silent::Silent;
 use harness::{
     Context, LogScript, Operator,
     s3_proxy::{Certificate, Deed, S3Proxy},
@@ -244,15 +245,8 @@ async fn four_stores_that_hang_do_not_keep_a_fifth_from_its_bundle() {
 #[tokio::test]
 async fn a_store_that_takes_connections_and_says_nothing_is_waited_for_until_the_deadline_and_named() {
     with_namespace("silent", |context| async move {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let silent = format!("http://{}", listener.local_addr().expect("its port"));
-        let taken = tokio::spawn(async move {
-            let mut taken = Vec::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                taken.push(stream);
-            }
-        });
-        location(&context, "silent", |spec| spec["config"]["s3Url"] = silent.into()).await;
+        let silent = Silent::start().await;
+        location(&context, "silent", |spec| spec["config"]["s3Url"] = silent.url().into()).await;
         let args = ["--max-concurrent", "1", "--upload-timeout-minutes", "2"];
         let operator = Operator::of(&context).args(args).ready().await;
         let began = std::time::Instant::now();
@@ -273,7 +267,6 @@ async fn a_store_that_takes_connections_and_says_nothing_is_waited_for_until_the
         assert!(message.starts_with("the bundle could not be sent in the time given: answer: "), "{message}");
         assert!(message.contains("no answer within 60 s"), "{message}");
         assert!(began.elapsed() >= Duration::from_mins(2), "not before its time is over");
-        taken.abort();
         spool_is_empty(&operator).await;
     })
     .await;

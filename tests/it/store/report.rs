@@ -2,6 +2,7 @@
 //! What it says of those that do not work is in `outage`.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use harness::silent::Silent;
 use harness::{
     Operator,
     s3_proxy::{Certificate, S3Proxy},
@@ -82,16 +83,9 @@ async fn a_bundle_of_the_installation_tells_of_every_location() {
 #[tokio::test]
 async fn a_store_that_takes_connections_and_says_nothing_costs_bounded_time() {
     with_namespace("silent", |context| async move {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let silent = format!("http://{}", listener.local_addr().expect("an address"));
-        let holding = tokio::spawn(async move {
-            let mut held = Vec::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                held.push(stream);
-            }
-        });
+        let silent = Silent::start().await;
         let mut location = context.location("silent", "silent");
-        location["spec"]["config"]["s3Url"] = silent.into();
+        location["spec"]["config"]["s3Url"] = silent.url().into();
         context.create_velero("BackupStorageLocation", location).await;
         let operator = Operator::of(&context).ready().await;
         context.debug_bundle("b", json!({"storageLocation": "default"})).await;
@@ -104,7 +98,6 @@ async fn a_store_that_takes_connections_and_says_nothing_costs_bounded_time() {
         assert_eq!(verdict(&report, "identity")["state"], "notReached");
         assert_eq!(unpacked.yaml("velero/locations/default.json")["failedAt"], Value::Null);
         assert!(unpacked.manifest["timings"]["collect"].as_u64().is_some_and(|ms| ms < 30_000));
-        holding.abort();
         drop(operator);
     })
     .await;

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::location::{Credential, EndpointPolicy, Location};
+use crate::location::EndpointPolicy;
 
 /// A store that answers every request so, and then with up to `body` bytes; how many it got rid of.
 async fn store(head: &'static str, body: usize) -> (S3, Arc<AtomicUsize>) {
@@ -39,23 +39,9 @@ async fn store(head: &'static str, body: usize) -> (S3, Arc<AtomicUsize>) {
             });
         }
     });
-    let location = json!({
-        "metadata": {"name": "offsite"},
-        "spec": {"provider": "aws", "objectStorage": {"bucket": "bkt"},
-            "config": {"region": "eu-west-1", "s3ForcePathStyle": "true", "s3Url": url}},
-    });
-    let location = Location::parse(&location).expect("a location");
     let resolved = Resolved {
-        s3: S3Config::parse(&location).expect("a config"),
-        location,
-        credential: Credential::Keys {
-            access_key_id: "AK".to_owned(),
-            secret_access_key: Secret::new("hunter2"),
-            session_token: None,
-        },
-        ca_pem: None,
-        sse_c_key: None,
         policy: EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() },
+        ..tests::resolved(json!({"region": "eu-west-1", "s3ForcePathStyle": "true", "s3Url": url}))
     };
     (S3::open(&resolved, Options::default()).await.expect("a store"), sent)
 }

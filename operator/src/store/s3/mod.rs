@@ -389,7 +389,28 @@ fn stored(bytes: i64, etag: Option<String>, meta: Option<HashMap<String, String>
 mod tests {
     use super::*;
     use crate::location::{Credential, CustomerKey, CustomerKeyBytes, Encryption, EndpointPolicy, Location};
-    use serde_json::json;
+    use serde_json::{Value, json};
+
+    /// A location with this `spec.config`, and keys that no store knows.
+    pub(super) fn resolved(config: Value) -> Resolved {
+        let location = Location::parse(&json!({
+            "metadata": {"name": "offsite"},
+            "spec": {"provider": "aws", "objectStorage": {"bucket": "bkt"}, "config": config},
+        }))
+        .expect("a location");
+        Resolved {
+            s3: S3Config::parse(&location).expect("a config"),
+            location,
+            credential: Credential::Keys {
+                access_key_id: "AK".to_owned(),
+                secret_access_key: Secret::new("hunter2"),
+                session_token: None,
+            },
+            ca_pem: None,
+            sse_c_key: None,
+            policy: EndpointPolicy::default(),
+        }
+    }
 
     fn now() -> Timestamp {
         "2026-11-21T03:00:00Z".parse().expect("a time")
@@ -409,25 +430,11 @@ mod tests {
 
     #[tokio::test]
     async fn sec_u10_with_a_customer_key_the_url_names_the_headers_it_needs_and_not_the_key() {
-        let location = Location::parse(&json!({
-            "metadata": {"name": "offsite"},
-            "spec": {"provider": "aws", "objectStorage": {"bucket": "bkt"}, "config": {"region": "eu-west-1", "customerKeyEncryptionSecret": "ssec/key"}},
-        }))
-        .expect("a location");
-        let s3 = S3Config::parse(&location).expect("a config");
-        assert!(matches!(s3.encryption, Encryption::CustomerKey(CustomerKey::Secret { .. })));
         let resolved = Resolved {
-            s3,
-            location,
-            credential: Credential::Keys {
-                access_key_id: "AK".to_owned(),
-                secret_access_key: Secret::new("hunter2"),
-                session_token: None,
-            },
-            ca_pem: None,
             sse_c_key: CustomerKeyBytes::new(b"0123456789abcdef0123456789abcdef").ok(),
-            policy: EndpointPolicy::default(),
+            ..resolved(json!({"region": "eu-west-1", "customerKeyEncryptionSecret": "ssec/key"}))
         };
+        assert!(matches!(resolved.s3.encryption, Encryption::CustomerKey(CustomerKey::Secret { .. })));
         let store = S3::open(&resolved, Options::default()).await.expect("a store");
         let key = Key::of("", None, "dbg", "u-1").expect("a key");
         let signed = store.sign(&key, Duration::from_mins(1), now()).await.expect("signed");
