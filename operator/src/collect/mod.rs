@@ -2,6 +2,7 @@
 //! line that says what is missing and why; only a spool that cannot be used, or a cancel, ends the collection.
 
 mod agent_lines;
+mod copies;
 mod described;
 mod entry;
 mod evidence;

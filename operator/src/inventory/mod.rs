@@ -2,7 +2,9 @@
 //! the objects themselves go into the bundle by `collect`, and nothing is decided here.
 //!
 //! * `look`: how it asks, and for the target and its data; `kin`: what else belongs to the target in Velero's namespace.
-//! * `follow`: from the data to pods, owners, claims, volumes, nodes; `trail`: what lies on that way.
+//! * `scope`: where it may look, and why there may be no inventory at all.
+//! * `follow`: from the data to pods, nodes and what is `around` them: owners, claims, volumes; `sieve`: which pods these are;
+//!   `trail`: what lies on that way.
 //! * `foremost`: of too many, those that matter most.
 //! * `failed`: without a target, what failed last.
 //! * `queue`: why Velero does not begin with the target.
@@ -11,6 +13,7 @@
 //! * `unnamed`: of namespaces that the target's spec means and does not name, those that a Restore came to.
 //! * `belongs`, `target`, `pods`, `workloads`, `discovery`, `label`: one answer read, without asking anybody.
 
+mod around;
 mod asked;
 mod belongs;
 mod discovery;
@@ -26,6 +29,8 @@ mod leads;
 mod look;
 mod pods;
 mod queue;
+mod scope;
+mod sieve;
 mod target;
 mod trail;
 mod unnamed;
@@ -33,14 +38,11 @@ mod workloads;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use debugbundle_crd::{DebugBundleSpec, Reason, TargetKind};
+use debugbundle_crd::{DebugBundleSpec, TargetKind};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::{
-    cluster::{ApiKind, Cluster, ClusterError},
-    text,
-};
+use crate::cluster::{ApiKind, Cluster, ClusterError};
 
 pub use belongs::{DataObject, Further, ObjectName, is_dns_name};
 pub use discovery::{DISCOVERY, Served};
@@ -50,6 +52,7 @@ pub use label::{repository_label, valid_label};
 pub use leads::{Lead, Leads};
 pub use pods::{Container, ContainerType, Pod, PodRole};
 pub use queue::{Queue, ServerIdle};
+pub use scope::{InventoryError, Scope};
 pub use target::TargetObject;
 pub use trail::{Controller, Trail};
 pub use unnamed::Unnamed;
@@ -66,98 +69,6 @@ const TOUCHED: usize = 32;
 const PODS: usize = 5000;
 /// Largest single object that is read (bytes); etcd holds none that is larger.
 const OBJECT: usize = 4 << 20;
-
-/// Beyond which borders the operator was told not to look, whatever its permissions are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scope {
-    /// Namespaces besides Velero's; `None` is all of them. One of the others that a target leads to is passed by; to ask for
-    /// one is refused.
-    pub namespaces: Option<BTreeSet<String>>,
-    /// Cluster-scoped kinds and other namespaces are meant to be read (chart: `access: cluster-read`). If not, a
-    /// refusal there is a note and no error.
-    pub cluster_read: bool,
-}
-
-impl Scope {
-    /// Everything the permissions allow.
-    pub fn everything() -> Self {
-        Self { namespaces: None, cluster_read: true }
-    }
-
-    /// Whether this namespace may be looked into.
-    pub fn allows(&self, namespace: &str) -> bool {
-        self.namespaces.as_ref().is_none_or(|allowed| allowed.contains(namespace))
-    }
-
-    /// Whether all of these may be looked into, which somebody asked for; Velero's own may in any case.
-    fn check(&self, asked: &[String], velero: &str) -> Result<(), InventoryError> {
-        let refused: Vec<&str> =
-            asked.iter().map(String::as_str).filter(|name| *name != velero && !self.allows(name)).collect();
-        if refused.is_empty() {
-            return Ok(());
-        }
-        let allowed: Vec<&str> = self.namespaces.iter().flatten().map(String::as_str).collect();
-        Err(InventoryError::NamespaceNotAllowed { asked: a_few(&refused), allowed: a_few(&allowed) })
-    }
-}
-
-/// Names for a sentence, the first few of them.
-fn a_few(names: &[&str]) -> String {
-    const FEW: usize = 5;
-    let beyond = names.len().saturating_sub(FEW);
-    let shown: Vec<_> = names.iter().take(FEW).map(|name| text::bounded(name, 63)).collect();
-    match (shown.join(", "), beyond) {
-        (none, _) if none.is_empty() => "none".to_owned(),
-        (shown, 0) => shown,
-        (shown, beyond) => format!("{shown} and {beyond} more"),
-    }
-}
-
-/// Why there can be no bundle.
-#[derive(Debug, thiserror::Error)]
-pub enum InventoryError {
-    /// No such Backup or Restore.
-    #[error("{kind} {namespace}/{name} does not exist")]
-    TargetNotFound {
-        /// Its kind.
-        kind: TargetKind,
-        /// Where it was looked for.
-        namespace: String,
-        /// Its name.
-        name: String,
-    },
-    /// The API server knows no Velero kinds.
-    #[error("Velero is not installed: the API server serves no kind of the group velero.io")]
-    VeleroNotFound,
-    /// A namespace was asked for by name that the operator is not to look into.
-    #[error("spec.namespaces names {asked}, where this operator is not to look; allowed: {allowed}")]
-    NamespaceNotAllowed {
-        /// Those that are not allowed, in words.
-        asked: String,
-        /// Those that are.
-        allowed: String,
-    },
-    /// The API server did not answer what nothing can be done without.
-    #[error("{what} cannot be read")]
-    Api {
-        /// What was asked for.
-        what: String,
-        /// Why.
-        source: ClusterError,
-    },
-}
-
-impl InventoryError {
-    /// The word for conditions and Events.
-    pub fn reason(&self) -> Reason {
-        match self {
-            Self::TargetNotFound { .. } => Reason::TargetNotFound,
-            Self::VeleroNotFound => Reason::VeleroNotFound,
-            Self::NamespaceNotAllowed { .. } => Reason::InvalidSpec,
-            Self::Api { .. } => Reason::ApiError,
-        }
-    }
-}
 
 /// A namespace besides Velero's, and why it is of interest.
 #[derive(Clone, Debug, PartialEq, Eq)]
