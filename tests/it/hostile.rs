@@ -61,13 +61,15 @@ async fn sec_b1_b2_bombs_among_veleros_files_are_told_and_take_neither_memory_no
         sound(&context, &[]).await;
         let nested = format!("{{\"errors\":{{\"velero\":{}", "[".repeat(100_000));
         let in_gzip = gzipped(&gzipped(&vec![b'a'; 64 << 20]));
-        // Blanks: a text of that length would be refused for its length.
+        // As one text it would be refused for its length, like the one after it.
         let blanks = format!("[{}", " ".repeat(200 << 20));
+        let text = format!("{{\"v1/Pod\":[\"{}\"]}}", "shop/".repeat(1 << 20));
         for (file, body) in [
             ("restore-r1-logs.gz", gzipped(&vec![b'0'; 200 << 20])),
             ("restore-r1-results.gz", gzipped(nested.as_bytes())),
             ("r1-volumeinfo.json.gz", gzipped(blanks.as_bytes())),
             ("restore-r1-itemoperations.json.gz", in_gzip),
+            ("restore-r1-resource-list.json.gz", gzipped(text.as_bytes())),
         ] {
             of_restore(&context, file, body).await;
         }
@@ -86,7 +88,9 @@ async fn sec_b1_b2_bombs_among_veleros_files_are_told_and_take_neither_memory_no
         let (code, why) = told("restores/r1/results.json");
         assert_eq!((code.as_str(), why.as_str()), ("Corrupt", "it is nested deeper than 128 levels"));
         assert_eq!(told("restores/r1/itemoperations.json").0, "Corrupt", "what is inside is not inflated");
-        assert!(unpacked.has("velero/restores/r1/resource-list.json"), "the rest is there");
+        let long = "it has a text of more than 1048576 bytes".to_owned();
+        assert_eq!(told("restores/r1/resource-list.json"), ("Corrupt".to_owned(), long));
+        assert!(unpacked.has("velero/restores/r1/describe.txt"), "the rest is there");
         let largest = unpacked.paths().map(|path| unpacked.bytes(path).len()).max();
         assert!(largest < Some(40 << 20), "{largest:?}");
         let usage = Usage::of(operator.process().pid()).expect("it runs");

@@ -27,7 +27,7 @@ const ALL: [Asked; 4] = [
 ];
 
 #[tokio::test]
-async fn all_that_velero_debug_collects_of_a_real_velero_is_in_our_bundle() {
+async fn sec_x61_all_that_velero_debug_collects_of_a_real_velero_is_in_our_bundle_and_no_line_of_it_masked() {
     with_namespace("oracle", |context| async move {
         let velero = Velero::of(&context).fs_timeout("4h").start().await;
         velero.partially_failed_backup("b-partial").await;
@@ -50,6 +50,9 @@ async fn all_that_velero_debug_collects_of_a_real_velero_is_in_our_bundle() {
             lacking.extend(
                 lacks(&context.namespace, asked, &theirs, &ours).into_iter().map(|what| format!("{name}: {what}")),
             );
+            let (lines, masked) = of_velero(&ours);
+            assert!(lines > 100, "{name}: {lines} lines of Velero's own logs");
+            assert!(masked.is_empty(), "{name}: no line of these holds a secret: {masked:#?}");
             kinds.extend(theirs.keys().filter(|path| path.contains("velero.io_")).map(|path| plural_of(path)));
             // The comparison itself can see a difference: the bundle of another target does not pass for this one's.
             let of_the_first = first.get_or_insert(theirs);
@@ -216,6 +219,17 @@ fn target_log(path: &str, theirs: &str, ours: &Unpacked) -> Vec<String> {
         return vec![format!("no {path}, for {} lines", theirs.lines().count())];
     }
     in_order(theirs, ours.file(path).lines())
+}
+
+/// How many lines a bundle has of the server's and the targets' logs, and those of which something was masked (X61).
+fn of_velero(ours: &Unpacked) -> (usize, Vec<String>) {
+    let server = format!("/pods/{}/velero/", harness::velero::POD);
+    let logs = ours.paths().filter(|path| std::path::Path::new(path).extension().is_some_and(|end| end == "log"));
+    let logs = logs
+        .filter(|path| path.contains(&server) || path.contains("velero/backups/") || path.contains("velero/restores/"));
+    let text: String = logs.map(|path| ours.file(path)).collect();
+    let masked = text.lines().filter(|line| line.contains("[REDACTED:")).map(str::to_owned).collect();
+    (text.lines().count(), masked)
 }
 
 fn in_order<'a>(theirs: &str, mut ours: impl Iterator<Item = &'a str>) -> Vec<String> {

@@ -13,7 +13,7 @@ pub(super) const RULE: &str = "argument";
 pub(super) fn find(arguments: &[&[u8]]) -> Vec<(usize, Span)> {
     let mut found = Vec::new();
     for (index, argument) in arguments.iter().enumerate() {
-        let Some(name) = flag(argument) else { continue };
+        let Some(name) = flag(argument).or_else(|| assignment(argument)) else { continue };
         if let Some(equals) = memchr::memchr(b'=', name) {
             if let Some(strength) = names::judge(&name[..equals]) {
                 let from = argument.len() - name.len() + equals + 1;
@@ -38,6 +38,13 @@ fn flag(argument: &[u8]) -> Option<&[u8]> {
     (!name.is_empty() && !name.iter().take_while(|b| **b != b'=').any(u8::is_ascii_whitespace)).then_some(name)
 }
 
+/// `PGPASSWORD=x` as an argument of its own: the value goes to its end, blanks and all.
+fn assignment(argument: &[u8]) -> Option<&[u8]> {
+    let equals = memchr::memchr(b'=', argument)?;
+    let name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    (equals > 0 && argument[..equals].iter().all(name)).then_some(argument)
+}
+
 /// `mysqldump`, `-phunter2`: judged as the line that a person would type.
 fn of_tools(arguments: &[&[u8]]) -> Vec<(usize, Span)> {
     let line = arguments.join(&b' ');
@@ -50,7 +57,10 @@ fn of_tools(arguments: &[&[u8]]) -> Vec<(usize, Span)> {
             let end = start + argument.len();
             let (from, to) = (span.at.start.max(start), span.at.end.min(end));
             if from < to {
-                let at = from - start..to - start;
+                // Of an argument that is a flag, or stands behind one, all is the value: nobody has cut it at its blanks.
+                let before = index.checked_sub(1).map_or(&[][..], |before| arguments[before]);
+                let whole = argument.starts_with(b"-") || (before.starts_with(b"-") && from == start);
+                let at = from - start..if whole { argument.len() } else { to - start };
                 found.push((index, Span::new(at.clone(), span.rule.clone(), argument[at].to_vec())));
             }
             start = end + 1;

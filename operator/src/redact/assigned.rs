@@ -6,7 +6,7 @@ use std::ops::Range;
 use percent_encoding::percent_decode;
 
 use super::{
-    json,
+    below, flow, json,
     names::{self, Strength},
     token::{self, OPEN, Span},
     value::{self, Place},
@@ -21,24 +21,55 @@ const GAP: usize = 64;
 
 /// The values behind the names at `hits`, which are in the order of their ends.
 pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans: &mut Vec<Span>) {
-    let mut judged = 0;
+    let (mut judged, mut of_flow) = (0, 0);
     for hit in hits.filter(|hit| line.get(hit.end.saturating_sub(1)).is_some()) {
         if hit.end <= judged {
             continue;
         }
         let name = name_around(line, hit);
         judged = name.end;
-        let Some(strength) = names::judge(&line[name.clone()]) else { continue };
-        if is_kind(line, name.start) {
+        let strength = names::judge_within(line, &name);
+        let Some(outer) = strength.or_else(|| below::holds(&line[name.clone()])) else { continue };
+        if is_kind(line, name.start) || is_restored(line, &name) {
             continue;
         }
-        let span = Assigned::behind(line, &name).and_then(|found| found.span(line, strength, &name));
-        if let Some(span) = span {
+        let Some(found) = Assigned::behind(line, &name) else { continue };
+        if found.quote.is_none() && !line[found.from..].starts_with(OPEN) {
+            // One that is within another is judged already; once more for each would take the square of its length.
+            if found.from < of_flow && matches!(line[found.from..].first(), Some(b'{' | b'<')) {
+                continue;
+            }
+            if let Some(end) = (found.from >= of_flow).then(|| flow::object(line, found.from, outer, spans)).flatten() {
+                of_flow = end;
+                continue;
+            }
+        }
+        if let Some(span) = strength.and_then(|strength| found.span(line, strength, &name)) {
             // Names within a masked value need no look, and would make `password=password=…` take the square of its length.
             judged = span.at.end;
             spans.push(span);
+            if found.listed
+                && let Some(quote) = found.quote
+            {
+                judged = more(line, quote, judged, spans);
+            }
         }
     }
+}
+
+/// The other elements of a list in brackets whose first one, in such quotes, ends at `to`; where the last one ends.
+fn more(line: &[u8], quote: Quote, mut to: usize, spans: &mut Vec<Span>) -> usize {
+    let behind = |at| Quote::at(line, at).filter(|(found, _)| *found == quote).map(|(_, behind)| behind);
+    while let Some(comma) = behind(to).filter(|at| line.get(*at) == Some(&b','))
+        && let Some(from) = behind(skip_space(line, comma + 1))
+    {
+        to = quote.close(line, from);
+        let raw = &line[from..to];
+        if !raw.is_empty() && token::length(raw) != Some(raw.len()) {
+            spans.push(Span::new(from..to, RULE, quote.decoded(raw)));
+        }
+    }
+    to
 }
 
 fn is_name(byte: u8) -> bool {
@@ -84,6 +115,22 @@ fn is_kind(line: &[u8], start: usize) -> bool {
     let Some(front) = start.checked_sub(1).filter(|at| line[*at] == b'/') else { return false };
     let from = front - line[..front].iter().rev().take(13).take_while(|b| b.is_ascii_alphanumeric()).count();
     line[start].is_ascii_uppercase() && names::is_version(&line[from..front])
+}
+
+/// `Attempting to restore Secret: shop-token-x7k2p.`: a kind, and the name of an object.
+fn is_restored(line: &[u8], name: &Range<usize>) -> bool {
+    let front = &line[..name.start];
+    let verb = front.ends_with(b" restore ") || front.ends_with(b" restore of ");
+    let Some(behind) = line[name.end..].strip_prefix(b": ").filter(|_| verb && line[name.start].is_ascii_uppercase())
+    else {
+        return false;
+    };
+    let of_name = |byte: &&u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(**byte, b'-' | b'.');
+    let length = behind.iter().take_while(of_name).count();
+    length > 0
+        && behind
+            .get(length)
+            .is_none_or(|byte| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\\' | b':' | b','))
 }
 
 /// A quote with the backslashes in front of it.
@@ -151,6 +198,8 @@ struct Assigned {
     quote: Option<Quote>,
     /// How often separators are percent-encoded here.
     percent: usize,
+    /// Behind the bracket of a list.
+    listed: bool,
 }
 
 impl Assigned {
@@ -180,11 +229,14 @@ impl Assigned {
         while percent > 0 && starts(line, at, b"%20") {
             at += 3;
         }
-        if line.get(at) == Some(&b'[') && !starts(line, at, OPEN) {
-            at = skip_space(line, at + 1);
+        // `[]byte{0x68, 0x75}`
+        let go_bytes = [&b"[]byte{"[..], b"[]uint8{"].into_iter().find(|bytes| starts(line, at, bytes));
+        let listed = (line.get(at) == Some(&b'[') && !starts(line, at, OPEN)) || go_bytes.is_some();
+        if listed {
+            at = skip_space(line, at + go_bytes.map_or(1, <[u8]>::len));
         }
         let place = if colon && !quoted { Place::Prose } else { Place::Structure };
-        let mut found = Self { from: at, place, name_quote, quote: None, percent };
+        let mut found = Self { from: at, place, name_quote, quote: None, percent, listed };
         if let Some((quote, next)) = Quote::at(line, at) {
             (found.quote, found.from) = (Some(quote), next);
         } else if starts(line, at, b"%22") {
@@ -196,7 +248,7 @@ impl Assigned {
     fn span(&self, line: &[u8], strength: Strength, name: &Range<usize>) -> Option<Span> {
         let to = match self.quote {
             Some(quote) => quote.close(line, self.from),
-            None => unquoted_end(line, self.from, self.percent),
+            None => self.unquoted_end(line, name),
         };
         let raw = &line[self.from..to];
         // A resource in prose, such as `secrets/shop/db-password: admission webhook denied`; and `let it pass: …`.
@@ -204,13 +256,23 @@ impl Assigned {
         let verb = line[name.clone()].eq_ignore_ascii_case(b"pass");
         let strength = if self.place == Place::Prose && (resource || verb) { Strength::Weak } else { strength };
         let number = raw.iter().all(u8::is_ascii_digit);
+        if self.quote.is_none()
+            && value::is_count(&line[name.clone()], raw)
+            && (self.name_quote.is_some() || counts(&line[to..]))
+        {
+            return None;
+        }
         if number && self.name_quote.is_some() && self.quote.is_none() && keeps_number(&line[name.clone()], strength) {
             return None;
         }
         // A token is judged already, and must not make what is glued to it look longer than it is.
-        if !value::masks(&token::without(raw), strength, self.place, self.quote.is_some()) {
+        let bytes =
+            || self.listed && flow::list_end(line, self.from).is_some_and(|to| flow::is_bytes(&line[self.from..to]));
+        if !value::masks(&token::without(raw), strength, self.place, self.quote.is_some()) && !bytes() {
             return None;
         }
+        let to = self.all_of(line, to);
+        let raw = &line[self.from..to];
         let span = Span::new(self.from..to, RULE, self.decoded(raw));
         match self.name_quote {
             Some(quote) if self.quote.is_none() && self.place == Place::Structure && self.percent == 0 => {
@@ -220,6 +282,29 @@ impl Assigned {
         }
     }
 
+    fn unquoted_end(&self, line: &[u8], name: &Range<usize>) -> usize {
+        let to = unquoted_end(line, self.from, self.percent);
+        let several = line[name.clone()].last().is_some_and(|byte| byte.eq_ignore_ascii_case(&b's'));
+        match self.place {
+            Place::Structure if several => flow::several_end(line, to),
+            Place::Structure => flow::setting_end(line, name.start, self.from, to),
+            Place::Prose => to,
+        }
+    }
+
+    /// Where a value ends of which the part up to `to` is a secret: behind all elements of a list, and all parts that a shell
+    /// joins, for it writes `'` as `'\\''` within single quotes.
+    fn all_of(&self, line: &[u8], mut to: usize) -> usize {
+        if self.listed && self.quote.is_none() {
+            return flow::list_end(line, self.from).unwrap_or(to);
+        }
+        let Some(quote) = self.quote.filter(|quote| quote.byte == b'\'') else { return to };
+        while let Some(next) = joined(&line[to.min(line.len())..], quote.escapes) {
+            to = quote.close(line, to + next);
+        }
+        to
+    }
+
     fn decoded(&self, raw: &[u8]) -> Vec<u8> {
         let mut value = self.quote.map_or_else(|| raw.to_vec(), |quote| quote.decoded(raw));
         for _ in 0..self.percent {
@@ -227,6 +312,35 @@ impl Assigned {
         }
         value
     }
+}
+
+/// Length of `'\''` or `'"'"'`, at any depth of escaping.
+fn joined(rest: &[u8], escapes: usize) -> Option<usize> {
+    let slashes = |at: usize| rest[at.min(rest.len())..].iter().take_while(|byte| **byte == b'\\').count();
+    let close = slashes(0) + 1;
+    if close != escapes + 1 || rest.get(close - 1) != Some(&b'\'') {
+        return None;
+    }
+    let mut at = close + slashes(close);
+    if rest.get(at) == Some(&b'\'') && at > close + escapes {
+        at += 1;
+        at += slashes(at);
+        return (rest.get(at) == Some(&b'\'')).then_some(at + 1);
+    }
+    for byte in *b"\"'\"'" {
+        at += slashes(at);
+        if rest.get(at) != Some(&byte) {
+            return None;
+        }
+        at += 1;
+    }
+    Some(at)
+}
+
+/// `pass=3 fail=0`: the next name is that of what did not.
+fn counts(behind: &[u8]) -> bool {
+    let name = behind.iter().position(u8::is_ascii_alphabetic).map_or(&[][..], |at| &behind[at..]);
+    [&b"fail"[..], b"warn", b"skip", b"error", b"total"].iter().any(|word| name.starts_with(word))
 }
 
 /// A number of JSON: a count under a weak name, or how often one of our own rules hit.

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::{
-    MAX_LINE, arguments,
+    MAX_LINE, arguments, below,
     names::{self, Strength},
     token::Span,
     value,
@@ -113,8 +113,41 @@ fn escape(rest: &[u8]) -> (usize, Escaped) {
 }
 
 enum Frame {
-    Object { key: Option<Range<usize>>, colon: bool, pair: Pair },
-    Array { strength: Option<Strength>, strings: Vec<Range<usize>>, of_pair: bool },
+    Object { key: Option<Range<usize>>, colon: bool, pair: Pair, outer: Option<Strength>, manifest: Manifest },
+    Array { under: Under, strings: Vec<Range<usize>>, of_pair: bool },
+}
+
+impl Frame {
+    fn object(under: Under) -> Self {
+        let manifest = Manifest { is_data: under.is_data, ..Manifest::default() };
+        Self::Object { key: None, colon: false, pair: Pair::default(), outer: under.object, manifest }
+    }
+}
+
+/// What the key of an object or array says of the texts in it, and of the fields of objects.
+#[derive(Default, Clone, Copy)]
+struct Under {
+    text: Option<Strength>,
+    object: Option<Strength>,
+    /// The key is that of a Secret's values, if this is a Secret.
+    is_data: bool,
+}
+
+/// What makes an object a Secret that somebody has written out, and the values in it.
+#[derive(Default)]
+struct Manifest {
+    is_secret: bool,
+    /// The object is the `data` of another one, and the values are its own.
+    is_data: bool,
+    values: Vec<Range<usize>>,
+}
+
+impl Under {
+    fn of(name: &[u8], outer: Option<Strength>) -> Self {
+        let within = outer.and_then(|outer| below::field(outer, name));
+        let is_data = matches!(name, b"data" | b"stringData");
+        Self { text: names::judge(name).or(within), object: below::holds(name).or(within), is_data }
+    }
 }
 
 /// `{"name": …, "value": …}`, in either order; the value may be an array.
@@ -189,9 +222,9 @@ impl Scanner<'_> {
     fn guess(&self, at: usize) -> Frame {
         let behind = self.text.get(self.string_end(at + 1) + 1..).unwrap_or_default();
         if behind.trim_ascii_start().first() == Some(&b':') {
-            Frame::Object { key: None, colon: false, pair: Pair::default() }
+            Frame::object(Under::default())
         } else {
-            Frame::Array { strength: None, strings: Vec::new(), of_pair: false }
+            Frame::Array { under: Under::default(), strings: Vec::new(), of_pair: false }
         }
     }
 
@@ -206,14 +239,14 @@ impl Scanner<'_> {
         match self.text[at] {
             b'{' | b'[' if self.stack.len() >= DEPTH => None,
             b'{' => {
-                self.container().ok()?;
-                self.stack.push(Frame::Object { key: None, colon: false, pair: Pair::default() });
+                let under = self.container().ok()?;
+                self.stack.push(Frame::object(under));
                 Some(at + 1)
             }
             b'[' => {
                 let of_pair = self.key().is_some_and(|key| key == b"value");
-                let strength = self.container().ok()?;
-                self.stack.push(Frame::Array { strength, strings: Vec::new(), of_pair });
+                let under = self.container().ok()?;
+                self.stack.push(Frame::Array { under, strings: Vec::new(), of_pair });
                 Some(at + 1)
             }
             b'}' | b']' => {
@@ -270,13 +303,14 @@ impl Scanner<'_> {
     }
 
     /// An object or array begins: what its key says of what is in it.
-    fn container(&mut self) -> Result<Option<Strength>, NotJson> {
+    fn container(&mut self) -> Result<Under, NotJson> {
         match self.stack.last_mut() {
-            Some(Frame::Object { key, colon, .. }) => {
+            Some(Frame::Object { key, colon, outer, .. }) => {
                 let name = key.take().filter(|_| std::mem::take(colon)).ok_or(NotJson)?;
-                Ok(names::judge(&self.text[name]))
+                Ok(Under::of(&self.text[name], *outer))
             }
-            Some(Frame::Array { .. }) | None => Ok(None),
+            Some(Frame::Array { under, .. }) => Ok(*under),
+            None => Ok(Under::default()),
         }
     }
 
@@ -288,17 +322,21 @@ impl Scanner<'_> {
                 *key = Some(content);
                 return Some(());
             }
-            Frame::Object { key, colon, pair } => {
+            Frame::Object { key, colon, pair, outer, manifest } => {
                 let name = &text[key.take().filter(|_| std::mem::take(colon))?];
-                strength = names::judge(name);
+                strength = Under::of(name, *outer).text;
                 match name {
                     b"name" | b"key" | b"path" => pair.name = names::judge(&text[content.clone()]).or(pair.name),
                     b"value" => pair.values.push((content.clone(), false)),
+                    b"kind" => manifest.is_secret = &text[content.clone()] == b"Secret",
                     _ => {}
                 }
+                if manifest.is_data {
+                    manifest.values.push(content.clone());
+                }
             }
-            Frame::Array { strength: of_all, strings, .. } => {
-                strength = *of_all;
+            Frame::Array { under, strings, .. } => {
+                strength = under.text;
                 if strings.len() < ELEMENTS {
                     strings.push(content.clone());
                 }
@@ -313,12 +351,13 @@ impl Scanner<'_> {
 
     fn literal(&mut self, at: Range<usize>) -> Option<()> {
         let number = self.text[at.start].is_ascii_digit() || self.text[at.start] == b'-';
-        if let Frame::Object { key, colon, pair } = self.stack.last_mut()? {
+        if let Frame::Object { key, colon, pair, outer, .. } = self.stack.last_mut()? {
             let name = &self.text[key.take().filter(|_| std::mem::take(colon))?];
             if number && name == b"value" {
                 pair.values.push((at.clone(), true));
             }
-            if number && names::judge(name) == Some(Strength::Strong) && !name.starts_with(b"known-") {
+            let count = name.starts_with(b"known-") || value::is_count(name, &self.text[at.clone()]);
+            if number && Under::of(name, *outer).text == Some(Strength::Strong) && !count {
                 let value = self.text[at.clone()].to_vec();
                 self.spans.push(Span::new(at, KEY, value).quoted(b"\""));
             }
@@ -361,10 +400,13 @@ impl Scanner<'_> {
     /// Ends the innermost object or array, and judges what needs more than one of its values.
     fn pop(&mut self) -> bool {
         match self.stack.pop() {
-            Some(Frame::Object { pair: Pair { name: Some(strength), values }, .. }) => {
+            Some(Frame::Object { pair: Pair { name, values }, manifest, .. }) => {
                 for (at, number) in values {
-                    self.of_pair(at, number, strength);
+                    if let Some(strength) = name {
+                        self.of_pair(at, number, strength);
+                    }
                 }
+                self.values(manifest);
                 true
             }
             Some(Frame::Array { strings, of_pair, .. }) => {
@@ -375,6 +417,17 @@ impl Scanner<'_> {
                 true
             }
             found => found.is_some(),
+        }
+    }
+
+    /// Those of a Secret; of what may be the data of one, whose kind may stand behind it, the object around it has to tell.
+    fn values(&mut self, Manifest { is_secret, is_data, values }: Manifest) {
+        if is_secret {
+            for at in values {
+                self.mask(at, KEY, Strength::Strong);
+            }
+        } else if is_data && let Some(Frame::Object { manifest, .. }) = self.stack.last_mut() {
+            manifest.values.extend(values);
         }
     }
 

@@ -3,9 +3,11 @@
 
 mod arguments;
 mod assigned;
+mod below;
 mod config_map;
 mod encoded;
 mod exact;
+mod flow;
 mod hints;
 mod json;
 pub(crate) mod json_lines;
@@ -21,8 +23,10 @@ mod settings;
 mod shapes;
 mod spread;
 mod token;
+mod tools;
 mod url;
 mod value;
+mod vendors;
 pub mod writer;
 
 use regex::bytes::{Regex, RegexBuilder};

@@ -1,6 +1,8 @@
 //! Whether a name says that its value is a secret: by its last words, however they are joined.
 //! Where names stand, and where their values end, is told elsewhere.
 
+use std::ops::Range;
+
 /// How sure a name is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Strength {
@@ -10,67 +12,31 @@ pub(super) enum Strength {
     Strong,
 }
 
+/// The words by themselves, and each word of a key as people join it to `key`.
+macro_rules! hints {
+    ($($word:literal),*; $($of_key:literal),*) => {
+        &[
+            $($word,)*
+            $(
+                concat!($of_key, "key"),
+                concat!($of_key, "_key"),
+                concat!($of_key, "-key"),
+                concat!($of_key, ".key"),
+                concat!($of_key, " key"),
+            )*
+        ]
+    };
+}
+
 /// A text with none of these, in any case, holds no sensitive name.
-pub(super) const HINTS: &[&str] = &[
-    "pass",
-    "pwd",
-    "secret",
-    "token",
-    "credential",
-    "auth",
-    "sas",
-    "sig",
-    "dsn",
-    "cookie",
-    "accesskey",
-    "access_key",
-    "access-key",
-    "access.key",
-    "access key",
-    "apikey",
-    "api_key",
-    "api-key",
-    "api.key",
-    "api key",
-    "accountkey",
-    "account_key",
-    "account-key",
-    "account.key",
-    "account key",
-    "privatekey",
-    "private_key",
-    "private-key",
-    "private.key",
-    "private key",
-    "clientkey",
-    "client_key",
-    "client-key",
-    "client.key",
-    "client key",
-    "connectionstring",
-    "connection_string",
-    "connection-string",
-    "connection.string",
-    "connection string",
-    "encryptionkey",
-    "encryption_key",
-    "encryption-key",
-    "encryption.key",
-    "encryption key",
-    "signingkey",
-    "signing_key",
-    "signing-key",
-    "signing.key",
-    "signing key",
-    "masterkey",
-    "master_key",
-    "master-key",
-    "master.key",
-    "master key",
-    "customerkey",
-    "customer_key",
-    "customer-key",
-    "last-applied-configuration",
+#[rustfmt::skip]
+pub(super) const HINTS: &[&str] = hints![
+    "pass", "pwd", "_pw", "-pw", ".pw", "adminpw", "bindpw", "secret", "token", "credential", "creds", "auth", "sas", "sig", "dsn", "cookie",
+    "connectionstring", "connection_string", "connection-string", "connection.string", "connection string",
+    "customer_key", "customer-key", "last-applied-configuration";
+    "access", "api", "account", "private", "client", "encryption", "signing", "master",
+    "app", "application", "storage", "shared", "session", "deploy", "license", "jwt", "hmac", "ssh", "fernet", "cipher",
+    "crypto", "stripe", "openai"
 ];
 
 const STRONG: &[&str] = &["password", "passwords", "passwd", "passphrase", "pass", "pwd"];
@@ -79,6 +45,7 @@ const WEAK: &[&str] = &[
     "token",
     "credential",
     "credentials",
+    "creds",
     "authorization",
     "auth",
     "sas",
@@ -101,10 +68,22 @@ const STRONG_PAIRS: &[(&str, &str)] = &[
     ("refresh", "token"),
     ("connection", "string"),
 ];
-/// The same, but an id of such a key is public: it is what a key management service calls it.
-const KEY_PAIRS: &[(&str, &str)] = &[("encryption", "key"), ("signing", "key"), ("master", "key"), ("customer", "key")];
-/// These written as one.
-const JOINED_KEYS: &[&str] = &["encryptionkey", "signingkey", "masterkey", "customerkey"];
+/// The same in front of `key`, but an id of such a key is public: it is what a key management service calls it.
+const KEYS: &[&str] = &["encryption", "signing", "master", "customer"];
+/// As those, but such a key may as well be one of a map.
+#[rustfmt::skip]
+const WEAK_KEYS: &[&str] = &[
+    "auth", "app", "application", "storage", "shared", "session", "deploy", "license", "jwt", "hmac", "ssh", "fernet",
+    "cipher", "crypto", "stripe", "openai",
+];
+/// Several of them: `API_KEYS`.
+const SEVERAL: &[(&str, &[&str])] = &[
+    ("keys", &["access", "api", "account", "private", "encryption", "signing", "master"]),
+    ("tokens", &["access", "api", "auth", "refresh"]),
+];
+/// In capitals, as a variable is written, these hold values and not names of objects, but for what is counted or pulled.
+const IN_CAPITALS: &[&[u8]] = &[b"SECRETS", b"TOKENS"];
+const COUNTED: &[&[u8]] = &[b"MAX", b"MIN", b"TOTAL", b"NUM", b"USED", b"PULL"];
 /// Words that are written as one, such as `PGPASSWORD`; no ordinary word ends with any of these.
 const JOINED: &[&str] = &[
     "password",
@@ -121,43 +100,144 @@ const JOINED: &[&str] = &[
     "accesstoken",
     "refreshtoken",
     "connectionstring",
+    "pgpass",
+    "dbpass",
+    "userpass",
+    "rootpass",
+    "adminpass",
+    "redispass",
+    "storepass",
+    "keypass",
+    "requirepass",
+    "masterauth",
+    "dbpwd",
+    "userpwd",
+    "adminpwd",
+    "adminpw",
+    "bindpw",
 ];
 /// What may follow the word that counts: `accessKeyId`, `client-key-data`.
 const MAY_FOLLOW: &[&str] = &["id", "value", "data"];
 /// Which of several values of one name it is: `DB_PASSWORD_OLD`, `API_TOKEN_V2`, `SECRET_KEY_BASE`. Digits may always follow.
 const WHICH_ONE: &[&str] = &["v", "old", "new", "base", "previous", "current", "backup"];
+/// Where it is used: `DB_PASSWORD_PROD`. Behind a word that may mean something harmless only in capitals.
+#[rustfmt::skip]
+const WHERE: &[&str] = &[
+    "prod", "production", "stage", "staging", "dev", "test", "qa", "uat", "live", "db", "ro", "rw", "enc", "primary",
+    "secondary",
+];
 /// Of Velero's own: `name/key` of a Secret.
 const REFERENCE: &[u8] = b"customerKeyEncryptionSecret";
+/// In front of `Secret` with a capital letter these make the name of an object, as charts have it: `passwordSecret`.
+const OF_OBJECT: &[&str] = &["password", "credential", "credentials", "pull", "tls", "cert", "certificate", "ca"];
+/// The value is the name of a Secret, by which basic authentication is set up.
+const OF_INGRESS: &[u8] = b"ingress.kubernetes.io/auth-secret";
+/// The value is a digest: a change of the Secret starts the pods anew.
+const DIGEST: &[u8] = b"checksum/";
+/// A file of PostgreSQL's.
+const FILE: &[u8] = b".pgpass";
 /// Bytes of a name that are looked at; what counts stands at its end.
 const LONGEST: usize = 96;
 
 /// `None`: the name says nothing.
 pub(super) fn judge(name: &[u8]) -> Option<Strength> {
     let name = &name[name.len().saturating_sub(LONGEST)..];
-    if is_kind(name) || name == REFERENCE {
+    if is_kind(name) || is_reference(name) {
         return None;
     }
     if name.ends_with(b"last-applied-configuration") {
         return Some(Strength::Strong);
     }
     let mut words = Words(name).filter(|word| !word[0].is_ascii_digit());
-    let is = |word: &[u8], other: &str| word.eq_ignore_ascii_case(other.as_bytes());
     let mut last = words.next()?;
-    let mut of_id = false;
-    while MAY_FOLLOW.iter().chain(WHICH_ONE).any(|word| is(last, word)) {
-        of_id |= is(last, "id");
+    let (mut of_id, mut somewhere) = (false, false);
+    loop {
+        if is(last, "id") {
+            of_id = true;
+        } else if WHERE.iter().any(|word| is(last, word)) {
+            somewhere = true;
+        } else if !MAY_FOLLOW.iter().chain(WHICH_ONE).any(|word| is(last, word)) {
+            break;
+        }
         last = words.next()?;
     }
-    let ends = |other: &&str| last.len() >= other.len() && is(&last[last.len() - other.len()..], other);
-    if STRONG.iter().any(|word| is(last, word)) || JOINED.iter().any(ends) || (!of_id && JOINED_KEYS.iter().any(ends)) {
-        return Some(Strength::Strong);
-    }
     let before = words.next().unwrap_or_default();
-    let pair = |(first, second): &(&str, &str)| is(before, first) && is(last, second);
-    if STRONG_PAIRS.iter().any(pair) || (!of_id && KEY_PAIRS.iter().any(pair)) {
+    // Nothing else, for base64 may end in `Pw=`.
+    let pw = is(last, "pw")
+        && [b"_pw", b"-pw", b".pw"].iter().any(|with| name.windows(3).any(|part| part.eq_ignore_ascii_case(*with)));
+    let found = if pw { Some(Strength::Strong) } else { by_words(last, before, of_id) };
+    if names_an_object(last, before, words.next().unwrap_or_default()) {
+        return None;
+    }
+    let capitals = !name.iter().any(u8::is_ascii_lowercase) && !is(last, "auth");
+    found.filter(|strength| !somewhere || *strength == Strength::Strong || capitals)
+}
+
+/// [`judge`] of a name in a longer text, where what stands in front of a slash may tell that it is none.
+pub(super) fn judge_within(text: &[u8], name: &Range<usize>) -> Option<Strength> {
+    let front = &text[name.start.saturating_sub(LONGEST)..name.start];
+    let part = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(**byte, b'.' | b'-' | b'/');
+    let with = front.iter().rev().take_while(part).count();
+    if front.ends_with(b"/") && is_reference(&text[name.start - with..name.end]) {
+        return None;
+    }
+    judge(&text[name.clone()])
+}
+
+/// The last word of a name and the one before it, or nothing.
+pub(super) fn last_words(name: &[u8]) -> (&[u8], &[u8]) {
+    let mut words = Words(name);
+    let last = words.next().unwrap_or_default();
+    (last, words.next().unwrap_or_default())
+}
+
+/// Whether the value tells of a secret, and is none.
+fn is_reference(name: &[u8]) -> bool {
+    let digest = || memchr::memmem::rfind(name, DIGEST).is_some_and(|at| !name[at + DIGEST.len()..].contains(&b'/'));
+    name == REFERENCE || name.ends_with(OF_INGRESS) || name.ends_with(FILE) || digest()
+}
+
+fn is(word: &[u8], other: &str) -> bool {
+    word.eq_ignore_ascii_case(other.as_bytes())
+}
+
+fn by_words(last: &[u8], before: &[u8], of_id: bool) -> Option<Strength> {
+    let ends = |other: &str| last.len() >= other.len() && is(&last[last.len() - other.len()..], other);
+    if STRONG.iter().any(|word| is(last, word)) || JOINED.iter().any(|word| ends(word)) {
         return Some(Strength::Strong);
     }
-    WEAK.iter().any(|word| is(last, word)).then_some(Strength::Weak)
+    if STRONG_PAIRS.iter().any(|(first, second)| is(before, first) && is(last, second)) {
+        return Some(Strength::Strong);
+    }
+    let joined = last.len().checked_sub(3).map(|at| last.split_at(at)).filter(|(_, key)| is(key, "key"));
+    let of = joined.map_or_else(Default::default, |(of, _)| if of.is_empty() { before } else { of });
+    if !of_id && KEYS.iter().any(|word| of.len() >= word.len() && is(&of[of.len() - word.len()..], word)) {
+        return Some(Strength::Strong);
+    }
+    let several = |(of, before_these): &(&str, &[&str])| {
+        let joined = || {
+            before_these
+                .iter()
+                .any(|word| last.len() == word.len() + of.len() && ends(of) && is(&last[..word.len()], word))
+        };
+        (is(last, of) && before_these.iter().any(|word| is(before, word))) || joined()
+    };
+    let weak = WEAK.iter().any(|word| is(last, word))
+        || (!of_id && WEAK_KEYS.iter().any(|word| is(of, word)))
+        || SEVERAL.iter().any(several)
+        || (IN_CAPITALS.contains(&last) && !COUNTED.contains(&before));
+    weak.then_some(Strength::Weak)
+}
+
+/// `existingSecret`, `passwordSecret`, `passwordSecretKey`: the name of a Secret, or of a key in one.
+fn names_an_object(last: &[u8], before: &[u8], third: &[u8]) -> bool {
+    let of = match (last, before) {
+        (b"Secret", of) => of,
+        (b"Key", b"Secret") => third,
+        (last, of) if is(last, "secret") && is(of, "existing") => of,
+        _ => return false,
+    };
+    is(of, "existing") || OF_OBJECT.iter().any(|word| of == word.as_bytes())
 }
 
 /// `v1/Secret`, as Velero's resource lists have it: a kind, and its value lists names.
@@ -237,6 +317,10 @@ mod tests {
             "encryptionKey",
             "signingkey",
             "JWT_SIGNING_KEY_V2",
+            "PGPASS",
+            "LDAP_BIND_PW",
+            "DB_PASSWORD_PROD",
+            "dbPasswordRo",
             "x-amz-server-side-encryption-customer-key",
         ] {
             assert_eq!(judge(name.as_bytes()), Some(Strong), "{name}");
@@ -251,9 +335,22 @@ mod tests {
             "Authorization",
             "sig",
             "DSN",
+            "DB_CREDS",
+            "API_KEYS",
+            "accesskeys",
+            "AUTH_TOKENS",
+            "APP_SECRETS",
+            "API_TOKEN_STAGING",
+            "JWT_KEY",
+            "sshkey",
+            "password_secret",
         ] {
             assert_eq!(judge(name.as_bytes()), Some(Weak), "{name}");
         }
+    }
+
+    #[test]
+    fn sec_x25_names_that_say_nothing_are_left_alone() {
         for name in [
             "secretName",
             "secretRef",
@@ -273,6 +370,18 @@ mod tests {
             "database",
             "kmsKeyId",
             "imagePullSecrets",
+            "IMAGE_PULL_SECRETS",
+            "MAX_TOKENS",
+            "secrets",
+            "secretKeys",
+            "existingSecret",
+            "passwordSecret",
+            "passwordSecretKey",
+            "checksum/secret",
+            "nginx.ingress.kubernetes.io/auth-secret",
+            "auth-prod",
+            "STORAGE_KEY_ID",
+            "SSH_PUBLIC_KEY",
             "storageAccountKeyEnvVar",
             "SignatureDoesNotMatch",
             "TOKEN_TTL",

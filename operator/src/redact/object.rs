@@ -4,11 +4,11 @@
 use serde_json::{Map, Value};
 
 use super::{
-    MAX_LINE, Redactor, arguments, config_map, json, location_config,
+    MAX_LINE, Redactor, arguments, below, config_map, json, location_config,
     names::{self, Strength},
     settings,
     token::{self, Span, Tally},
-    value::masks_whole,
+    value::{is_count, masks_whole},
 };
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -23,7 +23,7 @@ pub(super) fn clean(by: &Redactor, object: &mut Value, tally: &mut Tally) -> boo
     }
     // A schema is no value: `properties.password` describes one.
     let schema = object.get("kind").is_some_and(|kind| kind == "CustomResourceDefinition");
-    Cleaner { by, tally, schema }.walk(object, None);
+    Cleaner { by, tally, schema }.walk(object, Under::default());
     true
 }
 
@@ -32,7 +32,7 @@ pub(super) fn clean_config_map(by: &Redactor, object: &mut Value, tally: &mut Ta
     match object.as_object_mut().filter(|map| config_map::is_config_map(map)) {
         Some(map) => {
             config_map::masked(by, map, tally);
-            Cleaner { by, tally, schema: false }.below(map);
+            Cleaner { by, tally, schema: false }.below(map, None);
             true
         }
         None => clean(by, object, tally),
@@ -48,6 +48,15 @@ pub(super) fn mask(by: &Redactor, text: &mut String, rule: &'static str, tally: 
     *text = Span::new(0..text.len(), rule, text.as_bytes().to_vec()).token(&by.key);
 }
 
+/// What the key in front of a value says, or that of the array in which it stands.
+#[derive(Default, Clone, Copy)]
+struct Under {
+    /// Of texts and numbers.
+    scalar: Option<Strength>,
+    /// Of the fields of objects.
+    object: Option<Strength>,
+}
+
 /// One object on its way.
 pub(super) struct Cleaner<'a> {
     by: &'a Redactor,
@@ -56,18 +65,17 @@ pub(super) struct Cleaner<'a> {
 }
 
 impl Cleaner<'_> {
-    /// `under`: what the key says, or the key of the array in which it stands.
-    fn walk(&mut self, value: &mut Value, under: Option<Strength>) {
+    fn walk(&mut self, value: &mut Value, under: Under) {
         match value {
-            Value::Object(map) => self.fields(map),
+            Value::Object(map) => self.fields(map, under.object),
             Value::Array(items) => self.items(items, under),
             Value::String(text)
-                if under.is_some_and(|strength| masks_whole(text, strength)) && self.by.has(json::KEY) =>
+                if under.scalar.is_some_and(|strength| masks_whole(text, strength)) && self.by.has(json::KEY) =>
             {
                 self.mask(text, json::KEY);
             }
             Value::String(text) => self.string(text),
-            Value::Number(number) if under == Some(Strength::Strong) && self.by.has(json::KEY) => {
+            Value::Number(number) if under.scalar == Some(Strength::Strong) && self.by.has(json::KEY) => {
                 let mut text = number.to_string();
                 self.mask(&mut text, json::KEY);
                 *value = Value::String(text);
@@ -76,7 +84,7 @@ impl Cleaner<'_> {
         }
     }
 
-    fn items(&mut self, items: &mut Vec<Value>, under: Option<Strength>) {
+    fn items(&mut self, items: &mut Vec<Value>, under: Under) {
         let before = items.len();
         items.retain(|item| !(self.by.has(SECRET) && item.as_object().is_some_and(carries_secret)));
         (items.len()..before).for_each(|_| self.tally.add(SECRET));
@@ -86,14 +94,15 @@ impl Cleaner<'_> {
         }
     }
 
-    fn fields(&mut self, map: &mut Map<String, Value>) {
+    fn fields(&mut self, map: &mut Map<String, Value>, outer: Option<Strength>) {
         if config_map::is_config_map(map) {
             config_map::keys_only(map);
         }
-        self.below(map);
+        self.below(map, outer);
     }
 
-    fn below(&mut self, map: &mut Map<String, Value>) {
+    /// `outer`: what the object is taken for by the key in front of it.
+    fn below(&mut self, map: &mut Map<String, Value>, outer: Option<Strength>) {
         if map.get("managedFields").is_some_and(Value::is_array) {
             map.shift_remove("managedFields");
         }
@@ -130,7 +139,7 @@ impl Cleaner<'_> {
                     {
                         *rules = count.into();
                     }
-                    self.fields(inner);
+                    self.fields(inner, None);
                 }
                 Value::Object(config) if location && key == "config" => location_config::clean(self, config),
                 Value::Object(config)
@@ -148,12 +157,25 @@ impl Cleaner<'_> {
                     *value = Value::String(text);
                 }
                 other => {
-                    let under = names::judge(key.as_bytes()).filter(|_| !self.schema);
-                    let under = under.or(pair.filter(|_| key == "value" && other.is_array()));
+                    let mut under = self.under(key.as_bytes(), outer);
+                    if key == "value" && other.is_array() {
+                        under.scalar = under.scalar.or(pair);
+                    }
+                    if other.as_u64().is_some_and(|number| is_count(key.as_bytes(), number.to_string().as_bytes())) {
+                        under.scalar = None;
+                    }
                     self.walk(other, under);
                 }
             }
         }
+    }
+
+    fn under(&self, key: &[u8], outer: Option<Strength>) -> Under {
+        if self.schema {
+            return Under::default();
+        }
+        let within = outer.filter(|_| self.by.has(json::KEY)).and_then(|outer| below::field(outer, key));
+        Under { scalar: names::judge(key).or(within), object: below::holds(key).or(within) }
     }
 
     /// `{name, value}` of an environment, of headers; `{key, value}`; `{path, value}` of a patch.
@@ -252,7 +274,7 @@ impl Cleaner<'_> {
         }
         if text.contains('\n')
             && !self.schema
-            && settings::is_file(text)
+            && (settings::is_file(text) || settings::may_hold_secret(text))
             && let Some(clean) = settings::mask(self.by, text, self.tally)
         {
             *text = clean;

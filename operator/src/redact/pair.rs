@@ -44,6 +44,7 @@ pub(super) fn find(line: &[u8], spans: &mut Vec<Span>) {
     if !may_hold(line) {
         return;
     }
+    elements(line, spans);
     let mut last: Option<Field> = None;
     let mut from = 0;
     while let Some(field) = next(line, from) {
@@ -63,6 +64,24 @@ pub(super) fn find(line: &[u8], spans: &mut Vec<Span>) {
                 last = (!field.is_value).then_some(field);
             }
             None => last = Some(field),
+        }
+    }
+}
+
+/// `<name>fs.s3a.secret.key</name><value>x</value>`
+fn elements(line: &[u8], spans: &mut Vec<Span>) {
+    const BETWEEN: &[u8] = b"</name>";
+    const VALUE: &[u8] = b"<value>";
+    for at in memchr::memmem::find_iter(line, BETWEEN) {
+        let name = line[at.saturating_sub(NAME)..at].rsplit(|byte| *byte == b'>').next().unwrap_or_default();
+        let mut from = at + BETWEEN.len();
+        from += line[from..].iter().take(GAP).take_while(|byte| byte.is_ascii_whitespace()).count();
+        let Some(strength) = names::judge(name).filter(|_| line[from..].starts_with(VALUE)) else { continue };
+        from += VALUE.len();
+        let to = memchr::memchr(b'<', &line[from..]).map_or(line.len(), |end| from + end);
+        let raw = &line[from..to];
+        if value::masks(&token::without(raw), strength, Place::Structure, true) {
+            spans.push(Span::new(from..to, PAIR, raw.to_vec()));
         }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use line::{Hidden, Item, Pair};
 
 use super::{
-    Redactor,
+    Redactor, below, flow,
     names::{self, Strength},
     token::{self, Span, Tally},
     value::{self, Place},
@@ -23,6 +23,8 @@ pub(super) use line::is_file;
 pub(super) const RULE: &str = "by-name";
 /// JSON in a string of JSON in a string …
 const DEPTH: usize = 4;
+/// Lines below the data of an object in which its kind may stand.
+const KIND_BELOW: usize = 512;
 /// Lines below a value in which its name may stand.
 const BELOW: usize = 64;
 
@@ -55,7 +57,7 @@ impl Settings<'_> {
             && let Ok(mut value) = serde_json::from_str::<Value>(trimmed)
         {
             // Of a key that stands there twice the parser knows one value only, and the text has both.
-            let changed = self.value(&mut value, depth)
+            let changed = self.value(&mut value, depth, None)
                 || serde_json::to_string(&value).is_ok_and(|parsed| parsed != minified(trimmed));
             let pretty = trimmed.contains('\n').then(|| serde_json::to_string_pretty(&value).ok()).flatten();
             return changed.then(|| pretty.unwrap_or_else(|| value.to_string()));
@@ -71,21 +73,27 @@ impl Settings<'_> {
 
     // JSON
 
-    fn value(&mut self, value: &mut Value, depth: usize) -> bool {
+    /// `outer`: what an object is taken for by the key in front of it.
+    fn value(&mut self, value: &mut Value, depth: usize, outer: Option<Strength>) -> bool {
         match value {
             Value::Object(map) => {
                 let named = ["name", "key", "path"].iter().find_map(|key| map.get(*key)?.as_str()).and_then(strength);
                 let mut changed = false;
                 for (key, value) in map.iter_mut() {
                     let by_pair = named.filter(|_| key == "value");
-                    changed |= match strength(key).or(by_pair) {
+                    let within = outer.and_then(|outer| below::field(outer, key.as_bytes()));
+                    let count = || value.as_u64().map(|number| number.to_string());
+                    let count = count().is_some_and(|count| value::is_count(key.as_bytes(), count.as_bytes()));
+                    changed |= match strength(key).or(by_pair).or(within).filter(|_| !count) {
                         Some(strength) => self.behind(strength, value, depth),
-                        None => self.value(value, depth),
+                        None => self.value(value, depth, below::holds(key.as_bytes())),
                     };
                 }
                 changed
             }
-            Value::Array(items) => items.iter_mut().fold(false, |changed, item| self.value(item, depth) | changed),
+            Value::Array(items) => {
+                items.iter_mut().fold(false, |changed, item| self.value(item, depth, outer) | changed)
+            }
             Value::String(text) => self.value_of(text, depth),
             Value::Null | Value::Bool(_) | Value::Number(_) => false,
         }
@@ -121,9 +129,9 @@ impl Settings<'_> {
             }
             Value::Array(items) => items.iter_mut().fold(false, |changed, item| match item {
                 Value::String(_) => self.behind(strength, item, depth) | changed,
-                item => self.value(item, depth) | changed,
+                item => self.value(item, depth, Some(strength)) | changed,
             }),
-            other => self.value(other, depth),
+            other => self.value(other, depth, Some(strength)),
         }
     }
 
@@ -166,11 +174,12 @@ impl Settings<'_> {
         }
         let item = Item::of(line);
         let is_comment = line.trim_start().starts_with('#');
-        if !is_comment && state.open.is_some_and(|open| !item.is_below(open)) {
-            state.open = None;
+        while !is_comment && state.open.last().is_some_and(|open| !item.is_below(open.column)) {
+            state.open.pop();
         }
         let Some(pair) = Pair::of(line, &item) else { return self.scalar(line, &item, state) };
-        if state.open.is_some() && !pair.is_yaml {
+        let open = state.open.last().copied();
+        if open.is_some_and(|open| open.texts) && !pair.is_yaml {
             return self.scalar(line, &item, state);
         }
         state.flag = false;
@@ -181,14 +190,37 @@ impl Settings<'_> {
             .filter(|(column, _)| *column < item.column || (*column == item.column && !item.is_element));
         let by_pair = || state.named.as_ref().filter(|_| pair.name == "value").map(|(_, strength)| *strength);
         let by_name_below = || (pair.name == "value").then(|| name_below(below, item.column)).flatten();
-        let found = strength(pair.name).or_else(by_pair).or_else(by_name_below);
+        let within = || below::field(open?.outer?, pair.name.as_bytes());
+        if line.starts_with("---") || pair.name == "kind" {
+            state.is_secret = (pair.name == "kind" && unquoted(pair.value) == "Secret").then_some(item.column);
+        }
+        let is_data = matches!(pair.name, "data" | "stringData")
+            && (state.is_secret == Some(item.column) || kind_below(below, item.column));
+        if is_data && pair.value.is_empty() {
+            state.open.push(Open { column: item.column, texts: true, outer: None, all: true });
+            return Shown::AsItIs;
+        }
+        let all = is_data || open.is_some_and(|open| open.all);
+        let within = || if all { Some(Strength::Strong) } else { within() };
+        let found = strength(pair.name).or_else(by_pair).or_else(by_name_below).or_else(within);
         if matches!(pair.name, "name" | "key" | "path") {
             state.named = strength(unquoted(pair.value)).map(|strength| (item.column, strength));
         }
+        if pair.value.is_empty() && (found.is_some() || open.is_some() || below::holds(pair.name.as_bytes()).is_some())
+        {
+            let outer = found.or_else(|| below::holds(pair.name.as_bytes()));
+            state.open.push(Open {
+                column: item.column,
+                texts: found.is_some(),
+                outer,
+                all: open.is_some_and(|open| open.all),
+            });
+        }
         match found {
             None => self.inline(line),
-            Some(_) if pair.value.is_empty() => {
-                state.open = Some(item.column);
+            Some(_) if pair.value.is_empty() => Shown::AsItIs,
+            // The rules for text look into it.
+            Some(strength) if !all && flow::object(line.as_bytes(), pair.at, strength, &mut Vec::new()).is_some() => {
                 Shown::AsItIs
             }
             Some(strength) if !self.is_secret(pair.value, strength) => Shown::AsItIs,
@@ -203,7 +235,7 @@ impl Settings<'_> {
     fn scalar(&mut self, line: &str, item: &Item<'_>, state: &mut State) -> Shown {
         let text = item.text;
         let flag = std::mem::take(&mut state.flag);
-        if (state.open.is_some() || flag) && self.is_secret(text, Strength::Strong) {
+        if (state.open.last().is_some_and(|open| open.texts) || flag) && self.is_secret(text, Strength::Strong) {
             let at = item.column;
             if text.starts_with(['|', '>', '"', '\'']) || text.ends_with('\\') {
                 state.hidden = Some(Hidden::after(text, item.column));
@@ -221,7 +253,8 @@ impl Settings<'_> {
         let mut from = 0;
         while let Some(found) = NAME.captures_at(line, from) {
             let (Some(whole), Some(name)) = (found.get(0), found.name("name")) else { break };
-            let value = strength(name.as_str()).map(|strength| (strength, value_at(line, whole.end())));
+            let value = names::judge_within(line.as_bytes(), &name.range());
+            let value = value.map(|strength| (strength, value_at(line, whole.end())));
             let plain = found.name("separator").is_some_and(|separator| separator.as_str() == ":")
                 && found.name("quote").is_none();
             let secret = value.filter(|(strength, at)| {
@@ -343,12 +376,48 @@ enum Shown {
 #[derive(Default)]
 struct State {
     hidden: Option<Hidden>,
-    /// Column of a sensitive name without a value: what stands below it is the value.
-    open: Option<usize>,
+    /// Names without a value that stand above, each further in than the last.
+    open: Vec<Open>,
     /// Column of a `name` whose value is a sensitive name, for the `value` beside it.
     named: Option<(usize, Strength)>,
+    /// Column of the fields of a Secret that is written out here.
+    is_secret: Option<usize>,
     /// The line was a flag whose value is the next element.
     flag: bool,
+}
+
+/// A name without a value, of which something stands below.
+#[derive(Clone, Copy)]
+struct Open {
+    column: usize,
+    /// Texts below it are the value.
+    texts: bool,
+    /// What it says of the fields below it.
+    outer: Option<Strength>,
+    /// Whatever they are called: it is the data of a Secret.
+    all: bool,
+}
+
+/// Whether the fields beside this one, further down, are those of a Secret: in the order of their letters the kind comes later.
+fn kind_below(below: &str, column: usize) -> bool {
+    for line in below.lines().take(KIND_BELOW).filter(|line| !line.trim().is_empty()) {
+        let item = Item::of(line);
+        if item.indent > column {
+            continue;
+        }
+        if item.column != column || item.is_element || line.starts_with("---") {
+            return false;
+        }
+        if let Some(pair) = Pair::of(line, &item).filter(|pair| pair.name == "kind") {
+            return unquoted(pair.value) == "Secret";
+        }
+    }
+    false
+}
+
+/// Whether a Secret may be written out in a text.
+pub(super) fn may_hold_secret(text: &str) -> bool {
+    text.contains("kind: Secret") && (text.contains("data:") || text.contains("stringData:"))
 }
 
 /// What the `name` says that stands below its `value`, beside it in the same element.

@@ -9,7 +9,9 @@ use regex::bytes::Regex;
 
 use super::{
     token::{self, OPEN, Span},
+    tools,
     value::is_reference,
+    vendors,
 };
 
 /// One shape. The value is the last group that took part, else the whole match.
@@ -17,12 +19,12 @@ pub(super) struct Shape {
     pub(super) id: &'static str,
     /// A line with none of these, in any case, does not match.
     pub(super) hints: &'static [&'static str],
-    pattern: &'static str,
+    pub(super) pattern: &'static str,
     /// What the pattern cannot tell.
-    check: fn(&[u8]) -> bool,
+    pub(super) check: fn(&[u8]) -> bool,
 }
 
-const fn shape(id: &'static str, hints: &'static [&'static str], pattern: &'static str) -> Shape {
+pub(super) const fn shape(id: &'static str, hints: &'static [&'static str], pattern: &'static str) -> Shape {
     Shape { id, hints, pattern, check: |_| true }
 }
 
@@ -91,43 +93,37 @@ pub(super) static TABLE: &[Shape] = &[
         ),
     ),
     shape(
-        "mysql-flag",
-        &["mysql", "mariadb", "xtrabackup"],
-        concat!(
-            r#"(?i:\b(?:mysql[a-z]*|mariadb[a-z-]*|xtrabackup)\b)[^|;&\n]*?[\s"',]"#,
-            r#"-p(?:'([^'\n]+)|\\*"?([^\s"'\\|;&,\]]+))"#,
-        ),
-    ),
-    shape(
-        "curl-user",
-        &["curl", "wget"],
-        concat!(
-            r#"(?i:\b(?:curl|wget)\b)[^|;\n]*?[\s"',](?:-u|-U|--user|--proxy-user)[\s"',=\\]*"#,
-            r#"[^\s:"'\\,]+:([^\s"'\\,|;]+)"#,
-        ),
-    ),
-    shape(
-        "mc-alias",
-        &["alias set", "host add", "alias\",", "host\","],
-        concat!(
-            r#"\bmc[\s"',][^|;\n]*?(?:alias[\s"',]+set|host[\s"',]+add)(?:[\s"',]+[^\s"',]+){3}[\s"',]+"#,
-            r#"([^\s"'\\,|;&]+)"#,
-        ),
-    ),
-    shape(
         "sql",
         &["identified", "password '", "password \\'"],
         r"(?i)\b(?:password|identified(?:\s+with\s+\S+)?\s+(?:by|as))\s+\\*'([^'\n]+)'",
     ),
     // Some tools keep a copy of a whole object so, and Helm a release with its Secrets; nobody reads it as it is.
     shape("gzip", &["H4sI"], r"(?:^|[^A-Za-z0-9+/_-])(H4sI(?:[A-Za-z0-9+/_-]|\\+/|%2[BbFf]){28,}(?:=|%3[Dd]){0,2})"),
-    shape("sshpass-flag", &["sshpass"], r#"sshpass[\s"',\\]+-p[\s"',\\]*([^\s"'\\,]+)"#),
-    shape("redis-flag", &["redis-cli"], r#"redis-cli\b[^|;\n]*?[\s"',](?:-a|--pass)[\s"',\\=]+([^\s"'\\,|;]+)"#),
-    shape("mongo-flag", &["mongo"], r#"\bmongo[a-z]*\b[^|;\n]*?[\s"',]-p[\s"',\\=]*([^\s"'\\,|;-][^\s"'\\,|;]*)"#),
+    tools::MYSQL,
+    tools::CURL,
+    tools::SMB,
+    tools::MC,
+    tools::SSHPASS,
+    tools::REDIS,
+    tools::REDIS_CONFIG,
+    tools::MONGO,
+    tools::MONGO_AUTH,
+    tools::SQLCMD,
+    tools::ORACLE,
+    tools::LDAP,
+    tools::LOGIN,
+    tools::HTPASSWD,
+    tools::OPENSSL,
+    tools::CEPH,
+    tools::RABBIT,
+    tools::AWS_CONFIGURE,
+    vendors::TOKEN,
+    vendors::HOOK,
+    vendors::CEPH,
+    vendors::NETRC,
+    vendors::PGPASS,
+    vendors::PROSE,
 ];
-
-/// The shapes of commands, which also hit arguments that are separate texts.
-const TOOLS: &[&str] = &["mysql-flag", "curl-user", "sshpass-flag", "redis-flag", "mongo-flag", "mc-alias"];
 
 static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     let regex =
@@ -136,7 +132,7 @@ static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
 });
 
 static TOOL_HINTS: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    let tools = TABLE.iter().filter(|shape| TOOLS.contains(&shape.id)).flat_map(|shape| shape.hints);
+    let tools = TABLE.iter().filter(|shape| tools::ALL.contains(&shape.id)).flat_map(|shape| shape.hints);
     AhoCorasick::builder().ascii_case_insensitive(true).build(tools).expect("a few short words")
 });
 
@@ -171,7 +167,7 @@ pub(super) fn find_tools(line: &[u8], spans: &mut Vec<Span>) {
     if !TOOL_HINTS.is_match(line) {
         return;
     }
-    for (index, _) in TABLE.iter().enumerate().filter(|(_, shape)| TOOLS.contains(&shape.id)) {
+    for (index, _) in TABLE.iter().enumerate().filter(|(_, shape)| tools::ALL.contains(&shape.id)) {
         find(index, line, spans);
     }
 }
@@ -201,6 +197,6 @@ mod tests {
     fn sec_x63_each_hint_is_in_what_its_pattern_matches() {
         assert_eq!(PATTERNS.len(), TABLE.len());
         assert!(TABLE.iter().all(|shape| !shape.hints.is_empty() && shape.hints.iter().all(|hint| hint.len() >= 2)));
-        assert!(TOOLS.iter().all(|tool| TABLE.iter().any(|shape| shape.id == *tool)));
+        assert!(tools::ALL.iter().all(|tool| TABLE.iter().any(|shape| shape.id == *tool)));
     }
 }

@@ -9,6 +9,7 @@ use regex::bytes::Regex;
 use super::{
     arguments,
     assigned::Quote,
+    below,
     json::{KEY, PAIR},
     names::{self, Strength},
     token::{self, OPEN, Span},
@@ -17,6 +18,8 @@ use super::{
 
 /// Lines of other writers that may stand in between.
 const OTHERS: u8 = 4;
+/// Lines below `kind: Secret` in which its data may begin.
+const KIND: u16 = 200;
 /// A block is not longer (lines).
 const LONGEST: u16 = 1000;
 /// Bytes of a line that may open one; the name of a value is not longer.
@@ -37,6 +40,8 @@ static OTHER: LazyLock<Regex> = LazyLock::new(|| {
 #[derive(Default)]
 pub(super) struct State {
     waits: Option<Waits>,
+    /// Column of `kind: Secret`, and how many lines below it are looked at.
+    secret: Option<(usize, u16)>,
     /// Whether the lines have a prefix of the runtime.
     prefixed: bool,
     behind_a_head: bool,
@@ -47,29 +52,36 @@ pub(super) struct State {
 enum Waits {
     /// For the field `value`, behind a field with its name.
     Value(Strength),
-    /// For a scalar further in than this column, or elements of a list.
+    /// For a scalar further in than this column, elements of a list, or fields of an object.
     Scalar(Strength, usize),
+    /// For fields alone.
+    Fields(Strength, usize),
     /// For all lines that are further in, so many at most.
     Block(usize, u16),
     /// For elements of an array of JSON.
     Array(Strength),
     /// For the element behind a flag.
     Flag(Strength),
+    /// For the values of a Secret whose `data` stands in this column, and the column of their names once it is known.
+    Data(usize, usize),
+    /// For `password x` below `login y`, as .netrc has it.
+    Netrc,
 }
 
 impl State {
     /// Whether the next line must be shown, whatever is in it.
     pub(super) fn watches(&self) -> bool {
-        self.waits.is_some()
+        self.waits.is_some() || self.secret.is_some()
     }
 
     /// A line without its end: what is to be masked of it for the sake of the lines above it. Then what it says of the next.
     pub(super) fn next(&mut self, text: &[u8]) -> Option<Span> {
-        if self.waits.is_none() && text.len() > OPENING {
+        if !self.watches() && text.len() > OPENING {
             return None;
         }
         let prefix = PREFIX.find(text).map_or(0, |prefix| prefix.end());
         let line = Line::of(text, prefix);
+        let data = self.is_data(&line);
         let mut found = None;
         if let Some(waits) = self.waits {
             let another = self.prefixed != (prefix > 0) || (prefix == 0 && OTHER.is_match(text));
@@ -86,7 +98,7 @@ impl State {
             }
         }
         if self.waits.is_none() && text.len() <= OPENING {
-            self.waits = line.opens();
+            self.waits = if data { Some(Waits::Data(line.column, 0)) } else { line.opens() };
             let head = line.field().is_none() || (prefix > 0 && line.is_element);
             self.behind_a_head = head && matches!(self.waits, Some(Waits::Value(_)));
             (self.prefixed, self.others) = (prefix > 0, OTHERS);
@@ -94,10 +106,30 @@ impl State {
         found
     }
 
+    /// Whether the line is the `data` of a Secret whose kind was named above, in the same column.
+    fn is_data(&mut self, line: &Line<'_>) -> bool {
+        if let Some((column, left)) = self.secret {
+            let ends = left == 0 || line.text[line.body.clone()].starts_with(b"---");
+            let ends = ends || (!line.body.is_empty() && line.column < column);
+            self.secret = (!ends).then(|| (column, left - 1));
+        }
+        match line.field() {
+            Some((b"kind", of)) => {
+                let is_secret = line.scalar(of).is_some_and(|(of, _)| &line.text[of] == b"Secret");
+                self.secret = is_secret.then_some((line.column, KIND));
+                false
+            }
+            Some((b"data" | b"stringData", rest)) => {
+                rest.is_empty() && self.secret.is_some_and(|(column, _)| column == line.column)
+            }
+            _ => false,
+        }
+    }
+
     /// Of one line that has no prefix and is part of another text.
     fn judged(&mut self, waits: Waits, line: &Line<'_>) -> Option<Span> {
         match waits {
-            Waits::Value(_) | Waits::Scalar(..) if line.body.is_empty() => {
+            Waits::Value(_) | Waits::Scalar(..) | Waits::Fields(..) if line.body.is_empty() => {
                 self.waits = Some(waits);
                 None
             }
@@ -106,11 +138,17 @@ impl State {
                 self.waits = line.goes_on(&rest, strength);
                 line.masked(rest, strength, PAIR)
             }
-            Waits::Scalar(strength, column) => {
-                let below = line.column > column || (line.is_element && line.indent >= column);
-                if !below || line.scalar(line.body.clone()).is_none() {
+            Waits::Scalar(strength, column) | Waits::Fields(strength, column) => {
+                if !(line.column > column || (line.is_element && line.indent >= column)) {
                     return None;
                 }
+                if let Some((name, rest)) = line.field() {
+                    self.waits = Some(waits);
+                    let strength = names::judge(name).or_else(|| below::field(strength, name))?;
+                    self.waits = line.goes_on(&rest, strength).filter(|_| !rest.is_empty()).or(self.waits);
+                    return line.masked(rest, strength, PAIR);
+                }
+                line.scalar(line.body.clone()).filter(|_| matches!(waits, Waits::Scalar(..)))?;
                 self.waits = Some(waits);
                 line.masked(line.body.clone(), strength, KEY)
             }
@@ -126,6 +164,28 @@ impl State {
                 line.scalar(line.body.clone()).filter(|(_, quoted)| *quoted)?;
                 self.waits = Some(waits);
                 line.masked(line.body.clone(), strength, KEY)
+            }
+            Waits::Data(column, names) => {
+                if line.body.is_empty() || line.column > column {
+                    self.waits = Some(waits);
+                }
+                if line.body.is_empty() || line.column <= column {
+                    return None;
+                }
+                let first = if names == 0 { line.column } else { names };
+                self.waits = Some(Waits::Data(column, first));
+                let whole = line.body.clone();
+                let value = if line.column == first { line.field().map_or(whole, |(_, rest)| rest) } else { whole };
+                let value = line.scalar(value.clone()).map_or(value, |(value, _)| value);
+                let text = &line.text[value.clone()];
+                let block = matches!(text, [b'|' | b'>', ..]) && text.len() <= 3;
+                let masks = !block && value::masks(&token::without(text), Strength::Strong, Place::Structure, true);
+                masks.then(|| Span::new(value, KEY, text.to_vec()))
+            }
+            Waits::Netrc => {
+                let (rule, word) = (super::vendors::NETRC.id, b"password ");
+                let value = line.text[line.body.clone()].strip_prefix(word).filter(|value| !value.contains(&b' '))?;
+                Some(Span::new(line.body.end - value.len()..line.body.end, rule, value.to_vec()))
             }
             Waits::Flag(strength) => {
                 let (at, quoted) = line.scalar(line.body.clone())?;
@@ -303,6 +363,16 @@ impl<'a> Line<'a> {
         names::judge(&text[of]).map(Waits::Value)
     }
 
+    /// `login shop`, `machine h login shop`
+    fn is_login(&self) -> bool {
+        let mut words = self.text[self.body.clone()].split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+        match words.next() {
+            Some(b"login") => words.count() == 1,
+            Some(b"machine") => words.nth(1) == Some(b"login") && words.count() == 1,
+            _ => false,
+        }
+    }
+
     /// What this line says of the next one.
     fn opens(&self) -> Option<Waits> {
         if memchr::memmem::find(&self.text[self.body.clone()], OPEN).is_some() {
@@ -313,9 +383,15 @@ impl<'a> Line<'a> {
         {
             return names::judge(name).filter(|_| !name.contains(&b'=')).map(Waits::Flag);
         }
+        if self.is_login() {
+            return Some(Waits::Netrc);
+        }
         let Some((name, rest)) = self.field() else { return self.opens_behind_a_head() };
         if let Some(strength) = names::judge(name) {
             return self.goes_on(&rest, strength);
+        }
+        if let Some(strength) = below::holds(name).filter(|_| rest.is_empty()) {
+            return Some(Waits::Fields(strength, self.column));
         }
         let names = [&b"name"[..], b"key", b"path"].iter().any(|word| name.eq_ignore_ascii_case(word));
         let (of, _) = names.then(|| self.scalar(rest)).flatten()?;

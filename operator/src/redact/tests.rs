@@ -375,5 +375,6 @@ mod secrets;
 mod spread;
 mod streams;
 mod survivors;
+mod tried;
 mod ways_around;
 mod written;

@@ -1,4 +1,4 @@
-//! The secret in front of a URL's host: `scheme://user:secret@host`. The user's name stays.
+//! The secret in front of a URL's host: `scheme://user:secret@host`. The user's name stays, if it is none itself.
 //! Queries of URLs are the business of `presigned`, and of names.
 
 use std::{ops::Range, sync::LazyLock};
@@ -28,7 +28,10 @@ pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans:
             source_name = true;
         } else if hit.end > done {
             let encoded = line[hit.start] == b'%';
-            if let Some(span) = userinfo(line, hit.end, encoded) {
+            let of_web =
+                || !encoded && [&b"http"[..], b"https"].iter().any(|scheme| ends_with(&line[..hit.start], scheme));
+            let found = userinfo(line, hit.end, encoded).or_else(|| token(line, hit.end).filter(|_| of_web()));
+            if let Some(span) = found {
                 done = span.at.end;
                 spans.push(span);
             }
@@ -43,6 +46,9 @@ pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans:
 
 /// Bytes of a URL that are looked at for the `@`; nobody's password is longer.
 const AUTHORITY: usize = 1024;
+
+/// Bytes of a token, at least.
+const TOKEN: usize = 20;
 
 fn userinfo(line: &[u8], from: usize, encoded: bool) -> Option<Span> {
     let rest = &line[from..line.len().min(from + AUTHORITY)];
@@ -75,6 +81,20 @@ fn userinfo(line: &[u8], from: usize, encoded: bool) -> Option<Span> {
         decoded = percent_decode(&decoded).collect();
     }
     Some(Span::new(from + start..from + start + length, RULE, decoded))
+}
+
+fn ends_with(text: &[u8], word: &[u8]) -> bool {
+    text.len() >= word.len() && text[text.len() - word.len()..].eq_ignore_ascii_case(word)
+}
+
+/// A user without a password who is a token: `https://<40 letters and digits>@github.com`. Names of users and containers are
+/// shorter, or words with signs between them.
+fn token(line: &[u8], from: usize) -> Option<Span> {
+    let rest = &line[from..line.len().min(from + AUTHORITY)];
+    let user = &rest[..memchr::memchr(b'@', rest)?];
+    let plain = user.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    let mixed = user.iter().any(u8::is_ascii_digit) && user.iter().any(u8::is_ascii_alphabetic);
+    (user.len() >= TOKEN && plain && mixed).then(|| Span::new(from..from + user.len(), RULE, user.to_vec()))
 }
 
 /// Where a URL ends at the latest.

@@ -18,7 +18,16 @@ const ANY: usize = 16;
 const ASSIGNED: usize = 6;
 
 /// No values in any language.
-const NOTHING: &[&str] = &["true", "false", "null", "nil", "none", "undefined", "n/a", "~", "[]", "{}"];
+#[rustfmt::skip]
+const NOTHING: &[&str] = &[
+    "true", "false", "null", "nil", "none", "undefined", "n/a", "~", "[]", "{}", "***stripped***", "***redacted***",
+];
+/// What a weak name may say of itself, in quotes as well: `"auth": "enabled"`.
+#[rustfmt::skip]
+const STATES: &[&str] = &[
+    "enabled", "disabled", "enable", "disable", "required", "optional", "allowed", "denied", "default", "basic", "internal",
+    "external", "present", "absent", "yes", "no", "on", "off",
+];
 /// What follows a colon, or an equals sign without quotes, in an error's text.
 const ORDINARY: &[&str] = &[
     "a",
@@ -136,7 +145,7 @@ pub(super) fn masks(value: &[u8], strength: Strength, place: Place, quoted: bool
     if strength == Strength::Strong {
         return true;
     }
-    if is_path(value) || (!quoted && value == b"Secret") {
+    if is_path(value) || is_word(value, STATES) || (!quoted && value == b"Secret") {
         return false;
     }
     let mixed = value.iter().any(u8::is_ascii_digit) && value.iter().any(u8::is_ascii_alphabetic);
@@ -146,9 +155,19 @@ pub(super) fn masks(value: &[u8], strength: Strength, place: Place, quoted: bool
     }
 }
 
+/// A word of a sentence, or of an error's text.
+pub(super) fn is_ordinary(value: &[u8]) -> bool {
+    is_word(value, ORDINARY)
+}
+
 /// [`masks`] of a whole string under a key.
 pub(super) fn masks_whole(value: &str, strength: Strength) -> bool {
     masks(value.as_bytes(), strength, Place::Structure, true)
+}
+
+/// `"pass": 3`: how many did, not with what.
+pub(super) fn is_count(name: &[u8], number: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"pass") && number.len() <= 4 && number.iter().all(u8::is_ascii_digit)
 }
 
 fn says_nothing(value: &[u8]) -> bool {

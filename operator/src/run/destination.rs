@@ -18,7 +18,7 @@ use crate::{
     collect::{FromStore, StoreFiles},
     error::Fault,
     inventory::{self, valid_label},
-    location::{self, AccessMode, Location, Step},
+    location::{self, AccessMode, Credential, Location, Step},
     own,
     secret::Secret,
     store::{AnyStore, Key, S3, Signed, Store as _, StoreError},
@@ -174,12 +174,16 @@ impl Engine {
                 .map_err(fault)?;
         let key = Key::of(&location.prefix, subject.spec.target.as_ref(), &subject.name, &subject.uid)
             .map_err(|error| told(Step::Configuration, Reason::LocationInvalid, &error.to_string()))?;
-        let known = resolved.known_values();
+        let mut known = resolved.known_values();
         let options = crate::store::Options { single_put: self.options.multipart_threshold, ..Default::default() };
         let masked = |message: &str| own::masked_of(&known, message);
         let opening =
             async { S3::open(&resolved, options).await.map_err(|error| of_store(&error).map_message(masked)) };
         let store = in_store_time(STORE_PATIENCE, opening).await?;
+        if !matches!(resolved.credential, Credential::Keys { .. }) {
+            let own = async { Ok(store.known_values().await) };
+            known.extend(in_store_time(STORE_PATIENCE, own).await.unwrap_or_default());
+        }
         Ok(Destination { location: location.clone(), store: AnyStore::S3(store), key, known })
     }
 

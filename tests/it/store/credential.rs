@@ -266,6 +266,33 @@ async fn sec_u13_a_credential_that_cannot_sign_costs_the_url_and_not_the_bundle(
 }
 
 #[tokio::test]
+async fn sec_x28_the_keys_that_the_pod_s_own_identity_got_are_masked_wherever_they_stand() {
+    with_namespace("known-identity", |context| async move {
+        let in_an_hour = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+        let identity = identity_until(&context, in_an_hour).await;
+        ambient(&context).await;
+        // With neither a name nor a shape, as in a sentence of a store's.
+        let secret = &context.stand.s3.root().secret;
+        let message = format!("the store says: {secret} is not what it was");
+        let backup = json!({"metadata": {"name": "b1"}, "spec": {"storageLocation": "ambient"}, "status": {"failureReason": message}});
+        context.create_velero("Backup", backup).await;
+        let operator = Operator::of(&context)
+            .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v1/credentials", identity.endpoint))
+            .ready()
+            .await;
+        context.debug_bundle("b", json!({"target": {"kind": "Backup", "name": "b1"}, "storageLocation": "ambient"})).await;
+        let end = ended(&context, "b").await;
+        assert!(end.stored(), "{end:?}");
+        let bundle = context.download(end.status()).await;
+        assert_eq!(bundle.find(&[secret.as_str()]), Vec::<String>::new());
+        let masked = bundle.paths().filter(|path| bundle.file(path).contains("the store says: [REDACTED:known-secret-key:"));
+        assert!(masked.count() > 0, "the message is there, without the key: {:?}", bundle.order());
+        drop(operator);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn sec_c2_n6_the_pod_s_own_identity_serves_a_location_that_nobody_gave_a_secret() {
     with_namespace("pod-identity", |context| async move {
         let in_an_hour = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);

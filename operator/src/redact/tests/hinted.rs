@@ -18,6 +18,11 @@ fn of_shapes(seed: &mut Seed) -> Vec<(&'static str, String, String)> {
     for hint in ["FwoG", "IQoJ", "FQoG"] {
         add(hint, format!("{hint}{blob}"), &format!("{hint}short"));
     }
+    for (hint, end) in [("==", "=="), ("%3d%3d", "%3D%3D")] {
+        add(hint, format!("key AQ{}{end}", &long[..36]), &format!("a {end} b"));
+    }
+    add("login", format!("docker login -u shop -p {short} h"), "login failed");
+    add("login", format!("machine h login shop password {short}"), "login failed");
     add("==", format!("key {key}"), "a == b");
     add("%3d%3d", format!("key {}%3D%3D", &key[..86]), "a%3D%3Db");
     add("sharedaccesssignature", format!("SharedAccessSignature=sv=1&sr={short}"), "SharedAccessSignature is not set");
@@ -68,7 +73,82 @@ fn of_shapes(seed: &mut Seed) -> Vec<(&'static str, String, String)> {
     add("sshpass", format!("sshpass -p {short} ssh h"), "sshpass -e ssh h");
     add("redis-cli", format!("redis-cli -a {short} save"), "redis-cli -h cache save");
     add("mongo", format!("mongodump -p {short}"), "mongodump --archive");
+    of_tools(&short, &mut add);
+    of_vendors(seed, &mut add);
     all
+}
+
+fn of_tools(short: &str, add: &mut impl FnMut(&'static str, String, &str)) {
+    add("etcdctl", format!("etcdctl --user root:{short} get x"), "etcdctl get x");
+    for tool in ["smbclient", "smbget", "rpcclient"] {
+        add(tool, format!("{tool} h -U shop%{short}"), &format!("{tool} h -U shop"));
+    }
+    add("requirepass", format!("requirepass {short}"), "requirepass is not set");
+    add("masterauth", format!("masterauth {short}"), "masterauth is not set");
+    add("auth-pass", format!("sentinel auth-pass main {short}"), "auth-pass main is missing");
+    add("auth(", format!("db.auth('shop', '{short}')"), "db.auth() failed");
+    add("sqlcmd", format!("sqlcmd -U sa -P {short}"), "sqlcmd -E");
+    for tool in ["sqlplus", "expdp", "impdp"] {
+        add(tool, format!("{tool} shop/{short}@db"), &format!("{tool} /nolog"));
+    }
+    add("ldap", format!("ldapsearch -w {short}"), "ldap is down");
+    add("cqlsh", format!("cqlsh -u shop -p {short}"), "cqlsh h 9042");
+    add("htpasswd", format!("htpasswd -nb shop {short}"), "htpasswd file shop");
+    add("pass:", format!("x -passin pass:{short}"), "let it pass: bounded");
+    add("openssl", format!("openssl enc -k {short} -in x"), "openssl version");
+    for flag in ["--key", "--secret"] {
+        add(flag, format!("rbd map x {flag} {short}"), &format!("{flag}s of it"));
+    }
+    for word in ["add_user", "change_password"] {
+        add(word, format!("rabbitmqctl {word} shop {short}"), &format!("{word} is no command"));
+    }
+    add("configure set", format!("aws configure set aws_session_token {short}"), "aws configure set region eu");
+    for word in ["password ", "passphrase ", "passwd ", "secret key ", "access key "] {
+        add(word, format!("the {word}is {short}"), &format!("the {word}is not known"));
+    }
+    for word in [":5432:", ":*:"] {
+        add(word, format!("db.shop.svc{word}shop:shop:{short}"), &format!("db.shop.svc{word} x"));
+    }
+}
+
+fn of_vendors(seed: &mut Seed, add: &mut impl FnMut(&'static str, String, &str)) {
+    let word = seed.word(70);
+    let letters = seed.of(b"abcdefghijklmnopqrstuvwxyz", 34);
+    let hex = seed.of(b"0123456789abcdef", 64);
+    let upper = seed.of(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 64);
+    for hint in vendors::TOKEN.hints {
+        let rest = match *hint {
+            "SG." => format!("{}.{}", &word[..22], &word[..43]),
+            "dop_v1_" | "doo_v1_" | "dor_v1_" => hex.clone(),
+            "hf_" => letters.clone(),
+            "glsa_" => format!("{}_{}", &word[..32], &hex[..8]),
+            "dapi" | "shpat_" | "shpss_" => hex[..32].to_owned(),
+            "NRAK-" => upper[..27].to_owned(),
+            "PMAK-" => format!("{}-{}", &hex[..24], &hex[..34]),
+            "lin_api_" => word[..40].to_owned(),
+            "pul-" | "sbp_" => hex[..40].to_owned(),
+            "rubygems_" => hex[..48].to_owned(),
+            "AGE-SECRET-KEY-1" => upper[..58].to_owned(),
+            "dt0c01." => format!("{}.{upper}", &upper[..24]),
+            "xapp-" => format!("1-{word}"),
+            "sha256~" => word[..43].to_owned(),
+            _ => word.clone(),
+        };
+        let front = if *hint == ".atlasv1." { &word[..14] } else { "" };
+        add(hint, format!("{front}{hint}{rest}"), &format!("{hint} begins one"));
+    }
+    add(
+        "webhook.office.com",
+        format!("https://x.webhook.office.com/webhookb2/{word}"),
+        "https://x.webhook.office.com/",
+    );
+    add("/api/webhooks/", format!("https://discord.com/api/webhooks/1/{word}"), "https://discord.com/api/webhooks/");
+    add(
+        "\\/api\\/webhooks\\/",
+        format!("https:\\/\\/discord.com\\/api\\/webhooks\\/1\\/{word}"),
+        "discord.com\\/api\\/webhooks\\/",
+    );
+    add("api.telegram.org", format!("https://api.telegram.org/bot1234567:{word}/x"), "https://api.telegram.org/");
 }
 
 fn has(text: &str, hint: &str) -> bool {
@@ -81,7 +161,13 @@ fn sec_x63_each_hint_of_a_shape_has_a_text_that_it_leads_to_and_one_that_it_does
     let samples = of_shapes(&mut seed());
     for (index, shape) in shapes::TABLE.iter().enumerate() {
         for hint in shape.hints {
-            let of_hint = samples.iter().find(|(of, ..)| of == hint);
+            // Two shapes may have the same word.
+            let of_this = |fires: &str| {
+                let mut spans = Vec::new();
+                shapes::find(index, fires.as_bytes(), &mut spans);
+                !spans.is_empty()
+            };
+            let of_hint = samples.iter().find(|(of, fires, _)| of == hint && of_this(fires));
             let (_, fires, stays) = of_hint.unwrap_or_else(|| panic!("no texts for {hint:?} of {}", shape.id));
             assert!(has(fires, hint) && has(stays, hint), "{hint}: {fires}, {stays}");
             let others = shape.hints.iter().filter(|other| *other != hint && has(fires, other) && !has(hint, other));

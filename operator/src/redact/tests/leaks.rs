@@ -219,8 +219,9 @@ fn only_by(seed: &mut Seed) -> Vec<(&'static str, String, String)> {
     cases.push(("sshpass-flag", format!("sshpass -p {v} ssh h"), v.clone()));
     cases.push(("redis-flag", format!("redis-cli -a {v} save"), v.clone()));
     cases.push(("mongo-flag", format!("mongodump -p {v}"), v.clone()));
+    only_by_words(seed, &mut cases);
     cases.push(("base64", STANDARD.encode(format!("password={v}")), STANDARD.encode(format!("password={v}"))));
-    cases.push(("object-key", json!({ "password": ["a", v] }).to_string(), v.clone()));
+    cases.push(("object-key", json!({ "password": { "of": 1, "shop": v } }).to_string(), v.clone()));
     cases.push(("named-pair", json!({ "name": "PASSWD", "value": v }).to_string(), v.clone()));
     let packed = format!("H4sI{}", seed.word(60));
     cases.push(("gzip", format!("applied: {packed}"), packed));
@@ -228,6 +229,37 @@ fn only_by(seed: &mut Seed) -> Vec<(&'static str, String, String)> {
     cases.push(("presigned-query", "https://a.blob.example/c?sv=2&sig=abc&se=1".to_owned(), "sig=abc".to_owned()));
     cases.push(("cookie", "Set-Cookie: s=a1b2; Secure".to_owned(), "s=a1b2".to_owned()));
     cases
+}
+
+fn only_by_words(seed: &mut Seed, cases: &mut Vec<(&'static str, String, String)>) {
+    let v = seed.word(9);
+    // Of letters alone, for a weak name in front of it is not enough.
+    let letters = seed.of(b"abcdefghijklmnopqrstuvwxyz", 9);
+    for (rule, text) in [
+        ("smb-user", "smbclient h -U shop%§"),
+        ("redis-config", "requirepass §"),
+        ("mongo-auth", "db.auth('shop', '§')"),
+        ("sqlcmd-flag", "sqlcmd -U sa -P §"),
+        ("oracle-user", "sqlplus shop/§@db"),
+        ("ldap-flag", "ldapsearch -w §"),
+        ("login-flag", "docker login -p §"),
+        ("htpasswd", "htpasswd -nb shop §"),
+        ("ceph-flag", "rbd map x --key §"),
+        ("rabbitmq-user", "rabbitmqctl add_user shop §"),
+        ("aws-configure", "aws configure set aws_session_token §"),
+        ("prose", "with password § in it"),
+        ("pgpass", "db.shop.svc:5432:shop:shop:§"),
+    ] {
+        cases.push((rule, text.replace('§', &v), v.clone()));
+    }
+    // Shorter than what a sentence is looked at for.
+    let short = seed.word(7);
+    cases.push(("netrc", format!("machine h login shop password {short}"), short));
+    cases.push(("openssl-pass", format!("x -passin pass:{letters}"), letters));
+    let long = seed.word(60);
+    cases.push(("vendor-token", format!("sk-proj-{long}"), long.clone()));
+    cases.push(("webhook", format!("https://discord.com/api/webhooks/1/{long}"), long.clone()));
+    cases.push(("ceph-key", format!("AQ{}==", &long[..36]), long[..36].to_owned()));
 }
 
 #[test]

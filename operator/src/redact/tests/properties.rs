@@ -20,7 +20,7 @@ use crate::{
 /// A value that the operator knows: it may stand anywhere.
 const KNOWN: &str = "Kn0wn/value+of=this";
 /// What scanners, quotes, flags and states trip over.
-const DICTIONARY: &[&str] = &[
+pub(super) const DICTIONARY: &[&str] = &[
     "\"",
     "'",
     "`",
@@ -55,6 +55,14 @@ const DICTIONARY: &[&str] = &[
     "curl -u ",
     "name: ",
     "value: ",
+    "\\\"name\\\":\\\"API_KEY\\\",",
+    "\\\"value\\\":",
+    "{Name:PASSWORD Value:",
+    "\\n  ",
+    "H4sI",
+    "kind: Secret",
+    "data:",
+    "map[",
     "password",
     "token: ",
     "secret=",

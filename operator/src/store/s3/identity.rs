@@ -1,7 +1,10 @@
 //! Credentials for the SDK: keys as they are, or an identity of the operator's own pod that is renewed when it ends.
 //! Endpoints of identities come from AWS alone: neither the environment nor a location can name another.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use aws_config::{ecs::EcsCredentialsProvider, provider_config::ProviderConfig};
 use aws_credential_types::{
@@ -18,9 +21,12 @@ use zeroize::Zeroizing;
 use super::{connect::Reach, wire::Wire};
 use crate::{
     location::{Credential, EndpointPolicy, Step},
+    secret::Secret,
     store::StoreError,
 };
 
+/// So long before its end a credential is renewed; the SDK itself gives up one ten seconds before.
+const RENEWED: Duration = Duration::from_mins(1);
 /// For the STS to answer.
 const STS_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -59,6 +65,48 @@ pub(super) fn provider(
             SharedCredentialsProvider::new(EcsCredentialsProvider::builder().configure(&config).build())
         }
     })
+}
+
+/// Gives the same credential until it is about to end: what the redaction has been told of is what the requests carry.
+#[derive(Debug)]
+pub(super) struct Kept {
+    from: SharedCredentialsProvider,
+    last: tokio::sync::Mutex<Option<Credentials>>,
+}
+
+impl Kept {
+    pub(super) fn new(from: SharedCredentialsProvider) -> Self {
+        Self { from, last: tokio::sync::Mutex::new(None) }
+    }
+
+    async fn give(&self) -> Result<Credentials, CredentialsError> {
+        let mut last = self.last.lock().await;
+        let lasts = |kept: &&Credentials| kept.expiry().is_none_or(|end| end > SystemTime::now() + RENEWED);
+        if let Some(kept) = last.as_ref().filter(lasts) {
+            return Ok(kept.clone());
+        }
+        let given = self.from.provide_credentials().await?;
+        *last = Some(given.clone());
+        Ok(given)
+    }
+}
+
+impl ProvideCredentials for Kept {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.give())
+    }
+}
+
+/// What of a credential must not be seen, with the rule under which the redaction counts it.
+pub(super) fn known_values(credential: &Credentials) -> Vec<(&'static str, Secret)> {
+    let token = credential.session_token().filter(|token| !token.is_empty());
+    std::iter::once(("known-secret-key", credential.secret_access_key()))
+        .chain(token.map(|token| ("known-session-token", token)))
+        .map(|(rule, value)| (rule, Secret::new(value)))
+        .collect()
 }
 
 /// A role assumed with a token that Kubernetes projects into the pod and renews there.
@@ -207,6 +255,31 @@ mod tests {
         assert!(asked[0].contains("Action=AssumeRoleWithWebIdentity&"), "{}", asked[0]);
         assert!(asked[0].contains("RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fx&RoleSessionName=debugbundle-operator"));
         assert!(asked[0].ends_with("WebIdentityToken=first-token") && asked[1].ends_with("=second-token"));
+    }
+
+    #[tokio::test]
+    async fn sec_x28_the_keys_of_an_identity_are_known_values_and_stay_the_same_ones() {
+        crate::install_crypto_provider();
+        let (endpoint, asked) = sts(200, ANSWER).await;
+        let token = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(token.path(), "projected").expect("written");
+        let kept = Kept::new(SharedCredentialsProvider::new(identity(&endpoint, token.path().to_owned())));
+        let mut known = Vec::new();
+        for _ in 0..3 {
+            known = known_values(&kept.provide_credentials().await.expect("assumed"));
+        }
+        assert_eq!(asked.lock().expect("not poisoned").len(), 1, "what is known is what the requests carry");
+        let seen: Vec<_> = known.iter().map(|(rule, value)| (*rule, value.expose())).collect();
+        assert_eq!(seen, [("known-secret-key", "hunter2"), ("known-session-token", "hunter3")]);
+        let out = crate::redact::Redactor::of_known(known).text("the store says key=hunter2 x=hunter3 and hunter4");
+        assert!(!out.contains("hunter2") && !out.contains("hunter3") && out.ends_with("hunter4"), "{out}");
+
+        // One that is about to end is not kept.
+        let ends = SystemTime::now() + Duration::from_secs(30);
+        let ending = Credentials::new("AK", "hunter2", None, Some(ends), "test");
+        let kept = Kept::new(SharedCredentialsProvider::new(ending));
+        *kept.last.lock().await = Some(Credentials::new("AK", "older", None, Some(ends), "test"));
+        assert_eq!(kept.give().await.expect("given").secret_access_key(), "hunter2");
     }
 
     #[tokio::test]

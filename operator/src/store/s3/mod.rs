@@ -68,7 +68,10 @@ impl Default for Options {
 #[derive(Clone)]
 pub struct S3 {
     client: Client,
+    /// Asked for each URL, which shall live as long as a fresh credential can.
     credentials: SharedCredentialsProvider,
+    /// What the requests carry.
+    kept: SharedCredentialsProvider,
     bucket: String,
     prefix: String,
     config: S3Config,
@@ -122,10 +125,11 @@ impl S3 {
         let config = resolved.s3.clone();
         let region = config.region.as_deref().unwrap_or(DEFAULT_REGION);
         let credentials = identity::provider(&resolved.credential, region, &reach, resolved.policy)?;
+        let kept = SharedCredentialsProvider::new(identity::Kept::new(credentials.clone()));
         let mut sdk = Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .http_client(wire.shared())
-            .credentials_provider(credentials.clone())
+            .credentials_provider(kept.clone())
             .region(Region::new(region.to_owned()))
             .force_path_style(config.path_style)
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
@@ -147,6 +151,7 @@ impl S3 {
         Ok(Self {
             client: Client::from_conf(sdk),
             credentials,
+            kept,
             bucket,
             prefix: resolved.location.prefix.clone(),
             customer: resolved.sse_c_key.as_ref().map(|key| Customer {
@@ -157,6 +162,13 @@ impl S3 {
             skew,
             options,
         })
+    }
+
+    /// The secret values of the credential with which the store is asked: of an identity they are made anew every hour or so,
+    /// and no Secret has them. None while the identity does not answer, for then nothing is asked either.
+    pub async fn known_values(&self) -> Vec<(&'static str, Secret)> {
+        let given = self.kept.provide_credentials().await;
+        given.map_or_else(|_| Vec::new(), |credential| identity::known_values(&credential))
     }
 
     fn request<'a>(&'a self, action: Action, key: &'a str) -> Request<'a> {
@@ -392,7 +404,7 @@ mod tests {
     use serde_json::{Value, json};
 
     /// A location with this `spec.config`, and keys that no store knows.
-    pub(super) fn resolved(config: Value) -> Resolved {
+    pub(super) fn resolved(config: &Value) -> Resolved {
         let location = Location::parse(&json!({
             "metadata": {"name": "offsite"},
             "spec": {"provider": "aws", "objectStorage": {"bucket": "bkt"}, "config": config},
@@ -432,7 +444,7 @@ mod tests {
     async fn sec_u10_with_a_customer_key_the_url_names_the_headers_it_needs_and_not_the_key() {
         let resolved = Resolved {
             sse_c_key: CustomerKeyBytes::new(b"0123456789abcdef0123456789abcdef").ok(),
-            ..resolved(json!({"region": "eu-west-1", "customerKeyEncryptionSecret": "ssec/key"}))
+            ..resolved(&json!({"region": "eu-west-1", "customerKeyEncryptionSecret": "ssec/key"}))
         };
         assert!(matches!(resolved.s3.encryption, Encryption::CustomerKey(CustomerKey::Secret { .. })));
         let store = S3::open(&resolved, Options::default()).await.expect("a store");

@@ -1,0 +1,71 @@
+//! What a sensitive key says of the fields of the object behind it: `password: {value: x}` is a password, and
+//! `password: {secretKeyRef: …}` tells where one is. How objects are written is the business of those who ask.
+
+use super::names::{self, Strength};
+
+/// Last words of fields that describe a value or tell where it is: those of Kubernetes, of schemas, of certificates.
+#[rustfmt::skip]
+const DESCRIBE: &[&str] = &[
+    "ref", "refs", "from", "name", "namespace", "kind", "type", "path", "file", "optional", "id", "ids",
+    "algorithm", "size", "encoding", "policy", "format", "length", "ttl", "mode", "duration", "enabled", "version",
+    "description", "title", "pattern", "required", "properties", "items", "of", "example", "labels", "annotations", "selector",
+    "user", "username", "provider", "method", "url", "host", "port", "audience", "audiences", "group", "time", "at", "seconds",
+    "expiration", "status", "state", "reason", "message", "usages", "count",
+];
+/// The same, but only if nothing stands in front of it: `userKey` is a value.
+const DESCRIBE_ALONE: &[&str] = &["key", "keys"];
+/// Fields that hold the value itself, if anything does.
+#[rustfmt::skip]
+const HOLD: &[&str] = &["value", "values", "data", "plain", "plaintext", "content", "raw", "literal", "inline"];
+/// In front of `secrets`: what is below are names of objects.
+const OF_OBJECTS: &[&str] = &["pull", "existing", "image"];
+
+/// What an object, or one in an array, is taken for by the key in front of it. The `secrets` of a call to a CSI driver are
+/// such, though a text behind that name is the name of an object.
+pub(super) fn holds(key: &[u8]) -> Option<Strength> {
+    names::judge(key).or_else(|| {
+        let (last, before) = names::last_words(key);
+        let named = OF_OBJECTS.iter().any(|word| before.eq_ignore_ascii_case(word.as_bytes()));
+        (last.eq_ignore_ascii_case(b"secrets") && !named).then_some(Strength::Strong)
+    })
+}
+
+/// What a field is in an object that is taken for a secret, if its own name does not say so.
+pub(super) fn field(outer: Strength, name: &[u8]) -> Option<Strength> {
+    let (last, before) = names::last_words(name);
+    let is_in = |words: &[&str]| words.iter().any(|word| last.eq_ignore_ascii_case(word.as_bytes()));
+    match outer {
+        Strength::Strong if is_in(DESCRIBE) || (before.is_empty() && is_in(DESCRIBE_ALONE)) => None,
+        Strength::Strong => Some(Strength::Strong),
+        Strength::Weak => is_in(HOLD).then_some(Strength::Weak),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sec_x10_what_is_below_a_sensitive_key_is_a_value_or_tells_of_one() {
+        for (key, name, is) in [
+            ("password", "value", true),
+            ("password", "admin", true),
+            ("password", "secretKeyRef", false),
+            ("privateKey", "algorithm", false),
+            ("privateKey", "rotationPolicy", false),
+            ("token", "value", true),
+            ("token", "ttl", false),
+            ("auth", "ldap", false),
+            ("password", "key", false),
+            ("secrets", "userKey", true),
+            ("node_stage_secrets", "encryptionPassphrase", true),
+            ("secrets", "adminSecret", true),
+        ] {
+            let outer = holds(key.as_bytes()).expect("sensitive");
+            assert_eq!(field(outer, name.as_bytes()).is_some(), is, "{key}.{name}");
+        }
+        for key in ["imagePullSecrets", "secretName", "config", "existingSecret"] {
+            assert_eq!(holds(key.as_bytes()), None, "{key}");
+        }
+    }
+}
