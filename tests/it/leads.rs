@@ -96,6 +96,11 @@ async fn a_claim_that_files_name_is_followed_to_volume_and_snapshot_where_the_wa
             let attached = json!({"spec": {"attacher": "csi.example.io", "nodeName": "n1", "source": {"persistentVolumeName": bound}}});
             cluster.put::<VolumeAttachment>(name, attached).await;
         }
+        let home = &context.namespace;
+        for name in ["of-velero", "nobodys"] {
+            let bound = cluster.put::<PersistentVolume>(name, volume()).await;
+            put::<PersistentVolumeClaim>(&context, home, claim(name, Some(&bound))).await;
+        }
         snapshots(&context, &farm, &cluster).await;
         let backup = json!({"metadata": {"name": "harvest"}, "spec": {"storageLocation": "default"},
             "status": {"phase": "PartiallyFailed"}});
@@ -105,7 +110,8 @@ async fn a_claim_that_files_name_is_followed_to_volume_and_snapshot_where_the_wa
                 "csiSnapshot": {"volumeSnapshot": "", "storageClass": "fast", "snapshotClass": ""}, "operationTimeout": "10m0s"},
             "status": {"phase": "Completed"}});
         context.create_velero("DataUpload", moved).await;
-        file(&context, "itemoperations.json", &json!([operation(&farm, "ledger", "Failed")])).await;
+        let failed = json!([operation(&farm, "ledger", "Failed"), operation(home, "of-velero", "Failed")]);
+        file(&context, "itemoperations.json", &failed).await;
 
         let _operator = Operator::of(&context).ready().await;
         context.debug_bundle("led", json!({"target": {"kind": "Backup", "name": "harvest"}})).await;
@@ -116,7 +122,7 @@ async fn a_claim_that_files_name_is_followed_to_volume_and_snapshot_where_the_wa
         assert_eq!(why, Some(&json!("datauploads du-2")), "the walk was there before the files were read");
         assert_eq!(bundle.names(&format!("namespaces/{farm}/core/persistentvolumeclaims.yaml")), ["ledger"]);
         let own = |path: &str| bundle.names(&format!("cluster-scoped-resources/{path}.yaml"));
-        assert_eq!(own("core/persistentvolumes"), [cluster.name("ledger")]);
+        assert_eq!(own("core/persistentvolumes"), ["ledger", "of-velero"].map(|name| cluster.name(name)));
         assert_eq!(own("storage.k8s.io/volumeattachments"), [cluster.name("ledger")]);
         let taken = bundle.names(&format!("namespaces/{farm}/snapshot.storage.k8s.io/volumesnapshots.yaml"));
         assert_eq!(taken, ["of-ledger"]);

@@ -224,7 +224,7 @@ fn target_log(path: &str, theirs: &str, ours: &Unpacked) -> Vec<String> {
 /// How many lines a bundle has of the server's and the targets' logs, and those of which something was masked (X61).
 fn of_velero(ours: &Unpacked) -> (usize, Vec<String>) {
     let server = format!("/pods/{}/velero/", harness::velero::POD);
-    let logs = ours.paths().filter(|path| path.ends_with(".log"));
+    let logs = ours.paths().filter(|path| std::path::Path::new(path).extension().is_some_and(|end| end == "log"));
     let logs = logs
         .filter(|path| path.contains(&server) || path.contains("velero/backups/") || path.contains("velero/restores/"));
     let text: String = logs.map(|path| ours.file(path)).collect();

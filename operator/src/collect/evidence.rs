@@ -4,7 +4,10 @@
 use serde_json::Value;
 
 use super::Results;
-use crate::{cluster::ApiKind, inventory::Inventory};
+use crate::{
+    cluster::ApiKind,
+    inventory::{Inventory, ServerIdle},
+};
 
 /// All objects together (bytes as written).
 const OBJECTS: usize = 6 << 20;
@@ -20,6 +23,12 @@ pub struct Evidence {
     pub backup: Option<Value>,
     /// Without a target: the Backups and Restores that failed last, the newest of each kind first.
     pub failed: Vec<Value>,
+    /// What Velero takes up before a target that it did not begin with, the foremost first.
+    pub ahead: Vec<Value>,
+    /// Those that are not here.
+    pub ahead_beyond: usize,
+    /// Why Velero's server takes up none of the target's kind.
+    pub idle: Option<ServerIdle>,
     /// The target's `results.json`, as far as it could be read; `None` if it is not in the bundle.
     pub results: Option<Results>,
     /// The target's PodVolumeBackups and -Restores, DataUploads and -Downloads; BackupStorageLocations,

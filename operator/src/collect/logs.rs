@@ -10,9 +10,9 @@ use tokio::time::Instant;
 
 use super::{
     Outcome, Work,
+    copies::{Copied, Copies, source_of_copy},
     entry::{LazyEntry, WriteError},
     missing::{is_untrusted_kubelet, log_refusal, missing},
-    movers::{Copied, Copies, source_of_copy},
     on_a_thread,
     server_lines::ServerLog,
     window::Cutter,

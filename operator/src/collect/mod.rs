@@ -2,6 +2,7 @@
 //! line that says what is missing and why; only a spool that cannot be used, or a cancel, ends the collection.
 
 mod agent_lines;
+mod copies;
 mod described;
 mod entry;
 mod evidence;
@@ -270,7 +271,7 @@ pub async fn collect(
     finish::finish(run, inventory, collector.shares.own).await
 }
 
-/// The target and its Backup, or what failed last, as they were seen.
+/// The target, its Backup and what is in front of it, or what failed last, as they were seen.
 fn evidence_of(collector: &Collector, inventory: &Inventory) -> Evidence {
     let mut evidence = Evidence::default();
     for (slot, target) in [(&mut evidence.target, &inventory.target), (&mut evidence.backup, &inventory.backup)] {
@@ -281,9 +282,14 @@ fn evidence_of(collector: &Collector, inventory: &Inventory) -> Evidence {
             }
         }
     }
-    let failed = inventory.failed.iter().cloned();
-    evidence.failed =
-        failed.filter_map(|mut object| collector.redactor.object(&mut object).then_some(object)).collect();
+    let redacted = |objects: &[Value]| -> Vec<Value> {
+        let objects = objects.iter().cloned();
+        objects.filter_map(|mut object| collector.redactor.object(&mut object).then_some(object)).collect()
+    };
+    evidence.failed = redacted(&inventory.failed);
+    evidence.ahead = redacted(&inventory.queue.ahead);
+    evidence.ahead_beyond = inventory.queue.beyond;
+    evidence.idle = inventory.target.as_ref().and_then(|target| inventory.server_idle(target.kind));
     evidence
 }
 

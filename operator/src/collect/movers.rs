@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 
 use super::{
     CollectError, Work,
-    agent_lines::{AgentLog, Part},
     entry::{Desk, LazyEntry, WriteError},
     missing::{missing, no_room, withheld},
     on_a_thread,
@@ -39,8 +38,6 @@ const COPIES: usize = 256;
 const COPY: u64 = 4 << 20;
 /// The same once the spool was full.
 const LEAST_COPY: u64 = 256 << 10;
-/// Lines kept of one node-agent's diagnoses.
-const DIAGNOSED: usize = 200;
 /// The annotation of an object that the API server had no more when the bundle was made.
 const LAST_SEEN: &str = "debugbundle.io/last-seen";
 
@@ -85,7 +82,18 @@ impl Caught {
         self.tight.store(true, Ordering::Relaxed);
     }
 
-    fn of_a_copy(&self) -> u64 {
+    /// The pod of a node-agent.
+    pub(super) fn is_agent(&self, uid: &str) -> bool {
+        self.agents.contains(uid)
+    }
+
+    /// Counts a copy; whether it is one of those that are taken out.
+    pub(super) fn counts_copy(&self) -> bool {
+        self.copies.fetch_add(1, Ordering::Relaxed) < COPIES
+    }
+
+    /// Kept of a copy (bytes).
+    pub(super) fn of_a_copy(&self) -> u64 {
         if self.tight.load(Ordering::Relaxed) { LEAST_COPY } else { COPY }
     }
 
@@ -108,16 +116,19 @@ impl Caught {
         Unlisted { all, listed: BTreeSet::new() }
     }
 
-    fn wants_copy(&self, pod: &str) -> bool {
+    /// Nothing but the copy is left of the pod, and it is of interest.
+    pub(super) fn wants_copy(&self, pod: &str) -> bool {
         !self.there.contains(pod) && self.names.as_ref().is_none_or(|names| names.contains(pod))
     }
 
-    fn is_about_ours(&self, line: &[u8]) -> bool {
+    /// The line names one of the objects that the pods work for.
+    pub(super) fn is_about_ours(&self, line: &[u8]) -> bool {
         let in_line = |name: &String| memchr::memmem::find(line, name.as_bytes()).is_some();
         self.names.as_ref().is_none_or(|names| names.iter().any(in_line))
     }
 
-    fn path(&self, pod: &str, container: &str) -> BundlePath {
+    /// Where a pod's log lies.
+    pub(super) fn path(&self, pod: &str, container: &str) -> BundlePath {
         let file = "current.log";
         BundlePath::new(["namespaces", &self.namespace, "pods", pod, container, container, "logs", file])
     }
@@ -171,97 +182,6 @@ impl Unlisted {
             Some(object)
         };
         missing.filter_map(read).collect()
-    }
-}
-
-/// A hosting pod's log, copied out of a node-agent's.
-#[derive(Debug)]
-pub(super) struct Copied {
-    pub(super) container: String,
-    pub(super) segment: Segment,
-}
-
-/// Takes copies and diagnoses out of a node-agent's log as it passes.
-pub(super) struct Copies {
-    work: Arc<Work>,
-    log: AgentLog,
-    found: Found,
-}
-
-#[derive(Default)]
-struct Found {
-    open: Option<(String, LazyEntry)>,
-    known: BTreeSet<(String, String)>,
-    copied: Vec<Copied>,
-    diagnosed: Vec<String>,
-}
-
-impl Copies {
-    /// `None` for a pod that is no node-agent's.
-    pub(super) fn of(work: &Arc<Work>, uid: &str) -> Option<Self> {
-        let is_agent = work.caught.agents.contains(uid);
-        is_agent.then(|| Self { work: work.clone(), log: AgentLog::default(), found: Found::default() })
-    }
-
-    pub(super) fn feed(&mut self, data: &[u8]) -> Result<(), WriteError> {
-        let Self { work, log, found } = self;
-        log.feed(data, |part| found.take(work, &part))
-    }
-
-    /// The copies, and what was found out about pods that could not be prepared, redacted.
-    pub(super) fn finish(mut self) -> Result<(Vec<Copied>, Vec<String>), WriteError> {
-        let Self { work, log, found } = &mut self;
-        log.end(|part| found.take(work, &part))?;
-        Ok((self.found.copied, self.found.diagnosed))
-    }
-}
-
-impl Found {
-    fn take(&mut self, work: &Work, part: &Part<'_>) -> Result<(), WriteError> {
-        match part {
-            Part::Begin { pod, container } => {
-                let new = work.caught.wants_copy(pod)
-                    && self.known.insert(((*pod).to_owned(), (*container).to_owned()))
-                    && work.caught.copies.fetch_add(1, Ordering::Relaxed) < COPIES;
-                let entry =
-                    || LazyEntry::new(&work.desk, work.caught.path(pod, container), Some(work.caught.of_a_copy()));
-                self.open = new.then(|| ((*container).to_owned(), entry()));
-            }
-            Part::Line(line) => {
-                if let Some((_, entry)) = &mut self.open {
-                    entry.write_all(line)?;
-                }
-            }
-            Part::End => {
-                if let Some((container, entry)) = self.open.take()
-                    && let Some(segment) = entry.finish()?
-                {
-                    self.copied.push(Copied { container, segment });
-                }
-            }
-            Part::Diagnosed(line, said) => {
-                if self.diagnosed.len() < DIAGNOSED && work.caught.is_about_ours(line) {
-                    self.diagnosed.push(work.desk.redactor.text(said));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Where a copy came from; `agent` is the source of the log that it was found in.
-pub(super) fn source_of_copy(agent: &Source, container: String) -> Source {
-    let warning =
-        "copied out of the node-agent's log at this path, where Velero put it; each line's time is that of the copying";
-    Source {
-        kind: SourceKind::PodLog,
-        path: agent.path.clone(),
-        query: agent.query.clone(),
-        container: Some(container),
-        previous: Some(false),
-        node: agent.node.clone(),
-        warning: Some(warning.to_owned()),
-        ..Source::default()
     }
 }
 

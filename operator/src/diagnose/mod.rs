@@ -10,6 +10,7 @@ mod operations;
 mod remedy;
 mod timeline;
 mod trail;
+mod waiting;
 
 use std::collections::BTreeSet;
 
@@ -53,6 +54,9 @@ const RESULTS_WARNING: &str = "results-warning";
 const RESULTS_MORE: &str = "results-more";
 const MOVER_NOT_PREPARED: &str = "data-mover-not-prepared";
 const LOCATION_UNAVAILABLE: &str = "location-unavailable";
+const LOCATION_READ_ONLY: &str = "location-read-only";
+const SERVER_IDLE: &str = "server-idle";
+const WAITS_BEHIND: &str = "waits-behind";
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -71,6 +75,7 @@ pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
     let mut findings = Vec::new();
     if let Some(target) = &evidence.target {
         of_target(target, &mut findings);
+        waiting::waiting(target, evidence, &mut findings);
     }
     let Trail { steps, end } = trail(evidence);
     if let Some((cause, object)) = end {

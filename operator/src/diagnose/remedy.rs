@@ -4,15 +4,16 @@
 use std::collections::BTreeSet;
 
 use super::{
-    DATA_HELD_UP, FAILED_BEFORE, FAILURE_REASON, LOCATION_UNAVAILABLE, MOVER_NOT_PREPARED, PASSWORD_NOT_MASKED,
-    RESULTS_ERROR, RESULTS_MORE, RESULTS_UNREADABLE, RESULTS_WARNING, VALIDATION_ERROR, WITHHELD,
+    DATA_HELD_UP, FAILED_BEFORE, FAILURE_REASON, LOCATION_READ_ONLY, LOCATION_UNAVAILABLE, MOVER_NOT_PREPARED,
+    PASSWORD_NOT_MASKED, RESULTS_ERROR, RESULTS_MORE, RESULTS_UNREADABLE, RESULTS_WARNING, SERVER_IDLE,
+    VALIDATION_ERROR, WAITS_BEHIND, WITHHELD,
 };
 
 /// The documentation of the Velero that the tests run; its pages are `site/content/docs/v1.18` of Velero's repository.
 const SITE: &str = "https://velero.io/docs/v1.18/";
 
 /// All kinds of findings.
-const IDS: [&str; 12] = [
+const IDS: [&str; 15] = [
     DATA_HELD_UP,
     FAILED_BEFORE,
     FAILURE_REASON,
@@ -23,6 +24,9 @@ const IDS: [&str; 12] = [
     RESULTS_UNREADABLE,
     MOVER_NOT_PREPARED,
     LOCATION_UNAVAILABLE,
+    LOCATION_READ_ONLY,
+    SERVER_IDLE,
+    WAITS_BEHIND,
     PASSWORD_NOT_MASKED,
     WITHHELD,
 ];
@@ -82,6 +86,19 @@ pub(super) fn of(id: &str, object: &str) -> Remedy {
         LOCATION_UNAVAILABLE => (
             "read velero/locations/ in this bundle: the first step that failed says what to mend",
             Some("troubleshooting/#troubleshooting-backupstoragelocation-and-volumesnapshotlocation-credentials"),
+        ),
+        LOCATION_READ_ONLY => (
+            "set the location's accessMode to ReadWrite, or make a new Backup that names another location",
+            Some("api-types/backupstoragelocation/"),
+        ),
+        SERVER_IDLE => (
+            "see to it that the server runs and is started without what is named: it takes up by itself what waits",
+            Some(debugging(kind)),
+        ),
+        WAITS_BEHIND => (
+            "look at the one in front, with a bundle about it if it does not move (kubectl debugbundle create): what waits is \
+             taken up when that has ended",
+            Some(debugging(kind)),
         ),
         PASSWORD_NOT_MASKED => ("look for the password in this bundle before you hand it on, and give the right", None),
         WITHHELD => ("report it as SECURITY.md says: each hit is a bug of the operator's redaction", None),

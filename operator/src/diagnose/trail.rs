@@ -56,6 +56,10 @@ pub fn trail(evidence: &Evidence) -> Trail {
         why = evidence.results.as_ref().and_then(|results| results.errors.texts.first().cloned()).unwrap_or_default();
     }
     let mut trail = Trail { steps: vec![step(target, text(status, "phase"), why)], end: None };
+    if let Some(first) = evidence.ahead.first() {
+        trail.then(step(first, text(&first["status"], "phase"), String::new()));
+        return trail;
+    }
     let Some((data, short)) = worst(evidence) else { return trail };
     let phase = text(&data["status"], "phase");
     let message = text(&data["status"], "message");

@@ -21,7 +21,7 @@ impl Look<'_> {
             if all.beyond > 0 {
                 let number = all.beyond + UNHEALTHY;
                 let told = format!("{number} are not well, and the logs of the first {UNHEALTHY} of these are read");
-                self.is_cut(&kind, &touched.namespace, told);
+                self.is_cut(&kind.plural, &touched.namespace, told);
             }
             found.extend(all.items());
         }

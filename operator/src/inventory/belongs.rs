@@ -38,6 +38,8 @@ pub struct DataObject {
     pub namespace: Option<String>,
     /// The repository that holds the data: the namespace it was backed up from, and the repository's type.
     pub repository: Option<(String, String)>,
+    /// The BackupStorageLocation that the data is in.
+    pub location: Option<String>,
 }
 
 impl DataObject {
@@ -71,11 +73,18 @@ impl DataObject {
             pod,
             namespace,
             repository: backed_up.map(|namespace| (namespace, sort)),
+            location: text("/spec/backupStorageLocation"),
         })
     }
 }
 
 impl DataObject {
+    /// A node agent will take it up, and it does not say which: none did yet.
+    pub(super) fn may_go_anywhere(&self) -> bool {
+        let ended = matches!(self.phase.as_str(), "Completed" | "Failed" | "Canceled");
+        self.node.is_none() && !ended && matches!(self.plural.as_str(), "datauploads" | "datadownloads")
+    }
+
     /// Nothing is left to explain.
     pub(super) fn is_completed(&self) -> bool {
         self.phase == "Completed"
@@ -282,6 +291,7 @@ mod tests {
             claim: None,
             namespace: Some(namespace.into()),
             repository: None,
+            location: None,
         };
         let data = [
             object("calm", "Completed"),

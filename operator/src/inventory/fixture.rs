@@ -67,6 +67,7 @@ pub(crate) fn inventory() -> Inventory {
         trail: Trail::default(),
         kin: Kin::default(),
         failed: Vec::new(),
+        queue: Queue::default(),
         unread: Vec::new(),
         cut: Vec::new(),
         unnamed: None,

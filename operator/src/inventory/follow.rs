@@ -1,210 +1,68 @@
 //! The walk from the target's data to where a cause may lie: pods, their owners, claims, volumes, snapshots, nodes, in
 //! Velero's namespace and in those that the target touched. Names are kept; the objects are read by `collect`.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use debugbundle_crd::TargetKind;
 use futures::StreamExt as _;
 use serde_json::Value;
 
 use super::{
-    Inventory, Looked, ObjectName, Pod, PodRole, TargetObject, hooks, is_dns_name,
+    Inventory, Looked, ObjectName, PodRole,
+    around::claim_kind,
     look::{HANDFUL, Look},
-    trail::{Controller, RESTORED_BY, Seen, Trail, read_claim, read_owner, read_snapshot},
-    valid_label,
+    sieve::{Crowd, INVOLVED, Sieve},
+    trail::{Controller, Seen, Trail, read_claim, read_snapshot},
 };
-use crate::cluster::{ApiKind, Flow, TakeItems};
+use crate::cluster::ApiKind;
 
-/// Pods outside Velero's namespace that are involved, and restored ones that are well; of claims and snapshots as many in
-/// each namespace.
-const INVOLVED: usize = 200;
-const RESTORED: usize = 1000;
 /// Namespaces walked through at once.
 const AT_ONCE: usize = 4;
 
 /// A namespace to walk through, and what of it is known before.
-struct Place {
-    namespace: String,
-    sieve: Sieve,
-    claims: BTreeSet<String>,
-    snapshots: Option<ApiKind>,
-}
-
-/// Which of a namespace's pods and snapshots are the target's.
-#[derive(Clone, Default)]
-struct Sieve {
-    /// All of the namespace is asked for.
-    whole: bool,
-    /// The label that the target puts on what it makes: key and value.
-    label: Option<(&'static str, String)>,
-    /// Pods that the data names.
-    pods: BTreeSet<String>,
-    /// Claims that data movers read or write: pods that mount them are involved.
-    moved: BTreeSet<String>,
-    /// Of both, those whose data did not complete.
-    open: (BTreeSet<String>, BTreeSet<String>),
-    /// The target, if pods in which its hooks run are involved: one failed, or may hang.
-    hooks: Option<Arc<TargetObject>>,
-}
-
-/// Comes first what explains most: data that did not complete, then what is not ready, then by name.
-type Rank = (bool, bool, String);
-
-/// A namespace's pods that are the target's, as many as there is room for, by rank.
-struct Crowd {
-    sieve: Sieve,
-    involved: BTreeMap<Rank, Seen>,
-    restored: BTreeMap<Rank, Seen>,
-    /// Those without room; the ones that the data names are counted where they are added.
-    beyond: usize,
+pub(super) struct Place {
+    pub(super) namespace: String,
+    pub(super) sieve: Sieve,
+    pub(super) claims: BTreeSet<String>,
+    pub(super) snapshots: Option<ApiKind>,
 }
 
 /// A pod on the way to a cause.
-struct Involved {
+pub(super) struct Involved {
     /// Nothing of its data is left to explain.
     settled: bool,
     /// Nothing but the namespace that was asked for leads to it: its logs are read with those that are not well.
-    asked_for: bool,
-    seen: Seen,
+    pub(super) asked_for: bool,
+    pub(super) seen: Seen,
 }
 
 /// What the walk through a namespace met.
 #[derive(Default)]
-struct Met {
-    namespace: String,
+pub(super) struct Met {
+    pub(super) namespace: String,
     /// By rank.
-    involved: Vec<Involved>,
-    restored: Vec<Seen>,
+    pub(super) involved: Vec<Involved>,
+    pub(super) restored: Vec<Seen>,
     /// Others that hold the claims of those that wait.
-    holders: Vec<Seen>,
-    beyond: usize,
-    claims: BTreeSet<String>,
-    owners: BTreeSet<(Controller, String)>,
-    volumes: Vec<String>,
-    snapshots: Vec<(String, Option<String>)>,
+    pub(super) holders: Vec<Seen>,
+    pub(super) beyond: usize,
+    pub(super) claims: BTreeSet<String>,
+    pub(super) owners: BTreeSet<(Controller, String)>,
+    pub(super) volumes: Vec<String>,
+    pub(super) snapshots: Vec<(String, Option<String>)>,
 }
 
 impl Place {
     fn of(inventory: &Inventory, namespace: &str, whole: bool) -> Self {
         let here = |name: &&ObjectName| name.namespace == namespace;
-        let data = || inventory.data.iter();
-        let mover = |plural: &str| matches!(plural, "datauploads" | "datadownloads");
-        let named = |name: &ObjectName| name.name.clone();
-        let claims_of = |moved: bool| -> BTreeSet<String> {
-            let objects = data().filter(|object| !moved || mover(&object.plural));
-            objects.filter_map(|object| object.claim.as_ref()).filter(here).map(named).collect()
-        };
-        let open = || data().filter(|object| !object.is_completed());
-        let open_pods = open().filter_map(|object| object.pod.as_ref()).filter(here).map(named).collect();
-        let open_claims = open().filter_map(|object| object.claim.as_ref()).filter(here).map(named).collect();
-        // What files named besides.
-        let in_files = inventory.claims.iter().filter(here).map(named);
-        let pods = data().filter_map(|object| object.pod.as_ref()).filter(here).map(named).collect();
-        let label = inventory.target.as_ref().map(|target| {
-            let key = match target.kind {
-                TargetKind::Backup => "velero.io/backup-name",
-                TargetKind::Restore => RESTORED_BY,
-            };
-            (key, valid_label(&target.name))
-        });
+        // Of the data, and what files named besides.
+        let of_data = inventory.data.iter().filter_map(|object| object.claim.as_ref());
+        let claims = inventory.claims.iter().chain(of_data).filter(here).map(|name| name.name.clone());
         Self {
             namespace: namespace.to_owned(),
-            sieve: Sieve {
-                whole,
-                label,
-                pods,
-                moved: claims_of(true),
-                open: (open_pods, open_claims),
-                hooks: inventory.with_hooks().cloned().map(Arc::new),
-            },
-            claims: in_files.chain(claims_of(false)).collect(),
+            sieve: Sieve::of(inventory, namespace, whole),
+            claims: claims.collect(),
             snapshots: inventory.served.find("snapshot.storage.k8s.io", "volumesnapshots").cloned(),
         }
-    }
-}
-
-impl Sieve {
-    fn selector(&self) -> Option<String> {
-        self.label.as_ref().map(|(key, value)| format!("{key}={value}"))
-    }
-
-    /// A Restore labels the pods and claims that it makes; a Backup leaves them as they are.
-    fn restores(&self) -> Option<String> {
-        self.selector().filter(|_| self.label.as_ref().is_some_and(|(key, _)| *key == RESTORED_BY))
-    }
-
-    fn restored(&self, seen: &Seen) -> bool {
-        self.label.as_ref().is_some_and(|(key, value)| *key == RESTORED_BY && seen.pod.labels.get(*key) == Some(value))
-    }
-
-    /// The pod is on the way to a cause; a restored one that is well is not.
-    fn involves(&self, seen: &Seen) -> bool {
-        self.leads_to(seen) || (self.whole && !seen.ready)
-    }
-
-    /// The target leads to the pod.
-    fn leads_to(&self, seen: &Seen) -> bool {
-        let named = self.pods.contains(&seen.pod.name);
-        let mounts = seen.pod.claims.iter().any(|claim| self.moved.contains(claim));
-        named || mounts || self.runs_hooks(seen) || (!seen.ready && self.restored(seen))
-    }
-
-    /// A hook of the target runs in the pod, by what both say.
-    fn runs_hooks(&self, seen: &Seen) -> bool {
-        self.hooks.as_ref().is_some_and(|target| {
-            let its_own = match target.kind {
-                TargetKind::Backup => hooks::selects(target, &seen.pod),
-                TargetKind::Restore => self.restored(seen),
-            };
-            its_own && !hooks::hooked(&seen.pod, target).is_empty()
-        })
-    }
-
-    fn rank(&self, seen: &Seen) -> Rank {
-        let (pods, claims) = &self.open;
-        let open = pods.contains(&seen.pod.name) || seen.pod.claims.iter().any(|claim| claims.contains(claim));
-        (!open, seen.ready, seen.pod.name.clone())
-    }
-
-    fn takes(&self, snapshot: &Value, source: Option<&String>, claims: &BTreeSet<String>) -> bool {
-        let labelled = |(key, value): &(&str, String)| snapshot["metadata"]["labels"][key] == **value;
-        self.whole || self.label.as_ref().is_some_and(labelled) || source.is_some_and(|claim| claims.contains(claim))
-    }
-}
-
-impl Crowd {
-    fn of(sieve: &Sieve) -> Self {
-        Self { sieve: sieve.clone(), involved: BTreeMap::new(), restored: BTreeMap::new(), beyond: 0 }
-    }
-
-    fn add(&mut self, seen: Seen) {
-        let rank = self.sieve.rank(&seen);
-        if self.sieve.involves(&seen) {
-            self.involved.insert(rank, seen);
-            let last = if self.involved.len() > INVOLVED { self.involved.pop_last() } else { None };
-            self.beyond += usize::from(last.is_some_and(|(_, last)| !self.sieve.pods.contains(&last.pod.name)));
-        } else if self.sieve.restored(&seen) {
-            self.restored.insert(rank, seen);
-            let last = if self.restored.len() > RESTORED { self.restored.pop_last() } else { None };
-            self.beyond += usize::from(last.is_some());
-        }
-    }
-}
-
-impl TakeItems for Crowd {
-    fn take(&mut self, pod: Value) -> io::Result<Flow> {
-        if let Some(seen) = Seen::read(&pod) {
-            self.add(seen);
-        }
-        Ok(Flow::More)
-    }
-
-    fn restart(&mut self) {
-        *self = Self::of(&self.sieve);
     }
 }
 
@@ -316,81 +174,9 @@ impl Look<'_> {
         }
         crowd
     }
-
-    /// Who holds what the target waits for: a volume that can be attached once is attached where another pod has it.
-    async fn holders_of(&self, place: &Place, met: &mut Met) {
-        let waiting = met.involved.iter().filter(|pod| !pod.seen.ready && !pod.asked_for);
-        let mut claims: BTreeSet<String> = waiting.flat_map(|pod| pod.seen.pod.claims.iter().cloned()).collect();
-        claims.extend(place.sieve.open.1.iter().cloned());
-        if claims.is_empty() {
-            return;
-        }
-        let known = met.involved.iter().map(|pod| &pod.seen).chain(&met.restored);
-        let known: BTreeSet<String> = known.map(|seen| seen.pod.name.clone()).collect();
-        let holds = move |pod: Value| {
-            let seen = Seen::read(&pod).filter(|seen| !known.contains(&seen.pod.name))?;
-            seen.pod.claims.iter().any(|claim| claims.contains(claim)).then_some(seen)
-        };
-        let kind = ApiKind::namespaced("", "v1", "pods", "Pod");
-        met.holders = self.list(&kind, &place.namespace, None, INVOLVED, holds).await;
-    }
-
-    async fn claims_of(&self, place: &Place, met: &mut Met) {
-        let mut names = place.claims.clone();
-        names.extend(met.involved.iter().flat_map(|pod| pod.seen.pod.claims.iter().cloned()));
-        names.retain(|name| is_dns_name(name));
-        met.claims = names;
-        let kind = claim_kind();
-        let mut found: Vec<(String, Option<String>)> = Vec::new();
-        if place.sieve.whole {
-            found = self.list(&kind, &place.namespace, None, RESTORED, |claim| read_claim(&claim)).await;
-        } else if let Some(selector) = place.sieve.restores() {
-            found = self.list(&kind, &place.namespace, Some(&selector), RESTORED, |claim| read_claim(&claim)).await;
-        }
-        met.claims.extend(found.iter().map(|(name, _)| name.clone()));
-        let rest: BTreeSet<String> =
-            met.claims.iter().filter(|name| !found.iter().any(|(known, _)| known == *name)).cloned().collect();
-        found.extend(self.pick(&kind, &place.namespace, rest, read_claim).await);
-        met.volumes = found.into_iter().filter_map(|(_, volume)| volume).collect();
-    }
-
-    async fn snapshots_of(&self, place: &Place, met: &mut Met) {
-        let Some(kind) = &place.snapshots else { return };
-        let (sieve, claims) = (place.sieve.clone(), met.claims.clone());
-        // Only what carries the label can be of interest when there is no claim.
-        let selector = sieve.selector().filter(|_| claims.is_empty() && !sieve.whole);
-        let wanted = move |snapshot: Value| {
-            let (name, source, content) = read_snapshot(&snapshot)?;
-            sieve.takes(&snapshot, source.as_ref(), &claims).then_some((name, content))
-        };
-        met.snapshots = self.list(kind, &place.namespace, selector.as_deref(), RESTORED, wanted).await;
-    }
-
-    async fn owners_of(&self, met: &mut Met) {
-        let owner = |pod: &Pod| {
-            let (kind, name) = pod.owner.as_ref()?;
-            Some((Controller::named(kind)?, name.clone()))
-        };
-        met.owners =
-            met.involved.iter().filter_map(|pod| owner(&pod.seen.pod)).filter(|(_, name)| is_dns_name(name)).collect();
-        let mut by_kind: BTreeMap<Controller, BTreeSet<String>> = BTreeMap::new();
-        for (controller, name) in met.owners.iter().filter(|(controller, _)| controller.is_owned()) {
-            by_kind.entry(*controller).or_default().insert(name.clone());
-        }
-        for (controller, names) in by_kind {
-            let above = self.pick(&controller.kind(), &met.namespace, names, read_owner).await;
-            met.owners.extend(above);
-        }
-    }
 }
 
 impl Inventory {
-    /// The target, if one of its hooks failed, or may hang: Velero waits for data at the end only, so that data of other
-    /// pods tells nothing.
-    fn with_hooks(&self) -> Option<&TargetObject> {
-        self.target.as_ref().filter(|target| target.has_failed_hooks() || target.is_under_way())
-    }
-
     fn add(&mut self, met: Met) {
         let Met { namespace, involved, restored, holders, beyond, claims, owners, volumes, snapshots } = met;
         let here = |name: String, uid: Option<String>| ObjectName { namespace: namespace.clone(), name, uid };
@@ -462,15 +248,14 @@ impl Trail {
     }
 }
 
-fn claim_kind() -> ApiKind {
-    ApiKind::namespaced("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::inventory::{DataObject, fixture};
+    use debugbundle_crd::TargetKind;
     use serde_json::json;
+
+    use super::*;
+    use crate::cluster::TakeItems as _;
+    use crate::inventory::{DataObject, fixture};
 
     #[test]
     fn of_too_many_pods_those_whose_data_failed_are_kept_and_the_others_counted_once() {

@@ -85,7 +85,8 @@ impl Inventory {
         };
         for claim in named(Lead::Claim) {
             if !self.claims.iter().any(|known| (&known.namespace, &known.name) == (&claim.namespace, &claim.name)) {
-                if self.trail.walked.contains(&claim.namespace) {
+                // Velero's own namespace is never walked through.
+                if claim.namespace == self.namespace || self.trail.walked.contains(&claim.namespace) {
                     self.trail.late.entry(claim.namespace.clone()).or_default().insert(claim.name.clone());
                 }
                 self.claims.push(claim);
@@ -125,6 +126,11 @@ mod tests {
         inventory.lead(&leads, "item operations of Backup harvest");
         assert_eq!(inventory.claims.len(), 1);
         assert!(inventory.trail.contents.contains("vsc-7"));
+        assert_eq!(inventory.trail.late, BTreeMap::new(), "the walk comes there with all that is known");
+        let mut at_home = Leads::default();
+        at_home.add(Lead::Claim, Some("keep"), Some("cache"));
+        inventory.lead(&at_home, "volume info of Backup harvest");
+        assert_eq!(inventory.trail.late["keep"], BTreeSet::from(["cache".to_owned()]));
         let touched: Vec<_> = inventory.touched.iter().map(|one| (one.namespace.as_str(), one.looked)).collect();
         let expected = [("ignored", Looked::NotAllowed), ("shop", Looked::Yes), ("vault", Looked::NotAllowed)];
         assert_eq!(touched, expected);

@@ -58,9 +58,9 @@ impl<'a> Look<'a> {
     }
 
     /// There are more of them than are followed; `told` says in words how many are.
-    pub(super) fn is_cut(&self, kind: &ApiKind, namespace: &str, told: String) {
+    pub(super) fn is_cut(&self, plural: &str, namespace: &str, told: String) {
         let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
-        cut.push(Cut { plural: kind.plural.clone(), namespace: namespace.to_owned(), told });
+        cut.push(Cut { plural: plural.to_owned(), namespace: namespace.to_owned(), told });
     }
 
     /// A list of this kind in Velero's namespace could not be had, or not to its end.
@@ -193,7 +193,7 @@ impl<'a> Look<'a> {
         if found.beyond > 0 {
             let all = found.beyond + DATA;
             self.is_cut(
-                kind,
+                &kind.plural,
                 self.namespace,
                 format!("{DATA} of {all} are followed, those first that did not complete"),
             );
@@ -228,7 +228,7 @@ impl<'a> Look<'a> {
         let mut items = self.read(kind, namespace, selector, Projected::new(most + 1, read)).await.items;
         if items.len() > most {
             items.truncate(most);
-            self.is_cut(kind, namespace, format!("the first {most} of them are followed"));
+            self.is_cut(&kind.plural, namespace, format!("the first {most} of them are followed"));
         }
         items
     }

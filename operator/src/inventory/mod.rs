@@ -2,14 +2,18 @@
 //! the objects themselves go into the bundle by `collect`, and nothing is decided here.
 //!
 //! * `look`: how it asks, and for the target and its data; `kin`: what else belongs to the target in Velero's namespace.
-//! * `follow`: from the data to pods, owners, claims, volumes, nodes; `trail`: what lies on that way.
+//! * `scope`: where it may look, and why there may be no inventory at all.
+//! * `follow`: from the data to pods, nodes and what is `around` them: owners, claims, volumes; `sieve`: which pods these are;
+//!   `trail`: what lies on that way.
 //! * `foremost`: of too many, those that matter most.
 //! * `failed`: without a target, what failed last.
+//! * `queue`: why Velero does not begin with the target.
 //! * `hooks`: in which containers of a pod hooks run.
 //! * `asked`: pods of the namespaces that were asked for; `leads`: what the target's own files name.
 //! * `unnamed`: of namespaces that the target's spec means and does not name, those that a Restore came to.
 //! * `belongs`, `target`, `pods`, `workloads`, `discovery`, `label`: one answer read, without asking anybody.
 
+mod around;
 mod asked;
 mod belongs;
 mod discovery;
@@ -24,6 +28,9 @@ mod label;
 mod leads;
 mod look;
 mod pods;
+mod queue;
+mod scope;
+mod sieve;
 mod target;
 mod trail;
 mod unnamed;
@@ -31,14 +38,11 @@ mod workloads;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use debugbundle_crd::{DebugBundleSpec, Reason, TargetKind};
+use debugbundle_crd::{DebugBundleSpec, TargetKind};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::{
-    cluster::{ApiKind, Cluster, ClusterError},
-    text,
-};
+use crate::cluster::{ApiKind, Cluster, ClusterError};
 
 pub use belongs::{DataObject, Further, ObjectName, is_dns_name};
 pub use discovery::{DISCOVERY, Served};
@@ -47,6 +51,8 @@ pub use kin::Kin;
 pub use label::{repository_label, valid_label};
 pub use leads::{Lead, Leads};
 pub use pods::{Container, ContainerType, Pod, PodRole};
+pub use queue::{Queue, ServerIdle};
+pub use scope::{InventoryError, Scope};
 pub use target::TargetObject;
 pub use trail::{Controller, Trail};
 pub use unnamed::Unnamed;
@@ -63,98 +69,6 @@ const TOUCHED: usize = 32;
 const PODS: usize = 5000;
 /// Largest single object that is read (bytes); etcd holds none that is larger.
 const OBJECT: usize = 4 << 20;
-
-/// Beyond which borders the operator was told not to look, whatever its permissions are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scope {
-    /// Namespaces besides Velero's; `None` is all of them. One of the others that a target leads to is passed by; to ask for
-    /// one is refused.
-    pub namespaces: Option<BTreeSet<String>>,
-    /// Cluster-scoped kinds and other namespaces are meant to be read (chart: `access: cluster-read`). If not, a
-    /// refusal there is a note and no error.
-    pub cluster_read: bool,
-}
-
-impl Scope {
-    /// Everything the permissions allow.
-    pub fn everything() -> Self {
-        Self { namespaces: None, cluster_read: true }
-    }
-
-    /// Whether this namespace may be looked into.
-    pub fn allows(&self, namespace: &str) -> bool {
-        self.namespaces.as_ref().is_none_or(|allowed| allowed.contains(namespace))
-    }
-
-    /// Whether all of these may be looked into, which somebody asked for; Velero's own may in any case.
-    fn check(&self, asked: &[String], velero: &str) -> Result<(), InventoryError> {
-        let refused: Vec<&str> =
-            asked.iter().map(String::as_str).filter(|name| *name != velero && !self.allows(name)).collect();
-        if refused.is_empty() {
-            return Ok(());
-        }
-        let allowed: Vec<&str> = self.namespaces.iter().flatten().map(String::as_str).collect();
-        Err(InventoryError::NamespaceNotAllowed { asked: a_few(&refused), allowed: a_few(&allowed) })
-    }
-}
-
-/// Names for a sentence, the first few of them.
-fn a_few(names: &[&str]) -> String {
-    const FEW: usize = 5;
-    let beyond = names.len().saturating_sub(FEW);
-    let shown: Vec<_> = names.iter().take(FEW).map(|name| text::bounded(name, 63)).collect();
-    match (shown.join(", "), beyond) {
-        (none, _) if none.is_empty() => "none".to_owned(),
-        (shown, 0) => shown,
-        (shown, beyond) => format!("{shown} and {beyond} more"),
-    }
-}
-
-/// Why there can be no bundle.
-#[derive(Debug, thiserror::Error)]
-pub enum InventoryError {
-    /// No such Backup or Restore.
-    #[error("{kind} {namespace}/{name} does not exist")]
-    TargetNotFound {
-        /// Its kind.
-        kind: TargetKind,
-        /// Where it was looked for.
-        namespace: String,
-        /// Its name.
-        name: String,
-    },
-    /// The API server knows no Velero kinds.
-    #[error("Velero is not installed: the API server serves no kind of the group velero.io")]
-    VeleroNotFound,
-    /// A namespace was asked for by name that the operator is not to look into.
-    #[error("spec.namespaces names {asked}, where this operator is not to look; allowed: {allowed}")]
-    NamespaceNotAllowed {
-        /// Those that are not allowed, in words.
-        asked: String,
-        /// Those that are.
-        allowed: String,
-    },
-    /// The API server did not answer what nothing can be done without.
-    #[error("{what} cannot be read")]
-    Api {
-        /// What was asked for.
-        what: String,
-        /// Why.
-        source: ClusterError,
-    },
-}
-
-impl InventoryError {
-    /// The word for conditions and Events.
-    pub fn reason(&self) -> Reason {
-        match self {
-            Self::TargetNotFound { .. } => Reason::TargetNotFound,
-            Self::VeleroNotFound => Reason::VeleroNotFound,
-            Self::NamespaceNotAllowed { .. } => Reason::InvalidSpec,
-            Self::Api { .. } => Reason::ApiError,
-        }
-    }
-}
 
 /// A namespace besides Velero's, and why it is of interest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -235,6 +149,8 @@ pub struct Inventory {
     pub kin: Kin,
     /// Without a target: the newest failed Backups and Restores, each with what tells of the failure, unredacted.
     pub failed: Vec<Value>,
+    /// What Velero takes up before the target.
+    pub queue: Queue,
     /// Namespaces besides Velero's.
     pub touched: Vec<Touched>,
     /// Those beyond the listed ones.
@@ -263,7 +179,9 @@ impl Inventory {
     /// The BackupStorageLocation of the target, by name; for the installation, the default one.
     pub fn location_name(&self) -> Option<&str> {
         let of = |target: &Option<TargetObject>| -> Option<String> { target.as_ref()?.storage_location.clone() };
-        let wanted = of(&self.backup).or_else(|| of(&self.target));
+        // A Restore whose Backup is gone has its data all the same.
+        let of_data = || self.target.as_ref().and_then(|_| self.data.iter().find_map(|object| object.location.clone()));
+        let wanted = of(&self.backup).or_else(|| of(&self.target)).or_else(of_data);
         self.locations
             .iter()
             .find(|location| match &wanted {
@@ -343,19 +261,21 @@ pub async fn take(
     trail.priority_classes.extend(seen.iter().filter_map(|seen| seen.priority_class.clone()));
     let mut pods: Vec<Pod> = seen.into_iter().map(|seen| seen.pod).collect();
 
-    let (data, kin) = match &target {
+    let (data, kin, queue) = match &target {
         Some(target) => {
             let data = look.data(&served, target).await;
             let kin = look.kin(&served, target, backup.as_ref(), &data).await;
-            (data, kin)
+            (data, kin, look.queue(&served, target).await)
         }
-        None => (Vec::new(), Kin::default()),
+        None => (Vec::new(), Kin::default(), Queue::default()),
     };
     let failed = if target.is_none() { look.failed(&served).await } else { Vec::new() };
     let agents = Some(node_agents.as_slice()).filter(|agents| !agents.is_empty() || !look.has_lost(&daemons));
     // That a list tells of none is believed only if it could be read.
     let told = Some(data.as_slice()).filter(|data| target.is_some() && (!data.is_empty() || !look.has_lost_data()));
-    workloads::assign_roles(&mut pods, &servers, agents, told);
+    if workloads::assign_roles(&mut pods, &servers, agents, told) {
+        look.is_cut("node-agents", namespace, workloads::told_of_candidates());
+    }
 
     let (mut touched, mut further) = belongs::touched(&data, namespace, &spec.namespaces, &scope, TOUCHED);
     if let Some(target) = &target {
@@ -387,6 +307,7 @@ pub async fn take(
         data,
         kin,
         failed,
+        queue,
         unread: Vec::new(),
         cut: Vec::new(),
         unnamed: None,

@@ -11,6 +11,9 @@ use super::{
     pods::{array, labels},
 };
 
+/// Node agents that are involved because data may go to any of them.
+pub(super) const CANDIDATES: usize = 32;
+
 /// A Deployment or DaemonSet of Velero's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
@@ -78,17 +81,20 @@ pub(super) fn node_agent_workload(daemon: &Value) -> Option<Workload> {
 }
 
 /// Tells each pod's role; `agents` is `None` if nobody could tell the DaemonSets, `data` if there is no target or nobody
-/// could tell its data. As long as nobody knows on which node the data moves, all node agents are involved; none is in a
-/// target that has no data.
+/// could tell its data. As long as nobody knows on which node any data moves, all node agents are involved; none is in a
+/// target that has no data. While of some data only nobody has said where it goes, any agent may be asked for it: the first of
+/// them are involved, too. Whether there are others then is the answer.
 pub(super) fn assign_roles(
     pods: &mut [Pod],
     servers: &[Workload],
     agents: Option<&[Workload]>,
     data: Option<&[DataObject]>,
-) {
+) -> bool {
     let has_none = data.is_some_and(<[_]>::is_empty);
     let data = data.unwrap_or_default();
     let nodes: Vec<&str> = data.iter().filter_map(|object| object.node.as_deref()).collect();
+    let mut candidates = if data.iter().any(DataObject::may_go_anywhere) { CANDIDATES } else { 0 };
+    let (asks, mut others) = (candidates > 0 && !nodes.is_empty(), false);
     for pod in pods {
         // Whoever likes may call a pod so: the label is believed only where the DaemonSet itself is not to be seen.
         let is_agent = if let Some(agents) = agents {
@@ -103,13 +109,25 @@ pub(super) fn assign_roles(
             PodRole::Maintenance
         } else if is_agent {
             let here = pod.node.as_deref().is_some_and(|node| nodes.contains(&node));
-            PodRole::NodeAgent { involved: here || (nodes.is_empty() && !has_none) }
+            let mut involved = here || (nodes.is_empty() && !has_none);
+            if !involved && asks {
+                others |= candidates == 0;
+                involved = candidates > 0;
+                candidates = candidates.saturating_sub(1);
+            }
+            PodRole::NodeAgent { involved }
         } else if servers.iter().any(|server| pod.selected_by(server)) {
             PodRole::Server
         } else {
             PodRole::Other
         };
     }
+    others
+}
+
+/// What is told where data may go to more agents than [`CANDIDATES`].
+pub(super) fn told_of_candidates() -> String {
+    format!("data that no node has taken up may go to any, and {CANDIDATES} of them are read for it")
 }
 
 #[cfg(test)]
@@ -226,6 +244,36 @@ mod tests {
             assign_roles(&mut pods, &[], Some(std::slice::from_ref(&agents)), data.as_deref());
             assert_eq!(pods[0].role, PodRole::NodeAgent { involved: expected }, "{data:?}");
         }
+    }
+
+    #[test]
+    fn while_some_data_has_no_node_yet_the_first_node_agents_are_involved_beside_those_on_the_nodes_of_the_rest() {
+        let agents = Workload {
+            name: "node-agent".into(),
+            selector: selector(&json!({"matchLabels": {"role": "node-agent"}})),
+            containers: vec![],
+        };
+        let labels = BTreeMap::from([("role".to_owned(), "node-agent".to_owned())]);
+        let agent = |n: usize| Pod {
+            labels: labels.clone(),
+            owner: None,
+            node: Some(format!("n{n:02}")),
+            ..Pod::read(&pod()).unwrap()
+        };
+        let object = |plural: &str, phase: &str, node: Option<&str>| {
+            let object = json!({"metadata": {"name": "x"}, "status": {"phase": phase, "node": node}});
+            DataObject::read(plural, &object).unwrap()
+        };
+        let involved = |all: usize, second: DataObject| {
+            let mut pods: Vec<Pod> = (0..all).map(agent).collect();
+            let data = [object("datauploads", "InProgress", Some("n39")), second];
+            let others = assign_roles(&mut pods, &[], Some(std::slice::from_ref(&agents)), Some(&data));
+            (pods.iter().filter(|pod| pod.role == PodRole::NodeAgent { involved: true }).count(), others)
+        };
+        assert_eq!(involved(40, object("datadownloads", "Accepted", None)), (CANDIDATES + 1, true));
+        assert_eq!(involved(CANDIDATES, object("datauploads", "", None)), (CANDIDATES, false));
+        assert_eq!(involved(40, object("datauploads", "Canceled", None)), (1, false), "it goes nowhere any more");
+        assert_eq!(involved(40, object("podvolumerestores", "", None)), (1, false), "that goes where its pod is");
     }
 
     #[test]

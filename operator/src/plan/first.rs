@@ -36,11 +36,12 @@ impl Planner<'_> {
         let named = |names: Vec<String>| First { names: names.into_iter().collect(), ..First::default() };
         match plural {
             "backups" => {
-                named(backup.map(|backup| backup.name.clone()).into_iter().chain(kin.backups.clone()).collect())
+                let own = backup.map(|backup| backup.name.clone());
+                named(own.into_iter().chain(kin.backups.clone()).chain(self.ahead("Backup")).collect())
             }
             "restores" => {
                 let own = of(TargetKind::Restore).map(|restore| restore.name.clone());
-                named(own.into_iter().chain(kin.restores.clone()).collect())
+                named(own.into_iter().chain(kin.restores.clone()).chain(self.ahead("Restore")).collect())
             }
             "schedules" => named(kin.schedule.iter().cloned().collect()),
             "backuprepositories" => named(kin.repositories.clone()),
@@ -67,6 +68,12 @@ impl Planner<'_> {
             }
             _ => First::default(),
         }
+    }
+
+    /// What Velero takes up before the target.
+    fn ahead(&self, kind: &str) -> Vec<String> {
+        let of_kind = self.inventory.queue.ahead.iter().filter(|object| object["kind"] == kind);
+        of_kind.filter_map(|object| object["metadata"]["name"].as_str()).map(str::to_owned).collect()
     }
 
     /// Without a target: what failed last, so that no cap hits it.

@@ -27,12 +27,21 @@ impl Planner<'_> {
             }),
             (None, Some(name)) => {
                 let folder = BundlePath::new(["velero", "backups", name]);
+                // The Restore's files lie beside its Backup's.
+                let (where_from, cure) = match inventory.data.iter().find_map(|object| object.location.as_ref()) {
+                    Some(location) => (format!("; by its data it was in BackupStorageLocation {location}"), ""),
+                    None if inventory.locations.len() > 1 => (
+                        ", so that nobody knows in which location it and the Restore have their files".to_owned(),
+                        "if they are not in the one that the bundle goes to, name theirs in spec.storageLocation",
+                    ),
+                    None => (String::new(), ""),
+                };
                 self.note(
                     format!("files of Backup {name}"),
                     folder.as_str().to_owned(),
                     MissingCode::Gone,
-                    format!("Backup {name}, which the Restore names, does not exist"),
-                    "",
+                    format!("Backup {name}, which the Restore names, does not exist{where_from}"),
+                    cure,
                 );
             }
             (None, None) => {}

@@ -17,7 +17,7 @@ use super::{Engine, Origin, Subject};
 use crate::{
     collect::{FromStore, StoreFiles},
     error::Fault,
-    inventory,
+    inventory::{self, valid_label},
     location::{self, AccessMode, Credential, Location, Step},
     own,
     secret::Secret,
@@ -217,8 +217,28 @@ impl Engine {
             }
         };
         let Some(backup) = backup else { return Ok(None) };
-        let backup = there(&self.velero("Backup", "backups"), &backup).await?;
-        Ok(backup.and_then(|b| text(&as_value(&b), "storageLocation")))
+        match there(&self.velero("Backup", "backups"), &backup).await? {
+            Some(backup) => Ok(text(&as_value(&backup), "storageLocation")),
+            None if target.kind == TargetKind::Restore => Ok(self.location_of_data(&target.name).await),
+            None => Ok(None),
+        }
+    }
+
+    /// The location that a Restore's data is in, for its Backup is gone. That it cannot be told is no failure: the default one
+    /// is left.
+    async fn location_of_data(&self, restore: &str) -> Option<String> {
+        let own = ListParams::default().labels(&format!("velero.io/restore-name={}", valid_label(restore))).limit(1);
+        for (version, kind, plural) in
+            [("v1", "PodVolumeRestore", "podvolumerestores"), ("v2alpha1", "DataDownload", "datadownloads")]
+        {
+            let listed = self.velero_of(version, kind, plural).list(&own).await;
+            let found = listed.into_iter().flatten().next().map(|object| as_value(&object));
+            let location = found.as_ref().and_then(|object| object["spec"]["backupStorageLocation"].as_str());
+            if let Some(location) = location.filter(|name| inventory::is_dns_name(name)) {
+                return Some(location.to_owned());
+            }
+        }
+        None
     }
 
     /// Velero's Deployment: by its label, its name, or the chart's label.
@@ -236,7 +256,11 @@ impl Engine {
     }
 
     fn velero(&self, kind: &str, plural: &str) -> Api<DynamicObject> {
-        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("velero.io", "v1", kind), plural);
+        self.velero_of("v1", kind, plural)
+    }
+
+    fn velero_of(&self, version: &str, kind: &str, plural: &str) -> Api<DynamicObject> {
+        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("velero.io", version, kind), plural);
         Api::namespaced_with(self.client.clone(), &self.options.namespace, &resource)
     }
 }

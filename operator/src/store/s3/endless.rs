@@ -41,7 +41,7 @@ async fn store(head: &'static str, body: usize) -> (S3, Arc<AtomicUsize>) {
     });
     let resolved = Resolved {
         policy: EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() },
-        ..tests::resolved(json!({"region": "eu-west-1", "s3ForcePathStyle": "true", "s3Url": url}))
+        ..tests::resolved(&json!({"region": "eu-west-1", "s3ForcePathStyle": "true", "s3Url": url}))
     };
     (S3::open(&resolved, Options::default()).await.expect("a store"), sent)
 }

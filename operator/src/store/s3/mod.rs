@@ -404,7 +404,7 @@ mod tests {
     use serde_json::{Value, json};
 
     /// A location with this `spec.config`, and keys that no store knows.
-    pub(super) fn resolved(config: Value) -> Resolved {
+    pub(super) fn resolved(config: &Value) -> Resolved {
         let location = Location::parse(&json!({
             "metadata": {"name": "offsite"},
             "spec": {"provider": "aws", "objectStorage": {"bucket": "bkt"}, "config": config},
@@ -444,7 +444,7 @@ mod tests {
     async fn sec_u10_with_a_customer_key_the_url_names_the_headers_it_needs_and_not_the_key() {
         let resolved = Resolved {
             sse_c_key: CustomerKeyBytes::new(b"0123456789abcdef0123456789abcdef").ok(),
-            ..resolved(json!({"region": "eu-west-1", "customerKeyEncryptionSecret": "ssec/key"}))
+            ..resolved(&json!({"region": "eu-west-1", "customerKeyEncryptionSecret": "ssec/key"}))
         };
         assert!(matches!(resolved.s3.encryption, Encryption::CustomerKey(CustomerKey::Secret { .. })));
         let store = S3::open(&resolved, Options::default()).await.expect("a store");

@@ -1,0 +1,91 @@
+//! What hangs on a namespace's pods that are the target's: who else holds their claims, the claims and their volumes, the
+//! snapshots, the owners. Which pods these are is told by `sieve`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::{
+    Pod,
+    follow::{Met, Place},
+    is_dns_name,
+    look::Look,
+    sieve::{INVOLVED, RESTORED},
+    trail::{Controller, Seen, read_claim, read_owner, read_snapshot},
+};
+use crate::cluster::ApiKind;
+
+impl Look<'_> {
+    /// Who holds what the target waits for: a volume that can be attached once is attached where another pod has it.
+    pub(super) async fn holders_of(&self, place: &Place, met: &mut Met) {
+        let waiting = met.involved.iter().filter(|pod| !pod.seen.ready && !pod.asked_for);
+        let mut claims: BTreeSet<String> = waiting.flat_map(|pod| pod.seen.pod.claims.iter().cloned()).collect();
+        claims.extend(place.sieve.open.1.iter().cloned());
+        if claims.is_empty() {
+            return;
+        }
+        let known = met.involved.iter().map(|pod| &pod.seen).chain(&met.restored);
+        let known: BTreeSet<String> = known.map(|seen| seen.pod.name.clone()).collect();
+        let holds = move |pod: Value| {
+            let seen = Seen::read(&pod).filter(|seen| !known.contains(&seen.pod.name))?;
+            seen.pod.claims.iter().any(|claim| claims.contains(claim)).then_some(seen)
+        };
+        let kind = ApiKind::namespaced("", "v1", "pods", "Pod");
+        met.holders = self.list(&kind, &place.namespace, None, INVOLVED, holds).await;
+    }
+
+    /// The claims of these pods and those that were named before, with their volumes.
+    pub(super) async fn claims_of(&self, place: &Place, met: &mut Met) {
+        let mut names = place.claims.clone();
+        names.extend(met.involved.iter().flat_map(|pod| pod.seen.pod.claims.iter().cloned()));
+        names.retain(|name| is_dns_name(name));
+        met.claims = names;
+        let kind = claim_kind();
+        let mut found: Vec<(String, Option<String>)> = Vec::new();
+        if place.sieve.whole {
+            found = self.list(&kind, &place.namespace, None, RESTORED, |claim| read_claim(&claim)).await;
+        } else if let Some(selector) = place.sieve.restores() {
+            found = self.list(&kind, &place.namespace, Some(&selector), RESTORED, |claim| read_claim(&claim)).await;
+        }
+        met.claims.extend(found.iter().map(|(name, _)| name.clone()));
+        let rest: BTreeSet<String> =
+            met.claims.iter().filter(|name| !found.iter().any(|(known, _)| known == *name)).cloned().collect();
+        found.extend(self.pick(&kind, &place.namespace, rest, read_claim).await);
+        met.volumes = found.into_iter().filter_map(|(_, volume)| volume).collect();
+    }
+
+    /// Snapshots that the target made, or that were made of the claims.
+    pub(super) async fn snapshots_of(&self, place: &Place, met: &mut Met) {
+        let Some(kind) = &place.snapshots else { return };
+        let (sieve, claims) = (place.sieve.clone(), met.claims.clone());
+        // Only what carries the label can be of interest when there is no claim.
+        let selector = sieve.selector().filter(|_| claims.is_empty() && !sieve.whole);
+        let wanted = move |snapshot: Value| {
+            let (name, source, content) = read_snapshot(&snapshot)?;
+            sieve.takes(&snapshot, source.as_ref(), &claims).then_some((name, content))
+        };
+        met.snapshots = self.list(kind, &place.namespace, selector.as_deref(), RESTORED, wanted).await;
+    }
+
+    /// The pods' controllers, and theirs.
+    pub(super) async fn owners_of(&self, met: &mut Met) {
+        let owner = |pod: &Pod| {
+            let (kind, name) = pod.owner.as_ref()?;
+            Some((Controller::named(kind)?, name.clone()))
+        };
+        met.owners =
+            met.involved.iter().filter_map(|pod| owner(&pod.seen.pod)).filter(|(_, name)| is_dns_name(name)).collect();
+        let mut by_kind: BTreeMap<Controller, BTreeSet<String>> = BTreeMap::new();
+        for (controller, name) in met.owners.iter().filter(|(controller, _)| controller.is_owned()) {
+            by_kind.entry(*controller).or_default().insert(name.clone());
+        }
+        for (controller, names) in by_kind {
+            let above = self.pick(&controller.kind(), &met.namespace, names, read_owner).await;
+            met.owners.extend(above);
+        }
+    }
+}
+
+pub(super) fn claim_kind() -> ApiKind {
+    ApiKind::namespaced("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
+}

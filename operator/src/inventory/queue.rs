@@ -1,0 +1,209 @@
+//! Why Velero does not begin with a target: other work that it takes up first, and a server that takes up none of the kind.
+//! What is told of that is said by the diagnosis; a target that was begun is not this file's matter.
+
+use debugbundle_crd::TargetKind;
+use serde_json::{Value, json};
+
+use super::{ContainerType, Inventory, Pod, PodRole, Served, TargetObject, foremost::Foremost, look::Look};
+use crate::text::bounded;
+
+/// So many of those in front are named.
+const NAMED: usize = 20;
+
+/// What Velero takes up before the target.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Queue {
+    /// The foremost first, each with what tells of its place, unredacted.
+    pub ahead: Vec<Value>,
+    /// Further ones.
+    pub beyond: usize,
+}
+
+/// Why Velero's server takes up no work of the target's kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerIdle {
+    /// None of its pods is ready.
+    NotReady,
+    /// It was started with `--restore-only`.
+    RestoreOnly,
+    /// It was started with `--disable-controllers`, which names this one.
+    Disabled(&'static str),
+}
+
+/// Comes first what Velero is at, then what it has chosen, then the others by their position; by name among equals.
+type Place = (u8, i64, String);
+
+impl TargetObject {
+    /// Velero did not begin with it yet. Queued and `ReadyToStart` are Velero 1.18's.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.phase.as_str(), "" | "New" | "Queued" | "ReadyToStart")
+    }
+
+    /// Where another of its kind stands that Velero takes up first. Of Restores one is worked at at a time
+    /// (`restore_controller.go`); of Backups as many as `--concurrent-backups` says, the others are Queued in the order of their
+    /// positions (`backup_queue_controller.go`), and an older Velero leaves them New.
+    fn behind(&self, other: &Value) -> Option<Place> {
+        let name = other.pointer("/metadata/name").and_then(Value::as_str).filter(|name| *name != self.name)?;
+        let position = |object: &Value| object.pointer("/status/queuePosition").and_then(Value::as_i64).unwrap_or(0);
+        let phase = other.pointer("/status/phase").and_then(Value::as_str).unwrap_or_default();
+        let is_backup = self.kind == TargetKind::Backup;
+        let rank = match phase {
+            "InProgress" => 0,
+            "ReadyToStart" if is_backup && self.phase != "ReadyToStart" => 1,
+            "Queued" if is_backup => match self.phase.as_str() {
+                "Queued" if position(other) >= position(&self.raw) => return None,
+                "ReadyToStart" => return None,
+                _ => 2,
+            },
+            _ => return None,
+        };
+        Some((rank, position(other), name.to_owned()))
+    }
+}
+
+impl Look<'_> {
+    /// What Velero takes up before a target that it did not begin with.
+    pub(super) async fn queue(&self, served: &Served, target: &TargetObject) -> Queue {
+        if !target.is_waiting() {
+            return Queue::default();
+        }
+        let (plural, kind) = match target.kind {
+            TargetKind::Backup => ("backups", "Backup"),
+            TargetKind::Restore => ("restores", "Restore"),
+        };
+        let waiting = target.clone();
+        let read = move |object: Value| Some((waiting.behind(&object)?, short(kind, &object)));
+        let found = self.read(&served.velero(plural, kind), self.namespace, None, Foremost::new(NAMED, read)).await;
+        Queue { beyond: found.beyond, ahead: found.items().collect() }
+    }
+}
+
+impl Inventory {
+    /// Why Velero's server would take up no target of this kind, if that is to be seen.
+    pub fn server_idle(&self, kind: TargetKind) -> Option<ServerIdle> {
+        let mut flags = self.servers.iter().flat_map(|server| server.containers.iter()).map(|(_, _, args)| args);
+        if let Some(idle) = flags.find_map(|args| said_by(args, kind)) {
+            return Some(idle);
+        }
+        // That there is none is believed only if both could be read.
+        let lost = |plural: &str| self.unread.iter().any(|lost| lost.kind.plural == plural);
+        let ready = |pod: &Pod| {
+            let mut main = pod.containers.iter().filter(|one| one.kind == ContainerType::Main);
+            pod.role == PodRole::Server && pod.phase == "Running" && main.all(|one| one.healthy)
+        };
+        let unknown = lost("pods") || lost("deployments") || self.servers.is_empty();
+        (!unknown && !self.pods.iter().any(ready)).then_some(ServerIdle::NotReady)
+    }
+}
+
+/// What the server's arguments say of work of this kind (`pkg/cmd/server/config/config.go`).
+fn said_by(args: &[String], kind: TargetKind) -> Option<ServerIdle> {
+    let own: &[&'static str] = match kind {
+        TargetKind::Backup => &["backup", "backup-queue"],
+        TargetKind::Restore => &["restore"],
+    };
+    let next = args.iter().skip(1).map(String::as_str).chain([""]);
+    let mut said = args.iter().zip(next).map(|(arg, next)| arg.split_once('=').unwrap_or((arg, next)));
+    said.find_map(|(flag, value)| match flag {
+        // A switch takes its value behind `=` only.
+        "--restore-only" if kind == TargetKind::Backup && !args.contains(&"--restore-only=false".to_owned()) => {
+            Some(ServerIdle::RestoreOnly)
+        }
+        "--disable-controllers" => {
+            let mut named = value.split(',').map(str::trim);
+            named.find_map(|name| own.iter().find(|own| **own == name)).map(|own| ServerIdle::Disabled(own))
+        }
+        _ => None,
+    })
+}
+
+/// What of an object tells of its place.
+fn short(kind: &str, object: &Value) -> Value {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(|text| bounded(text, 64));
+    json!({
+        "apiVersion": "velero.io/v1",
+        "kind": kind,
+        "metadata": {"namespace": text("/metadata/namespace"), "name": object.pointer("/metadata/name")},
+        "status": {
+            "phase": text("/status/phase"),
+            "startTimestamp": text("/status/startTimestamp"),
+            "queuePosition": object.pointer("/status/queuePosition").and_then(Value::as_i64),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::{Workload, fixture};
+
+    fn target(kind: TargetKind, phase: &str, position: i64) -> TargetObject {
+        let status = json!({"phase": phase, "queuePosition": position});
+        TargetObject::read(kind, json!({"metadata": {"name": "mine"}, "status": status}))
+    }
+
+    fn other(name: &str, phase: &str, position: i64) -> Value {
+        json!({"metadata": {"name": name}, "status": {"phase": phase, "queuePosition": position}})
+    }
+
+    #[test]
+    fn in_front_is_what_velero_is_at_then_what_it_chose_then_what_has_a_smaller_position() {
+        let others = [
+            other("first", "Queued", 1),
+            other("third", "Queued", 3),
+            other("chosen", "ReadyToStart", 0),
+            other("at-work", "InProgress", 0),
+            other("done", "Completed", 0),
+            other("operations", "WaitingForPluginOperations", 0),
+            other("mine", "InProgress", 0),
+            json!({"status": {"phase": "InProgress"}}),
+        ];
+        let names = |target: &TargetObject| {
+            let mut found: Vec<Place> = others.iter().filter_map(|other| target.behind(other)).collect();
+            found.sort();
+            found.into_iter().map(|(_, _, name)| name).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names(&target(TargetKind::Backup, "Queued", 2)), "at-work chosen first");
+        assert_eq!(names(&target(TargetKind::Backup, "New", 0)), "at-work chosen first third");
+        assert_eq!(names(&target(TargetKind::Backup, "ReadyToStart", 0)), "at-work");
+        assert_eq!(names(&target(TargetKind::Restore, "", 0)), "at-work", "Restores know no queue");
+        assert!(!target(TargetKind::Restore, "InProgress", 0).is_waiting());
+    }
+
+    #[test]
+    fn a_server_that_takes_up_none_is_known_by_its_flags_and_by_its_pods() {
+        let mut inventory = fixture::inventory();
+        let idle =
+            |inventory: &Inventory| [TargetKind::Backup, TargetKind::Restore].map(|kind| inventory.server_idle(kind));
+        assert_eq!(idle(&inventory), [None, None], "nobody told where it is");
+        let server = |flags: &[&str]| Workload {
+            name: "velero".to_owned(),
+            selector: kube::core::Selector::default(),
+            containers: vec![(
+                "velero".to_owned(),
+                String::new(),
+                flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            )],
+        };
+        inventory.servers = vec![server(&["/velero", "server"])];
+        assert_eq!(idle(&inventory), [Some(ServerIdle::NotReady); 2]);
+        inventory.pods = vec![fixture::pod("velero-1", PodRole::Server, "n1", &[("velero", 0)])];
+        assert_eq!(idle(&inventory), [None, None]);
+        inventory.pods[0].containers[0].healthy = false;
+        assert_eq!(idle(&inventory), [Some(ServerIdle::NotReady); 2]);
+        for (flag, expected) in [
+            ("--restore-only", [Some(ServerIdle::RestoreOnly), None]),
+            ("--restore-only=true", [Some(ServerIdle::RestoreOnly), None]),
+            ("--restore-only=false", [None, None]),
+            ("--disable-controllers=gc,backup-queue", [Some(ServerIdle::Disabled("backup-queue")), None]),
+            ("--disable-controllers=restore", [None, Some(ServerIdle::Disabled("restore"))]),
+            ("--disable-controllers backup", [Some(ServerIdle::Disabled("backup")), None]),
+            ("--disable-controllers=backup-sync,restore-operations", [None, None]),
+        ] {
+            let args: Vec<&str> = ["server"].into_iter().chain(flag.split(' ')).collect();
+            inventory.servers = vec![server(&args)];
+            inventory.pods[0].containers[0].healthy = true;
+            assert_eq!(idle(&inventory), expected, "{flag}");
+        }
+    }
+}

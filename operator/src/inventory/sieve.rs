@@ -1,0 +1,166 @@
+//! Which of a namespace's pods and snapshots are the target's, and of too many pods those that explain most. Pure; who asks
+//! for them is `follow`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::Arc,
+};
+
+use debugbundle_crd::TargetKind;
+use serde_json::Value;
+
+use super::{
+    Inventory, ObjectName, TargetObject, hooks,
+    trail::{RESTORED_BY, Seen},
+    valid_label,
+};
+use crate::cluster::{Flow, TakeItems};
+
+/// Pods outside Velero's namespace that are involved, and restored ones that are well; of claims and snapshots as many in
+/// each namespace.
+pub(super) const INVOLVED: usize = 200;
+pub(super) const RESTORED: usize = 1000;
+
+/// Which of a namespace's pods and snapshots are the target's.
+#[derive(Clone, Default)]
+pub(super) struct Sieve {
+    /// All of the namespace is asked for.
+    pub(super) whole: bool,
+    /// The label that the target puts on what it makes: key and value.
+    label: Option<(&'static str, String)>,
+    /// Pods that the data names.
+    pub(super) pods: BTreeSet<String>,
+    /// Claims that data movers read or write: pods that mount them are involved.
+    pub(super) moved: BTreeSet<String>,
+    /// Of both, those whose data did not complete.
+    pub(super) open: (BTreeSet<String>, BTreeSet<String>),
+    /// The target, if pods in which its hooks run are involved: one failed, or may hang.
+    pub(super) hooks: Option<Arc<TargetObject>>,
+}
+
+/// Comes first what explains most: data that did not complete, then what is not ready, then by name.
+pub(super) type Rank = (bool, bool, String);
+
+/// A namespace's pods that are the target's, as many as there is room for, by rank.
+pub(super) struct Crowd {
+    pub(super) sieve: Sieve,
+    pub(super) involved: BTreeMap<Rank, Seen>,
+    pub(super) restored: BTreeMap<Rank, Seen>,
+    /// Those without room; the ones that the data names are counted where they are added.
+    pub(super) beyond: usize,
+}
+
+impl Sieve {
+    pub(super) fn of(inventory: &Inventory, namespace: &str, whole: bool) -> Self {
+        let here = |name: &&ObjectName| name.namespace == namespace;
+        let named = |name: &ObjectName| name.name.clone();
+        let data = || inventory.data.iter();
+        let open = || data().filter(|object| !object.is_completed());
+        let open_pods = open().filter_map(|object| object.pod.as_ref()).filter(here).map(named).collect();
+        let open_claims = open().filter_map(|object| object.claim.as_ref()).filter(here).map(named).collect();
+        let moved = data().filter(|object| matches!(object.plural.as_str(), "datauploads" | "datadownloads"));
+        let label = inventory.target.as_ref().map(|target| {
+            let key = match target.kind {
+                TargetKind::Backup => "velero.io/backup-name",
+                TargetKind::Restore => RESTORED_BY,
+            };
+            (key, valid_label(&target.name))
+        });
+        Self {
+            whole,
+            label,
+            pods: data().filter_map(|object| object.pod.as_ref()).filter(here).map(named).collect(),
+            moved: moved.filter_map(|object| object.claim.as_ref()).filter(here).map(named).collect(),
+            open: (open_pods, open_claims),
+            hooks: inventory.with_hooks().cloned().map(Arc::new),
+        }
+    }
+
+    pub(super) fn selector(&self) -> Option<String> {
+        self.label.as_ref().map(|(key, value)| format!("{key}={value}"))
+    }
+
+    /// A Restore labels the pods and claims that it makes; a Backup leaves them as they are.
+    pub(super) fn restores(&self) -> Option<String> {
+        self.selector().filter(|_| self.label.as_ref().is_some_and(|(key, _)| *key == RESTORED_BY))
+    }
+
+    fn restored(&self, seen: &Seen) -> bool {
+        self.label.as_ref().is_some_and(|(key, value)| *key == RESTORED_BY && seen.pod.labels.get(*key) == Some(value))
+    }
+
+    /// The pod is on the way to a cause; a restored one that is well is not.
+    fn involves(&self, seen: &Seen) -> bool {
+        self.leads_to(seen) || (self.whole && !seen.ready)
+    }
+
+    /// The target leads to the pod.
+    pub(super) fn leads_to(&self, seen: &Seen) -> bool {
+        let named = self.pods.contains(&seen.pod.name);
+        let mounts = seen.pod.claims.iter().any(|claim| self.moved.contains(claim));
+        named || mounts || self.runs_hooks(seen) || (!seen.ready && self.restored(seen))
+    }
+
+    /// A hook of the target runs in the pod, by what both say.
+    fn runs_hooks(&self, seen: &Seen) -> bool {
+        self.hooks.as_ref().is_some_and(|target| {
+            let its_own = match target.kind {
+                TargetKind::Backup => hooks::selects(target, &seen.pod),
+                TargetKind::Restore => self.restored(seen),
+            };
+            its_own && !hooks::hooked(&seen.pod, target).is_empty()
+        })
+    }
+
+    fn rank(&self, seen: &Seen) -> Rank {
+        let (pods, claims) = &self.open;
+        let open = pods.contains(&seen.pod.name) || seen.pod.claims.iter().any(|claim| claims.contains(claim));
+        (!open, seen.ready, seen.pod.name.clone())
+    }
+
+    pub(super) fn takes(&self, snapshot: &Value, source: Option<&String>, claims: &BTreeSet<String>) -> bool {
+        let labelled = |(key, value): &(&str, String)| snapshot["metadata"]["labels"][key] == **value;
+        self.whole || self.label.as_ref().is_some_and(labelled) || source.is_some_and(|claim| claims.contains(claim))
+    }
+}
+
+impl Crowd {
+    pub(super) fn of(sieve: &Sieve) -> Self {
+        Self { sieve: sieve.clone(), involved: BTreeMap::new(), restored: BTreeMap::new(), beyond: 0 }
+    }
+
+    pub(super) fn add(&mut self, seen: Seen) {
+        let rank = self.sieve.rank(&seen);
+        if self.sieve.involves(&seen) {
+            self.involved.insert(rank, seen);
+            let last = if self.involved.len() > INVOLVED { self.involved.pop_last() } else { None };
+            self.beyond += usize::from(last.is_some_and(|(_, last)| !self.sieve.pods.contains(&last.pod.name)));
+        } else if self.sieve.restored(&seen) {
+            self.restored.insert(rank, seen);
+            let last = if self.restored.len() > RESTORED { self.restored.pop_last() } else { None };
+            self.beyond += usize::from(last.is_some());
+        }
+    }
+}
+
+impl TakeItems for Crowd {
+    fn take(&mut self, pod: Value) -> io::Result<Flow> {
+        if let Some(seen) = Seen::read(&pod) {
+            self.add(seen);
+        }
+        Ok(Flow::More)
+    }
+
+    fn restart(&mut self) {
+        *self = Self::of(&self.sieve);
+    }
+}
+
+impl Inventory {
+    /// The target, if one of its hooks failed, or may hang: Velero waits for data at the end only, so that data of other
+    /// pods tells nothing.
+    fn with_hooks(&self) -> Option<&TargetObject> {
+        self.target.as_ref().filter(|target| target.has_failed_hooks() || target.is_under_way())
+    }
+}

@@ -1,0 +1,69 @@
+//! A Restore whose Backup is gone: nobody but its data knows in which location its files are. Restores that have their Backup
+//! are `journeys`' and `scope`'s.
+
+use std::io::Write as _;
+
+use flate2::{Compression, write::GzEncoder};
+use harness::{Operator, with_namespace};
+use serde_json::json;
+
+use crate::scope::pod_volume_restore;
+
+/// What is told of the Backup's files: why, and the cure.
+fn told(bundle: &harness::bundle::Unpacked) -> (String, String) {
+    let missing = bundle.manifest["missing"].as_array().unwrap();
+    let one = missing.iter().find(|one| one["path"] == "velero/backups/gone").expect("it is told");
+    (one["why"].as_str().unwrap().to_owned(), one["cure"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn a_restore_whose_backup_is_gone_has_its_files_from_the_location_of_its_data_or_the_manifest_says_what_to_name()
+{
+    with_namespace("orphaned", |context| async move {
+        context.create_velero("BackupStorageLocation", context.location("attic", "attic")).await;
+        for restore in ["with-data", "without"] {
+            let spec = json!({"metadata": {"name": restore}, "spec": {"backupName": "gone"},
+                "status": {"phase": "PartiallyFailed"}});
+            let uid = context.create_velero("Restore", spec).await.metadata.uid.unwrap();
+            if restore == "with-data" {
+                let labels = json!({"velero.io/restore-uid": uid, "velero.io/restore-name": restore});
+                let mut data = pod_volume_restore("pvr-1", &labels, "nowhere", "p");
+                data["spec"]["backupStorageLocation"] = "attic".into();
+                context.create_velero("PodVolumeRestore", data).await;
+            }
+            let mut results = GzEncoder::new(Vec::new(), Compression::fast());
+            let said = json!({"errors": {"velero": [format!("{restore} has no room")]}, "warnings": {}});
+            results.write_all(said.to_string().as_bytes()).unwrap();
+            let key = format!("attic/restores/{restore}/restore-{restore}-results.gz");
+            context.bucket.put(&key, results.finish().unwrap()).await;
+        }
+
+        let _operator = Operator::of(&context).ready().await;
+        let about = |bundle: &str, spec: serde_json::Value| {
+            let (context, bundle) = (context.clone(), bundle.to_owned());
+            async move {
+                context.debug_bundle(&bundle, spec).await;
+                let status = context.until_bundle_ended(&bundle).await;
+                let unpacked = context.download(&status).await;
+                (status, unpacked)
+            }
+        };
+        let target = |name: &str| json!({"kind": "Restore", "name": name});
+        let (status, bundle) = about("known", json!({"target": target("with-data")})).await;
+        assert_eq!(status.cause.as_deref(), Some("with-data has no room"));
+        let (why, _) = told(&bundle);
+        assert!(why.ends_with("does not exist; by its data it was in BackupStorageLocation attic"), "{why}");
+        let locations =
+            bundle.items(&format!("namespaces/{}/velero.io/backupstoragelocations.yaml", context.namespace));
+        assert_eq!(locations[0]["metadata"]["name"], "attic", "it comes first");
+
+        let (_, bundle) = about("unknown", json!({"target": target("without")})).await;
+        assert!(!bundle.has("velero/restores/without/results.json"));
+        let (why, cure) = told(&bundle);
+        assert!(why.contains("nobody knows in which location it and the Restore have their files"), "{why}");
+        assert!(cure.ends_with("name theirs in spec.storageLocation"), "{cure}");
+        let (status, _) = about("named", json!({"target": target("without"), "storageLocation": "attic"})).await;
+        assert_eq!(status.cause.as_deref(), Some("without has no room"), "the cure cures");
+    })
+    .await;
+}
