@@ -6,9 +6,10 @@ use std::ops::Range;
 use percent_encoding::percent_decode;
 
 use super::{
-    below, flow, json,
+    below, flow,
     names::{self, Strength},
     token::{self, OPEN, Span},
+    unescape::unescaped,
     value::{self, Place},
 };
 
@@ -159,10 +160,10 @@ impl Quote {
         if self.byte != b'"' {
             return raw.to_vec();
         }
-        let mut value = json::unescaped(raw).0;
+        let mut value = unescaped(raw).0;
         let mut level = self.escapes;
         while level > 0 {
-            value = json::unescaped(&value).0;
+            value = unescaped(&value).0;
             level /= 2;
         }
         value

@@ -24,6 +24,7 @@ mod shapes;
 mod spread;
 mod token;
 mod tools;
+mod unescape;
 mod url;
 mod value;
 mod vendors;

@@ -8,6 +8,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use line::{Hidden, Item, Pair};
+use manifest::Manifest;
 
 use super::{
     Redactor, below, flow,
@@ -17,14 +18,14 @@ use super::{
 };
 
 mod line;
+mod manifest;
 
 pub(super) use line::is_file;
+pub(super) use manifest::may_hold_secret;
 
 pub(super) const RULE: &str = "by-name";
 /// JSON in a string of JSON in a string …
 const DEPTH: usize = 4;
-/// Lines below the data of an object in which its kind may stand.
-const KIND_BELOW: usize = 512;
 /// Lines below a value in which its name may stand.
 const BELOW: usize = 64;
 
@@ -172,6 +173,9 @@ impl Settings<'_> {
         if line.trim().is_empty() {
             return Shown::AsItIs;
         }
+        if line.starts_with(manifest::BORDER) {
+            state.manifest = Manifest::default();
+        }
         let item = Item::of(line);
         let is_comment = line.trim_start().starts_with('#');
         while !is_comment && state.open.last().is_some_and(|open| !item.is_below(open.column)) {
@@ -191,11 +195,7 @@ impl Settings<'_> {
         let by_pair = || state.named.as_ref().filter(|_| pair.name == "value").map(|(_, strength)| *strength);
         let by_name_below = || (pair.name == "value").then(|| name_below(below, item.column)).flatten();
         let within = || below::field(open?.outer?, pair.name.as_bytes());
-        if line.starts_with("---") || pair.name == "kind" {
-            state.is_secret = (pair.name == "kind" && unquoted(pair.value) == "Secret").then_some(item.column);
-        }
-        let is_data = matches!(pair.name, "data" | "stringData")
-            && (state.is_secret == Some(item.column) || kind_below(below, item.column));
+        let is_data = state.manifest.is_data(&pair, item.column, below);
         if is_data && pair.value.is_empty() {
             state.open.push(Open { column: item.column, texts: true, outer: None, all: true });
             return Shown::AsItIs;
@@ -380,8 +380,7 @@ struct State {
     open: Vec<Open>,
     /// Column of a `name` whose value is a sensitive name, for the `value` beside it.
     named: Option<(usize, Strength)>,
-    /// Column of the fields of a Secret that is written out here.
-    is_secret: Option<usize>,
+    manifest: Manifest,
     /// The line was a flag whose value is the next element.
     flag: bool,
 }
@@ -396,28 +395,6 @@ struct Open {
     outer: Option<Strength>,
     /// Whatever they are called: it is the data of a Secret.
     all: bool,
-}
-
-/// Whether the fields beside this one, further down, are those of a Secret: in the order of their letters the kind comes later.
-fn kind_below(below: &str, column: usize) -> bool {
-    for line in below.lines().take(KIND_BELOW).filter(|line| !line.trim().is_empty()) {
-        let item = Item::of(line);
-        if item.indent > column {
-            continue;
-        }
-        if item.column != column || item.is_element || line.starts_with("---") {
-            return false;
-        }
-        if let Some(pair) = Pair::of(line, &item).filter(|pair| pair.name == "kind") {
-            return unquoted(pair.value) == "Secret";
-        }
-    }
-    false
-}
-
-/// Whether a Secret may be written out in a text.
-pub(super) fn may_hold_secret(text: &str) -> bool {
-    text.contains("kind: Secret") && (text.contains("data:") || text.contains("stringData:"))
 }
 
 /// What the `name` says that stands below its `value`, beside it in the same element.

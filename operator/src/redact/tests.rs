@@ -376,5 +376,6 @@ mod spread;
 mod streams;
 mod survivors;
 mod tried;
+mod tried_texts;
 mod ways_around;
 mod written;

@@ -6,7 +6,7 @@ use std::{ops::Range, sync::LazyLock};
 use percent_encoding::percent_decode;
 use regex::bytes::Regex;
 
-use super::{json, token::Span, value::is_reference};
+use super::{token::Span, unescape::unescaped, value::is_reference};
 
 pub(super) const RULE: &str = "url-userinfo";
 
@@ -75,7 +75,7 @@ fn userinfo(line: &[u8], from: usize, encoded: bool) -> Option<Span> {
     if value.is_empty() || is_reference(value) {
         return None;
     }
-    let plain = json::unescaped(value).0;
+    let plain = unescaped(value).0;
     let mut decoded: Vec<u8> = percent_decode(&plain).collect();
     if encoded {
         decoded = percent_decode(&decoded).collect();
