@@ -5,7 +5,7 @@ use std::io;
 
 use super::{
     LOOK_AHEAD, MAX_LINE, Redactor, Rules,
-    hints::Ahead,
+    ahead::Ahead,
     pem::{self, Verdict},
     spread,
     token::{LONG, Span, Tally, long_line},

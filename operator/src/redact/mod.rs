@@ -1,6 +1,7 @@
 //! What must not leave the cluster is replaced here, by the name, shape or exact value of it, before a byte reaches the spool.
 //! Which objects are read at all is the plan's business; the check of the sealed archive shares no code with this module.
 
+mod ahead;
 mod arguments;
 mod assigned;
 mod config_map;
@@ -17,6 +18,7 @@ mod object;
 mod pair;
 mod pem;
 mod presigned;
+mod runs;
 mod settings;
 mod shapes;
 mod spread;
@@ -152,7 +154,9 @@ impl Redactor {
         };
         let fed = lines.feed(self, text.as_bytes(), tally, &mut push).and_then(|()| lines.end(self, tally, &mut push));
         fed.expect("writing to memory does not fail");
-        (out != text.as_bytes()).then(|| String::from_utf8_lossy(&out).into_owned())
+        let whole =
+            |out| String::from_utf8(out).unwrap_or_else(|bad| String::from_utf8_lossy(bad.as_bytes()).into_owned());
+        (out != text.as_bytes()).then(|| whole(out))
     }
 
     pub(crate) fn counted_object(&self, object: &mut serde_json::Value, tally: &mut Tally) -> bool {
