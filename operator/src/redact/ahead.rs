@@ -1,9 +1,14 @@
 //! Which lines of a block a rule may hit: those with a hint, a run of base64 or a NUL. All others pass unseen.
 //! What the hints are is told by `hints`; what is masked in a candidate is the rules' business.
 
+use std::ops::Range;
+
 use aho_corasick::automaton::StateID;
 
-use super::{encoded, hints::Hints};
+use super::{
+    encoded,
+    hints::{Found, Hints},
+};
 
 /// Stretches of a block that are searched side by side. Each step of the automaton waits for the one before it, so one stretch
 /// leaves a processor idle most of the time.
@@ -11,13 +16,22 @@ const ABREAST: usize = 4;
 /// Shorter stretches are not divided (bytes).
 const SHORT: usize = 1 << 10;
 
-/// Where the next candidate of a block of lines stands. Each byte is looked at once, however many candidates there are.
+/// What is ahead in a block of lines. Each byte is looked at once, however many candidates there are.
 #[derive(Default)]
 pub(super) struct Ahead {
-    /// Places of hints that are still ahead, at most one of each line, the last one first.
-    hints: Option<Vec<usize>>,
+    hits: Option<Vec<Hit>>,
+    /// How many of the hits are behind.
+    passed: usize,
     run: Next,
     nul: Next,
+}
+
+/// The end of one or more hints.
+#[derive(Clone, Copy)]
+struct Hit {
+    /// Where their last byte stands. A block is far smaller than that many bytes.
+    at: u32,
+    state: StateID,
 }
 
 /// What is known of the next place of a kind.
@@ -32,14 +46,29 @@ enum Next {
 impl Ahead {
     /// A place in the first candidate at or behind `from`, which is the beginning of a line and only grows.
     pub(super) fn first(&mut self, hints: &Hints, block: &[u8], from: usize) -> Option<usize> {
-        let ahead = self.hints.get_or_insert_with(|| hinted(hints, block, from));
-        while ahead.last().is_some_and(|at| *at < from) {
-            ahead.pop();
-        }
-        let hint = ahead.last().copied();
+        let hint = self.hits(hints, block, from).first().map(|hit| hit.at as usize);
         let run = self.run.behind(from, || encoded::next(block, from).map(|run| run.at.start));
         let nul = self.nul.behind(from, || memchr::memchr(0, &block[from..]).map(|at| from + at));
         [hint, run, nul].into_iter().flatten().min()
+    }
+
+    /// The hints of one line, told from its beginning. As [`Ahead::first`], it is asked for one line after the other.
+    pub(super) fn of(&mut self, hints: &Hints, block: &[u8], line: Range<usize>) -> Found {
+        let mut found = Found::default();
+        let ahead = self.hits(hints, block, line.start);
+        for hit in ahead.iter().take_while(|hit| (hit.at as usize) < line.end) {
+            found.add(hints, hit.state, hit.at as usize - line.start);
+        }
+        found
+    }
+
+    /// The hits at or behind `from`.
+    fn hits(&mut self, hints: &Hints, block: &[u8], from: usize) -> &[Hit] {
+        let hits = self.hits.get_or_insert_with(|| Search::hits(hints, block, from));
+        while hits.get(self.passed).is_some_and(|hit| (hit.at as usize) < from) {
+            self.passed += 1;
+        }
+        &hits[self.passed..]
     }
 }
 
@@ -53,22 +82,6 @@ impl Next {
             Self::Unknown | Self::Nowhere => None,
         }
     }
-}
-
-/// Where lines with hints have the first one, the last line first.
-fn hinted(hints: &Hints, block: &[u8], from: usize) -> Vec<usize> {
-    let mut search = Search { hints, block, hits: Vec::new() };
-    let none = Stretch { at: block.len(), to: block.len(), state: hints.start() };
-    let mut stretches = [none; ABREAST];
-    stretches[0].at = from;
-    while search.fill(&mut stretches) {
-        search.abreast(&mut stretches);
-    }
-    for stretch in &mut stretches {
-        search.alone(stretch);
-    }
-    search.hits.sort_unstable_by(|one, other| other.cmp(one));
-    search.hits
 }
 
 /// Whole lines that are still to be searched, but for the first one, of which a part may have been.
@@ -88,10 +101,28 @@ impl Stretch {
 struct Search<'a> {
     hints: &'a Hints,
     block: &'a [u8],
-    hits: Vec<usize>,
+    /// In order for each stretch.
+    hits: [Vec<Hit>; ABREAST],
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    /// All hits at or behind `from`, in order.
+    fn hits(hints: &'a Hints, block: &'a [u8], from: usize) -> Vec<Hit> {
+        let mut search = Self { hints, block, hits: Default::default() };
+        let none = Stretch { at: block.len(), to: block.len(), state: hints.start() };
+        let mut stretches = [none; ABREAST];
+        stretches[0].at = from;
+        while search.fill(&mut stretches) {
+            search.abreast(&mut stretches);
+        }
+        for (lane, stretch) in stretches.into_iter().enumerate() {
+            search.alone(lane, stretch);
+        }
+        let mut hits = search.hits.concat();
+        hits.sort_unstable_by_key(|hit| hit.at);
+        hits
+    }
+
     /// Gives each stretch that is done the second half of the longest one; `false` if that is not worth it.
     fn fill(&self, stretches: &mut [Stretch; ABREAST]) -> bool {
         for done in 0..ABREAST {
@@ -111,50 +142,49 @@ impl Search<'_> {
         true
     }
 
-    /// Goes on in all stretches until one of them ends, or a hint does.
+    /// Goes on in all stretches until one of them ends.
     fn abreast(&mut self, stretches: &mut [Stretch; ABREAST]) {
+        let hints = self.hints;
         let steps = stretches.iter().map(Stretch::left).min().unwrap_or(0);
         let [first, second, third, fourth] = stretches.map(|stretch| &self.block[stretch.at..stretch.at + steps]);
         let [mut a, mut b, mut c, mut d] = stretches.map(|stretch| stretch.state);
-        let mut taken = steps;
         let bytes = first.iter().zip(second).zip(third.iter().zip(fourth));
         for (step, ((first, second), (third, fourth))) in bytes.enumerate() {
-            (a, b) = (self.hints.step(a, *first), self.hints.step(b, *second));
-            (c, d) = (self.hints.step(c, *third), self.hints.step(d, *fourth));
-            if self.hints.is_hit(a) | self.hints.is_hit(b) | self.hints.is_hit(c) | self.hints.is_hit(d) {
-                taken = step + 1;
-                break;
+            (a, b) = (hints.step(a, *first), hints.step(b, *second));
+            (c, d) = (hints.step(c, *third), hints.step(d, *fourth));
+            if hints.is_hit(a) | hints.is_hit(b) | hints.is_hit(c) | hints.is_hit(d) {
+                for (lane, state) in [a, b, c, d].into_iter().enumerate() {
+                    self.note(lane, stretches[lane].at + step, state);
+                }
             }
         }
         for (stretch, state) in stretches.iter_mut().zip([a, b, c, d]) {
-            stretch.at += taken;
+            stretch.at += steps;
             stretch.state = state;
-            self.noted(stretch);
         }
     }
 
-    fn alone(&mut self, stretch: &mut Stretch) {
-        while stretch.left() > 0 {
-            let state = &mut stretch.state;
-            let hit = self.block[stretch.at..stretch.to].iter().position(|byte| {
-                *state = self.hints.step(*state, *byte);
-                self.hints.is_hit(*state)
-            });
-            stretch.at = hit.map_or(stretch.to, |hit| stretch.at + hit + 1);
-            self.noted(stretch);
+    fn alone(&mut self, lane: usize, stretch: Stretch) {
+        let mut state = stretch.state;
+        for (step, byte) in self.block[stretch.at..stretch.to].iter().enumerate() {
+            state = self.hints.step(state, *byte);
+            if self.hints.is_hit(state) {
+                self.note(lane, stretch.at + step, state);
+            }
         }
     }
 
-    /// If a hint ends here, the line is a candidate, and the rest of it need not be searched.
-    fn noted(&mut self, stretch: &mut Stretch) {
-        if !self.hints.is_hit(stretch.state) {
+    #[cold]
+    fn note(&mut self, lane: usize, at: usize, state: StateID) {
+        if !self.hints.is_hit(state) {
             return;
         }
-        self.hits.push(stretch.at - 1);
-        // The hint may end with the line.
-        let from = stretch.at - 1;
-        let end = memchr::memchr(b'\n', &self.block[from..stretch.to]);
-        *stretch = Stretch { at: end.map_or(stretch.to, |end| from + end + 1), state: self.hints.start(), ..*stretch };
+        let at = u32::try_from(at).unwrap_or(u32::MAX);
+        match self.hits[lane].last_mut() {
+            // A rule of `=` is a hit at each of its bytes, and one of them says it all.
+            Some(last) if last.at + 1 == at && last.state == state && !self.hints.has_place(state) => last.at = at,
+            _ => self.hits[lane].push(Hit { at, state }),
+        }
     }
 }
 
@@ -167,43 +197,40 @@ mod tests {
         Hints::new(&Exact::new(vec![("location-key", Secret::new("the-known-value"))]))
     }
 
-    /// Lines with hints, one after the other.
-    fn one_by_one(hints: &Hints, block: &[u8]) -> Vec<usize> {
-        let (mut from, mut lines) = (0, Vec::new());
-        for line in block.split_inclusive(|byte| *byte == b'\n') {
-            let mut state = hints.start();
-            if line.iter().any(|byte| {
-                state = hints.step(state, *byte);
-                hints.is_hit(state)
-            }) {
-                lines.push(from);
-            }
-            from += line.len();
-        }
-        lines
-    }
-
     #[test]
-    fn side_by_side_the_same_lines_are_found_as_one_by_one() {
+    fn side_by_side_each_line_has_the_hints_that_it_has_alone() {
         let hints = hints();
         let words =
-            ["password=x", "the-known-value", "AKIA0", "harmless", "", "pass", "word", "://", "x", "-----BEGIN"];
+            ["password=x", "the-known-value", "AKIA0", "harmless", "", "pass", "=====", "http://", "x", "-----BEGIN"];
         let mut dice = 7_u64;
+        let mut hit = 0;
         for size in [0_usize, 1, 40, 900, 1100, 5000, 70_000, 300_000] {
-            for lines in [1_usize, 20, 400] {
+            for words_in_line in [1_usize, 20, 400] {
                 let mut block = Vec::new();
                 while block.len() < size {
                     dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                     let pick = usize::try_from(dice >> 40).expect("24 bits");
                     let word = if pick.is_multiple_of(7) { words[pick / 7 % words.len()] } else { "plain text" };
                     block.extend_from_slice(word.as_bytes());
-                    block.push(if pick % (lines + 1) == 0 { b'\n' } else { b' ' });
+                    block.push(if pick.is_multiple_of(words_in_line + 1) { b'\n' } else { b' ' });
                 }
-                let found = hinted(&hints, &block, 0);
-                let begins = |at: &usize| memchr::memrchr(b'\n', &block[..*at]).map_or(0, |end| end + 1);
-                let found: Vec<usize> = found.iter().rev().map(begins).collect();
-                assert_eq!(found, one_by_one(&hints, &block), "{size} bytes, a line of about {lines} words");
+                let (mut ahead, mut at) = (Ahead::default(), 0);
+                for line in block.split_inclusive(|byte| *byte == b'\n') {
+                    let (want, range) = (hints.of(line), at..at + line.len());
+                    let first = ahead.first(&hints, &block, at).filter(|first| range.contains(first));
+                    assert_eq!(ahead.of(&hints, &block, range), want, "{}", String::from_utf8_lossy(line));
+                    assert!(want == Found::default() || first.is_some(), "{}", String::from_utf8_lossy(line));
+                    hit += usize::from(want != Found::default());
+                    at += line.len();
+                }
             }
         }
+        assert!(hit > 1000, "{hit}");
+    }
+
+    #[test]
+    fn a_rule_of_equals_signs_is_one_hit() {
+        let hints = hints();
+        assert_eq!(Search::hits(&hints, &[b'='; 1 << 20], 0).len(), 1);
     }
 }

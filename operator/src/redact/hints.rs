@@ -31,7 +31,7 @@ pub(super) struct Hints {
 }
 
 /// What one line holds.
-#[derive(Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) presigned: bool,
     pub(super) exact: bool,
@@ -90,28 +90,41 @@ impl Hints {
         self.words.is_special(state)
     }
 
+    /// Whether it matters where the hints stand that end in this state.
+    pub(super) fn has_place(&self, state: StateID) -> bool {
+        let mut words = (0..self.words.match_len(state)).map(|index| self.words.match_pattern(state, index));
+        words.any(|word| matches!(self.families[word.as_usize()], Family::Names | Family::Url))
+    }
+
     /// All hints of one line.
     pub(super) fn of(&self, line: &[u8]) -> Found {
         let mut found = Found::default();
         let mut state = self.start;
         for (at, byte) in line.iter().enumerate() {
             state = self.step(state, *byte);
-            if !self.is_hit(state) {
-                continue;
-            }
-            for index in 0..self.words.match_len(state) {
-                let word = self.words.match_pattern(state, index);
-                let range = at + 1 - self.words.pattern_len(word)..at + 1;
-                match self.families[word.as_usize()] {
-                    Family::Presigned => found.presigned = true,
-                    Family::Exact => found.exact = true,
-                    Family::Pem => found.pem = true,
-                    Family::Names => found.names.push(range),
-                    Family::Url => found.urls.push(range),
-                    Family::Shape(index) => found.shapes |= 1 << index,
-                }
+            if self.is_hit(state) {
+                found.add(self, state, at);
             }
         }
         found
+    }
+}
+
+impl Found {
+    /// Adds the hints whose last byte stands at `at`.
+    pub(super) fn add(&mut self, hints: &Hints, state: StateID, at: usize) {
+        for index in 0..hints.words.match_len(state) {
+            let word = hints.words.match_pattern(state, index);
+            // What begins on the line before is none of this line's.
+            let Some(start) = (at + 1).checked_sub(hints.words.pattern_len(word)) else { continue };
+            match hints.families[word.as_usize()] {
+                Family::Presigned => self.presigned = true,
+                Family::Exact => self.exact = true,
+                Family::Pem => self.pem = true,
+                Family::Names => self.names.push(start..at + 1),
+                Family::Url => self.urls.push(start..at + 1),
+                Family::Shape(index) => self.shapes |= 1 << index,
+            }
+        }
     }
 }
