@@ -148,17 +148,13 @@ impl Beside {
         let (pieces, filled) = sync_channel(WAITING);
         let (empty, emptied) = sync_channel(WAITING + 1);
         let work = move || handed_over.recv().map_err(|_| gone()).and_then(|intake| run(*intake, &filled, &empty));
-        match thread::Builder::new().name("spool".to_owned()).spawn(work) {
-            Ok(thread) => {
-                let beside = Self { room, filling: Vec::new(), pieces: Some(pieces), emptied, thread: Some(thread) };
-                hand_over.send(intake).map_err(|unsent| unsent.0)?;
-                Ok(beside)
-            }
-            Err(_) => {
-                room.threads().give_back();
-                Err(intake)
-            }
-        }
+        let Ok(thread) = thread::Builder::new().name("spool".to_owned()).spawn(work) else {
+            room.threads().give_back();
+            return Err(intake);
+        };
+        let beside = Self { room, filling: Vec::new(), pieces: Some(pieces), emptied, thread: Some(thread) };
+        hand_over.send(intake).map_err(|unsent| unsent.0)?;
+        Ok(beside)
     }
 
     fn put(&mut self, lines: &[u8]) -> io::Result<()> {

@@ -64,11 +64,11 @@ impl Ahead {
 
     /// The hits at or behind `from`.
     fn hits(&mut self, hints: &Hints, block: &[u8], from: usize) -> &[Hit] {
-        let hits = self.hits.get_or_insert_with(|| Search::hits(hints, block, from));
-        while hits.get(self.passed).is_some_and(|hit| (hit.at as usize) < from) {
+        let all = self.hits.get_or_insert_with(|| Search::hits(hints, block, from));
+        while all.get(self.passed).is_some_and(|hit| (hit.at as usize) < from) {
             self.passed += 1;
         }
-        &hits[self.passed..]
+        &all[self.passed..]
     }
 }
 
@@ -118,9 +118,9 @@ impl<'a> Search<'a> {
         for (lane, stretch) in stretches.into_iter().enumerate() {
             search.alone(lane, stretch);
         }
-        let mut hits = search.hits.concat();
-        hits.sort_unstable_by_key(|hit| hit.at);
-        hits
+        let mut all = search.hits.concat();
+        all.sort_unstable_by_key(|hit| hit.at);
+        all
     }
 
     /// Gives each stretch that is done the second half of the longest one; `false` if that is not worth it.
@@ -231,6 +231,6 @@ mod tests {
     #[test]
     fn a_rule_of_equals_signs_is_one_hit() {
         let hints = hints();
-        assert_eq!(Search::hits(&hints, &[b'='; 1 << 20], 0).len(), 1);
+        assert_eq!(Search::hits(&hints, &vec![b'='; 1 << 20], 0).len(), 1);
     }
 }

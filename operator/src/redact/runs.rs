@@ -64,8 +64,11 @@ fn packed(flags: [u8; 8]) -> u64 {
     u64::from_le_bytes(flags).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "branches would keep the loop over it from becoming vector instructions"
+)]
 fn is_digit(byte: u8) -> bool {
-    // Without branches: `&&` and `||` would keep the loop from being made into vector instructions.
     let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
     let number_or_slash = byte.wrapping_sub(b'/') < 11;
     letter | number_or_slash | (byte == b'+') | (byte == b'-') | (byte == b'_')

@@ -38,7 +38,9 @@ fn the_same_body_is_made_here_and_beside() {
         let made = [0, 1].map(|threads| {
             let room = room(&tmp.path().join(threads.to_string()), 1 << 30, threads);
             let mut writer = BodyWriter::new(&room);
-            limit.into_iter().for_each(|limit| writer.limit(limit));
+            if let Some(limit) = limit {
+                writer.limit(limit);
+            }
             if tail {
                 writer.tail_only();
             }
