@@ -87,13 +87,12 @@ pub(crate) struct Finished {
     pub(super) cut: Option<Cut>,
 }
 
-/// A body while it is written.
-pub(crate) struct BodyWriter {
+/// A body while it is written, on whichever thread.
+pub(super) struct Intake {
     room: Arc<Room>,
     limit: Option<u64>,
     tail_only: bool,
     bytes: u64,
-    digest: Sha256,
     crc: crc32fast::Hasher,
     kept: Kept,
 }
@@ -104,33 +103,40 @@ enum Kept {
     Chunks(Box<Chunks>),
 }
 
-impl BodyWriter {
-    pub(crate) fn new(room: &Arc<Room>) -> Self {
+impl Intake {
+    pub(super) fn new(room: &Arc<Room>) -> Self {
         Self {
             room: Arc::clone(room),
             limit: None,
             tail_only: false,
             bytes: 0,
-            digest: Sha256::new(),
             crc: crc32fast::Hasher::new(),
             kept: Kept::Memory(Vec::new()),
         }
     }
 
+    pub(super) fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+
+    /// Bytes taken so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Must be told before the first byte.
-    pub(crate) fn limit(&mut self, limit: u64) {
+    pub(super) fn limit(&mut self, limit: u64) {
         self.limit = Some(limit.max(LEAST_LIMIT));
     }
 
     /// Of a body over its limit only the end is kept. Must be told before the first byte.
-    pub(crate) fn tail_only(&mut self) {
+    pub(super) fn tail_only(&mut self) {
         self.tail_only = true;
     }
 
     /// Takes whole lines; the last one of a body may lack its end.
-    pub(crate) fn put(&mut self, lines: &[u8]) -> io::Result<()> {
+    pub(super) fn put(&mut self, lines: &[u8]) -> io::Result<()> {
         self.bytes += lines.len() as u64;
-        self.digest.update(lines);
         self.crc.update(lines);
         if let Kept::Memory(memory) = &mut self.kept {
             let most = self.limit.map_or(SMALL as u64, |limit| limit.min(SMALL as u64));
@@ -157,7 +163,8 @@ impl BodyWriter {
         Ok(())
     }
 
-    pub(crate) fn finish(self) -> io::Result<Finished> {
+    /// `digest`: of all bytes taken.
+    pub(super) fn finish(self, digest: Sha256) -> io::Result<Finished> {
         let measured = |body, digest: Sha256, crc| Finished {
             body,
             bytes: self.bytes,
@@ -166,17 +173,17 @@ impl BodyWriter {
             cut: None,
         };
         match self.kept {
-            Kept::Memory(memory) => Ok(measured(small(&self.room, &memory)?, self.digest, self.crc)),
+            Kept::Memory(memory) => Ok(measured(small(&self.room, &memory)?, digest, self.crc)),
             Kept::Stream(deflate) => {
                 let part = Part::close(&self.room, *deflate, 0, Place::Whole)?;
-                Ok(measured(Body::Parts(vec![part]), self.digest, self.crc))
+                Ok(measured(Body::Parts(vec![part]), digest, self.crc))
             }
             Kept::Chunks(chunks) => {
                 let limit = chunks.limit;
                 let (head, tail, left) = chunks.close()?;
                 if left == (0, 0) {
                     let parts = head.into_iter().chain(tail).collect();
-                    return Ok(measured(Body::Parts(parts), self.digest, self.crc));
+                    return Ok(measured(Body::Parts(parts), digest, self.crc));
                 }
                 joined(&self.room, head, tail, left, limit)
             }

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-/// On made-up lines of Velero's format (`examples/redact_speed.rs`), one core, redaction included, levels 2, 3, 4 and 6 make
+/// On made-up lines of Velero's format (`examples/redact_speed`), one core, redaction included, levels 2, 3, 4 and 6 make
 /// 178, 156, 143 and 110 MB/s at 9.7, 9.6, 9.6 and 8.8 % of the size. That was before redaction looked for names and shapes;
 /// the order of the levels does not hang on it. To be measured again on real logs.
 pub const LEVEL: u32 = 3;

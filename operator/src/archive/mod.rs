@@ -1,7 +1,8 @@
 //! The archive: entries are deflated one by one into a bounded spool and sealed as one ordinary gzip stream.
 //! What an entry holds, and that it was redacted, is `redact`'s business; sending it is `store`'s.
 
-pub(crate) mod body;
+pub(crate) mod beside;
+mod body;
 mod deflate;
 pub mod draft;
 pub mod manifest;

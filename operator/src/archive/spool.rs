@@ -12,7 +12,10 @@ use std::{
     },
 };
 
-use super::deflate::{Deflate, Spare};
+use super::{
+    beside::Threads,
+    deflate::{Deflate, Spare},
+};
 
 /// The sealed archive in the folder.
 pub(super) const SEALED_FILE: &str = "bundle.tar.gz";
@@ -110,6 +113,7 @@ impl Spool {
             next: AtomicU64::new(0),
             small: Mutex::new(None),
             spares: Mutex::new(Vec::new()),
+            threads: Threads::of_machine(),
             kept: AtomicBool::new(false),
         };
         Ok(Arc::new(Self { room: Arc::new(room) }))
@@ -192,6 +196,7 @@ pub(crate) struct Room {
     next: AtomicU64,
     small: Mutex<Option<(Arc<File>, u64)>>,
     spares: Mutex<Vec<Spare>>,
+    threads: Threads,
     kept: AtomicBool,
 }
 
@@ -207,6 +212,16 @@ impl Room {
 
     fn release(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// Threads for large bodies.
+    pub(super) fn threads(&self) -> &Threads {
+        &self.threads
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_threads(&mut self, threads: Threads) {
+        self.threads = threads;
     }
 
     /// A compressor, one that was used before if there is one.

@@ -5,12 +5,13 @@ use std::ops::Range;
 
 use base64::{Engine as _, alphabet, engine};
 
+use super::runs;
+
 pub(super) const RULE: &str = "base64";
 
 /// Shorter runs, padding included, hold no name with a secret behind it (base64 digits).
 const SHORTEST: usize = 20;
-/// The digits of such a run without padding.
-const STEP: usize = SHORTEST - 2;
+const _: () = assert!(runs::SHORTEST + 2 == SHORTEST, "without padding such a run is found");
 /// Of a run this many digits are decoded to see whether it is text.
 const LOOKED_AT: usize = 8;
 
@@ -50,25 +51,9 @@ impl Run {
 }
 
 /// The next run at or behind `from` that may be base64 of text.
-///
-/// Looks at each eighteenth byte first: a run that is long enough covers one.
 pub(super) fn next(text: &[u8], from: usize) -> Option<Run> {
-    let mut left = from;
-    let mut at = from + STEP - 1;
-    while at < text.len() {
-        if SEXTET[usize::from(text[at])] == 64 {
-            left = at + 1;
-            at += STEP;
-            continue;
-        }
-        let mut start = at;
-        while start > left && SEXTET[usize::from(text[start - 1])] < 64 {
-            start -= 1;
-        }
-        let mut end = at + 1;
-        while end < text.len() && SEXTET[usize::from(text[end])] < 64 {
-            end += 1;
-        }
+    let mut from = from;
+    while let Some(Range { start, end }) = runs::next(text, from) {
         let padding = text[end..].iter().take(2).take_while(|b| **b == b'=').count();
         if end - start + padding >= SHORTEST {
             let begins = begins(text, start..end);
@@ -76,8 +61,7 @@ pub(super) fn next(text: &[u8], from: usize) -> Option<Run> {
                 return Some(Run { at: start..end + padding, begins });
             }
         }
-        left = end;
-        at = end + STEP;
+        from = end;
     }
     None
 }
@@ -106,7 +90,8 @@ fn begins(text: &[u8], run: Range<usize>) -> [Option<usize>; ALIGNMENTS] {
 
 /// Where the first stretch of plain text begins, if there is one of [`GROUPS`] groups.
 fn first_words(digits: &[u8]) -> Option<usize> {
-    let is_plain = |at: usize| digits.get(at..at + 4).is_some_and(|four| bytes(four).into_iter().all(is_plain));
+    let group = |at: usize| digits.get(at..)?.first_chunk::<4>();
+    let is_plain = |at: usize| group(at).is_some_and(|four| bytes(*four).into_iter().all(is_plain));
     let mut at = STRIDE - 4;
     while at + 4 <= digits.len() {
         if is_plain(at) {
@@ -133,16 +118,16 @@ fn is_plain(byte: u8) -> bool {
 }
 
 /// What four digits stand for.
-fn bytes(four: &[u8]) -> [u8; 3] {
-    let bits = four.iter().fold(0_u32, |bits, digit| (bits << 6) | u32::from(SEXTET[usize::from(*digit)]));
+fn bytes(four: [u8; 4]) -> [u8; 3] {
+    let bits = four.into_iter().fold(0_u32, |bits, digit| (bits << 6) | u32::from(SEXTET[usize::from(digit)]));
     let [_, first, second, third] = bits.to_be_bytes();
     [first, second, third]
 }
 
 fn is_text(digits: &[u8]) -> bool {
     let mut text = [0; LOOKED_AT / 4 * 3];
-    for (four, three) in digits.chunks_exact(4).zip(text.chunks_exact_mut(3)) {
-        three.copy_from_slice(&bytes(four));
+    for (four, three) in digits.as_chunks().0.iter().zip(text.chunks_exact_mut(3)) {
+        three.copy_from_slice(&bytes(*four));
     }
     let printable = |byte: &u8| is_plain(*byte) || matches!(byte, 0x80.. | 0x1b);
     // The last letter may go on behind what was looked at.

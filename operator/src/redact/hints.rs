@@ -3,9 +3,13 @@
 
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use aho_corasick::{
+    Anchored,
+    automaton::{Automaton as _, StateID},
+    dfa::DFA,
+};
 
-use super::{encoded, exact::Exact, names, pem, presigned, shapes, url};
+use super::{exact::Exact, names, pem, presigned, shapes, url};
 
 /// Rules that share hints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,12 +24,14 @@ pub(super) enum Family {
 }
 
 pub(super) struct Hints {
-    words: AhoCorasick,
+    words: DFA,
+    /// Its state in front of a line.
+    start: StateID,
     families: Vec<Family>,
 }
 
 /// What one line holds.
-#[derive(Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) presigned: bool,
     pub(super) exact: bool,
@@ -61,72 +67,64 @@ impl Hints {
             }
         }
         exact.hints().for_each(|hint| add(Family::Exact, hint));
-        let words = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(words)
-            .expect("a credential's forms are far from the automaton's limit of two billion states");
-        Self { words, families }
+        // A prefilter looks for rare bytes; there is none that all these words share.
+        let words = DFA::builder().ascii_case_insensitive(true).prefilter(false).build(words);
+        let words = words.expect("a credential's forms are far from the automaton's limit of two billion states");
+        let start = words.start_state(Anchored::No).expect("it is built for a search anywhere");
+        Self { words, start, families }
     }
 
-    /// Position of the first hint at or behind `from`.
-    pub(super) fn first(&self, block: &[u8], from: usize) -> Option<usize> {
-        self.words.find(&block[from..]).map(|hit| from + hit.start())
+    /// The state in front of a line.
+    pub(super) fn start(&self) -> StateID {
+        self.start
+    }
+
+    /// The state behind one more byte.
+    pub(super) fn step(&self, state: StateID, byte: u8) -> StateID {
+        self.words.next_state(Anchored::No, state, byte)
+    }
+
+    /// Whether a hint ends in this state.
+    pub(super) fn is_hit(&self, state: StateID) -> bool {
+        // Without a prefilter none but these and the two that are never entered are special: one comparison.
+        self.words.is_special(state)
+    }
+
+    /// Whether it matters where the hints stand that end in this state.
+    pub(super) fn has_place(&self, state: StateID) -> bool {
+        let mut words = (0..self.words.match_len(state)).map(|index| self.words.match_pattern(state, index));
+        words.any(|word| matches!(self.families[word.as_usize()], Family::Names | Family::Url))
     }
 
     /// All hints of one line.
     pub(super) fn of(&self, line: &[u8]) -> Found {
         let mut found = Found::default();
-        for hit in self.words.find_overlapping_iter(line) {
-            match self.families[hit.pattern().as_usize()] {
-                Family::Presigned => found.presigned = true,
-                Family::Exact => found.exact = true,
-                Family::Pem => found.pem = true,
-                Family::Names => found.names.push(hit.range()),
-                Family::Url => found.urls.push(hit.range()),
-                Family::Shape(index) => found.shapes |= 1 << index,
+        let mut state = self.start;
+        for (at, byte) in line.iter().enumerate() {
+            state = self.step(state, *byte);
+            if self.is_hit(state) {
+                found.add(self, state, at);
             }
         }
         found
     }
 }
 
-/// Where the next candidate of a block of lines stands, whether by a hint, by a run of base64 or by a NUL. Each byte is looked at
-/// once, however many candidates there are.
-#[derive(Default)]
-pub(super) struct Ahead {
-    hint: Next,
-    run: Next,
-    nul: Next,
-}
-
-/// What is known of the next place of a kind.
-#[derive(Default, Clone, Copy)]
-enum Next {
-    #[default]
-    Unknown,
-    At(usize),
-    Nowhere,
-}
-
-impl Ahead {
-    /// The first candidate at or behind `from`, which only grows.
-    pub(super) fn first(&mut self, hints: &Hints, block: &[u8], from: usize) -> Option<usize> {
-        let hint = self.hint.behind(from, || hints.first(block, from));
-        let run = self.run.behind(from, || encoded::next(block, from).map(|run| run.at.start));
-        let nul = self.nul.behind(from, || memchr::memchr(0, &block[from..]).map(|at| from + at));
-        [hint, run, nul].into_iter().flatten().min()
-    }
-}
-
-impl Next {
-    fn behind(&mut self, from: usize, find: impl FnOnce() -> Option<usize>) -> Option<usize> {
-        if matches!(*self, Self::Unknown) || matches!(*self, Self::At(at) if at < from) {
-            *self = find().map_or(Self::Nowhere, Self::At);
-        }
-        match *self {
-            Self::At(at) => Some(at),
-            Self::Unknown | Self::Nowhere => None,
+impl Found {
+    /// Adds the hints whose last byte stands at `at`.
+    pub(super) fn add(&mut self, hints: &Hints, state: StateID, at: usize) {
+        for index in 0..hints.words.match_len(state) {
+            let word = hints.words.match_pattern(state, index);
+            // What begins on the line before is none of this line's.
+            let Some(start) = (at + 1).checked_sub(hints.words.pattern_len(word)) else { continue };
+            match hints.families[word.as_usize()] {
+                Family::Presigned => self.presigned = true,
+                Family::Exact => self.exact = true,
+                Family::Pem => self.pem = true,
+                Family::Names => self.names.push(start..at + 1),
+                Family::Url => self.urls.push(start..at + 1),
+                Family::Shape(index) => self.shapes |= 1 << index,
+            }
         }
     }
 }

@@ -5,7 +5,8 @@ use std::io;
 
 use super::{
     LOOK_AHEAD, MAX_LINE, Redactor, Rules,
-    hints::Ahead,
+    ahead::Ahead,
+    hints::Found,
     pem::{self, Verdict},
     spread,
     token::{LONG, Span, Tally, long_line},
@@ -150,7 +151,9 @@ impl Redactor {
             if start > at {
                 out(&block[at..start])?;
             }
-            self.line(&block[start..end], rules, state, tally, out)?;
+            let line = &block[start..end];
+            let found = ahead.of(&self.hints, block, start..start + without_end(line).len());
+            self.line(line, &found, rules, state, tally, out)?;
             at = end;
         }
         Ok(())
@@ -160,6 +163,7 @@ impl Redactor {
     fn line(
         &self,
         line: &[u8],
+        found: &Found,
         rules: Rules,
         state: &mut State,
         tally: &mut Tally,
@@ -176,28 +180,27 @@ impl Redactor {
                 for line in held.split_inclusive(|b| *b == b'\n') {
                     let text = without_end(line);
                     let key = key.then(|| pem::span(text, pem::digits(line)));
-                    self.judged(line, key.into_iter().collect(), rules, tally, out)?;
+                    self.judged(line, self.spans(text, rules), key.into_iter().collect(), tally, out)?;
                 }
             }
             Verdict::Key(digits) => more.push(pem::span(text, digits)),
             Verdict::Plain | Verdict::Held => {}
         }
-        self.judged(line, more, rules, tally, out)?;
+        self.judged(line, self.spans_of(text, found, rules), more, tally, out)?;
         state.pem.after(line);
         Ok(())
     }
 
-    /// `more`: what is to be masked because of other lines.
+    /// `spans`: what is to be masked of the line itself; `more`: because of other lines.
     fn judged(
         &self,
         line: &[u8],
+        mut spans: Vec<Span>,
         more: Vec<Span>,
-        rules: Rules,
         tally: &mut Tally,
         out: &mut Out<'_>,
     ) -> io::Result<()> {
         let text = without_end(line);
-        let mut spans = self.spans(text, rules);
         if !more.is_empty() {
             spans.extend(more);
             spans = self.settled(text, spans);

@@ -1,6 +1,7 @@
 //! What must not leave the cluster is replaced here, by the name, shape or exact value of it, before a byte reaches the spool.
 //! Which objects are read at all is the plan's business; the check of the sealed archive shares no code with this module.
 
+mod ahead;
 mod arguments;
 mod assigned;
 mod below;
@@ -19,6 +20,7 @@ mod object;
 mod pair;
 mod pem;
 mod presigned;
+mod runs;
 mod settings;
 mod shapes;
 mod spread;
@@ -37,7 +39,7 @@ pub use writer::Redacting;
 
 use crate::secret::Secret;
 use exact::Exact;
-use hints::Hints;
+use hints::{Found, Hints};
 use lines::Lines;
 use presigned::Presigned;
 use token::{Span, Tally};
@@ -157,7 +159,9 @@ impl Redactor {
         };
         let fed = lines.feed(self, text.as_bytes(), tally, &mut push).and_then(|()| lines.end(self, tally, &mut push));
         fed.expect("writing to memory does not fail");
-        (out != text.as_bytes()).then(|| String::from_utf8_lossy(&out).into_owned())
+        let whole =
+            |out| String::from_utf8(out).unwrap_or_else(|bad| String::from_utf8_lossy(bad.as_bytes()).into_owned());
+        (out != text.as_bytes()).then(|| whole(out))
     }
 
     pub(crate) fn counted_object(&self, object: &mut serde_json::Value, tally: &mut Tally) -> bool {
@@ -179,11 +183,16 @@ impl Redactor {
 
     /// What is to be masked in one line: in order, apart from each other, none inside a token of an earlier pass.
     fn spans(&self, line: &[u8], rules: Rules) -> Vec<Span> {
+        self.spans_of(line, &self.hints.of(line), rules)
+    }
+
+    /// As [`Self::spans`], of a line whose hints are known.
+    fn spans_of(&self, line: &[u8], found: &Found, rules: Rules) -> Vec<Span> {
         let mut spans = Vec::new();
         if nul::is_none(line) && self.has(nul::RULE) {
             return nul::all(line);
         }
-        self.built_in(line, DECODINGS, &mut spans);
+        self.built_in(line, found, DECODINGS, &mut spans);
         if rules == Rules::All {
             for (id, rule) in &self.user {
                 let hits = rule.find_iter(line).filter(|hit| !hit.is_empty());
@@ -193,8 +202,7 @@ impl Redactor {
         self.settled(line, spans)
     }
 
-    fn built_in(&self, text: &[u8], decodings: usize, spans: &mut Vec<Span>) {
-        let found = self.hints.of(text);
+    fn built_in(&self, text: &[u8], found: &Found, decodings: usize, spans: &mut Vec<Span>) {
         if found.presigned {
             self.presigned.find(text, spans);
         }
@@ -232,7 +240,7 @@ impl Redactor {
             from = run.at.end;
             for decoded in run.texts(text) {
                 let mut inner = Vec::new();
-                self.built_in(&decoded, decodings - 1, &mut inner);
+                self.built_in(&decoded, &self.hints.of(&decoded), decodings - 1, &mut inner);
                 let mut inner = self.settled(&decoded, inner);
                 let whole = inner.len() == 1 && inner[0].at.len() == decoded.trim_ascii_end().len();
                 if let Some(first) = inner.pop() {

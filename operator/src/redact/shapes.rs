@@ -5,7 +5,7 @@ use std::{ops::Range, sync::LazyLock};
 
 use aho_corasick::AhoCorasick;
 use base64::{Engine as _, alphabet, engine};
-use regex::bytes::Regex;
+use regex::bytes::{Match, Regex};
 
 use super::{
     token::{self, OPEN, Span},
@@ -139,12 +139,18 @@ static TOOL_HINTS: LazyLock<AhoCorasick> = LazyLock::new(|| {
 /// What the shape at `index` of the table hits.
 pub(super) fn find(index: usize, line: &[u8], spans: &mut Vec<Span>) {
     let Shape { id, check, .. } = &TABLE[index];
-    for hit in PATTERNS[index].captures_iter(line) {
-        let value = hit.iter().flatten().last();
+    let pattern = &PATTERNS[index];
+    let mut judge = |value: Option<Match<'_>>| {
         if let Some(value) = value.filter(|value| check(value.as_bytes()) && !is_reference(value.as_bytes())) {
             let at = with_token(line, value.range());
             spans.push(Span::new(at.clone(), *id, decoded(&line[at])));
         }
+    };
+    if pattern.captures_len() == 1 {
+        // Finding groups takes far longer than finding the whole.
+        pattern.find_iter(line).for_each(|hit| judge(Some(hit)));
+    } else {
+        pattern.captures_iter(line).for_each(|hit| judge(hit.iter().flatten().last()));
     }
 }
 
@@ -174,6 +180,9 @@ pub(super) fn find_tools(line: &[u8], spans: &mut Vec<Span>) {
 
 /// A token of a store may be percent-encoded or have its slashes escaped.
 fn decoded(value: &[u8]) -> Vec<u8> {
+    if memchr::memchr2(b'\\', b'%', value).is_none() {
+        return value.to_vec();
+    }
     let plain: Vec<u8> = value.iter().copied().filter(|b| *b != b'\\').collect();
     percent_encoding::percent_decode(&plain).collect()
 }

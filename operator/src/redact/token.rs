@@ -1,7 +1,7 @@
 //! What stands in place of a masked value, and how overlapping hits become one.
 //! What is a hit is told by the rules.
 
-use std::{borrow::Cow, collections::BTreeMap, ops::Range};
+use std::{borrow::Cow, collections::BTreeMap, ops::Range, sync::LazyLock};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use memchr::memmem;
@@ -134,7 +134,8 @@ pub(super) fn is_token(text: &str) -> bool {
 
 /// Where tokens stand.
 fn tokens(line: &[u8]) -> Vec<Range<usize>> {
-    memmem::find_iter(line, OPEN).filter_map(|start| Some(start..start + length(&line[start..])?)).collect()
+    static FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(OPEN));
+    FINDER.find_iter(line).filter_map(|start| Some(start..start + length(&line[start..])?)).collect()
 }
 
 /// Length of the token with which the text begins, if it does.
