@@ -1,12 +1,12 @@
 //! A target that did not come to its end and whose spec does not tell where: all namespaces or a pattern, and one that a
-//! restart of Velero broke off. Where files, data and hooks lead is in `leads`.
+//! restart of Velero broke off; and data that no node has taken up. Where files, data and hooks lead is in `leads`.
 
 use std::io::Write as _;
 
 use flate2::{Compression, write::GzEncoder};
 use harness::bundle::Unpacked;
 use harness::context::PREFIX;
-use harness::{Context, Operator, with_namespace};
+use harness::{Context, Operator, pod, with_namespace};
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use serde_json::{Value, json};
 
@@ -151,6 +151,41 @@ async fn a_target_that_a_restart_broke_off_leads_to_the_namespaces_of_its_spec_u
         for place in [&shop, &bakery] {
             context.delete_namespace(place).await;
         }
+    })
+    .await;
+}
+
+/// Until a node-agent takes it up, any may be asked for it, and the one that refuses says so in its log.
+#[tokio::test]
+async fn data_that_no_node_has_taken_up_leads_to_all_node_agents_though_other_data_has_a_node() {
+    with_namespace("anywhere", |context| async move {
+        let shop = context.workload_namespace("shop").await;
+        context.node_agents().await;
+        let mut nodes = Vec::new();
+        for name in ["1", "2"] {
+            let node = context.node(name).await;
+            let agent = pod(&format!("node-agent-{name}")).on_node(&node).labelled("role", "node-agent");
+            context.pod(agent.with_container("node-agent")).await;
+            nodes.push(node);
+        }
+        let spec = json!({"storageLocation": "default", "includedNamespaces": [shop]});
+        let backup = json!({"metadata": {"name": "harvest"}, "spec": spec, "status": {"phase": "InProgress"}});
+        let uid = context.create_velero("Backup", backup).await.metadata.uid.unwrap();
+        for (name, status) in
+            [("du-1", json!({"phase": "InProgress", "node": nodes[0]})), ("du-2", json!({"phase": "New"}))]
+        {
+            let labels = json!({"velero.io/backup-uid": uid, "velero.io/backup-name": "harvest"});
+            let upload = json!({"metadata": {"name": name, "labels": labels}, "status": status,
+                "spec": {"sourceNamespace": shop, "sourcePVC": name, "backupStorageLocation": "default", "snapshotType": "CSI",
+                    "csiSnapshot": {"volumeSnapshot": "", "storageClass": "fast", "snapshotClass": ""}, "operationTimeout": "10m0s"}});
+            context.create_velero("DataUpload", upload).await;
+        }
+        let _operator = Operator::of(&context).ready().await;
+        let path = "cluster-scoped-resources/core/nodes.yaml";
+        assert_eq!(bundle_of(&context, "open", "Backup", "harvest").await.names(path), nodes);
+        context.patch_velero("DataUpload", "du-2", json!({"status": {"phase": "Canceled"}})).await;
+        assert_eq!(bundle_of(&context, "ended", "Backup", "harvest").await.names(path), nodes[..1]);
+        context.delete_namespace(&shop).await;
     })
     .await;
 }

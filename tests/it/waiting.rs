@@ -43,6 +43,7 @@ async fn what_waits_in_a_real_velero_names_what_is_in_front_of_it() {
     with_namespace("waiting", |context| async move {
         let velero = Velero::of(&context).fs_timeout("4h").start().await;
         read_only_location(&context).await;
+        context.until_phase("BackupStorageLocation", "attic", "Available").await;
         let refused = velero.backup("refused").with("storageLocation", "attic".into());
         assert_eq!(phase(&refused.wait().await), "FailedValidation");
         let hangs = velero.stuck_restore("r1").await;
