@@ -220,7 +220,8 @@ proptest! {
 
     #[test]
     fn sec_x51_the_pieces_do_not_matter(
-        seed in 0_u64..1000,
+        // The shapes above are made of the first seeds: a known value that is part of one would be the rule that is told.
+        seed in 100_u64..1000,
         which in 0_usize..46,
         front in 0_usize..400_000,
         piece in prop_oneof![1_usize..64, 1000_usize..9000, 100_000_usize..600_000],
