@@ -8,6 +8,7 @@ use percent_encoding::percent_decode;
 use super::{
     below, flow,
     names::{self, Strength},
+    prose,
     token::{self, OPEN, Span},
     unescape::unescaped,
     value::{self, Place},
@@ -40,7 +41,9 @@ pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans:
             if found.from < of_flow && matches!(line[found.from..].first(), Some(b'{' | b'<')) {
                 continue;
             }
-            if let Some(end) = (found.from >= of_flow).then(|| flow::object(line, found.from, outer, spans)).flatten() {
+            if let Some(end) =
+                (found.from >= of_flow).then(|| flow::object(line, found.from, found.of_json(), outer, spans)).flatten()
+            {
                 of_flow = end;
                 continue;
             }
@@ -227,6 +230,9 @@ impl Assigned {
             None => return None,
         };
         at = skip_space(line, skip_colour(line, skip_space(line, at + length)));
+        if quoted && spaced && colon && prose::goes_on(&line[at..]) {
+            return None;
+        }
         while percent > 0 && starts(line, at, b"%20") {
             at += 3;
         }
@@ -246,6 +252,11 @@ impl Assigned {
         Some(found)
     }
 
+    /// What stands behind such a name is looked at by `json`.
+    fn of_json(&self) -> bool {
+        self.name_quote.is_some_and(|quote| quote.byte == b'"')
+    }
+
     fn span(&self, line: &[u8], strength: Strength, name: &Range<usize>) -> Option<Span> {
         let to = match self.quote {
             Some(quote) => quote.close(line, self.from),
@@ -257,9 +268,11 @@ impl Assigned {
         let verb = line[name.clone()].eq_ignore_ascii_case(b"pass");
         let strength = if self.place == Place::Prose && (resource || verb) { Strength::Weak } else { strength };
         let number = raw.iter().all(u8::is_ascii_digit);
+        let count = || self.name_quote.is_some() && value::is_count(&line[name.clone()], raw);
         if self.quote.is_none()
-            && value::is_count(&line[name.clone()], raw)
-            && (self.name_quote.is_some() || counts(&line[to..]))
+            && (count()
+                || prose::is_number_of(&line[name.clone()], raw, &line[to..])
+                || (self.place == Place::Prose && prose::begins_sentence(raw, &line[to..])))
         {
             return None;
         }
@@ -336,12 +349,6 @@ fn joined(rest: &[u8], escapes: usize) -> Option<usize> {
         at += 1;
     }
     Some(at)
-}
-
-/// `pass=3 fail=0`: the next name is that of what did not.
-fn counts(behind: &[u8]) -> bool {
-    let name = behind.iter().position(u8::is_ascii_alphabetic).map_or(&[][..], |at| &behind[at..]);
-    [&b"fail"[..], b"warn", b"skip", b"error", b"total"].iter().any(|word| name.starts_with(word))
 }
 
 /// A number of JSON: a count under a weak name, or how often one of our own rules hit.

@@ -12,29 +12,64 @@ use super::{
 /// Bytes of such a value that are looked at, from its first bracket.
 const LONGEST: usize = 4096;
 const DEPTH: usize = 8;
+/// Bytes of the name of a type, and of a field's in front of it.
+const TYPE: usize = 40;
 
 /// What is to be masked in the fields of the object that begins at `at`, and where it ends; `None` if there is no such object.
-pub(super) fn object(line: &[u8], at: usize, outer: Strength, spans: &mut Vec<Span>) -> Option<usize> {
+/// With `of_json` the key in front of it is JSON's, and so are names in double quotes.
+pub(super) fn object(line: &[u8], at: usize, of_json: bool, outer: Strength, spans: &mut Vec<Span>) -> Option<usize> {
     let line = &line[..line.len().min(at + LONGEST)];
     let (close, from) = opens(line, at)?;
-    Flow { line, spans }.fields(from, close, Some(outer), 0)
+    Flow { line, of_json, spans }.fields(from, close, Some(outer), 0)
 }
 
 /// The closing bracket of what begins here, and where its first part does.
 fn opens(line: &[u8], at: usize) -> Option<(u8, usize)> {
     let rest = line.get(at..)?;
-    let go_type = rest.iter().take(40).take_while(|byte| byte.is_ascii_alphanumeric() || b"&*.".contains(byte)).count();
+    if let Some(length) = go_map(rest) {
+        return Some((b'}', at + length));
+    }
+    let go_type =
+        rest.iter().take(TYPE).take_while(|byte| byte.is_ascii_alphanumeric() || b"&*.".contains(byte)).count();
     match rest.get(go_type)? {
         b'{' => Some((b'}', at + go_type + 1)),
         b'[' if rest.starts_with(b"map[") => Some((b']', at + 4)),
         // Of a message of gRPC's.
-        b'<' if rest.starts_with(b"<key:") => Some((b'>', at + 1)),
+        b'<' if rest.starts_with(b"<key:") || is_message(&rest[1..]) => Some((b'>', at + 1)),
         _ => None,
     }
 }
 
+/// Length of `map[string]string{` and its like, as Go's `%#v` writes the type in front of the value.
+fn go_map(rest: &[u8]) -> Option<usize> {
+    let is_type = |byte: &&u8| byte.is_ascii_alphanumeric() || b"*._".contains(byte);
+    let word = |text: &[u8]| text.iter().take(TYPE).take_while(is_type).count();
+    let key = word(rest.strip_prefix(b"map[")?);
+    let of = rest[4 + key..].strip_prefix(b"]")?;
+    let list = if of.starts_with(b"[]") { 2 } else { 0 };
+    let mut length = list + word(&of[list..]);
+    if of[length..].starts_with(b" {}") || of[length..].starts_with(b"{}") {
+        length += 2 + usize::from(of[length] == b' ');
+    }
+    (key > 0 && length > list && of.get(length) == Some(&b'{')).then_some(4 + key + 1 + length + 1)
+}
+
+/// `value:"x" >`: the first field of a message as gRPC writes it.
+fn is_message(fields: &[u8]) -> bool {
+    let name = fields.iter().take(TYPE).take_while(|byte| is_name(**byte)).count();
+    name > 0 && fields.get(name) == Some(&b':') && Quote::at(fields, name + 1).is_some()
+}
+
+/// A field's name: where it stands within its quotes, and where its value begins.
+struct Name {
+    at: std::ops::Range<usize>,
+    quote: Option<Quote>,
+    value: usize,
+}
+
 struct Flow<'a> {
     line: &'a [u8],
+    of_json: bool,
     spans: &'a mut Vec<Span>,
 }
 
@@ -50,7 +85,7 @@ impl Flow<'_> {
                 Some(byte) if *byte == close => return (!first).then_some(at + 1),
                 Some(_) => {}
             }
-            let Some((name, value)) = self.name(at) else { return (!first).then_some(at) };
+            let Some(Name { at: name, quote, value }) = self.name(at) else { return (!first).then_some(at) };
             first = false;
             let name = &self.line[name];
             let strength = names::judge(name).or_else(|| outer.and_then(|outer| below::field(outer, name)));
@@ -59,7 +94,7 @@ impl Flow<'_> {
                     let outer = strength.or_else(|| below::holds(name));
                     self.fields(from, close, outer, depth + 1).unwrap_or(from)
                 }
-                None => self.scalar(value, strength),
+                None => self.scalar(value, strength, quote),
             };
         }
     }
@@ -69,18 +104,24 @@ impl Flow<'_> {
         from + self.line[from.min(self.line.len())..].iter().take_while(is_filler).count()
     }
 
-    /// A name in front of a colon or an equals sign, and where its value begins. Names in double quotes are JSON's.
-    fn name(&self, at: usize) -> Option<(std::ops::Range<usize>, usize)> {
-        let quoted = usize::from(self.line.get(at) == Some(&b'\''));
-        let from = at + quoted;
+    /// A name in front of a colon or an equals sign.
+    fn name(&self, at: usize) -> Option<Name> {
+        let quote = Quote::at(self.line, at);
+        if quote.is_some_and(|(quote, _)| self.of_json && quote.bytes().ends_with(b"\"")) {
+            return None;
+        }
+        let from = quote.map_or(at, |(_, from)| from);
         let to = from + self.line.get(from..)?.iter().take_while(|byte| is_name(**byte)).count();
-        let behind = to + quoted;
+        let behind = match quote {
+            Some((quote, _)) => Quote::at(self.line, to).filter(|(found, _)| *found == quote)?.1,
+            None => to,
+        };
         let separated = to > from && matches!(self.line.get(behind), Some(b':' | b'='));
         let blanks = self.line.get(behind + 1..)?.iter().take_while(|byte| **byte == b' ').count();
-        separated.then_some((from..to, behind + 1 + blanks))
+        separated.then_some(Name { at: from..to, quote: quote.map(|(quote, _)| quote), value: behind + 1 + blanks })
     }
 
-    fn scalar(&mut self, from: usize, strength: Option<Strength>) -> usize {
+    fn scalar(&mut self, from: usize, strength: Option<Strength>, name: Option<Quote>) -> usize {
         let quote = Quote::at(self.line, from);
         let (content, end) = if let Some((quote, start)) = quote {
             let to = quote.close(self.line, start);
@@ -94,7 +135,13 @@ impl Flow<'_> {
             && value::masks(&token::without(raw), strength, Place::Structure, quote.is_some())
         {
             let decoded = quote.map_or_else(|| raw.to_vec(), |(quote, _)| quote.decoded(raw));
-            self.spans.push(Span::new(content, json::KEY, decoded));
+            let span = Span::new(content, json::KEY, decoded);
+            // A number of JSON becomes a string.
+            let name = name.filter(|name| quote.is_none() && name.bytes().ends_with(b"\""));
+            self.spans.push(match name {
+                Some(name) => span.quoted(&name.bytes()),
+                None => span,
+            });
         }
         end.max(from + usize::from(end == from && from < self.line.len() && !b",}]>".contains(&self.line[from])))
     }

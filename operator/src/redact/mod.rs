@@ -20,6 +20,7 @@ mod object;
 mod pair;
 mod pem;
 mod presigned;
+mod prose;
 mod runs;
 mod settings;
 mod shapes;

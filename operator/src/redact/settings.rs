@@ -220,7 +220,9 @@ impl Settings<'_> {
             None => self.inline(line),
             Some(_) if pair.value.is_empty() => Shown::AsItIs,
             // The rules for text look into it.
-            Some(strength) if !all && flow::object(line.as_bytes(), pair.at, strength, &mut Vec::new()).is_some() => {
+            Some(strength)
+                if !all && flow::object(line.as_bytes(), pair.at, true, strength, &mut Vec::new()).is_some() =>
+            {
                 Shown::AsItIs
             }
             Some(strength) if !self.is_secret(pair.value, strength) => Shown::AsItIs,

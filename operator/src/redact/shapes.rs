@@ -60,7 +60,9 @@ pub(super) static TABLE: &[Shape] = &[
         concat!(
             r#"(?i)authorization\\*["']?\]?\s*(?:=>|=|:|%3[ad])(?:\s|%20|\+|\\*["'\[])*"#,
             r#"(?:(?:bearer|basic|token|negotiate|apikey|bot)(?:\s+|%20|\+)([^\s"'\\,;\]})]+)"#,
-            r#"|(?:aws4-hmac-sha256|digest|sharedkey(?:lite)?)(?:\s+|%20|\+)([^"'\\\]\r\n]+))"#,
+            r#"|(?:aws4-hmac-sha256|digest|sharedkey(?:lite)?)(?:\s+|%20|\+)([^"'\\\]\r\n]+)"#,
+            // Any other scheme is a word as well, and so is one of a sentence: only what no sentence has goes.
+            r"|[a-z][a-z0-9_-]{1,31}(?:\s+|%20|\+)([a-z._~+/=-]*[0-9][a-z0-9._~+/=-]{5,}|[a-z._~+/=-]{5,}[0-9][a-z0-9._~+/=-]*))",
         ),
     ),
     Shape {

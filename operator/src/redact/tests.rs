@@ -376,6 +376,7 @@ mod spread;
 mod streams;
 mod survivors;
 mod tried;
+mod tried_again;
 mod tried_texts;
 mod ways_around;
 mod written;

@@ -9,8 +9,13 @@ use super::{
 /// What stands behind a flag that may have blanks behind it: in quotes, as the next argument, or a word that is no flag.
 macro_rules! value {
     () => {
+        value!(r"\s*=?\s*")
+    };
+    ($gap:literal) => {
         concat!(
-            r#"(?:\\*["']\s*,\s*\\*["']([^"'\\\n]+)|(?:\s*=?\s*)"#,
+            r#"(?:\\*["']\s*,\s*\\*["']([^"'\\\n]+)|(?:"#,
+            $gap,
+            r#")"#,
             r#"(?:'([^'\n,:}\]\s][^'\n]*)|\\*"([^"\\\n,:}\]\s][^"\\\n]*)|([^\s"'\\|;&,\]})=-][^\s"'\\|;&,\]})]*)))"#,
         )
     };
@@ -81,8 +86,16 @@ pub(super) const REDIS_CONFIG: Shape = Shape {
     ),
     check: |value| !value::is_ordinary(value),
 };
-pub(super) const MONGO: Shape =
-    shape("mongo-flag", &["mongo"], concat!(r#"(?:\b|\\[nrt])mongo[a-z]*\b[^|;\n]*?[\s"',]-p"#, value!()));
+/// Glued to its flag a value is no word, for that is another flag: `-priority`.
+pub(super) const MONGO: Shape = shape(
+    "mongo-flag",
+    &["mongo"],
+    concat!(
+        r#"(?:\b|\\[nrt])mongo[a-z]*\b[^|;\n]*?[\s"',]-p(?:"#,
+        value!(r"\s*=\s*|\s+"),
+        r#"|\\*["']([^"'\\\n,:}\]\s][^"'\\\n]*)|([a-z]*[^a-z\s"'\\|;&,\]})=-][^\s"'\\|;&,\]})]*))"#,
+    ),
+);
 /// `db.auth('user', 'secret')`
 pub(super) const MONGO_AUTH: Shape =
     shape("mongo-auth", &["auth("], r#"\bauth\(\s*\\*['"][^'"\\]*\\*['"]\s*,\s*\\*['"]([^'"\\]+)"#);
@@ -125,7 +138,8 @@ pub(super) const OPENSSL: Shape = shape(
     &["pass:", "openssl"],
     concat!(
         r#"-pass(?:in|out)?[\s"',\\]+pass:([^\s"'\\,|;&]+)"#,
-        r#"|(?:\b|\\[nrt])openssl[\s"',\\]+enc\b[^|;&\n]*?[\s"',]-[kK]"#,
+        // Without a limit each `pass:` behind an `enc` would have all the rest of the line looked at.
+        r#"|(?:\b|\\[nrt])openssl[\s"',\\]+enc\b[^|;&\n]{0,512}?[\s"',]-[kK]"#,
         value!(),
     ),
 );

@@ -11,7 +11,7 @@ use super::{token::Span, unescape::unescaped, value::is_reference};
 pub(super) const RULE: &str = "url-userinfo";
 
 /// A line with none of these holds no URL with a password, nor a MySQL source name.
-pub(super) const HINTS: &[&str] = &["://", ":\\/\\/", "%3a%2f%2f", "@tcp(", "@unix("];
+pub(super) const HINTS: &[&str] = &["://", ":\\/\\/", "%3a%2f%2f", "@tcp(", "@unix(", "_proxy"];
 
 /// `user:secret@tcp(host:3306)/database`
 static SOURCE_NAME: LazyLock<Regex> = LazyLock::new(|| {
@@ -26,6 +26,11 @@ pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans:
     for hit in hits {
         if line[hit.clone()].starts_with(b"@") {
             source_name = true;
+        } else if line[hit.clone()].eq_ignore_ascii_case(b"_proxy") {
+            if let Some(span) = of_proxy(line, hit.end).filter(|span| span.at.start >= done) {
+                done = span.at.end;
+                spans.push(span);
+            }
         } else if hit.end > done {
             let encoded = line[hit.start] == b'%';
             let of_web =
@@ -55,7 +60,7 @@ fn userinfo(line: &[u8], from: usize, encoded: bool) -> Option<Span> {
     let rest = &rest[..end(rest)];
     let (colon, at): (&[u8], &[u8]) = if encoded { (b"%3a", b"%40") } else { (b":", b"@") };
     let first = position(rest, colon)?;
-    let user_ends = |b: &u8| matches!(b, b'/' | b'?' | b'#' | b'@');
+    let user_ends = |b: &u8| matches!(b, b'/' | b'?' | b'#');
     if rest[..first].iter().any(user_ends) || (encoded && position(&rest[..first], b"%2f").is_some()) {
         return None;
     }
@@ -68,6 +73,8 @@ fn userinfo(line: &[u8], from: usize, encoded: bool) -> Option<Span> {
     let port = authority.iter().all(u8::is_ascii_digit) && authority.len() <= 5;
     let length = match last(authority, at) {
         Some(length) => length,
+        // A host and its port, unless an `@` follows: people are called `user@domain` as well.
+        None if rest[..first].contains(&b'@') => return None,
         None if port => return None,
         None => position(secret, at)?,
     };
@@ -81,6 +88,17 @@ fn userinfo(line: &[u8], from: usize, encoded: bool) -> Option<Span> {
         decoded = percent_decode(&decoded).collect();
     }
     Some(Span::new(from + start..from + start + length, RULE, decoded))
+}
+
+/// `HTTPS_PROXY=user:secret@host:3128`, which programs take as well as a URL; `from` is behind the name.
+fn of_proxy(line: &[u8], from: usize) -> Option<Span> {
+    let skip = |at: usize, of: &[u8]| at + line[at..].iter().take(8).take_while(|byte| of.contains(byte)).count();
+    let mut at = skip(from, b"\\\"'");
+    if !matches!(line.get(at), Some(b':' | b'=')) {
+        return None;
+    }
+    at = skip(skip(at + 1, b" "), b"\\\"'");
+    userinfo(line, at, false).filter(|span| last(&line[at..span.at.start], b"/").is_none())
 }
 
 fn ends_with(text: &[u8], word: &[u8]) -> bool {

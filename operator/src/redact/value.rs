@@ -53,6 +53,7 @@ const ORDINARY: &[&str] = &[
     "cannot",
     "changed",
     "check",
+    "context",
     "could",
     "couldn't",
     "denied",
@@ -136,7 +137,7 @@ const ORDINARY: &[&str] = &[
 
 /// Whether the value is to be masked. Quoted values are whole, others end at a separator.
 pub(super) fn masks(value: &[u8], strength: Strength, place: Place, quoted: bool) -> bool {
-    if says_nothing(value) || is_reference(value) {
+    if says_nothing(value) || is_reference(value) || elsewhere(value) {
         return false;
     }
     if !quoted && is_word(value, ORDINARY) {
@@ -145,7 +146,10 @@ pub(super) fn masks(value: &[u8], strength: Strength, place: Place, quoted: bool
     if strength == Strength::Strong {
         return true;
     }
-    if is_path(value) || is_word(value, STATES) || (!quoted && value == b"Secret") {
+    if is_path(value) || is_word(value, STATES) || is_algorithm(value) || (!quoted && value == b"Secret") {
+        return false;
+    }
+    if place == Place::Prose && (is_assignment(value) || is_object(value)) {
         return false;
     }
     let mixed = value.iter().any(u8::is_ascii_digit) && value.iter().any(u8::is_ascii_alphabetic);
@@ -175,7 +179,7 @@ fn says_nothing(value: &[u8]) -> bool {
     let filler = |b: &u8| b.is_ascii_whitespace() || b"*.-_|><~?{[\\,:]})(".contains(b);
     // Nobody can tell who wrote that; but for a size of few digits and a digest nothing can hide in it.
     let left_out = || std::str::from_utf8(value).is_ok_and(config_map::is_left_out);
-    value.iter().all(filler) || is_word(value, NOTHING) || is_placeholder(value) || left_out()
+    value.iter().all(filler) || is_word(value, NOTHING) || is_placeholder(value) || is_masked(value) || left_out()
 }
 
 fn is_word(value: &[u8], words: &[&str]) -> bool {
@@ -205,6 +209,126 @@ fn is_placeholder(value: &[u8]) -> bool {
     inner.iter().all(|b| b.is_ascii_lowercase() || matches!(b, b' ' | b'-' | b'_'))
 }
 
+/// What others have put in place of a value: `(hidden)`, `**REDACTED**`, `[MASKED]`, `xxxxx`.
+fn is_masked(value: &[u8]) -> bool {
+    const WORDS: &[&str] = &["redacted", "masked", "hidden", "filtered", "removed", "omitted", "sanitized"];
+    let is_sign = |byte: &u8| b"*()[]<>{}_-#".contains(byte);
+    let from = value.iter().position(|byte| !is_sign(byte)).unwrap_or(value.len());
+    let to = value.iter().rposition(|byte| !is_sign(byte)).map_or(from, |last| last + 1);
+    let word = &value[from..to];
+    let crossed = word.len() >= 3 && word.iter().all(|byte| matches!(byte, b'x' | b'X'));
+    crossed || WORDS.iter().any(|other| word.eq_ignore_ascii_case(other.as_bytes()))
+}
+
+/// Where a program looks the value up, or what it decrypts: `{{ .Values.password }}`, `vault:path#key` of Bank-Vaults,
+/// `ref+vault://…` of vals, `ENC[AES256_GCM,…]` of sops. A template with a text in quotes may hold the value itself.
+fn elsewhere(value: &[u8]) -> bool {
+    const BACKENDS: &[&str] = &[
+        "vault",
+        "awssecrets",
+        "awsssm",
+        "gcpsecrets",
+        "azurekeyvault",
+        "sops",
+        "k8s",
+        "doppler",
+        "onepassword",
+        "op",
+        "gcs",
+        "s3",
+    ];
+    const ENCRYPTED: &[&[u8]] = &[b"ENC[AES256_GCM", b"ENC[PKCS7", b"ENC[GPG"];
+    if let Some(inner) = value.strip_prefix(b"{{") {
+        // Without quotes a value ends in front of the braces, and a name of letters is left.
+        let (inner, closed) = inner.strip_suffix(b"}}").map_or((inner, false), |inner| (inner, true));
+        let plain =
+            |byte: &u8| byte.is_ascii_alphabetic() || b" ._-$|".contains(byte) || (closed && byte.is_ascii_digit());
+        return inner.iter().all(plain) && inner.iter().any(u8::is_ascii_alphabetic);
+    }
+    if let Some(path) = value.strip_prefix(b"vault:") {
+        return path.contains(&b'/') && path.contains(&b'#');
+    }
+    if let Some(reference) = value.strip_prefix(b"ref+") {
+        let scheme = reference.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        let known = BACKENDS.iter().any(|backend| reference[..scheme] == *backend.as_bytes());
+        return known && reference[scheme..].starts_with(b"://");
+    }
+    ENCRYPTED.iter().any(|start| value.starts_with(start))
+}
+
+/// `method=kubernetes` behind `auth:`: a name of its own, which is judged by itself.
+fn is_assignment(value: &[u8]) -> bool {
+    let name = value.iter().take_while(|byte| byte.is_ascii_lowercase() || **byte == b'_').count();
+    name > 1 && value.get(name) == Some(&b'=') && value.get(name + 1).is_some_and(|byte| *byte != b'=')
+}
+
+/// `cloud-credentials`, `api-token-1`: an object that is called after what is in it.
+fn is_object(value: &[u8]) -> bool {
+    const CALLED: &[&str] = &[
+        "credential",
+        "credentials",
+        "creds",
+        "secret",
+        "secrets",
+        "token",
+        "tokens",
+        "key",
+        "keys",
+        "auth",
+        "password",
+    ];
+    let is_part = |part: &[u8]| {
+        let word = part.len() >= 2 && part.iter().all(u8::is_ascii_lowercase);
+        word || ((1..=3).contains(&part.len()) && part.iter().all(u8::is_ascii_digit))
+    };
+    let called = |part: &[u8]| CALLED.iter().any(|word| part == word.as_bytes());
+    let mut parts = value.split(|byte| *byte == b'-');
+    value.contains(&b'-') && parts.clone().all(is_part) && parts.any(called)
+}
+
+/// `sha256-RSA-2048bits`: how something was signed.
+fn is_algorithm(value: &[u8]) -> bool {
+    const WORDS: &[&str] = &[
+        "sha",
+        "md",
+        "rsa",
+        "dsa",
+        "ecdsa",
+        "ed",
+        "hmac",
+        "pss",
+        "with",
+        "bit",
+        "bits",
+        "withrsa",
+        "withecdsa",
+        "withrsaencryption",
+        "aws",
+        "rs",
+        "es",
+        "hs",
+        "ps",
+    ];
+    let is_sign = |byte: &u8| matches!(byte, b'-' | b'_' | b'/');
+    let word = |part: &[u8]| WORDS.iter().any(|word| part.eq_ignore_ascii_case(word.as_bytes()));
+    let mut words = 0;
+    let mut rest = value;
+    while let Some(first) = rest.first() {
+        let same = |byte: &&u8| {
+            byte.is_ascii_alphabetic() == first.is_ascii_alphabetic() && byte.is_ascii_digit() == first.is_ascii_digit()
+        };
+        let (part, behind) = rest.split_at(rest.iter().take_while(same).count());
+        rest = behind;
+        let known = word(part);
+        words += usize::from(known);
+        let number = part.len() <= 4 && part.iter().all(u8::is_ascii_digit);
+        if !(known || number || (part.len() == 1 && part.iter().all(is_sign))) {
+            return false;
+        }
+    }
+    words > 1
+}
+
 /// `$(NAME)`, `${NAME}`, `$NAME`: the value stands elsewhere.
 pub(super) fn is_reference(value: &[u8]) -> bool {
     let Some(rest) = value.strip_prefix(b"$") else { return false };
@@ -229,5 +353,16 @@ fn is_path(value: &[u8]) -> bool {
         let plain = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
         part.len() < 64 && part.iter().all(plain)
     };
-    path.len() > 2 && path.contains(&b'/') && parts.all(is_part)
+    path.len() > 2 && path.contains(&b'/') && (parts.all(is_part) || is_namespaced(path))
+}
+
+/// `velero/Cloud`: two words, of which no other letter is a capital.
+fn is_namespaced(path: &[u8]) -> bool {
+    let is_word = |part: &[u8]| {
+        part.len() > 2
+            && part[0].is_ascii_alphabetic()
+            && part[1..].iter().all(|b| b.is_ascii_lowercase() || *b == b'-')
+    };
+    let mut parts = path.split(|b| *b == b'/');
+    parts.clone().count() == 2 && parts.all(is_word)
 }

@@ -196,6 +196,7 @@ fn sec_x63_each_hint_of_a_name_a_url_and_a_query_has_a_text_that_it_leads_to() {
                 ("named-value", _) => format!("x {hint}=\"{value}\""),
                 ("url-userinfo", "@tcp(" | "@unix(") => format!("shop:{value}{hint}db:3306)/shop"),
                 ("url-userinfo", "%3a%2f%2f") => format!("x=postgres{hint}shop%3A{value}%40db.example%2Fshop"),
+                ("url-userinfo", "_proxy") => format!("http{hint}=shop:{value}@db.example:3128"),
                 ("url-userinfo", _) => format!("postgres{hint}shop:{value}@db.example/shop"),
                 (_, "awsaccesskeyid" | "googleaccessid") => format!("h?{hint}=x&Signature={value}"),
                 (_, hint) if hint.starts_with('x') => format!(

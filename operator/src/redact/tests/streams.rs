@@ -132,6 +132,10 @@ fn sec_x63_hostile_lines_take_linear_time() {
         "X-Amz-Signature=",
         "AWSAccessKeyId=",
         "Signature=awsaccesskeyid=",
+        "openssl enc -pass pass:a ",
+        "secrets: {\"a\":\"b\"",
+        "secrets:map[string]string{\"a\":",
+        "https_proxy=a:b",
     ] {
         let time = |length: usize| {
             let line = unit.repeat(length / unit.len());

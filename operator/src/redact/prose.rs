@@ -1,0 +1,84 @@
+//! Whether what stands behind a sensitive name is a sentence, a count or the name of an object: what its neighbours tell.
+//! What the value alone tells is the business of `value`, and where it ends that of `assigned`.
+
+/// Programs that speak of themselves behind a prompt: `Enter password: mysqldump: Got error: 1045`.
+#[rustfmt::skip]
+const PROGRAMS: &[&str] = &[
+    "mysql", "mysqldump", "mysqladmin", "mariadb", "mariadb-dump", "mariadb-admin", "xtrabackup", "psql", "pg_dump", "pg_dumpall",
+    "pg_restore", "pg_basebackup", "mongodump", "mongorestore", "mongosh", "restic", "kopia", "sudo", "su", "ssh", "curl", "openssl",
+];
+/// Bytes behind a name that tell whether a sentence begins there.
+const WORD: usize = 32;
+
+/// `volume "cloud-credentials" : secret "x" not found`: nobody writes a blank in front of a colon but who joins two sentences,
+/// and behind it stands a word that goes on. `rest` begins behind the colon and its blanks.
+pub(super) fn goes_on(rest: &[u8]) -> bool {
+    let letters = rest.iter().take(WORD).take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let more =
+        rest.get(letters + 1).is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'"' | b'\\' | b'\''));
+    letters > 1 && rest[0].is_ascii_lowercase() && rest.get(letters) == Some(&b' ') && more
+}
+
+/// `password: secrets "x" is forbidden`, `Password: mysqldump: Got error`: `value` is no password if such follows it.
+pub(super) fn begins_sentence(value: &[u8], behind: &[u8]) -> bool {
+    let is = |word: &&str| value.eq_ignore_ascii_case(word.as_bytes());
+    if ["secret", "secrets", "configmap", "configmaps"].iter().any(|word| is(word)) {
+        let quote =
+            behind.strip_prefix(b" ").map(|text| &text[text.iter().take_while(|byte| **byte == b'\\').count()..]);
+        return quote.is_some_and(|text| text.starts_with(b"\""));
+    }
+    let program = value.strip_suffix(b":").filter(|_| behind.starts_with(b" "));
+    program.is_some_and(|name| PROGRAMS.iter().any(|program| name == program.as_bytes()))
+}
+
+/// A number without quotes that is no secret: `pass=3 fail=0`, `first pass=1`, `api key id: 42`.
+pub(super) fn is_number_of(name: &[u8], number: &[u8], behind: &[u8]) -> bool {
+    if number.is_empty() || number.len() > 4 || !number.iter().all(u8::is_ascii_digit) {
+        return false;
+    }
+    let of_id = name.len() > 3 && name[name.len() - 3..].eq_ignore_ascii_case(b" id");
+    of_id || (name.eq_ignore_ascii_case(b"pass") && (number.len() <= 2 || counts(behind)))
+}
+
+/// The next name is that of what did not pass.
+fn counts(behind: &[u8]) -> bool {
+    let name = behind.iter().position(u8::is_ascii_alphabetic).map_or(&[][..], |at| &behind[at..]);
+    let is = |word: &&[u8]| name.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    [&b"fail"[..], b"warn", b"skip", b"error", b"total"].iter().any(is)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sec_x55_a_sentence_goes_on_behind_its_first_word() {
+        for rest in ["secret \"x\" not found", "references non-existent", "driver name a.b not", "secret \\\"x\\\" not"]
+        {
+            assert!(goes_on(rest.as_bytes()), "{rest}");
+        }
+        for rest in ["hunter2 x", "hunter", "hunter # x", "Hunter x", "", "h x", "hunter, x"] {
+            assert!(!goes_on(rest.as_bytes()), "{rest}");
+        }
+    }
+
+    #[test]
+    fn sec_x55_only_a_small_number_is_a_count() {
+        for (name, number, behind, is) in [
+            ("pass", "1", " second", true),
+            ("PASS", "123", " FAIL=1", true),
+            ("pass", "123", " second", false),
+            ("pass", "12345", " fail=1", false),
+            ("pass", "", " fail=1", false),
+            ("password", "1", " fail=1", false),
+            ("api key id", "42", "", true),
+            ("api key id", "42x", "", false),
+        ] {
+            assert_eq!(
+                is_number_of(name.as_bytes(), number.as_bytes(), behind.as_bytes()),
+                is,
+                "{name} {number} {behind}"
+            );
+        }
+    }
+}
