@@ -21,8 +21,8 @@ pub(super) fn goes_on(rest: &[u8]) -> bool {
 
 /// `password: secrets "x" is forbidden`, `Password: mysqldump: Got error`: `value` is no password if such follows it.
 pub(super) fn begins_sentence(value: &[u8], behind: &[u8]) -> bool {
-    let is = |word: &&str| value.eq_ignore_ascii_case(word.as_bytes());
-    if ["secret", "secrets", "configmap", "configmaps"].iter().any(|word| is(word)) {
+    let is = |word: &str| value.eq_ignore_ascii_case(word.as_bytes());
+    if ["secret", "secrets", "configmap", "configmaps"].into_iter().any(is) {
         let quote =
             behind.strip_prefix(b" ").map(|text| &text[text.iter().take_while(|byte| **byte == b'\\').count()..]);
         return quote.is_some_and(|text| text.starts_with(b"\""));

@@ -21,6 +21,8 @@ const ASSIGNED: usize = 6;
 #[rustfmt::skip]
 const NOTHING: &[&str] = &[
     "true", "false", "null", "nil", "none", "undefined", "n/a", "~", "[]", "{}", "***stripped***", "***redacted***",
+    // The first word of a type of Go's.
+    "map[string",
 ];
 /// What a weak name may say of itself, in quotes as well: `"auth": "enabled"`.
 #[rustfmt::skip]
