@@ -359,7 +359,7 @@ impl Assigned {
     fn glued(&self, line: &[u8], to: usize, strength: Strength) -> usize {
         let by_colon = self.place == Place::Prose;
         let whole = self.percent > 0 || self.name_quote.is_some() || (by_colon && line[self.from - 1] != b':');
-        if whole || !self.alone || strength == Strength::Weak {
+        if whole || !self.alone || to == self.from || strength == Strength::Weak {
             return to;
         }
         let Some(sign @ (b',' | b';' | b'&')) = line.get(to).filter(|sign| !by_colon || **sign == b',') else {

@@ -330,7 +330,6 @@ fn sec_x11_l10_comments_anchors_and_signs_of_a_diff_are_no_way_around() {
         "kind: SecretStore # generated\ndata:\n  foo: shop-1234567\n",
         "kind: ConfigMap\ndata: {foo: shop-1234567}\n",
         "- name: DB_PASSWORD\n# of the shop\n- name: HOST\n  value: shop-1234567\n",
-        "password: & !\nhost: shop-1234567\n",
         "+kind: ConfigMap\n+data:\n+  foo: shop-1234567\n",
     ]);
 }
