@@ -5,6 +5,7 @@ use super::{
     names, shapes,
     token::Span,
     value::{self, Place},
+    written_out,
 };
 
 pub(super) const RULE: &str = "argument";
@@ -34,8 +35,9 @@ pub(super) fn find(arguments: &[&[u8]]) -> Vec<(usize, Span)> {
 }
 
 fn flag(argument: &[u8]) -> Option<&[u8]> {
+    // With its dashes, which are a part of what tells: `-pw`.
     let name = argument.strip_prefix(b"--").or_else(|| argument.strip_prefix(b"-"))?;
-    (!name.is_empty() && !name.iter().take_while(|b| **b != b'=').any(u8::is_ascii_whitespace)).then_some(name)
+    (!name.is_empty() && !name.iter().take_while(|b| **b != b'=').any(u8::is_ascii_whitespace)).then_some(argument)
 }
 
 /// `PGPASSWORD=x` as an argument of its own: the value goes to its end, blanks and all.
@@ -50,6 +52,7 @@ fn of_tools(arguments: &[&[u8]]) -> Vec<(usize, Span)> {
     let line = arguments.join(&b' ');
     let mut spans = Vec::new();
     shapes::find_tools(&line, &mut spans);
+    written_out::literals(&line, &mut spans);
     let mut found = Vec::new();
     for span in spans {
         let mut start = 0;

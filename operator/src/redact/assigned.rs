@@ -8,7 +8,7 @@ use percent_encoding::percent_decode;
 use super::{
     below, flow,
     names::{self, Strength},
-    prose,
+    prose, spread,
     token::{self, OPEN, Span},
     unescape::unescaped,
     value::{self, Place},
@@ -20,6 +20,8 @@ pub(super) const RULE: &str = "named-value";
 const NAME: usize = 96;
 /// White space between name, separator and value (bytes).
 const GAP: usize = 64;
+/// Bytes of a value behind a sign that may as well end it.
+const GLUED: usize = 128;
 
 /// The values behind the names at `hits`, which are in the order of their ends.
 pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans: &mut Vec<Span>) {
@@ -31,7 +33,7 @@ pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans:
         let name = name_around(line, hit);
         judged = name.end;
         let strength = names::judge_within(line, &name);
-        let Some(outer) = strength.or_else(|| below::holds(&line[name.clone()])) else { continue };
+        let Some(outer) = below::of(strength, &line[name.clone()]) else { continue };
         if is_kind(line, name.start) || is_restored(line, &name) {
             continue;
         }
@@ -51,7 +53,12 @@ pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans:
         if let Some(span) = strength.and_then(|strength| found.span(line, strength, &name)) {
             // Names within a masked value need no look, and would make `password=password=…` take the square of its length.
             judged = span.at.end;
+            let half = found.second_half(line, judged);
             spans.push(span);
+            if let Some(half) = half {
+                judged = half.end;
+                spans.push(Span::new(half.clone(), RULE, line[half].to_vec()));
+            }
             if found.listed
                 && let Some(quote) = found.quote
             {
@@ -172,6 +179,19 @@ impl Quote {
         value
     }
 
+    /// As [`Self::close`], but `''` stands for a quote within, as YAML writes it.
+    pub(super) fn close_doubled(self, line: &[u8], from: usize) -> usize {
+        let mut to = self.close(line, from);
+        while self.byte == b'\''
+            && to > from
+            && let Some((_, behind)) = Self::at(line, to).filter(|(found, _)| *found == self)
+            && let Some((_, behind)) = Self::at(line, behind).filter(|(found, _)| *found == self)
+        {
+            to = self.close(line, behind);
+        }
+        to
+    }
+
     /// Where the quoted text ends: at the closing quote, at one of an outer text, or at the end of the line.
     pub(super) fn close(self, line: &[u8], from: usize) -> usize {
         let mut escapes = 0;
@@ -204,11 +224,16 @@ struct Assigned {
     percent: usize,
     /// Behind the bracket of a list.
     listed: bool,
+    /// `$'…'` of a shell, in which a backslash stands in front of a quote.
+    dollar: bool,
+    /// The name is the first of its word.
+    alone: bool,
 }
 
 impl Assigned {
     fn behind(line: &[u8], name: &Range<usize>) -> Option<Self> {
         let flag = line[name.start] == b'-';
+        let alone = name.start == 0 || matches!(line[name.start - 1], b' ' | b'\t' | b'"' | b'\'' | b'`' | b'{');
         let element = name.start > 0 && line[name.start - 1] == b'<';
         let mut at = skip_colour(line, name.end);
         let mut name_quote = None;
@@ -236,6 +261,9 @@ impl Assigned {
         while percent > 0 && starts(line, at, b"%20") {
             at += 3;
         }
+        if colon {
+            at = spread::behind_properties(line, at);
+        }
         // `[]byte{0x68, 0x75}`
         let go_bytes = [&b"[]byte{"[..], b"[]uint8{"].into_iter().find(|bytes| starts(line, at, bytes));
         let listed = (line.get(at) == Some(&b'[') && !starts(line, at, OPEN)) || go_bytes.is_some();
@@ -243,7 +271,9 @@ impl Assigned {
             at = skip_space(line, at + go_bytes.map_or(1, <[u8]>::len));
         }
         let place = if colon && !quoted { Place::Prose } else { Place::Structure };
-        let mut found = Self { from: at, place, name_quote, quote: None, percent, listed };
+        let mut found =
+            Self { from: at, place, name_quote, quote: None, percent, listed, dollar: starts(line, at, b"$'"), alone };
+        at += usize::from(found.dollar);
         if let Some((quote, next)) = Quote::at(line, at) {
             (found.quote, found.from) = (Some(quote), next);
         } else if starts(line, at, b"%22") {
@@ -260,7 +290,7 @@ impl Assigned {
     fn span(&self, line: &[u8], strength: Strength, name: &Range<usize>) -> Option<Span> {
         let to = match self.quote {
             Some(quote) => quote.close(line, self.from),
-            None => self.unquoted_end(line, name),
+            None => self.glued(line, self.unquoted_end(line, name), strength),
         };
         let raw = &line[self.from..to];
         // A resource in prose, such as `secrets/shop/db-password: admission webhook denied`; and `let it pass: …`.
@@ -312,11 +342,49 @@ impl Assigned {
         if self.listed && self.quote.is_none() {
             return flow::list_end(line, self.from).unwrap_or(to);
         }
-        let Some(quote) = self.quote.filter(|quote| quote.byte == b'\'') else { return to };
+        let Some(quote) = self.quote else { return to };
+        while self.dollar && line.get(to) == Some(&b'\'') && line[to - 1] == b'\\' {
+            to = quote.close(line, to + 1);
+        }
+        if quote.byte == b'\'' {
+            to = to.max(quote.close_doubled(line, self.from));
+        }
+        if quote.byte != b'\'' {
+            return to;
+        }
         while let Some(next) = joined(&line[to.min(line.len())..], quote.escapes) {
             to = quote.close(line, to + next);
         }
         to
+    }
+
+    /// Of `'a'"b"`, which is one word of a shell, where the second half stands whose first one ends at `to`.
+    fn second_half(&self, line: &[u8], to: usize) -> Option<Range<usize>> {
+        let quote = self.quote.filter(|_| self.place == Place::Structure && self.name_quote.is_none())?;
+        let (_, behind) = Quote::at(line, to)?;
+        let (other, from) = Quote::at(line, behind).filter(|(other, _)| other.byte != quote.byte)?;
+        line.get(from).filter(|byte| byte.is_ascii_alphanumeric())?;
+        Some(from..other.close(line, from))
+    }
+
+    /// `password=a,b`: to the end of the word, if it stands in no query and no list of pairs, where another name follows.
+    fn glued(&self, line: &[u8], to: usize, strength: Strength) -> usize {
+        let by_colon = self.place == Place::Prose;
+        let whole = self.percent > 0 || self.name_quote.is_some() || (by_colon && line[self.from - 1] != b':');
+        if whole || !self.alone || to == self.from || strength == Strength::Weak {
+            return to;
+        }
+        let Some(sign @ (b',' | b';' | b'&')) = line.get(to).filter(|sign| !by_colon || **sign == b',') else {
+            return to;
+        };
+        let ends = |byte: &u8| byte.is_ascii_whitespace() || b"\"'`\\)]}<>|".contains(byte);
+        let rest = &line[to + 1..line.len().min(to + 1 + GLUED)];
+        let word = &rest[..rest.iter().position(ends).unwrap_or(rest.len())];
+        let plain =
+            word.first().is_some_and(u8::is_ascii_alphanumeric) && !word.iter().any(|byte| b"=:/&;".contains(byte));
+        // Behind the other two signs a shell has its next command.
+        let no_command = *sign == b',' || word.iter().any(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
+        if plain && no_command && word.len() < GLUED { to + 1 + word.len() } else { to }
     }
 
     fn decoded(&self, raw: &[u8]) -> Vec<u8> {

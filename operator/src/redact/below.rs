@@ -17,17 +17,29 @@ const DESCRIBE_ALONE: &[&str] = &["key", "keys"];
 /// Fields that hold the value itself, if anything does.
 #[rustfmt::skip]
 const HOLD: &[&str] = &["value", "values", "data", "plain", "plaintext", "content", "raw", "literal", "inline"];
+/// The end of a name of several passwords.
+const EACH: &[u8] = b"passwords";
+/// Of those, names that somebody may have who has one of several passwords.
+const WHO: &[&str] = &["user", "username", "provider", "group", "host", "example", "message"];
 /// In front of `secrets`: what is below are names of objects.
 const OF_OBJECTS: &[&str] = &["pull", "existing", "image"];
 
 /// What an object, or one in an array, is taken for by the key in front of it. The `secrets` of a call to a CSI driver are
 /// such, though a text behind that name is the name of an object.
 pub(super) fn holds(key: &[u8]) -> Option<Strength> {
-    names::judge(key).or_else(|| {
-        let (last, before) = names::last_words(key);
-        let named = OF_OBJECTS.iter().any(|word| before.eq_ignore_ascii_case(word.as_bytes()));
-        (last.eq_ignore_ascii_case(b"secrets") && !named).then_some(Strength::Strong)
-    })
+    of(names::judge(key), key)
+}
+
+/// [`holds`] of a key that is judged already.
+pub(super) fn of(judged: Option<Strength>, key: &[u8]) -> Option<Strength> {
+    if let Some(strength) = judged {
+        let several = strength == Strength::Strong && key.len() >= EACH.len();
+        let each = several && key[key.len() - EACH.len()..].eq_ignore_ascii_case(EACH);
+        return Some(if each { Strength::Each } else { strength });
+    }
+    let (last, before) = names::last_words(key);
+    let named = OF_OBJECTS.iter().any(|word| before.eq_ignore_ascii_case(word.as_bytes()));
+    (last.eq_ignore_ascii_case(b"secrets") && !named).then_some(Strength::Strong)
 }
 
 /// What a field is in an object that is taken for a secret, if its own name does not say so.
@@ -35,8 +47,9 @@ pub(super) fn field(outer: Strength, name: &[u8]) -> Option<Strength> {
     let (last, before) = names::last_words(name);
     let is_in = |words: &[&str]| words.iter().any(|word| last.eq_ignore_ascii_case(word.as_bytes()));
     match outer {
-        Strength::Strong if is_in(DESCRIBE) || (before.is_empty() && is_in(DESCRIBE_ALONE)) => None,
-        Strength::Strong => Some(Strength::Strong),
+        Strength::Each if before.is_empty() && is_in(WHO) => Some(Strength::Strong),
+        Strength::Strong | Strength::Each if is_in(DESCRIBE) || (before.is_empty() && is_in(DESCRIBE_ALONE)) => None,
+        Strength::Strong | Strength::Each => Some(Strength::Strong),
         Strength::Weak => is_in(HOLD).then_some(Strength::Weak),
     }
 }
@@ -60,6 +73,12 @@ mod tests {
             ("secrets", "userKey", true),
             ("node_stage_secrets", "encryptionPassphrase", true),
             ("secrets", "adminSecret", true),
+            ("passwords", "user", true),
+            ("userPasswords", "admin", true),
+            ("passwords", "secretKeyRef", false),
+            ("passwords", "policy", false),
+            ("password", "user", false),
+            ("secrets", "user", false),
         ] {
             let outer = holds(key.as_bytes()).expect("sensitive");
             assert_eq!(field(outer, name.as_bytes()).is_some(), is, "{key}.{name}");

@@ -91,7 +91,7 @@ impl Flow<'_> {
             let strength = names::judge(name).or_else(|| outer.and_then(|outer| below::field(outer, name)));
             at = match opens(self.line, value).filter(|_| depth < DEPTH) {
                 Some((close, from)) => {
-                    let outer = strength.or_else(|| below::holds(name));
+                    let outer = below::of(strength, name);
                     self.fields(from, close, outer, depth + 1).unwrap_or(from)
                 }
                 None => self.scalar(value, strength, quote),
@@ -124,7 +124,7 @@ impl Flow<'_> {
     fn scalar(&mut self, from: usize, strength: Option<Strength>, name: Option<Quote>) -> usize {
         let quote = Quote::at(self.line, from);
         let (content, end) = if let Some((quote, start)) = quote {
-            let to = quote.close(self.line, start);
+            let to = quote.close_doubled(self.line, start);
             (start..to, Quote::at(self.line, to).map_or(to, |(_, behind)| behind))
         } else {
             let to = self.end(from);
@@ -149,7 +149,9 @@ impl Flow<'_> {
     /// A value may have blanks in it, but not in front of the next name.
     fn end(&self, from: usize) -> usize {
         let mut to = unquoted_end(self.line, from, 0);
-        while self.line.get(to) == Some(&b' ') && self.name(to + 1).is_none() {
+        // Nor in front of the next part of a list.
+        let comma = |to: usize| self.line[to] == b',' && self.line.get(to + 1).is_some_and(u8::is_ascii_alphanumeric);
+        while self.line.get(to).is_some_and(|byte| *byte == b' ' || comma(to)) && self.name(to + 1).is_none() {
             let next = unquoted_end(self.line, to + 1, 0);
             if next == to + 1 {
                 break;

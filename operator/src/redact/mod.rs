@@ -32,6 +32,7 @@ mod url;
 mod value;
 mod vendors;
 pub mod writer;
+mod written_out;
 
 use regex::bytes::{Regex, RegexBuilder};
 use zeroize::Zeroizing;
@@ -214,6 +215,7 @@ impl Redactor {
             assigned::find(text, found.names.iter().cloned(), spans);
             pair::find(text, spans);
             spread::find(text, spans);
+            written_out::find(text, spans);
         }
         if !found.urls.is_empty() {
             url::find(text, found.urls.iter().cloned(), spans);

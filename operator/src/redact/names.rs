@@ -10,6 +10,8 @@ pub(super) enum Strength {
     Weak,
     /// Means a secret wherever it stands.
     Strong,
+    /// As strong, of several: the fields of the object behind it may be called as who has which. Only `below` says so.
+    Each,
 }
 
 /// The words by themselves, and each word of a key as people join it to `key`.
@@ -31,7 +33,7 @@ macro_rules! hints {
 /// A text with none of these, in any case, holds no sensitive name.
 #[rustfmt::skip]
 pub(super) const HINTS: &[&str] = hints![
-    "pass", "pwd", "_pw", "-pw", ".pw", "adminpw", "bindpw", "secret", "token", "credential", "creds", "auth", "sas", "sig", "dsn", "cookie",
+    "pass", "pwd", "_pw", "-pw", ".pw", "adminpw", "bindpw", "psk", "restuserkey", "secret", "token", "credential", "creds", "auth", "sas", "sig", "dsn", "cookie",
     "connectionstring", "connection_string", "connection-string", "connection.string", "connection string",
     "customer_key", "customer-key", "last-applied-configuration";
     "access", "api", "account", "private", "client", "encryption", "signing", "master",
@@ -39,7 +41,7 @@ pub(super) const HINTS: &[&str] = hints![
     "crypto", "stripe", "openai"
 ];
 
-const STRONG: &[&str] = &["password", "passwords", "passwd", "passphrase", "pass", "pwd"];
+const STRONG: &[&str] = &["password", "passwords", "passwd", "passphrase", "pass", "pwd", "psk"];
 const WEAK: &[&str] = &[
     "secret",
     "token",
@@ -56,6 +58,8 @@ const WEAK: &[&str] = &[
 ];
 /// Two words that are strong together, though neither need be alone.
 const STRONG_PAIRS: &[(&str, &str)] = &[
+    ("pass", "phrase"),
+    ("preshared", "key"),
     ("secret", "key"),
     ("access", "key"),
     ("api", "key"),
@@ -95,6 +99,9 @@ const JOINED: &[&str] = &[
     "accountkey",
     "privatekey",
     "clientkey",
+    "presharedkey",
+    // Of heketi's StorageClass.
+    "restuserkey",
     "clientsecret",
     "authtoken",
     "accesstoken",
@@ -322,6 +329,16 @@ mod tests {
             "DB_PASSWORD_PROD",
             "dbPasswordRo",
             "x-amz-server-side-encryption-customer-key",
+            "-pw",
+            "passPhrase",
+            "pass_phrase",
+            "pass-phrase",
+            "psk",
+            "wifi_psk",
+            "PRESHARED_KEY",
+            "PresharedKey",
+            "pre-shared-key-psk",
+            "restuserkey",
         ] {
             assert_eq!(judge(name.as_bytes()), Some(Strong), "{name}");
         }
@@ -362,6 +379,11 @@ mod tests {
             "token-type",
             "bypass",
             "compass",
+            "catchphrase",
+            "phrase",
+            "oopsk",
+            "userkey",
+            "xpw",
             "passed",
             "tokenizer",
             "author",

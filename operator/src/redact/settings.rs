@@ -86,7 +86,10 @@ impl Settings<'_> {
                     let count = || value.as_u64().map(|number| number.to_string());
                     let count = count().is_some_and(|count| value::is_count(key.as_bytes(), count.as_bytes()));
                     changed |= match strength(key).or(by_pair).or(within).filter(|_| !count) {
-                        Some(strength) => self.behind(strength, value, depth),
+                        Some(strength) => {
+                            let strength = below::of(Some(strength), key.as_bytes()).unwrap_or(strength);
+                            self.behind(strength, value, depth)
+                        }
                         None => self.value(value, depth, below::holds(key.as_bytes())),
                     };
                 }
@@ -124,7 +127,7 @@ impl Settings<'_> {
                 *text = self.token(text);
                 true
             }
-            Value::Number(number) if strength == Strength::Strong && self.by.has(RULE) => {
+            Value::Number(number) if strength != Strength::Weak && self.by.has(RULE) => {
                 *value = Value::String(self.token(&number.to_string()));
                 true
             }
@@ -208,7 +211,7 @@ impl Settings<'_> {
         }
         if pair.value.is_empty() && (found.is_some() || open.is_some() || below::holds(pair.name.as_bytes()).is_some())
         {
-            let outer = found.or_else(|| below::holds(pair.name.as_bytes()));
+            let outer = below::of(found, pair.name.as_bytes());
             state.open.push(Open {
                 column: item.column,
                 texts: found.is_some(),

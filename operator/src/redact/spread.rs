@@ -22,6 +22,8 @@ const OTHERS: u8 = 4;
 const KIND: u16 = 200;
 /// A block is not longer (lines).
 const LONGEST: u16 = 1000;
+/// Lines of a text in quotes.
+const QUOTED: u16 = 32;
 /// Bytes of a line that may open one; the name of a value is not longer.
 const OPENING: usize = 512;
 
@@ -58,6 +60,8 @@ enum Waits {
     Fields(Strength, usize),
     /// For all lines that are further in, so many at most.
     Block(usize, u16),
+    /// For the rest of a text in quotes, further in than this column, so many lines at most.
+    Quoted(usize, u16),
     /// For elements of an array of JSON.
     Array(Strength),
     /// For the element behind a flag.
@@ -82,7 +86,8 @@ impl State {
         let prefix = PREFIX.find(text).map_or(0, |prefix| prefix.end());
         let line = Line::of(text, prefix);
         let data = self.is_data(&line);
-        let mut found = None;
+        let mut found = line.data().filter(|_| data);
+        let data = data && found.is_none();
         if let Some(waits) = self.waits {
             let another = self.prefixed != (prefix > 0) || (prefix == 0 && OTHER.is_match(text));
             // The first line stands behind the head of a line of a log, and this one need not.
@@ -115,12 +120,13 @@ impl State {
         }
         match line.field() {
             Some((b"kind", of)) => {
-                let is_secret = line.scalar(of).is_some_and(|(of, _)| &line.text[of] == b"Secret");
+                let is_secret = line.scalar(line.plain(of)).is_some_and(|(of, _)| &line.text[of] == b"Secret");
                 self.secret = is_secret.then_some((line.column, KIND));
                 false
             }
             Some((b"data" | b"stringData", rest)) => {
-                rest.is_empty() && self.secret.is_some_and(|(column, _)| column == line.column)
+                let begins = line.plain(rest.clone()).is_empty() || line.text[rest].starts_with(b"{");
+                begins && self.secret.is_some_and(|(column, _)| column == line.column)
             }
             _ => false,
         }
@@ -129,7 +135,7 @@ impl State {
     /// Of one line that has no prefix and is part of another text.
     fn judged(&mut self, waits: Waits, line: &Line<'_>) -> Option<Span> {
         match waits {
-            Waits::Value(_) | Waits::Scalar(..) | Waits::Fields(..) if line.body.is_empty() => {
+            Waits::Value(_) | Waits::Scalar(..) | Waits::Fields(..) if line.says_nothing() => {
                 self.waits = Some(waits);
                 None
             }
@@ -159,6 +165,20 @@ impl State {
                 self.waits = (left > 0).then(|| Waits::Block(column, left - 1));
                 let whole = line.first..line.body.end;
                 (!whole.is_empty()).then(|| Span::new(whole.clone(), KEY, line.text[whole].to_vec()))
+            }
+            Waits::Quoted(column, left) => {
+                let whole = line.first..line.body.end;
+                let close = line.text[whole.clone()].iter().position(|byte| matches!(byte, b'"' | b'\''));
+                if !line.body.is_empty() && line.indent <= column {
+                    return None;
+                }
+                self.waits = (close.is_none() && left > 0).then(|| Waits::Quoted(column, left - 1));
+                let text = &line.text[whole.clone()];
+                let escapes = |to: usize| text[..to].iter().rev().take_while(|byte| **byte == b'\\').count();
+                let end = close.map_or(whole.end, |to| whole.start + to - escapes(to));
+                let value = line.text[whole.start..end].to_vec();
+                let masks = value::masks(&token::without(&value), Strength::Strong, Place::Structure, true);
+                masks.then(|| Span::new(whole.start..end, KEY, value))
             }
             Waits::Array(strength) => {
                 line.scalar(line.body.clone()).filter(|(_, quoted)| *quoted)?;
@@ -273,7 +293,13 @@ impl<'a> Line<'a> {
         while end > prefix && (text[end - 1].is_ascii_whitespace() || text[prefix..end].ends_with(b"\\r")) {
             end -= if text[end - 1].is_ascii_whitespace() { 1 } else { 2 };
         }
-        let first = blank(text, prefix, end);
+        // The sign of a diff, where another line has a blank.
+        let signed = match text[prefix..end] {
+            [b'+', ..] => 1,
+            [b'-', next, ..] if next.is_ascii_alphanumeric() => 1,
+            _ => 0,
+        };
+        let first = blank(text, prefix + signed, end);
         let mut at = first;
         while text[at..end].starts_with(b"- ") {
             at = blank(text, at + 1, end);
@@ -299,6 +325,31 @@ impl<'a> Line<'a> {
         let at = blank(self.text, at, self.body.end);
         let separated = matches!(self.text[at..self.body.end].first(), Some(b':' | b'='));
         separated.then(|| (name, blank(self.text, at + 1, self.body.end)..self.body.end))
+    }
+
+    /// Without the anchor or tag in front, and without the comment behind, of what is in no quotes.
+    fn plain(&self, mut at: Range<usize>) -> Range<usize> {
+        at.start = behind_properties(&self.text[..at.end], at.start);
+        let text = &self.text[at.clone()];
+        if !matches!(text.first(), Some(b'"' | b'\'' | b'\\')) {
+            let comment = if text.starts_with(b"#") { Some(0) } else { memchr::memmem::find(text, b" #") };
+            at.end = at.start + text[..comment.unwrap_or(text.len())].trim_ascii_end().len();
+        }
+        at
+    }
+
+    /// Nothing, or a comment.
+    fn says_nothing(&self) -> bool {
+        self.body.is_empty() || self.text[self.body.clone()].starts_with(b"#")
+    }
+
+    /// What stands between the brackets of `data: {…}`.
+    fn data(&self) -> Option<Span> {
+        let (_, rest) = self.field()?;
+        let rest = self.plain(rest);
+        let inner = self.text[rest.clone()].strip_prefix(b"{")?.strip_suffix(b"}")?;
+        let masks = value::masks(&token::without(inner), Strength::Strong, Place::Structure, true);
+        masks.then(|| Span::new(rest.start + 1..rest.end - 1, KEY, inner.to_vec()))
     }
 
     /// A word, or a text in quotes, and nothing else; without its quotes, and whether it had some.
@@ -337,7 +388,14 @@ impl<'a> Line<'a> {
 
     /// Whether the lines below may be the value, whose beginning stands at `rest`.
     fn goes_on(&self, rest: &Range<usize>, strength: Strength) -> Option<Waits> {
-        let rest = &self.text[rest.clone()];
+        if let Some((quote, from)) = Quote::at(self.text, rest.start)
+            && quote.close(&self.text[..rest.end], from) == rest.end
+            && from < rest.end
+            && strength != Strength::Weak
+        {
+            return Some(Waits::Quoted(self.column, QUOTED));
+        }
+        let rest = &self.text[self.plain(rest.clone())];
         let style = |byte: &u8| matches!(byte, b'+' | b'-' | b'1'..=b'9');
         match rest {
             [] => Some(Waits::Scalar(strength, self.column)),
@@ -388,7 +446,7 @@ impl<'a> Line<'a> {
         }
         let Some((name, rest)) = self.field() else { return self.opens_behind_a_head() };
         if let Some(strength) = names::judge(name) {
-            return self.goes_on(&rest, strength);
+            return self.goes_on(&rest, below::of(Some(strength), name)?);
         }
         if let Some(strength) = below::holds(name).filter(|_| rest.is_empty()) {
             return Some(Waits::Fields(strength, self.column));
@@ -397,6 +455,26 @@ impl<'a> Line<'a> {
         let (of, _) = names.then(|| self.scalar(rest)).flatten()?;
         names::judge(&self.text[of]).map(Waits::Value)
     }
+}
+
+/// Behind what YAML may have in front of a value: `&anchor`, `!!binary`.
+pub(super) fn behind_properties(text: &[u8], from: usize) -> usize {
+    let mut at = from;
+    // An anchor and a tag, and no more: else a line of nothing but these would take the square of its length.
+    for _ in 0..2 {
+        let begins = |rest: &[u8]| matches!(rest, [b'&' | b'!', second, ..] if second.is_ascii_alphanumeric() || *second == b'!');
+        if !text.get(at..).is_some_and(begins) {
+            break;
+        }
+        let rest = &text[at..];
+        let length = rest.iter().take(64).take_while(|byte| !byte.is_ascii_whitespace() && **byte != b'\\').count();
+        let behind = blank(text, at + length, text.len());
+        if behind == at + length && behind < text.len() {
+            return from;
+        }
+        at = behind;
+    }
+    at
 }
 
 /// Behind the blanks at `from`, tabs that are escaped among them.

@@ -145,7 +145,7 @@ pub(super) fn masks(value: &[u8], strength: Strength, place: Place, quoted: bool
     if !quoted && is_word(value, ORDINARY) {
         return false;
     }
-    if strength == Strength::Strong {
+    if strength != Strength::Weak {
         return true;
     }
     if is_path(value) || is_word(value, STATES) || is_algorithm(value) || (!quoted && value == b"Secret") {

@@ -2,7 +2,7 @@
 
 use super::{
     leaks::seed,
-    tried::{go, in_frames, objects_go, stay},
+    tried::{go, in_frames, objects_go, objects_stay, stay},
     *,
 };
 
@@ -215,4 +215,121 @@ fn sec_x27_a_password_in_a_sentence_goes_and_the_sentence_stays() {
     ]);
     let out = redactor(&[], &[]).text(&format!("the password is {} and no other", seed().word(12)));
     assert!(out.starts_with("the password is [REDACTED:prose:") && out.ends_with("] and no other"), "{out}");
+}
+
+#[test]
+fn sec_x25_l3_l4_short_flags_and_names_of_two_words_are_known() {
+    go(&[
+        "passPhrase=§ pass_phrase: \"§\" pass-phrase=§",
+        "wifi_psk=§",
+        "PRESHARED_KEY=§ PresharedKey=§",
+        "heketi: restuserkey: §, resturl: x",
+        "run [\"nodetool\",\"-pw\",\"§\",\"flush\"] now",
+    ]);
+    objects_go(&[
+        json!({ "command": ["nodetool", "-u", "shop", "-pw", "§", "flush"] }),
+        json!({ "command": ["nodetool"], "args": ["-pw=§", "flush"] }),
+        json!({ "passPhrase": "§", "pass-phrase": "§", "psk": "§", "presharedKey": "§", "parameters": { "restuserkey": "§" } }),
+    ]);
+    stay(&["phrase=shop-1234567 userkey=shop-1234567", "oopsk=shop-1234567, psk: not found"]);
+    objects_stay(&[json!({ "command": ["x", "-pwx", "shop-1234567", "-p", "8080"], "catchphrase": "shop-1234567" })]);
+}
+
+#[test]
+fn sec_x10_l9_below_passwords_stand_those_who_have_them() {
+    go(&[
+        "passwords: {admin: §, user: §}",
+        "passwords:\n  admin: §\n  user: §\nhost: db\n",
+        "config {\"passwords\":{\"user\":\"§\",\"host\":\"§\"}}",
+        "userPasswords: map[admin:§ user:§]",
+    ]);
+    objects_go(&[json!({ "auth": { "passwords": { "user": "§", "username": "§" } } })]);
+    let v = seed().word(12);
+    let by = redactor(&[], &[]);
+    for values in
+        ["auth:\n  passwords:\n    admin: §\n    user: §\n", "{\"passwords\":{\"user\":\"§\",\"admin\":\"§\"}}"]
+    {
+        let mut map = json!({ "kind": "ConfigMap", "data": { "values.yaml": values.replace('§', &v) } });
+        assert!(by.counted_config_map(&mut map, &mut Tally::default()));
+        assert!(!map.to_string().contains(&v) && map.to_string().contains("user"), "{map}");
+    }
+    stay(&["{password: {user: shop-1234567, secretKeyRef: shop-1234567}}"]);
+    objects_stay(&[json!({ "passwords": { "secretName": "shop-1234567", "policy": "shop-1234567" } })]);
+}
+
+#[test]
+fn sec_x17_l13_a_secret_written_out_on_one_line_loses_its_values() {
+    go(&[
+        "apply kind: Secret, metadata: {name: x}, stringData: {foo: §, user: §}",
+        "{apiVersion: v1, data: {foo: §, user: §}, kind: Secret}",
+        "creating &Secret{ObjectMeta:{x  shop    0},Data:map[string][]byte{},StringData:map[string]string{foo: §,b,bar: §,},Type:Opaque,}",
+        "x &Secret{ObjectMeta:v1.ObjectMeta{Name:\"x\"}, StringData:map[string]string{\"foo\":\"§\", \"b\":\"§\"}}",
+        "secret {Name:x StringData:map[foo:§ bar:§]}",
+        "kubectl patch secret s -p '{\"stringData\":{\"pw\":\"§\",\"user\":\"§\"}}'",
+        "kubectl patch secret s --type merge -p '{\"data\":{\"user\":\"§\"}}'",
+        "kubectl create secret generic x --from-literal=dbkey=§ --from-literal='b=a §' --from-literal c=\"a §\"",
+        "x=1; kubectl create secret generic x --from-literal=a='§;b' --from-literal=b=§",
+    ]);
+    objects_go(&[
+        json!({ "command": ["kubectl", "create", "secret", "generic", "x", "--from-literal=dbkey=a §", "--from-literal", "b=§"] }),
+    ]);
+    stay(&[
+        "{involvedObject: {kind: Secret, name: x}, data: {a: b1234567}}",
+        "{kind: ConfigMap, data: {user: shop1234567}}; secret x is gone",
+        "{kind: Secret, name: x} {kind: ConfigMap, metadata: {data: {user: shop1234567}}}",
+        "kubectl create secret generic x --from-file=a; kubectl create configmap x --from-literal=dbkey=shop1234567",
+        "patch secret x, data: 12 bytes, metadata: {name: shop1234567}",
+    ]);
+}
+
+#[test]
+fn sec_x27_l12_a_value_goes_to_its_end() {
+    go(&[
+        "login with password=a,§ failed",
+        "password=a;§",
+        "password=a&§ x",
+        "PASSWORD='a'\"§\" psql",
+        "PASSWORD=$'a\\'§' psql",
+        "{password: 'a '' §'}",
+        "password: 'a''§'",
+        "config &{Password:a,§ Host:db}",
+    ]);
+    stay(&["{auth: 'it''s so', b: c}, pass=3,fail=0, password=,x1 auth=on,x1"]);
+    let by = redactor(&[], &[]);
+    for (before, value, after) in [
+        ("https://h/x?password=", "", "&a1=b1"),
+        ("Server=h;Password=", "", ";Encrypt1"),
+        ("username=shop,password=", "", ",ro1"),
+        ("PGPASSWORD=", "", ";pg_dump -U shop"),
+        ("password=", "", ",host=db1"),
+        ("{password: ", "", ",host: db1}"),
+        ("x password='", "", "' host1"),
+    ] {
+        let value = format!("{value}{}", seed().word(12));
+        let out = by.text(&format!("{before}{value}{after}"));
+        assert!(!out.contains(&value) && out.starts_with(before) && out.ends_with(after), "{out}");
+    }
+}
+
+#[test]
+fn sec_x11_l10_comments_anchors_and_signs_of_a_diff_are_no_way_around() {
+    go(&[
+        "kind: Secret # generated\nstringData:\n  foo: §\n",
+        "password: |-  # of the shop\n  a §\nhost: db\n",
+        "kind: Secret\nmetadata:\n  name: x\ndata: {foo: §, user: §}\n",
+        "- name: DB_PASSWORD\n  # of the shop\n  value: §\n",
+        "password:\n  # of the shop\n  §\n",
+        "password: \"a b\n  c §\"\nhost: db\n",
+        "password: &db §\nhost: db\n",
+        "password: !!binary §\nhost: db\n",
+        "password: &db |\n  a §\nhost: db\n",
+        "+kind: Secret\n+stringData:\n+  foo: §\n+  user: §\n",
+        " apiVersion: v1\n kind: Secret\n stringData:\n+  foo: §\n-  bar: §\n",
+    ]);
+    stay(&[
+        "kind: SecretStore # generated\ndata:\n  foo: shop-1234567\n",
+        "kind: ConfigMap\ndata: {foo: shop-1234567}\n",
+        "- name: DB_PASSWORD\n# of the shop\n- name: HOST\n  value: shop-1234567\n",
+        "+kind: ConfigMap\n+data:\n+  foo: shop-1234567\n",
+    ]);
 }
