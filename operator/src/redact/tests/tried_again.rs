@@ -66,7 +66,7 @@ fn sec_h11_any_scheme_of_authorization_is_one() {
 }
 
 #[test]
-fn sec_x9_the_user_of_a_url_may_be_an_address() {
+fn sec_h10_the_user_of_a_url_may_be_an_address() {
     go(&[
         "GOVC_URL=https://u@vsphere.local:§@vc/sdk",
         "HTTPS_PROXY=u:§@proxy:3128",

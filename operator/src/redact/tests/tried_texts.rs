@@ -218,7 +218,7 @@ fn sec_x27_a_password_in_a_sentence_goes_and_the_sentence_stays() {
 }
 
 #[test]
-fn sec_x25_l3_l4_short_flags_and_names_of_two_words_are_known() {
+fn sec_x25_short_flags_and_names_of_two_words_are_known() {
     go(&[
         "passPhrase=§ pass_phrase: \"§\" pass-phrase=§",
         "wifi_psk=§",
@@ -236,7 +236,7 @@ fn sec_x25_l3_l4_short_flags_and_names_of_two_words_are_known() {
 }
 
 #[test]
-fn sec_x10_l9_below_passwords_stand_those_who_have_them() {
+fn sec_x10_below_passwords_stand_those_who_have_them() {
     go(&[
         "passwords: {admin: §, user: §}",
         "passwords:\n  admin: §\n  user: §\nhost: db\n",
@@ -258,7 +258,7 @@ fn sec_x10_l9_below_passwords_stand_those_who_have_them() {
 }
 
 #[test]
-fn sec_x17_l13_a_secret_written_out_on_one_line_loses_its_values() {
+fn sec_x17_a_secret_written_out_on_one_line_loses_its_values() {
     go(&[
         "apply kind: Secret, metadata: {name: x}, stringData: {foo: §, user: §}",
         "{apiVersion: v1, data: {foo: §, user: §}, kind: Secret}",
@@ -283,7 +283,7 @@ fn sec_x17_l13_a_secret_written_out_on_one_line_loses_its_values() {
 }
 
 #[test]
-fn sec_x27_l12_a_value_goes_to_its_end() {
+fn sec_x27_a_value_goes_to_its_end() {
     go(&[
         "login with password=a,§ failed",
         "password=a;§",
@@ -312,7 +312,7 @@ fn sec_x27_l12_a_value_goes_to_its_end() {
 }
 
 #[test]
-fn sec_x11_l10_comments_anchors_and_signs_of_a_diff_are_no_way_around() {
+fn sec_x11_comments_anchors_and_signs_of_a_diff_are_no_way_around() {
     go(&[
         "kind: Secret # generated\nstringData:\n  foo: §\n",
         "password: |-  # of the shop\n  a §\nhost: db\n",
