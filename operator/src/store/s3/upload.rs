@@ -24,7 +24,7 @@ use crate::{
     store::{Action, Key, Store as _, StoreError, Stored, Upload, UploadHooks},
 };
 
-use super::{Customer, S3, classify::classify, disposition, with_customer_key};
+use super::{Customer, S3, classify::classify, sign::disposition, with_customer_key};
 
 /// What a bundle is.
 const CONTENT_TYPE: &str = "application/gzip";
