@@ -1,5 +1,5 @@
-//! A large body is deflated and spooled on a thread of its own, beside the redactor that makes its lines. How they are
-//! deflated, on whichever thread, is `body`'s business.
+//! A large body is deflated and spooled on a thread of its own, beside the redactor that makes its lines; who would wait for
+//! the other makes the digest. How they are deflated, on whichever thread, is `body`'s business.
 
 use std::{
     io,
@@ -7,7 +7,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
 };
@@ -16,15 +16,21 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     body::{Finished, Intake},
-    spool::Room,
+    room::Room,
+    shared::Shared,
 };
 
 /// Smaller bodies are done before a thread would have paid (bytes before deflate).
 const LARGE: u64 = 512 << 10;
 /// Lines that are handed over at once (bytes); a block of the redactor may have twice as many.
 const PIECE: usize = 128 << 10;
-/// Pieces that may wait. With the one that is filled and the one that is deflated, each thread has four at most.
+/// Pieces that may wait to be deflated. With the one that is filled, the one that is deflated, and those of which only the
+/// digest is still to be made, a body has [`MOST_PIECES`] at most.
 const WAITING: usize = 2;
+/// Pieces that may wait for the digest.
+const UNHASHED: usize = 3;
+/// Pieces of one body that may be in memory.
+const MOST_PIECES: usize = 2 + WAITING + UNHASHED;
 /// More threads than this never help: whoever waits then is the network or the disk.
 const MOST: usize = 4;
 
@@ -52,8 +58,9 @@ impl Threads {
     }
 }
 
-/// A body while it is written, here or beside. The digest is made here, for deflate takes longer than redaction of most lines.
+/// A body while it is written, here or beside.
 pub(crate) struct BodyWriter {
+    /// Of all bytes, until the body moves beside.
     digest: Sha256,
     at: At,
 }
@@ -89,9 +96,9 @@ impl BodyWriter {
     /// # Errors
     /// The spool is full or cannot be written; of a large body this may be told a few pieces later.
     pub(crate) fn put(&mut self, lines: &[u8]) -> io::Result<()> {
-        self.digest.update(lines);
         match &mut self.at {
             At::Here(intake) => {
+                self.digest.update(lines);
                 intake.put(lines)?;
                 if intake.bytes() >= LARGE && intake.room().threads().take() {
                     self.move_beside();
@@ -106,7 +113,7 @@ impl BodyWriter {
     pub(crate) fn finish(self) -> io::Result<Finished> {
         match self.at {
             At::Here(intake) => intake.finish(self.digest),
-            At::Beside(beside) => beside.finish(self.digest),
+            At::Beside(beside) => beside.finish(),
             At::Nowhere => Err(gone()),
         }
     }
@@ -114,7 +121,10 @@ impl BodyWriter {
     fn move_beside(&mut self) {
         if let At::Here(intake) = std::mem::replace(&mut self.at, At::Nowhere) {
             self.at = match Beside::start(intake) {
-                Ok(beside) => At::Beside(beside),
+                Ok(beside) => {
+                    beside.shared.go_on(std::mem::take(&mut self.digest));
+                    At::Beside(beside)
+                }
                 Err(intake) => At::Here(intake),
             };
         }
@@ -126,7 +136,7 @@ fn gone() -> io::Error {
 }
 
 enum Piece {
-    Lines(Vec<u8>),
+    Lines(Arc<Vec<u8>>),
     /// Behind the last lines, with the digest of all: a body that ends without it was given up.
     End(Box<Sha256>),
 }
@@ -136,7 +146,7 @@ struct Beside {
     room: Arc<Room>,
     filling: Vec<u8>,
     pieces: Option<SyncSender<Piece>>,
-    emptied: Receiver<Vec<u8>>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<io::Result<Finished>>>,
 }
 
@@ -146,13 +156,14 @@ impl Beside {
         let room = Arc::clone(intake.room());
         let (hand_over, handed_over) = sync_channel::<Box<Intake>>(1);
         let (pieces, filled) = sync_channel(WAITING);
-        let (empty, emptied) = sync_channel(WAITING + 1);
-        let work = move || handed_over.recv().map_err(|_| gone()).and_then(|intake| run(*intake, &filled, &empty));
+        let shared = Arc::new(Shared::new(2 * PIECE, MOST_PIECES));
+        let beside = Arc::clone(&shared);
+        let work = move || handed_over.recv().map_err(|_| gone()).and_then(|intake| run(*intake, &filled, &beside));
         let Ok(thread) = thread::Builder::new().name("spool".to_owned()).spawn(work) else {
             room.threads().give_back();
             return Err(intake);
         };
-        let beside = Self { room, filling: Vec::new(), pieces: Some(pieces), emptied, thread: Some(thread) };
+        let beside = Self { room, filling: Vec::new(), pieces: Some(pieces), shared, thread: Some(thread) };
         hand_over.send(intake).map_err(|unsent| unsent.0)?;
         Ok(beside)
     }
@@ -166,21 +177,37 @@ impl Beside {
     }
 
     fn hand_on(&mut self) -> io::Result<()> {
-        let empty = self.emptied.try_recv().unwrap_or_else(|_| Vec::with_capacity(PIECE));
-        let full = std::mem::replace(&mut self.filling, empty);
+        let empty = self.shared.empty().unwrap_or_else(|| Vec::with_capacity(PIECE));
+        let full = Arc::new(std::mem::replace(&mut self.filling, empty));
+        // Neither side waits for long, and so neither has had the time for the digest.
+        self.shared.hash_down_to(UNHASHED - 1);
+        self.shared.to_hash(Arc::clone(&full));
         self.send(Piece::Lines(full))
     }
 
     /// If the thread takes no more, it has ended, and says why.
     fn send(&mut self, piece: Piece) -> io::Result<()> {
-        let sent = self.pieces.as_ref().is_some_and(|pieces| pieces.send(piece).is_ok());
-        if sent { Ok(()) } else { self.join().and_then(|_| Err(gone())) }
+        let mut unsent = piece;
+        while let Some(pieces) = &self.pieces {
+            unsent = match pieces.try_send(unsent) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(piece)) if self.shared.hash_one() => piece,
+                Err(TrySendError::Full(piece)) => match pieces.send(piece) {
+                    Ok(()) => return Ok(()),
+                    Err(_) => break,
+                },
+                Err(TrySendError::Disconnected(_)) => break,
+            }
+        }
+        self.join().and_then(|_| Err(gone()))
     }
 
-    fn finish(mut self, digest: Sha256) -> io::Result<Finished> {
+    fn finish(mut self) -> io::Result<Finished> {
         if !self.filling.is_empty() {
             self.hand_on()?;
         }
+        self.shared.hash_down_to(0);
+        let digest = self.shared.digest();
         self.send(Piece::End(Box::new(digest)))?;
         self.join()
     }
@@ -208,19 +235,22 @@ impl Drop for Beside {
 }
 
 /// The thread.
-fn run(mut intake: Intake, pieces: &Receiver<Piece>, empty: &SyncSender<Vec<u8>>) -> io::Result<Finished> {
-    while let Ok(piece) = pieces.recv() {
-        let mut lines = match piece {
-            Piece::Lines(lines) => lines,
-            Piece::End(digest) => return intake.finish(*digest),
+fn run(mut intake: Intake, pieces: &Receiver<Piece>, shared: &Shared) -> io::Result<Finished> {
+    loop {
+        let piece = match pieces.try_recv() {
+            Err(TryRecvError::Empty) if shared.hash_one() => continue,
+            Err(TryRecvError::Empty) => pieces.recv().map_err(|_| gone())?,
+            Err(TryRecvError::Disconnected) => return Err(gone()),
+            Ok(piece) => piece,
         };
-        intake.put(&lines)?;
-        lines.clear();
-        // What a single long line made large is not kept so.
-        lines.shrink_to(2 * PIECE);
-        let _ = empty.try_send(lines);
+        match piece {
+            Piece::Lines(lines) => {
+                intake.put(&lines)?;
+                shared.give_back(lines);
+            }
+            Piece::End(digest) => return intake.finish(*digest),
+        }
     }
-    Err(gone())
 }
 
 #[cfg(test)]

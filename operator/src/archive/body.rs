@@ -1,32 +1,27 @@
 //! The bytes of one entry between the redactor and the seal: small ones gathered, large ones deflated as they stream, limited
-//! ones in chunks of which the middle can go. It is given whole redacted lines and never looks for secrets itself.
+//! ones in `chunks`. It is given whole redacted lines and never looks for secrets itself.
 
 use std::{
     collections::VecDeque,
-    fs::File,
     io::{self, Read, Seek as _, SeekFrom, Write},
     ops::Range,
-    path::PathBuf,
     sync::Arc,
 };
 
-use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    chunks::{Chunks, MARKER},
     deflate::{Deflate, Inflate},
+    files::open_plain,
+    part::{End, Files, Part, Place, stamp_of_first_line, stamp_of_last_line},
+    room::{PartFile, Room},
     segment::Cut,
-    spool::{PartFile, Room, SpoolError, open_plain},
+    spool::SpoolError,
 };
 
 /// Bodies below this many bytes share segments with others.
 pub(super) const SMALL: usize = 64 << 10;
-/// Most bytes of one chunk of a limited body, before it is deflated.
-const CHUNK: u64 = 1 << 20;
-/// Room for the marker line.
-const MARKER: u64 = 128;
-/// A line's time stands in so many bytes.
-const STAMP: usize = 96;
 /// The smallest limit that can hold a marker and something beside it.
 const LEAST_LIMIT: u64 = 1 << 10;
 
@@ -52,31 +47,6 @@ pub(super) struct Archived {
     pub(super) bytes: u64,
 }
 
-/// A closed segment in a file of its own.
-#[derive(Debug)]
-pub(super) struct Part {
-    pub(super) file: PartFile,
-    pub(super) raw: u64,
-    pub(super) crc: crc32fast::Hasher,
-    lines: u64,
-    place: Place,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Whole,
-    Head,
-    Marker,
-    Tail,
-}
-
-/// Which end of a part stays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Begin,
-    End,
-}
-
 /// A closed body and its measures.
 #[derive(Debug)]
 pub(crate) struct Finished {
@@ -93,7 +63,6 @@ pub(super) struct Intake {
     limit: Option<u64>,
     tail_only: bool,
     bytes: u64,
-    crc: crc32fast::Hasher,
     kept: Kept,
 }
 
@@ -105,14 +74,7 @@ enum Kept {
 
 impl Intake {
     pub(super) fn new(room: &Arc<Room>) -> Self {
-        Self {
-            room: Arc::clone(room),
-            limit: None,
-            tail_only: false,
-            bytes: 0,
-            crc: crc32fast::Hasher::new(),
-            kept: Kept::Memory(Vec::new()),
-        }
+        Self { room: Arc::clone(room), limit: None, tail_only: false, bytes: 0, kept: Kept::Memory(Vec::new()) }
     }
 
     pub(super) fn room(&self) -> &Arc<Room> {
@@ -137,7 +99,6 @@ impl Intake {
     /// Takes whole lines; the last one of a body may lack its end.
     pub(super) fn put(&mut self, lines: &[u8]) -> io::Result<()> {
         self.bytes += lines.len() as u64;
-        self.crc.update(lines);
         if let Kept::Memory(memory) = &mut self.kept {
             let most = self.limit.map_or(SMALL as u64, |limit| limit.min(SMALL as u64));
             if ((memory.len() + lines.len()) as u64) < most {
@@ -173,17 +134,25 @@ impl Intake {
             cut: None,
         };
         match self.kept {
-            Kept::Memory(memory) => Ok(measured(small(&self.room, &memory)?, digest, self.crc)),
+            Kept::Memory(memory) => {
+                let (body, crc) = small(&self.room, &memory)?;
+                Ok(measured(body, digest, crc))
+            }
             Kept::Stream(deflate) => {
                 let part = Part::close(&self.room, *deflate, 0, Place::Whole)?;
-                Ok(measured(Body::Parts(vec![part]), digest, self.crc))
+                let crc = part.crc.clone();
+                Ok(measured(Body::Parts(vec![part]), digest, crc))
             }
             Kept::Chunks(chunks) => {
                 let limit = chunks.limit;
                 let (head, tail, left) = chunks.close()?;
                 if left == (0, 0) {
-                    let parts = head.into_iter().chain(tail).collect();
-                    return Ok(measured(Body::Parts(parts), digest, self.crc));
+                    let parts: Vec<Part> = head.into_iter().chain(tail).collect();
+                    let mut crc = crc32fast::Hasher::new();
+                    for part in &parts {
+                        crc.combine(&part.crc);
+                    }
+                    return Ok(measured(Body::Parts(parts), digest, crc));
                 }
                 joined(&self.room, head, tail, left, limit)
             }
@@ -279,56 +248,15 @@ impl Body {
     }
 }
 
-impl Part {
-    fn close(room: &Room, deflate: Deflate<PartFile>, lines: u64, place: Place) -> io::Result<Self> {
-        let mut done = deflate.finish()?;
-        done.into.close();
-        room.take_back(done.spare);
-        Ok(Self { file: done.into, raw: done.raw, crc: done.crc, lines, place })
-    }
-
-    /// Whole lines of one of its ends, as many as `most` bytes hold; the file of the rest is freed.
-    fn cut(self, room: &Arc<Room>, most: u64, end: End) -> io::Result<Option<Self>> {
-        if most == 0 {
-            return Ok(None);
-        }
-        let mut bytes = Vec::new();
-        Inflate::new(open_plain(self.file.path())?).read_to_end(&mut bytes)?;
-        let place = self.place;
-        // Before the new file is written, so that a spool that is full can be made smaller.
-        drop(self);
-        let most = usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len());
-        let kept = match end {
-            End::Begin => &bytes[..memchr::memrchr(b'\n', &bytes[..most]).map_or(0, |at| at + 1)],
-            End::End => {
-                let from = bytes.len() - most;
-                let after = memchr::memchr(b'\n', &bytes[from.saturating_sub(1)..]);
-                let start = if from == 0 { Some(0) } else { after.map(|at| from + at) };
-                &bytes[start.unwrap_or(bytes.len())..]
-            }
-        };
-        if kept.is_empty() {
-            return Ok(None);
-        }
-        let lines = memchr::memchr_iter(b'\n', kept).count() as u64 + u64::from(!kept.ends_with(b"\n"));
-        Self::of(room, kept, lines, place).map(Some)
-    }
-
-    fn of(room: &Arc<Room>, raw: &[u8], lines: u64, place: Place) -> io::Result<Self> {
-        let mut deflate = room.deflate(room.part()?);
-        deflate.write_all(raw)?;
-        Self::close(room, deflate, lines, place)
-    }
-}
-
-fn small(room: &Arc<Room>, bytes: &[u8]) -> io::Result<Body> {
+/// The body, and the check sum of what is in it.
+fn small(room: &Arc<Room>, bytes: &[u8]) -> io::Result<(Body, crc32fast::Hasher)> {
     let mut deflate = room.deflate(Vec::new());
     deflate.write_all(bytes)?;
     let done = deflate.finish()?;
     room.take_back(done.spare);
     let deflated = done.into;
     let offset = room.put_small(&deflated)?;
-    Ok(Body::Small { room: Arc::clone(room), offset, length: deflated.len() })
+    Ok((Body::Small { room: Arc::clone(room), offset, length: deflated.len() }, done.crc))
 }
 
 /// Head, marker line and tail as one body; what is kept is read once more, because its digest is another now.
@@ -374,185 +302,6 @@ fn joined(
     if bytes != kept_head + kept_tail + marker.len() as u64 {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a body in the spool is not as long as it was"));
     }
-    let body = if bytes < SMALL as u64 { small(room, &memory)? } else { body };
+    let body = if bytes < SMALL as u64 { small(room, &memory)?.0 } else { body };
     Ok(Finished { body, bytes, sha256: digest.finalize().into(), crc, cut: Some(cut) })
-}
-
-/// Time of the last line that was kept before the gap, so that the marker sorts where it stands.
-fn stamp_of_last_line(part: &Part) -> io::Result<Option<Timestamp>> {
-    let mut bytes = Vec::new();
-    Inflate::new(open_plain(part.file.path())?).read_to_end(&mut bytes)?;
-    let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-    let start = memchr::memrchr(b'\n', line).map_or(0, |at| at + 1);
-    Ok(stamp(&line[start..]))
-}
-
-/// Time of the first line that was kept, if nothing is before the gap.
-fn stamp_of_first_line(part: &Part) -> io::Result<Option<Timestamp>> {
-    let mut bytes = Vec::new();
-    Inflate::new(open_plain(part.file.path())?).take(STAMP as u64).read_to_end(&mut bytes)?;
-    Ok(stamp(&bytes))
-}
-
-/// The kubelet's `<RFC 3339> ` in front of a line, or logrus' `time="<RFC 3339>"`.
-fn stamp(line: &[u8]) -> Option<Timestamp> {
-    let line = &line[..line.len().min(STAMP)];
-    let text = match line.strip_prefix(b"time=\"") {
-        Some(rest) => rest.split(|b| *b == b'"').next()?,
-        None => line.split(|b| *b == b' ').next()?,
-    };
-    std::str::from_utf8(text).ok()?.parse().ok()
-}
-
-/// Head and tail of a body in constant room.
-struct Chunks {
-    room: Arc<Room>,
-    limit: u64,
-    chunk: u64,
-    head: Vec<Part>,
-    head_bytes: u64,
-    in_head: bool,
-    tail: VecDeque<Part>,
-    tail_bytes: u64,
-    /// Deflated as it comes: a chunk is never in memory.
-    open: Option<Deflate<PartFile>>,
-    open_lines: u64,
-    left: (u64, u64),
-}
-
-impl Chunks {
-    fn new(room: Arc<Room>, limit: u64, in_head: bool) -> Self {
-        Self {
-            room,
-            limit,
-            chunk: (limit / 32).clamp(1, CHUNK),
-            head: Vec::new(),
-            head_bytes: 0,
-            in_head,
-            tail: VecDeque::new(),
-            tail_bytes: 0,
-            open: None,
-            open_lines: 0,
-            left: (0, 0),
-        }
-    }
-
-    fn put(&mut self, lines: &[u8]) -> io::Result<()> {
-        let mut rest = lines;
-        while !rest.is_empty() {
-            let (run, count) = self.fitting(rest);
-            if run == 0 {
-                self.close_chunk()?;
-                self.in_head = false;
-                continue;
-            }
-            let open = match self.open.take() {
-                Some(open) => open,
-                None => self.room.deflate(self.room.part()?),
-            };
-            self.open.insert(open).write_all(&rest[..run])?;
-            self.open_lines += count;
-            if !self.in_head {
-                self.drop_oldest();
-            }
-            if self.open_bytes() >= self.chunk {
-                self.close_chunk()?;
-            }
-            rest = &rest[run..];
-        }
-        Ok(())
-    }
-
-    /// Bytes and number of the next lines that belong to the open chunk; none if the head ends here.
-    fn fitting(&self, lines: &[u8]) -> (usize, u64) {
-        let open = self.open_bytes();
-        let last = (!lines.ends_with(b"\n")).then_some(lines.len());
-        let (mut run, mut count) = (0, 0);
-        for end in memchr::memchr_iter(b'\n', lines).map(|at| at + 1).chain(last) {
-            if self.in_head && self.head_bytes + open + end as u64 > self.limit / 4 {
-                break;
-            }
-            (run, count) = (end, count + 1);
-            if open + run as u64 >= self.chunk {
-                break;
-            }
-        }
-        (run, count)
-    }
-
-    fn open_bytes(&self) -> u64 {
-        self.open.as_ref().map_or(0, Deflate::raw)
-    }
-
-    /// Keeps to the limit, with room for the marker from the moment something is left out.
-    fn drop_oldest(&mut self) {
-        let over = |this: &Self| {
-            let marker = if this.left == (0, 0) { 0 } else { MARKER };
-            this.head_bytes + this.tail_bytes + this.open_bytes() + marker > this.limit
-        };
-        while over(self) {
-            let (bytes, lines) = if let Some(part) = self.tail.pop_front() {
-                self.tail_bytes -= part.raw;
-                (part.raw, part.lines)
-            } else if let Some(open) = self.open.take() {
-                (open.raw(), std::mem::take(&mut self.open_lines))
-            } else {
-                return;
-            };
-            self.left = (self.left.0 + bytes, self.left.1 + lines);
-        }
-    }
-
-    fn close_chunk(&mut self) -> io::Result<()> {
-        let Some(open) = self.open.take() else {
-            return Ok(());
-        };
-        let place = if self.in_head { Place::Head } else { Place::Tail };
-        let part = Part::close(&self.room, open, std::mem::take(&mut self.open_lines), place)?;
-        if self.in_head {
-            self.head_bytes += part.raw;
-            self.head.push(part);
-        } else {
-            self.tail_bytes += part.raw;
-            self.tail.push_back(part);
-        }
-        Ok(())
-    }
-
-    #[expect(clippy::type_complexity, reason = "taken apart at its one use")]
-    fn close(mut self) -> io::Result<(Vec<Part>, VecDeque<Part>, (u64, u64))> {
-        self.close_chunk()?;
-        Ok((self.head, self.tail, self.left))
-    }
-}
-
-/// The files of a body, one after the other, one open at a time.
-struct Files {
-    paths: VecDeque<PathBuf>,
-    open: Option<File>,
-}
-
-impl Files {
-    fn of(parts: &[Part]) -> Self {
-        Self { paths: parts.iter().map(|part| part.file.path().to_owned()).collect(), open: None }
-    }
-}
-
-impl Read for Files {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        loop {
-            if let Some(file) = &mut self.open {
-                let n = file.read(out)?;
-                if n > 0 || out.is_empty() {
-                    return Ok(n);
-                }
-            }
-            match self.paths.pop_front() {
-                Some(next) => {
-                    self.open = Some(open_plain(&next).map_err(|e| SpoolError::io(&next, e))?);
-                }
-                None => return Ok(0),
-            }
-        }
-    }
 }

@@ -6,10 +6,11 @@ use std::{fs::File, io, io::Write as _, ops::Range, sync::Arc};
 use super::{
     SealError, Sealed, Segment, Spool,
     body::{Archived, Body},
+    files::{SEALED_FILE, SEALED_NOTE, open_plain},
     manifest::{Entry, Span},
     read,
+    room::PartFile,
     seal::{Told, digest, failed},
-    spool::{PartFile, SEALED_FILE, SEALED_NOTE, open_plain},
 };
 use crate::selfcheck::{CheckError, Clean, Detector, Hit, Place, check};
 

@@ -3,20 +3,26 @@
 
 pub(crate) mod beside;
 mod body;
+mod chunks;
 mod deflate;
 pub mod draft;
+mod files;
 pub mod manifest;
 mod names;
+mod part;
 pub mod path;
 pub mod read;
+mod room;
 pub mod seal;
 pub mod segment;
+mod shared;
 pub mod spool;
 mod tar;
 
 pub use deflate::LEVEL;
 pub use draft::{Draft, Unsealed};
+pub use files::OWNER_NOTE;
 pub use path::{BundlePath, root_name};
 pub use seal::{SealError, Sealed, seal};
 pub use segment::{Cut, Segment};
-pub use spool::{OWNER_NOTE, Spool, SpoolError};
+pub use spool::{Spool, SpoolError};

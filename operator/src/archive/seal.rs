@@ -18,11 +18,12 @@ use super::{
     BundlePath, Draft, Segment, Spool, SpoolError,
     body::{Body, SMALL},
     deflate::Deflate,
+    files::{SEALED_FILE, SEALED_NOTE, open_plain, read_capped},
     manifest::{self, Entry, EntryLine, Lies, ManifestHead, Source, Span, Truncation},
     names::ordered,
     path::hex,
     read,
-    spool::{PartFile, SEALED_FILE, SEALED_NOTE, open_plain, read_capped},
+    room::PartFile,
     tar,
 };
 use crate::redact::{Redactor, Rules, writer::Through};

@@ -2,35 +2,17 @@
 //! What the bytes mean is told by segments; how much the whole pod may spool is the caller's arithmetic.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read as _},
-    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
 use super::{
-    beside::Threads,
-    deflate::{Deflate, Spare},
+    files::{SEALED_FILE, SEALED_NOTE, remove_ours},
+    room::Room,
 };
-
-/// The sealed archive in the folder.
-pub(super) const SEALED_FILE: &str = "bundle.tar.gz";
-/// What is known of the sealed archive; written last, so its presence says that the archive is whole.
-pub(super) const SEALED_NOTE: &str = "sealed.json";
-/// What the archive's maker wants to know of it later; its content is not looked into here.
-pub const OWNER_NOTE: &str = "packed.json";
-/// The archive while it is written.
-const SEALING_FILE: &str = "sealing.part";
-/// The same while it is sealed anew from the first one.
-const SEALING_ANEW: &str = "sealing-anew.part";
-/// Small bodies, one after the other.
-const SMALL_FILE: &str = "small.part";
-/// Compressors that wait for the next segment: as many as are written at once. Each takes about 300 KiB.
-const SPARES: usize = 8;
 
 /// One run's folder of the spool. It holds redacted bytes only, all but a few of them deflated.
 #[derive(Debug)]
@@ -105,44 +87,33 @@ impl Spool {
             return Err(fail(io::Error::new(io::ErrorKind::NotADirectory, "it is a symbolic link")));
         }
         remove_ours(dir)?;
-        let room = Room {
-            dir: dir.to_owned(),
-            limit,
-            held_back: AtomicU64::new(0),
-            used: AtomicU64::new(0),
-            next: AtomicU64::new(0),
-            small: Mutex::new(None),
-            spares: Mutex::new(Vec::new()),
-            threads: Threads::of_machine(),
-            kept: AtomicBool::new(false),
-        };
-        Ok(Arc::new(Self { room: Arc::new(room) }))
+        Ok(Arc::new(Self { room: Arc::new(Room::new(dir, limit)) }))
     }
 
     /// The folder.
     pub fn dir(&self) -> &Path {
-        &self.room.dir
+        self.room.dir()
     }
 
     /// Bytes on disk now.
     pub fn used(&self) -> u64 {
-        self.room.used.load(Ordering::Acquire)
+        self.room.used()
     }
 
     /// Bytes allowed on disk.
     pub fn limit(&self) -> u64 {
-        self.room.limit
+        self.room.limit()
     }
 
     /// Bytes that may come to those on disk now.
     pub fn free(&self) -> u64 {
-        self.limit().saturating_sub(self.room.held_back.load(Ordering::Acquire)).saturating_sub(self.used())
+        self.limit().saturating_sub(self.room.held_back()).saturating_sub(self.used())
     }
 
     /// From now on so many of the bytes allowed (bytes) are not to be had; what is on disk stays. Whatever is read for a
     /// bundle leaves them alone, so that what is written about it, and the archive, always find room.
     pub fn hold_back(&self, bytes: u64) {
-        self.room.held_back.store(bytes, Ordering::Release);
+        self.room.hold_back(bytes);
     }
 
     /// From now on at most so many bytes may come to those that are on disk.
@@ -181,252 +152,8 @@ impl Spool {
 
     /// From now on the archive in the folder outlives this value.
     pub(super) fn keep_sealed(&self) {
-        self.room.kept.store(true, Ordering::Release);
+        self.room.keep();
     }
-}
-
-/// The folder's accounts; files hold it, so that it lives as long as any of them.
-#[derive(Debug)]
-pub(crate) struct Room {
-    dir: PathBuf,
-    limit: u64,
-    /// Of the limit, not to be had now.
-    held_back: AtomicU64,
-    used: AtomicU64,
-    next: AtomicU64,
-    small: Mutex<Option<(Arc<File>, u64)>>,
-    spares: Mutex<Vec<Spare>>,
-    threads: Threads,
-    kept: AtomicBool,
-}
-
-impl Room {
-    fn charge(&self, bytes: u64) -> Result<(), SpoolError> {
-        let limit = self.limit.saturating_sub(self.held_back.load(Ordering::Acquire));
-        let add = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= limit);
-        match self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, add) {
-            Ok(_) => Ok(()),
-            Err(used) => Err(SpoolError::Full { used, limit }),
-        }
-    }
-
-    fn release(&self, bytes: u64) {
-        self.used.fetch_sub(bytes, Ordering::AcqRel);
-    }
-
-    /// Threads for large bodies.
-    pub(super) fn threads(&self) -> &Threads {
-        &self.threads
-    }
-
-    #[cfg(test)]
-    pub(super) fn set_threads(&mut self, threads: Threads) {
-        self.threads = threads;
-    }
-
-    /// A compressor, one that was used before if there is one.
-    pub(super) fn deflate<W: io::Write>(&self, into: W) -> Deflate<W> {
-        match self.spares.lock().unwrap_or_else(PoisonError::into_inner).pop() {
-            Some(spare) => Deflate::again(spare, into),
-            None => Deflate::new(into),
-        }
-    }
-
-    /// Keeps a compressor for the next segment.
-    pub(super) fn take_back(&self, spare: Spare) {
-        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
-        if spares.len() < SPARES {
-            spares.push(spare);
-        }
-    }
-
-    /// Puts a small deflated body behind the others; its place.
-    pub(super) fn put_small(&self, bytes: &[u8]) -> io::Result<u64> {
-        let length = bytes.len() as u64;
-        self.charge(length)?;
-        let (file, offset) = {
-            let mut small = self.small.lock().unwrap_or_else(PoisonError::into_inner);
-            let (file, end) = match small.take() {
-                Some(open) => open,
-                None => (Arc::new(exclusive(&self.dir.join(SMALL_FILE))?), 0),
-            };
-            *small = Some((Arc::clone(&file), end + length));
-            (file, end)
-        };
-        file.write_all_at(bytes, offset).map_err(|e| SpoolError::io(&self.dir.join(SMALL_FILE), e))?;
-        Ok(offset)
-    }
-
-    /// Reads a small body back.
-    pub(super) fn get_small(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        let file = {
-            let small = self.small.lock().unwrap_or_else(PoisonError::into_inner);
-            small.as_ref().map(|(file, _)| Arc::clone(file))
-        };
-        let file = file.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        let mut bytes = vec![0; length];
-        file.read_exact_at(&mut bytes, offset).map_err(|e| SpoolError::io(&self.dir.join(SMALL_FILE), e))?;
-        Ok(bytes)
-    }
-
-    /// Removes the small bodies: all of them have been copied.
-    pub(super) fn drop_small(&self) {
-        if let Some((_, length)) = self.small.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            let _ = fs::remove_file(self.dir.join(SMALL_FILE));
-            self.release(length);
-        }
-    }
-
-    /// A new file for one part of a body.
-    pub(super) fn part(self: &Arc<Self>) -> io::Result<PartFile> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.file(&format!("body-{number}.part"))
-    }
-
-    /// A new file for an archive, while another one may be there from which it is made.
-    pub(super) fn sealing(self: &Arc<Self>) -> io::Result<PartFile> {
-        self.file(if self.dir.join(SEALING_FILE).exists() { SEALING_ANEW } else { SEALING_FILE })
-    }
-
-    /// A new file of this name.
-    pub(super) fn file(self: &Arc<Self>, name: &str) -> io::Result<PartFile> {
-        let path = self.dir.join(name);
-        let file = exclusive(&path)?;
-        Ok(PartFile { room: Arc::clone(self), path, file: Some(file), length: 0, done: false })
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        let kept = self.kept.load(Ordering::Acquire);
-        let Ok(names) = own_names(&self.dir) else {
-            return;
-        };
-        for name in names.iter().filter(|name| !kept || is_part(name)) {
-            let _ = fs::remove_file(self.dir.join(name));
-        }
-        if !kept {
-            let _ = fs::remove_dir(&self.dir);
-        }
-    }
-}
-
-/// A file of the spool that goes when it is dropped, and gives its bytes back to the bound.
-#[derive(Debug)]
-pub(crate) struct PartFile {
-    room: Arc<Room>,
-    path: PathBuf,
-    file: Option<File>,
-    length: u64,
-    done: bool,
-}
-
-impl PartFile {
-    pub(super) fn len(&self) -> u64 {
-        self.length
-    }
-
-    /// Closes the handle: thousands of finished bodies wait for the seal.
-    pub(super) fn close(&mut self) {
-        self.file = None;
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Overwrites bytes that were written before.
-    pub(super) fn patch(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let file = self.file.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        Ok(file.write_all_at(bytes, offset).map_err(|e| SpoolError::io(&self.path, e))?)
-    }
-
-    /// Makes the file durable under `name` in the same folder; it is no longer removed on drop.
-    pub(super) fn publish(mut self, name: &str) -> Result<PathBuf, SpoolError> {
-        let to = self.room.dir.join(name);
-        let synced = self.file.as_ref().map_or(Ok(()), File::sync_all);
-        synced.and_then(|()| fs::rename(&self.path, &to)).map_err(|e| SpoolError::io(&to, e))?;
-        self.done = true;
-        File::open(&self.room.dir).and_then(|dir| dir.sync_all()).map_err(|e| SpoolError::io(&to, e))?;
-        Ok(to)
-    }
-}
-
-impl io::Write for PartFile {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let bytes = data.len() as u64;
-        self.room.charge(bytes)?;
-        self.length += bytes;
-        let file = self.file.as_mut().ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        file.write_all(data).map_err(|e| SpoolError::io(&self.path, e))?;
-        Ok(data.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for PartFile {
-    fn drop(&mut self) {
-        if !self.done {
-            let _ = fs::remove_file(&self.path);
-            self.room.release(self.length);
-        }
-    }
-}
-
-/// Created here and now, readable by us alone; a file or link that lies in the way is an error.
-fn exclusive(path: &Path) -> io::Result<File> {
-    let made = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
-    Ok(made.map_err(|e| SpoolError::io(path, e))?)
-}
-
-/// Reads a file of ours of at most `cap` bytes, following no link.
-pub(super) fn read_capped(path: &Path, cap: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open_plain(path)?.take(cap).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Opens a regular file for reading, following no link.
-pub(super) fn open_plain(path: &Path) -> io::Result<File> {
-    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
-}
-
-fn own_names(dir: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for item in fs::read_dir(dir)? {
-        if let Ok(name) = item?.file_name().into_string()
-            && is_ours(&name)
-        {
-            names.push(name);
-        }
-    }
-    Ok(names)
-}
-
-/// Not sealed yet: nobody can use it later.
-fn is_part(name: &str) -> bool {
-    !matches!(name, SEALED_FILE | SEALED_NOTE | OWNER_NOTE)
-}
-
-fn is_ours(name: &str) -> bool {
-    let body = name.strip_prefix("body-").and_then(|rest| rest.strip_suffix(".part"));
-    matches!(
-        name,
-        SEALED_FILE | SEALED_NOTE | OWNER_NOTE | SEALING_FILE | SEALING_ANEW | SMALL_FILE | "sealed-json.part"
-    ) || body.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
-}
-
-fn remove_ours(dir: &Path) -> Result<(), SpoolError> {
-    for name in own_names(dir).map_err(|e| SpoolError::io(dir, e))? {
-        let path = dir.join(name);
-        fs::remove_file(&path).map_err(|e| SpoolError::io(&path, e))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -479,7 +206,7 @@ mod tests {
         let tmp = tempfile::tempdir().expect("a folder");
         let spool = Spool::create(tmp.path(), 100).expect("a spool");
         let part = spool.room().part().expect("a file");
-        let mode = fs::metadata(&part.path).expect("there").permissions().mode();
+        let mode = fs::metadata(part.path()).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         symlink("/dev/null", tmp.path().join("body-1.part")).expect("linked");
         let refused = spool.room().part().expect_err("a link lies there");

@@ -119,15 +119,15 @@ fn a_body_that_is_given_up_leaves_nothing_and_its_place() {
 #[test]
 fn a_panic_beside_goes_on_here() {
     let (pieces, filled) = sync_channel(1);
-    let (_empty, emptied) = sync_channel(1);
     let tmp = tempfile::tempdir().expect("a folder");
     let thread = Some(thread::spawn(|| {
         let _ends_with_it = filled;
         std::panic::panic_any("of the thread")
     }));
     let room = room(tmp.path(), 1 << 20, 0);
-    let beside = Beside { room: Arc::clone(&room), filling: Vec::new(), pieces: Some(pieces), emptied, thread };
-    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| beside.finish(Sha256::new())));
+    let shared = Arc::new(Shared::new(PIECE, 1));
+    let beside = Beside { room: Arc::clone(&room), filling: Vec::new(), pieces: Some(pieces), shared, thread };
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| beside.finish()));
     let Err(panic) = ended else { panic!("it must not end well") };
     assert_eq!(panic.downcast_ref::<&str>(), Some(&"of the thread"));
     assert_eq!(free(&room), 1);
