@@ -62,6 +62,12 @@ impl Ahead {
         found
     }
 
+    /// Whether a run of base64 is in the line.
+    pub(super) fn has_run(&mut self, block: &[u8], line: Range<usize>) -> bool {
+        let next = self.run.behind(line.start, || encoded::next(block, line.start).map(|run| run.at.start));
+        next.is_some_and(|at| at < line.end)
+    }
+
     /// The hits at or behind `from`.
     fn hits(&mut self, hints: &Hints, block: &[u8], from: usize) -> &[Hit] {
         let all = self.hits.get_or_insert_with(|| Search::hits(hints, block, from));

@@ -6,11 +6,14 @@ use std::ops::Range;
 use percent_encoding::percent_decode;
 
 use super::{
-    below, flow,
+    below,
+    between::{separator, skip_colour, skip_space, starts, unquoted_end},
+    flow,
     names::{self, Strength},
-    prose, spread,
+    prose,
+    quote::{Quote, joined},
+    spread,
     token::{self, OPEN, Span},
-    unescape::unescaped,
     value::{self, Place},
 };
 
@@ -18,8 +21,6 @@ pub(super) const RULE: &str = "named-value";
 
 /// Bytes of a name in front of the word that was found.
 const NAME: usize = 96;
-/// White space between name, separator and value (bytes).
-const GAP: usize = 64;
 /// Bytes of a value behind a sign that may as well end it.
 const GLUED: usize = 128;
 
@@ -142,76 +143,6 @@ fn is_restored(line: &[u8], name: &Range<usize>) -> bool {
         && behind
             .get(length)
             .is_none_or(|byte| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\\' | b':' | b','))
-}
-
-/// A quote with the backslashes in front of it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Quote {
-    byte: u8,
-    escapes: usize,
-}
-
-impl Quote {
-    /// The quote at `at`, and where the text behind it begins.
-    pub(super) fn at(line: &[u8], at: usize) -> Option<(Self, usize)> {
-        let escapes = line[at.min(line.len())..].iter().take_while(|b| **b == b'\\').count();
-        let byte = *line.get(at + escapes)?;
-        matches!(byte, b'"' | b'\'' | b'`').then_some((Self { byte, escapes }, at + escapes + 1))
-    }
-
-    pub(super) fn bytes(self) -> Vec<u8> {
-        let mut bytes = vec![b'\\'; self.escapes];
-        bytes.push(self.byte);
-        bytes
-    }
-
-    /// What was written between two of these.
-    pub(super) fn decoded(self, raw: &[u8]) -> Vec<u8> {
-        if self.byte != b'"' {
-            return raw.to_vec();
-        }
-        let mut value = unescaped(raw).0;
-        let mut level = self.escapes;
-        while level > 0 {
-            value = unescaped(&value).0;
-            level /= 2;
-        }
-        value
-    }
-
-    /// As [`Self::close`], but `''` stands for a quote within, as YAML writes it.
-    pub(super) fn close_doubled(self, line: &[u8], from: usize) -> usize {
-        let mut to = self.close(line, from);
-        while self.byte == b'\''
-            && to > from
-            && let Some((_, behind)) = Self::at(line, to).filter(|(found, _)| *found == self)
-            && let Some((_, behind)) = Self::at(line, behind).filter(|(found, _)| *found == self)
-        {
-            to = self.close(line, behind);
-        }
-        to
-    }
-
-    /// Where the quoted text ends: at the closing quote, at one of an outer text, or at the end of the line.
-    pub(super) fn close(self, line: &[u8], from: usize) -> usize {
-        let mut escapes = 0;
-        for (at, byte) in line.iter().enumerate().skip(from) {
-            match byte {
-                b'\\' => escapes += 1,
-                byte if *byte == self.byte => {
-                    let inner =
-                        escapes >= self.escapes && (escapes - self.escapes).is_multiple_of(2 * (self.escapes + 1));
-                    if self.byte != b'"' || inner || escapes < self.escapes {
-                        return at - escapes.min(self.escapes);
-                    }
-                    escapes = 0;
-                }
-                b'\n' if self.escapes > 0 => return at,
-                _ => escapes = 0,
-            }
-        }
-        line.len()
-    }
 }
 
 /// What stands behind a name.
@@ -396,109 +327,7 @@ impl Assigned {
     }
 }
 
-/// Length of `'\''` or `'"'"'`, at any depth of escaping.
-fn joined(rest: &[u8], escapes: usize) -> Option<usize> {
-    let slashes = |at: usize| rest[at.min(rest.len())..].iter().take_while(|byte| **byte == b'\\').count();
-    let close = slashes(0) + 1;
-    if close != escapes + 1 || rest.get(close - 1) != Some(&b'\'') {
-        return None;
-    }
-    let mut at = close + slashes(close);
-    if rest.get(at) == Some(&b'\'') && at > close + escapes {
-        at += 1;
-        at += slashes(at);
-        return (rest.get(at) == Some(&b'\'')).then_some(at + 1);
-    }
-    for byte in *b"\"'\"'" {
-        at += slashes(at);
-        if rest.get(at) != Some(&byte) {
-            return None;
-        }
-        at += 1;
-    }
-    Some(at)
-}
-
 /// A number of JSON: a count under a weak name, or how often one of our own rules hit.
 fn keeps_number(name: &[u8], strength: Strength) -> bool {
     strength == Strength::Weak || name.starts_with(b"known-")
-}
-
-/// Length, whether it is a colon, and how often it is percent-encoded.
-fn separator(rest: &[u8]) -> Option<(usize, bool, usize)> {
-    const PLAIN: &[(&[u8], bool, usize)] = &[
-        (b"=>", false, 0),
-        (b":=", false, 0),
-        (b"==", false, 0),
-        (b"=", false, 0),
-        (b"%3d", false, 1),
-        (b"%3a", true, 1),
-        (b"%253d", false, 2),
-    ];
-    if rest.first() == Some(&b':') && !matches!(rest.get(1), Some(b':' | b'=')) {
-        return (!rest.starts_with(b"://")).then_some((1, true, 0));
-    }
-    let plain =
-        PLAIN.iter().find(|(text, ..)| rest.len() >= text.len() && rest[..text.len()].eq_ignore_ascii_case(text));
-    if let Some((text, colon, percent)) = plain {
-        return Some((text.len(), *colon, *percent));
-    }
-    let escapes = rest.iter().take_while(|b| **b == b'\\').count();
-    let code = &rest[escapes..];
-    (escapes > 0 && code.len() >= 5 && code[..5].eq_ignore_ascii_case(b"u003d")).then_some((escapes + 5, false, 0))
-}
-
-fn starts(line: &[u8], at: usize, text: &[u8]) -> bool {
-    line.get(at..).is_some_and(|rest| rest.starts_with(text))
-}
-
-fn skip_space(line: &[u8], at: usize) -> usize {
-    at + line[at.min(line.len())..].iter().take(GAP).take_while(|b| matches!(b, b' ' | b'\t')).count()
-}
-
-/// Behind colour codes, raw or escaped.
-fn skip_colour(line: &[u8], mut at: usize) -> usize {
-    const ESCAPES: &[&[u8]] = &[b"u001b[", b"u001B[", b"x1b[", b"x1B[", b"033["];
-    loop {
-        // As often escaped as the text stands in strings of strings.
-        let escapes = line[at..].iter().take_while(|b| **b == b'\\').count();
-        let sequence = || ESCAPES.iter().find(|escape| escapes > 0 && starts(line, at + escapes, escape));
-        let from = if starts(line, at, b"\x1b[") {
-            Some(at + 2)
-        } else {
-            sequence().map(|escape| at + escapes + escape.len())
-        };
-        let Some(from) = from else { return at };
-        let rest = &line[from..];
-        let parameters = rest.iter().take(16).take_while(|b| b.is_ascii_digit() || **b == b';').count();
-        at = from + (parameters + 1).min(rest.len());
-    }
-}
-
-/// A value without quotes ends at white space, at what separates, at an escaped control character, at a quote.
-pub(super) fn unquoted_end(line: &[u8], from: usize, percent: usize) -> usize {
-    const ENDING: &[&[u8]] = &[b"26", b"20", b"22", b"0a", b"0d", b"3b", b"2c", b"23", b"7d"];
-    const ESCAPED: &[&[u8]] = &[b"n", b"r", b"t", b"\"", b"'", b"\\", b"u0026", b"u001b", b"x1b", b"033"];
-    let code = |rest: &[u8]| ENDING.iter().any(|end| rest.len() >= 2 && rest[..2].eq_ignore_ascii_case(end));
-    let mut at = from;
-    while let Some(byte) = line.get(at) {
-        if let Some(length) = token::bracketed(&line[at..]) {
-            // What is glued to a token belongs to the value.
-            at += length;
-            continue;
-        }
-        let rest = &line[at + 1..];
-        let ends = match byte {
-            b',' | b';' | b'&' | b')' | b']' | b'}' | b'"' | b'\'' | b'`' | b'<' | 0x1b => true,
-            b'\\' => ESCAPED.iter().any(|escape| rest.starts_with(escape)),
-            b'%' if percent == 1 => code(rest),
-            b'%' if percent > 1 => rest.starts_with(b"25") && code(&rest[2..]),
-            other => other.is_ascii_whitespace() || *other == 0x0b,
-        };
-        if ends {
-            break;
-        }
-        at += 1;
-    }
-    at
 }

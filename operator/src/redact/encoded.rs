@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use base64::{Engine as _, alphabet, engine};
 
-use super::runs;
+use super::runs::{self, Runs};
 
 pub(super) const RULE: &str = "base64";
 
@@ -52,8 +52,7 @@ impl Run {
 
 /// The next run at or behind `from` that may be base64 of text.
 pub(super) fn next(text: &[u8], from: usize) -> Option<Run> {
-    let mut from = from;
-    while let Some(Range { start, end }) = runs::next(text, from) {
+    for Range { start, end } in Runs::new(text, from) {
         let padding = text[end..].iter().take(2).take_while(|b| **b == b'=').count();
         if end - start + padding >= SHORTEST {
             let begins = begins(text, start..end);
@@ -61,7 +60,6 @@ pub(super) fn next(text: &[u8], from: usize) -> Option<Run> {
                 return Some(Run { at: start..end + padding, begins });
             }
         }
-        from = end;
     }
     None
 }
@@ -80,6 +78,9 @@ fn begins(text: &[u8], run: Range<usize>) -> [Option<usize>; ALIGNMENTS] {
         begins[0] = Some(run.start);
     }
     let digits = &text[run.clone()];
+    if !may_hold_words(digits) {
+        return begins;
+    }
     for (offset, begin) in begins.iter_mut().enumerate() {
         if begin.is_none() {
             *begin = first_words(&digits[offset..]).map(|first| run.start + offset + first);
@@ -88,10 +89,23 @@ fn begins(text: &[u8], run: Range<usize>) -> [Option<usize>; ALIGNMENTS] {
     begins
 }
 
+/// Whether there is plain text where [`first_words`] looks first, at any alignment. Nearly all runs end here.
+fn may_hold_words(digits: &[u8]) -> bool {
+    let mut at = STRIDE - 4;
+    while at + 4 <= digits.len() {
+        let end = digits.len().min(at + 3 + ALIGNMENTS);
+        if digits[at..end].array_windows().any(|four| is_ascii(*four) && bytes(*four).into_iter().all(is_plain)) {
+            return true;
+        }
+        at += STRIDE;
+    }
+    false
+}
+
 /// Where the first stretch of plain text begins, if there is one of [`GROUPS`] groups.
 fn first_words(digits: &[u8]) -> Option<usize> {
     let group = |at: usize| digits.get(at..)?.first_chunk::<4>();
-    let is_plain = |at: usize| group(at).is_some_and(|four| bytes(*four).into_iter().all(is_plain));
+    let is_plain = |at: usize| group(at).is_some_and(|four| is_ascii(*four) && bytes(*four).into_iter().all(is_plain));
     let mut at = STRIDE - 4;
     while at + 4 <= digits.len() {
         if is_plain(at) {
@@ -119,9 +133,17 @@ fn is_plain(byte: u8) -> bool {
 
 /// What four digits stand for.
 fn bytes(four: [u8; 4]) -> [u8; 3] {
-    let bits = four.into_iter().fold(0_u32, |bits, digit| (bits << 6) | u32::from(SEXTET[usize::from(digit)]));
-    let [_, first, second, third] = bits.to_be_bytes();
+    let [_, first, second, third] = bits(four).to_be_bytes();
     [first, second, third]
+}
+
+/// Whether all that four digits stand for is below 128.
+fn is_ascii(four: [u8; 4]) -> bool {
+    bits(four) & 0x0080_8080 == 0
+}
+
+fn bits(four: [u8; 4]) -> u32 {
+    four.into_iter().fold(0, |bits, digit| (bits << 6) | u32::from(SEXTET[usize::from(digit)]))
 }
 
 fn is_text(digits: &[u8]) -> bool {

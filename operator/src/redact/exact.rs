@@ -1,7 +1,7 @@
 //! Values that the operator knows, such as the location's credential, in every form in which they may have been written.
 //! Public halves of credentials are not known values: masking them everywhere would blank host names.
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
@@ -69,7 +69,10 @@ impl Exact {
                 }
             }
         }
-        let anywhere = AhoCorasick::new(forms.iter().map(|form| form.bytes.as_slice()))
+        // Of a session token a table with all states takes 10 MiB, and longer to make than the lines with a hint ever take.
+        let anywhere = AhoCorasick::builder()
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
+            .build(forms.iter().map(|form| form.bytes.as_slice()))
             .expect("a credential's forms are far from the automaton's limit of two billion states");
         Self { values, forms, anywhere, short }
     }

@@ -2,9 +2,11 @@
 //! JSON is the business of `json`; parts on lines of their own that of `spread`.
 
 use super::{
-    assigned::{Quote, unquoted_end},
-    below, json,
+    below,
+    between::unquoted_end,
+    json,
     names::{self, Strength},
+    quote::Quote,
     token::{self, Span},
     value::{self, Place},
 };

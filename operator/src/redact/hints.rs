@@ -9,12 +9,19 @@ use aho_corasick::{
     dfa::DFA,
 };
 
-use super::{exact::Exact, names, pem, presigned, shapes, url};
+use super::{
+    exact::Exact,
+    names, pem,
+    presigned::{self, Query},
+    shapes, url,
+};
 
 /// Rules that share hints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
     Presigned,
+    /// One of [`presigned::ACCOUNTS`].
+    Account,
     Exact,
     Names,
     Url,
@@ -33,13 +40,15 @@ pub(super) struct Hints {
 /// What one line holds.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
-    pub(super) presigned: bool,
+    pub(super) presigned: Option<Query>,
     pub(super) exact: bool,
     pub(super) pem: bool,
     pub(super) names: Vec<Range<usize>>,
     pub(super) urls: Vec<Range<usize>>,
     /// A bit for each row of [`shapes::TABLE`].
     pub(super) shapes: u64,
+    /// It is known that there is none.
+    pub(super) no_base64: bool,
 }
 
 impl Hints {
@@ -58,6 +67,7 @@ impl Hints {
         ];
         for (family, hints) in fixed {
             for hint in hints {
+                let family = if presigned::ACCOUNTS.contains(hint) { Family::Account } else { family };
                 add(family, hint.as_bytes());
             }
         }
@@ -118,7 +128,10 @@ impl Found {
             // What begins on the line before is none of this line's.
             let Some(start) = (at + 1).checked_sub(hints.words.pattern_len(word)) else { continue };
             match hints.families[word.as_usize()] {
-                Family::Presigned => self.presigned = true,
+                Family::Presigned => {
+                    self.presigned.get_or_insert(Query::Any);
+                }
+                Family::Account => self.presigned = Some(Query::OfAccount),
                 Family::Exact => self.exact = true,
                 Family::Pem => self.pem = true,
                 Family::Names => self.names.push(start..at + 1),

@@ -152,7 +152,8 @@ impl Redactor {
                 out(&block[at..start])?;
             }
             let line = &block[start..end];
-            let found = ahead.of(&self.hints, block, start..start + without_end(line).len());
+            let mut found = ahead.of(&self.hints, block, start..start + without_end(line).len());
+            found.no_base64 = !ahead.has_run(block, start..end);
             self.line(line, &found, rules, state, tally, out)?;
             at = end;
         }
@@ -225,7 +226,7 @@ impl Redactor {
         let mut from = 0;
         for span in spans {
             out.extend_from_slice(&line[from..span.at.start]);
-            out.extend_from_slice(span.token(&self.key).as_bytes());
+            span.write_token(&self.key, &mut out);
             tally.add(&span.rule);
             from = span.at.end;
         }
@@ -244,7 +245,7 @@ impl Redactor {
                 break;
             }
             out.extend_from_slice(&line[from..span.at.start]);
-            out.extend_from_slice(span.token(&self.key).as_bytes());
+            span.write_token(&self.key, &mut out);
             tally.add(&span.rule);
             from = span.at.end;
         }

@@ -5,6 +5,8 @@ mod ahead;
 mod arguments;
 mod assigned;
 mod below;
+mod between;
+mod by_hand;
 mod config_map;
 mod encoded;
 mod exact;
@@ -21,6 +23,7 @@ mod pair;
 mod pem;
 mod presigned;
 mod prose;
+mod quote;
 mod runs;
 mod settings;
 mod shapes;
@@ -205,8 +208,8 @@ impl Redactor {
     }
 
     fn built_in(&self, text: &[u8], found: &Found, decodings: usize, spans: &mut Vec<Span>) {
-        if found.presigned {
-            self.presigned.find(text, spans);
+        if let Some(query) = found.presigned {
+            self.presigned.find(text, query, spans);
         }
         if found.exact {
             self.exact.find(text, spans);
@@ -231,7 +234,7 @@ impl Redactor {
         if named && json::may_hold(text) {
             json::find(text, spans);
         }
-        if decodings > 0 {
+        if decodings > 0 && !found.no_base64 {
             self.within_base64(text, decodings, spans);
         }
     }
@@ -266,7 +269,7 @@ impl Redactor {
         let mut from = 0;
         for span in self.settled(text, spans) {
             out.extend_from_slice(&text[from..span.at.start]);
-            out.extend_from_slice(span.token(&self.key).as_bytes());
+            span.write_token(&self.key, &mut out);
             tally.add(&span.rule);
             from = span.at.end;
         }

@@ -3,6 +3,14 @@
 
 use std::ops::Range;
 
+pub(super) use words::HINTS;
+use words::{
+    COUNTED, DIGEST, FILE, IN_CAPITALS, JOINED, KEYS, MAY_FOLLOW, OF_INGRESS, OF_OBJECT, REFERENCE, SEVERAL, STRONG,
+    STRONG_PAIRS, WEAK, WEAK_KEYS, WHERE, WHICH_ONE,
+};
+
+mod words;
+
 /// How sure a name is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Strength {
@@ -14,135 +22,6 @@ pub(super) enum Strength {
     Each,
 }
 
-/// The words by themselves, and each word of a key as people join it to `key`.
-macro_rules! hints {
-    ($($word:literal),*; $($of_key:literal),*) => {
-        &[
-            $($word,)*
-            $(
-                concat!($of_key, "key"),
-                concat!($of_key, "_key"),
-                concat!($of_key, "-key"),
-                concat!($of_key, ".key"),
-                concat!($of_key, " key"),
-            )*
-        ]
-    };
-}
-
-/// A text with none of these, in any case, holds no sensitive name.
-#[rustfmt::skip]
-pub(super) const HINTS: &[&str] = hints![
-    "pass", "pwd", "_pw", "-pw", ".pw", "adminpw", "bindpw", "psk", "restuserkey", "secret", "token", "credential", "creds", "auth", "sas", "sig", "dsn", "cookie",
-    "connectionstring", "connection_string", "connection-string", "connection.string", "connection string",
-    "customer_key", "customer-key", "last-applied-configuration";
-    "access", "api", "account", "private", "client", "encryption", "signing", "master",
-    "app", "application", "storage", "shared", "session", "deploy", "license", "jwt", "hmac", "ssh", "fernet", "cipher",
-    "crypto", "stripe", "openai"
-];
-
-const STRONG: &[&str] = &["password", "passwords", "passwd", "passphrase", "pass", "pwd", "psk"];
-const WEAK: &[&str] = &[
-    "secret",
-    "token",
-    "credential",
-    "credentials",
-    "creds",
-    "authorization",
-    "auth",
-    "sas",
-    "sig",
-    "signature",
-    "dsn",
-    "cookie",
-];
-/// Two words that are strong together, though neither need be alone.
-const STRONG_PAIRS: &[(&str, &str)] = &[
-    ("pass", "phrase"),
-    ("preshared", "key"),
-    ("secret", "key"),
-    ("access", "key"),
-    ("api", "key"),
-    ("account", "key"),
-    ("private", "key"),
-    ("client", "key"),
-    ("client", "secret"),
-    ("auth", "token"),
-    ("access", "token"),
-    ("refresh", "token"),
-    ("connection", "string"),
-];
-/// The same in front of `key`, but an id of such a key is public: it is what a key management service calls it.
-const KEYS: &[&str] = &["encryption", "signing", "master", "customer"];
-/// As those, but such a key may as well be one of a map.
-#[rustfmt::skip]
-const WEAK_KEYS: &[&str] = &[
-    "auth", "app", "application", "storage", "shared", "session", "deploy", "license", "jwt", "hmac", "ssh", "fernet",
-    "cipher", "crypto", "stripe", "openai",
-];
-/// Several of them: `API_KEYS`.
-const SEVERAL: &[(&str, &[&str])] = &[
-    ("keys", &["access", "api", "account", "private", "encryption", "signing", "master"]),
-    ("tokens", &["access", "api", "auth", "refresh"]),
-];
-/// In capitals, as a variable is written, these hold values and not names of objects, but for what is counted or pulled.
-const IN_CAPITALS: &[&[u8]] = &[b"SECRETS", b"TOKENS"];
-const COUNTED: &[&[u8]] = &[b"MAX", b"MIN", b"TOTAL", b"NUM", b"USED", b"PULL"];
-/// Words that are written as one, such as `PGPASSWORD`; no ordinary word ends with any of these.
-const JOINED: &[&str] = &[
-    "password",
-    "passwd",
-    "passphrase",
-    "secretkey",
-    "accesskey",
-    "apikey",
-    "accountkey",
-    "privatekey",
-    "clientkey",
-    "presharedkey",
-    // Of heketi's StorageClass.
-    "restuserkey",
-    "clientsecret",
-    "authtoken",
-    "accesstoken",
-    "refreshtoken",
-    "connectionstring",
-    "pgpass",
-    "dbpass",
-    "userpass",
-    "rootpass",
-    "adminpass",
-    "redispass",
-    "storepass",
-    "keypass",
-    "requirepass",
-    "masterauth",
-    "dbpwd",
-    "userpwd",
-    "adminpwd",
-    "adminpw",
-    "bindpw",
-];
-/// What may follow the word that counts: `accessKeyId`, `client-key-data`.
-const MAY_FOLLOW: &[&str] = &["id", "value", "data"];
-/// Which of several values of one name it is: `DB_PASSWORD_OLD`, `API_TOKEN_V2`, `SECRET_KEY_BASE`. Digits may always follow.
-const WHICH_ONE: &[&str] = &["v", "old", "new", "base", "previous", "current", "backup"];
-/// Where it is used: `DB_PASSWORD_PROD`. Behind a word that may mean something harmless only in capitals.
-#[rustfmt::skip]
-const WHERE: &[&str] = &[
-    "prod", "production", "stage", "staging", "dev", "test", "qa", "uat", "live", "db", "ro", "rw", "enc", "primary",
-    "secondary",
-];
-/// Of Velero's own: `name/key` of a Secret.
-const REFERENCE: &[u8] = b"customerKeyEncryptionSecret";
-/// In front of `Secret` with a capital letter these make the name of an object, as charts have it: `passwordSecret`.
-const OF_OBJECT: &[&str] = &["password", "credential", "credentials", "pull", "tls", "cert", "certificate", "ca"];
-/// The value is the name of a Secret, by which basic authentication is set up.
-const OF_INGRESS: &[u8] = b"ingress.kubernetes.io/auth-secret";
-/// The value is a digest: a change of the Secret starts the pods anew.
-const DIGEST: &[u8] = b"checksum/";
-/// A file of PostgreSQL's.
-const FILE: &[u8] = b".pgpass";
 /// Bytes of a name that are looked at; what counts stands at its end.
 const LONGEST: usize = 96;
 
@@ -210,7 +89,9 @@ fn is(word: &[u8], other: &str) -> bool {
 
 fn by_words(last: &[u8], before: &[u8], of_id: bool) -> Option<Strength> {
     let ends = |other: &str| last.len() >= other.len() && is(&last[last.len() - other.len()..], other);
-    if STRONG.iter().any(|word| is(last, word)) || JOINED.iter().any(|word| ends(word)) {
+    let letter = last.last().map(u8::to_ascii_lowercase);
+    let joined = |word: &&str| word.as_bytes().last().copied() == letter && ends(word);
+    if STRONG.iter().any(|word| is(last, word)) || JOINED.iter().any(joined) {
         return Some(Strength::Strong);
     }
     if STRONG_PAIRS.iter().any(|(first, second)| is(before, first) && is(last, second)) {

@@ -3,12 +3,14 @@
 
 use std::{ops::Range, sync::LazyLock};
 
+use memchr::memmem::Finder;
 use regex::bytes::Regex;
 
 use super::{
-    assigned::{Quote, unquoted_end},
+    between::unquoted_end,
     json::PAIR,
     names::{self, Strength},
+    quote::Quote,
     token::{self, OPEN, Span},
     value::{self, Place},
 };
@@ -88,7 +90,8 @@ fn elements(line: &[u8], spans: &mut Vec<Span>) {
 
 /// Whether there is a word for the second half of a pair, which far fewer lines have than names.
 fn may_hold(line: &[u8]) -> bool {
-    memchr::memmem::find(line, b"alue").is_some() || memchr::memmem::find(line, b"ALUE").is_some()
+    static WORDS: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| [Finder::new("alue"), Finder::new("ALUE")]);
+    WORDS.iter().any(|word| word.find(line).is_some())
 }
 
 fn next(line: &[u8], mut from: usize) -> Option<Field> {
@@ -179,7 +182,7 @@ fn is_filler(gap: &[u8]) -> bool {
 fn judged(line: &[u8], name: &Field, of: &Field) -> Option<Span> {
     let named = &line[name.content.clone()];
     // A token is no name, though the rule in it may sound like one.
-    if named.len() > NAME || memchr::memmem::find(named, OPEN).is_some() {
+    if named.len() > NAME || token::opens(named) {
         return None;
     }
     let strength = names::judge(named)?;

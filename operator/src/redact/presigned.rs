@@ -1,8 +1,10 @@
 //! Presigned queries of the object stores: the values of the parameters that make a URL a bearer secret.
 //! Credentials outside of a query are other rules' business; host, path and harmless parameters stay readable.
 
+use std::ops::Range;
+
 use percent_encoding::percent_decode;
-use regex::bytes::{Captures, Regex};
+use regex::bytes::Regex;
 
 use super::token::{self, Span};
 
@@ -24,6 +26,16 @@ pub(super) const HINTS: &[&str] = &[
     "sig\\u003d",
     "sig\\\\u003d",
 ];
+/// Those of [`HINTS`] that name an account, beside which a `Signature` is one of a query.
+pub(super) const ACCOUNTS: &[&str] = &["awsaccesskeyid", "googleaccessid"];
+
+/// Which of [`HINTS`] a line has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Query {
+    Any,
+    /// One of [`ACCOUNTS`], and perhaps others.
+    OfAccount,
+}
 
 /// An Azure `sig` is base64 of 32 bytes; shorter values count only where a query says that it is one.
 const AZURE_SIGNATURE: usize = 40;
@@ -31,7 +43,7 @@ const AZURE_SIGNATURE: usize = 40;
 /// The parameters, and how they may be written.
 pub(super) struct Presigned {
     named: Regex,
-    company: Regex,
+    account: Regex,
     id: Regex,
     signature: Regex,
     azure: Regex,
@@ -40,59 +52,76 @@ pub(super) struct Presigned {
 impl Presigned {
     pub(super) fn new() -> Self {
         const DASH: &str = "(?:-|%2d|%252d)";
-        const EQUALS: &str = r"(?P<equals>=|%3d|%253d|\\+u003d)";
+        const EQUALS: &str = r"(?:=|%3d|%253d|\\+u003d)";
         const BEFORE: &str = r"(?P<query>[?&]|amp;|%26|%3f|%2526|%253f|u0026|u003f)|^|[^a-z0-9_-]";
         let regex = |pattern: String| Regex::new(&pattern).expect("a pattern of ours; the tests build it");
         Self {
             named: regex(format!(
                 "(?i-u)x{DASH}(?:amz|goog){DASH}(?:signature|credential|security{DASH}token){EQUALS}"
             )),
-            company: regex(format!("(?i-u)(?:awsaccesskeyid|googleaccessid){EQUALS}")),
+            account: regex(format!("(?i-u)(?:awsaccesskeyid|googleaccessid){EQUALS}")),
             id: regex(format!("(?i-u)awsaccesskeyid{EQUALS}")),
             signature: regex(format!("(?i-u)(?:{BEFORE})signature{EQUALS}")),
             azure: regex(format!("(?i-u)(?:{BEFORE})sig{EQUALS}")),
         }
     }
 
-    pub(super) fn find(&self, line: &[u8], spans: &mut Vec<Span>) {
-        let all = |_: &Captures<'_>, _: &Span| true;
-        values(line, &self.named, all, spans);
-        if self.company.is_match(line) {
+    pub(super) fn find(&self, line: &[u8], query: Query, spans: &mut Vec<Span>) {
+        values(line, &self.named, spans);
+        if query == Query::OfAccount && self.account.is_match(line) {
             let before = spans.len();
-            values(line, &self.signature, all, spans);
+            values(line, &self.signature, spans);
             if spans.len() > before {
-                values(line, &self.id, all, spans);
+                values(line, &self.id, spans);
             }
         }
-        let azure = |hit: &Captures<'_>, span: &Span| hit.name("query").is_some() || span.at.len() >= AZURE_SIGNATURE;
-        values(line, &self.azure, azure, spans);
+        if !may_hold_azure(line) {
+            return;
+        }
+        // Only here it matters what stands in front, and to find groups takes longer than all else.
+        let mut seen = 0;
+        for hit in self.azure.captures_iter(line) {
+            let Some(whole) = hit.get(0).filter(|whole| whole.end() > seen) else { continue };
+            let counts = |span: &Span| hit.name("query").is_some() || span.at.len() >= AZURE_SIGNATURE;
+            if let Some(span) = value(line, whole.range()).filter(counts) {
+                seen = span.at.end;
+                spans.push(span);
+            }
+        }
     }
 }
 
-/// The values behind the hits that count. A hit within the value of an earlier one belongs to that value, and looking for
+/// Whether there is a `sig` in front of what may be an equals sign.
+fn may_hold_azure(line: &[u8]) -> bool {
+    memchr::memchr2_iter(b'g', b'G', line).any(|at| {
+        let sig = at >= 2 && line[at - 2..at].eq_ignore_ascii_case(b"si");
+        sig && matches!(line.get(at + 1), Some(b'=' | b'%' | b'\\'))
+    })
+}
+
+/// The values behind the hits, of which each ends with its equals sign. A hit within the value of an earlier one belongs to that value, and looking for
 /// its own would make `sig=sig=…` take the square of its length.
-fn values(line: &[u8], pattern: &Regex, counts: impl Fn(&Captures<'_>, &Span) -> bool, spans: &mut Vec<Span>) {
+fn values(line: &[u8], pattern: &Regex, spans: &mut Vec<Span>) {
     let mut seen = 0;
-    for hit in pattern.captures_iter(line) {
-        if hit.name("equals").is_none_or(|equals| equals.end() <= seen) {
+    for hit in pattern.find_iter(line) {
+        if hit.end() <= seen {
             continue;
         }
-        if let Some(span) = value(line, &hit).filter(|span| counts(&hit, span)) {
+        if let Some(span) = value(line, hit.range()) {
             seen = span.at.end;
             spans.push(span);
         }
     }
 }
 
-/// The value behind the equals sign that was hit, up to what ends it at that depth of percent-encoding.
-fn value(line: &[u8], hit: &Captures<'_>) -> Option<Span> {
-    let equals = hit.name("equals")?;
-    let depth = match equals.as_bytes() {
-        [b'%', b'2', ..] => 2,
-        [b'%', ..] => 1,
+/// The value behind the equals sign with which the hit ends, up to what ends it at that depth of percent-encoding.
+fn value(line: &[u8], hit: Range<usize>) -> Option<Span> {
+    let from = hit.end;
+    let depth = match line[hit] {
+        [.., b'%', b'2', b'5', b'3', b'd' | b'D'] => 2,
+        [.., b'%', b'3', b'd' | b'D'] => 1,
         _ => 0,
     };
-    let from = equals.end();
     let mut to = from;
     loop {
         // A token, from an earlier pass, belongs to the value as a whole, and so does what stands behind it.

@@ -8,26 +8,47 @@ const WINDOW: usize = 64;
 /// Shorter runs are not told (digits).
 pub(super) const SHORTEST: usize = 18;
 
-/// The first run of at least [`SHORTEST`] digits of either alphabet that begins at or behind `from`, without its padding; digits
-/// in front of `from` do not count.
-pub(super) fn next(text: &[u8], from: usize) -> Option<Range<usize>> {
-    let mut before = 0_u64;
-    let mut at = from;
-    while at < text.len() {
-        let here = digits(&text[at..]);
-        let both = u128::from(before) | u128::from(here) << WINDOW;
-        let long = begins_of_long(both);
-        if long != 0 {
-            let begin = long.trailing_zeros();
-            let start = at + begin as usize - WINDOW;
-            let known = (both >> begin).trailing_ones() as usize;
-            let more = text[start + known..].iter().take_while(|byte| is_digit(**byte)).count();
-            return Some(start..start + known + more);
-        }
-        before = here;
-        at += WINDOW;
+/// The runs of at least [`SHORTEST`] digits of either alphabet, without their padding.
+pub(super) struct Runs<'a> {
+    text: &'a [u8],
+    /// Behind the second of the two windows that are in sight.
+    at: usize,
+    /// A bit for each of their bytes that is a digit and in no run that was told.
+    both: u128,
+    /// A bit for each of them with which a run begins.
+    long: u128,
+}
+
+impl<'a> Runs<'a> {
+    /// Those that begin at or behind `from`; digits in front of it do not count.
+    pub(super) fn new(text: &'a [u8], from: usize) -> Self {
+        Self { text, at: from, both: 0, long: 0 }
     }
-    None
+}
+
+impl Iterator for Runs<'_> {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        while self.long == 0 {
+            let rest = self.text.get(self.at..).filter(|rest| !rest.is_empty())?;
+            self.both = self.both >> WINDOW | u128::from(digits(rest)) << WINDOW;
+            self.long = begins_of_long(self.both);
+            self.at += WINDOW;
+        }
+        let begin = self.long.trailing_zeros();
+        let known = (self.both >> begin).trailing_ones();
+        // In front of the text the first window has no digits, so that this is never below 0.
+        let start = self.at + begin as usize - 2 * WINDOW;
+        let mut end = start + known as usize;
+        if let Some(seen) = u128::MAX.checked_shl(begin + known) {
+            (self.both, self.long) = (self.both & seen, self.long & seen);
+        } else {
+            end += self.text[end..].iter().take_while(|byte| is_digit(**byte)).count();
+            *self = Self::new(self.text, end);
+        }
+        Some(start..end)
+    }
 }
 
 /// The bits with which [`SHORTEST`] ones begin.
@@ -78,6 +99,10 @@ fn is_digit(byte: u8) -> bool {
 mod tests {
     use super::*;
 
+    fn next(text: &[u8], from: usize) -> Option<Range<usize>> {
+        Runs::new(text, from).next()
+    }
+
     fn one_by_one(text: &[u8], from: usize) -> Option<Range<usize>> {
         let mut start = from;
         while start < text.len() {
@@ -123,8 +148,9 @@ mod tests {
                 })
                 .collect();
             let mut from = 0;
-            while let Some(run) = next(&noise, from) {
+            for run in Runs::new(&noise, 0) {
                 assert_eq!(Some(run.clone()), one_by_one(&noise, from));
+                assert_eq!(Some(run.clone()), next(&noise, from));
                 (from, found) = (run.end, found + 1);
             }
             assert_eq!(one_by_one(&noise, from), None);

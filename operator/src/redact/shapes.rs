@@ -5,9 +5,10 @@ use std::{ops::Range, sync::LazyLock};
 
 use aho_corasick::AhoCorasick;
 use base64::{Engine as _, alphabet, engine};
-use regex::bytes::{Match, Regex};
+use regex::bytes::Regex;
 
 use super::{
+    by_hand::{self, Scan},
     token::{self, OPEN, Span},
     tools,
     value::is_reference,
@@ -15,6 +16,7 @@ use super::{
 };
 
 /// One shape. The value is the last group that took part, else the whole match.
+#[derive(Clone, Copy)]
 pub(super) struct Shape {
     pub(super) id: &'static str,
     /// A line with none of these, in any case, does not match.
@@ -22,10 +24,16 @@ pub(super) struct Shape {
     pub(super) pattern: &'static str,
     /// What the pattern cannot tell.
     pub(super) check: fn(&[u8]) -> bool,
+    /// What the pattern finds, found faster.
+    pub(super) scan: Option<Scan>,
 }
 
 pub(super) const fn shape(id: &'static str, hints: &'static [&'static str], pattern: &'static str) -> Shape {
-    Shape { id, hints, pattern, check: |_| true }
+    Shape { id, hints, pattern, check: |_| true, scan: None }
+}
+
+const fn by_hand(scan: Scan, shape: Shape) -> Shape {
+    Shape { scan: Some(scan), ..shape }
 }
 
 /// Where the formats come from: AWS IAM identifiers, the providers' documentation of their tokens, RFC 7519 (JWT), RFC 7617
@@ -41,7 +49,10 @@ pub(super) static TABLE: &[Shape] = &[
     shape("azure-sas", &["sharedaccesssignature"], r#"(?i)SharedAccessSignature\s*=\s*([^\s;"'\\<>]+)"#),
     shape("google-access", &["ya29."], r"ya29\.[A-Za-z0-9_-]{10,}"),
     shape("google-api", &["AIza"], "AIza[A-Za-z0-9_-]{35}"),
-    shape("jwt", &["eyJ"], r"eyJ[A-Za-z0-9_-]{6,}(?:(?:\.[A-Za-z0-9_-]*){4}|\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*)"),
+    by_hand(
+        by_hand::jwt,
+        shape("jwt", &["eyJ"], r"eyJ[A-Za-z0-9_-]{6,}(?:(?:\.[A-Za-z0-9_-]*){4}|\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*)"),
+    ),
     shape("github", &["ghp_", "gho_", "ghu_", "ghs_", "ghr_"], "gh[pousr]_[A-Za-z0-9]{30,}"),
     shape("github-fine", &["github_pat_"], "github_pat_[A-Za-z0-9_]{30,}"),
     shape("gitlab", &["glpat-"], "glpat-[A-Za-z0-9_-]{18,}"),
@@ -54,15 +65,18 @@ pub(super) static TABLE: &[Shape] = &[
     shape("stripe", &["sk_live_", "rk_live_"], "[sr]k_live_[A-Za-z0-9]{16,}"),
     shape("vault", &["hvs.", "hvb."], r"hv[sb]\.[A-Za-z0-9_-]{20,}"),
     shape("npm", &["npm_"], "npm_[A-Za-z0-9]{36}"),
-    shape(
-        "authorization",
-        &["authorization"],
-        concat!(
-            r#"(?i)authorization\\*["']?\]?\s*(?:=>|=|:|%3[ad])(?:\s|%20|\+|\\*["'\[])*"#,
-            r#"(?:(?:bearer|basic|token|negotiate|apikey|bot)(?:\s+|%20|\+)([^\s"'\\,;\]})]+)"#,
-            r#"|(?:aws4-hmac-sha256|digest|sharedkey(?:lite)?)(?:\s+|%20|\+)([^"'\\\]\r\n]+)"#,
-            // Any other scheme is a word as well, and so is one of a sentence: only what no sentence has goes.
-            r"|[a-z][a-z0-9_-]{1,31}(?:\s+|%20|\+)([a-z._~+/=-]*[0-9][a-z0-9._~+/=-]{5,}|[a-z._~+/=-]{5,}[0-9][a-z0-9._~+/=-]*))",
+    by_hand(
+        by_hand::authorization,
+        shape(
+            "authorization",
+            &["authorization"],
+            concat!(
+                r#"(?i)authorization\\*["']?\]?\s*(?:=>|=|:|%3[ad])(?:\s|%20|\+|\\*["'\[])*"#,
+                r#"(?:(?:bearer|basic|token|negotiate|apikey|bot)(?:\s+|%20|\+)([^\s"'\\,;\]})]+)"#,
+                r#"|(?:aws4-hmac-sha256|digest|sharedkey(?:lite)?)(?:\s+|%20|\+)([^"'\\\]\r\n]+)"#,
+                // Any other scheme is a word as well, and so is one of a sentence: only what no sentence has goes.
+                r"|[a-z][a-z0-9_-]{1,31}(?:\s+|%20|\+)([a-z._~+/=-]*[0-9][a-z0-9._~+/=-]{5,}|[a-z._~+/=-]{5,}[0-9][a-z0-9._~+/=-]*))",
+            ),
         ),
     ),
     Shape {
@@ -70,12 +84,14 @@ pub(super) static TABLE: &[Shape] = &[
         hints: &["bearer"],
         pattern: r#"(?i)\bbearer(?:\s+|%20|\+|=|:\s*)\\*["']?([A-Za-z0-9._~+/=-]{16,})"#,
         check: |value| value.iter().any(u8::is_ascii_digit),
+        scan: Some(by_hand::bearer),
     },
     Shape {
         id: "basic",
         hints: &["basic "],
         pattern: "(?i)\\bbasic\\s+([A-Za-z0-9+/_-]{8,}={0,2})",
         check: is_user_and_word,
+        scan: None,
     },
     shape(
         "cookie",
@@ -127,7 +143,7 @@ pub(super) static TABLE: &[Shape] = &[
     vendors::PROSE,
 ];
 
-static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+pub(super) static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     let regex =
         |shape: &Shape| Regex::new(&format!("(?-u){}", shape.pattern)).expect("a pattern of ours; the tests build it");
     TABLE.iter().map(regex).collect()
@@ -142,23 +158,38 @@ static TOOL_HINTS: LazyLock<AhoCorasick> = LazyLock::new(|| {
 pub(super) fn find(index: usize, line: &[u8], spans: &mut Vec<Span>) {
     let Shape { id, check, .. } = &TABLE[index];
     let pattern = &PATTERNS[index];
-    let mut judge = |value: Option<Match<'_>>| {
-        if let Some(value) = value.filter(|value| check(value.as_bytes()) && !is_reference(value.as_bytes())) {
-            let at = with_token(line, value.range());
+    let mut judge = |value: Range<usize>| {
+        if check(&line[value.clone()]) && !is_reference(&line[value.clone()]) {
+            let at = with_token(line, value);
             spans.push(Span::new(at.clone(), *id, decoded(&line[at])));
         }
     };
-    if pattern.captures_len() == 1 {
+    if TABLE[index].scan.is_some() {
+        values(index, line).for_each(judge);
+    } else if pattern.captures_len() == 1 {
         // Finding groups takes far longer than finding the whole.
-        pattern.find_iter(line).for_each(|hit| judge(Some(hit)));
+        pattern.find_iter(line).for_each(|hit| judge(hit.range()));
     } else {
-        pattern.captures_iter(line).for_each(|hit| judge(hit.iter().flatten().last()));
+        let values =
+            pattern.captures_iter(line).filter_map(|hit| hit.iter().flatten().last().map(|value| value.range()));
+        values.for_each(judge);
     }
+}
+
+/// The values of a shape that is found by hand.
+pub(super) fn values(index: usize, line: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let value = TABLE[index].scan?(line, from, &PATTERNS[index])?;
+        from = value.end;
+        Some(value)
+    })
 }
 
 /// A value that ends within a token, since no pattern takes its bracket, goes on behind it.
 fn with_token(line: &[u8], at: Range<usize>) -> Range<usize> {
-    let open = memchr::memmem::rfind(&line[at.clone()], OPEN).map(|open| at.start + open);
+    let open = memchr::memrchr(b'[', &line[at.clone()]).and_then(|_| memchr::memmem::rfind(&line[at.clone()], OPEN));
+    let open = open.map(|open| at.start + open);
     let end = open.and_then(|open| Some(open + token::bracketed(&line[open..])?));
     match end {
         // No more than every pattern takes, so that redacting twice changes nothing.

@@ -364,6 +364,7 @@ proptest! {
     }
 }
 
+mod by_hand;
 mod carriers;
 mod crossed;
 mod forms;

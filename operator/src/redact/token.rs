@@ -33,7 +33,7 @@ impl Tally {
 #[derive(Clone)]
 pub(super) struct Span {
     pub(super) at: Range<usize>,
-    pub(super) rule: String,
+    pub(super) rule: Cow<'static, str>,
     /// Wiped when dropped, as far as the rules' own copies allow.
     pub(super) value: Zeroizing<Vec<u8>>,
     /// Put around the token: a number of JSON becomes a string.
@@ -41,7 +41,7 @@ pub(super) struct Span {
 }
 
 impl Span {
-    pub(super) fn new(at: Range<usize>, rule: impl Into<String>, value: Vec<u8>) -> Self {
+    pub(super) fn new(at: Range<usize>, rule: impl Into<Cow<'static, str>>, value: Vec<u8>) -> Self {
         Self { at, rule: rule.into(), value: Zeroizing::new(value), quote: Vec::new() }
     }
 
@@ -51,8 +51,16 @@ impl Span {
     }
 
     pub(super) fn token(&self, key: &[u8; 32]) -> String {
-        let quote = String::from_utf8_lossy(&self.quote);
-        format!("{quote}[REDACTED:{}:{}]{quote}", self.rule, digits(key, &self.value))
+        let mut token = Vec::with_capacity(self.token_len());
+        self.write_token(key, &mut token);
+        String::from_utf8_lossy(&token).into_owned()
+    }
+
+    pub(super) fn write_token(&self, key: &[u8; 32], out: &mut Vec<u8>) {
+        let digits = digits(key, &self.value);
+        for part in [&self.quote, OPEN, self.rule.as_bytes(), b":", digits.as_bytes(), b"]", &self.quote] {
+            out.extend_from_slice(part);
+        }
     }
 
     /// Length of [`Span::token`].
@@ -132,9 +140,15 @@ pub(super) fn is_token(text: &str) -> bool {
     length(text.as_bytes()) == Some(text.len())
 }
 
+static FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(OPEN));
+
+/// Whether what may be a token begins in the text.
+pub(super) fn opens(text: &[u8]) -> bool {
+    FINDER.find(text).is_some()
+}
+
 /// Where tokens stand.
 fn tokens(line: &[u8]) -> Vec<Range<usize>> {
-    static FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(OPEN));
     FINDER.find_iter(line).filter_map(|start| Some(start..start + length(&line[start..])?)).collect()
 }
 
@@ -142,8 +156,13 @@ fn tokens(line: &[u8]) -> Vec<Range<usize>> {
 ///
 /// A token says nothing of who wrote it: one in the input is believed. Nothing can hide in it but eight digits, or a number,
 /// for the rest of it is the name of a rule; what stands beside it is judged as if it were part of a value.
+#[inline]
 pub(super) fn length(text: &[u8]) -> Option<usize> {
-    let rest = text.strip_prefix(OPEN)?;
+    text.strip_prefix(OPEN).and_then(length_behind)
+}
+
+/// The same, behind [`OPEN`].
+fn length_behind(rest: &[u8]) -> Option<usize> {
     let rule = rest.iter().take(RULE + 1).position(|b| *b == b':')?;
     if !is_rule(&rest[..rule]) {
         return None;
@@ -175,15 +194,21 @@ pub(super) fn without(text: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// Length of what looks like a token, whoever wrote it: its closing bracket does not end a value.
+#[inline]
 pub(super) fn bracketed(text: &[u8]) -> Option<usize> {
+    // It is asked for each byte of a value.
+    text.strip_prefix(OPEN).and_then(bracketed_behind)
+}
+
+/// The same, behind [`OPEN`].
+fn bracketed_behind(rest: &[u8]) -> Option<usize> {
     let like = || {
-        let rest = text.strip_prefix(OPEN)?;
         let end = rest.iter().take(2 * RULE).position(|byte| *byte == b']')?;
         // A quote ends a value, whatever stands in front of it.
         let fits = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'`' | b'\\');
         rest[..end].iter().all(fits).then_some(OPEN.len() + end + 1)
     };
-    length(text).or_else(like)
+    length_behind(rest).or_else(like)
 }
 
 /// Bytes of the longest name of a rule.

@@ -85,6 +85,7 @@ pub(super) const REDIS_CONFIG: Shape = Shape {
         r#"(?:\\*["']\s*,\s*\\*["']|\s+\\*["']?)([^\s"'\\,:=]+)"#,
     ),
     check: |value| !value::is_ordinary(value),
+    scan: None,
 };
 /// Glued to its flag a value is no word, for that is another flag: `-priority`.
 pub(super) const MONGO: Shape = shape(

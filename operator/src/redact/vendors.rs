@@ -107,6 +107,7 @@ pub(super) const PROSE: Shape = Shape {
         r"([^\s\x22'`\\,;<>()\[\]{}=:/]{8,})",
     ),
     check: is_no_word,
+    scan: None,
 };
 
 fn is_no_word(value: &[u8]) -> bool {

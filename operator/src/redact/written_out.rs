@@ -3,13 +3,14 @@
 
 use std::{ops::Range, sync::LazyLock};
 
+use memchr::memmem::Finder;
 use regex::bytes::Regex;
 
 use super::{
     arguments,
-    assigned::Quote,
     json::KEY,
     names::Strength,
+    quote::Quote,
     token::{self, Span},
     value::{self, Place},
 };
@@ -39,18 +40,21 @@ static LITERAL: LazyLock<Regex> = LazyLock::new(|| {
 
 /// What is to be masked in a line that holds a sensitive name.
 pub(super) fn find(line: &[u8], spans: &mut Vec<Span>) {
-    if memchr::memmem::find(line, b"ecret").is_none() {
+    static SECRET: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("ecret"));
+    static DATA: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("ata"));
+    if SECRET.find(line).is_none() {
         return;
     }
     literals(line, spans);
-    if memchr::memmem::find(line, b"ata").is_some() {
+    if DATA.find(line).is_some() {
         objects(line, spans);
     }
 }
 
 /// The values of `--from-literal`, if it is a Secret that is made of them.
 pub(super) fn literals(line: &[u8], spans: &mut Vec<Span>) {
-    if memchr::memmem::find(line, b"--from-literal").is_none() {
+    static FLAG: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("--from-literal"));
+    if FLAG.find(line).is_none() {
         return;
     }
     for command in CREATE.find_iter(line) {

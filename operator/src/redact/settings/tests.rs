@@ -1,5 +1,7 @@
 //! Configuration of all formats, with secrets in it and without. Whole ConfigMaps are tested beside `config_map`.
 
+use regex::Regex;
+
 use super::*;
 
 fn masked(text: &str) -> String {
