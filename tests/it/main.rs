@@ -46,3 +46,4 @@ mod unfinished;
 mod url;
 mod velero;
 mod waiting;
+mod whose_location;

@@ -5,6 +5,7 @@
 //! * [`sealing`]: what we say ourselves, the archive, and its check.
 //! * [`deliver`]: upload under a write-ahead journal, verify.
 //! * [`destination`]: which location, which credential, which key.
+//! * [`of_target`]: the location that the target's own files are in.
 //! * [`moments`]: what logs and operations tell of the course of things.
 //! * [`password`]: Velero's repository password, only to be masked.
 //! * [`stores`]: the store that the bundle goes to, and the one that the target's files are in.
@@ -17,6 +18,7 @@ pub mod destination;
 mod head;
 mod locations;
 mod moments;
+mod of_target;
 pub mod pack;
 mod password;
 mod sealing;
