@@ -7,6 +7,7 @@ mod access;
 mod admission;
 mod analysis;
 mod asked;
+mod beyond;
 mod budget;
 mod bundles;
 mod cause;
