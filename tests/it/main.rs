@@ -34,6 +34,7 @@ mod oracle;
 mod orphaned;
 mod own;
 mod parity;
+mod places;
 mod readers;
 mod requester;
 mod rights;

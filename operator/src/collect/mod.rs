@@ -9,6 +9,7 @@ mod evidence;
 mod facts;
 mod finish;
 mod from_store;
+mod guests;
 mod held;
 mod led_to;
 mod lists;
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use evidence::Evidence;
 pub use from_store::FromStore;
+pub(crate) use guests::Guest;
 pub use led_to::leads;
 pub(crate) use missing::no_room;
 pub use nodes::Nodes;

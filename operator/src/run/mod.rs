@@ -86,10 +86,11 @@ impl Engine {
         }
     }
 
-    /// With what was caught of hosting pods that are gone when a bundle is made.
+    /// With what was caught of hosting pods that are gone when a bundle is made, and the places at nodes that are shared with
+    /// whoever catches it.
     #[must_use]
-    pub fn with_movers(self, movers: Movers) -> Self {
-        Self { movers, ..self }
+    pub fn with_movers(self, movers: Movers, nodes: Nodes) -> Self {
+        Self { movers, nodes, ..self }
     }
 
     /// The folder of one DebugBundle in the spool.
