@@ -29,6 +29,7 @@ mod limits;
 mod logs;
 mod long_names;
 mod memory;
+mod moved;
 mod movers;
 mod oracle;
 mod orphaned;
