@@ -23,6 +23,8 @@ async fn surroundings(context: &harness::Context, shop: &str) {
 
 /// Pods that are not well and of which the logs are read.
 const UNWELL: usize = 50;
+/// Pods of one namespace that a target is followed to.
+const FOLLOWED: usize = 200;
 
 #[tokio::test]
 async fn of_more_unwell_pods_than_logs_are_read_the_number_is_told() {
@@ -53,6 +55,40 @@ async fn of_more_unwell_pods_than_logs_are_read_the_number_is_told() {
         assert_eq!((&cut["code"], &cut["severity"]), (&json!("NotLooked"), &json!("note")));
         let (what, why) = (cut["what"].as_str().unwrap(), cut["why"].as_str().unwrap());
         assert!(what.contains("51 are not well") && why.contains("as objects all"), "{cut:#}");
+        context.delete_namespace(&shop).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_more_pods_than_are_followed_in_a_namespace_that_is_named_all_are_listed_and_none_is_said_to_be_beyond() {
+    with_namespace("crowd", |context| async move {
+        let shop = context.workload_namespace("shop").await;
+        for n in 0..FOLLOWED + 5 {
+            let mut pod = pending(n);
+            pod["metadata"]["labels"] = json!({"velero.io/restore-name": "r1"});
+            put::<Pod>(&context, &shop, pod).await;
+        }
+        crate::bundles::velero_objects(&context).await;
+        let account = context.account_reaching(Reach::Everything).await;
+        let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
+        let target = json!({"kind": "Restore", "name": "r1"});
+        for (name, spec) in
+            [("all", json!({"namespaces": [shop]})), ("r1", json!({"namespaces": [shop], "target": target}))]
+        {
+            context.debug_bundle(name, spec).await;
+            let status = context.until_bundle_ended(name).await;
+            let bundle = context.download(&status).await;
+            assert_eq!(bundle.names(&format!("namespaces/{shop}/core/pods.yaml")).len(), FOLLOWED + 5);
+            let missing = bundle.manifest["missing"].as_array().unwrap();
+            let beyond: Vec<_> = missing.iter().filter(|lost| lost["path"] == "namespaces/_pods").collect();
+            assert!(beyond.is_empty(), "{beyond:#?}");
+            // That the target leads to more than are followed is told as what it is.
+            let mut cuts = missing.iter().filter(|lost| lost["path"] == format!("involved-pods/{shop}"));
+            let told =
+                cuts.any(|cut| cut["what"].as_str().unwrap().contains("leads to 5 beyond the 200 that are followed"));
+            assert_eq!(told, name == "r1", "{missing:#?}");
+        }
         context.delete_namespace(&shop).await;
     })
     .await;

@@ -1,10 +1,16 @@
 //! The golden list: everything that lies in the bundle of a Restore that failed in part, on a real Velero, in the order of
-//! the archive. It is compared with a committed file, so that each change of what is collected is seen in review.
+//! the archive. It is compared with a committed file, so that each change of what is collected is seen in review. No node-agent
+//! runs on this stand: what it would leave of the volumes is made by hand, as the real Restore's and its Backup's.
 
 use std::path::Path;
 
-use harness::{Operator, Stand, Velero, with_namespace_on};
-use serde_json::json;
+use harness::{Context, LogScript, Operator, Stand, Velero, pod, with_namespace_on};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use kube::ResourceExt as _;
+use kube::api::DynamicObject;
+use serde_json::{Value, json};
+
+use crate::scope::{OfTheCluster, claim, pod_volume_restore, put, shop_pod, volume};
 
 const LIST: &str = "it/golden/restore-partially-failed.txt";
 const MEND: &str = "DEBUGBUNDLE_MEND=1 cargo test --package debugbundle-tests --test it -- golden";
@@ -15,13 +21,17 @@ async fn the_bundle_of_a_restore_journey_holds_the_golden_list_of_paths() {
     with_namespace_on(Stand::apart().await, "golden", |context| async move {
         let velero = Velero::of(&context).start().await;
         velero.pretend_node_agent().await;
-        context.log("node-agent-k4w9z", "node-agent", harness::LogScript::lines(["level=info msg=\"one line\""]));
-        velero.partially_failed_restore("r1").await;
+        context.log("node-agent-k4w9z", "node-agent", LogScript::lines(["level=info msg=\"one line\""]));
+        let restore = velero.partially_failed_restore("r1").await;
+        let volumes = volumes(&context, &restore, velero.node()).await;
         let _operator = Operator::of(&context).ready().await;
         context.debug_bundle("r1", json!({"target": {"kind": "Restore", "name": "r1"}})).await;
         let status = context.until_bundle_ended("r1").await;
         let bundle = context.download(&status).await;
 
+        for (path, names) in volumes {
+            assert_eq!(bundle.names(&path), names, "{path}");
+        }
         let order = bundle.order();
         let mut made = std::collections::BTreeSet::new();
         for path in &order {
@@ -54,6 +64,67 @@ async fn the_bundle_of_a_restore_journey_holds_the_golden_list_of_paths() {
         );
     })
     .await;
+}
+
+/// What both ways of moving data leave of a Restore and of its Backup, and what lies around it; the names that each List of the
+/// bundle then has to have.
+async fn volumes(context: &Context, restore: &DynamicObject, node: &str) -> Vec<(String, Vec<String>)> {
+    let (space, shop) = (context.namespace.clone(), format!("{}-r1", context.namespace));
+    let backup = context.velero_api("Backup").get("r1-source").await.expect("it is there");
+    let of = |kind: &str, owner: &DynamicObject, mut object: Value| {
+        let (name, uid) = (owner.name_any(), owner.uid().expect("it has one"));
+        let word = kind.to_lowercase();
+        object["metadata"]["labels"] =
+            json!({format!("velero.io/{word}-name"): name, format!("velero.io/{word}-uid"): uid});
+        object["metadata"]["ownerReferences"] =
+            json!([{"apiVersion": "velero.io/v1", "kind": kind, "name": name, "uid": uid, "controller": true}]);
+        object
+    };
+    let moved = |name: &str, further: Value| {
+        let mut spec = json!({"backupStorageLocation": "default", "operationTimeout": "10m", "sourceNamespace": shop});
+        spec.as_object_mut().expect("an object").extend(further.as_object().expect("an object").clone());
+        json!({"metadata": {"name": name}, "spec": spec, "status": {"phase": "Failed", "node": node}})
+    };
+    let of_pod = json!({"namespace": shop, "name": "shop-0", "kind": "Pod"});
+    let backed_up = json!({"metadata": {"name": "r1-source-p"}, "spec": {"pod": of_pod, "volume": "data", "node": node,
+        "backupStorageLocation": "default", "repoIdentifier": "x", "uploaderType": "kopia"}, "status": {"phase": "Completed"}});
+    let uploaded = moved(
+        "r1-source-d",
+        json!({"snapshotType": "CSI", "sourcePVC": "ledger",
+        "csiSnapshot": {"volumeSnapshot": "s", "storageClass": "fast"}}),
+    );
+    let mut written = pod_volume_restore("r1-p", &Value::Null, &shop, "shop-0");
+    written["status"] = json!({"phase": "Failed", "node": node, "message": "no room on the volume"});
+    let target = json!({"namespace": shop, "pvc": "ledger", "pv": ""});
+    let downloaded = moved("r1-d", json!({"snapshotID": "s", "targetVolume": target}));
+    context.create_velero("PodVolumeBackup", of("Backup", &backup, backed_up)).await;
+    context.create_velero("DataUpload", of("Backup", &backup, uploaded)).await;
+    context.create_velero("PodVolumeRestore", of("Restore", restore, written)).await;
+    context.create_velero("DataDownload", of("Restore", restore, downloaded)).await;
+
+    let cluster = OfTheCluster(context);
+    let bound = cluster.put::<PersistentVolume>("data", volume()).await;
+    put::<PersistentVolumeClaim>(context, &shop, claim("data", Some(&bound))).await;
+    put::<PersistentVolumeClaim>(context, &shop, claim("ledger", None)).await;
+    let owner = ("apps/v1", "StatefulSet", "shop");
+    put::<Pod>(context, &shop, shop_pod("shop-0", node, owner, Some("data"), &json!({}), false)).await;
+    put::<PersistentVolumeClaim>(context, &space, claim("r1-d", None)).await;
+    let hosting = pod("r1-d").on_node(node).labelled("velero.io/data-download", "r1-d").with_container("r1-d");
+    context.pod(hosting).await;
+    context.log("r1-d", "r1-d", LogScript::lines(["level=error msg=\"no room on the volume\""]));
+
+    let list = |path: &str, names: &[&str]| (path.to_owned(), names.iter().map(ToString::to_string).collect());
+    vec![
+        list(&format!("namespaces/{space}/velero.io/podvolumebackups.yaml"), &["r1-source-p"]),
+        list(&format!("namespaces/{space}/velero.io/datauploads.yaml"), &["r1-source-d"]),
+        list(&format!("namespaces/{space}/velero.io/podvolumerestores.yaml"), &["r1-p"]),
+        list(&format!("namespaces/{space}/velero.io/datadownloads.yaml"), &["r1-d"]),
+        list(&format!("namespaces/{space}/core/persistentvolumeclaims.yaml"), &["r1-d"]),
+        list(&format!("namespaces/{shop}/core/pods.yaml"), &["shop-0"]),
+        list(&format!("namespaces/{shop}/core/persistentvolumeclaims.yaml"), &["data", "ledger"]),
+        list("cluster-scoped-resources/core/persistentvolumes.yaml", &[&bound]),
+        list("cluster-scoped-resources/core/nodes.yaml", &[node]),
+    ]
 }
 
 /// Without the one thing that differs from run to run: the test's namespace, whose name ends in digits of chance. Nothing

@@ -6,6 +6,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use clap::Parser;
 use debugbundle_operator::{
     budget,
+    collect::Nodes,
     controller::{self, Settings, share_mib},
     location::EndpointPolicy,
     movers::{self, Movers},
@@ -156,10 +157,11 @@ async fn start(flags: Flags) -> Result<(), String> {
     let shutdown = CancellationToken::new();
     tokio::spawn(stop_on_signal(shutdown.clone()));
     tracing::info!(version = debugbundle_operator::VERSION, namespace = settings.namespace, "Started");
-    let movers = Movers::default();
-    let watch = movers::watch(client.clone(), settings.namespace.clone(), movers.clone(), shutdown.clone());
+    let (movers, nodes) = (Movers::default(), Nodes::default());
+    let namespace = settings.namespace.clone();
+    let watch = movers::watch(client.clone(), namespace, movers.clone(), nodes.clone(), shutdown.clone());
     let watching = tokio::spawn(watch);
-    let engine = Engine::new(client.clone(), options).with_movers(movers);
+    let engine = Engine::new(client.clone(), options).with_movers(movers, nodes);
     controller::run(client, Arc::new(engine), settings, shutdown.clone()).await;
     shutdown.cancel();
     // It ends with the token; a panic in it was told when it happened and has cost no bundle.

@@ -9,6 +9,7 @@ mod evidence;
 mod facts;
 mod finish;
 mod from_store;
+mod guests;
 mod held;
 mod led_to;
 mod lists;
@@ -25,6 +26,7 @@ mod results;
 mod room;
 mod server_lines;
 mod store_files;
+mod unread;
 mod window;
 mod yaml;
 
@@ -38,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use evidence::Evidence;
 pub use from_store::FromStore;
+pub(crate) use guests::Guest;
 pub use led_to::leads;
 pub(crate) use missing::no_room;
 pub use nodes::Nodes;
@@ -56,7 +59,7 @@ use crate::{
     budget::Shares,
     cluster::{ApiKind, Cluster, ClusterError},
     describe::{Fact, Subject},
-    inventory::{Inventory, Unread},
+    inventory::Inventory,
     movers::Movers,
     plan::{Bodies, Item, LogLimits, Plan},
     redact::Redactor,
@@ -243,6 +246,7 @@ pub async fn collect(
     progress.planned(plan.items.len());
     let Plan { items, logs, missing, config_maps } = plan;
     let borders = Borders::of(inventory);
+    let unread = unread::unread(inventory, &items, &borders);
     let collected = Collected {
         entries: Vec::new(),
         trimmed: Vec::new(),
@@ -251,7 +255,7 @@ pub async fn collect(
         evidence: evidence_of(collector, inventory),
         started: Timestamp::now(),
         finished: Timestamp::now(),
-        missing: missing.into_iter().chain(unread(inventory, &items, &borders)).collect(),
+        missing,
     };
     let work = Work {
         cluster: collector.cluster.clone(),
@@ -268,6 +272,7 @@ pub async fn collect(
     };
     let mut run = Run::new(Arc::new(work), collector, inventory, collected, deadline);
     run.all(items, cancel).await?;
+    unread::add(&mut run.collected.missing, unread);
     finish::finish(run, inventory, collector.shares.own).await
 }
 
@@ -291,15 +296,4 @@ fn evidence_of(collector: &Collector, inventory: &Inventory) -> Evidence {
     evidence.ahead_beyond = inventory.queue.beyond;
     evidence.idle = inventory.target.as_ref().and_then(|target| inventory.server_idle(target.kind));
     evidence
-}
-
-/// What the inventory could not read. What was refused to it will be refused to an item, too, which tells it then.
-fn unread<'a>(inventory: &'a Inventory, items: &[Item], borders: &Borders) -> Vec<Missing> {
-    let told = |unread: &&Unread| {
-        let same = |item: &Item| item.source.lists(&unread.kind, &unread.namespace);
-        unread.why.is_forbidden() && items.iter().any(same)
-    };
-    let lost =
-        |unread: &'a Unread| borders.objects(&unread.what, "", &unread.why, "list", &unread.kind, &unread.namespace);
-    inventory.unread.iter().filter(|unread| !told(unread)).map(lost).collect()
 }

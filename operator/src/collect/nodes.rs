@@ -1,15 +1,21 @@
-//! How many logs are read of one node at a time, over all bundles that are collected at once: a kubelet has other work to
-//! do. In which order a bundle asks is told in `reading`.
+//! How many logs are read of one node at a time, over all bundles that are collected at once and all that is followed beside
+//! them: a kubelet has other work to do. In which order a bundle asks is told in `reading`, how whoever follows gives way in
+//! `guests`.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::{Notify, futures::OwnedNotified};
+use tokio::{
+    sync::{Notify, futures::OwnedNotified},
+    time::Instant,
+};
+
+use super::guests::{Guests, QUIET};
 
 /// Items of one node that are read at once, whoever reads them.
-const PER_NODE: usize = 2;
+pub(super) const PER_NODE: usize = 2;
 
 /// The places at all nodes. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -22,12 +28,15 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    /// Number of the collection that comes next.
-    next: u64,
-    busy: BTreeMap<String, usize>,
+pub(super) struct State {
+    /// Number of the collection, or guest, that comes next.
+    pub(super) next: u64,
+    pub(super) busy: BTreeMap<String, usize>,
     /// Collections that wait for a place at a node, the first first.
-    waiting: BTreeMap<String, VecDeque<u64>>,
+    pub(super) waiting: BTreeMap<String, VecDeque<u64>>,
+    pub(super) guests: BTreeMap<String, Guests>,
+    /// Until when no guest comes to a node: a collection came, or went, a moment ago, and may come again.
+    pub(super) quiet: BTreeMap<String, Instant>,
 }
 
 /// One collection among those that share the places; dropping it ends its waiting.
@@ -51,8 +60,18 @@ impl Nodes {
         Visitor { number: state.next, nodes: self.clone() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Done when a place was given back, or somebody came to a line or left one, since this was called.
+    pub(super) fn changed(&self) -> OwnedNotified {
+        Arc::clone(&self.0.changed).notified_owned()
+    }
+
+    /// Has all that wait look again.
+    pub(crate) fn stir(&self) {
+        self.0.changed.notify_waiters();
     }
 }
 
@@ -68,6 +87,7 @@ impl Visitor {
         }
         *state.busy.entry(node.to_owned()).or_default() += 1;
         state.leave(node, self.number);
+        state.keep_quiet(node);
         Some(AtNode { node: node.to_owned(), nodes: self.nodes.clone() })
     }
 
@@ -75,25 +95,27 @@ impl Visitor {
     pub(super) fn wait_at(&self, nodes: &BTreeSet<String>) {
         let mut state = self.nodes.lock();
         let left: Vec<String> = state.waiting.keys().filter(|node| !nodes.contains(*node)).cloned().collect();
-        let mut some_left = false;
+        let mut some_are_concerned = false;
         for node in left {
-            some_left |= state.leave(&node, self.number);
+            some_are_concerned |= state.leave(&node, self.number);
         }
         for node in nodes {
             let line = state.waiting.entry(node.clone()).or_default();
             if !line.contains(&self.number) {
                 line.push_back(self.number);
+                // They are to give way.
+                some_are_concerned |= state.guests.contains_key(node);
             }
         }
         drop(state);
-        if some_left {
-            self.nodes.0.changed.notify_waiters();
+        if some_are_concerned {
+            self.nodes.stir();
         }
     }
 
-    /// Done when a place was given back, or somebody left a line, since this was called.
+    /// See [`Nodes::changed`].
     pub(super) fn changed(&self) -> OwnedNotified {
-        Arc::clone(&self.nodes.0.changed).notified_owned()
+        self.nodes.changed()
     }
 }
 
@@ -108,6 +130,22 @@ impl State {
         }
         left
     }
+
+    fn keep_quiet(&mut self, node: &str) {
+        let now = Instant::now();
+        self.quiet.retain(|_, until| *until > now);
+        self.quiet.insert(node.to_owned(), now + QUIET);
+    }
+
+    /// A place is free again.
+    pub(super) fn give_back(&mut self, node: &str) {
+        if let Some(busy) = self.busy.get_mut(node) {
+            *busy = busy.saturating_sub(1);
+            if *busy == 0 {
+                self.busy.remove(node);
+            }
+        }
+    }
 }
 
 impl Drop for Visitor {
@@ -119,14 +157,10 @@ impl Drop for Visitor {
 impl Drop for AtNode {
     fn drop(&mut self) {
         let mut state = self.nodes.lock();
-        if let Some(busy) = state.busy.get_mut(&self.node) {
-            *busy = busy.saturating_sub(1);
-            if *busy == 0 {
-                state.busy.remove(&self.node);
-            }
-        }
+        state.give_back(&self.node);
+        state.keep_quiet(&self.node);
         drop(state);
-        self.nodes.0.changed.notify_waiters();
+        self.nodes.stir();
     }
 }
 

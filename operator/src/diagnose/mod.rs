@@ -70,7 +70,7 @@ pub struct Diagnosis {
 }
 
 /// Looks at the target first, then at its results, then at its location.
-/// `location` is the one that the bundle goes to.
+/// `location` is the one that the target's files are in; without one, as for the installation, all are looked at.
 pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
     let mut findings = Vec::new();
     if let Some(target) = &evidence.target {

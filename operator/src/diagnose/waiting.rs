@@ -32,7 +32,7 @@ pub(super) fn waiting(target: &Value, evidence: &Evidence, findings: &mut Vec<Fi
         finding.evidence.extend(proofs);
         findings.push(finding);
     };
-    if let Some(idle) = evidence.idle {
+    if let Some(idle) = &evidence.idle {
         add(SERVER_IDLE, &format!("{subject}: {}", idle_words(idle, kind)), Vec::new());
     }
     if let Some(location) = read_only(target, evidence) {
@@ -65,9 +65,10 @@ fn stands(object: &Value) -> String {
     format!("is {}{since}", text(&status["phase"]))
 }
 
-fn idle_words(idle: ServerIdle, kind: &str) -> String {
+fn idle_words(idle: &ServerIdle, kind: &str) -> String {
     match idle {
-        ServerIdle::NotReady => "no pod of Velero's server is ready".to_owned(),
+        ServerIdle::NotReady(None) => "no pod of Velero's server is ready".to_owned(),
+        ServerIdle::NotReady(Some(what)) => format!("no pod of Velero's server is ready: {what}"),
         ServerIdle::RestoreOnly => {
             format!("Velero's server was started with --restore-only, and takes up no {kind}")
         }
@@ -134,7 +135,11 @@ mod tests {
         assert_eq!(found(&ready, &evidence), []);
         evidence.objects[1]["spec"]["accessMode"] = "ReadOnly".into();
         for (idle, words) in [
-            (ServerIdle::NotReady, "no pod of Velero's server is ready"),
+            (ServerIdle::NotReady(None), "no pod of Velero's server is ready"),
+            (
+                ServerIdle::NotReady(Some("container velero of pod v-1 is not".to_owned())),
+                "no pod of Velero's server is ready: container velero of pod v-1 is not",
+            ),
             (ServerIdle::RestoreOnly, "Velero's server was started with --restore-only, and takes up no Backup"),
             (
                 ServerIdle::Disabled("backup-queue"),

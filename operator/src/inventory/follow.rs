@@ -134,7 +134,11 @@ impl Look<'_> {
     }
 
     async fn walk(&self, place: Place) -> Met {
-        let Crowd { involved, restored, beyond, sieve } = self.pods_of(&place).await;
+        let Crowd { involved, restored, beyond, unfollowed, sieve } = self.pods_of(&place).await;
+        if unfollowed > 0 {
+            let told = format!("the target leads to {unfollowed} beyond the {INVOLVED} that are followed");
+            self.is_cut("involved-pods", &place.namespace, told);
+        }
         let involved = involved.into_iter().map(|((settled, ..), seen)| Involved {
             settled,
             asked_for: !sieve.leads_to(&seen),
@@ -203,7 +207,9 @@ impl Inventory {
         }
         let mut wanted: Vec<(bool, bool, ObjectName)> = wanted.into_values().collect();
         wanted.sort();
-        trail.pods_beyond += wanted.len().saturating_sub(INVOLVED);
+        if !self.touched.iter().any(|touched| touched.whole && touched.namespace == namespace) {
+            trail.pods_beyond += wanted.len().saturating_sub(INVOLVED);
+        }
         wanted.truncate(INVOLVED);
         let mut wanted: Vec<ObjectName> = wanted.into_iter().map(|(.., name)| name).collect();
         wanted.sort();

@@ -10,7 +10,7 @@ use debugbundle_crd::TargetKind;
 use serde_json::Value;
 
 use super::{
-    DataObject, Inventory, InventoryError, PODS, Served, TargetObject, Unread, belongs, is_dns_name, look::Look,
+    DataObject, Inventory, InventoryError, PODS, Served, TargetObject, Unread, is_dns_name, look::Look,
     repository_label, valid_label,
 };
 use crate::cluster::ApiKind;
@@ -47,20 +47,12 @@ impl Inventory {
 }
 
 impl Look<'_> {
-    /// The Backup that a Restore restores: the one it names, else the newest usable one of its Schedule.
+    /// The Backup that a Restore restores: the one it names, else the one that Velero takes of its Schedule.
     pub(super) async fn backup_of(&self, served: &Served, restore: &mut TargetObject) -> Option<TargetObject> {
-        if restore.backup_name.is_none()
-            && let Some(schedule) = restore.raw.pointer("/spec/scheduleName").and_then(Value::as_str)
-            && !schedule.is_empty()
-        {
-            let selector = format!("velero.io/schedule-name={}", valid_label(schedule));
-            let backups = self
-                .all(&served.velero("backups", "Backup"), Some(&selector), PODS, |backup| {
-                    let backup = TargetObject::read(TargetKind::Backup, backup);
-                    Some((backup.started.or(backup.created), backup.name.clone(), backup.files_are_due()))
-                })
-                .await;
-            restore.backup_name = belongs::newest_backup(backups, restore.created);
+        if let Some(selector) = restore.schedule_selector() {
+            let read = |backup| Some(TargetObject::candidate(TargetObject::read(TargetKind::Backup, backup)));
+            let backups = self.all(&served.velero("backups", "Backup"), Some(&selector), PODS, read).await;
+            restore.backup_name = restore.newest_of_schedule(backups);
         }
         let name = restore.backup_name.clone().filter(|name| is_dns_name(name))?;
         match self.target(served, TargetKind::Backup, &name).await {

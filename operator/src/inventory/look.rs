@@ -14,10 +14,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
-    Cut, DISCOVERY, DataObject, InventoryError, OBJECT, Served, TargetObject, Unread, belongs,
+    Cut, DISCOVERY, DataObject, InventoryError, OBJECT, Served, TargetObject, Unread,
     discovery::{self, VELERO},
     foremost::Foremost,
-    valid_label,
+    is_data_of, valid_label,
 };
 use crate::cluster::{ApiKind, Cluster, ClusterError, ListError, Projected, TakeItems};
 
@@ -168,9 +168,8 @@ impl<'a> Look<'a> {
             if objects.is_empty() {
                 let by_name = format!("velero.io/{word}-name={}", valid_label(&target.name));
                 let uid = target.uid.clone();
-                let tag = format!("{word}-uid");
                 let mine = move |object: Value| {
-                    if belongs::is_of(&object, &uid, &tag) { read(object) } else { None }
+                    if is_data_of(&object, word, &uid) { read(object) } else { None }
                 };
                 objects = self.unfinished_first(&kind, &by_name, mine).await;
             }

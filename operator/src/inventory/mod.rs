@@ -10,6 +10,7 @@
 //! * `queue`: why Velero does not begin with the target.
 //! * `hooks`: in which containers of a pod hooks run.
 //! * `asked`: pods of the namespaces that were asked for; `leads`: what the target's own files name.
+//! * `origin`: the Backup of a Restore that names a Schedule, and which data is the target's own.
 //! * `unnamed`: of namespaces that the target's spec means and does not name, those that a Restore came to.
 //! * `belongs`, `target`, `pods`, `workloads`, `discovery`, `label`: one answer read, without asking anybody.
 
@@ -27,6 +28,7 @@ mod kin;
 mod label;
 mod leads;
 mod look;
+mod origin;
 mod pods;
 mod queue;
 mod scope;
@@ -50,6 +52,7 @@ pub use hooks::hooked;
 pub use kin::Kin;
 pub use label::{repository_label, valid_label};
 pub use leads::{Lead, Leads};
+pub use origin::{Candidate, is_data_of};
 pub use pods::{Container, ContainerType, Pod, PodRole};
 pub use queue::{Queue, ServerIdle};
 pub use scope::{InventoryError, Scope};

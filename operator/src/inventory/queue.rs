@@ -4,7 +4,7 @@
 use debugbundle_crd::TargetKind;
 use serde_json::{Value, json};
 
-use super::{ContainerType, Inventory, Pod, PodRole, Served, TargetObject, foremost::Foremost, look::Look};
+use super::{ContainerType, Inventory, Pod, PodRole, Served, TargetObject, Workload, foremost::Foremost, look::Look};
 use crate::text::bounded;
 
 /// So many of those in front are named.
@@ -20,10 +20,10 @@ pub struct Queue {
 }
 
 /// Why Velero's server takes up no work of the target's kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerIdle {
-    /// None of its pods is ready.
-    NotReady,
+    /// None of its pods is ready; if there is one, what of the first is not: its container `x`, or all of it by its phase.
+    NotReady(Option<String>),
     /// It was started with `--restore-only`.
     RestoreOnly,
     /// It was started with `--disable-controllers`, which names this one.
@@ -81,19 +81,56 @@ impl Look<'_> {
 impl Inventory {
     /// Why Velero's server would take up no target of this kind, if that is to be seen.
     pub fn server_idle(&self, kind: TargetKind) -> Option<ServerIdle> {
-        let mut flags = self.servers.iter().flat_map(|server| server.containers.iter()).map(|(_, _, args)| args);
-        if let Some(idle) = flags.find_map(|args| said_by(args, kind)) {
+        let mut flags = self.servers.iter().flat_map(|server| match server_container(server) {
+            Some(container) => std::slice::from_ref(container),
+            None => server.containers.as_slice(),
+        });
+        if let Some(idle) = flags.find_map(|(_, _, args)| said_by(args, kind)) {
             return Some(idle);
         }
         // That there is none is believed only if both could be read.
         let lost = |plural: &str| self.unread.iter().any(|lost| lost.kind.plural == plural);
-        let ready = |pod: &Pod| {
-            let mut main = pod.containers.iter().filter(|one| one.kind == ContainerType::Main);
-            pod.role == PodRole::Server && pod.phase == "Running" && main.all(|one| one.healthy)
-        };
-        let unknown = lost("pods") || lost("deployments") || self.servers.is_empty();
-        (!unknown && !self.pods.iter().any(ready)).then_some(ServerIdle::NotReady)
+        if lost("pods") || lost("deployments") || self.servers.is_empty() {
+            return None;
+        }
+        let mut first = None;
+        for pod in self.pods.iter().filter(|pod| pod.role == PodRole::Server) {
+            let lacks = self.lacks(pod)?;
+            first.get_or_insert(lacks);
+        }
+        Some(ServerIdle::NotReady(first))
     }
+
+    /// What of a server's pod is not ready; `None` if Velero works in it, however others beside it are.
+    fn lacks(&self, pod: &Pod) -> Option<String> {
+        if pod.phase != "Running" {
+            return Some(format!("pod {} is {}", pod.name, bounded(&pod.phase, 64)));
+        }
+        let names: Vec<&str> =
+            self.servers.iter().filter_map(server_container).map(|(name, ..)| name.as_str()).collect();
+        let main = || pod.containers.iter().filter(|one| one.kind == ContainerType::Main);
+        let server = main().find(|one| names.contains(&one.name.as_str()));
+        // Where nobody knows which of them Velero is, all have to be ready.
+        let mut counted = main().filter(|one| server.is_none_or(|server| server.name == one.name));
+        let lacking = counted.find(|one| !one.healthy)?;
+        Some(format!("container {} of pod {} is not", lacking.name, pod.name))
+    }
+}
+
+/// The container of a Deployment that Velero's server runs in: the one that is called so, else the one that is started as
+/// `velero server`.
+fn server_container(server: &Workload) -> Option<&(String, String, Vec<String>)> {
+    let named = server.containers.iter().find(|(name, ..)| name == "velero");
+    named.or_else(|| server.containers.iter().find(|(_, image, args)| runs_server(image, args)))
+}
+
+/// With the image's own command, by path, or by way of a shell.
+fn runs_server(image: &str, args: &[String]) -> bool {
+    let words: Vec<&str> = args.iter().flat_map(|arg| arg.split_whitespace()).collect();
+    let is_velero = |word: &str| word == "velero" || word.ends_with("/velero");
+    let image = image.rsplit('/').next().unwrap_or_default().split(['@', ':']).next();
+    (image == Some("velero") && words.first() == Some(&"server"))
+        || words.windows(2).any(|pair| is_velero(pair[0]) && pair[1] == "server")
 }
 
 /// What the server's arguments say of work of this kind (`pkg/cmd/server/config/config.go`).
@@ -104,17 +141,28 @@ fn said_by(args: &[String], kind: TargetKind) -> Option<ServerIdle> {
     };
     let next = args.iter().skip(1).map(String::as_str).chain([""]);
     let mut said = args.iter().zip(next).map(|(arg, next)| arg.split_once('=').unwrap_or((arg, next)));
-    said.find_map(|(flag, value)| match flag {
-        // A switch takes its value behind `=` only.
-        "--restore-only" if kind == TargetKind::Backup && !args.contains(&"--restore-only=false".to_owned()) => {
-            Some(ServerIdle::RestoreOnly)
-        }
-        "--disable-controllers" => {
-            let mut named = value.split(',').map(str::trim);
-            named.find_map(|name| own.iter().find(|own| **own == name)).map(|own| ServerIdle::Disabled(own))
-        }
-        _ => None,
+    // A switch takes its value behind `=` only, and the last one counts.
+    let mut switched =
+        args.iter().filter_map(|arg| arg.strip_prefix("--restore-only")).filter_map(|value| match value {
+            "" => Some(true),
+            value => go_bool(value.strip_prefix('=')?),
+        });
+    if kind == TargetKind::Backup && switched.next_back() == Some(true) {
+        return Some(ServerIdle::RestoreOnly);
+    }
+    said.find_map(|(flag, value)| {
+        let mut named = value.split(',').map(str::trim).filter(|_| flag == "--disable-controllers");
+        named.find_map(|name| own.iter().find(|own| **own == name)).map(|own| ServerIdle::Disabled(own))
     })
+}
+
+/// Go's `strconv.ParseBool`; with any other value the server does not start.
+fn go_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
 }
 
 /// What of an object tells of its place.
@@ -186,15 +234,29 @@ mod tests {
             )],
         };
         inventory.servers = vec![server(&["/velero", "server"])];
-        assert_eq!(idle(&inventory), [Some(ServerIdle::NotReady); 2]);
+        let not_ready = |what: Option<&str>| Some(ServerIdle::NotReady(what.map(str::to_owned)));
+        assert_eq!(idle(&inventory), [not_ready(None), not_ready(None)]);
         inventory.pods = vec![fixture::pod("velero-1", PodRole::Server, "n1", &[("velero", 0)])];
         assert_eq!(idle(&inventory), [None, None]);
         inventory.pods[0].containers[0].healthy = false;
-        assert_eq!(idle(&inventory), [Some(ServerIdle::NotReady); 2]);
+        let lacks = not_ready(Some("container velero of pod velero-1 is not"));
+        assert_eq!(idle(&inventory), [lacks.clone(), lacks]);
+        "Pending".clone_into(&mut inventory.pods[0].phase);
+        assert_eq!(idle(&inventory)[0], not_ready(Some("pod velero-1 is Pending")));
+        "Running".clone_into(&mut inventory.pods[0].phase);
         for (flag, expected) in [
             ("--restore-only", [Some(ServerIdle::RestoreOnly), None]),
             ("--restore-only=true", [Some(ServerIdle::RestoreOnly), None]),
+            ("--restore-only=T", [Some(ServerIdle::RestoreOnly), None]),
+            ("--restore-only=1", [Some(ServerIdle::RestoreOnly), None]),
             ("--restore-only=false", [None, None]),
+            ("--restore-only=False", [None, None]),
+            ("--restore-only=f", [None, None]),
+            ("--restore-only=0", [None, None]),
+            ("--restore-only=no", [None, None]),
+            ("--restore-only --restore-only=0", [None, None]),
+            ("--restore-only=F --restore-only=TRUE", [Some(ServerIdle::RestoreOnly), None]),
+            ("--restore-only-x", [None, None]),
             ("--disable-controllers=gc,backup-queue", [Some(ServerIdle::Disabled("backup-queue")), None]),
             ("--disable-controllers=restore", [None, Some(ServerIdle::Disabled("restore"))]),
             ("--disable-controllers backup", [Some(ServerIdle::Disabled("backup")), None]),
@@ -205,5 +267,31 @@ mod tests {
             inventory.pods[0].containers[0].healthy = true;
             assert_eq!(idle(&inventory), expected, "{flag}");
         }
+    }
+
+    #[test]
+    fn only_the_container_that_velero_runs_in_has_to_be_ready() {
+        let container = |name: &str, image: &str, args: &[&str]| {
+            (name.to_owned(), image.to_owned(), args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>())
+        };
+        let proxy = || container("proxy", "mesh/proxy:1", &["proxy", "--restore-only", "--disable-controllers=backup"]);
+        for (name, server) in [
+            ("velero", container("velero", "registry:5000/own:1", &["/bin/start"])),
+            ("server", container("server", "registry:5000/velero/velero:v1.18.3", &["server", "--log-level=debug"])),
+            ("server", container("server", "own", &["/velero", "server"])),
+            ("server", container("server", "own", &["sh", "-c", "exec /velero server"])),
+        ] {
+            let mut inventory = fixture::inventory();
+            let selector = kube::core::Selector::default();
+            let containers = vec![container("plugin", "velero/velero-plugin:1", &[]), proxy(), server];
+            inventory.servers = vec![Workload { name: "velero".to_owned(), selector, containers }];
+            inventory.pods = vec![fixture::pod("velero-1", PodRole::Server, "n1", &[("proxy", 0), (name, 0)])];
+            inventory.pods[0].containers[0].healthy = false;
+            assert_eq!(inventory.server_idle(TargetKind::Backup), None, "{name}: nor do another's arguments count");
+            inventory.pods[0].containers[1].healthy = false;
+            let lacks = format!("container {name} of pod velero-1 is not");
+            assert_eq!(inventory.server_idle(TargetKind::Backup), Some(ServerIdle::NotReady(Some(lacks))));
+        }
+        assert!(!runs_server("own", &["server".to_owned()]) && !runs_server("velero/velero", &["install".to_owned()]));
     }
 }

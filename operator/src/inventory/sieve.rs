@@ -47,8 +47,11 @@ pub(super) struct Crowd {
     pub(super) sieve: Sieve,
     pub(super) involved: BTreeMap<Rank, Seen>,
     pub(super) restored: BTreeMap<Rank, Seen>,
-    /// Those without room; the ones that the data names are counted where they are added.
+    /// Those without room; the ones that the data names are counted where they are added. None of a namespace that is asked
+    /// for: all its pods are in the bundle.
     pub(super) beyond: usize,
+    /// Of such a namespace those that the target leads to and that are not followed.
+    pub(super) unfollowed: usize,
 }
 
 impl Sieve {
@@ -127,19 +130,21 @@ impl Sieve {
 
 impl Crowd {
     pub(super) fn of(sieve: &Sieve) -> Self {
-        Self { sieve: sieve.clone(), involved: BTreeMap::new(), restored: BTreeMap::new(), beyond: 0 }
+        Self { sieve: sieve.clone(), involved: BTreeMap::new(), restored: BTreeMap::new(), beyond: 0, unfollowed: 0 }
     }
 
     pub(super) fn add(&mut self, seen: Seen) {
-        let rank = self.sieve.rank(&seen);
+        let (rank, whole) = (self.sieve.rank(&seen), self.sieve.whole);
         if self.sieve.involves(&seen) {
             self.involved.insert(rank, seen);
             let last = if self.involved.len() > INVOLVED { self.involved.pop_last() } else { None };
-            self.beyond += usize::from(last.is_some_and(|(_, last)| !self.sieve.pods.contains(&last.pod.name)));
+            let Some((_, last)) = last else { return };
+            self.unfollowed += usize::from(whole && self.sieve.leads_to(&last));
+            self.beyond += usize::from(!whole && !self.sieve.pods.contains(&last.pod.name));
         } else if self.sieve.restored(&seen) {
             self.restored.insert(rank, seen);
             let last = if self.restored.len() > RESTORED { self.restored.pop_last() } else { None };
-            self.beyond += usize::from(last.is_some());
+            self.beyond += usize::from(!whole && last.is_some());
         }
     }
 }
@@ -162,5 +167,30 @@ impl Inventory {
     /// pods tells nothing.
     fn with_hooks(&self) -> Option<&TargetObject> {
         self.target.as_ref().filter(|target| target.has_failed_hooks() || target.is_under_way())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_a_namespace_that_is_asked_for_no_pod_is_beyond_what_is_listed() {
+        let label = Some((RESTORED_BY, "r".to_owned()));
+        let crowd = |whole: bool, ready: &str| {
+            let mut crowd = Crowd::of(&Sieve { whole, label: label.clone(), ..Sieve::default() });
+            for n in 0..RESTORED + 5 {
+                let meta = json!({"name": format!("p-{n}"), "uid": "u", "labels": {RESTORED_BY: "r"}});
+                let status = json!({"conditions": [{"type": "Ready", "status": ready}]});
+                crowd.take(json!({"metadata": meta, "status": status})).expect("it takes all");
+            }
+            (crowd.beyond, crowd.unfollowed)
+        };
+        assert_eq!(crowd(false, "True"), (5, 0));
+        assert_eq!(crowd(true, "True"), (0, 0));
+        assert_eq!(crowd(false, "False"), (RESTORED + 5 - INVOLVED, 0));
+        assert_eq!(crowd(true, "False"), (0, RESTORED + 5 - INVOLVED));
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct SpecNamespaces {
 }
 
 impl TargetObject {
-    pub(super) fn read(kind: TargetKind, raw: Value) -> Self {
+    pub(crate) fn read(kind: TargetKind, raw: Value) -> Self {
         let time = |pointer: &str| raw.pointer(pointer).and_then(Value::as_str)?.parse().ok();
         let text = |pointer: &str| {
             let text = raw.pointer(pointer).and_then(Value::as_str).unwrap_or_default();

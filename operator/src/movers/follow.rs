@@ -1,5 +1,5 @@
-//! Reads one container's log as it grows, and takes it up again where it broke off, until the log is whole.
-//! What is kept of the lines is the shelf's matter.
+//! Reads one container's log as it grows, and takes it up again where it broke off or had to give way to a bundle, until the
+//! log is whole. What is kept of the lines is the shelf's matter, whose turn it is at a node that of `collect`.
 
 use std::time::Duration;
 
@@ -11,7 +11,10 @@ use super::{
     ring::{Lines, Mark},
     watch::Catcher,
 };
-use crate::cluster::{ApiKind, ClusterError, query_value};
+use crate::{
+    cluster::{ApiKind, ClusterError, query_value},
+    collect::Guest,
+};
 
 /// The longest silence of a log that grows; then it is asked for anew, in case the connection is dead.
 const SILENCE: Duration = Duration::from_mins(10);
@@ -23,6 +26,18 @@ const TAIL: u32 = 2000;
 const TRIES: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long the place at a node is kept after a request was given up: until then the API server has told the kubelet, which
+/// serves it no more.
+const FADE: Duration = Duration::from_millis(250);
+
+/// Whose log it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Which<'a> {
+    pub(super) uid: &'a str,
+    pub(super) pod: &'a str,
+    pub(super) container: &'a str,
+    pub(super) node: Option<&'a str>,
+}
 
 /// How one request ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,23 +48,29 @@ enum End {
     BrokeOff,
     /// Nothing came for a while.
     Silent,
+    /// Others wanted the place at the node.
+    GaveWay,
     /// There is no such log, or nobody wants it any more.
     Gone,
 }
 
 /// Reads a log from `mark` on; `true` if nothing more can be read of it, and something was or there was nothing.
-pub(super) async fn follow(
-    catcher: &Catcher,
-    uid: &str,
-    pod: &str,
-    container: &str,
-    mark: Mark,
-    mut grows: bool,
-) -> bool {
+pub(super) async fn follow(catcher: &Catcher, which: Which<'_>, mark: Mark, mut grows: bool) -> bool {
+    let Which { uid, container, .. } = which;
+    let is_whole = || catcher.movers.shelf().is_whole(uid, container);
     let (mut mark, mut tries, mut pause) = (mark, 0, FIRST_PAUSE);
     while tries < TRIES {
-        let whole = catcher.movers.shelf().is_whole(uid, container);
-        let (end, last) = request(catcher, uid, pod, container, mark, grows).await;
+        let place = match which.node {
+            Some(node) => Some(catcher.nodes.guest(node, is_whole).await),
+            None => None,
+        };
+        let whole = is_whole();
+        grows = grows && !whole;
+        let (end, last) = request(catcher, which, mark, grows, place.as_ref()).await;
+        if matches!(end, End::GaveWay | End::Silent) {
+            tokio::time::sleep(FADE).await;
+        }
+        drop(place);
         if end == End::Gone {
             // Of a log that went before its first line nobody may say that it was read.
             return mark != Mark::default();
@@ -63,20 +84,42 @@ pub(super) async fn follow(
             catcher.movers.shelf().read_whole(uid, container);
             return true;
         }
-        if now != mark || end == End::Silent {
+        let gave_way = end == End::GaveWay;
+        if now != mark || gave_way || end == End::Silent {
             (mark, tries, pause) = (now, 0, FIRST_PAUSE);
         } else {
             tries += 1;
         }
+        if gave_way {
+            // It stands in line again, which is pause enough.
+            catcher.movers.shelf().gave_way(uid, container, true);
+            continue;
+        }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
-        grows = grows && !catcher.movers.shelf().is_whole(uid, container);
     }
     false
 }
 
-async fn request(catcher: &Catcher, uid: &str, pod: &str, container: &str, mark: Mark, grows: bool) -> (End, Lines) {
+async fn request(catcher: &Catcher, which: Which<'_>, mark: Mark, grows: bool, place: Option<&Guest>) -> (End, Lines) {
     let mut lines = Lines::after(mark);
+    let wanted = async {
+        match place {
+            Some(place) => place.wanted().await,
+            None => std::future::pending().await,
+        }
+    };
+    let end = tokio::select! {
+        biased;
+        () = wanted => End::GaveWay,
+        end = read(catcher, which, mark, grows, &mut lines) => end,
+    };
+    (end, lines)
+}
+
+async fn read(catcher: &Catcher, which: Which<'_>, mark: Mark, grows: bool, lines: &mut Lines) -> End {
+    let Which { uid, pod, container, .. } = which;
+    let _look = if grows { None } else { catcher.look().await };
     let path = ApiKind::namespaced("", "v1", "pods", "Pod").path(Some(&catcher.namespace), pod);
     let path = format!("{path}/log?{}", query(container, mark, grows));
     // The kubelet answers with the first line, not before.
@@ -84,30 +127,31 @@ async fn request(catcher: &Catcher, uid: &str, pod: &str, container: &str, mark:
     let cluster = catcher.cluster.clone().patient(silence, silence);
     let body = match cluster.open(&path, "*/*", Instant::now() + silence * 2).await {
         Ok(body) => body,
-        Err(ClusterError::NoAnswer(_)) if grows => return (End::Silent, lines),
+        Err(ClusterError::NoAnswer(_)) if grows => return End::Silent,
         Err(error) if error.is_forbidden() => {
             catcher.log_refused(&error);
             catcher.movers.shelf().refuse(uid, container);
-            return (End::Gone, lines);
+            return End::Gone;
         }
-        Err(error) if error.is_not_found() => return (End::Gone, lines),
+        Err(error) if error.is_not_found() => return End::Gone,
         Err(error) => {
             tracing::debug!(%error, pod, container, "Log of a data mover was not read");
-            return (End::BrokeOff, lines);
+            return End::BrokeOff;
         }
     };
+    catcher.movers.shelf().gave_way(uid, container, false);
     let mut body = std::pin::pin!(body);
     loop {
         let data = match timeout(silence, body.next()).await {
             Ok(Some(Ok(data))) => data,
-            Ok(Some(Err(_))) => return (End::BrokeOff, lines),
-            Ok(None) => return (End::Whole, lines),
-            Err(_) => return (End::Silent, lines),
+            Ok(Some(Err(_))) => return End::BrokeOff,
+            Ok(None) => return End::Whole,
+            Err(_) => return End::Silent,
         };
-        let mut wanted = true;
-        lines.feed(&data, |line, mark| wanted = catcher.movers.shelf().line(uid, container, &line, mark));
-        if !wanted {
-            return (End::Gone, lines);
+        let mut is_kept = true;
+        lines.feed(&data, |line, mark| is_kept = catcher.movers.shelf().line(uid, container, &line, mark));
+        if !is_kept {
+            return End::Gone;
         }
     }
 }

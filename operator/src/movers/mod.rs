@@ -2,7 +2,7 @@
 //! log lines are caught while they live. In memory alone and bounded; what of it goes into a bundle is `collect`'s matter.
 //!
 //! * [`watch`]: the one task, beside the controller.
-//! * `follow`: reads one container's log as it grows.
+//! * `follow`: reads one container's log as it grows, and gives way to bundles that read of the same node.
 //! * `shelf`: what is kept, and what goes when it is too much: at most 64 pods and 8 MiB, for six hours after their end;
 //!   of others the names, 256 at most.
 //! * `ring`, `sight`: the last lines of a log; what one look at a pod showed.
@@ -72,6 +72,8 @@ pub struct CaughtLog {
     pub left_out_bytes: u64,
     /// The same in lines.
     pub left_out_lines: u64,
+    /// Reading it gave way to others of its node, and did not go on: there may be later lines.
+    pub gave_way: bool,
 }
 
 impl CaughtPod {

@@ -52,6 +52,8 @@ struct Log {
     passed_over: bool,
     /// When it was asked for last the API server refused it.
     refused: bool,
+    /// Reading it gave way to others, and has not gone on since.
+    gave_way: bool,
 }
 
 /// Whether somebody reads a log.
@@ -161,28 +163,35 @@ impl Shelf {
 
     /// Somebody begins to read a log: how far it was read before; `None` if it is being read, or was read to its end.
     pub(super) fn begin_log(&mut self, uid: &str, container: &str) -> Option<Mark> {
-        let log = self.held.get_mut(uid)?.logs.get_mut(container).filter(|log| log.reading == Reading::Nobody)?;
+        let log = self.log_of(uid, container).filter(|log| log.reading == Reading::Nobody)?;
         log.reading = Reading::Somebody;
         Some(log.mark)
     }
 
     /// Nobody can follow this log now.
     pub(super) fn pass_over(&mut self, uid: &str, container: &str) {
-        if let Some(log) = self.held.get_mut(uid).and_then(|held| held.logs.get_mut(container)) {
+        if let Some(log) = self.log_of(uid, container) {
             log.passed_over = true;
         }
     }
 
     /// Nobody may read this log.
     pub(super) fn refuse(&mut self, uid: &str, container: &str) {
-        if let Some(log) = self.held.get_mut(uid).and_then(|held| held.logs.get_mut(container)) {
+        if let Some(log) = self.log_of(uid, container) {
             log.refused = true;
+        }
+    }
+
+    /// Whoever reads this log has given its place at the node to others; `false`: it is read again.
+    pub(super) fn gave_way(&mut self, uid: &str, container: &str, gave_way: bool) {
+        if let Some(log) = self.log_of(uid, container) {
+            log.gave_way = gave_way;
         }
     }
 
     /// A line of a log; whether the pod is still kept.
     pub(super) fn line(&mut self, uid: &str, container: &str, line: &Line<'_>, mark: Mark) -> bool {
-        let Some(log) = self.held.get_mut(uid).and_then(|held| held.logs.get_mut(container)) else { return false };
+        let Some(log) = self.log_of(uid, container) else { return false };
         let before = log.ring.memory();
         match line {
             Line::Whole(line) => log.ring.push(line),
@@ -197,7 +206,7 @@ impl Shelf {
 
     /// All of a log was read, be it empty.
     pub(super) fn read_whole(&mut self, uid: &str, container: &str) {
-        if let Some(log) = self.held.get_mut(uid).and_then(|held| held.logs.get_mut(container)) {
+        if let Some(log) = self.log_of(uid, container) {
             (log.passed_over, log.refused) = (false, false);
         }
     }
@@ -217,7 +226,7 @@ impl Shelf {
 
     /// Nobody reads this log any more; `to_its_end`: nor need anybody.
     pub(super) fn end_log(&mut self, uid: &str, container: &str, to_its_end: bool) {
-        if let Some(log) = self.held.get_mut(uid).and_then(|held| held.logs.get_mut(container)) {
+        if let Some(log) = self.log_of(uid, container) {
             log.reading = if to_its_end { Reading::Done } else { Reading::Nobody };
         }
     }
@@ -245,10 +254,14 @@ impl Shelf {
 
     /// A log, if a line of it was read.
     pub(super) fn log(&self, uid: &str, container: &str) -> Option<CaughtLog> {
-        let ring = &self.held.get(uid)?.logs.get(container)?.ring;
+        let Log { ring, gave_way, .. } = self.held.get(uid)?.logs.get(container)?;
         let content = ring.content();
         let (left_out_bytes, left_out_lines) = ring.left_out;
-        (!content.is_empty()).then_some(CaughtLog { content, left_out_bytes, left_out_lines })
+        (!content.is_empty()).then_some(CaughtLog { content, left_out_bytes, left_out_lines, gave_way: *gave_way })
+    }
+
+    fn log_of(&mut self, uid: &str, container: &str) -> Option<&mut Log> {
+        self.held.get_mut(uid)?.logs.get_mut(container)
     }
 
     /// Of too many the one goes that was seen first.
@@ -393,6 +406,20 @@ mod tests {
         assert_eq!(unread(&shelf)[0], [("c".to_owned(), Unread::PassedOver)], "somebody came too late");
         shelf.read_whole("u0001", "c");
         assert!(unread(&shelf)[0].is_empty(), "there was no line");
+    }
+
+    #[test]
+    fn of_a_log_that_gave_way_and_was_not_read_since_that_is_known() {
+        let mut shelf = Shelf::default();
+        shelf.see(sight(1, "Running"), at(0));
+        shelf.begin_log("u0001", "c");
+        shelf.line("u0001", "c", &Line::Whole(b"x"), Mark::at(at(0)));
+        let gave_way = |shelf: &Shelf| shelf.log("u0001", "c").map(|log| log.gave_way);
+        assert_eq!(gave_way(&shelf), Some(false));
+        shelf.gave_way("u0001", "c", true);
+        assert_eq!(gave_way(&shelf), Some(true));
+        shelf.gave_way("u0001", "c", false);
+        assert_eq!(gave_way(&shelf), Some(false));
     }
 
     #[test]

@@ -23,17 +23,23 @@ use kube::{
     },
 };
 use serde_json::Value;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Movers,
-    follow::follow,
+    follow::{Which, follow},
     sight::{LABELS, Sight, event},
 };
-use crate::cluster::{ApiKind, Cluster, ClusterError, query_value};
+use crate::{
+    cluster::{ApiKind, Cluster, ClusterError, query_value},
+    collect::Nodes,
+};
 
-/// Logs that are followed at once, each over a connection of its own.
+/// Logs that are followed at once, each over a connection of its own; of one node by turns, as places there allow.
 pub const FOLLOWED: usize = 16;
 /// Logs of containers that ended unfollowed, and lists of Events, that are read at once.
 const LOOKS: usize = 4;
@@ -48,22 +54,25 @@ pub(super) struct Catcher {
     pub(super) cluster: Cluster,
     pub(super) namespace: String,
     pub(super) movers: Movers,
+    /// The places at the nodes, which bundles have first.
+    pub(super) nodes: Nodes,
     followed: Arc<Semaphore>,
-    looks: Arc<Semaphore>,
+    looks: Semaphore,
     refusal_told: AtomicBool,
     log_refusal_told: AtomicBool,
     shutdown: CancellationToken,
 }
 
-/// Catches what hosting pods leave behind until `shutdown` is cancelled.
-pub async fn watch(client: Client, namespace: String, movers: Movers, shutdown: CancellationToken) {
+/// Catches what hosting pods leave behind until `shutdown` is cancelled; `nodes` are those at which bundles are collected.
+pub async fn watch(client: Client, namespace: String, movers: Movers, nodes: Nodes, shutdown: CancellationToken) {
     let pods: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &ApiResource::erase::<Pod>(&()));
     let catcher = Arc::new(Catcher {
         cluster: Cluster::new(client),
         namespace,
         movers,
+        nodes,
         followed: Arc::new(Semaphore::new(FOLLOWED)),
-        looks: Arc::new(Semaphore::new(LOOKS)),
+        looks: Semaphore::new(LOOKS),
         refusal_told: AtomicBool::new(false),
         log_refusal_told: AtomicBool::new(false),
         shutdown: shutdown.clone(),
@@ -97,13 +106,15 @@ impl Catcher {
 
     fn see(self: &Arc<Self>, pod: DynamicObject) {
         let Some(sight) = serde_json::to_value(pod).ok().and_then(Sight::of) else { return };
-        let (uid, name) = (sight.uid.clone(), sight.name.clone());
+        let (uid, name, node) = (sight.uid.clone(), sight.name.clone(), sight.node.clone());
         let todo = self.movers.shelf().see(sight, Timestamp::now());
+        // What has ended since has a claim to be read first.
+        self.nodes.stir();
         if todo.events {
             self.spawn_events(uid.clone());
         }
         for (container, grows) in todo.logs {
-            self.spawn_log(&uid, &name, container, grows);
+            self.spawn_log(&uid, &name, node.clone(), container, grows);
         }
     }
 
@@ -114,33 +125,36 @@ impl Catcher {
             self.movers.shelf().see(sight, Timestamp::now());
         }
         self.movers.shelf().gone(&uid, Timestamp::now());
+        self.nodes.stir();
         self.spawn_events(uid);
     }
 
-    /// While all places are taken a log that grows is left for the next look, at the latest for that after its end.
-    fn spawn_log(self: &Arc<Self>, uid: &str, pod: &str, container: String, grows: bool) {
-        let places = if grows { &self.followed } else { &self.looks };
-        let place = Arc::clone(places).try_acquire_owned().ok();
-        if grows && place.is_none() {
+    /// While as many are followed as may be, a log that grows is left for the next look, at the latest for that after its end.
+    fn spawn_log(self: &Arc<Self>, uid: &str, pod: &str, node: Option<String>, container: String, grows: bool) {
+        let followed = if grows { Arc::clone(&self.followed).try_acquire_owned().ok() } else { None };
+        if grows && followed.is_none() {
             self.movers.shelf().pass_over(uid, &container);
             return;
         }
         let Some(mark) = self.movers.shelf().begin_log(uid, &container) else { return };
         let (catcher, uid, pod) = (Arc::clone(self), uid.to_owned(), pod.to_owned());
         self.spawn(async move {
-            let _place = match place {
-                Some(place) => Some(place),
-                None => Arc::clone(&catcher.looks).acquire_owned().await.ok(),
-            };
-            let whole = follow(&catcher, &uid, &pod, &container, mark, grows).await;
+            let _followed = followed;
+            let which = Which { uid: &uid, pod: &pod, container: &container, node: node.as_deref() };
+            let whole = follow(&catcher, which, mark, grows).await;
             catcher.movers.shelf().end_log(&uid, &container, whole);
         });
+    }
+
+    /// A place among those who look at what does not grow.
+    pub(super) async fn look(&self) -> Option<SemaphorePermit<'_>> {
+        self.looks.acquire().await.ok()
     }
 
     fn spawn_events(self: &Arc<Self>, uid: String) {
         let catcher = Arc::clone(self);
         self.spawn(async move {
-            let _place = catcher.looks.acquire().await;
+            let _place = catcher.look().await;
             let events = ApiKind::namespaced("", "v1", "events", "Event").list_path(Some(&catcher.namespace));
             let selector = query_value(&format!("involvedObject.uid={uid}"));
             let path = format!("{events}?fieldSelector={selector}&limit={PAGE}");

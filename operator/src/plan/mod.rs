@@ -116,6 +116,16 @@ fn cluster_path(kind: &ApiKind) -> BundlePath {
     BundlePath::new(["cluster-scoped-resources", group_folder(kind), &format!("{}.yaml", kind.plural)])
 }
 
+/// Where the List of a kind lies: of a namespace, or of the whole cluster.
+pub fn list_path(kind: &ApiKind, namespace: Option<&str>) -> BundlePath {
+    match namespace.filter(|_| kind.namespaced) {
+        Some(namespace) => {
+            BundlePath::new(["namespaces", namespace, group_folder(kind), &format!("{}.yaml", kind.plural)])
+        }
+        None => cluster_path(kind),
+    }
+}
+
 impl Planner<'_> {
     /// The door into the plan of all that has a kind.
     fn add(&mut self, priority: Priority, what: impl Into<String>, path: BundlePath, source: ItemSource) {
@@ -127,8 +137,7 @@ impl Planner<'_> {
     }
 
     fn list(&mut self, priority: Priority, namespace: &str, kind: ApiKind) {
-        let file = format!("{}.yaml", kind.plural);
-        let path = BundlePath::new(["namespaces", namespace, group_folder(&kind), &file]);
+        let path = list_path(&kind, Some(namespace));
         let what = format!("{} in {namespace}", kind.plural);
         let want = match kind.plural.as_str() {
             "events" => Want::Newest(EVENTS),

@@ -1,9 +1,9 @@
 //! Namespaces besides Velero's: those that the target leads to, and those that were asked for.
 //! What is of the whole cluster is planned by `cluster`.
 
-use super::{ItemSource, Planner, Priority, core, group_folder};
+use super::{ItemSource, Planner, Priority, core, list_path};
 use crate::{
-    archive::{BundlePath, manifest::MissingCode},
+    archive::manifest::MissingCode,
     cluster::ApiKind,
     inventory::{Controller, Looked, ObjectName, Touched, Unnamed},
 };
@@ -120,8 +120,7 @@ impl Planner<'_> {
         if objects.is_empty() {
             return;
         }
-        let file = format!("{}.yaml", kind.plural);
-        let path = BundlePath::new(["namespaces", namespace, group_folder(&kind), &file]);
+        let path = list_path(&kind, Some(namespace));
         let what = format!("{} of the target in {namespace}", kind.plural);
         self.add(priority, what, path, ItemSource::Named { kind, objects });
     }

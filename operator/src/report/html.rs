@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use debugbundle_crd::Severity;
 use sha2::{Digest as _, Sha256};
 
-use super::{BEST_EFFORT, Facts, headline, not_looked};
+use super::{BEST_EFFORT, Facts, headline, not_looked, shown_phase};
 use crate::{
     archive::manifest::MissingSeverity,
     diagnose::MomentKind,
@@ -51,7 +51,7 @@ pub fn html(facts: &Facts<'_>) -> String {
         writeln!(out, "<h1>{}</h1>\n<p class=\"cause\">{}</p>", safe(facts.subject, 300), safe(&headline(facts), 512));
     let mut about = vec![("Velero's namespace", facts.namespace.to_owned())];
     if let Some(phase) = facts.phase {
-        about.push(("Phase", if phase.is_empty() { "none yet".to_owned() } else { phase.to_owned() }));
+        about.push(("Phase", shown_phase(phase).to_owned()));
     }
     if let (Some(start), end) = facts.times {
         about.push(("From, to", format!("{start}, {}", end.unwrap_or("now"))));

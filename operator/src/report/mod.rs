@@ -78,6 +78,11 @@ fn headline(facts: &Facts<'_>) -> String {
     }
 }
 
+/// A target's phase as it is shown: Velero takes an empty one for New.
+fn shown_phase(phase: &str) -> &str {
+    if phase.is_empty() { "New" } else { phase }
+}
+
 /// What is said at the end of both.
 const BEST_EFFORT: &str =
     "Secrets were removed as well as the rules know them; treat the bundle as sensitive all the same.";

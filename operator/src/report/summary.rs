@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use debugbundle_crd::Severity;
 
-use super::{BEST_EFFORT, Facts, headline, not_looked};
+use super::{BEST_EFFORT, Facts, headline, not_looked, shown_phase};
 use crate::{
     archive::manifest::{Missing, MissingSeverity, Trimmed},
     diagnose::Diagnosis,
@@ -28,7 +28,7 @@ pub fn summary(facts: &Facts<'_>) -> String {
     let _ = writeln!(out, "# {}\n", plain(facts.subject, 300));
     let _ = writeln!(out, "* Velero's namespace: {}", code(facts.namespace));
     if let Some(phase) = facts.phase {
-        let _ = writeln!(out, "* Phase: {}", code(phase));
+        let _ = writeln!(out, "* Phase: {}", code(shown_phase(phase)));
     }
     if let (Some(start), end) = facts.times {
         let _ = writeln!(out, "* From {} to {}", code(start), code(end.unwrap_or("now")));
@@ -253,7 +253,15 @@ mod tests {
                 trimmed: &[],
                 look_at: &[],
             };
-            summary(&facts).lines().next().unwrap().to_owned()
+            let text = summary(&facts);
+            let shown = phase.map(|phase| if phase.is_empty() { "New" } else { phase });
+            assert_eq!(shown.is_some(), text.contains("* Phase: "), "{text}");
+            let page = crate::report::html(&facts);
+            if let Some(shown) = shown {
+                assert!(text.contains(&format!("* Phase: `{shown}`\n")), "{text}");
+                assert!(page.contains(&format!("<th>Phase</th><td>{shown}</td>")), "{page}");
+            }
+            text.lines().next().unwrap().to_owned()
         };
         assert_eq!(first(None, vec![]), "No failure was found.");
         assert_eq!(first(Some("Completed"), vec![]), "No failure was found.");

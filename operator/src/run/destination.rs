@@ -1,42 +1,31 @@
 //! Where a bundle goes: the location, its credential read anew, the store behind it, and the key.
-//! The key is always computed, never taken from status: status can be written by others.
+//! The key is always computed, never taken from status: status can be written by others. Where the target's own files are is
+//! found out by `of_target`.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use debugbundle_crd::{Reason, Target, TargetKind};
+use debugbundle_crd::Reason;
 use futures::FutureExt as _;
 use jiff::Timestamp;
 use kube::{
     Api,
-    api::ListParams,
     core::{ApiResource, DynamicObject, GroupVersionKind},
 };
 use serde_json::Value;
 
-use super::{Engine, Origin, Subject};
+use super::{
+    Engine, Origin, Subject,
+    of_target::{as_value, every},
+};
 use crate::{
     collect::{FromStore, StoreFiles},
     error::Fault,
-    inventory::{self, valid_label},
+    inventory,
     location::{self, AccessMode, Credential, Location, Step},
     own,
     secret::Secret,
     store::{AnyStore, Key, S3, Signed, Store as _, StoreError},
 };
-
-/// The object, if there is one and its kind is served: to a kind that it does not know the API server answers 404 in plain
-/// words, which is no status that says `NotFound`. A name that no object can have, for a Restore may name any text as its
-/// Backup, is not asked for: in a path it could lead elsewhere.
-async fn there(api: &Api<DynamicObject>, name: &str) -> Result<Option<DynamicObject>, Fault> {
-    if !inventory::is_dns_name(name) {
-        return Ok(None);
-    }
-    match api.get(name).await {
-        Ok(object) => Ok(Some(object)),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-        Err(error) => Err(Fault::api(error)),
-    }
-}
 
 /// How long finding the place may take.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
@@ -205,42 +194,6 @@ impl Engine {
         Ok(listed.iter().filter_map(|object| Location::parse(&as_value(object)).ok()).collect())
     }
 
-    /// The location that the target's backup is in.
-    async fn location_of(&self, target: &Target) -> Result<Option<String>, Fault> {
-        let text =
-            |object: &Value, field: &str| object["spec"][field].as_str().filter(|t| !t.is_empty()).map(str::to_owned);
-        let backup = match target.kind {
-            TargetKind::Backup => Some(target.name.clone()),
-            TargetKind::Restore => {
-                let restore = there(&self.velero("Restore", "restores"), &target.name).await?;
-                restore.and_then(|r| text(&as_value(&r), "backupName"))
-            }
-        };
-        let Some(backup) = backup else { return Ok(None) };
-        match there(&self.velero("Backup", "backups"), &backup).await? {
-            Some(backup) => Ok(text(&as_value(&backup), "storageLocation")),
-            None if target.kind == TargetKind::Restore => Ok(self.location_of_data(&target.name).await),
-            None => Ok(None),
-        }
-    }
-
-    /// The location that a Restore's data is in, for its Backup is gone. That it cannot be told is no failure: the default one
-    /// is left.
-    async fn location_of_data(&self, restore: &str) -> Option<String> {
-        let own = ListParams::default().labels(&format!("velero.io/restore-name={}", valid_label(restore))).limit(1);
-        for (version, kind, plural) in
-            [("v1", "PodVolumeRestore", "podvolumerestores"), ("v2alpha1", "DataDownload", "datadownloads")]
-        {
-            let listed = self.velero_of(version, kind, plural).list(&own).await;
-            let found = listed.into_iter().flatten().next().map(|object| as_value(&object));
-            let location = found.as_ref().and_then(|object| object["spec"]["backupStorageLocation"].as_str());
-            if let Some(location) = location.filter(|name| inventory::is_dns_name(name)) {
-                return Some(location.to_owned());
-            }
-        }
-        None
-    }
-
     /// Velero's Deployment: by its label, its name, or the chart's label.
     async fn server(&self) -> Result<Option<Value>, Fault> {
         let gvk = GroupVersionKind::gvk("apps", "v1", "Deployment");
@@ -253,15 +206,6 @@ impl Engine {
             Err(error) => return Err(Fault::api(error)),
         };
         Ok(listed.iter().map(as_value).find(|deployment| inventory::server_workload(deployment).is_some()))
-    }
-
-    fn velero(&self, kind: &str, plural: &str) -> Api<DynamicObject> {
-        self.velero_of("v1", kind, plural)
-    }
-
-    fn velero_of(&self, version: &str, kind: &str, plural: &str) -> Api<DynamicObject> {
-        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("velero.io", version, kind), plural);
-        Api::namespaced_with(self.client.clone(), &self.options.namespace, &resource)
     }
 }
 
@@ -280,24 +224,6 @@ async fn in_store_time<T>(patience: Duration, opening: impl Future<Output = Resu
         let message = format!("the object store did not answer within {} s", patience.as_secs());
         Err(Fault::Transient { reason: Reason::StoreUnreachable, message })
     })
-}
-
-/// All objects, page by page.
-async fn every(api: &Api<DynamicObject>) -> Result<Vec<DynamicObject>, kube::Error> {
-    let mut all = Vec::new();
-    let mut params = ListParams::default().limit(500);
-    loop {
-        let page = api.list(&params).await?;
-        all.extend(page.items);
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(all),
-        }
-    }
-}
-
-fn as_value(object: &DynamicObject) -> Value {
-    serde_json::to_value(object).unwrap_or_default()
 }
 
 /// A location's error as a run's.

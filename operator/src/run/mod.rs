@@ -5,6 +5,7 @@
 //! * [`sealing`]: what we say ourselves, the archive, and its check.
 //! * [`deliver`]: upload under a write-ahead journal, verify.
 //! * [`destination`]: which location, which credential, which key.
+//! * [`of_target`]: the location that the target's own files are in.
 //! * [`moments`]: what logs and operations tell of the course of things.
 //! * [`password`]: Velero's repository password, only to be masked.
 //! * [`stores`]: the store that the bundle goes to, and the one that the target's files are in.
@@ -17,6 +18,7 @@ pub mod destination;
 mod head;
 mod locations;
 mod moments;
+mod of_target;
 pub mod pack;
 mod password;
 mod sealing;
@@ -84,10 +86,11 @@ impl Engine {
         }
     }
 
-    /// With what was caught of hosting pods that are gone when a bundle is made.
+    /// With what was caught of hosting pods that are gone when a bundle is made, and the places at nodes that are shared with
+    /// whoever catches it.
     #[must_use]
-    pub fn with_movers(self, movers: Movers) -> Self {
-        Self { movers, ..self }
+    pub fn with_movers(self, movers: Movers, nodes: Nodes) -> Self {
+        Self { movers, nodes, ..self }
     }
 
     /// The folder of one DebugBundle in the spool.

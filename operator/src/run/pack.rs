@@ -247,7 +247,9 @@ impl Engine {
 
         tracker.stage(Stage::Diagnose, "looking for the cause");
         let clock = Instant::now();
-        let mut diagnosis = diagnose::diagnose(&collected.evidence, stores.of_target.as_deref());
+        // Without a target, every location is the bundle's matter.
+        let location = subject.spec.target.as_ref().and(stores.of_target.as_deref());
+        let mut diagnosis = diagnose::diagnose(&collected.evidence, location);
         password.warn(&inventory.namespace, &mut diagnosis);
         let ms = [inventory_ms, collect_ms, millis(clock)];
         tracing::debug!(ms = ms[2], findings = diagnosis.findings.len(), "Diagnosed");

@@ -1,0 +1,116 @@
+//! What the inventory could not read, as lines of `missing[]`: each kind once in a namespace, and only where no item tells the
+//! same. What is refused to an item is told where items are read.
+
+use crate::{
+    access::Borders,
+    archive::manifest::{Missing, MissingCode},
+    inventory::{Inventory, Unread},
+    plan::{Item, list_path},
+};
+
+/// In place of a namespace's folder, as none can be called: all of them.
+const EVERYWHERE: &str = "namespaces/_all";
+
+/// What could not be read. What was refused will be refused to an item that lists the same, too, which tells it then.
+pub(super) fn unread(inventory: &Inventory, items: &[Item], borders: &Borders) -> Vec<Missing> {
+    let told = |unread: &&Unread| {
+        let same = |item: &Item| item.source.lists(&unread.kind, &unread.namespace);
+        unread.why.is_forbidden() && items.iter().any(same)
+    };
+    let lost = |unread: &Unread| {
+        let Unread { what, kind, namespace, why } = unread;
+        let file = list_path(kind, Some(namespace)).as_str().to_owned();
+        let path = match namespace.as_str() {
+            "" if kind.namespaced => format!("{EVERYWHERE}/{}", kind.plural),
+            // The file may be there all the same, for what is in it is asked for by name.
+            _ if items.iter().any(|item| item.path.as_str() == file) => file.trim_end_matches(".yaml").to_owned(),
+            _ => file,
+        };
+        borders.objects(what, &path, why, "list", kind, namespace)
+    };
+    inventory.unread.iter().filter(|unread| !told(unread)).map(lost).collect()
+}
+
+/// Adds what could not be read to what is missing by now.
+pub(super) fn add(missing: &mut Vec<Missing>, unread: Vec<Missing>) {
+    for lost in unread {
+        if !missing.iter().any(|told| tells(told, &lost)) {
+            missing.push(lost);
+        }
+    }
+}
+
+/// The same of the same kind in the same namespace, whichever verb was refused.
+fn tells(told: &Missing, lost: &Missing) -> bool {
+    let same_right = match (&told.need, &lost.need) {
+        (Some(told), Some(lost)) => {
+            (&told.group, &told.resource, &told.subresource, &told.namespace)
+                == (&lost.group, &lost.resource, &lost.subresource, &lost.namespace)
+        }
+        _ => false,
+    };
+    let refused = told.code == MissingCode::Forbidden && lost.code == MissingCode::Forbidden;
+    (refused && same_right) || (told.path == lost.path && told.code == lost.code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        access::need,
+        cluster::{ApiKind, ClusterError},
+        inventory::{ObjectName, fixture},
+        plan::{ItemSource, Priority},
+    };
+
+    fn forbidden() -> ClusterError {
+        ClusterError::Status { code: 403, reason: "Forbidden".into(), message: "no".into() }
+    }
+
+    fn lost(kind: &ApiKind, namespace: &str, why: ClusterError) -> Unread {
+        Unread {
+            what: format!("list of {} in {namespace}", kind.plural),
+            kind: kind.clone(),
+            namespace: namespace.into(),
+            why,
+        }
+    }
+
+    #[test]
+    fn what_was_refused_has_a_place_and_a_rule_and_is_told_once() {
+        let [pods, claims] = [("pods", "Pod"), ("persistentvolumeclaims", "PersistentVolumeClaim")]
+            .map(|(plural, kind)| ApiKind::namespaced("", "v1", plural, kind));
+        let mut inventory = fixture::inventory();
+        inventory.unread = vec![
+            lost(&pods, "shop", forbidden()),
+            lost(&pods, "shop", forbidden()),
+            lost(&claims, "shop", ClusterError::Deadline),
+            lost(&pods, "", forbidden()),
+            lost(&pods, "barn", ClusterError::Deadline),
+        ];
+        let borders = Borders::new(&inventory.namespace, false, &[]);
+        let objects = vec![ObjectName { namespace: "shop".into(), name: "ledger".into(), uid: None }];
+        let (path, source) = (list_path(&claims, Some("shop")), ItemSource::Named { kind: claims, objects });
+        let item = Item { what: "claims".into(), path, source, priority: Priority::P1, node: None };
+        let open = unread(&inventory, &[item], &borders);
+        let told = |missing: &[Missing]| -> Vec<(String, Option<String>)> {
+            missing.iter().map(|one| (one.path.clone(), one.rule.clone())).collect()
+        };
+        let line = |path: &str, rule: Option<&str>| (path.to_owned(), rule.map(str::to_owned));
+        let others = [
+            line("namespaces/shop/core/persistentvolumeclaims", None),
+            line("namespaces/_all/pods", Some("R24")),
+            line("namespaces/barn/core/pods.yaml", None),
+        ];
+        let mut missing = Vec::new();
+        add(&mut missing, open.clone());
+        assert_eq!(told(&missing)[0], line("namespaces/shop/core/pods.yaml", Some("R24")));
+        assert_eq!(told(&missing)[1..], others);
+        assert_eq!(missing[0].cure, "bind ClusterRole debugbundle-namespace-read in namespace shop");
+        // Nor is it told again of what was refused by name.
+        let need = need("get", &pods, "", Some("shop"));
+        let mut missing = vec![borders.forbidden("by name", "namespaces/shop/core/pods.yaml", "403", need)];
+        add(&mut missing, open);
+        assert_eq!(told(&missing[1..]), others);
+    }
+}
