@@ -85,6 +85,14 @@ impl DataObject {
         self.node.is_none() && !ended && matches!(self.plural.as_str(), "datauploads" | "datadownloads")
     }
 
+    /// What tells the repository that holds the data: the namespace it was backed up from, the location, and the
+    /// repository's type. `otherwise` is the location of data that does not say its own.
+    pub(super) fn held_in(&self, otherwise: Option<&str>) -> Option<(String, String, String)> {
+        let (namespace, sort) = self.repository.clone()?;
+        let location = self.location.as_deref().or(otherwise)?;
+        Some((namespace, location.to_owned(), sort))
+    }
+
     /// Nothing is left to explain.
     pub(super) fn is_completed(&self) -> bool {
         self.phase == "Completed"
@@ -237,6 +245,10 @@ mod tests {
             "spec": {"pod": {"namespace": "bakery", "name": "oven-0", "uid": "p1"}, "sourceNamespace": "old"},
             "status": {"phase": "InProgress", "node": "shelf-3"}});
         let read = DataObject::read("podvolumerestores", &object).unwrap();
+        let held_in = |location: &str| Some(("old".to_owned(), location.to_owned(), "kopia".to_owned()));
+        assert_eq!((read.held_in(None), read.held_in(Some("silo"))), (None, held_in("silo")), "it does not say where");
+        let says = DataObject { location: Some("attic".to_owned()), ..read.clone() };
+        assert_eq!((says.held_in(None), says.held_in(Some("silo"))), (held_in("attic"), held_in("attic")));
         assert_eq!(
             read.pod.unwrap(),
             ObjectName { namespace: "bakery".into(), name: "oven-0".into(), uid: Some("p1".into()) }
