@@ -452,6 +452,7 @@ async fn a_backup_of_an_old_velero_has_its_data_by_name_and_the_restores_made_of
 async fn sec_b3_of_too_many_events_the_newest_are_kept_the_newest_first() {
     with_namespace("scope-events", |context| async move {
         let total: i64 = 5200;
+        context.node("n").await;
         let start: jiff::Timestamp = "2026-03-01T00:00:00Z".parse().unwrap();
         let api: Api<Event> = context.api();
         let made = (0..total).map(|n| {

@@ -293,10 +293,10 @@ impl ItemSource {
         }
     }
 
-    /// It is objects of this kind in this namespace.
+    /// It is objects of this kind in this namespace; empty: in the cluster.
     pub fn lists(&self, of: &ApiKind, place: &str) -> bool {
         match self {
-            Self::List { kind, namespace, .. } => kind == of && namespace.as_deref() == Some(place),
+            Self::List { kind, namespace, .. } => kind == of && namespace.as_deref().unwrap_or_default() == place,
             Self::Named { kind, objects } => kind == of && objects.first().is_some_and(|one| one.namespace == place),
             _ => false,
         }

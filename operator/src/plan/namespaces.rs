@@ -16,7 +16,7 @@ const UNNAMED: &str = "namespaces/_unnamed";
 impl Planner<'_> {
     pub(super) fn other_namespaces(&mut self) {
         let inventory = self.inventory;
-        for Touched { namespace, why, whole, looked } in &inventory.touched {
+        for Touched { namespace, why, whole, looked, .. } in &inventory.touched {
             match looked {
                 Looked::Yes => {}
                 Looked::NotAllowed => {

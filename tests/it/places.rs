@@ -1,0 +1,121 @@
+//! A target that leads to more namespaces than are looked into: those nearest to a cause are, whenever they become known, and the
+//! others are counted. To where a target leads at all is `leads`' and `unfinished`'s.
+
+use std::io::Write as _;
+
+use flate2::{Compression, write::GzEncoder};
+use harness::bundle::Unpacked;
+use harness::context::PREFIX;
+use harness::{Context, Operator, with_namespace};
+use k8s_openapi::api::core::v1::{Event, Pod};
+use serde_json::{Value, json};
+
+use crate::scope::{pod_volume_restore, put, shop_pod};
+
+/// Namespaces that are looked into.
+const MOST: usize = 32;
+
+/// The namespaces of data that completed, one more than are looked into. Nothing is there any more, but they are asked for as
+/// any other.
+fn calm(context: &Context) -> Vec<String> {
+    (0..=MOST).map(|n| format!("{}-calm-{n:02}", context.namespace)).collect()
+}
+
+async fn completed_backup_of(context: &Context, uid: &str, places: &[String]) {
+    for (n, place) in places.iter().enumerate() {
+        let labels = json!({"velero.io/backup-uid": uid, "velero.io/backup-name": "harvest"});
+        let done = json!({"metadata": {"name": format!("pvb-{n:02}"), "labels": labels}, "status": {"phase": "Completed"},
+            "spec": {"node": "n", "pod": {"namespace": place, "name": "gone", "kind": "Pod"}, "volume": "v",
+                "backupStorageLocation": "default", "repoIdentifier": "x", "uploaderType": "kopia"}});
+        context.create_velero("PodVolumeBackup", done).await;
+    }
+}
+
+async fn bundle_of(context: &Context, name: &str, kind: &str, target: &str) -> Unpacked {
+    context.debug_bundle(name, json!({"target": {"kind": kind, "name": target}})).await;
+    let status = context.until_bundle_ended(name).await;
+    context.download(&status).await
+}
+
+/// Names of the namespaces beside Velero's that were looked into, and of those that were not.
+fn namespaces(bundle: &Unpacked) -> (Vec<String>, Vec<String>) {
+    let all = bundle.manifest["namespaces"].as_array().unwrap().iter().skip(1);
+    let (yes, no): (Vec<&Value>, Vec<&Value>) = all.partition(|one| one["looked"] == true);
+    let names = |all: Vec<&Value>| all.into_iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect();
+    (names(yes), names(no))
+}
+
+/// As many are looked into as there is room for, and exactly these are told that are not.
+fn assert_only_lost(bundle: &Unpacked, lost: &[&String]) {
+    let (looked, not) = namespaces(bundle);
+    assert_eq!((looked.len(), not.iter().collect::<Vec<_>>()), (MOST, lost.to_vec()));
+    for place in lost {
+        let path = format!("namespaces/{place}");
+        let told = bundle.missing().into_iter().find(|one| one.path == path).expect("it is told");
+        assert_eq!((told.code.as_str(), told.severity.as_str()), ("NotLooked", "note"));
+        assert!(!bundle.paths().any(|file| file.starts_with(&format!("{path}/"))), "{place}");
+    }
+    assert!(bundle.missing().iter().all(|one| one.path != "namespaces"), "none is only counted");
+}
+
+#[tokio::test]
+async fn namespaces_whose_data_completed_give_up_their_places_for_those_that_spec_results_or_made_pods_lead_to() {
+    with_namespace("places", |context| async move {
+        let (shop, bakery) = (context.workload_namespace("shop").await, context.workload_namespace("bakery").await);
+        for place in [&shop, &bakery] {
+            let event = json!({"metadata": {"name": "e1"}, "reason": "Odd", "message": "odd", "type": "Warning",
+                "involvedObject": {"kind": "Pod", "namespace": place, "name": "p"}});
+            put::<Event>(&context, place, event).await;
+        }
+        let calm = calm(&context);
+        let mut included = calm.clone();
+        included.push(shop.clone());
+        let spec = json!({"storageLocation": "default", "includedNamespaces": included});
+        let backup = json!({"metadata": {"name": "harvest"}, "spec": spec, "status": {"phase": "InProgress"}});
+        let uid = context.create_velero("Backup", backup).await.metadata.uid.unwrap();
+        completed_backup_of(&context, &uid, &calm).await;
+        let account = context.shipped_account().await;
+        let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
+
+        // It hangs in the last of those that it names.
+        let bundle = bundle_of(&context, "hangs", "Backup", "harvest").await;
+        assert_eq!(bundle.names(&format!("namespaces/{shop}/core/events.yaml")), ["e1"]);
+        assert_only_lost(&bundle, &[&calm[MOST - 1], &calm[MOST]]);
+        let asked = context.stand.requests_of(&account.user);
+        let walked = asked.iter().filter(|(verb, _, what)| verb == "get" && what == "pods").count();
+        assert!(walked <= 2 * MOST, "{walked} pods were asked for: none where another had the place in the end");
+
+        // Its results name one that was not known, and one whose data completed.
+        let said = json!({"errors": {"namespaces": {&bakery: ["over quota"], &calm[MOST]: ["no such class"]}}, "warnings": {}});
+        let mut results = GzEncoder::new(Vec::new(), Compression::fast());
+        results.write_all(said.to_string().as_bytes()).unwrap();
+        let key = format!("{PREFIX}/backups/harvest/harvest-results.gz");
+        context.bucket.put(&key, results.finish().unwrap()).await;
+        context.patch_velero("Backup", "harvest", json!({"status": {"phase": "PartiallyFailed"}})).await;
+        let bundle = bundle_of(&context, "refused", "Backup", "harvest").await;
+        assert_eq!(bundle.names(&format!("namespaces/{bakery}/core/events.yaml")), ["e1"]);
+        assert_only_lost(&bundle, &[&calm[MOST - 2], &calm[MOST - 1]]);
+
+        // A Restore of everything made a pod that does not come up.
+        let regrow = format!("{}-regrow", context.namespace);
+        let labels = json!({"velero.io/restore-name": regrow});
+        let oven = shop_pod("oven", "n1", ("apps/v1", "StatefulSet", "oven"), None, &labels, false);
+        put::<Pod>(&context, &bakery, oven).await;
+        let restore =
+            json!({"metadata": {"name": regrow}, "spec": {"backupName": "gone"}, "status": {"phase": "InProgress"}});
+        let uid = context.create_velero("Restore", restore).await.metadata.uid.unwrap();
+        for (n, place) in calm.iter().enumerate() {
+            let labels = json!({"velero.io/restore-uid": uid, "velero.io/restore-name": regrow});
+            let mut done = pod_volume_restore(&format!("pvr-{n:02}"), &labels, place, "gone");
+            done["status"]["phase"] = "Completed".into();
+            context.create_velero("PodVolumeRestore", done).await;
+        }
+        let bundle = bundle_of(&context, "waits", "Restore", &regrow).await;
+        assert_eq!(bundle.names(&format!("namespaces/{bakery}/core/pods.yaml")), ["oven"]);
+        assert_only_lost(&bundle, &[&calm[MOST - 1], &calm[MOST]]);
+        for place in [&shop, &bakery] {
+            context.delete_namespace(place).await;
+        }
+    })
+    .await;
+}
