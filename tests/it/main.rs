@@ -18,6 +18,7 @@ mod describe;
 mod failed;
 mod flavours;
 mod golden;
+mod groups;
 mod hostile;
 mod ids;
 mod inspected;

@@ -72,8 +72,12 @@ impl Look<'_> {
             let ours = sources.contains(&found.name) || sieve.takes(&snapshot, found.claim.as_ref(), &claims);
             ours.then_some(found)
         };
-        let found = self.list(kind, &place.namespace, selector.as_deref(), RESTORED, wanted).await;
-        met.snapshots.extend(found.into_iter().map(|snapshot| (snapshot.name, snapshot.content)));
+        for Snapshot { name, content, group, .. } in
+            self.list(kind, &place.namespace, selector.as_deref(), RESTORED, wanted).await
+        {
+            met.groups_named.extend(group);
+            met.snapshots.push((name, content));
+        }
         let found: BTreeSet<String> = met.snapshots.iter().map(|(name, _)| name.clone()).collect();
         met.snapshots.extend(met.held_up.difference(&found).map(|name| (name.clone(), None)));
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{
     Inventory, Looked, ObjectName, PodRole, Touched,
     around::claim_kind,
+    groups,
     look::{HANDFUL, Look},
     sieve::{Crowd, INVOLVED, Sieve},
     trail::{Claim, Controller, SNAPSHOTS, Seen, Snapshot, Trail},
@@ -26,6 +27,7 @@ pub(super) struct Place {
     /// Those of them that something went wrong with.
     pub(super) waited: BTreeSet<String>,
     pub(super) snapshots: Option<ApiKind>,
+    pub(super) groups: Option<ApiKind>,
 }
 
 /// A pod on the way to a cause.
@@ -57,6 +59,9 @@ pub(super) struct Met {
     pub(super) sources: BTreeSet<String>,
     pub(super) held_up: BTreeSet<String>,
     pub(super) snapshots: Vec<(String, Option<String>)>,
+    /// VolumeGroupSnapshots that these name, and those that were found, with their contents.
+    pub(super) groups_named: BTreeSet<String>,
+    pub(super) groups: Vec<(String, Option<String>)>,
 }
 
 impl Place {
@@ -72,6 +77,7 @@ impl Place {
             claims: of_data.chain(waited.iter().cloned()).collect(),
             waited,
             snapshots: inventory.served.find(SNAPSHOTS, "volumesnapshots").cloned(),
+            groups: groups::kind(&inventory.served),
         }
     }
 }
@@ -101,11 +107,14 @@ impl Look<'_> {
     async fn follow_late(&self, inventory: &mut Inventory) {
         for (namespace, claims) in std::mem::take(&mut inventory.trail.late) {
             let snapshots = inventory.served.find(SNAPSHOTS, "volumesnapshots").cloned();
-            let place = Place { namespace, sieve: Sieve::default(), waited: claims.clone(), claims, snapshots };
+            // Velero makes them where the volumes are, and not in its own namespace.
+            let groups = groups::kind(&inventory.served).filter(|_| namespace != self.namespace);
+            let place = Place { namespace, sieve: Sieve::default(), waited: claims.clone(), claims, snapshots, groups };
             let (namespace, waited) = (place.namespace.clone(), place.waited.clone());
             let mut met = Met { namespace, waited, ..Met::default() };
             self.claims_of(&place, &mut met).await;
             self.snapshots_of(&place, &mut met).await;
+            self.groups_of(&place, &mut met).await;
             inventory.trail.store(met);
         }
     }
@@ -168,6 +177,7 @@ impl Look<'_> {
         self.holders_of(&place, &mut met).await;
         self.claims_of(&place, &mut met).await;
         self.snapshots_of(&place, &mut met).await;
+        self.groups_of(&place, &mut met).await;
         self.owners_of(&mut met).await;
         met
     }
@@ -263,7 +273,7 @@ impl Inventory {
 impl Trail {
     /// Volumes, and snapshots with their contents, that were met in a namespace.
     fn store(&mut self, met: Met) {
-        let Met { namespace, volumes, snapshots, .. } = met;
+        let Met { namespace, volumes, snapshots, groups, .. } = met;
         let here = |name: String| ObjectName { namespace: namespace.clone(), name, uid: None };
         for (volume, waited) in volumes {
             self.waited.extend(waited.then(|| volume.clone()));
@@ -272,6 +282,10 @@ impl Trail {
         for (name, content) in snapshots {
             self.snapshots.insert(here(name));
             self.contents.extend(content);
+        }
+        for (name, content) in groups {
+            self.groups.insert(here(name));
+            self.group_contents.extend(content);
         }
     }
 }

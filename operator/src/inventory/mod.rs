@@ -5,7 +5,7 @@
 //! * `scope`: where it may look, and why there may be no inventory at all.
 //! * `follow`: from the data to pods, nodes and what is `around` them: owners, claims, volumes; `sieve`: which pods these are;
 //!   `trail`: what lies on that way.
-//! * `nodes`: nodes that no pod leads to.
+//! * `nodes`: nodes that no pod leads to; `groups`: snapshots of several volumes at once.
 //! * `places`: which namespaces are looked into; `foremost`: of too many objects, those that matter most.
 //! * `failed`: without a target, what failed last.
 //! * `queue`: why Velero does not begin with the target.
@@ -23,6 +23,7 @@ mod failed;
 pub(crate) mod fixture;
 mod follow;
 mod foremost;
+mod groups;
 mod hooks;
 mod kin;
 mod label;
@@ -49,6 +50,7 @@ use crate::cluster::{ApiKind, Cluster, ClusterError};
 
 pub use belongs::{DataObject, ObjectName, is_dns_name};
 pub use discovery::{DISCOVERY, Served};
+pub(crate) use groups::GROUP as GROUP_SNAPSHOTS;
 pub use hooks::hooked;
 pub use kin::Kin;
 pub use label::{repository_label, valid_label};
@@ -58,6 +60,7 @@ pub use pods::{Container, ContainerType, Owner, Pod, PodRole};
 pub use queue::{Queue, ServerIdle};
 pub use scope::{InventoryError, Scope};
 pub use target::TargetObject;
+pub(crate) use trail::RESTORED_BY;
 pub use trail::{Controller, Trail};
 pub use unnamed::Unnamed;
 pub use workloads::{Workload, server_workload};

@@ -31,6 +31,10 @@ pub struct Trail {
     pub snapshots: BTreeSet<ObjectName>,
     /// `VolumeSnapshotContents` of those, and of the data movers' own snapshots.
     pub contents: BTreeSet<String>,
+    /// `VolumeGroupSnapshots` that Velero made for the Backup, or that those snapshots are of.
+    pub groups: BTreeSet<ObjectName>,
+    /// `VolumeGroupSnapshotContents` of those.
+    pub group_contents: BTreeSet<String>,
     /// `PriorityClasses` that Velero's and the involved pods name.
     pub priority_classes: BTreeSet<String>,
     /// `ServiceAccounts` of Velero's server.
@@ -121,7 +125,7 @@ impl Seen {
 /// The group of VolumeSnapshots.
 pub(super) const SNAPSHOTS: &str = "snapshot.storage.k8s.io";
 /// The label of what a Restore made.
-pub(super) const RESTORED_BY: &str = "velero.io/restore-name";
+pub(crate) const RESTORED_BY: &str = "velero.io/restore-name";
 
 fn text(object: &Value, pointer: &str) -> Option<String> {
     object.pointer(pointer).and_then(Value::as_str).filter(|name| is_dns_name(name)).map(str::to_owned)
@@ -161,6 +165,8 @@ pub(super) struct Snapshot {
     /// The claim it was taken of.
     pub claim: Option<String>,
     pub content: Option<String>,
+    /// The VolumeGroupSnapshot beside it that it is of.
+    pub group: Option<String>,
 }
 
 impl Snapshot {
@@ -170,6 +176,7 @@ impl Snapshot {
             name: text(snapshot, "/metadata/name")?,
             claim: text(snapshot, "/spec/source/persistentVolumeClaimName"),
             content: content.iter().find_map(|pointer| text(snapshot, pointer)),
+            group: text(snapshot, "/status/volumeGroupSnapshotName"),
         })
     }
 }
