@@ -35,6 +35,12 @@ const SNAPSHOTS: [(&str, &str, &str); 3] = [
     ("volumesnapshotcontents", "VolumeSnapshotContent", "Cluster"),
     ("volumesnapshotclasses", "VolumeSnapshotClass", "Cluster"),
 ];
+/// The same of snapshots of several volumes at once.
+const GROUP_SNAPSHOTS: [(&str, &str, &str); 3] = [
+    ("volumegroupsnapshots", "VolumeGroupSnapshot", "Namespaced"),
+    ("volumegroupsnapshotcontents", "VolumeGroupSnapshotContent", "Cluster"),
+    ("volumegroupsnapshotclasses", "VolumeGroupSnapshotClass", "Cluster"),
+];
 
 pub(crate) async fn install(client: &Client) -> Result<(), Fault> {
     let mut definitions = veleros().await?;
@@ -55,8 +61,17 @@ impl crate::Stand {
 impl crate::Context {
     /// Installs the kinds of the snapshot controller on the stand, if they are not there yet.
     pub async fn snapshot_kinds(&self) {
-        let definitions = SNAPSHOTS.map(|row| {
-            let mut definition = open("snapshot.storage.k8s.io", "v1", row);
+        self.approved("snapshot.storage.k8s.io", "v1", SNAPSHOTS).await;
+    }
+
+    /// The same of its kinds for snapshots of several volumes at once, in the version that Velero 1.18 asks for.
+    pub async fn group_snapshot_kinds(&self) {
+        self.approved("groupsnapshot.storage.k8s.io", "v1beta2", GROUP_SNAPSHOTS).await;
+    }
+
+    async fn approved(&self, group: &str, version: &str, rows: [(&str, &str, &str); 3]) {
+        let definitions = rows.map(|row| {
+            let mut definition = open(group, version, row);
             definition["metadata"]["annotations"] = json!({
                 "api-approved.kubernetes.io": "https://github.com/kubernetes-csi/external-snapshotter/pull/814"});
             definition

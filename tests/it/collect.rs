@@ -104,9 +104,9 @@ impl Run {
         }
         let client = self.client.unwrap_or_else(|| context.client.clone());
         let cluster = Cluster::new(client).patient(Duration::from_secs(20), self.idle);
-        let inventory = inventory::take(&cluster, &context.namespace, spec, self.scope, Duration::from_secs(30))
-            .await
-            .unwrap_or_else(|error| panic!("no inventory: {error:?}"));
+        let taken = inventory::take(&cluster, &context.namespace, spec, self.scope, Duration::from_secs(30));
+        let mut inventory = Box::pin(taken).await.unwrap_or_else(|error| panic!("no inventory: {error:?}"));
+        Box::pin(inventory::follow(&cluster, &mut inventory, Duration::from_secs(30))).await;
         let plan = plan(spec, &inventory, Timestamp::now());
         let planned = plan.items.iter().map(|item| item.path.as_str().to_owned()).collect();
         change().await;

@@ -83,7 +83,7 @@ async fn volume_info_item_operations_and_failed_hooks_lead_to_what_went_wrong_an
     .await;
 }
 
-/// The data of one volume brought the walk there before the files were read that name another.
+/// The data of one volume that failed brought the walk there before the files were read that name another.
 #[tokio::test]
 async fn a_claim_that_files_name_is_followed_to_volume_and_snapshot_where_the_walk_has_been_before() {
     with_namespace("late", |context| async move {
@@ -108,7 +108,7 @@ async fn a_claim_that_files_name_is_followed_to_volume_and_snapshot_where_the_wa
         let moved = json!({"metadata": {"name": "du-2", "labels": {"velero.io/backup-uid": uid, "velero.io/backup-name": "harvest"}},
             "spec": {"sourceNamespace": farm, "sourcePVC": "moved", "backupStorageLocation": "default", "snapshotType": "CSI",
                 "csiSnapshot": {"volumeSnapshot": "", "storageClass": "fast", "snapshotClass": ""}, "operationTimeout": "10m0s"},
-            "status": {"phase": "Completed"}});
+            "status": {"phase": "Failed"}});
         context.create_velero("DataUpload", moved).await;
         let failed = json!([operation(&farm, "ledger", "Failed"), operation(home, "of-velero", "Failed")]);
         file(&context, "itemoperations.json", &failed).await;

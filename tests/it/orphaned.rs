@@ -5,9 +5,10 @@ use std::io::Write as _;
 
 use flate2::{Compression, write::GzEncoder};
 use harness::{Operator, with_namespace};
+use k8s_openapi::api::batch::v1::Job;
 use serde_json::json;
 
-use crate::scope::pod_volume_restore;
+use crate::scope::{pod_volume_restore, put, repository, workload};
 
 /// What is told of the Backup's files: why, and the cure.
 fn told(bundle: &harness::bundle::Unpacked) -> (String, String) {
@@ -38,6 +39,23 @@ async fn a_restore_whose_backup_is_gone_has_its_files_from_the_location_of_its_d
             context.bucket.put(&key, results.finish().unwrap()).await;
         }
 
+        for (name, namespace, location, sort) in [
+            ("a-stranger", "farm", "default", "kopia"),
+            ("b-other-location", "old-shop", "default", "kopia"),
+            ("c-other-type", "old-shop", "attic", "restic"),
+            ("z-mine", "old-shop", "attic", "kopia"),
+        ] {
+            let mut object = repository(name, namespace, sort);
+            object["metadata"]["labels"]["velero.io/storage-location"] = location.into();
+            object["spec"]["backupStorageLocation"] = location.into();
+            context.create_velero("BackupRepository", object).await;
+            let mut template = workload(name, None)["spec"]["template"].take();
+            template["spec"]["restartPolicy"] = "Never".into();
+            let labels = json!({"velero.io/repo-name": name});
+            let job = json!({"metadata": {"name": name, "labels": labels}, "spec": {"template": template}});
+            put::<Job>(&context, &context.namespace, job).await;
+        }
+
         let _operator = Operator::of(&context).ready().await;
         let about = |bundle: &str, spec: serde_json::Value| {
             let (context, bundle) = (context.clone(), bundle.to_owned());
@@ -56,6 +74,11 @@ async fn a_restore_whose_backup_is_gone_has_its_files_from_the_location_of_its_d
         let locations =
             bundle.items(&format!("namespaces/{}/velero.io/backupstoragelocations.yaml", context.namespace));
         assert_eq!(locations[0]["metadata"]["name"], "attic", "it comes first");
+        for kind in ["velero.io/backuprepositories", "batch/jobs"] {
+            let found = bundle.items(&format!("namespaces/{}/{kind}.yaml", context.namespace));
+            let names: Vec<_> = found.iter().map(|one| one["metadata"]["name"].as_str().unwrap()).collect();
+            assert_eq!(names, ["z-mine", "a-stranger", "b-other-location", "c-other-type"], "{kind}: its own first");
+        }
 
         let (_, bundle) = about("unknown", json!({"target": target("without")})).await;
         assert!(!bundle.has("velero/restores/without/results.json"));

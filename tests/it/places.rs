@@ -1,128 +1,121 @@
-//! At most two logs of one node are read at once, by all bundles and by all that is followed of data movers; bundles go first,
-//! and nothing that is followed is lost by that. What is kept of it is `movers`'.
+//! A target that leads to more namespaces than are looked into: those nearest to a cause are, whenever they become known, and the
+//! others are counted. To where a target leads at all is `leads`' and `unfinished`'s.
 
-use std::time::{Duration, Instant};
+use std::io::Write as _;
 
-use debugbundle_crd::Phase;
+use flate2::{Compression, write::GzEncoder};
 use harness::bundle::Unpacked;
-use harness::{Context, Growing, LogScript, Operator, pod, until, with_namespace};
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::DeleteParams;
-use serde_json::json;
+use harness::context::PREFIX;
+use harness::{Context, Operator, with_namespace};
+use k8s_openapi::api::core::v1::{Event, Pod};
+use serde_json::{Value, json};
 
-use crate::bundles::{LIMIT, slow_log};
+use crate::scope::{pod_volume_restore, put, shop_pod};
 
-/// Logs of one node that are read at once.
-const PER_NODE: usize = 2;
-/// Logs that keep both places for three seconds.
-const BYTES: u64 = 60_000;
-const BYTES_PER_SECOND: u64 = 20_000;
-/// A bundle may take so much longer beside movers, whose logs it reads as well, on a busy machine.
-const LONGER: Duration = Duration::from_secs(10);
+/// Namespaces that are looked into.
+const MOST: usize = 32;
 
-/// How often the log of this pod was asked for: followed, from a time on, and at once.
-fn asked(context: &Context, node: &str, pod: &str) -> (usize, usize, usize) {
-    let seen: Vec<_> = context.stand.kubelet.seen(node).into_iter().filter(|seen| seen.pod == pod).collect();
-    let has = |key: &str| {
-        seen.iter().filter(|seen| seen.query.contains_key("follow") && seen.query.contains_key(key)).count()
-    };
-    let followed = has("follow");
-    (followed, has("sinceTime"), seen.len() - followed)
+/// The namespaces of data that completed, one more than are looked into. Nothing is there any more, but they are asked for as
+/// any other.
+fn calm(context: &Context) -> Vec<String> {
+    (0..=MOST).map(|n| format!("{}-calm-{n:02}", context.namespace)).collect()
 }
 
-async fn bundle(context: &Context, name: &str) -> (Duration, Unpacked) {
-    let began = Instant::now();
-    context.debug_bundle(name, json!({})).await;
+async fn completed_backup_of(context: &Context, uid: &str, places: &[String]) {
+    for (n, place) in places.iter().enumerate() {
+        let labels = json!({"velero.io/backup-uid": uid, "velero.io/backup-name": "harvest"});
+        let done = json!({"metadata": {"name": format!("pvb-{n:02}"), "labels": labels}, "status": {"phase": "Completed"},
+            "spec": {"node": "n", "pod": {"namespace": place, "name": "gone", "kind": "Pod"}, "volume": "v",
+                "backupStorageLocation": "default", "repoIdentifier": "x", "uploaderType": "kopia"}});
+        context.create_velero("PodVolumeBackup", done).await;
+    }
+}
+
+async fn bundle_of(context: &Context, name: &str, kind: &str, target: &str) -> Unpacked {
+    context.debug_bundle(name, json!({"target": {"kind": kind, "name": target}})).await;
     let status = context.until_bundle_ended(name).await;
-    let took = began.elapsed();
-    assert_eq!(status.phase, Some(Phase::Completed), "{status:?}");
-    (took, context.download(&status).await)
+    context.download(&status).await
+}
+
+/// Names of the namespaces beside Velero's that were looked into, and of those that were not.
+fn namespaces(bundle: &Unpacked) -> (Vec<String>, Vec<String>) {
+    let all = bundle.manifest["namespaces"].as_array().unwrap().iter().skip(1);
+    let (yes, no): (Vec<&Value>, Vec<&Value>) = all.partition(|one| one["looked"] == true);
+    let names = |all: Vec<&Value>| all.into_iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect();
+    (names(yes), names(no))
+}
+
+/// As many are looked into as there is room for, and exactly these are told that are not.
+fn assert_only_lost(bundle: &Unpacked, lost: &[&String]) {
+    let (looked, not) = namespaces(bundle);
+    assert_eq!((looked.len(), not.iter().collect::<Vec<_>>()), (MOST, lost.to_vec()));
+    for place in lost {
+        let path = format!("namespaces/{place}");
+        let told = bundle.missing().into_iter().find(|one| one.path == path).expect("it is told");
+        assert_eq!((told.code.as_str(), told.severity.as_str()), ("NotLooked", "note"));
+        assert!(!bundle.paths().any(|file| file.starts_with(&format!("{path}/"))), "{place}");
+    }
+    assert!(bundle.missing().iter().all(|one| one.path != "namespaces"), "none is only counted");
 }
 
 #[tokio::test]
-async fn logs_that_are_followed_give_way_to_a_bundle_that_reads_of_their_node_and_go_on_behind_it() {
+async fn namespaces_whose_data_completed_give_up_their_places_for_those_that_spec_results_or_made_pods_lead_to() {
     with_namespace("places", |context| async move {
-        let node = context.node("n").await;
-        context.node_agents().await;
-        let agent = pod("node-agent-1").on_node(&node).labelled("role", "node-agent").with_container("node-agent");
-        context.pod(agent).await;
-        context.pod(pod("velero-1").on_node(&node).labelled("deploy", "velero").with_container("velero")).await;
-        context.log("node-agent-1", "node-agent", slow_log(BYTES, BYTES_PER_SECOND));
-        context.log("velero-1", "velero", slow_log(BYTES, BYTES_PER_SECOND));
-        let _operator = Operator::of(&context).ready().await;
-        let (alone, _) = bundle(&context, "alone").await;
+        let (shop, bakery) = (context.workload_namespace("shop").await, context.workload_namespace("bakery").await);
+        for place in [&shop, &bakery] {
+            let event = json!({"metadata": {"name": "e1"}, "reason": "Odd", "message": "odd", "type": "Warning",
+                "involvedObject": {"kind": "Pod", "namespace": place, "name": "p"}});
+            put::<Event>(&context, place, event).await;
+        }
+        let calm = calm(&context);
+        let mut included = calm.clone();
+        included.push(shop.clone());
+        let spec = json!({"storageLocation": "default", "includedNamespaces": included});
+        let backup = json!({"metadata": {"name": "harvest"}, "spec": spec, "status": {"phase": "InProgress"}});
+        let uid = context.create_velero("Backup", backup).await.metadata.uid.unwrap();
+        completed_backup_of(&context, &uid, &calm).await;
+        let account = context.shipped_account().await;
+        let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
 
-        let names = ["b1-1", "b1-2", "b1-3", "b1-4"];
-        let logs = names.map(|_| Growing::default());
-        let hosting = |name: &str| pod(name).on_node(&node).labelled("velero.io/data-upload", name).with_container("c");
-        let all_write =
-            |words: &str| names.iter().zip(&logs).for_each(|(name, log)| log.write(format!("{words} of {name}")));
-        all_write("first words");
-        for (name, log) in names.iter().zip(&logs) {
-            context.log(name, "c", LogScript::growing(log));
-            context.pod(hosting(name)).await;
-        }
-        until(LIMIT, "each of more than there are places for has its turn", || async {
-            let found = names.map(|name| asked(&context, &node, name).0);
-            if found.iter().all(|followed| *followed > 0) { Ok(()) } else { Err(format!("{found:?}")) }
-        })
-        .await;
+        // It hangs in the last of those that it names.
+        let bundle = bundle_of(&context, "hangs", "Backup", "harvest").await;
+        assert_eq!(bundle.names(&format!("namespaces/{shop}/core/events.yaml")), ["e1"]);
+        assert_only_lost(&bundle, &[&calm[MOST - 1], &calm[MOST]]);
+        let asked = context.stand.requests_of(&account.user);
+        let walked = asked.iter().filter(|(verb, _, what)| verb == "get" && what == "pods").count();
+        assert!(walked <= 2 * MOST, "{walked} pods were asked for: none where another had the place in the end");
 
-        let before = names.map(|name| asked(&context, &node, name));
-        let agents = asked(&context, &node, "node-agent-1").2;
-        let (beside, ()) = tokio::join!(bundle(&context, "beside"), async {
-            until(LIMIT, "the bundle has a place", || async {
-                (asked(&context, &node, "node-agent-1").2 > agents).then_some(())
-            })
-            .await;
-            all_write("words while a bundle reads");
-        });
-        assert!(beside.0 < alone + LONGER, "{:?} beside those that are followed, and {alone:?} alone", beside.0);
-        let path = |name: &str| format!("namespaces/{}/pods/{name}/c/c/logs/current.log", context.namespace);
-        for name in names {
-            assert!(beside.1.file(&path(name)).contains(&format!("first words of {name}\n")), "{name}");
-        }
-        until(LIMIT, "each is taken up again where it was left", || async {
-            let found = names.map(|name| asked(&context, &node, name));
-            let again = found.iter().zip(&before).all(|(now, before)| now.1 > before.1);
-            if again { Ok(()) } else { Err(format!("{found:?}, before {before:?}")) }
-        })
-        .await;
+        // Its results name one that was not known, and one whose data completed.
+        let said = json!({"errors": {"namespaces": {&bakery: ["over quota"], &calm[MOST]: ["no such class"]}}, "warnings": {}});
+        let mut results = GzEncoder::new(Vec::new(), Compression::fast());
+        results.write_all(said.to_string().as_bytes()).unwrap();
+        let key = format!("{PREFIX}/backups/harvest/harvest-results.gz");
+        context.bucket.put(&key, results.finish().unwrap()).await;
+        context.patch_velero("Backup", "harvest", json!({"status": {"phase": "PartiallyFailed"}})).await;
+        let bundle = bundle_of(&context, "refused", "Backup", "harvest").await;
+        assert_eq!(bundle.names(&format!("namespaces/{bakery}/core/events.yaml")), ["e1"]);
+        assert_only_lost(&bundle, &[&calm[MOST - 2], &calm[MOST - 1]]);
 
-        let before = names.map(|name| asked(&context, &node, name).2);
-        all_write("last words");
-        for (name, log) in names.iter().zip(&logs) {
-            log.end();
-            context.pod_status(hosting(name).terminated(0)).await;
+        // A Restore of everything made a pod that does not come up.
+        let regrow = format!("{}-regrow", context.namespace);
+        let labels = json!({"velero.io/restore-name": regrow});
+        let oven = shop_pod("oven", "n1", ("apps/v1", "StatefulSet", "oven"), None, &labels, false);
+        put::<Pod>(&context, &bakery, oven).await;
+        let restore =
+            json!({"metadata": {"name": regrow}, "spec": {"backupName": "gone"}, "status": {"phase": "InProgress"}});
+        let uid = context.create_velero("Restore", restore).await.metadata.uid.unwrap();
+        for (n, place) in calm.iter().enumerate() {
+            let labels = json!({"velero.io/restore-uid": uid, "velero.io/restore-name": regrow});
+            let mut done = pod_volume_restore(&format!("pvr-{n:02}"), &labels, place, "gone");
+            done["status"]["phase"] = "Completed".into();
+            context.create_velero("PodVolumeRestore", done).await;
         }
-        until(LIMIT, "each was read to its end", || async {
-            let found = names.map(|name| asked(&context, &node, name).2);
-            if found.iter().zip(&before).all(|(now, before)| now > before) { Ok(()) } else { Err(format!("{found:?}")) }
-        })
-        .await;
-        until(LIMIT, "nobody reads", || async {
-            let open = context.stand.kubelet.open_now(&node);
-            if open == 0 { Ok(()) } else { Err(format!("{open} are open")) }
-        })
-        .await;
-        for name in names {
-            let gone = context.api::<Pod>().delete(name, &DeleteParams::default().grace_period(0)).await;
-            gone.expect("a pod can be deleted");
+        let bundle = bundle_of(&context, "waits", "Restore", &regrow).await;
+        assert_eq!(bundle.names(&format!("namespaces/{bakery}/core/pods.yaml")), ["oven"]);
+        assert_only_lost(&bundle, &[&calm[MOST - 1], &calm[MOST]]);
+        for place in [&shop, &bakery] {
+            context.delete_namespace(place).await;
         }
-        let (_, behind) = bundle(&context, "behind").await;
-        for name in names {
-            let text = behind.file(&path(name));
-            let said: Vec<&str> = text.lines().map(|line| line.split_once(' ').expect("a time").1).collect();
-            let words =
-                ["first words", "words while a bundle reads", "last words"].map(|words| format!("{words} of {name}"));
-            assert_eq!(said, words, "each once and in order");
-            let entries = behind.manifest["entries"].as_array().expect("a list");
-            let entry = entries.iter().find(|entry| entry["path"] == path(name)).expect("it is there");
-            let warning = entry["source"]["warning"].as_str().expect("a warning");
-            assert_eq!(warning, "caught while it ran; the pod was gone when the bundle was made", "and it is whole");
-        }
-        let most = context.stand.kubelet.most_at_once(&node);
-        assert!(most <= PER_NODE, "{most} at once");
     })
     .await;
 }

@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::bundles::{LIMIT, about_r1, change, forge, server_pod, until_gone, velero_objects};
+use crate::groups::{self, group_snapshot};
 use crate::scope::{
     OfTheCluster, a_shop, claim, dynamic, noise, pod_volume_restore, put, repository, shop_pod, workload,
 };
@@ -158,12 +159,14 @@ async fn a_mall(context: &Context, mall: &str) {
     let node = format!("{}-n1", context.namespace);
     let guard = shop_pod("guard-0", &node, ("apps/v1", "DaemonSet", "guard"), None, &restored, false);
     put::<Pod>(context, mall, guard).await;
+    group_snapshot(context, mall, "of-many", json!({"velero.io/backup-name": "nightly-1"})).await;
 }
 
 #[tokio::test]
 async fn sec_r34_r1_to_r10_r20_to_r26_each_call_is_granted_and_each_right_is_used() {
     with_namespace("r34", |context| async move {
         context.snapshot_kinds().await;
+        context.group_snapshot_kinds().await;
         let account = context.account_reaching(Reach::Everything).await;
         let before = context.stand.calls(&account.user).len();
         let (shop, mall) = (context.workload_namespace("shop").await, context.workload_namespace("mall").await);
@@ -206,6 +209,7 @@ async fn sec_r34_r1_to_r10_r20_to_r26_each_call_is_granted_and_each_right_is_use
         cluster.clean::<PersistentVolume>().await;
         cluster.clean::<VolumeAttachment>().await;
         cluster.clean::<StorageClass>().await;
+        groups::clean(&context).await;
         for name in [&shop, &mall] {
             context.delete_namespace(name).await;
         }

@@ -381,7 +381,11 @@ async fn a_restore_brings_what_is_on_the_way_to_its_cause_and_the_strangers_besi
         assert!(count(&requests, "list", "backups") <= 6, "{requests:#?}");
         assert!(count(&requests, "get", "backups") <= 5);
         assert!(count(&requests, "list", "pods") + count(&requests, "get", "pods") <= 16);
-        assert!(requests.len() <= 130, "{} requests: {requests:#?}", requests.len());
+        // Where snapshots of several volumes are served (other tests may see to that here), they are a list in each namespace,
+        // two of the cluster, and two definitions more.
+        let served = got.inventory.served.find("groupsnapshot.storage.k8s.io", "volumegroupsnapshots");
+        let most = if served.is_some() { 135 } else { 130 };
+        assert!(requests.len() <= most, "{} requests, {most} at most: {requests:#?}", requests.len());
         println!("{} requests for {} entries", requests.len(), got.collected.entries.len());
 
         cluster.clean::<PersistentVolume>().await;
@@ -452,6 +456,7 @@ async fn a_backup_of_an_old_velero_has_its_data_by_name_and_the_restores_made_of
 async fn sec_b3_of_too_many_events_the_newest_are_kept_the_newest_first() {
     with_namespace("scope-events", |context| async move {
         let total: i64 = 5200;
+        context.node("n").await;
         let start: jiff::Timestamp = "2026-03-01T00:00:00Z".parse().unwrap();
         let api: Api<Event> = context.api();
         let made = (0..total).map(|n| {

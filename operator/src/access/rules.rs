@@ -68,7 +68,7 @@ const fn rule(
 
 /// All of them, in the order of their ids. Each verb on each resource is one that the operator uses: a test on a stand
 /// compares them with its calls, both ways.
-pub const RULES: [Rule; 26] = [
+pub const RULES: [Rule; 28] = [
     rule(
         "R1",
         Role::Operator,
@@ -196,6 +196,14 @@ pub const RULES: [Rule; 26] = [
     ),
     rule("R22", Role::CauseTrail, "snapshot.storage.k8s.io", &["volumesnapshotcontents"], READ, "errors of snapshots"),
     rule(
+        "R22",
+        Role::CauseTrail,
+        "groupsnapshot.storage.k8s.io",
+        &["volumegroupsnapshotclasses", "volumegroupsnapshotcontents"],
+        LIST,
+        "the same of snapshots of several volumes at once; what a Restore leaves of them is known by its label only",
+    ),
+    rule(
         "R23",
         Role::CauseTrail,
         "apiextensions.k8s.io",
@@ -236,6 +244,14 @@ pub const RULES: [Rule; 26] = [
         &["volumesnapshots"],
         READ,
         "CSI snapshots of the application's volumes",
+    ),
+    rule(
+        "R25",
+        Role::NamespaceRead,
+        "groupsnapshot.storage.k8s.io",
+        &["volumegroupsnapshots"],
+        READ,
+        "the same of several volumes at once, which a Backup waits for",
     ),
     rule(
         "R26",

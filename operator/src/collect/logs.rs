@@ -118,9 +118,9 @@ pub(super) async fn read(
 /// lot, out of 14 million. Those of StatefulSets, and those that somebody named, are not among them.
 pub(super) fn named_once(pods: &[Pod]) -> BTreeSet<(String, String)> {
     let drawn = |pod: &&Pod| {
-        let Some((kind, owner)) = &pod.owner else { return false };
-        let letters = pod.name.strip_prefix(owner.as_str()).and_then(|rest| rest.strip_prefix('-'));
-        matches!(kind.as_str(), "ReplicaSet" | "DaemonSet" | "Job")
+        let Some(owner) = &pod.owner else { return false };
+        let letters = pod.name.strip_prefix(owner.name.as_str()).and_then(|rest| rest.strip_prefix('-'));
+        (owner.is("apps", "ReplicaSet") || owner.is("apps", "DaemonSet") || owner.is("batch", "Job"))
             && letters
                 .is_some_and(|drawn| drawn.len() == DRAWN && drawn.bytes().all(|letter| LETTERS.contains(&letter)))
     };
@@ -422,6 +422,7 @@ fn could_be_excuse(held: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::{Owner, PodRole, fixture};
 
     fn which(previous: bool) -> Which<'static> {
         Which {
@@ -448,8 +449,12 @@ mod tests {
     #[test]
     fn only_names_that_are_drawn_by_lot_come_but_once() {
         let pod = |name: &str, owner: Option<(&str, &str)>| {
-            let mut pod = crate::inventory::fixture::pod(name, crate::inventory::PodRole::Other, "n1", &[("cow", 0)]);
-            pod.owner = owner.map(|(kind, name)| (kind.to_owned(), name.to_owned()));
+            let mut pod = fixture::pod(name, PodRole::Other, "n1", &[("cow", 0)]);
+            pod.owner = owner.map(|(kind, name)| Owner {
+                group: "apps".to_owned(),
+                kind: kind.to_owned(),
+                name: name.to_owned(),
+            });
             pod
         };
         let pods = [

@@ -11,7 +11,7 @@ use super::{
     is_dns_name,
     look::Look,
     sieve::{INVOLVED, RESTORED},
-    trail::{Controller, Seen, read_claim, read_owner, read_snapshot},
+    trail::{Claim, Controller, Seen, Snapshot, read_owner},
 };
 use crate::cluster::ApiKind;
 
@@ -21,6 +21,7 @@ impl Look<'_> {
         let waiting = met.involved.iter().filter(|pod| !pod.seen.ready && !pod.asked_for);
         let mut claims: BTreeSet<String> = waiting.flat_map(|pod| pod.seen.pod.claims.iter().cloned()).collect();
         claims.extend(place.sieve.open.1.iter().cloned());
+        met.waited.extend(claims.iter().cloned());
         if claims.is_empty() {
             return;
         }
@@ -40,41 +41,51 @@ impl Look<'_> {
         names.extend(met.involved.iter().flat_map(|pod| pod.seen.pod.claims.iter().cloned()));
         names.retain(|name| is_dns_name(name));
         met.claims = names;
-        let kind = claim_kind();
-        let mut found: Vec<(String, Option<String>)> = Vec::new();
+        let (kind, read) = (claim_kind(), |claim: Value| Claim::read(&claim));
+        let mut found: Vec<Claim> = Vec::new();
         if place.sieve.whole {
-            found = self.list(&kind, &place.namespace, None, RESTORED, |claim| read_claim(&claim)).await;
+            found = self.list(&kind, &place.namespace, None, RESTORED, read).await;
         } else if let Some(selector) = place.sieve.restores() {
-            found = self.list(&kind, &place.namespace, Some(&selector), RESTORED, |claim| read_claim(&claim)).await;
+            found = self.list(&kind, &place.namespace, Some(&selector), RESTORED, read).await;
         }
-        met.claims.extend(found.iter().map(|(name, _)| name.clone()));
-        let rest: BTreeSet<String> =
-            met.claims.iter().filter(|name| !found.iter().any(|(known, _)| known == *name)).cloned().collect();
-        found.extend(self.pick(&kind, &place.namespace, rest, read_claim).await);
-        met.volumes = found.into_iter().filter_map(|(_, volume)| volume).collect();
+        met.claims.extend(found.iter().map(|claim| claim.name.clone()));
+        let known: BTreeSet<&String> = found.iter().map(|claim| &claim.name).collect();
+        let rest: BTreeSet<String> = met.claims.iter().filter(|name| !known.contains(name)).cloned().collect();
+        found.extend(self.pick(&kind, &place.namespace, rest, Claim::read).await);
+        for Claim { name, volume, source } in found {
+            met.held_up.extend(source.clone().filter(|_| volume.is_none()));
+            met.sources.extend(source);
+            let waited = met.waited.contains(&name);
+            met.volumes.extend(volume.map(|volume| (volume, waited)));
+        }
     }
 
-    /// Snapshots that the target made, or that were made of the claims.
+    /// Snapshots that the target made, or that were made of the claims, or that these are filled from. One that is gone is part
+    /// of the story as long as a claim waits for it.
     pub(super) async fn snapshots_of(&self, place: &Place, met: &mut Met) {
         let Some(kind) = &place.snapshots else { return };
-        let (sieve, claims) = (place.sieve.clone(), met.claims.clone());
+        let (sieve, claims, sources) = (place.sieve.clone(), met.claims.clone(), met.sources.clone());
         // Only what carries the label can be of interest when there is no claim.
         let selector = sieve.selector().filter(|_| claims.is_empty() && !sieve.whole);
         let wanted = move |snapshot: Value| {
-            let (name, source, content) = read_snapshot(&snapshot)?;
-            sieve.takes(&snapshot, source.as_ref(), &claims).then_some((name, content))
+            let found = Snapshot::read(&snapshot)?;
+            let ours = sources.contains(&found.name) || sieve.takes(&snapshot, found.claim.as_ref(), &claims);
+            ours.then_some(found)
         };
-        met.snapshots = self.list(kind, &place.namespace, selector.as_deref(), RESTORED, wanted).await;
+        for Snapshot { name, content, group, .. } in
+            self.list(kind, &place.namespace, selector.as_deref(), RESTORED, wanted).await
+        {
+            met.groups_named.extend(group);
+            met.snapshots.push((name, content));
+        }
+        let found: BTreeSet<String> = met.snapshots.iter().map(|(name, _)| name.clone()).collect();
+        met.snapshots.extend(met.held_up.difference(&found).map(|name| (name.clone(), None)));
     }
 
     /// The pods' controllers, and theirs.
     pub(super) async fn owners_of(&self, met: &mut Met) {
-        let owner = |pod: &Pod| {
-            let (kind, name) = pod.owner.as_ref()?;
-            Some((Controller::named(kind)?, name.clone()))
-        };
-        met.owners =
-            met.involved.iter().filter_map(|pod| owner(&pod.seen.pod)).filter(|(_, name)| is_dns_name(name)).collect();
+        let owner = |pod: &Pod| Controller::of(pod.owner.as_ref()?);
+        met.owners = met.involved.iter().filter_map(|pod| owner(&pod.seen.pod)).collect();
         let mut by_kind: BTreeMap<Controller, BTreeSet<String>> = BTreeMap::new();
         for (controller, name) in met.owners.iter().filter(|(controller, _)| controller.is_owned()) {
             by_kind.entry(*controller).or_default().insert(name.clone());

@@ -1,12 +1,8 @@
 //! What belongs to a Backup or Restore: the joins by label, owner and name that Velero makes. Pure; which objects to
 //! ask for is in `inventory`.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 use serde_json::Value;
-
-use super::{Looked, Scope, Touched};
 
 /// A name in a namespace, and the UID it had for the one that named it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,8 +77,19 @@ impl DataObject {
 impl DataObject {
     /// A node agent will take it up, and it does not say which: none did yet.
     pub(super) fn may_go_anywhere(&self) -> bool {
-        let ended = matches!(self.phase.as_str(), "Completed" | "Failed" | "Canceled");
-        self.node.is_none() && !ended && matches!(self.plural.as_str(), "datauploads" | "datadownloads")
+        self.node.is_none() && !self.has_ended() && matches!(self.plural.as_str(), "datauploads" | "datadownloads")
+    }
+
+    /// What tells the repository that holds the data: the namespace it was backed up from, the location, and the
+    /// repository's type. `otherwise` is the location of data that does not say its own.
+    pub(super) fn held_in(&self, otherwise: Option<&str>) -> Option<(String, String, String)> {
+        let (namespace, sort) = self.repository.clone()?;
+        let location = self.location.as_deref().or(otherwise)?;
+        Some((namespace, location.to_owned(), sort))
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.phase.as_str(), "Completed" | "Failed" | "Canceled")
     }
 
     /// Nothing is left to explain.
@@ -128,92 +135,6 @@ pub(super) fn newest_backup(
         .map(|(_, name, _)| name)
 }
 
-/// Namespaces that are neither looked into nor listed one by one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Further {
-    names: BTreeSet<String>,
-    unnamed: u64,
-}
-
-impl Further {
-    /// How many; one whose name was not kept may be counted twice.
-    pub fn count(&self) -> u64 {
-        self.names.len() as u64 + self.unnamed
-    }
-
-    pub(super) fn add_unnamed(&mut self, number: u64) {
-        self.unnamed += number;
-    }
-}
-
-/// The namespaces besides Velero's: first those of data that did not complete, then of the rest, then those asked
-/// for. At most `most` of either sort are looked into.
-pub(super) fn touched(
-    data: &[DataObject],
-    velero: &str,
-    asked: &[String],
-    scope: &Scope,
-    most: usize,
-) -> (Vec<Touched>, Further) {
-    let mut touched: Vec<Touched> = Vec::new();
-    let mut further = Further::default();
-    let (done, open): (Vec<&DataObject>, Vec<&DataObject>) = data.iter().partition(|object| object.is_completed());
-    for object in open.into_iter().chain(done) {
-        let of_pod = object.pod.as_ref().map(|pod| &pod.namespace);
-        let namespaces: Vec<String> = [of_pod, object.namespace.as_ref()].into_iter().flatten().cloned().collect();
-        let why = format!("{} {}", object.plural, object.name);
-        touch((&mut touched, &mut further), &namespaces, &why, velero, scope, most);
-    }
-    // The schema bounds how many can be asked for.
-    for namespace in asked.iter().filter(|namespace| *namespace != velero) {
-        let looked = if scope.allows(namespace) { Looked::Yes } else { Looked::NotAllowed };
-        further.names.remove(namespace);
-        match touched.iter_mut().find(|known| known.namespace == *namespace) {
-            Some(known) => {
-                known.whole = true;
-                known.looked = looked;
-            }
-            None => touched.push(Touched {
-                namespace: namespace.clone(),
-                why: "spec.namespaces".to_owned(),
-                whole: true,
-                looked,
-            }),
-        }
-    }
-    (touched, further)
-}
-
-/// Adds namespaces that are not known yet; at most `most`, besides those asked for, are looked into, and as many listed
-/// that are not.
-pub(super) fn touch(
-    (touched, further): (&mut Vec<Touched>, &mut Further),
-    namespaces: &[String],
-    why: &str,
-    velero: &str,
-    scope: &Scope,
-    most: usize,
-) {
-    for namespace in namespaces.iter().filter(|namespace| *namespace != velero && is_dns_name(namespace)) {
-        if touched.iter().any(|known| known.namespace == *namespace) {
-            continue;
-        }
-        let looked_into = touched.iter().filter(|known| known.looked == Looked::Yes && !known.whole).count();
-        let looked = match scope.allows(namespace) {
-            false => Looked::NotAllowed,
-            true if looked_into < most => Looked::Yes,
-            true => Looked::TooMany,
-        };
-        if looked != Looked::Yes
-            && touched.iter().filter(|known| known.looked != Looked::Yes && !known.whole).count() >= most
-        {
-            further.names.insert(namespace.clone());
-            continue;
-        }
-        touched.push(Touched { namespace: namespace.clone(), why: why.to_owned(), whole: false, looked });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,6 +158,10 @@ mod tests {
             "spec": {"pod": {"namespace": "bakery", "name": "oven-0", "uid": "p1"}, "sourceNamespace": "old"},
             "status": {"phase": "InProgress", "node": "shelf-3"}});
         let read = DataObject::read("podvolumerestores", &object).unwrap();
+        let held_in = |location: &str| Some(("old".to_owned(), location.to_owned(), "kopia".to_owned()));
+        assert_eq!((read.held_in(None), read.held_in(Some("silo"))), (None, held_in("silo")), "it does not say where");
+        let says = DataObject { location: Some("attic".to_owned()), ..read.clone() };
+        assert_eq!((says.held_in(None), says.held_in(Some("silo"))), (held_in("attic"), held_in("attic")));
         assert_eq!(
             read.pod.unwrap(),
             ObjectName { namespace: "bakery".into(), name: "oven-0".into(), uid: Some("p1".into()) }
@@ -278,53 +203,5 @@ mod tests {
         ];
         assert_eq!(newest_backup(backups, time("2026-03-04T00:00:00Z")).as_deref(), Some("two"));
         assert_eq!(newest_backup(Vec::new(), None), None);
-    }
-
-    #[test]
-    fn sec_d3_namespaces_of_unfinished_data_come_first_and_borders_hold() {
-        let object = |namespace: &str, phase: &str| DataObject {
-            plural: "datauploads".into(),
-            name: format!("d-{namespace}"),
-            phase: phase.into(),
-            node: None,
-            pod: None,
-            claim: None,
-            namespace: Some(namespace.into()),
-            repository: None,
-            location: None,
-        };
-        let data = [
-            object("calm", "Completed"),
-            object("velero-ns", "Failed"),
-            object("hot", "Failed"),
-            object("last", "Completed"),
-        ];
-        let scope = Scope { namespaces: Some(["hot", "calm", "asked"].map(str::to_owned).into()), cluster_read: true };
-        let asked = ["asked".to_owned(), "foreign".to_owned(), "calm".to_owned()];
-        let found: Vec<_> = touched(&data, "velero-ns", &asked, &scope, 2)
-            .0
-            .into_iter()
-            .map(|one| (one.namespace, one.whole, one.looked))
-            .collect();
-        assert_eq!(
-            found,
-            [
-                ("hot".to_owned(), false, Looked::Yes),
-                ("calm".to_owned(), true, Looked::Yes),
-                ("last".to_owned(), false, Looked::NotAllowed),
-                ("asked".to_owned(), true, Looked::Yes),
-                ("foreign".to_owned(), true, Looked::NotAllowed),
-            ]
-        );
-        let (mut more, mut further) = touched(&data, "velero-ns", &asked, &scope, 3);
-        let words = ["asked", "velero-ns", "hot", "", "../x", "new"].map(str::to_owned);
-        touch((&mut more, &mut further), &words, "errors of Restore r1", "velero-ns", &scope, 3);
-        let new: Vec<_> = more.iter().skip(5).map(|one| (one.namespace.as_str(), one.looked)).collect();
-        assert_eq!(new, [("new", Looked::NotAllowed)], "known ones, Velero's and what is no name stay as they are");
-        let many: Vec<_> = (0..9).chain(0..9).map(|n| object(&format!("n{n}"), "")).collect();
-        let (listed, further) = touched(&many, "v", &["n8".to_owned()], &Scope::everything(), 2);
-        let looked: Vec<_> = listed.into_iter().map(|one| one.looked).collect();
-        assert_eq!(looked, [Looked::Yes, Looked::Yes, Looked::TooMany, Looked::TooMany, Looked::Yes]);
-        assert_eq!(further.count(), 4, "n4 to n7, each once");
     }
 }

@@ -12,12 +12,13 @@ pub const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIG
 pub(crate) const VELERO: &str = "velero.io";
 /// Groups whose kinds are looked up: those that a bundle reads and that not every cluster has, or not in one version. What
 /// else is served is of no interest to a plan; whoever wants more adds a line.
-const OF_INTEREST: [&str; 9] = [
+const OF_INTEREST: [&str; 10] = [
     VELERO,
     "apiregistration.k8s.io",
     "backupdriver.cnsdp.vmware.com",
     "config.openshift.io",
     "datamover.cnsdp.vmware.com",
+    "groupsnapshot.storage.k8s.io",
     "oadp.openshift.io",
     "operators.coreos.com",
     "snapshot.storage.k8s.io",

@@ -7,11 +7,12 @@ use futures::StreamExt as _;
 use serde_json::Value;
 
 use super::{
-    Inventory, Looked, ObjectName, PodRole,
+    Inventory, Looked, ObjectName, PodRole, Touched,
     around::claim_kind,
+    groups,
     look::{HANDFUL, Look},
     sieve::{Crowd, INVOLVED, Sieve},
-    trail::{Controller, Seen, Trail, read_claim, read_snapshot},
+    trail::{Claim, Controller, SNAPSHOTS, Seen, Snapshot, Trail},
 };
 use crate::cluster::ApiKind;
 
@@ -23,7 +24,10 @@ pub(super) struct Place {
     pub(super) namespace: String,
     pub(super) sieve: Sieve,
     pub(super) claims: BTreeSet<String>,
+    /// Those of them that something went wrong with.
+    pub(super) waited: BTreeSet<String>,
     pub(super) snapshots: Option<ApiKind>,
+    pub(super) groups: Option<ApiKind>,
 }
 
 /// A pod on the way to a cause.
@@ -46,34 +50,47 @@ pub(super) struct Met {
     pub(super) holders: Vec<Seen>,
     pub(super) beyond: usize,
     pub(super) claims: BTreeSet<String>,
+    /// Those of them that something waits for, or that something went wrong with.
+    pub(super) waited: BTreeSet<String>,
     pub(super) owners: BTreeSet<(Controller, String)>,
-    pub(super) volumes: Vec<String>,
+    /// And whether something waits for it.
+    pub(super) volumes: Vec<(String, bool)>,
+    /// VolumeSnapshots that claims are filled from, and those of them whose claim has no volume yet.
+    pub(super) sources: BTreeSet<String>,
+    pub(super) held_up: BTreeSet<String>,
     pub(super) snapshots: Vec<(String, Option<String>)>,
+    /// VolumeGroupSnapshots that these name, and those that were found, with their contents.
+    pub(super) groups_named: BTreeSet<String>,
+    pub(super) groups: Vec<(String, Option<String>)>,
 }
 
 impl Place {
     fn of(inventory: &Inventory, namespace: &str, whole: bool) -> Self {
         let here = |name: &&ObjectName| name.namespace == namespace;
-        // Of the data, and what files named besides.
-        let of_data = inventory.data.iter().filter_map(|object| object.claim.as_ref());
-        let claims = inventory.claims.iter().chain(of_data).filter(here).map(|name| name.name.clone());
+        let names = |name: &ObjectName| name.name.clone();
+        let of_data = inventory.data.iter().filter_map(|object| object.claim.as_ref()).filter(here).map(names);
+        // What files named besides, as something went wrong with it.
+        let waited: BTreeSet<String> = inventory.claims.iter().filter(here).map(names).collect();
         Self {
             namespace: namespace.to_owned(),
             sieve: Sieve::of(inventory, namespace, whole),
-            claims: claims.collect(),
-            snapshots: inventory.served.find("snapshot.storage.k8s.io", "volumesnapshots").cloned(),
+            claims: of_data.chain(waited.iter().cloned()).collect(),
+            waited,
+            snapshots: inventory.served.find(SNAPSHOTS, "volumesnapshots").cloned(),
+            groups: groups::kind(&inventory.served),
         }
     }
 }
 
 impl Look<'_> {
-    /// Walks through the namespaces that may be looked into and were not walked through yet; of the others, from the claims
+    /// Walks through those namespaces that may be looked into and were not walked through yet; of the others, from the claims
     /// that were named since.
-    pub(super) async fn follow(&self, inventory: &mut Inventory) {
+    pub(super) async fn follow(&self, inventory: &mut Inventory, which: impl Fn(&Touched) -> bool) {
         let places: Vec<Place> = inventory
             .touched
             .iter()
-            .filter(|touched| touched.looked == Looked::Yes && !inventory.trail.walked.contains(&touched.namespace))
+            .filter(|touched| touched.looked == Looked::Yes && which(touched))
+            .filter(|touched| !inventory.trail.walked.contains(&touched.namespace))
             .map(|touched| Place::of(inventory, &touched.namespace, touched.whole))
             .collect();
         let walks = places.into_iter().map(|place| self.walk(place));
@@ -89,12 +106,16 @@ impl Look<'_> {
     /// From claims that files name to their volumes and snapshots, where the walk has been before.
     async fn follow_late(&self, inventory: &mut Inventory) {
         for (namespace, claims) in std::mem::take(&mut inventory.trail.late) {
-            let snapshots = inventory.served.find("snapshot.storage.k8s.io", "volumesnapshots").cloned();
-            let place = Place { namespace, sieve: Sieve::default(), claims, snapshots };
-            let mut met = Met { namespace: place.namespace.clone(), ..Met::default() };
+            let snapshots = inventory.served.find(SNAPSHOTS, "volumesnapshots").cloned();
+            // Velero makes them where the volumes are, and not in its own namespace.
+            let groups = groups::kind(&inventory.served).filter(|_| namespace != self.namespace);
+            let place = Place { namespace, sieve: Sieve::default(), waited: claims.clone(), claims, snapshots, groups };
+            let (namespace, waited) = (place.namespace.clone(), place.waited.clone());
+            let mut met = Met { namespace, waited, ..Met::default() };
             self.claims_of(&place, &mut met).await;
             self.snapshots_of(&place, &mut met).await;
-            inventory.trail.store(&met.namespace, met.volumes, met.snapshots);
+            self.groups_of(&place, &mut met).await;
+            inventory.trail.store(met);
         }
     }
 
@@ -119,14 +140,19 @@ impl Look<'_> {
         let hosting: BTreeSet<String> =
             inventory.data.iter().flat_map(|object| [object.name.clone(), format!("{}-cache", object.name)]).collect();
         let names = hosting.clone();
-        let claim = move |claim: Value| read_claim(&claim).filter(|(name, _)| names.contains(name));
-        let claims = self.all(&claim_kind(), None, INVOLVED, claim).await;
-        inventory.trail.volumes.extend(claims.iter().filter_map(|(_, volume)| volume.clone()));
-        let here = |name: String| ObjectName { namespace: self.namespace.to_owned(), name, uid: None };
-        inventory.claims.extend(claims.into_iter().map(|(name, _)| here(name)));
-        if let Some(kind) = inventory.served.find("snapshot.storage.k8s.io", "volumesnapshots") {
+        let own = move |claim: Value| Claim::read(&claim).filter(|claim| names.contains(&claim.name));
+        let claims = self.all(&claim_kind(), None, INVOLVED, own).await;
+        let open = inventory.data.iter().filter(|object| !object.is_completed()).map(|object| object.name.clone());
+        let open: BTreeSet<String> = open.collect();
+        for Claim { name, volume, .. } in claims {
+            let waited = open.contains(name.strip_suffix("-cache").unwrap_or(&name)) || open.contains(&name);
+            inventory.trail.waited.extend(volume.clone().filter(|_| waited));
+            inventory.trail.volumes.extend(volume);
+            inventory.claims.push(ObjectName { namespace: self.namespace.to_owned(), name, uid: None });
+        }
+        if let Some(kind) = inventory.served.find(SNAPSHOTS, "volumesnapshots") {
             let own = move |snapshot: Value| {
-                let (name, _, content) = read_snapshot(&snapshot)?;
+                let Snapshot { name, content, .. } = Snapshot::read(&snapshot)?;
                 hosting.contains(&name).then_some(content).flatten()
             };
             inventory.trail.contents.extend(self.all(kind, None, INVOLVED, own).await);
@@ -146,6 +172,7 @@ impl Look<'_> {
         });
         let mut met = Met {
             namespace: place.namespace.clone(),
+            waited: place.waited.clone(),
             involved: involved.collect(),
             restored: restored.into_values().collect(),
             beyond,
@@ -154,6 +181,7 @@ impl Look<'_> {
         self.holders_of(&place, &mut met).await;
         self.claims_of(&place, &mut met).await;
         self.snapshots_of(&place, &mut met).await;
+        self.groups_of(&place, &mut met).await;
         self.owners_of(&mut met).await;
         met
     }
@@ -181,8 +209,11 @@ impl Look<'_> {
 }
 
 impl Inventory {
-    fn add(&mut self, met: Met) {
-        let Met { namespace, involved, restored, holders, beyond, claims, owners, volumes, snapshots } = met;
+    fn add(&mut self, mut met: Met) {
+        let namespace = met.namespace.clone();
+        let (involved, restored) = (std::mem::take(&mut met.involved), std::mem::take(&mut met.restored));
+        let (holders, claims) = (std::mem::take(&mut met.holders), std::mem::take(&mut met.claims));
+        let (owners, beyond) = (std::mem::take(&mut met.owners), met.beyond);
         let here = |name: String, uid: Option<String>| ObjectName { namespace: namespace.clone(), name, uid };
         let trail = &mut self.trail;
         trail.pods_beyond += beyond;
@@ -226,15 +257,17 @@ impl Inventory {
             self.claims.iter().filter(|claim| claim.namespace == namespace).map(|claim| claim.name.clone()).collect();
         self.claims.extend(claims.into_iter().filter(|name| !known.contains(name)).map(|name| here(name, None)));
         trail.owners.extend(owners.into_iter().map(|(controller, name)| (controller, here(name, None))));
-        trail.store(&namespace, volumes, snapshots);
+        trail.store(met);
         trail.walked.insert(namespace);
     }
 
-    /// A pod that waits for its volume waits for the node agent beside it, whoever took up the data.
-    fn involve_agents(&mut self) {
+    /// A pod that waits for its volume waits for the node agent beside it, whoever took up the data; and for the node that
+    /// holds the volume.
+    pub(super) fn involve_agents(&mut self) {
         let hosting = self.pods.iter().filter(|pod| pod.role == PodRole::DataMover);
         let waiting = self.involved_pods.iter().chain(&self.unhealthy).chain(hosting);
-        let nodes: BTreeSet<String> = waiting.filter_map(|pod| pod.node.clone()).collect();
+        let mut nodes: BTreeSet<String> = waiting.filter_map(|pod| pod.node.clone()).collect();
+        nodes.extend(self.trail.held_on.iter().cloned());
         for agent in &mut self.pods {
             if let PodRole::NodeAgent { involved } = &mut agent.role {
                 *involved |= agent.node.as_ref().is_some_and(|node| nodes.contains(node));
@@ -245,11 +278,20 @@ impl Inventory {
 
 impl Trail {
     /// Volumes, and snapshots with their contents, that were met in a namespace.
-    fn store(&mut self, namespace: &str, volumes: Vec<String>, snapshots: Vec<(String, Option<String>)>) {
-        self.volumes.extend(volumes);
+    fn store(&mut self, met: Met) {
+        let Met { namespace, volumes, snapshots, groups, .. } = met;
+        let here = |name: String| ObjectName { namespace: namespace.clone(), name, uid: None };
+        for (volume, waited) in volumes {
+            self.waited.extend(waited.then(|| volume.clone()));
+            self.volumes.insert(volume);
+        }
         for (name, content) in snapshots {
-            self.snapshots.insert(ObjectName { namespace: namespace.to_owned(), name, uid: None });
+            self.snapshots.insert(here(name));
             self.contents.extend(content);
+        }
+        for (name, content) in groups {
+            self.groups.insert(here(name));
+            self.group_contents.extend(content);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! In which containers of a pod a hook runs: Velero reports a hook that failed, and nothing of one that hangs, but what it
 //! printed may be in the log of its container. Whether that log is read is decided by the plan.
 
+use std::collections::BTreeMap;
+
 use debugbundle_crd::TargetKind;
 use serde_json::Value;
 
@@ -63,12 +65,13 @@ fn applies(hook: &Value, pod: &Pod) -> bool {
 /// One that is not there holds.
 fn selector_holds(selector: &Value, pod: &Pod) -> bool {
     let labels = selector["matchLabels"].as_object().into_iter().flatten();
-    array(selector, "/matchExpressions").all(|one| expression_holds(one, pod))
+    array(selector, "/matchExpressions").all(|one| expression_holds(one, &pod.labels))
         && labels.into_iter().all(|(key, value)| pod.labels.get(key).map(String::as_str) == value.as_str())
 }
 
-fn expression_holds(expression: &Value, pod: &Pod) -> bool {
-    let has = expression["key"].as_str().and_then(|key| pod.labels.get(key));
+/// Whether labels are as an expression of a selector wants them.
+pub(super) fn expression_holds(expression: &Value, labels: &BTreeMap<String, String>) -> bool {
+    let has = expression["key"].as_str().and_then(|key| labels.get(key));
     let listed = has.is_some_and(|has| array(expression, "/values").any(|value| value == has.as_str()));
     match expression["operator"].as_str() {
         Some("In") => listed,

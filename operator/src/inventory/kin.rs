@@ -40,8 +40,8 @@ impl Inventory {
     /// there are, and, as one may be gone, of those that Velero would make.
     pub fn repository_labels(&self) -> BTreeSet<String> {
         let location = self.backup.as_ref().or(self.target.as_ref()).and_then(|of| of.storage_location.as_deref());
-        let named = |(namespace, sort): &(String, String)| Some(format!("{namespace}-{}-{sort}", location?));
-        let would = self.data.iter().filter_map(|object| object.repository.as_ref()).filter_map(named);
+        let held = self.data.iter().filter_map(|object| object.held_in(location));
+        let would = held.map(|(namespace, location, sort)| format!("{namespace}-{location}-{sort}"));
         would.chain(self.kin.repositories.iter().cloned()).map(|name| repository_label(&name)).collect()
     }
 }
@@ -88,10 +88,7 @@ impl Look<'_> {
             TargetKind::Backup => self.restores_of(served, &target.name).await,
             TargetKind::Restore => Vec::new(),
         };
-        let repositories = match &of.storage_location {
-            Some(location) => self.repositories(served, location, data).await,
-            None => Vec::new(),
-        };
+        let repositories = self.repositories(served, of.storage_location.as_deref(), data).await;
         Kin { schedule, backups, restores, repositories }
     }
 
@@ -124,24 +121,26 @@ impl Look<'_> {
         self.all(&served.velero("restores", "Restore"), None, NAMES, read).await
     }
 
-    async fn repositories(&self, served: &Served, location: &str, data: &[DataObject]) -> Vec<String> {
-        let wanted: BTreeSet<(String, String)> = data.iter().filter_map(|object| object.repository.clone()).collect();
+    /// By the data itself, as the Backup that had it may be gone: the namespace it is of, where it is, and the repository's type.
+    async fn repositories(&self, served: &Served, location: Option<&str>, data: &[DataObject]) -> Vec<String> {
+        let wanted: BTreeSet<(String, String, String)> =
+            data.iter().filter_map(|object| object.held_in(location)).collect();
         if wanted.is_empty() {
             return Vec::new();
         }
-        let mut selector = format!("velero.io/storage-location={}", valid_label(location));
-        let namespaces: BTreeSet<String> = wanted.iter().map(|(namespace, _)| valid_label(namespace)).collect();
+        let one_of = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(",");
+        let locations = one_of(wanted.iter().map(|(_, location, _)| valid_label(location)).collect());
+        let mut selector = format!("velero.io/storage-location in ({locations})");
+        let namespaces: BTreeSet<String> = wanted.iter().map(|(namespace, ..)| valid_label(namespace)).collect();
         if namespaces.len() <= IN_SELECTOR {
-            let namespaces: Vec<String> = namespaces.into_iter().collect();
-            selector = format!("{selector},velero.io/volume-namespace in ({})", namespaces.join(","));
+            selector = format!("{selector},velero.io/volume-namespace in ({})", one_of(namespaces));
         }
         let kind: ApiKind = served.velero("backuprepositories", "BackupRepository");
         // A label may stand for several names; the spec tells.
-        let location = location.to_owned();
         let read = move |repository: Value| {
             let spec = |key: &str| repository["spec"][key].as_str().unwrap_or_default().to_owned();
-            let holds = wanted.contains(&(spec("volumeNamespace"), spec("repositoryType")));
-            (holds && spec("backupStorageLocation") == location).then(|| name(&repository)).flatten()
+            let holds = (spec("volumeNamespace"), spec("backupStorageLocation"), spec("repositoryType"));
+            wanted.contains(&holds).then(|| name(&repository)).flatten()
         };
         self.all(&kind, Some(&selector), NAMES, read).await
     }
@@ -216,6 +215,10 @@ mod tests {
         assert!(labels.contains("shop-barn-kopia"), "as Velero calls it: {labels:?}");
         assert!(labels.contains("shop-barn-kopia-x7f2q"), "as an older one did: {labels:?}");
         assert!(!labels.contains("shop-two-barn-kopia"), "of a namespace that begins so: {labels:?}");
+        inventory.target = Some(fixture::target(TargetKind::Restore, "Failed"));
+        inventory.target.as_mut().unwrap().storage_location = None;
+        inventory.data[0].location = Some("attic".to_owned());
+        assert!(inventory.repository_labels().contains("shop-attic-kopia"), "its Backup is gone");
         inventory.kin.repositories = vec!["shop-".repeat(14)];
         let long = inventory.repository_labels();
         assert!(

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Inventory, ObjectName, TOUCHED, belongs, is_dns_name};
+use super::{Inventory, Nearness, ObjectName, is_dns_name};
 
 /// Names that are kept of each sort; a file may have thousands.
 const NAMES: usize = 100;
@@ -72,9 +72,7 @@ impl Inventory {
     /// Takes the leads up: their namespaces as far as borders and number allow, and the objects in these.
     pub fn lead(&mut self, leads: &Leads, why: &str) {
         let namespaces: Vec<String> = leads.namespaces().into_iter().map(str::to_owned).collect();
-        let known = (&mut self.touched, &mut self.further);
-        belongs::touch(known, &namespaces, why, &self.namespace, &self.scope, TOUCHED);
-        self.further.add_unnamed(u64::from(leads.more));
+        self.touch(&namespaces, u64::from(leads.more), why, Nearness::Trouble);
         let named = |lead| {
             let names = leads.of(lead).into_iter();
             names.map(|(namespace, name)| ObjectName {
@@ -93,7 +91,10 @@ impl Inventory {
             }
         }
         self.trail.snapshots.extend(named(Lead::Snapshot));
-        self.trail.volumes.extend(named(Lead::Volume).map(|volume| volume.name));
+        for volume in named(Lead::Volume) {
+            self.trail.waited.insert(volume.name.clone());
+            self.trail.volumes.insert(volume.name);
+        }
         self.trail.contents.extend(named(Lead::Content).map(|content| content.name));
     }
 }

@@ -245,8 +245,9 @@ impl<'a> Look<'a> {
         let path = kind.list_path(one);
         let (done, listed) = self.cluster.list(&path, selector, self.deadline, taker, |_| ()).await;
         if let Err(ListError::Cluster(why)) = listed {
+            let all = if kind.namespaced { "all namespaces" } else { "the cluster" };
             self.lost(Unread {
-                what: format!("list of {} in {}", kind.plural, one.unwrap_or("all namespaces")),
+                what: format!("list of {} in {}", kind.plural, one.unwrap_or(all)),
                 kind: kind.clone(),
                 namespace: namespace.to_owned(),
                 why,

@@ -5,7 +5,8 @@
 //! * `scope`: where it may look, and why there may be no inventory at all.
 //! * `follow`: from the data to pods, nodes and what is `around` them: owners, claims, volumes; `sieve`: which pods these are;
 //!   `trail`: what lies on that way.
-//! * `foremost`: of too many, those that matter most.
+//! * `nodes`: nodes that no pod leads to; `groups`: snapshots of several volumes at once.
+//! * `places`: which namespaces are looked into; `foremost`: of too many objects, those that matter most.
 //! * `failed`: without a target, what failed last.
 //! * `queue`: why Velero does not begin with the target.
 //! * `hooks`: in which containers of a pod hooks run.
@@ -23,12 +24,15 @@ mod failed;
 pub(crate) mod fixture;
 mod follow;
 mod foremost;
+mod groups;
 mod hooks;
 mod kin;
 mod label;
 mod leads;
 mod look;
+mod nodes;
 mod origin;
+mod places;
 mod pods;
 mod queue;
 mod scope;
@@ -46,23 +50,27 @@ use tokio::time::Instant;
 
 use crate::cluster::{ApiKind, Cluster, ClusterError};
 
-pub use belongs::{DataObject, Further, ObjectName, is_dns_name};
+pub use belongs::{DataObject, ObjectName, is_dns_name};
 pub use discovery::{DISCOVERY, Served};
+pub(crate) use groups::GROUP as GROUP_SNAPSHOTS;
 pub use hooks::hooked;
 pub use kin::Kin;
 pub use label::{repository_label, valid_label};
 pub use leads::{Lead, Leads};
 pub use origin::{Candidate, is_data_of};
-pub use pods::{Container, ContainerType, Pod, PodRole};
+pub use places::{Further, Nearness};
+pub use pods::{Container, ContainerType, Owner, Pod, PodRole};
 pub use queue::{Queue, ServerIdle};
 pub use scope::{InventoryError, Scope};
 pub use target::TargetObject;
+pub(crate) use trail::RESTORED_BY;
 pub use trail::{Controller, Trail};
 pub use unnamed::Unnamed;
 pub use workloads::{Workload, server_workload};
 
 use discovery::VELERO;
 use look::Look;
+use places::Places;
 use target::SpecNamespaces;
 use trail::Seen;
 
@@ -80,6 +88,8 @@ pub struct Touched {
     pub namespace: String,
     /// The object that leads there, or that it was asked for.
     pub why: String,
+    /// How near to a cause that is.
+    pub nearness: Nearness,
     /// All its pods are wanted, not only those involved.
     pub whole: bool,
     /// Whether it is looked into, and if not, why.
@@ -115,7 +125,7 @@ pub struct Unread {
 pub struct Cut {
     /// The kind, as in a path.
     pub plural: String,
-    /// Where they are.
+    /// Where they are; empty: in the cluster.
     pub namespace: String,
     /// In words, how many are followed.
     pub told: String,
@@ -196,10 +206,14 @@ impl Inventory {
 
     /// Adds namespaces that the target's own words lead to, as far as borders and number allow, and the number of those
     /// beyond; no pod of them is involved by that.
-    pub fn touch(&mut self, namespaces: &[String], beyond: u64, why: &str) {
-        let known = (&mut self.touched, &mut self.further);
-        belongs::touch(known, namespaces, why, &self.namespace, &self.scope, TOUCHED);
+    pub fn touch(&mut self, namespaces: &[String], beyond: u64, why: &str, nearness: Nearness) {
+        self.places().touch(namespaces, why, nearness);
         self.further.add_unnamed(beyond);
+    }
+
+    fn places(&mut self) -> Places<'_> {
+        let Self { touched, further, namespace, scope, .. } = self;
+        Places { touched, further, velero: namespace, scope, most: TOUCHED }
     }
 
     /// Adds the namespaces that the spec of a target names that did not come to its end: it may wait for a hook, or for a
@@ -207,15 +221,17 @@ impl Inventory {
     pub fn touch_named(&mut self, results_lead: bool) {
         if let Some(target) = self.target.as_ref().filter(|target| target.is_unfinished(results_lead)) {
             let why = format!("spec of {} {}", target.kind, target.name);
-            let SpecNamespaces { mut names, others } = target.namespaces_of_spec(self.backup.as_ref());
-            names.extend(target.hooks_of_backup());
+            let SpecNamespaces { names, others } = target.namespaces_of_spec(self.backup.as_ref());
+            let hooked = target.hooks_of_backup();
             self.unnamed = others.then_some(Unnamed::NotLooked);
-            self.touch(&names, 0, &why);
+            for namespaces in [hooked, names] {
+                self.touch(&namespaces, 0, &why, Nearness::Named);
+            }
         }
     }
 }
 
-/// Takes the inventory within `limit`.
+/// Takes the inventory within `limit`, as far as no file of the target's is wanted for it: [`follow`] completes it.
 ///
 /// # Errors
 /// A namespace asked for beyond the borders, no such target, no Velero, or an API server that does not tell the target.
@@ -280,11 +296,14 @@ pub async fn take(
         look.is_cut("node-agents", namespace, workloads::told_of_candidates());
     }
 
-    let (mut touched, mut further) = belongs::touched(&data, namespace, &spec.namespaces, &scope, TOUCHED);
+    let (mut touched, mut further) = (Vec::new(), Further::default());
+    let (known, missed) = (&mut touched, &mut further);
+    let mut places = Places { touched: known, further: missed, velero: namespace, scope: &scope, most: TOUCHED };
+    places.touch_data(&data);
+    places.ask_for(&spec.namespaces);
     if let Some(target) = &target {
         let why = format!("hooks of {} {}", target.kind, target.name);
-        let known = (&mut touched, &mut further);
-        belongs::touch(known, &target.hooked_namespaces(), &why, namespace, &scope, TOUCHED);
+        places.touch(&target.hooked_namespaces(), &why, Nearness::Named);
     }
     let unhealthy = look.unhealthy(&touched).await;
     let mut inventory = Inventory {
@@ -316,18 +335,21 @@ pub async fn take(
         unnamed: None,
     };
     look.at_home(&mut inventory).await;
-    look.follow(&mut inventory).await;
+    look.follow(&mut inventory, |touched| touched.whole || touched.nearness == Nearness::Trouble).await;
     (inventory.unread, inventory.cut) = look.told();
     Ok(inventory)
 }
 
-/// Looks for what a Restore made where its spec names no namespace, and walks through the namespaces that were
-/// [touched](Inventory::touch) since, within `limit`.
+/// Looks for what a Restore made where its spec names no namespace, and walks within `limit` through the namespaces that were
+/// [touched](Inventory::touch) since, and through those that could still have lost their place. Then it looks for the nodes
+/// that no pod leads to.
 pub async fn follow(cluster: &Cluster, inventory: &mut Inventory, limit: Duration) {
     let namespace = inventory.namespace.clone();
     let look = Look::new(cluster, &namespace, Instant::now() + limit);
     look.look_for_restored(inventory).await;
-    look.follow(inventory).await;
+    look.follow(inventory, |_| true).await;
+    look.nodes_beyond_pods(inventory).await;
+    inventory.involve_agents();
     let (unread, cut) = look.told();
     inventory.unread.extend(unread);
     inventory.cut.extend(cut);

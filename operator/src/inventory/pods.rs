@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::nodes::Wish;
+
 /// A pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
@@ -25,14 +27,42 @@ pub struct Pod {
     pub phase: String,
     /// `metadata.creationTimestamp`.
     pub created: Option<Timestamp>,
-    /// Kind and name of its controller.
-    pub owner: Option<(String, String)>,
-    /// Claims it mounts.
+    /// Its controller.
+    pub owner: Option<Owner>,
+    /// Claims it mounts, those of its ephemeral volumes too.
     pub claims: Vec<String>,
+    /// Of which nodes it could be meant for one, if none takes it.
+    pub(crate) wish: Option<Wish>,
     /// Its containers: init, main, ephemeral.
     pub containers: Vec<Container>,
     /// What it is to Velero.
     pub role: PodRole,
+}
+
+/// The controller of a pod, or of what makes pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Its API group: another one's kind may have the same name.
+    pub group: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Owner {
+    /// The controller that an object names.
+    pub(super) fn of(object: &Value) -> Option<Self> {
+        let owner = array(object, "/metadata/ownerReferences").find(|owner| owner["controller"] == true)?;
+        // The core group has no name of its own in front.
+        let group = owner["apiVersion"].as_str()?.split_once('/').map_or("", |(group, _)| group).to_owned();
+        Some(Self { group, kind: owner["kind"].as_str()?.to_owned(), name: owner["name"].as_str()?.to_owned() })
+    }
+
+    /// Group and kind.
+    pub fn is(&self, group: &str, kind: &str) -> bool {
+        self.group == group && self.kind == kind
+    }
 }
 
 /// A container and what its status says about its logs.
@@ -111,12 +141,15 @@ impl Pod {
                 containers.extend(read_container(kind, container, status.unwrap_or(&Value::Null)));
             }
         }
-        let owner = array(pod, "/metadata/ownerReferences")
-            .find(|owner| owner["controller"] == true)
-            .and_then(|owner| Some((owner["kind"].as_str()?.to_owned(), owner["name"].as_str()?.to_owned())));
+        let name = some("/metadata/name")?;
+        // The claim of a volume that lives as long as its pod has this name (k8s.io/component-helpers, `storage/ephemeral`).
+        let claim = |volume: &Value| {
+            let named = volume.pointer("/persistentVolumeClaim/claimName").and_then(Value::as_str).map(str::to_owned);
+            let own = || Some(format!("{name}-{}", volume["name"].as_str()?));
+            named.or_else(|| volume["ephemeral"].is_object().then(own).flatten())
+        };
         Some(Self {
             namespace: text("/metadata/namespace"),
-            name: some("/metadata/name")?,
             uid: text("/metadata/uid"),
             node: some("/spec/nodeName"),
             labels: labels(pod, "/metadata/labels"),
@@ -126,13 +159,12 @@ impl Pod {
                 .collect(),
             phase: text("/status/phase"),
             created: text("/metadata/creationTimestamp").parse().ok(),
-            owner,
-            claims: array(pod, "/spec/volumes")
-                .filter_map(|volume| volume.pointer("/persistentVolumeClaim/claimName")?.as_str())
-                .map(str::to_owned)
-                .collect(),
+            owner: Owner::of(pod),
+            claims: array(pod, "/spec/volumes").filter_map(claim).collect(),
+            wish: Wish::read(pod),
             containers,
             role: PodRole::Other,
+            name,
         })
     }
 
@@ -179,11 +211,12 @@ mod tests {
         json!({
             "metadata": {"name": "herd-1", "namespace": "farm", "uid": "u9", "labels": {"app": "herd", "odd": 3},
                 "creationTimestamp": "2026-03-01T00:00:00Z",
-                "ownerReferences": [{"kind": "ReplicaSet", "name": "herd", "controller": true}]},
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "herd", "controller": true}]},
             "spec": {"nodeName": "barn", "initContainers": [{"name": "feed", "image": "feed:1"}],
                 "containers": [{"name": "cow", "image": "cow:1"}, {"image": "nameless"}],
                 "ephemeralContainers": [{"name": "vet"}],
-                "volumes": [{"name": "a", "persistentVolumeClaim": {"claimName": "hay"}}, {"name": "b", "emptyDir": {}}]},
+                "volumes": [{"name": "a", "persistentVolumeClaim": {"claimName": "hay"}}, {"name": "b", "emptyDir": {}},
+                    {"name": "straw", "ephemeral": {"volumeClaimTemplate": {}}}]},
             "status": {"phase": "Running",
                 "initContainerStatuses": [{"name": "feed", "restartCount": 0, "state": {"terminated": {"exitCode": 0}}}],
                 "containerStatuses": [{"name": "cow", "restartCount": 2, "ready": true, "state": {"running": {}},
@@ -204,8 +237,9 @@ mod tests {
             ]
         );
         assert_eq!(pod.node.as_deref(), Some("barn"));
-        assert_eq!(pod.claims, ["hay"]);
-        assert_eq!(pod.owner, Some(("ReplicaSet".into(), "herd".into())));
+        assert_eq!(pod.claims, ["hay", "herd-1-straw"]);
+        let owner = Owner { group: "apps".into(), kind: "ReplicaSet".into(), name: "herd".into() };
+        assert_eq!(pod.owner, Some(owner));
         assert!(!pod.is_healthy(), "it was restarted");
     }
 

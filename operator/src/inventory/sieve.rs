@@ -27,6 +27,8 @@ pub(super) const RESTORED: usize = 1000;
 pub(super) struct Sieve {
     /// All of the namespace is asked for.
     pub(super) whole: bool,
+    /// The name of the target, or of the Backup that it restores, as a label has it.
+    backup: Option<String>,
     /// The label that the target puts on what it makes: key and value.
     label: Option<(&'static str, String)>,
     /// Pods that the data names.
@@ -70,8 +72,13 @@ impl Sieve {
             };
             (key, valid_label(&target.name))
         });
+        let backup = |target: &TargetObject| match target.kind {
+            TargetKind::Backup => Some(valid_label(&target.name)),
+            TargetKind::Restore => target.backup_name.as_deref().map(valid_label),
+        };
         Self {
             whole,
+            backup: inventory.target.as_ref().and_then(backup),
             label,
             pods: data().filter_map(|object| object.pod.as_ref()).filter(here).map(named).collect(),
             moved: moved.filter_map(|object| object.claim.as_ref()).filter(here).map(named).collect(),
@@ -120,6 +127,12 @@ impl Sieve {
         let (pods, claims) = &self.open;
         let open = pods.contains(&seen.pod.name) || seen.pod.claims.iter().any(|claim| claims.contains(claim));
         (!open, seen.ready, seen.pod.name.clone())
+    }
+
+    /// A snapshot of several volumes.
+    pub(super) fn takes_group(&self, group: &Value) -> bool {
+        let label = group["metadata"]["labels"]["velero.io/backup-name"].as_str();
+        self.whole || (label.is_some() && label == self.backup.as_deref())
     }
 
     pub(super) fn takes(&self, snapshot: &Value, source: Option<&String>, claims: &BTreeSet<String>) -> bool {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{ObjectName, Pod, is_dns_name};
+use super::{ObjectName, Owner, Pod, is_dns_name};
 use crate::cluster::ApiKind;
 
 /// What the way from the target to a cause leads past, besides pods, claims and nodes.
@@ -23,10 +23,18 @@ pub struct Trail {
     pub accounts: BTreeSet<ObjectName>,
     /// `PersistentVolumes` of the claims.
     pub volumes: BTreeSet<String>,
-    /// `VolumeSnapshots` of the target or of the claims, outside Velero's namespace.
+    /// Those of them that something waits for, or that something went wrong with.
+    pub(super) waited: BTreeSet<String>,
+    /// Nodes that such a volume is attached to.
+    pub(super) held_on: BTreeSet<String>,
+    /// `VolumeSnapshots` of the target or of the claims, or that claims are filled from, outside Velero's namespace.
     pub snapshots: BTreeSet<ObjectName>,
     /// `VolumeSnapshotContents` of those, and of the data movers' own snapshots.
     pub contents: BTreeSet<String>,
+    /// `VolumeGroupSnapshots` that Velero made for the Backup, or that those snapshots are of.
+    pub groups: BTreeSet<ObjectName>,
+    /// `VolumeGroupSnapshotContents` of those.
+    pub group_contents: BTreeSet<String>,
     /// `PriorityClasses` that Velero's and the involved pods name.
     pub priority_classes: BTreeSet<String>,
     /// `ServiceAccounts` of Velero's server.
@@ -72,8 +80,14 @@ impl Controller {
         ApiKind::namespaced(group, "v1", plural, kind)
     }
 
-    pub(super) fn named(kind: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|controller| controller.kind().kind == kind)
+    /// It and its name; `None` if it is none of these, but something of another group, of which the kind may be called alike.
+    pub(super) fn of(owner: &Owner) -> Option<(Self, String)> {
+        let is = |controller: &Self| {
+            let kind = controller.kind();
+            owner.is(&kind.group, &kind.kind)
+        };
+        let controller = Self::ALL.into_iter().find(is)?;
+        is_dns_name(&owner.name).then(|| (controller, owner.name.clone()))
     }
 
     /// It may have a controller of its own.
@@ -108,31 +122,111 @@ impl Seen {
     }
 }
 
+/// The group of VolumeSnapshots.
+pub(super) const SNAPSHOTS: &str = "snapshot.storage.k8s.io";
 /// The label of what a Restore made.
-pub(super) const RESTORED_BY: &str = "velero.io/restore-name";
+pub(crate) const RESTORED_BY: &str = "velero.io/restore-name";
 
 fn text(object: &Value, pointer: &str) -> Option<String> {
     object.pointer(pointer).and_then(Value::as_str).filter(|name| is_dns_name(name)).map(str::to_owned)
 }
 
-/// Name, and the volume it is bound to or names.
-pub(super) fn read_claim(claim: &Value) -> Option<(String, Option<String>)> {
-    Some((text(claim, "/metadata/name")?, text(claim, "/spec/volumeName")))
+/// A claim, projected to what leads further.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Claim {
+    pub name: String,
+    /// The volume that it is bound to, or names.
+    pub volume: Option<String>,
+    /// The VolumeSnapshot beside it that its volume is filled from.
+    pub source: Option<String>,
 }
 
-/// Name, the claim it was taken of, and its content.
-pub(super) fn read_snapshot(snapshot: &Value) -> Option<(String, Option<String>, Option<String>)> {
-    let content = ["/status/boundVolumeSnapshotContentName", "/spec/source/volumeSnapshotContentName"];
-    Some((
-        text(snapshot, "/metadata/name")?,
-        text(snapshot, "/spec/source/persistentVolumeClaimName"),
-        content.iter().find_map(|pointer| text(snapshot, pointer)),
-    ))
+impl Claim {
+    pub(super) fn read(claim: &Value) -> Option<Self> {
+        let source = |field: &str| {
+            let source = &claim["spec"][field];
+            let is_snapshot = source["apiGroup"] == SNAPSHOTS && source["kind"] == "VolumeSnapshot";
+            // One of another namespace would need somebody's leave there.
+            let beside = source["namespace"].is_null() || source["namespace"] == claim["metadata"]["namespace"];
+            if is_snapshot && beside { text(source, "/name") } else { None }
+        };
+        Some(Self {
+            name: text(claim, "/metadata/name")?,
+            volume: text(claim, "/spec/volumeName"),
+            source: source("dataSource").or_else(|| source("dataSourceRef")),
+        })
+    }
+}
+
+/// A VolumeSnapshot, projected to what leads further.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Snapshot {
+    pub name: String,
+    /// The claim it was taken of.
+    pub claim: Option<String>,
+    pub content: Option<String>,
+    /// The VolumeGroupSnapshot beside it that it is of.
+    pub group: Option<String>,
+}
+
+impl Snapshot {
+    pub(super) fn read(snapshot: &Value) -> Option<Self> {
+        let content = ["/status/boundVolumeSnapshotContentName", "/spec/source/volumeSnapshotContentName"];
+        Some(Self {
+            name: text(snapshot, "/metadata/name")?,
+            claim: text(snapshot, "/spec/source/persistentVolumeClaimName"),
+            content: content.iter().find_map(|pointer| text(snapshot, pointer)),
+            group: text(snapshot, "/status/volumeGroupSnapshotName"),
+        })
+    }
 }
 
 /// The controller of an object.
 pub(super) fn read_owner(object: &Value) -> Option<(Controller, String)> {
-    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array)?;
-    let owner = owners.iter().find(|owner| owner["controller"] == true)?;
-    Some((Controller::named(owner["kind"].as_str()?)?, text(owner, "/name")?))
+    Controller::of(&Owner::of(object)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_controller_is_known_by_group_and_kind() {
+        let of = |version: &str, kind: &str| {
+            let owner = json!({"apiVersion": version, "kind": kind, "name": "herd", "controller": true});
+            read_owner(&json!({"metadata": {"ownerReferences": [{"kind": "Job"}, owner]}}))
+        };
+        let herd = |controller| Some((controller, "herd".to_owned()));
+        assert_eq!(of("apps/v1", "Deployment"), herd(Controller::Deployment));
+        assert_eq!(of("batch/v1", "Job"), herd(Controller::Job));
+        for (version, kind) in [
+            ("batch.volcano.sh/v1alpha1", "Job"),
+            ("extensions.example.io/v1", "Deployment"),
+            ("v1", "ReplicaSet"),
+            ("apps/v1", "Job"),
+        ] {
+            assert_eq!(of(version, kind), None, "{version} {kind}");
+        }
+    }
+
+    #[test]
+    fn a_claim_leads_to_the_snapshot_beside_it_that_it_is_filled_from() {
+        let of = |spec: Value| {
+            let claim = json!({"metadata": {"name": "ledger", "namespace": "shop"}, "spec": spec});
+            Claim::read(&claim).expect("it has a name").source
+        };
+        let from = |group: &str, kind: &str| json!({"apiGroup": group, "kind": kind, "name": "friday"});
+        let friday = Some("friday".to_owned());
+        assert_eq!(of(json!({"dataSource": from(SNAPSHOTS, "VolumeSnapshot")})), friday);
+        let mut beside = from(SNAPSHOTS, "VolumeSnapshot");
+        for (namespace, expected) in [(json!(null), friday.clone()), (json!("shop"), friday), (json!("farm"), None)] {
+            beside["namespace"] = namespace;
+            assert_eq!(of(json!({"dataSourceRef": beside})), expected);
+        }
+        assert_eq!(of(json!({"dataSource": from("", "PersistentVolumeClaim")})), None);
+        assert_eq!(of(json!({"dataSource": from("backup.example.io", "VolumeSnapshot")})), None);
+        assert_eq!(of(json!({"dataSource": 7})), None);
+    }
 }

@@ -1,17 +1,14 @@
 //! Namespaces that a target's spec means and does not name, for it takes all or goes by a pattern: those to which a Restore
 //! brought something are found by its label. Walking through them is `follow`'s.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-};
+use std::{collections::BTreeMap, io};
 
 use debugbundle_crd::TargetKind;
 use futures::StreamExt as _;
 use serde_json::Value;
 
 use super::{
-    Inventory, Scope, TOUCHED, is_dns_name,
+    Inventory, Nearness, Scope, TOUCHED, is_dns_name,
     look::Look,
     trail::{RESTORED_BY, Seen},
     valid_label,
@@ -107,7 +104,9 @@ impl Look<'_> {
             inventory.unnamed = Some(Unnamed::Restored);
         }
         let more = read.iter().any(|(brought, _)| brought.more);
-        inventory.touch(&foremost(read.into_iter().map(|(brought, _)| brought.namespaces)), u64::from(more), &why);
+        let (open, settled) = by_state(read.into_iter().map(|(brought, _)| brought.namespaces));
+        inventory.touch(&open, u64::from(more), &why, Nearness::Trouble);
+        inventory.touch(&settled, 0, &why, Nearness::Named);
     }
 
     /// Where there is something with the label, and whether the list was read to its end.
@@ -132,14 +131,15 @@ fn places(scope: &Scope, velero: &str) -> (Vec<String>, bool) {
     }
 }
 
-/// Namespaces in which something is not settled, then the others, each in the order of their names.
-fn foremost(found: impl Iterator<Item = BTreeMap<String, bool>>) -> Vec<String> {
+/// Namespaces in which something is not settled, and the others, each in the order of their names.
+fn by_state(found: impl Iterator<Item = BTreeMap<String, bool>>) -> (Vec<String>, Vec<String>) {
     let mut namespaces: BTreeMap<String, bool> = BTreeMap::new();
     for (namespace, settled) in found.flatten() {
         *namespaces.entry(namespace).or_insert(true) &= settled;
     }
-    let ranked: BTreeSet<(bool, String)> = namespaces.into_iter().map(|(name, settled)| (settled, name)).collect();
-    ranked.into_iter().map(|(_, name)| name).collect()
+    let (settled, open): (Vec<_>, Vec<_>) = namespaces.into_iter().partition(|(_, settled)| *settled);
+    let names = |found: Vec<(String, bool)>| found.into_iter().map(|(name, _)| name).collect();
+    (names(open), names(settled))
 }
 
 #[cfg(test)]
@@ -148,7 +148,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn namespaces_where_something_is_not_settled_come_first_and_are_bounded() {
+    fn namespaces_where_something_is_not_settled_are_told_apart_and_are_bounded() {
         let claim =
             |namespace: &str, phase: &str| json!({"metadata": {"namespace": namespace}, "status": {"phase": phase}});
         let mut brought = Brought::new(Made::Claim);
@@ -163,7 +163,9 @@ mod tests {
             }
         }
         let others = BTreeMap::from([("b".to_owned(), false), ("d".to_owned(), true)]);
-        assert_eq!(foremost([brought.namespaces.clone(), others].into_iter()), ["b", "c", "a", "d"]);
+        let found = by_state([brought.namespaces.clone(), others].into_iter());
+        let names = |names: [&str; 2]| names.map(str::to_owned).to_vec();
+        assert_eq!(found, (names(["b", "c"]), names(["a", "d"])));
         assert!(!brought.more);
         for number in 0..KEPT {
             brought.take(claim(&format!("n-{number}"), "Bound")).expect("it takes all");

@@ -29,9 +29,13 @@ impl Pod {
     /// By the workload's own selector. A selector may be wide enough for the pods of others, such as those of a plugin with
     /// the same label; then the owner tells.
     fn selected_by(&self, workload: &Workload) -> bool {
-        let own = self.owner.as_ref().is_none_or(|(kind, name)| match kind.as_str() {
-            "ReplicaSet" => name.strip_prefix(&workload.name).is_some_and(|hash| hash.starts_with('-')),
-            _ => *name == workload.name,
+        let own = self.owner.as_ref().is_none_or(|owner| {
+            let rest = owner.name.strip_prefix(&workload.name);
+            if owner.is("apps", "ReplicaSet") {
+                rest.is_some_and(|hash| hash.starts_with('-'))
+            } else {
+                rest == Some("")
+            }
         });
         !workload.selector.selects_all() && workload.selector.matches(&self.labels) && own
     }
@@ -100,7 +104,7 @@ pub(super) fn assign_roles(
         let is_agent = if let Some(agents) = agents {
             agents.iter().any(|agent| pod.selected_by(agent))
         } else {
-            let of_daemon = pod.owner.as_ref().is_some_and(|(kind, _)| kind == "DaemonSet");
+            let of_daemon = pod.owner.as_ref().is_some_and(|owner| owner.is("apps", "DaemonSet"));
             of_daemon && pod.labels.get("role").is_some_and(|role| role == "node-agent")
         };
         pod.role = if data.iter().any(|object| object.name == pod.name) {
@@ -135,10 +139,15 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::inventory::Owner;
     use serde_json::json;
 
     fn pod() -> Value {
         json!({"metadata": {"name": "herd-1", "namespace": "farm", "uid": "u9", "labels": {"app": "herd"}}})
+    }
+
+    fn of_apps((kind, name): (&str, &str)) -> Owner {
+        Owner { group: "apps".to_owned(), kind: kind.to_owned(), name: name.to_owned() }
     }
 
     #[test]
@@ -164,7 +173,7 @@ mod tests {
         };
         let one = |owner: Option<(&str, &str)>| Pod {
             labels: wide.clone().into(),
-            owner: owner.map(|(kind, name)| (kind.to_owned(), name.to_owned())),
+            owner: owner.map(of_apps),
             ..Pod::read(&pod()).unwrap()
         };
         let mut pods = [
@@ -315,7 +324,7 @@ mod tests {
         let labels = || BTreeMap::from([("role".to_owned(), "node-agent".to_owned())]);
         let one = |owner: Option<(&str, &str)>| Pod {
             labels: labels(),
-            owner: owner.map(|(kind, name)| (kind.to_owned(), name.to_owned())),
+            owner: owner.map(of_apps),
             ..Pod::read(&pod()).unwrap()
         };
         let roles = |agents: Option<&[Workload]>| {

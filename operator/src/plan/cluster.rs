@@ -3,11 +3,13 @@
 
 use std::collections::BTreeSet;
 
+use debugbundle_crd::TargetKind;
+
 use super::{ItemSource, Only, Planner, Priority, Want, cluster_path, core, velero::KNOWN};
 use crate::{
     archive::BundlePath,
     cluster::ApiKind,
-    inventory::{Looked, ObjectName},
+    inventory::{GROUP_SNAPSHOTS, Looked, ObjectName},
 };
 
 /// Nodes, when no target tells which ones matter.
@@ -55,6 +57,7 @@ impl Planner<'_> {
         if let Some(kind) = inventory.served.find(SNAPSHOTS, "volumesnapshotcontents") {
             self.some("contents of the snapshots", kind.clone(), &trail.contents);
         }
+        self.group_snapshots();
         self.events_about_these();
         self.kinds_of_the_cluster();
         let classes = ApiKind::cluster("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass");
@@ -75,6 +78,20 @@ impl Planner<'_> {
                 BundlePath::new([file]),
                 ItemSource::Discovery { path },
             );
+        }
+    }
+
+    /// What snapshots of several volumes at once are made of.
+    fn group_snapshots(&mut self) {
+        let (inventory, trail) = (self.inventory, &self.inventory.trail);
+        if let Some(kind) = inventory.served.find(GROUP_SNAPSHOTS, "volumegroupsnapshotclasses") {
+            self.cluster_list(kind.clone(), Want::All);
+        }
+        let target = inventory.target.as_ref().filter(|target| target.kind == TargetKind::Restore);
+        let (names, restore) = (trail.group_contents.clone(), target.map(|restore| restore.name.clone()));
+        let kind = inventory.served.find(GROUP_SNAPSHOTS, "volumegroupsnapshotcontents");
+        if let Some(kind) = kind.filter(|_| restore.is_some() || !names.is_empty()) {
+            self.cluster_list(kind.clone(), Want::Only(Only::OfGroups { names, restore }));
         }
     }
 

@@ -37,7 +37,7 @@ mod tests {
     use super::*;
     use crate::{
         inventory::{
-            Looked, Touched,
+            Looked, Nearness, Touched,
             fixture::{inventory, target},
         },
         plan::{Bodies, Plan, extra_rule, further_rule, plan},
@@ -84,7 +84,13 @@ mod tests {
         let mut inventory = inventory();
         inventory.target = Some(target(debugbundle_crd::TargetKind::Restore, "Failed"));
         let why = "podvolumerestores harvest-1".into();
-        inventory.touched = vec![Touched { namespace: "shop".into(), why, whole: true, looked: Looked::Yes }];
+        inventory.touched = vec![Touched {
+            namespace: "shop".into(),
+            why,
+            nearness: Nearness::Trouble,
+            whole: true,
+            looked: Looked::Yes,
+        }];
         let kinds = NEVER.into_iter().chain([("nonadminbackups", "NonAdminBackup")]);
         for (group, namespaced) in GROUPS.into_iter().flat_map(|group| [(group, true), (group, false)]) {
             let all: Vec<Value> = kinds

@@ -11,7 +11,7 @@ use super::Bodies;
 use crate::{
     archive::{BundlePath, manifest::Missing},
     cluster::ApiKind,
-    inventory::ObjectName,
+    inventory::{ObjectName, RESTORED_BY},
 };
 
 /// What is kept longest when time or room runs short; read in this order.
@@ -180,6 +180,14 @@ impl First {
 pub enum Only {
     /// `VolumeAttachments` of these `PersistentVolumes`.
     Attached(BTreeSet<String>),
+    /// `VolumeGroupSnapshotContents` with one of these names, and those that this Restore made, which Velero labels with its
+    /// whole name (`pkg/restore/actions/csi/volumesnapshot_action.go`).
+    OfGroups {
+        /// Names.
+        names: BTreeSet<String>,
+        /// Name of the Restore.
+        restore: Option<String>,
+    },
     /// `ClusterRoleBindings` of these `ServiceAccounts`.
     Bound {
         /// Their namespace.
@@ -201,6 +209,12 @@ impl Only {
             Self::Attached(volumes) => {
                 let volume = object.pointer("/spec/source/persistentVolumeName").and_then(Value::as_str);
                 volume.is_some_and(|volume| volumes.contains(volume))
+            }
+            Self::OfGroups { names, restore } => {
+                let metadata = &object["metadata"];
+                let made_by = metadata["labels"][RESTORED_BY].as_str();
+                metadata["name"].as_str().is_some_and(|name| names.contains(name))
+                    || (made_by.is_some() && made_by == restore.as_deref())
             }
             Self::Bound { namespace, accounts } => array("/subjects").any(|subject| {
                 let name = subject["name"].as_str().unwrap_or_default();
@@ -293,10 +307,10 @@ impl ItemSource {
         }
     }
 
-    /// It is objects of this kind in this namespace.
+    /// It is objects of this kind in this namespace; empty: in the cluster.
     pub fn lists(&self, of: &ApiKind, place: &str) -> bool {
         match self {
-            Self::List { kind, namespace, .. } => kind == of && namespace.as_deref() == Some(place),
+            Self::List { kind, namespace, .. } => kind == of && namespace.as_deref().unwrap_or_default() == place,
             Self::Named { kind, objects } => kind == of && objects.first().is_some_and(|one| one.namespace == place),
             _ => false,
         }
@@ -338,4 +352,28 @@ pub struct Plan {
     pub missing: Vec<Missing>,
     /// Of which ConfigMaps the values are kept, redacted.
     pub config_maps: Bodies,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_contents_of_group_snapshots_those_are_wanted_that_are_named_or_that_the_restore_made() {
+        let wants = |restore: Option<&str>| {
+            let only = Only::OfGroups { names: ["named".to_owned()].into(), restore: restore.map(str::to_owned) };
+            let content =
+                |name: &str, labels: Value| only.wants(&json!({"metadata": {"name": name, "labels": labels}}));
+            [
+                content("named", json!({})),
+                content("stub", json!({"velero.io/restore-name": "regrow"})),
+                content("other", json!({"velero.io/restore-name": "another"})),
+                content("stranger", Value::Null),
+            ]
+        };
+        assert_eq!(wants(Some("regrow")), [true, true, false, false]);
+        assert_eq!(wants(None), [true, false, false, false]);
+    }
 }

@@ -46,6 +46,12 @@ pub fn plan(spec: &DebugBundleSpec, inventory: &Inventory, now: Timestamp) -> Pl
     planner.definitions();
     planner.logs(&spec.logs);
     for Cut { plural, namespace, told } in &inventory.cut {
+        if namespace.is_empty() {
+            let why = "there are more of the cluster than are taken for this".to_owned();
+            let cure = format!("kubectl get {plural} -o yaml has the others");
+            planner.note(format!("{plural}: {told}"), plural.clone(), MissingCode::NotLooked, why, &cure);
+            continue;
+        }
         let listed = *namespace == inventory.namespace
             || inventory.touched.iter().any(|touched| touched.whole && touched.namespace == *namespace);
         let (rest, cure) = if listed {

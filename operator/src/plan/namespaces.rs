@@ -5,7 +5,7 @@ use super::{ItemSource, Planner, Priority, core, list_path};
 use crate::{
     archive::manifest::MissingCode,
     cluster::ApiKind,
-    inventory::{Controller, Looked, ObjectName, Touched, Unnamed},
+    inventory::{Controller, GROUP_SNAPSHOTS, Looked, ObjectName, Touched, Unnamed},
 };
 
 /// Places in `missing[]`, each of its own, as no namespace can be called: of pods beyond those that are listed, and of
@@ -16,7 +16,7 @@ const UNNAMED: &str = "namespaces/_unnamed";
 impl Planner<'_> {
     pub(super) fn other_namespaces(&mut self) {
         let inventory = self.inventory;
-        for Touched { namespace, why, whole, looked } in &inventory.touched {
+        for Touched { namespace, why, whole, looked, .. } in &inventory.touched {
             match looked {
                 Looked::Yes => {}
                 Looked::NotAllowed => {
@@ -86,6 +86,9 @@ impl Planner<'_> {
         if let Some(kind) = self.inventory.served.find("snapshot.storage.k8s.io", "volumesnapshots") {
             self.list(Priority::P1, namespace, kind.clone());
         }
+        if let Some(kind) = self.inventory.served.find(GROUP_SNAPSHOTS, "volumegroupsnapshots") {
+            self.list(Priority::P1, namespace, kind.clone());
+        }
         self.list(Priority::P3, namespace, core("serviceaccounts", "ServiceAccount"));
         for controller in Controller::ALL {
             self.list(Priority::P3, namespace, controller.kind());
@@ -101,6 +104,9 @@ impl Planner<'_> {
         self.named(Priority::P1, namespace, claims, &inventory.claims);
         if let Some(kind) = inventory.served.find("snapshot.storage.k8s.io", "volumesnapshots") {
             self.named(Priority::P1, namespace, kind.clone(), &trail.snapshots);
+        }
+        if let Some(kind) = inventory.served.find(GROUP_SNAPSHOTS, "volumegroupsnapshots") {
+            self.named(Priority::P1, namespace, kind.clone(), &trail.groups);
         }
         self.named(Priority::P3, namespace, core("serviceaccounts", "ServiceAccount"), &trail.accounts);
         for controller in Controller::ALL {

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
 use crate::inventory::{
-    Looked, ObjectName, Pod, PodRole, Touched, Unnamed,
+    Looked, Nearness, ObjectName, Pod, PodRole, Touched, Unnamed,
     fixture::{inventory, pod, target},
 };
 
@@ -230,6 +230,7 @@ fn other_namespaces_are_looked_into_as_far_as_they_may_be() {
     let one = |namespace: &str, whole: bool, looked: Looked| Touched {
         namespace: namespace.into(),
         why: "podvolumerestores harvest-1".into(),
+        nearness: Nearness::Trouble,
         whole,
         looked,
     };
@@ -239,7 +240,7 @@ fn other_namespaces_are_looked_into_as_far_as_they_may_be() {
         one("secret", false, Looked::NotAllowed),
         one("many", false, Looked::TooMany),
     ];
-    inventory.touch(&[], 99_936, "results of Restore harvest");
+    inventory.touch(&[], 99_936, "results of Restore harvest", Nearness::Trouble);
     let name = |name: &str| ObjectName { namespace: "shop".into(), name: name.into(), uid: None };
     inventory.involved = vec![name("shop-0")];
     let plan = plan(&spec(), &inventory, now());
@@ -374,6 +375,7 @@ fn namespaces_that_a_spec_means_and_does_not_name_are_told_unless_somebody_named
     let one = |namespace: &str, whole| Touched {
         namespace: namespace.to_owned(),
         why: String::new(),
+        nearness: Nearness::Trouble,
         whole,
         looked: Looked::Yes,
     };
@@ -389,7 +391,7 @@ fn namespaces_that_a_spec_means_and_does_not_name_are_told_unless_somebody_named
     }
     inventory.touched.pop();
     inventory.trail.pods_beyond = 1;
-    inventory.touch(&[], 1, "results");
+    inventory.touch(&[], 1, "results", Nearness::Trouble);
     let missing = plan(&spec(), &inventory, now()).missing;
     let places: std::collections::BTreeSet<&str> = missing.iter().map(|one| one.path.as_str()).collect();
     assert_eq!(places.len(), missing.len(), "each has a place of its own: {missing:?}");
@@ -404,7 +406,7 @@ fn what_is_followed_in_part_is_said() {
         namespace: namespace.to_owned(),
         told: "the first 1000 of them are followed".to_owned(),
     };
-    inventory.cut = vec![cut("podvolumebackups", "keep"), cut("persistentvolumeclaims", "shop")];
+    inventory.cut = vec![cut("podvolumebackups", "keep"), cut("persistentvolumeclaims", "shop"), cut("nodes", "")];
     let plan = plan(&spec(), &inventory, now());
     let told = |path: &str| plan.missing.iter().find(|missing| missing.path == path).unwrap();
     let at_home = told("podvolumebackups/keep");
@@ -413,6 +415,9 @@ fn what_is_followed_in_part_is_said() {
     assert!(at_home.why.ends_with("as objects all are in the bundle"), "{}", at_home.why);
     let beyond = told("persistentvolumeclaims/shop");
     assert!(beyond.why.ends_with("not in the bundle") && beyond.cure.contains("spec.namespaces"), "{beyond:?}");
+    let of_the_cluster = told("nodes");
+    assert_eq!(of_the_cluster.what, "nodes: the first 1000 of them are followed");
+    assert!(of_the_cluster.cure.contains("kubectl get nodes"), "{of_the_cluster:?}");
 }
 
 #[test]

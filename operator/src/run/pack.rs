@@ -30,7 +30,7 @@ use crate::{
     collect::{self, CollectError, Collector, Pace, StoreFiles},
     crash, diagnose,
     error::Fault,
-    inventory::{self, Inventory, InventoryError, Scope},
+    inventory::{self, Inventory, InventoryError, Nearness, Scope},
     own, plan,
     redact::Redactor,
     runlog,
@@ -42,7 +42,8 @@ use crate::{
 
 /// The most of the collection's time that finding out what there is may take.
 const INVENTORY: Duration = Duration::from_mins(2);
-/// The most of it that finding out where the target met errors, or brought something, may take; and to look there.
+/// The most of it that finding out where the target met errors, or brought something, may take; and what there is at least to
+/// look there.
 const RESULTS: Duration = Duration::from_secs(30);
 /// Left of the collection's time for sealing what was collected.
 const TO_SEAL: Duration = Duration::from_secs(5);
@@ -178,6 +179,7 @@ impl Engine {
     ) -> Result<Packed, Fault> {
         let started = Timestamp::now();
         let clock = Instant::now();
+        let for_inventory = clock + INVENTORY;
         tracker.stage(Stage::Inventory, "finding out what there is");
         let cluster = Cluster::new(self.client.clone());
         let mut inventory = self.inventory(&cluster, subject, deadline).await?;
@@ -186,10 +188,11 @@ impl Engine {
             Ok(files) => take_up_files(&mut inventory, files.as_ref(), cluster.idle(), deadline).await,
             Err(_) => false,
         };
-        // Last, for there is room for so many: what files name is nearer to a cause.
         inventory.touch_named(results_lead);
-        let limit = RESULTS.min(deadline.saturating_duration_since(Instant::now()));
-        inventory::follow(&cluster, &mut inventory, limit).await;
+        // Namespaces wait until now that might have lost their place: they have what is left of the time.
+        let left = for_inventory.saturating_duration_since(Instant::now()).max(RESULTS);
+        let limit = left.min(deadline.saturating_duration_since(Instant::now()));
+        Box::pin(inventory::follow(&cluster, &mut inventory, limit)).await;
         let mut password = self.repository_password().await?;
         let mut known = stores.known.clone();
         known.extend(password.known.take());
@@ -281,34 +284,36 @@ impl Engine {
             cluster_read: self.options.cluster_read,
         };
         let limit = INVENTORY.min(deadline.saturating_duration_since(Instant::now()));
-        let taken = inventory::take(cluster, &self.options.namespace, &subject.spec, scope, limit).await;
-        taken.map_err(|error| match &error {
+        let taken = inventory::take(cluster, &self.options.namespace, &subject.spec, scope, limit);
+        Box::pin(taken).await.map_err(|error| match &error {
             InventoryError::Api { .. } => Fault::Transient { reason: error.reason(), message: chain(&error) },
             _ => Fault::terminal(error.reason(), error.to_string()),
         })
     }
 }
 
-/// What refused or disturbed a target lies in the namespaces that its results name: quotas, events. What a Restore brought
-/// and does not come up lies in those that its resource list names. Volumes and operations that failed are named with their
-/// claims and snapshots. Whether the results name any namespace.
+/// Volumes and operations that failed are named with their claims and snapshots. What refused or disturbed a target lies in the
+/// namespaces that its results name: quotas, events; after these, for a warning may be about many of them. What a Restore
+/// brought and does not come up lies in those that its resource list names. Whether the results name any namespace.
 async fn take_up_files(inventory: &mut Inventory, files: &dyn StoreFiles, idle: Duration, deadline: Instant) -> bool {
     let Some(target) = inventory.target.as_ref().filter(|target| target.files_may_be_there()) else { return false };
     let (kind, name) = (target.kind, target.name.clone());
     let troubled = target.phase != "Completed";
     let until = deadline.min(Instant::now() + RESULTS);
+    let leads = collect::leads(files, kind, &name, idle, until).await;
+    inventory.lead(&leads, &format!("volume info or item operations of {kind} {name}"));
     let mut results_lead = false;
     if troubled {
         let namespaces = collect::troubled_namespaces(files, kind, &name, idle, until).await;
         results_lead = !namespaces.texts.is_empty();
-        inventory.touch(&namespaces.texts, namespaces.left_out, &format!("results of {kind} {name}"));
+        let why = format!("results of {kind} {name}");
+        inventory.touch(&namespaces.texts, namespaces.left_out, &why, Nearness::Trouble);
     }
     if kind == TargetKind::Restore {
         let (namespaces, more) = collect::restored_namespaces(files, &name, idle, until).await;
-        inventory.touch(&namespaces, u64::from(more), &format!("resource list of {kind} {name}"));
+        let why = format!("resource list of {kind} {name}");
+        inventory.touch(&namespaces, u64::from(more), &why, Nearness::Named);
     }
-    let leads = collect::leads(files, kind, &name, idle, until).await;
-    inventory.lead(&leads, &format!("volume info or item operations of {kind} {name}"));
     results_lead
 }
 

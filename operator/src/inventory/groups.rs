@@ -1,0 +1,84 @@
+//! Snapshots of several volumes at once (`groupsnapshot.storage.k8s.io`): those that Velero made for a Backup, and those that a
+//! namespace's snapshots are of. Their contents and classes are of the cluster, and read by `collect`.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{
+    Served,
+    follow::{Met, Place},
+    is_dns_name,
+    look::Look,
+    sieve::INVOLVED,
+};
+use crate::cluster::ApiKind;
+
+/// Their group.
+pub(crate) const GROUP: &str = "groupsnapshot.storage.k8s.io";
+
+/// The kind of them that is in namespaces, if it is served.
+pub(super) fn kind(served: &Served) -> Option<ApiKind> {
+    served.find(GROUP, "volumegroupsnapshots").cloned()
+}
+
+/// Name and content.
+fn read(group: &Value) -> Option<(String, Option<String>)> {
+    let text = |pointer| {
+        let name = group.pointer(pointer).and_then(Value::as_str).filter(|name| is_dns_name(name))?;
+        Some(name.to_owned())
+    };
+    let content = ["/status/boundVolumeGroupSnapshotContentName", "/spec/source/volumeGroupSnapshotContentName"];
+    Some((text("/metadata/name")?, content.into_iter().find_map(text)))
+}
+
+impl Look<'_> {
+    /// Velero labels those that it makes with the Backup's name (`pkg/backup/actions/csi/pvc_action.go`); it deletes them once
+    /// their snapshots are there.
+    pub(super) async fn groups_of(&self, place: &Place, met: &mut Met) {
+        let Some(kind) = &place.groups else { return };
+        let (sieve, named): (_, BTreeSet<String>) = (place.sieve.clone(), met.groups_named.clone());
+        let wanted = move |group: Value| {
+            let found = read(&group)?;
+            (sieve.takes_group(&group) || named.contains(&found.0)).then_some(found)
+        };
+        met.groups = self.list(kind, &place.namespace, None, INVOLVED, wanted).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use debugbundle_crd::TargetKind;
+    use serde_json::json;
+
+    use super::*;
+    use crate::inventory::{fixture, sieve::Sieve};
+
+    #[test]
+    fn those_are_taken_that_have_the_name_of_the_backup_that_is_made_or_restored() {
+        let labelled = |name: &str| json!({"metadata": {"name": "g", "labels": {"velero.io/backup-name": name}}});
+        for (kind, own) in [(TargetKind::Backup, "harvest"), (TargetKind::Restore, "seed")] {
+            let mut inventory = fixture::inventory();
+            inventory.target = Some(fixture::target(kind, "InProgress"));
+            let takes = |group: &Value, whole| Sieve::of(&inventory, "shop", whole).takes_group(group);
+            assert!(takes(&labelled(own), false) && !takes(&labelled("another"), false), "{kind}");
+            let plain = json!({"metadata": {"name": "g"}});
+            assert!(!takes(&plain, false) && takes(&plain, true), "{kind}: all of a namespace that was asked for");
+        }
+        let inventory = fixture::inventory();
+        assert!(!Sieve::of(&inventory, "shop", false).takes_group(&json!({})), "of no target none is");
+    }
+
+    #[test]
+    fn a_group_tells_its_content_bound_or_given() {
+        let of = |spec: Value, status: Value| {
+            read(&json!({"metadata": {"name": "velero-shop-x"}, "spec": spec, "status": status})).unwrap().1
+        };
+        let given = json!({"source": {"volumeGroupSnapshotContentName": "given"}});
+        let bound = json!({"boundVolumeGroupSnapshotContentName": "bound"});
+        assert_eq!(of(given.clone(), bound).as_deref(), Some("bound"));
+        assert_eq!(of(given, json!({})).as_deref(), Some("given"));
+        assert_eq!(of(json!({"source": {"selector": {}}}), Value::Null), None);
+        assert_eq!(read(&json!({"metadata": {"name": "../x"}})), None);
+    }
+}

@@ -1,0 +1,139 @@
+//! Nodes that no pod of the target's is on: where its volume is attached still, and those that could take a pod that none takes.
+//! Nodes of pods and of data are `scope`'s and `cause`'s.
+
+use std::collections::BTreeSet;
+
+use harness::bundle::Unpacked;
+use harness::{Context, LogScript, Operator, pod, with_namespace};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::VolumeAttachment;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::scope::{OfTheCluster, claim, pod_volume_restore, put, shop_pod, volume};
+
+/// Nodes that are taken for a pod that none takes.
+const MOST: usize = 50;
+const NODES: &str = "cluster-scoped-resources/core/nodes.yaml";
+
+async fn bundle_of_r1(context: &Context, name: &str) -> Unpacked {
+    context.debug_bundle(name, json!({"target": {"kind": "Restore", "name": "r1"}})).await;
+    let status = context.until_bundle_ended(name).await;
+    context.download(&status).await
+}
+
+/// A Restore under way whose data waits for the pod `shop-0`.
+async fn restore_into(context: &Context, shop: &str) {
+    let restore = json!({"metadata": {"name": "r1"}, "spec": {"backupName": "seed"},
+        "status": {"phase": "InProgress", "startTimestamp": Timestamp::now()}});
+    let uid = context.create_velero("Restore", restore).await.metadata.uid.unwrap();
+    let labels = json!({"velero.io/restore-uid": uid, "velero.io/restore-name": "r1"});
+    let mut data = pod_volume_restore("r1-x", &labels, shop, "shop-0");
+    data["status"] = json!({"phase": "InProgress", "node": format!("{}-n1", context.namespace)});
+    context.create_velero("PodVolumeRestore", data).await;
+}
+
+/// The pod that had the volume is gone, and the volume is attached to its node all the same.
+#[tokio::test]
+async fn a_node_that_holds_a_volume_for_nobody_any_more_is_there_with_its_events_and_its_node_agents_log() {
+    with_namespace("attached", |context| async move {
+        let shop = context.workload_namespace("shop").await;
+        let mut nodes = Vec::new();
+        context.node_agents().await;
+        // More than a bystander's log may have, so that it shows whether all of it is there.
+        let filler = "x".repeat(1 << 20);
+        for name in ["n1", "n2", "n3"] {
+            let node = context.node(name).await;
+            let agent = pod(&format!("agent-{name}")).on_node(&node).labelled("role", "node-agent");
+            context.pod(agent.with_container("node-agent")).await;
+            let rest = std::iter::repeat_n(filler.clone(), 3);
+            let said = LogScript::lines(std::iter::once(format!("{name} detaches")).chain(rest));
+            context.log(&format!("agent-{name}"), "node-agent", said);
+            nodes.push(node);
+        }
+        let cluster = OfTheCluster(&context);
+        let mut bound = Vec::new();
+        for (name, at) in [("data", &nodes[1]), ("other", &nodes[2])] {
+            let volume = cluster.put::<PersistentVolume>(name, volume()).await;
+            put::<PersistentVolumeClaim>(&context, &shop, claim(name, Some(&volume))).await;
+            let attached = json!({"spec": {"attacher": "csi.example.io", "nodeName": at, "source": {"persistentVolumeName": volume}}});
+            cluster.put::<VolumeAttachment>(name, attached).await;
+            bound.push(volume);
+        }
+        let (owner, restored) = (("apps/v1", "ReplicaSet", "shop-5d"), json!({"velero.io/restore-name": "r1"}));
+        put::<Pod>(&context, &shop, shop_pod("shop-0", &nodes[0], owner, Some("data"), &restored, false)).await;
+        restore_into(&context, &shop).await;
+        let event = json!({"metadata": {"name": format!("{}-e1", context.namespace)}, "type": "Warning",
+            "reason": "NodeNotReady", "message": "node is not ready", "lastTimestamp": Timestamp::now(),
+            "involvedObject": {"apiVersion": "v1", "kind": "Node", "name": nodes[1]}});
+        put::<Event>(&context, "default", event).await;
+
+        let account = context.shipped_account().await;
+        let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
+        let bundle = bundle_of_r1(&context, "held").await;
+        assert_eq!(bundle.names(NODES), nodes[..2], "the third holds nothing of the target's");
+        assert_eq!(bundle.names("cluster-scoped-resources/storage.k8s.io/volumeattachments.yaml"), [cluster.name("data")]);
+        assert_eq!(bundle.names("namespaces/default/core/events.yaml"), [format!("{}-e1", context.namespace)]);
+        let whole = |name: &str| {
+            let log = format!("namespaces/{}/pods/agent-{name}/node-agent/node-agent/logs/current.log", context.namespace);
+            bundle.file(&log).contains(&format!("{name} detaches"))
+        };
+        assert_eq!(["n1", "n2", "n3"].map(whole), [true, true, false], "of a bystander's log only the end is kept");
+
+        let events: Api<Event> = Api::namespaced(context.client.clone(), "default");
+        events.delete(&format!("{}-e1", context.namespace), &DeleteParams::default()).await.expect("deleted");
+        cluster.clean::<PersistentVolume>().await;
+        cluster.clean::<VolumeAttachment>().await;
+        context.delete_namespace(&shop).await;
+    })
+    .await;
+}
+
+/// A pod that no node takes, as the scheduler says.
+fn unschedulable(name: &str, spec: &Value) -> Value {
+    let mut object = shop_pod(name, "n", ("apps/v1", "StatefulSet", "shop"), None, &json!({}), false);
+    let fields = object["spec"].as_object_mut().unwrap();
+    fields.remove("nodeName");
+    fields.extend(spec.as_object().cloned().unwrap_or_default());
+    object["status"] = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False",
+        "reason": "Unschedulable", "message": "0/2 nodes are available: 2 node(s) had untolerated taint"}]});
+    object
+}
+
+#[tokio::test]
+async fn a_pod_that_no_node_takes_brings_the_nodes_that_it_could_mean_and_a_cut_is_told() {
+    with_namespace("unscheduled", |context| async move {
+        let shop = context.workload_namespace("shop").await;
+        // Named last, so that nothing but the selector brings it among so many.
+        let tainted = context.node("zz-tainted").await;
+        let nodes: Api<Node> = Api::all(context.client.clone());
+        let change = json!({"metadata": {"labels": {"disk": context.namespace}},
+            "spec": {"taints": [{"key": "full", "effect": "NoSchedule"}]}});
+        nodes.patch(&tainted, &PatchParams::default(), &Patch::Merge(change)).await.expect("it can be changed");
+        let selector = json!({"nodeSelector": {"disk": context.namespace}});
+        put::<Pod>(&context, &shop, unschedulable("shop-0", &selector)).await;
+        restore_into(&context, &shop).await;
+        let account = context.shipped_account().await;
+        let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
+
+        let bundle = bundle_of_r1(&context, "few").await;
+        let found = bundle.items(NODES);
+        let ours = found.iter().find(|node| node["metadata"]["name"] == *tainted).expect("the one it could mean");
+        assert_eq!(ours["spec"]["taints"][0]["key"], "full");
+
+        for n in 0..MOST {
+            context.node(&format!("m-{n:02}")).await;
+        }
+        let bundle = bundle_of_r1(&context, "many").await;
+        let found: BTreeSet<String> = bundle.names(NODES).into_iter().collect();
+        assert!(found.contains(&tainted), "{found:?}");
+        assert_eq!(found.len(), MOST, "nodes of other tests may be among them");
+        let all = bundle.manifest["missing"].as_array().unwrap();
+        let cut = all.iter().find(|lost| lost["path"] == "nodes").expect("the cut is told");
+        assert_eq!((&cut["code"], &cut["severity"]), (&json!("NotLooked"), &json!("note")));
+        assert!(cut["what"].as_str().unwrap().starts_with("nodes: 50 of "), "{cut}");
+        context.delete_namespace(&shop).await;
+    })
+    .await;
+}

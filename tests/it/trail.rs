@@ -1,0 +1,122 @@
+//! What hangs on a pod in ways that are easily overlooked: the claims of its ephemeral volumes, the snapshot that a claim is filled
+//! from, and owners whose kind has the name of a well-known one. The usual way is `scope`'s.
+
+use harness::{Operator, with_namespace};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use kube::api::{DeleteParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::scope::{OfTheCluster, claim, dynamic, pod_volume_restore, put, shop_pod, volume, workload};
+
+#[tokio::test]
+async fn claims_of_ephemeral_volumes_and_the_snapshots_that_claims_are_filled_from_are_followed() {
+    with_namespace("filled", |context| async move {
+        context.snapshot_kinds().await;
+        let shop = context.workload_namespace("shop").await;
+        let cluster = OfTheCluster(&context);
+        let bound = cluster.put::<PersistentVolume>("scratch", volume()).await;
+        put::<PersistentVolumeClaim>(&context, &shop, claim("shop-0-scratch", Some(&bound))).await;
+        put::<PersistentVolumeClaim>(&context, &shop, claim("shop-1-scratch", None)).await;
+        let from =
+            |snapshot: &str| json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": snapshot});
+        for (name, snapshot) in [("data", "friday"), ("more", "gone"), ("stranger", "sunday")] {
+            let mut object = claim(name, None);
+            object["spec"]["dataSource"] = from(snapshot);
+            object["spec"]["dataSourceRef"] = from(snapshot);
+            put::<PersistentVolumeClaim>(&context, &shop, object).await;
+        }
+        // Nobody labelled these, and they are of no claim that is there.
+        for name in ["friday", "sunday"] {
+            let snapshot = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot",
+                "metadata": {"name": name}, "spec": {"source": {"volumeSnapshotContentName": cluster.name(name)}}});
+            let api = dynamic(&context, Some(&shop), "VolumeSnapshot");
+            api.create(&PostParams::default(), &serde_json::from_value(snapshot).unwrap()).await.unwrap();
+            let content = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotContent",
+                "metadata": {"name": cluster.name(name)}, "spec": {"volumeSnapshotClassName": cluster.name("quick")}});
+            let api = dynamic(&context, None, "VolumeSnapshotContent");
+            api.create(&PostParams::default(), &serde_json::from_value(content).unwrap()).await.unwrap();
+        }
+        let class = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotClass",
+            "metadata": {"name": cluster.name("quick")}, "driver": "csi.example.io", "deletionPolicy": "Delete"});
+        let classes = dynamic(&context, None, "VolumeSnapshotClass");
+        classes.create(&PostParams::default(), &serde_json::from_value(class).unwrap()).await.unwrap();
+        let mut waits = shop_pod("shop-0", "n1", ("apps/v1", "StatefulSet", "shop"), None, &json!({}), false);
+        let template =
+            json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+        waits["spec"]["volumes"] = json!([
+            {"name": "scratch", "ephemeral": {"volumeClaimTemplate": template}},
+            {"name": "data", "persistentVolumeClaim": {"claimName": "data"}},
+            {"name": "more", "persistentVolumeClaim": {"claimName": "more"}}]);
+        put::<Pod>(&context, &shop, waits).await;
+        let restore =
+            json!({"metadata": {"name": "r1"}, "spec": {"backupName": "seed"}, "status": {"phase": "InProgress"}});
+        let uid = context.create_velero("Restore", restore).await.metadata.uid.unwrap();
+        let labels = json!({"velero.io/restore-uid": uid, "velero.io/restore-name": "r1"});
+        context.create_velero("PodVolumeRestore", pod_volume_restore("r1-x", &labels, &shop, "shop-0")).await;
+
+        let account = context.shipped_account().await;
+        let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
+        context.debug_bundle("why", json!({"target": {"kind": "Restore", "name": "r1"}})).await;
+        let status = context.until_bundle_ended("why").await;
+        let bundle = context.download(&status).await;
+        let claims = bundle.names(&format!("namespaces/{shop}/core/persistentvolumeclaims.yaml"));
+        assert_eq!(claims, ["data", "more", "shop-0-scratch"]);
+        assert_eq!(bundle.names("cluster-scoped-resources/core/persistentvolumes.yaml"), [bound]);
+        let path = format!("namespaces/{shop}/snapshot.storage.k8s.io/volumesnapshots");
+        assert_eq!(bundle.names(&format!("{path}.yaml")), ["friday"]);
+        let gone = bundle.missing().into_iter().find(|lost| lost.path == format!("{path}/gone"));
+        assert_eq!(gone.map(|lost| lost.code).as_deref(), Some("Gone"), "a claim waits for it");
+        let of_cluster =
+            |plural: &str| bundle.names(&format!("cluster-scoped-resources/snapshot.storage.k8s.io/{plural}.yaml"));
+        assert_eq!(of_cluster("volumesnapshotcontents"), [cluster.name("friday")]);
+        assert!(of_cluster("volumesnapshotclasses").contains(&cluster.name("quick")));
+
+        classes.delete(&cluster.name("quick"), &DeleteParams::default()).await.unwrap();
+        cluster.clean::<PersistentVolume>().await;
+        context.delete_namespace(&shop).await;
+    })
+    .await;
+}
+
+/// Objects of the same names as others' owners are here, and have nothing to do with these pods.
+#[tokio::test]
+async fn an_owner_of_another_group_is_not_taken_for_the_well_known_kind_of_its_name() {
+    with_namespace("owners", |context| async move {
+        let shop = context.workload_namespace("shop").await;
+        let mut train: Value = workload("train", None);
+        train["spec"]["template"]["spec"]["restartPolicy"] = "Never".into();
+        let job = json!({"metadata": {"name": "train"}, "spec": {"template": train["spec"]["template"]}});
+        put::<Job>(&context, &shop, job.clone()).await;
+        let count = json!({"metadata": {"name": "count"}, "spec": job["spec"]});
+        put::<Job>(&context, &shop, count).await;
+        for name in ["web", "api"] {
+            put::<Deployment>(&context, &shop, workload(name, None)).await;
+        }
+        let restored = json!({"velero.io/restore-name": "r1"});
+        for (name, owner) in [
+            ("train-0", ("batch.volcano.sh/v1alpha1", "Job", "train")),
+            ("web-0", ("apps.example.io/v1", "Deployment", "web")),
+            ("count-0", ("batch/v1", "Job", "count")),
+            ("api-0", ("apps/v1", "Deployment", "api")),
+        ] {
+            put::<Pod>(&context, &shop, shop_pod(name, "n1", owner, None, &restored, false)).await;
+        }
+        let restore = json!({"metadata": {"name": "r1"}, "status": {"phase": "InProgress"},
+            "spec": {"backupName": "seed", "includedNamespaces": [shop]}});
+        context.create_velero("Restore", restore).await;
+        let _operator = Operator::of(&context).ready().await;
+        context.debug_bundle("owned", json!({"target": {"kind": "Restore", "name": "r1"}})).await;
+        let status = context.until_bundle_ended("owned").await;
+        let bundle = context.download(&status).await;
+        assert_eq!(
+            bundle.names(&format!("namespaces/{shop}/core/pods.yaml")),
+            ["api-0", "count-0", "train-0", "web-0"]
+        );
+        assert_eq!(bundle.names(&format!("namespaces/{shop}/batch/jobs.yaml")), ["count"]);
+        assert_eq!(bundle.names(&format!("namespaces/{shop}/apps/deployments.yaml")), ["api"]);
+        context.delete_namespace(&shop).await;
+    })
+    .await;
+}
