@@ -67,7 +67,7 @@ pub(super) async fn follow(catcher: &Catcher, which: Which<'_>, mark: Mark, mut 
         let whole = is_whole();
         grows = grows && !whole;
         let (end, last) = request(catcher, which, mark, grows, place.as_ref()).await;
-        if matches!(end, End::GaveWay | End::Silent) {
+        if !matches!(end, End::Whole | End::BrokeOff) {
             tokio::time::sleep(FADE).await;
         }
         drop(place);
