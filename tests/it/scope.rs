@@ -1,6 +1,7 @@
 //! What belongs to a target, found on a real API server with the shipped permissions: what is in a bundle, what is not, in
 //! which order, and how many requests that took. How bodies are written and logs are read is tested elsewhere.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -385,8 +386,13 @@ async fn a_restore_brings_what_is_on_the_way_to_its_cause_and_the_strangers_besi
         // two of the cluster, and two definitions more.
         let served = got.inventory.served.find("groupsnapshot.storage.k8s.io", "volumegroupsnapshots");
         let most = if served.is_some() { 135 } else { 130 };
-        assert!(requests.len() <= most, "{} requests, {most} at most: {requests:#?}", requests.len());
-        println!("{} requests for {} entries", requests.len(), got.collected.entries.len());
+        // A log whose connection broke is taken up once more, which a busy machine may bring about: it counts once.
+        let calls = context.stand.calls(&context.shipped_account().await.user).into_iter();
+        let logs: BTreeSet<String> =
+            calls.filter(|call| call.need.subresource == "log").map(|call| call.name).collect();
+        let asked = requests.len() - (count(&requests, "get", "pods/log") - logs.len());
+        assert!(asked <= most, "{asked} requests, {most} at most: {requests:#?}");
+        println!("{asked} requests for {} entries", got.collected.entries.len());
 
         cluster.clean::<PersistentVolume>().await;
         cluster.clean::<VolumeAttachment>().await;
