@@ -181,6 +181,7 @@ impl Assigned {
         let (length, colon, percent) = match separator(&line[at..]) {
             Some(found) => found,
             None if flag && quoted && starts(line, at, b",") => (1, false, 0),
+            None if quoted && starts(line, at, b",") && is_set(&line[..name.start]) => (1, false, 0),
             None if flag && spaced => (0, false, 0),
             None if element && starts(line, at, b">") => (1, false, 0),
             None => return None,
@@ -210,7 +211,8 @@ impl Assigned {
         } else if starts(line, at, b"%22") {
             found.from = at + 3;
         }
-        Some(found)
+        // What stands in no quotes there is a variable.
+        (found.quote.is_some() || !is_set(&line[..name.start])).then_some(found)
     }
 
     /// What stands behind such a name is looked at by `json`.
@@ -325,6 +327,15 @@ impl Assigned {
         }
         value
     }
+}
+
+/// `os.Setenv("`: the name in the quotes is set to what stands behind a comma.
+fn is_set(front: &[u8]) -> bool {
+    const CALLS: &[&[u8]] = &[b"setenv(", b"putenv(", b"setproperty(", b"setdefault(", b"setenvironmentvariable("];
+    let Some(quoted) = front.strip_suffix(b"\"").or_else(|| front.strip_suffix(b"'")) else { return false };
+    let slashes = quoted.iter().rev().take_while(|byte| **byte == b'\\').count();
+    let call = &quoted[..quoted.len() - slashes];
+    CALLS.iter().any(|name| call.len() >= name.len() && call[call.len() - name.len()..].eq_ignore_ascii_case(name))
 }
 
 /// A number of JSON: a count under a weak name, or how often one of our own rules hit.

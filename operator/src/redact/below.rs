@@ -17,6 +17,8 @@ const DESCRIBE_ALONE: &[&str] = &["key", "keys"];
 /// Fields that hold the value itself, if anything does.
 #[rustfmt::skip]
 const HOLD: &[&str] = &["value", "values", "data", "plain", "plaintext", "content", "raw", "literal", "inline"];
+/// In front of the field's other words: it is called after what is there already, `existingSecretPasswordKey`.
+const EXISTING: &[u8] = b"existing";
 /// The end of a name of several passwords.
 const EACH: &[u8] = b"passwords";
 /// Of those, names that somebody may have who has one of several passwords.
@@ -45,6 +47,9 @@ pub(super) fn of(judged: Option<Strength>, key: &[u8]) -> Option<Strength> {
 /// What a field is in an object that is taken for a secret, if its own name does not say so.
 pub(super) fn field(outer: Strength, name: &[u8]) -> Option<Strength> {
     let (last, before) = names::last_words(name);
+    if name.len() > EXISTING.len() && name[..EXISTING.len()].eq_ignore_ascii_case(EXISTING) {
+        return None;
+    }
     let is_in = |words: &[&str]| words.iter().any(|word| last.eq_ignore_ascii_case(word.as_bytes()));
     match outer {
         Strength::Each if before.is_empty() && is_in(WHO) => Some(Strength::Strong),
@@ -78,6 +83,9 @@ mod tests {
             ("passwords", "secretKeyRef", false),
             ("passwords", "policy", false),
             ("password", "user", false),
+            ("password", "existingSecret", false),
+            ("password", "existingSecretPasswordKey", false),
+            ("password", "existing", true),
             ("secrets", "user", false),
         ] {
             let outer = holds(key.as_bytes()).expect("sensitive");

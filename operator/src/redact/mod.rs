@@ -217,8 +217,10 @@ impl Redactor {
         if !found.names.is_empty() {
             assigned::find(text, found.names.iter().cloned(), spans);
             pair::find(text, spans);
-            spread::find(text, spans);
             written_out::find(text, spans);
+        }
+        if !found.names.is_empty() || found.shapes != 0 {
+            spread::find(text, spans);
         }
         if !found.urls.is_empty() {
             url::find(text, found.urls.iter().cloned(), spans);

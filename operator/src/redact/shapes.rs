@@ -115,6 +115,15 @@ pub(super) static TABLE: &[Shape] = &[
         &["identified", "password '", "password \\'"],
         r"(?i)\b(?:password|identified(?:\s+with\s+\S+)?\s+(?:by|as))\s+\\*'([^'\n]+)'",
     ),
+    // Oracle's, whose passwords stand in double quotes or in none: there a word of letters may be one of a sentence.
+    shape(
+        "sql-user",
+        &["identified"],
+        concat!(
+            r"(?i)\b(?:(?:create|alter)\s+(?:user|role)|grant\s[^;\n]{1,256}?\sto)\s+\S[^;\n]{0,256}?\bidentified(?:\s+with\s+\S+)?\s+(?:by|as)\s+",
+            r#"(?:\\*"([^"\\\n]+)|([^\s"'\\`,;()]*[0-9][^\s"'\\`,;()]*))"#,
+        ),
+    ),
     // Some tools keep a copy of a whole object so, and Helm a release with its Secrets; nobody reads it as it is.
     shape("gzip", &["H4sI"], r"(?:^|[^A-Za-z0-9+/_-])(H4sI(?:[A-Za-z0-9+/_-]|\\+/|%2[BbFf]){28,}(?:=|%3[Dd]){0,2})"),
     tools::MYSQL,
@@ -134,6 +143,10 @@ pub(super) static TABLE: &[Shape] = &[
     tools::OPENSSL,
     tools::CEPH,
     tools::RABBIT,
+    tools::VAULT,
+    tools::ZIP,
+    tools::SEVEN_ZIP,
+    tools::SHELLS,
     tools::AWS_CONFIGURE,
     vendors::TOKEN,
     vendors::HOOK,
@@ -199,6 +212,11 @@ fn with_token(line: &[u8], at: Range<usize>) -> Range<usize> {
         }
         _ => at,
     }
+}
+
+/// Whether one of the commands may be meant.
+pub(super) fn names_a_tool(word: &[u8]) -> bool {
+    TOOL_HINTS.is_match(word)
 }
 
 /// What the shapes of commands hit.

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use regex::bytes::Regex;
 
+use command::Command;
 use line::Line;
 pub(super) use line::behind_properties;
 
@@ -17,6 +18,7 @@ use super::{
     value::{self, Place},
 };
 
+mod command;
 mod line;
 
 /// Lines of other writers that may stand in between.
@@ -51,6 +53,7 @@ pub(super) struct State {
     prefixed: bool,
     behind_a_head: bool,
     others: u8,
+    command: Option<Command>,
 }
 
 #[derive(Clone, Copy)]
@@ -73,12 +76,16 @@ enum Waits {
     Data(usize, usize),
     /// For `password x` below `login y`, as .netrc has it.
     Netrc,
+    /// For `<value>…</value>`, behind `<name>…</name>` with its name; so many other elements may stand in between.
+    ElementOfPair(Strength, u8),
+    /// For what stands in an element of this name, so many lines at most, up to one that begins with a tag.
+    Element(Strength, u16),
 }
 
 impl State {
     /// Whether the next line must be shown, whatever is in it.
     pub(super) fn watches(&self) -> bool {
-        self.waits.is_some() || self.secret.is_some()
+        self.waits.is_some() || self.secret.is_some() || self.command.is_some()
     }
 
     /// A line without its end: what is to be masked of it for the sake of the lines above it. Then what it says of the next.
@@ -88,6 +95,7 @@ impl State {
         }
         let prefix = PREFIX.find(text).map_or(0, |prefix| prefix.end());
         let line = Line::of(text, prefix);
+        let argument = Command::next(&mut self.command, &line);
         let data = self.is_data(&line);
         let mut found = line.data().filter(|_| data);
         let data = data && found.is_none();
@@ -98,7 +106,7 @@ impl State {
             let another = another && !goes_on;
             if another && self.others > 0 {
                 self.others -= 1;
-                return None;
+                return argument;
             }
             self.waits = None;
             if !another {
@@ -111,7 +119,7 @@ impl State {
             self.behind_a_head = head && matches!(self.waits, Some(Waits::Value(_)));
             (self.prefixed, self.others) = (prefix > 0, OTHERS);
         }
-        found
+        found.or(argument)
     }
 
     /// Whether the line is the `data` of a Secret whose kind was named above, in the same column.
@@ -138,7 +146,9 @@ impl State {
     /// Of one line that has no prefix and is part of another text.
     fn judged(&mut self, waits: Waits, line: &Line<'_>) -> Option<Span> {
         match waits {
-            Waits::Value(_) | Waits::Scalar(..) | Waits::Fields(..) if line.says_nothing() => {
+            Waits::Value(_) | Waits::Scalar(..) | Waits::Fields(..) | Waits::ElementOfPair(..) | Waits::Element(..)
+                if line.says_nothing() =>
+            {
                 self.waits = Some(waits);
                 None
             }
@@ -209,6 +219,25 @@ impl State {
                 let (rule, word) = (super::vendors::NETRC.id, b"password ");
                 let value = line.text[line.body.clone()].strip_prefix(word).filter(|value| !value.contains(&b' '))?;
                 Some(Span::new(line.body.end - value.len()..line.body.end, rule, value.to_vec()))
+            }
+            Waits::ElementOfPair(strength, left) => {
+                let element = line.element()?;
+                if element.name.eq_ignore_ascii_case(b"value") {
+                    let opens = element.content.is_empty() && !element.closed;
+                    self.waits = opens.then_some(Waits::Element(strength, QUOTED));
+                    return line.of_element(element.content, strength);
+                }
+                self.waits = (element.closed && left > 0).then(|| Waits::ElementOfPair(strength, left - 1));
+                None
+            }
+            Waits::Element(strength, left) => {
+                let text = &line.text[line.body.clone()];
+                if text.starts_with(b"<") {
+                    return None;
+                }
+                let end = memchr::memchr(b'<', text).map_or(line.body.end, |at| line.body.start + at);
+                self.waits = (end == line.body.end && left > 0).then(|| Waits::Element(strength, left - 1));
+                line.of_element(line.body.start..end, strength)
             }
             Waits::Flag(strength) => {
                 let (at, quoted) = line.scalar(line.body.clone())?;

@@ -371,6 +371,7 @@ mod forms;
 mod fuzz;
 mod hinted;
 mod leaks;
+mod mended;
 mod properties;
 mod secrets;
 mod spread;

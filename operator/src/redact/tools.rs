@@ -158,6 +158,40 @@ pub(super) const RABBIT: Shape = shape(
     &["add_user", "change_password"],
     r#"(?:\b|\\[nrt])rabbitmqctl\b[^|;\n]*?\b(?:add_user|change_password)(?:[\s"',\\]+[^\s"',\\]+)[\s"',\\]+([^\s"'\\,|;&]+)"#,
 );
+/// A token, or the value of what goes to a method: a word that no sentence about a login has.
+pub(super) const VAULT: Shape = Shape {
+    id: "vault-login",
+    hints: &["vault"],
+    pattern: concat!(
+        r#"(?:\b|\\[nrt])vault[\s"',\\]+login(?:[\s"',\\]+-[^\s"',\\]+)*[\s"',\\]+"#,
+        r#"([^\s"'\\,|;&=)\]-][^\s"'\\,|;&=)\]]*)"#,
+    ),
+    check: |value| {
+        let mixed = value.iter().any(u8::is_ascii_digit) && value.iter().any(u8::is_ascii_alphabetic);
+        mixed && value.len() >= 6
+    },
+    scan: None,
+};
+/// The file's own name may end in `.zip`, and what follows it be a flag of another program.
+pub(super) const ZIP: Shape = shape(
+    "zip-flag",
+    &["zip"],
+    concat!(r#"(?:^|[\s"'/;|&(]|\\[nrt])(?:un)?zip\b[^|;&\n]*?[\s"',]-[A-Za-z]*P"#, value!()),
+);
+pub(super) const SEVEN_ZIP: Shape = shape(
+    "7z-flag",
+    // With what stands in front or behind: `7Z` alone ends every tenth time stamp.
+    &[" 7z", "/7z", "\"7z", "'7z", "7z a -", "7z x -"],
+    concat!(
+        r#"(?:^|[\s"'/;|&(]|\\[nrt])7z[ar]?\b[^|;&\n]*?[\s"',]-p"#,
+        r#"(?:'([^'\n]+)|\\*"([^"\\\n,:}\]\s][^"\\\n]*)|([^\s"'\\|;&,\]})]+))"#,
+    ),
+);
+pub(super) const SHELLS: Shape = shape(
+    "client-flag",
+    &["cypher-shell", "rabbitmqadmin"],
+    concat!(r#"(?:\b|\\[nrt])(?:cypher-shell|rabbitmqadmin)\b[^|;&\n]*?[\s"',]-p"#, value!()),
+);
 pub(super) const AWS_CONFIGURE: Shape = shape(
     "aws-configure",
     &["configure set"],
@@ -182,5 +216,9 @@ pub(super) const ALL: &[&str] = &[
     OPENSSL.id,
     CEPH.id,
     RABBIT.id,
+    VAULT.id,
+    ZIP.id,
+    SEVEN_ZIP.id,
+    SHELLS.id,
     AWS_CONFIGURE.id,
 ];

@@ -26,6 +26,17 @@ pub(super) struct Line<'a> {
     pub(super) body: Range<usize>,
 }
 
+/// An element of XML that begins a line.
+pub(super) struct Element<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) content: Range<usize>,
+    /// Its end follows its content.
+    pub(super) closed: bool,
+}
+
+/// Elements between the name and the value of a pair, such as a description.
+const BETWEEN: u8 = 3;
+
 impl<'a> Line<'a> {
     pub(super) fn of(text: &'a [u8], prefix: usize) -> Self {
         let mut end = text.len();
@@ -170,6 +181,39 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// `<name>content</name>`, or the beginning of one.
+    pub(super) fn element(&self) -> Option<Element<'a>> {
+        let rest = self.text[self.body.clone()].strip_prefix(b"<")?;
+        let is_name = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(**byte, b'_' | b'-' | b'.' | b':');
+        let length = rest.iter().take_while(is_name).count();
+        let (name, behind) = rest.split_at(length);
+        let content = behind.strip_prefix(b">").filter(|_| length > 0)?;
+        let from = self.body.end - content.len();
+        let end = memchr::memchr(b'<', content);
+        let closed = end.is_some_and(|end| content[end..].starts_with(b"</"));
+        Some(Element { name, content: from..from + end.unwrap_or(content.len()), closed })
+    }
+
+    /// What stands in an element, if it is a secret.
+    pub(super) fn of_element(&self, at: Range<usize>, strength: Strength) -> Option<Span> {
+        let text = &self.text[at.clone()];
+        let from = at.start + (text.len() - text.trim_ascii_start().len());
+        let value = text.trim_ascii();
+        let masks = value::masks(&token::without(value), strength, Place::Structure, true);
+        masks.then(|| Span::new(from..from + value.len(), PAIR, value.to_vec()))
+    }
+
+    /// What an element says of the next lines: of a pair its name alone, of any other that it has not ended.
+    fn opens_element(&self) -> Option<Waits> {
+        let element = self.element()?;
+        if element.closed && element.name.eq_ignore_ascii_case(b"name") {
+            let strength = names::judge(self.text[element.content].trim_ascii())?;
+            return Some(Waits::ElementOfPair(strength, BETWEEN));
+        }
+        let opens = !element.closed && element.content.is_empty();
+        names::judge(element.name).filter(|_| opens).map(|strength| Waits::Element(strength, QUOTED))
+    }
+
     /// What this line says of the next one.
     pub(super) fn opens(&self) -> Option<Waits> {
         if token::opens(&self.text[self.body.clone()]) {
@@ -182,6 +226,9 @@ impl<'a> Line<'a> {
         }
         if self.is_login() {
             return Some(Waits::Netrc);
+        }
+        if self.text[self.body.clone()].starts_with(b"<") {
+            return self.opens_element();
         }
         let Some((name, rest)) = self.field() else { return self.opens_behind_a_head() };
         if let Some(strength) = names::judge(name) {

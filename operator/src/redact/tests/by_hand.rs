@@ -9,7 +9,7 @@ const PIECES: &[&str] = &[
     "authorization", "Authorization", "AUTHORIZATION", "bearer", "Bearer", "basic", "Token", "negotiate", "apikey", "bot", "digest", "sharedkeylite",
     "aws4-hmac-sha256", "custom-1", "eyJ", "eyJhbGciOiJSUzI1NiJ9", ".", "..", "abcd", "abc", "a1b2c3d4e5f6a7b8c9", "0", "_", "-",
     "=", "=>", ":", "%3a", "%3D", "%3", "%20", "%2", "+", "\\", "\\\\", "\"", "'", "[", "]", "}", ")", ",", ";", " ", "  ", "\t",
-    "\r", "\u{b}", "\n", "~", "/", "eyJeyJ", "é", "J", "z",
+    "eyJabcdef.abcde.", ".a.b.c", "\r", "\u{b}", "\n", "~", "/", "eyJeyJ", "é", "J", "z",
 ];
 
 /// All that the pattern of a shape finds.
@@ -30,7 +30,8 @@ fn sec_x63_by_hand_the_same_is_found_as_by_the_patterns() {
         if round % 10 == 0 {
             // A line that goes through, so that what stands behind a long value is seen, too.
             let word = seed.word(300);
-            line = format!("{line}Authorization: Bearer {word}.{word}, {line}bearer={word}{line}");
+            line =
+                format!("{line}Authorization: Bearer {word}.{word}, {line}bearer={word}{line}eyJ{word}.{word}.{line}");
             long += 1;
         }
         for (index, shape) in shapes::TABLE.iter().enumerate().filter(|(_, shape)| shape.scan.is_some()) {

@@ -102,6 +102,22 @@ fn of_tools(short: &str, add: &mut impl FnMut(&'static str, String, &str)) {
     for word in ["add_user", "change_password"] {
         add(word, format!("rabbitmqctl {word} shop {short}"), &format!("{word} is no command"));
     }
+    add("vault", format!("vault login {short}7a"), "vault login failed");
+    add("zip", format!("zip -P {short} x"), "zip x");
+    for (hint, tool) in [
+        (" 7z", "+ 7z a x.7z"),
+        ("/7z", "/usr/bin/7z e"),
+        ("\"7z", "\"7z\",\"a\",\"x\""),
+        ("'7z", "'7z','a'"),
+        ("7z a -", "7z a -y"),
+        ("7z x -", "7z x -y"),
+    ] {
+        add(hint, format!("{tool} -p{short} x"), &format!("{tool} x"));
+    }
+    for tool in ["cypher-shell", "rabbitmqadmin"] {
+        add(tool, format!("{tool} -p {short}"), &format!("{tool} -P 7687"));
+    }
+    add("identified", format!("ALTER USER shop IDENTIFIED BY \"{short}\""), "identified by its name");
     add("configure set", format!("aws configure set aws_session_token {short}"), "aws configure set region eu");
     for word in ["password ", "passphrase ", "passwd ", "secret key ", "access key "] {
         add(word, format!("the {word}is {short}"), &format!("the {word}is not known"));

@@ -246,12 +246,17 @@ fn only_by_words(seed: &mut Seed, cases: &mut Vec<(&'static str, String, String)
         ("htpasswd", "htpasswd -nb shop §"),
         ("ceph-flag", "rbd map x --key §"),
         ("rabbitmq-user", "rabbitmqctl add_user shop §"),
+        ("zip-flag", "zip -P § x"),
+        ("7z-flag", "7z a -y -p§ x"),
+        ("client-flag", "cypher-shell -p §"),
+        ("sql-user", "ALTER USER shop IDENTIFIED BY \"§\""),
         ("aws-configure", "aws configure set aws_session_token §"),
         ("prose", "with password § in it"),
         ("pgpass", "db.shop.svc:5432:shop:shop:§"),
     ] {
         cases.push((rule, text.replace('§', &v), v.clone()));
     }
+    cases.push(("vault-login", format!("vault login {v}7a"), v.clone()));
     // Shorter than what a sentence is looked at for.
     let short = seed.word(7);
     cases.push(("netrc", format!("machine h login shop password {short}"), short));
