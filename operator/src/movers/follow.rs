@@ -50,7 +50,9 @@ enum End {
     Silent,
     /// Others wanted the place at the node.
     GaveWay,
-    /// There is no such log, or nobody wants it any more.
+    /// Its pod is not kept any more.
+    Dropped,
+    /// There is no such log, or nobody may read it.
     Gone,
 }
 
@@ -67,7 +69,7 @@ pub(super) async fn follow(catcher: &Catcher, which: Which<'_>, mark: Mark, mut 
         let whole = is_whole();
         grows = grows && !whole;
         let (end, last) = request(catcher, which, mark, grows, place.as_ref()).await;
-        if !matches!(end, End::Whole | End::BrokeOff) {
+        if matches!(end, End::GaveWay | End::Silent | End::Dropped) {
             tokio::time::sleep(FADE).await;
         }
         drop(place);
@@ -151,7 +153,7 @@ async fn read(catcher: &Catcher, which: Which<'_>, mark: Mark, grows: bool, line
         let mut is_kept = true;
         lines.feed(&data, |line, mark| is_kept = catcher.movers.shelf().line(uid, container, &line, mark));
         if !is_kept {
-            return End::Gone;
+            return End::Dropped;
         }
     }
 }

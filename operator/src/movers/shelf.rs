@@ -82,9 +82,10 @@ impl Held {
         self.sight.object.len() + events + logs
     }
 
-    /// Containers that ran, and ended before anybody had read a line of them; and why nobody had.
+    /// Containers that ran, and ended before anybody had read a line of them; and why nobody had. Who waits for its turn, or for
+    /// the answer, may have come too late.
     fn unread(&self) -> impl Iterator<Item = (String, Unread)> {
-        let unread = |log: &Log| (log.passed_over || log.reading == Reading::Nobody) && log.mark == Mark::default();
+        let unread = |log: &Log| (log.passed_over || log.reading != Reading::Done) && log.mark == Mark::default();
         let logs = self.logs.iter().filter(move |(_, log)| self.ended.is_some() && unread(log));
         let why = |log: &Log| match log {
             Log { refused: true, .. } => Unread::Refused,
@@ -395,6 +396,9 @@ mod tests {
         for uid in ["u0001", "u0002", "u0003"] {
             shelf.gone(uid, at(1));
         }
+        shelf.begin_log("u0003", "c");
+        assert_eq!(unread(&shelf)[2], [("c".to_owned(), Unread::Gone)], "somebody waits for its turn");
+        shelf.end_log("u0003", "c", false);
         shelf.end_log("u0002", "c", false);
         assert_eq!(
             unread(&shelf),
