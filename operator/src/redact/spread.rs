@@ -143,6 +143,17 @@ impl State {
         }
     }
 
+    /// A line that stands between the tags of an element, or ends it.
+    fn in_element(&mut self, line: &Line<'_>, strength: Strength, left: u16) -> Option<Span> {
+        let text = &line.text[line.body.clone()];
+        if text.starts_with(b"<") {
+            return None;
+        }
+        let end = memchr::memchr(b'<', text).map_or(line.body.end, |at| line.body.start + at);
+        self.waits = (end == line.body.end && left > 0).then(|| Waits::Element(strength, left - 1));
+        line.of_element(line.body.start..end, strength)
+    }
+
     /// Of one line that has no prefix and is part of another text.
     fn judged(&mut self, waits: Waits, line: &Line<'_>) -> Option<Span> {
         match waits {
@@ -230,15 +241,7 @@ impl State {
                 self.waits = (element.closed && left > 0).then(|| Waits::ElementOfPair(strength, left - 1));
                 None
             }
-            Waits::Element(strength, left) => {
-                let text = &line.text[line.body.clone()];
-                if text.starts_with(b"<") {
-                    return None;
-                }
-                let end = memchr::memchr(b'<', text).map_or(line.body.end, |at| line.body.start + at);
-                self.waits = (end == line.body.end && left > 0).then(|| Waits::Element(strength, left - 1));
-                line.of_element(line.body.start..end, strength)
-            }
+            Waits::Element(strength, left) => self.in_element(line, strength, left),
             Waits::Flag(strength) => {
                 let (at, quoted) = line.scalar(line.body.clone())?;
                 if !(quoted || line.is_element) || line.text[at].starts_with(b"--") {
