@@ -135,6 +135,16 @@ impl Shelf {
         Todo { logs, events }
     }
 
+    /// The last look at a pod that is gone. One that is not kept takes the place of none that is: nothing but its object is to
+    /// be had any more.
+    pub(super) fn see_last(&mut self, sight: Sight, now: Timestamp) {
+        if self.held.contains_key(&sight.uid) || self.held.len() < PODS {
+            self.see(sight, now);
+        } else {
+            self.turn_away(sight, now);
+        }
+    }
+
     /// A pod is there no more.
     pub(super) fn gone(&mut self, uid: &str, now: Timestamp) {
         if let Some(held) = self.held.get_mut(uid) {
@@ -410,6 +420,26 @@ mod tests {
         assert_eq!(unread(&shelf)[0], [("c".to_owned(), Unread::PassedOver)], "somebody came too late");
         shelf.read_whole("u0001", "c");
         assert!(unread(&shelf)[0].is_empty(), "there was no line");
+    }
+
+    #[test]
+    fn what_goes_takes_no_place_from_what_has_a_log() {
+        let mut shelf = Shelf::default();
+        let all = PODS + 8;
+        for n in 0..all {
+            shelf.see(sight(n, "Succeeded"), at(0));
+            fill(&mut shelf, n, RING / 1000);
+        }
+        let logs = |shelf: &Shelf| (0..all).filter(|n| shelf.log(&format!("u{n:04}"), "c").is_some()).count();
+        let before = logs(&shelf);
+        assert!(before > 20, "{before}");
+        for n in 0..all {
+            shelf.see_last(sight(n, "Succeeded"), at(1));
+            shelf.gone(&format!("u{n:04}"), at(1));
+        }
+        // Objects take a little room, too.
+        assert!(logs(&shelf) + 1 >= before, "{} of {before}", logs(&shelf));
+        assert_eq!(shelf.pods().len(), PODS);
     }
 
     #[test]
