@@ -77,11 +77,6 @@ async fn logs_that_are_followed_give_way_to_a_bundle_that_reads_of_their_node_an
             .await;
             all_write("words while a bundle reads");
         });
-        let at_most_two = || {
-            let most = context.stand.kubelet.most_at_once(&node);
-            assert!(most <= PER_NODE, "{most} at once");
-        };
-        at_most_two();
         assert!(beside.0 < alone + LONGER, "{:?} beside those that are followed, and {alone:?} alone", beside.0);
         let path = |name: &str| format!("namespaces/{}/pods/{name}/c/c/logs/current.log", context.namespace);
         for name in names {
@@ -126,7 +121,8 @@ async fn logs_that_are_followed_give_way_to_a_bundle_that_reads_of_their_node_an
             let warning = entry["source"]["warning"].as_str().expect("a warning");
             assert_eq!(warning, "caught while it ran; the pod was gone when the bundle was made", "and it is whole");
         }
-        at_most_two();
+        let most = context.stand.kubelet.most_at_once(&node);
+        assert!(most <= PER_NODE, "{most} at once");
     })
     .await;
 }

@@ -122,7 +122,7 @@ impl Catcher {
     fn gone(self: &Arc<Self>, pod: DynamicObject) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
         if let Some(sight) = serde_json::to_value(pod).ok().and_then(Sight::of) {
-            self.movers.shelf().see(sight, Timestamp::now());
+            self.movers.shelf().see_last(sight, Timestamp::now());
         }
         self.movers.shelf().gone(&uid, Timestamp::now());
         self.nodes.stir();
