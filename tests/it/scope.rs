@@ -1,7 +1,6 @@
 //! What belongs to a target, found on a real API server with the shipped permissions: what is in a bundle, what is not, in
 //! which order, and how many requests that took. How bodies are written and logs are read is tested elsewhere.
 
-use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -387,9 +386,7 @@ async fn a_restore_brings_what_is_on_the_way_to_its_cause_and_the_strangers_besi
         let served = got.inventory.served.find("groupsnapshot.storage.k8s.io", "volumegroupsnapshots");
         let most = if served.is_some() { 135 } else { 130 };
         // A log whose connection broke is taken up once more, which a busy machine may bring about: it counts once.
-        let calls = context.stand.calls(&context.shipped_account().await.user).into_iter();
-        let logs: BTreeSet<String> =
-            calls.filter(|call| call.need.subresource == "log").map(|call| call.name).collect();
+        let logs = context.stand.logs_of(&context.shipped_account().await.user);
         let asked = requests.len() - (count(&requests, "get", "pods/log") - logs.len());
         assert!(asked <= most, "{asked} requests, {most} at most: {requests:#?}");
         println!("{asked} requests for {} entries", got.collected.entries.len());

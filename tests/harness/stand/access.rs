@@ -64,6 +64,18 @@ impl Stand {
         deeds.collect()
     }
 
+    /// Which logs a user asked for, each once however often: the pod, its container, and whether of the instance before.
+    pub fn logs_of(&self, user: &str) -> BTreeSet<(String, String, bool)> {
+        let its_own = self.audited(user).into_iter();
+        let logs = its_own.filter(|event| event["objectRef"]["subresource"] == "log").filter_map(|event| {
+            let (_, query) = event["requestURI"].as_str()?.split_once('?')?;
+            let container = query.split('&').find_map(|pair| pair.strip_prefix("container="))?.to_owned();
+            let pod = event["objectRef"]["name"].as_str()?.to_owned();
+            Some((pod, container, query.split('&').any(|pair| pair == "previous=true")))
+        });
+        logs.collect()
+    }
+
     /// How many requests of a user the API server has ended, from its audit log.
     pub fn calls_of(&self, user: &str) -> usize {
         self.audited(user).iter().filter(|event| event["stage"] == "ResponseComplete").count()
