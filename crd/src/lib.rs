@@ -24,6 +24,11 @@ pub const GROUP: &str = "debugbundle.io";
 pub const FINALIZER: &str = "debugbundle.io/delete-bundle";
 /// A change of this annotation's value asks for a new download URL; the value itself has no meaning.
 pub const RENEW_URL_ANNOTATION: &str = "debugbundle.io/renew-url";
+/// Why a bundle was made: [`TRIGGER_REQUEST`], as without the label, or what made the operator create it by itself. The operator
+/// runs bundles that somebody asked for before automatic ones.
+pub const TRIGGER_LABEL: &str = "debugbundle.io/trigger";
+/// The value of [`TRIGGER_LABEL`] for a bundle that somebody asked for.
+pub const TRIGGER_REQUEST: &str = "Request";
 /// Set on automatic bundles: a Velero backup of the namespace leaves them out.
 pub const EXCLUDE_FROM_BACKUP_LABEL: &str = "velero.io/exclude-from-backup";
 /// Velero puts this label on what it restored; a restored DebugBundle is never run again.

@@ -3,6 +3,7 @@
 
 use std::{
     io::{self, Read},
+    sync::Arc,
     time::Duration,
 };
 
@@ -20,6 +21,8 @@ use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
 };
+
+use crate::shared_answers::SharedAnswers;
 
 /// Items asked for in one page of a list.
 pub const PAGE: usize = 500;
@@ -323,6 +326,8 @@ pub struct Cluster {
     client: kube::Client,
     answer: Duration,
     idle: Duration,
+    /// Answers that bundles share, and since when they may have been read.
+    shared: Option<(Arc<SharedAnswers>, Instant)>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -334,13 +339,19 @@ impl std::fmt::Debug for Cluster {
 impl Cluster {
     /// With 30 s for an answer to begin and 30 s of silence within one.
     pub fn new(client: kube::Client) -> Self {
-        Self { client, answer: Duration::from_secs(30), idle: Duration::from_secs(30) }
+        Self { client, answer: Duration::from_secs(30), idle: Duration::from_secs(30), shared: None }
     }
 
     /// With other times: for an answer to begin, and of silence within one.
     #[must_use]
     pub fn patient(self, answer: Duration, idle: Duration) -> Self {
         Self { answer, idle, ..self }
+    }
+
+    /// With answers that are shared with other bundles, as far as they were read at `since` or later.
+    #[must_use]
+    pub fn sharing(self, answers: Arc<SharedAnswers>, since: Instant) -> Self {
+        Self { shared: Some((answers, since)), ..self }
     }
 
     /// The longest silence within an answer.
@@ -395,8 +406,18 @@ impl Cluster {
         limit: usize,
         deadline: Instant,
     ) -> Result<Value, ClusterError> {
-        let body = self.open(path, accept, deadline).await?;
-        let whole = gather(body, limit, deadline.min(Instant::now() + self.answer)).await?;
+        let shared = self.shared.as_ref().filter(|_| SharedAnswers::are_of(path));
+        let whole = match shared.and_then(|(answers, since)| answers.get(path, accept, *since, Instant::now())) {
+            Some(kept) => kept,
+            None => {
+                let body = self.open(path, accept, deadline).await?;
+                let read = gather(body, limit, deadline.min(Instant::now() + self.answer)).await?.into();
+                if let Some((answers, _)) = shared {
+                    answers.keep(path, accept, &read, Instant::now());
+                }
+                read
+            }
+        };
         serde_json::from_slice(&whole).map_err(|error| ClusterError::Malformed(chain(&error)))
     }
 

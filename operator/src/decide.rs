@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
-use debugbundle_crd::{DebugBundle, Phase, RENEW_URL_ANNOTATION, RESTORED_BY_LABEL, Reason, UrlPolicy, parse_duration};
+use debugbundle_crd::{DebugBundle, Phase, Reason, UrlPolicy, parse_duration};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
+
+use crate::observed::Observed;
 
 /// How often a collection is begun before it is given up: more would be a crash loop.
 pub const MAX_ATTEMPTS: i64 = 5;
@@ -30,6 +32,8 @@ pub enum Step {
     },
     /// Put the duty to clean up on record again, somebody took it off.
     Protect,
+    /// Say in its status that it cannot be read.
+    Malformed,
     /// Take the dead URL out of status.
     ClearUrl,
     /// Sign a URL, or say why not; the annotation's value is being answered.
@@ -39,55 +43,47 @@ pub enum Step {
 }
 
 /// Decides. `now` is the cluster's time as the operator knows it.
-pub fn decide(bundle: &DebugBundle, now: Timestamp) -> Step {
-    if bundle.metadata.deletion_timestamp.is_some() {
-        return if has_finalizer(bundle) { Step::Finalize } else { Step::Rest(None) };
+pub fn decide(seen: &Observed, now: Timestamp) -> Step {
+    if seen.malformed {
+        return Step::Malformed;
     }
-    let status = bundle.status.as_ref();
-    let phase = status.and_then(|s| s.phase).unwrap_or(Phase::New);
-    let attempts = status.and_then(|s| s.attempts).unwrap_or(0);
-    let next = attempts.saturating_add(1);
-    if is_restored(bundle) {
+    if seen.deleting {
+        return if seen.has_finalizer { Step::Finalize } else { Step::Rest(None) };
+    }
+    let next = seen.attempts.saturating_add(1);
+    if seen.restored {
         // Its URL and key belong to the object that was backed up: neither is touched.
-        return match phase {
+        return match seen.phase {
             Phase::Failed => Step::Rest(None),
             _ => Step::Settle(Reason::RestoredFromBackup),
         };
     }
-    match phase {
+    match seen.phase {
         Phase::New | Phase::Queued => Step::Run { attempt: next, resume: false },
-        Phase::Collecting if attempts >= MAX_ATTEMPTS => Step::Settle(Reason::Interrupted),
-        Phase::Uploading if attempts >= MAX_ATTEMPTS_TO_SEND => Step::Settle(Reason::Interrupted),
+        Phase::Collecting if seen.attempts >= MAX_ATTEMPTS => Step::Settle(Reason::Interrupted),
+        Phase::Uploading if seen.attempts >= MAX_ATTEMPTS_TO_SEND => Step::Settle(Reason::Interrupted),
         Phase::Collecting | Phase::Uploading => Step::Run { attempt: next, resume: true },
-        Phase::Completed | Phase::PartiallyFailed | Phase::Failed => after_the_run(bundle, phase, now),
+        Phase::Completed | Phase::PartiallyFailed | Phase::Failed => after_the_run(seen, now),
     }
 }
 
-fn after_the_run(bundle: &DebugBundle, phase: Phase, now: Timestamp) -> Step {
-    let Some(status) = bundle.status.as_ref() else { return Step::Rest(None) };
-    let expiration = status.expiration.as_ref().map(|t| t.0);
-    if expiration.is_some_and(|end| now >= end) {
+fn after_the_run(seen: &Observed, now: Timestamp) -> Step {
+    if seen.expiration.is_some_and(|end| now >= end) {
         return Step::Expire;
     }
-    if phase != Phase::Failed && !has_finalizer(bundle) {
+    if seen.phase != Phase::Failed && !seen.has_finalizer {
         return Step::Protect;
     }
-    let url_end = match (&status.download_url, &status.download_url_expiration) {
-        (Some(_), Some(end)) => Some(end.0),
-        (Some(_), None) => Some(now), // a URL without an end is not ours: take it out
-        _ => None,
-    };
-    if url_end.is_some_and(|end| now >= end) {
+    if seen.url_end.is_some_and(|end| now >= end) {
         return Step::ClearUrl;
     }
-    let asked = bundle.annotations().get(RENEW_URL_ANNOTATION);
-    if phase != Phase::Failed
-        && let Some(value) = asked
-        && status.renewed_url.as_ref() != Some(value)
+    if seen.phase != Phase::Failed
+        && let Some(value) = &seen.asked
+        && seen.answered.as_ref() != Some(value)
     {
         return Step::AnswerRenewal(value.clone());
     }
-    Step::Rest([expiration, url_end].into_iter().flatten().min())
+    Step::Rest([seen.expiration, seen.url_end].into_iter().flatten().min())
 }
 
 /// Whether no attempt may follow the one that is on record.
@@ -128,14 +124,6 @@ pub fn url_ttl(bundle: &DebugBundle, most: Duration) -> Option<(Duration, bool)>
     })
 }
 
-/// Whether the resource came out of a Velero backup. One that made its own bundle did not, whatever label it was given
-/// since: a copy's key, if its status was restored at all, has the UID of the resource that was backed up.
-pub fn is_restored(bundle: &DebugBundle) -> bool {
-    let stored = bundle.status.as_ref().and_then(|s| s.bundle.as_ref());
-    let own = bundle.metadata.uid.as_ref().zip(stored).is_some_and(|(uid, stored)| stored.key.contains(uid.as_str()));
-    bundle.labels().contains_key(RESTORED_BY_LABEL) && !own
-}
-
 /// Whether the duty to clean up is on record.
 pub fn has_finalizer(bundle: &DebugBundle) -> bool {
     bundle.finalizers().iter().any(|f| f == debugbundle_crd::FINALIZER)
@@ -143,10 +131,17 @@ pub fn has_finalizer(bundle: &DebugBundle) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use debugbundle_crd::{DebugBundleSpec, DebugBundleStatus, FINALIZER, TargetKind};
+    use debugbundle_crd::{
+        DebugBundleSpec, DebugBundleStatus, FINALIZER, RENEW_URL_ANNOTATION, RESTORED_BY_LABEL, TargetKind,
+    };
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     use super::*;
+    use crate::observed::is_restored;
+
+    fn decide(bundle: &DebugBundle, now: Timestamp) -> Step {
+        super::decide(&Observed::of(bundle), now)
+    }
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()

@@ -8,6 +8,7 @@
 //! | [`controller`] | watches DebugBundles, claims work, ends it | cluster |
 //! | [`movers`] | catches what data movers' pods leave behind, for they vanish | cluster |
 //! | [`decide`] | what to do with a DebugBundle now | none |
+//! | [`observed`] | what the controller keeps of each DebugBundle: what a decision needs | none |
 //! | [`run`] | one run from inventory to the verified object, under deadline and cancel; the CLI uses it too | joins |
 //! | [`inventory`] | what there is: Velero, the target and what belongs to it | cluster |
 //! | [`plan`] | which items are wanted, in which order | none |
@@ -24,6 +25,8 @@
 //! | [`location`] | a BackupStorageLocation and its credential, as Velero's plugins understand them | cluster |
 //! | [`store`] | put, head, read, sign and delete in an object store | store |
 //! | [`status`] | the fold from outcome to status | none |
+//! | [`client`] | the API server's client, with a bound on its requests | cluster |
+//! | [`shared_answers`] | answers of the API server that are the same for every bundle | none |
 //! | [`notify`] | Kubernetes Events | cluster |
 //! | [`own`] | what the operator says outside of a bundle passes redaction here: status, Events, its log | stderr |
 //! | [`cli`] | `kubectl debugbundle` | all |
@@ -39,6 +42,7 @@ pub mod archive;
 pub mod budget;
 pub mod certificate;
 pub mod cli;
+pub mod client;
 pub mod cluster;
 pub mod collect;
 pub mod controller;
@@ -51,6 +55,7 @@ pub mod inventory;
 pub mod location;
 pub mod movers;
 pub mod notify;
+pub mod observed;
 pub mod own;
 pub mod plan;
 pub mod proxy;
@@ -60,6 +65,7 @@ pub mod run;
 pub mod runlog;
 pub mod secret;
 pub mod selfcheck;
+pub mod shared_answers;
 pub mod status;
 pub mod store;
 pub mod text;

@@ -1,7 +1,10 @@
 //! Kubernetes Events for the milestones of a DebugBundle, at most a handful each.
 //! What goes on between milestones is told by status.progress, not here.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use debugbundle_crd::{DebugBundle, Reason};
 use kube::{
@@ -16,17 +19,32 @@ const NOTE_LIMIT: usize = 1024;
 /// How long the API server may take for one: nothing waits for Events longer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Events that one recorder publishes. kube's recorder keeps each for minutes, so that equal ones become a series; a new recorder
+/// from time to time keeps that bounded, however many DebugBundles there are.
+const OF_ONE_RECORDER: usize = 200;
+
 /// Publishes Events; one that cannot be published is a line in the log and nothing more.
-#[derive(Clone)]
 pub struct Notifier {
-    recorder: Recorder,
+    client: Client,
+    reporter: Reporter,
+    recorder: Mutex<(Recorder, usize)>,
 }
 
 impl Notifier {
     /// `instance` is the name of the operator's Pod.
     pub fn new(client: Client, instance: String) -> Self {
         let reporter = Reporter { controller: "debugbundle.io/operator".to_owned(), instance: Some(instance) };
-        Self { recorder: Recorder::new(client, reporter) }
+        let recorder = Mutex::new((Recorder::new(client.clone(), reporter.clone()), 0));
+        Self { client, reporter, recorder }
+    }
+
+    fn recorder(&self) -> Recorder {
+        let mut current = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.1 >= OF_ONE_RECORDER {
+            *current = (Recorder::new(self.client.clone(), self.reporter.clone()), 0);
+        }
+        current.1 += 1;
+        current.0.clone()
     }
 
     /// A milestone was reached.
@@ -42,7 +60,7 @@ impl Notifier {
     async fn publish(&self, bundle: &DebugBundle, type_: EventType, reason: Reason, note: &str) {
         let event = event(type_, reason, note);
         let reference = bundle.object_ref(&());
-        let published = tokio::time::timeout(PATIENCE, self.recorder.publish(&event, &reference)).await;
+        let published = tokio::time::timeout(PATIENCE, self.recorder().publish(&event, &reference)).await;
         let failure = match published {
             Ok(Ok(())) => return,
             Ok(Err(error)) => crate::error::api_sentence(&error),

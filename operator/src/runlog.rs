@@ -165,6 +165,7 @@ mod tests {
             namespace: "velero".to_owned(),
             uid: format!("uid-{name}"),
             attempt: 1,
+            asked: jiff::Timestamp::UNIX_EPOCH,
             origin: Origin::Request,
             spec: serde_json::from_value(serde_json::json!({})).unwrap(),
         }

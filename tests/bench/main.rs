@@ -5,6 +5,7 @@
 #![allow(clippy::panic, reason = "a measurement that cannot be made ends with a sentence, as tests do")]
 
 mod crowd;
+mod flood;
 
 use std::{
     fmt::Write as _,
@@ -64,6 +65,10 @@ struct Flags {
     #[arg(long)]
     crowd: bool,
 
+    /// Also so many DebugBundles at once, and ten quiet minutes after them.
+    #[arg(long, value_name = "BUNDLES")]
+    flood: Option<usize>,
+
     /// Leave `velero debug` out.
     #[arg(long)]
     ours: bool,
@@ -104,6 +109,9 @@ fn main() -> ExitCode {
         }
         if flags.crowd {
             with_namespace("crowd", |context| async move { judge(&crowd::crowd(&context).await) }).await;
+        }
+        if let Some(bundles) = flags.flood {
+            with_namespace("flood", |context| async move { judge(&flood::flood(&context, bundles).await) }).await;
         }
         if flags.huge {
             with_namespace("huge", |context| async move { judge(&huge(&context).await) }).await;

@@ -84,6 +84,7 @@ async fn collected_with_summary(context: &Context, client: Client, shop: &str, c
         namespace: context.namespace.clone(),
         uid: "0123456789abcdef".to_owned(),
         attempt: 1,
+        asked: jiff::Timestamp::now(),
         origin: Origin::Cli,
         spec,
     };

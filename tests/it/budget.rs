@@ -52,6 +52,7 @@ async fn made_about(context: &Context, spec: DebugBundleSpec, bundle_limit: u64,
         namespace: context.namespace.clone(),
         uid: "0123456789abcdef".to_owned(),
         attempt: 1,
+        asked: jiff::Timestamp::now(),
         origin: Origin::Cli,
         spec,
     };

@@ -128,7 +128,7 @@ async fn sec_r14_nothing_that_the_operator_writes_has_an_owner_and_finalizers_ar
             })
             .collect();
         let soon = Instant::now() + Duration::from_mins(1);
-        let answers = Access::default().check(&account.client().await, needs.clone(), soon).await;
+        let answers = Access::default().check(&account.client().await, needs.clone(), Instant::now(), soon).await;
         assert_eq!(answers, needs.into_iter().map(|need| (need, false)).collect());
 
         velero_objects(&context).await;

@@ -29,6 +29,7 @@ mod lifecycle;
 mod limits;
 mod logs;
 mod long_names;
+mod many;
 mod memory;
 mod moved;
 mod movers;

@@ -40,7 +40,7 @@ async fn sec_r31_what_must_not_be_granted_is_refused_with_the_role_alone_and_wit
             let client = context.account_reaching(reach).await.client().await;
             let never = excess::never(&context.namespace);
             let soon = Instant::now() + Duration::from_mins(1);
-            let answers = Access::default().check(&client, never.clone(), soon).await;
+            let answers = Access::default().check(&client, never.clone(), Instant::now(), soon).await;
             let unanswered: Vec<_> = never.iter().filter(|need| !answers.contains_key(*need)).collect();
             assert!(unanswered.is_empty(), "{unanswered:?}");
             let granted: Vec<_> = answers.iter().filter(|(_, allowed)| **allowed).collect();

@@ -106,7 +106,7 @@ pub fn never(velero: &str) -> BTreeSet<Need> {
 
 /// Asks about each and warns of those that are granted. What is not answered is not told: it is no reason to worry anybody.
 pub async fn warn(client: &Client, velero: &str) {
-    let answers = Access::default().check(client, never(velero), Instant::now() + KEPT).await;
+    let answers = Access::default().check(client, never(velero), Instant::now(), Instant::now() + KEPT).await;
     let granted: Vec<String> =
         answers.into_iter().filter(|(_, allowed)| *allowed).map(|(need, _)| words(&need)).collect();
     if granted.is_empty() {

@@ -50,16 +50,23 @@ pub struct Access {
 }
 
 impl Access {
-    /// What of `needs` is granted and what is not. A need without an answer is in neither: the review was refused, failed,
+    /// What of `needs` is granted and what is not, as it was asked at `since` or later. A need without an answer is in neither: the review was refused, failed,
     /// or an authorizer was not sure; only trying tells then.
-    pub async fn check(&self, client: &Client, needs: BTreeSet<Need>, deadline: Instant) -> BTreeMap<Need, bool> {
+    pub async fn check(
+        &self,
+        client: &Client,
+        needs: BTreeSet<Need>,
+        since: Instant,
+        deadline: Instant,
+    ) -> BTreeMap<Need, bool> {
         let now = Instant::now();
         let deadline = deadline.min(now + ALL);
         let mut answers = BTreeMap::new();
         {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             kept.retain(|_, (at, _)| now.duration_since(*at) < KEPT);
-            answers.extend(needs.iter().filter_map(|need| Some((need.clone(), kept.get(need)?.1))));
+            let known = |need: &Need| kept.get(need).filter(|(at, _)| *at >= since).map(|(_, answer)| *answer);
+            answers.extend(needs.iter().filter_map(|need| Some((need.clone(), known(need)?))));
         }
         let refused = AtomicBool::new(false);
         let open: Vec<Need> = needs.into_iter().filter(|need| !answers.contains_key(need)).collect();

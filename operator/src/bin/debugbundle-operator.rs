@@ -1,11 +1,11 @@
 //! The operator's program: reads its flags, looks after itself, and runs the controller until it is told to stop.
 //! Everything it does is in the library.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser;
 use debugbundle_operator::{
-    budget,
+    budget, client,
     collect::Nodes,
     controller::{self, Settings, share_mib},
     location::EndpointPolicy,
@@ -15,7 +15,6 @@ use debugbundle_operator::{
     run::{Engine, Options},
     runlog,
 };
-use kube::Client;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{
     EnvFilter, Layer as _,
@@ -71,6 +70,10 @@ struct Flags {
     /// is a note in the bundle and not an error.
     #[arg(long, env = "DEBUGBUNDLE_ACCESS", default_value = "cluster-read", value_parser = ["cluster-read", "namespaced"])]
     access: String,
+
+    /// The most requests per second to the API server, all bundles together.
+    #[arg(long, env = "DEBUGBUNDLE_CLIENT_QPS", default_value = "200")]
+    client_qps: NonZeroU32,
 
     /// MiB from which on a bundle is uploaded in parts.
     #[arg(long, env = "DEBUGBUNDLE_MULTIPART_MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(5..=5120))]
@@ -129,7 +132,8 @@ async fn start(flags: Flags) -> Result<(), String> {
     probe(&spool).map_err(|e| format!("--spool {}: {e}; it must be an existing, writable folder", spool.display()))?;
     debugbundle_operator::install_crypto_provider();
     let config = api_server().await?;
-    let client = Client::try_from(config).map_err(|e| format!("no way to reach the API server: {e}"))?;
+    let client =
+        client::client(config, flags.client_qps).map_err(|e| format!("no way to reach the API server: {e}"))?;
 
     let options = Options {
         namespace: flags.namespace.clone(),

@@ -81,6 +81,7 @@ fn subject(request: &Request, token: String) -> Subject {
         // There is no resource, hence no UID; it must differ all the same, or one bundle unpacks into another's folder.
         uid: token,
         attempt: 1,
+        asked: jiff::Timestamp::now(),
         origin: Origin::Cli,
         spec: request.spec.clone(),
     }

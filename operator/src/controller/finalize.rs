@@ -9,7 +9,7 @@ use kube::{ResourceExt as _, runtime::controller::Action};
 
 use super::{Context, Fault, mine::Mine};
 use crate::{
-    crash, decide,
+    crash, observed,
     run::Subject,
     store::{Store as _, StoreError},
 };
@@ -22,7 +22,7 @@ const ONE_TRY: Duration = Duration::from_secs(30);
 /// Cleans up after a deleted DebugBundle.
 pub(super) async fn finalize(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<Action, Fault> {
     let name = bundle.name_any();
-    super::work::remove(ctx, bundle);
+    super::work::remove(ctx, &bundle.uid().unwrap_or_default());
     let cleaned = tokio::select! {
         cleaned = clean(bundle, ctx) => cleaned,
         () = ctx.shutdown.cancelled() => return Err(Fault::Cancelled),
@@ -64,7 +64,7 @@ fn what_may_be_left(stored: Option<&Bundle>) -> String {
 }
 
 async fn clean_to_the_end(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<(), Left> {
-    if decide::is_restored(bundle) {
+    if observed::is_restored(bundle) {
         return Ok(()); // its key would be another object's
     }
     let status = bundle.status.as_ref();

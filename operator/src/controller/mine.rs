@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, DebugBundleStatus, FINALIZER};
 use jiff::Timestamp;
-use kube::{Api, Resource as _, ResourceExt as _, api::Patch, api::PatchParams};
+use kube::{
+    Api, Resource as _, ResourceExt as _,
+    api::{ObjectMeta, Patch, PatchParams},
+};
 use serde_json::json;
 use tokio::sync::Mutex;
 
@@ -72,7 +75,7 @@ impl Mine {
             match in_time(self.api.patch(&name, &params, &Patch::Merge(patch))).await {
                 Ok(_) => return Ok(()),
                 Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
-                Err(kube::Error::Api(status)) if status.is_conflict() => match self.live(&seen).await? {
+                Err(kube::Error::Api(status)) if status.is_conflict() => match same(&self.api, &seen).await? {
                     Some(live) => *seen = live,
                     None => return Ok(()),
                 },
@@ -111,7 +114,7 @@ impl Mine {
                     *seen = *live;
                     return Ok(());
                 }
-                Written::Stale => match self.live(&seen).await? {
+                Written::Stale => match same(&self.api, &seen).await? {
                     Some(live) if claim_of(&live) == claim && live.metadata.deletion_timestamp.is_none() => {
                         *seen = live;
                     }
@@ -125,10 +128,7 @@ impl Mine {
     /// The whole status is replaced, since all of it is ours: a field that somebody else wrote must not survive, as it
     /// would under server-side apply. The resourceVersion in the patch makes the API server refuse a stale view.
     async fn put(&self, seen: &DebugBundle, next: &DebugBundleStatus) -> Result<Written, Fault> {
-        let patch = json!([
-            { "op": "replace", "path": "/metadata/resourceVersion", "value": seen.resource_version() },
-            { "op": "add", "path": "/status", "value": next },
-        ]);
+        let patch = whole_status(seen.resource_version().as_deref(), next);
         match patch_status(&self.client, seen, &patch).await {
             Ok(live) => Ok(Written::Yes(Box::new(live))),
             Err(kube::Error::Api(status)) if status.is_conflict() => Ok(Written::Stale),
@@ -136,16 +136,24 @@ impl Mine {
             Err(error) => Err(Fault::api(error)),
         }
     }
+}
 
-    async fn live(&self, seen: &DebugBundle) -> Result<Option<DebugBundle>, Fault> {
-        live(&self.api, seen).await
-    }
+/// A JSON patch that replaces the status, unless the object has changed since this resourceVersion.
+pub fn whole_status(resource_version: Option<&str>, next: &DebugBundleStatus) -> serde_json::Value {
+    json!([
+        { "op": "replace", "path": "/metadata/resourceVersion", "value": resource_version },
+        { "op": "add", "path": "/status", "value": next },
+    ])
 }
 
 /// The object as the API server has it now; `None` if it is gone, or another one has its name.
-pub async fn live(api: &Api<DebugBundle>, seen: &DebugBundle) -> Result<Option<DebugBundle>, Fault> {
-    let live = in_time(api.get_opt(&seen.name_any())).await.map_err(Fault::api)?;
-    Ok(live.filter(|live| live.uid() == seen.uid()))
+pub async fn live(api: &Api<DebugBundle>, name: &str, uid: &str) -> Result<Option<DebugBundle>, Fault> {
+    let live = in_time(api.get_opt(name)).await.map_err(Fault::api)?;
+    Ok(live.filter(|live| live.metadata.uid.as_deref() == Some(uid)))
+}
+
+async fn same(api: &Api<DebugBundle>, seen: &DebugBundle) -> Result<Option<DebugBundle>, Fault> {
+    live(api, &seen.name_any(), seen.metadata.uid.as_deref().unwrap_or_default()).await
 }
 
 /// Gives a call to the API server an end: the client itself would wait for ever for one that has gone silent.
@@ -162,18 +170,18 @@ async fn patch_status(
     seen: &DebugBundle,
     patch: &serde_json::Value,
 ) -> Result<DebugBundle, kube::Error> {
-    let answer = patch_status_raw(client, seen, patch).await?;
+    let answer = patch_status_raw(client, &seen.metadata, patch).await?;
     serde_json::from_value(answer).map_err(kube::Error::SerdeError)
 }
 
-/// The same for a DebugBundle that cannot be read: the answer is not looked into.
+/// The same for the DebugBundle with this name and namespace, which need not be readable: the answer is not looked into.
 pub async fn patch_status_raw(
     client: &kube::Client,
-    seen: &DebugBundle,
+    of: &ObjectMeta,
     patch: &serde_json::Value,
 ) -> Result<serde_json::Value, kube::Error> {
-    let url = DebugBundle::url_path(&(), seen.namespace().as_deref());
-    let request = http::Request::patch(format!("{url}/{}/status", seen.name_any()))
+    let url = DebugBundle::url_path(&(), of.namespace.as_deref());
+    let request = http::Request::patch(format!("{url}/{}/status", of.name.as_deref().unwrap_or_default()))
         .header(http::header::CONTENT_TYPE, "application/json-patch+json")
         .body(serde_json::to_vec(patch).map_err(kube::Error::SerdeError)?)
         .map_err(kube::Error::HttpError)?;

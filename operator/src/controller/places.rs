@@ -8,8 +8,6 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Fault;
-
 const MIB: u64 = 1 << 20;
 
 /// The places of one operator.
@@ -99,14 +97,6 @@ impl Places {
         let collecting = Arc::clone(&self.collecting).try_acquire_owned().ok()?;
         Some(Place { room, collecting: Some(collecting) })
     }
-
-    /// A place, in the order in which they were asked for.
-    pub(super) async fn wait(&self) -> Result<Place, Fault> {
-        // Room first: whoever has it begins soon, for there is no more of it than for those that collect at once.
-        let room = Arc::clone(&self.room).acquire_many_owned(self.each).await.map_err(|_| Fault::Cancelled)?;
-        let collecting = Arc::clone(&self.collecting).acquire_owned().await.map_err(|_| Fault::Cancelled)?;
-        Ok(Place { room, collecting: Some(collecting) })
-    }
 }
 
 impl Place {
@@ -132,7 +122,7 @@ mod tests {
         assert!(places.at_once().is_none(), "two at once");
         first.sealed(3 * MIB + 1);
         drop(second);
-        let mut third = places.wait().await.expect("a place");
+        let mut third = places.at_once().expect("a place");
         assert!(places.at_once().is_none(), "46 MiB are left, each may need 50");
         third.sealed(0);
         let fourth = places.at_once().expect("96 MiB are left");

@@ -3,21 +3,23 @@
 
 use std::{sync::Arc, time::Duration};
 
-use debugbundle_crd::{DebugBundle, Phase, Reason, UrlPolicy};
+use debugbundle_crd::{DebugBundle, Reason, UrlPolicy};
 use jiff::Timestamp;
-use kube::{ResourceExt as _, runtime::controller::Action};
+use kube::ResourceExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Context, Fault, finalize, follow_deletion,
+    Context, Fault, finalize,
     mine::{self, Mine},
     places::Place,
+    queue::Turn,
     url,
 };
 use crate::{
     archive::Spool,
     crash,
     decide::{self, Step},
+    observed::Observed,
     run::{Destination, Journal, Packed, Store, Subject, Tracker},
     status::Fold,
 };
@@ -25,44 +27,43 @@ use crate::{
 /// How often progress is written while something moves.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// Takes a DebugBundle from wherever it stands to a terminal phase.
+/// Takes a DebugBundle from wherever it stands to a terminal phase, in the place that it was given.
 pub(super) async fn to_the_end(
-    seen: &DebugBundle,
-    attempt: i64,
-    resume: bool,
+    turn: &Turn,
+    mut place: Place,
     ctx: &Arc<Context>,
-) -> Result<Action, Fault> {
-    let (cancel, _following) = follow_deletion(seen, ctx);
-    let uid = seen.uid().unwrap_or_default();
-    let spool = ctx.engine.spool_of(&ctx.settings.spool, &uid);
-    let sealed = if resume { reopen(&spool).await } else { None };
-    let mut place = if let Some(packed) = &sealed {
-        ctx.places.of_sealed(&uid, packed.sealed().bytes)
+    cancel: &CancellationToken,
+) -> Result<(), Fault> {
+    let spool = ctx.engine.spool_of(&ctx.settings.spool, &turn.uid);
+    let sealed = if turn.collects {
+        None
+    } else if let Some(packed) = reopen(&spool).await {
+        Some(packed)
     } else {
-        // What an earlier process left is of no use, and is removed when the collection begins.
-        ctx.places.forget(&uid);
-        place(seen, ctx, &cancel).await?
+        // What was sealed cannot be read any more: it has to be collected, and for that it needs another place.
+        remove_folder(&spool);
+        return Err(Fault::Lost);
     };
-    let result = in_place(seen, (attempt, resume), sealed, &mut place, ctx, &cancel).await;
+    let result = in_place(turn, sealed, &mut place, ctx, cancel).await;
     if result.is_err()
         && let Some(bytes) = Spool::sealed_bytes(&spool)
     {
-        ctx.places.put_by(&uid, place, bytes);
+        ctx.queue.places.put_by(&turn.uid, place, bytes);
     }
     result
 }
 
 async fn in_place(
-    seen: &DebugBundle,
-    (attempt, resume): (i64, bool),
+    turn: &Turn,
     sealed: Option<Packed>,
     place: &mut Place,
     ctx: &Arc<Context>,
     cancel: &CancellationToken,
-) -> Result<Action, Fault> {
+) -> Result<(), Fault> {
+    let (attempt, resume) = (turn.attempt, turn.resume);
     // Waiting took its time, and the cache lags behind our own writes: look again before anything is done.
-    let Some(live) = mine::live(&ctx.api, seen).await? else { return Err(Fault::Lost) };
-    if decide::decide(&live, ctx.now()) != (Step::Run { attempt, resume }) {
+    let Some(live) = mine::live(&ctx.api, &turn.name, &turn.uid).await? else { return Err(Fault::Lost) };
+    if decide::decide(&Observed::of(&live), ctx.now()) != (Step::Run { attempt, resume }) {
         return Err(Fault::Lost);
     }
     let mine = Mine::new(ctx.client.clone(), ctx.api.clone(), live);
@@ -77,11 +78,10 @@ async fn in_place(
     })
     .await?;
     crash::point("claimed");
-    let name = seen.name_any();
-    tracing::info!(name, attempt, sealed = sealed.is_some(), "Claimed");
+    tracing::info!(name = turn.name, attempt, sealed = sealed.is_some(), "Claimed");
 
     match work(&mine, &before, sealed, place, ctx, cancel).await {
-        Ok(()) => remove(ctx, seen),
+        Ok(()) => remove(ctx, &turn.uid),
         Err(Fault::Terminal { reason, message }) => end_without(&mine, reason, &message, ctx).await?,
         Err(Fault::Transient { reason, message }) if decide::is_last_attempt(&mine.seen().await) => {
             let message = format!("given up after attempt {attempt}: {message}");
@@ -99,7 +99,7 @@ async fn in_place(
             return Err(stopped);
         }
     }
-    Ok(Action::await_change())
+    Ok(())
 }
 
 /// What an earlier process sealed. The archive is read whole, to see whether it is.
@@ -127,14 +127,14 @@ pub(super) async fn end_without(mine: &Mine, reason: Reason, message: &str, ctx:
     .await?;
     tracing::warn!(name = seen.name_any(), reason = reason.as_str(), why = message, "Ended without a bundle");
     ctx.notifier.warning(&seen, reason, &message).await;
-    remove(ctx, &seen);
+    remove(ctx, seen.metadata.uid.as_deref().unwrap_or_default());
     Ok(())
 }
 
 /// The resource went while it was worked on, and its finalizer had been stripped: nobody else will clean up.
 async fn after_the_resource(mine: &Mine, ctx: &Arc<Context>) {
     let seen = mine.seen().await;
-    let orphaned = match mine::live(&ctx.api, &seen).await {
+    let orphaned = match mine::live(&ctx.api, &seen.name_any(), &seen.uid().unwrap_or_default()).await {
         Ok(None) => true,
         Ok(Some(live)) => live.metadata.deletion_timestamp.is_some() && !decide::has_finalizer(&live),
         Err(_) => false,
@@ -142,25 +142,9 @@ async fn after_the_resource(mine: &Mine, ctx: &Arc<Context>) {
     if !orphaned {
         return;
     }
-    remove(ctx, &seen);
+    remove(ctx, seen.metadata.uid.as_deref().unwrap_or_default());
     if let Err(left) = finalize::clean(&seen, ctx).await {
         tracing::warn!(name = seen.name_any(), why = left.message, "Not deleted from the store");
-    }
-}
-
-/// One of the places in which bundles are made; while there is none the phase says Queued.
-async fn place(seen: &DebugBundle, ctx: &Arc<Context>, cancel: &CancellationToken) -> Result<Place, Fault> {
-    if let Some(place) = ctx.places.at_once() {
-        return Ok(place);
-    }
-    let phase = seen.status.as_ref().and_then(|s| s.phase);
-    if matches!(phase, None | Some(Phase::New)) {
-        let mine = Mine::new(ctx.client.clone(), ctx.api.clone(), seen.clone());
-        mine.update(ctx.now(), |fold| fold.queued(ctx.settings.max_concurrent)).await?;
-    }
-    tokio::select! {
-        place = ctx.places.wait() => place,
-        () = cancel.cancelled() => Err(Fault::Cancelled),
     }
 }
 
@@ -187,6 +171,7 @@ async fn work(
     mine.update(ctx.now(), |fold| fold.found(packed.cause.as_deref(), findings.clone()).uploading(&outcome)).await?;
     // Only now: as long as status says Collecting it is one of those that may.
     place.sealed(packed.sealed().bytes);
+    super::start_waiting(ctx);
     crash::point("announced");
 
     let until = decide::send_until(&mine.seen().await, ctx.now(), ctx.settings.upload_timeout);
@@ -227,7 +212,8 @@ async fn with_progress<T>(
     work: impl Future<Output = Result<T, Fault>>,
 ) -> Result<T, Fault> {
     let telling = async {
-        let mut tick = tokio::time::interval(PROGRESS_EVERY);
+        // A run that ends sooner costs the API server no request for that.
+        let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
@@ -320,11 +306,10 @@ impl Journal for StatusJournal<'_> {
     }
 }
 
-/// Removes what lies in the spool for a DebugBundle, and gives its room back.
-pub(super) fn remove(ctx: &Context, bundle: &DebugBundle) {
-    let uid = bundle.uid().unwrap_or_default();
-    remove_folder(&ctx.engine.spool_of(&ctx.settings.spool, &uid));
-    ctx.places.forget(&uid);
+/// Removes what lies in the spool for the DebugBundle with this UID, and gives its room back.
+pub(super) fn remove(ctx: &Context, uid: &str) {
+    remove_folder(&ctx.engine.spool_of(&ctx.settings.spool, uid));
+    ctx.queue.places.forget(uid);
 }
 
 /// Left-overs are removed at the next start, too: no reason to fail.

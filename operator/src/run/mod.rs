@@ -25,12 +25,16 @@ mod sealing;
 mod stores;
 pub mod tracker;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use debugbundle_crd::{DebugBundle, DebugBundleSpec};
+use jiff::Timestamp;
 use kube::{Client, ResourceExt as _};
 
-use crate::{access::Access, collect::Nodes, location::EndpointPolicy, movers::Movers};
+use crate::{access::Access, collect::Nodes, location::EndpointPolicy, movers::Movers, shared_answers::SharedAnswers};
 
 pub use deliver::Journal;
 pub use destination::Destination;
@@ -67,6 +71,7 @@ pub struct Engine {
     options: Options,
     movers: Movers,
     access: Access,
+    answers: Arc<SharedAnswers>,
     /// Places at the nodes whose logs are read.
     nodes: Nodes,
     /// Uploads that may be tried now.
@@ -81,6 +86,7 @@ impl Engine {
             options,
             movers: Movers::default(),
             access: Access::default(),
+            answers: Arc::default(),
             nodes: Nodes::default(),
             sending: deliver::Sending::default(),
         }
@@ -129,6 +135,8 @@ pub struct Subject {
     pub uid: String,
     /// Number of the attempt, from 1.
     pub attempt: i64,
+    /// When it was asked for: nothing in the bundle is older.
+    pub asked: Timestamp,
     /// Who asked.
     pub origin: Origin,
     /// What was asked for.
@@ -143,6 +151,7 @@ impl Subject {
             namespace: bundle.namespace().unwrap_or_default(),
             uid: bundle.uid().unwrap_or_default(),
             attempt: bundle.status.as_ref().and_then(|s| s.attempts).unwrap_or(1),
+            asked: bundle.metadata.creation_timestamp.as_ref().map_or_else(Timestamp::now, |created| created.0),
             origin: Origin::Request,
             spec: bundle.spec.clone(),
         }

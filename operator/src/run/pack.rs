@@ -35,6 +35,7 @@ use crate::{
     redact::Redactor,
     runlog,
     selfcheck::Detector,
+    shared_answers,
     status::Outcome,
     store::Upload,
     text,
@@ -181,7 +182,8 @@ impl Engine {
         let clock = Instant::now();
         let for_inventory = clock + INVENTORY;
         tracker.stage(Stage::Inventory, "finding out what there is");
-        let cluster = Cluster::new(self.client.clone());
+        let since = shared_answers::since(subject.asked);
+        let cluster = Cluster::new(self.client.clone()).sharing(Arc::clone(&self.answers), since);
         let mut inventory = self.inventory(&cluster, subject, deadline).await?;
         let stores = self.stores(subject, store).boxed().await?;
         let results_lead = match &stores.files {
@@ -206,7 +208,7 @@ impl Engine {
         let wanted = plan.items.len();
         let mut needs = access::needs(&plan);
         needs.insert(closing::need());
-        let answers = self.access.check(&self.client, needs, deadline).await;
+        let answers = self.access.check(&self.client, needs, since, deadline).await;
         let borders = access::Borders::of(&inventory);
         access::without_denied(&mut plan, &answers, &borders);
         let inventory_ms = millis(clock);

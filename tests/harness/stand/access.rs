@@ -81,6 +81,22 @@ impl Stand {
         self.audited(user).iter().filter(|event| event["stage"] == "ResponseComplete").count()
     }
 
+    /// When the API server received the requests of a user that it has ended, in seconds since 1970: so many in each.
+    pub fn calls_by_second(&self, user: &str) -> BTreeMap<i64, usize> {
+        let mut seconds = BTreeMap::new();
+        for event in self.audited(user).iter().filter(|event| event["stage"] == "ResponseComplete") {
+            let at = event["requestReceivedTimestamp"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
+            *seconds.entry(at.map_or(0, jiff::Timestamp::as_second)).or_default() += 1;
+        }
+        seconds
+    }
+
+    /// How often a user asked for the path of a request that is about no resource, such as `/version`.
+    pub fn times_of_path(&self, user: &str, path: &str) -> usize {
+        let of_path = |event: &&Value| event["requestURI"] == path && event["stage"] == "ResponseComplete";
+        self.audited(user).iter().filter(of_path).count()
+    }
+
     /// How often a user asked for this (a resource as [`Deed`] has it) in a namespace, and was answered with this code.
     pub fn times(&self, user: &str, (verb, resource): (&str, &str), namespace: &str, code: u16) -> usize {
         let same = |event: &Value| {

@@ -28,6 +28,7 @@ fn sealing() -> (tempfile::TempDir, Sealing) {
         namespace: "keep".to_owned(),
         uid: "11111111-2222-3333-4444-555555555555".to_owned(),
         attempt: 1,
+        asked: jiff::Timestamp::UNIX_EPOCH,
         origin: Origin::Request,
         spec: serde_json::from_value(serde_json::json!({})).expect("a spec"),
     };

@@ -1,0 +1,17 @@
+//! The client of the API server that all of the operator shares, with a bound on its requests per second, as Velero's own
+//! server has one.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use kube::{Client, Config, client::ClientBuilder};
+use tower::limit::RateLimitLayer;
+
+/// A client that sends at most `qps` requests in a second; further ones wait, in the order in which they were made. A watch is
+/// one request. Velero's server has a flag of the same name.
+///
+/// # Errors
+/// The configuration names files, keys or addresses that cannot be used.
+pub fn client(config: Config, qps: NonZeroU32) -> Result<Client, kube::Error> {
+    let limit = RateLimitLayer::new(u64::from(qps.get()), Duration::from_secs(1));
+    Ok(ClientBuilder::try_from(config)?.with_layer(&limit).build())
+}

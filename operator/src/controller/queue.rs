@@ -1,0 +1,195 @@
+//! Which DebugBundle runs next, and which ones run. A bundle that waits here has no task, no connection and no copy of its
+//! object: it costs a few hundred bytes, however many there are.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+
+use super::places::{Place, Places};
+use crate::observed::Observed;
+
+/// The most bundles that are under way at once: those that are collected, and sealed ones that are sent or wait for their store.
+/// Each of them has a task and its object in memory; further ones stay Queued until one of these ends.
+const UNDER_WAY: usize = 256;
+
+/// A DebugBundle that may run. The least one runs first: its fields stand in the order of their weight.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Turn {
+    /// It has to be collected; a bundle that an earlier process sealed, of which only the sending is left, goes first.
+    pub(super) collects: bool,
+    /// The operator made it by itself.
+    pub(super) automatic: bool,
+    /// When it was created.
+    pub(super) created: Timestamp,
+    /// Its name.
+    pub(super) name: String,
+    /// Its UID.
+    pub(super) uid: String,
+    /// Number of the attempt.
+    pub(super) attempt: i64,
+    /// An earlier attempt was interrupted.
+    pub(super) resume: bool,
+    /// Bytes of the sealed archive in the spool; 0 if there is none.
+    pub(super) sealed: u64,
+}
+
+impl Turn {
+    /// `sealed`: bytes of the archive that an earlier attempt left in the spool.
+    pub(super) fn of(seen: &Observed, attempt: i64, resume: bool, sealed: Option<u64>) -> Self {
+        Self {
+            collects: sealed.is_none(),
+            automatic: seen.automatic,
+            created: seen.created,
+            name: seen.name_any(),
+            uid: seen.uid().to_owned(),
+            attempt,
+            resume,
+            sealed: sealed.unwrap_or(0),
+        }
+    }
+}
+
+/// The bundles that wait and those that are under way.
+pub(super) struct Queue {
+    pub(super) places: Places,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By UID.
+    waiting: HashMap<String, Turn>,
+    /// UIDs.
+    under_way: HashSet<String>,
+}
+
+impl Queue {
+    /// An empty one, for these places.
+    pub(super) fn new(places: Places) -> Self {
+        Self { places, state: Mutex::default() }
+    }
+
+    /// Puts a bundle in, or replaces what was known of it. A bundle that is under way is left alone.
+    pub(super) fn add(&self, turn: Turn) {
+        let mut state = self.lock();
+        if !state.under_way.contains(&turn.uid) {
+            state.waiting.insert(turn.uid.clone(), turn);
+        }
+    }
+
+    /// Takes out a bundle that must not run any more.
+    pub(super) fn remove(&self, uid: &str) {
+        self.lock().waiting.remove(uid);
+    }
+
+    /// Whether a bundle waits.
+    pub(super) fn is_waiting(&self, uid: &str) -> bool {
+        self.lock().waiting.contains_key(uid)
+    }
+
+    /// Whether a bundle is under way.
+    pub(super) fn is_under_way(&self, uid: &str) -> bool {
+        self.lock().under_way.contains(uid)
+    }
+
+    /// The next bundle that may run, with its place; `None` while nothing waits or no place is free. It is under way until
+    /// [`Self::ended`].
+    pub(super) fn begin(&self) -> Option<(Turn, Place)> {
+        // Places are taken under the lock: else one caller could hold the last place just to find the queue empty, while
+        // another one finds no place for the bundle that it has just put in.
+        let mut state = self.lock();
+        if state.under_way.len() >= UNDER_WAY {
+            return None;
+        }
+        let next = state.waiting.values().min()?.clone();
+        let place = if next.collects {
+            // What an earlier process left is of no use, and is removed when the collection begins.
+            self.places.forget(&next.uid);
+            self.places.at_once()?
+        } else {
+            self.places.of_sealed(&next.uid, next.sealed)
+        };
+        state.waiting.remove(&next.uid);
+        state.under_way.insert(next.uid.clone());
+        Some((next, place))
+    }
+
+    /// A bundle is no longer under way.
+    pub(super) fn ended(&self, uid: &str) {
+        self.lock().under_way.remove(uid);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turn(name: &str, automatic: bool, created: i64) -> Turn {
+        let created = Timestamp::from_second(created).expect("a time");
+        let (name, uid) = (name.to_owned(), format!("uid-of-{name}"));
+        Turn { collects: true, automatic, created, name, uid, attempt: 1, resume: false, sealed: 0 }
+    }
+
+    fn begun(queue: &Queue) -> Option<(String, Place)> {
+        queue.begin().map(|(turn, place)| (turn.name, place))
+    }
+
+    #[tokio::test]
+    async fn what_somebody_asked_for_runs_before_automatic_bundles_then_the_oldest() {
+        let queue = Queue::new(Places::new(1, 100));
+        for turn in [turn("b", false, 7), turn("auto", true, 1), turn("a", false, 7), turn("old", false, 3)] {
+            queue.add(turn);
+        }
+        let sealed = Turn { collects: false, sealed: 5, resume: true, ..turn("sealed", true, 9) };
+        queue.add(sealed);
+        let mut order = Vec::new();
+        let mut sent = Vec::new();
+        while let Some((name, place)) = begun(&queue) {
+            // What is sealed keeps its place as it waits for its store; a collection gives its place back.
+            if name == "sealed" {
+                sent.push(place);
+            }
+            order.push(name);
+        }
+        assert_eq!(order, ["sealed", "old", "a", "b", "auto"]);
+    }
+
+    #[tokio::test]
+    async fn one_that_runs_is_not_begun_again_and_one_that_is_gone_is_not_begun() {
+        let queue = Queue::new(Places::new(2, 100));
+        queue.add(turn("a", false, 1));
+        let (_, place) = begun(&queue).expect("a place is free");
+        queue.add(turn("a", false, 1));
+        assert!(queue.is_under_way("uid-of-a") && !queue.is_waiting("uid-of-a"));
+        queue.add(turn("gone", false, 2));
+        queue.remove("uid-of-gone");
+        assert!(begun(&queue).is_none());
+        drop(place);
+        queue.ended("uid-of-a");
+        queue.add(turn("a", false, 1));
+        assert_eq!(begun(&queue).map(|(name, _)| name).as_deref(), Some("a"));
+    }
+
+    #[tokio::test]
+    async fn no_more_are_under_way_than_memory_allows() {
+        let queue = Queue::new(Places::new(1, 1_000_000));
+        let names: Vec<String> = (0..UNDER_WAY + 3).map(|n| format!("b{n:04}")).collect();
+        names.iter().for_each(|name| queue.add(turn(name, false, 1)));
+        let mut waits_for_its_store = Vec::new();
+        while let Some((_, mut place)) = begun(&queue) {
+            place.sealed(1);
+            waits_for_its_store.push(place);
+        }
+        assert_eq!(waits_for_its_store.len(), UNDER_WAY);
+        queue.ended("uid-of-b0000");
+        assert_eq!(begun(&queue).map(|(name, _)| name), Some(format!("b{UNDER_WAY:04}")));
+    }
+}

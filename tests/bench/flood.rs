@@ -1,0 +1,104 @@
+//! What thousands of DebugBundles at once cost the operator: the peak of its memory, its requests to the API server, and the
+//! time until all of them have ended.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use debugbundle_crd::{DebugBundle, Phase};
+use futures::{StreamExt as _, stream};
+use harness::{Context, Operator, usage::Usage};
+use kube::api::ListParams;
+use serde_json::{Value, json};
+
+use super::{Row, mib, seconds};
+
+/// What the operator may take at most: the limit that is shipped.
+const PEAK: u64 = 256 << 20;
+/// One of so many bundles is about the installation; the others name a Restore that does not exist.
+const REAL: usize = 50;
+/// Requests at once while they are created.
+const AT_ONCE: usize = 16;
+/// For all of them.
+const LIMIT: Duration = Duration::from_mins(60);
+/// How long memory is looked at when all have ended.
+const QUIET: Duration = Duration::from_mins(10);
+
+/// So many bundles at once, by an operator that has the shipped permissions and no others.
+pub(super) async fn flood(context: &Arc<Context>, bundles: usize) -> Vec<Row> {
+    println!(
+        "\n{bundles} DebugBundles at once, one of {REAL} about the installation, the others about nothing that is there\n"
+    );
+    let account = context.shipped_account().await;
+    let operator = Operator::of(context).named("flood").as_user(&account.kubeconfig).ready().await;
+    let pid = operator.process().pid();
+    let usage = || Usage::of(pid).unwrap_or_else(|error| panic!("no usage of the operator: {error}"));
+    println!("{:<26} {:>8} {:>8.1} MiB", "before", "", mib(usage().now));
+    let began = Instant::now();
+    stream::iter(0..bundles)
+        .map(|index| async move { context.debug_bundle(&format!("flood-{index:05}"), spec(index)).await })
+        .buffer_unordered(AT_ONCE)
+        .for_each(|_| async {})
+        .await;
+    println!("{:<26} {:>8} s {:>8.1} MiB", "all are created", seconds(began.elapsed()), mib(usage().now));
+    let (completed, failed) = until_all_ended(context, &operator).await;
+    let wall = began.elapsed();
+    let calls = context.stand.calls_by_second(&account.user);
+    let (sent, busiest) = (calls.values().sum::<usize>(), calls.values().max().copied().unwrap_or(0));
+    let at_end = usage();
+    println!(
+        "{:<26} {:>8} s {:>8.1} MiB, {:.1} MiB peak, {} s CPU; {completed} have a bundle, {failed} have none",
+        "all have ended",
+        seconds(wall),
+        mib(at_end.now),
+        mib(at_end.peak),
+        seconds(at_end.cpu)
+    );
+    println!(
+        "requests: {sent}, {:.0} per second on average, {busiest} in the busiest second",
+        sent as f64 / wall.as_secs_f64()
+    );
+    tokio::time::sleep(QUIET).await;
+    let after = usage();
+    println!(
+        "{:<26} {:>8} s {:>8.1} MiB, {:.2} % of a core since",
+        "afterwards",
+        seconds(QUIET),
+        mib(after.now),
+        (after.cpu - at_end.cpu).as_secs_f64() * 100.0 / QUIET.as_secs_f64()
+    );
+    let logs =
+        if at_end.peak < PEAK && operator.exited().is_none() { Ok(0) } else { Err("too much memory".to_owned()) };
+    vec![Row { who: "flood".to_owned(), wall, usage: after, bundle: 0, logs }]
+}
+
+fn spec(index: usize) -> Value {
+    if index % REAL == 0 { json!({}) } else { json!({"target": {"kind": "Restore", "name": "nowhere"}}) }
+}
+
+/// How many ended with a bundle and how many without.
+async fn until_all_ended(context: &Arc<Context>, operator: &Operator) -> (usize, usize) {
+    let began = Instant::now();
+    loop {
+        assert!(operator.exited().is_none(), "the operator ended: {}", operator.process().tail(5));
+        assert!(began.elapsed() < LIMIT, "not all have ended within {LIMIT:?}");
+        let mut phases = Vec::new();
+        let mut page = ListParams::default().limit(500);
+        loop {
+            let listed =
+                context.api::<DebugBundle>().list(&page).await.unwrap_or_else(|error| panic!("a list: {error}"));
+            phases.extend(listed.items.iter().map(|bundle| bundle.status.as_ref().and_then(|status| status.phase)));
+            match listed.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => break,
+            }
+        }
+        let ended = phases.iter().flatten().filter(|phase| phase.is_terminal()).count();
+        if ended == phases.len() {
+            let failed = phases.iter().flatten().filter(|phase| **phase == Phase::Failed).count();
+            return (ended - failed, failed);
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+}
