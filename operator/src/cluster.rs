@@ -236,8 +236,8 @@ pub enum PumpEnd {
     ReaderGone,
     /// The source broke off.
     Reset(String),
-    /// Nothing came for too long.
-    Stalled,
+    /// Nothing came for so long.
+    Stalled(Duration),
     /// The time was over.
     Deadline,
 }
@@ -305,7 +305,7 @@ where
             Ok(None) => return PumpEnd::Whole,
             Ok(Some(Ok(data))) => data,
             Ok(Some(Err(error))) => return PumpEnd::Reset(chain(&error)),
-            Err(_) if silence <= deadline => return PumpEnd::Stalled,
+            Err(_) if silence <= deadline => return PumpEnd::Stalled(idle),
             Err(_) => return PumpEnd::Deadline,
         };
         seen(data.len());
@@ -352,6 +352,12 @@ impl Cluster {
     #[must_use]
     pub fn sharing(self, answers: Arc<SharedAnswers>, since: Instant) -> Self {
         Self { shared: Some((answers, since)), ..self }
+    }
+
+    /// With this part of the times.
+    #[must_use]
+    pub fn hurried(self, part: u32) -> Self {
+        Self { answer: self.answer / part, idle: self.idle / part, ..self }
     }
 
     /// The longest silence within an answer.
@@ -519,7 +525,9 @@ impl Cluster {
         };
         let read = match (read, end) {
             (Err(ListError::Cluster(_)), PumpEnd::Reset(why)) => Err(ListError::Cluster(ClusterError::Reset(why))),
-            (Err(ListError::Cluster(_)), PumpEnd::Stalled) => Err(ListError::Cluster(ClusterError::Stalled(self.idle))),
+            (Err(ListError::Cluster(_)), PumpEnd::Stalled(idle)) => {
+                Err(ListError::Cluster(ClusterError::Stalled(idle)))
+            }
             (Err(ListError::Cluster(_)), PumpEnd::Deadline) => Err(ListError::Cluster(ClusterError::Deadline)),
             (read, _) => read,
         };
@@ -795,7 +803,8 @@ mod tests {
 
         let (to, _pieces) = pipe();
         let body = futures::stream::iter([piece()]).chain(futures::stream::pending());
-        assert_eq!(pump(body, to, Duration::from_millis(20), far, |_| ()).await, PumpEnd::Stalled);
+        let idle = Duration::from_millis(20);
+        assert_eq!(pump(body, to, idle, far, |_| ()).await, PumpEnd::Stalled(idle));
 
         let (to, _pieces) = pipe();
         let soon = Instant::now() + Duration::from_millis(20);

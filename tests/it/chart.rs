@@ -13,15 +13,22 @@ use serde_json::{Value, json};
 const NAMESPACE: &str = "vault-ns";
 /// The oldest that the chart takes.
 const KUBERNETES: &str = "1.30.0";
+const IMAGE: &str = "registry.example/debugbundle/operator";
 
 fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/debugbundle")
 }
 
-/// All objects with these values, or what helm says against them.
+/// All objects with these values and an image, or what helm says against them.
 async fn render(values: &Value, schema: bool) -> Result<Vec<Value>, String> {
     let skip = if schema { &[][..] } else { &["--skip-schema-validation"] };
-    template(values, skip).await
+    template(&with_image(values), skip).await
+}
+
+fn with_image(values: &Value) -> Value {
+    let mut values = values.clone();
+    values["image"]["repository"] = IMAGE.into();
+    values
 }
 
 async fn template(values: &Value, flags: &[&str]) -> Result<Vec<Value>, String> {
@@ -286,10 +293,63 @@ async fn sec_d4_the_chart_binds_the_policies_of_deploy_to_its_own_namespace() {
     let without = rendered(json!({"admissionPolicy": {"create": false}})).await;
     assert!(!without.iter().any(|object| text(object, "/kind").starts_with("ValidatingAdmission")));
     // A cluster whose kinds are known, and which does not have this one.
-    let refused = template(&json!({}), &["--api-versions", "v1/Pod"]).await.expect_err("it is not left out in silence");
+    let refused = template(&with_image(&json!({})), &["--api-versions", "v1/Pod"])
+        .await
+        .expect_err("it is not left out in silence");
     assert!(refused.contains("does not serve ValidatingAdmissionPolicy"), "{refused}");
     let kind = "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy";
-    let served =
-        template(&json!({}), &["--api-versions", "v1/Pod", "--api-versions", kind]).await.expect("it is served");
+    let served = template(&with_image(&json!({})), &["--api-versions", "v1/Pod", "--api-versions", kind])
+        .await
+        .expect("it is served");
     assert_eq!(of_kind(&served, "ValidatingAdmissionPolicy").count(), deployed.len());
+}
+
+#[tokio::test]
+async fn sec_p7_the_chart_demands_an_image_and_says_how_to_get_one() {
+    for (values, flags) in [
+        (json!({}), &[][..]),
+        (json!({"image": {"tag": "1.2.3"}}), &[]),
+        (json!({"image": {"repository": ""}}), &["--skip-schema-validation"]),
+    ] {
+        let refused = template(&values, flags).await.expect_err("no image");
+        let said = "image.repository is not set: no image is published, so build one as docs/operations.md#the-image says, \
+            push it to your registry, and set image.repository to its name there";
+        assert!(refused.contains(said), "{refused}");
+    }
+    let image = async |values: Value| {
+        let objects = template(&values, &[]).await.unwrap_or_else(|error| panic!("{values}: {error}"));
+        let deployment = of_kind(&objects, "Deployment").next().expect("the operator's");
+        text(deployment, "/spec/template/spec/containers/0/image").to_owned()
+    };
+    assert_eq!(image(json!({"image": {"repository": IMAGE, "tag": "1.2.3"}})).await, format!("{IMAGE}:1.2.3"));
+    let digest = format!("sha256:{}", "0".repeat(64));
+    assert_eq!(image(json!({"image": {"repository": IMAGE, "digest": digest}})).await, format!("{IMAGE}@{digest}"));
+}
+
+#[tokio::test]
+async fn sec_d10_the_chart_ships_the_quota_of_deploy_unless_it_is_switched_off() {
+    const COUNTED: &str = "count/debugbundles.debugbundle.io";
+    let deployed: Value = serde_saphyr::from_str(include_str!("../../deploy/quota.yaml")).expect("YAML");
+    assert_eq!(deployed["spec"], json!({"hard": {COUNTED: "200"}}));
+    for (values, most) in [
+        (json!({}), Some("200")),
+        (json!({"quota": {"debugBundles": 7}}), Some("7")),
+        (json!({"quota": {"debugBundles": 1_000_000}}), Some("1000000")),
+        (json!({"quota": {"create": false}}), None),
+    ] {
+        let objects = rendered(values).await;
+        let quotas: Vec<_> = of_kind(&objects, "ResourceQuota")
+            .map(|quota| {
+                assert_eq!(quota["metadata"]["name"], deployed["metadata"]["name"]);
+                assert_eq!(text(quota, "/metadata/namespace"), NAMESPACE);
+                quota["spec"].clone()
+            })
+            .collect();
+        let wanted: Vec<_> = most.map(|most| json!({"hard": {COUNTED: most}})).into_iter().collect();
+        assert_eq!(quotas, wanted);
+    }
+    for refused in [json!(0), json!("many")] {
+        let error = render(&json!({"quota": {"debugBundles": refused}}), true).await.unwrap_err();
+        assert!(error.contains("/quota/debugBundles"), "{error}");
+    }
 }

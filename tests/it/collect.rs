@@ -61,6 +61,8 @@ impl StoreFiles for Files {
 /// A run of its own: as fast as the tests want it.
 pub(crate) struct Run {
     pub(crate) scope: Scope,
+    /// For an answer to begin.
+    pub(crate) answer: Duration,
     pub(crate) idle: Duration,
     pub(crate) limit: Duration,
     pub(crate) pace: Pace,
@@ -73,6 +75,7 @@ impl Default for Run {
     fn default() -> Self {
         Self {
             scope: Scope::everything(),
+            answer: Duration::from_secs(20),
             idle: Duration::from_secs(10),
             limit: Duration::from_mins(1),
             pace: Pace::default(),
@@ -103,7 +106,7 @@ impl Run {
             context.reads_directly();
         }
         let client = self.client.unwrap_or_else(|| context.client.clone());
-        let cluster = Cluster::new(client).patient(Duration::from_secs(20), self.idle);
+        let cluster = Cluster::new(client).patient(self.answer, self.idle);
         let taken = inventory::take(&cluster, &context.namespace, spec, self.scope, Duration::from_secs(30));
         let mut inventory = Box::pin(taken).await.unwrap_or_else(|error| panic!("no inventory: {error:?}"));
         Box::pin(inventory::follow(&cluster, &mut inventory, Duration::from_secs(30))).await;

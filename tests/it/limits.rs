@@ -19,7 +19,7 @@ use crate::bundles::{
     LIMIT, about_r1, delete, endless_log, is_stored, phase, server_pod, until_ended, until_event, velero_objects,
 };
 
-const QUOTA: &str = include_str!("../../deploy/samples/quota.yaml");
+const QUOTA: &str = include_str!("../../deploy/quota.yaml");
 const COUNTED: &str = "count/debugbundles.debugbundle.io";
 
 /// Says what a quota allows and how much of it is used, as the controller does that does not run here.
@@ -36,14 +36,14 @@ async fn create(context: &Context, name: &str, dry_run: bool) -> Result<(), Stri
 }
 
 #[tokio::test]
-async fn sec_d10_one_more_than_the_quota_of_the_samples_allows_is_refused() {
+async fn sec_d10_one_more_than_the_shipped_quota_allows_is_refused() {
     with_namespace("d10-quota", |context| async move {
-        let mut sample: Value = serde_saphyr::from_str(QUOTA).expect("YAML");
-        let name = sample["metadata"]["name"].as_str().expect("a name").to_owned();
-        let hard = sample["spec"]["hard"][COUNTED].as_str().expect("it counts DebugBundles").to_owned();
+        let mut shipped: Value = serde_saphyr::from_str(QUOTA).expect("YAML");
+        let name = shipped["metadata"]["name"].as_str().expect("a name").to_owned();
+        let hard = shipped["spec"]["hard"][COUNTED].as_str().expect("it counts DebugBundles").to_owned();
         let most: u32 = hard.parse().expect("a number");
-        sample["metadata"]["namespace"] = context.namespace.as_str().into();
-        context.create::<ResourceQuota>(sample).await;
+        shipped["metadata"]["namespace"] = context.namespace.as_str().into();
+        context.create::<ResourceQuota>(shipped).await;
 
         let refusal = format!(
             "exceeded quota: {name}, requested: {COUNTED}=1, used: {COUNTED}={most}, limited: {COUNTED}={most}"

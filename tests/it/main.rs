@@ -45,6 +45,7 @@ mod rights;
 mod scanner;
 mod scope;
 mod selfcheck;
+mod silence;
 mod stand;
 mod store;
 mod thousands;

@@ -46,7 +46,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   namespace: {{ .Release.Namespace }}
 {{- end }}
 
+{{/* No default: a name in a public registry could become anybody's, and the pod reads the backup credential. */}}
 {{- define "debugbundle.image" -}}
+{{- if not .Values.image.repository }}{{ fail "image.repository is not set: no image is published, so build one as docs/operations.md#the-image says, push it to your registry, and set image.repository to its name there" }}{{ end -}}
 {{- if .Values.image.digest -}}
 {{ .Values.image.repository }}@{{ .Values.image.digest }}
 {{- else -}}

@@ -12,7 +12,7 @@ use super::{
     Outcome, Work,
     copies::{Copied, Copies, source_of_copy},
     entry::{LazyEntry, WriteError},
-    missing::{is_untrusted_kubelet, log_refusal, missing},
+    missing::{is_untrusted_kubelet, missing},
     on_a_thread,
     server_lines::ServerLog,
     window::Cutter,
@@ -63,17 +63,18 @@ pub(super) async fn read(
     let pods = ApiKind::namespaced("", "v1", "pods", "Pod");
     let path = format!("{}/log", pods.path(Some(which.namespace), which.pod));
     let query = query(which, &work.logs);
+    let node = node_of(item);
     let mut warning = None;
     let mut insecure = "";
     let mut place = item.path.clone();
-    let first = work.cluster.open(&format!("{path}?{query}"), "*/*", deadline).await;
+    let first = work.kubelets.open(node, &format!("{path}?{query}"), deadline).await;
     let body = match first {
         Err(error) if is_untrusted_kubelet(&error) => {
             warning =
                 Some("the kubelet's certificate could not be verified: who gave this log is not proven".to_owned());
             place = insecure_path(which);
             insecure = "&insecureSkipTLSVerifyBackend=true";
-            work.cluster.open(&format!("{path}?{query}{insecure}"), "*/*", deadline).await.map_err(|_| error)
+            work.kubelets.open(node, &format!("{path}?{query}{insecure}"), deadline).await.map_err(|_| error)
         }
         first => first,
     };
@@ -88,8 +89,12 @@ pub(super) async fn read(
     };
 
     let sink = Sink::new(work, place, which);
-    let (sink, mut end) = poured(work, body, sink, deadline).await?;
-    let (sink, broken) = taken_up(work, sink, &mut end, which, &path, insecure, deadline).await?;
+    let (sink, mut end) = poured(work, node, body, sink, deadline).await?;
+    let again = |logs| format!("{path}?{}{insecure}", self::query(which, &logs));
+    let (sink, broken) = taken_up(work, node, sink, &mut end, again, deadline).await?;
+    if !matches!(end, PumpEnd::Stalled(_)) {
+        work.kubelets.answered(node);
+    }
     let done = on_a_thread(move || sink.finish()).await?;
 
     // Only a look after the reading proves whose log it was; a pod that is gone by now was there before. Where the name
@@ -159,13 +164,23 @@ fn in_its_place(item: &Item, pod: &Pod) -> Option<Item> {
 }
 
 /// Carries a body into the sink.
-async fn poured<S>(work: &Work, body: S, mut sink: Sink, deadline: Instant) -> Result<(Sink, PumpEnd), WriteError>
+async fn poured<S>(
+    work: &Work,
+    node: &str,
+    body: S,
+    mut sink: Sink,
+    deadline: Instant,
+) -> Result<(Sink, PumpEnd), WriteError>
 where
     S: Stream<Item = Result<Bytes, kube::Error>>,
 {
     let (to, pieces) = pipe();
     let writing = tokio::task::spawn_blocking(move || sink.run(pieces).map(|()| sink));
-    let end = pump(body, to, work.cluster.idle(), deadline, |bytes| work.progress.read(bytes)).await;
+    let seen = |bytes| {
+        work.progress.read(bytes);
+        work.kubelets.heard(node, Instant::now());
+    };
+    let end = pump(body, to, work.kubelets.idle(node), deadline, seen).await;
     Ok((super::joined(writing.await)?, end))
 }
 
@@ -173,11 +188,10 @@ where
 /// well; that a line has no end is the only sign. Also tells whether the log is known to be broken after all.
 async fn taken_up(
     work: &Work,
+    node: &str,
     mut sink: Sink,
     end: &mut PumpEnd,
-    which: Which<'_>,
-    path: &str,
-    insecure: &str,
+    path: impl Fn(LogLimits) -> String,
     deadline: Instant,
 ) -> Result<(Sink, bool), WriteError> {
     let mid_line = sink.cutter.is_mid_line();
@@ -187,21 +201,25 @@ async fn taken_up(
     }
     let Some(from) = sink.cutter.resume() else { return Ok((sink, mid_line)) };
     let logs = LogLimits { window: Window { from: Some(from), to: None }, tail_lines: None };
-    let query = query(which, &logs);
-    let Ok(body) = work.cluster.open(&format!("{path}?{query}{insecure}"), "*/*", deadline).await else {
+    let Ok(body) = work.kubelets.open(node, &path(logs), deadline).await else {
         return Ok((sink, mid_line));
     };
     let before = sink.log.taken;
-    let (sink, after) = poured(work, body, sink, deadline).await?;
+    let (sink, after) = poured(work, node, body, sink, deadline).await?;
     // A container may well have written a last line without an end: then nothing new came.
     let broken = sink.log.taken > before && sink.cutter.is_mid_line();
     *end = after;
     Ok((sink, broken))
 }
 
+/// Empty if the pod is on none.
+fn node_of(item: &Item) -> &str {
+    item.node.as_deref().unwrap_or_default()
+}
+
 fn refused(work: &Work, item: &Item, which: Which<'_>, error: &ClusterError) -> Outcome {
-    let node_down = (log_refusal(error) == MissingCode::NodeUnreachable).then(|| error.to_string());
-    Outcome { missing: vec![work.borders.log(item, error, which.namespace)], node_down, ..Outcome::default() }
+    work.kubelets.failed(node_of(item), error, Instant::now());
+    Outcome { missing: vec![work.borders.log(item, error, which.namespace)], ..Outcome::default() }
 }
 
 fn note(item: &Item, code: MissingCode, severity: MissingSeverity, why: &str) -> Outcome {
@@ -223,13 +241,13 @@ fn told(
         PumpEnd::Whole if broken => Some(TruncationReason::Reset),
         PumpEnd::Whole | PumpEnd::ReaderGone => None,
         PumpEnd::Reset(_) => Some(TruncationReason::Reset),
-        PumpEnd::Stalled => Some(TruncationReason::Stalled),
+        PumpEnd::Stalled(_) => Some(TruncationReason::Stalled),
         PumpEnd::Deadline => Some(TruncationReason::Deadline),
     };
     let Some(segment) = done.segment else {
         let error = match end {
             PumpEnd::Reset(why) => ClusterError::Reset(why.clone()),
-            PumpEnd::Stalled => ClusterError::Stalled(work.cluster.idle()),
+            PumpEnd::Stalled(idle) => ClusterError::Stalled(*idle),
             PumpEnd::Deadline => ClusterError::Deadline,
             PumpEnd::Whole | PumpEnd::ReaderGone => {
                 let why = if item.node.is_none() {
@@ -249,6 +267,9 @@ fn told(
         Some(why) => Some(Truncation::ended(segment, why)),
         None => Truncation::of(segment, TruncationReason::Limit),
     };
+    if let PumpEnd::Stalled(idle) = end {
+        work.kubelets.failed(node_of(item), &ClusterError::Stalled(*idle), Instant::now());
+    }
     let mut outcome = Outcome { velero_version: done.version, diagnosed: done.diagnosed, ..Outcome::default() };
     for Copied { container, segment } in done.copies {
         let truncated = Truncation::of(&segment, TruncationReason::Limit);

@@ -48,15 +48,27 @@ impl Borders {
             code @ (MissingCode::NoPrevious | MissingCode::NotStarted | MissingCode::Gone) => {
                 (code, MissingSeverity::Note, "")
             }
-            MissingCode::NodeUnreachable => (
-                MissingCode::NodeUnreachable,
-                MissingSeverity::Error,
-                "look at the node and its kubelet: the API server cannot reach port 10250",
-            ),
+            MissingCode::NodeUnreachable => (MissingCode::NodeUnreachable, MissingSeverity::Error, node_cure(error)),
             MissingCode::Deadline => (MissingCode::Deadline, MissingSeverity::Error, LONGER),
             code => (code, MissingSeverity::Error, ""),
         };
-        missing(&item.what, item.path.as_str(), code, severity, &error.to_string(), cure)
+        let why = match (error, &item.node) {
+            (ClusterError::NoAnswer(_) | ClusterError::Stalled(_), Some(node)) => {
+                format!("{error} from the kubelet of node {node}")
+            }
+            _ => error.to_string(),
+        };
+        missing(&item.what, item.path.as_str(), code, severity, &why, cure)
+    }
+}
+
+/// What to do about a node that gives no log.
+pub(super) fn node_cure(error: &ClusterError) -> &'static str {
+    match error {
+        ClusterError::NoAnswer(_) | ClusterError::Stalled(_) => {
+            "look at the node, its kubelet and its disks: the kubelet takes a request for a log and sends nothing"
+        }
+        _ => "look at the node and its kubelet: the API server cannot reach port 10250",
     }
 }
 
@@ -98,7 +110,7 @@ pub(super) fn log_refusal(error: &ClusterError) -> MissingCode {
             }
         }
         // The API server waits for the kubelet; it answers everything else at once.
-        ClusterError::NoAnswer(_) => MissingCode::NodeUnreachable,
+        ClusterError::NoAnswer(_) | ClusterError::Stalled(_) => MissingCode::NodeUnreachable,
         ClusterError::Deadline => MissingCode::Deadline,
         _ => MissingCode::ApiError,
     }

@@ -11,6 +11,7 @@ mod finish;
 mod from_store;
 mod guests;
 mod held;
+mod kubelets;
 mod led_to;
 mod lists;
 mod logs;
@@ -66,6 +67,7 @@ use crate::{
 };
 use entry::Desk;
 use evidence::Relevant;
+use kubelets::Kubelets;
 use movers::Caught;
 use reading::Run;
 
@@ -144,6 +146,7 @@ struct Work {
     store: Result<Arc<dyn StoreFiles>, StoreFailure>,
     logs: LogLimits,
     borders: Borders,
+    kubelets: Kubelets,
     config_maps: Bodies,
     relevant: Relevant,
     caught: Caught,
@@ -188,8 +191,6 @@ struct Outcome {
     velero_version: Option<(String, String)>,
     /// What a node-agent found out about pods that could not be prepared.
     diagnosed: Vec<String>,
-    /// The item's node cannot be reached.
-    node_down: Option<String>,
     /// What is to be read in its place.
     again: Option<Box<Item>>,
 }
@@ -263,6 +264,7 @@ pub async fn collect(
         store: collector.store.clone(),
         logs,
         borders,
+        kubelets: Kubelets::new(&collector.cluster),
         config_maps,
         relevant: Relevant::of(inventory),
         caught: Caught::of(&collector.movers, inventory),

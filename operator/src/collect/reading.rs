@@ -20,6 +20,7 @@ use super::{
     Body, CollectError, Collected, Collector, Outcome, Pace, Work,
     entry::WriteError,
     finish::fitted,
+    kubelets::NodeDown,
     lists, logs,
     missing::{missing, no_room, too_late, withheld},
     nodes::{AtNode, Visitor},
@@ -45,8 +46,6 @@ pub(super) struct Run {
     deadline: Instant,
     target: Option<String>,
     target_kind: Option<TargetKind>,
-    /// Nodes that could not be reached, and how that showed.
-    down: BTreeMap<String, String>,
     /// Velero's namespace.
     velero: String,
     /// Other namespaces whose logs may not be read: that is told once for each, and nothing more is asked.
@@ -75,7 +74,6 @@ impl Run {
             deadline,
             target: inventory.target.as_ref().map(|target| target.name.clone()),
             target_kind: inventory.target.as_ref().map(|target| target.kind),
-            down: BTreeMap::new(),
             velero: inventory.namespace.clone(),
             closed: BTreeSet::new(),
             nodes: collector.nodes.visitor(),
@@ -187,7 +185,7 @@ impl Run {
                 waiting.remove(at);
                 continue;
             }
-            let down = item.node.as_ref().and_then(|node| self.down.get(node));
+            let down = item.node.as_ref().and_then(|node| self.work.kubelets.down(node));
             if self.room.refuses(item) {
                 self.work.progress.ended();
                 waiting.remove(at);
@@ -195,7 +193,7 @@ impl Run {
             }
             if late || down.is_some() {
                 let lost = match down {
-                    Some(why) if !late => unreachable_node(item, why),
+                    Some(down) if !late => not_asked_again(item, &down),
                     _ => too_late(item),
                 };
                 self.collected.missing.push(lost);
@@ -241,7 +239,6 @@ impl Run {
             results,
             velero_version,
             diagnosed,
-            node_down,
             again: _,
         } = outcome;
         for (of, fact) in described {
@@ -283,9 +280,6 @@ impl Run {
         if velero_version.is_some() {
             collected.evidence.velero_version = velero_version;
         }
-        if let (Some(node), Some(why)) = (&item.node, node_down) {
-            self.down.entry(node.clone()).or_insert(why);
-        }
         Ok(())
     }
 }
@@ -307,12 +301,10 @@ fn for_want_of_room(truncated: Option<Truncation>, less: bool) -> Option<Truncat
     Some(truncated)
 }
 
-fn unreachable_node(item: &Item, why: &str) -> Missing {
-    let node = item.node.as_deref().unwrap_or_default();
-    let why = format!("not asked again, for node {node} could not be reached: {why}");
-    let cure = "look at the node and its kubelet: the API server cannot reach port 10250";
+fn not_asked_again(item: &Item, down: &NodeDown) -> Missing {
+    let why = format!("not asked again: {}", down.why);
     let (code, severity) = (MissingCode::NodeUnreachable, MissingSeverity::Error);
-    missing(&item.what, item.path.as_str(), code, severity, &why, cure)
+    missing(&item.what, item.path.as_str(), code, severity, &why, down.cure)
 }
 
 async fn read(work: &Arc<Work>, item: &Item, deadline: Instant) -> Result<Outcome, WriteError> {

@@ -143,7 +143,7 @@ pub(super) async fn read(
                 return Ok(outcome);
             }
             // A log that broke off on the way is worth keeping; half a JSON value is not.
-            (Attempt::Whole, _, PumpEnd::Reset(_) | PumpEnd::Stalled | PumpEnd::Deadline) => {
+            (Attempt::Whole, _, PumpEnd::Reset(_) | PumpEnd::Stalled(_) | PumpEnd::Deadline) => {
                 let (reason, why) = broke_off(&end);
                 let mut outcome = Outcome::default();
                 match taken.segment.filter(|_| !file.is_json()) {
@@ -186,7 +186,7 @@ pub(super) async fn read(
 
 fn broke_off(end: &PumpEnd) -> (TruncationReason, String) {
     match end {
-        PumpEnd::Stalled => (TruncationReason::Stalled, "the store sent nothing for too long".to_owned()),
+        PumpEnd::Stalled(_) => (TruncationReason::Stalled, "the store sent nothing for too long".to_owned()),
         PumpEnd::Deadline => (TruncationReason::Deadline, "the time for it was over".to_owned()),
         PumpEnd::Reset(why) => (TruncationReason::Reset, format!("the connection to the store was reset: {why}")),
         PumpEnd::Whole | PumpEnd::ReaderGone => (TruncationReason::Limit, String::new()),

@@ -1,7 +1,12 @@
 //! Lines in columns, as Go's `text/tabwriter` sets them for Velero: cells end at tabs, a column is as wide as its widest
 //! cell and two blanks. What the lines say is the other modules' matter.
 
-use std::io::{self, Write};
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
+
+use crate::text::escape_for_terminal;
 
 /// Blanks behind a column's widest cell (Velero's `describe.go`: padding 2).
 const PADDING: usize = 2;
@@ -24,7 +29,7 @@ impl<W: Write> Page<W> {
         Self { out, block: Vec::new(), bytes: 0 }
     }
 
-    /// One line; each tab ends a cell. Only for text of ours: see [`Page::row`] for foreign text.
+    /// One line; each tab ends a cell. Only for text of ours: a tab in foreign text would begin another cell.
     pub(super) fn line(&mut self, text: &str) -> io::Result<()> {
         let cells: Vec<String> = text.split('\t').map(str::to_owned).collect();
         self.cells(cells)
@@ -38,7 +43,7 @@ impl<W: Write> Page<W> {
     /// `label:` and its value, so many columns in. A value of several lines stays in its column, so that no line of it
     /// can be taken for a fact of its own.
     pub(super) fn row(&mut self, indent: usize, label: &str, value: &str) -> io::Result<()> {
-        self.under(indent, &format!("{}:", plain_line(label)), value)
+        self.under(indent, &format!("{label}:"), value)
     }
 
     /// `head` without a colon of its own, and the value in the next column.
@@ -47,20 +52,17 @@ impl<W: Write> Page<W> {
         for piece in lines_of(value) {
             let mut cells = vec![String::new(); indent];
             cells.push(head.take().unwrap_or_default().to_owned());
-            cells.push(plain_line(piece));
+            cells.push(piece.to_owned());
             self.cells(cells)?;
         }
         Ok(())
     }
 
-    /// Foreign text by itself, so many columns in.
+    /// Foreign text by itself on one line, so many columns in.
     pub(super) fn text(&mut self, indent: usize, text: &str) -> io::Result<()> {
-        for piece in lines_of(text) {
-            let mut cells = vec![String::new(); indent];
-            cells.push(plain_line(piece));
-            self.cells(cells)?;
-        }
-        Ok(())
+        let mut cells = vec![String::new(); indent];
+        cells.push(text.to_owned());
+        self.cells(cells)
     }
 
     /// Everything is written.
@@ -69,7 +71,13 @@ impl<W: Write> Page<W> {
         Ok(self.out)
     }
 
-    fn cells(&mut self, cells: Vec<String>) -> io::Result<()> {
+    /// A line. All that is written comes through here, and none of it ends a line or a column, or acts on a terminal.
+    fn cells(&mut self, mut cells: Vec<String>) -> io::Result<()> {
+        for cell in &mut cells {
+            if let Cow::Owned(harmless) = escape_for_terminal(cell) {
+                *cell = harmless;
+            }
+        }
         self.bytes += cells.iter().map(String::len).sum::<usize>();
         // A line of one cell is in no column, and ends those above it.
         let ends = cells.len() == 1 || self.block.len() >= LINES || self.bytes >= BYTES;
@@ -115,11 +123,6 @@ fn lines_of(text: &str) -> impl Iterator<Item = &str> {
     let mut lines = text.trim_end_matches(['\n', '\r']).split('\n');
     let first = lines.next().unwrap_or_default();
     std::iter::once(first).chain(lines)
-}
-
-/// One line without what would be a column's end or a terminal's command.
-fn plain_line(text: &str) -> String {
-    crate::text::escape_for_terminal(text).into_owned()
 }
 
 #[cfg(test)]

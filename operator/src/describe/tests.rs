@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -108,8 +109,8 @@ fn files() -> InMemory {
         )
 }
 
-#[test]
-fn a_backup_is_told_in_veleros_words_and_order() {
+/// A Backup's volumes, and an attempt to delete it.
+fn live_of_backup(changed: &dyn Fn(Value) -> Value) -> Live {
     let subject = Subject { kind: TargetKind::Backup, name: "harvest".to_owned(), uid: "u1".to_owned() };
     let of = |name: &str| {
         json!({"labels": {"velero.io/backup-name": name, "velero.io/backup-uid": "u1"},
@@ -117,18 +118,28 @@ fn a_backup_is_told_in_veleros_words_and_order() {
     };
     let mut live = read();
     let volume = |phase: &str, name: &str| {
-        json!({"metadata": of("harvest"), "spec": {"pod": {"namespace": "mill", "name": "db-0"}, "volume": name,
-        "uploaderType": "kopia"}, "status": {"phase": phase, "progress": {"totalBytes": 8, "bytesDone": 2}}})
+        let rest = json!({"spec": {"pod": {"namespace": "mill", "name": "db-0"}, "volume": name,
+            "uploaderType": "kopia"}, "status": {"phase": phase, "progress": {"totalBytes": 8, "bytesDone": 2}}});
+        labelled(of("harvest"), changed(rest))
     };
     for object in [volume("InProgress", "b"), volume("Completed", "a"), volume("", "c")] {
         live.add(subject.fact(&kind("podvolumebackups"), &object).unwrap());
     }
-    let deletion = json!({"metadata": of("harvest"), "status": {"phase": "Processed", "errors": ["denied"]}});
+    let deletion = labelled(of("harvest"), changed(json!({"status": {"phase": "Processed", "errors": ["denied"]}})));
     live.add(subject.fact(&kind("deletebackuprequests"), &deletion).unwrap());
     assert_eq!(subject.fact(&kind("podvolumebackups"), &json!({"metadata": of("other")})), None);
     assert_eq!(subject.fact(&kind("podvolumerestores"), &volume("", "c")), None);
+    live
+}
 
-    let text = described(TargetKind::Backup, &backup(), &files(), &live);
+fn labelled(metadata: Value, mut rest: Value) -> Value {
+    rest["metadata"] = metadata;
+    rest
+}
+
+#[test]
+fn a_backup_is_told_in_veleros_words_and_order() {
+    let text = described(TargetKind::Backup, &backup(), &files(), &live_of_backup(&|value| value));
     is_as_committed("backup.txt", &text);
 }
 
@@ -209,32 +220,100 @@ fn files_of_old_velero_tell_of_its_snapshots() {
     assert!(none.contains("CSI Snapshots: <none included or not detectable>"), "{none}");
 }
 
-#[test]
-fn a_restore_is_told_in_veleros_words_and_order() {
-    let restore = json!({
+fn restore() -> Value {
+    json!({
         "metadata": {"name": "r1", "namespace": "velero"},
         "spec": {"backupName": "harvest", "includedNamespaces": ["*"], "namespaceMapping": {"mill": "mill-2"},
             "itemOperationTimeout": "4h0m0s", "uploaderConfig": {"writeSparseFiles": true, "parallelFilesDownload": 4},
             "resourceModifier": {"kind": "configmap", "name": "patches"}, "preserveNodePorts": true},
         "status": {"phase": "FailedValidation", "validationErrors": ["no such backup", "no such location"]},
-    });
-    let files = InMemory::default().without(&StoreFile::OF_RESTORE).with(
-        StoreFile::VolumeInfo,
-        &json!([
-            {"pvcName": "b", "pvcNamespace": "mill-2", "restoreMethod": "CSISnapshot", "snapshotDataMoved": true,
-                "snapshotDataMovementInfo": {"dataMover": "velero", "operationID": "dd-1", "uploaderType": "kopia"}},
-            {"pvcName": "a", "pvcNamespace": "mill-2", "restoreMethod": "CSISnapshot",
-                "csiSnapshotInfo": {"vscName": "content-1", "snapshotHandle": "h", "driver": "hostpath", "size": 1}},
-        ]),
-    );
+    })
+}
+
+fn volumes_of_restore() -> Value {
+    json!([
+        {"pvcName": "b", "pvcNamespace": "mill-2", "restoreMethod": "CSISnapshot", "snapshotDataMoved": true,
+            "snapshotDataMovementInfo": {"dataMover": "velero", "operationID": "dd-1", "uploaderType": "kopia"}},
+        {"pvcName": "a", "pvcNamespace": "mill-2", "restoreMethod": "CSISnapshot",
+            "csiSnapshotInfo": {"vscName": "content-1", "snapshotHandle": "h", "driver": "hostpath", "size": 1}},
+    ])
+}
+
+fn live_of_restore(changed: &dyn Fn(Value) -> Value) -> Live {
     let mut live = read();
     let subject = Subject { kind: TargetKind::Restore, name: "r1".to_owned(), uid: String::new() };
-    let object = json!({"metadata": {"labels": {"velero.io/restore-name": "r1"}}, "spec": {"uploaderType": "kopia",
-        "pod": {"namespace": "mill-2", "name": "db-0"}, "volume": "data"}, "status": {"phase": "Completed",
-        "progress": {"totalBytes": 8}}});
+    let rest = json!({"spec": {"uploaderType": "kopia", "pod": {"namespace": "mill-2", "name": "db-0"},
+        "volume": "data"}, "status": {"phase": "Completed", "progress": {"totalBytes": 8}}});
+    let object = labelled(json!({"labels": {"velero.io/restore-name": "r1"}}), changed(rest));
     live.add(subject.fact(&kind("podvolumerestores"), &object).unwrap());
-    let text = described(TargetKind::Restore, &restore, &files, &live);
+    live
+}
+
+#[test]
+fn a_restore_is_told_in_veleros_words_and_order() {
+    let files = InMemory::default().without(&StoreFile::OF_RESTORE).with(StoreFile::VolumeInfo, &volumes_of_restore());
+    let text = described(TargetKind::Restore, &restore(), &files, &live_of_restore(&|value| value));
     is_as_committed("restore.txt", &text);
+}
+
+/// The value with `bad` behind each text that `of` picks, and as a further key of each object.
+fn tainted(value: Value, bad: &str, of: &mut dyn Iterator<Item = bool>) -> Value {
+    match value {
+        Value::String(text) if of.next() == Some(true) => Value::String(text + bad),
+        Value::Array(all) => all.into_iter().map(|one| tainted(one, bad, of)).collect(),
+        Value::Object(fields) => {
+            let mut fields: serde_json::Map<_, _> =
+                fields.into_iter().map(|(key, value)| (key, tainted(value, bad, of))).collect();
+            if let Some(like) = fields.values().next().cloned() {
+                fields.insert(bad.to_owned(), like);
+            }
+            Value::Object(fields)
+        }
+        other => other,
+    }
+}
+
+fn acts_on_a_terminal(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+proptest! {
+    #[test]
+    fn sec_l2_no_key_or_value_of_others_brings_a_control_or_a_bidi_mark_or_a_fact_of_its_own(
+        bad in "[\u{0}\u{7}\r\n\t\u{1b}\u{7f}\u{9b}\u{61c}\u{200f}\u{202e}\u{2028}\u{2066}x]{1,6}",
+        picked in proptest::collection::vec(any::<bool>(), 1..40),
+    ) {
+        let bad = format!("{bad}\nPhase:\tCompleted");
+        let tainted = |value| tainted(value, &bad, &mut picked.iter().copied().cycle());
+        let files = |restored: bool| {
+            let clean = files();
+            let volumes = if restored { volumes_of_restore() } else { parsed(&clean, StoreFile::VolumeInfo) };
+            [StoreFile::Results, StoreFile::ItemOperations, StoreFile::ResourceList]
+                .into_iter()
+                .fold(InMemory::default(), |files, file| files.with(file, &tainted(parsed(&clean, file))))
+                .with(StoreFile::VolumeInfo, &tainted(volumes))
+        };
+        let mut restore = restore();
+        restore["status"]["errors"] = 1.into();
+        restore["status"]["warnings"] = 1.into();
+        restore["status"]["restoreItemOperationsAttempted"] = 1.into();
+        let mut backup = backup();
+        backup["spec"]["orderedResources"] = json!({"pods": "a,b"});
+        backup["metadata"]["annotations"] = json!({"a": "b"});
+        for text in [
+            described(TargetKind::Backup, &tainted(backup), &files(false), &live_of_backup(&tainted)),
+            described(TargetKind::Restore, &tainted(restore), &files(true), &live_of_restore(&tainted)),
+        ] {
+            let found = text.chars().find(|c| *c != '\n' && acts_on_a_terminal(*c));
+            prop_assert_eq!(found, None, "{:?}", text);
+            prop_assert_eq!(text.lines().filter(|line| line.starts_with("Phase:")).count(), 1, "{}", text);
+        }
+    }
+}
+
+fn parsed(files: &InMemory, file: StoreFile) -> Value {
+    serde_json::from_str(files.0[&file].as_deref().unwrap()).unwrap()
 }
 
 #[test]

@@ -41,29 +41,39 @@ impl EndpointPolicy {
     }
 
     fn allows_v6(self, address: Ipv6Addr) -> bool {
-        if let Some(v4) = address.to_ipv4_mapped().or_else(|| nat64(address)) {
-            return self.allows_v4(v4);
-        }
         if address.is_loopback() {
             return self.allow_loopback;
         }
         let [a, b, ..] = address.segments();
-        // fd00:ec2::/32 holds the metadata and identity services of EC2; the last one is Google's metadata service.
+        // fd00:ec2::/32 holds the metadata and identity services of EC2; the one behind it is Google's metadata service.
+        // 6to4 (2002::/16) and Teredo (2001::/32) carry an IPv4 address, are given up (RFC 7526), and no store's.
         !(address.is_unspecified()
             || address.is_multicast()
             || address.is_unicast_link_local()
             || (a == 0xfd00 && b == 0x0ec2)
-            || address == Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x254))
+            || address == Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x254)
+            || a == 0x2002
+            || (a == 0x2001 && b == 0))
+            && embedded(address).into_iter().flatten().all(|v4| self.allows_v4(v4))
     }
 }
 
-/// The IPv4 address inside 64:ff9b::/96.
-fn nat64(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [prefix @ .., high, low] = address.segments();
-    if prefix != [0x64, 0xff9b, 0, 0, 0, 0] {
-        return None;
+/// The IPv4 addresses that a host or a translator may take this one for.
+fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
+    let octets = address.octets();
+    let at = |places: [usize; 4]| Ipv4Addr::from(places.map(|place| octets[place]));
+    let last = at([12, 13, 14, 15]);
+    match address.segments() {
+        // Mapped, compatible (RFC 4291), translated (RFC 2765), and translated under the well-known prefix (RFC 6052).
+        [0, 0, 0, 0, 0, 0xffff | 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => {
+            [Some(last), None, None, None]
+        }
+        // Translated under a prefix of the site's own (RFC 8215): how long that is shows in no address, so each place of
+        // RFC 6052 counts. No address of a store begins with 0.
+        [0x64, 0xff9b, 1, ..] => [at([6, 7, 9, 10]), at([7, 9, 10, 11]), at([9, 10, 11, 12]), last]
+            .map(|v4| Some(v4).filter(|v4| v4.octets()[0] != 0)),
+        _ => [None; 4],
     }
-    Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
 }
 
 /// A URL of a store: http or https, a host, perhaps a port, nothing else.
@@ -169,6 +179,20 @@ mod tests {
             "http://168.63.129.16",
             "http://[::ffff:168.63.129.16]",
             "http://[64:ff9b::a83f:8110]",
+            "http://[::169.254.169.254]",
+            "http://[::100.100.100.200]",
+            "http://[::127.0.0.1]",
+            "http://[::ffff:0:169.254.169.254]",
+            "http://[2002:a9fe:a9fe::1]",
+            "http://[2002:a83f:8110::]",
+            "http://[2002:0a00:0001::]",
+            "http://[2001:0:a9fe:a9fe::1]",
+            "http://[2001:0:c000:2d::5601:5601]",
+            "http://[64:ff9b:1::169.254.169.254]",
+            "http://[64:ff9b:1:7::168.63.129.16]",
+            "http://[64:ff9b:1:a9fe:a9:fe00::]",
+            "http://[64:ff9b:1:a9:fe:a9fe::]",
+            "http://[64:ff9b:1:0:a9:fea9:fe00:0]",
             "http://[fe80::1]",
             "http://100.100.100.200",
             "http://192.0.0.192",
@@ -195,6 +219,12 @@ mod tests {
             "https://192.168.1.1",
             "http://[fd12::1]",
             "http://[fd20:ce::255]",
+            "http://[::ffff:10.0.0.1]",
+            "http://[64:ff9b::10.0.0.1]",
+            "http://[64:ff9b:1::10.0.0.1]",
+            "http://[64:ff9b:1:a00:0:100::]",
+            "http://[2001:db8::1]",
+            "http://[2003::1]",
             "http://168.63.129.17",
             "http://minio.velero.svc:9000",
             "https://s3.example.com/",

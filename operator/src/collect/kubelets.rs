@@ -1,0 +1,180 @@
+//! The kubelets, as one collection asks them for logs through the API server: how long each is waited for, and when a node is
+//! given up. What becomes of a log is told in `logs`.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::Stream;
+use tokio::time::Instant;
+
+use super::missing::{log_refusal, node_cure};
+use crate::{
+    archive::manifest::MissingCode,
+    cluster::{Cluster, ClusterError},
+};
+
+/// So many silent logs in a row, and no other log of the node is asked for.
+const MOST: usize = 4;
+/// After a silent log the next ones of its node get this part of the usual time.
+const PART: u32 = 3;
+
+/// The kubelets of all nodes; those of pods without a node, for which the API server answers itself, count as one.
+#[derive(Debug)]
+pub(super) struct Kubelets {
+    cluster: Cluster,
+    nodes: Mutex<BTreeMap<String, Kubelet>>,
+}
+
+#[derive(Debug, Default)]
+struct Kubelet {
+    /// When a byte of any of its logs came.
+    heard: Option<Instant>,
+    /// Logs that were silent since one ended otherwise.
+    silent: usize,
+    down: Option<NodeDown>,
+}
+
+/// Why no other log of a node is asked for, and what would cure it.
+#[derive(Clone, Debug)]
+pub(super) struct NodeDown {
+    pub(super) why: String,
+    pub(super) cure: &'static str,
+}
+
+impl Kubelets {
+    pub(super) fn new(cluster: &Cluster) -> Self {
+        Self { cluster: cluster.clone(), nodes: Mutex::default() }
+    }
+
+    /// Asks for a log of this node.
+    pub(super) async fn open(
+        &self,
+        node: &str,
+        path: &str,
+        deadline: Instant,
+    ) -> Result<impl Stream<Item = Result<Bytes, kube::Error>> + Send + use<>, ClusterError> {
+        self.reader(node).open(path, "*/*", deadline).await
+    }
+
+    /// The longest silence within a log of this node.
+    pub(super) fn idle(&self, node: &str) -> Duration {
+        self.reader(node).idle()
+    }
+
+    fn reader(&self, node: &str) -> Cluster {
+        let cluster = self.cluster.clone();
+        if self.is_suspected(node) { cluster.hurried(PART) } else { cluster }
+    }
+
+    fn is_suspected(&self, node: &str) -> bool {
+        self.lock().get(node).is_some_and(|kubelet| kubelet.silent > 0)
+    }
+
+    /// A byte of one of its logs came.
+    pub(super) fn heard(&self, node: &str, now: Instant) {
+        self.lock().entry(node.to_owned()).or_default().heard = Some(now);
+    }
+
+    /// One of its logs ended otherwise than by silence.
+    pub(super) fn answered(&self, node: &str) {
+        self.lock().entry(node.to_owned()).or_default().silent = 0;
+    }
+
+    /// One of its logs ended so. A silence while another log came is the log's own, and says nothing of the kubelet.
+    pub(super) fn failed(&self, node: &str, error: &ClusterError, now: Instant) {
+        let mut nodes = self.lock();
+        let kubelet = nodes.entry(node.to_owned()).or_default();
+        let why = match error {
+            ClusterError::NoAnswer(patience) | ClusterError::Stalled(patience) => {
+                let none_came = kubelet.heard.is_none_or(|heard| now.duration_since(heard) >= *patience);
+                kubelet.silent += usize::from(none_came);
+                if kubelet.silent < MOST {
+                    return;
+                }
+                format!("the kubelet of node {node} was silent for {MOST} logs in a row, the last time: {error}")
+            }
+            error if log_refusal(error) == MissingCode::NodeUnreachable => {
+                format!("node {node} could not be reached: {error}")
+            }
+            _ => return,
+        };
+        kubelet.down.get_or_insert(NodeDown { why, cure: node_cure(error) });
+    }
+
+    /// Set once no other log of the node is to be asked for.
+    pub(super) fn down(&self, node: &str) -> Option<NodeDown> {
+        self.lock().get(node)?.down.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Kubelet>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn kubelets() -> Kubelets {
+        let nowhere = kube::Config::new(http::Uri::from_static("http://127.0.0.1:1"));
+        Kubelets::new(&Cluster::new(kube::Client::try_from(nowhere).expect("a client")))
+    }
+
+    fn is_down(kubelets: &Kubelets, node: &str, now: Instant) -> bool {
+        kubelets.failed(node, &ClusterError::NoAnswer(PATIENCE), now);
+        kubelets.down(node).is_some()
+    }
+
+    #[tokio::test]
+    async fn a_kubelet_is_given_up_after_a_few_silent_logs_in_a_row() {
+        let (kubelets, now) = (kubelets(), Instant::now());
+        let usual = kubelets.idle("n");
+        for _ in 1..MOST {
+            assert!(!is_down(&kubelets, "n", now));
+            assert_eq!((kubelets.idle("n"), kubelets.idle("m")), (usual / PART, usual));
+        }
+        kubelets.answered("n");
+        assert_eq!(kubelets.idle("n"), usual, "one that answers ends the row");
+        for _ in 1..MOST {
+            assert!(!is_down(&kubelets, "n", now));
+        }
+        assert!(!is_down(&kubelets, "m", now), "another node");
+        kubelets.failed("n", &ClusterError::Stalled(PATIENCE), now);
+        let down = kubelets.down("n").expect("it is given up");
+        assert_eq!(down.why, "the kubelet of node n was silent for 4 logs in a row, the last time: no byte for 30 s");
+    }
+
+    #[tokio::test]
+    async fn a_log_that_is_silent_while_others_come_says_nothing_of_the_kubelet() {
+        let (kubelets, now) = (kubelets(), Instant::now());
+        kubelets.heard("n", now);
+        for _ in 0..2 * MOST {
+            assert!(!is_down(&kubelets, "n", now + PATIENCE / 2));
+        }
+        assert!(!kubelets.is_suspected("n"));
+        for _ in 1..MOST {
+            assert!(!is_down(&kubelets, "n", now + PATIENCE));
+        }
+        assert!(is_down(&kubelets, "n", now + PATIENCE), "that it came before does not count");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_cannot_be_reached_is_given_up_at_once_and_a_refusal_is_no_silence() {
+        let status = |code, message: &str| ClusterError::Status { code, reason: "x".into(), message: message.into() };
+        let (kubelets, now) = (kubelets(), Instant::now());
+        for _ in 0..2 * MOST {
+            kubelets.failed("n", &status(400, "container is waiting to start"), now);
+            assert!(kubelets.down("n").is_none());
+        }
+        kubelets.failed("n", &status(502, "dial tcp: connection refused"), now);
+        let down = kubelets.down("n").expect("at once");
+        assert_eq!(down.why, "node n could not be reached: 502 x: dial tcp: connection refused");
+        assert!(down.cure.contains("10250"));
+    }
+}
