@@ -24,6 +24,8 @@ pub const GROUP: &str = "debugbundle.io";
 pub const FINALIZER: &str = "debugbundle.io/delete-bundle";
 /// A change of this annotation's value asks for a new download URL; the value itself has no meaning.
 pub const RENEW_URL_ANNOTATION: &str = "debugbundle.io/renew-url";
+/// The most characters of that value: status holds it.
+pub const RENEW_URL_LIMIT: usize = 64;
 /// Set on automatic bundles: a Velero backup of the namespace leaves them out.
 pub const EXCLUDE_FROM_BACKUP_LABEL: &str = "velero.io/exclude-from-backup";
 /// Velero puts this label on what it restored; a restored DebugBundle is never run again.

@@ -181,7 +181,7 @@ async fn reconcile(seen: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Faul
         Step::Expire => expire(bundle, &ctx).await,
         Step::Protect => protect(bundle, &ctx).await,
         Step::ClearUrl => url::clear(bundle, &ctx).await,
-        Step::AnswerRenewal(value) => url::renew(bundle, &value, &ctx).await,
+        Step::AnswerRenewal(_) => url::renew(bundle, &ctx).await,
         Step::Rest(until) => Ok(rest(until, ctx.now())),
     };
     match result {
