@@ -24,6 +24,8 @@ pub const GROUP: &str = "debugbundle.io";
 pub const FINALIZER: &str = "debugbundle.io/delete-bundle";
 /// A change of this annotation's value asks for a new download URL; the value itself has no meaning.
 pub const RENEW_URL_ANNOTATION: &str = "debugbundle.io/renew-url";
+/// The most characters of that value: status holds it.
+pub const RENEW_URL_LIMIT: usize = 64;
 /// Why a bundle was made: [`TRIGGER_REQUEST`], as without the label, or what made the operator create it by itself. The operator
 /// runs bundles that somebody asked for before automatic ones.
 pub const TRIGGER_LABEL: &str = "debugbundle.io/trigger";

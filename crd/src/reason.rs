@@ -46,6 +46,8 @@ pub enum Reason {
     CredentialInvalid,
     /// The spec asks for what cannot be done.
     InvalidSpec,
+    /// The value of an annotation is not one that is allowed; it is ignored.
+    InvalidAnnotation,
     /// The resource could not be read at all.
     Malformed,
     /// The resource came out of a backup and is not run again.
@@ -95,6 +97,7 @@ impl Reason {
             Self::LocationInvalid => "LocationInvalid",
             Self::CredentialInvalid => "CredentialInvalid",
             Self::InvalidSpec => "InvalidSpec",
+            Self::InvalidAnnotation => "InvalidAnnotation",
             Self::Malformed => "Malformed",
             Self::RestoredFromBackup => "RestoredFromBackup",
             Self::UploadDenied => "UploadDenied",

@@ -48,9 +48,14 @@ pub struct DebugBundleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "downloadURLExpiration")]
     pub download_url_expiration: Option<Time>,
 
-    /// The value of the annotation debugbundle.io/renew-url that was answered last.
+    /// The value of the annotation debugbundle.io/renew-url that was answered last; of one that was too long, its SHA-256.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "renewedURL")]
+    #[schemars(length(max = crate::RENEW_URL_LIMIT))]
     pub renewed_url: Option<String>,
+
+    /// When that value was answered; the next one is answered ten seconds later at the earliest.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "renewedURLTimestamp")]
+    pub renewed_url_timestamp: Option<Time>,
 
     /// Errors met while collecting.
     #[serde(default, skip_serializing_if = "Option::is_none")]

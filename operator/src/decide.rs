@@ -7,12 +7,14 @@ use debugbundle_crd::{DebugBundle, Phase, Reason, UrlPolicy, parse_duration};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use crate::observed::Observed;
+use crate::observed::{Observed, Renewal};
 
 /// How often a collection is begun before it is given up: more would be a crash loop.
 pub const MAX_ATTEMPTS: i64 = 5;
 /// The same once the bundle is sealed: sending it again costs little, and what is in it can no longer be collected.
 pub const MAX_ATTEMPTS_TO_SEND: i64 = 20;
+/// The least time between two answers to requests for a URL.
+pub const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
 
 /// A verb, and what it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,10 +38,17 @@ pub enum Step {
     Malformed,
     /// Take the dead URL out of status.
     ClearUrl,
-    /// Sign a URL, or say why not; the annotation's value is being answered.
-    AnswerRenewal(String),
+    /// Sign a URL, or say why not.
+    AnswerRenewal(Renewal),
     /// Nothing, until then (or until something changes).
     Rest(Option<Timestamp>),
+}
+
+/// When the next request for a URL may be answered, if not now. An answer in the future is not the operator's.
+pub fn renewal_due(answered: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+    let answered = answered?;
+    let due = answered.checked_add(RENEWAL_PAUSE).ok()?;
+    (answered <= now && now < due).then_some(due)
 }
 
 /// Decides. `now` is the cluster's time as the operator knows it.
@@ -77,13 +86,12 @@ fn after_the_run(seen: &Observed, now: Timestamp) -> Step {
     if seen.url_end.is_some_and(|end| now >= end) {
         return Step::ClearUrl;
     }
-    if seen.phase != Phase::Failed
-        && let Some(value) = &seen.asked
-        && seen.answered.as_ref() != Some(value)
-    {
-        return Step::AnswerRenewal(value.clone());
+    let asked = seen.asked.as_ref().filter(|asked| seen.phase != Phase::Failed && seen.answered != Some(asked.mark()));
+    let due = asked.and_then(|_| renewal_due(seen.answered_at, now));
+    match asked {
+        Some(asked) if due.is_none() => Step::AnswerRenewal(asked.clone()),
+        _ => Step::Rest([seen.expiration, seen.url_end, due].into_iter().flatten().min()),
     }
-    Step::Rest([seen.expiration, seen.url_end].into_iter().flatten().min())
 }
 
 /// Whether no attempt may follow the one that is on record.
@@ -250,8 +258,49 @@ mod tests {
         assert_eq!(decide(&seen, at("2026-10-08T00:00:00Z")), Step::Expire);
 
         seen.annotations_mut().insert(RENEW_URL_ANNOTATION.into(), "7".into());
-        assert_eq!(decide(&seen, at(NOW)), Step::AnswerRenewal("7".into()));
+        assert_eq!(decide(&seen, at(NOW)), Step::AnswerRenewal(Renewal::Url("7".into())));
         seen.status.as_mut().unwrap().renewed_url = Some("7".into());
         assert_eq!(decide(&seen, at(NOW)), Step::Rest(Some(at("2026-09-08T04:00:00Z"))));
+    }
+
+    /// Stored, and its annotation has this value; the one before was answered then.
+    fn asking(value: &str, answered: Option<&str>) -> DebugBundle {
+        let mut seen = in_phase(Phase::Completed, 1);
+        seen.metadata.finalizers = Some(vec![FINALIZER.into()]);
+        seen.annotations_mut().insert(RENEW_URL_ANNOTATION.into(), value.into());
+        let status = seen.status.as_mut().unwrap();
+        status.renewed_url = answered.map(|_| "the one before".to_owned());
+        status.renewed_url_timestamp = answered.map(|answered| Time(at(answered)));
+        seen
+    }
+
+    #[test]
+    fn sec_u6_requests_within_ten_seconds_of_an_answer_wait_and_the_newest_is_answered() {
+        let answer = |value: &str| Step::AnswerRenewal(Renewal::Url(value.to_owned()));
+        let answered = Some("2026-09-08T03:04:05Z");
+        assert_eq!(decide(&asking("1", answered), at(NOW)), Step::Rest(Some(at("2026-09-08T03:04:15Z"))));
+        assert_eq!(decide(&asking("2", answered), at("2026-09-08T03:04:15Z")), answer("2"));
+        assert_eq!(decide(&asking("1", None), at(NOW)), answer("1"), "the first one does not wait");
+        assert_eq!(decide(&asking("1", Some("2036-01-01T00:00:00Z")), at(NOW)), answer("1"), "forged");
+        let mut stripped = asking("1", answered);
+        stripped.status.as_mut().unwrap().renewed_url = None;
+        assert_eq!(decide(&stripped, at(NOW)), Step::Rest(Some(at("2026-09-08T03:04:15Z"))));
+        let mut sooner = asking("1", answered);
+        sooner.status.as_mut().unwrap().expiration = Some(Time(at("2026-09-08T03:04:13Z")));
+        assert_eq!(decide(&sooner, at(NOW)), Step::Rest(Some(at("2026-09-08T03:04:13Z"))));
+    }
+
+    #[test]
+    fn sec_u6_a_value_that_is_too_long_is_refused_once_and_status_stays_short() {
+        assert_eq!(Renewal::of(&asking(&"é".repeat(64), None)), Some(Renewal::Url("é".repeat(64))));
+        let mut seen = asking(&"x".repeat(65), None);
+        let Step::AnswerRenewal(refused) = decide(&seen, at(NOW)) else { panic!("{:?}", decide(&seen, at(NOW))) };
+        assert!(matches!(refused, Renewal::TooLong { length: 65, .. }), "{refused:?}");
+        let fold = crate::status::Fold::new(seen.status.as_ref(), None, at(NOW));
+        let status = fold.answered(&refused).done();
+        assert_eq!(status.renewed_url.as_ref().map(|mark| mark.chars().count()), Some(RENEW_URL_LIMIT));
+        assert_eq!(status.renewed_url_timestamp, Some(Time(at(NOW))));
+        seen.status.as_mut().unwrap().renewed_url = status.renewed_url;
+        assert_eq!(decide(&seen, at(NOW)), Step::Rest(None));
     }
 }

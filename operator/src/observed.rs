@@ -4,10 +4,12 @@
 use std::borrow::Cow;
 
 use debugbundle_crd::{
-    DebugBundle, FINALIZER, Phase, RENEW_URL_ANNOTATION, RESTORED_BY_LABEL, TRIGGER_LABEL, TRIGGER_REQUEST,
+    DebugBundle, FINALIZER, Phase, RENEW_URL_ANNOTATION, RENEW_URL_LIMIT, RESTORED_BY_LABEL, TRIGGER_LABEL, TRIGGER_REQUEST,
 };
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt as _, api::ObjectMeta, core::DeserializeGuard};
+
+use crate::archive::path::hex_digest;
 
 /// The part of a DebugBundle by which the controller decides what to do with it.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,10 +36,46 @@ pub struct Observed {
     pub expiration: Option<Timestamp>,
     /// When the URL in status ends; a URL without an end, which the operator never writes, has ended already.
     pub url_end: Option<Timestamp>,
-    /// The value of the annotation that asks for a new URL.
-    pub asked: Option<String>,
-    /// The value that was answered last.
+    /// What the annotation that asks for a new URL says.
+    pub asked: Option<Renewal>,
+    /// What stands for the request that was answered last.
     pub answered: Option<String>,
+    /// When it was answered.
+    pub answered_at: Option<Timestamp>,
+}
+
+/// What the annotation `debugbundle.io/renew-url` asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// A new URL, by this value.
+    Url(String),
+    /// Nothing: its value has so many characters. The digest stands for it, so that it is refused once.
+    TooLong {
+        /// Characters of the value.
+        length: usize,
+        /// Its SHA-256, hexadecimal.
+        sha256: String,
+    },
+}
+
+impl Renewal {
+    /// Reads the annotation.
+    pub fn of(bundle: &DebugBundle) -> Option<Self> {
+        let value = bundle.annotations().get(RENEW_URL_ANNOTATION)?;
+        let length = value.chars().count();
+        Some(if length <= RENEW_URL_LIMIT {
+            Self::Url(value.clone())
+        } else {
+            Self::TooLong { length, sha256: hex_digest(value.as_bytes()) }
+        })
+    }
+
+    /// What stands for it in status once it is answered.
+    pub fn mark(&self) -> String {
+        match self {
+            Self::Url(mark) | Self::TooLong { sha256: mark, .. } => mark.clone(),
+        }
+    }
 }
 
 impl Observed {
@@ -52,8 +90,9 @@ impl Observed {
             attempts: status.and_then(|status| status.attempts).unwrap_or(0),
             expiration: status.and_then(|status| status.expiration.as_ref()).map(|end| end.0),
             url_end,
-            asked: bundle.annotations().get(RENEW_URL_ANNOTATION).cloned(),
+            asked: Renewal::of(bundle),
             answered: status.and_then(|status| status.renewed_url.clone()),
+            answered_at: status.and_then(|status| status.renewed_url_timestamp.as_ref()).map(|answered| answered.0),
             restored: is_restored(bundle),
             malformed: false,
             ..Self::by_metadata(&bundle.metadata)
@@ -83,6 +122,7 @@ impl Observed {
             url_end: None,
             asked: None,
             answered: None,
+            answered_at: None,
             meta: ObjectMeta {
                 name: meta.name.clone(),
                 namespace: meta.namespace.clone(),

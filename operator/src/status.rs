@@ -5,7 +5,7 @@ use debugbundle_crd::{Bundle, ConditionType, DebugBundleStatus, Phase, Progress,
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use crate::own;
+use crate::{observed::Renewal, own};
 
 /// The most bytes of a condition's message; the API allows 32768, a terminal less.
 const MESSAGE_LIMIT: usize = 1024;
@@ -204,10 +204,11 @@ impl Fold {
         self
     }
 
-    /// The annotation with this value was answered.
+    /// This request for a URL was answered.
     #[must_use]
-    pub fn answered(mut self, value: Option<&String>) -> Self {
-        self.status.renewed_url = value.cloned().or(self.status.renewed_url);
+    pub fn answered(mut self, request: &Renewal) -> Self {
+        self.status.renewed_url = Some(request.mark());
+        self.status.renewed_url_timestamp = Some(Time(self.now));
         self
     }
 

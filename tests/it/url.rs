@@ -4,8 +4,12 @@
 use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, Phase, RENEW_URL_ANNOTATION};
+use futures::StreamExt as _;
 use harness::{Context, Operator, with_namespace};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Event;
+use kube::api::ListParams;
+use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -199,6 +203,78 @@ async fn sec_u6_another_value_of_the_annotation_renews_the_url_and_the_same_does
         ask(&context, "b", "2").await;
         let third = until_answered(&context, "b", "2").await;
         assert_eq!(download(&url(&third)).await.0, 200);
+    })
+    .await;
+}
+
+/// Each answer that status ever named, in order, until `last` is answered.
+async fn answers(context: &Context, name: &str, last: &str) -> Vec<(String, Option<String>)> {
+    let mut seen = std::pin::pin!(watcher::watch_object(context.api::<DebugBundle>(), name).default_backoff());
+    let mut answers = Vec::new();
+    let all = async {
+        while let Some(bundle) = seen.next().await {
+            let Ok(Some(bundle)) = bundle else { continue };
+            let status = status(&bundle);
+            let Some(mark) = status.renewed_url else { continue };
+            let ended = mark == last;
+            let answer = (mark, status.download_url);
+            if answers.last() != Some(&answer) {
+                answers.push(answer);
+            }
+            if ended {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, all).await.unwrap_or_else(|_| panic!("{last} is not answered"));
+    answers
+}
+
+#[tokio::test]
+async fn sec_u6_many_requests_in_seconds_get_one_url_and_then_one_more_by_the_newest_value() {
+    with_namespace("url-storm", |context| async move {
+        let _operator = ready(&context).await;
+        with_policy(&context, "b", "OnRequest", "1h").await;
+        let began = std::time::Instant::now();
+        let storm = async {
+            for value in 1..=20 {
+                ask(&context, "b", &value.to_string()).await;
+            }
+            began.elapsed()
+        };
+        let (took, answers) = tokio::join!(storm, answers(&context, "b", "20"));
+        let most = 2 + usize::try_from(took.as_secs()).unwrap() / 9;
+        assert!(answers.len() <= most, "{} answers to 20 requests in {took:?}", answers.len());
+        assert!(began.elapsed() >= Duration::from_secs(9), "the newest waited: {:?}", began.elapsed());
+        assert_eq!(download(answers.last().unwrap().1.as_deref().expect("a URL")).await.0, 200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sec_u6_a_value_that_is_too_long_is_ignored_with_one_warning_and_gets_into_no_status() {
+    with_namespace("url-too-long", |context| async move {
+        let _operator = ready(&context).await;
+        let before = with_policy(&context, "b", "OnCompletion", "1h").await;
+        let canary = "canary".repeat(4000);
+        ask(&context, "b", &canary).await;
+        let note = until_event(&context, "b", "InvalidAnnotation").await;
+        let expected = "annotation debugbundle.io/renew-url has a value of 24000 characters and is ignored; at most 64 are allowed";
+        assert_eq!(note, expected);
+        let ignored = get(&context, "b").await.unwrap();
+        assert_eq!(url(&ignored), url(&before), "the URL is the one that was there");
+        // Reconciled again, for another reason, it stays at that: a whole run of another one goes by.
+        change(&context, "b", json!({"metadata": {"labels": {"seen": "yes"}}})).await;
+        with_policy(&context, "c", "Never", "1h").await;
+        let told: Vec<_> = events(&context, "b").await.into_iter().filter(|(r, _)| r == "InvalidAnnotation").collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        let all = context.api::<Event>().list(&ListParams::default()).await.unwrap();
+        let repeated = all.items.iter().filter(|e| e.reason.as_deref() == Some("InvalidAnnotation") && e.series.is_some());
+        assert_eq!(repeated.count(), 0, "it was told once");
+        let now = get(&context, "b").await.unwrap();
+        assert!(!serde_json::to_string(&now.status).unwrap().contains("canary"), "{:?}", status(&now).renewed_url);
+        ask(&context, "b", "short").await;
+        assert_ne!(url(&until_answered(&context, "b", "short").await), url(&before));
     })
     .await;
 }

@@ -93,7 +93,7 @@ pub(crate) async fn run(
             let bundle = api.get(&name).await?;
             let stored = url::stored(&bundle)?;
             let trust = trust(&args.store, client, namespace, &stored.bundle.storage_location).await?;
-            let renew = async || url::renew(&api, &name, args.store.url_timeout).await;
+            let renew = async || url::renew(&api, &name, args.store.url_timeout, |text| eprintln!("{text}")).await;
             let remote = Remote::new(
                 Http::new(&trust)?,
                 url::current(&bundle, now),

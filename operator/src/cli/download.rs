@@ -38,7 +38,7 @@ pub(crate) async fn run(
     };
     job.refuse_to_replace()?;
     let trust = trust(&args.store, client, namespace, &stored.bundle.storage_location).await?;
-    let renew = async || url::renew(&api, &args.name, args.store.url_timeout).await;
+    let renew = async || url::renew(&api, &args.name, args.store.url_timeout, |text| eprintln!("{text}")).await;
     let mut remote =
         Remote::new(Http::new(&trust)?, url::current(&bundle, now), Some(job.bytes), renew, Retry::default());
     job.save(&mut remote, Meter::bytes(job.bytes)).await?;

@@ -16,6 +16,7 @@ use super::create::refusal;
 use super::exit::{CliError, Exit, chain};
 use super::http::PresignedUrl;
 use super::story;
+use crate::decide::{RENEWAL_PAUSE, renewal_due};
 
 /// A URL that ends sooner is renewed before it is used.
 const MARGIN: SignedDuration = SignedDuration::from_secs(20);
@@ -68,20 +69,34 @@ pub(crate) fn current(bundle: &DebugBundle, now: Timestamp) -> Option<PresignedU
     PresignedUrl::parse(status.download_url.as_deref()?).ok()
 }
 
-/// Asks the operator for a new URL and waits for it.
-pub(crate) async fn renew(api: &Api<DebugBundle>, name: &str, limit: Duration) -> Result<PresignedUrl, CliError> {
+/// Asks the operator for a new URL and waits for it; says why if that takes a while.
+pub(crate) async fn renew(
+    api: &Api<DebugBundle>,
+    name: &str,
+    limit: Duration,
+    say: impl FnOnce(&str),
+) -> Result<PresignedUrl, CliError> {
     let before = api.get(name).await?;
     stored(&before)?;
     if before.spec.download_url.policy == UrlPolicy::Never {
         return Err(never(&before));
     }
-    let asked = token(Timestamp::now())?;
+    let now = Timestamp::now();
+    let asked = token(now)?;
+    let pause = pause(&before, now);
+    if !pause.is_zero() {
+        say(&format!(
+            "waiting {} s for a new download URL: the operator signs at most one in {} s",
+            pause.as_secs_f64().ceil(),
+            RENEWAL_PAUSE.as_secs()
+        ));
+    }
     let patch = json!({"metadata": {"annotations": {RENEW_URL_ANNOTATION: asked}}});
     api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
 
     let old = before.status.and_then(|status| status.download_url);
     let mut seen = std::pin::pin!(watcher::watch_object(api.clone(), name).default_backoff());
-    let deadline = Instant::now() + limit;
+    let deadline = Instant::now() + pause + limit;
     loop {
         let next = timeout_at(deadline, seen.next()).await.map_err(|_| {
             CliError::new(Exit::Timeout, format!("no new download URL for {name} after {}s", limit.as_secs()))
@@ -105,6 +120,13 @@ pub(crate) async fn renew(api: &Api<DebugBundle>, name: &str, limit: Duration) -
             None => return Err(CliError::failed("the watch ended")),
         }
     }
+}
+
+/// How long the operator lets a request wait, for it answered another one a moment ago.
+fn pause(bundle: &DebugBundle, now: Timestamp) -> Duration {
+    let answered = bundle.status.as_ref().and_then(|status| status.renewed_url_timestamp.as_ref());
+    let due = renewal_due(answered.map(|answered| answered.0), now);
+    due.map_or(Duration::ZERO, |due| due.duration_since(now).unsigned_abs())
 }
 
 /// A value that the annotation never had before: the operator answers changes.
@@ -207,9 +229,18 @@ mod tests {
 
     /// An API server that answers the annotation as `reply` says.
     async fn operator(reply: impl Fn(&str) -> serde_json::Value + Send + Sync + 'static) -> (Stand, Api<DebugBundle>) {
+        operator_of(json!({}), reply).await
+    }
+
+    /// The same of a DebugBundle whose status differs in this.
+    async fn operator_of(
+        differs: serde_json::Value,
+        reply: impl Fn(&str) -> serde_json::Value + Send + Sync + 'static,
+    ) -> (Stand, Api<DebugBundle>) {
         let asked = Mutex::new(None::<String>);
         let stand = Stand::serve(move |request| {
             let mut object = serde_json::to_value(bundle(stored_status())).unwrap();
+            object["status"].as_object_mut().unwrap().extend(differs.as_object().unwrap().clone());
             let mut asked = asked.lock().unwrap();
             if request.method == "PATCH" {
                 let patch: serde_json::Value = serde_json::from_str(&request.body).unwrap();
@@ -242,7 +273,7 @@ mod tests {
                 "downloadURLExpiration": "2999-01-01T00:00:00Z"})
         })
         .await;
-        let url = renew(&api, "restore-r1-1a2b", Duration::from_secs(30)).await.unwrap();
+        let url = renew(&api, "restore-r1-1a2b", Duration::from_secs(30), |_| ()).await.unwrap();
         assert_eq!(url, PresignedUrl::parse("https://s3.example/b/k?X-Amz-Signature=neu").unwrap());
         let patches: Vec<_> = stand.asked().into_iter().filter(|asked| asked.method == "PATCH").collect();
         assert_eq!(patches.len(), 1);
@@ -260,15 +291,29 @@ mod tests {
                 "reason": "SigningUnsupported", "message": "anonymous access cannot sign", "lastTransitionTime": "2026-09-08T03:04:31Z"}]})
         })
         .await;
-        let error = renew(&api, "restore-r1-1a2b", Duration::from_secs(30)).await.unwrap_err();
+        let error = renew(&api, "restore-r1-1a2b", Duration::from_secs(30), |_| ()).await.unwrap_err();
         assert!(error.to_string().ends_with("anonymous access cannot sign"), "{error}");
         let (_stand, api) = operator(|_| json!({})).await;
-        let error = renew(&api, "restore-r1-1a2b", Duration::from_millis(200)).await.unwrap_err();
+        let error = renew(&api, "restore-r1-1a2b", Duration::from_millis(200), |_| ()).await.unwrap_err();
         assert_eq!(error.exit(), Exit::Timeout);
+    }
+
+    #[tokio::test]
+    async fn a_request_soon_after_another_one_says_that_it_waits_and_waits_longer() {
+        let answered = Timestamp::now() + SignedDuration::from_secs(-4);
+        let (_stand, api) = operator_of(json!({"renewedURLTimestamp": answered.to_string()}), |_| json!({})).await;
+        let (began, mut said) = (Instant::now(), String::new());
+        let limit = Duration::from_millis(100);
+        let error = renew(&api, "restore-r1-1a2b", limit, |text| text.clone_into(&mut said)).await.unwrap_err();
+        assert_eq!(error.exit(), Exit::Timeout);
+        assert!(said.starts_with("waiting ") && said.ends_with(": the operator signs at most one in 10 s"), "{said}");
+        assert!(began.elapsed() >= Duration::from_secs(4), "{:?}", began.elapsed());
+        assert!(pause(&bundle(stored_status()), now()).is_zero(), "nobody asked before");
     }
 
     #[test]
     fn each_question_is_a_new_one() {
         assert_ne!(token(now()).unwrap(), token(now()).unwrap());
+        assert!(token(Timestamp::MAX).unwrap().chars().count() <= debugbundle_crd::RENEW_URL_LIMIT);
     }
 }

@@ -267,16 +267,17 @@ async fn reconcile(seen: Arc<Observed>, ctx: Arc<Context>) -> Result<Action, Fau
 /// Does a step that is no run, on the object as it is now: not on the word of a cache that lags behind our own writes.
 async fn do_step(seen: &Observed, step: &Step, ctx: &Arc<Context>) -> Result<Action, Fault> {
     let Some(live) = mine::live(&ctx.api, &seen.name_any(), seen.uid()).await? else { return Err(Fault::Lost) };
-    if decide::decide(&Observed::of(&live), ctx.now()) != *step {
+    let live_step = decide::decide(&Observed::of(&live), ctx.now());
+    if std::mem::discriminant(&live_step) != std::mem::discriminant(step) {
         return Err(Fault::Lost);
     }
-    match step {
-        Step::Settle(reason) => settle(live, *reason, ctx).await,
+    match live_step {
+        Step::Settle(reason) => settle(live, reason, ctx).await,
         Step::Finalize => finalize::finalize(&live, ctx).await,
         Step::Expire => expire(&live, ctx).await,
         Step::Protect => protect(live, ctx).await,
         Step::ClearUrl => url::clear(&live, ctx).await,
-        Step::AnswerRenewal(value) => url::renew(&live, value, ctx).await,
+        Step::AnswerRenewal(asked) => url::renew(live, &asked, ctx).await,
         Step::Run { .. } | Step::Rest(_) | Step::Malformed => Ok(Action::await_change()),
     }
 }

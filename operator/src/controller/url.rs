@@ -3,20 +3,21 @@
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
-use debugbundle_crd::{DebugBundle, RENEW_URL_ANNOTATION, Reason, UrlPolicy};
+use debugbundle_crd::{DebugBundle, RENEW_URL_ANNOTATION, RENEW_URL_LIMIT, Reason, UrlPolicy};
 use jiff::Timestamp;
 use kube::{ResourceExt as _, runtime::controller::Action};
 
-use super::{Context, Fault, mine::Mine};
+use super::{
+    Context, Fault,
+    mine::{self, Mine},
+};
 use crate::{
     decide,
+    observed::Renewal,
     run::{Destination, Subject},
     status::{Fold, whole_seconds},
     store::{Limit, Signed, SignedUrl, Store as _},
 };
-
-/// Signing again is answered at most once in this time per resource.
-const PAUSE: Duration = Duration::from_secs(10);
 
 /// The Event of a new URL. Without its end: Events of one kind are counted, and the first one's words stay.
 pub(super) const ISSUED: &str = "a download URL was issued; status.downloadURLExpiration says until when it works";
@@ -106,23 +107,29 @@ pub(super) async fn clear(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<Ac
     Ok(Action::await_change())
 }
 
-/// Answers a changed annotation, after looking whether the object is still there.
-pub(super) async fn renew(bundle: &DebugBundle, value: &str, ctx: &Arc<Context>) -> Result<Action, Fault> {
+/// Answers the annotation, after looking whether the object is still there.
+pub(super) async fn renew(bundle: DebugBundle, asked: &Renewal, ctx: &Arc<Context>) -> Result<Action, Fault> {
     let now = ctx.now();
-    if let Some(wait) = too_soon(bundle, now) {
-        return Ok(Action::requeue(wait));
+    let mine = Mine::new(ctx.client.clone(), ctx.api.clone(), bundle.clone());
+    if let Renewal::TooLong { length, .. } = asked {
+        mine.exactly(now, |fold| fold.answered(asked)).await?;
+        let note = format!(
+            "annotation {RENEW_URL_ANNOTATION} has a value of {length} characters and is ignored; at most \
+             {RENEW_URL_LIMIT} are allowed"
+        );
+        ctx.notifier.warning(&bundle, Reason::InvalidAnnotation, &note).await;
+        return Ok(Action::await_change());
     }
     let link = if bundle.spec.download_url.policy == UrlPolicy::Never {
         never()
     } else {
-        look_and_sign(bundle, ctx, now).await?
+        look_and_sign(&bundle, ctx, now).await?
     };
-    let answered = value.to_owned();
-    let mine = Mine::new(ctx.client.clone(), ctx.api.clone(), bundle.clone());
-    mine.exactly(now, |fold| link.fold(fold).answered(Some(&answered))).await?;
+    // Whatever was changed meanwhile, newer requests too: what was signed is the answer, and the next one waits its time.
+    mine.update(ctx.now(), |fold| link.fold(fold).answered(asked)).await?;
     match &link {
-        Link::Issued { .. } => ctx.notifier.normal(bundle, Reason::UrlIssued, ISSUED).await,
-        Link::None { reason, message } => ctx.notifier.warning(bundle, *reason, message).await,
+        Link::Issued { .. } => ctx.notifier.normal(&bundle, Reason::UrlIssued, ISSUED).await,
+        Link::None { reason, message } => ctx.notifier.warning(&bundle, *reason, message).await,
     }
     Ok(Action::await_change())
 }
@@ -152,13 +159,6 @@ async fn look_and_sign(bundle: &DebugBundle, ctx: &Arc<Context>, now: Timestamp)
         }
         Err(error) => Ok(Link::None { reason: error.reason(), message: destination.told(&error.message()) }),
     }
-}
-
-fn too_soon(bundle: &DebugBundle, now: Timestamp) -> Option<Duration> {
-    let ready = bundle.status.as_ref()?.conditions.iter().find(|c| c.type_ == "DownloadReady")?;
-    let since = now.duration_since(ready.last_transition_time.0).unsigned_abs();
-    (ready.status == "True" && since < PAUSE && bundle.status.as_ref()?.renewed_url.is_some())
-        .then(|| PAUSE.saturating_sub(since))
 }
 
 fn ask(bundle: &DebugBundle) -> String {

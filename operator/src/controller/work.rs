@@ -19,7 +19,7 @@ use crate::{
     archive::Spool,
     crash,
     decide::{self, Step},
-    observed::Observed,
+    observed::{Observed, Renewal},
     run::{Destination, Journal, Packed, Store, Subject, Tracker},
     status::Fold,
 };
@@ -242,14 +242,18 @@ async fn publish(
     let now = ctx.now();
     let outcome = packed.at(destination).outcome();
     let expiration = decide::expiration(bundle, now);
-    let asked = bundle.annotations().get(debugbundle_crd::RENEW_URL_ANNOTATION);
+    let asked = Renewal::of(bundle).filter(|asked| matches!(asked, Renewal::Url(_)));
     let link = match bundle.spec.download_url.policy {
         UrlPolicy::OnCompletion => url::sign(bundle, destination, ctx.settings.max_url_ttl, now).await,
         UrlPolicy::OnRequest if asked.is_some() => url::sign(bundle, destination, ctx.settings.max_url_ttl, now).await,
         UrlPolicy::OnRequest => url::on_request(bundle),
         UrlPolicy::Never => url::never(),
     };
-    mine.update(now, |fold| link.fold(fold.finished(&outcome, expiration)).answered(asked)).await?;
+    let finish = |fold: Fold| {
+        let done = link.fold(fold.finished(&outcome, expiration));
+        asked.as_ref().into_iter().fold(done, Fold::answered)
+    };
+    mine.update(now, finish).await?;
     crash::point("published");
     let reason = if outcome.missing == 0 { Reason::Completed } else { Reason::PartiallyCollected };
     let missing = if outcome.missing == 0 { String::new() } else { format!(", {} items are missing", outcome.missing) };

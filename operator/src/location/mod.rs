@@ -20,7 +20,7 @@ mod step;
 pub use credential::{Credential, CredentialSource, source};
 pub use endpoint::{Endpoint, EndpointPolicy};
 pub use error::LocationError;
-pub(crate) use error::shown;
+pub(crate) use error::{listed, shown};
 pub use report::Report;
 pub use resolve::{CustomerKeyBytes, Resolved, configured, resolve};
 pub use s3_config::{Checksum, CustomerKey, Encryption, S3Config};
@@ -118,11 +118,8 @@ impl Location {
         })
     }
 
-    /// Whether the provider is one we know. Nobody mends a location that is another provider's.
-    ///
-    /// # Errors
-    /// `Invalid`
-    pub fn supported(&self) -> Result<(), LocationError> {
+    /// Whether the provider is one we know.
+    fn supported(&self) -> Result<(), LocationError> {
         const SUPPORTED: &str = "supported: aws";
         match self.provider.as_str() {
             "aws" => Ok(()),
@@ -151,6 +148,18 @@ impl Location {
         }
         if bucket.contains('/') && !bucket.starts_with("arn:") {
             return Err(self.invalid(format!("bucket {} must not contain \"/\"; use prefix", shown(bucket))));
+        }
+        // Wider than AWS: other stores take capitals and underscores, and Ceph a tenant before a colon.
+        let sound = |letter: char| letter.is_ascii_alphanumeric() || "-._:".contains(letter);
+        let sound = bucket.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && bucket.len() <= 255
+            && bucket.chars().all(sound);
+        if !sound && !bucket.starts_with("arn:") {
+            return Err(self.invalid(format!(
+                "bucket {} cannot exist; a bucket's name is at most 255 letters, digits, \"-\", \".\", \"_\" and \":\", the \
+                 first of them a letter or digit",
+                shown(bucket)
+            )));
         }
         if self.ca_cert.is_some() && self.ca_cert_ref.is_some() {
             return Err(self.invalid("set only one of objectStorage.caCert, objectStorage.caCertRef".to_owned()));
@@ -322,6 +331,11 @@ mod tests {
                 json!({"provider": "aws", "objectStorage": {"bucket": "a/b"}}),
                 "bucket \"a/b\" must not contain \"/\"; use prefix",
             ),
+            (
+                json!({"provider": "aws", "objectStorage": {"bucket": "my backups"}}),
+                "bucket \"my backups\" cannot exist; a bucket's name is at most 255 letters, digits",
+            ),
+            (json!({"provider": "aws", "objectStorage": {"bucket": ".."}}), "bucket \"..\" cannot exist"),
             (
                 json!({"provider": "aws", "objectStorage": {"bucket": "arn:aws:s3::1:accesspoint/x.mrap"}}),
                 "multi-region access point",

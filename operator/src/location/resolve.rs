@@ -117,7 +117,7 @@ pub async fn resolve(
     Ok(Resolved { location: location.clone(), s3, credential, ca_pem, sse_c_key, policy })
 }
 
-/// Reads the location's own words, without what they name.
+/// Reads the location's own words, without what they name: what is wrong with them no time mends.
 ///
 /// # Errors
 /// `Invalid`
@@ -126,6 +126,9 @@ pub fn configured(location: &Location, policy: EndpointPolicy) -> Result<S3Confi
     let s3 = S3Config::parse(location)?;
     for endpoint in s3.endpoint.iter().chain(&s3.public_endpoint) {
         endpoint.judge(policy).map_err(|why| location.invalid(why))?;
+    }
+    if location.ca_cert_ref.is_none() {
+        location.inline_ca()?;
     }
     if policy.require_verified_tls && s3.skip_tls_verify {
         return Err(location.invalid("insecureSkipTLSVerify is refused by --require-verified-tls".to_owned()));

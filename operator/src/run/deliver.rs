@@ -12,7 +12,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Destination, Engine, Packed, Subject, Tracker, destination};
+use super::{
+    Destination, Engine, Packed, Subject, Tracker,
+    backoff::{Backoff, LONGEST_PAUSE},
+    destination,
+};
 use crate::{
     crash,
     error::Fault,
@@ -33,9 +37,6 @@ pub trait Journal: Sync {
 
 /// Uploads at the same time; each needs the memory of its parts. Bundles that wait, and questions to a store, are not counted.
 const AT_ONCE: usize = 4;
-/// The first pause between two tries; each next one is twice as long, up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// How long one question to a store may take that is asked before anything is sent. As long as a connection may be silent:
 /// whoever waits for the bundle hears after one such silence that there is no answer, not after three.
 const ANSWER: Duration = Duration::from_mins(1);
@@ -79,6 +80,7 @@ struct Way<'a, J> {
     journal: &'a J,
     tracker: &'a Tracker,
     deadline: Instant,
+    backoff: Backoff,
 }
 
 impl Engine {
@@ -99,8 +101,9 @@ impl Engine {
         deadline: Instant,
         cancel: &CancellationToken,
     ) -> Result<Destination, Fault> {
-        let way = Way { subject, packed, recorded: Mutex::new(recorded), journal, tracker, deadline };
-        let (mut pause, mut first) = (FIRST_PAUSE, true);
+        let backoff = self.backoffs.join(&packed.location, &packed.key);
+        let way = Way { subject, packed, recorded: Mutex::new(recorded), journal, tracker, deadline, backoff };
+        let mut first = true;
         loop {
             tracker.stage(Stage::Upload, "sending the bundle");
             let one_try = self.try_once(&way, first);
@@ -109,25 +112,32 @@ impl Engine {
                 () = cancel.cancelled() => return Err(Fault::Cancelled),
             };
             let (reason, message) = match result.unwrap_or_else(stood_still) {
-                Ok(destination) => return Ok(destination),
+                Ok(destination) => {
+                    way.backoff.works();
+                    return Ok(destination);
+                }
                 Err(Fault::Transient { reason, message }) => (reason, message),
                 Err(Fault::Terminal { reason, message }) if may_be_mended(reason) => (reason, message),
                 Err(other) => return Err(other),
             };
             first = false;
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if deadline <= Instant::now() {
                 let message = format!("the bundle could not be sent in the time given: {message}");
                 return Err(Fault::terminal(reason, message));
             }
-            tracing::warn!(reason = reason.as_str(), why = message, pause = ?pause, "Upload will be tried again");
-            tracker.message(&format!("sending failed ({message}); trying again in {} s", pause.as_secs()));
-            journal.retrying(reason, &message).await?;
-            tokio::select! {
-                () = tokio::time::sleep(jittered(pause).min(left)) => {}
-                () = cancel.cancelled() => return Err(Fault::Cancelled),
+            tracing::warn!(reason = reason.as_str(), why = message, "Upload will be tried again");
+            let mut failure = way.backoff.failed(reason, message);
+            loop {
+                let (why, most) = (&failure.message, LONGEST_PAUSE.as_secs());
+                tracker.message(&format!("sending failed ({why}); the location is tried again within {most} s"));
+                journal.retrying(failure.reason, why).await?;
+                let newer = tokio::select! {
+                    newer = way.backoff.wait(&failure, deadline) => newer,
+                    () = cancel.cancelled() => return Err(Fault::Cancelled),
+                };
+                let Some(newer) = newer else { break };
+                failure = newer;
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -141,7 +151,7 @@ impl Engine {
     }
 
     async fn send(&self, way: &Way<'_, impl Journal>, destination: &Destination, first: bool) -> Result<(), Fault> {
-        let Way { subject, packed, recorded, journal, tracker, deadline } = way;
+        let Way { subject, packed, recorded, journal, tracker, deadline, backoff } = way;
         if !packed.is_for(destination) {
             journal.moved(&packed.at(destination)).await?;
         }
@@ -158,7 +168,7 @@ impl Engine {
         };
         let send = async {
             if !there {
-                let hooks = Hooks { journal: *journal, recorded, tracker, bytes: upload.bytes };
+                let hooks = Hooks { journal: *journal, recorded, tracker, backoff, bytes: upload.bytes };
                 destination.store.upload(&destination.key, &upload, &hooks).await?;
                 crash::point("uploaded");
             }
@@ -239,14 +249,6 @@ const fn may_be_mended(reason: Reason) -> bool {
     )
 }
 
-/// Between a half and the whole of `pause`, so that many operators do not knock at once.
-fn jittered(pause: Duration) -> Duration {
-    let mut byte = [128_u8];
-    // Without randomness it is three quarters: worse spread, still a pause.
-    let _ = getrandom::fill(&mut byte);
-    pause / 2 + pause * u32::from(byte[0]) / 510
-}
-
 /// An earlier process may have sent it and died before it could say so.
 async fn is_there(destination: &Destination, upload: &Upload<'_>) -> Result<bool, StoreError> {
     match destination.store.head(&destination.key).await {
@@ -266,6 +268,7 @@ struct Hooks<'a, J> {
     journal: &'a J,
     recorded: &'a Mutex<Option<String>>,
     tracker: &'a Tracker,
+    backoff: &'a Backoff,
     bytes: u64,
 }
 
@@ -277,6 +280,9 @@ impl<J: Journal> UploadHooks for Hooks<'_, J> {
 
     fn sent(&self, bytes: u64) {
         self.tracker.sent(bytes, self.bytes);
+        if bytes > 0 {
+            self.backoff.works();
+        }
         crash::point("part-sent");
     }
 }
@@ -284,14 +290,6 @@ impl<J: Journal> UploadHooks for Hooks<'_, J> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pauses_are_between_a_half_and_the_whole() {
-        for _ in 0..1000 {
-            let pause = jittered(LONGEST_PAUSE);
-            assert!(pause >= LONGEST_PAUSE / 2 && pause <= LONGEST_PAUSE, "{pause:?}");
-        }
-    }
 
     #[tokio::test]
     async fn stores_that_hang_leave_a_place_for_a_bundle_that_was_not_tried_yet() {

@@ -100,11 +100,10 @@ impl Survey {
     /// The place that was chosen.
     pub(super) fn place(&self, subject: &Subject) -> Option<Place> {
         let chosen = self.chosen.as_ref().ok()?;
-        let key = Key::of(&chosen.prefix, subject.spec.target.as_ref(), &subject.name, &subject.uid);
         Some(Place {
             location: chosen.name.clone(),
             bucket: chosen.bucket.clone(),
-            key: key.map_or(String::new(), |key| key.as_str().to_owned()),
+            key: key(subject, chosen).map_or(String::new(), |key| key.as_str().to_owned()),
         })
     }
 }
@@ -139,11 +138,12 @@ impl Engine {
                 location.access = AccessMode::ReadWrite;
             }
         }
-        let asked = asked.or(subject.spec.storage_location.as_deref());
         let of_target = match &subject.spec.target {
-            Some(target) => self.location_of(target).await?,
-            None => None,
+            // Where a sealed bundle goes is known: the target is not looked at for each try.
+            Some(target) if asked.is_none() => self.location_of(target).await?,
+            _ => None,
         };
+        let asked = asked.or(subject.spec.storage_location.as_deref());
         // A location that is gone may be why the target failed: the bundle then goes to the default one.
         let there = of_target.as_deref().filter(|name| all.iter().any(|location| location.name == *name));
         let chosen = location::choose(&all, asked, there).cloned().map_err(fault);
@@ -161,8 +161,7 @@ impl Engine {
             location::resolve(&self.client, &self.options.namespace, location, server, self.options.endpoints)
                 .await
                 .map_err(fault)?;
-        let key = Key::of(&location.prefix, subject.spec.target.as_ref(), &subject.name, &subject.uid)
-            .map_err(|error| told(Step::Configuration, Reason::LocationInvalid, &error.to_string()))?;
+        let key = key(subject, location)?;
         let mut known = resolved.known_values();
         let options = crate::store::Options { single_put: self.options.multipart_threshold, ..Default::default() };
         let masked = |message: &str| own::masked_of(&known, message);
@@ -207,6 +206,15 @@ impl Engine {
         };
         Ok(listed.iter().map(as_value).find(|deployment| inventory::server_workload(deployment).is_some()))
     }
+}
+
+/// The key of a run's bundle in that location.
+///
+/// # Errors
+/// `LocationInvalid`: its prefix allows none.
+pub(super) fn key(subject: &Subject, location: &Location) -> Result<Key, Fault> {
+    Key::of(&location.prefix, subject.spec.target.as_ref(), &subject.name, &subject.uid)
+        .map_err(|error| fault(location.invalid(error.to_string())))
 }
 
 /// Gives the questions to the API server an end.

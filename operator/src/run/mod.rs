@@ -3,6 +3,7 @@
 //!
 //! * [`pack`]: inventory, plan, collect, diagnose.
 //! * [`sealing`]: what we say ourselves, the archive, and its check.
+//! * [`backoff`]: the pauses between tries, shared by the bundles of a location.
 //! * [`deliver`]: upload under a write-ahead journal, verify.
 //! * [`destination`]: which location, which credential, which key.
 //! * [`of_target`]: the location that the target's own files are in.
@@ -12,6 +13,7 @@
 //! * [`locations`]: what is met on the way to those stores, for the bundle.
 //! * [`tracker`]: how far it is.
 
+mod backoff;
 mod closing;
 pub mod deliver;
 pub mod destination;
@@ -76,6 +78,8 @@ pub struct Engine {
     nodes: Nodes,
     /// Uploads that may be tried now.
     sending: deliver::Sending,
+    /// Locations that failed.
+    backoffs: backoff::Backoffs,
 }
 
 impl Engine {
@@ -89,6 +93,7 @@ impl Engine {
             answers: Arc::default(),
             nodes: Nodes::default(),
             sending: deliver::Sending::default(),
+            backoffs: backoff::Backoffs::default(),
         }
     }
 

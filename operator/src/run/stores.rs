@@ -13,7 +13,7 @@ use super::{
 use crate::{
     collect::{StoreFailure, StoreFiles},
     error::Fault,
-    location::{self, Location},
+    location::{self, AccessMode, Location},
     secret::Secret,
 };
 
@@ -51,7 +51,7 @@ impl Engine {
             }
         };
         if store == Store::Required {
-            survey.chosen.as_ref().map_err(Clone::clone)?.supported().map_err(destination::fault)?;
+            self.refuse_the_hopeless(subject, &survey)?;
         }
         let chosen = survey.chosen.as_ref().map(|chosen| chosen.name.clone()).map_err(Clone::clone);
         // Of a location that is not there nothing can have been stored; what is asked of another one is not found.
@@ -85,6 +85,26 @@ impl Engine {
             }
         }
         Ok(Stores { place: survey.place(subject), survey: Some(survey), files, of_target: source.ok(), known })
+    }
+
+    /// Ends a run whose bundle can go nowhere before anything is collected: the location's own words are wrong, and no time
+    /// mends them. What it names (Secret, host, bucket, permission) may be mended while a sealed bundle waits.
+    fn refuse_the_hopeless(&self, subject: &Subject, survey: &Survey) -> Result<(), Fault> {
+        let chosen = survey.chosen.as_ref().map_err(Clone::clone)?;
+        let sound = |location: &Location| {
+            location::configured(location, self.options.endpoints).map_err(destination::fault)?;
+            destination::key(subject, location).map(drop)
+        };
+        sound(chosen).map_err(|fault| {
+            let fit = survey.all.iter().filter(|other| other.access == AccessMode::ReadWrite && sound(other).is_ok());
+            let fit: Vec<String> = fit.map(|other| other.name.clone()).collect();
+            let or = match fit.as_slice() {
+                [] => String::new(),
+                fit => format!(", or name another one in spec.storageLocation ({}),", location::listed(fit)),
+            };
+            let cure = format!("nothing was collected: correct the location{or} and create another DebugBundle");
+            fault.map_message(|why| format!("{why}; {cure}"))
+        })
     }
 
     /// The secret values of a location; of one that cannot be used as it is, what may be secret in the Secrets that it

@@ -119,8 +119,8 @@ async fn sec_n11_n3_plain_http_goes_to_the_proxy_by_its_whole_url_and_metadata_a
         at(&context, &format!("http://{metadata}"), None).await;
         let asked = proxy.seen().len();
         bundle(&context, "metadata").await;
-        let waits = waiting(&context, "metadata").await;
-        let (reason, message) = waits.condition("Uploaded");
+        let end = ended(&context, "metadata").await;
+        let (reason, message) = end.failure();
         assert_eq!(reason, "LocationInvalid", "{message}");
         assert!(message.contains("address 169.254.169.254 is not allowed for endpoints"), "{message}");
         assert_eq!(proxy.seen().len(), asked);
