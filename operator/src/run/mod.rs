@@ -8,6 +8,7 @@
 //! * [`of_target`]: the location that the target's own files are in.
 //! * [`moments`]: what logs and operations tell of the course of things.
 //! * [`password`]: Velero's repository password, only to be masked.
+//! * [`rules`]: room for the user's compiled rules, shared by all runs.
 //! * [`stores`]: the store that the bundle goes to, and the one that the target's files are in.
 //! * [`locations`]: what is met on the way to those stores, for the bundle.
 //! * [`tracker`]: how far it is.
@@ -21,6 +22,7 @@ mod moments;
 mod of_target;
 pub mod pack;
 mod password;
+mod rules;
 mod sealing;
 mod stores;
 pub mod tracker;
@@ -71,6 +73,8 @@ pub struct Engine {
     nodes: Nodes,
     /// Uploads that may be tried now.
     sending: deliver::Sending,
+    /// For the compiled rules of all runs.
+    rules: rules::Room,
 }
 
 impl Engine {
@@ -83,6 +87,7 @@ impl Engine {
             access: Access::default(),
             nodes: Nodes::default(),
             sending: deliver::Sending::default(),
+            rules: rules::Room::default(),
         }
     }
 

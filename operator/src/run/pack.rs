@@ -179,7 +179,9 @@ impl Engine {
     ) -> Result<Packed, Fault> {
         let started = Timestamp::now();
         let clock = Instant::now();
-        let for_inventory = clock + INVENTORY;
+        tracker.stage(Stage::Inventory, "compiling redaction.rules");
+        let rules = self.rules.compiled(&subject.spec.redaction.rules, deadline).await?;
+        let for_inventory = Instant::now() + INVENTORY;
         tracker.stage(Stage::Inventory, "finding out what there is");
         let cluster = Cluster::new(self.client.clone());
         let mut inventory = self.inventory(&cluster, subject, deadline).await?;
@@ -197,8 +199,7 @@ impl Engine {
         let mut known = stores.known.clone();
         known.extend(password.known.take());
         let detector = Detector::new(&known);
-        let redactor = Redactor::new(&subject.spec.redaction.rules, known);
-        let redactor = Arc::new(redactor.map_err(|error| Fault::terminal(Reason::InvalidSpec, error.to_string()))?);
+        let redactor = Arc::new(Redactor::of_known(known).with(rules));
         // It is empty until now.
         let _ = masking.set(Arc::clone(&redactor));
         let spool = Spool::create(dir, self.options.spool_limit).map_err(full)?;
