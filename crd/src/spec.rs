@@ -176,9 +176,11 @@ pub struct LogWindow {
 #[serde(rename_all = "camelCase")]
 pub struct Redaction {
     /// Regular expressions (RE2 syntax, linear time); what they match is replaced by a token. At most 64, each of at
-    /// most 512 characters.
+    /// most 512 characters, 16384 in all. Compiled, all together may need 1 MiB: repetitions count as often as they
+    /// repeat. Beyond that the bundle ends Failed with InvalidSpec, and the message names the largest rules.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "rules_schema")]
+    #[x_kube(validation = kube::core::Rule::new("self.map(rule, size(rule)).sum() <= 16384").message("must have at most 16384 characters in all rules together"))]
     pub rules: Vec<String>,
 
     /// Masked: the ConfigMaps that Velero uses are kept with their values cleaned, of others the keys only.

@@ -140,7 +140,8 @@ pub fn has_finalizer(bundle: &DebugBundle) -> bool {
 #[cfg(test)]
 mod tests {
     use debugbundle_crd::{
-        DebugBundleSpec, DebugBundleStatus, FINALIZER, RENEW_URL_ANNOTATION, RESTORED_BY_LABEL, TargetKind,
+        DebugBundleSpec, DebugBundleStatus, FINALIZER, RENEW_URL_ANNOTATION, RENEW_URL_LIMIT, RESTORED_BY_LABEL,
+        TargetKind,
     };
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 

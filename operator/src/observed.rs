@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 
 use debugbundle_crd::{
-    DebugBundle, FINALIZER, Phase, RENEW_URL_ANNOTATION, RENEW_URL_LIMIT, RESTORED_BY_LABEL, TRIGGER_LABEL, TRIGGER_REQUEST,
+    DebugBundle, FINALIZER, Phase, RENEW_URL_ANNOTATION, RENEW_URL_LIMIT, RESTORED_BY_LABEL, TRIGGER_LABEL,
+    TRIGGER_REQUEST,
 };
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt as _, api::ObjectMeta, core::DeserializeGuard};

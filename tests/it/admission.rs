@@ -240,6 +240,8 @@ async fn sec_b5_redaction_rules_are_bounded_and_redaction_cannot_be_switched_off
         refused(&context, "redaction.rules", &[rules(1, 513), rules(1, 1 << 20)], &["spec.redaction.rules[0]", "512"])
             .await;
         refused(&context, "redaction.rules", &[json!([""])], &["spec.redaction.rules[0]", "at least 1"]).await;
+        let words = ["spec.redaction.rules", "must have at most 16384 characters in all rules together"];
+        refused(&context, "redaction.rules", &[rules(64, 512), rules(33, 500)], &words).await;
         refused(
             &context,
             "redaction.configMaps",
@@ -247,7 +249,7 @@ async fn sec_b5_redaction_rules_are_bounded_and_redaction_cannot_be_switched_off
             &["Unsupported value: \"Off\"", "\"Masked\", \"Keys\""],
         )
         .await;
-        taken(&context, "redaction", &[json!({"rules": rules(64, 512), "configMaps": "Keys"})]).await;
+        taken(&context, "redaction", &[json!({"rules": rules(64, 256), "configMaps": "Keys"})]).await;
     })
     .await;
 }

@@ -135,6 +135,38 @@ async fn a_line_of_200_mib_is_never_in_memory_and_the_lines_around_it_are_kept()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sec_b5_rules_of_two_bundles_are_refused_or_take_little_memory() {
+    with_namespace("memory-rules", |context| async move {
+        let load = Load { pods: 8, bytes: 20_000 };
+        load.put(&context).await;
+        let operator = Operator::of(&context).ready().await;
+        let rules = |count| json!({"redaction": {"rules": vec!["(?:\\w{1,20}[^a]){1,80}z"; count]}});
+        for name in ["one", "two"] {
+            context.debug_bundle(name, rules(64)).await;
+        }
+        for name in ["one", "two"] {
+            let status = context.until_bundle_ended(name).await;
+            assert_eq!((status.phase, &status.bundle), (Some(Phase::Failed), &None), "{status:?}");
+            let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").expect("a condition");
+            assert_eq!(ready.reason, "InvalidSpec");
+            for words in ["the 64 rules need 16487 KiB once compiled", "may need 1024 KiB", "rules[0] (258 KiB)"] {
+                assert!(ready.message.contains(words), "no {words:?} in: {}", ready.message);
+            }
+        }
+        assert_peak(&operator);
+        for name in ["three", "four"] {
+            context.debug_bundle(name, rules(3)).await;
+        }
+        for name in ["three", "four"] {
+            let held = made(&context, &operator, name).await;
+            assert!(held.manifest.is_some_and(|manifest| manifest.to_string().contains("\"user-0\"")), "they hit");
+        }
+        assert_peak(&operator);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_500_pods_with_3_containers_each_and_20_000_events_all_logs_are_there_and_the_newest_events() {
     with_namespace("memory-crowd", |context| async move {
         Crowd { pods: 500, containers: 3, bytes: 20_000, events: 20_000 }.put(&context).await;

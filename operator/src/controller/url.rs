@@ -7,10 +7,7 @@ use debugbundle_crd::{DebugBundle, RENEW_URL_ANNOTATION, RENEW_URL_LIMIT, Reason
 use jiff::Timestamp;
 use kube::{ResourceExt as _, runtime::controller::Action};
 
-use super::{
-    Context, Fault,
-    mine::{self, Mine},
-};
+use super::{Context, Fault, mine::Mine};
 use crate::{
     decide,
     observed::Renewal,

@@ -32,14 +32,15 @@ mod token;
 mod tools;
 mod unescape;
 mod url;
+mod user;
 mod value;
 mod vendors;
 pub mod writer;
 mod written_out;
 
-use regex::bytes::{Regex, RegexBuilder};
 use zeroize::Zeroizing;
 
+pub use user::{RuleError, UserRules};
 pub use writer::Redacting;
 
 use crate::secret::Secret;
@@ -55,10 +56,6 @@ const MAX_LINE: usize = 1 << 20;
 const LOOK_AHEAD: usize = 64 << 10;
 /// How often base64 is decoded to look into it.
 const DECODINGS: usize = 2;
-const MAX_RULES: usize = 64;
-const MAX_RULE_BYTES: usize = 512;
-/// Bytes of one compiled rule.
-const MAX_RULE_PROGRAM: usize = 1 << 20;
 
 /// The rules of one bundle. There is no switch: the user's rules only add to the built-in ones.
 ///
@@ -69,7 +66,7 @@ pub struct Redactor {
     hints: Hints,
     presigned: Presigned,
     exact: Exact,
-    user: Vec<(String, Regex)>,
+    user: UserRules,
     /// A built-in rule that a test has switched off, to see that it is needed.
     #[cfg(test)]
     off: Option<&'static str>,
@@ -79,16 +76,6 @@ impl std::fmt::Debug for Redactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Redactor").field("user", &self.user.len()).finish_non_exhaustive()
     }
-}
-
-/// A rule of the user's that cannot be used. It never quotes the rule, which may hold the very value to hide.
-#[derive(Debug, thiserror::Error)]
-#[error("redaction.rules[{index}]: {why}")]
-pub struct RuleError {
-    /// Which, from 0.
-    pub index: usize,
-    /// What is wrong with it.
-    pub why: String,
 }
 
 /// Which rules apply.
@@ -104,13 +91,18 @@ impl Redactor {
     /// The built-in rules, the user's, and the exact values of known secrets: (rule id, value).
     ///
     /// # Errors
-    /// A rule of the user's is no regular expression or too large.
+    /// As [`UserRules::compiled`].
     ///
     /// # Panics
     /// The system has no random numbers, which Linux has once any process runs.
     pub fn new(rules: &[String], known: Vec<(&'static str, Secret)>) -> Result<Self, RuleError> {
-        let user = rules.iter().enumerate().map(|(index, rule)| user_rule(index, rule)).collect::<Result<_, _>>()?;
-        Ok(Self { user, ..Self::of_known(known) })
+        Ok(Self::of_known(known).with(UserRules::compiled(rules)?))
+    }
+
+    /// The same with the user's rules.
+    #[must_use]
+    pub fn with(self, user: UserRules) -> Self {
+        Self { user, ..self }
     }
 
     /// The built-in rules and the exact values of known secrets: (rule id, value).
@@ -127,7 +119,7 @@ impl Redactor {
             hints,
             presigned: Presigned::new(),
             exact,
-            user: Vec::new(),
+            user: UserRules::default(),
             #[cfg(test)]
             off: None,
         }
@@ -199,10 +191,7 @@ impl Redactor {
         }
         self.built_in(line, found, DECODINGS, &mut spans);
         if rules == Rules::All {
-            for (id, rule) in &self.user {
-                let hits = rule.find_iter(line).filter(|hit| !hit.is_empty());
-                spans.extend(hits.map(|hit| Span::new(hit.range(), id.clone(), hit.as_bytes().to_vec())));
-            }
+            self.user.find(line, &mut spans);
         }
         self.settled(line, spans)
     }
@@ -289,31 +278,6 @@ impl Redactor {
     #[cfg(test)]
     fn has(&self, rule: &str) -> bool {
         self.off != Some(rule)
-    }
-}
-
-fn user_rule(index: usize, rule: &str) -> Result<(String, Regex), RuleError> {
-    let refuse = |why: String| Err(RuleError { index, why });
-    if index >= MAX_RULES {
-        return refuse(format!("is one too many, at most {MAX_RULES} are allowed"));
-    }
-    if rule.is_empty() || rule.len() > MAX_RULE_BYTES {
-        return refuse(format!("has {} bytes, allowed are 1 to {MAX_RULE_BYTES}", rule.len()));
-    }
-    // Without Unicode `.` and `\S` take invalid UTF-8 too, so that it hides nothing; a rule that names other letters needs it.
-    let build = |unicode| {
-        RegexBuilder::new(rule).unicode(unicode).size_limit(MAX_RULE_PROGRAM).dfa_size_limit(MAX_RULE_PROGRAM).build()
-    };
-    match build(false).or_else(|_| build(true)) {
-        Ok(regex) => Ok((format!("user-{index}"), regex)),
-        Err(regex::Error::CompiledTooBig(_)) => {
-            refuse(format!("needs more than {MAX_RULE_PROGRAM} bytes once compiled; repeat less"))
-        }
-        Err(error) => {
-            let text = error.to_string();
-            let kind = text.lines().rev().find_map(|line| line.strip_prefix("error: ")).unwrap_or("syntax error");
-            refuse(format!("is not a regular expression in RE2 syntax: {kind}"))
-        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! * [`of_target`]: the location that the target's own files are in.
 //! * [`moments`]: what logs and operations tell of the course of things.
 //! * [`password`]: Velero's repository password, only to be masked.
+//! * [`rules`]: room for the user's compiled rules, shared by all runs.
 //! * [`stores`]: the store that the bundle goes to, and the one that the target's files are in.
 //! * [`locations`]: what is met on the way to those stores, for the bundle.
 //! * [`tracker`]: how far it is.
@@ -23,6 +24,7 @@ mod moments;
 mod of_target;
 pub mod pack;
 mod password;
+mod rules;
 mod sealing;
 mod stores;
 pub mod tracker;
@@ -80,6 +82,8 @@ pub struct Engine {
     sending: deliver::Sending,
     /// Locations that failed.
     backoffs: backoff::Backoffs,
+    /// For the compiled rules of all runs.
+    rules: rules::Room,
 }
 
 impl Engine {
@@ -94,6 +98,7 @@ impl Engine {
             nodes: Nodes::default(),
             sending: deliver::Sending::default(),
             backoffs: backoff::Backoffs::default(),
+            rules: rules::Room::default(),
         }
     }
 

@@ -180,7 +180,9 @@ impl Engine {
     ) -> Result<Packed, Fault> {
         let started = Timestamp::now();
         let clock = Instant::now();
-        let for_inventory = clock + INVENTORY;
+        tracker.stage(Stage::Inventory, "compiling redaction.rules");
+        let rules = self.rules.compiled(&subject.spec.redaction.rules, deadline).await?;
+        let for_inventory = Instant::now() + INVENTORY;
         tracker.stage(Stage::Inventory, "finding out what there is");
         let since = shared_answers::since(subject.asked);
         let cluster = Cluster::new(self.client.clone()).sharing(Arc::clone(&self.answers), since);
@@ -199,8 +201,7 @@ impl Engine {
         let mut known = stores.known.clone();
         known.extend(password.known.take());
         let detector = Detector::new(&known);
-        let redactor = Redactor::new(&subject.spec.redaction.rules, known);
-        let redactor = Arc::new(redactor.map_err(|error| Fault::terminal(Reason::InvalidSpec, error.to_string()))?);
+        let redactor = Arc::new(Redactor::of_known(known).with(rules));
         // It is empty until now.
         let _ = masking.set(Arc::clone(&redactor));
         let spool = Spool::create(dir, self.options.spool_limit).map_err(full)?;

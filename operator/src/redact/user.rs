@@ -1,0 +1,298 @@
+//! The user's own rules: compiled within one bound for all rules of a bundle, and searched with working memory that is bounded
+//! as well. Which lines they see, and what becomes of a hit, is not known here.
+
+use std::{
+    any::Any,
+    array,
+    sync::{Mutex, MutexGuard, PoisonError, TryLockError},
+};
+
+use regex_automata::{
+    Input,
+    meta::{BuildError, Cache, Regex},
+    nfa::thompson::WhichCaptures,
+    util::{iter::Searcher, syntax},
+};
+
+use super::token::Span;
+
+const MAX_RULES: usize = 64;
+const MAX_RULE_BYTES: usize = 512;
+/// Bytes of all rules of a bundle once compiled.
+const MAX_PROGRAMS: usize = 1 << 20;
+/// Threads that search at the same time, each with caches of its own; a third one waits for the end of a line.
+const SEARCHES: usize = 2;
+/// Bytes of one lazily built automaton, of which a search needs two, if rules are few; and of those of all rules if they are many.
+const MAX_AUTOMATON: usize = 32 << 10;
+const MAX_AUTOMATA: usize = 1 << 20;
+/// How many of the largest rules a refusal names.
+const NAMED: usize = 3;
+
+/// A rule of the user's that cannot be used, or all of them. It never quotes a rule, which may hold the very value to hide.
+#[derive(Debug, thiserror::Error)]
+pub enum RuleError {
+    /// One of them.
+    #[error("redaction.rules[{index}]: {why}")]
+    One {
+        /// Which, from 0.
+        index: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Each could be used, but not all together.
+    #[error(
+        "redaction.rules: the {count} rules need {} KiB once compiled, all together may need {} KiB; \
+         shorten the largest or repeat less in them: {largest}",
+        kib(*.bytes), kib(MAX_PROGRAMS)
+    )]
+    Together {
+        /// How many there are.
+        count: usize,
+        /// What they need.
+        bytes: usize,
+        /// Which are the largest.
+        largest: String,
+    },
+}
+
+/// The rules of one bundle.
+#[derive(Default)]
+pub struct UserRules {
+    rules: Vec<Regex>,
+    /// What the threads that search write to, a cache for each rule; made when it is first needed.
+    caches: [Mutex<Vec<Cache>>; SEARCHES],
+    /// Given back when the rules go.
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    room: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl UserRules {
+    /// The most bytes that the rules of one bundle take, caches included.
+    pub const MOST: usize = with_caches(MAX_PROGRAMS, MAX_RULES);
+
+    /// Compiles them, one after the other: beyond the bound a rule is measured, to say what all need, and not kept.
+    ///
+    /// # Errors
+    /// One is no regular expression or too large, or all together are.
+    pub fn compiled(rules: &[String]) -> Result<Self, RuleError> {
+        let mut kept = Vec::new();
+        let mut sizes = Vec::new();
+        let mut bytes = 0;
+        for (index, rule) in rules.iter().enumerate() {
+            let rule = compiled(index, rule, automaton(rules.len())).map_err(|why| RuleError::One { index, why })?;
+            let size = rule.memory_usage();
+            bytes += size;
+            sizes.push((size, index));
+            if bytes <= MAX_PROGRAMS {
+                kept.push(rule);
+            }
+        }
+        if bytes > MAX_PROGRAMS {
+            sizes.sort_by_key(|(size, index)| (usize::MAX - size, *index));
+            let largest = sizes.iter().take(NAMED).map(|(size, index)| format!("rules[{index}] ({} KiB)", kib(*size)));
+            let largest = largest.collect::<Vec<_>>().join(", ");
+            return Err(RuleError::Together { count: rules.len(), bytes, largest });
+        }
+        Ok(Self { rules: kept, caches: array::from_fn(|_| Mutex::default()), room: None })
+    }
+
+    /// The most bytes that these rules take, caches included.
+    pub fn bytes(&self) -> usize {
+        with_caches(self.rules.iter().map(Regex::memory_usage).sum(), self.rules.len())
+    }
+
+    /// With room that is taken as long as the rules are there.
+    #[must_use]
+    pub fn within(self, room: impl Any + Send + Sync) -> Self {
+        Self { room: Some(Box::new(room)), ..self }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Each rule's hits, whatever the others hit.
+    pub(super) fn find(&self, line: &[u8], spans: &mut Vec<Span>) {
+        if self.is_empty() {
+            return;
+        }
+        let mut place = self.place();
+        // Not in its place meanwhile: caches in which a search broke off are not used again.
+        let mut caches = std::mem::take(&mut *place);
+        if caches.is_empty() {
+            caches.extend(self.rules.iter().map(Regex::create_cache));
+        }
+        for (index, (rule, cache)) in self.rules.iter().zip(&mut caches).enumerate() {
+            let mut search = Searcher::new(Input::new(line));
+            while let Some(hit) = search.advance(|input| Ok(rule.search_with(cache, input))) {
+                if !hit.is_empty() {
+                    spans.push(Span::new(hit.range(), format!("user-{index}"), line[hit.range()].to_vec()));
+                }
+            }
+        }
+        *place = caches;
+    }
+
+    /// The first place that is free, else the first one.
+    fn place(&self) -> MutexGuard<'_, Vec<Cache>> {
+        let free = self.caches.iter().find_map(|place| match place.try_lock() {
+            Ok(place) => Some(place),
+            Err(TryLockError::Poisoned(place)) => Some(place.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        });
+        free.unwrap_or_else(|| self.caches[0].lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Bytes of each lazily built automaton.
+const fn automaton(rules: usize) -> usize {
+    match MAX_AUTOMATA.checked_div(rules) {
+        Some(share) if share < MAX_AUTOMATON => share,
+        _ => MAX_AUTOMATON,
+    }
+}
+
+/// What rules take whose programs have so many bytes, as measured on the heap with rules of all kinds: a program takes at most
+/// 1.6 times what it says of itself, and 3 KiB; the caches of a search take 2 KiB, twice what each of two automata may have, since
+/// their tables grow by doubling, and 1.5 times the program where no automaton fits.
+const fn with_caches(programs: usize, rules: usize) -> usize {
+    (programs * 8).div_ceil(5)
+        + rules * (3 << 10)
+        + SEARCHES * (programs * 3 / 2 + rules * (2 * 2 * automaton(rules) + (2 << 10)))
+}
+
+const fn kib(bytes: usize) -> usize {
+    bytes.div_ceil(1 << 10)
+}
+
+fn compiled(index: usize, rule: &str, automaton: usize) -> Result<Regex, String> {
+    if index >= MAX_RULES {
+        return Err(format!("is one too many, at most {MAX_RULES} are allowed"));
+    }
+    if rule.is_empty() || rule.len() > MAX_RULE_BYTES {
+        return Err(format!("has {} bytes, allowed are 1 to {MAX_RULE_BYTES}", rule.len()));
+    }
+    // Of the engines those two stay whose memory has a bound: the lazy automata and, where these do not get on, the simulation.
+    let config = Regex::config()
+        .utf8_empty(false)
+        .nfa_size_limit(Some(MAX_PROGRAMS))
+        .hybrid_cache_capacity(automaton)
+        .which_captures(WhichCaptures::Implicit)
+        .dfa(false)
+        .onepass(false)
+        .backtrack(false);
+    // Without Unicode `.` and `\S` take invalid UTF-8 too, so that it hides nothing; a rule that names other letters needs it.
+    let build = |unicode| {
+        let syntax = syntax::Config::new().utf8(false).unicode(unicode);
+        Regex::builder().configure(config.clone()).syntax(syntax).build(rule).map_err(|error| said(&error))
+    };
+    build(false).or_else(|_| build(true))
+}
+
+fn said(error: &BuildError) -> String {
+    if error.size_limit().is_some() {
+        return format!("needs more than {} KiB once compiled; repeat less", kib(MAX_PROGRAMS));
+    }
+    let text = error.syntax_error().map(ToString::to_string).unwrap_or_default();
+    let kind = text.lines().rev().find_map(|line| line.strip_prefix("error: ")).unwrap_or("syntax error");
+    format!("is not a regular expression in RE2 syntax: {kind}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Passes alone, 64 of them took some 400 MB.
+    const LARGE: &str = "(?:\\w{1,20}[^a]){1,80}z";
+    const ORDINARY: [&str; 8] = [
+        "internal-[0-9a-f]{32}",
+        "(?i)customer[-_ ]?id[=:]\\s*\\d{6,10}",
+        "[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\\.[A-Za-z]{2,}",
+        "(?:10|192\\.168)(?:\\.\\d{1,3}){2,3}",
+        "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+        "\\b(?:4[0-9]{12}(?:[0-9]{3})?|5[1-5][0-9]{14})\\b",
+        "(?i)(secret|token|apikey)\\s*[:=]\\s*\"?[^\"\\s]{8,64}",
+        "grün\\w+",
+    ];
+
+    fn of(rules: &[&str], count: usize) -> Result<UserRules, RuleError> {
+        let rules: Vec<_> = rules.iter().cycle().take(count).map(ToString::to_string).collect();
+        UserRules::compiled(&rules)
+    }
+
+    fn hits(rules: &UserRules, line: &str) -> Vec<(String, String)> {
+        let mut spans = Vec::new();
+        rules.find(line.as_bytes(), &mut spans);
+        spans.into_iter().map(|span| (span.rule.into_owned(), line[span.at].to_owned())).collect()
+    }
+
+    #[test]
+    fn sec_b5_rules_that_pass_alone_are_refused_together_with_their_sum_and_the_largest() {
+        let alone = of(&[LARGE], 1).expect("one passes");
+        let sum = kib(64 * alone.rules[0].memory_usage());
+        let why = of(&[LARGE], 64).map(|_| ()).expect_err("64 do not").to_string();
+        assert!(why.starts_with(&format!("redaction.rules: the 64 rules need {sum} KiB once compiled")), "{why}");
+        assert!(why.contains("may need 1024 KiB; shorten") && !why.contains("\\w"), "{why}");
+        let mixed = ["x", LARGE, "y", "(?:\\w{1,20}[^a]){1,90}z"];
+        let why = of(&mixed, 16).map(|_| ()).expect_err("eight large ones").to_string();
+        let named: Vec<_> = ["rules[3] (", "rules[7] (", "rules[11] ("].iter().map(|name| why.find(name)).collect();
+        assert!(named.iter().all(Option::is_some) && named.is_sorted(), "{why}");
+        assert!(!why.contains("rules[1] ("), "{why}");
+    }
+
+    #[test]
+    fn sec_b5_sixty_four_ordinary_rules_pass_and_each_has_its_hits() {
+        let rules = of(&ORDINARY, 64).expect("ordinary rules");
+        let line = format!("x internal-{} grünes 192.168.1.20", "0a".repeat(16));
+        let hits = hits(&rules, &line);
+        assert_eq!(hits.len(), 24, "{hits:?}");
+        assert_eq!(hits[0], ("user-0".to_owned(), format!("internal-{}", "0a".repeat(16))));
+        assert_eq!(hits[23], ("user-63".to_owned(), "grünes".to_owned()));
+        assert!(rules.bytes() <= UserRules::MOST, "{}", rules.bytes());
+    }
+
+    #[test]
+    fn a_longer_hit_is_not_lost_behind_the_hit_of_another_rule() {
+        let rules = of(&["ab", "abc+", "b.*", "a*"], 4).expect("four rules");
+        let texts: Vec<_> = hits(&rules, "xabccc").into_iter().map(|(_, text)| text).collect();
+        assert_eq!(texts, ["ab", "abccc", "bccc", "a"]);
+    }
+
+    #[test]
+    fn sec_b5_the_caches_of_a_search_stay_within_what_was_reckoned() {
+        let large =
+            ["(?:\\w{1,20}[^a]){1,200}z", "(?:(?:\\b(?:|a|b){0,7}){2,23}[^a]{0,6}){1,27}", "(?:|aa|bb|cc){300}z"];
+        let cases: [(&[&str], usize); 5] =
+            [(&[LARGE], 3), (&large[..1], 1), (&large[1..2], 1), (&large[2..], 9), (&["[a-q][^u-z]{13}x"], 64)];
+        let text: String =
+            (0_u32..4000).map(|n| char::from(b"abcdefgh z-.A1x"[(n * n % 8191 % 15) as usize])).collect();
+        for (rules, count) in cases {
+            let rules = of(rules, count).expect("within the bound");
+            let most = automaton(count);
+            rules.find(text.as_bytes(), &mut Vec::new());
+            for (rule, cache) in rules.rules.iter().zip(rules.place().iter()) {
+                let (program, cache) = (rule.memory_usage(), cache.memory_usage());
+                assert!(cache > 0 && cache <= 2 * most + program * 3 / 2, "{cache} of 2 * {most} and {program}");
+            }
+        }
+    }
+
+    #[test]
+    fn sec_b5_however_many_threads_search_two_have_caches() {
+        let rules = of(&ORDINARY, 64).expect("ordinary rules");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for n in 0..200 {
+                        assert_eq!(hits(&rules, &format!("id 10.1.{n}.7 of grün{n}")).len(), 16);
+                    }
+                });
+            }
+        });
+        assert!(rules.caches.iter().all(|place| [0, 64].contains(&place.lock().expect("no panic").len())));
+    }
+}
