@@ -236,6 +236,8 @@ async fn sec_u6_many_requests_in_seconds_get_one_url_and_then_one_more_by_the_ne
         let _operator = ready(&context).await;
         with_policy(&context, "b", "OnRequest", "1h").await;
         let began = std::time::Instant::now();
+        ask(&context, "b", "0").await;
+        until_answered(&context, "b", "0").await;
         let storm = async {
             for value in 1..=20 {
                 ask(&context, "b", &value.to_string()).await;
