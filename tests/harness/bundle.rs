@@ -115,8 +115,9 @@ impl Unpacked {
         let wanted = self.manifest["totals"]["wanted"].as_u64().expect("a number of wanted items");
         assert!(places.len() as u64 >= wanted, "{wanted} items were wanted, {} places are told", places.len());
         let errors = self.errors();
-        let cut = array(&self.manifest["entries"])
-            .filter(|entry| matches!(entry["truncated"]["reason"].as_str(), Some("Reset" | "Stalled" | "Deadline")));
+        let cut = array(&self.manifest["entries"]).filter(|entry| {
+            matches!(entry["truncated"]["reason"].as_str(), Some("Reset" | "Stalled" | "Deadline" | "Withheld"))
+        });
         let of_target = trimmed().filter(|trimmed| trimmed["rule"] == "TargetLists");
         let outcome =
             if errors.is_empty() && cut.count() + of_target.count() == 0 { "Completed" } else { "PartiallyFailed" };

@@ -3,14 +3,19 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, Read},
+    io::{self, BufRead as _, BufReader, Read},
 };
 
 use super::{
     BundlePath, Spool,
+    beside::BodyWriter,
     body::{Body, Finished},
     path::hex,
 };
+use crate::selfcheck::Mender;
+
+/// Longest line that is mended (bytes). Redaction leaves none that is longer than half of it.
+const LINE: u64 = 2 << 20;
 
 /// One entry's body: redacted, measured, closed. Only `redact::Redacting::finish` makes one.
 #[derive(Debug)]
@@ -79,6 +84,28 @@ impl Segment {
     /// The spool cannot be read.
     pub fn reader(&self) -> io::Result<impl Read + Send + use<>> {
         self.body.reader()
+    }
+
+    /// The same body without what the self-check found in it, line by line, and counted with the redactions.
+    ///
+    /// # Errors
+    /// The spool is full or cannot be read, or a line cannot be mended; the segment is lost then.
+    pub fn mended(mut self, spool: &Spool, mender: &mut Mender) -> io::Result<Self> {
+        let mut body = BodyWriter::new(spool.room());
+        let mut lines = BufReader::new(self.body.reader()?);
+        let mut line = Vec::new();
+        while (&mut lines).take(LINE).read_until(b'\n', &mut line)? > 0 {
+            if line.len() as u64 == LINE {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is too long to be mended"));
+            }
+            mender.line(&mut line)?;
+            body.put(&line)?;
+            line.clear();
+        }
+        for (rule, count) in &mender.rules {
+            *self.redactions.entry(rule.clone()).or_default() += count;
+        }
+        Ok(Self::closed(self.path, self.redactions, body.finish()?))
     }
 
     /// Leaves out the middle until at most `limit` bytes are kept, as `Redacting::limited` with that limit would have.

@@ -16,7 +16,10 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::archive::{BundlePath, Segment, Spool};
+use crate::{
+    archive::{BundlePath, Segment, Spool},
+    selfcheck::Detector,
+};
 
 const KNOWN: &str = "k/8+n \"own\"&<valü>=";
 

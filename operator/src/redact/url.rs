@@ -15,7 +15,7 @@ pub(super) const HINTS: &[&str] = &["://", ":\\/\\/", "%3a%2f%2f", "@tcp(", "@un
 
 /// `user:secret@tcp(host:3306)/database`
 static SOURCE_NAME: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r#"(?-u)(?:^|[\s"'=`\\\]])[^\s:@/"'=\\`\[\]]+:([^\s"']+)@(?:tcp|unix)\("#)
+    Regex::new(r#"(?-u)(?:^|[\s"'=`\\\[\]])[^\s:@/"'=\\`\[\]]+:([^\s"']+)@(?:tcp|unix)\("#)
         .expect("a pattern of ours; the tests build it")
 });
 

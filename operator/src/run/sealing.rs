@@ -1,9 +1,11 @@
 //! The end of the first half of a run: what we say ourselves about the evidence, the archive, and its check by a second pair
 //! of eyes. Only what passed the check gets a name that a later process looks at; sending it is told by [`super::deliver`].
 
+mod telling;
+
 use std::{collections::BTreeSet, io, io::Write as _, path::Path, sync::Arc};
 
-use debugbundle_crd::{Reason, Severity};
+use debugbundle_crd::Reason;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -16,23 +18,19 @@ use super::{
 };
 use crate::{
     archive::{
-        self, BundlePath, Draft, Spool, SpoolError,
-        manifest::{Entry, Missing, MissingCode, MissingSeverity, Source},
+        self, BundlePath, Spool, SpoolError,
+        manifest::{Entry, Source},
     },
     cluster::chain,
     collect, crash,
-    diagnose::{self, Finding, Moment, WITHHELD},
+    diagnose::{self, Finding},
     error::Fault,
     location,
     redact::{Redacting, Redactor},
     report,
-    selfcheck::{self, Detector, Hit, MOST_HITS, Place as At},
+    selfcheck::{self, Detector},
 };
-
-/// What people read first: without it, or with a secret in it, there is no bundle.
-const INDISPENSABLE: [&str; 2] = ["summary.md", "report.html"];
-/// Hits that a message names.
-const NAMED: usize = 3;
+use telling::Telling;
 
 /// All that sealing needs but what was found.
 pub(super) struct Sealing {
@@ -45,21 +43,13 @@ pub(super) struct Sealing {
     pub(super) detector: Detector,
 }
 
-/// What was found, as it may be told; it becomes less with each hit.
-struct Telling {
-    found: Found,
-    timeline: Vec<Moment>,
-    /// What we wrote ourselves and may not tell.
-    withheld: BTreeSet<String>,
-    hits: Vec<Hit>,
-}
-
 impl Sealing {
     /// Writes what we have to say ourselves, closes the archive, checks it, and leaves a note beside it. Runs where it may
-    /// block. What the check finds is withheld and the archive made anew from the other entries, until nothing is found.
+    /// block. What the check finds is withheld and the archive made anew, until nothing is found. That ends: an entry loses lines
+    /// once, and is left out if something is found in it again.
     ///
     /// # Errors
-    /// Terminal: the spool is full; or the check failed, or found too much, or found something that is not to be left out.
+    /// Terminal: the spool is full; or the check failed, or found something in what the operator itself says.
     pub(super) fn seal(&self, mut found: Found, locations: &[location::Report]) -> Result<Packed, Fault> {
         let clock = std::time::Instant::now();
         found.wanted += locations.len();
@@ -71,8 +61,8 @@ impl Sealing {
         let moments = moments::of(&found.inventory, &found.collected.entries);
         found.diagnosis.point_at(&moments);
         let timeline = diagnose::timeline(&found.collected.evidence, moments);
-        let mut telling = Telling { found, timeline, withheld: BTreeSet::new(), hits: Vec::new() };
-        telling.keep_what_passes(self);
+        let mut telling = Telling::of(found, timeline);
+        telling.mask(&self.redactor, &self.detector);
         let root = archive::root_name(&self.subject.name, &self.subject.uid, telling.found.started);
         loop {
             let own = self.own_entries(&mut telling)?;
@@ -94,7 +84,7 @@ impl Sealing {
                     let sealed = draft.publish(clean).map_err(full)?;
                     return Ok(Packed { sealed: Some(sealed), ..packed });
                 }
-                Ok(Err(hits)) => telling.withhold(&hits, draft, &ours)?,
+                Ok(Err(hits)) => telling.withhold(&hits, draft, &ours, &self.spool)?,
                 Err(error) => {
                     let message =
                         format!("the self-check could not be made, so that nothing is sent: {}", chain(&error));
@@ -124,7 +114,7 @@ impl Sealing {
     /// What we say ourselves, as entries.
     fn own_entries(&self, telling: &mut Telling) -> Result<Vec<Entry>, Fault> {
         let mut own = own_texts(&self.subject, telling);
-        own.retain(|(path, _)| !telling.withheld.contains(path.as_str()));
+        own.retain(|(path, _)| !telling.is_settled(path.as_str()));
         let mut entries = Vec::new();
         for (path, body) in own {
             let made = self.write(path.clone(), &body);
@@ -139,135 +129,6 @@ impl Sealing {
         let segment = writer.finish()?;
         Ok(Entry { segment, source: Source::default(), truncated: None, read_at: Timestamp::now(), ms: 0 })
     }
-
-    /// A text as it may be told; `None` if the check refuses it though it is redacted.
-    fn told(&self, text: &str) -> Option<String> {
-        let text = self.redactor.text(text);
-        self.detector.passes(&text).then_some(text)
-    }
-}
-
-impl Telling {
-    /// Redacts what status and summary tell, and leaves out what the check refuses all the same.
-    fn keep_what_passes(&mut self, by: &Sealing) {
-        let diagnosis = &mut self.found.diagnosis;
-        let before = diagnosis.findings.len() + diagnosis.trail.len() + self.timeline.len();
-        let told = |mut finding: Finding| {
-            finding.title = by.told(&finding.title)?;
-            for proof in &mut finding.evidence {
-                proof.text = by.told(&proof.text)?;
-            }
-            by.detector.passes(&finding.object).then_some(finding)
-        };
-        let findings = std::mem::take(&mut diagnosis.findings);
-        diagnosis.findings = findings.into_iter().filter_map(told).collect();
-        let cause = diagnosis.cause.take();
-        diagnosis.cause = cause.and_then(|cause| by.told(&cause)).or_else(|| gravest(&diagnosis.findings));
-        // All of them at once: thousands of moments hardly ever have one that is refused.
-        let passes =
-            |texts: &mut dyn Iterator<Item = String>| by.detector.passes(&texts.collect::<Vec<_>>().join("\n"));
-        if !passes(&mut diagnosis.trail.iter().map(json)) {
-            diagnosis.trail.retain(|step| by.detector.passes(&json(step)));
-        }
-        if !passes(&mut self.timeline.iter().map(|moment| moment.text.clone())) {
-            self.timeline.retain(|moment| by.detector.passes(&moment.text));
-        }
-        let refused = before - diagnosis.findings.len() - diagnosis.trail.len() - self.timeline.len();
-        if refused > 0 {
-            tracing::error!(refused, "Findings or moments were left out by the self-check");
-        }
-    }
-
-    /// Takes the archive apart again, without the entries that something was found in, and without what quotes it.
-    fn withhold(&mut self, hits: &[Hit], draft: Draft, ours: &BTreeSet<String>) -> Result<(), Fault> {
-        for hit in hits {
-            tracing::error!(
-                entry = %hit.place,
-                offset = hit.offset,
-                rule = hit.rule,
-                "The self-check found in the archive what redaction should have masked"
-            );
-        }
-        self.hits.extend(hits.iter().cloned());
-        let refused = |hit: &Hit| match &hit.place {
-            At::Entry(path) => INDISPENSABLE.contains(&path.as_str()),
-            At::Manifest | At::Names => true,
-        };
-        if self.hits.len() > MOST_HITS || hits.iter().any(refused) {
-            return Err(too_much(&self.hits));
-        }
-        let paths: BTreeSet<String> = hits.iter().map(|hit| hit.place.to_string()).collect();
-        let stays = |entry: &Entry| {
-            let path = entry.segment.path().as_str();
-            !ours.contains(path) && !paths.contains(path)
-        };
-        self.found.collected.entries = draft.entries().into_iter().filter(stays).collect();
-        for path in &paths {
-            let of_path = hits.iter().filter(|hit| hit.place.to_string() == *path);
-            self.found.collected.missing.push(missing(path, of_path));
-        }
-        self.forget(hits, &paths);
-        self.withheld.extend(paths);
-        Ok(())
-    }
-
-    /// Leaves out what quotes a hit, or tells of an entry that is withheld.
-    fn forget(&mut self, hits: &[Hit], paths: &BTreeSet<String>) {
-        let quotes = |text: &str| hits.iter().any(|hit| hit.is_quoted_in(text));
-        let diagnosis = &mut self.found.diagnosis;
-        diagnosis.findings.retain(|found| {
-            found.id != WITHHELD && !quotes(&found.title) && !found.evidence.iter().any(|proof| quotes(&proof.text))
-        });
-        if diagnosis.cause.as_deref().is_some_and(quotes) {
-            diagnosis.cause = gravest(&diagnosis.findings);
-        }
-        diagnosis.trail.retain(|step| !quotes(&json(step)) && !step.evidence.iter().any(|e| paths.contains(&e.path)));
-        self.timeline.retain(|moment| !quotes(&moment.text) && !paths.contains(&moment.path));
-        let title = format!(
-            "{} of the bundle's files were withheld: the self-check found in them what redaction should have masked",
-            self.withheld.union(paths).count()
-        );
-        diagnosis.warn(WITHHELD, &title, "", &listed(&self.hits));
-    }
-}
-
-fn gravest(findings: &[Finding]) -> Option<String> {
-    findings.iter().find(|finding| finding.severity == Severity::Error).map(|finding| finding.title.clone())
-}
-
-fn missing<'h>(path: &str, hits: impl Iterator<Item = &'h Hit>) -> Missing {
-    let hits: Vec<String> = hits.take(NAMED).map(|hit| format!("{} at byte {}", hit.rule, hit.offset)).collect();
-    Missing {
-        what: format!("the file {path}"),
-        path: path.to_owned(),
-        code: MissingCode::Withheld,
-        severity: MissingSeverity::Error,
-        why: format!(
-            "the self-check of the sealed archive found {}, which redaction should have masked: a bug of the operator",
-            hits.join(", ")
-        ),
-        need: None,
-        rule: None,
-        cure: String::new(),
-    }
-}
-
-fn too_much(hits: &[Hit]) -> Fault {
-    let message = format!(
-        "the self-check found in the sealed archive what redaction should have masked ({}); nothing was sent. This is a bug \
-         of the operator, please report it as SECURITY.md says",
-        listed(hits)
-    );
-    Fault::terminal(Reason::RedactionSelfCheck, message)
-}
-
-/// The first hits, and how many more there are.
-fn listed(hits: &[Hit]) -> String {
-    let mut listed: Vec<String> = hits.iter().take(NAMED).map(|hit| format!("{hit:?}")).collect();
-    if hits.len() > NAMED {
-        listed.push(format!("{} more", hits.len() - NAMED));
-    }
-    listed.join(", ")
 }
 
 /// An entry of our own. One for which there is no room is told as missing: it must not cost the others.
@@ -334,10 +195,6 @@ fn pretty<T: Serialize>(list: &[T]) -> Vec<u8> {
     let mut body = serde_json::to_vec_pretty(list).unwrap_or_else(|_| b"[]".to_vec());
     body.push(b'\n');
     body
-}
-
-fn json<T: Serialize>(value: &T) -> String {
-    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// One JSON value a line.

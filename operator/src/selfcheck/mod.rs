@@ -1,38 +1,52 @@
 //! The second pair of eyes: reads the closed archive back before it may be sent, and searches it for what must not leave.
-//! It shares neither code nor tables with `redact`, whose mistakes it is to find; it masks nothing.
+//! It shares neither code nor tables with `redact`, whose mistakes it is to find. What it finds costs a line or a file.
 //!
 //! * [`forms`]: the forms of the values that the operator knows.
 //! * [`shapes`]: a few shapes of its own.
-//! * [`pairs`]: the value of a field whose name stands in the field beside it.
+//! * [`tokens`]: the form of redaction's tokens, in which nothing is found.
 //! * [`scan`]: the search in one text, whatever its size.
 //! * [`read`]: the archive, segment by segment, on several cores.
+//! * [`mend`]: what is left of a line in which a shape was found.
+//! * [`quoted`]: a text without what was found in it, or elsewhere.
 
 mod forms;
-mod pairs;
+mod mend;
+mod quoted;
 mod read;
 mod scan;
 mod shapes;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::{borrow::Cow, sync::LazyLock};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use zeroize::Zeroizing;
 
+pub use mend::Mender;
+pub use quoted::Quoted;
 pub use read::{CheckError, Clean, Hit, Place, check};
 
 use crate::secret::Secret;
 use forms::Needle;
-use scan::Scan;
+use scan::{Found, Scan};
 use shapes::SHAPES;
 
-/// More hits than this say that the rules are broken as a whole: nothing is sent.
-pub const MOST_HITS: usize = 8;
 /// Bytes of patterns up to which the automaton is a table, which is fast and takes about five hundred times as much.
 const TABLE: usize = 8 << 10;
-/// What stands in status and Events in place of a text that the check refuses.
-const REFUSED: &str = "a text was withheld here, for the self-check found something like a secret in it";
+/// Hits of one text that are looked for at once, and how often a text is looked at again.
+const MOST_OF_TEXT: usize = 64;
+const LOOKS: usize = 3;
+
+/// What goes with a hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cost {
+    /// The line: a shape begins and ends in it.
+    Line,
+    /// The whole of it: where a part of a key, or of a known value, came out, more of it may have come out in another form.
+    Entry,
+}
 
 /// What is looked for: the known values in all forms, and the shapes.
 pub struct Detector {
@@ -97,16 +111,33 @@ impl Detector {
         Self { hints, shape_of, exact, longest }
     }
 
-    /// The rule that finds something in a text, and the first bytes of what it finds.
-    fn first(&self, text: &str) -> Option<(&'static str, Zeroizing<Vec<u8>>)> {
-        let mut scan = Scan::new(self, 1);
-        scan.feed(text.as_bytes());
-        scan.end().pop().map(|found| (found.rule, found.seen))
+    fn find(&self, text: &[u8]) -> Vec<Found> {
+        let mut scan = Scan::new(self, MOST_OF_TEXT);
+        scan.feed(text);
+        scan.end()
     }
 
-    /// Whether nothing is found in a text.
-    pub fn passes(&self, text: &str) -> bool {
-        self.first(text).is_none()
+    /// The first rule that finds something in a text, and where.
+    pub fn alarm(&self, text: impl AsRef<[u8]>) -> Option<String> {
+        self.find(text.as_ref()).first().map(|found| format!("{} at byte {}", found.rule, found.offset))
+    }
+
+    /// The text without the words in which something is found; without any if it is a key or a known value.
+    pub fn masked<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let mut left = Cow::Borrowed(text);
+        for _ in 0..LOOKS {
+            let found = self.find(left.as_bytes());
+            if found.is_empty() {
+                return left;
+            }
+            if found.iter().any(|found| found.cost == Cost::Entry) {
+                break;
+            }
+            let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+            let hits = found.iter().map(|found| place(found.offset)..place(found.offset + found.length));
+            left = Cow::Owned(quoted::without_words(&left, hits));
+        }
+        Cow::Owned(quoted::WITHHELD.to_owned())
     }
 }
 
@@ -116,15 +147,13 @@ fn built<P: AsRef<[u8]>>(builder: &mut aho_corasick::AhoCorasickBuilder, pattern
     builder.kind(kind).build(patterns).expect("a credential's forms are far from the automaton's limit of states")
 }
 
-/// A text as it may stand in status or in an Event: as it is, or the word that it was withheld. Only shapes are looked
-/// for here; who knows the values of a run looks for those before.
+/// A text as it may stand in status or in an Event: without the words in which the check finds something. Only shapes are
+/// looked for here; who knows the values of a run looks for those before.
 pub fn told(text: &str) -> Cow<'_, str> {
     static SHAPES_ALONE: LazyLock<Detector> = LazyLock::new(|| Detector::new(&[]));
-    match SHAPES_ALONE.first(text) {
-        None => Cow::Borrowed(text),
-        Some((rule, _)) => {
-            tracing::error!(rule, "A text for status or an Event was withheld by the self-check");
-            Cow::Borrowed(REFUSED)
-        }
+    let masked = SHAPES_ALONE.masked(text);
+    if matches!(masked, Cow::Owned(_)) {
+        tracing::error!("The self-check withheld words of a text for status or an Event");
     }
+    masked
 }

@@ -15,11 +15,17 @@ use std::{
 use flate2::{Decompress, FlushDecompress, Status};
 use zeroize::Zeroizing;
 
-use super::{Detector, MOST_HITS, scan::Scan};
+use super::{
+    Cost, Detector,
+    scan::{Found, Scan},
+};
 use crate::archive::{Draft, draft::Piece};
 
 /// Most threads; each takes less than 1 MiB.
 const THREADS: usize = 4;
+/// Hits of one body, and of an archive, that are kept: about 100 bytes each. A body with more goes whole.
+const MOST_OF_ONE: usize = 4 << 10;
+const MOST_OF_ALL: usize = 16 << 10;
 const INPUT: usize = 64 << 10;
 const OUTPUT: usize = 128 << 10;
 
@@ -34,9 +40,13 @@ pub struct Hit {
     pub place: Place,
     /// First byte of it in the entry as unpacked.
     pub offset: u64,
+    /// Bytes of it.
+    pub length: u64,
     /// Who found it: the name of a known value, or a shape of the check's own.
     pub rule: &'static str,
-    seen: Zeroizing<Vec<u8>>,
+    /// What goes with it.
+    pub cost: Cost,
+    pub(super) seen: Zeroizing<Vec<u8>>,
 }
 
 /// Where a hit lies.
@@ -66,14 +76,6 @@ impl std::fmt::Display for Place {
     }
 }
 
-impl Hit {
-    /// Whether a text repeats what was found, be it cut off behind its beginning.
-    pub fn is_quoted_in(&self, text: &str) -> bool {
-        let begin = &self.seen[..self.seen.len().min(12)];
-        !begin.is_empty() && memchr::memmem::find(text.as_bytes(), begin).is_some()
-    }
-}
-
 /// Why an archive could not be checked; it must not be sent then.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
@@ -96,7 +98,7 @@ struct Searched {
     crc: crc32fast::Hasher,
 }
 
-/// Searches the archive. At most one hit more than [`MOST_HITS`] is told of each body.
+/// Searches the archive. Of a body with more hits than are kept the first is returned, and costs the whole of it.
 ///
 /// # Errors
 /// [`CheckError`]: nothing is known of the archive then.
@@ -104,13 +106,14 @@ pub fn check(draft: &Draft, detector: &Detector) -> Result<Result<Clean, Vec<Hit
     let pieces = draft.pieces();
     let results: Mutex<Vec<Option<Searched>>> = Mutex::new(pieces.iter().map(|_| None).collect());
     let next = AtomicUsize::new(0);
+    let room = AtomicUsize::new(MOST_OF_ALL);
     let work = || -> Result<(), CheckError> {
         let file = draft.open()?;
         let mut buffers = Buffers::default();
         while let Some((at, piece)) =
             Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, pieces.get(at)?)))
         {
-            let searched = read(&file, piece, detector, &mut buffers)?;
+            let searched = read(&file, piece, (detector, &room), &mut buffers)?;
             results.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(searched);
         }
         Ok(())
@@ -165,12 +168,17 @@ struct Buffers {
 }
 
 /// Inflates a piece and searches each of the bodies in it by itself.
-fn read(file: &File, piece: &Piece, detector: &Detector, buffers: &mut Buffers) -> Result<Searched, CheckError> {
+fn read(
+    file: &File,
+    piece: &Piece,
+    (detector, room): (&Detector, &AtomicUsize),
+    buffers: &mut Buffers,
+) -> Result<Searched, CheckError> {
     buffers.output.resize(OUTPUT, 0);
     let mut inflate =
         Inflated::new(Section { file, at: piece.offset, end: piece.offset + piece.length }, &mut buffers.input);
     let mut done = Searched::default();
-    let mut scan = Scan::new(detector, MOST_HITS + 1);
+    let mut scan = Scan::new(detector, MOST_OF_ONE + 1);
     let mut bodies = piece.holds.iter().peekable();
     loop {
         let n = inflate.read(&mut buffers.output)?;
@@ -192,27 +200,34 @@ fn read(file: &File, piece: &Piece, detector: &Detector, buffers: &mut Buffers) 
             done.raw += take as u64;
             data = &data[take..];
             if done.raw == end {
-                told(&mut scan, place, &mut done.hits);
+                done.hits.extend(hits(&mut scan, place, room));
                 while bodies.next_if(|(at, _)| at.end <= done.raw).is_some() {}
             }
         }
     }
     // The manifest's piece holds nothing else, and its length is told nowhere.
     let place = bodies.next().map_or(&Place::Names, |(_, place)| place);
-    told(&mut scan, place, &mut done.hits);
+    done.hits.extend(hits(&mut scan, place, room));
     if bodies.next().is_some() || matches!(place, Place::Entry(_)) {
         return Err(CheckError::Inconsistent);
     }
     Ok(done)
 }
 
-fn told(scan: &mut Scan<'_>, place: &Place, hits: &mut Vec<Hit>) {
-    hits.extend(scan.end().into_iter().map(|found| Hit {
-        place: place.clone(),
-        offset: found.offset,
-        rule: found.rule,
-        seen: found.seen,
-    }));
+/// What was found in a body, as far as there is room for it.
+fn hits(scan: &mut Scan<'_>, place: &Place, room: &AtomicUsize) -> Vec<Hit> {
+    let mut found = scan.end();
+    let less = |left: usize| left.checked_sub(found.len());
+    let fits = found.len() <= MOST_OF_ONE && room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok();
+    if !fits {
+        found.truncate(1);
+        found[0].cost = Cost::Entry;
+    }
+    let hit = |found: Found| {
+        let Found { offset, length, rule, cost, seen } = found;
+        Hit { place: place.clone(), offset, length, rule, cost, seen }
+    };
+    found.into_iter().map(hit).collect()
 }
 
 /// A part of the archive's file.

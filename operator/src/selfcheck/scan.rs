@@ -4,8 +4,9 @@
 use zeroize::Zeroizing;
 
 use super::{
-    Detector,
+    Cost, Detector,
     shapes::{AHEAD, Around, BEHIND, SHAPES},
+    tokens,
 };
 
 /// Bytes that are gathered before they are judged.
@@ -17,7 +18,9 @@ const SEEN: usize = 16;
 pub(super) struct Found {
     /// First byte of it, from the text's beginning.
     pub(super) offset: u64,
+    pub(super) length: u64,
     pub(super) rule: &'static str,
+    pub(super) cost: Cost,
     /// Its first bytes.
     pub(super) seen: Zeroizing<Vec<u8>>,
 }
@@ -25,6 +28,7 @@ pub(super) struct Found {
 /// The search in one text.
 pub(super) struct Scan<'d> {
     detector: &'d Detector,
+    /// With redaction's tokens blanked.
     window: Zeroizing<Vec<u8>>,
     /// Where the window begins in the text.
     base: u64,
@@ -47,7 +51,9 @@ impl<'d> Scan<'d> {
     pub(super) fn feed(&mut self, mut data: &[u8]) {
         while !data.is_empty() {
             let take = data.len().min(BLOCK + AHEAD + BEHIND - self.window.len().min(BLOCK + AHEAD + BEHIND - 1));
+            let seen = self.window.len();
             self.window.extend_from_slice(&data[..take]);
+            tokens::blank(&mut self.window, seen);
             data = &data[take..];
             if self.window.len() - self.judged >= BLOCK {
                 self.judge(self.window.len() - AHEAD);
@@ -81,7 +87,7 @@ impl<'d> Scan<'d> {
             let around = Around { text: &text[first..text.len().min(start + AHEAD)], at: start - first, hint };
             let shape = &SHAPES[self.detector.shape_of[hit.pattern().as_usize()]];
             if let Some(at) = (shape.judge)(around) {
-                hits.push((first + at.start, first + at.end, shape.rule));
+                hits.push((first + at.start, first + at.end, shape.rule, shape.cost));
             }
         }
         if let Some(exact) = &self.detector.exact {
@@ -93,18 +99,23 @@ impl<'d> Scan<'d> {
                     && (!needle.named
                         || is_named(&text[first..text.len().min(start + AHEAD)], start - first, end - first))
                 {
-                    hits.push((start.saturating_sub(needle.lead), end, needle.rule));
+                    hits.push((start.saturating_sub(needle.lead), end, needle.rule, Cost::Entry));
                 }
             }
         }
         hits.sort_unstable();
-        for (start, end, rule) in hits {
-            let offset = self.base + start as u64;
-            if offset >= self.last_end && self.found.len() < self.most {
-                let seen = Zeroizing::new(text[start..end.min(start + SEEN)].to_vec());
-                self.found.push(Found { offset, rule, seen });
+        for (start, end, rule, cost) in hits {
+            let (seen, offset, end) = (start..end.min(start + SEEN), self.base + start as u64, self.base + end as u64);
+            if offset >= self.last_end {
+                if self.found.len() < self.most {
+                    let seen = Zeroizing::new(text[seen].to_vec());
+                    self.found.push(Found { offset, length: end - offset, rule, cost, seen });
+                }
+            } else if let Some(last) = self.found.last_mut().filter(|last| last.offset + last.length == self.last_end) {
+                last.length = last.length.max(end - last.offset);
+                last.cost = last.cost.max(cost);
             }
-            self.last_end = self.last_end.max(self.base + end as u64);
+            self.last_end = self.last_end.max(end);
         }
         self.judged = limit;
     }

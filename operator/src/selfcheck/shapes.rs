@@ -6,17 +6,14 @@ use std::ops::Range;
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use memchr::memmem;
 
-use super::pairs;
+use super::{Cost, tokens::BLANK};
 
 /// Bytes in front of a hint that a judge may look at.
 pub(super) const BEHIND: usize = 1 << 10;
 /// Bytes from a hint's begin on that a judge may look at.
 pub(super) const AHEAD: usize = 8 << 10;
 
-/// What stands in place of a masked value begins so; the format is documented in the bundle's format.
-const TOKEN: &[u8] = b"[REDACTED:";
-
-/// A hint, and what is around it.
+/// A hint, and what is around it, with redaction's tokens blanked.
 #[derive(Clone, Copy)]
 pub(super) struct Around<'a> {
     /// At most [`BEHIND`] bytes, the hint, and what follows: [`AHEAD`] bytes or all that there is.
@@ -34,10 +31,16 @@ pub(super) struct Shape {
     pub(super) rule: &'static str,
     pub(super) hints: &'static [&'static str],
     pub(super) judge: Judge,
+    pub(super) cost: Cost,
 }
 
 const fn shape(rule: &'static str, hints: &'static [&'static str], judge: Judge) -> Shape {
-    Shape { rule, hints, judge }
+    Shape { rule, hints, judge, cost: Cost::Line }
+}
+
+/// Of a key more than one line may have come out.
+const fn key(hints: &'static [&'static str], judge: Judge) -> Shape {
+    Shape { cost: Cost::Entry, ..shape("check-private-key", hints, judge) }
 }
 
 /// Formats: those of the providers' documentation; RFC 7519, 7516, 7468, 3986.
@@ -67,8 +70,8 @@ pub(super) static SHAPES: &[Shape] = &[
     ),
     shape("check-azure-key", &["accountkey=", "sharedaccesskey=", "sharedaccesssignature="], azure),
     shape("check-jwt", &["eyJ"], jwt),
-    shape("check-private-key", &["PRIVATE KEY-----", "PRIVATE KEY BLOCK-----"], private_key),
-    shape("check-private-key", &["LS0tLS1CRUdJTi"], encoded_private_key),
+    key(&["PRIVATE KEY-----", "PRIVATE KEY BLOCK-----"], private_key),
+    key(&["LS0tLS1CRUdJTi"], encoded_private_key),
     shape("check-vendor-token", &["ghp_", "gho_", "ghu_", "ghs_", "ghr_"], |a| plain(a, 36, 36, b"")),
     shape("check-vendor-token", &["github_pat_"], |a| plain(a, 40, 11, b"_")),
     shape("check-vendor-token", &["glpat-"], |a| plain(a, 20, 20, b"_-")),
@@ -78,7 +81,6 @@ pub(super) static SHAPES: &[Shape] = &[
     shape("check-vendor-token", &["npm_"], |a| plain(a, 36, 36, b"")),
     shape("check-url-userinfo", &["://", ":\\/\\/"], userinfo),
     shape("check-url-userinfo", &["@tcp(", "@unix("], source_name),
-    shape("check-named-pair", &["password", "passwd", "secret_key", "access_key", "api_key"], pairs::value_beside),
 ];
 
 impl<'a> Around<'a> {
@@ -195,8 +197,7 @@ fn private_key(around: Around<'_>) -> Option<Range<usize>> {
         return None;
     }
     let body = &around.text[around.after()..(around.after() + 512).min(around.text.len())];
-    let stops = [&b"-----"[..], TOKEN];
-    let stop = stops.iter().filter_map(|stop| memmem::find(body, stop)).min().unwrap_or(body.len());
+    let stop = memmem::find(body, b"-----").into_iter().chain(memchr::memchr(BLANK, body)).min().unwrap_or(body.len());
     let mut from = around.after();
     let stop = around.after() + stop;
     while from < stop {
@@ -272,47 +273,26 @@ fn escaped_sign(text: &[u8]) -> Option<usize> {
     matches!(code.as_slice(), b"u0026" | b"u003d").then_some(slashes + 5)
 }
 
+/// `user:password@tcp(host:3306)/database`
 fn source_name(around: Around<'_>) -> Option<Range<usize>> {
-    let ends = |byte: &u8| byte.is_ascii_whitespace() || byte.is_ascii_control() || b"\"'`\\=".contains(byte);
+    let ends = |byte: &u8| byte.is_ascii_whitespace() || b"\"'`\\=".contains(byte);
     let from = around.text[..around.at].iter().rposition(ends).map_or(0, |at| at + 1);
-    let colon = memchr::memchr(b':', &around.text[from..around.at])?;
-    secret(around, from + colon + 1..around.at)
+    let colon = from + memchr::memchr(b':', &around.text[from..around.at])?;
+    // A list or a token may stand in front of the user.
+    let user = around.text[from..colon].rsplit(|byte| matches!(*byte, b'[' | b']' | BLANK)).next().unwrap_or_default();
+    let value = colon + 1..around.at;
+    let is_user = !user.is_empty() && !user.iter().any(|byte| b"/@".contains(byte));
+    let says = around.text[value.clone()].iter().any(u8::is_ascii_alphanumeric);
+    secret(around, value).filter(|_| is_user && says)
 }
 
-/// Whether there is no token of redaction in it.
-pub(super) fn untouched(text: &[u8]) -> bool {
-    memmem::find(text, TOKEN).is_none()
-}
-
-/// A password, unless it is a reference to a variable, stars, or our own token.
+/// A password, unless it is a reference to a variable, stars, or redaction's tokens and nothing else.
 fn secret(around: Around<'_>, at: Range<usize>) -> Option<Range<usize>> {
-    let value = without_tokens(&around.text[at.clone()]);
-    let filler = value.iter().all(|byte| matches!(byte, b'*' | b'x' | b'X' | b'.'));
+    let text = &around.text[at.clone()];
+    let mut value = text.iter().copied().filter(|byte| *byte != BLANK);
+    let filler = value.clone().all(|byte| matches!(byte, b'*' | b'x' | b'X' | b'.'));
     let reference =
-        value.first() == Some(&b'$') && value.get(1).is_some_and(|b| b"({_".contains(b) || b.is_ascii_alphabetic());
-    (!filler && !reference).then_some(at)
-}
-
-fn without_tokens(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut rest = text;
-    while let Some(at) = memmem::find(rest, TOKEN) {
-        out.extend_from_slice(&rest[..at]);
-        let end = memchr::memchr(b']', &rest[at..]).map_or(rest.len(), |end| at + end + 1);
-        if !is_token(&rest[at..end]) {
-            out.extend_from_slice(&rest[at..end]);
-        }
-        rest = &rest[end..];
-    }
-    out.extend_from_slice(rest);
-    out
-}
-
-/// `[REDACTED:<rule>:<8 hex>]`, nothing more and nothing less.
-fn is_token(text: &[u8]) -> bool {
-    let inner = text.strip_prefix(TOKEN).and_then(|text| text.strip_suffix(b"]")).unwrap_or_default();
-    let Some(colon) = memchr::memchr(b':', inner) else { return false };
-    let (rule, digits) = (&inner[..colon], &inner[colon + 1..]);
-    let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
-    !rule.is_empty() && rule.iter().all(plain) && digits.len() == 8 && digits.iter().all(u8::is_ascii_hexdigit)
+        value.next() == Some(b'$') && value.next().is_some_and(|b| b"({_".contains(&b) || b.is_ascii_alphabetic());
+    let tokens = text.iter().take_while(|byte| **byte == BLANK).count();
+    (!filler && !reference).then_some(at.start + tokens..at.end)
 }

@@ -124,6 +124,18 @@ impl Truncation {
             left_out_lines: 0,
         })
     }
+
+    /// The self-check took so many bytes, of so many lines, out of what was left of `segment` before.
+    pub fn withheld(before: Option<Self>, segment: &Segment, bytes: u64, lines: u64) -> Self {
+        let reason = TruncationReason::Withheld;
+        let before = before.unwrap_or_else(|| Self::ended(segment, reason));
+        Self {
+            reason,
+            left_out_bytes: before.left_out_bytes + bytes,
+            left_out_lines: before.left_out_lines + lines,
+            ..before
+        }
+    }
 }
 
 /// Why an entry is cut. `Limit` and `Budget` are as asked; the others count as errors.
@@ -139,11 +151,13 @@ pub enum TruncationReason {
     Stalled,
     /// The run's or the item's time was over.
     Deadline,
+    /// The self-check found something in lines of it.
+    Withheld,
 }
 
 impl TruncationReason {
     /// Whether it makes the bundle PartiallyFailed.
     pub const fn is_error(self) -> bool {
-        matches!(self, Self::Reset | Self::Stalled | Self::Deadline)
+        matches!(self, Self::Reset | Self::Stalled | Self::Deadline | Self::Withheld)
     }
 }

@@ -26,6 +26,7 @@ fn leaks(by: &Redactor, planted: &Planted, (_, write): &Encoding) -> Vec<String>
 }
 
 pub(super) fn masks_all(by: &Redactor, planted: &[Planted], encodings: &[Encoding]) -> (usize, Vec<String>) {
+    let check = Detector::new(&[]);
     let mut cases = 0;
     let mut failed = Vec::new();
     for planted in planted {
@@ -33,6 +34,9 @@ pub(super) fn masks_all(by: &Redactor, planted: &[Planted], encodings: &[Encodin
             cases += 1;
             let left = leaks(by, planted, encoding);
             let out = by.text(&encoding.1(&planted.text));
+            if let Some(alarm) = check.alarm(&out) {
+                failed.push(format!("{} as {}: the self-check finds {alarm} of {out}", planted.shape, encoding.0));
+            }
             if by.text(&out) != out {
                 failed.push(format!("{} as {}, twice: {out} became {}", planted.shape, encoding.0, by.text(&out)));
             }
@@ -179,6 +183,22 @@ fn sec_x46_a_value_has_one_token_wherever_it_stands() {
     assert_eq!(first.len(), 8);
 }
 
+/// The rules whose shapes the self-check knows, too.
+const CHECKED: &[&str] = &[
+    "aws-key-id",
+    "aws-session",
+    "jwt",
+    "github",
+    "github-fine",
+    "gitlab",
+    "slack",
+    "slack-hook",
+    "stripe",
+    "npm",
+    "pem",
+    "url-userinfo",
+];
+
 /// Each built-in rule, and a case that only it masks.
 fn only_by(seed: &mut Seed) -> Vec<(&'static str, String, String)> {
     let shapes = secrets::shapes(seed);
@@ -271,11 +291,19 @@ fn only_by_words(seed: &mut Seed, cases: &mut Vec<(&'static str, String, String)
 fn sec_x62_each_rule_is_needed() {
     let cases = only_by(&mut seed());
     let mut by = Arc::into_inner(redactor(&[], &[])).expect("ours alone");
+    let check = Detector::new(&[]);
     for (rule, text, gone) in &cases {
         by.off = None;
         assert!(!by.text(text).contains(gone.as_str()), "{rule}: {text}");
         by.off = Some(rule);
-        assert!(by.text(text).contains(gone.as_str()), "without {rule} another rule masks {text}: {}", by.text(text));
+        let out = by.text(text);
+        assert!(out.contains(gone.as_str()), "without {rule} another rule masks {text}: {out}");
+        if CHECKED.contains(rule) {
+            assert!(check.alarm(&out).is_some(), "without {rule} the self-check misses {out}");
+            let token = "[REDACTED:jwt:01234567]";
+            let beside = format!("https://{token}:{token}@h.example {token} {out} {token}");
+            assert!(check.alarm(&beside).is_some(), "beside tokens the self-check misses {beside}");
+        }
     }
     let tried: Vec<&str> = cases.iter().map(|(rule, ..)| *rule).collect();
     for shape in shapes::TABLE {

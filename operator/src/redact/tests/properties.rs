@@ -15,6 +15,7 @@ use crate::{
     location::ini::{self, Identity},
     redact::{Redacting, Redactor, json_lines::JsonLines},
     secret::Secret,
+    selfcheck::Detector,
 };
 
 /// A value that the operator knows: it may stand anywhere.
@@ -100,6 +101,7 @@ pub(super) const DICTIONARY: &[&str] = &[
 
 static REDACTOR: LazyLock<Arc<Redactor>> =
     LazyLock::new(|| Arc::new(Redactor::of_known(vec![("known-secret-key", Secret::new(KNOWN))])));
+static DETECTOR: LazyLock<Detector> = LazyLock::new(|| Detector::new(&[("known-secret-key", Secret::new(KNOWN))]));
 thread_local! {
     // A spool is one run's: no two threads write into the same folder.
     static FOLDER: tempfile::TempDir = tempfile::tempdir().expect("a folder");
@@ -178,6 +180,11 @@ fn lacks(out: &[u8], gone: &str) -> bool {
     memchr::memmem::find(out, gone.as_bytes()).is_none()
 }
 
+/// The self-check finds nothing in what redaction leaves: its alarm would cost evidence.
+pub(super) fn no_alarm(body: &[u8], out: &[u8]) {
+    assert_eq!(DETECTOR.alarm(out), None, "{:?} became {:?}", lossy(body), lossy(out));
+}
+
 /// Lines of a log: no planted secret comes out, however the bytes are cut; where there are
 /// only secrets and their encodings, redacting twice changes nothing.
 pub fn log_lines(input: &[u8]) {
@@ -212,6 +219,7 @@ pub fn log_lines(input: &[u8]) {
     for gone in &gone {
         assert!(lacks(&out, gone), "{gone:?} is left: {:?} became {:?}", lossy(&body), lossy(&out));
     }
+    no_alarm(&body, &out);
     let mut cuts = cuts.iter().cycle();
     let cut = written(&body, || *cuts.next().expect("it never ends"));
     assert!(cut == out, "cut: {:?} became {:?}, and not {:?}", lossy(&body), lossy(&cut), lossy(&out));
@@ -261,6 +269,7 @@ pub fn json(input: &[u8]) {
     let mut object = value.clone();
     if REDACTOR.object(&mut object) {
         assert!(!object.to_string().contains(&secret), "{value} became {object}");
+        no_alarm(value.to_string().as_bytes(), object.to_string().as_bytes());
         let mut twice = object.clone();
         let same = REDACTOR.object(&mut twice) && twice == object;
         assert!(same || !calm, "twice: {value} became {object}, then {twice}");
@@ -271,6 +280,7 @@ pub fn json(input: &[u8]) {
     let cut = 1 + usize::from(choices.byte());
     let out = written(&file, || cut);
     assert!(lacks(&out, &secret), "{value} became {}", lossy(&out));
+    no_alarm(&file, &out);
     assert!(serde_json::from_slice::<Value>(&out).is_ok(), "no JSON: {value} became {}", lossy(&out));
 }
 
@@ -309,6 +319,7 @@ pub fn settings(input: &[u8]) {
     for half in secret.split(' ') {
         assert!(!map.to_string().contains(half), "{file:?} became {map}");
     }
+    no_alarm(file.as_bytes(), map.to_string().as_bytes());
     let mut twice = map.clone();
     assert!(REDACTOR.object(&mut twice) && twice == map, "twice: {file:?} became {map}, then {twice}");
 }

@@ -143,6 +143,7 @@ fn surrounded(seed: &mut Seed, all: &mut Vec<Planted>) {
     with("h10-userinfo-at", "amqp://shop:", format!("{}@{}", seed.word(7), seed.word(7)), "@mq.shop.svc");
     with("h10-userinfo-slash", "redis://shop:", format!("{}/{}", seed.word(7), seed.word(7)), "@mq.shop.svc/0");
     with("h10-source-name", "shop:", seed.word(14), "@tcp(db.shop.svc:3306)/shop");
+    with("h10-source-name-in-a-list", "[shop:", seed.word(14), "@tcp(db.shop.svc:3306)/shop]");
     with("h11-bearer", "Authorization: Bearer ", seed.word(12), "");
     with("h11-bearer-alone", "sent Bearer ", seed.word(30), " to the server");
     with("h11-basic", "Proxy-Authorization: Basic ", STANDARD.encode(format!("shop:{}", seed.word(13))), "");

@@ -3,12 +3,13 @@
 
 use std::{collections::BTreeMap, io::Read as _, path::PathBuf};
 
+use debugbundle_crd::Severity;
 use serde_json::Value;
 
 use super::*;
 use crate::{
     collect::{Collected, Evidence},
-    diagnose::{Diagnosis, Proof, Step},
+    diagnose::{Diagnosis, Proof, Step, WITHHELD},
     inventory::fixture,
     plan::Window,
     run::{Origin, closing::Closing},
@@ -116,7 +117,7 @@ fn sec_x52_what_quotes_a_hit_is_forgotten_and_the_rest_is_told() {
         ],
         trail: vec![step(CUT, "a/other"), step("it waits", "a/log"), step("it ended", "a/other")],
     };
-    assert!(sealing.detector.passes(CUT), "the check itself does not refuse the quotation");
+    assert_eq!(sealing.detector.alarm(CUT), None, "the check itself does not refuse the quotation");
 
     let packed = sealing.seal(found(entries, diagnosis), &[]).expect("sealed without the entry");
     let files = unpacked(&packed);
@@ -125,12 +126,129 @@ fn sec_x52_what_quotes_a_hit_is_forgotten_and_the_rest_is_told() {
         assert!(!text.contains("the-known-va"), "{path}: {text}");
     }
     let ids: Vec<&str> = packed.findings.iter().map(|finding| finding.id.as_str()).collect();
-    assert_eq!(ids, ["quotes-nothing", WITHHELD]);
-    assert_eq!(packed.cause.as_deref(), Some("it failed for good"), "the gravest of those that are left");
+    assert_eq!(ids, ["quotes-in-title", "quotes-in-evidence", "quotes-nothing", WITHHELD]);
+    assert_eq!(packed.cause.as_deref(), Some("because it said [withheld by the self-check]"));
+    assert_eq!(packed.findings[0].title, "it said [withheld by the self-check]");
     assert_eq!((packed.missing, packed.sealed.is_some()), (1, true));
     let trail: Value = serde_json::from_str(&files["analysis/cause-trail.json"]).expect("JSON");
-    assert_eq!(trail.as_array().map(Vec::len), Some(1), "{trail}");
-    assert_eq!(trail[0]["why"], "it ended");
+    assert_eq!(trail.as_array().map(Vec::len), Some(3), "{trail}");
+    assert_eq!(trail[1]["evidence"][0]["text"], "withheld with its file by the self-check");
+    assert_eq!(trail[2]["why"], "it ended");
+}
+
+/// What redaction leaves of `https://user:password@host` where it masks both halves: two tokens side by side.
+const SIDE_BY_SIDE: &str = "https://[REDACTED:github:01234567]:[REDACTED:url-userinfo:89abcdef]@git.example.com/x";
+
+#[test]
+fn sec_x46_x52_tokens_side_by_side_cost_nothing_however_many_there_are() {
+    for (events, results) in [(1, 0), (0, 1), (10, 0), (0, 10)] {
+        let (_tmp, sealing) = sealing();
+        let entry =
+            |path: &str, body: String| sealing.write(BundlePath::new(path.split('/')), body.as_bytes()).expect("room");
+        let text = format!("push {SIDE_BY_SIDE}");
+        let event = format!("- message: \"pull {SIDE_BY_SIDE}\"\n");
+        let mut entries = vec![entry("namespaces/shop/core/events.yaml", format!("items:\n{}", event.repeat(events)))];
+        for n in 0..results {
+            entries
+                .push(entry(&format!("velero/restores/r{n}/results.json"), format!("{{\"errors\":[\"{text}\"]}}\n")));
+        }
+        let diagnosis = Diagnosis {
+            cause: Some(text.clone()),
+            findings: vec![finding("results-error", Severity::Error, &text, &text)],
+            trail: Vec::new(),
+        };
+        let packed = sealing.seal(found(entries, diagnosis), &[]).expect("sealed");
+        assert_eq!((packed.missing, packed.cause.as_deref()), (0, Some(text.as_str())));
+        assert_eq!(packed.findings.iter().map(|f| f.id.as_str()).collect::<Vec<_>>(), ["results-error"]);
+        let kept =
+            unpacked(&packed).keys().filter(|path| path.ends_with(".yaml") || path.ends_with("results.json")).count();
+        assert_eq!(kept, 1 + results);
+    }
+}
+
+/// A token as GitHub makes them, which redaction misses here.
+fn token() -> String {
+    ["gh", "p_", "0a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R"].concat()
+}
+
+#[test]
+fn sec_x52_shapes_in_lines_cost_these_lines_however_many_there_are_and_cause_and_findings_stay() {
+    for count in [1, 10, 3000] {
+        let (_tmp, mut sealing) = sealing();
+        sealing.redactor = Arc::new(Redactor::of_known(Vec::new()).without("github"));
+        let entry =
+            |path: &str, body: String| sealing.write(BundlePath::new(path.split('/')), body.as_bytes()).expect("room");
+        let text = format!("pull by {} failed", token());
+        let entries = vec![
+            entry(
+                "namespaces/shop/core/events.yaml",
+                "- reason: Pulled\n".to_owned() + &format!("- message: {text}\n").repeat(count),
+            ),
+            entry(
+                "namespaces/shop/pods/p/c/c/logs/current.log",
+                "one\n".to_owned() + &format!("{text}\n").repeat(count) + "end\n",
+            ),
+            entry(
+                "velero/restores/r1/results.json",
+                json(&serde_json::json!({ "errors": vec![&text; count], "warnings": ["w"] })),
+            ),
+        ];
+        let diagnosis = Diagnosis {
+            cause: Some(text.clone()),
+            findings: vec![finding("results-error", Severity::Error, &text, &text)],
+            trail: vec![step(&text, "velero/restores/r1/results.json")],
+        };
+        let packed = sealing.seal(found(entries, diagnosis), &[]).expect("sealed");
+        let files = unpacked(&packed);
+        for (path, text) in &files {
+            assert!(!text.contains(&token()), "{path}");
+        }
+        assert_eq!(packed.cause.as_deref(), Some("pull by [withheld by the self-check] failed"));
+        let ids: Vec<&str> = packed.findings.iter().map(|finding| finding.id.as_str()).collect();
+        assert_eq!(ids, ["results-error", WITHHELD]);
+        let title = format!("{} lines of the bundle's files were withheld", 2 * count + 1);
+        assert!(packed.findings[1].title.starts_with(&title), "{:?}", packed.findings);
+        let marked = |rule: &str, path: &str| files[path].matches(rule).count();
+        assert_eq!(
+            marked("- message: withheld by the self-check (check-vendor-token)\n", "namespaces/shop/core/events.yaml"),
+            count
+        );
+        let log = &files["namespaces/shop/pods/p/c/c/logs/current.log"];
+        assert!(log.starts_with("one\ndebugbundle: a line was withheld here") && log.ends_with("\nend\n"), "{log}");
+        let results: Value = serde_json::from_str(&files["velero/restores/r1/results.json"]).expect("still JSON");
+        assert_eq!((results["errors"].as_array().map(Vec::len), &results["warnings"][0]), (Some(count), &"w".into()));
+        assert_eq!(packed.missing, 3, "each of the files is not whole, by a mistake of ours");
+        let manifest: Value = serde_json::from_str(&files["manifest.json"]).expect("JSON");
+        assert_eq!(
+            (&manifest["outcome"], manifest["missing"].as_array().map(Vec::len)),
+            (&"PartiallyFailed".into(), Some(0))
+        );
+        let line = |path: &str| {
+            manifest["entries"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|e| e["path"].as_str().unwrap().ends_with(path))
+                .unwrap()
+                .clone()
+        };
+        let events = line("core/events.yaml");
+        assert_eq!(
+            (&events["redactions"]["check-vendor-token"], &events["truncated"]["leftOutLines"]),
+            (&count.into(), &count.into())
+        );
+        assert_eq!(events["truncated"]["reason"], "Withheld");
+    }
+}
+
+#[test]
+fn sec_x52_a_file_with_more_hits_than_are_kept_goes_whole_and_the_bundle_stays() {
+    let (_tmp, mut sealing) = sealing();
+    sealing.redactor = Arc::new(Redactor::of_known(Vec::new()).without("github"));
+    let entry = |path: &str, body: String| sealing.write(BundlePath::new([path]), body.as_bytes()).expect("room");
+    let entries = vec![entry("a.log", format!("{}\n", token()).repeat(5000)), entry("b.log", "b\n".to_owned())];
+    let files = unpacked(&sealing.seal(found(entries, Diagnosis::default()), &[]).expect("sealed"));
+    assert!(!files.contains_key("a.log") && files.contains_key("b.log"), "{:?}", files.keys());
 }
 
 #[test]
@@ -167,4 +285,8 @@ fn sec_x47_the_totals_are_the_sum_over_the_files() {
     }
     assert_eq!(sum, BTreeMap::from([("named-value".to_owned(), 3), ("url-userinfo".to_owned(), 1)]), "{manifest}");
     assert_eq!(manifest["totals"]["redactions"], sum.values().sum::<u64>(), "{}", manifest["totals"]);
+}
+
+fn json(value: &Value) -> String {
+    value.to_string() + "\n"
 }

@@ -1,0 +1,223 @@
+//! What was found, as it may be said: it becomes less with each hit of the self-check. A shape in a line costs that line, a key
+//! or a known value the file; a text of our own keeps all but the words in question.
+
+use std::{
+    borrow::Cow,
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use debugbundle_crd::Reason;
+
+use super::Found;
+use crate::{
+    archive::{
+        Draft, Spool,
+        manifest::{Entry, Missing, MissingCode, MissingSeverity, Truncation},
+    },
+    diagnose::{Moment, WITHHELD},
+    error::Fault,
+    redact::Redactor,
+    selfcheck::{Detector, Hit, Mender, Place, Quoted},
+};
+
+/// What people read first: without it, or with a secret in it, there is no bundle.
+const INDISPENSABLE: [&str; 2] = ["summary.md", "report.html"];
+/// Hits that a message names, and hits that are logged.
+const NAMED: usize = 3;
+const LOGGED: usize = 20;
+/// What stands in place of a text out of a file that is withheld.
+const GONE: &str = "withheld with its file by the self-check";
+
+/// What was found.
+pub(super) struct Telling {
+    pub(super) found: Found,
+    pub(super) timeline: Vec<Moment>,
+    /// Files that are left out.
+    withheld: BTreeSet<String>,
+    /// Files without some of their lines, and how many of them.
+    mended: BTreeMap<String, u64>,
+    /// The first hits, and how many there were.
+    named: Vec<String>,
+    hits: usize,
+}
+
+impl Telling {
+    pub(super) fn of(found: Found, timeline: Vec<Moment>) -> Self {
+        let (withheld, mended, named) = Default::default();
+        Self { found, timeline, withheld, mended, named, hits: 0 }
+    }
+
+    /// Whether this file, were it one of our own, is not to be written anew.
+    pub(super) fn is_settled(&self, path: &str) -> bool {
+        self.withheld.contains(path) || self.mended.contains_key(path)
+    }
+
+    /// Redacts what status and summary say, and masks what the check finds in it all the same.
+    pub(super) fn mask(&mut self, redactor: &Redactor, detector: &Detector) {
+        let diagnosis = &mut self.found.diagnosis;
+        let evidence = diagnosis
+            .findings
+            .iter_mut()
+            .flat_map(|f| std::iter::once(&mut f.title).chain(f.evidence.iter_mut().map(|proof| &mut proof.text)));
+        for text in evidence.chain(&mut diagnosis.cause) {
+            *text = redactor.text(text);
+        }
+        let masked = self.each_text(|text| detector.masked(text));
+        if masked > 0 {
+            tracing::error!(masked, "The self-check withheld words of texts that redaction should have masked");
+        }
+    }
+
+    /// Takes the archive apart again, without what was found in it, and without what quotes that.
+    pub(super) fn withhold(
+        &mut self,
+        hits: &[Hit],
+        draft: Draft,
+        ours: &BTreeSet<String>,
+        spool: &Spool,
+    ) -> Result<(), Fault> {
+        for hit in hits.iter().take(LOGGED) {
+            tracing::error!(
+                entry = %hit.place,
+                offset = hit.offset,
+                rule = hit.rule,
+                hits = hits.len(),
+                "The self-check found in the archive what redaction should have masked"
+            );
+        }
+        self.hits += hits.len();
+        self.named.extend(hits.iter().take(NAMED.saturating_sub(self.named.len())).map(|hit| format!("{hit:?}")));
+        let mut of_path: BTreeMap<&str, Vec<&Hit>> = BTreeMap::new();
+        for hit in hits {
+            match &hit.place {
+                Place::Entry(path) if !INDISPENSABLE.contains(&path.as_str()) => {
+                    of_path.entry(path).or_default().push(hit);
+                }
+                _ => return Err(self.too_much()),
+            }
+        }
+        let mut entries = Vec::new();
+        for entry in draft.entries() {
+            let path = entry.segment.path().as_str();
+            match of_path.get(path) {
+                None if ours.contains(path) => {}
+                None => entries.push(entry),
+                Some(hits) => entries.extend(self.without(entry, hits, spool)),
+            }
+        }
+        self.found.collected.entries = entries;
+        self.forget(hits);
+        Ok(())
+    }
+
+    /// The entry without the lines in which that was found; `None` if it must be left out.
+    fn without(&mut self, entry: Entry, hits: &[&Hit], spool: &Spool) -> Option<Entry> {
+        let path = entry.segment.path().as_str().to_owned();
+        let Entry { segment, source, truncated, read_at, ms } = entry;
+        // Lines are taken once: what is found then is no matter of lines.
+        let mended = Mender::of(&path, hits).filter(|_| !self.mended.contains_key(&path)).and_then(|mut mender| {
+            let segment = segment.mended(spool, &mut mender);
+            let failed =
+                |error: &std::io::Error| tracing::warn!(%error, path, "Lines could not be withheld, the file is");
+            Some((segment.inspect_err(failed).ok()?, mender))
+        });
+        let Some((segment, taken)) = mended else {
+            self.found.collected.missing.push(missing(&path, hits));
+            self.mended.remove(&path);
+            self.withheld.insert(path);
+            return None;
+        };
+        let truncated = Some(Truncation::withheld(truncated, &segment, taken.bytes, taken.lines));
+        self.mended.insert(path, taken.lines);
+        Some(Entry { segment, source, truncated, read_at, ms })
+    }
+
+    /// Masks what quotes a hit, and what stands in a file that is left out.
+    fn forget(&mut self, hits: &[Hit]) {
+        let quoted = Quoted::of(hits);
+        self.each_text(|text| quoted.masked(text));
+        let Self { withheld, timeline, found, .. } = self;
+        timeline.retain(|moment| !withheld.contains(&moment.path));
+        let diagnosis = &mut found.diagnosis;
+        let of_findings = diagnosis.findings.iter_mut().flat_map(|finding| &mut finding.evidence);
+        for proof in of_findings.chain(diagnosis.trail.iter_mut().flat_map(|step| &mut step.evidence)) {
+            if withheld.contains(&proof.path) {
+                GONE.clone_into(&mut proof.text);
+            }
+        }
+        diagnosis.findings.retain(|finding| finding.id != WITHHELD);
+        let lines: u64 = self.mended.values().sum();
+        let what = match (lines, self.withheld.len()) {
+            (0, files) => format!("{files} of the bundle's files were withheld"),
+            (lines, 0) => format!("{lines} lines of the bundle's files were withheld"),
+            (lines, files) => format!("{lines} lines and {files} whole files of the bundle were withheld"),
+        };
+        let title = format!("{what}: the self-check found in them what redaction should have masked");
+        let listed = self.listed();
+        self.found.diagnosis.warn(WITHHELD, &title, "", &listed);
+    }
+
+    /// Changes the texts that others wrote, one by one; returns how many.
+    fn each_text(&mut self, by: impl Fn(&str) -> Cow<'_, str>) -> usize {
+        let changed = Cell::new(0);
+        let change = |text: &mut String| {
+            if let Cow::Owned(other) = by(text) {
+                *text = other;
+                changed.set(changed.get() + 1);
+            }
+        };
+        let diagnosis = &mut self.found.diagnosis;
+        diagnosis.cause.iter_mut().for_each(change);
+        for finding in &mut diagnosis.findings {
+            [&mut finding.title, &mut finding.object].into_iter().for_each(change);
+            finding.evidence.iter_mut().map(|proof| &mut proof.text).for_each(change);
+        }
+        for step in &mut diagnosis.trail {
+            [&mut step.object, &mut step.phase, &mut step.why].into_iter().chain(&mut step.next).for_each(change);
+            step.evidence.iter_mut().map(|proof| &mut proof.text).for_each(change);
+        }
+        for moment in &mut self.timeline {
+            [&mut moment.object, &mut moment.text].into_iter().for_each(change);
+        }
+        for missing in &mut self.found.collected.missing {
+            [&mut missing.what, &mut missing.why].into_iter().for_each(change);
+        }
+        changed.get()
+    }
+
+    fn too_much(&self) -> Fault {
+        let message = format!(
+            "the self-check found in the sealed archive what redaction should have masked ({}); nothing was sent. This is a \
+             bug of the operator, please report it as SECURITY.md says",
+            self.listed()
+        );
+        Fault::terminal(Reason::RedactionSelfCheck, message)
+    }
+
+    /// The first hits, and how many more there are.
+    fn listed(&self) -> String {
+        let mut listed = self.named.join(", ");
+        if self.hits > self.named.len() {
+            listed += &format!(", {} more", self.hits - self.named.len());
+        }
+        listed
+    }
+}
+
+fn missing(path: &str, hits: &[&Hit]) -> Missing {
+    let hits: Vec<String> = hits.iter().take(NAMED).map(|hit| format!("{} at byte {}", hit.rule, hit.offset)).collect();
+    Missing {
+        what: format!("the file {path}"),
+        path: path.to_owned(),
+        code: MissingCode::Withheld,
+        severity: MissingSeverity::Error,
+        why: format!(
+            "the self-check of the sealed archive found {}, which redaction should have masked: a bug of the operator",
+            hits.join(", ")
+        ),
+        need: None,
+        rule: None,
+        cure: String::new(),
+    }
+}
