@@ -297,7 +297,7 @@ mod tests {
         let mut seen = asking(&"x".repeat(65), None);
         let Step::AnswerRenewal(refused) = decide(&seen, at(NOW)) else { panic!("{:?}", decide(&seen, at(NOW))) };
         assert!(matches!(refused, Renewal::TooLong { length: 65, .. }), "{refused:?}");
-        let fold = crate::status::Fold::new(seen.status.as_ref(), None, at(NOW));
+        let fold = crate::status::StatusBuilder::new(seen.status.as_ref(), None, at(NOW));
         let status = fold.answered(&refused).done();
         assert_eq!(status.renewed_url.as_ref().map(|mark| mark.chars().count()), Some(RENEW_URL_LIMIT));
         assert_eq!(status.renewed_url_timestamp, Some(Time(at(NOW))));

@@ -27,13 +27,13 @@ pub struct Outcome {
 
 /// Builds the next status: start from the one seen, say what happened, take the result.
 #[derive(Clone, Debug)]
-pub struct Fold {
+pub struct StatusBuilder {
     status: DebugBundleStatus,
     now: Timestamp,
     generation: Option<i64>,
 }
 
-impl Fold {
+impl StatusBuilder {
     /// Starts from the status seen (or none).
     pub fn new(seen: Option<&DebugBundleStatus>, generation: Option<i64>, now: Timestamp) -> Self {
         Self { status: seen.cloned().unwrap_or_default(), now: whole_seconds(now), generation }
@@ -319,19 +319,19 @@ mod tests {
     #[test]
     fn the_phase_follows_the_conditions() {
         let (t0, t1) = (at("2026-09-08T03:04:12Z"), at("2026-10-08T03:04:12Z"));
-        let claimed = Fold::new(None, Some(1), t0).claimed(1, "pod-a").done();
+        let claimed = StatusBuilder::new(None, Some(1), t0).claimed(1, "pod-a").done();
         assert_eq!(claimed.phase, Some(Phase::Collecting));
-        let uploading = Fold::new(Some(&claimed), Some(1), t0).uploading(&outcome(0)).done();
+        let uploading = StatusBuilder::new(Some(&claimed), Some(1), t0).uploading(&outcome(0)).done();
         assert_eq!(uploading.phase, Some(Phase::Uploading));
-        let done = Fold::new(Some(&uploading), Some(1), t0).finished(&outcome(0), t1).done();
+        let done = StatusBuilder::new(Some(&uploading), Some(1), t0).finished(&outcome(0), t1).done();
         assert_eq!(done.phase, Some(Phase::Completed));
         assert_eq!(
             done.conditions.iter().map(|c| c.type_.as_str()).collect::<Vec<_>>(),
             ["Ready", "Collected", "Uploaded"]
         );
-        let partial = Fold::new(Some(&uploading), Some(1), t0).finished(&outcome(2), t1).done();
+        let partial = StatusBuilder::new(Some(&uploading), Some(1), t0).finished(&outcome(2), t1).done();
         assert_eq!(partial.phase, Some(Phase::PartiallyFailed));
-        let failed = Fold::new(Some(&uploading), Some(1), t0).failed(Reason::UploadDenied, "no", t1).done();
+        let failed = StatusBuilder::new(Some(&uploading), Some(1), t0).failed(Reason::UploadDenied, "no", t1).done();
         assert_eq!(failed.phase, Some(Phase::Failed));
         assert_eq!(failed.bundle, None);
     }
@@ -339,22 +339,22 @@ mod tests {
     #[test]
     fn an_upload_id_stays_on_record_until_the_end() {
         let t0 = at("2026-09-08T03:04:12Z");
-        let sent = Fold::new(None, Some(1), t0).claimed(1, "a").uploading(&outcome(0)).upload_begun("id-1").done();
-        let again = Fold::new(Some(&sent), Some(1), t0).upload_retried(Reason::StoreUnreachable, "DNS: no", t0).done();
+        let sent = StatusBuilder::new(None, Some(1), t0).claimed(1, "a").uploading(&outcome(0)).upload_begun("id-1").done();
+        let again = StatusBuilder::new(Some(&sent), Some(1), t0).upload_retried(Reason::StoreUnreachable, "DNS: no", t0).done();
         let ready = &again.conditions[0];
         assert_eq!(again.phase, Some(Phase::Uploading));
         let expected = "DNS: no; the sealed bundle waits and is sent again until 2026-09-08T03:04:12Z";
         assert_eq!((ready.reason.as_str(), ready.message.as_str()), ("Uploading", expected));
-        let resumed = Fold::new(Some(&again), Some(1), t0).resumed(2, "b", &outcome(0)).done();
+        let resumed = StatusBuilder::new(Some(&again), Some(1), t0).resumed(2, "b", &outcome(0)).done();
         assert_eq!(resumed.upload.as_ref().and_then(|u| u.upload_id.as_deref()), Some("id-1"));
         assert_eq!((resumed.phase, resumed.attempts), (Some(Phase::Uploading), Some(2)));
-        assert_eq!(Fold::new(Some(&resumed), Some(1), t0).finished(&outcome(0), t0).done().upload, None);
+        assert_eq!(StatusBuilder::new(Some(&resumed), Some(1), t0).finished(&outcome(0), t0).done().upload, None);
     }
 
     #[test]
     fn a_condition_keeps_its_time_while_its_status_stays() {
-        let first = Fold::new(None, Some(1), at("2026-09-08T03:04:12Z")).claimed(1, "pod-a").done();
-        let second = Fold::new(Some(&first), Some(1), at("2026-09-08T03:09:00Z")).claimed(2, "pod-a").done();
+        let first = StatusBuilder::new(None, Some(1), at("2026-09-08T03:04:12Z")).claimed(1, "pod-a").done();
+        let second = StatusBuilder::new(Some(&first), Some(1), at("2026-09-08T03:09:00Z")).claimed(2, "pod-a").done();
         assert_eq!(first.conditions[0].last_transition_time, second.conditions[0].last_transition_time);
         assert_ne!(first.conditions[0].message, second.conditions[0].message);
     }
@@ -362,14 +362,14 @@ mod tests {
     #[test]
     fn the_end_of_a_url_is_not_told_later_than_it_is() {
         let status =
-            Fold::new(None, None, at("2026-09-08T03:04:12Z")).url("u".into(), at("2026-09-08T04:04:12.9Z"), "");
+            StatusBuilder::new(None, None, at("2026-09-08T03:04:12Z")).url("u".into(), at("2026-09-08T04:04:12.9Z"), "");
         assert_eq!(status.done().download_url_expiration, Some(Time(at("2026-09-08T04:04:12Z"))));
     }
 
     #[test]
     fn sec_x6_each_text_of_a_status_passes_redaction() {
         let t0 = at("2026-09-08T03:04:12Z");
-        let new = || Fold::new(None, None, t0);
+        let new = || StatusBuilder::new(None, None, t0);
         for leak in [
             "pull failed: https://robot:hunter2-x7@registry.example.com/ said no",
             "the hook ran PGPASSWORD=hunter2-x7 pg_dump shop",
@@ -401,7 +401,7 @@ mod tests {
     fn sec_l2_foreign_text_is_one_bounded_line() {
         let nasty = format!("a\nb\u{1b}[31m{}", "é".repeat(2000));
         let status =
-            Fold::new(None, None, at("2026-09-08T03:04:12Z")).failed(Reason::ApiError, &nasty, Timestamp::MAX).done();
+            StatusBuilder::new(None, None, at("2026-09-08T03:04:12Z")).failed(Reason::ApiError, &nasty, Timestamp::MAX).done();
         let message = &status.conditions[0].message;
         assert!(message.len() <= MESSAGE_LIMIT && !message.contains('\n') && !message.contains('\u{1b}'));
     }

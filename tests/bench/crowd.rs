@@ -3,17 +3,17 @@
 
 use std::{path::Path, sync::Arc};
 
-use harness::{Context, Operator, crowd::Crowd, load::Held, usage::Usage};
+use harness::{Context, Operator, crowd::BulkObjects, load::Held, usage::Usage};
 use serde_json::{Value, json};
 
 use super::{Row, mib, seconds, stored};
 
 /// What `--crowd` puts there.
-pub(super) const CROWD: Crowd = Crowd { pods: 500, containers: 3, bytes: 20_000, events: 20_000 };
+pub(super) const CROWD: BulkObjects = BulkObjects { pods: 500, containers: 3, bytes: 20_000, events: 20_000 };
 
 /// One bundle of the installation, by an operator that has the shipped permissions and no others.
 pub(super) async fn crowd(context: &Arc<Context>) -> Vec<Row> {
-    let Crowd { pods, containers, bytes, events } = CROWD;
+    let BulkObjects { pods, containers, bytes, events } = CROWD;
     println!("\n{pods} pods with {containers} containers each, logs of {bytes} bytes, {events} Events\n");
     CROWD.put(context).await;
     let account = context.shipped_account().await;

@@ -26,7 +26,7 @@ use crate::objects::PodBuilder;
 use crate::process::tail;
 use crate::s3::{Bucket, REGION};
 use crate::stand::{Account, random_token};
-use crate::{Stand, until};
+use crate::{TestCluster, until};
 
 /// The prefix of each test's BackupStorageLocation `default` in its bucket.
 pub const PREFIX: &str = "team-a";
@@ -34,7 +34,7 @@ pub const PREFIX: &str = "team-a";
 /// A test's own place on the stand; see [`with_namespace`].
 pub struct Context {
     /// The stand it is on.
-    pub stand: &'static Stand,
+    pub stand: &'static TestCluster,
     /// A client with all rights.
     pub client: Client,
     /// The namespace; Velero is installed in it.
@@ -59,11 +59,11 @@ where
     F: FnOnce(Arc<Context>) -> T,
     T: Future<Output = ()>,
 {
-    with_namespace_on(Stand::shared().await, name, test).await;
+    with_namespace_on(TestCluster::shared().await, name, test).await;
 }
 
 /// [`with_namespace`] on another stand than the shared one.
-pub async fn with_namespace_on<F, T>(stand: &'static Stand, name: &str, test: F)
+pub async fn with_namespace_on<F, T>(stand: &'static TestCluster, name: &str, test: F)
 where
     F: FnOnce(Arc<Context>) -> T,
     T: Future<Output = ()>,
@@ -82,7 +82,7 @@ where
 }
 
 impl Context {
-    async fn new(stand: &'static Stand, name: &str) -> Self {
+    async fn new(stand: &'static TestCluster, name: &str) -> Self {
         let client = stand.client().await;
         let token = random_token().expect("random bytes can be read");
         let namespace = format!("{name}-{}", &token[..6]);

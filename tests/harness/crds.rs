@@ -48,7 +48,7 @@ pub(crate) async fn install(client: &Client) -> Result<(), Fault> {
     apply(client, &definitions).await
 }
 
-impl crate::Stand {
+impl crate::TestCluster {
     /// Installs the kinds that OADP, the operator that brings it, and the vSphere plugin have.
     pub async fn flavours_kinds(&self) {
         let read = |line| serde_json::from_str(line).expect("a definition in each line");

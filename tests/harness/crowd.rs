@@ -11,7 +11,7 @@ use crate::{Context, LogScript, pod};
 
 /// Healthy pods that are none of Velero's, on ten nodes, and Events about them.
 #[derive(Clone, Copy, Debug)]
-pub struct Crowd {
+pub struct BulkObjects {
     /// How many pods.
     pub pods: usize,
     /// Containers of each.
@@ -26,7 +26,7 @@ const NODES: usize = 10;
 /// Requests at once while it is put there.
 const AT_ONCE: usize = 16;
 
-impl Crowd {
+impl BulkObjects {
     /// Puts everything into the context's namespace.
     pub async fn put(self, context: &Arc<Context>) {
         let mut nodes = Vec::new();

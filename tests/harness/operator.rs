@@ -134,7 +134,7 @@ impl OperatorBuilder {
         self
     }
 
-    /// As this user (see [`Stand::service_account`](crate::Stand::service_account)).
+    /// As this user (see [`TestCluster::service_account`](crate::Stand::service_account)).
     #[must_use]
     pub fn as_user(mut self, kubeconfig: &Path) -> Self {
         self.kubeconfig = Some(kubeconfig.to_owned());

@@ -12,11 +12,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::Stand;
+use crate::TestCluster;
 
-/// What the proxy does to the bytes; [`Mood::default`] is to pass them on.
+/// What the proxy does to the bytes; [`ProxyFault::default`] is to pass them on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mood {
+pub struct ProxyFault {
     /// Connections are taken and stay open, and no byte passes either way.
     pub hold: bool,
     /// Connections are reset: those that are open now, and each new one.
@@ -32,7 +32,7 @@ pub struct Mood {
 /// A running proxy; dropping it closes its port and all its connections.
 pub struct Proxy {
     port: u16,
-    mood: watch::Sender<Mood>,
+    mood: watch::Sender<ProxyFault>,
     requests: Arc<Mutex<Vec<String>>>,
     _stop: DropGuard,
 }
@@ -41,7 +41,7 @@ pub struct Proxy {
 #[derive(Clone)]
 struct Shared {
     upstream: String,
-    mood: watch::Receiver<Mood>,
+    mood: watch::Receiver<ProxyFault>,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
@@ -54,11 +54,11 @@ impl Proxy {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
         listener.set_nonblocking(true).expect("a socket can be made so");
         let port = listener.local_addr().expect("it is bound").port();
-        let (mood, seen) = watch::channel(Mood::default());
+        let (mood, seen) = watch::channel(ProxyFault::default());
         let requests = Arc::<Mutex<Vec<String>>>::default();
         let stop = CancellationToken::new();
         let shared = Shared { upstream, mood: seen, requests: requests.clone() };
-        let (until, stand) = (stop.clone(), Stand::runtime());
+        let (until, stand) = (stop.clone(), TestCluster::runtime());
         stand.spawn(async move {
             let listener = TcpListener::from_std(listener).expect("a listener");
             let _ = until.run_until_cancelled(accept(listener, shared, until.clone())).await;
@@ -72,13 +72,13 @@ impl Proxy {
     }
 
     /// From now on, for open connections too.
-    pub fn set(&self, mood: Mood) {
+    pub fn set(&self, mood: ProxyFault) {
         self.mood.send_replace(mood);
     }
 
     /// Passes everything on.
     pub fn pass(&self) {
-        self.set(Mood::default());
+        self.set(ProxyFault::default());
     }
 
     /// The first line of each request that came, with method, path and query.

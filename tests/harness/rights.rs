@@ -8,7 +8,7 @@ use debugbundle_operator::access::rules::{RULES, rule_for};
 use debugbundle_operator::archive::manifest::Need;
 use serde_json::Value;
 
-use crate::{Context, Stand};
+use crate::{Context, TestCluster};
 
 /// Verb, API group and resource with its subresource, of a role.
 pub type Right = (&'static str, String, String, String);
@@ -22,7 +22,7 @@ pub struct Call {
     pub name: String,
 }
 
-impl Stand {
+impl TestCluster {
     /// All calls of a user that took a right on a resource.
     pub fn calls(&self, user: &str) -> Vec<Call> {
         self.audited(user).iter().filter_map(Call::read).collect()

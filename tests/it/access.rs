@@ -14,7 +14,7 @@ use debugbundle_operator::location::EndpointPolicy;
 use debugbundle_operator::run::{Engine, Options, Origin, Store, Subject, Tracker};
 use harness::readers::manifest_of;
 use harness::stand::Account;
-use harness::{Context, LogScript, Stand, pod, with_namespace, with_namespace_on};
+use harness::{Context, LogScript, TestCluster, pod, with_namespace, with_namespace_on};
 use http_body_util::BodyExt as _;
 use k8s_openapi::api::core::v1::{Event, ResourceQuota, Secret};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
@@ -154,7 +154,7 @@ async fn a_cluster(context: &Arc<Context>) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sec_r40_r41_each_permission_that_lacks_is_not_tried_and_is_named_with_its_rule_and_the_rest_is_collected() {
     // Two bundles are compared, and other tests bring kinds of their own to the stand that they share.
-    with_namespace_on(Stand::apart().await, "access", |context| async move {
+    with_namespace_on(TestCluster::apart().await, "access", |context| async move {
         let shop = a_cluster(&context).await;
         let velero = context.namespace.clone();
         let whole = account(&context, "whole", None, true).await;

@@ -13,7 +13,7 @@ use debugbundle_operator::archive::manifest::{Entry, Missing, MissingCode, Missi
 use debugbundle_operator::budget::{self, Shares};
 use debugbundle_operator::cluster::Cluster;
 use debugbundle_operator::collect::{
-    Collected, Collector, Nodes, Pace, Progress, StoreBody, StoreFailure, StoreFiles, collect,
+    Collected, Collector, NodeSlots, Pace, Progress, StoreBody, StoreFailure, StoreFiles, collect,
 };
 use debugbundle_operator::inventory::{self, Inventory, InventoryError, Scope};
 use debugbundle_operator::movers::Movers;
@@ -120,7 +120,7 @@ impl Run {
             spool: Spool::create(folder.path(), 1 << 30).expect("a spool"),
             store: Ok(Arc::new(self.files)),
             pace: self.pace,
-            nodes: Nodes::default(),
+            nodes: NodeSlots::default(),
             movers: Movers::default(),
             shares: Shares::of(budget::DEFAULT, 1 << 30),
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, FINALIZER, Phase};
-use harness::{Context, Mood, Operator, Proxy, until, with_namespace};
+use harness::{Context, ProxyFault, Operator, Proxy, until, with_namespace};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
@@ -257,7 +257,7 @@ async fn asked_to_stop_while_uploading_it_goes_at_once_and_the_next_one_finishes
         let proxy = Proxy::before(&context.stand.s3.endpoint());
         through(&context, &proxy).await;
         let mut operator = Operator::of(&context).args(PARTS).ready().await;
-        proxy.set(Mood { bytes_per_second: Some(100_000), ..Mood::default() });
+        proxy.set(ProxyFault { bytes_per_second: Some(100_000), ..ProxyFault::default() });
         context.debug_bundle("b", about_r1()).await;
         until_is(&context, "b", "an upload is on record", LIMIT, |bundle| {
             status(bundle).upload.is_some_and(|upload| upload.upload_id.is_some())

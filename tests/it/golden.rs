@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use harness::{Context, LogScript, Operator, Stand, Velero, pod, with_namespace_on};
+use harness::{Context, LogScript, Operator, TestCluster, Velero, pod, with_namespace_on};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 use kube::api::DynamicObject;
@@ -18,7 +18,7 @@ const MEND: &str = "DEBUGBUNDLE_MEND=1 cargo test --package debugbundle-tests --
 #[tokio::test]
 async fn the_bundle_of_a_restore_journey_holds_the_golden_list_of_paths() {
     // Other tests bring kinds of their own to the stand that they share, and definitions are in a bundle.
-    with_namespace_on(Stand::apart().await, "golden", |context| async move {
+    with_namespace_on(TestCluster::apart().await, "golden", |context| async move {
         let velero = Velero::of(&context).start().await;
         velero.pretend_node_agent().await;
         context.log("node-agent-k4w9z", "node-agent", LogScript::lines(["level=info msg=\"one line\""]));

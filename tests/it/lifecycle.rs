@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, FINALIZER, Phase, Stage};
-use harness::{Context, LogScript, Mood, Operator, Proxy, pod, until, with_namespace};
+use harness::{Context, LogScript, ProxyFault, Operator, Proxy, pod, until, with_namespace};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams};
@@ -194,7 +194,7 @@ async fn deleted_while_it_is_sent_in_parts_nothing_is_left_in_the_store() {
         let proxy = Proxy::before(&context.stand.s3.endpoint());
         through(&context, &proxy).await;
         let operator = Operator::of(&context).args(PARTS).ready().await;
-        proxy.set(Mood { bytes_per_second: Some(100_000), ..Mood::default() });
+        proxy.set(ProxyFault { bytes_per_second: Some(100_000), ..ProxyFault::default() });
         context.debug_bundle("b", about_r1()).await;
         until_is(&context, "b", "an upload is on record", LIMIT, |bundle| {
             status(bundle).upload.is_some_and(|upload| upload.upload_id.is_some())
@@ -288,7 +288,7 @@ async fn deletion_waits_for_a_store_that_is_away_and_not_for_ever() {
             context.debug_bundle(name, about_r1()).await;
             until_ended(&context, name).await;
         }
-        proxy.set(Mood { refuse: true, ..Mood::default() });
+        proxy.set(ProxyFault { refuse: true, ..ProxyFault::default() });
         let before = proxy.requests().len();
         delete(&context, "patient").await;
         until(LIMIT, "a try failed", || async {
@@ -300,7 +300,7 @@ async fn deletion_waits_for_a_store_that_is_away_and_not_for_ever() {
         until_gone(&context, "patient", LIMIT).await;
         assert_eq!(keys(&context).await.len(), 1);
 
-        proxy.set(Mood { refuse: true, ..Mood::default() });
+        proxy.set(ProxyFault { refuse: true, ..ProxyFault::default() });
         delete(&context, "lost").await;
         until_gone(&context, "lost", Duration::from_mins(2)).await;
         let note = until_event(&context, "lost", "NotDeleted").await;
@@ -338,7 +338,7 @@ async fn a_store_that_comes_back_gets_what_was_collected_while_it_was_away() {
         let proxy = Proxy::before(&context.stand.s3.endpoint());
         through(&context, &proxy).await;
         let operator = Operator::of(&context).ready().await;
-        proxy.set(Mood { refuse: true, ..Mood::default() });
+        proxy.set(ProxyFault { refuse: true, ..ProxyFault::default() });
         context.debug_bundle("b", about_r1()).await;
         let waiting = until_is(&context, "b", "a try to send it failed", LIMIT, |bundle| {
             status(bundle).upload.is_some_and(|upload| upload.last_error.is_some())
@@ -393,7 +393,7 @@ async fn a_store_that_stays_away_leaves_it_failed_and_the_spool_empty() {
         let proxy = Proxy::before(&context.stand.s3.endpoint());
         through(&context, &proxy).await;
         let operator = Operator::of(&context).args(["--upload-timeout-minutes", "1"]).ready().await;
-        proxy.set(Mood { refuse: true, ..Mood::default() });
+        proxy.set(ProxyFault { refuse: true, ..ProxyFault::default() });
         context.debug_bundle("b", about_r1()).await;
         let failed = until_is(&context, "b", "it is given up", Duration::from_secs(150), |bundle| {
             phase(bundle) == Phase::Failed
@@ -421,7 +421,7 @@ async fn a_connection_that_breaks_in_the_middle_is_no_end() {
         let proxy = Proxy::before(&context.stand.s3.endpoint());
         through(&context, &proxy).await;
         let operator = Operator::of(&context).args(PARTS).ready().await;
-        proxy.set(Mood { reset_after: Some(2 << 20), ..Mood::default() });
+        proxy.set(ProxyFault { reset_after: Some(2 << 20), ..ProxyFault::default() });
         context.debug_bundle("b", about_r1()).await;
         until_is(&context, "b", "a try to send it failed", LIMIT, |bundle| {
             status(bundle).upload.is_some_and(|upload| upload.last_error.is_some())
@@ -651,7 +651,7 @@ async fn stripped_and_deleted_in_the_middle_nothing_is_left_behind() {
         let proxy = Proxy::before(&context.stand.s3.endpoint());
         through(&context, &proxy).await;
         let operator = Operator::of(&context).args(PARTS).ready().await;
-        proxy.set(Mood { bytes_per_second: Some(100_000), ..Mood::default() });
+        proxy.set(ProxyFault { bytes_per_second: Some(100_000), ..ProxyFault::default() });
         context.debug_bundle("b", about_r1()).await;
         until_is(&context, "b", "an upload is on record", LIMIT, |bundle| {
             status(bundle).upload.is_some_and(|upload| upload.upload_id.is_some())

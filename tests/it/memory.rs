@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, Phase};
-use harness::crowd::Crowd;
+use harness::crowd::BulkObjects;
 use harness::load::{Held, Load};
 use harness::usage::Usage;
 use harness::{Context, LogScript, Operator, pod, until, with_namespace};
@@ -169,7 +169,7 @@ async fn sec_b5_rules_of_two_bundles_are_refused_or_take_little_memory() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_500_pods_with_3_containers_each_and_20_000_events_all_logs_are_there_and_the_newest_events() {
     with_namespace("memory-crowd", |context| async move {
-        Crowd { pods: 500, containers: 3, bytes: 20_000, events: 20_000 }.put(&context).await;
+        BulkObjects { pods: 500, containers: 3, bytes: 20_000, events: 20_000 }.put(&context).await;
         let operator = Operator::of(&context).ready().await;
         context.debug_bundle("crowd", json!({})).await;
         let held = made(&context, &operator, "crowd").await;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use debugbundle_operator::inventory::DISCOVERY;
 use harness::bundle::Unpacked;
 use harness::kubelet::Reach;
-use harness::{Context, LogScript, Operator, Stand, Velero, pod, until, with_namespace_on};
+use harness::{Context, LogScript, Operator, TestCluster, Velero, pod, until, with_namespace_on};
 use http::{Request, header};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, PostParams};
@@ -219,8 +219,8 @@ const KINDS: [(&str, &str, &str, &str, &str); 9] = [
 const OBJECTS: &str = include_str!("parity/objects.yaml");
 
 /// A cluster that serves all that the tables speak of. Kinds that come would disturb others, so it is one of its own.
-async fn stand() -> &'static Stand {
-    let stand = Stand::apart().await;
+async fn stand() -> &'static TestCluster {
+    let stand = TestCluster::apart().await;
     let client = stand.client().await;
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     for (group, version, plural, kind, scope) in KINDS {

@@ -163,7 +163,7 @@ pub fn needs(plan: &Plan) -> BTreeSet<Need> {
 }
 
 /// Takes out of the plan what would be refused, and says that it is missing.
-pub fn without_denied(plan: &mut Plan, answers: &BTreeMap<Need, bool>, borders: &Borders) {
+pub fn without_denied(plan: &mut Plan, answers: &BTreeMap<Need, bool>, borders: &ReadScope) {
     let Plan { items, missing, .. } = plan;
     let why = "self-check: the API server would refuse it";
     let mut closed = BTreeSet::new();
@@ -204,13 +204,13 @@ pub fn told(answers: &BTreeMap<Need, bool>, missing: &[Missing], velero: &str) -
 
 /// Which of the operator's borders apply: Velero's namespace, and what more was meant to be read.
 #[derive(Clone, Debug)]
-pub struct Borders {
+pub struct ReadScope {
     velero: String,
     cluster_read: bool,
     namespaces: BTreeSet<String>,
 }
 
-impl Borders {
+impl ReadScope {
     /// Those of the run that took this inventory.
     pub fn of(inventory: &Inventory) -> Self {
         let listed: Vec<&str> = inventory.scope.namespaces.iter().flatten().map(String::as_str).collect();
@@ -286,8 +286,8 @@ mod tests {
         ItemSource::Object { kind, namespace: None, name: name.to_owned() }
     }
 
-    fn borders(cluster_read: bool, namespaces: &[&str]) -> Borders {
-        Borders::new("vault-ns", cluster_read, namespaces)
+    fn borders(cluster_read: bool, namespaces: &[&str]) -> ReadScope {
+        ReadScope::new("vault-ns", cluster_read, namespaces)
     }
 
     fn plan() -> Plan {
@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     fn what_is_switched_off_or_not_shipped_is_a_note_and_what_is_switched_on_an_error() {
-        let severity = |borders: Borders, need: &Need| borders.forbidden("x", "p", "no", need.clone()).severity;
+        let severity = |borders: ReadScope, need: &Need| borders.forbidden("x", "p", "no", need.clone()).severity;
         let shop = need_of(&item("x", events("shop"))).unwrap();
         assert_eq!(severity(borders(true, &[]), &shop), MissingSeverity::Error);
         assert_eq!(severity(borders(false, &[]), &shop), MissingSeverity::Note);

@@ -15,8 +15,8 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    body::{Finished, Intake},
-    room::Room,
+    body::{Finished, BodyEncoder},
+    room::SpoolFiles,
     shared::Shared,
 };
 
@@ -66,15 +66,15 @@ pub(crate) struct BodyWriter {
 }
 
 enum At {
-    Here(Box<Intake>),
+    Here(Box<BodyEncoder>),
     Beside(Beside),
     /// Writing failed, and was told.
     Nowhere,
 }
 
 impl BodyWriter {
-    pub(crate) fn new(room: &Arc<Room>) -> Self {
-        Self { digest: Sha256::new(), at: At::Here(Box::new(Intake::new(room))) }
+    pub(crate) fn new(room: &Arc<SpoolFiles>) -> Self {
+        Self { digest: Sha256::new(), at: At::Here(Box::new(BodyEncoder::new(room))) }
     }
 
     /// Must be told before the first byte.
@@ -143,7 +143,7 @@ enum Piece {
 
 /// A body on its thread, as the redactor's side sees it. Dropped before [`Beside::finish`], it leaves nothing behind.
 struct Beside {
-    room: Arc<Room>,
+    room: Arc<SpoolFiles>,
     filling: Vec<u8>,
     pieces: Option<SyncSender<Piece>>,
     shared: Arc<Shared>,
@@ -152,9 +152,9 @@ struct Beside {
 
 impl Beside {
     /// The body as it was if the system has no thread to give. The place among the room's threads is taken already.
-    fn start(intake: Box<Intake>) -> Result<Self, Box<Intake>> {
+    fn start(intake: Box<BodyEncoder>) -> Result<Self, Box<BodyEncoder>> {
         let room = Arc::clone(intake.room());
-        let (hand_over, handed_over) = sync_channel::<Box<Intake>>(1);
+        let (hand_over, handed_over) = sync_channel::<Box<BodyEncoder>>(1);
         let (pieces, filled) = sync_channel(WAITING);
         let shared = Arc::new(Shared::new(2 * PIECE, MOST_PIECES));
         let beside = Arc::clone(&shared);
@@ -235,7 +235,7 @@ impl Drop for Beside {
 }
 
 /// The thread.
-fn run(mut intake: Intake, pieces: &Receiver<Piece>, shared: &Shared) -> io::Result<Finished> {
+fn run(mut intake: BodyEncoder, pieces: &Receiver<Piece>, shared: &Shared) -> io::Result<Finished> {
     loop {
         let piece = match pieces.try_recv() {
             Err(TryRecvError::Empty) if shared.hash_one() => continue,

@@ -15,7 +15,7 @@ use super::{
     deflate::{Deflate, Inflate},
     files::open_plain,
     part::{End, Files, Part, Place, stamp_of_first_line, stamp_of_last_line},
-    room::{PartFile, Room},
+    room::{PartFile, SpoolFiles},
     segment::Cut,
     spool::SpoolError,
 };
@@ -29,7 +29,7 @@ const LEAST_LIMIT: u64 = 1 << 10;
 #[derive(Debug)]
 pub(super) enum Body {
     /// Deflated, in the file that small bodies share.
-    Small { room: Arc<Room>, offset: u64, length: usize },
+    Small { room: Arc<SpoolFiles>, offset: u64, length: usize },
     /// Deflated segments that follow each other.
     Parts(Vec<Part>),
     /// In an archive that was closed before.
@@ -58,8 +58,8 @@ pub(crate) struct Finished {
 }
 
 /// A body while it is written, on whichever thread.
-pub(super) struct Intake {
-    room: Arc<Room>,
+pub(super) struct BodyEncoder {
+    room: Arc<SpoolFiles>,
     limit: Option<u64>,
     tail_only: bool,
     bytes: u64,
@@ -72,12 +72,12 @@ enum Kept {
     Chunks(Box<Chunks>),
 }
 
-impl Intake {
-    pub(super) fn new(room: &Arc<Room>) -> Self {
+impl BodyEncoder {
+    pub(super) fn new(room: &Arc<SpoolFiles>) -> Self {
         Self { room: Arc::clone(room), limit: None, tail_only: false, bytes: 0, kept: Kept::Memory(Vec::new()) }
     }
 
-    pub(super) fn room(&self) -> &Arc<Room> {
+    pub(super) fn room(&self) -> &Arc<SpoolFiles> {
         &self.room
     }
 
@@ -197,7 +197,7 @@ impl Body {
     }
 
     /// Drops middle chunks until at most `limit` bytes are left; `None` if the body is not in chunks or is small enough.
-    pub(super) fn shrink(&mut self, room: &Arc<Room>, limit: u64, cut: Option<&Cut>) -> io::Result<Option<Finished>> {
+    pub(super) fn shrink(&mut self, room: &Arc<SpoolFiles>, limit: u64, cut: Option<&Cut>) -> io::Result<Option<Finished>> {
         let limit = limit.max(LEAST_LIMIT);
         let Self::Parts(parts) = self else {
             return Ok(None);
@@ -249,7 +249,7 @@ impl Body {
 }
 
 /// The body, and the check sum of what is in it.
-fn small(room: &Arc<Room>, bytes: &[u8]) -> io::Result<(Body, crc32fast::Hasher)> {
+fn small(room: &Arc<SpoolFiles>, bytes: &[u8]) -> io::Result<(Body, crc32fast::Hasher)> {
     let mut deflate = room.deflate(Vec::new());
     deflate.write_all(bytes)?;
     let done = deflate.finish()?;
@@ -261,7 +261,7 @@ fn small(room: &Arc<Room>, bytes: &[u8]) -> io::Result<(Body, crc32fast::Hasher)
 
 /// Head, marker line and tail as one body; what is kept is read once more, because its digest is another now.
 fn joined(
-    room: &Arc<Room>,
+    room: &Arc<SpoolFiles>,
     head: Vec<Part>,
     tail: VecDeque<Part>,
     (left_out_bytes, left_out_lines): (u64, u64),

@@ -10,7 +10,7 @@ use std::{
 use super::{
     deflate::Deflate,
     part::{Part, Place},
-    room::{PartFile, Room},
+    room::{PartFile, SpoolFiles},
 };
 
 /// Most bytes of one chunk, before it is deflated.
@@ -20,7 +20,7 @@ pub(super) const MARKER: u64 = 128;
 
 /// Head and tail of a body in constant room.
 pub(super) struct Chunks {
-    room: Arc<Room>,
+    room: Arc<SpoolFiles>,
     pub(super) limit: u64,
     chunk: u64,
     head: Vec<Part>,
@@ -35,7 +35,7 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    pub(super) fn new(room: Arc<Room>, limit: u64, in_head: bool) -> Self {
+    pub(super) fn new(room: Arc<SpoolFiles>, limit: u64, in_head: bool) -> Self {
         Self {
             room,
             limit,

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::{
     deflate::{Deflate, Inflate},
     files::open_plain,
-    room::{PartFile, Room},
+    room::{PartFile, SpoolFiles},
     spool::SpoolError,
 };
 
@@ -47,7 +47,7 @@ pub(super) enum End {
 }
 
 impl Part {
-    pub(super) fn close(room: &Room, deflate: Deflate<PartFile>, lines: u64, place: Place) -> io::Result<Self> {
+    pub(super) fn close(room: &SpoolFiles, deflate: Deflate<PartFile>, lines: u64, place: Place) -> io::Result<Self> {
         let mut done = deflate.finish()?;
         done.into.close();
         room.take_back(done.spare);
@@ -55,7 +55,7 @@ impl Part {
     }
 
     /// Whole lines of one of its ends, as many as `most` bytes hold; the file of the rest is freed.
-    pub(super) fn cut(self, room: &Arc<Room>, most: u64, end: End) -> io::Result<Option<Self>> {
+    pub(super) fn cut(self, room: &Arc<SpoolFiles>, most: u64, end: End) -> io::Result<Option<Self>> {
         if most == 0 {
             return Ok(None);
         }
@@ -81,7 +81,7 @@ impl Part {
         Self::of(room, kept, lines, place).map(Some)
     }
 
-    pub(super) fn of(room: &Arc<Room>, raw: &[u8], lines: u64, place: Place) -> io::Result<Self> {
+    pub(super) fn of(room: &Arc<SpoolFiles>, raw: &[u8], lines: u64, place: Place) -> io::Result<Self> {
         let mut deflate = room.deflate(room.part()?);
         deflate.write_all(raw)?;
         Self::close(room, deflate, lines, place)

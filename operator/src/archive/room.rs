@@ -24,7 +24,7 @@ const SPARES: usize = 8;
 
 /// The folder's accounts; files hold it, so that it lives as long as any of them.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct SpoolFiles {
     dir: PathBuf,
     limit: u64,
     /// Of the limit, not to be had now.
@@ -37,7 +37,7 @@ pub(crate) struct Room {
     kept: AtomicBool,
 }
 
-impl Room {
+impl SpoolFiles {
     /// Of a folder that is there, and of which at most `limit` bytes may be used.
     pub(super) fn new(dir: &Path, limit: u64) -> Self {
         Self {
@@ -175,7 +175,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for SpoolFiles {
     fn drop(&mut self) {
         let kept = self.kept.load(Ordering::Acquire);
         let Ok(names) = own_names(&self.dir) else {
@@ -193,7 +193,7 @@ impl Drop for Room {
 /// A file of the spool that goes when it is dropped, and gives its bytes back to the bound.
 #[derive(Debug)]
 pub(crate) struct PartFile {
-    room: Arc<Room>,
+    room: Arc<SpoolFiles>,
     path: PathBuf,
     file: Option<File>,
     length: u64,

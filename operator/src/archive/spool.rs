@@ -11,13 +11,13 @@ use std::{
 
 use super::{
     files::{SEALED_FILE, SEALED_NOTE, remove_ours},
-    room::Room,
+    room::SpoolFiles,
 };
 
 /// One run's folder of the spool. It holds redacted bytes only, all but a few of them deflated.
 #[derive(Debug)]
 pub struct Spool {
-    room: Arc<Room>,
+    room: Arc<SpoolFiles>,
 }
 
 /// Why the spool cannot be used.
@@ -87,7 +87,7 @@ impl Spool {
             return Err(fail(io::Error::new(io::ErrorKind::NotADirectory, "it is a symbolic link")));
         }
         remove_ours(dir)?;
-        Ok(Arc::new(Self { room: Arc::new(Room::new(dir, limit)) }))
+        Ok(Arc::new(Self { room: Arc::new(SpoolFiles::new(dir, limit)) }))
     }
 
     /// The folder.
@@ -146,7 +146,7 @@ impl Spool {
         Some(fs::symlink_metadata(dir.join(SEALED_FILE)).ok()?.len())
     }
 
-    pub(crate) fn room(&self) -> &Arc<Room> {
+    pub(crate) fn room(&self) -> &Arc<SpoolFiles> {
         &self.room
     }
 

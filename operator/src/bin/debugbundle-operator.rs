@@ -6,7 +6,7 @@ use std::{num::NonZeroU32, path::PathBuf, process::ExitCode, sync::Arc, time::Du
 use clap::Parser;
 use debugbundle_operator::{
     budget, client,
-    collect::Nodes,
+    collect::NodeSlots,
     controller::{self, Settings, share_mib},
     location::EndpointPolicy,
     movers::{self, Movers},
@@ -161,7 +161,7 @@ async fn start(flags: Flags) -> Result<(), String> {
     let shutdown = CancellationToken::new();
     tokio::spawn(stop_on_signal(shutdown.clone()));
     tracing::info!(version = debugbundle_operator::VERSION, namespace = settings.namespace, "Started");
-    let (movers, nodes) = (Movers::default(), Nodes::default());
+    let (movers, nodes) = (Movers::default(), NodeSlots::default());
     let namespace = settings.namespace.clone();
     let watch = movers::watch(client.clone(), namespace, movers.clone(), nodes.clone(), shutdown.clone());
     let watching = tokio::spawn(watch);

@@ -42,7 +42,7 @@ pub async fn collect_to_file(request: Request) -> Result<Summary, EngineError> {
         multipart_threshold: u64::MAX,
     };
     let token = token()?;
-    let workshop = Workshop::beside(&request.output, &token)?;
+    let workshop = TempDir::beside(&request.output, &token)?;
     let engine = Engine::new(request.client.clone(), options);
     let subject = subject(&request, token);
     let timeout = parse_duration(&request.spec.timeout).unwrap_or(Duration::from_mins(15));
@@ -95,9 +95,9 @@ fn token() -> Result<String, EngineError> {
 }
 
 /// The folder for what is collected meanwhile; it goes in any case.
-struct Workshop(PathBuf);
+struct TempDir(PathBuf);
 
-impl Workshop {
+impl TempDir {
     /// Beside the file, so that the move at the end stays within a file system. Made before anything is read: that the
     /// file cannot be written is told at once. The name is nobody's guess, so that nothing can lie there already.
     fn beside(output: &Path, token: &str) -> Result<Self, EngineError> {
@@ -110,7 +110,7 @@ impl Workshop {
     }
 }
 
-impl Drop for Workshop {
+impl Drop for TempDir {
     fn drop(&mut self) {
         // A thread that seals does not see the cancel and may still make a file; without the folder it cannot.
         for _ in 0..100 {
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn the_folder_for_the_meantime_is_private_and_goes_with_all_that_is_in_it() {
         let dir = tempfile::tempdir().unwrap();
-        let workshop = Workshop::beside(&dir.path().join("b.tar.gz"), "0f").unwrap();
+        let workshop = TempDir::beside(&dir.path().join("b.tar.gz"), "0f").unwrap();
         let made = dir.path().join(".debugbundle-0f");
         assert_eq!(fs::metadata(&made).unwrap().permissions().mode() & 0o777, 0o700);
         fs::write(made.join("sealing.part"), "x").unwrap();
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn a_folder_that_is_not_there_is_told_and_not_made() {
         let dir = tempfile::tempdir().unwrap();
-        let error = Workshop::beside(&dir.path().join("new/b.tar.gz"), "0f").err().unwrap();
+        let error = TempDir::beside(&dir.path().join("new/b.tar.gz"), "0f").err().unwrap();
         assert!(error.to_string().contains("new/b.tar.gz cannot be written"), "{error}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
@@ -152,7 +152,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let theirs = dir.path().join(".debugbundle-0f");
         fs::create_dir(&theirs).unwrap();
-        assert!(Workshop::beside(&dir.path().join("b.tar.gz"), "0f").is_err());
+        assert!(TempDir::beside(&dir.path().join("b.tar.gz"), "0f").is_err());
         assert!(theirs.exists());
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     Collected,
-    entry::{Desk, LazyEntry, WriteError},
+    entry::{EntryContext, LazyEntry, WriteError},
     missing::{no_room, withheld},
     results::Shallow,
 };
@@ -49,7 +49,7 @@ pub(super) fn facts(subjects: &[Subject], kind: &ApiKind, object: &Value) -> Vec
 
 /// Adds the descriptions to what was collected; of the `own` bytes, compressed, they leave most to others. Blocks.
 pub(super) fn write(
-    desk: &Desk,
+    desk: &EntryContext,
     inventory: &Inventory,
     mut collected: Collected,
     live: Vec<Live>,
@@ -98,7 +98,7 @@ fn volumes_of(kind: TargetKind) -> &'static str {
 }
 
 fn one(
-    desk: &Desk,
+    desk: &EntryContext,
     path: &BundlePath,
     kind: TargetKind,
     object: &Value,

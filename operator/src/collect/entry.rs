@@ -15,7 +15,7 @@ use crate::{
 
 /// What every entry needs.
 #[derive(Clone, Debug)]
-pub(super) struct Desk {
+pub(super) struct EntryContext {
     pub redactor: Arc<Redactor>,
     pub spool: Arc<Spool>,
 }
@@ -23,7 +23,7 @@ pub(super) struct Desk {
 /// An entry that may never come into being.
 #[derive(Debug)]
 pub(super) struct LazyEntry {
-    desk: Desk,
+    desk: EntryContext,
     path: BundlePath,
     limit: Option<u64>,
     tail_only: bool,
@@ -33,7 +33,7 @@ pub(super) struct LazyEntry {
 }
 
 impl LazyEntry {
-    pub(super) fn new(desk: &Desk, path: BundlePath, limit: Option<u64>) -> Self {
+    pub(super) fn new(desk: &EntryContext, path: BundlePath, limit: Option<u64>) -> Self {
         Self { desk: desk.clone(), path, limit, tail_only: false, writer: None, taken: 0 }
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Outcome,
-    entry::{Desk, LazyEntry, WriteError},
+    entry::{EntryContext, LazyEntry, WriteError},
 };
 use crate::{
     archive::{
@@ -31,7 +31,7 @@ pub(crate) fn operator_version() -> String {
 
 /// Writes `version`, `timestamp` and `velero/version.json`. Blocks.
 pub(super) fn write(
-    desk: &Desk,
+    desk: &EntryContext,
     inventory: &Inventory,
     server: Option<&(String, String)>,
     (from, to): (Timestamp, Timestamp),

@@ -5,12 +5,12 @@ use jiff::Timestamp;
 
 use super::{
     CollectError, Collected, Work, described,
-    entry::{Desk, WriteError},
+    entry::{EntryContext, WriteError},
     facts,
     missing::{no_room, withheld},
     movers, on_a_thread,
-    reading::Run,
-    room::{Closed, Room},
+    reading::Scheduler,
+    room::{Closed, BudgetedEntries},
 };
 use crate::{
     archive::{BundlePath, SpoolError, manifest::Entry},
@@ -20,8 +20,8 @@ use crate::{
 };
 
 /// Makes what a run collected of what it read; `own` bytes, compressed, may be written about it, here and until the seal.
-pub(super) async fn finish(run: Run, inventory: &Inventory, own: u64) -> Result<Collected, CollectError> {
-    let Run { work, mut collected, live, room, .. } = run;
+pub(super) async fn finish(run: Scheduler, inventory: &Inventory, own: u64) -> Result<Collected, CollectError> {
+    let Scheduler { work, mut collected, live, room, .. } = run;
     let mut room = movers::add_logs(&work, room, &mut collected.missing).await?;
     let log = inventory.target.as_ref().map(|target| store_path(target.kind, &target.name, StoreFile::Log, false));
     if log.as_ref().is_some_and(|log| room.paths().contains(log)) {
@@ -44,7 +44,7 @@ pub(super) async fn finish(run: Run, inventory: &Inventory, own: u64) -> Result<
 }
 
 /// Leaves out what does not fit.
-pub(super) async fn fitted(work: &Work, room: Room) -> Result<Room, CollectError> {
+pub(super) async fn fitted(work: &Work, room: BudgetedEntries) -> Result<BudgetedEntries, CollectError> {
     if !room.is_over() {
         return Ok(room);
     }
@@ -57,7 +57,7 @@ pub(super) async fn fitted(work: &Work, room: Room) -> Result<Room, CollectError
 }
 
 /// Adds the files that say which versions and which time it is about. Blocks.
-fn add_facts(desk: &Desk, inventory: &Inventory, collected: &mut Collected) -> Result<(), SpoolError> {
+fn add_facts(desk: &EntryContext, inventory: &Inventory, collected: &mut Collected) -> Result<(), SpoolError> {
     let (what, path) = ("the versions of everything", "velero/version.json");
     let times = (collected.started, collected.finished);
     match facts::write(desk, inventory, collected.evidence.velero_version.as_ref(), times) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::nodes::{Nodes, PER_NODE, State};
+use super::nodes::{NodeSlots, PER_NODE, State};
 
 /// How long no guest comes to a node after a collection came to it, or went: with every item it comes again.
 pub(super) const QUIET: Duration = Duration::from_secs(2);
@@ -36,14 +36,14 @@ struct Inside {
 
 /// A place at a node that is to be given back when it is [wanted](Guest::wanted); dropping it does so.
 #[derive(Debug)]
-pub(crate) struct Guest(Standing);
+pub(crate) struct PreemptibleSlot(Standing);
 
 /// One guest, in line or inside; dropping it ends either.
 #[derive(Debug)]
 struct Standing {
     number: u64,
     node: String,
-    nodes: Nodes,
+    nodes: NodeSlots,
 }
 
 /// Whether a guest has to go.
@@ -54,16 +54,16 @@ enum Leave {
     No,
 }
 
-impl Nodes {
+impl NodeSlots {
     /// A place for a guest, as soon as there is one that no collection waits for. Whoever is short, as what it reads does not
     /// grow any more, goes before those that are not, and need not go for them; that may change while it waits.
-    pub(crate) async fn guest(&self, node: &str, is_short: impl Fn() -> bool) -> Guest {
+    pub(crate) async fn guest(&self, node: &str, is_short: impl Fn() -> bool) -> PreemptibleSlot {
         let standing = Standing::in_line(self, node);
         loop {
             let changed = self.changed();
             let is_short = is_short();
             let again_at = match self.lock().let_in(node, standing.number, is_short, Instant::now()) {
-                Ok(()) => return Guest(standing),
+                Ok(()) => return PreemptibleSlot(standing),
                 Err(again_at) => again_at,
             };
             match again_at {
@@ -74,7 +74,7 @@ impl Nodes {
     }
 }
 
-impl Guest {
+impl PreemptibleSlot {
     /// Done when the place is to be given back: a collection waits for it, or another guest whose turn it is.
     pub(crate) async fn wanted(&self) {
         let Standing { number, node, nodes } = &self.0;
@@ -91,7 +91,7 @@ impl Guest {
 }
 
 impl Standing {
-    fn in_line(nodes: &Nodes, node: &str) -> Self {
+    fn in_line(nodes: &NodeSlots, node: &str) -> Self {
         let mut state = nodes.lock();
         state.next += 1;
         let number = state.next;
@@ -188,12 +188,12 @@ mod tests {
         BTreeSet::from([node.to_owned()])
     }
 
-    async fn grows(nodes: &Nodes) -> Guest {
+    async fn grows(nodes: &NodeSlots) -> PreemptibleSlot {
         timeout(Duration::from_secs(30), nodes.guest("n", || false)).await.expect("a place")
     }
 
     /// What becomes of a guest at that time.
-    fn leave(guest: &Guest, now: Instant) -> Leave {
+    fn leave(guest: &PreemptibleSlot, now: Instant) -> Leave {
         let Standing { number, node, nodes } = &guest.0;
         nodes.lock().leave_of(node, *number, now)
     }
@@ -205,7 +205,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_guest_goes_for_a_collection_and_comes_again_when_that_was_gone_for_a_while() {
-        let nodes = Nodes::default();
+        let nodes = NodeSlots::default();
         let (first, second) = (grows(&nodes).await, grows(&nodes).await);
         let (third, now) = (Standing::in_line(&nodes, "n"), Instant::now());
         assert!(!let_in(&third, true, now), "two at once");
@@ -239,7 +239,7 @@ mod tests {
 
     #[tokio::test]
     async fn guests_take_turns_and_what_is_short_goes_first() {
-        let nodes = Nodes::default();
+        let nodes = NodeSlots::default();
         let first = grows(&nodes).await;
         let (second, now) = (grows(&nodes).await, Instant::now());
         let third = Standing::in_line(&nodes, "n");
@@ -253,12 +253,12 @@ mod tests {
         let (fourth, fifth) = (Standing::in_line(&nodes, "n"), Standing::in_line(&nodes, "n"));
         assert!(!let_in(&fourth, false, now) && !let_in(&fifth, true, now));
         assert_eq!(leave(&second, now), Leave::Now, "who was there longest goes for what is short, and at once");
-        let third = Guest(third);
+        let third = PreemptibleSlot(third);
         assert_ne!(leave(&third, now), Leave::Now, "it has just come");
         drop(second);
         assert!(!let_in(&fourth, false, now), "though it came first");
         assert!(let_in(&fifth, true, now));
-        let fifth = Guest(fifth);
+        let fifth = PreemptibleSlot(fifth);
         assert_eq!(leave(&fifth, now + 2 * TURN), Leave::No, "what is short stays to its end");
         assert_eq!(leave(&third, now + 2 * TURN), Leave::Now, "what grows does not");
         drop(third);

@@ -15,34 +15,34 @@ const EVENTS: usize = 4 << 20;
 const LEVEL: u32 = 1;
 
 /// An object as deflated JSON, and its length before.
-struct Small {
+struct Compressed {
     bytes: Box<[u8]>,
     length: usize,
 }
 
 /// Makes objects small and large again.
-struct Press {
+struct Compressor {
     deflate: Compress,
     inflate: Decompress,
 }
 
-impl Press {
+impl Compressor {
     fn new() -> Self {
         Self { deflate: Compress::new(Compression::new(LEVEL), false), inflate: Decompress::new(false) }
     }
 
-    fn small(&mut self, object: &Value) -> io::Result<Small> {
+    fn small(&mut self, object: &Value) -> io::Result<Compressed> {
         let json = serde_json::to_vec(object)?;
         // What does not deflate grows by five bytes a block.
         let mut bytes = Vec::with_capacity(json.len() + json.len() / 1000 * 5 + 64);
         self.deflate.reset();
         match self.deflate.compress_vec(&json, &mut bytes, FlushCompress::Finish) {
-            Ok(Status::StreamEnd) => Ok(Small { bytes: bytes.into_boxed_slice(), length: json.len() }),
+            Ok(Status::StreamEnd) => Ok(Compressed { bytes: bytes.into_boxed_slice(), length: json.len() }),
             other => Err(io::Error::other(format!("an object cannot be held: {other:?}"))),
         }
     }
 
-    fn large(&mut self, small: &Small) -> io::Result<Value> {
+    fn large(&mut self, small: &Compressed) -> io::Result<Value> {
         let mut json = Vec::with_capacity(small.length + 1);
         self.inflate.reset(false);
         self.inflate.decompress_vec(&small.bytes, &mut json, FlushDecompress::Finish).map_err(io::Error::other)?;
@@ -51,15 +51,15 @@ impl Press {
 }
 
 /// Objects in their order, as long as there is room.
-pub(super) struct Held {
-    press: Press,
-    objects: Vec<Small>,
+pub(super) struct ObjectBuffer {
+    press: Compressor,
+    objects: Vec<Compressed>,
     bytes: usize,
 }
 
-impl Held {
+impl ObjectBuffer {
     pub(super) fn new() -> Self {
-        Self { press: Press::new(), objects: Vec::new(), bytes: 0 }
+        Self { press: Compressor::new(), objects: Vec::new(), bytes: 0 }
     }
 
     /// `false`: there was no room.
@@ -93,17 +93,17 @@ impl Held {
 /// The newest Events of those that came by. The API server orders them by name, so that the newest are known only at the
 /// end; to hold so many of them, deflated, costs less than to have all of them listed twice.
 pub(super) struct Newest {
-    press: Press,
+    press: Compressor,
     most: usize,
     /// By time, and by their order among those of the same time.
-    events: BTreeMap<(Option<Timestamp>, usize), Small>,
+    events: BTreeMap<(Option<Timestamp>, usize), Compressed>,
     came: usize,
     bytes: usize,
 }
 
 impl Newest {
     pub(super) fn new(most: usize) -> Self {
-        Self { press: Press::new(), most, events: BTreeMap::new(), came: 0, bytes: 0 }
+        Self { press: Compressor::new(), most, events: BTreeMap::new(), came: 0, bytes: 0 }
     }
 
     pub(super) fn offer(&mut self, event: &Value) -> io::Result<()> {
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn what_is_held_comes_back_until_there_is_no_room() {
-        let mut held = Held::new();
+        let mut held = ObjectBuffer::new();
         let objects: Vec<Value> = (0..100).map(|n| json!({"n": n, "text": "é".repeat(n)})).collect();
         for object in &objects {
             assert!(held.push(object).unwrap());
@@ -247,7 +247,7 @@ mod tests {
         #[test]
         fn anything_becomes_small_and_large_again(bytes in prop::collection::vec(any::<char>(), 0..4000)) {
             let object = json!({"text": String::from_iter(bytes)});
-            let mut press = Press::new();
+            let mut press = Compressor::new();
             let small = press.small(&object).unwrap();
             prop_assert_eq!(press.large(&small).unwrap(), object);
         }

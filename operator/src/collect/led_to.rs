@@ -12,7 +12,7 @@ use super::{results::Shallow, store_files::StoreFiles};
 use crate::{
     cluster::{pipe, pump},
     describe::stream::each,
-    inventory::{Lead, Leads},
+    inventory::{ObjectRef, ObjectRefs},
     plan::{StoreFile, store_limit},
 };
 
@@ -20,8 +20,8 @@ use crate::{
 const TEXT: usize = 1024;
 
 /// Reads what both files lead to. Nothing of a file that cannot be had: that is told where it is collected.
-pub async fn leads(store: &dyn StoreFiles, of: TargetKind, name: &str, idle: Duration, deadline: Instant) -> Leads {
-    let mut leads = Leads::default();
+pub async fn leads(store: &dyn StoreFiles, of: TargetKind, name: &str, idle: Duration, deadline: Instant) -> ObjectRefs {
+    let mut leads = ObjectRefs::default();
     for file in [StoreFile::VolumeInfo, StoreFile::ItemOperations] {
         let Ok(Ok(Some(body))) = timeout_at(deadline, store.open(of, name, file)).await else { continue };
         let (to, pieces) = pipe();
@@ -77,13 +77,13 @@ impl Volume {
     }
 }
 
-fn volumes(from: impl Read, leads: &mut Leads) {
+fn volumes(from: impl Read, leads: &mut ObjectRefs) {
     // What breaks off still told what came before.
     let _ = each(from, |volume: Volume| {
         if volume.went_wrong() {
-            leads.add(Lead::Claim, volume.pvc_namespace.as_deref(), volume.pvc_name.as_deref());
-            leads.add(Lead::Volume, None, volume.pv_name.as_deref());
-            leads.add(Lead::Content, None, volume.csi_snapshot_info.and_then(|csi| csi.vsc_name).as_deref());
+            leads.add(ObjectRef::Claim, volume.pvc_namespace.as_deref(), volume.pvc_name.as_deref());
+            leads.add(ObjectRef::Volume, None, volume.pv_name.as_deref());
+            leads.add(ObjectRef::Content, None, volume.csi_snapshot_info.and_then(|csi| csi.vsc_name).as_deref());
         }
         Ok(())
     });
@@ -118,16 +118,16 @@ struct Identifier {
     name: Option<String>,
 }
 
-fn operations(from: impl Read, leads: &mut Leads) {
+fn operations(from: impl Read, leads: &mut ObjectRefs) {
     let _ = each(from, |operation: Operation| {
         if operation.status.phase.as_deref() != Some("Completed") {
             let Identifier { resource, namespace, name } = &operation.spec.resource_identifier;
             let lead = match resource.as_deref() {
-                Some("persistentvolumeclaims") => Lead::Claim,
-                Some("persistentvolumes") => Lead::Volume,
-                Some("volumesnapshots") => Lead::Snapshot,
-                Some("volumesnapshotcontents") => Lead::Content,
-                _ => Lead::Elsewhere,
+                Some("persistentvolumeclaims") => ObjectRef::Claim,
+                Some("persistentvolumes") => ObjectRef::Volume,
+                Some("volumesnapshots") => ObjectRef::Snapshot,
+                Some("volumesnapshotcontents") => ObjectRef::Content,
+                _ => ObjectRef::Elsewhere,
             };
             leads.add(lead, namespace.as_deref(), name.as_deref());
         }
@@ -150,12 +150,12 @@ mod tests {
                 "csiSnapshotInfo": {"vscName": "vsc-7", "ReadyToUse": null}, "pvInfo": {"labels": null}},
             {"pvcName": "flour", "pvcNamespace": "bakery", "pvrInfo": {"Phase": "Canceled"}},
             {"pvcName": "../x", "pvcNamespace": "odd", "result": "failed"}]);
-        let mut leads = Leads::default();
+        let mut leads = ObjectRefs::default();
         volumes(info.to_string().as_bytes(), &mut leads);
         assert_eq!(leads.namespaces(), ["bakery", "odd", "shop"]);
-        assert_eq!(leads.of(Lead::Claim), [("bakery", "flour"), ("shop", "ledger")]);
-        assert_eq!(leads.of(Lead::Volume), [("", "pv-7")]);
-        assert_eq!(leads.of(Lead::Content), [("", "vsc-7")]);
+        assert_eq!(leads.of(ObjectRef::Claim), [("bakery", "flour"), ("shop", "ledger")]);
+        assert_eq!(leads.of(ObjectRef::Volume), [("", "pv-7")]);
+        assert_eq!(leads.of(ObjectRef::Content), [("", "vsc-7")]);
     }
 
     #[test]
@@ -174,11 +174,11 @@ mod tests {
         for (text, namespaces) in
             [(whole.as_str(), &["bakery", "farm", "shop"][..]), (&whole[..whole.len() - 20], &["bakery", "shop"])]
         {
-            let mut leads = Leads::default();
+            let mut leads = ObjectRefs::default();
             operations(text.as_bytes(), &mut leads);
             assert_eq!(leads.namespaces(), namespaces);
-            assert_eq!(leads.of(Lead::Claim), [("shop", "ledger")]);
-            assert_eq!(leads.of(Lead::Snapshot), [("bakery", "velero-flour-x")]);
+            assert_eq!(leads.of(ObjectRef::Claim), [("shop", "ledger")]);
+            assert_eq!(leads.of(ObjectRef::Snapshot), [("bakery", "velero-flour-x")]);
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{
     Outcome, Work,
     entry::WriteError,
-    held::{Held, Newest},
+    held::{ObjectBuffer, Newest},
     missing::missing,
     movers::Unlisted,
     object_writer::{OBJECT, Writer, close, object_path, shorten},
@@ -38,7 +38,7 @@ enum Mode {
     /// At most so many.
     AtMost(usize),
     /// The target's are written, the others wait.
-    Waiting(First, Held),
+    Waiting(First, ObjectBuffer),
     /// Too many waited: the target's are written, the others pass.
     OnlyFirst(First),
     /// The chosen ones are written.
@@ -49,7 +49,7 @@ enum Mode {
     Named(BTreeMap<String, ObjectName>, usize),
 }
 
-struct Sieve {
+struct ListFilter {
     writer: Writer,
     mode: Mode,
     /// There was no room for all that had to wait.
@@ -60,7 +60,7 @@ struct Sieve {
     unlisted: Unlisted,
 }
 
-impl Sieve {
+impl ListFilter {
     fn new(writer: Writer, mode: Mode) -> Self {
         Self { writer, mode, overflowed: false, replaced: Vec::new(), unlisted: Unlisted::default() }
     }
@@ -102,7 +102,7 @@ impl Sieve {
     }
 }
 
-impl TakeItems for Sieve {
+impl TakeItems for ListFilter {
     fn take(&mut self, mut item: Value) -> io::Result<Flow> {
         shorten(&self.writer.kind, &mut item);
         self.unlisted.listed(&item);
@@ -147,14 +147,14 @@ pub(super) async fn list(
     let path = kind.list_path(namespace);
     let mode = match want {
         Want::All => Mode::Straight,
-        Want::First(first) => Mode::Waiting(first.clone(), Held::new()),
+        Want::First(first) => Mode::Waiting(first.clone(), ObjectBuffer::new()),
         Want::Newest(most) => Mode::Newest(Newest::new(*most)),
         Want::AtMost(most) => Mode::AtMost(*most),
         Want::Only(only) => Mode::Chosen(only.clone()),
     };
     let seen = |bytes| work.progress.read(bytes);
     let sieve =
-        Sieve { unlisted: work.caught.unlisted(kind, namespace), ..Sieve::new(Writer::new(work, item, kind), mode) };
+        ListFilter { unlisted: work.caught.unlisted(kind, namespace), ..ListFilter::new(Writer::new(work, item, kind), mode) };
     let (mut sieve, mut listed) = work.cluster.list(&path, None, deadline, sieve, seen).await;
     if let (true, Want::First(first), Ok(_)) = (sieve.overflowed, want, &listed) {
         let unlisted = std::mem::take(&mut sieve.unlisted);
@@ -216,9 +216,9 @@ async fn first_of_many(
     first: &First,
     writer: Writer,
     deadline: Instant,
-) -> Result<Sieve, WriteError> {
+) -> Result<ListFilter, WriteError> {
     let seen = |bytes| work.progress.read(bytes);
-    let mut sieve = Sieve::new(writer, Mode::OnlyFirst(first.clone()));
+    let mut sieve = ListFilter::new(writer, Mode::OnlyFirst(first.clone()));
     let narrow = first.narrow.as_ref().filter(|_| first.names.iter().any(|name| !sieve.writer.has(name)));
     for (key, value) in first.labels.iter().chain(narrow) {
         let selector = format!("{key}={value}");
@@ -253,7 +253,7 @@ pub(super) async fn named(
         objects.iter().map(|object| (object.name.clone(), object.clone())).collect();
     let mut outcome = Outcome::default();
     let path = kind.list_path(namespace);
-    let mut sieve = Sieve::new(Writer::new(work, item, kind), Mode::Straight);
+    let mut sieve = ListFilter::new(Writer::new(work, item, kind), Mode::Straight);
     // What a whole list did not bring is gone.
     let mut gone = None;
     if wanted.len() > HANDFUL {
@@ -303,7 +303,7 @@ pub(super) async fn named(
             }
         }
     }
-    let Sieve { writer, replaced, .. } = sieve;
+    let ListFilter { writer, replaced, .. } = sieve;
     for name in replaced {
         let why = "an object of the same name and another UID has taken its place, and is kept instead";
         note(&mut outcome, &name, why);

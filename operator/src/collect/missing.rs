@@ -2,7 +2,7 @@
 //! lines of `missing[]`. Errors of the object store are told in `store_files`, the rules that a refusal names in `access`.
 
 use crate::{
-    access::{Borders, need},
+    access::{ReadScope, need},
     archive::{
         SpoolError,
         manifest::{Missing, MissingCode, MissingSeverity},
@@ -14,7 +14,7 @@ use crate::{
 /// Longest `why` (bytes).
 const WHY: usize = 512;
 
-impl Borders {
+impl ReadScope {
     /// Objects that could not be read.
     pub(super) fn objects(
         &self,
@@ -199,8 +199,8 @@ mod tests {
         assert!(!is_untrusted_kubelet(&status(500, "dial tcp: connection refused")));
     }
 
-    fn borders() -> Borders {
-        Borders::new("backups-ns", true, &[])
+    fn borders() -> ReadScope {
+        ReadScope::new("backups-ns", true, &[])
     }
 
     #[test]

@@ -41,10 +41,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use evidence::Evidence;
 pub use from_store::FromStore;
-pub(crate) use guests::Guest;
+pub(crate) use guests::PreemptibleSlot;
 pub use led_to::leads;
 pub(crate) use missing::no_room;
-pub use nodes::Nodes;
+pub use nodes::NodeSlots;
 pub use progress::Progress;
 pub use restored::restored_namespaces;
 pub(crate) use results::Shallow;
@@ -52,7 +52,7 @@ pub use results::{Distinct, Results};
 pub use store_files::{StoreBody, StoreFailure, StoreFiles, troubled_namespaces};
 
 use crate::{
-    access::Borders,
+    access::ReadScope,
     archive::{
         Segment, Spool, SpoolError,
         manifest::{Entry, Missing, Source, Trimmed, Truncation},
@@ -65,11 +65,11 @@ use crate::{
     plan::{Bodies, Item, LogLimits, Plan},
     redact::Redactor,
 };
-use entry::Desk;
+use entry::EntryContext;
 use evidence::Relevant;
 use kubelets::Kubelets;
 use movers::Caught;
-use reading::Run;
+use reading::Scheduler;
 
 /// How much is read at once, and how long one item may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ pub struct Collector {
     /// How much at once.
     pub pace: Pace,
     /// The places at the nodes, shared with what else is collected.
-    pub nodes: Nodes,
+    pub nodes: NodeSlots,
     /// What was caught of hosting pods that are gone.
     pub movers: Movers,
     /// How much may be kept of it, and written about it.
@@ -142,10 +142,10 @@ pub enum CollectError {
 /// What all items share.
 struct Work {
     cluster: Cluster,
-    desk: Desk,
+    desk: EntryContext,
     store: Result<Arc<dyn StoreFiles>, StoreFailure>,
     logs: LogLimits,
-    borders: Borders,
+    borders: ReadScope,
     kubelets: Kubelets,
     config_maps: Bodies,
     relevant: Relevant,
@@ -246,7 +246,7 @@ pub async fn collect(
     collector.spool.hold_back(collector.shares.held_back);
     progress.planned(plan.items.len());
     let Plan { items, logs, missing, config_maps } = plan;
-    let borders = Borders::of(inventory);
+    let borders = ReadScope::of(inventory);
     let unread = unread::unread(inventory, &items, &borders);
     let collected = Collected {
         entries: Vec::new(),
@@ -260,7 +260,7 @@ pub async fn collect(
     };
     let work = Work {
         cluster: collector.cluster.clone(),
-        desk: Desk { redactor: collector.redactor.clone(), spool: collector.spool.clone() },
+        desk: EntryContext { redactor: collector.redactor.clone(), spool: collector.spool.clone() },
         store: collector.store.clone(),
         logs,
         borders,
@@ -272,7 +272,7 @@ pub async fn collect(
         subjects: described::subjects(inventory),
         progress: progress.clone(),
     };
-    let mut run = Run::new(Arc::new(work), collector, inventory, collected, deadline);
+    let mut run = Scheduler::new(Arc::new(work), collector, inventory, collected, deadline);
     run.all(items, cancel).await?;
     unread::add(&mut run.collected.missing, unread);
     finish::finish(run, inventory, collector.shares.own).await

@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 
 use super::{
     CollectError, Work,
-    entry::{Desk, LazyEntry, WriteError},
+    entry::{EntryContext, LazyEntry, WriteError},
     missing::{missing, no_room, withheld},
     on_a_thread,
-    room::{Kept, Room},
+    room::{Kept, BudgetedEntries},
     window::Cutter,
 };
 use crate::{
@@ -186,7 +186,7 @@ impl Unlisted {
 }
 
 /// Adds the logs of pods that are gone to what was read: those that were caught, then the copies that stand in for them.
-pub(super) async fn add_logs(work: &Arc<Work>, mut room: Room, lost: &mut Vec<Missing>) -> Result<Room, CollectError> {
+pub(super) async fn add_logs(work: &Arc<Work>, mut room: BudgetedEntries, lost: &mut Vec<Missing>) -> Result<BudgetedEntries, CollectError> {
     let mut copies = room.stand_ins();
     let mut there = room.paths();
     for pod in &work.caught.pods {
@@ -310,7 +310,7 @@ type Times = (Option<Timestamp>, Option<Timestamp>);
 
 /// Writes the lines of a caught log that are in the window, behind a word on those that were not kept.
 fn written(
-    desk: &Desk,
+    desk: &EntryContext,
     path: BundlePath,
     log: &CaughtLog,
     window: Window,

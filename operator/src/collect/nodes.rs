@@ -19,7 +19,7 @@ pub(super) const PER_NODE: usize = 2;
 
 /// The places at all nodes. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Nodes(Arc<Shared>);
+pub struct NodeSlots(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -41,23 +41,23 @@ pub(super) struct State {
 
 /// One collection among those that share the places; dropping it ends its waiting.
 #[derive(Debug)]
-pub(super) struct Visitor {
+pub(super) struct Waiter {
     number: u64,
-    nodes: Nodes,
+    nodes: NodeSlots,
 }
 
 /// A place at a node; dropping it gives it back.
 #[derive(Debug)]
-pub(super) struct AtNode {
+pub(super) struct NodePermit {
     node: String,
-    nodes: Nodes,
+    nodes: NodeSlots,
 }
 
-impl Nodes {
-    pub(super) fn visitor(&self) -> Visitor {
+impl NodeSlots {
+    pub(super) fn visitor(&self) -> Waiter {
         let mut state = self.lock();
         state.next += 1;
-        Visitor { number: state.next, nodes: self.clone() }
+        Waiter { number: state.next, nodes: self.clone() }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -75,9 +75,9 @@ impl Nodes {
     }
 }
 
-impl Visitor {
+impl Waiter {
     /// A place, if there is one that nobody waits for who came before.
-    pub(super) fn enter(&self, node: &str) -> Option<AtNode> {
+    pub(super) fn enter(&self, node: &str) -> Option<NodePermit> {
         let mut state = self.nodes.lock();
         let busy = state.busy.get(node).copied().unwrap_or(0);
         let line = state.waiting.get(node);
@@ -88,7 +88,7 @@ impl Visitor {
         *state.busy.entry(node.to_owned()).or_default() += 1;
         state.leave(node, self.number);
         state.keep_quiet(node);
-        Some(AtNode { node: node.to_owned(), nodes: self.nodes.clone() })
+        Some(NodePermit { node: node.to_owned(), nodes: self.nodes.clone() })
     }
 
     /// Waits in line at these nodes, and at no others. Whoever waits must come as soon as there is a place.
@@ -113,7 +113,7 @@ impl Visitor {
         }
     }
 
-    /// See [`Nodes::changed`].
+    /// See [`NodeSlots::changed`].
     pub(super) fn changed(&self) -> OwnedNotified {
         self.nodes.changed()
     }
@@ -148,13 +148,13 @@ impl State {
     }
 }
 
-impl Drop for Visitor {
+impl Drop for Waiter {
     fn drop(&mut self) {
         self.wait_at(&BTreeSet::new());
     }
 }
 
-impl Drop for AtNode {
+impl Drop for NodePermit {
     fn drop(&mut self) {
         let mut state = self.nodes.lock();
         state.give_back(&self.node);
@@ -174,7 +174,7 @@ mod tests {
 
     #[tokio::test]
     async fn two_at_a_node_over_all_collections_and_the_places_go_in_turn() {
-        let nodes = Nodes::default();
+        let nodes = NodeSlots::default();
         let (one, other) = (nodes.visitor(), nodes.visitor());
         let first = one.enter("n1").expect("a place");
         let second = one.enter("n1").expect("a place");
@@ -193,7 +193,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_does_not_wait_any_more_is_in_nobodys_way() {
-        let nodes = Nodes::default();
+        let nodes = NodeSlots::default();
         let (one, other) = (nodes.visitor(), nodes.visitor());
         let places = (one.enter("n1"), one.enter("n1"));
         other.wait_at(&at(&["n1"]));

@@ -183,8 +183,8 @@ pub(super) fn shorten(kind: &ApiKind, object: &mut Value) {
 
 /// Whether an object, written as JSON, takes at most so many bytes.
 fn fits(object: &Value, most: usize) -> bool {
-    struct Room(usize);
-    impl Write for Room {
+    struct BudgetedEntries(usize);
+    impl Write for BudgetedEntries {
         fn write(&mut self, data: &[u8]) -> io::Result<usize> {
             self.0 = self.0.checked_sub(data.len()).ok_or(io::ErrorKind::WriteZero)?;
             Ok(data.len())
@@ -193,7 +193,7 @@ fn fits(object: &Value, most: usize) -> bool {
             Ok(())
         }
     }
-    serde_json::to_writer(Room(most), object).is_ok()
+    serde_json::to_writer(BudgetedEntries(most), object).is_ok()
 }
 
 /// Where an object of a List would lie if it had a file of its own: under this path it is told that it is missing.

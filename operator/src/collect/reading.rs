@@ -23,9 +23,9 @@ use super::{
     kubelets::NodeDown,
     lists, logs,
     missing::{missing, no_room, too_late, withheld},
-    nodes::{AtNode, Visitor},
+    nodes::{NodePermit, Waiter},
     objects,
-    room::Room,
+    room::BudgetedEntries,
     store_files,
 };
 use crate::{
@@ -40,7 +40,7 @@ use crate::{
 };
 
 /// A collection that goes on.
-pub(super) struct Run {
+pub(super) struct Scheduler {
     pub(super) work: Arc<Work>,
     pace: Pace,
     deadline: Instant,
@@ -51,17 +51,17 @@ pub(super) struct Run {
     /// Other namespaces whose logs may not be read: that is told once for each, and nothing more is asked.
     closed: BTreeSet<String>,
     /// Among all that read of the same nodes.
-    nodes: Visitor,
+    nodes: Waiter,
     /// Paths of items for which the spool had no room at the first time.
     again: BTreeSet<BundlePath>,
-    pub(super) room: Room,
+    pub(super) room: BudgetedEntries,
     pub(super) collected: Collected,
     pub(super) live: Vec<Live>,
 }
 
 type Ended = (Timestamp, Duration, Result<Outcome, WriteError>);
 
-impl Run {
+impl Scheduler {
     pub(super) fn new(
         work: Arc<Work>,
         collector: &Collector,
@@ -78,7 +78,7 @@ impl Run {
             closed: BTreeSet::new(),
             nodes: collector.nodes.visitor(),
             again: BTreeSet::new(),
-            room: Room::new(collector.shares.room, inventory),
+            room: BudgetedEntries::new(collector.shares.room, inventory),
             collected,
             live: work.subjects.iter().map(|_| Live::default()).collect(),
             work,
@@ -136,7 +136,7 @@ impl Run {
     }
 
     /// Reads the item once it is awaited; the place at its node is taken until it is read.
-    fn begun(&mut self, item: &Item, place: Option<AtNode>) -> impl Future<Output = Ended> + Send + use<> {
+    fn begun(&mut self, item: &Item, place: Option<NodePermit>) -> impl Future<Output = Ended> + Send + use<> {
         let (work, mut item) = (self.work.clone(), item.clone());
         if self.again.contains(&item.path) {
             tighten(&mut item, work.desk.spool.free());
@@ -176,7 +176,7 @@ impl Run {
 
     /// The first item whose node has a place, and that; items that have no chance any more are told as missing on the way.
     /// If there is none it waits at the nodes of all that are left.
-    fn next(&mut self, waiting: &mut VecDeque<Item>) -> Option<(Item, Option<AtNode>)> {
+    fn next(&mut self, waiting: &mut VecDeque<Item>) -> Option<(Item, Option<NodePermit>)> {
         let late = Instant::now() >= self.deadline;
         let (mut at, mut full) = (0, BTreeSet::new());
         while let Some(item) = waiting.get(at) {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::{
     Body,
-    entry::{Desk, LazyEntry, WriteError},
+    entry::{EntryContext, LazyEntry, WriteError},
     missing::{LARGER, missing},
 };
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
 
 /// Entries, what they take, and what was left out of them.
 #[derive(Debug, Default)]
-pub(super) struct Room {
+pub(super) struct BudgetedEntries {
     /// Most bytes of all entries, as they lie in the spool.
     limit: u64,
     used: u64,
@@ -67,7 +67,7 @@ impl Kept {
     }
 }
 
-impl Room {
+impl BudgetedEntries {
     pub(super) fn new(limit: u64, inventory: &Inventory) -> Self {
         let healthy = inventory.pods.iter().filter(|pod| pod.is_healthy());
         let targets = [&inventory.target, &inventory.backup].into_iter().flatten();
@@ -163,7 +163,7 @@ impl Room {
     }
 
     /// Leaves out, step by step, until the rest fits or there is nothing more to leave out. Blocks.
-    pub(super) fn fit(mut self, desk: &Desk) -> Result<Self, WriteError> {
+    pub(super) fn fit(mut self, desk: &EntryContext) -> Result<Self, WriteError> {
         for step in Step::ALL {
             if !self.is_over() {
                 break;
@@ -183,7 +183,7 @@ impl Room {
         Ok(self)
     }
 
-    fn cut(&mut self, place: usize, kept: Kept, cut: Cut, step: Step, desk: &Desk) -> Result<(), WriteError> {
+    fn cut(&mut self, place: usize, kept: Kept, cut: Cut, step: Step, desk: &EntryContext) -> Result<(), WriteError> {
         let Kept { entry, class, trimmed, stands_in } = kept;
         let (path, before) = (entry.segment.path().as_str().to_owned(), entry.segment.bytes());
         let left = match cut {
@@ -260,7 +260,7 @@ fn no_room_at_all(entry: &Entry, limit: u64) -> Missing {
 }
 
 /// Head and tail of a log, and why the middle is not there.
-fn shortened(entry: Entry, most: u64, desk: &Desk) -> io::Result<Entry> {
+fn shortened(entry: Entry, most: u64, desk: &EntryContext) -> io::Result<Entry> {
     let Entry { segment, source, truncated, read_at, ms } = entry;
     let segment = segment.shrink(&desk.spool, most)?;
     // That its source broke off stays the graver reason.
@@ -280,7 +280,7 @@ fn names(text: &[u8], id: &str) -> bool {
 }
 
 /// A List with those of its objects that name one of `own`; `None` if there is none.
-fn own_objects(entry: Entry, own: &[String], desk: &Desk) -> io::Result<Option<Entry>> {
+fn own_objects(entry: Entry, own: &[String], desk: &EntryContext) -> io::Result<Option<Entry>> {
     let Entry { segment, mut source, read_at, ms, .. } = entry;
     let before = segment.bytes();
     let mut kept = LazyEntry::new(desk, segment.path().clone(), None);

@@ -439,7 +439,7 @@ mod tests {
         let tmp = tempfile::tempdir().unwrap();
         let redactor = Arc::new(crate::redact::Redactor::new(&[], Vec::new()).unwrap());
         let spool = crate::archive::Spool::create(tmp.path(), 1 << 30).unwrap();
-        let desk = super::super::entry::Desk { redactor, spool };
+        let desk = super::super::entry::EntryContext { redactor, spool };
         let mut json = b"{\"errors\":{\"velero\":[\"the disk \xff is full\"".to_vec();
         for n in 0..6000 {
             json.extend(format!(",\"{n} {}\"", "x ".repeat(512)).into_bytes());

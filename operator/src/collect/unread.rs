@@ -2,7 +2,7 @@
 //! same. What is refused to an item is told where items are read.
 
 use crate::{
-    access::Borders,
+    access::ReadScope,
     archive::manifest::{Missing, MissingCode},
     inventory::{Inventory, Unread},
     plan::{Item, list_path},
@@ -12,7 +12,7 @@ use crate::{
 const EVERYWHERE: &str = "namespaces/_all";
 
 /// What could not be read. What was refused will be refused to an item that lists the same, too, which tells it then.
-pub(super) fn unread(inventory: &Inventory, items: &[Item], borders: &Borders) -> Vec<Missing> {
+pub(super) fn unread(inventory: &Inventory, items: &[Item], borders: &ReadScope) -> Vec<Missing> {
     let told = |unread: &&Unread| {
         let same = |item: &Item| item.source.lists(&unread.kind, &unread.namespace);
         unread.why.is_forbidden() && items.iter().any(same)
@@ -88,7 +88,7 @@ mod tests {
             lost(&pods, "", forbidden()),
             lost(&pods, "barn", ClusterError::Deadline),
         ];
-        let borders = Borders::new(&inventory.namespace, false, &[]);
+        let borders = ReadScope::new(&inventory.namespace, false, &[]);
         let objects = vec![ObjectName { namespace: "shop".into(), name: "ledger".into(), uid: None }];
         let (path, source) = (list_path(&claims, Some("shop")), ItemSource::Named { kind: claims, objects });
         let item = Item { what: "claims".into(), path, source, priority: Priority::P1, node: None };

@@ -7,7 +7,7 @@ use debugbundle_crd::{Bundle, DebugBundle, Reason};
 use jiff::Timestamp;
 use kube::{ResourceExt as _, runtime::controller::Action};
 
-use super::{Context, Fault, mine::Mine};
+use super::{Context, Fault, mine::Claim};
 use crate::{
     crash, observed,
     run::Subject,
@@ -39,7 +39,7 @@ pub(super) async fn finalize(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result
         }
     }
     crash::point("deleted");
-    Mine::new(ctx.client.clone(), ctx.api.clone(), bundle.clone()).remove_finalizer().await?;
+    Claim::new(ctx.client.clone(), ctx.api.clone(), bundle.clone()).remove_finalizer().await?;
     Ok(Action::await_change())
 }
 

@@ -12,7 +12,7 @@ use kube::{
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use crate::status::Fold;
+use crate::status::StatusBuilder;
 
 use super::Fault;
 
@@ -22,7 +22,7 @@ const CONFLICTS: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The claim on one DebugBundle.
-pub struct Mine {
+pub struct Claim {
     api: Api<DebugBundle>,
     client: kube::Client,
     seen: Mutex<DebugBundle>,
@@ -34,7 +34,7 @@ enum Written {
     Stale,
 }
 
-impl Mine {
+impl Claim {
     /// Wraps a DebugBundle as just read from the API server. Nothing is claimed yet.
     pub fn new(client: kube::Client, api: Api<DebugBundle>, live: DebugBundle) -> Self {
         Self { api, client, seen: Mutex::new(live) }
@@ -87,9 +87,9 @@ impl Mine {
 
     /// Writes a status only if the object is still exactly as seen: the claim itself, and whatever rests on a view that
     /// may be stale. When it is, a change is on its way that has all of it decided anew.
-    pub async fn exactly(&self, now: Timestamp, fold: impl FnOnce(Fold) -> Fold + Send) -> Result<(), Fault> {
+    pub async fn exactly(&self, now: Timestamp, fold: impl FnOnce(StatusBuilder) -> StatusBuilder + Send) -> Result<(), Fault> {
         let mut seen = self.seen.lock().await;
-        let next = fold(Fold::new(seen.status.as_ref(), seen.metadata.generation, now)).done();
+        let next = fold(StatusBuilder::new(seen.status.as_ref(), seen.metadata.generation, now)).done();
         match self.put(&seen, &next).await? {
             Written::Yes(live) => {
                 *seen = *live;
@@ -101,11 +101,11 @@ impl Mine {
 
     /// Folds what happened into the status and writes it, if that changes anything. Goes on over others' changes to
     /// the object as long as holder and attempt are still those of the claim.
-    pub async fn update(&self, now: Timestamp, fold: impl Fn(Fold) -> Fold + Send) -> Result<(), Fault> {
+    pub async fn update(&self, now: Timestamp, fold: impl Fn(StatusBuilder) -> StatusBuilder + Send) -> Result<(), Fault> {
         let mut seen = self.seen.lock().await;
         let claim = claim_of(&seen);
         for _ in 0..CONFLICTS {
-            let next = fold(Fold::new(seen.status.as_ref(), seen.metadata.generation, now)).done();
+            let next = fold(StatusBuilder::new(seen.status.as_ref(), seen.metadata.generation, now)).done();
             if seen.status.as_ref() == Some(&next) {
                 return Ok(());
             }

@@ -38,11 +38,11 @@ use crate::{
     notify::Notifier,
     observed::Observed,
     run::Engine,
-    status::Fold,
+    status::StatusBuilder,
 };
-use mine::{Mine, in_time};
+use mine::{Claim, in_time};
 pub use places::share_mib;
-use places::{Place, Places};
+use places::{CollectionSlot, CollectionSlots};
 use queue::{Queue, Turn};
 
 type Guarded = DeserializeGuard<DebugBundle>;
@@ -109,7 +109,7 @@ pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdo
     if !until_served(&api, &shutdown).await {
         return;
     }
-    let places = Places::new(settings.max_concurrent, settings.spool_limit_mib);
+    let places = CollectionSlots::new(settings.max_concurrent, settings.spool_limit_mib);
     sweep(&guarded, &engine, &settings, &places).await;
     tracing::info!("Operator is ready");
     let (seen, writer) = reflector::store();
@@ -195,7 +195,7 @@ async fn until_served(api: &Api<DebugBundle>, shutdown: &CancellationToken) -> b
 
 /// Removes what processes that ended left in the spool of DebugBundles that need it no more. What is not ours stays, and what
 /// was sealed and still has to be sent keeps its room.
-async fn sweep(api: &Api<Guarded>, engine: &Engine, settings: &Settings, places: &Places) {
+async fn sweep(api: &Api<Guarded>, engine: &Engine, settings: &Settings, places: &CollectionSlots) {
     let folders = engine.spools(&settings.spool);
     if folders.is_empty() {
         return;
@@ -300,7 +300,7 @@ async fn wait_for_a_place(seen: &Observed, attempt: i64, resume: bool, ctx: &Arc
 /// Writes that a bundle waits. A bundle that has changed meanwhile comes back by the watch.
 async fn queued(seen: &Observed, ctx: &Context) -> Result<Action, Fault> {
     let meta = seen.meta();
-    let status = Fold::new(None, meta.generation, ctx.now()).queued(ctx.settings.max_concurrent).done();
+    let status = StatusBuilder::new(None, meta.generation, ctx.now()).queued(ctx.settings.max_concurrent).done();
     let patch = mine::whole_status(meta.resource_version.as_deref(), &status);
     match mine::patch_status_raw(&ctx.client, meta, &patch).await {
         Ok(_) => Ok(Action::await_change()),
@@ -319,7 +319,7 @@ fn start_waiting(ctx: &Arc<Context>) {
 }
 
 /// A run, and after a fault that may go away the pause before the next attempt.
-async fn one_run(turn: Turn, place: Place, ctx: Arc<Context>) {
+async fn one_run(turn: Turn, place: CollectionSlot, ctx: Arc<Context>) {
     let under_way = UnderWay { uid: turn.uid.clone(), name: turn.name.clone(), ctx: Arc::clone(&ctx) };
     let (cancel, _following) = follow_deletion(&turn, &ctx);
     let result = Box::pin(work::to_the_end(&turn, place, &ctx, &cancel)).await;
@@ -390,14 +390,14 @@ async fn settle(bundle: DebugBundle, reason: Reason, ctx: &Arc<Context>) -> Resu
         }
         _ => reason.to_string(),
     };
-    let mine = Mine::new(ctx.client.clone(), ctx.api.clone(), bundle);
+    let mine = Claim::new(ctx.client.clone(), ctx.api.clone(), bundle);
     work::end_without(&mine, reason, &message, ctx).await?;
     Ok(Action::await_change())
 }
 
 /// Somebody took the finalizer off: without it the stored object would outlive the resource.
 async fn protect(bundle: DebugBundle, ctx: &Context) -> Result<Action, Fault> {
-    Mine::new(ctx.client.clone(), ctx.api.clone(), bundle).add_finalizer().await?;
+    Claim::new(ctx.client.clone(), ctx.api.clone(), bundle).add_finalizer().await?;
     Ok(Action::await_change())
 }
 
@@ -439,11 +439,11 @@ async fn told_malformed(bad: &InvalidObject, ctx: &Context) -> Result<Action, Fa
         if decide::has_finalizer(&shell) {
             let left = stored_by(&shell, ctx).await?;
             ctx.notifier.warning(&shell, Reason::NotDeleted, &format!("{left}{message}")).await;
-            Mine::new(ctx.client.clone(), ctx.api.clone(), shell).remove_finalizer().await?;
+            Claim::new(ctx.client.clone(), ctx.api.clone(), shell).remove_finalizer().await?;
         }
         return Ok(Action::await_change());
     }
-    let status = Fold::new(None, meta.generation, created).failed(Reason::Malformed, &message, Timestamp::MAX).done();
+    let status = StatusBuilder::new(None, meta.generation, created).failed(Reason::Malformed, &message, Timestamp::MAX).done();
     // What is on record of a stored bundle stays: whoever deletes the resource has to know where it is.
     let bundle = raw(&shell, ctx).await?.and_then(|raw| serde_json::from_value(raw["status"]["bundle"].clone()).ok());
     let status = DebugBundleStatus {

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const MIB: u64 = 1 << 20;
 
 /// The places of one operator.
-pub(super) struct Places {
+pub(super) struct CollectionSlots {
     collecting: Arc<Semaphore>,
     /// Room of the spool that is not promised to anybody, MiB.
     room: Arc<Semaphore>,
@@ -23,7 +23,7 @@ pub(super) struct Places {
 
 /// One bundle's place; dropping it gives it back.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct CollectionSlot {
     room: OwnedSemaphorePermit,
     collecting: Option<OwnedSemaphorePermit>,
 }
@@ -39,7 +39,7 @@ pub fn share_mib(at_once: usize, spool_mib: u32) -> u32 {
     (spool_mib / u32::try_from(shares(at_once)).unwrap_or(u32::MAX)).max(1)
 }
 
-impl Places {
+impl CollectionSlots {
     /// `spool_mib` are shared by `at_once` collections and what waits.
     pub(super) fn new(at_once: usize, spool_mib: u32) -> Self {
         let each = share_mib(at_once, spool_mib);
@@ -60,13 +60,13 @@ impl Places {
     }
 
     /// The place of a bundle that is sealed, and of so many bytes: there is no waiting for what it has already.
-    pub(super) fn of_sealed(&self, uid: &str, bytes: u64) -> Place {
+    pub(super) fn of_sealed(&self, uid: &str, bytes: u64) -> CollectionSlot {
         let kept = self.lock().remove(uid);
-        Place { room: kept.unwrap_or_else(|| self.of_size(bytes)), collecting: None }
+        CollectionSlot { room: kept.unwrap_or_else(|| self.of_size(bytes)), collecting: None }
     }
 
     /// Keeps the room of a sealed bundle until somebody sends it, or its file is removed.
-    pub(super) fn put_by(&self, uid: &str, mut place: Place, bytes: u64) {
+    pub(super) fn put_by(&self, uid: &str, mut place: CollectionSlot, bytes: u64) {
         place.sealed(bytes);
         self.lock().insert(uid.to_owned(), place.room);
     }
@@ -92,14 +92,14 @@ impl Places {
     }
 
     /// A place, if there is one now.
-    pub(super) fn at_once(&self) -> Option<Place> {
+    pub(super) fn at_once(&self) -> Option<CollectionSlot> {
         let room = Arc::clone(&self.room).try_acquire_many_owned(self.each).ok()?;
         let collecting = Arc::clone(&self.collecting).try_acquire_owned().ok()?;
-        Some(Place { room, collecting: Some(collecting) })
+        Some(CollectionSlot { room, collecting: Some(collecting) })
     }
 }
 
-impl Place {
+impl CollectionSlot {
     /// The bundle is sealed and takes so many bytes: another one may be collected.
     pub(super) fn sealed(&mut self, bytes: u64) {
         self.collecting = None;
@@ -116,7 +116,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_sealed_bundle_makes_place_for_the_next_until_the_spool_is_full() {
-        let places = Places::new(2, 100);
+        let places = CollectionSlots::new(2, 100);
         let mut first = places.at_once().expect("a place");
         let second = places.at_once().expect("a place");
         assert!(places.at_once().is_none(), "two at once");
@@ -133,7 +133,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_sealed_bundle_has_the_room_of_its_file_whoever_sends_it() {
-        let places = Places::new(2, 100);
+        let places = CollectionSlots::new(2, 100);
         places.left_over("a", 30 * MIB);
         places.left_over("b", 15 * MIB);
         let collects = places.at_once().expect("55 MiB are left");
@@ -152,7 +152,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_fault_after_sealing_gives_back_what_was_not_needed_and_keeps_the_rest() {
-        let places = Places::new(1, 50);
+        let places = CollectionSlots::new(1, 50);
         let place = places.at_once().expect("a place");
         // Sealed, but nobody could be told so.
         places.put_by("a", place, 2 * MIB);
@@ -163,7 +163,7 @@ mod tests {
 
     #[tokio::test]
     async fn where_one_is_collected_at_a_time_a_sealed_one_that_waits_keeps_nobody_from_it() {
-        let places = Places::new(1, 50);
+        let places = CollectionSlots::new(1, 50);
         let mut first = places.at_once().expect("a place");
         assert!(places.at_once().is_none(), "one at a time");
         first.sealed(u64::from(share_mib(1, 50)) * MIB);

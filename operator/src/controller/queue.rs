@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use super::places::{Place, Places};
+use super::places::{CollectionSlot, CollectionSlots};
 use crate::observed::Observed;
 
 /// The most bundles that are under way at once: those that are collected, and sealed ones that are sent or wait for their store.
@@ -55,7 +55,7 @@ impl Turn {
 
 /// The bundles that wait and those that are under way.
 pub(super) struct Queue {
-    pub(super) places: Places,
+    pub(super) places: CollectionSlots,
     state: Mutex<State>,
 }
 
@@ -69,7 +69,7 @@ struct State {
 
 impl Queue {
     /// An empty one, for these places.
-    pub(super) fn new(places: Places) -> Self {
+    pub(super) fn new(places: CollectionSlots) -> Self {
         Self { places, state: Mutex::default() }
     }
 
@@ -98,7 +98,7 @@ impl Queue {
 
     /// The next bundle that may run, with its place; `None` while nothing waits or no place is free. It is under way until
     /// [`Self::ended`].
-    pub(super) fn begin(&self) -> Option<(Turn, Place)> {
+    pub(super) fn begin(&self) -> Option<(Turn, CollectionSlot)> {
         // Places are taken under the lock: else one caller could hold the last place just to find the queue empty, while
         // another one finds no place for the bundle that it has just put in.
         let mut state = self.lock();
@@ -138,13 +138,13 @@ mod tests {
         Turn { collects: true, automatic, created, name, uid, attempt: 1, resume: false, sealed: 0 }
     }
 
-    fn begun(queue: &Queue) -> Option<(String, Place)> {
+    fn begun(queue: &Queue) -> Option<(String, CollectionSlot)> {
         queue.begin().map(|(turn, place)| (turn.name, place))
     }
 
     #[tokio::test]
     async fn what_somebody_asked_for_runs_before_automatic_bundles_then_the_oldest() {
-        let queue = Queue::new(Places::new(1, 100));
+        let queue = Queue::new(CollectionSlots::new(1, 100));
         for turn in [turn("b", false, 7), turn("auto", true, 1), turn("a", false, 7), turn("old", false, 3)] {
             queue.add(turn);
         }
@@ -164,7 +164,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_runs_is_not_begun_again_and_one_that_is_gone_is_not_begun() {
-        let queue = Queue::new(Places::new(2, 100));
+        let queue = Queue::new(CollectionSlots::new(2, 100));
         queue.add(turn("a", false, 1));
         let (_, place) = begun(&queue).expect("a place is free");
         queue.add(turn("a", false, 1));
@@ -180,7 +180,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_are_under_way_than_memory_allows() {
-        let queue = Queue::new(Places::new(1, 1_000_000));
+        let queue = Queue::new(CollectionSlots::new(1, 1_000_000));
         let names: Vec<String> = (0..UNDER_WAY + 3).map(|n| format!("b{n:04}")).collect();
         names.iter().for_each(|name| queue.add(turn(name, false, 1)));
         let mut waits_for_its_store = Vec::new();

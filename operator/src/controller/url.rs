@@ -7,12 +7,12 @@ use debugbundle_crd::{DebugBundle, RENEW_URL_ANNOTATION, RENEW_URL_LIMIT, Reason
 use jiff::Timestamp;
 use kube::{ResourceExt as _, runtime::controller::Action};
 
-use super::{Context, Fault, mine::Mine};
+use super::{Context, Fault, mine::Claim};
 use crate::{
     decide,
     observed::Renewal,
     run::{Destination, Subject},
-    status::{Fold, whole_seconds},
+    status::{StatusBuilder, whole_seconds},
     store::{Limit, Signed, SignedUrl, Store as _},
 };
 
@@ -28,7 +28,7 @@ pub(super) enum Link {
 }
 
 impl Link {
-    pub(super) fn fold(&self, fold: Fold) -> Fold {
+    pub(super) fn fold(&self, fold: StatusBuilder) -> StatusBuilder {
         match self {
             Self::Issued { url, until, note } => fold.url(url.expose().to_owned(), *until, note),
             Self::None { reason, message } => fold.no_url(*reason, message),
@@ -95,7 +95,7 @@ fn note(signed: &Signed, cut: Option<Duration>) -> String {
 
 /// Takes the dead URL out.
 pub(super) async fn clear(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<Action, Fault> {
-    let mine = Mine::new(ctx.client.clone(), ctx.api.clone(), bundle.clone());
+    let mine = Claim::new(ctx.client.clone(), ctx.api.clone(), bundle.clone());
     let message = match bundle.spec.download_url.policy {
         UrlPolicy::Never => "spec.downloadURL.policy is Never".to_owned(),
         _ => format!("its time is over; ask for another one with: {}", ask(bundle)),
@@ -107,7 +107,7 @@ pub(super) async fn clear(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<Ac
 /// Answers the annotation, after looking whether the object is still there.
 pub(super) async fn renew(bundle: DebugBundle, asked: &Renewal, ctx: &Arc<Context>) -> Result<Action, Fault> {
     let now = ctx.now();
-    let mine = Mine::new(ctx.client.clone(), ctx.api.clone(), bundle.clone());
+    let mine = Claim::new(ctx.client.clone(), ctx.api.clone(), bundle.clone());
     if let Renewal::TooLong { length, .. } = asked {
         mine.exactly(now, |fold| fold.answered(asked)).await?;
         let note = format!(

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Context, Fault, finalize,
-    mine::{self, Mine},
-    places::Place,
+    mine::{self, Claim},
+    places::CollectionSlot,
     queue::Turn,
     url,
 };
@@ -21,7 +21,7 @@ use crate::{
     decide::{self, Step},
     observed::{Observed, Renewal},
     run::{Destination, Journal, Packed, Store, Subject, Tracker},
-    status::Fold,
+    status::StatusBuilder,
 };
 
 /// How often progress is written while something moves.
@@ -30,7 +30,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// Takes a DebugBundle from wherever it stands to a terminal phase, in the place that it was given.
 pub(super) async fn to_the_end(
     turn: &Turn,
-    mut place: Place,
+    mut place: CollectionSlot,
     ctx: &Arc<Context>,
     cancel: &CancellationToken,
 ) -> Result<(), Fault> {
@@ -56,7 +56,7 @@ pub(super) async fn to_the_end(
 async fn in_place(
     turn: &Turn,
     sealed: Option<Packed>,
-    place: &mut Place,
+    place: &mut CollectionSlot,
     ctx: &Arc<Context>,
     cancel: &CancellationToken,
 ) -> Result<(), Fault> {
@@ -66,7 +66,7 @@ async fn in_place(
     if decide::decide(&Observed::of(&live), ctx.now()) != (Step::Run { attempt, resume }) {
         return Err(Fault::Lost);
     }
-    let mine = Mine::new(ctx.client.clone(), ctx.api.clone(), live);
+    let mine = Claim::new(ctx.client.clone(), ctx.api.clone(), live);
     mine.add_finalizer().await?;
     let before = mine.seen().await;
     let holder = ctx.settings.instance.as_str();
@@ -109,7 +109,7 @@ async fn reopen(spool: &std::path::Path) -> Option<Packed> {
 }
 
 /// Ends a DebugBundle as Failed. What an attempt has sent is taken back: a Failed one has nothing in the store.
-pub(super) async fn end_without(mine: &Mine, reason: Reason, message: &str, ctx: &Arc<Context>) -> Result<(), Fault> {
+pub(super) async fn end_without(mine: &Claim, reason: Reason, message: &str, ctx: &Arc<Context>) -> Result<(), Fault> {
     let seen = mine.seen().await;
     let mut message = message.to_owned();
     let mut left_over = None;
@@ -132,7 +132,7 @@ pub(super) async fn end_without(mine: &Mine, reason: Reason, message: &str, ctx:
 }
 
 /// The resource went while it was worked on, and its finalizer had been stripped: nobody else will clean up.
-async fn after_the_resource(mine: &Mine, ctx: &Arc<Context>) {
+async fn after_the_resource(mine: &Claim, ctx: &Arc<Context>) {
     let seen = mine.seen().await;
     let orphaned = match mine::live(&ctx.api, &seen.name_any(), &seen.uid().unwrap_or_default()).await {
         Ok(None) => true,
@@ -149,10 +149,10 @@ async fn after_the_resource(mine: &Mine, ctx: &Arc<Context>) {
 }
 
 async fn work(
-    mine: &Mine,
+    mine: &Claim,
     before: &DebugBundle,
     sealed: Option<Packed>,
-    place: &mut Place,
+    place: &mut CollectionSlot,
     ctx: &Arc<Context>,
     cancel: &CancellationToken,
 ) -> Result<(), Fault> {
@@ -187,7 +187,7 @@ async fn work(
 }
 
 async fn collect(
-    mine: &Mine,
+    mine: &Claim,
     bundle: &DebugBundle,
     subject: &Subject,
     before: &DebugBundle,
@@ -206,7 +206,7 @@ async fn collect(
 
 /// Writes progress to status while the work goes on, not in its way. Losing the claim ends the work.
 async fn with_progress<T>(
-    mine: &Mine,
+    mine: &Claim,
     ctx: &Arc<Context>,
     tracker: &Tracker,
     work: impl Future<Output = Result<T, Fault>>,
@@ -233,7 +233,7 @@ async fn with_progress<T>(
 }
 
 async fn publish(
-    mine: &Mine,
+    mine: &Claim,
     bundle: &DebugBundle,
     packed: &Packed,
     destination: &Destination,
@@ -249,9 +249,9 @@ async fn publish(
         UrlPolicy::OnRequest => url::on_request(bundle),
         UrlPolicy::Never => url::never(),
     };
-    let finish = |fold: Fold| {
+    let finish = |fold: StatusBuilder| {
         let done = link.fold(fold.finished(&outcome, expiration));
-        asked.as_ref().into_iter().fold(done, Fold::answered)
+        asked.as_ref().into_iter().fold(done, StatusBuilder::answered)
     };
     mine.update(now, finish).await?;
     crash::point("published");
@@ -269,7 +269,7 @@ async fn publish(
 
 /// The write-ahead log of an upload, kept in status.
 struct StatusJournal<'a> {
-    mine: &'a Mine,
+    mine: &'a Claim,
     ctx: &'a Arc<Context>,
     until: Timestamp,
 }
@@ -277,20 +277,20 @@ struct StatusJournal<'a> {
 impl Journal for StatusJournal<'_> {
     async fn begun(&self, upload_id: &str) -> Result<(), Fault> {
         crash::point("upload-created");
-        self.mine.update(self.ctx.now(), |fold: Fold| fold.upload_begun(upload_id)).await?;
+        self.mine.update(self.ctx.now(), |fold: StatusBuilder| fold.upload_begun(upload_id)).await?;
         crash::point("upload-begun");
         Ok(())
     }
 
     async fn moved(&self, packed: &Packed) -> Result<(), Fault> {
         let bundle = packed.outcome().bundle;
-        self.mine.update(self.ctx.now(), |fold: Fold| fold.moved(&bundle)).await
+        self.mine.update(self.ctx.now(), |fold: StatusBuilder| fold.moved(&bundle)).await
     }
 
     async fn retrying(&self, reason: Reason, message: &str) -> Result<(), Fault> {
         let seen = self.mine.seen().await;
         let first = seen.status.as_ref().and_then(|s| s.upload.as_ref()).is_none_or(|u| u.last_error.is_none());
-        match self.mine.update(self.ctx.now(), |fold: Fold| fold.upload_retried(reason, message, self.until)).await {
+        match self.mine.update(self.ctx.now(), |fold: StatusBuilder| fold.upload_retried(reason, message, self.until)).await {
             Ok(()) if first => {
                 let note = format!(
                     "{message}; the sealed bundle waits and is sent again until {}",

@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::timeline::{Moment, MomentKind};
+use super::timeline::{TimelineEvent, MomentKind};
 use crate::text::bounded;
 
 /// Of a line that much is looked at (bytes).
@@ -21,8 +21,8 @@ const TEXT: usize = 512;
 ///
 /// # Errors
 /// The log cannot be read.
-pub fn error_lines(mut log: impl BufRead, path: &str, object: &str, most: usize) -> io::Result<Vec<Moment>> {
-    let mut kept: VecDeque<Moment> = VecDeque::new();
+pub fn error_lines(mut log: impl BufRead, path: &str, object: &str, most: usize) -> io::Result<Vec<TimelineEvent>> {
+    let mut kept: VecDeque<TimelineEvent> = VecDeque::new();
     let mut line = Vec::new();
     let mut number = 0;
     while next(&mut log, &mut line)? {
@@ -33,7 +33,7 @@ pub fn error_lines(mut log: impl BufRead, path: &str, object: &str, most: usize)
         }
         let text = bounded(text.trim(), TEXT).into_owned();
         let (object, path) = (object.to_owned(), path.to_owned());
-        kept.push_back(Moment { t, kind: MomentKind::Log, object, text, path, line: Some(number) });
+        kept.push_back(TimelineEvent { t, kind: MomentKind::Log, object, text, path, line: Some(number) });
     }
     Ok(kept.into())
 }

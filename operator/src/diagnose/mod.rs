@@ -21,8 +21,8 @@ pub use finding::{Finding, Proof};
 pub use log_lines::error_lines;
 pub use operations::operations;
 pub use remedy::links;
-pub use timeline::{Moment, MomentKind, timeline};
-pub use trail::{Step, Trail, trail};
+pub use timeline::{TimelineEvent, MomentKind, timeline};
+pub use trail::{CauseStep, CauseChain, trail};
 
 use crate::{
     collect::{Distinct, Evidence},
@@ -66,7 +66,7 @@ pub struct Diagnosis {
     /// The gravest first.
     pub findings: Vec<Finding>,
     /// From the target to the cause.
-    pub trail: Vec<Step>,
+    pub trail: Vec<CauseStep>,
 }
 
 /// Looks at the target first, then at its results, then at its location.
@@ -77,7 +77,7 @@ pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
         of_target(target, &mut findings);
         waiting::waiting(target, evidence, &mut findings);
     }
-    let Trail { steps, end } = trail(evidence);
+    let CauseChain { steps, end } = trail(evidence);
     if let Some((cause, object)) = end {
         let place = steps.iter().find(|step| step.object == object).and_then(|step| step.evidence.first());
         let proof = Proof::new(place.map(|proof| proof.path.clone()).unwrap_or_default(), &cause);
@@ -118,13 +118,13 @@ impl Diagnosis {
     }
 
     /// Adds to the gravest findings the line of a log that says the same.
-    pub fn point_at(&mut self, moments: &[Moment]) {
+    pub fn point_at(&mut self, moments: &[TimelineEvent]) {
         for finding in self.findings.iter_mut().take(POINTED) {
             let Some(first) = finding.evidence.first() else { continue };
             let said = first.text.rsplit_once("error: /").map_or(first.text.as_str(), |(_, why)| why).trim();
             let said = said.get(..said.floor_char_boundary(COMPARED)).unwrap_or(said);
-            let same = |moment: &&Moment| moment.line.is_some() && said.len() > 16 && moment.text.contains(said);
-            if let Some(Moment { path, line, text, .. }) = moments.iter().find(same) {
+            let same = |moment: &&TimelineEvent| moment.line.is_some() && said.len() > 16 && moment.text.contains(said);
+            if let Some(TimelineEvent { path, line, text, .. }) = moments.iter().find(same) {
                 finding.evidence.push(Proof { path: path.clone(), line: *line, text: text.clone() });
             }
         }
@@ -303,7 +303,7 @@ mod tests {
             ..Default::default()
         };
         let mut found = diagnose(&evidence, None);
-        let moment = |text: &str, line| Moment {
+        let moment = |text: &str, line| TimelineEvent {
             t: jiff::Timestamp::UNIX_EPOCH,
             kind: MomentKind::Log,
             object: String::new(),

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use serde::Deserialize;
 
-use super::timeline::{Moment, MomentKind};
+use super::timeline::{TimelineEvent, MomentKind};
 use crate::{describe::each, text::bounded};
 
 /// The most moments of one file; three come of each operation.
@@ -51,7 +51,7 @@ struct Status {
 }
 
 /// The moments that a file at `path` tells of; of a file that breaks off, those until then.
-pub fn operations(file: impl Read, path: &str) -> Vec<Moment> {
+pub fn operations(file: impl Read, path: &str) -> Vec<TimelineEvent> {
     let mut all = Vec::new();
     // That the file is not whole is told where it was read.
     let _ = each(file, |operation: Operation| {
@@ -63,7 +63,7 @@ pub fn operations(file: impl Read, path: &str) -> Vec<Moment> {
     all
 }
 
-fn moments(operation: &Operation, path: &str, all: &mut Vec<Moment>) {
+fn moments(operation: &Operation, path: &str, all: &mut Vec<TimelineEvent>) {
     let Operation { spec, status } = operation;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let action = spec.backup_item_action.as_ref().or(spec.restore_item_action.as_ref());
@@ -78,7 +78,7 @@ fn moments(operation: &Operation, path: &str, all: &mut Vec<Moment>) {
         if let Some(t) = at.as_deref().and_then(|at| at.parse().ok()) {
             let text = bounded(&format!("{named}: {what}"), TEXT).into_owned();
             let (object, path) = (object.clone(), path.to_owned());
-            all.push(Moment { t, kind: MomentKind::Operation, object, text, path, line: None });
+            all.push(TimelineEvent { t, kind: MomentKind::Operation, object, text, path, line: None });
         }
     }
 }

@@ -15,7 +15,7 @@ const TEXT: usize = 1024;
 
 /// One moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Moment {
+pub struct TimelineEvent {
     /// When.
     pub t: Timestamp,
     /// What sort of thing happened.
@@ -64,7 +64,7 @@ impl MomentKind {
 }
 
 /// All moments, the oldest first; `read` are those that logs and operations tell of.
-pub fn timeline(evidence: &Evidence, read: Vec<Moment>) -> Vec<Moment> {
+pub fn timeline(evidence: &Evidence, read: Vec<TimelineEvent>) -> Vec<TimelineEvent> {
     let mut all = read;
     for object in evidence.target.iter().chain(&evidence.backup) {
         phases(object, &mut all);
@@ -77,7 +77,7 @@ pub fn timeline(evidence: &Evidence, read: Vec<Moment>) -> Vec<Moment> {
             _ => {}
         }
     }
-    all.sort_by(|a: &Moment, b| {
+    all.sort_by(|a: &TimelineEvent, b| {
         (a.t, a.kind, &a.object, a.line, &a.text).cmp(&(b.t, b.kind, &b.object, b.line, &b.text))
     });
     all.dedup();
@@ -86,13 +86,13 @@ pub fn timeline(evidence: &Evidence, read: Vec<Moment>) -> Vec<Moment> {
     all
 }
 
-fn add(all: &mut Vec<Moment>, at: Option<&str>, kind: MomentKind, object: String, text: &str, path: String) {
+fn add(all: &mut Vec<TimelineEvent>, at: Option<&str>, kind: MomentKind, object: String, text: &str, path: String) {
     if let Some(t) = at.and_then(|at| at.parse().ok()) {
-        all.push(Moment { t, kind, object, text: bounded(text.trim(), TEXT).into_owned(), path, line: None });
+        all.push(TimelineEvent { t, kind, object, text: bounded(text.trim(), TEXT).into_owned(), path, line: None });
     }
 }
 
-fn phases(object: &Value, all: &mut Vec<Moment>) {
+fn phases(object: &Value, all: &mut Vec<TimelineEvent>) {
     let at = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
     let mut tell = |pointer: &str, text: &str| {
         add(all, at(pointer), MomentKind::Phase, reference(object), text, path(object));
@@ -107,11 +107,11 @@ fn phases(object: &Value, all: &mut Vec<Moment>) {
     tell("/metadata/deletionTimestamp", "is being deleted");
 }
 
-fn event(event: &Value, all: &mut Vec<Moment>) {
+fn event(event: &Value, all: &mut Vec<TimelineEvent>) {
     add(all, last_seen(event), MomentKind::Event, about(event), &words(event), path(event));
 }
 
-fn pod(pod: &Value, all: &mut Vec<Moment>) {
+fn pod(pod: &Value, all: &mut Vec<TimelineEvent>) {
     let at = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str);
     add(all, at("/metadata/creationTimestamp"), MomentKind::Phase, reference(pod), "created", path(pod));
     for statuses in ["initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"] {
@@ -149,7 +149,7 @@ mod tests {
             "metadata": {"namespace": "v", "name": "e"}, "eventTime": "2026-03-01T10:03:00.123456Z",
             "involvedObject": {"kind": "Pod", "namespace": "v", "name": "p"}});
         let odd = json!({"kind": "Event", "lastTimestamp": "soon"});
-        let log = Moment {
+        let log = TimelineEvent {
             t: "2026-03-01T10:03:30Z".parse().unwrap(),
             kind: MomentKind::Log,
             object: "Pod/v/p".into(),

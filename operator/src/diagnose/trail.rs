@@ -24,7 +24,7 @@ const QUOTED: usize = 5;
 
 /// One object on the way from the target to the cause.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Step {
+pub struct CauseStep {
     /// `Kind/namespace/name`.
     pub object: String,
     /// Its phase; empty before anybody took it up.
@@ -40,22 +40,22 @@ pub struct Step {
 
 /// What a trail leads to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trail {
+pub struct CauseChain {
     /// From the target downwards; empty without a target.
-    pub steps: Vec<Step>,
+    pub steps: Vec<CauseStep>,
     /// The cause in one line, and the object it is about; `None` if the trail ends at nothing that is wrong.
     pub end: Option<(String, String)>,
 }
 
 /// Follows the target's data to what it waits for.
-pub fn trail(evidence: &Evidence) -> Trail {
-    let Some(target) = &evidence.target else { return Trail::default() };
+pub fn trail(evidence: &Evidence) -> CauseChain {
+    let Some(target) = &evidence.target else { return CauseChain::default() };
     let status = &target["status"];
     let mut why = text(status, "failureReason").to_owned();
     if why.is_empty() {
         why = evidence.results.as_ref().and_then(|results| results.errors.texts.first().cloned()).unwrap_or_default();
     }
-    let mut trail = Trail { steps: vec![step(target, text(status, "phase"), why)], end: None };
+    let mut trail = CauseChain { steps: vec![step(target, text(status, "phase"), why)], end: None };
     if let Some(first) = evidence.ahead.first() {
         trail.then(step(first, text(&first["status"], "phase"), String::new()));
         return trail;
@@ -91,8 +91,8 @@ pub fn trail(evidence: &Evidence) -> Trail {
     trail
 }
 
-impl Trail {
-    fn then(&mut self, step: Step) {
+impl CauseChain {
+    fn then(&mut self, step: CauseStep) {
         if let Some(last) = self.steps.last_mut() {
             last.next = Some(step.object.clone());
         }
@@ -100,10 +100,10 @@ impl Trail {
     }
 }
 
-fn step(object: &Value, phase: &str, why: String) -> Step {
+fn step(object: &Value, phase: &str, why: String) -> CauseStep {
     let text = if why.is_empty() { format!("phase {phase:?}") } else { why.clone() };
     let proof = Proof::new(path(object), &text);
-    Step { object: reference(object), phase: phase.to_owned(), why, evidence: vec![proof], next: None }
+    CauseStep { object: reference(object), phase: phase.to_owned(), why, evidence: vec![proof], next: None }
 }
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
@@ -254,7 +254,7 @@ mod tests {
         let done = vec![pvr("r1-a", &json!({"phase": "Completed"})), event("2026-03-01T10:00:00Z", STUCK)];
         let found = trail(&evidence("Completed", done));
         assert_eq!((found.steps.len(), found.end), (1, None));
-        assert_eq!(trail(&Evidence::default()), Trail::default());
+        assert_eq!(trail(&Evidence::default()), CauseChain::default());
     }
 
     #[test]

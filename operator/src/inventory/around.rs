@@ -9,13 +9,13 @@ use super::{
     Pod,
     follow::{Met, Place},
     is_dns_name,
-    look::Look,
+    look::DiscoveryReader,
     sieve::{INVOLVED, RESTORED},
-    trail::{Claim, Controller, Seen, Snapshot, read_owner},
+    trail::{Claim, Controller, PodView, Snapshot, read_owner},
 };
 use crate::cluster::ApiKind;
 
-impl Look<'_> {
+impl DiscoveryReader<'_> {
     /// Who holds what the target waits for: a volume that can be attached once is attached where another pod has it.
     pub(super) async fn holders_of(&self, place: &Place, met: &mut Met) {
         let waiting = met.involved.iter().filter(|pod| !pod.seen.ready && !pod.asked_for);
@@ -28,7 +28,7 @@ impl Look<'_> {
         let known = met.involved.iter().map(|pod| &pod.seen).chain(&met.restored);
         let known: BTreeSet<String> = known.map(|seen| seen.pod.name.clone()).collect();
         let holds = move |pod: Value| {
-            let seen = Seen::read(&pod).filter(|seen| !known.contains(&seen.pod.name))?;
+            let seen = PodView::read(&pod).filter(|seen| !known.contains(&seen.pod.name))?;
             seen.pod.claims.iter().any(|claim| claims.contains(claim)).then_some(seen)
         };
         let kind = ApiKind::namespaced("", "v1", "pods", "Pod");

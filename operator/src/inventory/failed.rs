@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Served, foremost::Foremost, look::Look};
+use super::{Served, foremost::TopN, look::DiscoveryReader};
 use crate::text::bounded;
 
 /// So many of each kind are named.
@@ -14,7 +14,7 @@ const NEWEST: usize = 20;
 /// Kept of why one failed (bytes).
 const REASON: usize = 1024;
 
-impl Look<'_> {
+impl DiscoveryReader<'_> {
     /// The newest failed Backups, then the newest failed Restores, as [`short`] has them; the newest first.
     pub(super) async fn failed(&self, served: &Served) -> Vec<Value> {
         let mut failed = Vec::new();
@@ -25,7 +25,7 @@ impl Look<'_> {
                 let name = short["metadata"]["name"].as_str()?.to_owned();
                 Some(((Reverse(at), name), short))
             };
-            let found = self.read(&kind_of_api, self.namespace, None, Foremost::new(NEWEST, read)).await;
+            let found = self.read(&kind_of_api, self.namespace, None, TopN::new(NEWEST, read)).await;
             failed.extend(found.items());
         }
         failed

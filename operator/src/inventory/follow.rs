@@ -7,12 +7,12 @@ use futures::StreamExt as _;
 use serde_json::Value;
 
 use super::{
-    Inventory, Looked, ObjectName, PodRole, Touched,
+    Inventory, Looked, ObjectName, PodRole, NamespaceCandidate,
     around::claim_kind,
     groups,
-    look::{HANDFUL, Look},
-    sieve::{Crowd, INVOLVED, Sieve},
-    trail::{Claim, Controller, SNAPSHOTS, Seen, Snapshot, Trail},
+    look::{HANDFUL, DiscoveryReader},
+    sieve::{PodSelection, INVOLVED, PodFilter},
+    trail::{Claim, Controller, SNAPSHOTS, PodView, Snapshot, RelatedVolumes},
 };
 use crate::cluster::ApiKind;
 
@@ -22,7 +22,7 @@ const AT_ONCE: usize = 4;
 /// A namespace to walk through, and what of it is known before.
 pub(super) struct Place {
     pub(super) namespace: String,
-    pub(super) sieve: Sieve,
+    pub(super) sieve: PodFilter,
     pub(super) claims: BTreeSet<String>,
     /// Those of them that something went wrong with.
     pub(super) waited: BTreeSet<String>,
@@ -36,7 +36,7 @@ pub(super) struct Involved {
     settled: bool,
     /// Nothing but the namespace that was asked for leads to it: its logs are read with those that are not well.
     pub(super) asked_for: bool,
-    pub(super) seen: Seen,
+    pub(super) seen: PodView,
 }
 
 /// What the walk through a namespace met.
@@ -45,9 +45,9 @@ pub(super) struct Met {
     pub(super) namespace: String,
     /// By rank.
     pub(super) involved: Vec<Involved>,
-    pub(super) restored: Vec<Seen>,
+    pub(super) restored: Vec<PodView>,
     /// Others that hold the claims of those that wait.
-    pub(super) holders: Vec<Seen>,
+    pub(super) holders: Vec<PodView>,
     pub(super) beyond: usize,
     pub(super) claims: BTreeSet<String>,
     /// Those of them that something waits for, or that something went wrong with.
@@ -73,7 +73,7 @@ impl Place {
         let waited: BTreeSet<String> = inventory.claims.iter().filter(here).map(names).collect();
         Self {
             namespace: namespace.to_owned(),
-            sieve: Sieve::of(inventory, namespace, whole),
+            sieve: PodFilter::of(inventory, namespace, whole),
             claims: of_data.chain(waited.iter().cloned()).collect(),
             waited,
             snapshots: inventory.served.find(SNAPSHOTS, "volumesnapshots").cloned(),
@@ -82,10 +82,10 @@ impl Place {
     }
 }
 
-impl Look<'_> {
+impl DiscoveryReader<'_> {
     /// Walks through those namespaces that may be looked into and were not walked through yet; of the others, from the claims
     /// that were named since.
-    pub(super) async fn follow(&self, inventory: &mut Inventory, which: impl Fn(&Touched) -> bool) {
+    pub(super) async fn follow(&self, inventory: &mut Inventory, which: impl Fn(&NamespaceCandidate) -> bool) {
         let places: Vec<Place> = inventory
             .touched
             .iter()
@@ -109,7 +109,7 @@ impl Look<'_> {
             let snapshots = inventory.served.find(SNAPSHOTS, "volumesnapshots").cloned();
             // Velero makes them where the volumes are, and not in its own namespace.
             let groups = groups::kind(&inventory.served).filter(|_| namespace != self.namespace);
-            let place = Place { namespace, sieve: Sieve::default(), waited: claims.clone(), claims, snapshots, groups };
+            let place = Place { namespace, sieve: PodFilter::default(), waited: claims.clone(), claims, snapshots, groups };
             let (namespace, waited) = (place.namespace.clone(), place.waited.clone());
             let mut met = Met { namespace, waited, ..Met::default() };
             self.claims_of(&place, &mut met).await;
@@ -160,7 +160,7 @@ impl Look<'_> {
     }
 
     async fn walk(&self, place: Place) -> Met {
-        let Crowd { involved, restored, beyond, unfollowed, sieve } = self.pods_of(&place).await;
+        let PodSelection { involved, restored, beyond, unfollowed, sieve } = self.pods_of(&place).await;
         if unfollowed > 0 {
             let told = format!("the target leads to {unfollowed} beyond the {INVOLVED} that are followed");
             self.is_cut("involved-pods", &place.namespace, told);
@@ -187,9 +187,9 @@ impl Look<'_> {
     }
 
     /// Pods that are involved or restored, in as few calls as that takes.
-    async fn pods_of(&self, place: &Place) -> Crowd {
+    async fn pods_of(&self, place: &Place) -> PodSelection {
         let kind = ApiKind::namespaced("", "v1", "pods", "Pod");
-        let (sieve, crowd) = (&place.sieve, Crowd::of(&place.sieve));
+        let (sieve, crowd) = (&place.sieve, PodSelection::of(&place.sieve));
         let by_annotation = sieve.hooks.is_some() && sieve.restores().is_none();
         if sieve.whole || by_annotation || !sieve.moved.is_empty() || sieve.pods.len() > HANDFUL {
             return self.read(&kind, &place.namespace, None, crowd).await;
@@ -201,7 +201,7 @@ impl Look<'_> {
         let found: BTreeSet<&String> =
             crowd.involved.keys().chain(crowd.restored.keys()).map(|(_, _, name)| name).collect();
         let rest = sieve.pods.iter().filter(|name| !found.contains(name)).cloned().collect();
-        for seen in self.pick(&kind, &place.namespace, rest, Seen::read).await {
+        for seen in self.pick(&kind, &place.namespace, rest, PodView::read).await {
             crowd.add(seen);
         }
         crowd
@@ -225,7 +225,7 @@ impl Inventory {
             let known = wanted.entry(pod.name.clone()).or_insert_with(|| (completed, false, pod.clone()));
             known.0 &= completed;
         }
-        for Involved { settled, asked_for, seen: Seen { pod, account, priority_class, ready } } in involved {
+        for Involved { settled, asked_for, seen: PodView { pod, account, priority_class, ready } } in involved {
             self.nodes.extend(pod.node.clone());
             trail.accounts.extend(account.map(|name| here(name, None)));
             trail.priority_classes.extend(priority_class);
@@ -245,11 +245,11 @@ impl Inventory {
         let mut wanted: Vec<ObjectName> = wanted.into_iter().map(|(.., name)| name).collect();
         wanted.sort();
         self.involved.extend(wanted);
-        for Seen { pod, .. } in restored {
+        for PodView { pod, .. } in restored {
             self.nodes.extend(pod.node);
             trail.restored.push(here(pod.name, Some(pod.uid)));
         }
-        for Seen { pod, .. } in holders {
+        for PodView { pod, .. } in holders {
             self.nodes.extend(pod.node);
             trail.holders.push(here(pod.name, Some(pod.uid)));
         }
@@ -276,7 +276,7 @@ impl Inventory {
     }
 }
 
-impl Trail {
+impl RelatedVolumes {
     /// Volumes, and snapshots with their contents, that were met in a namespace.
     fn store(&mut self, met: Met) {
         let Met { namespace, volumes, snapshots, groups, .. } = met;
@@ -319,7 +319,7 @@ mod tests {
         };
         inventory.data = (0..ALL).map(data).collect();
         let place = Place::of(&inventory, "shop", false);
-        let mut crowd = Crowd::of(&place.sieve);
+        let mut crowd = PodSelection::of(&place.sieve);
         for again in 0..2 {
             if again == 1 {
                 crowd.restart();

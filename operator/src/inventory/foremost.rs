@@ -9,7 +9,7 @@ use crate::cluster::{Flow, TakeItems};
 
 /// Takes the items that come first by their key, at most so many, and counts the others.
 #[derive(Debug)]
-pub(super) struct Foremost<K, T, F> {
+pub(super) struct TopN<K, T, F> {
     /// How many were passed over.
     pub beyond: usize,
     kept: BTreeMap<K, T>,
@@ -17,7 +17,7 @@ pub(super) struct Foremost<K, T, F> {
     read: F,
 }
 
-impl<K: Ord, T, F> Foremost<K, T, F> {
+impl<K: Ord, T, F> TopN<K, T, F> {
     /// `read` gives an item and its key, which is no other's.
     pub(super) fn new(most: usize, read: F) -> Self {
         Self { beyond: 0, kept: BTreeMap::new(), most, read }
@@ -29,7 +29,7 @@ impl<K: Ord, T, F> Foremost<K, T, F> {
     }
 }
 
-impl<K, T, F> TakeItems for Foremost<K, T, F>
+impl<K, T, F> TakeItems for TopN<K, T, F>
 where
     K: Ord + Send + 'static,
     T: Send + 'static,
@@ -57,11 +57,11 @@ mod tests {
 
     #[test]
     fn what_matters_most_is_kept_wherever_it_stands_and_the_rest_is_counted() {
-        let mut foremost = Foremost::new(2, |item: Value| {
+        let mut foremost = TopN::new(2, |item: Value| {
             let number = item.as_u64()?;
             Some((number, number))
         });
-        let fill = |foremost: &mut Foremost<_, _, _>| {
+        let fill = |foremost: &mut TopN<_, _, _>| {
             for item in [json!(5), json!(3), json!("odd"), json!(9), json!(1)] {
                 assert!(matches!(foremost.take(item).unwrap(), Flow::More));
             }

@@ -9,7 +9,7 @@ use super::{
     Served,
     follow::{Met, Place},
     is_dns_name,
-    look::Look,
+    look::DiscoveryReader,
     sieve::INVOLVED,
 };
 use crate::cluster::ApiKind;
@@ -32,7 +32,7 @@ fn read(group: &Value) -> Option<(String, Option<String>)> {
     Some((text("/metadata/name")?, content.into_iter().find_map(text)))
 }
 
-impl Look<'_> {
+impl DiscoveryReader<'_> {
     /// Velero labels those that it makes with the Backup's name (`pkg/backup/actions/csi/pvc_action.go`); it deletes them once
     /// their snapshots are there.
     pub(super) async fn groups_of(&self, place: &Place, met: &mut Met) {
@@ -52,7 +52,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::inventory::{fixture, sieve::Sieve};
+    use crate::inventory::{fixture, sieve::PodFilter};
 
     #[test]
     fn those_are_taken_that_have_the_name_of_the_backup_that_is_made_or_restored() {
@@ -60,13 +60,13 @@ mod tests {
         for (kind, own) in [(TargetKind::Backup, "harvest"), (TargetKind::Restore, "seed")] {
             let mut inventory = fixture::inventory();
             inventory.target = Some(fixture::target(kind, "InProgress"));
-            let takes = |group: &Value, whole| Sieve::of(&inventory, "shop", whole).takes_group(group);
+            let takes = |group: &Value, whole| PodFilter::of(&inventory, "shop", whole).takes_group(group);
             assert!(takes(&labelled(own), false) && !takes(&labelled("another"), false), "{kind}");
             let plain = json!({"metadata": {"name": "g"}});
             assert!(!takes(&plain, false) && takes(&plain, true), "{kind}: all of a namespace that was asked for");
         }
         let inventory = fixture::inventory();
-        assert!(!Sieve::of(&inventory, "shop", false).takes_group(&json!({})), "of no target none is");
+        assert!(!PodFilter::of(&inventory, "shop", false).takes_group(&json!({})), "of no target none is");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use debugbundle_crd::TargetKind;
 use serde_json::Value;
 
 use super::{
-    DataObject, Inventory, InventoryError, PODS, Served, TargetObject, Unread, is_dns_name, look::Look,
+    DataObject, Inventory, InventoryError, PODS, Served, TargetObject, Unread, is_dns_name, look::DiscoveryReader,
     repository_label, valid_label,
 };
 use crate::cluster::ApiKind;
@@ -24,7 +24,7 @@ const IN_SELECTOR: usize = 32;
 
 /// Names of what belongs to the target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kin {
+pub struct RelatedObjects {
     /// The Schedule that the Backup is of.
     pub schedule: Option<String>,
     /// The last Backups of that Schedule, the newest first.
@@ -46,7 +46,7 @@ impl Inventory {
     }
 }
 
-impl Look<'_> {
+impl DiscoveryReader<'_> {
     /// The Backup that a Restore restores: the one it names, else the one that Velero takes of its Schedule.
     pub(super) async fn backup_of(&self, served: &Served, restore: &mut TargetObject) -> Option<TargetObject> {
         if let Some(selector) = restore.schedule_selector() {
@@ -77,7 +77,7 @@ impl Look<'_> {
         target: &TargetObject,
         backup: Option<&TargetObject>,
         data: &[DataObject],
-    ) -> Kin {
+    ) -> RelatedObjects {
         let of = backup.unwrap_or(target);
         let schedule = schedule_of(&of.raw, &target.raw);
         let backups = match &schedule {
@@ -89,7 +89,7 @@ impl Look<'_> {
             TargetKind::Restore => Vec::new(),
         };
         let repositories = self.repositories(served, of.storage_location.as_deref(), data).await;
-        Kin { schedule, backups, restores, repositories }
+        RelatedObjects { schedule, backups, restores, repositories }
     }
 
     async fn last_backups(&self, served: &Served, schedule: &str) -> Vec<String> {

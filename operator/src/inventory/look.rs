@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::{
     Cut, DISCOVERY, DataObject, InventoryError, OBJECT, Served, TargetObject, Unread,
     discovery::{self, VELERO},
-    foremost::Foremost,
+    foremost::TopN,
     is_data_of, valid_label,
 };
 use crate::cluster::{ApiKind, Cluster, ClusterError, ListError, Projected, TakeItems};
@@ -31,7 +31,7 @@ pub(super) const HANDFUL: usize = 8;
 const GROUP: Duration = Duration::from_secs(5);
 
 /// One look at a cluster.
-pub(super) struct Look<'a> {
+pub(super) struct DiscoveryReader<'a> {
     pub cluster: &'a Cluster,
     pub namespace: &'a str,
     pub deadline: Instant,
@@ -39,7 +39,7 @@ pub(super) struct Look<'a> {
     cut: Mutex<Vec<Cut>>,
 }
 
-impl<'a> Look<'a> {
+impl<'a> DiscoveryReader<'a> {
     pub(super) fn new(cluster: &'a Cluster, namespace: &'a str, deadline: Instant) -> Self {
         Self { cluster, namespace, deadline, unread: Mutex::default(), cut: Mutex::default() }
     }
@@ -188,7 +188,7 @@ impl<'a> Look<'a> {
             let object = read(object)?;
             Some(((object.is_completed(), object.name.clone()), object))
         };
-        let found = self.read(kind, self.namespace, Some(selector), Foremost::new(DATA, keyed)).await;
+        let found = self.read(kind, self.namespace, Some(selector), TopN::new(DATA, keyed)).await;
         if found.beyond > 0 {
             let all = found.beyond + DATA;
             self.is_cut(

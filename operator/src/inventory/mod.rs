@@ -54,25 +54,25 @@ pub use belongs::{DataObject, ObjectName, is_dns_name};
 pub use discovery::{DISCOVERY, Served};
 pub(crate) use groups::GROUP as GROUP_SNAPSHOTS;
 pub use hooks::hooked;
-pub use kin::Kin;
+pub use kin::RelatedObjects;
 pub use label::{repository_label, valid_label};
-pub use leads::{Lead, Leads};
+pub use leads::{ObjectRef, ObjectRefs};
 pub use origin::{Candidate, is_data_of};
-pub use places::{Further, Nearness};
+pub use places::{Omitted, Relevance};
 pub use pods::{Container, ContainerType, Owner, Pod, PodRole};
 pub use queue::{Queue, ServerIdle};
 pub use scope::{InventoryError, Scope};
 pub use target::TargetObject;
 pub(crate) use trail::RESTORED_BY;
-pub use trail::{Controller, Trail};
+pub use trail::{Controller, RelatedVolumes};
 pub use unnamed::Unnamed;
 pub use workloads::{Workload, server_workload};
 
 use discovery::VELERO;
-use look::Look;
-use places::Places;
+use look::DiscoveryReader;
+use places::NamespaceSelection;
 use target::SpecNamespaces;
-use trail::Seen;
+use trail::PodView;
 
 /// Namespaces beyond Velero's that a target may lead to.
 const TOUCHED: usize = 32;
@@ -83,13 +83,13 @@ const OBJECT: usize = 4 << 20;
 
 /// A namespace besides Velero's, and why it is of interest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Touched {
+pub struct NamespaceCandidate {
     /// Its name.
     pub namespace: String,
     /// The object that leads there, or that it was asked for.
     pub why: String,
     /// How near to a cause that is.
-    pub nearness: Nearness,
+    pub nearness: Relevance,
     /// All its pods are wanted, not only those involved.
     pub whole: bool,
     /// Whether it is looked into, and if not, why.
@@ -159,15 +159,15 @@ pub struct Inventory {
     /// PodVolumeBackups and -Restores, DataUploads and -Downloads of the target.
     pub data: Vec<DataObject>,
     /// What else belongs to the target.
-    pub kin: Kin,
+    pub kin: RelatedObjects,
     /// Without a target: the newest failed Backups and Restores, each with what tells of the failure, unredacted.
     pub failed: Vec<Value>,
     /// What Velero takes up before the target.
     pub queue: Queue,
     /// Namespaces besides Velero's.
-    pub touched: Vec<Touched>,
+    pub touched: Vec<NamespaceCandidate>,
     /// Those beyond the listed ones.
-    pub further: Further,
+    pub further: Omitted,
     /// Pods in those namespaces by which the target's data moves.
     pub involved: Vec<ObjectName>,
     /// Those of them that are there, in the order of their names.
@@ -179,7 +179,7 @@ pub struct Inventory {
     /// Nodes on which all this happens.
     pub nodes: BTreeSet<String>,
     /// What else is on the way from there to a cause.
-    pub trail: Trail,
+    pub trail: RelatedVolumes,
     /// What could not be found out.
     pub unread: Vec<Unread>,
     /// Of which kinds there were more objects than are followed.
@@ -206,14 +206,14 @@ impl Inventory {
 
     /// Adds namespaces that the target's own words lead to, as far as borders and number allow, and the number of those
     /// beyond; no pod of them is involved by that.
-    pub fn touch(&mut self, namespaces: &[String], beyond: u64, why: &str, nearness: Nearness) {
+    pub fn touch(&mut self, namespaces: &[String], beyond: u64, why: &str, nearness: Relevance) {
         self.places().touch(namespaces, why, nearness);
         self.further.add_unnamed(beyond);
     }
 
-    fn places(&mut self) -> Places<'_> {
+    fn places(&mut self) -> NamespaceSelection<'_> {
         let Self { touched, further, namespace, scope, .. } = self;
-        Places { touched, further, velero: namespace, scope, most: TOUCHED }
+        NamespaceSelection { touched, further, velero: namespace, scope, most: TOUCHED }
     }
 
     /// Adds the namespaces that the spec of a target names that did not come to its end: it may wait for a hook, or for a
@@ -225,7 +225,7 @@ impl Inventory {
             let hooked = target.hooks_of_backup();
             self.unnamed = others.then_some(Unnamed::NotLooked);
             for namespaces in [hooked, names] {
-                self.touch(&namespaces, 0, &why, Nearness::Named);
+                self.touch(&namespaces, 0, &why, Relevance::Named);
             }
         }
     }
@@ -243,7 +243,7 @@ pub async fn take(
     limit: Duration,
 ) -> Result<Inventory, InventoryError> {
     scope.check(&spec.namespaces, namespace)?;
-    let look = Look::new(cluster, namespace, Instant::now() + limit);
+    let look = DiscoveryReader::new(cluster, namespace, Instant::now() + limit);
     let served = look.served().await?;
     if !served.has_group(VELERO) {
         return Err(InventoryError::VeleroNotFound);
@@ -274,8 +274,8 @@ pub async fn take(
     let daemons = ApiKind::namespaced("apps", "v1", "daemonsets", "DaemonSet");
     let node_agents = look.all(&daemons, None, PODS, |daemon| workloads::node_agent_workload(&daemon)).await;
     let pod_kind = ApiKind::namespaced("", "v1", "pods", "Pod");
-    let seen = look.all(&pod_kind, None, PODS, |pod| Seen::read(&pod)).await;
-    let mut trail = Trail::default();
+    let seen = look.all(&pod_kind, None, PODS, |pod| PodView::read(&pod)).await;
+    let mut trail = RelatedVolumes::default();
     trail.server_accounts.extend(server_accounts.into_iter().flatten());
     trail.priority_classes.extend(seen.iter().filter_map(|seen| seen.priority_class.clone()));
     let mut pods: Vec<Pod> = seen.into_iter().map(|seen| seen.pod).collect();
@@ -286,7 +286,7 @@ pub async fn take(
             let kin = look.kin(&served, target, backup.as_ref(), &data).await;
             (data, kin, look.queue(&served, target).await)
         }
-        None => (Vec::new(), Kin::default(), Queue::default()),
+        None => (Vec::new(), RelatedObjects::default(), Queue::default()),
     };
     let failed = if target.is_none() { look.failed(&served).await } else { Vec::new() };
     let agents = Some(node_agents.as_slice()).filter(|agents| !agents.is_empty() || !look.has_lost(&daemons));
@@ -296,14 +296,14 @@ pub async fn take(
         look.is_cut("node-agents", namespace, workloads::told_of_candidates());
     }
 
-    let (mut touched, mut further) = (Vec::new(), Further::default());
+    let (mut touched, mut further) = (Vec::new(), Omitted::default());
     let (known, missed) = (&mut touched, &mut further);
-    let mut places = Places { touched: known, further: missed, velero: namespace, scope: &scope, most: TOUCHED };
+    let mut places = NamespaceSelection { touched: known, further: missed, velero: namespace, scope: &scope, most: TOUCHED };
     places.touch_data(&data);
     places.ask_for(&spec.namespaces);
     if let Some(target) = &target {
         let why = format!("hooks of {} {}", target.kind, target.name);
-        places.touch(&target.hooked_namespaces(), &why, Nearness::Named);
+        places.touch(&target.hooked_namespaces(), &why, Relevance::Named);
     }
     let unhealthy = look.unhealthy(&touched).await;
     let mut inventory = Inventory {
@@ -335,7 +335,7 @@ pub async fn take(
         unnamed: None,
     };
     look.at_home(&mut inventory).await;
-    look.follow(&mut inventory, |touched| touched.whole || touched.nearness == Nearness::Trouble).await;
+    look.follow(&mut inventory, |touched| touched.whole || touched.nearness == Relevance::Trouble).await;
     (inventory.unread, inventory.cut) = look.told();
     Ok(inventory)
 }
@@ -345,7 +345,7 @@ pub async fn take(
 /// that no pod leads to.
 pub async fn follow(cluster: &Cluster, inventory: &mut Inventory, limit: Duration) {
     let namespace = inventory.namespace.clone();
-    let look = Look::new(cluster, &namespace, Instant::now() + limit);
+    let look = DiscoveryReader::new(cluster, &namespace, Instant::now() + limit);
     look.look_for_restored(inventory).await;
     look.follow(inventory, |_| true).await;
     look.nodes_beyond_pods(inventory).await;

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::{
     Inventory, PodRole,
-    foremost::Foremost,
+    foremost::TopN,
     hooks::expression_holds,
     is_dns_name,
-    look::Look,
+    look::DiscoveryReader,
     pods::{array, labels},
 };
 use crate::cluster::ApiKind;
@@ -25,13 +25,13 @@ const ATTACHED: usize = 1000;
 
 /// What a pod that no node takes says of the nodes that it could be meant for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wish {
+pub(crate) struct NodeRequirements {
     labels: BTreeMap<String, String>,
     /// One of these has to hold; if there is none, each node will do.
     terms: Vec<Value>,
 }
 
-impl Wish {
+impl NodeRequirements {
     /// `None` if a node has taken the pod, or the scheduler did not say that none does.
     pub(super) fn read(pod: &Value) -> Option<Self> {
         const TERMS_AT: &str =
@@ -78,7 +78,7 @@ fn read_attachment(attachment: &Value) -> Option<(String, String)> {
     Some((text("/spec/source/persistentVolumeName")?.to_owned(), text("/spec/nodeName")?.to_owned()))
 }
 
-impl Look<'_> {
+impl DiscoveryReader<'_> {
     /// Adds these nodes, once all pods and volumes are known; with all of the cluster's nodes in the bundle there is nothing to
     /// add.
     pub(super) async fn nodes_beyond_pods(&self, inventory: &mut Inventory) {
@@ -106,7 +106,7 @@ impl Look<'_> {
     async fn wished_for(&self, inventory: &mut Inventory) {
         let of_velero = inventory.pods.iter().filter(|pod| pod.role != PodRole::Other);
         let pods = inventory.involved_pods.iter().chain(&inventory.unhealthy).chain(of_velero);
-        let mut wishes: Vec<Wish> = Vec::new();
+        let mut wishes: Vec<NodeRequirements> = Vec::new();
         for wish in pods.filter_map(|pod| pod.wish.as_ref()) {
             if wishes.len() < WISHES && !wishes.contains(wish) {
                 wishes.push(wish.clone());
@@ -121,7 +121,7 @@ impl Look<'_> {
             let meant = wishes.iter().any(|wish| wish.could_mean(&node));
             Some(((!meant, name.to_owned()), name.to_owned()))
         };
-        let found = self.read(&kind, "", None, Foremost::new(NODES, meant_first)).await;
+        let found = self.read(&kind, "", None, TopN::new(NODES, meant_first)).await;
         if found.beyond > 0 {
             let all = found.beyond + NODES;
             let told =
@@ -139,22 +139,22 @@ mod tests {
 
     const SAID: &str = "PodScheduled";
 
-    fn wish(spec: &Value) -> Wish {
+    fn wish(spec: &Value) -> NodeRequirements {
         let status = json!({"conditions": [{"type": SAID, "status": "False", "reason": "Unschedulable"}]});
-        Wish::read(&json!({"spec": spec, "status": status})).expect("no node takes it")
+        NodeRequirements::read(&json!({"spec": spec, "status": status})).expect("no node takes it")
     }
 
     #[test]
     fn only_a_pod_that_the_scheduler_found_no_node_for_has_a_wish() {
         let of = |node: Value, condition: Value| {
-            Wish::read(&json!({"spec": {"nodeName": node}, "status": {"conditions": [condition]}})).is_some()
+            NodeRequirements::read(&json!({"spec": {"nodeName": node}, "status": {"conditions": [condition]}})).is_some()
         };
         let said = |status: &str, reason: &str| json!({"type": SAID, "status": status, "reason": reason});
         assert!(of(json!(null), said("False", "Unschedulable")) && of(json!(""), said("False", "SchedulerError")));
         assert!(!of(json!("n1"), said("False", "Unschedulable")));
         assert!(!of(json!(null), said("True", "")) && !of(json!(null), said("False", "SchedulingGated")));
         assert!(!of(json!(null), json!({"type": "Ready", "status": "False"})), "nobody has said anything of nodes");
-        assert_eq!(Wish::read(&json!({"spec": 7})), None);
+        assert_eq!(NodeRequirements::read(&json!({"spec": 7})), None);
     }
 
     #[test]
@@ -162,7 +162,7 @@ mod tests {
         let node = |name: &str, labels: Value| json!({"metadata": {"name": name, "labels": labels}});
         let fast = node("n1", json!({"disk": "fast", "zone": "a", "cores": "16"}));
         let slow = node("n2", json!({"disk": "slow"}));
-        let means = |wish: &Wish| (wish.could_mean(&fast), wish.could_mean(&slow));
+        let means = |wish: &NodeRequirements| (wish.could_mean(&fast), wish.could_mean(&slow));
         let affinity = |terms: Value| {
             wish(&json!({"affinity": {"nodeAffinity": {
                 "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms},

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{DataObject, Looked, Scope, Touched, is_dns_name};
+use super::{DataObject, Looked, Scope, NamespaceCandidate, is_dns_name};
 
 /// How near to a cause a namespace is, by what leads there; the nearest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Nearness {
+pub enum Relevance {
     /// Something went wrong there, or is not done: its data did not complete, results or operations name it.
     Trouble,
     /// The target, or its hooks, are at work there or were, for all that is known.
@@ -16,7 +16,7 @@ pub enum Nearness {
     Settled,
 }
 
-impl Nearness {
+impl Relevance {
     /// It tells more of a namespace than what was known. That one whose data completed is named, too, does not: of many that
     /// the target names, those without such data are nearer.
     fn is_news(self, known: Self) -> bool {
@@ -26,12 +26,12 @@ impl Nearness {
 
 /// Namespaces that are neither looked into nor listed one by one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Further {
-    names: BTreeMap<String, Nearness>,
+pub struct Omitted {
+    names: BTreeMap<String, Relevance>,
     unnamed: u64,
 }
 
-impl Further {
+impl Omitted {
     /// How many; one whose name was not kept may be counted twice.
     pub fn count(&self) -> u64 {
         self.names.len() as u64 + self.unnamed
@@ -43,9 +43,9 @@ impl Further {
 }
 
 /// The namespaces that are known, and the room that there is for them.
-pub(super) struct Places<'a> {
-    pub touched: &'a mut Vec<Touched>,
-    pub further: &'a mut Further,
+pub(super) struct NamespaceSelection<'a> {
+    pub touched: &'a mut Vec<NamespaceCandidate>,
+    pub further: &'a mut Omitted,
     /// Velero's namespace, which needs no place.
     pub velero: &'a str,
     pub scope: &'a Scope,
@@ -53,7 +53,7 @@ pub(super) struct Places<'a> {
     pub most: usize,
 }
 
-impl Places<'_> {
+impl NamespaceSelection<'_> {
     /// The namespaces of data: first of what ended and did not complete, then of what is under way, then of the rest.
     pub(super) fn touch_data(&mut self, data: &[DataObject]) {
         let mut data: Vec<&DataObject> = data.iter().collect();
@@ -61,7 +61,7 @@ impl Places<'_> {
         for object in data {
             let of_pod = object.pod.as_ref().map(|pod| &pod.namespace);
             let namespaces: Vec<String> = [of_pod, object.namespace.as_ref()].into_iter().flatten().cloned().collect();
-            let nearness = if object.is_completed() { Nearness::Settled } else { Nearness::Trouble };
+            let nearness = if object.is_completed() { Relevance::Settled } else { Relevance::Trouble };
             self.touch(&namespaces, &format!("{} {}", object.plural, object.name), nearness);
         }
     }
@@ -76,10 +76,10 @@ impl Places<'_> {
                     known.whole = true;
                     known.looked = looked;
                 }
-                None => self.touched.push(Touched {
+                None => self.touched.push(NamespaceCandidate {
                     namespace: namespace.clone(),
                     why: "spec.namespaces".to_owned(),
-                    nearness: Nearness::Named,
+                    nearness: Relevance::Named,
                     whole: true,
                     looked,
                 }),
@@ -89,7 +89,7 @@ impl Places<'_> {
 
     /// Adds namespaces, and moves those that are known nearer. The last of those that are farther off gives up its place for
     /// one that has none.
-    pub(super) fn touch(&mut self, namespaces: &[String], why: &str, nearness: Nearness) {
+    pub(super) fn touch(&mut self, namespaces: &[String], why: &str, nearness: Relevance) {
         let velero = self.velero;
         for namespace in namespaces.iter().filter(|namespace| *namespace != velero && is_dns_name(namespace)) {
             if let Some(at) = self.touched.iter().position(|known| known.namespace == *namespace) {
@@ -102,12 +102,12 @@ impl Places<'_> {
             self.further.names.remove(namespace);
             let looked = if self.scope.allows(namespace) { self.room_for(nearness) } else { Looked::NotAllowed };
             let (namespace, why) = (namespace.clone(), why.to_owned());
-            self.touched.push(Touched { namespace, why, nearness, whole: false, looked });
+            self.touched.push(NamespaceCandidate { namespace, why, nearness, whole: false, looked });
             self.shorten();
         }
     }
 
-    fn move_nearer(&mut self, at: usize, why: &str, nearness: Nearness) {
+    fn move_nearer(&mut self, at: usize, why: &str, nearness: Relevance) {
         let known = &self.touched[at];
         if !nearness.is_news(known.nearness) {
             return;
@@ -124,8 +124,8 @@ impl Places<'_> {
     }
 
     /// Whether one of this nearness is looked into; another may lose its place by that.
-    fn room_for(&mut self, nearness: Nearness) -> Looked {
-        let in_place = |known: &Touched| known.looked == Looked::Yes && !known.whole;
+    fn room_for(&mut self, nearness: Relevance) -> Looked {
+        let in_place = |known: &NamespaceCandidate| known.looked == Looked::Yes && !known.whole;
         if self.touched.iter().filter(|known| in_place(known)).count() < self.most {
             return Looked::Yes;
         }
@@ -141,12 +141,12 @@ impl Places<'_> {
 
     /// Of too many that are listed and not looked into, the last of the farthest is only counted.
     fn shorten(&mut self) {
-        let listed = |known: &Touched| known.looked != Looked::Yes && !known.whole;
+        let listed = |known: &NamespaceCandidate| known.looked != Looked::Yes && !known.whole;
         let all = (0..self.touched.len()).filter(|at| listed(&self.touched[*at]));
         if all.clone().count() > self.most
             && let Some(at) = all.max_by_key(|at| self.touched[*at].nearness)
         {
-            let Touched { namespace, nearness, .. } = self.touched.remove(at);
+            let NamespaceCandidate { namespace, nearness, .. } = self.touched.remove(at);
             self.further.names.insert(namespace, nearness);
         }
     }
@@ -172,27 +172,27 @@ mod tests {
 
     /// What is known of a target's namespaces, with room for so many.
     struct Known {
-        touched: Vec<Touched>,
-        further: Further,
+        touched: Vec<NamespaceCandidate>,
+        further: Omitted,
         scope: Scope,
         most: usize,
     }
 
     impl Known {
         fn of(data: &[DataObject], asked: &[&str], scope: Scope, most: usize) -> Self {
-            let mut known = Self { touched: Vec::new(), further: Further::default(), scope, most };
+            let mut known = Self { touched: Vec::new(), further: Omitted::default(), scope, most };
             known.places().touch_data(data);
             let asked: Vec<String> = asked.iter().map(|name| (*name).to_owned()).collect();
             known.places().ask_for(&asked);
             known
         }
 
-        fn places(&mut self) -> Places<'_> {
+        fn places(&mut self) -> NamespaceSelection<'_> {
             let Self { touched, further, scope, most } = self;
-            Places { touched, further, velero: "velero-ns", scope, most: *most }
+            NamespaceSelection { touched, further, velero: "velero-ns", scope, most: *most }
         }
 
-        fn touch(&mut self, namespaces: &[&str], nearness: Nearness) {
+        fn touch(&mut self, namespaces: &[&str], nearness: Relevance) {
             let namespaces: Vec<String> = namespaces.iter().map(|name| (*name).to_owned()).collect();
             self.places().touch(&namespaces, "something", nearness);
         }
@@ -233,7 +233,7 @@ mod tests {
             ]
         );
         let mut known = Known::of(&data, &asked, scope(), 3);
-        known.touch(&["asked", "velero-ns", "hot", "", "../x", "new"], Nearness::Trouble);
+        known.touch(&["asked", "velero-ns", "hot", "", "../x", "new"], Relevance::Trouble);
         let new: Vec<_> = known.touched.iter().skip(5).map(|one| (one.namespace.as_str(), one.looked)).collect();
         assert_eq!(new, [("new", Looked::NotAllowed)], "known ones, Velero's and what is no name stay as they are");
         let many: Vec<_> = (0..9).chain(0..9).map(|n| object(&format!("n{n}"), "")).collect();
@@ -251,15 +251,15 @@ mod tests {
         let mut known = Known::of(&data, &[], Scope::everything(), 2);
         assert_eq!((known.looked_into(), known.numbers()), (vec!["n0", "n1"], (2, 2, 2)));
         // As a spec does that names all of them, the one without data last.
-        known.touch(&["n0", "n1", "n2", "n3", "n4", "n5", "hangs"], Nearness::Named);
+        known.touch(&["n0", "n1", "n2", "n3", "n4", "n5", "hangs"], Relevance::Named);
         assert_eq!((known.looked_into(), known.numbers()), (vec!["n0", "hangs"], (2, 2, 3)));
-        known.touch(&["waits"], Nearness::Named);
-        known.touch(&["late"], Nearness::Named);
+        known.touch(&["waits"], Relevance::Named);
+        known.touch(&["late"], Relevance::Named);
         assert_eq!((known.looked_into(), known.numbers()), (vec!["hangs", "waits"], (2, 2, 5)));
         // Listed, only counted, and new: what went wrong there counts.
-        known.touch(&["n5", "late"], Nearness::Trouble);
+        known.touch(&["n5", "late"], Relevance::Trouble);
         assert_eq!((known.looked_into(), known.numbers()), (vec!["late", "n5"], (2, 2, 5)));
-        known.touch(&["n0", "new"], Nearness::Trouble);
+        known.touch(&["n0", "new"], Relevance::Trouble);
         assert_eq!((known.looked_into(), known.numbers()), (vec!["late", "n5"], (2, 2, 6)), "as near, and too late");
     }
 
@@ -268,7 +268,7 @@ mod tests {
         let data = [object("asked", "Completed"), object("calm", "Completed")];
         let scope = Scope { namespaces: Some(["asked", "calm", "hot"].map(str::to_owned).into()), cluster_read: true };
         let mut known = Known::of(&data, &["asked"], scope, 1);
-        known.touch(&["hot", "vault"], Nearness::Trouble);
+        known.touch(&["hot", "vault"], Relevance::Trouble);
         assert_eq!(known.looked_into(), ["asked", "hot"]);
         let vault = known.touched.iter().find(|one| one.namespace == "vault");
         assert_eq!(vault.map(|one| one.looked), Some(Looked::NotAllowed));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::nodes::Wish;
+use super::nodes::NodeRequirements;
 
 /// A pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct Pod {
     /// Claims it mounts, those of its ephemeral volumes too.
     pub claims: Vec<String>,
     /// Of which nodes it could be meant for one, if none takes it.
-    pub(crate) wish: Option<Wish>,
+    pub(crate) wish: Option<NodeRequirements>,
     /// Its containers: init, main, ephemeral.
     pub containers: Vec<Container>,
     /// What it is to Velero.
@@ -161,7 +161,7 @@ impl Pod {
             created: text("/metadata/creationTimestamp").parse().ok(),
             owner: Owner::of(pod),
             claims: array(pod, "/spec/volumes").filter_map(claim).collect(),
-            wish: Wish::read(pod),
+            wish: NodeRequirements::read(pod),
             containers,
             role: PodRole::Other,
             name,

@@ -4,7 +4,7 @@
 use debugbundle_crd::TargetKind;
 use serde_json::{Value, json};
 
-use super::{ContainerType, Inventory, Pod, PodRole, Served, TargetObject, Workload, foremost::Foremost, look::Look};
+use super::{ContainerType, Inventory, Pod, PodRole, Served, TargetObject, Workload, foremost::TopN, look::DiscoveryReader};
 use crate::text::bounded;
 
 /// So many of those in front are named.
@@ -61,7 +61,7 @@ impl TargetObject {
     }
 }
 
-impl Look<'_> {
+impl DiscoveryReader<'_> {
     /// What Velero takes up before a target that it did not begin with.
     pub(super) async fn queue(&self, served: &Served, target: &TargetObject) -> Queue {
         if !target.is_waiting() {
@@ -73,7 +73,7 @@ impl Look<'_> {
         };
         let waiting = target.clone();
         let read = move |object: Value| Some((waiting.behind(&object)?, short(kind, &object)));
-        let found = self.read(&served.velero(plural, kind), self.namespace, None, Foremost::new(NAMED, read)).await;
+        let found = self.read(&served.velero(plural, kind), self.namespace, None, TopN::new(NAMED, read)).await;
         Queue { beyond: found.beyond, ahead: found.items().collect() }
     }
 }

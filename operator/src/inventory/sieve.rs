@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{
     Inventory, ObjectName, TargetObject, hooks,
-    trail::{RESTORED_BY, Seen},
+    trail::{RESTORED_BY, PodView},
     valid_label,
 };
 use crate::cluster::{Flow, TakeItems};
@@ -24,7 +24,7 @@ pub(super) const RESTORED: usize = 1000;
 
 /// Which of a namespace's pods and snapshots are the target's.
 #[derive(Clone, Default)]
-pub(super) struct Sieve {
+pub(super) struct PodFilter {
     /// All of the namespace is asked for.
     pub(super) whole: bool,
     /// The name of the target, or of the Backup that it restores, as a label has it.
@@ -45,10 +45,10 @@ pub(super) struct Sieve {
 pub(super) type Rank = (bool, bool, String);
 
 /// A namespace's pods that are the target's, as many as there is room for, by rank.
-pub(super) struct Crowd {
-    pub(super) sieve: Sieve,
-    pub(super) involved: BTreeMap<Rank, Seen>,
-    pub(super) restored: BTreeMap<Rank, Seen>,
+pub(super) struct PodSelection {
+    pub(super) sieve: PodFilter,
+    pub(super) involved: BTreeMap<Rank, PodView>,
+    pub(super) restored: BTreeMap<Rank, PodView>,
     /// Those without room; the ones that the data names are counted where they are added. None of a namespace that is asked
     /// for: all its pods are in the bundle.
     pub(super) beyond: usize,
@@ -56,7 +56,7 @@ pub(super) struct Crowd {
     pub(super) unfollowed: usize,
 }
 
-impl Sieve {
+impl PodFilter {
     pub(super) fn of(inventory: &Inventory, namespace: &str, whole: bool) -> Self {
         let here = |name: &&ObjectName| name.namespace == namespace;
         let named = |name: &ObjectName| name.name.clone();
@@ -96,24 +96,24 @@ impl Sieve {
         self.selector().filter(|_| self.label.as_ref().is_some_and(|(key, _)| *key == RESTORED_BY))
     }
 
-    fn restored(&self, seen: &Seen) -> bool {
+    fn restored(&self, seen: &PodView) -> bool {
         self.label.as_ref().is_some_and(|(key, value)| *key == RESTORED_BY && seen.pod.labels.get(*key) == Some(value))
     }
 
     /// The pod is on the way to a cause; a restored one that is well is not.
-    fn involves(&self, seen: &Seen) -> bool {
+    fn involves(&self, seen: &PodView) -> bool {
         self.leads_to(seen) || (self.whole && !seen.ready)
     }
 
     /// The target leads to the pod.
-    pub(super) fn leads_to(&self, seen: &Seen) -> bool {
+    pub(super) fn leads_to(&self, seen: &PodView) -> bool {
         let named = self.pods.contains(&seen.pod.name);
         let mounts = seen.pod.claims.iter().any(|claim| self.moved.contains(claim));
         named || mounts || self.runs_hooks(seen) || (!seen.ready && self.restored(seen))
     }
 
     /// A hook of the target runs in the pod, by what both say.
-    fn runs_hooks(&self, seen: &Seen) -> bool {
+    fn runs_hooks(&self, seen: &PodView) -> bool {
         self.hooks.as_ref().is_some_and(|target| {
             let its_own = match target.kind {
                 TargetKind::Backup => hooks::selects(target, &seen.pod),
@@ -123,7 +123,7 @@ impl Sieve {
         })
     }
 
-    fn rank(&self, seen: &Seen) -> Rank {
+    fn rank(&self, seen: &PodView) -> Rank {
         let (pods, claims) = &self.open;
         let open = pods.contains(&seen.pod.name) || seen.pod.claims.iter().any(|claim| claims.contains(claim));
         (!open, seen.ready, seen.pod.name.clone())
@@ -141,12 +141,12 @@ impl Sieve {
     }
 }
 
-impl Crowd {
-    pub(super) fn of(sieve: &Sieve) -> Self {
+impl PodSelection {
+    pub(super) fn of(sieve: &PodFilter) -> Self {
         Self { sieve: sieve.clone(), involved: BTreeMap::new(), restored: BTreeMap::new(), beyond: 0, unfollowed: 0 }
     }
 
-    pub(super) fn add(&mut self, seen: Seen) {
+    pub(super) fn add(&mut self, seen: PodView) {
         let (rank, whole) = (self.sieve.rank(&seen), self.sieve.whole);
         if self.sieve.involves(&seen) {
             self.involved.insert(rank, seen);
@@ -162,9 +162,9 @@ impl Crowd {
     }
 }
 
-impl TakeItems for Crowd {
+impl TakeItems for PodSelection {
     fn take(&mut self, pod: Value) -> io::Result<Flow> {
-        if let Some(seen) = Seen::read(&pod) {
+        if let Some(seen) = PodView::read(&pod) {
             self.add(seen);
         }
         Ok(Flow::More)
@@ -193,7 +193,7 @@ mod tests {
     fn of_a_namespace_that_is_asked_for_no_pod_is_beyond_what_is_listed() {
         let label = Some((RESTORED_BY, "r".to_owned()));
         let crowd = |whole: bool, ready: &str| {
-            let mut crowd = Crowd::of(&Sieve { whole, label: label.clone(), ..Sieve::default() });
+            let mut crowd = PodSelection::of(&PodFilter { whole, label: label.clone(), ..PodFilter::default() });
             for n in 0..RESTORED + 5 {
                 let meta = json!({"name": format!("p-{n}"), "uid": "u", "labels": {RESTORED_BY: "r"}});
                 let status = json!({"conditions": [{"type": "Ready", "status": ready}]});

@@ -10,7 +10,7 @@ use crate::cluster::ApiKind;
 
 /// What the way from the target to a cause leads past, besides pods, claims and nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trail {
+pub struct RelatedVolumes {
     /// Pods that were restored, and in which nothing looks wrong.
     pub restored: Vec<ObjectName>,
     /// Pods that found no room among either.
@@ -98,14 +98,14 @@ impl Controller {
 
 /// A pod, and what else of it leads further.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct PodView {
     pub pod: Pod,
     pub account: Option<String>,
     pub priority_class: Option<String>,
     pub ready: bool,
 }
 
-impl Seen {
+impl PodView {
     pub(super) fn read(object: &Value) -> Option<Self> {
         let name = |pointer: &str| {
             object.pointer(pointer).and_then(Value::as_str).filter(|name| is_dns_name(name)).map(str::to_owned)

@@ -8,9 +8,9 @@ use futures::StreamExt as _;
 use serde_json::Value;
 
 use super::{
-    Inventory, Nearness, Scope, TOUCHED, is_dns_name,
-    look::Look,
-    trail::{RESTORED_BY, Seen},
+    Inventory, Relevance, Scope, TOUCHED, is_dns_name,
+    look::DiscoveryReader,
+    trail::{RESTORED_BY, PodView},
     valid_label,
 };
 use crate::cluster::{ApiKind, Flow, TakeItems};
@@ -47,7 +47,7 @@ impl Made {
     /// Nothing waits for anything there.
     fn is_settled(self, object: &Value) -> bool {
         match self {
-            Self::Pod => Seen::read(object).is_some_and(|seen| seen.ready),
+            Self::Pod => PodView::read(object).is_some_and(|seen| seen.ready),
             Self::Claim => object.pointer("/status/phase").is_some_and(|phase| phase == "Bound"),
         }
     }
@@ -86,7 +86,7 @@ impl TakeItems for Brought {
     }
 }
 
-impl Look<'_> {
+impl DiscoveryReader<'_> {
     /// Touches the namespaces to which a Restore brought something, if its spec does not name them all: first those where
     /// a pod is not ready or a claim not bound.
     pub(super) async fn look_for_restored(&self, inventory: &mut Inventory) {
@@ -105,8 +105,8 @@ impl Look<'_> {
         }
         let more = read.iter().any(|(brought, _)| brought.more);
         let (open, settled) = by_state(read.into_iter().map(|(brought, _)| brought.namespaces));
-        inventory.touch(&open, u64::from(more), &why, Nearness::Trouble);
-        inventory.touch(&settled, 0, &why, Nearness::Named);
+        inventory.touch(&open, u64::from(more), &why, Relevance::Trouble);
+        inventory.touch(&settled, 0, &why, Relevance::Named);
     }
 
     /// Where there is something with the label, and whether the list was read to its end.

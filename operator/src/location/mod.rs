@@ -21,11 +21,11 @@ pub use credential::{Credential, CredentialSource, source};
 pub use endpoint::{Endpoint, EndpointPolicy};
 pub use error::LocationError;
 pub(crate) use error::{listed, shown};
-pub use report::Report;
+pub use report::ProbeReport;
 pub use resolve::{CustomerKeyBytes, Resolved, configured, resolve};
 pub use s3_config::{Checksum, CustomerKey, Encryption, S3Config};
 pub use secrets::{SecretFacts, examine};
-pub use step::Step;
+pub use step::ProbeStep;
 
 use deployment::SecretKey;
 

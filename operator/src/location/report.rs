@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{certificate::Certificate, store::StoreError};
 
-use super::{AccessMode, Location, S3Config, SecretFacts, Step, error::shown};
+use super::{AccessMode, Location, S3Config, SecretFacts, ProbeStep, error::shown};
 
 /// The folders that Velero lets stand below a location's prefix (pkg/persistence/object_store_layout.go).
 pub const VALID_FOLDERS: [&str; 6] = ["backups", "restores", "restic", "metadata", "plugins", "kopia"];
@@ -35,7 +35,7 @@ pub enum State {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Verdict {
     /// The step.
-    pub step: Step,
+    pub step: ProbeStep,
     /// What became of it.
     pub state: State,
     /// A sentence.
@@ -102,7 +102,7 @@ pub struct TlsFacts {
 /// All of it, as `velero/locations/<name>.json` has it.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Report {
+pub struct ProbeReport {
     /// The location's name.
     pub name: String,
     /// What this bundle has to do with it.
@@ -112,7 +112,7 @@ pub struct Report {
     /// Whether the store answered.
     pub reachable: bool,
     /// The first step that failed; none: all is well.
-    pub failed_at: Option<Step>,
+    pub failed_at: Option<ProbeStep>,
     /// A verdict for each step, in their order.
     pub steps: Vec<Verdict>,
     /// What the location says.
@@ -132,7 +132,7 @@ pub struct Report {
     pub shared_with: Vec<Neighbour>,
 }
 
-impl Report {
+impl ProbeReport {
     /// Before anything was asked. `all` are the locations of the namespace.
     pub fn of(location: &Location, all: &[Location], used_for: Vec<&'static str>, now: Timestamp) -> Self {
         let config = |key: &str| location.config.get(key).filter(|value| !value.is_empty()).cloned();
@@ -167,30 +167,30 @@ impl Report {
     }
 
     /// The step is as it should be.
-    pub fn ok(&mut self, step: Step, text: impl Into<String>) {
+    pub fn ok(&mut self, step: ProbeStep, text: impl Into<String>) {
         self.say(step, State::Ok, text.into(), None);
     }
 
     /// The step is not as it should be.
-    pub fn failed(&mut self, step: Step, text: impl Into<String>, remedy: Option<&str>) {
+    pub fn failed(&mut self, step: ProbeStep, text: impl Into<String>, remedy: Option<&str>) {
         self.failed_at = Some(self.failed_at.map_or(step, |first| first.min(step)));
         self.say(step, State::Failed, text.into(), remedy);
     }
 
-    fn say(&mut self, step: Step, state: State, text: String, remedy: Option<&str>) {
+    fn say(&mut self, step: ProbeStep, state: State, text: String, remedy: Option<&str>) {
         if self.verdict(step).is_none() {
             self.steps.push(Verdict { step, state, text, remedy: remedy.map(ToOwned::to_owned) });
         }
     }
 
     /// What was said of the step.
-    pub fn verdict(&self, step: Step) -> Option<&Verdict> {
+    pub fn verdict(&self, step: ProbeStep) -> Option<&Verdict> {
         self.steps.iter().find(|verdict| verdict.step == step)
     }
 
     /// The time was over: the first step of which nothing was said is the one that took it.
     pub fn gave_up(&mut self, seconds: u64) {
-        if let Some(step) = Step::ALL.into_iter().find(|step| self.verdict(*step).is_none()) {
+        if let Some(step) = ProbeStep::ALL.into_iter().find(|step| self.verdict(*step).is_none()) {
             self.failed(step, format!("no answer within {seconds} s"), None);
         }
     }
@@ -207,7 +207,7 @@ impl Report {
         if config.skip_tls_verify {
             text.push_str("; insecureSkipTLSVerify: nobody's identity is proven");
         }
-        self.ok(Step::Configuration, text);
+        self.ok(ProbeStep::Configuration, text);
     }
 
     /// The TLS handshake's outcome. `verified` is false where the location asks for no verification.
@@ -219,14 +219,14 @@ impl Report {
         match &verified {
             Ok(true) => match days_left.filter(|days| *days < ENDS_SOON) {
                 Some(days) => self.say(
-                    Step::Tls,
+                    ProbeStep::Tls,
                     State::Ok,
                     format!("verified, for {days} more days{ends}"),
                     Some("renew the store's certificate"),
                 ),
-                None => self.ok(Step::Tls, format!("verified{ends}")),
+                None => self.ok(ProbeStep::Tls, format!("verified{ends}")),
             },
-            Ok(false) => self.ok(Step::Tls, format!("not verified, as insecureSkipTLSVerify asks{ends}")),
+            Ok(false) => self.ok(ProbeStep::Tls, format!("not verified, as insecureSkipTLSVerify asks{ends}")),
             Err(why) => {
                 let remedy = if why.contains("expired") || why.contains("not valid yet") {
                     "renew the store's certificate, and look at the clocks"
@@ -235,7 +235,7 @@ impl Report {
                 } else {
                     "set objectStorage.caCert (or caCertRef) to the authority that signed the store's certificate"
                 };
-                self.failed(Step::Tls, format!("{why}{ends}"), Some(remedy));
+                self.failed(ProbeStep::Tls, format!("{why}{ends}"), Some(remedy));
             }
         }
         self.tls = Some(TlsFacts { verified: verified == Ok(true), why_not: verified.err(), certificate, days_left });
@@ -246,37 +246,37 @@ impl Report {
         const REMEDY: &str = "let NTP set the clocks of the store and of the operator's node";
         self.clock_ahead_seconds = ahead;
         match ahead {
-            None => self.ok(Step::Clock, "the store does not tell the time"),
+            None => self.ok(ProbeStep::Clock, "the store does not tell the time"),
             Some(ahead) if ahead.abs() > TOO_FAR => {
-                self.failed(Step::Clock, format!("{}; stores refuse that", words(ahead)), Some(REMEDY));
+                self.failed(ProbeStep::Clock, format!("{}; stores refuse that", words(ahead)), Some(REMEDY));
             }
             Some(ahead) if ahead.abs() > WORTH_TELLING => {
                 let text = format!("{}; from 15 min on stores refuse requests", words(ahead));
-                self.say(Step::Clock, State::Ok, text, Some(REMEDY));
+                self.say(ProbeStep::Clock, State::Ok, text, Some(REMEDY));
             }
-            Some(_) => self.ok(Step::Clock, "the clocks agree"),
+            Some(_) => self.ok(ProbeStep::Clock, "the clocks agree"),
         }
     }
 
     /// What was refused. What the store had to get right before it could refuse that was right.
     pub fn refused(&mut self, error: &StoreError) {
-        let failed = error.step().unwrap_or(Step::Answer);
-        if failed > Step::Answer {
-            self.ok(Step::Answer, "it answers as a store does");
+        let failed = error.step().unwrap_or(ProbeStep::Answer);
+        if failed > ProbeStep::Answer {
+            self.ok(ProbeStep::Answer, "it answers as a store does");
         }
         for (step, text) in [
-            (Step::Clock, "the clocks agree"),
-            (Step::Identity, "the store accepts the credential"),
-            (Step::Bucket, "the bucket is there"),
+            (ProbeStep::Clock, "the clocks agree"),
+            (ProbeStep::Identity, "the store accepts the credential"),
+            (ProbeStep::Bucket, "the bucket is there"),
         ] {
             if failed > step {
                 self.ok(step, text);
             }
         }
         let remedy = match failed {
-            Step::Identity => Some("put the right keys into the Secret that the location names"),
-            Step::Bucket => Some("mend the location's bucket, region or s3Url"),
-            Step::Permission => Some("allow it in the policy of the credential's user or role"),
+            ProbeStep::Identity => Some("put the right keys into the Secret that the location names"),
+            ProbeStep::Bucket => Some("mend the location's bucket, region or s3Url"),
+            ProbeStep::Permission => Some("allow it in the policy of the credential's user or role"),
             _ => None,
         };
         self.failed(failed, error.message(), remedy);
@@ -291,7 +291,7 @@ impl Report {
             .collect();
         let foreign: Vec<&str> = folders.iter().filter(|f| !f.valid).take(3).map(|f| f.name.as_str()).collect();
         if foreign.is_empty() {
-            self.ok(Step::Layout, "Velero lets stand all that lies below the prefix");
+            self.ok(ProbeStep::Layout, "Velero lets stand all that lies below the prefix");
         } else {
             let count = folders.iter().filter(|folder| !folder.valid).count();
             let some = foreign.iter().map(|name| shown(name)).collect::<Vec<_>>().join(", ");
@@ -300,7 +300,7 @@ impl Report {
                 VALID_FOLDERS.join(", ")
             );
             let remedy = "move what lies there elsewhere, or give the location a prefix of its own";
-            self.failed(Step::Layout, text, Some(remedy));
+            self.failed(ProbeStep::Layout, text, Some(remedy));
         }
         self.folders = Some(folders);
         self.more_folders = more;
@@ -309,8 +309,8 @@ impl Report {
     /// Closes it: of the steps of which nothing was said it is told that they were not reached.
     #[must_use]
     pub fn closed(mut self) -> Self {
-        self.reachable = self.verdict(Step::Answer).is_some_and(|verdict| verdict.state == State::Ok);
-        for step in Step::ALL {
+        self.reachable = self.verdict(ProbeStep::Answer).is_some_and(|verdict| verdict.state == State::Ok);
+        for step in ProbeStep::ALL {
             self.say(step, State::NotReached, String::new(), None);
         }
         self.steps.sort_by_key(|verdict| verdict.step);
@@ -354,35 +354,35 @@ mod tests {
         .expect("valid")
     }
 
-    fn report() -> Report {
-        Report::of(&location("offsite", "a"), &[], vec!["upload"], Timestamp::UNIX_EPOCH)
+    fn report() -> ProbeReport {
+        ProbeReport::of(&location("offsite", "a"), &[], vec!["upload"], Timestamp::UNIX_EPOCH)
     }
 
-    fn states(report: &Report) -> Vec<(Step, State)> {
+    fn states(report: &ProbeReport) -> Vec<(ProbeStep, State)> {
         report.steps.iter().map(|verdict| (verdict.step, verdict.state)).collect()
     }
 
     #[test]
     fn a_refusal_says_what_was_right_before_it() {
         let mut denied = report();
-        denied.ok(Step::Configuration, "x");
+        denied.ok(ProbeStep::Configuration, "x");
         let answer = Answer::new(403, Some("AccessDenied"));
         let (bucket, key) = ("b".to_owned(), "a/".to_owned());
         denied.refused(&StoreError::Denied { action: Action::List, bucket, key, answer });
         let denied = denied.closed();
-        assert!(denied.reachable && denied.failed_at == Some(Step::Permission));
+        assert!(denied.reachable && denied.failed_at == Some(ProbeStep::Permission));
         assert_eq!(
             states(&denied)[5..10].iter().map(|(_, state)| *state).collect::<Vec<_>>(),
             [State::Ok, State::Ok, State::Ok, State::Ok, State::Failed]
         );
-        assert_eq!(states(&denied)[10], (Step::Layout, State::NotReached));
-        assert!(denied.verdict(Step::Permission).is_some_and(|v| v.text.contains("s3:ListBucket on b/a/")));
+        assert_eq!(states(&denied)[10], (ProbeStep::Layout, State::NotReached));
+        assert!(denied.verdict(ProbeStep::Permission).is_some_and(|v| v.text.contains("s3:ListBucket on b/a/")));
 
         let mut away = report();
-        away.refused(&StoreError::Unreachable { at: Step::Dns, why: "DNS resolution failed: x".to_owned() });
+        away.refused(&StoreError::Unreachable { at: ProbeStep::Dns, why: "DNS resolution failed: x".to_owned() });
         let away = away.closed();
-        assert!(!away.reachable && away.failed_at == Some(Step::Dns));
-        assert_eq!(away.steps.len(), Step::ALL.len());
+        assert!(!away.reachable && away.failed_at == Some(ProbeStep::Dns));
+        assert_eq!(away.steps.len(), ProbeStep::ALL.len());
         assert_eq!(away.steps.iter().filter(|verdict| verdict.state == State::NotReached).count(), 10);
     }
 
@@ -396,7 +396,7 @@ mod tests {
         ] {
             let mut report = report();
             report.clock(ahead);
-            let verdict = report.verdict(Step::Clock).expect("a verdict");
+            let verdict = report.verdict(ProbeStep::Clock).expect("a verdict");
             assert_eq!(verdict.state, state, "{ahead:?}");
             assert!(verdict.text.contains(words), "{}", verdict.text);
         }
@@ -406,7 +406,7 @@ mod tests {
     fn only_the_six_folders_may_stand() {
         let mut report = report();
         report.listed(["backups", "kopia", "lost+found"].map(ToOwned::to_owned).to_vec(), false);
-        let verdict = report.verdict(Step::Layout).expect("a verdict");
+        let verdict = report.verdict(ProbeStep::Layout).expect("a verdict");
         assert_eq!(verdict.state, State::Failed);
         assert!(verdict.text.ends_with("; 1 other: \"lost+found\""), "{}", verdict.text);
         let mut good = self::report();
@@ -417,7 +417,7 @@ mod tests {
     #[test]
     fn whoever_shares_the_bucket_is_named() {
         let all = [location("offsite", "a"), location("root", ""), location("below", "a/b"), location("twin", "ab")];
-        let report = Report::of(&all[0], &all, Vec::new(), Timestamp::UNIX_EPOCH);
+        let report = ProbeReport::of(&all[0], &all, Vec::new(), Timestamp::UNIX_EPOCH);
         let told: Vec<_> = report.shared_with.iter().map(|n| (n.location.as_str(), n.overlaps)).collect();
         assert_eq!(told, [("root", true), ("below", true), ("twin", false)]);
     }
@@ -425,9 +425,9 @@ mod tests {
     #[test]
     fn the_step_that_took_the_time_is_named() {
         let mut report = report();
-        report.ok(Step::Configuration, "x");
-        report.ok(Step::Credential, "x");
+        report.ok(ProbeStep::Configuration, "x");
+        report.ok(ProbeStep::Credential, "x");
         report.gave_up(20);
-        assert_eq!(report.closed().failed_at, Some(Step::Dns));
+        assert_eq!(report.closed().failed_at, Some(ProbeStep::Dns));
     }
 }

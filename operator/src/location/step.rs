@@ -6,7 +6,7 @@ use serde::Serialize;
 /// A step on the way to a store; each needs those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Step {
+pub enum ProbeStep {
     /// Provider, bucket, endpoint and config keys are understood.
     Configuration,
     /// The Secret or the identity that the location names is there and can be read.
@@ -31,7 +31,7 @@ pub enum Step {
     Layout,
 }
 
-impl Step {
+impl ProbeStep {
     /// All of them, in their order.
     pub const ALL: [Self; 11] = [
         Self::Configuration,

@@ -8,12 +8,12 @@ use jiff::{Timestamp, Unit};
 use tokio::time::{Instant, timeout};
 
 use super::{
-    ring::{Lines, Mark},
+    ring::{LineSplitter, LogCursor},
     watch::Catcher,
 };
 use crate::{
     cluster::{ApiKind, ClusterError, query_value},
-    collect::Guest,
+    collect::PreemptibleSlot,
 };
 
 /// The longest silence of a log that grows; then it is asked for anew, in case the connection is dead.
@@ -57,7 +57,7 @@ enum End {
 }
 
 /// Reads a log from `mark` on; `true` if nothing more can be read of it, and something was or there was nothing.
-pub(super) async fn follow(catcher: &Catcher, which: Which<'_>, mark: Mark, mut grows: bool) -> bool {
+pub(super) async fn follow(catcher: &Catcher, which: Which<'_>, mark: LogCursor, mut grows: bool) -> bool {
     let Which { uid, container, .. } = which;
     let is_whole = || catcher.movers.shelf().is_whole(uid, container);
     let (mut mark, mut tries, mut pause) = (mark, 0, FIRST_PAUSE);
@@ -75,7 +75,7 @@ pub(super) async fn follow(catcher: &Catcher, which: Which<'_>, mark: Mark, mut 
         drop(place);
         if end == End::Gone {
             // Of a log that went before its first line nobody may say that it was read.
-            return mark != Mark::default();
+            return mark != LogCursor::default();
         }
         let Some(now) = catcher.movers.shelf().mark(uid, container) else { return true };
         if end == End::Whole && whole {
@@ -103,8 +103,8 @@ pub(super) async fn follow(catcher: &Catcher, which: Which<'_>, mark: Mark, mut 
     false
 }
 
-async fn request(catcher: &Catcher, which: Which<'_>, mark: Mark, grows: bool, place: Option<&Guest>) -> (End, Lines) {
-    let mut lines = Lines::after(mark);
+async fn request(catcher: &Catcher, which: Which<'_>, mark: LogCursor, grows: bool, place: Option<&PreemptibleSlot>) -> (End, LineSplitter) {
+    let mut lines = LineSplitter::after(mark);
     let wanted = async {
         match place {
             Some(place) => place.wanted().await,
@@ -119,7 +119,7 @@ async fn request(catcher: &Catcher, which: Which<'_>, mark: Mark, grows: bool, p
     (end, lines)
 }
 
-async fn read(catcher: &Catcher, which: Which<'_>, mark: Mark, grows: bool, lines: &mut Lines) -> End {
+async fn read(catcher: &Catcher, which: Which<'_>, mark: LogCursor, grows: bool, lines: &mut LineSplitter) -> End {
     let Which { uid, pod, container, .. } = which;
     let _look = if grows { None } else { catcher.look().await };
     let path = ApiKind::namespaced("", "v1", "pods", "Pod").path(Some(&catcher.namespace), pod);
@@ -160,7 +160,7 @@ async fn read(catcher: &Catcher, which: Which<'_>, mark: Mark, grows: bool, line
 
 /// Never with `limitBytes`, which the kubelet counts from the oldest line; `sinceTime` takes whole seconds, and what
 /// is sent twice by that is passed over by the mark.
-fn query(container: &str, mark: Mark, grows: bool) -> String {
+fn query(container: &str, mark: LogCursor, grows: bool) -> String {
     let mut query = format!("container={}&timestamps=true", query_value(container));
     if grows {
         query.push_str("&follow=true");
@@ -181,9 +181,9 @@ mod tests {
 
     #[test]
     fn a_log_is_asked_for_by_its_last_lines_and_then_from_where_it_broke_off() {
-        let mut mark = Mark::default();
+        let mut mark = LogCursor::default();
         assert_eq!(query("c1", mark, true), "container=c1&timestamps=true&follow=true&tailLines=2000");
-        Lines::after(mark).feed(b"2026-03-01T10:00:00.700000000Z x\n", |_, now| mark = now);
+        LineSplitter::after(mark).feed(b"2026-03-01T10:00:00.700000000Z x\n", |_, now| mark = now);
         assert_eq!(query("c1", mark, false), "container=c1&timestamps=true&sinceTime=2026-03-01T10%3A00%3A00Z");
     }
 }

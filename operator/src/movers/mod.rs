@@ -20,14 +20,14 @@ use std::{
 
 use jiff::Timestamp;
 
-use shelf::Shelf;
+use shelf::CaptureCache;
 
 pub use shelf::PODS;
 pub use watch::{FOLLOWED, watch};
 
 /// What was caught: filled by [`watch`], read when a bundle is made. Without a watch nothing is ever in it.
 #[derive(Clone, Debug, Default)]
-pub struct Movers(Arc<Mutex<Shelf>>);
+pub struct Movers(Arc<Mutex<CaptureCache>>);
 
 /// A hosting pod as it was last seen.
 #[derive(Clone, Debug)]
@@ -104,7 +104,7 @@ impl Movers {
         self.shelf().turned_away()
     }
 
-    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+    fn shelf(&self) -> MutexGuard<'_, CaptureCache> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -142,14 +142,14 @@ impl KeyWatch {
 
 /// How far a log was read: up to this time, and so many lines of exactly that time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Mark {
+pub(super) struct LogCursor {
     /// `None`: no line was read.
     pub(super) time: Option<Timestamp>,
     lines: u64,
 }
 
 #[cfg(test)]
-impl Mark {
+impl LogCursor {
     /// Behind the first line of this time.
     pub(super) fn at(time: Timestamp) -> Self {
         Self { time: Some(time), lines: 1 }
@@ -173,9 +173,9 @@ pub(super) enum Line<'a> {
 /// Splits the answer to one request into lines, and passes over those that were read before. A line without a time
 /// is of the time of the one before it. A last line without an end is not passed on: it may be half of one.
 #[derive(Debug)]
-pub(super) struct Lines {
-    before: Mark,
-    now: Mark,
+pub(super) struct LineSplitter {
+    before: LogCursor,
+    now: LogCursor,
     line: Vec<u8>,
     /// Bytes of the present line, of which [`LINE`] at most are in `line`.
     length: u64,
@@ -183,14 +183,14 @@ pub(super) struct Lines {
     key: Option<KeyWatch>,
 }
 
-impl Lines {
+impl LineSplitter {
     /// From the request on; `before` says how far the log was read by earlier ones.
-    pub(super) fn after(before: Mark) -> Self {
-        Self { before, now: Mark::default(), line: Vec::new(), length: 0, key: None }
+    pub(super) fn after(before: LogCursor) -> Self {
+        Self { before, now: LogCursor::default(), line: Vec::new(), length: 0, key: None }
     }
 
     /// Passes whole lines that are new to `out`, each with how far the log is read with it.
-    pub(super) fn feed(&mut self, data: &[u8], mut out: impl FnMut(Line<'_>, Mark)) {
+    pub(super) fn feed(&mut self, data: &[u8], mut out: impl FnMut(Line<'_>, LogCursor)) {
         for piece in data.split_inclusive(|byte| *byte == b'\n') {
             let (fits, rest) = piece.split_at(piece.len().min(LINE.saturating_sub(self.line.len())));
             self.line.extend_from_slice(fits);
@@ -210,16 +210,16 @@ impl Lines {
     }
 
     /// Passes the last line, though it has no end: nothing more will come.
-    pub(super) fn end(mut self, mut out: impl FnMut(Line<'_>, Mark)) {
+    pub(super) fn end(mut self, mut out: impl FnMut(Line<'_>, LogCursor)) {
         if self.length > 0 {
             self.pass(&mut out);
         }
     }
 
-    fn pass(&mut self, out: &mut impl FnMut(Line<'_>, Mark)) {
+    fn pass(&mut self, out: &mut impl FnMut(Line<'_>, LogCursor)) {
         let time = time_of(&self.line).or(self.now.time);
         let same = time == self.now.time;
-        self.now = Mark { time, lines: if same { self.now.lines + 1 } else { 1 } };
+        self.now = LogCursor { time, lines: if same { self.now.lines + 1 } else { 1 } };
         let is_new = match (time, self.before.time) {
             (Some(time), Some(before)) => time > before || (time == before && self.now.lines > self.before.lines),
             _ => true,
@@ -296,7 +296,7 @@ mod tests {
             for chunk in [7, 1000, 70_000] {
                 let long = format!("{}{head}{}", "x".repeat(before), "y".repeat(LINE));
                 let whole = format!("first\n{long}\n{body}\n{body}\n{end}\nlast\n");
-                let (mut lines, mut ring) = (Lines::after(Mark::default()), Ring::default());
+                let (mut lines, mut ring) = (LineSplitter::after(LogCursor::default()), Ring::default());
                 for piece in whole.as_bytes().chunks(chunk) {
                     lines.feed(piece, |line, _| match line {
                         Line::Whole(line) => ring.push(line),
@@ -340,9 +340,9 @@ mod tests {
 2026-03-01T10:00:01.000000000Z four
 ";
 
-    fn read(log: &str, before: Mark, chunk: usize) -> (String, Mark) {
-        let (mut lines, mut kept, mut mark) = (Lines::after(before), String::new(), before);
-        let mut out = |line: Line<'_>, now: Mark| {
+    fn read(log: &str, before: LogCursor, chunk: usize) -> (String, LogCursor) {
+        let (mut lines, mut kept, mut mark) = (LineSplitter::after(before), String::new(), before);
+        let mut out = |line: Line<'_>, now: LogCursor| {
             let Line::Whole(line) = line else { panic!("{line:?}") };
             kept.push_str(std::str::from_utf8(line).unwrap());
             mark = now;
@@ -356,7 +356,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_log_read_in_two_requests_is_the_log(cut in 0..LOG.len(), first in 1..70_usize, second in 1..70_usize) {
-            let (a, mark) = read(&LOG[..cut], Mark::default(), first);
+            let (a, mark) = read(&LOG[..cut], LogCursor::default(), first);
             // Asked by whole seconds, the kubelet sends all of it again.
             let (b, _) = read(LOG, mark, second);
             prop_assert_eq!(a + &b, LOG);
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn the_length_of_a_line_is_told_but_not_held() {
-        let mut lines = Lines::after(Mark::default());
+        let mut lines = LineSplitter::after(LogCursor::default());
         let mut told = Vec::new();
         for _ in 0..100 {
             lines.feed(&[b'y'; 1000], |_, _| panic!("no line yet"));

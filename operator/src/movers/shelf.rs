@@ -10,8 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     CaughtLog, CaughtPod, Unread,
-    ring::{Line, Mark, Ring},
-    sight::{Sight, State},
+    ring::{Line, LogCursor, Ring},
+    sight::{PodSnapshot, State},
 };
 
 /// Pods that are kept at once.
@@ -27,7 +27,7 @@ const KEPT: SignedDuration = SignedDuration::from_hours(6);
 
 /// Hosting pods that were seen, by UID.
 #[derive(Debug, Default)]
-pub(super) struct Shelf {
+pub(super) struct CaptureCache {
     held: BTreeMap<String, Held>,
     /// Pods for which there was no place: by UID their name, and when they were seen.
     turned_away: BTreeMap<String, (String, Timestamp)>,
@@ -35,7 +35,7 @@ pub(super) struct Shelf {
 
 #[derive(Debug)]
 struct Held {
-    sight: Sight,
+    sight: PodSnapshot,
     seen: Timestamp,
     /// When it was first seen to have ended, or to be gone.
     ended: Option<Timestamp>,
@@ -46,7 +46,7 @@ struct Held {
 #[derive(Debug, Default)]
 struct Log {
     ring: Ring,
-    mark: Mark,
+    mark: LogCursor,
     reading: Reading,
     /// When it was to be followed all places were taken.
     passed_over: bool,
@@ -85,7 +85,7 @@ impl Held {
     /// Containers that ran, and ended before anybody had read a line of them; and why nobody had. Who waits for its turn, or for
     /// the answer, may have come too late.
     fn unread(&self) -> impl Iterator<Item = (String, Unread)> {
-        let unread = |log: &Log| (log.passed_over || log.reading != Reading::Done) && log.mark == Mark::default();
+        let unread = |log: &Log| (log.passed_over || log.reading != Reading::Done) && log.mark == LogCursor::default();
         let logs = self.logs.iter().filter(move |(_, log)| self.ended.is_some() && unread(log));
         let why = |log: &Log| match log {
             Log { refused: true, .. } => Unread::Refused,
@@ -101,10 +101,10 @@ impl Held {
     }
 }
 
-impl Shelf {
+impl CaptureCache {
     /// Takes what a look at a pod showed. A pod for which there is no place is not kept: it is looked at again with its
     /// next change.
-    pub(super) fn see(&mut self, sight: Sight, now: Timestamp) -> Todo {
+    pub(super) fn see(&mut self, sight: PodSnapshot, now: Timestamp) -> Todo {
         self.expire(now);
         if !self.held.contains_key(&sight.uid) && !self.make_place() {
             self.turn_away(sight, now);
@@ -113,7 +113,7 @@ impl Shelf {
         self.turned_away.remove(&sight.uid);
         let uid = sight.uid.clone();
         let held = self.held.entry(uid).or_insert_with(|| Held {
-            sight: Sight { trouble: String::new(), ended: None, ..sight.clone() },
+            sight: PodSnapshot { trouble: String::new(), ended: None, ..sight.clone() },
             seen: now,
             ended: None,
             events: BTreeMap::new(),
@@ -137,7 +137,7 @@ impl Shelf {
 
     /// The last look at a pod that is gone. One that is not kept takes the place of none that is: nothing but its object is to
     /// be had any more.
-    pub(super) fn see_last(&mut self, sight: Sight, now: Timestamp) {
+    pub(super) fn see_last(&mut self, sight: PodSnapshot, now: Timestamp) {
         if self.held.contains_key(&sight.uid) || self.held.len() < PODS {
             self.see(sight, now);
         } else {
@@ -173,7 +173,7 @@ impl Shelf {
     }
 
     /// Somebody begins to read a log: how far it was read before; `None` if it is being read, or was read to its end.
-    pub(super) fn begin_log(&mut self, uid: &str, container: &str) -> Option<Mark> {
+    pub(super) fn begin_log(&mut self, uid: &str, container: &str) -> Option<LogCursor> {
         let log = self.log_of(uid, container).filter(|log| log.reading == Reading::Nobody)?;
         log.reading = Reading::Somebody;
         Some(log.mark)
@@ -201,7 +201,7 @@ impl Shelf {
     }
 
     /// A line of a log; whether the pod is still kept.
-    pub(super) fn line(&mut self, uid: &str, container: &str, line: &Line<'_>, mark: Mark) -> bool {
+    pub(super) fn line(&mut self, uid: &str, container: &str, line: &Line<'_>, mark: LogCursor) -> bool {
         let Some(log) = self.log_of(uid, container) else { return false };
         let before = log.ring.memory();
         match line {
@@ -223,7 +223,7 @@ impl Shelf {
     }
 
     /// How far a log was read; `None` if the pod is not kept any more.
-    pub(super) fn mark(&self, uid: &str, container: &str) -> Option<Mark> {
+    pub(super) fn mark(&self, uid: &str, container: &str) -> Option<LogCursor> {
         Some(self.held.get(uid)?.logs.get(container)?.mark)
     }
 
@@ -276,7 +276,7 @@ impl Shelf {
     }
 
     /// Of too many the one goes that was seen first.
-    fn turn_away(&mut self, sight: Sight, now: Timestamp) {
+    fn turn_away(&mut self, sight: PodSnapshot, now: Timestamp) {
         self.turned_away.insert(sight.uid, (sight.name, now));
         if self.turned_away.len() > TURNED_AWAY {
             let first = self.turned_away.iter().min_by_key(|(_, (_, seen))| *seen).map(|(uid, _)| uid.clone());

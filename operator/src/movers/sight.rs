@@ -37,7 +37,7 @@ pub(super) enum State {
 
 /// What one look showed.
 #[derive(Clone, Debug)]
-pub(super) struct Sight {
+pub(super) struct PodSnapshot {
     pub(super) uid: String,
     pub(super) name: String,
     pub(super) node: Option<String>,
@@ -52,7 +52,7 @@ pub(super) struct Sight {
     pub(super) object: Arc<[u8]>,
 }
 
-impl Sight {
+impl PodSnapshot {
     /// Of a pod with one of [`LABELS`]; `None` for any other.
     pub(super) fn of(mut pod: Value) -> Option<Self> {
         let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
@@ -163,8 +163,8 @@ mod tests {
     fn only_pods_with_the_labels_are_seen() {
         let mut other = pod();
         other["metadata"]["labels"] = json!({"component": "velero", "role": "node-agent"});
-        assert!(Sight::of(other).is_none());
-        let sight = Sight::of(pod()).unwrap();
+        assert!(PodSnapshot::of(other).is_none());
+        let sight = PodSnapshot::of(pod()).unwrap();
         assert_eq!(
             sight.labels.into_iter().collect::<Vec<_>>(),
             [("velero.io/data-download".into(), "refill-x".into())]
@@ -196,7 +196,7 @@ mod tests {
         ] {
             let mut pod = pod();
             pod["status"] = status;
-            assert_eq!(Sight::of(pod).unwrap().trouble, words);
+            assert_eq!(PodSnapshot::of(pod).unwrap().trouble, words);
         }
     }
 
@@ -204,11 +204,11 @@ mod tests {
     fn of_a_large_object_the_status_is_worth_most() {
         let mut large = pod();
         large["spec"]["env"] = "x".repeat(OBJECT).into();
-        let object = Sight::of(large.clone()).unwrap().object;
+        let object = PodSnapshot::of(large.clone()).unwrap().object;
         let kept: Value = serde_json::from_slice(&object).unwrap();
         assert!(kept["spec"].is_null() && kept["status"]["phase"] == "Pending");
         large["status"]["message"] = "y".repeat(OBJECT).into();
-        let kept: Value = serde_json::from_slice(&Sight::of(large).unwrap().object).unwrap();
+        let kept: Value = serde_json::from_slice(&PodSnapshot::of(large).unwrap().object).unwrap();
         assert_eq!(kept, json!({"metadata": {"name": "refill-x", "namespace": "backups-ns", "uid": "u1"}}));
         assert!(event(json!({"metadata": {"uid": "e"}, "message": "z".repeat(EVENT)})).is_none());
         assert_eq!(event(json!({"metadata": {"uid": "e"}})).unwrap().0, "e");

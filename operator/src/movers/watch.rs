@@ -32,11 +32,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Movers,
     follow::{Which, follow},
-    sight::{LABELS, Sight, event},
+    sight::{LABELS, PodSnapshot, event},
 };
 use crate::{
     cluster::{ApiKind, Cluster, ClusterError, query_value},
-    collect::Nodes,
+    collect::NodeSlots,
 };
 
 /// Logs that are followed at once, each over a connection of its own; of one node by turns, as places there allow.
@@ -55,7 +55,7 @@ pub(super) struct Catcher {
     pub(super) namespace: String,
     pub(super) movers: Movers,
     /// The places at the nodes, which bundles have first.
-    pub(super) nodes: Nodes,
+    pub(super) nodes: NodeSlots,
     followed: Arc<Semaphore>,
     looks: Semaphore,
     refusal_told: AtomicBool,
@@ -64,7 +64,7 @@ pub(super) struct Catcher {
 }
 
 /// Catches what hosting pods leave behind until `shutdown` is cancelled; `nodes` are those at which bundles are collected.
-pub async fn watch(client: Client, namespace: String, movers: Movers, nodes: Nodes, shutdown: CancellationToken) {
+pub async fn watch(client: Client, namespace: String, movers: Movers, nodes: NodeSlots, shutdown: CancellationToken) {
     let pods: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &ApiResource::erase::<Pod>(&()));
     let catcher = Arc::new(Catcher {
         cluster: Cluster::new(client),
@@ -105,7 +105,7 @@ impl Catcher {
     }
 
     fn see(self: &Arc<Self>, pod: DynamicObject) {
-        let Some(sight) = serde_json::to_value(pod).ok().and_then(Sight::of) else { return };
+        let Some(sight) = serde_json::to_value(pod).ok().and_then(PodSnapshot::of) else { return };
         let (uid, name, node) = (sight.uid.clone(), sight.name.clone(), sight.node.clone());
         let todo = self.movers.shelf().see(sight, Timestamp::now());
         // What has ended since has a claim to be read first.
@@ -121,7 +121,7 @@ impl Catcher {
     /// The last look: what a pod was when it went is told with its deletion.
     fn gone(self: &Arc<Self>, pod: DynamicObject) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
-        if let Some(sight) = serde_json::to_value(pod).ok().and_then(Sight::of) {
+        if let Some(sight) = serde_json::to_value(pod).ok().and_then(PodSnapshot::of) {
             self.movers.shelf().see_last(sight, Timestamp::now());
         }
         self.movers.shelf().gone(&uid, Timestamp::now());

@@ -37,7 +37,7 @@ mod tests {
     use super::*;
     use crate::{
         inventory::{
-            Looked, Nearness, Touched,
+            Looked, Relevance, NamespaceCandidate,
             fixture::{inventory, target},
         },
         plan::{Bodies, Plan, extra_rule, further_rule, plan},
@@ -84,10 +84,10 @@ mod tests {
         let mut inventory = inventory();
         inventory.target = Some(target(debugbundle_crd::TargetKind::Restore, "Failed"));
         let why = "podvolumerestores harvest-1".into();
-        inventory.touched = vec![Touched {
+        inventory.touched = vec![NamespaceCandidate {
             namespace: "shop".into(),
             why,
-            nearness: Nearness::Trouble,
+            nearness: Relevance::Trouble,
             whole: true,
             looked: Looked::Yes,
         }];

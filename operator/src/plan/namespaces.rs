@@ -5,7 +5,7 @@ use super::{ItemSource, Planner, Priority, core, list_path};
 use crate::{
     archive::manifest::MissingCode,
     cluster::ApiKind,
-    inventory::{Controller, GROUP_SNAPSHOTS, Looked, ObjectName, Touched, Unnamed},
+    inventory::{Controller, GROUP_SNAPSHOTS, Looked, ObjectName, NamespaceCandidate, Unnamed},
 };
 
 /// Places in `missing[]`, each of its own, as no namespace can be called: of pods beyond those that are listed, and of
@@ -16,7 +16,7 @@ const UNNAMED: &str = "namespaces/_unnamed";
 impl Planner<'_> {
     pub(super) fn other_namespaces(&mut self) {
         let inventory = self.inventory;
-        for Touched { namespace, why, whole, looked, .. } in &inventory.touched {
+        for NamespaceCandidate { namespace, why, whole, looked, .. } in &inventory.touched {
             match looked {
                 Looked::Yes => {}
                 Looked::NotAllowed => {

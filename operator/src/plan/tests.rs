@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
 use crate::inventory::{
-    Looked, Nearness, ObjectName, Pod, PodRole, Touched, Unnamed,
+    Looked, Relevance, ObjectName, Pod, PodRole, NamespaceCandidate, Unnamed,
     fixture::{inventory, pod, target},
 };
 
@@ -227,10 +227,10 @@ fn the_newest_servers_log_gives_the_lines_about_the_target() {
 #[test]
 fn other_namespaces_are_looked_into_as_far_as_they_may_be() {
     let mut inventory = inventory();
-    let one = |namespace: &str, whole: bool, looked: Looked| Touched {
+    let one = |namespace: &str, whole: bool, looked: Looked| NamespaceCandidate {
         namespace: namespace.into(),
         why: "podvolumerestores harvest-1".into(),
-        nearness: Nearness::Trouble,
+        nearness: Relevance::Trouble,
         whole,
         looked,
     };
@@ -240,7 +240,7 @@ fn other_namespaces_are_looked_into_as_far_as_they_may_be() {
         one("secret", false, Looked::NotAllowed),
         one("many", false, Looked::TooMany),
     ];
-    inventory.touch(&[], 99_936, "results of Restore harvest", Nearness::Trouble);
+    inventory.touch(&[], 99_936, "results of Restore harvest", Relevance::Trouble);
     let name = |name: &str| ObjectName { namespace: "shop".into(), name: name.into(), uid: None };
     inventory.involved = vec![name("shop-0")];
     let plan = plan(&spec(), &inventory, now());
@@ -372,10 +372,10 @@ fn namespaces_that_a_spec_means_and_does_not_name_are_told_unless_somebody_named
         let one = missing.into_iter().find(|one| one.what == "namespaces that the target's spec does not name");
         one.map(|one| (one.severity, one.why, one.cure))
     };
-    let one = |namespace: &str, whole| Touched {
+    let one = |namespace: &str, whole| NamespaceCandidate {
         namespace: namespace.to_owned(),
         why: String::new(),
-        nearness: Nearness::Trouble,
+        nearness: Relevance::Trouble,
         whole,
         looked: Looked::Yes,
     };
@@ -391,7 +391,7 @@ fn namespaces_that_a_spec_means_and_does_not_name_are_told_unless_somebody_named
     }
     inventory.touched.pop();
     inventory.trail.pods_beyond = 1;
-    inventory.touch(&[], 1, "results", Nearness::Trouble);
+    inventory.touch(&[], 1, "results", Relevance::Trouble);
     let missing = plan(&spec(), &inventory, now()).missing;
     let places: std::collections::BTreeSet<&str> = missing.iter().map(|one| one.path.as_str()).collect();
     assert_eq!(places.len(), missing.len(), "each has a place of its own: {missing:?}");

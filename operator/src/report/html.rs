@@ -216,10 +216,10 @@ fn safe(text: &str, limit: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnose::{Diagnosis, Moment};
+    use crate::diagnose::{Diagnosis, TimelineEvent};
 
-    fn moment(text: &str) -> Moment {
-        Moment {
+    fn moment(text: &str) -> TimelineEvent {
+        TimelineEvent {
             t: jiff::Timestamp::UNIX_EPOCH,
             kind: MomentKind::Event,
             object: "Pod/v/p".into(),
@@ -229,7 +229,7 @@ mod tests {
         }
     }
 
-    fn page(cause: &str, timeline: &[Moment]) -> String {
+    fn page(cause: &str, timeline: &[TimelineEvent]) -> String {
         let diagnosis = Diagnosis { cause: Some(cause.into()), ..Diagnosis::default() };
         html(&Facts {
             subject: "Restore r1",
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_timeline_beyond_the_room_keeps_its_end() {
-        let moments: Vec<Moment> = (0..9000).map(|n| moment(&format!("{n} {}", "x".repeat(1000)))).collect();
+        let moments: Vec<TimelineEvent> = (0..9000).map(|n| moment(&format!("{n} {}", "x".repeat(1000)))).collect();
         let page = page("", &moments);
         assert!(page.len() <= LIMIT, "{}", page.len());
         assert!(page.contains(">8999 x") && !page.contains(">0 x"));

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     archive::manifest::{Missing, MissingCode, MissingSeverity, Trimmed},
-    diagnose::{self, Diagnosis, Moment},
+    diagnose::{self, Diagnosis, TimelineEvent},
 };
 
 pub use html::html;
@@ -30,7 +30,7 @@ pub struct Facts<'a> {
     /// What was found.
     pub diagnosis: &'a Diagnosis,
     /// What happened, the oldest first.
-    pub timeline: &'a [Moment],
+    pub timeline: &'a [TimelineEvent],
     /// What is not in the bundle.
     pub missing: &'a [Missing],
     /// What was left out of it, or shortened, to keep within its size.

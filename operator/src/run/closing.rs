@@ -20,14 +20,14 @@ const DELETED: &str = "Deleted";
 
 /// How it stands at the end of a collection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Closing {
+pub(super) struct FinalState {
     /// The target's phase; `None` if it could not be read.
     pub(super) phase: Option<String>,
     /// Number of nodes; `None` if they may not be listed.
     pub(super) nodes: Option<u64>,
 }
 
-impl Closing {
+impl FinalState {
     /// Asks; `answers` says what would be refused.
     pub(super) async fn ask(
         cluster: &Cluster,

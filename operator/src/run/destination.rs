@@ -21,7 +21,7 @@ use crate::{
     collect::{FromStore, StoreFiles},
     error::Fault,
     inventory,
-    location::{self, AccessMode, Credential, Location, Step},
+    location::{self, AccessMode, Credential, Location, ProbeStep},
     own,
     secret::Secret,
     store::{AnyStore, Key, S3, Signed, Store as _, StoreError},
@@ -244,13 +244,13 @@ pub(super) fn fault(error: location::LocationError) -> Fault {
         location::LocationError::Api { source, .. } => {
             Fault::terminal(reason, format!("{message}: {}", crate::error::api_sentence(&source)))
         }
-        location::LocationError::Invalid { .. } => told(Step::Configuration, reason, &message),
-        location::LocationError::Credential { .. } => told(Step::Credential, reason, &message),
+        location::LocationError::Invalid { .. } => told(ProbeStep::Configuration, reason, &message),
+        location::LocationError::Credential { .. } => told(ProbeStep::Credential, reason, &message),
         _ => Fault::terminal(reason, message),
     }
 }
 
-fn told(step: Step, reason: Reason, message: &str) -> Fault {
+fn told(step: ProbeStep, reason: Reason, message: &str) -> Fault {
     Fault::terminal(reason, format!("{}: {message}", step.word()))
 }
 

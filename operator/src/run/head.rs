@@ -7,7 +7,7 @@ use debugbundle_crd::Severity;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Origin, Subject, closing::Closing, destination::Place};
+use super::{Origin, Subject, closing::FinalState, destination::Place};
 use crate::{
     archive::manifest::{
         self, BundleInfo, ClusterInfo, FindingsInfo, ManifestHead, Missing, MissingSeverity, NamespaceInfo,
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// All that a run has found out before it is sealed.
-pub(super) struct Found {
+pub(super) struct RunResult {
     pub(super) started: Timestamp,
     pub(super) inventory: Inventory,
     pub(super) window: plan::Window,
@@ -33,7 +33,7 @@ pub(super) struct Found {
     pub(super) diagnosis: Diagnosis,
     /// Milliseconds of inventory, collection and diagnosis.
     pub(super) ms: [u64; 3],
-    pub(super) closing: Closing,
+    pub(super) closing: FinalState,
     /// What was logged until now.
     pub(super) log: Vec<u8>,
 }
@@ -55,8 +55,8 @@ impl Collected {
 }
 
 /// All of the manifest that is known before sealing.
-pub(super) fn head(subject: &Subject, place: &Place, version: &str, found: &Found, sealing: Duration) -> ManifestHead {
-    let Found { started, inventory, window, wanted, permissions, collected, diagnosis, ms, closing, .. } = found;
+pub(super) fn head(subject: &Subject, place: &Place, version: &str, found: &RunResult, sealing: Duration) -> ManifestHead {
+    let RunResult { started, inventory, window, wanted, permissions, collected, diagnosis, ms, closing, .. } = found;
     let now = Timestamp::now();
     ManifestHead {
         bundle: bundle(subject, place),
@@ -135,7 +135,7 @@ fn velero(inventory: &Inventory, seen: Option<&(String, String)>) -> VeleroInfo 
     }
 }
 
-fn target(inventory: &Inventory, closing: &Closing) -> Option<TargetInfo> {
+fn target(inventory: &Inventory, closing: &FinalState) -> Option<TargetInfo> {
     let target = inventory.target.as_ref()?;
     let text = |pointer: &str| target.raw.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     Some(TargetInfo {

@@ -1,5 +1,5 @@
 //! `velero/locations/<name>.json`: what the operator meets on the way to the stores of a run, asked beside the collection
-//! and for a bounded time. It never fails a run; what the answers mean is `location::Report`'s.
+//! and for a bounded time. It never fails a run; what the answers mean is `location::ProbeReport`'s.
 
 use std::{io::Write as _, sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
         BundlePath, Spool,
         manifest::{Entry, Source, SourceKind},
     },
-    location::{self, Credential, Location, LocationError, Report, Resolved, Step},
+    location::{self, Credential, Location, LocationError, ProbeReport, Resolved, ProbeStep},
     redact::{Redacting, Redactor},
     secret::Secret,
     store::{Key, S3},
@@ -33,12 +33,12 @@ impl Engine {
         subject: &Subject,
         survey: Option<&Survey>,
         deadline: Instant,
-    ) -> Vec<Report> {
+    ) -> Vec<ProbeReport> {
         let Some(survey) = survey else { return Vec::new() };
         let until = deadline.min(Instant::now() + PATIENCE);
-        let mut looks: Vec<BoxFuture<'_, Report>> = Vec::new();
+        let mut looks: Vec<BoxFuture<'_, ProbeReport>> = Vec::new();
         for (location, uses) in looked_at(subject, survey) {
-            let report = Report::of(location, &survey.all, uses, Timestamp::now());
+            let report = ProbeReport::of(location, &survey.all, uses, Timestamp::now());
             looks.push(self.look_until(until, subject, survey, location, report).boxed());
         }
         stream::iter(looks).buffered(AT_ONCE).collect().await
@@ -50,29 +50,29 @@ impl Engine {
         subject: &Subject,
         survey: &Survey,
         location: &Location,
-        mut report: Report,
-    ) -> Report {
+        mut report: ProbeReport,
+    ) -> ProbeReport {
         if timeout_at(until, self.look_at(subject, survey, location, &mut report)).await.is_err() {
             report.gave_up(PATIENCE.as_secs());
         }
         report.closed()
     }
 
-    async fn look_at(&self, subject: &Subject, survey: &Survey, location: &Location, report: &mut Report) {
+    async fn look_at(&self, subject: &Subject, survey: &Survey, location: &Location, report: &mut ProbeReport) {
         let (namespace, server, policy) = (&self.options.namespace, survey.server.as_ref(), self.options.endpoints);
         let examined = location::examine(&self.client, namespace, location, server).await;
         report.secret_names = examined.into_iter().map(|examined| examined.facts).collect();
         let config = match location::configured(location, policy) {
             Ok(config) => config,
             Err(error) => {
-                return report.failed(Step::Configuration, error.to_string(), Some("mend spec.config of the location"));
+                return report.failed(ProbeStep::Configuration, error.to_string(), Some("mend spec.config of the location"));
             }
         };
         let (resolved, usable) = match location::resolve(&self.client, namespace, location, server, policy).await {
             Ok(resolved) => (resolved, true),
             Err(error) => {
                 let at_fault =
-                    if matches!(error, LocationError::Invalid { .. }) { Step::Configuration } else { Step::Credential };
+                    if matches!(error, LocationError::Invalid { .. }) { ProbeStep::Configuration } else { ProbeStep::Credential };
                 report.failed(at_fault, error.to_string(), None);
                 // The way can be looked at all the same; with keys that nobody has it is not gone to its end.
                 (self.without_a_credential(location, config.clone(), policy), false)
@@ -80,7 +80,7 @@ impl Engine {
         };
         report.configured(&config);
         if usable {
-            report.ok(Step::Credential, credential_words(&resolved.credential));
+            report.ok(ProbeStep::Credential, credential_words(&resolved.credential));
         }
         let store = match S3::open(&resolved, crate::store::Options::default()).await {
             Ok(store) => store,
@@ -91,7 +91,7 @@ impl Engine {
         }
         match Key::of(&location.prefix, subject.spec.target.as_ref(), &subject.name, &subject.uid) {
             Ok(key) => store.look_inside(&key, report).await,
-            Err(error) => report.failed(Step::Layout, error.to_string(), None),
+            Err(error) => report.failed(ProbeStep::Layout, error.to_string(), None),
         }
     }
 
@@ -137,7 +137,7 @@ pub(super) fn looked_at<'a>(subject: &Subject, survey: &'a Survey) -> Vec<(&'a L
 }
 
 /// Makes the entry of a report. Blocks.
-pub(super) fn write(report: &Report, spool: &Arc<Spool>, redactor: &Arc<Redactor>) -> std::io::Result<Entry> {
+pub(super) fn write(report: &ProbeReport, spool: &Arc<Spool>, redactor: &Arc<Redactor>) -> std::io::Result<Entry> {
     let path = BundlePath::new(["velero", "locations", &format!("{}.json", report.name)]);
     let mut writer = Redacting::new(path, Arc::clone(redactor), Arc::clone(spool));
     let mut value = serde_json::to_value(report)?;

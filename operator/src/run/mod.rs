@@ -38,7 +38,7 @@ use debugbundle_crd::{DebugBundle, DebugBundleSpec};
 use jiff::Timestamp;
 use kube::{Client, ResourceExt as _};
 
-use crate::{access::Access, collect::Nodes, location::EndpointPolicy, movers::Movers, shared_answers::SharedAnswers};
+use crate::{access::Access, collect::NodeSlots, location::EndpointPolicy, movers::Movers, shared_answers::SharedAnswers};
 
 pub use deliver::Journal;
 pub use destination::Destination;
@@ -77,7 +77,7 @@ pub struct Engine {
     access: Access,
     answers: Arc<SharedAnswers>,
     /// Places at the nodes whose logs are read.
-    nodes: Nodes,
+    nodes: NodeSlots,
     /// Uploads that may be tried now.
     sending: deliver::Sending,
     /// Locations that failed.
@@ -95,7 +95,7 @@ impl Engine {
             movers: Movers::default(),
             access: Access::default(),
             answers: Arc::default(),
-            nodes: Nodes::default(),
+            nodes: NodeSlots::default(),
             sending: deliver::Sending::default(),
             backoffs: backoff::Backoffs::default(),
             rules: rules::Room::default(),
@@ -105,7 +105,7 @@ impl Engine {
     /// With what was caught of hosting pods that are gone when a bundle is made, and the places at nodes that are shared with
     /// whoever catches it.
     #[must_use]
-    pub fn with_movers(self, movers: Movers, nodes: Nodes) -> Self {
+    pub fn with_movers(self, movers: Movers, nodes: NodeSlots) -> Self {
         Self { movers, nodes, ..self }
     }
 

@@ -9,7 +9,7 @@ use crate::{
         manifest::{Entry, SourceKind},
     },
     collect::Shallow,
-    diagnose::{self, Moment},
+    diagnose::{self, TimelineEvent},
     inventory::{Inventory, TargetObject},
     plan::{StoreFile, folder_of, store_path},
 };
@@ -24,7 +24,7 @@ const LOGS: u64 = 128 << 20;
 const TEXT: usize = 8 * 1024;
 
 /// The moments, file by file. Blocks.
-pub(super) fn of(inventory: &Inventory, entries: &[Entry]) -> Vec<Moment> {
+pub(super) fn of(inventory: &Inventory, entries: &[Entry]) -> Vec<TimelineEvent> {
     let mut all = Vec::new();
     for object in inventory.target.iter().chain(&inventory.backup) {
         of_object(object, &inventory.namespace, entries, &mut all);
@@ -45,7 +45,7 @@ pub(super) fn of(inventory: &Inventory, entries: &[Entry]) -> Vec<Moment> {
 }
 
 /// Logs and operations of a Backup or Restore.
-fn of_object(object: &TargetObject, velero: &str, entries: &[Entry], all: &mut Vec<Moment>) {
+fn of_object(object: &TargetObject, velero: &str, entries: &[Entry], all: &mut Vec<TimelineEvent>) {
     let below = format!("{}/", BundlePath::new(["velero", folder_of(object.kind), &object.name]).as_str());
     let named = format!("{}/{velero}/{}", object.kind, object.name);
     let operations = store_path(object.kind, &object.name, StoreFile::ItemOperations, false);
@@ -65,7 +65,7 @@ fn is_log(path: &str) -> bool {
     std::path::Path::new(path).extension().is_some_and(|extension| extension == "log")
 }
 
-fn log(entry: &Entry, object: &str, all: &mut Vec<Moment>) {
+fn log(entry: &Entry, object: &str, all: &mut Vec<TimelineEvent>) {
     let room = OF_ALL.saturating_sub(all.len()).min(OF_ONE);
     let path = entry.segment.path().as_str();
     let read = entry.segment.reader().map(|log| BufReader::with_capacity(64 << 10, log));

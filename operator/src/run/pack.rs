@@ -17,9 +17,9 @@ use tracing::Instrument as _;
 
 use super::{
     Destination, Engine, Subject, Tracker,
-    closing::{self, Closing},
+    closing::{self, FinalState},
     destination::notes,
-    head::Found,
+    head::RunResult,
     sealing::Sealing,
 };
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
     collect::{self, CollectError, Collector, Pace, StoreFiles},
     crash, diagnose,
     error::Fault,
-    inventory::{self, Inventory, InventoryError, Nearness, Scope},
+    inventory::{self, Inventory, InventoryError, Relevance, Scope},
     own, plan,
     redact::Redactor,
     runlog,
@@ -210,7 +210,7 @@ impl Engine {
         let mut needs = access::needs(&plan);
         needs.insert(closing::need());
         let answers = self.access.check(&self.client, needs, since, deadline).await;
-        let borders = access::Borders::of(&inventory);
+        let borders = access::ReadScope::of(&inventory);
         access::without_denied(&mut plan, &answers, &borders);
         let inventory_ms = millis(clock);
         tracing::debug!(
@@ -241,7 +241,7 @@ impl Engine {
             self.look_at_locations(subject, stores.survey.as_ref(), until).boxed(),
         );
         let mut collected = collected.map_err(of_collect)?;
-        let closing = Closing::ask(&cluster, &inventory, &answers, deadline).await;
+        let closing = FinalState::ask(&cluster, &inventory, &answers, deadline).await;
         let collect_ms = millis(clock);
         tracing::debug!(
             ms = collect_ms,
@@ -263,7 +263,7 @@ impl Engine {
         permissions.push(password.permission(&inventory.namespace, &borders));
         collected.missing.extend(password.missing(&inventory.namespace, &borders));
         let log = runlog::kept();
-        let found = Found { started, inventory, window, wanted, permissions, collected, diagnosis, ms, closing, log };
+        let found = RunResult { started, inventory, window, wanted, permissions, collected, diagnosis, ms, closing, log };
 
         tracker.stage(Stage::Seal, "closing the archive");
         let place = stores.place.unwrap_or_default();
@@ -310,12 +310,12 @@ async fn take_up_files(inventory: &mut Inventory, files: &dyn StoreFiles, idle: 
         let namespaces = collect::troubled_namespaces(files, kind, &name, idle, until).await;
         results_lead = !namespaces.texts.is_empty();
         let why = format!("results of {kind} {name}");
-        inventory.touch(&namespaces.texts, namespaces.left_out, &why, Nearness::Trouble);
+        inventory.touch(&namespaces.texts, namespaces.left_out, &why, Relevance::Trouble);
     }
     if kind == TargetKind::Restore {
         let (namespaces, more) = collect::restored_namespaces(files, &name, idle, until).await;
         let why = format!("resource list of {kind} {name}");
-        inventory.touch(&namespaces, u64::from(more), &why, Nearness::Named);
+        inventory.touch(&namespaces, u64::from(more), &why, Relevance::Named);
     }
     results_lead
 }

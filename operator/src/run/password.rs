@@ -8,7 +8,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{Engine, destination::PATIENCE};
 use crate::{
-    access::{self, Borders},
+    access::{self, ReadScope},
     archive::manifest::{Missing, MissingSeverity, Permission},
     cluster::ApiKind,
     diagnose::{Diagnosis, PASSWORD_NOT_MASKED},
@@ -34,7 +34,7 @@ pub(super) struct RepositoryPassword {
 impl RepositoryPassword {
     /// The line of `permissions[]`: not the self-check's answer but the read itself, for an answer may be a minute old, and
     /// what is masked must not depend on one.
-    pub(super) fn permission(&self, velero: &str, borders: &Borders) -> Permission {
+    pub(super) fn permission(&self, velero: &str, borders: &ReadScope) -> Permission {
         let need = access::need("get", &kind(), "", Some(velero));
         let rule = borders.forbidden("", "", "", need.clone()).rule.unwrap_or_default();
         Permission {
@@ -50,7 +50,7 @@ impl RepositoryPassword {
     }
 
     /// The line of `missing[]`, if it may not be read. A note: nothing that belongs into a bundle lacks.
-    pub(super) fn missing(&self, velero: &str, borders: &Borders) -> Option<Missing> {
+    pub(super) fn missing(&self, velero: &str, borders: &ReadScope) -> Option<Missing> {
         let why = self.refused.as_ref()?;
         let what = format!("Velero's repository password (Secret {SECRET}), so that it is not masked by its value");
         let told = borders.forbidden(&what, "", why, access::need("get", &kind(), "", Some(velero)));

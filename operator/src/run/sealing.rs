@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{
     Packed, Subject,
     destination::Place,
-    head::{self, Found},
+    head::{self, RunResult},
     moments,
     pack::full,
 };
@@ -30,7 +30,7 @@ use crate::{
     report,
     selfcheck::{self, Detector},
 };
-use telling::Telling;
+use telling::OwnFiles;
 
 /// All that sealing needs but what was found.
 pub(super) struct Sealing {
@@ -50,7 +50,7 @@ impl Sealing {
     ///
     /// # Errors
     /// Terminal: the spool is full; or the check failed, or found something in what the operator itself says.
-    pub(super) fn seal(&self, mut found: Found, locations: &[location::Report]) -> Result<Packed, Fault> {
+    pub(super) fn seal(&self, mut found: RunResult, locations: &[location::ProbeReport]) -> Result<Packed, Fault> {
         let clock = std::time::Instant::now();
         found.wanted += locations.len();
         for report in locations {
@@ -61,7 +61,7 @@ impl Sealing {
         let moments = moments::of(&found.inventory, &found.collected.entries);
         found.diagnosis.point_at(&moments);
         let timeline = diagnose::timeline(&found.collected.evidence, moments);
-        let mut telling = Telling::of(found, timeline);
+        let mut telling = OwnFiles::of(found, timeline);
         telling.mask(&self.redactor, &self.detector);
         let root = archive::root_name(&self.subject.name, &self.subject.uid, telling.found.started);
         loop {
@@ -95,7 +95,7 @@ impl Sealing {
     }
 
     /// What status tells.
-    fn packed(&self, root: &str, found: &Found) -> Packed {
+    fn packed(&self, root: &str, found: &RunResult) -> Packed {
         let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         let Place { location, bucket, key } = self.place.clone();
         Packed {
@@ -112,7 +112,7 @@ impl Sealing {
     }
 
     /// What we say ourselves, as entries.
-    fn own_entries(&self, telling: &mut Telling) -> Result<Vec<Entry>, Fault> {
+    fn own_entries(&self, telling: &mut OwnFiles) -> Result<Vec<Entry>, Fault> {
         let mut own = own_texts(&self.subject, telling);
         own.retain(|(path, _)| !telling.is_settled(path.as_str()));
         let mut entries = Vec::new();
@@ -132,7 +132,7 @@ impl Sealing {
 }
 
 /// An entry of our own. One for which there is no room is told as missing: it must not cost the others.
-fn unless_full(made: io::Result<Entry>, path: &str, found: &mut Found) -> Result<Option<Entry>, Fault> {
+fn unless_full(made: io::Result<Entry>, path: &str, found: &mut RunResult) -> Result<Option<Entry>, Fault> {
     let error = match made {
         Ok(entry) => return Ok(Some(entry)),
         Err(error) => error,
@@ -150,8 +150,8 @@ fn unless_full(made: io::Result<Entry>, path: &str, found: &mut Found) -> Result
 }
 
 /// What we have to say ourselves, by path; first what is read first.
-fn own_texts(subject: &Subject, telling: &Telling) -> Vec<(BundlePath, Vec<u8>)> {
-    let Telling { found, timeline, .. } = telling;
+fn own_texts(subject: &Subject, telling: &OwnFiles) -> Vec<(BundlePath, Vec<u8>)> {
+    let OwnFiles { found, timeline, .. } = telling;
     let mut texts = vec![
         (BundlePath::new(["analysis", "findings.json"]), pretty(&found.diagnosis.findings)),
         (BundlePath::new(["analysis", "cause-trail.json"]), pretty(&found.diagnosis.trail)),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use debugbundle_crd::Reason;
 
-use crate::location::Step;
+use crate::location::ProbeStep;
 
 /// The longest message.
 const MOST_CHARS: usize = 256;
@@ -86,7 +86,7 @@ pub enum StoreError {
     #[error("the store is unreachable: {why}")]
     Unreachable {
         /// How far it went.
-        at: Step,
+        at: ProbeStep,
         /// What was met there.
         why: String,
     },
@@ -182,20 +182,20 @@ impl StoreError {
 
     /// A store that gave no answer, though it was reached.
     pub fn silent(why: impl Into<String>) -> Self {
-        Self::Unreachable { at: Step::Answer, why: why.into() }
+        Self::Unreachable { at: ProbeStep::Answer, why: why.into() }
     }
 
     /// The step that failed, where it is one of those on the way to a store.
-    pub const fn step(&self) -> Option<Step> {
+    pub const fn step(&self) -> Option<ProbeStep> {
         match self {
-            Self::Denied { .. } => Some(Step::Permission),
-            Self::NotAccepted { .. } | Self::Expired(_) => Some(Step::Identity),
-            Self::NoBucket { .. } | Self::WrongRegion { .. } => Some(Step::Bucket),
+            Self::Denied { .. } => Some(ProbeStep::Permission),
+            Self::NotAccepted { .. } | Self::Expired(_) => Some(ProbeStep::Identity),
+            Self::NoBucket { .. } | Self::WrongRegion { .. } => Some(ProbeStep::Bucket),
             Self::Unreachable { at, .. } => Some(*at),
-            Self::NotAllowed(_) => Some(Step::Connection),
-            Self::Unavailable(_) | Self::Full(_) | Self::Rejected(_) => Some(Step::Answer),
-            Self::Skewed { .. } => Some(Step::Clock),
-            Self::NoCredential(_) => Some(Step::Credential),
+            Self::NotAllowed(_) => Some(ProbeStep::Connection),
+            Self::Unavailable(_) | Self::Full(_) | Self::Rejected(_) => Some(ProbeStep::Answer),
+            Self::Skewed { .. } => Some(ProbeStep::Clock),
+            Self::NoCredential(_) => Some(ProbeStep::Credential),
             Self::Corrupt(_) | Self::NotNoted(_) | Self::CannotSign(_) | Self::Local { .. } | Self::Cancelled => None,
         }
     }
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_by_its_step() {
-        let dns = StoreError::Unreachable { at: Step::Dns, why: "DNS resolution failed: x".to_owned() };
+        let dns = StoreError::Unreachable { at: ProbeStep::Dns, why: "DNS resolution failed: x".to_owned() };
         assert_eq!(dns.told(), "DNS: the store is unreachable: DNS resolution failed: x");
         let answer = Answer::new(403, Some("SignatureDoesNotMatch"));
         let told = StoreError::NotAccepted { answer }.told();

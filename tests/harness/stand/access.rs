@@ -11,7 +11,7 @@ use kube::Client;
 use kube::api::{Api, ObjectMeta, PostParams};
 use serde_json::{Value, json};
 
-use super::{Stand, client_of};
+use super::{TestCluster, client_of};
 
 /// A ServiceAccount and the ways to be it.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub struct Account {
 /// A request that somebody made: verb, group and resource (`pods/log`), as a role would name them.
 pub type Deed = (String, String, String);
 
-impl Stand {
+impl TestCluster {
     /// Makes a ServiceAccount without any rights, and a token for it that lives for an hour.
     pub async fn service_account(&self, namespace: &str, name: &str) -> Account {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await, namespace);

@@ -38,8 +38,8 @@ pub(crate) use servers::free_port;
 
 pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
 
-/// The servers that all tests of a process share. See [`Stand::shared`].
-pub struct Stand {
+/// The servers that all tests of a process share. See [`TestCluster::shared`].
+pub struct TestCluster {
     folder: PathBuf,
     kubeconfig: PathBuf,
     /// The scripted nodes.
@@ -49,12 +49,12 @@ pub struct Stand {
     servers: Vec<Process>,
 }
 
-impl Stand {
+impl TestCluster {
     /// The stand of this test process; the first call starts it, which takes seconds once the tools are built.
     ///
     /// Its servers end when this process ends, however it ends.
     pub async fn shared() -> &'static Self {
-        static STAND: OnceCell<Result<Stand, String>> = OnceCell::const_new();
+        static STAND: OnceCell<Result<TestCluster, String>> = OnceCell::const_new();
         let stand = STAND.get_or_init(|| async { Self::started(true).await });
         stand.await.as_ref().unwrap_or_else(|why| panic!("{why}"))
     }

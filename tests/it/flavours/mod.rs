@@ -11,7 +11,7 @@ use debugbundle_crd::{DebugBundleSpec, Phase, TargetKind};
 use debugbundle_operator::archive::manifest::{MissingCode, MissingSeverity};
 use debugbundle_operator::inventory::PodRole;
 use harness::bundle::Unpacked;
-use harness::{Context, LogScript, Operator, Stand, pod, until, with_namespace, with_namespace_on};
+use harness::{Context, LogScript, Operator, TestCluster, pod, until, with_namespace, with_namespace_on};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams};
@@ -24,10 +24,10 @@ use crate::collect::{Got, Run, log_path};
 static KINDS_STAY: RwLock<()> = RwLock::const_new(());
 
 /// A stand with all these kinds.
-async fn stand() -> &'static Stand {
-    static STAND: OnceCell<&'static Stand> = OnceCell::const_new();
+async fn stand() -> &'static TestCluster {
+    static STAND: OnceCell<&'static TestCluster> = OnceCell::const_new();
     let stand = STAND.get_or_init(|| async {
-        let stand = Stand::apart().await;
+        let stand = TestCluster::apart().await;
         stand.flavours_kinds().await;
         stand
     });

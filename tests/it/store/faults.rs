@@ -172,7 +172,7 @@ async fn an_object_that_kept_the_framing_of_its_transfer_is_no_bundle() {
 
 #[tokio::test]
 async fn without_the_right_to_list_everything_works() {
-    let s3 = &harness::Stand::shared().await.s3;
+    let s3 = &harness::TestCluster::shared().await.s3;
     let mut place = Place::new().await;
     let user = s3.create_user(&format!("{}-user", place.bucket.name)).await;
     place.bucket.allow(&user, &["s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]).await;
@@ -192,7 +192,7 @@ async fn without_the_right_to_list_everything_works() {
 
 #[tokio::test]
 async fn who_may_not_put_is_told_what_where_and_by_which_right() {
-    let s3 = &harness::Stand::shared().await.s3;
+    let s3 = &harness::TestCluster::shared().await.s3;
     let mut place = Place::new().await;
     let user = s3.create_user(&format!("{}-reader", place.bucket.name)).await;
     place.bucket.allow(&user, &["s3:GetObject", "s3:ListBucket"]).await;

@@ -19,7 +19,7 @@ use debugbundle_operator::{
 };
 use futures::future::BoxFuture;
 use harness::{
-    Context, Stand,
+    Context, TestCluster,
     s3::{Bucket, Keys, REGION},
     until,
 };
@@ -52,7 +52,7 @@ struct Place {
 impl Place {
     async fn new() -> Self {
         static BUCKETS: AtomicUsize = AtomicUsize::new(0);
-        let s3 = &Stand::shared().await.s3;
+        let s3 = &TestCluster::shared().await.s3;
         let bucket = s3.create_bucket(&format!("store-{}", BUCKETS.fetch_add(1, Ordering::Relaxed))).await;
         Self { bucket, keys: s3.root().clone(), endpoint: s3.endpoint() }
     }

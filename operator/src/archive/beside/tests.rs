@@ -8,7 +8,7 @@ use crate::archive::{Spool, SpoolError};
 
 const LINE: &[u8] = b"2026-09-08T03:04:05.5Z a line of a log that is long enough to be one\n";
 
-fn room(dir: &Path, limit: u64, threads: usize) -> Arc<Room> {
+fn room(dir: &Path, limit: u64, threads: usize) -> Arc<SpoolFiles> {
     let mut room = Arc::clone(Spool::create(dir, limit).expect("a spool").room());
     Arc::get_mut(&mut room).expect("nobody else has it").set_threads(Threads::new(threads));
     room
@@ -29,7 +29,7 @@ fn is_beside(writer: &BodyWriter) -> bool {
     matches!(writer.at, At::Beside(_))
 }
 
-fn free(room: &Room) -> usize {
+fn free(room: &SpoolFiles) -> usize {
     room.threads().0.load(Ordering::Acquire)
 }
 

@@ -14,18 +14,18 @@ use crate::{
 const MIB: u64 = 1 << 20;
 
 struct Place {
-    desk: Desk,
+    desk: EntryContext,
     _folder: tempfile::TempDir,
 }
 
 fn place(limit: u64) -> Place {
     let folder = tempfile::tempdir().unwrap();
     let spool = Spool::create(&folder.path().join("spool"), limit).unwrap();
-    Place { desk: Desk { redactor: Arc::new(Redactor::new(&[], Vec::new()).unwrap()), spool }, _folder: folder }
+    Place { desk: EntryContext { redactor: Arc::new(Redactor::new(&[], Vec::new()).unwrap()), spool }, _folder: folder }
 }
 
 /// Lines that hardly become smaller: half of their bytes.
-fn entry(desk: &Desk, path: &str, bytes: u64) -> Entry {
+fn entry(desk: &EntryContext, path: &str, bytes: u64) -> Entry {
     let mut writer = LazyEntry::new(desk, BundlePath::new(path.split('/')), Some(64 * MIB));
     let (mut state, mut left) = (bytes | 1, bytes);
     while left > 0 {
@@ -49,7 +49,7 @@ fn log_path(pod: &str) -> String {
     format!("namespaces/velero/pods/{pod}/c/c/logs/current.log")
 }
 
-fn take_object(room: &mut Room, desk: &Desk, path: &str, bytes: u64) {
+fn take_object(room: &mut BudgetedEntries, desk: &EntryContext, path: &str, bytes: u64) {
     let kind = crate::cluster::ApiKind::namespaced("", "v1", "services", "Service");
     let item = Item {
         what: "services".into(),
@@ -69,7 +69,7 @@ fn told(closed: &Closed) -> Vec<(&str, &str, u64)> {
 #[test]
 fn logs_that_stand_in_for_others_are_charged_and_shortened_like_these() {
     let place = place(1 << 30);
-    let mut room = Room::new(3 * MIB, &inventory());
+    let mut room = BudgetedEntries::new(3 * MIB, &inventory());
     for pod in ["a", "b", "c"] {
         room.take_log(entry(&place.desk, &log_path(pod), 4 * MIB), true);
     }
@@ -99,7 +99,7 @@ fn logs_that_stand_in_for_others_are_charged_and_shortened_like_these() {
 #[test]
 fn what_no_step_may_touch_goes_too_when_there_is_no_room_for_it() {
     let place = place(1 << 30);
-    let mut room = Room::new(MIB, &inventory());
+    let mut room = BudgetedEntries::new(MIB, &inventory());
     take_object(&mut room, &place.desk, "velero/restores/r1/results.json", MIB / 2);
     take_object(&mut room, &place.desk, "velero/restores/r1/large.json", 4 * MIB);
     room.take_log(entry(&place.desk, &log_path("a"), 2 * MIB), false);
@@ -118,7 +118,7 @@ fn what_no_step_may_touch_goes_too_when_there_is_no_room_for_it() {
 #[test]
 fn many_entries_take_room_though_each_is_almost_empty() {
     let place = place(1 << 30);
-    let mut room = Room::new(150 * budget::PER_ENTRY, &inventory());
+    let mut room = BudgetedEntries::new(150 * budget::PER_ENTRY, &inventory());
     for n in 0..200 {
         room.take_log(entry(&place.desk, &log_path(&format!("p{n}")), 1), false);
     }

@@ -8,31 +8,31 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
-fn sight(n: usize, phase: &str) -> Sight {
+fn sight(n: usize, phase: &str) -> PodSnapshot {
     let state = match phase {
         "Running" => json!({"running": {}}),
         "Failed" => json!({"terminated": {"exitCode": 1}}),
         _ => json!({"terminated": {"exitCode": 0}}),
     };
-    Sight::of(json!({"metadata": {"name": format!("m{n}"), "uid": format!("u{n:04}"),
+    PodSnapshot::of(json!({"metadata": {"name": format!("m{n}"), "uid": format!("u{n:04}"),
             "labels": {"velero.io/data-upload": format!("m{n}")}},
         "status": {"phase": phase, "containerStatuses": [{"name": "c", "state": state}]}}))
     .unwrap()
 }
 
-fn names(shelf: &Shelf) -> Vec<String> {
+fn names(shelf: &CaptureCache) -> Vec<String> {
     shelf.pods().into_iter().map(|pod| pod.name).collect()
 }
 
-fn fill(shelf: &mut Shelf, n: usize, lines: usize) {
+fn fill(shelf: &mut CaptureCache, n: usize, lines: usize) {
     for _ in 0..lines {
-        assert!(shelf.line(&format!("u{n:04}"), "c", &Line::Whole(&[b'x'; 999]), Mark::default()));
+        assert!(shelf.line(&format!("u{n:04}"), "c", &Line::Whole(&[b'x'; 999]), LogCursor::default()));
     }
 }
 
 #[test]
 fn events_are_looked_at_when_something_changed_and_a_log_is_read_once() {
-    let mut shelf = Shelf::default();
+    let mut shelf = CaptureCache::default();
     let running = shelf.see(sight(1, "Running"), at(0));
     assert_eq!(running, Todo { logs: vec![("c".into(), true)], events: false });
     assert!(shelf.begin_log("u0001", "c").is_some());
@@ -50,7 +50,7 @@ fn events_are_looked_at_when_something_changed_and_a_log_is_read_once() {
 
 #[test]
 fn those_that_ended_well_go_first_and_those_that_live_stay() {
-    let mut shelf = Shelf::default();
+    let mut shelf = CaptureCache::default();
     shelf.see(sight(0, "Failed"), at(0));
     shelf.see(sight(1, "Succeeded"), at(1));
     for n in 2..PODS {
@@ -74,14 +74,14 @@ fn those_that_ended_well_go_first_and_those_that_live_stay() {
 
 #[test]
 fn of_a_log_that_nobody_read_it_is_known_why() {
-    let mut shelf = Shelf::default();
+    let mut shelf = CaptureCache::default();
     for n in 1..=3 {
         shelf.see(sight(n, "Running"), at(0));
     }
     shelf.pass_over("u0001", "c");
     shelf.begin_log("u0002", "c");
-    shelf.line("u0002", "c", &Line::Whole(b"x"), Mark::at(at(0)));
-    let unread = |shelf: &Shelf| shelf.pods().into_iter().map(|pod| pod.unread).collect::<Vec<_>>();
+    shelf.line("u0002", "c", &Line::Whole(b"x"), LogCursor::at(at(0)));
+    let unread = |shelf: &CaptureCache| shelf.pods().into_iter().map(|pod| pod.unread).collect::<Vec<_>>();
     assert_eq!(unread(&shelf), [vec![], vec![], vec![]], "they run, and may be read yet");
     for uid in ["u0001", "u0002", "u0003"] {
         shelf.gone(uid, at(1));
@@ -104,13 +104,13 @@ fn of_a_log_that_nobody_read_it_is_known_why() {
 
 #[test]
 fn what_goes_takes_no_place_from_what_has_a_log() {
-    let mut shelf = Shelf::default();
+    let mut shelf = CaptureCache::default();
     let all = PODS + 8;
     for n in 0..all {
         shelf.see(sight(n, "Succeeded"), at(0));
         fill(&mut shelf, n, RING / 1000);
     }
-    let logs = |shelf: &Shelf| (0..all).filter(|n| shelf.log(&format!("u{n:04}"), "c").is_some()).count();
+    let logs = |shelf: &CaptureCache| (0..all).filter(|n| shelf.log(&format!("u{n:04}"), "c").is_some()).count();
     let before = logs(&shelf);
     assert!(before > 20, "{before}");
     for n in 0..all {
@@ -124,11 +124,11 @@ fn what_goes_takes_no_place_from_what_has_a_log() {
 
 #[test]
 fn of_a_log_that_gave_way_and_was_not_read_since_that_is_known() {
-    let mut shelf = Shelf::default();
+    let mut shelf = CaptureCache::default();
     shelf.see(sight(1, "Running"), at(0));
     shelf.begin_log("u0001", "c");
-    shelf.line("u0001", "c", &Line::Whole(b"x"), Mark::at(at(0)));
-    let gave_way = |shelf: &Shelf| shelf.log("u0001", "c").map(|log| log.gave_way);
+    shelf.line("u0001", "c", &Line::Whole(b"x"), LogCursor::at(at(0)));
+    let gave_way = |shelf: &CaptureCache| shelf.log("u0001", "c").map(|log| log.gave_way);
     assert_eq!(gave_way(&shelf), Some(false));
     shelf.gave_way("u0001", "c", true);
     assert_eq!(gave_way(&shelf), Some(true));
@@ -138,7 +138,7 @@ fn of_a_log_that_gave_way_and_was_not_read_since_that_is_known() {
 
 #[test]
 fn what_ended_is_kept_for_hours_and_what_a_new_list_lacks_is_gone() {
-    let mut shelf = Shelf::default();
+    let mut shelf = CaptureCache::default();
     shelf.see(sight(1, "Running"), at(0));
     shelf.see(sight(2, "Running"), at(0));
     shelf.all_of("velero.io/data-download", &BTreeSet::new(), at(1));
@@ -152,8 +152,8 @@ fn what_ended_is_kept_for_hours_and_what_a_new_list_lacks_is_gone() {
 
 #[test]
 fn memory_is_bounded_whatever_comes() {
-    let mut shelf = Shelf::default();
-    let total = |shelf: &Shelf| shelf.held.values().map(Held::memory).sum::<usize>();
+    let mut shelf = CaptureCache::default();
+    let total = |shelf: &CaptureCache| shelf.held.values().map(Held::memory).sum::<usize>();
     for n in 0..PODS {
         shelf.see(sight(n, "Running"), at(0));
         fill(&mut shelf, n, 2 * RING / 1000);
@@ -171,5 +171,5 @@ fn memory_is_bounded_whatever_comes() {
     }
     assert!(total(&shelf) <= MEMORY);
     assert!(shelf.pods().iter().all(|pod| pod.events.len() <= EVENTS));
-    assert!(!shelf.line("nobody", "c", &Line::Whole(b"x"), Mark::default()));
+    assert!(!shelf.line("nobody", "c", &Line::Whole(b"x"), LogCursor::default()));
 }

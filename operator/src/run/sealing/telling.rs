@@ -9,13 +9,13 @@ use std::{
 
 use debugbundle_crd::Reason;
 
-use super::Found;
+use super::RunResult;
 use crate::{
     archive::{
         Draft, Spool,
         manifest::{Entry, Missing, MissingCode, MissingSeverity, Truncation},
     },
-    diagnose::{Moment, WITHHELD},
+    diagnose::{TimelineEvent, WITHHELD},
     error::Fault,
     redact::Redactor,
     selfcheck::{Detector, Hit, Mender, Place, Quoted},
@@ -30,9 +30,9 @@ const LOGGED: usize = 20;
 const GONE: &str = "withheld with its file by the self-check";
 
 /// What was found.
-pub(super) struct Telling {
-    pub(super) found: Found,
-    pub(super) timeline: Vec<Moment>,
+pub(super) struct OwnFiles {
+    pub(super) found: RunResult,
+    pub(super) timeline: Vec<TimelineEvent>,
     /// Files that are left out.
     withheld: BTreeSet<String>,
     /// Files without some of their lines, and how many of them.
@@ -42,8 +42,8 @@ pub(super) struct Telling {
     hits: usize,
 }
 
-impl Telling {
-    pub(super) fn of(found: Found, timeline: Vec<Moment>) -> Self {
+impl OwnFiles {
+    pub(super) fn of(found: RunResult, timeline: Vec<TimelineEvent>) -> Self {
         let (withheld, mended, named) = Default::default();
         Self { found, timeline, withheld, mended, named, hits: 0 }
     }

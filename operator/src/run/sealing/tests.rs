@@ -9,10 +9,10 @@ use serde_json::Value;
 use super::*;
 use crate::{
     collect::{Collected, Evidence},
-    diagnose::{Diagnosis, Proof, Step, WITHHELD},
+    diagnose::{Diagnosis, Proof, CauseStep, WITHHELD},
     inventory::fixture,
     plan::Window,
-    run::{Origin, closing::Closing},
+    run::{Origin, closing::FinalState},
     secret::Secret,
 };
 
@@ -44,7 +44,7 @@ fn sealing() -> (tempfile::TempDir, Sealing) {
     (tmp, sealing)
 }
 
-fn found(entries: Vec<Entry>, diagnosis: Diagnosis) -> Found {
+fn found(entries: Vec<Entry>, diagnosis: Diagnosis) -> RunResult {
     let now = Timestamp::now();
     let collected = Collected {
         wanted: entries.len(),
@@ -56,7 +56,7 @@ fn found(entries: Vec<Entry>, diagnosis: Diagnosis) -> Found {
         started: now,
         finished: now,
     };
-    Found {
+    RunResult {
         started: now,
         inventory: fixture::inventory(),
         window: Window::default(),
@@ -65,7 +65,7 @@ fn found(entries: Vec<Entry>, diagnosis: Diagnosis) -> Found {
         collected,
         diagnosis,
         ms: [0; 3],
-        closing: Closing::default(),
+        closing: FinalState::default(),
         log: Vec::new(),
     }
 }
@@ -76,9 +76,9 @@ fn finding(id: &str, severity: Severity, title: &str, proof: &str) -> Finding {
     Finding { id, severity, title, object: "Pod/shop/db-0".to_owned(), evidence, remedy: String::new(), link: None }
 }
 
-fn step(why: &str, path: &str) -> Step {
+fn step(why: &str, path: &str) -> CauseStep {
     let evidence = vec![Proof { path: path.to_owned(), line: None, text: "a line".to_owned() }];
-    Step { object: "Pod/shop/db-0".to_owned(), phase: String::new(), why: why.to_owned(), evidence, next: None }
+    CauseStep { object: "Pod/shop/db-0".to_owned(), phase: String::new(), why: why.to_owned(), evidence, next: None }
 }
 
 /// The names of the files in the folder of the spool, whatever they are for.

@@ -6,7 +6,7 @@ use aws_sdk_s3::{
 };
 
 use crate::{
-    location::Step,
+    location::ProbeStep,
     store::{Action, Answer, StoreError},
 };
 
@@ -81,7 +81,7 @@ pub(super) fn credential_error(error: &(dyn std::error::Error + 'static)) -> Opt
 }
 
 fn no_identity(why: &str) -> StoreError {
-    StoreError::Unreachable { at: Step::Credential, why: why.to_owned() }
+    StoreError::Unreachable { at: ProbeStep::Credential, why: why.to_owned() }
 }
 
 /// What a store's answer means.

@@ -22,7 +22,7 @@ use tower_service::Service;
 
 use super::wire::WireError;
 use crate::{
-    location::{EndpointPolicy, Step},
+    location::{EndpointPolicy, ProbeStep},
     proxy::{Proxies, Proxy, ProxyError},
 };
 
@@ -33,7 +33,7 @@ pub(super) const IDLE: Duration = Duration::from_mins(1);
 
 /// Where connections may lead, and through what.
 #[derive(Clone, Debug)]
-pub(super) enum Reach {
+pub(super) enum EndpointAccess {
     /// To stores, and to the services of their providers, through the proxies of the environment.
     Stores(EndpointPolicy, Arc<Proxies>),
     /// To the identity endpoints of pods, which are link-local by nature, and to nothing else. Never through a proxy: what
@@ -44,7 +44,7 @@ pub(super) enum Reach {
     },
 }
 
-impl Reach {
+impl EndpointAccess {
     /// To stores, as the environment says.
     pub(super) fn stores(policy: EndpointPolicy) -> Result<Self, ProxyError> {
         Ok(Self::Stores(policy, Arc::new(Proxies::from_env()?)))
@@ -85,7 +85,7 @@ impl Reach {
 /// TCP to where it may lead.
 #[derive(Clone, Debug)]
 pub(super) struct Tcp {
-    pub(super) reach: Reach,
+    pub(super) reach: EndpointAccess,
 }
 
 impl Service<Uri> for Tcp {
@@ -111,7 +111,7 @@ pub(super) fn host_and_port(uri: &Uri) -> (String, u16) {
 }
 
 /// Connects to an address that was judged itself: what a name means may change from one question to the next.
-async fn connect(uri: &Uri, reach: &Reach) -> Result<Idle, WireError> {
+async fn connect(uri: &Uri, reach: &EndpointAccess) -> Result<Idle, WireError> {
     if let Some(proxy) = reach.proxy(uri)? {
         let stream = through(&proxy, uri).await?;
         return Ok(Idle::new(stream, !is_tunnelled(uri)));
@@ -137,7 +137,7 @@ pub(super) async fn through(proxy: &Proxy, uri: &Uri) -> Result<TcpStream, WireE
         proxy.tunnel(&mut stream, &host, port).await.map_err(|error| {
             match error.get_ref().and_then(|inner| inner.downcast_ref::<ProxyError>()) {
                 Some(found) => WireError::Proxy(found.clone()),
-                None => WireError::Other { at: Step::Connection, host: format!("proxy {place}"), kind: error.kind() },
+                None => WireError::Other { at: ProbeStep::Connection, host: format!("proxy {place}"), kind: error.kind() },
             }
         })?;
     }
@@ -161,7 +161,7 @@ pub(super) async fn dial(
     host: &str,
     port: u16,
     addresses: &[SocketAddr],
-    reach: &Reach,
+    reach: &EndpointAccess,
 ) -> Result<TcpStream, WireError> {
     let Some(any) = addresses.first() else {
         return Err(WireError::Dns(host.to_owned()));
@@ -187,7 +187,7 @@ async fn first(place: &str, addresses: &[SocketAddr]) -> Result<TcpStream, WireE
                 last = WireError::Refused(place.to_owned());
             }
             Ok(Err(error)) => {
-                last = WireError::Other { at: Step::Connection, host: place.to_owned(), kind: error.kind() };
+                last = WireError::Other { at: ProbeStep::Connection, host: place.to_owned(), kind: error.kind() };
             }
             Err(_) => last = WireError::TimedOut(place.to_owned()),
         }
@@ -270,11 +270,11 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
     }
 
-    fn direct(policy: EndpointPolicy) -> Reach {
-        Reach::Stores(policy, Arc::new(Proxies::read(|_| None).expect("none")))
+    fn direct(policy: EndpointPolicy) -> EndpointAccess {
+        EndpointAccess::Stores(policy, Arc::new(Proxies::read(|_| None).expect("none")))
     }
 
-    async fn connected(url: &str, reach: &Reach) -> Result<Idle, WireError> {
+    async fn connected(url: &str, reach: &EndpointAccess) -> Result<Idle, WireError> {
         connect(&url.parse().expect("a URI"), reach).await
     }
 
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn sec_n6_the_pods_identity_is_asked_at_its_fixed_addresses_alone_and_never_through_a_proxy() {
-        let pod = Reach::PodIdentity { allow_loopback: false };
+        let pod = EndpointAccess::PodIdentity { allow_loopback: false };
         let allowed = ["169.254.170.2", "169.254.170.23", "fd00:ec2::23"];
         for address in allowed {
             let address: IpAddr = address.parse().expect("an address");
@@ -320,14 +320,14 @@ mod tests {
         {
             assert!(!pod.allows(address.parse().expect("an address")), "{address}");
         }
-        assert!(Reach::PodIdentity { allow_loopback: true }.allows(Ipv4Addr::LOCALHOST.into()));
+        assert!(EndpointAccess::PodIdentity { allow_loopback: true }.allows(Ipv4Addr::LOCALHOST.into()));
         assert!(pod.proxy(&"http://169.254.170.23/v1/credentials".parse().expect("a URI")).expect("allowed").is_none());
     }
 
     #[test]
     fn sec_n3_n11_behind_a_proxy_addresses_that_no_store_may_have_are_refused_all_the_same() {
         let by_proxy = Proxies::read(|name| (name == "ALL_PROXY").then(|| "http://127.0.0.1:1".to_owned()));
-        let reach = Reach::Stores(EndpointPolicy::default(), Arc::new(by_proxy.expect("a proxy")));
+        let reach = EndpointAccess::Stores(EndpointPolicy::default(), Arc::new(by_proxy.expect("a proxy")));
         runtime().block_on(async {
             for url in ["http://169.254.169.254/", "https://[fd00:ec2::254]/", "https://[::ffff:169.254.169.254]:9000/"]
             {

@@ -18,9 +18,9 @@ use aws_sdk_s3::{
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use zeroize::Zeroizing;
 
-use super::{connect::Reach, wire::Wire};
+use super::{connect::EndpointAccess, wire::HttpTransport};
 use crate::{
-    location::{Credential, EndpointPolicy, Step},
+    location::{Credential, EndpointPolicy, ProbeStep},
     secret::Secret,
     store::StoreError,
 };
@@ -35,13 +35,13 @@ const STS_TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) fn provider(
     credential: &Credential,
     region: &str,
-    reach: &Reach,
+    reach: &EndpointAccess,
     policy: EndpointPolicy,
 ) -> Result<SharedCredentialsProvider, StoreError> {
     // The system's authorities alone: what a location lists or skips is about its store.
-    let wire = |reach: Reach| {
-        Wire::new(None, false, reach).map_err(|_| StoreError::Unreachable {
-            at: Step::Credential,
+    let wire = |reach: EndpointAccess| {
+        HttpTransport::new(None, false, reach).map_err(|_| StoreError::Unreachable {
+            at: ProbeStep::Credential,
             why: "no TLS to the identity endpoint can be had".to_owned(),
         })
     };
@@ -59,7 +59,7 @@ pub(super) fn provider(
             WebIdentity::new(role_arn, session_name.as_deref(), token_file.clone(), region, wire(reach.clone())?),
         ),
         Credential::Container => {
-            let wire = wire(Reach::PodIdentity { allow_loopback: policy.allow_loopback })?;
+            let wire = wire(EndpointAccess::PodIdentity { allow_loopback: policy.allow_loopback })?;
             let config = ProviderConfig::without_region().with_region(Some(Region::new(region.to_owned())));
             let config = config.with_http_client(wire);
             SharedCredentialsProvider::new(EcsCredentialsProvider::builder().configure(&config).build())
@@ -119,12 +119,12 @@ struct WebIdentity {
 }
 
 impl WebIdentity {
-    fn new(role_arn: &str, session_name: Option<&str>, token_file: PathBuf, region: &str, wire: Wire) -> Self {
+    fn new(role_arn: &str, session_name: Option<&str>, token_file: PathBuf, region: &str, wire: HttpTransport) -> Self {
         // Built by hand: configuration that is loaded would take an endpoint from the environment.
         Self::asking(Self::sts(region, wire).build(), role_arn, session_name, token_file)
     }
 
-    fn sts(region: &str, wire: Wire) -> aws_sdk_sts::config::Builder {
+    fn sts(region: &str, wire: HttpTransport) -> aws_sdk_sts::config::Builder {
         aws_sdk_sts::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .http_client(wire)
@@ -230,7 +230,7 @@ mod tests {
 
     fn identity(endpoint: &str, token_file: PathBuf) -> WebIdentity {
         let policy = EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() };
-        let wire = Wire::new(None, false, Reach::stores(policy).expect("proxies")).expect("a client");
+        let wire = HttpTransport::new(None, false, EndpointAccess::stores(policy).expect("proxies")).expect("a client");
         let config = WebIdentity::sts("eu-west-1", wire).endpoint_url(endpoint).build();
         WebIdentity::asking(config, "arn:aws:iam::1:role/x", None, token_file)
     }

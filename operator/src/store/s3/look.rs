@@ -1,5 +1,5 @@
 //! Looks at the way to a location's store step by step, as an upload would go it, and writes nothing there.
-//! What the answers mean is said by `location::Report`; who asks, and for how long, by `run::locations`.
+//! What the answers mean is said by `location::ProbeReport`; who asks, and for how long, by `run::locations`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,27 +11,27 @@ use tokio_rustls::TlsConnector;
 use super::{
     Action, S3, StoreError,
     classify::classify,
-    connect::{self, Reach},
+    connect::{self, EndpointAccess},
     wire::{self, WireError},
 };
 use crate::{
     certificate::Certificate,
-    location::{Report, Resolved, Step},
+    location::{ProbeReport, Resolved, ProbeStep},
     tls,
 };
 
 impl S3 {
     /// The way up to TLS, for which no credential is needed; false: it ends there.
-    pub async fn look_at_the_way(&self, resolved: &Resolved, report: &mut Report) -> bool {
+    pub async fn look_at_the_way(&self, resolved: &Resolved, report: &mut ProbeReport) -> bool {
         let Some(uri) = self.address().await else {
-            report.failed(Step::Dns, "the endpoint's address cannot be made of the config", None);
+            report.failed(ProbeStep::Dns, "the endpoint's address cannot be made of the config", None);
             return false;
         };
         let (host, _) = connect::host_and_port(&uri);
         match connected(&uri, resolved, report).await {
             Ok(stream) if uri.scheme_str() == Some("http") => {
                 drop(stream);
-                report.ok(Step::Tls, "none: the endpoint is plain http");
+                report.ok(ProbeStep::Tls, "none: the endpoint is plain http");
                 true
             }
             Ok(stream) => shake_hands(stream, host, resolved, report).await,
@@ -53,7 +53,7 @@ impl S3 {
     }
 
     /// What the store answers: who we are to it, what we may, and what lies below the prefix. One listing, one HEAD.
-    pub async fn look_inside(&self, key: &super::Key, report: &mut Report) {
+    pub async fn look_inside(&self, key: &super::Key, report: &mut ProbeReport) {
         let root = if self.prefix.is_empty() { String::new() } else { format!("{}/", self.prefix) };
         let listing = self.client.list_objects_v2().bucket(&self.bucket).prefix(&root).delimiter("/");
         let listed = listing.max_keys(1000).send().await;
@@ -61,8 +61,8 @@ impl S3 {
             Ok(listed) => listed,
             Err(error) => {
                 let error = classify(&error, self.request(Action::List, &root));
-                if error.step().is_some_and(|step| step > Step::Clock) {
-                    report.ok(Step::Answer, "it answers as a store does");
+                if error.step().is_some_and(|step| step > ProbeStep::Clock) {
+                    report.ok(ProbeStep::Answer, "it answers as a store does");
                     report.clock(self.skew.exact());
                 }
                 report.refused(&error);
@@ -72,13 +72,13 @@ impl S3 {
                 return;
             }
         };
-        report.ok(Step::Answer, "it answers as a store does");
+        report.ok(ProbeStep::Answer, "it answers as a store does");
         report.clock(self.skew.exact());
-        report.ok(Step::Identity, "the store accepts the credential");
-        report.ok(Step::Bucket, "the bucket is there");
+        report.ok(ProbeStep::Identity, "the store accepts the credential");
+        report.ok(ProbeStep::Bucket, "the bucket is there");
         match super::Store::head(self, key).await {
             Ok(_) => {
-                report.ok(Step::Permission, "listing below the prefix and reading are allowed; writing was not tried");
+                report.ok(ProbeStep::Permission, "listing below the prefix and reading are allowed; writing was not tried");
             }
             Err(error) => report.refused(&error),
         }
@@ -100,29 +100,29 @@ impl S3 {
 }
 
 /// To the store, or to the proxy before it.
-async fn connected(uri: &Uri, resolved: &Resolved, report: &mut Report) -> Result<tokio::net::TcpStream, WireError> {
+async fn connected(uri: &Uri, resolved: &Resolved, report: &mut ProbeReport) -> Result<tokio::net::TcpStream, WireError> {
     let (host, port) = connect::host_and_port(uri);
-    let reach = Reach::stores(resolved.policy).map_err(WireError::Proxy)?;
+    let reach = EndpointAccess::stores(resolved.policy).map_err(WireError::Proxy)?;
     if let Some(proxy) = reach.proxy(uri)? {
         let stream = connect::through(&proxy, uri).await?;
-        report.ok(Step::Dns, format!("the proxy {} finds the address of {host}", proxy.place()));
-        report.ok(Step::Connection, format!("the proxy {} takes connections to {host}:{port}", proxy.place()));
+        report.ok(ProbeStep::Dns, format!("the proxy {} finds the address of {host}", proxy.place()));
+        report.ok(ProbeStep::Connection, format!("the proxy {} takes connections to {host}:{port}", proxy.place()));
         return Ok(stream);
     }
     let addresses = connect::addresses(&host, port).await?;
     let some: Vec<String> = addresses.iter().take(4).map(|address| address.ip().to_string()).collect();
-    report.ok(Step::Dns, format!("{host} is {}", some.join(", ")));
+    report.ok(ProbeStep::Dns, format!("{host} is {}", some.join(", ")));
     let stream = connect::dial(&host, port, &addresses, &reach).await?;
-    report.ok(Step::Connection, format!("somebody listens at {host}:{port}"));
+    report.ok(ProbeStep::Connection, format!("somebody listens at {host}:{port}"));
     Ok(stream)
 }
 
-async fn shake_hands(stream: tokio::net::TcpStream, host: String, resolved: &Resolved, report: &mut Report) -> bool {
+async fn shake_hands(stream: tokio::net::TcpStream, host: String, resolved: &Resolved, report: &mut ProbeReport) -> bool {
     let seen = Arc::new(Mutex::new(None));
     let listed = tls::certificates(resolved.ca_pem.as_deref().unwrap_or_default().as_bytes()).unwrap_or_default();
     let config = tls::client_that_notes(listed, resolved.s3.skip_tls_verify, seen.clone());
     let (Ok(config), Ok(name)) = (config, ServerName::try_from(host.clone())) else {
-        report.failed(Step::Tls, "the location's certificates cannot be used", None);
+        report.failed(ProbeStep::Tls, "the location's certificates cannot be used", None);
         return false;
     };
     let shaken =

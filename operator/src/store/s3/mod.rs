@@ -22,14 +22,14 @@ use jiff::Timestamp;
 use md5::{Digest as _, Md5};
 
 use crate::{
-    location::{Resolved, S3Config, Step},
+    location::{Resolved, S3Config, ProbeStep},
     secret::Secret,
 };
 
 use super::{Action, Body, Key, Signed, Store, StoreError, Stored, Upload, UploadHooks, VeleroFile};
 use classify::{Request, classify};
-use connect::Reach;
-use wire::{Skew, Wire};
+use connect::EndpointAccess;
+use wire::{Skew, HttpTransport};
 
 mod classify;
 mod connect;
@@ -111,10 +111,10 @@ impl S3 {
     /// # Errors
     /// What stands in the way of finding the region, or certificates that cannot be used.
     pub async fn open(resolved: &Resolved, options: Options) -> Result<Self, StoreError> {
-        let reach = Reach::stores(resolved.policy)
-            .map_err(|error| StoreError::Unreachable { at: Step::Connection, why: error.to_string() })?;
-        let wire = Wire::new(resolved.ca_pem.as_deref(), resolved.s3.skip_tls_verify, reach.clone()).map_err(|_| {
-            StoreError::Unreachable { at: Step::Tls, why: "the location's certificates cannot be used".to_owned() }
+        let reach = EndpointAccess::stores(resolved.policy)
+            .map_err(|error| StoreError::Unreachable { at: ProbeStep::Connection, why: error.to_string() })?;
+        let wire = HttpTransport::new(resolved.ca_pem.as_deref(), resolved.s3.skip_tls_verify, reach.clone()).map_err(|_| {
+            StoreError::Unreachable { at: ProbeStep::Tls, why: "the location's certificates cannot be used".to_owned() }
         })?;
         let skew = wire.skew();
         let config = resolved.s3.clone();

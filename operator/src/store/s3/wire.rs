@@ -32,8 +32,8 @@ use hyper_util::{
 use rustls::CertificateError as Bad;
 use tower_service::Service;
 
-use super::connect::{IDLE, Idle, Reach, Tcp, host_and_port};
-use crate::{location::Step, proxy::ProxyError, tls};
+use super::connect::{IDLE, Idle, EndpointAccess, Tcp, host_and_port};
+use crate::{location::ProbeStep, proxy::ProxyError, tls};
 
 /// For TCP and TLS together.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(15);
@@ -77,7 +77,7 @@ pub(super) enum WireError {
     #[error("connection failed: {host}: {kind}")]
     Other {
         /// How far it went.
-        at: Step,
+        at: ProbeStep,
         /// With whom.
         host: String,
         /// The kind.
@@ -87,12 +87,12 @@ pub(super) enum WireError {
 
 impl WireError {
     /// The step that failed.
-    pub(super) const fn step(&self) -> Step {
+    pub(super) const fn step(&self) -> ProbeStep {
         match self {
-            Self::Dns(_) => Step::Dns,
-            Self::NotAllowed(_) | Self::Refused(_) | Self::TimedOut(_) | Self::Proxy(_) => Step::Connection,
-            Self::Tls { .. } => Step::Tls,
-            Self::Stalled => Step::Answer,
+            Self::Dns(_) => ProbeStep::Dns,
+            Self::NotAllowed(_) | Self::Refused(_) | Self::TimedOut(_) | Self::Proxy(_) => ProbeStep::Connection,
+            Self::Tls { .. } => ProbeStep::Tls,
+            Self::Stalled => ProbeStep::Answer,
             Self::Other { at, .. } => *at,
         }
     }
@@ -100,9 +100,9 @@ impl WireError {
 
 /// How a store is reached.
 #[derive(Clone)]
-pub(super) struct Wire {
+pub(super) struct HttpTransport {
     client: Client<Connector, SdkBody>,
-    reach: Reach,
+    reach: EndpointAccess,
     skew: Skew,
 }
 
@@ -140,9 +140,9 @@ pub(super) fn ahead(date: &str) -> Option<i64> {
     Some(store.timestamp().as_second().saturating_sub(ours.as_second()))
 }
 
-impl Wire {
+impl HttpTransport {
     /// Connections by these rules. `ca_pem` is trusted besides the system's certificates.
-    pub(super) fn new(ca_pem: Option<&str>, skip_verify: bool, reach: Reach) -> Result<Self, rustls::Error> {
+    pub(super) fn new(ca_pem: Option<&str>, skip_verify: bool, reach: EndpointAccess) -> Result<Self, rustls::Error> {
         let listed = tls::certificates(ca_pem.unwrap_or_default().as_bytes())
             .ok_or_else(|| rustls::Error::General("caCert cannot be read".to_owned()))?;
         let https = HttpsConnectorBuilder::new()
@@ -166,19 +166,19 @@ impl Wire {
     }
 }
 
-impl fmt::Debug for Wire {
+impl fmt::Debug for HttpTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Wire")
     }
 }
 
-impl HttpClient for Wire {
+impl HttpClient for HttpTransport {
     fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
     }
 }
 
-impl HttpConnector for Wire {
+impl HttpConnector for HttpTransport {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let this = self.clone();
         HttpConnectorFuture::new(async move {
@@ -229,7 +229,7 @@ fn refused(error: &(dyn std::error::Error + 'static), host: String) -> Connector
         Some(found @ (WireError::TimedOut(_) | WireError::Stalled)) => ConnectorError::timeout(found.into()),
         Some(found @ WireError::Tls { .. }) => ConnectorError::other(found.into(), None),
         Some(found) => ConnectorError::io(found.into()),
-        None => ConnectorError::io(WireError::Other { at: Step::Answer, host, kind: io_kind(error) }.into()),
+        None => ConnectorError::io(WireError::Other { at: ProbeStep::Answer, host, kind: io_kind(error) }.into()),
     }
 }
 
@@ -303,7 +303,7 @@ pub(super) fn handshake_error(error: &(dyn std::error::Error + 'static), host: S
             None => error.source(),
         };
     }
-    WireError::Other { at: Step::Tls, host, kind: io_kind(error) }
+    WireError::Other { at: ProbeStep::Tls, host, kind: io_kind(error) }
 }
 
 /// The reasons that people meet, in words; of the others the kind only.
@@ -353,7 +353,7 @@ mod tests {
             request
         });
         let policy = EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() };
-        let wire = Wire::new(None, false, Reach::stores(policy).expect("proxies")).expect("a client");
+        let wire = HttpTransport::new(None, false, EndpointAccess::stores(policy).expect("proxies")).expect("a client");
         let mut request = HttpRequest::new(SdkBody::empty());
         request.set_uri(uri).expect("a URI");
         let answer = wire.call(request).await.expect("an answer");
