@@ -6,7 +6,7 @@
 //! | module | what it does | I/O |
 //! |---|---|---|
 //! | [`controller`] | watches DebugBundles, claims work, ends it | cluster |
-//! | [`movers`] | catches what data movers' pods leave behind, for they vanish | cluster |
+//! | [`pod_capture`] | catches what data movers' pods leave behind, for they vanish | cluster |
 //! | [`decide`] | what to do with a DebugBundle now | none |
 //! | [`observed`] | what the controller keeps of each DebugBundle: what a decision needs | none |
 //! | [`run`] | one run from inventory to the verified object, under deadline and cancel; the CLI uses it too | joins |
@@ -28,7 +28,7 @@
 //! | [`client`] | the API server's client, with a bound on its requests | cluster |
 //! | [`shared_answers`] | answers of the API server that are the same for every bundle | none |
 //! | [`notify`] | Kubernetes Events | cluster |
-//! | [`own`] | what the operator says outside of a bundle passes redaction here: status, Events, its log | stderr |
+//! | [`self_redaction`] | what the operator says outside of a bundle passes redaction here: status, Events, its log | stderr |
 //! | [`cli`] | `kubectl debugbundle` | all |
 //! | [`text`] | foreign text made fit to be shown | none |
 //! | [`proxy`] | the proxies of the environment, and the way through one | store |
@@ -53,17 +53,17 @@ pub mod diagnose;
 pub mod error;
 pub mod inventory;
 pub mod location;
-pub mod movers;
 pub mod notify;
 pub mod observed;
-pub mod own;
 pub mod plan;
+pub mod pod_capture;
 pub mod proxy;
 pub mod redact;
 pub mod report;
 pub mod run;
 pub mod runlog;
 pub mod secret;
+pub mod self_redaction;
 pub mod selfcheck;
 pub mod shared_answers;
 pub mod status;

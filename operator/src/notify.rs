@@ -12,7 +12,7 @@ use kube::{
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
-use crate::own;
+use crate::self_redaction;
 
 /// The API's limit of an Event's note, in bytes.
 const NOTE_LIMIT: usize = 1024;
@@ -74,7 +74,7 @@ fn event(type_: EventType, reason: Reason, note: &str) -> Event {
     Event {
         type_,
         reason: reason.as_str().to_owned(),
-        note: Some(own::line(note, NOTE_LIMIT)),
+        note: Some(self_redaction::sanitize_line(note, NOTE_LIMIT)),
         action: "Run".to_owned(),
         secondary: None,
     }

@@ -5,7 +5,7 @@ use debugbundle_crd::{Bundle, ConditionType, DebugBundleStatus, Phase, Progress,
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use crate::{observed::Renewal, own};
+use crate::{observed::Renewal, self_redaction};
 
 /// The most bytes of a condition's message; the API allows 32768, a terminal less.
 const MESSAGE_LIMIT: usize = 1024;
@@ -88,7 +88,7 @@ impl StatusBuilder {
     /// How far it is.
     #[must_use]
     pub fn progress(mut self, mut progress: Progress) -> Self {
-        progress.message = own::told(&progress.message);
+        progress.message = self_redaction::sanitize(&progress.message);
         self.status.progress = Some(progress);
         self
     }
@@ -96,12 +96,12 @@ impl StatusBuilder {
     /// The diagnosis.
     #[must_use]
     pub fn found(mut self, cause: Option<&str>, findings: Vec<debugbundle_crd::Finding>) -> Self {
-        self.status.cause = cause.map(|cause| own::line(cause, CAUSE_LIMIT));
+        self.status.cause = cause.map(|cause| self_redaction::sanitize_line(cause, CAUSE_LIMIT));
         self.status.findings = findings;
         self.status.findings.truncate(20);
         for found in &mut self.status.findings {
             for text in [&mut found.title, &mut found.object, &mut found.evidence] {
-                *text = own::told(text);
+                *text = self_redaction::sanitize(text);
             }
         }
         self
@@ -133,7 +133,7 @@ impl StatusBuilder {
     #[must_use]
     pub fn upload_retried(mut self, reason: Reason, error: &str, until: Timestamp) -> Self {
         let upload = self.status.upload.get_or_insert_default();
-        upload.last_error = Some(own::line(error, MESSAGE_LIMIT));
+        upload.last_error = Some(self_redaction::sanitize_line(error, MESSAGE_LIMIT));
         let message = format!("{error}; the sealed bundle waits and is sent again until {}", whole_seconds(until));
         self.set(ConditionType::Ready, false, Reason::Uploading, &message);
         self.set(ConditionType::Uploaded, false, reason, &message);
@@ -262,7 +262,7 @@ impl StatusBuilder {
             type_: type_.as_str().to_owned(),
             status: word(status).to_owned(),
             reason: reason.as_str().to_owned(),
-            message: own::line(message, MESSAGE_LIMIT),
+            message: self_redaction::sanitize_line(message, MESSAGE_LIMIT),
             last_transition_time: since,
             observed_generation: self.generation,
         };
@@ -339,8 +339,10 @@ mod tests {
     #[test]
     fn an_upload_id_stays_on_record_until_the_end() {
         let t0 = at("2026-09-08T03:04:12Z");
-        let sent = StatusBuilder::new(None, Some(1), t0).claimed(1, "a").uploading(&outcome(0)).upload_begun("id-1").done();
-        let again = StatusBuilder::new(Some(&sent), Some(1), t0).upload_retried(Reason::StoreUnreachable, "DNS: no", t0).done();
+        let sent =
+            StatusBuilder::new(None, Some(1), t0).claimed(1, "a").uploading(&outcome(0)).upload_begun("id-1").done();
+        let again =
+            StatusBuilder::new(Some(&sent), Some(1), t0).upload_retried(Reason::StoreUnreachable, "DNS: no", t0).done();
         let ready = &again.conditions[0];
         assert_eq!(again.phase, Some(Phase::Uploading));
         let expected = "DNS: no; the sealed bundle waits and is sent again until 2026-09-08T03:04:12Z";
@@ -361,8 +363,11 @@ mod tests {
 
     #[test]
     fn the_end_of_a_url_is_not_told_later_than_it_is() {
-        let status =
-            StatusBuilder::new(None, None, at("2026-09-08T03:04:12Z")).url("u".into(), at("2026-09-08T04:04:12.9Z"), "");
+        let status = StatusBuilder::new(None, None, at("2026-09-08T03:04:12Z")).url(
+            "u".into(),
+            at("2026-09-08T04:04:12.9Z"),
+            "",
+        );
         assert_eq!(status.done().download_url_expiration, Some(Time(at("2026-09-08T04:04:12Z"))));
     }
 
@@ -400,8 +405,9 @@ mod tests {
     #[test]
     fn sec_l2_foreign_text_is_one_bounded_line() {
         let nasty = format!("a\nb\u{1b}[31m{}", "é".repeat(2000));
-        let status =
-            StatusBuilder::new(None, None, at("2026-09-08T03:04:12Z")).failed(Reason::ApiError, &nasty, Timestamp::MAX).done();
+        let status = StatusBuilder::new(None, None, at("2026-09-08T03:04:12Z"))
+            .failed(Reason::ApiError, &nasty, Timestamp::MAX)
+            .done();
         let message = &status.conditions[0].message;
         assert!(message.len() <= MESSAGE_LIMIT && !message.contains('\n') && !message.contains('\u{1b}'));
     }

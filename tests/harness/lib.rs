@@ -55,7 +55,7 @@ pub use context::{Context, with_namespace, with_namespace_on};
 pub use kubelet::{Growing, LogScript};
 pub use objects::pod;
 pub use operator::Operator;
-pub use proxy::{ProxyFault, Proxy};
+pub use proxy::{Proxy, ProxyFault};
 pub use stand::TestCluster;
 pub use until::until;
 pub use velero::Velero;

@@ -16,8 +16,8 @@ use debugbundle_operator::collect::{
     Collected, Collector, NodeSlots, Pace, Progress, StoreBody, StoreFailure, StoreFiles, collect,
 };
 use debugbundle_operator::inventory::{self, Inventory, InventoryError, Scope};
-use debugbundle_operator::movers::Movers;
 use debugbundle_operator::plan::{StoreFile, plan};
+use debugbundle_operator::pod_capture::Movers;
 use debugbundle_operator::redact::Redactor;
 use flate2::{Compression, write::GzEncoder};
 use futures::future::BoxFuture;

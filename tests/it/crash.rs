@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, FINALIZER, Phase};
-use harness::{Context, ProxyFault, Operator, Proxy, until, with_namespace};
+use harness::{Context, Operator, Proxy, ProxyFault, until, with_namespace};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::ListParams;

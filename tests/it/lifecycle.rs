@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, FINALIZER, Phase, Stage};
-use harness::{Context, LogScript, ProxyFault, Operator, Proxy, pod, until, with_namespace};
+use harness::{Context, LogScript, Operator, Proxy, ProxyFault, pod, until, with_namespace};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams};

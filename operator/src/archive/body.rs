@@ -15,9 +15,9 @@ use super::{
     deflate::{Deflate, Inflate},
     files::open_plain,
     part::{End, Files, Part, Place, stamp_of_first_line, stamp_of_last_line},
-    room::{PartFile, SpoolFiles},
     segment::Cut,
     spool::SpoolError,
+    spool_files::{PartFile, SpoolFiles},
 };
 
 /// Bodies below this many bytes share segments with others.
@@ -197,7 +197,12 @@ impl Body {
     }
 
     /// Drops middle chunks until at most `limit` bytes are left; `None` if the body is not in chunks or is small enough.
-    pub(super) fn shrink(&mut self, room: &Arc<SpoolFiles>, limit: u64, cut: Option<&Cut>) -> io::Result<Option<Finished>> {
+    pub(super) fn shrink(
+        &mut self,
+        room: &Arc<SpoolFiles>,
+        limit: u64,
+        cut: Option<&Cut>,
+    ) -> io::Result<Option<Finished>> {
         let limit = limit.max(LEAST_LIMIT);
         let Self::Parts(parts) = self else {
             return Ok(None);

@@ -10,7 +10,7 @@ use std::{
 use super::{
     deflate::Deflate,
     part::{Part, Place},
-    room::{PartFile, SpoolFiles},
+    spool_files::{PartFile, SpoolFiles},
 };
 
 /// Most bytes of one chunk, before it is deflated.

@@ -9,8 +9,8 @@ use super::{
     files::{SEALED_FILE, SEALED_NOTE, open_plain},
     manifest::{Entry, Span},
     read,
-    room::PartFile,
     seal::{Told, digest, failed},
+    spool_files::PartFile,
 };
 use crate::selfcheck::{CheckError, Clean, Detector, Hit, Place, check};
 

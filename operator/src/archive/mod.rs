@@ -1,7 +1,7 @@
 //! The archive: entries are deflated one by one into a bounded spool and sealed as one ordinary gzip stream.
 //! What an entry holds, and that it was redacted, is `redact`'s business; sending it is `store`'s.
 
-pub(crate) mod beside;
+pub(crate) mod background_writer;
 mod body;
 mod chunks;
 mod deflate;
@@ -12,11 +12,11 @@ mod names;
 mod part;
 pub mod path;
 pub mod read;
-mod room;
 pub mod seal;
 pub mod segment;
 mod shared;
 pub mod spool;
+mod spool_files;
 mod tar;
 
 pub use deflate::LEVEL;

@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use super::{
     deflate::{Deflate, Inflate},
     files::open_plain,
-    room::{PartFile, SpoolFiles},
     spool::SpoolError,
+    spool_files::{PartFile, SpoolFiles},
 };
 
 /// A line's time stands in so many bytes.

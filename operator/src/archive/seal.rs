@@ -23,7 +23,7 @@ use super::{
     names::ordered,
     path::hex,
     read,
-    room::PartFile,
+    spool_files::PartFile,
     tar,
 };
 use crate::redact::{Redactor, Rules, writer::Through};

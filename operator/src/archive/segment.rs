@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     BundlePath, Spool,
-    beside::BodyWriter,
+    background_writer::BodyWriter,
     body::{Body, Finished},
     path::hex,
 };

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     files::{SEALED_FILE, SEALED_NOTE, remove_ours},
-    room::SpoolFiles,
+    spool_files::SpoolFiles,
 };
 
 /// One run's folder of the spool. It holds redacted bytes only, all but a few of them deflated.

@@ -9,11 +9,10 @@ use debugbundle_operator::{
     collect::NodeSlots,
     controller::{self, Settings, share_mib},
     location::EndpointPolicy,
-    movers::{self, Movers},
-    own,
+    pod_capture::{self, Movers},
     proxy::Proxies,
     run::{Engine, Options},
-    runlog,
+    runlog, self_redaction,
 };
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{
@@ -111,17 +110,17 @@ fn absolute(text: &str) -> Result<PathBuf, String> {
 async fn main() -> ExitCode {
     let flags = Flags::parse();
     let filter = EnvFilter::try_from_env("DEBUGBUNDLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(own::Log);
+    let lines = fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(self_redaction::Log);
     // What libraries say of requests and answers holds tokens and signatures: it is not to be had at any level.
     let ours = |of: &tracing::Metadata<'_>| of.target().starts_with("debugbundle");
     let quiet = filter_fn(move |of| ours(of) || *of.level() <= tracing::Level::INFO);
     tracing_subscriber::registry().with(lines.with_filter(filter.and(quiet))).with(runlog::layer()).init();
-    own::log_panics();
+    self_redaction::log_panics();
     match start(flags).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             tracing::error!(why = message, "Cannot start");
-            eprintln!("debugbundle-operator: {}", own::told(&message));
+            eprintln!("debugbundle-operator: {}", self_redaction::sanitize(&message));
             ExitCode::FAILURE
         }
     }
@@ -163,7 +162,7 @@ async fn start(flags: Flags) -> Result<(), String> {
     tracing::info!(version = debugbundle_operator::VERSION, namespace = settings.namespace, "Started");
     let (movers, nodes) = (Movers::default(), NodeSlots::default());
     let namespace = settings.namespace.clone();
-    let watch = movers::watch(client.clone(), namespace, movers.clone(), nodes.clone(), shutdown.clone());
+    let watch = pod_capture::watch(client.clone(), namespace, movers.clone(), nodes.clone(), shutdown.clone());
     let watching = tokio::spawn(watch);
     let engine = Engine::new(client.clone(), options).with_movers(movers, nodes);
     controller::run(client, Arc::new(engine), settings, shutdown.clone()).await;

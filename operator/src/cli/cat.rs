@@ -18,7 +18,7 @@ use super::fetch::{Remote, Retry, Sink};
 use super::http::{Http, PresignedUrl};
 use super::progress::Meter;
 
-use super::{story, trust, url};
+use super::{display, trust, url};
 use crate::archive::manifest::ManifestView;
 use crate::archive::read::{HEADER, inflate_segment, locate};
 use crate::text::{TerminalEscaper, bounded, escape_for_terminal, human_bytes};
@@ -105,7 +105,7 @@ pub(crate) async fn run(
                 .ok()
                 .zip(u64::try_from(stored.bundle.manifest_length).ok())
                 .filter(|(_, length)| *length > 0);
-            let again = story::command(namespace, "cat", &name);
+            let again = display::command(namespace, "cat", &name);
             print(Source::Remote(Box::new(remote)), known, &wanted, &again, &mut out).await?;
         }
     }
@@ -380,9 +380,9 @@ mod tests {
     use serde_json::{Value, json};
     use sha2::{Digest as _, Sha256};
 
+    use super::super::display::tests::{bundle, stored};
     use super::super::download::hex;
     use super::super::stand::{Stand, json as json_answer, part_of};
-    use super::super::story::tests::{bundle, stored};
     use super::*;
     use crate::archive::manifest::{Entry, ManifestHead, Source as EntrySource};
     use crate::archive::{BundlePath, Spool, seal};

@@ -16,7 +16,7 @@ use super::args::Collect;
 use super::download::{publish, refuse_to_replace, target};
 use super::exit::{CliError, Exit, chain};
 use super::progress::{Meter, Snapshot};
-use super::{create, story};
+use super::{create, display};
 use crate::text::{bounded, escape_for_terminal, human_bytes};
 
 /// What the engine is asked for.
@@ -182,7 +182,7 @@ fn told(summary: &Summary, path: &str) -> String {
     }
     field("File", path);
     field("Size", &format!("{}, {} files, sha256 {}", human_bytes(summary.bytes), summary.entries, summary.sha256));
-    let again = format!("kubectl debugbundle cat --file {}", story::quoted(path));
+    let again = format!("kubectl debugbundle cat --file {}", display::quoted(path));
     if summary.missing > 0 {
         field("Missing", &format!("{} items; why: {again} --list", summary.missing));
     }

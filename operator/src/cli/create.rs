@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::args::{ContentArgs, Create, DocumentFormat, TargetArgs};
 use super::exit::{CliError, Exit};
 use super::progress::{Meter, Snapshot};
-use super::{document, story};
+use super::{display, document};
 
 /// How long a new DebugBundle may lie untouched before the user is told that nobody seems to be there.
 const SILENCE: Duration = Duration::from_secs(20);
@@ -39,11 +39,11 @@ pub(crate) async fn run(
     writeln!(out, "debugbundle.debugbundle.io/{name} created").map_err(CliError::stdout)?;
     out.flush().map_err(CliError::stdout)?;
     if !args.wait {
-        eprintln!("Follow it with: {}", story::command(namespace, "get", &name));
+        eprintln!("Follow it with: {}", display::command(namespace, "get", &name));
         return Ok(Exit::Done);
     }
     let ended = until_terminal(api, &name, &mut Meter::steps(), args.wait_timeout, SILENCE).await?;
-    out.write_all(story::ending(&ended).as_bytes()).map_err(CliError::stdout)?;
+    out.write_all(display::ending(&ended).as_bytes()).map_err(CliError::stdout)?;
     Ok(ended.status.and_then(|status| status.phase).map_or(Exit::Failed, Exit::of_phase))
 }
 
@@ -128,7 +128,7 @@ pub(crate) async fn until_terminal(
         let next = next.await.map_err(|_| {
             CliError::new(Exit::Timeout, format!("{name} is {phase} after {}s", limit.as_secs())).hint(format!(
                 "It goes on without this command; look again with:\n  {}",
-                story::command(&namespace, "get", name)
+                display::command(&namespace, "get", name)
             ))
         })?;
         match next {
@@ -176,8 +176,8 @@ pub(crate) fn refusal(error: &watcher::Error) -> Option<CliError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::display::tests::bundle;
     use super::super::stand::{Stand, json, streamed};
-    use super::super::story::tests::bundle;
     use super::*;
     use crate::cli::args::{Cli, Command};
     use clap::Parser as _;

@@ -254,9 +254,9 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::time::Duration;
 
+    use super::super::display::tests::{bundle, stored};
     use super::super::http::Trust;
     use super::super::stand::{Asked, Body, Stand, cut_after, full, json, part_of};
-    use super::super::story::tests::{bundle, stored};
     use super::*;
     use crate::cli::args::{Cli, Command};
     use clap::Parser as _;

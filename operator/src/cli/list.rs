@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::args::{DocumentFormat, Get, List, ListFormat};
 use super::exit::{CliError, Exit};
-use super::{document, story};
+use super::{display, document};
 
 /// Prints the list, the youngest first.
 pub(crate) async fn list(
@@ -35,8 +35,8 @@ pub(crate) async fn list(
             String::new()
         }
         None | Some(ListFormat::Wide) => {
-            let columns = story::Columns { wide: args.output.is_some(), namespace: args.all_namespaces };
-            story::list(&bundles, columns, now)
+            let columns = display::Columns { wide: args.output.is_some(), namespace: args.all_namespaces };
+            display::list(&bundles, columns, now)
         }
         Some(ListFormat::Name) => bundles.iter().fold(String::new(), |mut text, bundle| {
             let _ = writeln!(text, "debugbundle.debugbundle.io/{}", bundle.name_any());
@@ -64,7 +64,7 @@ pub(crate) async fn get(
     let api: Api<DebugBundle> = Api::namespaced(client, namespace);
     let mut bundle = api.get(&args.name).await?;
     let text = match args.output {
-        None => story::story(&bundle, args.url, now),
+        None => display::story(&bundle, args.url, now),
         Some(format) => {
             if !args.url {
                 hide_url(&mut bundle);
@@ -120,8 +120,8 @@ fn hide_url(bundle: &mut DebugBundle) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::display::tests::{bundle, stored};
     use super::super::stand::{Stand, json as json_answer};
-    use super::super::story::tests::{bundle, stored};
     use super::*;
     use crate::cli::args::{Cli, Command};
     use clap::Parser as _;

@@ -7,7 +7,7 @@
 //! | [`exit`] | exit codes and errors |
 //! | [`connect`] | kubeconfig and context |
 //! | [`create`], [`list`], [`download`], [`cat`], [`collect`], [`completion`] | the commands (`get` is in `list`) |
-//! | [`story`] | a DebugBundle in words and tables |
+//! | [`display`] | a DebugBundle in words and tables |
 //! | [`progress`] | the bar |
 //! | [`url`] | download URLs: the one in status, or a new one |
 //! | [`fetch`], [`http`] | reading ranges of the stored object |
@@ -20,6 +20,7 @@ pub mod collect;
 mod completion;
 mod connect;
 mod create;
+mod display;
 mod download;
 pub mod engine;
 pub mod exit;
@@ -30,7 +31,6 @@ mod list;
 mod progress;
 #[cfg(test)]
 mod stand;
-mod story;
 mod url;
 
 use std::io::Write;

@@ -13,9 +13,9 @@ use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use super::create::refusal;
+use super::display;
 use super::exit::{CliError, Exit, chain};
 use super::http::PresignedUrl;
-use super::story;
 use crate::decide::{RENEWAL_PAUSE, renewal_due};
 
 /// A URL that ends sooner is renewed before it is used.
@@ -62,7 +62,7 @@ pub(crate) fn stored(bundle: &DebugBundle) -> Result<Stored, CliError> {
 /// The URL in status, if it works long enough to be worth a try.
 pub(crate) fn current(bundle: &DebugBundle, now: Timestamp) -> Option<PresignedUrl> {
     let status = bundle.status.as_ref()?;
-    let until = story::url_works_until(status, now)?;
+    let until = display::url_works_until(status, now)?;
     if until - MARGIN <= now {
         return None;
     }
@@ -148,7 +148,7 @@ fn answer(
     // Somebody else may have asked at the same time and got the answer: that URL serves as well.
     let fresh = status.download_url.is_some() && status.download_url.as_deref() != old;
     match &status.download_url {
-        Some(url) if (answered || fresh) && story::url_works_until(status, now).is_some() => {
+        Some(url) if (answered || fresh) && display::url_works_until(status, now).is_some() => {
             Some(PresignedUrl::parse(url))
         }
         _ if answered => Some(Err(refused(bundle))),
@@ -175,8 +175,8 @@ fn never(bundle: &DebugBundle) -> CliError {
 mod tests {
     use std::sync::Mutex;
 
+    use super::super::display::tests::{bundle, stored as stored_status};
     use super::super::stand::{Stand, json as json_answer, streamed};
-    use super::super::story::tests::{bundle, stored as stored_status};
     use super::*;
 
     fn now() -> Timestamp {

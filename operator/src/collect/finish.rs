@@ -4,13 +4,13 @@
 use jiff::Timestamp;
 
 use super::{
-    CollectError, Collected, Work, described,
+    CollectError, Collected, Work, captured, described,
     entry::{EntryContext, WriteError},
-    facts,
+    entry_set::{BudgetedEntries, Closed},
     missing::{no_room, withheld},
-    movers, on_a_thread,
-    reading::Scheduler,
-    room::{Closed, BudgetedEntries},
+    on_a_thread,
+    scheduler::Scheduler,
+    version_files,
 };
 use crate::{
     archive::{BundlePath, SpoolError, manifest::Entry},
@@ -22,7 +22,7 @@ use crate::{
 /// Makes what a run collected of what it read; `own` bytes, compressed, may be written about it, here and until the seal.
 pub(super) async fn finish(run: Scheduler, inventory: &Inventory, own: u64) -> Result<Collected, CollectError> {
     let Scheduler { work, mut collected, live, room, .. } = run;
-    let mut room = movers::add_logs(&work, room, &mut collected.missing).await?;
+    let mut room = captured::add_logs(&work, room, &mut collected.missing).await?;
     let log = inventory.target.as_ref().map(|target| store_path(target.kind, &target.name, StoreFile::Log, false));
     if log.as_ref().is_some_and(|log| room.paths().contains(log)) {
         // What the server said about the target is in the target's own log, and more of it.
@@ -60,7 +60,7 @@ pub(super) async fn fitted(work: &Work, room: BudgetedEntries) -> Result<Budgete
 fn add_facts(desk: &EntryContext, inventory: &Inventory, collected: &mut Collected) -> Result<(), SpoolError> {
     let (what, path) = ("the versions of everything", "velero/version.json");
     let times = (collected.started, collected.finished);
-    match facts::write(desk, inventory, collected.evidence.velero_version.as_ref(), times) {
+    match version_files::write(desk, inventory, collected.evidence.velero_version.as_ref(), times) {
         Ok(facts) => {
             let read_at = collected.finished;
             let entry = |(segment, source, truncated)| Entry { segment, source, truncated, read_at, ms: 0 };

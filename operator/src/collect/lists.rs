@@ -8,10 +8,10 @@ use tokio::time::Instant;
 
 use super::{
     Outcome, Work,
+    captured::Unlisted,
     entry::WriteError,
-    held::{ObjectBuffer, Newest},
     missing::missing,
-    movers::Unlisted,
+    object_buffer::{Newest, ObjectBuffer},
     object_writer::{OBJECT, Writer, close, object_path, shorten},
     on_a_thread,
 };
@@ -153,8 +153,10 @@ pub(super) async fn list(
         Want::Only(only) => Mode::Chosen(only.clone()),
     };
     let seen = |bytes| work.progress.read(bytes);
-    let sieve =
-        ListFilter { unlisted: work.caught.unlisted(kind, namespace), ..ListFilter::new(Writer::new(work, item, kind), mode) };
+    let sieve = ListFilter {
+        unlisted: work.caught.unlisted(kind, namespace),
+        ..ListFilter::new(Writer::new(work, item, kind), mode)
+    };
     let (mut sieve, mut listed) = work.cluster.list(&path, None, deadline, sieve, seen).await;
     if let (true, Want::First(first), Ok(_)) = (sieve.overflowed, want, &listed) {
         let unlisted = std::mem::take(&mut sieve.unlisted);

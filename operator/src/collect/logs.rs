@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     Outcome, Work,
-    copies::{Copied, Copies, source_of_copy},
+    embedded_pod_logs::{Copied, Copies, source_of_copy},
     entry::{LazyEntry, WriteError},
     missing::{is_untrusted_kubelet, missing},
     on_a_thread,

@@ -2,32 +2,32 @@
 //! line that says what is missing and why; only a spool that cannot be used, or a cancel, ends the collection.
 
 mod agent_lines;
-mod copies;
+mod captured;
 mod described;
+mod embedded_pod_logs;
 mod entry;
+mod entry_set;
 mod evidence;
-mod facts;
 mod finish;
 mod from_store;
-mod guests;
-mod held;
 mod kubelets;
-mod led_to;
 mod lists;
 mod logs;
 mod missing;
-mod movers;
-mod nodes;
+mod node_slots;
+mod object_buffer;
 mod object_writer;
 mod objects;
+mod preemptible_slot;
 mod progress;
-mod reading;
 mod restored;
 mod results;
-mod room;
+mod scheduler;
 mod server_lines;
 mod store_files;
 mod unread;
+mod version_files;
+mod volume_refs;
 mod window;
 mod yaml;
 
@@ -41,15 +41,15 @@ use tokio_util::sync::CancellationToken;
 
 pub use evidence::Evidence;
 pub use from_store::FromStore;
-pub(crate) use guests::PreemptibleSlot;
-pub use led_to::leads;
 pub(crate) use missing::no_room;
-pub use nodes::NodeSlots;
+pub use node_slots::NodeSlots;
+pub(crate) use preemptible_slot::PreemptibleSlot;
 pub use progress::Progress;
 pub use restored::restored_namespaces;
 pub(crate) use results::Shallow;
 pub use results::{Distinct, Results};
 pub use store_files::{StoreBody, StoreFailure, StoreFiles, troubled_namespaces};
+pub use volume_refs::leads;
 
 use crate::{
     access::ReadScope,
@@ -61,15 +61,15 @@ use crate::{
     cluster::{ApiKind, Cluster, ClusterError},
     describe::{Fact, Subject},
     inventory::Inventory,
-    movers::Movers,
     plan::{Bodies, Item, LogLimits, Plan},
+    pod_capture::Movers,
     redact::Redactor,
 };
+use captured::Caught;
 use entry::EntryContext;
 use evidence::Relevant;
 use kubelets::Kubelets;
-use movers::Caught;
-use reading::Scheduler;
+use scheduler::Scheduler;
 
 /// How much is read at once, and how long one item may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use debugbundle_crd::{Bundle, DebugBundle, Reason};
 use jiff::Timestamp;
 use kube::{ResourceExt as _, runtime::controller::Action};
 
-use super::{Context, Fault, mine::Claim};
+use super::{Context, Fault, claim::Claim};
 use crate::{
     crash, observed,
     run::Subject,

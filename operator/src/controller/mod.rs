@@ -1,10 +1,10 @@
 //! Watches DebugBundles in Velero's namespace and does what `decide` says. Runs wait in [`queue`] and then have a task each; all
 //! other steps are short. The run itself is in `run`, which knows nothing of controllers.
 
+mod claim;
 mod finalize;
-mod mine;
-mod places;
 mod queue;
+mod slots;
 mod url;
 mod work;
 
@@ -40,10 +40,10 @@ use crate::{
     run::Engine,
     status::StatusBuilder,
 };
-use mine::{Claim, in_time};
-pub use places::share_mib;
-use places::{CollectionSlot, CollectionSlots};
+use claim::{Claim, in_time};
 use queue::{Queue, Turn};
+pub use slots::share_mib;
+use slots::{CollectionSlot, CollectionSlots};
 
 type Guarded = DeserializeGuard<DebugBundle>;
 
@@ -266,7 +266,7 @@ async fn reconcile(seen: Arc<Observed>, ctx: Arc<Context>) -> Result<Action, Fau
 
 /// Does a step that is no run, on the object as it is now: not on the word of a cache that lags behind our own writes.
 async fn do_step(seen: &Observed, step: &Step, ctx: &Arc<Context>) -> Result<Action, Fault> {
-    let Some(live) = mine::live(&ctx.api, &seen.name_any(), seen.uid()).await? else { return Err(Fault::Lost) };
+    let Some(live) = claim::live(&ctx.api, &seen.name_any(), seen.uid()).await? else { return Err(Fault::Lost) };
     let live_step = decide::decide(&Observed::of(&live), ctx.now());
     if std::mem::discriminant(&live_step) != std::mem::discriminant(step) {
         return Err(Fault::Lost);
@@ -301,8 +301,8 @@ async fn wait_for_a_place(seen: &Observed, attempt: i64, resume: bool, ctx: &Arc
 async fn queued(seen: &Observed, ctx: &Context) -> Result<Action, Fault> {
     let meta = seen.meta();
     let status = StatusBuilder::new(None, meta.generation, ctx.now()).queued(ctx.settings.max_concurrent).done();
-    let patch = mine::whole_status(meta.resource_version.as_deref(), &status);
-    match mine::patch_status_raw(&ctx.client, meta, &patch).await {
+    let patch = claim::whole_status(meta.resource_version.as_deref(), &status);
+    match claim::patch_status_raw(&ctx.client, meta, &patch).await {
         Ok(_) => Ok(Action::await_change()),
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(Action::await_change()),
         Err(error) => Err(Fault::api(error)),
@@ -443,7 +443,8 @@ async fn told_malformed(bad: &InvalidObject, ctx: &Context) -> Result<Action, Fa
         }
         return Ok(Action::await_change());
     }
-    let status = StatusBuilder::new(None, meta.generation, created).failed(Reason::Malformed, &message, Timestamp::MAX).done();
+    let status =
+        StatusBuilder::new(None, meta.generation, created).failed(Reason::Malformed, &message, Timestamp::MAX).done();
     // What is on record of a stored bundle stays: whoever deletes the resource has to know where it is.
     let bundle = raw(&shell, ctx).await?.and_then(|raw| serde_json::from_value(raw["status"]["bundle"].clone()).ok());
     let status = DebugBundleStatus {
@@ -453,7 +454,7 @@ async fn told_malformed(bad: &InvalidObject, ctx: &Context) -> Result<Action, Fa
         ..DebugBundleStatus::default()
     };
     let conditions = json!([{ "op": "add", "path": "/status", "value": status }]);
-    let written = mine::patch_status_raw(&ctx.client, meta, &conditions).await.map_err(Fault::api)?;
+    let written = claim::patch_status_raw(&ctx.client, meta, &conditions).await.map_err(Fault::api)?;
     if written["metadata"]["resourceVersion"].as_str() != meta.resource_version.as_deref() {
         ctx.notifier.warning(&shell, Reason::Malformed, &message).await;
     }

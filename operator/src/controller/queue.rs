@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use super::places::{CollectionSlot, CollectionSlots};
+use super::slots::{CollectionSlot, CollectionSlots};
 use crate::observed::Observed;
 
 /// The most bundles that are under way at once: those that are collected, and sealed ones that are sent or wait for their store.

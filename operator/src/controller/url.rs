@@ -7,7 +7,7 @@ use debugbundle_crd::{DebugBundle, RENEW_URL_ANNOTATION, RENEW_URL_LIMIT, Reason
 use jiff::Timestamp;
 use kube::{ResourceExt as _, runtime::controller::Action};
 
-use super::{Context, Fault, mine::Claim};
+use super::{Context, Fault, claim::Claim};
 use crate::{
     decide,
     observed::Renewal,

@@ -9,10 +9,11 @@ use kube::ResourceExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Context, Fault, finalize,
-    mine::{self, Claim},
-    places::CollectionSlot,
+    Context, Fault,
+    claim::{self, Claim},
+    finalize,
     queue::Turn,
+    slots::CollectionSlot,
     url,
 };
 use crate::{
@@ -62,7 +63,7 @@ async fn in_place(
 ) -> Result<(), Fault> {
     let (attempt, resume) = (turn.attempt, turn.resume);
     // Waiting took its time, and the cache lags behind our own writes: look again before anything is done.
-    let Some(live) = mine::live(&ctx.api, &turn.name, &turn.uid).await? else { return Err(Fault::Lost) };
+    let Some(live) = claim::live(&ctx.api, &turn.name, &turn.uid).await? else { return Err(Fault::Lost) };
     if decide::decide(&Observed::of(&live), ctx.now()) != (Step::Run { attempt, resume }) {
         return Err(Fault::Lost);
     }
@@ -134,7 +135,7 @@ pub(super) async fn end_without(mine: &Claim, reason: Reason, message: &str, ctx
 /// The resource went while it was worked on, and its finalizer had been stripped: nobody else will clean up.
 async fn after_the_resource(mine: &Claim, ctx: &Arc<Context>) {
     let seen = mine.seen().await;
-    let orphaned = match mine::live(&ctx.api, &seen.name_any(), &seen.uid().unwrap_or_default()).await {
+    let orphaned = match claim::live(&ctx.api, &seen.name_any(), &seen.uid().unwrap_or_default()).await {
         Ok(None) => true,
         Ok(Some(live)) => live.metadata.deletion_timestamp.is_some() && !decide::has_finalizer(&live),
         Err(_) => false,
@@ -290,7 +291,11 @@ impl Journal for StatusJournal<'_> {
     async fn retrying(&self, reason: Reason, message: &str) -> Result<(), Fault> {
         let seen = self.mine.seen().await;
         let first = seen.status.as_ref().and_then(|s| s.upload.as_ref()).is_none_or(|u| u.last_error.is_none());
-        match self.mine.update(self.ctx.now(), |fold: StatusBuilder| fold.upload_retried(reason, message, self.until)).await {
+        match self
+            .mine
+            .update(self.ctx.now(), |fold: StatusBuilder| fold.upload_retried(reason, message, self.until))
+            .await
+        {
             Ok(()) if first => {
                 let note = format!(
                     "{message}; the sealed bundle waits and is sent again until {}",

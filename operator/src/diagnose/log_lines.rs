@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::timeline::{TimelineEvent, MomentKind};
+use super::timeline::{MomentKind, TimelineEvent};
 use crate::text::bounded;
 
 /// Of a line that much is looked at (bytes).

@@ -2,6 +2,7 @@
 //! First the trail from the target to what holds it, then what Velero itself says of the target and of its location.
 //! No catalogue of known texts is in here.
 
+mod cause_chain;
 mod failed;
 mod finding;
 mod log_lines;
@@ -9,7 +10,6 @@ mod object;
 mod operations;
 mod remedy;
 mod timeline;
-mod trail;
 mod waiting;
 
 use std::collections::BTreeSet;
@@ -17,12 +17,12 @@ use std::collections::BTreeSet;
 use debugbundle_crd::{Severity, TargetKind};
 use serde_json::Value;
 
+pub use cause_chain::{CauseChain, CauseStep, cause_chain};
 pub use finding::{Finding, Proof};
 pub use log_lines::error_lines;
 pub use operations::operations;
 pub use remedy::links;
-pub use timeline::{TimelineEvent, MomentKind, timeline};
-pub use trail::{CauseStep, CauseChain, trail};
+pub use timeline::{MomentKind, TimelineEvent, timeline};
 
 use crate::{
     collect::{Distinct, Evidence},
@@ -77,7 +77,7 @@ pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
         of_target(target, &mut findings);
         waiting::waiting(target, evidence, &mut findings);
     }
-    let CauseChain { steps, end } = trail(evidence);
+    let CauseChain { steps, end } = cause_chain(evidence);
     if let Some((cause, object)) = end {
         let place = steps.iter().find(|step| step.object == object).and_then(|step| step.evidence.first());
         let proof = Proof::new(place.map(|proof| proof.path.clone()).unwrap_or_default(), &cause);

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use serde::Deserialize;
 
-use super::timeline::{TimelineEvent, MomentKind};
+use super::timeline::{MomentKind, TimelineEvent};
 use crate::{describe::each, text::bounded};
 
 /// The most moments of one file; three come of each operation.

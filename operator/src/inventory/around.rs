@@ -9,9 +9,9 @@ use super::{
     Pod,
     follow::{Met, Place},
     is_dns_name,
-    look::DiscoveryReader,
-    sieve::{INVOLVED, RESTORED},
-    trail::{Claim, Controller, PodView, Snapshot, read_owner},
+    pod_filter::{INVOLVED, RESTORED},
+    reader::DiscoveryReader,
+    related_volumes::{Claim, Controller, PodView, Snapshot, read_owner},
 };
 use crate::cluster::ApiKind;
 

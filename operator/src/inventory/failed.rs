@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Served, foremost::TopN, look::DiscoveryReader};
+use super::{Served, reader::DiscoveryReader, top_n::TopN};
 use crate::text::bounded;
 
 /// So many of each kind are named.

@@ -7,12 +7,12 @@ use futures::StreamExt as _;
 use serde_json::Value;
 
 use super::{
-    Inventory, Looked, ObjectName, PodRole, NamespaceCandidate,
+    Inventory, Looked, NamespaceCandidate, ObjectName, PodRole,
     around::claim_kind,
     groups,
-    look::{HANDFUL, DiscoveryReader},
-    sieve::{PodSelection, INVOLVED, PodFilter},
-    trail::{Claim, Controller, SNAPSHOTS, PodView, Snapshot, RelatedVolumes},
+    pod_filter::{INVOLVED, PodFilter, PodSelection},
+    reader::{DiscoveryReader, HANDFUL},
+    related_volumes::{Claim, Controller, PodView, RelatedVolumes, SNAPSHOTS, Snapshot},
 };
 use crate::cluster::ApiKind;
 
@@ -109,7 +109,8 @@ impl DiscoveryReader<'_> {
             let snapshots = inventory.served.find(SNAPSHOTS, "volumesnapshots").cloned();
             // Velero makes them where the volumes are, and not in its own namespace.
             let groups = groups::kind(&inventory.served).filter(|_| namespace != self.namespace);
-            let place = Place { namespace, sieve: PodFilter::default(), waited: claims.clone(), claims, snapshots, groups };
+            let place =
+                Place { namespace, sieve: PodFilter::default(), waited: claims.clone(), claims, snapshots, groups };
             let (namespace, waited) = (place.namespace.clone(), place.waited.clone());
             let mut met = Met { namespace, waited, ..Met::default() };
             self.claims_of(&place, &mut met).await;

@@ -9,8 +9,8 @@ use super::{
     Served,
     follow::{Met, Place},
     is_dns_name,
-    look::DiscoveryReader,
-    sieve::INVOLVED,
+    pod_filter::INVOLVED,
+    reader::DiscoveryReader,
 };
 use crate::cluster::ApiKind;
 
@@ -52,7 +52,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::inventory::{fixture, sieve::PodFilter};
+    use crate::inventory::{fixture, pod_filter::PodFilter};
 
     #[test]
     fn those_are_taken_that_have_the_name_of_the_backup_that_is_made_or_restored() {

@@ -1,45 +1,45 @@
 //! What there is: Velero, the target, what belongs to it, and where. Reads just enough of the cluster for the plan;
 //! the objects themselves go into the bundle by `collect`, and nothing is decided here.
 //!
-//! * `look`: how it asks, and for the target and its data; `kin`: what else belongs to the target in Velero's namespace.
+//! * `reader`: how it asks, and for the target and its data; `related`: what else belongs to the target in Velero's namespace.
 //! * `scope`: where it may look, and why there may be no inventory at all.
-//! * `follow`: from the data to pods, nodes and what is `around` them: owners, claims, volumes; `sieve`: which pods these are;
-//!   `trail`: what lies on that way.
+//! * `follow`: from the data to pods, nodes and what is `around` them: owners, claims, volumes; `pod_filter`: which pods these are;
+//!   `related_volumes`: what lies on that way.
 //! * `nodes`: nodes that no pod leads to; `groups`: snapshots of several volumes at once.
-//! * `places`: which namespaces are looked into; `foremost`: of too many objects, those that matter most.
+//! * `namespaces`: which namespaces are looked into; `top_n`: of too many objects, those that matter most.
 //! * `failed`: without a target, what failed last.
 //! * `queue`: why Velero does not begin with the target.
 //! * `hooks`: in which containers of a pod hooks run.
-//! * `asked`: pods of the namespaces that were asked for; `leads`: what the target's own files name.
-//! * `origin`: the Backup of a Restore that names a Schedule, and which data is the target's own.
-//! * `unnamed`: of namespaces that the target's spec means and does not name, those that a Restore came to.
-//! * `belongs`, `target`, `pods`, `workloads`, `discovery`, `label`: one answer read, without asking anybody.
+//! * `requested_pods`: pods of the namespaces that were asked for; `volume_refs`: what the target's own files name.
+//! * `restore_source`: the Backup of a Restore that names a Schedule, and which data is the target's own.
+//! * `restored_namespaces`: of namespaces that the target's spec means and does not name, those that a Restore came to.
+//! * `data_objects`, `target`, `pods`, `workloads`, `discovery`, `label`: one answer read, without asking anybody.
 
 mod around;
-mod asked;
-mod belongs;
+mod data_objects;
 mod discovery;
 mod failed;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod follow;
-mod foremost;
 mod groups;
 mod hooks;
-mod kin;
 mod label;
-mod leads;
-mod look;
+mod namespaces;
 mod nodes;
-mod origin;
-mod places;
+mod pod_filter;
 mod pods;
 mod queue;
+mod reader;
+mod related;
+mod related_volumes;
+mod requested_pods;
+mod restore_source;
+mod restored_namespaces;
 mod scope;
-mod sieve;
 mod target;
-mod trail;
-mod unnamed;
+mod top_n;
+mod volume_refs;
 mod workloads;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -50,29 +50,29 @@ use tokio::time::Instant;
 
 use crate::cluster::{ApiKind, Cluster, ClusterError};
 
-pub use belongs::{DataObject, ObjectName, is_dns_name};
+pub use data_objects::{DataObject, ObjectName, is_dns_name};
 pub use discovery::{DISCOVERY, Served};
 pub(crate) use groups::GROUP as GROUP_SNAPSHOTS;
 pub use hooks::hooked;
-pub use kin::RelatedObjects;
 pub use label::{repository_label, valid_label};
-pub use leads::{ObjectRef, ObjectRefs};
-pub use origin::{Candidate, is_data_of};
-pub use places::{Omitted, Relevance};
+pub use namespaces::{Omitted, Relevance};
 pub use pods::{Container, ContainerType, Owner, Pod, PodRole};
 pub use queue::{Queue, ServerIdle};
+pub use related::RelatedObjects;
+pub(crate) use related_volumes::RESTORED_BY;
+pub use related_volumes::{Controller, RelatedVolumes};
+pub use restore_source::{Candidate, is_data_of};
+pub use restored_namespaces::Unnamed;
 pub use scope::{InventoryError, Scope};
 pub use target::TargetObject;
-pub(crate) use trail::RESTORED_BY;
-pub use trail::{Controller, RelatedVolumes};
-pub use unnamed::Unnamed;
+pub use volume_refs::{ObjectRef, ObjectRefs};
 pub use workloads::{Workload, server_workload};
 
 use discovery::VELERO;
-use look::DiscoveryReader;
-use places::NamespaceSelection;
+use namespaces::NamespaceSelection;
+use reader::DiscoveryReader;
+use related_volumes::PodView;
 use target::SpecNamespaces;
-use trail::PodView;
 
 /// Namespaces beyond Velero's that a target may lead to.
 const TOUCHED: usize = 32;
@@ -298,7 +298,8 @@ pub async fn take(
 
     let (mut touched, mut further) = (Vec::new(), Omitted::default());
     let (known, missed) = (&mut touched, &mut further);
-    let mut places = NamespaceSelection { touched: known, further: missed, velero: namespace, scope: &scope, most: TOUCHED };
+    let mut places =
+        NamespaceSelection { touched: known, further: missed, velero: namespace, scope: &scope, most: TOUCHED };
     places.touch_data(&data);
     places.ask_for(&spec.namespaces);
     if let Some(target) = &target {

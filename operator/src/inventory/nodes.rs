@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use super::{
     Inventory, PodRole,
-    foremost::TopN,
     hooks::expression_holds,
     is_dns_name,
-    look::DiscoveryReader,
     pods::{array, labels},
+    reader::DiscoveryReader,
+    top_n::TopN,
 };
 use crate::cluster::ApiKind;
 
@@ -147,7 +147,8 @@ mod tests {
     #[test]
     fn only_a_pod_that_the_scheduler_found_no_node_for_has_a_wish() {
         let of = |node: Value, condition: Value| {
-            NodeRequirements::read(&json!({"spec": {"nodeName": node}, "status": {"conditions": [condition]}})).is_some()
+            NodeRequirements::read(&json!({"spec": {"nodeName": node}, "status": {"conditions": [condition]}}))
+                .is_some()
         };
         let said = |status: &str, reason: &str| json!({"type": SAID, "status": status, "reason": reason});
         assert!(of(json!(null), said("False", "Unschedulable")) && of(json!(""), said("False", "SchedulerError")));

@@ -4,7 +4,9 @@
 use debugbundle_crd::TargetKind;
 use serde_json::{Value, json};
 
-use super::{ContainerType, Inventory, Pod, PodRole, Served, TargetObject, Workload, foremost::TopN, look::DiscoveryReader};
+use super::{
+    ContainerType, Inventory, Pod, PodRole, Served, TargetObject, Workload, reader::DiscoveryReader, top_n::TopN,
+};
 use crate::text::bounded;
 
 /// So many of those in front are named.

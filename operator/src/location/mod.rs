@@ -11,21 +11,21 @@ pub mod deployment;
 pub mod endpoint;
 mod error;
 pub mod ini;
-pub mod report;
+pub mod probe_report;
+mod probe_step;
 mod resolve;
 pub mod s3_config;
 pub mod secrets;
-mod step;
 
 pub use credential::{Credential, CredentialSource, source};
 pub use endpoint::{Endpoint, EndpointPolicy};
 pub use error::LocationError;
 pub(crate) use error::{listed, shown};
-pub use report::ProbeReport;
+pub use probe_report::ProbeReport;
+pub use probe_step::ProbeStep;
 pub use resolve::{CustomerKeyBytes, Resolved, configured, resolve};
 pub use s3_config::{Checksum, CustomerKey, Encryption, S3Config};
 pub use secrets::{SecretFacts, examine};
-pub use step::ProbeStep;
 
 use deployment::SecretKey;
 

@@ -8,7 +8,7 @@ use kube::{Api, Client};
 use serde_json::Value;
 use zeroize::Zeroize as _;
 
-use crate::{own, secret::Secret};
+use crate::{secret::Secret, self_redaction};
 
 use super::{
     Credential, CredentialSource, CustomerKey, Encryption, EndpointPolicy, Location, LocationError, S3Config,
@@ -159,7 +159,7 @@ impl Secrets<'_> {
                     let lower = |value: &Secret| Secret::new(value.expose().to_ascii_lowercase());
                     let known = credential.known_values();
                     let known: Vec<_> = known.iter().map(|(rule, value)| (*rule, lower(value))).collect();
-                    let keys = own::masked_of(&known, &listed(&profile.ignored));
+                    let keys = self_redaction::mask_known(&known, &listed(&profile.ignored));
                     tracing::info!(location = %self.location.name, keys, "Ignored keys of the credentials file");
                 }
                 Ok((credential, profile.region))

@@ -37,7 +37,7 @@ mod tests {
     use super::*;
     use crate::{
         inventory::{
-            Looked, Relevance, NamespaceCandidate,
+            Looked, NamespaceCandidate, Relevance,
             fixture::{inventory, target},
         },
         plan::{Bodies, Plan, extra_rule, further_rule, plan},

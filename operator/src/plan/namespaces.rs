@@ -5,7 +5,7 @@ use super::{ItemSource, Planner, Priority, core, list_path};
 use crate::{
     archive::manifest::MissingCode,
     cluster::ApiKind,
-    inventory::{Controller, GROUP_SNAPSHOTS, Looked, ObjectName, NamespaceCandidate, Unnamed},
+    inventory::{Controller, GROUP_SNAPSHOTS, Looked, NamespaceCandidate, ObjectName, Unnamed},
 };
 
 /// Places in `missing[]`, each of its own, as no namespace can be called: of pods beyond those that are listed, and of

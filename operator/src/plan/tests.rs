@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
 use crate::inventory::{
-    Looked, Relevance, ObjectName, Pod, PodRole, NamespaceCandidate, Unnamed,
+    Looked, NamespaceCandidate, ObjectName, Pod, PodRole, Relevance, Unnamed,
     fixture::{inventory, pod, target},
 };
 

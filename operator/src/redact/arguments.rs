@@ -2,10 +2,9 @@
 //! Commands written as one text are judged as any text is.
 
 use super::{
-    names, shapes,
+    inline_secrets, names, shapes,
     token::Span,
     value::{self, Place},
-    written_out,
 };
 
 pub(super) const RULE: &str = "argument";
@@ -52,7 +51,7 @@ fn of_tools(arguments: &[&[u8]]) -> Vec<(usize, Span)> {
     let line = arguments.join(&b' ');
     let mut spans = Vec::new();
     shapes::find_tools(&line, &mut spans);
-    written_out::literals(&line, &mut spans);
+    inline_secrets::literals(&line, &mut spans);
     let mut found = Vec::new();
     for span in spans {
         let mut start = 0;

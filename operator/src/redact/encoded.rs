@@ -5,13 +5,13 @@ use std::ops::Range;
 
 use base64::{Engine as _, alphabet, engine};
 
-use super::runs::{self, Runs};
+use super::base64_runs::{self, Runs};
 
 pub(super) const RULE: &str = "base64";
 
 /// Shorter runs, padding included, hold no name with a secret behind it (base64 digits).
 const SHORTEST: usize = 20;
-const _: () = assert!(runs::SHORTEST + 2 == SHORTEST, "without padding such a run is found");
+const _: () = assert!(base64_runs::SHORTEST + 2 == SHORTEST, "without padding such a run is found");
 /// Of a run this many digits are decoded to see whether it is text.
 const LOOKED_AT: usize = 8;
 

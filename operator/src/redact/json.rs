@@ -4,8 +4,9 @@
 use std::ops::Range;
 
 use super::{
-    MAX_LINE, arguments, below,
+    MAX_LINE, arguments,
     names::{self, Strength},
+    nested_keys,
     token::Span,
     unescape::unescaped,
     value,
@@ -84,9 +85,9 @@ struct Manifest {
 
 impl Under {
     fn of(name: &[u8], outer: Option<Strength>) -> Self {
-        let within = outer.and_then(|outer| below::field(outer, name));
+        let within = outer.and_then(|outer| nested_keys::field(outer, name));
         let is_data = matches!(name, b"data" | b"stringData");
-        Self { text: names::judge(name).or(within), object: below::holds(name).or(within), is_data }
+        Self { text: names::judge(name).or(within), object: nested_keys::holds(name).or(within), is_data }
     }
 }
 

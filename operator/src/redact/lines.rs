@@ -5,10 +5,10 @@ use std::io;
 
 use super::{
     LOOK_AHEAD, MAX_LINE, Redactor, Rules,
-    ahead::Ahead,
+    candidates::Ahead,
     hints::Found,
+    multiline,
     pem::{self, Verdict},
-    spread,
     token::{LONG, Span, Tally, long_line},
 };
 
@@ -30,7 +30,7 @@ pub(super) struct Lines {
 #[derive(Default)]
 struct State {
     pem: pem::State,
-    spread: spread::State,
+    spread: multiline::State,
 }
 
 /// A line over [`MAX_LINE`]: what may be shown of it, and how many bytes are masked so far.
@@ -95,7 +95,7 @@ impl Lines {
                         self.partial.extend_from_slice(&rest[..room]);
                         rest = &rest[room..];
                         let held = self.state.pem.end();
-                        self.state.spread = spread::State::default();
+                        self.state.spread = multiline::State::default();
                         by.block(&held, self.rules, &mut self.state, tally, out)?;
                         let spans = by.spans(&self.partial, self.rules);
                         let (shown, taken) = by.first_part(&self.partial, &spans, tally);

@@ -1,33 +1,34 @@
 //! What must not leave the cluster is replaced here, by the name, shape or exact value of it, before a byte reaches the spool.
 //! Which objects are read at all is the plan's business; the check of the sealed archive shares no code with this module.
 
-mod ahead;
 mod arguments;
-mod assigned;
-mod below;
-mod between;
-mod by_hand;
+mod assignments;
+mod base64_runs;
+mod binary_lines;
+mod candidates;
 mod config_map;
 mod encoded;
 mod exact;
-mod flow;
+mod fast_scanners;
 mod hints;
+mod inline_collections;
+mod inline_secrets;
 mod json;
 pub(crate) mod json_lines;
 mod lines;
 mod location_config;
+mod multiline;
+mod name_value_pairs;
 mod names;
-mod nul;
+mod nested_keys;
 mod object;
-mod pair;
 mod pem;
 mod presigned;
 mod prose;
 mod quote;
-mod runs;
+mod separators;
 mod settings;
 mod shapes;
-mod spread;
 mod token;
 mod tools;
 mod unescape;
@@ -36,7 +37,6 @@ mod user;
 mod value;
 mod vendors;
 pub mod writer;
-mod written_out;
 
 use zeroize::Zeroizing;
 
@@ -186,8 +186,8 @@ impl Redactor {
     /// As [`Self::spans`], of a line whose hints are known.
     fn spans_of(&self, line: &[u8], found: &Found, rules: Rules) -> Vec<Span> {
         let mut spans = Vec::new();
-        if nul::is_none(line) && self.has(nul::RULE) {
-            return nul::all(line);
+        if binary_lines::is_none(line) && self.has(binary_lines::RULE) {
+            return binary_lines::all(line);
         }
         self.built_in(line, found, DECODINGS, &mut spans);
         if rules == Rules::All {
@@ -204,12 +204,12 @@ impl Redactor {
             self.exact.find(text, spans);
         }
         if !found.names.is_empty() {
-            assigned::find(text, found.names.iter().cloned(), spans);
-            pair::find(text, spans);
-            written_out::find(text, spans);
+            assignments::find(text, found.names.iter().cloned(), spans);
+            name_value_pairs::find(text, spans);
+            inline_secrets::find(text, spans);
         }
         if !found.names.is_empty() || found.shapes != 0 {
-            spread::find(text, spans);
+            multiline::find(text, spans);
         }
         if !found.urls.is_empty() {
             url::find(text, found.urls.iter().cloned(), spans);

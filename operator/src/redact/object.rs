@@ -4,9 +4,9 @@
 use serde_json::{Map, Value};
 
 use super::{
-    MAX_LINE, Redactor, arguments, below, config_map, json, location_config,
+    MAX_LINE, Redactor, arguments, config_map, json, location_config,
     names::{self, Strength},
-    settings,
+    nested_keys, settings,
     token::{self, Span, Tally},
     value::{is_count, masks_whole},
 };
@@ -174,8 +174,8 @@ impl Cleaner<'_> {
         if self.schema {
             return Under::default();
         }
-        let within = outer.filter(|_| self.by.has(json::KEY)).and_then(|outer| below::field(outer, key));
-        Under { scalar: names::judge(key).or(within), object: below::holds(key).or(within) }
+        let within = outer.filter(|_| self.by.has(json::KEY)).and_then(|outer| nested_keys::field(outer, key));
+        Under { scalar: names::judge(key).or(within), object: nested_keys::holds(key).or(within) }
     }
 
     /// `{name, value}` of an environment, of headers; `{key, value}`; `{path, value}` of a patch.

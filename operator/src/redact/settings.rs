@@ -8,8 +8,9 @@ use line::{Hidden, Item, Pair};
 use manifest::Manifest;
 
 use super::{
-    Redactor, below, flow,
+    Redactor, inline_collections,
     names::{self, Strength},
+    nested_keys,
     token::{self, Span, Tally},
     value,
 };
@@ -69,15 +70,15 @@ impl Settings<'_> {
                 let mut changed = false;
                 for (key, value) in map.iter_mut() {
                     let by_pair = named.filter(|_| key == "value");
-                    let within = outer.and_then(|outer| below::field(outer, key.as_bytes()));
+                    let within = outer.and_then(|outer| nested_keys::field(outer, key.as_bytes()));
                     let count = || value.as_u64().map(|number| number.to_string());
                     let count = count().is_some_and(|count| value::is_count(key.as_bytes(), count.as_bytes()));
                     changed |= match strength(key).or(by_pair).or(within).filter(|_| !count) {
                         Some(strength) => {
-                            let strength = below::of(Some(strength), key.as_bytes()).unwrap_or(strength);
+                            let strength = nested_keys::of(Some(strength), key.as_bytes()).unwrap_or(strength);
                             self.behind(strength, value, depth)
                         }
-                        None => self.value(value, depth, below::holds(key.as_bytes())),
+                        None => self.value(value, depth, nested_keys::holds(key.as_bytes())),
                     };
                 }
                 changed
@@ -184,7 +185,7 @@ impl Settings<'_> {
             .filter(|(column, _)| *column < item.column || (*column == item.column && !item.is_element));
         let by_pair = || state.named.as_ref().filter(|_| pair.name == "value").map(|(_, strength)| *strength);
         let by_name_below = || (pair.name == "value").then(|| name_below(below, item.column)).flatten();
-        let within = || below::field(open?.outer?, pair.name.as_bytes());
+        let within = || nested_keys::field(open?.outer?, pair.name.as_bytes());
         let is_data = state.manifest.is_data(&pair, item.column, below);
         if is_data && pair.value.is_empty() {
             state.open.push(Open { column: item.column, texts: true, outer: None, all: true });
@@ -196,9 +197,10 @@ impl Settings<'_> {
         if matches!(pair.name, "name" | "key" | "path") {
             state.named = strength(unquoted(pair.value)).map(|strength| (item.column, strength));
         }
-        if pair.value.is_empty() && (found.is_some() || open.is_some() || below::holds(pair.name.as_bytes()).is_some())
+        if pair.value.is_empty()
+            && (found.is_some() || open.is_some() || nested_keys::holds(pair.name.as_bytes()).is_some())
         {
-            let outer = below::of(found, pair.name.as_bytes());
+            let outer = nested_keys::of(found, pair.name.as_bytes());
             state.open.push(Open {
                 column: item.column,
                 texts: found.is_some(),
@@ -211,7 +213,9 @@ impl Settings<'_> {
             Some(_) if pair.value.is_empty() => Shown::AsItIs,
             // The rules for text look into it.
             Some(strength)
-                if !all && flow::object(line.as_bytes(), pair.at, true, strength, &mut Vec::new()).is_some() =>
+                if !all
+                    && inline_collections::object(line.as_bytes(), pair.at, true, strength, &mut Vec::new())
+                        .is_some() =>
             {
                 Shown::AsItIs
             }

@@ -8,7 +8,7 @@ use base64::{Engine as _, alphabet, engine};
 use regex::bytes::Regex;
 
 use super::{
-    by_hand::{self, Scan},
+    fast_scanners::{self, Scan},
     token::{self, OPEN, Span},
     tools,
     value::is_reference,
@@ -50,7 +50,7 @@ pub(super) static TABLE: &[Shape] = &[
     shape("google-access", &["ya29."], r"ya29\.[A-Za-z0-9_-]{10,}"),
     shape("google-api", &["AIza"], "AIza[A-Za-z0-9_-]{35}"),
     by_hand(
-        by_hand::jwt,
+        fast_scanners::jwt,
         shape("jwt", &["eyJ"], r"eyJ[A-Za-z0-9_-]{6,}(?:(?:\.[A-Za-z0-9_-]*){4}|\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*)"),
     ),
     shape("github", &["ghp_", "gho_", "ghu_", "ghs_", "ghr_"], "gh[pousr]_[A-Za-z0-9]{30,}"),
@@ -66,7 +66,7 @@ pub(super) static TABLE: &[Shape] = &[
     shape("vault", &["hvs.", "hvb."], r"hv[sb]\.[A-Za-z0-9_-]{20,}"),
     shape("npm", &["npm_"], "npm_[A-Za-z0-9]{36}"),
     by_hand(
-        by_hand::authorization,
+        fast_scanners::authorization,
         shape(
             "authorization",
             &["authorization"],
@@ -84,7 +84,7 @@ pub(super) static TABLE: &[Shape] = &[
         hints: &["bearer"],
         pattern: r#"(?i)\bbearer(?:\s+|%20|\+|=|:\s*)\\*["']?([A-Za-z0-9._~+/=-]{16,})"#,
         check: |value| value.iter().any(u8::is_ascii_digit),
-        scan: Some(by_hand::bearer),
+        scan: Some(fast_scanners::bearer),
     },
     Shape {
         id: "basic",

@@ -4,7 +4,7 @@
 use std::{io, sync::Arc};
 
 use super::{Redactor, Rules, lines::Lines, token::Tally};
-use crate::archive::{BundlePath, Segment, Spool, beside::BodyWriter};
+use crate::archive::{BundlePath, Segment, Spool, background_writer::BodyWriter};
 
 /// Sees each redacted line, its end included.
 pub type Observer = Box<dyn FnMut(&[u8]) + Send>;

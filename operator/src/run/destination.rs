@@ -22,8 +22,8 @@ use crate::{
     error::Fault,
     inventory,
     location::{self, AccessMode, Credential, Location, ProbeStep},
-    own,
     secret::Secret,
+    self_redaction,
     store::{AnyStore, Key, S3, Signed, Store as _, StoreError},
 };
 
@@ -59,7 +59,7 @@ impl Destination {
 
     /// A text about this place as it may be told: whatever a store answered, its credential is not in it.
     pub fn told(&self, text: &str) -> String {
-        own::masked_of(&self.known, text)
+        self_redaction::mask_known(&self.known, text)
     }
 
     /// Signs a download URL.
@@ -164,7 +164,7 @@ impl Engine {
         let key = key(subject, location)?;
         let mut known = resolved.known_values();
         let options = crate::store::Options { single_put: self.options.multipart_threshold, ..Default::default() };
-        let masked = |message: &str| own::masked_of(&known, message);
+        let masked = |message: &str| self_redaction::mask_known(&known, message);
         let opening =
             async { S3::open(&resolved, options).await.map_err(|error| of_store(&error).map_message(masked)) };
         let store = in_store_time(STORE_PATIENCE, opening).await?;

@@ -7,7 +7,7 @@ use debugbundle_crd::Severity;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Origin, Subject, closing::FinalState, destination::Place};
+use super::{Origin, Subject, destination::Place, final_state::FinalState};
 use crate::{
     archive::manifest::{
         self, BundleInfo, ClusterInfo, FindingsInfo, ManifestHead, Missing, MissingSeverity, NamespaceInfo,
@@ -55,7 +55,13 @@ impl Collected {
 }
 
 /// All of the manifest that is known before sealing.
-pub(super) fn head(subject: &Subject, place: &Place, version: &str, found: &RunResult, sealing: Duration) -> ManifestHead {
+pub(super) fn head(
+    subject: &Subject,
+    place: &Place,
+    version: &str,
+    found: &RunResult,
+    sealing: Duration,
+) -> ManifestHead {
     let RunResult { started, inventory, window, wanted, permissions, collected, diagnosis, ms, closing, .. } = found;
     let now = Timestamp::now();
     ManifestHead {

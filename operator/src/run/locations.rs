@@ -13,7 +13,7 @@ use crate::{
         BundlePath, Spool,
         manifest::{Entry, Source, SourceKind},
     },
-    location::{self, Credential, Location, LocationError, ProbeReport, Resolved, ProbeStep},
+    location::{self, Credential, Location, LocationError, ProbeReport, ProbeStep, Resolved},
     redact::{Redacting, Redactor},
     secret::Secret,
     store::{Key, S3},
@@ -65,14 +65,21 @@ impl Engine {
         let config = match location::configured(location, policy) {
             Ok(config) => config,
             Err(error) => {
-                return report.failed(ProbeStep::Configuration, error.to_string(), Some("mend spec.config of the location"));
+                return report.failed(
+                    ProbeStep::Configuration,
+                    error.to_string(),
+                    Some("mend spec.config of the location"),
+                );
             }
         };
         let (resolved, usable) = match location::resolve(&self.client, namespace, location, server, policy).await {
             Ok(resolved) => (resolved, true),
             Err(error) => {
-                let at_fault =
-                    if matches!(error, LocationError::Invalid { .. }) { ProbeStep::Configuration } else { ProbeStep::Credential };
+                let at_fault = if matches!(error, LocationError::Invalid { .. }) {
+                    ProbeStep::Configuration
+                } else {
+                    ProbeStep::Credential
+                };
                 report.failed(at_fault, error.to_string(), None);
                 // The way can be looked at all the same; with keys that nobody has it is not gone to its end.
                 (self.without_a_credential(location, config.clone(), policy), false)

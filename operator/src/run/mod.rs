@@ -7,7 +7,7 @@
 //! * [`deliver`]: upload under a write-ahead journal, verify.
 //! * [`destination`]: which location, which credential, which key.
 //! * [`of_target`]: the location that the target's own files are in.
-//! * [`moments`]: what logs and operations tell of the course of things.
+//! * [`log_events`]: what logs and operations tell of the course of things.
 //! * [`password`]: Velero's repository password, only to be masked.
 //! * [`rules`]: room for the user's compiled rules, shared by all runs.
 //! * [`stores`]: the store that the bundle goes to, and the one that the target's files are in.
@@ -15,12 +15,12 @@
 //! * [`tracker`]: how far it is.
 
 mod backoff;
-mod closing;
 pub mod deliver;
 pub mod destination;
+mod final_state;
 mod head;
 mod locations;
-mod moments;
+mod log_events;
 mod of_target;
 pub mod pack;
 mod password;
@@ -38,7 +38,9 @@ use debugbundle_crd::{DebugBundle, DebugBundleSpec};
 use jiff::Timestamp;
 use kube::{Client, ResourceExt as _};
 
-use crate::{access::Access, collect::NodeSlots, location::EndpointPolicy, movers::Movers, shared_answers::SharedAnswers};
+use crate::{
+    access::Access, collect::NodeSlots, location::EndpointPolicy, pod_capture::Movers, shared_answers::SharedAnswers,
+};
 
 pub use deliver::Journal;
 pub use destination::Destination;

@@ -17,8 +17,8 @@ use tracing::Instrument as _;
 
 use super::{
     Destination, Engine, Subject, Tracker,
-    closing::{self, FinalState},
     destination::notes,
+    final_state::{self, FinalState},
     head::RunResult,
     sealing::Sealing,
 };
@@ -31,9 +31,9 @@ use crate::{
     crash, diagnose,
     error::Fault,
     inventory::{self, Inventory, InventoryError, Relevance, Scope},
-    own, plan,
+    plan,
     redact::Redactor,
-    runlog,
+    runlog, self_redaction,
     selfcheck::Detector,
     shared_answers,
     status::Outcome,
@@ -208,7 +208,7 @@ impl Engine {
         let mut plan = plan::plan(&subject.spec, &inventory, started);
         let wanted = plan.items.len();
         let mut needs = access::needs(&plan);
-        needs.insert(closing::need());
+        needs.insert(final_state::need());
         let answers = self.access.check(&self.client, needs, since, deadline).await;
         let borders = access::ReadScope::of(&inventory);
         access::without_denied(&mut plan, &answers, &borders);
@@ -263,7 +263,8 @@ impl Engine {
         permissions.push(password.permission(&inventory.namespace, &borders));
         collected.missing.extend(password.missing(&inventory.namespace, &borders));
         let log = runlog::kept();
-        let found = RunResult { started, inventory, window, wanted, permissions, collected, diagnosis, ms, closing, log };
+        let found =
+            RunResult { started, inventory, window, wanted, permissions, collected, diagnosis, ms, closing, log };
 
         tracker.stage(Stage::Seal, "closing the archive");
         let place = stores.place.unwrap_or_default();
@@ -322,7 +323,7 @@ async fn take_up_files(inventory: &mut Inventory, files: &dyn StoreFiles, idle: 
 
 /// With a message that may be told: by all rules of the run, known values among them, once there are any.
 fn masked(fault: Fault, by: Option<&Arc<Redactor>>) -> Fault {
-    fault.map_message(|message| by.map_or_else(|| own::masked(message), |by| by.text(message)))
+    fault.map_message(|message| by.map_or_else(|| self_redaction::mask(message), |by| by.text(message)))
 }
 
 fn of_collect(error: CollectError) -> Fault {

@@ -13,7 +13,7 @@ use super::{
     Packed, Subject,
     destination::Place,
     head::{self, RunResult},
-    moments,
+    log_events,
     pack::full,
 };
 use crate::{
@@ -58,7 +58,7 @@ impl Sealing {
             let entry = unless_full(super::locations::write(report, &self.spool, &self.redactor), &path, &mut found)?;
             found.collected.entries.extend(entry);
         }
-        let moments = moments::of(&found.inventory, &found.collected.entries);
+        let moments = log_events::of(&found.inventory, &found.collected.entries);
         found.diagnosis.point_at(&moments);
         let timeline = diagnose::timeline(&found.collected.evidence, moments);
         let mut telling = OwnFiles::of(found, timeline);

@@ -149,7 +149,7 @@ fn built<P: AsRef<[u8]>>(builder: &mut aho_corasick::AhoCorasickBuilder, pattern
 
 /// A text as it may stand in status or in an Event: without the words in which the check finds something. Only shapes are
 /// looked for here; who knows the values of a run looks for those before.
-pub fn told(text: &str) -> Cow<'_, str> {
+pub fn sanitize(text: &str) -> Cow<'_, str> {
     static SHAPES_ALONE: LazyLock<Detector> = LazyLock::new(|| Detector::new(&[]));
     let masked = SHAPES_ALONE.masked(text);
     if matches!(masked, Cow::Owned(_)) {

@@ -9,10 +9,10 @@ use serde_json::Value;
 use super::*;
 use crate::{
     collect::{Collected, Evidence},
-    diagnose::{Diagnosis, Proof, CauseStep, WITHHELD},
+    diagnose::{CauseStep, Diagnosis, Proof, WITHHELD},
     inventory::fixture,
     plan::Window,
-    run::{Origin, closing::FinalState},
+    run::{Origin, final_state::FinalState},
     secret::Secret,
 };
 

@@ -10,7 +10,7 @@ use crate::{
     store::{Action, Answer, StoreError},
 };
 
-use super::wire::{self, WireError, wire_error};
+use super::transport::{self, WireError, wire_error};
 
 /// Of whom and what a request was.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +31,7 @@ where
             let region = raw.headers().get("x-amz-bucket-region");
             match judged(Answer::new(raw.status().as_u16(), answered.err().code()), region, request) {
                 StoreError::Skewed { answer, .. } => {
-                    StoreError::Skewed { answer, ahead: raw.headers().get("date").and_then(wire::ahead) }
+                    StoreError::Skewed { answer, ahead: raw.headers().get("date").and_then(transport::ahead) }
                 }
                 other => other,
             }

@@ -20,7 +20,7 @@ use hyper_util::{
 use tokio::{net::TcpStream, time::Sleep};
 use tower_service::Service;
 
-use super::wire::WireError;
+use super::transport::WireError;
 use crate::{
     location::{EndpointPolicy, ProbeStep},
     proxy::{Proxies, Proxy, ProxyError},
@@ -137,7 +137,9 @@ pub(super) async fn through(proxy: &Proxy, uri: &Uri) -> Result<TcpStream, WireE
         proxy.tunnel(&mut stream, &host, port).await.map_err(|error| {
             match error.get_ref().and_then(|inner| inner.downcast_ref::<ProxyError>()) {
                 Some(found) => WireError::Proxy(found.clone()),
-                None => WireError::Other { at: ProbeStep::Connection, host: format!("proxy {place}"), kind: error.kind() },
+                None => {
+                    WireError::Other { at: ProbeStep::Connection, host: format!("proxy {place}"), kind: error.kind() }
+                }
             }
         })?;
     }

@@ -18,7 +18,7 @@ use aws_sdk_s3::{
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use zeroize::Zeroizing;
 
-use super::{connect::EndpointAccess, wire::HttpTransport};
+use super::{connect::EndpointAccess, transport::HttpTransport};
 use crate::{
     location::{Credential, EndpointPolicy, ProbeStep},
     secret::Secret,

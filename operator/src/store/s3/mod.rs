@@ -1,6 +1,6 @@
 //! S3 and what speaks it: the requests, in the way in which Velero's AWS plugin would make them.
-//! Connections are in `wire` and `connect`, identities in `identity`, sending in `upload`, URLs in `sign`, looking at the way to
-//! it in `look`, the meaning of errors in `classify`.
+//! Connections are in `transport` and `connect`, identities in `identity`, sending in `upload`, URLs in `sign`, looking at the way to
+//! it in `probe`, the meaning of errors in `classify`.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -22,24 +22,24 @@ use jiff::Timestamp;
 use md5::{Digest as _, Md5};
 
 use crate::{
-    location::{Resolved, S3Config, ProbeStep},
+    location::{ProbeStep, Resolved, S3Config},
     secret::Secret,
 };
 
 use super::{Action, Body, Key, Signed, Store, StoreError, Stored, Upload, UploadHooks, VeleroFile};
 use classify::{Request, classify};
 use connect::EndpointAccess;
-use wire::{Skew, HttpTransport};
+use transport::{HttpTransport, Skew};
 
 mod classify;
 mod connect;
 #[cfg(test)]
 mod endless;
 mod identity;
-mod look;
+mod probe;
 mod sign;
+mod transport;
 mod upload;
-mod wire;
 
 /// AWS's region where none is said; stores that are not AWS take it too.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -113,9 +113,12 @@ impl S3 {
     pub async fn open(resolved: &Resolved, options: Options) -> Result<Self, StoreError> {
         let reach = EndpointAccess::stores(resolved.policy)
             .map_err(|error| StoreError::Unreachable { at: ProbeStep::Connection, why: error.to_string() })?;
-        let wire = HttpTransport::new(resolved.ca_pem.as_deref(), resolved.s3.skip_tls_verify, reach.clone()).map_err(|_| {
-            StoreError::Unreachable { at: ProbeStep::Tls, why: "the location's certificates cannot be used".to_owned() }
-        })?;
+        let wire = HttpTransport::new(resolved.ca_pem.as_deref(), resolved.s3.skip_tls_verify, reach.clone()).map_err(
+            |_| StoreError::Unreachable {
+                at: ProbeStep::Tls,
+                why: "the location's certificates cannot be used".to_owned(),
+            },
+        )?;
         let skew = wire.skew();
         let config = resolved.s3.clone();
         let region = config.region.as_deref().unwrap_or(DEFAULT_REGION);

@@ -1,0 +1,416 @@
+//! Puts what was caught of hosting pods, and the copies that node-agents made of their logs, where it would lie had the
+//! pods stayed. What the API server still has comes first, then what was caught, then the copies; nothing is there twice.
+
+use std::{
+    collections::BTreeSet,
+    io::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    CollectError, Work,
+    entry::{EntryContext, LazyEntry, WriteError},
+    entry_set::{BudgetedEntries, Kept},
+    missing::{missing, no_room, withheld},
+    on_a_thread,
+    window::Cutter,
+};
+use crate::{
+    access::need,
+    archive::{
+        BundlePath, Segment,
+        manifest::{Entry, Missing, MissingCode, MissingSeverity, Source, SourceKind, Truncation, TruncationReason},
+    },
+    cluster::{ApiKind, chain},
+    inventory::{Inventory, PodRole},
+    plan::Window,
+    pod_capture::{CaughtLog, CaughtPod, FOLLOWED, Movers, PODS, Unread},
+};
+
+/// Copies that are taken out of node-agents' logs, and kept of one (bytes).
+const COPIES: usize = 256;
+const COPY: u64 = 4 << 20;
+/// The same once the spool was full.
+const LEAST_COPY: u64 = 256 << 10;
+/// The annotation of an object that the API server had no more when the bundle was made.
+const LAST_SEEN: &str = "debugbundle.io/last-seen";
+
+/// What is known of hosting pods, beside what the API server has.
+pub(super) struct Caught {
+    movers: Movers,
+    namespace: String,
+    /// Those that belong to this bundle, by name; of two with one name the one seen last comes first.
+    pods: Vec<CaughtPod>,
+    /// Names of the objects that they work for; `None`: of all.
+    names: Option<BTreeSet<String>>,
+    /// Names of pods of which nothing could be kept.
+    turned_away: BTreeSet<String>,
+    /// Pods that are there.
+    there: BTreeSet<String>,
+    /// UIDs of node-agents' pods.
+    agents: BTreeSet<String>,
+    copies: AtomicUsize,
+    tight: AtomicBool,
+}
+
+impl Caught {
+    pub(super) fn of(movers: &Movers, inventory: &Inventory) -> Self {
+        let mut pods: Vec<CaughtPod> = movers.pods().into_iter().filter(|pod| belongs(pod, inventory)).collect();
+        pods.sort_by(|a, b| a.name.cmp(&b.name).then(b.seen.cmp(&a.seen)));
+        let agents = inventory.pods.iter().filter(|pod| matches!(pod.role, PodRole::NodeAgent { .. }));
+        Self {
+            movers: movers.clone(),
+            namespace: inventory.namespace.clone(),
+            pods,
+            names: inventory.target.is_some().then(|| inventory.data.iter().map(|one| one.name.clone()).collect()),
+            turned_away: movers.turned_away(),
+            there: inventory.pods.iter().map(|pod| pod.name.clone()).collect(),
+            agents: agents.map(|pod| pod.uid.clone()).collect(),
+            copies: AtomicUsize::new(0),
+            tight: AtomicBool::new(false),
+        }
+    }
+
+    /// The spool was full once: from now on less is kept of a copy.
+    pub(super) fn keep_less(&self) {
+        self.tight.store(true, Ordering::Relaxed);
+    }
+
+    /// The pod of a node-agent.
+    pub(super) fn is_agent(&self, uid: &str) -> bool {
+        self.agents.contains(uid)
+    }
+
+    /// Counts a copy; whether it is one of those that are taken out.
+    pub(super) fn counts_copy(&self) -> bool {
+        self.copies.fetch_add(1, Ordering::Relaxed) < COPIES
+    }
+
+    /// Kept of a copy (bytes).
+    pub(super) fn of_a_copy(&self) -> u64 {
+        if self.tight.load(Ordering::Relaxed) { LEAST_COPY } else { COPY }
+    }
+
+    /// Objects of this kind that a list of it may have no more.
+    pub(super) fn unlisted(&self, kind: &ApiKind, namespace: Option<&str>) -> Unlisted {
+        let all = match kind.plural.as_str() {
+            _ if !kind.group.is_empty() || namespace != Some(self.namespace.as_str()) => Vec::new(),
+            "pods" => self.pods.iter().map(|pod| (pod.uid.clone(), pod.seen, pod.object.clone())).collect(),
+            "events" => {
+                let of = |pod: &CaughtPod| {
+                    pod.events.clone().into_iter().map({
+                        let seen = pod.seen;
+                        move |(uid, json)| (uid, seen, json)
+                    })
+                };
+                self.pods.iter().flat_map(of).collect()
+            }
+            _ => Vec::new(),
+        };
+        Unlisted { all, listed: BTreeSet::new() }
+    }
+
+    /// Nothing but the copy is left of the pod, and it is of interest.
+    pub(super) fn wants_copy(&self, pod: &str) -> bool {
+        !self.there.contains(pod) && self.names.as_ref().is_none_or(|names| names.contains(pod))
+    }
+
+    /// The line names one of the objects that the pods work for.
+    pub(super) fn is_about_ours(&self, line: &[u8]) -> bool {
+        let in_line = |name: &String| memchr::memmem::find(line, name.as_bytes()).is_some();
+        self.names.as_ref().is_none_or(|names| names.iter().any(in_line))
+    }
+
+    /// Where a pod's log lies.
+    pub(super) fn path(&self, pod: &str, container: &str) -> BundlePath {
+        let file = "current.log";
+        BundlePath::new(["namespaces", &self.namespace, "pods", pod, container, container, "logs", file])
+    }
+}
+
+/// Whether a caught pod is of interest: all are to a bundle of the installation.
+fn belongs(pod: &CaughtPod, inventory: &Inventory) -> bool {
+    if inventory.target.is_none() {
+        return true;
+    }
+    match pod.repository() {
+        None => inventory.data.iter().any(|object| pod.works_for(&object.name)),
+        Some(repository) => inventory.repository_labels().contains(repository),
+    }
+}
+
+/// Objects that are added to a List, unless it has them.
+#[derive(Debug, Default)]
+pub(super) struct Unlisted {
+    /// UID, when it was seen, JSON.
+    all: Vec<(String, Timestamp, Arc<[u8]>)>,
+    listed: BTreeSet<String>,
+}
+
+impl Unlisted {
+    /// The list has this one.
+    pub(super) fn listed(&mut self, object: &Value) {
+        if let Some(uid) = object["metadata"]["uid"].as_str()
+            && self.all.iter().any(|(known, ..)| known == uid)
+        {
+            self.listed.insert(uid.to_owned());
+        }
+    }
+
+    /// The list begins anew.
+    pub(super) fn restart(&mut self) {
+        self.listed.clear();
+    }
+
+    /// Those that the list lacks, each with a note of when it was seen.
+    pub(super) fn objects(&self) -> Vec<Value> {
+        let missing = self.all.iter().filter(|(uid, ..)| !self.listed.contains(uid));
+        let read = |(_, seen, json): &(String, Timestamp, Arc<[u8]>)| {
+            let mut object: Value = serde_json::from_slice(json).ok()?;
+            let meta = object.get_mut("metadata")?.as_object_mut()?;
+            let seen = Value::from(format!("{seen:.0}"));
+            match meta.get_mut("annotations").and_then(Value::as_object_mut) {
+                Some(annotations) => drop(annotations.insert(LAST_SEEN.to_owned(), seen)),
+                None => drop(meta.insert("annotations".to_owned(), json!({LAST_SEEN: seen}))),
+            }
+            Some(object)
+        };
+        missing.filter_map(read).collect()
+    }
+}
+
+/// Adds the logs of pods that are gone to what was read: those that were caught, then the copies that stand in for them.
+pub(super) async fn add_logs(
+    work: &Arc<Work>,
+    mut room: BudgetedEntries,
+    lost: &mut Vec<Missing>,
+) -> Result<BudgetedEntries, CollectError> {
+    let mut copies = room.stand_ins();
+    let mut there = room.paths();
+    for pod in &work.caught.pods {
+        for container in &pod.containers {
+            let path = work.caught.path(&pod.name, container);
+            if there.contains(&path) {
+                continue;
+            }
+            let Some(log) = work.caught.movers.log(&pod.uid, container) else { continue };
+            let (desk, window, place) = (work.desk.clone(), work.logs.window, path.clone());
+            let gave_way = log.gave_way;
+            let what = || format!("caught log of {}/{} container {container}", work.caught.namespace, pod.name);
+            let not_kept = match on_a_thread(move || written(&desk, place, &log, window)).await {
+                Ok(Some((segment, truncated, times))) => {
+                    let source = source_of_caught(pod, container, times, gave_way);
+                    let mut entry = Entry { segment, source, truncated, read_at: pod.seen, ms: 0 };
+                    take_the_place(lost, &mut entry);
+                    room.take_log(entry, false);
+                    there.insert(path);
+                    continue;
+                }
+                Ok(None) => continue,
+                Err(WriteError::Spool(error)) if error.is_full() => no_room(&what(), path.as_str(), &error),
+                Err(WriteError::Spool(error)) => return Err(error.into()),
+                Err(WriteError::Entry(error)) => withheld(&what(), path.as_str(), &chain(&error)),
+            };
+            lost.retain(|lost| lost.path != path.as_str());
+            lost.push(not_kept);
+        }
+    }
+    let unread = untold(work);
+    // Of several copies the one that counts does not depend on which log was read first.
+    copies.sort_by(|a, b| {
+        let key = |kept: &Kept| (kept.entry.source.path.clone(), kept.entry.source.query.clone());
+        key(a).cmp(&key(b))
+    });
+    for mut copy in copies {
+        if there.insert(copy.entry.segment.path().clone()) {
+            take_the_place(lost, &mut copy.entry);
+            room.adopt(copy);
+        }
+    }
+    for unread in unread {
+        let is_there = there.iter().any(|path| path.as_str() == unread.path);
+        match lost.iter_mut().find(|lost| lost.path == unread.path) {
+            _ if is_there => {}
+            Some(told) if unread.code == MissingCode::Forbidden => *told = unread,
+            // That the API server has it no more is known; this is why nobody had read it before.
+            Some(told) => told.why = format!("{}; {}", told.why, unread.why),
+            None => lost.push(unread),
+        }
+    }
+    Ok(room)
+}
+
+/// What could not be caught of pods that are gone, and why.
+fn untold(work: &Work) -> Vec<Missing> {
+    let caught = &work.caught;
+    let note = |what: &str, path: &str, why: &str| {
+        let cure = "make a DebugBundle while the pod is there";
+        missing(what, path, MissingCode::Gone, MissingSeverity::Note, why, cure)
+    };
+    let mut notes = Vec::new();
+    for pod in caught.pods.iter().filter(|pod| !caught.there.contains(&pod.name)) {
+        for (container, why) in &pod.unread {
+            let what = format!("log of {}/{} container {container}", caught.namespace, pod.name);
+            let path = caught.path(&pod.name, container);
+            notes.push(match why {
+                Unread::Gone => note(&what, path.as_str(), "the pod was gone before its log could be read"),
+                Unread::PassedOver => note(
+                    &what,
+                    path.as_str(),
+                    &format!(
+                        "the pod was gone before its log was read: {FOLLOWED} logs of data movers are followed at a time"
+                    ),
+                ),
+                Unread::Refused => {
+                    let pods = ApiKind::namespaced("", "v1", "pods", "Pod");
+                    let need = need("get", &pods, "log", Some(&caught.namespace));
+                    let why = "the API server refused its log (403) while the pod was there, and now the pod is gone";
+                    work.borders.forbidden(&what, path.as_str(), why, need)
+                }
+            });
+        }
+    }
+    for name in caught.turned_away.iter().filter(|name| caught.wants_copy(name)) {
+        let (what, path) = (
+            format!("pod {}/{name}", caught.namespace),
+            BundlePath::new(["namespaces", &caught.namespace, "pods", name]),
+        );
+        let why = format!("the pod is gone, and it was not watched: {PODS} pods of data movers are at a time");
+        notes.push(note(&what, path.as_str(), &why));
+    }
+    let beyond = caught.copies.load(Ordering::Relaxed).saturating_sub(COPIES);
+    if beyond > 0 {
+        let why = format!(
+            "{beyond} more are in the node-agents' logs than the {COPIES} that are taken out; they are left where they are"
+        );
+        let path = BundlePath::new(["namespaces", &caught.namespace, "pods"]);
+        let (code, cure) =
+            (MissingCode::NotLooked, "look into the node-agents' logs, between `begin pod logs` and `end pod logs`");
+        let what = "copies of the logs of data movers' pods";
+        notes.push(missing(what, path.as_str(), code, MissingSeverity::Note, &why, cure));
+    }
+    notes
+}
+
+/// An entry takes the place of the note, or error, that it could not be had.
+fn take_the_place(missing: &mut Vec<Missing>, entry: &mut Entry) {
+    let path = entry.segment.path().as_str();
+    let Some(at) = missing.iter().position(|missing| missing.path == path) else { return };
+    let lost = missing.remove(at);
+    if lost.severity == MissingSeverity::Error {
+        let before = entry.source.warning.take().unwrap_or_default();
+        entry.source.warning = Some(format!("{before}; the log itself could not be read: {}", lost.why));
+        entry.truncated = Some(Truncation::ended(&entry.segment, TruncationReason::Reset));
+    }
+}
+
+type Times = (Option<Timestamp>, Option<Timestamp>);
+
+/// Writes the lines of a caught log that are in the window, behind a word on those that were not kept.
+fn written(
+    desk: &EntryContext,
+    path: BundlePath,
+    log: &CaughtLog,
+    window: Window,
+) -> Result<Option<(Segment, Option<Truncation>, Times)>, WriteError> {
+    let CaughtLog { content, left_out_bytes, left_out_lines, gave_way: _ } = log;
+    let (mut cutter, mut kept) = (Cutter::new(window), Vec::with_capacity(content.len()));
+    let mut out = |bytes: &[u8]| {
+        kept.extend_from_slice(bytes);
+        Ok::<(), WriteError>(())
+    };
+    cutter.feed(content, &mut out)?;
+    cutter.end(&mut out)?;
+    let mut entry = LazyEntry::new(desk, path, None);
+    if *left_out_lines > 0 && !kept.is_empty() {
+        let stamp = cutter.first.map(|first| format!("{first:.9} ")).unwrap_or_default();
+        writeln!(
+            entry,
+            "{stamp}debugbundle: {left_out_bytes} bytes, {left_out_lines} lines before this were not caught"
+        )?;
+    }
+    entry.write_all(&kept)?;
+    let times = (cutter.first, cutter.last);
+    let cut = |segment: &Segment| Truncation {
+        reason: TruncationReason::Limit,
+        kept_head: 0,
+        kept_tail: segment.bytes(),
+        left_out_bytes: *left_out_bytes,
+        left_out_lines: *left_out_lines,
+    };
+    let segment = entry.finish()?;
+    Ok(segment.map(|segment| {
+        let truncated = (*left_out_lines > 0).then(|| cut(&segment));
+        (segment, truncated, times)
+    }))
+}
+
+fn source_of_caught(pod: &CaughtPod, container: &str, (first_line, last_line): Times, gave_way: bool) -> Source {
+    let end = if gave_way {
+        "; others read of its node when the pod went, so that its last lines may not be here"
+    } else {
+        ""
+    };
+    Source {
+        kind: SourceKind::PodLog,
+        pod_uid: Some(pod.uid.clone()),
+        container: Some(container.to_owned()),
+        previous: Some(false),
+        node: pod.node.clone(),
+        first_line,
+        last_line,
+        warning: Some(format!("caught while it ran; the pod was gone when the bundle was made{end}")),
+        ..Source::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use debugbundle_crd::TargetKind;
+
+    use super::*;
+    use crate::inventory::{DataObject, fixture};
+
+    fn caught(name: &str, labels: &[(&str, &str)]) -> CaughtPod {
+        let labels: BTreeMap<_, _> =
+            labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        CaughtPod {
+            uid: name.to_owned(),
+            name: name.to_owned(),
+            node: None,
+            labels,
+            seen: Timestamp::UNIX_EPOCH,
+            object: Arc::from([]),
+            events: Vec::new(),
+            containers: Vec::new(),
+            unread: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn maintenance_that_was_caught_belongs_to_the_target_whose_data_is_in_that_repository() {
+        let mut inventory = fixture::inventory();
+        let maintenance = |repository| caught("m", &[("velero.io/repo-name", repository)]);
+        assert!(belongs(&maintenance("any-barn-kopia"), &inventory), "all is of interest to the installation");
+        inventory.target = Some(fixture::target(TargetKind::Backup, "Failed"));
+        let data = json!({"metadata": {"name": "x1"}, "spec": {"pod": {"namespace": "shop", "name": "p"}}});
+        inventory.data = vec![DataObject::read("podvolumebackups", &data).expect("it has a name")];
+        for (repository, expected) in [
+            ("shop-barn-kopia", true),
+            ("shop-two-barn-kopia", false),
+            ("shop-silo-kopia", false),
+            ("shop-barn-restic", false),
+        ] {
+            assert_eq!(belongs(&maintenance(repository), &inventory), expected, "{repository}");
+        }
+        assert!(belongs(&caught("x1", &[]), &inventory) && !belongs(&caught("x2", &[]), &inventory));
+    }
+}

@@ -1,0 +1,336 @@
+//! Which item is read when: a few at once, in the order of the plan, few of one node, nothing after the deadline or of a node
+//! that does not answer. How each kind of item is read is told beside this file, what is done with all of it in `finish`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use debugbundle_crd::TargetKind;
+use jiff::Timestamp;
+use tokio::{
+    task::{JoinError, JoinSet},
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use super::{
+    Body, CollectError, Collected, Collector, Outcome, Pace, Work,
+    entry::WriteError,
+    entry_set::BudgetedEntries,
+    finish::fitted,
+    kubelets::NodeDown,
+    lists, logs,
+    missing::{missing, no_room, too_late, withheld},
+    node_slots::{NodePermit, Waiter},
+    objects, store_files,
+};
+use crate::{
+    archive::{
+        BundlePath,
+        manifest::{Entry, Missing, MissingCode, MissingSeverity, Truncation, TruncationReason},
+    },
+    cluster::chain,
+    describe::Live,
+    inventory::Inventory,
+    plan::{Item, ItemSource},
+};
+
+/// A collection that goes on.
+pub(super) struct Scheduler {
+    pub(super) work: Arc<Work>,
+    pace: Pace,
+    deadline: Instant,
+    target: Option<String>,
+    target_kind: Option<TargetKind>,
+    /// Velero's namespace.
+    velero: String,
+    /// Other namespaces whose logs may not be read: that is told once for each, and nothing more is asked.
+    closed: BTreeSet<String>,
+    /// Among all that read of the same nodes.
+    nodes: Waiter,
+    /// Paths of items for which the spool had no room at the first time.
+    again: BTreeSet<BundlePath>,
+    pub(super) room: BudgetedEntries,
+    pub(super) collected: Collected,
+    pub(super) live: Vec<Live>,
+}
+
+type Ended = (Timestamp, Duration, Result<Outcome, WriteError>);
+
+impl Scheduler {
+    pub(super) fn new(
+        work: Arc<Work>,
+        collector: &Collector,
+        inventory: &Inventory,
+        collected: Collected,
+        deadline: Instant,
+    ) -> Self {
+        Self {
+            pace: collector.pace,
+            deadline,
+            target: inventory.target.as_ref().map(|target| target.name.clone()),
+            target_kind: inventory.target.as_ref().map(|target| target.kind),
+            velero: inventory.namespace.clone(),
+            closed: BTreeSet::new(),
+            nodes: collector.nodes.visitor(),
+            again: BTreeSet::new(),
+            room: BudgetedEntries::new(collector.shares.room, inventory),
+            collected,
+            live: work.subjects.iter().map(|_| Live::default()).collect(),
+            work,
+        }
+    }
+
+    /// Reads them all.
+    pub(super) async fn all(&mut self, items: Vec<Item>, cancel: &CancellationToken) -> Result<(), CollectError> {
+        let mut waiting: VecDeque<Item> = items.into();
+        let mut running: JoinSet<Ended> = JoinSet::new();
+        let mut at_work: BTreeMap<tokio::task::Id, Item> = BTreeMap::new();
+        loop {
+            let changed = self.nodes.changed();
+            while running.len() < self.pace.at_once {
+                let Some((item, place)) = self.next(&mut waiting) else { break };
+                let handle = running.spawn(self.begun(&item, place).in_current_span());
+                at_work.insert(handle.id(), item);
+            }
+            let full = running.len() >= self.pace.at_once;
+            if full {
+                // What has no time for a place must not keep others from it.
+                self.nodes.wait_at(&BTreeSet::new());
+            }
+            if running.is_empty() && waiting.is_empty() {
+                return Ok(());
+            }
+            let joined = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Err(CollectError::Cancelled),
+                Some(joined) = running.join_next_with_id() => joined,
+                () = changed, if !full => continue,
+                // Others may have the places until then.
+                () = sleep_until(self.deadline), if running.is_empty() => continue,
+            };
+            let (id, ended) = match joined {
+                Ok((id, ended)) => (id, Ok(ended)),
+                Err(error) => (error.id(), Err(error)),
+            };
+            let Some(item) = at_work.remove(&id) else { continue };
+            if let Ok((_, _, Err(WriteError::Spool(error)))) = &ended
+                && error.is_full()
+                && self.again.insert(item.path.clone())
+            {
+                // Those beside it gave their room back, or are within their bounds; so what fits will fit alone.
+                self.pace.at_once = 1;
+                waiting.push_front(item);
+                continue;
+            }
+            self.work.progress.ended();
+            if let Some(again) = self.ended(&item, ended).await? {
+                self.work.progress.one_more();
+                waiting.push_front(again);
+            }
+        }
+    }
+
+    /// Reads the item once it is awaited; the place at its node is taken until it is read.
+    fn begun(&mut self, item: &Item, place: Option<NodePermit>) -> impl Future<Output = Ended> + Send + use<> {
+        let (work, mut item) = (self.work.clone(), item.clone());
+        if self.again.contains(&item.path) {
+            tighten(&mut item, work.desk.spool.free());
+            work.caught.keep_less();
+        }
+        let limit = self.deadline.min(Instant::now() + self.pace.per_item);
+        work.progress.began(&item.what);
+        async move {
+            let _place = place;
+            let (at, began) = (Timestamp::now(), Instant::now());
+            let outcome = read(&work, &item, limit).await;
+            (at, began.elapsed(), outcome)
+        }
+    }
+
+    /// Keeps what came of an item, or says what is missing; the item that is to be read in its place, if there is one.
+    async fn ended(&mut self, item: &Item, ended: Result<Ended, JoinError>) -> Result<Option<Item>, CollectError> {
+        let path = item.path.as_str();
+        let lost = match ended {
+            Ok((at, took, Ok(mut outcome))) => {
+                let again = outcome.again.take();
+                self.keep(item, at, took, outcome).await?;
+                return Ok(again.map(|again| *again));
+            }
+            Ok((_, _, Err(WriteError::Spool(error)))) if error.is_full() => no_room(&item.what, path, &error),
+            Ok((_, _, Err(WriteError::Spool(error)))) => return Err(error.into()),
+            Ok((_, _, Err(WriteError::Entry(error)))) => withheld(&item.what, path, &chain(&error)),
+            Err(error) => {
+                tracing::error!(what = item.what, error = %error, "Reading an item ended in a panic");
+                let why = "reading it failed in a way that was not foreseen; this is a bug of the operator";
+                withheld(&item.what, path, why)
+            }
+        };
+        self.collected.missing.push(lost);
+        Ok(None)
+    }
+
+    /// The first item whose node has a place, and that; items that have no chance any more are told as missing on the way.
+    /// If there is none it waits at the nodes of all that are left.
+    fn next(&mut self, waiting: &mut VecDeque<Item>) -> Option<(Item, Option<NodePermit>)> {
+        let late = Instant::now() >= self.deadline;
+        let (mut at, mut full) = (0, BTreeSet::new());
+        while let Some(item) = waiting.get(at) {
+            if self.application(item).is_some_and(|namespace| self.closed.contains(namespace)) {
+                self.work.progress.ended();
+                waiting.remove(at);
+                continue;
+            }
+            let down = item.node.as_ref().and_then(|node| self.work.kubelets.down(node));
+            if self.room.refuses(item) {
+                self.work.progress.ended();
+                waiting.remove(at);
+                continue;
+            }
+            if late || down.is_some() {
+                let lost = match down {
+                    Some(down) if !late => not_asked_again(item, &down),
+                    _ => too_late(item),
+                };
+                self.collected.missing.push(lost);
+                self.work.progress.ended();
+                waiting.remove(at);
+                continue;
+            }
+            let Some(node) = &item.node else { return waiting.remove(at).map(|item| (item, None)) };
+            if !full.contains(node) {
+                if let Some(place) = self.nodes.enter(node) {
+                    return waiting.remove(at).map(|item| (item, Some(place)));
+                }
+                full.insert(node.clone());
+            }
+            at += 1;
+        }
+        self.nodes.wait_at(&full);
+        None
+    }
+
+    /// The namespace of an application whose log it is.
+    fn application<'a>(&self, item: &'a Item) -> Option<&'a str> {
+        match &item.source {
+            ItemSource::PodLog { namespace, .. } if *namespace != self.velero => Some(namespace),
+            _ => None,
+        }
+    }
+
+    async fn keep(
+        &mut self,
+        item: &Item,
+        read_at: Timestamp,
+        took: Duration,
+        outcome: Outcome,
+    ) -> Result<(), CollectError> {
+        let Outcome {
+            bodies,
+            copies,
+            mut missing,
+            empty,
+            evidence,
+            described,
+            results,
+            velero_version,
+            diagnosed,
+            again: _,
+        } = outcome;
+        for (of, fact) in described {
+            if let Some(live) = self.live.get_mut(of) {
+                live.add(fact);
+            }
+        }
+        if let Some(namespace) = self.application(item).map(str::to_owned)
+            && missing.iter().any(|missing| missing.code == MissingCode::Forbidden)
+        {
+            let told = !self.closed.insert(namespace.clone());
+            missing.retain(|_| !told);
+            for missing in &mut missing {
+                missing.what = format!("logs of pods in {namespace}");
+                missing.path = format!("namespaces/{namespace}/pods");
+            }
+        }
+        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        tracing::debug!(path = item.path.as_str(), ms, entries = bodies.len(), missing = missing.len(), "Read");
+        let is_log = matches!(item.source, ItemSource::PodLog { .. });
+        let less = is_log && self.again.contains(&item.path);
+        let honest = |(segment, source, truncated): Body| (segment, source, for_want_of_room(truncated, less));
+        self.room.take(item, bodies.into_iter().map(honest).collect(), read_at, ms);
+        for (segment, source, truncated) in copies.into_iter().map(honest) {
+            self.room.take_log(Entry { segment, source, truncated, read_at, ms }, true);
+        }
+        self.room = fitted(&self.work, std::mem::take(&mut self.room)).await?;
+        let collected = &mut self.collected;
+        collected.missing.extend(missing);
+        collected.empty.extend(empty);
+        collected.evidence.add(evidence);
+        collected.evidence.add_diagnosed(diagnosed, item.path.as_str());
+        if let Some((kind, name, results)) = results
+            && self.target.as_deref() == Some(name.as_str())
+            && self.target_kind == Some(kind)
+        {
+            collected.evidence.results = Some(results);
+        }
+        if velero_version.is_some() {
+            collected.evidence.velero_version = velero_version;
+        }
+        Ok(())
+    }
+}
+
+/// Of a log for which there was no room less is kept, so that there is room for that: as it is compressed, and what is
+/// looked for in it takes room of its own, a quarter is safe.
+fn tighten(item: &mut Item, free: u64) {
+    if let ItemSource::PodLog { limit, .. } = &mut item.source {
+        *limit = (free / 4).clamp(1, *limit);
+    }
+}
+
+/// A limit that was set because there was no room is not one that anybody asked for.
+fn for_want_of_room(truncated: Option<Truncation>, less: bool) -> Option<Truncation> {
+    let mut truncated = truncated?;
+    if less && truncated.reason == TruncationReason::Limit {
+        truncated.reason = TruncationReason::Budget;
+    }
+    Some(truncated)
+}
+
+fn not_asked_again(item: &Item, down: &NodeDown) -> Missing {
+    let why = format!("not asked again: {}", down.why);
+    let (code, severity) = (MissingCode::NodeUnreachable, MissingSeverity::Error);
+    missing(&item.what, item.path.as_str(), code, severity, &why, down.cure)
+}
+
+async fn read(work: &Arc<Work>, item: &Item, deadline: Instant) -> Result<Outcome, WriteError> {
+    match &item.source {
+        ItemSource::List { kind, namespace, want } => {
+            lists::list(work, item, kind, namespace.as_deref(), want, deadline).await
+        }
+        ItemSource::Named { kind, objects } => lists::named(work, item, kind, objects, deadline).await,
+        ItemSource::Object { kind, namespace, name } => {
+            objects::object(work, item, kind, namespace.as_deref(), name, deadline).await
+        }
+        ItemSource::PodLog { namespace, pod, uid, container, previous, limit, tail_only, server, instead_of: _ } => {
+            let which = logs::Which {
+                namespace,
+                pod,
+                uid,
+                container,
+                previous: *previous,
+                limit: *limit,
+                tail_only: *tail_only,
+                server: server.as_ref(),
+            };
+            logs::read(work, item, which, deadline).await
+        }
+        ItemSource::Store { of, name, file, unless } => {
+            store_files::read(work, item, (*of, name, *file), unless.as_deref(), deadline).await
+        }
+        ItemSource::Discovery { path } => objects::discovery(work, item, path, deadline).await,
+    }
+}

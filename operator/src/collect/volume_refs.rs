@@ -1,0 +1,190 @@
+//! Where Velero's volume info and item operations lead: to the claims, volumes and snapshots of what did not come to a good
+//! end, and to their namespaces. Which of it is looked into is decided elsewhere; the files themselves are in the bundle.
+
+use std::{io::Read, time::Duration};
+
+use debugbundle_crd::TargetKind;
+use flate2::read::MultiGzDecoder;
+use serde::Deserialize;
+use tokio::time::{Instant, timeout_at};
+
+use super::{results::Shallow, store_files::StoreFiles};
+use crate::{
+    cluster::{pipe, pump},
+    describe::stream::each,
+    inventory::{ObjectRef, ObjectRefs},
+    plan::{StoreFile, store_limit},
+};
+
+/// Of one text that much is looked at (bytes): names are shorter.
+const TEXT: usize = 1024;
+
+/// Reads what both files lead to. Nothing of a file that cannot be had: that is told where it is collected.
+pub async fn leads(
+    store: &dyn StoreFiles,
+    of: TargetKind,
+    name: &str,
+    idle: Duration,
+    deadline: Instant,
+) -> ObjectRefs {
+    let mut leads = ObjectRefs::default();
+    for file in [StoreFile::VolumeInfo, StoreFile::ItemOperations] {
+        let Ok(Ok(Some(body))) = timeout_at(deadline, store.open(of, name, file)).await else { continue };
+        let (to, pieces) = pipe();
+        let reading = tokio::task::spawn_blocking(move || {
+            let from = Shallow::new(MultiGzDecoder::new(pieces).take(store_limit(file)), TEXT);
+            match file {
+                StoreFile::VolumeInfo => volumes(from, &mut leads),
+                _ => operations(from, &mut leads),
+            }
+            leads
+        });
+        pump(body, to, idle, deadline, |_| ()).await;
+        leads = reading.await.unwrap_or_default();
+    }
+    leads
+}
+
+/// A volume, as far as it leads further (Velero's `internal/volume/volumes_information.go`).
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Volume {
+    pvc_name: Option<String>,
+    pvc_namespace: Option<String>,
+    pv_name: Option<String>,
+    result: Option<String>,
+    csi_snapshot_info: Option<Csi>,
+    snapshot_data_movement_info: Option<Moved>,
+    native_snapshot_info: Option<Moved>,
+    pvb_info: Option<Moved>,
+    pvr_info: Option<Moved>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Csi {
+    vsc_name: Option<String>,
+}
+
+/// Velero leaves its field without a tag, hence the capital.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Moved {
+    #[serde(rename = "Phase")]
+    phase: Option<String>,
+}
+
+impl Volume {
+    /// Of a Backup the result tells, of a Restore the phases alone.
+    fn went_wrong(&self) -> bool {
+        let parts = [&self.snapshot_data_movement_info, &self.native_snapshot_info, &self.pvb_info, &self.pvr_info];
+        let mut phases = parts.into_iter().flatten().filter_map(|part| part.phase.as_deref());
+        self.result.as_deref() == Some("failed") || phases.any(|phase| !matches!(phase, "" | "Completed"))
+    }
+}
+
+fn volumes(from: impl Read, leads: &mut ObjectRefs) {
+    // What breaks off still told what came before.
+    let _ = each(from, |volume: Volume| {
+        if volume.went_wrong() {
+            leads.add(ObjectRef::Claim, volume.pvc_namespace.as_deref(), volume.pvc_name.as_deref());
+            leads.add(ObjectRef::Volume, None, volume.pv_name.as_deref());
+            leads.add(ObjectRef::Content, None, volume.csi_snapshot_info.and_then(|csi| csi.vsc_name).as_deref());
+        }
+        Ok(())
+    });
+}
+
+/// An operation that a plugin goes on with in the background (Velero's `pkg/itemoperation`).
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Operation {
+    spec: OperationSpec,
+    status: OperationStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct OperationSpec {
+    resource_identifier: Identifier,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct OperationStatus {
+    phase: Option<String>,
+}
+
+/// Again fields without tags.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Identifier {
+    resource: Option<String>,
+    namespace: Option<String>,
+    name: Option<String>,
+}
+
+fn operations(from: impl Read, leads: &mut ObjectRefs) {
+    let _ = each(from, |operation: Operation| {
+        if operation.status.phase.as_deref() != Some("Completed") {
+            let Identifier { resource, namespace, name } = &operation.spec.resource_identifier;
+            let lead = match resource.as_deref() {
+                Some("persistentvolumeclaims") => ObjectRef::Claim,
+                Some("persistentvolumes") => ObjectRef::Volume,
+                Some("volumesnapshots") => ObjectRef::Snapshot,
+                Some("volumesnapshotcontents") => ObjectRef::Content,
+                _ => ObjectRef::Elsewhere,
+            };
+            leads.add(lead, namespace.as_deref(), name.as_deref());
+        }
+        Ok(())
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn volumes_that_failed_lead_to_their_claim_volume_and_snapshot_and_others_nowhere() {
+        let info = json!([
+            {"pvcName": "well", "pvcNamespace": "calm", "pvName": "pv-well", "result": "succeeded",
+                "csiSnapshotInfo": {"vscName": "vsc-well"}, "pvbInfo": {"Phase": "Completed"}},
+            {"pvcName": "ledger", "pvcNamespace": "shop", "pvName": "pv-7", "result": "failed",
+                "csiSnapshotInfo": {"vscName": "vsc-7", "ReadyToUse": null}, "pvInfo": {"labels": null}},
+            {"pvcName": "flour", "pvcNamespace": "bakery", "pvrInfo": {"Phase": "Canceled"}},
+            {"pvcName": "../x", "pvcNamespace": "odd", "result": "failed"}]);
+        let mut leads = ObjectRefs::default();
+        volumes(info.to_string().as_bytes(), &mut leads);
+        assert_eq!(leads.namespaces(), ["bakery", "odd", "shop"]);
+        assert_eq!(leads.of(ObjectRef::Claim), [("bakery", "flour"), ("shop", "ledger")]);
+        assert_eq!(leads.of(ObjectRef::Volume), [("", "pv-7")]);
+        assert_eq!(leads.of(ObjectRef::Content), [("", "vsc-7")]);
+    }
+
+    #[test]
+    fn operations_that_did_not_end_well_lead_to_what_they_were_about_even_if_the_file_breaks_off() {
+        let operation = |resource: &str, namespace: &str, name: &str, phase: &str| {
+            json!({"spec": {"resourceIdentifier": {"Group": "", "Resource": resource, "Namespace": namespace, "Name": name},
+                "operationID": "du-1"}, "status": {"phase": phase, "error": "no"}})
+        };
+        let all = json!([
+            operation("persistentvolumeclaims", "calm", "well", "Completed"),
+            operation("persistentvolumeclaims", "shop", "ledger", "Failed"),
+            operation("volumesnapshots", "bakery", "velero-flour-x", "InProgress"),
+            operation("virtualmachines", "farm", "cow", "New")
+        ]);
+        let whole = all.to_string();
+        for (text, namespaces) in
+            [(whole.as_str(), &["bakery", "farm", "shop"][..]), (&whole[..whole.len() - 20], &["bakery", "shop"])]
+        {
+            let mut leads = ObjectRefs::default();
+            operations(text.as_bytes(), &mut leads);
+            assert_eq!(leads.namespaces(), namespaces);
+            assert_eq!(leads.of(ObjectRef::Claim), [("shop", "ledger")]);
+            assert_eq!(leads.of(ObjectRef::Snapshot), [("bakery", "velero-flour-x")]);
+        }
+    }
+}

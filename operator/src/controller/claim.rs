@@ -1,0 +1,202 @@
+//! A DebugBundle that this instance has claimed, and the guarded way in which its status is written.
+//! Every write carries the resourceVersion last seen; when that is stale, the work goes on only while the claim stands.
+
+use std::time::Duration;
+
+use debugbundle_crd::{DebugBundle, DebugBundleStatus, FINALIZER};
+use jiff::Timestamp;
+use kube::{
+    Api, Resource as _, ResourceExt as _,
+    api::{ObjectMeta, Patch, PatchParams},
+};
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use crate::status::StatusBuilder;
+
+use super::Fault;
+
+/// How often a write is tried anew when others changed the object meanwhile (labels, annotations).
+const CONFLICTS: usize = 8;
+/// How long the API server may take for one answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The claim on one DebugBundle.
+pub struct Claim {
+    api: Api<DebugBundle>,
+    client: kube::Client,
+    seen: Mutex<DebugBundle>,
+}
+
+/// What became of a write.
+enum Written {
+    Yes(Box<DebugBundle>),
+    Stale,
+}
+
+impl Claim {
+    /// Wraps a DebugBundle as just read from the API server. Nothing is claimed yet.
+    pub fn new(client: kube::Client, api: Api<DebugBundle>, live: DebugBundle) -> Self {
+        Self { api, client, seen: Mutex::new(live) }
+    }
+
+    /// The object as last seen.
+    pub async fn seen(&self) -> DebugBundle {
+        self.seen.lock().await.clone()
+    }
+
+    /// Puts the duty to clean up on record, before anything has an effect outside.
+    pub async fn add_finalizer(&self) -> Result<(), Fault> {
+        let mut seen = self.seen.lock().await;
+        if crate::decide::has_finalizer(&seen) {
+            return Ok(());
+        }
+        let mut finalizers = seen.finalizers().to_vec();
+        finalizers.push(FINALIZER.to_owned());
+        let patch = json!({ "metadata": { "finalizers": finalizers, "resourceVersion": seen.resource_version() } });
+        let (name, params) = (seen.name_any(), PatchParams::default());
+        match in_time(self.api.patch(&name, &params, &Patch::Merge(patch))).await {
+            Ok(live) => {
+                *seen = live;
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Err(Fault::Lost),
+            Err(error) => Err(Fault::api(error)),
+        }
+    }
+
+    /// Takes the duty off the record: the object may go.
+    pub async fn remove_finalizer(&self) -> Result<(), Fault> {
+        for _ in 0..CONFLICTS {
+            let mut seen = self.seen.lock().await;
+            let finalizers: Vec<_> = seen.finalizers().iter().filter(|f| *f != FINALIZER).collect();
+            let patch = json!({ "metadata": { "finalizers": finalizers, "resourceVersion": seen.resource_version() } });
+            let (name, params) = (seen.name_any(), PatchParams::default());
+            match in_time(self.api.patch(&name, &params, &Patch::Merge(patch))).await {
+                Ok(_) => return Ok(()),
+                Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+                Err(kube::Error::Api(status)) if status.is_conflict() => match same(&self.api, &seen).await? {
+                    Some(live) => *seen = live,
+                    None => return Ok(()),
+                },
+                Err(error) => return Err(Fault::api(error)),
+            }
+        }
+        Err(Fault::Lost)
+    }
+
+    /// Writes a status only if the object is still exactly as seen: the claim itself, and whatever rests on a view that
+    /// may be stale. When it is, a change is on its way that has all of it decided anew.
+    pub async fn exactly(
+        &self,
+        now: Timestamp,
+        fold: impl FnOnce(StatusBuilder) -> StatusBuilder + Send,
+    ) -> Result<(), Fault> {
+        let mut seen = self.seen.lock().await;
+        let next = fold(StatusBuilder::new(seen.status.as_ref(), seen.metadata.generation, now)).done();
+        match self.put(&seen, &next).await? {
+            Written::Yes(live) => {
+                *seen = *live;
+                Ok(())
+            }
+            Written::Stale => Err(Fault::Lost),
+        }
+    }
+
+    /// Folds what happened into the status and writes it, if that changes anything. Goes on over others' changes to
+    /// the object as long as holder and attempt are still those of the claim.
+    pub async fn update(
+        &self,
+        now: Timestamp,
+        fold: impl Fn(StatusBuilder) -> StatusBuilder + Send,
+    ) -> Result<(), Fault> {
+        let mut seen = self.seen.lock().await;
+        let claim = claim_of(&seen);
+        for _ in 0..CONFLICTS {
+            let next = fold(StatusBuilder::new(seen.status.as_ref(), seen.metadata.generation, now)).done();
+            if seen.status.as_ref() == Some(&next) {
+                return Ok(());
+            }
+            match self.put(&seen, &next).await? {
+                Written::Yes(live) => {
+                    *seen = *live;
+                    return Ok(());
+                }
+                Written::Stale => match same(&self.api, &seen).await? {
+                    Some(live) if claim_of(&live) == claim && live.metadata.deletion_timestamp.is_none() => {
+                        *seen = live;
+                    }
+                    _ => return Err(Fault::Lost),
+                },
+            }
+        }
+        Err(Fault::Lost)
+    }
+
+    /// The whole status is replaced, since all of it is ours: a field that somebody else wrote must not survive, as it
+    /// would under server-side apply. The resourceVersion in the patch makes the API server refuse a stale view.
+    async fn put(&self, seen: &DebugBundle, next: &DebugBundleStatus) -> Result<Written, Fault> {
+        let patch = whole_status(seen.resource_version().as_deref(), next);
+        match patch_status(&self.client, seen, &patch).await {
+            Ok(live) => Ok(Written::Yes(Box::new(live))),
+            Err(kube::Error::Api(status)) if status.is_conflict() => Ok(Written::Stale),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Err(Fault::Lost),
+            Err(error) => Err(Fault::api(error)),
+        }
+    }
+}
+
+/// A JSON patch that replaces the status, unless the object has changed since this resourceVersion.
+pub fn whole_status(resource_version: Option<&str>, next: &DebugBundleStatus) -> serde_json::Value {
+    json!([
+        { "op": "replace", "path": "/metadata/resourceVersion", "value": resource_version },
+        { "op": "add", "path": "/status", "value": next },
+    ])
+}
+
+/// The object as the API server has it now; `None` if it is gone, or another one has its name.
+pub async fn live(api: &Api<DebugBundle>, name: &str, uid: &str) -> Result<Option<DebugBundle>, Fault> {
+    let live = in_time(api.get_opt(name)).await.map_err(Fault::api)?;
+    Ok(live.filter(|live| live.metadata.uid.as_deref() == Some(uid)))
+}
+
+async fn same(api: &Api<DebugBundle>, seen: &DebugBundle) -> Result<Option<DebugBundle>, Fault> {
+    live(api, &seen.name_any(), seen.metadata.uid.as_deref().unwrap_or_default()).await
+}
+
+/// Gives a call to the API server an end: the client itself would wait for ever for one that has gone silent.
+pub async fn in_time<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+    tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| {
+        let why = format!("no answer within {} s", PATIENCE.as_secs());
+        Err(kube::Error::Service(std::io::Error::new(std::io::ErrorKind::TimedOut, why).into()))
+    })
+}
+
+/// Sends a JSON patch to the status subresource.
+async fn patch_status(
+    client: &kube::Client,
+    seen: &DebugBundle,
+    patch: &serde_json::Value,
+) -> Result<DebugBundle, kube::Error> {
+    let answer = patch_status_raw(client, &seen.metadata, patch).await?;
+    serde_json::from_value(answer).map_err(kube::Error::SerdeError)
+}
+
+/// The same for the DebugBundle with this name and namespace, which need not be readable: the answer is not looked into.
+pub async fn patch_status_raw(
+    client: &kube::Client,
+    of: &ObjectMeta,
+    patch: &serde_json::Value,
+) -> Result<serde_json::Value, kube::Error> {
+    let url = DebugBundle::url_path(&(), of.namespace.as_deref());
+    let request = http::Request::patch(format!("{url}/{}/status", of.name.as_deref().unwrap_or_default()))
+        .header(http::header::CONTENT_TYPE, "application/json-patch+json")
+        .body(serde_json::to_vec(patch).map_err(kube::Error::SerdeError)?)
+        .map_err(kube::Error::HttpError)?;
+    in_time(client.request(request)).await
+}
+
+fn claim_of(bundle: &DebugBundle) -> (Option<String>, Option<String>, Option<i64>) {
+    let status = bundle.status.as_ref();
+    (bundle.uid(), status.and_then(|s| s.holder.clone()), status.and_then(|s| s.attempts))
+}

@@ -1,0 +1,276 @@
+//! Which namespaces besides Velero's are looked into: there is room for so many, and those nearest to a cause have it. Pure;
+//! what leads to them is told by `look`, `leads`, `unnamed` and the target itself.
+
+use std::collections::BTreeMap;
+
+use super::{DataObject, Looked, NamespaceCandidate, Scope, is_dns_name};
+
+/// How near to a cause a namespace is, by what leads there; the nearest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Relevance {
+    /// Something went wrong there, or is not done: its data did not complete, results or operations name it.
+    Trouble,
+    /// The target, or its hooks, are at work there or were, for all that is known.
+    Named,
+    /// Its data completed; that the target names it, too, tells no more.
+    Settled,
+}
+
+impl Relevance {
+    /// It tells more of a namespace than what was known. That one whose data completed is named, too, does not: of many that
+    /// the target names, those without such data are nearer.
+    fn is_news(self, known: Self) -> bool {
+        self == Self::Trouble && known != Self::Trouble
+    }
+}
+
+/// Namespaces that are neither looked into nor listed one by one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Omitted {
+    names: BTreeMap<String, Relevance>,
+    unnamed: u64,
+}
+
+impl Omitted {
+    /// How many; one whose name was not kept may be counted twice.
+    pub fn count(&self) -> u64 {
+        self.names.len() as u64 + self.unnamed
+    }
+
+    pub(super) fn add_unnamed(&mut self, number: u64) {
+        self.unnamed += number;
+    }
+}
+
+/// The namespaces that are known, and the room that there is for them.
+pub(super) struct NamespaceSelection<'a> {
+    pub touched: &'a mut Vec<NamespaceCandidate>,
+    pub further: &'a mut Omitted,
+    /// Velero's namespace, which needs no place.
+    pub velero: &'a str,
+    pub scope: &'a Scope,
+    /// So many are looked into besides those asked for, and as many listed that are not.
+    pub most: usize,
+}
+
+impl NamespaceSelection<'_> {
+    /// The namespaces of data: first of what ended and did not complete, then of what is under way, then of the rest.
+    pub(super) fn touch_data(&mut self, data: &[DataObject]) {
+        let mut data: Vec<&DataObject> = data.iter().collect();
+        data.sort_by_key(|object| (object.is_completed(), !object.has_ended()));
+        for object in data {
+            let of_pod = object.pod.as_ref().map(|pod| &pod.namespace);
+            let namespaces: Vec<String> = [of_pod, object.namespace.as_ref()].into_iter().flatten().cloned().collect();
+            let nearness = if object.is_completed() { Relevance::Settled } else { Relevance::Trouble };
+            self.touch(&namespaces, &format!("{} {}", object.plural, object.name), nearness);
+        }
+    }
+
+    /// The namespaces that were asked for, whole: they need no room, and the schema bounds how many there are.
+    pub(super) fn ask_for(&mut self, asked: &[String]) {
+        for namespace in asked.iter().filter(|namespace| *namespace != self.velero) {
+            let looked = if self.scope.allows(namespace) { Looked::Yes } else { Looked::NotAllowed };
+            self.further.names.remove(namespace);
+            match self.touched.iter_mut().find(|known| known.namespace == *namespace) {
+                Some(known) => {
+                    known.whole = true;
+                    known.looked = looked;
+                }
+                None => self.touched.push(NamespaceCandidate {
+                    namespace: namespace.clone(),
+                    why: "spec.namespaces".to_owned(),
+                    nearness: Relevance::Named,
+                    whole: true,
+                    looked,
+                }),
+            }
+        }
+    }
+
+    /// Adds namespaces, and moves those that are known nearer. The last of those that are farther off gives up its place for
+    /// one that has none.
+    pub(super) fn touch(&mut self, namespaces: &[String], why: &str, nearness: Relevance) {
+        let velero = self.velero;
+        for namespace in namespaces.iter().filter(|namespace| *namespace != velero && is_dns_name(namespace)) {
+            if let Some(at) = self.touched.iter().position(|known| known.namespace == *namespace) {
+                self.move_nearer(at, why, nearness);
+                continue;
+            }
+            if self.further.names.get(namespace).is_some_and(|known| !nearness.is_news(*known)) {
+                continue;
+            }
+            self.further.names.remove(namespace);
+            let looked = if self.scope.allows(namespace) { self.room_for(nearness) } else { Looked::NotAllowed };
+            let (namespace, why) = (namespace.clone(), why.to_owned());
+            self.touched.push(NamespaceCandidate { namespace, why, nearness, whole: false, looked });
+            self.shorten();
+        }
+    }
+
+    fn move_nearer(&mut self, at: usize, why: &str, nearness: Relevance) {
+        let known = &self.touched[at];
+        if !nearness.is_news(known.nearness) {
+            return;
+        }
+        let looked = match known.looked {
+            Looked::TooMany => self.room_for(nearness),
+            looked => looked,
+        };
+        let known = &mut self.touched[at];
+        known.nearness = nearness;
+        if looked != known.looked {
+            (known.looked, known.why) = (looked, why.to_owned());
+        }
+    }
+
+    /// Whether one of this nearness is looked into; another may lose its place by that.
+    fn room_for(&mut self, nearness: Relevance) -> Looked {
+        let in_place = |known: &NamespaceCandidate| known.looked == Looked::Yes && !known.whole;
+        if self.touched.iter().filter(|known| in_place(known)).count() < self.most {
+            return Looked::Yes;
+        }
+        let farther = self.touched.iter_mut().filter(|known| in_place(known) && known.nearness > nearness);
+        match farther.max_by_key(|known| known.nearness) {
+            Some(last) => {
+                last.looked = Looked::TooMany;
+                Looked::Yes
+            }
+            None => Looked::TooMany,
+        }
+    }
+
+    /// Of too many that are listed and not looked into, the last of the farthest is only counted.
+    fn shorten(&mut self) {
+        let listed = |known: &NamespaceCandidate| known.looked != Looked::Yes && !known.whole;
+        let all = (0..self.touched.len()).filter(|at| listed(&self.touched[*at]));
+        if all.clone().count() > self.most
+            && let Some(at) = all.max_by_key(|at| self.touched[*at].nearness)
+        {
+            let NamespaceCandidate { namespace, nearness, .. } = self.touched.remove(at);
+            self.further.names.insert(namespace, nearness);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(namespace: &str, phase: &str) -> DataObject {
+        DataObject {
+            plural: "datauploads".into(),
+            name: format!("d-{namespace}"),
+            phase: phase.into(),
+            node: None,
+            pod: None,
+            claim: None,
+            namespace: Some(namespace.into()),
+            repository: None,
+            location: None,
+        }
+    }
+
+    /// What is known of a target's namespaces, with room for so many.
+    struct Known {
+        touched: Vec<NamespaceCandidate>,
+        further: Omitted,
+        scope: Scope,
+        most: usize,
+    }
+
+    impl Known {
+        fn of(data: &[DataObject], asked: &[&str], scope: Scope, most: usize) -> Self {
+            let mut known = Self { touched: Vec::new(), further: Omitted::default(), scope, most };
+            known.places().touch_data(data);
+            let asked: Vec<String> = asked.iter().map(|name| (*name).to_owned()).collect();
+            known.places().ask_for(&asked);
+            known
+        }
+
+        fn places(&mut self) -> NamespaceSelection<'_> {
+            let Self { touched, further, scope, most } = self;
+            NamespaceSelection { touched, further, velero: "velero-ns", scope, most: *most }
+        }
+
+        fn touch(&mut self, namespaces: &[&str], nearness: Relevance) {
+            let namespaces: Vec<String> = namespaces.iter().map(|name| (*name).to_owned()).collect();
+            self.places().touch(&namespaces, "something", nearness);
+        }
+
+        fn looked_into(&self) -> Vec<&str> {
+            let looked = self.touched.iter().filter(|one| one.looked == Looked::Yes);
+            looked.map(|one| one.namespace.as_str()).collect()
+        }
+
+        /// How many there are: looked into, listed, and only counted.
+        fn numbers(&self) -> (usize, usize, u64) {
+            let looked = self.looked_into().len();
+            (looked, self.touched.len() - looked, self.further.count())
+        }
+    }
+
+    #[test]
+    fn sec_d3_namespaces_of_unfinished_data_come_first_and_borders_hold() {
+        let data = [
+            object("calm", "Completed"),
+            object("velero-ns", "Failed"),
+            object("hot", "Failed"),
+            object("last", "Completed"),
+        ];
+        let scope =
+            || Scope { namespaces: Some(["hot", "calm", "asked"].map(str::to_owned).into()), cluster_read: true };
+        let asked = ["asked", "foreign", "calm"];
+        let known = Known::of(&data, &asked, scope(), 2);
+        let found: Vec<_> = known.touched.into_iter().map(|one| (one.namespace, one.whole, one.looked)).collect();
+        assert_eq!(
+            found,
+            [
+                ("hot".to_owned(), false, Looked::Yes),
+                ("calm".to_owned(), true, Looked::Yes),
+                ("last".to_owned(), false, Looked::NotAllowed),
+                ("asked".to_owned(), true, Looked::Yes),
+                ("foreign".to_owned(), true, Looked::NotAllowed),
+            ]
+        );
+        let mut known = Known::of(&data, &asked, scope(), 3);
+        known.touch(&["asked", "velero-ns", "hot", "", "../x", "new"], Relevance::Trouble);
+        let new: Vec<_> = known.touched.iter().skip(5).map(|one| (one.namespace.as_str(), one.looked)).collect();
+        assert_eq!(new, [("new", Looked::NotAllowed)], "known ones, Velero's and what is no name stay as they are");
+        let many: Vec<_> = (0..9).chain(0..9).map(|n| object(&format!("n{n}"), "")).collect();
+        let known = Known::of(&many, &["n8"], Scope::everything(), 2);
+        let looked: Vec<_> = known.touched.iter().map(|one| one.looked).collect();
+        assert_eq!(looked, [Looked::Yes, Looked::Yes, Looked::TooMany, Looked::TooMany, Looked::Yes]);
+        assert_eq!(known.further.count(), 4, "n4 to n7, each once");
+        let data = [object("done", "Completed"), object("queues", "New"), object("fell", "Canceled")];
+        assert_eq!(Known::of(&data, &[], Scope::everything(), 3).looked_into(), ["fell", "queues", "done"]);
+    }
+
+    #[test]
+    fn one_whose_data_completed_gives_up_its_place_for_one_that_tells_more_and_none_is_lost() {
+        let data: Vec<_> = (0..6).map(|n| object(&format!("n{n}"), "Completed")).collect();
+        let mut known = Known::of(&data, &[], Scope::everything(), 2);
+        assert_eq!((known.looked_into(), known.numbers()), (vec!["n0", "n1"], (2, 2, 2)));
+        // As a spec does that names all of them, the one without data last.
+        known.touch(&["n0", "n1", "n2", "n3", "n4", "n5", "hangs"], Relevance::Named);
+        assert_eq!((known.looked_into(), known.numbers()), (vec!["n0", "hangs"], (2, 2, 3)));
+        known.touch(&["waits"], Relevance::Named);
+        known.touch(&["late"], Relevance::Named);
+        assert_eq!((known.looked_into(), known.numbers()), (vec!["hangs", "waits"], (2, 2, 5)));
+        // Listed, only counted, and new: what went wrong there counts.
+        known.touch(&["n5", "late"], Relevance::Trouble);
+        assert_eq!((known.looked_into(), known.numbers()), (vec!["late", "n5"], (2, 2, 5)));
+        known.touch(&["n0", "new"], Relevance::Trouble);
+        assert_eq!((known.looked_into(), known.numbers()), (vec!["late", "n5"], (2, 2, 6)), "as near, and too late");
+    }
+
+    #[test]
+    fn what_was_asked_for_and_what_is_not_allowed_neither_loses_nor_gets_a_place() {
+        let data = [object("asked", "Completed"), object("calm", "Completed")];
+        let scope = Scope { namespaces: Some(["asked", "calm", "hot"].map(str::to_owned).into()), cluster_read: true };
+        let mut known = Known::of(&data, &["asked"], scope, 1);
+        known.touch(&["hot", "vault"], Relevance::Trouble);
+        assert_eq!(known.looked_into(), ["asked", "hot"]);
+        let vault = known.touched.iter().find(|one| one.namespace == "vault");
+        assert_eq!(vault.map(|one| one.looked), Some(Looked::NotAllowed));
+    }
+}

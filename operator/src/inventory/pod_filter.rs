@@ -1,0 +1,209 @@
+//! Which of a namespace's pods and snapshots are the target's, and of too many pods those that explain most. Pure; who asks
+//! for them is `follow`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::Arc,
+};
+
+use debugbundle_crd::TargetKind;
+use serde_json::Value;
+
+use super::{
+    Inventory, ObjectName, TargetObject, hooks,
+    related_volumes::{PodView, RESTORED_BY},
+    valid_label,
+};
+use crate::cluster::{Flow, TakeItems};
+
+/// Pods outside Velero's namespace that are involved, and restored ones that are well; of claims and snapshots as many in
+/// each namespace.
+pub(super) const INVOLVED: usize = 200;
+pub(super) const RESTORED: usize = 1000;
+
+/// Which of a namespace's pods and snapshots are the target's.
+#[derive(Clone, Default)]
+pub(super) struct PodFilter {
+    /// All of the namespace is asked for.
+    pub(super) whole: bool,
+    /// The name of the target, or of the Backup that it restores, as a label has it.
+    backup: Option<String>,
+    /// The label that the target puts on what it makes: key and value.
+    label: Option<(&'static str, String)>,
+    /// Pods that the data names.
+    pub(super) pods: BTreeSet<String>,
+    /// Claims that data movers read or write: pods that mount them are involved.
+    pub(super) moved: BTreeSet<String>,
+    /// Of both, those whose data did not complete.
+    pub(super) open: (BTreeSet<String>, BTreeSet<String>),
+    /// The target, if pods in which its hooks run are involved: one failed, or may hang.
+    pub(super) hooks: Option<Arc<TargetObject>>,
+}
+
+/// Comes first what explains most: data that did not complete, then what is not ready, then by name.
+pub(super) type Rank = (bool, bool, String);
+
+/// A namespace's pods that are the target's, as many as there is room for, by rank.
+pub(super) struct PodSelection {
+    pub(super) sieve: PodFilter,
+    pub(super) involved: BTreeMap<Rank, PodView>,
+    pub(super) restored: BTreeMap<Rank, PodView>,
+    /// Those without room; the ones that the data names are counted where they are added. None of a namespace that is asked
+    /// for: all its pods are in the bundle.
+    pub(super) beyond: usize,
+    /// Of such a namespace those that the target leads to and that are not followed.
+    pub(super) unfollowed: usize,
+}
+
+impl PodFilter {
+    pub(super) fn of(inventory: &Inventory, namespace: &str, whole: bool) -> Self {
+        let here = |name: &&ObjectName| name.namespace == namespace;
+        let named = |name: &ObjectName| name.name.clone();
+        let data = || inventory.data.iter();
+        let open = || data().filter(|object| !object.is_completed());
+        let open_pods = open().filter_map(|object| object.pod.as_ref()).filter(here).map(named).collect();
+        let open_claims = open().filter_map(|object| object.claim.as_ref()).filter(here).map(named).collect();
+        let moved = data().filter(|object| matches!(object.plural.as_str(), "datauploads" | "datadownloads"));
+        let label = inventory.target.as_ref().map(|target| {
+            let key = match target.kind {
+                TargetKind::Backup => "velero.io/backup-name",
+                TargetKind::Restore => RESTORED_BY,
+            };
+            (key, valid_label(&target.name))
+        });
+        let backup = |target: &TargetObject| match target.kind {
+            TargetKind::Backup => Some(valid_label(&target.name)),
+            TargetKind::Restore => target.backup_name.as_deref().map(valid_label),
+        };
+        Self {
+            whole,
+            backup: inventory.target.as_ref().and_then(backup),
+            label,
+            pods: data().filter_map(|object| object.pod.as_ref()).filter(here).map(named).collect(),
+            moved: moved.filter_map(|object| object.claim.as_ref()).filter(here).map(named).collect(),
+            open: (open_pods, open_claims),
+            hooks: inventory.with_hooks().cloned().map(Arc::new),
+        }
+    }
+
+    pub(super) fn selector(&self) -> Option<String> {
+        self.label.as_ref().map(|(key, value)| format!("{key}={value}"))
+    }
+
+    /// A Restore labels the pods and claims that it makes; a Backup leaves them as they are.
+    pub(super) fn restores(&self) -> Option<String> {
+        self.selector().filter(|_| self.label.as_ref().is_some_and(|(key, _)| *key == RESTORED_BY))
+    }
+
+    fn restored(&self, seen: &PodView) -> bool {
+        self.label.as_ref().is_some_and(|(key, value)| *key == RESTORED_BY && seen.pod.labels.get(*key) == Some(value))
+    }
+
+    /// The pod is on the way to a cause; a restored one that is well is not.
+    fn involves(&self, seen: &PodView) -> bool {
+        self.leads_to(seen) || (self.whole && !seen.ready)
+    }
+
+    /// The target leads to the pod.
+    pub(super) fn leads_to(&self, seen: &PodView) -> bool {
+        let named = self.pods.contains(&seen.pod.name);
+        let mounts = seen.pod.claims.iter().any(|claim| self.moved.contains(claim));
+        named || mounts || self.runs_hooks(seen) || (!seen.ready && self.restored(seen))
+    }
+
+    /// A hook of the target runs in the pod, by what both say.
+    fn runs_hooks(&self, seen: &PodView) -> bool {
+        self.hooks.as_ref().is_some_and(|target| {
+            let its_own = match target.kind {
+                TargetKind::Backup => hooks::selects(target, &seen.pod),
+                TargetKind::Restore => self.restored(seen),
+            };
+            its_own && !hooks::hooked(&seen.pod, target).is_empty()
+        })
+    }
+
+    fn rank(&self, seen: &PodView) -> Rank {
+        let (pods, claims) = &self.open;
+        let open = pods.contains(&seen.pod.name) || seen.pod.claims.iter().any(|claim| claims.contains(claim));
+        (!open, seen.ready, seen.pod.name.clone())
+    }
+
+    /// A snapshot of several volumes.
+    pub(super) fn takes_group(&self, group: &Value) -> bool {
+        let label = group["metadata"]["labels"]["velero.io/backup-name"].as_str();
+        self.whole || (label.is_some() && label == self.backup.as_deref())
+    }
+
+    pub(super) fn takes(&self, snapshot: &Value, source: Option<&String>, claims: &BTreeSet<String>) -> bool {
+        let labelled = |(key, value): &(&str, String)| snapshot["metadata"]["labels"][key] == **value;
+        self.whole || self.label.as_ref().is_some_and(labelled) || source.is_some_and(|claim| claims.contains(claim))
+    }
+}
+
+impl PodSelection {
+    pub(super) fn of(sieve: &PodFilter) -> Self {
+        Self { sieve: sieve.clone(), involved: BTreeMap::new(), restored: BTreeMap::new(), beyond: 0, unfollowed: 0 }
+    }
+
+    pub(super) fn add(&mut self, seen: PodView) {
+        let (rank, whole) = (self.sieve.rank(&seen), self.sieve.whole);
+        if self.sieve.involves(&seen) {
+            self.involved.insert(rank, seen);
+            let last = if self.involved.len() > INVOLVED { self.involved.pop_last() } else { None };
+            let Some((_, last)) = last else { return };
+            self.unfollowed += usize::from(whole && self.sieve.leads_to(&last));
+            self.beyond += usize::from(!whole && !self.sieve.pods.contains(&last.pod.name));
+        } else if self.sieve.restored(&seen) {
+            self.restored.insert(rank, seen);
+            let last = if self.restored.len() > RESTORED { self.restored.pop_last() } else { None };
+            self.beyond += usize::from(!whole && last.is_some());
+        }
+    }
+}
+
+impl TakeItems for PodSelection {
+    fn take(&mut self, pod: Value) -> io::Result<Flow> {
+        if let Some(seen) = PodView::read(&pod) {
+            self.add(seen);
+        }
+        Ok(Flow::More)
+    }
+
+    fn restart(&mut self) {
+        *self = Self::of(&self.sieve);
+    }
+}
+
+impl Inventory {
+    /// The target, if one of its hooks failed, or may hang: Velero waits for data at the end only, so that data of other
+    /// pods tells nothing.
+    fn with_hooks(&self) -> Option<&TargetObject> {
+        self.target.as_ref().filter(|target| target.has_failed_hooks() || target.is_under_way())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_a_namespace_that_is_asked_for_no_pod_is_beyond_what_is_listed() {
+        let label = Some((RESTORED_BY, "r".to_owned()));
+        let crowd = |whole: bool, ready: &str| {
+            let mut crowd = PodSelection::of(&PodFilter { whole, label: label.clone(), ..PodFilter::default() });
+            for n in 0..RESTORED + 5 {
+                let meta = json!({"name": format!("p-{n}"), "uid": "u", "labels": {RESTORED_BY: "r"}});
+                let status = json!({"conditions": [{"type": "Ready", "status": ready}]});
+                crowd.take(json!({"metadata": meta, "status": status})).expect("it takes all");
+            }
+            (crowd.beyond, crowd.unfollowed)
+        };
+        assert_eq!(crowd(false, "True"), (5, 0));
+        assert_eq!(crowd(true, "True"), (0, 0));
+        assert_eq!(crowd(false, "False"), (RESTORED + 5 - INVOLVED, 0));
+        assert_eq!(crowd(true, "False"), (0, RESTORED + 5 - INVOLVED));
+    }
+}

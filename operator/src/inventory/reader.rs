@@ -1,0 +1,282 @@
+//! How the inventory asks the API server: few calls, each bounded, and a line for whatever it did not get.
+//! What is asked for, and what follows from the answers, is told in the files beside.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use debugbundle_crd::TargetKind;
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::{
+    Cut, DISCOVERY, DataObject, InventoryError, OBJECT, Served, TargetObject, Unread,
+    discovery::{self, VELERO},
+    is_data_of,
+    top_n::TopN,
+    valid_label,
+};
+use crate::cluster::{ApiKind, Cluster, ClusterError, ListError, Projected, TakeItems};
+
+/// Objects by which a target moved data; more are in the bundle, but not followed to their pods.
+const DATA: usize = 2000;
+/// Up to so many objects are asked for one by one; more are picked from a list.
+pub(super) const HANDFUL: usize = 8;
+
+/// Time to say which kinds a version of a group has. A server that is down is asked again and again meanwhile, and must not
+/// cost the time for all others.
+const GROUP: Duration = Duration::from_secs(5);
+
+/// One look at a cluster.
+pub(super) struct DiscoveryReader<'a> {
+    pub cluster: &'a Cluster,
+    pub namespace: &'a str,
+    pub deadline: Instant,
+    unread: Mutex<Vec<Unread>>,
+    cut: Mutex<Vec<Cut>>,
+}
+
+impl<'a> DiscoveryReader<'a> {
+    pub(super) fn new(cluster: &'a Cluster, namespace: &'a str, deadline: Instant) -> Self {
+        Self { cluster, namespace, deadline, unread: Mutex::default(), cut: Mutex::default() }
+    }
+
+    /// What could not be read, each kind and namespace once; and what was followed in part.
+    pub(super) fn told(self) -> (Vec<Unread>, Vec<Cut>) {
+        let unread = self.unread.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (unread, self.cut.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn lost(&self, unread: Unread) {
+        let mut all = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        if !all.iter().any(|known| known.what == unread.what) {
+            all.push(unread);
+        }
+    }
+
+    /// There are more of them than are followed; `told` says in words how many are.
+    pub(super) fn is_cut(&self, plural: &str, namespace: &str, told: String) {
+        let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        cut.push(Cut { plural: plural.to_owned(), namespace: namespace.to_owned(), told });
+    }
+
+    /// A list of this kind in Velero's namespace could not be had, or not to its end.
+    pub(super) fn has_lost(&self, kind: &ApiKind) -> bool {
+        self.has_lost_in(kind, self.namespace)
+    }
+
+    /// The same of any namespace; empty: of all of them.
+    pub(super) fn has_lost_in(&self, kind: &ApiKind, namespace: &str) -> bool {
+        let all = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().any(|lost| lost.kind == *kind && lost.namespace == namespace)
+    }
+
+    /// A list of data could not be had, or not to its end.
+    pub(super) fn has_lost_data(&self) -> bool {
+        let all = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        let moves = ["podvolumebackups", "podvolumerestores", "datauploads", "datadownloads"];
+        all.iter().any(|lost| moves.contains(&lost.kind.plural.as_str()))
+    }
+
+    pub(super) async fn served(&self) -> Result<Served, InventoryError> {
+        let fail = |source| InventoryError::Api { what: "the API server's list of kinds".to_owned(), source };
+        let groups = self.cluster.get_as("/apis", DISCOVERY, 32 << 20, self.deadline).await.map_err(fail)?;
+        if let Some(served) = Served::from_aggregated(&groups) {
+            return Ok(served);
+        }
+        let mut served = Served::default();
+        let mut asked = Vec::new();
+        for group in discovery::groups_of_interest(&groups) {
+            for version in group.versions {
+                asked.push(self.kinds_of(group.name.clone(), version));
+            }
+        }
+        for (group, version, list) in futures::future::join_all(asked).await {
+            match list {
+                Ok(list) => served.add_resource_list(&group, &version, &list),
+                Err(_) => served.stale.push(format!("{group}/{version}")),
+            }
+        }
+        Ok(served)
+    }
+
+    async fn kinds_of(&self, group: String, version: String) -> (String, String, Result<Value, ClusterError>) {
+        let path = format!("/apis/{group}/{version}");
+        let list = self.cluster.get(&path, OBJECT, self.deadline.min(Instant::now() + GROUP)).await;
+        (group, version, list)
+    }
+
+    /// What the server said of itself when somebody last asked (`velero version` does); nothing is asked of it here.
+    pub(super) async fn reported_version(&self, served: &Served) -> Option<String> {
+        const REQUESTS: usize = 1000;
+        let kind = served.find(VELERO, "serverstatusrequests")?;
+        let read = |request: Value| {
+            let text = |pointer: &str| request.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
+            let at: Timestamp = text("/status/processedTimestamp")?.parse().ok()?;
+            Some((at, text("/status/serverVersion")?.to_owned()))
+        };
+        let told = self.all(kind, None, REQUESTS, read).await;
+        told.into_iter().max().map(|(_, version)| version)
+    }
+
+    pub(super) async fn target(
+        &self,
+        served: &Served,
+        kind: TargetKind,
+        name: &str,
+    ) -> Result<TargetObject, InventoryError> {
+        let path = match kind {
+            TargetKind::Backup => served.velero("backups", "Backup"),
+            TargetKind::Restore => served.velero("restores", "Restore"),
+        }
+        .path(Some(self.namespace), name);
+        match self.cluster.get(&path, OBJECT, self.deadline).await {
+            Ok(object) => Ok(TargetObject::read(kind, object)),
+            Err(error) if error.is_not_found() => Err(InventoryError::TargetNotFound {
+                kind,
+                namespace: self.namespace.to_owned(),
+                name: name.to_owned(),
+            }),
+            Err(source) => Err(InventoryError::Api { what: format!("{kind} {}/{name}", self.namespace), source }),
+        }
+    }
+
+    /// The target's data objects: by UID, which is never cut; else by name, if the owner is the same. Of too many, those
+    /// that did not complete.
+    pub(super) async fn data(&self, served: &Served, target: &TargetObject) -> Vec<DataObject> {
+        let (word, kinds) = match target.kind {
+            TargetKind::Backup => ("backup", [("podvolumebackups", "PodVolumeBackup"), ("datauploads", "DataUpload")]),
+            TargetKind::Restore => {
+                ("restore", [("podvolumerestores", "PodVolumeRestore"), ("datadownloads", "DataDownload")])
+            }
+        };
+        let mut found = Vec::new();
+        for (plural, kind) in kinds {
+            let Some(kind) = served.find(VELERO, plural).cloned().or_else(|| {
+                // A kind that is not served is not asked for; without any discovery the well-known name is.
+                served.is_stale(VELERO).then(|| served.velero(plural, kind))
+            }) else {
+                continue;
+            };
+            let plural = plural.to_owned();
+            let read = move |object: Value| DataObject::read(&plural, &object);
+            let by_uid = format!("velero.io/{word}-uid={}", target.uid);
+            let mut objects = self.unfinished_first(&kind, &by_uid, read.clone()).await;
+            if objects.is_empty() {
+                let by_name = format!("velero.io/{word}-name={}", valid_label(&target.name));
+                let uid = target.uid.clone();
+                let mine = move |object: Value| {
+                    if is_data_of(&object, word, &uid) { read(object) } else { None }
+                };
+                objects = self.unfinished_first(&kind, &by_name, mine).await;
+            }
+            found.extend(objects);
+        }
+        found.sort_by(|a, b| (&a.plural, &a.name).cmp(&(&b.plural, &b.name)));
+        found
+    }
+
+    /// Data objects, at most [`DATA`], and of more those first that did not complete.
+    async fn unfinished_first<F>(&self, kind: &ApiKind, selector: &str, mut read: F) -> Vec<DataObject>
+    where
+        F: FnMut(Value) -> Option<DataObject> + Send + 'static,
+    {
+        let keyed = move |object: Value| {
+            let object = read(object)?;
+            Some(((object.is_completed(), object.name.clone()), object))
+        };
+        let found = self.read(kind, self.namespace, Some(selector), TopN::new(DATA, keyed)).await;
+        if found.beyond > 0 {
+            let all = found.beyond + DATA;
+            self.is_cut(
+                &kind.plural,
+                self.namespace,
+                format!("{DATA} of {all} are followed, those first that did not complete"),
+            );
+        }
+        found.items().collect()
+    }
+
+    /// [`Self::list`] in Velero's namespace.
+    pub(super) async fn all<T, F>(&self, kind: &ApiKind, selector: Option<&str>, most: usize, read: F) -> Vec<T>
+    where
+        T: Send + 'static,
+        F: FnMut(Value) -> Option<T> + Send + 'static,
+    {
+        self.list(kind, self.namespace, selector, most, read).await
+    }
+
+    /// What `read` makes of the objects of a kind, at most so many; that there are more is told. They are read page by page,
+    /// and none is kept.
+    pub(super) async fn list<T, F>(
+        &self,
+        kind: &ApiKind,
+        namespace: &str,
+        selector: Option<&str>,
+        most: usize,
+        read: F,
+    ) -> Vec<T>
+    where
+        T: Send + 'static,
+        F: FnMut(Value) -> Option<T> + Send + 'static,
+    {
+        // One more than is kept tells that there are more.
+        let mut items = self.read(kind, namespace, selector, Projected::new(most + 1, read)).await.items;
+        if items.len() > most {
+            items.truncate(most);
+            self.is_cut(&kind.plural, namespace, format!("the first {most} of them are followed"));
+        }
+        items
+    }
+
+    /// Gives the objects of a kind to `taker`, those of all namespaces if `namespace` is empty; that the list could not be had
+    /// to its end is told.
+    pub(super) async fn read<T: TakeItems>(
+        &self,
+        kind: &ApiKind,
+        namespace: &str,
+        selector: Option<&str>,
+        taker: T,
+    ) -> T {
+        let one = Some(namespace).filter(|namespace| !namespace.is_empty());
+        let path = kind.list_path(one);
+        let (done, listed) = self.cluster.list(&path, selector, self.deadline, taker, |_| ()).await;
+        if let Err(ListError::Cluster(why)) = listed {
+            let all = if kind.namespaced { "all namespaces" } else { "the cluster" };
+            self.lost(Unread {
+                what: format!("list of {} in {}", kind.plural, one.unwrap_or(all)),
+                kind: kind.clone(),
+                namespace: namespace.to_owned(),
+                why,
+            });
+        }
+        done
+    }
+
+    /// Objects by name: a handful one by one, more from a list. Those that are gone, or may not be read, are told of
+    /// when the bundle asks for them.
+    pub(super) async fn pick<T, F>(&self, kind: &ApiKind, namespace: &str, names: BTreeSet<String>, read: F) -> Vec<T>
+    where
+        T: Send + 'static,
+        F: Fn(&Value) -> Option<T> + Clone + Send + 'static,
+    {
+        if names.len() > HANDFUL {
+            let most = names.len();
+            let chosen = move |object: Value| {
+                let name = object.pointer("/metadata/name").and_then(Value::as_str)?;
+                if names.contains(name) { read(&object) } else { None }
+            };
+            // All that are asked for, and nothing is cut.
+            return self.read(kind, namespace, None, Projected::new(most, chosen)).await.items;
+        }
+        let asked = names.into_iter().map(|name| {
+            let (path, read) = (kind.path(Some(namespace), &name), read.clone());
+            async move { read(&self.cluster.get(&path, OBJECT, self.deadline).await.ok()?) }
+        });
+        futures::stream::iter(asked).buffered(HANDFUL).filter_map(std::future::ready).collect().await
+    }
+}

@@ -1,0 +1,228 @@
+//! What belongs to a Backup or Restore within Velero's namespace besides its data: Schedule, Backups of the same Schedule,
+//! Restores, repositories. Only names are kept; the objects go into the bundle by `collect`.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use debugbundle_crd::TargetKind;
+use serde_json::Value;
+
+use super::{
+    DataObject, Inventory, InventoryError, PODS, Served, TargetObject, Unread, is_dns_name, reader::DiscoveryReader,
+    repository_label, valid_label,
+};
+use crate::cluster::ApiKind;
+
+/// Backups of the target's Schedule that are of interest for comparison.
+const BACKUPS: usize = 3;
+/// Restores made from a Backup, and repositories of a target, whose names are kept.
+const NAMES: usize = 500;
+/// Namespaces that a selector names; with more it is left to the reader to choose.
+const IN_SELECTOR: usize = 32;
+
+/// Names of what belongs to the target.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RelatedObjects {
+    /// The Schedule that the Backup is of.
+    pub schedule: Option<String>,
+    /// The last Backups of that Schedule, the newest first.
+    pub backups: Vec<String>,
+    /// Of a Backup: the Restores made from it.
+    pub restores: Vec<String>,
+    /// The BackupRepositories that the target's data is in.
+    pub repositories: Vec<String>,
+}
+
+impl Inventory {
+    /// What maintenance of the repositories that the target's data is in carries in `velero.io/repo-name`: of those that
+    /// there are, and, as one may be gone, of those that Velero would make.
+    pub fn repository_labels(&self) -> BTreeSet<String> {
+        let location = self.backup.as_ref().or(self.target.as_ref()).and_then(|of| of.storage_location.as_deref());
+        let held = self.data.iter().filter_map(|object| object.held_in(location));
+        let would = held.map(|(namespace, location, sort)| format!("{namespace}-{location}-{sort}"));
+        would.chain(self.kin.repositories.iter().cloned()).map(|name| repository_label(&name)).collect()
+    }
+}
+
+impl DiscoveryReader<'_> {
+    /// The Backup that a Restore restores: the one it names, else the one that Velero takes of its Schedule.
+    pub(super) async fn backup_of(&self, served: &Served, restore: &mut TargetObject) -> Option<TargetObject> {
+        if let Some(selector) = restore.schedule_selector() {
+            let read = |backup| Some(TargetObject::candidate(TargetObject::read(TargetKind::Backup, backup)));
+            let backups = self.all(&served.velero("backups", "Backup"), Some(&selector), PODS, read).await;
+            restore.backup_name = restore.newest_of_schedule(backups);
+        }
+        let name = restore.backup_name.clone().filter(|name| is_dns_name(name))?;
+        match self.target(served, TargetKind::Backup, &name).await {
+            Ok(backup) => Some(backup),
+            Err(InventoryError::Api { source, .. }) => {
+                self.lost(Unread {
+                    what: format!("Backup {}/{name}", self.namespace),
+                    kind: served.velero("backups", "Backup"),
+                    namespace: self.namespace.to_owned(),
+                    why: source,
+                });
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Of a target, or of a Restore and its Backup.
+    pub(super) async fn kin(
+        &self,
+        served: &Served,
+        target: &TargetObject,
+        backup: Option<&TargetObject>,
+        data: &[DataObject],
+    ) -> RelatedObjects {
+        let of = backup.unwrap_or(target);
+        let schedule = schedule_of(&of.raw, &target.raw);
+        let backups = match &schedule {
+            Some(schedule) => self.last_backups(served, schedule).await,
+            None => Vec::new(),
+        };
+        let restores = match target.kind {
+            TargetKind::Backup => self.restores_of(served, &target.name).await,
+            TargetKind::Restore => Vec::new(),
+        };
+        let repositories = self.repositories(served, of.storage_location.as_deref(), data).await;
+        RelatedObjects { schedule, backups, restores, repositories }
+    }
+
+    async fn last_backups(&self, served: &Served, schedule: &str) -> Vec<String> {
+        let selector = format!("velero.io/schedule-name={}", valid_label(schedule));
+        let last = Arc::new(Mutex::new(BTreeSet::new()));
+        let kept = Arc::clone(&last);
+        // A Schedule may have left thousands: they pass, and age and name of the last ones are kept.
+        let read = move |backup: Value| {
+            let backup = TargetObject::read(TargetKind::Backup, backup);
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.insert((backup.created, backup.name));
+            if kept.len() > BACKUPS {
+                kept.pop_first();
+            }
+            None::<()>
+        };
+        self.all(&served.velero("backups", "Backup"), Some(&selector), PODS, read).await;
+        let last = std::mem::take(&mut *last.lock().unwrap_or_else(PoisonError::into_inner));
+        last.into_iter().rev().map(|(_, name)| name).filter(|name| is_dns_name(name)).collect()
+    }
+
+    /// No label tells a Restore's Backup, so that all are looked at.
+    async fn restores_of(&self, served: &Served, backup: &str) -> Vec<String> {
+        let backup = backup.to_owned();
+        let read = move |restore: Value| {
+            let from = restore.pointer("/spec/backupName").and_then(Value::as_str)?;
+            (from == backup).then(|| name(&restore)).flatten()
+        };
+        self.all(&served.velero("restores", "Restore"), None, NAMES, read).await
+    }
+
+    /// By the data itself, as the Backup that had it may be gone: the namespace it is of, where it is, and the repository's type.
+    async fn repositories(&self, served: &Served, location: Option<&str>, data: &[DataObject]) -> Vec<String> {
+        let wanted: BTreeSet<(String, String, String)> =
+            data.iter().filter_map(|object| object.held_in(location)).collect();
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        let one_of = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(",");
+        let locations = one_of(wanted.iter().map(|(_, location, _)| valid_label(location)).collect());
+        let mut selector = format!("velero.io/storage-location in ({locations})");
+        let namespaces: BTreeSet<String> = wanted.iter().map(|(namespace, ..)| valid_label(namespace)).collect();
+        if namespaces.len() <= IN_SELECTOR {
+            selector = format!("{selector},velero.io/volume-namespace in ({})", one_of(namespaces));
+        }
+        let kind: ApiKind = served.velero("backuprepositories", "BackupRepository");
+        // A label may stand for several names; the spec tells.
+        let read = move |repository: Value| {
+            let spec = |key: &str| repository["spec"][key].as_str().unwrap_or_default().to_owned();
+            let holds = (spec("volumeNamespace"), spec("backupStorageLocation"), spec("repositoryType"));
+            wanted.contains(&holds).then(|| name(&repository)).flatten()
+        };
+        self.all(&kind, Some(&selector), NAMES, read).await
+    }
+}
+
+fn name(object: &Value) -> Option<String> {
+    let name = object.pointer("/metadata/name").and_then(Value::as_str)?;
+    is_dns_name(name).then(|| name.to_owned())
+}
+
+/// The Schedule of a Backup, or of a Restore that has none: by owner, else by the name that the Restore gives, else by label.
+/// A label of a longer name has a part of it only, and Velero fills a Restore's `scheduleName` in from it; the whole name stands
+/// in front of the time in the name of a Backup that the Schedule made (`Schedule.TimestampedName`).
+fn schedule_of(backup: &Value, target: &Value) -> Option<String> {
+    let owners = backup.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let owner = owners.into_iter().flatten().find(|owner| owner["kind"] == "Schedule").map(|owner| &owner["name"]);
+    let label = backup.pointer("/metadata/labels/velero.io~1schedule-name").and_then(Value::as_str);
+    let timed = backup.pointer("/metadata/name").and_then(Value::as_str).and_then(|name| name.rsplit_once('-'));
+    let whole = timed.map(|(name, _)| name).filter(|name| label.is_some_and(|label| valid_label(name) == label));
+    let owner = owner.and_then(Value::as_str);
+    let named = target.pointer("/spec/scheduleName").and_then(Value::as_str);
+    [owner, whole, named, label].into_iter().flatten().find(|name| is_dns_name(name)).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::fixture;
+    use serde_json::json;
+
+    #[test]
+    fn a_schedule_is_known_by_owner_by_label_and_by_name() {
+        let none = json!({});
+        let labelled = json!({"metadata": {"labels": {"velero.io/schedule-name": "nightly"}}});
+        assert_eq!(schedule_of(&labelled, &labelled).as_deref(), Some("nightly"));
+        let mut owned = labelled;
+        owned["metadata"]["ownerReferences"] =
+            json!([{"kind": "Other", "name": "x"}, {"kind": "Schedule", "name": "weekly"}]);
+        assert_eq!(schedule_of(&owned, &none).as_deref(), Some("weekly"));
+        let restore = |schedule: &str| json!({"spec": {"scheduleName": schedule}});
+        assert_eq!(schedule_of(&restore("hourly"), &restore("hourly")).as_deref(), Some("hourly"));
+        assert_eq!(schedule_of(&none, &restore("../x")), None);
+    }
+
+    #[test]
+    fn a_schedule_whose_name_a_label_does_not_hold_is_known_by_its_restore_or_by_what_its_backups_are_called() {
+        let long = format!("{:y<70}", "nightly-");
+        let backup = |name: String| json!({"metadata": {"name": name, "labels": {"velero.io/schedule-name": valid_label(&long)}}});
+        let timed = backup(format!("{long}-20260301030000"));
+        assert_eq!(schedule_of(&timed, &timed), Some(long.clone()));
+        let filled_in = json!({"spec": {"scheduleName": valid_label(&long)}});
+        assert_eq!(schedule_of(&timed, &filled_in), Some(long.clone()));
+        let renamed = backup("b-1".to_owned());
+        assert_eq!(schedule_of(&renamed, &json!({"spec": {"scheduleName": long}})), Some(long.clone()));
+        assert_eq!(schedule_of(&renamed, &renamed), Some(valid_label(&long)), "nothing tells more");
+        let mut stranger = timed;
+        stranger["metadata"]["labels"]["velero.io/schedule-name"] = "other".into();
+        assert_eq!(schedule_of(&stranger, &stranger).as_deref(), Some("other"));
+    }
+
+    #[test]
+    fn maintenance_of_a_repository_is_known_by_its_whole_name() {
+        let data = |namespace: &str| {
+            let spec = json!({"pod": {"namespace": namespace, "name": "p"}, "uploaderType": "kopia"});
+            DataObject::read("podvolumebackups", &json!({"metadata": {"name": "x"}, "spec": spec})).unwrap()
+        };
+        let mut inventory = fixture::inventory();
+        inventory.target = Some(fixture::target(TargetKind::Backup, "Failed"));
+        inventory.data = vec![data("shop")];
+        inventory.kin.repositories = vec!["shop-barn-kopia-x7f2q".to_owned()];
+        let labels = inventory.repository_labels();
+        assert!(labels.contains("shop-barn-kopia"), "as Velero calls it: {labels:?}");
+        assert!(labels.contains("shop-barn-kopia-x7f2q"), "as an older one did: {labels:?}");
+        assert!(!labels.contains("shop-two-barn-kopia"), "of a namespace that begins so: {labels:?}");
+        inventory.target = Some(fixture::target(TargetKind::Restore, "Failed"));
+        inventory.target.as_mut().unwrap().storage_location = None;
+        inventory.data[0].location = Some("attic".to_owned());
+        assert!(inventory.repository_labels().contains("shop-attic-kopia"), "its Backup is gone");
+        inventory.kin.repositories = vec!["shop-".repeat(14)];
+        let long = inventory.repository_labels();
+        assert!(
+            long.contains(&repository_label(&"shop-".repeat(14))) && !long.contains(&valid_label(&"shop-".repeat(14)))
+        );
+    }
+}

@@ -1,0 +1,139 @@
+//! Objects and namespaces that the target's own files name, so that they are looked into beside what its data leads to.
+//! Reading the files is `collect`'s.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Inventory, ObjectName, Relevance, is_dns_name};
+
+/// Names that are kept of each sort; a file may have thousands.
+const NAMES: usize = 100;
+/// Namespaces that are kept; so many are looked into at most.
+const NAMESPACES: usize = 64;
+
+/// To what a name leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ObjectRef {
+    /// A PersistentVolumeClaim.
+    Claim,
+    /// A PersistentVolume.
+    Volume,
+    /// A VolumeSnapshot.
+    Snapshot,
+    /// A VolumeSnapshotContent.
+    Content,
+    /// Something else: only its namespace counts.
+    Elsewhere,
+}
+
+/// Names that were met, a bounded number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectRefs {
+    names: BTreeMap<ObjectRef, BTreeSet<(String, String)>>,
+    namespaces: BTreeSet<String>,
+    more: bool,
+}
+
+impl ObjectRefs {
+    /// Adds a name; what cannot be one is left out, and what is of the cluster has no namespace.
+    pub fn add(&mut self, lead: ObjectRef, namespace: Option<&str>, name: Option<&str>) {
+        let namespace = namespace.filter(|namespace| is_dns_name(namespace));
+        if let Some(namespace) = namespace.filter(|namespace| !self.namespaces.contains(*namespace)) {
+            if self.namespaces.len() < NAMESPACES {
+                self.namespaces.insert(namespace.to_owned());
+            } else {
+                self.more = true;
+            }
+        }
+        let of_the_cluster = matches!(lead, ObjectRef::Volume | ObjectRef::Content);
+        let place = if of_the_cluster { Some("") } else { namespace };
+        if let (Some(place), Some(name)) = (place, name.filter(|name| is_dns_name(name)))
+            && lead != ObjectRef::Elsewhere
+        {
+            let names = self.names.entry(lead).or_default();
+            if names.len() < NAMES {
+                names.insert((place.to_owned(), name.to_owned()));
+            }
+        }
+    }
+
+    /// The namespaces, sorted.
+    pub fn namespaces(&self) -> Vec<&str> {
+        self.namespaces.iter().map(String::as_str).collect()
+    }
+
+    /// Namespace and name of what was met of a sort, sorted.
+    pub fn of(&self, lead: ObjectRef) -> Vec<(&str, &str)> {
+        let names = self.names.get(&lead).into_iter().flatten();
+        names.map(|(namespace, name)| (namespace.as_str(), name.as_str())).collect()
+    }
+}
+
+impl Inventory {
+    /// Takes the leads up: their namespaces as far as borders and number allow, and the objects in these.
+    pub fn lead(&mut self, leads: &ObjectRefs, why: &str) {
+        let namespaces: Vec<String> = leads.namespaces().into_iter().map(str::to_owned).collect();
+        self.touch(&namespaces, u64::from(leads.more), why, Relevance::Trouble);
+        let named = |lead| {
+            let names = leads.of(lead).into_iter();
+            names.map(|(namespace, name)| ObjectName {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                uid: None,
+            })
+        };
+        for claim in named(ObjectRef::Claim) {
+            if !self.claims.iter().any(|known| (&known.namespace, &known.name) == (&claim.namespace, &claim.name)) {
+                // Velero's own namespace is never walked through.
+                if claim.namespace == self.namespace || self.trail.walked.contains(&claim.namespace) {
+                    self.trail.late.entry(claim.namespace.clone()).or_default().insert(claim.name.clone());
+                }
+                self.claims.push(claim);
+            }
+        }
+        self.trail.snapshots.extend(named(ObjectRef::Snapshot));
+        for volume in named(ObjectRef::Volume) {
+            self.trail.waited.insert(volume.name.clone());
+            self.trail.volumes.insert(volume.name);
+        }
+        self.trail.contents.extend(named(ObjectRef::Content).map(|content| content.name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::{Looked, fixture};
+
+    #[test]
+    fn what_is_named_is_bounded_and_what_cannot_be_a_name_is_left_out() {
+        let mut leads = ObjectRefs::default();
+        for n in 0..1000 {
+            leads.add(ObjectRef::Claim, Some(&format!("n{n:04}")), Some(&format!("c{n}")));
+        }
+        leads.add(ObjectRef::Volume, None, Some("Not A Name"));
+        assert_eq!((leads.of(ObjectRef::Claim).len(), leads.namespaces().len(), leads.more), (NAMES, NAMESPACES, true));
+        assert!(leads.of(ObjectRef::Volume).is_empty());
+    }
+
+    #[test]
+    fn leads_are_taken_up_once_and_within_the_borders() {
+        let mut inventory = fixture::inventory();
+        inventory.scope.namespaces = Some(["shop".to_owned()].into());
+        let mut leads = ObjectRefs::default();
+        leads.add(ObjectRef::Claim, Some("shop"), Some("ledger"));
+        leads.add(ObjectRef::Content, Some("ignored"), Some("vsc-7"));
+        leads.add(ObjectRef::Elsewhere, Some("vault"), Some("secret"));
+        inventory.lead(&leads, "item operations of Backup harvest");
+        inventory.lead(&leads, "item operations of Backup harvest");
+        assert_eq!(inventory.claims.len(), 1);
+        assert!(inventory.trail.contents.contains("vsc-7"));
+        assert_eq!(inventory.trail.late, BTreeMap::new(), "the walk comes there with all that is known");
+        let mut at_home = ObjectRefs::default();
+        at_home.add(ObjectRef::Claim, Some("keep"), Some("cache"));
+        inventory.lead(&at_home, "volume info of Backup harvest");
+        assert_eq!(inventory.trail.late["keep"], BTreeSet::from(["cache".to_owned()]));
+        let touched: Vec<_> = inventory.touched.iter().map(|one| (one.namespace.as_str(), one.looked)).collect();
+        let expected = [("ignored", Looked::NotAllowed), ("shop", Looked::Yes), ("vault", Looked::NotAllowed)];
+        assert_eq!(touched, expected);
+    }
+}

@@ -1,0 +1,433 @@
+//! What the operator met on the way to a location's store: a verdict for each step, and what was learnt on the way. Pure:
+//! the questions are asked in `run::locations` and `store`; this says what the answers mean.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{certificate::Certificate, store::StoreError};
+
+use super::{AccessMode, Location, ProbeStep, S3Config, SecretFacts, error::shown};
+
+/// The folders that Velero lets stand below a location's prefix (pkg/persistence/object_store_layout.go).
+pub const VALID_FOLDERS: [&str; 6] = ["backups", "restores", "restic", "metadata", "plugins", "kopia"];
+/// The most folders that are told of, and asked for.
+pub const MOST_FOLDERS: usize = 1000;
+/// Clocks that differ by more are told of.
+const WORTH_TELLING: i64 = 5 * 60;
+/// Clocks that differ by more are refused (S3: RequestTimeTooSkewed).
+const TOO_FAR: i64 = 15 * 60;
+/// A certificate that ends sooner is told of, in days.
+const ENDS_SOON: i64 = 14;
+
+/// What became of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum State {
+    /// As it should be.
+    Ok,
+    /// Not as it should be.
+    Failed,
+    /// A step before it failed, or the time was over.
+    NotReached,
+}
+
+/// A step's verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// The step.
+    pub step: ProbeStep,
+    /// What became of it.
+    pub state: State,
+    /// A sentence.
+    pub text: String,
+    /// What mends it, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+/// A folder below the prefix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Folder {
+    /// Its name, without slashes.
+    pub name: String,
+    /// Whether Velero lets it stand.
+    pub valid: bool,
+}
+
+/// Another location in the same bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Neighbour {
+    /// Its name.
+    pub location: String,
+    /// Its prefix.
+    pub prefix: String,
+    /// Whether its endpoint is written in the same way; if not, it may be another store.
+    pub same_endpoint: bool,
+    /// Whether one prefix is the other, or lies below it: then one finds the other's folders among its own.
+    pub overlaps: bool,
+}
+
+/// What a location says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Described {
+    provider: String,
+    bucket: String,
+    prefix: String,
+    endpoint: Option<String>,
+    region: Option<String>,
+    access_mode: &'static str,
+    default: bool,
+    /// What Velero found when it last looked.
+    velero_phase: Option<String>,
+    velero_message: Option<String>,
+}
+
+/// The server's certificate, and whether it was believed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsFacts {
+    /// Whether it was verified.
+    pub verified: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why_not: Option<String>,
+    /// What it says; none if the server sent none that can be read.
+    pub certificate: Option<Certificate>,
+    /// Whole days until its end.
+    pub days_left: Option<i64>,
+}
+
+/// All of it, as `velero/locations/<name>.json` has it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProbeReport {
+    /// The location's name.
+    pub name: String,
+    /// What this bundle has to do with it.
+    pub used_for: Vec<&'static str>,
+    /// When it was looked at.
+    pub looked_at: Timestamp,
+    /// Whether the store answered.
+    pub reachable: bool,
+    /// The first step that failed; none: all is well.
+    pub failed_at: Option<ProbeStep>,
+    /// A verdict for each step, in their order.
+    pub steps: Vec<Verdict>,
+    /// What the location says.
+    pub location: Described,
+    /// Secrets that it names: whether they are there, and the names of their keys.
+    pub secret_names: Vec<SecretFacts>,
+    /// Absent on plain http, and if it came to no handshake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsFacts>,
+    /// By how many seconds the store's clock is ahead of the operator's.
+    pub clock_ahead_seconds: Option<i64>,
+    /// The folders below the prefix; none: they could not be listed.
+    pub folders: Option<Vec<Folder>>,
+    /// There are more than are told.
+    pub more_folders: bool,
+    /// Other locations in the same bucket.
+    pub shared_with: Vec<Neighbour>,
+}
+
+impl ProbeReport {
+    /// Before anything was asked. `all` are the locations of the namespace.
+    pub fn of(location: &Location, all: &[Location], used_for: Vec<&'static str>, now: Timestamp) -> Self {
+        let config = |key: &str| location.config.get(key).filter(|value| !value.is_empty()).cloned();
+        Self {
+            name: location.name.clone(),
+            used_for,
+            looked_at: now,
+            reachable: false,
+            failed_at: None,
+            steps: Vec::new(),
+            location: Described {
+                provider: location.provider.clone(),
+                bucket: location.bucket.clone(),
+                prefix: location.prefix.clone(),
+                endpoint: config("s3Url"),
+                region: config("region"),
+                access_mode: match location.access {
+                    AccessMode::ReadWrite => "ReadWrite",
+                    AccessMode::ReadOnly => "ReadOnly",
+                },
+                default: location.default,
+                velero_phase: location.phase.clone(),
+                velero_message: location.message.clone(),
+            },
+            secret_names: Vec::new(),
+            tls: None,
+            clock_ahead_seconds: None,
+            folders: None,
+            more_folders: false,
+            shared_with: neighbours(location, all),
+        }
+    }
+
+    /// The step is as it should be.
+    pub fn ok(&mut self, step: ProbeStep, text: impl Into<String>) {
+        self.say(step, State::Ok, text.into(), None);
+    }
+
+    /// The step is not as it should be.
+    pub fn failed(&mut self, step: ProbeStep, text: impl Into<String>, remedy: Option<&str>) {
+        self.failed_at = Some(self.failed_at.map_or(step, |first| first.min(step)));
+        self.say(step, State::Failed, text.into(), remedy);
+    }
+
+    fn say(&mut self, step: ProbeStep, state: State, text: String, remedy: Option<&str>) {
+        if self.verdict(step).is_none() {
+            self.steps.push(Verdict { step, state, text, remedy: remedy.map(ToOwned::to_owned) });
+        }
+    }
+
+    /// What was said of the step.
+    pub fn verdict(&self, step: ProbeStep) -> Option<&Verdict> {
+        self.steps.iter().find(|verdict| verdict.step == step)
+    }
+
+    /// The time was over: the first step of which nothing was said is the one that took it.
+    pub fn gave_up(&mut self, seconds: u64) {
+        if let Some(step) = ProbeStep::ALL.into_iter().find(|step| self.verdict(*step).is_none()) {
+            self.failed(step, format!("no answer within {seconds} s"), None);
+        }
+    }
+
+    /// What the config means.
+    pub fn configured(&mut self, config: &S3Config) {
+        let mut text = match &config.endpoint {
+            Some(endpoint) => format!("the store is at {}", endpoint.as_str()),
+            None => "the store is AWS".to_owned(),
+        };
+        if config.endpoint.as_ref().is_some_and(super::Endpoint::is_plain_http) {
+            text.push_str("; plain http: whoever is on the way can read what is sent");
+        }
+        if config.skip_tls_verify {
+            text.push_str("; insecureSkipTLSVerify: nobody's identity is proven");
+        }
+        self.ok(ProbeStep::Configuration, text);
+    }
+
+    /// The TLS handshake's outcome. `verified` is false where the location asks for no verification.
+    pub fn tls(&mut self, verified: Result<bool, String>, certificate: Option<Certificate>) {
+        let days_left = certificate.as_ref().map(|certificate| certificate.days_left(self.looked_at));
+        let ends = certificate.as_ref().map_or(String::new(), |c| {
+            format!("; the certificate of {} is valid from {} to {}", shown(&c.subject), c.not_before, c.not_after)
+        });
+        match &verified {
+            Ok(true) => match days_left.filter(|days| *days < ENDS_SOON) {
+                Some(days) => self.say(
+                    ProbeStep::Tls,
+                    State::Ok,
+                    format!("verified, for {days} more days{ends}"),
+                    Some("renew the store's certificate"),
+                ),
+                None => self.ok(ProbeStep::Tls, format!("verified{ends}")),
+            },
+            Ok(false) => self.ok(ProbeStep::Tls, format!("not verified, as insecureSkipTLSVerify asks{ends}")),
+            Err(why) => {
+                let remedy = if why.contains("expired") || why.contains("not valid yet") {
+                    "renew the store's certificate, and look at the clocks"
+                } else if why.contains("another host name") {
+                    "set s3Url to a name that the certificate is for"
+                } else {
+                    "set objectStorage.caCert (or caCertRef) to the authority that signed the store's certificate"
+                };
+                self.failed(ProbeStep::Tls, format!("{why}{ends}"), Some(remedy));
+            }
+        }
+        self.tls = Some(TlsFacts { verified: verified == Ok(true), why_not: verified.err(), certificate, days_left });
+    }
+
+    /// By how much the store's clock is ahead of ours.
+    pub fn clock(&mut self, ahead: Option<i64>) {
+        const REMEDY: &str = "let NTP set the clocks of the store and of the operator's node";
+        self.clock_ahead_seconds = ahead;
+        match ahead {
+            None => self.ok(ProbeStep::Clock, "the store does not tell the time"),
+            Some(ahead) if ahead.abs() > TOO_FAR => {
+                self.failed(ProbeStep::Clock, format!("{}; stores refuse that", words(ahead)), Some(REMEDY));
+            }
+            Some(ahead) if ahead.abs() > WORTH_TELLING => {
+                let text = format!("{}; from 15 min on stores refuse requests", words(ahead));
+                self.say(ProbeStep::Clock, State::Ok, text, Some(REMEDY));
+            }
+            Some(_) => self.ok(ProbeStep::Clock, "the clocks agree"),
+        }
+    }
+
+    /// What was refused. What the store had to get right before it could refuse that was right.
+    pub fn refused(&mut self, error: &StoreError) {
+        let failed = error.step().unwrap_or(ProbeStep::Answer);
+        if failed > ProbeStep::Answer {
+            self.ok(ProbeStep::Answer, "it answers as a store does");
+        }
+        for (step, text) in [
+            (ProbeStep::Clock, "the clocks agree"),
+            (ProbeStep::Identity, "the store accepts the credential"),
+            (ProbeStep::Bucket, "the bucket is there"),
+        ] {
+            if failed > step {
+                self.ok(step, text);
+            }
+        }
+        let remedy = match failed {
+            ProbeStep::Identity => Some("put the right keys into the Secret that the location names"),
+            ProbeStep::Bucket => Some("mend the location's bucket, region or s3Url"),
+            ProbeStep::Permission => Some("allow it in the policy of the credential's user or role"),
+            _ => None,
+        };
+        self.failed(failed, error.message(), remedy);
+    }
+
+    /// The folders below the prefix.
+    pub fn listed(&mut self, names: Vec<String>, more: bool) {
+        let folders: Vec<Folder> = names
+            .into_iter()
+            .take(MOST_FOLDERS)
+            .map(|name| Folder { valid: VALID_FOLDERS.contains(&name.as_str()), name })
+            .collect();
+        let foreign: Vec<&str> = folders.iter().filter(|f| !f.valid).take(3).map(|f| f.name.as_str()).collect();
+        if foreign.is_empty() {
+            self.ok(ProbeStep::Layout, "Velero lets stand all that lies below the prefix");
+        } else {
+            let count = folders.iter().filter(|folder| !folder.valid).count();
+            let some = foreign.iter().map(|name| shown(name)).collect::<Vec<_>>().join(", ");
+            let text = format!(
+                "Velero marks the location Unavailable, for it lets only {} stand below the prefix; {count} other: {some}",
+                VALID_FOLDERS.join(", ")
+            );
+            let remedy = "move what lies there elsewhere, or give the location a prefix of its own";
+            self.failed(ProbeStep::Layout, text, Some(remedy));
+        }
+        self.folders = Some(folders);
+        self.more_folders = more;
+    }
+
+    /// Closes it: of the steps of which nothing was said it is told that they were not reached.
+    #[must_use]
+    pub fn closed(mut self) -> Self {
+        self.reachable = self.verdict(ProbeStep::Answer).is_some_and(|verdict| verdict.state == State::Ok);
+        for step in ProbeStep::ALL {
+            self.say(step, State::NotReached, String::new(), None);
+        }
+        self.steps.sort_by_key(|verdict| verdict.step);
+        self
+    }
+}
+
+fn words(ahead: i64) -> String {
+    crate::store::clock_words(ahead)
+}
+
+fn neighbours(location: &Location, all: &[Location]) -> Vec<Neighbour> {
+    let endpoint = |location: &Location| location.config.get("s3Url").map(|url| url.trim_end_matches('/').to_owned());
+    let others = all.iter().filter(|other| other.name != location.name && other.bucket == location.bucket);
+    others
+        .map(|other| Neighbour {
+            location: other.name.clone(),
+            prefix: other.prefix.clone(),
+            same_endpoint: endpoint(other) == endpoint(location),
+            overlaps: below(&other.prefix, &location.prefix) || below(&location.prefix, &other.prefix),
+        })
+        .collect()
+}
+
+/// Whether the prefix `inner` is `outer` or lies below it.
+fn below(inner: &str, outer: &str) -> bool {
+    outer.is_empty() || inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Action, Answer};
+    use serde_json::json;
+
+    fn location(name: &str, prefix: &str) -> Location {
+        Location::parse(&json!({
+            "metadata": {"name": name},
+            "spec": {"provider": "aws", "objectStorage": {"bucket": "b", "prefix": prefix}},
+        }))
+        .expect("valid")
+    }
+
+    fn report() -> ProbeReport {
+        ProbeReport::of(&location("offsite", "a"), &[], vec!["upload"], Timestamp::UNIX_EPOCH)
+    }
+
+    fn states(report: &ProbeReport) -> Vec<(ProbeStep, State)> {
+        report.steps.iter().map(|verdict| (verdict.step, verdict.state)).collect()
+    }
+
+    #[test]
+    fn a_refusal_says_what_was_right_before_it() {
+        let mut denied = report();
+        denied.ok(ProbeStep::Configuration, "x");
+        let answer = Answer::new(403, Some("AccessDenied"));
+        let (bucket, key) = ("b".to_owned(), "a/".to_owned());
+        denied.refused(&StoreError::Denied { action: Action::List, bucket, key, answer });
+        let denied = denied.closed();
+        assert!(denied.reachable && denied.failed_at == Some(ProbeStep::Permission));
+        assert_eq!(
+            states(&denied)[5..10].iter().map(|(_, state)| *state).collect::<Vec<_>>(),
+            [State::Ok, State::Ok, State::Ok, State::Ok, State::Failed]
+        );
+        assert_eq!(states(&denied)[10], (ProbeStep::Layout, State::NotReached));
+        assert!(denied.verdict(ProbeStep::Permission).is_some_and(|v| v.text.contains("s3:ListBucket on b/a/")));
+
+        let mut away = report();
+        away.refused(&StoreError::Unreachable { at: ProbeStep::Dns, why: "DNS resolution failed: x".to_owned() });
+        let away = away.closed();
+        assert!(!away.reachable && away.failed_at == Some(ProbeStep::Dns));
+        assert_eq!(away.steps.len(), ProbeStep::ALL.len());
+        assert_eq!(away.steps.iter().filter(|verdict| verdict.state == State::NotReached).count(), 10);
+    }
+
+    #[test]
+    fn clocks_are_judged_at_five_and_fifteen_minutes() {
+        for (ahead, state, words) in [
+            (Some(20), State::Ok, "the clocks agree"),
+            (Some(-400), State::Ok, "7 min behind"),
+            (Some(1200), State::Failed, "20 min ahead of the operator's"),
+            (None, State::Ok, "does not tell"),
+        ] {
+            let mut report = report();
+            report.clock(ahead);
+            let verdict = report.verdict(ProbeStep::Clock).expect("a verdict");
+            assert_eq!(verdict.state, state, "{ahead:?}");
+            assert!(verdict.text.contains(words), "{}", verdict.text);
+        }
+    }
+
+    #[test]
+    fn only_the_six_folders_may_stand() {
+        let mut report = report();
+        report.listed(["backups", "kopia", "lost+found"].map(ToOwned::to_owned).to_vec(), false);
+        let verdict = report.verdict(ProbeStep::Layout).expect("a verdict");
+        assert_eq!(verdict.state, State::Failed);
+        assert!(verdict.text.ends_with("; 1 other: \"lost+found\""), "{}", verdict.text);
+        let mut good = self::report();
+        good.listed(VALID_FOLDERS.map(ToOwned::to_owned).to_vec(), false);
+        assert_eq!(good.closed().failed_at, None);
+    }
+
+    #[test]
+    fn whoever_shares_the_bucket_is_named() {
+        let all = [location("offsite", "a"), location("root", ""), location("below", "a/b"), location("twin", "ab")];
+        let report = ProbeReport::of(&all[0], &all, Vec::new(), Timestamp::UNIX_EPOCH);
+        let told: Vec<_> = report.shared_with.iter().map(|n| (n.location.as_str(), n.overlaps)).collect();
+        assert_eq!(told, [("root", true), ("below", true), ("twin", false)]);
+    }
+
+    #[test]
+    fn the_step_that_took_the_time_is_named() {
+        let mut report = report();
+        report.ok(ProbeStep::Configuration, "x");
+        report.ok(ProbeStep::Credential, "x");
+        report.gave_up(20);
+        assert_eq!(report.closed().failed_at, Some(ProbeStep::Dns));
+    }
+}

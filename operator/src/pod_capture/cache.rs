@@ -1,0 +1,322 @@
+//! What is kept of hosting pods, and for how long: a bounded shelf, from which those that ended first go first.
+//! Pure; what is put on it comes from the watch, what is taken for a bundle is chosen by `collect`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    CaughtLog, CaughtPod, Unread,
+    log_buffer::{Line, LogCursor, Ring},
+    pod_snapshot::{PodSnapshot, State},
+};
+
+/// Pods that are kept at once.
+pub const PODS: usize = 64;
+/// Everything that is kept of all of them: objects, Events, logs (bytes).
+pub(super) const MEMORY: usize = 8 << 20;
+/// Events of one pod.
+const EVENTS: usize = 32;
+/// Names that are kept of pods for which there was no place.
+const TURNED_AWAY: usize = 256;
+/// How long a pod is kept after its end: a failed Restore is looked into the same day.
+const KEPT: SignedDuration = SignedDuration::from_hours(6);
+
+/// Hosting pods that were seen, by UID.
+#[derive(Debug, Default)]
+pub(super) struct CaptureCache {
+    held: BTreeMap<String, Held>,
+    /// Pods for which there was no place: by UID their name, and when they were seen.
+    turned_away: BTreeMap<String, (String, Timestamp)>,
+}
+
+#[derive(Debug)]
+struct Held {
+    sight: PodSnapshot,
+    seen: Timestamp,
+    /// When it was first seen to have ended, or to be gone.
+    ended: Option<Timestamp>,
+    events: BTreeMap<String, Arc<[u8]>>,
+    logs: BTreeMap<String, Log>,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    ring: Ring,
+    mark: LogCursor,
+    reading: Reading,
+    /// When it was to be followed all places were taken.
+    passed_over: bool,
+    /// When it was asked for last the API server refused it.
+    refused: bool,
+    /// Reading it gave way to others, and has not gone on since.
+    gave_way: bool,
+}
+
+/// Whether somebody reads a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Reading {
+    #[default]
+    Nobody,
+    Somebody,
+    /// It was read to its end.
+    Done,
+}
+
+/// What a look at a pod leaves to be done.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Todo {
+    /// Containers whose logs nobody reads: name, and whether the log still grows.
+    pub(super) logs: Vec<(String, bool)>,
+    /// Its Events may tell something new.
+    pub(super) events: bool,
+}
+
+impl Held {
+    fn memory(&self) -> usize {
+        let events: usize = self.events.values().map(|event| event.len()).sum();
+        let logs: usize = self.logs.values().map(|log| log.ring.memory()).sum();
+        self.sight.object.len() + events + logs
+    }
+
+    /// Containers that ran, and ended before anybody had read a line of them; and why nobody had. Who waits for its turn, or for
+    /// the answer, may have come too late.
+    fn unread(&self) -> impl Iterator<Item = (String, Unread)> {
+        let unread = |log: &Log| (log.passed_over || log.reading != Reading::Done) && log.mark == LogCursor::default();
+        let logs = self.logs.iter().filter(move |(_, log)| self.ended.is_some() && unread(log));
+        let why = |log: &Log| match log {
+            Log { refused: true, .. } => Unread::Refused,
+            Log { passed_over: true, .. } => Unread::PassedOver,
+            _ => Unread::Gone,
+        };
+        logs.map(move |(name, log)| (name.clone(), why(log)))
+    }
+
+    /// The first to go are those that ended well, then those that ended at all.
+    fn worth(&self) -> (bool, Timestamp) {
+        (self.sight.ended == Some(true) || !self.sight.trouble.is_empty(), self.ended.unwrap_or(Timestamp::MAX))
+    }
+}
+
+impl CaptureCache {
+    /// Takes what a look at a pod showed. A pod for which there is no place is not kept: it is looked at again with its
+    /// next change.
+    pub(super) fn see(&mut self, sight: PodSnapshot, now: Timestamp) -> Todo {
+        self.expire(now);
+        if !self.held.contains_key(&sight.uid) && !self.make_place() {
+            self.turn_away(sight, now);
+            return Todo::default();
+        }
+        self.turned_away.remove(&sight.uid);
+        let uid = sight.uid.clone();
+        let held = self.held.entry(uid).or_insert_with(|| Held {
+            sight: PodSnapshot { trouble: String::new(), ended: None, ..sight.clone() },
+            seen: now,
+            ended: None,
+            events: BTreeMap::new(),
+            logs: BTreeMap::new(),
+        });
+        let events = held.sight.trouble != sight.trouble || held.sight.ended != sight.ended;
+        if sight.ended.is_some() {
+            held.ended.get_or_insert(now);
+        }
+        held.seen = now;
+        held.sight = sight;
+        let mut logs = Vec::new();
+        for (name, state) in held.sight.containers.iter().filter(|(_, state)| *state != State::Waiting) {
+            if held.logs.entry(name.clone()).or_default().reading == Reading::Nobody {
+                logs.push((name.clone(), *state == State::Running));
+            }
+        }
+        self.fit();
+        Todo { logs, events }
+    }
+
+    /// The last look at a pod that is gone. One that is not kept takes the place of none that is: nothing but its object is to
+    /// be had any more.
+    pub(super) fn see_last(&mut self, sight: PodSnapshot, now: Timestamp) {
+        if self.held.contains_key(&sight.uid) || self.held.len() < PODS {
+            self.see(sight, now);
+        } else {
+            self.turn_away(sight, now);
+        }
+    }
+
+    /// A pod is there no more.
+    pub(super) fn gone(&mut self, uid: &str, now: Timestamp) {
+        if let Some(held) = self.held.get_mut(uid) {
+            held.ended.get_or_insert(now);
+        }
+    }
+
+    /// Of the pods with this label, those that are not among `there` are gone.
+    pub(super) fn all_of(&mut self, label: &str, there: &BTreeSet<String>, now: Timestamp) {
+        for (uid, held) in &mut self.held {
+            if held.sight.labels.contains_key(label) && !there.contains(uid) {
+                held.ended.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Adds Events of a pod; newer ones of the same UID take the place of older ones.
+    pub(super) fn add_events(&mut self, uid: &str, events: impl IntoIterator<Item = (String, Arc<[u8]>)>) {
+        let Some(held) = self.held.get_mut(uid) else { return };
+        for (event, json) in events {
+            if held.events.len() < EVENTS || held.events.contains_key(&event) {
+                held.events.insert(event, json);
+            }
+        }
+        self.fit();
+    }
+
+    /// Somebody begins to read a log: how far it was read before; `None` if it is being read, or was read to its end.
+    pub(super) fn begin_log(&mut self, uid: &str, container: &str) -> Option<LogCursor> {
+        let log = self.log_of(uid, container).filter(|log| log.reading == Reading::Nobody)?;
+        log.reading = Reading::Somebody;
+        Some(log.mark)
+    }
+
+    /// Nobody can follow this log now.
+    pub(super) fn pass_over(&mut self, uid: &str, container: &str) {
+        if let Some(log) = self.log_of(uid, container) {
+            log.passed_over = true;
+        }
+    }
+
+    /// Nobody may read this log.
+    pub(super) fn refuse(&mut self, uid: &str, container: &str) {
+        if let Some(log) = self.log_of(uid, container) {
+            log.refused = true;
+        }
+    }
+
+    /// Whoever reads this log has given its place at the node to others; `false`: it is read again.
+    pub(super) fn gave_way(&mut self, uid: &str, container: &str, gave_way: bool) {
+        if let Some(log) = self.log_of(uid, container) {
+            log.gave_way = gave_way;
+        }
+    }
+
+    /// A line of a log; whether the pod is still kept.
+    pub(super) fn line(&mut self, uid: &str, container: &str, line: &Line<'_>, mark: LogCursor) -> bool {
+        let Some(log) = self.log_of(uid, container) else { return false };
+        let before = log.ring.memory();
+        match line {
+            Line::Whole(line) => log.ring.push(line),
+            Line::TooLong { bytes, key } => log.ring.too_long(*bytes, *key),
+        }
+        log.mark = mark;
+        if log.ring.memory() > before {
+            self.fit();
+        }
+        true
+    }
+
+    /// All of a log was read, be it empty.
+    pub(super) fn read_whole(&mut self, uid: &str, container: &str) {
+        if let Some(log) = self.log_of(uid, container) {
+            (log.passed_over, log.refused) = (false, false);
+        }
+    }
+
+    /// How far a log was read; `None` if the pod is not kept any more.
+    pub(super) fn mark(&self, uid: &str, container: &str) -> Option<LogCursor> {
+        Some(self.held.get(uid)?.logs.get(container)?.mark)
+    }
+
+    /// A log does not grow any more: its container ended, or the pod is gone.
+    pub(super) fn is_whole(&self, uid: &str, container: &str) -> bool {
+        self.held.get(uid).is_none_or(|held| {
+            let ended = |(name, state): &(String, State)| name == container && *state == State::Ended;
+            held.ended.is_some() || held.sight.containers.iter().any(ended)
+        })
+    }
+
+    /// Nobody reads this log any more; `to_its_end`: nor need anybody.
+    pub(super) fn end_log(&mut self, uid: &str, container: &str, to_its_end: bool) {
+        if let Some(log) = self.log_of(uid, container) {
+            log.reading = if to_its_end { Reading::Done } else { Reading::Nobody };
+        }
+    }
+
+    /// All that is kept, but for the logs.
+    pub(super) fn pods(&self) -> Vec<CaughtPod> {
+        let caught = |held: &Held| CaughtPod {
+            uid: held.sight.uid.clone(),
+            name: held.sight.name.clone(),
+            node: held.sight.node.clone(),
+            labels: held.sight.labels.clone(),
+            seen: held.seen,
+            object: held.sight.object.clone(),
+            events: held.events.iter().map(|(uid, json)| (uid.clone(), json.clone())).collect(),
+            containers: held.logs.keys().cloned().collect(),
+            unread: held.unread().collect(),
+        };
+        self.held.values().map(caught).collect()
+    }
+
+    /// Names of pods of which nothing is kept, for there was no place for them.
+    pub(super) fn turned_away(&self) -> BTreeSet<String> {
+        self.turned_away.values().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// A log, if a line of it was read.
+    pub(super) fn log(&self, uid: &str, container: &str) -> Option<CaughtLog> {
+        let Log { ring, gave_way, .. } = self.held.get(uid)?.logs.get(container)?;
+        let content = ring.content();
+        let (left_out_bytes, left_out_lines) = ring.left_out;
+        (!content.is_empty()).then_some(CaughtLog { content, left_out_bytes, left_out_lines, gave_way: *gave_way })
+    }
+
+    fn log_of(&mut self, uid: &str, container: &str) -> Option<&mut Log> {
+        self.held.get_mut(uid)?.logs.get_mut(container)
+    }
+
+    /// Of too many the one goes that was seen first.
+    fn turn_away(&mut self, sight: PodSnapshot, now: Timestamp) {
+        self.turned_away.insert(sight.uid, (sight.name, now));
+        if self.turned_away.len() > TURNED_AWAY {
+            let first = self.turned_away.iter().min_by_key(|(_, (_, seen))| *seen).map(|(uid, _)| uid.clone());
+            first.and_then(|uid| self.turned_away.remove(&uid));
+        }
+    }
+
+    fn expire(&mut self, now: Timestamp) {
+        self.turned_away.retain(|_, (_, seen)| now.duration_since(*seen) < KEPT);
+        self.held.retain(|_, held| held.ended.is_none_or(|ended| now.duration_since(ended) < KEPT));
+    }
+
+    /// Room for one pod more; of those that live none goes.
+    fn make_place(&mut self) -> bool {
+        self.held.len() < PODS || self.drop_one()
+    }
+
+    fn drop_one(&mut self) -> bool {
+        let ended = self.held.iter().filter(|(_, held)| held.ended.is_some());
+        let Some(uid) = ended.min_by_key(|(_, held)| held.worth()).map(|(uid, _)| uid.clone()) else { return false };
+        self.held.remove(&uid);
+        true
+    }
+
+    /// Keeps to [`MEMORY`]: pods that ended go first, then the longest logs are halved.
+    fn fit(&mut self) {
+        while self.held.values().map(Held::memory).sum::<usize>() > MEMORY {
+            if self.drop_one() {
+                continue;
+            }
+            let logs = self.held.values_mut().flat_map(|held| held.logs.values_mut());
+            let Some(longest) = logs.max_by_key(|log| log.ring.memory()).filter(|log| log.ring.memory() > 0) else {
+                // Objects and Events alone: 64 pods with the most of both.
+                self.held.pop_first();
+                continue;
+            };
+            longest.ring.halve();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! Watches the hosting pods of Velero's namespace, label by label, and has their logs and Events read in time.
+//! It never fails anything: without the permission it says so once, and the operator works on without it.
+
+use std::{
+    collections::BTreeSet,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject},
+    runtime::{
+        WatchStreamExt as _,
+        watcher::{self, watcher},
+    },
+};
+use serde_json::Value;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Movers,
+    follow::{Which, follow},
+    pod_snapshot::{LABELS, PodSnapshot, event},
+};
+use crate::{
+    cluster::{ApiKind, Cluster, ClusterError, query_value},
+    collect::NodeSlots,
+};
+
+/// Logs that are followed at once, each over a connection of its own; of one node by turns, as places there allow.
+pub const FOLLOWED: usize = 16;
+/// Logs of containers that ended unfollowed, and lists of Events, that are read at once.
+const LOOKS: usize = 4;
+/// Pods in a page when the watch begins.
+const PAGE: u32 = 50;
+/// Longest answer to a question for a pod's Events (bytes), and time for it.
+const EVENTS: usize = 512 << 10;
+const EVENTS_TIME: Duration = Duration::from_secs(15);
+
+/// What all tasks of the watch share.
+pub(super) struct Catcher {
+    pub(super) cluster: Cluster,
+    pub(super) namespace: String,
+    pub(super) movers: Movers,
+    /// The places at the nodes, which bundles have first.
+    pub(super) nodes: NodeSlots,
+    followed: Arc<Semaphore>,
+    looks: Semaphore,
+    refusal_told: AtomicBool,
+    log_refusal_told: AtomicBool,
+    shutdown: CancellationToken,
+}
+
+/// Catches what hosting pods leave behind until `shutdown` is cancelled; `nodes` are those at which bundles are collected.
+pub async fn watch(client: Client, namespace: String, movers: Movers, nodes: NodeSlots, shutdown: CancellationToken) {
+    let pods: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &ApiResource::erase::<Pod>(&()));
+    let catcher = Arc::new(Catcher {
+        cluster: Cluster::new(client),
+        namespace,
+        movers,
+        nodes,
+        followed: Arc::new(Semaphore::new(FOLLOWED)),
+        looks: Semaphore::new(LOOKS),
+        refusal_told: AtomicBool::new(false),
+        log_refusal_told: AtomicBool::new(false),
+        shutdown: shutdown.clone(),
+    });
+    let labels = LABELS.map(|label| catcher.label(pods.clone(), label));
+    shutdown.run_until_cancelled(futures::future::join_all(labels)).await;
+}
+
+impl Catcher {
+    /// Watches the pods that have this label: a selector cannot say "this label or that".
+    async fn label(self: &Arc<Self>, pods: Api<DynamicObject>, label: &'static str) {
+        let config = watcher::Config::default().labels(label).page_size(PAGE);
+        let mut changes = pin!(watcher(pods, config).default_backoff());
+        let mut listed = BTreeSet::new();
+        while let Some(change) = changes.next().await {
+            match change {
+                Ok(watcher::Event::Init) => listed.clear(),
+                Ok(watcher::Event::InitApply(pod)) => {
+                    listed.extend(pod.metadata.uid.clone());
+                    self.see(pod);
+                }
+                Ok(watcher::Event::InitDone) => {
+                    self.movers.shelf().all_of(label, &std::mem::take(&mut listed), Timestamp::now());
+                }
+                Ok(watcher::Event::Apply(pod)) => self.see(pod),
+                Ok(watcher::Event::Delete(pod)) => self.gone(pod),
+                Err(error) => self.interrupted(&error),
+            }
+        }
+    }
+
+    fn see(self: &Arc<Self>, pod: DynamicObject) {
+        let Some(sight) = serde_json::to_value(pod).ok().and_then(PodSnapshot::of) else { return };
+        let (uid, name, node) = (sight.uid.clone(), sight.name.clone(), sight.node.clone());
+        let todo = self.movers.shelf().see(sight, Timestamp::now());
+        // What has ended since has a claim to be read first.
+        self.nodes.stir();
+        if todo.events {
+            self.spawn_events(uid.clone());
+        }
+        for (container, grows) in todo.logs {
+            self.spawn_log(&uid, &name, node.clone(), container, grows);
+        }
+    }
+
+    /// The last look: what a pod was when it went is told with its deletion.
+    fn gone(self: &Arc<Self>, pod: DynamicObject) {
+        let Some(uid) = pod.metadata.uid.clone() else { return };
+        if let Some(sight) = serde_json::to_value(pod).ok().and_then(PodSnapshot::of) {
+            self.movers.shelf().see_last(sight, Timestamp::now());
+        }
+        self.movers.shelf().gone(&uid, Timestamp::now());
+        self.nodes.stir();
+        self.spawn_events(uid);
+    }
+
+    /// While as many are followed as may be, a log that grows is left for the next look, at the latest for that after its end.
+    fn spawn_log(self: &Arc<Self>, uid: &str, pod: &str, node: Option<String>, container: String, grows: bool) {
+        let followed = if grows { Arc::clone(&self.followed).try_acquire_owned().ok() } else { None };
+        if grows && followed.is_none() {
+            self.movers.shelf().pass_over(uid, &container);
+            return;
+        }
+        let Some(mark) = self.movers.shelf().begin_log(uid, &container) else { return };
+        let (catcher, uid, pod) = (Arc::clone(self), uid.to_owned(), pod.to_owned());
+        self.spawn(async move {
+            let _followed = followed;
+            let which = Which { uid: &uid, pod: &pod, container: &container, node: node.as_deref() };
+            let whole = follow(&catcher, which, mark, grows).await;
+            catcher.movers.shelf().end_log(&uid, &container, whole);
+        });
+    }
+
+    /// A place among those who look at what does not grow.
+    pub(super) async fn look(&self) -> Option<SemaphorePermit<'_>> {
+        self.looks.acquire().await.ok()
+    }
+
+    fn spawn_events(self: &Arc<Self>, uid: String) {
+        let catcher = Arc::clone(self);
+        self.spawn(async move {
+            let _place = catcher.look().await;
+            let events = ApiKind::namespaced("", "v1", "events", "Event").list_path(Some(&catcher.namespace));
+            let selector = query_value(&format!("involvedObject.uid={uid}"));
+            let path = format!("{events}?fieldSelector={selector}&limit={PAGE}");
+            match catcher.cluster.get(&path, EVENTS, Instant::now() + EVENTS_TIME).await {
+                Ok(mut list) => {
+                    let items = list["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
+                    let typed = items.into_iter().map(|mut item: Value| {
+                        // Items of a list lack what says what they are.
+                        item["apiVersion"] = "v1".into();
+                        item["kind"] = "Event".into();
+                        item
+                    });
+                    catcher.movers.shelf().add_events(&uid, typed.filter_map(event));
+                }
+                Err(error) => tracing::debug!(%error, uid, "Events of a data mover's pod were not read"),
+            }
+        });
+    }
+
+    /// Tells once that the permission to read logs is missing.
+    pub(super) fn log_refused(&self, error: &ClusterError) {
+        if !self.log_refusal_told.swap(true, Ordering::Relaxed) {
+            let cure = "grant get of pods/log in Velero's namespace (rule R6)";
+            tracing::warn!(%error, cure, "Logs of data movers' pods are not read: they are not in bundles");
+        }
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let shutdown = self.shutdown.clone();
+        tokio::spawn(async move { shutdown.run_until_cancelled(work).await });
+    }
+
+    /// Tells once that the permission is missing; anything else passes by itself.
+    fn interrupted(&self, error: &watcher::Error) {
+        let refused = match error {
+            watcher::Error::InitialListFailed(kube::Error::Api(status))
+            | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+            | watcher::Error::WatchError(status) => status.is_forbidden(),
+            _ => false,
+        };
+        if !refused {
+            tracing::debug!(%error, "Watch of data movers' pods was interrupted");
+        } else if !self.refusal_told.swap(true, Ordering::Relaxed) {
+            let cure = "grant get, list and watch of pods in Velero's namespace (rule R5)";
+            tracing::warn!(%error, cure, "Data movers' pods are not watched: what they leave behind is not in bundles");
+        }
+    }
+}

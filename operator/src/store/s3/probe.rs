@@ -1,0 +1,152 @@
+//! Looks at the way to a location's store step by step, as an upload would go it, and writes nothing there.
+//! What the answers mean is said by `location::ProbeReport`; who asks, and for how long, by `run::locations`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_sdk_s3::{Client, config::Credentials, presigning::PresigningConfig};
+use hyper::Uri;
+use rustls::pki_types::ServerName;
+use tokio_rustls::TlsConnector;
+
+use super::{
+    Action, S3, StoreError,
+    classify::classify,
+    connect::{self, EndpointAccess},
+    transport::{self, WireError},
+};
+use crate::{
+    certificate::Certificate,
+    location::{ProbeReport, ProbeStep, Resolved},
+    tls,
+};
+
+impl S3 {
+    /// The way up to TLS, for which no credential is needed; false: it ends there.
+    pub async fn look_at_the_way(&self, resolved: &Resolved, report: &mut ProbeReport) -> bool {
+        let Some(uri) = self.address().await else {
+            report.failed(ProbeStep::Dns, "the endpoint's address cannot be made of the config", None);
+            return false;
+        };
+        let (host, _) = connect::host_and_port(&uri);
+        match connected(&uri, resolved, report).await {
+            Ok(stream) if uri.scheme_str() == Some("http") => {
+                drop(stream);
+                report.ok(ProbeStep::Tls, "none: the endpoint is plain http");
+                true
+            }
+            Ok(stream) => shake_hands(stream, host, resolved, report).await,
+            Err(error) => {
+                let remedy = match &error {
+                    WireError::Dns(_) => "mend the host in s3Url, or the DNS of the operator's node",
+                    WireError::NotAllowed(_) => "set s3Url to the store's own address",
+                    WireError::Proxy(_) => {
+                        "let the proxy pass connections to the store, or name its host in NO_PROXY of the operator"
+                    }
+                    _ => {
+                        "is the store running, is the port in s3Url its own, does a NetworkPolicy or firewall stand between?"
+                    }
+                };
+                report.failed(error.step(), error.to_string(), Some(remedy));
+                false
+            }
+        }
+    }
+
+    /// What the store answers: who we are to it, what we may, and what lies below the prefix. One listing, one HEAD.
+    pub async fn look_inside(&self, key: &super::Key, report: &mut ProbeReport) {
+        let root = if self.prefix.is_empty() { String::new() } else { format!("{}/", self.prefix) };
+        let listing = self.client.list_objects_v2().bucket(&self.bucket).prefix(&root).delimiter("/");
+        let listed = listing.max_keys(1000).send().await;
+        let listed = match listed {
+            Ok(listed) => listed,
+            Err(error) => {
+                let error = classify(&error, self.request(Action::List, &root));
+                if error.step().is_some_and(|step| step > ProbeStep::Clock) {
+                    report.ok(ProbeStep::Answer, "it answers as a store does");
+                    report.clock(self.skew.exact());
+                }
+                report.refused(&error);
+                if let StoreError::Skewed { ahead, .. } = error {
+                    report.clock_ahead_seconds = ahead;
+                }
+                return;
+            }
+        };
+        report.ok(ProbeStep::Answer, "it answers as a store does");
+        report.clock(self.skew.exact());
+        report.ok(ProbeStep::Identity, "the store accepts the credential");
+        report.ok(ProbeStep::Bucket, "the bucket is there");
+        match super::Store::head(self, key).await {
+            Ok(_) => {
+                report.ok(
+                    ProbeStep::Permission,
+                    "listing below the prefix and reading are allowed; writing was not tried",
+                );
+            }
+            Err(error) => report.refused(&error),
+        }
+        let names = listed.common_prefixes().iter().filter_map(|common| common.prefix());
+        let names = names.filter_map(|name| name.strip_prefix(&root)).map(|name| name.trim_end_matches('/').to_owned());
+        report.listed(names.collect(), listed.is_truncated().unwrap_or(false));
+    }
+
+    /// Where requests about this bucket go, as the SDK itself makes it of region, endpoint, style and bucket.
+    async fn address(&self) -> Option<Uri> {
+        // Nothing that is signed here is sent: the keys stand for none.
+        let nobody = Credentials::new("nobody", "nobody", None, None, "address");
+        let config = self.client.config().to_builder().credentials_provider(nobody).build();
+        let signing = PresigningConfig::expires_in(std::time::Duration::from_secs(1)).ok()?;
+        let signed =
+            Client::from_conf(config).get_object().bucket(&self.bucket).key("any").presigned(signing).await.ok()?;
+        signed.uri().parse().ok()
+    }
+}
+
+/// To the store, or to the proxy before it.
+async fn connected(
+    uri: &Uri,
+    resolved: &Resolved,
+    report: &mut ProbeReport,
+) -> Result<tokio::net::TcpStream, WireError> {
+    let (host, port) = connect::host_and_port(uri);
+    let reach = EndpointAccess::stores(resolved.policy).map_err(WireError::Proxy)?;
+    if let Some(proxy) = reach.proxy(uri)? {
+        let stream = connect::through(&proxy, uri).await?;
+        report.ok(ProbeStep::Dns, format!("the proxy {} finds the address of {host}", proxy.place()));
+        report.ok(ProbeStep::Connection, format!("the proxy {} takes connections to {host}:{port}", proxy.place()));
+        return Ok(stream);
+    }
+    let addresses = connect::addresses(&host, port).await?;
+    let some: Vec<String> = addresses.iter().take(4).map(|address| address.ip().to_string()).collect();
+    report.ok(ProbeStep::Dns, format!("{host} is {}", some.join(", ")));
+    let stream = connect::dial(&host, port, &addresses, &reach).await?;
+    report.ok(ProbeStep::Connection, format!("somebody listens at {host}:{port}"));
+    Ok(stream)
+}
+
+async fn shake_hands(
+    stream: tokio::net::TcpStream,
+    host: String,
+    resolved: &Resolved,
+    report: &mut ProbeReport,
+) -> bool {
+    let seen = Arc::new(Mutex::new(None));
+    let listed = tls::certificates(resolved.ca_pem.as_deref().unwrap_or_default().as_bytes()).unwrap_or_default();
+    let config = tls::client_that_notes(listed, resolved.s3.skip_tls_verify, seen.clone());
+    let (Ok(config), Ok(name)) = (config, ServerName::try_from(host.clone())) else {
+        report.failed(ProbeStep::Tls, "the location's certificates cannot be used", None);
+        return false;
+    };
+    let shaken =
+        tokio::time::timeout(transport::HANDSHAKE, TlsConnector::from(Arc::new(config)).connect(name, stream)).await;
+    let certificate = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let certificate = certificate.and_then(|der| Certificate::parse(&der));
+    let verdict = match shaken {
+        Ok(Ok(_)) => Ok(!resolved.s3.skip_tls_verify),
+        Ok(Err(error)) => Err(transport::handshake_error(&error, host).to_string()),
+        Err(_) => Err(format!("TLS with {host} failed: no answer within {} s", transport::HANDSHAKE.as_secs())),
+    };
+    let ok = verdict.is_ok();
+    report.tls(verdict, certificate);
+    ok
+}
