@@ -1,5 +1,5 @@
-//! The DebugBundle resource (`debugbundle.io/v1alpha1`): its types, its schema and the words of its status.
-//! What the operator does with it is not here: this crate has no I/O, so that clients can depend on it alone.
+//! The DebugBundle resource (`debugbundle.io/v1alpha1`): its types, its schema and the words of its status. This crate
+//! has no I/O, so that clients can depend on it alone.
 //!
 //! * [`spec`]: what a user asks for, with the rules that the API server enforces.
 //! * [`status`]: what the operator answers.
@@ -20,20 +20,20 @@ use kube::CustomResourceExt as _;
 
 /// The API group; also the prefix of our labels, annotations and finalizer.
 pub const GROUP: &str = "debugbundle.io";
-/// The finalizer that stands for the uploaded object and an unfinished upload.
+/// The finalizer that protects the uploaded object and an unfinished upload from being forgotten.
 pub const FINALIZER: &str = "debugbundle.io/delete-bundle";
-/// A change of this annotation's value asks for a new download URL; the value itself has no meaning.
+/// Changing this annotation's value requests a new download URL; the value itself has no meaning.
 pub const RENEW_URL_ANNOTATION: &str = "debugbundle.io/renew-url";
-/// The most characters of that value: status holds it.
+/// Longest value of that annotation, in characters, because status repeats it.
 pub const RENEW_URL_LIMIT: usize = 64;
-/// Why a bundle was made: [`TRIGGER_REQUEST`], as without the label, or what made the operator create it by itself. The operator
-/// runs bundles that somebody asked for before automatic ones.
+/// Why a bundle exists: [`TRIGGER_REQUEST`] (the default without the label), or the event for which the operator
+/// created it. The operator runs requested bundles before automatic ones.
 pub const TRIGGER_LABEL: &str = "debugbundle.io/trigger";
-/// The value of [`TRIGGER_LABEL`] for a bundle that somebody asked for.
+/// The value of [`TRIGGER_LABEL`] for a bundle that a user requested.
 pub const TRIGGER_REQUEST: &str = "Request";
-/// Set on automatic bundles: a Velero backup of the namespace leaves them out.
+/// Set on automatic bundles, so that a Velero backup of the namespace leaves them out.
 pub const EXCLUDE_FROM_BACKUP_LABEL: &str = "velero.io/exclude-from-backup";
-/// Velero puts this label on what it restored; a restored DebugBundle is never run again.
+/// Velero sets this label on restored objects; a restored DebugBundle never runs again.
 pub const RESTORED_BY_LABEL: &str = "velero.io/restore-name";
 
 /// The CustomResourceDefinition as committed in `deploy/crd.yaml`.

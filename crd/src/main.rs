@@ -1,4 +1,4 @@
-//! Prints the CustomResourceDefinition, or writes it to the path given. It installs nothing.
+//! Prints the CustomResourceDefinition, or writes it to the given path.
 
 use std::process::ExitCode;
 

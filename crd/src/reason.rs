@@ -1,79 +1,79 @@
-//! The closed vocabulary in which a DebugBundle says why: condition reason, Event reason and metric label alike.
-//! Prose for people belongs in messages, not here.
+//! The closed vocabulary of condition reasons, Event reasons and metric labels. Sentences for people belong in
+//! messages.
 
-/// Why a condition, an Event or a metric is as it is.
+/// The reason of a condition, an Event or a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// The bundle waits for one of the operator's places.
     Queued,
     /// Evidence is being read.
     Collecting,
-    /// All that was wanted is in the bundle.
+    /// Everything that was wanted is in the bundle.
     Collected,
-    /// The bundle is there, and something wanted is not in it.
+    /// A bundle exists, but lacks something that was wanted.
     PartiallyCollected,
     /// The sealed bundle is on its way to the object store.
     Uploading,
     /// The bundle is in the object store and was verified there.
     Uploaded,
-    /// All done.
+    /// Everything is done.
     Completed,
     /// A URL was signed.
     UrlIssued,
-    /// The URL's time is over.
+    /// The URL has expired.
     UrlExpired,
-    /// The policy is to sign a URL only when asked.
+    /// The policy signs a URL only on request.
     OnRequest,
-    /// The policy is never to sign a URL.
+    /// The policy never signs a URL.
     Never,
     /// The store, or the credential, cannot sign.
     SigningUnsupported,
-    /// The object is no longer in the store, or is another one.
+    /// The object is no longer in the store, or was replaced.
     ObjectMissing,
     /// The Backup or Restore does not exist.
     TargetNotFound,
     /// The namespace has no Velero.
     VeleroNotFound,
-    /// No BackupStorageLocation, or not the one that was named.
+    /// No BackupStorageLocation exists, or the named one does not.
     LocationNotFound,
-    /// Several locations could be meant.
+    /// Several locations qualify.
     LocationAmbiguous,
     /// The location is read-only.
     LocationReadOnly,
-    /// The location's provider or configuration is not one the operator can use.
+    /// The operator cannot use the location's provider or configuration.
     LocationInvalid,
-    /// No usable credential for the location.
+    /// The location has no usable credential.
     CredentialInvalid,
-    /// The spec asks for what cannot be done.
+    /// The spec cannot be fulfilled.
     InvalidSpec,
-    /// The value of an annotation is not one that is allowed; it is ignored.
+    /// An annotation's value is not allowed and is ignored.
     InvalidAnnotation,
     /// The resource could not be read at all.
     Malformed,
-    /// The resource came out of a backup and is not run again.
+    /// The resource was restored from a backup and does not run again.
     RestoredFromBackup,
     /// The store refused the request.
     UploadDenied,
     /// The store could not be reached, or failed.
     StoreUnreachable,
-    /// The object in the store is not what was sent.
+    /// The object in the store differs from the bytes sent.
     StoredObjectCorrupt,
     /// The self-check found in the sealed bundle what redaction should have masked.
     RedactionSelfCheck,
-    /// There is no room in the spool.
+    /// The spool is full.
     SpoolFull,
-    /// The operator stopped in the middle, too often.
+    /// The operator was interrupted too often during the run.
     Interrupted,
-    /// The resource is gone, what is in the store could not be deleted.
+    /// The resource is gone, but its object in the store could not be deleted.
     NotDeleted,
-    /// The time to live is over.
+    /// The bundle's time to live has ended.
     Expired,
     /// The API server answered with an error.
     ApiError,
 }
 
 impl Reason {
-    /// The word as it stands in conditions, Events and metrics.
+    /// The word as used in conditions, Events and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "Queued",

@@ -1,5 +1,5 @@
-//! What a user asks for: the spec of a DebugBundle, and every rule the API server holds it to.
-//! Whether the things it names exist is not known here: the operator answers that in status.
+//! What a user requests: the spec of a DebugBundle, and every rule that the API server enforces. Only the operator can
+//! check whether the objects it names exist; it reports that in status.
 
 use std::time::Duration;
 
@@ -280,7 +280,7 @@ impl Default for ByteSize {
 }
 
 impl ByteSize {
-    /// The bytes, or `None` for what is not a whole quantity; the API server lets only quantities through.
+    /// The number of bytes, or `None` if it is not a whole number; the API server accepts only quantities.
     pub fn bytes(&self) -> Option<u64> {
         let digits = self.0.trim_end_matches(|c: char| !c.is_ascii_digit());
         let factor: u64 = match &self.0[digits.len()..] {
@@ -355,7 +355,7 @@ fn rules_schema(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Reads `1h30m`, `90s` and the like: the durations that the schema lets through.
+/// Parses `1h30m`, `90s` and the like: the durations that the schema accepts.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut seconds: u64 = 0;

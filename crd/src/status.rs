@@ -1,5 +1,4 @@
-//! What the operator answers: the status of a DebugBundle.
-//! How it comes about is not here; the operator folds outcomes into these types.
+//! What the operator reports: the status of a DebugBundle.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
@@ -114,7 +113,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// The phase as it stands in status.
+    /// The phase as written in status.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::New => "New",
@@ -127,7 +126,7 @@ impl Phase {
         }
     }
 
-    /// Nothing more will happen by itself, but for the URL and the end of the time to live.
+    /// Whether only the URL and the end of the time to live can still change it.
     pub const fn is_terminal(self) -> bool {
         matches!(self, Self::Completed | Self::PartiallyFailed | Self::Failed)
     }
@@ -139,7 +138,7 @@ impl std::fmt::Display for Phase {
     }
 }
 
-/// The conditions of a DebugBundle, in the order in which they are shown.
+/// The conditions of a DebugBundle, in display order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConditionType {
     /// Summary: the bundle is stored and verified.
@@ -153,7 +152,7 @@ pub enum ConditionType {
 }
 
 impl ConditionType {
-    /// All of them, in the order in which they are shown.
+    /// All conditions, in display order.
     pub const ALL: [Self; 4] = [Self::Ready, Self::Collected, Self::Uploaded, Self::DownloadReady];
 
     /// The condition's `type`.

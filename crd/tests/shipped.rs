@@ -1,5 +1,5 @@
-//! Holds what users install, `deploy/` and the chart, to what the documentation promises: no right beyond the tables, a
-//! restricted pod, one version everywhere. Whether the rights suffice is not asked here; tests on a stand show that.
+//! Checks the shipped manifests, `deploy/` and the chart, against the documentation: no right beyond the tables, a
+//! restricted pod, one version everywhere. Tests on a stand show that the rights suffice.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
@@ -11,7 +11,7 @@ use debugbundle_crd::{DebugBundle, GROUP, TargetKind};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What no rule may name: reading Secrets in bulk, running code, changing what others own, borrowing identities.
+/// Rights that no rule may grant: reading Secrets in bulk, running code, changing others' objects, impersonation.
 const NEVER: [&str; 27] = [
     "*",
     "pods/exec",
@@ -42,7 +42,7 @@ const NEVER: [&str; 27] = [
     "debugbundles/finalizers",
 ];
 
-/// All verbs but get and list that are granted to the operator: group, resource, verb.
+/// All verbs except get and list that the operator is granted: group, resource, verb.
 const BEYOND_READING: [(&str, &str, &str); 7] = [
     ("", "pods", "watch"),
     ("debugbundle.io", "debugbundles", "watch"),
@@ -171,7 +171,7 @@ fn sec_r27_nothing_shipped_grants_what_the_operator_must_not_have() {
 
 #[test]
 fn sec_r14_no_role_grants_finalizers_of_anything() {
-    // Whoever may update them may set owner references that keep an owner from being deleted.
+    // An account that may update finalizers may set owner references that keep an owner from being deleted.
     for role in roles() {
         for rule in &role.rules {
             assert!(!rule.resources.iter().any(|one| one.ends_with("/finalizers")), "{}: {rule:?}", role.name());
@@ -235,7 +235,7 @@ fn sec_d2_no_field_names_a_secret_an_account_a_url_a_bucket_a_key_or_a_file() {
     let [version] = &versions[..] else { panic!("one version") };
     let mut found = BTreeSet::new();
     fields(&version["schema"]["openAPIV3Schema"]["properties"]["spec"], "", &mut found);
-    // What names something names a Backup, a Restore, a location or a namespace. A new field is judged by a reader.
+    // Fields that name an object name a Backup, a Restore, a location or a namespace. A reviewer judges each new field.
     let judged = [
         "downloadURL",
         "downloadURL.policy",
@@ -340,7 +340,7 @@ fn sec_p4_the_pod_runs_as_the_operators_own_account_and_as_no_other() {
     assert_eq!((&account["kind"], &account["metadata"]["name"]), (&"ServiceAccount".into(), &NAME.into()));
     let pod = &deployment["spec"]["template"]["spec"];
     assert_eq!(pod["serviceAccountName"], NAME);
-    // The token is mounted in this pod, not in whatever else takes the account.
+    // The token is mounted in this pod, and in no other pod of the account.
     assert_eq!(account["automountServiceAccountToken"], false);
     assert_eq!(pod["automountServiceAccountToken"], true);
     for (file, path) in files("deploy/rbac").iter().map(|file| (file, format!("deploy/rbac/{file}"))) {
@@ -422,7 +422,7 @@ fn the_samples_are_what_they_say() {
     assert_eq!(kinds, [Some(TargetKind::Backup), None, Some(TargetKind::Restore)]);
 }
 
-/// A misspelt field is one that the type dropped.
+/// The type drops a misspelt field.
 fn assert_subset(written: &Value, understood: &Value, path: &str) {
     match written {
         Value::Object(fields) => {

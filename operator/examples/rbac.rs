@@ -1,5 +1,5 @@
-//! Writes the shipped roles, the admission policies and the documentation's tables anew from the code (`cargo rbac`).
-//! It grants nothing and asks no cluster.
+//! Regenerates the shipped roles, the admission policies and the documentation's tables from the code (`cargo rbac`),
+//! without a cluster.
 
 use std::{fs, path::Path, process::ExitCode};
 

@@ -1,36 +1,36 @@
-//! What is left out when a bundle would be larger than it may be: which entries, in which order, down to what.
-//! Pure; `collect` shortens and drops the entries, and says so in `trimmed[]`.
+//! Which entries are left out or shortened when a bundle would be too large, in which order, and to which size.
+//! Pure; `collect` shortens and drops the entries, and records it in `trimmed[]`.
 
 use crate::plan::{Item, ItemSource, Priority};
 
-/// Most bytes of a bundle, compressed, unless the operator was told otherwise.
+/// The most bytes of a bundle, compressed, unless the operator is configured otherwise.
 pub const DEFAULT: u64 = 512 << 20;
-/// Of these, and of the spool, kept free for what is written about the others: summary, analysis, descriptions,
+/// Kept free of these, and of the spool, for what is written about the entries: summary, analysis, descriptions,
 /// locations, log, manifest (bytes, compressed).
 const RESERVED: u64 = 16 << 20;
 /// What one entry takes besides its body: its header in the archive and its line in the manifest (bytes, compressed).
-/// A digest alone is 32 of them, and nothing else of it is as hard to compress.
+/// Its digest alone takes 32 of them, because it does not compress.
 pub const PER_ENTRY: u64 = 512;
-/// What a line of the manifest takes that says what is not there (bytes, compressed).
+/// What a manifest line about a missing item takes (bytes, compressed).
 pub const PER_LINE: u64 = 256;
 
-/// Who may have how much (bytes, compressed), such that a bundle can always be sealed.
+/// How many bytes (compressed) each part may take, so that a bundle can always be sealed.
 ///
-/// Sealing has every body twice on disk at the worst: as it was collected, and copied. So while `room` holds what is
-/// collected and `own` what is written about it, twice both of them and the manifest fit into the spool, and once into
-/// the bundle.
+/// At worst, sealing keeps every body on disk twice: as it was collected, and copied. `room` holds what is collected
+/// and `own` what is written about it: twice their sum and the manifest fit into the spool, and once their sum fits
+/// into the bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shares {
-    /// For what is collected, once it is read.
+    /// For the collected entries, once they are read.
     pub room: u64,
-    /// For what is written about it, but for the manifest.
+    /// For what is written about them, except the manifest.
     pub own: u64,
-    /// What of the spool nothing that is read may take.
+    /// The part of the spool that entries being read may not use.
     pub held_back: u64,
 }
 
 impl Shares {
-    /// When the bundle may have `limit` bytes and the spool `spool`.
+    /// The shares for a bundle of at most `limit` bytes and a spool of `spool` bytes.
     pub fn of(limit: u64, spool: u64) -> Self {
         let of_bundle = RESERVED.min(limit / 4);
         let held_back = RESERVED.min(spool / 4);
@@ -40,20 +40,20 @@ impl Shares {
     }
 }
 
-/// What an entry is, as far as leaving it out is concerned.
+/// How much an entry matters when something has to be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Explains the failure and is small: stays.
     Stays,
     /// The target's own log.
     TargetLog,
-    /// A List in which the target is, or what belongs to it.
+    /// A List that contains the target, or what belongs to it.
     TargetList,
-    /// A log of those who worked on the target, or of a pod that is not well.
+    /// A log of a pod that worked on the target, or of an unhealthy pod.
     Log,
-    /// The log of an instance that a pod had before, which is well now.
+    /// The previous log of a pod that is healthy now.
     OldLog,
-    /// The log of a pod that is well and has nothing to do with the target.
+    /// The log of a healthy pod that has nothing to do with the target.
     HealthyLog,
     /// What the API server serves.
     Discovery,
@@ -61,12 +61,12 @@ pub enum Class {
     Extra,
     /// All other objects.
     Objects,
-    /// Definitions of kinds.
+    /// CustomResourceDefinitions.
     Definitions,
 }
 
 impl Class {
-    /// Of an entry at `path` that `item` brought; `healthy` says whether its pod, if it has one, is well.
+    /// The class of an entry at `path` that `item` produced; `healthy`: its pod, if it has one, is healthy.
     pub fn of(item: &Item, path: &str, healthy: bool) -> Self {
         let log = matches!(item.source, ItemSource::PodLog { .. });
         let previous = matches!(item.source, ItemSource::PodLog { previous: true, .. });
@@ -74,7 +74,7 @@ impl Class {
         let in_veleros_folder = path.starts_with("velero/");
         let text = path.rsplit_once('.').is_some_and(|(_, extension)| extension == "log");
         match item.priority {
-            // The lines about the target that stood in the server's log.
+            // The lines about the target, extracted from the server's log.
             Priority::P2 if log && in_veleros_folder => Self::TargetLog,
             Priority::P1 if in_veleros_folder && text => Self::TargetLog,
             Priority::P1 if list => Self::TargetList,
@@ -94,25 +94,25 @@ impl Class {
     }
 }
 
-/// What is done to an entry.
+/// How an entry is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// Its middle goes until so many bytes are kept, as unpacked.
+    /// Its middle is removed until so many uncompressed bytes are left.
     Shorten(u64),
-    /// All of it goes.
+    /// The whole entry is left out.
     Drop,
-    /// Of a List only the target's own objects stay.
+    /// Only the target's own objects stay in the List.
     OwnObjects,
 }
 
-/// The steps, in their order: each is begun when the one before has nothing left to give.
+/// The steps, in their order: each begins when the one before has nothing left to cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
-    /// Logs of pods that are well, to 1 MiB.
+    /// Logs of healthy pods, to 1 MiB.
     HealthyLogs,
-    /// The same altogether.
+    /// Logs of healthy pods, entirely.
     AllHealthyLogs,
-    /// And the previous logs of pods that are well now.
+    /// Previous logs of pods that are healthy now.
     OldLogs,
     /// Discovery.
     Discovery,
@@ -120,19 +120,19 @@ pub enum Step {
     Extras,
     /// Logs that explain, to 8 MiB.
     Logs,
-    /// To 2 MiB.
+    /// Logs that explain, to 2 MiB.
     ShortLogs,
     /// Objects that are not about the target.
     Objects,
-    /// Definitions of kinds.
+    /// CustomResourceDefinitions.
     Definitions,
     /// The target's log, to 64 MiB.
     TargetLog,
-    /// To 16 MiB.
+    /// The target's log, to 16 MiB.
     ShortTargetLog,
-    /// Logs that explain, to 256 KiB: there must be thousands.
+    /// Logs that explain, to 256 KiB: there must be thousands of them.
     LeastLogs,
-    /// Lists with the target in them; the bundle is PartiallyFailed.
+    /// Lists that contain the target; the bundle is PartiallyFailed.
     TargetLists,
 }
 
@@ -190,21 +190,21 @@ impl Step {
     }
 }
 
-/// The rule after which a bundle is PartiallyFailed: what belongs to the target was left out.
+/// The rule that makes a bundle PartiallyFailed: something that belongs to the target was left out.
 pub const TARGET_LISTS: &str = "TargetLists";
 
-/// What an entry takes.
+/// An entry's class and size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weighed {
-    /// What it is.
+    /// Its class.
     pub class: Class,
-    /// Bytes as unpacked.
+    /// Uncompressed bytes.
     pub bytes: u64,
     /// Bytes in the spool.
     pub compressed: u64,
 }
 
-/// Which of the entries `step` cuts and how, by their place in `entries`, the largest first.
+/// The entries that `step` cuts, by their index in `entries`, and how; the largest first.
 pub fn victims(step: Step, entries: &[Weighed]) -> Vec<(usize, Cut)> {
     let mut found: Vec<(usize, Cut)> = entries
         .iter()
@@ -216,13 +216,13 @@ pub fn victims(step: Step, entries: &[Weighed]) -> Vec<(usize, Cut)> {
     found
 }
 
-/// The step that is the first to leave out something of this class.
+/// The first step that cuts entries of this class.
 pub fn first(class: Class) -> Option<Step> {
     Step::ALL.into_iter().find(|step| step.cut(class).is_some())
 }
 
-/// In which order whole entries go, by their place in `entries`, when all steps were not enough: what explains least
-/// first, of that the largest.
+/// The order in which whole entries are dropped when all steps were not enough, by their index in `entries`: those that
+/// explain least first, and of these the largest.
 pub fn least_first(entries: &[Weighed]) -> Vec<usize> {
     let worth = |class| match class {
         Class::HealthyLog => 0,
@@ -241,7 +241,7 @@ pub fn least_first(entries: &[Weighed]) -> Vec<usize> {
     places
 }
 
-/// The step that left out all of this class, once `begun` was the last step that was begun: more of it need not be read.
+/// The step that dropped this whole class, if `begun` comes after it: further entries of the class need not be read.
 pub fn closed(class: Class, begun: Option<Step>) -> Option<Step> {
     let begun = begun?;
     Step::ALL.into_iter().find(|step| *step < begun && step.cut(class) == Some(Cut::Drop))

@@ -1,13 +1,13 @@
-//! The client of the API server that all of the operator shares, with a bound on its requests per second, as Velero's own
-//! server has one.
+//! The API server's client that the whole operator shares. It limits its requests per second, as Velero's own server
+//! does.
 
 use std::{num::NonZeroU32, time::Duration};
 
 use kube::{Client, Config, client::ClientBuilder};
 use tower::limit::RateLimitLayer;
 
-/// A client that sends at most `qps` requests in a second; further ones wait, in the order in which they were made. A watch is
-/// one request. Velero's server has a flag of the same name.
+/// A client that sends at most `qps` requests per second; further requests wait in order. A watch is one request.
+/// Velero's server has a flag of the same name.
 ///
 /// # Errors
 /// The configuration names files, keys or addresses that cannot be used.

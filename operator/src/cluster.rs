@@ -1,5 +1,5 @@
-//! The API server as this operator reads it: every call ends, every answer is bounded, lists come in pages and item by
-//! item. What is read, and where it goes, is the callers' business; nothing is written to the cluster from here.
+//! How this operator reads the API server: every call ends, every answer is bounded, lists come in pages and item by
+//! item. Nothing is written to the cluster from here.
 
 use std::{
     io::{self, Read},
@@ -26,16 +26,16 @@ use crate::shared_answers::SharedAnswers;
 
 /// Items asked for in one page of a list.
 pub const PAGE: usize = 500;
-/// Largest piece that waits between a connection and the thread that works on it; at most [`PIECES`] wait.
+/// Largest piece that waits between a connection and the thread that reads it; at most [`PIECES`] wait.
 const PIECE: usize = 64 * 1024;
 const PIECES: usize = 4;
 /// Longest error body that is read, and longest message kept of it (bytes).
 const ERROR_BODY: usize = 64 * 1024;
 const MESSAGE: usize = 512;
-/// How often a list begins anew because its continue token expired.
+/// How often a list starts again because its continue token expired.
 const RESTARTS: usize = 3;
 
-/// Why the API server did not give what was asked for.
+/// Why a request to the API server failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClusterError {
     /// It refused. `reason` is the machine-readable word of its Status.
@@ -57,16 +57,16 @@ pub enum ClusterError {
     /// The answer broke off.
     #[error("connection was reset: {0}")]
     Reset(String),
-    /// The answer stood still.
+    /// No more bytes of the answer came.
     #[error("no byte for {} s", .0.as_secs())]
     Stalled(Duration),
-    /// The caller's time is over.
+    /// The caller's deadline passed.
     #[error("the time for it was over")]
     Deadline,
-    /// It is not JSON, or not of the expected shape.
+    /// The answer is not JSON, or not of the expected shape.
     #[error("answer cannot be read: {0}")]
     Malformed(String),
-    /// Larger than the caller allows (bytes).
+    /// The answer is larger than the caller allows (bytes).
     #[error("answer is larger than {0} bytes")]
     TooLarge(usize),
 }
@@ -80,7 +80,7 @@ impl ClusterError {
         }
     }
 
-    /// The object, or the kind, does not exist.
+    /// The object, or its kind, does not exist.
     pub fn is_not_found(&self) -> bool {
         self.code() == Some(404)
     }
@@ -91,7 +91,7 @@ impl ClusterError {
     }
 }
 
-/// Text of others made fit for a message: control and bidi characters escaped, cut at `limit` bytes.
+/// Foreign text made safe for a message: control and bidi characters escaped, cut at `limit` bytes.
 pub fn bounded(text: &str, limit: usize) -> String {
     let mut kept = String::new();
     for c in text.trim().chars() {
@@ -162,7 +162,7 @@ impl ApiKind {
         if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
     }
 
-    /// The path of the list: of the namespace, or of the whole cluster.
+    /// The path of the list, in the namespace or in the whole cluster.
     pub fn list_path(&self, namespace: Option<&str>) -> String {
         let root = if self.group.is_empty() { "/api" } else { "/apis" };
         let place = match namespace {
@@ -178,7 +178,7 @@ impl ApiKind {
     }
 }
 
-/// Names in objects are whatever somebody wrote; in a path they must stay one component.
+/// Names in objects may contain anything; in a path each must stay one component.
 fn segment(name: &str) -> String {
     const KEEP: &percent_encoding::AsciiSet =
         &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
@@ -195,15 +195,15 @@ pub fn query_value(value: &str) -> String {
 pub enum Flow {
     /// More.
     More,
-    /// Nothing any more.
+    /// No more.
     Enough,
 }
 
-/// Who takes the items of a list, on a thread that may block.
+/// Receives the items of a list, on a thread that may block.
 pub trait TakeItems: Send + 'static {
     /// One item, in the order of the API server.
     fn take(&mut self, item: Value) -> io::Result<Flow>;
-    /// The list begins anew; what was taken is void.
+    /// The list starts again; the items taken so far are void.
     fn restart(&mut self);
 }
 
@@ -212,37 +212,37 @@ pub trait TakeItems: Send + 'static {
 pub struct Listed {
     /// Items taken.
     pub items: usize,
-    /// Of the first page.
+    /// The `resourceVersion` of the first page.
     pub resource_version: String,
-    /// The taker had enough before the end.
+    /// The taker wanted no more before the list ended.
     pub enough: bool,
 }
 
 /// Why a list ended early.
 #[derive(Debug)]
 pub enum ListError {
-    /// The API server's side.
+    /// The API server failed.
     Cluster(ClusterError),
-    /// The taker's side.
+    /// The taker failed.
     Taker(io::Error),
 }
 
 /// How the flow from a connection to its reader ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PumpEnd {
-    /// The source said that this is all.
+    /// The source ended.
     Whole,
     /// The reader wanted no more.
     ReaderGone,
     /// The source broke off.
     Reset(String),
-    /// Nothing came for so long.
+    /// The source sent nothing for so long.
     Stalled(Duration),
-    /// The time was over.
+    /// The deadline passed.
     Deadline,
 }
 
-/// The reading end of a pump, for a thread that may block. End of file says nothing about why; the pump's end does.
+/// The reading end of a pump, for a thread that may block. End of file does not tell why it ended; [`PumpEnd`] does.
 #[derive(Debug)]
 pub struct Pieces {
     from: mpsc::Receiver<Bytes>,
@@ -279,8 +279,8 @@ impl Read for Pieces {
     }
 }
 
-/// Carries a body into a pipe until one of the ends, or the time, is over. `idle` is the longest silence of the
-/// source; a slow reader does not count against it.
+/// Copies a body into a pipe until one end closes or the deadline passes. `idle` is the longest silence of the source;
+/// a slow reader does not count against it.
 pub async fn pump<S, E>(
     body: S,
     to: mpsc::Sender<Bytes>,
@@ -298,7 +298,7 @@ where
         let next = tokio::select! {
             biased;
             next = timeout_at(silence.min(deadline), body.next()) => next,
-            // Nobody waits for a source that may never speak again.
+            // Once the reader is gone, do not wait for a source that may stay silent.
             () = to.closed() => return PumpEnd::ReaderGone,
         };
         let mut data = match next {
@@ -320,13 +320,13 @@ where
     }
 }
 
-/// The API server, read with patience that ends.
+/// A reader of the API server, with time limits.
 #[derive(Clone)]
 pub struct Cluster {
     client: kube::Client,
     answer: Duration,
     idle: Duration,
-    /// Answers that bundles share, and since when they may have been read.
+    /// Answers that bundles share, and the earliest time at which a usable one was read.
     shared: Option<(Arc<SharedAnswers>, Instant)>,
 }
 
@@ -337,24 +337,24 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// With 30 s for an answer to begin and 30 s of silence within one.
+    /// Allows 30 s until an answer begins, and 30 s of silence within it.
     pub fn new(client: kube::Client) -> Self {
         Self { client, answer: Duration::from_secs(30), idle: Duration::from_secs(30), shared: None }
     }
 
-    /// With other times: for an answer to begin, and of silence within one.
+    /// Sets the time until an answer begins, and of silence within it.
     #[must_use]
     pub fn patient(self, answer: Duration, idle: Duration) -> Self {
         Self { answer, idle, ..self }
     }
 
-    /// With answers that are shared with other bundles, as far as they were read at `since` or later.
+    /// Uses answers shared with other bundles, if they were read at `since` or later.
     #[must_use]
     pub fn sharing(self, answers: Arc<SharedAnswers>, since: Instant) -> Self {
         Self { shared: Some((answers, since)), ..self }
     }
 
-    /// With this part of the times.
+    /// Divides both times by `part`.
     #[must_use]
     pub fn hurried(self, part: u32) -> Self {
         Self { answer: self.answer / part, idle: self.idle / part, ..self }
@@ -365,7 +365,7 @@ impl Cluster {
         self.idle
     }
 
-    /// Opens a GET; an answer of 400 and more is an error.
+    /// Opens a GET; a status of 400 or more is an error.
     pub async fn open(
         &self,
         path: &str,
@@ -427,7 +427,7 @@ impl Cluster {
         serde_json::from_slice(&whole).map_err(|error| ClusterError::Malformed(chain(&error)))
     }
 
-    /// The UID of the pod of this name that is there now.
+    /// The UID of the pod that has this name now.
     pub async fn pod_uid(&self, namespace: &str, pod: &str, deadline: Instant) -> Result<String, ClusterError> {
         let path = ApiKind::namespaced("", "v1", "pods", "Pod").path(Some(namespace), pod);
         let accept = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
@@ -435,8 +435,8 @@ impl Cluster {
         Ok(pod.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default().to_owned())
     }
 
-    /// Lists in pages of [`PAGE`], each item given to `taker` as soon as it was read: never a page in memory. When
-    /// the continue token expires (410) the list begins anew, a few times. The taker comes back in every case.
+    /// Lists in pages of [`PAGE`] and gives each item to `taker` as soon as it is read: no page is held in memory. When
+    /// the continue token expires (410), the list starts again, a few times. Every outcome returns the taker.
     pub async fn list<T: TakeItems>(
         &self,
         path: &str,
@@ -519,7 +519,7 @@ impl Cluster {
             Ok(back) => back,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                // A blocking task that has begun is never cancelled; before that only a runtime that shuts down does it.
+                // Only a runtime that shuts down cancels a blocking task, and only before it has begun.
                 Err(_) => std::future::pending().await,
             },
         };
@@ -551,7 +551,7 @@ where
     Ok(whole)
 }
 
-/// What a refusal says: a Status if it is one, else the beginning of the text.
+/// The error in a refusal's body: its Status, else the beginning of its text.
 fn refusal(code: u16, body: &[u8]) -> ClusterError {
     #[derive(Deserialize)]
     struct Status {
@@ -686,17 +686,17 @@ impl<'de, T: TakeItems> Visitor<'de> for ItemsSeed<'_, T> {
     }
 }
 
-/// Takes items by projecting each to a few fields, at most so many.
+/// Projects each item to a few fields, and keeps a limited number of them.
 #[derive(Debug)]
 pub struct Projected<T, F> {
-    /// What was taken.
+    /// The projected items.
     pub items: Vec<T>,
     most: usize,
     read: F,
 }
 
 impl<T, F: FnMut(Value) -> Option<T>> Projected<T, F> {
-    /// Takes at most `most` of what `read` makes of the items.
+    /// Keeps at most `most` of the values that `read` returns.
     pub fn new(most: usize, read: F) -> Self {
         Self { items: Vec::new(), most, read }
     }

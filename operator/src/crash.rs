@@ -1,5 +1,5 @@
-//! Named points of a run at which a test may end the process as `kill -9` does, and two ways to break redaction, which the
-//! self-check must survive. Without the feature `crash-points` nothing of it is compiled in, the latter in no release build.
+//! Named points of a run at which a test may kill the process like `kill -9`, and two ways to break redaction, which
+//! the self-check must survive. Compiled only with the feature `crash-points`, the latter never in a release build.
 
 /// Ends the process if the environment asks for it: `DEBUGBUNDLE_CRASH_AT=<name>`.
 #[cfg(feature = "crash-points")]
@@ -10,12 +10,12 @@ pub fn point(name: &str) {
     }
 }
 
-/// Nothing.
+/// Does nothing.
 #[cfg(not(feature = "crash-points"))]
 #[inline]
 pub fn point(_name: &str) {}
 
-/// The rule of redaction that a test has switched off: `DEBUGBUNDLE_RULE_OFF=<rule>`.
+/// The redaction rule that a test switched off: `DEBUGBUNDLE_RULE_OFF=<rule>`.
 #[cfg(all(feature = "crash-points", debug_assertions))]
 pub fn rule_off() -> Option<&'static str> {
     static OFF: std::sync::LazyLock<Option<String>> =
@@ -30,7 +30,7 @@ pub const fn rule_off() -> Option<&'static str> {
     None
 }
 
-/// Panics where redaction sees what `DEBUGBUNDLE_PANIC_AT` says.
+/// Panics when redaction sees the text of `DEBUGBUNDLE_PANIC_AT`.
 #[cfg(all(feature = "crash-points", debug_assertions))]
 #[expect(clippy::panic, reason = "that is what a test asks for")]
 pub fn panic_at(data: &[u8]) {
@@ -41,7 +41,7 @@ pub fn panic_at(data: &[u8]) {
     }
 }
 
-/// Nothing.
+/// Does nothing.
 #[cfg(not(all(feature = "crash-points", debug_assertions)))]
 #[inline]
 pub fn panic_at(_data: &[u8]) {}

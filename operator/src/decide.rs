@@ -1,5 +1,5 @@
-//! What to do with a DebugBundle now: one pure function from what is seen and the time to a step.
-//! Doing it, and finding out what is seen, is the controller's.
+//! What to do with a DebugBundle now: one pure function from the observed state and the time to a step.
+//! The controller observes the state and carries out the step.
 
 use std::time::Duration;
 
@@ -9,42 +9,42 @@ use kube::ResourceExt as _;
 
 use crate::observed::{Observed, Renewal};
 
-/// How often a collection is begun before it is given up: more would be a crash loop.
+/// How often a collection is started before it is given up: more would be a crash loop.
 pub const MAX_ATTEMPTS: i64 = 5;
-/// The same once the bundle is sealed: sending it again costs little, and what is in it can no longer be collected.
+/// The same for a sealed bundle: uploading it again costs little, and its contents can no longer be collected.
 pub const MAX_ATTEMPTS_TO_SEND: i64 = 20;
-/// The least time between two answers to requests for a URL.
+/// The shortest time between two answers to requests for a URL.
 pub const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
 
-/// A verb, and what it needs.
+/// What the controller does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Delete what is in the store, then let the resource go.
+    /// Delete the bundle from the store, then let the resource go.
     Finalize,
-    /// Delete the resource, its time is over.
+    /// Delete the resource: its ttl is over.
     Expire,
     /// End it without a run.
     Settle(Reason),
-    /// Wait for a place, claim it, run.
+    /// Wait for a slot, claim the resource, run.
     Run {
         /// Number of this attempt, from 1.
         attempt: i64,
         /// An earlier run was interrupted; what it sealed may still be in the spool.
         resume: bool,
     },
-    /// Put the duty to clean up on record again, somebody took it off.
+    /// Put the finalizer back: somebody removed it.
     Protect,
-    /// Say in its status that it cannot be read.
+    /// Report in its status that it cannot be read.
     Malformed,
-    /// Take the dead URL out of status.
+    /// Remove the expired URL from status.
     ClearUrl,
-    /// Sign a URL, or say why not.
+    /// Sign a URL, or report why not.
     AnswerRenewal(Renewal),
-    /// Nothing, until then (or until something changes).
+    /// Nothing until then, or until something changes.
     Rest(Option<Timestamp>),
 }
 
-/// When the next request for a URL may be answered, if not now. An answer in the future is not the operator's.
+/// When the next request for a URL may be answered, if not now. An answer in the future is forged, and ignored.
 pub fn renewal_due(answered: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
     let answered = answered?;
     let due = answered.checked_add(RENEWAL_PAUSE).ok()?;
@@ -94,7 +94,7 @@ fn after_the_run(seen: &Observed, now: Timestamp) -> Step {
     }
 }
 
-/// Whether no attempt may follow the one that is on record.
+/// Whether the recorded attempt is the last one allowed.
 pub fn is_last_attempt(bundle: &DebugBundle) -> bool {
     let status = bundle.status.as_ref();
     let most = match status.and_then(|s| s.phase) {
@@ -104,7 +104,7 @@ pub fn is_last_attempt(bundle: &DebugBundle) -> bool {
     status.and_then(|s| s.attempts).is_some_and(|attempts| attempts >= most)
 }
 
-/// When bundle and resource go: from the end of the run, or its deadline's, on.
+/// When bundle and resource are deleted: the ttl after `completed`, the end of the run or its deadline.
 pub fn expiration(bundle: &DebugBundle, completed: Timestamp) -> Timestamp {
     let ttl = parse_duration(&bundle.spec.ttl).unwrap_or(Duration::from_hours(720));
     completed.checked_add(ttl).unwrap_or(Timestamp::MAX)
@@ -115,16 +115,16 @@ pub fn timeout(bundle: &DebugBundle) -> Duration {
     parse_duration(&bundle.spec.timeout).unwrap_or(Duration::from_mins(15))
 }
 
-/// Until when a sealed bundle is tried to be sent: from the moment on record at which that was first announced, so that
-/// no restart gives it more time. A moment in the future was not written by the operator and counts as now.
+/// Until when the upload of a sealed bundle is tried. The time counts from the recorded moment at which the upload was
+/// first announced, so that no restart extends it. A moment in the future is not the operator's and counts as now.
 pub fn send_until(bundle: &DebugBundle, now: Timestamp, timeout: Duration) -> Timestamp {
     let announced = bundle.status.as_ref().and_then(|s| s.upload.as_ref()).and_then(|u| u.started.as_ref());
     let since = announced.map_or(now, |started| started.0.min(now));
     since.checked_add(timeout).unwrap_or(Timestamp::MAX)
 }
 
-/// How long a URL shall work, and whether that is less than asked because the operator allows no more; `None` if none is
-/// to be signed at all.
+/// How long a URL shall work, and whether the operator's limit made that shorter than requested; `None` if no URL is to
+/// be signed.
 pub fn url_ttl(bundle: &DebugBundle, most: Duration) -> Option<(Duration, bool)> {
     (bundle.spec.download_url.policy != UrlPolicy::Never).then(|| {
         let asked = parse_duration(&bundle.spec.download_url.ttl).unwrap_or(Duration::from_hours(1));
@@ -132,7 +132,7 @@ pub fn url_ttl(bundle: &DebugBundle, most: Duration) -> Option<(Duration, bool)>
     })
 }
 
-/// Whether the duty to clean up is on record.
+/// Whether our finalizer is on the resource.
 pub fn has_finalizer(bundle: &DebugBundle) -> bool {
     bundle.finalizers().iter().any(|f| f == debugbundle_crd::FINALIZER)
 }
@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(decide(&seen, at(NOW)), Step::Rest(Some(at("2026-09-08T04:00:00Z"))));
     }
 
-    /// Stored, and its annotation has this value; the one before was answered then.
+    /// A stored bundle whose annotation has this value; the request before it was answered at `answered`.
     fn asking(value: &str, answered: Option<&str>) -> DebugBundle {
         let mut seen = in_phase(Phase::Completed, 1);
         seen.metadata.finalizers = Some(vec![FINALIZER.into()]);

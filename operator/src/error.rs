@@ -1,31 +1,31 @@
-//! A run's failure, grouped by what follows from it: nothing, another try, or a line in status.
-//! An item's failure is not here: it is data, a line in the manifest.
+//! Why a run failed, grouped by what happens next: nothing, another attempt, or a message in status.
+//! The failure of a single item is data: a line in the manifest.
 
 use debugbundle_crd::Reason;
 
-/// Why a run ended without doing what it set out to do.
+/// Why a run did not reach its end.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Fault {
-    /// Somebody else changed, claimed or deleted the object: there is nothing more to do here.
+    /// Somebody else changed, claimed or deleted the object: nothing is left to do.
     #[error("the DebugBundle was changed, claimed or deleted by somebody else")]
     Lost,
     /// The work was asked to stop.
     #[error("the run was cancelled")]
     Cancelled,
-    /// A person has to change something first: told in status, not tried again.
+    /// A person has to change something first: reported in status, not tried again.
     #[error("{message}")]
     Terminal {
-        /// The word for it.
+        /// The reason for conditions and Events.
         reason: Reason,
-        /// The sentence for it.
+        /// The message for people.
         message: String,
     },
-    /// It may go away by itself: tried again, later and later.
+    /// It may go away by itself: tried again, at growing intervals.
     #[error("{message}")]
     Transient {
-        /// The word for it.
+        /// The reason for conditions and Events.
         reason: Reason,
-        /// The sentence for it.
+        /// The message for people.
         message: String,
     },
 }
@@ -36,13 +36,13 @@ impl Fault {
         Self::Terminal { reason, message: message.into() }
     }
 
-    /// A failure of the API server's; what it said is kept, credentials are never in it.
+    /// A failure of the API server; its message is kept, because it never contains credentials.
     #[allow(clippy::needless_pass_by_value, reason = "made for map_err")]
     pub fn api(error: kube::Error) -> Self {
         Self::Transient { reason: Reason::ApiError, message: api_sentence(&error) }
     }
 
-    /// The same with another sentence, where it has one: what is foreign in it may hold what must not be seen.
+    /// The same with its message, if it has one, rewritten by `told`: foreign text in it may contain secrets.
     #[must_use]
     pub fn map_message(self, told: impl FnOnce(&str) -> String) -> Self {
         match self {
@@ -52,7 +52,7 @@ impl Fault {
         }
     }
 
-    /// The word for it, where it has one.
+    /// The reason for conditions and Events; `Interrupted` if the fault has none of its own.
     pub const fn reason(&self) -> Reason {
         match self {
             Self::Lost | Self::Cancelled => Reason::Interrupted,
@@ -61,7 +61,7 @@ impl Fault {
     }
 }
 
-/// What the API server said, as a sentence: the message of its Status, or the innermost cause of a broken connection.
+/// The API server's error as a sentence: the message of its Status, or the innermost cause of a broken connection.
 pub fn api_sentence(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => format!("the API server answered {}: {}", status.code, status.message),

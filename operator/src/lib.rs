@@ -1,41 +1,44 @@
-//! The engine behind DebugBundle: it finds, reads, cleans, explains, packs and delivers what a Velero Backup or Restore
-//! left behind. The programs in `bin/` only read their flags and call it; the resource's types are in `debugbundle-crd`.
+//! The library behind DebugBundle: it finds, reads, redacts, diagnoses, packs and uploads what a Velero Backup or
+//! Restore left behind. The programs in `bin/` only parse their flags and call it; the resource's types are in
+//! `debugbundle-crd`.
 //!
-//! The river, in the order in which the data flows:
+//! The modules, in the order in which the data flows through them, then what several of them share:
 //!
 //! | module | what it does | I/O |
 //! |---|---|---|
-//! | [`controller`] | watches DebugBundles, claims work, ends it | cluster |
-//! | [`pod_capture`] | catches what data movers' pods leave behind, for they vanish | cluster |
-//! | [`decide`] | what to do with a DebugBundle now | none |
-//! | [`observed`] | what the controller keeps of each DebugBundle: what a decision needs | none |
-//! | [`run`] | one run from inventory to the verified object, under deadline and cancel; the CLI uses it too | joins |
-//! | [`inventory`] | what there is: Velero, the target and what belongs to it | cluster |
-//! | [`plan`] | which items are wanted, in which order | none |
-//! | [`access`] | which of it may be read, and which shipped rule would allow it | cluster |
+//! | [`controller`] | watches DebugBundles, claims each one, runs it and writes its status | cluster |
+//! | [`pod_capture`] | keeps status, Events and logs of data movers' pods, which Velero deletes | cluster |
+//! | [`decide`] | decides the next step for a DebugBundle | none |
+//! | [`observed`] | the small part of each DebugBundle that the controller keeps in memory | none |
+//! | [`run`] | one run, from inventory to verified object, under deadline and cancel; the CLI uses it too | all |
+//! | [`inventory`] | finds Velero, the target and what belongs to it | cluster |
+//! | [`plan`] | lists the items that a bundle wants, in reading order | none |
+//! | [`access`] | checks which items may be read, and which shipped rule would allow the others | cluster |
 //! | [`collect`] | reads the items, eight at once | cluster, store |
-//! | [`budget`] | what is left out when it would be too much, and in which order | none |
-//! | [`redact`] | the one writer through which every byte passes | none |
-//! | [`archive`] | a deflate segment per entry, sealed as one gzip stream; the manifest | spool |
-//! | [`selfcheck`] | a second pair of eyes on the closed archive: only what passes it may be sent | spool |
-//! | [`describe`] | a Backup or Restore in Velero's own words: describe.txt | none |
-//! | [`diagnose`] | evidence in; cause, findings, the trail to the cause and the timeline out | none |
-//! | [`runlog`] | what was logged about a run: operator.log | none |
-//! | [`report`] | what people read: summary.md, report.html | none |
+//! | [`budget`] | decides what to leave out of a bundle that would be too large, and in which order | none |
+//! | [`redact`] | masks secrets: every byte of a bundle passes through its one writer | none |
+//! | [`archive`] | writes one deflate segment per entry, seals them as one gzip stream, writes the manifest | spool |
+//! | [`selfcheck`] | searches the closed archive for secrets again; only what passes may be sent | spool |
+//! | [`describe`] | describe.txt: a Backup or Restore in Velero's own words | none |
+//! | [`diagnose`] | from evidence to cause, findings, the chain to the cause and a timeline | none |
+//! | [`runlog`] | operator.log: the log lines of one run | none |
+//! | [`report`] | summary.md and report.html, the files for people | none |
 //! | [`location`] | a BackupStorageLocation and its credential, as Velero's plugins understand them | cluster |
-//! | [`store`] | put, head, read, sign and delete in an object store | store |
-//! | [`status`] | the fold from outcome to status | none |
-//! | [`client`] | the API server's client, with a bound on its requests | cluster |
-//! | [`shared_answers`] | answers of the API server that are the same for every bundle | none |
-//! | [`notify`] | Kubernetes Events | cluster |
-//! | [`self_redaction`] | what the operator says outside of a bundle passes redaction here: status, Events, its log | stderr |
+//! | [`store`] | puts, heads, reads, signs and deletes objects in an object store | store |
+//! | [`status`] | builds the DebugBundle's status from what happened | none |
+//! | [`notify`] | publishes Kubernetes Events | cluster |
 //! | [`cli`] | `kubectl debugbundle` | all |
-//! | [`text`] | foreign text made fit to be shown | none |
-//! | [`proxy`] | the proxies of the environment, and the way through one | store |
-//! | [`tls`] | whose certificate is believed | none |
-//! | [`certificate`] | what a certificate says of itself | none |
-//! | [`error`] | a run's failure, by what follows from it | none |
-//! | [`crash`] | named points at which a test may end the process | none |
+//! | [`client`] | builds the API server's client, with a limit on its requests | cluster |
+//! | [`cluster`] | reads from the API server, every call and every answer bounded | cluster |
+//! | [`shared_answers`] | caches answers of the API server that are the same for every bundle | none |
+//! | [`self_redaction`] | masks what the operator writes outside a bundle: status, Events, its log | stderr |
+//! | [`secret`] | a value that is never printed, and wiped from memory when dropped | none |
+//! | [`text`] | makes foreign text safe to show | none |
+//! | [`proxy`] | reads the proxies of the environment, and connects through one | store |
+//! | [`tls`] | decides which certificates are trusted | none |
+//! | [`certificate`] | reads subject, issuer and validity of a certificate | none |
+//! | [`error`] | a run's failure, grouped by what happens next | none |
+//! | [`crash`] | named points at which a test may kill the process | none |
 
 pub mod access;
 pub mod archive;
@@ -71,11 +74,11 @@ pub mod store;
 pub mod text;
 pub mod tls;
 
-/// Version of both programs, as `version` in a bundle and `--version` have it.
+/// Version of both programs: `version` in a bundle, and `--version`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Makes aws-lc-rs the process's TLS provider: kube and the AWS SDK then share one.
 pub fn install_crypto_provider() {
-    // An error only says that one is installed already.
+    // An error only means that a provider is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }

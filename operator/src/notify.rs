@@ -1,5 +1,5 @@
 //! Kubernetes Events for the milestones of a DebugBundle, at most a handful each.
-//! What goes on between milestones is told by status.progress, not here.
+//! `status.progress` reports what happens between milestones.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -16,14 +16,14 @@ use crate::self_redaction;
 
 /// The API's limit of an Event's note, in bytes.
 const NOTE_LIMIT: usize = 1024;
-/// How long the API server may take for one: nothing waits for Events longer.
+/// How long publishing one Event may take: nothing waits longer for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Events that one recorder publishes. kube's recorder keeps each for minutes, so that equal ones become a series; a new recorder
-/// from time to time keeps that bounded, however many DebugBundles there are.
+/// Events that one recorder publishes. kube's recorder keeps each for minutes, so that equal ones become a series; a
+/// new recorder from time to time bounds its memory, however many DebugBundles there are.
 const OF_ONE_RECORDER: usize = 200;
 
-/// Publishes Events; one that cannot be published is a line in the log and nothing more.
+/// Publishes Events; a failure to publish is only logged.
 pub struct Notifier {
     client: Client,
     reporter: Reporter,
@@ -52,7 +52,7 @@ impl Notifier {
         self.publish(bundle, EventType::Normal, reason, note).await;
     }
 
-    /// Something the user should know of.
+    /// Something the user should know.
     pub async fn warning(&self, bundle: &DebugBundle, reason: Reason, note: &str) {
         self.publish(bundle, EventType::Warning, reason, note).await;
     }

@@ -1,5 +1,5 @@
-//! What the controller keeps of each DebugBundle between two looks at it: what a decision needs, and no more. However large
-//! specs and statuses are, thousands of DebugBundles stay small.
+//! What the controller keeps of each DebugBundle in memory: only what a decision needs. Thousands of DebugBundles stay
+//! small, however large their specs and statuses are.
 
 use std::borrow::Cow;
 
@@ -23,34 +23,34 @@ pub struct Observed {
     pub deleting: bool,
     /// Our finalizer is on it.
     pub has_finalizer: bool,
-    /// It came out of a Velero backup.
+    /// Velero restored it from a backup.
     pub restored: bool,
-    /// The operator made it by itself.
+    /// The operator created it by itself.
     pub automatic: bool,
-    /// It cannot be read as a DebugBundle; nothing else is known of it.
+    /// It cannot be read as a DebugBundle; only its metadata is known.
     pub malformed: bool,
     /// Its phase.
     pub phase: Phase,
-    /// Attempts on record.
+    /// Recorded attempts.
     pub attempts: i64,
-    /// When bundle and resource go.
+    /// When bundle and resource are deleted.
     pub expiration: Option<Timestamp>,
-    /// When the URL in status ends; a URL without an end, which the operator never writes, has ended already.
+    /// When the URL in status expires; a URL without an end, which the operator never writes, counts as expired.
     pub url_end: Option<Timestamp>,
-    /// What the annotation that asks for a new URL says.
+    /// The request in the renew-url annotation.
     pub asked: Option<Renewal>,
-    /// What stands for the request that was answered last.
+    /// The [mark](Renewal::mark) of the request that was answered last.
     pub answered: Option<String>,
-    /// When it was answered.
+    /// When that request was answered.
     pub answered_at: Option<Timestamp>,
 }
 
-/// What the annotation `debugbundle.io/renew-url` asks for.
+/// The request in the annotation `debugbundle.io/renew-url`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Renewal {
-    /// A new URL, by this value.
+    /// A new URL; the value tells one request from the next.
     Url(String),
-    /// Nothing: its value has so many characters. The digest stands for it, so that it is refused once.
+    /// No valid request: the value is too long. Its digest stands for it in status, so that it is refused only once.
     TooLong {
         /// Characters of the value.
         length: usize,
@@ -71,7 +71,7 @@ impl Renewal {
         })
     }
 
-    /// What stands for it in status once it is answered.
+    /// The text in status that marks the request as answered.
     pub fn mark(&self) -> String {
         match self {
             Self::Url(mark) | Self::TooLong { sha256: mark, .. } => mark.clone(),
@@ -80,7 +80,7 @@ impl Renewal {
 }
 
 impl Observed {
-    /// What a decision needs of a DebugBundle.
+    /// Reads a DebugBundle.
     pub fn of(bundle: &DebugBundle) -> Self {
         let status = bundle.status.as_ref();
         let url_end = status
@@ -100,7 +100,7 @@ impl Observed {
         }
     }
 
-    /// The same of an answer that may be no DebugBundle by its types.
+    /// Reads an object that may not parse as a DebugBundle.
     pub fn of_guarded(bundle: &DeserializeGuard<DebugBundle>) -> Self {
         match &bundle.0 {
             Ok(bundle) => Self::of(bundle),
@@ -141,15 +141,15 @@ impl Observed {
     }
 }
 
-/// Whether the resource came out of a Velero backup. A resource that made its own bundle did not, even if the label was added
-/// later: the key of a copy, if its status was restored at all, contains the UID of the resource that was backed up.
+/// Whether Velero restored the resource from a backup. A resource with a bundle of its own is no copy, even if it got
+/// the label later: in a copy, the key in status (if status was restored) contains the UID of the original.
 pub fn is_restored(bundle: &DebugBundle) -> bool {
     let stored = bundle.status.as_ref().and_then(|status| status.bundle.as_ref());
     let own = bundle.metadata.uid.as_ref().zip(stored).is_some_and(|(uid, stored)| stored.key.contains(uid.as_str()));
     bundle.labels().contains_key(RESTORED_BY_LABEL) && !own
 }
 
-/// kube's store and scheduler know an object by this.
+/// kube's store and scheduler identify an object by this.
 impl Resource for Observed {
     type DynamicType = ();
     type Scope = <DebugBundle as Resource>::Scope;

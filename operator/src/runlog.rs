@@ -1,5 +1,5 @@
 //! What this process logs about one run, kept in memory until it goes into the bundle as `operator.log`: as much of its
-//! beginning and of its end as fits. What is logged on standard error, and at which level, is the programs' matter.
+//! beginning and of its end as fits.
 
 use std::{
     collections::VecDeque,
@@ -24,26 +24,26 @@ use tracing_subscriber::{
 
 use crate::{run::Subject, text::bounded};
 
-/// Kept of a run's beginning and of its end (bytes).
+/// Bytes kept of a run's beginning and of its end.
 const HEAD: usize = 1 << 20;
 const TAIL: usize = 3 << 20;
 /// Longest value of a field (bytes).
 const FIELD: usize = 4 * 1024;
-/// Name of the span that a run's lines are logged in.
+/// Name of the span in which a run logs.
 const RUN: &str = "run";
 
-/// The span of a run: whatever is logged in it is kept for its bundle.
+/// The span of a run: every line logged in it is kept for its bundle.
 pub fn span(subject: &Subject) -> Span {
     tracing::info_span!(RUN, bundle = subject.name, uid = subject.uid, attempt = subject.attempt)
 }
 
-/// Keeps the lines of each run: all of ours, and warnings of the libraries.
+/// Keeps the lines of each run: all of ours, and the warnings of libraries.
 pub fn layer<S: Subscriber + for<'s> LookupSpan<'s>>() -> impl Layer<S> {
     let ours = Targets::new().with_default(LevelFilter::WARN).with_target(env!("CARGO_CRATE_NAME"), Level::DEBUG);
     Keep.with_filter(ours)
 }
 
-/// The lines of the run that goes on here, so far: JSON, one object a line. Empty where nobody keeps them.
+/// The lines of the current run so far: JSON, one object per line. Empty if no [`layer`] is installed.
 pub fn kept() -> Vec<u8> {
     let lines = Span::current().with_subscriber(|(id, dispatch)| {
         let registry = dispatch.downcast_ref::<Registry>()?;

@@ -1,5 +1,4 @@
 //! A value that must not be seen: no Display, no Serialize, a Debug that prints stars, wiped from memory when dropped.
-//! Who may read a Secret at all is decided elsewhere, in `location`.
 
 use zeroize::Zeroizing;
 
@@ -36,7 +35,7 @@ mod tests {
         assert_eq!(secret.expose(), "hunter2");
     }
 
-    /// What stands in this process's memory where `text` stood, once its owner is dropped.
+    /// The content of this process's memory where `text` was, after its owner is dropped.
     fn left<T>(owner: T, text: impl Fn(&T) -> &str) -> String {
         let memory = std::fs::File::open("/proc/self/mem").expect("Linux");
         let (at, mut bytes) = (text(&owner).as_ptr() as u64, vec![0; text(&owner).len()]);
@@ -47,7 +46,7 @@ mod tests {
 
     #[test]
     fn sec_c1_the_memory_of_a_secret_is_wiped_when_it_is_dropped() {
-        // As long as a key; the allocator itself writes over the first bytes of what is free.
+        // As long as a key; the allocator itself overwrites the first bytes of freed memory.
         let value = || "hunter2 ".repeat(40);
         assert!(left(value(), String::as_str).contains("hunter2 hunter2"), "a string is not: the test would see it");
         for secret in [Secret::new(value()), Secret::new(value()).clone()] {

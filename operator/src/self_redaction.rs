@@ -1,5 +1,5 @@
-//! What the operator says outside of a bundle: status, Events and its log on standard error pass redaction here, by names and
-//! shapes. Values that only a run knows are masked by whoever has them at hand, before a text leaves the run.
+//! Redacts what the operator writes outside a bundle: status, Events and its log on standard error, by names and
+//! shapes. A run masks the values that only it knows before a text leaves it.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -12,29 +12,28 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::{redact::Redactor, secret::Secret, selfcheck, text};
 
-/// The built-in rules, for the whole life of the process.
+/// The built-in rules, for the lifetime of the process.
 static RULES: LazyLock<Redactor> = LazyLock::new(|| Redactor::of_known(Vec::new()));
 
-/// The text without what has the name or the shape of a secret.
+/// The text without anything that has the name or the shape of a secret.
 pub fn mask(text: &str) -> String {
     RULES.text(text)
 }
 
-/// The same, and without these values in all their forms, each with the rule that masks it.
+/// The same, and without these values in all their forms; each comes with the name of its rule.
 pub fn mask_known(known: &[(&'static str, Secret)], text: &str) -> String {
-    // Made anew each time: there is one for each failure, and no copy of the values lives longer than it.
+    // Built anew for each failure, so that no copy of the values outlives it.
     Redactor::of_known(known.to_vec()).text(text)
 }
 
-/// A text as it may stand in status or in an Event: masked, and without the words in which the self-check still finds
-/// something.
+/// A text for status or an Event: masked, and without the words in which the self-check still finds something.
 pub fn sanitize(text: &str) -> String {
     told_by(&RULES, text)
 }
 
-/// The same as one line of at most that many bytes, which no terminal acts upon.
+/// The same as one line of at most `limit` bytes, without terminal control characters.
 pub fn sanitize_line(text: &str, limit: usize) -> String {
-    // Once more behind the escaping: what stood apart may stand together now.
+    // Again after the escaping: it may have joined the parts of a secret.
     let told = sanitize(&text::escape_for_terminal(&sanitize(text)));
     text::bounded(&told, limit).into_owned()
 }
@@ -43,8 +42,8 @@ fn told_by(rules: &Redactor, text: &str) -> String {
     selfcheck::sanitize(&rules.text(text)).into_owned()
 }
 
-/// Standard error, for a layer that writes a line at a time. No event has a field named `message`: in its line that is the
-/// key of what the event says.
+/// Standard error, for a layer that writes one line at a time. No event may have a field named `message`: in its line,
+/// that key holds the event's text.
 #[derive(Clone, Copy, Debug)]
 pub struct Log;
 
@@ -56,8 +55,8 @@ impl MakeWriter<'_> for Log {
     }
 }
 
-/// Masks what passes. Each write must be of whole lines, as those of `tracing_subscriber`'s layers are: half a line may be
-/// half a secret.
+/// Masks what passes. Each write must consist of whole lines, as the layers of `tracing_subscriber` write them: half a
+/// line may be half a secret.
 #[derive(Debug)]
 pub struct Masking<W>(W);
 
@@ -72,7 +71,7 @@ impl<W: Write> Write for Masking<W> {
     }
 }
 
-/// Has panics told in the log, as JSON and masked like the rest of it: a message may quote what was being worked on.
+/// Logs panics as JSON, masked like all other lines: a panic's message may quote the data in work.
 pub fn log_panics() {
     panic::set_hook(Box::new(log_panic));
 }
@@ -81,7 +80,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     let why = panic.payload_as_str().unwrap_or("no message");
     let at = panic.location().map(ToString::to_string);
     let trace = Backtrace::capture();
-    // There is one only if the environment asks for it.
+    // Captured only if the environment asks for it.
     let trace = (trace.status() == BacktraceStatus::Captured).then(|| trace.to_string());
     tracing::error!(why, at, trace, "Panicked: a bug of the operator, please report it");
 }
@@ -109,7 +108,7 @@ mod tests {
         }
     }
 
-    /// What a log as the operator's looks like.
+    /// The lines of a log that is set up like the operator's.
     fn logged(say: impl FnOnce()) -> Vec<Value> {
         let written = Written::default();
         let into = written.clone();

@@ -1,5 +1,5 @@
-//! Answers of the API server that are the same for every bundle: what it serves, its version, the definitions of kinds. Bundles
-//! that run one after the other read them once. A bundle never sees an answer that is older than the request for the bundle.
+//! Answers of the API server that are the same for every bundle: what it serves, its version, definitions of kinds.
+//! Consecutive bundles read them once; no bundle gets an answer older than the request for the bundle.
 
 use std::{
     collections::BTreeMap,
@@ -13,12 +13,12 @@ use tokio::time::Instant;
 
 /// How long an answer is kept.
 pub const KEPT: Duration = Duration::from_mins(1);
-/// The most bytes that are kept of all answers; what does not fit is read again by each bundle.
+/// The most bytes kept of all answers together; each bundle reads further answers itself.
 const MOST: usize = 4 << 20;
-/// The time of creation of an object has no fractions of a second.
+/// An object's `creationTimestamp` has no fractions of a second.
 const COARSE: Duration = Duration::from_secs(1);
 
-/// The answers that are kept, by path and accepted media type.
+/// The kept answers, by path and accepted media type.
 #[derive(Debug, Default)]
 pub struct SharedAnswers {
     kept: Mutex<BTreeMap<(String, String), (Instant, Bytes)>>,
@@ -62,7 +62,7 @@ fn forget_old(kept: &mut BTreeMap<(String, String), (Instant, Bytes)>, now: Inst
     kept.retain(|_, (at, _)| now.duration_since(*at) < KEPT);
 }
 
-/// Frees the memory of the answers although no bundle asks for them any more.
+/// Frees the memory of old answers even if no bundle asks for any.
 async fn forget_in_time(answers: Arc<SharedAnswers>) {
     loop {
         tokio::time::sleep(KEPT).await;
@@ -74,7 +74,7 @@ async fn forget_in_time(answers: Arc<SharedAnswers>) {
     }
 }
 
-/// The moment at which a bundle was asked for, as far as the operator's clock can tell: what was read since may be used for it.
+/// When a bundle was requested, by the operator's clock: answers read since then may be used for it.
 pub fn since(created: Timestamp) -> Instant {
     let age = Duration::try_from(Timestamp::now().duration_since(created)).unwrap_or_default();
     let now = Instant::now();

@@ -1,5 +1,5 @@
-//! The fold from what happened to a DebugBundle's status, and the conditions from which its phase is derived.
-//! Pure: writing a status to the cluster is the controller's.
+//! Builds a DebugBundle's status from what happened, and derives its phase from the conditions.
+//! Pure; the controller writes the status to the cluster.
 
 use debugbundle_crd::{Bundle, ConditionType, DebugBundleStatus, Phase, Progress, Reason};
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
@@ -12,12 +12,12 @@ const MESSAGE_LIMIT: usize = 1024;
 /// The most bytes of `status.cause`.
 pub const CAUSE_LIMIT: usize = 256;
 
-/// What a run brought into the store.
+/// What a run uploaded.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// The stored object.
     pub bundle: Bundle,
-    /// Items that were wanted and are not in it.
+    /// Wanted items that are not in it.
     pub missing: i64,
     /// Errors met while collecting.
     pub errors: i64,
@@ -25,7 +25,7 @@ pub struct Outcome {
     pub warnings: i64,
 }
 
-/// Builds the next status: start from the one seen, say what happened, take the result.
+/// Builds the next status: start from the one seen, record what happened, take the result.
 #[derive(Clone, Debug)]
 pub struct StatusBuilder {
     status: DebugBundleStatus,
@@ -39,7 +39,7 @@ impl StatusBuilder {
         Self { status: seen.cloned().unwrap_or_default(), now: whole_seconds(now), generation }
     }
 
-    /// It waits for a place.
+    /// It waits for a slot.
     #[must_use]
     pub fn queued(mut self, running: usize) -> Self {
         let message = format!("waits for one of the operator's {running} places");
@@ -47,7 +47,7 @@ impl StatusBuilder {
         self
     }
 
-    /// The claim: this holder begins (or begins again).
+    /// The claim: this holder begins, or begins again.
     #[must_use]
     pub fn claimed(mut self, attempt: i64, holder: &str) -> Self {
         self.taken(attempt, holder);
@@ -61,14 +61,14 @@ impl StatusBuilder {
         self
     }
 
-    /// The claim of what was sealed already: it goes on with the upload.
+    /// The claim of a sealed bundle: only the upload is left.
     #[must_use]
     pub fn resumed(mut self, attempt: i64, holder: &str, outcome: &Outcome) -> Self {
         self.taken(attempt, holder);
         self.uploading(outcome)
     }
 
-    /// The attempt failed for what may go away by itself; another one follows.
+    /// The attempt failed for a reason that may go away by itself; another attempt follows.
     #[must_use]
     pub fn to_be_tried_again(mut self, error: &str) -> Self {
         let attempt = self.status.attempts.unwrap_or(1);
@@ -85,7 +85,7 @@ impl StatusBuilder {
         self
     }
 
-    /// How far it is.
+    /// The progress of the run.
     #[must_use]
     pub fn progress(mut self, mut progress: Progress) -> Self {
         progress.message = self_redaction::sanitize(&progress.message);
@@ -107,14 +107,14 @@ impl StatusBuilder {
         self
     }
 
-    /// Sealed; written ahead of the upload, so that whoever takes over knows what must end up in the store.
+    /// Sealed. Written before the upload, so that the next holder knows which object must end up in the store.
     #[must_use]
     pub fn uploading(mut self, outcome: &Outcome) -> Self {
         self.collected(outcome);
         self.status.bundle = Some(outcome.bundle.clone());
-        // What was read last says nothing of the upload.
+        // The recorded progress was about reading items.
         self.status.progress = None;
-        // The id of an earlier process's upload stays on record until that upload is known to have ended.
+        // The id of an earlier process's upload stays recorded until that upload is known to have ended.
         self.status.upload.get_or_insert_default().started.get_or_insert(Time(self.now));
         let message = format!("{} on the way to {}", outcome.bundle.size, outcome.bundle.storage_location);
         self.set(ConditionType::Ready, false, Reason::Uploading, &message);
@@ -122,14 +122,14 @@ impl StatusBuilder {
         self
     }
 
-    /// The store gave an upload id; recorded before the first part.
+    /// The store returned an upload id; recorded before the first part is sent.
     #[must_use]
     pub fn upload_begun(mut self, upload_id: &str) -> Self {
         self.status.upload.get_or_insert_default().upload_id = Some(upload_id.to_owned());
         self
     }
 
-    /// An upload failed and is tried again until then; its id stays on record, for it may not have been ended.
+    /// An upload failed and is tried again until then; its id stays recorded: the upload may still be open.
     #[must_use]
     pub fn upload_retried(mut self, reason: Reason, error: &str, until: Timestamp) -> Self {
         let upload = self.status.upload.get_or_insert_default();
@@ -140,7 +140,7 @@ impl StatusBuilder {
         self
     }
 
-    /// It will lie elsewhere than was announced.
+    /// It will be stored elsewhere than announced.
     #[must_use]
     pub fn moved(mut self, bundle: &Bundle) -> Self {
         self.status.bundle = Some(bundle.clone());
@@ -178,7 +178,7 @@ impl StatusBuilder {
         self
     }
 
-    /// What an upload left in the store could not be ended: its id stays on record, for the deletion.
+    /// An upload could not be ended in the store: its id stays recorded, for the deletion.
     #[must_use]
     pub fn leaving(mut self, upload: Option<debugbundle_crd::Upload>) -> Self {
         self.status.upload = upload;
@@ -195,7 +195,7 @@ impl StatusBuilder {
         self
     }
 
-    /// There is no URL, for this reason.
+    /// No URL, for this reason.
     #[must_use]
     pub fn no_url(mut self, reason: Reason, message: &str) -> Self {
         self.status.download_url = None;
@@ -298,7 +298,7 @@ fn word(status: bool) -> &'static str {
     if status { "True" } else { "False" }
 }
 
-/// Never later than the time itself: an end that is told must not lie behind the true one.
+/// Rounded down: a published end must not be later than the true one.
 pub(crate) fn whole_seconds(time: Timestamp) -> Timestamp {
     time.round(TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Floor)).unwrap_or(time)
 }

@@ -1,11 +1,11 @@
-//! Text from a cluster or a store on its way to a person: made harmless for a terminal, bounded, sizes in words.
-//! What must not be seen at all is `redact`'s business; text in the bundle's files stays as it was.
+//! Text from a cluster or a store for people to read: made safe for a terminal, bounded, with readable sizes.
+//! Masking secrets is `redact`'s business; text in the bundle's files stays unchanged.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// One line that no terminal acts upon: newlines and tabs become a space, other C0 and C1 controls vanish, and marks
-/// that turn the direction of writing or break lines are shown as `\u{202e}`.
+/// One line without terminal control: newlines and tabs become a space, other C0 and C1 controls vanish, and marks that
+/// turn the writing direction or break lines are shown as `\u{202e}`.
 pub fn escape_for_terminal(text: &str) -> Cow<'_, str> {
     if !text.chars().any(|c| c.is_control() || misleads(c)) {
         return Cow::Borrowed(text);
@@ -22,7 +22,7 @@ pub fn escape_for_terminal(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// At most `max` bytes of the text, cut between characters; what was cut ends in `…`, which counts.
+/// At most `max` bytes of the text, cut between characters; a cut text ends in `…`, which counts.
 pub fn bounded(text: &str, max: usize) -> Cow<'_, str> {
     const MARK: &str = "…";
     if text.len() <= max {
@@ -51,16 +51,16 @@ pub fn human_bytes(bytes: u64) -> String {
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[name])
 }
 
-/// Makes a stream of bytes harmless for a terminal and keeps its lines: newline and tab pass, other controls, marks of
-/// direction and invalid UTF-8 are shown as escapes. The result does not depend on where the stream is cut.
+/// Makes a stream of bytes safe for a terminal and keeps its lines: newline and tab pass; other controls, direction
+/// marks and invalid UTF-8 are shown as escapes. The result does not depend on where the stream is cut.
 #[derive(Debug, Default)]
 pub struct TerminalEscaper {
-    /// The beginning of a character whose rest has not come yet: at most three bytes.
+    /// The beginning of a character whose rest has not arrived yet: at most three bytes.
     carry: Vec<u8>,
 }
 
 impl TerminalEscaper {
-    /// The harmless form of the next piece.
+    /// The safe form of the next piece.
     pub fn push(&mut self, piece: &[u8]) -> String {
         let joined;
         let mut bytes = piece;
@@ -91,7 +91,7 @@ impl TerminalEscaper {
         out
     }
 
-    /// What is left when the stream ends in the middle of a character.
+    /// The rest, if the stream ends inside a character.
     pub fn finish(self) -> String {
         let mut out = String::new();
         push_bytes(&mut out, &self.carry);
@@ -123,7 +123,7 @@ fn push_escaped(out: &mut String, c: char) {
     }
 }
 
-/// Characters that show text in another order than it stands in, or break a line.
+/// Characters that reorder the shown text, are invisible in it, or break a line.
 fn misleads(c: char) -> bool {
     matches!(c, '\u{00ad}' | '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

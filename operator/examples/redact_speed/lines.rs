@@ -1,9 +1,9 @@
-//! Lines of a Velero server's log as the kubelet hands them on, made up in the form of a large backup's; no line of a real
-//! cluster is in them. What is measured on them is told by `main`.
+//! Lines of a Velero server's log, as the kubelet delivers them, generated in the form of a large backup's log; no line
+//! comes from a real cluster.
 
 use std::fmt::Write as _;
 
-/// Kinds and how many of a hundred items are of them, as a namespace with a few workloads has them.
+/// Kinds, and their number in a hundred items, as in a namespace with a few workloads.
 const KINDS: &[(&str, u64)] = &[
     ("pods", 22),
     ("events", 20),
@@ -42,10 +42,10 @@ const WORDS: &[&str] = &[
     "warehouse",
     "webhook",
 ];
-/// Letters that Kubernetes draws for names.
+/// Letters that Kubernetes uses for random names.
 const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
-/// At least so many bytes of whole lines, of which every so many-th holds something to mask.
+/// At least `bytes` bytes of whole lines; every `every`-th line contains something to mask.
 pub(crate) fn lines(bytes: usize, every: usize) -> String {
     let mut log = Log { out: String::with_capacity(bytes + 4096), dice: Dice(7), nanos: 0, written: 0, every };
     let mut item = 0;
@@ -56,7 +56,7 @@ pub(crate) fn lines(bytes: usize, every: usize) -> String {
     log.out
 }
 
-/// splitmix64: the same on each machine, and nothing in it repeats.
+/// splitmix64: the same sequence on every machine, without repetition.
 struct Dice(u64);
 
 impl Dice {
@@ -131,7 +131,7 @@ struct Log {
 }
 
 impl Log {
-    /// What Velero writes of one item: `pkg/backup/backup.go`, `item_backupper.go` and the actions of its plugins.
+    /// The lines that Velero logs for an item: `pkg/backup/backup.go`, `item_backupper.go`, its plugins' actions.
     fn item(&mut self, number: u64) {
         let kind = self.dice.kind();
         let name = self.dice.name(kind);
@@ -180,7 +180,7 @@ impl Log {
         self.out.push('\n');
     }
 
-    /// One of four, in turn: a presigned URL, a URL with a password, a flag, a token of a service account.
+    /// One of four secrets in turn: a presigned URL, a URL with a password, a flag, a service account token.
     fn secret(&mut self) {
         let dice = &mut self.dice;
         let (host, short, long) = (dice.of(WORDS), dice.digits(20), dice.digits(43));

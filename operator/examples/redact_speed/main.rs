@@ -1,5 +1,5 @@
-//! Prints how fast redaction is on lines like Velero's, alone and as the whole pipeline into the spool, beside the same deflate
-//! on the same data. `cargo speed [--check] [MiB] [rounds]`; with `--check` it fails if a figure is below what is demanded.
+//! Measures redaction on lines like Velero's, alone and within the whole pipeline into the spool, against the same
+//! deflate on the same data. `cargo speed [--check] [MiB] [rounds]`; with `--check` it fails if a figure is too low.
 
 #![expect(clippy::cast_precision_loss, reason = "rounded figures for a person")]
 
@@ -22,14 +22,14 @@ use debugbundle_operator::{
 use flate2::{Compression, write::GzEncoder};
 
 const PIECE: usize = 64 << 10;
-/// What is measured, and what `--check` demands of it.
+/// A measurement, and the figures that `--check` demands of it.
 struct Case {
     name: &'static str,
-    /// Of so many lines one holds a secret.
+    /// One of this many lines contains a secret.
     every: usize,
-    /// Of the rules alone (MB/s).
+    /// Speed of the rules alone (MB/s).
     speed: f64,
-    /// Of the pipeline, as a share of the speed of gzip alone.
+    /// Speed of the pipeline, as a share of the speed of gzip alone.
     share: f64,
 }
 
@@ -71,7 +71,7 @@ fn main() -> io::Result<ExitCode> {
     Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The shortest time of each, in seconds, for other work on the machine only ever makes it longer; CPU time of all rounds.
+/// The shortest wall time in seconds, because other work can only lengthen it; CPU time of all rounds.
 struct Best {
     bytes: usize,
     packed: u64,
@@ -122,7 +122,7 @@ impl Best {
         )
     }
 
-    /// A sentence for each figure that is below what is demanded. On one processor nothing runs beside, and no share is.
+    /// A sentence for each figure that is too low. One processor cannot run in parallel, so its share is not checked.
     fn missed(&self, case: &Case, cores: usize) -> Vec<String> {
         let mut missed = Vec::new();
         let (rules, share) = (self.speed(self.rules), self.gzip.wall / self.pipeline.wall);
@@ -137,7 +137,7 @@ impl Best {
     }
 }
 
-/// Seconds of CPU time. Whole lines, as many at once as arrive from a server.
+/// Seconds of CPU time. The input is whole lines, in pieces as large as a server sends them.
 fn rules(redactor: &Redactor, text: &str) -> io::Result<f64> {
     let mut pieces = Vec::new();
     let mut rest = text;
@@ -154,7 +154,7 @@ fn rules(redactor: &Redactor, text: &str) -> io::Result<f64> {
     Ok((cpu_of_thread()?.saturating_sub(started)).as_secs_f64())
 }
 
-/// Redaction, digest, deflate, spool; as a log of which everything may be kept.
+/// Redaction, digest, deflate, spool, for a log that may be kept whole.
 fn pipeline(redactor: &Arc<Redactor>, text: &str, dir: &Path) -> io::Result<u64> {
     let spool = Spool::create(&dir.join("spool"), 1 << 34).map_err(io::Error::other)?;
     let mut writer = Redacting::new(BundlePath::new(["log"]), Arc::clone(redactor), spool).limited(1 << 34);
@@ -180,14 +180,14 @@ fn timed<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<(Took, T)> {
     Ok((Took { wall, cpu: cpu_of_all()? - cpu }, done))
 }
 
-/// What this thread has used of a processor: other work on the machine does not count.
+/// CPU time of this thread, which excludes other work on the machine.
 fn cpu_of_thread() -> io::Result<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     let nanos = text.split(' ').next().and_then(|first| first.parse().ok());
     nanos.map(Duration::from_nanos).ok_or_else(|| io::Error::other("no time of this thread in /proc"))
 }
 
-/// What all threads of this process have used, those that have ended included (seconds, in hundredths).
+/// CPU time of all threads of this process, including ended ones (seconds, in hundredths).
 fn cpu_of_all() -> io::Result<f64> {
     let text = std::fs::read_to_string("/proc/self/stat")?;
     let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);

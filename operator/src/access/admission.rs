@@ -1,20 +1,20 @@
-//! The admission policies that are shipped: whoever creates a DebugBundle must be allowed to read what it holds.
-//! They are decided by the API server, of its caller, before anything is stored; the operator neither knows nor asks them.
+//! The shipped admission policies: the creator of a DebugBundle must be allowed to read what it will contain.
+//! The API server checks its caller before it stores the object; the operator takes no part in that.
 
 use std::fmt::Write as _;
 
 use super::shipped::MEND;
 
-/// Most namespaces in `spec.namespaces`, as the CustomResourceDefinition has it.
+/// The most namespaces in `spec.namespaces`, as in the CustomResourceDefinition.
 pub const NAMESPACES: usize = 32;
 
-/// Checks in one expression. Each costs 350 000 of the 1 000 000 units that an expression may cost
-/// (`PerCallLimit` in k8s.io/apiserver `pkg/apis/cel`), so that a third would refuse every request.
+/// Checks in one expression. Each costs 350 000 of the 1 000 000 units that an expression may cost (`PerCallLimit` in
+/// k8s.io/apiserver `pkg/apis/cel`), so that a third check would refuse every request.
 const IN_EXPRESSION: usize = 2;
-/// Namespaces of one policy, whose expressions together may cost 10 000 000 units (`RuntimeCELCostBudget`, same place).
+/// Namespaces in one policy, whose expressions together may cost 10 000 000 units (`RuntimeCELCostBudget`, same place).
 const IN_POLICY: usize = 16;
 
-/// Their names, in the cluster and of their bindings.
+/// The names of the policies, and of their bindings.
 pub const NAMES: [&str; NAMESPACES / IN_POLICY] = ["debugbundle-requester", "debugbundle-requester-further"];
 
 const HEAD: &str = "\
@@ -61,7 +61,7 @@ fn policy(number: usize) -> String {
     text
 }
 
-/// The right to read logs of pods in a namespace, which is the most sensitive of what a bundle holds.
+/// CEL that checks the right to read pods' logs in a namespace, the most sensitive data of a bundle.
 fn allowed(namespace: &str) -> String {
     format!("authorizer.group('').resource('pods').subresource('log').namespace({namespace}).check('get').allowed()")
 }
@@ -75,7 +75,7 @@ fn own_namespace() -> String {
     )
 }
 
-/// The namespaces at this place of the list and at the next.
+/// The validation of the namespaces at `index` and at the next place of the list.
 fn pair(index: usize) -> String {
     let (one, two) = (format!("variables.ns[{index}]"), format!("variables.ns[{}]", index + 1));
     let next = index + 1;
@@ -94,7 +94,7 @@ fn pair(index: usize) -> String {
     )
 }
 
-/// `message` is for when the expression of the message fails.
+/// `message` is used if the message's expression fails.
 fn validation(lines: &[String], expression: &str, message: &str) -> String {
     let mut text = "  - expression: >-\n".to_owned();
     for line in lines {

@@ -1,9 +1,9 @@
-//! The permission map: what may be read is asked before it is read, and what may not is told with the shipped rule that
-//! would grant it. Nothing is granted from here, and nothing is impersonated: every question is about the caller itself.
+//! The permission map: rights are checked before reading, and a missing right is reported with the shipped rule that
+//! would grant it. Nothing is granted or impersonated here: every question is about the caller itself.
 //!
-//! Asked is one SelfSubjectAccessReview for each distinct right. A SelfSubjectRulesReview would be one question for each
-//! namespace, but its answer may be incomplete when RBAC is not the only authorizer (its own `incomplete` says so), and a
-//! part must not be left out because an incomplete list does not name it.
+//! One SelfSubjectAccessReview is sent for each distinct right. A SelfSubjectRulesReview would be one question for each
+//! namespace, but its list may be incomplete when RBAC is not the only authorizer (its own `incomplete` says so), and
+//! nothing may be left out because an incomplete list does not name it.
 
 pub mod admission;
 pub mod excess;
@@ -34,24 +34,24 @@ use crate::{
 };
 use rules::{Role, rule_for};
 
-/// Questions at once.
+/// Reviews sent at once.
 const AT_ONCE: usize = 8;
-/// How long an answer is believed.
+/// How long an answer is reused.
 const KEPT: Duration = Duration::from_mins(1);
-/// Time for all questions of a bundle; what is not answered by then is read without having asked.
+/// Time for all reviews of a bundle; an item without an answer by then is read anyway.
 const ALL: Duration = Duration::from_secs(30);
 /// Longest `why` (bytes).
 const WHY: usize = 512;
 
-/// Asks what its own client may do, and remembers the answers for a minute.
+/// Asks what its own client may do, and keeps the answers for a minute.
 #[derive(Debug, Default)]
 pub struct Access {
     kept: Mutex<BTreeMap<Need, (Instant, bool)>>,
 }
 
 impl Access {
-    /// What of `needs` is granted and what is not, as it was asked at `since` or later. A need without an answer is in neither: the review was refused, failed,
-    /// or an authorizer was not sure; only trying tells then.
+    /// Whether each of `needs` is granted, as answered at `since` or later. A need without an answer is absent: the
+    /// review was refused or failed, or an authorizer was not sure; then only trying shows it.
     pub async fn check(
         &self,
         client: &Client,
@@ -122,13 +122,13 @@ fn meaning(status: &SubjectAccessReviewStatus) -> Option<bool> {
     match status {
         SubjectAccessReviewStatus { allowed: true, .. } => Some(true),
         SubjectAccessReviewStatus { denied: Some(true), .. } => Some(false),
-        // An authorizer did not come to an answer, and the others know of no permission: it may answer the next time.
+        // An authorizer did not decide, and the others know of no permission: it may decide the next time.
         SubjectAccessReviewStatus { evaluation_error: Some(error), .. } if !error.is_empty() => None,
         SubjectAccessReviewStatus { .. } => Some(false),
     }
 }
 
-/// The right that reading an item takes; `None`: none that is granted by resource.
+/// The right that reading an item needs; `None` if no right on a resource covers it.
 pub fn need_of(item: &Item) -> Option<Need> {
     let pods = || ApiKind::namespaced("", "v1", "pods", "Pod");
     match &item.source {
@@ -136,7 +136,7 @@ pub fn need_of(item: &Item) -> Option<Need> {
         ItemSource::Named { kind, objects, .. } => {
             Some(need("get", kind, "", objects.first().map(|one| one.namespace.as_str())))
         }
-        // The right to read a Namespace is one in that namespace.
+        // The right to get a Namespace is checked in that namespace.
         ItemSource::Object { kind, name, .. } if kind.group.is_empty() && kind.plural == "namespaces" => {
             Some(need("get", kind, "", Some(name)))
         }
@@ -146,7 +146,7 @@ pub fn need_of(item: &Item) -> Option<Need> {
     }
 }
 
-/// A right on a kind; `None` and the empty namespace are the whole cluster.
+/// A right on a kind; no namespace, or an empty one, means the whole cluster.
 pub fn need(verb: &str, kind: &ApiKind, subresource: &str, namespace: Option<&str>) -> Need {
     Need {
         verb: verb.to_owned(),
@@ -157,12 +157,12 @@ pub fn need(verb: &str, kind: &ApiKind, subresource: &str, namespace: Option<&st
     }
 }
 
-/// The distinct rights that a plan takes.
+/// The distinct rights that a plan needs.
 pub fn needs(plan: &Plan) -> BTreeSet<Need> {
     plan.items.iter().filter_map(need_of).collect()
 }
 
-/// Takes out of the plan what would be refused, and says that it is missing.
+/// Removes the items that would be refused from the plan, and reports them as missing.
 pub fn without_denied(plan: &mut Plan, answers: &BTreeMap<Need, bool>, borders: &ReadScope) {
     let Plan { items, missing, .. } = plan;
     let why = "self-check: the API server would refuse it";
@@ -170,7 +170,7 @@ pub fn without_denied(plan: &mut Plan, answers: &BTreeMap<Need, bool>, borders: 
     items.retain(|item| match need_of(item) {
         Some(need) if answers.get(&need) == Some(&false) => {
             match &item.source {
-                // Logs of an application are told once, not container by container.
+                // An application's logs are reported once per namespace, not container by container.
                 ItemSource::PodLog { namespace, .. } if *namespace != borders.velero => {
                     if closed.insert(namespace.clone()) {
                         let (what, path) =
@@ -186,7 +186,7 @@ pub fn without_denied(plan: &mut Plan, answers: &BTreeMap<Need, bool>, borders: 
     });
 }
 
-/// `permissions[]` of the manifest: the answers, corrected by what was refused in spite of a yes.
+/// `permissions[]` of the manifest: the answers, corrected where a read was refused in spite of a yes.
 pub fn told(answers: &BTreeMap<Need, bool>, missing: &[Missing], velero: &str) -> Vec<Permission> {
     let mut all = answers.clone();
     let refused = missing.iter().filter(|missing| missing.code == MissingCode::Forbidden);
@@ -202,7 +202,7 @@ pub fn told(answers: &BTreeMap<Need, bool>, missing: &[Missing], velero: &str) -
         .collect()
 }
 
-/// Which of the operator's borders apply: Velero's namespace, and what more was meant to be read.
+/// Velero's namespace, and what else the operator is meant to read.
 #[derive(Clone, Debug)]
 pub struct ReadScope {
     velero: String,
@@ -211,19 +211,19 @@ pub struct ReadScope {
 }
 
 impl ReadScope {
-    /// Those of the run that took this inventory.
+    /// The scope of the run that took this inventory.
     pub fn of(inventory: &Inventory) -> Self {
         let listed: Vec<&str> = inventory.scope.namespaces.iter().flatten().map(String::as_str).collect();
         Self::new(&inventory.namespace, inventory.scope.cluster_read, &listed)
     }
 
-    /// Velero's namespace, whether everything beyond it is to be read, and if not, which namespaces are.
+    /// `cluster_read`: everything beyond Velero's namespace is to be read; if not, only `namespaces` are.
     pub fn new(velero: &str, cluster_read: bool, namespaces: &[&str]) -> Self {
         let namespaces = namespaces.iter().map(|name| (*name).to_owned()).collect();
         Self { velero: velero.to_owned(), cluster_read, namespaces }
     }
 
-    /// Something that cannot be read for want of `need`. What is not shipped, and what is switched off, is a note.
+    /// Something that cannot be read without `need`. It is a note if the right is not shipped or is switched off.
     pub fn forbidden(&self, what: &str, path: &str, why: &str, need: Need) -> Missing {
         let rule = rule_for(&need, &self.velero);
         let (expected, cure) = match rule.map(|rule| rule.role) {

@@ -1,14 +1,14 @@
-//! Every permission that is shipped, as one table: what it grants, where, and what for. Roles and documentation are
-//! written from it by [`super::shipped`], a bundle's cures are taken from it; whether it is granted is asked by [`super`].
+//! Every shipped permission, as one table: what it grants, where, and what for. [`super::shipped`] writes roles and
+//! documentation from it, and a bundle's cures name its rules; [`super`] asks whether they are granted.
 
 use crate::archive::manifest::Need;
 
 /// Reading one object by name, or all of a kind.
 const READ: &[&str] = &["get", "list"];
-/// Reading all of a kind: nothing asks for one of them by its name.
+/// Reading all of a kind: the operator reads none of them by name.
 const LIST: &[&str] = &["list"];
 
-/// The role that a rule is shipped in, and with it how far it reaches.
+/// The role that contains a rule; it decides how far the rule reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Role `debugbundle-operator` in Velero's namespace.
@@ -17,7 +17,7 @@ pub enum Role {
     CauseTrail,
     /// ClusterRole `debugbundle-namespace-read`, bound for the whole cluster or in single namespaces.
     NamespaceRead,
-    /// ClusterRole `debugbundle-namespace-logs`, bound nowhere unless somebody does.
+    /// ClusterRole `debugbundle-namespace-logs`; an administrator has to bind it.
     NamespaceLogs,
 }
 
@@ -36,12 +36,12 @@ impl Role {
     }
 }
 
-/// One shipped rule, as far as one API group goes.
+/// One shipped rule, for one API group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// `R1` and on, as in `docs/permissions.md`; rules of several groups share theirs.
+    /// `R1` and on, as in `docs/permissions.md`; the parts of a rule for several groups share one id.
     pub id: &'static str,
-    /// Where it is shipped.
+    /// The role that contains it.
     pub role: Role,
     /// API group; empty is the core group.
     pub group: &'static str,
@@ -49,7 +49,7 @@ pub struct Rule {
     pub resources: &'static [&'static str],
     /// Verbs.
     pub verbs: &'static [&'static str],
-    /// Names it is limited to; empty: all.
+    /// Object names it is limited to; empty: all.
     pub names: &'static [&'static str],
     /// What it is for, in words.
     pub reason: &'static str,
@@ -66,8 +66,8 @@ const fn rule(
     Rule { id, role, group, resources, verbs, names: &[], reason }
 }
 
-/// All of them, in the order of their ids. Each verb on each resource is one that the operator uses: a test on a stand
-/// compares them with its calls, both ways.
+/// All of them, in the order of their ids. The operator uses each verb on each resource: a test on a stand compares the
+/// table with its calls, both ways.
 pub const RULES: [Rule; 28] = [
     rule(
         "R1",

@@ -1,11 +1,11 @@
-//! The table of permissions as it is shipped: roles in YAML, and the tables of the documentation.
-//! Bindings, and the roles for people, are written by hand: they say who has a role, not what is in it.
+//! The shipped form of the permissions: roles in YAML, and the tables of the documentation.
+//! Bindings, and the roles for people, are written by hand.
 
 use std::fmt::Write as _;
 
 use super::rules::{RULES, Role, Rule};
 
-/// The command that writes the files anew.
+/// The command that rewrites the files.
 pub const MEND: &str = "cargo rbac";
 /// Where the documentation's tables are, from the repository's root.
 pub const PAGE: &str = "docs/permissions.md";
@@ -71,7 +71,7 @@ fn yaml(role: Role) -> String {
     text
 }
 
-/// A list on one line, or on a line for each where that would be long.
+/// A YAML list on one line, or with one line per word if that would be too long.
 fn list(key: &str, words: &[&str]) -> String {
     let short = format!("  {key}: [{}]\n", words.join(", "));
     if short.len() <= WIDTH {
@@ -80,7 +80,7 @@ fn list(key: &str, words: &[&str]) -> String {
     words.iter().fold(format!("  {key}:\n"), |text, word| text + "  - " + word + "\n")
 }
 
-/// The documentation's page with both tables as they should be.
+/// The documentation's page with both tables rewritten.
 ///
 /// # Errors
 /// The page has no place for one of them.

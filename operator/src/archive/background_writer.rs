@@ -1,5 +1,5 @@
-//! A large body is deflated and spooled on a thread of its own, beside the redactor that makes its lines; who would wait for
-//! the other makes the digest. How they are deflated, on whichever thread, is `body`'s business.
+//! Deflates and spools a large body on a thread of its own, beside the redactor that makes its lines. The thread that
+//! would otherwise wait for the other computes the digest. `body` deflates, on either thread.
 
 use std::{
     io,
@@ -20,22 +20,22 @@ use super::{
     spool_files::SpoolFiles,
 };
 
-/// Smaller bodies are done before a thread would have paid (bytes before deflate).
+/// Smaller bodies are finished before a thread pays off (bytes before deflate).
 const LARGE: u64 = 512 << 10;
-/// Lines that are handed over at once (bytes); a block of the redactor may have twice as many.
+/// Bytes of lines handed over at once; a block of the redactor may be twice as large.
 const PIECE: usize = 128 << 10;
-/// Pieces that may wait to be deflated. With the one that is filled, the one that is deflated, and those of which only the
-/// digest is still to be made, a body has [`MOST_PIECES`] at most.
+/// Pieces that may wait to be deflated. With the piece being filled, the one being deflated, and those that only wait
+/// for the digest, a body has at most [`MOST_PIECES`].
 const WAITING: usize = 2;
 /// Pieces that may wait for the digest.
 const UNHASHED: usize = 3;
 /// Pieces of one body that may be in memory.
 const MOST_PIECES: usize = 2 + WAITING + UNHASHED;
-/// More threads than this never help: whoever waits then is the network or the disk.
+/// More threads than this never help: the network or the disk is the bottleneck then.
 const MOST: usize = 4;
 
-/// How many bodies may have a thread of their own: one less than there are processors, for each keeps its redactor busy, too.
-/// With one processor, or a limit below two, there are none, and nothing is handed over.
+/// How many bodies may have a thread of their own: one less than the processors, because each also keeps a redactor
+/// busy. With one processor, or a CPU limit below two, no body has one.
 #[derive(Debug)]
 pub(super) struct Threads(AtomicUsize);
 
@@ -58,9 +58,9 @@ impl Threads {
     }
 }
 
-/// A body while it is written, here or beside.
+/// A body while it is written: on the caller's thread (here) or on its own (beside).
 pub(crate) struct BodyWriter {
-    /// Of all bytes, until the body moves beside.
+    /// Of all bytes until the body moves to its own thread.
     digest: Sha256,
     at: At,
 }
@@ -68,7 +68,7 @@ pub(crate) struct BodyWriter {
 enum At {
     Here(Box<BodyEncoder>),
     Beside(Beside),
-    /// Writing failed, and was told.
+    /// Writing failed, and the error was returned.
     Nowhere,
 }
 
@@ -77,24 +77,24 @@ impl BodyWriter {
         Self { digest: Sha256::new(), at: At::Here(Box::new(BodyEncoder::new(room))) }
     }
 
-    /// Must be told before the first byte.
+    /// Must be set before the first byte.
     pub(crate) fn limit(&mut self, limit: u64) {
         if let At::Here(intake) = &mut self.at {
             intake.limit(limit);
         }
     }
 
-    /// Of a body over its limit only the end is kept. Must be told before the first byte.
+    /// Keeps only the end of a body over its limit. Must be set before the first byte.
     pub(crate) fn tail_only(&mut self) {
         if let At::Here(intake) = &mut self.at {
             intake.tail_only();
         }
     }
 
-    /// Takes whole lines; the last one of a body may lack its end.
+    /// Takes whole lines; the last line of a body may lack its newline.
     ///
     /// # Errors
-    /// The spool is full or cannot be written; of a large body this may be told a few pieces later.
+    /// The spool is full or cannot be written; for a large body the error may come a few pieces later.
     pub(crate) fn put(&mut self, lines: &[u8]) -> io::Result<()> {
         match &mut self.at {
             At::Here(intake) => {
@@ -137,7 +137,7 @@ fn gone() -> io::Error {
 
 enum Piece {
     Lines(Arc<Vec<u8>>),
-    /// Behind the last lines, with the digest of all: a body that ends without it was given up.
+    /// Follows the last lines, with the digest of all. A body that ends without it was given up.
     End(Box<Sha256>),
 }
 
@@ -151,7 +151,7 @@ struct Beside {
 }
 
 impl Beside {
-    /// The body as it was if the system has no thread to give. The place among the room's threads is taken already.
+    /// Returns the body unchanged if the system cannot start a thread. The caller already holds a place in `Threads`.
     fn start(intake: Box<BodyEncoder>) -> Result<Self, Box<BodyEncoder>> {
         let room = Arc::clone(intake.room());
         let (hand_over, handed_over) = sync_channel::<Box<BodyEncoder>>(1);
@@ -179,13 +179,13 @@ impl Beside {
     fn hand_on(&mut self) -> io::Result<()> {
         let empty = self.shared.empty().unwrap_or_else(|| Vec::with_capacity(PIECE));
         let full = Arc::new(std::mem::replace(&mut self.filling, empty));
-        // Neither side waits for long, and so neither has had the time for the digest.
+        // If neither thread waits, neither computes the digest: then this one must.
         self.shared.hash_down_to(UNHASHED - 1);
         self.shared.to_hash(Arc::clone(&full));
         self.send(Piece::Lines(full))
     }
 
-    /// If the thread takes no more, it has ended, and says why.
+    /// If the thread takes no more pieces, it has ended; then its error is returned.
     fn send(&mut self, piece: Piece) -> io::Result<()> {
         let mut unsent = piece;
         while let Some(pieces) = &self.pieces {
@@ -212,7 +212,7 @@ impl Beside {
         self.join()
     }
 
-    /// What became of the body. A panic there goes on here, as if there had been no thread.
+    /// The thread's result. A panic of the thread continues here, as if there were no thread.
     fn join(&mut self) -> io::Result<Finished> {
         self.pieces = None;
         match self.thread.take().map(JoinHandle::join) {
@@ -227,14 +227,14 @@ impl Drop for Beside {
     fn drop(&mut self) {
         self.pieces = None;
         if let Some(thread) = self.thread.take() {
-            // Its files are gone when it has ended. It was given up, and so is what it could tell.
+            // When the thread has ended, its files are gone. The body was given up, so its result is ignored.
             let _ = thread.join();
         }
         self.room.threads().give_back();
     }
 }
 
-/// The thread.
+/// What the thread runs.
 fn run(mut intake: BodyEncoder, pieces: &Receiver<Piece>, shared: &Shared) -> io::Result<Finished> {
     loop {
         let piece = match pieces.try_recv() {

@@ -1,5 +1,5 @@
-//! The bytes of one entry between the redactor and the seal: small ones gathered, large ones deflated as they stream, limited
-//! ones in `chunks`. It is given whole redacted lines and never looks for secrets itself.
+//! The body of one entry between the redactor and the seal: small bodies share a file, large ones are deflated as they
+//! stream, limited ones are kept in `chunks`. It takes whole redacted lines and never looks for secrets itself.
 
 use std::{
     collections::VecDeque,
@@ -22,7 +22,7 @@ use super::{
 
 /// Bodies below this many bytes share segments with others.
 pub(super) const SMALL: usize = 64 << 10;
-/// The smallest limit that can hold a marker and something beside it.
+/// The smallest limit that has room for a marker and some content.
 const LEAST_LIMIT: u64 = 1 << 10;
 
 /// A closed body in the spool.
@@ -30,9 +30,9 @@ const LEAST_LIMIT: u64 = 1 << 10;
 pub(super) enum Body {
     /// Deflated, in the file that small bodies share.
     Small { room: Arc<SpoolFiles>, offset: u64, length: usize },
-    /// Deflated segments that follow each other.
+    /// Consecutive deflated segments.
     Parts(Vec<Part>),
-    /// In an archive that was closed before.
+    /// In an archive that is closed already.
     Archived(Archived),
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct Finished {
     pub(super) cut: Option<Cut>,
 }
 
-/// A body while it is written, on whichever thread.
+/// A body while it is written, on either thread.
 pub(super) struct BodyEncoder {
     room: Arc<SpoolFiles>,
     limit: Option<u64>,
@@ -86,17 +86,17 @@ impl BodyEncoder {
         self.bytes
     }
 
-    /// Must be told before the first byte.
+    /// Must be set before the first byte.
     pub(super) fn limit(&mut self, limit: u64) {
         self.limit = Some(limit.max(LEAST_LIMIT));
     }
 
-    /// Of a body over its limit only the end is kept. Must be told before the first byte.
+    /// Keeps only the end of a body over its limit. Must be set before the first byte.
     pub(super) fn tail_only(&mut self) {
         self.tail_only = true;
     }
 
-    /// Takes whole lines; the last one of a body may lack its end.
+    /// Takes whole lines; the last line of a body may lack its newline.
     pub(super) fn put(&mut self, lines: &[u8]) -> io::Result<()> {
         self.bytes += lines.len() as u64;
         if let Kept::Memory(memory) = &mut self.kept {
@@ -124,7 +124,7 @@ impl BodyEncoder {
         Ok(())
     }
 
-    /// `digest`: of all bytes taken.
+    /// `digest` covers all bytes taken.
     pub(super) fn finish(self, digest: Sha256) -> io::Result<Finished> {
         let measured = |body, digest: Sha256, crc| Finished {
             body,
@@ -253,7 +253,7 @@ impl Body {
     }
 }
 
-/// The body, and the check sum of what is in it.
+/// The body, and the CRC of its bytes.
 fn small(room: &Arc<SpoolFiles>, bytes: &[u8]) -> io::Result<(Body, crc32fast::Hasher)> {
     let mut deflate = room.deflate(Vec::new());
     deflate.write_all(bytes)?;
@@ -264,7 +264,7 @@ fn small(room: &Arc<SpoolFiles>, bytes: &[u8]) -> io::Result<(Body, crc32fast::H
     Ok((Body::Small { room: Arc::clone(room), offset, length: deflated.len() }, done.crc))
 }
 
-/// Head, marker line and tail as one body; what is kept is read once more, because its digest is another now.
+/// Joins head, marker line and tail into one body. It reads all of them again, because the digest has changed.
 fn joined(
     room: &Arc<SpoolFiles>,
     head: Vec<Part>,

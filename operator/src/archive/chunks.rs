@@ -1,5 +1,5 @@
-//! A body with a limit while it is written: head and tail in chunks, of which those in the middle go when there are too many.
-//! The marker line between the two is `body`'s business.
+//! A body with a size limit while it is written: head and tail, in chunks. Over the limit the oldest chunks of the tail
+//! are dropped; `body` writes the marker line between head and tail.
 
 use std::{
     collections::VecDeque,
@@ -13,12 +13,12 @@ use super::{
     spool_files::{PartFile, SpoolFiles},
 };
 
-/// Most bytes of one chunk, before it is deflated.
+/// Most bytes of one chunk, before deflate.
 const CHUNK: u64 = 1 << 20;
 /// Room for the marker line.
 pub(super) const MARKER: u64 = 128;
 
-/// Head and tail of a body in constant room.
+/// Head and tail of a body, in bounded space.
 pub(super) struct Chunks {
     room: Arc<SpoolFiles>,
     pub(super) limit: u64,
@@ -28,7 +28,7 @@ pub(super) struct Chunks {
     in_head: bool,
     tail: VecDeque<Part>,
     tail_bytes: u64,
-    /// Deflated as it comes: a chunk is never in memory.
+    /// The chunk being written; it is deflated as it arrives and never held in memory.
     open: Option<Deflate<PartFile>>,
     open_lines: u64,
     left: (u64, u64),
@@ -77,7 +77,7 @@ impl Chunks {
         Ok(())
     }
 
-    /// Bytes and number of the next lines that belong to the open chunk; none if the head ends here.
+    /// Bytes and number of the next lines that belong to the open chunk; zero if the head ends here.
     fn fitting(&self, lines: &[u8]) -> (usize, u64) {
         let open = self.open_bytes();
         let all = open + lines.len() as u64;
@@ -103,7 +103,7 @@ impl Chunks {
         self.open.as_ref().map_or(0, Deflate::raw)
     }
 
-    /// Keeps to the limit, with room for the marker from the moment something is left out.
+    /// Drops the oldest chunks of the tail until the limit holds. Once bytes are left out, room for the marker counts.
     fn drop_oldest(&mut self) {
         let over = |this: &Self| {
             let marker = if this.left == (0, 0) { 0 } else { MARKER };

@@ -1,18 +1,18 @@
-//! Raw deflate as the archive uses it: a compressor that begins anew with each segment, no flush inside, one full flush at its end.
-//! Where the bytes go, and how segments are joined, is told elsewhere.
+//! Raw deflate as the archive uses it: the compressor starts anew with each segment and flushes once, fully, at its
+//! end. `seal` joins the segments.
 
 use std::io::{self, Read, Write};
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-/// On made-up lines of Velero's format (`examples/redact_speed`, nothing to mask) one core makes, by this library alone, at the
-/// levels 1 to 6: 650, 489, 403, 323, 283 and 229 MB/s at 9.5, 7.4, 6.9, 6.5, 5.9 and 5.9 % of the size. At this level deflate
-/// is about as fast as redaction beside it with a secret in each tenth line; a higher one would be waited for.
+/// On synthetic lines in Velero's format (`examples/redact_speed`, nothing to mask) this library makes on one core, at
+/// levels 1 to 6: 650, 489, 403, 323, 283 and 229 MB/s at 9.5, 7.4, 6.9, 6.5, 5.9 and 5.9 % of the size. This level is
+/// about as fast as redaction beside it with a secret in each tenth line; at a higher one redaction would wait.
 pub const LEVEL: u32 = 3;
 const BUFFER: usize = 32 << 10;
 
-/// A compressor between two segments. Making one anew for each of thousands of segments tears the heap into holes that no
-/// later one fits into.
+/// A compressor kept for the next segment. A new one for each of thousands of segments would fragment the heap, with
+/// holes that no later one fits into.
 #[derive(Debug)]
 pub(super) struct Spare {
     state: Compress,
@@ -58,7 +58,7 @@ impl<W: Write> Deflate<W> {
         Ok((taken, made == self.buffer.len()))
     }
 
-    /// Ends the segment on a byte border.
+    /// Ends the segment on a byte boundary.
     pub(super) fn finish(mut self) -> io::Result<Deflated<W>> {
         while self.step(&[], FlushCompress::Full)?.1 {}
         let Self { state, buffer, crc, raw, into } = self;
@@ -91,7 +91,7 @@ pub(super) struct Deflated<W> {
     pub(super) spare: Spare,
 }
 
-/// Inflates a run of segments: ends well where the input does, if that is behind a flush.
+/// Inflates consecutive segments. An end of input right after a flush is the regular end.
 pub(super) struct Inflate<R> {
     state: Decompress,
     input: Vec<u8>,

@@ -1,5 +1,5 @@
-//! An archive that is closed and not yet checked: what a check has to read of it, its end as a durable file, or its entries
-//! again, to be sealed without those that must not leave. What is looked for is told by `selfcheck`.
+//! An archive that is closed but not yet checked. After `selfcheck` has read it, it is either published as a durable
+//! file or taken apart into its entries, to be sealed again without those that must not leave.
 
 use std::{fs::File, io, io::Write as _, ops::Range, sync::Arc};
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::selfcheck::{CheckError, Clean, Detector, Hit, Place, check};
 
-/// A closed archive under a name that no later process looks at. Dropped, it is gone.
+/// A closed archive under a temporary name that no later process reads. Dropping it removes the file.
 pub struct Draft {
     pub(super) spool: Arc<Spool>,
     pub(super) file: PartFile,
@@ -25,27 +25,27 @@ pub struct Draft {
     pub(super) segments: Vec<(u64, u64)>,
 }
 
-/// Segments of the archive that are inflated as one.
+/// Consecutive segments of the archive that are inflated as one.
 pub(crate) struct Piece {
     pub(crate) offset: u64,
     pub(crate) length: u64,
-    /// What lies where in it, as unpacked; between these are the names of files.
+    /// Which body lies where in the unpacked bytes; between bodies are tar headers, which contain file names.
     pub(crate) holds: Vec<(Range<u64>, Place)>,
 }
 
 /// Why a draft did not become a sealed archive.
 #[derive(Debug, thiserror::Error)]
 pub enum Unsealed {
-    /// Something must not leave.
+    /// The archive contains something that must not leave.
     #[error("the self-check found {hits:?}")]
     Hits {
         /// What, and where.
         hits: Vec<Hit>,
     },
-    /// Nothing is known of it.
+    /// The check failed, so nothing is known of the content.
     #[error(transparent)]
     Check(#[from] CheckError),
-    /// It cannot be made durable.
+    /// The archive cannot be made durable.
     #[error(transparent)]
     Seal(#[from] SealError),
 }
@@ -57,7 +57,7 @@ impl std::fmt::Debug for Draft {
 }
 
 impl Draft {
-    /// Checks it, and makes it durable if nothing is found.
+    /// Checks the archive, and makes it durable if nothing is found.
     ///
     /// # Errors
     /// [`Unsealed`]; the archive is gone then.
@@ -68,7 +68,7 @@ impl Draft {
         }
     }
 
-    /// Makes it durable under its name. From now on the archive outlives the spool; [`Spool::remove`] ends it.
+    /// Makes the archive durable under its final name. It then outlives the spool; [`Spool::remove`] removes it.
     ///
     /// # Errors
     /// [`SealError`]
@@ -88,7 +88,7 @@ impl Draft {
         Ok(sealed)
     }
 
-    /// The entries again. Their bodies lie in this archive, which goes with the last of them.
+    /// Takes the archive apart. The bodies stay in its file, which is removed when the last entry is dropped.
     pub fn entries(self) -> Vec<Entry> {
         let file = Arc::new(self.file);
         let entry = |told: Told| {
@@ -101,7 +101,7 @@ impl Draft {
         self.told.into_iter().map(entry).collect()
     }
 
-    /// The archive for reading.
+    /// Opens the archive for reading.
     pub(crate) fn open(&self) -> io::Result<File> {
         open_plain(self.file.path())
     }
@@ -116,7 +116,7 @@ impl Draft {
         read::HEADER as u64..self.end
     }
 
-    /// All of the content, in its order.
+    /// All pieces of the content, in the order of the file.
     pub(crate) fn pieces(&self) -> Vec<Piece> {
         let mut told = self.told.iter().peekable();
         let mut pieces = Vec::with_capacity(self.segments.len());

@@ -1,5 +1,5 @@
-//! The names of a spool's files, and how they are opened and removed: no link is followed, and no file of others is touched.
-//! How many bytes are in them is counted by `room`.
+//! The names of a spool's files, and how they are opened and removed: links are not followed, foreign files not
+//! touched. `spool_files` counts their bytes.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -12,30 +12,30 @@ use super::spool::SpoolError;
 
 /// The sealed archive in the folder.
 pub(super) const SEALED_FILE: &str = "bundle.tar.gz";
-/// What is known of the sealed archive; written last, so its presence says that the archive is whole.
+/// Facts about the sealed archive. It is written last, so its presence proves that the archive is whole.
 pub(super) const SEALED_NOTE: &str = "sealed.json";
-/// What the archive's maker wants to know of it later; its content is not looked into here.
+/// A note that the archive's maker keeps about it for later; its content is not read here.
 pub const OWNER_NOTE: &str = "packed.json";
 /// The archive while it is written.
 pub(super) const SEALING_FILE: &str = "sealing.part";
-/// The same while it is sealed anew from the first one.
+/// A second archive while it is made from the first one.
 pub(super) const SEALING_ANEW: &str = "sealing-anew.part";
 /// Small bodies, one after the other.
 pub(super) const SMALL_FILE: &str = "small.part";
-/// Created here and now, readable by us alone; a file or link that lies in the way is an error.
+/// Creates a file that only we can read; an existing file or link at `path` is an error.
 pub(super) fn exclusive(path: &Path) -> io::Result<File> {
     let made = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
     Ok(made.map_err(|e| SpoolError::io(path, e))?)
 }
 
-/// Reads a file of ours of at most `cap` bytes, following no link.
+/// Reads at most `cap` bytes of a file of ours, without following links.
 pub(super) fn read_capped(path: &Path, cap: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open_plain(path)?.take(cap).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Opens a regular file for reading, following no link.
+/// Opens a regular file for reading, without following links.
 pub(super) fn open_plain(path: &Path) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -54,7 +54,7 @@ pub(super) fn own_names(dir: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Not sealed yet: nobody can use it later.
+/// Whether the file is unfinished, so that no later process can use it.
 pub(super) fn is_part(name: &str) -> bool {
     !matches!(name, SEALED_FILE | SEALED_NOTE | OWNER_NOTE)
 }

@@ -1,5 +1,5 @@
 //! The archive: entries are deflated one by one into a bounded spool and sealed as one ordinary gzip stream.
-//! What an entry holds, and that it was redacted, is `redact`'s business; sending it is `store`'s.
+//! `redact` makes the bodies of the entries; `store` sends the archive.
 
 pub(crate) mod background_writer;
 mod body;

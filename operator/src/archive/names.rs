@@ -1,5 +1,4 @@
-//! The order of the entries in an archive, and a path of its own for each of them.
-//! What a path may consist of is told by [`super::path`]; where the entries lie, by the seal.
+//! The order of the entries in an archive, and a unique path for each of them. [`super::path`] makes each path safe.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +18,7 @@ fn rank(path: &str) -> u8 {
     }
 }
 
-/// The entries in the archive's order, each under a path of its own.
+/// The entries in the archive's order, each under a unique path.
 pub(super) fn ordered(mut entries: Vec<Entry>) -> Vec<(BundlePath, Entry)> {
     entries.sort_by(|a, b| {
         let key = |e: &Entry| (rank(e.segment.path.as_str()), e.segment.path.clone(), e.segment.sha256);
@@ -32,7 +31,7 @@ pub(super) fn ordered(mut entries: Vec<Entry>) -> Vec<(BundlePath, Entry)> {
     out
 }
 
-/// The names that are taken in each directory, without regard to case: unpacked on some systems, `A` is `a`.
+/// The names taken in each directory, regardless of case: unpacked on some systems, `A` is `a`.
 #[derive(Default)]
 struct Names {
     taken: BTreeMap<String, (String, bool)>,
@@ -60,7 +59,7 @@ impl Names {
                 own.truncate(above);
                 own.push_str(part);
                 if attempt > 0 {
-                    // The digest of the wished name, so that the same names move in the same way in every bundle.
+                    // The digest of the original name, so that the same names change in the same way in every bundle.
                     let digits = hex_digest(format!("{attempt}/{asked}").as_bytes());
                     own.push('-');
                     own.push_str(&digits[..8]);

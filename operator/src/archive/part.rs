@@ -1,5 +1,5 @@
-//! Closed segments in files of their own: made, cut on the end of a line, read one after the other.
-//! Which of them make a body, and which are left out, is told by `body` and `chunks`.
+//! Closed segments in files of their own: made, cut at the end of a line, read one after the other.
+//! `body` and `chunks` decide which of them make a body and which are left out.
 
 use std::{
     collections::VecDeque,
@@ -18,7 +18,7 @@ use super::{
     spool_files::{PartFile, SpoolFiles},
 };
 
-/// A line's time stands in so many bytes.
+/// The time of a line lies within this many first bytes.
 const STAMP: usize = 96;
 
 /// A closed segment in a file of its own.
@@ -39,7 +39,7 @@ pub(super) enum Place {
     Tail,
 }
 
-/// Which end of a part stays.
+/// Which end of a part is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     Begin,
@@ -54,7 +54,7 @@ impl Part {
         Ok(Self { file: done.into, raw: done.raw, crc: done.crc, lines, place })
     }
 
-    /// Whole lines of one of its ends, as many as `most` bytes hold; the file of the rest is freed.
+    /// Keeps whole lines at one end, at most `most` bytes of them; the old file is removed.
     pub(super) fn cut(self, room: &Arc<SpoolFiles>, most: u64, end: End) -> io::Result<Option<Self>> {
         if most == 0 {
             return Ok(None);
@@ -62,7 +62,7 @@ impl Part {
         let mut bytes = Vec::new();
         Inflate::new(open_plain(self.file.path())?).read_to_end(&mut bytes)?;
         let place = self.place;
-        // Before the new file is written, so that a spool that is full can be made smaller.
+        // The old file goes before the new one is written, so that even a full spool can shrink.
         drop(self);
         let most = usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len());
         let kept = match end {
@@ -88,7 +88,7 @@ impl Part {
     }
 }
 
-/// Time of the last line that was kept before the gap, so that the marker sorts where it stands.
+/// Time of the last line before the gap; with it the marker sorts into its own place.
 pub(super) fn stamp_of_last_line(part: &Part) -> io::Result<Option<Timestamp>> {
     let mut bytes = Vec::new();
     Inflate::new(open_plain(part.file.path())?).read_to_end(&mut bytes)?;
@@ -97,7 +97,7 @@ pub(super) fn stamp_of_last_line(part: &Part) -> io::Result<Option<Timestamp>> {
     Ok(stamp(&line[start..]))
 }
 
-/// Time of the first line that was kept, if nothing is before the gap.
+/// Time of the first line after the gap, for a body without a head.
 pub(super) fn stamp_of_first_line(part: &Part) -> io::Result<Option<Timestamp>> {
     let mut bytes = Vec::new();
     Inflate::new(open_plain(part.file.path())?).take(STAMP as u64).read_to_end(&mut bytes)?;
@@ -114,7 +114,7 @@ fn stamp(line: &[u8]) -> Option<Timestamp> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// The files of a body, one after the other, one open at a time.
+/// Reads the files of a body one after the other, with one open at a time.
 pub(super) struct Files {
     paths: VecDeque<PathBuf>,
     open: Option<File>,

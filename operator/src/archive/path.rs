@@ -1,5 +1,5 @@
 //! Where an entry lies in the bundle: the one constructor that turns names from the cluster into a safe relative path.
-//! Which paths there are is the plan's business; two paths that differ only in case are told apart when sealing.
+//! Sealing renames one of two paths that differ only in case.
 
 use std::fmt::Write as _;
 
@@ -8,11 +8,11 @@ use sha2::{Digest as _, Sha256};
 
 /// Longest component in bytes; tools add suffixes, and file systems end at 255.
 const MAX_COMPONENT: usize = 200;
-/// Longest path without the root directory; with it (at most 80 bytes) and a suffix against doubles it stays below 400.
+/// Longest path without the root directory; with it (at most 80 bytes) and a suffix against duplicates it is below 400.
 const MAX_PATH: usize = 310;
 /// Hex digits of the digest that stands for what was cut off.
 const CUT_DIGITS: usize = 16;
-/// Components of ours that no name from the cluster made: no user rule changes them, or no reader finds the files.
+/// Fixed components, not made from names in the cluster. User rules must not change them, or readers lose the files.
 const FIXED: &[&str] = &[
     "aggregated-discovery-api.yaml",
     "aggregated-discovery-apis.yaml",
@@ -35,16 +35,16 @@ const FIXED: &[&str] = &[
     "version",
 ];
 
-/// A relative path below the bundle's root: components of `[A-Za-z0-9._-]`, none empty, `.` or `..`, none with a leading
-/// `-`, a trailing dot or a name that Windows reserves; at most 200 bytes each and 310 together.
+/// A relative path below the bundle's root: components of `[A-Za-z0-9._-]`, at most 200 bytes each and 310 together.
+/// None is empty, `.` or `..`; none has a leading `-`, a trailing dot or a name that Windows reserves.
 ///
-/// Any other byte of a component, `_` included, becomes `_` and two hex digits, so different names stay different. What
-/// is too long is cut and ends in `_-` and sixteen digits of its sha256; `_-` comes from nowhere else.
+/// Any other byte of a component, `_` included, becomes `_` and two hex digits, so different names stay different. A
+/// component that is too long is cut and ends in `_-` and sixteen digits of its sha256; only a cut makes `_-`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BundlePath(String);
 
 impl BundlePath {
-    /// From components; each is made safe, a `/` inside one included.
+    /// Makes each component safe; a `/` inside one is escaped.
     pub fn new<I, S>(components: I) -> Self
     where
         I: IntoIterator<Item = S>,
@@ -71,7 +71,7 @@ impl BundlePath {
         &self.0
     }
 
-    /// The same path with each component changed by `clean`; components that are ours stay as they are.
+    /// The same path with each component changed by `clean`; the fixed components stay as they are.
     pub(crate) fn cleaned(&self, clean: impl Fn(&str) -> String) -> Self {
         let changed = |part: &str| {
             let out = if FIXED.contains(&part) { part.to_owned() } else { clean(part) };
@@ -80,7 +80,7 @@ impl BundlePath {
         Self(self.0.split('/').map(changed).collect::<Vec<_>>().join("/"))
     }
 
-    /// A path that was made safe before and had a suffix put in against doubles.
+    /// A path that is safe already and may have a suffix against duplicates.
     pub(super) fn from_safe(path: String) -> Self {
         Self(path)
     }
@@ -108,7 +108,7 @@ pub fn root_name(name: &str, uid: &str, started: Timestamp) -> String {
     format!("debugbundle-{name}-{uid}-{at}")
 }
 
-/// A component: as it was, and made safe.
+/// A component: the digest of its original name, and the safe name.
 struct Part {
     digest: String,
     safe: String,
@@ -147,14 +147,14 @@ impl Part {
     }
 }
 
-/// More components than a path can hold: the first and one digest over all.
+/// For more components than a path can hold: the first one, and one digest of all.
 fn many(parts: &[Part]) -> String {
     let all: String = parts.iter().map(|p| p.digest.as_str()).collect();
     let first = parts.first().map_or("_", |p| p.safe.as_str());
     format!("{first}/_-{}", &hex_digest(all.as_bytes())[..CUT_DIGITS])
 }
 
-/// The injective escape: `_` always has two hex digits behind it, except alone, where it stands for an empty name.
+/// The injective escape: two hex digits follow each `_`, except a lone `_`, which stands for an empty name.
 fn escaped(name: &str) -> String {
     if name.is_empty() {
         return "_".into();

@@ -1,5 +1,5 @@
 //! Reading one entry out of an archive with one range request: find the manifest, find the entry, inflate its segment.
-//! Fetching the bytes, and trusting who sent them, is the caller's business; nothing is unpacked to disk here.
+//! The caller fetches the bytes and decides whether to trust their source; nothing is unpacked to disk here.
 
 use std::io::{self, Read, Write};
 
@@ -7,14 +7,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::{deflate::Inflate, path::hex};
 
-/// Bytes of the gzip header, which tells where the manifest lies.
+/// Bytes of the gzip header, which states where the manifest lies.
 pub const HEADER: usize = 64;
 /// What the header's comment begins with.
 const COMMENT: &str = "debugbundle manifest ";
-/// gzip, deflate, a comment and nothing else; no time, no name of a system.
+/// gzip, deflate, and a comment as the only extra field; time and operating system are not set.
 pub(super) const MAGIC: [u8; 10] = [0x1f, 0x8b, 8, 0x10, 0, 0, 0, 0, 0, 0xff];
 
-/// Makes the header of an archive whose manifest's segment lies there.
+/// Makes the header of an archive whose manifest's segment lies at `offset`.
 pub(super) fn header(offset: u64, length: u64) -> [u8; HEADER] {
     let comment = format!("{COMMENT}{offset:016}+{length:012}");
     let mut header = [b' '; HEADER];
@@ -25,7 +25,7 @@ pub(super) fn header(offset: u64, length: u64) -> [u8; HEADER] {
     header
 }
 
-/// Where the manifest's segment lies: (offset, length), from the archive's first 64 bytes. `None`: it is none of ours.
+/// Where the manifest's segment lies, (offset, length), from the archive's first 64 bytes. `None`: not our archive.
 pub fn locate(first64: &[u8]) -> Option<(u64, u64)> {
     let header: &[u8; HEADER] = first64.get(..HEADER)?.try_into().ok()?;
     let comment = header.strip_prefix(&MAGIC)?.strip_suffix(&[0])?;
@@ -38,17 +38,17 @@ pub fn locate(first64: &[u8]) -> Option<(u64, u64)> {
     Some((number(offset, 16)?, number(length, 12)?))
 }
 
-/// Inflates a segment, or several that follow each other, to at most `cap` bytes.
+/// Inflates one or several consecutive segments to at most `cap` bytes.
 ///
 /// # Errors
-/// `InvalidData`: it is no deflate. `FileTooLarge`: it inflates to more than `cap`.
+/// `InvalidData`: it is not deflate data. `FileTooLarge`: it inflates to more than `cap`.
 pub fn inflate_segment(segment: &[u8], cap: u64) -> io::Result<Vec<u8>> {
     let mut out = Vec::new();
     Inflate::new(segment).take(cap.saturating_add(1)).read_to_end(&mut out)?;
     if out.len() as u64 > cap { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(out) }
 }
 
-/// One body out of its segment: `bytes` behind `skip`.
+/// Extracts one body from its segment: `bytes` bytes after the first `skip`.
 ///
 /// # Errors
 /// As [`extract_to`].
@@ -58,10 +58,10 @@ pub fn extract(segment: &[u8], skip: u64, bytes: u64) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
-/// One body out of its segment while it arrives, in constant memory; returns the sha256 of what was written.
+/// Extracts one body from its segment as it arrives, in constant memory; returns the sha256 of what was written.
 ///
 /// # Errors
-/// `InvalidData`: it is no deflate. `UnexpectedEof`: the segment ends before the body does. Else those of both sides.
+/// `InvalidData`: not deflate data. `UnexpectedEof`: the segment ends before the body. Else errors of reader or writer.
 pub fn extract_to<R: Read, W: Write>(segment: R, skip: u64, bytes: u64, mut to: W) -> io::Result<String> {
     let mut inflated = Inflate::new(segment);
     let skipped = io::copy(&mut (&mut inflated).take(skip), &mut io::sink())?;

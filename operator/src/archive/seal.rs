@@ -1,5 +1,5 @@
 //! Joins the closed segments into one ordinary gzip stream that is also readable entry by entry.
-//! The layout is told in docs of the bundle's format; what becomes of the file is told by [`super::draft`].
+//! `docs/bundle-format.md` describes the layout; [`super::draft`] checks and publishes the file.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,7 +29,7 @@ use super::{
 use crate::redact::{Redactor, Rules, writer::Through};
 
 pub(super) const MANIFEST: &str = "manifest.json";
-/// More than `sealed.json` ever has.
+/// More bytes than `sealed.json` ever has.
 const NOTE_CAP: u64 = 64 << 10;
 
 /// A closed archive in the spool: measured, on disk, and not to be changed.
@@ -41,7 +41,7 @@ pub struct Sealed {
     pub file: PathBuf,
     /// Its length.
     pub bytes: u64,
-    /// Of the file, lower-case hex.
+    /// sha256 of the file, lower-case hex.
     pub sha256: String,
     /// Number of entries, without the manifest.
     pub entries: u64,
@@ -51,7 +51,7 @@ pub struct Sealed {
     pub manifest_length: u64,
 }
 
-/// Why sealing failed. The entries are lost then: the run has to be made again.
+/// Why sealing failed. The entries are lost then: the run must be repeated.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     /// The spool is full or cannot be used.
@@ -65,12 +65,11 @@ pub enum SealError {
     },
 }
 
-/// Joins the entries, in the order of the bundle's format, into one gzip stream; the manifest comes last. Nobody may have
-/// what is made here before it was checked: see [`Draft::publish`].
+/// Joins the entries, in the order of the bundle's format, into one gzip stream; the manifest comes last. The result
+/// must not leave before it is checked: see [`Draft::publish`].
 ///
-/// Two paths that are equal, or equal but for their case, never fail a bundle: the later one in byte order gets a suffix.
-/// Bodies of 64 KiB or more are freed as they are copied. `head.bundle.root` and `head.totals` but for `wanted` and `ok` are
-/// filled in here.
+/// Two paths that differ at most in case never fail a bundle: the later one in byte order gets a suffix. Bodies of 64
+/// KiB or more are freed as they are copied. Fills in `head.bundle.root`, and `head.totals` except `wanted` and `ok`.
 ///
 /// # Errors
 /// [`SealError`]
@@ -91,7 +90,7 @@ pub fn seal(
 }
 
 impl Sealed {
-    /// What an earlier process sealed in this folder, if it is whole: length and digest are checked by reading it.
+    /// The archive that an earlier process sealed in this folder, if it is whole: its length and digest are checked.
     pub fn reopen(dir: &Path) -> Option<Self> {
         let note = read_capped(&dir.join(SEALED_NOTE), NOTE_CAP).ok()?;
         let mut sealed: Self = serde_json::from_slice(&note).ok()?;
@@ -133,7 +132,7 @@ pub(super) fn digest(file: &Path) -> io::Result<String> {
     }
 }
 
-/// What is to be known of an entry whose body has been copied and freed.
+/// The facts kept of an entry whose body has been copied and freed.
 pub(super) struct Told {
     pub(super) path: BundlePath,
     pub(super) bytes: u64,
@@ -156,7 +155,7 @@ struct Archive {
     /// Entries whose body lies in the segment that is being gathered.
     waiting: Vec<usize>,
     told: Vec<Told>,
-    /// Where the segments lie, (offset, length): all that is between the header and the end.
+    /// Where the segments lie, (offset, length); they fill all bytes between the header and the end.
     segments: Vec<(u64, u64)>,
 }
 
@@ -260,7 +259,7 @@ impl Archive {
         redactor: &Redactor,
         spool: &Spool,
     ) -> Result<Span, Trouble> {
-        // Its header states its length, and its lines state where all segments lie: so those are closed first.
+        // The manifest's header states its length, and its lines state where all segments lie: those are closed first.
         self.close_gather()?;
         head.totals.compressed_bytes = self.out.len();
         let mut head = serde_json::to_value(&head).map_err(io::Error::from)?;
@@ -285,7 +284,7 @@ impl Archive {
         Ok(place)
     }
 
-    /// An empty last block, the two sums, and the header, which had to wait for the manifest's place.
+    /// Writes an empty last block, checksum and length, and the header, which had to wait for the manifest's place.
     fn end(mut self, manifest: Span, spool: &Arc<Spool>) -> io::Result<Draft> {
         let end = self.out.len();
         self.out.write_all(&[3, 0])?;
@@ -323,7 +322,7 @@ impl Archive {
         Ok(())
     }
 
-    /// Copies whole segments out of another file.
+    /// Copies whole segments from another file.
     fn copy(&mut self, from: &PartFile, at: Range<u64>, raw: u64, crc: &crc32fast::Hasher) -> io::Result<()> {
         let mut file = open_plain(from.path()).map_err(|e| SpoolError::io(from.path(), e))?;
         file.seek(SeekFrom::Start(at.start))?;
@@ -349,7 +348,7 @@ impl Archive {
 }
 
 impl Told {
-    /// Its line in the manifest. The path was redacted when the entry was made, and must stay what the archive says.
+    /// Its line in the manifest. The path was redacted when the entry was made, and must be the same as in the archive.
     fn line(&self, redactor: &Redactor) -> io::Result<String> {
         let mut source = serde_json::to_value(&self.source)?;
         redactor.object(&mut source);

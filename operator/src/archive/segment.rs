@@ -1,5 +1,5 @@
 //! The promise that an entry's body went through the redactor: only `redact::Redacting` can make a [`Segment`].
-//! Where the entry came from and why parts of it are missing is told by [`super::manifest::Entry`].
+//! [`super::manifest::Entry`] adds where the entry was read and why parts of it are missing.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::selfcheck::Mender;
 
-/// Longest line that is mended (bytes). Redaction leaves none that is longer than half of it.
+/// Longest line that can be mended, in bytes. After redaction all lines are at most half as long.
 const LINE: u64 = 2 << 20;
 
 /// One entry's body: redacted, measured, closed. Only `redact::Redacting::finish` makes one.
@@ -30,13 +30,13 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// For `redact::writer` alone: whoever calls this says that the body is redacted.
+    /// For `redact::writer` alone: the caller guarantees that the body is redacted.
     pub(crate) fn closed(path: BundlePath, redactions: BTreeMap<String, u64>, done: Finished) -> Self {
         let Finished { body, bytes, sha256, crc, cut } = done;
         Self { path, bytes, sha256, crc, redactions, body, cut }
     }
 
-    /// For a draft's entries alone, whose bodies were closed before.
+    /// For the entries of a draft alone: their bodies are closed already.
     pub(super) fn again(
         path: BundlePath,
         bytes: u64,
@@ -58,7 +58,7 @@ impl Segment {
         self.bytes
     }
 
-    /// Bytes in the spool, deflated; in the archive it is about as much.
+    /// Bytes in the spool, deflated; about as many as in the archive.
     pub fn compressed_bytes(&self) -> u64 {
         self.body.compressed()
     }
@@ -86,7 +86,7 @@ impl Segment {
         self.body.reader()
     }
 
-    /// The same body without what the self-check found in it, line by line, and counted with the redactions.
+    /// The same body with the self-check's hits removed, line by line; they are counted as redactions.
     ///
     /// # Errors
     /// The spool is full or cannot be read, or a line cannot be mended; the segment is lost then.
@@ -108,8 +108,8 @@ impl Segment {
         Ok(Self::closed(self.path, self.redactions, body.finish()?))
     }
 
-    /// Leaves out the middle until at most `limit` bytes are kept, as `Redacting::limited` with that limit would have.
-    /// Nothing happens to an entry that was written without a limit, or is small enough.
+    /// Leaves out the middle until at most `limit` bytes are kept, as `Redacting::limited` with that limit does.
+    /// An entry that was written without a limit, or is small enough, stays as it is.
     ///
     /// # Errors
     /// The spool is full or cannot be read; the segment is lost then.
@@ -126,7 +126,7 @@ impl Segment {
 pub struct Cut {
     /// Bytes kept before the gap.
     pub kept_head: u64,
-    /// Bytes kept behind it.
+    /// Bytes kept after it.
     pub kept_tail: u64,
     /// Bytes that are not in the bundle.
     pub left_out_bytes: u64,

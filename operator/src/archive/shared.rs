@@ -1,5 +1,5 @@
-//! What both threads of a large body have to do with: the digest, made by whichever of them would otherwise wait, and the
-//! memory of pieces that are done. In which order pieces are deflated is `beside`'s business.
+//! What both threads of a large body share: the digest, computed by the thread that would otherwise wait, and the
+//! memory of finished pieces.
 
 use std::{
     collections::VecDeque,
@@ -10,37 +10,37 @@ use sha2::{Digest as _, Sha256};
 
 pub(super) struct Shared {
     digest: Mutex<Sha256>,
-    /// Taken from only by who has the digest, so that their order stays.
+    /// Only the holder of the digest takes pieces from it, so that their order stays.
     unhashed: Mutex<VecDeque<Arc<Vec<u8>>>>,
     empty: Mutex<Vec<Vec<u8>>>,
-    /// Bytes that an empty piece may keep: what a single long line made large does not stay so.
+    /// Bytes that an empty piece may keep: a piece enlarged by a long line is shrunk again.
     capacity: usize,
     pieces: usize,
 }
 
 impl Shared {
-    /// Empty pieces: at most so many, of at most so many bytes each.
+    /// Keeps at most `pieces` empty pieces, of at most `capacity` bytes each.
     pub(super) fn new(capacity: usize, pieces: usize) -> Self {
         let (digest, unhashed, empty) = (Mutex::default(), Mutex::default(), Mutex::default());
         Self { digest, unhashed, empty, capacity, pieces }
     }
 
-    /// The digest of what was before the first piece.
+    /// Sets the digest of the bytes before the first piece.
     pub(super) fn go_on(&self, digest: Sha256) {
         *locked(&self.digest) = digest;
     }
 
-    /// Of all pieces that were taken for it, also of one that the other side is at. It begins anew.
+    /// The digest of all pieces taken for it, including one that the other thread is hashing now. Resets the digest.
     pub(super) fn digest(&self) -> Sha256 {
         std::mem::take(&mut *locked(&self.digest))
     }
 
-    /// The next piece for the digest.
+    /// Queues the next piece for the digest.
     pub(super) fn to_hash(&self, piece: Arc<Vec<u8>>) {
         locked(&self.unhashed).push_back(piece);
     }
 
-    /// Hashes a piece; `false` if there is none, or the other side is at it.
+    /// Hashes a piece; `false` if none waits, or if the other thread is hashing.
     pub(super) fn hash_one(&self) -> bool {
         let digest = match self.digest.try_lock() {
             Ok(digest) => digest,
@@ -50,7 +50,7 @@ impl Shared {
         self.hash(digest)
     }
 
-    /// Hashes pieces until at most so many wait.
+    /// Hashes pieces until at most `most` wait.
     pub(super) fn hash_down_to(&self, most: usize) {
         while locked(&self.unhashed).len() > most {
             self.hash(locked(&self.digest));
@@ -65,7 +65,7 @@ impl Shared {
         true
     }
 
-    /// A piece that this side needs no more.
+    /// Takes back a piece that this thread no longer needs.
     pub(super) fn give_back(&self, piece: Arc<Vec<u8>>) {
         let Some(mut piece) = Arc::into_inner(piece) else { return };
         piece.clear();
@@ -76,13 +76,13 @@ impl Shared {
         }
     }
 
-    /// The memory of a piece that is done.
+    /// The memory of a finished piece, if there is one.
     pub(super) fn empty(&self) -> Option<Vec<u8>> {
         locked(&self.empty).pop()
     }
 }
 
-/// No panic leaves anything half done here.
+/// A poisoned lock can be used: a panic leaves nothing half done here.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,5 @@
-//! One run's folder for redacted, deflated bytes: bounded, private, and gone with its owner unless something was sealed in it.
-//! What the bytes mean is told by segments; how much the whole pod may spool is the caller's arithmetic.
+//! One run's folder for redacted, deflated bytes: bounded, private, and removed with its owner unless it contains a
+//! sealed archive. The caller decides how much the whole pod may spool.
 
 use std::{
     fs::{self, DirBuilder},
@@ -28,7 +28,7 @@ pub enum SpoolError {
     Full {
         /// Bytes on disk.
         used: u64,
-        /// Bytes allowed then: without what is held back.
+        /// Bytes allowed at that time, without those held back.
         limit: u64,
     },
     /// The file system refused.
@@ -42,12 +42,12 @@ pub enum SpoolError {
 }
 
 impl SpoolError {
-    /// The spool's own error, if that is why writing or finishing an entry failed; else the source of the entry failed.
+    /// The spool's own error behind a failed write or finish of an entry; `None`: the source of the entry failed.
     pub fn of(error: &io::Error) -> Option<&Self> {
         error.get_ref().and_then(|inner| inner.downcast_ref())
     }
 
-    /// There is no room, by the folder's own bound or by the file system's.
+    /// Whether there is no room: by the folder's own limit or the file system's.
     pub fn is_full(&self) -> bool {
         match self {
             Self::Full { .. } => true,
@@ -76,7 +76,7 @@ impl From<SpoolError> for io::Error {
 }
 
 impl Spool {
-    /// A fresh folder `dir` for one run at a time, made if it is not there; what an earlier run left in it is removed, other files stay.
+    /// Opens `dir` for one run at a time, made if absent. Files of an earlier run are removed; other files stay.
     ///
     /// # Errors
     /// [`SpoolError::Io`] if `dir` is a symbolic link, is no folder or cannot be written.
@@ -105,18 +105,18 @@ impl Spool {
         self.room.limit()
     }
 
-    /// Bytes that may come to those on disk now.
+    /// Bytes that may still be added.
     pub fn free(&self) -> u64 {
         self.limit().saturating_sub(self.room.held_back()).saturating_sub(self.used())
     }
 
-    /// From now on so many of the bytes allowed (bytes) are not to be had; what is on disk stays. Whatever is read for a
-    /// bundle leaves them alone, so that what is written about it, and the archive, always find room.
+    /// Reserves this many of the allowed bytes; files on disk stay. Collected entries cannot use them, so that the
+    /// files written about the bundle, and the archive, always find room.
     pub fn hold_back(&self, bytes: u64) {
         self.room.hold_back(bytes);
     }
 
-    /// From now on at most so many bytes may come to those that are on disk.
+    /// From now on at most this many bytes may be added to those on disk.
     pub fn allow_more(&self, bytes: u64) {
         self.hold_back(self.limit().saturating_sub(self.used().saturating_add(bytes)));
     }
@@ -124,7 +124,7 @@ impl Spool {
     /// Removes what a run left in `dir`, a sealed archive included, and `dir` itself unless other files are in it.
     ///
     /// # Errors
-    /// [`SpoolError::Io`] if something of ours cannot be removed. A folder that is not there is no error.
+    /// [`SpoolError::Io`] if a file of ours cannot be removed. An absent folder is no error.
     pub fn remove(dir: &Path) -> Result<(), SpoolError> {
         match fs::symlink_metadata(dir) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -140,7 +140,7 @@ impl Spool {
         }
     }
 
-    /// Bytes of the archive that was sealed in `dir`, if one was; it is not looked into.
+    /// Bytes of the archive that was sealed in `dir`, if any; its content is not read.
     pub fn sealed_bytes(dir: &Path) -> Option<u64> {
         fs::symlink_metadata(dir.join(SEALED_NOTE)).ok()?;
         Some(fs::symlink_metadata(dir.join(SEALED_FILE)).ok()?.len())

@@ -1,5 +1,5 @@
-//! The accounts of a spool's folder, and the files that are written in it: each is charged as it grows and goes with its owner.
-//! Who makes, seals and removes the folder is told by `spool`.
+//! Counts the bytes of a spool's folder and writes its files: each is charged as it grows and removed with its owner.
+//! `spool` creates and removes the folder.
 
 use std::{
     fs::{self, File},
@@ -19,15 +19,15 @@ use super::{
     spool::SpoolError,
 };
 
-/// Compressors that wait for the next segment: as many as are written at once. Each takes about 300 KiB.
+/// Most compressors kept for the next segments: as many as are written at once. Each takes about 300 KiB.
 const SPARES: usize = 8;
 
-/// The folder's accounts; files hold it, so that it lives as long as any of them.
+/// The folder's byte count and shared state. Its files hold it, so that it lives as long as any of them.
 #[derive(Debug)]
 pub(crate) struct SpoolFiles {
     dir: PathBuf,
     limit: u64,
-    /// Of the limit, not to be had now.
+    /// Bytes of the limit that are reserved now.
     held_back: AtomicU64,
     used: AtomicU64,
     next: AtomicU64,
@@ -38,7 +38,7 @@ pub(crate) struct SpoolFiles {
 }
 
 impl SpoolFiles {
-    /// Of a folder that is there, and of which at most `limit` bytes may be used.
+    /// For an existing folder of which at most `limit` bytes may be used.
     pub(super) fn new(dir: &Path, limit: u64) -> Self {
         Self {
             dir: dir.to_owned(),
@@ -75,7 +75,7 @@ impl SpoolFiles {
         self.held_back.store(bytes, Ordering::Release);
     }
 
-    /// The sealed archive stays when this goes.
+    /// Keeps the sealed archive when this value is dropped.
     pub(super) fn keep(&self) {
         self.kept.store(true, Ordering::Release);
     }
@@ -103,7 +103,7 @@ impl SpoolFiles {
         self.threads = threads;
     }
 
-    /// A compressor, one that was used before if there is one.
+    /// A compressor, reused if one is free.
     pub(super) fn deflate<W: io::Write>(&self, into: W) -> Deflate<W> {
         match self.spares.lock().unwrap_or_else(PoisonError::into_inner).pop() {
             Some(spare) => Deflate::again(spare, into),
@@ -119,7 +119,7 @@ impl SpoolFiles {
         }
     }
 
-    /// Puts a small deflated body behind the others; its place.
+    /// Appends a small deflated body to the others; returns its offset.
     pub(super) fn put_small(&self, bytes: &[u8]) -> io::Result<u64> {
         let length = bytes.len() as u64;
         self.charge(length)?;
@@ -148,7 +148,7 @@ impl SpoolFiles {
         Ok(bytes)
     }
 
-    /// Removes the small bodies: all of them have been copied.
+    /// Removes the small bodies after all of them have been copied.
     pub(super) fn drop_small(&self) {
         if let Some((_, length)) = self.small.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = fs::remove_file(self.dir.join(SMALL_FILE));
@@ -162,7 +162,7 @@ impl SpoolFiles {
         self.file(&format!("body-{number}.part"))
     }
 
-    /// A new file for an archive, while another one may be there from which it is made.
+    /// A new file for an archive; the archive that it is made from may exist beside it.
     pub(super) fn sealing(self: &Arc<Self>) -> io::Result<PartFile> {
         self.file(if self.dir.join(SEALING_FILE).exists() { SEALING_ANEW } else { SEALING_FILE })
     }
@@ -190,7 +190,7 @@ impl Drop for SpoolFiles {
     }
 }
 
-/// A file of the spool that goes when it is dropped, and gives its bytes back to the bound.
+/// A file of the spool. Dropping it removes the file and frees its bytes.
 #[derive(Debug)]
 pub(crate) struct PartFile {
     room: Arc<SpoolFiles>,
@@ -205,7 +205,7 @@ impl PartFile {
         self.length
     }
 
-    /// Closes the handle: thousands of finished bodies wait for the seal.
+    /// Closes the handle, because thousands of finished bodies may wait for the seal.
     pub(super) fn close(&mut self) {
         self.file = None;
     }

@@ -1,5 +1,4 @@
-//! Tar headers as every reader takes them: types `0` and `5`, GNU long names, no owner, no PAX.
-//! Which entries there are, and in which order, is told by the seal.
+//! Tar headers that every reader accepts: types `0` and `5`, GNU long names, no owner, no PAX.
 
 use jiff::Timestamp;
 use tar::{EntryType, Header};
@@ -8,7 +7,7 @@ pub(super) const BLOCK: usize = 512;
 /// Bytes of the name field.
 const NAME: usize = 100;
 
-/// A regular file's header, with a long name's own entry in front if it needs one.
+/// A regular file's header, after a GNU long-name entry if the path needs one.
 pub(super) fn file(path: &str, size: u64, mtime: Timestamp) -> Vec<u8> {
     blocks(path, EntryType::Regular, size, 0o644, mtime)
 }

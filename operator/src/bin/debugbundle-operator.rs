@@ -1,5 +1,5 @@
-//! The operator's program: reads its flags, looks after itself, and runs the controller until it is told to stop.
-//! Everything it does is in the library.
+//! The operator's program: reads its flags, checks its spool folder, and runs the controller until it is told to stop.
+//! The library does the work.
 
 use std::{num::NonZeroU32, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
@@ -27,15 +27,15 @@ use tracing_subscriber::{
 #[derive(Parser, Debug)]
 #[command(name = "debugbundle-operator", version)]
 struct Flags {
-    /// Velero's namespace; DebugBundles elsewhere are not seen.
+    /// Velero's namespace; DebugBundles in other namespaces are ignored.
     #[arg(long, env = "VELERO_NAMESPACE", default_value = "velero", value_parser = namespace)]
     namespace: String,
 
-    /// Folder for what is collected until it is in the store; an absolute path of an existing, writable folder.
+    /// Folder for collected data until the store has it; an absolute path of an existing, writable folder.
     #[arg(long, env = "DEBUGBUNDLE_SPOOL", default_value = "/spool", value_parser = absolute)]
     spool: PathBuf,
 
-    /// Bundles that are collected at the same time; one that waits for its store is not counted.
+    /// Bundles that are collected at the same time; bundles that wait for their store do not count.
     #[arg(long, env = "DEBUGBUNDLE_MAX_CONCURRENT", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     max_concurrent: u16,
 
@@ -43,50 +43,51 @@ struct Flags {
     #[arg(long, env = "DEBUGBUNDLE_SPOOL_LIMIT_MIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(64..=1_048_576))]
     spool_limit_mib: u32,
 
-    /// The most MiB of one bundle, compressed. When more is there, logs of healthy pods are shortened and dropped first; the
-    /// manifest lists what was left out.
+    /// The most MiB of one bundle, compressed. If it would be larger, logs of healthy pods are shortened and dropped
+    /// first; the manifest lists what was left out.
     #[arg(long, env = "DEBUGBUNDLE_BUNDLE_LIMIT_MIB", default_value_t = budget::DEFAULT >> 20, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     bundle_limit_mib: u64,
 
-    /// Minutes for which a sealed bundle is tried to be sent, while its store does not answer or its location cannot be used.
+    /// Minutes during which a sealed bundle is sent again while its store does not answer or its location cannot be
+    /// used.
     #[arg(long, env = "DEBUGBUNDLE_UPLOAD_TIMEOUT_MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1440))]
     upload_timeout_minutes: u64,
 
-    /// Seconds that the deletion of a bundle in the store is tried before the resource goes without it.
+    /// Seconds during which deleting a bundle from the store is retried; then the resource is deleted without it.
     #[arg(long, env = "DEBUGBUNDLE_DELETE_TIMEOUT_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     delete_timeout_seconds: u64,
 
-    /// The most minutes for which a download URL is signed; a DebugBundle that asks for more gets so many, and its status
-    /// says so. A week is the most that stores sign for.
+    /// The most minutes for which a download URL is signed. A DebugBundle that asks for more gets this maximum, and its
+    /// status says so. Stores sign for a week at most.
     #[arg(long, env = "DEBUGBUNDLE_MAX_URL_TTL_MINUTES", default_value_t = 10_080, value_parser = clap::value_parser!(u64).range(1..=10_080))]
     max_url_ttl_minutes: u64,
 
-    /// Namespaces that may be looked into, separated by commas; default: all that the API server allows.
+    /// Namespaces that may be read, separated by commas; default: all that the API server allows.
     #[arg(long, env = "DEBUGBUNDLE_ALLOWED_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
     allowed_namespaces: Option<Vec<String>>,
 
-    /// What it may read: `cluster-read`, or `namespaced`, where what lies beyond Velero's namespace and the allowed ones
-    /// is a note in the bundle and not an error.
+    /// What it may read: `cluster-read`, or `namespaced`: data outside Velero's and the allowed namespaces is then a
+    /// note in the bundle instead of an error.
     #[arg(long, env = "DEBUGBUNDLE_ACCESS", default_value = "cluster-read", value_parser = ["cluster-read", "namespaced"])]
     access: String,
 
-    /// The most requests per second to the API server, all bundles together.
+    /// The most requests per second to the API server, for all bundles together.
     #[arg(long, env = "DEBUGBUNDLE_CLIENT_QPS", default_value = "200")]
     client_qps: NonZeroU32,
 
-    /// MiB from which on a bundle is uploaded in parts.
+    /// Bundles of this size (MiB) and larger are uploaded in parts.
     #[arg(long, env = "DEBUGBUNDLE_MULTIPART_MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(5..=5120))]
     multipart_mib: u64,
 
-    /// Let a location's endpoint be on loopback; for test stands.
+    /// Allow locations whose endpoint is on loopback; for tests.
     #[arg(long)]
     allow_loopback_endpoints: bool,
 
-    /// Refuse plain http and insecureSkipTLSVerify, whatever a location says.
+    /// Refuse plain http and insecureSkipTLSVerify, even if a location asks for them.
     #[arg(long, env = "DEBUGBUNDLE_REQUIRE_VERIFIED_TLS")]
     require_verified_tls: bool,
 
-    /// Name of this instance, unique among those that share the namespace; the Pod's name in a cluster.
+    /// Name of this instance, unique in the namespace; in a cluster the Pod's name.
     #[arg(long, env = "POD_NAME", default_value = "debugbundle-operator")]
     instance: String,
 }
@@ -105,13 +106,14 @@ fn absolute(text: &str) -> Result<PathBuf, String> {
     if path.is_absolute() { Ok(path) } else { Err("must be an absolute path".to_owned()) }
 }
 
-// Two threads unwrap TLS faster than an API server sends logs; on a node of many cores each further one would cost memory.
+// Two threads decrypt TLS faster than an API server sends logs; more threads on a node with many cores would only cost
+// memory.
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
     let flags = Flags::parse();
     let filter = EnvFilter::try_from_env("DEBUGBUNDLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(self_redaction::Log);
-    // What libraries say of requests and answers holds tokens and signatures: it is not to be had at any level.
+    // Libraries log tokens and signatures of requests and answers, so their debug levels cannot be enabled.
     let ours = |of: &tracing::Metadata<'_>| of.target().starts_with("debugbundle");
     let quiet = filter_fn(move |of| ours(of) || *of.level() <= tracing::Level::INFO);
     tracing_subscriber::registry().with(lines.with_filter(filter.and(quiet))).with(runlog::layer()).init();
@@ -167,13 +169,13 @@ async fn start(flags: Flags) -> Result<(), String> {
     let engine = Engine::new(client.clone(), options).with_movers(movers, nodes);
     controller::run(client, Arc::new(engine), settings, shutdown.clone()).await;
     shutdown.cancel();
-    // It ends with the token; a panic in it was told when it happened and has cost no bundle.
+    // It ends with the token; a panic in it was logged when it happened and cost no bundle.
     let _ = watching.await;
     tracing::info!("Stopped");
     Ok(())
 }
 
-/// The way to the API server: a kubeconfig's, else the pod's own. Only the former can be behind a proxy.
+/// Configuration for the API server: a kubeconfig's, else the pod's own. Only the former can be behind a proxy.
 async fn api_server() -> Result<kube::Config, String> {
     let proxies = Proxies::from_env().map_err(|e| e.to_string())?;
     match kube::Config::from_kubeconfig(&kube::config::KubeConfigOptions::default()).await {
@@ -186,7 +188,7 @@ async fn api_server() -> Result<kube::Config, String> {
     }
 }
 
-/// Whether files can be made there; found out now rather than in the middle of the first bundle.
+/// Checks that the folder is writable: at startup rather than in the middle of the first bundle.
 fn probe(spool: &std::path::Path) -> std::io::Result<()> {
     let probe = spool.join(format!(".probe-{}", std::process::id()));
     std::fs::File::create(&probe)?;

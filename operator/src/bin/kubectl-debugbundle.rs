@@ -1,5 +1,5 @@
-//! `kubectl debugbundle`, a kubectl plugin: reads the flags, runs, ends with a documented exit code.
-//! All it does is in the library's `cli`; `collect` there uses the operator's own engine.
+//! `kubectl debugbundle`, a kubectl plugin: reads the flags, runs, ends with a documented exit code. The library's
+//! `cli` does the work; its `collect` uses the operator's own engine.
 
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // Nothing is logged to the terminal; a bundle that is made here has the log of its making.
+    // The terminal gets no log; a bundle made here contains the log of its own run.
     tracing_subscriber::registry().with(runlog::layer()).init();
     cli::main(async |request| collect_to_file(request).await).await.into()
 }

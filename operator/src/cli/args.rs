@@ -1,5 +1,5 @@
-//! The command line: what may be written and what it is read as. Values are held to the same limits as the API server
-//! holds the resource, so that a typo costs no round trip; what the commands do with them is not here.
+//! The command line: its flags and the values they accept. Values obey the same limits as in the API server's schema,
+//! so a typo costs no round trip.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,10 +10,10 @@ use debugbundle_crd::{ByteSize, UrlPolicy, parse_duration};
 
 use super::exit::Exit;
 
-/// Debug bundles of Velero backups and restores: made, listed, explained, downloaded and read.
+/// Create, list, explain, download and read debug bundles of Velero backups and restores.
 ///
-/// A DebugBundle collects everything that explains what happened to a Velero Backup or Restore, removes secrets, and
-/// lies as one tar.gz in the backup storage location.
+/// A DebugBundle collects everything that explains what happened to a Velero Backup or Restore, removes secrets, and is
+/// stored as one tar.gz in the backup storage location.
 #[derive(Parser, Debug)]
 #[command(
     name = "kubectl-debugbundle",
@@ -42,11 +42,11 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "NAME")]
     pub context: Option<String>,
 
-    /// Velero's namespace; default: the one that the kubeconfig's context names, else velero
+    /// Velero's namespace; default: the namespace of the kubeconfig's context, else velero
     #[arg(short, long, global = true, env = "VELERO_NAMESPACE", value_name = "NAMESPACE", value_parser = namespace)]
     pub namespace: Option<String>,
 
-    /// How long the API server may take for an answer, such as 30s; 0: as long as it likes
+    /// How long the API server may take to answer, such as 30s; 0: no limit
     #[arg(long, global = true, default_value = "0", value_name = "DURATION", value_parser = request_timeout)]
     pub request_timeout: RequestTimeout,
 }
@@ -62,7 +62,7 @@ pub(crate) enum Command {
     /// List bundles
     #[command(visible_alias = "ls")]
     List(List),
-    /// Tell the story of one bundle: phase, cause, findings, what is missing, where it lies
+    /// Explain one bundle: phase, cause, findings, what is missing, where it is stored
     Get(Get),
     /// Download a bundle; resumes, verifies, and renews the URL by itself
     Download(Download),
@@ -72,7 +72,7 @@ pub(crate) enum Command {
     Collect(Collect),
     /// Print the shell's completion script
     Completion(Completion),
-    /// What kubectl asks for when completing `kubectl debugbundle`
+    /// Answers kubectl when it completes `kubectl debugbundle`
     #[command(name = "__complete", hide = true, disable_help_flag = true)]
     Complete(Complete),
 }
@@ -80,11 +80,11 @@ pub(crate) enum Command {
 #[derive(Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Target")]
 pub(crate) struct TargetArgs {
-    /// The Restore that the bundle is about; with neither --restore nor --backup: the installation as a whole
+    /// The Restore to explain; with neither --restore nor --backup: the installation as a whole
     #[arg(long, value_name = "NAME", value_parser = object_name, conflicts_with = "backup")]
     pub restore: Option<String>,
 
-    /// The Backup that the bundle is about
+    /// The Backup to explain
     #[arg(long, value_name = "NAME", value_parser = object_name)]
     pub backup: Option<String>,
 }
@@ -92,11 +92,11 @@ pub(crate) struct TargetArgs {
 #[derive(Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Content")]
 pub(crate) struct ContentArgs {
-    /// Further namespaces to look into, whole; those that the target touched are found without being named
+    /// Further namespaces to collect in full; namespaces that the target touched are found automatically
     #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', value_parser = namespace)]
     pub namespaces: Vec<String>,
 
-    /// Time for the whole collection, 30s to 6h; what was not read by then is listed as missing
+    /// Time limit of the collection, 30s to 6h; items not read by then are listed as missing
     #[arg(long, value_name = "DURATION", value_parser = collection_timeout)]
     pub timeout: Option<String>,
 
@@ -108,7 +108,7 @@ pub(crate) struct ContentArgs {
     #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(i64).range(1..=1_000_000))]
     pub tail_lines: Option<i64>,
 
-    /// The most that is kept of one container's log, 4Ki to 1Gi; default: 32Mi
+    /// The most to keep of one container's log, 4Ki to 1Gi; default: 32Mi
     #[arg(long, value_name = "SIZE", value_parser = container_bytes)]
     pub max_bytes_per_container: Option<ByteSize>,
 }
@@ -119,7 +119,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "NAME", value_parser = object_name)]
     pub name: Option<String>,
 
-    /// BackupStorageLocation to store the bundle in; default: the target's, else the default one
+    /// BackupStorageLocation to store the bundle in; default: the target's location, else the default location
     #[arg(long, value_name = "NAME", value_parser = object_name)]
     pub storage_location: Option<String>,
 
@@ -127,7 +127,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "DURATION", value_parser = ttl)]
     pub ttl: Option<String>,
 
-    /// When a download URL is signed; whoever may get the DebugBundle can use it
+    /// When to sign a download URL; everyone who may get the DebugBundle can use it
     #[arg(long, value_name = "POLICY", value_enum)]
     pub url_policy: Option<UrlPolicyArg>,
 
@@ -135,7 +135,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "DURATION", value_parser = url_ttl)]
     pub url_ttl: Option<String>,
 
-    /// Wait until the bundle is stored, or has failed
+    /// Wait until the bundle is stored or has failed
     #[arg(long)]
     pub wait: bool,
 
@@ -143,15 +143,15 @@ pub(crate) struct Create {
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = any_duration, requires = "wait")]
     pub wait_timeout: Duration,
 
-    /// Only print what would be created
+    /// Print the DebugBundle without creating it
     #[arg(long, conflicts_with = "wait")]
     pub dry_run: bool,
 
-    /// How --dry-run prints
+    /// Output format of --dry-run
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = DocumentFormat::Yaml, requires = "dry_run")]
     pub output: DocumentFormat,
 
-    // Last: a flattened group's heading would hold for what follows it.
+    // Last: the heading of a flattened group also applies to the arguments after it.
     #[command(flatten)]
     pub target: TargetArgs,
     #[command(flatten)]
@@ -164,7 +164,7 @@ pub(crate) struct Create {
 pub(crate) enum UrlPolicyArg {
     /// As soon as the bundle is stored
     OnCompletion,
-    /// When asked; download and cat ask by themselves
+    /// On request; download and cat request it by themselves
     OnRequest,
     /// Never
     Never,
@@ -212,15 +212,15 @@ pub(crate) struct List {
     #[arg(long, value_name = "NAME", value_parser = object_name)]
     pub backup: Option<String>,
 
-    /// In all namespaces, for clusters with several Veleros
+    /// In all namespaces, for clusters with several Velero installations
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
 
-    /// How to print; default: a table
+    /// Output format; default: a table
     #[arg(short, long, value_name = "FORMAT", value_enum)]
     pub output: Option<ListFormat>,
 
-    /// Leave the download URLs in YAML and JSON; whoever sees one can use it
+    /// Keep download URLs in YAML and JSON; everyone who sees a URL can use it
     #[arg(long)]
     pub url: bool,
 }
@@ -231,11 +231,11 @@ pub(crate) struct Get {
     #[arg(value_name = "NAME", value_parser = object_name)]
     pub name: String,
 
-    /// How to print; default: the story
+    /// Output format; default: an explanation in plain text
     #[arg(short, long, value_name = "FORMAT", value_enum)]
     pub output: Option<DocumentFormat>,
 
-    /// Print the download URL too; whoever sees it can use it
+    /// Print the download URL too; everyone who sees it can use it
     #[arg(long)]
     pub url: bool,
 }
@@ -243,11 +243,11 @@ pub(crate) struct Get {
 #[derive(Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Object store")]
 pub(crate) struct StoreArgs {
-    /// Certificates (PEM) to trust besides the system's; the location's own caCert is used by itself
+    /// Certificates (PEM) to trust besides the system's; the location's own caCert is trusted automatically
     #[arg(long, visible_alias = "cacert", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub ca_file: Option<PathBuf>,
 
-    /// Do not verify the store's certificate; the bundle's sha256 is verified all the same
+    /// Do not verify the store's certificate; the bundle's sha256 is still verified
     #[arg(long)]
     pub insecure_skip_tls_verify: bool,
 
@@ -306,7 +306,7 @@ pub(crate) struct Collect {
     #[arg(long)]
     pub force: bool,
 
-    // Last: a flattened group's heading would hold for what follows it.
+    // Last: the heading of a flattened group also applies to the arguments after it.
     #[command(flatten)]
     pub target: TargetArgs,
     #[command(flatten)]
@@ -315,12 +315,12 @@ pub(crate) struct Collect {
 
 #[derive(Args, Debug)]
 pub(crate) struct Completion {
-    /// The shell; kubectl: a script for `kubectl debugbundle` itself, to be saved as `kubectl_complete-debugbundle` in PATH
+    /// The shell; kubectl: a script for `kubectl debugbundle`, to be saved as `kubectl_complete-debugbundle` in PATH
     #[arg(value_enum)]
     pub shell: CompletionShell,
 }
 
-/// What completions can be printed for.
+/// The shells that completions exist for.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CompletionShell {
     /// GNU bash
@@ -331,7 +331,7 @@ pub(crate) enum CompletionShell {
     Fish,
     /// PowerShell
     Powershell,
-    /// kubectl's own completion of plugins, in all its shells
+    /// kubectl's own completion of plugins, in every shell
     Kubectl,
 }
 

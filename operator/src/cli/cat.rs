@@ -1,5 +1,5 @@
-//! `cat`: one file of a bundle, stored or local, by reading the manifest and that file's segment and nothing else.
-//! Nothing is unpacked to disk, and what a hostile bundle can make it do is bounded: memory, output, requests.
+//! `cat`: reads one file of a stored or local bundle by fetching only the manifest and the file's segment. Nothing is
+//! unpacked to disk, and memory, output and requests stay bounded even for a hostile bundle.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -23,16 +23,16 @@ use crate::archive::manifest::ManifestView;
 use crate::archive::read::{HEADER, inflate_segment, locate};
 use crate::text::{TerminalEscaper, bounded, escape_for_terminal, human_bytes};
 
-/// The name under which the manifest itself can be read; it is not listed in itself.
+/// The name under which `cat` prints the manifest; the manifest does not list itself.
 const MANIFEST: &str = "manifest.json";
-/// The most that a manifest may be, compressed and inflated.
+/// Limit of the manifest's size, compressed and inflated.
 const MANIFEST_LIMIT: u64 = 64 << 20;
-/// The most that is inflated of one entry: the largest log that can be asked for, and its marker line.
+/// Limit of one inflated entry: the largest log that a spec can ask for, plus its marker line.
 const ENTRY_LIMIT: u64 = (1 << 30) + (1 << 20);
-/// Small entries share a segment; the body of one begins within this.
+/// Small entries share a segment; each body begins within this many bytes of the segment's start.
 const SKIP_LIMIT: u64 = 16 << 20;
 
-/// What is wanted of the bundle.
+/// What to read from the bundle.
 #[derive(Debug, PartialEq, Eq)]
 enum Wanted {
     List,
@@ -71,7 +71,7 @@ fn parse(args: &Cat) -> Result<(Place, Wanted), CliError> {
     }
 }
 
-/// Prints the file, or the list.
+/// Prints the file or the list.
 pub(crate) async fn run(
     args: &Cat,
     namespace: &str,
@@ -112,7 +112,7 @@ pub(crate) async fn run(
     Ok(Exit::Done)
 }
 
-/// `manifest`: where its segment lies, if that is known; else the bundle's first bytes tell.
+/// `manifest`: offset and length of its segment, if known; else the bundle's first bytes give them.
 async fn print<R>(
     mut source: Source<R>,
     manifest: Option<(u64, u64)>,
@@ -165,7 +165,7 @@ where
     }
 }
 
-/// The path as the manifest has it: without the root directory, and as one types it.
+/// The path as the manifest spells it: without the root directory and without a leading `./` or `/`.
 fn below_root<'a>(view: &ManifestView, path: &'a str) -> &'a str {
     let path = path.trim_start_matches("./").trim_start_matches('/');
     match path.strip_prefix(view.bundle.root.as_str()) {
@@ -185,7 +185,7 @@ fn listing(view: &ManifestView, manifest_bytes: u64) -> String {
         text.push_str("\nMissing:\n");
     }
     for missing in &view.missing {
-        // What could not even be looked for has no path.
+        // An item that could not even be searched for has no path.
         let name = if missing.path.is_empty() { &missing.what } else { &missing.path };
         let line = format!("{name}: {}: {}", missing.code, missing.why);
         let _ = writeln!(text, "  {}", escape_for_terminal(&bounded(&line, 1024)));
@@ -196,7 +196,7 @@ fn listing(view: &ManifestView, manifest_bytes: u64) -> String {
     text
 }
 
-/// Why there is no such file: it is known to be missing, or it was mistyped.
+/// Explains why the file is absent: known to be missing, or mistyped.
 fn absent(view: &ManifestView, path: &str, again: &str) -> CliError {
     let shown = bounded(path, 256);
     if let Some(missing) = view.missing.iter().find(|missing| missing.path == path) {
@@ -211,8 +211,8 @@ fn absent(view: &ManifestView, path: &str, again: &str) -> CliError {
     error.hint(format!("Did you mean:\n  {}", near.join("\n  ")))
 }
 
-/// Up to five paths that may have been meant: those that end in what was typed, then those that contain it, then those
-/// whose file name differs by a few letters.
+/// Up to five paths that the user may have meant: first paths that end in the typed text, then paths that contain it,
+/// then paths whose file name differs by a few letters.
 fn near_matches<'a>(paths: impl Iterator<Item = &'a str>, typed: &str) -> Vec<&'a str> {
     const MOST: usize = 5;
     let typed = typed.trim_end_matches('/').to_ascii_lowercase();
@@ -238,7 +238,7 @@ fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// How many letters must be changed, added or removed; `None`: more than `most`.
+/// The number of letters to change, add or remove; `None`: more than `most`.
 fn edits(a: &str, b: &str, most: usize) -> Option<usize> {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     if a.len().abs_diff(b.len()) > most || a.len().max(b.len()) > 256 {
@@ -256,7 +256,7 @@ fn edits(a: &str, b: &str, most: usize) -> Option<usize> {
     Some(row[b.len()]).filter(|edits| *edits <= most)
 }
 
-/// A bundle that can be read by ranges.
+/// A bundle that can be read in ranges.
 enum Source<R> {
     Remote(Box<Remote<R>>),
     Local { file: File, path: PathBuf, length: u64 },
@@ -279,7 +279,7 @@ impl<R> Source<R>
 where
     R: AsyncFnMut() -> Result<PresignedUrl, CliError>,
 {
-    /// The bytes of a segment, if the bundle has them.
+    /// The byte range of a segment; an error if the bundle does not contain it.
     fn span(&self, offset: u64, length: u64, limit: u64, what: &str) -> Result<Range<u64>, CliError> {
         let all = match self {
             Self::Remote(remote) => remote.length(),
@@ -317,7 +317,7 @@ where
     }
 }
 
-/// Bytes in memory, for what is known to be small.
+/// Bytes kept in memory, for content that is known to be small.
 #[derive(Default)]
 struct Collected(Vec<u8>);
 
@@ -332,7 +332,7 @@ impl Sink for Collected {
     }
 }
 
-/// Standard output: verbatim into a file or pipe, harmless on a terminal.
+/// Standard output: verbatim into a file or pipe, with control characters escaped on a terminal.
 struct Screen<W> {
     out: W,
     escaper: Option<TerminalEscaper>,
@@ -404,7 +404,7 @@ mod tests {
         (0..20_000).flat_map(|i| format!("2026-09-08T03:04:12Z line {i}\n").into_bytes()).collect()
     }
 
-    /// A bundle as it is made, but for its tar headers, which nobody reads here; with where its manifest lies.
+    /// A bundle with empty tar headers, which `cat` never reads, and the offset and length of its manifest.
     fn sample(change: impl FnOnce(&mut Value)) -> (Vec<u8>, u64, u64) {
         let mut archive = vec![b'.'; 64];
         let mut add = |bytes: &[u8]| {

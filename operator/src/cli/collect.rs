@@ -1,5 +1,5 @@
-//! `collect`: a bundle without the operator, by the same engine, with the user's own permissions, into a local file.
-//! The engine is handed in by the program; this file turns flags into its request and its outcome into words.
+//! `collect`: makes a bundle without the operator, by the same engine, with the user's own permissions, into a local
+//! file. The program passes the engine in; this file turns flags into its request and prints its outcome.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -19,30 +19,30 @@ use super::progress::{Meter, Snapshot};
 use super::{create, display};
 use crate::text::{bounded, escape_for_terminal, human_bytes};
 
-/// What the engine is asked for.
+/// The engine's input.
 #[derive(Clone)]
 pub struct Request {
     /// The user's own client.
     pub client: Client,
     /// Velero's namespace.
     pub namespace: String,
-    /// What to collect; of the store and the URL nothing is meant.
+    /// What to collect; its storage and download URL fields are ignored.
     pub spec: DebugBundleSpec,
-    /// The file to write. It must come to be whole, or not at all: see [`publish`](Self::publish).
+    /// The file to write. It must appear complete or not at all: see [`publish`](Self::publish).
     pub output: PathBuf,
-    /// It may take the place of another file.
+    /// Whether to replace an existing file.
     pub force: bool,
-    /// To be called whenever something has moved; it returns at once.
+    /// Called on every change of progress; returns at once.
     pub progress: Arc<dyn Fn(Progress) + Send + Sync>,
-    /// The user wants it to end.
+    /// Cancelled when the user stops the program.
     pub cancel: CancellationToken,
 }
 
 impl Request {
-    /// Gives the finished file, which lies on the same file system, its name.
+    /// Moves the finished file, which lies on the same file system, to its final name.
     ///
     /// # Errors
-    /// If another file has that name, which may have come meanwhile, and `force` is not set.
+    /// If another file has that name (it may have appeared meanwhile) and `force` is not set.
     pub fn publish(&self, whole: &Path) -> Result<(), EngineError> {
         Ok(publish(whole, &self.output, self.force)?)
     }
@@ -58,14 +58,14 @@ impl std::fmt::Debug for Request {
     }
 }
 
-/// What the engine made.
+/// The engine's result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// Completed or PartiallyFailed.
     pub phase: Phase,
     /// First line of the diagnosis.
     pub cause: Option<String>,
-    /// What was found, the gravest first.
+    /// The findings, most severe first.
     pub findings: Vec<Finding>,
     /// Size of the file.
     pub bytes: u64,
@@ -73,14 +73,14 @@ pub struct Summary {
     pub sha256: String,
     /// Files in the archive.
     pub entries: u64,
-    /// Items that were wanted and are not in it.
+    /// Items that were planned and are not in the archive.
     pub missing: u64,
 }
 
-/// Any error of the engine; its words are shown with their sources.
+/// Any error of the engine; it is printed with its sources.
 pub type EngineError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Collects, tells what was found and where the file is.
+/// Collects, then prints the findings and the file's path.
 pub(crate) async fn run(
     args: &Collect,
     namespace: &str,
@@ -134,8 +134,8 @@ pub(crate) async fn run(
     }
 }
 
-/// The ways in which a user says that it should end: Ctrl-C, `kill`, a terminal that is closed. Whatever the way, what
-/// was collected so far is removed.
+/// The signals by which a user stops the program: Ctrl-C, `kill`, a closed terminal. After each, everything collected
+/// so far is removed.
 struct Stop([Signal; 3]);
 
 impl Stop {
@@ -163,7 +163,7 @@ fn default_name(spec: &DebugBundleSpec, now: Timestamp) -> String {
     format!("debugbundle-{about}-{}.tar.gz", now.strftime("%Y%m%dT%H%M%SZ"))
 }
 
-/// A file name has at most 255 bytes, and `.partial` may come behind it.
+/// A file name has at most 255 bytes, including the suffix `.partial`.
 fn bounded_name(name: &str) -> &str {
     &name[..name.floor_char_boundary(190)]
 }

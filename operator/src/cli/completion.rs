@@ -1,5 +1,5 @@
-//! Shell completion: the scripts for `kubectl-debugbundle`, and the answers to kubectl's own completion of plugins, which
-//! know the names of bundles. kubectl asks an executable `kubectl_complete-debugbundle` and reads cobra's format.
+//! Shell completion: prints the scripts for `kubectl-debugbundle`, and answers kubectl's own completion of plugins with
+//! the names of bundles. kubectl runs an executable `kubectl_complete-debugbundle` and reads cobra's format.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -16,14 +16,14 @@ use super::connect::connect;
 use super::exit::{CliError, Exit};
 use super::list;
 
-/// A completion that takes longer disturbs more than it helps.
+/// A slower completion disturbs more than it helps.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// cobra's ShellCompDirectiveNoFileComp.
 const NO_FILES: u8 = 4;
 /// cobra's ShellCompDirectiveDefault: file names.
 const FILES: u8 = 0;
 
-/// What kubectl runs, saved as an executable file `kubectl_complete-debugbundle` in PATH.
+/// The script that kubectl runs, saved as an executable file `kubectl_complete-debugbundle` in PATH.
 const KUBECTL_SCRIPT: &str = "#!/bin/sh\nexec kubectl debugbundle __complete \"$@\"\n";
 
 /// Prints the script.
@@ -41,8 +41,8 @@ pub(crate) fn print(args: &Completion, out: &mut impl Write) -> Result<Exit, Cli
         None => script.extend_from_slice(KUBECTL_SCRIPT.as_bytes()),
     }
     if args.shell == CompletionShell::Bash {
-        // clap_complete 4.6 takes the hyphen in the program's name for one between subcommands, in half of the places
-        // where it stands: without this no word after a subcommand is completed.
+        // clap_complete 4.6 mistakes the hyphen in the program's name for a separator of subcommands, in half of the
+        // places: without this replacement, no word after a subcommand is completed.
         script = String::from_utf8_lossy(&script)
             .replace("kubectl__subcmd__debugbundle", "kubectl__debugbundle")
             .into_bytes();
@@ -58,7 +58,7 @@ pub(crate) async fn answer(args: &Complete, out: &mut impl Write) -> Result<Exit
     let mut candidates = proposal.candidates;
     if proposal.names {
         let typed = words.last().map_or("", String::as_str);
-        // Without a cluster there are no names, which is no reason for an error in the middle of a command line.
+        // Without a cluster there are no names; an error would disturb the user in the middle of a command line.
         if let Ok(Ok(names)) = timeout(PATIENCE, names(&words)).await {
             candidates.extend(names.into_iter().filter(|name| name.starts_with(typed)));
         }
@@ -77,7 +77,7 @@ async fn names(words: &[String]) -> Result<Vec<String>, CliError> {
     Ok(list::read_all(&api).await?.iter().map(ResourceExt::name_any).collect())
 }
 
-/// The global flags among words that need not make a whole command line yet.
+/// The global flags among words that may not be a whole command line yet.
 fn globals(words: &[String]) -> Global {
     let takes_value = |word: &str| matches!(word, "--kubeconfig" | "--context" | "--namespace" | "-n");
     let mut line: Vec<OsString> = vec!["kubectl-debugbundle".into(), "list".into()];
@@ -98,7 +98,7 @@ fn globals(words: &[String]) -> Global {
     }
 }
 
-/// What may stand in place of the last word.
+/// The candidates for the last word.
 #[derive(Debug, PartialEq, Eq)]
 struct Proposal {
     candidates: Vec<String>,

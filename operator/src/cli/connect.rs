@@ -1,5 +1,5 @@
-//! From the command line to a client of the cluster, by the rules by which kubectl finds its kubeconfig.
-//! It never impersonates, and it asks the API server nothing.
+//! Makes a client of the cluster from the command line; finds the kubeconfig by kubectl's rules. It never impersonates
+//! and sends no request to the API server.
 
 use std::path::PathBuf;
 
@@ -10,10 +10,10 @@ use super::args::Global;
 use super::exit::CliError;
 use crate::proxy::Proxies;
 
-/// Where Velero lives unless somebody says otherwise.
+/// Velero's namespace by default.
 const VELERO: &str = "velero";
 
-/// A client for the context that was asked for, and warnings to be shown.
+/// A client for the requested context, and a warning to print.
 pub(crate) async fn connect(global: &Global) -> Result<(Client, Option<&'static str>), CliError> {
     let mut config = config(global).await?;
     if let Some(timeout) = global.request_timeout.0 {
@@ -28,8 +28,8 @@ pub(crate) async fn connect(global: &Global) -> Result<(Client, Option<&'static 
     Ok((client, warning))
 }
 
-/// The namespace that was asked for, else the one that the context names, as kubectl does it; where it names none,
-/// Velero's usual one. A kubeconfig that cannot be read is told when it is needed.
+/// The requested namespace, else the context's namespace, as in kubectl, else Velero's usual one. A kubeconfig that
+/// cannot be read is reported when it is needed.
 pub(crate) fn namespace(global: &Global) -> String {
     let of_context = || {
         let kubeconfig = match &global.kubeconfig {
@@ -76,8 +76,8 @@ fn candidates() -> Vec<PathBuf> {
     }
 }
 
-/// The files as one; the first to set a value wins. Files that do not exist are passed over, as kubectl does.
-/// `None`: none of them exists.
+/// Merges the files; the first to set a value wins. Files that do not exist are skipped, as in kubectl. `None`: no file
+/// exists.
 fn merged(paths: &[PathBuf]) -> Result<Option<Kubeconfig>, KubeconfigError> {
     let mut merged: Option<Kubeconfig> = None;
     for path in paths {

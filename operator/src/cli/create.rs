@@ -1,5 +1,5 @@
-//! `create`: from flags to a DebugBundle, and with `--wait` to its end.
-//! The limits on the values are `args`' business; what the operator does with it is not known here.
+//! `create`: makes a DebugBundle from the flags, and with `--wait` follows it to its end. `args` checks the values'
+//! limits.
 
 use std::io::Write;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use super::exit::{CliError, Exit};
 use super::progress::{Meter, Snapshot};
 use super::{display, document};
 
-/// How long a new DebugBundle may lie untouched before the user is told that nobody seems to be there.
+/// How long a new DebugBundle may stay untouched before the user is warned that no operator seems to run.
 const SILENCE: Duration = Duration::from_secs(20);
-/// What the API server keeps of a generated name before its five random characters.
+/// How much of a generated name the API server keeps before its five random characters.
 const GENERATED_PREFIX: usize = 58;
 
-/// Makes the DebugBundle, prints what became of it.
+/// Creates the DebugBundle and prints its outcome.
 pub(crate) async fn run(
     args: &Create,
     namespace: &str,
@@ -47,7 +47,7 @@ pub(crate) async fn run(
     Ok(ended.status.and_then(|status| status.phase).map_or(Exit::Failed, Exit::of_phase))
 }
 
-/// What the flags ask for.
+/// The DebugBundle that the flags describe.
 fn manifest(args: &Create, namespace: &str) -> DebugBundle {
     let mut spec = spec(&args.target, &args.content);
     spec.storage_location.clone_from(&args.storage_location);
@@ -102,7 +102,7 @@ fn generate_name(spec: &DebugBundleSpec) -> String {
     name
 }
 
-/// Follows the status until nothing more will happen, by watch. `silence`: when to say that no operator has looked.
+/// Watches the status until it is final. `silence`: when to warn that no operator has picked the bundle up.
 pub(crate) async fn until_terminal(
     api: Api<DebugBundle>,
     name: &str,
@@ -160,7 +160,7 @@ pub(crate) async fn until_terminal(
     }
 }
 
-/// What a watch cannot recover from: a 401 or 403.
+/// An error from which a watch cannot recover: 401 or 403.
 pub(crate) fn refusal(error: &watcher::Error) -> Option<CliError> {
     let (watcher::Error::InitialListFailed(kube::Error::Api(status))
     | watcher::Error::WatchStartFailed(kube::Error::Api(status))
@@ -228,7 +228,7 @@ mod tests {
         format!("{}\n", serde_json::json!({"type": "MODIFIED", "object": object})).into()
     }
 
-    /// An API server with one bundle that nobody has looked at, and a watch that tells these states.
+    /// An API server with one bundle that no operator has picked up, and a watch that reports these states.
     async fn cluster(states: Vec<serde_json::Value>) -> (Stand, Api<DebugBundle>) {
         let stand = Stand::serve(move |asked| {
             if asked.target.contains("watch=") {

@@ -1,5 +1,5 @@
-//! A DebugBundle told for people: the story of `get`, the end of `create --wait`, the rows of `list`. Pure text.
-//! Everything that came from a cluster is made harmless for a terminal here, and the URL is shown only when asked for.
+//! A DebugBundle as text for people: the output of `get`, the end of `create --wait`, the rows of `list`. Text from the
+//! cluster is escaped for the terminal here, and the URL is shown only on request.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ use kube::ResourceExt as _;
 use super::progress::Snapshot;
 use crate::text::{bounded, escape_for_terminal, human_bytes};
 
-/// What to type next, for this namespace.
+/// The next command to type, for this namespace.
 pub(crate) fn command(namespace: &str, verb: &str, name: &str) -> String {
     if namespace == "velero" || namespace.is_empty() {
         format!("kubectl debugbundle {verb} {name}")
@@ -22,7 +22,7 @@ pub(crate) fn command(namespace: &str, verb: &str, name: &str) -> String {
     }
 }
 
-/// A word as a shell takes it.
+/// Quotes a word for a shell.
 pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+:=@".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -63,7 +63,7 @@ fn line(text: &str) -> String {
     escape_for_terminal(&bounded(text, 1024)).into_owned()
 }
 
-/// The story of one DebugBundle.
+/// The explanation of one DebugBundle.
 pub(crate) fn story(bundle: &DebugBundle, show_url: bool, now: Timestamp) -> String {
     let namespace = bundle.namespace().unwrap_or_default();
     let name = bundle.name_any();
@@ -115,7 +115,7 @@ pub(crate) fn story(bundle: &DebugBundle, show_url: bool, now: Timestamp) -> Str
     out.0
 }
 
-/// What `create --wait` says at the end.
+/// The last lines of `create --wait`.
 pub(crate) fn ending(bundle: &DebugBundle) -> String {
     let namespace = bundle.namespace().unwrap_or_default();
     let name = bundle.name_any();
@@ -186,7 +186,7 @@ fn url_line(bundle: &DebugBundle, status: &DebugBundleStatus, show_url: bool, no
             None => format!("{until}; --url shows it"),
         };
     }
-    // Those two tell how to ask for one, which download and cat do by themselves.
+    // Messages of these two reasons explain how to request a URL, which download and cat do by themselves.
     let is_asked_for = |reason: &str| [Reason::OnRequest, Reason::UrlExpired].iter().any(|r| r.as_str() == reason);
     if let Some(refused) = condition(status, ConditionType::DownloadReady)
         .filter(|c| c.status == "False" && !c.message.is_empty() && !is_asked_for(&c.reason))
@@ -296,9 +296,9 @@ impl Fields {
 /// The columns of a list, those of kubectl's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Columns {
-    /// The ones kubectl shows with `-o wide`, and the cause in full.
+    /// Adds the columns of kubectl's `-o wide`, and the cause in full.
     pub wide: bool,
-    /// The namespace first.
+    /// Puts the namespace first.
     pub namespace: bool,
 }
 

@@ -1,5 +1,5 @@
-//! `download`: the stored bundle into a local file that is there whole and verified, or not at all.
-//! What came before a cut lies in `<file>.partial`, and the next attempt goes on from there.
+//! `download`: saves the stored bundle as a local file that is complete and verified, or does not exist. Bytes received
+//! before an interruption stay in `<file>.partial`, and the next attempt continues there.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
@@ -19,7 +19,7 @@ use super::progress::Meter;
 use super::{trust, url};
 use crate::text::{escape_for_terminal, human_bytes};
 
-/// Downloads, verifies, tells where the file is.
+/// Downloads, verifies and prints the file's path.
 pub(crate) async fn run(
     args: &Download,
     namespace: &str,
@@ -51,13 +51,13 @@ pub(crate) async fn run(
     Ok(Exit::Done)
 }
 
-/// `debugbundle-<name>-<uid>.tar.gz`: another bundle of the same name gets another file.
+/// `debugbundle-<name>-<uid>.tar.gz`: a later bundle of the same name gets another file.
 fn default_name(bundle: &DebugBundle) -> String {
     let uid: String = bundle.uid().unwrap_or_default().chars().filter(char::is_ascii_alphanumeric).take(8).collect();
     format!("debugbundle-{}-{uid}.tar.gz", bundle.name_any())
 }
 
-/// The file to write: a directory gets the default name in it.
+/// The file to write: a directory gets a file of the default name.
 pub(crate) fn target(output: Option<&Path>, default_name: &str) -> PathBuf {
     match output {
         None => PathBuf::from(default_name),
@@ -66,7 +66,7 @@ pub(crate) fn target(output: Option<&Path>, default_name: &str) -> PathBuf {
     }
 }
 
-/// Refuses a target that exists, unless `force`; a device, a pipe or a socket with `force`, too.
+/// Refuses an existing target unless `force`; refuses a device, pipe or socket even with `force`.
 pub(crate) fn refuse_to_replace(target: &Path, force: bool) -> Result<(), CliError> {
     match target.symlink_metadata() {
         Err(_) => Ok(()),
@@ -79,7 +79,7 @@ pub(crate) fn refuse_to_replace(target: &Path, force: bool) -> Result<(), CliErr
     }
 }
 
-/// What is to be on the disk in the end.
+/// The file that must be on disk in the end.
 #[derive(Debug)]
 struct Job {
     target: PathBuf,
@@ -100,8 +100,8 @@ impl Job {
         PathBuf::from(name)
     }
 
-    /// Goes on from what an earlier attempt left, to the verified file under its final name. An attempt that brought
-    /// nothing leaves nothing.
+    /// Continues an earlier attempt's file, verifies the result and gives it its final name. An attempt that received
+    /// no byte leaves no file.
     async fn save<R>(&self, remote: &mut Remote<R>, meter: Meter) -> Result<(), CliError>
     where
         R: AsyncFnMut() -> Result<PresignedUrl, CliError>,
@@ -132,7 +132,7 @@ impl Job {
             }
             sink.file.set_len(0).map_err(cannot)?;
             if had == 0 {
-                // Nothing of it can be used again; that it cannot be removed changes nothing.
+                // The file is useless now; a failure to remove it changes nothing.
                 let _ = std::fs::remove_file(&path);
                 return Err(CliError::new(
                     Exit::Integrity,
@@ -147,7 +147,7 @@ impl Job {
     }
 }
 
-/// Gives the finished file its name; without `--force` never in place of another.
+/// Moves the finished file to its name; replaces another file only with `--force`.
 pub(crate) fn publish(whole: &Path, target: &Path, force: bool) -> Result<(), CliError> {
     let cannot = |error: io::Error| CliError::caused(format_args!("cannot write {}", target.display()), &error);
     if force {
@@ -155,15 +155,15 @@ pub(crate) fn publish(whole: &Path, target: &Path, force: bool) -> Result<(), Cl
     } else {
         match std::fs::hard_link(whole, target) {
             Ok(()) => return std::fs::remove_file(whole).map_err(cannot),
-            // A file system without hard links: between this look and the rename another may create it.
+            // Without hard links: another process may create the file between this check and the rename.
             Err(_) => refuse_to_replace(target, force)?,
         }
     }
     std::fs::rename(whole, target).map_err(cannot)
 }
 
-/// A bundle may hold what the redaction did not know to be secret: nobody else may read it. The lock keeps a second
-/// download from writing into the same file; it ends with this process.
+/// Only the owner may read the file: a bundle may hold secrets that redaction did not recognise. The lock keeps a
+/// second download from writing into the same file; it ends with this process.
 fn open_partial(path: &Path) -> Result<File, CliError> {
     let cannot = |error: io::Error| CliError::caused(format_args!("cannot write {}", path.display()), &error);
     let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0);
@@ -180,7 +180,7 @@ fn open_partial(path: &Path) -> Result<File, CliError> {
         Err(std::fs::TryLockError::WouldBlock) => {
             Err(CliError::failed(format!("another download is writing {}", path.display())))
         }
-        // A file system without locks is no reason not to download.
+        // Without file locks the download still works.
         Ok(()) | Err(std::fs::TryLockError::Error(_)) => Ok(file),
     }
 }
@@ -218,7 +218,7 @@ impl Sink for FileSink<'_> {
     }
 }
 
-/// The SHA-256 of what is on the disk, not of what was sent there.
+/// The SHA-256 of the bytes on disk, rather than of the bytes that were written.
 async fn digest(path: &Path) -> Result<String, CliError> {
     let path = path.to_owned();
     let cannot = format!("cannot read {}", path.display());

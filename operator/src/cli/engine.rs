@@ -1,5 +1,5 @@
-//! A bundle without an operator: the first half of a run in a temporary spool, its archive moved to where the user
-//! wants it. Nothing is written to the cluster and nothing is uploaded.
+//! Makes a bundle without an operator: runs the first half of a run in a temporary spool and moves the archive to the
+//! user's path. It writes nothing to the cluster and uploads nothing.
 
 use std::{
     fs::{self, DirBuilder},
@@ -22,13 +22,13 @@ use crate::{
 
 /// How often progress is shown.
 const SHOW_EVERY: Duration = Duration::from_millis(200);
-/// The most bytes that are kept on disk meanwhile.
+/// Limit of the bytes on disk during the run.
 const SPOOL: u64 = 4 << 30;
 
 /// Makes the bundle that `request` asks for.
 ///
 /// # Errors
-/// The run's fault, or that the file could not be written.
+/// The run's error, or a failure to write the file.
 pub async fn collect_to_file(request: Request) -> Result<Summary, EngineError> {
     let options = Options {
         namespace: request.namespace.clone(),
@@ -37,7 +37,7 @@ pub async fn collect_to_file(request: Request) -> Result<Summary, EngineError> {
         version: crate::VERSION.to_owned(),
         allowed_namespaces: None,
         cluster_read: true,
-        // The user's own machine may well reach the store through a forwarded port.
+        // The user's own machine may reach the store through a forwarded port.
         endpoints: EndpointPolicy { allow_loopback: true, require_verified_tls: false },
         multipart_threshold: u64::MAX,
     };
@@ -78,7 +78,7 @@ fn subject(request: &Request, token: String) -> Subject {
     Subject {
         name,
         namespace: request.namespace.clone(),
-        // There is no resource, hence no UID; it must differ all the same, or one bundle unpacks into another's folder.
+        // Without a resource there is no UID. A unique value keeps two bundles from unpacking into one folder.
         uid: token,
         attempt: 1,
         asked: jiff::Timestamp::now(),
@@ -87,19 +87,19 @@ fn subject(request: &Request, token: String) -> Subject {
     }
 }
 
-/// Sixteen hexadecimal digits that nobody had before.
+/// Sixteen random hexadecimal digits.
 fn token() -> Result<String, EngineError> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).map_err(|error| format!("no random numbers: {error}"))?;
     Ok(format!("{:016x}", u64::from_be_bytes(bytes)))
 }
 
-/// The folder for what is collected meanwhile; it goes in any case.
+/// The folder for the data of a run; dropping it removes it.
 struct TempDir(PathBuf);
 
 impl TempDir {
-    /// Beside the file, so that the move at the end stays within a file system. Made before anything is read: that the
-    /// file cannot be written is told at once. The name is nobody's guess, so that nothing can lie there already.
+    /// Lies beside the file, so that the final move stays within one file system. Made before the collection, so that a
+    /// path that cannot be written fails at once. Its name is random, so that it cannot exist already.
     fn beside(output: &Path, token: &str) -> Result<Self, EngineError> {
         let folder = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let path = folder.join(format!(".debugbundle-{token}"));
@@ -112,7 +112,7 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // A thread that seals does not see the cancel and may still make a file; without the folder it cannot.
+        // A sealing thread does not see the cancellation and may still create a file; without the folder it cannot.
         for _ in 0..100 {
             match fs::remove_dir_all(&self.0) {
                 Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}

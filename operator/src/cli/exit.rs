@@ -1,5 +1,4 @@
 //! How the program ends: the exit codes, and the errors that lead to them.
-//! What is printed on the way is the commands' own business.
 
 use std::error::Error as StdError;
 use std::fmt::{self, Write as _};
@@ -17,17 +16,17 @@ const MESSAGE_LIMIT: usize = 2048;
 pub enum Exit {
     /// All that was asked was done.
     Done,
-    /// It failed; with `--wait` also: the DebugBundle is Failed.
+    /// The command failed; with `--wait` also: the DebugBundle is Failed.
     Failed,
     /// The command line cannot be used.
     Usage,
-    /// A bundle is there, and something wanted is not in it.
+    /// A bundle exists, but lacks something that was wanted.
     PartiallyFailed,
     /// The DebugBundle, or the file in it, does not exist.
     NotFound,
-    /// The time given was not enough.
+    /// The time limit was reached.
     Timeout,
-    /// What was read is not what the operator stored.
+    /// The bytes read differ from the bytes that the operator stored.
     Integrity,
     /// Stopped by the user.
     Interrupted,
@@ -74,7 +73,7 @@ impl Exit {
         }
     }
 
-    /// How waiting for a DebugBundle ends.
+    /// The exit code for a DebugBundle that ended in this phase.
     pub const fn of_phase(phase: Phase) -> Self {
         match phase {
             Phase::Completed => Self::Done,
@@ -99,8 +98,8 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command could not do what was asked: a sentence for the user, and the exit code.
-/// The sentence holds no secret: URLs in it end at their path.
+/// Why a command failed: a sentence for the user, and the exit code. The sentence contains no secret: URLs in it end at
+/// their path.
 #[derive(Debug)]
 pub struct CliError {
     exit: Exit,
@@ -110,7 +109,7 @@ pub struct CliError {
 }
 
 impl CliError {
-    /// An error with this exit code. The message may hold foreign text; it is made harmless when printed.
+    /// An error with this exit code. The message may contain foreign text; it is escaped when printed.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), hint: None, silent: false }
     }
@@ -120,7 +119,7 @@ impl CliError {
         Self::new(Exit::Failed, message)
     }
 
-    /// A command line that parses and still cannot be used.
+    /// A command line that parses but cannot be used.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message)
     }
@@ -130,7 +129,7 @@ impl CliError {
         Self::failed(format!("{what}: {}", chain(source)))
     }
 
-    /// Standard output cannot be written. A reader that has seen enough (`| head`) is no failure and gets no words.
+    /// Standard output cannot be written. A reader that closes early (`| head`) is no failure, and nothing is printed.
     #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err asks for")]
     pub fn stdout(error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
@@ -139,7 +138,7 @@ impl CliError {
         Self::caused("standard output cannot be written", &error)
     }
 
-    /// Nothing is to be printed.
+    /// Whether to print nothing.
     pub fn is_silent(&self) -> bool {
         self.silent
     }
@@ -151,7 +150,7 @@ impl CliError {
         self
     }
 
-    /// How the program ends because of it.
+    /// The exit code of this error.
     pub fn exit(&self) -> Exit {
         self.exit
     }
@@ -189,12 +188,12 @@ impl From<kube::Error> for CliError {
     }
 }
 
-/// A 404 of a request for an object that does not exist, as opposed to one for a resource that is not served.
+/// A 404 for an object that does not exist, as opposed to a resource that is not served.
 fn names_an_object(status: &kube::core::Status) -> bool {
     status.details.as_ref().is_some_and(|details| !details.name.is_empty())
 }
 
-/// An error and its sources in one line; what a source repeats of the text before it is left out.
+/// An error and its sources in one line; a source's text that repeats the text before it is left out.
 pub fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

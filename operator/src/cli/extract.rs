@@ -1,5 +1,5 @@
-//! One entry of a bundle out of its segment, while the segment arrives: inflated, cut out, verified, passed on.
-//! Constant memory and no disk; where the segment lies and who sends it is not known here.
+//! Extracts one entry of a bundle while its segment arrives: inflates, cuts, verifies and passes it on, in constant
+//! memory and without disk.
 
 use flate2::{Decompress, FlushDecompress};
 use sha2::{Digest as _, Sha256};
@@ -9,12 +9,12 @@ use super::exit::{CliError, Exit};
 use super::fetch::Sink;
 use crate::archive::manifest::EntryView;
 
-/// More output than this per byte of input, once past [`RATIO_GRACE`], is a bomb.
+/// More output than this per byte of input, beyond the first [`RATIO_GRACE`] bytes, is a decompression bomb.
 const RATIO: u64 = 1000;
 const RATIO_GRACE: u64 = 10 << 20;
 
-/// Takes the bytes of an entry's segment and passes the entry's body on. The body is passed on before its digest is
-/// known: what came out counts only if [`Extract::finish`] agrees.
+/// Takes the bytes of an entry's segment and passes on the entry's body before its digest is known: the output is valid
+/// only if [`Extract::finish`] succeeds.
 pub(crate) struct Extract<'a, S> {
     inflate: Decompress,
     buffer: Vec<u8>,
@@ -49,7 +49,7 @@ impl<'a, S: Sink> Extract<'a, S> {
         self.sink.take(wanted)
     }
 
-    /// All of the segment was taken: was the body what the manifest promised?
+    /// Called after the whole segment; fails unless the body matches the manifest.
     pub(crate) fn finish(self) -> Result<S, CliError> {
         let path = &self.entry.path;
         if self.left > 0 {
@@ -77,7 +77,7 @@ impl<S: Sink> Sink for Extract<'_, S> {
             self.pass(produced)?;
             bytes = &bytes[consumed.min(bytes.len())..];
             if consumed == 0 && produced == 0 {
-                // The inflater wants more than there is now, or its stream has ended.
+                // The inflater needs more input, or its stream has ended.
                 break;
             }
         }
@@ -89,7 +89,7 @@ impl<S: Sink> Sink for Extract<'_, S> {
     }
 }
 
-/// What is said of a bundle that nobody can have made.
+/// The error for a bundle that the operator cannot have made.
 pub(crate) fn foreign(why: &str) -> CliError {
     CliError::new(Exit::Integrity, format!("this is not a debug bundle, or a damaged one: {why}"))
 }
@@ -119,7 +119,7 @@ mod tests {
     fn deflated(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
         encoder.write_all(bytes).unwrap();
-        // A full flush, and no last block: as a segment ends.
+        // A full flush and no last block, as at the end of every segment.
         encoder.flush().unwrap();
         encoder.get_ref().clone()
     }

@@ -1,6 +1,5 @@
-//! Reads ranges of one stored object through a presigned URL, to the end: cut connections are resumed where they broke,
-//! a URL that stopped working is renewed, and an object that changed meanwhile is refused.
-//! Where the bytes go is the sink's business, where a new URL comes from the caller's.
+//! Reads ranges of one stored object through a presigned URL, to the end: resumes broken connections where they broke,
+//! renews a URL that stopped working, and refuses an object that changed meanwhile.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -14,16 +13,16 @@ use super::exit::{CliError, Exit};
 use super::http::{Http, HttpError, PresignedUrl};
 use crate::text::human_bytes;
 
-/// How much of an error's body is looked at for the store's error code.
+/// How much of an error's body is searched for the store's error code.
 const ERROR_BODY_LIMIT: usize = 8 * 1024;
-/// URLs that are asked for in a row without a byte of progress.
+/// Renewals of the URL in a row without a byte of progress.
 const RENEWALS: u32 = 2;
 
 /// Takes the bytes in their order.
 pub(crate) trait Sink {
     /// The next bytes; an error ends the reading.
     fn take(&mut self, bytes: &[u8]) -> Result<(), CliError>;
-    /// Something the user may want to know: a retry, a renewal.
+    /// Reports a retry or a renewal to the user.
     fn note(&mut self, text: &str);
 }
 
@@ -37,7 +36,7 @@ impl<S: Sink> Sink for &mut S {
     }
 }
 
-/// When to try again.
+/// When to retry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Retry {
     /// Failures in a row without a byte of progress.
@@ -73,9 +72,9 @@ pub(crate) struct Remote<R> {
     url: Option<PresignedUrl>,
     renew: R,
     retry: Retry,
-    /// The object's length, as its first answer or the caller says.
+    /// The object's length, from the caller or the first response.
     length: Option<u64>,
-    /// Set by the first answer; all others must be of the same object.
+    /// Set by the first response; all later responses must have the same ETag.
     etag: Option<String>,
 }
 
@@ -83,9 +82,9 @@ pub(crate) struct Remote<R> {
 enum Stop {
     /// The same request may succeed a little later.
     Again(String),
-    /// The URL is not accepted any more.
+    /// The store no longer accepts the URL.
     Refused(String),
-    /// Nothing helps.
+    /// A retry cannot help.
     Final(CliError),
 }
 
@@ -93,7 +92,7 @@ impl<R> Remote<R>
 where
     R: AsyncFnMut() -> Result<PresignedUrl, CliError>,
 {
-    /// Without a URL the first one is asked for with `renew`; so is each that replaces one that stopped working.
+    /// Without a URL, `renew` requests the first one; `renew` also replaces each URL that stopped working.
     pub(crate) fn new(http: Http, url: Option<PresignedUrl>, length: Option<u64>, renew: R, retry: Retry) -> Self {
         Self { http, url, renew, retry, length, etag: None }
     }
@@ -103,7 +102,7 @@ where
         self.length
     }
 
-    /// Hands all bytes of the span to the sink, each once and in order.
+    /// Passes all bytes of the span to the sink, each once and in order.
     pub(crate) async fn read(&mut self, span: Range<u64>, sink: &mut impl Sink) -> Result<(), CliError> {
         let mut at = span.start;
         let (mut failures, mut renewals) = (0, 0);
@@ -171,7 +170,7 @@ where
                 self.identify(answer.headers(), length)?;
                 0
             }
-            // The store, or something before it, does not know ranges.
+            // The store, or a proxy in front of it, does not support ranges.
             StatusCode::OK => {
                 let length = answer.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
                 self.identify(answer.headers(), length)?;
@@ -204,7 +203,7 @@ where
         Ok(())
     }
 
-    /// Every answer must be about the object that the first one was about.
+    /// Checks that a response is about the same object as the first response.
     fn identify(&mut self, headers: &HeaderMap, length: Option<u64>) -> Result<(), Stop> {
         if let (Some(known), Some(now)) = (self.length, length)
             && known != now
@@ -252,7 +251,7 @@ where
     }
 }
 
-/// The code of a store's XML error: the only part of it that is sure to echo nothing of the request.
+/// The code of a store's XML error: the only part of it that certainly repeats nothing of the request.
 async fn error_code(mut body: Incoming) -> Option<String> {
     let mut text = Vec::new();
     while text.len() < ERROR_BODY_LIMIT {
@@ -407,7 +406,7 @@ mod tests {
         (result, memory, renewals)
     }
 
-    /// The n-th request, counted from one, gets the n-th answer; later ones a correct one.
+    /// The n-th request, counted from one, gets the n-th response; later ones get a correct one.
     fn script<F>(answers: Vec<F>) -> impl Fn(&Asked) -> Response<Body> + Send + Sync + 'static
     where
         F: FnOnce(&Asked) -> Response<Body> + Send + 'static,

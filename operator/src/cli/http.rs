@@ -1,5 +1,5 @@
-//! GET requests with a presigned URL: the client, its trust, and the URL as a type that cannot be printed whole.
-//! Retries, ranges and renewal are `fetch`'s; redirects are followed by nobody, since the signature would travel along.
+//! GET requests with a presigned URL: the client, the certificates it trusts, and a URL type that never prints its
+//! secret part. Redirects are never followed, because the signature would travel along.
 
 use std::fmt;
 use std::path::Path;
@@ -20,12 +20,12 @@ use crate::tls;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A presigned URL: whoever has it can download. Debug and Display end at the path; the query stays inside.
+/// A presigned URL: everyone who has it can download. Debug and Display end at the path and hide the query.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct PresignedUrl(Uri);
 
 impl PresignedUrl {
-    /// Takes what stands in `status.downloadURL`; only http and https with a host are URLs here.
+    /// Parses `status.downloadURL`; only http and https with a host are accepted.
     pub(crate) fn parse(text: &str) -> Result<Self, CliError> {
         let uri = text.parse::<Uri>().ok().filter(|uri| {
             uri.host().is_some_and(|host| !host.is_empty()) && matches!(uri.scheme_str(), Some("http" | "https"))
@@ -33,7 +33,7 @@ impl PresignedUrl {
         uri.map(Self).ok_or_else(|| CliError::failed("the download URL in status is not an http or https URL"))
     }
 
-    /// A name that only the cluster itself can resolve: the store would need a `publicUrl`.
+    /// Whether only the cluster itself can resolve the host: such a store needs a `publicUrl`.
     pub(crate) fn is_cluster_internal(&self) -> bool {
         self.0.host().is_some_and(|host| {
             let mut labels = host.trim_end_matches('.').rsplit('.');
@@ -57,12 +57,12 @@ impl fmt::Debug for PresignedUrl {
     }
 }
 
-/// Whom to believe about the store's identity.
+/// The certificates to trust for the store.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Trust {
     /// Certificates in PEM, besides the system's.
     pub extra: Vec<Vec<u8>>,
-    /// Believe anybody.
+    /// Accept any certificate.
     pub anybody: bool,
 }
 
@@ -103,7 +103,7 @@ impl Http {
         Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector) })
     }
 
-    /// Asks for the bytes `from..until` of the object, provided that it still has this ETag.
+    /// Requests the bytes `from..until` of the object, if it still has this ETag.
     pub(crate) async fn get(
         &self,
         url: &PresignedUrl,
@@ -123,17 +123,17 @@ impl Http {
     }
 }
 
-/// Why there was no answer.
+/// Why no response arrived.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum HttpError {
-    /// The certificate is not believed; asking again does not help.
+    /// The certificate is not trusted; a retry does not help.
     Untrusted(String),
-    /// No connection, or it broke.
+    /// The connection failed or broke.
     Unreachable(String),
 }
 
 impl HttpError {
-    /// hyper's errors say which step failed and nothing of the URL.
+    /// hyper's errors name the failed step and contain nothing of the URL.
     fn of(error: &(dyn std::error::Error + 'static)) -> Self {
         let mut next = Some(error);
         while let Some(error) = next {
@@ -147,7 +147,7 @@ impl HttpError {
 }
 
 fn certificate_error(mut error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    // tokio-rustls and hyper-rustls hide it in one io::Error each, whose `source` skips what it wraps.
+    // tokio-rustls and hyper-rustls each wrap the TLS error in an io::Error, whose `source` skips the wrapped error.
     while let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
         error = inner;
     }

@@ -1,5 +1,5 @@
-//! `list` and `get`: reading DebugBundles from the cluster and handing them to `story`.
-//! A download URL leaves the cluster only when the user asks for it by `--url`.
+//! `list` and `get`: read DebugBundles from the cluster and print them through `display`. A download URL is printed
+//! only with `--url`.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -14,7 +14,7 @@ use super::args::{DocumentFormat, Get, List, ListFormat};
 use super::exit::{CliError, Exit};
 use super::{display, document};
 
-/// Prints the list, the youngest first.
+/// Prints the list, newest first.
 pub(crate) async fn list(
     args: &List,
     namespace: &str,
@@ -76,7 +76,7 @@ pub(crate) async fn get(
     Ok(Exit::Done)
 }
 
-/// All of them, page by page; a list that grows too old on the way is begun anew once.
+/// Reads all DebugBundles, page by page; a list whose continue token expires is restarted once.
 pub(crate) async fn read_all(api: &Api<DebugBundle>) -> Result<Vec<DebugBundle>, CliError> {
     let mut restarted = false;
     let mut all = Vec::new();
@@ -108,7 +108,7 @@ fn is_about(bundle: &DebugBundle, args: &List) -> bool {
     bundle.spec.target.as_ref().is_some_and(|target| (target.kind, &target.name) == wanted)
 }
 
-/// A URL in a pasted YAML is a leak.
+/// A URL in a pasted YAML would be a leak.
 fn hide_url(bundle: &mut DebugBundle) {
     bundle.metadata.managed_fields = None;
     if let Some(status) = &mut bundle.status

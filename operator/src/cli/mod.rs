@@ -1,5 +1,5 @@
 //! `kubectl debugbundle`: the operator's resource for people at a terminal, and the same engine without the operator.
-//! The engine itself is in `run`; what is here reads flags, talks to the API server and the store, and prints.
+//! The engine is in `run`; these modules read flags, talk to the API server and the store, and print.
 //!
 //! | module | what it does |
 //! |---|---|
@@ -48,10 +48,10 @@ use collect::{EngineError, Request, Summary};
 use exit::{CliError, Exit};
 use http::Trust;
 
-/// Reads the command line, does what it says, prints why not. Ends the process itself only for `--help`, `--version`
+/// Reads the command line, runs the command and prints errors. Ends the process itself only for `--help`, `--version`
 /// and a command line that cannot be parsed.
 pub async fn main(engine: impl AsyncFnOnce(Request) -> Result<Summary, EngineError>) -> Exit {
-    // Another part of the process may have chosen the same provider already.
+    // Other code in the process may have installed the same provider already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cli = Cli::parse();
     match run(&cli, Timestamp::now(), engine, &mut std::io::stdout().lock()).await {
@@ -107,7 +107,7 @@ fn document<T: Serialize>(value: &T, json: bool) -> Result<String, CliError> {
     }
 }
 
-/// Whom to believe about the store: the system's authorities, `--ca-file`, and what the BackupStorageLocation names.
+/// The certificates to trust for the store: the system's, `--ca-file`, and the BackupStorageLocation's.
 async fn trust(args: &StoreArgs, client: Client, namespace: &str, location: &str) -> Result<Trust, CliError> {
     let mut trust = Trust { extra: Vec::new(), anybody: args.insecure_skip_tls_verify };
     if trust.anybody {
@@ -117,7 +117,7 @@ async fn trust(args: &StoreArgs, client: Client, namespace: &str, location: &str
     if let Some(path) = &args.ca_file {
         trust.add_file(path)?;
     }
-    // Without the permission to read locations the flag is still there.
+    // Users who may not read locations can still pass the flag.
     trust.extra.extend(location_ca(client, namespace, location).await);
     Ok(trust)
 }

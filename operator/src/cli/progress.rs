@@ -1,5 +1,4 @@
-//! How far the work is, on standard error: a bar on a terminal, a line for each new step elsewhere.
-//! Results go to standard output and are not printed here.
+//! Progress on standard error: a bar on a terminal, a line for each new step elsewhere. Results go to standard output.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -9,16 +8,16 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::text::{bounded, escape_for_terminal, human_bytes};
 
-/// What is shown of a run's progress.
+/// The progress of a run, as shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Snapshot {
-    /// The step; a new one is worth a line.
+    /// The step; a new step gets its own line.
     pub headline: String,
-    /// Done, of `total`.
+    /// Items or bytes done, of `total`.
     pub done: u64,
-    /// All there is to do, as far as is known.
+    /// All items or bytes, as far as known.
     pub total: u64,
-    /// Numbers and what is done now.
+    /// Numbers and the current item.
     pub detail: String,
 }
 
@@ -58,7 +57,7 @@ impl Snapshot {
     }
 }
 
-/// The steps as one says them.
+/// The steps in plain words.
 pub(crate) const fn in_words(stage: Stage) -> &'static str {
     match stage {
         Stage::Inventory => "finding out what there is",
@@ -73,7 +72,7 @@ pub(crate) const fn in_words(stage: Stage) -> &'static str {
 /// The bar, or the lines.
 #[derive(Debug)]
 pub(crate) struct Meter {
-    /// `None`: standard error is no terminal.
+    /// `None`: standard error is not a terminal.
     bar: Option<ProgressBar>,
     headline: String,
 }
@@ -111,11 +110,11 @@ impl Meter {
         Self { bar, headline: String::new() }
     }
 
-    /// Shows how far a run is.
+    /// Shows a run's progress.
     pub(crate) fn show(&mut self, snapshot: &Snapshot) {
         if let Some(bar) = &self.bar {
             bar.set_prefix(snapshot.headline.clone());
-            // Of nothing all is done: a bar without a length would be full.
+            // A bar of length 0 would be shown full.
             bar.set_length(snapshot.total.max(snapshot.done).max(1));
             bar.set_position(snapshot.done);
             bar.set_message(snapshot.detail.clone());
@@ -125,14 +124,14 @@ impl Meter {
         self.headline.clone_from(&snapshot.headline);
     }
 
-    /// Shows how many bytes there are.
+    /// Shows the number of bytes received.
     pub(crate) fn at(&self, bytes: u64) {
         if let Some(bar) = &self.bar {
             bar.set_position(bytes);
         }
     }
 
-    /// A line of its own.
+    /// Prints a line of its own.
     pub(crate) fn note(&self, text: &str) {
         let text = escape_for_terminal(text);
         match &self.bar {

@@ -1,5 +1,5 @@
-//! A small HTTP server on the loopback for tests: it answers by script and remembers what it was asked.
-//! It speaks HTTP/1.1 over TCP; what it serves is the test's business.
+//! A small HTTP server on the loopback for tests: it answers by script and records the requests. It speaks HTTP/1.1
+//! over TCP.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
-/// What the server was asked.
+/// A request that the server received.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub method: String,
@@ -47,12 +47,12 @@ impl Drop for Stand {
 }
 
 impl Stand {
-    /// Serves what `answer` says.
+    /// Serves the responses of `answer`.
     pub(crate) async fn serve(answer: impl Fn(&Asked) -> Response<Body> + Send + Sync + 'static) -> Self {
         Self::serve_by(None, answer).await
     }
 
-    /// The same over TLS for 127.0.0.1, with a certificate that is its own authority; returns that in PEM.
+    /// The same over TLS for 127.0.0.1, with a self-signed certificate; returns its PEM.
     pub(crate) async fn serve_tls(answer: impl Fn(&Asked) -> Response<Body> + Send + Sync + 'static) -> (Self, String) {
         let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -108,7 +108,7 @@ impl Stand {
         self.asked.lock().unwrap().clone()
     }
 
-    /// A client that takes this server for an API server.
+    /// A client that treats this server as an API server.
     pub(crate) fn client(&self) -> Client {
         let mut config = Config::new(format!("http://{}", self.address).parse().unwrap());
         config.default_retry = false;
@@ -127,7 +127,7 @@ impl Asked {
         Self { method, target, range, if_match, body: String::from_utf8_lossy(&body).into_owned() }
     }
 
-    /// The asked range, first byte and last.
+    /// First and last byte of the requested range.
     pub(crate) fn bytes(&self) -> (usize, usize) {
         let range = self.range.as_deref().unwrap().strip_prefix("bytes=").unwrap();
         let (first, last) = range.split_once('-').unwrap();
@@ -135,7 +135,7 @@ impl Asked {
     }
 }
 
-/// A client for tests in which nobody is asked.
+/// A client for tests that send no request.
 pub(crate) fn client_of_nothing() -> Client {
     Client::try_from(Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap()
 }
@@ -152,7 +152,7 @@ pub(crate) fn streamed(pieces: impl Stream<Item = std::io::Result<Bytes>> + Send
 /// Sends these bytes and cuts the connection.
 pub(crate) fn cut_after(bytes: Vec<u8>) -> Body {
     let cut = async {
-        // While the body is pending the server sends what it has.
+        // The server flushes its data while the body is pending.
         tokio::task::yield_now().await;
         Err(std::io::Error::other("cut"))
     };

@@ -1,5 +1,5 @@
-//! Where download URLs come from: the one in status while it works, else a new one that the operator is asked for by
-//! the renewal annotation. Using them is `fetch`'s business.
+//! Where download URLs come from: the URL in status while it works, else a new one, requested from the operator through
+//! the renewal annotation.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use super::exit::{CliError, Exit, chain};
 use super::http::PresignedUrl;
 use crate::decide::{RENEWAL_PAUSE, renewal_due};
 
-/// A URL that ends sooner is renewed before it is used.
+/// A URL that ends sooner is renewed before use.
 const MARGIN: SignedDuration = SignedDuration::from_secs(20);
 
-/// What can be read of a DebugBundle's stored object.
+/// The stored object of a DebugBundle, as `fetch` needs it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Stored {
     /// As status describes it.
@@ -59,7 +59,7 @@ pub(crate) fn stored(bundle: &DebugBundle) -> Result<Stored, CliError> {
     })
 }
 
-/// The URL in status, if it works long enough to be worth a try.
+/// The URL in status, if it works long enough for a download to start.
 pub(crate) fn current(bundle: &DebugBundle, now: Timestamp) -> Option<PresignedUrl> {
     let status = bundle.status.as_ref()?;
     let until = display::url_works_until(status, now)?;
@@ -69,7 +69,7 @@ pub(crate) fn current(bundle: &DebugBundle, now: Timestamp) -> Option<PresignedU
     PresignedUrl::parse(status.download_url.as_deref()?).ok()
 }
 
-/// Asks the operator for a new URL and waits for it; says why if that takes a while.
+/// Requests a new URL from the operator and waits for it; prints the reason if that takes a while.
 pub(crate) async fn renew(
     api: &Api<DebugBundle>,
     name: &str,
@@ -122,21 +122,21 @@ pub(crate) async fn renew(
     }
 }
 
-/// How long the operator lets a request wait, for it answered another one a moment ago.
+/// How long the operator delays this request because it answered another one a moment ago.
 fn pause(bundle: &DebugBundle, now: Timestamp) -> Duration {
     let answered = bundle.status.as_ref().and_then(|status| status.renewed_url_timestamp.as_ref());
     let due = renewal_due(answered.map(|answered| answered.0), now);
     due.map_or(Duration::ZERO, |due| due.duration_since(now).unsigned_abs())
 }
 
-/// A value that the annotation never had before: the operator answers changes.
+/// A value that the annotation never had before: the operator reacts to changes.
 fn token(now: Timestamp) -> Result<String, CliError> {
     let mut random = [0_u8; 4];
     getrandom::fill(&mut random).map_err(|error| CliError::failed(format!("no random numbers: {error}")))?;
     Ok(format!("{}-{:08x}", now.as_millisecond(), u32::from_le_bytes(random)))
 }
 
-/// The operator's answer to the question `asked`, or `None` while there is none.
+/// The operator's response to the request `asked`, or `None` while there is none.
 fn answer(
     bundle: &DebugBundle,
     asked: &str,
@@ -145,7 +145,7 @@ fn answer(
 ) -> Option<Result<PresignedUrl, CliError>> {
     let status = bundle.status.as_ref()?;
     let answered = status.renewed_url.as_deref() == Some(asked);
-    // Somebody else may have asked at the same time and got the answer: that URL serves as well.
+    // Another user may have requested a URL at the same time: that URL works as well.
     let fresh = status.download_url.is_some() && status.download_url.as_deref() != old;
     match &status.download_url {
         Some(url) if (answered || fresh) && display::url_works_until(status, now).is_some() => {
@@ -227,12 +227,12 @@ mod tests {
         assert!(error.ends_with("the object is gone"), "{error}");
     }
 
-    /// An API server that answers the annotation as `reply` says.
+    /// An API server that responds to the annotation with `reply`.
     async fn operator(reply: impl Fn(&str) -> serde_json::Value + Send + Sync + 'static) -> (Stand, Api<DebugBundle>) {
         operator_of(json!({}), reply).await
     }
 
-    /// The same of a DebugBundle whose status differs in this.
+    /// The same, for a DebugBundle with these changes in its status.
     async fn operator_of(
         differs: serde_json::Value,
         reply: impl Fn(&str) -> serde_json::Value + Send + Sync + 'static,

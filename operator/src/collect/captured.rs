@@ -1,5 +1,6 @@
-//! Puts what was caught of hosting pods, and the copies that node-agents made of their logs, where it would lie had the
-//! pods stayed. What the API server still has comes first, then what was caught, then the copies; nothing is there twice.
+//! Adds the captured data of hosting pods, and the copies that node-agents made of their logs, at the paths that the
+//! live pods would have had. The API server's own data comes first, then captured data, then copies; no path appears
+//! twice.
 
 use std::{
     collections::BTreeSet,
@@ -33,25 +34,25 @@ use crate::{
     pod_capture::{CaughtLog, CaughtPod, FOLLOWED, Movers, PODS, Unread},
 };
 
-/// Copies that are taken out of node-agents' logs, and kept of one (bytes).
+/// Most copies taken out of node-agents' logs, and most bytes kept of one copy.
 const COPIES: usize = 256;
 const COPY: u64 = 4 << 20;
-/// The same once the spool was full.
+/// The same after the spool was full.
 const LEAST_COPY: u64 = 256 << 10;
-/// The annotation of an object that the API server had no more when the bundle was made.
+/// The annotation of an object that was gone from the API server when the bundle was made.
 const LAST_SEEN: &str = "debugbundle.io/last-seen";
 
-/// What is known of hosting pods, beside what the API server has.
+/// Captured data of hosting pods, beside what the API server returns.
 pub(super) struct Caught {
     movers: Movers,
     namespace: String,
-    /// Those that belong to this bundle, by name; of two with one name the one seen last comes first.
+    /// The pods that belong to this bundle, by name; of two with the same name, the one seen last comes first.
     pods: Vec<CaughtPod>,
-    /// Names of the objects that they work for; `None`: of all.
+    /// Names of the objects that the pods work for; `None`: all objects.
     names: Option<BTreeSet<String>>,
-    /// Names of pods of which nothing could be kept.
+    /// Names of pods for which the cache had no room.
     turned_away: BTreeSet<String>,
-    /// Pods that are there.
+    /// Names of pods that still exist.
     there: BTreeSet<String>,
     /// UIDs of node-agents' pods.
     agents: BTreeSet<String>,
@@ -77,27 +78,27 @@ impl Caught {
         }
     }
 
-    /// The spool was full once: from now on less is kept of a copy.
+    /// The spool was full: from now on less is kept of each copy.
     pub(super) fn keep_less(&self) {
         self.tight.store(true, Ordering::Relaxed);
     }
 
-    /// The pod of a node-agent.
+    /// Whether this is a node-agent's pod.
     pub(super) fn is_agent(&self, uid: &str) -> bool {
         self.agents.contains(uid)
     }
 
-    /// Counts a copy; whether it is one of those that are taken out.
+    /// Counts a copy; returns whether it is within the limit.
     pub(super) fn counts_copy(&self) -> bool {
         self.copies.fetch_add(1, Ordering::Relaxed) < COPIES
     }
 
-    /// Kept of a copy (bytes).
+    /// Most bytes kept of one copy.
     pub(super) fn of_a_copy(&self) -> u64 {
         if self.tight.load(Ordering::Relaxed) { LEAST_COPY } else { COPY }
     }
 
-    /// Objects of this kind that a list of it may have no more.
+    /// Captured objects of this kind, which a list may no longer contain.
     pub(super) fn unlisted(&self, kind: &ApiKind, namespace: Option<&str>) -> Unlisted {
         let all = match kind.plural.as_str() {
             _ if !kind.group.is_empty() || namespace != Some(self.namespace.as_str()) => Vec::new(),
@@ -116,25 +117,25 @@ impl Caught {
         Unlisted { all, listed: BTreeSet::new() }
     }
 
-    /// Nothing but the copy is left of the pod, and it is of interest.
+    /// Whether the pod is gone, so that only the copy is left, and belongs to this bundle.
     pub(super) fn wants_copy(&self, pod: &str) -> bool {
         !self.there.contains(pod) && self.names.as_ref().is_none_or(|names| names.contains(pod))
     }
 
-    /// The line names one of the objects that the pods work for.
+    /// Whether the line names one of the objects that the pods work for.
     pub(super) fn is_about_ours(&self, line: &[u8]) -> bool {
         let in_line = |name: &String| memchr::memmem::find(line, name.as_bytes()).is_some();
         self.names.as_ref().is_none_or(|names| names.iter().any(in_line))
     }
 
-    /// Where a pod's log lies.
+    /// Bundle path of a container's log.
     pub(super) fn path(&self, pod: &str, container: &str) -> BundlePath {
         let file = "current.log";
         BundlePath::new(["namespaces", &self.namespace, "pods", pod, container, container, "logs", file])
     }
 }
 
-/// Whether a caught pod is of interest: all are to a bundle of the installation.
+/// Whether a captured pod belongs to the bundle: a bundle of the installation takes all of them.
 fn belongs(pod: &CaughtPod, inventory: &Inventory) -> bool {
     if inventory.target.is_none() {
         return true;
@@ -145,16 +146,16 @@ fn belongs(pod: &CaughtPod, inventory: &Inventory) -> bool {
     }
 }
 
-/// Objects that are added to a List, unless it has them.
+/// Objects to add to a List that does not contain them.
 #[derive(Debug, Default)]
 pub(super) struct Unlisted {
-    /// UID, when it was seen, JSON.
+    /// UID, time last seen, JSON.
     all: Vec<(String, Timestamp, Arc<[u8]>)>,
     listed: BTreeSet<String>,
 }
 
 impl Unlisted {
-    /// The list has this one.
+    /// Notes that the list contains this object.
     pub(super) fn listed(&mut self, object: &Value) {
         if let Some(uid) = object["metadata"]["uid"].as_str()
             && self.all.iter().any(|(known, ..)| known == uid)
@@ -163,12 +164,12 @@ impl Unlisted {
         }
     }
 
-    /// The list begins anew.
+    /// The list starts over.
     pub(super) fn restart(&mut self) {
         self.listed.clear();
     }
 
-    /// Those that the list lacks, each with a note of when it was seen.
+    /// The objects that the list lacks, each annotated with the time it was last seen.
     pub(super) fn objects(&self) -> Vec<Value> {
         let missing = self.all.iter().filter(|(uid, ..)| !self.listed.contains(uid));
         let read = |(_, seen, json): &(String, Timestamp, Arc<[u8]>)| {
@@ -185,7 +186,7 @@ impl Unlisted {
     }
 }
 
-/// Adds the logs of pods that are gone to what was read: those that were caught, then the copies that stand in for them.
+/// Adds the logs of pods that are gone: first the captured logs, then copies where no captured log exists.
 pub(super) async fn add_logs(
     work: &Arc<Work>,
     mut room: BudgetedEntries,
@@ -222,7 +223,7 @@ pub(super) async fn add_logs(
         }
     }
     let unread = untold(work);
-    // Of several copies the one that counts does not depend on which log was read first.
+    // Sorted, so that which of several copies is used does not depend on the order of reading.
     copies.sort_by(|a, b| {
         let key = |kept: &Kept| (kept.entry.source.path.clone(), kept.entry.source.query.clone());
         key(a).cmp(&key(b))
@@ -238,7 +239,7 @@ pub(super) async fn add_logs(
         match lost.iter_mut().find(|lost| lost.path == unread.path) {
             _ if is_there => {}
             Some(told) if unread.code == MissingCode::Forbidden => *told = unread,
-            // That the API server has it no more is known; this is why nobody had read it before.
+            // The entry already says that the pod is gone; this adds why its log was not read before.
             Some(told) => told.why = format!("{}; {}", told.why, unread.why),
             None => lost.push(unread),
         }
@@ -246,7 +247,7 @@ pub(super) async fn add_logs(
     Ok(room)
 }
 
-/// What could not be caught of pods that are gone, and why.
+/// The logs of pods that are gone and could not be captured, and why.
 fn untold(work: &Work) -> Vec<Missing> {
     let caught = &work.caught;
     let note = |what: &str, path: &str, why: &str| {
@@ -298,7 +299,7 @@ fn untold(work: &Work) -> Vec<Missing> {
     notes
 }
 
-/// An entry takes the place of the note, or error, that it could not be had.
+/// Replaces the note or error about a missing log by the entry.
 fn take_the_place(missing: &mut Vec<Missing>, entry: &mut Entry) {
     let path = entry.segment.path().as_str();
     let Some(at) = missing.iter().position(|missing| missing.path == path) else { return };
@@ -312,7 +313,7 @@ fn take_the_place(missing: &mut Vec<Missing>, entry: &mut Entry) {
 
 type Times = (Option<Timestamp>, Option<Timestamp>);
 
-/// Writes the lines of a caught log that are in the window, behind a word on those that were not kept.
+/// Writes the lines of a captured log that are in the window, after a line that counts the lines that were not kept.
 fn written(
     desk: &EntryContext,
     path: BundlePath,

@@ -1,5 +1,5 @@
-//! From the entries of a run to `describe.txt`: of the target, and of a Restore's Backup. Velero's files are read again
-//! from their own segments; what the text says is `describe`'s matter.
+//! Writes `describe.txt` of the target, and of a Restore's Backup, from the entries of a run. Velero's files are read
+//! again from their own segments; `describe` makes the text.
 
 use std::{io, time::Instant};
 
@@ -24,12 +24,12 @@ use crate::{
     plan::{StoreFile, folder_of, store_path},
 };
 
-/// The most that is kept of a description (bytes as unpacked); head and tail. Less when there is little room: text as it
-/// is written here becomes an eighth and less, compressed, so twice the bytes that are left do for two of them.
+/// Most bytes of a description, uncompressed; head and tail are kept. The limit is lower when little room is left: this
+/// text compresses to an eighth or less, so two descriptions of twice the remaining bytes each still fit.
 const DESCRIPTION: u64 = 8 << 20;
-/// Of one text in Velero's files that much is told (bytes as written).
+/// Most bytes of one text in Velero's files that are quoted (as written there).
 const TEXT: usize = 32 * 1024;
-/// A description is written in many small pieces, and each costs the redactor a look.
+/// Collects small writes into larger ones: each write costs a call of the redactor.
 const PIECE: usize = 64 * 1024;
 
 /// What is described: the target, and a Restore's Backup.
@@ -38,7 +38,7 @@ pub(super) fn subjects(inventory: &Inventory) -> Vec<Subject> {
     inventory.target.iter().chain(&inventory.backup).map(of).collect()
 }
 
-/// What the descriptions need of an object, and which of them.
+/// The facts of an object that the descriptions need, by index of their subject.
 pub(super) fn facts(subjects: &[Subject], kind: &ApiKind, object: &Value) -> Vec<(usize, Fact)> {
     if kind.group != "velero.io" {
         return Vec::new();
@@ -47,7 +47,7 @@ pub(super) fn facts(subjects: &[Subject], kind: &ApiKind, object: &Value) -> Vec
     facts.collect()
 }
 
-/// Adds the descriptions to what was collected; of the `own` bytes, compressed, they leave most to others. Blocks.
+/// Adds the descriptions to the collected entries. They use only a small part of the `own` bytes (compressed). Blocks.
 pub(super) fn write(
     desk: &EntryContext,
     inventory: &Inventory,
@@ -114,7 +114,7 @@ fn one(
     Ok(entry.finish()?)
 }
 
-/// What was collected, as far as a description asks for it.
+/// The part of the collected data that a description reads.
 struct Kept<'a> {
     subject: &'a Subject,
     collected: &'a Collected,
@@ -129,7 +129,7 @@ impl<'a> Kept<'a> {
         self.collected.entries.iter().map(|entry| &entry.segment).find(|segment| segment.path().as_str() == path)
     }
 
-    /// Whether this List of Velero's namespace was read, be there any item or none, or none that fitted into the bundle.
+    /// Whether this List of Velero's namespace was read, even if it was empty or did not fit into the bundle.
     fn was_read(&self, namespace: &str, plural: &str) -> bool {
         let path = format!("namespaces/{namespace}/velero.io/{plural}.yaml");
         let left_out = |line: &Trimmed| line.path == path && line.dropped_bytes > 0;

@@ -1,5 +1,4 @@
-//! The end of an item that writes: an entry that comes into being with its first byte, on a thread that may block.
-//! Where the bytes come from is the sources' business.
+//! Writes one entry: it is created with its first byte, on a thread that may block.
 
 use std::{
     io::{self, Write},
@@ -13,14 +12,14 @@ use crate::{
     redact::{Redacting, Redactor},
 };
 
-/// What every entry needs.
+/// Shared by all entries.
 #[derive(Clone, Debug)]
 pub(super) struct EntryContext {
     pub redactor: Arc<Redactor>,
     pub spool: Arc<Spool>,
 }
 
-/// An entry that may never come into being.
+/// An entry that exists only once a byte is written.
 #[derive(Debug)]
 pub(super) struct LazyEntry {
     desk: EntryContext,
@@ -28,7 +27,7 @@ pub(super) struct LazyEntry {
     limit: Option<u64>,
     tail_only: bool,
     writer: Option<Redacting>,
-    /// Bytes taken, before redaction.
+    /// Bytes written, before redaction.
     pub taken: u64,
 }
 
@@ -37,7 +36,7 @@ impl LazyEntry {
         Self { desk: desk.clone(), path, limit, tail_only: false, writer: None, taken: 0 }
     }
 
-    /// If it is over its limit, only its end is kept.
+    /// If the entry exceeds its limit, only its end is kept.
     pub(super) fn tail_only(self, tail_only: bool) -> Self {
         Self { tail_only, ..self }
     }
@@ -48,12 +47,12 @@ impl LazyEntry {
         self.taken = 0;
     }
 
-    /// Redacts an object that is to be written, counted for this entry; `false`: it must not be.
+    /// Redacts an object before it is written, and counts that for this entry; `false`: the object must not be written.
     pub(super) fn object(&mut self, object: &mut Value) -> bool {
         self.writer().object(object)
     }
 
-    /// The same for a ConfigMap whose values are wanted.
+    /// The same for a ConfigMap whose values are kept.
     pub(super) fn config_map(&mut self, object: &mut Value) -> bool {
         self.writer().config_map(object)
     }
@@ -91,7 +90,7 @@ impl Write for LazyEntry {
     }
 }
 
-/// Why an entry could not be written: the spool's fault ends the run, anything else withholds the entry.
+/// Why an entry could not be written: an error of the spool ends the run, any other error withholds the entry.
 #[derive(Debug)]
 pub(super) enum WriteError {
     Spool(SpoolError),

@@ -1,8 +1,8 @@
-//! What has been read so far, kept within its room: when it grows beyond, entries are shortened and dropped in the order
+//! The entries read so far, kept within the bundle's budget: above it, entries are shortened and dropped in the order
 //! of [`crate::budget`], while others are still being read.
 //!
-//! Items are read in the order of their priority. So when the room runs out in the middle, everything that goes before
-//! what is there now would be dropped at the end anyway: it is not read at all, and `trimmed[]` says so too.
+//! Items are read in the order of their priority. Once the budget is used up, an item that ranks below all present
+//! entries would be dropped at the end anyway: it is not read, and `trimmed[]` reports it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,32 +26,32 @@ use crate::{
     plan::{Item, ItemSource},
 };
 
-/// Entries, what they take, and what was left out of them.
+/// Entries, their size, and what was left out of them.
 #[derive(Debug, Default)]
 pub(super) struct BudgetedEntries {
-    /// Most bytes of all entries, as they lie in the spool.
+    /// Most bytes of all entries, as stored in the spool.
     limit: u64,
     used: u64,
-    /// By the order in which they came.
+    /// In order of arrival.
     kept: BTreeMap<usize, Kept>,
     next: usize,
-    /// The last step that was begun.
+    /// The last trimming step that was begun.
     begun: Option<Step>,
     trimmed: BTreeMap<String, Trimmed>,
-    /// Pods that are not well, or that nobody looked at, are not here: namespace and name.
+    /// Healthy pods, by namespace and name; pods whose health is unknown are absent.
     healthy: BTreeSet<(String, String)>,
     /// UIDs and names of the target and its Backup.
     own: Vec<String>,
 }
 
-/// An entry, and what became of it here.
+/// An entry, and what was trimmed of it.
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) entry: Entry,
     class: Class,
-    /// The last step that left out a part of it, and how much is left out by now (bytes as unpacked).
+    /// The last step that left out a part of it, and how much is left out so far (bytes, uncompressed).
     trimmed: Option<(Step, u64)>,
-    /// It counts only if nothing better comes for its path.
+    /// A copy, used only if no better log of its path arrives.
     stands_in: bool,
 }
 
@@ -61,7 +61,7 @@ impl Kept {
         Weighed { class: self.class, bytes: segment.bytes(), compressed: segment.compressed_bytes() }
     }
 
-    /// What it takes of the room.
+    /// Bytes it uses of the budget.
     fn takes(&self) -> u64 {
         self.entry.segment.compressed_bytes() + budget::PER_ENTRY
     }
@@ -87,7 +87,7 @@ impl BudgetedEntries {
         Class::of(item, path, healthy)
     }
 
-    /// Whether reading the item is pointless by now; it is told as trimmed then.
+    /// Whether reading the item is pointless by now; if so, it is reported as trimmed.
     pub(super) fn refuses(&mut self, item: &Item) -> bool {
         let path = item.path.as_str();
         let Some(step) = budget::closed(self.class(item, path), self.begun) else { return false };
@@ -95,7 +95,7 @@ impl BudgetedEntries {
         true
     }
 
-    /// Takes what an item brought; of a class of which nothing is kept any more, only word of it.
+    /// Takes the entries of an item. If their class is no longer kept, it only adds a line to `trimmed[]`.
     pub(super) fn take(&mut self, item: &Item, bodies: Vec<Body>, read_at: Timestamp, ms: u64) {
         for (segment, source, truncated) in bodies {
             let class = self.class(item, segment.path().as_str());
@@ -107,29 +107,29 @@ impl BudgetedEntries {
         }
     }
 
-    /// Takes the log of a pod that did a part of the work and is gone. One that `stands_in` counts only if nobody
-    /// brings a better one, and takes its room until then.
+    /// Takes the log of a pod that did a part of the work and is gone. A log that `stands_in` is used only if no better
+    /// one arrives; until then it uses its share of the budget.
     pub(super) fn take_log(&mut self, entry: Entry, stands_in: bool) {
         self.put_new(entry, Class::Log, stands_in);
     }
 
-    /// Hands out those that stand in for others: whoever asks puts back the ones that count.
+    /// Removes and returns the logs that stand in for others; the caller puts back the ones to use.
     pub(super) fn stand_ins(&mut self) -> Vec<Kept> {
         let places: Vec<usize> = self.kept.iter().filter(|(_, kept)| kept.stands_in).map(|(place, _)| *place).collect();
         places.into_iter().filter_map(|place| self.remove(place)).collect()
     }
 
-    /// Takes one of them back for good.
+    /// Puts one of them back for good.
     pub(super) fn adopt(&mut self, kept: Kept) {
         self.put(Kept { stands_in: false, ..kept });
     }
 
-    /// The paths of which something is kept.
+    /// The paths of all entries.
     pub(super) fn paths(&self) -> BTreeSet<BundlePath> {
         self.kept.values().map(|kept| kept.entry.segment.path().clone()).collect()
     }
 
-    /// Lets go of entries that are not needed, without a word: what they say is in another one.
+    /// Drops entries without reporting them: another entry contains the same.
     pub(super) fn forget(&mut self, needless: impl Fn(&BundlePath) -> bool) {
         let found = self.kept.iter().filter(|(_, kept)| needless(kept.entry.segment.path()));
         let places: Vec<usize> = found.map(|(place, _)| *place).collect();
@@ -138,7 +138,7 @@ impl BudgetedEntries {
         }
     }
 
-    /// What was read in part because the spool was full is trimmed already.
+    /// An entry that was cut because the spool was full counts as trimmed already.
     fn put_new(&mut self, entry: Entry, class: Class, stands_in: bool) {
         let cut = entry.truncated.as_ref().filter(|cut| cut.reason == TruncationReason::Budget);
         let trimmed = cut.and_then(|cut| Some((budget::first(class)?, cut.left_out_bytes)));
@@ -157,12 +157,12 @@ impl BudgetedEntries {
         Some(kept)
     }
 
-    /// More is there than may be.
+    /// Whether the entries exceed the budget.
     pub(super) fn is_over(&self) -> bool {
         self.used > self.limit
     }
 
-    /// Leaves out, step by step, until the rest fits or there is nothing more to leave out. Blocks.
+    /// Trims step by step, until the rest fits or nothing more can be trimmed. Blocks.
     pub(super) fn fit(mut self, desk: &EntryContext) -> Result<Self, WriteError> {
         for step in Step::ALL {
             if !self.is_over() {
@@ -193,7 +193,7 @@ impl BudgetedEntries {
         };
         let left = match left.map_err(WriteError::from) {
             Ok(left) => left,
-            // Those that are being read have filled the spool in this moment: the room matters more than the entry.
+            // Items read at the same time have just filled the spool: freeing room matters more than this entry.
             Err(WriteError::Spool(error)) if error.is_full() => None,
             Err(error) => return Err(error),
         };
@@ -210,7 +210,7 @@ impl BudgetedEntries {
         Ok(())
     }
 
-    /// One line for each path; what was left out of it before counts too.
+    /// Adds to the line of this path, which counts everything that was left out of it.
     fn tell(&mut self, path: &str, step: Step, dropped_bytes: u64, kept_bytes: u64) {
         let line = self.trimmed.entry(path.to_owned()).or_default();
         path.clone_into(&mut line.path);
@@ -219,8 +219,8 @@ impl BudgetedEntries {
         line.kept_bytes = kept_bytes;
     }
 
-    /// The entries, what was left out, and what is missing because not even all that was enough: then whole entries go,
-    /// those first that explain least. `told` is how many other things are missing: to say so takes room, too.
+    /// Returns the entries, what was trimmed, and what is missing because trimming was not enough: then whole entries
+    /// go, those that explain least first. `told` is the number of other missing items: their lines need room, too.
     pub(super) fn close(mut self, told: usize) -> Closed {
         let mut missing = Vec::new();
         let (places, weighed): (Vec<usize>, Vec<Weighed>) =
@@ -245,7 +245,7 @@ impl BudgetedEntries {
     }
 }
 
-/// What a closed room leaves.
+/// What [`BudgetedEntries::close`] returns.
 #[derive(Debug)]
 pub(super) struct Closed {
     pub(super) entries: Vec<Entry>,
@@ -259,17 +259,17 @@ fn no_room_at_all(entry: &Entry, limit: u64) -> Missing {
     missing(path, path, MissingCode::TooLarge, MissingSeverity::Error, &why, LARGER)
 }
 
-/// Head and tail of a log, and why the middle is not there.
+/// Keeps head and tail of a log, and notes why the middle is missing.
 fn shortened(entry: Entry, most: u64, desk: &EntryContext) -> io::Result<Entry> {
     let Entry { segment, source, truncated, read_at, ms } = entry;
     let segment = segment.shrink(&desk.spool, most)?;
-    // That its source broke off stays the graver reason.
+    // If its source broke off, that stays the reason: it is worse.
     let reason = truncated.as_ref().map(|before| before.reason).filter(|reason| reason.is_error());
     let truncated = Truncation::of(&segment, reason.unwrap_or(TruncationReason::Budget)).or(truncated);
     Ok(Entry { segment, source, truncated, read_at, ms })
 }
 
-/// Whether the text has this name or UID as a whole word, not as part of a longer one.
+/// Whether the text contains this name or UID as a whole word, not as part of a longer one.
 fn names(text: &[u8], id: &str) -> bool {
     let inside =
         |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
@@ -279,7 +279,7 @@ fn names(text: &[u8], id: &str) -> bool {
     })
 }
 
-/// A List with those of its objects that name one of `own`; `None` if there is none.
+/// Keeps only the objects of a List that name one of `own`; `None` if there are none.
 fn own_objects(entry: Entry, own: &[String], desk: &EntryContext) -> io::Result<Option<Entry>> {
     let Entry { segment, mut source, read_at, ms, .. } = entry;
     let before = segment.bytes();
@@ -290,7 +290,7 @@ fn own_objects(entry: Entry, own: &[String], desk: &EntryContext) -> io::Result<
     loop {
         let start = object.len();
         let ended = lines.read_until(b'\n', &mut object)? == 0;
-        // An object of a List begins with a dash in the first column, and no other line does.
+        // An object of a List begins with a dash in the first column; no other line does.
         if ended || object[start..].starts_with(b"- ") {
             let next = object.split_off(start);
             let is_head = !object.starts_with(b"- ");

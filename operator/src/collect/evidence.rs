@@ -1,5 +1,5 @@
-//! What the diagnosis needs of the items as they pass, redacted and bounded. What it means is the diagnosis' matter; it
-//! reads whole logs, if it must, from the entries' own segments.
+//! The facts that the diagnosis needs, taken from the items as they are read, redacted and bounded. If it needs a whole
+//! log, the diagnosis reads it again from the entry's own segment.
 
 use serde_json::Value;
 
@@ -9,9 +9,9 @@ use crate::{
     inventory::{Inventory, ServerIdle},
 };
 
-/// All objects together (bytes as written).
+/// Most bytes of all objects together (as written).
 const OBJECTS: usize = 6 << 20;
-/// Lines of node-agents' own diagnoses.
+/// Most lines of node-agents' own diagnoses.
 const DIAGNOSED: usize = 500;
 
 /// Redacted facts about one run.
@@ -23,11 +23,11 @@ pub struct Evidence {
     pub backup: Option<Value>,
     /// Without a target: the Backups and Restores that failed last, the newest of each kind first.
     pub failed: Vec<Value>,
-    /// What Velero takes up before a target that it did not begin with, the foremost first.
+    /// What Velero will process before a target that it has not begun, the first one first.
     pub ahead: Vec<Value>,
-    /// Those that are not here.
+    /// Number of those that are not listed in `ahead`.
     pub ahead_beyond: usize,
-    /// Why Velero's server takes up none of the target's kind.
+    /// Why Velero's server processes no object of the target's kind.
     pub idle: Option<ServerIdle>,
     /// The target's `results.json`, as far as it could be read; `None` if it is not in the bundle.
     pub results: Option<Results>,
@@ -35,11 +35,11 @@ pub struct Evidence {
     /// BackupRepositories, pods, claims, quotas, nodes; Events that warn or are about one of these. Each has
     /// `apiVersion` and `kind`.
     pub objects: Vec<Value>,
-    /// Objects that found no room here; they are in the bundle.
+    /// Number of objects that did not fit here; they are in the bundle.
     pub left_out: usize,
-    /// What node-agents found out about hosting pods that could not be prepared, line by line: `DD: Pod …`.
+    /// Node-agents' diagnoses of hosting pods that could not be prepared, line by line: `DD: Pod …`.
     pub diagnosed: Vec<String>,
-    /// The log that the first of these lines stands in.
+    /// Path of the log with the first of these lines.
     pub diagnosed_in: String,
     /// Version and commit of Velero's server, if its first line was seen.
     pub velero_version: Option<(String, String)>,
@@ -75,7 +75,7 @@ impl Evidence {
 /// Chooses the objects that are evidence.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Relevant {
-    /// UIDs of the target's data objects are not known by then; their names are.
+    /// Names of the target's data objects; their UIDs are not known at this point.
     data: std::collections::BTreeSet<String>,
     involved: std::collections::BTreeSet<String>,
 }

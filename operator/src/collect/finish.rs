@@ -1,5 +1,5 @@
-//! What follows once all is read: the logs of pods that are gone, what is left out to keep within the room, the facts and
-//! the descriptions. Whatever does not fit then is told as missing, and never fails the bundle.
+//! The last steps after all items are read: adds the logs of pods that are gone, trims to the budget, adds the version
+//! files and the descriptions. Data that does not fit is reported as missing and never fails the bundle.
 
 use jiff::Timestamp;
 
@@ -19,13 +19,14 @@ use crate::{
     plan::{StoreFile, store_path},
 };
 
-/// Makes what a run collected of what it read; `own` bytes, compressed, may be written about it, here and until the seal.
+/// Turns the items that were read into the result of the collection. `own` bytes, compressed, may be written about it,
+/// here and until the seal.
 pub(super) async fn finish(run: Scheduler, inventory: &Inventory, own: u64) -> Result<Collected, CollectError> {
     let Scheduler { work, mut collected, live, room, .. } = run;
     let mut room = captured::add_logs(&work, room, &mut collected.missing).await?;
     let log = inventory.target.as_ref().map(|target| store_path(target.kind, &target.name, StoreFile::Log, false));
     if log.as_ref().is_some_and(|log| room.paths().contains(log)) {
-        // What the server said about the target is in the target's own log, and more of it.
+        // The target's own log contains all lines of the server about the target, and more.
         room.forget(|path| is_from_server(path, log.as_ref()));
     }
     let Closed { entries, trimmed, missing } = fitted(&work, room).await?.close(collected.missing.len());
@@ -43,7 +44,7 @@ pub(super) async fn finish(run: Scheduler, inventory: &Inventory, own: u64) -> R
     .await
 }
 
-/// Leaves out what does not fit.
+/// Trims the entries to the budget.
 pub(super) async fn fitted(work: &Work, room: BudgetedEntries) -> Result<BudgetedEntries, CollectError> {
     if !room.is_over() {
         return Ok(room);
@@ -56,7 +57,7 @@ pub(super) async fn fitted(work: &Work, room: BudgetedEntries) -> Result<Budgete
     }
 }
 
-/// Adds the files that say which versions and which time it is about. Blocks.
+/// Adds the files with the versions and the time of the collection. Blocks.
 fn add_facts(desk: &EntryContext, inventory: &Inventory, collected: &mut Collected) -> Result<(), SpoolError> {
     let (what, path) = ("the versions of everything", "velero/version.json");
     let times = (collected.started, collected.finished);
@@ -73,8 +74,8 @@ fn add_facts(desk: &EntryContext, inventory: &Inventory, collected: &mut Collect
     Ok(())
 }
 
-/// Whether it lies beside the target's log and holds the server's lines about the target. Names of objects may contain
-/// anything that these files' names do.
+/// Whether the file lies beside the target's log and holds the server's lines about the target. Names of objects may
+/// contain `from-server`, too.
 fn is_from_server(path: &BundlePath, log: Option<&BundlePath>) -> bool {
     let folder = log.and_then(|log| log.as_str().rsplit_once('/')).map(|(folder, _)| folder);
     let file = folder.and_then(|folder| path.as_str().strip_prefix(folder)).unwrap_or_default();

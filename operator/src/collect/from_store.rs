@@ -1,5 +1,5 @@
-//! Velero's files as the location's own store gives them: which name a file has there, and what its errors mean to an
-//! item. Reading, inflating and judging the content is `store_files`' work.
+//! Reads Velero's files from the location's store: the name of each file there, and the meaning of the store's errors.
+//! `store_files` inflates and checks the content.
 
 use std::io;
 
@@ -12,7 +12,7 @@ use crate::{
     store::{AnyStore, BackupFile, RestoreFile, Store as _, StoreError, VeleroFile},
 };
 
-/// A location's store, for reading.
+/// A location's store, used for reading.
 #[derive(Clone, Debug)]
 pub struct FromStore {
     store: AnyStore,
@@ -20,7 +20,7 @@ pub struct FromStore {
 }
 
 impl FromStore {
-    /// `prefix` is the location's, without outer slashes.
+    /// `prefix` is the location's, without leading and trailing slashes.
     pub fn new(store: AnyStore, prefix: impl Into<String>) -> Self {
         Self { store, prefix: prefix.into() }
     }
@@ -46,7 +46,7 @@ impl StoreFiles for FromStore {
     }
 }
 
-/// The file under Velero's name for it; `None` where there can be none.
+/// The file by the name that Velero gives it; `None` if no such file can exist.
 fn velero_file(of: TargetKind, name: &str, file: StoreFile) -> Option<VeleroFile> {
     let file = match (of, file) {
         (TargetKind::Backup, file) => VeleroFile::of_backup(

@@ -1,5 +1,5 @@
-//! The kubelets, as one collection asks them for logs through the API server: how long each is waited for, and when a node is
-//! given up. What becomes of a log is told in `logs`.
+//! The kubelets that one collection reads logs from, through the API server: how long to wait for each, and when to
+//! give up a node. `logs` decides what becomes of each log.
 
 use std::{
     collections::BTreeMap,
@@ -17,12 +17,12 @@ use crate::{
     cluster::{Cluster, ClusterError},
 };
 
-/// So many silent logs in a row, and no other log of the node is asked for.
+/// After this many silent logs in a row no other log of the node is requested.
 const MOST: usize = 4;
-/// After a silent log the next ones of its node get this part of the usual time.
+/// After a silent log the timeout for further logs of its node is divided by this.
 const PART: u32 = 3;
 
-/// The kubelets of all nodes; those of pods without a node, for which the API server answers itself, count as one.
+/// The kubelets of all nodes. Pods without a node count as one more node: for them the API server answers itself.
 #[derive(Debug)]
 pub(super) struct Kubelets {
     cluster: Cluster,
@@ -31,14 +31,14 @@ pub(super) struct Kubelets {
 
 #[derive(Debug, Default)]
 struct Kubelet {
-    /// When a byte of any of its logs came.
+    /// When the last byte of any of its logs arrived.
     heard: Option<Instant>,
-    /// Logs that were silent since one ended otherwise.
+    /// Number of silent logs since one ended otherwise.
     silent: usize,
     down: Option<NodeDown>,
 }
 
-/// Why no other log of a node is asked for, and what would cure it.
+/// Why no other log of a node is requested, and what would cure it.
 #[derive(Clone, Debug)]
 pub(super) struct NodeDown {
     pub(super) why: String,
@@ -50,7 +50,7 @@ impl Kubelets {
         Self { cluster: cluster.clone(), nodes: Mutex::default() }
     }
 
-    /// Asks for a log of this node.
+    /// Requests a log of this node.
     pub(super) async fn open(
         &self,
         node: &str,
@@ -60,7 +60,7 @@ impl Kubelets {
         self.reader(node).open(path, "*/*", deadline).await
     }
 
-    /// The longest silence within a log of this node.
+    /// The longest accepted silence within a log of this node.
     pub(super) fn idle(&self, node: &str) -> Duration {
         self.reader(node).idle()
     }
@@ -74,7 +74,7 @@ impl Kubelets {
         self.lock().get(node).is_some_and(|kubelet| kubelet.silent > 0)
     }
 
-    /// A byte of one of its logs came.
+    /// A byte of one of its logs arrived.
     pub(super) fn heard(&self, node: &str, now: Instant) {
         self.lock().entry(node.to_owned()).or_default().heard = Some(now);
     }
@@ -84,7 +84,7 @@ impl Kubelets {
         self.lock().entry(node.to_owned()).or_default().silent = 0;
     }
 
-    /// One of its logs ended so. A silence while another log came is the log's own, and says nothing of the kubelet.
+    /// One of its logs ended with this error. A silence while another log sent data does not count against the kubelet.
     pub(super) fn failed(&self, node: &str, error: &ClusterError, now: Instant) {
         let mut nodes = self.lock();
         let kubelet = nodes.entry(node.to_owned()).or_default();
@@ -105,7 +105,7 @@ impl Kubelets {
         kubelet.down.get_or_insert(NodeDown { why, cure: node_cure(error) });
     }
 
-    /// Set once no other log of the node is to be asked for.
+    /// Set once no further log of the node is to be requested.
     pub(super) fn down(&self, node: &str) -> Option<NodeDown> {
         self.lock().get(node)?.down.clone()
     }

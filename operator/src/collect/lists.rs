@@ -1,5 +1,5 @@
-//! Lists of objects into one file each: what belongs to the target first, the newest first, or a chosen few. All of it is
-//! read page by page; how an object is written is `object_writer`.
+//! Writes lists of objects, one file each: the target's objects first, the newest first, or a chosen few. Lists are
+//! read page by page; `object_writer` writes the objects.
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
@@ -22,41 +22,41 @@ use crate::{
     plan::{First, Item, Only, Want},
 };
 
-/// Up to so many objects are asked for one by one; more are picked from a list.
+/// Up to this many objects are requested one by one; more are picked from a list.
 const HANDFUL: usize = 8;
-/// Of a list so many objects are looked at for each that is wanted, and a few pages in any case; then it is cheaper to
-/// ask for the rest one by one.
+/// To find named objects, this many objects of a list are read per wanted one, at least `PAGES`; after that, requesting
+/// the rest one by one is cheaper.
 const LOOKED_AT: usize = 20;
 const PAGES: usize = 1000;
-/// Of what belongs to the target and was not found together, so many are asked for one by one.
+/// Most of the target's objects that are requested one by one if the lists did not contain them.
 const SINGLY: usize = 64;
 
-/// What becomes of the items of a list.
+/// What is done with the items of a list.
 enum Mode {
-    /// They are written as they come.
+    /// All are written in their order.
     Straight,
-    /// At most so many.
+    /// At most this many are written.
     AtMost(usize),
-    /// The target's are written, the others wait.
+    /// The target's objects are written, the others wait.
     Waiting(First, ObjectBuffer),
-    /// Too many waited: the target's are written, the others pass.
+    /// Too many waited: the target's objects are written, the others are skipped.
     OnlyFirst(First),
     /// The chosen ones are written.
     Chosen(Only),
     /// The newest wait.
     Newest(Newest),
-    /// Those of a name are written, and taken off; so many are looked at.
+    /// Objects of these names are written and removed from the map; this many are looked at.
     Named(BTreeMap<String, ObjectName>, usize),
 }
 
 struct ListFilter {
     writer: Writer,
     mode: Mode,
-    /// There was no room for all that had to wait.
+    /// The buffer was too small for all objects that had to wait.
     overflowed: bool,
-    /// Those of a name that have another UID.
+    /// Names of objects that have another UID than expected.
     replaced: Vec<String>,
-    /// Caught objects, as far as the list does not have them.
+    /// Captured objects that the list does not contain.
     unlisted: Unlisted,
 }
 
@@ -65,7 +65,7 @@ impl ListFilter {
         Self { writer, mode, overflowed: false, replaced: Vec::new(), unlisted: Unlisted::default() }
     }
 
-    /// Writes what waited. `true`: there was more than is kept.
+    /// Writes the objects that waited. `true`: there were more than are kept.
     fn settle(&mut self) -> io::Result<bool> {
         let Self { writer, mode, .. } = self;
         let mut cut = false;
@@ -124,7 +124,7 @@ impl TakeItems for ListFilter {
         }
     }
 
-    /// What was written stays, and is known by its name when it comes again.
+    /// Written objects stay written; the writer recognizes them by name when they come again.
     fn restart(&mut self) {
         self.unlisted.restart();
         match &mut self.mode {
@@ -135,7 +135,7 @@ impl TakeItems for ListFilter {
     }
 }
 
-/// Objects of a kind into one List file.
+/// Writes objects of a kind into one List file.
 pub(super) async fn list(
     work: &Arc<Work>,
     item: &Item,
@@ -208,8 +208,8 @@ pub(super) async fn list(
     }
 }
 
-/// What belongs to the target, of more objects than can wait: by its labels, and by name what these do not find. What
-/// cannot be had here comes with the others.
+/// Writes the target's objects when there are too many to buffer: by its labels, else by name. Objects that cannot be
+/// read here come with the full list.
 async fn first_of_many(
     work: &Arc<Work>,
     path: &str,
@@ -230,7 +230,7 @@ async fn first_of_many(
             return Err(error.into());
         }
     }
-    // What has labels was found by them, or is gone.
+    // Labels find every object that still exists.
     let singly = if first.labels.is_empty() { SINGLY } else { 0 };
     let rest: Vec<&String> = first.names.iter().filter(|name| !sieve.writer.has(name)).take(singly).collect();
     for name in rest {
@@ -242,7 +242,7 @@ async fn first_of_many(
     Ok(sieve)
 }
 
-/// Some objects of a kind into one List file. Objects that are gone are notes.
+/// Writes some objects of a kind into one List file. Objects that are gone become notes.
 pub(super) async fn named(
     work: &Arc<Work>,
     item: &Item,
@@ -256,7 +256,7 @@ pub(super) async fn named(
     let mut outcome = Outcome::default();
     let path = kind.list_path(namespace);
     let mut sieve = ListFilter::new(Writer::new(work, item, kind), Mode::Straight);
-    // What a whole list did not bring is gone.
+    // Objects that a complete list does not contain are gone.
     let mut gone = None;
     if wanted.len() > HANDFUL {
         let looked_at = (wanted.len() * LOOKED_AT).max(PAGES);
@@ -271,7 +271,7 @@ pub(super) async fn named(
             Err(ListError::Cluster(error)) if error.is_forbidden() => {
                 return Ok(work.objects_missing(item, &error, "list", kind, namespace));
             }
-            // Asked one by one they tell themselves why not.
+            // The single requests report why not.
             Ok(_) | Err(ListError::Cluster(_)) => {}
         }
     }
@@ -298,7 +298,7 @@ pub(super) async fn named(
                     lost.missing.iter_mut().for_each(|lost| lost.path = object_path(item, &name));
                 }
                 outcome.missing.extend(lost.missing);
-                // What is forbidden, or late, for one is so for all.
+                // If one is forbidden or too late, all are.
                 if error.is_forbidden() || error == ClusterError::Deadline {
                     break;
                 }
@@ -311,7 +311,7 @@ pub(super) async fn named(
         note(&mut outcome, &name, why);
     }
     if writer.is_untouched() && outcome.missing.iter().all(|lost| lost.path != item.path.as_str()) {
-        // Besides each of them, the List that they would have made.
+        // Besides a line for each object, one for their List.
         let why = "none of them is there any more";
         let path = item.path.as_str();
         outcome.missing.push(missing(&item.what, path, MissingCode::Gone, MissingSeverity::Note, why, ""));

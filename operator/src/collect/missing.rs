@@ -1,5 +1,5 @@
-//! Why an item is not in the bundle, and what would cure it: the one place where answers of the API server become
-//! lines of `missing[]`. Errors of the object store are told in `store_files`, the rules that a refusal names in `access`.
+//! Why an item is not in the bundle, and what would cure it: the only place that turns answers of the API server into
+//! lines of `missing[]`. `store_files` does so for the object store, `access` names the rule that a refusal needs.
 
 use crate::{
     access::{ReadScope, need},
@@ -11,11 +11,11 @@ use crate::{
     plan::Item,
 };
 
-/// Longest `why` (bytes).
+/// Most bytes of `why`.
 const WHY: usize = 512;
 
 impl ReadScope {
-    /// Objects that could not be read.
+    /// A line for objects that could not be read.
     pub(super) fn objects(
         &self,
         what: &str,
@@ -38,7 +38,7 @@ impl ReadScope {
         missing(what, path, code, severity, &error.to_string(), cure)
     }
 
-    /// A container's log that could not be read.
+    /// A line for a container's log that could not be read.
     pub(super) fn log(&self, item: &Item, error: &ClusterError, namespace: &str) -> Missing {
         if error.is_forbidden() {
             let need = need("get", &ApiKind::namespaced("", "v1", "pods", "Pod"), "log", Some(namespace));
@@ -62,7 +62,7 @@ impl ReadScope {
     }
 }
 
-/// What to do about a node that gives no log.
+/// What to do about a node whose kubelet sends no log.
 pub(super) fn node_cure(error: &ClusterError) -> &'static str {
     match error {
         ClusterError::NoAnswer(_) | ClusterError::Stalled(_) => {
@@ -74,7 +74,7 @@ pub(super) fn node_cure(error: &ClusterError) -> &'static str {
 
 const LONGER: &str = "give the collection more time (spec.timeout)";
 
-/// What a refusal to give a log means.
+/// The meaning of an error for a log request.
 pub(super) fn log_refusal(error: &ClusterError) -> MissingCode {
     match error {
         ClusterError::Status { code: 404, .. } => MissingCode::Gone,
@@ -109,19 +109,19 @@ pub(super) fn log_refusal(error: &ClusterError) -> MissingCode {
                 MissingCode::ApiError
             }
         }
-        // The API server waits for the kubelet; it answers everything else at once.
+        // The API server answers all other requests at once: here it waits for the kubelet.
         ClusterError::NoAnswer(_) | ClusterError::Stalled(_) => MissingCode::NodeUnreachable,
         ClusterError::Deadline => MissingCode::Deadline,
         _ => MissingCode::ApiError,
     }
 }
 
-/// The kubelet could not prove who it is.
+/// Whether the kubelet's certificate is not trusted.
 pub(super) fn is_untrusted_kubelet(error: &ClusterError) -> bool {
     matches!(error, ClusterError::Status { code: 500.., message, .. } if message.contains("x509:"))
 }
 
-/// A line of `missing[]` that is not about a permission.
+/// A line of `missing[]` for a reason other than a permission.
 pub(super) fn missing(
     what: &str,
     path: &str,
@@ -142,22 +142,22 @@ pub(super) fn missing(
     }
 }
 
-/// The item's time was over before it was begun.
+/// A line for an item whose time was over before it was begun.
 pub(super) fn too_late(item: &Item) -> Missing {
     let why = "the time for the collection was over before it was read";
     missing(&item.what, item.path.as_str(), MissingCode::Deadline, MissingSeverity::Error, why, LONGER)
 }
 
-/// What cures a lack of room.
+/// The cure for a lack of room.
 pub(super) const LARGER: &str =
     "give the operator a larger spool (--spool-limit-mib) and bundle (--bundle-limit-mib), or ask for less (spec.logs)";
 
-/// The spool could not take it, not even alone.
+/// A line for an item that the spool could not hold, not even alone.
 pub(crate) fn no_room(what: &str, path: &str, error: &SpoolError) -> Missing {
     missing(what, path, MissingCode::TooLarge, MissingSeverity::Error, &error.to_string(), LARGER)
 }
 
-/// It could not be redacted.
+/// A line for an item that could not be redacted.
 pub(super) fn withheld(what: &str, path: &str, why: &str) -> Missing {
     missing(what, path, MissingCode::Withheld, MissingSeverity::Error, why, "")
 }

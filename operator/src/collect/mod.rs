@@ -1,5 +1,5 @@
-//! Reads the planned items, a few at once, each as a stream through the redactor into the spool. An item's failure is a
-//! line that says what is missing and why; only a spool that cannot be used, or a cancel, ends the collection.
+//! Reads the planned items, a few at a time, each as a stream through the redactor into the spool. An item that fails
+//! becomes a line in `missing[]`; only an unusable spool or a cancel ends the collection.
 
 mod agent_lines;
 mod captured;
@@ -71,12 +71,12 @@ use evidence::Relevant;
 use kubelets::Kubelets;
 use scheduler::Scheduler;
 
-/// How much is read at once, and how long one item may take.
+/// How many items are read at a time, and how long one item may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Items at once.
+    /// Items read at the same time.
     pub at_once: usize,
-    /// Time for one item.
+    /// The most time for one item.
     pub per_item: Duration,
 }
 
@@ -91,19 +91,19 @@ impl Default for Pace {
 pub struct Collector {
     /// The API server.
     pub cluster: Cluster,
-    /// The rules of this bundle.
+    /// The redaction rules of this bundle.
     pub redactor: Arc<Redactor>,
     /// Where the entries are kept.
     pub spool: Arc<Spool>,
-    /// Velero's files in the object store, or why they cannot be had.
+    /// Velero's files in the object store, or why they cannot be read.
     pub store: Result<Arc<dyn StoreFiles>, StoreFailure>,
-    /// How much at once.
+    /// Limits of concurrency and time.
     pub pace: Pace,
-    /// The places at the nodes, shared with what else is collected.
+    /// The slots at the nodes, shared with other collections.
     pub nodes: NodeSlots,
-    /// What was caught of hosting pods that are gone.
+    /// Captured data of hosting pods that are gone.
     pub movers: Movers,
-    /// How much may be kept of it, and written about it.
+    /// Size limits: of the entries, and of the report on them.
     pub shares: Shares,
 }
 
@@ -112,15 +112,15 @@ pub struct Collector {
 pub struct Collected {
     /// The entries, in no order.
     pub entries: Vec<Entry>,
-    /// What is not there, and why.
+    /// What is missing, and why.
     pub missing: Vec<Missing>,
-    /// Paths of lists that had no item.
+    /// Paths of lists that were empty.
     pub empty: Vec<String>,
-    /// What was left out to keep within the room.
+    /// What was left out to stay within the budget.
     pub trimmed: Vec<Trimmed>,
-    /// Items that were planned.
+    /// Number of planned items.
     pub wanted: usize,
-    /// For the diagnosis.
+    /// Facts for the diagnosis.
     pub evidence: Evidence,
     /// When it began.
     pub started: Timestamp,
@@ -139,7 +139,7 @@ pub enum CollectError {
     Cancelled,
 }
 
-/// What all items share.
+/// Shared by all items.
 struct Work {
     cluster: Cluster,
     desk: EntryContext,
@@ -150,7 +150,7 @@ struct Work {
     config_maps: Bodies,
     relevant: Relevant,
     caught: Caught,
-    /// Pods of which no other one will get the name: namespace and name.
+    /// Pods whose name no other pod will get: namespace and name.
     only_once: BTreeSet<(String, String)>,
     /// The Backups and Restores that get a description.
     subjects: Vec<Subject>,
@@ -172,26 +172,26 @@ impl Work {
     }
 }
 
-/// An entry's body, where it came from and why it is not whole.
+/// An entry's body, its source, and why it is not whole.
 type Body = (Segment, Source, Option<Truncation>);
 
-/// What came of one item.
+/// The result of one item.
 #[derive(Debug, Default)]
 struct Outcome {
     bodies: Vec<Body>,
-    /// Logs of other pods that were found in this one's.
+    /// Logs of other pods that were found in this log.
     copies: Vec<Body>,
     missing: Vec<Missing>,
     empty: Option<String>,
     evidence: Vec<(Value, usize)>,
-    /// For the description of which subject.
+    /// Facts for the descriptions, by index of the subject.
     described: Vec<(usize, Fact)>,
-    /// Of which Backup or Restore, and what they say.
+    /// A Backup or Restore, and its results.
     results: Option<(TargetKind, String, Results)>,
     velero_version: Option<(String, String)>,
-    /// What a node-agent found out about pods that could not be prepared.
+    /// A node-agent's diagnoses of pods that could not be prepared.
     diagnosed: Vec<String>,
-    /// What is to be read in its place.
+    /// An item to read instead.
     again: Option<Box<Item>>,
 }
 
@@ -209,7 +209,7 @@ impl Outcome {
     }
 }
 
-/// Runs `work` where it may block. A panic in it is the caller's.
+/// Runs `work` on a thread that may block. A panic in it continues in the caller.
 async fn on_a_thread<T, F>(work: F) -> T
 where
     T: Send + 'static,
@@ -222,7 +222,7 @@ where
 fn joined<T>(result: Result<T, JoinError>) -> T {
     match result {
         Ok(value) => value,
-        // Nobody aborts these tasks, so that it panicked; only then a runtime that shuts down drops them unfinished.
+        // These tasks are never aborted, so the task panicked, or the runtime dropped it while shutting down.
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => std::panic::resume_unwind(Box::new("the runtime shut down")),
@@ -230,11 +230,11 @@ fn joined<T>(result: Result<T, JoinError>) -> T {
     }
 }
 
-/// Reads what was planned, at most until `deadline`; what was not read by then is missing. What the spool holds back then
-/// is for what is still to be written about it: whoever seals gives it free.
+/// Reads the planned items until `deadline`; items not read by then are missing. The spool still holds back room for
+/// what will be written about them: the caller that seals frees it.
 ///
 /// # Errors
-/// The spool is broken, or `cancel` was called. One that is full is no error: what has no room is missing.
+/// The spool is broken, or `cancel` was called. A full spool is no error: items without room are missing.
 pub async fn collect(
     collector: &Collector,
     inventory: &Inventory,
@@ -278,7 +278,7 @@ pub async fn collect(
     finish::finish(run, inventory, collector.shares.own).await
 }
 
-/// The target, its Backup and what is in front of it, or what failed last, as they were seen.
+/// The target, its Backup and the objects ahead of it, or the last failures, as seen by the inventory.
 fn evidence_of(collector: &Collector, inventory: &Inventory) -> Evidence {
     let mut evidence = Evidence::default();
     for (slot, target) in [(&mut evidence.target, &inventory.target), (&mut evidence.backup, &inventory.backup)] {

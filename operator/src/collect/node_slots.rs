@@ -1,6 +1,5 @@
-//! How many logs are read of one node at a time, over all bundles that are collected at once and all that is followed beside
-//! them: a kubelet has other work to do. In which order a bundle asks is told in `reading`, how whoever follows gives way in
-//! `guests`.
+//! Limits how many logs of one node are read at a time, over all concurrent bundles and followed logs: a kubelet has
+//! other work to do. `scheduler` decides the order of requests, `preemptible_slot` lets followers give way.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -14,10 +13,10 @@ use tokio::{
 
 use super::preemptible_slot::{Guests, QUIET};
 
-/// Items of one node that are read at once, whoever reads them.
+/// Logs of one node that are read at the same time, over all readers.
 pub(super) const PER_NODE: usize = 2;
 
-/// The places at all nodes. Clones share them.
+/// The slots at all nodes. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct NodeSlots(Arc<Shared>);
 
@@ -29,24 +28,24 @@ struct Shared {
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    /// Number of the collection, or guest, that comes next.
+    /// Last number given to a collection or guest.
     pub(super) next: u64,
     pub(super) busy: BTreeMap<String, usize>,
-    /// Collections that wait for a place at a node, the first first.
+    /// Collections that wait for a slot at a node, the longest waiting first.
     pub(super) waiting: BTreeMap<String, VecDeque<u64>>,
     pub(super) guests: BTreeMap<String, Guests>,
-    /// Until when no guest comes to a node: a collection came, or went, a moment ago, and may come again.
+    /// Until when a node admits no guest: a collection used it a moment ago and may return.
     pub(super) quiet: BTreeMap<String, Instant>,
 }
 
-/// One collection among those that share the places; dropping it ends its waiting.
+/// One collection that shares the slots; dropping it ends its waiting.
 #[derive(Debug)]
 pub(super) struct Waiter {
     number: u64,
     nodes: NodeSlots,
 }
 
-/// A place at a node; dropping it gives it back.
+/// A slot at a node; dropping it frees the slot.
 #[derive(Debug)]
 pub(super) struct NodePermit {
     node: String,
@@ -64,19 +63,19 @@ impl NodeSlots {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Done when a place was given back, or somebody came to a line or left one, since this was called.
+    /// Completes when a slot was freed, or the waiting lines changed, after this call.
     pub(super) fn changed(&self) -> OwnedNotified {
         Arc::clone(&self.0.changed).notified_owned()
     }
 
-    /// Has all that wait look again.
+    /// Wakes all waiters.
     pub(crate) fn stir(&self) {
         self.0.changed.notify_waiters();
     }
 }
 
 impl Waiter {
-    /// A place, if there is one that nobody waits for who came before.
+    /// Takes a slot, if one is free that no earlier waiter is waiting for.
     pub(super) fn enter(&self, node: &str) -> Option<NodePermit> {
         let mut state = self.nodes.lock();
         let busy = state.busy.get(node).copied().unwrap_or(0);
@@ -91,7 +90,7 @@ impl Waiter {
         Some(NodePermit { node: node.to_owned(), nodes: self.nodes.clone() })
     }
 
-    /// Waits in line at these nodes, and at no others. Whoever waits must come as soon as there is a place.
+    /// Waits in line at these nodes only. The caller must take a slot as soon as one is free.
     pub(super) fn wait_at(&self, nodes: &BTreeSet<String>) {
         let mut state = self.nodes.lock();
         let left: Vec<String> = state.waiting.keys().filter(|node| !nodes.contains(*node)).cloned().collect();
@@ -103,7 +102,7 @@ impl Waiter {
             let line = state.waiting.entry(node.clone()).or_default();
             if !line.contains(&self.number) {
                 line.push_back(self.number);
-                // They are to give way.
+                // Guests must give way.
                 some_are_concerned |= state.guests.contains_key(node);
             }
         }
@@ -137,7 +136,7 @@ impl State {
         self.quiet.insert(node.to_owned(), now + QUIET);
     }
 
-    /// A place is free again.
+    /// Frees a slot.
     pub(super) fn give_back(&mut self, node: &str) {
         if let Some(busy) = self.busy.get_mut(node) {
             *busy = busy.saturating_sub(1);

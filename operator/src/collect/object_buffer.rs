@@ -1,5 +1,5 @@
-//! Objects that wait in memory until it is known whether, or when, they are wanted: deflated, and bounded. Nothing of it
-//! touches a disk, for nothing of it is redacted yet.
+//! Buffers objects in memory until it is known whether, or when, to write them: deflated, and bounded. They must not
+//! touch a disk: they are not redacted yet.
 
 use std::{collections::BTreeMap, io};
 
@@ -7,20 +7,20 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// What one list may hold (bytes, deflated); eight are read at once.
+/// Most bytes buffered for one list (deflated); eight lists are read at once.
 const HELD: usize = 2 << 20;
-/// What the newest Events of a namespace may take (bytes, deflated); 5000 ordinary ones take half of it.
+/// Most bytes for the newest Events of a namespace (deflated); 5000 ordinary ones take half of it.
 const EVENTS: usize = 4 << 20;
-/// Of an object of 1 KiB level 1 leaves a third, and level 6 little less.
+/// Level 1 deflates an object of 1 KiB to a third, level 6 to little less.
 const LEVEL: u32 = 1;
 
-/// An object as deflated JSON, and its length before.
+/// An object as deflated JSON, and the length of the JSON.
 struct Compressed {
     bytes: Box<[u8]>,
     length: usize,
 }
 
-/// Makes objects small and large again.
+/// Deflates and inflates objects.
 struct Compressor {
     deflate: Compress,
     inflate: Decompress,
@@ -33,7 +33,7 @@ impl Compressor {
 
     fn small(&mut self, object: &Value) -> io::Result<Compressed> {
         let json = serde_json::to_vec(object)?;
-        // What does not deflate grows by five bytes a block.
+        // Incompressible data grows by five bytes a block.
         let mut bytes = Vec::with_capacity(json.len() + json.len() / 1000 * 5 + 64);
         self.deflate.reset();
         match self.deflate.compress_vec(&json, &mut bytes, FlushCompress::Finish) {
@@ -50,7 +50,7 @@ impl Compressor {
     }
 }
 
-/// Objects in their order, as long as there is room.
+/// Buffers objects in their order, as long as there is room.
 pub(super) struct ObjectBuffer {
     press: Compressor,
     objects: Vec<Compressed>,
@@ -62,7 +62,7 @@ impl ObjectBuffer {
         Self { press: Compressor::new(), objects: Vec::new(), bytes: 0 }
     }
 
-    /// `false`: there was no room.
+    /// Returns `false` if there was no room.
     pub(super) fn push(&mut self, object: &Value) -> io::Result<bool> {
         let small = self.press.small(object)?;
         self.bytes += small.bytes.len();
@@ -78,7 +78,7 @@ impl ObjectBuffer {
         self.bytes = 0;
     }
 
-    /// Gives all objects back, in their order.
+    /// Returns all objects, in their order.
     pub(super) fn drain(&mut self, mut to: impl FnMut(Value) -> io::Result<bool>) -> io::Result<()> {
         self.bytes = 0;
         for small in std::mem::take(&mut self.objects) {
@@ -90,12 +90,12 @@ impl ObjectBuffer {
     }
 }
 
-/// The newest Events of those that came by. The API server orders them by name, so that the newest are known only at the
-/// end; to hold so many of them, deflated, costs less than to have all of them listed twice.
+/// Keeps the newest Events of a list. The API server orders Events by name, so the newest are known only at the end;
+/// holding this many, deflated, costs less than listing all of them twice.
 pub(super) struct Newest {
     press: Compressor,
     most: usize,
-    /// By time, and by their order among those of the same time.
+    /// By time; Events of the same time in order of arrival.
     events: BTreeMap<(Option<Timestamp>, usize), Compressed>,
     came: usize,
     bytes: usize,
@@ -129,12 +129,12 @@ impl Newest {
         (self.came, self.bytes) = (0, 0);
     }
 
-    /// Older ones came by, too.
+    /// Whether older Events were left out.
     pub(super) fn left_some_out(&self) -> bool {
         self.came > self.events.len()
     }
 
-    /// Gives the Events back, the newest first.
+    /// Returns the Events, the newest first.
     pub(super) fn drain(&mut self, mut to: impl FnMut(Value) -> io::Result<bool>) -> io::Result<()> {
         for (_, small) in std::mem::take(&mut self.events).into_iter().rev() {
             if !to(self.press.large(&small)?)? {
@@ -145,7 +145,7 @@ impl Newest {
     }
 }
 
-/// When an Event was last seen, by whichever field its author filled in.
+/// When an Event was last seen; authors fill in different fields.
 fn time_of(event: &Value) -> Option<Timestamp> {
     let fields =
         ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/firstTimestamp", "/metadata/creationTimestamp"];

@@ -1,5 +1,5 @@
-//! Objects of one kind on their way into an entry: typed, shortened, redacted, within the bounds of a file. Which objects,
-//! and in which order, is told by those who read them.
+//! Writes objects of one kind into an entry: adds their type, shortens and redacts them, and keeps to the limits of a
+//! file. The caller chooses the objects and their order.
 
 use std::{
     collections::{HashSet, hash_map::RandomState},
@@ -23,17 +23,17 @@ use crate::{
     plan::Item,
 };
 
-/// Most items of a List file, and most bytes of one, before redaction.
+/// Most items of a List file, and most bytes (before redaction).
 pub(super) const ITEMS: usize = 20_000;
 const BYTES: u64 = 64 << 20;
 /// Largest object that is kept (bytes as JSON, without `managedFields`).
 const LARGEST: usize = 1536 << 10;
-/// Largest answer that is read when one object is asked for (bytes).
+/// Largest answer to a request for one object (bytes).
 pub(super) const OBJECT: usize = 4 << 20;
-/// Evidence taken of one List (bytes as written).
+/// Most evidence taken from one List (bytes as written).
 const EVIDENCE: usize = 2 << 20;
 const PIECE: usize = 16 * 1024;
-/// Objects that are too large and told by name; longest name that is shown (bytes).
+/// Most objects reported by name as too large; longest name that is shown (bytes).
 const NAMES: usize = 10;
 const NAME: usize = 253;
 
@@ -49,7 +49,7 @@ pub(super) struct Writer {
     evidence: Vec<(Value, usize)>,
     evidence_bytes: usize,
     described: Vec<(usize, Fact)>,
-    /// Names of what was taken, hashed: a list that begins anew brings them again.
+    /// Hashed names of all objects so far: a list that starts over returns them again.
     seen: HashSet<u64>,
     hash: RandomState,
 }
@@ -72,12 +72,12 @@ impl Writer {
         }
     }
 
-    /// Nothing was there.
+    /// Whether no object arrived.
     pub(super) fn is_untouched(&self) -> bool {
         self.written + self.refused + self.too_large == 0
     }
 
-    /// An object of this name was taken.
+    /// Whether an object of this name was taken.
     pub(super) fn has(&self, name: &str) -> bool {
         self.seen.contains(&self.hash.hash_one(name))
     }
@@ -128,7 +128,7 @@ impl Writer {
         }
         let before = self.entry.taken;
         {
-            // YAML is written in many small pieces, and each costs the redactor a look.
+            // Collects YAML's small writes: each write costs a call of the redactor.
             let mut pieces = io::BufWriter::with_capacity(PIECE, &mut self.entry);
             how(&mut pieces, &object, self.written == 0)?;
             pieces.flush()?;
@@ -143,7 +143,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Forgets what was written.
+    /// Discards everything written so far.
     pub(super) fn restart(&mut self) {
         self.entry.restart();
         self.evidence.clear();
@@ -154,7 +154,7 @@ impl Writer {
     }
 }
 
-/// `apiVersion` and `kind` first, on every object: lists of the API leave them out.
+/// Puts `apiVersion` and `kind` first in every object: the API's lists omit them.
 fn typed(kind: &ApiKind, object: Value) -> Value {
     let Value::Object(fields) = object else { return object };
     let mut typed = Map::with_capacity(fields.len() + 2);
@@ -168,7 +168,7 @@ fn typed(kind: &ApiKind, object: Value) -> Value {
     Value::Object(typed)
 }
 
-/// Takes out what only fills the file: who set which field, and the images that lie on a node.
+/// Removes bulk without value: who set which field, and the images on a node.
 pub(super) fn shorten(kind: &ApiKind, object: &mut Value) {
     let within = |object: &mut Value, pointer: &str, key: &str| {
         if let Some(Value::Object(fields)) = object.pointer_mut(pointer) {
@@ -181,7 +181,7 @@ pub(super) fn shorten(kind: &ApiKind, object: &mut Value) {
     }
 }
 
-/// Whether an object, written as JSON, takes at most so many bytes.
+/// Whether an object takes at most `most` bytes as JSON.
 fn fits(object: &Value, most: usize) -> bool {
     struct BudgetedEntries(usize);
     impl Write for BudgetedEntries {
@@ -196,13 +196,13 @@ fn fits(object: &Value, most: usize) -> bool {
     serde_json::to_writer(BudgetedEntries(most), object).is_ok()
 }
 
-/// Where an object of a List would lie if it had a file of its own: under this path it is told that it is missing.
+/// Path that an object of a List would have in a file of its own: used to report the object as missing.
 pub(super) fn object_path(item: &Item, name: &str) -> String {
     let list = item.path.as_str();
     format!("{}/{}", list.strip_suffix(".yaml").unwrap_or(list), bounded(name, NAME))
 }
 
-/// Ends the entry, and tells what is not in it.
+/// Closes the entry, and reports what is not in it.
 pub(super) async fn close(
     item: &Item,
     writer: Writer,
@@ -229,7 +229,7 @@ pub(super) async fn close(
     }
     if written == 0 {
         if too_large > 0 && refused == 0 {
-            // The List itself must end somewhere, too.
+            // The List itself must be reported, too.
             without(&item.what, item.path.as_str(), MissingCode::TooLarge, "nothing else is there");
         }
         return Ok(outcome);

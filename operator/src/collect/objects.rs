@@ -1,5 +1,4 @@
-//! One API object into a file of its own, and what the API server serves. Lists of objects are `lists`; how an object is
-//! written is `object_writer`.
+//! Writes single API objects, and the API server's discovery, into files of their own.
 
 use std::io;
 
@@ -19,7 +18,7 @@ use crate::{
     plan::Item,
 };
 
-/// Groups as they come.
+/// Writes API groups in their order.
 struct Groups(Writer);
 
 impl TakeItems for Groups {
@@ -32,7 +31,7 @@ impl TakeItems for Groups {
     }
 }
 
-/// One object into a file of its own.
+/// Writes one object into a file of its own.
 pub(super) async fn object(
     work: &std::sync::Arc<Work>,
     item: &Item,
@@ -45,7 +44,7 @@ pub(super) async fn object(
     let object = match work.cluster.get(&path, OBJECT, deadline).await {
         Ok(object) => object,
         Err(error) => {
-            // The right to read a Namespace is one in that namespace.
+            // Permission to read a Namespace is checked in that namespace.
             let place = if kind.plural == "namespaces" { Some(name) } else { namespace };
             return Ok(work.objects_missing(item, &error, "get", kind, place));
         }
@@ -60,7 +59,7 @@ pub(super) async fn object(
     close(item, writer, source, None).await
 }
 
-/// What the API server serves below `/api` or `/apis`.
+/// Writes what the API server serves below `/api` or `/apis`.
 pub(super) async fn discovery(
     work: &std::sync::Arc<Work>,
     item: &Item,

@@ -1,5 +1,6 @@
-//! Readers that give way: whoever follows logs for a long time has a place at a node only while no collection wants it, and
-//! by turns with others that follow. How many places a node has, and who goes first among collections, is told in `nodes`.
+//! Readers that give way ("guests"): a reader that follows a log for long keeps a slot at a node only while no
+//! collection wants it, and takes turns with other followers. `node_slots` sets the number of slots and the order among
+//! collections.
 
 use std::time::Duration;
 
@@ -7,17 +8,17 @@ use tokio::time::{Instant, sleep_until};
 
 use super::node_slots::{NodeSlots, PER_NODE, State};
 
-/// How long no guest comes to a node after a collection came to it, or went: with every item it comes again.
+/// How long a node admits no guest after a collection used a slot: the collection returns with its next item.
 pub(super) const QUIET: Duration = Duration::from_secs(2);
-/// How long a guest may stay while others wait.
+/// How long a guest keeps its slot while other guests wait.
 const TURN: Duration = Duration::from_secs(10);
 
 /// The guests of one node.
 #[derive(Debug, Default)]
 pub(super) struct Guests {
-    /// Those that wait, the first first.
+    /// Guests that wait, the longest waiting first.
     line: Vec<InLine>,
-    /// Those that have a place, who has been there longest first.
+    /// Guests that hold a slot, the longest holding first.
     inside: Vec<Inside>,
 }
 
@@ -34,11 +35,11 @@ struct Inside {
     since: Instant,
 }
 
-/// A place at a node that is to be given back when it is [wanted](Guest::wanted); dropping it does so.
+/// A slot at a node, to be freed when it is [wanted](PreemptibleSlot::wanted); dropping it does so.
 #[derive(Debug)]
 pub(crate) struct PreemptibleSlot(Standing);
 
-/// One guest, in line or inside; dropping it ends either.
+/// One guest, waiting or holding a slot; dropping it ends both.
 #[derive(Debug)]
 struct Standing {
     number: u64,
@@ -46,7 +47,7 @@ struct Standing {
     nodes: NodeSlots,
 }
 
-/// Whether a guest has to go.
+/// Whether a guest must free its slot.
 #[derive(Debug, PartialEq, Eq)]
 enum Leave {
     Now,
@@ -55,8 +56,9 @@ enum Leave {
 }
 
 impl NodeSlots {
-    /// A place for a guest, as soon as there is one that no collection waits for. Whoever is short, as what it reads does not
-    /// grow any more, goes before those that are not, and need not go for them; that may change while it waits.
+    /// A slot for a guest, as soon as one is free that no collection waits for. `is_short`: its log no longer grows, so
+    /// it will end soon. Such guests are served first and never yield to other guests. It is asked again while the
+    /// guest waits.
     pub(crate) async fn guest(&self, node: &str, is_short: impl Fn() -> bool) -> PreemptibleSlot {
         let standing = Standing::in_line(self, node);
         loop {
@@ -75,7 +77,7 @@ impl NodeSlots {
 }
 
 impl PreemptibleSlot {
-    /// Done when the place is to be given back: a collection waits for it, or another guest whose turn it is.
+    /// Completes when the slot must be freed: for a collection, or for another guest whose turn it is.
     pub(crate) async fn wanted(&self) {
         let Standing { number, node, nodes } = &self.0;
         loop {
@@ -130,7 +132,7 @@ impl State {
         self.waiting.get(node).map_or(0, std::collections::VecDeque::len)
     }
 
-    /// Gives a guest that waits a place; else says when to ask again, if not after a change only.
+    /// Gives a waiting guest a slot; else returns when to ask again, or `None` to wait for a change.
     fn let_in(&mut self, node: &str, number: u64, is_short: bool, now: Instant) -> Result<(), Option<Instant>> {
         let (free, collections) = (self.free(node), self.collections_waiting(node));
         let quiet = self.quiet.get(node).copied().filter(|until| *until > now);
@@ -155,7 +157,8 @@ impl State {
         Ok(())
     }
 
-    /// As many go as are waited for and are not free; first those that grow, and of these who has been there longest.
+    /// As many guests leave as slots are wanted beyond the free ones: first guests whose log grows, and of these the
+    /// longest holding.
     fn leave_of(&self, node: &str, number: u64, now: Instant) -> Leave {
         let Some(guests) = self.guests.get(node) else { return Leave::No };
         let Some(mine) = guests.inside.iter().find(|one| one.number == number) else { return Leave::No };
@@ -192,13 +195,13 @@ mod tests {
         timeout(Duration::from_secs(30), nodes.guest("n", || false)).await.expect("a place")
     }
 
-    /// What becomes of a guest at that time.
+    /// Whether a guest must leave at that time.
     fn leave(guest: &PreemptibleSlot, now: Instant) -> Leave {
         let Standing { number, node, nodes } = &guest.0;
         nodes.lock().leave_of(node, *number, now)
     }
 
-    /// Whether one in line has a place at that time.
+    /// Whether a waiting guest gets a slot at that time.
     fn let_in(one: &Standing, is_short: bool, now: Instant) -> bool {
         one.nodes.lock().let_in(&one.node, one.number, is_short, now).is_ok()
     }

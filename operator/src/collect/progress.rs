@@ -1,5 +1,5 @@
-//! How far a collection is, for whoever shows it: counters that the items move and anyone may read at any time.
-//! Nothing is decided by them.
+//! Progress of a collection: counters that the items update and any reader may read at any time. No decision depends on
+//! them.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -8,7 +8,7 @@ use std::sync::{
 
 use debugbundle_crd::Stage;
 
-/// Counters of a collection that goes on.
+/// Counters of a running collection.
 #[derive(Debug, Default)]
 pub struct Progress {
     done: AtomicU64,
@@ -38,7 +38,7 @@ impl Progress {
         self.done.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The counters now; `bytes` as they came from their sources, `message` what was begun last.
+    /// The counters now: `bytes` as received from the sources, `message` is the item begun last.
     pub fn now(&self) -> debugbundle_crd::Progress {
         let number = |counter: &AtomicU64| i64::try_from(counter.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
         debugbundle_crd::Progress {

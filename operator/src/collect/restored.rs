@@ -1,5 +1,5 @@
-//! The namespaces into which a Restore brought pods or claims, as its resource list tells, read as it passes. The list
-//! itself is in the bundle, whole; which of the namespaces are looked into is decided elsewhere.
+//! Finds the namespaces into which a Restore brought pods or claims, in its resource list. The bundle contains the
+//! whole list; the inventory decides which of the namespaces are read.
 
 use std::{collections::BTreeSet, io::Read, time::Duration};
 
@@ -17,13 +17,13 @@ use crate::{
 
 /// Most namespaces whose names are kept.
 const NAMESPACES: usize = 64;
-/// Of one text that much is looked at (bytes): two names and a word.
+/// Most bytes read of one text: two names and a word.
 const TEXT: usize = 1024;
-/// What a Restore labels, and what hangs when it hangs.
+/// Kinds that a Restore labels, and that hang when it hangs.
 const KINDS: [&str; 2] = ["v1/Pod", "v1/PersistentVolumeClaim"];
 
-/// The first of those namespaces, and whether there are more. None if the list cannot be had: that is told where it is
-/// collected.
+/// Returns the first of those namespaces, and whether there are more; none if the list cannot be read, which its own
+/// item reports.
 pub async fn restored_namespaces(
     store: &dyn StoreFiles,
     restore: &str,
@@ -40,10 +40,10 @@ pub async fn restored_namespaces(
     reading.await.unwrap_or_default()
 }
 
-/// What could be read before anything was odd.
+/// Returns what was read before the first error.
 fn read(from: impl Read) -> (Vec<String>, bool) {
     let (mut namespaces, mut more, mut wanted) = (BTreeSet::new(), false, false);
-    // A list that breaks off, or is of another shape, still told what came before.
+    // A list that ends early or has another shape still yields the names before that point.
     let _ = texts(Shallow::new(from, TEXT), &[], Shape::Map, |said| {
         match said {
             Said::Key(kind) => wanted = KINDS.contains(&kind),

@@ -1,5 +1,5 @@
-//! What Velero's results of a Backup or Restore say, read as they pass: bounded, whatever their size, shape or encoding.
-//! What the messages mean is the diagnosis' matter; the file itself is in the bundle, whole.
+//! Reads Velero's results of a Backup or Restore, in bounded memory for any size, shape or encoding. `diagnose`
+//! interprets the messages; the bundle contains the whole file.
 
 use std::{
     collections::BTreeSet,
@@ -14,13 +14,13 @@ use serde::{
 
 use crate::text;
 
-/// Most distinct messages that are kept of the errors, and of the warnings.
+/// Most distinct messages kept of the errors, and of the warnings.
 const MESSAGES: usize = 500;
-/// Longest message that is kept (bytes).
+/// Most bytes kept of one message.
 const MESSAGE: usize = 4 * 1024;
 /// Most namespaces whose names are kept.
 const NAMESPACES: usize = 64;
-/// Of one text that much is looked at (bytes as written: an escape takes six for one).
+/// Most bytes read of one text (as written: an escape takes six for one).
 const TEXT: usize = 8 * MESSAGE;
 /// Deepest nesting of JSON that is read; Velero's own files have a handful of levels.
 const DEPTH: usize = 128;
@@ -29,18 +29,18 @@ const BUFFER: usize = 64 * 1024;
 /// The results of a Backup or Restore, as far as they could be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Results {
-    /// Messages of errors: Velero's own first, then of the cluster, then by namespace.
+    /// Error messages: first Velero's own, then the cluster's, then by namespace.
     pub errors: Distinct,
-    /// Messages of warnings.
+    /// Warning messages.
     pub warnings: Distinct,
-    /// Names of the namespaces that either is about; those with errors come first.
+    /// Names of the namespaces with errors or warnings; those with errors come first.
     pub namespaces: Distinct,
-    /// Why it could not be read, or not to its end.
+    /// Why the file could not be read to its end.
     pub broken: Option<String>,
 }
 
 impl Results {
-    /// Reads JSON, never more than one bounded text of it at a time.
+    /// Reads JSON, with at most one bounded text in memory.
     pub fn read(from: impl Read) -> Self {
         let mut results = Self::default();
         let shallow = Shallow::new(from, TEXT);
@@ -54,14 +54,14 @@ impl Results {
     }
 }
 
-/// Texts of which none is there twice, in their order.
+/// Distinct texts, in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Distinct {
     /// The texts.
     pub texts: Vec<String>,
-    /// How many found no room; one that came twice counts twice.
+    /// Number of texts that did not fit; duplicates count each time.
     pub left_out: u64,
-    /// Empty once all is read.
+    /// Cleared after reading.
     seen: BTreeSet<String>,
 }
 
@@ -89,11 +89,11 @@ struct Groups<'a>(&'a mut Distinct, &'a mut Distinct);
 struct Namespaces<'a>(&'a mut Distinct, &'a mut Distinct);
 /// `["…"]`, or null
 struct Messages<'a>(&'a mut Distinct);
-/// A text that need not be UTF-8, of which so many are kept.
+/// A text, which need not be UTF-8, and the most distinct texts to keep.
 struct Text<'a>(&'a mut Distinct, usize);
 struct Key;
 
-/// The keys that are followed.
+/// The keys that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     Errors,
@@ -103,7 +103,7 @@ enum Known {
     Other,
 }
 
-/// Null is as good as nothing: Go writes it for a nil map or slice.
+/// Null counts as empty: Go writes it for a nil map or slice.
 macro_rules! or_null {
     ($seed:ident, $deserialize:ident) => {
         impl<'de> DeserializeSeed<'de> for $seed<'_> {
@@ -239,21 +239,22 @@ impl Visitor<'_> for Key {
     }
 }
 
-/// Bytes of one text, as it is written, in JSON that is passed on. A longer line cannot be judged by the redactor as a
-/// whole, so that what is behind would be masked and the JSON broken.
+/// Most bytes of one text (as written) in JSON that is passed on. The redactor cannot judge a longer line as a whole:
+/// it would mask the rest and so break the JSON.
 const LONGEST: usize = 1 << 20;
 
-/// What becomes of a text that has too many bytes.
+/// What happens to a text that is too long.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Beyond {
-    /// The rest of it is left out.
+    /// Its rest is left out.
     LeftOut,
-    /// It is an error.
+    /// Reading fails.
     Refused,
 }
 
-/// Passes JSON on without what would make its reader keep much: it fails at a nesting deeper than [`DEPTH`], for which
-/// even a reader that ignores all keeps a byte per level, and leaves out what a text has beyond `most` bytes, or fails there.
+/// Passes JSON on so that its reader needs little memory. It fails at a nesting deeper than [`DEPTH`], since even a
+/// reader that ignores all values keeps a byte per level. Of a text it leaves out the bytes beyond `most`, or fails
+/// there.
 pub(crate) struct Shallow<R> {
     from: R,
     most: usize,
@@ -261,7 +262,7 @@ pub(crate) struct Shallow<R> {
     depth: usize,
     in_text: bool,
     escaped: bool,
-    /// Digits left of a `\u` escape: an escape is kept or left out whole.
+    /// Remaining digits of a `\u` escape: an escape is kept or left out whole.
     digits: u8,
     length: usize,
     keeping: bool,
@@ -282,7 +283,7 @@ impl<R> Shallow<R> {
         }
     }
 
-    /// Leaves out nothing: a text longer than [`LONGEST`] is an error.
+    /// Leaves nothing out: a text longer than [`LONGEST`] is an error.
     pub(crate) fn strict(from: R) -> Self {
         Self { beyond: Beyond::Refused, ..Self::new(from, LONGEST) }
     }
@@ -331,7 +332,7 @@ impl<R: Read> Read for Shallow<R> {
                     kept += 1;
                 }
             }
-            // Nothing kept is not yet the end.
+            // Zero kept bytes must not look like the end.
             if kept > 0 || length == 0 {
                 return Ok(kept);
             }

@@ -1,5 +1,5 @@
-//! Which item is read when: a few at once, in the order of the plan, few of one node, nothing after the deadline or of a node
-//! that does not answer. How each kind of item is read is told beside this file, what is done with all of it in `finish`.
+//! Decides which item is read when: a few at a time, in the order of the plan, few per node, none after the deadline or
+//! from a node that does not answer. Sibling modules read the kinds of items; `finish` does the last steps.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -38,7 +38,7 @@ use crate::{
     plan::{Item, ItemSource},
 };
 
-/// A collection that goes on.
+/// A running collection.
 pub(super) struct Scheduler {
     pub(super) work: Arc<Work>,
     pace: Pace,
@@ -47,11 +47,11 @@ pub(super) struct Scheduler {
     target_kind: Option<TargetKind>,
     /// Velero's namespace.
     velero: String,
-    /// Other namespaces whose logs may not be read: that is told once for each, and nothing more is asked.
+    /// Other namespaces whose logs may not be read: reported once for each, and not requested again.
     closed: BTreeSet<String>,
-    /// Among all that read of the same nodes.
+    /// Waits for slots among all readers of the same nodes.
     nodes: Waiter,
-    /// Paths of items for which the spool had no room at the first time.
+    /// Paths of items that are read again because the spool had no room the first time.
     again: BTreeSet<BundlePath>,
     pub(super) room: BudgetedEntries,
     pub(super) collected: Collected,
@@ -84,7 +84,7 @@ impl Scheduler {
         }
     }
 
-    /// Reads them all.
+    /// Reads all items.
     pub(super) async fn all(&mut self, items: Vec<Item>, cancel: &CancellationToken) -> Result<(), CollectError> {
         let mut waiting: VecDeque<Item> = items.into();
         let mut running: JoinSet<Ended> = JoinSet::new();
@@ -98,7 +98,7 @@ impl Scheduler {
             }
             let full = running.len() >= self.pace.at_once;
             if full {
-                // What has no time for a place must not keep others from it.
+                // A collection that cannot use a slot now must not keep others from it.
                 self.nodes.wait_at(&BTreeSet::new());
             }
             if running.is_empty() && waiting.is_empty() {
@@ -109,7 +109,7 @@ impl Scheduler {
                 () = cancel.cancelled() => return Err(CollectError::Cancelled),
                 Some(joined) = running.join_next_with_id() => joined,
                 () = changed, if !full => continue,
-                // Others may have the places until then.
+                // Other collections may hold the slots until the deadline.
                 () = sleep_until(self.deadline), if running.is_empty() => continue,
             };
             let (id, ended) = match joined {
@@ -121,7 +121,8 @@ impl Scheduler {
                 && error.is_full()
                 && self.again.insert(item.path.clone())
             {
-                // Those beside it gave their room back, or are within their bounds; so what fits will fit alone.
+                // Items read beside it have freed their room or stayed within their limits: if it fits at all, it fits
+                // alone.
                 self.pace.at_once = 1;
                 waiting.push_front(item);
                 continue;
@@ -134,7 +135,7 @@ impl Scheduler {
         }
     }
 
-    /// Reads the item once it is awaited; the place at its node is taken until it is read.
+    /// Returns a future that reads the item; the slot at its node is held until it is done.
     fn begun(&mut self, item: &Item, place: Option<NodePermit>) -> impl Future<Output = Ended> + Send + use<> {
         let (work, mut item) = (self.work.clone(), item.clone());
         if self.again.contains(&item.path) {
@@ -151,7 +152,7 @@ impl Scheduler {
         }
     }
 
-    /// Keeps what came of an item, or says what is missing; the item that is to be read in its place, if there is one.
+    /// Keeps the result of an item, or reports what is missing; returns an item to read instead, if there is one.
     async fn ended(&mut self, item: &Item, ended: Result<Ended, JoinError>) -> Result<Option<Item>, CollectError> {
         let path = item.path.as_str();
         let lost = match ended {
@@ -173,8 +174,8 @@ impl Scheduler {
         Ok(None)
     }
 
-    /// The first item whose node has a place, and that; items that have no chance any more are told as missing on the way.
-    /// If there is none it waits at the nodes of all that are left.
+    /// The first item whose node has a free slot, with that slot; items that cannot be read any more are reported on
+    /// the way. Without such an item, waits at the nodes of all remaining ones.
     fn next(&mut self, waiting: &mut VecDeque<Item>) -> Option<(Item, Option<NodePermit>)> {
         let late = Instant::now() >= self.deadline;
         let (mut at, mut full) = (0, BTreeSet::new());
@@ -213,7 +214,7 @@ impl Scheduler {
         None
     }
 
-    /// The namespace of an application whose log it is.
+    /// The namespace, if the item is a log outside Velero's namespace.
     fn application<'a>(&self, item: &'a Item) -> Option<&'a str> {
         match &item.source {
             ItemSource::PodLog { namespace, .. } if *namespace != self.velero => Some(namespace),
@@ -283,15 +284,15 @@ impl Scheduler {
     }
 }
 
-/// Of a log for which there was no room less is kept, so that there is room for that: as it is compressed, and what is
-/// looked for in it takes room of its own, a quarter is safe.
+/// Lowers the limit of a log that did not fit, so that it fits. A quarter of the free room is safe: the log is
+/// compressed, but what is found in it takes room of its own.
 fn tighten(item: &mut Item, free: u64) {
     if let ItemSource::PodLog { limit, .. } = &mut item.source {
         *limit = (free / 4).clamp(1, *limit);
     }
 }
 
-/// A limit that was set because there was no room is not one that anybody asked for.
+/// A limit that was set for lack of room is reported as such, not as a limit that the user asked for.
 fn for_want_of_room(truncated: Option<Truncation>, less: bool) -> Option<Truncation> {
     let mut truncated = truncated?;
     if less && truncated.reason == TruncationReason::Limit {

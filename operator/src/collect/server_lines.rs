@@ -1,23 +1,23 @@
-//! Finds in the log of Velero's server the lines about one Backup or Restore: all there is while Velero has not written
-//! the log to the object store. The server's log itself is kept whole elsewhere.
+//! Finds the lines about one Backup or Restore in the log of Velero's server: the only source until Velero writes the
+//! target's log to the object store. The bundle also contains the server's whole log.
 
 use debugbundle_crd::TargetKind;
 
-/// Of a longer line the beginning decides (bytes).
+/// Of a longer line only this much is searched (bytes).
 const LINE: usize = 64 * 1024;
 
-/// Splits a stream into lines and passes on those about the target, each with its end.
+/// Splits a stream into lines and passes on the lines about the target, with their line ends.
 #[derive(Debug)]
 pub(super) struct ServerLog {
     target: Option<Needles>,
     line: Vec<u8>,
-    /// In the rest of a line over [`LINE`]: whether it is passed on.
+    /// Inside the rest of a line over [`LINE`]: whether the line is passed on.
     rest: Option<bool>,
-    /// Version and commit from the line with which the server begins.
+    /// Version and commit from the server's first line.
     pub version: Option<(String, String)>,
 }
 
-/// `restore=velero/r1`, `restore=r1`, and the same in JSON; what follows must end the value.
+/// `restore=velero/r1`, `restore=r1`, and the same in JSON; the value must end there.
 #[derive(Debug)]
 struct Needles {
     needles: Vec<memchr::memmem::Finder<'static>>,
@@ -77,7 +77,7 @@ impl ServerLog {
         Ok(())
     }
 
-    /// The end of the stream, which may stand in the middle of a line.
+    /// Ends the stream, perhaps in the middle of a line.
     pub(super) fn end<E>(&mut self, mut out: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         if !self.line.is_empty() {
             self.judge(&mut out)?;

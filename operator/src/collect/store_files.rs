@@ -1,5 +1,5 @@
-//! The files that Velero wrote about a Backup or Restore, straight from the object store: inflated under bounds, checked,
-//! and never taken for whole when they are not. Which store that is, and with which credential, is `location`'s matter.
+//! Reads the files that Velero wrote about a Backup or Restore from the object store: inflated under limits, checked,
+//! and never reported as whole when damaged. `location` finds the store and its credential.
 
 use std::{
     io::{self, BufRead, Read},
@@ -33,19 +33,19 @@ use crate::{
     redact::json_lines::JsonLines,
 };
 
-/// Most bytes that are inflated of one file: Velero's own bound.
+/// Most bytes inflated of one file: Velero's own limit.
 const INFLATED: u64 = 1 << 30;
-/// Once past [`FREE`] bytes, more than so many times its compressed size is a bomb.
+/// Beyond [`FREE`] bytes, a file that inflates to more than this many times its size is a bomb.
 const RATIO: u64 = 1000;
 const FREE: u64 = 10 << 20;
 const COPY: usize = 64 * 1024;
 
-/// The content of a file, as it comes.
+/// The content of a file, as a stream.
 pub type StoreBody = BoxStream<'static, Result<Bytes, io::Error>>;
 
-/// Who reads Velero's files in the object store.
+/// Reads Velero's files in the object store.
 pub trait StoreFiles: Send + Sync {
-    /// Opens a file of the Backup or Restore `name`; `None` if there is none.
+    /// Opens a file of the Backup or Restore `name`; `None` if the store does not hold it.
     fn open<'a>(
         &'a self,
         of: TargetKind,
@@ -53,12 +53,12 @@ pub trait StoreFiles: Send + Sync {
         file: StoreFile,
     ) -> BoxFuture<'a, Result<Option<StoreBody>, StoreFailure>>;
 
-    /// Where the file is, for the manifest: the key of the object.
+    /// The key of the file's object, for the manifest.
     fn key(&self, of: TargetKind, name: &str, file: StoreFile) -> String;
 }
 
-/// The namespaces in which a Backup or Restore met errors, then those with warnings, as its results tell. None if they
-/// cannot be had: that is told where they are collected.
+/// The namespaces in which a Backup or Restore met errors, then those with warnings, from its results. None if the
+/// results cannot be read, which their own item reports.
 pub async fn troubled_namespaces(
     store: &dyn StoreFiles,
     of: TargetKind,
@@ -83,15 +83,15 @@ pub enum StoreFailure {
     /// The store refused, or there is no usable credential or location.
     #[error("{why}")]
     Denied {
-        /// What was refused; no secret, no body of the store's.
+        /// What was refused; without secrets and bodies of answers.
         why: String,
         /// What to do: names bucket, key and action.
         cure: String,
     },
-    /// It did not answer, or failed.
+    /// The store did not answer, or failed.
     #[error("{why}")]
     Unreachable {
-        /// How.
+        /// How it failed.
         why: String,
     },
 }
@@ -142,7 +142,7 @@ pub(super) async fn read(
                 }
                 return Ok(outcome);
             }
-            // A log that broke off on the way is worth keeping; half a JSON value is not.
+            // The beginning of a log is worth keeping; the beginning of a JSON value is not.
             (Attempt::Whole, _, PumpEnd::Reset(_) | PumpEnd::Stalled(_) | PumpEnd::Deadline) => {
                 let (reason, why) = broke_off(&end);
                 let mut outcome = Outcome::default();
@@ -166,7 +166,7 @@ pub(super) async fn read(
                 let lost = missing::missing(&item.what, item.path.as_str(), code, MissingSeverity::Error, &why, cure);
                 let mut outcome = Outcome { missing: vec![lost], ..Outcome::default() };
                 if file == StoreFile::Results {
-                    // What its readable beginning says is worth knowing, and so is that the rest is not known.
+                    // Keeps what its readable beginning says, and that the rest is unknown.
                     let read = taken.results.unwrap_or_default();
                     outcome.results = Some((of, name.to_owned(), Results { broken: Some(why.clone()), ..read }));
                 }
@@ -225,7 +225,7 @@ fn empty(item: &Item) -> Missing {
     missing::missing(&item.what, item.path.as_str(), MissingCode::Empty, MissingSeverity::Note, why, "")
 }
 
-/// Whether the file is expected to be whole, or known to be not.
+/// Whether the file is expected to be whole, or known to be damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Attempt {
     Whole,
@@ -241,7 +241,7 @@ struct Trouble {
 #[derive(Debug)]
 struct Taken {
     segment: Option<Segment>,
-    /// What the file says once redacted, if it has the results.
+    /// The redacted results, if the file contains them.
     results: Option<Results>,
     trouble: Option<Trouble>,
 }
@@ -261,7 +261,7 @@ fn take(entry: LazyEntry, pieces: Pieces, file: StoreFile, attempt: Attempt) -> 
     Ok(Taken { segment, results, trouble })
 }
 
-/// Copies what `from` holds into `to`; what is wrong with it is no error of the copying.
+/// Copies `from` into `to`. Damaged content is returned as `Trouble`, not as an error.
 fn copy<W: io::Write>(
     to: W,
     from: impl Read,
@@ -290,7 +290,7 @@ fn copy<W: io::Write>(
     }
     let nothing = read.load(Ordering::Relaxed) == 0;
     let trouble = match (from.stopped, read_all) {
-        // An empty object is told as such.
+        // An empty object is reported as empty.
         _ if nothing => None,
         (Some(Stopped::Bomb), _) => Some(Trouble {
             code: MissingCode::TooLarge,
@@ -309,8 +309,8 @@ fn bounded_error(error: &io::Error) -> String {
     bounded(&error.to_string(), 256)
 }
 
-/// Counts what was used of what the store sent. What lies ready and is not used yet does not count: deflate makes at most
-/// 1032 bytes of one, so that some read-ahead would hide any bomb.
+/// Counts the compressed bytes that were consumed. Read-ahead does not count: deflate makes at most 1032 bytes of one,
+/// so some read-ahead would hide any bomb.
 struct Counted<R> {
     from: R,
     read: Arc<AtomicU64>,
@@ -341,7 +341,7 @@ enum Stopped {
     Bomb,
 }
 
-/// Ends before it gets too much.
+/// Ends the stream at its limits.
 struct Bounded<R> {
     from: R,
     compressed: Arc<AtomicU64>,
@@ -366,7 +366,7 @@ impl<R: Read> Read for Bounded<R> {
     }
 }
 
-/// Reads on one side what it wrote to the other.
+/// A reader that writes everything it reads to `to`.
 struct Tee<R, W> {
     from: R,
     to: W,
@@ -480,7 +480,7 @@ mod tests {
         let trouble = trouble.unwrap();
         assert_eq!((trouble.code, &*trouble.why), (MissingCode::Corrupt, "it has a text of more than 1048576 bytes"));
         assert!(kept.len() <= (1 << 20) + 2 * COPY, "{}", kept.len());
-        // Escapes are counted as they are written; many short texts are not added up.
+        // Escapes count as written; the lengths of several texts are not added up.
         let escapes = format!("[\"{}\"]", "\\n".repeat((1 << 19) + 1));
         assert!(copied(&gzip(escapes.as_bytes()), StoreFile::VolumeInfo, Attempt::Whole).1.is_some());
         let short = serde_json::to_vec(&vec!["x y ".repeat(256); 4096]).unwrap();
@@ -505,7 +505,7 @@ mod tests {
             assert_eq!(trouble, Some(MissingCode::TooLarge), "{file:?}");
             assert!((kept.len() as u64) < FREE + (8 << 20), "{file:?}: {}", kept.len());
         }
-        // A bomb inside is not touched: it is bytes like any others.
+        // A bomb inside the content is not inflated: it is bytes like any others.
         assert_eq!(copied(&gzip(&bomb), StoreFile::Log, Attempt::Whole), (bomb, None));
     }
 

@@ -1,5 +1,5 @@
-//! What the inventory could not read, as lines of `missing[]`: each kind once in a namespace, and only where no item tells the
-//! same. What is refused to an item is told where items are read.
+//! Reports what the inventory could not read as lines of `missing[]`: each kind once per namespace, unless an item
+//! reports the same.
 
 use crate::{
     access::ReadScope,
@@ -8,10 +8,11 @@ use crate::{
     plan::{Item, list_path},
 };
 
-/// In place of a namespace's folder, as none can be called: all of them.
+/// Stands for all namespaces in a path: no namespace can have this name.
 const EVERYWHERE: &str = "namespaces/_all";
 
-/// What could not be read. What was refused will be refused to an item that lists the same, too, which tells it then.
+/// The kinds that could not be read. A refused kind is left out if an item lists the same: it will be refused, too, and
+/// report it.
 pub(super) fn unread(inventory: &Inventory, items: &[Item], borders: &ReadScope) -> Vec<Missing> {
     let told = |unread: &&Unread| {
         let same = |item: &Item| item.source.lists(&unread.kind, &unread.namespace);
@@ -22,7 +23,7 @@ pub(super) fn unread(inventory: &Inventory, items: &[Item], borders: &ReadScope)
         let file = list_path(kind, Some(namespace)).as_str().to_owned();
         let path = match namespace.as_str() {
             "" if kind.namespaced => format!("{EVERYWHERE}/{}", kind.plural),
-            // The file may be there all the same, for what is in it is asked for by name.
+            // The file may exist all the same: its objects are requested by name.
             _ if items.iter().any(|item| item.path.as_str() == file) => file.trim_end_matches(".yaml").to_owned(),
             _ => file,
         };
@@ -31,7 +32,7 @@ pub(super) fn unread(inventory: &Inventory, items: &[Item], borders: &ReadScope)
     inventory.unread.iter().filter(|unread| !told(unread)).map(lost).collect()
 }
 
-/// Adds what could not be read to what is missing by now.
+/// Adds the lines that `missing` does not contain yet.
 pub(super) fn add(missing: &mut Vec<Missing>, unread: Vec<Missing>) {
     for lost in unread {
         if !missing.iter().any(|told| tells(told, &lost)) {
@@ -40,7 +41,7 @@ pub(super) fn add(missing: &mut Vec<Missing>, unread: Vec<Missing>) {
     }
 }
 
-/// The same of the same kind in the same namespace, whichever verb was refused.
+/// Whether both are about the same kind in the same namespace, for any verb that was refused.
 fn tells(told: &Missing, lost: &Missing) -> bool {
     let same_right = match (&told.need, &lost.need) {
         (Some(told), Some(lost)) => {
@@ -107,7 +108,7 @@ mod tests {
         assert_eq!(told(&missing)[0], line("namespaces/shop/core/pods.yaml", Some("R24")));
         assert_eq!(told(&missing)[1..], others);
         assert_eq!(missing[0].cure, "bind ClusterRole debugbundle-namespace-read in namespace shop");
-        // Nor is it told again of what was refused by name.
+        // A refusal by name is not reported again.
         let need = need("get", &pods, "", Some("shop"));
         let mut missing = vec![borders.forbidden("by name", "namespaces/shop/core/pods.yaml", "403", need)];
         add(&mut missing, open);

@@ -1,5 +1,5 @@
-//! The files that say which versions and which time a bundle is about. Everything in them was read before; nothing is
-//! asked of the cluster here.
+//! Writes the files with the versions and the time that a bundle is about. Everything in them was read before: nothing
+//! is requested from the cluster here.
 
 use std::io::Write as _;
 
@@ -18,10 +18,10 @@ use crate::{
     inventory::{Inventory, PodRole, Workload},
 };
 
-/// The server's container, whoever installed it.
+/// Name of the server's container in every way to install Velero.
 const SERVER: &str = "velero";
 
-/// This build's version, with its commit where the build knows it.
+/// This build's version, with its commit if the build knows it.
 pub(crate) fn operator_version() -> String {
     match option_env!("DEBUGBUNDLE_COMMIT") {
         Some(commit) => format!("{} ({commit})", env!("CARGO_PKG_VERSION")),
@@ -52,7 +52,7 @@ pub(super) fn write(
     Ok(outcome)
 }
 
-/// What `velero/version.json` says. It has to be right when no server runs: then the Deployment tells what would.
+/// The content of `velero/version.json`. It must be right even when no server runs: then it comes from the Deployment.
 fn versions(inventory: &Inventory, log: Option<&(String, String)>) -> Value {
     let running = |role: fn(PodRole) -> bool| -> Vec<Value> {
         let pods = inventory.pods.iter().filter(|pod| role(pod.role));
@@ -100,7 +100,7 @@ fn versions(inventory: &Inventory, log: Option<&(String, String)>) -> Value {
     Value::Object(all)
 }
 
-/// `--name=value`, or `--name` and the value behind it.
+/// The value of `--name=value`, or of `--name` followed by the value.
 fn flag<'a>(arguments: &'a [String], name: &str) -> Option<&'a str> {
     let at = |argument: &'a String| argument.strip_prefix("--")?.strip_prefix(name);
     let found = arguments

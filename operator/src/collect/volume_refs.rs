@@ -1,5 +1,5 @@
-//! Where Velero's volume info and item operations lead: to the claims, volumes and snapshots of what did not come to a good
-//! end, and to their namespaces. Which of it is looked into is decided elsewhere; the files themselves are in the bundle.
+//! Reads references from Velero's volume info and item operations: the claims, volumes and snapshots that did not end
+//! well, and their namespaces. The inventory decides which of them are read; the bundle contains the whole files.
 
 use std::{io::Read, time::Duration};
 
@@ -16,10 +16,10 @@ use crate::{
     plan::{StoreFile, store_limit},
 };
 
-/// Of one text that much is looked at (bytes): names are shorter.
+/// Most bytes read of one text: names are shorter.
 const TEXT: usize = 1024;
 
-/// Reads what both files lead to. Nothing of a file that cannot be had: that is told where it is collected.
+/// Reads the references of both files; none from a file that cannot be read, which its own item reports.
 pub async fn leads(
     store: &dyn StoreFiles,
     of: TargetKind,
@@ -45,7 +45,7 @@ pub async fn leads(
     leads
 }
 
-/// A volume, as far as it leads further (Velero's `internal/volume/volumes_information.go`).
+/// A volume's references and result (Velero's `internal/volume/volumes_information.go`).
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Volume {
@@ -66,7 +66,7 @@ struct Csi {
     vsc_name: Option<String>,
 }
 
-/// Velero leaves its field without a tag, hence the capital.
+/// Velero gives this field no JSON tag, hence the capital.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Moved {
@@ -75,7 +75,7 @@ struct Moved {
 }
 
 impl Volume {
-    /// Of a Backup the result tells, of a Restore the phases alone.
+    /// A Backup's volume has a result, a Restore's only the phases.
     fn went_wrong(&self) -> bool {
         let parts = [&self.snapshot_data_movement_info, &self.native_snapshot_info, &self.pvb_info, &self.pvr_info];
         let mut phases = parts.into_iter().flatten().filter_map(|part| part.phase.as_deref());
@@ -84,7 +84,7 @@ impl Volume {
 }
 
 fn volumes(from: impl Read, leads: &mut ObjectRefs) {
-    // What breaks off still told what came before.
+    // A file that ends early yields what came before.
     let _ = each(from, |volume: Volume| {
         if volume.went_wrong() {
             leads.add(ObjectRef::Claim, volume.pvc_namespace.as_deref(), volume.pvc_name.as_deref());
@@ -95,7 +95,7 @@ fn volumes(from: impl Read, leads: &mut ObjectRefs) {
     });
 }
 
-/// An operation that a plugin goes on with in the background (Velero's `pkg/itemoperation`).
+/// An operation that a plugin continues in the background (Velero's `pkg/itemoperation`).
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Operation {
@@ -115,7 +115,7 @@ struct OperationStatus {
     phase: Option<String>,
 }
 
-/// Again fields without tags.
+/// These fields have no JSON tags, either.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 struct Identifier {

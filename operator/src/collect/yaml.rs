@@ -1,27 +1,27 @@
-//! Objects as YAML that every reader takes for the same thing: one line for each value, strings quoted unless no reader
-//! of YAML 1.1 or 1.2 could take them for anything else. Writes as it walks; reading YAML is not here.
+//! Writes objects as YAML that every reader understands the same way: one line for each value, strings quoted unless
+//! every reader of YAML 1.1 or 1.2 takes them for strings.
 
 use std::io::{self, Write};
 
 use serde_json::Value;
 
-/// Begins a List file.
+/// Writes the head of a List file.
 pub(super) fn list_head(into: &mut impl Write) -> io::Result<()> {
     into.write_all(b"apiVersion: v1\nkind: List\nitems:\n")
 }
 
-/// One item of a List file.
+/// Writes one item of a List file.
 pub(super) fn list_item(into: &mut impl Write, item: &Value) -> io::Result<()> {
     into.write_all(b"- ")?;
     block(into, item, 2)
 }
 
-/// A file of one object.
+/// Writes a file of one object.
 pub(super) fn document(into: &mut impl Write, object: &Value) -> io::Result<()> {
     block(into, object, 0)
 }
 
-/// Writes a value whose first line is already indented, and the end of its last line.
+/// Writes a value whose first line is already indented, and its last line break.
 fn block(into: &mut impl Write, value: &Value, indent: usize) -> io::Result<()> {
     match value {
         Value::Object(map) if !map.is_empty() => {
@@ -101,7 +101,7 @@ fn scalar(into: &mut impl Write, text: &str) -> io::Result<()> {
             '\n' => "\\n".to_owned(),
             '\r' => "\\r".to_owned(),
             '\t' => "\\t".to_owned(),
-            // What YAML does not count as printable, and the line breaks that only YAML 1.1 knows.
+            // Characters that YAML counts as unprintable, and the line breaks that only YAML 1.1 knows.
             '\0'..='\u{1f}' | '\u{7f}'..='\u{a0}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
                 format!("\\u{:04x}", u32::from(c))
             }
@@ -115,10 +115,10 @@ fn scalar(into: &mut impl Write, text: &str) -> io::Result<()> {
     into.write_all(b"\"")
 }
 
-/// Words that some reader takes for a boolean or nothing.
+/// Words that some reader takes for a boolean, a null or a number.
 const WORDS: [&str; 11] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"];
 
-/// Begins with a letter, holds nothing that means something in YAML, and is no word of its own.
+/// Whether the text begins with a letter, contains nothing special in YAML, and is not one of [`WORDS`].
 fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
     let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return false };

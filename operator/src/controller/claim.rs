@@ -1,5 +1,5 @@
-//! A DebugBundle that this instance has claimed, and the guarded way in which its status is written.
-//! Every write carries the resourceVersion last seen; when that is stale, the work goes on only while the claim stands.
+//! A DebugBundle that this instance has claimed, and guarded writes of its status. Every write carries the
+//! resourceVersion last seen; if that is stale, the work continues only while the claim stands.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use crate::status::StatusBuilder;
 
 use super::Fault;
 
-/// How often a write is tried anew when others changed the object meanwhile (labels, annotations).
+/// How often a write is retried after others changed the object (labels, annotations).
 const CONFLICTS: usize = 8;
-/// How long the API server may take for one answer.
+/// Timeout for one answer of the API server.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The claim on one DebugBundle.
@@ -28,14 +28,14 @@ pub struct Claim {
     seen: Mutex<DebugBundle>,
 }
 
-/// What became of a write.
+/// The result of a write.
 enum Written {
     Yes(Box<DebugBundle>),
     Stale,
 }
 
 impl Claim {
-    /// Wraps a DebugBundle as just read from the API server. Nothing is claimed yet.
+    /// Wraps a DebugBundle as just read from the API server, without claiming it.
     pub fn new(client: kube::Client, api: Api<DebugBundle>, live: DebugBundle) -> Self {
         Self { api, client, seen: Mutex::new(live) }
     }
@@ -45,7 +45,7 @@ impl Claim {
         self.seen.lock().await.clone()
     }
 
-    /// Puts the duty to clean up on record, before anything has an effect outside.
+    /// Records the duty to clean up, before anything outside is changed.
     pub async fn add_finalizer(&self) -> Result<(), Fault> {
         let mut seen = self.seen.lock().await;
         if crate::decide::has_finalizer(&seen) {
@@ -65,7 +65,7 @@ impl Claim {
         }
     }
 
-    /// Takes the duty off the record: the object may go.
+    /// Removes the record of that duty: the object may be deleted.
     pub async fn remove_finalizer(&self) -> Result<(), Fault> {
         for _ in 0..CONFLICTS {
             let mut seen = self.seen.lock().await;
@@ -85,8 +85,8 @@ impl Claim {
         Err(Fault::Lost)
     }
 
-    /// Writes a status only if the object is still exactly as seen: the claim itself, and whatever rests on a view that
-    /// may be stale. When it is, a change is on its way that has all of it decided anew.
+    /// Writes a status only if the object is unchanged since it was seen: for the claim itself, and for decisions that
+    /// a stale view would make wrong. If it is stale, the change arrives by the watch and everything is decided again.
     pub async fn exactly(
         &self,
         now: Timestamp,
@@ -103,8 +103,8 @@ impl Claim {
         }
     }
 
-    /// Folds what happened into the status and writes it, if that changes anything. Goes on over others' changes to
-    /// the object as long as holder and attempt are still those of the claim.
+    /// Folds events into the status and writes it if it differs. Retries over others' changes to the object while
+    /// holder and attempt are still those of the claim.
     pub async fn update(
         &self,
         now: Timestamp,
@@ -133,7 +133,7 @@ impl Claim {
         Err(Fault::Lost)
     }
 
-    /// The whole status is replaced, since all of it is ours: a field that somebody else wrote must not survive, as it
+    /// Replaces the whole status, since all of it is ours: a field that another client wrote must not survive, as it
     /// would under server-side apply. The resourceVersion in the patch makes the API server refuse a stale view.
     async fn put(&self, seen: &DebugBundle, next: &DebugBundleStatus) -> Result<Written, Fault> {
         let patch = whole_status(seen.resource_version().as_deref(), next);
@@ -154,7 +154,7 @@ pub fn whole_status(resource_version: Option<&str>, next: &DebugBundleStatus) ->
     ])
 }
 
-/// The object as the API server has it now; `None` if it is gone, or another one has its name.
+/// The object as the API server returns it now; `None` if it is gone or its name belongs to another object.
 pub async fn live(api: &Api<DebugBundle>, name: &str, uid: &str) -> Result<Option<DebugBundle>, Fault> {
     let live = in_time(api.get_opt(name)).await.map_err(Fault::api)?;
     Ok(live.filter(|live| live.metadata.uid.as_deref() == Some(uid)))
@@ -164,7 +164,7 @@ async fn same(api: &Api<DebugBundle>, seen: &DebugBundle) -> Result<Option<Debug
     live(api, &seen.name_any(), seen.metadata.uid.as_deref().unwrap_or_default()).await
 }
 
-/// Gives a call to the API server an end: the client itself would wait for ever for one that has gone silent.
+/// Limits the time of a call to the API server: the client itself would wait forever for a silent one.
 pub async fn in_time<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
     tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| {
         let why = format!("no answer within {} s", PATIENCE.as_secs());
@@ -182,7 +182,7 @@ async fn patch_status(
     serde_json::from_value(answer).map_err(kube::Error::SerdeError)
 }
 
-/// The same for the DebugBundle with this name and namespace, which need not be readable: the answer is not looked into.
+/// The same for the DebugBundle with this name and namespace, which need not be readable: the answer is not parsed.
 pub async fn patch_status_raw(
     client: &kube::Client,
     of: &ObjectMeta,

@@ -1,5 +1,5 @@
-//! The end of a deleted DebugBundle: upload aborted, object deleted, spool removed, finalizer dropped.
-//! It always ends: what cannot be deleted is told in an Event, with its place, and the resource goes all the same.
+//! The end of a deleted DebugBundle: upload aborted, object deleted, spool removed, finalizer dropped. It always ends:
+//! an Event reports an object that cannot be deleted, with its place, and the resource goes all the same.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,9 +14,9 @@ use crate::{
     store::{Store as _, StoreError},
 };
 
-/// How soon a store that did not answer is asked again.
+/// How soon a silent store is asked again.
 const AGAIN: Duration = Duration::from_secs(5);
-/// How long one try may take.
+/// The most time for one try.
 const ONE_TRY: Duration = Duration::from_secs(30);
 
 /// Cleans up after a deleted DebugBundle.
@@ -43,7 +43,7 @@ pub(super) async fn finalize(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result
     Ok(Action::await_change())
 }
 
-/// Something is left in the store.
+/// An object or upload is left in the store.
 pub(super) struct Left {
     pub(super) message: String,
     transient: bool,
@@ -73,7 +73,7 @@ async fn clean_to_the_end(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<()
     let subject = Subject::of(bundle);
     let destination = match ctx.engine.destination(&subject, stored.map(|b| b.storage_location.as_str())).await {
         Ok(destination) => destination,
-        // Nothing was ever announced to be sent, and there is no place where it could be: nothing is left.
+        // No upload was ever announced, and there is no place for one: nothing is left.
         Err(Fault::Terminal { .. }) if stored.is_none() && upload.is_none() => return Ok(()),
         Err(fault) => {
             let place = what_may_be_left(stored);
@@ -93,7 +93,7 @@ async fn clean_to_the_end(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<()
     if let Some(id) = upload.and_then(|u| u.upload_id.as_deref()) {
         destination.store.abort(&destination.key, id).await.map_err(left)?;
     }
-    // Also one that was begun by a process that died before it could note the id.
+    // Also an upload that a process began before it died without noting the id.
     destination.store.abort_unfinished(&destination.key).await.map_err(left)?;
     destination.store.delete(&destination.key).await.map_err(left)
 }

@@ -1,5 +1,5 @@
-//! Watches DebugBundles in Velero's namespace and does what `decide` says. Runs wait in [`queue`] and then have a task each; all
-//! other steps are short. The run itself is in `run`, which knows nothing of controllers.
+//! Watches DebugBundles in Velero's namespace and does what `decide` returns. Runs wait in [`queue`] and then have a
+//! task each; all other steps are short. The run itself is in `run`, which does not depend on controllers.
 
 mod claim;
 mod finalize;
@@ -47,37 +47,37 @@ use slots::{CollectionSlot, CollectionSlots};
 
 type Guarded = DeserializeGuard<DebugBundle>;
 
-/// DebugBundles in one page of a list: their statuses are large, and a page is in memory whole.
+/// DebugBundles in one page of a list: their statuses are large, and memory holds a whole page.
 const PAGE: u32 = 100;
-/// Steps that ask the API server alone, at the same time.
+/// Concurrent steps that ask only the API server.
 const STEPS: usize = 8;
-/// Steps that also ask a store, which may be silent, at the same time.
+/// Concurrent steps that also ask a store, which may be silent.
 const STORE_STEPS: usize = 8;
-/// How soon a run is thought about again that found its object changed: the watch brings the change meanwhile.
+/// How soon a run is decided again after its object changed: meanwhile the watch delivers the change.
 const AFTER_A_CHANGE: Duration = Duration::from_secs(1);
 
 /// What an instance of the operator was started with.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Velero's namespace; DebugBundles elsewhere are not seen.
+    /// Velero's namespace; DebugBundles in other namespaces are ignored.
     pub namespace: String,
     /// Name of this instance: the Pod's.
     pub instance: String,
-    /// Folder for what is collected until it is in the store.
+    /// Folder for collected data until the store has it.
     pub spool: PathBuf,
     /// Bundles that are collected at the same time.
     pub max_concurrent: usize,
     /// The most MiB that all bundles together keep in the spool.
     pub spool_limit_mib: u32,
-    /// How long an upload is tried.
+    /// How long an upload is retried.
     pub upload_timeout: Duration,
-    /// How long the deletion of an object in the store is tried before the resource goes without it.
+    /// How long deleting an object from the store is retried; then the resource is deleted without it.
     pub delete_timeout: Duration,
-    /// The longest for which a download URL is signed, whatever a resource asks for.
+    /// The longest time for which a download URL is signed, even if a resource asks for more.
     pub max_url_ttl: Duration,
 }
 
-/// What every reconcile needs.
+/// Shared by all reconciles.
 struct Context {
     client: Client,
     api: Api<DebugBundle>,
@@ -101,7 +101,7 @@ impl Context {
     }
 }
 
-/// Runs until `shutdown` is cancelled; what is under way is stopped then, and taken up by the next instance.
+/// Runs until `shutdown` is cancelled; running work is stopped then, and the next instance continues it.
 pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdown: CancellationToken) {
     let api: Api<DebugBundle> = Api::namespaced(client.clone(), &settings.namespace);
     let guarded: Api<Guarded> = Api::namespaced(client.clone(), &settings.namespace);
@@ -155,7 +155,7 @@ pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdo
     context.runs.wait().await;
 }
 
-/// Of each object what a decision needs.
+/// Keeps of each object what a decision needs.
 fn observed(event: Event<Guarded>) -> Event<Observed> {
     match event {
         Event::Apply(bundle) => Event::Apply(Observed::of_guarded(&bundle)),
@@ -166,14 +166,14 @@ fn observed(event: Event<Guarded>) -> Event<Observed> {
     }
 }
 
-/// Nothing waits for it: whoever bound more than is shipped may have meant it.
+/// Runs in the background: a user who grants more than the shipped roles may mean it.
 fn warn_of_excess(client: Client, namespace: String) -> tokio_util::task::AbortOnDropHandle<()> {
     let look = async move { crate::access::excess::warn(&client, &namespace).await };
     tokio_util::task::AbortOnDropHandle::new(tokio::spawn(look))
 }
 
-/// Waits until DebugBundles can be listed, and says what is in the way: the CRD, a permission, the API server itself.
-/// False if the operator was told to stop meanwhile.
+/// Waits until DebugBundles can be listed, and logs the obstacle: the CRD, a permission, the API server itself. Returns
+/// false if the operator was told to stop meanwhile.
 async fn until_served(api: &Api<DebugBundle>, shutdown: &CancellationToken) -> bool {
     let mut pause = Duration::from_secs(1);
     loop {
@@ -193,8 +193,8 @@ async fn until_served(api: &Api<DebugBundle>, shutdown: &CancellationToken) -> b
     }
 }
 
-/// Removes what processes that ended left in the spool of DebugBundles that need it no more. What is not ours stays, and what
-/// was sealed and still has to be sent keeps its room.
+/// Removes folders that earlier processes left in the spool for DebugBundles that no longer need them. Foreign files
+/// stay; a sealed bundle that still has to be sent keeps its room.
 async fn sweep(api: &Api<Guarded>, engine: &Engine, settings: &Settings, places: &CollectionSlots) {
     let folders = engine.spools(&settings.spool);
     if folders.is_empty() {
@@ -222,7 +222,7 @@ async fn sweep(api: &Api<Guarded>, engine: &Engine, settings: &Settings, places:
     }
 }
 
-/// The UIDs of all DebugBundles that are not at their end.
+/// The UIDs of all DebugBundles in a phase that is not terminal.
 async fn unfinished(api: &Api<Guarded>) -> Result<Vec<String>, kube::Error> {
     let mut uids = Vec::new();
     let mut page = ListParams::default().limit(PAGE);
@@ -240,7 +240,7 @@ async fn unfinished(api: &Api<Guarded>) -> Result<Vec<String>, kube::Error> {
 
 async fn reconcile(seen: Arc<Observed>, ctx: Arc<Context>) -> Result<Action, Fault> {
     if ctx.queue.is_under_way(seen.uid()) {
-        return Ok(Action::await_change()); // the end of its run brings it back here
+        return Ok(Action::await_change()); // the end of its run triggers the next reconcile
     }
     let step = decide::decide(&seen, ctx.now());
     if let Step::Run { attempt, resume } = step {
@@ -264,7 +264,7 @@ async fn reconcile(seen: Arc<Observed>, ctx: Arc<Context>) -> Result<Action, Fau
     }
 }
 
-/// Does a step that is no run, on the object as it is now: not on the word of a cache that lags behind our own writes.
+/// Does a step other than a run, on the live object: the cache lags behind our own writes.
 async fn do_step(seen: &Observed, step: &Step, ctx: &Arc<Context>) -> Result<Action, Fault> {
     let Some(live) = claim::live(&ctx.api, &seen.name_any(), seen.uid()).await? else { return Err(Fault::Lost) };
     let live_step = decide::decide(&Observed::of(&live), ctx.now());
@@ -282,7 +282,7 @@ async fn do_step(seen: &Observed, step: &Step, ctx: &Arc<Context>) -> Result<Act
     }
 }
 
-/// Queues a bundle, starts what may start, and says of a new bundle that has to wait that it is Queued.
+/// Queues a bundle, starts the runs that may start, and writes phase Queued if a new bundle has to wait.
 async fn wait_for_a_place(seen: &Observed, attempt: i64, resume: bool, ctx: &Arc<Context>) -> Result<Action, Fault> {
     let spool = ctx.engine.spool_of(&ctx.settings.spool, seen.uid());
     let sealed = if resume { crate::archive::Spool::sealed_bytes(&spool) } else { None };
@@ -297,7 +297,7 @@ async fn wait_for_a_place(seen: &Observed, attempt: i64, resume: bool, ctx: &Arc
     Ok(Action::await_change())
 }
 
-/// Writes that a bundle waits. A bundle that has changed meanwhile comes back by the watch.
+/// Writes phase Queued. A bundle that has changed meanwhile comes back by the watch.
 async fn queued(seen: &Observed, ctx: &Context) -> Result<Action, Fault> {
     let meta = seen.meta();
     let status = StatusBuilder::new(None, meta.generation, ctx.now()).queued(ctx.settings.max_concurrent).done();
@@ -309,7 +309,7 @@ async fn queued(seen: &Observed, ctx: &Context) -> Result<Action, Fault> {
     }
 }
 
-/// Starts the runs for which there are places now. Called whenever a bundle came or a place may have become free.
+/// Starts the runs for which slots are free. Called whenever a bundle arrived or a slot may be free.
 fn start_waiting(ctx: &Arc<Context>) {
     while !ctx.shutdown.is_cancelled()
         && let Some((turn, place)) = ctx.queue.begin()
@@ -318,7 +318,7 @@ fn start_waiting(ctx: &Arc<Context>) {
     }
 }
 
-/// A run, and after a fault that may go away the pause before the next attempt.
+/// A run, followed, after a fault that may pass, by the pause before the next attempt.
 async fn one_run(turn: Turn, place: CollectionSlot, ctx: Arc<Context>) {
     let under_way = UnderWay { uid: turn.uid.clone(), name: turn.name.clone(), ctx: Arc::clone(&ctx) };
     let (cancel, _following) = follow_deletion(&turn, &ctx);
@@ -333,7 +333,7 @@ async fn one_run(turn: Turn, place: CollectionSlot, ctx: Arc<Context>) {
     drop(under_way);
 }
 
-/// A bundle is under way as long as this lives, also when its task panics.
+/// A bundle is under way while this value lives, even if its task panics.
 struct UnderWay {
     uid: String,
     name: String,
@@ -344,13 +344,13 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         self.ctx.queue.ended(&self.uid);
         let reference = ObjectRef::new(&self.name).within(&self.ctx.settings.namespace);
-        // Nobody listens any more when the operator ends.
+        // Fails only when the operator ends and no receiver is left.
         let _ = self.ctx.again.unbounded_send(reference);
         start_waiting(&self.ctx);
     }
 }
 
-/// Transient faults only: what a person has to mend is in status already.
+/// Handles transient faults only: faults that a person has to mend are in status already.
 #[allow(clippy::needless_pass_by_value, reason = "the signature is kube's")]
 fn error_policy(seen: Arc<Observed>, fault: &Fault, _: Arc<Context>) -> Action {
     Action::requeue(pause_after(&seen.name_any(), seen.attempts, fault))
@@ -362,7 +362,7 @@ fn pause_after(name: &str, attempts: i64, fault: &Fault) -> Duration {
     pause
 }
 
-/// Never longer than a day at a time, so that a clock that jumps is noticed.
+/// At most a day at a time, so that a clock that jumps is noticed.
 fn rest(until: Option<Timestamp>, now: Timestamp) -> Action {
     const LONGEST: Duration = Duration::from_hours(24);
     match until {
@@ -395,7 +395,7 @@ async fn settle(bundle: DebugBundle, reason: Reason, ctx: &Arc<Context>) -> Resu
     Ok(Action::await_change())
 }
 
-/// Somebody took the finalizer off: without it the stored object would outlive the resource.
+/// Puts back a finalizer that was removed: without it the stored object would outlive the resource.
 async fn protect(bundle: DebugBundle, ctx: &Context) -> Result<Action, Fault> {
     Claim::new(ctx.client.clone(), ctx.api.clone(), bundle).add_finalizer().await?;
     Ok(Action::await_change())
@@ -415,8 +415,8 @@ async fn expire(bundle: &DebugBundle, ctx: &Context) -> Result<Action, Fault> {
     }
 }
 
-/// A resource that cannot be read stalls nobody, and says so in its status. Written such that a second time changes
-/// nothing: the time is that of the object's creation.
+/// Reports a resource that cannot be parsed in its status; it does not block others. A second write changes nothing:
+/// the time in it is the object's creation.
 async fn malformed(seen: &Observed, ctx: &Context) -> Result<Action, Fault> {
     let guarded: Api<Guarded> = Api::namespaced(ctx.client.clone(), &ctx.settings.namespace);
     let Some(live) = in_time(guarded.get_opt(&seen.name_any())).await.map_err(Fault::api)? else {
@@ -445,7 +445,7 @@ async fn told_malformed(bad: &InvalidObject, ctx: &Context) -> Result<Action, Fa
     }
     let status =
         StatusBuilder::new(None, meta.generation, created).failed(Reason::Malformed, &message, Timestamp::MAX).done();
-    // What is on record of a stored bundle stays: whoever deletes the resource has to know where it is.
+    // The record of a stored bundle stays: a person who deletes the resource must know where the bundle is.
     let bundle = raw(&shell, ctx).await?.and_then(|raw| serde_json::from_value(raw["status"]["bundle"].clone()).ok());
     let status = DebugBundleStatus {
         phase: Some(Phase::Failed),
@@ -461,7 +461,7 @@ async fn told_malformed(bad: &InvalidObject, ctx: &Context) -> Result<Action, Fa
     Ok(Action::await_change())
 }
 
-/// The resource as it is, for one that is no DebugBundle by its types, and perhaps no object by its metadata.
+/// The resource as raw JSON, for a resource that does not parse as a DebugBundle, perhaps not even its metadata.
 async fn raw(shell: &DebugBundle, ctx: &Context) -> Result<Option<serde_json::Value>, Fault> {
     let path = DebugBundle::url_path(&(), Some(&ctx.settings.namespace));
     let request = http::Request::get(format!("{path}/{}", shell.name_any()));
@@ -473,7 +473,7 @@ async fn raw(shell: &DebugBundle, ctx: &Context) -> Result<Option<serde_json::Va
     }
 }
 
-/// Where its status says that a bundle is. Only told: what a status says is not to be deleted by.
+/// The place of the bundle by its status. Used only in messages: no object is deleted on the word of a status.
 async fn stored_by(shell: &DebugBundle, ctx: &Context) -> Result<String, Fault> {
     let Some(raw) = raw(shell, ctx).await? else { return Ok(String::new()) };
     let text = |field: &str| raw.pointer(&format!("/status/bundle/{field}")).and_then(|value| value.as_str());
@@ -483,7 +483,7 @@ async fn stored_by(shell: &DebugBundle, ctx: &Context) -> Result<String, Fault> 
     })
 }
 
-/// Cancels the token when the object is deleted, replaced or gone, as the watch sees it.
+/// Cancels the token when the watch sees that the object is deleted, replaced or gone.
 fn follow_deletion(turn: &Turn, ctx: &Arc<Context>) -> (CancellationToken, tokio_util::task::AbortOnDropHandle<()>) {
     let token = ctx.shutdown.child_token();
     let (cancel, context, uid) = (token.clone(), Arc::clone(ctx), turn.uid.clone());

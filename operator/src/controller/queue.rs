@@ -1,5 +1,5 @@
-//! Which DebugBundle runs next, and which ones run. A bundle that waits here has no task, no connection and no copy of its
-//! object: it costs a few hundred bytes, however many there are.
+//! Which DebugBundle runs next, and which ones run. A bundle that waits here has no task, no connection and no copy of
+//! its object: it costs a few hundred bytes.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,16 +12,16 @@ use kube::ResourceExt as _;
 use super::slots::{CollectionSlot, CollectionSlots};
 use crate::observed::Observed;
 
-/// The most bundles that are under way at once: those that are collected, and sealed ones that are sent or wait for their store.
-/// Each of them has a task and its object in memory; further ones stay Queued until one of these ends.
+/// The most bundles under way at once: those being collected, and sealed ones that are sent or wait for their store.
+/// Each has a task and its object in memory; further bundles stay Queued until one of these ends.
 const UNDER_WAY: usize = 256;
 
-/// A DebugBundle that may run. The least one runs first: its fields stand in the order of their weight.
+/// A DebugBundle that may run. The smallest one runs first: its fields stand in the order of their weight.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Turn {
-    /// It has to be collected; a bundle that an earlier process sealed, of which only the sending is left, goes first.
+    /// Still has to be collected. A bundle that an earlier process sealed, which only has to be sent, goes first.
     pub(super) collects: bool,
-    /// The operator made it by itself.
+    /// The operator created it by itself.
     pub(super) automatic: bool,
     /// When it was created.
     pub(super) created: Timestamp,
@@ -68,12 +68,12 @@ struct State {
 }
 
 impl Queue {
-    /// An empty one, for these places.
+    /// An empty queue for these slots.
     pub(super) fn new(places: CollectionSlots) -> Self {
         Self { places, state: Mutex::default() }
     }
 
-    /// Puts a bundle in, or replaces what was known of it. A bundle that is under way is left alone.
+    /// Adds a bundle, or replaces what is known of it. A bundle that is under way is left alone.
     pub(super) fn add(&self, turn: Turn) {
         let mut state = self.lock();
         if !state.under_way.contains(&turn.uid) {
@@ -81,7 +81,7 @@ impl Queue {
         }
     }
 
-    /// Takes out a bundle that must not run any more.
+    /// Removes a bundle that must not run any more.
     pub(super) fn remove(&self, uid: &str) {
         self.lock().waiting.remove(uid);
     }
@@ -96,18 +96,18 @@ impl Queue {
         self.lock().under_way.contains(uid)
     }
 
-    /// The next bundle that may run, with its place; `None` while nothing waits or no place is free. It is under way until
-    /// [`Self::ended`].
+    /// The next bundle that may run, with its slot; `None` while nothing waits or no slot is free. The bundle is under
+    /// way until [`Self::ended`].
     pub(super) fn begin(&self) -> Option<(Turn, CollectionSlot)> {
-        // Places are taken under the lock: else one caller could hold the last place just to find the queue empty, while
-        // another one finds no place for the bundle that it has just put in.
+        // Slots are taken under the lock. Otherwise one caller could hold the last slot only to find the queue empty,
+        // while another finds no slot for the bundle that it has just added.
         let mut state = self.lock();
         if state.under_way.len() >= UNDER_WAY {
             return None;
         }
         let next = state.waiting.values().min()?.clone();
         let place = if next.collects {
-            // What an earlier process left is of no use, and is removed when the collection begins.
+            // What an earlier process left is useless, and is removed when the collection begins.
             self.places.forget(&next.uid);
             self.places.at_once()?
         } else {
@@ -153,7 +153,7 @@ mod tests {
         let mut order = Vec::new();
         let mut sent = Vec::new();
         while let Some((name, place)) = begun(&queue) {
-            // What is sealed keeps its place as it waits for its store; a collection gives its place back.
+            // A sealed bundle keeps its slot while it waits for its store; a collection gives its slot back.
             if name == "sealed" {
                 sent.push(place);
             }

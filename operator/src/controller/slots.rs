@@ -1,5 +1,5 @@
-//! Places: how many bundles are collected at once, and how much of the spool is promised to them. A sealed bundle that waits
-//! for its store keeps only the room that it takes, so that others are collected meanwhile.
+//! Slots: how many bundles are collected at once, and how much of the spool each may use. A sealed bundle that waits
+//! for its store keeps only the room that its file takes, so that others are collected meanwhile.
 
 use std::{
     collections::BTreeMap,
@@ -10,37 +10,37 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 const MIB: u64 = 1 << 20;
 
-/// The places of one operator.
+/// The slots of one operator.
 pub(super) struct CollectionSlots {
     collecting: Arc<Semaphore>,
-    /// Room of the spool that is not promised to anybody, MiB.
+    /// Room of the spool that is not reserved, MiB.
     room: Arc<Semaphore>,
-    /// What one collection may need of it, MiB.
+    /// Room that one collection reserves, MiB.
     each: u32,
-    /// Room of sealed bundles that nobody is sending just now, by UID: their files are there all the same.
+    /// Room of sealed bundles that no run is sending just now, by UID: their files still use it.
     put_by: Mutex<BTreeMap<String, OwnedSemaphorePermit>>,
 }
 
-/// One bundle's place; dropping it gives it back.
+/// One bundle's slot; dropping it frees the slot.
 #[derive(Debug)]
 pub(super) struct CollectionSlot {
     room: OwnedSemaphorePermit,
     collecting: Option<OwnedSemaphorePermit>,
 }
 
-/// Into how many shares the spool is divided: one that is collected alone gets half of it, for a sealed bundle that waits for
-/// its store keeps what it takes, and a share must be left whole beside it.
+/// Into how many shares the spool is divided. A single collection gets half of it: a sealed bundle that waits for its
+/// store keeps its room, and a whole share must be left beside it.
 fn shares(at_once: usize) -> usize {
     at_once.max(2)
 }
 
-/// What one collection may need of a spool of so many MiB, in MiB.
+/// Room that one collection may use in a spool of `spool_mib` MiB, in MiB.
 pub fn share_mib(at_once: usize, spool_mib: u32) -> u32 {
     (spool_mib / u32::try_from(shares(at_once)).unwrap_or(u32::MAX)).max(1)
 }
 
 impl CollectionSlots {
-    /// `spool_mib` are shared by `at_once` collections and what waits.
+    /// `spool_mib` are shared by `at_once` collections and the sealed bundles that wait.
     pub(super) fn new(at_once: usize, spool_mib: u32) -> Self {
         let each = share_mib(at_once, spool_mib);
         let room = usize::try_from(each).unwrap_or(usize::MAX).saturating_mul(shares(at_once));
@@ -53,30 +53,30 @@ impl CollectionSlots {
         }
     }
 
-    /// The room of a sealed bundle of so many bytes that an earlier process left.
+    /// Reserves the room of a sealed bundle of `bytes` that an earlier process left.
     pub(super) fn left_over(&self, uid: &str, bytes: u64) {
         let room = self.of_size(bytes);
         self.lock().insert(uid.to_owned(), room);
     }
 
-    /// The place of a bundle that is sealed, and of so many bytes: there is no waiting for what it has already.
+    /// The slot of a sealed bundle of `bytes`; it never waits, for its file already uses the room.
     pub(super) fn of_sealed(&self, uid: &str, bytes: u64) -> CollectionSlot {
         let kept = self.lock().remove(uid);
         CollectionSlot { room: kept.unwrap_or_else(|| self.of_size(bytes)), collecting: None }
     }
 
-    /// Keeps the room of a sealed bundle until somebody sends it, or its file is removed.
+    /// Keeps the room of a sealed bundle until a run sends it, or its file is removed.
     pub(super) fn put_by(&self, uid: &str, mut place: CollectionSlot, bytes: u64) {
         place.sealed(bytes);
         self.lock().insert(uid.to_owned(), place.room);
     }
 
-    /// The file is not there any more.
+    /// Frees that room: the file was removed.
     pub(super) fn forget(&self, uid: &str) {
         self.lock().remove(uid);
     }
 
-    /// As much as there is, if it is less: a spool that was made smaller is full.
+    /// Reserves what is left if that is less: a spool that was made smaller is full.
     fn of_size(&self, bytes: u64) -> OwnedSemaphorePermit {
         let mut wanted = u32::try_from(bytes.div_ceil(MIB)).unwrap_or(u32::MAX);
         loop {
@@ -91,7 +91,7 @@ impl CollectionSlots {
         self.put_by.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place, if there is one now.
+    /// A slot, if one is free now.
     pub(super) fn at_once(&self) -> Option<CollectionSlot> {
         let room = Arc::clone(&self.room).try_acquire_many_owned(self.each).ok()?;
         let collecting = Arc::clone(&self.collecting).try_acquire_owned().ok()?;
@@ -100,7 +100,7 @@ impl CollectionSlots {
 }
 
 impl CollectionSlot {
-    /// The bundle is sealed and takes so many bytes: another one may be collected.
+    /// The bundle is sealed and takes `bytes`: another one may be collected.
     pub(super) fn sealed(&mut self, bytes: u64) {
         self.collecting = None;
         let kept = usize::try_from(bytes.div_ceil(MIB)).unwrap_or(usize::MAX);
@@ -154,7 +154,7 @@ mod tests {
     async fn a_fault_after_sealing_gives_back_what_was_not_needed_and_keeps_the_rest() {
         let places = CollectionSlots::new(1, 50);
         let place = places.at_once().expect("a place");
-        // Sealed, but nobody could be told so.
+        // Sealed, but that could not be written to status.
         places.put_by("a", place, 2 * MIB);
         assert_eq!(places.room.available_permits(), 48);
         drop(places.of_sealed("a", 2 * MIB));

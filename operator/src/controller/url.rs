@@ -1,5 +1,5 @@
-//! The download URL in status: signed when due, renewed when asked, taken out when dead.
-//! How a store signs is `store`'s; that the URL is in nothing but status is guarded by its type.
+//! The download URL in status: signed when due, renewed when asked, removed when expired. `store` signs; the type of
+//! the URL keeps it out of everything but status.
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
@@ -16,14 +16,15 @@ use crate::{
     store::{Limit, Signed, SignedUrl, Store as _},
 };
 
-/// The Event of a new URL. Without its end: Events of one kind are counted, and the first one's words stay.
+/// The message of the Event for a new URL. It omits the expiration: Events of one kind are counted, and the first
+/// message stays.
 pub(super) const ISSUED: &str = "a download URL was issued; status.downloadURLExpiration says until when it works";
 
-/// What status is to say of the URL.
+/// What to write to status about the URL.
 pub(super) enum Link {
-    /// It was signed.
+    /// A URL was signed.
     Issued { url: SignedUrl, until: Timestamp, note: String },
-    /// There is none.
+    /// There is no URL.
     None { reason: Reason, message: String },
 }
 
@@ -40,18 +41,18 @@ impl Link {
     }
 }
 
-/// The policy is to wait until asked.
+/// The policy signs only on request.
 pub(super) fn on_request(bundle: &DebugBundle) -> Link {
     let message = format!("ask for a URL with: {}", ask(bundle));
     Link::None { reason: Reason::OnRequest, message }
 }
 
-/// The policy is never to sign.
+/// The policy never signs.
 pub(super) fn never() -> Link {
     Link::None { reason: Reason::Never, message: "spec.downloadURL.policy is Never".to_owned() }
 }
 
-/// Signs for the object that was just verified; for no longer than `most`, the operator's own bound.
+/// Signs for the object that was just verified, for at most `most`, the operator's own limit.
 pub(super) async fn sign(bundle: &DebugBundle, destination: &Destination, most: Duration, now: Timestamp) -> Link {
     let Some((ttl, cut)) = decide::url_ttl(bundle, most) else { return never() };
     match destination.sign(ttl, now).await {
@@ -72,7 +73,7 @@ pub(super) async fn sign(bundle: &DebugBundle, destination: &Destination, most: 
     }
 }
 
-/// What the reader of the condition has to know besides the time; `cut`: to what the operator cut what was asked.
+/// What the reader of the condition must know besides the time; `cut` is the limit to which the requested time was cut.
 fn note(signed: &Signed, cut: Option<Duration>) -> String {
     let mut note = match signed.limit {
         Limit::Asked => cut.map_or(String::new(), |most| {
@@ -93,7 +94,7 @@ fn note(signed: &Signed, cut: Option<Duration>) -> String {
     note
 }
 
-/// Takes the dead URL out.
+/// Removes the expired URL.
 pub(super) async fn clear(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<Action, Fault> {
     let mine = Claim::new(ctx.client.clone(), ctx.api.clone(), bundle.clone());
     let message = match bundle.spec.download_url.policy {
@@ -104,7 +105,7 @@ pub(super) async fn clear(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<Ac
     Ok(Action::await_change())
 }
 
-/// Answers the annotation, after looking whether the object is still there.
+/// Answers the annotation, after checking that the object is still in the store.
 pub(super) async fn renew(bundle: DebugBundle, asked: &Renewal, ctx: &Arc<Context>) -> Result<Action, Fault> {
     let now = ctx.now();
     let mine = Claim::new(ctx.client.clone(), ctx.api.clone(), bundle.clone());
@@ -122,7 +123,8 @@ pub(super) async fn renew(bundle: DebugBundle, asked: &Renewal, ctx: &Arc<Contex
     } else {
         look_and_sign(&bundle, ctx, now).await?
     };
-    // Whatever was changed meanwhile, newer requests too: what was signed is the answer, and the next one waits its time.
+    // Written even if the object changed meanwhile: the signed URL answers this request, and a newer request waits for
+    // its turn.
     mine.update(ctx.now(), |fold| link.fold(fold).answered(asked)).await?;
     match &link {
         Link::Issued { .. } => ctx.notifier.normal(&bundle, Reason::UrlIssued, ISSUED).await,

@@ -1,4 +1,4 @@
-//! A run under the controller: a place, the claim, evidence into the spool, the bundle into the store, the result into
+//! A run under the controller: a slot, the claim, evidence into the spool, the bundle into the store, the result into
 //! status. The order of its steps is a commit protocol: after a `kill -9` between any two, the next run ends it well.
 
 use std::{sync::Arc, time::Duration};
@@ -28,7 +28,7 @@ use crate::{
 /// How often progress is written while something moves.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// Takes a DebugBundle from wherever it stands to a terminal phase, in the place that it was given.
+/// Takes a DebugBundle from its present phase to a terminal one, in the given slot.
 pub(super) async fn to_the_end(
     turn: &Turn,
     mut place: CollectionSlot,
@@ -41,7 +41,7 @@ pub(super) async fn to_the_end(
     } else if let Some(packed) = reopen(&spool).await {
         Some(packed)
     } else {
-        // What was sealed cannot be read any more: it has to be collected, and for that it needs another place.
+        // The sealed bundle cannot be read any more: it must be collected, and that needs another slot.
         remove_folder(&spool);
         return Err(Fault::Lost);
     };
@@ -62,7 +62,7 @@ async fn in_place(
     cancel: &CancellationToken,
 ) -> Result<(), Fault> {
     let (attempt, resume) = (turn.attempt, turn.resume);
-    // Waiting took its time, and the cache lags behind our own writes: look again before anything is done.
+    // Time has passed, and the cache lags behind our own writes: check again before doing anything.
     let Some(live) = claim::live(&ctx.api, &turn.name, &turn.uid).await? else { return Err(Fault::Lost) };
     if decide::decide(&Observed::of(&live), ctx.now()) != (Step::Run { attempt, resume }) {
         return Err(Fault::Lost);
@@ -89,7 +89,7 @@ async fn in_place(
             end_without(&mine, reason, &message, ctx).await?;
         }
         Err(Fault::Transient { reason, message }) => {
-            // Only told: if the API server does not answer, that is why.
+            // May fail: a silent API server is then likely the fault itself.
             let _ = mine.update(ctx.now(), |fold| fold.to_be_tried_again(&message)).await;
             return Err(Fault::Transient { reason, message });
         }
@@ -103,13 +103,13 @@ async fn in_place(
     Ok(())
 }
 
-/// What an earlier process sealed. The archive is read whole, to see whether it is.
+/// The bundle that an earlier process sealed. The whole archive is read, to check that it is complete.
 async fn reopen(spool: &std::path::Path) -> Option<Packed> {
     let spool = spool.to_owned();
     tokio::task::spawn_blocking(move || Packed::reopen(&spool)).await.ok().flatten()
 }
 
-/// Ends a DebugBundle as Failed. What an attempt has sent is taken back: a Failed one has nothing in the store.
+/// Ends a DebugBundle as Failed. Uploaded data of its attempts is deleted: a Failed one has nothing in the store.
 pub(super) async fn end_without(mine: &Claim, reason: Reason, message: &str, ctx: &Arc<Context>) -> Result<(), Fault> {
     let seen = mine.seen().await;
     let mut message = message.to_owned();
@@ -132,7 +132,7 @@ pub(super) async fn end_without(mine: &Claim, reason: Reason, message: &str, ctx
     Ok(())
 }
 
-/// The resource went while it was worked on, and its finalizer had been stripped: nobody else will clean up.
+/// Cleans up after a resource that was deleted during the run without our finalizer: nobody else will.
 async fn after_the_resource(mine: &Claim, ctx: &Arc<Context>) {
     let seen = mine.seen().await;
     let orphaned = match claim::live(&ctx.api, &seen.name_any(), &seen.uid().unwrap_or_default()).await {
@@ -170,7 +170,7 @@ async fn work(
     let outcome = packed.outcome();
     let findings = packed.findings.clone();
     mine.update(ctx.now(), |fold| fold.found(packed.cause.as_deref(), findings.clone()).uploading(&outcome)).await?;
-    // Only now: as long as status says Collecting it is one of those that may.
+    // Only now: while status says Collecting, the bundle counts against the concurrent collections.
     place.sealed(packed.sealed().bytes);
     super::start_waiting(ctx);
     crash::point("announced");
@@ -205,7 +205,7 @@ async fn collect(
     with_progress(mine, ctx, tracker, pack).await
 }
 
-/// Writes progress to status while the work goes on, not in its way. Losing the claim ends the work.
+/// Writes progress to status beside the work, without delaying it. Losing the claim ends the work.
 async fn with_progress<T>(
     mine: &Claim,
     ctx: &Arc<Context>,
@@ -213,7 +213,7 @@ async fn with_progress<T>(
     work: impl Future<Output = Result<T, Fault>>,
 ) -> Result<T, Fault> {
     let telling = async {
-        // A run that ends sooner costs the API server no request for that.
+        // A run that ends before the first tick costs the API server no request.
         let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -304,7 +304,7 @@ impl Journal for StatusJournal<'_> {
                 self.ctx.notifier.warning(&seen, reason, &note).await;
                 Ok(())
             }
-            // The store's failure is what is waited for; the API server's must not end the waiting.
+            // The wait is for the store; a failure of the API server must not end it.
             Ok(()) | Err(Fault::Transient { .. }) => Ok(()),
             Err(other) => Err(other),
         }
@@ -315,13 +315,13 @@ impl Journal for StatusJournal<'_> {
     }
 }
 
-/// Removes what lies in the spool for the DebugBundle with this UID, and gives its room back.
+/// Removes the spool folder of the DebugBundle with this UID, and frees its room.
 pub(super) fn remove(ctx: &Context, uid: &str) {
     remove_folder(&ctx.engine.spool_of(&ctx.settings.spool, uid));
     ctx.queue.places.forget(uid);
 }
 
-/// Left-overs are removed at the next start, too: no reason to fail.
+/// A failure is only logged: left-overs are removed at the next start.
 pub(super) fn remove_folder(spool: &std::path::Path) {
     if let Err(error) = Spool::remove(spool) {
         tracing::warn!(error = %error, "Spool was not removed");

@@ -1,5 +1,5 @@
-//! A Backup, as `velero backup describe --details` tells it.
-//! The parts that come from large files are in `results` and `volumes`.
+//! Describes a Backup as `velero backup describe --details` does. `results` and `volumes` add the parts that come from
+//! large files.
 
 use std::io::{self, Write};
 
@@ -92,7 +92,7 @@ fn resources<W: Write>(page: &mut Page<W>, spec: &Value) -> io::Result<()> {
     page.line("Resources:")?;
     let is_set = |field: &str| !strings(&spec[field]).is_empty();
     let old = is_set("includedResources") || is_set("excludedResources") || !spec["includeClusterResources"].is_null();
-    // Velero's `UseOldResourceFilters`: also when there is no filter at all.
+    // Velero's `UseOldResourceFilters` also holds when there is no filter at all.
     let new = [
         ("Included cluster-scoped", "includedClusterScopedResources", NONE),
         ("Excluded cluster-scoped", "excludedClusterScopedResources", NONE),

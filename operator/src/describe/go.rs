@@ -1,12 +1,11 @@
 //! Values as Go prints them in Velero's descriptions: times, durations, selectors, flags that may be unset.
-//! Which value stands where is said by the descriptions themselves.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 pub(super) const NONE: &str = "<none>";
 
-/// `time.Time`'s own form, in UTC: `2026-11-21 12:35:33 +0000 UTC`; what is no time stays as it is.
+/// Go's `time.Time` format, in UTC: `2026-11-21 12:35:33 +0000 UTC`; text that is not a time stays as it is.
 pub(super) fn time(value: &Value) -> Option<String> {
     let text = value.as_str().filter(|text| !text.is_empty())?;
     Some(time_text(text))
@@ -19,7 +18,7 @@ pub(super) fn time_text(text: &str) -> String {
     }
 }
 
-/// `time.Duration`'s own form: `720h` is `720h0m0s`, nothing is `0s`; what is no duration stays as it is.
+/// Go's `time.Duration` format: `720h` becomes `720h0m0s`, empty becomes `0s`; other text stays as it is.
 pub(super) fn duration(value: &Value) -> String {
     let text = value.as_str().unwrap_or_default();
     if text.is_empty() {
@@ -28,7 +27,7 @@ pub(super) fn duration(value: &Value) -> String {
     nanoseconds(text).map_or_else(|| text.to_owned(), written)
 }
 
-/// Reads what `time.ParseDuration` reads.
+/// Parses what Go's `time.ParseDuration` parses, in nanoseconds.
 fn nanoseconds(text: &str) -> Option<i128> {
     let (sign, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (-1, rest),
@@ -93,7 +92,7 @@ fn written(nanoseconds: i128) -> String {
     format!("{sign}{text}")
 }
 
-/// `metav1.FormatLabelSelector`.
+/// As Go's `metav1.FormatLabelSelector` writes it.
 pub(super) fn selector(value: &Value) -> String {
     if value.is_null() {
         return NONE.to_owned();
@@ -132,23 +131,23 @@ pub(super) fn flag<'a>(value: &Value, no: &'a str, yes: &'a str, unset: &'a str)
     }
 }
 
-/// The texts of a list; what is no text is left out.
+/// The texts of a list; other elements are left out.
 pub(super) fn strings(value: &Value) -> Vec<&str> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-/// A list in one line, or `none` for an empty one.
+/// A list on one line, or `none` for an empty list.
 pub(super) fn list(value: &Value, none: &str) -> String {
     let all = strings(value);
     if all.is_empty() { none.to_owned() } else { all.join(", ") }
 }
 
-/// A text; empty if it is none.
+/// A text; empty for any other value.
 pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// A whole number; 0 if it is none.
+/// A whole number; 0 for any other value.
 pub(super) fn number(value: &Value) -> i64 {
     value.as_i64().unwrap_or(0)
 }

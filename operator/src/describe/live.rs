@@ -1,5 +1,5 @@
-//! What a description needs of the objects in the cluster, projected as they pass: pod volumes and deletion requests.
-//! Lists of any length cost a few hundred bytes an object, and there is a bound on their number.
+//! The cluster's objects that a description needs, projected as they pass: pod volumes and deletion requests. Each
+//! object costs a few hundred bytes, and their number is bounded.
 
 use debugbundle_crd::TargetKind;
 use serde_json::Value;
@@ -7,15 +7,15 @@ use serde_json::Value;
 use super::go::{number, text};
 use crate::{cluster::ApiKind, inventory::valid_label, text::bounded};
 
-/// Pod volumes of one description, deletion requests of one description, errors of one request.
+/// Most pod volumes of one description, deletion requests of one description, errors of one request.
 const VOLUMES: usize = 20_000;
 const DELETIONS: usize = 100;
 const ERRORS: usize = 20;
-/// Longest error of a request, longest name and phase (bytes).
+/// Longest error of a request; longest name or phase (bytes).
 const ERROR: usize = 1024;
 const NAME: usize = 253;
 
-/// A Backup or Restore that is described.
+/// A Backup or Restore to describe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
     /// Backup or Restore.
@@ -46,10 +46,10 @@ pub struct Deletion {
     pub(super) errors: Vec<String>,
 }
 
-/// One object, projected.
+/// One projected object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
-    /// A pod's volume.
+    /// A volume of a pod.
     Volume(Volume),
     /// An attempt to delete the Backup.
     Deletion(Deletion),
@@ -60,16 +60,16 @@ pub enum Fact {
 pub struct Live {
     pub(super) volumes: Vec<Volume>,
     pub(super) deletions: Vec<Deletion>,
-    /// Objects that found no room.
+    /// Number of objects beyond the bounds.
     pub(super) left_out: usize,
-    /// Pod volumes were read, be there any or none.
+    /// Pod volumes were read, even if there are none.
     pub volumes_read: bool,
     /// Deletion requests were read.
     pub deletions_read: bool,
 }
 
 impl Live {
-    /// One more.
+    /// Adds one object.
     pub fn add(&mut self, fact: Fact) {
         match fact {
             Fact::Volume(volume) if self.volumes.len() < VOLUMES => self.volumes.push(volume),
@@ -80,7 +80,7 @@ impl Live {
 }
 
 impl Subject {
-    /// The object as this description needs it, if it belongs to it; as in `velero … describe`, by label.
+    /// Projects an object that belongs to this description; like `velero … describe`, it selects by label.
     pub fn fact(&self, kind: &ApiKind, object: &Value) -> Option<Fact> {
         let labels = object.pointer("/metadata/labels")?;
         let name = valid_label(&self.name);

@@ -1,8 +1,8 @@
 //! `describe.txt`: the facts that `velero backup describe --details` and `velero restore describe --details` show, in
-//! their order and words, from what the bundle has anyway. Pure but for the writing; it asks neither cluster nor store.
+//! their order and words, made from the bundle. Pure except for the writing; it queries neither cluster nor store.
 //!
-//! After Velero 1.18, `pkg/cmd/util/output/{describe,backup_describer,restore_describer}.go`; without its colours, and
-//! where something could not be read the text says so instead of an error of a download.
+//! Follows Velero 1.18, `pkg/cmd/util/output/{describe,backup_describer,restore_describer}.go`, without colours. Where
+//! a file could not be read, the text says so instead of showing a download error.
 
 mod backup;
 mod go;
@@ -27,13 +27,13 @@ use crate::plan::StoreFile;
 use page::Page;
 pub(crate) use stream::each;
 
-/// A file of Velero's in the store, as the bundle has it.
+/// One of Velero's files in the store, as the bundle contains it.
 pub enum Found {
-    /// Redacted, from its beginning; texts in it and its nesting are bounded.
+    /// Redacted, from its beginning; the length of its texts and its nesting are bounded.
     There(Box<dyn Read>),
     /// The store does not hold it.
     Absent,
-    /// It could not be had; the manifest says why.
+    /// It could not be read; the manifest contains the reason.
     Unread,
 }
 
@@ -49,7 +49,7 @@ pub trait Files {
 /// Writes the description of `object`, a redacted Backup or Restore.
 ///
 /// # Errors
-/// `out` or the spool.
+/// `out` cannot be written, or the spool cannot be read.
 pub fn write(out: impl Write, of: TargetKind, object: &Value, files: &dyn Files, live: &Live) -> io::Result<()> {
     let mut page = Page::new(out);
     match of {
@@ -59,7 +59,7 @@ pub fn write(out: impl Write, of: TargetKind, object: &Value, files: &dyn Files,
     page.end()?.flush()
 }
 
-/// In place of something that is not in the bundle though it should be.
+/// Replaces a part that is missing from the bundle.
 fn unread(what: &str) -> String {
     format!("<{what} not in the bundle: see manifest.json>")
 }
@@ -73,7 +73,7 @@ fn metadata<W: Write>(page: &mut Page<W>, object: &Value) -> io::Result<()> {
     map(page, "Annotations", &metadata["annotations"])
 }
 
-/// A map, sorted by key, one pair a line.
+/// A map sorted by key, one pair per line.
 fn map<W: Write>(page: &mut Page<W>, label: &str, value: &Value) -> io::Result<()> {
     let mut pairs: Vec<(&String, &str)> =
         value.as_object().into_iter().flatten().map(|(key, value)| (key, go::text(value))).collect();
@@ -88,7 +88,7 @@ fn map<W: Write>(page: &mut Page<W>, label: &str, value: &Value) -> io::Result<(
     Ok(())
 }
 
-/// What did not pass validation.
+/// The validation errors.
 fn validation_errors<W: Write>(page: &mut Page<W>, status: &Value) -> io::Result<()> {
     let errors = go::strings(&status["validationErrors"]);
     if errors.is_empty() {

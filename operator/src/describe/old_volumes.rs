@@ -1,5 +1,5 @@
-//! What became of each volume as old Velero kept it, before there was volume info: one file for native snapshots, two for
-//! those of CSI. They are told in the words of `volumes`.
+//! The volumes of a Backup as Velero stored them before it had volume info: one file for native snapshots, two for CSI
+//! snapshots. Described in the words of `volumes`.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::plan::StoreFile;
 
-/// VolumeSnapshots that are joined with their contents.
+/// Most VolumeSnapshots that are joined with their contents.
 const JOINED: usize = 10_000;
 
 /// A snapshot in `volumesnapshots.json` (Velero's `internal/volume/snapshot.go`).
@@ -73,7 +73,7 @@ pub(super) fn native_snapshots<W: Write>(page: &mut Page<W>, status: &Value, fil
     told(page, read, "error concluding native snapshot info")
 }
 
-/// A VolumeSnapshot or its content, as old Velero kept them.
+/// A VolumeSnapshot or its content, as old Velero stored it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct OldCsi<S> {

@@ -1,5 +1,5 @@
-//! Lines in columns, as Go's `text/tabwriter` sets them for Velero: cells end at tabs, a column is as wide as its widest
-//! cell and two blanks. What the lines say is the other modules' matter.
+//! Lines in columns, laid out as Go's `text/tabwriter` does for Velero: tabs end cells, and a column is as wide as its
+//! widest cell plus two blanks.
 
 use std::{
     borrow::Cow,
@@ -8,15 +8,15 @@ use std::{
 
 use crate::text::escape_for_terminal;
 
-/// Blanks behind a column's widest cell (Velero's `describe.go`: padding 2).
+/// Blanks behind a column's widest cell (padding 2 in Velero's `describe.go`).
 const PADDING: usize = 2;
-/// Lines that are kept to find a column's width, and their bytes; beyond, the width is found anew.
+/// Most lines, and most of their bytes, that share a column's width; then the width is measured anew.
 const LINES: usize = 512;
 const BYTES: usize = 256 * 1024;
-/// A cell wider than this widens no column (characters).
+/// A cell wider than this does not widen its column (characters).
 const WIDEST: usize = 120;
 
-/// A text in columns while it is written.
+/// A text in columns that is being written.
 #[derive(Debug)]
 pub(super) struct Page<W> {
     out: W,
@@ -29,7 +29,7 @@ impl<W: Write> Page<W> {
         Self { out, block: Vec::new(), bytes: 0 }
     }
 
-    /// One line; each tab ends a cell. Only for text of ours: a tab in foreign text would begin another cell.
+    /// One line; each tab ends a cell. Only for our own text: a tab in foreign text would begin another cell.
     pub(super) fn line(&mut self, text: &str) -> io::Result<()> {
         let cells: Vec<String> = text.split('\t').map(str::to_owned).collect();
         self.cells(cells)
@@ -40,13 +40,13 @@ impl<W: Write> Page<W> {
         self.line("")
     }
 
-    /// `label:` and its value, so many columns in. A value of several lines stays in its column, so that no line of it
-    /// can be taken for a fact of its own.
+    /// `label:` and its value, indented by this many columns. All lines of a value stay in its column, so that none of
+    /// them can pass for a fact of its own.
     pub(super) fn row(&mut self, indent: usize, label: &str, value: &str) -> io::Result<()> {
         self.under(indent, &format!("{label}:"), value)
     }
 
-    /// `head` without a colon of its own, and the value in the next column.
+    /// Like [`Self::row`], without adding a colon to `head`.
     pub(super) fn under(&mut self, indent: usize, head: &str, value: &str) -> io::Result<()> {
         let mut head = Some(head);
         for piece in lines_of(value) {
@@ -58,20 +58,20 @@ impl<W: Write> Page<W> {
         Ok(())
     }
 
-    /// Foreign text by itself on one line, so many columns in.
+    /// Foreign text alone on one line, indented by this many columns.
     pub(super) fn text(&mut self, indent: usize, text: &str) -> io::Result<()> {
         let mut cells = vec![String::new(); indent];
         cells.push(text.to_owned());
         self.cells(cells)
     }
 
-    /// Everything is written.
+    /// Writes the remaining lines and returns the writer.
     pub(super) fn end(mut self) -> io::Result<W> {
         self.write_block()?;
         Ok(self.out)
     }
 
-    /// A line. All that is written comes through here, and none of it ends a line or a column, or acts on a terminal.
+    /// A line. All output passes here, so no cell can end a line or a column, or control a terminal.
     fn cells(&mut self, mut cells: Vec<String>) -> io::Result<()> {
         for cell in &mut cells {
             if let Cow::Owned(harmless) = escape_for_terminal(cell) {
@@ -79,7 +79,7 @@ impl<W: Write> Page<W> {
             }
         }
         self.bytes += cells.iter().map(String::len).sum::<usize>();
-        // A line of one cell is in no column, and ends those above it.
+        // A line of one cell belongs to no column and ends the columns above it.
         let ends = cells.len() == 1 || self.block.len() >= LINES || self.bytes >= BYTES;
         self.block.push(cells);
         if ends { self.write_block() } else { Ok(()) }
@@ -93,7 +93,7 @@ impl<W: Write> Page<W> {
         for column in 0..deepest {
             let mut at = 0;
             while at < block.len() {
-                // A column is a run of lines that have a cell there and one behind it.
+                // A column is a run of lines with a cell there and another cell behind it.
                 let run = widths[at..].iter().take_while(|of_line| of_line.len() > column).count();
                 let wide = block[at..at + run].iter().map(|cells| cells[column].chars().count());
                 let widest = wide.filter(|width| *width <= WIDEST).max().unwrap_or(0) + PADDING;

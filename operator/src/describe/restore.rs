@@ -1,5 +1,5 @@
-//! A Restore, as `velero restore describe --details` tells it.
-//! The parts that come from large files are in `results` and `volumes`.
+//! Describes a Restore as `velero restore describe --details` does. `results` and `volumes` add the parts that come
+//! from large files.
 
 use std::io::{self, Write};
 

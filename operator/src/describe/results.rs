@@ -1,5 +1,5 @@
-//! What a run did: its errors and warnings, its asynchronous operations, and the resources it took.
-//! All of it is in files of the store, which may be large.
+//! The results of a run, from the store's files, which may be large: errors and warnings, asynchronous operations, and
+//! the resources that it processed.
 
 use std::io::{self, Write};
 
@@ -101,7 +101,7 @@ struct OperationSpec {
     post_operation_items: Few<Identifier>,
 }
 
-/// Go writes these without names of their own.
+/// These fields have no JSON tags in Velero, so they carry their Go names.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 struct Identifier {
@@ -130,7 +130,7 @@ fn text(value: Option<&String>) -> &str {
 }
 
 impl Identifier {
-    /// `persistentvolumeclaims shop/data`, with the group behind a dot if there is one.
+    /// `persistentvolumeclaims shop/data`, with the group behind a dot if it is set.
     fn words(&self) -> String {
         let group = text(self.group.as_ref());
         let dot = if group.is_empty() { "" } else { "." };
@@ -197,7 +197,7 @@ fn one<W: Write>(page: &mut Page<W>, which: &str, operation: &Operation) -> io::
     Ok(())
 }
 
-/// What was backed up or restored, by kind; `which` is `backup` or `restore`.
+/// The resources that were backed up or restored, by kind; `which` is `backup` or `restore`.
 pub(super) fn resource_list<W: Write>(page: &mut Page<W>, which: &str, files: &dyn Files) -> io::Result<()> {
     let from = match files.open(StoreFile::ResourceList)? {
         Found::There(from) => from,

@@ -1,5 +1,4 @@
-//! Velero's JSON files read as they pass: never more than one element, or one text, of them at a time.
-//! What is read, and what is made of it, is said by whoever asks.
+//! Reads Velero's JSON files as a stream: never more than one element, or one text, at a time.
 
 use std::{
     fmt,
@@ -15,13 +14,13 @@ use serde::{
 use crate::text::bounded;
 
 const BUFFER: usize = 64 * 1024;
-/// Of a list within an element, so many are kept.
+/// Most elements kept of a list within an element.
 const FEW: usize = 100;
 
-/// Why a file could not be described to its end.
+/// Why a file could not be read to its end.
 #[derive(Debug)]
 pub(crate) enum StreamError {
-    /// It is not what it should be.
+    /// The file lacks the expected form, or breaks off.
     Read(String),
     /// The description cannot be written.
     Write(io::Error),
@@ -33,7 +32,7 @@ impl From<io::Error> for StreamError {
     }
 }
 
-/// What comes by in a map of lists.
+/// An event while a map of lists is read.
 pub(crate) enum Said<'a> {
     /// The list of this key begins.
     Key(&'a str),
@@ -41,7 +40,7 @@ pub(crate) enum Said<'a> {
     Text(&'a str),
 }
 
-/// How the texts lie at the end of a path.
+/// The structure of the texts at the end of a path.
 #[derive(Clone, Copy)]
 pub(crate) enum Shape {
     /// `["…"]`
@@ -50,7 +49,7 @@ pub(crate) enum Shape {
     Map,
 }
 
-/// Calls `take` for each element of a JSON list; null is an empty one.
+/// Calls `take` for each element of a JSON list; null counts as an empty list.
 pub(crate) fn each<T: DeserializeOwned>(
     from: impl Read,
     mut take: impl FnMut(T) -> io::Result<()>,
@@ -61,7 +60,7 @@ pub(crate) fn each<T: DeserializeOwned>(
     ended(read, failed)
 }
 
-/// Calls `take` for each text below the keys of `path`; null is nothing, and other keys are passed over.
+/// Calls `take` for each text below the keys of `path`; null counts as empty, other keys are skipped.
 pub(crate) fn texts(
     from: impl Read,
     path: &[&str],
@@ -87,7 +86,7 @@ fn ended(read: serde_json::Result<()>, failed: Option<io::Error>) -> Result<(), 
     }
 }
 
-/// At most so many of a list; the others are only counted.
+/// Keeps the first elements of a list, up to a limit, and counts the others.
 #[derive(Debug)]
 pub(crate) struct Few<T> {
     pub(crate) first: Vec<T>,
@@ -173,7 +172,7 @@ impl<F: FnMut(Said<'_>) -> io::Result<()>> Sink<'_, F> {
     }
 }
 
-/// A place in the file.
+/// A position in the file.
 struct At<'a, 'b, F> {
     path: &'a [&'a str],
     shape: Shape,
@@ -224,7 +223,7 @@ impl<'de, F: FnMut(Said<'_>) -> io::Result<()>> Visitor<'de> for At<'_, '_, F> {
     }
 }
 
-/// A text that need not be UTF-8.
+/// A text that may contain invalid UTF-8.
 struct Text(String);
 
 impl<'de> Deserialize<'de> for Text {

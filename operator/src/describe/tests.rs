@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::cluster::ApiKind;
 
-/// Velero's files in memory; what is not in it could not be read.
+/// Velero's files in memory; a missing one could not be read.
 #[derive(Default)]
 struct InMemory(BTreeMap<StoreFile, Option<String>>);
 
@@ -43,7 +43,7 @@ fn described(of: TargetKind, object: &Value, files: &InMemory, live: &Live) -> S
     String::from_utf8(out).unwrap()
 }
 
-/// Compares with a committed description; it is made anew, to be looked at, with
+/// Compares with a committed description. To rewrite that file for review, run
 /// `DEBUGBUNDLE_MEND=1 cargo test --package debugbundle-operator describe`.
 fn is_as_committed(name: &str, text: &str) {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/describe").join(name);
@@ -256,7 +256,7 @@ fn a_restore_is_told_in_veleros_words_and_order() {
     is_as_committed("restore.txt", &text);
 }
 
-/// The value with `bad` behind each text that `of` picks, and as a further key of each object.
+/// The value with `bad` appended to each text that `of` picks, and as an additional key of each object.
 fn tainted(value: Value, bad: &str, of: &mut dyn Iterator<Item = bool>) -> Value {
     match value {
         Value::String(text) if of.next() == Some(true) => Value::String(text + bad),

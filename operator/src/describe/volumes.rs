@@ -1,5 +1,5 @@
-//! What became of each volume: snapshots and moved data from Velero's volume info, pod volumes from their objects.
-//! Old Velero had no volume info; what it wrote instead is read by `old_volumes`.
+//! The result for each volume: snapshots and moved data from Velero's volume info, pod volumes from their objects.
+//! `old_volumes` reads the files of Velero versions without volume info.
 
 use std::{
     collections::BTreeMap,
@@ -72,7 +72,7 @@ fn text(value: Option<&String>) -> &str {
     value.map_or("", String::as_str)
 }
 
-/// `Backup Volumes:`, all of it.
+/// The whole `Backup Volumes:` section.
 pub(super) fn of_backup<W: Write>(
     page: &mut Page<W>,
     status: &Value,
@@ -99,7 +99,7 @@ pub(super) fn of_backup<W: Write>(
     pod_volume_backups(page, live)
 }
 
-/// A heading with the volumes that were backed up by this method.
+/// A heading with the volumes that one method backed up.
 fn snapshots<W: Write>(
     page: &mut Page<W>,
     from: impl Read,
@@ -180,7 +180,7 @@ pub(super) fn told<W: Write>(page: &mut Page<W>, read: Result<(), StreamError>, 
     }
 }
 
-/// `CSI Snapshot Restores:`; nothing for Restores of old Velero, which kept no such file.
+/// `CSI Snapshot Restores:`; nothing for Restores of old Velero, which stored no such file.
 pub(super) fn of_restore<W: Write>(page: &mut Page<W>, files: &dyn Files) -> io::Result<()> {
     match files.open(StoreFile::VolumeInfo)? {
         Found::There(_) => {}
@@ -189,7 +189,7 @@ pub(super) fn of_restore<W: Write>(page: &mut Page<W>, files: &dyn Files) -> io:
     }
     page.gap()?;
     let mut any = false;
-    // Those whose data was not moved come first.
+    // Volumes whose data was not moved come first.
     for moved in [false, true] {
         let Found::There(from) = files.open(StoreFile::VolumeInfo)? else { continue };
         let read = each(from, |info: VolumeInfo| {
@@ -238,7 +238,7 @@ fn pod_volume_backups<W: Write>(page: &mut Page<W>, live: &Live) -> io::Result<(
     by_phase(page, 2, live, &phases)
 }
 
-/// The PodVolumeRestores of a Restore; nothing if there is none.
+/// The PodVolumeRestores of a Restore; nothing if it has none.
 pub(super) fn pod_volume_restores<W: Write>(page: &mut Page<W>, live: &Live) -> io::Result<()> {
     if !live.volumes_read {
         page.gap()?;
@@ -247,7 +247,7 @@ pub(super) fn pod_volume_restores<W: Write>(page: &mut Page<W>, live: &Live) -> 
     let Some(first) = live.volumes.first() else { return Ok(()) };
     page.gap()?;
     page.text(0, &format!("{} Restores:", first.uploader))?;
-    // Velero knows Canceling for backups only; a volume is told all the same.
+    // Velero lists Canceling for backups only; here Restores list it too.
     let phases = ["Completed", "Canceled", "Failed", "In Progress", "Canceling", "Prepared", "Accepted", "New"];
     by_phase(page, 1, live, &phases)
 }

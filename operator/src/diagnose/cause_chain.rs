@@ -1,5 +1,5 @@
-//! From the target down to what holds it: the data object that failed or does not move, the pod it waits for, and what
-//! the cluster said about that pod. Pure, over redacted evidence; a catalogue of known texts is not in here.
+//! Follows the target down to its cause: the data object that failed or does not progress, the pod it waits for, and
+//! what the cluster reported about that pod. Pure, over redacted evidence, without a catalogue of known messages.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -10,16 +10,16 @@ use super::{
 };
 use crate::collect::Evidence;
 
-/// Kinds by which Velero moves data of a volume, and their short names.
+/// The kinds that move a volume's data, with their short names.
 const DATA: [(&str, &str); 4] = [
     ("PodVolumeRestore", "PVR"),
     ("PodVolumeBackup", "PVB"),
     ("DataDownload", "DataDownload"),
     ("DataUpload", "DataUpload"),
 ];
-/// Why a container waits while all is well: it is being made.
+/// Waiting reasons of a healthy container that is being created.
 const HARMLESS: [&str; 2] = ["ContainerCreating", "PodInitializing"];
-/// Events quoted for one object.
+/// Most Events quoted for one object.
 const QUOTED: usize = 5;
 
 /// One object on the way from the target to the cause.
@@ -27,27 +27,27 @@ const QUOTED: usize = 5;
 pub struct CauseStep {
     /// `Kind/namespace/name`.
     pub object: String,
-    /// Its phase; empty before anybody took it up.
+    /// Its phase; empty before a controller took it up.
     pub phase: String,
-    /// What is wrong with it, in one sentence; empty if nothing of its own is.
+    /// What is wrong with it, in one sentence; empty if nothing is.
     pub why: String,
-    /// Where that stands.
+    /// Where the bundle shows that.
     pub evidence: Vec<Proof>,
-    /// The object that is looked at next, because this one waits for it.
+    /// The next object in the chain: this one waits for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// What a trail leads to.
+/// The way from the target to the cause.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CauseChain {
     /// From the target downwards; empty without a target.
     pub steps: Vec<CauseStep>,
-    /// The cause in one line, and the object it is about; `None` if the trail ends at nothing that is wrong.
+    /// The cause in one line, and the object it is about; `None` if nothing on the way is wrong.
     pub end: Option<(String, String)>,
 }
 
-/// Follows the target's data to what it waits for.
+/// Follows the target's data to the object that it waits for.
 pub fn cause_chain(evidence: &Evidence) -> CauseChain {
     let Some(target) = &evidence.target else { return CauseChain::default() };
     let status = &target["status"];
@@ -110,7 +110,7 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
 }
 
-/// The data object to look at: one that failed, else the oldest that is not done. None if all are.
+/// The data object to look at: one that failed, else the oldest unfinished one. `None` if all are completed.
 fn worst(evidence: &Evidence) -> Option<(&Value, &'static str)> {
     let all = DATA.into_iter().flat_map(|(kind, short)| evidence.of_kind(kind).map(move |object| (object, short)));
     let rank = |object: &Value| match text(&object["status"], "phase") {
@@ -126,14 +126,14 @@ fn worst(evidence: &Evidence) -> Option<(&Value, &'static str)> {
         .map(|(_, object, short)| (object, short))
 }
 
-/// Bytes done and in all, once the mover has told.
+/// Bytes done and in total, once the mover has reported them.
 fn moved(data: &Value) -> Option<(i64, i64)> {
     let progress = data.pointer("/status/progress")?;
     let total = progress["totalBytes"].as_i64()?;
     Some((progress["bytesDone"].as_i64().unwrap_or(0), total))
 }
 
-/// The pod whose volume it is, and the pod in Velero's namespace that serves it and is called as it.
+/// The pod that owns the volume, and the pod in Velero's namespace that serves it and carries its name.
 fn pods_of<'a>(data: &'a Value, evidence: &'a Evidence) -> impl Iterator<Item = &'a Value> {
     let named = |namespace: &'a Value, name: &'a Value| (namespace.as_str(), name.as_str());
     let wanted = [
@@ -148,8 +148,8 @@ fn pods_of<'a>(data: &'a Value, evidence: &'a Evidence) -> impl Iterator<Item = 
     })
 }
 
-/// What keeps a pod from its work: what a container that waits says, else the newest warning about the pod while it has
-/// not started. A pod that is only being made has no trouble.
+/// What keeps a pod from its work: the message of a waiting container, else the newest warning about a pod that has not
+/// started. A pod that is still being created has no trouble.
 fn trouble(pod: &Value, evidence: &Evidence) -> Option<String> {
     let warning = warnings(&reference(pod), evidence).next().map(words);
     for statuses in ["initContainerStatuses", "containerStatuses"] {
@@ -178,7 +178,7 @@ fn trouble(pod: &Value, evidence: &Evidence) -> Option<String> {
     }
 }
 
-/// Warnings about an object, the newest first.
+/// Warnings about an object, newest first.
 fn warnings<'a>(of: &str, evidence: &'a Evidence) -> impl Iterator<Item = &'a Value> + use<'a> {
     let mut found: Vec<&Value> =
         evidence.of_kind("Event").filter(|event| text(event, "type") == "Warning" && about(event) == of).collect();

@@ -1,5 +1,5 @@
-//! Findings of an installation without a target: the Backups and Restores that failed last, each with its phase, time and
-//! reason. Why one of them failed is for a bundle about it.
+//! Findings for a bundle about the whole installation: the Backups and Restores that failed last, each with its phase,
+//! time and reason. A bundle about one of them shows why it failed.
 
 use debugbundle_crd::Severity;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use super::{
     object::{path, reference},
 };
 
-/// A finding for each, in their order. None is the cause of anything here: nobody asked about it.
+/// One finding for each object, in the same order. None of them is the cause: the bundle is not about these objects.
 pub(super) fn failed(objects: &[Value], findings: &mut Vec<Finding>) {
     for object in objects {
         let title = title(object);

@@ -1,5 +1,5 @@
-//! A finding, as `analysis/findings.json` has it: what is wrong, where in the bundle that stands, what to do and where to
-//! read on. How it comes about is said beside this file; status tells it in short.
+//! A finding, as written to `analysis/findings.json`: what is wrong, where the bundle shows it, what to do and where to
+//! read more. The bundle's status contains a short form.
 
 use debugbundle_crd::Severity;
 use serde::Serialize;
@@ -12,27 +12,27 @@ const TITLE: usize = 512;
 /// Longest text of one piece of evidence (bytes).
 const TEXT: usize = 1024;
 
-/// Something that was found.
+/// One thing that was found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
     /// Stable id of the kind of finding.
     pub id: String,
-    /// How grave it is.
+    /// How severe it is.
     pub severity: Severity,
     /// One line.
     pub title: String,
     /// The object it is about, as `Kind/namespace/name`.
     pub object: String,
-    /// What shows it, the best first.
+    /// The evidence, best first.
     pub evidence: Vec<Proof>,
-    /// What to do about it, in one sentence.
+    /// How to fix it, in one sentence.
     pub remedy: String,
-    /// A page of Velero's documentation; none if it has none about this.
+    /// A page of Velero's documentation, if one covers this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
 }
 
-/// A place in the bundle, and what stands there.
+/// A place in the bundle, with a quote from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Proof {
     /// Path in the bundle.
@@ -40,19 +40,19 @@ pub struct Proof {
     /// The line of that file, from 1; only in logs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u64>,
-    /// What stands there, in short.
+    /// The quote, shortened.
     pub text: String,
 }
 
 impl Proof {
-    /// What stands somewhere in a file.
+    /// Evidence somewhere in a file, without a line number.
     pub(super) fn new(path: String, text: &str) -> Self {
         Self { path, line: None, text: text.to_owned() }
     }
 }
 
 impl Finding {
-    /// A finding with the remedy of its kind; title, object and evidence are foreign text and made fit to be shown.
+    /// A finding with its kind's remedy; title, object and evidence are foreign text: escaped and shortened here.
     pub(super) fn new(id: &str, severity: Severity, title: &str, object: &str, proof: Proof) -> Self {
         let fit = |text: &str, most| bounded(&escape_for_terminal(text), most).into_owned();
         let remedy::Remedy { words, link } = remedy::of(id, object);
@@ -69,7 +69,7 @@ impl Finding {
         }
     }
 
-    /// As status has it: one line of evidence, and no remedy.
+    /// For the status: one piece of evidence, no remedy.
     pub fn in_short(&self) -> debugbundle_crd::Finding {
         debugbundle_crd::Finding {
             id: self.id.clone(),

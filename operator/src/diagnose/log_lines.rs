@@ -1,5 +1,5 @@
-//! The lines of a log that tell an error, as moments with their number. It reads logrus in both its formats and klog, which
-//! is what Velero's programs write, with or without the kubelet's time in front.
+//! The error lines of a log, as timeline events with their line numbers. Reads logrus in both its formats and klog,
+//! which Velero's programs write, with or without the kubelet's time in front.
 
 use std::{
     collections::VecDeque,
@@ -12,12 +12,12 @@ use serde_json::Value;
 use super::timeline::{MomentKind, TimelineEvent};
 use crate::text::bounded;
 
-/// Of a line that much is looked at (bytes).
+/// Bytes of a line that are read.
 const LINE: usize = 16 * 1024;
-/// Longest text of a moment (bytes).
+/// Longest text of an event (bytes).
 const TEXT: usize = 512;
 
-/// The newest `most` error lines of a log. `path` is its path in the bundle, `object` what it is the log of.
+/// The newest `most` error lines of a log. `path` is its path in the bundle, `object` the object that wrote it.
 ///
 /// # Errors
 /// The log cannot be read.
@@ -38,7 +38,7 @@ pub fn error_lines(mut log: impl BufRead, path: &str, object: &str, most: usize)
     Ok(kept.into())
 }
 
-/// Reads a line, of which the beginning is kept; whether there was one.
+/// Reads a line and keeps its beginning; `false` at the end of the log.
 fn next(log: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
     let mut any = false;
@@ -59,7 +59,7 @@ fn next(log: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     }
 }
 
-/// When, and what it says, if the line tells an error.
+/// Time and message of a line, if it reports an error.
 fn error(line: &[u8]) -> Option<(Timestamp, String)> {
     let line = String::from_utf8_lossy(line);
     let (stamp, rest) = stamped(line.trim_end());
@@ -73,7 +73,7 @@ fn error(line: &[u8]) -> Option<(Timestamp, String)> {
     Some((stamp.or_else(|| time?.parse().ok())?, text))
 }
 
-/// The kubelet's time in front of a line, and the rest.
+/// The kubelet's time in front of a line, and the rest of the line.
 fn stamped(line: &str) -> (Option<Timestamp>, &str) {
     match line.split_once(' ') {
         Some((first, rest)) if first.contains('T') => match first.parse() {
@@ -88,7 +88,7 @@ fn is_error(level: &str) -> bool {
     matches!(level, "error" | "fatal" | "panic")
 }
 
-/// `E1122 10:00:00.000000  1 file.go:12] …`; its time has no year, so that the kubelet's counts.
+/// `E1122 10:00:00.000000  1 file.go:12] …`; its time has no year, so the kubelet's time is used.
 fn is_klog_error(line: &str) -> bool {
     let mut bytes = line.bytes();
     matches!(bytes.next(), Some(b'E' | b'F'))
@@ -97,7 +97,7 @@ fn is_klog_error(line: &str) -> bool {
         && line.contains("] ")
 }
 
-/// What a line says, and why if that is not in it.
+/// The message of a line, with the reason unless the message contains it.
 fn with_why(said: &str, why: &str) -> String {
     if why.is_empty() || said.contains(why) { said.to_owned() } else { format!("{said}: {why}") }
 }
@@ -127,7 +127,7 @@ fn of_logfmt(line: &str) -> Option<(Option<String>, String)> {
     is_error(&level).then(|| (time, with_why(&said, &why)))
 }
 
-/// `key=value` and `key="quoted value"`, one after the other; words without a value are passed over.
+/// `key=value` and `key="quoted value"`, one after the other; words without a value are skipped.
 struct Pairs<'a>(&'a str);
 
 impl<'a> Iterator for Pairs<'a> {
@@ -157,7 +157,7 @@ impl<'a> Iterator for Pairs<'a> {
     }
 }
 
-/// What stands before the closing quote, as Go quotes it, and what follows. A quote that is not closed goes to the end.
+/// The text up to the closing quote, unescaped as Go quotes it, and the rest. An unclosed quote extends to the end.
 fn unquoted(text: &str) -> (String, &str) {
     let mut value = String::new();
     let mut escaped = false;

@@ -1,6 +1,6 @@
-//! From evidence to findings and one line of cause: pure, over what was already redacted.
-//! First the trail from the target to what holds it, then what Velero itself says of the target and of its location.
-//! No catalogue of known texts is in here.
+//! Turns evidence into findings and one line of cause: pure, over redacted evidence. First the chain from the target to
+//! its cause, then what Velero itself reports about the target and its location. There is no catalogue of known
+//! messages.
 
 mod cause_chain;
 mod failed;
@@ -30,22 +30,22 @@ use crate::{
 };
 use object::{path, reference};
 
-/// The most findings that are kept.
+/// Most findings that are kept.
 pub const LIMIT: usize = 1000;
 
-/// Finding that the target's results could not be read, or not to their end.
+/// Finding: the target's results could not be read, or not to their end.
 pub const RESULTS_UNREADABLE: &str = "results-unreadable";
 
-/// Finding that a volume's data does not move, with what it waits for or failed of.
+/// Finding: a volume's data does not move, with what it waits for or why it failed.
 pub const DATA_HELD_UP: &str = "data-held-up";
 
-/// Finding that Velero's repository password may not be read, so that it is not masked by its value.
+/// Finding: the operator may not read Velero's repository password, so that the password is not masked by its value.
 pub const PASSWORD_NOT_MASKED: &str = "repository-password-not-masked";
 
-/// Finding that entries were left out because the self-check found something in them.
+/// Finding: entries were left out because the self-check found something in them.
 pub const WITHHELD: &str = "withheld-by-self-check";
 
-/// Finding that a Backup or Restore failed that nobody asked about.
+/// Finding: a Backup or Restore failed that the bundle is not about.
 const FAILED_BEFORE: &str = "failed-before";
 const FAILURE_REASON: &str = "failure-reason";
 const VALIDATION_ERROR: &str = "validation-error";
@@ -58,19 +58,19 @@ const LOCATION_READ_ONLY: &str = "location-read-only";
 const SERVER_IDLE: &str = "server-idle";
 const WAITS_BEHIND: &str = "waits-behind";
 
-/// What was found.
+/// The result of the diagnosis.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Diagnosis {
-    /// Why the target ended as it did, in one line; `None` if nothing speaks for a failure.
+    /// Why the target ended as it did, in one line; `None` if nothing points to a failure.
     pub cause: Option<String>,
-    /// The gravest first.
+    /// Most severe first.
     pub findings: Vec<Finding>,
-    /// From the target to the cause.
+    /// The chain from the target to the cause.
     pub trail: Vec<CauseStep>,
 }
 
-/// Looks at the target first, then at its results, then at its location.
-/// `location` is the one that the target's files are in; without one, as for the installation, all are looked at.
+/// Examines the target, then its results, then its location. `location` contains the target's files; `None`, as for the
+/// installation, examines all locations.
 pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
     let mut findings = Vec::new();
     if let Some(target) = &evidence.target {
@@ -110,14 +110,14 @@ pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
 }
 
 impl Diagnosis {
-    /// Tells one thing more, which was found while the bundle was made and is no cause.
+    /// Adds a finding made while the bundle was built, which is not a cause.
     pub fn warn(&mut self, id: &str, title: &str, object: &str, evidence: &str) {
         let proof = Proof::new("manifest.json".to_owned(), evidence);
         self.findings.push(Finding::new(id, Severity::Warning, title, object, proof));
         self.findings.sort_by_key(|finding| finding.severity);
     }
 
-    /// Adds to the gravest findings the line of a log that says the same.
+    /// Adds to the most severe findings the log line with the same message.
     pub fn point_at(&mut self, moments: &[TimelineEvent]) {
         for finding in self.findings.iter_mut().take(POINTED) {
             let Some(first) = finding.evidence.first() else { continue };
@@ -131,11 +131,11 @@ impl Diagnosis {
     }
 }
 
-/// Findings for which the logs are searched, and how much of their text is compared (bytes).
+/// Most findings for which the logs are searched, and how much of their text is compared (bytes).
 const POINTED: usize = 20;
 const COMPARED: usize = 200;
 
-/// The file that a target's results are in.
+/// Path of the file with a target's results.
 fn results_path(target: &Value) -> String {
     let name = target["metadata"]["name"].as_str().unwrap_or_default();
     let kind = if target["kind"] == "Restore" { TargetKind::Restore } else { TargetKind::Backup };
@@ -169,7 +169,7 @@ fn of_results(
     };
     for text in &messages.texts {
         let title = readable(text);
-        // One cause stands as error below `velero` and as warning below `namespaces`; the errors come first.
+        // One cause appears as error below `velero` and as warning below `namespaces`; the errors come first.
         if findings.len() < LIMIT && told.is_new(&title) {
             findings.push(Finding::new(id, severity, &title, object, Proof::new(file.to_owned(), text.trim())));
         }
@@ -181,7 +181,7 @@ fn of_results(
     }
 }
 
-/// What node-agents found out about a hosting pod that could not be prepared, in their words.
+/// What node-agents reported about a hosting pod that could not be prepared, in their words.
 fn of_diagnosed(lines: &[String], file: &str, object: &str, findings: &mut Vec<Finding>) {
     let frame = |line: &str| line.contains("begin diagnose ") || line.contains("end diagnose ");
     let said: Vec<&str> = lines.iter().map(String::as_str).filter(|line| !frame(line)).collect();
@@ -202,8 +202,8 @@ fn of_location(location: &Value, findings: &mut Vec<Finding>) {
     }
 }
 
-/// `resource: /pods name: /p message: /Error backing up item error: /why` as a person would say it; anything else as
-/// it is. The form is made by `LogHook` in Velero's pkg/util/logging/log_counter_hook.go.
+/// Turns `resource: /pods name: /p message: /Error backing up item error: /why` into a sentence; other texts stay as
+/// they are. `LogHook` in Velero's pkg/util/logging/log_counter_hook.go produces that form.
 fn readable(text: &str) -> String {
     let text = text.trim();
     let Some((head, why)) = text.rsplit_once("error: /") else { return text.to_owned() };
@@ -222,7 +222,7 @@ fn readable(text: &str) -> String {
     }
 }
 
-/// What was told already, in these words or with the same end.
+/// Titles that were reported already, and their ends.
 #[derive(Debug, Default)]
 struct Told {
     titles: BTreeSet<String>,
@@ -230,10 +230,10 @@ struct Told {
 }
 
 impl Told {
-    /// Remembers the title; whether nothing like it was told before.
+    /// Remembers the title; `false` if this title, or one with the same end, was reported before.
     fn is_new(&mut self, title: &str) -> bool {
         let tail = title.rsplit(": ").next().unwrap_or(title);
-        // Short ends such as "not found" say too little to be the same cause.
+        // Short ends such as "not found" do not identify a cause.
         let known = self.titles.contains(title) || self.tails.contains(tail);
         if !known {
             self.titles.insert(title.to_owned());

@@ -1,18 +1,17 @@
-//! How the diagnosis speaks of an object: its name, and the file of the bundle that it is in.
-//! What the object's state means is said beside this file.
+//! How the diagnosis refers to an object: its name, and its file in the bundle.
 
 use serde_json::Value;
 
 use crate::archive::BundlePath;
 
-/// `Kind/namespace/name`; without a namespace `Kind//name`.
+/// `Kind/namespace/name`, or `Kind//name` without a namespace.
 pub(super) fn reference(object: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let meta = &object["metadata"];
     format!("{}/{}/{}", text(&object["kind"]), text(&meta["namespace"]), text(&meta["name"]))
 }
 
-/// The List that holds the object.
+/// Path of the List that contains the object.
 pub(super) fn path(object: &Value) -> String {
     let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
     let plural = match kind.strip_suffix('y') {
@@ -30,13 +29,13 @@ pub(super) fn path(object: &Value) -> String {
     .to_owned()
 }
 
-/// What an Event is about, as [`reference`] has it.
+/// The object of an Event, in the form of [`reference`].
 pub(super) fn about(event: &Value) -> String {
     let text = |name: &str| event["involvedObject"][name].as_str().unwrap_or_default();
     format!("{}/{}/{}", text("kind"), text("namespace"), text("name"))
 }
 
-/// When an Event was last seen; RFC 3339, as the API server has it.
+/// When an Event was last seen; RFC 3339, as the API server writes it.
 pub(super) fn last_seen(event: &Value) -> Option<&str> {
     let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
     text("/series/lastObservedTime")
@@ -46,7 +45,7 @@ pub(super) fn last_seen(event: &Value) -> Option<&str> {
         .or_else(|| text("/metadata/creationTimestamp"))
 }
 
-/// `Reason: message`, and how often if more than once.
+/// `Reason: message`, and the count if above one.
 pub(super) fn words(event: &Value) -> String {
     let text = |name: &str| event[name].as_str().unwrap_or_default().trim();
     let count = event["count"].as_i64().or_else(|| event.pointer("/series/count").and_then(Value::as_i64));

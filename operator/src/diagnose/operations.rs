@@ -1,5 +1,5 @@
-//! The asynchronous operations of a Backup or Restore, as moments: snapshots and data movers go on after the last line of the
-//! log, and their failures are in no results file. What `itemoperations.json` has besides is in the file itself.
+//! The asynchronous operations of a Backup or Restore, as timeline events: snapshots and data movers continue after the
+//! last line of the log, and no results file contains their failures.
 
 use std::io::Read;
 
@@ -8,12 +8,12 @@ use serde::Deserialize;
 use super::timeline::{MomentKind, TimelineEvent};
 use crate::{describe::each, text::bounded};
 
-/// The most moments of one file; three come of each operation.
+/// Most events of one file; each operation produces up to three.
 const MOST: usize = 9_000;
 /// Longest text (bytes).
 const TEXT: usize = 512;
 
-/// `pkg/itemoperation` of Velero.
+/// `Operation` in Velero's `pkg/itemoperation`.
 #[derive(Deserialize)]
 struct Operation {
     #[serde(default)]
@@ -50,10 +50,10 @@ struct Status {
     updated: Option<String>,
 }
 
-/// The moments that a file at `path` tells of; of a file that breaks off, those until then.
+/// The events in the file at `path`; if the file breaks off, the events up to that point.
 pub fn operations(file: impl Read, path: &str) -> Vec<TimelineEvent> {
     let mut all = Vec::new();
-    // That the file is not whole is told where it was read.
+    // The reader of the file reports that it is incomplete.
     let _ = each(file, |operation: Operation| {
         if all.len() < MOST {
             moments(&operation, path, &mut all);

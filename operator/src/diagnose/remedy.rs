@@ -1,5 +1,5 @@
-//! What to do about each kind of finding, and the page of Velero's documentation that says more. The kinds are ours; what a
-//! known text of a failure means is not explained here.
+//! What to do about each kind of finding, and the page of Velero's documentation about it. It does not explain known
+//! failure messages.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::{
     VALIDATION_ERROR, WAITS_BEHIND, WITHHELD,
 };
 
-/// The documentation of the Velero that the tests run; its pages are `site/content/docs/v1.18` of Velero's repository.
+/// Documentation of the Velero that the tests run: `site/content/docs/v1.18` in Velero's repository.
 const SITE: &str = "https://velero.io/docs/v1.18/";
 
 /// All kinds of findings.
@@ -31,13 +31,13 @@ const IDS: [&str; 15] = [
     WITHHELD,
 ];
 
-/// All pages that a finding may link to, so that they can be held against what Velero publishes.
+/// All pages that a finding may link to, so that a test can compare them with the pages that Velero publishes.
 pub fn links() -> BTreeSet<String> {
     let kinds = ["Backup", "Restore", "PodVolumeBackup", "PodVolumeRestore", "DataUpload", "DataDownload"];
     IDS.iter().flat_map(|id| kinds.iter().filter_map(|kind| of(id, &format!("{kind}/v/x")).link)).collect()
 }
 
-/// What to do, and where to read on.
+/// What to do, and where to read more.
 pub(super) struct Remedy {
     pub(super) words: &'static str,
     pub(super) link: Option<String>,
@@ -107,7 +107,7 @@ pub(super) fn of(id: &str, object: &str) -> Remedy {
     Remedy { words, link: page.map(|page| format!("{SITE}{page}")) }
 }
 
-/// By which way the volume's data goes.
+/// The troubleshooting page for the way the volume's data moves.
 fn moving(kind: &str) -> &'static str {
     match kind {
         "DataUpload" | "DataDownload" => "csi-snapshot-data-movement/#troubleshooting",

@@ -1,5 +1,5 @@
-//! What happened, in the order in which it happened: one line for each moment that objects, Events, logs and operations tell
-//! a time of. Pure, over redacted evidence; which lines of a log tell something is said beside this file.
+//! The timeline, oldest first: one line for each time that objects, Events, logs and operations report. Pure, over
+//! redacted evidence.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::object::{about, last_seen, path, reference, words};
 use crate::{collect::Evidence, text::bounded};
 
-/// The most lines; the oldest go first.
+/// Most lines; the oldest are dropped first.
 const LINES: usize = 50_000;
 /// Longest text of a line (bytes).
 const TEXT: usize = 1024;
@@ -31,27 +31,27 @@ pub struct TimelineEvent {
     pub line: Option<u64>,
 }
 
-/// What sort of thing happened.
+/// The kind of a timeline event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MomentKind {
-    /// An object was made, taken up or ended.
+    /// An object was created, taken up or ended.
     Phase,
-    /// The cluster said so.
+    /// A Kubernetes Event.
     Event,
-    /// A line of a log tells an error.
+    /// An error line of a log.
     Log,
     /// A container started or ended.
     Container,
-    /// A plugin's asynchronous operation was made, began or went on.
+    /// A plugin's asynchronous operation was created, began or continued.
     Operation,
 }
 
 impl MomentKind {
-    /// All, in the order in which they are offered to a reader.
+    /// All kinds, in the order in which readers see them.
     pub const ALL: [Self; 5] = [Self::Phase, Self::Event, Self::Log, Self::Container, Self::Operation];
 
-    /// The word for it.
+    /// The word for the kind.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Phase => "phase",
@@ -63,7 +63,7 @@ impl MomentKind {
     }
 }
 
-/// All moments, the oldest first; `read` are those that logs and operations tell of.
+/// All events, oldest first; `read` contains those of logs and operations.
 pub fn timeline(evidence: &Evidence, read: Vec<TimelineEvent>) -> Vec<TimelineEvent> {
     let mut all = read;
     for object in evidence.target.iter().chain(&evidence.backup) {

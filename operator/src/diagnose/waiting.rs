@@ -1,5 +1,5 @@
-//! Findings about a target that Velero did not begin with: a server that takes up no such work, a location that nothing may be
-//! written to, and what is in front. Why that does not end is for a bundle about it.
+//! Findings about a target that Velero has not begun: a server that does not process its kind, a read-only location,
+//! and the objects ahead of it. A bundle about such an object shows why it does not end.
 
 use debugbundle_crd::Severity;
 use serde_json::Value;
@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{collect::Evidence, inventory::ServerIdle};
 
-/// Of those in front, how many are quoted.
+/// Most objects ahead that are quoted.
 const QUOTED: usize = 5;
 
-/// What keeps Velero from beginning, the surest first.
+/// What keeps Velero from beginning, most certain first.
 pub(super) fn waiting(target: &Value, evidence: &Evidence, findings: &mut Vec<Finding>) {
     let phase = match text(&target["status"]["phase"]) {
         "" => "New",
@@ -78,7 +78,7 @@ fn idle_words(idle: &ServerIdle, kind: &str) -> String {
     }
 }
 
-/// The location of a Backup, the default one if it names none, if that is read only.
+/// The location of a Backup (the default one if it names none), if it is read-only.
 fn read_only<'a>(target: &Value, evidence: &'a Evidence) -> Option<&'a Value> {
     let named = text(&target["spec"]["storageLocation"]);
     let its_own = |location: &&Value| match named {

@@ -1,5 +1,5 @@
-//! What hangs on a namespace's pods that are the target's: who else holds their claims, the claims and their volumes, the
-//! snapshots, the owners. Which pods these are is told by `sieve`.
+//! What surrounds the target's pods in a namespace: other holders of their claims, the claims and their volumes,
+//! snapshots, owners. `pod_filter` decides which pods these are.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use super::{
 use crate::cluster::ApiKind;
 
 impl DiscoveryReader<'_> {
-    /// Who holds what the target waits for: a volume that can be attached once is attached where another pod has it.
+    /// Pods that hold what the target waits for: a volume that can be attached once stays with another pod.
     pub(super) async fn holders_of(&self, place: &Place, met: &mut Met) {
         let waiting = met.involved.iter().filter(|pod| !pod.seen.ready && !pod.asked_for);
         let mut claims: BTreeSet<String> = waiting.flat_map(|pod| pod.seen.pod.claims.iter().cloned()).collect();
@@ -35,7 +35,7 @@ impl DiscoveryReader<'_> {
         met.holders = self.list(&kind, &place.namespace, None, INVOLVED, holds).await;
     }
 
-    /// The claims of these pods and those that were named before, with their volumes.
+    /// The claims of these pods and the claims named before, with their volumes.
     pub(super) async fn claims_of(&self, place: &Place, met: &mut Met) {
         let mut names = place.claims.clone();
         names.extend(met.involved.iter().flat_map(|pod| pod.seen.pod.claims.iter().cloned()));
@@ -60,12 +60,12 @@ impl DiscoveryReader<'_> {
         }
     }
 
-    /// Snapshots that the target made, or that were made of the claims, or that these are filled from. One that is gone is part
-    /// of the story as long as a claim waits for it.
+    /// Snapshots that the target made, that were made of the claims, or that fill the claims. A missing one is part of
+    /// the evidence as long as a claim waits for it.
     pub(super) async fn snapshots_of(&self, place: &Place, met: &mut Met) {
         let Some(kind) = &place.snapshots else { return };
         let (sieve, claims, sources) = (place.sieve.clone(), met.claims.clone(), met.sources.clone());
-        // Only what carries the label can be of interest when there is no claim.
+        // Without claims, only snapshots with the label can be of interest.
         let selector = sieve.selector().filter(|_| claims.is_empty() && !sieve.whole);
         let wanted = move |snapshot: Value| {
             let found = Snapshot::read(&snapshot)?;
@@ -82,7 +82,7 @@ impl DiscoveryReader<'_> {
         met.snapshots.extend(met.held_up.difference(&found).map(|name| (name.clone(), None)));
     }
 
-    /// The pods' controllers, and theirs.
+    /// The pods' controllers, and the controllers of these.
     pub(super) async fn owners_of(&self, met: &mut Met) {
         let owner = |pod: &Pod| Controller::of(pod.owner.as_ref()?);
         met.owners = met.involved.iter().filter_map(|pod| owner(&pod.seen.pod)).collect();

@@ -1,10 +1,10 @@
-//! What belongs to a Backup or Restore: the joins by label, owner and name that Velero makes. Pure; which objects to
-//! ask for is in `inventory`.
+//! Which data objects belong to a Backup or Restore: the joins by label, owner and name that Velero makes. Pure;
+//! `reader` asks for the objects.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// A name in a namespace, and the UID it had for the one that named it.
+/// A name in a namespace, and the UID that its reference contains.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectName {
     /// Namespace.
@@ -22,9 +22,9 @@ pub struct DataObject {
     pub plural: String,
     /// Its name; the pod, claim and snapshot that serve it have the same.
     pub name: String,
-    /// `status.phase`, empty while nobody has taken it up.
+    /// `status.phase`, empty until a node agent takes it up.
     pub phase: String,
-    /// Where it runs, or was accepted.
+    /// The node where it runs, or was accepted.
     pub node: Option<String>,
     /// The pod whose volume it is.
     pub pod: Option<ObjectName>,
@@ -39,7 +39,7 @@ pub struct DataObject {
 }
 
 impl DataObject {
-    /// Reads the object, whatever is in it; names that cannot be names are left out.
+    /// Reads the object, whatever it contains; invalid names are left out.
     pub fn read(plural: &str, object: &Value) -> Option<Self> {
         let text = |pointer: &str| {
             let text = object.pointer(pointer).and_then(Value::as_str)?;
@@ -54,10 +54,10 @@ impl DataObject {
             .as_ref()
             .map(|pod| pod.namespace.clone())
             .or_else(|| first(&["/spec/sourceNamespace", "/spec/targetVolume/namespace"]));
-        // A DataDownload keeps the old namespace in sourceNamespace; what it restores into is the target volume's.
+        // A DataDownload keeps the old namespace in `sourceNamespace`; it restores into that of the target volume.
         let namespace = text("/spec/targetVolume/namespace").or(namespace);
         let backed_up = text("/spec/sourceNamespace").or_else(|| pod.as_ref().map(|pod| pod.namespace.clone()));
-        // Velero's own data mover has no other repositories than Kopia's.
+        // Velero's own data mover has Kopia repositories only.
         let sort = text("/spec/uploaderType").unwrap_or_else(|| "kopia".to_owned());
         let claim = first(&["/metadata/annotations/velero.io~1pvc-name", "/spec/targetVolume/pvc", "/spec/sourcePVC"]);
         Some(Self {
@@ -75,13 +75,13 @@ impl DataObject {
 }
 
 impl DataObject {
-    /// A node agent will take it up, and it does not say which: none did yet.
+    /// Any node agent may take it up: none has yet.
     pub(super) fn may_go_anywhere(&self) -> bool {
         self.node.is_none() && !self.has_ended() && matches!(self.plural.as_str(), "datauploads" | "datadownloads")
     }
 
-    /// What tells the repository that holds the data: the namespace it was backed up from, the location, and the
-    /// repository's type. `otherwise` is the location of data that does not say its own.
+    /// What identifies the repository of the data: the namespace it was backed up from, the location, and the
+    /// repository's type. `otherwise` is the location of data that does not name its own.
     pub(super) fn held_in(&self, otherwise: Option<&str>) -> Option<(String, String, String)> {
         let (namespace, sort) = self.repository.clone()?;
         let location = self.location.as_deref().or(otherwise)?;
@@ -106,8 +106,8 @@ pub fn is_dns_name(text: &str) -> bool {
     bytes.len() <= 253 && edge(bytes.first()) && edge(bytes.last()) && bytes.iter().copied().all(inner)
 }
 
-/// Whether an object that carries the target's *name* is the target's and not a namesake's: by owner, else by
-/// Velero's tag; an object with neither is taken.
+/// Whether an object with the target's *name* is the target's and not a namesake's: by owner, else by Velero's tag; an
+/// object with neither is accepted.
 pub(super) fn is_of(object: &Value, uid: &str, tag: &str) -> bool {
     let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
     let velero: Vec<&str> = owners
@@ -122,8 +122,8 @@ pub(super) fn is_of(object: &Value, uid: &str, tag: &str) -> bool {
     object.pointer("/spec/tags").and_then(|tags| tags[tag].as_str()).is_none_or(|tagged| tagged == uid)
 }
 
-/// The newest of a Schedule's Backups (time, name, usable) at the time of the Restore; usable ones first, as Velero
-/// restores from no other.
+/// The newest of a Schedule's Backups (time, name, usable) at the time of the Restore; usable ones first, because
+/// Velero restores from no other.
 pub(super) fn newest_backup(
     backups: Vec<(Option<Timestamp>, String, bool)>,
     restore: Option<Timestamp>,

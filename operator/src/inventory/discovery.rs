@@ -1,17 +1,17 @@
-//! Which kinds the API server serves, as far as bundles want them. Tolerates groups whose own server is down: they are
-//! named as stale, the others stay known.
+//! Which of the kinds that bundles want the API server serves. Tolerates groups whose own server is down: these are
+//! named as stale, and the others stay known.
 
 use serde_json::Value;
 
 use crate::cluster::ApiKind;
 
-/// What to accept so that one answer tells all kinds (Kubernetes 1.26 and later); older servers ignore it.
+/// The `Accept` header for all kinds in one answer (Kubernetes 1.26 and later); older servers ignore it.
 pub const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
 
 /// Velero's API group.
 pub(crate) const VELERO: &str = "velero.io";
-/// Groups whose kinds are looked up: those that a bundle reads and that not every cluster has, or not in one version. What
-/// else is served is of no interest to a plan; whoever wants more adds a line.
+/// Groups whose kinds are looked up: bundles read them, and some clusters lack them or serve another version. To look
+/// up a further group, add a line.
 const OF_INTEREST: [&str; 10] = [
     VELERO,
     "apiregistration.k8s.io",
@@ -25,22 +25,22 @@ const OF_INTEREST: [&str; 10] = [
     "storage.k8s.io",
 ];
 
-/// The kinds served, of the groups of interest: of each the preferred version that can be listed.
+/// The served kinds of the groups of interest, each in the preferred version that can be listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Served {
     kinds: Vec<ApiKind>,
-    /// `group/version` of any group whose list could not be had.
+    /// `group/version` of any group whose kinds could not be listed.
     pub stale: Vec<String>,
 }
 
-/// A group that an old API server lists, with its versions, the preferred one first.
+/// A group in an old API server's list, with its versions, the preferred one first.
 pub(super) struct Group {
     pub name: String,
     pub versions: Vec<String>,
 }
 
 impl Served {
-    /// Reads an aggregated answer; `None` if it is none.
+    /// Reads an aggregated answer; `None` if it is not one.
     pub fn from_aggregated(groups: &Value) -> Option<Self> {
         if groups["kind"] != "APIGroupDiscoveryList" {
             return None;
@@ -71,7 +71,7 @@ impl Served {
         Some(served)
     }
 
-    /// Adds an `APIResourceList` of an old server; of two versions the one that was added first is kept.
+    /// Adds an old server's `APIResourceList`; of two versions, the one added first is kept.
     pub fn add_resource_list(&mut self, group: &str, version: &str, list: &Value) {
         for resource in array(list, "/resources") {
             let kind = ApiKind {
@@ -105,7 +105,7 @@ impl Served {
         kinds
     }
 
-    /// Something of the group is served, or was when its server was last heard of.
+    /// The group serves a kind, or its server is down.
     pub fn has_group(&self, group: &str) -> bool {
         self.kinds.iter().any(|kind| kind.group == group) || self.is_stale(group)
     }
@@ -115,7 +115,7 @@ impl Served {
         self.stale.iter().any(|stale| stale.split('/').next() == Some(group))
     }
 
-    /// A kind of Velero's as it is served, or as it is known to be when discovery did not tell.
+    /// A kind of Velero's as it is served, or in its well-known form if discovery did not return it.
     pub fn velero(&self, plural: &str, kind: &str) -> ApiKind {
         let version = if matches!(plural, "datauploads" | "datadownloads") { "v2alpha1" } else { "v1" };
         self.find(VELERO, plural).cloned().unwrap_or_else(|| ApiKind::namespaced(VELERO, version, plural, kind))

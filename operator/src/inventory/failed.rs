@@ -1,5 +1,5 @@
-//! The Backups and Restores that failed last: of an installation, for which nobody named a target, they are the way in. What
-//! is told of them is said by the diagnosis.
+//! The Backups and Restores that failed last: the way into an installation when nobody named a target. `diagnose`
+//! reports on them.
 
 use std::cmp::Reverse;
 
@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use super::{Served, reader::DiscoveryReader, top_n::TopN};
 use crate::text::bounded;
 
-/// So many of each kind are named.
+/// The most that are named of each kind.
 const NEWEST: usize = 20;
-/// Kept of why one failed (bytes).
+/// Bytes kept of the reason of a failure.
 const REASON: usize = 1024;
 
 impl DiscoveryReader<'_> {
-    /// The newest failed Backups, then the newest failed Restores, as [`short`] has them; the newest first.
+    /// The newest failed Backups, then the newest failed Restores, in the form of [`short`]; the newest first.
     pub(super) async fn failed(&self, served: &Served) -> Vec<Value> {
         let mut failed = Vec::new();
         for (plural, kind) in [("backups", "Backup"), ("restores", "Restore")] {
@@ -32,7 +32,7 @@ impl DiscoveryReader<'_> {
     }
 }
 
-/// When it began, or was made, and what of it tells of the failure; `None` of one that did not fail.
+/// When it began, or was created, and the fields about its failure; `None` if it did not fail.
 fn short(kind: &str, object: &Value) -> Option<(Option<Timestamp>, Value)> {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
     let phase = text("/status/phase").filter(|phase| phase.contains("Failed"))?;

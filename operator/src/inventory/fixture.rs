@@ -1,4 +1,4 @@
-//! A farm with a Velero, for tests of what is made of an inventory. Nothing of it is read from anywhere.
+//! An invented cluster with Velero, for tests of the code that uses an inventory.
 
 use std::collections::BTreeSet;
 

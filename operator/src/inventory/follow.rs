@@ -1,5 +1,5 @@
 //! The walk from the target's data to where a cause may lie: pods, their owners, claims, volumes, snapshots, nodes, in
-//! Velero's namespace and in those that the target touched. Names are kept; the objects are read by `collect`.
+//! Velero's namespace and in those that the target touched. It keeps names; `collect` reads the objects.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,12 +19,12 @@ use crate::cluster::ApiKind;
 /// Namespaces walked through at once.
 const AT_ONCE: usize = 4;
 
-/// A namespace to walk through, and what of it is known before.
+/// A namespace to walk through, and what is known of it already.
 pub(super) struct Place {
     pub(super) namespace: String,
     pub(super) sieve: PodFilter,
     pub(super) claims: BTreeSet<String>,
-    /// Those of them that something went wrong with.
+    /// Those of the claims with which something went wrong.
     pub(super) waited: BTreeSet<String>,
     pub(super) snapshots: Option<ApiKind>,
     pub(super) groups: Option<ApiKind>,
@@ -32,9 +32,9 @@ pub(super) struct Place {
 
 /// A pod on the way to a cause.
 pub(super) struct Involved {
-    /// Nothing of its data is left to explain.
+    /// It has no unfinished data.
     settled: bool,
-    /// Nothing but the namespace that was asked for leads to it: its logs are read with those that are not well.
+    /// Only the requested namespace leads to it: its logs are read with those of the unhealthy pods.
     pub(super) asked_for: bool,
     pub(super) seen: PodView,
 }
@@ -46,16 +46,16 @@ pub(super) struct Met {
     /// By rank.
     pub(super) involved: Vec<Involved>,
     pub(super) restored: Vec<PodView>,
-    /// Others that hold the claims of those that wait.
+    /// Other pods that hold the claims of waiting pods.
     pub(super) holders: Vec<PodView>,
     pub(super) beyond: usize,
     pub(super) claims: BTreeSet<String>,
-    /// Those of them that something waits for, or that something went wrong with.
+    /// Claims that something waits for, or with which something went wrong.
     pub(super) waited: BTreeSet<String>,
     pub(super) owners: BTreeSet<(Controller, String)>,
-    /// And whether something waits for it.
+    /// PersistentVolumes, and whether something waits for each.
     pub(super) volumes: Vec<(String, bool)>,
-    /// VolumeSnapshots that claims are filled from, and those of them whose claim has no volume yet.
+    /// VolumeSnapshots that claims are filled from, and those whose claim has no volume yet.
     pub(super) sources: BTreeSet<String>,
     pub(super) held_up: BTreeSet<String>,
     pub(super) snapshots: Vec<(String, Option<String>)>,
@@ -69,7 +69,7 @@ impl Place {
         let here = |name: &&ObjectName| name.namespace == namespace;
         let names = |name: &ObjectName| name.name.clone();
         let of_data = inventory.data.iter().filter_map(|object| object.claim.as_ref()).filter(here).map(names);
-        // What files named besides, as something went wrong with it.
+        // Claims that files named, because something went wrong with them.
         let waited: BTreeSet<String> = inventory.claims.iter().filter(here).map(names).collect();
         Self {
             namespace: namespace.to_owned(),
@@ -83,8 +83,8 @@ impl Place {
 }
 
 impl DiscoveryReader<'_> {
-    /// Walks through those namespaces that may be looked into and were not walked through yet; of the others, from the claims
-    /// that were named since.
+    /// Walks through the allowed namespaces that were not walked through yet; in the others, follows the claims that
+    /// were named since.
     pub(super) async fn follow(&self, inventory: &mut Inventory, which: impl Fn(&NamespaceCandidate) -> bool) {
         let places: Vec<Place> = inventory
             .touched
@@ -103,11 +103,11 @@ impl DiscoveryReader<'_> {
         inventory.involve_agents();
     }
 
-    /// From claims that files name to their volumes and snapshots, where the walk has been before.
+    /// Follows claims that files name to their volumes and snapshots, in namespaces already walked through.
     async fn follow_late(&self, inventory: &mut Inventory) {
         for (namespace, claims) in std::mem::take(&mut inventory.trail.late) {
             let snapshots = inventory.served.find(SNAPSHOTS, "volumesnapshots").cloned();
-            // Velero makes them where the volumes are, and not in its own namespace.
+            // Velero makes these where the volumes are, never in its own namespace.
             let groups = groups::kind(&inventory.served).filter(|_| namespace != self.namespace);
             let place =
                 Place { namespace, sieve: PodFilter::default(), waited: claims.clone(), claims, snapshots, groups };
@@ -120,7 +120,7 @@ impl DiscoveryReader<'_> {
         }
     }
 
-    /// What data movers hold in Velero's own namespace: claims and snapshots of the same name as the object they serve.
+    /// What data movers hold in Velero's own namespace: claims and snapshots named like the object they serve.
     pub(super) async fn at_home(&self, inventory: &mut Inventory) {
         for object in &inventory.data {
             inventory.nodes.extend(object.node.clone());
@@ -187,7 +187,7 @@ impl DiscoveryReader<'_> {
         met
     }
 
-    /// Pods that are involved or restored, in as few calls as that takes.
+    /// Pods that are involved or restored, in as few calls as possible.
     async fn pods_of(&self, place: &Place) -> PodSelection {
         let kind = ApiKind::namespaced("", "v1", "pods", "Pod");
         let (sieve, crowd) = (&place.sieve, PodSelection::of(&place.sieve));
@@ -218,7 +218,7 @@ impl Inventory {
         let here = |name: String, uid: Option<String>| ObjectName { namespace: namespace.clone(), name, uid };
         let trail = &mut self.trail;
         trail.pods_beyond += beyond;
-        // Those that are named and gone are asked for all the same: that they are gone is part of the story.
+        // Missing pods that data names are wanted too: that they are gone is part of the evidence.
         let mut wanted: BTreeMap<String, (bool, bool, ObjectName)> = BTreeMap::new();
         for object in &self.data {
             let Some(pod) = object.pod.as_ref().filter(|pod| pod.namespace == namespace) else { continue };
@@ -262,8 +262,8 @@ impl Inventory {
         trail.walked.insert(namespace);
     }
 
-    /// A pod that waits for its volume waits for the node agent beside it, whoever took up the data; and for the node that
-    /// holds the volume.
+    /// Involves the node agents beside pods that wait for a volume, whichever agent took up the data, and those on
+    /// nodes that hold such a volume.
     pub(super) fn involve_agents(&mut self) {
         let hosting = self.pods.iter().filter(|pod| pod.role == PodRole::DataMover);
         let waiting = self.involved_pods.iter().chain(&self.unhealthy).chain(hosting);
@@ -278,7 +278,7 @@ impl Inventory {
 }
 
 impl RelatedVolumes {
-    /// Volumes, and snapshots with their contents, that were met in a namespace.
+    /// Stores volumes, and snapshots with their contents, that were met in a namespace.
     fn store(&mut self, met: Met) {
         let Met { namespace, volumes, snapshots, groups, .. } = met;
         let here = |name: String| ObjectName { namespace: namespace.clone(), name, uid: None };
@@ -326,7 +326,7 @@ mod tests {
                 crowd.restart();
             }
             for n in 0..ALL {
-                // The one in the midst is not ready; that of the Failed one is.
+                // The pod in the middle is not ready; the pod of the Failed data is.
                 let ready = if n == 120 { "False" } else { "True" };
                 let pod = json!({"metadata": {"name": format!("p-{n:03}"), "namespace": "shop", "uid": "u"},
                     "status": {"conditions": [{"type": "Ready", "status": ready}]}});

@@ -1,5 +1,5 @@
-//! Snapshots of several volumes at once (`groupsnapshot.storage.k8s.io`): those that Velero made for a Backup, and those that a
-//! namespace's snapshots are of. Their contents and classes are of the cluster, and read by `collect`.
+//! Snapshots of several volumes at once (`groupsnapshot.storage.k8s.io`): those that Velero made for a Backup, and
+//! those that a namespace's snapshots belong to. `collect` reads their contents and classes, which are cluster-scoped.
 
 use std::collections::BTreeSet;
 
@@ -14,10 +14,10 @@ use super::{
 };
 use crate::cluster::ApiKind;
 
-/// Their group.
+/// Their API group.
 pub(crate) const GROUP: &str = "groupsnapshot.storage.k8s.io";
 
-/// The kind of them that is in namespaces, if it is served.
+/// Their namespaced kind, if it is served.
 pub(super) fn kind(served: &Served) -> Option<ApiKind> {
     served.find(GROUP, "volumegroupsnapshots").cloned()
 }
@@ -33,8 +33,8 @@ fn read(group: &Value) -> Option<(String, Option<String>)> {
 }
 
 impl DiscoveryReader<'_> {
-    /// Velero labels those that it makes with the Backup's name (`pkg/backup/actions/csi/pvc_action.go`); it deletes them once
-    /// their snapshots are there.
+    /// Velero labels the ones that it makes with the Backup's name (`pkg/backup/actions/csi/pvc_action.go`), and
+    /// deletes them once their snapshots exist.
     pub(super) async fn groups_of(&self, place: &Place, met: &mut Met) {
         let Some(kind) = &place.groups else { return };
         let (sieve, named): (_, BTreeSet<String>) = (place.sieve.clone(), met.groups_named.clone());

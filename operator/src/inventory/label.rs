@@ -1,14 +1,14 @@
-//! Names as Velero writes them into labels, which hold 63 bytes: two rules, one for most labels and one for those of
-//! repositories. Which label tells what is known where it is asked for.
+//! Names as Velero writes them into labels, which hold 63 bytes: one rule for most labels, and one for labels of
+//! repositories.
 
 use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 use sha3::Sha3_224;
 
-/// What a label's value may have (bytes).
+/// The most bytes of a label's value.
 const MOST: usize = 63;
-/// What is left of a longer name in front of the six digits (bytes).
+/// Bytes kept of a longer name, before the six digits.
 const HEAD: usize = 57;
 
 /// A name as Velero writes it into a label: up to 63 bytes as it is, else its first 57 and the first six hex digits of

@@ -1,19 +1,19 @@
-//! What there is: Velero, the target, what belongs to it, and where. Reads just enough of the cluster for the plan;
-//! the objects themselves go into the bundle by `collect`, and nothing is decided here.
+//! What the cluster contains: Velero, the target, what belongs to it, and where. Reads just enough for the plan;
+//! `collect` puts the objects themselves into the bundle.
 //!
-//! * `reader`: how it asks, and for the target and its data; `related`: what else belongs to the target in Velero's namespace.
-//! * `scope`: where it may look, and why there may be no inventory at all.
-//! * `follow`: from the data to pods, nodes and what is `around` them: owners, claims, volumes; `pod_filter`: which pods these are;
-//!   `related_volumes`: what lies on that way.
+//! * `reader`: asks the API server, and reads the target and its data; `related`: what else belongs to the target.
+//! * `scope`: where it may look, and the errors that leave no inventory at all.
+//! * `follow`: from the data to pods, nodes and what is `around` them: owners, claims, volumes; `pod_filter`: which
+//!   pods; `related_volumes`: the objects on that way.
 //! * `nodes`: nodes that no pod leads to; `groups`: snapshots of several volumes at once.
-//! * `namespaces`: which namespaces are looked into; `top_n`: of too many objects, those that matter most.
-//! * `failed`: without a target, what failed last.
+//! * `namespaces`: which namespaces are looked into; `top_n`: the most relevant of too many objects.
+//! * `failed`: without a target, the Backups and Restores that failed last.
 //! * `queue`: why Velero does not begin with the target.
-//! * `hooks`: in which containers of a pod hooks run.
-//! * `requested_pods`: pods of the namespaces that were asked for; `volume_refs`: what the target's own files name.
+//! * `hooks`: the containers of a pod in which hooks run.
+//! * `requested_pods`: unhealthy pods of requested namespaces; `volume_refs`: objects that the target's own files name.
 //! * `restore_source`: the Backup of a Restore that names a Schedule, and which data is the target's own.
-//! * `restored_namespaces`: of namespaces that the target's spec means and does not name, those that a Restore came to.
-//! * `data_objects`, `target`, `pods`, `workloads`, `discovery`, `label`: one answer read, without asking anybody.
+//! * `restored_namespaces`: namespaces that a Restore wrote to, where its spec does not name them all.
+//! * `data_objects`, `target`, `pods`, `workloads`, `discovery`, `label`: each parses one answer, without I/O.
 
 mod around;
 mod data_objects;
@@ -74,11 +74,11 @@ use reader::DiscoveryReader;
 use related_volumes::PodView;
 use target::SpecNamespaces;
 
-/// Namespaces beyond Velero's that a target may lead to.
+/// The most namespaces besides Velero's that a target may lead to.
 const TOUCHED: usize = 32;
-/// Pods of Velero's namespace whose logs are read.
+/// The most pods of Velero's namespace whose logs are read.
 const PODS: usize = 5000;
-/// Largest single object that is read (bytes); etcd holds none that is larger.
+/// Largest single object that is read (bytes); etcd stores none that is larger.
 const OBJECT: usize = 4 << 20;
 
 /// A namespace besides Velero's, and why it is of interest.
@@ -86,11 +86,11 @@ const OBJECT: usize = 4 << 20;
 pub struct NamespaceCandidate {
     /// Its name.
     pub namespace: String,
-    /// The object that leads there, or that it was asked for.
+    /// The object that leads there, or `spec.namespaces`.
     pub why: String,
-    /// How near to a cause that is.
+    /// How near it is to a cause.
     pub nearness: Relevance,
-    /// All its pods are wanted, not only those involved.
+    /// All its pods are wanted, not only the involved ones.
     pub whole: bool,
     /// Whether it is looked into, and if not, why.
     pub looked: Looked,
@@ -107,48 +107,48 @@ pub enum Looked {
     TooMany,
 }
 
-/// Something that could not be found out; the bundle says so.
+/// Something that could not be read; the bundle reports it.
 #[derive(Clone, Debug)]
 pub struct Unread {
     /// In words.
     pub what: String,
-    /// What was asked for, and where.
+    /// The kind that was read.
     pub kind: ApiKind,
     /// Empty: the whole cluster.
     pub namespace: String,
-    /// Why not.
+    /// Why it could not be read.
     pub why: ClusterError,
 }
 
-/// Objects of a kind of which only a part is followed.
+/// A kind with more objects than are followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {
     /// The kind, as in a path.
     pub plural: String,
     /// Where they are; empty: in the cluster.
     pub namespace: String,
-    /// In words, how many are followed.
+    /// How many are followed, in words.
     pub told: String,
 }
 
-/// What there is.
+/// What the inventory found.
 #[derive(Clone, Debug)]
 pub struct Inventory {
     /// Velero's namespace.
     pub namespace: String,
-    /// Borders.
+    /// Where the operator may look.
     pub scope: Scope,
     /// What the API server serves.
     pub served: Served,
-    /// The API server's own version (`/version`), if it told.
+    /// The API server's own version (`/version`), if it answered.
     pub kubernetes: Option<Value>,
     /// The target; `None` for the installation as a whole.
     pub target: Option<TargetObject>,
-    /// The Backup of a target that is a Restore; gone Backups are not here.
+    /// The Backup of a target that is a Restore, if it still exists.
     pub backup: Option<TargetObject>,
     /// All BackupStorageLocations, unredacted: for memory only.
     pub locations: Vec<Value>,
-    /// The server's version as the newest ServerStatusRequest has it; they live for minutes only.
+    /// The server's version in the newest ServerStatusRequest; these live for minutes only.
     pub reported_version: Option<String>,
     /// Deployments that are Velero's server.
     pub servers: Vec<Workload>,
@@ -160,31 +160,31 @@ pub struct Inventory {
     pub data: Vec<DataObject>,
     /// What else belongs to the target.
     pub kin: RelatedObjects,
-    /// Without a target: the newest failed Backups and Restores, each with what tells of the failure, unredacted.
+    /// Without a target: the newest failed Backups and Restores, each with the fields about its failure, unredacted.
     pub failed: Vec<Value>,
     /// What Velero takes up before the target.
     pub queue: Queue,
     /// Namespaces besides Velero's.
     pub touched: Vec<NamespaceCandidate>,
-    /// Those beyond the listed ones.
+    /// Namespaces that are neither looked into nor listed.
     pub further: Omitted,
-    /// Pods in those namespaces by which the target's data moves.
+    /// Pods in those namespaces that are on the way from the target to a cause.
     pub involved: Vec<ObjectName>,
-    /// Those of them that are there, in the order of their names.
+    /// Those of them that exist and that the target leads to, sorted by name.
     pub involved_pods: Vec<Pod>,
-    /// Pods of the namespaces asked for whole that are not well.
+    /// Unhealthy pods of the namespaces that were requested whole.
     pub unhealthy: Vec<Pod>,
     /// Claims of those pods and of the target's data.
     pub claims: Vec<ObjectName>,
-    /// Nodes on which all this happens.
+    /// Nodes of these pods, volumes and data.
     pub nodes: BTreeSet<String>,
-    /// What else is on the way from there to a cause.
+    /// What else is on the way to a cause: owners, volumes, snapshots.
     pub trail: RelatedVolumes,
-    /// What could not be found out.
+    /// What could not be read.
     pub unread: Vec<Unread>,
-    /// Of which kinds there were more objects than are followed.
+    /// Kinds with more objects than are followed.
     pub cut: Vec<Cut>,
-    /// The target did not come to its end, and its spec means namespaces that it does not name.
+    /// Set if the target did not finish, and its spec covers namespaces that it does not name.
     pub unnamed: Option<Unnamed>,
 }
 
@@ -192,7 +192,7 @@ impl Inventory {
     /// The BackupStorageLocation of the target, by name; for the installation, the default one.
     pub fn location_name(&self) -> Option<&str> {
         let of = |target: &Option<TargetObject>| -> Option<String> { target.as_ref()?.storage_location.clone() };
-        // A Restore whose Backup is gone has its data all the same.
+        // The data of a Restore names the location even if its Backup is gone.
         let of_data = || self.target.as_ref().and_then(|_| self.data.iter().find_map(|object| object.location.clone()));
         let wanted = of(&self.backup).or_else(|| of(&self.target)).or_else(of_data);
         self.locations
@@ -204,8 +204,8 @@ impl Inventory {
             .and_then(|location| location.pointer("/metadata/name").and_then(Value::as_str))
     }
 
-    /// Adds namespaces that the target's own words lead to, as far as borders and number allow, and the number of those
-    /// beyond; no pod of them is involved by that.
+    /// Adds namespaces that the target's own files name, as far as scope and limit allow, and counts `beyond` further
+    /// ones. This involves none of their pods.
     pub fn touch(&mut self, namespaces: &[String], beyond: u64, why: &str, nearness: Relevance) {
         self.places().touch(namespaces, why, nearness);
         self.further.add_unnamed(beyond);
@@ -216,8 +216,8 @@ impl Inventory {
         NamespaceSelection { touched, further, velero: namespace, scope, most: TOUCHED }
     }
 
-    /// Adds the namespaces that the spec of a target names that did not come to its end: it may wait for a hook, or for a
-    /// namespace that does not go, and data tells only where it has been. `results_lead`: its results name namespaces.
+    /// Adds the namespaces in the spec of a target that did not finish. It may wait for a hook, or for a namespace that
+    /// stays terminating, and its data shows only where it has been. `results_lead`: its results name namespaces.
     pub fn touch_named(&mut self, results_lead: bool) {
         if let Some(target) = self.target.as_ref().filter(|target| target.is_unfinished(results_lead)) {
             let why = format!("spec of {} {}", target.kind, target.name);
@@ -231,10 +231,10 @@ impl Inventory {
     }
 }
 
-/// Takes the inventory within `limit`, as far as no file of the target's is wanted for it: [`follow`] completes it.
+/// Takes the inventory within `limit`, without the target's files; [`follow`] completes it.
 ///
 /// # Errors
-/// A namespace asked for beyond the borders, no such target, no Velero, or an API server that does not tell the target.
+/// A requested namespace outside the scope, no such target, no Velero, or an API server that returns no target.
 pub async fn take(
     cluster: &Cluster,
     namespace: &str,
@@ -290,7 +290,7 @@ pub async fn take(
     };
     let failed = if target.is_none() { look.failed(&served).await } else { Vec::new() };
     let agents = Some(node_agents.as_slice()).filter(|agents| !agents.is_empty() || !look.has_lost(&daemons));
-    // That a list tells of none is believed only if it could be read.
+    // An empty list counts only if it could be read.
     let told = Some(data.as_slice()).filter(|data| target.is_some() && (!data.is_empty() || !look.has_lost_data()));
     if workloads::assign_roles(&mut pods, &servers, agents, told) {
         look.is_cut("node-agents", namespace, workloads::told_of_candidates());
@@ -341,9 +341,9 @@ pub async fn take(
     Ok(inventory)
 }
 
-/// Looks for what a Restore made where its spec names no namespace, and walks within `limit` through the namespaces that were
-/// [touched](Inventory::touch) since, and through those that could still have lost their place. Then it looks for the nodes
-/// that no pod leads to.
+/// Finds what a Restore made if its spec names no namespace. Then walks within `limit` through the namespaces
+/// [touched](Inventory::touch) since, and through those that [`take`] left out because they could still lose their
+/// place. Last come the nodes that no pod leads to.
 pub async fn follow(cluster: &Cluster, inventory: &mut Inventory, limit: Duration) {
     let namespace = inventory.namespace.clone();
     let look = DiscoveryReader::new(cluster, &namespace, Instant::now() + limit);

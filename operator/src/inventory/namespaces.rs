@@ -1,5 +1,5 @@
-//! Which namespaces besides Velero's are looked into: there is room for so many, and those nearest to a cause have it. Pure;
-//! what leads to them is told by `look`, `leads`, `unnamed` and the target itself.
+//! Which namespaces besides Velero's are looked into: their number is limited, and those nearest to a cause come first.
+//! Pure; data, `volume_refs`, `restored_namespaces` and the target itself lead to them.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use super::{DataObject, Looked, NamespaceCandidate, Scope, is_dns_name};
 /// How near to a cause a namespace is, by what leads there; the nearest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Relevance {
-    /// Something went wrong there, or is not done: its data did not complete, results or operations name it.
+    /// Something went wrong or is not done there: its data did not complete, or results or operations name it.
     Trouble,
-    /// The target, or its hooks, are at work there or were, for all that is known.
+    /// The target or its hooks work there, or did, as far as is known.
     Named,
-    /// Its data completed; that the target names it, too, tells no more.
+    /// Its data completed; that the target also names it adds nothing.
     Settled,
 }
 
 impl Relevance {
-    /// It tells more of a namespace than what was known. That one whose data completed is named, too, does not: of many that
-    /// the target names, those without such data are nearer.
+    /// Whether it moves a namespace nearer to a cause. Only trouble does: a namespace whose data completed ranks below
+    /// one that the target names and whose data did not complete, even if the target names both.
     fn is_news(self, known: Self) -> bool {
         self == Self::Trouble && known != Self::Trouble
     }
@@ -32,7 +32,7 @@ pub struct Omitted {
 }
 
 impl Omitted {
-    /// How many; one whose name was not kept may be counted twice.
+    /// How many; a namespace whose name was not kept may be counted twice.
     pub fn count(&self) -> u64 {
         self.names.len() as u64 + self.unnamed
     }
@@ -42,19 +42,19 @@ impl Omitted {
     }
 }
 
-/// The namespaces that are known, and the room that there is for them.
+/// The known namespaces, and how many of them may be looked into.
 pub(super) struct NamespaceSelection<'a> {
     pub touched: &'a mut Vec<NamespaceCandidate>,
     pub further: &'a mut Omitted,
-    /// Velero's namespace, which needs no place.
+    /// Velero's namespace, which does not count.
     pub velero: &'a str,
     pub scope: &'a Scope,
-    /// So many are looked into besides those asked for, and as many listed that are not.
+    /// The most that are looked into besides the requested ones, and the most that are only listed.
     pub most: usize,
 }
 
 impl NamespaceSelection<'_> {
-    /// The namespaces of data: first of what ended and did not complete, then of what is under way, then of the rest.
+    /// The namespaces of data: first of data that ended and did not complete, then of data under way, then of the rest.
     pub(super) fn touch_data(&mut self, data: &[DataObject]) {
         let mut data: Vec<&DataObject> = data.iter().collect();
         data.sort_by_key(|object| (object.is_completed(), !object.has_ended()));
@@ -66,7 +66,7 @@ impl NamespaceSelection<'_> {
         }
     }
 
-    /// The namespaces that were asked for, whole: they need no room, and the schema bounds how many there are.
+    /// The requested namespaces, whole: they do not count, and the schema bounds their number.
     pub(super) fn ask_for(&mut self, asked: &[String]) {
         for namespace in asked.iter().filter(|namespace| *namespace != self.velero) {
             let looked = if self.scope.allows(namespace) { Looked::Yes } else { Looked::NotAllowed };
@@ -87,8 +87,8 @@ impl NamespaceSelection<'_> {
         }
     }
 
-    /// Adds namespaces, and moves those that are known nearer. The last of those that are farther off gives up its place for
-    /// one that has none.
+    /// Adds namespaces, and moves known ones nearer. The last of the farthest ones gives up its place to a nearer one
+    /// that has none.
     pub(super) fn touch(&mut self, namespaces: &[String], why: &str, nearness: Relevance) {
         let velero = self.velero;
         for namespace in namespaces.iter().filter(|namespace| *namespace != velero && is_dns_name(namespace)) {
@@ -123,7 +123,7 @@ impl NamespaceSelection<'_> {
         }
     }
 
-    /// Whether one of this nearness is looked into; another may lose its place by that.
+    /// Whether a namespace of this nearness is looked into; a farther one may lose its place to it.
     fn room_for(&mut self, nearness: Relevance) -> Looked {
         let in_place = |known: &NamespaceCandidate| known.looked == Looked::Yes && !known.whole;
         if self.touched.iter().filter(|known| in_place(known)).count() < self.most {
@@ -139,7 +139,7 @@ impl NamespaceSelection<'_> {
         }
     }
 
-    /// Of too many that are listed and not looked into, the last of the farthest is only counted.
+    /// If too many are listed without being looked into, the last of the farthest ones is only counted.
     fn shorten(&mut self) {
         let listed = |known: &NamespaceCandidate| known.looked != Looked::Yes && !known.whole;
         let all = (0..self.touched.len()).filter(|at| listed(&self.touched[*at]));
@@ -170,7 +170,7 @@ mod tests {
         }
     }
 
-    /// What is known of a target's namespaces, with room for so many.
+    /// The known namespaces of a target, with room for so many.
     struct Known {
         touched: Vec<NamespaceCandidate>,
         further: Omitted,
@@ -202,7 +202,7 @@ mod tests {
             looked.map(|one| one.namespace.as_str()).collect()
         }
 
-        /// How many there are: looked into, listed, and only counted.
+        /// How many are looked into, listed, and only counted.
         fn numbers(&self) -> (usize, usize, u64) {
             let looked = self.looked_into().len();
             (looked, self.touched.len() - looked, self.further.count())
@@ -250,13 +250,13 @@ mod tests {
         let data: Vec<_> = (0..6).map(|n| object(&format!("n{n}"), "Completed")).collect();
         let mut known = Known::of(&data, &[], Scope::everything(), 2);
         assert_eq!((known.looked_into(), known.numbers()), (vec!["n0", "n1"], (2, 2, 2)));
-        // As a spec does that names all of them, the one without data last.
+        // Like a spec that names all of them, the one without data last.
         known.touch(&["n0", "n1", "n2", "n3", "n4", "n5", "hangs"], Relevance::Named);
         assert_eq!((known.looked_into(), known.numbers()), (vec!["n0", "hangs"], (2, 2, 3)));
         known.touch(&["waits"], Relevance::Named);
         known.touch(&["late"], Relevance::Named);
         assert_eq!((known.looked_into(), known.numbers()), (vec!["hangs", "waits"], (2, 2, 5)));
-        // Listed, only counted, and new: what went wrong there counts.
+        // Trouble moves listed and counted namespaces nearer.
         known.touch(&["n5", "late"], Relevance::Trouble);
         assert_eq!((known.looked_into(), known.numbers()), (vec!["late", "n5"], (2, 2, 5)));
         known.touch(&["n0", "new"], Relevance::Trouble);

@@ -1,5 +1,5 @@
-//! Nodes that no pod leads to: where a volume is attached that no pod of interest is beside any more, and those that a pod
-//! could be meant for that no node takes. Nodes of pods and of data are told by `follow`.
+//! Nodes that no pod leads to: those to which a volume is still attached, and those that could suit a pod that no node
+//! takes. `follow` finds the nodes of pods and of data.
 
 use std::collections::BTreeMap;
 
@@ -15,29 +15,29 @@ use super::{
 };
 use crate::cluster::ApiKind;
 
-/// Nodes that are taken for pods that no node takes.
+/// The most nodes that are added for pods that no node takes.
 const NODES: usize = 50;
-/// Different wishes of such pods that are heeded, and terms of one.
+/// The most different requirements of such pods, and the most terms of each.
 const WISHES: usize = 64;
 const TERMS: usize = 32;
-/// Attachments that are followed to their node.
+/// The most attachments that are followed to their node.
 const ATTACHED: usize = 1000;
 
-/// What a pod that no node takes says of the nodes that it could be meant for.
+/// What a pod that no node takes requires of its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NodeRequirements {
     labels: BTreeMap<String, String>,
-    /// One of these has to hold; if there is none, each node will do.
+    /// One of these must hold; without any, each node will do.
     terms: Vec<Value>,
 }
 
 impl NodeRequirements {
-    /// `None` if a node has taken the pod, or the scheduler did not say that none does.
+    /// `None` if a node has taken the pod, or the scheduler did not report that none does.
     pub(super) fn read(pod: &Value) -> Option<Self> {
         const TERMS_AT: &str =
             "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
         let taken = pod.pointer("/spec/nodeName").and_then(Value::as_str).is_some_and(|node| !node.is_empty());
-        // One with gates waits for whoever set these, and for no node.
+        // A pod with scheduling gates waits for their removal, not for a node.
         let refused = |one: &Value| {
             one["type"] == "PodScheduled" && one["status"] == "False" && one["reason"] != "SchedulingGated"
         };
@@ -60,7 +60,7 @@ impl NodeRequirements {
     }
 }
 
-/// As of any selector, and two operators more.
+/// As in any selector, with two more operators.
 fn requirement_holds(one: &Value, labels: &BTreeMap<String, String>) -> bool {
     let number = |text: Option<&str>| text.and_then(|text| text.parse::<i64>().ok());
     let has = || number(one["key"].as_str().and_then(|key| labels.get(key)).map(String::as_str));
@@ -72,15 +72,14 @@ fn requirement_holds(one: &Value, labels: &BTreeMap<String, String>) -> bool {
     }
 }
 
-/// The volume that is attached, and to which node.
+/// The attached volume and its node.
 fn read_attachment(attachment: &Value) -> Option<(String, String)> {
     let text = |pointer| attachment.pointer(pointer).and_then(Value::as_str).filter(|name| is_dns_name(name));
     Some((text("/spec/source/persistentVolumeName")?.to_owned(), text("/spec/nodeName")?.to_owned()))
 }
 
 impl DiscoveryReader<'_> {
-    /// Adds these nodes, once all pods and volumes are known; with all of the cluster's nodes in the bundle there is nothing to
-    /// add.
+    /// Adds these nodes, once all pods and volumes are known. Without a target the bundle contains all nodes anyway.
     pub(super) async fn nodes_beyond_pods(&self, inventory: &mut Inventory) {
         if inventory.target.is_some() && inventory.scope.cluster_read {
             self.where_attached(inventory).await;

@@ -1,5 +1,5 @@
-//! Which of a namespace's pods and snapshots are the target's, and of too many pods those that explain most. Pure; who asks
-//! for them is `follow`.
+//! Which of a namespace's pods and snapshots are the target's, and which of too many pods explain most. Pure; `follow`
+//! reads them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,42 +17,42 @@ use super::{
 };
 use crate::cluster::{Flow, TakeItems};
 
-/// Pods outside Velero's namespace that are involved, and restored ones that are well; of claims and snapshots as many in
-/// each namespace.
+/// The most involved pods of a namespace besides Velero's, and the most healthy restored ones; claims and snapshots
+/// have the same limits.
 pub(super) const INVOLVED: usize = 200;
 pub(super) const RESTORED: usize = 1000;
 
 /// Which of a namespace's pods and snapshots are the target's.
 #[derive(Clone, Default)]
 pub(super) struct PodFilter {
-    /// All of the namespace is asked for.
+    /// The whole namespace was requested.
     pub(super) whole: bool,
-    /// The name of the target, or of the Backup that it restores, as a label has it.
+    /// The name of the target, or of the Backup that it restores, as a label value.
     backup: Option<String>,
-    /// The label that the target puts on what it makes: key and value.
+    /// The label on what the target makes: key and value.
     label: Option<(&'static str, String)>,
     /// Pods that the data names.
     pub(super) pods: BTreeSet<String>,
     /// Claims that data movers read or write: pods that mount them are involved.
     pub(super) moved: BTreeSet<String>,
-    /// Of both, those whose data did not complete.
+    /// Pods and claims whose data did not complete.
     pub(super) open: (BTreeSet<String>, BTreeSet<String>),
-    /// The target, if pods in which its hooks run are involved: one failed, or may hang.
+    /// The target, if one of its hooks failed or may hang: pods in which its hooks run are involved then.
     pub(super) hooks: Option<Arc<TargetObject>>,
 }
 
-/// Comes first what explains most: data that did not complete, then what is not ready, then by name.
+/// Sort key; what explains most comes first: data that did not complete, then pods that are not ready, then by name.
 pub(super) type Rank = (bool, bool, String);
 
-/// A namespace's pods that are the target's, as many as there is room for, by rank.
+/// The target's pods in a namespace, up to the limits, by rank.
 pub(super) struct PodSelection {
     pub(super) sieve: PodFilter,
     pub(super) involved: BTreeMap<Rank, PodView>,
     pub(super) restored: BTreeMap<Rank, PodView>,
-    /// Those without room; the ones that the data names are counted where they are added. None of a namespace that is asked
-    /// for: all its pods are in the bundle.
+    /// Pods beyond the limits, except those that the data names: they are counted where they are added. None in a
+    /// requested namespace, because the bundle contains all its pods.
     pub(super) beyond: usize,
-    /// Of such a namespace those that the target leads to and that are not followed.
+    /// In a requested namespace: pods that the target leads to and that are not followed.
     pub(super) unfollowed: usize,
 }
 
@@ -91,7 +91,7 @@ impl PodFilter {
         self.label.as_ref().map(|(key, value)| format!("{key}={value}"))
     }
 
-    /// A Restore labels the pods and claims that it makes; a Backup leaves them as they are.
+    /// The selector of a Restore, which labels the pods and claims that it makes; a Backup does not.
     pub(super) fn restores(&self) -> Option<String> {
         self.selector().filter(|_| self.label.as_ref().is_some_and(|(key, _)| *key == RESTORED_BY))
     }
@@ -100,7 +100,7 @@ impl PodFilter {
         self.label.as_ref().is_some_and(|(key, value)| *key == RESTORED_BY && seen.pod.labels.get(*key) == Some(value))
     }
 
-    /// The pod is on the way to a cause; a restored one that is well is not.
+    /// The pod is on the way to a cause; a healthy restored pod is not.
     fn involves(&self, seen: &PodView) -> bool {
         self.leads_to(seen) || (self.whole && !seen.ready)
     }
@@ -112,7 +112,7 @@ impl PodFilter {
         named || mounts || self.runs_hooks(seen) || (!seen.ready && self.restored(seen))
     }
 
-    /// A hook of the target runs in the pod, by what both say.
+    /// A hook of the target runs in the pod, according to both objects.
     fn runs_hooks(&self, seen: &PodView) -> bool {
         self.hooks.as_ref().is_some_and(|target| {
             let its_own = match target.kind {
@@ -129,7 +129,7 @@ impl PodFilter {
         (!open, seen.ready, seen.pod.name.clone())
     }
 
-    /// A snapshot of several volumes.
+    /// Whether a snapshot of several volumes is the target's.
     pub(super) fn takes_group(&self, group: &Value) -> bool {
         let label = group["metadata"]["labels"]["velero.io/backup-name"].as_str();
         self.whole || (label.is_some() && label == self.backup.as_deref())
@@ -176,7 +176,7 @@ impl TakeItems for PodSelection {
 }
 
 impl Inventory {
-    /// The target, if one of its hooks failed, or may hang: Velero waits for data at the end only, so that data of other
+    /// The target, if one of its hooks failed or may hang. Velero waits for data only at the end, so that data of other
     /// pods tells nothing.
     fn with_hooks(&self) -> Option<&TargetObject> {
         self.target.as_ref().filter(|target| target.has_failed_hooks() || target.is_under_way())

@@ -1,5 +1,4 @@
-//! Pods projected to what a plan needs: which containers and logs they have, and how they are. Whose they are is told by
-//! `workloads`; their objects go into the bundle whole, by `collect`.
+//! Pods, projected to what a plan needs: their containers and logs, and their health. `workloads` assigns their roles.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +14,13 @@ pub struct Pod {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Its UID: a pod of the same name may take its place.
+    /// Its UID: another pod of the same name may take its place.
     pub uid: String,
     /// Where it runs; `None` while it is not scheduled.
     pub node: Option<String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Those of its annotations that say which hooks Velero runs in it.
+    /// Its annotations that define hooks for Velero.
     pub hooks: BTreeMap<String, String>,
     /// `status.phase`.
     pub phase: String,
@@ -29,9 +28,9 @@ pub struct Pod {
     pub created: Option<Timestamp>,
     /// Its controller.
     pub owner: Option<Owner>,
-    /// Claims it mounts, those of its ephemeral volumes too.
+    /// Claims it mounts, including those of its ephemeral volumes.
     pub claims: Vec<String>,
-    /// Of which nodes it could be meant for one, if none takes it.
+    /// What it requires of a node, if no node takes it.
     pub(crate) wish: Option<NodeRequirements>,
     /// Its containers: init, main, ephemeral.
     pub containers: Vec<Container>,
@@ -39,10 +38,10 @@ pub struct Pod {
     pub role: PodRole,
 }
 
-/// The controller of a pod, or of what makes pods.
+/// The controller of a pod, or of a pod's controller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// Its API group: another one's kind may have the same name.
+    /// Its API group: another group may have a kind of the same name.
     pub group: String,
     /// Its kind.
     pub kind: String,
@@ -51,15 +50,15 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// The controller that an object names.
+    /// The controller in an object's `ownerReferences`.
     pub(super) fn of(object: &Value) -> Option<Self> {
         let owner = array(object, "/metadata/ownerReferences").find(|owner| owner["controller"] == true)?;
-        // The core group has no name of its own in front.
+        // The core group's `apiVersion` contains no group.
         let group = owner["apiVersion"].as_str()?.split_once('/').map_or("", |(group, _)| group).to_owned();
         Some(Self { group, kind: owner["kind"].as_str()?.to_owned(), name: owner["name"].as_str()?.to_owned() })
     }
 
-    /// Group and kind.
+    /// Whether it is of this group and kind.
     pub fn is(&self, group: &str, kind: &str) -> bool {
         self.group == group && self.kind == kind
     }
@@ -70,7 +69,7 @@ impl Owner {
 pub struct Container {
     /// Its name.
     pub name: String,
-    /// Its sort.
+    /// Its type.
     pub kind: ContainerType,
     /// `restartCount`.
     pub restarts: i64,
@@ -102,7 +101,7 @@ pub enum PodRole {
     Server,
     /// A node agent.
     NodeAgent {
-        /// On a node where data of the target moves, or may move as nobody knows where it does; or there is no target.
+        /// It is on a node where the target's data moves, or may move as the node is unknown; or there is no target.
         involved: bool,
     },
     /// Serves a PodVolumeBackup, PodVolumeRestore, DataUpload or DataDownload of the target.
@@ -114,7 +113,7 @@ pub enum PodRole {
 }
 
 impl Container {
-    /// There is a log of an instance before the present one.
+    /// A previous instance has a log.
     pub fn has_previous(&self) -> bool {
         self.restarts > 0 || self.terminated_before
     }
@@ -126,7 +125,7 @@ impl Container {
 }
 
 impl Pod {
-    /// Reads the object, whatever is in it; `None` for one without name.
+    /// Reads the object, whatever it contains; `None` if it has no name.
     pub fn read(pod: &Value) -> Option<Self> {
         let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let some = |pointer: &str| Some(text(pointer)).filter(|text| !text.is_empty());
@@ -142,7 +141,7 @@ impl Pod {
             }
         }
         let name = some("/metadata/name")?;
-        // The claim of a volume that lives as long as its pod has this name (k8s.io/component-helpers, `storage/ephemeral`).
+        // The claim of an ephemeral volume has this name (k8s.io/component-helpers, `storage/ephemeral`).
         let claim = |volume: &Value| {
             let named = volume.pointer("/persistentVolumeClaim/claimName").and_then(Value::as_str).map(str::to_owned);
             let own = || Some(format!("{name}-{}", volume["name"].as_str()?));
@@ -179,7 +178,7 @@ fn read_container(kind: ContainerType, container: &Value, status: &Value) -> Opt
     let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
     let ended_well = status.pointer("/state/terminated/exitCode").and_then(Value::as_i64) == Some(0);
     let running = status.pointer("/state/running").is_some();
-    // Nobody tells readiness of ephemeral containers; an init container is ready when it has ended, unless it is a sidecar.
+    // Ephemeral containers report no readiness; an init container is ready once it has ended, unless it is a sidecar.
     let tells_ready = kind == ContainerType::Main || container["restartPolicy"] == "Always";
     Some(Container {
         name: container["name"].as_str().filter(|name| !name.is_empty())?.to_owned(),

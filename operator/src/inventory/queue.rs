@@ -1,5 +1,5 @@
-//! Why Velero does not begin with a target: other work that it takes up first, and a server that takes up none of the kind.
-//! What is told of that is said by the diagnosis; a target that was begun is not this file's matter.
+//! Why Velero does not begin with a target: other work comes first, or the server takes up no work of this kind.
+//! `diagnose` reports it.
 
 use debugbundle_crd::TargetKind;
 use serde_json::{Value, json};
@@ -9,41 +9,41 @@ use super::{
 };
 use crate::text::bounded;
 
-/// So many of those in front are named.
+/// The most objects ahead of the target that are named.
 const NAMED: usize = 20;
 
 /// What Velero takes up before the target.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Queue {
-    /// The foremost first, each with what tells of its place, unredacted.
+    /// The next one first, each with the fields that decide its place, unredacted.
     pub ahead: Vec<Value>,
-    /// Further ones.
+    /// How many more there are.
     pub beyond: usize,
 }
 
 /// Why Velero's server takes up no work of the target's kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerIdle {
-    /// None of its pods is ready; if there is one, what of the first is not: its container `x`, or all of it by its phase.
+    /// None of its pods is ready. If there is a pod: which container of the first is not, or the pod's phase.
     NotReady(Option<String>),
     /// It was started with `--restore-only`.
     RestoreOnly,
-    /// It was started with `--disable-controllers`, which names this one.
+    /// It was started with `--disable-controllers`, which names this controller.
     Disabled(&'static str),
 }
 
-/// Comes first what Velero is at, then what it has chosen, then the others by their position; by name among equals.
+/// Sort key: first Velero's current work, then what it has chosen, then the others by position; by name among equals.
 type Place = (u8, i64, String);
 
 impl TargetObject {
-    /// Velero did not begin with it yet. Queued and `ReadyToStart` are Velero 1.18's.
+    /// Velero has not begun with it. The phases Queued and `ReadyToStart` are Velero 1.18's.
     pub fn is_waiting(&self) -> bool {
         matches!(self.phase.as_str(), "" | "New" | "Queued" | "ReadyToStart")
     }
 
-    /// Where another of its kind stands that Velero takes up first. Of Restores one is worked at at a time
-    /// (`restore_controller.go`); of Backups as many as `--concurrent-backups` says, the others are Queued in the order of their
-    /// positions (`backup_queue_controller.go`), and an older Velero leaves them New.
+    /// The place of another object of its kind that Velero takes up first. Velero works on one Restore at a time
+    /// (`restore_controller.go`), and on as many Backups as `--concurrent-backups` says. Further Backups are Queued in
+    /// the order of their positions (`backup_queue_controller.go`); an older Velero leaves them New.
     fn behind(&self, other: &Value) -> Option<Place> {
         let name = other.pointer("/metadata/name").and_then(Value::as_str).filter(|name| *name != self.name)?;
         let position = |object: &Value| object.pointer("/status/queuePosition").and_then(Value::as_i64).unwrap_or(0);
@@ -64,7 +64,7 @@ impl TargetObject {
 }
 
 impl DiscoveryReader<'_> {
-    /// What Velero takes up before a target that it did not begin with.
+    /// What Velero takes up before a target with which it has not begun.
     pub(super) async fn queue(&self, served: &Served, target: &TargetObject) -> Queue {
         if !target.is_waiting() {
             return Queue::default();
@@ -81,7 +81,7 @@ impl DiscoveryReader<'_> {
 }
 
 impl Inventory {
-    /// Why Velero's server would take up no target of this kind, if that is to be seen.
+    /// Why Velero's server would take up no target of this kind, if that can be seen.
     pub fn server_idle(&self, kind: TargetKind) -> Option<ServerIdle> {
         let mut flags = self.servers.iter().flat_map(|server| match server_container(server) {
             Some(container) => std::slice::from_ref(container),
@@ -90,7 +90,7 @@ impl Inventory {
         if let Some(idle) = flags.find_map(|(_, _, args)| said_by(args, kind)) {
             return Some(idle);
         }
-        // That there is none is believed only if both could be read.
+        // A missing pod or Deployment counts only if both lists could be read.
         let lost = |plural: &str| self.unread.iter().any(|lost| lost.kind.plural == plural);
         if lost("pods") || lost("deployments") || self.servers.is_empty() {
             return None;
@@ -103,7 +103,7 @@ impl Inventory {
         Some(ServerIdle::NotReady(first))
     }
 
-    /// What of a server's pod is not ready; `None` if Velero works in it, however others beside it are.
+    /// What is not ready in a server's pod; `None` if Velero works in it, even if containers beside it do not.
     fn lacks(&self, pod: &Pod) -> Option<String> {
         if pod.phase != "Running" {
             return Some(format!("pod {} is {}", pod.name, bounded(&pod.phase, 64)));
@@ -112,21 +112,20 @@ impl Inventory {
             self.servers.iter().filter_map(server_container).map(|(name, ..)| name.as_str()).collect();
         let main = || pod.containers.iter().filter(|one| one.kind == ContainerType::Main);
         let server = main().find(|one| names.contains(&one.name.as_str()));
-        // Where nobody knows which of them Velero is, all have to be ready.
+        // If Velero's container is unknown, all have to be ready.
         let mut counted = main().filter(|one| server.is_none_or(|server| server.name == one.name));
         let lacking = counted.find(|one| !one.healthy)?;
         Some(format!("container {} of pod {} is not", lacking.name, pod.name))
     }
 }
 
-/// The container of a Deployment that Velero's server runs in: the one that is called so, else the one that is started as
-/// `velero server`.
+/// The container of a Deployment that runs Velero's server: by its name `velero`, else by the command `velero server`.
 fn server_container(server: &Workload) -> Option<&(String, String, Vec<String>)> {
     let named = server.containers.iter().find(|(name, ..)| name == "velero");
     named.or_else(|| server.containers.iter().find(|(_, image, args)| runs_server(image, args)))
 }
 
-/// With the image's own command, by path, or by way of a shell.
+/// Started with the image's own command, by path, or through a shell.
 fn runs_server(image: &str, args: &[String]) -> bool {
     let words: Vec<&str> = args.iter().flat_map(|arg| arg.split_whitespace()).collect();
     let is_velero = |word: &str| word == "velero" || word.ends_with("/velero");
@@ -135,7 +134,7 @@ fn runs_server(image: &str, args: &[String]) -> bool {
         || words.windows(2).any(|pair| is_velero(pair[0]) && pair[1] == "server")
 }
 
-/// What the server's arguments say of work of this kind (`pkg/cmd/server/config/config.go`).
+/// What the server's arguments say about work of this kind (`pkg/cmd/server/config/config.go`).
 fn said_by(args: &[String], kind: TargetKind) -> Option<ServerIdle> {
     let own: &[&'static str] = match kind {
         TargetKind::Backup => &["backup", "backup-queue"],
@@ -143,7 +142,7 @@ fn said_by(args: &[String], kind: TargetKind) -> Option<ServerIdle> {
     };
     let next = args.iter().skip(1).map(String::as_str).chain([""]);
     let mut said = args.iter().zip(next).map(|(arg, next)| arg.split_once('=').unwrap_or((arg, next)));
-    // A switch takes its value behind `=` only, and the last one counts.
+    // A boolean flag takes its value only after `=`, and the last one counts.
     let mut switched =
         args.iter().filter_map(|arg| arg.strip_prefix("--restore-only")).filter_map(|value| match value {
             "" => Some(true),
@@ -167,7 +166,7 @@ fn go_bool(text: &str) -> Option<bool> {
     }
 }
 
-/// What of an object tells of its place.
+/// The fields of an object that decide its place.
 fn short(kind: &str, object: &Value) -> Value {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(|text| bounded(text, 64));
     json!({

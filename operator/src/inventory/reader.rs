@@ -1,5 +1,5 @@
-//! How the inventory asks the API server: few calls, each bounded, and a line for whatever it did not get.
-//! What is asked for, and what follows from the answers, is told in the files beside.
+//! How the inventory asks the API server: few calls, each bounded, and a record of every answer that failed.
+//! The files beside this one decide what to ask for, and interpret the answers.
 
 use std::{
     collections::BTreeSet,
@@ -22,13 +22,13 @@ use super::{
 };
 use crate::cluster::{ApiKind, Cluster, ClusterError, ListError, Projected, TakeItems};
 
-/// Objects by which a target moved data; more are in the bundle, but not followed to their pods.
+/// The most data objects of a target that are followed to their pods; the bundle contains the others, too.
 const DATA: usize = 2000;
-/// Up to so many objects are asked for one by one; more are picked from a list.
+/// Up to so many objects are read one by one; more are picked from a list.
 pub(super) const HANDFUL: usize = 8;
 
-/// Time to say which kinds a version of a group has. A server that is down is asked again and again meanwhile, and must not
-/// cost the time for all others.
+/// Time to list the kinds of one version of a group. A server that is down is asked again and again meanwhile, and must
+/// not use up the time of all others.
 const GROUP: Duration = Duration::from_secs(5);
 
 /// One look at a cluster.
@@ -45,7 +45,7 @@ impl<'a> DiscoveryReader<'a> {
         Self { cluster, namespace, deadline, unread: Mutex::default(), cut: Mutex::default() }
     }
 
-    /// What could not be read, each kind and namespace once; and what was followed in part.
+    /// What could not be read, each kind and namespace once; and which kinds were followed only in part.
     pub(super) fn told(self) -> (Vec<Unread>, Vec<Cut>) {
         let unread = self.unread.into_inner().unwrap_or_else(PoisonError::into_inner);
         (unread, self.cut.into_inner().unwrap_or_else(PoisonError::into_inner))
@@ -58,24 +58,24 @@ impl<'a> DiscoveryReader<'a> {
         }
     }
 
-    /// There are more of them than are followed; `told` says in words how many are.
+    /// Records that there are more objects than are followed; `told` says in words how many are.
     pub(super) fn is_cut(&self, plural: &str, namespace: &str, told: String) {
         let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
         cut.push(Cut { plural: plural.to_owned(), namespace: namespace.to_owned(), told });
     }
 
-    /// A list of this kind in Velero's namespace could not be had, or not to its end.
+    /// A list of this kind in Velero's namespace could not be read, or not to its end.
     pub(super) fn has_lost(&self, kind: &ApiKind) -> bool {
         self.has_lost_in(kind, self.namespace)
     }
 
-    /// The same of any namespace; empty: of all of them.
+    /// The same for any namespace; empty: for all of them.
     pub(super) fn has_lost_in(&self, kind: &ApiKind, namespace: &str) -> bool {
         let all = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().any(|lost| lost.kind == *kind && lost.namespace == namespace)
     }
 
-    /// A list of data could not be had, or not to its end.
+    /// A list of data could not be read, or not to its end.
     pub(super) fn has_lost_data(&self) -> bool {
         let all = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
         let moves = ["podvolumebackups", "podvolumerestores", "datauploads", "datadownloads"];
@@ -110,7 +110,7 @@ impl<'a> DiscoveryReader<'a> {
         (group, version, list)
     }
 
-    /// What the server said of itself when somebody last asked (`velero version` does); nothing is asked of it here.
+    /// The server's version when somebody last asked for it (`velero version` does); this only reads, and asks nothing.
     pub(super) async fn reported_version(&self, served: &Served) -> Option<String> {
         const REQUESTS: usize = 1000;
         let kind = served.find(VELERO, "serverstatusrequests")?;
@@ -145,8 +145,8 @@ impl<'a> DiscoveryReader<'a> {
         }
     }
 
-    /// The target's data objects: by UID, which is never cut; else by name, if the owner is the same. Of too many, those
-    /// that did not complete.
+    /// The target's data objects: by the label of its UID, which is never cut; else by name, if the owner is the same.
+    /// Of too many, the unfinished ones are kept.
     pub(super) async fn data(&self, served: &Served, target: &TargetObject) -> Vec<DataObject> {
         let (word, kinds) = match target.kind {
             TargetKind::Backup => ("backup", [("podvolumebackups", "PodVolumeBackup"), ("datauploads", "DataUpload")]),
@@ -157,7 +157,7 @@ impl<'a> DiscoveryReader<'a> {
         let mut found = Vec::new();
         for (plural, kind) in kinds {
             let Some(kind) = served.find(VELERO, plural).cloned().or_else(|| {
-                // A kind that is not served is not asked for; without any discovery the well-known name is.
+                // A kind that is not served is skipped; if discovery failed, its well-known name is used.
                 served.is_stale(VELERO).then(|| served.velero(plural, kind))
             }) else {
                 continue;
@@ -180,7 +180,7 @@ impl<'a> DiscoveryReader<'a> {
         found
     }
 
-    /// Data objects, at most [`DATA`], and of more those first that did not complete.
+    /// Data objects, at most [`DATA`], unfinished ones first.
     async fn unfinished_first<F>(&self, kind: &ApiKind, selector: &str, mut read: F) -> Vec<DataObject>
     where
         F: FnMut(Value) -> Option<DataObject> + Send + 'static,
@@ -210,8 +210,8 @@ impl<'a> DiscoveryReader<'a> {
         self.list(kind, self.namespace, selector, most, read).await
     }
 
-    /// What `read` makes of the objects of a kind, at most so many; that there are more is told. They are read page by page,
-    /// and none is kept.
+    /// What `read` returns for the objects of a kind, at most `most`; it is recorded if there are more. Objects are
+    /// read page by page, and none is kept.
     pub(super) async fn list<T, F>(
         &self,
         kind: &ApiKind,
@@ -224,7 +224,7 @@ impl<'a> DiscoveryReader<'a> {
         T: Send + 'static,
         F: FnMut(Value) -> Option<T> + Send + 'static,
     {
-        // One more than is kept tells that there are more.
+        // One more than `most` shows that there are more.
         let mut items = self.read(kind, namespace, selector, Projected::new(most + 1, read)).await.items;
         if items.len() > most {
             items.truncate(most);
@@ -233,8 +233,8 @@ impl<'a> DiscoveryReader<'a> {
         items
     }
 
-    /// Gives the objects of a kind to `taker`, those of all namespaces if `namespace` is empty; that the list could not be had
-    /// to its end is told.
+    /// Gives the objects of a kind to `taker`, of all namespaces if `namespace` is empty; a list that could not be read
+    /// to its end is recorded.
     pub(super) async fn read<T: TakeItems>(
         &self,
         kind: &ApiKind,
@@ -257,8 +257,8 @@ impl<'a> DiscoveryReader<'a> {
         done
     }
 
-    /// Objects by name: a handful one by one, more from a list. Those that are gone, or may not be read, are told of
-    /// when the bundle asks for them.
+    /// Objects by name: a handful one by one, more from a list. The bundle reports missing or refused ones when it
+    /// reads them.
     pub(super) async fn pick<T, F>(&self, kind: &ApiKind, namespace: &str, names: BTreeSet<String>, read: F) -> Vec<T>
     where
         T: Send + 'static,
@@ -270,7 +270,7 @@ impl<'a> DiscoveryReader<'a> {
                 let name = object.pointer("/metadata/name").and_then(Value::as_str)?;
                 if names.contains(name) { read(&object) } else { None }
             };
-            // All that are asked for, and nothing is cut.
+            // `most` is the number of names, so that nothing is cut.
             return self.read(kind, namespace, None, Projected::new(most, chosen)).await.items;
         }
         let asked = names.into_iter().map(|name| {

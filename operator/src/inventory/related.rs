@@ -1,5 +1,5 @@
-//! What belongs to a Backup or Restore within Velero's namespace besides its data: Schedule, Backups of the same Schedule,
-//! Restores, repositories. Only names are kept; the objects go into the bundle by `collect`.
+//! What belongs to a Backup or Restore in Velero's namespace besides its data: Schedule, Backups of the same Schedule,
+//! Restores, repositories. Only names are kept; `collect` reads the objects.
 
 use std::{
     collections::BTreeSet,
@@ -15,29 +15,29 @@ use super::{
 };
 use crate::cluster::ApiKind;
 
-/// Backups of the target's Schedule that are of interest for comparison.
+/// Backups of the target's Schedule that are kept for comparison.
 const BACKUPS: usize = 3;
-/// Restores made from a Backup, and repositories of a target, whose names are kept.
+/// The most Restores made from a Backup, and repositories of a target, whose names are kept.
 const NAMES: usize = 500;
-/// Namespaces that a selector names; with more it is left to the reader to choose.
+/// The most namespaces in a selector; with more, the code that reads the answer chooses.
 const IN_SELECTOR: usize = 32;
 
 /// Names of what belongs to the target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RelatedObjects {
-    /// The Schedule that the Backup is of.
+    /// The Schedule that made the Backup.
     pub schedule: Option<String>,
     /// The last Backups of that Schedule, the newest first.
     pub backups: Vec<String>,
     /// Of a Backup: the Restores made from it.
     pub restores: Vec<String>,
-    /// The BackupRepositories that the target's data is in.
+    /// The BackupRepositories that hold the target's data.
     pub repositories: Vec<String>,
 }
 
 impl Inventory {
-    /// What maintenance of the repositories that the target's data is in carries in `velero.io/repo-name`: of those that
-    /// there are, and, as one may be gone, of those that Velero would make.
+    /// The values of `velero.io/repo-name` on maintenance of the repositories that hold the target's data: of those
+    /// that exist, and, as one may be gone, of those that Velero would make.
     pub fn repository_labels(&self) -> BTreeSet<String> {
         let location = self.backup.as_ref().or(self.target.as_ref()).and_then(|of| of.storage_location.as_deref());
         let held = self.data.iter().filter_map(|object| object.held_in(location));
@@ -47,7 +47,7 @@ impl Inventory {
 }
 
 impl DiscoveryReader<'_> {
-    /// The Backup that a Restore restores: the one it names, else the one that Velero takes of its Schedule.
+    /// The Backup that a Restore restores: the one it names, else the one that Velero chooses from its Schedule.
     pub(super) async fn backup_of(&self, served: &Served, restore: &mut TargetObject) -> Option<TargetObject> {
         if let Some(selector) = restore.schedule_selector() {
             let read = |backup| Some(TargetObject::candidate(TargetObject::read(TargetKind::Backup, backup)));
@@ -70,7 +70,7 @@ impl DiscoveryReader<'_> {
         }
     }
 
-    /// Of a target, or of a Restore and its Backup.
+    /// What belongs to a target, or to a Restore and its Backup.
     pub(super) async fn kin(
         &self,
         served: &Served,
@@ -96,7 +96,7 @@ impl DiscoveryReader<'_> {
         let selector = format!("velero.io/schedule-name={}", valid_label(schedule));
         let last = Arc::new(Mutex::new(BTreeSet::new()));
         let kept = Arc::clone(&last);
-        // A Schedule may have left thousands: they pass, and age and name of the last ones are kept.
+        // A Schedule may have left thousands: only time and name of the last ones are kept.
         let read = move |backup: Value| {
             let backup = TargetObject::read(TargetKind::Backup, backup);
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,7 +111,7 @@ impl DiscoveryReader<'_> {
         last.into_iter().rev().map(|(_, name)| name).filter(|name| is_dns_name(name)).collect()
     }
 
-    /// No label tells a Restore's Backup, so that all are looked at.
+    /// No label names a Restore's Backup, so that all Restores are read.
     async fn restores_of(&self, served: &Served, backup: &str) -> Vec<String> {
         let backup = backup.to_owned();
         let read = move |restore: Value| {
@@ -121,7 +121,7 @@ impl DiscoveryReader<'_> {
         self.all(&served.velero("restores", "Restore"), None, NAMES, read).await
     }
 
-    /// By the data itself, as the Backup that had it may be gone: the namespace it is of, where it is, and the repository's type.
+    /// Found by the data, because its Backup may be gone: its namespace, its location, and the repository's type.
     async fn repositories(&self, served: &Served, location: Option<&str>, data: &[DataObject]) -> Vec<String> {
         let wanted: BTreeSet<(String, String, String)> =
             data.iter().filter_map(|object| object.held_in(location)).collect();
@@ -136,7 +136,7 @@ impl DiscoveryReader<'_> {
             selector = format!("{selector},velero.io/volume-namespace in ({})", one_of(namespaces));
         }
         let kind: ApiKind = served.velero("backuprepositories", "BackupRepository");
-        // A label may stand for several names; the spec tells.
+        // Several names may share a label; the spec decides.
         let read = move |repository: Value| {
             let spec = |key: &str| repository["spec"][key].as_str().unwrap_or_default().to_owned();
             let holds = (spec("volumeNamespace"), spec("backupStorageLocation"), spec("repositoryType"));
@@ -151,9 +151,9 @@ fn name(object: &Value) -> Option<String> {
     is_dns_name(name).then(|| name.to_owned())
 }
 
-/// The Schedule of a Backup, or of a Restore that has none: by owner, else by the name that the Restore gives, else by label.
-/// A label of a longer name has a part of it only, and Velero fills a Restore's `scheduleName` in from it; the whole name stands
-/// in front of the time in the name of a Backup that the Schedule made (`Schedule.TimestampedName`).
+/// The Schedule of a Backup, or of a Restore without one: by owner, by the Backup's name, by the name in the Restore,
+/// else by label. A label holds only part of a longer name, and Velero fills a Restore's `scheduleName` from it; the
+/// name of a Backup that the Schedule made contains the whole name before the time (`Schedule.TimestampedName`).
 fn schedule_of(backup: &Value, target: &Value) -> Option<String> {
     let owners = backup.pointer("/metadata/ownerReferences").and_then(Value::as_array);
     let owner = owners.into_iter().flatten().find(|owner| owner["kind"] == "Schedule").map(|owner| &owner["name"]);

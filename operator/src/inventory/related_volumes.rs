@@ -1,5 +1,4 @@
-//! What the walk from the target to a cause leads past, and how one object there leads to the next. Pure; who walks is
-//! `follow`.
+//! The objects on the way from the target to a cause, and how one leads to the next. Pure; `follow` does the walk.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,30 +7,30 @@ use serde_json::Value;
 use super::{ObjectName, Owner, Pod, is_dns_name};
 use crate::cluster::ApiKind;
 
-/// What the way from the target to a cause leads past, besides pods, claims and nodes.
+/// Objects on the way from the target to a cause, besides pods, claims and nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RelatedVolumes {
-    /// Pods that were restored, and in which nothing looks wrong.
+    /// Restored pods in which nothing looks wrong.
     pub restored: Vec<ObjectName>,
-    /// Pods that found no room among either.
+    /// Pods beyond the limits of both involved and restored ones.
     pub pods_beyond: usize,
-    /// Pods that hold a claim for which the target waits, though nothing of the target is in them.
+    /// Pods that hold a claim for which the target waits, though they are not the target's.
     pub holders: Vec<ObjectName>,
-    /// Controllers of the involved pods, and theirs.
+    /// Controllers of the involved pods, and the controllers of these.
     pub owners: BTreeSet<(Controller, ObjectName)>,
     /// `ServiceAccounts` of the involved pods.
     pub accounts: BTreeSet<ObjectName>,
     /// `PersistentVolumes` of the claims.
     pub volumes: BTreeSet<String>,
-    /// Those of them that something waits for, or that something went wrong with.
+    /// Volumes that something waits for, or with which something went wrong.
     pub(super) waited: BTreeSet<String>,
     /// Nodes that such a volume is attached to.
     pub(super) held_on: BTreeSet<String>,
-    /// `VolumeSnapshots` of the target or of the claims, or that claims are filled from, outside Velero's namespace.
+    /// `VolumeSnapshots` of the target or of the claims, or that fill claims, outside Velero's namespace.
     pub snapshots: BTreeSet<ObjectName>,
     /// `VolumeSnapshotContents` of those, and of the data movers' own snapshots.
     pub contents: BTreeSet<String>,
-    /// `VolumeGroupSnapshots` that Velero made for the Backup, or that those snapshots are of.
+    /// `VolumeGroupSnapshots` that Velero made for the Backup, or that those snapshots belong to.
     pub groups: BTreeSet<ObjectName>,
     /// `VolumeGroupSnapshotContents` of those.
     pub group_contents: BTreeSet<String>,
@@ -41,14 +40,14 @@ pub struct RelatedVolumes {
     pub server_accounts: BTreeSet<String>,
     /// Namespaces that were walked through.
     pub(super) walked: BTreeSet<String>,
-    /// Claims there that were named afterwards.
+    /// Claims in those namespaces that were named after the walk.
     pub(super) late: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// A kind that makes pods, or makes what makes them.
+/// A kind that creates pods, or creates their controllers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Controller {
-    /// Of Deployments.
+    /// `ReplicaSets`, which a Deployment may own.
     ReplicaSet,
     /// Deployments.
     Deployment,
@@ -56,7 +55,7 @@ pub enum Controller {
     StatefulSet,
     /// `DaemonSets`.
     DaemonSet,
-    /// Of `CronJobs`, or of nobody.
+    /// `Jobs`, which a CronJob may own.
     Job,
     /// `CronJobs`.
     CronJob,
@@ -80,7 +79,7 @@ impl Controller {
         ApiKind::namespaced(group, "v1", plural, kind)
     }
 
-    /// It and its name; `None` if it is none of these, but something of another group, of which the kind may be called alike.
+    /// The controller and its name; `None` for any other kind, even if another group's kind has the same name.
     pub(super) fn of(owner: &Owner) -> Option<(Self, String)> {
         let is = |controller: &Self| {
             let kind = controller.kind();
@@ -96,7 +95,7 @@ impl Controller {
     }
 }
 
-/// A pod, and what else of it leads further.
+/// A pod, with further fields that lead on.
 #[derive(Clone, Debug)]
 pub(super) struct PodView {
     pub pod: Pod,
@@ -124,7 +123,7 @@ impl PodView {
 
 /// The group of VolumeSnapshots.
 pub(super) const SNAPSHOTS: &str = "snapshot.storage.k8s.io";
-/// The label of what a Restore made.
+/// The label on objects that a Restore made.
 pub(crate) const RESTORED_BY: &str = "velero.io/restore-name";
 
 fn text(object: &Value, pointer: &str) -> Option<String> {
@@ -135,9 +134,9 @@ fn text(object: &Value, pointer: &str) -> Option<String> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
     pub name: String,
-    /// The volume that it is bound to, or names.
+    /// The volume that it names or is bound to.
     pub volume: Option<String>,
-    /// The VolumeSnapshot beside it that its volume is filled from.
+    /// The VolumeSnapshot in the same namespace that fills its volume.
     pub source: Option<String>,
 }
 
@@ -146,7 +145,7 @@ impl Claim {
         let source = |field: &str| {
             let source = &claim["spec"][field];
             let is_snapshot = source["apiGroup"] == SNAPSHOTS && source["kind"] == "VolumeSnapshot";
-            // One of another namespace would need somebody's leave there.
+            // A snapshot of another namespace would need a permission there.
             let beside = source["namespace"].is_null() || source["namespace"] == claim["metadata"]["namespace"];
             if is_snapshot && beside { text(source, "/name") } else { None }
         };
@@ -162,10 +161,10 @@ impl Claim {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Snapshot {
     pub name: String,
-    /// The claim it was taken of.
+    /// The claim that it was taken from.
     pub claim: Option<String>,
     pub content: Option<String>,
-    /// The VolumeGroupSnapshot beside it that it is of.
+    /// The VolumeGroupSnapshot in the same namespace that it belongs to.
     pub group: Option<String>,
 }
 

@@ -1,14 +1,14 @@
-//! Pods of the namespaces that were asked for whole: those that are not well, whose logs may tell why.
-//! All their pods go into the bundle as objects, by `collect`.
+//! Unhealthy pods of the namespaces that were requested whole: their logs may tell why.
+//! `collect` puts all pods of these namespaces into the bundle as objects.
 
 use super::{DiscoveryReader, Looked, NamespaceCandidate, Pod, top_n::TopN};
 use crate::cluster::ApiKind;
 
-/// Pods of one namespace whose logs are read.
+/// The most pods of one namespace whose logs are read.
 const UNHEALTHY: usize = 50;
 
 impl DiscoveryReader<'_> {
-    /// The pods that are not well, in the order of their names; at most 50 of a namespace, and how many there are is told.
+    /// The unhealthy pods, sorted by name; at most 50 of a namespace, and the number of all is recorded.
     pub(super) async fn unhealthy(&self, touched: &[NamespaceCandidate]) -> Vec<Pod> {
         let kind = ApiKind::namespaced("", "v1", "pods", "Pod");
         let mut found = Vec::new();

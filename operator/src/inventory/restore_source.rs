@@ -1,38 +1,38 @@
-//! Where a Restore comes from: the Backup that Velero takes for it when it names a Schedule, and the data that is its own and
-//! no namesake's. Pure; `look` and `kin` ask for them, and so does the search for the store that a run reads from.
+//! Where a Restore comes from: the Backup that Velero chooses if the Restore names a Schedule, and which data is the
+//! target's own and not a namesake's. Pure; `reader` and `related` use it, and the search for a run's store does, too.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{TargetObject, data_objects, valid_label};
 
-/// A Backup of a Schedule, as far as the choice among them goes: when it began, its name, whether Velero restores from it.
+/// A Backup of a Schedule, for the choice among them: when it began, its name, whether Velero restores from it.
 pub type Candidate = (Option<Timestamp>, String, bool);
 
 impl TargetObject {
-    /// The selector of the Backups that a Restore is made from the newest of; `None` if it names one, or no Schedule.
+    /// The selector of the Backups from which Velero chooses; `None` if the Restore names a Backup, or no Schedule.
     pub fn schedule_selector(&self) -> Option<String> {
         let schedule =
             self.raw.pointer("/spec/scheduleName").and_then(Value::as_str).filter(|name| !name.is_empty())?;
         self.backup_name.is_none().then(|| format!("velero.io/schedule-name={}", valid_label(schedule)))
     }
 
-    /// The Backup that Velero restores from for such a Restore (`mostRecentCompletedBackup` in `restore_controller.go`): the
-    /// newest that is Completed when it begins with the Restore, be it made after that. If there is none, the newest of all:
-    /// it tells why.
+    /// The Backup that Velero restores from for such a Restore (`mostRecentCompletedBackup` in
+    /// `restore_controller.go`): the newest that is Completed when the Restore begins, even if it was made after the
+    /// Restore. Without a Completed one, the newest of all, because it tells why.
     pub fn newest_of_schedule(&self, candidates: Vec<Candidate>) -> Option<String> {
         data_objects::newest_backup(candidates, self.created.filter(|_| !self.is_waiting()))
     }
 
-    /// The Backup, as far as the choice goes.
+    /// The Backup, as a candidate for that choice.
     pub fn candidate(backup: Self) -> Candidate {
         let is_completed = backup.phase == "Completed";
         (backup.started.or(backup.created), backup.name, is_completed)
     }
 }
 
-/// Whether data that carries the name of a Backup or Restore (`word`: `backup`, `restore`) is that one's: by the label of its
-/// UID, which Velero sets; else by what else tells it.
+/// Whether data with the name of a Backup or Restore (`word`: `backup`, `restore`) belongs to the one with this UID: by
+/// Velero's label of the UID, else by owner or tag.
 pub fn is_data_of(object: &Value, word: &str, uid: &str) -> bool {
     let labels = object.pointer("/metadata/labels");
     let label = labels.and_then(|labels| labels[format!("velero.io/{word}-uid")].as_str());

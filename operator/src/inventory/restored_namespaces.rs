@@ -1,5 +1,5 @@
-//! Namespaces that a target's spec means and does not name, for it takes all or goes by a pattern: those to which a Restore
-//! brought something are found by its label. Walking through them is `follow`'s.
+//! Namespaces that a target's spec covers but does not name, because it takes all or uses a pattern: those that a
+//! Restore wrote to are found by its label. `follow` walks through them.
 
 use std::{collections::BTreeMap, io};
 
@@ -15,21 +15,21 @@ use super::{
 };
 use crate::cluster::{ApiKind, Flow, TakeItems};
 
-/// Namespaces whose names are kept of one list.
+/// The most namespaces kept of one list.
 const KEPT: usize = 1000;
 /// Lists read at once.
 const AT_ONCE: usize = 4;
 
-/// What became of namespaces that the target's spec means and does not name.
+/// What was done about namespaces that the target's spec covers but does not name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unnamed {
     /// None was looked for.
     NotLooked,
-    /// Those in which the Restore made a pod or a claim were looked for, as far as borders allow.
+    /// Namespaces in which the Restore made a pod or a claim were looked for, as far as the scope allows.
     Restored,
 }
 
-/// A kind of which a Restore labels what it makes.
+/// A kind whose objects a Restore labels when it makes them.
 #[derive(Clone, Copy, Debug)]
 enum Made {
     Pod,
@@ -44,7 +44,7 @@ impl Made {
         }
     }
 
-    /// Nothing waits for anything there.
+    /// The pod is ready, or the claim is bound.
     fn is_settled(self, object: &Value) -> bool {
         match self {
             Self::Pod => PodView::read(object).is_some_and(|seen| seen.ready),
@@ -53,11 +53,11 @@ impl Made {
     }
 }
 
-/// The namespaces of what a list has, and whether all that it has there is settled.
+/// The namespaces of a list's objects, and whether all its objects there are settled.
 struct Brought {
     made: Made,
     namespaces: BTreeMap<String, bool>,
-    /// There are more than were kept.
+    /// The list has more namespaces than are kept.
     more: bool,
 }
 
@@ -87,8 +87,8 @@ impl TakeItems for Brought {
 }
 
 impl DiscoveryReader<'_> {
-    /// Touches the namespaces to which a Restore brought something, if its spec does not name them all: first those where
-    /// a pod is not ready or a claim not bound.
+    /// Touches the namespaces that a Restore wrote to, if its spec does not name them all: first those with a pod that
+    /// is not ready or a claim that is not bound.
     pub(super) async fn look_for_restored(&self, inventory: &mut Inventory) {
         let Some(target) = &inventory.target else { return };
         if target.kind != TargetKind::Restore || inventory.unnamed.is_none() {
@@ -109,7 +109,7 @@ impl DiscoveryReader<'_> {
         inventory.touch(&settled, 0, &why, Relevance::Named);
     }
 
-    /// Where there is something with the label, and whether the list was read to its end.
+    /// The namespaces of objects with the label, and whether the list was read to its end.
     async fn brought(&self, made: Made, place: String, selector: String) -> (Brought, bool) {
         let kind = made.kind();
         let brought = self.read(&kind, &place, Some(&selector), Brought::new(made)).await;
@@ -117,8 +117,8 @@ impl DiscoveryReader<'_> {
     }
 }
 
-/// Where to look: everywhere at once (the empty name) if the borders allow that, else in the namespaces that are allowed; and
-/// whether these are all that may be looked into.
+/// Where to look: everywhere at once (the empty name) if the scope allows that, else in the allowed namespaces; and
+/// whether these are all of them.
 fn places(scope: &Scope, velero: &str) -> (Vec<String>, bool) {
     match &scope.namespaces {
         Some(allowed) => {
@@ -131,7 +131,7 @@ fn places(scope: &Scope, velero: &str) -> (Vec<String>, bool) {
     }
 }
 
-/// Namespaces in which something is not settled, and the others, each in the order of their names.
+/// Namespaces with something unsettled, and the others, each sorted by name.
 fn by_state(found: impl Iterator<Item = BTreeMap<String, bool>>) -> (Vec<String>, Vec<String>) {
     let mut namespaces: BTreeMap<String, bool> = BTreeMap::new();
     for (namespace, settled) in found.flatten() {

@@ -1,5 +1,5 @@
-//! Where the inventory may look, whatever the permissions are, and why there may be none at all.
-//! What a single answer lacks is no such reason: it is told beside what was found.
+//! Where the inventory may look, whatever the permissions are, and the errors that leave no inventory at all.
+//! A single failed answer is no such error: it is reported beside what was found.
 
 use std::collections::BTreeSet;
 
@@ -7,14 +7,14 @@ use debugbundle_crd::{Reason, TargetKind};
 
 use crate::{cluster::ClusterError, text};
 
-/// Beyond which borders the operator was told not to look, whatever its permissions are.
+/// The namespaces and kinds that the operator is configured to read, whatever its permissions are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
-    /// Namespaces besides Velero's; `None` is all of them. One of the others that a target leads to is passed by; to ask for
-    /// one is refused.
+    /// The allowed namespaces besides Velero's; `None` allows all. Any other is skipped if a target leads to it, and
+    /// refused if the spec requests it.
     pub namespaces: Option<BTreeSet<String>>,
     /// Cluster-scoped kinds and other namespaces are meant to be read (chart: `access: cluster-read`). If not, a
-    /// refusal there is a note and no error.
+    /// refusal there is a note, not an error.
     pub cluster_read: bool,
 }
 
@@ -29,7 +29,7 @@ impl Scope {
         self.namespaces.as_ref().is_none_or(|allowed| allowed.contains(namespace))
     }
 
-    /// Whether all of these may be looked into, which somebody asked for; Velero's own may in any case.
+    /// Refuses requested namespaces outside the scope; Velero's own is always allowed.
     pub(super) fn check(&self, asked: &[String], velero: &str) -> Result<(), InventoryError> {
         let refused: Vec<&str> =
             asked.iter().map(String::as_str).filter(|name| *name != velero && !self.allows(name)).collect();
@@ -41,7 +41,7 @@ impl Scope {
     }
 }
 
-/// Names for a sentence, the first few of them.
+/// The first few names, for a sentence.
 fn a_few(names: &[&str]) -> String {
     const FEW: usize = 5;
     let beyond = names.len().saturating_sub(FEW);
@@ -69,15 +69,15 @@ pub enum InventoryError {
     /// The API server knows no Velero kinds.
     #[error("Velero is not installed: the API server serves no kind of the group velero.io")]
     VeleroNotFound,
-    /// A namespace was asked for by name that the operator is not to look into.
+    /// The spec requests a namespace that the operator is not to look into.
     #[error("spec.namespaces names {asked}, where this operator is not to look; allowed: {allowed}")]
     NamespaceNotAllowed {
-        /// Those that are not allowed, in words.
+        /// The refused ones, in words.
         asked: String,
-        /// Those that are.
+        /// The allowed ones, in words.
         allowed: String,
     },
-    /// The API server did not answer what nothing can be done without.
+    /// The API server did not return something that is indispensable.
     #[error("{what} cannot be read")]
     Api {
         /// What was asked for.
@@ -88,7 +88,7 @@ pub enum InventoryError {
 }
 
 impl InventoryError {
-    /// The word for conditions and Events.
+    /// The reason for conditions and Events.
     pub fn reason(&self) -> Reason {
         match self {
             Self::TargetNotFound { .. } => Reason::TargetNotFound,

@@ -1,4 +1,4 @@
-//! A Backup or Restore, read for what leads further. What belongs to it is found by `look` and `follow`.
+//! A Backup or Restore, parsed for what leads further. `reader`, `related` and `follow` find what belongs to it.
 
 use debugbundle_crd::TargetKind;
 use jiff::Timestamp;
@@ -31,12 +31,12 @@ pub struct TargetObject {
     pub raw: Value,
 }
 
-/// What the spec of a target says of its namespaces.
+/// The namespaces in the spec of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SpecNamespaces {
     /// Those that it names.
     pub names: Vec<String>,
-    /// It means others besides: all, or those of a pattern.
+    /// It covers others too: all, or those that match a pattern.
     pub others: bool,
 }
 
@@ -61,12 +61,12 @@ impl TargetObject {
         }
     }
 
-    /// The namespaces that the hooks of its spec are meant for, if a hook failed; none if they are meant for all.
+    /// The namespaces of the hooks in its spec, if a hook failed; none if the hooks are for all namespaces.
     pub(super) fn hooked_namespaces(&self) -> Vec<String> {
         if self.has_failed_hooks() { self.namespaces_of_hooks() } else { Vec::new() }
     }
 
-    /// The same of a Backup that did not come to its end: one of its hooks may hang.
+    /// The same for a Backup that did not finish: one of its hooks may hang.
     pub(super) fn hooks_of_backup(&self) -> Vec<String> {
         if self.kind == TargetKind::Backup { self.namespaces_of_hooks() } else { Vec::new() }
     }
@@ -77,14 +77,15 @@ impl TargetObject {
         failed.is_some_and(|failed| failed > 0)
     }
 
-    /// Velero is at work on it.
+    /// Velero is working on it.
     pub(super) fn is_under_way(&self) -> bool {
         let under_way = ["InProgress", "WaitingForPluginOperations", "Finalizing"];
         under_way.iter().any(|phase| self.phase.starts_with(phase))
     }
 
-    /// Velero is at work on it, or was broken off: it marks what it finds at its start as Failed (`pkg/cmd/server/server.go`),
-    /// with neither results nor other files. With results that name namespaces these are nearer to a cause.
+    /// Velero is working on it, or was interrupted: at its start it marks what it finds as Failed
+    /// (`pkg/cmd/server/server.go`), without results or other files. Namespaces that results name are nearer to a
+    /// cause.
     pub(super) fn is_unfinished(&self, results_lead: bool) -> bool {
         self.is_under_way() || (self.phase == "Failed" && !results_lead)
     }
@@ -95,8 +96,8 @@ impl TargetObject {
         named.flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
-    /// The namespaces of its spec; of a Restore those that it goes into. One that says no more than its Backup means that
-    /// one's namespaces.
+    /// The namespaces of its spec; for a Restore, the ones that it restores into. A Restore that names none covers the
+    /// namespaces of its Backup.
     pub(super) fn namespaces_of_spec(&self, backup: Option<&Self>) -> SpecNamespaces {
         let mapping = self.raw.pointer("/spec/namespaceMapping").and_then(Value::as_object);
         let mapping = mapping.filter(|_| self.kind == TargetKind::Restore);
@@ -119,13 +120,13 @@ impl TargetObject {
         all.filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
-    /// Velero wrote all its files to the store: their absence is an error.
+    /// Velero wrote all its files to the store: a missing one is an error.
     pub fn files_are_due(&self) -> bool {
         matches!(self.phase.as_str(), "Completed" | "PartiallyFailed")
     }
 
-    /// Velero may have written files to the store: it does so before plugins end their operations, and what fails late may
-    /// have left some. Their absence is no error.
+    /// Velero may have written files to the store: it does so before plugins end their operations, and a late failure
+    /// may have left some. A missing file is no error.
     pub fn files_may_be_there(&self) -> bool {
         const BEFORE: [&str; 6] = ["", "New", "Queued", "ReadyToStart", "FailedValidation", "InProgress"];
         !BEFORE.contains(&self.phase.as_str())

@@ -1,5 +1,5 @@
-//! Of too many objects, those that matter most: kept by a key while the others pass, so that memory is bounded.
-//! What the key is, is told by whoever asks.
+//! The most relevant of too many objects: kept by a key while the others pass, so that memory is bounded.
+//! The caller chooses the key.
 
 use std::{collections::BTreeMap, io};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::cluster::{Flow, TakeItems};
 
-/// Takes the items that come first by their key, at most so many, and counts the others.
+/// Keeps the items with the lowest keys, at most `most`, and counts the others.
 #[derive(Debug)]
 pub(super) struct TopN<K, T, F> {
     /// How many were passed over.
@@ -18,7 +18,7 @@ pub(super) struct TopN<K, T, F> {
 }
 
 impl<K: Ord, T, F> TopN<K, T, F> {
-    /// `read` gives an item and its key, which is no other's.
+    /// `read` returns a unique key and the item.
     pub(super) fn new(most: usize, read: F) -> Self {
         Self { beyond: 0, kept: BTreeMap::new(), most, read }
     }

@@ -1,16 +1,16 @@
-//! Objects and namespaces that the target's own files name, so that they are looked into beside what its data leads to.
-//! Reading the files is `collect`'s.
+//! Objects and namespaces that the target's own files name: they are looked into beside those that its data leads to.
+//! `collect` reads the files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Inventory, ObjectName, Relevance, is_dns_name};
 
-/// Names that are kept of each sort; a file may have thousands.
+/// The most names kept of each kind; a file may have thousands.
 const NAMES: usize = 100;
-/// Namespaces that are kept; so many are looked into at most.
+/// The most namespaces kept; fewer are looked into.
 const NAMESPACES: usize = 64;
 
-/// To what a name leads.
+/// The kind of object that a name refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ObjectRef {
     /// A PersistentVolumeClaim.
@@ -21,11 +21,11 @@ pub enum ObjectRef {
     Snapshot,
     /// A VolumeSnapshotContent.
     Content,
-    /// Something else: only its namespace counts.
+    /// Another kind: only its namespace counts.
     Elsewhere,
 }
 
-/// Names that were met, a bounded number.
+/// References that were met, a bounded number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectRefs {
     names: BTreeMap<ObjectRef, BTreeSet<(String, String)>>,
@@ -34,7 +34,7 @@ pub struct ObjectRefs {
 }
 
 impl ObjectRefs {
-    /// Adds a name; what cannot be one is left out, and what is of the cluster has no namespace.
+    /// Adds a name; an invalid name is left out, and a cluster-scoped object is kept without a namespace.
     pub fn add(&mut self, lead: ObjectRef, namespace: Option<&str>, name: Option<&str>) {
         let namespace = namespace.filter(|namespace| is_dns_name(namespace));
         if let Some(namespace) = namespace.filter(|namespace| !self.namespaces.contains(*namespace)) {
@@ -61,7 +61,7 @@ impl ObjectRefs {
         self.namespaces.iter().map(String::as_str).collect()
     }
 
-    /// Namespace and name of what was met of a sort, sorted.
+    /// Namespace and name of the objects of this kind, sorted.
     pub fn of(&self, lead: ObjectRef) -> Vec<(&str, &str)> {
         let names = self.names.get(&lead).into_iter().flatten();
         names.map(|(namespace, name)| (namespace.as_str(), name.as_str())).collect()
@@ -69,7 +69,7 @@ impl ObjectRefs {
 }
 
 impl Inventory {
-    /// Takes the leads up: their namespaces as far as borders and number allow, and the objects in these.
+    /// Follows the references: their namespaces as far as scope and limit allow, and the objects in these.
     pub fn lead(&mut self, leads: &ObjectRefs, why: &str) {
         let namespaces: Vec<String> = leads.namespaces().into_iter().map(str::to_owned).collect();
         self.touch(&namespaces, u64::from(leads.more), why, Relevance::Trouble);

@@ -1,5 +1,5 @@
-//! Velero's Deployments and DaemonSets in every flavour of installation, and by their own selectors whose each pod is. What
-//! a pod is like is read by `pods`.
+//! Velero's Deployments and DaemonSets in every flavour of installation, and which pods are theirs by their selectors.
+//! `pods` reads the pods themselves.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt as _};
@@ -11,7 +11,7 @@ use super::{
     pods::{array, labels},
 };
 
-/// Node agents that are involved because data may go to any of them.
+/// The most node agents that are involved because data may go to any of them.
 pub(super) const CANDIDATES: usize = 32;
 
 /// A Deployment or DaemonSet of Velero's.
@@ -26,8 +26,8 @@ pub struct Workload {
 }
 
 impl Pod {
-    /// By the workload's own selector. A selector may be wide enough for the pods of others, such as those of a plugin with
-    /// the same label; then the owner tells.
+    /// By the workload's own selector. A selector may also match pods of others, such as those of a plugin with the
+    /// same label; then the owner decides.
     fn selected_by(&self, workload: &Workload) -> bool {
         let own = self.owner.as_ref().is_none_or(|owner| {
             let rest = owner.name.strip_prefix(&workload.name);
@@ -41,7 +41,7 @@ impl Pod {
     }
 }
 
-/// One that cannot be read selects nothing, as the API server takes none.
+/// An unreadable selector selects nothing; the API server accepts none.
 fn selector(selector: &Value) -> Selector {
     let read = LabelSelector::deserialize(selector).ok().and_then(|selector| Selector::try_from(selector).ok());
     read.unwrap_or_default()
@@ -84,10 +84,10 @@ pub(super) fn node_agent_workload(daemon: &Value) -> Option<Workload> {
     agent.then(|| workload(daemon))
 }
 
-/// Tells each pod's role; `agents` is `None` if nobody could tell the DaemonSets, `data` if there is no target or nobody
-/// could tell its data. As long as nobody knows on which node any data moves, all node agents are involved; none is in a
-/// target that has no data. While of some data only nobody has said where it goes, any agent may be asked for it: the first of
-/// them are involved, too. Whether there are others then is the answer.
+/// Assigns each pod's role, and returns whether node agents beyond [`CANDIDATES`] are left out. `agents` is `None` if
+/// the DaemonSets are unknown, `data` if there is no target or its data is unknown. While no node of any data is known,
+/// all node agents are involved; for a target without data, none is. While only some data has no node, any agent may
+/// take it up: the first ones are involved, too.
 pub(super) fn assign_roles(
     pods: &mut [Pod],
     servers: &[Workload],
@@ -100,7 +100,7 @@ pub(super) fn assign_roles(
     let mut candidates = if data.iter().any(DataObject::may_go_anywhere) { CANDIDATES } else { 0 };
     let (asks, mut others) = (candidates > 0 && !nodes.is_empty(), false);
     for pod in pods {
-        // Whoever likes may call a pod so: the label is believed only where the DaemonSet itself is not to be seen.
+        // Anybody can set this label: it counts only where the DaemonSet itself is unknown.
         let is_agent = if let Some(agents) = agents {
             agents.iter().any(|agent| pod.selected_by(agent))
         } else {
@@ -129,7 +129,7 @@ pub(super) fn assign_roles(
     others
 }
 
-/// What is told where data may go to more agents than [`CANDIDATES`].
+/// The report if data may go to more agents than [`CANDIDATES`].
 pub(super) fn told_of_candidates() -> String {
     format!("data that no node has taken up may go to any, and {CANDIDATES} of them are read for it")
 }

@@ -1,5 +1,5 @@
-//! Objects of the whole cluster: nodes, volumes and their classes, definitions of kinds, and what the API server serves.
-//! Those of namespaces are planned by `velero` and `namespaces`.
+//! Cluster-scoped objects: nodes, volumes and their classes, definitions of kinds, and what the API server serves.
+//! `velero` and `namespaces` plan the namespaced objects.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +12,12 @@ use crate::{
     inventory::{GROUP_SNAPSHOTS, Looked, ObjectName},
 };
 
-/// Nodes, when no target tells which ones matter.
+/// The most nodes, if no target shows which ones matter.
 const NODES: usize = 500;
 const SNAPSHOTS: &str = "snapshot.storage.k8s.io";
 const OPENSHIFT: &str = "config.openshift.io";
 
-/// Groups whose kinds no CustomResourceDefinition defines, besides those without a dot.
+/// Groups whose kinds no CustomResourceDefinition defines, besides the groups without a dot.
 const BUILT_IN: [&str; 12] = [
     "admissionregistration.k8s.io",
     "apidiscovery.k8s.io",
@@ -81,7 +81,7 @@ impl Planner<'_> {
         }
     }
 
-    /// What snapshots of several volumes at once are made of.
+    /// Classes and contents of snapshots of several volumes at once.
     fn group_snapshots(&mut self) {
         let (inventory, trail) = (self.inventory, &self.inventory.trail);
         if let Some(kind) = inventory.served.find(GROUP_SNAPSHOTS, "volumegroupsnapshotclasses") {
@@ -95,9 +95,9 @@ impl Planner<'_> {
         }
     }
 
-    /// Events about the nodes, volumes and contents that are on the way to a cause: a node that ran out of memory, a volume
-    /// that could not be deleted. Events about objects without a namespace are in `default`
-    /// (client-go, `tools/events/event_recorder.go`).
+    /// Events about the nodes, volumes and contents on the way to a cause: a node that ran out of memory, a volume that
+    /// could not be deleted. Events about cluster-scoped objects are in `default` (client-go,
+    /// `tools/events/event_recorder.go`).
     fn events_about_these(&mut self) {
         const PLACE: &str = "default";
         let (inventory, trail) = (self.inventory, &self.inventory.trail);
@@ -126,7 +126,7 @@ impl Planner<'_> {
         self.add(Priority::P1, what, path, ItemSource::List { kind, namespace: Some(PLACE.to_owned()), want });
     }
 
-    /// Some objects of the cluster, by name; nothing if there is no name.
+    /// Some cluster-scoped objects, by name; nothing if there is no name.
     fn some(&mut self, what: &str, kind: ApiKind, names: &BTreeSet<String>) {
         if names.is_empty() {
             return;
@@ -137,7 +137,7 @@ impl Planner<'_> {
         self.add(Priority::P3, what, cluster_path(&kind), ItemSource::Named { kind, objects });
     }
 
-    /// What readers of bundles print about an OpenShift cluster comes from these two.
+    /// Tools that read bundles print facts about an OpenShift cluster from these two kinds.
     fn openshift(&mut self) {
         if let Some(kind) = self.inventory.served.find(OPENSHIFT, "infrastructures") {
             self.cluster_list(kind.clone(), Want::All);
@@ -152,8 +152,8 @@ impl Planner<'_> {
         }
     }
 
-    /// The definition of each custom kind that was planned until now, and of Velero's and ours in any case: offline
-    /// readers know a kind by them.
+    /// The definition of each custom kind planned so far, and always of Velero's and ours: offline readers need them to
+    /// know a kind.
     pub(super) fn definitions(&mut self) {
         let definitions =
             ApiKind::cluster("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition");

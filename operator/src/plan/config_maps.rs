@@ -1,5 +1,5 @@
-//! Of which ConfigMaps of Velero's namespace a bundle keeps the values: those that Velero reads. Of all others it has keys
-//! and sizes; how values are masked is `redact`'s.
+//! Which ConfigMaps of Velero's namespace keep their values in a bundle: those that Velero reads. Of all others the
+//! bundle has keys and sizes; `redact` masks the values.
 
 use std::collections::BTreeSet;
 
@@ -15,13 +15,13 @@ const WELL_KNOWN: [&str; 4] =
     ["node-agent-config", "node-agent-configs", "velero-vsphere-plugin-config", "velero-vsphere-plugin-feature-states"];
 
 /// How Helm names a release that it keeps in a ConfigMap, with all values (`HELM_DRIVER=configmap`; helm
-/// `pkg/storage/storage.go`). It labels it `owner: helm`, too.
+/// `pkg/storage/storage.go`). Helm also labels it `owner: helm`.
 const HELM_RELEASE: &str = "sh.helm.release.v1.";
 
 /// The ConfigMaps of Velero's namespace whose values are kept, redacted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bodies {
-    /// `None`: of no ConfigMap at all.
+    /// `None`: no ConfigMap keeps its values.
     named: Option<BTreeSet<String>>,
 }
 
@@ -38,7 +38,7 @@ impl Bodies {
     }
 }
 
-/// Those that Velero reads, as far as its flags and the target tell.
+/// The ConfigMaps that Velero reads, as far as its flags and the target name them.
 pub(super) fn bodies(redaction: ConfigMapRedaction, inventory: &Inventory) -> Bodies {
     if redaction == ConfigMapRedaction::Keys {
         return Bodies { named: None };
@@ -53,7 +53,7 @@ pub(super) fn bodies(redaction: ConfigMapRedaction, inventory: &Inventory) -> Bo
     Bodies { named: Some(named) }
 }
 
-/// The values of all flags whose names end in `-configmap`: so server and node agent name the ones that they read.
+/// The values of all flags whose names end in `-configmap`: with these, server and node agent name their ConfigMaps.
 fn by_flags(arguments: &[String]) -> Vec<String> {
     let mut names = Vec::new();
     let mut arguments = arguments.iter().peekable();

@@ -1,11 +1,11 @@
-//! Kinds that are there to hold credentials: no bundle asks for them, whoever serves them and whatever a table says.
-//! What other kinds hold of a credential is `redact`'s, which also drops a Secret that turns up inside something else.
+//! Kinds that exist to hold credentials: no bundle reads them, whichever group serves them and whatever a table says.
+//! `redact` masks credentials in other kinds, and drops a Secret that is embedded in another object.
 
 use crate::cluster::ApiKind;
 
-/// What plural or kind has in it, in lower case: Secrets and what is made into one (SealedSecret, ExternalSecret, SecretStore,
-/// SecretProviderClass, VaultStaticSecret …), OpenShift's CredentialsRequest, OAuthClient and its tokens, requests for
-/// certificates, Helm's releases with their values.
+/// Parts of plurals and kinds, in lower case: Secrets and what is made into one (SealedSecret, ExternalSecret,
+/// SecretStore, SecretProviderClass, VaultStaticSecret …), OpenShift's CredentialsRequest, OAuthClient and its tokens,
+/// requests for certificates, Helm's releases with their values.
 const WORDS: [&str; 10] = [
     "apikey",
     "certificatesigningrequest",
@@ -19,7 +19,7 @@ const WORDS: [&str; 10] = [
     "token",
 ];
 
-/// Such a kind, by its name in any group: rather one too many than one too few.
+/// Whether it is such a kind, by its name in any group: rather one too many than one too few.
 pub(super) fn holds(kind: &ApiKind) -> bool {
     named(&kind.plural) || named(&kind.kind)
 }
@@ -43,7 +43,7 @@ mod tests {
         plan::{Bodies, Plan, extra_rule, further_rule, plan},
     };
 
-    /// Plural and kind, as the projects have them that define them.
+    /// Plural and kind, as the projects that define them name them.
     const NEVER: [(&str, &str); 16] = [
         ("secrets", "Secret"),
         ("certificatesigningrequests", "CertificateSigningRequest"),
@@ -59,7 +59,7 @@ mod tests {
         ("oauthaccesstokens", "OAuthAccessToken"),
         ("oauthclients", "OAuthClient"),
         ("helmreleases", "HelmRelease"),
-        // By a row of the tables that takes all that begin so.
+        // From a row of the tables that ends in `*`.
         ("nonadminsecrets", "NonAdminSecret"),
         ("virtualmachinecredentials", "VirtualMachineCredential"),
     ];
@@ -107,7 +107,7 @@ mod tests {
         for kind in &asked {
             assert!(!NEVER.iter().any(|(plural, name)| kind.plural == *plural || kind.kind == *name), "{kind:?}");
         }
-        // A kind beside them, of the same row, is.
+        // Another kind from the same row is read.
         assert!(asked.iter().any(|kind| kind.plural == "nonadminbackups"));
         for path in
             ["namespaces/keep/velero.io/secretstores.yaml", "namespaces/shop/oadp.openshift.io/nonadminsecrets.yaml"]

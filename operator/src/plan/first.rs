@@ -1,5 +1,5 @@
 //! What belongs to the target among the objects of Velero's namespace, kind by kind: it comes first in each List.
-//! What is on the way beyond that namespace is planned by `namespaces` and `cluster`.
+//! `namespaces` and `cluster` plan what is beyond that namespace.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Planner<'_> {
-    /// The order of a List of Velero's namespace.
+    /// The order of a List in Velero's namespace.
     pub(super) fn first(&self, kind: &ApiKind) -> Want {
         let first = self.belongs(kind.plural.as_str());
         if first.is_empty() { Want::All } else { Want::First(first) }
@@ -76,7 +76,7 @@ impl Planner<'_> {
         of_kind.filter_map(|object| object["metadata"]["name"].as_str()).map(str::to_owned).collect()
     }
 
-    /// Without a target: what failed last, so that no cap hits it.
+    /// Without a target: what failed last, so that no limit drops it.
     fn failed(&self, plural: &str) -> First {
         let kind = match plural {
             "backups" => "Backup",
@@ -88,7 +88,7 @@ impl Planner<'_> {
         First { names: names.collect(), ..First::default() }
     }
 
-    /// By UID; what an older Velero left without that label, by the names that the inventory found to be the target's.
+    /// By UID; objects of an older Velero lack that label, and are found by the names in the inventory.
     fn data(&self, plural: &str, of: Option<&TargetObject>, uid: &'static str, name: &'static str) -> First {
         let Some(of) = of else { return First::default() };
         let own = self.inventory.data.iter().filter(|object| object.plural == plural);

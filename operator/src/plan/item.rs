@@ -1,5 +1,5 @@
-//! What a plan is made of: items, where each comes from, and how much it matters.
-//! Which items a bundle wants is said beside this file, by `target`, `velero`, `namespaces`, `cluster` and `logs`.
+//! What a plan is made of: items, the source of each, and how much it matters.
+//! `target`, `velero`, `namespaces`, `cluster` and `logs` choose the items.
 
 use std::collections::BTreeSet;
 
@@ -14,20 +14,20 @@ use crate::{
     inventory::{ObjectName, RESTORED_BY},
 };
 
-/// What is kept longest when time or room runs short; read in this order.
+/// The order of reading; the first ones are kept longest when time or room runs short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
     /// What we write ourselves.
     P0,
     /// The target and what belongs to it.
     P1,
-    /// Logs of those who worked on it.
+    /// Logs of pods that worked on it.
     P2,
     /// All other objects.
     P3,
     /// A Restore's Backup, maintenance.
     P4,
-    /// Logs of bystanders, discovery.
+    /// Logs of uninvolved pods, discovery.
     P5,
 }
 
@@ -70,7 +70,7 @@ impl StoreFile {
         Self::VolumeSnapshots,
         Self::Backup,
     ];
-    /// Of a Backup of old Velero, in the order in which they are read; now it tells the same in [`Self::VolumeInfo`].
+    /// Of a Backup of old Velero, in reading order; a newer Velero writes the same to [`Self::VolumeInfo`].
     pub const OF_OLD_BACKUP: [Self; 3] =
         [Self::CsiVolumeSnapshots, Self::CsiVolumeSnapshotContents, Self::CsiVolumeSnapshotClasses];
     /// Of a Restore, in the order in which they are read.
@@ -115,12 +115,12 @@ pub struct Window {
     pub to: Option<Timestamp>,
 }
 
-/// Where the lines about the target go that are found in the server's log.
+/// Where lines about the target in the server's log are written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerLines {
-    /// The entry they go to.
+    /// The entry for these lines.
     pub path: BundlePath,
-    /// Whose lines.
+    /// The target's kind.
     pub kind: TargetKind,
     /// Velero's namespace.
     pub namespace: String,
@@ -128,10 +128,10 @@ pub struct ServerLines {
     pub name: String,
 }
 
-/// What is looked for in the log of Velero's server, besides keeping it.
+/// What is extracted from the log of Velero's server, besides keeping it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerLog {
-    /// The lines about the target, if there is one and this is the server that worked on it.
+    /// The lines about the target, if there is one and this server worked on it.
     pub lines: Option<ServerLines>,
 }
 
@@ -140,24 +140,24 @@ pub struct ServerLog {
 pub enum Want {
     /// All, as the API server orders them.
     All,
-    /// All; what belongs to the target comes first, so that no cap hits it.
+    /// All; what belongs to the target comes first, so that no limit drops it.
     First(First),
-    /// The newest so many Events, the newest first: the API server orders them by name.
+    /// The newest so many Events, newest first: the API server orders them by name.
     Newest(usize),
     /// So many at most.
     AtMost(usize),
-    /// Those alone that are on the way to a cause.
+    /// Only those on the way to a cause.
     Only(Only),
 }
 
-/// What belongs to the target, of one kind: what has one of the names, or one of the labels.
+/// What belongs to the target, of one kind: objects with one of the names or one of the labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct First {
     /// Names.
     pub names: BTreeSet<String>,
     /// Labels: key and value.
     pub labels: Vec<(&'static str, String)>,
-    /// A label that all of those with a name have: with it they are found together.
+    /// A label that all objects with one of the names have: a List selected by it contains them all.
     pub narrow: Option<(&'static str, String)>,
 }
 
@@ -169,19 +169,19 @@ impl First {
         metadata["name"].as_str().is_some_and(|name| self.names.contains(name)) || self.labels.iter().any(labelled)
     }
 
-    /// Nothing can be one of them.
+    /// It matches nothing.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty() && self.labels.is_empty()
     }
 }
 
-/// By what a few of many objects of the cluster are told.
+/// How a few of many objects are chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Only {
     /// `VolumeAttachments` of these `PersistentVolumes`.
     Attached(BTreeSet<String>),
-    /// `VolumeGroupSnapshotContents` with one of these names, and those that this Restore made, which Velero labels with its
-    /// whole name (`pkg/restore/actions/csi/volumesnapshot_action.go`).
+    /// `VolumeGroupSnapshotContents` with one of these names, and those that this Restore made: Velero labels them with
+    /// its whole name (`pkg/restore/actions/csi/volumesnapshot_action.go`).
     OfGroups {
         /// Names.
         names: BTreeSet<String>,
@@ -197,7 +197,7 @@ pub enum Only {
     },
     /// `APIServices` whose server does not answer.
     Unavailable,
-    /// Events about these: kind and name of objects of the cluster.
+    /// Events about these cluster-scoped objects: kind and name.
     About(BTreeSet<(&'static str, String)>),
 }
 
@@ -267,17 +267,17 @@ pub enum ItemSource {
         pod: String,
         /// The pod's UID when the plan was made.
         uid: String,
-        /// The UID of the pod that was planned, if this is the one that took its place.
+        /// The UID of the planned pod, if this pod took its place.
         instead_of: Option<String>,
         /// Container.
         container: String,
-        /// Of the instance before.
+        /// The log of the previous instance.
         previous: bool,
-        /// Kept at most (bytes).
+        /// The most bytes kept.
         limit: u64,
-        /// Only the end is kept of a longer one.
+        /// Only the end of a longer log is kept.
         tail_only: bool,
-        /// It is the server's own container, which tells its version and what it did for the target.
+        /// Set for the server's own container: its log tells its version and what it did for the target.
         server: Option<ServerLog>,
     },
     /// A file of a Backup or Restore in the object store.
@@ -288,7 +288,7 @@ pub enum ItemSource {
         name: String,
         /// Which file.
         file: StoreFile,
-        /// Its phase, if its absence is no error: Velero never came to write it.
+        /// The phase of its Backup or Restore, if a missing file is no error: Velero may not have written it.
         unless: Option<String>,
     },
     /// What the API server serves (`/api`, `/apis`).
@@ -299,7 +299,7 @@ pub enum ItemSource {
 }
 
 impl ItemSource {
-    /// The kind whose objects it is; `None` for logs, files and what the API server serves.
+    /// The kind of its objects; `None` for logs, files and discovery.
     pub const fn kind(&self) -> Option<&ApiKind> {
         match self {
             Self::List { kind, .. } | Self::Named { kind, .. } | Self::Object { kind, .. } => Some(kind),
@@ -307,7 +307,7 @@ impl ItemSource {
         }
     }
 
-    /// It is objects of this kind in this namespace; empty: in the cluster.
+    /// Whether it reads objects of this kind in this namespace; empty: in the cluster.
     pub fn lists(&self, of: &ApiKind, place: &str) -> bool {
         match self {
             Self::List { kind, namespace, .. } => kind == of && namespace.as_deref().unwrap_or_default() == place,
@@ -320,15 +320,15 @@ impl ItemSource {
 /// One thing that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// In words, for whoever reads that it is missing.
+    /// In words, for the report that it is missing.
     pub what: String,
-    /// Where it will lie.
+    /// Its path in the bundle.
     pub path: BundlePath,
     /// Where it comes from.
     pub source: ItemSource,
     /// How much it matters.
     pub priority: Priority,
-    /// The node that has to answer for it.
+    /// The node whose kubelet serves it.
     pub node: Option<String>,
 }
 
@@ -348,9 +348,9 @@ pub struct Plan {
     pub items: Vec<Item>,
     /// For all container logs.
     pub logs: LogLimits,
-    /// What is known to be missing before anything was read.
+    /// Items that are known to be missing before anything is read.
     pub missing: Vec<Missing>,
-    /// Of which ConfigMaps the values are kept, redacted.
+    /// The ConfigMaps whose values are kept, redacted.
     pub config_maps: Bodies,
 }
 

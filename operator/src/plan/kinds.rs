@@ -1,6 +1,5 @@
-//! The kinds of Velero's namespace, and those that its flavours keep elsewhere, as tables: which are asked for, when, and how
-//! much they matter. A new kind is a line.
-//! Reading them, and whether it is allowed, is `collect`'s; Velero's own kinds are found in what the API server serves.
+//! The kinds of Velero's namespace, and those that its flavours keep elsewhere, as tables: which are read, when, and
+//! how much they matter. To add a kind, add a line. Velero's own kinds come from discovery instead.
 
 use super::{Planner, Priority, Want, credentials};
 use crate::{archive::manifest::MissingCode, cluster::ApiKind, inventory::Served};
@@ -12,7 +11,7 @@ struct BuiltIn {
     plural: &'static str,
     kind: &'static str,
     priority: Priority,
-    /// The shipped Role allows it. What it does not allow is read where somebody added the rule.
+    /// The shipped Role allows it. Other kinds are read where somebody added the rule.
     shipped: bool,
 }
 
@@ -59,18 +58,18 @@ const BUILT_IN: [BuiltIn; 24] = [
 
 /// OADP's own group.
 const OADP: &str = "oadp.openshift.io";
-/// The operator that installs OADP, where there is one.
+/// The group of the Operator Lifecycle Manager, which may have installed OADP.
 const OLM: &str = "operators.coreos.com";
 /// The vSphere plugin's groups.
 const VSPHERE_MOVER: &str = "datamover.cnsdp.vmware.com";
 const VSPHERE_DRIVER: &str = "backupdriver.cnsdp.vmware.com";
 
-/// A kind that some installation of Velero brings along; version and kind are those that are served.
+/// A kind that only some installations of Velero have; version and kind come from discovery.
 struct Custom {
     group: &'static str,
-    /// Its plural; with `*` at the end, all that begin so.
+    /// Its plural; with `*` at the end, all plurals that begin so.
     plural: &'static str,
-    /// Another group that must be served too, or it is somebody else's.
+    /// A second group that must be served too; else the kind belongs to another product.
     with: &'static str,
     priority: Priority,
 }
@@ -92,11 +91,11 @@ const CUSTOM: [Custom; 10] = [
     custom(VSPHERE_DRIVER, "backuprepositoryclaims", VSPHERE_DRIVER, Priority::P3),
 ];
 
-/// The vSphere plugin's repositories, which are of the cluster. They name the place and the credential of a bucket.
+/// The vSphere plugin's repositories, cluster-scoped. They name the location and the credential of a bucket.
 const OF_THE_CLUSTER: [Custom; 1] = [custom(VSPHERE_DRIVER, "backuprepositories", VSPHERE_DRIVER, Priority::P3)];
 
-/// What flavours keep beside the volumes and users that it is about, in the namespaces that a target leads to: the vSphere
-/// plugin its snapshots, OADP what those who are no administrators ask for.
+/// What flavours keep beside the volumes and users concerned, in the namespaces that a target leads to: the vSphere
+/// plugin its snapshots, OADP the requests of users who are no administrators.
 const BESIDE: [Custom; 4] = [
     custom(VSPHERE_DRIVER, "snapshots", VSPHERE_DRIVER, Priority::P1),
     custom(VSPHERE_DRIVER, "clonefromsnapshots", VSPHERE_DRIVER, Priority::P1),
@@ -122,16 +121,15 @@ impl Custom {
     }
 }
 
-/// How the right to read a kind of Velero's namespace can be given that the shipped Role has not; `None` for kinds that no
-/// bundle asks for there.
+/// How to grant the right to read a kind of Velero's namespace that the shipped Role lacks; `None` for kinds that no
+/// bundle reads there.
 pub fn extra_rule(group: &str, plural: &str) -> Option<String> {
     let built_in = BUILT_IN.iter().any(|row| !row.shipped && (row.group, row.plural) == (group, plural));
     let custom = || CUSTOM.iter().chain(&BESIDE).any(|row| row.is(group, plural));
     (built_in || custom()).then(|| format!("add to extraRules of the chart: {}", rule(group, plural)))
 }
 
-/// The same of a kind elsewhere: in another namespace, or, if `namespace` is empty, of the cluster. The chart does not reach
-/// that far.
+/// The same for another namespace, or for the cluster if `namespace` is empty. The chart does not reach that far.
 pub fn further_rule(group: &str, plural: &str, namespace: &str) -> Option<String> {
     let (rows, place) = match namespace {
         "" => (&OF_THE_CLUSTER[..], "for the cluster (ClusterRoleBinding)".to_owned()),
@@ -146,7 +144,7 @@ fn rule(group: &str, plural: &str) -> String {
 }
 
 impl Planner<'_> {
-    /// All of the table that there is here.
+    /// Lists the kinds of the tables that this cluster has.
     pub(super) fn kinds(&mut self, namespace: &str) {
         for row in BUILT_IN {
             self.list(row.priority, namespace, ApiKind::namespaced(row.group, row.version, row.plural, row.kind));
@@ -171,7 +169,7 @@ impl Planner<'_> {
         }
     }
 
-    /// What of the table is kept in another namespace that the target leads to, or that was asked for.
+    /// Lists the kinds of the tables in another namespace that the target leads to, or that was requested.
     pub(super) fn kinds_beside(&mut self, namespace: &str) {
         let inventory = self.inventory;
         for row in &BESIDE {
@@ -181,7 +179,7 @@ impl Planner<'_> {
         }
     }
 
-    /// What of the table is of the whole cluster.
+    /// Lists the cluster-scoped kinds of the tables.
     pub(super) fn kinds_of_the_cluster(&mut self) {
         let inventory = self.inventory;
         for row in &OF_THE_CLUSTER {

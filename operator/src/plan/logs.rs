@@ -1,5 +1,4 @@
-//! Which container logs are read, how much of each, and of which time.
-//! Reading them is `collect`'s.
+//! Which container logs are read, how much of each, and for which time span.
 
 use debugbundle_crd::{Logs, TargetKind, parse_duration};
 use jiff::{SignedDuration, Timestamp};
@@ -10,15 +9,15 @@ use crate::{
     inventory::{Container, ContainerType, Pod, PodRole, TargetObject, hooked},
 };
 
-/// How long before its start and after its end a target's causes and effects are looked for in logs.
+/// Logs are read from this long before a target's start until this long after its end.
 const MARGIN: SignedDuration = SignedDuration::from_mins(10);
-/// Kept of the log of a pod in Velero's namespace that has no part in the matter (bytes).
+/// Bytes kept of the log of an uninvolved pod in Velero's namespace.
 const BYSTANDER: u64 = 1 << 20;
-/// Kept of a container's log if the spec says nothing usable (bytes).
+/// Bytes kept of a container's log if the spec has no usable limit.
 const CONTAINER_LOG: u64 = 32 << 20;
 
-/// The time span of logs: what the user set, for the rest the target's life and ten minutes around it. Of the
-/// installation as a whole: everything.
+/// The time span of logs: what the user set, else the target's life and ten minutes around it. Without a target:
+/// everything.
 pub fn window(logs: &Logs, target: Option<&TargetObject>, now: Timestamp) -> Window {
     let around = target.map_or_else(Window::default, |target| Window {
         from: target.started.or(target.created).and_then(|start| start.checked_sub(MARGIN).ok()),
@@ -34,7 +33,7 @@ pub fn window(logs: &Logs, target: Option<&TargetObject>, now: Timestamp) -> Win
     let to = asked.until_time.as_ref().map(|time| time.0);
     match (from, to) {
         (None, None) => around,
-        // An end alone is an end of the target's time; a beginning alone goes up to now.
+        // An end alone limits the target's time; a beginning alone reaches up to now.
         (None, to) => Window { from: around.from.filter(|from| to.is_none_or(|to| *from < to)), to },
         (from, to) => Window { from, to },
     }
@@ -74,7 +73,7 @@ impl Planner<'_> {
         self.application_logs(logs, most);
     }
 
-    /// Says of a node-agent's pod that is younger than the target's end that another one did the work.
+    /// Reports a lost log: a node agent's pod that is younger than the target's end cannot have done the work.
     fn lost_predecessor(&mut self, pod: &Pod) {
         let worked = pod.role == PodRole::NodeAgent { involved: true };
         let end = self.inventory.target.as_ref().and_then(|target| target.completed);
@@ -84,7 +83,7 @@ impl Planner<'_> {
         }
         let node = pod.node.as_deref().unwrap_or("its node");
         let what = format!("log of the node-agent that was on {node} before {}/{}", pod.namespace, pod.name);
-        // No path that its own logs have: they are in the bundle.
+        // Not a path of the pod's own logs: those are in the bundle.
         let path = format!("namespaces/{}/pods/{}/predecessor", pod.namespace, pod.name);
         let why = format!(
             "the pod was created at {created}, after the end of the target at {end}; its predecessor's log is lost"
@@ -93,9 +92,9 @@ impl Planner<'_> {
         self.note(what, path, MissingCode::Gone, why, cure);
     }
 
-    /// What explains a failure in namespaces that are not Velero's, and no more, for logs of applications are nobody's
-    /// business: of involved pods the init containers (`restore-wait` is one), what is not well, and where hooks run; of
-    /// namespaces that were asked for, the pods that are not well.
+    /// Logs that explain a failure outside Velero's namespace, and no more, because applications' logs are private. Of
+    /// involved pods: the init containers (`restore-wait` is one), suspect containers, and those where hooks run. Of
+    /// requested namespaces: the unhealthy pods.
     fn application_logs(&mut self, logs: &Logs, most: u64) {
         let inventory = self.inventory;
         for pod in inventory.involved_pods.iter().filter(|pod| pod.namespace != inventory.namespace) {
@@ -144,12 +143,12 @@ impl Planner<'_> {
     }
 }
 
-/// What a pod of Velero's namespace means for the question, in the order of reading.
+/// How a pod of Velero's namespace relates to the failure, in the order of reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     /// It worked on the target, or may have.
     Worked,
-    /// It is not well.
+    /// It is unhealthy.
     Unhealthy,
     /// It maintains a repository.
     Maintenance,
@@ -166,16 +165,16 @@ fn rank(pod: &Pod) -> Rank {
     }
 }
 
-/// What is kept of a log (bytes).
+/// How much of a log is kept (bytes).
 #[derive(Clone, Copy, Debug)]
 enum Share {
-    /// Of a longer one the beginning and the end.
+    /// The beginning and the end of a longer log.
     HeadAndTail(u64),
-    /// Of a longer one the end.
+    /// The end of a longer log.
     Tail(u64),
 }
 
-/// Which instances are asked for, by `previous`: the present one always, the one before only where there is one.
+/// Which instances are read, by `previous`: the current one always, the previous one only if there is one.
 fn instances(logs: &Logs, container: &Container) -> &'static [bool] {
     if logs.previous && container.has_previous() { &[false, true] } else { &[false] }
 }

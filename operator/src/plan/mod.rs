@@ -1,5 +1,5 @@
-//! Which items a bundle wants, where each will lie, and in which order they are read. Pure: from what was asked for and
-//! what there is; reading the items, and what becomes of those that cannot be read, is `collect`'s.
+//! Which items a bundle wants, where each goes, and in which order they are read. Pure: from the spec and the
+//! inventory. `collect` reads the items, and handles those that cannot be read.
 
 mod cluster;
 mod config_maps;
@@ -79,7 +79,7 @@ pub fn plan(spec: &DebugBundleSpec, inventory: &Inventory, now: Timestamp) -> Pl
     }
 }
 
-/// Leaves out what is beyond the first `most` items, which are those that matter most, and says how many those were.
+/// Drops the items after the first `most`, which matter most, and reports how many.
 fn bounded(items: &mut Vec<Item>, most: usize) -> Option<Missing> {
     let beyond = items.len().saturating_sub(most);
     items.truncate(most);
@@ -97,11 +97,11 @@ fn bounded(items: &mut Vec<Item>, most: usize) -> Option<Missing> {
     })
 }
 
-/// Files of a bundle.
+/// The most files of a bundle.
 const MOST_ENTRIES: usize = 50_000;
-/// Of these, what can be planned: the others are for what we write ourselves and for data movers, which are not planned.
+/// The most of them that are planned: the others are for our own files and for data movers, which are not planned.
 const MOST_ITEMS: usize = MOST_ENTRIES - 1000;
-/// Events of a namespace.
+/// The most Events of a namespace.
 const EVENTS: usize = 5000;
 
 struct Planner<'a> {
@@ -122,7 +122,7 @@ fn cluster_path(kind: &ApiKind) -> BundlePath {
     BundlePath::new(["cluster-scoped-resources", group_folder(kind), &format!("{}.yaml", kind.plural)])
 }
 
-/// Where the List of a kind lies: of a namespace, or of the whole cluster.
+/// The path of a kind's List, in a namespace or in the whole cluster.
 pub fn list_path(kind: &ApiKind, namespace: Option<&str>) -> BundlePath {
     match namespace.filter(|_| kind.namespaced) {
         Some(namespace) => {
@@ -133,7 +133,7 @@ pub fn list_path(kind: &ApiKind, namespace: Option<&str>) -> BundlePath {
 }
 
 impl Planner<'_> {
-    /// The door into the plan of all that has a kind.
+    /// Adds an item; every item with a kind enters the plan here.
     fn add(&mut self, priority: Priority, what: impl Into<String>, path: BundlePath, source: ItemSource) {
         if source.kind().is_some_and(credentials::holds) {
             let why = "kinds that hold credentials are never asked for".to_owned();

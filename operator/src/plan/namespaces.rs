@@ -1,5 +1,5 @@
-//! Namespaces besides Velero's: those that the target leads to, and those that were asked for.
-//! What is of the whole cluster is planned by `cluster`.
+//! Namespaces besides Velero's: those that the target leads to, and those that were requested.
+//! `cluster` plans cluster-scoped objects.
 
 use super::{ItemSource, Planner, Priority, core, list_path};
 use crate::{
@@ -8,8 +8,8 @@ use crate::{
     inventory::{Controller, GROUP_SNAPSHOTS, Looked, NamespaceCandidate, ObjectName, Unnamed},
 };
 
-/// Places in `missing[]`, each of its own, as no namespace can be called: of pods beyond those that are listed, and of
-/// namespaces that a spec does not name.
+/// Paths in `missing[]` that no namespace can have: for pods beyond the listed ones, and for namespaces that a spec
+/// does not name.
 const FURTHER_PODS: &str = "namespaces/_pods";
 const UNNAMED: &str = "namespaces/_unnamed";
 
@@ -60,7 +60,7 @@ impl Planner<'_> {
         self.unnamed();
     }
 
-    /// Namespaces that the target's spec means and does not name, unless somebody named those of interest.
+    /// Reports namespaces that the target's spec covers but does not name, unless the user requested some.
     fn unnamed(&mut self) {
         let Some((target, unnamed)) = self.inventory.target.as_ref().zip(self.inventory.unnamed) else { return };
         if self.inventory.touched.iter().any(|touched| touched.whole) {
@@ -79,7 +79,7 @@ impl Planner<'_> {
         self.note(what, UNNAMED.to_owned(), MissingCode::NotLooked, text, cure);
     }
 
-    /// A namespace that was asked for.
+    /// A requested namespace.
     fn whole(&mut self, namespace: &str) {
         self.list(Priority::P1, namespace, core("pods", "Pod"));
         self.list(Priority::P1, namespace, core("persistentvolumeclaims", "PersistentVolumeClaim"));

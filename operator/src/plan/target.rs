@@ -1,5 +1,4 @@
 //! The target's files in the object store, and those of a Restore's Backup.
-//! Objects are planned with the namespace they are in.
 
 use debugbundle_crd::TargetKind;
 
@@ -9,7 +8,7 @@ use crate::{
     inventory::TargetObject,
 };
 
-/// Kept of a Backup's or Restore's own log (bytes).
+/// Bytes kept of a Backup's or Restore's own log.
 const TARGET_LOG: u64 = 200 << 20;
 
 impl Planner<'_> {
@@ -53,7 +52,7 @@ impl Planner<'_> {
             TargetKind::Backup => &StoreFile::OF_BACKUP,
             TargetKind::Restore => &StoreFile::OF_RESTORE,
         };
-        // No Velero ever wrote them where there was no such snapshot, and asking for nothing is no note in every bundle.
+        // Velero wrote these only for CSI snapshots; asking for them without any would put a note into every bundle.
         let snapshots = target.raw["status"]["csiVolumeSnapshotsAttempted"].as_i64().unwrap_or(0);
         let old: &[StoreFile] = match target.kind {
             TargetKind::Backup if snapshots > 0 => &StoreFile::OF_OLD_BACKUP,
@@ -72,7 +71,7 @@ impl Planner<'_> {
     }
 }
 
-/// The folder below `velero/` that the files of this kind lie in.
+/// The folder below `velero/` for files of this kind.
 pub fn folder_of(kind: TargetKind) -> &'static str {
     match kind {
         TargetKind::Backup => "backups",
@@ -80,7 +79,7 @@ pub fn folder_of(kind: TargetKind) -> &'static str {
     }
 }
 
-/// Where a store file lies in the bundle; `part` is for what could be read of a damaged one, so that a name that ends
+/// The path of a store file in the bundle; `part` is for the readable part of a damaged file, so that a name that ends
 /// in `.json` always parses.
 pub fn store_path(of: TargetKind, name: &str, file: StoreFile, part: bool) -> BundlePath {
     let suffix = if part { ".partial" } else { "" };
@@ -88,7 +87,7 @@ pub fn store_path(of: TargetKind, name: &str, file: StoreFile, part: bool) -> Bu
     BundlePath::new(["velero", folder_of(of), name, &file])
 }
 
-/// Kept of a store file (bytes): of the log head and tail, of JSON all or nothing.
+/// Bytes kept of a store file: of the log head and tail, of JSON all or nothing.
 pub fn store_limit(file: StoreFile) -> u64 {
     if file.is_json() { 64 << 20 } else { TARGET_LOG }
 }

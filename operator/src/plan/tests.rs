@@ -1,4 +1,4 @@
-//! Plans of made-up inventories. What is read of a real cluster is held by the tests on the stand.
+//! Plans of invented inventories. The tests on the stand cover what is read from a real cluster.
 
 use debugbundle_crd::{LogWindow, Logs, TargetKind};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -461,7 +461,7 @@ fn sec_b4_a_bundle_has_a_most_of_files_and_those_that_matter_least_are_left_out_
     assert!(told.what.contains(&format!("the last {} of {}", whole.items.len() - 3, whole.items.len())), "{told:?}");
     assert!(told.why.contains("at most 50000 files") && told.severity == MissingSeverity::Error, "{told:?}");
 
-    // So many claims that their pods' logs alone are more than that.
+    // So many pods that their logs alone exceed the limit.
     let pods = (0..60_000)
         .map(|n| pod(&format!("agent-{n}"), PodRole::NodeAgent { involved: true }, "n1", &[("node-agent", 0)]));
     inventory.pods = pods.collect();

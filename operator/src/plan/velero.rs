@@ -1,5 +1,5 @@
-//! Velero's own namespace: its kinds, and what it is made of.
-//! Logs of its pods are planned by `logs`.
+//! Velero's own namespace: Velero's kinds, the other kinds of its installation, and the Namespace itself.
+//! `logs` plans the logs of its pods.
 
 use super::{ItemSource, Planner, Priority};
 use crate::{
@@ -54,11 +54,11 @@ impl Planner<'_> {
         self.vddk(namespace);
     }
 
-    /// The vSphere plugin's disk library writes files of its own, which only `exec` could read.
+    /// The vSphere plugin's disk library writes its own log files, which only `exec` could read.
     fn vddk(&mut self, namespace: &str) {
         let mover = |pod: &&Pod| pod.name.starts_with("datamgr-for-vsphere-plugin");
         if let Some(pod) = self.inventory.pods.iter().find(mover) {
-            // The place is the one that the plugin's docs/troubleshooting.md names.
+            // The plugin's docs/troubleshooting.md names this path.
             let cure =
                 format!("kubectl cp {namespace}/{}:/tmp/vmware-root vddk, and so for each of these pods", pod.name);
             let why =
@@ -83,7 +83,7 @@ impl Planner<'_> {
     }
 }
 
-/// The kinds of Velero 1.18, for when discovery does not tell.
+/// The kinds of Velero 1.18, for when discovery does not return them.
 pub(super) const KNOWN: [(&str, &str); 13] = [
     ("backups", "Backup"),
     ("restores", "Restore"),

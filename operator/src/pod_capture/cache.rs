@@ -1,5 +1,5 @@
-//! What is kept of hosting pods, and for how long: a bounded shelf, from which those that ended first go first.
-//! Pure; what is put on it comes from the watch, what is taken for a bundle is chosen by `collect`.
+//! A bounded cache of hosting pods and their logs: pods that ended first are dropped first. Pure: `watch` and `follow`
+//! fill it, `collect` chooses what goes into a bundle.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,22 +14,22 @@ use super::{
     pod_snapshot::{PodSnapshot, State},
 };
 
-/// Pods that are kept at once.
+/// Most pods kept at once.
 pub const PODS: usize = 64;
-/// Everything that is kept of all of them: objects, Events, logs (bytes).
+/// Most bytes of all pods together: objects, Events, logs.
 pub(super) const MEMORY: usize = 8 << 20;
-/// Events of one pod.
+/// Most Events kept of one pod.
 const EVENTS: usize = 32;
-/// Names that are kept of pods for which there was no place.
+/// Most names kept of pods for which the cache had no place.
 const TURNED_AWAY: usize = 256;
-/// How long a pod is kept after its end: a failed Restore is looked into the same day.
+/// How long a pod is kept after its end: users look into a failed Restore the same day.
 const KEPT: SignedDuration = SignedDuration::from_hours(6);
 
-/// Hosting pods that were seen, by UID.
+/// Hosting pods, by UID.
 #[derive(Debug, Default)]
 pub(super) struct CaptureCache {
     held: BTreeMap<String, Held>,
-    /// Pods for which there was no place: by UID their name, and when they were seen.
+    /// Pods for which there was no place, by UID: name, and when they were seen.
     turned_away: BTreeMap<String, (String, Timestamp)>,
 }
 
@@ -48,15 +48,15 @@ struct Log {
     ring: Ring,
     mark: LogCursor,
     reading: Reading,
-    /// When it was to be followed all places were taken.
+    /// All places were taken when it was to be followed.
     passed_over: bool,
-    /// When it was asked for last the API server refused it.
+    /// The API server refused the last request for it.
     refused: bool,
-    /// Reading it gave way to others, and has not gone on since.
+    /// Reading it gave way to other readers, and has not continued since.
     gave_way: bool,
 }
 
-/// Whether somebody reads a log.
+/// Whether a log is being read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Reading {
     #[default]
@@ -66,12 +66,12 @@ enum Reading {
     Done,
 }
 
-/// What a look at a pod leaves to be done.
+/// The work that follows from a new snapshot of a pod.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Todo {
-    /// Containers whose logs nobody reads: name, and whether the log still grows.
+    /// Containers whose logs are not being read: name, and whether the log still grows.
     pub(super) logs: Vec<(String, bool)>,
-    /// Its Events may tell something new.
+    /// Its Events may contain something new.
     pub(super) events: bool,
 }
 
@@ -82,8 +82,8 @@ impl Held {
         self.sight.object.len() + events + logs
     }
 
-    /// Containers that ran, and ended before anybody had read a line of them; and why nobody had. Who waits for its turn, or for
-    /// the answer, may have come too late.
+    /// Containers that ran and ended before a line of their log was read, and why none was. A reader that waits for its
+    /// turn or for the answer may come too late, so its log counts.
     fn unread(&self) -> impl Iterator<Item = (String, Unread)> {
         let unread = |log: &Log| (log.passed_over || log.reading != Reading::Done) && log.mark == LogCursor::default();
         let logs = self.logs.iter().filter(move |(_, log)| self.ended.is_some() && unread(log));
@@ -95,15 +95,15 @@ impl Held {
         logs.map(move |(name, log)| (name.clone(), why(log)))
     }
 
-    /// The first to go are those that ended well, then those that ended at all.
+    /// Sort key: pods that ended well are dropped first; among the others, those that ended first.
     fn worth(&self) -> (bool, Timestamp) {
         (self.sight.ended == Some(true) || !self.sight.trouble.is_empty(), self.ended.unwrap_or(Timestamp::MAX))
     }
 }
 
 impl CaptureCache {
-    /// Takes what a look at a pod showed. A pod for which there is no place is not kept: it is looked at again with its
-    /// next change.
+    /// Takes a new snapshot of a pod. A pod for which there is no place is not kept: it is tried again with its next
+    /// change.
     pub(super) fn see(&mut self, sight: PodSnapshot, now: Timestamp) -> Todo {
         self.expire(now);
         if !self.held.contains_key(&sight.uid) && !self.make_place() {
@@ -135,8 +135,7 @@ impl CaptureCache {
         Todo { logs, events }
     }
 
-    /// The last look at a pod that is gone. One that is not kept takes the place of none that is: nothing but its object is to
-    /// be had any more.
+    /// Takes the last snapshot of a pod that is gone. It replaces no kept pod: only its object could still be read.
     pub(super) fn see_last(&mut self, sight: PodSnapshot, now: Timestamp) {
         if self.held.contains_key(&sight.uid) || self.held.len() < PODS {
             self.see(sight, now);
@@ -145,14 +144,14 @@ impl CaptureCache {
         }
     }
 
-    /// A pod is there no more.
+    /// A pod is gone.
     pub(super) fn gone(&mut self, uid: &str, now: Timestamp) {
         if let Some(held) = self.held.get_mut(uid) {
             held.ended.get_or_insert(now);
         }
     }
 
-    /// Of the pods with this label, those that are not among `there` are gone.
+    /// Marks pods with this label that are not among `there` as gone.
     pub(super) fn all_of(&mut self, label: &str, there: &BTreeSet<String>, now: Timestamp) {
         for (uid, held) in &mut self.held {
             if held.sight.labels.contains_key(label) && !there.contains(uid) {
@@ -161,7 +160,7 @@ impl CaptureCache {
         }
     }
 
-    /// Adds Events of a pod; newer ones of the same UID take the place of older ones.
+    /// Adds Events of a pod; newer ones replace older ones of the same UID.
     pub(super) fn add_events(&mut self, uid: &str, events: impl IntoIterator<Item = (String, Arc<[u8]>)>) {
         let Some(held) = self.held.get_mut(uid) else { return };
         for (event, json) in events {
@@ -172,35 +171,36 @@ impl CaptureCache {
         self.fit();
     }
 
-    /// Somebody begins to read a log: how far it was read before; `None` if it is being read, or was read to its end.
+    /// A reader begins to read a log: returns how far it was read before, or `None` if it is being read or was read to
+    /// its end.
     pub(super) fn begin_log(&mut self, uid: &str, container: &str) -> Option<LogCursor> {
         let log = self.log_of(uid, container).filter(|log| log.reading == Reading::Nobody)?;
         log.reading = Reading::Somebody;
         Some(log.mark)
     }
 
-    /// Nobody can follow this log now.
+    /// All places for followers are taken.
     pub(super) fn pass_over(&mut self, uid: &str, container: &str) {
         if let Some(log) = self.log_of(uid, container) {
             log.passed_over = true;
         }
     }
 
-    /// Nobody may read this log.
+    /// The API server refuses this log.
     pub(super) fn refuse(&mut self, uid: &str, container: &str) {
         if let Some(log) = self.log_of(uid, container) {
             log.refused = true;
         }
     }
 
-    /// Whoever reads this log has given its place at the node to others; `false`: it is read again.
+    /// The reader of this log has given its slot at the node to others; `false`: it reads again.
     pub(super) fn gave_way(&mut self, uid: &str, container: &str, gave_way: bool) {
         if let Some(log) = self.log_of(uid, container) {
             log.gave_way = gave_way;
         }
     }
 
-    /// A line of a log; whether the pod is still kept.
+    /// Adds a line of a log; returns whether the pod is still kept.
     pub(super) fn line(&mut self, uid: &str, container: &str, line: &Line<'_>, mark: LogCursor) -> bool {
         let Some(log) = self.log_of(uid, container) else { return false };
         let before = log.ring.memory();
@@ -215,19 +215,19 @@ impl CaptureCache {
         true
     }
 
-    /// All of a log was read, be it empty.
+    /// The whole log was read, even if empty.
     pub(super) fn read_whole(&mut self, uid: &str, container: &str) {
         if let Some(log) = self.log_of(uid, container) {
             (log.passed_over, log.refused) = (false, false);
         }
     }
 
-    /// How far a log was read; `None` if the pod is not kept any more.
+    /// How far a log was read; `None` if the pod is no longer kept.
     pub(super) fn mark(&self, uid: &str, container: &str) -> Option<LogCursor> {
         Some(self.held.get(uid)?.logs.get(container)?.mark)
     }
 
-    /// A log does not grow any more: its container ended, or the pod is gone.
+    /// Whether a log no longer grows: its container ended, or the pod is gone.
     pub(super) fn is_whole(&self, uid: &str, container: &str) -> bool {
         self.held.get(uid).is_none_or(|held| {
             let ended = |(name, state): &(String, State)| name == container && *state == State::Ended;
@@ -235,14 +235,14 @@ impl CaptureCache {
         })
     }
 
-    /// Nobody reads this log any more; `to_its_end`: nor need anybody.
+    /// Reading this log has ended; `to_its_end`: it need not be read again.
     pub(super) fn end_log(&mut self, uid: &str, container: &str, to_its_end: bool) {
         if let Some(log) = self.log_of(uid, container) {
             log.reading = if to_its_end { Reading::Done } else { Reading::Nobody };
         }
     }
 
-    /// All that is kept, but for the logs.
+    /// All pods that are kept, without the logs.
     pub(super) fn pods(&self) -> Vec<CaughtPod> {
         let caught = |held: &Held| CaughtPod {
             uid: held.sight.uid.clone(),
@@ -258,12 +258,12 @@ impl CaptureCache {
         self.held.values().map(caught).collect()
     }
 
-    /// Names of pods of which nothing is kept, for there was no place for them.
+    /// Names of pods that were not kept for want of a place.
     pub(super) fn turned_away(&self) -> BTreeSet<String> {
         self.turned_away.values().map(|(name, _)| name.clone()).collect()
     }
 
-    /// A log, if a line of it was read.
+    /// A log, if at least one line of it was read.
     pub(super) fn log(&self, uid: &str, container: &str) -> Option<CaughtLog> {
         let Log { ring, gave_way, .. } = self.held.get(uid)?.logs.get(container)?;
         let content = ring.content();
@@ -275,7 +275,7 @@ impl CaptureCache {
         self.held.get_mut(uid)?.logs.get_mut(container)
     }
 
-    /// Of too many the one goes that was seen first.
+    /// Keeps the pod's name; the oldest is dropped.
     fn turn_away(&mut self, sight: PodSnapshot, now: Timestamp) {
         self.turned_away.insert(sight.uid, (sight.name, now));
         if self.turned_away.len() > TURNED_AWAY {
@@ -289,7 +289,7 @@ impl CaptureCache {
         self.held.retain(|_, held| held.ended.is_none_or(|ended| now.duration_since(ended) < KEPT));
     }
 
-    /// Room for one pod more; of those that live none goes.
+    /// Makes a place for one more pod; never drops a pod that lives.
     fn make_place(&mut self) -> bool {
         self.held.len() < PODS || self.drop_one()
     }
@@ -301,7 +301,7 @@ impl CaptureCache {
         true
     }
 
-    /// Keeps to [`MEMORY`]: pods that ended go first, then the longest logs are halved.
+    /// Keeps to [`MEMORY`]: pods that ended are dropped first, then the longest logs are halved.
     fn fit(&mut self) {
         while self.held.values().map(Held::memory).sum::<usize>() > MEMORY {
             if self.drop_one() {
@@ -309,7 +309,7 @@ impl CaptureCache {
             }
             let logs = self.held.values_mut().flat_map(|held| held.logs.values_mut());
             let Some(longest) = logs.max_by_key(|log| log.ring.memory()).filter(|log| log.ring.memory() > 0) else {
-                // Objects and Events alone: 64 pods with the most of both.
+                // Objects and Events alone exceed the limit: 64 pods with the most of both.
                 self.held.pop_first();
                 continue;
             };

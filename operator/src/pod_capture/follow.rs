@@ -1,5 +1,5 @@
-//! Reads one container's log as it grows, and takes it up again where it broke off or had to give way to a bundle, until the
-//! log is whole. What is kept of the lines is the shelf's matter, whose turn it is at a node that of `collect`.
+//! Reads one container's log as it grows, and resumes where it broke off or gave way to a bundle, until the log is
+//! whole. `cache` keeps the lines, `collect` decides whose turn it is at a node.
 
 use std::time::Duration;
 
@@ -16,21 +16,21 @@ use crate::{
     collect::PreemptibleSlot,
 };
 
-/// The longest silence of a log that grows; then it is asked for anew, in case the connection is dead.
+/// The longest silence of a growing log; then it is requested again, in case the connection is dead.
 const SILENCE: Duration = Duration::from_mins(10);
-/// Time in which a whole log has to answer, and its longest silence.
+/// Timeout for the answer to a request for a whole log, and for its longest silence.
 const WHOLE: Duration = Duration::from_secs(30);
-/// Lines asked for at first: more than a ring holds of lines such as Velero writes.
+/// Lines requested at first: more lines of Velero's usual length than a ring holds.
 const TAIL: u32 = 2000;
-/// How often in a row a log is asked for in vain.
+/// How many requests in a row may fail.
 const TRIES: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// How long the place at a node is kept after a request was given up: until then the API server has told the kubelet, which
-/// serves it no more.
+/// How long the slot at a node is held after a request was cancelled: by then the API server has told the kubelet to
+/// stop serving it.
 const FADE: Duration = Duration::from_millis(250);
 
-/// Whose log it is.
+/// The log's container.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Which<'a> {
     pub(super) uid: &'a str,
@@ -42,21 +42,21 @@ pub(super) struct Which<'a> {
 /// How one request ended.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
-    /// All that there was at that time.
+    /// All lines at the time of the request were read.
     Whole,
-    /// It broke off, or was not begun.
+    /// It broke off, or did not begin.
     BrokeOff,
-    /// Nothing came for a while.
+    /// No data arrived for a while.
     Silent,
-    /// Others wanted the place at the node.
+    /// Others wanted the slot at the node.
     GaveWay,
-    /// Its pod is not kept any more.
+    /// Its pod is no longer kept.
     Dropped,
-    /// There is no such log, or nobody may read it.
+    /// There is no such log, or the API server refused it.
     Gone,
 }
 
-/// Reads a log from `mark` on; `true` if nothing more can be read of it, and something was or there was nothing.
+/// Reads a log from `mark` on; `true` if nothing more can be read of it, and a line was read or the log was empty.
 pub(super) async fn follow(catcher: &Catcher, which: Which<'_>, mark: LogCursor, mut grows: bool) -> bool {
     let Which { uid, container, .. } = which;
     let is_whole = || catcher.movers.shelf().is_whole(uid, container);
@@ -74,12 +74,12 @@ pub(super) async fn follow(catcher: &Catcher, which: Which<'_>, mark: LogCursor,
         }
         drop(place);
         if end == End::Gone {
-            // Of a log that went before its first line nobody may say that it was read.
+            // A log that vanished before its first line does not count as read.
             return mark != LogCursor::default();
         }
         let Some(now) = catcher.movers.shelf().mark(uid, container) else { return true };
         if end == End::Whole && whole {
-            // The last line may well have no end.
+            // The last line may have no line break.
             last.end(|line, mark| {
                 catcher.movers.shelf().line(uid, container, &line, mark);
             });
@@ -93,7 +93,7 @@ pub(super) async fn follow(catcher: &Catcher, which: Which<'_>, mark: LogCursor,
             tries += 1;
         }
         if gave_way {
-            // It stands in line again, which is pause enough.
+            // Waiting in line again is pause enough.
             catcher.movers.shelf().gave_way(uid, container, true);
             continue;
         }
@@ -130,7 +130,7 @@ async fn read(catcher: &Catcher, which: Which<'_>, mark: LogCursor, grows: bool,
     let _look = if grows { None } else { catcher.look().await };
     let path = ApiKind::namespaced("", "v1", "pods", "Pod").path(Some(&catcher.namespace), pod);
     let path = format!("{path}/log?{}", query(container, mark, grows));
-    // The kubelet answers with the first line, not before.
+    // The kubelet does not answer before the first line.
     let silence = if grows { SILENCE } else { WHOLE };
     let cluster = catcher.cluster.clone().patient(silence, silence);
     let body = match cluster.open(&path, "*/*", Instant::now() + silence * 2).await {
@@ -164,8 +164,8 @@ async fn read(catcher: &Catcher, which: Which<'_>, mark: LogCursor, grows: bool,
     }
 }
 
-/// Never with `limitBytes`, which the kubelet counts from the oldest line; `sinceTime` takes whole seconds, and what
-/// is sent twice by that is passed over by the mark.
+/// Never uses `limitBytes`, which the kubelet counts from the oldest line. `sinceTime` takes whole seconds; the mark
+/// skips the lines that are therefore sent twice.
 fn query(container: &str, mark: LogCursor, grows: bool) -> String {
     let mut query = format!("container={}&timestamps=true", query_value(container));
     if grows {

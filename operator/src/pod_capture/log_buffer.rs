@@ -1,33 +1,33 @@
-//! The last lines of a log in bounded memory, and the reading of a log that may break off and be asked for again.
-//! Whose log it is, and how it is asked for, is not known here.
+//! Keeps the last lines of a log in bounded memory, and reads a log over several requests. `follow` makes the requests.
 
 use std::collections::VecDeque;
 
 use jiff::Timestamp;
 
-/// Kept of one container's log (bytes).
+/// Most bytes kept of one container's log.
 pub(super) const RING: usize = 256 << 10;
-/// A longer line (bytes) is not kept: cut, it could show half of a secret that no rule knows any more.
+/// A longer line (bytes) is not kept: when cut, it could show half of a secret that no rule recognizes any more.
 const LINE: usize = 32 << 10;
-/// Left out behind a line too long in which a private key begins, unless its end comes sooner (bytes): no key is longer.
+/// Most bytes left out after an overlong line in which a private key begins: no key is longer.
 const KEY: usize = 64 << 10;
 /// Longest time stamp that a kubelet writes.
 const STAMP: usize = 40;
 
-/// Whole lines, the oldest of which go first.
+/// Whole lines; the oldest are dropped first.
 #[derive(Debug, Default)]
 pub(super) struct Ring {
     bytes: VecDeque<u8>,
-    /// Bytes and lines that went.
+    /// Bytes and lines that were dropped.
     pub(super) left_out: (u64, u64),
-    /// The last line that went was inside a private key, whose rest must go with its head: a rule would not know it.
+    /// The last dropped line was inside a private key. The rest of the key is dropped, too: no rule would recognize it
+    /// without its head.
     in_key: bool,
-    /// The same of a line that did not even come in, and so many bytes of what follows may be of its key.
+    /// The same for a key that begins in an overlong line: how many bytes after it may still belong to the key.
     skips: usize,
 }
 
 impl Ring {
-    /// Adds a line; its end is added if it has none.
+    /// Adds a line, with a line break if it has none.
     pub(super) fn push(&mut self, line: &[u8]) {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         if line.len() >= LINE {
@@ -48,7 +48,7 @@ impl Ring {
         }
         let length = self.bytes.len() + line.len() + 1;
         if length > self.bytes.capacity() {
-            // By itself the buffer would double beyond the limit.
+            // Without this the buffer would double beyond the limit.
             let capacity = (self.bytes.capacity() * 2).clamp(length, RING);
             self.bytes.reserve_exact(capacity - self.bytes.len());
         }
@@ -57,7 +57,7 @@ impl Ring {
         self.drop_rest_of_key();
     }
 
-    /// Counts a line that is too long; `key` says whether a private key is open behind it, if one begins or ends in it.
+    /// Counts an overlong line; `key` is whether a private key is open after it, `None` if none begins or ends in it.
     pub(super) fn too_long(&mut self, bytes: u64, key: Option<bool>) {
         self.leave_out(bytes);
         match key {
@@ -72,7 +72,7 @@ impl Ring {
         self.left_out.1 += 1;
     }
 
-    /// Gives up the older half.
+    /// Drops the older half.
     pub(super) fn halve(&mut self) {
         let half = self.bytes.len() / 2;
         while self.bytes.len() > half {
@@ -82,12 +82,12 @@ impl Ring {
         self.bytes.shrink_to_fit();
     }
 
-    /// Memory that it takes.
+    /// Memory used, in bytes.
     pub(super) fn memory(&self) -> usize {
         self.bytes.capacity()
     }
 
-    /// What is kept.
+    /// The lines that are kept.
     pub(super) fn content(&self) -> Vec<u8> {
         let (a, b) = self.bytes.as_slices();
         [a, b].concat()
@@ -110,7 +110,7 @@ impl Ring {
 /// Most bytes between `-----BEGIN` and `PRIVATE KEY`.
 const LABEL: usize = 64;
 
-/// Whether a private key is open behind these bytes; `None` if none begins or ends in them.
+/// Whether a private key is open after these bytes; `None` if none begins or ends in them.
 fn key_open(bytes: &[u8]) -> Option<bool> {
     let mut open = None;
     for at in memchr::memmem::find_iter(bytes, b"PRIVATE KEY") {
@@ -124,10 +124,10 @@ fn key_open(bytes: &[u8]) -> Option<bool> {
     open
 }
 
-/// The same of bytes that come in pieces.
+/// The same for bytes that arrive in pieces.
 #[derive(Debug, Default)]
 struct KeyWatch {
-    /// The end of what came: a border may cut a marker.
+    /// The last bytes: a marker may be split between two pieces.
     tail: Vec<u8>,
     open: Option<bool>,
 }
@@ -140,7 +140,7 @@ impl KeyWatch {
     }
 }
 
-/// How far a log was read: up to this time, and so many lines of exactly that time.
+/// How far a log was read: up to this time, and this many lines of exactly that time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct LogCursor {
     /// `None`: no line was read.
@@ -150,46 +150,46 @@ pub(super) struct LogCursor {
 
 #[cfg(test)]
 impl LogCursor {
-    /// Behind the first line of this time.
+    /// After the first line of this time.
     pub(super) fn at(time: Timestamp) -> Self {
         Self { time: Some(time), lines: 1 }
     }
 }
 
-/// What became of a line.
+/// A line, or its length.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line<'a> {
-    /// It is here.
+    /// The whole line.
     Whole(&'a [u8]),
-    /// It is longer than anything that is kept.
+    /// The line is too long to be kept.
     TooLong {
         /// Its length.
         bytes: u64,
-        /// Whether a private key is open behind it, if one begins or ends in it.
+        /// Whether a private key is open after it; `None` if none begins or ends in it.
         key: Option<bool>,
     },
 }
 
-/// Splits the answer to one request into lines, and passes over those that were read before. A line without a time
-/// is of the time of the one before it. A last line without an end is not passed on: it may be half of one.
+/// Splits the answer to one request into lines, and skips the lines that were read before. A line without a time has
+/// the time of the line before it. A last line without a line break is not passed on: it may be incomplete.
 #[derive(Debug)]
 pub(super) struct LineSplitter {
     before: LogCursor,
     now: LogCursor,
     line: Vec<u8>,
-    /// Bytes of the present line, of which [`LINE`] at most are in `line`.
+    /// Length of the present line in bytes; `line` holds at most [`LINE`] of them.
     length: u64,
-    /// Of a line that is longer.
+    /// Set for a line that is longer.
     key: Option<KeyWatch>,
 }
 
 impl LineSplitter {
-    /// From the request on; `before` says how far the log was read by earlier ones.
+    /// Starts with a new request; `before` is how far earlier requests read.
     pub(super) fn after(before: LogCursor) -> Self {
         Self { before, now: LogCursor::default(), line: Vec::new(), length: 0, key: None }
     }
 
-    /// Passes whole lines that are new to `out`, each with how far the log is read with it.
+    /// Passes whole new lines to `out`, each with the cursor after it.
     pub(super) fn feed(&mut self, data: &[u8], mut out: impl FnMut(Line<'_>, LogCursor)) {
         for piece in data.split_inclusive(|byte| *byte == b'\n') {
             let (fits, rest) = piece.split_at(piece.len().min(LINE.saturating_sub(self.line.len())));
@@ -209,7 +209,7 @@ impl LineSplitter {
         }
     }
 
-    /// Passes the last line, though it has no end: nothing more will come.
+    /// Passes the last line even without a line break: nothing more will come.
     pub(super) fn end(mut self, mut out: impl FnMut(Line<'_>, LogCursor)) {
         if self.length > 0 {
             self.pass(&mut out);
@@ -291,7 +291,7 @@ mod tests {
     fn a_key_that_begins_in_a_line_too_long_does_not_come_in() {
         let (head, end) = ("-----BEGIN RSA PRIVATE KEY-----", "-----END RSA PRIVATE KEY-----");
         let body = "k".repeat(64);
-        // It begins in what is held of the line, on the border, and far behind it.
+        // It begins in the held part of the line, on its border, and far behind it.
         for before in [100, LINE - 40, LINE - 12, LINE + 999, 5 * LINE] {
             for chunk in [7, 1000, 70_000] {
                 let long = format!("{}{head}{}", "x".repeat(before), "y".repeat(LINE));
@@ -357,7 +357,7 @@ mod tests {
         #[test]
         fn a_log_read_in_two_requests_is_the_log(cut in 0..LOG.len(), first in 1..70_usize, second in 1..70_usize) {
             let (a, mark) = read(&LOG[..cut], LogCursor::default(), first);
-            // Asked by whole seconds, the kubelet sends all of it again.
+            // By whole seconds, the kubelet sends all of it again.
             let (b, _) = read(LOG, mark, second);
             prop_assert_eq!(a + &b, LOG);
         }

@@ -1,11 +1,11 @@
-//! What pods of data movers leave behind: Velero deletes them as soon as they are done, so their last status, Events and
-//! log lines are caught while they live. In memory alone and bounded; what of it goes into a bundle is `collect`'s matter.
+//! Captures the last status, Events and log lines of data movers' pods while they live: Velero deletes these pods as
+//! soon as they are done. In memory only, and bounded; `collect` chooses what goes into a bundle.
 //!
-//! * [`watch`]: the one task, beside the controller.
+//! * [`watch`]: watches the pods, in a task beside the controller.
 //! * `follow`: reads one container's log as it grows, and gives way to bundles that read of the same node.
-//! * `cache`: what is kept, and what goes when it is too much: at most 64 pods and 8 MiB, for six hours after their end;
-//!   of others the names, 256 at most.
-//! * `log_buffer`, `pod_snapshot`: the last lines of a log; what one look at a pod showed.
+//! * `cache`: what is kept and what is dropped: at most 64 pods and 8 MiB, for six hours after their end; of other pods
+//!   only the names, at most 256.
+//! * `log_buffer`, `pod_snapshot`: the last lines of a log; a pod as it was seen once.
 
 mod cache;
 mod follow;
@@ -25,7 +25,7 @@ use cache::CaptureCache;
 pub use cache::PODS;
 pub use watch::{FOLLOWED, watch};
 
-/// What was caught: filled by [`watch`], read when a bundle is made. Without a watch nothing is ever in it.
+/// The captured data: filled by [`watch`], read when a bundle is made. Without a watch it stays empty.
 #[derive(Clone, Debug, Default)]
 pub struct Movers(Arc<Mutex<CaptureCache>>);
 
@@ -34,32 +34,32 @@ pub struct Movers(Arc<Mutex<CaptureCache>>);
 pub struct CaughtPod {
     /// Its UID.
     pub uid: String,
-    /// Its name; that of the object it works for.
+    /// Its name, also that of the object it works for.
     pub name: String,
-    /// Where it ran.
+    /// The node it ran on.
     pub node: Option<String>,
-    /// Those of its labels that say what it works for.
+    /// Its labels that name what it works for.
     pub labels: BTreeMap<String, String>,
-    /// When it was seen.
+    /// When it was last seen.
     pub seen: Timestamp,
     /// The object as JSON, unredacted: for memory only.
     pub object: Arc<[u8]>,
     /// UID and JSON of its Events, unredacted: for memory only.
     pub events: Vec<(String, Arc<[u8]>)>,
-    /// Containers of which a log may have been read.
+    /// Containers whose log may have been read.
     pub containers: Vec<String>,
-    /// Those of which none was, though they ran.
+    /// Containers that ran but whose log was not read, and why.
     pub unread: Vec<(String, Unread)>,
 }
 
-/// Why nothing of a log was read before its pod went.
+/// Why no line of a log was read before its pod was gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unread {
-    /// The pod went too soon.
+    /// The pod was gone too soon.
     Gone,
-    /// Too many others were followed.
+    /// Too many other logs were being followed.
     PassedOver,
-    /// The right to read it is missing.
+    /// The permission to read it is missing.
     Refused,
 }
 
@@ -68,11 +68,11 @@ pub enum Unread {
 pub struct CaughtLog {
     /// Whole lines, unredacted: for memory only.
     pub content: Vec<u8>,
-    /// Bytes that came before or between them and were not kept.
+    /// Bytes before or between these lines that were not kept.
     pub left_out_bytes: u64,
-    /// The same in lines.
+    /// The same as a number of lines.
     pub left_out_lines: u64,
-    /// Reading it gave way to others of its node, and did not go on: there may be later lines.
+    /// Reading it gave way to other readers of its node, and did not continue: later lines may be missing.
     pub gave_way: bool,
 }
 
@@ -94,12 +94,12 @@ impl Movers {
         self.shelf().pods()
     }
 
-    /// The log of one of their containers, if a line of it was read.
+    /// The log of a container, if at least one line of it was read.
     pub fn log(&self, uid: &str, container: &str) -> Option<CaughtLog> {
         self.shelf().log(uid, container)
     }
 
-    /// Names of pods that were seen, and of which nothing could be kept.
+    /// Names of pods that were seen but not kept.
     pub fn turned_away(&self) -> BTreeSet<String> {
         self.shelf().turned_away()
     }

@@ -1,19 +1,20 @@
-//! A hosting pod as it was seen: what is kept of the object, and what its status says about its logs and its end.
-//! Pure; who sees it, and how long it is kept, is told beside this file.
+//! A hosting pod as it was seen: the reduced object, and what its status says about its logs and its end. Pure: `watch`
+//! takes the snapshots, `cache` keeps them.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
-/// Kept of an object (bytes as JSON); of a larger one the spec is left out, and then all but its name.
+/// Most bytes kept of an object (as JSON); a larger one loses its spec, and then everything but its name.
 const OBJECT: usize = 64 << 10;
-/// Kept of an Event (bytes as JSON).
+/// Most bytes of an Event that is kept (as JSON).
 const EVENT: usize = 8 << 10;
-/// Containers of one pod whose logs are followed. Velero's hosting pods have one.
+/// Most containers of one pod whose logs are followed. Velero's hosting pods have one.
 const CONTAINERS: usize = 8;
 
-/// The labels of pods that Velero makes for one piece of work and deletes behind it; the value names the work.
-/// (`pkg/apis/velero/v1/labels_annotations.go`; the last one is of repository maintenance, `pkg/repository/maintenance`.)
+/// The labels of pods that Velero creates for one task and deletes afterwards; the value names the task.
+/// (`pkg/apis/velero/v1/labels_annotations.go`; the last one is of repository maintenance,
+/// `pkg/repository/maintenance`.)
 pub(super) const LABELS: [&str; 5] = [
     "velero.io/data-upload",
     "velero.io/data-download",
@@ -24,36 +25,36 @@ pub(super) const LABELS: [&str; 5] = [
 /// The label of maintenance; its value is the repository's name.
 pub(super) const MAINTENANCE: &str = "velero.io/repo-name";
 
-/// Whether there is a log to be read.
+/// The state of a container, and so of its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// Not yet.
+    /// There is no log yet.
     Waiting,
-    /// It grows.
+    /// The log grows.
     Running,
-    /// It is whole.
+    /// The log is complete.
     Ended,
 }
 
-/// What one look showed.
+/// A pod as it was seen once.
 #[derive(Clone, Debug)]
 pub(super) struct PodSnapshot {
     pub(super) uid: String,
     pub(super) name: String,
     pub(super) node: Option<String>,
-    /// Of [`LABELS`].
+    /// Its labels among [`LABELS`].
     pub(super) labels: BTreeMap<String, String>,
     pub(super) containers: Vec<(String, State)>,
-    /// It will not run again; whether it failed.
+    /// Set once it will not run again: whether it failed.
     pub(super) ended: Option<bool>,
-    /// Says what is wrong with it; empty if nothing is.
+    /// What is wrong with it; empty if nothing is.
     pub(super) trouble: String,
     /// The object as JSON, unredacted: for memory only.
     pub(super) object: Arc<[u8]>,
 }
 
 impl PodSnapshot {
-    /// Of a pod with one of [`LABELS`]; `None` for any other.
+    /// The snapshot of a pod with one of [`LABELS`]; `None` for any other pod.
     pub(super) fn of(mut pod: Value) -> Option<Self> {
         let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
         let (uid, name) = (text("/metadata/uid")?.to_owned(), text("/metadata/name")?.to_owned());
@@ -86,7 +87,7 @@ fn containers(pod: &Value) -> Vec<(String, State)> {
     all.filter_map(read).take(CONTAINERS).collect()
 }
 
-/// The reasons for which it does not run, or ended badly: when they change, its Events are worth a look.
+/// The reasons why it does not run, or ended badly. When they change, its Events are read.
 fn trouble(pod: &Value) -> String {
     let status = &pod["status"];
     let mut words = Vec::new();
@@ -100,7 +101,7 @@ fn trouble(pod: &Value) -> String {
     }
     let lists = ["initContainerStatuses", "containerStatuses"];
     for container in lists.into_iter().flat_map(|list| status[list].as_array().into_iter().flatten()) {
-        // These two are how every container begins.
+        // Every container begins with one of these two.
         let waits = container["state"]["waiting"]["reason"].as_str();
         words.extend(waits.filter(|why| !matches!(*why, "ContainerCreating" | "PodInitializing")).map(str::to_owned));
         let code = container["state"]["terminated"]["exitCode"].as_i64().filter(|code| *code != 0);
@@ -109,7 +110,7 @@ fn trouble(pod: &Value) -> String {
     words.join("; ")
 }
 
-/// The object without what no bundle has; `None` only if it is no object.
+/// The object without fields that no bundle contains; `None` only if it is no JSON object.
 fn kept(pod: &mut Value) -> Option<Arc<[u8]>> {
     stripped(pod);
     let whole = serde_json::to_vec(pod).ok()?;
@@ -138,7 +139,7 @@ fn stripped(object: &mut Value) {
     }
 }
 
-/// UID and JSON of an Event; `None` for one too large to be one.
+/// UID and JSON of an Event; `None` if it has no UID or is too large.
 pub(super) fn event(mut event: Value) -> Option<(String, Arc<[u8]>)> {
     stripped(&mut event);
     let uid = event["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty())?.to_owned();

@@ -1,5 +1,5 @@
-//! Watches the hosting pods of Velero's namespace, label by label, and has their logs and Events read in time.
-//! It never fails anything: without the permission it says so once, and the operator works on without it.
+//! Watches the hosting pods of Velero's namespace, label by label, and starts the reading of their logs and Events. It
+//! never fails anything: without the permission it logs that once, and the operator works without it.
 
 use std::{
     collections::BTreeSet,
@@ -39,22 +39,22 @@ use crate::{
     collect::NodeSlots,
 };
 
-/// Logs that are followed at once, each over a connection of its own; of one node by turns, as places there allow.
+/// Logs that are followed at once, each over a connection of its own; those of one node take turns in its slots.
 pub const FOLLOWED: usize = 16;
-/// Logs of containers that ended unfollowed, and lists of Events, that are read at once.
+/// Concurrent reads of Event lists, and of logs of containers that ended before they were followed.
 const LOOKS: usize = 4;
-/// Pods in a page when the watch begins.
+/// Pods in one page of the watch's first list.
 const PAGE: u32 = 50;
-/// Longest answer to a question for a pod's Events (bytes), and time for it.
+/// Most bytes of the answer with a pod's Events, and the timeout for it.
 const EVENTS: usize = 512 << 10;
 const EVENTS_TIME: Duration = Duration::from_secs(15);
 
-/// What all tasks of the watch share.
+/// Shared by all tasks of the watch.
 pub(super) struct Catcher {
     pub(super) cluster: Cluster,
     pub(super) namespace: String,
     pub(super) movers: Movers,
-    /// The places at the nodes, which bundles have first.
+    /// The slots at the nodes; bundles take precedence there.
     pub(super) nodes: NodeSlots,
     followed: Arc<Semaphore>,
     looks: Semaphore,
@@ -63,7 +63,7 @@ pub(super) struct Catcher {
     shutdown: CancellationToken,
 }
 
-/// Catches what hosting pods leave behind until `shutdown` is cancelled; `nodes` are those at which bundles are collected.
+/// Captures the data of hosting pods until `shutdown` is cancelled; `nodes` are the slots shared with the bundles.
 pub async fn watch(client: Client, namespace: String, movers: Movers, nodes: NodeSlots, shutdown: CancellationToken) {
     let pods: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &ApiResource::erase::<Pod>(&()));
     let catcher = Arc::new(Catcher {
@@ -108,7 +108,7 @@ impl Catcher {
         let Some(sight) = serde_json::to_value(pod).ok().and_then(PodSnapshot::of) else { return };
         let (uid, name, node) = (sight.uid.clone(), sight.name.clone(), sight.node.clone());
         let todo = self.movers.shelf().see(sight, Timestamp::now());
-        // What has ended since has a claim to be read first.
+        // A log that has ended since is read first.
         self.nodes.stir();
         if todo.events {
             self.spawn_events(uid.clone());
@@ -118,7 +118,7 @@ impl Catcher {
         }
     }
 
-    /// The last look: what a pod was when it went is told with its deletion.
+    /// Takes the last snapshot: the deletion event contains the pod's last state.
     fn gone(self: &Arc<Self>, pod: DynamicObject) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
         if let Some(sight) = serde_json::to_value(pod).ok().and_then(PodSnapshot::of) {
@@ -129,7 +129,8 @@ impl Catcher {
         self.spawn_events(uid);
     }
 
-    /// While as many are followed as may be, a log that grows is left for the next look, at the latest for that after its end.
+    /// While the most allowed logs are followed, a growing log waits for a later snapshot, at the latest the one after
+    /// its end.
     fn spawn_log(self: &Arc<Self>, uid: &str, pod: &str, node: Option<String>, container: String, grows: bool) {
         let followed = if grows { Arc::clone(&self.followed).try_acquire_owned().ok() } else { None };
         if grows && followed.is_none() {
@@ -146,7 +147,7 @@ impl Catcher {
         });
     }
 
-    /// A place among those who look at what does not grow.
+    /// A permit to read Events, or a log that no longer grows.
     pub(super) async fn look(&self) -> Option<SemaphorePermit<'_>> {
         self.looks.acquire().await.ok()
     }
@@ -162,7 +163,7 @@ impl Catcher {
                 Ok(mut list) => {
                     let items = list["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
                     let typed = items.into_iter().map(|mut item: Value| {
-                        // Items of a list lack what says what they are.
+                        // Items of a list lack their type.
                         item["apiVersion"] = "v1".into();
                         item["kind"] = "Event".into();
                         item
@@ -174,7 +175,7 @@ impl Catcher {
         });
     }
 
-    /// Tells once that the permission to read logs is missing.
+    /// Logs once that the permission to read logs is missing.
     pub(super) fn log_refused(&self, error: &ClusterError) {
         if !self.log_refusal_told.swap(true, Ordering::Relaxed) {
             let cure = "grant get of pods/log in Velero's namespace (rule R6)";
@@ -187,7 +188,7 @@ impl Catcher {
         tokio::spawn(async move { shutdown.run_until_cancelled(work).await });
     }
 
-    /// Tells once that the permission is missing; anything else passes by itself.
+    /// Logs once that the permission is missing; any other error passes by itself.
     fn interrupted(&self, error: &watcher::Error) {
         let refused = match error {
             watcher::Error::InitialListFailed(kube::Error::Api(status))

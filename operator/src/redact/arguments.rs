@@ -1,5 +1,5 @@
-//! The arguments of a command as separate texts: a flag and its value, and short flags that only the tool's name explains.
-//! Commands written as one text are judged as any text is.
+//! Arguments of a command that arrive as separate texts: a flag and its value, and short flags that only the tool's
+//! name explains. A command written as one text is judged like any other text.
 
 use super::{
     inline_secrets, names, shapes,
@@ -9,7 +9,7 @@ use super::{
 
 pub(super) const RULE: &str = "argument";
 
-/// What is to be masked in which argument.
+/// The spans to mask, each with the index of its argument.
 pub(super) fn find(arguments: &[&[u8]]) -> Vec<(usize, Span)> {
     let mut found = Vec::new();
     for (index, argument) in arguments.iter().enumerate() {
@@ -34,19 +34,19 @@ pub(super) fn find(arguments: &[&[u8]]) -> Vec<(usize, Span)> {
 }
 
 fn flag(argument: &[u8]) -> Option<&[u8]> {
-    // With its dashes, which are a part of what tells: `-pw`.
+    // With its dashes: they are part of what makes `-pw` a sensitive name.
     let name = argument.strip_prefix(b"--").or_else(|| argument.strip_prefix(b"-"))?;
     (!name.is_empty() && !name.iter().take_while(|b| **b != b'=').any(u8::is_ascii_whitespace)).then_some(argument)
 }
 
-/// `PGPASSWORD=x` as an argument of its own: the value goes to its end, blanks and all.
+/// `PGPASSWORD=x` as one argument: the value goes to the end of the argument, blanks included.
 fn assignment(argument: &[u8]) -> Option<&[u8]> {
     let equals = memchr::memchr(b'=', argument)?;
     let name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     (equals > 0 && argument[..equals].iter().all(name)).then_some(argument)
 }
 
-/// `mysqldump`, `-phunter2`: judged as the line that a person would type.
+/// `mysqldump`, `-phunter2`: judged as the command line that a person would type.
 fn of_tools(arguments: &[&[u8]]) -> Vec<(usize, Span)> {
     let line = arguments.join(&b' ');
     let mut spans = Vec::new();
@@ -59,7 +59,7 @@ fn of_tools(arguments: &[&[u8]]) -> Vec<(usize, Span)> {
             let end = start + argument.len();
             let (from, to) = (span.at.start.max(start), span.at.end.min(end));
             if from < to {
-                // Of an argument that is a flag, or stands behind one, all is the value: nobody has cut it at its blanks.
+                // An argument that is a flag or follows one is a value as a whole: it was never split at its blanks.
                 let before = index.checked_sub(1).map_or(&[][..], |before| arguments[before]);
                 let whole = argument.starts_with(b"-") || (before.starts_with(b"-") && from == start);
                 let at = from - start..if whole { argument.len() } else { to - start };

@@ -1,5 +1,6 @@
-//! A sensitive name in text and the value behind it: `password=x`, `"token": "x"`, `--secret-key x`, `<pwd>x</pwd>`, at any depth of escaping.
-//! Only the value is masked, so what stands around it stays parseable. Which names are sensitive is told by `names`.
+//! A sensitive name in text and the value behind it: `password=x`, `"token": "x"`, `--secret-key x`, `<pwd>x</pwd>`, at
+//! any depth of escaping. Only the value is masked, so the text around it stays parseable. `names` decides which names
+//! are sensitive.
 
 use std::ops::Range;
 
@@ -17,12 +18,12 @@ use super::{
 
 pub(super) const RULE: &str = "named-value";
 
-/// Bytes of a name in front of the word that was found.
+/// Most bytes of a name in front of the word that was found.
 const NAME: usize = 96;
-/// Bytes of a value behind a sign that may as well end it.
+/// Most bytes of a value behind a separator that may also end it.
 const GLUED: usize = 128;
 
-/// The values behind the names at `hits`, which are in the order of their ends.
+/// The values behind the names at `hits`, which are sorted by their ends.
 pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans: &mut Vec<Span>) {
     let (mut judged, mut of_flow) = (0, 0);
     for hit in hits.filter(|hit| line.get(hit.end.saturating_sub(1)).is_some()) {
@@ -38,7 +39,7 @@ pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans:
         }
         let Some(found) = Assigned::behind(line, &name) else { continue };
         if found.quote.is_none() && !line[found.from..].starts_with(OPEN) {
-            // One that is within another is judged already; once more for each would take the square of its length.
+            // An inner object is already judged; judging each again would take time quadratic in the line's length.
             if found.from < of_flow && matches!(line[found.from..].first(), Some(b'{' | b'<')) {
                 continue;
             }
@@ -51,7 +52,7 @@ pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans:
             }
         }
         if let Some(span) = strength.and_then(|strength| found.span(line, strength, &name)) {
-            // Names within a masked value need no look, and would make `password=password=…` take the square of its length.
+            // Names within a masked value are skipped; otherwise `password=password=…` would take quadratic time.
             judged = span.at.end;
             let half = found.second_half(line, judged);
             spans.push(span);
@@ -68,7 +69,7 @@ pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans:
     }
 }
 
-/// The other elements of a list in brackets whose first one, in such quotes, ends at `to`; where the last one ends.
+/// Masks the other elements of a list whose first one, in quotes `quote`, ends at `to`; returns the last one's end.
 fn more(line: &[u8], quote: Quote, mut to: usize, spans: &mut Vec<Span>) -> usize {
     let behind = |at| Quote::at(line, at).filter(|(found, _)| *found == quote).map(|(_, behind)| behind);
     while let Some(comma) = behind(to).filter(|at| line.get(*at) == Some(&b','))
@@ -103,7 +104,7 @@ fn name_around(line: &[u8], hit: Range<usize>) -> Range<usize> {
     start..end
 }
 
-/// Of a name that begins at `start`, the bytes that end an escape: `\n`, `%0a`, a colour.
+/// How many bytes at `start` end an escape in front of the name: of `\n`, `%0a` or a colour code.
 fn escape_in_front(line: &[u8], start: usize) -> usize {
     let Some(before) = start.checked_sub(1).map(|at| line[at]) else { return 0 };
     if before == b'\\' && matches!(line[start], b'n' | b'r' | b't') {
@@ -121,14 +122,14 @@ fn escape_in_front(line: &[u8], start: usize) -> usize {
     0
 }
 
-/// `v1/Secret`: a kind, and what follows are names.
+/// `v1/Secret`: a kind, followed by names of objects.
 fn is_kind(line: &[u8], start: usize) -> bool {
     let Some(front) = start.checked_sub(1).filter(|at| line[*at] == b'/') else { return false };
     let from = front - line[..front].iter().rev().take(13).take_while(|b| b.is_ascii_alphanumeric()).count();
     line[start].is_ascii_uppercase() && names::is_version(&line[from..front])
 }
 
-/// `Attempting to restore Secret: shop-token-x7k2p.`: a kind, and the name of an object.
+/// `Attempting to restore Secret: shop-token-x7k2p.`: a kind, followed by the name of an object.
 fn is_restored(line: &[u8], name: &Range<usize>) -> bool {
     let front = &line[..name.start];
     let verb = front.ends_with(b" restore ") || front.ends_with(b" restore of ");
@@ -144,7 +145,7 @@ fn is_restored(line: &[u8], name: &Range<usize>) -> bool {
             .is_none_or(|byte| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\\' | b':' | b','))
 }
 
-/// What stands behind a name.
+/// The value behind a name.
 struct Assigned {
     from: usize,
     place: Place,
@@ -152,9 +153,9 @@ struct Assigned {
     quote: Option<Quote>,
     /// How often separators are percent-encoded here.
     percent: usize,
-    /// Behind the bracket of a list.
+    /// It stands behind the bracket of a list.
     listed: bool,
-    /// `$'…'` of a shell, in which a backslash stands in front of a quote.
+    /// `$'…'` of a shell, where a backslash escapes a quote.
     dollar: bool,
     /// The name is the first of its word.
     alone: bool,
@@ -210,11 +211,11 @@ impl Assigned {
         } else if starts(line, at, b"%22") {
             found.from = at + 3;
         }
-        // What stands in no quotes there is a variable.
+        // In such a call, a value without quotes is a variable.
         (found.quote.is_some() || !is_set(&line[..name.start])).then_some(found)
     }
 
-    /// What stands behind such a name is looked at by `json`.
+    /// `json` judges the value behind such a name.
     fn of_json(&self) -> bool {
         self.name_quote.is_some_and(|quote| quote.byte == b'"')
     }
@@ -225,7 +226,7 @@ impl Assigned {
             None => self.glued(line, self.unquoted_end(line, name), strength),
         };
         let raw = &line[self.from..to];
-        // A resource in prose, such as `secrets/shop/db-password: admission webhook denied`; and `let it pass: …`.
+        // A resource in prose, such as `secrets/shop/db-password: admission webhook denied`; also `let it pass: …`.
         let resource = name.start > 0 && line[name.start - 1] == b'/';
         let verb = line[name.clone()].eq_ignore_ascii_case(b"pass");
         let strength = if self.place == Place::Prose && (resource || verb) { Strength::Weak } else { strength };
@@ -241,7 +242,7 @@ impl Assigned {
         if number && self.name_quote.is_some() && self.quote.is_none() && keeps_number(&line[name.clone()], strength) {
             return None;
         }
-        // A token is judged already, and must not make what is glued to it look longer than it is.
+        // Tokens do not count: they would make the text next to them look longer than it is.
         let bytes = || {
             self.listed
                 && inline_collections::list_end(line, self.from)
@@ -271,8 +272,8 @@ impl Assigned {
         }
     }
 
-    /// Where a value ends of which the part up to `to` is a secret: behind all elements of a list, and all parts that a shell
-    /// joins, for it writes `'` as `'\\''` within single quotes.
+    /// Where a value ends whose part up to `to` is a secret: behind all elements of a list, or behind all parts that a
+    /// shell joins (it writes `'` as `'\\''` within single quotes).
     fn all_of(&self, line: &[u8], mut to: usize) -> usize {
         if self.listed && self.quote.is_none() {
             return inline_collections::list_end(line, self.from).unwrap_or(to);
@@ -293,7 +294,7 @@ impl Assigned {
         to
     }
 
-    /// Of `'a'"b"`, which is one word of a shell, where the second half stands whose first one ends at `to`.
+    /// `'a'"b"` is one word of a shell: the range of its second half, if the first half ends at `to`.
     fn second_half(&self, line: &[u8], to: usize) -> Option<Range<usize>> {
         let quote = self.quote.filter(|_| self.place == Place::Structure && self.name_quote.is_none())?;
         let (_, behind) = Quote::at(line, to)?;
@@ -302,7 +303,7 @@ impl Assigned {
         Some(from..other.close(line, from))
     }
 
-    /// `password=a,b`: to the end of the word, if it stands in no query and no list of pairs, where another name follows.
+    /// `password=a,b`: the value goes to the end of the word, except in a query or a list of pairs.
     fn glued(&self, line: &[u8], to: usize, strength: Strength) -> usize {
         let by_colon = self.place == Place::Prose;
         let whole = self.percent > 0 || self.name_quote.is_some() || (by_colon && line[self.from - 1] != b':');
@@ -317,7 +318,7 @@ impl Assigned {
         let word = &rest[..rest.iter().position(ends).unwrap_or(rest.len())];
         let plain =
             word.first().is_some_and(u8::is_ascii_alphanumeric) && !word.iter().any(|byte| b"=:/&;".contains(byte));
-        // Behind the other two signs a shell has its next command.
+        // Behind the other two signs, a shell starts the next command.
         let no_command = *sign == b',' || word.iter().any(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
         if plain && no_command && word.len() < GLUED { to + 1 + word.len() } else { to }
     }
@@ -331,7 +332,7 @@ impl Assigned {
     }
 }
 
-/// `os.Setenv("`: the name in the quotes is set to what stands behind a comma.
+/// `os.Setenv("`: the name in the quotes is set to the value behind a comma.
 fn is_set(front: &[u8]) -> bool {
     const CALLS: &[&[u8]] = &[b"setenv(", b"putenv(", b"setproperty(", b"setdefault(", b"setenvironmentvariable("];
     let Some(quoted) = front.strip_suffix(b"\"").or_else(|| front.strip_suffix(b"'")) else { return false };
@@ -340,7 +341,7 @@ fn is_set(front: &[u8]) -> bool {
     CALLS.iter().any(|name| call.len() >= name.len() && call[call.len() - name.len()..].eq_ignore_ascii_case(name))
 }
 
-/// A number of JSON: a count under a weak name, or how often one of our own rules hit.
+/// Whether the name keeps a JSON number: a count under a weak name, or how often one of our own rules hit.
 fn keeps_number(name: &[u8], strength: Strength) -> bool {
     strength == Strength::Weak || name.starts_with(b"known-")
 }

@@ -1,26 +1,26 @@
-//! Where runs of base64 digits stand, found 64 bytes at a time: nearly all text has none that is long enough.
-//! Whether a run is base64 of anything is the business of `encoded`.
+//! Finds runs of base64 digits, 64 bytes at a time: nearly all text has no run that is long enough. `encoded` decides
+//! whether a run is base64 of text.
 
 use std::ops::Range;
 
-/// Bytes that are looked at together.
+/// Bytes read together.
 const WINDOW: usize = 64;
-/// Shorter runs are not told (digits).
+/// Shorter runs are not returned (digits).
 pub(super) const SHORTEST: usize = 18;
 
 /// The runs of at least [`SHORTEST`] digits of either alphabet, without their padding.
 pub(super) struct Runs<'a> {
     text: &'a [u8],
-    /// Behind the second of the two windows that are in sight.
+    /// The end of the second of the two current windows.
     at: usize,
-    /// A bit for each of their bytes that is a digit and in no run that was told.
+    /// One bit for each of their bytes that is a digit and in no run returned so far.
     both: u128,
-    /// A bit for each of them with which a run begins.
+    /// One bit for each of their bytes where a run begins.
     long: u128,
 }
 
 impl<'a> Runs<'a> {
-    /// Those that begin at or behind `from`; digits in front of it do not count.
+    /// The runs that begin at or behind `from`; digits in front of it do not count.
     pub(super) fn new(text: &'a [u8], from: usize) -> Self {
         Self { text, at: from, both: 0, long: 0 }
     }
@@ -38,7 +38,7 @@ impl Iterator for Runs<'_> {
         }
         let begin = self.long.trailing_zeros();
         let known = (self.both >> begin).trailing_ones();
-        // In front of the text the first window has no digits, so that this is never below 0.
+        // Never below 0: the window in front of the text has no digits.
         let start = self.at + begin as usize - 2 * WINDOW;
         let mut end = start + known as usize;
         if let Some(seen) = u128::MAX.checked_shl(begin + known) {
@@ -51,7 +51,7 @@ impl Iterator for Runs<'_> {
     }
 }
 
-/// The bits with which [`SHORTEST`] ones begin.
+/// The bits where [`SHORTEST`] ones in a row begin.
 fn begins_of_long(bits: u128) -> u128 {
     let two = bits & bits >> 1;
     let four = two & two >> 2;
@@ -60,7 +60,7 @@ fn begins_of_long(bits: u128) -> u128 {
     sixteen & two >> 16
 }
 
-/// A bit for each of the first bytes that is a digit.
+/// One bit for each of the first bytes that is a digit.
 fn digits(text: &[u8]) -> u64 {
     if let Some(window) = text.first_chunk::<WINDOW>() {
         return bits(window);
@@ -80,7 +80,7 @@ fn bits(window: &[u8; WINDOW]) -> u64 {
     eights.fold(0, |all, eight| all << 8 | packed(*eight))
 }
 
-/// The lowest bits of eight bytes, as the lowest byte.
+/// The lowest bits of eight bytes, packed into the lowest byte.
 fn packed(flags: [u8; 8]) -> u64 {
     u64::from_le_bytes(flags).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }

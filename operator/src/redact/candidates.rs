@@ -1,5 +1,5 @@
-//! Which lines of a block a rule may hit: those with a hint, a run of base64 or a NUL. All others pass unseen.
-//! What the hints are is told by `hints`; what is masked in a candidate is the rules' business.
+//! Finds the lines of a block that a rule may hit: those with a hint, a run of base64 or a NUL. All others pass
+//! unchanged. `hints` defines the hints; the rules decide what they mask in a candidate.
 
 use std::ops::Range;
 
@@ -10,17 +10,17 @@ use super::{
     hints::{Found, Hints},
 };
 
-/// Stretches of a block that are searched side by side. Each step of the automaton waits for the one before it, so one stretch
-/// leaves a processor idle most of the time.
+/// Stretches of a block that are searched side by side. Each step of the automaton waits for the one before, so a
+/// single stretch would leave a processor idle most of the time.
 const ABREAST: usize = 4;
-/// Shorter stretches are not divided (bytes).
+/// Shorter stretches are not split (bytes).
 const SHORT: usize = 1 << 10;
 
-/// What is ahead in a block of lines. Each byte is looked at once, however many candidates there are.
+/// The candidates ahead in a block of lines. Each byte is read once, however many candidates there are.
 #[derive(Default)]
 pub(super) struct Ahead {
     hits: Option<Vec<Hit>>,
-    /// How many of the hits are behind.
+    /// How many of the hits lie behind the current line.
     passed: usize,
     run: Next,
     nul: Next,
@@ -29,12 +29,12 @@ pub(super) struct Ahead {
 /// The end of one or more hints.
 #[derive(Clone, Copy)]
 struct Hit {
-    /// Where their last byte stands. A block is far smaller than that many bytes.
+    /// Position of their last byte; a block is far below 4 GiB.
     at: u32,
     state: StateID,
 }
 
-/// What is known of the next place of a kind.
+/// The next place of one kind, as far as it is known.
 #[derive(Default, Clone, Copy)]
 enum Next {
     #[default]
@@ -44,7 +44,7 @@ enum Next {
 }
 
 impl Ahead {
-    /// A place in the first candidate at or behind `from`, which is the beginning of a line and only grows.
+    /// A place in the first candidate at or behind `from`: the beginning of a line, which only grows from call to call.
     pub(super) fn first(&mut self, hints: &Hints, block: &[u8], from: usize) -> Option<usize> {
         let hint = self.hits(hints, block, from).first().map(|hit| hit.at as usize);
         let run = self.run.behind(from, || encoded::next(block, from).map(|run| run.at.start));
@@ -52,7 +52,7 @@ impl Ahead {
         [hint, run, nul].into_iter().flatten().min()
     }
 
-    /// The hints of one line, told from its beginning. As [`Ahead::first`], it is asked for one line after the other.
+    /// The hints of one line, counted from its beginning. Like [`Ahead::first`], call it for one line after the other.
     pub(super) fn of(&mut self, hints: &Hints, block: &[u8], line: Range<usize>) -> Found {
         let mut found = Found::default();
         let ahead = self.hits(hints, block, line.start);
@@ -62,7 +62,7 @@ impl Ahead {
         found
     }
 
-    /// Whether a run of base64 is in the line.
+    /// Whether the line contains a run of base64.
     pub(super) fn has_run(&mut self, block: &[u8], line: Range<usize>) -> bool {
         let next = self.run.behind(line.start, || encoded::next(block, line.start).map(|run| run.at.start));
         next.is_some_and(|at| at < line.end)
@@ -90,7 +90,7 @@ impl Next {
     }
 }
 
-/// Whole lines that are still to be searched, but for the first one, of which a part may have been.
+/// Lines that are still to be searched. They are whole, except that part of the first may be done already.
 #[derive(Clone, Copy)]
 struct Stretch {
     at: usize,
@@ -107,7 +107,7 @@ impl Stretch {
 struct Search<'a> {
     hints: &'a Hints,
     block: &'a [u8],
-    /// In order for each stretch.
+    /// Sorted within each stretch.
     hits: [Vec<Hit>; ABREAST],
 }
 
@@ -129,7 +129,7 @@ impl<'a> Search<'a> {
         all
     }
 
-    /// Gives each stretch that is done the second half of the longest one; `false` if that is not worth it.
+    /// Gives each finished stretch the second half of the longest one; `false` if that is not worth it.
     fn fill(&self, stretches: &mut [Stretch; ABREAST]) -> bool {
         for done in 0..ABREAST {
             if stretches[done].left() > 0 {
@@ -148,7 +148,7 @@ impl<'a> Search<'a> {
         true
     }
 
-    /// Goes on in all stretches until one of them ends.
+    /// Advances all stretches until one of them ends.
     fn abreast(&mut self, stretches: &mut [Stretch; ABREAST]) {
         let hints = self.hints;
         let steps = stretches.iter().map(Stretch::left).min().unwrap_or(0);
@@ -187,7 +187,7 @@ impl<'a> Search<'a> {
         }
         let at = u32::try_from(at).unwrap_or(u32::MAX);
         match self.hits[lane].last_mut() {
-            // A rule of `=` is a hit at each of its bytes, and one of them says it all.
+            // A ruler of `=` hits at each of its bytes; one hit is enough for all of them.
             Some(last) if last.at + 1 == at && last.state == state && !self.hints.has_place(state) => last.at = at,
             _ => self.hits[lane].push(Hit { at, state }),
         }

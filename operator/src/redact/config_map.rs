@@ -1,5 +1,5 @@
-//! ConfigMaps: keys and sizes, unless the caller says that the values are wanted; then each value is masked as the file that
-//! it is. Whose values are wanted is the plan's business.
+//! ConfigMaps: only keys and sizes, unless the caller wants the values; then each value is masked as the file that it
+//! is. The plan decides which ConfigMaps to read with values.
 
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -7,20 +7,20 @@ use sha2::{Digest as _, Sha256};
 use super::{Redactor, names, object, settings, token::Tally, value};
 use crate::archive::path::hex;
 
-/// A value of which more than a tenth is NUL is no text: rules for text do not see into UTF-16.
+/// A value that is more than a tenth NUL is not text: the text rules cannot read UTF-16.
 const NULS: usize = 10;
 
-/// Digits of the size of a value, of which no object has more than 1.5 MiB.
+/// Most digits in the size of a value; no object exceeds 1.5 MiB.
 const SIZE: usize = 8;
 
 pub(super) fn is_config_map(map: &Map<String, Value>) -> bool {
     map.get("kind").and_then(Value::as_str) == Some("ConfigMap")
 }
 
-/// Of each value only its size. Binary values never stay; they stand beside the others, for a key is in one of both only.
+/// Replaces each value by its size. Binary values join the others: no key is in both maps.
 pub(super) fn keys_only(map: &mut Map<String, Value>) {
     for value in data(map) {
-        // Also of a value that has the form of what we say: nobody can tell who wrote it.
+        // Also values that already look like our placeholder: anybody may have written them.
         if let Some(text) = value.as_str() {
             *value = Value::String(format!("[LEFT OUT: {} bytes]", text.len()));
         }
@@ -29,7 +29,7 @@ pub(super) fn keys_only(map: &mut Map<String, Value>) {
     copies(map);
 }
 
-/// The values, masked by the names in them; the rules for text come after.
+/// Keeps the values, masked by the names in them; the text rules follow later.
 pub(super) fn masked(by: &Redactor, map: &mut Map<String, Value>, tally: &mut Tally) {
     copies(map);
     for (key, value) in map.get_mut("data").and_then(Value::as_object_mut).into_iter().flatten() {
@@ -43,17 +43,17 @@ pub(super) fn masked(by: &Redactor, map: &mut Map<String, Value>, tally: &mut Ta
             *text = clean;
         }
     }
-    // Last, so that nothing in the form of what is said here is believed.
+    // Last, so that the steps above never take a placeholder in the input for one of ours.
     binary(map);
 }
 
-/// A value that its key names, as in any object; one in the form of [`left_out`] is none of ours.
+/// Whether the key makes the value a secret, as in any object. A value that looks like [`left_out`] counts too.
 fn is_secret(key: &str, text: &str) -> bool {
     let strength = names::judge(key.as_bytes());
     strength.is_some_and(|strength| is_left_out(text) || value::masks_whole(text, strength))
 }
 
-/// Some tools keep a copy of the whole object in an annotation.
+/// Some tools keep a copy of the whole object in an annotation; such copies are dropped.
 fn copies(map: &mut Map<String, Value>) {
     let annotations = map.get_mut("metadata").and_then(|metadata| metadata.get_mut("annotations"));
     if let Some(annotations) = annotations.and_then(Value::as_object_mut) {
@@ -80,7 +80,7 @@ fn left_out(bytes: &[u8]) -> String {
     format!("[LEFT OUT: {} bytes, sha256 {}]", bytes.len(), hex(&Sha256::digest(bytes)))
 }
 
-/// What this module says in place of a value.
+/// Whether the text is a placeholder that this module writes in place of a value.
 pub(super) fn is_left_out(text: &str) -> bool {
     let inner = text.strip_prefix("[LEFT OUT: ").and_then(|text| text.strip_suffix(']'));
     inner.is_some_and(|inner| {

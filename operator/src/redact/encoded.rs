@@ -1,5 +1,5 @@
-//! Runs of base64 in a line whose text, decoded once or twice, holds something that a rule hits: the whole run is masked.
-//! Known values within base64 are found by `exact` without decoding.
+//! Runs of base64 whose text, decoded once or twice, contains something that a rule hits: the whole run is masked.
+//! `exact` finds known values within base64 without decoding.
 
 use std::ops::Range;
 
@@ -9,10 +9,10 @@ use super::base64_runs::{self, Runs};
 
 pub(super) const RULE: &str = "base64";
 
-/// Shorter runs, padding included, hold no name with a secret behind it (base64 digits).
+/// Shorter runs, padding included, cannot hold a name with a secret behind it (base64 digits).
 const SHORTEST: usize = 20;
 const _: () = assert!(base64_runs::SHORTEST + 2 == SHORTEST, "without padding such a run is found");
-/// Of a run this many digits are decoded to see whether it is text.
+/// This many digits of a run are decoded to see whether it is text.
 const LOOKED_AT: usize = 8;
 
 const LENIENT: engine::GeneralPurpose = engine::GeneralPurpose::new(
@@ -39,7 +39,7 @@ const SEXTET: [u8; 256] = {
 /// A run of base64 digits that may hold text.
 pub(super) struct Run {
     pub(super) at: Range<usize>,
-    /// Where text may begin: at the first digit, or behind other letters and digits that are glued to it.
+    /// Where text may begin: at the first digit, or behind other letters and digits glued to the run.
     begins: [Option<usize>; ALIGNMENTS],
 }
 
@@ -64,14 +64,14 @@ pub(super) fn next(text: &[u8], from: usize) -> Option<Run> {
     None
 }
 
-/// Base64 may begin at each of four digits, for nobody knows what was glued to it.
+/// Base64 may begin at any of four digits, because anything may be glued to its front.
 const ALIGNMENTS: usize = 4;
-/// So many groups of four digits that are all plain text, one behind the other, are no accident of random digits.
+/// This many consecutive groups of four digits that all decode to plain text are not random.
 const GROUPS: usize = 4;
-/// Of that many groups one stands at each multiple of it.
+/// Checking one group in every 16 digits finds each such stretch.
 const STRIDE: usize = 4 * GROUPS;
 
-/// Where text begins in a run, by the alignment of its digits.
+/// Where text begins in a run, for each alignment of its digits.
 fn begins(text: &[u8], run: Range<usize>) -> [Option<usize>; ALIGNMENTS] {
     let mut begins = [None; ALIGNMENTS];
     if is_text(&text[run.start..run.start + LOOKED_AT]) {
@@ -89,7 +89,7 @@ fn begins(text: &[u8], run: Range<usize>) -> [Option<usize>; ALIGNMENTS] {
     begins
 }
 
-/// Whether there is plain text where [`first_words`] looks first, at any alignment. Nearly all runs end here.
+/// Whether there is plain text where [`first_words`] looks first, at any alignment. Rules out nearly all runs.
 fn may_hold_words(digits: &[u8]) -> bool {
     let mut at = STRIDE - 4;
     while at + 4 <= digits.len() {
@@ -102,7 +102,7 @@ fn may_hold_words(digits: &[u8]) -> bool {
     false
 }
 
-/// Where the first stretch of plain text begins, if there is one of [`GROUPS`] groups.
+/// Where the first stretch of plain text of at least [`GROUPS`] groups begins.
 fn first_words(digits: &[u8]) -> Option<usize> {
     let group = |at: usize| digits.get(at..)?.first_chunk::<4>();
     let is_plain = |at: usize| group(at).is_some_and(|four| is_ascii(*four) && bytes(*four).into_iter().all(is_plain));
@@ -126,18 +126,18 @@ fn first_words(digits: &[u8]) -> Option<usize> {
     None
 }
 
-/// Letters, digits, punctuation and white space of ASCII.
+/// ASCII letters, digits, punctuation and white space.
 fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t')
 }
 
-/// What four digits stand for.
+/// The bytes that four digits encode.
 fn bytes(four: [u8; 4]) -> [u8; 3] {
     let [_, first, second, third] = bits(four).to_be_bytes();
     [first, second, third]
 }
 
-/// Whether all that four digits stand for is below 128.
+/// Whether all bytes that four digits encode are below 128.
 fn is_ascii(four: [u8; 4]) -> bool {
     bits(four) & 0x0080_8080 == 0
 }
@@ -152,7 +152,7 @@ fn is_text(digits: &[u8]) -> bool {
         three.copy_from_slice(&bytes(*four));
     }
     let printable = |byte: &u8| is_plain(*byte) || matches!(byte, 0x80.. | 0x1b);
-    // The last letter may go on behind what was looked at.
+    // The last character may continue behind the digits that were decoded.
     text.iter().all(printable) && std::str::from_utf8(&text).err().is_none_or(|error| error.error_len().is_none())
 }
 
@@ -166,7 +166,7 @@ pub(super) fn decoded(run: &[u8]) -> Option<Vec<u8>> {
             _ => {}
         }
     }
-    // One digit is no byte: the run was cut, or something else stands behind it.
+    // A single left-over digit encodes no byte: the run was cut, or other text follows it.
     if digits.len() % 4 == 1 {
         digits.pop();
     }

@@ -1,4 +1,4 @@
-//! Values that the operator knows, such as the location's credential, in every form in which they may have been written.
+//! Values that the operator knows, such as the location's credential, in every form in which they may be written.
 //! Public halves of credentials are not known values: masking them everywhere would blank host names.
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
@@ -13,16 +13,16 @@ use zeroize::Zeroizing;
 use super::token::Span;
 use crate::secret::Secret;
 
-/// Shorter values stand in too many words; they count only as a whole value behind a name.
+/// Shorter values occur in too many words; they count only as the whole value behind a name.
 const ANYWHERE: usize = 8;
-/// Bytes of a form that tell a line to look at.
+/// Bytes of a form that serve as a hint.
 const HINT: usize = 12;
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const WITH_SLASH: &AsciiSet = &UNRESERVED.remove(b'/');
 
-/// The known values, ready to be found. Values and forms are wiped when dropped, and so is what they are made with. The
-/// automata (here, in [`Short`] and, of twelve bytes of each form, in `hints`) keep copies that nobody outside can wipe: they
-/// are freed with the run's redactor.
+/// The known values, prepared for the search. Values, forms and the buffers they are built in are wiped when dropped.
+/// The automata (here, in [`Short`], and in `hints` with twelve bytes of each form) keep copies that cannot be wiped
+/// from outside: they are freed with the run's redactor.
 pub(super) struct Exact {
     values: Vec<(&'static str, Zeroizing<Vec<u8>>)>,
     forms: Vec<Form>,
@@ -33,7 +33,7 @@ pub(super) struct Exact {
 struct Form {
     value: usize,
     bytes: Zeroizing<Vec<u8>>,
-    /// The base64 digit in front or behind holds a few bits of the value too.
+    /// The base64 digit in front or behind also encodes a few bits of the value.
     shared: (bool, bool),
 }
 
@@ -60,7 +60,7 @@ impl Exact {
             } else {
                 short.push(Short::new(index, value));
             }
-            // A private key of many lines is never seen whole in one line.
+            // A private key of many lines never appears whole in one line.
             for line in value.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|_| value.contains(&b'\n')) {
                 if line.len() >= ANYWHERE && !line.starts_with(b"-----") {
                     let index = values.len();
@@ -69,7 +69,7 @@ impl Exact {
                 }
             }
         }
-        // Of a session token a table with all states takes 10 MiB, and longer to make than the lines with a hint ever take.
+        // A session token's table of all states takes 10 MiB and longer to build than all lines with a hint to search.
         let anywhere = AhoCorasick::builder()
             .kind(Some(AhoCorasickKind::ContiguousNFA))
             .build(forms.iter().map(|form| form.bytes.as_slice()))
@@ -77,7 +77,7 @@ impl Exact {
         Self { values, forms, anywhere, short }
     }
 
-    /// A line with none of these holds no known value.
+    /// A line with none of these contains no known value.
     pub(super) fn hints(&self) -> impl Iterator<Item = &[u8]> {
         let short = self.short.iter().flat_map(|short| &short.forms).map(|form| form.as_slice());
         self.forms.iter().map(|form| &form.bytes[..form.bytes.len().min(HINT)]).chain(short)
@@ -105,7 +105,7 @@ impl Exact {
         }
     }
 
-    /// A whole string of an object that is a short known value; its key is the name.
+    /// A whole string of an object that equals a short known value; its key serves as the name.
     pub(super) fn whole(&self, text: &str) -> Option<Span> {
         let is = |short: &&Short| short.forms.iter().any(|form| form.as_slice() == text.as_bytes());
         self.short.iter().find(is).map(|short| self.span(0..text.len(), short.value))
@@ -159,7 +159,7 @@ fn anywhere(value: usize, plain: &[u8]) -> Vec<Form> {
 /// Wiped when dropped.
 type Digits = Zeroizing<Vec<u8>>;
 
-/// The digits of base64 that a value settles, wherever it stands in a longer text: both alphabets, three alignments.
+/// The base64 digits that a value determines, wherever it stands in a longer text: both alphabets, three alignments.
 fn aligned(plain: &[u8]) -> Vec<(Digits, (bool, bool))> {
     let mut out = Vec::new();
     for before in 0..3 {
@@ -175,7 +175,7 @@ fn aligned(plain: &[u8]) -> Vec<(Digits, (bool, bool))> {
     out
 }
 
-/// Percent-encoded and JSON-escaped, as the usual libraries write them.
+/// Percent-encoded and JSON-escaped, as common libraries write them.
 fn escaped_forms(plain: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
     let mut forms = Vec::new();
     for set in [UNRESERVED, WITH_SLASH, NON_ALPHANUMERIC] {
@@ -205,7 +205,7 @@ fn add(forms: &mut Vec<Zeroizing<Vec<u8>>>, form: Vec<u8>) {
     }
 }
 
-/// As it stands between the quotes of a string of JSON.
+/// As it is written between the quotes of a JSON string.
 fn in_json(text: &str) -> Zeroizing<String> {
     let quoted = Zeroizing::new(serde_json::to_string(text).unwrap_or_default());
     let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();

@@ -1,20 +1,20 @@
-//! Three shapes whose values are long, looked for without a regular expression: that would go over each byte of them up to four
-//! times. What they match is told by their patterns in `shapes`, with which the tests compare them.
+//! Three shapes with long values, found without a regular expression, which would read each byte up to four times.
+//! Their patterns in `shapes` define what they match; the tests compare the two.
 
 use std::ops::Range;
 
 use regex::bytes::Regex;
 
-/// The value of the first match of the pattern at or behind a place. It ends where its match does.
+/// The value of the pattern's first match at or behind a place. The value ends where the match ends.
 pub(super) type Scan = fn(line: &[u8], from: usize, pattern: &Regex) -> Option<Range<usize>>;
 
-/// Letters and digits that a bearer token has at least.
+/// Fewest letters and digits of a bearer token.
 const BEARER: usize = 16;
-/// Digits of base64url behind `eyJ`, and in the second part of a token.
+/// Fewest base64url digits behind `eyJ`, and in the second part of a token.
 const HEADER: usize = 6;
 const CLAIMS: usize = 4;
 
-/// `Authorization: Bearer x`; of the schemes in front of whose value are no names.
+/// `Authorization: Bearer x`, for the schemes that put no names in front of their value.
 pub(super) fn authorization(line: &[u8], from: usize, pattern: &Regex) -> Option<Range<usize>> {
     const SCHEMES: &[&[u8]] = &[b"bearer", b"basic", b"token", b"negotiate", b"apikey", b"bot"];
     let start = word(line, from, b"authorization", 7)?;
@@ -25,11 +25,11 @@ pub(super) fn authorization(line: &[u8], from: usize, pattern: &Regex) -> Option
         let length = line[scheme..].iter().position(ends).unwrap_or(line.len() - scheme);
         (length > 0).then_some(scheme..scheme + length)
     };
-    // All other schemes are rare.
+    // Other schemes are rare: the pattern finds them.
     by_scheme().or_else(|| pattern.captures_at(line, start)?.iter().flatten().last().map(|value| value.range()))
 }
 
-/// Behind what stands between that name and the scheme.
+/// Where the scheme begins behind the name that ends at `at`.
 fn behind_name(line: &[u8], mut at: usize) -> Option<usize> {
     at += slashes(line, at);
     at += usize::from(matches!(line.get(at), Some(b'"' | b'\'')));
@@ -98,18 +98,18 @@ pub(super) fn jwt(line: &[u8], mut from: usize, _: &Regex) -> Option<Range<usize
                 return Some(start..third);
             }
         }
-        // Whatever begins within the first part ends as this one did.
+        // Any match that begins within the first part would end where this one did.
         from = first;
     }
 }
 
-/// Where the digits of base64url end that begin at `at`.
+/// Where the base64url digits that begin at `at` end.
 fn part(line: &[u8], at: usize) -> usize {
     let is_digit = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(**byte, b'_' | b'-');
     at + line[at..].iter().take_while(is_digit).count()
 }
 
-/// The next place of a word in any case, found by its letter at `rare`.
+/// The next place of a word in any case, found by its rare letter at index `rare`.
 fn word(line: &[u8], from: usize, word: &[u8], rare: usize) -> Option<usize> {
     let (lower, upper) = (word[rare], word[rare].to_ascii_uppercase());
     memchr::memchr2_iter(lower, upper, &line[from..]).find_map(|at| {
@@ -123,7 +123,7 @@ fn behind_word(line: &[u8], at: usize, word: &[u8]) -> Option<usize> {
     line.get(at..end).is_some_and(|text| text.eq_ignore_ascii_case(word)).then_some(end)
 }
 
-/// Behind what separates a scheme from its value.
+/// The place behind the separator between a scheme and its value.
 fn gap(line: &[u8], at: usize) -> Option<usize> {
     match line.get(at..)? {
         [b'+', ..] => Some(at + 1),
@@ -141,7 +141,7 @@ fn spaces(line: &[u8], at: usize) -> usize {
     line[at..].iter().take_while(|byte| is_space(**byte)).count()
 }
 
-/// As `\s` of a regular expression: vertical tabs, too.
+/// Like `\s` of a regular expression: includes vertical tabs.
 fn is_space(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == 0x0b
 }

@@ -1,5 +1,5 @@
-//! The one pass over all bytes: short words of which every line that a rule can hit holds at least one.
-//! What a hint means is told by the rule to which it belongs; a line with a hint is only a candidate.
+//! The one pass over all bytes: short words, at least one of which is in every line that a rule can hit. A line with a
+//! hint is only a candidate; the rule that owns the hint decides.
 
 use std::ops::Range;
 
@@ -32,12 +32,12 @@ pub(super) enum Family {
 
 pub(super) struct Hints {
     words: DFA,
-    /// Its state in front of a line.
+    /// The state in front of a line.
     start: StateID,
     families: Vec<Family>,
 }
 
-/// What one line holds.
+/// The hints in one line.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) presigned: Option<Query>,
@@ -45,9 +45,9 @@ pub(super) struct Found {
     pub(super) pem: bool,
     pub(super) names: Vec<Range<usize>>,
     pub(super) urls: Vec<Range<usize>>,
-    /// A bit for each row of [`shapes::TABLE`].
+    /// One bit for each row of [`shapes::TABLE`].
     pub(super) shapes: u64,
-    /// It is known that there is none.
+    /// The line is known to have no base64.
     pub(super) no_base64: bool,
 }
 
@@ -77,7 +77,7 @@ impl Hints {
             }
         }
         exact.hints().for_each(|hint| add(Family::Exact, hint));
-        // A prefilter looks for rare bytes; there is none that all these words share.
+        // A prefilter looks for rare bytes, and these words share none.
         let words = DFA::builder().ascii_case_insensitive(true).prefilter(false).build(words);
         let words = words.expect("a credential's forms are far from the automaton's limit of two billion states");
         let start = words.start_state(Anchored::No).expect("it is built for a search anywhere");
@@ -96,11 +96,11 @@ impl Hints {
 
     /// Whether a hint ends in this state.
     pub(super) fn is_hit(&self, state: StateID) -> bool {
-        // Without a prefilter none but these and the two that are never entered are special: one comparison.
+        // Without a prefilter, only match states and the two states that are never entered are special: one comparison.
         self.words.is_special(state)
     }
 
-    /// Whether it matters where the hints stand that end in this state.
+    /// Whether the positions of the hints that end in this state matter.
     pub(super) fn has_place(&self, state: StateID) -> bool {
         let mut words = (0..self.words.match_len(state)).map(|index| self.words.match_pattern(state, index));
         words.any(|word| matches!(self.families[word.as_usize()], Family::Names | Family::Url))
@@ -125,7 +125,7 @@ impl Found {
     pub(super) fn add(&mut self, hints: &Hints, state: StateID, at: usize) {
         for index in 0..hints.words.match_len(state) {
             let word = hints.words.match_pattern(state, index);
-            // What begins on the line before is none of this line's.
+            // A hint that begins on the previous line does not belong to this line.
             let Some(start) = (at + 1).checked_sub(hints.words.pattern_len(word)) else { continue };
             match hints.families[word.as_usize()] {
                 Family::Presigned => {

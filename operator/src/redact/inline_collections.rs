@@ -1,5 +1,5 @@
-//! Values of several parts on one line, as YAML and Go write them without quotes: `{user: a, pass: b}`, `map[value:a]`, `[a b]`.
-//! JSON is the business of `json`; parts on lines of their own that of `spread`.
+//! Values of several parts on one line, as YAML and Go write them without quotes: `{user: a, pass: b}`, `map[value:a]`,
+//! `[a b]`. `json` handles JSON, `multiline` handles parts on lines of their own.
 
 use super::{
     json,
@@ -11,21 +11,21 @@ use super::{
     value::{self, Place},
 };
 
-/// Bytes of such a value that are looked at, from its first bracket.
+/// Most bytes of such a value that are read, from its first bracket.
 const LONGEST: usize = 4096;
 const DEPTH: usize = 8;
-/// Bytes of the name of a type, and of a field's in front of it.
+/// Most bytes in the name of a type or of a field in front of it.
 const TYPE: usize = 40;
 
-/// What is to be masked in the fields of the object that begins at `at`, and where it ends; `None` if there is no such object.
-/// With `of_json` the key in front of it is JSON's, and so are names in double quotes.
+/// Masks the secret fields of the object that begins at `at` and returns where it ends; `None` if there is no object.
+/// `of_json`: the key in front is JSON's, and so are names in double quotes.
 pub(super) fn object(line: &[u8], at: usize, of_json: bool, outer: Strength, spans: &mut Vec<Span>) -> Option<usize> {
     let line = &line[..line.len().min(at + LONGEST)];
     let (close, from) = opens(line, at)?;
     Flow { line, of_json, spans }.fields(from, close, Some(outer), 0)
 }
 
-/// The closing bracket of what begins here, and where its first part does.
+/// The bracket that closes the object at `at`, and where its first part begins.
 fn opens(line: &[u8], at: usize) -> Option<(u8, usize)> {
     let rest = line.get(at..)?;
     if let Some(length) = go_map(rest) {
@@ -36,13 +36,13 @@ fn opens(line: &[u8], at: usize) -> Option<(u8, usize)> {
     match rest.get(go_type)? {
         b'{' => Some((b'}', at + go_type + 1)),
         b'[' if rest.starts_with(b"map[") => Some((b']', at + 4)),
-        // Of a message of gRPC's.
+        // A gRPC message.
         b'<' if rest.starts_with(b"<key:") || is_message(&rest[1..]) => Some((b'>', at + 1)),
         _ => None,
     }
 }
 
-/// Length of `map[string]string{` and its like, as Go's `%#v` writes the type in front of the value.
+/// Length of `map[string]string{` and similar: Go's `%#v` writes the type in front of the value.
 fn go_map(rest: &[u8]) -> Option<usize> {
     let is_type = |byte: &&u8| byte.is_ascii_alphanumeric() || b"*._".contains(byte);
     let word = |text: &[u8]| text.iter().take(TYPE).take_while(is_type).count();
@@ -56,13 +56,13 @@ fn go_map(rest: &[u8]) -> Option<usize> {
     (key > 0 && length > list && of.get(length) == Some(&b'{')).then_some(4 + key + 1 + length + 1)
 }
 
-/// `value:"x" >`: the first field of a message as gRPC writes it.
+/// `value:"x" >`: the first field of a message as gRPC prints it.
 fn is_message(fields: &[u8]) -> bool {
     let name = fields.iter().take(TYPE).take_while(|byte| is_name(**byte)).count();
     name > 0 && fields.get(name) == Some(&b':') && Quote::at(fields, name + 1).is_some()
 }
 
-/// A field's name: where it stands within its quotes, and where its value begins.
+/// A field's name: its range within its quotes, and where its value begins.
 struct Name {
     at: std::ops::Range<usize>,
     quote: Option<Quote>,
@@ -76,7 +76,7 @@ struct Flow<'a> {
 }
 
 impl Flow<'_> {
-    /// Behind the closing bracket, or where the line ends before it. `None`: the first part is no field.
+    /// The place behind the closing bracket, or the line's end before it. `None`: the first part is no field.
     fn fields(&mut self, from: usize, close: u8, outer: Option<Strength>, depth: usize) -> Option<usize> {
         let mut at = from;
         let mut first = true;
@@ -138,7 +138,7 @@ impl Flow<'_> {
         {
             let decoded = quote.map_or_else(|| raw.to_vec(), |(quote, _)| quote.decoded(raw));
             let span = Span::new(content, json::KEY, decoded);
-            // A number of JSON becomes a string.
+            // A JSON number becomes a string.
             let name = name.filter(|name| quote.is_none() && name.bytes().ends_with(b"\""));
             self.spans.push(match name {
                 Some(name) => span.quoted(&name.bytes()),
@@ -148,10 +148,10 @@ impl Flow<'_> {
         end.max(from + usize::from(end == from && from < self.line.len() && !b",}]>".contains(&self.line[from])))
     }
 
-    /// A value may have blanks in it, but not in front of the next name.
+    /// The end of a value. It may contain blanks, but not in front of the next name.
     fn end(&self, from: usize) -> usize {
         let mut to = unquoted_end(self.line, from, 0);
-        // Nor in front of the next part of a list.
+        // A comma directly in front of a letter or digit may belong to it too.
         let comma = |to: usize| self.line[to] == b',' && self.line.get(to + 1).is_some_and(u8::is_ascii_alphanumeric);
         while self.line.get(to).is_some_and(|byte| *byte == b' ' || comma(to)) && self.name(to + 1).is_none() {
             let next = unquoted_end(self.line, to + 1, 0);
@@ -168,8 +168,8 @@ fn is_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
 }
 
-/// Where a list ends whose first element, at `from`, was taken for a secret: `[104 117 110]`, `[a, b]`. What stands in it is
-/// one value as far as anybody can tell.
+/// Where a list ends whose first element, at `from`, was taken for a secret: `[104 117 110]`, `[a, b]`. The whole list
+/// counts as one value.
 pub(super) fn list_end(line: &[u8], from: usize) -> Option<usize> {
     let rest = &line[from..line.len().min(from + LONGEST)];
     let plain = |byte: &u8| !matches!(byte, b'"' | b'\'' | b'`' | b'{' | b'}' | b'[' | b'\\' | b'=' | b'\n');
@@ -187,7 +187,7 @@ pub(super) fn is_bytes(list: &[u8]) -> bool {
     numbers.peek().is_some() && numbers.all(is_byte) && list.len() >= 12
 }
 
-/// Where an unquoted value ends that has parts behind commas, as names of several values have: `API_KEYS=a,b`.
+/// Where an unquoted value ends that has parts behind commas, as plural names have: `API_KEYS=a,b`.
 pub(super) fn several_end(line: &[u8], mut to: usize) -> usize {
     while line.get(to) == Some(&b',') {
         let next = unquoted_end(line, to + 1, 0);
@@ -199,7 +199,7 @@ pub(super) fn several_end(line: &[u8], mut to: usize) -> usize {
     to
 }
 
-/// Where the value of a connection string ends that has a blank in it: `;Password=a b;Encrypt=true`. It ends at a semicolon in
+/// Where a connection string's value with a blank in it ends: `;Password=a b;Encrypt=true`. It ends at a semicolon in
 /// front of another name, or with the text.
 pub(super) fn setting_end(line: &[u8], name: usize, from: usize, to: usize) -> usize {
     let in_settings = line[..name].trim_ascii_end().ends_with(b";");

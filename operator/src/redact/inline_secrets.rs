@@ -1,5 +1,5 @@
-//! Secrets that stand on one line of text other than JSON: `kind: Secret, stringData: {foo: x}`, as Go prints them, in a
-//! `kubectl patch`, behind `--from-literal`. Those over several lines are the business of `spread`, JSON that of `json`.
+//! Secrets written on one line of text: `kind: Secret, stringData: {foo: x}`, as Go prints them, in a `kubectl patch`,
+//! behind `--from-literal`. `multiline` handles those over several lines, `json` those in JSON.
 
 use std::{ops::Range, sync::LazyLock};
 
@@ -15,12 +15,12 @@ use super::{
     value::{self, Place},
 };
 
-/// Bytes between `patch secret` and the patch.
+/// Most bytes between `patch secret` and the patch.
 const PATCH: usize = 256;
-/// Bytes of a name in such an object.
+/// Most bytes of a name in such an object.
 const NAME: usize = 128;
 
-/// What tells of a Secret, or begins the object with what is in it.
+/// Text that announces a Secret, or begins the object with its values.
 static EVENT: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
         r#"(?-u)(?P<secret>\bkind: ?\\*["']?Secret\b|&Secret\{)|(?P<patch>\bpatch[\s"',\\]+secrets?[\s"',\\/])"#,
@@ -28,7 +28,7 @@ static EVENT: LazyLock<Regex> = LazyLock::new(|| {
     ))
     .expect("a pattern of ours; the tests build it")
 });
-/// A command that makes a Secret, to its end.
+/// A command that creates a Secret, up to its end.
 static CREATE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r#"(?-u)\bcreate[\s"',\\]+secret[\s"',\\](?:[^|;&\n']|'[^'\n]*'?)*"#)
         .expect("a pattern of ours; the tests build it")
@@ -38,7 +38,7 @@ static LITERAL: LazyLock<Regex> = LazyLock::new(|| {
         .expect("a pattern of ours; the tests build it")
 });
 
-/// What is to be masked in a line that holds a sensitive name.
+/// The values to mask in a line that contains a sensitive name.
 pub(super) fn find(line: &[u8], spans: &mut Vec<Span>) {
     static SECRET: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("ecret"));
     static DATA: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("ata"));
@@ -51,7 +51,7 @@ pub(super) fn find(line: &[u8], spans: &mut Vec<Span>) {
     }
 }
 
-/// The values of `--from-literal`, if it is a Secret that is made of them.
+/// The values of `--from-literal`, if the command creates a Secret from them.
 pub(super) fn literals(line: &[u8], spans: &mut Vec<Span>) {
     static FLAG: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("--from-literal"));
     if FLAG.find(line).is_none() {
@@ -76,7 +76,7 @@ fn is_word(byte: u8) -> bool {
     !byte.is_ascii_whitespace() && !b"\"'`\\|;&)".contains(&byte)
 }
 
-/// Objects beside each other: what tells that they are parts of a Secret may stand on either side of its data.
+/// Objects next to each other: the text that marks them as parts of a Secret may stand before or behind its data.
 fn objects(line: &[u8], spans: &mut Vec<Span>) {
     let (mut is_secret, mut pending) = (false, Vec::new());
     let (mut patch, mut behind) = (None, 0);
@@ -95,14 +95,14 @@ fn objects(line: &[u8], spans: &mut Vec<Span>) {
         }
         behind = whole.end();
         if found.name("secret").is_some() {
-            // `{` of `&Secret{` is in front of its fields.
+            // The `{` of `&Secret{` comes before its fields.
             is_secret = true;
             continue;
         }
         let close = if found.name("open").is_some_and(|open| open.as_bytes() == b"{") { b'}' } else { b']' };
         let patched = patch.is_some_and(|patch| is_patched(&line[patch..whole.start()]));
         let sure = found.name("string").is_some() || patched;
-        // A quoted key is JSON's, and whether that is a Secret is told by `json`.
+        // A quoted key is JSON's; `json` decides whether that is a Secret.
         let may_be = sure || found.name("quote").is_none();
         let mut values = Vec::new();
         behind = fields(line, whole.end(), close, &mut values);
@@ -122,7 +122,7 @@ fn take(is_secret: bool, pending: &mut Vec<Span>, spans: &mut Vec<Span>) {
     pending.clear();
 }
 
-/// Whether what stands between two fields leaves neither the object in which the first one stands, nor enters another.
+/// Whether the text between two fields stays in the first field's object: it neither leaves it nor enters another.
 fn beside(between: &[u8]) -> bool {
     let mut depth = 0_i32;
     let stays = between.iter().all(|byte| {
@@ -136,7 +136,7 @@ fn is_patched(between: &[u8]) -> bool {
     between.len() <= PATCH && !between.iter().any(|byte| matches!(byte, b'|' | b';' | b'&'))
 }
 
-/// The values in the object whose first field stands at `at`, and where it ends.
+/// The values of the object whose first field begins at `at`, and where the object ends.
 fn fields(line: &[u8], mut at: usize, close: u8, spans: &mut Vec<Span>) -> usize {
     loop {
         at += line[at..].iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b',')).count();
@@ -155,7 +155,7 @@ fn fields(line: &[u8], mut at: usize, close: u8, spans: &mut Vec<Span>) -> usize
     }
 }
 
-/// Where the value begins behind the name at `at`, in quotes or not.
+/// Where the value behind the name at `at` begins, in quotes or not.
 fn behind_name(line: &[u8], at: usize) -> Option<usize> {
     let quote = Quote::at(line, at);
     let from = quote.map_or(at, |(_, from)| from);
@@ -170,7 +170,7 @@ fn behind_name(line: &[u8], at: usize) -> Option<usize> {
     (length > 0 && line[behind] == b':').then_some(behind + 1 + blanks)
 }
 
-/// A value without quotes ends with its object, in front of the next name, or with the text in which all of it stands.
+/// An unquoted value ends with its object, in front of the next name, or with the text around it.
 fn unquoted_end(line: &[u8], from: usize, close: u8) -> usize {
     let mut depth = 0_usize;
     for (at, byte) in line.iter().enumerate().skip(from) {
@@ -192,7 +192,7 @@ fn unquoted_end(line: &[u8], from: usize, close: u8) -> usize {
     line.len()
 }
 
-/// Go puts blanks between the fields of `map[a:b c:d]`, and all others commas.
+/// Go separates the fields of `map[a:b c:d]` by blanks; everything else uses commas.
 fn close_or_comma(close: u8, byte: u8) -> bool {
     close == b']' || byte == b','
 }

@@ -1,5 +1,5 @@
-//! JSON in a line of text, whole or cut off at either end: each value is judged with its key, in the bytes as they are.
-//! Nothing is parsed into objects and written again, so what is not masked keeps its bytes.
+//! JSON in a line of text, whole or cut off at either end: each value is judged with its key, in the original bytes.
+//! JSON is never parsed and written again, so bytes that are not masked stay as they are.
 
 use std::ops::Range;
 
@@ -15,29 +15,29 @@ use super::{
 pub(super) const KEY: &str = "object-key";
 pub(super) const PAIR: &str = "named-pair";
 
-/// Deeper JSON is judged by names alone.
+/// Deeper JSON is judged only by its names.
 const DEPTH: usize = 128;
-/// How often JSON may stand escaped within JSON; what may be JSON deeper than that is masked as a whole.
+/// How many levels of JSON within JSON strings are read; possible JSON below that is masked as a whole.
 const NESTED: usize = 6;
-/// Elements of an array that are judged together.
+/// Most elements of an array that are judged together.
 const ELEMENTS: usize = 1024;
 
-/// Whether there may be JSON.
+/// Whether the text may contain JSON.
 pub(super) fn may_hold(text: &[u8]) -> bool {
     (goes_on(text) || memchr::memchr2(b'{', b'[', text).is_some()) && memchr::memchr(b'"', text).is_some()
 }
 
-/// Whether the text begins like a piece of JSON whose beginning stood on an earlier line.
+/// Whether the text begins like the rest of a JSON value from an earlier line.
 fn goes_on(text: &[u8]) -> bool {
     matches!(text.trim_ascii_start().first(), Some(b',' | b'"' | b']' | b'}'))
 }
 
-/// What is to be masked because of its key, its name or the flag in front of it.
+/// The values to mask because of their key, their name or the flag in front of them.
 pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) {
     Scanner { text, nested: 0, stack: Vec::new(), spans }.run();
 }
 
-/// Whether a bracket in front of this begins JSON that is escaped: a quote behind backslashes, or a line's end and one.
+/// Whether a bracket in front of `rest` begins escaped JSON: an escaped quote, perhaps behind an escaped line end.
 fn escaped_begins(mut rest: &[u8]) -> bool {
     for _ in 0..DEPTH {
         rest = rest.trim_ascii_start();
@@ -65,20 +65,20 @@ impl Frame {
     }
 }
 
-/// What the key of an object or array says of the texts in it, and of the fields of objects.
+/// What the key of an object or array says about the texts in it and the fields of its objects.
 #[derive(Default, Clone, Copy)]
 struct Under {
     text: Option<Strength>,
     object: Option<Strength>,
-    /// The key is that of a Secret's values, if this is a Secret.
+    /// The key is the one that holds a Secret's values, if this is a Secret.
     is_data: bool,
 }
 
-/// What makes an object a Secret that somebody has written out, and the values in it.
+/// Whether an object is a Secret that was written out, and the values in it.
 #[derive(Default)]
 struct Manifest {
     is_secret: bool,
-    /// The object is the `data` of another one, and the values are its own.
+    /// The object is the `data` of another one and contains the values itself.
     is_data: bool,
     values: Vec<Range<usize>>,
 }
@@ -95,11 +95,11 @@ impl Under {
 #[derive(Default)]
 struct Pair {
     name: Option<Strength>,
-    /// Where, and whether it is a number.
+    /// The ranges, and whether each is a number.
     values: Vec<(Range<usize>, bool)>,
 }
 
-/// What was taken for JSON is none.
+/// The text turned out not to be JSON.
 struct NotJson;
 
 struct Scanner<'a> {
@@ -131,7 +131,7 @@ impl Scanner<'_> {
                 let Some(found) = memchr::memchr2(b'{', b'[', &self.text[at..]) else { return };
                 at += found;
                 if escaped_begins(&self.text[at + 1..]) {
-                    // It stands in a text whose beginning need not be known: it ends where that does.
+                    // It is a JSON string whose beginning may be out of sight; the JSON ends where that string ends.
                     let end = self.string_end(at);
                     self.within(at..end);
                     at = end;
@@ -149,7 +149,7 @@ impl Scanner<'_> {
             });
         }
         if self.text.len() >= MAX_LINE {
-            // The name of a value may stand in what was cut off.
+            // The cut-off part may contain the name of a value.
             for frame in &mut self.stack {
                 if let Frame::Object { pair, .. } = frame {
                     pair.name = pair.name.or(Some(Strength::Strong));
@@ -159,7 +159,7 @@ impl Scanner<'_> {
         while self.pop() {}
     }
 
-    /// In what the text at `at` stands, if its beginning is not to be seen: behind a key there is a colon.
+    /// Guesses what the text at `at` stands in when the beginning is out of sight: a colon behind it means an object.
     fn guess(&self, at: usize) -> Frame {
         let behind = self.text.get(self.string_end(at + 1) + 1..).unwrap_or_default();
         if behind.trim_ascii_start().first() == Some(&b':') {
@@ -169,13 +169,13 @@ impl Scanner<'_> {
         }
     }
 
-    /// Whether what follows a bracket can be JSON.
+    /// Whether the text at `from`, behind a bracket, can be JSON.
     fn begins(&self, from: usize) -> bool {
         let next = self.text[from..].iter().find(|b| !b.is_ascii_whitespace());
         matches!(next, None | Some(b'"' | b'{' | b'[' | b'}' | b']'))
     }
 
-    /// One token; `None` if this is no JSON.
+    /// Reads one token and returns where the next begins; `None` if this is not JSON.
     fn step(&mut self, at: usize) -> Option<usize> {
         match self.text[at] {
             b'{' | b'[' if self.stack.len() >= DEPTH => None,
@@ -235,7 +235,7 @@ impl Scanner<'_> {
         self.text.len()
     }
 
-    /// Behind which key of an object the next value stands.
+    /// The key of the object that the next value belongs to.
     fn key(&self) -> Option<&[u8]> {
         match self.stack.last()? {
             Frame::Object { key, .. } => Some(&self.text[key.clone()?]),
@@ -243,7 +243,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// An object or array begins: what its key says of what is in it.
+    /// What the key says about an object or array that begins here.
     fn container(&mut self) -> Result<Under, NotJson> {
         match self.stack.last_mut() {
             Some(Frame::Object { key, colon, outer, .. }) => {
@@ -313,7 +313,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// JSON that stands escaped in a string.
+    /// JSON that is escaped in a string.
     fn within(&mut self, content: Range<usize>) {
         let raw = &self.text[content.clone()];
         let may_hold = memchr::memchr(b'\\', raw).is_some() && memchr::memchr2(b'{', b'[', raw).is_some();
@@ -322,7 +322,7 @@ impl Scanner<'_> {
         }
         let (text, places) = unescaped(raw);
         if self.nested >= NESTED {
-            // Nobody has looked for names and values in there.
+            // The names and values in there have not been judged.
             self.spans.push(Span::new(content, KEY, text));
             return;
         }
@@ -338,7 +338,7 @@ impl Scanner<'_> {
         }));
     }
 
-    /// Ends the innermost object or array, and judges what needs more than one of its values.
+    /// Closes the innermost object or array, and judges what needs more than one of its values.
     fn pop(&mut self) -> bool {
         match self.stack.pop() {
             Some(Frame::Object { pair: Pair { name, values }, manifest, .. }) => {
@@ -361,7 +361,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// Those of a Secret; of what may be the data of one, whose kind may stand behind it, the object around it has to tell.
+    /// Masks a Secret's values. If this may be a Secret's data, the outer object decides: its kind may come later.
     fn values(&mut self, Manifest { is_secret, is_data, values }: Manifest) {
         if is_secret {
             for at in values {

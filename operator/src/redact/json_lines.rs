@@ -1,25 +1,25 @@
-//! JSON of any length broken into lines that the redactor judges whole: only where nothing on the next line hangs on what
-//! stands on this one. It changes white space and nothing else; what is in the JSON is judged by `json`.
+//! Breaks JSON of any length into lines that the redactor judges whole, only where the next line does not depend on
+//! this one. Changes nothing but white space; `json` judges the values.
 
 use std::io;
 
 use super::names;
 
-/// A line is broken at the first fit place behind so many bytes.
+/// A line is broken at the first suitable place after this many bytes.
 pub(crate) const LINE: usize = 64 << 10;
-/// Bytes of a text that are remembered, to know a name by; of a longer one nothing is known.
+/// Bytes of a text that are remembered to recognize a name; a longer text is not recognized.
 const NAME: usize = 128;
 /// Deeper JSON is not broken.
 const DEPTH: usize = 1024;
 
-/// Passes JSON on as it is, but for line ends around a comma between two values of a line that got long.
+/// Passes JSON on unchanged, except for line ends around a comma between two values of a long line.
 pub(crate) struct JsonLines<W> {
     to: W,
     is_json: bool,
     in_text: bool,
     escaped: bool,
     line: usize,
-    /// The beginning of the last text, and whether that is all of it.
+    /// The beginning of the last text, and whether it is all of it.
     text: (Vec<u8>, bool),
     last: Last,
     within: Vec<Frame>,
@@ -32,28 +32,28 @@ enum Last {
     Other,
 }
 
-/// What the values in an object or array have to do with each other.
+/// How the values in an object or array depend on each other.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Frame {
-    /// `true`: it may have one half of a name and its value.
+    /// `true`: it may contain one half of a name-and-value pair.
     Object(bool),
     /// `true`: it stands under a sensitive name.
     Array(bool),
 }
 
 impl<W> JsonLines<W> {
-    /// What is not JSON passes as it is.
+    /// Input that is not JSON passes unchanged.
     pub(crate) fn new(to: W, is_json: bool) -> Self {
         let text = (Vec::new(), true);
         Self { to, is_json, in_text: false, escaped: false, line: 0, text, last: Last::Other, within: Vec::new() }
     }
 
-    /// What was written to.
+    /// The writer underneath.
     pub(crate) fn into_inner(self) -> W {
         self.to
     }
 
-    /// Whether what follows a comma here can be judged without what is in front of it.
+    /// Whether the text behind a comma here can be judged without the text in front of it.
     fn parts(&self) -> bool {
         if self.within.iter().any(|frame| matches!(frame, Frame::Object(true) | Frame::Array(true))) {
             return false;

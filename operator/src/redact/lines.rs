@@ -1,5 +1,5 @@
-//! A stream of bytes cut into lines, each judged whole, in bounded memory and the same however the stream arrives in pieces.
-//! Where redacted lines go is the caller's business; nothing is passed on before its line has ended.
+//! Cuts a stream of bytes into lines and judges each whole, in bounded memory; how the stream is split into pieces
+//! makes no difference. Nothing is passed on before its line has ended.
 
 use std::io;
 
@@ -12,13 +12,13 @@ use super::{
     token::{LONG, Span, Tally, long_line},
 };
 
-/// Bytes looked at in one go.
+/// Bytes processed at once.
 const PIECE: usize = 256 << 10;
 
-/// Takes lines, and perhaps a last one without its end.
+/// Receives lines; the last one may lack its line end.
 pub(super) type Out<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
 
-/// The state between two pieces.
+/// The state between two pieces of the stream.
 pub(super) struct Lines {
     rules: Rules,
     partial: Vec<u8>,
@@ -26,14 +26,14 @@ pub(super) struct Lines {
     state: State,
 }
 
-/// What the lines so far say of the next one.
+/// What the lines so far say about the next one.
 #[derive(Default)]
 struct State {
     pem: pem::State,
     spread: multiline::State,
 }
 
-/// A line over [`MAX_LINE`]: what may be shown of it, and how many bytes are masked so far.
+/// A line over [`MAX_LINE`]: the part that may be shown, and how many bytes are masked so far.
 struct Long {
     shown: Vec<u8>,
     rest: u64,
@@ -110,7 +110,7 @@ impl Lines {
         Ok(())
     }
 
-    /// The stream has ended, perhaps within a line.
+    /// Call at the end of the stream, even within a line.
     pub(super) fn end(&mut self, by: &Redactor, tally: &mut Tally, out: &mut Out<'_>) -> io::Result<()> {
         if let Some(long) = self.long.take() {
             return out(&long.closed(b""));
@@ -128,7 +128,7 @@ fn without_end(line: &[u8]) -> &[u8] {
 }
 
 impl Redactor {
-    /// Whole lines, none over [`MAX_LINE`]; those that no rule can hit pass in one go.
+    /// Whole lines, none over [`MAX_LINE`]; lines that no rule can hit pass together.
     fn block(
         &self,
         block: &[u8],
@@ -160,7 +160,7 @@ impl Redactor {
         Ok(())
     }
 
-    /// One line with its end, and what was held back for its sake.
+    /// One line with its end, and the lines that were held back until it came.
     fn line(
         &self,
         line: &[u8],
@@ -192,7 +192,7 @@ impl Redactor {
         Ok(())
     }
 
-    /// `spans`: what is to be masked of the line itself; `more`: because of other lines.
+    /// `spans`: found in the line itself; `more`: found because of other lines.
     fn judged(
         &self,
         line: &[u8],
@@ -214,7 +214,7 @@ impl Redactor {
         out(&clean)
     }
 
-    /// The line with tokens in place of the spans; if that is too long, the first part of it and a count of the rest.
+    /// The line with tokens in place of the spans; if that is too long, its first part and a count of the rest.
     fn rendered(&self, line: &[u8], spans: &[Span], tally: &mut Tally) -> Vec<u8> {
         let tokens: usize = spans.iter().map(Span::token_len).sum();
         let masked: usize = spans.iter().map(|span| span.at.len()).sum();
@@ -234,8 +234,8 @@ impl Redactor {
         out
     }
 
-    /// What may be shown of a line that is too long, and how many of its bytes that stands for. It ends in front of the
-    /// last [`LOOK_AHEAD`] bytes, at the border of a hit or of a UTF-8 character, never inside one.
+    /// The part of a too long line that may be shown, and how many of its bytes that covers. It ends before the last
+    /// [`LOOK_AHEAD`] bytes, at the border of a hit or of a UTF-8 character, never inside one.
     fn first_part(&self, line: &[u8], spans: &[Span], tally: &mut Tally) -> (Vec<u8>, usize) {
         let most = MAX_LINE - LOOK_AHEAD;
         let mut out = Vec::new();

@@ -1,5 +1,5 @@
-//! The `config` of a backup or snapshot location: keys that the plugins know are shown, the values of all others masked.
-//! Which key means what is the business of `location`.
+//! The `config` of a backup or snapshot location: the keys that the plugins document keep their values, all other
+//! values are masked. `location` interprets the keys.
 
 use serde_json::{Map, Value};
 
@@ -7,8 +7,8 @@ use super::object::Cleaner;
 
 pub(super) const RULE: &str = "location-config";
 
-/// The keys of the plugins for AWS, Azure and GCP, of CSI and of vSphere, from their documentation; none holds a secret. A list
-/// of its own, apart from what `location` reads: a key that can be read there is not yet fit to be shown here.
+/// The keys of the plugins for AWS, Azure and GCP, of CSI and of vSphere, from their documentation; none holds a
+/// secret. The list is separate from what `location` reads: a key that it reads is not automatically fit to be shown.
 const KNOWN: &[&str] = &[
     "region",
     "s3Url",
@@ -50,13 +50,13 @@ const KNOWN: &[&str] = &[
     "snapshotType",
 ];
 
-/// A location, or the part of a DataProtectionApplication that becomes one.
+/// A location, or the part of a DataProtectionApplication that becomes a location.
 pub(super) fn is_location(map: &Map<String, Value>) -> bool {
     map.get("provider").is_some_and(Value::is_string) && map.get("config").is_some_and(Value::is_object)
 }
 
-/// What the vSphere plugin copies of a location and its credential into its BackupRepositories and claims; it writes the
-/// key as the first is written.
+/// The copy of a location and its credential that the vSphere plugin puts into its BackupRepositories and claims; the
+/// first spelling is the one that it writes.
 pub(super) fn is_repository(key: &str) -> bool {
     matches!(key, "repopsitoryParameters" | "repositoryParameters")
 }

@@ -1,5 +1,5 @@
-//! What must not leave the cluster is replaced here, by the name, shape or exact value of it, before a byte reaches the spool.
-//! Which objects are read at all is the plan's business; the check of the sealed archive shares no code with this module.
+//! Replaces the bytes that must not leave the cluster, found by name, shape or exact value, before they reach the
+//! spool. The plan decides which objects are read; the check of the sealed archive shares no code with this module.
 
 mod arguments;
 mod assignments;
@@ -52,22 +52,22 @@ use token::{Span, Tally};
 
 /// A line of at most this many bytes is judged whole.
 const MAX_LINE: usize = 1 << 20;
-/// Of a longer line this many bytes are looked at and not passed on, so that no value begins in sight and ends out of it.
+/// This many bytes of a longer line are read but not shown, so that no value begins in sight and ends out of sight.
 const LOOK_AHEAD: usize = 64 << 10;
-/// How often base64 is decoded to look into it.
+/// How often base64 is decoded to look inside.
 const DECODINGS: usize = 2;
 
 /// The rules of one bundle. There is no switch: the user's rules only add to the built-in ones.
 ///
-/// What a rule hits becomes `[REDACTED:<rule>:<8 hex>]`, the digits an HMAC of the decoded value under a key that is made here
-/// and forgotten with it: equal values show as equal within a bundle, in every encoding, and nothing can be guessed from them.
+/// A hit becomes `[REDACTED:<rule>:<8 hex>]`. The digits are an HMAC of the decoded value under a key that lives only
+/// as long as this: equal values look equal within a bundle, in every encoding, and nothing can be guessed from them.
 pub struct Redactor {
     key: Zeroizing<[u8; 32]>,
     hints: Hints,
     presigned: Presigned,
     exact: Exact,
     user: UserRules,
-    /// A built-in rule that a test has switched off, to see that it is needed.
+    /// A built-in rule that a test has switched off, to show that it is needed.
     #[cfg(test)]
     off: Option<&'static str>,
 }
@@ -83,7 +83,7 @@ impl std::fmt::Debug for Redactor {
 pub(crate) enum Rules {
     /// All.
     All,
-    /// Without the user's, which may match what makes JSON JSON.
+    /// Without the user's rules, which may match the syntax of JSON.
     BuiltIn,
 }
 
@@ -99,7 +99,7 @@ impl Redactor {
         Ok(Self::of_known(known).with(UserRules::compiled(rules)?))
     }
 
-    /// The same with the user's rules.
+    /// The same redactor with the user's rules added.
     #[must_use]
     pub fn with(self, user: UserRules) -> Self {
         Self { user, ..self }
@@ -125,25 +125,25 @@ impl Redactor {
         }
     }
 
-    /// The same without one of the built-in rules, to see what becomes of a text that it misses.
+    /// The same redactor without one built-in rule, to see what happens to a text that this rule misses.
     #[cfg(test)]
     pub(crate) fn without(self, rule: &'static str) -> Self {
         Self { off: Some(rule), ..self }
     }
 
-    /// A line of text, or several: messages, status, Events.
+    /// Redacts a line of text or several: messages, status, Events.
     pub fn text(&self, text: &str) -> String {
         self.counted_text(text, &mut Tally::default()).unwrap_or_else(|| text.to_owned())
     }
 
-    /// An API object, in place: managedFields and last-applied-configuration dropped, the query of download URLs masked,
-    /// of ConfigMaps the values left out, then the text rules on every string. `false`: of a kind that is never collected,
-    /// the object is to be left out.
+    /// Redacts an API object in place: drops managedFields and last-applied-configuration, masks the query of download
+    /// URLs, leaves out the values of ConfigMaps, then applies the text rules to every string. `false`: the object must
+    /// be left out, since its kind is never collected.
     pub fn object(&self, object: &mut serde_json::Value) -> bool {
         self.counted_object(object, &mut Tally::default())
     }
 
-    /// The text with what was hit replaced, and counted; `None` if nothing was.
+    /// The text with its hits replaced and counted; `None` if there were none.
     pub(crate) fn counted_text(&self, text: &str, tally: &mut Tally) -> Option<String> {
         if text.len() <= MAX_LINE && !text.contains('\n') && self.spans(text.as_bytes(), Rules::All).is_empty() {
             return None;
@@ -165,12 +165,12 @@ impl Redactor {
         object::clean(self, object, tally)
     }
 
-    /// A ConfigMap whose values are wanted; anything else as [`Redactor::object`] does it.
+    /// Redacts a ConfigMap whose values are wanted; other kinds as in [`Redactor::object`].
     pub(crate) fn counted_config_map(&self, object: &mut serde_json::Value, tally: &mut Tally) -> bool {
         object::clean_config_map(self, object, tally)
     }
 
-    /// A component of a path: unchanged, or a name that says nothing.
+    /// A component of a path: unchanged, or replaced by a meaningless name if a rule hits it.
     pub(crate) fn path_component(&self, name: &str) -> String {
         match self.counted_text(name, &mut Tally::default()) {
             Some(_) => format!("redacted-{}", token::digits(&self.key, name.as_bytes())),
@@ -178,12 +178,12 @@ impl Redactor {
         }
     }
 
-    /// What is to be masked in one line: in order, apart from each other, none inside a token of an earlier pass.
+    /// The spans to mask in one line: sorted, without overlap, none inside a token of an earlier pass.
     fn spans(&self, line: &[u8], rules: Rules) -> Vec<Span> {
         self.spans_of(line, &self.hints.of(line), rules)
     }
 
-    /// As [`Self::spans`], of a line whose hints are known.
+    /// Like [`Self::spans`], for a line whose hints are known.
     fn spans_of(&self, line: &[u8], found: &Found, rules: Rules) -> Vec<Span> {
         let mut spans = Vec::new();
         if binary_lines::is_none(line) && self.has(binary_lines::RULE) {
@@ -220,7 +220,7 @@ impl Redactor {
         for index in (0..shapes::TABLE.len()).filter(|index| found.shapes & 1 << index != 0) {
             shapes::find(index, text, spans);
         }
-        // Of a line that was cut the names may stand behind the cut.
+        // In a line that was cut, the names may stand behind the cut.
         let named = !found.names.is_empty() || found.shapes != 0 || text.len() >= MAX_LINE;
         if named && json::may_hold(text) {
             json::find(text, spans);
@@ -230,7 +230,7 @@ impl Redactor {
         }
     }
 
-    /// Masks runs of base64 in whose text a rule hits. If that hit is all of the text, the token is that of the plain value.
+    /// Masks runs of base64 whose text a rule hits. A hit on the whole text gets the token of the plain value.
     fn within_base64(&self, text: &[u8], decodings: usize, spans: &mut Vec<Span>) {
         let mut from = 0;
         while let Some(run) = encoded::next(text, from) {
@@ -271,7 +271,7 @@ impl Redactor {
     #[cfg(not(test))]
     #[expect(clippy::unused_self, reason = "tests switch single rules off; nothing else can")]
     fn has(&self, rule: &str) -> bool {
-        // Always true in a release build, where there is no way to switch anything off.
+        // Always true in a release build, which cannot switch rules off.
         crate::crash::rule_off() != Some(rule)
     }
 

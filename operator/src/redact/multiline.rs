@@ -1,6 +1,6 @@
-//! Values that stand on another line than their names: `"name": "DB_PASSWORD",` above `"value": …`, `password:` or
-//! `password: |` above what it is, an element above the next one. What is remembered is a few words, and a line that does not
-//! go on forgets them. A value above its name is not seen here, for lines are not held back for it.
+//! Values on another line than their names: `"name": "DB_PASSWORD",` above `"value": …`, `password:` or `password: |`
+//! above its value, a list element above the next one. Only a few words are remembered, and a line that does not
+//! continue the value clears them. A value above its name is not seen here, since lines are not held back for it.
 
 use std::sync::LazyLock;
 
@@ -22,35 +22,35 @@ use super::{
 mod command;
 mod line;
 
-/// Lines of other writers that may stand in between.
+/// Most lines of other writers that may stand in between.
 const OTHERS: u8 = 4;
-/// Lines below `kind: Secret` in which its data may begin.
+/// Most lines between `kind: Secret` and its data.
 const KIND: u16 = 200;
-/// A block is not longer (lines).
+/// Most lines of a block.
 const LONGEST: u16 = 1000;
-/// Lines of a text in quotes.
+/// Most lines of a text in quotes.
 const QUOTED: u16 = 32;
-/// Bytes of a line that may open one; the name of a value is not longer.
+/// Most bytes of a line that may open one; also of a value's name.
 const OPENING: usize = 512;
 
-/// What the container runtime puts in front of a line.
+/// The container runtime's prefix of a line.
 static PREFIX: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"(?-u)^(?:[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.,]+(?:Z|[+-][0-9:]+)? )?(?:std(?:out|err) [FP] )?")
         .expect("a pattern of ours; the tests build it")
 });
-/// The beginning of a line of a log.
+/// The beginning of a log line.
 static OTHER: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r#"(?-u)^(?:time=|ts=|level=|\{"|[IWEF][0-9]{4} |[0-9]{4}-[0-9]{2}-[0-9]{2})"#)
         .expect("a pattern of ours; the tests build it")
 });
 
-/// What the lines so far say of the next one.
+/// What the lines so far say about the next one.
 #[derive(Default)]
 pub(super) struct State {
     waits: Option<Waits>,
-    /// Column of `kind: Secret`, and how many lines below it are looked at.
+    /// Column of `kind: Secret`, and how many more lines may follow before its data.
     secret: Option<(usize, u16)>,
-    /// Whether the lines have a prefix of the runtime.
+    /// Whether the lines carry a prefix of the runtime.
     prefixed: bool,
     behind_a_head: bool,
     others: u8,
@@ -65,31 +65,31 @@ enum Waits {
     Scalar(Strength, usize),
     /// For fields alone.
     Fields(Strength, usize),
-    /// For all lines that are further in, so many at most.
+    /// For all lines that are further in, at most this many.
     Block(usize, u16),
-    /// For the rest of a text in quotes, further in than this column, so many lines at most.
+    /// For the rest of a text in quotes, further in than this column, at most this many lines.
     Quoted(usize, u16),
-    /// For elements of an array of JSON.
+    /// For elements of a JSON array.
     Array(Strength),
     /// For the element behind a flag.
     Flag(Strength),
-    /// For the values of a Secret whose `data` stands in this column, and the column of their names once it is known.
+    /// For the values of a Secret whose `data` stands in this column; then the column of their names, once known.
     Data(usize, usize),
     /// For `password x` below `login y`, as .netrc has it.
     Netrc,
-    /// For `<value>…</value>`, behind `<name>…</name>` with its name; so many other elements may stand in between.
+    /// For `<value>…</value>` behind `<name>…</name>`; at most this many other elements may stand in between.
     ElementOfPair(Strength, u8),
-    /// For what stands in an element of this name, so many lines at most, up to one that begins with a tag.
+    /// For the text of an element with this name: at most this many lines, up to one that begins with a tag.
     Element(Strength, u16),
 }
 
 impl State {
-    /// Whether the next line must be shown, whatever is in it.
+    /// Whether the next line must be shown to [`State::next`], whatever it contains.
     pub(super) fn watches(&self) -> bool {
         self.waits.is_some() || self.secret.is_some() || self.command.is_some()
     }
 
-    /// A line without its end: what is to be masked of it for the sake of the lines above it. Then what it says of the next.
+    /// Takes a line without its end. Returns what to mask because of the lines above, and prepares for the next.
     pub(super) fn next(&mut self, text: &[u8]) -> Option<Span> {
         if !self.watches() && text.len() > OPENING {
             return None;
@@ -102,7 +102,7 @@ impl State {
         let data = data && found.is_none();
         if let Some(waits) = self.waits {
             let another = self.prefixed != (prefix > 0) || (prefix == 0 && OTHER.is_match(text));
-            // The first line stands behind the head of a line of a log, and this one need not.
+            // The first line stands behind the head of a log line; this one may lack such a head.
             let goes_on = self.behind_a_head && line.is_value();
             let another = another && !goes_on;
             if another && self.others > 0 {
@@ -123,7 +123,7 @@ impl State {
         found.or(argument)
     }
 
-    /// Whether the line is the `data` of a Secret whose kind was named above, in the same column.
+    /// Whether the line is the `data` of a Secret whose kind stands above in the same column.
     fn is_data(&mut self, line: &Line<'_>) -> bool {
         if let Some((column, left)) = self.secret {
             let ends = left == 0 || line.text[line.body.clone()].starts_with(b"---");
@@ -144,7 +144,7 @@ impl State {
         }
     }
 
-    /// A line that stands between the tags of an element, or ends it.
+    /// A line between the tags of an element, or one that ends it.
     fn in_element(&mut self, line: &Line<'_>, strength: Strength, left: u16) -> Option<Span> {
         let text = &line.text[line.body.clone()];
         if text.starts_with(b"<") {
@@ -155,7 +155,7 @@ impl State {
         line.of_element(line.body.start..end, strength)
     }
 
-    /// Of one line that has no prefix and is part of another text.
+    /// Judges one line without its prefix that belongs to the awaited value.
     fn judged(&mut self, waits: Waits, line: &Line<'_>) -> Option<Span> {
         match waits {
             Waits::Value(_) | Waits::Scalar(..) | Waits::Fields(..) | Waits::ElementOfPair(..) | Waits::Element(..)
@@ -254,12 +254,12 @@ impl State {
     }
 }
 
-/// The same for a text of several lines, or of one in which the ends of lines are escaped.
+/// The same for a text of several lines, or a single line in which line ends are escaped.
 pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) {
     let mut state = State::default();
     let mut from = 0;
     if memchr::memchr(b'\n', text).is_some() {
-        // A file in base64.
+        // A file that was decoded from base64.
         for line in text.split_inclusive(|byte| *byte == b'\n') {
             spans.extend(state.next(line).map(|span| moved(span, from)));
             from += line.len();
@@ -273,7 +273,7 @@ pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) {
         if !lines {
             return;
         }
-        // A quote without a backslash is one of the outer text: nothing goes on behind it.
+        // A quote without a backslash belongs to the outer text: no value continues behind it.
         let mut start = from;
         while let Some(quote) = bare_quote(&text[start..to]) {
             if let Some(span) = state.next(&text[start..start + quote]).filter(|_| start == from) {
@@ -294,7 +294,7 @@ fn moved(mut span: Span, by: usize) -> Span {
     span
 }
 
-/// Where the next escaped end of a line begins, and where the line behind it does.
+/// Where the next escaped line end begins, and where the line behind it begins.
 fn escaped_end(text: &[u8], mut from: usize) -> Option<(usize, usize)> {
     loop {
         let at = from + memchr::memchr(b'\\', text.get(from..)?)?;

@@ -1,5 +1,5 @@
-//! A name and its value as two fields beside each other in text: `name=DB_PASSWORD value=x`, `EnvVar{Name:"…", Value:"…"}`,
-//! `<property name="…" value="…"/>`, in either order and at any depth of escaping. Whole JSON is the business of `json`.
+//! A name and its value as two adjacent fields in text: `name=DB_PASSWORD value=x`, `EnvVar{Name:"…", Value:"…"}`,
+//! `<property name="…" value="…"/>`, in either order and at any depth of escaping. `json` handles whole JSON.
 
 use std::{ops::Range, sync::LazyLock};
 
@@ -15,12 +15,12 @@ use super::{
     value::{self, Place},
 };
 
-/// Bytes between two fields that belong together.
+/// Most bytes between two fields that belong together.
 const GAP: usize = 64;
-/// Bytes of a name.
+/// Most bytes of a name.
 const NAME: usize = 256;
 
-/// Either word with what may stand between it and its value.
+/// Either word, with the text that may stand between it and its value.
 static FIELD: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r#"(?i-u)(?:(?P<value>value)|name|key|path)(?P<quote>\\*["'`])?[ \t]{0,8}(?P<separator>=>|:=|[:=])[ \t]{0,8}"#,
@@ -31,9 +31,9 @@ static FIELD: LazyLock<Regex> = LazyLock::new(|| {
 /// A field whose name is one of the words.
 struct Field {
     begins: usize,
-    /// Without its quotes.
+    /// Range of the value without its quotes.
     content: Range<usize>,
-    /// Behind its closing quote.
+    /// The place behind its closing quote.
     ends: usize,
     is_value: bool,
     separator: u8,
@@ -41,7 +41,7 @@ struct Field {
     name_quote: Option<Quote>,
 }
 
-/// Values whose names stand beside them.
+/// Masks values whose names stand next to them.
 pub(super) fn find(line: &[u8], spans: &mut Vec<Span>) {
     if !may_hold(line) {
         return;
@@ -62,7 +62,7 @@ pub(super) fn find(line: &[u8], spans: &mut Vec<Span>) {
             Some(before) => {
                 let (name, of) = if field.is_value { (&before, &field) } else { (&field, &before) };
                 spans.extend(judged(line, name, of));
-                // A name may stand between two values, and nobody knows whose it is.
+                // A name between two values may belong to either.
                 last = (!field.is_value).then_some(field);
             }
             None => last = Some(field),
@@ -88,7 +88,7 @@ fn elements(line: &[u8], spans: &mut Vec<Span>) {
     }
 }
 
-/// Whether there is a word for the second half of a pair, which far fewer lines have than names.
+/// Whether the line has a word for the second half of a pair; far fewer lines do than have names.
 fn may_hold(line: &[u8]) -> bool {
     static WORDS: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| [Finder::new("alue"), Finder::new("ALUE")]);
     WORDS.iter().any(|word| word.find(line).is_some())
@@ -118,7 +118,7 @@ fn next(line: &[u8], mut from: usize) -> Option<Field> {
     }
 }
 
-/// Not the end of another name, such as `secretName`; it may be the end of an escape.
+/// Whether a word begins here, perhaps behind an escape; not at the end of another name, such as `secretName`.
 fn begins_word(line: &[u8], at: usize) -> bool {
     match line[..at] {
         [] | [.., b'\\', b'n' | b'r' | b't'] | [.., b'\\', b'u', _, _, _, _] => true,
@@ -131,7 +131,7 @@ fn in_sentence(line: &[u8], at: usize) -> bool {
     matches!(line[..at], [.., before, b' '] if before.is_ascii_alphabetic()) && line[at..].get(5..7) == Some(b": ")
 }
 
-/// Go prints a struct without quotes: a value with blanks in it, or none, ends in front of the next field or of the closing brace.
+/// Go prints a struct without quotes: a value, with blanks or empty, ends before the next field or the closing brace.
 fn go_end(line: &[u8], from: usize) -> usize {
     if is_go_field(&line[from..]) {
         return from;
@@ -156,7 +156,7 @@ fn is_go_field(text: &[u8]) -> bool {
     text.first().is_some_and(u8::is_ascii_uppercase) && text.get(letters) == Some(&b':')
 }
 
-/// White space, raw or escaped, and what separates: nothing that ends an object or begins an element of a list.
+/// White space, raw or escaped, and separators: nothing that ends an object or begins an element of a list.
 fn is_filler(gap: &[u8]) -> bool {
     let mut rest = gap;
     if rest.len() > GAP {
@@ -181,7 +181,7 @@ fn is_filler(gap: &[u8]) -> bool {
 
 fn judged(line: &[u8], name: &Field, of: &Field) -> Option<Span> {
     let named = &line[name.content.clone()];
-    // A token is no name, though the rule in it may sound like one.
+    // A token is not a name, though the rule named in it may sound like one.
     if named.len() > NAME || token::opens(named) {
         return None;
     }

@@ -1,5 +1,5 @@
-//! Whether a name says that its value is a secret: by its last words, however they are joined.
-//! Where names stand, and where their values end, is told elsewhere.
+//! Decides whether a name marks its value as a secret, by its last words, however they are joined. Other modules find
+//! the names and the ends of their values.
 
 use std::ops::Range;
 
@@ -11,21 +11,21 @@ use words::{
 
 mod words;
 
-/// How sure a name is.
+/// How certain a name is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Strength {
     /// May mean something harmless in prose: `token: expired`.
     Weak,
     /// Means a secret wherever it stands.
     Strong,
-    /// As strong, of several: the fields of the object behind it may be called as who has which. Only `below` says so.
+    /// As strong, for several values whose fields may be named after their owners. Only `nested_keys` returns it.
     Each,
 }
 
-/// Bytes of a name that are looked at; what counts stands at its end.
+/// Bytes of a name that are read; the words that count stand at its end.
 const LONGEST: usize = 96;
 
-/// `None`: the name says nothing.
+/// `None`: the name marks no secret.
 pub(super) fn judge(name: &[u8]) -> Option<Strength> {
     let name = &name[name.len().saturating_sub(LONGEST)..];
     if is_kind(name) || is_reference(name) {
@@ -48,7 +48,7 @@ pub(super) fn judge(name: &[u8]) -> Option<Strength> {
         last = words.next()?;
     }
     let before = words.next().unwrap_or_default();
-    // Nothing else, for base64 may end in `Pw=`.
+    // Exact matches only: base64 may end in `Pw=`.
     let pw = is(last, "pw")
         && [b"_pw", b"-pw", b".pw"].iter().any(|with| name.windows(3).any(|part| part.eq_ignore_ascii_case(*with)));
     let found = if pw { Some(Strength::Strong) } else { by_words(last, before, of_id) };
@@ -59,7 +59,7 @@ pub(super) fn judge(name: &[u8]) -> Option<Strength> {
     found.filter(|strength| !somewhere || *strength == Strength::Strong || capitals)
 }
 
-/// [`judge`] of a name in a longer text, where what stands in front of a slash may tell that it is none.
+/// [`judge`] for a name in a longer text, where the text in front of a slash may show that it marks no secret.
 pub(super) fn judge_within(text: &[u8], name: &Range<usize>) -> Option<Strength> {
     let front = &text[name.start.saturating_sub(LONGEST)..name.start];
     let part = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(**byte, b'.' | b'-' | b'/');
@@ -70,14 +70,14 @@ pub(super) fn judge_within(text: &[u8], name: &Range<usize>) -> Option<Strength>
     judge(&text[name.clone()])
 }
 
-/// The last word of a name and the one before it, or nothing.
+/// The last word of a name and the one before it; empty if missing.
 pub(super) fn last_words(name: &[u8]) -> (&[u8], &[u8]) {
     let mut words = Words(name);
     let last = words.next().unwrap_or_default();
     (last, words.next().unwrap_or_default())
 }
 
-/// Whether the value tells of a secret, and is none.
+/// Whether the value refers to a secret without being one.
 fn is_reference(name: &[u8]) -> bool {
     let digest = || memchr::memmem::rfind(name, DIGEST).is_some_and(|at| !name[at + DIGEST.len()..].contains(&b'/'));
     name == REFERENCE || name.ends_with(OF_INGRESS) || name.ends_with(FILE) || digest()
@@ -128,7 +128,7 @@ fn names_an_object(last: &[u8], before: &[u8], third: &[u8]) -> bool {
     is(of, "existing") || OF_OBJECT.iter().any(|word| of == word.as_bytes())
 }
 
-/// `v1/Secret`, as Velero's resource lists have it: a kind, and its value lists names.
+/// `v1/Secret`, as in Velero's resource lists: a kind; its value lists names.
 fn is_kind(name: &[u8]) -> bool {
     let mut parts = name.rsplit(|b| *b == b'/');
     let kind = parts.next().is_some_and(|kind| kind.first().is_some_and(u8::is_ascii_uppercase));
@@ -140,7 +140,7 @@ pub(super) fn is_version(text: &[u8]) -> bool {
     text.len() <= 12 && text.first() == Some(&b'v') && text.get(1).is_some_and(u8::is_ascii_digit)
 }
 
-/// The words of a name from its end: cut at what is no letter or digit, at digits, and where `camelCase` has its humps.
+/// The words of a name, last first: split at signs, at digits, and at the humps of `camelCase`.
 struct Words<'a>(&'a [u8]);
 
 impl<'a> Iterator for Words<'a> {

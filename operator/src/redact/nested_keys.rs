@@ -1,9 +1,9 @@
-//! What a sensitive key says of the fields of the object behind it: `password: {value: x}` is a password, and
-//! `password: {secretKeyRef: …}` tells where one is. How objects are written is the business of those who ask.
+//! What a sensitive key says about the fields of its object: `password: {value: x}` is a password, and
+//! `password: {secretKeyRef: …}` refers to one. The callers parse the objects.
 
 use super::names::{self, Strength};
 
-/// Last words of fields that describe a value or tell where it is: those of Kubernetes, of schemas, of certificates.
+/// Last words of fields that describe a value or refer to it: those of Kubernetes, of schemas, of certificates.
 #[rustfmt::skip]
 const DESCRIBE: &[&str] = &[
     "ref", "refs", "from", "name", "namespace", "kind", "type", "path", "file", "optional", "id", "ids",
@@ -12,27 +12,27 @@ const DESCRIBE: &[&str] = &[
     "user", "username", "provider", "method", "url", "host", "port", "audience", "audiences", "group", "time", "at", "seconds",
     "expiration", "status", "state", "reason", "message", "usages", "count",
 ];
-/// The same, but only if nothing stands in front of it: `userKey` is a value.
+/// The same, but only as the whole name: `userKey` is a value.
 const DESCRIBE_ALONE: &[&str] = &["key", "keys"];
-/// Fields that hold the value itself, if anything does.
+/// Fields that contain the value itself, if any field does.
 #[rustfmt::skip]
 const HOLD: &[&str] = &["value", "values", "data", "plain", "plaintext", "content", "raw", "literal", "inline"];
-/// In front of the field's other words: it is called after what is there already, `existingSecretPasswordKey`.
+/// A field with this prefix names something that already exists: `existingSecretPasswordKey`.
 const EXISTING: &[u8] = b"existing";
-/// The end of a name of several passwords.
+/// The end of a name for several passwords.
 const EACH: &[u8] = b"passwords";
-/// Of those, names that somebody may have who has one of several passwords.
+/// Below several passwords, these field names may be names of people.
 const WHO: &[&str] = &["user", "username", "provider", "group", "host", "example", "message"];
-/// In front of `secrets`: what is below are names of objects.
+/// In front of `secrets`: the values below are names of objects.
 const OF_OBJECTS: &[&str] = &["pull", "existing", "image"];
 
-/// What an object, or one in an array, is taken for by the key in front of it. The `secrets` of a call to a CSI driver are
-/// such, though a text behind that name is the name of an object.
+/// How the key in front of it classifies an object, also within an array. The `secrets` of a call to a CSI driver are
+/// secrets, although a text under that key is the name of an object.
 pub(super) fn holds(key: &[u8]) -> Option<Strength> {
     of(names::judge(key), key)
 }
 
-/// [`holds`] of a key that is judged already.
+/// [`holds`] for a key that is already judged.
 pub(super) fn of(judged: Option<Strength>, key: &[u8]) -> Option<Strength> {
     if let Some(strength) = judged {
         let several = strength == Strength::Strong && key.len() >= EACH.len();
@@ -44,7 +44,7 @@ pub(super) fn of(judged: Option<Strength>, key: &[u8]) -> Option<Strength> {
     (last.eq_ignore_ascii_case(b"secrets") && !named).then_some(Strength::Strong)
 }
 
-/// What a field is in an object that is taken for a secret, if its own name does not say so.
+/// Classifies a field whose own name says nothing, within an object that is taken for a secret.
 pub(super) fn field(outer: Strength, name: &[u8]) -> Option<Strength> {
     let (last, before) = names::last_words(name);
     if name.len() > EXISTING.len() && name[..EXISTING.len()].eq_ignore_ascii_case(EXISTING) {

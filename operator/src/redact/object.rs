@@ -1,5 +1,5 @@
-//! API objects before they are written: what is known by its place in the object goes first, then each string is judged as text.
-//! Which kinds are read is the plan's business; a Secret that slips into a list is dropped here all the same.
+//! Cleans API objects before they are written: first the values known by their place in the object, then each string as
+//! text. The plan decides which kinds are read; a Secret that slips into a list is still dropped here.
 
 use serde_json::{Map, Value};
 
@@ -15,19 +15,19 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 pub(super) const SECRET: &str = "secret-object";
 pub(super) const URL: &str = "download-url";
 
-/// In place; `false`: the object must not be collected.
+/// Works in place; `false`: the object must not be collected.
 pub(super) fn clean(by: &Redactor, object: &mut Value, tally: &mut Tally) -> bool {
     if by.has(SECRET) && object.as_object().is_some_and(is_secret_kind) {
         tally.add(SECRET);
         return false;
     }
-    // A schema is no value: `properties.password` describes one.
+    // A schema contains no values: `properties.password` only describes one.
     let schema = object.get("kind").is_some_and(|kind| kind == "CustomResourceDefinition");
     Cleaner { by, tally, schema }.walk(object, Under::default());
     true
 }
 
-/// As [`clean`], but of a ConfigMap the values stay, masked.
+/// Like [`clean`], but a ConfigMap keeps its values, masked.
 pub(super) fn clean_config_map(by: &Redactor, object: &mut Value, tally: &mut Tally) -> bool {
     match object.as_object_mut().filter(|map| config_map::is_config_map(map)) {
         Some(map) => {
@@ -39,7 +39,7 @@ pub(super) fn clean_config_map(by: &Redactor, object: &mut Value, tally: &mut Ta
     }
 }
 
-/// The whole text becomes a token.
+/// Replaces the whole text by a token.
 pub(super) fn mask(by: &Redactor, text: &mut String, rule: &'static str, tally: &mut Tally) {
     if token::is_token(text) {
         return;
@@ -48,16 +48,16 @@ pub(super) fn mask(by: &Redactor, text: &mut String, rule: &'static str, tally: 
     *text = Span::new(0..text.len(), rule, text.as_bytes().to_vec()).token(&by.key);
 }
 
-/// What the key in front of a value says, or that of the array in which it stands.
+/// What the key in front of a value says, or the key of the array around it.
 #[derive(Default, Clone, Copy)]
 struct Under {
-    /// Of texts and numbers.
+    /// About texts and numbers.
     scalar: Option<Strength>,
-    /// Of the fields of objects.
+    /// About the fields of objects.
     object: Option<Strength>,
 }
 
-/// One object on its way.
+/// One object while it is cleaned.
 pub(super) struct Cleaner<'a> {
     by: &'a Redactor,
     tally: &'a mut Tally,
@@ -101,7 +101,7 @@ impl Cleaner<'_> {
         self.below(map, outer);
     }
 
-    /// `outer`: what the object is taken for by the key in front of it.
+    /// `outer`: how the key in front of the object classifies it.
     fn below(&mut self, map: &mut Map<String, Value>, outer: Option<Strength>) {
         if map.get("managedFields").is_some_and(Value::is_array) {
             map.shift_remove("managedFields");
@@ -116,7 +116,7 @@ impl Cleaner<'_> {
             (items.len()..before).for_each(|_| self.tally.add(SECRET));
         }
         if map.get("kind").and_then(Value::as_str) == Some("ConfigMapList") {
-            // The items of a typed list do not say what they are.
+            // The items of a typed list have no `kind`.
             let items = map.get_mut("items").and_then(Value::as_array_mut);
             let untyped = items.into_iter().flatten().filter_map(Value::as_object_mut);
             untyped.filter(|item| !config_map::is_config_map(item)).for_each(config_map::keys_only);
@@ -133,7 +133,7 @@ impl Cleaner<'_> {
                     *value = Value::String(text);
                 }
                 Value::Object(inner) if key == "redaction" => {
-                    // The rules may quote the very value that they hide.
+                    // The rules may quote the very value that they are to hide.
                     if let Some(rules) = inner.get_mut("rules")
                         && let Some(count) = rules.as_array().map(Vec::len)
                     {
@@ -187,7 +187,7 @@ impl Cleaner<'_> {
         names.filter_map(|name| names::judge(name.as_bytes())).max_by_key(|strength| *strength == Strength::Strong)
     }
 
-    /// `command` and `args` are one command line.
+    /// `command` and `args` form one command line.
     fn container(&mut self, map: &mut Map<String, Value>) {
         if !(map.contains_key("command") && map.contains_key("args")) {
             return;
@@ -227,7 +227,7 @@ impl Cleaner<'_> {
         *text = String::from_utf8_lossy(&clean).into_owned();
     }
 
-    /// Scheme, host and path tell where; the query, and credentials in front of the host, are what must go.
+    /// Scheme, host and path show where; the query and the credentials in front of the host are masked.
     pub(super) fn url(&mut self, text: &mut String, rule: &'static str) {
         if !self.by.has(rule) {
             return self.string(text);
@@ -248,7 +248,7 @@ impl Cleaner<'_> {
         }
         url.set_query(None);
         url.set_fragment(None);
-        // Both fail only for URLs that cannot have a user, and those have none.
+        // Both fail only for URLs that cannot have a user; such URLs have no credentials.
         let _ = url.set_username("");
         let _ = url.set_password(None);
         let mut shown = url.to_string();
@@ -264,7 +264,7 @@ impl Cleaner<'_> {
             self.tally.add(&span.rule);
             return;
         }
-        // JSON over several lines is one value; on one line the text rules see it whole.
+        // JSON over several lines is one value; JSON on one line is seen whole by the text rules.
         if text.contains('\n') && text.len() <= MAX_LINE && text.trim_start().starts_with(['{', '[']) {
             let mut spans = Vec::new();
             json::find(text.as_bytes(), &mut spans);
@@ -289,12 +289,12 @@ impl Cleaner<'_> {
     }
 }
 
-/// As an object of its own.
+/// Whether the object itself is a Secret.
 fn is_secret_kind(map: &Map<String, Value>) -> bool {
     matches!(map.get("kind").and_then(Value::as_str), Some("Secret" | "SecretList"))
 }
 
-/// Inside another object: a reference to a Secret has no data and stays.
+/// Whether an inner object is a Secret with data; a reference to a Secret has none and stays.
 fn carries_secret(map: &Map<String, Value>) -> bool {
     is_secret_kind(map) && ["data", "stringData", "items"].iter().any(|key| map.contains_key(*key))
 }

@@ -1,5 +1,5 @@
-//! Private keys in PEM: on one line, over many, and when only their end is seen. Certificates and public keys are let through.
-//! What a line is and when one ends is told by `lines`.
+//! Private keys in PEM: on one line, over many lines, and when only their end is seen. Certificates and public keys
+//! pass. `lines` splits the stream into lines.
 
 use std::{ops::Range, sync::LazyLock};
 
@@ -9,20 +9,20 @@ use super::token::Span;
 
 pub(super) const RULE: &str = "pem";
 
-/// A line with none of these begins and ends no private key, in plain or in base64.
+/// A line with none of these neither begins nor ends a private key, in plain text or in base64.
 pub(super) const HINTS: &[&str] = &["PRIVATE KEY", "LS0tLS1CRUdJTi"];
 
-/// A key is not longer (bytes); nor is what is held back to see whether it is one.
+/// Most bytes of a key, and of the lines held back to see whether they are one.
 const LONGEST: usize = 64 << 10;
-/// Base64 of fewer digits may be a word, except where a key's last line is expected.
+/// Fewer base64 digits may be a word, except where a key's last line is expected.
 const FULL: usize = 16;
-/// Bytes of a field's name, and lines of others that may stand between two lines of one key.
+/// Most bytes of a field's name, and most lines of others between two lines of one key.
 const LEAD: usize = 48;
 const OTHERS: usize = 16;
 
 static BEGIN: LazyLock<Regex> = LazyLock::new(|| pattern("-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"));
 static END: LazyLock<Regex> = LazyLock::new(|| pattern("-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"));
-/// What stands between the two on one line: digits, escaped or encoded line ends, headers.
+/// The text between the two on one line: digits, escaped or encoded line ends, headers.
 static BODY_IN_FRONT: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?:[A-Za-z0-9+/=\r\n]|\\+[nr/]|%0[AaDd]|%2[BbFf]|%3[Dd])*$"));
 static BODY_BEHIND: LazyLock<Regex> = LazyLock::new(|| {
@@ -31,9 +31,9 @@ static BODY_BEHIND: LazyLock<Regex> = LazyLock::new(|| {
         r"(?:[A-Za-z0-9+/=\r\n]|\\+[nr/]|%0[AaDd]|%2[BbFf]|%3[Dd])*",
     ))
 });
-/// A key in base64, however long, to the end of what can be base64.
+/// A key in base64 of any length, to the end of the base64 digits.
 static ENCODED: LazyLock<Regex> = LazyLock::new(|| pattern("LS0tLS1CRUdJTi[A-Za-z0-9+/_-]*={0,2}"));
-/// A log's own beginning of a line: a time, a stream of the container runtime.
+/// The log's prefix of a line: a time, a stream of the container runtime.
 static PREFIX: LazyLock<Regex> = LazyLock::new(|| {
     pattern(r"^\s*(?:[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.,]+(?:Z|[+-][0-9:]+)?\s+)?(?:std(?:out|err) [FP] )?\s*")
 });
@@ -42,7 +42,7 @@ fn pattern(text: &str) -> Regex {
     Regex::new(&format!("(?-u){text}")).expect("a pattern of ours; the tests build it")
 }
 
-/// Keys, and pieces of keys, within one line.
+/// Finds keys, and parts of keys, within one line.
 pub(super) fn find(line: &[u8], spans: &mut Vec<Span>) {
     let ends: Vec<Range<usize>> = END.find_iter(line).map(|hit| hit.range()).collect();
     let mut used = 0;
@@ -62,7 +62,7 @@ pub(super) fn find(line: &[u8], spans: &mut Vec<Span>) {
     }
     if let Some(end) = ends.iter().find(|end| end.start >= used) {
         let from = BODY_IN_FRONT.find(&line[used..end.start]).map_or(end.start, |body| used + body.start());
-        // Not in the middle of an escape such as `\u0000`.
+        // Do not start in the middle of an escape such as `\u0000`.
         let from = from - line[used..from].iter().rev().take_while(|byte| **byte == b'\\').count();
         mask(line, from..end.start, spans);
     }
@@ -74,13 +74,13 @@ pub(super) fn find(line: &[u8], spans: &mut Vec<Span>) {
     }
 }
 
-/// What a line is masked of.
+/// The span that masks these digits.
 pub(super) fn span(line: &[u8], digits: Range<usize>) -> Span {
     let value = line[digits.clone()].to_vec();
     Span::new(digits, RULE, value)
 }
 
-/// Without the line ends around the digits, raw or escaped.
+/// Masks the digits without the line ends around them, raw or escaped.
 fn mask(line: &[u8], mut at: Range<usize>, spans: &mut Vec<Span>) {
     loop {
         let body = &line[at.clone()];
@@ -99,16 +99,16 @@ fn mask(line: &[u8], mut at: Range<usize>, spans: &mut Vec<Span>) {
     spans.push(Span::new(at, RULE, value));
 }
 
-/// What the lines so far say of the next one.
+/// What the lines so far say about the next one.
 pub(super) enum State {
-    /// At the beginning: lines of nothing but base64 are held until they are known to end a key, or not to.
+    /// At the beginning: lines of nothing but base64 are held until it is known whether they end a key.
     Start(Vec<u8>),
-    /// In a key, so many bytes more at most; in which column its last line's digits began.
+    /// In a key: at most this many more bytes, and the column where the digits of its last line began.
     Inside { left: usize, column: Option<usize> },
-    /// In a key of which each line stands in a field of a log's line, behind these bytes (`msg="`, `"message":"`); so many
-    /// bytes and so many lines of others at most.
+    /// In a key whose lines each stand in a field of a log line, behind the bytes `lead` (`msg="`, `"message":"`); at
+    /// most this many more bytes, and lines of others.
     Framed { left: usize, others: usize, lead: Vec<u8> },
-    /// Nowhere near a key.
+    /// Not in a key.
     Outside,
 }
 
@@ -118,20 +118,20 @@ impl Default for State {
     }
 }
 
-/// What is to become of a line.
+/// How to treat a line.
 pub(super) enum Verdict {
-    /// It is judged like any other.
+    /// Judge it like any other line.
     Plain,
-    /// It is held back, in the state.
+    /// Hold it back, in the state.
     Held,
-    /// It is judged like any other, after the lines that were held back: as keys, or as nothing special.
+    /// Judge it like any other line, after the lines that were held back: as a key, or as ordinary lines.
     Release { held: Vec<u8>, key: bool },
     /// This part of it is a key.
     Key(Range<usize>),
 }
 
 impl State {
-    /// Whether each line must be shown to [`State::next`].
+    /// Whether every line must be shown to [`State::next`].
     pub(super) fn watches(&self) -> bool {
         !matches!(self, Self::Outside)
     }
@@ -166,7 +166,7 @@ impl State {
                     return Verdict::Plain;
                 }
                 if digits.len() < FULL {
-                    // A key's last line may be short, of whole groups and right below the others; any other word is none.
+                    // A key's last line may be short, but has whole groups right below the others; a word does not.
                     let below =
                         *column == Some(digits.start) || PREFIX.find(line).is_some_and(|it| it.end() == digits.start);
                     let last = below && digits.len().is_multiple_of(4);
@@ -186,7 +186,7 @@ impl State {
         }
     }
 
-    /// The digits behind the field's name. Of another writer's line they are none, though it may have a field of that name.
+    /// The digits behind the field's name. A line of another writer may have a field of that name, but no digits in it.
     fn framed(line: &[u8], left: &mut usize, others: &mut usize, lead: &[u8]) -> Option<Verdict> {
         *left = left.checked_sub(line.len())?;
         if let Some(digits) = field(line, lead) {
@@ -196,7 +196,7 @@ impl State {
         Some(Verdict::Plain)
     }
 
-    /// A line was judged; it may begin a key that goes on in the next one.
+    /// To be called after a line was judged: it may begin a key that continues on the next line.
     pub(super) fn after(&mut self, line: &[u8]) {
         let begins = |text: &[u8]| {
             let last = BEGIN.find_iter(text).last().map(|begin| begin.end());
@@ -217,7 +217,7 @@ impl State {
         }
     }
 
-    /// The end: what is still held back was no key.
+    /// At the end of the stream: lines still held back are not a key.
     pub(super) fn end(&mut self) -> Vec<u8> {
         match std::mem::replace(self, Self::Outside) {
             Self::Start(held) => held,
@@ -226,7 +226,7 @@ impl State {
     }
 }
 
-/// The name and the separator of the field in which a key begins, if its line says no more of it than the BEGIN.
+/// Name and separator of the field in which a key begins, if its line contains no more of the key than the BEGIN.
 fn lead(line: &[u8], begin: usize) -> Option<Vec<u8>> {
     let field = BEGIN.find_at(line, begin)?;
     let alone = matches!(line.get(field.end()), Some(b'"' | b'\'' | b' '));
@@ -237,8 +237,8 @@ fn lead(line: &[u8], begin: usize) -> Option<Vec<u8>> {
     (separator > start).then(|| front[start..=separator].to_vec())
 }
 
-/// What stands in that field, if it can be a line of a key: a last one may be short, but it is of whole groups, and in all of
-/// them there are capitals or digits, which tells them from words.
+/// The content of that field, if it can be a line of a key. The last line may be short, but has whole groups; all lines
+/// contain capitals or digits, unlike words.
 fn field(line: &[u8], lead: &[u8]) -> Option<Range<usize>> {
     let mut from = memchr::memmem::find(line, lead)? + lead.len();
     from += line[from..].iter().take(8).take_while(|byte| matches!(byte, b' ' | b'\\' | b'"' | b'\'')).count();
@@ -250,7 +250,7 @@ fn field(line: &[u8], lead: &[u8]) -> Option<Range<usize>> {
     (to > from && ends && mixed && (to - from).is_multiple_of(4)).then_some(from..to)
 }
 
-/// The base64 with which a line ends, a quote or an escaped line end behind it aside.
+/// The base64 at the end of a line, ignoring a quote or an escaped line end behind it.
 pub(super) fn digits(line: &[u8]) -> Range<usize> {
     let mut end = line.trim_ascii_end().len();
     loop {

@@ -1,5 +1,5 @@
-//! Presigned queries of the object stores: the values of the parameters that make a URL a bearer secret.
-//! Credentials outside of a query are other rules' business; host, path and harmless parameters stay readable.
+//! Presigned URLs of the object stores: masks the query parameters that make the URL a bearer secret. Host, path and
+//! harmless parameters stay readable; other rules mask credentials outside of a query.
 
 use std::ops::Range;
 
@@ -26,21 +26,21 @@ pub(super) const HINTS: &[&str] = &[
     "sig\\u003d",
     "sig\\\\u003d",
 ];
-/// Those of [`HINTS`] that name an account, beside which a `Signature` is one of a query.
+/// The [`HINTS`] that name an account: next to one, a `Signature` belongs to a query.
 pub(super) const ACCOUNTS: &[&str] = &["awsaccesskeyid", "googleaccessid"];
 
-/// Which of [`HINTS`] a line has.
+/// Which of the [`HINTS`] a line contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Query {
     Any,
-    /// One of [`ACCOUNTS`], and perhaps others.
+    /// One of [`ACCOUNTS`], perhaps together with others.
     OfAccount,
 }
 
-/// An Azure `sig` is base64 of 32 bytes; shorter values count only where a query says that it is one.
+/// An Azure `sig` is base64 of 32 bytes; a shorter value counts only where a query marks it as a signature.
 const AZURE_SIGNATURE: usize = 40;
 
-/// The parameters, and how they may be written.
+/// The parameters, in all their spellings.
 pub(super) struct Presigned {
     named: Regex,
     account: Regex,
@@ -78,7 +78,7 @@ impl Presigned {
         if !may_hold_azure(line) {
             return;
         }
-        // Only here it matters what stands in front, and to find groups takes longer than all else.
+        // Only here does the text in front matter; finding groups takes longer than everything else.
         let mut seen = 0;
         for hit in self.azure.captures_iter(line) {
             let Some(whole) = hit.get(0).filter(|whole| whole.end() > seen) else { continue };
@@ -91,7 +91,7 @@ impl Presigned {
     }
 }
 
-/// Whether there is a `sig` in front of what may be an equals sign.
+/// Whether the line has a `sig` in front of a possible equals sign.
 fn may_hold_azure(line: &[u8]) -> bool {
     memchr::memchr2_iter(b'g', b'G', line).any(|at| {
         let sig = at >= 2 && line[at - 2..at].eq_ignore_ascii_case(b"si");
@@ -99,8 +99,8 @@ fn may_hold_azure(line: &[u8]) -> bool {
     })
 }
 
-/// The values behind the hits, of which each ends with its equals sign. A hit within the value of an earlier one belongs to that value, and looking for
-/// its own would make `sig=sig=…` take the square of its length.
+/// The values behind the hits, each of which ends with its equals sign. A hit within an earlier hit's value belongs to
+/// that value; finding its own value would make `sig=sig=…` take quadratic time.
 fn values(line: &[u8], pattern: &Regex, spans: &mut Vec<Span>) {
     let mut seen = 0;
     for hit in pattern.find_iter(line) {
@@ -114,7 +114,7 @@ fn values(line: &[u8], pattern: &Regex, spans: &mut Vec<Span>) {
     }
 }
 
-/// The value behind the equals sign with which the hit ends, up to what ends it at that depth of percent-encoding.
+/// The value behind the equals sign at the end of the hit, up to a byte that ends it at that depth of percent-encoding.
 fn value(line: &[u8], hit: Range<usize>) -> Option<Span> {
     let from = hit.end;
     let depth = match line[hit] {
@@ -124,7 +124,7 @@ fn value(line: &[u8], hit: Range<usize>) -> Option<Span> {
     };
     let mut to = from;
     loop {
-        // A token, from an earlier pass, belongs to the value as a whole, and so does what stands behind it.
+        // A token of an earlier pass belongs to the value as a whole, and so does the text behind it.
         to += match token::bracketed(&line[to..]) {
             Some(length) => length,
             None if to == line.len() || ends(&line[to..], depth) => break,
@@ -141,7 +141,7 @@ fn value(line: &[u8], hit: Range<usize>) -> Option<Span> {
     Some(Span::new(from..to, RULE, decoded))
 }
 
-/// Whether a value ends here. Encoded once, `%2F` belongs to the value and `%26` is the next parameter; and so on.
+/// Whether a value ends here. Encoded once, `%2F` belongs to the value and `%26` begins the next parameter; and so on.
 fn ends(rest: &[u8], depth: usize) -> bool {
     const ENDING: &[&[u8]] = &[b"26", b"23", b"20", b"22", b"0a", b"0d"];
     match rest[0] {

@@ -1,17 +1,17 @@
-//! Whether what stands behind a sensitive name is a sentence, a count or the name of an object: what its neighbours tell.
-//! What the value alone tells is the business of `value`, and where it ends that of `assigned`.
+//! Whether the text behind a sensitive name is a sentence, a count or the name of an object, judged by its neighbours.
+//! `value` judges the value alone, `assignments` finds its end.
 
-/// Programs that speak of themselves behind a prompt: `Enter password: mysqldump: Got error: 1045`.
+/// Programs that print their own name behind a prompt: `Enter password: mysqldump: Got error: 1045`.
 #[rustfmt::skip]
 const PROGRAMS: &[&str] = &[
     "mysql", "mysqldump", "mysqladmin", "mariadb", "mariadb-dump", "mariadb-admin", "xtrabackup", "psql", "pg_dump", "pg_dumpall",
     "pg_restore", "pg_basebackup", "mongodump", "mongorestore", "mongosh", "restic", "kopia", "sudo", "su", "ssh", "curl", "openssl",
 ];
-/// Bytes behind a name that tell whether a sentence begins there.
+/// Bytes behind a name that are read to see whether a sentence begins there.
 const WORD: usize = 32;
 
-/// `volume "cloud-credentials" : secret "x" not found`: nobody writes a blank in front of a colon but who joins two sentences,
-/// and behind it stands a word that goes on. `rest` begins behind the colon and its blanks.
+/// `volume "cloud-credentials" : secret "x" not found`: a blank in front of a colon joins two sentences, and the word
+/// behind it does not stand alone. `rest` begins behind the colon and its blanks.
 pub(super) fn goes_on(rest: &[u8]) -> bool {
     let letters = rest.iter().take(WORD).take_while(|byte| byte.is_ascii_alphabetic()).count();
     let more =
@@ -19,7 +19,7 @@ pub(super) fn goes_on(rest: &[u8]) -> bool {
     letters > 1 && rest[0].is_ascii_lowercase() && rest.get(letters) == Some(&b' ') && more
 }
 
-/// `password: secrets "x" is forbidden`, `Password: mysqldump: Got error`: `value` is no password if such follows it.
+/// Whether `value` begins a sentence: `password: secrets "x" is forbidden`, `Password: mysqldump: Got error`.
 pub(super) fn begins_sentence(value: &[u8], behind: &[u8]) -> bool {
     let is = |word: &str| value.eq_ignore_ascii_case(word.as_bytes());
     if ["secret", "secrets", "configmap", "configmaps"].into_iter().any(is) {
@@ -31,7 +31,7 @@ pub(super) fn begins_sentence(value: &[u8], behind: &[u8]) -> bool {
     program.is_some_and(|name| PROGRAMS.iter().any(|program| name == program.as_bytes()))
 }
 
-/// A number without quotes that is no secret: `pass=3 fail=0`, `first pass=1`, `api key id: 42`.
+/// An unquoted number that is no secret: `pass=3 fail=0`, `first pass=1`, `api key id: 42`.
 pub(super) fn is_number_of(name: &[u8], number: &[u8], behind: &[u8]) -> bool {
     if number.is_empty() || number.len() > 4 || !number.iter().all(u8::is_ascii_digit) {
         return false;
@@ -40,7 +40,7 @@ pub(super) fn is_number_of(name: &[u8], number: &[u8], behind: &[u8]) -> bool {
     of_id || (name.eq_ignore_ascii_case(b"pass") && (number.len() <= 2 || counts(behind)))
 }
 
-/// The next name is that of what did not pass.
+/// Whether the next name counts items that did not pass, or all.
 fn counts(behind: &[u8]) -> bool {
     let name = behind.iter().position(u8::is_ascii_alphabetic).map_or(&[][..], |at| &behind[at..]);
     let is = |word: &&[u8]| name.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));

@@ -1,5 +1,5 @@
-//! A quote at any depth of escaping: where the text behind it ends, and what was written in it.
-//! Values in no quotes are the business of `between`.
+//! A quote at any depth of escaping: where the text behind it ends, and that text decoded. `separators` handles values
+//! without quotes.
 
 use super::unescape::unescaped;
 
@@ -24,7 +24,7 @@ impl Quote {
         bytes
     }
 
-    /// What was written between two of these.
+    /// Decodes the text between two of these quotes.
     pub(super) fn decoded(self, raw: &[u8]) -> Vec<u8> {
         if self.byte != b'"' {
             return raw.to_vec();
@@ -38,7 +38,7 @@ impl Quote {
         value
     }
 
-    /// As [`Self::close`], but `''` stands for a quote within, as YAML writes it.
+    /// Like [`Self::close`], but `''` stands for a quote within, as in YAML.
     pub(super) fn close_doubled(self, line: &[u8], from: usize) -> usize {
         let mut to = self.close(line, from);
         while self.byte == b'\''

@@ -1,12 +1,12 @@
-//! What stands between a name and its value, and where a value in no quotes ends, at any depth of escaping.
-//! Whether the name is one that counts is told by `names`; values in quotes are the business of `quote`.
+//! The separator between a name and its value, and the end of a value without quotes, at any depth of escaping. `names`
+//! judges the name; `quote` handles values in quotes.
 
 use super::token;
 
 /// White space between name, separator and value (bytes).
 const GAP: usize = 64;
 
-/// Length, whether it is a colon, and how often it is percent-encoded.
+/// Length, whether it is a colon, and how many times it is percent-encoded.
 pub(super) fn separator(rest: &[u8]) -> Option<(usize, bool, usize)> {
     const PLAIN: &[(&[u8], bool, usize)] = &[
         (b"=>", false, 0),
@@ -38,11 +38,11 @@ pub(super) fn skip_space(line: &[u8], at: usize) -> usize {
     at + line[at.min(line.len())..].iter().take(GAP).take_while(|b| matches!(b, b' ' | b'\t')).count()
 }
 
-/// Behind colour codes, raw or escaped.
+/// The place behind colour codes, raw or escaped.
 pub(super) fn skip_colour(line: &[u8], mut at: usize) -> usize {
     const ESCAPES: &[&[u8]] = &[b"u001b[", b"u001B[", b"x1b[", b"x1B[", b"033["];
     loop {
-        // As often escaped as the text stands in strings of strings.
+        // One backslash or more: text in nested strings is escaped several times.
         let escapes = line[at..].iter().take_while(|b| **b == b'\\').count();
         let sequence = || ESCAPES.iter().find(|escape| escapes > 0 && starts(line, at + escapes, escape));
         let from = if starts(line, at, b"\x1b[") {
@@ -57,7 +57,7 @@ pub(super) fn skip_colour(line: &[u8], mut at: usize) -> usize {
     }
 }
 
-/// A value without quotes ends at white space, at what separates, at an escaped control character, at a quote.
+/// Where a value without quotes ends: at white space, a separator, an escaped control character or a quote.
 pub(super) fn unquoted_end(line: &[u8], from: usize, percent: usize) -> usize {
     const ENDING: &[&[u8]] = &[b"26", b"20", b"22", b"0a", b"0d", b"3b", b"2c", b"23", b"7d"];
     const ESCAPED: &[&[u8]] = &[b"n", b"r", b"t", b"\"", b"'", b"\\", b"u0026", b"u001b", b"x1b", b"033"];
@@ -65,7 +65,7 @@ pub(super) fn unquoted_end(line: &[u8], from: usize, percent: usize) -> usize {
     let mut at = from;
     while let Some(byte) = line.get(at) {
         if let Some(length) = token::bracketed(&line[at..]) {
-            // What is glued to a token belongs to the value.
+            // Text glued to a token belongs to the value.
             at += length;
             continue;
         }

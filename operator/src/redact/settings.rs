@@ -1,6 +1,6 @@
-//! Configuration files inside other objects, such as the values of ConfigMaps: what stands behind a sensitive name is masked.
-//! JSON is parsed; everything else (YAML, INI, dotenv, properties) is judged line by line, for a foreign YAML parser is a
-//! risk of its own. Rules that go by shape or exact value are applied to all text, elsewhere.
+//! Configuration files inside other objects, such as the values of ConfigMaps: masks the values behind sensitive names.
+//! JSON is parsed; everything else (YAML, INI, dotenv, properties) is judged line by line, because a third-party YAML
+//! parser would be a risk of its own. The rules by shape and exact value run on all text, elsewhere.
 
 use serde_json::Value;
 
@@ -25,10 +25,10 @@ pub(super) use manifest::may_hold_secret;
 pub(super) const RULE: &str = "by-name";
 /// JSON in a string of JSON in a string …
 const DEPTH: usize = 4;
-/// Lines below a value in which its name may stand.
+/// Most lines below a value in which its name may stand.
 const BELOW: usize = 64;
 
-/// The text with the values of sensitive names masked; `None` if there are none.
+/// The text with the values of sensitive names masked; `None` if nothing changed.
 pub(super) fn mask(by: &Redactor, text: &str, tally: &mut Tally) -> Option<String> {
     Settings { by, tally }.text(text, 0)
 }
@@ -45,7 +45,7 @@ impl Settings<'_> {
             && depth < DEPTH
             && let Ok(mut value) = serde_json::from_str::<Value>(trimmed)
         {
-            // Of a key that stands there twice the parser knows one value only, and the text has both.
+            // If a key occurs twice, the parser keeps only one value, but the text has both.
             let changed = self.value(&mut value, depth, None)
                 || serde_json::to_string(&value).is_ok_and(|parsed| parsed != minified(trimmed));
             let pretty = trimmed.contains('\n').then(|| serde_json::to_string_pretty(&value).ok()).flatten();
@@ -62,7 +62,7 @@ impl Settings<'_> {
 
     // JSON
 
-    /// `outer`: what an object is taken for by the key in front of it.
+    /// `outer`: how the key in front of an object classifies it.
     fn value(&mut self, value: &mut Value, depth: usize, outer: Option<Strength>) -> bool {
         match value {
             Value::Object(map) => {
@@ -91,7 +91,7 @@ impl Settings<'_> {
         }
     }
 
-    /// A string that is no secret may hold one.
+    /// A string that is no secret may contain one.
     fn value_of(&mut self, text: &mut String, depth: usize) -> bool {
         match self.text(text, depth + 1) {
             Some(masked) => {
@@ -102,12 +102,12 @@ impl Settings<'_> {
         }
     }
 
-    /// The judgement is that of objects.
+    /// Judges as objects do.
     fn masks(&self, value: &str, strength: Strength) -> bool {
         self.by.has(RULE) && !token::is_token(value) && value::masks_whole(value, strength)
     }
 
-    /// What stands behind a sensitive name in JSON.
+    /// Masks the JSON value behind a sensitive name.
     fn behind(&mut self, strength: Strength, value: &mut Value, depth: usize) -> bool {
         match value {
             Value::String(text) if !self.masks(text, strength) => self.value_of(text, depth),
@@ -178,7 +178,7 @@ impl Settings<'_> {
             return self.scalar(line, &item, state);
         }
         state.flag = false;
-        // A deeper or shallower level, another element: `name` and `value` belong together only beside each other.
+        // `name` and `value` pair up only side by side: not across levels or elements.
         state.named = state
             .named
             .take()
@@ -211,7 +211,7 @@ impl Settings<'_> {
         match found {
             None => self.inline(line),
             Some(_) if pair.value.is_empty() => Shown::AsItIs,
-            // The rules for text look into it.
+            // The text rules look into it.
             Some(strength)
                 if !all
                     && inline_collections::object(line.as_bytes(), pair.at, true, strength, &mut Vec::new())
@@ -227,7 +227,7 @@ impl Settings<'_> {
         }
     }
 
-    /// A line that is no pair: an element of a list, or a value that stands on a line of its own.
+    /// A line that is not a pair: an element of a list, or a value on a line of its own.
     fn scalar(&mut self, line: &str, item: &Item<'_>, state: &mut State) -> Shown {
         let text = item.text;
         let flag = std::mem::take(&mut state.flag);
@@ -243,8 +243,8 @@ impl Settings<'_> {
         self.inline(line)
     }
 
-    /// Whether what stands behind a sensitive name, to the end of the line, is a secret: as in an object, but that words for
-    /// yes and no, and numbers behind a weak name, are no texts here, and that a value may go on in the next line.
+    /// Whether the text behind a sensitive name, to the end of the line, is a secret. As in an object, but words for
+    /// yes and no, and numbers behind a weak name, are not texts, and a value may continue on the next line.
     fn is_secret(&self, value: &str, strength: Strength) -> bool {
         let value = value.trim_end_matches(',').trim();
         let goes_on = value.starts_with(['|', '>']) || value.ends_with('\\') || Hidden::opens(value).is_some();
@@ -254,7 +254,7 @@ impl Settings<'_> {
         !switch && !number && self.by.has(RULE) && (goes_on || self.masks(plain, strength))
     }
 
-    /// Quotes stay, and what follows them: both halves of a line must still parse.
+    /// Keeps the quotes and the text behind them: both halves of a line must still parse.
     fn quoted_token(&mut self, value: &str) -> String {
         for quote in ['"', '\''] {
             if let Some(rest) = value.strip_prefix(quote)
@@ -262,19 +262,19 @@ impl Settings<'_> {
                 && !value.starts_with(r#"""""#)
             {
                 let behind = &rest[end + 1..];
-                // A shell would join what follows at once to the value.
+                // A shell would join text that follows immediately to the value.
                 if behind.chars().all(|c| c.is_whitespace() || matches!(c, ',' | ';' | ')' | '}' | ']')) {
                     let token = self.token(&rest[..end]);
                     return format!("{quote}{token}{quote}{behind}");
                 }
             }
         }
-        // A token begins like a list, so that YAML wants it in quotes.
+        // A token begins like a list, so YAML needs it in quotes.
         format!("\"{}\"", self.token(value))
     }
 }
 
-/// JSON without the blanks between its parts.
+/// JSON without the blanks between its tokens.
 fn minified(json: &str) -> String {
     let (mut out, mut quoted, mut escaped) = (String::with_capacity(json.len()), false, false);
     for c in json.chars() {
@@ -287,40 +287,40 @@ fn minified(json: &str) -> String {
     out
 }
 
-/// What becomes of a line.
+/// How a line is written.
 enum Shown {
     AsItIs,
     Instead(String),
-    /// It belongs to a value whose first line has become a token.
+    /// Left out: it belongs to a value whose first line became a token.
     Not,
 }
 
-/// What one line says about the next.
+/// What the lines so far say about the next.
 #[derive(Default)]
 struct State {
     hidden: Option<Hidden>,
-    /// Names without a value that stand above, each further in than the last.
+    /// Names without a value that stand above, each further in than the one before.
     open: Vec<Open>,
-    /// Column of a `name` whose value is a sensitive name, for the `value` beside it.
+    /// Column of a `name` whose value is a sensitive name, for the `value` next to it.
     named: Option<(usize, Strength)>,
     manifest: Manifest,
     /// The line was a flag whose value is the next element.
     flag: bool,
 }
 
-/// A name without a value, of which something stands below.
+/// A name without a value, with lines below it.
 #[derive(Clone, Copy)]
 struct Open {
     column: usize,
     /// Texts below it are the value.
     texts: bool,
-    /// What it says of the fields below it.
+    /// What it says about the fields below it.
     outer: Option<Strength>,
-    /// Whatever they are called: it is the data of a Secret.
+    /// It is the data of a Secret: all fields below it count, whatever their names.
     all: bool,
 }
 
-/// What the `name` says that stands below its `value`, beside it in the same element.
+/// The strength of a `name` that stands below its `value` in the same element.
 fn name_below(below: &str, column: usize) -> Option<Strength> {
     for line in below.lines().take(BELOW).filter(|line| !line.trim().is_empty()) {
         let item = Item::of(line);

@@ -1,5 +1,5 @@
-//! Values that tell by their shape, or by the tool or header in front of them, that they are secrets: a table of patterns.
-//! Each is tried only on lines that hold one of its hints; what is known by a name of its own is told by `names`.
+//! Values that their shape, or the tool or header in front of them, marks as secrets: a table of patterns. Each pattern
+//! runs only on lines with one of its hints. `names` handles secrets marked by a sensitive name.
 
 use std::{ops::Range, sync::LazyLock};
 
@@ -15,16 +15,16 @@ use super::{
     vendors,
 };
 
-/// One shape. The value is the last group that took part, else the whole match.
+/// One shape. The value is the last group that matched, else the whole match.
 #[derive(Clone, Copy)]
 pub(super) struct Shape {
     pub(super) id: &'static str,
     /// A line with none of these, in any case, does not match.
     pub(super) hints: &'static [&'static str],
     pub(super) pattern: &'static str,
-    /// What the pattern cannot tell.
+    /// A check beyond the pattern.
     pub(super) check: fn(&[u8]) -> bool,
-    /// What the pattern finds, found faster.
+    /// Finds the pattern's matches, faster.
     pub(super) scan: Option<Scan>,
 }
 
@@ -36,7 +36,7 @@ const fn by_hand(scan: Scan, shape: Shape) -> Shape {
     Shape { scan: Some(scan), ..shape }
 }
 
-/// Where the formats come from: AWS IAM identifiers, the providers' documentation of their tokens, RFC 7519 (JWT), RFC 7617
+/// Sources of the formats: AWS IAM identifiers, the providers' documentation of their tokens, RFC 7519 (JWT), RFC 7617
 /// (Basic), RFC 6750 (Bearer), crypt(5), RFC 2307 (LDAP hashes).
 pub(super) static TABLE: &[Shape] = &[
     shape("aws-key-id", &["AKIA", "ASIA"], "A(?:KIA|SIA)[A-Z0-9]{12,}"),
@@ -74,7 +74,7 @@ pub(super) static TABLE: &[Shape] = &[
                 r#"(?i)authorization\\*["']?\]?\s*(?:=>|=|:|%3[ad])(?:\s|%20|\+|\\*["'\[])*"#,
                 r#"(?:(?:bearer|basic|token|negotiate|apikey|bot)(?:\s+|%20|\+)([^\s"'\\,;\]})]+)"#,
                 r#"|(?:aws4-hmac-sha256|digest|sharedkey(?:lite)?)(?:\s+|%20|\+)([^"'\\\]\r\n]+)"#,
-                // Any other scheme is a word as well, and so is one of a sentence: only what no sentence has goes.
+                // Any word may be another scheme, as in a sentence: only values that no sentence contains are masked.
                 r"|[a-z][a-z0-9_-]{1,31}(?:\s+|%20|\+)([a-z._~+/=-]*[0-9][a-z0-9._~+/=-]{5,}|[a-z._~+/=-]{5,}[0-9][a-z0-9._~+/=-]*))",
             ),
         ),
@@ -115,7 +115,7 @@ pub(super) static TABLE: &[Shape] = &[
         &["identified", "password '", "password \\'"],
         r"(?i)\b(?:password|identified(?:\s+with\s+\S+)?\s+(?:by|as))\s+\\*'([^'\n]+)'",
     ),
-    // Oracle's, whose passwords stand in double quotes or in none: there a word of letters may be one of a sentence.
+    // Oracle's form: passwords in double quotes or without quotes, where a word of letters may belong to a sentence.
     shape(
         "sql-user",
         &["identified"],
@@ -124,7 +124,7 @@ pub(super) static TABLE: &[Shape] = &[
             r#"(?:\\*"([^"\\\n]+)|([^\s"'\\`,;()]*[0-9][^\s"'\\`,;()]*))"#,
         ),
     ),
-    // Some tools keep a copy of a whole object so, and Helm a release with its Secrets; nobody reads it as it is.
+    // Some tools keep a copy of an object in this form, and Helm a release with its Secrets; nobody reads it raw.
     shape("gzip", &["H4sI"], r"(?:^|[^A-Za-z0-9+/_-])(H4sI(?:[A-Za-z0-9+/_-]|\\+/|%2[BbFf]){28,}(?:=|%3[Dd]){0,2})"),
     tools::MYSQL,
     tools::CURL,
@@ -167,7 +167,7 @@ static TOOL_HINTS: LazyLock<AhoCorasick> = LazyLock::new(|| {
     AhoCorasick::builder().ascii_case_insensitive(true).build(tools).expect("a few short words")
 });
 
-/// What the shape at `index` of the table hits.
+/// Finds the hits of the shape at `index` of the table.
 pub(super) fn find(index: usize, line: &[u8], spans: &mut Vec<Span>) {
     let Shape { id, check, .. } = &TABLE[index];
     let pattern = &PATTERNS[index];
@@ -180,7 +180,7 @@ pub(super) fn find(index: usize, line: &[u8], spans: &mut Vec<Span>) {
     if TABLE[index].scan.is_some() {
         values(index, line).for_each(judge);
     } else if pattern.captures_len() == 1 {
-        // Finding groups takes far longer than finding the whole.
+        // Finding groups takes far longer than finding the whole match.
         pattern.find_iter(line).for_each(|hit| judge(hit.range()));
     } else {
         let values =
@@ -189,7 +189,7 @@ pub(super) fn find(index: usize, line: &[u8], spans: &mut Vec<Span>) {
     }
 }
 
-/// The values of a shape that is found by hand.
+/// The values of a shape that has a fast scanner.
 pub(super) fn values(index: usize, line: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -199,13 +199,13 @@ pub(super) fn values(index: usize, line: &[u8]) -> impl Iterator<Item = Range<us
     })
 }
 
-/// A value that ends within a token, since no pattern takes its bracket, goes on behind it.
+/// No pattern matches a token's bracket, so a value that ends within a token continues behind it.
 fn with_token(line: &[u8], at: Range<usize>) -> Range<usize> {
     let open = memchr::memrchr(b'[', &line[at.clone()]).and_then(|_| memchr::memmem::rfind(&line[at.clone()], OPEN));
     let open = open.map(|open| at.start + open);
     let end = open.and_then(|open| Some(open + token::bracketed(&line[open..])?));
     match end {
-        // No more than every pattern takes, so that redacting twice changes nothing.
+        // Takes only bytes that every pattern takes, so that redacting twice changes nothing.
         Some(end) if end > at.end => {
             let takes = |byte: &&u8| byte.is_ascii_alphanumeric() || b"._~+/=-".contains(byte);
             at.start..end + line[end..].iter().take_while(takes).count()
@@ -214,12 +214,12 @@ fn with_token(line: &[u8], at: Range<usize>) -> Range<usize> {
     }
 }
 
-/// Whether one of the commands may be meant.
+/// Whether the word may name one of the tools.
 pub(super) fn names_a_tool(word: &[u8]) -> bool {
     TOOL_HINTS.is_match(word)
 }
 
-/// What the shapes of commands hit.
+/// Finds the hits of the tools' shapes.
 pub(super) fn find_tools(line: &[u8], spans: &mut Vec<Span>) {
     if !TOOL_HINTS.is_match(line) {
         return;
@@ -229,7 +229,7 @@ pub(super) fn find_tools(line: &[u8], spans: &mut Vec<Span>) {
     }
 }
 
-/// A token of a store may be percent-encoded or have its slashes escaped.
+/// A store's token may be percent-encoded or have its slashes escaped.
 fn decoded(value: &[u8]) -> Vec<u8> {
     if memchr::memchr2(b'\\', b'%', value).is_none() {
         return value.to_vec();
@@ -238,7 +238,7 @@ fn decoded(value: &[u8]) -> Vec<u8> {
     percent_encoding::percent_decode(&plain).collect()
 }
 
-/// Base64 of `user:secret`, which tells it from the words behind "basic".
+/// Base64 of `user:secret`; a word behind "basic" does not decode to that.
 fn is_user_and_word(value: &[u8]) -> bool {
     const LENIENT: engine::GeneralPurpose = engine::GeneralPurpose::new(
         &alphabet::STANDARD,

@@ -1,5 +1,5 @@
-//! What must be masked, what must survive, and that neither depends on how the bytes arrive.
-//! The values are made here; no literal looks like anybody's credential.
+//! What must be masked, what must survive, and that neither depends on how the bytes arrive. The values are generated;
+//! no literal looks like a credential.
 
 use std::{
     io::{Read as _, Write as _},
@@ -330,7 +330,7 @@ fn nothing_that_prints_shows_a_value() {
     assert!(!text.contains("s3cret") && !text.contains("the-known"), "{text}");
 }
 
-/// The same bytes in pieces of these lengths, again and again.
+/// Cuts the bytes into pieces of these lengths, cyclically.
 fn cut_up<'a>(body: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
     let mut rest = body;
     let mut pieces = Vec::new();

@@ -1,5 +1,4 @@
-//! What stands in place of a masked value, and how overlapping hits become one.
-//! What is a hit is told by the rules.
+//! The token that replaces a masked value, and how overlapping hits become one. The rules find the hits.
 
 use std::{borrow::Cow, collections::BTreeMap, ops::Range, sync::LazyLock};
 
@@ -29,14 +28,14 @@ impl Tally {
     }
 }
 
-/// A value to mask: where it stands, who found it, and what it is once decoded.
+/// A value to mask: its range, the rule that found it, and its decoded bytes.
 #[derive(Clone)]
 pub(super) struct Span {
     pub(super) at: Range<usize>,
     pub(super) rule: Cow<'static, str>,
     /// Wiped when dropped, as far as the rules' own copies allow.
     pub(super) value: Zeroizing<Vec<u8>>,
-    /// Put around the token: a number of JSON becomes a string.
+    /// Put around the token: a JSON number becomes a string.
     pub(super) quote: Vec<u8>,
 }
 
@@ -69,22 +68,22 @@ impl Span {
     }
 }
 
-/// The rule of lines that are too long to be judged.
+/// The rule for lines too long to be judged.
 pub(super) const LONG: &str = "long-line";
 
-/// What stands for the masked rest of a line that is too long to be judged.
+/// Replaces the masked rest of a line that is too long to be judged.
 pub(super) fn long_line(rest: u64) -> String {
     format!("[REDACTED:{LONG}:{rest} bytes]")
 }
 
-/// The eight digits of a token.
+/// The eight hex digits of a token.
 pub(super) fn digits(key: &[u8; 32], value: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
     mac.update(value);
     crate::archive::path::hex(&mac.finalize().into_bytes()[..4])
 }
 
-/// Spans in order and apart: overlapping ones are joined under the longest one's rule, tokens of an earlier pass are left alone.
+/// Sorts spans and joins overlapping ones under the longest one's rule; tokens of an earlier pass stay.
 pub(super) fn settled(line: &[u8], mut spans: Vec<Span>) -> Vec<Span> {
     if spans.is_empty() {
         return spans;
@@ -111,14 +110,14 @@ pub(super) fn settled(line: &[u8], mut spans: Vec<Span>) -> Vec<Span> {
     apart
 }
 
-/// The pieces of a span that no token covers.
+/// The parts of a span that no token covers.
 fn outside(line: &[u8], mut span: Span, tokens: &[Range<usize>]) -> Vec<Span> {
     let first = tokens.partition_point(|token| token.end <= span.at.start);
     let covered: Vec<_> = tokens[first..].iter().take_while(|token| token.start < span.at.end).collect();
     if covered.is_empty() {
         return vec![span];
     }
-    // What begins within a token took its letters for a name. What stands behind the token may be a value all the same.
+    // A span that begins within a token took its letters for a name. The text behind the token may still be a value.
     let within = covered[0].start < span.at.start;
     if within {
         span.at.start = covered[0].end.min(span.at.end);
@@ -142,7 +141,7 @@ pub(super) fn is_token(text: &str) -> bool {
 
 static FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(OPEN));
 
-/// Whether what may be a token begins in the text.
+/// Whether the text contains the beginning of a possible token.
 pub(super) fn opens(text: &[u8]) -> bool {
     FINDER.find(text).is_some()
 }
@@ -152,16 +151,16 @@ fn tokens(line: &[u8]) -> Vec<Range<usize>> {
     FINDER.find_iter(line).filter_map(|start| Some(start..start + length(&line[start..])?)).collect()
 }
 
-/// Length of the token with which the text begins, if it does.
+/// Length of the token at the beginning of the text, if there is one.
 ///
-/// A token says nothing of who wrote it: one in the input is believed. Nothing can hide in it but eight digits, or a number,
-/// for the rest of it is the name of a rule; what stands beside it is judged as if it were part of a value.
+/// A token does not prove who wrote it: a token in the input is trusted. Only eight digits or a number could hide in
+/// it, because the rest is the name of a rule; the text next to it is judged as if it were part of a value.
 #[inline]
 pub(super) fn length(text: &[u8]) -> Option<usize> {
     text.strip_prefix(OPEN).and_then(length_behind)
 }
 
-/// The same, behind [`OPEN`].
+/// The same for the text behind [`OPEN`].
 fn length_behind(rest: &[u8]) -> Option<usize> {
     let rule = rest.iter().take(RULE + 1).position(|b| *b == b':')?;
     if !is_rule(&rest[..rule]) {
@@ -177,7 +176,7 @@ fn length_behind(rest: &[u8]) -> Option<usize> {
     ok.then(|| OPEN.len() + rule + 1 + inner + 1)
 }
 
-/// The text but for its tokens.
+/// The text without its tokens.
 pub(super) fn without(text: &[u8]) -> Cow<'_, [u8]> {
     let tokens = tokens(text);
     if tokens.is_empty() {
@@ -193,28 +192,28 @@ pub(super) fn without(text: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(rest)
 }
 
-/// Length of what looks like a token, whoever wrote it: its closing bracket does not end a value.
+/// Length of a possible token, whoever wrote it: its closing bracket does not end a value.
 #[inline]
 pub(super) fn bracketed(text: &[u8]) -> Option<usize> {
-    // It is asked for each byte of a value.
+    // Called for each byte of a value.
     text.strip_prefix(OPEN).and_then(bracketed_behind)
 }
 
-/// The same, behind [`OPEN`].
+/// The same for the text behind [`OPEN`].
 fn bracketed_behind(rest: &[u8]) -> Option<usize> {
     let like = || {
         let end = rest.iter().take(2 * RULE).position(|byte| *byte == b']')?;
-        // A quote ends a value, whatever stands in front of it.
+        // A quote always ends a value.
         let fits = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'`' | b'\\');
         rest[..end].iter().all(fits).then_some(OPEN.len() + end + 1)
     };
     length_behind(rest).or_else(like)
 }
 
-/// Bytes of the longest name of a rule.
+/// Most bytes of a rule's name.
 const RULE: usize = 40;
 
-/// Whether one of the rules has this name.
+/// Whether a rule has this name.
 fn is_rule(name: &[u8]) -> bool {
     let known = RULES.iter().any(|rule| rule.as_bytes() == name);
     let of_user =
@@ -222,7 +221,7 @@ fn is_rule(name: &[u8]) -> bool {
     known || of_user() || super::shapes::TABLE.iter().any(|shape| shape.id.as_bytes() == name)
 }
 
-/// The rules that are no shapes. Those of known values are named where the values are read.
+/// The rules that are not shapes. Rules for known values are named where the values are read.
 const RULES: &[&str] = &[
     LONG,
     super::arguments::RULE,

@@ -1,12 +1,13 @@
 //! Commands whose short flags or plain arguments are secrets: `mysql -p…`, `curl -u user:…`, `htpasswd -b file user …`.
-//! A command may begin behind the escaped end of a line, whose letter no `\\b` tells from its own. Flags with a telling name are the business of `names`, and other shapes that of `shapes`.
+//! A command may begin behind an escaped line end, whose letter `\\b` does not separate from the command's. `names`
+//! handles flags with sensitive names, `shapes` all other shapes.
 
 use super::{
     shapes::{Shape, shape},
     value,
 };
 
-/// What stands behind a flag that may have blanks behind it: in quotes, as the next argument, or a word that is no flag.
+/// The value behind a flag, perhaps after blanks: in quotes, as the next argument, or a word that is no flag.
 macro_rules! value {
     () => {
         value!(r"\s*=?\s*")
@@ -20,7 +21,7 @@ macro_rules! value {
         )
     };
 }
-/// The same, of which a word behind a colon or another sign is the secret: `user:secret`.
+/// The same, if the secret is the part behind a colon or another sign: `user:secret`.
 macro_rules! of_user {
     ($sign:literal) => {
         concat!(
@@ -76,7 +77,7 @@ pub(super) const SSHPASS: Shape =
     shape("sshpass-flag", &["sshpass"], concat!(r"(?:\b|\\[nrt])sshpass[\s'\x22,\\]+-p", value!()));
 pub(super) const REDIS: Shape =
     shape("redis-flag", &["redis-cli"], concat!(r#"redis-cli\b[^|;\n]*?[\s"',](?:-a|--pass)"#, value!()));
-/// Lines of redis.conf, which `CONFIG SET` takes as well.
+/// Lines of redis.conf, which `CONFIG SET` also accepts.
 pub(super) const REDIS_CONFIG: Shape = Shape {
     id: "redis-config",
     hints: &["requirepass", "masterauth", "auth-pass"],
@@ -87,7 +88,7 @@ pub(super) const REDIS_CONFIG: Shape = Shape {
     check: |value| !value::is_ordinary(value),
     scan: None,
 };
-/// Glued to its flag a value is no word, for that is another flag: `-priority`.
+/// Glued to its flag, a value is not a word; that would be another flag: `-priority`.
 pub(super) const MONGO: Shape = shape(
     "mongo-flag",
     &["mongo"],
@@ -102,7 +103,7 @@ pub(super) const MONGO_AUTH: Shape =
     shape("mongo-auth", &["auth("], r#"\bauth\(\s*\\*['"][^'"\\]*\\*['"]\s*,\s*\\*['"]([^'"\\]+)"#);
 pub(super) const SQLCMD: Shape =
     shape("sqlcmd-flag", &["sqlcmd"], concat!(r#"(?:\b|\\[nrt])sqlcmd\b[^|;\n]*?[\s"',]-P"#, value!()));
-/// `user/secret@database`, and without a database only as the last word.
+/// `user/secret@database`; without a database only as the last word.
 pub(super) const ORACLE: Shape = shape(
     "oracle-user",
     &["sqlplus", "expdp", "impdp"],
@@ -139,7 +140,7 @@ pub(super) const OPENSSL: Shape = shape(
     &["pass:", "openssl"],
     concat!(
         r#"-pass(?:in|out)?[\s"',\\]+pass:([^\s"'\\,|;&]+)"#,
-        // Without a limit each `pass:` behind an `enc` would have all the rest of the line looked at.
+        // Without a limit, each `pass:` behind an `enc` would read the rest of the line.
         r#"|(?:\b|\\[nrt])openssl[\s"',\\]+enc\b[^|;&\n]{0,512}?[\s"',]-[kK]"#,
         value!(),
     ),
@@ -158,7 +159,7 @@ pub(super) const RABBIT: Shape = shape(
     &["add_user", "change_password"],
     r#"(?:\b|\\[nrt])rabbitmqctl\b[^|;\n]*?\b(?:add_user|change_password)(?:[\s"',\\]+[^\s"',\\]+)[\s"',\\]+([^\s"'\\,|;&]+)"#,
 );
-/// A token, or the value of what goes to a method: a word that no sentence about a login has.
+/// A token, or the value of a login method's parameter: a word that no sentence about a login contains.
 pub(super) const VAULT: Shape = Shape {
     id: "vault-login",
     hints: &["vault"],
@@ -172,7 +173,7 @@ pub(super) const VAULT: Shape = Shape {
     },
     scan: None,
 };
-/// The file's own name may end in `.zip`, and what follows it be a flag of another program.
+/// The file's name may end in `.zip`, and the text behind it may be a flag of another program.
 pub(super) const ZIP: Shape = shape(
     "zip-flag",
     &["zip"],
@@ -180,7 +181,7 @@ pub(super) const ZIP: Shape = shape(
 );
 pub(super) const SEVEN_ZIP: Shape = shape(
     "7z-flag",
-    // With what stands in front or behind: `7Z` alone ends every tenth time stamp.
+    // With the text in front or behind: every tenth time stamp ends in a plain `7Z`.
     &[" 7z", "/7z", "\"7z", "'7z", "7z a -", "7z x -"],
     concat!(
         r#"(?:^|[\s"'/;|&(]|\\[nrt])7z[ar]?\b[^|;&\n]*?[\s"',]-p"#,
@@ -198,7 +199,7 @@ pub(super) const AWS_CONFIGURE: Shape = shape(
     r"\bconfigure\s+set\s+\S*(?:aws_secret_access_key|aws_session_token)\s+([^\s\x22'\\,|;&]+)",
 );
 
-/// The shapes of commands, which also hit arguments that are separate texts.
+/// The shapes of commands; they also match arguments that are separate texts.
 pub(super) const ALL: &[&str] = &[
     MYSQL.id,
     CURL.id,

@@ -1,7 +1,7 @@
-//! What stands in a string of JSON between its quotes, and where each byte of it was written.
-//! Whether a string is to be looked at is told by those who ask.
+//! Decodes the text between the quotes of a JSON string and records where each byte of it was written. The callers
+//! choose the strings.
 
-/// The text of a string between its quotes, and where each of its bytes stands; one more entry tells the end.
+/// The decoded text of a string between its quotes, and the place of each of its bytes; one more entry marks the end.
 pub(super) fn unescaped(raw: &[u8]) -> (Vec<u8>, Vec<usize>) {
     let mut out = Vec::with_capacity(raw.len());
     let mut places = Vec::with_capacity(raw.len() + 1);

@@ -1,5 +1,5 @@
-//! The secret in front of a URL's host: `scheme://user:secret@host`. The user's name stays, if it is none itself.
-//! Queries of URLs are the business of `presigned`, and of names.
+//! The secret in front of a URL's host: `scheme://user:secret@host`. The user's name stays, unless it is itself a
+//! secret. `presigned` and `names` handle the queries of URLs.
 
 use std::{ops::Range, sync::LazyLock};
 
@@ -10,7 +10,7 @@ use super::{token::Span, unescape::unescaped, value::is_reference};
 
 pub(super) const RULE: &str = "url-userinfo";
 
-/// A line with none of these holds no URL with a password, nor a MySQL source name.
+/// A line with none of these contains neither a URL with a password nor a MySQL source name.
 pub(super) const HINTS: &[&str] = &["://", ":\\/\\/", "%3a%2f%2f", "@tcp(", "@unix(", "_proxy"];
 
 /// `user:secret@tcp(host:3306)/database`
@@ -49,10 +49,10 @@ pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans:
     }
 }
 
-/// Bytes of a URL that are looked at for the `@`; nobody's password is longer.
+/// Most bytes of a URL that are searched for the `@`; no real password is longer.
 const AUTHORITY: usize = 1024;
 
-/// Bytes of a token, at least.
+/// Fewest bytes of a token.
 const TOKEN: usize = 20;
 
 fn userinfo(line: &[u8], from: usize, encoded: bool) -> Option<Span> {
@@ -69,7 +69,7 @@ fn userinfo(line: &[u8], from: usize, encoded: bool) -> Option<Span> {
     let slash =
         if encoded { position(secret, b"%2f") } else { secret.iter().position(|b| matches!(b, b'/' | b'?' | b'#')) };
     let authority = &secret[..slash.unwrap_or(secret.len())];
-    // A password may hold a slash by mistake; a port may not, and behind it an `@` belongs to the path.
+    // A password may contain a slash by mistake; a port cannot, and an `@` behind a port belongs to the path.
     let port = authority.iter().all(u8::is_ascii_digit) && authority.len() <= 5;
     let length = match last(authority, at) {
         Some(length) => length,
@@ -90,7 +90,7 @@ fn userinfo(line: &[u8], from: usize, encoded: bool) -> Option<Span> {
     Some(Span::new(from + start..from + start + length, RULE, decoded))
 }
 
-/// `HTTPS_PROXY=user:secret@host:3128`, which programs take as well as a URL; `from` is behind the name.
+/// `HTTPS_PROXY=user:secret@host:3128`, which programs accept like a URL; `from` is behind the name.
 fn of_proxy(line: &[u8], from: usize) -> Option<Span> {
     let skip = |at: usize, of: &[u8]| at + line[at..].iter().take(8).take_while(|byte| of.contains(byte)).count();
     let mut at = skip(from, b"\\\"'");
@@ -105,8 +105,8 @@ fn ends_with(text: &[u8], word: &[u8]) -> bool {
     text.len() >= word.len() && text[text.len() - word.len()..].eq_ignore_ascii_case(word)
 }
 
-/// A user without a password who is a token: `https://<40 letters and digits>@github.com`. Names of users and containers are
-/// shorter, or words with signs between them.
+/// A user without a password whose name is a token: `https://<40 letters and digits>@github.com`. Names of users and
+/// containers are shorter, or words joined by signs.
 fn token(line: &[u8], from: usize) -> Option<Span> {
     let rest = &line[from..line.len().min(from + AUTHORITY)];
     let user = &rest[..memchr::memchr(b'@', rest)?];
@@ -124,7 +124,7 @@ fn end(rest: &[u8]) -> usize {
             at += 1;
             continue;
         }
-        // Go writes `&`, `<` and `>` as `\u0026` and so on, and in a string of a string with more backslashes.
+        // Go writes `&`, `<` and `>` as `\u0026` and so on, with more backslashes in nested strings.
         let code = at + rest[at..].iter().take_while(|byte| **byte == b'\\').count();
         let Some(number) = rest.get(code..code + 5).and_then(unicode).filter(|byte| !ends(*byte)) else { return at };
         if number < b' ' {

@@ -1,5 +1,5 @@
-//! The user's own rules: compiled within one bound for all rules of a bundle, and searched with working memory that is bounded
-//! as well. Which lines they see, and what becomes of a hit, is not known here.
+//! The user's own rules: compiled within one size limit for all rules of a bundle, and searched with bounded memory.
+//! The callers choose the lines and handle the hits.
 
 use std::{
     any::Any,
@@ -18,39 +18,39 @@ use super::token::Span;
 
 const MAX_RULES: usize = 64;
 const MAX_RULE_BYTES: usize = 512;
-/// Bytes of all rules of a bundle once compiled.
+/// Most bytes of all rules of a bundle once compiled.
 const MAX_PROGRAMS: usize = 1 << 20;
-/// Threads that search at the same time, each with caches of its own; a third one waits for the end of a line.
+/// Threads that search at the same time, each with its own caches; a third thread waits until a line is done.
 const SEARCHES: usize = 2;
-/// Bytes of one lazily built automaton, of which a search needs two, if rules are few; and of those of all rules if they are many.
+/// Most bytes of one lazy automaton (a search needs two) with few rules; of those of all rules with many.
 const MAX_AUTOMATON: usize = 32 << 10;
 const MAX_AUTOMATA: usize = 1 << 20;
 /// How many of the largest rules a refusal names.
 const NAMED: usize = 3;
 
-/// A rule of the user's that cannot be used, or all of them. It never quotes a rule, which may hold the very value to hide.
+/// A user's rule is unusable, or all together are. It never quotes a rule, which may contain the value to hide.
 #[derive(Debug, thiserror::Error)]
 pub enum RuleError {
-    /// One of them.
+    /// One rule.
     #[error("redaction.rules[{index}]: {why}")]
     One {
-        /// Which, from 0.
+        /// Its index, from 0.
         index: usize,
         /// What is wrong with it.
         why: String,
     },
-    /// Each could be used, but not all together.
+    /// Each rule is usable alone, but not all together.
     #[error(
         "redaction.rules: the {count} rules need {} KiB once compiled, all together may need {} KiB; \
          shorten the largest or repeat less in them: {largest}",
         kib(*.bytes), kib(MAX_PROGRAMS)
     )]
     Together {
-        /// How many there are.
+        /// Number of rules.
         count: usize,
-        /// What they need.
+        /// Bytes that they need.
         bytes: usize,
-        /// Which are the largest.
+        /// The largest ones.
         largest: String,
     },
 }
@@ -59,9 +59,9 @@ pub enum RuleError {
 #[derive(Default)]
 pub struct UserRules {
     rules: Vec<Regex>,
-    /// What the threads that search write to, a cache for each rule; made when it is first needed.
+    /// Working memory of the threads that search, one cache for each rule; created on first use.
     caches: [Mutex<Vec<Cache>>; SEARCHES],
-    /// Given back when the rules go.
+    /// Released when the rules are dropped.
     #[expect(dead_code, reason = "it is there to be dropped")]
     room: Option<Box<dyn Any + Send + Sync>>,
 }
@@ -70,10 +70,10 @@ impl UserRules {
     /// The most bytes that the rules of one bundle take, caches included.
     pub const MOST: usize = with_caches(MAX_PROGRAMS, MAX_RULES);
 
-    /// Compiles them, one after the other: beyond the bound a rule is measured, to say what all need, and not kept.
+    /// Compiles the rules in order. Rules beyond the size limit are only measured, for the error's total.
     ///
     /// # Errors
-    /// One is no regular expression or too large, or all together are.
+    /// A rule is not a regular expression or too large, or all together are too large.
     pub fn compiled(rules: &[String]) -> Result<Self, RuleError> {
         let mut kept = Vec::new();
         let mut sizes = Vec::new();
@@ -101,7 +101,7 @@ impl UserRules {
         with_caches(self.rules.iter().map(Regex::memory_usage).sum(), self.rules.len())
     }
 
-    /// With room that is taken as long as the rules are there.
+    /// Keeps `room` taken as long as the rules exist.
     #[must_use]
     pub fn within(self, room: impl Any + Send + Sync) -> Self {
         Self { room: Some(Box::new(room)), ..self }
@@ -115,13 +115,13 @@ impl UserRules {
         self.rules.len()
     }
 
-    /// Each rule's hits, whatever the others hit.
+    /// Adds the hits of each rule, regardless of the others' hits.
     pub(super) fn find(&self, line: &[u8], spans: &mut Vec<Span>) {
         if self.is_empty() {
             return;
         }
         let mut place = self.place();
-        // Not in its place meanwhile: caches in which a search broke off are not used again.
+        // Taken out meanwhile: caches whose search broke off must not be used again.
         let mut caches = std::mem::take(&mut *place);
         if caches.is_empty() {
             caches.extend(self.rules.iter().map(Regex::create_cache));
@@ -137,7 +137,7 @@ impl UserRules {
         *place = caches;
     }
 
-    /// The first place that is free, else the first one.
+    /// The first free place, else the first one.
     fn place(&self) -> MutexGuard<'_, Vec<Cache>> {
         let free = self.caches.iter().find_map(|place| match place.try_lock() {
             Ok(place) => Some(place),
@@ -156,9 +156,9 @@ const fn automaton(rules: usize) -> usize {
     }
 }
 
-/// What rules take whose programs have so many bytes, as measured on the heap with rules of all kinds: a program takes at most
-/// 1.6 times what it says of itself, and 3 KiB; the caches of a search take 2 KiB, twice what each of two automata may have, since
-/// their tables grow by doubling, and 1.5 times the program where no automaton fits.
+/// Bytes that `rules` rules take whose programs take `programs` bytes, measured on the heap with rules of all kinds: a
+/// program takes at most 1.6 times the size it reports, plus 3 KiB. The caches of a search take 2 KiB, twice the limit
+/// of each of two automata (their tables double), and 1.5 times the program where no automaton fits.
 const fn with_caches(programs: usize, rules: usize) -> usize {
     (programs * 8).div_ceil(5)
         + rules * (3 << 10)
@@ -176,7 +176,7 @@ fn compiled(index: usize, rule: &str, automaton: usize) -> Result<Regex, String>
     if rule.is_empty() || rule.len() > MAX_RULE_BYTES {
         return Err(format!("has {} bytes, allowed are 1 to {MAX_RULE_BYTES}", rule.len()));
     }
-    // Of the engines those two stay whose memory has a bound: the lazy automata and, where these do not get on, the simulation.
+    // Only the engines with bounded memory stay: the lazy automata and, where these give up, the simulation.
     let config = Regex::config()
         .utf8_empty(false)
         .nfa_size_limit(Some(MAX_PROGRAMS))
@@ -185,7 +185,7 @@ fn compiled(index: usize, rule: &str, automaton: usize) -> Result<Regex, String>
         .dfa(false)
         .onepass(false)
         .backtrack(false);
-    // Without Unicode `.` and `\S` take invalid UTF-8 too, so that it hides nothing; a rule that names other letters needs it.
+    // Without Unicode, `.` and `\S` match invalid UTF-8 too; a rule with non-ASCII letters needs Unicode.
     let build = |unicode| {
         let syntax = syntax::Config::new().utf8(false).unicode(unicode);
         Regex::builder().configure(config.clone()).syntax(syntax).build(rule).map_err(|error| said(&error))

@@ -1,36 +1,36 @@
-//! Whether what stands behind a sensitive name is a value to mask, or a word of a sentence, a path, a reference, nothing.
-//! Names are judged by `names`.
+//! Whether the text behind a sensitive name is a value to mask, or a word of a sentence, a path, a reference, nothing.
+//! `names` judges the name.
 
 use super::{config_map, names::Strength};
 
 /// Where name and value stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// `name: value`, as a sentence has it too.
+    /// `name: value`, which a sentence may contain too.
     Prose,
     /// A key of JSON, an assignment, a flag.
     Structure,
 }
 
-/// A weak name in prose, or in front of an equals sign, means a secret only with a value of such lengths (bytes).
+/// A weak name in prose, or in front of an equals sign, marks a secret only if the value is at least this long (bytes).
 const MIXED: usize = 8;
 const ANY: usize = 16;
 const ASSIGNED: usize = 6;
 
-/// No values in any language.
+/// Words that mean no value, in any language.
 #[rustfmt::skip]
 const NOTHING: &[&str] = &[
     "true", "false", "null", "nil", "none", "undefined", "n/a", "~", "[]", "{}", "***stripped***", "***redacted***",
-    // The first word of a type of Go's.
+    // The first word of a Go type.
     "map[string",
 ];
-/// What a weak name may say of itself, in quotes as well: `"auth": "enabled"`.
+/// States that a weak name may have, in quotes too: `"auth": "enabled"`.
 #[rustfmt::skip]
 const STATES: &[&str] = &[
     "enabled", "disabled", "enable", "disable", "required", "optional", "allowed", "denied", "default", "basic", "internal",
     "external", "present", "absent", "yes", "no", "on", "off",
 ];
-/// What follows a colon, or an equals sign without quotes, in an error's text.
+/// Words that follow a colon, or an equals sign without quotes, in error messages.
 const ORDINARY: &[&str] = &[
     "a",
     "about",
@@ -137,7 +137,7 @@ const ORDINARY: &[&str] = &[
     "your",
 ];
 
-/// Whether the value is to be masked. Quoted values are whole, others end at a separator.
+/// Whether the value must be masked. Quoted values are whole; others end at a separator.
 pub(super) fn masks(value: &[u8], strength: Strength, place: Place, quoted: bool) -> bool {
     if says_nothing(value) || is_reference(value) || elsewhere(value) {
         return false;
@@ -161,25 +161,25 @@ pub(super) fn masks(value: &[u8], strength: Strength, place: Place, quoted: bool
     }
 }
 
-/// A word of a sentence, or of an error's text.
+/// A word of a sentence, or of an error message.
 pub(super) fn is_ordinary(value: &[u8]) -> bool {
     is_word(value, ORDINARY)
 }
 
-/// [`masks`] of a whole string under a key.
+/// [`masks`] for a whole string under a key.
 pub(super) fn masks_whole(value: &str, strength: Strength) -> bool {
     masks(value.as_bytes(), strength, Place::Structure, true)
 }
 
-/// `"pass": 3`: how many did, not with what.
+/// `"pass": 3`: how many passed, not a password.
 pub(super) fn is_count(name: &[u8], number: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"pass") && number.len() <= 4 && number.iter().all(u8::is_ascii_digit)
 }
 
 fn says_nothing(value: &[u8]) -> bool {
-    // Also what stands between two texts of JSON, for a quote that ends one may look like one that begins a value.
+    // Also the text between two JSON texts: the quote that ends one may look like one that begins a value.
     let filler = |b: &u8| b.is_ascii_whitespace() || b"*.-_|><~?{[\\,:]})(".contains(b);
-    // Nobody can tell who wrote that; but for a size of few digits and a digest nothing can hide in it.
+    // Anybody may have written it, but nothing fits into it except a size of few digits and a digest.
     let left_out = || std::str::from_utf8(value).is_ok_and(config_map::is_left_out);
     value.iter().all(filler) || is_word(value, NOTHING) || is_placeholder(value) || is_masked(value) || left_out()
 }
@@ -189,8 +189,8 @@ fn is_word(value: &[u8], words: &[&str]) -> bool {
     words.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes()))
 }
 
-/// `BackupStorageLocation`, `AuthenticationFailed`: words run together, as kinds and codes of errors are. Of three letters
-/// each at least, as good as no random text is.
+/// `BackupStorageLocation`, `AuthenticationFailed`: joined words, as in kinds and error codes, each of at least three
+/// letters. Random text almost never looks like this.
 fn is_kind(value: &[u8]) -> bool {
     let mut word = 3;
     let mut words = 0;
@@ -211,7 +211,7 @@ fn is_placeholder(value: &[u8]) -> bool {
     inner.iter().all(|b| b.is_ascii_lowercase() || matches!(b, b' ' | b'-' | b'_'))
 }
 
-/// What others have put in place of a value: `(hidden)`, `**REDACTED**`, `[MASKED]`, `xxxxx`.
+/// Placeholders of other programs for a value: `(hidden)`, `**REDACTED**`, `[MASKED]`, `xxxxx`.
 fn is_masked(value: &[u8]) -> bool {
     const WORDS: &[&str] = &["redacted", "masked", "hidden", "filtered", "removed", "omitted", "sanitized"];
     let is_sign = |byte: &u8| b"*()[]<>{}_-#".contains(byte);
@@ -222,8 +222,8 @@ fn is_masked(value: &[u8]) -> bool {
     crossed || WORDS.iter().any(|other| word.eq_ignore_ascii_case(other.as_bytes()))
 }
 
-/// Where a program looks the value up, or what it decrypts: `{{ .Values.password }}`, `vault:path#key` of Bank-Vaults,
-/// `ref+vault://…` of vals, `ENC[AES256_GCM,…]` of sops. A template with a text in quotes may hold the value itself.
+/// Where a program looks the value up, or ciphertext: `{{ .Values.password }}`, `vault:path#key` of Bank-Vaults,
+/// `ref+vault://…` of vals, `ENC[AES256_GCM,…]` of sops. A template with quoted text may contain the value itself.
 fn elsewhere(value: &[u8]) -> bool {
     const BACKENDS: &[&str] = &[
         "vault",
@@ -241,7 +241,7 @@ fn elsewhere(value: &[u8]) -> bool {
     ];
     const ENCRYPTED: &[&[u8]] = &[b"ENC[AES256_GCM", b"ENC[PKCS7", b"ENC[GPG"];
     if let Some(inner) = value.strip_prefix(b"{{") {
-        // Without quotes a value ends in front of the braces, and a name of letters is left.
+        // Without quotes, a value ends before the braces, which leaves a name of letters.
         let (inner, closed) = inner.strip_suffix(b"}}").map_or((inner, false), |inner| (inner, true));
         let plain =
             |byte: &u8| byte.is_ascii_alphabetic() || b" ._-$|".contains(byte) || (closed && byte.is_ascii_digit());
@@ -258,13 +258,13 @@ fn elsewhere(value: &[u8]) -> bool {
     ENCRYPTED.iter().any(|start| value.starts_with(start))
 }
 
-/// `method=kubernetes` behind `auth:`: a name of its own, which is judged by itself.
+/// `method=kubernetes` behind `auth:`: has a name of its own and is judged separately.
 fn is_assignment(value: &[u8]) -> bool {
     let name = value.iter().take_while(|byte| byte.is_ascii_lowercase() || **byte == b'_').count();
     name > 1 && value.get(name) == Some(&b'=') && value.get(name + 1).is_some_and(|byte| *byte != b'=')
 }
 
-/// `cloud-credentials`, `api-token-1`: an object that is called after what is in it.
+/// `cloud-credentials`, `api-token-1`: an object named after its content.
 fn is_object(value: &[u8]) -> bool {
     const CALLED: &[&str] = &[
         "credential",
@@ -288,7 +288,7 @@ fn is_object(value: &[u8]) -> bool {
     value.contains(&b'-') && parts.clone().all(is_part) && parts.any(called)
 }
 
-/// `sha256-RSA-2048bits`: how something was signed.
+/// `sha256-RSA-2048bits`: a signature algorithm.
 fn is_algorithm(value: &[u8]) -> bool {
     const WORDS: &[&str] = &[
         "sha",
@@ -346,7 +346,7 @@ pub(super) fn is_reference(value: &[u8]) -> bool {
     first && if open { name.iter().all(variable) } else { name.len() > 1 && name.iter().all(constant) }
 }
 
-/// `/var/run/secrets/token`, `velero/cloud-credentials`: where something is, no secret. Random base64 has capitals.
+/// `/var/run/secrets/token`, `velero/cloud-credentials`: a path, not a secret. Random base64 has capitals.
 fn is_path(value: &[u8]) -> bool {
     let path = value.strip_prefix(b"/").unwrap_or(value);
     let path = path.strip_suffix(b":").unwrap_or(path);
@@ -358,7 +358,7 @@ fn is_path(value: &[u8]) -> bool {
     path.len() > 2 && path.contains(&b'/') && (parts.all(is_part) || is_namespaced(path))
 }
 
-/// `velero/Cloud`: two words, of which no other letter is a capital.
+/// `velero/Cloud`: two words with capitals only as first letters.
 fn is_namespaced(path: &[u8]) -> bool {
     let is_word = |part: &[u8]| {
         part.len() > 2

@@ -1,9 +1,9 @@
-//! Tokens that tell by their first letters whose they are, as the vendors document them, and addresses that are secrets.
-//! The older ones stand in `shapes` with their own names.
+//! Tokens whose first letters show the vendor, as the vendors document them, and addresses that are secrets. The older
+//! ones are in `shapes` under their own names.
 
 use super::shapes::{Shape, shape};
 
-/// Each prefix with as many letters as a real one has at least, so that a word that only begins so stays.
+/// Each prefix with the minimum length of a real token, so that a word with the same beginning stays.
 pub(super) const TOKEN: Shape = shape(
     "vendor-token",
     &[
@@ -64,7 +64,7 @@ pub(super) const TOKEN: Shape = shape(
     ),
 );
 
-/// Whoever has the address may post.
+/// Anyone with the address may post.
 pub(super) const HOOK: Shape = shape(
     "webhook",
     &["webhook.office.com", "/api/webhooks/", "\\/api\\/webhooks\\/", "api.telegram.org"],
@@ -75,11 +75,11 @@ pub(super) const HOOK: Shape = shape(
     ),
 );
 
-/// A key of Ceph's: a header of fixed bytes and sixteen random ones.
+/// A Ceph key: a header of fixed bytes and sixteen random ones.
 pub(super) const CEPH: Shape =
     shape("ceph-key", &["==", "%3d%3d"], r"(?:^|[^A-Za-z0-9+/=-])(AQ[A-Za-z0-9+/]{36}(?:==|%3[Dd]%3[Dd]))");
 
-/// `machine h login u password x`, on one line or with its ends escaped.
+/// `machine h login u password x`, on one line or with escaped line ends.
 pub(super) const NETRC: Shape = shape(
     "netrc",
     &["login"],
@@ -96,8 +96,8 @@ pub(super) const PGPASS: Shape = shape(
     ),
 );
 
-/// `the password is x`, `with password x`: only a word that no sentence has, with a digit among letters and nothing by which
-/// names of objects are told.
+/// `the password is x`, `with password x`: only a word that no sentence contains, with a digit among letters and
+/// without the marks of an object's name.
 pub(super) const PROSE: Shape = Shape {
     id: "prose",
     hints: &["password ", "passphrase ", "passwd ", "secret key ", "access key "],

@@ -1,18 +1,18 @@
-//! The only way into a bundle: what is written here is redacted line by line, measured, deflated and spooled.
-//! What the lines mean to the diagnosis is told to an observer, who sees them redacted.
+//! The only way into a bundle: every line written here is redacted, measured, deflated and spooled. An observer
+//! receives the redacted lines for the diagnosis.
 
 use std::{io, sync::Arc};
 
 use super::{Redactor, Rules, lines::Lines, token::Tally};
 use crate::archive::{BundlePath, Segment, Spool, background_writer::BodyWriter};
 
-/// Sees each redacted line, its end included.
+/// Receives each redacted line, its end included.
 pub type Observer = Box<dyn FnMut(&[u8]) + Send>;
 
-/// Writes one entry. Dropped before [`Redacting::finish`], or after an error, it leaves nothing behind.
+/// Writes one entry. If dropped before [`Redacting::finish`], or after an error, it leaves nothing behind.
 ///
-/// Half a line may be half a secret, so a line waits for its end; of a line over 1 MiB the end is masked. At most about
-/// 16 MiB of memory are used, whatever is written; of ordinary lines 1 MiB.
+/// Half a line may be half a secret, so a line waits for its end; the end of a line over 1 MiB is masked. Uses at most
+/// about 16 MiB of memory, and 1 MiB for ordinary lines.
 pub struct Redacting {
     path: BundlePath,
     redactor: Arc<Redactor>,
@@ -39,15 +39,15 @@ impl Redacting {
         Self { path, redactor, lines, tally: Tally::default(), body, observer: None, failed: false }
     }
 
-    /// Keep at most this many bytes (at least 1 KiB): head of a quarter, tail of the rest, cut on line ends, a marker
-    /// line between. To be said before the first byte.
+    /// Keeps at most this many bytes (at least 1 KiB): a quarter from the head, the rest from the tail, cut at line
+    /// ends, with a marker line between. Call it before the first byte.
     #[must_use]
     pub fn limited(mut self, limit: u64) -> Self {
         self.body.limit(limit);
         self
     }
 
-    /// As [`Self::limited`], with no head: the end, and the marker line before it.
+    /// Like [`Self::limited`] without a head: the marker line, then the tail.
     #[must_use]
     pub fn tail(mut self, limit: u64) -> Self {
         self.body.limit(limit);
@@ -62,12 +62,12 @@ impl Redacting {
         self
     }
 
-    /// [`Redactor::object`], counted for this entry.
+    /// [`Redactor::object`], counted in this entry.
     pub fn object(&mut self, object: &mut serde_json::Value) -> bool {
         self.redactor.counted_object(object, &mut self.tally)
     }
 
-    /// The same for a ConfigMap whose values are wanted: they stay, masked.
+    /// The same for a ConfigMap whose values are wanted: it keeps them, masked.
     pub fn config_map(&mut self, object: &mut serde_json::Value) -> bool {
         self.redactor.counted_config_map(object, &mut self.tally)
     }
@@ -116,7 +116,7 @@ impl io::Write for Redacting {
     }
 }
 
-/// Redacts what passes to another writer; for the manifest, whose body is made while sealing.
+/// Redacts the bytes that pass to another writer; for the manifest, whose body is written while sealing.
 pub(crate) struct Through<'a, W> {
     redactor: &'a Redactor,
     lines: Lines,
@@ -129,7 +129,7 @@ impl<'a, W: io::Write> Through<'a, W> {
         Self { redactor, lines: Lines::new(rules), tally: Tally::default(), into }
     }
 
-    /// Passes the last line, if it has no end.
+    /// Passes on a last line without an end.
     pub(crate) fn finish(self) -> io::Result<W> {
         let Self { redactor, mut lines, mut tally, mut into } = self;
         lines.end(redactor, &mut tally, &mut |line| into.write_all(line))?;

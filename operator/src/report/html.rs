@@ -1,5 +1,5 @@
-//! `report.html`: the summary for a browser, with a timeline that can be filtered. One file that asks nothing of any
-//! network: its own script and style are let in by their digests, and nothing else is.
+//! `report.html`: the summary for a browser, with a timeline that can be filtered. One file without network access: its
+//! own script and style are allowed by their digests, and nothing else is.
 
 use std::fmt::Write as _;
 
@@ -14,10 +14,10 @@ use crate::{
     text::{bounded, escape_for_terminal},
 };
 
-/// The most bytes of the whole page, and of the timeline in it; the rest of that is in `analysis/timeline.jsonl`.
+/// Most bytes of the whole page, and of its timeline; `analysis/timeline.jsonl` contains the rest.
 const LIMIT: usize = 4 << 20;
 const TIMELINE: usize = 3 << 20;
-/// The most findings, and lines of what is missing.
+/// Most findings, and most lines about missing items.
 const ROWS: usize = 300;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:75em;padding:0 1em;color:#1b1f24;\
@@ -152,7 +152,7 @@ fn barred(facts: &Facts<'_>, out: &mut String) {
     table(out, cures.iter().take(ROWS).map(row));
 }
 
-/// The newest moments that there is room for, in their order.
+/// The newest events that fit, in their order.
 fn timeline(facts: &Facts<'_>, room: usize, out: &mut String) {
     if facts.timeline.is_empty() {
         return;
@@ -191,12 +191,12 @@ fn timeline(facts: &Facts<'_>, room: usize, out: &mut String) {
     let _ = writeln!(out, "</tbody></table>\n<script>{SCRIPT}</script>");
 }
 
-/// As a Content-Security-Policy names what it lets in.
+/// A digest as a Content-Security-Policy expects it.
 fn digest(text: &str) -> String {
     format!("sha256-{}", STANDARD.encode(Sha256::digest(text)))
 }
 
-/// Text that is text wherever it stands in the page.
+/// Escapes text, so that it stays text everywhere in the page.
 fn safe(text: &str, limit: usize) -> String {
     let line = escape_for_terminal(text);
     let mut safe = String::with_capacity(line.len());

@@ -1,5 +1,5 @@
 //! What people read first: `summary.md`, whose first line is the cause, and `report.html`, the same with the timeline.
-//! Pure; every foreign text is shown as text, so that it can neither format, link nor run.
+//! Pure; all foreign text is escaped, so that it can neither format, link nor run.
 
 mod html;
 mod summary;
@@ -21,26 +21,26 @@ pub struct Facts<'a> {
     pub subject: &'a str,
     /// Namespace of Velero.
     pub namespace: &'a str,
-    /// Phase of the target when the collection began, if there is a target.
+    /// Phase of the target when the collection began; `None` without a target.
     pub phase: Option<&'a str>,
-    /// Start and end of the target, as Velero has them.
+    /// Start and end of the target, as Velero recorded them.
     pub times: (Option<&'a str>, Option<&'a str>),
-    /// Items that were read.
+    /// Number of items that were read.
     pub items: usize,
     /// What was found.
     pub diagnosis: &'a Diagnosis,
-    /// What happened, the oldest first.
+    /// The events, oldest first.
     pub timeline: &'a [TimelineEvent],
-    /// What is not in the bundle.
+    /// The items that are not in the bundle.
     pub missing: &'a [Missing],
-    /// What was left out of it, or shortened, to keep within its size.
+    /// The entries that were left out or shortened to keep the bundle within its size.
     pub trimmed: &'a [Trimmed],
-    /// Files worth opening first, the best first.
+    /// Files worth opening first, best first.
     pub look_at: &'a [&'a str],
 }
 
-/// What was not looked at for want of a permission or by a setting, and is no error: each distinct cure, and how many
-/// items lack it; the most first.
+/// Items not looked at because of a permission or a setting, which is not an error: each distinct cure with the number
+/// of items that it would add, the largest first.
 fn not_looked(missing: &[Missing]) -> Vec<(&str, usize)> {
     let mut by_cure: BTreeMap<&str, usize> = BTreeMap::new();
     for item in missing.iter().filter(|item| could_be_looked_at(item)) {
@@ -51,13 +51,13 @@ fn not_looked(missing: &[Missing]) -> Vec<(&str, usize)> {
     cures
 }
 
-/// Whether a note is about something that may well be there; all others are not there by nature.
+/// Whether a note is about an item that may well exist; items of all other notes do not exist.
 fn could_be_looked_at(item: &Missing) -> bool {
     let barred = matches!(item.code, MissingCode::Forbidden | MissingCode::NotAllowed | MissingCode::NotLooked);
     item.severity == MissingSeverity::Note && barred && !item.cure.is_empty()
 }
 
-/// The cause, or that there is none; whether that is good news is for the phase to say.
+/// The cause, or a line that there is none; the phase decides whether that is good news.
 fn headline(facts: &Facts<'_>) -> String {
     if let Some(cause) = &facts.diagnosis.cause {
         return cause.clone();
@@ -78,11 +78,11 @@ fn headline(facts: &Facts<'_>) -> String {
     }
 }
 
-/// A target's phase as it is shown: Velero takes an empty one for New.
+/// A target's phase as it is shown: Velero treats an empty phase as New.
 fn shown_phase(phase: &str) -> &str {
     if phase.is_empty() { "New" } else { phase }
 }
 
-/// What is said at the end of both.
+/// The last line of both.
 const BEST_EFFORT: &str =
     "Secrets were removed as well as the rules know them; treat the bundle as sensitive all the same.";

@@ -1,5 +1,5 @@
-//! `summary.md`: one page of Markdown, the cause in its first line.
-//! Foreign text is shown as one line inside code marks.
+//! `summary.md`: one page of Markdown, with the cause in its first line. Foreign text is shown as one line inside code
+//! marks.
 
 use std::fmt::Write as _;
 
@@ -15,10 +15,10 @@ use crate::{
 /// The most bytes of the summary.
 const LIMIT: usize = 256 * 1024;
 
-/// The most lines about what was left out.
+/// Most lines about entries that were left out.
 const TRIMMED: usize = 200;
 
-/// The most cures of what was not looked at.
+/// Most cures listed for items that were not looked at.
 const CURES: usize = 100;
 
 /// Writes the summary.
@@ -49,7 +49,7 @@ pub fn summary(facts: &Facts<'_>) -> String {
     text::bounded(&out, LIMIT).into_owned()
 }
 
-/// The way from the target to what holds it; the target alone is no way.
+/// The chain from the target to its cause; the target alone is not a chain.
 fn trail(diagnosis: &Diagnosis, out: &mut String) {
     if diagnosis.trail.len() < 2 {
         return;
@@ -143,7 +143,7 @@ fn trimmed(trimmed: &[Trimmed], out: &mut String) {
     out.push('\n');
 }
 
-/// Text that cannot be Markdown: what could format, link or nest is escaped.
+/// Escapes text, so that it cannot format, link or nest as Markdown.
 fn plain(text: &str, limit: usize) -> String {
     let line = text::escape_for_terminal(text);
     let mut safe = String::with_capacity(line.len());
@@ -156,7 +156,7 @@ fn plain(text: &str, limit: usize) -> String {
     safe
 }
 
-/// Text between marks longer than any run of marks inside it.
+/// Text between code marks that are longer than any run of marks inside it.
 fn code(text: &str) -> String {
     let line = text::escape_for_terminal(text);
     let line = text::bounded(&line, 1024);

@@ -1,5 +1,5 @@
-//! The pauses between tries to send bundles to one location. They grow, and the bundles that wait for it share them: one
-//! bundle tries, the others learn what came of it. What a try consists of is in `deliver`.
+//! The pauses between tries to send bundles to one location. They grow, and the waiting bundles share them: one bundle
+//! tries, the others learn the result. `deliver` makes the tries.
 
 use std::{
     collections::BTreeMap,
@@ -13,9 +13,9 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// The first pause after a location failed; each next one is twice as long, up to the longest.
+/// The first pause after a location failed; each next pause is twice as long, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest: within this time a person who mends a location sees its bundles go.
+/// The longest pause: within this time after mending a location, a person sees its bundles go.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_mins(2);
 
 /// The locations that bundles are being sent to.
@@ -32,12 +32,12 @@ impl Default for Backoffs {
     }
 }
 
-/// What the bundles of one location share.
+/// Shared by the bundles of one location.
 #[derive(Debug, Default)]
 struct Shared {
-    /// The last failure; none while the location works, as far as is known.
+    /// The last failure; `None` while the location is believed to work.
     last: watch::Sender<Option<Failure>>,
-    /// Held by the bundle that tries for all that wait.
+    /// Held by the bundle that tries on behalf of all waiting ones.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -46,14 +46,14 @@ struct Shared {
 pub(super) struct Failure {
     pub(super) reason: Reason,
     pub(super) message: String,
-    /// Key of the bundle that met it.
+    /// Key of the bundle whose try failed.
     key: String,
     at: Instant,
-    /// The next try follows after so long.
+    /// Time until the next try.
     pause: Duration,
 }
 
-/// One bundle's share in the tries of its location.
+/// One bundle's part in the tries of its location.
 #[derive(Debug)]
 pub(super) struct Backoff {
     shared: Arc<Shared>,
@@ -68,7 +68,7 @@ impl Backoffs {
         Self { by_name: Mutex::default(), first, longest }
     }
 
-    /// The share of the bundle with this key.
+    /// Joins the bundle with this key to its location.
     pub(super) fn join(&self, location: &str, key: &str) -> Backoff {
         let mut all = lock(&self.by_name);
         all.retain(|_, shared| shared.strong_count() > 0);
@@ -79,15 +79,15 @@ impl Backoffs {
 }
 
 impl Backoff {
-    /// The store took something: all that wait may try.
+    /// The store accepted data: all waiting bundles may try.
     pub(super) fn works(&self) {
         self.shared.last.send_if_modified(|last| last.take().is_some());
         *lock(&self.turn) = None;
     }
 
-    /// A try of this bundle failed. Only one that was made for all lengthens the pause.
+    /// A try of this bundle failed. The pause grows only if the try was made on behalf of all.
     pub(super) fn failed(&self, reason: Reason, message: String) -> Failure {
-        // Given back at the end: who waits for the turn must see the failure first.
+        // Released at the end: the next bundle must see the failure first.
         let turn = lock(&self.turn).take();
         let (at, key) = (Instant::now(), self.key.clone());
         let mut failure = Failure { reason, message, key, at, pause: self.first };
@@ -103,8 +103,8 @@ impl Backoff {
         failure
     }
 
-    /// Waits behind a failure; `None` when this bundle is to try: it is its turn, the location works again, or its time is
-    /// over. Else the newer failure that another bundle met.
+    /// Waits after a failure. Returns `None` when this bundle should try: it is its turn, the location works again, or
+    /// its time is over. Returns a newer failure that another bundle met.
     pub(super) async fn wait(&self, known: &Failure, deadline: Instant) -> Option<Failure> {
         let mut last = self.shared.last.subscribe();
         loop {
@@ -112,7 +112,7 @@ impl Backoff {
             if newest.at > known.at {
                 return Some(self.as_of_this(newest));
             }
-            // Each bundle draws a pause of its own, so that it is not always the same one that tries.
+            // Each bundle draws its own pause, so that it is not always the same one that tries.
             let turn = async {
                 sleep_until(newest.at + jittered(newest.pause)).await;
                 Arc::clone(&self.shared.turn).lock_owned().await
@@ -129,7 +129,7 @@ impl Backoff {
         }
     }
 
-    /// A message about the other bundle's key would mislead.
+    /// Puts this bundle's key into the message in place of the other's.
     fn as_of_this(&self, mut failure: Failure) -> Failure {
         if !failure.key.is_empty() {
             failure.message = failure.message.replace(&failure.key, &self.key);
@@ -138,10 +138,10 @@ impl Backoff {
     }
 }
 
-/// Between a half and the whole of `pause`, so that many operators do not knock at once.
+/// Between half and all of `pause`, so that many operators do not try at the same moment.
 fn jittered(pause: Duration) -> Duration {
     let mut byte = [128_u8];
-    // Without randomness it is three quarters: worse spread, still a pause.
+    // Without randomness it is three quarters: spread worse, but still a pause.
     let _ = getrandom::fill(&mut byte);
     pause / 2 + pause * u32::from(byte[0]) / 510
 }
@@ -176,7 +176,8 @@ mod tests {
         one.failed(Reason::StoreUnreachable, format!("no answer about {}", one.key))
     }
 
-    /// A bundle whose tries fail until the location is mended or its time is over; what it was told of others' tries.
+    /// A bundle whose tries fail until the location is mended or its time is over; returns the failures it learned from
+    /// others.
     async fn bundle(backoffs: &Backoffs, key: &str, mended: &AtomicBool, tries: &AtomicUsize) -> Vec<String> {
         let (backoff, deadline) = (backoffs.join("eu-1", key), Instant::now() + LONG);
         let mut told = Vec::new();
@@ -205,7 +206,8 @@ mod tests {
             let keys: Vec<String> = (0..bundles).map(|n| format!("plugins/debugbundle/{n}.tar.gz")).collect();
             let all = keys.iter().map(|key| bundle(&backoffs, key, &mended, &tries));
             let told = futures::future::join_all(all).await;
-            // The first and the last try are each bundle's own; the pauses grow from 10 ms to 80, of which half is sure.
+            // Each bundle makes its first and last try itself; the pauses grow from 10 ms to 80, and last at least half
+            // of that.
             let most =
                 2 * bundles + 3 + usize::try_from(began.elapsed().as_millis() / (LONGEST.as_millis() / 2)).unwrap();
             let tries = tries.load(Relaxed);

@@ -1,5 +1,5 @@
-//! The second half of a run: the sealed bundle into the object store, under a write-ahead journal, and verified there.
-//! The location may be why the backup failed, so an upload is tried for long while the sealed spool waits.
+//! The second half of a run: uploads the sealed bundle to the object store, under a write-ahead journal, and verifies
+//! it there. The location may be why the backup failed, so an upload is retried for long while the sealed spool waits.
 
 use std::{sync::Mutex, time::Duration};
 
@@ -23,11 +23,11 @@ use crate::{
     store::{Store as _, StoreError, Upload, UploadHooks},
 };
 
-/// What is on record of an upload, wherever that is kept.
+/// The durable record of an upload, wherever it is kept.
 pub trait Journal: Sync {
-    /// The store gave an upload id: must be durable before the first part is sent.
+    /// The store returned an upload id: it must be durable before the first part is sent.
     fn begun(&self, upload_id: &str) -> impl Future<Output = Result<(), Fault>> + Send;
-    /// The bundle will lie elsewhere than was announced: its location was mended since.
+    /// The bundle's place differs from the announced one: its location was mended since.
     fn moved(&self, packed: &Packed) -> impl Future<Output = Result<(), Fault>> + Send;
     /// A try failed, another one follows.
     fn retrying(&self, reason: Reason, message: &str) -> impl Future<Output = Result<(), Fault>> + Send;
@@ -35,22 +35,22 @@ pub trait Journal: Sync {
     fn now(&self) -> Timestamp;
 }
 
-/// Uploads at the same time; each needs the memory of its parts. Bundles that wait, and questions to a store, are not counted.
+/// Concurrent uploads; each needs the memory of its parts. Bundles that wait, and requests without data, do not count.
 const AT_ONCE: usize = 4;
-/// How long one question to a store may take that is asked before anything is sent. As long as a connection may be silent:
-/// whoever waits for the bundle hears after one such silence that there is no answer, not after three.
+/// Timeout for one request to a store before anything is sent. It equals the longest silence of a connection: the user
+/// learns after one such silence that there is no answer, not after three.
 const ANSWER: Duration = Duration::from_mins(1);
-/// How long a try goes on when the time is over and nothing moves. One in which parts arrive is not cut: what it has sent
-/// would be lost, and it will end by itself. Longer than a part takes on a slow line, and than the three attempts of a
+/// How long a try continues after its deadline while nothing moves. A try whose parts arrive is not cut: its sent data
+/// would be lost, and it will end by itself. Longer than a part takes on a slow line, and than three attempts of a
 /// request to a store that is silent for a minute each.
 const GRACE: Duration = Duration::from_mins(5);
 
-/// The places in which bundles are sent.
+/// The slots for uploads.
 #[derive(Debug)]
 pub(super) struct Sending {
     all: Semaphore,
-    /// Of these, such as a bundle may have that failed before: one always stays for those that were not tried yet, so that
-    /// stores that hang do not keep others from theirs.
+    /// How many of them bundles that failed before may hold: one slot always stays for bundles that were not tried yet,
+    /// so that hanging stores do not block others.
     again: Semaphore,
 }
 
@@ -61,7 +61,7 @@ impl Default for Sending {
 }
 
 impl Sending {
-    /// A place; `None` if there was none until then.
+    /// A slot; `None` if none was free until then.
     async fn place(&self, first: bool, until: Instant) -> Option<(Option<SemaphorePermit<'_>>, SemaphorePermit<'_>)> {
         let places = async {
             let again = if first { None } else { Some(self.again.acquire().await.ok()?) };
@@ -71,11 +71,11 @@ impl Sending {
     }
 }
 
-/// One bundle's way to the store: what stays the same from try to try.
+/// One bundle's delivery: what stays the same from try to try.
 struct Way<'a, J> {
     subject: &'a Subject,
     packed: &'a Packed,
-    /// The upload that is open, by what is on record.
+    /// Id of the open upload, according to the record.
     recorded: Mutex<Option<String>>,
     journal: &'a J,
     tracker: &'a Tracker,
@@ -84,12 +84,12 @@ struct Way<'a, J> {
 }
 
 impl Engine {
-    /// Brings the sealed bundle into the store. `recorded` is an upload id that an earlier process left on record.
-    /// Until the deadline it waits for the store to come back, and for a person to mend the location or its credential;
-    /// what has been tried once when the deadline is over is not tried again.
+    /// Uploads the sealed bundle. `recorded` is an upload id that an earlier process left on record. Until the deadline
+    /// it waits for the store to come back, and for a person to mend the location or its credential. After the
+    /// deadline, a bundle that was tried once is not tried again.
     ///
     /// # Errors
-    /// Terminal when the time is over, and at once where no mending of the location helps.
+    /// Terminal when the time is over, and at once if mending the location cannot help.
     #[allow(clippy::too_many_arguments, reason = "each is one thing the upload needs")]
     pub async fn deliver(
         &self,
@@ -141,8 +141,8 @@ impl Engine {
         }
     }
 
-    /// The credential is read anew each time: it may have been rotated, or be what a person mends meanwhile. The store is
-    /// asked first, and only one that answers gets one of the few places: a silent one keeps nobody from sending.
+    /// Reads the credential anew each time: it may have been rotated, or mended by a person. The store is asked first,
+    /// and only a store that answers gets one of the few slots: a silent one blocks nobody.
     async fn try_once(&self, way: &Way<'_, impl Journal>, first: bool) -> Result<Destination, Fault> {
         let destination = self.destination(way.subject, Some(&way.packed.location)).await?;
         let sent = self.send(way, &destination, first).await;
@@ -158,7 +158,7 @@ impl Engine {
         let upload = packed.upload(subject);
         let there = ended_before(destination, recorded, &upload).await;
         let there = there.map_err(|error| destination::of_store(&error))?;
-        // A bundle that was never tried is, though its time be over: no place is taken for longer than its try may take.
+        // A bundle is tried at least once, even after its deadline: a slot is held no longer than one try may take.
         let until = if first { (*deadline).max(Instant::now()) + 2 * GRACE } else { *deadline };
         let Some(_place) = self.sending.place(first, until).await else {
             return Err(Fault::Transient {
@@ -186,7 +186,7 @@ impl Engine {
     }
 }
 
-/// Ends what earlier tries left open; whether the bundle is in the store already.
+/// Aborts uploads that earlier tries left open; returns whether the store already holds the bundle.
 async fn ended_before(
     destination: &Destination,
     recorded: &Mutex<Option<String>>,
@@ -197,18 +197,18 @@ async fn ended_before(
         answered(destination.store.abort(&destination.key, &id)).await?;
         *lock(recorded) = None;
     }
-    // Without the right to list uploads nothing is found, and the id on record was all there is.
+    // Without the permission to list uploads none is found, and only the recorded id could be aborted.
     answered(destination.store.abort_unfinished(&destination.key)).await?;
     answered(is_there(destination, upload)).await
 }
 
-/// The answer to a question, if there is one in time.
+/// The answer to a request, or an error after [`ANSWER`].
 async fn answered<T>(question: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let answer = timeout(ANSWER, question).await;
     answer.unwrap_or_else(|_| Err(StoreError::silent(format!("no answer within {} s", ANSWER.as_secs()))))
 }
 
-/// What the work comes to; `None` if the time was over and nothing had moved for so long.
+/// The result of the work; `None` if the deadline is over and nothing moved for `grace`.
 async fn while_it_moves<T>(
     work: impl Future<Output = T>,
     deadline: Instant,
@@ -235,7 +235,7 @@ fn stood_still<T>() -> Result<T, Fault> {
     Err(Fault::Transient { reason: Reason::StoreUnreachable, message })
 }
 
-/// Whether a person can mend that while the bundle waits: all that is wrong with a location or its credential.
+/// Whether a person can mend this while the bundle waits: any fault of a location or its credential.
 const fn may_be_mended(reason: Reason) -> bool {
     matches!(
         reason,
@@ -249,12 +249,12 @@ const fn may_be_mended(reason: Reason) -> bool {
     )
 }
 
-/// An earlier process may have sent it and died before it could say so.
+/// An earlier process may have sent it and died before recording that.
 async fn is_there(destination: &Destination, upload: &Upload<'_>) -> Result<bool, StoreError> {
     match destination.store.head(&destination.key).await {
         Ok(found) => Ok(found.is_some_and(|f| f.bytes == upload.bytes && f.sha256.as_deref() == Some(upload.sha256))),
-        // A HEAD may be denied for an object that is absent (no right to list), and its refusal has no code: unknown, so
-        // it is sent, and the answer to that tells what is wrong.
+        // Without the permission to list, a HEAD for an absent object may be denied, and the refusal has no code. So
+        // this is unknown: the bundle is sent, and the answer to that shows what is wrong.
         Err(StoreError::Denied { .. } | StoreError::Rejected(_)) => Ok(false),
         Err(error) => Err(error),
     }

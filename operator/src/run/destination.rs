@@ -1,6 +1,5 @@
-//! Where a bundle goes: the location, its credential read anew, the store behind it, and the key.
-//! The key is always computed, never taken from status: status can be written by others. Where the target's own files are is
-//! found out by `of_target`.
+//! Where a bundle goes: the location, its credential read anew, the store behind it, and the key. The key is always
+//! computed, never taken from status, which others can write. `of_target` finds the location of the target's own files.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -27,22 +26,22 @@ use crate::{
     store::{AnyStore, Key, S3, Signed, Store as _, StoreError},
 };
 
-/// How long finding the place may take.
+/// Timeout for finding the destination.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// How long a store may take to tell its region: well within [`PATIENCE`], that also covers what is asked before.
+/// Timeout for a store to return its region: well within [`PATIENCE`], which also covers the requests before.
 const STORE_PATIENCE: Duration = Duration::from_secs(20);
 
-/// A place for one bundle.
+/// The destination of one bundle.
 #[derive(Clone, Debug)]
 pub struct Destination {
-    /// The location and what was read for it.
+    /// The location.
     pub location: Location,
     /// The store behind it.
     pub store: AnyStore,
     /// The object's key.
     pub key: Key,
-    /// Exact values that must not be seen in the bundle, with the rule that masks them.
+    /// Exact values that must not appear in the bundle, with the rule that masks them.
     pub known: Vec<(&'static str, Secret)>,
 }
 
@@ -52,12 +51,12 @@ impl Destination {
         &self.location.bucket
     }
 
-    /// Velero's own files beside which the bundle will lie.
+    /// Velero's own files in the same store.
     pub fn files(&self) -> Arc<dyn StoreFiles> {
         Arc::new(FromStore::new(self.store.clone(), self.location.prefix.clone()))
     }
 
-    /// A text about this place as it may be told: whatever a store answered, its credential is not in it.
+    /// Masks the credential in a text about this destination: a store's answer may contain it.
     pub fn told(&self, text: &str) -> String {
         self_redaction::mask_known(&self.known, text)
     }
@@ -68,7 +67,7 @@ impl Destination {
     }
 }
 
-/// Where a bundle is meant to go, whether or not that place can be used now.
+/// Where a bundle is meant to go, whether or not that place is usable now.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Place {
     /// Name of the location.
@@ -81,13 +80,13 @@ pub(super) struct Place {
 
 /// The locations of Velero's namespace, as one run found them.
 pub(super) struct Survey {
-    /// All that can be read.
+    /// All locations that can be parsed.
     pub(super) all: Vec<Location>,
     /// Velero's Deployment.
     pub(super) server: Option<Value>,
-    /// Name of the location that holds what Velero stored of the target.
+    /// Name of the location that holds Velero's files of the target.
     pub(super) of_target: Option<String>,
-    /// The one that the bundle goes to.
+    /// The location that the bundle goes to.
     pub(super) chosen: Result<Location, Fault>,
 }
 
@@ -97,7 +96,7 @@ impl Survey {
         self.all.iter().find(|location| location.name == name)
     }
 
-    /// The place that was chosen.
+    /// The chosen place.
     pub(super) fn place(&self, subject: &Subject) -> Option<Place> {
         let chosen = self.chosen.as_ref().ok()?;
         Some(Place {
@@ -109,10 +108,10 @@ impl Survey {
 }
 
 impl Engine {
-    /// Finds the location that `asked` names, else the spec, else the target, else the default one, and opens it.
+    /// Finds the location that `asked` names, else the spec's, else the target's, else the default one, and opens it.
     ///
     /// # Errors
-    /// Terminal with the reason of `LocationError` where a person has to mend something.
+    /// Terminal, with the reason of `LocationError`, if a person has to mend something.
     pub async fn destination(&self, subject: &Subject, asked: Option<&str>) -> Result<Destination, Fault> {
         in_time(async {
             let survey = self.look_around(subject, asked).await?;
@@ -122,10 +121,10 @@ impl Engine {
         .await
     }
 
-    /// Finds out which locations there are, and which of them a run is about.
+    /// Lists the locations, and finds those that a run uses.
     ///
     /// # Errors
-    /// No Velero, or an API server that does not answer. That no location can be chosen is in the survey.
+    /// No Velero, or an API server that does not answer. If no location can be chosen, the survey contains that error.
     pub(super) async fn survey(&self, subject: &Subject) -> Result<Survey, Fault> {
         in_time(self.look_around(subject, None)).await
     }
@@ -133,13 +132,13 @@ impl Engine {
     async fn look_around(&self, subject: &Subject, asked: Option<&str>) -> Result<Survey, Fault> {
         let mut all = self.locations().await?;
         if subject.origin == Origin::Cli {
-            // It is only read from.
+            // The CLI only reads from it.
             for location in &mut all {
                 location.access = AccessMode::ReadWrite;
             }
         }
         let of_target = match &subject.spec.target {
-            // Where a sealed bundle goes is known: the target is not looked at for each try.
+            // The destination of a sealed bundle is known: the target is not read for each try.
             Some(target) if asked.is_none() => self.location_of(target).await?,
             _ => None,
         };
@@ -150,7 +149,7 @@ impl Engine {
         Ok(Survey { server: self.server().await?, of_target, chosen, all })
     }
 
-    /// Reads what the location names, and makes a client of its store.
+    /// Reads what the location refers to, and creates a client for its store.
     pub(super) async fn open(
         &self,
         subject: &Subject,
@@ -175,13 +174,13 @@ impl Engine {
         Ok(Destination { location: location.clone(), store: AnyStore::S3(store), key, known })
     }
 
-    /// All locations of Velero's namespace; those that cannot be read are left out, as nobody can mean them.
+    /// All locations of Velero's namespace, without those that cannot be parsed: no request can mean them.
     async fn locations(&self) -> Result<Vec<Location>, Fault> {
         let api = self.velero("BackupStorageLocation", "backupstoragelocations");
         let listed = match every(&api).await {
             Ok(listed) => listed,
             Err(kube::Error::Api(status)) if status.code == 404 => {
-                // That there is no Velero at all is found out before.
+                // An earlier step reports that there is no Velero at all.
                 let message =
                     "the API server serves no BackupStorageLocations (velero.io/v1), so there is no place for a \
                                bundle: apply the CustomResourceDefinitions of the installed Velero, velero install --crds-only"
@@ -200,7 +199,7 @@ impl Engine {
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.options.namespace, &resource);
         let listed = match every(&api).await {
             Ok(listed) => listed,
-            // Without the right to look, only the location's own credential and the ambient identity are left.
+            // Without permission to list, only the location's own credential and the ambient identity are left.
             Err(kube::Error::Api(status)) if status.is_forbidden() => return Ok(None),
             Err(error) => return Err(Fault::api(error)),
         };
@@ -208,16 +207,16 @@ impl Engine {
     }
 }
 
-/// The key of a run's bundle in that location.
+/// The key of a run's bundle in this location.
 ///
 /// # Errors
-/// `LocationInvalid`: its prefix allows none.
+/// `LocationInvalid`: its prefix does not allow a key.
 pub(super) fn key(subject: &Subject, location: &Location) -> Result<Key, Fault> {
     Key::of(&location.prefix, subject.spec.target.as_ref(), &subject.name, &subject.uid)
         .map_err(|error| fault(location.invalid(error.to_string())))
 }
 
-/// Gives the questions to the API server an end.
+/// Limits the time of requests to the API server.
 pub(super) async fn in_time<T>(questions: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     tokio::time::timeout(PATIENCE, questions).await.unwrap_or_else(|_| {
         let message =
@@ -226,7 +225,7 @@ pub(super) async fn in_time<T>(questions: impl Future<Output = Result<T, Fault>>
     })
 }
 
-/// The same of the store, whose silence is not the API server's: a run without it goes on.
+/// The same for the store, whose silence is not the API server's: a run continues without it.
 async fn in_store_time<T>(patience: Duration, opening: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     tokio::time::timeout(patience, opening).await.unwrap_or_else(|_| {
         let message = format!("the object store did not answer within {} s", patience.as_secs());
@@ -234,7 +233,7 @@ async fn in_store_time<T>(patience: Duration, opening: impl Future<Output = Resu
     })
 }
 
-/// A location's error as a run's.
+/// A run's fault for a location's error.
 pub(super) fn fault(error: location::LocationError) -> Fault {
     let (reason, message) = (error.reason(), error.to_string());
     match error {
@@ -258,10 +257,11 @@ fn is_refusal(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.is_forbidden() || status.is_not_found())
 }
 
-/// A store's error as a run's.
+/// A run's fault for a store's error.
 pub(super) fn of_store(error: &StoreError) -> Fault {
     let (reason, message) = (error.reason(), error.told());
-    // An id that could not be noted: the API server did not answer, or the claim is lost, which the next write tells.
+    // An upload id could not be recorded: the API server did not answer, or the claim is lost, which the next write
+    // reports.
     let not_noted = matches!(error, StoreError::NotNoted(_));
     if error.is_transient() || error.wants_new_credential() || not_noted {
         Fault::Transient { reason, message }
@@ -270,7 +270,7 @@ pub(super) fn of_store(error: &StoreError) -> Fault {
     }
 }
 
-/// What is noted beside the object, so that nobody has to unpack it to know it.
+/// Metadata of the stored object, so that its essentials are known without unpacking it.
 pub(super) fn notes(subject: &Subject, partial: bool) -> BTreeMap<String, String> {
     let outcome = if partial { "PartiallyFailed" } else { "Completed" };
     BTreeMap::from([("uid".to_owned(), subject.uid.clone()), ("outcome".to_owned(), outcome.to_owned())])

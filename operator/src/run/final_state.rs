@@ -1,5 +1,5 @@
-//! What is asked of the cluster once more when all is collected: how the target stands now, and how many nodes there are.
-//! Neither fails a bundle: what cannot be read is not told.
+//! Last requests to the cluster after the collection: the target's phase now, and the number of nodes. They never fail
+//! a bundle: what cannot be read is left out.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use crate::{
 
 /// Largest answer (bytes): one object.
 const ANSWER: usize = 4 << 20;
-/// For the target that was deleted in the meantime.
+/// Phase of a target that was deleted in the meantime.
 const DELETED: &str = "Deleted";
 
-/// How it stands at the end of a collection.
+/// The state at the end of a collection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct FinalState {
     /// The target's phase; `None` if it could not be read.
@@ -28,7 +28,7 @@ pub(super) struct FinalState {
 }
 
 impl FinalState {
-    /// Asks; `answers` says what would be refused.
+    /// Reads the state; `answers` are the checked permissions.
     pub(super) async fn ask(
         cluster: &Cluster,
         inventory: &Inventory,
@@ -55,7 +55,7 @@ async fn phase(cluster: &Cluster, inventory: &Inventory, deadline: Instant) -> O
     }
 }
 
-/// The right that counting the nodes takes.
+/// The permission that counting the nodes needs.
 pub(super) fn need() -> Need {
     access::need("list", &node(), "", None)
 }
@@ -69,7 +69,7 @@ async fn nodes(cluster: &Cluster, deadline: Instant) -> Option<u64> {
     counted(&cluster.get(&format!("{list}?limit=1"), ANSWER, deadline).await.ok()?)
 }
 
-/// The items of a List of which only the first page was asked for.
+/// The number of items of a List, from its first page.
 fn counted(list: &Value) -> Option<u64> {
     let here = list["items"].as_array()?.len() as u64;
     let more = list["metadata"]["continue"].as_str().is_some_and(|token| !token.is_empty());

@@ -1,5 +1,4 @@
-//! What a run found out, and the manifest's head: the same in the manifest's words.
-//! The entries, and where they lie, are sealing's.
+//! The results of a run, and the head of the manifest made from them. Sealing adds the entries and their offsets.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,41 +19,41 @@ use crate::{
     plan,
 };
 
-/// All that a run has found out before it is sealed.
+/// Everything that a run knows before it is sealed.
 pub(super) struct RunResult {
     pub(super) started: Timestamp,
     pub(super) inventory: Inventory,
     pub(super) window: plan::Window,
-    /// Items that were planned, those among them that may not be read included.
+    /// Number of planned items, including those that may not be read.
     pub(super) wanted: usize,
-    /// What the self-check said.
+    /// The answers of the permission check.
     pub(super) permissions: Vec<Permission>,
     pub(super) collected: Collected,
     pub(super) diagnosis: Diagnosis,
     /// Milliseconds of inventory, collection and diagnosis.
     pub(super) ms: [u64; 3],
     pub(super) closing: FinalState,
-    /// What was logged until now.
+    /// The run's log until now.
     pub(super) log: Vec<u8>,
 }
 
-/// Errors of a collection: what is missing and should not be, and what was cut though nobody asked for it.
+/// Errors of a collection: missing items of severity Error, and entries that were cut without being asked for.
 impl Collected {
     pub(super) fn errors(&self) -> usize {
         let cut = self.entries.iter().filter_map(|e| e.truncated.as_ref()).filter(|t| t.reason.is_error()).count();
-        // Otherwise what is left out to fit is as was asked.
+        // Trimming by any other rule is as configured.
         let of_target = self.trimmed.iter().filter(|trimmed| trimmed.rule == budget::TARGET_LISTS).count();
         self.missing.iter().filter(|m: &&Missing| m.severity == MissingSeverity::Error).count() + cut + of_target
     }
 
-    /// What is not whole, for whatever reason, and what was left out to fit.
+    /// Number of entries that are not whole, for any reason, and of those left out to fit.
     pub(super) fn cut(&self) -> usize {
         let cut = self.entries.iter().filter(|entry| entry.truncated.is_some()).count();
         cut + self.trimmed.iter().filter(|trimmed| trimmed.kept_bytes == 0).count()
     }
 }
 
-/// All of the manifest that is known before sealing.
+/// The part of the manifest that is known before sealing.
 pub(super) fn head(
     subject: &Subject,
     place: &Place,

@@ -1,5 +1,5 @@
-//! `velero/locations/<name>.json`: what the operator meets on the way to the stores of a run, asked beside the collection
-//! and for a bounded time. It never fails a run; what the answers mean is `location::ProbeReport`'s.
+//! `velero/locations/<name>.json`: what the operator meets on the way to the stores of a run, probed beside the
+//! collection and for a bounded time. It never fails a run; `location::ProbeReport` interprets the answers.
 
 use std::{io::Write as _, sync::Arc, time::Duration};
 
@@ -19,15 +19,15 @@ use crate::{
     store::{Key, S3},
 };
 
-/// How long all locations together are looked at.
+/// Timeout for probing all locations together.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The most locations that are looked at.
+/// Most locations that are probed.
 const MOST_LOCATIONS: usize = 16;
-/// Locations that are looked at at the same time.
+/// Locations that are probed at the same time.
 const AT_ONCE: usize = 4;
 
 impl Engine {
-    /// Looks at the location that the bundle goes to and at the target's; without a target at all of them, these first.
+    /// Probes the bundle's location and the target's; without a target all locations, these two first.
     pub(super) async fn look_at_locations(
         &self,
         subject: &Subject,
@@ -81,7 +81,8 @@ impl Engine {
                     ProbeStep::Credential
                 };
                 report.failed(at_fault, error.to_string(), None);
-                // The way can be looked at all the same; with keys that nobody has it is not gone to its end.
+                // The way to the store can be probed all the same; with made-up keys the probe stops before the
+                // bucket's content.
                 (self.without_a_credential(location, config.clone(), policy), false)
             }
         };
@@ -111,7 +112,7 @@ impl Engine {
     ) -> Resolved {
         let nobody = Secret::new("nobody");
         Resolved {
-            // A region that nobody wrote down would be asked for.
+            // Without a configured region the store would be asked for it.
             s3: location::S3Config { region: s3.region.clone().or_else(|| Some("us-east-1".to_owned())), ..s3 },
             ca_pem: location.inline_ca().ok().flatten(),
             location: location.clone(),
@@ -126,7 +127,7 @@ impl Engine {
     }
 }
 
-/// The locations that a run looks at, and what it has to do with each.
+/// The locations that a run probes, and what it uses each for.
 pub(super) fn looked_at<'a>(subject: &Subject, survey: &'a Survey) -> Vec<(&'a Location, Vec<&'static str>)> {
     let upload = survey.chosen.as_ref().ok().map(|location| location.name.as_str());
     let uses = |location: &Location| -> Vec<&'static str> {
@@ -143,12 +144,12 @@ pub(super) fn looked_at<'a>(subject: &Subject, survey: &'a Survey) -> Vec<(&'a L
     wanted
 }
 
-/// Makes the entry of a report. Blocks.
+/// Writes the entry of a report. Blocks.
 pub(super) fn write(report: &ProbeReport, spool: &Arc<Spool>, redactor: &Arc<Redactor>) -> std::io::Result<Entry> {
     let path = BundlePath::new(["velero", "locations", &format!("{}.json", report.name)]);
     let mut writer = Redacting::new(path, Arc::clone(redactor), Arc::clone(spool));
     let mut value = serde_json::to_value(report)?;
-    // Names and sentences only; were one of them withheld, an empty object would say so.
+    // It has only names and sentences; if redaction withholds it, an empty object shows that.
     if !writer.object(&mut value) {
         value = serde_json::json!({});
     }

@@ -1,5 +1,5 @@
-//! What the collected files tell of the course of things: error lines of logs and asynchronous operations, read again from
-//! their own segments. What a line means is `diagnose`'s matter; a file that cannot be read again tells nothing.
+//! Events for the timeline from the collected files: error lines of logs and asynchronous operations, read again from
+//! their own segments. `diagnose` interprets the lines; a file that cannot be read again yields none.
 
 use std::io::BufReader;
 
@@ -14,16 +14,16 @@ use crate::{
     plan::{StoreFile, folder_of, store_path},
 };
 
-/// Of one log at most so many error lines, and of all together.
+/// Most error lines of one log, and of all logs together.
 const OF_ONE: usize = 2_000;
 const OF_ALL: usize = 8_000;
-/// Containers' logs are looked through as far as this goes, the log of the target always (bytes, as unpacked): sealing
-/// has seconds, not minutes.
+/// Most bytes of containers' logs that are searched (uncompressed); the target's log is always searched. Sealing has
+/// seconds, not minutes.
 const LOGS: u64 = 128 << 20;
-/// Of one text in a JSON file that much is looked at (bytes as written).
+/// Most bytes read of one text in a JSON file (as written).
 const TEXT: usize = 8 * 1024;
 
-/// The moments, file by file. Blocks.
+/// The events, file by file. Blocks.
 pub(super) fn of(inventory: &Inventory, entries: &[Entry]) -> Vec<TimelineEvent> {
     let mut all = Vec::new();
     for object in inventory.target.iter().chain(&inventory.backup) {
@@ -44,7 +44,7 @@ pub(super) fn of(inventory: &Inventory, entries: &[Entry]) -> Vec<TimelineEvent>
     all
 }
 
-/// Logs and operations of a Backup or Restore.
+/// Events from the logs and operations of a Backup or Restore.
 fn of_object(object: &TargetObject, velero: &str, entries: &[Entry], all: &mut Vec<TimelineEvent>) {
     let below = format!("{}/", BundlePath::new(["velero", folder_of(object.kind), &object.name]).as_str());
     let named = format!("{}/{velero}/{}", object.kind, object.name);

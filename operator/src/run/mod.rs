@@ -1,18 +1,18 @@
-//! One run: from what there is to the verified object in the store. It knows no controller: `kubectl debugbundle collect`
-//! uses the same first half without a cluster-side operator.
+//! One run: from the cluster's state to the verified object in the store. It does not depend on the controller:
+//! `kubectl debugbundle collect` uses the same first half without a cluster-side operator.
 //!
 //! * [`pack`]: inventory, plan, collect, diagnose.
-//! * [`sealing`]: what we say ourselves, the archive, and its check.
+//! * [`sealing`]: the operator's own files, the archive, and its check.
 //! * [`backoff`]: the pauses between tries, shared by the bundles of a location.
 //! * [`deliver`]: upload under a write-ahead journal, verify.
 //! * [`destination`]: which location, which credential, which key.
-//! * [`of_target`]: the location that the target's own files are in.
-//! * [`log_events`]: what logs and operations tell of the course of things.
-//! * [`password`]: Velero's repository password, only to be masked.
-//! * [`rules`]: room for the user's compiled rules, shared by all runs.
-//! * [`stores`]: the store that the bundle goes to, and the one that the target's files are in.
-//! * [`locations`]: what is met on the way to those stores, for the bundle.
-//! * [`tracker`]: how far it is.
+//! * [`of_target`]: the location of the target's own files.
+//! * [`log_events`]: events for the timeline from logs and operations.
+//! * [`password`]: Velero's repository password, read only to mask it.
+//! * [`rules`]: memory for the user's compiled rules, shared by all runs.
+//! * [`stores`]: the bundle's store, and the store with the target's files.
+//! * [`locations`]: probes of the way to those stores, for the bundle.
+//! * [`tracker`]: progress.
 
 mod backoff;
 pub mod deliver;
@@ -47,28 +47,28 @@ pub use destination::Destination;
 pub use pack::{Packed, Store};
 pub use tracker::Tracker;
 
-/// What a process was started with, as far as runs are concerned.
+/// The settings of a process that concern runs.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Velero's namespace.
     pub namespace: String,
     /// The most bytes that one run keeps on disk.
     pub spool_limit: u64,
-    /// The most bytes of a bundle, compressed; what explains a failure is kept longest.
+    /// The most bytes of a bundle, compressed; data that explains a failure is kept longest.
     pub bundle_limit: u64,
     /// Name and version of the program, for `version` and the manifest.
     pub version: String,
-    /// Namespaces that may be looked into; `None`: all that the API server allows.
+    /// Namespaces that may be read; `None`: all that the API server allows.
     pub allowed_namespaces: Option<Vec<String>>,
-    /// Whether it may read beyond Velero's namespace: what it then may not read is an error, else a note.
+    /// Whether it may read beyond Velero's namespace: if so, a refusal is an error, else a note.
     pub cluster_read: bool,
-    /// Which addresses a store may have.
+    /// The addresses that a store may have.
     pub endpoints: EndpointPolicy,
-    /// From this size on a bundle is uploaded in parts.
+    /// Bundles of this size and larger are uploaded in parts.
     pub multipart_threshold: u64,
 }
 
-/// What the name of a run's folder in the spool begins with; the UID follows.
+/// Prefix of a run's folder in the spool; the UID follows.
 const FOLDER: &str = "bundle-";
 
 /// Makes bundles.
@@ -78,18 +78,18 @@ pub struct Engine {
     movers: Movers,
     access: Access,
     answers: Arc<SharedAnswers>,
-    /// Places at the nodes whose logs are read.
+    /// Slots at the nodes whose logs are read.
     nodes: NodeSlots,
-    /// Uploads that may be tried now.
+    /// Slots for uploads.
     sending: deliver::Sending,
-    /// Locations that failed.
+    /// Pauses for locations that failed.
     backoffs: backoff::Backoffs,
-    /// For the compiled rules of all runs.
+    /// Memory for the compiled rules of all runs.
     rules: rules::Room,
 }
 
 impl Engine {
-    /// An engine that asks this cluster.
+    /// An engine for this cluster.
     pub fn new(client: Client, options: Options) -> Self {
         Self {
             client,
@@ -104,8 +104,7 @@ impl Engine {
         }
     }
 
-    /// With what was caught of hosting pods that are gone when a bundle is made, and the places at nodes that are shared with
-    /// whoever catches it.
+    /// Adds the captured data of hosting pods that are gone, and the node slots shared with the capture.
     #[must_use]
     pub fn with_movers(self, movers: Movers, nodes: NodeSlots) -> Self {
         Self { movers, nodes, ..self }
@@ -117,7 +116,7 @@ impl Engine {
         spool.join(format!("{FOLDER}{uid}"))
     }
 
-    /// All such folders that are there.
+    /// All such folders that exist.
     #[allow(clippy::unused_self, reason = "the layout of the spool is the engine's")]
     pub fn spools(&self, spool: &Path) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(spool).into_iter().flatten().flatten();
@@ -126,7 +125,7 @@ impl Engine {
     }
 }
 
-/// Who asked for a bundle.
+/// Who requested a bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub enum Origin {
     /// A person, by a DebugBundle.
@@ -136,7 +135,7 @@ pub enum Origin {
     Cli,
 }
 
-/// What a bundle is about, and its names.
+/// The target of a bundle, and its names.
 #[derive(Clone, Debug)]
 pub struct Subject {
     /// Name of the DebugBundle.
@@ -147,11 +146,11 @@ pub struct Subject {
     pub uid: String,
     /// Number of the attempt, from 1.
     pub attempt: i64,
-    /// When it was asked for: nothing in the bundle is older.
+    /// When it was requested: nothing older is read for it.
     pub asked: Timestamp,
-    /// Who asked.
+    /// Who requested it.
     pub origin: Origin,
-    /// What was asked for.
+    /// The request.
     pub spec: DebugBundleSpec,
 }
 

@@ -1,5 +1,5 @@
-//! The location that Velero's files of a target are in: its Backup's, whichever way a Restore names that; of a Backup that is
-//! gone, that of the Restore's own data. Which location a bundle goes to is decided in `destination`.
+//! The location of Velero's files of a target: its Backup's, however a Restore names that; if the Backup is gone, that
+//! of the Restore's own data. `destination` decides where a bundle goes.
 
 use std::ops::ControlFlow;
 
@@ -18,10 +18,10 @@ use crate::{
 };
 
 impl Engine {
-    /// The location that the target's Backup is in.
+    /// The location of the target's Backup.
     ///
     /// # Errors
-    /// The API server does not tell. That there is no such Backup, or no data, is none: the default location is left.
+    /// The API server fails. A missing Backup, or missing data, is no error: the default location is left.
     pub(super) async fn location_of(&self, target: &Target) -> Result<Option<String>, Fault> {
         let (backup, restore) = match target.kind {
             TargetKind::Backup => (Some(target.name.clone()), None),
@@ -43,7 +43,7 @@ impl Engine {
         }
     }
 
-    /// The Backup that a Restore names, or that Velero takes of the Schedule that it names.
+    /// The Backup that a Restore names, or that Velero chooses from the Schedule that it names.
     async fn backup_of(&self, restore: &TargetObject) -> Result<Option<String>, Fault> {
         let Some(selector) = restore.schedule_selector() else { return Ok(restore.backup_name.clone()) };
         let mut candidates = Vec::new();
@@ -60,8 +60,8 @@ impl Engine {
         }
     }
 
-    /// The location that a Restore's own data is in, for its Backup is gone: a Restore of the same name may have been there
-    /// before. That it cannot be told is no failure.
+    /// The location of a Restore's own data, if its Backup is gone. Checked by UID: an earlier Restore may have had the
+    /// same name. A failure to read it is no error.
     async fn location_of_data(&self, restore: &TargetObject) -> Option<String> {
         let selector = format!("velero.io/restore-name={}", valid_label(&restore.name));
         for (version, kind, plural) in
@@ -81,7 +81,7 @@ impl Engine {
                     None => ControlFlow::Continue(()),
                 }
             });
-            // Whether the list came to its end or not: what was found is the Restore's own.
+            // Even if the list broke off, a found location is the Restore's own.
             let _ = listed.await;
             if found.is_some() {
                 return found;
@@ -100,9 +100,9 @@ impl Engine {
     }
 }
 
-/// The object, if there is one and its kind is served: to a kind that it does not know the API server answers 404 in plain
-/// words, which is no status that says `NotFound`. A name that no object can have, for a Restore may name any text as its
-/// Backup, is not asked for: in a path it could lead elsewhere.
+/// The object, if it exists and its kind is served: for an unknown kind the API server answers 404 as plain text, not
+/// as a status `NotFound`. A Restore may name any text as its Backup; a name that no object can have is not requested,
+/// since in a path it could lead elsewhere.
 async fn there(api: &Api<DynamicObject>, name: &str) -> Result<Option<DynamicObject>, Fault> {
     if !inventory::is_dns_name(name) {
         return Ok(None);
@@ -125,8 +125,8 @@ pub(super) async fn every(api: &Api<DynamicObject>) -> Result<Vec<DynamicObject>
     Ok(all)
 }
 
-/// Gives all objects, or those that a selector takes, to `take`, page by page, until that has enough: of a Schedule or of data
-/// there may be thousands.
+/// Passes all objects, or those that match a selector, to `take`, page by page, until it has enough: a Schedule or its
+/// data may have thousands.
 async fn each(
     api: &Api<DynamicObject>,
     selector: Option<&str>,

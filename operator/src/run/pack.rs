@@ -1,5 +1,5 @@
-//! The first half of a run: inventory, plan, collect, diagnose. What comes out, by way of [`super::sealing`], is a closed
-//! and checked file in the spool and the few facts that status tells; both survive a crash of the process.
+//! The first half of a run: inventory, plan, collect, diagnose. The result, by way of [`super::sealing`], is a closed
+//! and checked file in the spool and the few facts for status; both survive a crash of the process.
 
 use std::{
     path::Path,
@@ -41,15 +41,14 @@ use crate::{
     text,
 };
 
-/// The most of the collection's time that finding out what there is may take.
+/// The most of the collection's time that the inventory may take.
 const INVENTORY: Duration = Duration::from_mins(2);
-/// The most of it that finding out where the target met errors, or brought something, may take; and what there is at least to
-/// look there.
+/// The most time for reading the target's files, and the least time for reading the namespaces that they name.
 const RESULTS: Duration = Duration::from_secs(30);
-/// Left of the collection's time for sealing what was collected.
+/// The part of the collection's time that is left for sealing.
 const TO_SEAL: Duration = Duration::from_secs(5);
 
-/// A sealed bundle and what is to be told of it.
+/// A sealed bundle and the facts for its status.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Packed {
@@ -58,21 +57,21 @@ pub struct Packed {
     pub(super) sealed: Option<Sealed>,
     /// Its top directory.
     pub root: String,
-    /// The location it is meant for; empty if it stays here.
+    /// The location it is meant for; empty if it is not uploaded.
     pub location: String,
     pub(super) bucket: String,
     pub(super) key: String,
-    /// Items that were wanted and are not in it.
+    /// Number of wanted items that it lacks.
     pub missing: i64,
     pub(super) warnings: i64,
-    /// Why the target ended as it did.
+    /// The cause of the target's end.
     pub cause: Option<String>,
-    /// What was found.
+    /// The findings.
     pub findings: Vec<Finding>,
 }
 
 impl Packed {
-    /// What an earlier process packed in this folder, if all of it is there.
+    /// The bundle that an earlier process packed in this folder, if it is complete.
     pub fn reopen(dir: &Path) -> Option<Self> {
         let sealed = Sealed::reopen(dir)?;
         let note = std::fs::read(dir.join(archive::OWNER_NOTE)).ok()?;
@@ -88,7 +87,7 @@ impl Packed {
         self.sealed.as_ref().expect("pack and reopen set it")
     }
 
-    /// What status tells.
+    /// The facts for status.
     pub fn outcome(&self) -> Outcome {
         let sealed = self.sealed();
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
@@ -106,7 +105,7 @@ impl Packed {
         Outcome { bundle, missing: self.missing, errors: self.missing, warnings: self.warnings }
     }
 
-    /// The same bundle, which has gone, or goes, to this place: its location may have been mended since it was sealed.
+    /// The same bundle with this place: its location may have been mended since it was sealed.
     #[must_use]
     pub fn at(&self, destination: &Destination) -> Self {
         Self {
@@ -117,12 +116,12 @@ impl Packed {
         }
     }
 
-    /// Whether that is where it was meant to go.
+    /// Whether it was meant for this place.
     pub fn is_for(&self, destination: &Destination) -> bool {
         self.bucket == destination.bucket() && self.key == destination.key.as_str()
     }
 
-    /// What is to be sent.
+    /// The upload of this bundle.
     pub fn upload(&self, subject: &Subject) -> Upload<'_> {
         let sealed = self.sealed();
         Upload {
@@ -137,10 +136,10 @@ impl Packed {
 /// Whether a bundle needs a store to go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Store {
-    /// It is uploaded: without a location that it may go to there is no run. One that cannot be used just now may be
-    /// mended while the sealed bundle waits.
+    /// It is uploaded: a run without a location to go to fails. A location that is unusable now may be mended while the
+    /// sealed bundle waits.
     Required,
-    /// It stays here: without a usable location, Velero's own files are missing in it.
+    /// It is not uploaded: without a usable location it lacks Velero's own files.
     Optional,
 }
 
@@ -148,8 +147,8 @@ impl Engine {
     /// Makes the bundle in the folder `dir` of the spool.
     ///
     /// # Errors
-    /// Terminal: no such target, no Velero, no location to go to, a full spool. What merely could not be read is in the
-    /// bundle's manifest instead.
+    /// Terminal: no such target, no Velero, no location to go to, a full spool. Data that could not be read is reported
+    /// in the bundle's manifest instead.
     pub async fn pack(
         &self,
         subject: &Subject,
@@ -193,7 +192,7 @@ impl Engine {
             Err(_) => false,
         };
         inventory.touch_named(results_lead);
-        // Namespaces wait until now that might have lost their place: they have what is left of the time.
+        // Namespaces that might have lost their place are read only now, in the rest of the time.
         let left = for_inventory.saturating_duration_since(Instant::now()).max(RESULTS);
         let limit = left.min(deadline.saturating_duration_since(Instant::now()));
         Box::pin(inventory::follow(&cluster, &mut inventory, limit)).await;
@@ -202,7 +201,7 @@ impl Engine {
         known.extend(password.known.take());
         let detector = Detector::new(&known);
         let redactor = Arc::new(Redactor::of_known(known).with(rules));
-        // It is empty until now.
+        // Set only here, so this cannot fail.
         let _ = masking.set(Arc::clone(&redactor));
         let spool = Spool::create(dir, self.options.spool_limit).map_err(full)?;
         let mut plan = plan::plan(&subject.spec, &inventory, started);
@@ -253,7 +252,7 @@ impl Engine {
 
         tracker.stage(Stage::Diagnose, "looking for the cause");
         let clock = Instant::now();
-        // Without a target, every location is the bundle's matter.
+        // Without a target, the bundle is about every location.
         let location = subject.spec.target.as_ref().and(stores.of_target.as_deref());
         let mut diagnosis = diagnose::diagnose(&collected.evidence, location);
         password.warn(&inventory.namespace, &mut diagnosis);
@@ -296,9 +295,9 @@ impl Engine {
     }
 }
 
-/// Volumes and operations that failed are named with their claims and snapshots. What refused or disturbed a target lies in the
-/// namespaces that its results name: quotas, events; after these, for a warning may be about many of them. What a Restore
-/// brought and does not come up lies in those that its resource list names. Whether the results name any namespace.
+/// Adds what the target's files name, in this order: claims and snapshots of failed volumes and operations; namespaces
+/// in its results, whose quotas and events may explain the failure, though a warning may name many; namespaces in a
+/// Restore's resource list, where restored pods may not come up. Returns whether the results name any.
 async fn take_up_files(inventory: &mut Inventory, files: &dyn StoreFiles, idle: Duration, deadline: Instant) -> bool {
     let Some(target) = inventory.target.as_ref().filter(|target| target.files_may_be_there()) else { return false };
     let (kind, name) = (target.kind, target.name.clone());
@@ -321,7 +320,7 @@ async fn take_up_files(inventory: &mut Inventory, files: &dyn StoreFiles, idle: 
     results_lead
 }
 
-/// With a message that may be told: by all rules of the run, known values among them, once there are any.
+/// Masks the message by all rules of the run, including known values, once there are any.
 fn masked(fault: Fault, by: Option<&Arc<Redactor>>) -> Fault {
     fault.map_message(|message| by.map_or_else(|| self_redaction::mask(message), |by| by.text(message)))
 }

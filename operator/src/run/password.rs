@@ -1,5 +1,5 @@
-//! Velero's password of its repositories: read by name, only to be masked wherever it stands. Where it may not be read the
-//! bundle says so, with the rule and the cure; what the password opens is never looked at.
+//! Velero's repository password: read by name, only to mask it. If it may not be read, the bundle says so, with the
+//! rule and the cure. What the password opens is never read.
 
 use debugbundle_crd::Reason;
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
@@ -18,22 +18,22 @@ use crate::{
 
 /// Where Velero keeps the password (pkg/repository/keys).
 const SECRET: &str = "velero-repo-credentials";
-/// The key in it.
+/// The key in the Secret.
 const KEY: &str = "repository-password";
-/// The rule of redaction that masks it.
+/// The redaction rule that masks it.
 const MASKED_BY: &str = "known-repository-password";
 
-/// What became of reading it.
+/// The result of reading it.
 pub(super) struct RepositoryPassword {
     /// The value, with the rule that masks it; `None` if there is none, or it may not be read.
     pub(super) known: Option<(&'static str, Secret)>,
-    /// The API server's words, if it may not be read.
+    /// The API server's message, if it may not be read.
     refused: Option<String>,
 }
 
 impl RepositoryPassword {
-    /// The line of `permissions[]`: not the self-check's answer but the read itself, for an answer may be a minute old, and
-    /// what is masked must not depend on one.
+    /// The line of `permissions[]`, from the read itself. The permission check's answer may be a minute old, and
+    /// masking must not depend on it.
     pub(super) fn permission(&self, velero: &str, borders: &ReadScope) -> Permission {
         let need = access::need("get", &kind(), "", Some(velero));
         let rule = borders.forbidden("", "", "", need.clone()).rule.unwrap_or_default();
@@ -49,7 +49,7 @@ impl RepositoryPassword {
         }
     }
 
-    /// The line of `missing[]`, if it may not be read. A note: nothing that belongs into a bundle lacks.
+    /// The line of `missing[]`, if it may not be read. A note: the bundle lacks nothing that belongs in it.
     pub(super) fn missing(&self, velero: &str, borders: &ReadScope) -> Option<Missing> {
         let why = self.refused.as_ref()?;
         let what = format!("Velero's repository password (Secret {SECRET}), so that it is not masked by its value");
@@ -58,7 +58,7 @@ impl RepositoryPassword {
         Some(Missing { severity: MissingSeverity::Note, cure, ..told })
     }
 
-    /// Says so where whoever hands the bundle on looks first.
+    /// Adds a warning, where a person who passes the bundle on looks first.
     pub(super) fn warn(&self, velero: &str, diagnosis: &mut Diagnosis) {
         if let Some(why) = &self.refused {
             let title = "Velero's repository password may not be read, so that it is not masked by its value";
@@ -71,7 +71,8 @@ impl Engine {
     /// Reads the password.
     ///
     /// # Errors
-    /// Transient while the API server does not say whether there is one: nothing is collected that could not be masked.
+    /// Transient while the API server does not answer whether there is one: no data is collected that could not be
+    /// masked.
     pub(super) async fn repository_password(&self) -> Result<RepositoryPassword, Fault> {
         let api: Api<KubeSecret> = Api::namespaced(self.client.clone(), &self.options.namespace);
         match tokio::time::timeout(PATIENCE, api.get_opt(SECRET)).await {

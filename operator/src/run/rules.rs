@@ -1,5 +1,5 @@
-//! Room for the compiled rules of `spec.redaction.rules`, shared by all runs of a process: a run whose rules have none left waits.
-//! What rules need is the rules' business.
+//! Memory for the compiled rules of `spec.redaction.rules`, shared by all runs of a process: a run waits until enough
+//! is free.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use crate::{
     redact::{RuleError, UserRules},
 };
 
-/// What the largest rules that are allowed need, in KiB.
+/// Memory of the largest rules that are allowed, in KiB.
 const MOST: u32 = kib(UserRules::MOST);
-/// As many runs with such rules as are collected at once by default.
+/// Enough for as many runs with such rules as are collected at once by default.
 const ALL: u32 = 2 * MOST;
-// An eighth of the shipped limit of the pod's memory.
+// An eighth of the pod's shipped memory limit.
 const _: () = assert!(ALL <= 32 << 10);
 
-/// The room, in KiB.
+/// The free memory, in KiB.
 pub(super) struct Room(Arc<Semaphore>);
 
 impl Default for Room {
@@ -31,7 +31,7 @@ impl Default for Room {
 }
 
 impl Room {
-    /// The rules, compiled; what they need is taken until the last who uses them is done, be it a thread of a cancelled run.
+    /// Compiles the rules. Their memory is held until their last user is done, even a thread of a cancelled run.
     pub(super) async fn compiled(&self, rules: &[String], deadline: Instant) -> Result<UserRules, Fault> {
         if rules.is_empty() {
             return Ok(UserRules::default());

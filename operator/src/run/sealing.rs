@@ -1,5 +1,6 @@
-//! The end of the first half of a run: what we say ourselves about the evidence, the archive, and its check by a second pair
-//! of eyes. Only what passed the check gets a name that a later process looks at; sending it is told by [`super::deliver`].
+//! The end of the first half of a run: writes the operator's own files, closes the archive, and checks it
+//! independently. Only an archive that passed the check gets the name that a later process looks for;
+//! [`super::deliver`] sends it.
 
 mod telling;
 
@@ -32,10 +33,10 @@ use crate::{
 };
 use telling::OwnFiles;
 
-/// All that sealing needs but what was found.
+/// Everything that sealing needs except the run's results.
 pub(super) struct Sealing {
     pub(super) subject: Subject,
-    /// Where the bundle is meant to go; empty if it stays here.
+    /// Where the bundle is meant to go; empty if it is not uploaded.
     pub(super) place: Place,
     pub(super) version: String,
     pub(super) spool: Arc<Spool>,
@@ -44,12 +45,13 @@ pub(super) struct Sealing {
 }
 
 impl Sealing {
-    /// Writes what we have to say ourselves, closes the archive, checks it, and leaves a note beside it. Runs where it may
-    /// block. What the check finds is withheld and the archive made anew, until nothing is found. That ends: an entry loses lines
-    /// once, and is left out if something is found in it again.
+    /// Writes the operator's own files, closes the archive, checks it, and writes a note beside it. Runs where it may
+    /// block. Hits of the check are withheld and the archive is made anew, until there is no hit. That ends: an entry
+    /// loses lines once, and is left out at its next hit.
     ///
     /// # Errors
-    /// Terminal: the spool is full; or the check failed, or found something in what the operator itself says.
+    /// Terminal: the spool is full; the check failed; or it had a hit in a file that people read first, the manifest or
+    /// a name.
     pub(super) fn seal(&self, mut found: RunResult, locations: &[location::ProbeReport]) -> Result<Packed, Fault> {
         let clock = std::time::Instant::now();
         found.wanted += locations.len();
@@ -72,14 +74,14 @@ impl Sealing {
             let mut entries = std::mem::take(&mut telling.found.collected.entries);
             entries.extend(own);
             crash::point("sealing");
-            // All that was kept free until now is for the archive.
+            // The archive may use all the room that was held back.
             self.spool.hold_back(0);
             let draft = archive::seal(&self.spool, &root, entries, head, &self.redactor).map_err(full)?;
             crash::point("unchecked");
             match selfcheck::check(&draft, &self.detector) {
                 Ok(Ok(clean)) => {
                     let note = serde_json::to_vec(&packed).map_err(full)?;
-                    // Before the archive gets its name: one without its note would be of no use to a successor.
+                    // Before the archive gets its name: without its note it would be useless to a successor.
                     write_note(&self.spool.dir().join(archive::OWNER_NOTE), &note).map_err(full)?;
                     let sealed = draft.publish(clean).map_err(full)?;
                     return Ok(Packed { sealed: Some(sealed), ..packed });
@@ -94,7 +96,7 @@ impl Sealing {
         }
     }
 
-    /// What status tells.
+    /// The facts for status.
     fn packed(&self, root: &str, found: &RunResult) -> Packed {
         let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         let Place { location, bucket, key } = self.place.clone();
@@ -111,7 +113,7 @@ impl Sealing {
         }
     }
 
-    /// What we say ourselves, as entries.
+    /// The operator's own files, as entries.
     fn own_entries(&self, telling: &mut OwnFiles) -> Result<Vec<Entry>, Fault> {
         let mut own = own_texts(&self.subject, telling);
         own.retain(|(path, _)| !telling.is_settled(path.as_str()));
@@ -131,7 +133,7 @@ impl Sealing {
     }
 }
 
-/// An entry of our own. One for which there is no room is told as missing: it must not cost the others.
+/// An entry of the operator's own. Without room for it, it is reported as missing: it must not cost other entries.
 fn unless_full(made: io::Result<Entry>, path: &str, found: &mut RunResult) -> Result<Option<Entry>, Fault> {
     let error = match made {
         Ok(entry) => return Ok(Some(entry)),
@@ -149,7 +151,7 @@ fn unless_full(made: io::Result<Entry>, path: &str, found: &mut RunResult) -> Re
     }
 }
 
-/// What we have to say ourselves, by path; first what is read first.
+/// The operator's own texts, by path; those that people read first come first.
 fn own_texts(subject: &Subject, telling: &OwnFiles) -> Vec<(BundlePath, Vec<u8>)> {
     let OwnFiles { found, timeline, .. } = telling;
     let mut texts = vec![
@@ -172,7 +174,7 @@ fn own_texts(subject: &Subject, telling: &OwnFiles) -> Vec<(BundlePath, Vec<u8>)
         namespace: &subject.namespace,
         phase: target.map(|t| t.phase.as_str()),
         times: (status("startTimestamp"), status("completionTimestamp")),
-        // Besides these: summary.md, report.html and the log; the manifest does not count itself.
+        // Plus summary.md, report.html and the log; the manifest does not count itself.
         items: paths.len() + texts.len() + 2 + usize::from(!found.log.is_empty()),
         diagnosis: &found.diagnosis,
         timeline,
@@ -197,7 +199,7 @@ fn pretty<T: Serialize>(list: &[T]) -> Vec<u8> {
     body
 }
 
-/// One JSON value a line.
+/// One JSON value per line.
 fn lines<T: Serialize>(list: &[T]) -> Vec<u8> {
     let mut body = Vec::new();
     for value in list {

@@ -1,5 +1,5 @@
-//! The stores of a run: the one that the bundle goes to, and the one that holds what Velero stored of the target. A store
-//! that cannot be used is a fact about the target, not the end of the run. Sending is not here.
+//! The stores of a run: the bundle's, and the one with Velero's files of the target. An unusable store is a fact about
+//! the target, not the end of the run.
 
 use std::sync::Arc;
 
@@ -17,17 +17,17 @@ use crate::{
     secret::Secret,
 };
 
-/// What a run has to know of its stores before it collects.
+/// What a run must know about its stores before it collects.
 pub(super) struct Stores {
-    /// The locations; none if they could not be had.
+    /// The locations; `None` if they could not be read.
     pub(super) survey: Option<Survey>,
     /// Where the bundle is meant to go.
     pub(super) place: Option<Place>,
-    /// The files that Velero stored of the target.
+    /// Velero's files of the target.
     pub(super) files: Result<Arc<dyn StoreFiles>, StoreFailure>,
-    /// Name of the location that they are in.
+    /// Name of the location of these files.
     pub(super) of_target: Option<String>,
-    /// Exact values that must not be seen in the bundle, with the rule that masks them.
+    /// Exact values that must not appear in the bundle, with the rule that masks them.
     pub(super) known: Vec<(&'static str, Secret)>,
 }
 
@@ -35,7 +35,7 @@ impl Engine {
     /// Opens the stores of a run.
     ///
     /// # Errors
-    /// If it has no place to go to and needs one, and while the API server does not say what must be masked.
+    /// The run needs a location and has none, or the API server does not return the values that must be masked.
     pub(super) async fn stores(&self, subject: &Subject, store: Store) -> Result<Stores, Fault> {
         let survey = match self.survey(subject).await {
             Ok(survey) => survey,
@@ -54,7 +54,7 @@ impl Engine {
             self.refuse_the_hopeless(subject, &survey)?;
         }
         let chosen = survey.chosen.as_ref().map(|chosen| chosen.name.clone()).map_err(Clone::clone);
-        // Of a location that is not there nothing can have been stored; what is asked of another one is not found.
+        // A location that does not exist cannot hold files; another one is asked instead, and may not find them.
         let of_target = survey.of_target.clone().filter(|name| survey.named(name).is_some());
         let source = of_target.map_or_else(|| chosen.clone(), Ok);
         let mut known = Vec::new();
@@ -78,7 +78,7 @@ impl Engine {
         if let Err(fault) = &source {
             files = Err(failure(fault));
         }
-        // Whatever is looked at is known: its keys may stand in the logs.
+        // The keys of every probed location are masked: they may occur in logs.
         for (location, uses) in locations::looked_at(subject, &survey) {
             if uses.is_empty() {
                 known.extend(self.known_of(&survey, location).await?);
@@ -87,8 +87,8 @@ impl Engine {
         Ok(Stores { place: survey.place(subject), survey: Some(survey), files, of_target: source.ok(), known })
     }
 
-    /// Ends a run whose bundle can go nowhere before anything is collected: the location's own words are wrong, and no time
-    /// mends them. What it names (Secret, host, bucket, permission) may be mended while a sealed bundle waits.
+    /// Ends a run before the collection if its bundle can go nowhere: the location itself is wrong, and waiting does
+    /// not mend that. What it refers to (Secret, host, bucket, permission) may be mended while a sealed bundle waits.
     fn refuse_the_hopeless(&self, subject: &Subject, survey: &Survey) -> Result<(), Fault> {
         let chosen = survey.chosen.as_ref().map_err(Clone::clone)?;
         let sound = |location: &Location| {
@@ -107,7 +107,7 @@ impl Engine {
         })
     }
 
-    /// The secret values of a location; of one that cannot be used as it is, what may be secret in the Secrets that it
+    /// The secret values of a location. If it is unusable as it is, the possibly secret values in the Secrets that it
     /// names: they may hold good keys all the same.
     async fn known_of(&self, survey: &Survey, location: &Location) -> Result<Vec<(&'static str, Secret)>, Fault> {
         let (namespace, server) = (&self.options.namespace, survey.server.as_ref());

@@ -1,5 +1,4 @@
-//! How far a run is: counters that the work moves and status reads.
-//! Nothing is decided by them.
+//! Progress of a run: counters that the work updates and status reads. No decision depends on them.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -10,7 +9,7 @@ use debugbundle_crd::{Progress, Stage};
 
 use crate::collect;
 
-/// Shared by the work and whoever shows progress.
+/// Shared by the work and the display of progress.
 #[derive(Debug, Default)]
 pub struct Tracker {
     collecting: Arc<collect::Progress>,
@@ -35,18 +34,18 @@ impl Tracker {
         &self.collecting
     }
 
-    /// So many bytes were sent in all; an upload that begins anew begins at 0.
+    /// Sets the number of bytes sent so far; an upload that starts over starts at 0.
     pub fn sent(&self, bytes: u64, of: u64) {
         self.sent.store(bytes, Relaxed);
         self.to_send.store(of, Relaxed);
     }
 
-    /// Bytes that were sent in all.
+    /// Bytes sent so far.
     pub fn sent_bytes(&self) -> u64 {
         self.sent.load(Relaxed)
     }
 
-    /// As it stands.
+    /// The present progress.
     pub fn snapshot(&self) -> Progress {
         let number = |n: &AtomicU64| i64::try_from(n.load(Relaxed)).unwrap_or(i64::MAX);
         let collected = self.collecting.now();

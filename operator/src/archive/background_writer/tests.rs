@@ -1,5 +1,5 @@
-//! What a body on a thread of its own must keep of one that has none: bytes, errors, panics, and the room it gives back.
-//! How fast it is, is measured by the example `redact_speed`.
+//! A body on a thread of its own must behave like one without: the same bytes, errors, panics, and room given back.
+//! The example `redact_speed` measures its speed.
 
 use std::{fs, io::Read as _, path::Path};
 

@@ -1,5 +1,5 @@
-//! What the manifest says of a file that is in the archive: where it was read, and why it is not whole. Where it lies is
-//! known when the archive is sealed.
+//! What the manifest says of a file in the archive: where it was read, and why it is not whole. Sealing adds its place
+//! in the archive.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -22,7 +22,7 @@ pub struct Entry {
     pub ms: u64,
 }
 
-/// Where an entry was read: `entries[].source`. What does not apply to a kind stays empty and is not written.
+/// Where an entry was read: `entries[].source`. Fields that do not apply to a kind stay empty and are not written.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
@@ -43,7 +43,7 @@ pub struct Source {
     /// Container whose log it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
-    /// The log of the container that ended before the present one.
+    /// Whether it is the log of the previous, terminated container.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous: Option<bool>,
     /// Node of the pod.
@@ -55,7 +55,7 @@ pub struct Source {
     /// Time of the last line.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "option_seconds")]
     pub last_line: Option<Timestamp>,
-    /// What is to be known of its origin: the kubelet was not proven to be who it said it was, or the pod was gone.
+    /// A doubt about its origin: the kubelet's identity was not verified, or the pod was gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
     /// Items of a List.
@@ -94,7 +94,7 @@ pub struct Truncation {
     pub reason: TruncationReason,
     /// Bytes kept before the gap.
     pub kept_head: u64,
-    /// Bytes kept behind it.
+    /// Bytes kept after it.
     pub kept_tail: u64,
     /// Bytes known to be left out.
     pub left_out_bytes: u64,
@@ -114,7 +114,7 @@ impl Truncation {
         })
     }
 
-    /// The source ended before its end: what came until then is kept, what is left out is not known.
+    /// The source broke off: what came until then is kept; how much is missing is unknown.
     pub fn ended(segment: &Segment, reason: TruncationReason) -> Self {
         Self::of(segment, reason).unwrap_or(Self {
             reason,
@@ -125,7 +125,7 @@ impl Truncation {
         })
     }
 
-    /// The self-check took so many bytes, of so many lines, out of what was left of `segment` before.
+    /// The self-check removed this many bytes, in this many lines, from what was left of `segment` before.
     pub fn withheld(before: Option<Self>, segment: &Segment, bytes: u64, lines: u64) -> Self {
         let reason = TruncationReason::Withheld;
         let before = before.unwrap_or_else(|| Self::ended(segment, reason));
@@ -138,7 +138,7 @@ impl Truncation {
     }
 }
 
-/// Why an entry is cut. `Limit` and `Budget` are as asked; the others count as errors.
+/// Why an entry is cut. `Limit` and `Budget` were asked for; the others count as errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum TruncationReason {
     /// The limit of this entry.
@@ -147,11 +147,11 @@ pub enum TruncationReason {
     Budget,
     /// The connection was cut.
     Reset,
-    /// No byte for too long.
+    /// No byte came for too long.
     Stalled,
     /// The run's or the item's time was over.
     Deadline,
-    /// The self-check found something in lines of it.
+    /// The self-check found something in some of its lines.
     Withheld,
 }
 

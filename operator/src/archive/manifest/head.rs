@@ -1,5 +1,4 @@
-//! All of the manifest but its entries: whose bundle it is, of what, of when, and what it comes to. What a run found out is
-//! put into these words by `run`.
+//! All of the manifest except its entries: the bundle, its target, its times and its totals. `run` fills it in.
 
 use std::collections::BTreeMap;
 
@@ -19,17 +18,17 @@ pub struct ManifestHead {
     pub schema_version: u32,
     /// The bundle itself.
     pub bundle: BundleInfo,
-    /// Who made it.
+    /// The program that made it.
     pub operator: OperatorInfo,
-    /// Where.
+    /// The cluster it was made in.
     pub cluster: ClusterInfo,
-    /// The Velero it looked at.
+    /// The Velero installation it is about.
     pub velero: VeleroInfo,
-    /// What it is about; `None` for the whole installation.
+    /// The target; `None` for the whole installation.
     pub target: Option<TargetInfo>,
     /// The spec with defaults filled in. Redaction rules become their number when it is written.
     pub request: serde_json::Value,
-    /// Times that logs were cut to.
+    /// The time window that logs were cut to.
     pub window: Window,
     /// Start of collection; also the directories' time in the archive.
     #[serde(serialize_with = "seconds")]
@@ -39,15 +38,15 @@ pub struct ManifestHead {
     pub finished_at: Timestamp,
     /// Whether anything failed.
     pub outcome: Outcome,
-    /// Namespaces that were looked into, or not.
+    /// The namespaces that matter, and whether they were read.
     pub namespaces: Vec<NamespaceInfo>,
-    /// Paths of Lists that were asked for and had no item.
+    /// Paths of Lists that were read and had no items.
     pub empty: Vec<String>,
     /// What is missing, and why.
     pub missing: Vec<Missing>,
     /// What was left out to fit the bundle's size.
     pub trimmed: Vec<Trimmed>,
-    /// What the self-check said.
+    /// What the permission check answered.
     pub permissions: Vec<Permission>,
     /// What the diagnosis found.
     pub findings: FindingsInfo,
@@ -96,7 +95,7 @@ pub struct BundleInfo {
     pub root: String,
     /// Who asked for it.
     pub origin: Origin,
-    /// The target's phase that made an automatic one.
+    /// The phase of the target that triggered an automatic bundle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// 1 for the first run.
@@ -108,10 +107,10 @@ pub struct BundleInfo {
 /// Who asked for a bundle.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub enum Origin {
-    /// Somebody made the resource.
+    /// A user created the resource.
     #[default]
     Request,
-    /// The operator did, because a Backup or Restore failed.
+    /// The operator created it, because a Backup or Restore failed.
     Automatic,
     /// `kubectl debugbundle`, without the operator.
     #[serde(rename = "CLI")]
@@ -138,7 +137,7 @@ pub struct ClusterInfo {
     pub nodes: Option<u64>,
 }
 
-/// The Velero that was looked at.
+/// The Velero installation that the bundle is about.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct VeleroInfo {
     /// Its namespace.
@@ -177,7 +176,7 @@ pub struct TargetInfo {
     pub completion_timestamp: Option<Timestamp>,
 }
 
-/// Times that logs were cut to.
+/// The time window that logs were cut to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Window {
     /// From.
@@ -203,9 +202,9 @@ pub enum Outcome {
 pub struct NamespaceInfo {
     /// Name.
     pub name: String,
-    /// What it has to do with the target.
+    /// How it is related to the target.
     pub why: String,
-    /// Whether it was looked into.
+    /// Whether it was read.
     pub looked: bool,
 }
 
@@ -223,7 +222,7 @@ pub struct Trimmed {
     pub kept_bytes: u64,
 }
 
-/// One answer of the self-check.
+/// One answer of the permission check.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Permission {
@@ -242,7 +241,7 @@ pub struct Permission {
     pub allowed: bool,
     /// What it is for.
     pub needed_for: String,
-    /// Id of the shipped rule that gives it.
+    /// Id of the shipped rule that grants it.
     pub rule: String,
 }
 
@@ -281,12 +280,12 @@ pub struct Totals {
 /// Milliseconds of each stage.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Timings {
-    /// Finding out what there is.
+    /// Listing what exists.
     pub inventory: u64,
     /// Reading it.
     pub collect: u64,
     /// Explaining it.
     pub diagnose: u64,
-    /// Preparing the seal; the caller's measure, because the manifest is written before the seal is done.
+    /// Preparing the seal, measured by the caller: the manifest is written before the seal is done.
     pub seal: u64,
 }

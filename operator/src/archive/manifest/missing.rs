@@ -1,9 +1,8 @@
-//! What the manifest says of a thing that was wanted and is not in the archive: why, and what would cure it. Who found that
-//! out, and in which words, is told where things are read.
+//! What the manifest says of a wanted item that is not in the archive: why it is missing, and what would cure it.
 
 use serde::Serialize;
 
-/// Something that was wanted and is not there: `missing[]`.
+/// A wanted item that is not in the archive: `missing[]`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Missing {
@@ -17,10 +16,10 @@ pub struct Missing {
     pub severity: MissingSeverity,
     /// The message, escaped, at most 512 bytes.
     pub why: String,
-    /// The permission that lacked; with `Forbidden` only.
+    /// The missing permission; with `Forbidden` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub need: Option<Need>,
-    /// Id of the shipped rule that gives it; with `Forbidden` only.
+    /// Id of the shipped rule that grants it; with `Forbidden` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
     /// What to do, ready to paste; empty if nothing helps.
@@ -61,25 +60,25 @@ pub enum MissingCode {
     NeverWritten,
     /// Absent from the store though the phase says that it was written.
     NotFound,
-    /// No terminated container before the present one.
+    /// There is no previous, terminated container.
     NoPrevious,
     /// The container has not started.
     NotStarted,
-    /// There and empty.
+    /// It exists and is empty.
     Empty,
     /// Deleted, or another object of the same name is there now.
     Gone,
     /// The cluster does not serve this kind.
     NotInstalled,
-    /// Outside the namespaces that the operator may look into.
+    /// Outside the namespaces that the operator may read.
     NotAllowed,
-    /// Beyond the number of namespaces that are looked into.
+    /// Beyond the number of namespaces that are read.
     NotLooked,
-    /// A permission lacks.
+    /// A permission is missing.
     Forbidden,
     /// The node does not answer.
     NodeUnreachable,
-    /// The answer said 200 and held an error.
+    /// The answer had status 200 and contained an error.
     BodyIsError,
     /// The API refused or failed.
     ApiError,

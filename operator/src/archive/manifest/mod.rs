@@ -1,7 +1,7 @@
 //! What `manifest.json` says, as it is written and as it is read: the contract with every reader of a bundle.
-//! Where each segment lies is filled in by [`super::seal`]; what is missing and why is told by those who looked.
+//! [`super::seal`] fills in where each segment lies.
 //!
-//! * [`entry`]: a file that is there. * [`missing`]: one that is not. * [`head`]: everything else.
+//! * [`entry`]: a file in the archive. * [`missing`]: an item that is absent. * [`head`]: everything else.
 //! * [`write`]: how it is written. * [`view`]: how it is read.
 
 mod entry;
@@ -25,7 +25,7 @@ pub(super) use write::{EntryLine, Lies, write};
 /// Raised only for changes that break readers.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// Bytes of the archive.
+/// A range of bytes in the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     /// From the archive's first byte.

@@ -1,4 +1,4 @@
-//! Times in the manifest: RFC 3339 in UTC, whole seconds. When something happened is known elsewhere.
+//! Times in the manifest: RFC 3339 in UTC, whole seconds.
 
 use jiff::Timestamp;
 use serde::Serializer;

@@ -1,15 +1,14 @@
-//! The manifest as it is read: what listing the entries and reading one alone needs. Whatever else stands in it, and whoever
-//! wrote it, is passed over.
+//! The manifest as a reader parses it: only the keys needed to list the entries and to read one of them alone.
 
 use serde::Deserialize;
 
 use super::Span;
 
-/// The manifest as a reader sees it: what listing and reading entries needs; other keys are ignored, whoever wrote them.
+/// The manifest as a reader sees it; other keys are ignored.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ManifestView {
-    /// 1 for what this program knows.
+    /// This program knows version 1.
     pub schema_version: u32,
     /// The bundle itself.
     pub bundle: BundleView,
@@ -24,7 +23,7 @@ pub struct ManifestView {
     pub missing: Vec<MissingView>,
 }
 
-/// Of the bundle itself.
+/// The bundle itself.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct BundleView {
     /// Name of the DebugBundle.
@@ -35,7 +34,7 @@ pub struct BundleView {
     pub root: String,
 }
 
-/// An entry, enough to read it alone.
+/// An entry, with what is needed to read it alone.
 #[derive(Debug, Clone, Deserialize)]
 pub struct EntryView {
     /// Path below the root.
@@ -74,7 +73,7 @@ impl ManifestView {
     /// Reads `manifest.json`.
     ///
     /// # Errors
-    /// It is no JSON, or lacks what reading entries needs.
+    /// It is not JSON, or lacks keys that reading entries needs.
     pub fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
     }

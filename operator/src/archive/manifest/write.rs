@@ -1,5 +1,4 @@
-//! How `manifest.json` is written: a key or an item a line, so that `grep` works on it. That its strings are redacted is the
-//! caller's business.
+//! How `manifest.json` is written: one key or item per line, for `grep`. The caller redacts the strings.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +9,7 @@ use serde::Serialize;
 
 use super::{Span, Truncation};
 
-/// Where a body lies: in the archive, and in the segment once that is inflated.
+/// Where a body lies: its segment in the archive, and the bytes to skip in the inflated segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::archive) struct Lies {
     pub(in crate::archive) offset: u64,
@@ -34,8 +33,8 @@ pub(in crate::archive) struct EntryLine<'a> {
     pub(in crate::archive) ms: u64,
 }
 
-/// Writes the manifest: `head` (an object whose strings are redacted) key by key, lists with an item a line, `entries` behind
-/// `namespaces`.
+/// Writes the manifest: `head` (an object whose strings are redacted) key by key, lists with one item per line, and
+/// `entries` after `namespaces`.
 pub(in crate::archive) fn write<W: Write>(
     mut out: W,
     head: &serde_json::Map<String, serde_json::Value>,

@@ -1,5 +1,4 @@
-//! The archive read back by our own means; other readers are asked in `tests/readers.rs`.
-//! What is redacted is tested where the rules are.
+//! The archive read back by our own reader; `tests/it/readers.rs` tests other readers.
 
 use std::{io::Write as _, sync::Arc};
 
@@ -181,7 +180,7 @@ fn a_limited_log_keeps_head_and_tail_and_says_what_is_missing() {
     whole.write_all(all.as_bytes()).expect("room");
     let whole = whole.finish().expect("room");
     assert_eq!((whole.cut(), whole.sha256()), (None, hex_digest(all.as_bytes())));
-    // Much smaller than it was: the chunks are larger than the head that is to stay.
+    // Much smaller than before: a chunk is larger than the head that is to stay.
     let whole = whole.shrink(&spool, 50_000).expect("room");
     check(&whole, 50_000);
 
@@ -351,7 +350,7 @@ fn a_user_rule_does_not_break_the_manifest() {
     assert!(!text.contains("/api/v1"));
 }
 
-/// A redactor that knows nothing of the value, as if its rule were broken.
+/// An entry from a redactor that does not know the value, as if its rule were broken.
 fn blind(spool: &Arc<Spool>, path: &str, body: &[u8]) -> Entry {
     let by = Arc::new(Redactor::new(&[], Vec::new()).expect("no rules"));
     let mut writer = Redacting::new(BundlePath::new(path.split('/')), by, Arc::clone(spool));

@@ -1,5 +1,5 @@
-//! That nothing is kept beyond the room, whatever it is, and that each thing is told in one way.
-//! Which class goes at which step is tested beside the order itself, in `budget`.
+//! Nothing is kept beyond the budget, and everything left out is reported exactly once. The order of the trimming steps
+//! is tested in `budget`.
 
 use std::{fmt::Write as _, io::Write as _, sync::Arc};
 
@@ -24,7 +24,7 @@ fn place(limit: u64) -> Place {
     Place { desk: EntryContext { redactor: Arc::new(Redactor::new(&[], Vec::new()).unwrap()), spool }, _folder: folder }
 }
 
-/// Lines that hardly become smaller: half of their bytes.
+/// Lines that compress only to half of their size.
 fn entry(desk: &EntryContext, path: &str, bytes: u64) -> Entry {
     let mut writer = LazyEntry::new(desk, BundlePath::new(path.split('/')), Some(64 * MIB));
     let (mut state, mut left) = (bytes | 1, bytes);
@@ -79,7 +79,7 @@ fn logs_that_stand_in_for_others_are_charged_and_shortened_like_these() {
     let all = room.stand_ins();
     assert_eq!((all.len(), room.used), (3, 0));
     for kept in all {
-        // For one of them something better came.
+        // A better log arrived for one of them.
         if kept.entry.segment.path().as_str() != log_path("a") {
             room.adopt(kept);
         }

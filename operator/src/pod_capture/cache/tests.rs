@@ -1,4 +1,4 @@
-//! What is kept of hosting pods that come, go and are too many. The logs of real pods are tested on an API server.
+//! Hosting pods that come, go and are too many. `tests/it` reads the logs of real pods from an API server.
 
 use super::*;
 use crate::pod_capture::log_buffer::RING;

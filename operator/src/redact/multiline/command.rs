@@ -1,10 +1,10 @@
-//! A command of which each argument is an element of a list on a line of its own: `- mysqldump`, below it `- -px`.
-//! What is a secret in it is told by `arguments`.
+//! A command whose arguments are list elements on lines of their own: `- mysqldump`, below it `- -px`. `arguments`
+//! finds the secrets in it.
 
 use super::line::Line;
 use crate::redact::{arguments, shapes, token::Span};
 
-/// Arguments that are looked at, and bytes of one.
+/// Most arguments that are read, and most bytes of one.
 const ARGUMENTS: usize = 64;
 const LONGEST: usize = 512;
 
@@ -15,7 +15,7 @@ pub(super) struct Command {
 }
 
 impl Command {
-    /// Takes the next line: what is to be masked in it because of the arguments above it.
+    /// Takes the next line and returns what to mask in it because of the arguments above.
     pub(super) fn next(command: &mut Option<Self>, line: &Line<'_>) -> Option<Span> {
         let scalar = line.scalar(line.body.clone()).filter(|(_, quoted)| *quoted || line.is_element);
         let Some((at, _)) = scalar.filter(|(at, _)| at.len() <= LONGEST) else {
@@ -37,7 +37,7 @@ impl Command {
     }
 }
 
-/// A word, or a path, that one of the tools is called.
+/// Whether the argument is a word or a path that names one of the tools.
 fn is_program(argument: &[u8]) -> bool {
     let word = argument.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(byte));
     word && !argument.starts_with(b"-") && shapes::names_a_tool(argument)

@@ -1,5 +1,5 @@
-//! One line of YAML or of JSON: where its field, its element or its text stands, and what it says of the lines below it.
-//! What is remembered from line to line is the business of `spread`.
+//! One line of YAML or JSON: where its field, its element or its text stands, and what it says about the lines below.
+//! `multiline` keeps the state from line to line.
 
 use std::ops::Range;
 
@@ -13,16 +13,16 @@ use crate::redact::{
     value::{self, Place},
 };
 
-/// One line of YAML or of JSON.
+/// One line of YAML or JSON.
 pub(super) struct Line<'a> {
     pub(super) text: &'a [u8],
-    /// Columns are counted from behind the prefix: of the first sign, and of what stands behind the dashes of lists.
+    /// Columns, counted from behind the prefix: of the first character, and of the text behind the dashes of lists.
     pub(super) indent: usize,
     pub(super) column: usize,
     pub(super) is_element: bool,
-    /// Where the first sign stands.
+    /// Index of the first character.
     pub(super) first: usize,
-    /// What stands behind the dashes, without blanks around it.
+    /// The text behind the dashes, trimmed.
     pub(super) body: Range<usize>,
 }
 
@@ -30,11 +30,11 @@ pub(super) struct Line<'a> {
 pub(super) struct Element<'a> {
     pub(super) name: &'a [u8],
     pub(super) content: Range<usize>,
-    /// Its end follows its content.
+    /// Its end tag follows its content.
     pub(super) closed: bool,
 }
 
-/// Elements between the name and the value of a pair, such as a description.
+/// Most elements between the name and the value of a pair, such as a description.
 const BETWEEN: u8 = 3;
 
 impl<'a> Line<'a> {
@@ -43,7 +43,7 @@ impl<'a> Line<'a> {
         while end > prefix && (text[end - 1].is_ascii_whitespace() || text[prefix..end].ends_with(b"\\r")) {
             end -= if text[end - 1].is_ascii_whitespace() { 1 } else { 2 };
         }
-        // The sign of a diff, where another line has a blank.
+        // The sign of a diff, where other lines have a blank.
         let signed = match text[prefix..end] {
             [b'+', ..] => 1,
             [b'-', next, ..] if next.is_ascii_alphanumeric() => 1,
@@ -57,7 +57,7 @@ impl<'a> Line<'a> {
         Self { text, indent: first - prefix, column: at - prefix, is_element: at > first, first, body: at..end }
     }
 
-    /// `name: …` or `"name": …`, and what stands behind it.
+    /// `name: …` or `"name": …`, and the range behind it.
     pub(super) fn field(&self) -> Option<(&'a [u8], Range<usize>)> {
         let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
         let (name, at) = if let Some((quote, from)) = Quote::at(self.text, self.body.start) {
@@ -77,7 +77,7 @@ impl<'a> Line<'a> {
         separated.then(|| (name, blank(self.text, at + 1, self.body.end)..self.body.end))
     }
 
-    /// Without the anchor or tag in front, and without the comment behind, of what is in no quotes.
+    /// The range without the anchor or tag in front and, if it is not quoted, without the comment behind.
     pub(super) fn plain(&self, mut at: Range<usize>) -> Range<usize> {
         at.start = behind_properties(&self.text[..at.end], at.start);
         let text = &self.text[at.clone()];
@@ -88,12 +88,12 @@ impl<'a> Line<'a> {
         at
     }
 
-    /// Nothing, or a comment.
+    /// Whether the line is empty or a comment.
     pub(super) fn says_nothing(&self) -> bool {
         self.body.is_empty() || self.text[self.body.clone()].starts_with(b"#")
     }
 
-    /// What stands between the brackets of `data: {…}`.
+    /// The text between the brackets of `data: {…}`.
     pub(super) fn data(&self) -> Option<Span> {
         let (_, rest) = self.field()?;
         let rest = self.plain(rest);
@@ -102,7 +102,7 @@ impl<'a> Line<'a> {
         masks.then(|| Span::new(rest.start + 1..rest.end - 1, KEY, inner.to_vec()))
     }
 
-    /// A word, or a text in quotes, and nothing else; without its quotes, and whether it had some.
+    /// The range of a single word or quoted text, without its quotes, and whether it had quotes.
     pub(super) fn scalar(&self, at: Range<usize>) -> Option<(Range<usize>, bool)> {
         let text = &self.text[..at.end];
         let end = at.end - usize::from(text[at.start..].ends_with(b","));
@@ -118,12 +118,12 @@ impl<'a> Line<'a> {
         (fits || word.starts_with(OPEN)).then_some((at.start..end, false))
     }
 
-    /// The span of a scalar, if that is a secret under such a name.
+    /// The span of a scalar, if it is a secret under a name of this strength.
     pub(super) fn masked(&self, at: Range<usize>, strength: Strength, rule: &'static str) -> Option<Span> {
         let (at, quoted) = self.scalar(at)?;
         let value = &self.text[at.clone()];
         let number = !quoted && value.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.'));
-        // A weak name alone on its line may as well head a paragraph.
+        // A weak name alone on its line may be a heading.
         let place = if quoted || rule == PAIR { Place::Structure } else { Place::Prose };
         if (number && strength == Strength::Weak) || !value::masks(&token::without(value), strength, place, quoted) {
             return None;
@@ -136,7 +136,7 @@ impl<'a> Line<'a> {
         })
     }
 
-    /// Whether the lines below may be the value, whose beginning stands at `rest`.
+    /// Whether the value that begins at `rest` may continue on the lines below.
     pub(super) fn goes_on(&self, rest: &Range<usize>, strength: Strength) -> Option<Waits> {
         if let Some((quote, from)) = Quote::at(self.text, rest.start)
             && quote.close(&self.text[..rest.end], from) == rest.end
@@ -157,12 +157,12 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The field `value` of the element above; with a dash begins another element, of another name.
+    /// Whether this is the field `value` of the element above; a dash begins another element, with another name.
     pub(super) fn is_value(&self) -> bool {
         !self.is_element && self.field().is_some_and(|(name, _)| name.eq_ignore_ascii_case(b"value"))
     }
 
-    /// `[ERROR] exec failed: - name: DB_PASSWORD`: a text of several lines begins behind the head of a line of a log.
+    /// `[ERROR] exec failed: - name: DB_PASSWORD`: a text of several lines that begins behind the head of a log line.
     fn opens_behind_a_head(&self) -> Option<Waits> {
         const ELEMENT: &[u8] = b"- name: ";
         let text = &self.text[..self.body.end];
@@ -181,7 +181,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// `<name>content</name>`, or the beginning of one.
+    /// `<name>content</name>`, or the beginning of an element.
     pub(super) fn element(&self) -> Option<Element<'a>> {
         let rest = self.text[self.body.clone()].strip_prefix(b"<")?;
         let is_name = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(**byte, b'_' | b'-' | b'.' | b':');
@@ -194,7 +194,7 @@ impl<'a> Line<'a> {
         Some(Element { name, content: from..from + end.unwrap_or(content.len()), closed })
     }
 
-    /// What stands in an element, if it is a secret.
+    /// The text of an element, if it is a secret.
     pub(super) fn of_element(&self, at: Range<usize>, strength: Strength) -> Option<Span> {
         let text = &self.text[at.clone()];
         let from = at.start + (text.len() - text.trim_ascii_start().len());
@@ -203,7 +203,7 @@ impl<'a> Line<'a> {
         masks.then(|| Span::new(from..from + value.len(), PAIR, value.to_vec()))
     }
 
-    /// What an element says of the next lines: of a pair its name alone, of any other that it has not ended.
+    /// What an element says about the next lines: the name of a pair, or an element that is not closed yet.
     fn opens_element(&self) -> Option<Waits> {
         let element = self.element()?;
         if element.closed && element.name.eq_ignore_ascii_case(b"name") {
@@ -214,7 +214,7 @@ impl<'a> Line<'a> {
         names::judge(element.name).filter(|_| opens).map(|strength| Waits::Element(strength, QUOTED))
     }
 
-    /// What this line says of the next one.
+    /// What this line says about the next one.
     pub(super) fn opens(&self) -> Option<Waits> {
         if token::opens(&self.text[self.body.clone()]) {
             return None;
@@ -243,10 +243,10 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Behind what YAML may have in front of a value: `&anchor`, `!!binary`.
+/// The place behind YAML's prefixes of a value: `&anchor`, `!!binary`.
 pub(in crate::redact) fn behind_properties(text: &[u8], from: usize) -> usize {
     let mut at = from;
-    // An anchor and a tag, and no more: else a line of nothing but these would take the square of its length.
+    // At most one anchor and one tag; otherwise a line full of them would take quadratic time.
     for _ in 0..2 {
         let begins = |rest: &[u8]| matches!(rest, [b'&' | b'!', second, ..] if second.is_ascii_alphanumeric() || *second == b'!');
         if !text.get(at..).is_some_and(begins) {
@@ -263,7 +263,7 @@ pub(in crate::redact) fn behind_properties(text: &[u8], from: usize) -> usize {
     at
 }
 
-/// Behind the blanks at `from`, tabs that are escaped among them.
+/// The place behind the blanks at `from`, escaped tabs included.
 fn blank(text: &[u8], from: usize, end: usize) -> usize {
     let mut at = from;
     while at < end {

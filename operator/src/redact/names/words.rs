@@ -1,7 +1,7 @@
-//! The words by which names are told, and those in front of and behind them that change what they say.
-//! How they are looked for is the business of `names`.
+//! The words that make a name sensitive, and the words in front of and behind them that change this. `names` applies
+//! them.
 
-/// The words by themselves, and each word of a key as people join it to `key`.
+/// The words themselves, and each word of a key in the spellings that join it to `key`.
 macro_rules! hints {
     ($($word:literal),*; $($of_key:literal),*) => {
         &[
@@ -17,7 +17,7 @@ macro_rules! hints {
     };
 }
 
-/// A text with none of these, in any case, holds no sensitive name.
+/// A text with none of these, in any case, contains no sensitive name.
 #[rustfmt::skip]
 pub(in crate::redact) const HINTS: &[&str] = hints![
     "pass", "pwd", "_pw", "-pw", ".pw", "adminpw", "bindpw", "psk", "restuserkey", "secret", "token", "credential", "creds", "auth", "sas", "sig", "dsn", "cookie",
@@ -43,7 +43,7 @@ pub(super) const WEAK: &[&str] = &[
     "dsn",
     "cookie",
 ];
-/// Two words that are strong together, though neither need be alone.
+/// Pairs of words that are strong together, though neither must be strong alone.
 pub(super) const STRONG_PAIRS: &[(&str, &str)] = &[
     ("pass", "phrase"),
     ("preshared", "key"),
@@ -59,23 +59,23 @@ pub(super) const STRONG_PAIRS: &[(&str, &str)] = &[
     ("refresh", "token"),
     ("connection", "string"),
 ];
-/// The same in front of `key`, but an id of such a key is public: it is what a key management service calls it.
+/// The same in front of `key`, but the id of such a key is public: a key management service uses it as a name.
 pub(super) const KEYS: &[&str] = &["encryption", "signing", "master", "customer"];
-/// As those, but such a key may as well be one of a map.
+/// Like `KEYS`, but such a key may also be one of a map.
 #[rustfmt::skip]
 pub(super) const WEAK_KEYS: &[&str] = &[
     "auth", "app", "application", "storage", "shared", "session", "deploy", "license", "jwt", "hmac", "ssh", "fernet",
     "cipher", "crypto", "stripe", "openai",
 ];
-/// Several of them: `API_KEYS`.
+/// Plural names: `API_KEYS`.
 pub(super) const SEVERAL: &[(&str, &[&str])] = &[
     ("keys", &["access", "api", "account", "private", "encryption", "signing", "master"]),
     ("tokens", &["access", "api", "auth", "refresh"]),
 ];
-/// In capitals, as a variable is written, these hold values and not names of objects, but for what is counted or pulled.
+/// In capitals, as variables are written, these hold values and not names of objects, unless counted or pulled.
 pub(super) const IN_CAPITALS: &[&[u8]] = &[b"SECRETS", b"TOKENS"];
 pub(super) const COUNTED: &[&[u8]] = &[b"MAX", b"MIN", b"TOTAL", b"NUM", b"USED", b"PULL"];
-/// Words that are written as one, such as `PGPASSWORD`; no ordinary word ends with any of these.
+/// Words written as one, such as `PGPASSWORD`; no ordinary word ends with any of these.
 pub(super) const JOINED: &[&str] = &[
     "password",
     "passwd",
@@ -87,7 +87,7 @@ pub(super) const JOINED: &[&str] = &[
     "privatekey",
     "clientkey",
     "presharedkey",
-    // Of heketi's StorageClass.
+    // A parameter of heketi's StorageClass.
     "restuserkey",
     "clientsecret",
     "authtoken",
@@ -110,24 +110,24 @@ pub(super) const JOINED: &[&str] = &[
     "adminpw",
     "bindpw",
 ];
-/// What may follow the word that counts: `accessKeyId`, `client-key-data`.
+/// Words that may follow the decisive word: `accessKeyId`, `client-key-data`.
 pub(super) const MAY_FOLLOW: &[&str] = &["id", "value", "data"];
-/// Which of several values of one name it is: `DB_PASSWORD_OLD`, `API_TOKEN_V2`, `SECRET_KEY_BASE`. Digits may always follow.
+/// Which of several values it is: `DB_PASSWORD_OLD`, `API_TOKEN_V2`, `SECRET_KEY_BASE`. Digits may always follow.
 pub(super) const WHICH_ONE: &[&str] = &["v", "old", "new", "base", "previous", "current", "backup"];
-/// Where it is used: `DB_PASSWORD_PROD`. Behind a word that may mean something harmless only in capitals.
+/// Where it is used: `DB_PASSWORD_PROD`. Behind a word that may be harmless, only in capitals.
 #[rustfmt::skip]
 pub(super) const WHERE: &[&str] = &[
     "prod", "production", "stage", "staging", "dev", "test", "qa", "uat", "live", "db", "ro", "rw", "enc", "primary",
     "secondary",
 ];
-/// Of Velero's own: `name/key` of a Secret.
+/// Velero's own: `name/key` of a Secret.
 pub(super) const REFERENCE: &[u8] = b"customerKeyEncryptionSecret";
-/// In front of `Secret` with a capital letter these make the name of an object, as charts have it: `passwordSecret`.
+/// In front of a capitalized `Secret`, these make the name of an object, as charts write it: `passwordSecret`.
 pub(super) const OF_OBJECT: &[&str] =
     &["password", "credential", "credentials", "pull", "tls", "cert", "certificate", "ca"];
-/// The value is the name of a Secret, by which basic authentication is set up.
+/// The value is the name of a Secret for basic authentication.
 pub(super) const OF_INGRESS: &[u8] = b"ingress.kubernetes.io/auth-secret";
-/// The value is a digest: a change of the Secret starts the pods anew.
+/// The value is a digest, which restarts the pods when the Secret changes.
 pub(super) const DIGEST: &[u8] = b"checksum/";
-/// A file of PostgreSQL's.
+/// A PostgreSQL file.
 pub(super) const FILE: &[u8] = b".pgpass";

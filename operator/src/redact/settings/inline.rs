@@ -1,5 +1,5 @@
-//! Pairs of name and value, and flags, anywhere in a line whose own name says nothing.
-//! What a line says of those below it is the business of `settings`.
+//! Pairs of name and value, and flags, anywhere in a line whose own name is not sensitive. `settings` keeps the state
+//! between lines.
 
 use std::{ops::Range, sync::LazyLock};
 
@@ -24,7 +24,7 @@ static FLAG: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 impl Settings<'_> {
-    /// Pairs within a line whose own name says nothing.
+    /// Masks pairs within a line whose own name is not sensitive.
     pub(super) fn inline(&mut self, line: &str) -> Shown {
         let mut spans: Vec<Range<usize>> = Vec::new();
         let mut from = 0;
@@ -43,7 +43,7 @@ impl Settings<'_> {
                 let masks = value::masks(value.as_bytes(), *strength, place, quoted);
                 self.by.has(RULE) && masks && !opens && !number && !token::is_token(value)
             });
-            // What is passed over may hold a pair of its own: `jdbc:…?password=x`.
+            // A pair that is skipped may contain another one: `jdbc:…?password=x`.
             from = secret.as_ref().map_or(whole.end(), |(_, at)| at.end);
             spans.extend(secret.map(|(_, at)| at));
         }
@@ -73,7 +73,7 @@ impl Settings<'_> {
     }
 }
 
-/// Where the value ends that begins here: at its closing quote, or in front of what cannot belong to it.
+/// The range of the value at `from`: it ends at its closing quote, or before text that cannot belong to it.
 fn value_at(line: &str, from: usize) -> Range<usize> {
     let rest = &line[from..];
     let slashes = rest.len() - rest.trim_start_matches('\\').len();
@@ -81,7 +81,7 @@ fn value_at(line: &str, from: usize) -> Range<usize> {
     for quote in ['"', '\''] {
         if let Some(inner) = behind.strip_prefix(quote) {
             let start = from + slashes + 1;
-            // In a string of a string the closing quote has as many backslashes as the opening one, and they are no value.
+            // In nested strings, both quotes have the same backslashes, which do not belong to the value.
             let closing = format!("{}{quote}", &rest[..slashes]);
             return start..start + inner.find(&closing).unwrap_or(inner.len());
         }

@@ -1,11 +1,11 @@
-//! One line of a configuration file: its name and value, and whether the value goes on in the next lines.
-//! Whether the value is a secret is told by the caller.
+//! One line of a configuration file: its name and value, and whether the value continues on the next lines. The caller
+//! decides whether the value is a secret.
 
-/// The rest of a value that goes over several lines.
+/// The rest of a value that covers several lines.
 pub(super) struct Hidden {
-    /// Lines further in than this belong to it.
+    /// Lines that are further in than this column belong to it.
     pub(super) column: usize,
-    /// Up to a line with these quotes.
+    /// It ends at a line with these quotes.
     pub(super) quote: Option<&'static str>,
     /// The line ended in a backslash.
     pub(super) goes_on: bool,
@@ -16,29 +16,29 @@ impl Hidden {
         Self { column, quote: Self::opens(value), goes_on: value.ends_with('\\') }
     }
 
-    /// The quote that begins the value and does not end it.
+    /// The quote that opens the value without closing it.
     pub(super) fn opens(value: &str) -> Option<&'static str> {
         let quote = [r#"""""#, "'''", "\"", "'"].into_iter().find(|quote| value.starts_with(quote))?;
         (!value[quote.len()..].contains(quote)).then_some(quote)
     }
 
-    /// Whether the line belongs to it, and if so, whether it is the last one.
+    /// Whether the line belongs to the value (`Some`), and if so, whether it is the last line.
     pub(super) fn takes(&mut self, line: &str, indent: usize) -> Option<bool> {
         if let Some(quote) = self.quote {
             return Some(line.contains(quote));
         }
         let before = std::mem::replace(&mut self.goes_on, line.ends_with('\\'));
-        // An empty line may stand in the middle of a block, and it hides nothing.
+        // An empty line may occur within a block, and it hides nothing.
         (before || line.trim().is_empty() || indent > self.column).then_some(false)
     }
 }
 
-/// A line without its indentation, the dashes of lists and the sign of a comment.
+/// A line without its indentation, its list dashes and its comment sign.
 pub(super) struct Item<'a> {
     pub(super) text: &'a str,
     /// Where the text begins.
     pub(super) column: usize,
-    /// Where the line's first sign stands.
+    /// Column of the line's first character.
     pub(super) indent: usize,
     pub(super) is_element: bool,
 }
@@ -67,7 +67,7 @@ pub(super) struct Pair<'a> {
     pub(super) value: &'a str,
     /// Where the value begins in the line.
     pub(super) at: usize,
-    /// A colon and a blank.
+    /// Separated by a colon and a blank.
     pub(super) is_yaml: bool,
 }
 
@@ -95,8 +95,8 @@ impl<'a> Pair<'a> {
     }
 }
 
-/// Whether all lines are sections, comments, a name and its value, or belong to such: then a value goes to the end of its
-/// line, blanks and all, which in prose nobody could say.
+/// Whether each line is a section, a comment or a pair, or belongs to one: then a value extends to the end of its line,
+/// blanks included, which cannot be assumed in prose.
 pub(in crate::redact) fn is_file(text: &str) -> bool {
     let mut pairs = 0;
     let fits = text.lines().filter(|line| !line.trim().is_empty()).all(|line| {

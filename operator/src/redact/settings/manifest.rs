@@ -1,11 +1,10 @@
-//! Whether the `data` in a text of YAML is that of a Secret which somebody has written out there.
-//! What becomes of its values is told by the caller.
+//! Whether the `data` in a YAML text belongs to a Secret that was written out there. The caller masks its values.
 
 use super::line::{Item, Pair};
 
-/// Lines below the data of an object in which its kind may stand.
+/// Lines below an object's data in which its kind may stand.
 const KIND_BELOW: usize = 512;
-/// Between two documents.
+/// The line between two documents.
 pub(super) const BORDER: &str = "---";
 
 /// What the lines of this document say so far.
@@ -25,7 +24,7 @@ impl Manifest {
     }
 }
 
-/// Whether the fields beside this one, further down, are those of a Secret: in the order of their letters the kind comes later.
+/// Whether the fields further down are those of a Secret: in alphabetical order, the kind follows the data.
 fn kind_below(below: &str, column: usize) -> bool {
     for line in below.lines().take(KIND_BELOW).filter(|line| !line.trim().is_empty()) {
         let item = Item::of(line);
@@ -42,7 +41,7 @@ fn kind_below(below: &str, column: usize) -> bool {
     false
 }
 
-/// Whether a Secret may be written out in a text.
+/// Whether the text may contain a written-out Secret.
 pub(in crate::redact) fn may_hold_secret(text: &str) -> bool {
     text.contains("kind: Secret") && (text.contains("data:") || text.contains("stringData:"))
 }

@@ -1,4 +1,4 @@
-//! Configuration of all formats, with secrets in it and without. Whole ConfigMaps are tested beside `config_map`.
+//! Configuration in all formats, with secrets and without. `config_map` has the tests of whole ConfigMaps.
 
 use regex::Regex;
 
@@ -113,7 +113,7 @@ fn a_long_line_takes_no_longer_than_its_length() {
         let line = piece.repeat((256 << 10) / piece.len());
         let began = std::time::Instant::now();
         mask(&Redactor::new(&[], Vec::new()).unwrap(), &line, &mut Tally::default());
-        // A debug build takes a second; what grows with the square of the length would take many minutes.
+        // A debug build takes a second; quadratic time would take many minutes.
         assert!(began.elapsed() < std::time::Duration::from_mins(1), "{piece}: {:?}", began.elapsed());
     }
 }

@@ -1,4 +1,4 @@
-//! What is found by hand is what the patterns find, in noise of all that either of them looks at.
+//! The fast scanners find the same as the patterns, in noise built from everything that either of them reacts to.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ const PIECES: &[&str] = &[
     "eyJabcdef.abcde.", ".a.b.c", "\r", "\u{b}", "\n", "~", "/", "eyJeyJ", "é", "J", "z",
 ];
 
-/// All that the pattern of a shape finds.
+/// Everything that the pattern of a shape finds.
 fn by_pattern(index: usize, line: &[u8]) -> Vec<Range<usize>> {
     let pattern = &shapes::PATTERNS[index];
     pattern.captures_iter(line).filter_map(|hit| hit.iter().flatten().last().map(|value| value.range())).collect()
@@ -28,7 +28,7 @@ fn sec_x63_by_hand_the_same_is_found_as_by_the_patterns() {
             line += PIECES[usize::try_from(seed.next() % PIECES.len() as u64).expect("an index")];
         }
         if round % 10 == 0 {
-            // A line that goes through, so that what stands behind a long value is seen, too.
+            // A line that matches, so that the text behind a long value is scanned too.
             let word = seed.word(300);
             line =
                 format!("{line}Authorization: Bearer {word}.{word}, {line}bearer={word}{line}eyJ{word}.{word}.{line}");

@@ -1,5 +1,5 @@
-//! What must be masked because of the place in which it stands: each carrier of the objects that Velero and Kubernetes have.
-//! Shapes by themselves are in `forms`, what must survive is in `survivors`.
+//! Values that must be masked because of their place: each carrier in the objects of Velero and Kubernetes. `forms`
+//! tests shapes by themselves, `survivors` what must survive.
 
 use super::{leaks::seed, secrets, *};
 

@@ -1,6 +1,6 @@
-//! Carriers crossed with encodings, both ways: each shape, written in each encoding, in each kind of line that Velero, its
-//! plugins, Kubernetes and their runtimes log, and in each place of an object; and beside it what must survive there.
-//! The shapes are made in `secrets`; shapes and encodings by themselves are in `leaks`.
+//! Carriers crossed with encodings, both ways: each shape, in each encoding, in each kind of line that Velero, its
+//! plugins, Kubernetes and their runtimes log, and in each place of an object; next to it the texts that must survive
+//! there. `secrets` makes the shapes; `leaks` tests shapes and encodings by themselves.
 
 use super::{
     leaks::seed,
@@ -8,7 +8,7 @@ use super::{
     *,
 };
 
-/// How a message is logged: the kind of line, and the line.
+/// How a message is logged: name of the format, and the line.
 const LINES: &[Encoding] = &[
     ("klog", |text| format!("E0908 03:04:12.123456       1 exec.go:99] {text}")),
     ("klog with keys", |text| {
@@ -44,14 +44,14 @@ const LINES: &[Encoding] = &[
     ("colours", |text| format!("\u{1b}[31mERRO\u{1b}[0m[0007] {text}")),
 ];
 
-/// What came out of a text all the same.
+/// The first piece of the secret that is still in the output.
 fn left<'a>(planted: &'a Planted, write: &'a impl Fn(&str) -> String, out: &str) -> Option<String> {
     let trace = |gone: &'a String| [gone.clone(), secrets::trace(&planted.text, gone, write)];
     planted.gone.iter().flat_map(trace).find(|gone| out.contains(gone.as_str()))
 }
 
-/// The digits of 64 bytes are H5's shape of a storage account's key, whatever the bytes are; encoded twice these may be
-/// digits themselves.
+/// The digits of 64 bytes have H5's shape of a storage account's key, whatever the bytes are; after two encodings the
+/// bytes may be digits themselves.
 fn is_as_long_as_a_key(text: &str) -> bool {
     text.len() == 64 || STANDARD.encode(text).len() == 64
 }

@@ -1,5 +1,5 @@
-//! Each shape of a secret in every encoding, and beside it what only looks like it and must stay.
-//! Where shapes come from is told in `secrets`.
+//! Each shape of a secret in every encoding, next to texts that only look like it and must stay. `secrets` documents
+//! the sources of the shapes.
 
 use super::{
     leaks::{masks_all, seed},
@@ -7,7 +7,7 @@ use super::{
     *,
 };
 
-/// All shapes whose name begins so are masked in every encoding; the texts stay as they are.
+/// All shapes whose name begins with `shape` are masked in every encoding; the texts `stays` are not.
 fn form(shape: &str, stays: &[&str]) {
     let by = redactor(&[], &[]);
     let mut planted = secrets::shapes(&mut seed());
@@ -31,7 +31,7 @@ macro_rules! forms {
             form($shape, &$stays);
         })*
 
-        /// The shapes that have a test here.
+        /// The shapes with a test here.
         const TESTED: &[&str] = &[$($shape),*];
     };
 }

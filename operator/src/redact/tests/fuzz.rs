@@ -1,5 +1,5 @@
-//! Mutated texts with canaries in them, cut anywhere: no canary comes out. A few rounds in
-//! every run of the tests; `REDACT_FUZZ_SECONDS=600` makes it go on for so long. A failure prints the seed that repeats it.
+//! Mutated texts with canaries, cut anywhere: no canary comes out. Every test run does a few rounds;
+//! `REDACT_FUZZ_SECONDS=600` continues for that long. A failure prints the seed that repeats it.
 
 use std::{fmt::Write as _, time::Instant};
 
@@ -11,10 +11,10 @@ use super::{
     *,
 };
 
-/// Rounds of a run that nobody asked to be long.
+/// Rounds of a run without `REDACT_FUZZ_SECONDS`.
 const ROUNDS: usize = 150;
 
-/// Noise of up to so many pieces; never a line end, so that it stays in its line.
+/// Noise of at most this many pieces, without line ends, so that it stays in its line.
 fn noise(seed: &mut Seed, most: u64) -> Vec<u8> {
     let mut out = Vec::new();
     for _ in 0..seed.next() % (most + 1) {
@@ -36,7 +36,7 @@ fn cuts(seed: &mut Seed) -> Vec<usize> {
     (0..8).map(|_| usize::try_from(1 + seed.next() % 200).unwrap()).collect()
 }
 
-/// Runs `round` with fresh seeds until the time is up; the seed of a failing one is told.
+/// Runs `round` with fresh seeds until the time is up; prints the seed of a failing round.
 fn rounds(round: impl Fn(&mut Seed)) {
     let seconds = std::env::var("REDACT_FUZZ_SECONDS").ok().and_then(|text| text.parse::<u64>().ok());
     let (began, mut first, mut done) = (Instant::now(), seed(), 0_usize);
@@ -62,7 +62,7 @@ fn sec_x40_x62_fuzz_no_canary_comes_out_of_a_stream() {
         let (mut body, mut all) = (Vec::new(), Vec::new());
         for _ in 0..=seed.next() % 6 {
             body.extend(noise(seed, 8));
-            // A secret begins a line, for in the middle of one the noise may make a word of its name.
+            // A secret begins a line; in the middle of one, the noise may extend its name to another word.
             body.push(b'\n');
             let mut one = pick(seed, &planted).clone();
             let encoding = pick(seed, ENCODINGS);
@@ -137,7 +137,7 @@ fn sec_x21_x62_fuzz_json_keeps_no_canary_and_stays_json() {
         let mut in_a_string = false;
         for _ in 0..seed.next() % 5 {
             let text = String::from_utf8_lossy(&noise(seed, 4)).replace("password", "words");
-            // A quote that only a shell knows hides the end of a text of JSON, and then too much is masked.
+            // A quote that only a shell knows hides the end of a JSON text, and then too much is masked.
             let text = text.replace(['\'', '`'], "");
             value = match seed.next() % 4 {
                 0 => json!([text, value]),
@@ -154,8 +154,8 @@ fn sec_x21_x62_fuzz_json_keeps_no_canary_and_stays_json() {
         lines.write_all(text.as_bytes()).unwrap();
         let (out, _) = written(&by, &[&lines.into_inner()]);
         let out = String::from_utf8_lossy(&out).into_owned();
-        // Velero's files are one line. In a pretty one a name and its value may stand on two lines, which are judged apart;
-        // not so `"password": "…"`, nor what is written in a string.
+        // Velero's files are one line. In pretty JSON, a name and its value may stand on two lines, which are judged
+        // apart; not so `"password": "…"` or text in a string.
         let torn = text.contains('\n') && which != 0 && !in_a_string;
         assert!(!out.contains(&secret) || torn, "{text} became {out}");
         no_alarm(text.as_bytes(), out.as_bytes());
@@ -182,7 +182,7 @@ fn sec_x44_x62_fuzz_what_holds_no_secret_stays() {
     });
 }
 
-/// Feeds a property the fuzzer's corpus, and then noise for as long as the others run.
+/// Feeds a property with the fuzzer's corpus, then with noise for as long as the other tests run.
 fn holds_of_corpus_and_noise(name: &str, property: fn(&[u8])) {
     let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
     let files: Vec<_> =

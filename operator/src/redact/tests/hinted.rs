@@ -1,9 +1,9 @@
-//! The words by which a line is looked at more closely: for each of them a text that only it makes a candidate and that is
-//! masked, and one that holds it and stays. A hint that nothing needs, or one that is missing, shows here.
+//! The hints that make a line a candidate: for each, a text that only this hint makes a candidate and that is masked,
+//! and a text that contains the hint and stays. Detects unnecessary and missing hints.
 
 use super::{leaks::seed, secrets::Seed, *};
 
-/// A hint of a shape, what it leads to, and what only looks so.
+/// A hint of a shape, a text that it leads to, and a text that only looks like it.
 fn of_shapes(seed: &mut Seed) -> Vec<(&'static str, String, String)> {
     let upper: String = seed.word(16).to_uppercase();
     let (short, long) = (seed.word(11), seed.word(60));
@@ -177,7 +177,7 @@ fn sec_x63_each_hint_of_a_shape_has_a_text_that_it_leads_to_and_one_that_it_does
     let samples = of_shapes(&mut seed());
     for (index, shape) in shapes::TABLE.iter().enumerate() {
         for hint in shape.hints {
-            // Two shapes may have the same word.
+            // Two shapes may share a word.
             let of_this = |fires: &str| {
                 let mut spans = Vec::new();
                 shapes::find(index, fires.as_bytes(), &mut spans);

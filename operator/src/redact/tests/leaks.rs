@@ -1,5 +1,5 @@
-//! What must be masked: every shape in every carrier and encoding, and each rule for itself.
-//! What must survive is in `survivors`.
+//! What must be masked: every shape in every carrier and encoding, and each rule by itself. `survivors` tests what must
+//! survive.
 
 use super::{
     secrets::{self, Encoding, Planted, Seed},
@@ -18,7 +18,7 @@ pub(super) fn seed() -> Seed {
     Seed(seed)
 }
 
-/// The pieces that came out all the same, as they are or in the digits in which they went in.
+/// The pieces that still came out, in plain text or in the digits in which they went in.
 fn leaks(by: &Redactor, planted: &Planted, (_, write): &Encoding) -> Vec<String> {
     let out = by.text(&write(&planted.text));
     let traces = planted.gone.iter().map(|gone| secrets::trace(&planted.text, gone, *write));
@@ -55,7 +55,7 @@ fn sec_x60_what_hangs_on_a_value_is_told_in_every_encoding() {
         let trace = secrets::trace(text, "a7xyzq1b", *write);
         assert!(write(text).contains(&trace) && trace.len() >= 8, "{how}: {trace}");
         assert!(!write("user=shop password= end").contains(&trace), "{how}: {trace}");
-        // Nothing is masked here, so the trace is found: a test that asks for it can fail.
+        // Nothing is masked here, so the trace is found: this shows that a test which asks for it can fail.
         assert!(how.contains("base64") != (trace == "a7xyzq1b"), "{how}: {trace}");
     }
 }
@@ -113,7 +113,7 @@ fn sec_x14_x50_json_in_more_strings_than_are_looked_into_is_masked_whole() {
         let out = masked(&by, &line, &v);
         let parsed: serde_json::Value = serde_json::from_str(&out).expect("still JSON");
         assert_eq!(parsed["kept"], "by name", "{depth}: {out}");
-        // Not a whole document is lost, where it is looked into.
+        // Where the text is parsed, not the whole document is lost.
         assert!(depth > 6 || out.contains("DB_PASSWORD"), "{depth}: {out}");
         assert_eq!(by.text(&out), out, "{depth}");
     }
@@ -148,14 +148,14 @@ fn sec_x7_by_structure_then_by_text_then_by_value() {
         assert!(by.counted_object(&mut object, &mut tally));
         (object.to_string(), tally.into_counts())
     };
-    // What the place of a value says comes first, and leaves nothing to those behind it.
+    // Values marked by their place come first; later rules do not see them.
     let (out, counts) = counted(json!({ "password": "x the-known-value a7user" }));
     assert_eq!(counts, [(json::KEY.to_owned(), 1)].into(), "{out}");
-    // Then the text's names and shapes: what they mask is masked whole. What stands beside it goes by its value.
+    // Then the names and shapes in the text: their hits are masked whole. Text next to them is masked by exact value.
     let (out, counts) = counted(json!({ "note": "password=\"x the-known-value a7user\" and the-known-value, a7user" }));
     let each = [("named-value".to_owned(), 1), ("location-key".to_owned(), 1), ("user-0".to_owned(), 1)];
     assert_eq!(counts, each.into(), "{out}");
-    // Rules are added: none of a user's takes a built-in one's place.
+    // User rules are only added: none replaces a built-in rule.
     let (out, counts) = (by.text("password=a7user"), redactor(&[], &[]).text("password=a7user"));
     assert!(out.contains("[REDACTED:") && counts.contains("[REDACTED:named-value:"), "{out}, {counts}");
 }
@@ -183,7 +183,7 @@ fn sec_x46_a_value_has_one_token_wherever_it_stands() {
     assert_eq!(first.len(), 8);
 }
 
-/// The rules whose shapes the self-check knows, too.
+/// The rules whose shapes the self-check also knows.
 const CHECKED: &[&str] = &[
     "aws-key-id",
     "aws-session",
@@ -199,7 +199,7 @@ const CHECKED: &[&str] = &[
     "url-userinfo",
 ];
 
-/// Each built-in rule, and a case that only it masks.
+/// Each built-in rule, with a case that only this rule masks.
 fn only_by(seed: &mut Seed) -> Vec<(&'static str, String, String)> {
     let shapes = secrets::shapes(seed);
     let mut cases: Vec<(&'static str, String, String)> = Vec::new();
@@ -253,7 +253,7 @@ fn only_by(seed: &mut Seed) -> Vec<(&'static str, String, String)> {
 
 fn only_by_words(seed: &mut Seed, cases: &mut Vec<(&'static str, String, String)>) {
     let v = seed.word(9);
-    // Of letters alone, for a weak name in front of it is not enough.
+    // Letters alone: a weak name in front of them is not enough.
     let letters = seed.of(b"abcdefghijklmnopqrstuvwxyz", 9);
     for (rule, text) in [
         ("smb-user", "smbclient h -U shop%§"),
@@ -277,7 +277,7 @@ fn only_by_words(seed: &mut Seed, cases: &mut Vec<(&'static str, String, String)
         cases.push((rule, text.replace('§', &v), v.clone()));
     }
     cases.push(("vault-login", format!("vault login {v}7a"), v.clone()));
-    // Shorter than what a sentence is looked at for.
+    // Shorter than the values that are judged in a sentence.
     let short = seed.word(7);
     cases.push(("netrc", format!("machine h login shop password {short}"), short));
     cases.push(("openssl-pass", format!("x -passin pass:{letters}"), letters));

@@ -1,5 +1,5 @@
-//! What was known to get through, or to be masked without a reason, and is so no more: each beside a neighbour for which the
-//! opposite holds. What is still open is listed in docs/security.md.
+//! Fixed leaks and fixed false alarms, each next to a neighbour with the opposite result. docs/security.md lists those
+//! that are still open.
 
 use super::{tried::*, *};
 
@@ -81,7 +81,7 @@ fn sec_x12_arguments_on_lines_of_their_own_are_one_command() {
     ]);
     stay(&["command:\n- mysql\n- -P\n- 3306\n- -h\n- db1\n"]);
     let by = redactor(&[], &[]);
-    // Where ends of lines are escaped, the pattern of the tool goes over them.
+    // Where line ends are escaped, the tool's pattern crosses them.
     for text in [
         "databases:\n- mysql\n- redis\nflags:\n- -p1234567\n",
         "command:\n- mysqldump\nargs:\n- -priority1\n",
@@ -89,7 +89,7 @@ fn sec_x12_arguments_on_lines_of_their_own_are_one_command() {
     ] {
         assert_eq!(by.text(text), text);
     }
-    // A list has an end, whoever wrote it.
+    // A list ends somewhere, whoever wrote it.
     let endless = format!("command:\n- mysqldump\n{}- -phunter2\n", "- x\n".repeat(200));
     assert_eq!(by.text(&endless), endless);
 }

@@ -1,6 +1,6 @@
-//! What holds of redaction and of the reader of credentials files, whatever they are fed: the bytes of an input choose what is
-//! written, where a secret is planted in it, and how it is cut. The tests feed these properties noise and the corpus in
-//! `operator/fuzz`; the programs there feed them what a coverage-guided fuzzer makes up. This file is built by both.
+//! Properties of redaction and of the credentials file reader that hold for any input: the input's bytes choose what is
+//! written, where a secret is planted, and how it is cut. The tests feed them noise and the corpus in `operator/fuzz`;
+//! the programs there feed them a coverage-guided fuzzer's inputs. Both build this file.
 
 use std::{
     io::Write as _,
@@ -20,7 +20,7 @@ use crate::{
 
 /// A value that the operator knows: it may stand anywhere.
 const KNOWN: &str = "Kn0wn/value+of=this";
-/// What scanners, quotes, flags and states trip over.
+/// Texts that confuse scanners, quotes, flags and states.
 pub(super) const DICTIONARY: &[&str] = &[
     "\"",
     "'",
@@ -103,14 +103,14 @@ static REDACTOR: LazyLock<Arc<Redactor>> =
     LazyLock::new(|| Arc::new(Redactor::of_known(vec![("known-secret-key", Secret::new(KNOWN))])));
 static DETECTOR: LazyLock<Detector> = LazyLock::new(|| Detector::new(&[("known-secret-key", Secret::new(KNOWN))]));
 thread_local! {
-    // A spool is one run's: no two threads write into the same folder.
+    // A spool belongs to one run: no two threads may write into the same folder.
     static FOLDER: tempfile::TempDir = tempfile::tempdir().expect("a folder");
 }
 
 /// Reads an input as choices; at its end all choices are 0.
 struct Choices<'a> {
     rest: &'a [u8],
-    /// What is planted hangs on the whole input, so that no noise in it can hold the same value by design.
+    /// Planted values depend on the whole input, so that its noise cannot contain the same value by design.
     seed: Seed,
 }
 
@@ -134,7 +134,7 @@ impl<'a> Choices<'a> {
         &from[self.below(from.len())]
     }
 
-    /// Bytes of the input as they are.
+    /// Bytes of the input, unchanged.
     fn noise(&mut self) -> &'a [u8] {
         let length = usize::from(self.byte() % 40).min(self.rest.len());
         let (noise, rest) = self.rest.split_at(length);
@@ -180,13 +180,13 @@ fn lacks(out: &[u8], gone: &str) -> bool {
     memchr::memmem::find(out, gone.as_bytes()).is_none()
 }
 
-/// The self-check finds nothing in what redaction leaves: its alarm would cost evidence.
+/// The self-check finds nothing in redacted output: a false alarm would cost evidence.
 pub(super) fn no_alarm(body: &[u8], out: &[u8]) {
     assert_eq!(DETECTOR.alarm(out), None, "{:?} became {:?}", lossy(body), lossy(out));
 }
 
-/// Lines of a log: no planted secret comes out, however the bytes are cut; where there are
-/// only secrets and their encodings, redacting twice changes nothing.
+/// Log lines: no planted secret comes out, however the bytes are cut; with only secrets and their encodings, redacting
+/// twice changes nothing.
 pub fn log_lines(input: &[u8]) {
     let mut choices = Choices::of(input);
     let (mut body, mut gone, mut calm) = (Vec::new(), vec![KNOWN.to_owned()], true);
@@ -198,7 +198,7 @@ pub fn log_lines(input: &[u8]) {
             0 => body.extend_from_slice(choices.noise()),
             1 | 2 => body.extend_from_slice(choices.pick(DICTIONARY).as_bytes()),
             3 => {
-                // A blank behind it: next to a token what was the end of a word is a name by itself.
+                // With a blank behind it: next to a token, the end of a word becomes a name by itself.
                 body.extend_from_slice(KNOWN.as_bytes());
                 body.push(b' ');
             }
@@ -206,7 +206,7 @@ pub fn log_lines(input: &[u8]) {
                 let planted = choices.planted();
                 let encoding = choices.pick(ENCODINGS);
                 let (_, write) = if secrets::is_promised(encoding, &planted.text) { encoding } else { &ENCODINGS[0] };
-                // It begins a line, for in the middle of one the noise may make a word of its name.
+                // It begins a line; in the middle of one, the noise may extend its name to another word.
                 body.push(b'\n');
                 body.extend_from_slice(write(&planted.text).as_bytes());
                 body.push(b"\n\n\r "[choices.below(4)]);
@@ -223,15 +223,15 @@ pub fn log_lines(input: &[u8]) {
     let mut cuts = cuts.iter().cycle();
     let cut = written(&body, || *cuts.next().expect("it never ends"));
     assert!(cut == out, "cut: {:?} became {:?}, and not {:?}", lossy(&body), lossy(&cut), lossy(&out));
-    // In noise the border of a token may make a value of what was none: then more is masked, and never less.
+    // In noise, the border of a token may turn other text into a value: then more is masked, never less.
     if calm {
         let twice = written(&out, || usize::MAX);
         assert!(twice == out, "twice: {:?} became {:?}, then {:?}", lossy(&body), lossy(&out), lossy(&twice));
     }
 }
 
-/// JSON as objects and as a store's file: no planted value comes out, it stays JSON, and where nothing but words stands beside
-/// it, redacting twice changes nothing.
+/// JSON as objects and as a store's file: no planted value comes out, it stays JSON, and with only words next to it,
+/// redacting twice changes nothing.
 pub fn json(input: &[u8]) {
     let mut choices = Choices::of(input);
     let secret = choices.seed.word(11);
@@ -246,8 +246,8 @@ pub fn json(input: &[u8]) {
     let (mut escapes, mut calm) = (0, true);
     while !choices.rest.is_empty() && escapes < 3 {
         let text = choices.text().replace("password", "words");
-        // What only a shell knows, a key's BEGIN and END and half a token run from one text of JSON into the next: then too
-        // much is masked.
+        // Shell quotes, a key's BEGIN and END and half a token run from one JSON text into the next: then too much is
+        // masked.
         let strays = ["'", "`", "mysql ", "curl -u ", "--", "[REDACTED:"];
         let text = strays.iter().fold(text, |text, stray| text.replace(stray, ""));
         calm &= text.chars().all(char::is_alphanumeric);
@@ -284,7 +284,7 @@ pub fn json(input: &[u8]) {
     assert!(serde_json::from_slice::<Value>(&out).is_ok(), "no JSON: {value} became {}", lossy(&out));
 }
 
-/// Settings in a ConfigMap (INI, dotenv, properties, YAML, what looks like one and is none): no value behind a sensitive name.
+/// Settings in a ConfigMap (INI, dotenv, properties, YAML, lookalikes): no value behind a sensitive name comes out.
 pub fn settings(input: &[u8]) {
     let mut choices = Choices::of(input);
     let secret = format!("{} {}", choices.seed.word(9), choices.seed.word(9));
@@ -292,7 +292,7 @@ pub fn settings(input: &[u8]) {
     let harmless = |choices: &mut Choices<'_>, file: &mut String| {
         for _ in 0..choices.below(4) {
             let name = choices.seed.word(4);
-            // What no file of settings has behind a name makes prose of the whole, and there a value ends at a blank.
+            // Text that no settings file has behind a name turns the whole into prose, where a value ends at a blank.
             let mut value = choices.text();
             value.retain(|letter| letter.is_alphanumeric() || " .,_-%$@&<".contains(letter));
             let line = format!("{name}{}{value}\n", choices.pick(&["=", ": ", " = "]));
@@ -324,8 +324,8 @@ pub fn settings(input: &[u8]) {
     assert!(REDACTOR.object(&mut twice) && twice == map, "twice: {file:?} became {map}, then {twice}");
 }
 
-/// A credentials file: of the profile asked for the key is read as it stands, whatever else is in the file; an error, and
-/// what is shown of the profile, has no value.
+/// A credentials file: the key of the requested profile is read as written, whatever else the file contains; neither an
+/// error nor the profile's debug output contains a value.
 pub fn credentials(input: &[u8]) {
     let mut choices = Choices::of(input);
     // The raw bytes first: no input may end the process.
@@ -351,7 +351,7 @@ pub fn credentials(input: &[u8]) {
     for _ in 0..choices.below(3) {
         other(&mut choices, &mut file);
     }
-    // What stands behind our keys and in front of the next section is ours too, and may be refused; never shown.
+    // The text behind our keys, up to the next section, belongs to the profile too and may be refused, but never shown.
     match ini::profile(&file, "default", "Secret x/y") {
         Ok(profile) => {
             assert!(!format!("{profile:?}").contains(&key), "{file:?}");

@@ -1,5 +1,5 @@
-//! Makes secrets of each shape and writes them in each way a bundle's files have. All values come from a seed, and no
-//! literal here is a credential: what could be taken for one is put together from parts.
+//! Makes secrets of each shape and writes them in each way that a bundle's files contain. All values come from a seed,
+//! and no literal here is a credential: anything that looks like one is assembled from parts.
 
 use base64::{
     Engine as _,
@@ -7,7 +7,7 @@ use base64::{
 };
 use serde_json::{Value, json};
 
-/// Random enough for values that must not repeat; a seed gives the same ones again (splitmix64).
+/// Random enough for values that must not repeat; the same seed gives the same values (splitmix64).
 pub(super) struct Seed(pub(super) u64);
 
 const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
@@ -57,7 +57,7 @@ impl Seed {
     }
 }
 
-/// A text that holds a secret, and the pieces of it that must not come out.
+/// A text that contains a secret, and the pieces of it that must not come out.
 #[derive(Clone, Debug)]
 pub(super) struct Planted {
     pub(super) shape: &'static str,
@@ -72,7 +72,7 @@ pub(super) fn shapes(seed: &mut Seed) -> Vec<Planted> {
     all
 }
 
-/// Those that tell by themselves what they are.
+/// Shapes that are recognized by themselves.
 fn bare(seed: &mut Seed) -> Vec<Planted> {
     let mut all = Vec::new();
     let mut bare = |shape, text: String| {
@@ -110,7 +110,7 @@ fn bare(seed: &mut Seed) -> Vec<Planted> {
     all
 }
 
-/// Those that tell by what stands in front of them.
+/// Shapes that are recognized by the text in front of them.
 fn surrounded(seed: &mut Seed, all: &mut Vec<Planted>) {
     let mut with = |shape, before: &str, value: String, after: &str| {
         let text = format!("{before}{value}{after}");
@@ -266,7 +266,7 @@ fn separated(all: &mut Vec<Planted>, shape: &'static str, name: &str, value: &st
     }
 }
 
-/// How a text is written where it stands.
+/// How a text is encoded where it stands.
 pub(super) type Encoding = (&'static str, fn(&str) -> String);
 
 pub(super) const ENCODINGS: &[Encoding] = &[
@@ -284,17 +284,17 @@ pub(super) const ENCODINGS: &[Encoding] = &[
     }),
 ];
 
-/// Whether a secret in a text that is written so must be masked: H15 asks for runs of twenty digits of base64, padding
-/// included, and one that lacks its padding shows itself to be one only when it is as long.
+/// Whether a secret in a text with this encoding must be masked: H15 asks for runs of twenty base64 digits, padding
+/// included; without padding, a run is recognized only if it is that long.
 pub(super) fn is_promised((how, _): &Encoding, text: &str) -> bool {
     const TWENTY_DIGITS: usize = 15;
     !how.contains("without padding") || text.len() >= TWENTY_DIGITS
 }
 
-/// What of a written text hangs on a value in it: the value itself, or the digits that hold it. None of it may come out.
+/// The part of an encoded text that depends on a value in it: the value or its digits. None of it may come out.
 ///
-/// Found by writing the text once more with another value of the same length, so that nothing is known here of how it is
-/// written; digits that happen to be equal in both are left out at either end.
+/// Encodes the text again with another value of the same length, so it needs no knowledge of the encoding; digits equal
+/// in both are left out at either end.
 pub(super) fn trace(text: &str, value: &str, write: impl Fn(&str) -> String) -> String {
     let other = |letter: char| match letter {
         'a'..='y' | 'A'..='Y' | '0'..='8' => char::from(u8::try_from(letter).unwrap() + 1),
@@ -312,7 +312,7 @@ pub(super) fn trace(text: &str, value: &str, write: impl Fn(&str) -> String) -> 
     written[first..=last].to_owned()
 }
 
-/// Where a text may stand in an object.
+/// The places in an object where a text may stand.
 pub(super) fn carriers(text: &str) -> Vec<(&'static str, Value)> {
     let json_text = json!({ "a": [text] }).to_string();
     vec![

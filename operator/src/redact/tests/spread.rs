@@ -1,5 +1,5 @@
-//! Values that stand on another line than their names, and keys of which each line is a log's line of its own; beside each
-//! what stays byte for byte, for most lines have nothing to do with the ones above them.
+//! Values on another line than their names, and keys whose lines are separate log lines; next to each, text that stays
+//! byte for byte, since most lines do not depend on those above.
 
 use super::{
     secrets::{self, Seed},
@@ -45,7 +45,7 @@ fn sec_x11_x17_a_value_below_its_name_is_masked() {
             }
             let out = by.text(&format!("data: {} and on", STANDARD.encode(&text)));
             assert!(out.starts_with("data: [REDACTED:") && out.ends_with("] and on"), "{text} became {out}");
-            // The same in a string of a log's line.
+            // The same in a string of a log line.
             let quoted = json!(format!("applied:\n{text}\n")).to_string();
             let line = format!("time=\"2026-09-08T03:04:12Z\" level=info msg={quoted} logSource=\"pkg/a.go:1\"");
             let out = by.text(&line);
@@ -75,7 +75,7 @@ fn sec_x11_lines_of_other_writers_are_neither_masked_nor_in_the_way() {
             let out = by.text(&log);
             assert!(!out.contains("hunter2") && out.contains(&format!("{other}\n{other}\n")), "{log} became {out}");
         }
-        // Many of them, and what stands above is forgotten.
+        // After many of them, the lines above are forgotten.
         let log = format!("password:\n{}  all-is-well-since-12345\n", format!("{other}\n").repeat(9));
         assert_eq!(by.text(&log), log);
     }

@@ -1,4 +1,4 @@
-//! What holds of every stream: the same output however it is cut, unchanged bytes where nothing is hit, nothing new when
+//! Properties of every stream: the same output however it is cut, unchanged bytes without a hit, no change when
 //! redacted twice, keys over many lines.
 
 use super::{
@@ -33,7 +33,7 @@ fn sec_x41_a_key_over_many_lines_loses_its_body_and_nothing_else() {
             );
             assert_eq!(by.text(&out), out, "twice");
         }
-        // One that never ends.
+        // A key that never ends.
         let out =
             by.text(&format!("-----BEGIN {kind}-----\n{}\n{}\nlevel=info msg=done, and more\n", body[0], body[1]));
         assert!(!out.contains(body[1]) && out.ends_with("\nlevel=info msg=done, and more\n"), "{out}");
@@ -97,7 +97,7 @@ fn sec_x43_a_key_in_a_line_that_is_too_long_is_masked_to_its_end() {
     assert!(memchr::memmem::find(&out, body.as_bytes()).is_none() && out.len() < MAX_LINE);
 }
 
-/// What this thread has used of a processor: other work on the machine does not count.
+/// CPU time of this thread: other work on the machine does not count.
 fn cpu() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
     Duration::from_nanos(text.split(' ').next().and_then(|first| first.parse().ok()).expect("nanoseconds"))
@@ -147,7 +147,7 @@ fn sec_x63_hostile_lines_take_linear_time() {
             took.min().expect("three runs")
         };
         let (short, long) = (time(32 << 10), time(256 << 10));
-        // Eight times the length: the square of it would be 64 times the time. The kernel counts in ticks of 4 ms.
+        // Eight times the length: quadratic time would be 64 times as long. The kernel counts in ticks of 4 ms.
         if long > 32 * short.max(Duration::from_millis(4)) {
             slow.push(format!("{unit}: {short:?}, then {long:?}"));
         }
@@ -201,7 +201,7 @@ proptest! {
         let all = shapes(&mut seed);
         let planted = &all[which.index(all.len())];
         let text = ENCODINGS[how].1(&planted.text);
-        // A blank, since a letter in front would make another word of a name.
+        // A blank in front: a letter there would turn the name into another word.
         let body = [&before, &b" "[..], text.as_bytes(), b" ", &after].concat();
         let (out, _) = written(&by, &[&body]);
         for gone in &planted.gone {

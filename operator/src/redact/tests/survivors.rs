@@ -1,9 +1,8 @@
-//! What must come out as it went in: what a reader needs to understand a failure.
-//! What must be masked is in `leaks`.
+//! What must come out unchanged: text that a reader needs to understand a failure. `leaks` tests what must be masked.
 
 use super::*;
 
-/// The texts by which failures are known, as Velero, its plugins, kopia and Kubernetes write them.
+/// Typical failure messages, as Velero, its plugins, kopia and Kubernetes write them.
 const SIGNATURES: &[&str] = &[
     "Backup store contains invalid top-level directories: [x y]",
     r#"unable to get credentials: unable to get key for secret: Secret "x" not found"#,
@@ -160,7 +159,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static str> {
     SIGNATURES.iter().chain(TEXTS).copied()
 }
 
-/// Each text is tried in so many carriers.
+/// Each text is tried in this many carriers.
 const CARRIERS: usize = 4;
 
 /// How many texts must survive, in all their carriers.
@@ -237,7 +236,7 @@ fn sec_x41_certificates_and_public_keys_survive() {
     for kind in ["CERTIFICATE", "PUBLIC KEY", "RSA PUBLIC KEY", "CERTIFICATE REQUEST"] {
         let pem = secrets::Seed(7).pem(kind, 5);
         assert_eq!(by.text(&pem), pem);
-        // The tail of one, as a window of a log begins with it.
+        // The tail of a PEM block, as a log excerpt may begin with it.
         let tail: Vec<&str> = pem.lines().skip(2).collect();
         let tail = format!("{}\nand on", tail.join("\n"));
         assert_eq!(by.text(&tail), tail);

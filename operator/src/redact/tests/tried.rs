@@ -1,15 +1,15 @@
-//! Lines with which somebody got a secret through, or lost a harmless word, each as the tool or program writes it. `§` stands
-//! for a secret that is made for the run. What the rules promise in general is tried in `leaks`, `forms` and `written`.
+//! Lines that once leaked a secret or lost a harmless word, each as the tool or program writes it. `§` stands for a
+//! secret generated for the run. `leaks`, `forms` and `written` test the rules in general.
 
 use super::{leaks::seed, *};
 
-/// The text in the frames in which it reaches a bundle.
+/// The text in the log formats in which it reaches a bundle.
 pub(super) fn in_frames(text: &str) -> [String; 3] {
     let logrus = format!("time=\"2026-11-22T10:00:00Z\" level=info msg={} logSource=\"a.go:1\"", json!(text));
     [text.to_owned(), logrus, json!({ "level": "info", "msg": text }).to_string()]
 }
 
-/// Every `§` of every text is masked, whatever carries it, and twice changes nothing.
+/// Every `§` of every text is masked in every frame, and redacting twice changes nothing.
 pub(super) fn go(texts: &[&str]) {
     let by = redactor(&[], &[]);
     let v = seed().word(12);
@@ -33,7 +33,7 @@ pub(super) fn go(texts: &[&str]) {
     assert!(failed.is_empty(), "{} of {}:\n{}", failed.len(), texts.len() * 4, failed.join("\n"));
 }
 
-/// Nothing of the texts is masked.
+/// Nothing in the texts is masked.
 pub(super) fn stay(texts: &[&str]) {
     let by = redactor(&[], &[]);
     let mut failed = Vec::new();
@@ -54,7 +54,7 @@ pub(super) fn stay(texts: &[&str]) {
     assert!(failed.is_empty(), "{} of {}:\n{}", failed.len(), texts.len() * 4, failed.join("\n"));
 }
 
-/// The same of whole objects, and of the JSON that is written of them.
+/// The same for whole objects, and for the JSON written from them.
 pub(super) fn objects_go(objects: &[serde_json::Value]) {
     let by = redactor(&[], &[]);
     let v = seed().word(12);

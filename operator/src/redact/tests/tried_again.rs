@@ -1,5 +1,5 @@
-//! More lines of the kind of `tried`: sentences of the kubelet and of Velero that were masked, and values behind brackets,
-//! schemes and flags that were not. Each stands beside a near neighbour for which the opposite holds.
+//! More lines like those in `tried`: sentences of the kubelet and Velero that were masked, and values behind brackets,
+//! schemes and flags that were not. Each stands next to a neighbour with the opposite result.
 
 use super::{tried::*, *};
 

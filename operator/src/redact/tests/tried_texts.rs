@@ -1,4 +1,4 @@
-//! As `tried`, of commands, of texts that hold the text of another program or file, and of sentences.
+//! Like `tried`, for commands, for texts that contain the text of another program or file, and for sentences.
 
 use super::{
     leaks::seed,

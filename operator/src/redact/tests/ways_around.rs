@@ -1,5 +1,5 @@
-//! Ways around the rules that were open once, or that somebody may try: each with what it must not break on the other side.
-//! The rules by themselves are tried in `leaks`, `forms` and `carriers`.
+//! Ways around the rules, known or possible, each with text that must survive the fix. `leaks`, `forms` and `carriers`
+//! test the rules by themselves.
 
 use super::{
     json_lines::{self, JsonLines},
@@ -7,7 +7,7 @@ use super::{
     *,
 };
 
-/// JSON as a store's file passes: broken into lines, then redacted. Also how many lines it became.
+/// JSON as one of the store's files passes: broken into lines, then redacted. Also returns the number of lines.
 fn as_file(by: &Arc<Redactor>, value: &serde_json::Value) -> (String, usize) {
     let mut lines = JsonLines::new(Vec::new(), true);
     lines.write_all(value.to_string().as_bytes()).unwrap();
@@ -36,7 +36,7 @@ fn sec_x11_x21_json_broken_into_lines_tears_no_name_from_its_value() {
             assert!(!out.contains(&v), "{bytes}: {}", &out[out.len().saturating_sub(200)..]);
         }
     }
-    // Wherever the line breaks, flag and value and both halves of a pair are on one side of it.
+    // Wherever the line breaks, flag and value stay on the same side, and so do both halves of a pair.
     for shift in 0..12 {
         let mut items = vec![json!("s".repeat(shift))];
         for n in 0..1500 {
@@ -69,12 +69,12 @@ fn sec_x43_of_a_long_line_only_what_can_be_judged_goes_out() {
     let by = redactor(&[], &[]);
     let v = seed().word(20);
     let border = MAX_LINE - LOOK_AHEAD;
-    // In front of the border a secret is masked and what stands around it is shown.
+    // In front of the border, a secret is masked and the text around it is shown.
     let line = format!("begin password={v} {} end-of-line", "x".repeat(2 * MAX_LINE));
     let out = by.text(&line);
     assert!(out.starts_with("begin password=[REDACTED:named-value:") && out.contains("] xxxx"), "{}", &out[..80]);
     assert!(!out.contains(&v) && !out.contains("end-of-line") && out.len() <= border + 60);
-    // Across the border, behind it, and across the end of what is looked at.
+    // Across the border, behind it, and across the end of the bytes that are read.
     for at in [border - 10, border + 10, MAX_LINE - 10, MAX_LINE + 10, 2 * MAX_LINE] {
         for before in ["password=", "\"token\": \"", "https://shop:", "Authorization: Bearer "] {
             let line = format!("{}{before}{v}@{}", "x ".repeat((at - before.len()) / 2), " y".repeat(LOOK_AHEAD));
@@ -179,7 +179,7 @@ fn sec_x46_a_forged_token_shields_nothing() {
             if token.contains("bytes")
                 && (line.contains("Bearer") || line.contains("--password") || line.contains("://"))
             {
-                // A blank ends these values, in a token as anywhere else.
+                // A blank ends these values, in a token as elsewhere.
                 continue;
             }
             let out = by.text(&line);
@@ -198,7 +198,7 @@ fn sec_x46_a_forged_token_shields_nothing() {
         let out = by.text(&line);
         assert!(!out.to_lowercase().contains(&v.to_lowercase()), "{line} became {out}");
     }
-    // A line in the form of the marker between head and tail is a line like any other.
+    // A line that looks like the marker between head and tail is a line like any other.
     let marker = format!("debugbundle: 5 bytes, 1 lines left out here (limit 9) password={v}");
     assert!(!by.text(&marker).contains(&v));
     for line in ["\"password\": \"[LEFT OUT: 7 bytes]\"", "see [REDACTED:jwt:00000000] and [REDACTED:, [LEFT OUT: x"] {

@@ -1,9 +1,9 @@
-//! Pairs, URLs and carriers as people and programs write them into lines of text: each with a harmless neighbour that stays
-//! byte for byte. What goes over several lines is in `spread`.
+//! Pairs, URLs and carriers as people and programs write them into lines of text: each with a harmless neighbour that
+//! stays byte for byte. `spread` tests values over several lines.
 
 use super::*;
 
-/// Values that stand for all others: a short one, and one with what has to be escaped in many places.
+/// Values that represent all others, among them a short one and one that must be escaped in many places.
 const VALUES: [&str; 3] = ["hunter2", "Tr0ub4dor+3/xyz==", "a1-b2_c3.d4~e5f6g7h8"];
 
 fn gone(by: &Redactor, text: &str, value: &str) {
@@ -12,7 +12,7 @@ fn gone(by: &Redactor, text: &str, value: &str) {
     assert_eq!(by.text(&out), out, "twice changes nothing");
 }
 
-/// As Go's loggers and encoders write it into a string.
+/// As Go's loggers and encoders write the text into a string.
 fn in_frames(text: &str) -> [String; 5] {
     let quoted = json!(text).to_string();
     [

@@ -1,5 +1,5 @@
-//! What was found, as it may be said: it becomes less with each hit of the self-check. A shape in a line costs that line, a key
-//! or a known value the file; a text of our own keeps all but the words in question.
+//! The run's results as far as they may be published: each hit of the self-check reduces them. A shape in a line costs
+//! that line, a key or a known value the file; a text of the operator's own loses only the words in question.
 
 use std::{
     borrow::Cow,
@@ -21,23 +21,23 @@ use crate::{
     selfcheck::{Detector, Hit, Mender, Place, Quoted},
 };
 
-/// What people read first: without it, or with a secret in it, there is no bundle.
+/// What people read first: if it cannot be written, or contains a secret, there is no bundle.
 const INDISPENSABLE: [&str; 2] = ["summary.md", "report.html"];
-/// Hits that a message names, and hits that are logged.
+/// Most hits that a message names, and most that are logged.
 const NAMED: usize = 3;
 const LOGGED: usize = 20;
-/// What stands in place of a text out of a file that is withheld.
+/// Replaces a text from a file that is withheld.
 const GONE: &str = "withheld with its file by the self-check";
 
-/// What was found.
+/// The run's results.
 pub(super) struct OwnFiles {
     pub(super) found: RunResult,
     pub(super) timeline: Vec<TimelineEvent>,
     /// Files that are left out.
     withheld: BTreeSet<String>,
-    /// Files without some of their lines, and how many of them.
+    /// Files without some of their lines, and the number of these lines.
     mended: BTreeMap<String, u64>,
-    /// The first hits, and how many there were.
+    /// The first hits, and the number of all hits.
     named: Vec<String>,
     hits: usize,
 }
@@ -48,12 +48,12 @@ impl OwnFiles {
         Self { found, timeline, withheld, mended, named, hits: 0 }
     }
 
-    /// Whether this file, were it one of our own, is not to be written anew.
+    /// Whether this file, if it is one of our own, must not be written again.
     pub(super) fn is_settled(&self, path: &str) -> bool {
         self.withheld.contains(path) || self.mended.contains_key(path)
     }
 
-    /// Redacts what status and summary say, and masks what the check finds in it all the same.
+    /// Redacts the texts of status and summary, then masks the words in them that the check would still find.
     pub(super) fn mask(&mut self, redactor: &Redactor, detector: &Detector) {
         let diagnosis = &mut self.found.diagnosis;
         let evidence = diagnosis
@@ -69,7 +69,7 @@ impl OwnFiles {
         }
     }
 
-    /// Takes the archive apart again, without what was found in it, and without what quotes that.
+    /// Takes the archive apart again, without the hits and without the texts that quote them.
     pub(super) fn withhold(
         &mut self,
         hits: &[Hit],
@@ -111,11 +111,11 @@ impl OwnFiles {
         Ok(())
     }
 
-    /// The entry without the lines in which that was found; `None` if it must be left out.
+    /// The entry without the lines of its hits; `None` if it must be left out.
     fn without(&mut self, entry: Entry, hits: &[&Hit], spool: &Spool) -> Option<Entry> {
         let path = entry.segment.path().as_str().to_owned();
         let Entry { segment, source, truncated, read_at, ms } = entry;
-        // Lines are taken once: what is found then is no matter of lines.
+        // Lines are removed once: a later hit is no matter of lines.
         let mended = Mender::of(&path, hits).filter(|_| !self.mended.contains_key(&path)).and_then(|mut mender| {
             let segment = segment.mended(spool, &mut mender);
             let failed =
@@ -133,7 +133,7 @@ impl OwnFiles {
         Some(Entry { segment, source, truncated, read_at, ms })
     }
 
-    /// Masks what quotes a hit, and what stands in a file that is left out.
+    /// Masks texts that quote a hit, or that come from a file that is left out.
     fn forget(&mut self, hits: &[Hit]) {
         let quoted = Quoted::of(hits);
         self.each_text(|text| quoted.masked(text));
@@ -158,7 +158,7 @@ impl OwnFiles {
         self.found.diagnosis.warn(WITHHELD, &title, "", &listed);
     }
 
-    /// Changes the texts that others wrote, one by one; returns how many.
+    /// Applies `by` to each text that others wrote; returns how many changed.
     fn each_text(&mut self, by: impl Fn(&str) -> Cow<'_, str>) -> usize {
         let changed = Cell::new(0);
         let change = |text: &mut String| {
@@ -195,7 +195,7 @@ impl OwnFiles {
         Fault::terminal(Reason::RedactionSelfCheck, message)
     }
 
-    /// The first hits, and how many more there are.
+    /// The first hits, and the number of further ones.
     fn listed(&self) -> String {
         let mut listed = self.named.join(", ");
         if self.hits > self.named.len() {

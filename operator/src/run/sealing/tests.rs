@@ -1,5 +1,5 @@
-//! What becomes of a bundle in which the check finds something: what quotes it is forgotten, and without what people read
-//! first there is no bundle. The check itself is tested in `selfcheck`, a whole operator with a broken rule in `tests/it`.
+//! What happens to a bundle in which the check finds something: texts that quote it are masked, and a hit in what
+//! people read first ends the run. `selfcheck` tests the check itself, `tests/it` a whole operator with a broken rule.
 
 use std::{collections::BTreeMap, io::Read as _, path::PathBuf};
 
@@ -16,12 +16,12 @@ use crate::{
     secret::Secret,
 };
 
-/// Known to the check alone, as if the rule that masks it were broken.
+/// Known only to the check, as if the rule that masks it were broken.
 const VALUE: &str = "the-known-value-of-old";
-/// A text that was cut: the check by itself lets it pass.
+/// A text that was cut: the check alone lets it pass.
 const CUT: &str = "it said the-known-valu";
 
-/// One that is about to seal into a fresh folder, which is told too.
+/// A `Sealing` with a fresh folder, which is returned too.
 fn sealing() -> (tempfile::TempDir, Sealing) {
     let tmp = tempfile::tempdir().expect("a folder");
     let subject = Subject {
@@ -81,7 +81,7 @@ fn step(why: &str, path: &str) -> CauseStep {
     CauseStep { object: "Pod/shop/db-0".to_owned(), phase: String::new(), why: why.to_owned(), evidence, next: None }
 }
 
-/// The names of the files in the folder of the spool, whatever they are for.
+/// The names of all files in the spool's folder.
 fn files(spool: &Spool) -> Vec<PathBuf> {
     std::fs::read_dir(spool.dir()).expect("a folder").map(|file| file.expect("a file").path()).collect()
 }
@@ -136,7 +136,7 @@ fn sec_x52_what_quotes_a_hit_is_forgotten_and_the_rest_is_told() {
     assert_eq!(trail[2]["why"], "it ended");
 }
 
-/// What redaction leaves of `https://user:password@host` where it masks both halves: two tokens side by side.
+/// What redaction leaves of `https://user:password@host` when it masks both halves: two tokens side by side.
 const SIDE_BY_SIDE: &str = "https://[REDACTED:github:01234567]:[REDACTED:url-userinfo:89abcdef]@git.example.com/x";
 
 #[test]
@@ -254,7 +254,7 @@ fn sec_x52_a_file_with_more_hits_than_are_kept_goes_whole_and_the_bundle_stays()
 #[test]
 fn sec_x52_a_hit_in_what_people_read_first_ends_the_run_and_nothing_is_sealed() {
     let (_tmp, sealing) = sealing();
-    // A remedy is ours, and nobody looks at it before the archive is checked.
+    // A remedy is our own text, which is not checked before the archive is.
     let told = Finding { remedy: format!("ask for {VALUE}"), ..finding("x", Severity::Error, "it failed", "a line") };
     let diagnosis = Diagnosis { findings: vec![told], ..Diagnosis::default() };
     let fault = sealing.seal(found(Vec::new(), diagnosis), &[]).expect_err("no bundle");
