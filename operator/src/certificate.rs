@@ -1,11 +1,25 @@
 //! What an X.509 certificate says of itself: subject, issuer and the time for which it is valid, for people to read.
 //! Whether it is to be believed is not decided here: rustls does that, in `tls`.
 
-use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use jiff::Timestamp;
 use serde::Serialize;
+use x509_parser::{
+    oid_registry::{
+        OID_X509_COMMON_NAME, OID_X509_COUNTRY_NAME, OID_X509_ORGANIZATION_NAME, OID_X509_ORGANIZATIONAL_UNIT, Oid,
+    },
+    prelude::{FromDer as _, Validity, X509Certificate, X509Name},
+};
 
 /// The longest name that is shown, in characters.
 const MOST_CHARS: usize = 200;
+
+/// The attributes of a name that are shown.
+static NAMED: [(Oid<'_>, &str); 4] = [
+    (OID_X509_COMMON_NAME, "CN"),
+    (OID_X509_COUNTRY_NAME, "C"),
+    (OID_X509_ORGANIZATION_NAME, "O"),
+    (OID_X509_ORGANIZATIONAL_UNIT, "OU"),
+];
 
 /// The readable part of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,20 +38,14 @@ pub struct Certificate {
 impl Certificate {
     /// Reads the DER of a certificate (RFC 5280, 4.1); `None`: it is none.
     pub fn parse(der: &[u8]) -> Option<Self> {
-        let (certificate, _) = element(der, SEQUENCE)?;
-        let (mut rest, _) = element(certificate, SEQUENCE)?;
-        if rest.first() == Some(&VERSION) {
-            (_, rest) = element(rest, VERSION)?;
-        }
-        for tag in [INTEGER, SEQUENCE] {
-            (_, rest) = element(rest, tag)?;
-        }
-        let (issuer, rest) = element(rest, SEQUENCE)?;
-        let (validity, rest) = element(rest, SEQUENCE)?;
-        let (subject, _) = element(rest, SEQUENCE)?;
-        let (not_before, validity) = time(validity)?;
-        let (not_after, _) = time(validity)?;
-        Some(Self { subject: name(subject)?, issuer: name(issuer)?, not_before, not_after })
+        let (_, read) = X509Certificate::from_der(der).ok()?;
+        let Validity { not_before, not_after } = read.validity();
+        Some(Self {
+            subject: name(read.subject()),
+            issuer: name(read.issuer()),
+            not_before: Timestamp::from_second(not_before.timestamp()).ok()?,
+            not_after: Timestamp::from_second(not_after.timestamp()).ok()?,
+        })
     }
 
     /// Whole days until it ends; negative once it has.
@@ -46,75 +54,17 @@ impl Certificate {
     }
 }
 
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-const VERSION: u8 = 0xa0;
-const INTEGER: u8 = 0x02;
-const OBJECT_ID: u8 = 0x06;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
-
-/// The content of the element at the beginning, and what follows it. DER's lengths are definite.
-fn any(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&tag, rest) = bytes.split_first()?;
-    let (&first, mut rest) = rest.split_first()?;
-    let mut length = usize::from(first & 0x7f);
-    if first & 0x80 != 0 {
-        let digits = length;
-        if digits == 0 || digits > 4 || rest.len() < digits {
-            return None;
-        }
-        let (long, after) = rest.split_at(digits);
-        length = long.iter().fold(0, |length, digit| length << 8 | usize::from(*digit));
-        rest = after;
-    }
-    (length <= rest.len()).then(|| (tag, &rest[..length], &rest[length..]))
-}
-
-fn element(bytes: &[u8], wanted: u8) -> Option<(&[u8], &[u8])> {
-    let (tag, content, rest) = any(bytes)?;
-    (tag == wanted).then_some((content, rest))
-}
-
-fn time(bytes: &[u8]) -> Option<(Timestamp, &[u8])> {
-    let (tag, content, rest) = any(bytes)?;
-    let text = std::str::from_utf8(content).ok()?.strip_suffix('Z')?;
-    let (century, text) = match tag {
-        // RFC 5280, 4.1.2.5.1: two digits from 50 on are of the last century.
-        UTC_TIME => (if text.get(..2)?.parse::<u8>().ok()? >= 50 { "19" } else { "20" }, text),
-        GENERALIZED_TIME => (text.get(..2)?, text.get(2..)?),
-        _ => return None,
-    };
-    let part = |at: usize| text.get(at..at + 2)?.parse::<i8>().ok();
-    let year = format!("{century}{}", text.get(..2)?).parse().ok()?;
-    let time = DateTime::new(year, part(2)?, part(4)?, part(6)?, part(8)?, part(10)?, 0).ok()?;
-    Some((time.to_zoned(TimeZone::UTC).ok()?.timestamp(), rest))
-}
-
-/// A Name: a sequence of sets of attributes. Only those that people use to tell certificates apart are shown.
-fn name(mut rest: &[u8]) -> Option<String> {
-    let mut parts = Vec::new();
-    while !rest.is_empty() {
-        let (mut set, after) = element(rest, SET)?;
-        rest = after;
-        while !set.is_empty() {
-            let (attribute, after) = element(set, SEQUENCE)?;
-            set = after;
-            let (id, value) = element(attribute, OBJECT_ID)?;
-            let (_, value, _) = any(value)?;
-            // id-at: 2.5.4
-            let word = match id {
-                [0x55, 0x04, 3] => "CN",
-                [0x55, 0x04, 6] => "C",
-                [0x55, 0x04, 10] => "O",
-                [0x55, 0x04, 11] => "OU",
-                _ => continue,
-            };
-            parts.push(format!("{word}={}", String::from_utf8_lossy(value)));
-        }
-    }
+/// Of a name only the attributes that people use to tell certificates apart.
+fn name(name: &X509Name<'_>) -> String {
+    let parts: Vec<String> = name
+        .iter_attributes()
+        .filter_map(|attribute| {
+            let (_, word) = NAMED.iter().find(|(id, _)| id == attribute.attr_type())?;
+            Some(format!("{word}={}", String::from_utf8_lossy(attribute.as_slice())))
+        })
+        .collect();
     let whole = crate::text::escape_for_terminal(&parts.join(", ")).into_owned();
-    Some(whole.chars().take(MOST_CHARS).collect())
+    whole.chars().take(MOST_CHARS).collect()
 }
 
 #[cfg(test)]

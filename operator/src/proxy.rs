@@ -140,7 +140,8 @@ impl Proxy {
         place(&self.host, self.port)
     }
 
-    /// Makes a connection to the proxy one to a host: by CONNECT (RFC 9110, 9.3.6).
+    /// Makes a connection to the proxy one to a host: by CONNECT (RFC 9110, 9.3.6). `Tunnel` of hyper-util does not say
+    /// which status the proxy answered, and its error has no public type; the status is what an administrator looks for.
     ///
     /// # Errors
     /// `ProxyError` inside, or what happened to the connection.

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::{
-    CertificateError as Bad, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    CertificateError as Bad, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -164,7 +164,9 @@ impl ServerCertVerifier for Verified {
         let verdict = self.webpki.verify_server_cert(certificate, intermediates, name, ocsp, now);
         match &verdict {
             // It is said after the times were found good; the name is still to be looked at.
-            Err(rustls::Error::InvalidCertificate(Bad::Other(why))) if why.to_string() == "CaUsedAsEndEntity" => {
+            Err(rustls::Error::InvalidCertificate(Bad::Other(OtherError(why))))
+                if why.downcast_ref() == Some(&webpki::Error::CaUsedAsEndEntity) =>
+            {
                 if !self.listed.contains(certificate) {
                     return Err(Bad::UnknownIssuer.into());
                 }

@@ -132,7 +132,7 @@ impl Context {
     }
 
     /// Binds a ClusterRole to the operator's account in the whole cluster.
-    pub async fn bind_in_the_cluster(&self, role: &str) {
+    async fn bind_in_the_cluster(&self, role: &str) {
         let binding = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
             "metadata": {"name": format!("{role}-{}", self.namespace)},

@@ -6,7 +6,6 @@
 //! nothing may be left out because an incomplete list does not name it.
 
 pub mod admission;
-pub mod excess;
 pub mod rules;
 pub mod shipped;
 

@@ -105,7 +105,6 @@ impl Context {
 pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdown: CancellationToken) {
     let api: Api<DebugBundle> = Api::namespaced(client.clone(), &settings.namespace);
     let guarded: Api<Guarded> = Api::namespaced(client.clone(), &settings.namespace);
-    let _look = warn_of_excess(client.clone(), settings.namespace.clone());
     if !until_served(&api, &shutdown).await {
         return;
     }
@@ -164,12 +163,6 @@ fn observed(event: Event<Guarded>) -> Event<Observed> {
         Event::InitApply(bundle) => Event::InitApply(Observed::of_guarded(&bundle)),
         Event::InitDone => Event::InitDone,
     }
-}
-
-/// Runs in the background: a user who grants more than the shipped roles may mean it.
-fn warn_of_excess(client: Client, namespace: String) -> tokio_util::task::AbortOnDropHandle<()> {
-    let look = async move { crate::access::excess::warn(&client, &namespace).await };
-    tokio_util::task::AbortOnDropHandle::new(tokio::spawn(look))
 }
 
 /// Waits until DebugBundles can be listed, and logs the obstacle: the CRD, a permission, the API server itself. Returns

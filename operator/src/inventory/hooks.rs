@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 
 use debugbundle_crd::TargetKind;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use kube::core::{Expression, Selector, SelectorExt as _};
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::{ContainerType, Pod, TargetObject};
@@ -62,24 +65,17 @@ fn applies(hook: &Value, pod: &Pod) -> bool {
         && selector_holds(&hook["labelSelector"], pod)
 }
 
-/// One that is not there holds.
+/// One that is not there holds; one that Kubernetes would not take does not.
 fn selector_holds(selector: &Value, pod: &Pod) -> bool {
-    let labels = selector["matchLabels"].as_object().into_iter().flatten();
-    array(selector, "/matchExpressions").all(|one| expression_holds(one, &pod.labels))
-        && labels.into_iter().all(|(key, value)| pod.labels.get(key).map(String::as_str) == value.as_str())
+    let read = Option::<LabelSelector>::deserialize(selector).ok();
+    let read = read.and_then(|read| Selector::try_from(read.unwrap_or_default()).ok());
+    read.is_some_and(|selector| selector.matches(&pod.labels))
 }
 
 /// Whether labels are as an expression of a selector wants them.
 pub(super) fn expression_holds(expression: &Value, labels: &BTreeMap<String, String>) -> bool {
-    let has = expression["key"].as_str().and_then(|key| labels.get(key));
-    let listed = has.is_some_and(|has| array(expression, "/values").any(|value| value == has.as_str()));
-    match expression["operator"].as_str() {
-        Some("In") => listed,
-        Some("NotIn") => !listed,
-        Some("Exists") => has.is_some(),
-        Some("DoesNotExist") => has.is_none(),
-        _ => false,
-    }
+    let read = LabelSelectorRequirement::deserialize(expression).ok().and_then(|read| Expression::try_from(read).ok());
+    read.is_some_and(|expression| expression.matches(labels))
 }
 
 fn array<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
@@ -141,6 +137,9 @@ mod tests {
             ),
             (json!({"labelSelector": {"matchExpressions": [{"key": "wool", "operator": "Exists"}]}}), false),
             (json!({"labelSelector": {"matchExpressions": [{"key": "wool", "operator": "DoesNotExist"}]}}), true),
+            (json!({"labelSelector": {"matchExpressions": [{"key": "app", "operator": "Likes"}]}}), false),
+            (json!({"labelSelector": {}}), true),
+            (json!({"labelSelector": null}), true),
         ] {
             let mut restore = selector.clone();
             restore["postHooks"] = exec.clone();
