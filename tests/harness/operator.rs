@@ -22,6 +22,8 @@ pub struct OperatorBuilder {
     kubeconfig: Option<PathBuf>,
     namespace: String,
     spool: PathBuf,
+    /// The program; the one of this workspace, if none is named.
+    program: Option<PathBuf>,
     args: Vec<String>,
     env: Vec<(String, OsString)>,
 }
@@ -47,6 +49,7 @@ impl Operator {
             spool: context.folder("spool"),
             context: context.clone(),
             name,
+            program: None,
             args: Vec::new(),
             env: Vec::new(),
         }
@@ -134,6 +137,13 @@ impl OperatorBuilder {
         self
     }
 
+    /// Another build of it.
+    #[must_use]
+    pub fn program(mut self, path: &Path) -> Self {
+        self.program = Some(path.to_owned());
+        self
+    }
+
     /// As this user (see [`Stand::service_account`](crate::Stand::service_account)).
     #[must_use]
     pub fn as_user(mut self, kubeconfig: &Path) -> Self {
@@ -164,7 +174,11 @@ impl OperatorBuilder {
     }
 
     async fn spawn(&self, start: usize) -> Process {
-        let mut command = Command::new(program("debugbundle-operator").await);
+        let program = match &self.program {
+            Some(path) => path.clone(),
+            None => program("debugbundle-operator").await,
+        };
+        let mut command = Command::new(program);
         command.arg("--namespace").arg(&self.namespace).arg("--spool").arg(&self.spool);
         command.arg("--allow-loopback-endpoints").args(&self.args);
         command
@@ -175,7 +189,7 @@ impl OperatorBuilder {
     }
 }
 
-/// A program of this workspace, built with crash points; the first call builds it.
+/// A program of this workspace; the first call builds it.
 pub async fn program(name: &str) -> PathBuf {
     static BUILT: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
     let built = BUILT
@@ -200,9 +214,9 @@ fn build() -> Result<PathBuf, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let _telling = Telling::begin(began);
     let output = Command::new(cargo)
-        // The whole workspace, so that its features are resolved as for the tests and no dependency is built twice.
-        .args(["build", "--locked", "--workspace", "--bins"])
-        .args(["--features", "debugbundle-operator/crash-points"])
+        // The whole workspace, so that its features are resolved as for the tests and nothing is built twice.
+        .args(["build", "--locked", "--workspace"])
+        .args(["--bin", "debugbundle-operator", "--bin", "kubectl-debugbundle"])
         .args(["--profile", profile, "--target-dir"])
         .arg(folder.parent().ok_or("the test binary is not in a target folder")?)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))

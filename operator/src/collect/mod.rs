@@ -26,6 +26,7 @@ mod restored;
 mod results;
 mod room;
 mod server_lines;
+mod stamps;
 mod store_files;
 mod unread;
 mod window;
