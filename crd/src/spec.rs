@@ -280,7 +280,7 @@ impl Default for ByteSize {
 }
 
 impl ByteSize {
-    /// The number of bytes, or `None` if it is not a whole number; the API server accepts only quantities.
+    /// The number of bytes, rounded down; `None` for an unsupported form. The API server accepts only quantities.
     pub fn bytes(&self) -> Option<u64> {
         let digits = self.0.trim_end_matches(|c: char| !c.is_ascii_digit());
         let factor: u64 = match &self.0[digits.len()..] {

@@ -1,8 +1,8 @@
 //! Named points of a run at which a test may kill the process like `kill -9`, and two ways to break redaction, which
-//! the self-check must survive. Compiled only with the feature `crash-points`, the latter never in a release build.
+//! the self-check must survive. Builds with debug assertions contain them; a release contains none of them.
 
 /// Ends the process if the environment asks for it: `DEBUGBUNDLE_CRASH_AT=<name>`.
-#[cfg(feature = "crash-points")]
+#[cfg(debug_assertions)]
 pub fn point(name: &str) {
     if std::env::var("DEBUGBUNDLE_CRASH_AT").is_ok_and(|at| at == name) {
         tracing::warn!(point = name, "Crashing as asked");
@@ -11,12 +11,12 @@ pub fn point(name: &str) {
 }
 
 /// Does nothing.
-#[cfg(not(feature = "crash-points"))]
+#[cfg(not(debug_assertions))]
 #[inline]
 pub fn point(_name: &str) {}
 
 /// The redaction rule that a test switched off: `DEBUGBUNDLE_RULE_OFF=<rule>`.
-#[cfg(all(feature = "crash-points", debug_assertions))]
+#[cfg(debug_assertions)]
 pub fn rule_off() -> Option<&'static str> {
     static OFF: std::sync::LazyLock<Option<String>> =
         std::sync::LazyLock::new(|| std::env::var("DEBUGBUNDLE_RULE_OFF").ok());
@@ -24,14 +24,14 @@ pub fn rule_off() -> Option<&'static str> {
 }
 
 /// None.
-#[cfg(not(all(feature = "crash-points", debug_assertions)))]
+#[cfg(not(debug_assertions))]
 #[inline]
 pub const fn rule_off() -> Option<&'static str> {
     None
 }
 
 /// Panics when redaction sees the text of `DEBUGBUNDLE_PANIC_AT`.
-#[cfg(all(feature = "crash-points", debug_assertions))]
+#[cfg(debug_assertions)]
 #[expect(clippy::panic, reason = "that is what a test asks for")]
 pub fn panic_at(data: &[u8]) {
     static AT: std::sync::LazyLock<Option<String>> =
@@ -42,6 +42,6 @@ pub fn panic_at(data: &[u8]) {
 }
 
 /// Does nothing.
-#[cfg(not(all(feature = "crash-points", debug_assertions)))]
+#[cfg(not(debug_assertions))]
 #[inline]
 pub fn panic_at(_data: &[u8]) {}

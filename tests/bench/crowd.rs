@@ -1,5 +1,4 @@
-//! What a bundle over very many small things costs: items a second, calls of the API server for each thing that is in
-//! the bundle, and the peak of memory. Long logs are measured by `main`.
+//! The cost of a bundle over very many small objects: items per second, API requests per item, and the peak of memory.
 
 use std::{path::Path, sync::Arc};
 
@@ -8,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::{Row, mib, seconds, stored};
 
-/// What `--crowd` puts there.
+/// The objects that `--crowd` creates.
 pub(super) const CROWD: BulkObjects = BulkObjects { pods: 500, containers: 3, bytes: 20_000, events: 20_000 };
 
-/// One bundle of the installation, by an operator that has the shipped permissions and no others.
+/// One bundle of the installation, by an operator with only the shipped permissions.
 pub(super) async fn crowd(context: &Arc<Context>) -> Vec<Row> {
     let BulkObjects { pods, containers, bytes, events } = CROWD;
     println!("\n{pods} pods with {containers} containers each, logs of {bytes} bytes, {events} Events\n");
@@ -33,7 +32,7 @@ pub(super) async fn crowd(context: &Arc<Context>) -> Vec<Row> {
     vec![Row { who: "operator (crowd)".to_owned(), wall, usage, bundle, logs }]
 }
 
-/// Prints what the manifest tells; bytes of log, if all of them are there.
+/// Prints figures from the manifest; returns the bytes of log, or an error if a log is incomplete.
 fn looked_at(archive: &Path, calls: usize) -> Result<u64, String> {
     let held = Held::by(archive).map_err(|error| format!("{}: {error}", archive.display()))?;
     let manifest = held.manifest.ok_or("there is no manifest")?;

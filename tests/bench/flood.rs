@@ -1,5 +1,5 @@
-//! What thousands of DebugBundles at once cost the operator: the peak of its memory, its requests to the API server, and the
-//! time until all of them have ended.
+//! The cost of thousands of DebugBundles at once for the operator: the peak of its memory, its requests to the API
+//! server, and the time until all have ended.
 
 use std::{
     sync::Arc,
@@ -14,18 +14,18 @@ use serde_json::{Value, json};
 
 use super::{Row, mib, seconds};
 
-/// What the operator may take at most: the limit that is shipped.
+/// The operator's memory limit, as shipped.
 const PEAK: u64 = 256 << 20;
-/// One of so many bundles is about the installation; the others name a Restore that does not exist.
+/// One bundle in this many is about the installation; the others name a Restore that does not exist.
 const REAL: usize = 50;
-/// Requests at once while they are created.
+/// Parallel requests while creating them.
 const AT_ONCE: usize = 16;
-/// For all of them.
+/// Time limit for all of them.
 const LIMIT: Duration = Duration::from_mins(60);
-/// How long memory is looked at when all have ended.
+/// How long memory is watched after all have ended.
 const QUIET: Duration = Duration::from_mins(10);
 
-/// So many bundles at once, by an operator that has the shipped permissions and no others.
+/// This many bundles at once, by an operator with only the shipped permissions.
 pub(super) async fn flood(context: &Arc<Context>, bundles: usize) -> Vec<Row> {
     println!(
         "\n{bundles} DebugBundles at once, one of {REAL} about the installation, the others about nothing that is there\n"
@@ -77,7 +77,7 @@ fn spec(index: usize) -> Value {
     if index % REAL == 0 { json!({}) } else { json!({"target": {"kind": "Restore", "name": "nowhere"}}) }
 }
 
-/// How many ended with a bundle and how many without.
+/// The number of bundles that ended with an archive, and the number that ended without.
 async fn until_all_ended(context: &Arc<Context>, operator: &Operator) -> (usize, usize) {
     let began = Instant::now();
     loop {

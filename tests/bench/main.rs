@@ -10,7 +10,7 @@ mod flood;
 use std::{
     fmt::Write as _,
     fs::{self, File},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
     sync::{
         Arc,
@@ -24,6 +24,7 @@ use debugbundle_crd::{DebugBundle, Phase};
 use harness::{
     Context, Operator,
     load::{Held, Load},
+    operator::OperatorBuilder,
     tools::{self, Tool},
     until,
     usage::{Ran, Usage, measured},
@@ -37,7 +38,7 @@ const PEAK: u64 = 96 << 20;
 const LIMIT: Duration = Duration::from_mins(14);
 
 /// Measures bundles over many long logs, ours and those of `velero debug`.
-#[derive(Parser, Clone, Copy, Debug)]
+#[derive(Parser, Clone, Debug)]
 #[command(name = "cargo measure")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct Flags {
@@ -49,7 +50,7 @@ struct Flags {
     #[arg(long, default_value_t = 20)]
     mib: u64,
 
-    /// Rounds; in each, first ours, then theirs. 0: only what the other flags ask for.
+    /// Rounds; in each, first ours, then the others. 0: only what the other flags ask for.
     #[arg(long, default_value_t = 2)]
     rounds: usize,
 
@@ -68,6 +69,10 @@ struct Flags {
     /// Also so many DebugBundles at once, and ten quiet minutes after them.
     #[arg(long, value_name = "BUNDLES")]
     flood: Option<usize>,
+
+    /// In each round also another build of the operator, whose CPU time is then compared on the same machine at the same time.
+    #[arg(long, value_name = "PROGRAM")]
+    against: Option<PathBuf>,
 
     /// Leave `velero debug` out.
     #[arg(long)]
@@ -89,7 +94,7 @@ struct Row {
 }
 
 fn main() -> ExitCode {
-    let flags = Flags::parse();
+    let flags = &Flags::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -124,7 +129,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-async fn many(context: &Arc<Context>, flags: Flags) -> Vec<Row> {
+async fn many(context: &Arc<Context>, flags: &Flags) -> Vec<Row> {
     let load = Load { pods: flags.pods, bytes: flags.mib << 20 };
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let build = if cfg!(debug_assertions) { "dev" } else { "release" };
@@ -134,21 +139,26 @@ async fn many(context: &Arc<Context>, flags: Flags) -> Vec<Row> {
     );
     load.put(context).await;
     println!("{}", header());
-    let (mut ours, mut theirs, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut others, mut theirs, mut rows) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 1..=flags.rounds {
         ours.push(operator(context, load, &format!("round-{round}"), 1).await);
+        if let Some(program) = &flags.against {
+            let builder = Operator::of(context).program(program);
+            others.push(made("other build", context, builder, load, &format!("other-{round}"), 1).await);
+        }
         if !flags.ours {
             theirs.push(velero_debug(context, load, &format!("velero-{round}")).await);
         }
     }
-    if !theirs.is_empty() {
-        println!("{}", ratios(&ours, &theirs));
+    for (name, others) in [("other build", &others), ("velero debug", &theirs)] {
+        if !others.is_empty() {
+            println!("{}", ratios(name, &ours, others));
+        }
     }
     if flags.two {
         rows.push(operator(context, load, "two", 2).await);
     }
-    rows.extend(ours);
-    rows.extend(theirs);
+    rows.extend(ours.into_iter().chain(others).chain(theirs));
     rows
 }
 
@@ -162,7 +172,19 @@ async fn huge(context: &Arc<Context>) -> Vec<Row> {
 
 /// A fresh operator makes `bundles` bundles at once.
 async fn operator(context: &Arc<Context>, load: Load, name: &str, bundles: usize) -> Row {
-    let operator = Operator::of(context).named(name).ready().await;
+    made("operator", context, Operator::of(context), load, name, bundles).await
+}
+
+/// The same by any build of it, which the row calls `who`.
+async fn made(
+    who: &str,
+    context: &Arc<Context>,
+    builder: OperatorBuilder,
+    load: Load,
+    name: &str,
+    bundles: usize,
+) -> Row {
+    let operator = builder.named(name).ready().await;
     let pid = operator.process().pid();
     let idle = Usage::of(pid).unwrap_or_else(|error| panic!("no usage of the operator: {error}"));
     let began = Instant::now();
@@ -186,7 +208,7 @@ async fn operator(context: &Arc<Context>, load: Load, name: &str, bundles: usize
         logs = logs.and_then(|sum| Ok(sum + found?));
         let _ = fs::remove_file(file);
     }
-    told(Row { who: format!("operator, {bundles} at once ({name})"), wall, usage, bundle, logs })
+    told(Row { who: format!("{who}, {bundles} at once ({name})"), wall, usage, bundle, logs })
 }
 
 /// The key of a bundle, once it is stored.
@@ -268,8 +290,8 @@ fn told(row: Row) -> Row {
     row
 }
 
-fn ratios(ours: &[Row], theirs: &[Row]) -> String {
-    let mut line = format!("{:<26}", "operator : velero debug");
+fn ratios(name: &str, ours: &[Row], theirs: &[Row]) -> String {
+    let mut line = format!("{:<26}", format!("operator : {name}"));
     let mut put = |width, of: &dyn Fn(&Row) -> f64| {
         let ratio = median(ours, of) / median(theirs, of);
         let _ = write!(line, " {ratio:>width$.2}");

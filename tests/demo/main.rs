@@ -1,5 +1,5 @@
-//! The main job in one command: real servers, a real backup, a restore that really fails, and the bundle that explains
-//! it, downloaded through its presigned URL. It tests nothing; the tests are in `it/`.
+//! The main use case in one command: real servers, a real backup, a restore that really fails, and the bundle that
+//! explains it, downloaded through its presigned URL.
 
 use std::{
     ffi::OsStr,
@@ -74,7 +74,7 @@ async fn run(context: Arc<Context>, keep: bool) {
     drop((operator, velero));
 }
 
-/// Prints each phase as it comes, and what is being done in it.
+/// Prints each new phase and the current step.
 async fn follow(context: &Arc<Context>) {
     let mut last = String::new();
     let began = Instant::now();

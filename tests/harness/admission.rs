@@ -1,5 +1,4 @@
-//! The admission policies that we ship (`deploy/admission`), in force in one test's namespace. Who may do what there is
-//! said by the test.
+//! The shipped admission policies (`deploy/admission`), in force in one test's namespace.
 
 use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
@@ -12,8 +11,8 @@ const POLICIES: &str = include_str!("../../deploy/admission/policies.yaml");
 const BINDINGS: &str = include_str!("../../deploy/admission/bindings.yaml");
 
 impl Context {
-    /// Applies the shipped policies under names of this test's own, and binds them for its namespace alone: they are of
-    /// the cluster, which all tests share. The API server takes a moment to enforce them.
+    /// Applies the shipped policies under names of this test's own and binds them to its namespace alone, because they
+    /// are cluster-scoped and all tests share the cluster. The API server takes a moment to enforce them.
     pub async fn admission_policies(&self) {
         let own = |name: &str| format!("{name}-{}", self.namespace);
         for mut policy in documents(POLICIES) {
@@ -37,7 +36,7 @@ impl Context {
         applied.unwrap_or_else(|error| panic!("{}: {error}", object.name_any()));
     }
 
-    /// Policies do not go with the namespace.
+    /// Policies are cluster-scoped, so deleting the namespace leaves them.
     pub(crate) async fn remove_policies(&self) {
         self.remove::<ValidatingAdmissionPolicyBinding>().await;
         self.remove::<ValidatingAdmissionPolicy>().await;

@@ -1,5 +1,5 @@
-//! A finished bundle as whoever downloads it sees it: fetched over plain HTTP or from the bucket, unpacked in memory by
-//! ordinary tar and gzip, and compared with its own manifest. It shares no code with what wrote it.
+//! A finished bundle as its user downloads it: over plain HTTP or from the bucket, unpacked in memory by ordinary tar
+//! and gzip, and compared with its own manifest. It shares no code with the writer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
@@ -29,21 +29,21 @@ pub struct Unpacked {
     files: BTreeMap<String, Vec<u8>>,
 }
 
-/// Something that the manifest says is missing.
+/// An item that the manifest lists as missing.
 #[derive(Debug, Clone)]
 pub struct Absent {
-    /// The path it would have had.
+    /// The path that the item would have.
     pub path: String,
-    /// Why, from the closed vocabulary.
+    /// The reason, from the closed vocabulary.
     pub code: String,
     /// `note` or `error`.
     pub severity: String,
-    /// Why, in words.
+    /// The reason, in words.
     pub why: String,
 }
 
 impl Context {
-    /// Waits until a DebugBundle has ended, however.
+    /// Waits until a DebugBundle has ended, in any phase.
     pub async fn until_bundle_ended(&self, name: &str) -> DebugBundleStatus {
         let api = self.api::<DebugBundle>();
         until(Duration::from_mins(3), &format!("DebugBundle {name} has ended"), || async {
@@ -66,7 +66,7 @@ impl Context {
     }
 }
 
-/// GET of a `http` URL without any credential but its own.
+/// GET of an `http` URL without further credentials.
 pub async fn get(url: &str) -> Result<Vec<u8>, String> {
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let uri = url.parse().map_err(|error| format!("{error}"))?;
@@ -77,8 +77,8 @@ pub async fn get(url: &str) -> Result<Vec<u8>, String> {
 }
 
 impl Unpacked {
-    /// Unpacks an archive and compares it with what status and manifest say of it: size and digest of the whole, each
-    /// entry there with its size and digest and nothing else there, and nothing both there and missing.
+    /// Unpacks an archive and compares it with status and manifest: size and digest of the whole; each listed entry
+    /// exists with its size and digest, no other entry exists, and no path is both present and missing.
     pub fn of(archive: Vec<u8>, status: &DebugBundleStatus) -> Self {
         let told = status.bundle.as_ref().expect("a stored bundle is described in status");
         assert_eq!(hex(&archive), told.sha256, "sha256 of the archive");
@@ -129,7 +129,7 @@ impl Unpacked {
         self.files.keys().map(String::as_str)
     }
 
-    /// There is such a file.
+    /// Whether the file exists.
     pub fn has(&self, path: &str) -> bool {
         self.files.contains_key(path)
     }
@@ -162,7 +162,7 @@ impl Unpacked {
         names
     }
 
-    /// What the archive holds in its order, directories with a `/` behind, without the top directory.
+    /// The archive's paths in order, directories with a trailing `/`, without the top directory.
     pub fn order(&self) -> Vec<String> {
         let mut tar = tar::Archive::new(GzDecoder::new(self.archive.as_slice()));
         let entries = tar.entries().expect("the archive is a tar").map(|entry| entry.expect("the tar is whole"));
@@ -176,12 +176,12 @@ impl Unpacked {
             .collect()
     }
 
-    /// The path was asked for and had no item.
+    /// Whether the path was read and had no item.
     pub fn is_empty(&self, path: &str) -> bool {
         array(&self.manifest["empty"]).any(|empty| empty == path)
     }
 
-    /// What is missing.
+    /// The missing items.
     pub fn missing(&self) -> Vec<Absent> {
         let told = array(&self.manifest["missing"]).map(|missing| Absent {
             path: text(&missing["path"]),
@@ -192,12 +192,12 @@ impl Unpacked {
         told.collect()
     }
 
-    /// What is missing and should not be.
+    /// The missing items with severity `error`.
     pub fn errors(&self) -> Vec<Absent> {
         self.missing().into_iter().filter(|absent| absent.severity == "error").collect()
     }
 
-    /// Each place in which one of these values stands: a body, a path, or the archive's own bytes.
+    /// Each place that contains one of these values: a body, a path, or the archive's own bytes.
     pub fn find(&self, values: &[&str]) -> Vec<String> {
         let manifest = self.manifest.to_string();
         let bodies = self.files.iter().map(|(path, body)| (path.as_str(), body.as_slice()));

@@ -1,5 +1,5 @@
-//! What a test has to itself: a namespace with a Velero installation in it, a bucket, nodes; all gone afterwards.
-//! The Velero server is not part of it: [`Velero`](crate::Velero) is started by the tests that need one.
+//! The resources that each test owns: a namespace with a Velero installation, a bucket, nodes; all removed afterwards.
+//! Tests that need a Velero server start [`Velero`](crate::Velero).
 
 use std::fmt::{Debug, Write as _};
 use std::panic::AssertUnwindSafe;
@@ -43,17 +43,17 @@ pub struct Context {
     pub bucket: Bucket,
     /// The account that operators run as here; see [`shipped`](crate::shipped).
     pub(crate) shipped: OnceCell<Account>,
-    /// Whether a test read with that account itself, without asking first what it may, as an operator does.
+    /// Whether the test itself reads with that account, without a permission review first, unlike an operator.
     pub(crate) read_directly: AtomicBool,
-    /// API groups whose kinds it may read here beyond what is shipped.
+    /// API groups whose kinds the account may read here beyond the shipped roles.
     pub(crate) further: Mutex<Vec<String>>,
 }
 
-/// Runs a test in a namespace of its own, and takes everything away afterwards. If the test panics, what is there
-/// is printed first.
+/// Runs a test in a namespace of its own, and removes everything afterwards. If the test panics, it prints the
+/// namespace's state first.
 ///
-/// The namespace holds what `velero install` would leave, but for a running server: Deployment `velero` (no
-/// replicas), Secret `cloud-credentials`, BackupStorageLocation `default` (Available, prefix [`PREFIX`]).
+/// The namespace holds what `velero install` leaves, except a running server: Deployment `velero` (no replicas), Secret
+/// `cloud-credentials`, BackupStorageLocation `default` (Available, prefix [`PREFIX`]).
 pub async fn with_namespace<F, T>(name: &str, test: F)
 where
     F: FnOnce(Arc<Context>) -> T,
@@ -62,7 +62,7 @@ where
     with_namespace_on(TestCluster::shared().await, name, test).await;
 }
 
-/// [`with_namespace`] on another stand than the shared one.
+/// [`with_namespace`] on a stand other than the shared one.
 pub async fn with_namespace_on<F, T>(stand: &'static TestCluster, name: &str, test: F)
 where
     F: FnOnce(Arc<Context>) -> T,
@@ -139,7 +139,7 @@ impl Context {
         self.create_velero("BackupStorageLocation", location).await;
     }
 
-    /// A BackupStorageLocation in this test's bucket, to be changed and given to
+    /// A BackupStorageLocation in this test's bucket, to be changed and passed to
     /// [`create_velero`](Self::create_velero).
     pub fn location(&self, name: &str, prefix: &str) -> Value {
         json!({
@@ -178,7 +178,7 @@ impl Context {
         self.api::<K>().create(&PostParams::default(), &object).await.unwrap_or_else(|error| panic!("create: {error}"))
     }
 
-    /// Creates one of Velero's objects from JSON. Its kinds have no status subresource: a status given is kept.
+    /// Creates one of Velero's objects from JSON. Its kinds have no status subresource, so a given status is stored.
     pub async fn create_velero(&self, kind: &str, mut object: Value) -> DynamicObject {
         let version = if matches!(kind, "DataUpload" | "DataDownload") { "v2alpha1" } else { "v1" };
         object["apiVersion"] = format!("velero.io/{version}").into();
@@ -235,7 +235,7 @@ impl Context {
         self.pod_status_in(namespace, &pod).await
     }
 
-    /// Gives a pod that exists another status.
+    /// Gives an existing pod another status.
     pub async fn pod_status(&self, pod: PodBuilder) -> Pod {
         self.pod_status_in(&self.namespace, &pod).await
     }
@@ -248,12 +248,12 @@ impl Context {
         patched.unwrap_or_else(|error| panic!("status of {name}: {error}"))
     }
 
-    /// Says what the log of a container in this namespace is.
+    /// Sets the log of a container in this namespace.
     pub fn log(&self, pod: &str, container: &str, script: LogScript) {
         self.stand.kubelet.script(&self.namespace, pod, container, script);
     }
 
-    /// Says what the log of a container's previous instance is.
+    /// Sets the log of a container's previous instance.
     pub fn previous_log(&self, pod: &str, container: &str, script: LogScript) {
         self.stand.kubelet.script_previous(&self.namespace, pod, container, script);
     }
@@ -267,7 +267,7 @@ impl Context {
         name
     }
 
-    /// Deletes a namespace with all that is in it, as the controllers would that do not run here.
+    /// Deletes a namespace with its content, in place of the controllers that do not run here.
     pub async fn delete_namespace(&self, name: &str) {
         delete_namespace(&self.client, name).await;
     }
@@ -284,7 +284,7 @@ impl Context {
         folder
     }
 
-    /// Everything that may explain why a test failed.
+    /// The state that may explain why a test failed.
     pub async fn what_is_there(&self) -> String {
         let mut text = format!("\n=== what is there in {}\n", self.namespace);
         for bundle in self.api::<DebugBundle>().list(&ListParams::default()).await.into_iter().flatten() {
@@ -361,7 +361,7 @@ fn velero_resource(version: &str, kind: &str) -> ApiResource {
     }
 }
 
-/// Kinds that a test may leave behind and that somebody may still watch, or that have finalizers.
+/// Kinds that a test may leave behind and that may still be watched or have finalizers.
 const LEFTOVERS: [(&str, &str); 9] = [
     ("v1", "Backup"),
     ("v1", "Restore"),

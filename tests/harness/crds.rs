@@ -1,5 +1,5 @@
-//! The kinds that the tests speak of: Velero's thirteen and ours as it is committed, which every stand has, and those of
-//! others that a test asks for. Objects of these kinds are made by the tests.
+//! The kinds that the tests use: Velero's thirteen and our committed one, which every stand has, and others that a test
+//! requests.
 
 use std::time::Duration;
 
@@ -22,20 +22,20 @@ const VSPHERE: &str = include_str!("definitions/vsphere.jsonl");
 /// OADP's own kinds: openshift/oadp-operator b3e7f02d, `config/crd/bases` (Apache-2.0), without descriptions.
 const OADP: &str = include_str!("definitions/oadp.jsonl");
 
-/// Of the operator that installs OADP, without their schemas, which are long and of no matter here.
+/// Kinds of the operator that installs OADP, without their schemas, which are long and irrelevant here.
 const OLM: [(&str, &str, &str); 2] = [
     ("clusterserviceversions", "ClusterServiceVersion", "Namespaced"),
     ("subscriptions", "Subscription", "Namespaced"),
 ];
 
-/// The kinds of the snapshot controller, without their schemas: a cluster may have them or not, so that only a test that
-/// is about them installs them.
+/// The kinds of the snapshot controller, without their schemas. A cluster may lack them, so only tests about them
+/// install them.
 const SNAPSHOTS: [(&str, &str, &str); 3] = [
     ("volumesnapshots", "VolumeSnapshot", "Namespaced"),
     ("volumesnapshotcontents", "VolumeSnapshotContent", "Cluster"),
     ("volumesnapshotclasses", "VolumeSnapshotClass", "Cluster"),
 ];
-/// The same of snapshots of several volumes at once.
+/// The same for snapshots of several volumes at once.
 const GROUP_SNAPSHOTS: [(&str, &str, &str); 3] = [
     ("volumegroupsnapshots", "VolumeGroupSnapshot", "Namespaced"),
     ("volumegroupsnapshotcontents", "VolumeGroupSnapshotContent", "Cluster"),
@@ -49,7 +49,7 @@ pub(crate) async fn install(client: &Client) -> Result<(), Fault> {
 }
 
 impl crate::TestCluster {
-    /// Installs the kinds that OADP, the operator that brings it, and the vSphere plugin have.
+    /// Installs the kinds of OADP, of the operator that installs it, and of the vSphere plugin.
     pub async fn flavours_kinds(&self) {
         let read = |line| serde_json::from_str(line).expect("a definition in each line");
         let mut definitions: Vec<Value> = VSPHERE.lines().chain(OADP.lines()).map(read).collect();
@@ -64,7 +64,7 @@ impl crate::Context {
         self.approved("snapshot.storage.k8s.io", "v1", SNAPSHOTS).await;
     }
 
-    /// The same of its kinds for snapshots of several volumes at once, in the version that Velero 1.18 asks for.
+    /// The same for snapshots of several volumes at once, in the version that Velero 1.18 uses.
     pub async fn group_snapshot_kinds(&self) {
         self.approved("groupsnapshot.storage.k8s.io", "v1beta2", GROUP_SNAPSHOTS).await;
     }
@@ -80,7 +80,7 @@ impl crate::Context {
     }
 }
 
-/// A definition that takes every object: group, version, and (plural, kind, scope).
+/// A definition that accepts every object: group, version, and (plural, kind, scope).
 fn open(group: &str, version: &str, (plural, kind, scope): (&str, &str, &str)) -> Value {
     let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     json!({

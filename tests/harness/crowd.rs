@@ -1,5 +1,5 @@
-//! A namespace full of small things: many pods of several containers, and more Events than anybody reads.
-//! Long logs are `load`'s; what collecting all this may cost is said by tests and measurements.
+//! A namespace full of small objects: many pods of several containers, and more Events than anybody reads. `load` makes
+//! long logs.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{Context, LogScript, pod};
 
-/// Healthy pods that are none of Velero's, on ten nodes, and Events about them.
+/// Healthy pods outside Velero, on ten nodes, and Events about them.
 #[derive(Clone, Copy, Debug)]
 pub struct BulkObjects {
     /// How many pods.
@@ -23,11 +23,11 @@ pub struct BulkObjects {
 }
 
 const NODES: usize = 10;
-/// Requests at once while it is put there.
+/// Parallel requests while creating them.
 const AT_ONCE: usize = 16;
 
 impl BulkObjects {
-    /// Puts everything into the context's namespace.
+    /// Creates everything in the context's namespace.
     pub async fn put(self, context: &Arc<Context>) {
         let mut nodes = Vec::new();
         for index in 0..NODES.min(self.pods) {

@@ -1,5 +1,5 @@
-//! A forward proxy, as an admin puts one before the internet: CONNECT and whole URLs, with a password if it is to have one.
-//! It knows names that no DNS knows; what it passes on it does not change.
+//! A forward proxy, as an admin puts one before the internet: CONNECT and absolute URLs, with an optional password. It
+//! resolves names that no DNS server knows, and passes bytes on unchanged.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,7 +33,7 @@ struct State {
 }
 
 impl ForwardProxy {
-    /// It leads these hosts to these addresses (`127.0.0.1:1234`), and nobody anywhere else; `password` is `user:password`.
+    /// Leads these hosts to these addresses (`127.0.0.1:1234`) and refuses others; `password` is `user:password`.
     pub async fn knowing(hosts: &[(&str, &str)], password: Option<&str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address").to_string();
@@ -51,7 +51,7 @@ impl ForwardProxy {
         &self.address
     }
 
-    /// What it was asked, whether it did it or not: `CONNECT host:port`, `PUT http://host/path`.
+    /// The requests, served or refused: `CONNECT host:port`, `PUT http://host/path`.
     pub fn seen(&self) -> Vec<String> {
         self.state.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,5 +1,5 @@
-//! The stands that the tests run on: real servers, a scripted kubelet, and words to say what is there.
-//! What a bundle must hold or survive is not here; that is said by the tests themselves, in `it/`.
+//! The stands that the tests run on: real servers, a scripted kubelet, and helpers to describe their state. The tests
+//! themselves are in `it/`.
 //!
 //! * [`tools`] finds or builds the pinned servers; [`process`] runs them so that nothing outlives the tests.
 //! * [`stand`] is etcd, a kube-apiserver, an S3 and the [`kubelet`]: one per test process, shared by its tests, and
@@ -7,14 +7,14 @@
 //! * [`context`] gives each test a namespace, a bucket and a Velero installation without a server; [`objects`] are
 //!   what it puts there.
 //! * [`velero`] adds the real server, and recipes that bring Backups and Restores into each phase.
-//! * [`operator`] runs our own program as a process of its own, and kills it; [`shipped`] gives it the permissions that
-//!   its users give it, and [`rights`] holds its calls against them. [`bundle`] reads what came of it, and compares its
-//!   manifest with the [`schema`].
-//! * [`s3_proxy`] stands before the store, records requests and spoils those that a test names.
-//! * [`proxy`] stands before the object store and spoils its connections on demand.
+//! * [`operator`] runs our own program as a process of its own, and kills it; [`shipped`] grants it the shipped
+//!   permissions, and [`rights`] compares its calls with them. [`bundle`] reads the result and compares its manifest
+//!   with the [`schema`].
+//! * [`s3_proxy`] stands before the store, records requests and disturbs those that a test selects.
+//! * [`proxy`] stands before the object store and disturbs its connections on demand.
 //! * [`forward_proxy`] is a proxy as admins have them between a cluster and the internet.
 //! * [`readers`] are the programs that people read bundles with; [`python`] installs those that are Python packages.
-//! * [`load`] is many pods with long logs, [`crowd`] very many small things; [`usage`] says what a process takes of the machine.
+//! * [`load`] is many pods with long logs, [`crowd`] very many small objects; [`usage`] measures a process.
 //! * [`until`](fn@until) waits for a condition, with a limit.
 
 #![allow(

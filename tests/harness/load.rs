@@ -1,5 +1,4 @@
-//! Many node-agents with long logs, and how much of these logs an archive holds: for tests and measurements of bulk.
-//! What collecting them may cost is said by those.
+//! Many node-agents with long logs, and how much of these logs an archive contains, for tests and measurements.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,8 +12,8 @@ use serde_json::Value;
 
 use crate::{Context, LogScript, pod};
 
-/// Node-agents with one container each, all with a log of the same length. Of pods that are none of Velero's a bundle
-/// would hold no more than 1 MiB.
+/// Node-agents with one container each, all with a log of the same length. A bundle keeps at most 1 MiB of the log of a
+/// pod outside Velero.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
     /// How many pods.
@@ -25,22 +24,22 @@ pub struct Load {
 
 /// The nodes that they are spread over.
 const NODES: usize = 10;
-/// What the kubelet puts before each line: a time with nine digits, and a space.
+/// Length of the kubelet's prefix of each line: a time with nine digits, and a space.
 const STAMP: u64 = 31;
 
-/// What an archive holds.
+/// The content of an archive.
 #[derive(Clone, Debug, Default)]
 pub struct Held {
     /// Length of each file, by its path.
     pub files: BTreeMap<String, u64>,
     /// `manifest.json`, if there is one.
     pub manifest: Option<Value>,
-    /// Lines that say that something was left out.
+    /// Lines that mark an omission.
     pub markers: Vec<String>,
 }
 
 impl Load {
-    /// Puts the pods into the context's namespace, on ten nodes.
+    /// Creates the pods in the context's namespace, on ten nodes.
     pub async fn put(self, context: &Arc<Context>) {
         context.node_agents().await;
         let mut nodes = Vec::new();
@@ -55,7 +54,7 @@ impl Load {
         stream::iter(made).buffer_unordered(8).collect::<Vec<_>>().await;
     }
 
-    /// Bytes of all logs in an archive that holds every line; `Err` says which log is not whole, or not there.
+    /// Total bytes of the logs if the archive contains every line; `Err` names a log that is incomplete or missing.
     pub fn all_in(self, held: &Held, stamped: bool) -> Result<u64, String> {
         let lines = self.bytes.div_ceil(LogScript::GENERATED_LINE);
         let expected = lines * (LogScript::GENERATED_LINE + if stamped { STAMP } else { 0 });

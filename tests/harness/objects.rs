@@ -1,5 +1,5 @@
-//! Pods as a test wants to find them: on a node, with containers in whatever state, though nothing runs them; and the
-//! DaemonSet that Velero's node-agents come from. Their logs are scripted separately, in the [`kubelet`](crate::kubelet).
+//! Pods for tests: on a node, with containers in any state, although nothing runs; and the DaemonSet of Velero's
+//! node-agents. The [`kubelet`](crate::kubelet) scripts their logs.
 
 use std::collections::BTreeMap;
 
@@ -43,7 +43,7 @@ enum State {
     Terminated(i32),
 }
 
-/// Begins a pod. Without [`with_container`](PodBuilder::with_container) it has one container, called as the pod.
+/// Begins a pod. Without [`with_container`](PodBuilder::with_container) it has one container with the pod's name.
 pub fn pod(name: &str) -> PodBuilder {
     PodBuilder {
         name: name.to_owned(),
@@ -114,28 +114,28 @@ impl PodBuilder {
         self
     }
 
-    /// The container named last was restarted so often; the instance before ended with 137, OOMKilled.
+    /// The last-named container was restarted this often; its previous instance ended with 137, OOMKilled.
     #[must_use]
     pub fn restarted(mut self, times: u32) -> Self {
         self.last().restarts = times;
         self
     }
 
-    /// The container named last waits, for instance with `CrashLoopBackOff` or `ImagePullBackOff`.
+    /// The last-named container waits, for instance with `CrashLoopBackOff` or `ImagePullBackOff`.
     #[must_use]
     pub fn waiting(mut self, reason: &str, message: &str) -> Self {
         self.last().state = State::Waiting(reason.to_owned(), message.to_owned());
         self
     }
 
-    /// The container named last has ended with this code.
+    /// The last-named container has ended with this code.
     #[must_use]
     pub fn terminated(mut self, code: i32) -> Self {
         self.last().state = State::Terminated(code);
         self
     }
 
-    /// No node takes the pod, with this message of the scheduler.
+    /// The pod is unschedulable, with this message of the scheduler.
     #[must_use]
     pub fn unschedulable(mut self, message: &str) -> Self {
         self.pending = Some(message.to_owned());
@@ -163,7 +163,7 @@ impl PodBuilder {
         self
     }
 
-    /// What is created.
+    /// The object to create.
     pub(crate) fn manifest(&self) -> Pod {
         let this = self.clone().finished();
         let mounts: Vec<_> =
@@ -193,14 +193,14 @@ impl PodBuilder {
         serde_json::from_value(manifest).expect("a Pod")
     }
 
-    /// What can only be added to a pod that exists.
+    /// Ephemeral containers, which can only be added to an existing pod.
     pub(crate) fn ephemeral(&self) -> Option<Value> {
         let names: Vec<_> = self.containers.iter().filter(|c| c.place == Place::Ephemeral).map(|c| &c.name).collect();
         let containers: Vec<_> = names.iter().map(|name| json!({"name": name, "image": IMAGE})).collect();
         (!containers.is_empty()).then(|| json!({"spec": {"ephemeralContainers": containers}}))
     }
 
-    /// What the kubelet would say of it.
+    /// The status that the kubelet would report.
     pub(crate) fn status(&self, now: Timestamp) -> Value {
         let this = self.clone().finished();
         let statuses = |places: &[Place]| -> Vec<Value> {
@@ -233,8 +233,7 @@ impl PodBuilder {
 }
 
 impl crate::Context {
-    /// The DaemonSet `node-agent` of `velero install`, whose pods are those with the label `role: node-agent`. No pod
-    /// comes with it.
+    /// The DaemonSet `node-agent` of `velero install`, whose pods have the label `role: node-agent`. It creates no pod.
     pub async fn node_agents(&self) {
         let labels = json!({"role": "node-agent"});
         let containers = json!([{"name": "node-agent", "image": "velero/velero:v1.18.3"}]);

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -22,6 +22,8 @@ pub struct OperatorBuilder {
     kubeconfig: Option<PathBuf>,
     namespace: String,
     spool: PathBuf,
+    /// The program; the one of this workspace, if none is named.
+    program: Option<PathBuf>,
     args: Vec<String>,
     env: Vec<(String, OsString)>,
 }
@@ -47,6 +49,7 @@ impl Operator {
             spool: context.folder("spool"),
             context: context.clone(),
             name,
+            program: None,
             args: Vec::new(),
             env: Vec::new(),
         }
@@ -134,7 +137,14 @@ impl OperatorBuilder {
         self
     }
 
-    /// As this user (see [`TestCluster::service_account`](crate::Stand::service_account)).
+    /// Another build of it.
+    #[must_use]
+    pub fn program(mut self, path: &Path) -> Self {
+        self.program = Some(path.to_owned());
+        self
+    }
+
+    /// As this user (see [`TestCluster::service_account`](crate::TestCluster::service_account)).
     #[must_use]
     pub fn as_user(mut self, kubeconfig: &Path) -> Self {
         self.kubeconfig = Some(kubeconfig.to_owned());
@@ -164,7 +174,11 @@ impl OperatorBuilder {
     }
 
     async fn spawn(&self, start: usize) -> Process {
-        let mut command = Command::new(program("debugbundle-operator").await);
+        let program = match &self.program {
+            Some(path) => path.clone(),
+            None => program("debugbundle-operator").await,
+        };
+        let mut command = Command::new(program);
         command.arg("--namespace").arg(&self.namespace).arg("--spool").arg(&self.spool);
         command.arg("--allow-loopback-endpoints").args(&self.args);
         command
@@ -175,62 +189,69 @@ impl OperatorBuilder {
     }
 }
 
-/// The programs of this workspace: the name that users know, and the target of this package that builds it.
-const PROGRAMS: [(&str, &str); 2] =
-    [("debugbundle-operator", "stand-operator"), ("kubectl-debugbundle", "stand-plugin")];
-
-/// A program of this workspace under the name that users know. `cargo test` has built it with the tests; for the demo and the
-/// benchmark the first call has it built, of the library that they are linked with.
+/// A program of this workspace; the first call builds it.
 pub async fn program(name: &str) -> PathBuf {
-    static FOLDER: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
-    let folder = FOLDER
-        .get_or_init(|| async { tokio::task::spawn_blocking(named).await.expect("the build's thread does not panic") });
-    match folder.await {
+    static BUILT: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
+    let built = BUILT
+        .get_or_init(|| async { tokio::task::spawn_blocking(build).await.expect("the build's thread does not panic") });
+    match built.await {
         Ok(folder) => folder.join(name),
         Err(why) => panic!("{why}"),
     }
 }
 
-/// A folder that has the programs under their names.
-fn named() -> Result<PathBuf, String> {
-    let this = std::env::current_exe().map_err(|error| error.to_string())?;
-    let beside = this.parent().ok_or("this program is not in a target folder")?;
+/// Builds the workspace's programs beside the running test: same target folder, same profile.
+fn build() -> Result<PathBuf, String> {
+    let began = Instant::now();
+    let test = std::env::current_exe().map_err(|error| error.to_string())?;
+    let beside = test.parent().ok_or("the test binary is not in a target folder")?;
     // Tests lie one folder deeper than programs.
-    let folder = if beside.ends_with("deps") { beside.parent().unwrap_or(beside) } else { beside };
-    if folder == beside {
-        build(folder)?;
-    }
-    let named = folder.join("stand");
-    std::fs::create_dir_all(&named).map_err(|error| format!("{}: {error}", named.display()))?;
-    for (name, target) in PROGRAMS {
-        let program = folder.join(target);
-        if !program.is_file() {
-            return Err(format!("{} is not there: run the tests by cargo, which builds it", program.display()));
-        }
-        // Several test processes may do this at the same time.
-        let new = named.join(format!("{name}.{}", std::process::id()));
-        let linked = std::os::unix::fs::symlink(&program, &new).and_then(|()| std::fs::rename(&new, named.join(name)));
-        linked.map_err(|error| format!("{}: {error}", named.display()))?;
-    }
-    Ok(named)
-}
-
-/// Builds the programs beside this one: same target folder, same profile.
-fn build(folder: &Path) -> Result<(), String> {
+    let folder = if beside.ends_with("deps") { beside.parent().unwrap_or(beside) } else { beside }.to_owned();
     let profile = match folder.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
         Some(other) => other,
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["build", "--locked", "--quiet", "--package", env!("CARGO_PKG_NAME"), "--bins"]);
-    command.args(["--profile", profile, "--target-dir"]);
-    command.arg(folder.parent().ok_or("this program is not in a target folder")?);
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
-    tools::say("linking the operator and kubectl-debugbundle");
-    let output = command.output().map_err(|error| format!("cargo cannot be started: {error}"))?;
-    if output.status.success() {
-        return Ok(());
+    let _telling = Telling::begin(began);
+    let output = Command::new(cargo)
+        // The whole workspace, so that its features are resolved as for the tests and nothing is built twice.
+        .args(["build", "--locked", "--workspace"])
+        .args(["--bin", "debugbundle-operator", "--bin", "kubectl-debugbundle"])
+        .args(["--profile", profile, "--target-dir"])
+        .arg(folder.parent().ok_or("the test binary is not in a target folder")?)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("cargo cannot be started: {error}"))?;
+    if began.elapsed() > Duration::from_secs(10) {
+        tools::say(&format!("built the operator in {} s", began.elapsed().as_secs()));
     }
-    Err(format!("the operator does not build:\n{}", String::from_utf8_lossy(&output.stderr)))
+    if !output.status.success() {
+        return Err(format!("the operator does not build:\n{}", String::from_utf8_lossy(&output.stderr)));
+    }
+    Ok(folder)
+}
+
+/// Says every ten seconds that the build goes on, until it is dropped.
+struct Telling(Option<std::sync::mpsc::Sender<()>>);
+
+impl Telling {
+    fn begin(began: Instant) -> Self {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            while let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(Duration::from_secs(10)) {
+                tools::say(&format!(
+                    "building the operator and the command line: {} s so far",
+                    began.elapsed().as_secs()
+                ));
+            }
+        });
+        Self(Some(end))
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        self.0.take();
+    }
 }

@@ -1,5 +1,4 @@
 //! Servers as child processes, each in a process group of its own that cannot outlive the test process.
-//! What a server is for, and when it is ready, is known to whoever starts it.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -11,8 +10,8 @@ use std::sync::Mutex;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-/// Runs the program beside a reader of our pipe: the pipe closes when the test process ends, however it ends, and
-/// then the whole group is killed. When the program ends by itself, what it left in the group is ended too.
+/// Runs the program beside a reader of our pipe: the pipe closes when the test process ends in any way, and then the
+/// whole group is killed. When the program itself ends, the rest of its group is killed too.
 const SUPERVISOR: &str = r#"
 log=$1; shift
 exec 3<&0
@@ -39,7 +38,7 @@ pub struct Process {
     pid: Pid,
     group: Pid,
     supervisor: Mutex<Child>,
-    /// Open for as long as the group may live.
+    /// Open while the group may live.
     leash: Option<ChildStdin>,
 }
 
@@ -77,7 +76,7 @@ impl Process {
         })
     }
 
-    /// What it was called when it was started.
+    /// Its name, as given at the start.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -102,12 +101,12 @@ impl Process {
     /// Sends a signal to the program alone. Nothing happens if it has ended.
     pub fn signal(&self, signal: Signal) {
         if self.exited().is_none() {
-            // It may end between the question and the signal; that is no failure.
+            // It may end between the check and the signal, which is fine.
             let _ = kill_process(self.pid, signal);
         }
     }
 
-    /// `kill -9` of the program and all its children, and waits until they are gone.
+    /// Runs `kill -9` on the program and all its children, and waits until they are gone.
     pub fn kill(&self) {
         let _ = kill_process_group(self.group, Signal::KILL);
         let _ = self.supervisor().wait();
@@ -132,7 +131,7 @@ impl Drop for Process {
 
 const LONGEST_LINE: usize = 400;
 
-/// The last `lines` lines of a file, of at most 64 KiB, each cut to what a person reads; what cannot be read is said in place of it.
+/// The last `lines` lines of at most 64 KiB of a file, each cut to a readable length; or the read error as text.
 pub fn tail(path: &Path, lines: usize) -> String {
     let read = || -> io::Result<String> {
         let mut file = File::open(path)?;
@@ -147,7 +146,7 @@ pub fn tail(path: &Path, lines: usize) -> String {
     read().unwrap_or_else(|error| format!("({}: {error})", path.display()))
 }
 
-/// Has `folder` removed when this process has ended, however it ends.
+/// Removes `folder` when this process has ended, in any way.
 pub(crate) fn sweep_at_exit(folder: &Path) -> io::Result<()> {
     let sweeper = Command::new("sh")
         .args([OsStr::new("-c"), OsStr::new(SWEEPER), OsStr::new("sweeper"), folder.as_os_str()])
@@ -156,7 +155,7 @@ pub(crate) fn sweep_at_exit(folder: &Path) -> io::Result<()> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
-    // The open pipe is the signal: it closes with this process and not before.
+    // The open pipe is the signal: it closes when this process ends, and no sooner.
     std::mem::forget(sweeper);
     Ok(())
 }
@@ -170,7 +169,7 @@ mod tests {
     use super::*;
     use crate::until;
 
-    /// A shell that starts a child which would live for an hour, says its pid, and goes on as told.
+    /// A shell that starts a child of one hour, prints its pid, and runs `then`.
     fn with_a_child(then: &str) -> (Process, Pid, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
@@ -188,7 +187,7 @@ mod tests {
 
     async fn ends(pid: Pid) {
         until(Duration::from_secs(10), "the child is gone", || async {
-            // A zombie still has its pid until init has taken note.
+            // A zombie keeps its pid until init reaps it.
             let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
             let zombie = state.is_ok_and(|text| text.contains(") Z "));
             if zombie || test_kill_process(pid).is_err() { Ok(()) } else { Err("it runs") }

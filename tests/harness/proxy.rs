@@ -1,5 +1,5 @@
-//! A proxy that spoils connections on demand, put before the object store: what a network does to an upload.
-//! It knows nothing of HTTP but where a request begins; the server behind it is the real one.
+//! A proxy before the object store that disturbs connections on demand, as a network does to an upload. Of HTTP it
+//! knows only where a request begins; the server behind it is the real one.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -14,18 +14,18 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::TestCluster;
 
-/// What the proxy does to the bytes; [`ProxyFault::default`] is to pass them on.
+/// What the proxy does to the bytes; [`ProxyFault::default`] passes them on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProxyFault {
-    /// Connections are taken and stay open, and no byte passes either way.
+    /// Connections are accepted and stay open, and no byte passes either way.
     pub hold: bool,
-    /// Connections are reset: those that are open now, and each new one.
+    /// Connections are reset: all open ones and each new one.
     pub refuse: bool,
-    /// Each piece from the client is late by so much.
+    /// Each piece from the client is delayed by this much.
     pub delay: Duration,
-    /// So many bytes a second pass from the client on each connection.
+    /// Limit of bytes per second from the client on each connection.
     pub bytes_per_second: Option<u64>,
-    /// A connection is reset once so many bytes have passed from its client.
+    /// A connection is reset after this many bytes from its client.
     pub reset_after: Option<u64>,
 }
 
@@ -37,7 +37,7 @@ pub struct Proxy {
     _stop: DropGuard,
 }
 
-/// What the connections share.
+/// State shared by the connections.
 #[derive(Clone)]
 struct Shared {
     upstream: String,
@@ -71,7 +71,7 @@ impl Proxy {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// From now on, for open connections too.
+    /// Applies from now on, to open connections too.
     pub fn set(&self, mood: ProxyFault) {
         self.mood.send_replace(mood);
     }
@@ -81,7 +81,7 @@ impl Proxy {
         self.set(ProxyFault::default());
     }
 
-    /// The first line of each request that came, with method, path and query.
+    /// The first line of each request, with method, path and query.
     pub fn requests(&self) -> Vec<String> {
         lock(&self.requests).clone()
     }
@@ -109,7 +109,7 @@ async fn connection(mut client: TcpStream, shared: Shared) {
         _ => true,
     };
     if reset {
-        // Failing to set it only makes the end of the connection a polite one.
+        // If this fails, the connection only ends normally instead of with a reset.
         let _ = client.set_zero_linger();
     }
 }
@@ -149,7 +149,7 @@ async fn down(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, shared: &Shared) ->
     }
 }
 
-/// Clients write a request's head in one piece, and a piece of a bundle does not begin like one.
+/// Clients write a request's head in one piece, and no piece of a bundle begins like a head.
 fn note(piece: &[u8], requests: &Mutex<Vec<String>>) {
     let line = piece.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let Some(line) = std::str::from_utf8(line).ok().and_then(|line| line.strip_suffix(" HTTP/1.1")) else { return };

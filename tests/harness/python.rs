@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::tools::{cache_folder, say};
 
-/// The folder to be put into `PYTHONPATH`. The first call installs the packages, which takes seconds.
+/// The folder for `PYTHONPATH`. The first call installs the packages, which takes seconds.
 pub fn packages(name: &str) -> PathBuf {
     let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools").join(name).join("requirements.txt");
     let text = fs::read(&requirements).unwrap_or_else(|error| panic!("{}: {error}", requirements.display()));
@@ -25,7 +25,7 @@ pub fn packages(name: &str) -> PathBuf {
     home
 }
 
-/// A wheel may be for one version of Python only.
+/// A wheel may support only one version of Python.
 fn version() -> Vec<u8> {
     let asked = Command::new("python3").args(["-c", "import sys; print(sys.version_info[:2], sys.platform)"]).output();
     asked
@@ -37,7 +37,7 @@ fn install(requirements: &Path, cache: &Path, name: &str, home: &Path) -> io::Re
     fs::create_dir_all(cache)?;
     let lock = File::create(cache.join(format!("{name}.lock")))?;
     lock.lock()?;
-    // Whoever held the lock before us may have done it.
+    // The previous holder of the lock may have installed it.
     if home.is_dir() {
         return Ok(());
     }

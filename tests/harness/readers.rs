@@ -1,5 +1,5 @@
-//! The programs of this world that read a bundle, each asked for what it sees: the same files with the same digests.
-//! Which bundle, and what it should hold, is the test's business. A reader that is not installed fails the test.
+//! Public programs that read a bundle: each must see the same files with the same digests. A reader that is not
+//! installed fails the test.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::schema;
 
-/// A bundle on disk, and what must be read from it.
+/// A bundle on disk, and its expected content.
 #[derive(Debug)]
 pub struct Archive {
     /// The archive.
@@ -32,7 +32,7 @@ pub struct Archive {
 /// A reader, by its name.
 pub type Reader = (&'static str, fn(&Archive));
 
-/// All of them.
+/// All readers.
 pub const ALL: [Reader; 10] = [
     ("gzip", gzip),
     ("GNU tar", gnu_tar),
@@ -47,7 +47,7 @@ pub const ALL: [Reader; 10] = [
 ];
 
 impl Archive {
-    /// A bundle that should hold what its own manifest lists.
+    /// A bundle, expected to contain the files that its manifest lists.
     pub fn of_its_manifest(file: PathBuf, scratch: PathBuf) -> Self {
         let manifest = ManifestView::parse(&manifest_of(&file)).expect("a manifest");
         let files = manifest.entries.iter().map(|entry| (entry.path.clone(), entry.sha256.clone())).collect();
@@ -69,7 +69,7 @@ impl Archive {
         fs::File::open(&self.file).expect("the archive is there")
     }
 
-    /// All files, none else, and the manifest.
+    /// Checks for exactly these files and the manifest.
     fn is(&self, mut found: BTreeMap<String, String>) {
         let manifest = found.remove(&format!("{}/manifest.json", self.root)).expect("a manifest");
         assert_eq!(manifest, digest(&manifest_of(&self.file)));
@@ -93,7 +93,7 @@ pub fn digest(bytes: &[u8]) -> String {
     })
 }
 
-/// What one range request would bring.
+/// The bytes of one range request.
 pub fn range(file: &Path, offset: u64, length: u64) -> Vec<u8> {
     let mut file = fs::File::open(file).expect("the archive is there");
     file.seek(SeekFrom::Start(offset)).expect("a file");
@@ -102,7 +102,7 @@ pub fn range(file: &Path, offset: u64, length: u64) -> Vec<u8> {
     bytes
 }
 
-/// The manifest, found by the archive's first bytes. It is as the published schema says, or the test fails.
+/// The manifest, found by the archive's first bytes. Fails the test if it violates the published schema.
 pub fn manifest_of(file: &Path) -> Vec<u8> {
     let (offset, length) = read::locate(&range(file, 0, read::HEADER as u64)).expect("one of ours");
     let manifest = read::inflate_segment(&range(file, offset, length), 1 << 30).expect("deflate");
@@ -115,7 +115,7 @@ pub fn gzip(archive: &Archive) {
     run("gzip", "gzip", &["-t", &archive.path()]);
 }
 
-/// Unpacks without a word, and lists: the root first, each directory once and before what is in it, no strange modes.
+/// Unpacks without warnings, and lists: the root first, each directory once and before its files, no unusual modes.
 pub fn gnu_tar(archive: &Archive) {
     let to = archive.fresh("gnu");
     let out = run("tar", "tar", &["-xzf", &archive.path(), "-C", &to.display().to_string()]);
@@ -140,7 +140,7 @@ pub fn gnu_tar(archive: &Archive) {
     assert!(listing.lines().last().is_some_and(|line| line.ends_with("/manifest.json")));
 }
 
-/// Unpacks without a word.
+/// Unpacks without warnings.
 pub fn bsdtar(archive: &Archive) {
     let to = archive.fresh("bsd");
     let out = run("bsdtar", "libarchive-tools", &["-xzf", &archive.path(), "-C", &to.display().to_string()]);
@@ -175,7 +175,7 @@ pub fn go(archive: &Archive) {
     archive.is(listed(&run("go", "golang-go", &["run", &script("list.go"), &archive.path()])));
 }
 
-/// What Chromium makes of a page once its scripts have run. Its profile lies beside the page.
+/// Chromium's view of a page after its scripts have run. Its profile lies beside the page.
 pub fn shown(page: &Path) -> String {
     let profile = format!("--user-data-dir={}", page.with_extension("profile").display());
     let url = format!("file://{}", page.display());
@@ -186,7 +186,7 @@ pub fn shown(page: &Path) -> String {
     String::from_utf8_lossy(&run("chromium", "chromium", &args).stdout).into_owned()
 }
 
-/// A page in Chromium, with its `DecompressionStream`: the whole, and the manifest by its place.
+/// A page in Chromium, with its `DecompressionStream`: the whole archive, and the manifest by its offset.
 pub fn chromium(archive: &Archive) {
     let folder = archive.fresh("chromium");
     let page = folder.join("page.html");
@@ -201,7 +201,7 @@ pub fn chromium(archive: &Archive) {
     assert_eq!(said, Some(want.as_str()));
 }
 
-/// Node's `DecompressionStream`: the whole, and the manifest by its place.
+/// Node's `DecompressionStream`: the whole archive, and the manifest by its offset.
 pub fn node(archive: &Archive) {
     let out = run("node", "nodejs", &[&script("node.mjs"), &archive.path()]);
     let (tar, manifest) = out.stdout.split_at(64);
@@ -228,7 +228,7 @@ pub fn rust(archive: &Archive) {
     archive.is(found);
 }
 
-/// Runs a reader that must be installed and must be content.
+/// Runs a reader, which must be installed and must succeed.
 fn run(program: &str, package: &str, args: &[&str]) -> Output {
     let out = Command::new(program)
         .args(args)
@@ -243,7 +243,7 @@ fn script(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("harness/readers").join(name).display().to_string()
 }
 
-/// Digest by path of what was unpacked.
+/// Digest by path of the unpacked files.
 fn unpacked(folder: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut open = vec![folder.to_owned()];
@@ -261,7 +261,7 @@ fn unpacked(folder: &Path) -> BTreeMap<String, String> {
     found
 }
 
-/// `<sha256>  <path>` a line.
+/// Parses lines of `<sha256>  <path>`.
 fn listed(out: &Output) -> BTreeMap<String, String> {
     let text = String::from_utf8_lossy(&out.stdout);
     text.lines().filter_map(|line| line.split_once("  ")).map(|(sum, path)| (path.to_owned(), sum.to_owned())).collect()

@@ -1,5 +1,4 @@
-//! What an account asked of the API server, call by call, beside the table of permissions that we ship.
-//! Who has which of them is `shipped`'s; here it is only compared.
+//! An account's requests to the API server, call by call, compared with the table of shipped permissions.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -16,14 +15,14 @@ pub type Right = (&'static str, String, String, String);
 /// A call, from the audit log.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// What right it took; the empty namespace is the whole cluster.
+    /// The right that it needs; the empty namespace is the whole cluster.
     pub need: Need,
     /// Name of the object, empty for lists.
     pub name: String,
 }
 
 impl TestCluster {
-    /// All calls of a user that took a right on a resource.
+    /// All calls of a user that needed a right on a resource.
     pub fn calls(&self, user: &str) -> Vec<Call> {
         self.audited(user).iter().filter_map(Call::read).collect()
     }
@@ -40,7 +39,7 @@ impl Call {
             subresource: field("subresource"),
             namespace: field("namespace"),
         };
-        // Reviews about oneself are every account's right.
+        // Every account may review its own rights.
         let about_itself = need.group == "authorization.k8s.io" && need.resource.starts_with("selfsubject");
         (!about_itself && !need.resource.is_empty()).then(|| Self { need, name: field("name") })
     }
@@ -50,7 +49,7 @@ impl Call {
         if subresource.is_empty() { resource.clone() } else { format!("{resource}/{subresource}") }
     }
 
-    /// The right of the table that it is, when Velero is in the namespace `velero`.
+    /// The matching right of the table, with `velero` as Velero's namespace.
     pub fn right(&self, velero: &str) -> Option<Right> {
         let rule = rule_for(&self.need, velero)?;
         Some((rule.role.name(), self.need.verb.clone(), self.need.group.clone(), self.resource()))
@@ -69,12 +68,12 @@ pub fn all_rights() -> BTreeSet<Right> {
 }
 
 impl Context {
-    /// From now on calls of that account are the test's own, too, which reads without asking first what it may.
+    /// From now on, calls of that account include the test's own, which reads without a permission review first.
     pub fn reads_directly(&self) {
         self.read_directly.store(true, Ordering::Relaxed);
     }
 
-    /// Calls of the account that operators run as here which no shipped rule grants, whatever came of them.
+    /// Calls of the operators' account that no shipped rule grants, whatever their result.
     pub fn beyond_the_table(&self) -> BTreeSet<String> {
         let Some(account) = self.shipped.get() else { return BTreeSet::new() };
         if self.read_directly.load(Ordering::Relaxed) {

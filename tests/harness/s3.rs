@@ -1,5 +1,4 @@
-//! The stand's object store (versitygw): a bucket per test, and a client to look into it.
-//! How the operator talks to a store is not tested here; this is the independent eye.
+//! The stand's object store (versitygw): a bucket per test, and an independent client to look into it.
 
 use std::path::{Path, PathBuf};
 
@@ -100,18 +99,18 @@ impl S3 {
 }
 
 impl Bucket {
-    /// The same bucket through another user's eyes.
+    /// The same bucket with another user's rights.
     #[must_use]
     pub fn seen_by(&self, s3: &S3, keys: &Keys) -> Self {
         Self { client: s3.client(keys), ..self.clone() }
     }
 
-    /// The client behind it.
+    /// The underlying client.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The folder that is this bucket on disk: for a test that spoils an object behind the store's back.
+    /// The bucket's folder on disk, for a test that damages an object without the store's knowledge.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -139,7 +138,7 @@ impl Bucket {
         uploads.collect()
     }
 
-    /// An object, whole; `None` if there is none.
+    /// A whole object; `None` if it does not exist.
     pub async fn get(&self, key: &str) -> Option<Vec<u8>> {
         match self.client.get_object().bucket(&self.name).key(key).send().await {
             Ok(object) => Some(object.body.collect().await.expect("the body arrives").to_vec()),
@@ -164,7 +163,7 @@ impl Bucket {
     /// Allows a user these actions (`s3:GetObject`, …) in this bucket, and nothing else.
     pub async fn allow(&self, user: &Keys, actions: &[&str]) {
         let resources = [format!("arn:aws:s3:::{}", self.name), format!("arn:aws:s3:::{}/*", self.name)];
-        // An action belongs either to the bucket or to its objects; the store refuses it for the other.
+        // An action applies either to the bucket or to its objects; the store refuses it for the other.
         let of_bucket = |action: &&&str| action.contains("Bucket");
         let statement = |actions: Vec<&&str>, resource: &str| serde_json::json!({"Effect": "Allow", "Principal": [user.access], "Action": actions, "Resource": resource});
         let (bucket, objects): (Vec<_>, Vec<_>) = actions.iter().partition(of_bucket);

@@ -1,5 +1,5 @@
-//! An HTTP proxy before the stand's store: it records each request and does to it what the test says.
-//! Faults of TCP alone (latency, blackholes) are not its business; it knows requests.
+//! An HTTP proxy before the stand's store: it records each request and disturbs it as the test demands. `proxy` causes
+//! faults of TCP alone (latency, blackholes).
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -27,9 +27,9 @@ use crate::tls::{Authority, Identity};
 pub struct Seen {
     /// Its method.
     pub method: String,
-    /// Its path, as it was encoded.
+    /// Its path, still encoded.
     pub path: String,
-    /// Its query, or nothing.
+    /// Its query, or empty.
     pub query: String,
     /// Its headers.
     pub headers: HeaderMap,
@@ -38,12 +38,12 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// A header's value, or nothing.
+    /// A header's value, or empty.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// Whether it has this method and this in its path or query.
+    /// Whether it has this method, and `part` in its path or query.
     pub fn is(&self, method: &str, part: &str) -> bool {
         self.method == method && format!("{}?{}", self.path, self.query).contains(part)
     }
@@ -52,21 +52,21 @@ impl Seen {
 /// What is done to a request.
 #[derive(Clone)]
 pub enum Deed {
-    /// The store is not asked; this status and this S3 error code are answered.
+    /// Skips the store; answers this status and this S3 error code.
     Refuse(u16, &'static str),
-    /// The store is not asked; this status, this S3 error code and these words are answered.
+    /// Skips the store; answers this status, this S3 error code and this message.
     Say(u16, String, String),
-    /// The store is not asked; the time of the request is refused by a clock that is so many seconds ahead of ours.
+    /// Skips the store; refuses the request's time by a clock that is this many seconds ahead of ours.
     AnotherTime(i64),
-    /// The request waits until the test gives a permit; then the store is asked.
+    /// The request waits until the test gives a permit; then it goes to the store.
     Hold(Arc<Semaphore>),
-    /// The connection is reset in the middle of the request's body; the store is not asked.
+    /// Skips the store; resets the connection in the middle of the request's body.
     Reset,
-    /// The store does what is asked, and its answer is lost.
+    /// The store executes the request, and its response is lost.
     LoseReply,
-    /// The store does what is asked, and its answer is replaced by this status and this S3 error code.
+    /// The store executes the request, and its response is replaced by this status and this S3 error code.
     Belie(u16, &'static str),
-    /// The store does what is asked; then this is done, then the answer is given.
+    /// The store executes the request; then this function runs, then the response is sent.
     Then(Arc<dyn Fn() + Send + Sync>),
 }
 
@@ -91,7 +91,7 @@ pub struct S3Proxy {
     task: JoinHandle<()>,
 }
 
-/// The certificate of a proxy that speaks TLS, and who signed it.
+/// The certificate of a proxy that speaks TLS, and its authority.
 pub struct Certificate {
     /// PEM of the authority.
     pub authority: String,
@@ -104,12 +104,12 @@ impl Certificate {
         Self::make(hosts, false)
     }
 
-    /// One that was valid once.
+    /// An expired certificate.
     pub fn expired(hosts: &[&str]) -> Self {
         Self::make(hosts, true)
     }
 
-    /// One that is its own authority.
+    /// A self-signed certificate.
     pub fn self_signed(hosts: &[&str]) -> Self {
         let identity = Authority::self_signed(hosts).expect("a certificate can be made");
         Self { authority: identity.cert.clone(), identity }
@@ -155,22 +155,22 @@ impl S3Proxy {
         format!("{}://{}", self.scheme, self.address)
     }
 
-    /// The next `times` requests to which `applies` applies are treated so; of several rules the first one counts.
+    /// Treats the next `times` requests that match `applies` this way; of several rules the first counts.
     pub fn next(&self, times: usize, applies: impl Fn(&Seen) -> bool + Send + Sync + 'static, deed: Deed) {
         lock(&self.state.rules).push(Rule { left: times, applies: Box::new(applies), deed });
     }
 
-    /// How often a rule can still apply, all rules together: 0 says that every fault was met.
+    /// How often rules can still apply, in total: 0 means that every fault was met.
     pub fn left(&self) -> usize {
         lock(&self.state.rules).iter().map(|rule| rule.left).sum()
     }
 
-    /// From now on nobody gets an answer, or everybody again.
+    /// `true`: no request gets a response from now on; `false`: all do again.
     pub fn down(&self, down: bool) {
         self.state.down.store(down, Ordering::SeqCst);
     }
 
-    /// What came in, in this order.
+    /// The requests, in order.
     pub fn seen(&self) -> Vec<Seen> {
         lock(&self.state.seen).clone()
     }
@@ -196,7 +196,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, endpoint: Strin
         connections.spawn(async move {
             match tls {
                 None => serve(stream, &endpoint, &state).await,
-                // A client that does not trust us goes away; that is what the test is about.
+                // A client that does not trust us disconnects, which the test expects.
                 Some(tls) => {
                     if let Ok(stream) = tls.accept(stream).await {
                         serve(stream, &endpoint, &state).await;
@@ -210,7 +210,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, endpoint: Strin
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, endpoint: &str, state: &State) {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let service = service_fn(|request| handle(request, endpoint, state, &client));
-    // An error here is a connection that a rule broke, or that the client gave up.
+    // An error here is a connection that a rule broke or the client gave up.
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
@@ -244,7 +244,7 @@ async fn handle(
         })
     };
     if matches!(deed, Some(Deed::Reset)) {
-        // The rest of the body is never read: the client gets a reset while it sends.
+        // The rest of the body is never read, so the client gets a reset while it sends.
         let _ = body.frame().await;
         lock(&state.seen).push(seen);
         return Err(Broken);
@@ -271,7 +271,7 @@ async fn handle(
     let mut onward = Request::builder()
         .method(head.method)
         .uri(format!("{endpoint}{}", head.uri.path_and_query().map_or("/", |path| path.as_str())));
-    // The host is signed: it stays the one that the client meant.
+    // The host is signed, so it stays as the client sent it.
     *onward.headers_mut().expect("method and URI are good") = head.headers;
     let answer = client.request(onward.body(Full::new(body)).expect("a request")).await.map_err(|_| Broken)?;
     let (head, body) = answer.into_parts();
@@ -293,7 +293,7 @@ fn refusal(status: u16, code: &str, words: &str) -> Response<Full<Bytes>> {
     answer.expect("an answer")
 }
 
-/// A server that answers every request with the same JSON or XML, and records what it was asked: an identity endpoint.
+/// A server that answers every request with the same JSON or XML and records the requests: an identity endpoint.
 pub struct Answering {
     /// `http://127.0.0.1:<port>`
     pub endpoint: String,
@@ -302,7 +302,7 @@ pub struct Answering {
 }
 
 impl Answering {
-    /// Answers with this.
+    /// Answers every request with this body.
     pub async fn with(body: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
@@ -335,7 +335,7 @@ impl Answering {
         Self { endpoint, seen, task }
     }
 
-    /// What it was asked.
+    /// The requests.
     pub fn seen(&self) -> Vec<Seen> {
         lock(&self.seen).clone()
     }

@@ -1,5 +1,5 @@
-//! The published JSON Schema of `manifest.json`, and whether a manifest keeps to it: its types, no key that the schema
-//! does not know, and keys in the schema's order. Of JSON Schema it knows what that file uses, and refuses anything else.
+//! Validates manifests against the published JSON Schema of `manifest.json`: types, no unknown key, and keys in the
+//! schema's order. It supports only the features of JSON Schema that the file uses, and refuses all others.
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
@@ -10,8 +10,8 @@ static PUBLISHED: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../../docs/manifest.schema.json")).expect("docs/manifest.schema.json is JSON")
 });
 
-/// The one way to a manifest in the tests: fails the test if it is not as `docs/manifest.schema.json` says. That file is
-/// mended by hand, together with `docs/bundle-format.md`.
+/// Parses a manifest for a test; fails the test if it violates `docs/manifest.schema.json`. That file is edited by
+/// hand, together with `docs/bundle-format.md`.
 pub fn checked(manifest: &[u8]) -> Value {
     let manifest = std::str::from_utf8(manifest).expect("manifest.json is UTF-8");
     let value: Value = serde_json::from_str(manifest).expect("manifest.json is JSON");
@@ -26,7 +26,7 @@ pub fn checked(manifest: &[u8]) -> Value {
     value
 }
 
-/// What is wrong with a manifest.
+/// The manifest's violations of the schema.
 pub fn errors(manifest: &Value) -> Vec<String> {
     let mut wrong = Vec::new();
     look(&PUBLISHED, manifest, "", &mut wrong);
@@ -70,7 +70,7 @@ fn look(schema: &Value, value: &Value, at: &str, wrong: &mut Vec<String>) {
             }
             "anyOf" => {
                 wanted.as_array().expect("a list").iter().any(|one| fits(one, value)) || {
-                    // What is wrong with the richest alternative says most.
+                    // The errors of the richest alternative explain most.
                     wanted.as_array().into_iter().flatten().last().iter().for_each(|one| look(one, value, at, wrong));
                     false
                 }
@@ -108,10 +108,10 @@ fn required(schema: &Value) -> impl Iterator<Item = &str> {
     schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// For other readers an unknown key is none of their business; here it is one that nobody documented.
+/// Other readers ignore an unknown key; here it is an undocumented key.
 fn properties(schema: &Value, value: &Value, at: &str, wrong: &mut Vec<String>) {
     let (Some(known), Some(fields)) = (schema["properties"].as_object(), value.as_object()) else { return };
-    // Without a type it is a condition, which is about these keys alone.
+    // A schema without a type is a condition on these keys alone.
     let whole = schema["type"] == "object";
     let mut last = 0;
     for (key, value) in fields {

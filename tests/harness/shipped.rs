@@ -1,5 +1,5 @@
-//! The permissions that we ship (`deploy/rbac`), given to a test's own ServiceAccount as `kubectl apply -k` would: what
-//! operators run as in all tests. The Deployment and the CRD are not installed from here: tests run the program itself.
+//! The shipped permissions (`deploy/rbac`), granted to a test's own ServiceAccount as `kubectl apply -k` would:
+//! operators in all tests run with them. The Deployment is not installed: tests run the program itself.
 
 use std::time::Duration;
 
@@ -27,14 +27,14 @@ const CLUSTER: [&str; 4] = [
 ];
 const LOGS: &str = "debugbundle-namespace-logs";
 
-/// How much of what is shipped is bound.
+/// How many of the shipped roles are bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// The Role alone.
     Base,
     /// What `deploy/` binds.
     Shipped,
-    /// Every role that there is, for the whole cluster: with the logs of applications.
+    /// Every shipped role, in the whole cluster, including the logs of applications.
     Everything,
 }
 
@@ -44,7 +44,7 @@ impl Context {
         self.shipped.get_or_init(|| self.account_reaching(Reach::Shipped)).await.clone()
     }
 
-    /// The operator's ServiceAccount with as much; once in a test, and instead of [`Self::shipped_account`].
+    /// The operator's ServiceAccount with this reach; once per test, and instead of [`Self::shipped_account`].
     pub async fn account_reaching(&self, reach: Reach) -> Account {
         let account = self.stand.service_account(&self.namespace, ACCOUNT).await;
         self.apply_all(&BASE).await;
@@ -58,7 +58,7 @@ impl Context {
         account
     }
 
-    /// Has the Role allow these Secrets too, as the chart's `secrets.names` does.
+    /// Makes the Role allow these Secrets too, as the chart's `secrets.names` does.
     pub async fn allow_secrets(&self, names: &[&str]) {
         let account = self.shipped_account().await;
         self.change_role(|rule| {
@@ -75,7 +75,7 @@ impl Context {
         }
     }
 
-    /// Lets operators read all kinds of these API groups in the whole cluster, as an admin does who follows the cures of
+    /// Lets operators read all kinds of these API groups in the whole cluster, like an admin who follows the cures for
     /// kinds beyond the shipped roles.
     pub async fn allow_further(&self, groups: &[&str]) {
         let account = self.shipped_account().await;
@@ -100,12 +100,12 @@ impl Context {
         further.extend(groups.iter().map(|group| (*group).to_owned()));
     }
 
-    /// Takes the rules of the Role away that are about this resource.
+    /// Removes the Role's rules about this resource.
     pub async fn take_away(&self, resource: &str) {
         self.change_role(|rule| rule["resources"] != json!([resource])).await;
     }
 
-    /// Keeps those rules of the Role for which `change` says so.
+    /// Keeps the Role's rules for which `change` returns true.
     async fn change_role(&self, mut change: impl FnMut(&mut Value) -> bool) {
         let api = self.api::<Role>();
         let role = api.get(ACCOUNT).await.expect("the Role was applied");
@@ -123,7 +123,7 @@ impl Context {
                 assert_eq!(subject["kind"], ServiceAccount::kind(&()).as_ref());
                 subject["namespace"] = self.namespace.as_str().into();
             }
-            // Bindings for the whole cluster would be shared by all tests of the stand.
+            // All tests of the stand would share a binding for the whole cluster.
             if types.kind == "ClusterRoleBinding" {
                 object.metadata.name = Some(format!("{}-{}", object.name_any(), self.namespace));
             }
@@ -160,7 +160,7 @@ impl Context {
         applied.unwrap_or_else(|error| panic!("{kind} {}: {error}", object.name_any()));
     }
 
-    /// The API server learns of roles a little later than of other objects. What comes last is waited for.
+    /// The API server learns of roles later than of other objects. Waits for the last one.
     async fn until_granted(&self, account: &Account, reach: Reach) {
         let client = account.client().await;
         let one = ListParams::default().limit(1);
@@ -175,7 +175,7 @@ impl Context {
         }
     }
 
-    /// Bindings for the whole cluster do not go with the namespace.
+    /// Bindings for the whole cluster survive the namespace.
     pub(crate) async fn remove_bindings(&self) {
         let bindings: Api<ClusterRoleBinding> = Api::all(self.client.clone());
         let own = format!("-{}", self.namespace);

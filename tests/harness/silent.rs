@@ -1,10 +1,10 @@
-//! A server that takes connections and never says a word: what a firewall or a hung gateway looks like from outside.
-//! It keeps each connection open until it is dropped; servers that answer wrongly are `proxy` and `s3_proxy`.
+//! A server that accepts connections and sends nothing, like a firewall or a hung gateway. It keeps each connection
+//! open until it is dropped; `proxy` and `s3_proxy` answer wrongly.
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// A port on the loopback address; it ends with this.
+/// A port on the loopback address; dropping it closes the port.
 #[derive(Debug)]
 pub struct Silent {
     url: String,
@@ -12,10 +12,10 @@ pub struct Silent {
 }
 
 impl Silent {
-    /// On a free port.
+    /// Listens on a free port.
     ///
     /// # Panics
-    /// When there is none.
+    /// If no port is free.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));

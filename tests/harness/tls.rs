@@ -1,5 +1,4 @@
-//! Certificates and keys of a stand, made anew for each.
-//! Who trusts whom is decided by the flags of the servers.
+//! Certificates and keys of a stand, made anew for each. The servers' flags decide which of them are trusted.
 
 use std::path::Path;
 
@@ -45,7 +44,7 @@ impl Authority {
         self.sign(params)
     }
 
-    /// A server with these names; if `expired`, its time is over.
+    /// A server with these names, with an expired certificate if `expired`.
     pub(crate) fn host(&self, names: &[&str], expired: bool) -> Result<Identity, rcgen::Error> {
         let mut params = CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -56,7 +55,7 @@ impl Authority {
         self.sign(params)
     }
 
-    /// A server that is its own authority, as `openssl req -x509` makes it: certificate and key.
+    /// A server with a self-signed certificate, as `openssl req -x509` makes it: certificate and key.
     pub(crate) fn self_signed(names: &[&str]) -> Result<Identity, rcgen::Error> {
         let mut params = CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

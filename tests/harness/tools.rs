@@ -22,7 +22,7 @@ pub enum Tool {
     Etcd,
     /// The API server.
     KubeApiserver,
-    /// The command that users have.
+    /// The command line tool that users have.
     Kubectl,
     /// An S3 server that checks signatures; a folder is a bucket.
     Versitygw,
@@ -30,19 +30,19 @@ pub enum Tool {
     Velero,
     /// Velero's plugin for S3.
     VeleroPluginForAws,
-    /// A scanner that finds secrets in files, as people run it on what they are about to publish.
+    /// A scanner that finds secrets in files, as people run it before they publish files.
     Gitleaks,
-    /// What the chart is installed with; here it only renders.
+    /// Installs the chart for users; here it only renders.
     Helm,
 }
 
-/// Why a tool cannot be had.
+/// Why a tool is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no Go.
     #[error("{tool} is not here and cannot be built: there is no `go` in PATH; install Go 1.26 or newer, or set {env} to a folder that holds it", env = OVERRIDE)]
     NoGo {
-        /// What was wanted.
+        /// The tool.
         tool: &'static str,
     },
     /// Go could not build it.
@@ -56,10 +56,10 @@ pub enum Error {
     Cache {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// There is no home to keep a cache in.
+    /// There is no home directory for a cache.
     #[error("neither XDG_CACHE_HOME nor HOME is set: there is no place for the cache of tools")]
     NoHome,
 }
@@ -71,11 +71,11 @@ pub const OVERRIDE: &str = "DEBUGBUNDLE_TOOLS";
 struct Family {
     name: &'static str,
     packages: &'static [&'static str],
-    /// The module whose version the programs shall report.
+    /// The module whose version the programs report.
     module: &'static str,
-    /// How to tell it them; `{v}`, `{major}` and `{minor}` are filled in.
+    /// The linker flags that set the version; `{v}`, `{major}` and `{minor}` are filled in.
     version_flags: &'static str,
-    /// On two cores with an empty build cache.
+    /// Build time on two cores with an empty build cache.
     takes: &'static str,
 }
 
@@ -86,7 +86,7 @@ static ETCD: Family = Family {
     version_flags: "",
     takes: "half a minute",
 };
-// Without its version the server says v0.0.0, and clients misjudge it.
+// Without its version the server reports v0.0.0, and clients misjudge it.
 static KUBERNETES: Family = Family {
     name: "kubernetes",
     packages: &["k8s.io/kubernetes/cmd/kube-apiserver", "k8s.io/kubernetes/cmd/kubectl"],
@@ -157,13 +157,13 @@ impl Tool {
         }
     }
 
-    /// Whether the folder of envtest's convention holds it.
+    /// Whether envtest's folder contains it.
     const fn is_kubebuilder_asset(self) -> bool {
         matches!(self, Self::Etcd | Self::KubeApiserver | Self::Kubectl)
     }
 }
 
-/// The program's path. The first call may build it, which takes minutes and says so on standard error.
+/// The program's path. The first call may build it, which takes minutes and is announced on standard error.
 pub async fn path(tool: Tool) -> Result<PathBuf, Error> {
     tokio::task::spawn_blocking(move || find(tool)).await.expect("the search for tools does not panic")
 }
@@ -204,7 +204,7 @@ fn cached_or_built(tool: Tool) -> Result<PathBuf, Error> {
     let lock_path = cache.join(format!("{}.lock", family.name));
     let lock = File::create(&lock_path).map_err(at(&lock_path))?;
     lock.lock().map_err(at(&lock_path))?;
-    // Whoever held the lock before us may have built it.
+    // The previous holder of the lock may have built it.
     if !program.is_file() {
         let unfinished = cache.join(format!("{}-{}.unfinished", family.name, recipe.key));
         let _ = fs::remove_dir_all(&unfinished);
@@ -216,7 +216,7 @@ fn cached_or_built(tool: Tool) -> Result<PathBuf, Error> {
     Ok(program)
 }
 
-/// What a build is made from.
+/// The inputs of a build.
 struct Recipe {
     folder: PathBuf,
     flags: String,
@@ -255,7 +255,7 @@ fn build(tool: Tool, family: &'static Family, recipe: &Recipe, into: &Path) -> R
         "building {} {} with go: about {} on two cores, once per version",
         family.name, recipe.version, family.takes
     ));
-    // A package at a module's root would be named after its major version.
+    // A package at a module's root would be named after the major version.
     let target = if family.packages.len() == 1 { into.join(tool.file_name()) } else { into.join("") };
     let mut go = Command::new("go")
         .args(["build", "-trimpath", "-ldflags", &recipe.flags, "-o"])
@@ -282,7 +282,7 @@ fn build(tool: Tool, family: &'static Family, recipe: &Recipe, into: &Path) -> R
     Ok(())
 }
 
-/// A line on standard error that the test runner does not swallow.
+/// Prints a line on standard error that the test runner does not capture.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "harness: {line}");
 }

@@ -1,5 +1,5 @@
-//! Waiting for a condition, with a limit; on a miss the panic says what was seen last.
-//! There is no waiting for time to pass: a test that needs it is about the clock, and hands the clock in.
+//! Waits for a condition, with a limit; after the limit it panics with the last observation. There is no helper that
+//! waits for time to pass: a test about time passes a clock in.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
-/// What a probe answers: the value that was waited for, or what stands in its way.
+/// A probe's result: the awaited value, or the obstacle.
 pub trait Outcome {
-    /// What is waited for.
+    /// The awaited value's type.
     type Value;
-    /// The value, or what was seen in place of it.
+    /// The value, or the observation in its place.
     fn settle(self) -> Result<Self::Value, String>;
 }
 
@@ -29,9 +29,9 @@ impl<T, E: Display> Outcome for Result<T, E> {
     }
 }
 
-/// Asks again and again until `probe` answers with a value; panics after `limit` with what it answered last.
+/// Probes repeatedly until `probe` returns a value; panics after `limit` with the last observation.
 ///
-/// A probe that answers `Err(what it saw)` makes that panic useful.
+/// A probe that returns `Err(observation)` makes that panic useful.
 pub async fn until<O: Outcome, F: Future<Output = O>>(
     limit: Duration,
     what: &str,
@@ -42,7 +42,7 @@ pub async fn until<O: Outcome, F: Future<Output = O>>(
     let mut seen = "nothing: the probe itself did not answer".to_owned();
     loop {
         let left = limit.saturating_sub(began.elapsed());
-        // A probe that never waits answers before any timeout is looked at.
+        // A probe that never waits would return before any timeout is checked.
         let answer = if left.is_zero() { None } else { tokio::time::timeout(left, probe()).await.ok() };
         let Some(answer) = answer else {
             panic!("waited {limit:?} for: {what}; seen last: {seen}");

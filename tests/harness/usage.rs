@@ -1,5 +1,4 @@
-//! What a process takes of the machine, as the kernel counts it: CPU time and the peak of its resident memory.
-//! What is a lot is said by those who ask.
+//! A process's use of the machine, as the kernel counts it: CPU time and the peak of its resident memory.
 
 use std::fs;
 use std::io;
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 /// What a process has used so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// In user and kernel mode, children that have ended included.
+    /// In user and kernel mode, including ended children.
     pub cpu: Duration,
     /// Highest resident memory so far, in bytes (`VmHWM`); 0 once the process has ended.
     pub peak: u64,
@@ -21,7 +20,7 @@ pub struct Usage {
 const TICK: Duration = Duration::from_millis(10);
 
 impl Usage {
-    /// Of a process that runs, or has ended and was not waited for.
+    /// Usage of a process that runs, or has ended and was not waited for.
     pub fn of(pid: i32) -> io::Result<Self> {
         Ok(Self::with_state(pid)?.0)
     }
@@ -29,7 +28,7 @@ impl Usage {
     fn with_state(pid: i32) -> io::Result<(Self, char)> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        // The name, in parentheses, may hold anything.
+        // The name, in parentheses, may contain any character.
         let fields: Vec<&str> = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').collect();
         let number = |at: usize| fields.get(at).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
         let state = fields.first().and_then(|text| text.chars().next()).unwrap_or('?');
@@ -44,14 +43,14 @@ fn kib(status: &str, name: &str) -> u64 {
     line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) << 10
 }
 
-/// How a program ended that was run to its end.
+/// The result of a program that ran to its end.
 #[derive(Clone, Copy, Debug)]
 pub struct Ran {
-    /// Its exit code, if no signal ended it.
+    /// Its exit code, unless a signal ended it.
     pub code: Option<i32>,
     /// From start to end.
     pub wall: Duration,
-    /// In all. The peak is looked at every few milliseconds, so of the very last ones nothing is known.
+    /// Total usage. The peak is sampled every few milliseconds, so the last milliseconds are unknown.
     pub usage: Usage,
 }
 
@@ -64,7 +63,7 @@ pub fn measured(command: &mut Command, limit: Duration) -> io::Result<Ran> {
     let usage = loop {
         let (usage, state) = Usage::with_state(pid)?;
         peak = usage.peak.max(peak);
-        // Not waited for yet, so its CPU time is still told, and now it is all of it.
+        // Not waited for yet: its CPU time is still readable, and final.
         if state == 'Z' {
             break Usage { peak, ..usage };
         }
@@ -78,7 +77,7 @@ pub fn measured(command: &mut Command, limit: Duration) -> io::Result<Ran> {
     Ok(Ran { code, wall, usage })
 }
 
-/// A child that does not outlive whoever watches it.
+/// A child that is killed when this is dropped.
 struct Ended(Child);
 
 impl Drop for Ended {

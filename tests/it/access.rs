@@ -1,5 +1,5 @@
-//! What is lacking when permissions are taken away one by one: the refused calls are not made, the manifest names the
-//! shipped rule and its cure, and the rest is in the bundle. That the shipped permissions suffice is tested elsewhere.
+//! Takes permissions away one by one: the operator skips the calls it may not make, the manifest names the shipped rule
+//! and its cure, and the bundle contains the rest.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -26,11 +26,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-/// Namespace, rule, cure, and what the paths begin with that it would be read to.
+/// Namespace, rule, cure, and the prefix of the paths that need the rule.
 type Lacking<'a> = (&'a str, &'a str, String, String);
 
-/// An account with the shipped permissions but for those on `without` (group and resource), and where they are bound:
-/// everywhere, or in Velero's namespace alone.
+/// An account with the shipped permissions except those on `without` (group and resource), bound in the whole cluster
+/// (`everywhere`) or in Velero's namespace alone.
 async fn account(context: &Context, name: &str, without: Option<(&str, &str)>, everywhere: bool) -> Account {
     let account = context.stand.service_account(&context.namespace, name).await;
     let rules = |of_operator: bool| -> Vec<Value> {
@@ -113,24 +113,24 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_default()
 }
 
-/// All paths that were read, with something or nothing in them.
+/// All paths that were read, with or without items.
 fn read_paths(manifest: &Value) -> BTreeSet<String> {
     let entries = array(&manifest["entries"]).map(|entry| text(entry, "path").to_owned());
     entries.chain(array(&manifest["empty"]).map(|path| path.as_str().unwrap().to_owned())).collect()
 }
 
-/// What is missing for want of a right that a shipped role gives. Kinds that no shipped role is for are notes besides.
+/// Items missing because a right of a shipped role is absent. Kinds beyond the shipped roles are separate notes.
 fn forbidden(manifest: &Value) -> Vec<&Value> {
     let forbidden = array(&manifest["missing"]).filter(|missing| missing["code"] == "Forbidden");
     forbidden.filter(|missing| missing["rule"].is_string()).collect()
 }
 
-/// The answers about rights that shipped roles give.
+/// The results of permission reviews about rights that shipped roles grant.
 fn shipped(manifest: &Value) -> impl Iterator<Item = &Value> {
     array(&manifest["permissions"]).filter(|answer| answer["rule"] != "")
 }
 
-/// What there is to be read: a pod with a log and an Event here, a quota there.
+/// Objects to collect: a pod with a log and an Event here, a quota there.
 async fn a_cluster(context: &Arc<Context>) -> String {
     let shop = context.workload_namespace("shop").await;
     let node = context.node("meadow").await;
@@ -153,7 +153,7 @@ async fn a_cluster(context: &Arc<Context>) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sec_r40_r41_each_permission_that_lacks_is_not_tried_and_is_named_with_its_rule_and_the_rest_is_collected() {
-    // Two bundles are compared, and other tests bring kinds of their own to the stand that they share.
+    // Two bundles are compared here, and other tests add kinds to the shared stand.
     with_namespace_on(TestCluster::apart().await, "access", |context| async move {
         let shop = a_cluster(&context).await;
         let velero = context.namespace.clone();
@@ -307,16 +307,16 @@ async fn the_repository_password_is_masked_by_its_value_and_without_the_right_to
     .await;
 }
 
-/// What becomes of the questions on their way.
+/// How permission reviews are answered.
 #[derive(Clone, Copy)]
 enum Reviews {
     /// The API server refuses to answer.
     Refused,
-    /// An authorizer says yes to everything, and refuses what is then asked for.
+    /// An authorizer answers yes to every review and then refuses the requests.
     Yes,
 }
 
-/// A connection to the API server on which reviews are answered otherwise.
+/// A connection to the API server that answers permission reviews differently.
 #[derive(Clone)]
 struct Bent(Client, Reviews);
 

@@ -1,5 +1,5 @@
-//! Bad inputs and the real API server: each is refused in words that say what is wrong and what is allowed.
-//! What only the operator can know (does the Backup exist?) is not refused here, but answered in status.
+//! Bad inputs on the real API server: each is refused with a message that names the error and the allowed values. What
+//! only the operator can check (does the Backup exist?) is reported in status instead.
 
 use debugbundle_crd::{DebugBundle, DebugBundleStatus};
 use harness::{Context, with_namespace};
@@ -28,12 +28,12 @@ async fn spec(context: &Context, spec: Value) -> Result<Value, String> {
     apply(context, json!({"generateName": "bundle-"}), json!({"spec": spec})).await
 }
 
-/// A field of the spec with a value, wrapped into objects along a dotted path.
+/// A value at a dotted path of the spec, wrapped into objects.
 fn at(path: &str, value: Value) -> Value {
     path.rsplit('.').fold(value, |inner, key| json!({ key: inner }))
 }
 
-/// Checks that each value is refused with a message that has the words.
+/// Checks that each value is refused with a message that contains these words.
 async fn refused(context: &Context, path: &str, values: &[Value], words: &[&str]) {
     for value in values {
         let shown: String = value.to_string().chars().take(60).collect();
@@ -136,7 +136,7 @@ fn durations(further: &[&str]) -> Vec<Value> {
 #[tokio::test]
 async fn sec_u1_durations_have_their_ranges() {
     with_namespace("adm-time", |context| async move {
-        // Too long a text is refused for its length; its message need not name the range.
+        // An overlong text is refused for its length; the message need not name the range.
         let short = |further: &[&str]| -> Vec<Value> {
             durations(further).into_iter().filter(|value| value.as_str().is_some_and(|text| text.len() <= 31)).collect()
         };
@@ -193,7 +193,7 @@ async fn every_size_that_is_let_through_can_be_read() {
             let bytes = bundle.spec.logs.max_bytes_per_container.bytes();
             assert!(bytes.is_some_and(|bytes| (4096..=1 << 30).contains(&bytes)), "{size} was let through: {bytes:?}");
         }
-        // Quantities too, but such as nobody writes for a size, and the operator does not read.
+        // These are quantities too, but nobody writes a size like this, and the operator does not parse them.
         let odd = ["1e6", "1E6", "100000000m", "0.0001Ti", "+5Ki", "5000000u", "4.Ki", ".5Mi", "1.0000000001Mi"];
         let odd: Vec<_> = odd.iter().map(|size| json!(size)).collect();
         refused(&context, "logs.maxBytesPerContainer", &odd, &["must be a quantity between 4Ki and 1Gi"]).await;

@@ -1,5 +1,4 @@
-//! What `analysis/` says and where it says that it stands: each place that is named is in the bundle and holds the text.
-//! What the cause is, is `cause`'s and `journeys`'.
+//! `analysis/`: each place that it cites is in the bundle and contains the cited text.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -86,7 +85,7 @@ fn site() -> PathBuf {
     Path::new(&go(&["list", "-m", "-f", "{{.Dir}}", "github.com/vmware-tanzu/velero"])).join("site/content")
 }
 
-/// As the site's generator names a heading.
+/// The anchor that the site's generator makes of a heading.
 fn anchor(heading: &str) -> String {
     let words = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = words.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));

@@ -1,5 +1,5 @@
-//! Namespaces that a DebugBundle names: one that the operator may look into comes whole, one beyond its borders is refused
-//! with a sentence. What a target leads to without being named is `scope`'s.
+//! Namespaces that a DebugBundle names: an allowed namespace is collected whole, a forbidden one is refused with a
+//! sentence.
 
 use debugbundle_crd::Phase;
 use harness::shipped::Reach;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::scope::{OfTheCluster, dynamic, put, snapshots, volumes, workloads};
 
-/// What may refuse or disturb a workload, and what tells of it.
+/// Objects that may refuse or disturb a workload, and an Event about it.
 async fn surroundings(context: &harness::Context, shop: &str) {
     put::<ResourceQuota>(context, shop, json!({"metadata": {"name": "tight"}, "spec": {"hard": {"pods": "9"}}})).await;
     let limits = json!([{"type": "Container", "default": {"memory": "64Mi"}}]);
@@ -21,9 +21,9 @@ async fn surroundings(context: &harness::Context, shop: &str) {
     put::<Event>(context, shop, event).await;
 }
 
-/// Pods that are not well and of which the logs are read.
+/// Limit of unhealthy pods whose logs are read.
 const UNWELL: usize = 50;
-/// Pods of one namespace that a target is followed to.
+/// Limit of pods in one namespace to which a target is followed.
 const FOLLOWED: usize = 200;
 
 #[tokio::test]
@@ -33,7 +33,7 @@ async fn of_more_unwell_pods_than_logs_are_read_the_number_is_told() {
         for n in 0..UNWELL {
             put::<Pod>(&context, &shop, pending(n)).await;
         }
-        // Without the right to read these logs all of them would be one note.
+        // Without the right to read these logs, one note would stand for all of them.
         let account = context.account_reaching(Reach::Everything).await;
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
         let told = async |name: &str| {
@@ -83,7 +83,7 @@ async fn of_more_pods_than_are_followed_in_a_namespace_that_is_named_all_are_lis
             let missing = bundle.manifest["missing"].as_array().unwrap();
             let beyond: Vec<_> = missing.iter().filter(|lost| lost["path"] == "namespaces/_pods").collect();
             assert!(beyond.is_empty(), "{beyond:#?}");
-            // That the target leads to more than are followed is told as what it is.
+            // The manifest reports this cut under its own path.
             let mut cuts = missing.iter().filter(|lost| lost["path"] == format!("involved-pods/{shop}"));
             let told =
                 cuts.any(|cut| cut["what"].as_str().unwrap().contains("leads to 5 beyond the 200 that are followed"));
@@ -94,7 +94,7 @@ async fn of_more_pods_than_are_followed_in_a_namespace_that_is_named_all_are_lis
     .await;
 }
 
-/// A pod that no node takes.
+/// A pod that is not scheduled.
 fn pending(n: usize) -> Value {
     json!({"metadata": {"name": format!("p-{n:03}")}, "spec": {"containers": [{"name": "c", "image": "registry.invalid/c:1"}]}})
 }

@@ -1,5 +1,5 @@
-//! A target whose data lies in namespaces beyond the operator's rights: its bundle is made, and says what it lacks, once, where
-//! that would lie, and with the rule that cures it. Single permissions that are missing are `access`'s and `rights`'.
+//! A target whose data lies in namespaces beyond the operator's rights: the bundle is made, and reports each missing
+//! right once, at the path it would fill, with the rule that cures it.
 
 use std::collections::BTreeSet;
 
@@ -54,7 +54,7 @@ async fn sec_r30_a_target_that_leads_beyond_the_role_has_its_bundle_and_a_cure_f
             assert!(!path.is_empty(), "{one:#}");
             assert!(!bundle.has(path), "it is there: {one:#}");
             let need = &one["need"];
-            // A definition is a file of its own, and so each is told.
+            // Each definition is a file of its own and is reported separately.
             let what = match need["resource"].as_str() {
                 Some("customresourcedefinitions") => path.to_owned(),
                 resource => format!("{} {resource:?} {} {}", need["group"], need["subresource"], need["namespace"]),
@@ -76,7 +76,7 @@ async fn sec_r30_a_target_that_leads_beyond_the_role_has_its_bundle_and_a_cure_f
         }
         let summary = bundle.file("summary.md");
         assert!(summary.contains("## Not allowed to look") && summary.contains(&cure), "{summary}");
-        // Of errors there are only the files that nobody wrote to the store.
+        // The only errors are the files that were never written to the store.
         assert_eq!(status.phase, Some(Phase::PartiallyFailed));
         assert!(bundle.errors().iter().all(|lost| lost.code == "NotFound"), "{:#?}", bundle.errors());
         context.delete_namespace(&shop).await;

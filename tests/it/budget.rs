@@ -1,5 +1,4 @@
-//! What a bundle keeps when it may not hold everything: the order of trimming, and an honest manifest.
-//! What quantities cost is `memory`'s matter.
+//! The order in which a bundle over its size limit is trimmed, and a manifest that reports every cut.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,10 +16,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// What the bystanders' logs hold; a bundle takes 1 MiB of each.
+/// Pods that are well, and the size of their logs; a bundle takes 1 MiB of each.
 const HEALTHY: usize = 6;
 const HEALTHY_LOG: u64 = 2 << 20;
-/// What those hold that are not well.
+/// Pods that are unhealthy, and the size of their logs.
 const BROKEN: usize = 3;
 const BROKEN_LOG: u64 = 16 << 20;
 
@@ -31,7 +30,7 @@ struct Made {
     folder: tempfile::TempDir,
 }
 
-/// A bundle about the installation, of this size at most, made in a spool of this size.
+/// A bundle about the installation with these limits of the bundle and of the spool.
 async fn made(context: &Context, bundle_limit: u64, spool_limit: u64) -> Made {
     made_about(context, DebugBundleSpec::default(), bundle_limit, spool_limit).await
 }
@@ -77,13 +76,13 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 }
 
 impl Made {
-    /// The size of each entry.
+    /// The size of each entry, by path.
     fn entries(&self) -> BTreeMap<&str, u64> {
         let entries = array(&self.manifest["entries"]);
         entries.map(|entry| (text(entry, "path"), entry["bytes"].as_u64().expect("a size"))).collect()
     }
 
-    /// Path and rule.
+    /// The rule of each cut, by path.
     fn trimmed(&self) -> BTreeMap<&str, &str> {
         let trimmed = array(&self.manifest["trimmed"]);
         trimmed.map(|trimmed| (text(trimmed, "path"), text(trimmed, "rule"))).collect()
@@ -93,7 +92,7 @@ impl Made {
         std::fs::metadata(&self.file).expect("it is sealed").len()
     }
 
-    /// Each planned thing is told in exactly one way, but for what was shortened.
+    /// Checks that each planned item is reported exactly once, except shortened ones.
     fn is_honest(&self) {
         let entries: BTreeSet<&str> = self.entries().into_keys().collect();
         for trimmed in array(&self.manifest["trimmed"]) {
@@ -134,7 +133,7 @@ fn broken(context: &Context) -> BTreeSet<String> {
     (0..BROKEN).map(|index| log_of(context, &format!("ill-{index}"))).collect()
 }
 
-/// Pods that are well, and pods that are not, with long logs.
+/// Healthy and unhealthy pods with long logs.
 async fn pods(context: &Arc<Context>) {
     let nodes = [context.node("east").await, context.node("west").await, context.node("north").await];
     for index in 0..HEALTHY {
@@ -146,7 +145,7 @@ async fn pods(context: &Arc<Context>) {
     for index in 0..BROKEN {
         let name = format!("ill-{index}");
         context.log(&name, "main", LogScript::generated(BROKEN_LOG, 100 + index as u64));
-        // Of a pod that has no part in Velero's work the end alone is kept.
+        // The log of a pod without a part in Velero's work keeps only its end.
         let ill = pod(&name).labelled("role", "node-agent").with_container("main").on_node(&nodes[index % 3]);
         context.pod(ill.waiting("CrashLoopBackOff", "back-off")).await;
     }
@@ -167,7 +166,7 @@ async fn what_explains_a_failure_is_kept_and_the_healthy_are_trimmed_first() {
         let of_ill: u64 = whole.entries().iter().filter(|(path, _)| ill.contains(**path)).map(|(_, n)| *n).sum();
         assert!(of_ill > BROKEN as u64 * BROKEN_LOG, "{of_ill}");
 
-        // A little less than it takes: some of the healthy go, the largest first, and nothing else.
+        // Slightly too small: some logs of healthy pods are trimmed, the largest first, and nothing else.
         let less = made(&context, whole.bytes() * 4 / 3 - (100 << 10), 1 << 30).await;
         less.is_complete();
         let gone: BTreeSet<String> = less.trimmed().into_keys().map(str::to_owned).collect();
@@ -177,7 +176,7 @@ async fn what_explains_a_failure_is_kept_and_the_healthy_are_trimmed_first() {
         let expected: BTreeSet<&str> = whole.entries().into_keys().filter(|path| !gone.contains(*path)).collect();
         assert_eq!(kept, expected);
 
-        // A third: all of the healthy, then discovery, then the middle of what explains.
+        // A third: all logs of healthy pods are trimmed, then discovery, then the middle of the explaining logs.
         let limit = whole.bytes() / 3;
         let third = made(&context, limit, 1 << 30).await;
         third.is_complete();
@@ -227,7 +226,7 @@ async fn a_spool_that_is_too_small_for_all_that_is_read_at_once_still_holds_a_bu
     .await;
 }
 
-/// Lines that become half as long, compressed.
+/// Lines that compress to half their size.
 fn noise(seed: u64, bytes: usize) -> Vec<String> {
     let mut state = seed | 1;
     let mut word = || {
@@ -239,7 +238,7 @@ fn noise(seed: u64, bytes: usize) -> Vec<String> {
     (0..bytes / 60).map(|_| (0..5).map(|_| word()).collect::<Vec<_>>().join(" ")).collect()
 }
 
-/// A node-agent in whose log lie copies of those of data movers that are gone; the movers' names.
+/// A node-agent whose log contains copies of the logs of deleted data movers; returns the movers' names.
 async fn agent_with_copies(context: &Arc<Context>, bytes: usize) -> Vec<String> {
     let movers: Vec<String> = (0..3).map(|index| format!("mover-{index}")).collect();
     let marker = |word: &str, of: &str| format!("{0}{word} pod logs[{of}/c]{0}", "*".repeat(27));
@@ -360,7 +359,7 @@ async fn of_objects_those_go_first_that_are_not_the_targets_and_of_the_targets_l
         assert_eq!(less.entries().get(claims.as_str()), Some(&all_claims), "{trimmed:#?}");
         assert_eq!(errors(&less), least_errors, "what is trimmed so is as was asked: {:#}", less.manifest["missing"]);
 
-        // For none of them.
+        // Room for neither.
         let limit = whole.bytes() / 2;
         let least = made_about(&context, about(), limit, 1 << 30).await;
         least.is_honest();
@@ -378,7 +377,7 @@ async fn of_objects_those_go_first_that_are_not_the_targets_and_of_the_targets_l
     .await;
 }
 
-/// The text of the entry whose path ends so.
+/// The text of the entry whose path ends with `name`.
 pub fn in_bundle(archive: &Path, name: &str) -> String {
     use std::io::Read as _;
     let file = std::fs::File::open(archive).expect("it is there");

@@ -1,5 +1,4 @@
-//! What the tests of whole runs have in common: faked Velero objects, DebugBundles by phase, and the look into the store.
-//! Nothing is tested here.
+//! Helpers for tests of whole runs: faked Velero objects, DebugBundles by phase, and a look into the store.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -18,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 /// Generous: the machine may be busy with other tests.
 pub const LIMIT: Duration = Duration::from_mins(1);
 
-/// What `--multipart-mib` is set to where a bundle is to be sent in parts.
+/// Flags that make the operator upload in parts.
 pub const PARTS: [&str; 2] = ["--multipart-mib", "5"];
 
 /// A Backup `seed` and a Restore `r1` of it that failed in part.
@@ -46,19 +45,19 @@ pub async fn server_pod(context: &Context, log: LogScript) -> String {
     node
 }
 
-/// A log that holds a run in Collecting for minutes.
+/// A log that keeps a run in Collecting for minutes.
 pub fn endless_log() -> LogScript {
     slow_log(2_000_000, 2_000)
 }
 
-/// A log of so many bytes, all within the window that a run looks at, served at so many bytes a second.
+/// A log of this size and speed, all within the window that a run reads.
 pub fn slow_log(bytes: u64, bytes_per_second: u64) -> LogScript {
     let now = Timestamp::now();
     let recently = now.checked_sub(jiff::SignedDuration::from_mins(5)).expect("minutes before now exist");
     LogScript::generated(bytes, 7).between(recently, now).slowly(bytes_per_second)
 }
 
-/// A log of which more than `--multipart-mib 5` is left when it is compressed.
+/// A log that exceeds `--multipart-mib 5` even when compressed.
 pub fn large_log() -> LogScript {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut letter = move || {
@@ -75,12 +74,12 @@ pub fn large_log() -> LogScript {
         }
         line
     };
-    // All of it within the window that a run looks at.
+    // All lines lie within the window that a run reads.
     let now = Timestamp::now();
     LogScript::timed_lines((0..70_000).map(move |_| (now, line())))
 }
 
-/// Has the location `default` reached through this proxy.
+/// Routes the location `default` through this proxy.
 pub async fn through(context: &Context, proxy: &Proxy) {
     let config = json!({"spec": {"config": {"s3Url": proxy.endpoint()}}});
     context.patch_velero("BackupStorageLocation", "default", config).await;
@@ -101,7 +100,7 @@ pub fn phase(bundle: &DebugBundle) -> Phase {
     status(bundle).phase.unwrap_or(Phase::New)
 }
 
-/// Waits until it is such.
+/// Waits until the DebugBundle satisfies the condition.
 pub async fn until_is(
     context: &Context,
     name: &str,
@@ -126,7 +125,7 @@ pub async fn until_read(context: &Context, node: &str) {
     until(LIMIT, "the log is being read", || async { (context.stand.kubelet.open_now(node) > 0).then_some(()) }).await;
 }
 
-/// Waits until it has ended, however.
+/// Waits until it has ended, in any phase.
 pub async fn until_ended(context: &Context, name: &str) -> DebugBundle {
     until_is(context, name, "ended", LIMIT, |bundle| phase(bundle).is_terminal()).await
 }
@@ -153,10 +152,10 @@ pub async fn change(context: &Context, name: &str, change: Value) {
     patched.unwrap_or_else(|error| panic!("patch {name}: {error}"));
 }
 
-/// Merges a change into its status, as only somebody with that right can.
+/// Merges a change into its status, as only an account with that right can.
 pub async fn forge(context: &Context, name: &str, change: Value) {
     let forged = Patch::Merge(json!({ "status": change }));
-    // The answer may be one that cannot be read as a DebugBundle.
+    // The result may not parse as a DebugBundle.
     let kind = ApiResource::erase::<DebugBundle>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &context.namespace, &kind);
     let patched = api.patch_status(name, &PatchParams::default(), &forged).await;
@@ -192,9 +191,9 @@ pub async fn until_event(context: &Context, name: &str, reason: &str) -> String 
     .await
 }
 
-/// I1 to I3 of a DebugBundle that has a bundle: one object with its UID at the key in status, with the size and the
-/// SHA-256 in status; it can be unpacked; the manifest's entries are what is in it; no upload is left open. Returns
-/// the entries by path.
+/// I1 to I3 of a DebugBundle that has a bundle: the key in status holds one object with its UID and with the size and
+/// SHA-256 in status; the object unpacks; the manifest lists exactly its entries; no upload stays open. Returns the
+/// entries by path.
 pub async fn is_stored(context: &Context, bundle: &DebugBundle) -> BTreeMap<String, Vec<u8>> {
     let told = status(bundle).bundle.unwrap_or_else(|| panic!("nothing is stored: {:?}", status(bundle)));
     let uid = bundle.uid().expect("a UID");
@@ -230,7 +229,7 @@ pub async fn is_stored(context: &Context, bundle: &DebugBundle) -> BTreeMap<Stri
     entries
 }
 
-/// I4: nothing of ours is left in the spool.
+/// I4: the spool contains nothing of ours.
 pub async fn spool_is_empty(operator: &Operator) {
     until(Duration::from_secs(10), "the spool is empty", || async {
         let left: Vec<_> = walk(operator.spool());

@@ -1,5 +1,5 @@
-//! The story that began it all: a Restore hangs, its log is not available, and only an Event of a pod says why.
-//! What the real Velero says of its own failures is `journeys`'.
+//! The case that this project began with: a Restore hangs, its log is not available, and only an Event of a pod says
+//! why.
 
 use debugbundle_crd::Severity;
 use harness::readers::shown;

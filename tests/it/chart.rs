@@ -1,5 +1,4 @@
-//! The chart as helm renders it: it grants what `deploy/` grants, and no value makes it grant what must not be granted.
-//! Whether those rights suffice is tested in `rights`.
+//! The chart as helm renders it: it grants the same rights as `deploy/`, and no value makes it grant a forbidden right.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use harness::tools::{self, Tool};
 use serde_json::{Value, json};
 
 const NAMESPACE: &str = "vault-ns";
-/// The oldest that the chart takes.
+/// The oldest version that the chart accepts.
 const KUBERNETES: &str = "1.30.0";
 const IMAGE: &str = "registry.example/debugbundle/operator";
 
@@ -19,7 +18,7 @@ fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/debugbundle")
 }
 
-/// All objects with these values and an image, or what helm says against them.
+/// All objects rendered with these values and an image, or helm's error.
 async fn render(values: &Value, schema: bool) -> Result<Vec<Value>, String> {
     let skip = if schema { &[][..] } else { &["--skip-schema-validation"] };
     template(&with_image(values), skip).await
@@ -67,7 +66,7 @@ fn granted(objects: &[Value]) -> BTreeMap<String, Value> {
     operators.map(|role| (text(role, "/metadata/name").to_owned(), role["rules"].clone())).collect()
 }
 
-/// Kind, namespace and role of each binding; who is bound is looked at here.
+/// Kind, namespace and role of each binding; checks the bound subjects on the way.
 fn bound(objects: &[Value]) -> BTreeSet<(String, String, String)> {
     let bindings = of_kind(objects, "RoleBinding").chain(of_kind(objects, "ClusterRoleBinding"));
     let bindings = bindings.map(|binding| {
@@ -292,7 +291,7 @@ async fn sec_d4_the_chart_binds_the_policies_of_deploy_to_its_own_namespace() {
 
     let without = rendered(json!({"admissionPolicy": {"create": false}})).await;
     assert!(!without.iter().any(|object| text(object, "/kind").starts_with("ValidatingAdmission")));
-    // A cluster whose kinds are known, and which does not have this one.
+    // A cluster whose kinds are known but do not include this one.
     let refused = template(&with_image(&json!({})), &["--api-versions", "v1/Pod"])
         .await
         .expect_err("it is not left out in silence");

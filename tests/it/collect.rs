@@ -1,5 +1,4 @@
-//! Inventory, plan and collection on real servers: what lies in which entry, and what is said of the rest.
-//! How entries become an archive, and who starts a collection, is tested elsewhere.
+//! Inventory, plan and collection on real servers: the content of each entry, and the report on each missing item.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -58,16 +57,16 @@ impl StoreFiles for Files {
     }
 }
 
-/// A run of its own: as fast as the tests want it.
+/// A run with limits that suit the tests.
 pub(crate) struct Run {
     pub(crate) scope: Scope,
-    /// For an answer to begin.
+    /// Time limit for a response to begin.
     pub(crate) answer: Duration,
     pub(crate) idle: Duration,
     pub(crate) limit: Duration,
     pub(crate) pace: Pace,
     pub(crate) files: Files,
-    /// Who reads the cluster; the user with all rights, if nobody is named.
+    /// The client that reads the cluster; by default the user with all rights.
     pub(crate) client: Option<kube::Client>,
 }
 
@@ -86,7 +85,7 @@ impl Default for Run {
 }
 
 impl Run {
-    /// Asked by somebody who may not do everything.
+    /// With a client of limited rights.
     pub(crate) fn by(client: kube::Client) -> Self {
         Self { client: Some(client), ..Self::default() }
     }
@@ -95,7 +94,7 @@ impl Run {
         self.of_what_changes(context, spec, async || {}).await
     }
 
-    /// With something that happens between the plan and the reading.
+    /// With a change between the plan and the reading.
     pub(crate) async fn of_what_changes(
         self,
         context: &Context,
@@ -135,7 +134,7 @@ impl Run {
     }
 }
 
-/// What a run brought.
+/// The results of a run.
 pub(crate) struct Got {
     pub(crate) inventory: Inventory,
     pub(crate) collected: Collected,
@@ -150,7 +149,7 @@ impl Got {
         found.unwrap_or_else(|| panic!("no {path} in {:#?}; missing {:#?}", known(), self.collected.missing))
     }
 
-    /// Something was wanted below this folder.
+    /// Whether a path below this folder was planned.
     pub(crate) fn planned_at(&self, folder: &str) -> bool {
         self.planned.iter().any(|path| path.starts_with(folder))
     }
@@ -188,13 +187,13 @@ impl Got {
         self.collected.missing.iter().filter(|missing| missing.severity == MissingSeverity::Error).collect()
     }
 
-    /// Each planned item ended in exactly one place.
+    /// Each planned item is an entry, empty or missing.
     pub(crate) fn is_complete(&self) {
         for path in &self.planned {
             let unproven = path.replace("t.log", "t.insecure.log").replace("s.log", "s.insecure.log");
             let entries = usize::from(self.has(path)) + usize::from(unproven != *path && self.has(&unproven));
             let empty = self.collected.empty.iter().filter(|empty| *empty == path).count();
-            // What is forbidden in a whole namespace is told once.
+            // Rights missing in a whole namespace are reported once.
             let told = |missing: &Missing| {
                 let all = missing.code == MissingCode::Forbidden && path.starts_with(&format!("{}/", missing.path));
                 missing.path == *path || all

@@ -1,5 +1,5 @@
-//! `kill -9` of the operator at named points of a run: after a restart each DebugBundle has one object and no debts.
-//! What a run does when nobody kills it is in `lifecycle`.
+//! `kill -9` of the operator at named points of a run: after a restart each DebugBundle has one object and nothing is
+//! left over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ fn reads(context: &Context, node: &str) -> usize {
         .count()
 }
 
-/// A run that was killed at a point, and what it came to after the restart.
+/// A run that was killed at a point, and its result after the restart.
 struct Killed {
     bundle: DebugBundle,
     reads_before: usize,
@@ -65,7 +65,7 @@ impl Killed {
         status(&self.bundle).attempts.unwrap_or(0)
     }
 
-    /// The sealed bundle was taken from the spool: nothing was collected a second time.
+    /// The sealed bundle came from the spool: nothing was collected a second time.
     fn was_not_collected_again(&self) {
         assert_eq!((self.reads_before, self.reads_after), (1, 1));
     }
@@ -326,7 +326,7 @@ async fn killed_at_random_times_with_many_under_way_all_of_them_end_well() {
             })
             .await;
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            // When it is killed is the point, and no condition tells.
+            // The moment of the kill is random on purpose; there is no condition to wait for.
             tokio::time::sleep(Duration::from_millis((state >> 33) % 1500)).await;
             operator.restart().await;
         }

@@ -1,5 +1,5 @@
-//! `describe.txt` beside the genuine thing: Velero's own `velero backup describe --details` and `velero restore describe
-//! --details` of the same objects, line by line. Where a line may differ is one short list.
+//! `describe.txt` against the original: Velero's own `velero backup describe --details` and `velero restore describe
+//! --details` of the same objects, line by line. One short list names the lines that may differ.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -24,7 +24,7 @@ async fn descriptions_say_what_velero_itself_says_in_each_phase() {
         velero.restore_that_fails_validation("r-invalid").await;
         a_backup_with_everything(&velero).await;
         a_restore_with_everything(&velero).await;
-        // Velero does one Restore at a time: behind this one nothing would end.
+        // Velero runs one Restore at a time: no Restore behind this one would end.
         velero.stuck_restore("r-stuck").await;
         let _operator = Operator::of(&context).ready().await;
         let mut different = BTreeMap::new();
@@ -38,7 +38,7 @@ async fn descriptions_say_what_velero_itself_says_in_each_phase() {
             ("Restore", "r-stuck", Some("r-stuck-source")),
             ("Restore", "r-rich", Some("b-rich")),
         ] {
-            // The location that b-invalid names does not exist.
+            // b-invalid names a location that does not exist.
             let spec = json!({"target": {"kind": kind, "name": name}, "storageLocation": "default"});
             context.debug_bundle(name, spec).await;
             let status = context.until_bundle_ended(name).await;
@@ -58,7 +58,7 @@ async fn descriptions_say_what_velero_itself_says_in_each_phase() {
     .await;
 }
 
-/// A Restore into another namespace leads to that one, and not to where its Backup was taken.
+/// A Restore into another namespace leads to the new namespace, and not to the one that was backed up.
 fn leads_to_where_it_went(context: &Context, bundle: &Unpacked, name: &str) {
     let (from, to, pod) = match name {
         "r-rich" => ("rich", "rich-again", "db-0"),
@@ -76,13 +76,13 @@ fn leads_to_where_it_went(context: &Context, bundle: &Unpacked, name: &str) {
     assert!(old.is_empty(), "{name}: {old:?}");
 }
 
-/// What may differ: (of which objects, of whose lines, how they begin).
+/// The lines that may differ: (of which objects, in whose text, how they begin).
 const MAY_DIFFER: [(&str, &str, &str); 10] = [
-    // A download fails where ours counts what the file would tell: it was never written.
+    // Velero's download fails; ours counts the errors in status, because the file was never written.
     ("", "theirs", "Warnings: <error getting warnings: file not found>"),
     ("", "theirs", "Errors: <error getting errors: file not found>"),
     ("", "ours", "Errors: 1"),
-    // Without a location or a Backup Velero gives no URL; ours says what that means: there are no such files.
+    // Without a location or a Backup, Velero gives no URL; ours reports that there are no such files.
     ("-invalid", "theirs", "WARNING: Error getting cacert from BSL"),
     ("-invalid", "theirs", "Resource List: <error getting"),
     ("-invalid", "theirs", "<error getting"),
@@ -107,14 +107,14 @@ fn described(bundle: &Unpacked, kind: &str, name: &str) -> Vec<String> {
     facts(&text)
 }
 
-/// The lines, without colours and with single blanks.
+/// The lines, without colours and with single spaces.
 fn facts(text: &str) -> Vec<String> {
     let plain = crate::oracle::without_colours(text);
     let lines = plain.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
     lines.filter(|line| !line.is_empty()).collect()
 }
 
-/// Lines of theirs that ours lacks and the other way round, in order: a longest common subsequence.
+/// Lines that only one of the two has, in order, by a longest common subsequence.
 fn differences(name: &str, theirs: &[String], ours: &[String]) -> Vec<String> {
     let mut common = vec![vec![0_usize; ours.len() + 1]; theirs.len() + 1];
     for (i, line) in theirs.iter().enumerate().rev() {
@@ -142,7 +142,7 @@ fn differences(name: &str, theirs: &[String], ours: &[String]) -> Vec<String> {
     found.into_iter().map(|(who, line)| format!("{who}: {line}")).collect()
 }
 
-/// A Backup with every sort of spec, volumes in each phase, operations, and an attempt to delete it.
+/// A Backup with every field of the spec, volumes in each phase, operations, and a deletion attempt.
 async fn a_backup_with_everything(velero: &Velero) {
     let context = &velero.context;
     let shop = context.workload_namespace("rich").await;
@@ -212,7 +212,7 @@ async fn a_backup_with_everything(velero: &Velero) {
     context.create_velero("DeleteBackupRequest", request).await;
 }
 
-/// A Restore with what the others do not have.
+/// A Restore with the fields that the other Restores lack.
 async fn a_restore_with_everything(velero: &Velero) {
     let context = &velero.context;
     let target = context.workload_namespace("rich-again").await;

@@ -1,16 +1,16 @@
-//! A bundle without a target: the Backups and Restores that failed last are named in its summary and are in it. What is told
-//! of a target is tested elsewhere.
+//! A bundle without a target: its summary names the Backups and Restores that failed last, and the bundle contains
+//! them.
 
 use std::collections::BTreeSet;
 
 use harness::{Operator, with_namespace};
 use serde_json::json;
 
-/// Failed Backups, and how many of them are named.
+/// Failed Backups, and how many of them the summary names.
 const FAILED: usize = 26;
 const NAMED: usize = 20;
 
-/// The newer its time, the later its name in no order.
+/// Names whose order differs from the order of their times.
 fn name(n: usize) -> String {
     format!("b{:02}-{n}", (n * 7) % FAILED)
 }

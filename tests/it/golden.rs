@@ -1,6 +1,6 @@
-//! The golden list: everything that lies in the bundle of a Restore that failed in part, on a real Velero, in the order of
-//! the archive. It is compared with a committed file, so that each change of what is collected is seen in review. No node-agent
-//! runs on this stand: what it would leave of the volumes is made by hand, as the real Restore's and its Backup's.
+//! The golden list: every path in the bundle of a partially failed Restore on a real Velero, in the archive's order. It
+//! is compared with a committed file, so that reviewers see each change of what is collected. This stand runs no
+//! node-agent: the test creates by hand what one would leave of the volumes, for the real Restore and its Backup.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ const MEND: &str = "DEBUGBUNDLE_MEND=1 cargo test --package debugbundle-tests --
 
 #[tokio::test]
 async fn the_bundle_of_a_restore_journey_holds_the_golden_list_of_paths() {
-    // Other tests bring kinds of their own to the stand that they share, and definitions are in a bundle.
+    // Bundles contain definitions, and other tests add kinds to the shared stand.
     with_namespace_on(TestCluster::apart().await, "golden", |context| async move {
         let velero = Velero::of(&context).start().await;
         velero.pretend_node_agent().await;
@@ -66,8 +66,8 @@ async fn the_bundle_of_a_restore_journey_holds_the_golden_list_of_paths() {
     .await;
 }
 
-/// What both ways of moving data leave of a Restore and of its Backup, and what lies around it; the names that each List of the
-/// bundle then has to have.
+/// Creates the objects that both ways of moving data leave of a Restore and its Backup, and their surroundings. Returns
+/// the names that each List of the bundle must contain.
 async fn volumes(context: &Context, restore: &DynamicObject, node: &str) -> Vec<(String, Vec<String>)> {
     let (space, shop) = (context.namespace.clone(), format!("{}-r1", context.namespace));
     let backup = context.velero_api("Backup").get("r1-source").await.expect("it is there");
@@ -127,8 +127,8 @@ async fn volumes(context: &Context, restore: &DynamicObject, node: &str) -> Vec<
     ]
 }
 
-/// Without the one thing that differs from run to run: the test's namespace, whose name ends in digits of chance. Nothing
-/// else in the paths does: the test names all objects, the root directory is left out, and so nothing else is replaced.
+/// Replaces the one part that differs from run to run: the test's namespace, whose name ends in random digits. The rest
+/// of each path is fixed: the test names all objects, and the root directory is left out.
 fn plain(namespace: &str, path: &str) -> String {
     path.split('/').map(|part| part.replace(namespace, "velero-ns")).collect::<Vec<_>>().join("/")
 }

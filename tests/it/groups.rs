@@ -1,5 +1,5 @@
-//! Snapshots of several volumes at once, in a cluster that serves them: those that Velero made, their contents and classes. Those of
-//! single volumes are `scope`'s.
+//! Snapshots of several volumes at once, in a cluster that serves them: the snapshots that Velero made, their contents
+//! and classes.
 
 use harness::bundle::Unpacked;
 use harness::{Context, Operator, with_namespace};
@@ -32,7 +32,7 @@ async fn create(api: Api<DynamicObject>, kind: &str, name: &str, fields: Value) 
     api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
 }
 
-/// A snapshot of several volumes in this namespace, bound to a content of the same name.
+/// A group snapshot in this namespace, bound to a content of the same name.
 pub(crate) async fn group_snapshot(context: &Context, place: &str, name: &str, labels: Value) {
     let bound = format!("{}-{name}", context.namespace);
     let fields = json!({"metadata": {"labels": labels}, "status": {"boundVolumeGroupSnapshotContentName": bound}});
@@ -49,7 +49,7 @@ async fn group_content(context: &Context, name: &str, labels: Value) {
     create(contents, "VolumeGroupSnapshotContent", &name, json!({"metadata": {"labels": labels}})).await;
 }
 
-/// Takes the contents of this test away.
+/// Deletes this test's contents.
 pub(crate) async fn clean(context: &Context) {
     let own = ListParams::default().labels(&format!("test={}", context.namespace));
     for (plural, kind) in [
@@ -85,7 +85,7 @@ async fn snapshots_of_several_volumes_that_velero_made_are_there_with_contents_a
         let classes = api(&context, None, "volumegroupsnapshotclasses", "VolumeGroupSnapshotClass");
         let fields = json!({"metadata": {"labels": {"test": context.namespace}}, "driver": "csi.example.io"});
         create(classes, "VolumeGroupSnapshotClass", &cluster.name("quick"), fields).await;
-        // A snapshot of one of several volumes tells whose it is.
+        // A snapshot of one of several volumes names its group.
         put::<PersistentVolumeClaim>(&context, &shop, claim("ledger", None)).await;
         let snapshot = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot", "metadata": {"name": "s"},
             "spec": {"source": {"persistentVolumeClaimName": "ledger"}}, "status": {"volumeGroupSnapshotName": "named"}});

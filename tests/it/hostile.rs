@@ -1,5 +1,5 @@
-//! Attacks on a run from the places that others can write to: Velero's files in the bucket, names and texts of objects,
-//! lines of logs. What they reach is looked at where people meet it: status, kubectl, the command line, the reports.
+//! Attacks on a run from places that others can write to: Velero's files in the bucket, names and texts of objects, log
+//! lines. The tests check where people meet the result: status, kubectl, the command line, the reports.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -18,7 +18,7 @@ use tokio::process::Command;
 
 use crate::bundles::{about_r1, velero_objects};
 
-/// What a bundle may take of memory, as in `memory`.
+/// Memory limit of a bundle, as in `memory`.
 const PEAK: u64 = 96 << 20;
 
 fn gzipped(content: &[u8]) -> Vec<u8> {
@@ -31,7 +31,7 @@ async fn of_restore(context: &Context, file: &str, body: Vec<u8>) {
     context.bucket.put(&format!("{PREFIX}/restores/r1/{file}"), body).await;
 }
 
-/// The rest of what Velero writes at the end of a Restore, sound.
+/// The other files that Velero writes at the end of a Restore, well-formed.
 async fn sound(context: &Context, except: &[&str]) {
     for (file, body) in [
         ("restore-r1-logs.gz", &b"level=info msg=fine\n"[..]),
@@ -61,7 +61,7 @@ async fn sec_b1_b2_bombs_among_veleros_files_are_told_and_take_neither_memory_no
         sound(&context, &[]).await;
         let nested = format!("{{\"errors\":{{\"velero\":{}", "[".repeat(100_000));
         let in_gzip = gzipped(&gzipped(&vec![b'a'; 64 << 20]));
-        // As one text it would be refused for its length, like the one after it.
+        // As a single text it would be refused for its length, like the next one.
         let blanks = format!("[{}", " ".repeat(200 << 20));
         let text = format!("{{\"v1/Pod\":[\"{}\"]}}", "shop/".repeat(1 << 20));
         for (file, body) in [
@@ -99,10 +99,10 @@ async fn sec_b1_b2_bombs_among_veleros_files_are_told_and_take_neither_memory_no
     .await;
 }
 
-/// Colours, a title, a line of its own, letters that run backwards, markup for whoever renders it.
+/// Colours, a terminal title, a forged line, right-to-left text, and markup for renderers.
 const HOSTILE: &str = "shop\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}1m\r\nPhase: Completed \u{202e}txt.exe\u{2066} <script>alert(1)</script> [x](javascript:alert(1)) ![i](http://evil.example/i.png) ````` =cmd|' /C calc'!A0 'end";
 
-/// Nothing that a terminal acts upon, besides line ends and tabs.
+/// Checks for characters that a terminal acts upon, except line ends and tabs.
 fn assert_harmless(what: &str, text: &str) {
     let acts = |c: &char| {
         (c.is_control() && !matches!(c, '\n' | '\t'))
@@ -175,7 +175,7 @@ async fn sec_l1_l2_l3_l5_hostile_text_is_escaped_wherever_it_is_shown_and_verbat
             assert_harmless(path, &text);
             assert!(!text.contains("<script>alert") || path == "summary.md", "{path} has markup of others");
         }
-        // What stands between marks longer than its own is text; what stands elsewhere must be escaped.
+        // Text between fences longer than any fence inside is plain; text elsewhere must be escaped.
         let summary = unpacked.file("summary.md");
         assert!(summary.contains("``````"), "evidence is fenced: {summary}");
         let free: String = summary.split("``````").step_by(2).collect();
@@ -210,14 +210,14 @@ async fn sec_t1_t2_t3_t4_hostile_names_stay_below_the_one_folder_and_unpack_anyw
     with_namespace("hostile-names", |context| async move {
         velero_objects(&context).await;
         sound(&context, &[]).await;
-        // All that the API server lets through: names that Windows reserves, and the longest ones.
+        // Names that the API server allows: names reserved by Windows, and the longest ones.
         let node = context.node("n").await;
         let long = "p".repeat(253);
         for (name, container) in [("con", "nul"), ("aux.log", "com1"), (long.as_str(), "c"), ("nul.txt", "prn")] {
             context.pod(pod(name).on_node(&node).labelled("deploy", "velero").with_container(container)).await;
             context.log(name, container, LogScript::lines([format!("log of {name}")]));
         }
-        // And forged ones, in fields that nobody checks.
+        // Forged names in fields that nobody checks.
         let climbing = "../../../../etc/passwd";
         context.patch_velero("Restore", "r1", json!({"spec": {"backupName": climbing}})).await;
         for (name, of) in [("con", climbing), ("pvr-2", "/abs"), ("pvr-3", "a\u{202e}b:c\n")] {
@@ -260,7 +260,7 @@ async fn sec_t1_t2_t3_t4_hostile_names_stay_below_the_one_folder_and_unpack_anyw
         }
         let names = format!("namespaces/{}/velero.io/podvolumerestores.yaml", context.namespace);
         assert_eq!(unpacked.names(&names), ["con", "pvr-2", "pvr-3"], "objects keep their real names");
-        // What the others left in the store is not read by a name that climbs.
+        // A name that climbs reads none of the others' files in the store.
         assert!(!unpacked.paths().any(|path| path.contains("passwd")), "{:?}", unpacked.paths().collect::<Vec<_>>());
         let unpacked_at = tempfile::tempdir().expect("a folder");
         let file = unpacked_at.path().join("b.tar.gz");

@@ -1,5 +1,5 @@
-//! The security requirements and the tests that name them: docs/security-requirements.md against the sources.
-//! Whether a test shows what its name says is for whoever reads it.
+//! The security requirements and the tests that name them: docs/security-requirements.md against the sources. A
+//! reviewer judges whether a test shows what its name claims.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,7 +12,7 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Requirement to the reason why it is not shown; empty: it is.
+/// Each requirement with the reason why no test shows it; empty if a test does.
 fn required() -> BTreeMap<String, String> {
     let table = fs::read_to_string(repository().join("docs/security-requirements.md")).expect("the table");
     let row = Regex::new(r"(?m)^\| ([A-Z][0-9]+) \| [^|]+ \| ([^|]*)\|$").expect("a pattern");
@@ -24,7 +24,7 @@ fn required() -> BTreeMap<String, String> {
     found
 }
 
-/// The sources that are built: a file that no module names is no test.
+/// The compiled sources: a file outside every module contains no tests.
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
         let path = entry.expect("an entry").path();
@@ -63,11 +63,11 @@ fn tests() -> BTreeMap<String, BTreeSet<String>> {
     for folder in ["crd", "operator", "tests"] {
         sources(&repository().join(folder), &mut files);
     }
-    // The attribute, others perhaps, and the function; in properties the arguments follow.
+    // The attribute, perhaps others, and the function; in property tests the arguments follow.
     let test =
         Regex::new(r"#\[(?:tokio::)?test(?:\([^\]]*\))?\]\s*(?:#\[[^\]]*\]\s*)*(?:async )?fn (sec_[a-z0-9_]+)\(");
     let test = test.expect("a pattern");
-    // A macro that makes a test of each of its rows.
+    // A macro that makes a test from each of its rows.
     let row = Regex::new("(?m)^    (sec_[a-z0-9_]+): \"").expect("a pattern");
     let mut found = BTreeMap::new();
     for file in files {

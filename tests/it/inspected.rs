@@ -1,5 +1,5 @@
-//! A bundle in the hands of those who read must-gathers all day: what their reader shows of it is what the API server and
-//! the kubelet said. Whether the archive can be unpacked at all is `readers`'.
+//! A bundle in the hands of people who read must-gathers: their reader shows what the API server and the kubelet
+//! returned.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! From a real Backup or Restore to its downloaded bundle, once for each way in which it can end: one Velero server, one
-//! operator that runs as its users run it, with the shipped permissions. Parity with `velero debug` is `oracle`'s.
+//! From a real Backup or Restore to its downloaded bundle, once for each way it can end: one Velero server, and one
+//! operator with the shipped permissions.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,25 +17,25 @@ use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, PostParams};
 use serde_json::{Value, json};
 
-/// Behind `X-Amz-Signature=` in a DownloadRequest.
+/// The value of `X-Amz-Signature=` in a DownloadRequest.
 const SIGNATURE: &str = "5c1a9e77b0d24f6e8a3340cafe0451deadbeef11235813213455891442333776";
-/// In a Secret of Velero's namespace.
+/// A value in a Secret of Velero's namespace.
 const PASSWORD: &str = "correct-horse-battery-staple";
-/// In a last-applied-configuration.
+/// A value in a last-applied-configuration.
 const APPLIED: &str = "applied-canary-71c4";
-/// In what a manager of fields is called.
+/// The name of a field manager.
 const MANAGER: &str = "harness";
 
-/// What a journey must end with.
+/// The expected result of a journey.
 struct Journey {
     name: &'static str,
     spec: Value,
     phase: Phase,
-    /// What the cause says; `None`: there is none.
+    /// A part of the cause; `None`: there is no cause.
     cause: Option<&'static str>,
-    /// Files that must be there, below `velero/`.
+    /// Files that must exist, below `velero/`.
     files: &'static [&'static str],
-    /// Files that must be told as never written, below `velero/`.
+    /// Files that must be reported as never written, below `velero/`.
     never_written: &'static [&'static str],
 }
 
@@ -73,7 +73,7 @@ fn journeys() -> Vec<Journey> {
         },
         Journey {
             name: "backup-failed-validation",
-            // The location that the Backup names does not exist: the bundle needs another.
+            // The Backup names a location that does not exist, so the bundle needs another.
             spec: json!({"target": {"kind": "Backup", "name": "b-invalid"}, "storageLocation": "default"}),
             phase: Phase::Completed,
             cause: Some("nowhere"),
@@ -181,7 +181,7 @@ async fn each_ending_of_a_real_backup_or_restore_gets_a_bundle_that_explains_it(
     .await;
 }
 
-/// Secrets in every place where one was ever seen in Velero's namespace.
+/// Plants secrets in every place where one was ever seen in Velero's namespace.
 async fn plant_canaries(context: &Arc<Context>, node: &str) {
     let key = &context.stand.s3.root().secret;
     context.create::<Secret>(json!({"metadata": {"name": "shop"}, "stringData": {"password": PASSWORD}})).await;
@@ -222,7 +222,7 @@ async fn plant_canaries(context: &Arc<Context>, node: &str) {
     });
     let events: Api<Event> = Api::namespaced(context.client.clone(), &shop);
     events.create(&PostParams::default(), &serde_json::from_value(event).unwrap()).await.unwrap();
-    // What people put into annotations, and what comes back in a message.
+    // A note in an annotation, and a text that comes back in a message.
     let remark = json!({"metadata": {"annotations": {"note": format!("key {key}")}}});
     context.patch_velero("Backup", "r-ok-source", remark).await;
 }
@@ -244,7 +244,7 @@ fn ended_as_it_should(journey: &Journey, status: &DebugBundleStatus, bundle: &Un
             assert!(cause.contains(wanted), "{name}: {cause}");
             let summary = bundle.file("summary.md");
             assert!(summary.lines().next().unwrap_or_default().contains(wanted), "{name}: {summary}");
-            // Status has room for less of it.
+            // Status truncates the cause.
             let whole = bundle.manifest["findings"]["cause"].as_str().unwrap_or_default();
             assert!(whole.starts_with(cause.trim_end_matches('…')), "{name}: {whole}");
         }
@@ -292,7 +292,7 @@ fn holds_velero_itself(context: &Context, bundle: &Unpacked) {
     assert_eq!(version["server"]["version"], "v1.18.3");
 }
 
-/// In a namespace that nothing but the error leads to.
+/// The quota lies in a namespace that only the error leads to.
 fn shows_the_quota(context: &Context, bundle: &Unpacked) {
     let shop = format!("{}-r-partial", context.namespace);
     let quotas = bundle.items(&format!("namespaces/{shop}/core/resourcequotas.yaml"));
@@ -343,7 +343,7 @@ async fn nothing_lies_elsewhere(context: &Context, before: &BTreeSet<String>) {
     assert!(context.bucket.unfinished().await.is_empty());
 }
 
-/// Velero has looked at the location since, finds it valid, and makes another Backup.
+/// Velero has validated the location after the uploads, and makes another Backup.
 async fn velero_goes_on(velero: &Velero, after_the_uploads: Timestamp) {
     let locations = velero.context.velero_api("BackupStorageLocation");
     let validated = until(Duration::from_mins(1), "Velero validates the location after the uploads", || async {
@@ -384,13 +384,13 @@ async fn no_canary_elsewhere(context: &Context, operator: &Operator) {
         assert!(!events.contains(&canary), "{canary} in an Event");
         assert!(!log.contains(&canary), "{canary} in the operator's log");
     }
-    // Download URLs are for status alone; a masked one may be part of a cause.
+    // Download URLs appear in status only; a masked one may be part of a cause.
     let signed =
         |text: &str| text.replace("X-Amz-Signature=[REDACTED:presigned-query:", "").contains("X-Amz-Signature");
     assert!(!signed(&events) && !signed(&log), "{log}");
 }
 
-/// The shipped permissions sufficed; and the audit log knows of no look at Secrets but by name.
+/// The shipped permissions sufficed, and the audit log shows Secrets read only by name.
 fn nobody_listed_secrets(context: &Context, account: &Account) {
     let deeds = context.stand.deeds_of(&account.user);
     let verbs_on = |resource: &str| -> BTreeSet<&str> {

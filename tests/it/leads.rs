@@ -1,5 +1,5 @@
-//! Where a Backup's own files and hooks lead when no object of its data is there any more: claims, volumes and namespaces
-//! of what went wrong. Which data objects are the target's is `scope`'s.
+//! Where a Backup's files and hooks lead when its data objects are gone: claims, volumes and namespaces of the
+//! failures.
 
 use std::io::Write as _;
 
@@ -83,7 +83,7 @@ async fn volume_info_item_operations_and_failed_hooks_lead_to_what_went_wrong_an
     .await;
 }
 
-/// The data of one volume that failed brought the walk there before the files were read that name another.
+/// A failed data object of one volume led the walk there before the files that name another volume were read.
 #[tokio::test]
 async fn a_claim_that_files_name_is_followed_to_volume_and_snapshot_where_the_walk_has_been_before() {
     with_namespace("late", |context| async move {
@@ -135,7 +135,7 @@ async fn a_claim_that_files_name_is_followed_to_volume_and_snapshot_where_the_wa
     .await;
 }
 
-/// Velero stores its files before plugins end their operations, so they lead on while it waits for one that hangs.
+/// Velero stores its files before plugins end their operations, so they lead on while a plugin hangs.
 #[tokio::test]
 async fn files_of_a_target_that_waits_for_its_operations_or_failed_late_lead_on() {
     with_namespace("waits", |context| async move {
@@ -171,7 +171,7 @@ async fn files_of_a_target_that_waits_for_its_operations_or_failed_late_lead_on(
     .await;
 }
 
-/// It waits for a hook, or for a namespace that does not go: nothing of its data, and no file, tells where.
+/// The target waits for a hook or for a terminating namespace; neither data nor files name the place.
 #[tokio::test]
 async fn a_target_under_way_without_data_leads_to_the_namespaces_of_its_spec_mapped_for_a_restore() {
     with_namespace("hangs", |context| async move {
@@ -224,8 +224,8 @@ async fn a_target_under_way_without_data_leads_to_the_namespaces_of_its_spec_map
     .await;
 }
 
-/// Velero runs a pre-hook before there is anything of the pod's data, and waits for the data of others at the end only: the
-/// Backup's spec and the pods' annotations are all that tells where it hangs.
+/// Velero runs a pre-hook before the pod has any data, and waits for other pods' data only at the end: only the
+/// Backup's spec and the pods' annotations show where it hangs.
 #[tokio::test]
 async fn a_backup_that_hangs_in_a_hook_leads_to_the_pods_that_have_one_and_to_the_log_of_its_container() {
     with_namespace("hooked", |context| async move {
@@ -274,7 +274,7 @@ async fn a_backup_that_hangs_in_a_hook_leads_to_the_pods_that_have_one_and_to_th
             assert!(bundle.file(&log).contains(&format!("{hooked} db freezes")));
         }
 
-        // Once it ended without a hook that failed, they are applications like any other.
+        // After an end without a failed hook, these pods are ordinary applications.
         context.patch_velero("Backup", "harvest", json!({"status": {"phase": "Completed"}})).await;
         context.debug_bundle("well", json!({"target": {"kind": "Backup", "name": "harvest"}})).await;
         let status = context.until_bundle_ended("well").await;
@@ -288,7 +288,7 @@ async fn a_backup_that_hangs_in_a_hook_leads_to_the_pods_that_have_one_and_to_th
     .await;
 }
 
-/// The pod of a post-hook that hangs is there, ready, and has no data that is open.
+/// The pod of a hanging post-hook exists, is ready, and has no open data.
 #[tokio::test]
 async fn a_restore_that_hangs_in_a_hook_after_its_first_data_leads_to_the_pod_and_to_the_log_of_its_container() {
     with_namespace("unfrozen", |context| async move {

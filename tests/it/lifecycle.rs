@@ -1,5 +1,5 @@
-//! The life of a DebugBundle under the controller: phases, failures, deletion, expiry, many at once, forged and spoilt ones.
-//! What a killed operator leaves is in `crash`; the download URL is in `url`; what is in a bundle is in `collect`.
+//! The life of a DebugBundle under the controller: phases, failures, deletion, expiry, many at once, forged and damaged
+//! ones. `crash` covers a killed operator, `url` the download URL, `collect` the content.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ use crate::bundles::{
     until_is, until_phase, until_read, velero_objects,
 };
 
-/// How soon the work on a deleted DebugBundle must have stopped.
+/// How soon work on a deleted DebugBundle must stop.
 const CANCELLED: Duration = Duration::from_secs(5);
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn a_finished_one_is_left_in_peace() {
         until_ended(&context, "b").await;
         until_event(&context, "b", "UrlIssued").await;
         let version = get(&context, "b").await.unwrap().metadata.resource_version;
-        // A second one goes through all its phases meanwhile: an operator that still wrote to the first would by then.
+        // A second one goes through all its phases: by then, a stray write to the first one would have happened.
         context.debug_bundle("c", about_r1()).await;
         until_ended(&context, "c").await;
         until_event(&context, "c", "UrlIssued").await;
@@ -451,7 +451,7 @@ async fn a_location_that_goes_while_it_is_collected_is_named_and_waited_for() {
         .await;
         let (_, reason, message) = condition(&waits, "Uploaded");
         assert!(reason == "LocationNotFound" && message.contains("no BackupStorageLocation"), "{message}");
-        // As somebody does it who changes what cannot be changed: it is made anew.
+        // An immutable field is changed by creating the location anew.
         let mut again = context.location("default", "elsewhere");
         again["spec"]["default"] = true.into();
         context.create_velero("BackupStorageLocation", again).await;
@@ -498,7 +498,7 @@ async fn a_restore_that_goes_while_it_is_collected_does_not_stop_the_rest() {
     .await;
 }
 
-/// Each of these must end as Failed, for this reason and with these words.
+/// Each DebugBundle must end as Failed, for this reason and with these words.
 async fn all_fail(context: &Arc<Context>, cases: &[(&str, Value, &str, &[&str])]) {
     for (name, spec, _, _) in cases {
         context.debug_bundle(name, spec.clone()).await;
@@ -607,7 +607,7 @@ async fn sec_d9_one_that_velero_restored_is_not_run() {
             .create(json!({
                 "apiVersion": "debugbundle.io/v1alpha1", "kind": "DebugBundle", "spec": about_r1(),
                 "metadata": {"name": "b", "labels": {"velero.io/restore-name": "r7"}},
-                // Dropped by the API server: a status is not part of what is created.
+                // The API server drops it: create requests ignore status.
                 "status": {"phase": "Completed", "downloadURL": "http://evil.example/"},
             }))
             .await;
@@ -721,7 +721,7 @@ async fn one_that_cannot_be_read_says_so_and_stalls_nobody() {
         context.debug_bundle("bad", about_r1()).await;
         until_ended(&context, "bad").await;
         operator.kill9();
-        // The API server takes any two digits for hours of an offset; there are not so many.
+        // The API server accepts any two digits as the hours of an offset.
         forge(&context, "bad", json!({"startTimestamp": "2026-01-01T00:00:00+99:99"})).await;
         operator.restart().await;
         context.debug_bundle("good", about_r1()).await;
@@ -796,7 +796,7 @@ async fn never_are_more_than_eight_logs_read_at_once_and_two_of_a_node() {
         let open = || nodes.iter().map(|node| context.stand.kubelet.open_now(node)).sum::<usize>();
         let most = most_until_stored(&context, "paced", open).await;
         assert!((3..=8).contains(&most), "{most} logs were read at once");
-        // A node is one and the same for all bundles.
+        // All bundles share one limit per node.
         for name in ["one", "other"] {
             context.debug_bundle(name, json!({})).await;
         }
@@ -810,7 +810,7 @@ async fn never_are_more_than_eight_logs_read_at_once_and_two_of_a_node() {
     .await;
 }
 
-/// The most logs that were read at once until the bundle was stored.
+/// The most logs read at once until the bundle was stored.
 async fn most_until_stored(context: &Arc<Context>, name: &str, open: impl Fn() -> usize) -> usize {
     let mut most = 0;
     let status = until(Duration::from_mins(2), "the bundle is stored", || {

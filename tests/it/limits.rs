@@ -1,5 +1,4 @@
-//! What keeps DebugBundles from being made without end, and what the operator leaves on others' objects: limits of number
-//! and of ownership. Limits of one bundle's size and time are in `budget` and `lifecycle`.
+//! Limits on the number of DebugBundles, and on what the operator writes to others' objects.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,7 +21,7 @@ use crate::bundles::{
 const QUOTA: &str = include_str!("../../deploy/quota.yaml");
 const COUNTED: &str = "count/debugbundles.debugbundle.io";
 
-/// Says what a quota allows and how much of it is used, as the controller does that does not run here.
+/// Sets a quota's limit and usage, as the controller would; none runs here.
 async fn counted(context: &Context, quota: &str, hard: &str, used: u32) {
     let status = json!({"status": {"hard": {COUNTED: hard}, "used": {COUNTED: used.to_string()}}});
     let api: Api<ResourceQuota> = context.api();
@@ -58,7 +57,7 @@ async fn sec_d10_one_more_than_the_shipped_quota_allows_is_refused() {
         until(LIMIT, "the quota is known and full", is_refused).await;
         counted(&context, &name, &hard, most - 1).await;
         until(LIMIT, "there is room for the last", || create(&context, "the-last", false)).await;
-        // The API server counted it.
+        // The API server counts it.
         let quota = context.api::<ResourceQuota>().get(&name).await.expect("it is there");
         let used = quota.status.and_then(|status| status.used).expect("it is counted");
         assert_eq!(used[COUNTED].0, most.to_string());
@@ -77,7 +76,7 @@ async fn sec_d10_no_more_are_collected_at_once_than_the_operator_was_told() {
         let names: Vec<String> = (0..5).map(|n| format!("b{n}")).collect();
         futures::future::join_all(names.iter().map(|name| context.debug_bundle(name, about_r1()))).await;
         let collecting = two_of(&context, 5).await;
-        // And it stays so.
+        // It stays that way.
         for _ in 0..10 {
             tokio::time::sleep(Duration::from_millis(200)).await;
             assert_eq!(two_of(&context, 5).await, collecting);
@@ -94,11 +93,11 @@ async fn sec_d10_no_more_are_collected_at_once_than_the_operator_was_told() {
     .await;
 }
 
-/// Waits until so many are left, of which two are collected and the others wait; the two. Three are never collected.
+/// Waits until `left` remain, two in collection, the rest queued; returns the two. Fails if three are collected.
 async fn two_of(context: &Context, left: usize) -> BTreeSet<String> {
     until(LIMIT, "two are collected and the others wait", || async {
         let mut all = context.api::<DebugBundle>().list(&ListParams::default()).await.expect("a list").items;
-        // The work on a deleted one has ended, or its place would not be free; its phase stays as it was until it is gone.
+        // Work on a deleted one has ended, or its place would not be free; its phase stays unchanged until it is gone.
         all.retain(|one| one.metadata.deletion_timestamp.is_none());
         let such = |wanted: Phase| -> BTreeSet<String> {
             all.iter().filter(|one| phase(one) == wanted).map(kube::ResourceExt::name_any).collect()
@@ -143,7 +142,7 @@ async fn sec_r14_nothing_that_the_operator_writes_has_an_owner_and_finalizers_ar
         for event in &events {
             assert_eq!(event.owner_references(), [], "{event:?}");
         }
-        // All that it writes is looked at above.
+        // The checks above cover every write.
         let written = context.stand.calls(&account.user).into_iter();
         let written = written.filter(|call| !["get", "list", "watch"].contains(&call.need.verb.as_str()));
         let written: BTreeSet<_> = written.map(|call| (call.need.resource, call.need.subresource)).collect();

@@ -1,5 +1,5 @@
-//! Container logs from scripted kubelets through the real API server: which are read, how much of each, and what is said
-//! of those that are not what they should be. What lies beside them in a bundle is tested in `collect`.
+//! Container logs from scripted kubelets through the real API server: which logs are read, how much of each, and how
+//! the manifest reports irregular ones.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::collect::{Got, Run, a_restore, about_the_restore, log_path};
 
-/// Length of a generated line with the kubelet's time in front of it.
+/// Length of a generated line with the kubelet's timestamp.
 const STAMPED: u64 = 231;
 
 fn asked(seen: &[Seen], pod: &str, container: &str, previous: bool) -> usize {
@@ -28,7 +28,7 @@ fn asked(seen: &[Seen], pod: &str, container: &str, previous: bool) -> usize {
     seen.iter().filter(of).count()
 }
 
-/// The lines without the kubelet's time.
+/// The lines without the kubelet's timestamps.
 fn said(log: &str) -> Vec<&str> {
     log.lines().map(|line| line.split_once(' ').map_or(line, |(_, said)| said)).collect()
 }
@@ -107,8 +107,8 @@ async fn a_log_is_cut_to_the_window_and_not_read_beyond_its_end() {
         let kept = "2026-03-01T10:00:02.500000000Z first\n  its trace\n\n2026-03-01T10:00:05.000000000Z last\n";
         let late = "2026-03-01T10:00:05.000000001Z late\nits trace\n".repeat(1000);
         let log = format!("2026-03-01T10:00:02.100000000Z early\n\tits trace\n{kept}{late}");
-        // The log goes on, as that of a server does, and nobody waits for more of it. Less than these bytes the API server
-        // would keep to itself.
+        // The log stays open, as a running server's does, but no reader waits for more. The API server would buffer a
+        // shorter log.
         context.log("velero-1", "velero", LogScript::body(log.clone()).stall_after(log.len() as u64));
         let mut spec = DebugBundleSpec::installation();
         let at = |text: &str| Some(Time(text.parse().unwrap()));
@@ -431,7 +431,7 @@ async fn a_line_of_200_mib_fails_no_file_and_takes_no_line_with_it() {
         let mut log = b"2026-03-01T10:00:00.000000000Z before\n2026-03-01T10:00:01.000000000Z ".to_vec();
         log.resize(log.len() + (200 << 20), b'x');
         log.extend_from_slice(b"\n2026-03-01T10:00:02.000000000Z after\n");
-        // The speed is only there to have it come in pieces.
+        // The speed limit only splits the log into pieces.
         context.log("velero-1", "velero", LogScript::body(Bytes::from(log)).slowly(1 << 30));
         let run = Run { limit: Duration::from_mins(4), ..Run::default() };
         let got = run.of(&context, &DebugBundleSpec::installation()).await;
@@ -472,7 +472,7 @@ async fn a_pod_that_took_anothers_place_is_read_under_its_own_uid() {
             }
             context.pod(pod("moved").on_node(&other).with_container("c")).await;
             context.log("moved", "c", LogScript::lines(["of the new pod"]));
-            // The kubelet's own memory of a name is not to be trusted with whose log it is.
+            // A kubelet remembers logs by pod name, so this one may belong to another pod.
             context.previous_log("moved", "c", LogScript::lines(["of nobody knows whom"]));
             let starting = pod("starts").on_node(&other).with_container("c").waiting("ContainerCreating", "soon");
             context.pod(starting).await;
@@ -539,7 +539,7 @@ async fn whose_log_it_was_is_asked_only_where_a_name_can_come_again() {
     .await;
 }
 
-/// A pod by which the target's data moves, in a namespace of the application.
+/// A pod that moves the target's data, in a namespace of the application.
 async fn an_involved_pod(context: &Context, build: harness::objects::PodBuilder) -> String {
     let restore = a_restore(context, "PartiallyFailed").await;
     let shop = context.workload_namespace("shop").await;

@@ -1,5 +1,5 @@
-//! Names that are longer than a label holds: what is of such a Restore and Schedule is found by the label that Velero makes of
-//! the name. What of it goes into a bundle is `scope`'s.
+//! Names longer than a label allows: objects of such a Restore or Schedule are found by the label that Velero derives
+//! from the name.
 
 use debugbundle_crd::{DebugBundleSpec, TargetKind};
 use harness::with_namespace;
@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::collect::Run;
 use crate::scope::{claim, put, shop_pod};
 
-/// As Velero's `label.GetValidName` has it.
+/// The label value, as in Velero's `label.GetValidName`.
 fn label(name: &str) -> String {
     let digest = Sha256::digest(name.as_bytes());
     format!("{}{:02x}{:02x}{:02x}", &name[..57], digest[0], digest[1], digest[2])
@@ -21,7 +21,7 @@ async fn data_pods_claims_and_backups_of_long_names_are_found_by_their_labels() 
     with_namespace("long", |context| async move {
         let shop = context.workload_namespace("shop").await;
         let (regrow, nightly) = (format!("{:x<253}", "regrow-"), format!("{:y<70}", "nightly-"));
-        // Nobody's: the name cut off, and another name with the same head.
+        // Belongs to neither: the truncated name, and another name with the same beginning.
         let (cut, other) = (&regrow[..63], label(&format!("{regrow}x")));
         for (name, schedule) in [
             ("b-1", label(&nightly)),

@@ -1,5 +1,5 @@
-//! The tests that need real servers: one binary, a module per theme, all but `flavours` and `parity` on one stand.
-//! What needs no server is tested beside the code.
+//! The tests that need real servers: one binary, a module per theme, all except `flavours` and `parity` on one stand.
+//! Tests without a server are beside the code.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 

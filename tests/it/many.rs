@@ -1,5 +1,5 @@
-//! Many DebugBundles at once: which of them run first, what they cost the API server, and what they share. Thousands are
-//! measured by `cargo measure --flood`.
+//! Many DebugBundles at once: their order, their cost to the API server, and what they share. `cargo measure --flood`
+//! measures thousands.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::bundles::{
     LIMIT, about_r1, delete, endless_log, get, phase, server_pod, status, until_ended, until_phase, velero_objects,
 };
 
-/// A target that is not there: such a bundle ends as soon as it has its turn.
+/// A target that does not exist: such a bundle ends as soon as its turn comes.
 fn about_nothing() -> Value {
     json!({"target": {"kind": "Restore", "name": "nowhere"}})
 }
@@ -39,7 +39,7 @@ async fn bundles_that_somebody_asked_for_run_before_automatic_ones_and_the_oldes
         context.debug_bundle("first", about_r1()).await;
         until_phase(&context, "first", Phase::Collecting).await;
         automatic(&context, "automatic").await;
-        // Times of creation have whole seconds.
+        // Creation times have whole seconds.
         until_phase(&context, "automatic", Phase::Queued).await;
         for name in ["b-older", "a-newer"] {
             context.debug_bundle(name, about_nothing()).await;
@@ -85,7 +85,7 @@ async fn two_hundred_at_once_take_no_more_requests_per_second_than_allowed_and_r
         assert_eq!(ready.expect("a condition").reason, "TargetNotFound");
 
         let calls = context.stand.calls_by_second(&account.user);
-        // A second of the bound and a second of the clock overlap in two.
+        // A one-second window of the limit may overlap two seconds of the clock.
         let busiest = calls.values().max().copied().unwrap_or(0);
         assert!(busiest <= 2 * QPS, "{calls:?}");
         let (sent, seconds) = (calls.values().sum::<usize>(), calls.len());

@@ -1,5 +1,5 @@
-//! How much memory the operator takes when logs are many, or one is far too long: bounds that hold in any build.
-//! What it costs beside `velero debug` is printed by `cargo measure`.
+//! Memory of the operator with many logs, or with one far too long: limits that hold in any build. `cargo measure`
+//! prints the cost beside `velero debug`.
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -15,16 +15,16 @@ use harness::{Context, LogScript, Operator, pod, until, with_namespace};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-/// What a bundle over 100 pods with 20 MiB of log each may take; half of the pod's memory limit.
+/// Memory limit of a bundle over 100 pods with 20 MiB of log each; half of the pod's memory limit.
 const PEAK: u64 = 96 << 20;
 
-/// Makes one bundle; what it holds.
+/// Makes one bundle; returns its content.
 async fn made(context: &Arc<Context>, operator: &Operator, name: &str) -> Held {
     let file = stored(context, operator, name).await;
     tokio::task::spawn_blocking(move || Held::by(&file)).await.unwrap().expect("it is a tar.gz")
 }
 
-/// Waits for a bundle; where it is.
+/// Waits for a bundle; returns its file.
 async fn stored(context: &Arc<Context>, operator: &Operator, name: &str) -> PathBuf {
     let status = until(Duration::from_mins(4), &format!("the bundle {name} is stored"), || async {
         let bundle = context.api::<DebugBundle>().get(name).await.map_err(|error| error.to_string())?;
@@ -85,7 +85,7 @@ async fn of_a_log_of_a_gibibyte_beginning_and_end_are_kept_and_it_is_never_in_me
     .await;
 }
 
-/// A log with one line of this length between others.
+/// A log with one line of this length among others.
 fn with_a_line_of(bytes: usize, file: &Path) {
     let mut log = BufWriter::new(File::create(file).expect("a file"));
     let time = |second: i64| {

@@ -1,5 +1,4 @@
-//! What a data mover holds in Velero's own namespace while it works: the snapshot that it reads, with its content. What lies
-//! around an application's pod is `scope`'s.
+//! What a data mover uses in Velero's own namespace while it works: the snapshot that it reads, and its content.
 
 use debugbundle_crd::{DebugBundleSpec, TargetKind};
 use harness::with_namespace;
@@ -26,7 +25,7 @@ async fn the_snapshot_of_a_data_upload_is_in_the_bundle_with_its_content_and_no_
             "status": {"phase": "Failed"}});
         context.create_velero("DataUpload", upload).await;
         let contents = dynamic(&context, None, "VolumeSnapshotContent");
-        // That of the upload's snapshot is bound; the other ones are of nobody's interest.
+        // The upload's own snapshot is bound; the others are irrelevant.
         for (place, name) in [
             (context.namespace.as_str(), "harvest-x7"),
             (context.namespace.as_str(), "a-stranger"),

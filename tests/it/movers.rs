@@ -1,5 +1,5 @@
-//! Pods of data movers that are gone when the bundle is made: what the operator caught while they lived, and what
-//! node-agents copied of their logs. How much is kept of very many is also tested beside the shelf they are kept on.
+//! Pods of data movers that are gone when the bundle is made: logs that the operator followed while they ran, and
+//! copies in node-agents' logs.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,20 +17,20 @@ use serde_json::{Value, json};
 
 use crate::bundles::{LIMIT, about_r1};
 
-/// Whatever the text around it, this must not be in a bundle.
+/// A secret that must never appear in a bundle, in any text.
 const SIGNATURE: &str = "0a1b2c3d4e5f60718293";
 const DOWNLOAD: &str = "velero.io/data-download";
 const CAUGHT: &str = "caught while it ran; the pod was gone when the bundle was made";
-/// What the operator may hold of all pods together, and of how many.
+/// Limits for all pods together: bytes, and number of pods.
 const HELD: u64 = 8 << 20;
 const PODS: usize = 64;
 const PEAK: u64 = 96 << 20;
-/// Copies that are taken out of node-agents' logs.
+/// Limit of copies taken from node-agents' logs.
 const COPIES: usize = 256;
-/// Logs that are followed at a time.
+/// Limit of logs followed at a time.
 const FOLLOWED: usize = 16;
 
-/// A Restore `r1` that runs, of a Backup `seed`; its UID.
+/// A running Restore `r1` of a Backup `seed`; returns its UID.
 async fn running_restore(context: &Context) -> String {
     let spec = json!({"includedNamespaces": ["*"], "storageLocation": "default", "ttl": "720h"});
     let done =
@@ -72,7 +72,7 @@ async fn delete_pod(context: &Context, name: &str) {
     context.api::<Pod>().delete(name, &DeleteParams::default().grace_period(0)).await.expect("a pod can be deleted");
 }
 
-/// How often the log of this pod's container was asked for: followed, and at once.
+/// How often this pod's log was requested: with `follow`, and without.
 fn asked(context: &Context, node: &str, pod: &str) -> (usize, usize) {
     let seen: Vec<_> = context.stand.kubelet.seen(node).into_iter().filter(|seen| seen.pod == pod).collect();
     let followed = seen.iter().filter(|seen| seen.query.get("follow").is_some_and(|follow| follow == "true")).count();
@@ -86,8 +86,8 @@ async fn until_followed(context: &Context, node: &str, pod: &str) {
     .await;
 }
 
-/// When a followed log has come to its end, it is asked for once more, to see that nothing is missing: all that was
-/// written before has arrived by then.
+/// At the end of a followed log, the operator requests it once more to check that nothing is missing: by then, all
+/// earlier lines have arrived.
 async fn until_read(context: &Context, node: &str, pod: &str) {
     until(LIMIT, &format!("the log of {pod} was read"), || async { (asked(context, node, pod).1 > 0).then_some(()) })
         .await;
@@ -266,7 +266,7 @@ async fn of_many_pods_with_long_logs_some_are_kept_and_the_memory_is_bounded() {
         })
         .await;
         let held = Usage::of(operator.process().pid()).expect("it runs").now.saturating_sub(before);
-        // Besides what it holds: connections, and what the allocator keeps.
+        // The rest is connections and the allocator's overhead.
         assert!(held < 4 * HELD, "{} MiB more than before", held >> 20);
         for name in &names {
             delete_pod(&context, name).await;
@@ -293,7 +293,7 @@ async fn of_many_pods_with_long_logs_some_are_kept_and_the_memory_is_bounded() {
 #[tokio::test]
 async fn of_more_pods_than_are_followed_at_a_time_the_bundle_says_which_were_not() {
     with_namespace("movers-more", |context| async move {
-        // Two of a node, as many as are read of one at once.
+        // Two pods on each node, as many as are read on one node at once.
         let mut nodes = Vec::new();
         for n in 0..(FOLLOWED + 3).div_ceil(2) {
             nodes.push(context.node(&format!("n{n}")).await);
@@ -318,11 +318,11 @@ async fn of_more_pods_than_are_followed_at_a_time_the_bundle_says_which_were_not
             if found == FOLLOWED { Ok(()) } else { Err(format!("{found} are")) }
         })
         .await;
-        // It has seen a later object, and so the last of the pods, too, before a place is free again.
+        // The operator has seen a later object, so it has seen the last pod before a place becomes free.
         bundle(&context, "while-all-run", json!({})).await;
         let followed = are_followed();
         for (name, log) in names.iter().zip(&logs).filter(|(name, _)| followed.contains(*name)) {
-            // The bundle has read it, too.
+            // The bundle has read this log, too.
             let before = asked(&context, node_of(name), name).1;
             log.end();
             context.pod_status(hosting(name).terminated(0)).await;
@@ -331,7 +331,7 @@ async fn of_more_pods_than_are_followed_at_a_time_the_bundle_says_which_were_not
             })
             .await;
         }
-        // Nothing happened to the others since, so nobody looked at them again.
+        // The other pods did not change, so the operator did not look at them again.
         assert_eq!(are_followed(), followed);
         for name in &names {
             delete_pod(&context, name).await;

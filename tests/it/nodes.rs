@@ -1,5 +1,4 @@
-//! Nodes that no pod of the target's is on: where its volume is attached still, and those that could take a pod that none takes.
-//! Nodes of pods and of data are `scope`'s and `cause`'s.
+//! Nodes without a pod of the target: where its volume is still attached, and candidates for an unschedulable pod.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::scope::{OfTheCluster, claim, pod_volume_restore, put, shop_pod, volume};
 
-/// Nodes that are taken for a pod that none takes.
+/// Limit of nodes collected for an unschedulable pod.
 const MOST: usize = 50;
 const NODES: &str = "cluster-scoped-resources/core/nodes.yaml";
 
@@ -23,7 +22,7 @@ async fn bundle_of_r1(context: &Context, name: &str) -> Unpacked {
     context.download(&status).await
 }
 
-/// A Restore under way whose data waits for the pod `shop-0`.
+/// A running Restore whose data waits for the pod `shop-0`.
 async fn restore_into(context: &Context, shop: &str) {
     let restore = json!({"metadata": {"name": "r1"}, "spec": {"backupName": "seed"},
         "status": {"phase": "InProgress", "startTimestamp": Timestamp::now()}});
@@ -34,14 +33,14 @@ async fn restore_into(context: &Context, shop: &str) {
     context.create_velero("PodVolumeRestore", data).await;
 }
 
-/// The pod that had the volume is gone, and the volume is attached to its node all the same.
+/// The pod of the volume is gone, but the volume is still attached to its node.
 #[tokio::test]
 async fn a_node_that_holds_a_volume_for_nobody_any_more_is_there_with_its_events_and_its_node_agents_log() {
     with_namespace("attached", |context| async move {
         let shop = context.workload_namespace("shop").await;
         let mut nodes = Vec::new();
         context.node_agents().await;
-        // More than a bystander's log may have, so that it shows whether all of it is there.
+        // More than a bystander's log may hold, so that the test sees whether the log is complete.
         let filler = "x".repeat(1 << 20);
         for name in ["n1", "n2", "n3"] {
             let node = context.node(name).await;
@@ -90,7 +89,7 @@ async fn a_node_that_holds_a_volume_for_nobody_any_more_is_there_with_its_events
     .await;
 }
 
-/// A pod that no node takes, as the scheduler says.
+/// An unschedulable pod, as the scheduler reports it.
 fn unschedulable(name: &str, spec: &Value) -> Value {
     let mut object = shop_pod(name, "n", ("apps/v1", "StatefulSet", "shop"), None, &json!({}), false);
     let fields = object["spec"].as_object_mut().unwrap();
@@ -105,7 +104,7 @@ fn unschedulable(name: &str, spec: &Value) -> Value {
 async fn a_pod_that_no_node_takes_brings_the_nodes_that_it_could_mean_and_a_cut_is_told() {
     with_namespace("unscheduled", |context| async move {
         let shop = context.workload_namespace("shop").await;
-        // Named last, so that nothing but the selector brings it among so many.
+        // Its name sorts last, so that only the selector can select it among so many.
         let tainted = context.node("zz-tainted").await;
         let nodes: Api<Node> = Api::all(context.client.clone());
         let change = json!({"metadata": {"labels": {"disk": context.namespace}},

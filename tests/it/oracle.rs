@@ -1,5 +1,5 @@
-//! The oracle: Velero's own `velero debug` runs on the same stand at the same moment, and each object, log line and fact
-//! that it collected has to be in our bundle. What ours has beyond that is the other modules' matter.
+//! The oracle: Velero's own `velero debug` runs on the same stand at the same moment, and our bundle must contain each
+//! object, log line and fact that it collected.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -10,10 +10,10 @@ use harness::{LogScript, Operator, Velero, pod, with_namespace};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// The file that `velero debug` writes, by path below its top directory.
+/// The content of `velero debug`'s file, by path below its top directory.
 type Theirs = BTreeMap<String, Vec<u8>>;
 
-/// What is asked of both.
+/// The target that both collect.
 struct Asked {
     backup: &'static str,
     restore: Option<&'static str>,
@@ -42,7 +42,7 @@ async fn sec_x61_all_that_velero_debug_collects_of_a_real_velero_is_in_our_bundl
             let name = asked.restore.unwrap_or(asked.backup);
             let kind = if asked.restore.is_some() { "Restore" } else { "Backup" };
             let theirs = velero_debug(&velero, asked).await;
-            // It takes logs whole; so shall we.
+            // `velero debug` takes logs whole, so our bundle must as well.
             let spec = json!({"target": {"kind": kind, "name": name}, "logs": {"window": {"since": "24h"}}});
             context.debug_bundle(name, spec).await;
             let status = context.until_bundle_ended(name).await;
@@ -54,7 +54,7 @@ async fn sec_x61_all_that_velero_debug_collects_of_a_real_velero_is_in_our_bundl
             assert!(lines > 100, "{name}: {lines} lines of Velero's own logs");
             assert!(masked.is_empty(), "{name}: no line of these holds a secret: {masked:#?}");
             kinds.extend(theirs.keys().filter(|path| path.contains("velero.io_")).map(|path| plural_of(path)));
-            // The comparison itself can see a difference: the bundle of another target does not pass for this one's.
+            // The comparison itself detects differences: the bundle of another target fails it.
             let of_the_first = first.get_or_insert(theirs);
             let is_first = asked.backup == ALL[0].backup;
             assert!(is_first || !lacks(&context.namespace, &ALL[0], of_the_first, &ours).is_empty());
@@ -84,7 +84,7 @@ async fn velero_debug(velero: &Velero, asked: &Asked) -> Theirs {
     unpack(&archive).1
 }
 
-/// Each thing in theirs that is not in ours, in words. A file that we know nothing of is such a thing.
+/// Each item of theirs that ours lacks, in words. An unknown file counts as lacking.
 fn lacks(space: &str, asked: &Asked, theirs: &Theirs, ours: &Unpacked) -> Vec<String> {
     let mut lacking = Vec::new();
     let mut seen = Vec::new();
@@ -125,7 +125,7 @@ fn lacks(space: &str, asked: &Asked, theirs: &Theirs, ours: &Unpacked) -> Vec<St
     lacking
 }
 
-/// `Client:` is about the program that somebody happened to run; the server's version is a fact of the installation.
+/// `Client:` describes the local program; the server's version is a fact of the installation.
 fn version(text: &str, ours: &Unpacked) -> Vec<String> {
     let (_, server) = text.split_once("Server:").unwrap_or_else(|| panic!("no server in {text}"));
     let (_, version) = server.split_once("Version:").unwrap_or_else(|| panic!("no version in {text}"));
@@ -160,8 +160,8 @@ fn objects(group: &str, namespace: &str, file: &str, text: &str, ours: &Unpacked
     lacking
 }
 
-/// Dropped on purpose (bundle.md of every reader: docs/bundle-format.md), or changed by Velero between the two readings:
-/// it validates and syncs the location, and refreshes repositories, every few seconds.
+/// Dropped on purpose (bundle.md of every reader: docs/bundle-format.md), or changed by Velero between the two
+/// readings: every few seconds it validates and syncs the location, and refreshes repositories.
 fn left_out_or_moving(pointer: &str) -> bool {
     let dropped =
         ["/metadata/managedFields/", "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration"];
@@ -170,7 +170,7 @@ fn left_out_or_moving(pointer: &str) -> bool {
     dropped.iter().any(|dropped| pointer.starts_with(dropped)) || moving.contains(&pointer)
 }
 
-/// A live URL keeps what tells where it leads.
+/// A live URL keeps the part that shows where it leads.
 fn is_masked(pointer: &str, theirs: &Value, ours: &Value) -> bool {
     let (Some(theirs), Some(ours)) = (theirs.as_str(), ours.as_str()) else { return false };
     let bare = |url: &str| url.split('?').next().unwrap_or_default().to_owned();
@@ -193,7 +193,7 @@ fn leaves(value: &Value) -> Vec<(String, Value)> {
     all
 }
 
-/// A container's log: each line of theirs, in its order, behind the time that ours has in front.
+/// A container's log: each line of theirs, in order, after ours' timestamp.
 fn log(path: &str, theirs: &str, ours: &Unpacked) -> Vec<String> {
     if !ours.has(path) {
         return vec![format!("no {path}, for {} lines", theirs.lines().count())];
@@ -207,8 +207,7 @@ fn log(path: &str, theirs: &str, ours: &Unpacked) -> Vec<String> {
     in_order(theirs, lines)
 }
 
-/// The log of a Backup or Restore. Theirs holds the reason why there is none, where there is none; ours says it in the
-/// manifest.
+/// The log of a Backup or Restore. Without a log, theirs contains the reason; ours reports it in the manifest.
 fn target_log(path: &str, theirs: &str, ours: &Unpacked) -> Vec<String> {
     let none = ["Logs for restore", "file not found", "Logs for backup"];
     if theirs.lines().count() == 1 && none.iter().any(|none| theirs.contains(none)) {
@@ -221,7 +220,7 @@ fn target_log(path: &str, theirs: &str, ours: &Unpacked) -> Vec<String> {
     in_order(theirs, ours.file(path).lines())
 }
 
-/// How many lines a bundle has of the server's and the targets' logs, and those of which something was masked (X61).
+/// The number of lines of the server's and the targets' logs in a bundle, and the lines with a masked part (X61).
 fn of_velero(ours: &Unpacked) -> (usize, Vec<String>) {
     let server = format!("/pods/{}/velero/", harness::velero::POD);
     let logs = ours.paths().filter(|path| std::path::Path::new(path).extension().is_some_and(|end| end == "log"));
@@ -237,7 +236,7 @@ fn in_order<'a>(theirs: &str, mut ours: impl Iterator<Item = &'a str>) -> Vec<St
     lost.map(|line| format!("no line {line:?}")).into_iter().collect()
 }
 
-/// Equal but for what is masked: what stands around the marks is in theirs, in that order.
+/// Whether the texts are equal except for masks: the text around the masks occurs in theirs, in order.
 fn same(theirs: &str, ours: &str) -> bool {
     if theirs == ours || !ours.contains("[REDACTED:") {
         return theirs == ours;
@@ -255,7 +254,7 @@ fn same(theirs: &str, ours: &str) -> bool {
     })
 }
 
-/// The facts of `velero backup describe --details` and `velero restore describe --details`, told from our files alone.
+/// The facts of `velero backup describe --details` and `velero restore describe --details`, from our files alone.
 struct Described<'a> {
     ours: &'a Unpacked,
     folder: String,
@@ -291,7 +290,7 @@ impl<'a> Described<'a> {
         lacking
     }
 
-    /// Whether our files say so; `None`: no line of this table is about it.
+    /// Whether our files contain the fact; `None`: the table does not cover this line.
     fn tells(&self, labels: &[&str], value: &str) -> Option<bool> {
         let is = |other: String| Some(other == value);
         let field = |pointer: &str| self.object.pointer(pointer).unwrap_or(&Value::Null);
@@ -322,7 +321,7 @@ impl<'a> Described<'a> {
             ["Namespace"] => is(or("/metadata/namespace", "")),
             ["Labels"] => pair("/metadata/labels"),
             ["Annotations"] => pair("/metadata/annotations"),
-            // Behind it a piece of advice, or the reason.
+            // An advice or the reason follows it.
             ["Phase"] => {
                 let (phase, rest) = value.split_once(' ').unwrap_or((value, ""));
                 let reason = rest.trim_matches(['(', ')']);
@@ -351,7 +350,7 @@ impl<'a> Described<'a> {
             ["File System Backup (Default)"] => is(or("/spec/defaultVolumesToFsBackup", "false")),
             ["Snapshot Move Data"] => is(or("/spec/snapshotMoveData", "auto")),
             ["Data Mover"] => is(or("/spec/datamover", "velero")),
-            // Written out: 720h becomes 720h0m0s.
+            // In the long form: 720h becomes 720h0m0s.
             ["TTL"] => {
                 Some(parse_duration(value).is_some() && parse_duration(value) == parse_duration(&or("/spec/ttl", "")))
             }
@@ -409,7 +408,7 @@ impl<'a> Described<'a> {
         list[kind].as_array().is_some_and(|all| all.iter().any(|item| item == value))
     }
 
-    /// Volumes by the way in which their data went.
+    /// Volumes by the way their data was moved.
     fn tells_of_volumes(&self, labels: &[&str], value: &str) -> Option<bool> {
         let infos = self.json("volumeinfo.json");
         let none = |method: &str| {
@@ -449,8 +448,8 @@ fn time(text: &str) -> String {
     }
 }
 
-/// The lines of a description as (labels from the outermost on, value). Colours are left out, and lines that are only a
-/// label; a line without one belongs to the label above.
+/// The lines of a description as (labels from the outermost on, value), without colours and without lines that are only
+/// a label; a line without a label belongs to the label above.
 fn rows(text: &str) -> Vec<(Vec<String>, String)> {
     let plain = without_colours(text);
     let mut above: Vec<(usize, String)> = Vec::new();
@@ -485,7 +484,7 @@ pub fn without_colours(text: &str) -> String {
     plain
 }
 
-/// Objects of those of Velero's kinds that the recipes do not make, and pods with every sort of container.
+/// Objects of Velero's kinds that the recipes do not create, and pods with every sort of container.
 async fn something_of_each_kind(velero: &Velero) {
     let context = &velero.context;
     let shop = format!("{}-r1-source", context.namespace);

@@ -1,5 +1,4 @@
-//! A Restore whose Backup is gone: nobody but its data knows in which location its files are. Restores that have their Backup
-//! are `journeys`' and `scope`'s.
+//! A Restore whose Backup is gone: only its data names the location of its files.
 
 use std::io::Write as _;
 
@@ -10,7 +9,7 @@ use serde_json::json;
 
 use crate::scope::{pod_volume_restore, put, repository, workload};
 
-/// What is told of the Backup's files: why, and the cure.
+/// What the manifest reports about the Backup's files: the reason and the cure.
 fn told(bundle: &harness::bundle::Unpacked) -> (String, String) {
     let missing = bundle.manifest["missing"].as_array().unwrap();
     let one = missing.iter().find(|one| one["path"] == "velero/backups/gone").expect("it is told");

@@ -1,5 +1,5 @@
-//! What the operator says itself, of a cluster and a store that hold its credential up to it: status, Events, its log, and what
-//! it writes into a bundle. What becomes of the texts that it collects is told by `scanner` and beside the code.
+//! The operator's own output, with a cluster and a store that echo its credential: status, Events, its log, and its
+//! files in a bundle.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,11 +16,11 @@ use crate::bundles::{
     LIMIT, condition, delete, events, get, is_stored, status, until_ended, until_event, until_gone, until_is,
 };
 
-/// What redaction writes in place of the location's secret key.
+/// Redaction's replacement of the location's secret key.
 const MASKED: &str = "[REDACTED:known-secret-key:";
 
-/// A Backup that failed for a reason in which the secret key stands, a credentials file in which it stands where a name
-/// belongs, and a location behind this store.
+/// A Backup whose failure reason contains the secret key, a credentials file with the key in place of a name, and a
+/// location behind this store.
 async fn prepare(context: &Context, secret: &str, store: &S3Proxy) {
     let now = Timestamp::now();
     let reason = format!("the plugin said {secret} is not known, nor is it with password=hunter2-x7");
@@ -39,14 +39,14 @@ async fn prepare(context: &Context, secret: &str, store: &S3Proxy) {
     context.patch_velero("BackupStorageLocation", "default", config).await;
 }
 
-/// The secret key in the forms that people would recognise.
+/// Checks for the secret key in every form that a person would recognise.
 fn is_clean(secret: &str, place: &str, text: &str) {
     for value in [secret, "hunter2"] {
         assert!(!text.contains(value), "{value} is in {place}: {text}");
     }
 }
 
-/// Neither the resource, nor its Events, nor the operator's log tell the secret key.
+/// The resource, its Events and the operator's log must not contain the secret key.
 async fn says_nothing(context: &Context, operator: &Operator, secret: &str) {
     if let Some(bundle) = get(context, "b").await {
         is_clean(secret, "the resource", &serde_json::to_string(&bundle).expect("JSON"));

@@ -1,6 +1,6 @@
-//! What other collectors take, row by row, and where it lies in ours: `velero debug`, OADP's must-gather, the openstack
-//! must-gather's `backup-restore`, `oc adm inspect`. A row holds only if the thing is there and a bundle of a real server
-//! has it; that the content is the same is the oracle's matter.
+//! What other collectors take, row by row, and its path in ours: `velero debug`, OADP's must-gather, the openstack
+//! must-gather's `backup-restore`, `oc adm inspect`. A row holds only if a bundle of a real server contains the item;
+//! the oracle compares the content.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -18,12 +18,11 @@ use serde_json::json;
 
 use Place::{At, Not};
 
-/// Where a row of another collector's table is in ours.
+/// Where our bundle contains a row of another collector's table.
 enum Place {
-    /// Files with something in them, and Lists with an item. `<v>` is Velero's namespace, `<b>` and `<r>` the Backup and
-    /// Restore.
+    /// Non-empty files, and Lists with an item. `<v>` is Velero's namespace, `<b>` and `<r>` the Backup and Restore.
     At(&'static [&'static str]),
-    /// Not collected: no path that begins so is told in any way.
+    /// Not collected: no path with this prefix is listed as present, empty or missing.
     Not(&'static [&'static str]),
 }
 
@@ -203,7 +202,7 @@ const OC_ADM_INSPECT: Table = &[
     ("pods/<pod>/<c>/<c>/logs/rotated", Not(&["namespaces/<v>/pods/velero-7c9f8d-x2x7q/velero/velero/logs/rotated"])),
 ];
 
-/// Group, version, plural, kind and scope of what OADP, its installer and OpenShift bring along.
+/// Group, version, plural, kind and scope of the kinds of OADP, its installer and OpenShift.
 const KINDS: [(&str, &str, &str, &str, &str); 9] = [
     ("oadp.openshift.io", "v1alpha1", "dataprotectionapplications", "DataProtectionApplication", "Namespaced"),
     ("oadp.openshift.io", "v1alpha1", "dataprotectiontests", "DataProtectionTest", "Namespaced"),
@@ -218,7 +217,7 @@ const KINDS: [(&str, &str, &str, &str, &str); 9] = [
 
 const OBJECTS: &str = include_str!("parity/objects.yaml");
 
-/// A cluster that serves all that the tables speak of. Kinds that come would disturb others, so it is one of its own.
+/// A cluster that serves every kind in the tables. New kinds would disturb other tests, so it is a separate one.
 async fn stand() -> &'static TestCluster {
     let stand = TestCluster::apart().await;
     let client = stand.client().await;
@@ -304,7 +303,7 @@ async fn each_row_of_other_collectors_tables_is_a_file_with_something_in_it() {
 }
 
 async fn of_r1(context: &Arc<Context>) -> Unpacked {
-    // The peers read as the cluster's admin, and so kinds that the shipped roles leave to whoever has them.
+    // The other collectors read as the cluster's admin, including kinds beyond the shipped roles.
     let further = [
         "",
         "apiregistration.k8s.io",
@@ -323,7 +322,7 @@ async fn of_r1(context: &Arc<Context>) -> Unpacked {
     context.download(&context.until_bundle_ended("r1").await).await
 }
 
-/// What is wrong with a file that should be there.
+/// The error about a file that should exist.
 fn lacks(bundle: &Unpacked, path: &str) -> Option<String> {
     if !bundle.has(path) {
         let missing = bundle.missing().into_iter().find(|missing| missing.path == path);
@@ -343,7 +342,7 @@ fn lacks(bundle: &Unpacked, path: &str) -> Option<String> {
     }
 }
 
-/// Paths that are there, empty or missing.
+/// Paths that are present, empty or missing.
 fn told(bundle: &Unpacked) -> BTreeSet<String> {
     let empty = bundle.manifest["empty"].as_array().into_iter().flatten().filter_map(|path| path.as_str());
     let missing = bundle.missing().into_iter().map(|missing| missing.path);

@@ -1,5 +1,5 @@
-//! A target that leads to more namespaces than are looked into: those nearest to a cause are, whenever they become known, and the
-//! others are counted. To where a target leads at all is `leads`' and `unfinished`'s.
+//! A target that leads to more namespaces than the limit: the namespaces nearest to a cause are collected, however late
+//! they become known, and the others are listed as missing.
 
 use std::io::Write as _;
 
@@ -12,11 +12,10 @@ use serde_json::{Value, json};
 
 use crate::scope::{pod_volume_restore, put, shop_pod};
 
-/// Namespaces that are looked into.
+/// Limit of namespaces to look into.
 const MOST: usize = 32;
 
-/// The namespaces of data that completed, one more than are looked into. Nothing is there any more, but they are asked for as
-/// any other.
+/// The namespaces of completed data, one more than the limit. They are empty but are requested like any other.
 fn calm(context: &Context) -> Vec<String> {
     (0..=MOST).map(|n| format!("{}-calm-{n:02}", context.namespace)).collect()
 }
@@ -37,7 +36,7 @@ async fn bundle_of(context: &Context, name: &str, kind: &str, target: &str) -> U
     context.download(&status).await
 }
 
-/// Names of the namespaces beside Velero's that were looked into, and of those that were not.
+/// Names of the namespaces, besides Velero's, that were looked into, and of those that were not.
 fn namespaces(bundle: &Unpacked) -> (Vec<String>, Vec<String>) {
     let all = bundle.manifest["namespaces"].as_array().unwrap().iter().skip(1);
     let (yes, no): (Vec<&Value>, Vec<&Value>) = all.partition(|one| one["looked"] == true);
@@ -45,7 +44,7 @@ fn namespaces(bundle: &Unpacked) -> (Vec<String>, Vec<String>) {
     (names(yes), names(no))
 }
 
-/// As many are looked into as there is room for, and exactly these are told that are not.
+/// The limit is used fully, and exactly these namespaces are reported as not looked into.
 fn assert_only_lost(bundle: &Unpacked, lost: &[&String]) {
     let (looked, not) = namespaces(bundle);
     assert_eq!((looked.len(), not.iter().collect::<Vec<_>>()), (MOST, lost.to_vec()));
@@ -77,7 +76,7 @@ async fn namespaces_whose_data_completed_give_up_their_places_for_those_that_spe
         let account = context.shipped_account().await;
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
 
-        // It hangs in the last of those that it names.
+        // The Backup hangs in the last namespace that it names.
         let bundle = bundle_of(&context, "hangs", "Backup", "harvest").await;
         assert_eq!(bundle.names(&format!("namespaces/{shop}/core/events.yaml")), ["e1"]);
         assert_only_lost(&bundle, &[&calm[MOST - 1], &calm[MOST]]);
@@ -85,7 +84,7 @@ async fn namespaces_whose_data_completed_give_up_their_places_for_those_that_spe
         let walked = asked.iter().filter(|(verb, _, what)| verb == "get" && what == "pods").count();
         assert!(walked <= 2 * MOST, "{walked} pods were asked for: none where another had the place in the end");
 
-        // Its results name one that was not known, and one whose data completed.
+        // The results name a new namespace, and one whose data completed.
         let said = json!({"errors": {"namespaces": {&bakery: ["over quota"], &calm[MOST]: ["no such class"]}}, "warnings": {}});
         let mut results = GzEncoder::new(Vec::new(), Compression::fast());
         results.write_all(said.to_string().as_bytes()).unwrap();
@@ -96,7 +95,7 @@ async fn namespaces_whose_data_completed_give_up_their_places_for_those_that_spe
         assert_eq!(bundle.names(&format!("namespaces/{bakery}/core/events.yaml")), ["e1"]);
         assert_only_lost(&bundle, &[&calm[MOST - 2], &calm[MOST - 1]]);
 
-        // A Restore of everything made a pod that does not come up.
+        // A Restore of everything created a pod that does not become ready.
         let regrow = format!("{}-regrow", context.namespace);
         let labels = json!({"velero.io/restore-name": regrow});
         let oven = shop_pod("oven", "n1", ("apps/v1", "StatefulSet", "oven"), None, &labels, false);

@@ -1,5 +1,5 @@
-//! The archive as the programs of this world read it: each must see the same files with the same digests. The archive
-//! here is made to be difficult; one that the operator made is read by the same readers in `cli`.
+//! The archive in many public programs: each must read the same files with the same digests. This archive is difficult
+//! on purpose; `cli` has the same readers read an operator's archive.
 
 use std::fs;
 use std::io::Write as _;
@@ -68,7 +68,7 @@ fn make() -> Archive {
     Archive { file: sealed.file, root, files, scratch: folder.join("unpacked") }
 }
 
-/// Lines that do not repeat.
+/// Lines without repetition.
 fn text(bytes: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes + 80);
     for i in 0_u64.. {

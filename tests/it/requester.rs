@@ -1,5 +1,4 @@
-//! The shipped admission policies on a real API server: whose rights are asked when a DebugBundle is created.
-//! That they cover every place of `spec.namespaces` is held beside the code that writes them.
+//! The shipped admission policies on a real API server: whose rights they check when a DebugBundle is created.
 
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use serde_json::{Value, json};
 use crate::scope::put;
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// Namespaces that one policy checks.
+/// Namespaces checked by one policy.
 const IN_POLICY: usize = 16;
 const GROUP: &str = "rbac.authorization.k8s.io";
 
@@ -44,7 +43,7 @@ async fn somebody(context: &Context, name: &str, reads: &[String]) -> Client {
     account.client().await
 }
 
-/// Creates a DebugBundle as somebody; the refusal's message.
+/// Creates a DebugBundle with this client; returns the refusal's message.
 async fn ask(context: &Context, who: &Client, namespaces: &[String]) -> Result<(), String> {
     let bundle: DebugBundle = serde_json::from_value(json!({
         "apiVersion": DebugBundle::api_version(&()), "kind": DebugBundle::kind(&()),
@@ -62,7 +61,7 @@ async fn until_taken(context: &Context, who: &Client, namespaces: &[String]) {
     until(LIMIT, "it is taken", || ask(context, who, namespaces)).await;
 }
 
-/// Rights and policies take a moment.
+/// Rights and policies take effect after a moment.
 async fn until_refused(context: &Context, who: &Client, namespaces: &[String], sentence: &str) {
     until(LIMIT, &format!("refused: {sentence}"), || async {
         match ask(context, who, namespaces).await {
@@ -88,11 +87,11 @@ async fn sec_d4_whoever_may_not_read_logs_here_is_refused_and_whoever_may_is_not
             "a DebugBundle holds logs of pods: whoever creates one in namespace {here} needs the right to get pods/log there"
         );
         until_refused(&context, &stranger, &[], &sentence).await;
-        // The same account, with the right.
+        // The same account, now with the right.
         grant(&context, "stranger", READ_LOGS, here).await;
         until_taken(&context, &stranger, &[]).await;
 
-        // The operator's own account, if it makes DebugBundles: by R6.
+        // The operator's own account, when it creates DebugBundles: by R6.
         let operator = context.account_reaching(Reach::Base).await;
         grant(&context, "debugbundle-operator", CREATE, here).await;
         until_taken(&context, &operator.client().await, &[]).await;
@@ -116,7 +115,7 @@ async fn sec_d4_each_namespace_that_is_named_must_be_one_whose_logs_the_requeste
         for count in [0, 1, 2, 3, IN_POLICY] {
             until_taken(&context, &reader, &mine[..count]).await;
         }
-        // One more that is not theirs, at each place that the first policy checks, and at the first of the second.
+        // One forbidden namespace more, at each index of the first policy and at the first index of the second.
         for count in 0..=IN_POLICY {
             let asked = [&mine[..count], &["nobodys".to_owned()]].concat();
             let pair = if count % 2 == 0 { "nobodys".to_owned() } else { format!("{} or nobodys", mine[count - 1]) };
@@ -125,7 +124,7 @@ async fn sec_d4_each_namespace_that_is_named_must_be_one_whose_logs_the_requeste
             );
             until_refused(&context, &reader, &asked, &sentence).await;
         }
-        // Many at once are refused for the same reason, and not for what the question costs.
+        // Many at once are refused for the same reason, rather than for the cost of the check.
         for count in [2, 3, 32] {
             until_refused(&context, &reader, &names(count), "you lack it in nobodys-0 or nobodys-1").await;
         }
@@ -143,7 +142,7 @@ async fn sec_d4_thirty_two_namespaces_are_not_too_many_to_be_asked_about() {
         let roles: Api<ClusterRole> = Api::all(context.client.clone());
         roles.create(&PostParams::default(), &serde_json::from_value(role).unwrap()).await.unwrap();
         let admin = somebody(&context, "admin", &[]).await;
-        // Policies are in force.
+        // Waits until the policies are in force.
         until_refused(&context, &admin, &[], "needs the right to get pods/log there").await;
         until_refused(&context, &admin, &names(32), "needs the right to get pods/log there").await;
         let binding = json!({"metadata": {"name": everywhere},
@@ -171,7 +170,7 @@ async fn sec_d4_kubectl_applies_what_the_kustomization_makes_of_the_policies() {
         assert_eq!(policies.len(), 4, "{made}");
         let file = context.folder("d4").join("policies.yaml");
         std::fs::write(&file, policies.join("\n---\n")).expect("written");
-        // Dry: in force they would be everybody's here.
+        // A dry run: applied policies would affect all tests.
         let file = file.display().to_string();
         let applied = context.stand.kubectl(["apply", "--dry-run=server", "--validate=strict", "-f", &file]).await;
         let told = String::from_utf8_lossy(&applied.stdout);

@@ -1,5 +1,5 @@
-//! The shipped permissions on a real API server, with the shipped ServiceAccount: all that the operator needs, nothing
-//! that it does not use, nothing that it must not have. How single missing ones are told is tested in `access`.
+//! The shipped permissions on a real API server, with the shipped ServiceAccount: all that the operator needs, none
+//! that it does not use, none that it must not have.
 
 mod never;
 
@@ -57,7 +57,7 @@ async fn sec_r32_the_account_may_do_what_the_golden_lists_say() {
     }
 }
 
-/// What `kubectl auth can-i --list` shows: a line for each right.
+/// A line for each right, as `kubectl auth can-i --list` shows it.
 async fn may(account: &Account, namespace: &str) -> BTreeSet<String> {
     let spec = SelfSubjectRulesReviewSpec { namespace: Some(namespace.to_owned()) };
     let review = SelfSubjectRulesReview { spec, ..SelfSubjectRulesReview::default() };
@@ -83,7 +83,7 @@ async fn may(account: &Account, namespace: &str) -> BTreeSet<String> {
     lines
 }
 
-/// Objects of nobody's interest, before all others, of each kind of which the target's own are then asked for by name.
+/// Irrelevant objects that sort first, of each kind whose own objects the operator then requests by name.
 async fn strangers_that_fill_a_list(context: &Context) {
     for n in 0..14 {
         let name = format!("a-fat-{n:02}");
@@ -109,7 +109,7 @@ async fn strangers_that_fill_a_list(context: &Context) {
     context.patch_velero("Backup", "seed", places).await;
 }
 
-/// A Restore `many` into a namespace with more volumes than are asked for one by one, and a pod of a DaemonSet.
+/// A Restore `many` into a namespace with more volumes than are requested one by one, and a pod of a DaemonSet.
 async fn a_mall(context: &Context, mall: &str) {
     let restore =
         json!({"metadata": {"name": "many"}, "spec": {"backupName": "nightly-1"}, "status": {"phase": "InProgress"}});
@@ -148,7 +148,7 @@ async fn sec_r34_r1_to_r10_r20_to_r26_each_call_is_granted_and_each_right_is_use
         strangers_that_fill_a_list(&context).await;
         a_mall(&context, &mall).await;
 
-        let operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
+        let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
         let about = |name: &str| json!({"target": {"kind": "Restore", "name": name}});
         for (name, spec) in [("one", about("regrow")), ("two", about("many")), ("three", json!({"namespaces": [shop]}))]
         {
@@ -158,7 +158,7 @@ async fn sec_r34_r1_to_r10_r20_to_r26_each_call_is_granted_and_each_right_is_use
             let status = context.until_bundle_ended(name).await;
             assert!(status.bundle.is_some(), "{name}: {status:?}");
         }
-        // The Event that a URL was issued comes a second time; and a bundle's time is over.
+        // Issues a URL a second time, which repeats its Event; and ends a bundle's time to live.
         change(&context, "one", json!({"metadata": {"annotations": {"debugbundle.io/renew-url": "1"}}})).await;
         forge(&context, "two", json!({"expiration": "2026-01-01T00:00:00Z"})).await;
         until_gone(&context, "two", LIMIT).await;
@@ -204,7 +204,7 @@ async fn sec_r30_a_bundle_is_made_and_sent_with_the_role_alone_and_nothing_beyon
         assert!(bundle.errors().is_empty(), "{:#?}", bundle.errors());
         let logs = bundle.find(&["the only line"]);
         assert!(!logs.is_empty(), "the server's log is in it: {:?}", bundle.paths().collect::<Vec<_>>());
-        // What lies beyond the Role is told as a note, with the rule that would allow it.
+        // Objects beyond the Role are reported as a note, with the rule that would allow them.
         let missing = bundle.manifest["missing"].as_array().expect("a list");
         let noted = |rule: &str| missing.iter().any(|one| one["rule"] == rule && one["severity"] == "note");
         assert!(noted("R20"), "{missing:#?}");
@@ -220,7 +220,7 @@ async fn sec_r30_a_bundle_is_made_and_sent_with_the_role_alone_and_nothing_beyon
 #[tokio::test]
 async fn sec_r30_what_an_operator_asks_beyond_the_table_is_seen() {
     with_namespace("r30", |context| async move {
-        // As an operator would be that asks for Secrets.
+        // Simulates an operator that lists Secrets.
         let account = context.account_reaching(Reach::Shipped).await;
         let as_operator = account.client().await;
         let secrets: Api<Secret> = Api::namespaced(as_operator.clone(), &context.namespace);
@@ -229,7 +229,7 @@ async fn sec_r30_what_an_operator_asks_beyond_the_table_is_seen() {
         let beyond: Vec<_> = calls.iter().filter(|call| call.right(&context.namespace).is_none()).collect();
         let [call] = &beyond[..] else { panic!("one: {beyond:#?}") };
         assert_eq!((call.need.verb.as_str(), call.need.resource.as_str()), ("list", "secrets"));
-        // What is granted is not.
+        // The granted calls are not in the result.
         assert!(calls.len() > 1, "{calls:#?}");
     })
     .await;
@@ -247,7 +247,7 @@ async fn sec_r35_without_r7_a_location_on_workload_identity_works_end_to_end() {
         .await;
         let root = context.stand.s3.root();
         let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
-        // The store of the stand knows no temporary credentials: an empty token stands for one.
+        // The stand's store knows no temporary credentials: an empty token stands for one.
         let answer = json!({"AccessKeyId": root.access, "SecretAccessKey": root.secret, "Token": "",
             "Expiration": later.to_string()});
         let identity = Answering::with(answer.to_string()).await;
@@ -272,7 +272,7 @@ async fn sec_r35_without_r7_a_location_on_workload_identity_works_end_to_end() {
         assert_eq!(status.phase, Some(Phase::Completed), "{status:?}");
         let stored = status.bundle.as_ref().expect("it is stored");
         assert_eq!(stored.storage_location, "ambient");
-        // The URL carries the empty token, which this store does not take.
+        // The URL contains the empty token, which this store rejects.
         let archive = context.bucket.get(&stored.key).await.expect("the object is there");
         let bundle = Unpacked::of(archive, &status);
         assert!(bundle.errors().is_empty(), "{:#?}", bundle.errors());

@@ -1,5 +1,5 @@
-//! A public scanner of secrets, as people run it on what they are about to publish, over a whole bundle with secrets planted
-//! wherever a Velero installation has them. It must find each of them in the inputs, or it would show nothing.
+//! A public scanner of secrets over a whole bundle, with secrets planted wherever a Velero installation has them. It
+//! must find each secret in the inputs, or the test would show nothing.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
 use serde_json::{Value, json};
 
-/// What is planted, and where: values of their own for each carrier, none of which stands in the repository.
+/// Planted secrets and their places: unique values for each carrier, none of which is in the repository.
 struct Planted {
     state: u64,
     values: Vec<(&'static str, String)>,
@@ -20,7 +20,7 @@ struct Planted {
 
 impl Planted {
     fn new() -> Self {
-        // Always the same: in one random value out of some hundred stands a word by which the scanner takes it for a name.
+        // A fixed seed: one random value in some hundred contains a word that the scanner takes for a name.
         Self { state: 0x2545_f491_4f6c_dd1d, values: Vec::new() }
     }
 
@@ -38,7 +38,7 @@ impl Planted {
         self.letters(length, b"abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789")
     }
 
-    /// A value for that carrier.
+    /// A new value for this carrier.
     fn value(&mut self, carrier: &'static str, prefix: &[&str], length: usize) -> String {
         let value = prefix.concat() + &self.word(length);
         self.values.push((carrier, value.clone()));
@@ -66,7 +66,7 @@ impl Planted {
     }
 }
 
-/// Objects with secrets in them, in Velero's namespace; as the API server has them.
+/// Objects with secrets, in Velero's namespace, as the API server returns them.
 async fn plant(context: &Arc<Context>, planted: &mut Planted) -> Vec<Value> {
     let hook =
         format!("[\"/bin/sh\",\"-c\",\"PGPASSWORD={} pg_dump shop\"]", planted.value("a hook's annotation", &[], 20));
@@ -121,7 +121,7 @@ async fn plant(context: &Arc<Context>, planted: &mut Planted) -> Vec<Value> {
     .into()
 }
 
-/// What the scanner finds below a folder: one JSON object for each hit.
+/// The scanner's findings below a folder: one JSON object for each.
 async fn scan(folder: &Path, report: &Path) -> Vec<Value> {
     let scanner = tools::path(Tool::Gitleaks).await.unwrap_or_else(|error| panic!("{error}"));
     let ran = Command::new(scanner)
@@ -134,8 +134,8 @@ async fn scan(folder: &Path, report: &Path) -> Vec<Value> {
     serde_json::from_slice(&std::fs::read(report).expect("a report")).expect("JSON")
 }
 
-/// BEGIN and END of a private key stay readable, and the scanner asks for nothing but bytes between them: there is nothing
-/// to leak where each line between is a time and a token, whole.
+/// BEGIN and END of a private key stay readable, and the scanner accepts any bytes between them: nothing leaks if each
+/// line between them is only a time and a whole token.
 fn is_empty_frame(found: &Value) -> bool {
     const FRAME: &str = concat!(
         r"\A-----BEGIN RSA PRIVATE KEY-----\n(?:[0-9TZ:.-]{20,30} \[REDACTED:pem:[0-9a-f]{8}\]\n)+",
@@ -179,7 +179,7 @@ async fn sec_x64_a_public_scanner_finds_nothing_in_a_bundle_and_all_in_what_it_w
             std::fs::create_dir_all(file.parent().expect("below the folder")).unwrap();
             std::fs::write(&file, bundle.bytes(path)).unwrap();
         }
-        // Each carrier is in the bundle: otherwise nothing could have been found in it.
+        // Each carrier is in the bundle: otherwise the scanner could find nothing in it.
         let agent = bundle.paths().find(|path| path.contains("node-agent-k4w9z") && path.ends_with("current.log"));
         assert!(bundle.file(agent.expect("the log is there")).contains("[REDACTED:"));
         let pods = bundle.file(&format!("namespaces/{}/core/pods.yaml", context.namespace));

@@ -1,5 +1,5 @@
-//! What belongs to a target, found on a real API server with the shipped permissions: what is in a bundle, what is not, in
-//! which order, and how many requests that took. How bodies are written and logs are read is tested elsewhere.
+//! What belongs to a target, on a real API server with the shipped permissions: what is in a bundle, what is not, in
+//! which order, and how many requests that took.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ where
     api.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap()
 }
 
-/// Objects of the whole cluster, called after the test; gone afterwards.
+/// Cluster-scoped objects named after the test; dropping this deletes them.
 pub(crate) struct OfTheCluster<'a>(pub(crate) &'a Context);
 
 impl OfTheCluster<'_> {
@@ -113,7 +113,7 @@ pub(crate) fn workload(name: &str, owner: Option<(&str, &str)>) -> Value {
         "selector": {"matchLabels": {"app": name}}, "template": template(name)}})
 }
 
-/// Text that does not deflate well.
+/// Text that compresses badly.
 pub(crate) fn noise(mut seed: u64, length: usize) -> String {
     let next = || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -140,7 +140,7 @@ pub(crate) fn pod_volume_restore(name: &str, labels: &Value, place: &str, pod: &
             "repoIdentifier": "x", "snapshotID": "s", "sourceNamespace": "old-shop", "uploaderType": "kopia"}, "status": {}})
 }
 
-/// Backups of nobody's interest, named before all others, and more than wait in memory.
+/// Irrelevant Backups that sort first, more than fit in memory.
 async fn strangers(context: &Context, number: u64) {
     let made = (0..number).map(|n| {
         let mut stranger = backup(&format!("a-stranger-{n:05}"), &json!({}));
@@ -161,7 +161,7 @@ fn count(requests: &[(String, String, String)], verb: &str, resource: &str) -> u
     requests.iter().filter(|(did, _, what)| did == verb && what == resource).count()
 }
 
-/// A Restore, its Backup among strangers, data of both movers, and a workload namespace with more than what matters.
+/// A Restore, its Backup among strangers, data of both movers, and a workload namespace with strangers as well.
 pub(crate) async fn a_shop(context: &Context, shop: &str, cluster: &OfTheCluster<'_>) {
     in_veleros_namespace(context, shop).await;
     volumes(context, shop, cluster).await;
@@ -359,7 +359,7 @@ async fn a_restore_brings_what_is_on_the_way_to_its_cause_and_the_strangers_besi
         };
         let backups = got.names(&format!("namespaces/{space}/velero.io/backups.yaml"));
         assert_eq!(backups.len(), 1206, "each once");
-        // Of those made in the same second the last by name are the last: the target's own may be one of the three.
+        // Among Backups of one second, the last by name are the newest: the target's own may be one of the three.
         for name in ["seed", "nightly-4", "nightly-5"] {
             assert!(backups[..4].contains(&name.to_owned()), "{name} belongs to the target: {:?}", &backups[..6]);
         }
@@ -377,15 +377,15 @@ async fn a_restore_brings_what_is_on_the_way_to_its_cause_and_the_strangers_besi
             got.errors().into_iter().filter(|missing| missing.code == MissingCode::Forbidden).collect();
         assert!(forbidden.is_empty(), "the shipped rules suffice: {forbidden:#?}");
 
-        // Two pages until it is too much, three Backups and one by name, three pages of the rest; one list for the Schedule.
+        // Two pages until memory is full, three Backups and one by name, three pages of the rest; the Schedule's list.
         assert!(count(&requests, "list", "backups") <= 6, "{requests:#?}");
         assert!(count(&requests, "get", "backups") <= 5);
         assert!(count(&requests, "list", "pods") + count(&requests, "get", "pods") <= 16);
-        // Where snapshots of several volumes are served (other tests may see to that here), they are a list in each namespace,
-        // two of the cluster, and two definitions more.
+        // If group snapshots are served (other tests may add them here), they cost a list in each namespace, two of the
+        // cluster, and two more definitions.
         let served = got.inventory.served.find("groupsnapshot.storage.k8s.io", "volumegroupsnapshots");
         let most = if served.is_some() { 135 } else { 130 };
-        // A log whose connection broke is taken up once more, which a busy machine may bring about: it counts once.
+        // A log whose connection broke, as may happen on a busy machine, is requested once more: it counts once.
         let logs = context.stand.logs_of(&context.shipped_account().await.user);
         let asked = requests.len() - (count(&requests, "get", "pods/log") - logs.len());
         assert!(asked <= most, "{asked} requests, {most} at most: {requests:#?}");
@@ -463,7 +463,7 @@ async fn sec_b3_of_too_many_events_the_newest_are_kept_the_newest_first() {
         let start: jiff::Timestamp = "2026-03-01T00:00:00Z".parse().unwrap();
         let api: Api<Event> = context.api();
         let made = (0..total).map(|n| {
-            // The order of their names is not the order of their times.
+            // Their names and times have different orders.
             let (name, at) = (format!("e-{:05}", n * 7919 % total), start + jiff::SignedDuration::from_secs(n));
             let event = json!({"metadata": {"name": name}, "reason": "Made", "type": "Normal", "message": format!("number {n}"),
                 "involvedObject": {"kind": "Pod", "name": "p", "namespace": context.namespace},

@@ -1,5 +1,4 @@
-//! Redaction broken on purpose, in the build that the tests run: what the second pair of eyes then does with a whole bundle.
-//! What it finds by which rule is tested beside its code.
+//! Redaction broken on purpose, in the build that the tests run, and what the self-check then does with a whole bundle.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,11 +13,11 @@ use crate::bundles::{
     LIMIT, about_r1, events, is_stored, keys, phase, server_pod, spool_is_empty, status, until_ended, velero_objects,
 };
 
-/// The rule of redaction that masks the planted values, and that is switched off.
+/// The redaction rule that masks the planted values, and that is switched off.
 const RULE: &str = "github";
 const OFF: &str = "DEBUGBUNDLE_RULE_OFF";
 
-/// A token as a vendor makes them, another one each time.
+/// A new token in a vendor's format.
 fn token() -> String {
     let mut state = u64::try_from(Timestamp::now().as_nanosecond() & i128::from(i64::MAX)).unwrap() | 1;
     let letters = b"abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
@@ -31,7 +30,7 @@ fn token() -> String {
     ["gh", "p_"].concat() + &(0..36).map(|_| letter()).collect::<String>()
 }
 
-/// A log in which each of these stands in a line of its own.
+/// A log with each value on a line of its own.
 fn log(values: &[String]) -> LogScript {
     let lines = values.iter().map(|value| format!("the chart was fetched by {value} from afar"));
     LogScript::lines(["all is well".to_owned()].into_iter().chain(lines).collect::<Vec<_>>())
@@ -45,14 +44,14 @@ fn manifest(entries: &BTreeMap<String, Vec<u8>>) -> Value {
     serde_json::from_slice(&entries["manifest.json"]).expect("a manifest")
 }
 
-/// What is missing at that path.
+/// The missing item at that path.
 fn withheld(entries: &BTreeMap<String, Vec<u8>>, path: &str) -> Value {
     let manifest = manifest(entries);
     let missing = manifest["missing"].as_array().expect("missing").iter().find(|missing| missing["path"] == path);
     missing.unwrap_or_else(|| panic!("{path} is not missing: {}", manifest["missing"])).clone()
 }
 
-/// Nowhere in what left the operator is one of these.
+/// Checks that nothing that left the operator contains one of these values.
 async fn is_nowhere(
     context: &Arc<Context>,
     operator: &Operator,

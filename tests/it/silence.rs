@@ -1,5 +1,4 @@
-//! Kubelets that take a request for a log and send nothing, or nothing more: what that costs the other logs of the node.
-//! Nodes that cannot be reached, and other faults of one log, are `logs`'.
+//! Kubelets that accept a log request and send nothing, or stop sending: what that costs the other logs of the node.
 
 use std::time::Duration;
 
@@ -10,13 +9,13 @@ use tokio::time::Instant;
 
 use crate::collect::{Got, Run, log_path};
 
-/// For an answer to begin, and of silence within one.
+/// Time limit for a response to begin, and for silence within it.
 const PATIENCE: Duration = Duration::from_secs(6);
-/// The rest of a collection, on a busy machine.
+/// Time for the rest of a collection, on a busy machine.
 const BESIDE: Duration = Duration::from_secs(10);
 const PODS: usize = 10;
 
-/// Pods of a node, of which each has the same log.
+/// Pods on one node, all with the same log.
 async fn pods(context: &Context, node: &str, name: &str, script: &LogScript) -> Vec<String> {
     let names: Vec<String> = (0..PODS).map(|n| format!("{name}-{n}")).collect();
     for name in &names {
@@ -38,7 +37,7 @@ async fn collected(context: &Context) -> (Got, Duration) {
 async fn a_pod_whose_logs_hang_costs_the_other_pods_of_its_node_nothing() {
     with_namespace("one-hangs", |context| async move {
         let node = context.node("n").await;
-        // They take both places of the node, and come first.
+        // They sort first and take both places of the node.
         context.pod(pod("a-hangs").on_node(&node).with_container("one").with_container("other")).await;
         for container in ["one", "other"] {
             context.log("a-hangs", container, LogScript::lines(["never seen"]).stall_after(0));

@@ -1,5 +1,4 @@
-//! The harness itself: do its servers, its kubelet and its faults do what the other tests rely on?
-//! Nothing of the operator is tested here.
+//! Tests of the harness itself: do its servers, its kubelet and its faults do what the other tests rely on?
 
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ async fn logs(context: &Context, params: LogParams) -> Result<String, kube::Erro
     context.api::<Pod>().logs("web", &params).await
 }
 
-/// Reads a log to its end, or as far as it goes: the bytes, and whether it ended well.
+/// Reads a log as far as possible: the number of bytes, and whether it ended well.
 async fn read_all(context: &Context) -> (usize, Result<(), String>) {
     let params = LogParams { container: Some("app".to_owned()), ..LogParams::default() };
     let stream = match context.api::<Pod>().log_stream("web", &params).await {

@@ -1,5 +1,5 @@
-//! A Velero that has seen years: thousands of Restores and of their data, of which a few are the target's, or far too many.
-//! How many requests that takes, and how much memory; which of them belong to a target is `scope`'s.
+//! A Velero with years of history: thousands of Restores and data objects, of which a few or far too many are the
+//! target's. The tests count requests and memory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use harness::{Context, Operator, with_namespace};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
-/// Restores of others.
+/// Restores of other targets.
 const RESTORES: usize = 1000;
-/// Data of others, of the Restore `crowd` that has too many, and of the Restore `few`.
+/// Data of other Restores, of the Restore `crowd` that has too many, and of the Restore `few`.
 const STRANGERS: usize = 900;
 const CROWD: usize = 2100;
 const FEW: usize = 5;
-/// Requests at once while it is put there.
+/// Parallel requests while creating them.
 const AT_ONCE: usize = 32;
-/// What one operator may take, as beside many logs.
+/// Memory limit of one operator, as with many logs.
 const PEAK: u64 = 96 << 20;
 
 async fn restore(context: &Context, name: &str) -> String {
@@ -93,7 +93,7 @@ async fn of_thousands_the_targets_few_come_first_in_few_requests_and_little_memo
         let followed: Vec<_> =
             about_few.missing().into_iter().filter(|lost| lost.path.contains("core/pods/")).collect();
         assert_eq!(followed.len(), FEW, "nobody's pod but the target's was looked for: {followed:#?}");
-        // By label, and in pages of 500: all of them, once more if they do not wait in memory.
+        // By label, and in pages of 500: all of them, twice if they do not fit in memory.
         let (lists, gets) = (asked("list", "podvolumerestores"), asked("get", "podvolumerestores"));
         assert!(lists <= 1 + 2 * 7 + 2 && gets <= FEW, "{lists} lists, {gets} gets of PodVolumeRestores");
         let lists = asked("list", "restores");

@@ -1,5 +1,5 @@
-//! What hangs on a pod in ways that are easily overlooked: the claims of its ephemeral volumes, the snapshot that a claim is filled
-//! from, and owners whose kind has the name of a well-known one. The usual way is `scope`'s.
+//! Less obvious relations of a pod: the claims of its ephemeral volumes, the snapshot that a claim is filled from, and
+//! owners whose kind has the name of a well-known one.
 
 use harness::{Operator, with_namespace};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -27,7 +27,7 @@ async fn claims_of_ephemeral_volumes_and_the_snapshots_that_claims_are_filled_fr
             object["spec"]["dataSourceRef"] = from(snapshot);
             put::<PersistentVolumeClaim>(&context, &shop, object).await;
         }
-        // Nobody labelled these, and they are of no claim that is there.
+        // These have no label and belong to no existing claim.
         for name in ["friday", "sunday"] {
             let snapshot = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot",
                 "metadata": {"name": name}, "spec": {"source": {"volumeSnapshotContentName": cluster.name(name)}}});
@@ -80,7 +80,7 @@ async fn claims_of_ephemeral_volumes_and_the_snapshots_that_claims_are_filled_fr
     .await;
 }
 
-/// Objects of the same names as others' owners are here, and have nothing to do with these pods.
+/// Objects here share their names with other owners, and do not belong to these pods.
 #[tokio::test]
 async fn an_owner_of_another_group_is_not_taken_for_the_well_known_kind_of_its_name() {
     with_namespace("owners", |context| async move {

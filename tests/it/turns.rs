@@ -1,5 +1,5 @@
-//! At most two logs of one node are read at once, by all bundles and by all that is followed of data movers; bundles go first,
-//! and nothing that is followed is lost by that. What is kept of it is `movers`'.
+//! At most two logs of one node are read at once, by all bundles and all followed data movers together; bundles go
+//! first, and no followed line is lost by that.
 
 use std::time::{Duration, Instant};
 
@@ -12,15 +12,15 @@ use serde_json::json;
 
 use crate::bundles::{LIMIT, slow_log};
 
-/// Logs of one node that are read at once.
+/// Limit of logs read at once on one node.
 const PER_NODE: usize = 2;
-/// Logs that keep both places for three seconds.
+/// Size of logs that keep both places busy for three seconds.
 const BYTES: u64 = 60_000;
 const BYTES_PER_SECOND: u64 = 20_000;
-/// A bundle may take so much longer beside movers, whose logs it reads as well, on a busy machine.
+/// Extra time for a bundle beside movers, whose logs it reads as well, on a busy machine.
 const LONGER: Duration = Duration::from_secs(10);
 
-/// How often the log of this pod was asked for: followed, from a time on, and at once.
+/// How often this pod's log was requested: with `follow`, with `follow` and `sinceTime`, and without `follow`.
 fn asked(context: &Context, node: &str, pod: &str) -> (usize, usize, usize) {
     let seen: Vec<_> = context.stand.kubelet.seen(node).into_iter().filter(|seen| seen.pod == pod).collect();
     let has = |key: &str| {

@@ -1,5 +1,5 @@
-//! A target that did not come to its end and whose spec does not tell where: all namespaces or a pattern, and one that a
-//! restart of Velero broke off; and data that no node has taken up. Where files, data and hooks lead is in `leads`.
+//! A target that did not end and whose spec does not show where it stopped: all namespaces, a pattern, or a restart of
+//! Velero in between; and data that no node has taken up.
 
 use std::io::Write as _;
 
@@ -30,7 +30,7 @@ async fn bundle_of(context: &Context, name: &str, kind: &str, target: &str) -> U
     context.download(&status).await
 }
 
-/// Why a namespace is looked into.
+/// The reason why a namespace is looked into.
 fn why<'a>(bundle: &'a Unpacked, place: &str) -> Option<&'a Value> {
     let all = bundle.manifest["namespaces"].as_array().unwrap();
     all.iter().find(|one| one["name"] == place).map(|one| &one["why"])
@@ -40,7 +40,7 @@ fn looked_into(bundle: &Unpacked, place: &str) -> bool {
     bundle.paths().any(|path| path.starts_with(&format!("namespaces/{place}/")))
 }
 
-/// What is said of the namespaces that the spec does not name.
+/// The note about namespaces that the spec does not name.
 fn told(bundle: &Unpacked) -> Option<String> {
     let missing = bundle.manifest["missing"].as_array().unwrap();
     let told = missing.iter().find(|one| one["what"] == "namespaces that the target's spec does not name")?;
@@ -88,7 +88,7 @@ async fn a_restore_of_the_whole_cluster_under_way_leads_to_where_it_made_somethi
         assert!(told(&bundle).is_some_and(|why| why.contains("in which it made a pod or claim")));
         assert_eq!(everywhere(), before + 1);
 
-        // A Backup leaves no trace where it is at work.
+        // A Backup leaves no trace in the namespace it is working on.
         for (name, included) in [("all", json!(["*"])), ("none", json!(null)), ("glob", json!([shop, "calm-*"]))] {
             let spec = json!({"storageLocation": "default", "includedNamespaces": included});
             let backup = json!({"metadata": {"name": name}, "spec": spec, "status": {"phase": "InProgress"}});
@@ -116,7 +116,7 @@ async fn a_restore_of_the_whole_cluster_under_way_leads_to_where_it_made_somethi
     .await;
 }
 
-/// Velero marks what it finds under way at its start as Failed: there is no data, and nothing in the store.
+/// At startup Velero marks unfinished targets as Failed: there is no data, and nothing in the store.
 #[tokio::test]
 async fn a_target_that_a_restart_broke_off_leads_to_the_namespaces_of_its_spec_unless_results_name_others() {
     with_namespace("broken", |context| async move {
@@ -155,7 +155,7 @@ async fn a_target_that_a_restart_broke_off_leads_to_the_namespaces_of_its_spec_u
     .await;
 }
 
-/// Until a node-agent takes it up, any may be asked for it, and the one that refuses says so in its log.
+/// Until one node-agent takes it up, any of them may be the one, and a refusing node-agent says so in its log.
 #[tokio::test]
 async fn data_that_no_node_has_taken_up_leads_to_all_node_agents_though_other_data_has_a_node() {
     with_namespace("anywhere", |context| async move {

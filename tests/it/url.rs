@@ -1,5 +1,5 @@
-//! The download URL of a DebugBundle: when it is signed, that it works and dies, how it is renewed, where it is not seen.
-//! What is signed, byte for byte, is tested beside the store.
+//! The download URL of a DebugBundle: when it is signed, that it works and expires, how it is renewed, where it must
+//! not appear.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::bundles::{
     velero_objects,
 };
 
-/// GET of a URL as any client would send it; the status and the body.
+/// GET of a URL with an independent client; returns the status and the body.
 async fn download(url: &str) -> (u16, Vec<u8>) {
     let rest = url.strip_prefix("http://").expect("the stand's store speaks http");
     let (host, path) = rest.split_once('/').expect("a path");
@@ -70,7 +70,7 @@ async fn sec_u1_u7_a_url_is_signed_at_the_end_and_downloads_the_bundle() {
         assert!(body.starts_with(&[0x1f, 0x8b]));
 
         let until = status(&bundle).download_url_expiration.expect("its end").0;
-        // Status tells whole seconds, so the span is taken from the second in which the test began.
+        // Status has whole seconds, so the span begins at the second in which the test began.
         let life = SignedDuration::from_secs(until.as_second() - before.as_second());
         assert!(life >= SignedDuration::from_mins(30) && life < SignedDuration::from_mins(32), "{life:?}");
         assert!(url(&bundle).contains("X-Amz-Expires=1800"));
@@ -105,7 +105,7 @@ async fn sec_u1_the_operators_bound_cuts_what_is_asked_and_status_says_so() {
     .await;
 }
 
-/// The secret part of the URL is in no line of the log and in no Event, nor is any other signature.
+/// Neither the log nor any Event contains the secret part of the URL or any other signature.
 async fn nobody_says_it(context: &Context, operator: &harness::Operator, url: &str) {
     let signature = url.split("X-Amz-Signature=").nth(1).and_then(|rest| rest.split('&').next()).expect("a signature");
     assert!(signature.len() >= 32);
@@ -181,7 +181,7 @@ async fn sec_u6_another_value_of_the_annotation_renews_the_url_and_the_same_does
     with_namespace("url-renew", |context| async move {
         let _operator = ready(&context).await;
         let first = with_policy(&context, "b", "OnCompletion", "1h").await;
-        // A URL is signed to the second: the next one must not be the same by chance.
+        // A URL is signed to the second: waiting ensures that the next one differs.
         harness::until(LIMIT, "the next second", || async {
             let signed = status(&first).download_url_expiration.unwrap().0;
             (signed.duration_since(Timestamp::now()) < SignedDuration::from_secs(3598)).then_some(())
@@ -197,7 +197,7 @@ async fn sec_u6_another_value_of_the_annotation_renews_the_url_and_the_same_does
         ask(&context, "b", "1").await;
         change(&context, "b", json!({"metadata": {"labels": {"seen": "yes"}}})).await;
         let version = get(&context, "b").await.unwrap().metadata.resource_version;
-        // A whole run of another one goes by meanwhile.
+        // Meanwhile, another bundle makes a whole run.
         with_policy(&context, "c", "OnCompletion", "1h").await;
         assert_eq!(get(&context, "b").await.unwrap().metadata.resource_version, version);
         ask(&context, "b", "2").await;
@@ -207,7 +207,7 @@ async fn sec_u6_another_value_of_the_annotation_renews_the_url_and_the_same_does
     .await;
 }
 
-/// Each answer that status ever named, in order, until `last` is answered.
+/// Each answer in status, in order, until `last` is answered.
 async fn answers(context: &Context, name: &str, last: &str) -> Vec<(String, Option<String>)> {
     let mut seen = std::pin::pin!(watcher::watch_object(context.api::<DebugBundle>(), name).default_backoff());
     let mut answers = Vec::new();
@@ -265,7 +265,7 @@ async fn sec_u6_a_value_that_is_too_long_is_ignored_with_one_warning_and_gets_in
         assert_eq!(note, expected);
         let ignored = get(&context, "b").await.unwrap();
         assert_eq!(url(&ignored), url(&before), "the URL is the one that was there");
-        // Reconciled again, for another reason, it stays at that: a whole run of another one goes by.
+        // A reconcile for another reason keeps the URL: another bundle makes a whole run meanwhile.
         change(&context, "b", json!({"metadata": {"labels": {"seen": "yes"}}})).await;
         with_policy(&context, "c", "Never", "1h").await;
         let told: Vec<_> = events(&context, "b").await.into_iter().filter(|(r, _)| r == "InvalidAnnotation").collect();
@@ -331,7 +331,7 @@ async fn sec_d6_u5_a_forged_status_gets_nobody_a_foreign_object() {
             json!({"bundle": {"key": foreign}, "downloadURL": format!("http://evil.example/{foreign}")}),
         )
         .await;
-        // A URL without an end is not ours.
+        // The operator never issues a URL without an end.
         until_is(&context, "b", "the forged URL is gone", LIMIT, |bundle| status(bundle).download_url.is_none()).await;
         ask(&context, "b", "1").await;
         let answered = until_answered(&context, "b", "1").await;

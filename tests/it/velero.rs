@@ -1,5 +1,4 @@
-//! The Velero stand itself: does a real server reach each phase by its recipe, as users' installations do?
-//! What the operator makes of those phases is tested elsewhere.
+//! Tests of the Velero stand itself: does a real server reach each phase by its recipe, as users' installations do?
 
 use harness::velero::{POD, work::phase};
 use harness::{Velero, with_namespace};

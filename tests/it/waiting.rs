@@ -1,5 +1,5 @@
-//! A Backup or Restore that Velero does not begin with: what is in front of it, a server that takes up no such work, and a
-//! location that nothing may be written to. The server is a real one where it decides what waits.
+//! A Backup or Restore that Velero does not start: the queue in front of it, a server that ignores such work, and a
+//! read-only location. The server is real where it decides what waits.
 
 use debugbundle_crd::DebugBundleStatus;
 use harness::velero::work::phase;
@@ -15,7 +15,7 @@ async fn about(context: &Context, kind: &str, name: &str) -> DebugBundleStatus {
     context.until_bundle_ended(&bundle).await
 }
 
-/// Ids and titles of the findings that say why a target is not begun.
+/// Ids and titles of the findings that explain why a target has not started.
 fn why(status: &DebugBundleStatus) -> Vec<(&str, &str)> {
     let told = status.findings.iter().filter(|one| one.id != "repository-password-not-masked");
     told.map(|one| (one.id.as_str(), one.title.as_str())).collect()
@@ -31,7 +31,7 @@ async fn read_only_location(context: &Context) {
     context.create_velero("BackupStorageLocation", attic).await;
 }
 
-/// The server's arguments, as they would be if it ran in the Deployment.
+/// The server's arguments, as if it ran in the Deployment.
 async fn started_with(context: &Context, args: Value) {
     let change = json!({"spec": {"template": {"spec": {"containers": [{"name": "velero", "args": args}]}}}});
     let patched = context.api::<Deployment>().patch("velero", &PatchParams::default(), &Patch::Strategic(change)).await;
@@ -84,7 +84,7 @@ async fn what_waits_in_a_real_velero_names_what_is_in_front_of_it() {
         assert_eq!(quoted, [format!("Backup b1 is InProgress since {since}"), "Backup b2 is Queued".to_owned()]);
         assert!(bundle.file("summary.md").contains(&cause), "{}", bundle.file("summary.md"));
 
-        // What is at work, or was refused, waits for nobody.
+        // A target that is running or was refused does not wait.
         let status = about(&context, "Restore", "r1").await;
         assert!(why(&status).iter().all(|(id, _)| *id != "waits-behind"), "{:?}", why(&status));
         let status = about(&context, "Backup", "refused").await;

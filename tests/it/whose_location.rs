@@ -1,5 +1,5 @@
-//! Which location a bundle is about: that of the target's Backup however a Restore names it, that of the target's own data, and
-//! of an installation all of them. A Restore whose Backup is gone is also `orphaned`'s.
+//! Which location a bundle is about: the one of the target's Backup, whether a Restore names the Backup or a
+//! Schedule; the one of the target's own data; and for an installation all of them.
 
 use std::io::Write as _;
 
@@ -25,7 +25,7 @@ async fn bundle(context: &Context, name: &str, spec: Value) -> (DebugBundleStatu
     (status, unpacked)
 }
 
-/// All files that Velero leaves of a Backup that came to its end, but for what was backed up.
+/// All files that Velero stores for a completed Backup, except the backed-up data.
 async fn files_of_backup(context: &Context, prefix: &str, name: &str) {
     let folder = format!("{prefix}/backups/{name}");
     context.bucket.put(&format!("{folder}/velero-backup.json"), b"{}".to_vec()).await;

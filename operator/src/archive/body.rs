@@ -196,7 +196,7 @@ impl Body {
         }
     }
 
-    /// Drops middle chunks until at most `limit` bytes are left; `None` if the body is not in chunks or is small enough.
+    /// Drops middle chunks until at most `limit` bytes are left; `None` if the body has no chunks or is small enough.
     pub(super) fn shrink(
         &mut self,
         room: &Arc<SpoolFiles>,

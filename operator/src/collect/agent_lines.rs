@@ -1,6 +1,10 @@
 //! Finds in a node-agent's log what it wrote there of other pods: whole logs of hosting pods, and what it found out when
 //! one of them could not be prepared. Pure; where the copies go is told beside this file.
 
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+
 use crate::inventory::is_dns_name;
 
 /// Of a longer line the beginning decides (bytes).
@@ -14,6 +18,12 @@ const SAID: usize = 512;
 const BEGIN: &[u8] = b"***************************begin pod logs[";
 const END: &str = "***************************end pod logs[";
 const CLOSE: &str = "]***************************";
+/// With this a node-agent begins what it found out about a pod.
+const DIAGNOSE: &[u8] = b"[Diagnose ";
+
+/// One of them is in each line outside a copy that matters.
+static MARKS: LazyLock<AhoCorasick> =
+    LazyLock::new(|| AhoCorasick::new([BEGIN, DIAGNOSE]).expect("two words are far from the limits of an automaton"));
 
 /// What is found, in the order of the log.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,8 +35,8 @@ pub(super) enum Part<'a> {
         /// Its container.
         container: &'a str,
     },
-    /// A line of it, or a piece of one.
-    Line(&'a [u8]),
+    /// Lines of it, or a piece of one.
+    Lines(&'a [u8]),
     /// Here it ends.
     End,
     /// What was found out about a pod that could not be prepared: the line, and what it says.
@@ -48,59 +58,99 @@ pub(super) struct AgentLog {
 impl AgentLog {
     /// Passes the parts in `data` to `out`.
     pub(super) fn feed<E>(&mut self, data: &[u8], mut out: impl FnMut(Part<'_>) -> Result<(), E>) -> Result<(), E> {
-        for piece in data.split_inclusive(|byte| *byte == b'\n') {
-            let ends = piece.ends_with(b"\n");
-            if self.rest {
-                self.go_on(piece, ends, &mut out)?;
-                continue;
-            }
-            self.line.extend_from_slice(piece);
-            if ends || self.line.len() > LINE {
-                self.judge(&mut out)?;
-                self.rest = !ends;
-            }
-        }
-        Ok(())
+        let begun = self.rest || !self.line.is_empty();
+        let first = memchr::memchr(b'\n', data).map_or(data.len(), |at| at + 1);
+        let (first, data) = data.split_at(if begun { first } else { 0 });
+        self.piece(first, &mut out)?;
+        let whole = memchr::memrchr(b'\n', data).map_or(0, |at| at + 1);
+        let (lines, last) = data.split_at(whole);
+        self.lines(lines, &mut out)?;
+        self.piece(last, &mut out)
     }
 
     /// The end of the stream, which may stand in the middle of a copy.
     pub(super) fn end<E>(&mut self, mut out: impl FnMut(Part<'_>) -> Result<(), E>) -> Result<(), E> {
         if !self.line.is_empty() {
-            self.judge(&mut out)?;
+            self.held(&mut out)?;
         }
         if self.until.take().is_some() { out(Part::End) } else { Ok(()) }
     }
 
-    fn judge<E>(&mut self, out: &mut impl FnMut(Part<'_>) -> Result<(), E>) -> Result<(), E> {
-        let line = std::mem::take(&mut self.line);
+    /// Whole lines: those between two marks pass in one go.
+    fn lines<E>(&mut self, mut lines: &[u8], out: &mut impl FnMut(Part<'_>) -> Result<(), E>) -> Result<(), E> {
+        while let Some(at) = self.next_mark(lines) {
+            let start = memchr::memrchr(b'\n', &lines[..at]).map_or(0, |before| before + 1);
+            let end = memchr::memchr(b'\n', &lines[at..]).map_or(lines.len(), |behind| at + behind + 1);
+            self.pass(&lines[..start], out)?;
+            self.judge(&lines[start..end], out)?;
+            lines = &lines[end..];
+        }
+        self.pass(lines, out)
+    }
+
+    fn next_mark(&self, lines: &[u8]) -> Option<usize> {
+        match &self.until {
+            Some(until) => memchr::memmem::find(lines, until),
+            None => MARKS.find(lines).map(|mark| mark.start()),
+        }
+    }
+
+    fn pass<E>(&self, lines: &[u8], out: &mut impl FnMut(Part<'_>) -> Result<(), E>) -> Result<(), E> {
+        if self.until.is_some() && !lines.is_empty() { out(Part::Lines(lines)) } else { Ok(()) }
+    }
+
+    /// A piece of a line that began, or will end, in other data.
+    fn piece<E>(&mut self, piece: &[u8], out: &mut impl FnMut(Part<'_>) -> Result<(), E>) -> Result<(), E> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        let ends = piece.ends_with(b"\n");
+        if self.rest {
+            return self.go_on(piece, ends, out);
+        }
+        self.line.extend_from_slice(piece);
+        if ends || self.line.len() > LINE {
+            self.held(out)?;
+            self.rest = !ends;
+        }
+        Ok(())
+    }
+
+    fn held<E>(&mut self, out: &mut impl FnMut(Part<'_>) -> Result<(), E>) -> Result<(), E> {
+        let mut line = std::mem::take(&mut self.line);
+        self.judge(&line, out)?;
+        line.clear();
+        self.line = line;
+        Ok(())
+    }
+
+    fn judge<E>(&mut self, line: &[u8], out: &mut impl FnMut(Part<'_>) -> Result<(), E>) -> Result<(), E> {
         if let Some(until) = &self.until {
-            if let Some(at) = memchr::memmem::find(&line, until) {
+            if let Some(at) = memchr::memmem::find(line, until) {
                 // A log that does not end with its line has the marker at the end of its last one.
                 if at > STAMP || !is_stamp(&line[..at]) {
-                    out(Part::Line(&line[..at]))?;
-                    out(Part::Line(b"\n"))?;
+                    out(Part::Lines(&line[..at]))?;
+                    out(Part::Lines(b"\n"))?;
                 }
                 self.until = None;
                 out(Part::End)?;
             } else {
-                out(Part::Line(&line))?;
+                out(Part::Lines(line))?;
                 self.tail = line[line.len().saturating_sub(until.len())..].to_vec();
             }
-        } else if let Some((pod, container)) = begun(&line) {
+        } else if let Some((pod, container)) = begun(line) {
             self.until = Some(format!("{END}{pod}/{container}{CLOSE}").into_bytes());
             out(Part::Begin { pod, container })?;
-        } else if let Some(said) = diagnosed(&line) {
-            out(Part::Diagnosed(&line, said))?;
+        } else if let Some(said) = diagnosed(line) {
+            out(Part::Diagnosed(line, said))?;
         }
-        self.line = line;
-        self.line.clear();
         Ok(())
     }
 
     fn go_on<E>(&mut self, piece: &[u8], ends: bool, out: &mut impl FnMut(Part<'_>) -> Result<(), E>) -> Result<(), E> {
         self.rest = !ends;
         let Some(until) = &self.until else { return Ok(()) };
-        out(Part::Line(piece))?;
+        out(Part::Lines(piece))?;
         self.tail.extend_from_slice(piece);
         if memchr::memmem::find(&self.tail, until).is_some() {
             self.until = None;
@@ -128,7 +178,7 @@ fn begun(line: &[u8]) -> Option<(&str, &str)> {
 /// What a line of a diagnosis says, without its frame: `[Diagnose DD expose]…` within `msg="…"`, or the same in JSON.
 /// (Velero, pkg/controller/{data_upload,data_download,pod_volume_backup,pod_volume_restore}_controller.go.)
 fn diagnosed(line: &[u8]) -> Option<String> {
-    let at = memchr::memmem::find(line, b"[Diagnose ")?;
+    let at = memchr::memmem::find(line, DIAGNOSE)?;
     let text = String::from_utf8_lossy(&line[at..line.len().min(at + 2 * SAID)]);
     let (kind, said) = text.strip_prefix("[Diagnose ")?.split_once(" expose]")?;
     if !matches!(kind, "DU" | "DD" | "PVB" | "PVR") {
@@ -168,27 +218,38 @@ mod tests {
 2026-03-01T10:00:03.000000000Z the stream ends";
 
     fn parts(log: &[u8], chunk: usize) -> Vec<String> {
+        found(log.chunks(chunk), |agent, piece, out| agent.feed(piece, out))
+    }
+
+    type Out<'a> = &'a mut dyn FnMut(Part<'_>) -> Result<(), ()>;
+
+    fn found<'a>(
+        pieces: impl Iterator<Item = &'a [u8]>,
+        take: impl Fn(&mut AgentLog, &[u8], Out<'_>) -> Result<(), ()>,
+    ) -> Vec<String> {
         let (mut agent, mut found) = (AgentLog::default(), Vec::<String>::new());
         let mut out = |part: Part<'_>| {
             match part {
-                Part::Line(bytes) => {
-                    let text = String::from_utf8_lossy(bytes);
-                    match found.last_mut().filter(|last| last.starts_with("line ") && !last.ends_with('\n')) {
-                        Some(last) => last.push_str(&text),
-                        None => found.push(format!("line {text}")),
+                Part::Lines(bytes) => {
+                    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+                        let text = String::from_utf8_lossy(line);
+                        match found.last_mut().filter(|last| last.starts_with("line ") && !last.ends_with('\n')) {
+                            Some(last) => last.push_str(&text),
+                            None => found.push(format!("line {text}")),
+                        }
                     }
                 }
                 Part::Begin { pod, container } => found.push(format!("begin {pod} {container}")),
                 Part::End => found.push("end".to_owned()),
                 Part::Diagnosed(line, said) => {
-                    assert!(line.starts_with(b"2026"));
+                    assert_eq!(diagnosed(line).as_deref(), Some(said.as_str()), "the line is whole");
                     found.push(said);
                 }
             }
             Ok::<(), ()>(())
         };
-        for piece in log.chunks(chunk) {
-            agent.feed(piece, &mut out).unwrap();
+        for piece in pieces {
+            take(&mut agent, piece, &mut out).unwrap();
         }
         agent.end(&mut out).unwrap();
         found
@@ -233,7 +294,42 @@ mod tests {
         assert!(agent.line.capacity() < 4 * LINE && agent.tail.capacity() < 4 * LINE);
     }
 
+    /// Marks of two pods, whole and broken off, anywhere in lines.
+    fn log() -> impl Strategy<Value = Vec<u8>> {
+        let marked = |word: &str| [word, "a/c]***************************"].concat();
+        let end = marked(END);
+        let words = [
+            "\n",
+            "\n2026-03-01T10:00:00.000000000Z ",
+            &marked("***************************begin pod logs["),
+            &marked("***************************begin pod logs[b"),
+            &end,
+            &end.replace("a/c", "ba/c"),
+            "msg=\"[Diagnose DU expose]said\"",
+            "[Diagnose ",
+            "***",
+            "plain ",
+        ]
+        .map(|word| word.as_bytes().to_vec());
+        prop::collection::vec(prop::sample::select(words.to_vec()), 0..60).prop_map(|words| words.concat())
+    }
+
     proptest! {
+        #[test]
+        fn a_search_over_many_lines_finds_what_a_look_at_each_line_finds(log in log(), cuts in prop::collection::vec(1_usize..200, 1..40)) {
+            let (mut rest, mut pieces) = (&log[..], Vec::new());
+            for cut in cuts.into_iter().cycle() {
+                let (piece, after) = rest.split_at(cut.min(rest.len()));
+                pieces.push(piece);
+                rest = after;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            let by_line = found(log.split_inclusive(|byte| *byte == b'\n'), |agent, line, mut out| agent.judge(line, &mut out));
+            prop_assert_eq!(found(pieces.into_iter(), |agent, piece, out| agent.feed(piece, out)), by_line);
+        }
+
         #[test]
         fn chunks_do_not_matter(chunk in 1_usize..400) {
             prop_assert_eq!(parts(LOG.as_bytes(), chunk), parts(LOG.as_bytes(), 1 << 20));

@@ -69,9 +69,9 @@ impl Found {
                     || LazyEntry::new(&work.desk, work.caught.path(pod, container), Some(work.caught.of_a_copy()));
                 self.open = new.then(|| ((*container).to_owned(), entry()));
             }
-            Part::Line(line) => {
+            Part::Lines(lines) => {
                 if let Some((_, entry)) = &mut self.open {
-                    entry.write_all(line)?;
+                    entry.write_all(lines)?;
                 }
             }
             Part::End => {

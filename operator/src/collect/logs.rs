@@ -331,8 +331,6 @@ struct Sink {
     cutter: Cutter,
     /// The beginning, while it could be the kubelet's excuse.
     held: Option<Vec<u8>>,
-    /// What is kept of a piece: the cutter tells it in bits of lines, and the writer is fast with many lines at once.
-    kept: Vec<u8>,
     log: LazyEntry,
     server: Option<(ServerLog, Option<LazyEntry>)>,
     copies: Option<Copies>,
@@ -348,7 +346,6 @@ impl Sink {
         Self {
             cutter: Cutter::new(work.logs.window),
             held: Some(Vec::new()),
-            kept: Vec::new(),
             log: LazyEntry::new(&work.desk, path, Some(which.limit)).tail_only(which.tail_only),
             server,
             copies: Copies::of(work, which.uid),
@@ -375,14 +372,8 @@ impl Sink {
     }
 
     fn pass(&mut self, piece: &[u8]) -> Result<Flow, WriteError> {
-        let Self { cutter, kept, log, server, copies, .. } = self;
-        kept.clear();
-        let flow = cutter.feed(piece, |bytes| {
-            kept.extend_from_slice(bytes);
-            Ok::<(), WriteError>(())
-        })?;
-        keep(log, server, copies, kept)?;
-        Ok(flow)
+        let Self { cutter, log, server, copies, .. } = self;
+        cutter.feed(piece, |kept| keep(log, server, copies, kept))
     }
 
     fn finish(mut self) -> Result<Done, WriteError> {

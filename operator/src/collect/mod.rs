@@ -24,6 +24,7 @@ mod restored;
 mod results;
 mod scheduler;
 mod server_lines;
+mod stamps;
 mod store_files;
 mod unread;
 mod version_files;

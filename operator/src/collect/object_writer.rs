@@ -183,8 +183,8 @@ pub(super) fn shorten(kind: &ApiKind, object: &mut Value) {
 
 /// Whether an object takes at most `most` bytes as JSON.
 fn fits(object: &Value, most: usize) -> bool {
-    struct BudgetedEntries(usize);
-    impl Write for BudgetedEntries {
+    struct Left(usize);
+    impl Write for Left {
         fn write(&mut self, data: &[u8]) -> io::Result<usize> {
             self.0 = self.0.checked_sub(data.len()).ok_or(io::ErrorKind::WriteZero)?;
             Ok(data.len())
@@ -193,7 +193,7 @@ fn fits(object: &Value, most: usize) -> bool {
             Ok(())
         }
     }
-    serde_json::to_writer(BudgetedEntries(most), object).is_ok()
+    serde_json::to_writer(Left(most), object).is_ok()
 }
 
 /// Path that an object of a List would have in a file of its own: used to report the object as missing.

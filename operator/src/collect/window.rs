@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 
+use super::stamps::Stamps;
 use crate::{cluster::Flow, plan::Window};
 
 /// Longest time stamp that a kubelet writes (`2026-03-01T00:00:00.123456789+01:00` is 35).
@@ -15,6 +16,7 @@ pub(super) struct Cutter {
     window: Window,
     /// The beginning of the present line, while its time is not known.
     head: Vec<u8>,
+    stamps: Stamps,
     place: Place,
     keep: bool,
     ended: bool,
@@ -57,6 +59,7 @@ impl Cutter {
         Self {
             window,
             head: Vec::with_capacity(STAMP),
+            stamps: Stamps::default(),
             place: Place::Head,
             keep: true,
             ended: false,
@@ -89,28 +92,50 @@ impl Cutter {
         Some(time)
     }
 
-    /// Passes what is kept of `data` to `out`, in order.
-    pub(super) fn feed<E>(&mut self, mut data: &[u8], mut out: impl FnMut(&[u8]) -> Result<(), E>) -> Result<Flow, E> {
-        while !data.is_empty() && !self.ended {
+    /// Passes what is kept of `data` to `out`, in order; lines that stand together are passed on together.
+    pub(super) fn feed<E>(&mut self, data: &[u8], mut out: impl FnMut(&[u8]) -> Result<(), E>) -> Result<Flow, E> {
+        // Looked at up to `at`, and passed on, or not kept, up to `from`; the present line begins, or goes on, at `line`.
+        let (mut at, mut from, mut line) = (0, 0, 0);
+        while at < data.len() && !self.ended {
             if self.place != Place::Head {
-                let end = memchr::memchr(b'\n', data).map_or(data.len(), |at| at + 1);
-                self.pass(&data[..end], &mut out)?;
-                if data[..end].ends_with(b"\n") {
+                let end = memchr::memchr(b'\n', &data[at..]);
+                at = end.map_or(data.len(), |end| at + end + 1);
+                if end.is_some() {
                     self.place = Place::Head;
                 }
-                data = &data[end..];
                 continue;
             }
-            let room = STAMP - self.head.len();
-            let part = &data[..data.len().min(room)];
-            let stop = part.iter().position(|byte| matches!(byte, b' ' | b'\n'));
-            let take = stop.unwrap_or(part.len());
-            self.head.extend_from_slice(&part[..take]);
-            data = &data[take..];
-            if stop.is_some() || self.head.len() == STAMP {
+            let part = &data[at..data.len().min(at + STAMP - self.head.len())];
+            let stop = memchr::memchr2(b' ', b'\n', part);
+            let head = &part[..stop.unwrap_or(part.len())];
+            let whole = stop.is_some() || self.head.len() + head.len() == STAMP;
+            if whole && self.head.is_empty() && self.skip.is_none() {
+                let kept = self.keep;
+                self.decide(head);
+                if self.keep != kept {
+                    if kept {
+                        self.pass(&data[from..at], &mut out)?;
+                    }
+                    from = at;
+                }
+                (line, self.passed) = (at, 0);
+                at += head.len();
+                continue;
+            }
+            if self.keep {
+                self.pass(&data[from..at], &mut out)?;
+            }
+            self.head.extend_from_slice(head);
+            at += head.len();
+            (from, line) = (at, at);
+            if whole {
                 self.begin_line(&mut out)?;
             }
         }
+        if self.keep {
+            self.pass(&data[from..at], &mut out)?;
+        }
+        self.passed += (at - line) as u64;
         Ok(if self.ended { Flow::Enough } else { Flow::More })
     }
 
@@ -122,35 +147,32 @@ impl Cutter {
         Ok(())
     }
 
+    /// Begins the line of which the beginning was held.
     fn begin_line<E>(&mut self, out: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         let unfinished = self.skip.filter(|skip| skip.part > 0);
-        self.passed = 0;
-        self.decide();
+        let mut head = std::mem::take(&mut self.head);
+        self.decide(&head);
         if unfinished.is_some() && self.skip.is_none() && self.again == 0 {
             // The rest of the broken line is lost; what follows begins a line of its own.
             out(b"\n")?;
         }
-        let head = std::mem::take(&mut self.head);
-        if !self.ended {
+        if self.keep {
             self.pass(&head, out)?;
         }
+        self.passed = head.len() as u64;
+        head.clear();
         self.head = head;
-        self.head.clear();
         Ok(())
     }
 
     fn pass<E>(&mut self, data: &[u8], out: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-        if !self.keep || data.is_empty() {
-            return Ok(());
-        }
-        self.passed += data.len() as u64;
         let known = data.len().min(usize::try_from(self.again).unwrap_or(usize::MAX));
         self.again -= known as u64;
         if known == data.len() { Ok(()) } else { out(&data[known..]) }
     }
 
-    fn decide(&mut self) {
-        let time = std::str::from_utf8(&self.head).ok().and_then(|text| text.parse::<Timestamp>().ok());
+    fn decide(&mut self, head: &[u8]) {
+        let time = self.stamps.read(head);
         self.place = if time.is_some() { Place::Timed } else { Place::Untimed };
         let Some(time) = time else { return };
         if let Some(skip) = &mut self.skip {
@@ -250,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_log_that_broke_off_anywhere_is_taken_up_with_no_line_lost_or_twice() {
-        for cut in 0..TIMED.len() {
+        for (cut, size) in (0..TIMED.len()).flat_map(|cut| [1, 5, 60, TIMED.len()].map(|size| (cut, size))) {
             let mut cutter = Cutter::new(Window::default());
             let mut kept = Vec::new();
             let mut out = |data: &[u8]| {
@@ -259,7 +281,7 @@ mod tests {
             };
             cutter.feed(&TIMED[..cut], &mut out).unwrap();
             let again = cutter.resume().map_or_else(|| TIMED.to_vec(), |from| since(TIMED, from));
-            for piece in again.chunks(5) {
+            for piece in again.chunks(size) {
                 cutter.feed(piece, &mut out).unwrap();
             }
             cutter.end(&mut out).unwrap();

@@ -4,9 +4,11 @@
 use std::{
     collections::VecDeque,
     io::{self, BufRead},
+    sync::LazyLock,
 };
 
 use jiff::Timestamp;
+use memchr::memmem::Finder;
 use serde_json::Value;
 
 use super::timeline::{MomentKind, TimelineEvent};
@@ -16,6 +18,8 @@ use crate::text::bounded;
 const LINE: usize = 16 * 1024;
 /// Longest text of an event (bytes).
 const TEXT: usize = 512;
+
+static LEVEL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("level="));
 
 /// The newest `most` error lines of a log. `path` is its path in the bundle, `object` the object that wrote it.
 ///
@@ -27,6 +31,9 @@ pub fn error_lines(mut log: impl BufRead, path: &str, object: &str, most: usize)
     let mut number = 0;
     while next(&mut log, &mut line)? {
         number += 1;
+        if !may_be_error(&line) {
+            continue;
+        }
         let Some((t, text)) = error(&line) else { continue };
         if kept.len() >= most {
             kept.pop_front();
@@ -57,6 +64,14 @@ fn next(log: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
             return Ok(true);
         }
     }
+}
+
+/// `false` of most lines, and of none that tells an error: the first byte is that of JSON or klog, or a level is one of an error.
+fn may_be_error(line: &[u8]) -> bool {
+    let rest = memchr::memchr(b' ', line).map_or(line, |blank| &line[blank + 1..]);
+    let is_error = |level: &[u8]| [b"error", b"fatal", b"panic"].iter().any(|error| level.starts_with(*error));
+    [line, rest].iter().any(|text| matches!(text.first(), Some(b'{' | b'E' | b'F')))
+        || LEVEL.find_iter(line).any(|at| is_error(&line[at + LEVEL.needle().len()..]))
 }
 
 /// Time and message of a line, if it reports an error.
@@ -177,6 +192,7 @@ fn unquoted(text: &str) -> (String, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn lines(log: &str, most: usize) -> Vec<(String, String, u64)> {
         let found = error_lines(log.as_bytes(), "p", "Pod/v/p", most).unwrap();
@@ -221,5 +237,16 @@ mod tests {
         );
         let [(_, text, 1)] = &lines(&long, 3)[..] else { panic!("one line") };
         assert!(text.len() <= TEXT, "{}", text.len());
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_that_tells_an_error_is_passed_over(words in prop::collection::vec(prop::sample::select(vec![
+            "2026-03-01T10:00:02.5Z ", "time=\"2026-03-01T10:00:02Z\" ", " ", "level=", "level=error", "error ", "panic", "msg=x",
+            "{\"level\":\"error\",\"time\":\"2026-03-01T10:00:02Z\"}", "E0301 10:00:03.000000       1 a.go:9] ", "F0301 ", "] ", "E", "\u{a0}", "\r",
+        ]), 0..8)) {
+            let line = words.concat();
+            prop_assert!(error(line.as_bytes()).is_none() || may_be_error(line.as_bytes()), "{}", line);
+        }
     }
 }

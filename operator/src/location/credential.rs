@@ -1,4 +1,4 @@
-//! Where a location's credential is, in Velero's own order, and what it is once it has been read.
+//! Where a location's credential is, in Velero's own order, and its form once it has been read.
 //! A location that names a Secret never falls back to another identity: a wrong key is an error, not another account.
 
 use std::path::PathBuf;
@@ -34,8 +34,8 @@ pub enum CredentialSource {
         /// `AWS_SESSION_TOKEN`
         session_token: Option<EnvValue>,
     },
-    /// Secrets that the Velero server takes as environment variables; one of them may hold the keys. If none does,
-    /// the identity is the ambient one.
+    /// Secrets that the Velero server takes as environment variables; one of them may contain the keys. If none does,
+    /// the ambient identity is used.
     EnvironmentOf(Vec<EnvFrom>),
     /// The identity of the operator's own pod.
     Ambient,
@@ -44,7 +44,7 @@ pub enum CredentialSource {
 /// Decides where the credential is: `spec.credential`, else what the Velero server's pod template names, else ambient.
 ///
 /// # Errors
-/// `Credential`, if Velero reads it from a place that the operator cannot.
+/// `Credential`, if Velero reads it from a place that the operator cannot read.
 pub fn source(
     location: &Location,
     config: &S3Config,
@@ -149,7 +149,7 @@ impl Credential {
             .then_some(Self::Container)
     }
 
-    /// The values that must not be seen, with the rule under which the redaction counts them.
+    /// The values that must not be shown, each with the rule under which the redaction counts it.
     pub(crate) fn known_values(&self) -> Vec<(&'static str, Secret)> {
         match self {
             Self::Keys { secret_access_key, session_token, .. } => {

@@ -1,5 +1,5 @@
 //! Finds, in the pod template of Velero's Deployment, the Secret behind a path or an environment variable.
-//! It only looks: reading the Secrets that it names is done in `credential`.
+//! `resolve` reads the Secrets.
 
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ pub enum EnvValue {
 pub struct EnvFrom {
     /// Name of the Secret.
     pub name: String,
-    /// What stands before each key.
+    /// The prefix of each variable's name.
     pub prefix: String,
 }
 
@@ -49,7 +49,7 @@ impl<'a> Server<'a> {
         Some(Self { container, volumes: list(pod, "volumes") })
     }
 
-    /// The environment variable `name`, if it is set one by one.
+    /// The environment variable `name`, if `env` sets it.
     pub fn env(self, name: &str) -> Option<EnvValue> {
         // Of two entries with the same name the kubelet takes the last.
         let entry = list(self.container, "env").iter().rfind(|entry| entry["name"] == name)?;
@@ -62,7 +62,7 @@ impl<'a> Server<'a> {
         }))
     }
 
-    /// The Secrets that become environment variables as a whole.
+    /// The Secrets in `envFrom`: all their keys become environment variables.
     pub fn env_from(self) -> Vec<EnvFrom> {
         list(self.container, "envFrom")
             .iter()
@@ -82,7 +82,7 @@ impl<'a> Server<'a> {
                 let below = path.strip_prefix(at)?;
                 (below.is_empty() || below.starts_with('/')).then(|| (mount, below.trim_start_matches('/'), at.len()))
             })
-            // The deepest mount is the one that is seen.
+            // The deepest mount hides the others.
             .max_by_key(|(.., depth)| *depth)
             .map(|(mount, below, _)| (mount, below))?;
         let file = match text(mount, "/subPath").filter(|sub| !sub.is_empty()) {
@@ -102,7 +102,7 @@ impl<'a> Server<'a> {
     }
 }
 
-/// The key of a Secret volume that is the file at `path` in it.
+/// The key of a Secret that its volume mounts as the file `path`.
 fn found(name: &str, volume: &Value, path: &str) -> Option<SecretKey> {
     let key = match volume.get("items").and_then(Value::as_array).filter(|items| !items.is_empty()) {
         Some(items) => {

@@ -1,5 +1,5 @@
 //! Which addresses an endpoint of a location may have, and the form of its URL.
-//! Connecting is not here: the store's connector asks `EndpointPolicy` about the very address it connects to.
+//! The store's connector asks `EndpointPolicy` about the very address it connects to.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,10 +7,10 @@ use url::{Host, Url};
 
 use super::error::shown;
 
-/// What the operator's admin allows beyond, or short of, what a location asks for.
+/// What the operator's admin additionally allows or refuses to all locations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EndpointPolicy {
-    /// Loopback addresses may be endpoints; for test stands.
+    /// Loopback addresses may be endpoints; for test setups.
     pub allow_loopback: bool,
     /// Plain http and `insecureSkipTLSVerify` are refused.
     pub require_verified_tls: bool,
@@ -30,7 +30,7 @@ impl EndpointPolicy {
         if address.is_loopback() {
             return self.allow_loopback;
         }
-        // Link-local holds the clouds' metadata services; the others are those of Alibaba and Oracle, and Azure's wire server.
+        // Link-local holds the clouds' metadata services; the single ones are Alibaba's, Oracle's, Azure's wire server.
         !(address.is_link_local()
             || a == 0
             || address.is_multicast()
@@ -45,8 +45,8 @@ impl EndpointPolicy {
             return self.allow_loopback;
         }
         let [a, b, ..] = address.segments();
-        // fd00:ec2::/32 holds the metadata and identity services of EC2; the one behind it is Google's metadata service.
-        // 6to4 (2002::/16) and Teredo (2001::/32) carry an IPv4 address, are given up (RFC 7526), and no store's.
+        // fd00:ec2::/32 contains the metadata and identity services of EC2; fd20:ce::254 is Google's metadata service.
+        // 6to4 (2002::/16) and Teredo (2001::/32) carry an IPv4 address, are given up (RFC 7526), and serve no store.
         !(address.is_unspecified()
             || address.is_multicast()
             || address.is_unicast_link_local()
@@ -58,7 +58,7 @@ impl EndpointPolicy {
     }
 }
 
-/// The IPv4 addresses that a host or a translator may take this one for.
+/// The IPv4 addresses that a host or a translator may find in this one.
 fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
     let octets = address.octets();
     let at = |places: [usize; 4]| Ipv4Addr::from(places.map(|place| octets[place]));
@@ -68,8 +68,8 @@ fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
         [0, 0, 0, 0, 0, 0xffff | 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => {
             [Some(last), None, None, None]
         }
-        // Translated under a prefix of the site's own (RFC 8215): how long that is shows in no address, so each place of
-        // RFC 6052 counts. No address of a store begins with 0.
+        // Translated under a prefix of the site (RFC 8215). The address does not show the prefix's length, so each
+        // position of RFC 6052 counts. No address of a store begins with 0.
         [0x64, 0xff9b, 1, ..] => [at([6, 7, 9, 10]), at([7, 9, 10, 11]), at([9, 10, 11, 12]), last]
             .map(|v4| Some(v4).filter(|v4| v4.octets()[0] != 0)),
         _ => [None; 4],
@@ -109,7 +109,7 @@ impl Endpoint {
         self.0.scheme() == "http"
     }
 
-    /// Whether the host is a name that only the cluster's own DNS knows.
+    /// Whether only the cluster's own DNS knows the host's name.
     pub fn is_cluster_internal(&self) -> bool {
         let Some(Host::Domain(host)) = self.0.host() else {
             return false;
@@ -118,8 +118,8 @@ impl Endpoint {
         [".svc", ".cluster.local"].iter().any(|zone| host.ends_with(zone)) || !host.contains('.')
     }
 
-    /// Refuses hosts that are, as written, addresses no store may have, and plain http where TLS is required.
-    /// Names are judged once they are resolved.
+    /// Refuses plain http where TLS is required, and hosts written as addresses or names that no store may have.
+    /// Other names are judged when they are resolved.
     ///
     /// # Errors
     /// A sentence that names the address.
@@ -146,7 +146,7 @@ impl Endpoint {
     }
 }
 
-/// The value as typed, but for what stands before an `@`: that may be a password.
+/// The value as typed, without the part that may be secret: before an `@`, else the query and fragment.
 fn without_userinfo(value: &str) -> String {
     match value.rsplit_once('@') {
         Some((before, host)) => {

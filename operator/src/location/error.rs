@@ -1,26 +1,26 @@
-//! Why a BackupStorageLocation cannot be used, in sentences for whoever has to mend it.
-//! What the store itself answers is not here: that is `store::StoreError`.
+//! Why a BackupStorageLocation cannot be used, in sentences for the person who has to fix it.
+//! `store::StoreError` covers what the store itself answers.
 
 use debugbundle_crd::Reason;
 
 /// Why there is no usable location.
 #[derive(Debug, thiserror::Error)]
 pub enum LocationError {
-    /// The one that was named does not exist.
+    /// The named location does not exist.
     #[error("BackupStorageLocation {} not found; found: {}", shown(asked), listed(found))]
     NotFound {
         /// The name.
         asked: String,
-        /// Those that exist.
+        /// The existing locations.
         found: Vec<String>,
     },
     /// There is none at all.
     #[error("there is no BackupStorageLocation in Velero's namespace")]
     None,
-    /// More than one could be meant.
+    /// Several locations could be meant.
     #[error("{why}: {}; set spec.storageLocation", listed(candidates))]
     Ambiguous {
-        /// What makes it so.
+        /// Why it is ambiguous.
         why: &'static str,
         /// The names.
         candidates: Vec<String>,
@@ -30,7 +30,7 @@ pub enum LocationError {
     ReadOnly {
         /// The location.
         name: String,
-        /// Those that are ReadWrite.
+        /// The ReadWrite locations.
         alternatives: Vec<String>,
     },
     /// Its provider or configuration cannot be used.
@@ -49,12 +49,12 @@ pub enum LocationError {
         /// What is wrong; names of Secrets and keys only, never a value.
         why: String,
     },
-    /// The API server did not give what was asked.
+    /// The API server did not return the object.
     #[error("BackupStorageLocation {}: {what} could not be read", shown(name))]
     Api {
         /// The location.
         name: String,
-        /// What was asked for.
+        /// The object that was asked for.
         what: String,
         /// The API server's answer.
         source: Box<kube::Error>,
@@ -74,13 +74,13 @@ impl LocationError {
         }
     }
 
-    /// Whether the same question may be answered differently a moment later, without anybody mending anything.
+    /// Whether a retry a moment later may succeed without any change.
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Api { .. })
     }
 }
 
-/// A value as it may stand in a message: quoted, escaped, at most 64 characters of it.
+/// A value as messages show it: quoted, escaped, cut to 64 characters.
 pub(crate) fn shown(value: &str) -> String {
     const MOST: usize = 64;
     let mut out = String::from("\"");
@@ -100,7 +100,7 @@ pub(crate) fn shown(value: &str) -> String {
     out
 }
 
-/// At most ten names.
+/// Joins at most ten names.
 pub(crate) fn listed(names: &[String]) -> String {
     const MOST: usize = 10;
     if names.is_empty() {
@@ -111,7 +111,7 @@ pub(crate) fn listed(names: &[String]) -> String {
     if names.len() > MOST { format!("{shown} and {} more", names.len() - MOST) } else { shown }
 }
 
-/// A name without its quotes, escaped all the same.
+/// A name that is escaped, but without quotes.
 fn bare(name: &str) -> String {
     let quoted = shown(name);
     quoted[1..quoted.len() - 1].to_owned()

@@ -1,5 +1,5 @@
 //! Reads one profile of an AWS credentials file, by an allow-list of keys.
-//! Nothing in it makes the operator run a program, open a file or call an endpoint: such keys are refused by name.
+//! Keys that would make the operator run a program, open a file or call an endpoint are refused by name.
 
 use crate::secret::Secret;
 
@@ -8,10 +8,10 @@ use super::error::{listed, shown};
 /// Where Kubernetes projects the web identity token into a pod (EKS).
 pub const PROJECTED_TOKEN: &str = "/var/run/secrets/eks.amazonaws.com/serviceaccount/token";
 
-/// Larger files are no credentials files.
+/// Larger files are refused.
 const MOST_BYTES: usize = 64 * 1024;
 
-/// What one profile says.
+/// The content of one profile.
 #[derive(Clone, Debug)]
 pub struct Profile {
     /// How to authenticate.

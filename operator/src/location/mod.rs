@@ -1,5 +1,5 @@
-//! A BackupStorageLocation as Velero and its plugins understand it: which one is meant, its configuration, its credential.
-//! Talking to the store that it describes is not here: `store` does that with what `resolve` returns.
+//! A BackupStorageLocation as Velero and its plugins understand it: which one is used, its config, its credential.
+//! `store` talks to the object store with what `resolve` returns.
 
 use std::collections::BTreeMap;
 
@@ -29,10 +29,10 @@ pub use secrets::{SecretFacts, examine};
 
 use deployment::SecretKey;
 
-/// The name that Velero takes when no location is marked as default (`--default-backup-storage-location`).
+/// The location that Velero uses when none is marked as default (`--default-backup-storage-location`).
 const DEFAULT_NAME: &str = "default";
 
-/// Whether Velero writes there.
+/// Whether Velero writes to the location.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AccessMode {
     /// Velero's default.
@@ -42,7 +42,7 @@ pub enum AccessMode {
     ReadOnly,
 }
 
-/// What a BackupStorageLocation says, before its provider's own keys are looked at.
+/// The fields of a BackupStorageLocation, before its provider's own config keys are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
     /// `metadata.name`
@@ -57,13 +57,13 @@ pub struct Location {
     pub access: AccessMode,
     /// `spec.default`
     pub default: bool,
-    /// `status.phase`: Available or Unavailable; none before Velero has looked.
+    /// `status.phase`: Available or Unavailable; `None` before Velero has checked the location.
     pub phase: Option<String>,
     /// `status.message`
     pub message: Option<String>,
     /// `spec.config`
     pub config: BTreeMap<String, String>,
-    /// `spec.objectStorage.caCert`, as it stands there: base64 of PEM.
+    /// `spec.objectStorage.caCert`, still in base64 of PEM.
     pub ca_cert: Option<String>,
     /// `spec.objectStorage.caCertRef`
     pub ca_cert_ref: Option<SecretKey>,
@@ -72,11 +72,11 @@ pub struct Location {
 }
 
 impl Location {
-    /// Reads a BackupStorageLocation. Its provider's configuration is read by [`S3Config::parse`], so that a location
-    /// nobody asked for cannot spoil the choice.
+    /// Reads a BackupStorageLocation. [`S3Config::parse`] reads its provider's config separately, so that an error in
+    /// an unused location cannot spoil the choice.
     ///
     /// # Errors
-    /// `Invalid` if fields do not have the type they must have.
+    /// `Invalid` if a field has the wrong type.
     pub fn parse(object: &Value) -> Result<Self, LocationError> {
         let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
         let invalid = |why: String| LocationError::Invalid { name: name.clone(), why };
@@ -118,7 +118,7 @@ impl Location {
         })
     }
 
-    /// Whether the provider is one we know.
+    /// Whether the provider is supported.
     fn supported(&self) -> Result<(), LocationError> {
         const SUPPORTED: &str = "supported: aws";
         match self.provider.as_str() {
@@ -130,7 +130,7 @@ impl Location {
         }
     }
 
-    /// Checks what stands in the way of any provider: is it one we know, is the bucket a bucket.
+    /// Checks what holds for all providers: it is supported, the bucket name is possible, at most one CA is set.
     ///
     /// # Errors
     /// `Invalid`
@@ -149,7 +149,7 @@ impl Location {
         if bucket.contains('/') && !bucket.starts_with("arn:") {
             return Err(self.invalid(format!("bucket {} must not contain \"/\"; use prefix", shown(bucket))));
         }
-        // Wider than AWS: other stores take capitals and underscores, and Ceph a tenant before a colon.
+        // Wider than AWS: other stores accept capitals and underscores, and Ceph accepts a tenant before a colon.
         let sound = |letter: char| letter.is_ascii_alphanumeric() || "-._:".contains(letter);
         let sound = bucket.starts_with(|first: char| first.is_ascii_alphanumeric())
             && bucket.len() <= 255
@@ -182,7 +182,7 @@ impl Location {
         Ok(Some(pem))
     }
 
-    /// Looks whether `pem` holds certificates that can be read, and no key.
+    /// Checks that `pem` contains certificates that can be read, and no private key.
     ///
     /// # Errors
     /// `Invalid`
@@ -210,7 +210,7 @@ impl Location {
     }
 }
 
-/// The location that a bundle goes to: the one asked for, else the target's, else the default one.
+/// The location that a bundle goes to: the requested one, else the target's, else the default one.
 ///
 /// # Errors
 /// `NotFound`, `None`, `Ambiguous`, `ReadOnly`

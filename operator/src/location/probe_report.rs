@@ -1,5 +1,5 @@
-//! What the operator met on the way to a location's store: a verdict for each step, and what was learnt on the way. Pure:
-//! the questions are asked in `run::locations` and `store`; this says what the answers mean.
+//! The report on the way to a location's store: a verdict for each step, and the facts found. It only interprets
+//! answers; `run::locations` and `store` send the requests.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -8,18 +8,18 @@ use crate::{certificate::Certificate, store::StoreError};
 
 use super::{AccessMode, Location, ProbeStep, S3Config, SecretFacts, error::shown};
 
-/// The folders that Velero lets stand below a location's prefix (pkg/persistence/object_store_layout.go).
+/// The folders that Velero accepts below a location's prefix (pkg/persistence/object_store_layout.go).
 pub const VALID_FOLDERS: [&str; 6] = ["backups", "restores", "restic", "metadata", "plugins", "kopia"];
-/// The most folders that are told of, and asked for.
+/// The most folders that are listed and reported.
 pub const MOST_FOLDERS: usize = 1000;
-/// Clocks that differ by more are told of.
+/// A larger difference of the clocks (seconds) gets a remark.
 const WORTH_TELLING: i64 = 5 * 60;
-/// Clocks that differ by more are refused (S3: RequestTimeTooSkewed).
+/// Stores refuse a larger difference of the clocks (seconds; S3: RequestTimeTooSkewed).
 const TOO_FAR: i64 = 15 * 60;
-/// A certificate that ends sooner is told of, in days.
+/// A certificate that ends sooner (days) gets a remark.
 const ENDS_SOON: i64 = 14;
 
-/// What became of a step.
+/// The outcome of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum State {
@@ -36,11 +36,11 @@ pub enum State {
 pub struct Verdict {
     /// The step.
     pub step: ProbeStep,
-    /// What became of it.
+    /// Its outcome.
     pub state: State,
     /// A sentence.
     pub text: String,
-    /// What mends it, where that is known.
+    /// What fixes it, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
 }
@@ -50,7 +50,7 @@ pub struct Verdict {
 pub struct Folder {
     /// Its name, without slashes.
     pub name: String,
-    /// Whether Velero lets it stand.
+    /// Whether Velero accepts it.
     pub valid: bool,
 }
 
@@ -62,13 +62,13 @@ pub struct Neighbour {
     pub location: String,
     /// Its prefix.
     pub prefix: String,
-    /// Whether its endpoint is written in the same way; if not, it may be another store.
+    /// Whether its endpoint is written in the same way; otherwise it may be another store.
     pub same_endpoint: bool,
-    /// Whether one prefix is the other, or lies below it: then one finds the other's folders among its own.
+    /// Whether the prefixes are equal or one lies below the other: then one location sees the other's folders.
     pub overlaps: bool,
 }
 
-/// What a location says of itself.
+/// The location's own fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Described {
@@ -79,12 +79,12 @@ pub struct Described {
     region: Option<String>,
     access_mode: &'static str,
     default: bool,
-    /// What Velero found when it last looked.
+    /// What Velero found at its last check.
     velero_phase: Option<String>,
     velero_message: Option<String>,
 }
 
-/// The server's certificate, and whether it was believed.
+/// The server's certificate, and whether it was trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TlsFacts {
@@ -93,47 +93,47 @@ pub struct TlsFacts {
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why_not: Option<String>,
-    /// What it says; none if the server sent none that can be read.
+    /// Its content; `None` if the server sent no readable one.
     pub certificate: Option<Certificate>,
     /// Whole days until its end.
     pub days_left: Option<i64>,
 }
 
-/// All of it, as `velero/locations/<name>.json` has it.
+/// The whole report, the content of `velero/locations/<name>.json`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProbeReport {
     /// The location's name.
     pub name: String,
-    /// What this bundle has to do with it.
+    /// What this bundle uses it for.
     pub used_for: Vec<&'static str>,
-    /// When it was looked at.
+    /// When it was probed.
     pub looked_at: Timestamp,
     /// Whether the store answered.
     pub reachable: bool,
-    /// The first step that failed; none: all is well.
+    /// The first step that failed; `None` if all is well.
     pub failed_at: Option<ProbeStep>,
-    /// A verdict for each step, in their order.
+    /// A verdict for each step, in order.
     pub steps: Vec<Verdict>,
-    /// What the location says.
+    /// The location's own fields.
     pub location: Described,
-    /// Secrets that it names: whether they are there, and the names of their keys.
+    /// The Secrets that it names: whether they exist, and the names of their keys.
     pub secret_names: Vec<SecretFacts>,
-    /// Absent on plain http, and if it came to no handshake.
+    /// Absent on plain http, and if no handshake took place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFacts>,
     /// By how many seconds the store's clock is ahead of the operator's.
     pub clock_ahead_seconds: Option<i64>,
-    /// The folders below the prefix; none: they could not be listed.
+    /// The folders below the prefix; `None` if they could not be listed.
     pub folders: Option<Vec<Folder>>,
-    /// There are more than are told.
+    /// Whether there are more folders than are reported.
     pub more_folders: bool,
     /// Other locations in the same bucket.
     pub shared_with: Vec<Neighbour>,
 }
 
 impl ProbeReport {
-    /// Before anything was asked. `all` are the locations of the namespace.
+    /// A report without verdicts yet. `all` are the locations of the namespace.
     pub fn of(location: &Location, all: &[Location], used_for: Vec<&'static str>, now: Timestamp) -> Self {
         let config = |key: &str| location.config.get(key).filter(|value| !value.is_empty()).cloned();
         Self {
@@ -183,19 +183,19 @@ impl ProbeReport {
         }
     }
 
-    /// What was said of the step.
+    /// The verdict of a step, if there is one yet.
     pub fn verdict(&self, step: ProbeStep) -> Option<&Verdict> {
         self.steps.iter().find(|verdict| verdict.step == step)
     }
 
-    /// The time was over: the first step of which nothing was said is the one that took it.
+    /// The time was over: marks the first step without a verdict as failed.
     pub fn gave_up(&mut self, seconds: u64) {
         if let Some(step) = ProbeStep::ALL.into_iter().find(|step| self.verdict(*step).is_none()) {
             self.failed(step, format!("no answer within {seconds} s"), None);
         }
     }
 
-    /// What the config means.
+    /// Records what the config means.
     pub fn configured(&mut self, config: &S3Config) {
         let mut text = match &config.endpoint {
             Some(endpoint) => format!("the store is at {}", endpoint.as_str()),
@@ -210,7 +210,7 @@ impl ProbeReport {
         self.ok(ProbeStep::Configuration, text);
     }
 
-    /// The TLS handshake's outcome. `verified` is false where the location asks for no verification.
+    /// Records the TLS handshake's outcome. `verified` is false where the location asks for no verification.
     pub fn tls(&mut self, verified: Result<bool, String>, certificate: Option<Certificate>) {
         let days_left = certificate.as_ref().map(|certificate| certificate.days_left(self.looked_at));
         let ends = certificate.as_ref().map_or(String::new(), |c| {
@@ -241,7 +241,7 @@ impl ProbeReport {
         self.tls = Some(TlsFacts { verified: verified == Ok(true), why_not: verified.err(), certificate, days_left });
     }
 
-    /// By how much the store's clock is ahead of ours.
+    /// Records by how many seconds the store's clock is ahead of ours; `None` if the store does not tell.
     pub fn clock(&mut self, ahead: Option<i64>) {
         const REMEDY: &str = "let NTP set the clocks of the store and of the operator's node";
         self.clock_ahead_seconds = ahead;
@@ -258,7 +258,7 @@ impl ProbeReport {
         }
     }
 
-    /// What was refused. What the store had to get right before it could refuse that was right.
+    /// Records a refusal. The steps that the store must have passed before it could refuse count as ok.
     pub fn refused(&mut self, error: &StoreError) {
         let failed = error.step().unwrap_or(ProbeStep::Answer);
         if failed > ProbeStep::Answer {
@@ -282,7 +282,7 @@ impl ProbeReport {
         self.failed(failed, error.message(), remedy);
     }
 
-    /// The folders below the prefix.
+    /// Records the folders below the prefix.
     pub fn listed(&mut self, names: Vec<String>, more: bool) {
         let folders: Vec<Folder> = names
             .into_iter()
@@ -306,7 +306,7 @@ impl ProbeReport {
         self.more_folders = more;
     }
 
-    /// Closes it: of the steps of which nothing was said it is told that they were not reached.
+    /// Closes the report: steps without a verdict become `NotReached`.
     #[must_use]
     pub fn closed(mut self) -> Self {
         self.reachable = self.verdict(ProbeStep::Answer).is_some_and(|verdict| verdict.state == State::Ok);

@@ -1,9 +1,8 @@
-//! The steps on the way to a location's store, in their order: whoever tells of a failure names the step that failed.
-//! What a step found is not here: that is `report`'s and the store's error.
+//! The steps on the way to a location's store, in order. Each report of a failure names the step that failed.
 
 use serde::Serialize;
 
-/// A step on the way to a store; each needs those before it.
+/// A step on the way to a store; each needs the steps before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ProbeStep {
@@ -13,26 +12,26 @@ pub enum ProbeStep {
     Credential,
     /// The endpoint's name has an address.
     Dns,
-    /// Somebody listens there.
+    /// The endpoint takes connections.
     Connection,
-    /// The server's certificate is believed.
+    /// The server's certificate is trusted.
     Tls,
-    /// It answers as a store does.
+    /// The endpoint answers as a store does.
     Answer,
-    /// Its clock agrees with ours.
+    /// The store's clock agrees with ours.
     Clock,
-    /// It takes the credential for somebody's.
+    /// The store accepts the credential.
     Identity,
     /// The bucket is there, and in this region.
     Bucket,
     /// The credential may do what is asked.
     Permission,
-    /// Velero lets stand what lies below the prefix.
+    /// Velero accepts the folders below the prefix.
     Layout,
 }
 
 impl ProbeStep {
-    /// All of them, in their order.
+    /// All steps, in order.
     pub const ALL: [Self; 11] = [
         Self::Configuration,
         Self::Credential,
@@ -51,7 +50,7 @@ impl ProbeStep {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Configuration => "configuration",
-            // A reader mends the same thing, whether the Secret is missing or the store refuses what is in it.
+            // A reader fixes the same thing, whether the Secret is missing or the store refuses its content.
             Self::Credential | Self::Identity => "credential",
             Self::Dns => "DNS",
             Self::Connection => "connection",

@@ -1,5 +1,5 @@
-//! Reads what a location names: its credential, its certificates, its SSE-C key. Secrets by `get` and by name only,
-//! in Velero's namespace only. What it read is kept in memory, and read again for the next attempt.
+//! Reads what a location names: its credential, its certificates, its SSE-C key. It reads Secrets by `get` and by name
+//! only, in Velero's namespace only. It keeps what it read in memory, and reads it again for the next attempt.
 
 use std::collections::BTreeMap;
 
@@ -39,10 +39,10 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    /// The exact values that must never be seen, with the rule under which the redaction counts them.
+    /// The exact values that must never be shown, each with the rule under which the redaction counts it.
     pub fn known_values(&self) -> Vec<(&'static str, Secret)> {
         let mut values = self.credential.known_values();
-        // A key that is not text cannot stand in a text as it is; the base64 in which requests carry it can.
+        // A binary key cannot occur in text as it is; its base64, which requests carry, can.
         values.extend(self.sse_c_key.iter().flat_map(|key| {
             key.as_text().into_iter().chain(std::iter::once(key.base64())).map(|value| ("known-sse-c-key", value))
         }));
@@ -58,7 +58,7 @@ impl CustomerKeyBytes {
     /// Takes exactly 32 bytes.
     ///
     /// # Errors
-    /// How many there were.
+    /// The number of bytes.
     pub fn new(bytes: &[u8]) -> Result<Self, usize> {
         bytes.try_into().map(|bytes| Self(zeroize::Zeroizing::new(bytes))).map_err(|_| bytes.len())
     }
@@ -68,7 +68,7 @@ impl CustomerKeyBytes {
         self.0.as_slice()
     }
 
-    /// As requests carry it.
+    /// The key as requests carry it.
     pub fn base64(&self) -> Secret {
         use base64::{Engine as _, engine::general_purpose::STANDARD};
         Secret::new(STANDARD.encode(self.expose()))
@@ -117,7 +117,7 @@ pub async fn resolve(
     Ok(Resolved { location: location.clone(), s3, credential, ca_pem, sse_c_key, policy })
 }
 
-/// Reads the location's own words, without what they name: what is wrong with them no time mends.
+/// Checks the location's own fields, without the Secrets that they name. A retry cures none of these errors.
 ///
 /// # Errors
 /// `Invalid`
@@ -155,7 +155,7 @@ impl Secrets<'_> {
                     ini::profile(text.expose(), profile, &from).map_err(|why| self.location.credential_error(why))?;
                 let credential = Credential::from(profile.identity);
                 if !profile.ignored.is_empty() {
-                    // In a file that was mangled by hand a value may stand where a name belongs, and names are lower case.
+                    // In a file damaged by hand a value may stand in place of a name, and names are lower case.
                     let lower = |value: &Secret| Secret::new(value.expose().to_ascii_lowercase());
                     let known = credential.known_values();
                     let known: Vec<_> = known.iter().map(|(rule, value)| (*rule, lower(value))).collect();

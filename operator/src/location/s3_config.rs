@@ -1,5 +1,5 @@
 //! The configuration keys of Velero's AWS plugin: each honoured, or refused by name.
-//! Where the credential comes from is decided in `credential`.
+//! `credential` decides where the credential comes from.
 
 use super::{Location, LocationError, endpoint::Endpoint, error::shown};
 
@@ -20,7 +20,7 @@ const KEYS: [&str; 18] = [
     "enableSharedConfig",
     "tagging",
     "checksumAlgorithm",
-    // Velero adds these three before it hands the config to the plugin; a user who sets them is not refused there.
+    // Velero adds these three before it hands the config to the plugin; it also accepts them from a user.
     "bucket",
     "prefix",
     "caCert",
@@ -29,11 +29,11 @@ const KEYS: [&str; 18] = [
 /// What the location's `spec.config` asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct S3Config {
-    /// `region`; without it and without `s3Url` the bucket is asked.
+    /// `region`; if it and `s3Url` are unset, AWS is asked for the bucket's region.
     pub region: Option<String>,
-    /// `s3Url`; none: AWS.
+    /// `s3Url`; `None` means AWS.
     pub endpoint: Option<Endpoint>,
-    /// `publicUrl`: what download URLs are signed for.
+    /// `publicUrl`: the endpoint that download URLs are signed for.
     pub public_endpoint: Option<Endpoint>,
     /// `s3ForcePathStyle`
     pub path_style: bool,
@@ -54,13 +54,13 @@ pub struct S3Config {
 /// How the store is to encrypt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Encryption {
-    /// As the bucket says.
+    /// As the bucket is configured.
     Bucket,
     /// `aws:kms` with this key.
     Kms(String),
     /// Another method by name, such as `AES256`.
     Managed(String),
-    /// With a key of our own (SSE-C), which is read from there.
+    /// With a key of our own (SSE-C), read from this place.
     CustomerKey(CustomerKey),
 }
 
@@ -132,7 +132,7 @@ impl S3Config {
             None if endpoint.is_none() => Some(Checksum::Crc32),
             None => None,
         };
-        // Read for its error only: the plugin takes the key and gives it no meaning.
+        // Read for its error only: the plugin accepts the key and ignores it.
         boolean(config.get("enableSharedConfig"), "enableSharedConfig")?;
         Ok(Self {
             region: get("region").map(region).transpose()?,
@@ -160,7 +160,7 @@ fn unknown(key: &str) -> String {
     }
 }
 
-/// Levenshtein's distance, of names bounded by what is worth comparing.
+/// Levenshtein's distance of two names, cut to a length worth comparing.
 fn distance(a: &str, b: &str) -> usize {
     const LONGEST: usize = 64;
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(LONGEST).collect(), b.chars().take(LONGEST).collect());
@@ -177,7 +177,7 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// The words that Go's `strconv.ParseBool` takes.
+/// The words that Go's `strconv.ParseBool` accepts.
 fn boolean(value: Option<&String>, key: &str) -> Result<bool, String> {
     match value.map_or("", String::as_str) {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),

@@ -1,5 +1,5 @@
-//! The Secrets that a location names, whether or not it can be used: is each there, which keys has it, and which of its
-//! values must be masked. A value never leaves as anything but a `Secret`; what the location does with it is `resolve`'s.
+//! The Secrets that a location names, even if it cannot be used: whether each exists, the names of its keys, and the
+//! values that must be masked. A value leaves here only as a `Secret`; `resolve` reads the values that are used.
 
 use std::collections::BTreeMap;
 
@@ -19,45 +19,45 @@ use super::{
     source,
 };
 
-/// The most Secrets that are looked at for one location.
+/// The most Secrets that are read for one location.
 const MOST_SECRETS: usize = 8;
-/// The most key names of a Secret that are told.
+/// The most key names of a Secret that are reported.
 const MOST_KEYS: usize = 32;
 /// The most values of a Secret that are masked.
 const MOST_VALUES: usize = 64;
-/// Shorter values are no keys; masked by value they would blank ordinary words.
+/// Shorter values are not keys; masking them would blank ordinary words.
 const SHORTEST: usize = 8;
 /// Keys of a credentials file whose values are public.
 const PUBLIC: [&str; 6] =
     ["aws_access_key_id", "region", "output", "role_arn", "role_session_name", "web_identity_token_file"];
 
-/// What may be told of a Secret.
+/// What may be reported of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretFacts {
     /// Its name.
     pub name: String,
-    /// What the location wants of it.
+    /// What the location uses it for.
     pub used_for: &'static str,
-    /// The key in it that is wanted; none: several may be.
+    /// The key in it that is wanted; `None` if several may be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wanted_key: Option<String>,
-    /// Whether it is there; none: it could not be asked for.
+    /// Whether it exists; `None` if it could not be read.
     pub exists: Option<bool>,
     /// The names of its keys, in order; at most 32.
     pub key_names: Vec<String>,
 }
 
-/// A Secret that was looked at.
+/// A Secret that was examined.
 #[derive(Debug)]
 pub struct Examined {
-    /// What may be told.
+    /// What may be reported.
     pub facts: SecretFacts,
     /// What must be masked, with the rule that masks it.
     pub values: Vec<(&'static str, Secret)>,
 }
 
-/// Looks at each Secret that the location names; `deployment` is Velero's. Secrets are read by name, one by one.
+/// Examines each Secret that the location names; `deployment` is Velero's. Secrets are read by name, one by one.
 pub async fn examine(
     client: &Client,
     namespace: &str,
@@ -80,7 +80,7 @@ pub async fn examine(
                 }
             }
             Ok(None) => facts.exists = Some(false),
-            // It is told as unknown; why, `resolve` says.
+            // It is reported as unknown; `resolve` reports why.
             Err(_) => {}
         }
         examined.push(Examined { facts, values });
@@ -92,7 +92,7 @@ const CREDENTIAL: &str = "credential";
 const CERTIFICATES: &str = "caCertRef";
 const CUSTOMER_KEY: &str = "customerKeyEncryption";
 
-/// Name, use and wanted key of each.
+/// Name, use and wanted key of each Secret.
 fn named(location: &Location, deployment: Option<&Value>) -> Vec<(String, &'static str, Option<String>)> {
     let config = S3Config::parse(location).ok();
     let mut all: Vec<(String, &'static str, Option<String>)> = Vec::new();
@@ -102,7 +102,7 @@ fn named(location: &Location, deployment: Option<&Value>) -> Vec<(String, &'stat
             all.push(one);
         }
     };
-    // A config that cannot be read names no path; spec.credential and the server's Deployment speak for themselves.
+    // An unreadable config names no path; spec.credential and the server's Deployment can still name Secrets.
     let without = Location { config: BTreeMap::new(), ..location.clone() };
     let plain = config.clone().or_else(|| S3Config::parse(&without).ok());
     match plain.and_then(|config| source(location, &config, deployment).ok()) {
@@ -136,7 +136,7 @@ fn named(location: &Location, deployment: Option<&Value>) -> Vec<(String, &'stat
     all
 }
 
-/// What must be masked of a Secret's content. More than is secret does no harm but to readability; less would.
+/// The values of a Secret that must be masked. Too many cost only readability; too few would leak.
 fn secret_values(
     data: &BTreeMap<String, ByteString>,
     wanted: Option<&str>,

@@ -1,28 +1,28 @@
-//! The forms in which a known value may have been written, as bytes to look for. Derived here and nowhere else: the check
-//! must not inherit a mistake of the rules that it checks. Values without a name or a shape are not known here.
+//! The forms in which a known value may have been written, as bytes to search for. They are derived here alone: the
+//! check must not inherit a mistake of the rules that it checks.
 
 use std::collections::BTreeSet;
 
 use zeroize::Zeroizing;
 
-/// Shorter values stand in too many words; they count only behind a name.
+/// Shorter values occur in too many words; they count only after a name.
 pub(super) const ANYWHERE: usize = 8;
-/// Shorter values than this are not looked for at all.
+/// Values shorter than this are ignored.
 pub(super) const SHORTEST: usize = 3;
-/// Of a longer form so many bytes out of its middle are looked for: its ends may be what all keys begin and end with.
+/// Of a longer form only this many bytes from its middle are searched for: its ends may be the same in all keys.
 pub(super) const NEEDLE: usize = 48;
 
 const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// Bytes that give a value away wherever they stand.
+/// Bytes that give a value away wherever they occur.
 pub(super) struct Needle {
     pub(super) bytes: Zeroizing<Vec<u8>>,
-    /// Bytes of the form in front of them.
+    /// Bytes of the form before them.
     pub(super) lead: usize,
 }
 
-/// What is looked for of one value of at least [`ANYWHERE`] bytes.
+/// The needles of one value of at least [`ANYWHERE`] bytes.
 pub(super) fn needles(value: &[u8]) -> Vec<Needle> {
     let mut forms = BTreeSet::new();
     let mut add = |form: Vec<u8>| {
@@ -67,7 +67,7 @@ fn lines_joined(value: &[u8], with: &[u8]) -> Vec<u8> {
     value.split(|byte| *byte == b'\n').collect::<Vec<_>>().join(with)
 }
 
-/// The base64 digits that depend on nothing but the value, when `skip` bytes stand in front of it.
+/// The base64 digits that depend on the value alone, when `skip` bytes precede it.
 fn digits(value: &[u8], skip: usize, alphabet: &[u8; 64]) -> Vec<u8> {
     let bit = |at: usize| value.get(at / 8).map(|byte| usize::from(byte >> (7 - at % 8) & 1));
     let mut out = Vec::new();
@@ -80,7 +80,7 @@ fn digits(value: &[u8], skip: usize, alphabet: &[u8; 64]) -> Vec<u8> {
     out
 }
 
-/// Percent-encoded in the usual ways, once and twice, and as JSON escapes it, once and twice.
+/// The value percent-encoded in the usual ways, and escaped as in JSON, each once and twice.
 fn escapes(value: &[u8]) -> Vec<Vec<u8>> {
     let mut forms = Vec::new();
     for kept in [&b"-._~"[..], b"-._~/", b""] {
@@ -110,7 +110,7 @@ fn percent(value: &[u8], kept: &[u8], hex: &[u8; 16]) -> Vec<u8> {
     out
 }
 
-/// `extra` are the bytes that a writer escapes beyond what JSON asks for: PHP and Python the slash, Go what HTML knows.
+/// `extra` are bytes that some writers escape beyond what JSON asks for: PHP and Python `/`, Go `<`, `>` and `&`.
 fn json(value: &[u8], extra: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     for byte in value {

@@ -1,11 +1,11 @@
-//! What is left of a line in which a shape was found: a marker, and of JSON and YAML all that keeps the file readable. The
-//! hits are those of the check; nothing is searched here.
+//! Replaces a line in which a shape was found with a marker; of JSON and YAML only the string, so that the file stays
+//! readable. It takes the hits from the check and searches nothing itself.
 
 use std::{collections::BTreeMap, io, ops::Range};
 
 use super::{Cost, Hit};
 
-/// How much of a line goes with a hit in it.
+/// How much of a line is removed with a hit in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     /// The line.
@@ -26,23 +26,23 @@ impl Form {
     }
 }
 
-/// Takes the lines of one entry in their order, and leaves of each what may be sent.
+/// Takes the lines of one entry in order, and removes from each what must not be sent.
 #[derive(Debug)]
 pub struct Mender {
     form: Form,
-    /// Where each hit lies in the entry, and its rule, the last one first.
+    /// Where each hit lies in the entry, and its rule; the last hit first.
     hits: Vec<(Range<u64>, &'static str)>,
     at: u64,
-    /// Lines of which something was taken.
+    /// Lines from which bytes were removed.
     pub lines: u64,
-    /// Bytes that were taken.
+    /// Bytes that were removed.
     pub bytes: u64,
     /// Hits by rule.
     pub rules: BTreeMap<String, u64>,
 }
 
 impl Mender {
-    /// For the entry of this path, in which that was found; `None` if one of these hits costs the whole entry.
+    /// For the entry at this path and its hits; `None` if one of the hits costs the whole entry.
     pub fn of(path: &str, hits: &[&Hit]) -> Option<Self> {
         let mut places = Vec::with_capacity(hits.len());
         for hit in hits.iter().rev() {
@@ -57,7 +57,7 @@ impl Mender {
     /// Mends the next line, its end included.
     ///
     /// # Errors
-    /// What was found is no part of one value, so that nothing can be taken without breaking the file.
+    /// A hit is not within one value, so that removing it would break the file.
     pub fn line(&mut self, line: &mut Vec<u8>) -> io::Result<()> {
         let begin = self.at;
         self.at += line.len() as u64;
@@ -84,7 +84,7 @@ impl Mender {
     }
 }
 
-/// What goes with a hit.
+/// The bytes of the line that are removed with a hit.
 fn piece(line: &[u8], hit: &Range<usize>, form: Form) -> Option<Range<usize>> {
     let end = line.trim_ascii_end().len().max(hit.start);
     if form == Form::Lines {
@@ -113,7 +113,7 @@ fn piece(line: &[u8], hit: &Range<usize>, form: Form) -> Option<Range<usize>> {
     (whole.start <= hit.start && hit.end <= whole.end).then_some(whole)
 }
 
-/// Where the string ends that is open at `at`.
+/// Where the string that is open at `at` ends.
 fn closing(line: &[u8], mut at: usize, end: usize) -> usize {
     while at < end && line[at] != b'"' {
         at += if line[at] == b'\\' { 2 } else { 1 };
@@ -121,12 +121,12 @@ fn closing(line: &[u8], mut at: usize, end: usize) -> usize {
     at.min(end)
 }
 
-/// Behind blanks, and behind the dashes of lists.
+/// The first byte after blanks and the dashes of lists.
 fn indent(line: &[u8]) -> usize {
     line.iter().position(|byte| !b" -".contains(byte)).unwrap_or(line.len())
 }
 
-/// Behind the time with which the line of a log begins: readers sort by it.
+/// The first byte after the time at the start of a log line. The time stays, because readers sort by it.
 fn behind_stamp(line: &[u8]) -> usize {
     let word = memchr::memchr(b' ', &line[..line.len().min(64)]).unwrap_or(0);
     let is_time = str::from_utf8(&line[..word]).is_ok_and(|word| word.parse::<jiff::Timestamp>().is_ok());
@@ -141,7 +141,7 @@ mod tests {
 
     const VALUE: &str = "v4lue";
 
-    /// Each line with the value in it is a hit.
+    /// Each occurrence of the value is a hit.
     fn mended(path: &str, text: &str) -> io::Result<(String, u64, u64)> {
         let hits: Vec<Hit> = text
             .match_indices(VALUE)

@@ -1,13 +1,13 @@
-//! The second pair of eyes: reads the closed archive back before it may be sent, and searches it for what must not leave.
-//! It shares neither code nor tables with `redact`, whose mistakes it is to find. What it finds costs a line or a file.
+//! The second check: reads the closed archive back before it may be sent, and searches it for what must not leave.
+//! To find mistakes of `redact` it shares neither code nor tables with it. A hit costs a line or a whole file.
 //!
-//! * [`forms`]: the forms of the values that the operator knows.
-//! * [`shapes`]: a few shapes of its own.
-//! * [`tokens`]: the form of redaction's tokens, in which nothing is found.
-//! * [`scan`]: the search in one text, whatever its size.
+//! * [`forms`]: the forms in which a known value may be written.
+//! * [`shapes`]: the shapes of secrets that the check knows by itself.
+//! * [`tokens`]: the form of redaction's tokens, which the search skips.
+//! * [`scan`]: the search in one text of any size.
 //! * [`read`]: the archive, segment by segment, on several cores.
 //! * [`mend`]: what is left of a line in which a shape was found.
-//! * [`quoted`]: a text without what was found in it, or elsewhere.
+//! * [`quoted`]: a text without the words in which something was found, or that quote it.
 
 mod forms;
 mod mend;
@@ -33,22 +33,22 @@ use forms::Needle;
 use scan::{Found, Scan};
 use shapes::SHAPES;
 
-/// Bytes of patterns up to which the automaton is a table, which is fast and takes about five hundred times as much.
+/// Up to this many bytes of patterns the automaton is a table, which is fast and about five hundred times as large.
 const TABLE: usize = 8 << 10;
-/// Hits of one text that are looked for at once, and how often a text is looked at again.
+/// Most hits of one pass over a text, and most passes over it.
 const MOST_OF_TEXT: usize = 64;
 const LOOKS: usize = 3;
 
-/// What goes with a hit.
+/// How much is withheld with a hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cost {
     /// The line: a shape begins and ends in it.
     Line,
-    /// The whole of it: where a part of a key, or of a known value, came out, more of it may have come out in another form.
+    /// The whole entry: where part of a key or a known value came out, the rest may have come out in another form.
     Entry,
 }
 
-/// What is looked for: the known values in all forms, and the shapes.
+/// Searches for the known values in all forms, and for the shapes.
 pub struct Detector {
     hints: AhoCorasick,
     /// The shape that a hint belongs to.
@@ -63,11 +63,11 @@ struct Exact {
     needles: Vec<Known>,
 }
 
-/// What is to be known of a pattern. Its bytes are in the automaton, which cannot be wiped.
+/// Facts about a pattern. Its bytes are in the automaton, which cannot be wiped.
 struct Known {
     rule: &'static str,
     lead: usize,
-    /// It counts only behind a name.
+    /// Whether it counts only after a name.
     named: bool,
 }
 
@@ -79,10 +79,10 @@ impl std::fmt::Debug for Detector {
 }
 
 impl Detector {
-    /// For these values, each with the name that a hit is told by.
+    /// For these values, each with the rule name that its hits report.
     ///
     /// # Panics
-    /// Never: an automaton of that few bytes can be built.
+    /// Never: an automaton of so few bytes can always be built.
     pub fn new(known: &[(&'static str, Secret)]) -> Self {
         let hints: Vec<&str> = SHAPES.iter().flat_map(|shape| shape.hints).copied().collect();
         let shape_of = SHAPES.iter().enumerate().flat_map(|(at, shape)| shape.hints.iter().map(move |_| at)).collect();
@@ -122,7 +122,7 @@ impl Detector {
         self.find(text.as_ref()).first().map(|found| format!("{} at byte {}", found.rule, found.offset))
     }
 
-    /// The text without the words in which something is found; without any if it is a key or a known value.
+    /// The text without the words in which something is found; a key or a known value withholds all of it.
     pub fn masked<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut left = Cow::Borrowed(text);
         for _ in 0..LOOKS {
@@ -147,8 +147,8 @@ fn built<P: AsRef<[u8]>>(builder: &mut aho_corasick::AhoCorasickBuilder, pattern
     builder.kind(kind).build(patterns).expect("a credential's forms are far from the automaton's limit of states")
 }
 
-/// A text as it may stand in status or in an Event: without the words in which the check finds something. Only shapes are
-/// looked for here; who knows the values of a run looks for those before.
+/// A text fit for status or an Event: without the words in which the check finds something. It searches for shapes
+/// only; a caller that knows the values of a run must search for those first.
 pub fn sanitize(text: &str) -> Cow<'_, str> {
     static SHAPES_ALONE: LazyLock<Detector> = LazyLock::new(|| Detector::new(&[]));
     let masked = SHAPES_ALONE.masked(text);

@@ -1,4 +1,4 @@
-//! Texts that quote what was found elsewhere, be it cut off behind its beginning: the words that do are masked.
+//! Masks the words of a text that quote what was found elsewhere, even if they quote only its beginning.
 
 use std::{borrow::Cow, collections::BTreeSet, ops::Range};
 
@@ -6,9 +6,9 @@ use aho_corasick::AhoCorasick;
 
 use super::{Hit, forms::ANYWHERE};
 
-/// What stands in place of the words.
+/// Replaces the masked words.
 pub(super) const WITHHELD: &str = "[withheld by the self-check]";
-/// First bytes of a hit by which a quotation is known.
+/// First bytes of a hit by which a quotation is recognized.
 const BEGIN: usize = 12;
 
 /// The beginnings of what was found.
@@ -21,7 +21,7 @@ impl std::fmt::Debug for Quoted {
 }
 
 impl Quoted {
-    /// The beginnings of these. A shorter value than is looked for anywhere stands in too many words.
+    /// The beginnings of these hits. Hits shorter than `ANYWHERE` are ignored: they occur in too many words.
     pub fn of(hits: &[Hit]) -> Self {
         let begins: BTreeSet<&[u8]> = hits
             .iter()
@@ -42,7 +42,7 @@ impl Quoted {
     }
 }
 
-/// The text without the words that these places are in; the places are in their order.
+/// The text without the words at these places, which must be in order.
 pub(super) fn without_words(text: &str, places: impl Iterator<Item = Range<usize>>) -> String {
     let mut out = String::new();
     let mut done = 0;

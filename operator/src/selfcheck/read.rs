@@ -1,5 +1,5 @@
-//! The closed archive, read back from the spool as any reader would: each segment inflated, each body searched, and the sum
-//! over all of it compared with the one that ends the archive. What becomes of a hit is decided by who seals.
+//! Reads the closed archive back from the spool as any reader would: inflates each segment, searches each body, and
+//! compares the checksum of all bytes with the one at the archive's end. `run::sealing` handles the hits.
 
 use std::{
     fs::File,
@@ -23,28 +23,28 @@ use crate::archive::{Draft, draft::Piece};
 
 /// Most threads; each takes less than 1 MiB.
 const THREADS: usize = 4;
-/// Hits of one body, and of an archive, that are kept: about 100 bytes each. A body with more goes whole.
+/// Most hits kept of one body, and of an archive: about 100 bytes each. A body with more is withheld whole.
 const MOST_OF_ONE: usize = 4 << 10;
 const MOST_OF_ALL: usize = 16 << 10;
 const INPUT: usize = 64 << 10;
 const OUTPUT: usize = 128 << 10;
 
-/// The promise that an archive was searched to its end and that nothing was found. Only [`check`] makes one.
+/// Proof that an archive was searched to its end and that nothing was found. Only [`check`] makes one.
 #[derive(Debug)]
 pub struct Clean(());
 
-/// Something in the archive that must not leave. It never says what.
+/// Something in the archive that must not leave. It never shows the value.
 #[derive(Clone)]
 pub struct Hit {
     /// Where in the archive.
     pub place: Place,
-    /// First byte of it in the entry as unpacked.
+    /// Its first byte in the unpacked entry.
     pub offset: u64,
-    /// Bytes of it.
+    /// Its length in bytes.
     pub length: u64,
-    /// Who found it: the name of a known value, or a shape of the check's own.
+    /// The rule that found it: the name of a known value, or of one of the check's shapes.
     pub rule: &'static str,
-    /// What goes with it.
+    /// How much is withheld with it.
     pub cost: Cost,
     pub(super) seen: Zeroizing<Vec<u8>>,
 }
@@ -76,7 +76,7 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// Why an archive could not be checked; it must not be sent then.
+/// Why an archive could not be checked. Such an archive must not be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
     /// It cannot be read back.
@@ -85,12 +85,12 @@ pub enum CheckError {
     /// What was searched is not what a reader would unpack.
     #[error("the sealed archive does not hold what its parts say")]
     Inconsistent,
-    /// A mistake of the check's own.
+    /// A bug in the check itself.
     #[error("the search in the sealed archive ended in a panic")]
     Panicked,
 }
 
-/// What came of one piece.
+/// The result of one piece.
 #[derive(Default)]
 struct Searched {
     hits: Vec<Hit>,
@@ -98,7 +98,7 @@ struct Searched {
     crc: crc32fast::Hasher,
 }
 
-/// Searches the archive. Of a body with more hits than are kept the first is returned, and costs the whole of it.
+/// Searches the archive. Of a body with more hits than are kept only the first is returned; it costs the whole entry.
 ///
 /// # Errors
 /// [`CheckError`]: nothing is known of the archive then.
@@ -141,9 +141,9 @@ pub fn check(draft: &Draft, detector: &Detector) -> Result<Result<Clean, Vec<Hit
     Ok(if hits.is_empty() { Ok(Clean(())) } else { Err(hits) })
 }
 
-/// The pieces are all that lies between the archive's header and its end, and their sum is the one that stands there.
+/// Whether the pieces fill all bytes between the archive's header and its end, and match the checksum at the end.
 fn is_whole(draft: &Draft, pieces: &[Piece], raw: u64, crc: u32) -> io::Result<bool> {
-    // An empty last block, the sum, the length: RFC 1952.
+    // An empty last block, the checksum, the length: RFC 1952.
     const END: usize = 10;
     let Range { start, end } = draft.content();
     let mut at = start;
@@ -167,7 +167,7 @@ struct Buffers {
     output: Zeroizing<Vec<u8>>,
 }
 
-/// Inflates a piece and searches each of the bodies in it by itself.
+/// Inflates a piece and searches each body in it separately.
 fn read(
     file: &File,
     piece: &Piece,
@@ -188,7 +188,7 @@ fn read(
         let mut data = &buffers.output[..n];
         done.crc.update(data);
         while !data.is_empty() {
-            // Up to the next border: of a body, or of what stands between two.
+            // Up to the next boundary: of a body, or of the bytes between two bodies.
             let (place, end) = match bodies.peek() {
                 Some((at, place)) if at.contains(&done.raw) => (place, at.end),
                 Some((at, _)) if at.start > done.raw => (&Place::Names, at.start),
@@ -205,7 +205,7 @@ fn read(
             }
         }
     }
-    // The manifest's piece holds nothing else, and its length is told nowhere.
+    // The manifest's piece contains only the manifest, whose unpacked length is not recorded.
     let place = bodies.next().map_or(&Place::Names, |(_, place)| place);
     done.hits.extend(hits(&mut scan, place, room));
     if bodies.next().is_some() || matches!(place, Place::Entry(_)) {
@@ -214,7 +214,7 @@ fn read(
     Ok(done)
 }
 
-/// What was found in a body, as far as there is room for it.
+/// The hits in a body, as far as there is room for them.
 fn hits(scan: &mut Scan<'_>, place: &Place, room: &AtomicUsize) -> Vec<Hit> {
     let mut found = scan.end();
     let less = |left: usize| left.checked_sub(found.len());
@@ -246,7 +246,7 @@ impl Read for Section<'_> {
     }
 }
 
-/// Deflate without header. A piece ends behind a full flush, not with a last block.
+/// Deflate without header. A piece ends after a full flush, without a last block.
 struct Inflated<'a> {
     source: Section<'a>,
     state: Decompress,

@@ -1,5 +1,4 @@
-//! One text, in pieces of any size, searched for what must not be in it, in bounded memory. What is looked for is told by
-//! `forms` and `shapes`; where the text comes from is the caller's business.
+//! Searches one text, fed in pieces of any size, in bounded memory, for what `forms` and `shapes` describe.
 
 use zeroize::Zeroizing;
 
@@ -11,12 +10,12 @@ use super::{
 
 /// Bytes that are gathered before they are judged.
 const BLOCK: usize = 256 << 10;
-/// Bytes of a hit that are kept, to find what quotes it.
+/// Bytes of a hit that are kept, to find texts that quote it.
 const SEEN: usize = 16;
 
-/// Something that must not be there. It says where and by which rule, never what.
+/// A hit: where it is, and which rule found it.
 pub(super) struct Found {
-    /// First byte of it, from the text's beginning.
+    /// Its first byte, counted from the text's beginning.
     pub(super) offset: u64,
     pub(super) length: u64,
     pub(super) rule: &'static str,
@@ -28,13 +27,13 @@ pub(super) struct Found {
 /// The search in one text.
 pub(super) struct Scan<'d> {
     detector: &'d Detector,
-    /// With redaction's tokens blanked.
+    /// The text being searched, with redaction's tokens blanked.
     window: Zeroizing<Vec<u8>>,
     /// Where the window begins in the text.
     base: u64,
     /// Hints that begin before this byte of the window have been judged.
     judged: usize,
-    /// What begins before this byte of the text belongs to the last hit.
+    /// A hit that begins before this byte of the text belongs to the last one.
     last_end: u64,
     most: usize,
     found: Vec<Found>,
@@ -65,7 +64,7 @@ impl<'d> Scan<'d> {
         }
     }
 
-    /// Ends the text: what was found, in the text's order. It may be used for another one then.
+    /// Ends the text and returns its hits in order. The search can be used for another text then.
     pub(super) fn end(&mut self) -> Vec<Found> {
         self.judge(self.window.len());
         self.window.clear();
@@ -73,7 +72,7 @@ impl<'d> Scan<'d> {
         std::mem::take(&mut self.found)
     }
 
-    /// Judges the hints that begin before `limit`; each has [`AHEAD`] bytes behind it, or the text's end.
+    /// Judges the hints that begin before `limit`; [`AHEAD`] bytes follow each of them, or the text ends earlier.
     fn judge(&mut self, limit: usize) {
         let (from, text) = (self.judged, &self.window[..]);
         let until = text.len().min(limit + self.detector.longest);
@@ -121,7 +120,7 @@ impl<'d> Scan<'d> {
     }
 }
 
-/// A short value counts as a whole value behind a name that speaks of secrets.
+/// A short value counts only whole, after a name that suggests a secret.
 fn is_named(text: &[u8], start: usize, end: usize) -> bool {
     const NAMES: [&[u8]; 6] = [b"password", b"passwd", b"pwd", b"secret", b"token", b"key"];
     let whole = text.get(end).is_none_or(|byte| byte.is_ascii_whitespace() || b"\"'&,;)]}\\<".contains(byte));

@@ -1,5 +1,5 @@
-//! The few shapes that the check knows by itself, written by hand and stricter than the rules: whatever they hit in redacted
-//! text is a mistake of the rules. What has no shape is found by its exact value, or not at all.
+//! The few shapes that the check knows by itself, written by hand and stricter than the rules: each hit in redacted
+//! text is a mistake of the rules. A secret without a shape is found by its exact value, or not at all.
 
 use std::ops::Range;
 
@@ -8,15 +8,15 @@ use memchr::memmem;
 
 use super::{Cost, tokens::BLANK};
 
-/// Bytes in front of a hint that a judge may look at.
+/// Bytes before a hint that a judge may read.
 pub(super) const BEHIND: usize = 1 << 10;
-/// Bytes from a hint's begin on that a judge may look at.
+/// Bytes from a hint's first byte on that a judge may read.
 pub(super) const AHEAD: usize = 8 << 10;
 
-/// A hint, and what is around it, with redaction's tokens blanked.
+/// A hint and the text around it, with redaction's tokens blanked.
 #[derive(Clone, Copy)]
 pub(super) struct Around<'a> {
-    /// At most [`BEHIND`] bytes, the hint, and what follows: [`AHEAD`] bytes or all that there is.
+    /// At most [`BEHIND`] bytes before the hint, and at most [`AHEAD`] bytes from its first byte on.
     pub(super) text: &'a [u8],
     /// Where the hint begins.
     pub(super) at: usize,
@@ -26,7 +26,7 @@ pub(super) struct Around<'a> {
 
 type Judge = fn(Around<'_>) -> Option<Range<usize>>;
 
-/// A shape: its name in reports, the words that it cannot be without (in any case), and the judgement.
+/// A shape: its name in reports, its hints (it contains one of them, in any case of letters), and the judge.
 pub(super) struct Shape {
     pub(super) rule: &'static str,
     pub(super) hints: &'static [&'static str],
@@ -38,7 +38,7 @@ const fn shape(rule: &'static str, hints: &'static [&'static str], judge: Judge)
     Shape { rule, hints, judge, cost: Cost::Line }
 }
 
-/// Of a key more than one line may have come out.
+/// A key's shape costs the entry: more than one line of the key may have come out.
 const fn key(hints: &'static [&'static str], judge: Judge) -> Shape {
     Shape { cost: Cost::Entry, ..shape("check-private-key", hints, judge) }
 }
@@ -92,7 +92,7 @@ impl<'a> Around<'a> {
         self.at + self.hint
     }
 
-    /// The hint begins a word: what is in front is no letter or digit, or the end of an escape.
+    /// Whether the hint begins a word: after the end of an escape, or after a byte that is not part of a word.
     fn begins(&self) -> bool {
         let before = &self.text[..self.at];
         match before {
@@ -107,7 +107,7 @@ impl<'a> Around<'a> {
         }
     }
 
-    /// The end of the run of bytes of a class that begins at `from`.
+    /// Where the run of bytes of this class that begins at `from` ends.
     fn run(&self, from: usize, class: impl Fn(u8) -> bool) -> usize {
         let rest = self.text.get(from..).unwrap_or_default();
         from + rest.iter().position(|byte| !class(*byte)).unwrap_or(rest.len())
@@ -122,7 +122,7 @@ fn is_digit64(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
 }
 
-/// As in a query: base64 may be percent-encoded there, and JSON may escape its slashes.
+/// The bytes of a value in a query: base64 may be percent-encoded there, and JSON may escape its slashes.
 fn is_in_query(byte: u8) -> bool {
     is_base64(byte) || matches!(byte, b'%' | b'.' | b'~' | b'\\')
 }
@@ -152,7 +152,7 @@ fn presigned(around: Around<'_>) -> Option<Range<usize>> {
     } else if hint.starts_with(b"x-") {
         16
     } else {
-        // Any query may have a signature; with an access id beside it, it is a store's.
+        // Any query may have a signature; one with an access id beside it belongs to a store.
         let text = around.text[around.at.saturating_sub(BEHIND)..(value.end + BEHIND).min(around.text.len())]
             .to_ascii_lowercase();
         let company = [&b"awsaccesskeyid"[..], b"googleaccessid"];
@@ -162,7 +162,7 @@ fn presigned(around: Around<'_>) -> Option<Range<usize>> {
 }
 
 fn azure(around: Around<'_>) -> Option<Range<usize>> {
-    // A signature is a query of its own.
+    // A shared access signature is a query itself.
     let value = around.after()..around.run(around.after(), |byte| is_in_query(byte) || byte == b'&');
     let enough = if around.hint().to_ascii_lowercase().starts_with(b"account") { 80 } else { 24 };
     (value.len() >= enough).then_some(value)
@@ -185,11 +185,11 @@ fn jwt(around: Around<'_>) -> Option<Range<usize>> {
         long += usize::from(next - end > 8);
         end = next;
     }
-    // A JWT's claims and signature; a JWE's key may be empty, its text and its tag are not.
+    // Of a JWT claims and signature are long; of a JWE ciphertext and tag are, while its key may be empty.
     (long >= 2).then_some(around.at..end)
 }
 
-/// The first base64 of a key behind its BEGIN line, if it is there and not masked.
+/// The first base64 of a key after its BEGIN line, if it is present and unmasked.
 fn private_key(around: Around<'_>) -> Option<Range<usize>> {
     let line = &around.text[around.at.saturating_sub(48)..around.at];
     let begin = memmem::rfind(line, b"-----BEGIN ")?;
@@ -222,12 +222,12 @@ fn encoded_private_key(around: Around<'_>) -> Option<Range<usize>> {
     (text.len() - key >= 60).then_some(around.at..end)
 }
 
-/// Capitals, small letters and digits: no path, no word.
+/// Whether it contains capitals, small letters and digits, and so is neither a path nor a word.
 fn looks_random(text: &[u8]) -> bool {
     [u8::is_ascii_uppercase, u8::is_ascii_lowercase, u8::is_ascii_digit].iter().all(|is| text.iter().any(is))
 }
 
-/// A prefix and at least `least` letters, digits or `more`; of these `letters` are letters or digits.
+/// A prefix and at least `least` letters, digits or bytes of `more`; at least `letters` of them are letters or digits.
 fn plain(around: Around<'_>, least: usize, letters: usize, more: &[u8]) -> Option<Range<usize>> {
     if around.hint().iter().any(u8::is_ascii_uppercase) || !around.begins() {
         return None;
@@ -252,7 +252,7 @@ fn userinfo(around: Around<'_>) -> Option<Range<usize>> {
     let from = around.after();
     let ends = |byte: u8| byte.is_ascii_whitespace() || byte.is_ascii_control() || b"\"'`<>\\/?#".contains(&byte);
     let mut end = around.run(from, |byte| !ends(byte));
-    // An escaped `&` or `=` ends no password.
+    // An escaped `&` or `=` does not end a password.
     while let Some(behind) = escaped_sign(&around.text[end..]).filter(|_| end - from < 512) {
         end = around.run(end + behind, |byte| !ends(byte));
     }
@@ -278,7 +278,7 @@ fn source_name(around: Around<'_>) -> Option<Range<usize>> {
     let ends = |byte: &u8| byte.is_ascii_whitespace() || b"\"'`\\=".contains(byte);
     let from = around.text[..around.at].iter().rposition(ends).map_or(0, |at| at + 1);
     let colon = from + memchr::memchr(b':', &around.text[from..around.at])?;
-    // A list or a token may stand in front of the user.
+    // A list or a token may precede the user.
     let user = around.text[from..colon].rsplit(|byte| matches!(*byte, b'[' | b']' | BLANK)).next().unwrap_or_default();
     let value = colon + 1..around.at;
     let is_user = !user.is_empty() && !user.iter().any(|byte| b"/@".contains(byte));
@@ -286,7 +286,7 @@ fn source_name(around: Around<'_>) -> Option<Range<usize>> {
     secret(around, value).filter(|_| is_user && says)
 }
 
-/// A password, unless it is a reference to a variable, stars, or redaction's tokens and nothing else.
+/// A password, unless it is a reference to a variable, or only stars or redaction's tokens.
 fn secret(around: Around<'_>, at: Range<usize>) -> Option<Range<usize>> {
     let text = &around.text[at.clone()];
     let mut value = text.iter().copied().filter(|byte| *byte != BLANK);

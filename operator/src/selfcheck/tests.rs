@@ -1,5 +1,5 @@
-//! The detector by itself: each shape and each form is found, whatever the pieces, and what redaction leaves is not.
-//! That it is asked before anything is sent is tested where bundles are sealed.
+//! The detector by itself: it finds each shape and each form in pieces of any size, and nothing in redacted text.
+//! The tests of sealing show that it is asked before anything is sent.
 
 use base64::{
     Engine as _,
@@ -40,7 +40,7 @@ fn pem(seed: u64) -> String {
     format!("-----BEGIN {} KEY-----\n{}\n-----END {0} KEY-----\n", "PRIVATE", body.join("\n"))
 }
 
-/// Each shape of its own, in the carriers in which it occurs: (rule, text that must be found).
+/// Each of the check's shapes, in the texts in which it occurs: (rule, text that must be found).
 fn shapes() -> Vec<(&'static str, String)> {
     let id = format!("{}{}", "AKIA", capitals(1, 16));
     let session = format!("{}{}", "IQoJ", word(2, 300));
@@ -231,7 +231,7 @@ proptest! {
 
     #[test]
     fn sec_x51_the_pieces_do_not_matter(
-        // The shapes above are made of the first seeds: a known value that is part of one would be the rule that is told.
+        // The shapes above use the first seeds: a known value inside a shape would be reported by its own rule.
         seed in 100_u64..1000,
         which in 0_usize..64,
         front in 0_usize..400_000,

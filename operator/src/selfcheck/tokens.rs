@@ -1,10 +1,10 @@
-//! The form of redaction's tokens, as the bundle's format documents it. Nothing in a token is a value, so the search looks at
-//! a text with its tokens blanked: several side by side, or one in the place of a user's name, are then no hit.
+//! The form of redaction's tokens, as the bundle's format documents it. A token contains no value, so the search blanks
+//! the tokens of a text: several side by side, or one in place of a user's name, are then no hit.
 
 use memchr::memmem;
 
 const OPEN: &[u8] = b"[REDACTED:";
-/// Bytes of the longest name of a rule, and of what may stand behind it: eight digits, or a number of bytes.
+/// Bytes of the longest rule name, and of what may follow it: eight digits, or a number of bytes.
 const RULE: usize = 40;
 const SHOWN: usize = 32;
 /// Bytes of the longest token.
@@ -13,7 +13,7 @@ const LONGEST: usize = OPEN.len() + RULE + 1 + SHOWN + 1;
 /// Stands for each byte of a token. No text in UTF-8 contains it.
 pub(super) const BLANK: u8 = 0xff;
 
-/// Blanks each token that ends behind the first `seen` bytes. Those were blanked before, but for a token that went on.
+/// Blanks each token that ends after the first `seen` bytes. Tokens that end within them were blanked before.
 pub(super) fn blank(text: &mut [u8], seen: usize) {
     let mut from = seen.saturating_sub(LONGEST);
     while let Some(at) = memmem::find(&text[from..], OPEN) {

@@ -1,5 +1,5 @@
-//! What went wrong between us and a store, by what the reader can do about it.
-//! No byte of a store's answer stands in a message but its HTTP status and its error code.
+//! Errors between us and a store, grouped by what the reader can do about them.
+//! Of a store's answer a message contains only the HTTP status, the error code, the region and the clock's difference.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ const MOST_CHARS: usize = 256;
 /// What was being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Looking whether the object is there, or reading it.
+    /// Checking whether the object exists, or reading it.
     Get,
     /// Writing it.
     Put,
@@ -21,16 +21,16 @@ pub enum Action {
     Delete,
     /// Ending an unfinished multipart upload.
     Abort,
-    /// Looking for unfinished multipart uploads.
+    /// Listing unfinished multipart uploads.
     ListUploads,
     /// Asking which region the bucket is in.
     FindRegion,
-    /// Looking which folders lie below the prefix.
+    /// Listing the folders below the prefix.
     List,
 }
 
 impl Action {
-    /// The permission, in the words of IAM policies.
+    /// The permission, as IAM policies name it.
     pub const fn permission(self) -> &'static str {
         match self {
             Self::Get => "s3:GetObject",
@@ -46,7 +46,7 @@ impl Action {
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The store knows us and says no.
+    /// The store accepts the credential and denies the request.
     #[error("the store refused {} on {bucket}/{key}: {answer}", action.permission())]
     Denied {
         /// What was refused.
@@ -85,44 +85,44 @@ pub enum StoreError {
     /// No answer.
     #[error("the store is unreachable: {why}")]
     Unreachable {
-        /// How far it went.
+        /// The step that failed.
         at: ProbeStep,
-        /// What was met there.
+        /// What happened there.
         why: String,
     },
-    /// The address is one that no store may have.
+    /// No store may have this address.
     #[error("{0}")]
     NotAllowed(String),
-    /// It answered that it cannot now.
+    /// The store answered that it cannot serve the request now.
     #[error("the store failed: {0}")]
     Unavailable(Answer),
-    /// It has no room.
+    /// The store has no room.
     #[error("the store has no room for the bundle: {0}")]
     Full(Answer),
-    /// The clocks differ by more than the store takes.
+    /// The clocks differ by more than the store accepts.
     #[error("the store refuses the time of the request: {answer}; {}", skew_hint(*ahead))]
     Skewed {
         /// HTTP status and error code.
         answer: Answer,
-        /// By how many seconds the store's clock is ahead of ours, if its answer says so.
+        /// By how many seconds the store's clock is ahead of ours, if its answer states the time.
         ahead: Option<i64>,
     },
-    /// The credential is no longer, or not yet, good.
+    /// The credential is no longer, or not yet, valid.
     #[error("the credential is no longer valid: {0}")]
     Expired(String),
-    /// No credential could be had.
+    /// No credential could be obtained.
     #[error("no credential: {0}")]
     NoCredential(String),
-    /// It refused the request as such.
+    /// The store rejected the request itself.
     #[error("the store rejected the request: {0}")]
     Rejected(Answer),
-    /// What it holds is not what was sent.
+    /// The object in the store differs from what was sent.
     #[error("the object in the store is not what was sent: {0}")]
     Corrupt(String),
-    /// The upload's id could not be noted, so it was ended before its first part.
+    /// The upload's id could not be noted, so the upload was aborted before its first part.
     #[error("the upload was given up before its first part: {0}")]
     NotNoted(String),
-    /// It cannot be signed.
+    /// The URL cannot be signed.
     #[error("no URL can be signed: {0}")]
     CannotSign(String),
     /// The file that is to be sent cannot be read.
@@ -133,7 +133,7 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
-    /// Whoever asked no longer wants it.
+    /// The caller gave up.
     #[error("cancelled")]
     Cancelled,
 }
@@ -148,7 +148,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Takes the code only if it looks like one: what a store sends must not reach status or logs otherwise.
+    /// Takes the code only if it looks like one: other text from a store must not reach status or logs.
     pub fn new(status: u16, code: Option<&str>) -> Self {
         let sound = |code: &&str| {
             (1..=64).contains(&code.len())
@@ -185,7 +185,7 @@ impl StoreError {
         Self::Unreachable { at: ProbeStep::Answer, why: why.into() }
     }
 
-    /// The step that failed, where it is one of those on the way to a store.
+    /// The step that failed, if it is one on the way to a store.
     pub const fn step(&self) -> Option<ProbeStep> {
         match self {
             Self::Denied { .. } => Some(ProbeStep::Permission),
@@ -221,12 +221,12 @@ impl StoreError {
         }
     }
 
-    /// The message, at most 256 characters of it: bucket and key may be long.
+    /// The message, cut to 256 characters: bucket and key may be long.
     pub fn message(&self) -> String {
         bounded(self.to_string())
     }
 
-    /// The same behind the word for the step that failed.
+    /// The same message, preceded by the word for the step that failed.
     pub fn told(&self) -> String {
         bounded(self.step().map_or_else(|| self.to_string(), |step| format!("{}: {self}", step.word())))
     }

@@ -1,18 +1,18 @@
 //! The one place in a bucket where a bundle may be: a pure function of prefix, target, name and UID, and a type that
-//! nothing else can make. What Velero wrote is named by `velero_file`.
+//! only this function makes. `velero_file` names Velero's own files.
 
 use debugbundle_crd::Target;
 use sha2::{Digest as _, Sha256};
 
-/// The folder below the location's prefix. `plugins/` is one of the six that Velero lets stand; any other new folder
-/// makes the location Unavailable and ends the user's backups.
+/// The folder below the location's prefix. `plugins/` is one of the six that Velero accepts; any other new folder makes
+/// the location Unavailable and stops the user's backups.
 pub const FOLDER: &str = "plugins/debugbundle";
 
 /// S3's limit.
 const MOST_BYTES: usize = 1024;
-/// A name within a path component; the whole component stays below the 255 bytes of file systems that back some stores.
+/// Longest name in a path component; the whole component stays below 255 bytes, for stores backed by file systems.
 const NAME_BYTES: usize = 128;
-/// Of the hash that stands for what was cut off or replaced.
+/// Digits of the hash that stands for what was cut off or replaced.
 const HASH_DIGITS: usize = 16;
 
 /// The key of a bundle.
@@ -73,7 +73,7 @@ impl std::fmt::Display for Key {
     }
 }
 
-/// A name as part of a path component: what Kubernetes allows in names stays; the rest, and excess length, becomes a hash.
+/// A name as part of a path component: characters that Kubernetes allows stay; others and excess length become a hash.
 fn component(name: &str) -> String {
     let safe: String =
         name.chars()

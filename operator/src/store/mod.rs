@@ -1,6 +1,5 @@
-//! Object stores: put, head, read, sign and delete. Everything that may be written, signed or deleted has a `Key`, and
-//! everything of Velero's that may be read is a `VeleroFile`; the types leave no other way.
-//! Which location is meant, and its credential, is decided in `location`.
+//! Object stores: put, head, read, sign and delete. The types ensure that only the object at a `Key` is written, signed
+//! or deleted, and that of Velero's files only a `VeleroFile` is read. `location` finds location and credential.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -26,11 +25,11 @@ pub use velero_file::{BackupFile, InvalidName, RestoreFile, VeleroFile};
 pub struct Stored {
     /// Size.
     pub bytes: u64,
-    /// SHA-256 as whoever uploaded it noted it; hexadecimal.
+    /// SHA-256 as noted at upload; hexadecimal.
     pub sha256: Option<String>,
-    /// The store's own mark of this content.
+    /// The store's ETag of this content.
     pub etag: Option<String>,
-    /// What was noted beside it: uid, outcome and the like.
+    /// Its metadata: uid, outcome and the like.
     pub meta: BTreeMap<String, String>,
 }
 
@@ -43,22 +42,22 @@ pub struct Upload<'a> {
     pub bytes: u64,
     /// Its SHA-256, hexadecimal.
     pub sha256: &'a str,
-    /// What is to be noted beside it, besides size and SHA-256: lower-case names, ASCII values, a few hundred bytes.
+    /// Its metadata besides size and SHA-256: lower-case names, ASCII values, a few hundred bytes.
     pub meta: BTreeMap<String, String>,
 }
 
-/// Whoever wants to know how an upload goes.
+/// Follows the progress of an upload.
 pub trait UploadHooks: Send + Sync {
-    /// A multipart upload has this id now and no part yet: the moment to note it, so that a successor can end it.
+    /// A multipart upload has this id and no part yet. Note the id now, so that a successor can abort the upload.
     /// An error gives the upload up.
     fn begun<'a>(&'a self, upload_id: &'a str) -> BoxFuture<'a, Result<(), String>>;
-    /// So many bytes have arrived in all.
+    /// This many bytes have arrived in total.
     fn sent(&self, bytes: u64);
 }
 
-/// The content of an object, as it comes.
+/// The content of an object, as it arrives.
 pub struct Body {
-    /// Its length, if the store says so.
+    /// Its length, if the store states it.
     pub bytes: Option<u64>,
     /// The content; an error ends it.
     pub stream: BoxStream<'static, Result<Bytes, StoreError>>,
@@ -72,12 +71,12 @@ impl std::fmt::Debug for Body {
 
 /// An object store. Every operation may be repeated; none follows a redirect.
 pub trait Store: Send + Sync {
-    /// What is at `key`; nothing is `None`. A store that hides absence behind a refusal (no `s3:ListBucket`) gives
-    /// `Denied`, which means: unknown.
+    /// What is at `key`; `None` if nothing is. A store that hides absence behind a refusal (no `s3:ListBucket`) returns
+    /// `Denied`, which means unknown.
     fn head(&self, key: &Key) -> impl Future<Output = Result<Option<Stored>, StoreError>> + Send;
 
-    /// Sends the file. A failure, and dropping the future, leave no unfinished upload behind as far as the store lets
-    /// itself be told; its id went to `hooks` before the first part.
+    /// Sends the file. After a failure, or when the future is dropped, it aborts the unfinished upload if the store can
+    /// be reached. `hooks` gets the upload's id before the first part.
     fn upload(
         &self,
         key: &Key,
@@ -85,38 +84,38 @@ pub trait Store: Send + Sync {
         hooks: &dyn UploadHooks,
     ) -> impl Future<Output = Result<Stored, StoreError>> + Send;
 
-    /// Compares what the store holds with the file: size, SHA-256 as noted, the first and the last bytes.
+    /// Compares the object in the store with the file: size, SHA-256 as noted, the first and the last bytes.
     ///
     /// # Errors
     /// `Corrupt` if they differ.
     fn verify(&self, key: &Key, upload: &Upload<'_>) -> impl Future<Output = Result<Stored, StoreError>> + Send;
 
-    /// Ends an unfinished multipart upload; one that is gone is done.
+    /// Aborts an unfinished multipart upload; an absent one is no error.
     fn abort(&self, key: &Key, upload_id: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Ends every unfinished multipart upload of the key: also one that was created by a process that died before it
-    /// could note the id. Without the right to list uploads there is nothing to be found, which is no error.
+    /// Aborts every unfinished multipart upload of the key, even one of a process that died before it could note the
+    /// id. Without the right to list uploads it finds none, which is no error.
     fn abort_unfinished(&self, key: &Key) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Removes the object; one that is gone is done.
+    /// Removes the object; an absent one is no error.
     fn delete(&self, key: &Key) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Signs a URL that downloads the object as a file of its own name. `ttl` is cut to what the store and the
-    /// credential allow. Ask `head` first: a URL of what is not there can be signed too.
+    /// Signs a URL that downloads the object under its own file name. `ttl` is cut to what the store and the credential
+    /// allow. Call `head` first: the URL of an absent object can be signed too.
     fn sign(&self, key: &Key, ttl: Duration, now: Timestamp)
     -> impl Future<Output = Result<Signed, StoreError>> + Send;
 
-    /// Reads a file of Velero's; `None` if it was never written.
+    /// Reads a file of Velero; `None` if it was never written.
     fn read(&self, file: &VeleroFile) -> impl Future<Output = Result<Option<Body>, StoreError>> + Send;
 
     /// The whole object at `key`, to hash what an earlier attempt left; `None` if there is none.
     fn get(&self, key: &Key) -> impl Future<Output = Result<Option<Body>, StoreError>> + Send;
 }
 
-/// The stores that there are.
+/// The supported kinds of stores.
 #[derive(Clone, Debug)]
 pub enum AnyStore {
-    /// S3 and what speaks it.
+    /// S3 and compatible stores.
     S3(S3),
 }
 

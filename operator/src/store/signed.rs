@@ -1,5 +1,4 @@
-//! A download URL: whoever has it can download, so it shows itself only where that is asked for by name.
-//! Signing is done by the stores.
+//! A presigned download URL. Anyone who has it can download, so only the explicit `expose` shows it whole.
 
 use jiff::Timestamp;
 use zeroize::Zeroizing;
@@ -13,7 +12,7 @@ impl SignedUrl {
         Self(Zeroizing::new(url.to_owned()))
     }
 
-    /// The whole URL, for status and for nothing else.
+    /// The whole URL, for status only.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -31,14 +30,14 @@ impl std::fmt::Debug for SignedUrl {
     }
 }
 
-/// What ended a URL's life.
+/// What limits a URL's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// The time that was asked for.
+    /// The requested time.
     Asked,
     /// Seven days, the most that stores sign for.
     SevenDays,
-    /// The end of the credential that signed it.
+    /// The expiry of the credential that signed it.
     Credential,
 }
 
@@ -49,11 +48,11 @@ pub struct Signed {
     pub url: SignedUrl,
     /// When it stops working.
     pub expires: Timestamp,
-    /// Why then.
+    /// What limits its life.
     pub limit: Limit,
-    /// Headers that the download must carry besides; with SSE-C the URL alone is useless. Names only.
+    /// Names of the headers that the download must carry; with SSE-C the URL alone is useless.
     pub headers: Vec<String>,
-    /// Whether the host is one that only the cluster can resolve: `publicUrl` should be set.
+    /// Whether only the cluster can resolve the host; then `publicUrl` should be set.
     pub cluster_internal: bool,
     /// Whether it is plain http.
     pub plain_http: bool,

@@ -1,5 +1,5 @@
-//! The files of Velero's own that may be read from a store: a fixed list of names, and a target's name that was checked.
-//! The tarball of the backed-up items is not among them: it holds every Secret in clear.
+//! The files of Velero that may be read from a store: a fixed list of names for a target whose name is checked.
+//! The tarball of the backed-up items is not among them: it contains every Secret in clear text.
 
 /// A file that Velero stored about a Backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,7 +92,7 @@ impl RestoreFile {
     }
 }
 
-/// A file of Velero's, of a certain Backup or Restore.
+/// A file that Velero stored about a certain Backup or Restore.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct VeleroFile {
     below_root: String,

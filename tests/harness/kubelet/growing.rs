@@ -1,5 +1,4 @@
-//! A log that grows while it is read, as that of a running container does: a test writes it, line by line, and ends it.
-//! It breaks in no way; the other scripts do.
+//! A log that grows while it is read, like a running container's: a test writes it line by line and ends it.
 
 use std::sync::{Arc, Mutex};
 
@@ -43,7 +42,7 @@ impl Growing {
         lock(&self.lines).clone()
     }
 
-    /// The log from where the query wants it, and then each line as it is written.
+    /// The log from the start that the query selects, then each new line.
     pub(super) fn follow(&self, wanted: Wanted) -> impl Stream<Item = Bytes> + use<> {
         let (lines, state) = (self.lines.clone(), self.state.subscribe());
         let further = wanted.further();

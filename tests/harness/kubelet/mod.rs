@@ -1,5 +1,5 @@
-//! A scripted kubelet: it answers the API server's requests for container logs as a test tells it to.
-//! It runs no container and knows no pod; what it serves and how it breaks is a [`LogScript`].
+//! A scripted kubelet: it answers the API server's requests for container logs according to a [`LogScript`], which sets
+//! the log and its faults. It runs no containers.
 
 mod growing;
 mod script;
@@ -23,10 +23,10 @@ use crate::tls::Identity;
 pub use growing::Growing;
 pub use script::LogScript;
 
-/// What one request for a log asked for, as it came from the API server.
+/// One request for a log, as the API server sent it.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// When it came.
+    /// When it arrived.
     pub at: Timestamp,
     /// The pod's namespace.
     pub namespace: String,
@@ -34,7 +34,7 @@ pub struct Seen {
     pub pod: String,
     /// The container.
     pub container: String,
-    /// `previous`, `tailLines`, `limitBytes`, `sinceTime`, `timestamps`, as they came.
+    /// `previous`, `tailLines`, `limitBytes`, `sinceTime`, `timestamps`, as received.
     pub query: BTreeMap<String, String>,
 }
 
@@ -45,7 +45,7 @@ pub enum Reach {
     Open,
     /// Its port is closed: connection refused.
     Refused,
-    /// It takes connections and never says a word.
+    /// It accepts connections and sends nothing.
     Silent,
     /// It answers with a certificate of an authority that the API server does not know.
     Untrusted,
@@ -59,7 +59,7 @@ pub struct Kubelet {
     stranger: TlsAcceptor,
 }
 
-/// Whose log a script is.
+/// The container of a script's log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     namespace: String,
@@ -90,18 +90,18 @@ enum Held {
 }
 
 impl Kubelet {
-    /// With what its nodes prove who they are, and what an untrusted one shows.
+    /// Takes the identity of its nodes, and the identity that an untrusted node shows.
     pub(crate) fn new(node: &Identity, stranger: &Identity) -> Result<Self, Fault> {
         Ok(Self { state: Arc::default(), tls: acceptor(node)?, stranger: acceptor(stranger)? })
     }
 
-    /// Says what the log of a container is.
+    /// Sets the log of a container.
     pub fn script(&self, namespace: &str, pod: &str, container: &str, script: LogScript) {
         self.set(namespace, pod, container, false, script);
     }
 
-    /// Says what the log of a container's previous instance is. Without it there is none, as for a container that
-    /// never restarted.
+    /// Sets the log of a container's previous instance. Without it there is none, as for a container that never
+    /// restarted.
     pub fn script_previous(&self, namespace: &str, pod: &str, container: &str, script: LogScript) {
         self.set(namespace, pod, container, true, script);
     }
@@ -111,17 +111,17 @@ impl Kubelet {
         lock(&self.state.scripts).insert(key, script);
     }
 
-    /// The requests that came to a node, in their order.
+    /// The requests to a node, in order.
     pub fn seen(&self, node: &str) -> Vec<Seen> {
         lock(&self.state.nodes).get(node).map(|record| record.seen.clone()).unwrap_or_default()
     }
 
-    /// How many logs a node was serving at once, at most.
+    /// The most logs that a node served at once.
     pub fn most_at_once(&self, node: &str) -> usize {
         lock(&self.state.nodes).get(node).map_or(0, |record| record.most_open)
     }
 
-    /// How many logs a node is serving now.
+    /// The number of logs that a node serves now.
     pub fn open_now(&self, node: &str) -> usize {
         lock(&self.state.nodes).get(node).map_or(0, |record| record.open)
     }

@@ -1,5 +1,5 @@
-//! What a container's log is and how its delivery breaks, said in one line of a test.
-//! How it goes over the wire is `serve`'s matter; how queries cut it is `source`'s.
+//! A container's log and the faults of its delivery, written in one line of a test. `serve` sends it, and `source`
+//! applies the query.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::growing::Growing;
 
-/// The log of a container, and what goes wrong while it is served.
+/// The log of a container, and the faults while it is served.
 ///
 /// [`lines`](Self::lines), [`generated`](Self::generated) and [`file`](Self::file) honour the query as a kubelet
 /// does (`tailLines`, `sinceTime`, `limitBytes`, `timestamps`); [`body`](Self::body) and [`status`](Self::status)
@@ -21,7 +21,7 @@ use super::growing::Growing;
 pub struct LogScript {
     pub(super) content: Content,
     pub(super) faults: Faults,
-    /// Set once the faults have happened, if they happen once.
+    /// Set once the faults have happened, if they happen only once.
     spent: Option<Arc<AtomicBool>>,
 }
 
@@ -60,7 +60,7 @@ impl LogScript {
     /// Length of a generated line, with its newline and without the kubelet's timestamp.
     pub const GENERATED_LINE: u64 = 200;
 
-    /// These lines, a second apart, the last of them now.
+    /// These lines, one second apart; the last is now.
     pub fn lines<L: AsRef<[u8]>>(lines: impl IntoIterator<Item = L>) -> Self {
         let mut all: Vec<_> =
             lines.into_iter().map(|line| Line { at: Timestamp::UNIX_EPOCH, text: line.as_ref().to_vec() }).collect();
@@ -72,13 +72,13 @@ impl LogScript {
         Self::of(Content::Lines(Arc::new(all)))
     }
 
-    /// These lines with the times at which the container wrote them.
+    /// These lines, with the times at which the container wrote them.
     pub fn timed_lines<L: AsRef<[u8]>>(lines: impl IntoIterator<Item = (Timestamp, L)>) -> Self {
         let all = lines.into_iter().map(|(at, line)| Line { at, text: line.as_ref().to_vec() }).collect();
         Self::of(Content::Lines(Arc::new(all)))
     }
 
-    /// About this many bytes of lines such as Velero writes, made while they are served: any size, no memory. The
+    /// About this many bytes of lines like Velero's, generated while they are served, so any size needs no memory. The
     /// same seed gives the same lines. They spread over the last hour; see [`between`](Self::between).
     pub fn generated(bytes: u64, seed: u64) -> Self {
         let now = Timestamp::now();
@@ -87,23 +87,22 @@ impl LogScript {
         Self::of(Content::Generated(script)).between(an_hour_ago, now)
     }
 
-    /// A file, read anew for each request: the log of a real process. Its times are those of its own `time="…"`
-    /// fields.
+    /// A file, read anew for each request: the log of a real process. Its times come from its `time="…"` fields.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::of(Content::File(path.into()))
     }
 
-    /// A log that the test goes on writing; with `follow=true` it is served until the test ends it.
+    /// A log that the test continues to write; with `follow=true` it is served until the test ends it.
     pub fn growing(log: &Growing) -> Self {
         Self::of(Content::Growing(log.clone()))
     }
 
-    /// These bytes, whatever is asked.
+    /// These bytes, for any query.
     pub fn body(bytes: impl Into<Bytes>) -> Self {
         Self::of(Content::Body(StatusCode::OK, bytes.into()))
     }
 
-    /// This status and text, whatever is asked. The API server passes the text on within its own error.
+    /// This status and text, for any query. The API server includes the text in its own error.
     pub fn status(code: u16, text: impl Into<Bytes>) -> Self {
         let code = StatusCode::from_u16(code).expect("a status code of three digits");
         Self::of(Content::Body(code, text.into()))
@@ -127,7 +126,7 @@ impl LogScript {
         self
     }
 
-    /// Silent for ever after this many bytes, with the connection open.
+    /// Sends nothing more after this many bytes, with the connection open.
     #[must_use]
     pub fn stall_after(mut self, bytes: u64) -> Self {
         self.faults.stall_after = Some(bytes);
@@ -148,14 +147,14 @@ impl LogScript {
         self
     }
 
-    /// What goes wrong does so at the first request only.
+    /// The faults happen at the first request only.
     #[must_use]
     pub fn once(mut self) -> Self {
         self.spent = Some(Arc::default());
         self
     }
 
-    /// What goes wrong at the request that is answered now.
+    /// The faults of the current request.
     pub(super) fn faults_now(&self) -> Faults {
         let over = self.spent.as_ref().is_some_and(|spent| spent.swap(true, Ordering::AcqRel));
         if over { Faults::default() } else { self.faults }

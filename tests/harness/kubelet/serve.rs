@@ -1,5 +1,5 @@
-//! The wire of a scripted node: TLS, HTTP/1.1, `/containerLogs/<namespace>/<pod>/<container>`.
-//! Here a script's faults happen: the slow, the stalled, the cut and the reset body.
+//! The wire of a scripted node: TLS, HTTP/1.1, `/containerLogs/<namespace>/<pod>/<container>`. A script's faults happen
+//! here: slow, stalled, cut and reset bodies.
 
 use std::convert::Infallible;
 use std::io;
@@ -28,12 +28,12 @@ use super::{Key, Seen, State};
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// Time for bytes that were written to leave the machine before the connection is reset: a reset overtakes them.
+/// Time for written bytes to leave the machine before the connection is reset: a reset overtakes them.
 const BEFORE_RESET: Duration = Duration::from_millis(50);
 
 pub(super) async fn node(listener: TcpListener, name: Arc<str>, state: Arc<State>, tls: TlsAcceptor) {
     loop {
-        // The API server may give up on a connection before it is taken.
+        // The API server may give up on a connection before it is accepted.
         let Ok((tcp, _)) = listener.accept().await else {
             continue;
         };
@@ -91,7 +91,7 @@ fn scripted(script: &LogScript, wanted: Wanted, reset: &Arc<AtomicBool>, serving
     if let Content::Growing(growing) = &script.content
         && wanted.follow
     {
-        // Dropped with the body: then the log is being served no more.
+        // Dropped with the body, which ends the count.
         let frames = growing.follow(wanted).map(move |piece| {
             let _serving = &serving;
             Ok(Frame::data(piece))
@@ -124,7 +124,7 @@ fn plain(status: StatusCode, text: Bytes) -> Response<Body> {
 
 fn query(text: &str) -> std::collections::BTreeMap<String, String> {
     let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
-    // Of all that Kubernetes sends here only the colons of a time are escaped.
+    // Kubernetes escapes only the colons of a time here.
     pairs.map(|(key, value)| (key.to_owned(), value.replace("%3A", ":").replace("%2B", "+"))).collect()
 }
 
@@ -140,7 +140,7 @@ impl Drop for Serving {
     }
 }
 
-/// A body on its way, with what shall go wrong.
+/// A body being sent, with its faults.
 struct Delivery {
     pieces: Pieces,
     rest: Bytes,
@@ -195,7 +195,7 @@ impl Delivery {
     }
 }
 
-/// A connection that ends with a reset in place of a goodbye, if it is told to.
+/// A connection that ends with a reset instead of a normal close, if `reset` is set.
 struct Wire {
     tcp: TcpStream,
     reset: Arc<AtomicBool>,
@@ -204,7 +204,7 @@ struct Wire {
 impl Drop for Wire {
     fn drop(&mut self) {
         if self.reset.load(Ordering::Acquire) {
-            // Failing means that the connection is gone already, which is what was wanted.
+            // Fails if the connection is already gone, which is the goal.
             let _ = self.tcp.set_zero_linger();
         }
     }

@@ -1,5 +1,5 @@
-//! The bytes of a log for one query, in pieces: as a kubelet reads it, tail first, then time, then the limit.
-//! Nothing here waits or breaks; that is done to the pieces by `serve`.
+//! The bytes of a log for one query, in pieces, as a kubelet reads it: first the tail, then the time, then the limit.
+//! `serve` adds delays and faults.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -42,7 +42,7 @@ impl Wanted {
         }
     }
 
-    /// Of a log that is followed, for what is written after the answer began.
+    /// The query for lines written after the response began, when a log is followed.
     pub(super) fn further(self) -> Self {
         Self { tail: None, ..self }
     }
@@ -91,7 +91,7 @@ pub(super) fn in_memory(lines: Arc<Vec<Line>>, wanted: Wanted) -> Pieces {
     }))
 }
 
-/// The lines of a file that some process writes. A line without a time of its own has that of the line before.
+/// The lines of a file that a process writes. A line without a time gets the time of the line before.
 fn read(path: &Path) -> io::Result<Vec<Line>> {
     let text = std::fs::read(path)?;
     let mut at = Timestamp::UNIX_EPOCH;
@@ -118,7 +118,7 @@ impl std::fmt::Display for Stamp {
     }
 }
 
-/// Lines of a fixed length, so that any of them can be made without those before it.
+/// Lines of a fixed length, so that each can be generated without the lines before it.
 struct Generator {
     script: Generated,
     next: u64,
@@ -185,7 +185,7 @@ impl Iterator for Generator {
     }
 }
 
-/// A number that looks random and depends on nothing but its argument (splitmix64).
+/// A random-looking number that depends only on its argument (splitmix64).
 const fn mixed(seed: u64) -> u64 {
     let mut x = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

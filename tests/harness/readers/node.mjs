@@ -1,4 +1,4 @@
-// Reads an archive with DecompressionStream, as a web page would: the whole of it, and the manifest by its place alone.
+// Reads an archive with DecompressionStream, as a web page would: the whole archive, and the manifest by its offset.
 // Prints the digest of the whole tar stream, then the manifest.
 import { readFileSync } from 'node:fs'
 import { createHash } from 'node:crypto'
@@ -14,6 +14,6 @@ console.log(createHash('sha256').update(tar).digest('hex'))
 
 const place = archive.subarray(10, 63).toString().match(/^debugbundle manifest (\d{16})\+(\d{12}) *$/)
 const [from, length] = [Number(place[1]), Number(place[2])]
-// A raw inflater that insists on a last block is given an empty one.
+// A raw inflater requires a last block, so it gets an empty one.
 const segment = new Uint8Array([...archive.subarray(from, from + length), 3, 0])
 process.stdout.write(new TextDecoder().decode(await inflate(segment, 'deflate-raw')))

@@ -1,5 +1,5 @@
-//! Who may talk to the stand's API server: kubeconfigs, ServiceAccounts and their tokens, and what they were seen to do.
-//! What a ServiceAccount may do is said by the test, with the roles that it creates.
+//! Access to the stand's API server: kubeconfigs, ServiceAccounts and their tokens, and their requests in the audit
+//! log. Tests create the roles of a ServiceAccount.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{TestCluster, client_of};
 
-/// A ServiceAccount and the ways to be it.
+/// A ServiceAccount and its credentials.
 #[derive(Clone, Debug)]
 pub struct Account {
     /// Its user name: `system:serviceaccount:<namespace>:<name>`.
@@ -22,7 +22,7 @@ pub struct Account {
     pub kubeconfig: PathBuf,
 }
 
-/// A request that somebody made: verb, group and resource (`pods/log`), as a role would name them.
+/// A request: verb, group and resource (`pods/log`), as a role would name them.
 pub type Deed = (String, String, String);
 
 impl TestCluster {
@@ -44,7 +44,7 @@ impl TestCluster {
         Account { user: format!("system:serviceaccount:{namespace}:{name}"), kubeconfig }
     }
 
-    /// What a user was seen to ask of the API server, from its audit log.
+    /// A user's distinct requests to the API server, from its audit log.
     pub fn deeds_of(&self, user: &str) -> BTreeSet<Deed> {
         self.requests_of(user).into_iter().collect()
     }
@@ -64,7 +64,7 @@ impl TestCluster {
         deeds.collect()
     }
 
-    /// Which logs a user asked for, each once however often: the pod, its container, and whether of the instance before.
+    /// The logs that a user requested, each once: the pod, its container, and whether the previous instance.
     pub fn logs_of(&self, user: &str) -> BTreeSet<(String, String, bool)> {
         let its_own = self.audited(user).into_iter();
         let logs = its_own.filter(|event| event["objectRef"]["subresource"] == "log").filter_map(|event| {
@@ -76,12 +76,12 @@ impl TestCluster {
         logs.collect()
     }
 
-    /// How many requests of a user the API server has ended, from its audit log.
+    /// The number of a user's requests that the API server has completed, from its audit log.
     pub fn calls_of(&self, user: &str) -> usize {
         self.audited(user).iter().filter(|event| event["stage"] == "ResponseComplete").count()
     }
 
-    /// When the API server received the requests of a user that it has ended, in seconds since 1970: so many in each.
+    /// Number of a user's completed requests, by the second since 1970 in which the API server received them.
     pub fn calls_by_second(&self, user: &str) -> BTreeMap<i64, usize> {
         let mut seconds = BTreeMap::new();
         for event in self.audited(user).iter().filter(|event| event["stage"] == "ResponseComplete") {
@@ -91,13 +91,13 @@ impl TestCluster {
         seconds
     }
 
-    /// How often a user asked for the path of a request that is about no resource, such as `/version`.
+    /// How often a user requested a path that is about no resource, such as `/version`.
     pub fn times_of_path(&self, user: &str, path: &str) -> usize {
         let of_path = |event: &&Value| event["requestURI"] == path && event["stage"] == "ResponseComplete";
         self.audited(user).iter().filter(of_path).count()
     }
 
-    /// How often a user asked for this (a resource as [`Deed`] has it) in a namespace, and was answered with this code.
+    /// How often a user requested this (a resource as in [`Deed`]) in a namespace and got this status code.
     pub fn times(&self, user: &str, (verb, resource): (&str, &str), namespace: &str, code: u16) -> usize {
         let same = |event: &Value| {
             let object = &event["objectRef"];
@@ -111,10 +111,10 @@ impl TestCluster {
         self.audited(user).iter().filter(|event| same(event)).count()
     }
 
-    /// What the audit log has of a user, each request once: one that is answered bit by bit (logs, watches) is there twice, as
-    /// it begins and when it has ended. It is long, so that only the lines that name the user are parsed.
+    /// A user's requests in the audit log, each once; long-running ones (logs, watches) twice, at their start and end.
+    /// The log is long, so only lines that contain the user's name are parsed.
     pub(crate) fn audited(&self, user: &str) -> Vec<Value> {
-        // A given cluster writes no audit log here; what is not granted is refused there all the same.
+        // A given cluster writes no audit log here, but still refuses requests without a right.
         let log = std::fs::read_to_string(self.folder.join("logs").join("audit.jsonl")).unwrap_or_default();
         let quoted = format!("\"{user}\"");
         let named = log.lines().filter(|line| line.contains(&quoted));
@@ -137,13 +137,13 @@ impl TestCluster {
 }
 
 impl Account {
-    /// A client that is this account.
+    /// A client with this account's token.
     pub async fn client(&self) -> Client {
         client_of(&self.kubeconfig).await.expect("the account's kubeconfig is good")
     }
 }
 
-/// Writes a kubeconfig (JSON is YAML). It stands beside `certs/`.
+/// Writes a kubeconfig (JSON is YAML), which expects `certs/` beside it.
 pub(super) fn write_kubeconfig(path: &Path, port: u16, token: &str, namespace: &str) -> io::Result<()> {
     let authority = path.with_file_name("certs").join("ca.crt");
     let server = format!("https://127.0.0.1:{port}");
@@ -158,7 +158,7 @@ pub(super) fn write_kubeconfig(path: &Path, port: u16, token: &str, namespace: &
     std::fs::write(path, serde_json::to_vec_pretty(&config)?)
 }
 
-/// 32 hexadecimal digits that nobody can guess.
+/// 32 random hexadecimal digits.
 pub(crate) fn random_token() -> io::Result<String> {
     let mut bytes = [0; 16];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;

@@ -28,8 +28,8 @@ use crate::{crds, until};
 
 /// Set to keep the stand's folder (data, logs, kubeconfigs) after the tests.
 pub const KEEP: &str = "DEBUGBUNDLE_KEEP";
-/// Set to `1` to use the API server of `KUBECONFIG` in place of one of our own. It must run on this machine, or it
-/// cannot reach the scripted kubelet.
+/// Set to `1` to use the API server of `KUBECONFIG` in place of our own. It must run on this machine to reach the
+/// scripted kubelet.
 pub const USE_CLUSTER: &str = "DEBUGBUNDLE_USE_CLUSTER";
 
 pub(crate) use access::random_token;
@@ -52,15 +52,15 @@ pub struct TestCluster {
 impl TestCluster {
     /// The stand of this test process; the first call starts it, which takes seconds once the tools are built.
     ///
-    /// Its servers end when this process ends, however it ends.
+    /// Its servers end with this process, however it ends.
     pub async fn shared() -> &'static Self {
         static STAND: OnceCell<Result<TestCluster, String>> = OnceCell::const_new();
         let stand = STAND.get_or_init(|| async { Self::started(true).await });
         stand.await.as_ref().unwrap_or_else(|why| panic!("{why}"))
     }
 
-    /// One more stand, for what would disturb the tests on the shared one: kinds that come and go. It has an API server of
-    /// its own in any case, and ends with this process, too.
+    /// A second stand, for tests that would disturb the shared one: kinds that come and go. It always has an API server
+    /// of its own, and also ends with this process.
     pub async fn apart() -> &'static Self {
         Box::leak(Box::new(Self::started(false).await.unwrap_or_else(|why| panic!("{why}"))))
     }
@@ -70,7 +70,7 @@ impl TestCluster {
         start.await.map_err(|panic| panic.to_string())?.map_err(|error| format!("the stand did not start: {error}"))
     }
 
-    /// What outlives a test (the kubelet, first of all) runs here, not on the runtime of the test that began it.
+    /// The runtime of all that outlives a test, such as the kubelet, instead of that test's own runtime.
     pub(crate) fn runtime() -> &'static Handle {
         static RUNTIME: OnceLock<Runtime> = OnceLock::new();
         RUNTIME
@@ -85,7 +85,7 @@ impl TestCluster {
     }
 
     async fn start(may_be_given: bool) -> Result<Self, Fault> {
-        // Somebody else in this process may have chosen the same one before us.
+        // Other code in this process may have installed the same provider already.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = tempfile::Builder::new().prefix("debugbundle-stand-").tempdir()?.keep();
         if std::env::var_os(KEEP).is_some() {
@@ -109,12 +109,12 @@ impl TestCluster {
         Ok(stand)
     }
 
-    /// Installs Velero's kinds and ours again, those that a test took away.
+    /// Reinstalls those of Velero's kinds and ours that a test took away.
     pub async fn install_kinds(&self) {
         crds::install(&self.client().await).await.expect("the kinds could be installed before");
     }
 
-    /// A client with all rights. Each test makes its own: a client lives on the runtime that made it.
+    /// A client with all rights. Each test makes its own, because a client lives on the runtime that made it.
     pub async fn client(&self) -> Client {
         client_of(&self.kubeconfig).await.expect("the stand's own kubeconfig is good")
     }
@@ -124,7 +124,7 @@ impl TestCluster {
         &self.kubeconfig
     }
 
-    /// Where the stand keeps its data and everybody's logs.
+    /// Where the stand keeps its data and all logs.
     pub fn folder(&self) -> &Path {
         &self.folder
     }

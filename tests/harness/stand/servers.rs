@@ -1,5 +1,5 @@
-//! How each server of the API stand is started, and how one knows that it is ready.
-//! Ports are the system's choice; when somebody else takes one in between, the server is started again on another.
+//! Starts each server of the API stand and waits until it is ready. The system chooses ports; if another program takes
+//! one in between, the server is started again on another.
 
 use std::io;
 use std::net::TcpListener;
@@ -26,7 +26,7 @@ pub(super) struct Cluster {
     pub(super) servers: Vec<Process>,
 }
 
-/// Every request to the API server, without bodies: what each user was seen to do.
+/// Every request to the API server, without bodies.
 const AUDIT_POLICY: &str = r#"{"apiVersion":"audit.k8s.io/v1","kind":"Policy","omitStages":["RequestReceived"],
 "rules":[{"level":"None","users":["system:apiserver","admin"]},{"level":"Metadata"}]}"#;
 
@@ -35,7 +35,7 @@ pub(super) async fn cluster(folder: &Path, authority: &Authority, given: bool) -
     if given {
         let given = std::env::var_os("KUBECONFIG").ok_or_else(|| format!("{USE_CLUSTER}=1 needs KUBECONFIG"))?;
         std::fs::copy(&given, &kubeconfig)?;
-        // Accounts' kubeconfigs name it.
+        // Accounts' kubeconfigs refer to this file.
         std::fs::write(folder.join("certs").join("ca.crt"), authority_of(Path::new(&given))?)?;
         api_is_ready(&kubeconfig, None).await?;
         return Ok(Cluster { kubeconfig, servers: Vec::new() });
@@ -67,7 +67,7 @@ pub(super) async fn cluster(folder: &Path, authority: &Authority, given: bool) -
     Err("kube-apiserver does not start".into())
 }
 
-/// Who vouches for the API server of this kubeconfig, as PEM.
+/// The certificate authority in this kubeconfig, as PEM.
 fn authority_of(kubeconfig: &Path) -> Result<Vec<u8>, Fault> {
     let config = Kubeconfig::read_from(kubeconfig)?;
     let cluster =
@@ -96,7 +96,7 @@ fn api_server_flags(folder: &Path, etcd: &str, port: u16) -> Vec<String> {
         format!("--token-auth-file={}", folder.join("tokens.csv").display()),
         format!("--audit-policy-file={}", folder.join("audit-policy.json").display()),
         format!("--audit-log-path={}", folder.join("logs").join("audit.jsonl").display()),
-        // In one file, however long the suite is: by default it is rotated at 100 MB.
+        // One file even for a long suite: by default it is rotated at 100 MB.
         "--audit-log-maxsize=100000".to_owned(),
     ];
     let fixed = [
@@ -108,7 +108,7 @@ fn api_server_flags(folder: &Path, etcd: &str, port: u16) -> Vec<String> {
         "--service-cluster-ip-range=10.96.0.0/24",
         "--kubelet-preferred-address-types=InternalIP",
         "--allow-privileged=true",
-        // Nobody makes ServiceAccount `default`, and nobody would take the not-ready taint from a Node.
+        // No controller creates the ServiceAccount `default` or removes the not-ready taint from a Node.
         "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition",
     ];
     flags.extend(fixed.map(str::to_owned));

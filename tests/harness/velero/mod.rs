@@ -1,8 +1,8 @@
-//! A real Velero server as a process, in a test's own namespace, with the AWS plugin; and Velero's own CLI.
-//! What it is given to do is in [`work`] (Backups and Restores) and [`recipes`] (how to reach each phase).
+//! A real Velero server as a process, in a test's own namespace, with the AWS plugin; and Velero's own CLI. [`work`]
+//! creates Backups and Restores, [`recipes`] bring them into each phase.
 //!
-//! The server listens on :8080, which no flag changes: there is one at a time in a network namespace, so tests that
-//! need it take turns, across processes too.
+//! The server listens on :8080, which no flag changes: only one can run in a network namespace, so tests that need it
+//! take turns, even across processes.
 
 mod place;
 pub mod recipes;
@@ -29,7 +29,7 @@ const CONTAINER: &str = "velero";
 const PLUGIN_CONTAINER: &str = "velero-velero-plugin-for-aws";
 const READY_WITHIN: Duration = Duration::from_mins(1);
 
-/// How the server shall be started; see [`Velero::of`].
+/// How to start the server; see [`Velero::of`].
 pub struct VeleroBuilder {
     context: Arc<Context>,
     fs_timeout: String,
@@ -79,7 +79,7 @@ impl Velero {
         self.process.kill();
     }
 
-    /// Starts it again, and waits until it works. What it logged before is the previous log of its container.
+    /// Starts it again, and waits until it works. Its earlier output becomes the previous log of its container.
     pub async fn restart(&mut self) {
         self.process.kill();
         self.starts += 1;
@@ -88,7 +88,7 @@ impl Velero {
         wait_available(&self.context, &self.process).await;
     }
 
-    /// Runs Velero's CLI in this namespace. It ends by itself or after two minutes.
+    /// Runs Velero's CLI in this namespace, for at most two minutes.
     pub async fn cli<A: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Output {
         let velero = tools::path(Tool::Velero).await.unwrap_or_else(|error| panic!("{error}"));
         let mut command = tokio::process::Command::new(velero);
@@ -99,7 +99,7 @@ impl Velero {
         output.expect("the CLI ends within two minutes").expect("the CLI starts")
     }
 
-    /// Brings the `velero` pod up to date with the process: its logs, its restarts.
+    /// Updates the `velero` pod from the process: its logs, its restarts.
     async fn show_pod(&self) {
         let context = &self.context;
         context.log(POD, CONTAINER, LogScript::file(log_of(context, self.starts)));
@@ -123,7 +123,7 @@ impl Velero {
 }
 
 impl VeleroBuilder {
-    /// How long it waits for volumes of one Backup or Restore; 20s if not said.
+    /// Time limit for the volumes of one Backup or Restore; default: 20s.
     #[must_use]
     pub fn fs_timeout(mut self, timeout: &str) -> Self {
         timeout.clone_into(&mut self.fs_timeout);
@@ -146,7 +146,7 @@ impl VeleroBuilder {
         std::os::unix::fs::symlink(plugin, plugins.join("velero-plugin-for-aws")).expect("a link to the plugin");
         let metrics_port = free_port().expect("a free port");
         let mut flags = vec![
-            // The plugins are given all arguments but the first, so `server` must be that.
+            // Plugins get all arguments except the first, so `server` must be the first.
             "server".to_owned(),
             format!("--namespace={}", context.namespace),
             format!("--plugin-dir={}", plugins.display()),
@@ -177,17 +177,17 @@ fn log_of(context: &Context, start: usize) -> PathBuf {
 }
 
 async fn launch(context: &Context, flags: &[String], start: usize) -> Process {
-    // A location that was validated a moment ago is not looked at for ten seconds.
+    // For ten seconds after a validation, Velero does not check a location again.
     context.patch_velero("BackupStorageLocation", "default", json!({"status": null})).await;
     let velero = tools::path(Tool::Velero).await.unwrap_or_else(|error| panic!("{error}"));
     let mut command = Command::new(velero);
     command.args(flags).env("KUBECONFIG", context.stand.kubeconfig());
     command.env("TMPDIR", context.folder("velero-tmp"));
-    // Velero empties and rewrites the file with the location's credential before each use (internal/credentials), also
-    // while a plugin reads it; who finds it empty then would look for another credential, so here it finds the same.
+    // Velero empties and rewrites the location's credentials file before each use (internal/credentials), even while a
+    // plugin reads it. A plugin that finds it empty uses these variables, which hold the same credential.
     let keys = context.stand.s3.root();
     command.env("AWS_ACCESS_KEY_ID", &keys.access).env("AWS_SECRET_ACCESS_KEY", &keys.secret);
-    // Kopia keeps its configuration and its cache below these.
+    // Kopia keeps its configuration and its cache below these folders.
     for variable in ["HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"] {
         command.env(variable, context.folder("velero-home"));
     }

@@ -1,5 +1,5 @@
-//! The one place for a Velero server in this network namespace: whoever holds it may listen on :8080.
-//! It is given up when it is dropped, or when its process ends.
+//! The one place for a Velero server in this network namespace: its holder may listen on :8080. It is released when
+//! dropped, or when its process ends.
 
 use std::fs::{File, TryLockError};
 use std::net::TcpListener;
@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::{tools, until};
 
 const PORT: u16 = 8080;
-/// Tests of other processes may stand in line before us.
+/// Tests of other processes may be in the queue before us.
 const LONGEST_WAIT: Duration = Duration::from_mins(30);
 const TELL_EVERY: Duration = Duration::from_secs(20);
 

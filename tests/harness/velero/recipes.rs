@@ -1,5 +1,5 @@
-//! How to bring a real Backup or Restore into each phase, with causes that happen to users.
-//! Each recipe makes its own workload namespace and answers with the object in that phase.
+//! Brings a real Backup or Restore into each phase, with causes that happen to users. Each recipe creates its own
+//! workload namespace and returns the object in that phase.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ impl Velero {
         expect("Completed", self.backup(name).of_namespaces([namespace]).wait().await)
     }
 
-    /// A Backup that PartiallyFailed: a volume's files were wanted of a pod whose node has no node-agent.
+    /// A Backup that PartiallyFailed: it includes a volume's files of a pod whose node has no node-agent.
     pub async fn partially_failed_backup(&self, name: &str) -> DynamicObject {
         let namespace = self.pod_with_volume(name).await;
         let work = self.backup(name).of_namespaces([namespace]).with_files_of_volumes();
@@ -61,7 +61,7 @@ impl Velero {
         expect("Completed", self.restore(name, &backup).mapping(&from, &target).wait().await)
     }
 
-    /// A Restore that PartiallyFailed: the target namespace has a quota that is used up.
+    /// A Restore that PartiallyFailed: the target namespace has an exhausted quota.
     pub async fn partially_failed_restore(&self, name: &str) -> DynamicObject {
         let backup = self.completed_backup(&format!("{name}-source")).await.name_any();
         let target = self.context.workload_namespace(name).await;
@@ -82,7 +82,7 @@ impl Velero {
         expect("FailedValidation", self.restore(name, "never-made").wait().await)
     }
 
-    /// A Restore that stays InProgress: its pod waits in `restore-wait` for a volume that nobody restores. Needs a
+    /// A Restore that stays InProgress: its pod waits in `restore-wait` for a volume that is never restored. Needs a
     /// server with a long [`fs_timeout`](super::VeleroBuilder::fs_timeout).
     pub async fn stuck_restore(&self, name: &str) -> DynamicObject {
         let backup = format!("{name}-source");
@@ -106,7 +106,7 @@ impl Velero {
         namespace
     }
 
-    /// A node-agent that is said to run on the velero node, and does nothing: a DaemonSet and its pod.
+    /// A node-agent that pretends to run on the velero node: a DaemonSet and its pod.
     pub async fn pretend_node_agent(&self) {
         let context = &self.context;
         if context.api::<DaemonSet>().get_opt("node-agent").await.expect("the API server answers").is_some() {
@@ -132,7 +132,7 @@ impl Velero {
         context.pod(agent).await;
     }
 
-    /// Waits for the PodVolumeBackup of a Backup or the PodVolumeRestore of a Restore; its name.
+    /// Waits for the PodVolumeBackup of a Backup or the PodVolumeRestore of a Restore; returns its name.
     async fn volume_of(&self, kind: &str, owner: &str) -> String {
         let label = if kind == "PodVolumeBackup" { "velero.io/backup-name" } else { "velero.io/restore-name" };
         let (api, selector) =
@@ -155,7 +155,7 @@ impl Context {
         api.create(&PostParams::default(), &map.expect("a ConfigMap")).await.expect("a ConfigMap can be created");
     }
 
-    /// A quota that allows not one ConfigMap. Its status is ours to set: no controller does it here.
+    /// A quota that allows no ConfigMap. The test sets its status, because no controller does it here.
     pub async fn exhausted_quota_in(&self, namespace: &str) {
         let api: Api<ResourceQuota> = Api::namespaced(self.client.clone(), namespace);
         let hard = json!({"configmaps": "0"});

@@ -1,5 +1,5 @@
-//! Backups and Restores as a test says them: `velero.backup("nightly").of_namespaces([shop]).wait().await`.
-//! They are created through the API, as Velero's CLI does, and done by the real server.
+//! Backups and Restores as a test writes them: `velero.backup("nightly").of_namespaces([shop]).wait().await`. They are
+//! created through the API, as by Velero's CLI, and executed by the real server.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ impl Work<'_> {
         velero.context.create_velero(kind, json!({"metadata": {"name": name}, "spec": spec})).await
     }
 
-    /// Creates it and waits until it has ended, however.
+    /// Creates it and waits until it has ended, in any phase.
     pub async fn wait(self) -> DynamicObject {
         let (context, kind, name) = (self.velero.context.clone(), self.kind, self.name.clone());
         self.create().await;
@@ -78,7 +78,7 @@ impl Work<'_> {
 }
 
 impl Context {
-    /// Waits until a Backup or Restore has ended, however.
+    /// Waits until a Backup or Restore has ended, in any phase.
     pub async fn until_ended(&self, kind: &str, name: &str) -> DynamicObject {
         self.until_object(kind, name, "has ended", |object| TERMINAL.contains(&phase(object))).await
     }

@@ -1,4 +1,4 @@
-//! `create`, `list`, `get` and completion: what is asked of the API server and told to the user.
+//! `create`, `list`, `get` and completion: their requests to the API server and their output.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;

@@ -1,5 +1,5 @@
-//! `download` and `cat`: what is read of the store, through its presigned URLs, by how many requests.
-//! The proxy in between counts and cuts.
+//! `download` and `cat`: which bytes they read from the store through presigned URLs, and in how many requests. The
+//! proxy in between counts and cuts.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
@@ -27,7 +27,7 @@ fn sha256_of(bundle: &DebugBundle) -> &str {
     &bundle.status.as_ref().unwrap().bundle.as_ref().unwrap().sha256
 }
 
-/// The range's body, by a client that knows nothing of us.
+/// Requests a range with an independent client.
 async fn get(url: &str, first: u64, length: u64) -> (u16, Vec<u8>) {
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<bytes::Bytes>>();
     let range = format!("bytes={first}-{}", first + length - 1);

@@ -1,5 +1,5 @@
-//! `collect`: the operator's engine without the operator, with the user's own rights, into a local file.
-//! What a bundle holds is tested with the collection; here it is compared with the operator's.
+//! `collect`: the engine without the operator, with the user's own rights, into a local file, compared with the
+//! operator's bundle.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -29,7 +29,7 @@ fn paths(manifest: &ManifestView) -> BTreeSet<&str> {
     manifest.entries.iter().map(|entry| entry.path.as_str()).collect()
 }
 
-/// Lets a user do this everywhere; `rules` are a ClusterRole's.
+/// Grants a user a ClusterRole with these rules.
 async fn allow(context: &Context, name: &str, rules: Value) {
     let name = format!("{}-{name}", context.namespace);
     let role: ClusterRole = serde_json::from_value(json!({"metadata": {"name": name}, "rules": rules})).unwrap();

@@ -1,5 +1,5 @@
-//! `kubectl debugbundle` as a program: started as users start it, against a real API server, store and operator.
-//! Velero's server is not there; its objects and files are put in place by hand.
+//! `kubectl debugbundle` as a program, started as users start it, against a real API server, store and operator.
+//! Velero's objects and files are put in place by hand; its server does not run.
 
 mod asked;
 mod fetched;
@@ -29,7 +29,7 @@ use proxy::Proxy;
 /// How long any command may take on a busy machine.
 const LIMIT: Duration = Duration::from_mins(2);
 
-/// What a command left.
+/// The result of a command.
 #[derive(Debug)]
 struct Ran {
     code: i32,
@@ -37,7 +37,7 @@ struct Ran {
     err: String,
 }
 
-/// A user at a shell: a namespace, a kubeconfig, a folder to be in.
+/// A user at a shell: a namespace, a kubeconfig, a working directory.
 struct User {
     context: Arc<Context>,
     kubeconfig: OsString,
@@ -45,7 +45,7 @@ struct User {
 }
 
 impl User {
-    /// Somebody with all rights.
+    /// A user with all rights.
     fn of(context: &Arc<Context>) -> Self {
         Self::with(context, "user", context.stand.kubeconfig())
     }
@@ -55,7 +55,7 @@ impl User {
         Self { context: context.clone(), kubeconfig: kubeconfig.as_ref().to_owned(), folder }
     }
 
-    /// The program with these words and the namespace.
+    /// The program with these arguments and the namespace.
     async fn command<A: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(program("kubectl-debugbundle").await);
         command.args(words).env("VELERO_NAMESPACE", &self.context.namespace);
@@ -74,7 +74,7 @@ impl User {
         finish(command.spawn().expect("the program was just built"), &command).await
     }
 
-    /// The words of a line, run to their end.
+    /// Splits a line into arguments and runs it to its end.
     async fn line(&self, line: &str) -> Ran {
         self.run(line.split_whitespace()).await
     }
@@ -92,7 +92,7 @@ impl User {
     }
 }
 
-/// Waits for the end; what was said is printed, for a test that fails.
+/// Waits for the end; prints the output, for a test that fails.
 async fn finish(child: Child, command: &Command) -> Ran {
     let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await;
     let output = output.unwrap_or_else(|_| panic!("{command:?} does not end")).expect("its output can be read");
@@ -109,7 +109,7 @@ async fn finish(child: Child, command: &Command) -> Ran {
     ran
 }
 
-/// kubectl with the program as its plugin, and `more` folders to find programs in.
+/// kubectl with the program as its plugin, and `more` folders in PATH.
 async fn kubectl(user: &User, words: &[&str], more: &[&Path]) -> Ran {
     let kubectl = tools::path(Tool::Kubectl).await.expect("the stand has it");
     let plugin = program("kubectl-debugbundle").await;
@@ -122,14 +122,14 @@ async fn kubectl(user: &User, words: &[&str], more: &[&Path]) -> Ran {
     finish(command.spawn().expect("kubectl starts"), &command).await
 }
 
-/// A store's file of Velero.
+/// A file of Velero in the store.
 fn gzipped(content: &[u8]) -> Vec<u8> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     gzip.write_all(content).unwrap();
     gzip.finish().unwrap()
 }
 
-/// Lines that do not repeat, as many bytes.
+/// Lines without repetition, `bytes` bytes in all.
 fn lines(bytes: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes + 100);
     for i in 0_u64.. {
@@ -143,7 +143,7 @@ fn lines(bytes: usize) -> Vec<u8> {
     out
 }
 
-/// A Restore that partially failed, with the Backup it came from, all of their files in the store, and a server's pod.
+/// A partially failed Restore with its Backup, the files of both in the store, and a server's pod.
 async fn a_restore(context: &Context) {
     let now = Timestamp::now();
     let at = |minutes: i64| now.checked_add(SignedDuration::from_mins(minutes)).unwrap();
@@ -193,7 +193,7 @@ async fn a_restore(context: &Context) {
     context.log("velero-1", "velero", LogScript::lines(["level=error msg=\"no room\" restore=velero/regrow"]));
 }
 
-/// The location's objects are downloaded through a proxy.
+/// Routes downloads from the location through a proxy.
 async fn behind_a_proxy(context: &Context) -> Proxy {
     let proxy = Proxy::to(&context.stand.s3.endpoint()).await;
     let change = json!({"spec": {"config": {"publicUrl": proxy.url}}});

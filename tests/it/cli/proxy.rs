@@ -1,5 +1,5 @@
-//! A way to the store that remembers what was asked and can be cut: the `publicUrl` of a location.
-//! It forwards bytes as they are, so that signatures stay good; it speaks no TLS.
+//! A proxy before the store that records requests and can cut connections: the `publicUrl` of a location. It forwards
+//! bytes unchanged, so that signatures stay valid; it speaks no TLS.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// What happens to a connection's answers.
+/// How a connection's response is disturbed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fate {
     /// The connection is cut after this many bytes.
@@ -17,12 +17,12 @@ pub(super) enum Fate {
     StallAfter(u64),
 }
 
-/// What was asked of the store.
+/// A request to the store.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub method: String,
     pub path: String,
-    /// First and last byte, if a range was asked for.
+    /// First and last byte of a range request.
     pub range: Option<(u64, u64)>,
 }
 
@@ -32,7 +32,7 @@ struct Shared {
     fates: VecDeque<Fate>,
 }
 
-/// Running until dropped.
+/// A running proxy; dropping it ends it.
 pub(super) struct Proxy {
     pub url: String,
     shared: Arc<Mutex<Shared>>,
@@ -46,7 +46,7 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// To the store at `endpoint`, `http://host:port`.
+    /// A proxy before the store at `endpoint`, `http://host:port`.
     pub(super) async fn to(endpoint: &str) -> Self {
         let target = endpoint.trim_start_matches("http://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -58,7 +58,7 @@ impl Proxy {
                 let (seen, target) = (Arc::clone(&seen), target.clone());
                 tokio::spawn(async move {
                     let fate = seen.lock().unwrap().fates.pop_front();
-                    // An error is a connection that somebody ended.
+                    // An error is a connection that one side ended.
                     let _ = forward(client, &target, fate, &seen).await;
                 });
             }
@@ -66,12 +66,12 @@ impl Proxy {
         Self { url, shared, task }
     }
 
-    /// The next connections fare so, one after the other; those after them well.
+    /// The fates of the next connections, in order; later connections pass undisturbed.
     pub(super) fn next(&self, fates: impl IntoIterator<Item = Fate>) {
         self.shared.lock().unwrap().fates.extend(fates);
     }
 
-    /// What was asked since the last time.
+    /// The requests since the last call.
     pub(super) fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.shared.lock().unwrap().asked)
     }

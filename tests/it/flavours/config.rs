@@ -1,4 +1,4 @@
-//! ConfigMaps of Velero's namespace: of which the values are kept, and how. What else a flavour brings is told beside.
+//! ConfigMaps of Velero's namespace: whose values are kept, and how.
 
 use debugbundle_crd::{ConfigMapRedaction, DebugBundleSpec, TargetKind};
 use harness::{Context, with_namespace};

@@ -1,5 +1,5 @@
-//! Every way in which Velero is installed, and every way in which it can be down: what a bundle then holds on a real API server.
-//! Kinds that come and go would disturb other tests, so this theme has a stand of its own; what is in each entry is `collect`'s.
+//! Every way in which Velero is installed or down, and the resulting bundle on a real API server. Kinds that come and
+//! go would disturb other tests, so this theme has a stand of its own.
 
 mod config;
 mod pieces;
@@ -20,7 +20,7 @@ use tokio::sync::{OnceCell, RwLock};
 
 use crate::collect::{Got, Run, log_path};
 
-/// Held for writing by the test that takes kinds away.
+/// Write-locked by the test that takes kinds away.
 static KINDS_STAY: RwLock<()> = RwLock::const_new(());
 
 /// A stand with all these kinds.
@@ -34,8 +34,8 @@ async fn stand() -> &'static TestCluster {
     stand.await
 }
 
-/// Creates an object of another's kind, `plural.group`, in a namespace, or in the cluster; its fields beside the metadata
-/// are as that kind's schema wants them.
+/// Creates a custom object, `plural.group`, in a namespace or in the cluster; `fields` beside the metadata must match
+/// that kind's schema.
 async fn create_custom(context: &Context, place: Option<&str>, kind: (&str, &str), name: &str, fields: Value) {
     let (plural, group) = kind.0.split_once('.').unwrap();
     let resource = ApiResource {
@@ -68,7 +68,7 @@ const REQUEST: (&str, &str) =
     ("nonadminbackupstoragelocationrequests.oadp.openshift.io", "NonAdminBackupStorageLocationRequest");
 const CSV: (&str, &str) = ("clusterserviceversions.operators.coreos.com", "ClusterServiceVersion");
 
-/// The way through the whole operator, to the bundle in the store and back.
+/// Runs the whole operator, and downloads the bundle from the store.
 async fn stored(context: &Arc<Context>, spec: Value) -> Unpacked {
     let _operator = Operator::of(context).ready().await;
     context.debug_bundle("whole", spec).await;
@@ -88,7 +88,7 @@ fn workload(name: &str, labels: &Value, selector: &Value, container: (&str, &str
     })
 }
 
-/// Another installer's Deployment in the place of the one that each test finds.
+/// Replaces the default Deployment by another installer's.
 async fn deployed(context: &Context, deployment: Value) {
     let api = context.api::<Deployment>();
     if api.get_opt("velero").await.unwrap().is_some() {
@@ -120,7 +120,7 @@ async fn helms_server_is_found_though_its_pods_lack_the_component_label() {
         let labels = json!({"app.kubernetes.io/name": "velero", "app.kubernetes.io/instance": "prod"});
         let server = ("velero", "velero/velero:v1.18.1");
         let mut server = workload("prod-velero", &labels, &labels, server, &["server", "--features=EnableCSI"]);
-        // What the labels alone would take too is told apart by the selector's expressions.
+        // The selector's expressions tell apart two workloads with the same labels.
         server["spec"]["selector"]["matchExpressions"] =
             json!([{"key": "batch.kubernetes.io/job-name", "operator": "DoesNotExist"}]);
         deployed(&context, server).await;
@@ -340,7 +340,7 @@ async fn the_vsphere_plugins_pods_and_kinds_are_taken_and_its_library_logs_are_t
     .await;
 }
 
-/// What the vSphere plugin leaves: in its own namespace, beside the volumes, and in the cluster.
+/// The objects of the vSphere plugin: in its own namespace, beside the volumes, and in the cluster.
 async fn vsphere_objects(context: &Context, shop: &str) {
     let own = Some(context.namespace.as_str());
     let upload = json!({"spec": {"backupRepository": "r", "snapshotID": "s"}});
@@ -365,7 +365,7 @@ async fn vsphere_objects(context: &Context, shop: &str) {
     create_custom(context, Some(shop), DELETION, "deletion-1", deletion).await;
 }
 
-/// A Backup that runs, and data of it that leads to a namespace.
+/// A running Backup, and data of it that leads to a namespace.
 async fn a_backup_of(context: &Context, shop: &str) {
     let backup = json!({"metadata": {"name": "seed"}, "spec": {"storageLocation": "default"},
         "status": {"phase": "InProgress"}});

@@ -1,5 +1,5 @@
-//! A Velero of which kinds are missing, beside APIs that are dead: what is left is in the bundle, and what is gone is said so.
-//! Kinds are taken away here, so that all tests of this theme wait.
+//! A Velero with missing kinds, beside dead APIs: the bundle contains the rest and reports the missing kinds. This test
+//! takes kinds away, so all tests of this theme wait for it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ fn serves(groups: &Value, group: &str, plural: &str) -> bool {
         .any(|kind| kind["resource"] == plural)
 }
 
-/// Waits for what the API server says that it serves.
+/// Waits until API discovery satisfies the test.
 async fn until_served(client: &Client, test: impl Fn(&Value) -> bool) {
     until(Duration::from_mins(1), "discovery tells what is wanted", || async {
         let request = Request::get("/apis").header(header::ACCEPT, inventory::DISCOVERY).body(Vec::new());
@@ -44,7 +44,7 @@ async fn until_served(client: &Client, test: impl Fn(&Value) -> bool) {
     .await;
 }
 
-/// Asks as a client of the time before aggregated discovery: each group's versions one by one.
+/// A client from before aggregated discovery: it requests each group's versions one by one.
 #[derive(Clone)]
 struct OldFashioned(Client);
 
@@ -73,8 +73,8 @@ impl OldFashioned {
     }
 }
 
-/// Without the kind BackupStorageLocation there is no place in a store, and the operator says so; what there is can be had
-/// without it.
+/// Without the kind BackupStorageLocation there is no place in a store; the operator reports that, and `collect` still
+/// works.
 async fn without_locations(context: &Arc<Context>) {
     delete_definitions(context, &["backupstoragelocations.velero.io".to_owned()]).await;
     let _operator = Operator::of(context).ready().await;
@@ -121,7 +121,7 @@ async fn register_a_dead_api(context: &Context, group: &str, version: &str) -> S
     name
 }
 
-/// One test, for each of its parts changes what all others on the stand would see.
+/// One test, because each part changes what all other tests on the stand see.
 #[tokio::test]
 async fn velero_in_pieces_gives_what_is_left_and_velero_gone_is_said_so() {
     let _alone = KINDS_STAY.write().await;

@@ -1,5 +1,4 @@
-//! What the operator must not be allowed to do: the API server refuses the shipped ServiceAccount each of these rights.
-//! What it may do is compared with golden lists beside this.
+//! Rights that the operator must never have: the API server refuses each of them to the shipped ServiceAccount.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,16 +11,16 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ListParams};
 use tokio::time::Instant;
 
-/// A namespace that every cluster has and that is not Velero's.
+/// A namespace other than Velero's that every cluster has.
 const ELSEWHERE: &str = "kube-system";
 
 const WRITE: &[&str] = &["create", "update", "patch", "delete", "deletecollection"];
 const CALL: &[&str] = &["get", "create"];
 
-/// Group, resources with their subresources if any, and verbs, in Velero's namespace and in another one.
+/// Group, resources with their subresources, and verbs, in Velero's namespace and in another one.
 const IN_NAMESPACES: &[(&str, &[&str], &[&str])] = &[
     ("*", &["*"], &["*"]),
-    // Without a name: any Secret. Those of Velero's namespace that are read are granted by name.
+    // Without a name, which means any Secret. The Secrets that the operator reads are granted by name.
     ("", &["secrets"], &["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]),
     ("", &["pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "services/proxy"], CALL),
     ("", &["pods", "serviceaccounts/token"], &["create"]),
@@ -53,7 +52,7 @@ const IN_NAMESPACES: &[(&str, &[&str], &[&str])] = &[
 /// The same in the whole cluster.
 const IN_THE_CLUSTER: &[(&str, &[&str], &[&str])] = &[
     ("*", &["*"], &["*", "get", "list"]),
-    // A GET is enough to run something there: the kubelet's exec is asked for so.
+    // The kubelet's exec accepts a GET, so `get` is enough to run a command.
     ("", &["nodes/proxy"], CALL),
     ("", &["users", "groups"], &["impersonate"]),
     ("authentication.k8s.io", &["uids"], &["impersonate"]),
@@ -98,10 +97,10 @@ async fn sec_r31_what_must_not_be_granted_is_refused_with_the_role_alone_and_wit
             assert!(unanswered.is_empty(), "{unanswered:?}");
             let granted: Vec<_> = answers.iter().filter(|(_, allowed)| **allowed).collect();
             assert!(granted.is_empty(), "{reach:?}: {granted:#?}");
-            // The account is one that has rights at all.
+            // Shows that the account has rights at all.
             let bundles: Api<debugbundle_crd::DebugBundle> = Api::namespaced(client.clone(), &context.namespace);
             bundles.list(&ListParams::default()).await.expect("its own work is granted");
-            // By name, and no other.
+            // Only by name, and only this name.
             let secrets: Api<Secret> = Api::namespaced(client, &context.namespace);
             secrets.get("cloud-credentials").await.expect("R7");
             let other = secrets.get("some-other").await.expect_err("not in R7");

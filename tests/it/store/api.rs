@@ -1,5 +1,4 @@
-//! Each operation of the store on a real S3 server: sending, proving, ending, signing, reading, and refusals.
-//! What no S3 server does by itself (broken replies, expired tokens) is not here.
+//! Each operation of the store on a real S3 server: sending, verifying, completing, signing, reading, and refusals.
 
 use std::time::Duration;
 
@@ -103,7 +102,7 @@ async fn every_checksum_that_may_be_asked_for_is_sent() {
             ("SHA256", head.checksum_sha256()),
         ];
         assert!(sums.iter().any(|(name, sum)| *name == algorithm && sum.is_some()), "{algorithm}: {sums:?}");
-        // What is there already would be taken for the next one.
+        // A leftover would be taken for the next object.
         store.delete(&key()).await.expect("deleted");
     }
 }

@@ -1,5 +1,5 @@
-//! Every config key of Velero's AWS plugin: what it does on the wire, or the sentence that refuses it.
-//! Keys about credentials and certificates are only accepted here; what they do is in `credential` and `tls`.
+//! Every config key of Velero's AWS plugin: its effect on the wire, or the sentence that refuses it. For keys about
+//! credentials and certificates, `credential` and `tls` test the effect.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{Ear, IN_PARTS, MIB, Place, key, sealed};
 
-/// What an upload with these config keys, and the proof that it arrived, look like on the wire.
+/// The requests of an upload and its verification with these config keys.
 async fn on_the_wire(config: &Value, options: Options) -> Vec<Seen> {
     let mut place = Place::new().await;
     let proxy = S3Proxy::before(&place.endpoint).await;
@@ -52,7 +52,7 @@ fn the<'a>(seen: &'a [Seen], method: &str, part: &str) -> &'a Seen {
     seen.iter().find(|request| request.is(method, part)).unwrap_or_else(|| panic!("no {method} {part}: {seen:#?}"))
 }
 
-/// The headers of a request that begin so, as `name: value`.
+/// The headers of a request with this prefix, as `name: value`.
 fn headers(request: &Seen, prefix: &str) -> Vec<String> {
     let found = request.headers.iter().filter(|(name, _)| name.as_str().starts_with(prefix));
     let mut found: Vec<_> = found.map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
@@ -104,7 +104,7 @@ async fn checksum_algorithms_travel_in_headers_and_never_in_trailers() {
         assert_eq!(the(&large, "POST", "uploads").header("x-amz-checksum-algorithm"), algorithm);
         let part = the(&large, "PUT", "partNumber=1");
         assert_ne!(part.header(&sum), "", "{algorithm}");
-        // Stores refuse an algorithm that is named without its sum.
+        // Stores refuse an algorithm that is named without its checksum.
         assert_eq!(part.header("x-amz-sdk-checksum-algorithm"), "", "{algorithm}");
     }
 }

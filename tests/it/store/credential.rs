@@ -1,5 +1,5 @@
-//! Where a location's credential comes from, on a real API server: its own Secret, the Velero server's, the pod's identity.
-//! How a credentials file is parsed, key by key, is tested beside the code.
+//! Where a location's credential comes from, on a real API server: its own Secret, the Velero server's, or the pod's
+//! identity.
 
 use debugbundle_crd::Reason;
 use debugbundle_operator::{
@@ -22,7 +22,7 @@ fn file(keys: &Keys) -> String {
     format!("[default]\naws_access_key_id={}\naws_secret_access_key={}\n", keys.access, keys.secret)
 }
 
-/// Resolves a location with these fields of its spec changed; `server` is the pod template's spec of Velero's Deployment.
+/// Resolves a location with these changes to its spec; `server` is the pod template's spec of Velero's Deployment.
 async fn resolve(context: &Context, spec: Value, server: Option<Value>) -> Result<Resolved, LocationError> {
     let mut object = context.location("offsite", "p");
     for (field, value) in spec.as_object().expect("an object") {
@@ -42,7 +42,7 @@ async fn resolve(context: &Context, spec: Value, server: Option<Value>) -> Resul
     location::resolve(&context.client, &context.namespace, &location, deployment.as_ref(), policy).await
 }
 
-/// The public half of the keys that were found, once the store has taken them.
+/// The access key id of the resolved keys, after the store has accepted them.
 async fn works_as(resolved: Result<Resolved, LocationError>) -> String {
     let resolved = resolved.unwrap_or_else(|error| panic!("{error}"));
     let Credential::Keys { access_key_id, .. } = &resolved.credential else { panic!("no keys: {resolved:?}") };
@@ -212,23 +212,23 @@ async fn a_temporary_credential_sends_its_token() {
         session_token: Some(debugbundle_operator::secret::Secret::new("token-of-a-session")),
     };
     let store = S3::open(&resolved, Options::default()).await.expect("a store");
-    // The store of the stand knows no temporary credentials and refuses them.
+    // The stand's store knows no temporary credentials and refuses them.
     store.head(&key()).await.expect_err("refused");
     assert_eq!(proxy.seen()[0].header("x-amz-security-token"), "token-of-a-session");
     assert!(proxy.seen()[0].header("authorization").contains("x-amz-security-token"), "it is signed");
 }
 
-/// An identity endpoint that gives the stand's own keys until then.
+/// An identity endpoint that returns the stand's own keys, valid until `end`.
 async fn identity_until(context: &Context, end: jiff::Timestamp) -> Answering {
     let root = context.stand.s3.root();
-    // The store of the stand knows no temporary credentials: an empty token stands for one.
+    // The stand's store knows no temporary credentials: an empty token stands for one.
     let keys = json!({
         "AccessKeyId": root.access, "SecretAccessKey": root.secret, "Token": "", "Expiration": end.to_string(),
     });
     Answering::with(keys.to_string()).await
 }
 
-/// A server without a mounted Secret, and a location without a credential of its own: the pod's identity is all there is.
+/// A server without a mounted Secret, and a location without a credential: only the pod's identity remains.
 async fn ambient(context: &Context) {
     let params = kube::api::PatchParams::default();
     let bare =
@@ -242,13 +242,13 @@ async fn ambient(context: &Context) {
 #[tokio::test]
 async fn sec_u13_a_credential_that_cannot_sign_costs_the_url_and_not_the_bundle() {
     with_namespace("cannot-sign", |context| async move {
-        // It ends before the minute is over that a URL ends before its credential.
+        // The credential ends within the minute by which a URL must end before its credential.
         let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(59);
         let identity = identity_until(&context, end).await;
         ambient(&context).await;
         let operator = Operator::of(&context)
             .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v1/credentials", identity.endpoint))
-            // Neither a proxy nor the environment's endpoints come between the pod and its identity.
+            // Requests for the identity bypass the proxy and the environment's endpoints.
             .env("HTTP_PROXY", "http://127.0.0.1:1")
             .ready()
             .await;
@@ -271,7 +271,7 @@ async fn sec_x28_the_keys_that_the_pod_s_own_identity_got_are_masked_wherever_th
         let in_an_hour = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
         let identity = identity_until(&context, in_an_hour).await;
         ambient(&context).await;
-        // With neither a name nor a shape, as in a sentence of a store's.
+        // The key has neither a label nor a known shape, as in a store's error sentence.
         let secret = &context.stand.s3.root().secret;
         let message = format!("the store says: {secret} is not what it was");
         let backup = json!({"metadata": {"name": "b1"}, "spec": {"storageLocation": "ambient"}, "status": {"failureReason": message}});
@@ -284,7 +284,7 @@ async fn sec_x28_the_keys_that_the_pod_s_own_identity_got_are_masked_wherever_th
         let end = ended(&context, "b").await;
         assert!(end.stored(), "{end:?}");
         let stored = &end.status().bundle.as_ref().expect("it is stored").key;
-        // Not by its URL: the store of the stand refuses one with an empty token.
+        // Read directly: the stand's store refuses a URL with an empty token.
         let archive = context.bucket.get(stored).await.expect("the object is there");
         let bundle = harness::bundle::Unpacked::of(archive, end.status());
         assert_eq!(bundle.find(&[secret.as_str()]), Vec::<String>::new());
@@ -315,14 +315,14 @@ async fn sec_c2_n6_the_pod_s_own_identity_serves_a_location_that_nobody_gave_a_s
         assert!(end.stored(), "{end:?}");
         assert_eq!(identity.seen()[0].path, "/v1/credentials");
         assert_eq!(identity.seen()[0].header("authorization"), "projected-token");
-        // What signed the URL ends in an hour; so does the URL.
+        // The signing credential ends in an hour, and the URL with it.
         assert!(end.message_of("DownloadReady").contains("when the credential that signed it ends"), "{end:?}");
 
-        // A location with a Secret never gets that identity, not even when the Secret is gone.
+        // A location with a Secret never gets that identity, even when the Secret is gone.
         let mut named = context.location("named", "named");
         named["spec"]["credential"]["name"] = "gone".into();
         context.create_velero("BackupStorageLocation", named).await;
-        // A bundle of the installation looks at every location; the ambient one would be asked for itself.
+        // A bundle of the installation checks every location; the ambient one would request the identity itself.
         context
             .velero_api("BackupStorageLocation")
             .delete("ambient", &kube::api::DeleteParams::default())

@@ -1,5 +1,5 @@
-//! The whole operator and a store that misbehaves: what a DebugBundle says of it, and what becomes of the bundle.
-//! The faults one by one, without the operator, are in `faults`.
+//! The whole operator and a misbehaving store: what status reports, and what happens to the bundle. `faults` tests the
+//! faults one by one, without the operator.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::{ended, overwrite, waiting};
 
-/// A location of this name at another endpoint, with these config keys in addition.
+/// A location of this name at another endpoint, with these extra config keys.
 async fn location(context: &Context, name: &str, endpoint: &str, config: Value) {
     let mut location = context.location(name, name);
     location["spec"]["config"]["s3Url"] = endpoint.into();
@@ -25,7 +25,7 @@ async fn location(context: &Context, name: &str, endpoint: &str, config: Value) 
     context.create_velero("BackupStorageLocation", location).await;
 }
 
-/// A location behind a proxy, and a DebugBundle that goes there, all of the same name.
+/// A location behind a proxy, and a DebugBundle that is sent there, both of the same name.
 async fn bundle_behind_a_proxy(context: &Context, name: &str, spoil: impl FnOnce(&S3Proxy)) -> S3Proxy {
     let proxy = S3Proxy::before(&context.stand.s3.endpoint()).await;
     spoil(&proxy);
@@ -62,7 +62,7 @@ async fn a_bundle_is_collected_once_and_sent_when_the_store_is_back() {
     .await;
 }
 
-/// Megabytes of lines that do not get much smaller when they are compressed.
+/// Megabytes of lines that compress badly.
 fn noise(seed: u64) -> LogScript {
     let mut state = seed;
     let mut word = || {
@@ -77,7 +77,7 @@ fn noise(seed: u64) -> LogScript {
 async fn the_id_of_an_upload_is_in_status_before_its_first_part_is_sent() {
     with_namespace("upload-id", |context| async move {
         let node = context.node("n").await;
-        // Of a pod that has no part in what is explained a mebibyte is kept: ten of them make a bundle of several parts.
+        // A log that explains nothing keeps one mebibyte: ten of them make a bundle of several parts.
         for seed in 1..=10 {
             let name = format!("large-{seed}");
             context.pod(pod(&name).on_node(&node).with_container("app")).await;
@@ -115,13 +115,13 @@ async fn an_expired_credential_is_read_again_and_a_slow_store_is_waited_for() {
     with_namespace("again", |context| async move {
         let operator = Operator::of(&context).ready().await;
         let expired = bundle_behind_a_proxy(&context, "expired", |proxy| {
-            // So AWS does it: a HEAD is refused without a code, for it has no body.
+            // As AWS does: a refused HEAD has no body and hence no code.
             proxy.next(1, |seen| seen.method == "HEAD", Deed::Refuse(400, "ExpiredToken"));
             proxy.next(1, put, Deed::Refuse(400, "ExpiredToken"));
         })
         .await;
         let slow = bundle_behind_a_proxy(&context, "slow", |proxy| {
-            // More than the tries of a single request.
+            // More refusals than the tries of a single request.
             proxy.next(5, put, Deed::Refuse(503, "SlowDown"));
         })
         .await;

@@ -1,5 +1,5 @@
-//! What stores and the way to them do wrong, request by request: what becomes of the upload, and of what it leaves.
-//! The whole operator runs only where status is the point; else the store alone does.
+//! Faults of stores and of connections to them, request by request: what happens to the upload, and what it leaves
+//! behind. The whole operator runs only where status matters; otherwise the store alone does.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ async fn send(store: &S3, sealed: &Sealed) -> Result<(), StoreError> {
     store.upload(&key(), &sealed.upload(), &Ear::default()).await.map(drop)
 }
 
-/// One fault, met once: the upload gets over it by itself, and leaves nothing but the object.
+/// One fault, met `times` times: the upload survives it and leaves only the object.
 async fn survives(options: Options, applies: fn(&Seen) -> bool, times: usize, deed: Deed) {
     let (place, proxy) = behind_a_proxy().await;
     let store = place.store(options).await;
@@ -78,7 +78,7 @@ async fn a_completion_that_says_200_and_means_an_error_is_tried_again() {
     survives(IN_PARTS, completion, 1, Deed::Refuse(200, "InternalError")).await;
 }
 
-/// A fault that does not end: the upload fails, and nothing is left.
+/// A permanent fault: the upload fails and leaves nothing.
 async fn fails(options: Options, applies: fn(&Seen) -> bool, deed: Deed) -> StoreError {
     let (place, proxy) = behind_a_proxy().await;
     let store = place.store(options).await;
@@ -180,7 +180,7 @@ async fn without_the_right_to_list_everything_works() {
     for options in [Options::default(), IN_PARTS] {
         let store = place.store(options).await;
         store.abort_unfinished(&key()).await.expect("nothing can be found, which is no error");
-        // Absence may hide behind a refusal; it must never look like presence.
+        // A refusal may hide absence, but must never look like presence.
         assert!(matches!(store.head(&key()).await, Ok(None) | Err(StoreError::Denied { .. })));
         let sealed = sealed(6 * MIB);
         send(&store, &sealed).await.expect("uploaded");
@@ -197,7 +197,7 @@ async fn who_may_not_put_is_told_what_where_and_by_which_right() {
     let user = s3.create_user(&format!("{}-reader", place.bucket.name)).await;
     place.bucket.allow(&user, &["s3:GetObject", "s3:ListBucket"]).await;
     place.keys = user;
-    // The store refuses before it has read a body; of a large one the reset may be all that is seen of the answer.
+    // The store refuses before it has read a body; with a large body, the client may see only the reset.
     for (options, bytes) in [(Options::default(), 1000), (IN_PARTS, 6 * MIB)] {
         let error = send(&place.store(options).await, &sealed(bytes)).await.expect_err("denied");
         let expected =

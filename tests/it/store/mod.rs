@@ -1,5 +1,5 @@
-//! The object store and the ways to it, on a real S3 server: what is common to the themes of this folder.
-//! Collecting is not tested here; a sealed file stands for the bundle, unless a theme runs the whole operator.
+//! The object store and the connections to it, on a real S3 server: helpers for the themes of this folder. A sealed
+//! file stands for the bundle, unless a theme runs the whole operator.
 
 use std::{
     collections::BTreeMap,
@@ -39,10 +39,10 @@ mod tls;
 
 const UID: &str = "0b5e2a7c-1111-4222-8333-444455556666";
 const MIB: usize = 1 << 20;
-/// Small enough that a test's bundle has parts.
+/// Small enough that a test's bundle is sent in parts.
 const IN_PARTS: Options = Options { single_put: 1 << 20, part: 5 << 20 };
 
-/// A bucket of the stand's store, and the way to it.
+/// A bucket of the stand's store, and its endpoint.
 struct Place {
     bucket: Bucket,
     keys: Keys,
@@ -57,7 +57,7 @@ impl Place {
         Self { bucket, keys: s3.root().clone(), endpoint: s3.endpoint() }
     }
 
-    /// What is resolved from a location in this bucket with these config keys in addition.
+    /// The resolved form of a location in this bucket with these extra config keys.
     fn resolved(&self, config: &Value) -> Resolved {
         let mut whole = json!({"s3Url": self.endpoint, "region": REGION, "s3ForcePathStyle": "true"});
         for (key, value) in config.as_object().expect("config is an object") {
@@ -98,7 +98,7 @@ impl Place {
         self.bucket.unfinished().await.len()
     }
 
-    /// The object on the store's disk.
+    /// The object's path on the store's disk.
     fn path(&self) -> PathBuf {
         self.bucket.folder().join(key().as_str())
     }
@@ -110,7 +110,7 @@ struct Sealed {
     sha256: String,
 }
 
-/// A file that looks like nothing else.
+/// A file of random-looking bytes.
 fn sealed(bytes: usize) -> Sealed {
     let mut state = 0x9e37_79b9_u32;
     let content: Vec<u8> = (0..bytes)
@@ -141,7 +141,7 @@ fn key() -> Key {
     Key::of("velero", Some(&target), "dbg", UID).expect("a key")
 }
 
-/// Notes what it hears; what it is asked to do when an upload begins is up to the test.
+/// Records its calls; the test decides what happens when an upload begins.
 #[derive(Default)]
 struct Ear<'a> {
     heard: Mutex<Vec<String>>,
@@ -175,14 +175,14 @@ async fn uploaded(store: &S3, sealed: &Sealed) {
     store.upload(&key(), &sealed.upload(), &Ear::default()).await.expect("uploaded");
 }
 
-/// Changes the content behind the server's back, its notes stay.
+/// Changes the content without the server's knowledge; its metadata stays.
 fn overwrite(path: &Path, content: &[u8]) {
     use std::io::Write as _;
     let mut file = std::fs::OpenOptions::new().write(true).truncate(true).open(path).expect("the object");
     file.write_all(content).expect("written");
 }
 
-/// Waits until a sealed DebugBundle could not be sent for the first time.
+/// Waits until sending a sealed DebugBundle has failed for the first time.
 async fn waiting(context: &Context, name: &str) -> End {
     until(Duration::from_mins(2), &format!("{name} waits for its store"), || async {
         let bundle = context.api::<DebugBundle>().get(name).await.map_err(|error| error.to_string())?;
@@ -193,7 +193,7 @@ async fn waiting(context: &Context, name: &str) -> End {
     .await
 }
 
-/// How a DebugBundle ended, or stands.
+/// The current or final state of a DebugBundle.
 #[derive(Debug)]
 struct End {
     bundle: DebugBundle,
@@ -231,7 +231,7 @@ impl End {
         self.condition(of).1
     }
 
-    /// Reason and message of its failure.
+    /// Reason and message of the failure.
     fn failure(&self) -> (&str, &str) {
         assert_eq!(self.status().phase, Some(Phase::Failed), "{self:?}");
         self.condition("Ready")

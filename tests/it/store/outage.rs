@@ -1,5 +1,5 @@
-//! A store that cannot be used, each way in which that happens: the bundle is collected at once and kept, status names the
-//! step that failed, and whoever mends it gets the bundle. What a bundle says of its locations is in `report`.
+//! A store that cannot be used, in each way that happens: the bundle is collected at once and kept, status names the
+//! failed step, and after a repair the bundle is sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,7 +35,7 @@ async fn write_secret(context: &Context, name: &str, cloud: &str) {
     context.api::<Secret>().patch(name, &params, &Patch::Apply(secret)).await.expect("written");
 }
 
-/// A location of this name that differs from a good one in this way.
+/// A location of this name, with this change to a good one.
 async fn location(context: &Context, name: &str, change: impl FnOnce(&mut Value)) {
     let mut location = context.location(name, name);
     change(&mut location["spec"]);
@@ -46,8 +46,8 @@ async fn mend(context: &Context, name: &str, spec: Value) {
     context.patch_velero("BackupStorageLocation", name, json!({"spec": spec})).await;
 }
 
-/// What each location does wrong, and what is told of it: its name, the reason, how the message begins, what it contains,
-/// the step that the report names.
+/// What is wrong with each location, and the report about it: its name, the reason, the beginning of the message, a
+/// part of it, the failed step.
 const WRONG: [(&str, &str, &str, &str, &str); 10] = [
     ("dns", "StoreUnreachable", "DNS: ", "DNS resolution failed: no-such-host.invalid", "dns"),
     ("port", "StoreUnreachable", "connection: ", "connection refused: 127.0.0.1:1", "connection"),
@@ -106,7 +106,7 @@ async fn what_is_wrong_with_a_store_is_named_by_its_step_and_waited_for() {
         for (name, ..) in WRONG {
             context.debug_bundle(name, json!({"storageLocation": name})).await;
         }
-        // Two are collected at once, and all of them wait: none keeps the others from being collected.
+        // Two are collected at once, and all of them wait without blocking the collection of others.
         for (name, reason, start, part, _) in WRONG {
             let waits = waiting(&context, name).await;
             assert_eq!(waits.status().phase, Some(Phase::Uploading), "{name}");
@@ -225,7 +225,7 @@ async fn a_sealed_bundle_waits_for_a_location_that_was_misspelt_since() {
     .await;
 }
 
-/// Bundles that wait for one location, and the tries of it that are looked at.
+/// Bundles that wait for one location, and the number of its tries to observe.
 const MANY: usize = 27;
 const TRIES: usize = 2;
 
@@ -242,7 +242,7 @@ async fn many_bundles_that_wait_for_one_location_cost_no_more_requests_than_one(
         for name in &names {
             waiting(&context, name).await;
         }
-        // A try begins with the list of locations.
+        // A try begins by listing the locations.
         let tries = || {
             let requests = context.stand.requests_of(&account.user);
             requests.iter().filter(|(verb, _, what)| verb == "list" && what == "backupstoragelocations").count()
@@ -257,11 +257,11 @@ async fn many_bundles_that_wait_for_one_location_cost_no_more_requests_than_one(
         let took = began.elapsed().as_secs_f64();
         let (calls, asked) = (context.stand.calls_of(&account.user) - calls, proxy.seen().len() - asked);
         println!("{MANY} that wait: {TRIES} tries in {took:.0} s with {calls} requests to the API server, {asked} to the store");
-        // A try takes three, and each minute has some of its own: watches that begin anew.
+        // A try takes three requests, and each minute adds a few for restarted watches.
         assert!(calls <= 20 * TRIES, "{calls} requests to the API server in {took:.0} s");
         assert!(took >= 10.0, "{TRIES} tries in {took:.0} s: the pauses have grown");
         proxy.down(false);
-        // The next try may be two minutes away: a new bundle that is sent wakes all.
+        // The next try may be two minutes away: sending a new bundle wakes all.
         context.debug_bundle("new", json!({})).await;
         for name in &names {
             let end = ended(&context, name).await;
@@ -272,7 +272,7 @@ async fn many_bundles_that_wait_for_one_location_cost_no_more_requests_than_one(
     .await;
 }
 
-/// What stands before the default location's store, and lets nothing through.
+/// A proxy before the default location's store that lets nothing through.
 async fn default_store_is_down(context: &Context) -> S3Proxy {
     let proxy = S3Proxy::before(&context.stand.s3.endpoint()).await;
     proxy.down(true);
@@ -334,7 +334,7 @@ async fn four_stores_that_hang_do_not_keep_a_fifth_from_its_bundle() {
             })
             .await;
         }
-        // Each of them asks in vain, and waits for a minute each time.
+        // Each of them tries in vain, and waits for a minute each time.
         context.debug_bundle("good", json!({})).await;
         let end = ended(&context, "good").await;
         assert!(end.stored(), "{end:?}");
@@ -439,7 +439,7 @@ async fn what_was_sealed_is_sent_after_a_restart_while_others_are_collected() {
             assert_eq!(end.status().attempts, Some(2), "{name}: sent by the second process");
         }
         let new = status(&get(&context, "new").await.expect("it is there"));
-        // It may take half of the spool, and with what is sealed the other half is not whole any more.
+        // A new bundle may take half of the spool, and the sealed bundles use part of the other half.
         assert_eq!(new.phase, Some(Phase::Collecting), "{new:?}");
         let end = ended(&context, "new").await;
         assert!(end.stored(), "{end:?}");

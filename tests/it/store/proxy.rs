@@ -1,5 +1,4 @@
 //! The proxies that an admin sets in the operator's environment, on the way to a store that only they can reach.
-//! Which host is behind which proxy, variable by variable, is tested beside the code.
 
 use std::sync::Arc;
 
@@ -16,12 +15,12 @@ use kube::api::DeleteParams;
 
 use super::{End, ended, waiting};
 
-/// A name that no DNS knows.
+/// A name that no DNS server knows.
 const HOST: &str = "s3.store.test";
 const WITH_TLS: &str = "https://s3.store.test:9443";
 const PLAIN: &str = "http://s3.store.test:9000";
 
-/// Points the location at this endpoint, trusting this certificate if it is of TLS.
+/// Points the location at this endpoint, trusting this certificate if the endpoint uses TLS.
 async fn at(context: &Context, endpoint: &str, certificate: Option<&Certificate>) {
     let ca = certificate.map(|certificate| STANDARD.encode(&certificate.authority));
     let change = serde_json::json!({"spec": {"config": {"s3Url": endpoint}, "objectStorage": {"caCert": ca}}});
@@ -37,7 +36,7 @@ async fn bundle(context: &Context, name: &str) {
     context.debug_bundle(name, serde_json::json!({})).await;
 }
 
-/// Reads it where it lies: nobody here can resolve the name in its URL.
+/// Reads the bundle from the bucket, because the name in its URL cannot be resolved here.
 async fn unpacked(context: &Context, end: &End) -> Unpacked {
     let key = &end.status().bundle.as_ref().expect("it is stored").key;
     Unpacked::of(context.bucket.get(key).await.expect("the object is there"), end.status())
@@ -56,7 +55,7 @@ async fn sec_n11_a_store_is_reached_through_the_proxy_of_the_environment_unless_
         let proxy = ForwardProxy::knowing(&[(HOST, &tls)], Some("ops:pass word")).await;
         at(&context, WITH_TLS, Some(&certificate)).await;
 
-        // By a tunnel: the proxy sees where it leads and nothing else.
+        // Through a tunnel the proxy sees only the target's address.
         let by_tunnel = operator(&context, "tunnel", &format!("ops:pass%20word@{}", proxy.address()), "").await;
         bundle(&context, "by-tunnel").await;
         let end = ended(&context, "by-tunnel").await;
@@ -72,7 +71,7 @@ async fn sec_n11_a_store_is_reached_through_the_proxy_of_the_environment_unless_
         crate::bundles::until_gone(&context, "by-tunnel", crate::bundles::LIMIT).await;
         drop(by_tunnel);
 
-        // With another password it is told who refused what.
+        // With a wrong password, the message names the proxy that refused.
         let refused = operator(&context, "refused", &format!("ops:hunter2@{}", proxy.address()), "").await;
         bundle(&context, "refused").await;
         let waits = waiting(&context, "refused").await;
@@ -85,7 +84,7 @@ async fn sec_n11_a_store_is_reached_through_the_proxy_of_the_environment_unless_
         assert!(!refused.log().iter().any(|line| line.to_string().contains("hunter2")));
         drop(refused);
 
-        // Who is exempt is looked for directly.
+        // Exempt hosts are resolved directly.
         let exempt = operator(&context, "exempt", proxy.address(), "localhost,.store.test").await;
         let asked = proxy.seen().len();
         bundle(&context, "exempt").await;
@@ -115,7 +114,7 @@ async fn sec_n11_n3_plain_http_goes_to_the_proxy_by_its_whole_url_and_metadata_a
         assert!(proxy.seen().contains(&put), "{:?}", proxy.seen());
         assert!(proxy.seen().iter().all(|asked| asked.contains(" http://s3.store.test:9000/")), "{:?}", proxy.seen());
 
-        // The proxy would lead there; it is not asked.
+        // The proxy could reach it, but the operator does not ask the proxy.
         at(&context, &format!("http://{metadata}"), None).await;
         let asked = proxy.seen().len();
         bundle(&context, "metadata").await;

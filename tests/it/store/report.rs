@@ -1,5 +1,4 @@
-//! `velero/locations/<name>.json`: what a bundle says of the way to its locations when they work, and of what lies in them.
-//! What it says of those that do not work is in `outage`.
+//! `velero/locations/<name>.json`: the report on working locations and their content.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use harness::silent::Silent;
@@ -68,7 +67,7 @@ async fn a_bundle_of_the_installation_tells_of_every_location() {
         let shown = &tls["tls"]["certificate"];
         assert_eq!(shown["issuer"], "CN=stand-ca", "{tls:#}");
         assert!(tls["tls"]["daysLeft"].as_i64().is_some_and(|days| days > 0), "{tls:#}");
-        // One listing, bounded, and nothing written.
+        // One bounded listing, and no write.
         let asked = proxy.seen();
         assert!(asked.iter().all(|seen| matches!(seen.method.as_str(), "GET" | "HEAD")), "{asked:?}");
         let listings: Vec<_> = asked.iter().filter(|seen| seen.query.contains("list-type=2")).collect();

@@ -1,5 +1,5 @@
-//! What becomes of a location's credential, and of what a location asks the operator to run or open: the whole operator,
-//! logging all it can, and a look into everything that leaves it. How a secret is masked in what is collected is not here.
+//! A location's credential, and programs and files that a location asks the operator to run or open: the whole operator
+//! with full logging, and a search through everything that leaves it.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{ended, waiting};
 
-/// What is in nothing that the operator lets out.
+/// Secrets that no output of the operator may contain.
 fn assert_nowhere(what: &str, text: &str, secrets: &[(&str, &str)]) {
     for (name, secret) in secrets {
         assert!(!text.contains(secret), "{name} is in {what}");
@@ -73,7 +73,7 @@ async fn sec_c3_c4_d8_nothing_that_a_location_or_its_secret_names_is_run_or_open
     with_namespace("named-files", |context| async move {
         let folder = context.folder("operators-files");
         let appears = folder.join("appeared");
-        // Good keys in a file that the operator could read, and a program that it could start.
+        // Valid keys in a file that the operator could read, and a program that it could start.
         let root = context.stand.s3.root();
         let good = format!("[default]\naws_access_key_id={}\naws_secret_access_key={}\n", root.access, root.secret);
         let keys = folder.join("keys");
@@ -98,7 +98,7 @@ async fn sec_c3_c4_d8_nothing_that_a_location_or_its_secret_names_is_run_or_open
             }))
             .await;
         context.allow_secrets(&["hostile"]).await;
-        // An operator that would find the file and the variables where the SDK's own chain looks for them.
+        // An operator with the file and the variables where the SDK's default chain looks for them.
         let operator = Operator::of(&context)
             .env("AWS_SHARED_CREDENTIALS_FILE", &keys)
             .env("AWS_CONFIG_FILE", &keys)
@@ -152,7 +152,7 @@ async fn sec_n8_endpoints_of_the_environment_and_of_a_profile_are_not_asked() {
             root.access, root.secret, e = elsewhere.endpoint
         );
         context.create::<Secret>(json!({"metadata": {"name": "keys"}, "stringData": {"cloud": file}})).await;
-        // One location with an endpoint of its own, and one without: that is AWS, and nobody else.
+        // One location with an endpoint of its own, and one without, which means AWS.
         let mut aws = context.location("aws", "aws");
         aws["spec"]["config"] = json!({"region": "eu-west-1"});
         aws["spec"]["credential"]["name"] = "keys".into();

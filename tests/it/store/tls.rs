@@ -1,5 +1,5 @@
-//! TLS to the store: which certificates are trusted because a location says so, and the words for those that are not.
-//! That a location may ask for no verification at all, and who may forbid it, is here too.
+//! TLS to the store: which certificates a location makes trusted, and the messages about all others. Also whether a
+//! location may switch verification off, and who may forbid that.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use debugbundle_operator::{
@@ -18,7 +18,7 @@ use super::key;
 
 const LAB: EndpointPolicy = EndpointPolicy { allow_loopback: true, require_verified_tls: false };
 
-/// A location at `endpoint` with these fields below `objectStorage` and these config keys in addition.
+/// A location at `endpoint` with these fields below `objectStorage` and these extra config keys.
 async fn resolve(
     context: &Context,
     endpoint: &str,
@@ -37,7 +37,7 @@ async fn resolve(
     location::resolve(&context.client, &context.namespace, &location, None, policy).await
 }
 
-/// What asking the store comes to: nothing there, or the sentence.
+/// The result of a request to the store: nothing found, or the error's sentence.
 async fn asked(resolved: &Resolved) -> Result<(), String> {
     let store = S3::open(resolved, Options::default()).await.map_err(|error| error.to_string())?;
     store.head(&key()).await.map(|found| assert!(found.is_none())).map_err(|error| error.to_string())

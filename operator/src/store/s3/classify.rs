@@ -1,4 +1,4 @@
-//! From the SDK's errors to ours. The store's words end here: its status and its code go on, nothing else.
+//! Turns the SDK's errors into ours. Of a store's answer only status, error code, region and clock pass, each checked.
 
 use aws_sdk_s3::{
     config::http::HttpResponse,
@@ -12,7 +12,7 @@ use crate::{
 
 use super::transport::{self, WireError, wire_error};
 
-/// Of whom and what a request was.
+/// What a request did, and on which object.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request<'a> {
     pub(super) action: Action,
@@ -60,7 +60,7 @@ fn dispatch(error: Option<&(dyn std::error::Error + 'static)>) -> StoreError {
     }
 }
 
-/// A provider of credentials that failed shows as a dispatch failure.
+/// The failure of a credential provider, which the SDK shows as a dispatch failure.
 pub(super) fn credential_error(error: &(dyn std::error::Error + 'static)) -> Option<StoreError> {
     use aws_credential_types::provider::error::CredentialsError;
     let mut next = Some(error);
@@ -117,9 +117,9 @@ fn judged(answer: Answer, region: Option<&str>, request: Request<'_>) -> StoreEr
         {
             StoreError::Unavailable(answer)
         }
-        // Somebody ended the multipart upload (a lifecycle rule, another process): it is begun anew.
+        // A lifecycle rule or another process aborted the multipart upload: it is begun anew.
         (_, "NoSuchUpload") if action == Action::Put => StoreError::Unavailable(answer),
-        // A part, or its completion, that met a race or a proxy; asked again it may pass.
+        // A part, or the completion, met a race or a proxy; a retry may succeed.
         (408, _) => StoreError::Unavailable(answer),
         (401 | 403, _) | (_, "AccessDenied") => StoreError::Denied { action, bucket, key: key.to_owned(), answer },
         _ => StoreError::Rejected(answer),

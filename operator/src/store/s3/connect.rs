@@ -1,5 +1,5 @@
-//! TCP connections: to addresses that are allowed, or to the proxy that the environment puts before a host; ended when
-//! nothing moves. TLS and requests are `wire`'s.
+//! TCP connections: to allowed addresses, or to the proxy that the environment sets for a host; closed when nothing
+//! moves. `transport` adds TLS and requests.
 
 use std::{
     future::Future,
@@ -26,9 +26,9 @@ use crate::{
     proxy::{Proxies, Proxy, ProxyError},
 };
 
-/// For a TCP connection.
+/// Timeout of a TCP connection, and of a DNS lookup.
 const CONNECT: Duration = Duration::from_secs(5);
-/// A connection on which nothing moved for so long, in either direction, is given up. A slow store is not an idle one.
+/// A connection on which nothing moves for this long, in either direction, is given up. A slow store is not idle.
 pub(super) const IDLE: Duration = Duration::from_mins(1);
 
 /// Where connections may lead, and through what.
@@ -36,22 +36,22 @@ pub(super) const IDLE: Duration = Duration::from_mins(1);
 pub(super) enum EndpointAccess {
     /// To stores, and to the services of their providers, through the proxies of the environment.
     Stores(EndpointPolicy, Arc<Proxies>),
-    /// To the identity endpoints of pods, which are link-local by nature, and to nothing else. Never through a proxy: what
-    /// is sent there is the pod's token, in plain http.
+    /// Only to the identity endpoints of pods, which are link-local. Never through a proxy: the requests carry the
+    /// pod's token in plain http.
     PodIdentity {
-        /// Loopback is allowed besides; for test stands.
+        /// Also allows loopback, for test setups.
         allow_loopback: bool,
     },
 }
 
 impl EndpointAccess {
-    /// To stores, as the environment says.
+    /// To stores, with the proxies that the environment sets.
     pub(super) fn stores(policy: EndpointPolicy) -> Result<Self, ProxyError> {
         Ok(Self::Stores(policy, Arc::new(Proxies::from_env()?)))
     }
 
     fn allows(&self, address: IpAddr) -> bool {
-        // Of ECS and of EKS Pod Identity; the SDK knows the same ones.
+        // Those of ECS and EKS Pod Identity; the SDK allows the same ones.
         const ENDPOINTS: [IpAddr; 3] = [
             IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
             IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
@@ -65,10 +65,10 @@ impl EndpointAccess {
         }
     }
 
-    /// The proxy before this host, if there is one.
+    /// The proxy for this host, if there is one.
     ///
     /// # Errors
-    /// `NotAllowed`: a proxy finds the addresses of names, which only it then knows; an address as such is judged here.
+    /// `NotAllowed`: the host is a forbidden address. A name is not judged here, because only the proxy resolves it.
     pub(super) fn proxy(&self, uri: &Uri) -> Result<Option<Proxy>, WireError> {
         let Self::Stores(_, proxies) = self else { return Ok(None) };
         let found = proxies.before(uri);
@@ -82,7 +82,7 @@ impl EndpointAccess {
     }
 }
 
-/// TCP to where it may lead.
+/// Opens TCP connections to allowed addresses.
 #[derive(Clone, Debug)]
 pub(super) struct Tcp {
     pub(super) reach: EndpointAccess,
@@ -110,7 +110,7 @@ pub(super) fn host_and_port(uri: &Uri) -> (String, u16) {
     (host, uri.port_u16().unwrap_or(default))
 }
 
-/// Connects to an address that was judged itself: what a name means may change from one question to the next.
+/// Connects to the very address that was judged: a name may resolve to another one the next time.
 async fn connect(uri: &Uri, reach: &EndpointAccess) -> Result<Idle, WireError> {
     if let Some(proxy) = reach.proxy(uri)? {
         let stream = through(&proxy, uri).await?;
@@ -121,13 +121,12 @@ async fn connect(uri: &Uri, reach: &EndpointAccess) -> Result<Idle, WireError> {
     dial(&host, port, &addresses, reach).await.map(|stream| Idle::new(stream, false))
 }
 
-/// Plain http is not: the proxy is asked for it by the whole URL (RFC 9112, 3.2.2), for many tunnel to port 443 alone.
+/// Plain http goes to the proxy by its whole URL (RFC 9112, 3.2.2), because many proxies tunnel to port 443 only.
 fn is_tunnelled(uri: &Uri) -> bool {
     uri.scheme_str() != Some("http")
 }
 
-/// A connection to the proxy, made one to the host where that is how it is done. Whoever set the proxy may have it at any
-/// address.
+/// A connection to the proxy, with a tunnel to the host for https. The proxy may have any address: the admin set it.
 pub(super) async fn through(proxy: &Proxy, uri: &Uri) -> Result<TcpStream, WireError> {
     let place = proxy.place();
     let found = addresses(&proxy.host, proxy.port).await.map_err(|_| WireError::Dns(format!("proxy {place}")))?;
@@ -158,7 +157,7 @@ pub(super) async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, 
     if found.is_empty() { Err(WireError::Dns(host.to_owned())) } else { Ok(found) }
 }
 
-/// A connection to the first of these addresses that is allowed and that takes it.
+/// A connection to the first of these addresses that is allowed and accepts it.
 pub(super) async fn dial(
     host: &str,
     port: u16,
@@ -175,7 +174,7 @@ pub(super) async fn dial(
     first(&format!("{host}:{port}"), &allowed).await
 }
 
-/// A connection to the first of these addresses that takes it; else how the last one failed.
+/// A connection to the first of these addresses that accepts it; else the error of the last one.
 async fn first(place: &str, addresses: &[SocketAddr]) -> Result<TcpStream, WireError> {
     let mut last = WireError::Dns(place.to_owned());
     for address in addresses {
@@ -201,7 +200,7 @@ async fn first(place: &str, addresses: &[SocketAddr]) -> Result<TcpStream, WireE
 pub(super) struct Idle {
     stream: TokioIo<TcpStream>,
     until: Pin<Box<Sleep>>,
-    /// At its end is a proxy, which wants whole URLs.
+    /// Whether the peer is a proxy that wants whole URLs.
     by_whole_url: bool,
 }
 
@@ -210,7 +209,7 @@ impl Idle {
         Self { stream: TokioIo::new(stream), until: Box::pin(tokio::time::sleep(IDLE)), by_whole_url }
     }
 
-    /// Passes a poll's outcome on; what moved puts the end off, what did not is watched.
+    /// Passes a poll's outcome on. Movement resets the timeout; without movement the timeout is checked.
     fn watched<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
             self.until.as_mut().reset(tokio::time::Instant::now() + IDLE);
@@ -336,7 +335,7 @@ mod tests {
                 let error = connected(url, &reach).await.err().expect(url);
                 assert!(matches!(error, WireError::NotAllowed(_)), "{url}: {error}");
             }
-            // The proxy itself may be where its admin has it; there is none here.
+            // The proxy itself may have any address; nothing listens at this one.
             let error = connected("https://s3.example.com/", &reach).await.err().expect("no proxy");
             assert_eq!(error.to_string(), "connection refused: proxy 127.0.0.1:1");
         });

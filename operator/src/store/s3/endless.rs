@@ -1,5 +1,4 @@
-//! What a store's answer may cost: one that has no end takes bounded memory, and an object may be of any length.
-//! What answers mean is tried in `classify`.
+//! Tests what a store's answer may cost: an endless answer takes bounded memory, and an object may have any length.
 
 use std::sync::{
     Arc,
@@ -15,7 +14,7 @@ use tokio::{
 use super::*;
 use crate::location::EndpointPolicy;
 
-/// A store that answers every request so, and then with up to `body` bytes; how many it got rid of.
+/// A store that answers each request with `head` and up to `body` bytes, and the count of body bytes that it sent.
 async fn store(head: &'static str, body: usize) -> (S3, Arc<AtomicUsize>) {
     crate::install_crypto_provider();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -46,7 +45,7 @@ async fn store(head: &'static str, body: usize) -> (S3, Arc<AtomicUsize>) {
     (S3::open(&resolved, Options::default()).await.expect("a store"), sent)
 }
 
-/// As good as endless (bytes), and yet a test that fails on it ends.
+/// As good as endless (bytes), yet a failing test still ends.
 const ENDLESS: usize = 1 << 30;
 
 #[tokio::test]
@@ -64,7 +63,7 @@ async fn sec_b1_n7_an_answer_without_end_is_given_up_and_its_status_told() {
             let status = &head[9..12];
             assert!(error.to_string().contains(&format!("HTTP {status}")), "{head}: {error}");
         }
-        // Each attempt reads 1 MiB; what else is gone lies in the buffers of the kernel.
+        // Each attempt reads 1 MiB; the other bytes lie in the buffers of the kernel.
         let sent = sent.load(Ordering::Relaxed);
         assert!(sent < 256 << 20, "{head}: {sent} bytes were taken");
     }

@@ -1,5 +1,5 @@
-//! Credentials for the SDK: keys as they are, or an identity of the operator's own pod that is renewed when it ends.
-//! Endpoints of identities come from AWS alone: neither the environment nor a location can name another.
+//! Credentials for the SDK: fixed keys, or an identity of the operator's own pod, which is renewed before it ends.
+//! Identities are asked for at AWS's endpoints alone: neither the environment nor a location can name another.
 
 use std::{
     path::PathBuf,
@@ -25,20 +25,20 @@ use crate::{
     store::StoreError,
 };
 
-/// So long before its end a credential is renewed; the SDK itself gives up one ten seconds before.
+/// A credential is renewed this long before it expires; the SDK itself drops it ten seconds before.
 const RENEWED: Duration = Duration::from_mins(1);
-/// For the STS to answer.
+/// Timeout for an answer of the STS.
 const STS_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// `reach` is how the store itself is reached. The SDK's own HTTP client is used for none: it would take the pod's token to
-/// whatever HTTP_PROXY names, and connect to any address.
+/// `reach` is how the store itself is reached. The SDK's own HTTP client is never used: it would send the pod's token
+/// to the host in HTTP_PROXY, and connect to any address.
 pub(super) fn provider(
     credential: &Credential,
     region: &str,
     reach: &EndpointAccess,
     policy: EndpointPolicy,
 ) -> Result<SharedCredentialsProvider, StoreError> {
-    // The system's authorities alone: what a location lists or skips is about its store.
+    // Trusts the system's authorities only: a location's TLS settings are about its store.
     let wire = |reach: EndpointAccess| {
         HttpTransport::new(None, false, reach).map_err(|_| StoreError::Unreachable {
             at: ProbeStep::Credential,
@@ -67,7 +67,7 @@ pub(super) fn provider(
     })
 }
 
-/// Gives the same credential until it is about to end: what the redaction has been told of is what the requests carry.
+/// Returns the same credential until it is about to expire: the redaction then knows the one that requests carry.
 #[derive(Debug)]
 pub(super) struct Kept {
     from: SharedCredentialsProvider,
@@ -100,7 +100,7 @@ impl ProvideCredentials for Kept {
     }
 }
 
-/// What of a credential must not be seen, with the rule under which the redaction counts it.
+/// The secret values of a credential, each with the rule under which the redaction counts it.
 pub(super) fn known_values(credential: &Credentials) -> Vec<(&'static str, Secret)> {
     let token = credential.session_token().filter(|token| !token.is_empty());
     std::iter::once(("known-secret-key", credential.secret_access_key()))
@@ -120,7 +120,7 @@ struct WebIdentity {
 
 impl WebIdentity {
     fn new(role_arn: &str, session_name: Option<&str>, token_file: PathBuf, region: &str, wire: HttpTransport) -> Self {
-        // Built by hand: configuration that is loaded would take an endpoint from the environment.
+        // Built by hand: loaded configuration would take an endpoint from the environment.
         Self::asking(Self::sts(region, wire).build(), role_arn, session_name, token_file)
     }
 
@@ -169,7 +169,7 @@ impl WebIdentity {
     }
 }
 
-/// A refusal is for a person to mend; everything else may pass, and is what the SDK's other providers call unhandled.
+/// A person must fix a refusal; every other error may pass, and the SDK's other providers call it unhandled.
 fn refused_or_unanswered(error: SdkError<AssumeRoleWithWebIdentityError, HttpResponse>) -> CredentialsError {
     let passing = ["Throttling", "ThrottlingException", "IDPCommunicationError", "RequestLimitExceeded"];
     match &error {
@@ -204,7 +204,7 @@ mod tests {
 <SessionToken>hunter3</SessionToken><Expiration>2036-11-21T12:00:00Z</Expiration></Credentials>
 </AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"#;
 
-    /// An STS that answers so; it keeps what it was asked.
+    /// An STS that gives this answer and records the requests.
     async fn sts(status: u16, answer: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
@@ -274,7 +274,7 @@ mod tests {
         let out = crate::redact::Redactor::of_known(known).text("the store says key=hunter2 x=hunter3 and hunter4");
         assert!(!out.contains("hunter2") && !out.contains("hunter3") && out.ends_with("hunter4"), "{out}");
 
-        // One that is about to end is not kept.
+        // A credential that is about to expire is not kept.
         let ends = SystemTime::now() + Duration::from_secs(30);
         let ending = Credentials::new("AK", "hunter2", None, Some(ends), "test");
         let kept = Kept::new(SharedCredentialsProvider::new(ending));

@@ -1,6 +1,6 @@
-//! S3 and what speaks it: the requests, in the way in which Velero's AWS plugin would make them.
-//! Connections are in `transport` and `connect`, identities in `identity`, sending in `upload`, URLs in `sign`, looking at the way to
-//! it in `probe`, the meaning of errors in `classify`.
+//! S3 and compatible stores: makes requests as Velero's AWS plugin would.
+//! `transport` and `connect` make connections, `identity` credentials, `sign` URLs; `upload` sends, `probe` tests the
+//! way to a store, `classify` interprets errors.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -41,7 +41,7 @@ mod sign;
 mod transport;
 mod upload;
 
-/// AWS's region where none is said; stores that are not AWS take it too.
+/// The region where none is set; stores other than AWS accept it too.
 const DEFAULT_REGION: &str = "us-east-1";
 
 /// What may be set besides the location.
@@ -63,9 +63,9 @@ impl Default for Options {
 #[derive(Clone)]
 pub struct S3 {
     client: Client,
-    /// Asked for each URL, which shall live as long as a fresh credential can.
+    /// Asked anew for each URL, which should live as long as a fresh credential can.
     credentials: SharedCredentialsProvider,
-    /// What the requests carry.
+    /// The credential that requests carry.
     kept: SharedCredentialsProvider,
     bucket: String,
     prefix: String,
@@ -75,7 +75,7 @@ pub struct S3 {
     options: Options,
 }
 
-/// SSE-C, as requests carry it.
+/// The SSE-C key, as requests carry it.
 #[derive(Clone, Debug)]
 struct Customer {
     key: Secret,
@@ -86,7 +86,7 @@ impl Customer {
     const ALGORITHM: &str = "AES256";
 }
 
-/// Sets the SSE-C headers, if there are any, on a request: they are the same on all that have them.
+/// Sets the SSE-C headers, if there are any, on a request: they are the same on all requests.
 macro_rules! with_customer_key {
     ($request:expr, $customer:expr) => {{
         let customer = $customer.as_ref();
@@ -106,10 +106,10 @@ impl std::fmt::Debug for S3 {
 
 impl S3 {
     /// A client of the location's bucket. Asks AWS for the bucket's region if neither region nor endpoint is set; else
-    /// it does not talk to anybody.
+    /// it sends no request.
     ///
     /// # Errors
-    /// What stands in the way of finding the region, or certificates that cannot be used.
+    /// The region cannot be found, or the certificates cannot be used.
     pub async fn open(resolved: &Resolved, options: Options) -> Result<Self, StoreError> {
         let reach = EndpointAccess::stores(resolved.policy)
             .map_err(|error| StoreError::Unreachable { at: ProbeStep::Connection, why: error.to_string() })?;
@@ -133,9 +133,9 @@ impl S3 {
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .retry_config(RetryConfig::standard())
-            // The connection itself watches that something moves; a slow store is not a stalled one.
+            // The connection itself detects a stall; a slow store is not a stalled one.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            // Keeps region and endpoint of one store from another's redirects: nothing is followed.
+            // Another store's redirects cannot change region or endpoint: nothing is followed.
             .disable_multi_region_access_points(true);
         if let Some(endpoint) = &config.endpoint {
             sdk = sdk.endpoint_url(endpoint.as_str());
@@ -162,8 +162,8 @@ impl S3 {
         })
     }
 
-    /// The secret values of the credential with which the store is asked: of an identity they are made anew every hour or so,
-    /// and no Secret has them. None while the identity does not answer, for then nothing is asked either.
+    /// The secret values of the credential that requests carry. Those of an identity change every hour or so, and no
+    /// Secret contains them. Empty while the identity does not answer: then no request is sent either.
     pub async fn known_values(&self) -> Vec<(&'static str, Secret)> {
         let given = self.kept.provide_credentials().await;
         given.map_or_else(|_| Vec::new(), |credential| identity::known_values(&credential))
@@ -196,7 +196,7 @@ impl S3 {
         let mut body = got.body;
         while let Some(chunk) = body.next().await {
             read.extend_from_slice(&chunk.map_err(|_| StoreError::silent("the answer broke off"))?);
-            // A store that takes no ranges sends the whole object; what was asked for is its own business to compare.
+            // A store that ignores ranges sends the whole object: it is not read to its end.
             if read.len() as u64 > length {
                 return Err(StoreError::Corrupt(
                     "the store answered a ranged request with more than was asked for".to_owned(),
@@ -207,7 +207,7 @@ impl S3 {
     }
 }
 
-/// A 404 without a code (HEAD has none) is taken for an absent object.
+/// A 404 is taken for an absent object, even without an error code (HEAD has none).
 fn is_absent(error: &StoreError) -> bool {
     matches!(error, StoreError::Rejected(answer) if answer.status == 404)
 }
@@ -220,7 +220,7 @@ async fn next_chunk(body: Option<ByteStream>) -> Option<(Result<bytes::Bytes, St
     }
 }
 
-/// As Velero's plugin does: asks where AWS starts; the answer names the region even when it is a refusal.
+/// Asks AWS's default region, as Velero's plugin does; even a refusal names the bucket's region.
 async fn find_region(client: &Client, bucket: &str) -> Result<String, StoreError> {
     let request = Request { action: Action::FindRegion, bucket, key: "" };
     match client.head_bucket().bucket(bucket).send().await {
@@ -328,7 +328,7 @@ impl Store for S3 {
 }
 
 fn stored(bytes: i64, etag: Option<String>, meta: Option<HashMap<String, String>>) -> Stored {
-    // Header names have no case; some stores give them back in another one.
+    // Header names ignore case; some stores return them in another one.
     let meta: BTreeMap<String, String> =
         meta.into_iter().flatten().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
     Stored { bytes: u64::try_from(bytes).unwrap_or_default(), sha256: meta.get("sha256").cloned(), etag, meta }

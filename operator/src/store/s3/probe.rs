@@ -1,5 +1,5 @@
-//! Looks at the way to a location's store step by step, as an upload would go it, and writes nothing there.
-//! What the answers mean is said by `location::ProbeReport`; who asks, and for how long, by `run::locations`.
+//! Tests the way to a location's store step by step, as an upload would go it, and writes nothing there.
+//! `location::ProbeReport` interprets the answers; `run::locations` starts the probe and limits its time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,7 +21,7 @@ use crate::{
 };
 
 impl S3 {
-    /// The way up to TLS, for which no credential is needed; false: it ends there.
+    /// Tests the way up to TLS, which needs no credential; `false` if a step failed.
     pub async fn look_at_the_way(&self, resolved: &Resolved, report: &mut ProbeReport) -> bool {
         let Some(uri) = self.address().await else {
             report.failed(ProbeStep::Dns, "the endpoint's address cannot be made of the config", None);
@@ -52,7 +52,7 @@ impl S3 {
         }
     }
 
-    /// What the store answers: who we are to it, what we may, and what lies below the prefix. One listing, one HEAD.
+    /// Tests identity and permissions, and reads the folders below the prefix. One listing, one HEAD.
     pub async fn look_inside(&self, key: &super::Key, report: &mut ProbeReport) {
         let root = if self.prefix.is_empty() { String::new() } else { format!("{}/", self.prefix) };
         let listing = self.client.list_objects_v2().bucket(&self.bucket).prefix(&root).delimiter("/");
@@ -90,9 +90,9 @@ impl S3 {
         report.listed(names.collect(), listed.is_truncated().unwrap_or(false));
     }
 
-    /// Where requests about this bucket go, as the SDK itself makes it of region, endpoint, style and bucket.
+    /// The URL of requests to this bucket, as the SDK itself makes it from region, endpoint, style and bucket.
     async fn address(&self) -> Option<Uri> {
-        // Nothing that is signed here is sent: the keys stand for none.
+        // The signed request is never sent: the keys are placeholders.
         let nobody = Credentials::new("nobody", "nobody", None, None, "address");
         let config = self.client.config().to_builder().credentials_provider(nobody).build();
         let signing = PresigningConfig::expires_in(std::time::Duration::from_secs(1)).ok()?;
@@ -102,7 +102,7 @@ impl S3 {
     }
 }
 
-/// To the store, or to the proxy before it.
+/// Connects to the store, or to its proxy.
 async fn connected(
     uri: &Uri,
     resolved: &Resolved,

@@ -1,5 +1,4 @@
-//! URLs with which an object is read without a credential: how long they live, what ends them, which headers they need.
-//! When one is signed, and who may see it, is decided elsewhere.
+//! Presigned URLs, with which an object is read without a credential: their life, what limits it, and their headers.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +13,7 @@ use super::{
 
 /// The most that stores sign for.
 const SEVEN_DAYS: Duration = Duration::from_hours(7 * 24);
-/// A URL ends so long before the credential that signed it.
+/// A URL expires this long before the credential that signed it.
 const BEFORE_THE_END: Duration = Duration::from_mins(1);
 
 impl S3 {
@@ -32,7 +31,7 @@ impl S3 {
         if let Some(endpoint) = endpoint {
             signer = signer.endpoint_url(endpoint.as_str());
         }
-        // The store judges a URL's age by its own clock, and nothing corrects a URL afterwards.
+        // The store judges a URL's age by its own clock, and a signed URL cannot be corrected.
         let start = now
             .checked_add(jiff::SignedDuration::from_secs(self.skew.seconds()))
             .map_err(|_| StoreError::CannotSign("the store's clock is beyond all times".to_owned()))?;
@@ -61,7 +60,7 @@ impl S3 {
     }
 }
 
-/// How long a URL lives, in whole seconds, and what ends it.
+/// How long a URL lives, in whole seconds, and what limits that.
 fn life(asked: Duration, credential_end: Option<Timestamp>, now: Timestamp) -> Result<(Duration, Limit), StoreError> {
     let (mut life, mut limit) = if asked > SEVEN_DAYS { (SEVEN_DAYS, Limit::SevenDays) } else { (asked, Limit::Asked) };
     if let Some(end) = credential_end {

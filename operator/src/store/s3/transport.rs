@@ -1,5 +1,5 @@
-//! HTTP to a store and to what its provider has besides: with the location's certificates, in bounded time, without
-//! redirects. Where a connection leads is `connect`'s business, requests and their signatures are the SDK's.
+//! HTTP to a store and to its provider's other services: with the location's certificates, in bounded time, without
+//! redirects. `connect` opens the connections; the SDK makes and signs the requests.
 
 use std::{
     fmt,
@@ -35,19 +35,19 @@ use tower_service::Service;
 use super::connect::{EndpointAccess, IDLE, Idle, Tcp, host_and_port};
 use crate::{location::ProbeStep, proxy::ProxyError, tls};
 
-/// For TCP and TLS together.
+/// Timeout of TCP and TLS together.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(15);
-/// Less than `IDLE`, so that a connection is not taken out of the pool just as it is given up.
+/// How long a connection stays in the pool: less than `IDLE`, so that none is used just as it is given up.
 const POOLED: Duration = Duration::from_secs(20);
 /// Bytes of an answer that the SDK reads whole.
 const ANSWER: usize = 1 << 20;
 /// The store's clock is not known.
 const UNKNOWN: i64 = i64::MIN;
 
-/// Why there is no connection, or no longer.
+/// Why a connection failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum WireError {
-    /// The address is one that no store may have.
+    /// No store may have this address.
     #[error("address {0} is not allowed for endpoints")]
     NotAllowed(IpAddr),
     /// The name has no address.
@@ -62,12 +62,12 @@ pub(super) enum WireError {
     /// TLS could not be agreed on.
     #[error("TLS with {host} failed: {why}")]
     Tls {
-        /// With whom.
+        /// The host.
         host: String,
-        /// rustls' words; they hold no byte of the store's but names in its certificate.
+        /// The reason in our own words, without bytes of the store.
         why: String,
     },
-    /// Nothing moved.
+    /// Nothing moved on the connection.
     #[error("nothing moved on the connection for {} s", IDLE.as_secs())]
     Stalled,
     /// The proxy before the store does not let us through.
@@ -76,9 +76,9 @@ pub(super) enum WireError {
     /// Anything else.
     #[error("connection failed: {host}: {kind}")]
     Other {
-        /// How far it went.
+        /// The step that failed.
         at: ProbeStep,
-        /// With whom.
+        /// The host.
         host: String,
         /// The kind.
         kind: io::ErrorKind,
@@ -106,12 +106,12 @@ pub(super) struct HttpTransport {
     skew: Skew,
 }
 
-/// By how much the store's clock is ahead of ours, as its last answer said.
+/// By how much the store's clock is ahead of ours, according to its last answer.
 #[derive(Clone, Debug)]
 pub(super) struct Skew(Arc<AtomicI64>);
 
 impl Skew {
-    /// In seconds; none before the first answer. Less than a minute is taken for the way the answer took.
+    /// In seconds; 0 before the first answer. Less than a minute counts as 0: the answer may have taken that long.
     pub(super) fn seconds(&self) -> i64 {
         match self.0.load(Ordering::Relaxed) {
             UNKNOWN => 0,
@@ -120,7 +120,7 @@ impl Skew {
         }
     }
 
-    /// The same to the second; `None` before the first answer.
+    /// The exact seconds; `None` before the first answer.
     pub(super) fn exact(&self) -> Option<i64> {
         Some(self.0.load(Ordering::Relaxed)).filter(|seconds| *seconds != UNKNOWN)
     }
@@ -184,7 +184,7 @@ impl HttpConnector for HttpTransport {
         HttpConnectorFuture::new(async move {
             let mut request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
             let proxy = this.reach.proxy(request.uri()).map_err(|error| ConnectorError::user(error.into()))?;
-            // Through a tunnel the proxy sees no request; without one it is asked by each, and answers itself if it likes.
+            // Through a tunnel the proxy sees no request; without one it gets each request, and may answer it itself.
             let proxy = proxy.filter(|_| request.uri().scheme_str() == Some("http"));
             if let Some(authorization) = proxy.as_ref().and_then(|proxy| proxy.authorization.clone()) {
                 request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization);
@@ -200,7 +200,7 @@ impl HttpConnector for HttpTransport {
                 return Err(ConnectorError::io(WireError::Proxy(refused).into()));
             }
             this.skew.note(&response);
-            // Only an object may be long: what else the SDK reads, it reads whole, into memory.
+            // Only an object may be long: the SDK reads all other answers whole, into memory.
             let streamed = of_object && response.status().is_success();
             response
                 .map(|body| {
@@ -216,13 +216,13 @@ impl HttpConnector for HttpTransport {
     }
 }
 
-/// Whether the request is `GetObject`, which says so itself, as the SDK writes it.
+/// Whether the request is `GetObject`: the SDK writes that into the query.
 fn gets_object<B>(request: &http::Request<B>) -> bool {
     let query = request.uri().query().unwrap_or_default();
     request.method() == http::Method::GET && query.split('&').any(|parameter| parameter == "x-id=GetObject")
 }
 
-/// Our own words for what hyper met. All but a forbidden address is worth another attempt of the SDK's.
+/// Our own words for what hyper met. The SDK retries all errors except failed TLS and forbidden addresses.
 fn refused(error: &(dyn std::error::Error + 'static), host: String) -> ConnectorError {
     match wire_error(error) {
         Some(found @ WireError::NotAllowed(_)) => ConnectorError::user(found.into()),
@@ -306,12 +306,12 @@ pub(super) fn handshake_error(error: &(dyn std::error::Error + 'static), host: S
     WireError::Other { at: ProbeStep::Tls, host, kind: io_kind(error) }
 }
 
-/// The reasons that people meet, in words; of the others the kind only.
+/// The common reasons, in words; the others only by their kind.
 fn tls_reason(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(bad) => match bad {
             Bad::UnknownIssuer => "certificate signed by unknown authority; set caCert",
-            // An authority of that name, but another key: caCert is of before its renewal.
+            // The authority has this name, but another key: caCert dates from before its renewal.
             Bad::BadSignature => "certificate signed by another authority of the same name as caCert's; renew caCert",
             Bad::Expired | Bad::ExpiredContext { .. } => "certificate has expired",
             Bad::NotValidYet | Bad::NotValidYetContext { .. } => "certificate is not valid yet",

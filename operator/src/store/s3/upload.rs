@@ -1,5 +1,5 @@
-//! Sending a sealed bundle: one request when it is small, parts when it is not, and proof that it arrived.
-//! Trying again after a failure is the caller's part (`run::deliver`): each call here starts from the file.
+//! Sends a sealed bundle: in one request if it is small, otherwise in parts, with proof that it arrived.
+//! The caller (`run::deliver`) retries after a failure: each call here starts from the file.
 
 use std::io::SeekFrom;
 
@@ -26,18 +26,18 @@ use crate::{
 
 use super::{Customer, S3, classify::classify, sign::disposition, with_customer_key};
 
-/// What a bundle is.
+/// The content type of a bundle.
 const CONTENT_TYPE: &str = "application/gzip";
-/// Parts on their way at once.
+/// Parts that are sent at once.
 const IN_FLIGHT: usize = 2;
 /// S3 takes 10 000.
 const MOST_PARTS: u64 = 9_000;
 /// Bytes of the file that are in memory at once, for each part.
 const PIECE: usize = 64 << 10;
-/// What is compared at each end of the object.
+/// Bytes that are compared at each end of the object.
 const PROBE: u64 = 4096;
 
-/// Encryption, tags and notes are the same for a single request and for the first of many.
+/// Sets encryption, tags and metadata, which are the same for a single request and for the first of many.
 macro_rules! described {
     ($request:expr, $store:expr, $key:expr, $upload:expr) => {{
         let (method, kms) = $store.encryption();
@@ -51,8 +51,8 @@ macro_rules! described {
     }};
 }
 
-/// Sets a checksum ready-made. Left to the SDK, a file's goes into a trailer, which needs chunks, and a part's is left
-/// out although its algorithm is named, which stores refuse.
+/// Sets a precomputed checksum. The SDK would put a file's checksum into a trailer, which needs chunks, and would omit
+/// a part's although the request names its algorithm, which stores refuse.
 macro_rules! with_checksum {
     ($request:expr, $algorithm:expr, $sum:expr) => {{
         let (request, sum) = ($request, Some($sum));
@@ -74,7 +74,7 @@ impl S3 {
         }
     }
 
-    /// The whole file in one request, with its length and its signed SHA-256: nothing is chunked.
+    /// Sends the whole file in one request, with its length and its signed SHA-256, without chunks.
     pub(super) async fn put_single(&self, key: &Key, upload: &Upload<'_>) -> Result<(), StoreError> {
         let body = ByteStream::read_from()
             .path(upload.file)
@@ -96,7 +96,7 @@ impl S3 {
         }
     }
 
-    /// The file in parts.
+    /// Sends the file in parts.
     pub(super) async fn put_parts(
         &self,
         key: &Key,
@@ -122,7 +122,7 @@ impl S3 {
             open.id = None;
             return Ok(());
         };
-        // The reply may have been lost, not the request: the object itself tells.
+        // Perhaps only the reply was lost: then the object is there.
         if let Ok(Some(found)) = self.head(key).await
             && found.sha256.as_deref() == Some(upload.sha256)
             && found.bytes == upload.bytes
@@ -131,7 +131,7 @@ impl S3 {
             return Ok(());
         }
         if let Err(left) = self.abort(key, id).await {
-            // Not its message: that may hold words of the store's, and nobody masks the credential in them here.
+            // Without its message: it may contain words of the store, in which nothing masks the credential here.
             tracing::warn!(key = %key, reason = left.reason().as_str(), "Could not end the multipart upload");
         }
         open.id = None;
@@ -189,7 +189,7 @@ impl S3 {
         let request =
             self.client.upload_part().bucket(&self.bucket).key(key.as_str()).upload_id(id).part_number(number);
         let mut request = with_customer_key!(request, self.customer);
-        // Read twice, once to sign: a part in memory would be the largest thing there.
+        // The part is read twice, once to sign: held in memory it would be the largest thing there.
         let signed = SignedPayload(hex(&summed(summing(Checksum::Sha256), upload, from, length).await?));
         if let Some(algorithm) = self.config.checksum {
             let sum = summed(summing(algorithm), upload, from, length).await?;
@@ -218,7 +218,7 @@ fn completed(number: i32, sent: &UploadPartOutput) -> CompletedPart {
         .build()
 }
 
-/// A multipart upload that nobody has ended yet: dropping it, with the future that sends, ends it.
+/// An unfinished multipart upload. Dropping it, with the future that sends, aborts it.
 struct Open {
     client: Client,
     bucket: String,
@@ -232,12 +232,12 @@ impl Drop for Open {
             return;
         };
         let abort = self.client.abort_multipart_upload().bucket(&self.bucket).key(&self.key).upload_id(id);
-        // Nobody waits for it; if it fails, the id that was noted lets a successor end the upload.
+        // Nobody waits for it; if it fails, a successor can abort the upload by the id that was noted.
         runtime.spawn(abort.send());
     }
 }
 
-/// Signs a body by a hash that is known, so that a file need not be read twice nor go unsigned.
+/// Signs a body by its known hash, so that a file is signed without being read again.
 #[derive(Debug)]
 struct SignedPayload(String);
 
@@ -257,7 +257,7 @@ impl Intercept for SignedPayload {
     }
 }
 
-/// What is noted beside the object. Values that headers cannot carry are made so that they can.
+/// The object's metadata. Characters that headers cannot carry become `_`.
 fn notes(upload: &Upload<'_>) -> std::collections::HashMap<String, String> {
     let plain = |text: &str| -> String {
         text.chars().map(|letter| if letter.is_ascii_graphic() || letter == ' ' { letter } else { '_' }).collect()
@@ -289,7 +289,7 @@ fn summing(algorithm: Checksum) -> Box<dyn HttpChecksum> {
     .into_impl()
 }
 
-/// The sum of a part of the file.
+/// The checksum of a range of the file.
 async fn summed(
     mut sum: Box<dyn HttpChecksum>,
     upload: &Upload<'_>,
@@ -322,7 +322,7 @@ fn local(upload: &Upload<'_>, source: std::io::Error) -> StoreError {
     StoreError::Local { path: upload.file.to_owned(), source }
 }
 
-/// Compares what the store holds with the file.
+/// Compares the object in the store with the file.
 pub(super) async fn verify(store: &S3, key: &Key, upload: &Upload<'_>) -> Result<Stored, StoreError> {
     let corrupt = |why: String| Err(StoreError::Corrupt(why));
     let Some(found) = store.head(key).await? else {
