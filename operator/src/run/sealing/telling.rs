@@ -97,8 +97,15 @@ impl OwnFiles {
                 _ => return Err(self.too_much()),
             }
         }
+        let archive = draft.bytes();
+        let before = draft.entries();
+        let own = before.iter().filter(|entry| ours.contains(entry.segment.path().as_str()));
+        let own: u64 = own.map(|entry| entry.segment.compressed_bytes()).sum();
+        // The next archive, and what goes into it anew, must find room beside this one: a file for which there is none then
+        // is withheld.
+        spool.hold_back(archive + own);
         let mut entries = Vec::new();
-        for entry in draft.entries() {
+        for entry in before {
             let path = entry.segment.path().as_str();
             match of_path.get(path) {
                 None if ours.contains(path) => {}
@@ -106,6 +113,7 @@ impl OwnFiles {
                 Some(hits) => entries.extend(self.without(entry, hits, spool)),
             }
         }
+        spool.hold_back(0);
         self.found.collected.entries = entries;
         self.forget(hits);
         Ok(())
@@ -197,11 +205,10 @@ impl OwnFiles {
 
     /// The first hits, and the number of further ones.
     fn listed(&self) -> String {
-        let mut listed = self.named.join(", ");
-        if self.hits > self.named.len() {
-            listed += &format!(", {} more", self.hits - self.named.len());
+        match (self.named.join(", "), self.hits - self.named.len()) {
+            (named, 0) => named,
+            (named, more) => format!("{named}, {more} more"),
         }
-        listed
     }
 }
 

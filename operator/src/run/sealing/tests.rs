@@ -160,8 +160,10 @@ fn sec_x46_x52_tokens_side_by_side_cost_nothing_however_many_there_are() {
         let packed = sealing.seal(found(entries, diagnosis), &[]).expect("sealed");
         assert_eq!((packed.missing, packed.cause.as_deref()), (0, Some(text.as_str())));
         assert_eq!(packed.findings.iter().map(|f| f.id.as_str()).collect::<Vec<_>>(), ["results-error"]);
-        let kept =
-            unpacked(&packed).keys().filter(|path| path.ends_with(".yaml") || path.ends_with("results.json")).count();
+        let kept = unpacked(&packed)
+            .keys()
+            .filter(|path| path.ends_with("events.yaml") || path.ends_with("results.json"))
+            .count();
         assert_eq!(kept, 1 + results);
     }
 }
@@ -285,6 +287,32 @@ fn sec_x47_the_totals_are_the_sum_over_the_files() {
     }
     assert_eq!(sum, BTreeMap::from([("named-value".to_owned(), 3), ("url-userinfo".to_owned(), 1)]), "{manifest}");
     assert_eq!(manifest["totals"]["redactions"], sum.values().sum::<u64>(), "{}", manifest["totals"]);
+}
+
+#[test]
+fn sec_x52_a_file_for_whose_rest_the_spool_has_no_room_goes_whole_and_the_bundle_stays() {
+    let mut state = 1_u64;
+    let mut letter = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b'a' + u8::try_from((state >> 33) % 26).expect("below 26"))
+    };
+    let noise: String = (0..8_000).map(|_| (0..50).map(|_| letter()).collect::<String>() + " end\n").collect();
+    let log = format!("{noise}{}\n", token());
+    let sealed = |limit: u64| {
+        let (tmp, mut sealing) = sealing();
+        sealing.spool = Spool::create(&tmp.path().join("small"), limit).expect("a spool");
+        sealing.redactor = Arc::new(Redactor::of_known(Vec::new()).without("github"));
+        let entry = |path: &str, body: &str| sealing.write(BundlePath::new([path]), body.as_bytes()).expect("room");
+        let entries = vec![entry("a.log", &log), entry("b.log", &noise)];
+        let packed = sealing.seal(found(entries, Diagnosis::default()), &[]).expect("sealed");
+        let files = unpacked(&packed);
+        assert!(files.contains_key("b.log"));
+        (files.contains_key("a.log"), packed.sealed.expect("sealed").bytes)
+    };
+    let (kept, bytes) = sealed(1 << 30);
+    assert!(kept && bytes > 400_000, "{bytes}");
+    // Room for the archive and the one made anew without the file, not for the one with it.
+    assert!(!sealed(bytes * 7 / 4).0);
 }
 
 fn json(value: &Value) -> String {
