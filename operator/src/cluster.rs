@@ -413,16 +413,16 @@ impl Cluster {
         deadline: Instant,
     ) -> Result<Value, ClusterError> {
         let shared = self.shared.as_ref().filter(|_| SharedAnswers::are_of(path));
-        let whole = match shared.and_then(|(answers, since)| answers.get(path, accept, *since, Instant::now())) {
-            Some(kept) => kept,
-            None => {
-                let body = self.open(path, accept, deadline).await?;
-                let read = gather(body, limit, deadline.min(Instant::now() + self.answer)).await?.into();
-                if let Some((answers, _)) = shared {
-                    answers.keep(path, accept, &read, Instant::now());
-                }
-                read
+        let kept = shared.and_then(|(answers, since)| answers.get(path, accept, *since, Instant::now()));
+        let whole = if let Some(kept) = kept {
+            kept
+        } else {
+            let body = self.open(path, accept, deadline).await?;
+            let read = gather(body, limit, deadline.min(Instant::now() + self.answer)).await?.into();
+            if let Some((answers, _)) = shared {
+                answers.keep(path, accept, &read, Instant::now());
             }
+            read
         };
         serde_json::from_slice(&whole).map_err(|error| ClusterError::Malformed(chain(&error)))
     }

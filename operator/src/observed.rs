@@ -14,6 +14,7 @@ use crate::archive::path::hex_digest;
 
 /// The part of a DebugBundle by which the controller decides what to do with it.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Observed {
     /// Name, namespace, UID, resourceVersion and generation alone.
     meta: ObjectMeta,

@@ -182,7 +182,9 @@ mod tests {
     async fn no_more_are_under_way_than_memory_allows() {
         let queue = Queue::new(CollectionSlots::new(1, 1_000_000));
         let names: Vec<String> = (0..UNDER_WAY + 3).map(|n| format!("b{n:04}")).collect();
-        names.iter().for_each(|name| queue.add(turn(name, false, 1)));
+        for name in &names {
+            queue.add(turn(name, false, 1));
+        }
         let mut waits_for_its_store = Vec::new();
         while let Some((_, mut place)) = begun(&queue) {
             place.sealed(1);

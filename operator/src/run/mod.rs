@@ -12,7 +12,7 @@
 //! * [`rules`]: memory for the user's compiled rules, shared by all runs.
 //! * [`stores`]: the bundle's store, and the store with the target's files.
 //! * [`locations`]: probes of the way to those stores, for the bundle.
-//! * [`tracker`]: progress.
+//! * [`tracker`]: the progress of a run.
 
 mod backoff;
 pub mod deliver;
