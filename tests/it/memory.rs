@@ -13,6 +13,7 @@ use harness::load::{Held, Load};
 use harness::usage::Usage;
 use harness::{Context, LogScript, Operator, pod, until, with_namespace};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Event;
 use serde_json::json;
 
 /// Memory limit of a bundle over 100 pods with 20 MiB of log each; half of the pod's memory limit.
@@ -160,6 +161,21 @@ async fn sec_b5_rules_of_two_bundles_are_refused_or_take_little_memory() {
         for name in ["three", "four"] {
             let held = made(&context, &operator, name).await;
             assert!(held.manifest.is_some_and(|manifest| manifest.to_string().contains("\"user-0\"")), "they hit");
+        }
+        assert_peak(&operator);
+        // Rules that hit every byte, and one that takes quadratic time, on a long line.
+        let event = json!({
+            "metadata": {"name": "long"}, "message": "a".repeat(300_000), "reason": "Long", "type": "Warning",
+            "involvedObject": {"apiVersion": "v1", "kind": "Pod", "name": "velero-0", "namespace": context.namespace},
+        });
+        context.create::<Event>(event).await;
+        let small = [".", "[^x]", "\\S", "[a-z]", "\\w", "(?i)[a]", "a", ".*[^a-z]|[a-z]"];
+        for name in ["five", "six"] {
+            context.debug_bundle(name, json!({"redaction": {"rules": small}})).await;
+        }
+        for name in ["five", "six"] {
+            let status = context.until_bundle_ended(name).await;
+            assert!(status.bundle.is_some(), "{status:?}");
         }
         assert_peak(&operator);
     })

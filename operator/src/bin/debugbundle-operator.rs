@@ -106,11 +106,28 @@ fn absolute(text: &str) -> Result<PathBuf, String> {
     if path.is_absolute() { Ok(path) } else { Err("must be an absolute path".to_owned()) }
 }
 
-// Two threads decrypt TLS faster than an API server sends logs; more threads on a node with many cores would only cost
-// memory.
-#[tokio::main(worker_threads = 2)]
-async fn main() -> ExitCode {
+/// How long the end of the operator waits for threads that are in the middle of something.
+const AT_THE_END: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
     let flags = Flags::parse();
+    // Two threads decrypt TLS faster than an API server sends logs; more threads on a node with many cores would only cost
+    // memory.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    match runtime {
+        Ok(runtime) => {
+            let code = runtime.block_on(operate(flags));
+            runtime.shutdown_timeout(AT_THE_END);
+            code
+        }
+        Err(error) => {
+            eprintln!("debugbundle-operator: no threads: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn operate(flags: Flags) -> ExitCode {
     let filter = EnvFilter::try_from_env("DEBUGBUNDLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(self_redaction::Log);
     // Libraries log tokens and signatures of requests and answers, so their debug levels cannot be enabled.

@@ -61,7 +61,7 @@ use crate::{
     budget::Shares,
     cluster::{ApiKind, Cluster, ClusterError},
     describe::{Fact, Subject},
-    inventory::Inventory,
+    inventory::{Inventory, TargetObject},
     plan::{Bodies, Item, LogLimits, Plan},
     pod_capture::Movers,
     redact::Redactor,
@@ -254,7 +254,7 @@ pub async fn collect(
         trimmed: Vec::new(),
         wanted: items.len(),
         empty: Vec::new(),
-        evidence: evidence_of(collector, inventory),
+        evidence: evidence_of(collector, inventory).await,
         started: Timestamp::now(),
         finished: Timestamp::now(),
         missing,
@@ -279,23 +279,24 @@ pub async fn collect(
     finish::finish(run, inventory, collector.shares.own).await
 }
 
-/// The target, its Backup and the objects ahead of it, or the last failures, as seen by the inventory.
-fn evidence_of(collector: &Collector, inventory: &Inventory) -> Evidence {
-    let mut evidence = Evidence::default();
-    for (slot, target) in [(&mut evidence.target, &inventory.target), (&mut evidence.backup, &inventory.backup)] {
-        if let Some(target) = target {
-            let mut object = target.raw.clone();
-            if collector.redactor.object(&mut object) {
-                *slot = Some(object);
-            }
+/// The target, its Backup and the objects ahead of it, or the last failures, as seen by the inventory. On a thread of its own:
+/// rules of the user's may take long.
+async fn evidence_of(collector: &Collector, inventory: &Inventory) -> Evidence {
+    let raw = |target: &Option<TargetObject>| target.as_ref().map(|target| target.raw.clone());
+    let (target, backup) = (raw(&inventory.target), raw(&inventory.backup));
+    let (failed, ahead) = (inventory.failed.clone(), inventory.queue.ahead.clone());
+    let redactor = Arc::clone(&collector.redactor);
+    let mut evidence = on_a_thread(move || {
+        let redacted = |mut object: Value| redactor.object(&mut object).then_some(object);
+        Evidence {
+            target: target.and_then(redacted),
+            backup: backup.and_then(redacted),
+            failed: failed.into_iter().filter_map(redacted).collect(),
+            ahead: ahead.into_iter().filter_map(redacted).collect(),
+            ..Evidence::default()
         }
-    }
-    let redacted = |objects: &[Value]| -> Vec<Value> {
-        let objects = objects.iter().cloned();
-        objects.filter_map(|mut object| collector.redactor.object(&mut object).then_some(object)).collect()
-    };
-    evidence.failed = redacted(&inventory.failed);
-    evidence.ahead = redacted(&inventory.queue.ahead);
+    })
+    .await;
     evidence.ahead_beyond = inventory.queue.beyond;
     evidence.idle = inventory.target.as_ref().and_then(|target| inventory.server_idle(target.kind));
     evidence

@@ -105,6 +105,16 @@ impl Redactor {
         Self { user, ..self }
     }
 
+    /// The user's rules took all the time that they had: lines since then are masked whole.
+    pub fn rules_are_too_slow(&self) -> bool {
+        self.user.is_over()
+    }
+
+    /// Ends the searches of the user's rules: what is still redacted is of no use any more.
+    pub fn stop(&self) {
+        self.user.stop();
+    }
+
     /// The built-in rules and the exact values of known secrets: (rule id, value).
     ///
     /// # Panics

@@ -20,8 +20,8 @@ const FULL: usize = 16;
 const LEAD: usize = 48;
 const OTHERS: usize = 16;
 
-static BEGIN: LazyLock<Regex> = LazyLock::new(|| pattern("-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"));
-static END: LazyLock<Regex> = LazyLock::new(|| pattern("-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"));
+static BEGIN: LazyLock<Regex> = LazyLock::new(|| pattern("-----BEGIN (?i:[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?)-----"));
+static END: LazyLock<Regex> = LazyLock::new(|| pattern("-----END (?i:[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?)-----"));
 /// The text between the two on one line: digits, escaped or encoded line ends, headers.
 static BODY_IN_FRONT: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?:[A-Za-z0-9+/=\r\n]|\\+[nr/]|%0[AaDd]|%2[BbFf]|%3[Dd])*$"));

@@ -43,7 +43,14 @@ pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans:
         }
     }
     if source_name {
-        for hit in SOURCE_NAME.captures_iter(line).filter_map(|hit| hit.get(1)) {
+        let mut from = 0;
+        while let Some(hit) = SOURCE_NAME.captures_at(line, from).and_then(|hit| hit.get(1)) {
+            if line[..hit.start()].ends_with(b"[REDACTED:") {
+                // A token of an earlier pass is no user; a source name may follow it.
+                from = hit.start();
+                continue;
+            }
+            from = hit.end();
             spans.push(Span::new(hit.range(), RULE, hit.as_bytes().to_vec()));
         }
     }

@@ -4,7 +4,12 @@
 use std::{
     any::Any,
     array,
-    sync::{Mutex, MutexGuard, PoisonError, TryLockError},
+    ops::Range,
+    sync::{
+        Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
 };
 
 use regex_automata::{
@@ -27,6 +32,12 @@ const MAX_AUTOMATON: usize = 32 << 10;
 const MAX_AUTOMATA: usize = 1 << 20;
 /// How many of the largest rules a refusal names.
 const NAMED: usize = 3;
+/// Most hits of all rules in one line; with more, the rest of the line is masked.
+const MAX_HITS: usize = 1000;
+/// Most CPU time for one long line: a single rule such as `.*[^a-z]|[a-z]` takes quadratic time to find all of its hits. When
+/// it is over, the rest of the line is masked. Shorter lines cannot take much longer.
+const LINE_TIME: Duration = Duration::from_millis(100);
+const LONG_LINE: usize = 4 << 10;
 
 /// A user's rule is unusable, or all together are. It never quotes a rule, which may contain the value to hide.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +72,10 @@ pub struct UserRules {
     rules: Vec<Regex>,
     /// Working memory of the threads that search, one cache for each rule; created on first use.
     caches: [Mutex<Vec<Cache>>; SEARCHES],
+    /// Time spent in searches, in microseconds, and the most that they may take; 0: no limit.
+    spent: AtomicU64,
+    limit: u64,
+    stopped: AtomicBool,
     /// Released when the rules are dropped.
     #[expect(dead_code, reason = "it is there to be dropped")]
     room: Option<Box<dyn Any + Send + Sync>>,
@@ -93,7 +108,7 @@ impl UserRules {
             let largest = largest.collect::<Vec<_>>().join(", ");
             return Err(RuleError::Together { count: rules.len(), bytes, largest });
         }
-        Ok(Self { rules: kept, caches: array::from_fn(|_| Mutex::default()), room: None })
+        Ok(Self { rules: kept, caches: array::from_fn(|_| Mutex::default()), ..Self::default() })
     }
 
     /// The most bytes that these rules take, caches included.
@@ -107,6 +122,22 @@ impl UserRules {
         Self { room: Some(Box::new(room)), ..self }
     }
 
+    /// The most time that all searches together may take. Once it is over nothing is searched: each line is masked whole.
+    #[must_use]
+    pub fn for_time(self, limit: Duration) -> Self {
+        Self { limit: u64::try_from(limit.as_micros()).unwrap_or(u64::MAX), ..self }
+    }
+
+    /// The time for all searches is over.
+    pub(super) fn is_over(&self) -> bool {
+        self.limit > 0 && self.spent.load(Relaxed) > self.limit
+    }
+
+    /// Ends all searches: what is still redacted is of no use any more.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Relaxed);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
@@ -115,26 +146,74 @@ impl UserRules {
         self.rules.len()
     }
 
-    /// Adds the hits of each rule, regardless of the others' hits.
+    /// Adds the hits of each rule, regardless of the others' hits; those that overlap are joined.
     pub(super) fn find(&self, line: &[u8], spans: &mut Vec<Span>) {
         if self.is_empty() {
             return;
         }
-        let mut place = self.place();
+        let mut hits = Vec::new();
+        if self.is_over() || self.stopped.load(Relaxed) {
+            hits.push((0..line.trim_ascii_end().len(), 0));
+        } else {
+            self.search(line, &mut hits);
+        }
+        // Values are copied, each byte of the line once.
+        hits.sort_by_key(|(hit, _)| (hit.start, usize::MAX - hit.end));
+        let mut joined: Vec<(Range<usize>, usize)> = Vec::new();
+        for (hit, index) in hits {
+            match joined.last_mut() {
+                Some((last, rule)) if hit.start < last.end => {
+                    if hit.len() > last.len() {
+                        *rule = index;
+                    }
+                    last.end = last.end.max(hit.end);
+                }
+                _ => joined.push((hit, index)),
+            }
+        }
+        let span =
+            |(hit, index): (Range<usize>, usize)| Span::new(hit.clone(), format!("user-{index}"), line[hit].to_vec());
+        spans.extend(joined.into_iter().filter(|(hit, _)| !hit.is_empty()).map(span));
+    }
+
+    fn search(&self, line: &[u8], hits: &mut Vec<(Range<usize>, usize)>) {
+        let mut place = self.filled();
+        let (began, cpu) = (Instant::now(), (line.len() > LONG_LINE).then(cpu_time));
+        let is_late = || cpu.is_some_and(|before| cpu_time().saturating_sub(before) > LINE_TIME);
         // Taken out meanwhile: caches whose search broke off must not be used again.
         let mut caches = std::mem::take(&mut *place);
-        if caches.is_empty() {
-            caches.extend(self.rules.iter().map(Regex::create_cache));
-        }
-        for (index, (rule, cache)) in self.rules.iter().zip(&mut caches).enumerate() {
+        let end = line.trim_ascii_end().len();
+        'rules: for (index, (rule, cache)) in self.rules.iter().zip(&mut caches).enumerate() {
+            if is_late() {
+                hits.push((0..end, index));
+                break;
+            }
             let mut search = Searcher::new(Input::new(line));
             while let Some(hit) = search.advance(|input| Ok(rule.search_with(cache, input))) {
-                if !hit.is_empty() {
-                    spans.push(Span::new(hit.range(), format!("user-{index}"), line[hit.range()].to_vec()));
+                if hit.is_empty() {
+                    continue;
+                }
+                hits.push((hit.range(), index));
+                if hits.len() >= MAX_HITS || is_late() {
+                    // The rules behind this one have not seen the line yet.
+                    let from = if index + 1 == self.rules.len() { hit.start() } else { 0 };
+                    hits.push((from..end.max(hit.end()), index));
+                    break 'rules;
                 }
             }
         }
         *place = caches;
+        drop(place);
+        self.spent.fetch_add(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// A place with a cache for each rule.
+    fn filled(&self) -> MutexGuard<'_, Vec<Cache>> {
+        let mut place = self.place();
+        if place.is_empty() {
+            place.extend(self.rules.iter().map(Regex::create_cache));
+        }
+        place
     }
 
     /// The first free place, else the first one.
@@ -146,6 +225,12 @@ impl UserRules {
         });
         free.unwrap_or_else(|| self.caches[0].lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// CPU time of this thread: a busy machine must not make a line look slow.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// Bytes of each lazily built automaton.
@@ -249,17 +334,47 @@ mod tests {
         let rules = of(&ORDINARY, 64).expect("ordinary rules");
         let line = format!("x internal-{} grünes 192.168.1.20", "0a".repeat(16));
         let hits = hits(&rules, &line);
-        assert_eq!(hits.len(), 24, "{hits:?}");
+        assert_eq!(hits.len(), 3, "{hits:?}");
         assert_eq!(hits[0], ("user-0".to_owned(), format!("internal-{}", "0a".repeat(16))));
-        assert_eq!(hits[23], ("user-63".to_owned(), "grünes".to_owned()));
+        assert_eq!(hits[1], ("user-7".to_owned(), "grünes".to_owned()));
         assert!(rules.bytes() <= UserRules::MOST, "{}", rules.bytes());
     }
 
     #[test]
     fn a_longer_hit_is_not_lost_behind_the_hit_of_another_rule() {
         let rules = of(&["ab", "abc+", "b.*", "a*"], 4).expect("four rules");
-        let texts: Vec<_> = hits(&rules, "xabccc").into_iter().map(|(_, text)| text).collect();
-        assert_eq!(texts, ["ab", "abccc", "bccc", "a"]);
+        assert_eq!(hits(&rules, "xabccc"), [("user-1".to_owned(), "abccc".to_owned())]);
+    }
+
+    #[test]
+    fn sec_b5_hits_in_a_line_are_bounded_and_the_rest_of_it_is_masked() {
+        let rules = of(&[".", "[^x]", "\\S", "a+"], 4).expect("four rules");
+        let line = "a".repeat(300_000);
+        assert_eq!(hits(&rules, &line), [("user-0".to_owned(), line.clone())]);
+        let few = of(&["a", "b"], 2).expect("two rules");
+        assert_eq!(hits(&few, &"a-b-".repeat(400)).len(), 800, "as many as there are");
+    }
+
+    #[test]
+    fn sec_b5_a_rule_that_takes_quadratic_time_masks_the_rest_of_a_long_line() {
+        let rules = of(&[".*[^a-z]|[a-z]"], 1).expect("a rule");
+        let line = "a".repeat(1 << 20);
+        let hits = hits(&rules, &line);
+        let masked: usize = hits.iter().map(|(_, text)| text.len()).sum();
+        assert!(masked == line.len() && hits.len() <= MAX_HITS, "{} hits, {masked} bytes", hits.len());
+    }
+
+    #[test]
+    fn sec_b5_when_the_time_of_all_searches_is_over_lines_are_masked_whole() {
+        let rules = of(&["secret"], 1).expect("a rule").for_time(Duration::from_micros(1));
+        while !rules.is_over() {
+            hits(&rules, &"no such word ".repeat(1000));
+        }
+        assert_eq!(hits(&rules, "whatever it is\n"), [("user-0".to_owned(), "whatever it is".to_owned())]);
+        let stopped = of(&["secret"], 1).expect("a rule");
+        stopped.stop();
+        assert_eq!(hits(&stopped, "x").len(), 1);
+        assert!(!stopped.is_over(), "a run that was cancelled is not slow");
     }
 
     #[test]
@@ -273,7 +388,11 @@ mod tests {
         for (rules, count) in cases {
             let rules = of(rules, count).expect("within the bound");
             let most = automaton(count);
-            rules.find(text.as_bytes(), &mut Vec::new());
+            // Every rule on its own: with many hits the rules behind it are not searched.
+            for (rule, cache) in rules.rules.iter().zip(rules.filled().iter_mut()) {
+                let mut search = Searcher::new(Input::new(&text));
+                while search.advance(|input| Ok(rule.search_with(cache, input))).is_some() {}
+            }
             for (rule, cache) in rules.rules.iter().zip(rules.place().iter()) {
                 let (program, cache) = (rule.memory_usage(), cache.memory_usage());
                 assert!(cache > 0 && cache <= 2 * most + program * 3 / 2, "{cache} of 2 * {most} and {program}");
@@ -288,7 +407,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for n in 0..200 {
-                        assert_eq!(hits(&rules, &format!("id 10.1.{n}.7 of grün{n}")).len(), 16);
+                        assert_eq!(hits(&rules, &format!("id 10.1.{n}.7 of grün{n}")).len(), 2);
                     }
                 });
             }

@@ -162,7 +162,13 @@ impl Engine {
         let work = self.pack_to_the_end(subject, store, dir, tracker, deadline, cancel, &masking);
         tokio::select! {
             packed = work.instrument(runlog::span(subject)) => packed.map_err(|fault| masked(fault, masking.get())),
-            () = cancel.cancelled() => Err(Fault::Cancelled),
+            () = cancel.cancelled() => {
+                // Threads that redact would go on.
+                if let Some(redactor) = masking.get() {
+                    redactor.stop();
+                }
+                Err(Fault::Cancelled)
+            }
         }
     }
 
@@ -180,7 +186,8 @@ impl Engine {
         let started = Timestamp::now();
         let clock = Instant::now();
         tracker.stage(Stage::Inventory, "compiling redaction.rules");
-        let rules = self.rules.compiled(&subject.spec.redaction.rules, deadline).await?;
+        let time_for_rules = deadline.saturating_duration_since(clock) / 2;
+        let rules = self.rules.compiled(&subject.spec.redaction.rules, deadline).await?.for_time(time_for_rules);
         let for_inventory = Instant::now() + INVENTORY;
         tracker.stage(Stage::Inventory, "finding out what there is");
         let since = shared_answers::since(subject.asked);
@@ -240,6 +247,14 @@ impl Engine {
             self.look_at_locations(subject, stores.survey.as_ref(), until).boxed(),
         );
         let mut collected = collected.map_err(of_collect)?;
+        if redactor.rules_are_too_slow() {
+            let message = format!(
+                "redaction.rules: searching the rules took {} s, half of spec.timeout; simplify them, above all where `.*` or a \
+                 repetition begins a rule, or raise spec.timeout",
+                time_for_rules.as_secs()
+            );
+            return Err(Fault::terminal(Reason::InvalidSpec, message));
+        }
         let closing = FinalState::ask(&cluster, &inventory, &answers, deadline).await;
         let collect_ms = millis(clock);
         tracing::debug!(

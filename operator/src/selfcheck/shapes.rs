@@ -193,7 +193,9 @@ fn jwt(around: Around<'_>) -> Option<Range<usize>> {
 fn private_key(around: Around<'_>) -> Option<Range<usize>> {
     let line = &around.text[around.at.saturating_sub(48)..around.at];
     let begin = memmem::rfind(line, b"-----BEGIN ")?;
-    if memmem::find(&line[begin..], b"-----END ").is_some() {
+    // The words of a label (RFC 7468) and nothing else: a token in its place is no key's beginning.
+    let label = &line[begin + b"-----BEGIN ".len()..];
+    if !label.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b' ') {
         return None;
     }
     let body = &around.text[around.after()..(around.after() + 512).min(around.text.len())];

@@ -181,6 +181,7 @@ fn sec_x46_tokens_and_what_must_survive_are_not_found() {
             "-----BEGIN {} KEY-----\n{token}\n{token}\n-----END {0} KEY-----\n/var/lib/kubelet/pods/Volumes/K8s1/0123456789abcdef",
             "PRIVATE"
         ),
+        format!("-----BEGIN {token} {} KEY-----{}", "PRIVATE", word(60, 64)),
         format!("shop:{token}@tcp(db:3306)/shop"),
         pem(1).replace("PRIVATE", "PUBLIC"),
         STANDARD.encode(pem(1).replace("PRIVATE KEY", "CERTIFICATE")),

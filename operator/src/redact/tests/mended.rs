@@ -1,7 +1,7 @@
 //! Fixed leaks and fixed false alarms, each next to a neighbour with the opposite result. docs/security.md lists those
 //! that are still open.
 
-use super::{tried::*, *};
+use super::{leaks::seed, tried::*, *};
 
 #[test]
 fn sec_x12_more_tools_that_take_a_secret_by_a_short_flag_are_known() {
@@ -125,4 +125,14 @@ fn sec_x55_what_tells_of_a_secret_that_exists_already_survives() {
         json!({ "args": ["x"], "rootPassword": { "existingSecretName": "shop-db-1" } }),
     ]);
     go(&["password: {existing: 1§}", "password: {existingSecret: shop-db-1, value: §}", "existingPassword: §"]);
+}
+
+#[test]
+fn sec_h8_a_private_key_with_small_letters_in_its_label_is_masked() {
+    let v = seed().word(64);
+    for label in ["rsa PRIVATE KEY", "RSA Private Key"] {
+        let line = format!("-----BEGIN {label}-----{v}");
+        let out = redactor(&[], &[]).text(&line);
+        assert!(!out.contains(&v) && out.contains("[REDACTED:pem:"), "{out}");
+    }
 }
