@@ -247,14 +247,7 @@ impl Engine {
             self.look_at_locations(subject, stores.survey.as_ref(), until).boxed(),
         );
         let mut collected = collected.map_err(of_collect)?;
-        if redactor.rules_are_too_slow() {
-            let message = format!(
-                "redaction.rules: searching the rules took {} s, half of spec.timeout; simplify them, above all where `.*` or a \
-                 repetition begins a rule, or raise spec.timeout",
-                time_for_rules.as_secs()
-            );
-            return Err(Fault::terminal(Reason::InvalidSpec, message));
-        }
+        fast_enough(&redactor, time_for_rules)?;
         let closing = FinalState::ask(&cluster, &inventory, &answers, deadline).await;
         let collect_ms = millis(clock);
         tracing::debug!(
@@ -333,6 +326,19 @@ async fn take_up_files(inventory: &mut Inventory, files: &dyn StoreFiles, idle: 
         inventory.touch(&namespaces, u64::from(more), &why, Relevance::Named);
     }
     results_lead
+}
+
+/// Fails once the user's rules took all of their time: lines since then are masked whole.
+fn fast_enough(redactor: &Redactor, time: Duration) -> Result<(), Fault> {
+    if !redactor.rules_are_too_slow() {
+        return Ok(());
+    }
+    let message = format!(
+        "redaction.rules: searching the rules took {} s, half of spec.timeout; simplify them, above all where `.*` or a \
+         repetition begins a rule, or raise spec.timeout",
+        time.as_secs()
+    );
+    Err(Fault::terminal(Reason::InvalidSpec, message))
 }
 
 /// Masks the message by all rules of the run, including known values, once there are any.
