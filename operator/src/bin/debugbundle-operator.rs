@@ -1,4 +1,4 @@
-//! The operator's program: reads its flags, checks its spool folder, and runs the controller until it is told to stop.
+//! The operator's program: reads its flags, checks its spool folder, and runs the controller until it is asked to stop.
 //! The library does the work.
 
 use std::{num::NonZeroU32, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};

@@ -166,7 +166,7 @@ fn observed(event: Event<Guarded>) -> Event<Observed> {
 }
 
 /// Waits until DebugBundles can be listed, and logs the obstacle: the CRD, a permission, the API server itself. Returns
-/// false if the operator was told to stop meanwhile.
+/// false if the operator was asked to stop in the meantime.
 async fn until_served(api: &Api<DebugBundle>, shutdown: &CancellationToken) -> bool {
     let mut pause = Duration::from_secs(1);
     loop {
