@@ -31,7 +31,7 @@ pub(super) struct Kubelets {
 
 #[derive(Debug, Default)]
 struct Kubelet {
-    /// When the last byte of any of its logs arrived.
+    /// When the last byte arrived of any log that has been coming for a while.
     heard: Option<Instant>,
     /// Number of silent logs since one ended otherwise.
     silent: usize,
@@ -74,9 +74,13 @@ impl Kubelets {
         self.lock().get(node).is_some_and(|kubelet| kubelet.silent > 0)
     }
 
-    /// A byte of one of its logs arrived.
-    pub(super) fn heard(&self, node: &str, now: Instant) {
-        self.lock().entry(node.to_owned()).or_default().heard = Some(now);
+    /// A byte arrived of a log that was requested at this time. The first bytes of a log are no sign of life: a kubelet
+    /// that begins each log and stops would otherwise excuse the silence of one log by the beginning of the next.
+    pub(super) fn heard(&self, node: &str, requested: Instant, now: Instant) {
+        let settled = self.idle(node) / 2;
+        if now.duration_since(requested) >= settled {
+            self.lock().entry(node.to_owned()).or_default().heard = Some(now);
+        }
     }
 
     /// One of its logs ended otherwise than by silence.
@@ -152,8 +156,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_log_that_is_silent_while_others_come_says_nothing_of_the_kubelet() {
-        let (kubelets, now) = (kubelets(), Instant::now());
-        kubelets.heard("n", now);
+        let kubelets = kubelets();
+        let (requested, now) = (Instant::now(), Instant::now() + kubelets.idle("n"));
+        kubelets.heard("n", requested, now);
         for _ in 0..2 * MOST {
             assert!(!is_down(&kubelets, "n", now + PATIENCE / 2));
         }
@@ -162,6 +167,19 @@ mod tests {
             assert!(!is_down(&kubelets, "n", now + PATIENCE));
         }
         assert!(is_down(&kubelets, "n", now + PATIENCE), "that it came before does not count");
+    }
+
+    #[tokio::test]
+    async fn a_kubelet_that_begins_each_log_and_stops_is_given_up() {
+        let (kubelets, now) = (kubelets(), Instant::now());
+        let patience = kubelets.idle("n");
+        for n in 0..MOST {
+            assert!(kubelets.down("n").is_none());
+            let now = now + patience * u32::try_from(n).expect("a few");
+            kubelets.heard("n", now + patience / 2, now + patience / 2);
+            kubelets.failed("n", &ClusterError::Stalled(patience), now + patience);
+        }
+        assert!(kubelets.down("n").is_some());
     }
 
     #[tokio::test]

@@ -176,9 +176,10 @@ where
 {
     let (to, pieces) = pipe();
     let writing = tokio::task::spawn_blocking(move || sink.run(pieces).map(|()| sink));
+    let requested = Instant::now();
     let seen = |bytes| {
         work.progress.read(bytes);
-        work.kubelets.heard(node, Instant::now());
+        work.kubelets.heard(node, requested, Instant::now());
     };
     let end = pump(body, to, work.kubelets.idle(node), deadline, seen).await;
     Ok((super::joined(writing.await)?, end))

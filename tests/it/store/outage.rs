@@ -240,7 +240,13 @@ async fn many_bundles_that_wait_for_one_location_cost_no_more_requests_than_one(
             context.debug_bundle(name, json!({})).await;
         }
         for name in &names {
-            waiting(&context, name).await;
+            // Progress is the last write of a failed try, some seconds after the condition.
+            until(Duration::from_mins(2), &format!("{name} reports that it waits"), || async {
+                let progress = waiting(&context, name).await.status().progress.clone().unwrap_or_default();
+                let reported = progress.message.contains("is tried again within");
+                if reported { Ok(()) } else { Err(progress.message) }
+            })
+            .await;
         }
         // A try begins by listing the locations.
         let tries = || {
