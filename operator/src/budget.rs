@@ -250,7 +250,8 @@ pub fn closed(class: Class, begun: Option<Step>) -> Option<Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{archive::BundlePath, cluster::ApiKind};
+    use crate::cluster::ApiKind;
+    use debugbundle_format::BundlePath;
 
     const CLASSES: [Class; 10] = [
         Class::Stays,

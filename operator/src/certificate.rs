@@ -63,7 +63,7 @@ fn name(name: &X509Name<'_>) -> String {
             Some(format!("{word}={}", String::from_utf8_lossy(attribute.as_slice())))
         })
         .collect();
-    let whole = crate::text::escape_for_terminal(&parts.join(", ")).into_owned();
+    let whole = debugbundle_format::text::escape_for_terminal(&parts.join(", ")).into_owned();
     whole.chars().take(MOST_CHARS).collect()
 }
 

@@ -1,6 +1,8 @@
 //! Named points of a run at which a test may kill the process like `kill -9`, and two ways to break redaction, which
 //! the self-check must survive. Builds with debug assertions contain them; a release contains none of them.
 
+use debugbundle_redact::Redactor;
+
 /// Ends the process if the environment asks for it: `DEBUGBUNDLE_CRASH_AT=<name>`.
 #[cfg(debug_assertions)]
 pub fn point(name: &str) {
@@ -15,19 +17,22 @@ pub fn point(name: &str) {
 #[inline]
 pub fn point(_name: &str) {}
 
-/// The redaction rule that a test switched off: `DEBUGBUNDLE_RULE_OFF=<rule>`.
+/// The redactor without the rule that a test switched off: `DEBUGBUNDLE_RULE_OFF=<rule>`.
 #[cfg(debug_assertions)]
-pub fn rule_off() -> Option<&'static str> {
+pub fn with_rule_off(redactor: Redactor) -> Redactor {
     static OFF: std::sync::LazyLock<Option<String>> =
         std::sync::LazyLock::new(|| std::env::var("DEBUGBUNDLE_RULE_OFF").ok());
-    OFF.as_deref()
+    match OFF.as_deref() {
+        Some(rule) => redactor.without(rule),
+        None => redactor,
+    }
 }
 
-/// None.
+/// The same redactor.
 #[cfg(not(debug_assertions))]
 #[inline]
-pub const fn rule_off() -> Option<&'static str> {
-    None
+pub fn with_rule_off(redactor: Redactor) -> Redactor {
+    redactor
 }
 
 /// Panics when redaction sees the text of `DEBUGBUNDLE_PANIC_AT`.

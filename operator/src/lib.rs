@@ -2,6 +2,15 @@
 //! Restore left behind. The programs in `bin/` only parse their flags and call it; the resource's types are in
 //! `debugbundle-crd`.
 //!
+//! What knows nothing of an operator is in crates of its own, below `crates/`:
+//!
+//! | crate | what it does | I/O |
+//! |---|---|---|
+//! | [`debugbundle_format`] | paths, manifest and codes of a bundle; makes foreign text safe to show | none |
+//! | [`debugbundle_redact`] | masks secrets by name, shape and exact value | none |
+//! | [`debugbundle_redact_check`] | searches the closed archive for secrets again; shares no code with redaction | spool |
+//! | [`debugbundle_archive`] | redacts and deflates one segment per entry, seals them as one gzip stream | spool |
+//!
 //! The modules, in the order in which the data flows through them, then what several of them share:
 //!
 //! | module | what it does | I/O |
@@ -16,9 +25,6 @@
 //! | [`access`] | checks which items may be read, and which shipped rule would allow the others | cluster |
 //! | [`collect`] | reads the items, eight at once | cluster, store |
 //! | [`budget`] | decides what to leave out of a bundle that would be too large, and in which order | none |
-//! | [`redact`] | masks secrets: every byte of a bundle passes through its one writer | none |
-//! | [`archive`] | writes one deflate segment per entry, seals them as one gzip stream, writes the manifest | spool |
-//! | [`selfcheck`] | searches the closed archive for secrets again; only what passes may be sent | spool |
 //! | [`describe`] | describe.txt: a Backup or Restore in Velero's own words | none |
 //! | [`diagnose`] | from evidence to cause, findings, the chain to the cause and a timeline | none |
 //! | [`runlog`] | operator.log: the log lines of one run | none |
@@ -32,8 +38,6 @@
 //! | [`cluster`] | reads from the API server, every call and every answer bounded | cluster |
 //! | [`shared_answers`] | caches answers of the API server that are the same for every bundle | none |
 //! | [`self_redaction`] | masks what the operator writes outside a bundle: status, Events, its log | stderr |
-//! | [`secret`] | a value that is never printed, and wiped from memory when dropped | none |
-//! | [`text`] | makes foreign text safe to show | none |
 //! | [`proxy`] | reads the proxies of the environment, and connects through one | store |
 //! | [`tls`] | decides which certificates are trusted | none |
 //! | [`certificate`] | reads subject, issuer and validity of a certificate | none |
@@ -41,7 +45,6 @@
 //! | [`crash`] | named points at which a test may kill the process | none |
 
 pub mod access;
-pub mod archive;
 pub mod budget;
 pub mod certificate;
 pub mod cli;
@@ -61,17 +64,13 @@ pub mod observed;
 pub mod plan;
 pub mod pod_capture;
 pub mod proxy;
-pub mod redact;
 pub mod report;
 pub mod run;
 pub mod runlog;
-pub mod secret;
 pub mod self_redaction;
-pub mod selfcheck;
 pub mod shared_answers;
 pub mod status;
 pub mod store;
-pub mod text;
 pub mod tls;
 
 /// Version of both programs: `version` in a bundle, and `--version`.

@@ -7,10 +7,9 @@ use debugbundle_crd::{
     DebugBundle, FINALIZER, Phase, RENEW_URL_ANNOTATION, RENEW_URL_LIMIT, RESTORED_BY_LABEL, TRIGGER_LABEL,
     TRIGGER_REQUEST,
 };
+use debugbundle_format::hex_digest;
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt as _, api::ObjectMeta, core::DeserializeGuard};
-
-use crate::archive::path::hex_digest;
 
 /// The part of a DebugBundle by which the controller decides what to do with it.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,6 +3,7 @@
 
 use std::{io, net::IpAddr};
 
+use debugbundle_format::text::{bounded, escape_for_terminal};
 use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 use tokio::{
@@ -10,8 +11,6 @@ use tokio::{
     net::TcpStream,
 };
 use url::Url;
-
-use crate::text::{bounded, escape_for_terminal};
 
 /// The most of a proxy's answer to CONNECT that is read, bytes.
 const ANSWER: usize = 8 << 10;

@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use debugbundle_format::text::bounded;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tracing::{
@@ -22,7 +23,7 @@ use tracing_subscriber::{
     registry::{LookupSpan, Scope},
 };
 
-use crate::{run::Subject, text::bounded};
+use crate::run::Subject;
 
 /// Bytes kept of a run's beginning and of its end.
 const HEAD: usize = 1 << 20;

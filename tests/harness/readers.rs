@@ -1,16 +1,18 @@
 //! Public programs that read a bundle: each must see the same files with the same digests. A reader that is not
 //! installed fails the test.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::fs;
-use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    io::{Read as _, Seek as _, SeekFrom},
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use debugbundle_operator::archive::manifest::ManifestView;
-use debugbundle_operator::archive::read;
+use debugbundle_archive::read;
+use debugbundle_format::manifest::ManifestView;
 use flate2::read::GzDecoder;
 use sha2::{Digest as _, Sha256};
 

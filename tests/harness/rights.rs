@@ -1,10 +1,9 @@
 //! An account's requests to the API server, call by call, compared with the table of shipped permissions.
 
-use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
+use std::{collections::BTreeSet, sync::atomic::Ordering};
 
+use debugbundle_format::manifest::Need;
 use debugbundle_operator::access::rules::{RULES, rule_for};
-use debugbundle_operator::archive::manifest::Need;
 use serde_json::Value;
 
 use crate::{Context, TestCluster};

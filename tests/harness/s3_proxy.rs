@@ -190,8 +190,12 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, endpoint: Strin
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         if state.down.load(Ordering::SeqCst) {
-            // A reset, always: a plain close is a reset or an end, whichever comes first, and status would report each in turn.
-            let _ = stream.set_zero_linger();
+            connections.spawn(async move {
+                // A reset, once a request arrived: a plain close is a reset or an end, whichever comes first, and status
+                // would report each in turn.
+                let _ = stream.readable().await;
+                let _ = stream.set_zero_linger();
+            });
             continue;
         }
         let (tls, endpoint, state) = (tls.clone(), endpoint.clone(), state.clone());

@@ -1,26 +1,30 @@
 //! Inventory, plan and collection on real servers: the content of each entry, and the report on each missing item.
 
-use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
+use debugbundle_archive::{Entry, Spool};
 use debugbundle_crd::{DebugBundleSpec, TargetKind};
-use debugbundle_operator::archive::Spool;
-use debugbundle_operator::archive::manifest::{Entry, Missing, MissingCode, MissingSeverity};
-use debugbundle_operator::budget::{self, Shares};
-use debugbundle_operator::cluster::Cluster;
-use debugbundle_operator::collect::{
-    Collected, Collector, NodeSlots, Pace, Progress, StoreBody, StoreFailure, StoreFiles, collect,
+use debugbundle_format::{
+    StoreFile,
+    manifest::{Missing, MissingCode, MissingSeverity},
 };
-use debugbundle_operator::inventory::{self, Inventory, InventoryError, Scope};
-use debugbundle_operator::plan::{StoreFile, plan};
-use debugbundle_operator::pod_capture::Movers;
-use debugbundle_operator::redact::Redactor;
+use debugbundle_operator::{
+    budget::{self, Shares},
+    cluster::Cluster,
+    collect::{Collected, Collector, NodeSlots, Pace, Progress, StoreBody, StoreFailure, StoreFiles, collect},
+    inventory::{self, Inventory, InventoryError, Scope},
+    plan::plan,
+    pod_capture::Movers,
+};
+use debugbundle_redact::Redactor;
 use flate2::{Compression, write::GzEncoder};
-use futures::future::BoxFuture;
-use futures::{FutureExt as _, StreamExt as _};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use harness::{Context, LogScript, pod, with_namespace};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};

@@ -60,7 +60,7 @@ fn ids(name: &str) -> BTreeSet<String> {
 /// The tests that name requirements, of all crates.
 fn tests() -> BTreeMap<String, BTreeSet<String>> {
     let mut files = Vec::new();
-    for folder in ["crd", "operator", "tests"] {
+    for folder in ["crates", "crd", "operator", "tests"] {
         sources(&repository().join(folder), &mut files);
     }
     // The attribute, perhaps others, and the function; in property tests the arguments follow.
@@ -126,7 +126,9 @@ async fn sec_s1_c3_the_graph_has_one_http_one_tls_and_nothing_that_starts_a_proc
     }
     let workspace = fs::read_to_string(repository().join("Cargo.toml")).expect("Cargo.toml");
     assert!(workspace.contains("unsafe_code = \"forbid\""));
-    for member in ["crd", "operator", "tests"] {
+    for member in
+        ["crates/archive", "crates/format", "crates/redact", "crates/redact-check", "crd", "operator", "tests"]
+    {
         let manifest = fs::read_to_string(repository().join(member).join("Cargo.toml")).expect("a manifest");
         assert!(manifest.contains("[lints]\nworkspace = true"), "{member} is built with them");
     }

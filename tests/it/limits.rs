@@ -1,16 +1,16 @@
 //! Limits on the number of DebugBundles, and on what the operator writes to others' objects.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use debugbundle_crd::{DebugBundle, FINALIZER, Phase};
+use debugbundle_format::manifest::Need;
 use debugbundle_operator::access::Access;
-use debugbundle_operator::archive::manifest::Need;
-use harness::shipped::Reach;
-use harness::{Context, Operator, until, with_namespace};
+use harness::{Context, Operator, shipped::Reach, until, with_namespace};
 use k8s_openapi::api::core::v1::{Event, ResourceQuota};
-use kube::ResourceExt as _;
-use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::{
+    ResourceExt as _,
+    api::{Api, ListParams, Patch, PatchParams, PostParams},
+};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 

@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use debugbundle_crd::{DebugBundleSpec, LogWindow};
-use debugbundle_operator::archive::manifest::{MissingCode, MissingSeverity, TruncationReason};
+use debugbundle_format::manifest::{MissingCode, MissingSeverity, TruncationReason};
 use debugbundle_operator::collect::Pace;
-use harness::kubelet::{Reach, Seen};
-use harness::{Context, LogScript, pod, until, with_namespace};
+use harness::{
+    Context, LogScript,
+    kubelet::{Reach, Seen},
+    pod, until, with_namespace,
+};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::rbac::v1::RoleBinding;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::{
+    api::{core::v1::Pod, rbac::v1::RoleBinding},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::time::Instant;

@@ -318,7 +318,12 @@ async fn of_more_pods_than_are_followed_at_a_time_the_bundle_says_which_were_not
             if found == FOLLOWED { Ok(()) } else { Err(format!("{found} are")) }
         })
         .await;
-        // The operator has seen a later object, so it has seen the last pod before a place becomes free.
+        // It reads the Events of each pod that it sees. Before a place becomes free, it has seen the last pod.
+        until(LIMIT, "each pod was seen", || async {
+            let seen = context.stand.times(&account.user, ("list", "events"), &context.namespace, 200);
+            if seen >= names.len() { Ok(()) } else { Err(format!("{seen} were")) }
+        })
+        .await;
         bundle(&context, "while-all-run", json!({})).await;
         let followed = are_followed();
         for (name, log) in names.iter().zip(&logs).filter(|(name, _)| followed.contains(*name)) {

@@ -1,17 +1,21 @@
 //! The archive in many public programs: each must read the same files with the same digests. This archive is difficult
 //! on purpose; `cli` has the same readers read an operator's archive.
 
-use std::fs;
-use std::io::Write as _;
-use std::path::Path;
-use std::sync::{Arc, LazyLock};
-
-use debugbundle_operator::archive::manifest::{
-    BundleInfo, Entry, ManifestHead, ManifestView, Source, Truncation, TruncationReason,
+use std::{
+    fs,
+    io::Write as _,
+    path::Path,
+    sync::{Arc, LazyLock},
 };
-use debugbundle_operator::archive::{BundlePath, Spool, read, root_name, seal};
-use debugbundle_operator::redact::{Redacting, Redactor};
-use debugbundle_operator::selfcheck::Detector;
+
+use debugbundle_archive::{Entry, EntryWriter, Spool, read, seal};
+use debugbundle_format::{
+    BundlePath,
+    manifest::{BundleInfo, ManifestHead, ManifestView, Source, TruncationReason},
+    root_name,
+};
+use debugbundle_redact::Redactor;
+use debugbundle_redact_check::Detector;
 use harness::readers::{self, Archive, digest, manifest_of, range};
 use jiff::Timestamp;
 
@@ -28,13 +32,13 @@ fn make() -> Archive {
     let at: Timestamp = "2026-09-08T03:04:12Z".parse().expect("a time");
     let mut entries = Vec::new();
     let mut add = |path: BundlePath, body: &[u8], limit: Option<u64>| {
-        let mut writer = Redacting::new(path, Arc::clone(&redactor), Arc::clone(&spool));
+        let mut writer = EntryWriter::new(path, Arc::clone(&redactor), Arc::clone(&spool));
         if let Some(limit) = limit {
             writer = writer.limited(limit);
         }
         writer.write_all(body).expect("room");
         let segment = writer.finish().expect("room");
-        let truncated = Truncation::of(&segment, TruncationReason::Limit);
+        let truncated = segment.truncated(TruncationReason::Limit);
         assert_eq!(truncated.is_some(), limit.is_some());
         entries.push(Entry { segment, source: Source::default(), truncated, read_at: at, ms: 3 });
     };
@@ -64,7 +68,7 @@ fn make() -> Archive {
     let request = serde_json::json!({});
     let head = ManifestHead { bundle, request, started_at: at, finished_at: at, ..ManifestHead::default() };
     let draft = seal(&spool, &root, entries, head, &redactor).expect("sealed");
-    let sealed = draft.checked(&Detector::new(&[])).expect("nothing is found");
+    let sealed = draft.checked(&Detector::new([])).expect("nothing is found");
     Archive { file: sealed.file, root, files, scratch: folder.join("unpacked") }
 }
 

@@ -1,20 +1,23 @@
 //! What belongs to a target, on a real API server with the shipped permissions: what is in a bundle, what is not, in
 //! which order, and how many requests that took.
 
-use std::fmt::Debug;
-use std::sync::Arc;
+use std::{fmt::Debug, sync::Arc};
 
 use debugbundle_crd::{DebugBundleSpec, TargetKind};
-use debugbundle_operator::archive::manifest::{MissingCode, MissingSeverity, TruncationReason};
+use debugbundle_format::manifest::{MissingCode, MissingSeverity, TruncationReason};
 use futures::StreamExt as _;
 use harness::{Context, pod, with_namespace};
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
-use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod, ServiceAccount};
-use k8s_openapi::api::scheduling::v1::PriorityClass;
-use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttachment};
-use kube::Resource;
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::{
+    apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
+    batch::v1::{CronJob, Job},
+    core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod, ServiceAccount},
+    scheduling::v1::PriorityClass,
+    storage::v1::{StorageClass, VolumeAttachment},
+};
+use kube::{
+    Resource,
+    api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 

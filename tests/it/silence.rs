@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use debugbundle_crd::DebugBundleSpec;
-use debugbundle_operator::archive::manifest::{MissingCode, TruncationReason};
+use debugbundle_format::manifest::{MissingCode, TruncationReason};
 use harness::{Context, LogScript, pod, with_namespace};
 use tokio::time::Instant;
 

@@ -14,11 +14,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use debugbundle_operator::{
-    archive::{BundlePath, LEVEL, Spool},
-    redact::{Redacting, Redactor},
-    secret::Secret,
-};
+use debugbundle_archive::{EntryWriter, LEVEL, Spool};
+use debugbundle_format::BundlePath;
+use debugbundle_redact::{Redactor, Secret};
 use flate2::{Compression, write::GzEncoder};
 
 const PIECE: usize = 64 << 10;
@@ -157,7 +155,7 @@ fn rules(redactor: &Redactor, text: &str) -> io::Result<f64> {
 /// Redaction, digest, deflate, spool, for a log that may be kept whole.
 fn pipeline(redactor: &Arc<Redactor>, text: &str, dir: &Path) -> io::Result<u64> {
     let spool = Spool::create(&dir.join("spool"), 1 << 34).map_err(io::Error::other)?;
-    let mut writer = Redacting::new(BundlePath::new(["log"]), Arc::clone(redactor), spool).limited(1 << 34);
+    let mut writer = EntryWriter::new(BundlePath::new(["log"]), Arc::clone(redactor), spool).limited(1 << 34);
     for piece in text.as_bytes().chunks(PIECE) {
         writer.write_all(piece)?;
     }

@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use debugbundle_format::manifest::{Missing, MissingCode, MissingSeverity, Need, Permission};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReviewStatus,
@@ -26,7 +27,6 @@ use kube::{Api, Client, api::PostParams};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    archive::manifest::{Missing, MissingCode, MissingSeverity, Need, Permission},
     cluster::{ApiKind, bounded},
     inventory::Inventory,
     plan::{Item, ItemSource, Plan, extra_rule, further_rule},
@@ -265,10 +265,8 @@ impl ReadScope {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        archive::BundlePath,
-        plan::{Bodies, LogLimits, Priority, Want, Window},
-    };
+    use crate::plan::{Bodies, LogLimits, Priority, Want, Window};
+    use debugbundle_format::BundlePath;
 
     fn item(path: &str, source: ItemSource) -> Item {
         let path = BundlePath::new(path.split('/'));

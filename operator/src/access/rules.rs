@@ -1,7 +1,7 @@
 //! Every shipped permission, as one table: what it grants, where, and what for. [`super::shipped`] writes roles and
 //! documentation from it, and a bundle's cures name its rules; [`super`] asks whether they are granted.
 
-use crate::archive::manifest::Need;
+use debugbundle_format::manifest::Need;
 
 /// Reading one object by name, or all of a kind.
 const READ: &[&str] = &["get", "list"];

@@ -1,27 +1,33 @@
 //! `cat`: reads one file of a stored or local bundle by fetching only the manifest and the file's segment. Nothing is
 //! unpacked to disk, and memory, output and requests stay bounded even for a hostile bundle.
 
-use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{self, IsTerminal as _, Read as _, Seek as _, SeekFrom, Write};
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::{
+    fmt::Write as _,
+    fs::File,
+    io::{self, IsTerminal as _, Read as _, Seek as _, SeekFrom, Write},
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
+use debugbundle_archive::read::{HEADER, inflate_segment, locate};
 use debugbundle_crd::DebugBundle;
+use debugbundle_format::{
+    manifest::ManifestView,
+    text::{TerminalEscaper, bounded, escape_for_terminal, human_bytes},
+};
 use jiff::Timestamp;
 use kube::{Api, Client};
 
-use super::args::Cat;
-use super::exit::{CliError, Exit};
-use super::extract::{Extract, foreign};
-use super::fetch::{Remote, Retry, Sink};
-use super::http::{Http, PresignedUrl};
-use super::progress::Meter;
-
-use super::{display, trust, url};
-use crate::archive::manifest::ManifestView;
-use crate::archive::read::{HEADER, inflate_segment, locate};
-use crate::text::{TerminalEscaper, bounded, escape_for_terminal, human_bytes};
+use super::{
+    args::Cat,
+    display,
+    exit::{CliError, Exit},
+    extract::{Extract, foreign},
+    fetch::{Remote, Retry, Sink},
+    http::{Http, PresignedUrl},
+    progress::Meter,
+    trust, url,
+};
 
 /// The name under which `cat` prints the manifest; the manifest does not list itself.
 const MANIFEST: &str = "manifest.json";
@@ -384,11 +390,14 @@ mod tests {
     use super::super::download::hex;
     use super::super::stand::{Stand, json as json_answer, part_of};
     use super::*;
-    use crate::archive::manifest::{Entry, ManifestHead, Source as EntrySource};
-    use crate::archive::{BundlePath, Spool, seal};
     use crate::cli::args::{Cli, Command};
-    use crate::redact::{Redacting, Redactor};
     use clap::Parser as _;
+    use debugbundle_archive::Entry;
+    use debugbundle_archive::EntryWriter;
+    use debugbundle_archive::{Spool, seal};
+    use debugbundle_format::BundlePath;
+    use debugbundle_format::manifest::{ManifestHead, Source as EntrySource};
+    use debugbundle_redact::Redactor;
 
     const SUMMARY: &[u8] = b"# The pod hangs\nred \x1b[31m, bell \x07\n";
     const ROOT: &str = "debugbundle-x-0f3c9d11-20260908T030412Z";
@@ -489,14 +498,14 @@ mod tests {
         let entries = [("summary.md", SUMMARY), ("version", b""), ("velero/restores/r1/restore.log", &large)].map(
             |(path, body)| {
                 let mut writer =
-                    Redacting::new(BundlePath::new(path.split('/')), Arc::clone(&rules), Arc::clone(&spool));
+                    EntryWriter::new(BundlePath::new(path.split('/')), Arc::clone(&rules), Arc::clone(&spool));
                 writer.write_all(body).unwrap();
                 let segment = writer.finish().unwrap();
                 Entry { segment, source: EntrySource::default(), truncated: None, read_at: now(), ms: 1 }
             },
         );
         let draft = seal(&spool, ROOT, entries.into(), ManifestHead::default(), &rules).unwrap();
-        let sealed = draft.checked(&crate::selfcheck::Detector::new(&[])).unwrap();
+        let sealed = draft.checked(&debugbundle_redact_check::Detector::new([])).unwrap();
         let archive = std::fs::read(&sealed.file).unwrap();
         assert_eq!(local(&archive, &["summary.md"]).await.unwrap(), SUMMARY);
         assert_eq!(local(&archive, &[&format!("{ROOT}/version")]).await.unwrap(), b"");

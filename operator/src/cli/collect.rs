@@ -1,23 +1,27 @@
 //! `collect`: makes a bundle without the operator, by the same engine, with the user's own permissions, into a local
 //! file. The program passes the engine in; this file turns flags into its request and prints its outcome.
 
-use std::fmt::Write as _;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    fmt::Write as _,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use debugbundle_crd::{DebugBundleSpec, Finding, Phase, Progress, Severity};
+use debugbundle_format::text::{bounded, escape_for_terminal, human_bytes};
 use jiff::Timestamp;
 use kube::Client;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::args::Collect;
-use super::download::{publish, refuse_to_replace, target};
-use super::exit::{CliError, Exit, chain};
-use super::progress::{Meter, Snapshot};
-use super::{create, display};
-use crate::text::{bounded, escape_for_terminal, human_bytes};
+use super::{
+    args::Collect,
+    create, display,
+    download::{publish, refuse_to_replace, target},
+    exit::{CliError, Exit, chain},
+    progress::{Meter, Snapshot},
+};
 
 /// The engine's input.
 #[derive(Clone)]

@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use debugbundle_crd::{
     Bundle, ConditionType, DebugBundle, DebugBundleStatus, Finding, Phase, Reason, Severity, UrlPolicy,
 };
+use debugbundle_format::text::{bounded, escape_for_terminal, human_bytes};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt as _;
 
 use super::progress::Snapshot;
-use crate::text::{bounded, escape_for_terminal, human_bytes};
 
 /// The next command to type, for this namespace.
 pub(crate) fn command(namespace: &str, verb: &str, name: &str) -> String {

@@ -1,23 +1,27 @@
 //! `download`: saves the stored bundle as a local file that is complete and verified, or does not exist. Bytes received
 //! before an interruption stay in `<file>.partial`, and the next attempt continues there.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read as _, Seek as _, SeekFrom, Write},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use debugbundle_crd::DebugBundle;
+use debugbundle_format::text::{escape_for_terminal, human_bytes};
 use jiff::Timestamp;
 use kube::{Api, Client, ResourceExt as _};
 use sha2::{Digest as _, Sha256};
 
-use super::args::Download;
-use super::exit::{CliError, Exit};
-use super::fetch::{Remote, Retry, Sink};
-use super::http::{Http, PresignedUrl};
-use super::progress::Meter;
-use super::{trust, url};
-use crate::text::{escape_for_terminal, human_bytes};
+use super::{
+    args::Download,
+    exit::{CliError, Exit},
+    fetch::{Remote, Retry, Sink},
+    http::{Http, PresignedUrl},
+    progress::Meter,
+    trust, url,
+};
 
 /// Downloads, verifies and prints the file's path.
 pub(crate) async fn run(

@@ -1,12 +1,13 @@
 //! How the program ends: the exit codes, and the errors that lead to them.
 
-use std::error::Error as StdError;
-use std::fmt::{self, Write as _};
-use std::process::ExitCode;
+use std::{
+    error::Error as StdError,
+    fmt::{self, Write as _},
+    process::ExitCode,
+};
 
 use debugbundle_crd::Phase;
-
-use crate::text::{bounded, escape_for_terminal};
+use debugbundle_format::text::{bounded, escape_for_terminal};
 
 /// The longest error message that is printed, in bytes.
 const MESSAGE_LIMIT: usize = 2048;

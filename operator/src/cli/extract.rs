@@ -1,13 +1,15 @@
 //! Extracts one entry of a bundle while its segment arrives: inflates, cuts, verifies and passes it on, in constant
 //! memory and without disk.
 
+use debugbundle_format::manifest::EntryView;
 use flate2::{Decompress, FlushDecompress};
 use sha2::{Digest as _, Sha256};
 
-use super::download::hex;
-use super::exit::{CliError, Exit};
-use super::fetch::Sink;
-use crate::archive::manifest::EntryView;
+use super::{
+    download::hex,
+    exit::{CliError, Exit},
+    fetch::Sink,
+};
 
 /// More output than this per byte of input, beyond the first [`RATIO_GRACE`] bytes, is a decompression bomb.
 const RATIO: u64 = 1000;
@@ -102,7 +104,7 @@ mod tests {
     use flate2::write::DeflateEncoder;
 
     use super::*;
-    use crate::archive::manifest::Span;
+    use debugbundle_format::manifest::Span;
 
     #[derive(Default)]
     struct Memory(Vec<u8>);

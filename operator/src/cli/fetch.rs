@@ -1,17 +1,18 @@
 //! Reads ranges of one stored object through a presigned URL, to the end: resumes broken connections where they broke,
 //! renews a URL that stopped working, and refuses an object that changed meanwhile.
 
-use std::ops::Range;
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
+use debugbundle_format::text::human_bytes;
 use http::{HeaderMap, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::{sleep, timeout};
 
-use super::exit::{CliError, Exit};
-use super::http::{Http, HttpError, PresignedUrl};
-use crate::text::human_bytes;
+use super::{
+    exit::{CliError, Exit},
+    http::{Http, HttpError, PresignedUrl},
+};
 
 /// How much of an error's body is searched for the store's error code.
 const ERROR_BODY_LIMIT: usize = 8 * 1024;

@@ -1,12 +1,10 @@
 //! Progress on standard error: a bar on a terminal, a line for each new step elsewhere. Results go to standard output.
 
-use std::io::IsTerminal as _;
-use std::time::Duration;
+use std::{io::IsTerminal as _, time::Duration};
 
 use debugbundle_crd::{DebugBundleStatus, Phase, Progress, Stage};
+use debugbundle_format::text::{bounded, escape_for_terminal, human_bytes};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use crate::text::{bounded, escape_for_terminal, human_bytes};
 
 /// The progress of a run, as shown.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,6 +11,11 @@ use std::{
     },
 };
 
+use debugbundle_archive::{Entry, Segment};
+use debugbundle_format::{
+    BundlePath,
+    manifest::{Missing, MissingCode, MissingSeverity, Source, SourceKind, Truncation, TruncationReason},
+};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -24,10 +29,6 @@ use super::{
 };
 use crate::{
     access::need,
-    archive::{
-        BundlePath, Segment,
-        manifest::{Entry, Missing, MissingCode, MissingSeverity, Source, SourceKind, Truncation, TruncationReason},
-    },
     cluster::{ApiKind, chain},
     inventory::{Inventory, PodRole},
     plan::Window,
@@ -307,7 +308,7 @@ fn take_the_place(missing: &mut Vec<Missing>, entry: &mut Entry) {
     if lost.severity == MissingSeverity::Error {
         let before = entry.source.warning.take().unwrap_or_default();
         entry.source.warning = Some(format!("{before}; the log itself could not be read: {}", lost.why));
-        entry.truncated = Some(Truncation::ended(&entry.segment, TruncationReason::Reset));
+        entry.truncated = Some(entry.segment.broken_off(TruncationReason::Reset));
     }
 }
 

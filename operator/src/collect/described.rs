@@ -3,7 +3,12 @@
 
 use std::{io, time::Instant};
 
+use debugbundle_archive::{Entry, Segment, SpoolError};
 use debugbundle_crd::TargetKind;
+use debugbundle_format::{
+    BundlePath, StoreFile, layout,
+    manifest::{MissingCode, Source, SourceKind, Trimmed, TruncationReason},
+};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -14,14 +19,9 @@ use super::{
     results::Shallow,
 };
 use crate::{
-    archive::{
-        BundlePath, Segment, SpoolError,
-        manifest::{Entry, MissingCode, Source, SourceKind, Trimmed, Truncation, TruncationReason},
-    },
     cluster::{ApiKind, chain},
     describe::{self, Fact, Files, Found, Live, Subject},
     inventory::{Inventory, TargetObject},
-    plan::{StoreFile, folder_of, store_path},
 };
 
 /// Most bytes of a description, uncompressed; head and tail are kept. The limit is lower when little room is left: this
@@ -62,7 +62,7 @@ pub(super) fn write(
     ];
     for ((subject, object), mut live) in subjects(inventory).iter().zip(objects.into_iter().flatten()).zip(live) {
         let Some(object) = object else { continue };
-        let path = BundlePath::new(["velero", folder_of(subject.kind), &subject.name, "describe.txt"]);
+        let path = layout::target_file(subject.kind, &subject.name, "describe.txt");
         let (at, began) = (Timestamp::now(), Instant::now());
         let kept = Kept::of(subject, &collected);
         live.volumes_read = kept.was_read(&inventory.namespace, volumes_of(subject.kind));
@@ -71,7 +71,7 @@ pub(super) fn write(
         match one(desk, &path, subject.kind, &object, &kept, &live, limit) {
             Ok(Some(segment)) => {
                 let source = Source { kind: SourceKind::Generated, ..Source::default() };
-                let truncated = Truncation::of(&segment, TruncationReason::Limit);
+                let truncated = segment.truncated(TruncationReason::Limit);
                 let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 collected.entries.push(Entry { segment, source, truncated, read_at: at, ms });
             }
@@ -141,7 +141,7 @@ impl<'a> Kept<'a> {
 
 impl Files for Kept<'_> {
     fn open(&self, file: StoreFile) -> io::Result<Found> {
-        let path = store_path(self.subject.kind, &self.subject.name, file, false);
+        let path = layout::store_file(self.subject.kind, &self.subject.name, file);
         if let Some(segment) = self.segment(path.as_str()) {
             return Ok(Found::There(Box::new(Shallow::new(segment.reader()?, TEXT))));
         }

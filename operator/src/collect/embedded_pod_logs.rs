@@ -3,14 +3,13 @@
 
 use std::{collections::BTreeSet, io::Write as _, sync::Arc};
 
+use debugbundle_archive::Segment;
+use debugbundle_format::manifest::{Source, SourceKind};
+
 use super::{
     Work,
     agent_lines::{AgentLog, Part},
     entry::{LazyEntry, WriteError},
-};
-use crate::archive::{
-    Segment,
-    manifest::{Source, SourceKind},
 };
 
 /// Lines kept of one node-agent's diagnoses.

@@ -5,12 +5,10 @@ use std::{
     sync::Arc,
 };
 
+use debugbundle_archive::{EntryWriter, Segment, Spool, SpoolError};
+use debugbundle_format::BundlePath;
+use debugbundle_redact::Redactor;
 use serde_json::Value;
-
-use crate::{
-    archive::{BundlePath, Segment, Spool, SpoolError},
-    redact::{Redacting, Redactor},
-};
 
 /// Shared by all entries.
 #[derive(Clone, Debug)]
@@ -26,7 +24,7 @@ pub(super) struct LazyEntry {
     path: BundlePath,
     limit: Option<u64>,
     tail_only: bool,
-    writer: Option<Redacting>,
+    writer: Option<EntryWriter>,
     /// Bytes written, before redaction.
     pub taken: u64,
 }
@@ -59,13 +57,13 @@ impl LazyEntry {
 
     /// Closes the entry, if anything was written to it.
     pub(super) fn finish(self) -> io::Result<Option<Segment>> {
-        self.writer.filter(|_| self.taken > 0).map(Redacting::finish).transpose()
+        self.writer.filter(|_| self.taken > 0).map(EntryWriter::finish).transpose()
     }
 
-    fn writer(&mut self) -> &mut Redacting {
+    fn writer(&mut self) -> &mut EntryWriter {
         let Self { desk, path, limit, tail_only, writer, .. } = self;
         writer.get_or_insert_with(|| {
-            let fresh = Redacting::new(path.clone(), desk.redactor.clone(), desk.spool.clone());
+            let fresh = EntryWriter::new(path.clone(), desk.redactor.clone(), desk.spool.clone());
             match limit {
                 Some(limit) if *tail_only => fresh.tail(*limit),
                 Some(limit) => fresh.limited(*limit),
@@ -80,6 +78,7 @@ impl Write for LazyEntry {
         if data.is_empty() {
             return Ok(0);
         }
+        crate::crash::panic_at(data);
         let length = self.writer().write(data)?;
         self.taken += length as u64;
         Ok(length)

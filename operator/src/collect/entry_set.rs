@@ -9,6 +9,11 @@ use std::{
     io::{self, BufRead as _, BufReader, Write as _},
 };
 
+use debugbundle_archive::Entry;
+use debugbundle_format::{
+    BundlePath,
+    manifest::{Missing, MissingCode, MissingSeverity, Trimmed, Truncation, TruncationReason},
+};
 use jiff::Timestamp;
 
 use super::{
@@ -17,10 +22,6 @@ use super::{
     missing::{LARGER, missing},
 };
 use crate::{
-    archive::{
-        BundlePath,
-        manifest::{Entry, Missing, MissingCode, MissingSeverity, Trimmed, Truncation, TruncationReason},
-    },
     budget::{self, Class, Cut, Step, Weighed},
     inventory::Inventory,
     plan::{Item, ItemSource},
@@ -265,7 +266,7 @@ fn shortened(entry: Entry, most: u64, desk: &EntryContext) -> io::Result<Entry> 
     let segment = segment.shrink(&desk.spool, most)?;
     // If its source broke off, that stays the reason: it is worse.
     let reason = truncated.as_ref().map(|before| before.reason).filter(|reason| reason.is_error());
-    let truncated = Truncation::of(&segment, reason.unwrap_or(TruncationReason::Budget)).or(truncated);
+    let truncated = segment.truncated(reason.unwrap_or(TruncationReason::Budget)).or(truncated);
     Ok(Entry { segment, source, truncated, read_at, ms })
 }
 

@@ -1,6 +1,8 @@
 //! The last steps after all items are read: adds the logs of pods that are gone, trims to the budget, adds the version
 //! files and the descriptions. Data that does not fit is reported as missing and never fails the bundle.
 
+use debugbundle_archive::{Entry, SpoolError};
+use debugbundle_format::{BundlePath, StoreFile, layout};
 use jiff::Timestamp;
 
 use super::{
@@ -12,19 +14,14 @@ use super::{
     scheduler::Scheduler,
     version_files,
 };
-use crate::{
-    archive::{BundlePath, SpoolError, manifest::Entry},
-    cluster::chain,
-    inventory::Inventory,
-    plan::{StoreFile, store_path},
-};
+use crate::{cluster::chain, inventory::Inventory};
 
 /// Turns the items that were read into the result of the collection. `own` bytes, compressed, may be written about it,
 /// here and until the seal.
 pub(super) async fn finish(run: Scheduler, inventory: &Inventory, own: u64) -> Result<Collected, CollectError> {
     let Scheduler { work, mut collected, live, room, .. } = run;
     let mut room = captured::add_logs(&work, room, &mut collected.missing).await?;
-    let log = inventory.target.as_ref().map(|target| store_path(target.kind, &target.name, StoreFile::Log, false));
+    let log = inventory.target.as_ref().map(|target| layout::store_file(target.kind, &target.name, StoreFile::Log));
     if log.as_ref().is_some_and(|log| room.paths().contains(log)) {
         // The target's own log contains all lines of the server about the target, and more.
         room.forget(|path| is_from_server(path, log.as_ref()));

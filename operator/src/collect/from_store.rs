@@ -4,13 +4,11 @@
 use std::io;
 
 use debugbundle_crd::TargetKind;
+use debugbundle_format::StoreFile;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
 
 use super::store_files::{StoreBody, StoreFailure, StoreFiles};
-use crate::{
-    plan::StoreFile,
-    store::{AnyStore, BackupFile, RestoreFile, Store as _, StoreError, VeleroFile},
-};
+use crate::store::{AnyStore, BackupFile, RestoreFile, Store as _, StoreError, VeleroFile};
 
 /// A location's store, used for reading.
 #[derive(Clone, Debug)]

@@ -8,14 +8,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use debugbundle_format::manifest::MissingCode;
 use futures::Stream;
 use tokio::time::Instant;
 
 use super::missing::{log_refusal, node_cure};
-use crate::{
-    archive::manifest::MissingCode,
-    cluster::{Cluster, ClusterError},
-};
+use crate::cluster::{Cluster, ClusterError};
 
 /// After this many silent logs in a row no other log of the node is requested.
 const MOST: usize = 4;

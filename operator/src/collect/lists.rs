@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
+use debugbundle_format::manifest::{MissingCode, MissingSeverity, Source, SourceKind, TruncationReason};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -16,7 +17,6 @@ use super::{
     on_a_thread,
 };
 use crate::{
-    archive::manifest::{MissingCode, MissingSeverity, Source, SourceKind, TruncationReason},
     cluster::{ApiKind, ClusterError, Flow, ListError, Listed, TakeItems},
     inventory::ObjectName,
     plan::{First, Item, Only, Want},

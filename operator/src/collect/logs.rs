@@ -4,6 +4,11 @@
 use std::{collections::BTreeSet, io::Write as _, sync::Arc};
 
 use bytes::Bytes;
+use debugbundle_archive::Segment;
+use debugbundle_format::{
+    BundlePath, LogFile, layout,
+    manifest::{MissingCode, MissingSeverity, Source, SourceKind, TruncationReason},
+};
 use futures::Stream;
 use jiff::{Timestamp, Unit};
 use tokio::time::Instant;
@@ -18,10 +23,6 @@ use super::{
     window::Cutter,
 };
 use crate::{
-    archive::{
-        BundlePath, Segment,
-        manifest::{MissingCode, MissingSeverity, Source, SourceKind, Truncation, TruncationReason},
-    },
     cluster::{ApiKind, ClusterError, Flow, Pieces, PumpEnd, bounded, pipe, pump, query_value},
     inventory::Pod,
     plan::{self, Item, ItemSource, LogLimits, Window},
@@ -265,15 +266,15 @@ fn told(
         source.warning = Some(format!("connection was reset: {why}"));
     }
     let truncated = |segment: &Segment| match cut {
-        Some(why) => Some(Truncation::ended(segment, why)),
-        None => Truncation::of(segment, TruncationReason::Limit),
+        Some(why) => Some(segment.broken_off(why)),
+        None => segment.truncated(TruncationReason::Limit),
     };
     if let PumpEnd::Stalled(idle) = end {
         work.kubelets.failed(node_of(item), &ClusterError::Stalled(*idle), Instant::now());
     }
     let mut outcome = Outcome { velero_version: done.version, diagnosed: done.diagnosed, ..Outcome::default() };
     for Copied { container, segment } in done.copies {
-        let truncated = Truncation::of(&segment, TruncationReason::Limit);
+        let truncated = segment.truncated(TruncationReason::Limit);
         outcome.copies.push((segment, source_of_copy(&source, container), truncated));
     }
     if let Some(lines) = done.lines {
@@ -309,9 +310,9 @@ fn whole_second(time: Timestamp) -> Option<Timestamp> {
 }
 
 fn insecure_path(which: Which<'_>) -> BundlePath {
-    let file = if which.previous { "previous.insecure.log" } else { "current.insecure.log" };
+    let file = if which.previous { LogFile::PreviousInsecure } else { LogFile::CurrentInsecure };
     let Which { namespace, pod, container, .. } = which;
-    BundlePath::new(["namespaces", namespace, "pods", pod, container, container, "logs", file])
+    layout::container_log(namespace, pod, container, file)
 }
 
 /// What came of a body.

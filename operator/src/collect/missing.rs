@@ -1,12 +1,11 @@
 //! Why an item is not in the bundle, and what would cure it: the only place that turns answers of the API server into
 //! lines of `missing[]`. `store_files` does so for the object store, `access` names the rule that a refusal needs.
 
+use debugbundle_archive::SpoolError;
+use debugbundle_format::manifest::{Missing, MissingCode, MissingSeverity};
+
 use crate::{
     access::{ReadScope, need},
-    archive::{
-        SpoolError,
-        manifest::{Missing, MissingCode, MissingSeverity},
-    },
     cluster::{ApiKind, ClusterError, bounded},
     plan::Item,
 };

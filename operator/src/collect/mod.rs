@@ -54,19 +54,17 @@ pub use volume_refs::leads;
 
 use crate::{
     access::ReadScope,
-    archive::{
-        Segment, Spool, SpoolError,
-        manifest::{Entry, Missing, Source, Trimmed, Truncation},
-    },
     budget::Shares,
     cluster::{ApiKind, Cluster, ClusterError},
     describe::{Fact, Subject},
     inventory::{Inventory, TargetObject},
     plan::{Bodies, Item, LogLimits, Plan},
     pod_capture::Movers,
-    redact::Redactor,
 };
 use captured::Caught;
+use debugbundle_archive::{Entry, Segment, Spool, SpoolError};
+use debugbundle_format::manifest::{Missing, Source, Trimmed, Truncation};
+use debugbundle_redact::Redactor;
 use entry::EntryContext;
 use evidence::Relevant;
 use kubelets::Kubelets;

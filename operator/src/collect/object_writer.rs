@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use debugbundle_format::manifest::{MissingCode, MissingSeverity, Source, TruncationReason};
 use serde_json::{Map, Value};
 
 use super::{
@@ -17,7 +18,6 @@ use super::{
     on_a_thread, yaml,
 };
 use crate::{
-    archive::manifest::{MissingCode, MissingSeverity, Source, Truncation, TruncationReason},
     cluster::{ApiKind, Flow, bounded},
     describe::Fact,
     plan::Item,
@@ -235,7 +235,7 @@ pub(super) async fn close(
         return Ok(outcome);
     }
     if let Some(segment) = on_a_thread(move || entry.finish()).await? {
-        let truncated = why.map(|why| Truncation::ended(&segment, why));
+        let truncated = why.map(|why| segment.broken_off(why));
         outcome.push(segment, source, truncated);
     }
     Ok(outcome)

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use debugbundle_format::manifest::{MissingCode, MissingSeverity, Source, SourceKind};
 use tokio::time::Instant;
 
 use super::{
@@ -12,7 +13,6 @@ use super::{
     on_a_thread, yaml,
 };
 use crate::{
-    archive::manifest::{MissingCode, MissingSeverity, Source, SourceKind},
     cluster::{ApiKind, Flow, ListError, TakeItems},
     inventory::DISCOVERY,
     plan::Item,

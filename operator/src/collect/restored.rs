@@ -4,6 +4,7 @@
 use std::{collections::BTreeSet, io::Read, time::Duration};
 
 use debugbundle_crd::TargetKind;
+use debugbundle_format::StoreFile;
 use flate2::read::MultiGzDecoder;
 use tokio::time::{Instant, timeout_at};
 
@@ -12,7 +13,7 @@ use crate::{
     cluster::{pipe, pump},
     describe::stream::{Said, Shape, texts},
     inventory::is_dns_name,
-    plan::{StoreFile, store_limit},
+    plan::store_limit,
 };
 
 /// Most namespaces whose names are kept.

@@ -7,12 +7,11 @@ use std::{
     io::{self, Read},
 };
 
+use debugbundle_format::text;
 use serde::{
     Deserializer,
     de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-
-use crate::text;
 
 /// Most distinct messages kept of the errors, and of the warnings.
 const MESSAGES: usize = 500;

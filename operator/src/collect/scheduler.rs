@@ -7,7 +7,12 @@ use std::{
     time::Duration,
 };
 
+use debugbundle_archive::Entry;
 use debugbundle_crd::TargetKind;
+use debugbundle_format::{
+    BundlePath,
+    manifest::{Missing, MissingCode, MissingSeverity, Truncation, TruncationReason},
+};
 use jiff::Timestamp;
 use tokio::{
     task::{JoinError, JoinSet},
@@ -28,10 +33,6 @@ use super::{
     objects, store_files,
 };
 use crate::{
-    archive::{
-        BundlePath,
-        manifest::{Entry, Missing, MissingCode, MissingSeverity, Truncation, TruncationReason},
-    },
     cluster::chain,
     describe::Live,
     inventory::Inventory,

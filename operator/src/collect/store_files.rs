@@ -11,7 +11,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use debugbundle_archive::Segment;
 use debugbundle_crd::TargetKind;
+use debugbundle_format::{
+    StoreFile, layout,
+    manifest::{Missing, MissingCode, MissingSeverity, Source, SourceKind, TruncationReason},
+};
+use debugbundle_redact::JsonLines;
 use flate2::{bufread, read::MultiGzDecoder};
 use futures::{future::BoxFuture, stream::BoxStream};
 use serde::de::IgnoredAny;
@@ -24,13 +30,8 @@ use super::{
     results::{Distinct, Results, Shallow},
 };
 use crate::{
-    archive::{
-        Segment,
-        manifest::{Missing, MissingCode, MissingSeverity, Source, SourceKind, Truncation, TruncationReason},
-    },
     cluster::{Pieces, PumpEnd, bounded, pipe, pump},
-    plan::{Item, StoreFile, store_limit, store_path},
-    redact::json_lines::JsonLines,
+    plan::{Item, store_limit},
 };
 
 /// Most bytes inflated of one file: Velero's own limit.
@@ -121,7 +122,7 @@ pub(super) async fn read(
         };
         let path = match attempt {
             Attempt::Whole => item.path.clone(),
-            Attempt::Part => store_path(of, name, file, true),
+            Attempt::Part => layout::partial_store_file(of, name, file),
         };
         let entry = LazyEntry::new(&work.desk, path, Some(store_limit(file)));
         let (to, pieces) = pipe();
@@ -135,7 +136,7 @@ pub(super) async fn read(
                 let mut outcome = Outcome { results, ..Outcome::default() };
                 match taken.segment {
                     Some(segment) => {
-                        let truncated = Truncation::of(&segment, TruncationReason::Limit);
+                        let truncated = segment.truncated(TruncationReason::Limit);
                         outcome.push(segment, source, truncated);
                     }
                     None => outcome.missing.push(empty(item)),
@@ -148,7 +149,7 @@ pub(super) async fn read(
                 let mut outcome = Outcome::default();
                 match taken.segment.filter(|_| !file.is_json()) {
                     Some(segment) => {
-                        let truncated = Truncation::ended(&segment, reason);
+                        let truncated = segment.broken_off(reason);
                         outcome.push(segment, Source { warning: Some(why.clone()), ..source }, Some(truncated));
                     }
                     None if end == PumpEnd::Deadline => outcome.missing.push(missing::too_late(item)),
@@ -172,8 +173,8 @@ pub(super) async fn read(
                 }
                 if let Some(segment) = taken.segment {
                     let truncated = match end {
-                        PumpEnd::Whole | PumpEnd::ReaderGone => Truncation::of(&segment, TruncationReason::Limit),
-                        end => Some(Truncation::ended(&segment, broke_off(end).0)),
+                        PumpEnd::Whole | PumpEnd::ReaderGone => segment.truncated(TruncationReason::Limit),
+                        end => Some(segment.broken_off(broke_off(end).0)),
                     };
                     outcome.push(segment, Source { warning: Some(why), ..source }, truncated);
                 }
@@ -437,8 +438,8 @@ mod tests {
     #[test]
     fn results_of_6_mib_with_bytes_that_are_no_utf_8_are_evidence() {
         let tmp = tempfile::tempdir().unwrap();
-        let redactor = Arc::new(crate::redact::Redactor::new(&[], Vec::new()).unwrap());
-        let spool = crate::archive::Spool::create(tmp.path(), 1 << 30).unwrap();
+        let redactor = Arc::new(debugbundle_redact::Redactor::new(&[], Vec::new()).unwrap());
+        let spool = debugbundle_archive::Spool::create(tmp.path(), 1 << 30).unwrap();
         let desk = super::super::entry::EntryContext { redactor, spool };
         let mut json = b"{\"errors\":{\"velero\":[\"the disk \xff is full\"".to_vec();
         for n in 0..6000 {
@@ -446,7 +447,7 @@ mod tests {
         }
         json.extend(b"]},\"warnings\":{}}");
         assert!(json.len() > 6_000_000);
-        let path = store_path(TargetKind::Restore, "r1", StoreFile::Results, false);
+        let path = layout::store_file(TargetKind::Restore, "r1", StoreFile::Results);
         let entry = LazyEntry::new(&desk, path, Some(store_limit(StoreFile::Results)));
         let (to, pieces) = pipe();
         let sending = std::thread::spawn(move || to.blocking_send(Bytes::from(gzip(&json))).unwrap());
@@ -543,7 +544,7 @@ mod tests {
         assert_eq!(code, None);
         assert_eq!(serde_json::from_slice::<Vec<Value>>(&kept).unwrap(), items);
         let longest = kept.split(|byte| *byte == b'\n').map(<[u8]>::len).max().unwrap();
-        assert!(longest < crate::redact::json_lines::LINE + 200, "{longest}");
+        assert!(longest < (64 << 10) + 200, "{longest}");
     }
 
     proptest! {

@@ -1,9 +1,10 @@
 //! Reports what the inventory could not read as lines of `missing[]`: each kind once per namespace, unless an item
 //! reports the same.
 
+use debugbundle_format::manifest::{Missing, MissingCode};
+
 use crate::{
     access::ReadScope,
-    archive::manifest::{Missing, MissingCode},
     inventory::{Inventory, Unread},
     plan::{Item, list_path},
 };

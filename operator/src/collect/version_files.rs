@@ -3,6 +3,10 @@
 
 use std::io::Write as _;
 
+use debugbundle_format::{
+    BundlePath,
+    manifest::{Source, SourceKind},
+};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -10,13 +14,7 @@ use super::{
     Outcome,
     entry::{EntryContext, LazyEntry, WriteError},
 };
-use crate::{
-    archive::{
-        BundlePath,
-        manifest::{Source, SourceKind},
-    },
-    inventory::{Inventory, PodRole, Workload},
-};
+use crate::inventory::{Inventory, PodRole, Workload};
 
 /// Name of the server's container in every way to install Velero.
 const SERVER: &str = "velero";

@@ -4,6 +4,7 @@
 use std::{io::Read, time::Duration};
 
 use debugbundle_crd::TargetKind;
+use debugbundle_format::StoreFile;
 use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
@@ -13,7 +14,7 @@ use crate::{
     cluster::{pipe, pump},
     describe::stream::each,
     inventory::{ObjectRef, ObjectRefs},
-    plan::{StoreFile, store_limit},
+    plan::store_limit,
 };
 
 /// Most bytes read of one text: names are shorter.

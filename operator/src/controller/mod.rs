@@ -209,7 +209,7 @@ async fn sweep(api: &Api<Guarded>, engine: &Engine, settings: &Settings, places:
             work::remove_folder(&folder);
             continue;
         };
-        if let Some(bytes) = crate::archive::Spool::sealed_bytes(&folder) {
+        if let Some(bytes) = debugbundle_archive::Spool::sealed_bytes(&folder) {
             places.left_over(uid, bytes);
         }
     }
@@ -278,7 +278,7 @@ async fn do_step(seen: &Observed, step: &Step, ctx: &Arc<Context>) -> Result<Act
 /// Queues a bundle, starts the runs that may start, and writes phase Queued if a new bundle has to wait.
 async fn wait_for_a_place(seen: &Observed, attempt: i64, resume: bool, ctx: &Arc<Context>) -> Result<Action, Fault> {
     let spool = ctx.engine.spool_of(&ctx.settings.spool, seen.uid());
-    let sealed = if resume { crate::archive::Spool::sealed_bytes(&spool) } else { None };
+    let sealed = if resume { debugbundle_archive::Spool::sealed_bytes(&spool) } else { None };
     ctx.queue.add(Turn::of(seen, attempt, resume, sealed));
     start_waiting(ctx);
     if seen.phase == Phase::New && ctx.queue.is_waiting(seen.uid()) {

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use debugbundle_archive::Spool;
 use debugbundle_crd::{DebugBundle, Reason, UrlPolicy};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -17,7 +18,6 @@ use super::{
     url,
 };
 use crate::{
-    archive::Spool,
     crash,
     decide::{self, Step},
     observed::{Observed, Renewal},

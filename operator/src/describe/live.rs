@@ -2,10 +2,11 @@
 //! object costs a few hundred bytes, and their number is bounded.
 
 use debugbundle_crd::TargetKind;
+use debugbundle_format::text::bounded;
 use serde_json::Value;
 
 use super::go::{number, text};
-use crate::{cluster::ApiKind, inventory::valid_label, text::bounded};
+use crate::{cluster::ApiKind, inventory::valid_label};
 
 /// Most pod volumes of one description, deletion requests of one description, errors of one request.
 const VOLUMES: usize = 20_000;

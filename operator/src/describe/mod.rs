@@ -23,7 +23,7 @@ use serde_json::Value;
 
 pub use live::{Fact, Live, Subject};
 
-use crate::plan::StoreFile;
+use debugbundle_format::StoreFile;
 use page::Page;
 pub(crate) use stream::each;
 

@@ -6,6 +6,7 @@ use std::{
     io::{self, Write},
 };
 
+use debugbundle_format::StoreFile;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -17,7 +18,6 @@ use super::{
     unread,
     volumes::{Csi, Native, VolumeInfo, csi, native, told},
 };
-use crate::plan::StoreFile;
 
 /// Most VolumeSnapshots that are joined with their contents.
 const JOINED: usize = 10_000;

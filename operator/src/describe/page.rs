@@ -6,7 +6,7 @@ use std::{
     io::{self, Write},
 };
 
-use crate::text::escape_for_terminal;
+use debugbundle_format::text::escape_for_terminal;
 
 /// Blanks behind a column's widest cell (padding 2 in Velero's `describe.go`).
 const PADDING: usize = 2;

@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 
+use debugbundle_format::StoreFile;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -13,7 +14,6 @@ use super::{
     stream::{Few, Said, Shape, StreamError, each, texts},
     unread,
 };
-use crate::plan::StoreFile;
 
 /// Warnings and errors, if the status counts any.
 pub(super) fn results<W: Write>(page: &mut Page<W>, status: &Value, files: &dyn Files) -> io::Result<()> {

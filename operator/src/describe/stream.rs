@@ -6,12 +6,11 @@ use std::{
     marker::PhantomData,
 };
 
+use debugbundle_format::text::bounded;
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-
-use crate::text::bounded;
 
 const BUFFER: usize = 64 * 1024;
 /// Most elements kept of a list within an element.

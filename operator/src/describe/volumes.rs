@@ -6,6 +6,7 @@ use std::{
     io::{self, Read, Write},
 };
 
+use debugbundle_format::StoreFile;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -17,7 +18,6 @@ use super::{
     stream::{StreamError, each},
     unread,
 };
-use crate::plan::StoreFile;
 
 /// A volume in `volumeinfo.json` (Velero's `internal/volume/volumes_information.go`).
 #[derive(Debug, Default, Deserialize)]

@@ -2,10 +2,10 @@
 //! read more. The bundle's status contains a short form.
 
 use debugbundle_crd::Severity;
+use debugbundle_format::text::{bounded, escape_for_terminal};
 use serde::Serialize;
 
 use super::remedy;
-use crate::text::{bounded, escape_for_terminal};
 
 /// Longest title, and longest object (bytes).
 const TITLE: usize = 512;

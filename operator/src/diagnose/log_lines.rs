@@ -7,12 +7,12 @@ use std::{
     sync::LazyLock,
 };
 
+use debugbundle_format::text::bounded;
 use jiff::Timestamp;
 use memchr::memmem::Finder;
 use serde_json::Value;
 
 use super::timeline::{MomentKind, TimelineEvent};
-use crate::text::bounded;
 
 /// Bytes of a line that are read.
 const LINE: usize = 16 * 1024;

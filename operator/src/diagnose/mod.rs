@@ -24,10 +24,8 @@ pub use operations::operations;
 pub use remedy::links;
 pub use timeline::{MomentKind, TimelineEvent, timeline};
 
-use crate::{
-    collect::{Distinct, Evidence},
-    plan::{StoreFile, store_path},
-};
+use crate::collect::{Distinct, Evidence};
+use debugbundle_format::{StoreFile, layout};
 use object::{path, reference};
 
 /// Most findings that are kept.
@@ -139,7 +137,7 @@ const COMPARED: usize = 200;
 fn results_path(target: &Value) -> String {
     let name = target["metadata"]["name"].as_str().unwrap_or_default();
     let kind = if target["kind"] == "Restore" { TargetKind::Restore } else { TargetKind::Backup };
-    store_path(kind, name, StoreFile::Results, false).as_str().to_owned()
+    layout::store_file(kind, name, StoreFile::Results).as_str().to_owned()
 }
 
 fn of_target(target: &Value, findings: &mut Vec<Finding>) {

@@ -1,8 +1,7 @@
 //! How the diagnosis refers to an object: its name, and its file in the bundle.
 
+use debugbundle_format::layout;
 use serde_json::Value;
-
-use crate::archive::BundlePath;
 
 /// `Kind/namespace/name`, or `Kind//name` without a namespace.
 pub(super) fn reference(object: &Value) -> String {
@@ -19,14 +18,8 @@ pub(super) fn path(object: &Value) -> String {
         None => format!("{kind}s"),
     };
     let api_version = object["apiVersion"].as_str().unwrap_or_default();
-    let group = api_version.rsplit_once('/').map_or("core", |(group, _)| group);
-    let file = format!("{plural}.yaml");
-    match object["metadata"]["namespace"].as_str() {
-        Some(namespace) => BundlePath::new(["namespaces", namespace, group, &file]),
-        None => BundlePath::new(["cluster-scoped-resources", group, &file]),
-    }
-    .as_str()
-    .to_owned()
+    let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
+    layout::list(group, &plural, object["metadata"]["namespace"].as_str()).as_str().to_owned()
 }
 
 /// The object of an Event, in the form of [`reference`].

@@ -3,10 +3,11 @@
 
 use std::io::Read;
 
+use debugbundle_format::text::bounded;
 use serde::Deserialize;
 
 use super::timeline::{MomentKind, TimelineEvent};
-use crate::{describe::each, text::bounded};
+use crate::describe::each;
 
 /// Most events of one file; each operation produces up to three.
 const MOST: usize = 9_000;

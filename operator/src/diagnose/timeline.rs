@@ -1,12 +1,13 @@
 //! The timeline, oldest first: one line for each time that objects, Events, logs and operations report. Pure, over
 //! redacted evidence.
 
+use debugbundle_format::text::bounded;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::object::{about, last_seen, path, reference, words};
-use crate::{collect::Evidence, text::bounded};
+use crate::collect::Evidence;
 
 /// Most lines; the oldest are dropped first.
 const LINES: usize = 50_000;

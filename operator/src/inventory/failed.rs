@@ -3,11 +3,11 @@
 
 use std::cmp::Reverse;
 
+use debugbundle_format::text::bounded;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Served, reader::DiscoveryReader, top_n::TopN};
-use crate::text::bounded;
 
 /// The most that are named of each kind.
 const NEWEST: usize = 20;

@@ -2,12 +2,12 @@
 //! `diagnose` reports it.
 
 use debugbundle_crd::TargetKind;
+use debugbundle_format::text::bounded;
 use serde_json::{Value, json};
 
 use super::{
     ContainerType, Inventory, Pod, PodRole, Served, TargetObject, Workload, reader::DiscoveryReader, top_n::TopN,
 };
-use crate::text::bounded;
 
 /// The most objects ahead of the target that are named.
 const NAMED: usize = 20;

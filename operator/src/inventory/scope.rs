@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 
 use debugbundle_crd::{Reason, TargetKind};
+use debugbundle_format::text;
 
-use crate::{cluster::ClusterError, text};
+use crate::cluster::ClusterError;
 
 /// The namespaces and kinds that the operator is configured to read, whatever its permissions are.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,9 +3,8 @@
 
 use std::path::PathBuf;
 
+use debugbundle_redact::Secret;
 use serde_json::Value;
-
-use crate::secret::Secret;
 
 use super::{
     Location, LocationError, S3Config,

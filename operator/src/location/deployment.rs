@@ -1,9 +1,8 @@
 //! Finds, in the pod template of Velero's Deployment, the Secret behind a path or an environment variable.
 //! `resolve` reads the Secrets.
 
+use debugbundle_redact::Secret;
 use serde_json::Value;
-
-use crate::secret::Secret;
 
 /// A key of a Secret in Velero's namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]

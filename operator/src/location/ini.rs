@@ -1,7 +1,7 @@
 //! Reads one profile of an AWS credentials file, by an allow-list of keys.
 //! Keys that would make the operator run a program, open a file or call an endpoint are refused by name.
 
-use crate::secret::Secret;
+use debugbundle_redact::Secret;
 
 use super::error::{listed, shown};
 

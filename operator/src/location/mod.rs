@@ -11,6 +11,8 @@ pub mod deployment;
 pub mod endpoint;
 mod error;
 pub mod ini;
+#[cfg(test)]
+mod ini_property;
 pub mod probe_report;
 mod probe_step;
 mod resolve;

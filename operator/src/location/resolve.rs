@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use debugbundle_redact::Secret;
 use k8s_openapi::{ByteString, api::core::v1::Secret as KubeSecret};
 use kube::{Api, Client};
 use serde_json::Value;
 use zeroize::Zeroize as _;
-
-use crate::{secret::Secret, self_redaction};
 
 use super::{
     Credential, CredentialSource, CustomerKey, Encryption, EndpointPolicy, Location, LocationError, S3Config,
@@ -17,6 +16,7 @@ use super::{
     error::{listed, shown},
     ini, source,
 };
+use crate::self_redaction;
 
 /// The length of an SSE-C key.
 const CUSTOMER_KEY_BYTES: usize = 32;

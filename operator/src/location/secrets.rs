@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use debugbundle_redact::Secret;
 use k8s_openapi::{ByteString, api::core::v1::Secret as KubeSecret};
 use kube::{Api, Client};
 use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroize as _;
-
-use crate::secret::Secret;
 
 use super::{
     CredentialSource, CustomerKey, Encryption, Location, S3Config,

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use debugbundle_crd::TargetKind;
+use debugbundle_format::{BundlePath, layout};
 
-use super::{ItemSource, Only, Planner, Priority, Want, cluster_path, core, velero::KNOWN};
+use super::{ItemSource, Only, Planner, Priority, Want, core, list_path, velero::KNOWN};
 use crate::{
-    archive::BundlePath,
     cluster::ApiKind,
     inventory::{GROUP_SNAPSHOTS, Looked, ObjectName},
 };
@@ -120,7 +120,7 @@ impl Planner<'_> {
             return;
         }
         let kind = core("events", "Event");
-        let path = BundlePath::new(["namespaces", PLACE, "core", "events.yaml"]);
+        let path = layout::list("", "events", Some(PLACE));
         let want = Want::Only(Only::About(about));
         let what = "events about nodes and volumes";
         self.add(Priority::P1, what, path, ItemSource::List { kind, namespace: Some(PLACE.to_owned()), want });
@@ -134,7 +134,7 @@ impl Planner<'_> {
         let name = |name: &String| ObjectName { namespace: String::new(), name: name.clone(), uid: None };
         let objects = names.iter().map(name).collect();
         let what = format!("{}: {what}", kind.plural);
-        self.add(Priority::P3, what, cluster_path(&kind), ItemSource::Named { kind, objects });
+        self.add(Priority::P3, what, list_path(&kind, None), ItemSource::Named { kind, objects });
     }
 
     /// Tools that read bundles print facts about an OpenShift cluster from these two kinds.
@@ -146,7 +146,7 @@ impl Planner<'_> {
             self.add(
                 Priority::P3,
                 "ClusterVersion",
-                BundlePath::new(["cluster-scoped-resources", OPENSHIFT, "clusterversions", "version.yaml"]),
+                layout::cluster_object(OPENSHIFT, "clusterversions", "version"),
                 ItemSource::Object { kind: kind.clone(), namespace: None, name: "version".to_owned() },
             );
         }
@@ -170,16 +170,10 @@ impl Planner<'_> {
             }
         }
         for name in custom {
-            let file = format!("{name}.yaml");
             self.add(
                 Priority::P3,
                 format!("CustomResourceDefinition {name}"),
-                BundlePath::new([
-                    "cluster-scoped-resources",
-                    "apiextensions.k8s.io",
-                    "customresourcedefinitions",
-                    &file,
-                ]),
+                layout::cluster_object("apiextensions.k8s.io", "customresourcedefinitions", &name),
                 ItemSource::Object { kind: definitions.clone(), namespace: None, name },
             );
         }

@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 
 use debugbundle_crd::TargetKind;
+use debugbundle_format::{BundlePath, StoreFile, manifest::Missing};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Bodies;
 use crate::{
-    archive::{BundlePath, manifest::Missing},
     cluster::ApiKind,
     inventory::{ObjectName, RESTORED_BY},
 };
@@ -29,81 +29,6 @@ pub enum Priority {
     P4,
     /// Logs of uninvolved pods, discovery.
     P5,
-}
-
-/// A file of the target in the object store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum StoreFile {
-    /// The log.
-    Log,
-    /// Errors and warnings.
-    Results,
-    /// Asynchronous operations.
-    ItemOperations,
-    /// What became of each volume.
-    VolumeInfo,
-    /// What was backed up or restored.
-    ResourceList,
-    /// Of a Backup: its PodVolumeBackups as they were.
-    PodVolumeBackups,
-    /// Of a Backup: native snapshots.
-    VolumeSnapshots,
-    /// Of a Backup of old Velero: its VolumeSnapshots.
-    CsiVolumeSnapshots,
-    /// Of a Backup of old Velero: their VolumeSnapshotContents.
-    CsiVolumeSnapshotContents,
-    /// Of a Backup of old Velero: their VolumeSnapshotClasses.
-    CsiVolumeSnapshotClasses,
-    /// Of a Backup: the object itself, not compressed.
-    Backup,
-}
-
-impl StoreFile {
-    /// Of a Backup, in the order in which they are read.
-    pub const OF_BACKUP: [Self; 8] = [
-        Self::Results,
-        Self::Log,
-        Self::ItemOperations,
-        Self::VolumeInfo,
-        Self::ResourceList,
-        Self::PodVolumeBackups,
-        Self::VolumeSnapshots,
-        Self::Backup,
-    ];
-    /// Of a Backup of old Velero, in reading order; a newer Velero writes the same to [`Self::VolumeInfo`].
-    pub const OF_OLD_BACKUP: [Self; 3] =
-        [Self::CsiVolumeSnapshots, Self::CsiVolumeSnapshotContents, Self::CsiVolumeSnapshotClasses];
-    /// Of a Restore, in the order in which they are read.
-    pub const OF_RESTORE: [Self; 5] =
-        [Self::Results, Self::Log, Self::ItemOperations, Self::VolumeInfo, Self::ResourceList];
-
-    /// Its name in the bundle.
-    pub fn bundle_name(self, of: TargetKind) -> &'static str {
-        match (self, of) {
-            (Self::Log, TargetKind::Backup) => "backup.log",
-            (Self::Log, TargetKind::Restore) => "restore.log",
-            (Self::Results, _) => "results.json",
-            (Self::ItemOperations, _) => "itemoperations.json",
-            (Self::VolumeInfo, _) => "volumeinfo.json",
-            (Self::ResourceList, _) => "resource-list.json",
-            (Self::PodVolumeBackups, _) => "podvolumebackups.json",
-            (Self::VolumeSnapshots, _) => "volumesnapshots.json",
-            (Self::CsiVolumeSnapshots, _) => "csi-volumesnapshots.json",
-            (Self::CsiVolumeSnapshotContents, _) => "csi-volumesnapshotcontents.json",
-            (Self::CsiVolumeSnapshotClasses, _) => "csi-volumesnapshotclasses.json",
-            (Self::Backup, _) => "velero-backup.json",
-        }
-    }
-
-    /// It is one JSON value; else text.
-    pub const fn is_json(self) -> bool {
-        !matches!(self, Self::Log)
-    }
-
-    /// It is compressed in the store.
-    pub const fn is_gzip(self) -> bool {
-        !matches!(self, Self::Backup)
-    }
 }
 
 /// A time span of logs; open ends are open.

@@ -1,8 +1,10 @@
 //! The kinds of Velero's namespace, and those that its flavours keep elsewhere, as tables: which are read, when, and
 //! how much they matter. To add a kind, add a line. Velero's own kinds come from discovery instead.
 
+use debugbundle_format::manifest::MissingCode;
+
 use super::{Planner, Priority, Want, credentials};
-use crate::{archive::manifest::MissingCode, cluster::ApiKind, inventory::Served};
+use crate::{cluster::ApiKind, inventory::Served};
 
 /// A kind that every Kubernetes serves.
 struct BuiltIn {

@@ -1,13 +1,11 @@
 //! Which container logs are read, how much of each, and for which time span.
 
-use debugbundle_crd::{Logs, TargetKind, parse_duration};
+use debugbundle_crd::{Logs, parse_duration};
+use debugbundle_format::{LogFile, layout, manifest::MissingCode};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Item, ItemSource, Planner, Priority, ServerLines, ServerLog, Window, target::folder_of};
-use crate::{
-    archive::{BundlePath, manifest::MissingCode},
-    inventory::{Container, ContainerType, Pod, PodRole, TargetObject, hooked},
-};
+use super::{Item, ItemSource, Planner, Priority, ServerLines, ServerLog, Window};
+use crate::inventory::{Container, ContainerType, Pod, PodRole, TargetObject, hooked};
 
 /// Logs are read from this long before a target's start until this long after its end.
 const MARGIN: SignedDuration = SignedDuration::from_mins(10);
@@ -128,14 +126,8 @@ impl Planner<'_> {
 
     fn server_lines(&self, previous: bool) -> Option<ServerLines> {
         let target = self.inventory.target.as_ref()?;
-        let word = match target.kind {
-            TargetKind::Backup => "backup",
-            TargetKind::Restore => "restore",
-        };
-        let instance = if previous { "previous." } else { "" };
-        let file = format!("{word}.from-server.{instance}log");
         Some(ServerLines {
-            path: BundlePath::new(["velero", folder_of(target.kind), &target.name, &file]),
+            path: layout::server_lines(target.kind, &target.name, previous),
             kind: target.kind,
             namespace: self.inventory.namespace.clone(),
             name: target.name.clone(),
@@ -191,8 +183,8 @@ fn log_item(
         Share::HeadAndTail(limit) => (limit, false),
         Share::Tail(limit) => (limit, true),
     };
-    let (file, instance) = if previous { ("previous.log", "previous log") } else { ("current.log", "log") };
-    let path = BundlePath::new(["namespaces", &pod.namespace, "pods", &pod.name, container, container, "logs", file]);
+    let (file, instance) = if previous { (LogFile::Previous, "previous log") } else { (LogFile::Current, "log") };
+    let path = layout::container_log(&pod.namespace, &pod.name, container, file);
     Item {
         what: format!("{instance} of {}/{} container {container}", pod.namespace, pod.name),
         path,

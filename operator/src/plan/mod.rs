@@ -17,24 +17,23 @@ mod velero;
 use std::collections::BTreeSet;
 
 use debugbundle_crd::DebugBundleSpec;
+use debugbundle_format::{
+    BundlePath, layout,
+    manifest::{Missing, MissingCode, MissingSeverity},
+};
 use jiff::Timestamp;
 
 use crate::{
-    archive::{
-        BundlePath,
-        manifest::{Missing, MissingCode, MissingSeverity},
-    },
     cluster::ApiKind,
     inventory::{Cut, Inventory},
 };
 
 pub use config_maps::Bodies;
-pub use item::{
-    First, Item, ItemSource, LogLimits, Only, Plan, Priority, ServerLines, ServerLog, StoreFile, Want, Window,
-};
+pub use debugbundle_format::StoreFile;
+pub use item::{First, Item, ItemSource, LogLimits, Only, Plan, Priority, ServerLines, ServerLog, Want, Window};
 pub use kinds::{extra_rule, further_rule};
 pub use logs::window;
-pub use target::{folder_of, store_limit, store_path};
+pub use target::store_limit;
 
 /// Plans the bundle that `spec` asks for.
 pub fn plan(spec: &DebugBundleSpec, inventory: &Inventory, now: Timestamp) -> Plan {
@@ -114,22 +113,9 @@ fn core(plural: &str, kind: &str) -> ApiKind {
     ApiKind::namespaced("", "v1", plural, kind)
 }
 
-fn group_folder(kind: &ApiKind) -> &str {
-    if kind.group.is_empty() { "core" } else { &kind.group }
-}
-
-fn cluster_path(kind: &ApiKind) -> BundlePath {
-    BundlePath::new(["cluster-scoped-resources", group_folder(kind), &format!("{}.yaml", kind.plural)])
-}
-
 /// The path of a kind's List, in a namespace or in the whole cluster.
 pub fn list_path(kind: &ApiKind, namespace: Option<&str>) -> BundlePath {
-    match namespace.filter(|_| kind.namespaced) {
-        Some(namespace) => {
-            BundlePath::new(["namespaces", namespace, group_folder(kind), &format!("{}.yaml", kind.plural)])
-        }
-        None => cluster_path(kind),
-    }
+    layout::list(&kind.group, &kind.plural, namespace.filter(|_| kind.namespaced))
 }
 
 impl Planner<'_> {
@@ -155,7 +141,7 @@ impl Planner<'_> {
     }
 
     fn cluster_list(&mut self, kind: ApiKind, want: Want) {
-        let path = cluster_path(&kind);
+        let path = list_path(&kind, None);
         self.add(Priority::P3, kind.plural.clone(), path, ItemSource::List { kind, namespace: None, want });
     }
 

@@ -1,9 +1,10 @@
 //! Namespaces besides Velero's: those that the target leads to, and those that were requested.
 //! `cluster` plans cluster-scoped objects.
 
+use debugbundle_format::manifest::MissingCode;
+
 use super::{ItemSource, Planner, Priority, core, list_path};
 use crate::{
-    archive::manifest::MissingCode,
     cluster::ApiKind,
     inventory::{Controller, GROUP_SNAPSHOTS, Looked, NamespaceCandidate, ObjectName, Unnamed},
 };

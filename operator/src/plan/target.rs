@@ -1,12 +1,10 @@
 //! The target's files in the object store, and those of a Restore's Backup.
 
 use debugbundle_crd::TargetKind;
+use debugbundle_format::{StoreFile, layout, manifest::MissingCode};
 
-use super::{ItemSource, Planner, Priority, StoreFile};
-use crate::{
-    archive::{BundlePath, manifest::MissingCode},
-    inventory::TargetObject,
-};
+use super::{ItemSource, Planner, Priority};
+use crate::inventory::TargetObject;
 
 /// Bytes kept of a Backup's or Restore's own log.
 const TARGET_LOG: u64 = 200 << 20;
@@ -25,7 +23,7 @@ impl Planner<'_> {
                 _ => Priority::P4,
             }),
             (None, Some(name)) => {
-                let folder = BundlePath::new(["velero", "backups", name]);
+                let folder = layout::target_folder(TargetKind::Backup, name);
                 // The Restore's files lie beside its Backup's.
                 let (where_from, cure) = match inventory.data.iter().find_map(|object| object.location.as_ref()) {
                     Some(location) => (format!("; by its data it was in BackupStorageLocation {location}"), ""),
@@ -64,27 +62,11 @@ impl Planner<'_> {
             self.add(
                 priority(*file),
                 format!("{name} of {} {}", target.kind, target.name),
-                store_path(target.kind, &target.name, *file, false),
+                layout::store_file(target.kind, &target.name, *file),
                 ItemSource::Store { of: target.kind, name: target.name.clone(), file: *file, unless },
             );
         }
     }
-}
-
-/// The folder below `velero/` for files of this kind.
-pub fn folder_of(kind: TargetKind) -> &'static str {
-    match kind {
-        TargetKind::Backup => "backups",
-        TargetKind::Restore => "restores",
-    }
-}
-
-/// The path of a store file in the bundle; `part` is for the readable part of a damaged file, so that a name that ends
-/// in `.json` always parses.
-pub fn store_path(of: TargetKind, name: &str, file: StoreFile, part: bool) -> BundlePath {
-    let suffix = if part { ".partial" } else { "" };
-    let file = format!("{}{suffix}", file.bundle_name(of));
-    BundlePath::new(["velero", folder_of(of), name, &file])
 }
 
 /// Bytes kept of a store file: of the log head and tail, of JSON all or nothing.

@@ -1,12 +1,10 @@
 //! Velero's own namespace: Velero's kinds, the other kinds of its installation, and the Namespace itself.
 //! `logs` plans the logs of its pods.
 
+use debugbundle_format::{layout, manifest::MissingCode};
+
 use super::{ItemSource, Planner, Priority};
-use crate::{
-    archive::{BundlePath, manifest::MissingCode},
-    cluster::ApiKind,
-    inventory::Pod,
-};
+use crate::{cluster::ApiKind, inventory::Pod};
 
 impl Planner<'_> {
     pub(super) fn velero_namespace(&mut self) {
@@ -69,11 +67,10 @@ impl Planner<'_> {
     }
 
     pub(super) fn namespace_object(&mut self, namespace: &str) {
-        let file = format!("{namespace}.yaml");
         self.add(
             Priority::P3,
             format!("Namespace {namespace}"),
-            BundlePath::new(["namespaces", namespace, &file]),
+            layout::namespace_object(namespace),
             ItemSource::Object {
                 kind: ApiKind::cluster("", "v1", "namespaces", "Namespace"),
                 namespace: None,

@@ -5,14 +5,14 @@ use std::fmt::Write as _;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use debugbundle_crd::Severity;
+use debugbundle_format::{
+    manifest::MissingSeverity,
+    text::{bounded, escape_for_terminal},
+};
 use sha2::{Digest as _, Sha256};
 
 use super::{BEST_EFFORT, Facts, headline, not_looked, shown_phase};
-use crate::{
-    archive::manifest::MissingSeverity,
-    diagnose::MomentKind,
-    text::{bounded, escape_for_terminal},
-};
+use crate::diagnose::MomentKind;
 
 /// Most bytes of the whole page, and of its timeline; `analysis/timeline.jsonl` contains the rest.
 const LIMIT: usize = 4 << 20;

@@ -6,10 +6,9 @@ mod summary;
 
 use std::collections::BTreeMap;
 
-use crate::{
-    archive::manifest::{Missing, MissingCode, MissingSeverity, Trimmed},
-    diagnose::{self, Diagnosis, TimelineEvent},
-};
+use debugbundle_format::manifest::{Missing, MissingCode, MissingSeverity, Trimmed};
+
+use crate::diagnose::{self, Diagnosis, TimelineEvent};
 
 pub use html::html;
 pub use summary::summary;

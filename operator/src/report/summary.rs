@@ -4,13 +4,13 @@
 use std::fmt::Write as _;
 
 use debugbundle_crd::Severity;
-
-use super::{BEST_EFFORT, Facts, headline, not_looked, shown_phase};
-use crate::{
-    archive::manifest::{Missing, MissingSeverity, Trimmed},
-    diagnose::Diagnosis,
+use debugbundle_format::{
+    manifest::{Missing, MissingSeverity, Trimmed},
     text,
 };
+
+use super::{BEST_EFFORT, Facts, headline, not_looked, shown_phase};
+use crate::diagnose::Diagnosis;
 
 /// The most bytes of the summary.
 const LIMIT: usize = 256 * 1024;
@@ -169,7 +169,8 @@ fn code(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{archive::manifest::MissingCode, diagnose};
+    use crate::diagnose;
+    use debugbundle_format::manifest::MissingCode;
 
     #[test]
     fn the_first_line_is_the_cause_and_foreign_text_stays_text() {

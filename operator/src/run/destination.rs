@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use debugbundle_crd::Reason;
+use debugbundle_redact::Secret;
 use futures::FutureExt as _;
 use jiff::Timestamp;
 use kube::{
@@ -21,7 +22,6 @@ use crate::{
     error::Fault,
     inventory,
     location::{self, AccessMode, Credential, Location, ProbeStep},
-    secret::Secret,
     self_redaction,
     store::{AnyStore, Key, S3, Signed, Store as _, StoreError},
 };

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use debugbundle_format::manifest::Need;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
     access,
-    archive::manifest::Need,
     cluster::{ApiKind, Cluster},
     inventory::Inventory,
 };

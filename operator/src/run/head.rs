@@ -3,15 +3,15 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use debugbundle_crd::Severity;
+use debugbundle_format::manifest::{
+    self, BundleInfo, ClusterInfo, FindingsInfo, ManifestHead, Missing, MissingSeverity, NamespaceInfo, OperatorInfo,
+    Outcome, Permission, TargetInfo, Timings, Totals, VeleroInfo, Window,
+};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Origin, Subject, destination::Place, final_state::FinalState};
 use crate::{
-    archive::manifest::{
-        self, BundleInfo, ClusterInfo, FindingsInfo, ManifestHead, Missing, MissingSeverity, NamespaceInfo,
-        OperatorInfo, Outcome, Permission, TargetInfo, Timings, Totals, VeleroInfo, Window,
-    },
     budget,
     collect::Collected,
     diagnose::Diagnosis,

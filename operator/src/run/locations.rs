@@ -3,19 +3,19 @@
 
 use std::{io::Write as _, sync::Arc, time::Duration};
 
+use debugbundle_archive::{Entry, EntryWriter, Spool};
+use debugbundle_format::{
+    layout,
+    manifest::{Source, SourceKind},
+};
+use debugbundle_redact::{Redactor, Secret};
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Engine, Subject, destination::Survey};
 use crate::{
-    archive::{
-        BundlePath, Spool,
-        manifest::{Entry, Source, SourceKind},
-    },
     location::{self, Credential, Location, LocationError, ProbeReport, ProbeStep, Resolved},
-    redact::{Redacting, Redactor},
-    secret::Secret,
     store::{Key, S3},
 };
 
@@ -146,8 +146,8 @@ pub(super) fn looked_at<'a>(subject: &Subject, survey: &'a Survey) -> Vec<(&'a L
 
 /// Writes the entry of a report. Blocks.
 pub(super) fn write(report: &ProbeReport, spool: &Arc<Spool>, redactor: &Arc<Redactor>) -> std::io::Result<Entry> {
-    let path = BundlePath::new(["velero", "locations", &format!("{}.json", report.name)]);
-    let mut writer = Redacting::new(path, Arc::clone(redactor), Arc::clone(spool));
+    let path = layout::location_report(&report.name);
+    let mut writer = EntryWriter::new(path, Arc::clone(redactor), Arc::clone(spool));
     let mut value = serde_json::to_value(report)?;
     // It has only names and sentences; if redaction withholds it, an empty object shows that.
     if !writer.object(&mut value) {

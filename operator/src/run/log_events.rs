@@ -3,15 +3,13 @@
 
 use std::io::BufReader;
 
+use debugbundle_archive::Entry;
+use debugbundle_format::{StoreFile, layout, manifest::SourceKind};
+
 use crate::{
-    archive::{
-        BundlePath,
-        manifest::{Entry, SourceKind},
-    },
     collect::Shallow,
     diagnose::{self, TimelineEvent},
     inventory::{Inventory, TargetObject},
-    plan::{StoreFile, folder_of, store_path},
 };
 
 /// Most error lines of one log, and of all logs together.
@@ -46,9 +44,9 @@ pub(super) fn of(inventory: &Inventory, entries: &[Entry]) -> Vec<TimelineEvent>
 
 /// Events from the logs and operations of a Backup or Restore.
 fn of_object(object: &TargetObject, velero: &str, entries: &[Entry], all: &mut Vec<TimelineEvent>) {
-    let below = format!("{}/", BundlePath::new(["velero", folder_of(object.kind), &object.name]).as_str());
+    let below = format!("{}/", layout::target_folder(object.kind, &object.name).as_str());
     let named = format!("{}/{velero}/{}", object.kind, object.name);
-    let operations = store_path(object.kind, &object.name, StoreFile::ItemOperations, false);
+    let operations = layout::store_file(object.kind, &object.name, StoreFile::ItemOperations);
     for entry in entries {
         let path = entry.segment.path().as_str();
         if path == operations.as_str() {

@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
+use debugbundle_archive::{OWNER_NOTE, Sealed, Spool};
 use debugbundle_crd::{Bundle, Finding, Reason, Stage, TargetKind};
+use debugbundle_format::text;
+use debugbundle_redact::Redactor;
+use debugbundle_redact_check::Detector;
 use futures::FutureExt as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -24,21 +28,15 @@ use super::{
 };
 use crate::{
     access,
-    archive::{self, Sealed, Spool},
     budget::Shares,
     cluster::{Cluster, chain},
     collect::{self, CollectError, Collector, Pace, StoreFiles},
     crash, diagnose,
     error::Fault,
     inventory::{self, Inventory, InventoryError, Relevance, Scope},
-    plan,
-    redact::Redactor,
-    runlog, self_redaction,
-    selfcheck::Detector,
-    shared_answers,
+    plan, runlog, self_redaction, shared_answers,
     status::Outcome,
     store::Upload,
-    text,
 };
 
 /// The most of the collection's time that the inventory may take.
@@ -74,7 +72,7 @@ impl Packed {
     /// The bundle that an earlier process packed in this folder, if it is complete.
     pub fn reopen(dir: &Path) -> Option<Self> {
         let sealed = Sealed::reopen(dir)?;
-        let note = std::fs::read(dir.join(archive::OWNER_NOTE)).ok()?;
+        let note = std::fs::read(dir.join(OWNER_NOTE)).ok()?;
         let packed: Self = serde_json::from_slice(&note).ok()?;
         Some(Self { sealed: Some(sealed), ..packed })
     }
@@ -206,8 +204,8 @@ impl Engine {
         let mut password = self.repository_password().await?;
         let mut known = stores.known.clone();
         known.extend(password.known.take());
-        let detector = Detector::new(&known);
-        let redactor = Arc::new(Redactor::of_known(known).with(rules));
+        let detector = Detector::new(known.iter().map(|(rule, value)| (*rule, value.expose())));
+        let redactor = Arc::new(crash::with_rule_off(Redactor::of_known(known).with(rules)));
         // Set only here, so this cannot fail.
         let _ = masking.set(Arc::clone(&redactor));
         let spool = Spool::create(dir, self.options.spool_limit).map_err(full)?;

@@ -2,6 +2,8 @@
 //! rule and the cure. What the password opens is never read.
 
 use debugbundle_crd::Reason;
+use debugbundle_format::manifest::{Missing, MissingSeverity, Permission};
+use debugbundle_redact::Secret;
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::Api;
 use zeroize::{Zeroize as _, Zeroizing};
@@ -9,11 +11,9 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::{Engine, destination::PATIENCE};
 use crate::{
     access::{self, ReadScope},
-    archive::manifest::{Missing, MissingSeverity, Permission},
     cluster::ApiKind,
     diagnose::{Diagnosis, PASSWORD_NOT_MASKED},
     error::{Fault, api_sentence},
-    secret::Secret,
 };
 
 /// Where Velero keeps the password (pkg/repository/keys).

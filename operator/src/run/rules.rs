@@ -4,15 +4,13 @@
 use std::sync::Arc;
 
 use debugbundle_crd::Reason;
+use debugbundle_redact::{RuleError, UserRules};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout_at},
 };
 
-use crate::{
-    error::Fault,
-    redact::{RuleError, UserRules},
-};
+use crate::error::Fault;
 
 /// Memory of the largest rules that are allowed, in KiB.
 const MOST: u32 = kib(UserRules::MOST);

@@ -4,9 +4,18 @@
 
 mod telling;
 
-use std::{collections::BTreeSet, io, io::Write as _, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    io::{self, Write as _},
+    path::Path,
+    sync::Arc,
+};
 
+use debugbundle_archive::{Entry, EntryWriter, OWNER_NOTE, Spool, SpoolError, seal};
 use debugbundle_crd::Reason;
+use debugbundle_format::{BundlePath, layout, manifest::Source, root_name};
+use debugbundle_redact::Redactor;
+use debugbundle_redact_check::Detector;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -18,18 +27,11 @@ use super::{
     pack::full,
 };
 use crate::{
-    archive::{
-        self, BundlePath, Spool, SpoolError,
-        manifest::{Entry, Source},
-    },
     cluster::chain,
     collect, crash,
     diagnose::{self, Finding},
     error::Fault,
-    location,
-    redact::{Redacting, Redactor},
-    report,
-    selfcheck::{self, Detector},
+    location, report,
 };
 use telling::OwnFiles;
 
@@ -65,7 +67,7 @@ impl Sealing {
         let timeline = diagnose::timeline(&found.collected.evidence, moments);
         let mut telling = OwnFiles::of(found, timeline);
         telling.mask(&self.redactor, &self.detector);
-        let root = archive::root_name(&self.subject.name, &self.subject.uid, telling.found.started);
+        let root = root_name(&self.subject.name, &self.subject.uid, telling.found.started);
         loop {
             let own = self.own_entries(&mut telling)?;
             let packed = self.packed(&root, &telling.found);
@@ -76,13 +78,13 @@ impl Sealing {
             crash::point("sealing");
             // The archive may use all the room that was held back.
             self.spool.hold_back(0);
-            let draft = archive::seal(&self.spool, &root, entries, head, &self.redactor).map_err(full)?;
+            let draft = seal(&self.spool, &root, entries, head, &self.redactor).map_err(full)?;
             crash::point("unchecked");
-            match selfcheck::check(&draft, &self.detector) {
+            match draft.check(&self.detector) {
                 Ok(Ok(clean)) => {
                     let note = serde_json::to_vec(&packed).map_err(full)?;
                     // Before the archive gets its name: without its note it would be useless to a successor.
-                    write_note(&self.spool.dir().join(archive::OWNER_NOTE), &note).map_err(full)?;
+                    write_note(&self.spool.dir().join(OWNER_NOTE), &note).map_err(full)?;
                     let sealed = draft.publish(clean).map_err(full)?;
                     return Ok(Packed { sealed: Some(sealed), ..packed });
                 }
@@ -126,7 +128,7 @@ impl Sealing {
     }
 
     fn write(&self, path: BundlePath, body: &[u8]) -> io::Result<Entry> {
-        let mut writer = Redacting::new(path, Arc::clone(&self.redactor), Arc::clone(&self.spool));
+        let mut writer = EntryWriter::new(path, Arc::clone(&self.redactor), Arc::clone(&self.spool));
         writer.write_all(body)?;
         let segment = writer.finish()?;
         Ok(Entry { segment, source: Source::default(), truncated: None, read_at: Timestamp::now(), ms: 0 })
@@ -155,11 +157,11 @@ fn unless_full(made: io::Result<Entry>, path: &str, found: &mut RunResult) -> Re
 fn own_texts(subject: &Subject, telling: &OwnFiles) -> Vec<(BundlePath, Vec<u8>)> {
     let OwnFiles { found, timeline, .. } = telling;
     let mut texts = vec![
-        (BundlePath::new(["analysis", "findings.json"]), pretty(&found.diagnosis.findings)),
-        (BundlePath::new(["analysis", "cause-trail.json"]), pretty(&found.diagnosis.trail)),
+        (layout::analysis("findings.json"), pretty(&found.diagnosis.findings)),
+        (layout::analysis("cause-trail.json"), pretty(&found.diagnosis.trail)),
     ];
     if !timeline.is_empty() {
-        texts.push((BundlePath::new(["analysis", "timeline.jsonl"]), lines(timeline)));
+        texts.push((layout::analysis("timeline.jsonl"), lines(timeline)));
     }
     let target = found.inventory.target.as_ref();
     let status = |field: &str| target.and_then(|t| t.raw["status"][field].as_str());

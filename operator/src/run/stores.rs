@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use debugbundle_crd::Reason;
+use debugbundle_redact::Secret;
 
 use super::{
     Engine, Store, Subject,
@@ -14,7 +15,6 @@ use crate::{
     collect::{StoreFailure, StoreFiles},
     error::Fault,
     location::{self, AccessMode, Location},
-    secret::Secret,
 };
 
 /// What a run must know about its stores before it collects.

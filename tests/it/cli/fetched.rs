@@ -1,23 +1,23 @@
 //! `download` and `cat`: which bytes they read from the store through presigned URLs, and in how many requests. The
 //! proxy in between counts and cuts.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::time::Duration;
+use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
+use debugbundle_archive::read;
 use debugbundle_crd::{DebugBundle, RENEW_URL_ANNOTATION};
-use debugbundle_operator::archive::manifest::ManifestView;
-use debugbundle_operator::archive::read;
-use harness::readers::{self, Archive, digest, manifest_of};
-use harness::{Context, LogScript, pod, until, with_namespace};
+use debugbundle_format::manifest::ManifestView;
+use harness::{
+    Context, LogScript, pod,
+    readers::{self, Archive, digest, manifest_of},
+    until, with_namespace,
+};
 use http_body_util::{BodyExt as _, Empty};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use kube::ResourceExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use super::proxy::Fate;
-use super::{LIMIT, User, behind_a_proxy, finish, patch_status, stored};
+use super::{LIMIT, User, behind_a_proxy, finish, patch_status, proxy::Fate, stored};
 
 fn bytes_of(bundle: &DebugBundle) -> u64 {
     u64::try_from(bundle.status.as_ref().unwrap().bundle.as_ref().unwrap().bytes).unwrap()

@@ -1,20 +1,19 @@
 //! `collect`: the engine without the operator, with the user's own rights, into a local file, compared with the
 //! operator's bundle.
 
-use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::{collections::BTreeSet, ffi::OsString, os::unix::fs::PermissionsExt as _, path::Path};
 
 use debugbundle_crd::DebugBundle;
-use debugbundle_operator::archive::manifest::ManifestView;
-use harness::kubelet::Reach;
-use harness::readers::manifest_of;
-use harness::{Context, LogScript, pod, until, with_namespace};
-use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
-use kube::Api;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use debugbundle_format::manifest::ManifestView;
+use harness::{Context, LogScript, kubelet::Reach, pod, readers::manifest_of, until, with_namespace};
+use k8s_openapi::api::{
+    core::v1::Secret,
+    rbac::v1::{ClusterRole, ClusterRoleBinding},
+};
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams, PostParams},
+};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 

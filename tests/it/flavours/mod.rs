@@ -4,16 +4,18 @@
 mod config;
 mod pieces;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use debugbundle_crd::{DebugBundleSpec, Phase, TargetKind};
-use debugbundle_operator::archive::manifest::{MissingCode, MissingSeverity};
+use debugbundle_format::manifest::{MissingCode, MissingSeverity};
 use debugbundle_operator::inventory::PodRole;
-use harness::bundle::Unpacked;
-use harness::{Context, LogScript, Operator, TestCluster, pod, until, with_namespace, with_namespace_on};
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use harness::{
+    Context, LogScript, Operator, TestCluster, bundle::Unpacked, pod, until, with_namespace, with_namespace_on,
+};
+use k8s_openapi::api::{
+    apps::v1::{DaemonSet, Deployment},
+    rbac::v1::{Role, RoleBinding},
+};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams};
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, RwLock};

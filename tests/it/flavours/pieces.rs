@@ -1,23 +1,31 @@
 //! A Velero with missing kinds, beside dead APIs: the bundle contains the rest and reports the missing kinds. This test
 //! takes kinds away, so all tests of this theme wait for it.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context as Poller, Poll};
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context as Poller, Poll},
+    time::Duration,
+};
 
 use debugbundle_crd::{DebugBundleSpec, Phase, TargetKind};
-use debugbundle_operator::archive::manifest::{MissingCode, MissingSeverity};
-use debugbundle_operator::cluster::Cluster;
-use debugbundle_operator::inventory::{self, InventoryError, Scope};
+use debugbundle_format::manifest::{MissingCode, MissingSeverity};
+use debugbundle_operator::{
+    cluster::Cluster,
+    inventory::{self, InventoryError, Scope},
+};
 use futures::future::BoxFuture;
 use harness::{Context, Operator, until, with_namespace_on};
 use http::{Request, Response, header};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
-use kube::client::Body;
-use kube::{Client, ResourceExt};
+use k8s_openapi::{
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    kube_aggregator::pkg::apis::apiregistration::v1::APIService,
+};
+use kube::{
+    Client, ResourceExt,
+    api::{Api, DeleteParams, Patch, PatchParams},
+    client::Body,
+};
 use serde_json::{Value, json};
 
 use super::{KINDS_STAY, stand};

@@ -1,12 +1,10 @@
 //! Rights that the operator must never have: the API server refuses each of them to the shipped ServiceAccount.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
+use debugbundle_format::manifest::Need;
 use debugbundle_operator::access::Access;
-use debugbundle_operator::archive::manifest::Need;
-use harness::shipped::Reach;
-use harness::with_namespace;
+use harness::{shipped::Reach, with_namespace};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ListParams};
 use tokio::time::Instant;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use debugbundle_crd::Reason;
 use debugbundle_operator::{
     location::{Credential, EndpointPolicy, Resolved},
-    secret::Secret,
     store::{BackupFile, Limit, Options, S3, Store as _, StoreError, Upload, VeleroFile},
 };
+use debugbundle_redact::Secret;
 use futures::TryStreamExt as _;
 use http_body_util::{BodyExt as _, Empty};
 use jiff::Timestamp;

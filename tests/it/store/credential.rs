@@ -12,8 +12,7 @@ use harness::{
     s3_proxy::{Answering, S3Proxy},
     with_namespace,
 };
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Secret};
 use serde_json::{Value, json};
 
 use super::{Place, ended, key};
@@ -208,8 +207,8 @@ async fn a_temporary_credential_sends_its_token() {
     let mut resolved = place.resolved(&json!({}));
     resolved.credential = Credential::Keys {
         access_key_id: place.keys.access.clone(),
-        secret_access_key: debugbundle_operator::secret::Secret::new(&*place.keys.secret),
-        session_token: Some(debugbundle_operator::secret::Secret::new("token-of-a-session")),
+        secret_access_key: debugbundle_redact::Secret::new(&*place.keys.secret),
+        session_token: Some(debugbundle_redact::Secret::new("token-of-a-session")),
     };
     let store = S3::open(&resolved, Options::default()).await.expect("a store");
     // The stand's store knows no temporary credentials and refuses them.

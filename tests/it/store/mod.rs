@@ -14,9 +14,9 @@ use std::{
 use debugbundle_crd::{DebugBundle, DebugBundleStatus, Phase, Target, TargetKind};
 use debugbundle_operator::{
     location::{Credential, EndpointPolicy, Location, Resolved, S3Config},
-    secret::Secret,
     store::{Key, Options, S3, Store as _, Upload, UploadHooks},
 };
+use debugbundle_redact::Secret;
 use futures::future::BoxFuture;
 use harness::{
     Context, TestCluster,

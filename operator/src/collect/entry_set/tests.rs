@@ -3,12 +3,14 @@
 
 use std::{fmt::Write as _, io::Write as _, sync::Arc};
 
+use debugbundle_archive::Spool;
+use debugbundle_format::manifest::Source;
+use debugbundle_redact::Redactor;
+
 use super::*;
 use crate::{
-    archive::{Spool, manifest::Source},
     inventory::fixture::inventory,
     plan::{Priority, Want},
-    redact::Redactor,
 };
 
 const MIB: u64 = 1 << 20;

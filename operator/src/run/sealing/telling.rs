@@ -7,18 +7,16 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+use debugbundle_archive::{Draft, Entry, Spool};
 use debugbundle_crd::Reason;
+use debugbundle_format::manifest::{Missing, MissingCode, MissingSeverity};
+use debugbundle_redact::Redactor;
+use debugbundle_redact_check::{Detector, Hit, Mender, Place, Quoted};
 
 use super::RunResult;
 use crate::{
-    archive::{
-        Draft, Spool,
-        manifest::{Entry, Missing, MissingCode, MissingSeverity, Truncation},
-    },
     diagnose::{TimelineEvent, WITHHELD},
     error::Fault,
-    redact::Redactor,
-    selfcheck::{Detector, Hit, Mender, Place, Quoted},
 };
 
 /// What people read first: if it cannot be written, or contains a secret, there is no bundle.
@@ -136,7 +134,7 @@ impl OwnFiles {
             self.withheld.insert(path);
             return None;
         };
-        let truncated = Some(Truncation::withheld(truncated, &segment, taken.bytes, taken.lines));
+        let truncated = Some(segment.withheld(truncated, taken.bytes, taken.lines));
         self.mended.insert(path, taken.lines);
         Some(Entry { segment, source, truncated, read_at, ms })
     }

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, io::Read as _, path::PathBuf};
 
 use debugbundle_crd::Severity;
+
 use serde_json::Value;
 
 use super::*;
@@ -13,7 +14,6 @@ use crate::{
     inventory::fixture,
     plan::Window,
     run::{Origin, final_state::FinalState},
-    secret::Secret,
 };
 
 /// Known only to the check, as if the rule that masks it were broken.
@@ -39,7 +39,7 @@ fn sealing() -> (tempfile::TempDir, Sealing) {
         version: "0".to_owned(),
         spool: Spool::create(tmp.path(), 1 << 30).expect("a spool"),
         redactor: Arc::new(Redactor::of_known(Vec::new())),
-        detector: Detector::new(&[("known-secret-key", Secret::new(VALUE))]),
+        detector: Detector::new([("known-secret-key", VALUE)]),
     };
     (tmp, sealing)
 }

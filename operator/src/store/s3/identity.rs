@@ -16,12 +16,12 @@ use aws_sdk_s3::{
     error::{ProvideErrorMetadata as _, SdkError},
 };
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
+use debugbundle_redact::Secret;
 use zeroize::Zeroizing;
 
 use super::{connect::EndpointAccess, transport::HttpTransport};
 use crate::{
     location::{Credential, EndpointPolicy, ProbeStep},
-    secret::Secret,
     store::StoreError,
 };
 
@@ -271,7 +271,8 @@ mod tests {
         assert_eq!(asked.lock().expect("not poisoned").len(), 1, "what is known is what the requests carry");
         let seen: Vec<_> = known.iter().map(|(rule, value)| (*rule, value.expose())).collect();
         assert_eq!(seen, [("known-secret-key", "hunter2"), ("known-session-token", "hunter3")]);
-        let out = crate::redact::Redactor::of_known(known).text("the store says key=hunter2 x=hunter3 and hunter4");
+        let out =
+            debugbundle_redact::Redactor::of_known(known).text("the store says key=hunter2 x=hunter3 and hunter4");
         assert!(!out.contains("hunter2") && !out.contains("hunter3") && out.ends_with("hunter4"), "{out}");
 
         // A credential that is about to expire is not kept.

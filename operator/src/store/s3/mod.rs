@@ -17,16 +17,13 @@ use aws_sdk_s3::{
     primitives::ByteStream,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use debugbundle_redact::Secret;
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use md5::{Digest as _, Md5};
 
-use crate::{
-    location::{ProbeStep, Resolved, S3Config},
-    secret::Secret,
-};
-
 use super::{Action, Body, Key, Signed, Store, StoreError, Stored, Upload, UploadHooks, VeleroFile};
+use crate::location::{ProbeStep, Resolved, S3Config};
 use classify::{Request, classify};
 use connect::EndpointAccess;
 use transport::{HttpTransport, Skew};

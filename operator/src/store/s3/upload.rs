@@ -15,16 +15,15 @@ use aws_smithy_checksums::http::HttpChecksum;
 use aws_smithy_runtime_api::{box_error::BoxError, client::interceptors::context::BeforeTransmitInterceptorContextMut};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use debugbundle_format::hex;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
+use super::{Customer, S3, classify::classify, sign::disposition, with_customer_key};
 use crate::{
-    archive::path::hex,
     location::{Checksum, Encryption},
     store::{Action, Key, Store as _, StoreError, Stored, Upload, UploadHooks},
 };
-
-use super::{Customer, S3, classify::classify, sign::disposition, with_customer_key};
 
 /// The content type of a bundle.
 const CONTENT_TYPE: &str = "application/gzip";

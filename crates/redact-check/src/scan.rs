@@ -1,0 +1,133 @@
+//! Searches one text, fed in pieces of any size, in bounded memory, for what `forms` and `shapes` describe.
+
+use zeroize::Zeroizing;
+
+use crate::{
+    Cost, Detector,
+    shapes::{AHEAD, Around, BEHIND, SHAPES},
+    tokens,
+};
+
+/// Bytes that are gathered before they are judged.
+const BLOCK: usize = 256 << 10;
+/// Bytes of a hit that are kept, to find texts that quote it.
+const SEEN: usize = 16;
+
+/// A hit: where it is, and which rule found it.
+pub(super) struct Found {
+    /// Its first byte, counted from the text's beginning.
+    pub(super) offset: u64,
+    pub(super) length: u64,
+    pub(super) rule: &'static str,
+    pub(super) cost: Cost,
+    /// Its first bytes.
+    pub(super) seen: Zeroizing<Vec<u8>>,
+}
+
+/// The search in one text.
+pub(super) struct Scan<'d> {
+    detector: &'d Detector,
+    /// The text being searched, with redaction's tokens blanked.
+    window: Zeroizing<Vec<u8>>,
+    /// Where the window begins in the text.
+    base: u64,
+    /// Hints that begin before this byte of the window have been judged.
+    judged: usize,
+    /// A hit that begins before this byte of the text belongs to the last one.
+    last_end: u64,
+    most: usize,
+    found: Vec<Found>,
+}
+
+impl<'d> Scan<'d> {
+    /// A search that keeps at most `most` hits.
+    pub(super) fn new(detector: &'d Detector, most: usize) -> Self {
+        let window = Zeroizing::new(Vec::new());
+        Self { detector, window, base: 0, judged: 0, last_end: 0, most, found: Vec::new() }
+    }
+
+    /// Takes the next bytes.
+    pub(super) fn feed(&mut self, mut data: &[u8]) {
+        while !data.is_empty() {
+            let take = data.len().min(BLOCK + AHEAD + BEHIND - self.window.len().min(BLOCK + AHEAD + BEHIND - 1));
+            let seen = self.window.len();
+            self.window.extend_from_slice(&data[..take]);
+            tokens::blank(&mut self.window, seen);
+            data = &data[take..];
+            if self.window.len() - self.judged >= BLOCK {
+                self.judge(self.window.len() - AHEAD);
+                let done = self.judged.saturating_sub(BEHIND);
+                self.window.drain(..done);
+                self.base += done as u64;
+                self.judged -= done;
+            }
+        }
+    }
+
+    /// Ends the text and returns its hits in order. The search can be used for another text then.
+    pub(super) fn end(&mut self) -> Vec<Found> {
+        self.judge(self.window.len());
+        self.window.clear();
+        (self.base, self.judged, self.last_end) = (0, 0, 0);
+        std::mem::take(&mut self.found)
+    }
+
+    /// Judges the hints that begin before `limit`; [`AHEAD`] bytes follow each of them, or the text ends earlier.
+    fn judge(&mut self, limit: usize) {
+        let (from, text) = (self.judged, &self.window[..]);
+        let until = text.len().min(limit + self.detector.longest);
+        let mut hits = Vec::new();
+        for hit in self.detector.hints.find_overlapping_iter(&text[from..until]) {
+            let (start, hint) = (from + hit.start(), hit.end() - hit.start());
+            if start >= limit {
+                continue;
+            }
+            let first = start.saturating_sub(BEHIND);
+            let around = Around { text: &text[first..text.len().min(start + AHEAD)], at: start - first, hint };
+            let shape = &SHAPES[self.detector.shape_of[hit.pattern().as_usize()]];
+            if let Some(at) = (shape.judge)(around) {
+                hits.push((first + at.start, first + at.end, shape.rule, shape.cost));
+            }
+        }
+        if let Some(exact) = &self.detector.exact {
+            for hit in exact.automaton.find_overlapping_iter(&text[from..until]) {
+                let needle = &exact.needles[hit.pattern().as_usize()];
+                let (start, end) = (from + hit.start(), from + hit.end());
+                let first = start.saturating_sub(BEHIND);
+                if start < limit
+                    && (!needle.named
+                        || is_named(&text[first..text.len().min(start + AHEAD)], start - first, end - first))
+                {
+                    hits.push((start.saturating_sub(needle.lead), end, needle.rule, Cost::Entry));
+                }
+            }
+        }
+        hits.sort_unstable();
+        for (start, end, rule, cost) in hits {
+            let (seen, offset, end) = (start..end.min(start + SEEN), self.base + start as u64, self.base + end as u64);
+            if offset >= self.last_end {
+                if self.found.len() < self.most {
+                    let seen = Zeroizing::new(text[seen].to_vec());
+                    self.found.push(Found { offset, length: end - offset, rule, cost, seen });
+                }
+            } else if let Some(last) = self.found.last_mut().filter(|last| last.offset + last.length == self.last_end) {
+                last.length = last.length.max(end - last.offset);
+                last.cost = last.cost.max(cost);
+            }
+            self.last_end = self.last_end.max(end);
+        }
+        self.judged = limit;
+    }
+}
+
+/// A short value counts only whole, after a name that suggests a secret.
+fn is_named(text: &[u8], start: usize, end: usize) -> bool {
+    const NAMES: [&[u8]; 6] = [b"password", b"passwd", b"pwd", b"secret", b"token", b"key"];
+    let whole = text.get(end).is_none_or(|byte| byte.is_ascii_whitespace() || b"\"'&,;)]}\\<".contains(byte));
+    let quotes = |byte: &u8| b"\"'\\ ".contains(byte);
+    let trimmed = |text: &'_ [u8]| text.iter().rposition(|byte| !quotes(byte)).map_or(0, |at| at + 1);
+    let before = &text[..trimmed(&text[..start])];
+    let Some(before) = before.strip_suffix(b"=").or_else(|| before.strip_suffix(b":")) else { return false };
+    let name = before[..trimmed(before)].to_ascii_lowercase();
+    whole && NAMES.iter().any(|word| name.ends_with(word))
+}

@@ -1,0 +1,277 @@
+//! Private keys in PEM: on one line, over many lines, and when only their end is seen. Certificates and public keys
+//! pass. `lines` splits the stream into lines.
+
+use std::{ops::Range, sync::LazyLock};
+
+use regex::bytes::Regex;
+
+use crate::token::Span;
+
+pub(super) const RULE: &str = "pem";
+
+/// A line with none of these neither begins nor ends a private key, in plain text or in base64.
+pub(super) const HINTS: &[&str] = &["PRIVATE KEY", "LS0tLS1CRUdJTi"];
+
+/// Most bytes of a key, and of the lines held back to see whether they are one.
+const LONGEST: usize = 64 << 10;
+/// Fewer base64 digits may be a word, except where a key's last line is expected.
+const FULL: usize = 16;
+/// Most bytes of a field's name, and most lines of others between two lines of one key.
+const LEAD: usize = 48;
+const OTHERS: usize = 16;
+
+static BEGIN: LazyLock<Regex> = LazyLock::new(|| pattern("-----BEGIN (?i:[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?)-----"));
+static END: LazyLock<Regex> = LazyLock::new(|| pattern("-----END (?i:[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?)-----"));
+/// The text between the two on one line: digits, escaped or encoded line ends, headers.
+static BODY_IN_FRONT: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?:[A-Za-z0-9+/=\r\n]|\\+[nr/]|%0[AaDd]|%2[BbFf]|%3[Dd])*$"));
+static BODY_BEHIND: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r"^(?:\s|\\+[nr])*(?:Proc-Type: 4,ENCRYPTED(?:\s|\\+[nr])*DEK-Info: [A-Z0-9-]+,[0-9A-Fa-f]+(?:\s|\\+[nr])*)?",
+        r"(?:[A-Za-z0-9+/=\r\n]|\\+[nr/]|%0[AaDd]|%2[BbFf]|%3[Dd])*",
+    ))
+});
+/// A key in base64 of any length, to the end of the base64 digits.
+static ENCODED: LazyLock<Regex> = LazyLock::new(|| pattern("LS0tLS1CRUdJTi[A-Za-z0-9+/_-]*={0,2}"));
+/// The log's prefix of a line: a time, a stream of the container runtime.
+static PREFIX: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"^\s*(?:[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.,]+(?:Z|[+-][0-9:]+)?\s+)?(?:std(?:out|err) [FP] )?\s*")
+});
+
+fn pattern(text: &str) -> Regex {
+    Regex::new(&format!("(?-u){text}")).expect("a pattern of ours; the tests build it")
+}
+
+/// Finds keys, and parts of keys, within one line.
+pub(super) fn find(line: &[u8], spans: &mut Vec<Span>) {
+    let ends: Vec<Range<usize>> = END.find_iter(line).map(|hit| hit.range()).collect();
+    let mut used = 0;
+    let mut done = 0;
+    for begin in BEGIN.find_iter(line) {
+        if begin.start() < done {
+            continue;
+        }
+        let end = ends.iter().find(|end| end.start >= begin.end());
+        let to = match end {
+            Some(end) => end.start,
+            None => begin.end() + BODY_BEHIND.find(&line[begin.end()..]).map_or(0, |body| body.end()),
+        };
+        used = end.map_or(used, |end| end.end);
+        done = to;
+        mask(line, begin.end()..to, spans);
+    }
+    if let Some(end) = ends.iter().find(|end| end.start >= used) {
+        let from = BODY_IN_FRONT.find(&line[used..end.start]).map_or(end.start, |body| used + body.start());
+        // Do not start in the middle of an escape such as `\u0000`.
+        let from = from - line[used..from].iter().rev().take_while(|byte| **byte == b'\\').count();
+        mask(line, from..end.start, spans);
+    }
+    for hit in ENCODED.find_iter(line) {
+        let text = crate::encoded::decoded(hit.as_bytes()).unwrap_or_default();
+        if BEGIN.is_match(&text) {
+            spans.push(Span::new(hit.range(), RULE, text));
+        }
+    }
+}
+
+/// The span that masks these digits.
+pub(super) fn span(line: &[u8], digits: Range<usize>) -> Span {
+    let value = line[digits.clone()].to_vec();
+    Span::new(digits, RULE, value)
+}
+
+/// Masks the digits without the line ends around them, raw or escaped.
+fn mask(line: &[u8], mut at: Range<usize>, spans: &mut Vec<Span>) {
+    loop {
+        let body = &line[at.clone()];
+        let Some(first) = body.first() else { return };
+        let escape = body.iter().take_while(|b| **b == b'\\').count();
+        if first.is_ascii_whitespace() {
+            at.start += 1;
+        } else if escape > 0 && matches!(body.get(escape), Some(b'n' | b'r' | b't')) {
+            at.start += escape + 1;
+        } else {
+            break;
+        }
+    }
+    let digits = line[at.clone()].iter().filter(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
+    let value = digits.copied().collect();
+    spans.push(Span::new(at, RULE, value));
+}
+
+/// What the lines so far say about the next one.
+pub(super) enum State {
+    /// At the beginning: lines of nothing but base64 are held until it is known whether they end a key.
+    Start(Vec<u8>),
+    /// In a key: at most this many more bytes, and the column where the digits of its last line began.
+    Inside { left: usize, column: Option<usize> },
+    /// In a key whose lines each stand in a field of a log line, behind the bytes `lead` (`msg="`, `"message":"`); at
+    /// most this many more bytes, and lines of others.
+    Framed { left: usize, others: usize, lead: Vec<u8> },
+    /// Not in a key.
+    Outside,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Start(Vec::new())
+    }
+}
+
+/// How to treat a line.
+pub(super) enum Verdict {
+    /// Judge it like any other line.
+    Plain,
+    /// Hold it back, in the state.
+    Held,
+    /// Judge it like any other line, after the lines that were held back: as a key, or as ordinary lines.
+    Release { held: Vec<u8>, key: bool },
+    /// This part of it is a key.
+    Key(Range<usize>),
+}
+
+impl State {
+    /// Whether every line must be shown to [`State::next`].
+    pub(super) fn watches(&self) -> bool {
+        !matches!(self, Self::Outside)
+    }
+
+    /// A line, its end included.
+    pub(super) fn next(&mut self, line: &[u8]) -> Verdict {
+        match self {
+            Self::Outside => Verdict::Plain,
+            Self::Start(held) => {
+                let digits = digits(line);
+                let whole = PREFIX.find(line).is_some_and(|prefix| digits.start <= prefix.end());
+                let some =
+                    digits.len() >= FULL || (!held.is_empty() && !digits.is_empty() && digits.len().is_multiple_of(4));
+                if whole && some && held.len() + line.len() <= LONGEST {
+                    held.extend_from_slice(line);
+                    return Verdict::Held;
+                }
+                let held = std::mem::take(held);
+                *self = Self::Outside;
+                let key = !held.is_empty() && END.is_match(line);
+                Verdict::Release { held, key }
+            }
+            Self::Inside { left, column } => {
+                let digits = digits(line);
+                let header = line.trim_ascii().is_empty() || is_header(line);
+                if *left < line.len() || END.is_match(line) || (digits.is_empty() && !header) {
+                    *self = Self::Outside;
+                    return Verdict::Plain;
+                }
+                *left -= line.len();
+                if header {
+                    return Verdict::Plain;
+                }
+                if digits.len() < FULL {
+                    // A key's last line may be short, but has whole groups right below the others; a word does not.
+                    let below =
+                        *column == Some(digits.start) || PREFIX.find(line).is_some_and(|it| it.end() == digits.start);
+                    let last = below && digits.len().is_multiple_of(4);
+                    *self = Self::Outside;
+                    return if last { Verdict::Key(digits) } else { Verdict::Plain };
+                }
+                *column = Some(digits.start);
+                Verdict::Key(digits)
+            }
+            Self::Framed { left, others, lead } => {
+                let found = Self::framed(line, left, others, lead).filter(|_| !END.is_match(line));
+                found.unwrap_or_else(|| {
+                    *self = Self::Outside;
+                    Verdict::Plain
+                })
+            }
+        }
+    }
+
+    /// The digits behind the field's name. A line of another writer may have a field of that name, but no digits in it.
+    fn framed(line: &[u8], left: &mut usize, others: &mut usize, lead: &[u8]) -> Option<Verdict> {
+        *left = left.checked_sub(line.len())?;
+        if let Some(digits) = field(line, lead) {
+            return Some(Verdict::Key(digits));
+        }
+        *others = others.checked_sub(1)?;
+        Some(Verdict::Plain)
+    }
+
+    /// To be called after a line was judged: it may begin a key that continues on the next line.
+    pub(super) fn after(&mut self, line: &[u8]) {
+        let begins = |text: &[u8]| {
+            let last = BEGIN.find_iter(text).last().map(|begin| begin.end());
+            last.is_some_and(|begin| !END.is_match(&text[begin..]))
+        };
+        let encoded = || {
+            let last = ENCODED.find_iter(line).last().filter(|hit| line[hit.end()..].trim_ascii().is_empty());
+            last.and_then(|hit| crate::encoded::decoded(hit.as_bytes())).is_some_and(|text| begins(&text))
+        };
+        if begins(line) {
+            let begin = BEGIN.find_iter(line).last().map_or(0, |begin| begin.start());
+            *self = match lead(line, begin) {
+                Some(lead) => Self::Framed { left: LONGEST, others: OTHERS, lead },
+                None => Self::Inside { left: LONGEST, column: None },
+            };
+        } else if encoded() {
+            *self = Self::Inside { left: LONGEST, column: None };
+        }
+    }
+
+    /// At the end of the stream: lines still held back are not a key.
+    pub(super) fn end(&mut self) -> Vec<u8> {
+        match std::mem::replace(self, Self::Outside) {
+            Self::Start(held) => held,
+            Self::Inside { .. } | Self::Framed { .. } | Self::Outside => Vec::new(),
+        }
+    }
+}
+
+/// Name and separator of the field in which a key begins, if its line contains no more of the key than the BEGIN.
+fn lead(line: &[u8], begin: usize) -> Option<Vec<u8>> {
+    let field = BEGIN.find_at(line, begin)?;
+    let alone = matches!(line.get(field.end()), Some(b'"' | b'\'' | b' '));
+    let front = &line[begin.saturating_sub(LEAD)..begin];
+    let separator = front.iter().rposition(|byte| matches!(byte, b':' | b'=')).filter(|_| alone)?;
+    let is_end = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b',' | b'{' | b'[');
+    let start = front[..separator].iter().rposition(is_end).map_or(0, |at| at + 1);
+    (separator > start).then(|| front[start..=separator].to_vec())
+}
+
+/// The content of that field, if it can be a line of a key. The last line may be short, but has whole groups; all lines
+/// contain capitals or digits, unlike words.
+fn field(line: &[u8], lead: &[u8]) -> Option<Range<usize>> {
+    let mut from = memchr::memmem::find(line, lead)? + lead.len();
+    from += line[from..].iter().take(8).take_while(|byte| matches!(byte, b' ' | b'\\' | b'"' | b'\'')).count();
+    let is_digit = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    let to = from + line[from..].iter().take_while(is_digit).count();
+    let ends =
+        line.get(to).is_none_or(|byte| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b'\\' | b','));
+    let mixed = line[from..to].iter().any(|byte| !byte.is_ascii_lowercase());
+    (to > from && ends && mixed && (to - from).is_multiple_of(4)).then_some(from..to)
+}
+
+/// The base64 at the end of a line, ignoring a quote or an escaped line end behind it.
+pub(super) fn digits(line: &[u8]) -> Range<usize> {
+    let mut end = line.trim_ascii_end().len();
+    loop {
+        let rest = &line[..end];
+        if rest.ends_with(b"\\n") || rest.ends_with(b"\\r") {
+            end -= 2;
+        } else if rest.ends_with(b"\"") || rest.ends_with(b"'") || rest.ends_with(b",") {
+            end -= 1;
+        } else {
+            break;
+        }
+    }
+    let padding = line[..end].iter().rev().take(2).take_while(|b| **b == b'=').count();
+    let is_digit = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+    let run = line[..end - padding].iter().rev().take_while(is_digit).count();
+    if run == 0 { end..end } else { end - padding - run..end }
+}
+
+/// `Proc-Type: 4,ENCRYPTED`, `DEK-Info: …` in front of the digits of an encrypted key.
+fn is_header(line: &[u8]) -> bool {
+    [&b"Proc-Type:"[..], b"DEK-Info:", b"Comment:", b"Version:"]
+        .iter()
+        .any(|name| memchr::memmem::find(line, name).is_some())
+}
