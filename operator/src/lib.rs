@@ -20,7 +20,7 @@
 //! | [`decide`] | decides the next step for a DebugBundle | none |
 //! | [`observed`] | the small part of each DebugBundle that the controller keeps in memory | none |
 //! | [`run`] | one run, from inventory to verified object, under deadline and cancel; the CLI uses it too | all |
-//! | [`inventory`] | finds Velero, the target and what belongs to it | cluster |
+//! | [`discovery`] | finds Velero, the target and what belongs to it: one snapshot | cluster, store |
 //! | [`plan`] | lists the items that a bundle wants, in reading order | none |
 //! | [`access`] | checks which items may be read, and which shipped rule would allow the others | cluster |
 //! | [`collect`] | reads the items, eight at once | cluster, store |
@@ -29,6 +29,7 @@
 //! | [`diagnose`] | from evidence to cause, findings, the chain to the cause and a timeline | none |
 //! | [`runlog`] | operator.log: the log lines of one run | none |
 //! | [`report`] | summary.md and report.html, the files for people | none |
+//! | [`velero`] | what is known of Velero's objects and files | none |
 //! | [`location`] | a BackupStorageLocation and its credential, as Velero's plugins understand them | cluster |
 //! | [`store`] | puts, heads, reads, signs and deletes objects in an object store | store |
 //! | [`status`] | builds the DebugBundle's status from what happened | none |
@@ -56,8 +57,8 @@ pub mod crash;
 pub mod decide;
 pub mod describe;
 pub mod diagnose;
+pub mod discovery;
 pub mod error;
-pub mod inventory;
 pub mod location;
 pub mod notify;
 pub mod observed;
@@ -72,6 +73,7 @@ pub mod shared_answers;
 pub mod status;
 pub mod store;
 pub mod tls;
+pub mod velero;
 
 /// Version of both programs: `version` in a bundle, and `--version`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

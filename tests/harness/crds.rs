@@ -3,16 +3,20 @@
 
 use std::time::Duration;
 
-use debugbundle_operator::inventory::DISCOVERY;
+use debugbundle_operator::discovery::DISCOVERY;
 use futures::future::try_join_all;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, ListParams, Patch, PatchParams};
-use kube::{Client, ResourceExt};
+use kube::{
+    Client, ResourceExt,
+    api::{Api, ListParams, Patch, PatchParams},
+};
 use serde_json::{Value, json};
 
-use crate::stand::Fault;
-use crate::tools::{self, Tool};
-use crate::until;
+use crate::{
+    stand::Fault,
+    tools::{self, Tool},
+    until,
+};
 
 const OURS: &str = include_str!("../../deploy/crd.yaml");
 

@@ -17,10 +17,11 @@ use debugbundle_format::{
 use debugbundle_operator::{
     budget::{self, Shares},
     cluster::Cluster,
-    collect::{Collected, Collector, NodeSlots, Pace, Progress, StoreBody, StoreFailure, StoreFiles, collect},
-    inventory::{self, Inventory, InventoryError, Scope},
+    collect::{Collected, Collector, NodeSlots, Pace, Progress, collect},
+    discovery::{self, InventoryError, Scope, Snapshot},
     plan::plan,
     pod_capture::Movers,
+    velero::{StoreBody, StoreFailure, StoreFiles},
 };
 use debugbundle_redact::Redactor;
 use flate2::{Compression, write::GzEncoder};

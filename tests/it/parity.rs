@@ -2,21 +2,17 @@
 //! must-gather's `backup-restore`, `oc adm inspect`. A row holds only if a bundle of a real server contains the item;
 //! the oracle compares the content.
 
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{collections::BTreeSet, fmt::Write as _, sync::Arc, time::Duration};
 
-use debugbundle_operator::inventory::DISCOVERY;
-use harness::bundle::Unpacked;
-use harness::kubelet::Reach;
-use harness::{Context, LogScript, Operator, TestCluster, Velero, pod, until, with_namespace_on};
+use Place::{At, Not};
+use debugbundle_operator::discovery::DISCOVERY;
+use harness::{
+    Context, LogScript, Operator, TestCluster, Velero, bundle::Unpacked, kubelet::Reach, pod, until, with_namespace_on,
+};
 use http::{Request, header};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, PostParams};
 use serde_json::json;
-
-use Place::{At, Not};
 
 /// Where our bundle contains a row of another collector's table.
 enum Place {

@@ -28,7 +28,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     cluster::{ApiKind, bounded},
-    inventory::Inventory,
+    discovery::Snapshot,
     plan::{Item, ItemSource, Plan, extra_rule, further_rule},
 };
 use rules::{Role, rule_for};
@@ -211,9 +211,9 @@ pub struct ReadScope {
 
 impl ReadScope {
     /// The scope of the run that took this inventory.
-    pub fn of(inventory: &Inventory) -> Self {
-        let listed: Vec<&str> = inventory.scope.namespaces.iter().flatten().map(String::as_str).collect();
-        Self::new(&inventory.namespace, inventory.scope.cluster_read, &listed)
+    pub fn of(snapshot: &Snapshot) -> Self {
+        let listed: Vec<&str> = snapshot.scope.namespaces.iter().flatten().map(String::as_str).collect();
+        Self::new(&snapshot.installation.namespace, snapshot.scope.cluster_read, &listed)
     }
 
     /// `cluster_read`: everything beyond Velero's namespace is to be read; if not, only `namespaces` are.

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use aho_corasick::AhoCorasick;
 
-use crate::inventory::is_dns_name;
+use crate::velero::is_dns_name;
 
 /// Of a longer line the beginning decides (bytes).
 const LINE: usize = 64 * 1024;

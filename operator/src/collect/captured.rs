@@ -30,9 +30,10 @@ use super::{
 use crate::{
     access::need,
     cluster::{ApiKind, chain},
-    inventory::{Inventory, PodRole},
+    discovery::Snapshot,
     plan::Window,
     pod_capture::{CaughtLog, CaughtPod, FOLLOWED, Movers, PODS, Unread},
+    velero::PodRole,
 };
 
 /// Most copies taken out of node-agents' logs, and most bytes kept of one copy.
@@ -62,17 +63,21 @@ pub(super) struct Caught {
 }
 
 impl Caught {
-    pub(super) fn of(movers: &Movers, inventory: &Inventory) -> Self {
-        let mut pods: Vec<CaughtPod> = movers.pods().into_iter().filter(|pod| belongs(pod, inventory)).collect();
+    pub(super) fn of(movers: &Movers, snapshot: &Snapshot) -> Self {
+        let mut pods: Vec<CaughtPod> = movers.pods().into_iter().filter(|pod| belongs(pod, snapshot)).collect();
         pods.sort_by(|a, b| a.name.cmp(&b.name).then(b.seen.cmp(&a.seen)));
-        let agents = inventory.pods.iter().filter(|pod| matches!(pod.role, PodRole::NodeAgent { .. }));
+        let agents = snapshot.installation.pods.iter().filter(|pod| matches!(pod.role, PodRole::NodeAgent { .. }));
         Self {
             movers: movers.clone(),
-            namespace: inventory.namespace.clone(),
+            namespace: snapshot.installation.namespace.clone(),
             pods,
-            names: inventory.target.is_some().then(|| inventory.data.iter().map(|one| one.name.clone()).collect()),
+            names: snapshot
+                .target
+                .object
+                .is_some()
+                .then(|| snapshot.target.data.iter().map(|one| one.name.clone()).collect()),
             turned_away: movers.turned_away(),
-            there: inventory.pods.iter().map(|pod| pod.name.clone()).collect(),
+            there: snapshot.installation.pods.iter().map(|pod| pod.name.clone()).collect(),
             agents: agents.map(|pod| pod.uid.clone()).collect(),
             copies: AtomicUsize::new(0),
             tight: AtomicBool::new(false),
@@ -137,13 +142,13 @@ impl Caught {
 }
 
 /// Whether a captured pod belongs to the bundle: a bundle of the installation takes all of them.
-fn belongs(pod: &CaughtPod, inventory: &Inventory) -> bool {
-    if inventory.target.is_none() {
+fn belongs(pod: &CaughtPod, snapshot: &Snapshot) -> bool {
+    if snapshot.target.object.is_none() {
         return true;
     }
     match pod.repository() {
-        None => inventory.data.iter().any(|object| pod.works_for(&object.name)),
-        Some(repository) => inventory.repository_labels().contains(repository),
+        None => snapshot.target.data.iter().any(|object| pod.works_for(&object.name)),
+        Some(repository) => snapshot.repository_labels().contains(repository),
     }
 }
 
@@ -379,7 +384,7 @@ mod tests {
     use debugbundle_crd::TargetKind;
 
     use super::*;
-    use crate::inventory::{DataObject, fixture};
+    use crate::{discovery::fixture, velero::DataObject};
 
     fn caught(name: &str, labels: &[(&str, &str)]) -> CaughtPod {
         let labels: BTreeMap<_, _> =
@@ -399,20 +404,20 @@ mod tests {
 
     #[test]
     fn maintenance_that_was_caught_belongs_to_the_target_whose_data_is_in_that_repository() {
-        let mut inventory = fixture::inventory();
+        let mut snapshot = fixture::snapshot();
         let maintenance = |repository| caught("m", &[("velero.io/repo-name", repository)]);
-        assert!(belongs(&maintenance("any-barn-kopia"), &inventory), "all is of interest to the installation");
-        inventory.target = Some(fixture::target(TargetKind::Backup, "Failed"));
+        assert!(belongs(&maintenance("any-barn-kopia"), &snapshot), "all is of interest to the installation");
+        snapshot.target.object = Some(fixture::target(TargetKind::Backup, "Failed"));
         let data = json!({"metadata": {"name": "x1"}, "spec": {"pod": {"namespace": "shop", "name": "p"}}});
-        inventory.data = vec![DataObject::read("podvolumebackups", &data).expect("it has a name")];
+        snapshot.target.data = vec![DataObject::read("podvolumebackups", &data).expect("it has a name")];
         for (repository, expected) in [
             ("shop-barn-kopia", true),
             ("shop-two-barn-kopia", false),
             ("shop-silo-kopia", false),
             ("shop-barn-restic", false),
         ] {
-            assert_eq!(belongs(&maintenance(repository), &inventory), expected, "{repository}");
+            assert_eq!(belongs(&maintenance(repository), &snapshot), expected, "{repository}");
         }
-        assert!(belongs(&caught("x1", &[]), &inventory) && !belongs(&caught("x2", &[]), &inventory));
+        assert!(belongs(&caught("x1", &[]), &snapshot) && !belongs(&caught("x2", &[]), &snapshot));
     }
 }

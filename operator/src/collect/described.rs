@@ -16,12 +16,12 @@ use super::{
     Collected,
     entry::{EntryContext, LazyEntry, WriteError},
     missing::{no_room, withheld},
-    results::Shallow,
 };
 use crate::{
     cluster::{ApiKind, chain},
     describe::{self, Fact, Files, Found, Live, Subject},
-    inventory::{Inventory, TargetObject},
+    discovery::Snapshot,
+    velero::{Shallow, TargetObject},
 };
 
 /// Most bytes of a description, uncompressed; head and tail are kept. The limit is lower when little room is left: this
@@ -33,9 +33,9 @@ const TEXT: usize = 32 * 1024;
 const PIECE: usize = 64 * 1024;
 
 /// What is described: the target, and a Restore's Backup.
-pub(super) fn subjects(inventory: &Inventory) -> Vec<Subject> {
+pub(super) fn subjects(snapshot: &Snapshot) -> Vec<Subject> {
     let of = |object: &TargetObject| Subject { kind: object.kind, name: object.name.clone(), uid: object.uid.clone() };
-    inventory.target.iter().chain(&inventory.backup).map(of).collect()
+    snapshot.target.object.iter().chain(&snapshot.target.backup).map(of).collect()
 }
 
 /// The facts of an object that the descriptions need, by index of their subject.
@@ -50,24 +50,24 @@ pub(super) fn facts(subjects: &[Subject], kind: &ApiKind, object: &Value) -> Vec
 /// Adds the descriptions to the collected entries. They use only a small part of the `own` bytes (compressed). Blocks.
 pub(super) fn write(
     desk: &EntryContext,
-    inventory: &Inventory,
+    snapshot: &Snapshot,
     mut collected: Collected,
     live: Vec<Live>,
     own: u64,
 ) -> Result<Collected, SpoolError> {
     let limit = DESCRIPTION.min(2 * own);
     let objects = [
-        inventory.target.is_some().then(|| collected.evidence.target.clone()),
-        inventory.backup.is_some().then(|| collected.evidence.backup.clone()),
+        snapshot.target.object.is_some().then(|| collected.evidence.target.clone()),
+        snapshot.target.backup.is_some().then(|| collected.evidence.backup.clone()),
     ];
-    for ((subject, object), mut live) in subjects(inventory).iter().zip(objects.into_iter().flatten()).zip(live) {
+    for ((subject, object), mut live) in subjects(snapshot).iter().zip(objects.into_iter().flatten()).zip(live) {
         let Some(object) = object else { continue };
         let path = layout::target_file(subject.kind, &subject.name, "describe.txt");
         let (at, began) = (Timestamp::now(), Instant::now());
         let kept = Kept::of(subject, &collected);
-        live.volumes_read = kept.was_read(&inventory.namespace, volumes_of(subject.kind));
-        live.deletions_read =
-            subject.kind == TargetKind::Restore || kept.was_read(&inventory.namespace, "deletebackuprequests");
+        live.volumes_read = kept.was_read(&snapshot.installation.namespace, volumes_of(subject.kind));
+        live.deletions_read = subject.kind == TargetKind::Restore
+            || kept.was_read(&snapshot.installation.namespace, "deletebackuprequests");
         match one(desk, &path, subject.kind, &object, &kept, &live, limit) {
             Ok(Some(segment)) => {
                 let source = Source { kind: SourceKind::Generated, ..Source::default() };

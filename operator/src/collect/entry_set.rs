@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     budget::{self, Class, Cut, Step, Weighed},
-    inventory::Inventory,
+    discovery::Snapshot,
     plan::{Item, ItemSource},
 };
 
@@ -69,9 +69,9 @@ impl Kept {
 }
 
 impl BudgetedEntries {
-    pub(super) fn new(limit: u64, inventory: &Inventory) -> Self {
-        let healthy = inventory.pods.iter().filter(|pod| pod.is_healthy());
-        let targets = [&inventory.target, &inventory.backup].into_iter().flatten();
+    pub(super) fn new(limit: u64, snapshot: &Snapshot) -> Self {
+        let healthy = snapshot.installation.pods.iter().filter(|pod| pod.is_healthy());
+        let targets = [&snapshot.target.object, &snapshot.target.backup].into_iter().flatten();
         Self {
             limit,
             healthy: healthy.map(|pod| (pod.namespace.clone(), pod.name.clone())).collect(),

@@ -3,10 +3,10 @@
 
 use serde_json::Value;
 
-use super::Results;
 use crate::{
     cluster::ApiKind,
-    inventory::{Inventory, ServerIdle},
+    discovery::{ServerIdle, Snapshot},
+    velero::Results,
 };
 
 /// Most bytes of all objects together (as written).
@@ -81,13 +81,13 @@ pub(super) struct Relevant {
 }
 
 impl Relevant {
-    pub(super) fn of(inventory: &Inventory) -> Self {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
         let data: std::collections::BTreeSet<String> =
-            inventory.data.iter().map(|object| object.name.clone()).collect();
+            snapshot.target.data.iter().map(|object| object.name.clone()).collect();
         let mut involved = data.clone();
-        involved.extend(inventory.involved.iter().map(|pod| pod.name.clone()));
-        involved.extend(inventory.claims.iter().map(|claim| claim.name.clone()));
-        involved.extend(inventory.target.iter().map(|target| target.name.clone()));
+        involved.extend(snapshot.namespaces.involved.iter().map(|pod| pod.name.clone()));
+        involved.extend(snapshot.namespaces.claims.iter().map(|claim| claim.name.clone()));
+        involved.extend(snapshot.target.object.iter().map(|target| target.name.clone()));
         Self { data, involved }
     }
 

@@ -14,14 +14,15 @@ use super::{
     scheduler::Scheduler,
     version_files,
 };
-use crate::{cluster::chain, inventory::Inventory};
+use crate::{cluster::chain, discovery::Snapshot};
 
 /// Turns the items that were read into the result of the collection. `own` bytes, compressed, may be written about it,
 /// here and until the seal.
-pub(super) async fn finish(run: Scheduler, inventory: &Inventory, own: u64) -> Result<Collected, CollectError> {
+pub(super) async fn finish(run: Scheduler, snapshot: &Snapshot, own: u64) -> Result<Collected, CollectError> {
     let Scheduler { work, mut collected, live, room, .. } = run;
     let mut room = captured::add_logs(&work, room, &mut collected.missing).await?;
-    let log = inventory.target.as_ref().map(|target| layout::store_file(target.kind, &target.name, StoreFile::Log));
+    let log =
+        snapshot.target.object.as_ref().map(|target| layout::store_file(target.kind, &target.name, StoreFile::Log));
     if log.as_ref().is_some_and(|log| room.paths().contains(log)) {
         // The target's own log contains all lines of the server about the target, and more.
         room.forget(|path| is_from_server(path, log.as_ref()));
@@ -33,7 +34,7 @@ pub(super) async fn finish(run: Scheduler, inventory: &Inventory, own: u64) -> R
     let desk = work.desk.clone();
     desk.spool.allow_more(own);
     collected.finished = Timestamp::now();
-    let of = inventory.clone();
+    let of = snapshot.clone();
     on_a_thread(move || {
         add_facts(&desk, &of, &mut collected)?;
         Ok(described::write(&desk, &of, collected, live, own)?)
@@ -55,10 +56,10 @@ pub(super) async fn fitted(work: &Work, room: BudgetedEntries) -> Result<Budgete
 }
 
 /// Adds the files with the versions and the time of the collection. Blocks.
-fn add_facts(desk: &EntryContext, inventory: &Inventory, collected: &mut Collected) -> Result<(), SpoolError> {
+fn add_facts(desk: &EntryContext, snapshot: &Snapshot, collected: &mut Collected) -> Result<(), SpoolError> {
     let (what, path) = ("the versions of everything", "velero/version.json");
     let times = (collected.started, collected.finished);
-    match version_files::write(desk, inventory, collected.evidence.velero_version.as_ref(), times) {
+    match version_files::write(desk, snapshot, collected.evidence.velero_version.as_ref(), times) {
         Ok(facts) => {
             let read_at = collected.finished;
             let entry = |(segment, source, truncated)| Entry { segment, source, truncated, read_at, ms: 0 };

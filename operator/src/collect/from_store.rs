@@ -7,8 +7,10 @@ use debugbundle_crd::TargetKind;
 use debugbundle_format::StoreFile;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
 
-use super::store_files::{StoreBody, StoreFailure, StoreFiles};
-use crate::store::{AnyStore, BackupFile, RestoreFile, Store as _, StoreError, VeleroFile};
+use crate::{
+    store::{AnyStore, BackupFile, RestoreFile, Store as _, StoreError, VeleroFile},
+    velero::{StoreBody, StoreFailure, StoreFiles},
+};
 
 /// A location's store, used for reading.
 #[derive(Clone, Debug)]

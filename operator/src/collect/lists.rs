@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     cluster::{ApiKind, ClusterError, Flow, ListError, Listed, TakeItems},
-    inventory::ObjectName,
     plan::{First, Item, Only, Want},
+    velero::ObjectName,
 };
 
 /// Up to this many objects are requested one by one; more are picked from a list.

@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{
     cluster::{ApiKind, ClusterError, Flow, Pieces, PumpEnd, bounded, pipe, pump, query_value},
-    inventory::Pod,
     plan::{self, Item, ItemSource, LogLimits, Window},
+    velero::Pod,
 };
 
 /// Kept of the lines about the target (bytes).
@@ -436,7 +436,10 @@ fn could_be_excuse(held: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::{Owner, PodRole, fixture};
+    use crate::{
+        discovery::fixture,
+        velero::{Owner, PodRole},
+    };
 
     fn which(previous: bool) -> Which<'static> {
         Which {

@@ -20,15 +20,12 @@ mod object_writer;
 mod objects;
 mod preemptible_slot;
 mod progress;
-mod restored;
-mod results;
 mod scheduler;
 mod server_lines;
 mod stamps;
 mod store_files;
 mod unread;
 mod version_files;
-mod volume_refs;
 mod window;
 mod yaml;
 
@@ -46,20 +43,17 @@ pub(crate) use missing::no_room;
 pub use node_slots::NodeSlots;
 pub(crate) use preemptible_slot::PreemptibleSlot;
 pub use progress::Progress;
-pub use restored::restored_namespaces;
-pub(crate) use results::Shallow;
-pub use results::{Distinct, Results};
-pub use store_files::{StoreBody, StoreFailure, StoreFiles, troubled_namespaces};
-pub use volume_refs::leads;
 
+use crate::velero::{Results, StoreFailure, StoreFiles};
 use crate::{
     access::ReadScope,
     budget::Shares,
     cluster::{ApiKind, Cluster, ClusterError},
     describe::{Fact, Subject},
-    inventory::{Inventory, TargetObject},
+    discovery::Snapshot,
     plan::{Bodies, Item, LogLimits, Plan},
     pod_capture::Movers,
+    velero::TargetObject,
 };
 use captured::Caught;
 use debugbundle_archive::{Entry, Segment, Spool, SpoolError};
@@ -236,7 +230,7 @@ fn joined<T>(result: Result<T, JoinError>) -> T {
 /// The spool is broken, or `cancel` was called. A full spool is no error: items without room are missing.
 pub async fn collect(
     collector: &Collector,
-    inventory: &Inventory,
+    snapshot: &Snapshot,
     plan: Plan,
     progress: &Arc<Progress>,
     cancel: &CancellationToken,
@@ -245,14 +239,14 @@ pub async fn collect(
     collector.spool.hold_back(collector.shares.held_back);
     progress.planned(plan.items.len());
     let Plan { items, logs, missing, config_maps } = plan;
-    let borders = ReadScope::of(inventory);
-    let unread = unread::unread(inventory, &items, &borders);
+    let borders = ReadScope::of(snapshot);
+    let unread = unread::unread(snapshot, &items, &borders);
     let collected = Collected {
         entries: Vec::new(),
         trimmed: Vec::new(),
         wanted: items.len(),
         empty: Vec::new(),
-        evidence: evidence_of(collector, inventory).await,
+        evidence: evidence_of(collector, snapshot).await,
         started: Timestamp::now(),
         finished: Timestamp::now(),
         missing,
@@ -265,24 +259,24 @@ pub async fn collect(
         borders,
         kubelets: Kubelets::new(&collector.cluster),
         config_maps,
-        relevant: Relevant::of(inventory),
-        caught: Caught::of(&collector.movers, inventory),
-        only_once: logs::named_once(&inventory.pods),
-        subjects: described::subjects(inventory),
+        relevant: Relevant::of(snapshot),
+        caught: Caught::of(&collector.movers, snapshot),
+        only_once: logs::named_once(&snapshot.installation.pods),
+        subjects: described::subjects(snapshot),
         progress: progress.clone(),
     };
-    let mut run = Scheduler::new(Arc::new(work), collector, inventory, collected, deadline);
+    let mut run = Scheduler::new(Arc::new(work), collector, snapshot, collected, deadline);
     run.all(items, cancel).await?;
     unread::add(&mut run.collected.missing, unread);
-    finish::finish(run, inventory, collector.shares.own).await
+    finish::finish(run, snapshot, collector.shares.own).await
 }
 
 /// The target, its Backup and the objects ahead of it, or the last failures, as seen by the inventory. On a thread of its own:
 /// rules of the user's may take long.
-async fn evidence_of(collector: &Collector, inventory: &Inventory) -> Evidence {
+async fn evidence_of(collector: &Collector, snapshot: &Snapshot) -> Evidence {
     let raw = |target: &Option<TargetObject>| target.as_ref().map(|target| target.raw.clone());
-    let (target, backup) = (raw(&inventory.target), raw(&inventory.backup));
-    let (failed, ahead) = (inventory.failed.clone(), inventory.queue.ahead.clone());
+    let (target, backup) = (raw(&snapshot.target.object), raw(&snapshot.target.backup));
+    let (failed, ahead) = (snapshot.target.failed.clone(), snapshot.target.queue.ahead.clone());
     let redactor = Arc::clone(&collector.redactor);
     let mut evidence = on_a_thread(move || {
         let redacted = |mut object: Value| redactor.object(&mut object).then_some(object);
@@ -295,7 +289,7 @@ async fn evidence_of(collector: &Collector, inventory: &Inventory) -> Evidence {
         }
     })
     .await;
-    evidence.ahead_beyond = inventory.queue.beyond;
-    evidence.idle = inventory.target.as_ref().and_then(|target| inventory.server_idle(target.kind));
+    evidence.ahead_beyond = snapshot.target.queue.beyond;
+    evidence.idle = snapshot.target.object.as_ref().and_then(|target| snapshot.server_idle(target.kind));
     evidence
 }

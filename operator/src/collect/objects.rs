@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     cluster::{ApiKind, Flow, ListError, TakeItems},
-    inventory::DISCOVERY,
+    discovery::DISCOVERY,
     plan::Item,
 };
 

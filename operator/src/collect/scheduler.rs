@@ -35,7 +35,7 @@ use super::{
 use crate::{
     cluster::chain,
     describe::Live,
-    inventory::Inventory,
+    discovery::Snapshot,
     plan::{Item, ItemSource},
 };
 
@@ -65,20 +65,20 @@ impl Scheduler {
     pub(super) fn new(
         work: Arc<Work>,
         collector: &Collector,
-        inventory: &Inventory,
+        snapshot: &Snapshot,
         collected: Collected,
         deadline: Instant,
     ) -> Self {
         Self {
             pace: collector.pace,
             deadline,
-            target: inventory.target.as_ref().map(|target| target.name.clone()),
-            target_kind: inventory.target.as_ref().map(|target| target.kind),
-            velero: inventory.namespace.clone(),
+            target: snapshot.target.object.as_ref().map(|target| target.name.clone()),
+            target_kind: snapshot.target.object.as_ref().map(|target| target.kind),
+            velero: snapshot.installation.namespace.clone(),
             closed: BTreeSet::new(),
             nodes: collector.nodes.visitor(),
             again: BTreeSet::new(),
-            room: BudgetedEntries::new(collector.shares.room, inventory),
+            room: BudgetedEntries::new(collector.shares.room, snapshot),
             collected,
             live: work.subjects.iter().map(|_| Live::default()).collect(),
             work,

@@ -7,10 +7,8 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
-use bytes::Bytes;
 use debugbundle_archive::Segment;
 use debugbundle_crd::TargetKind;
 use debugbundle_format::{
@@ -18,8 +16,7 @@ use debugbundle_format::{
     manifest::{Missing, MissingCode, MissingSeverity, Source, SourceKind, TruncationReason},
 };
 use debugbundle_redact::JsonLines;
-use flate2::{bufread, read::MultiGzDecoder};
-use futures::{future::BoxFuture, stream::BoxStream};
+use flate2::bufread;
 use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout_at};
 
@@ -27,11 +24,11 @@ use super::{
     Outcome, Work,
     entry::{LazyEntry, WriteError},
     missing,
-    results::{Distinct, Results, Shallow},
 };
 use crate::{
     cluster::{Pieces, PumpEnd, bounded, pipe, pump},
     plan::{Item, store_limit},
+    velero::{Results, Shallow, StoreFailure},
 };
 
 /// Most bytes inflated of one file: Velero's own limit.
@@ -40,62 +37,6 @@ const INFLATED: u64 = 1 << 30;
 const RATIO: u64 = 1000;
 const FREE: u64 = 10 << 20;
 const COPY: usize = 64 * 1024;
-
-/// The content of a file, as a stream.
-pub type StoreBody = BoxStream<'static, Result<Bytes, io::Error>>;
-
-/// Reads Velero's files in the object store.
-pub trait StoreFiles: Send + Sync {
-    /// Opens a file of the Backup or Restore `name`; `None` if the store does not hold it.
-    fn open<'a>(
-        &'a self,
-        of: TargetKind,
-        name: &'a str,
-        file: StoreFile,
-    ) -> BoxFuture<'a, Result<Option<StoreBody>, StoreFailure>>;
-
-    /// The key of the file's object, for the manifest.
-    fn key(&self, of: TargetKind, name: &str, file: StoreFile) -> String;
-}
-
-/// The namespaces in which a Backup or Restore met errors, then those with warnings, from its results. None if the
-/// results cannot be read, which their own item reports.
-pub async fn troubled_namespaces(
-    store: &dyn StoreFiles,
-    of: TargetKind,
-    name: &str,
-    idle: Duration,
-    deadline: Instant,
-) -> Distinct {
-    let Ok(Ok(Some(body))) = timeout_at(deadline, store.open(of, name, StoreFile::Results)).await else {
-        return Distinct::default();
-    };
-    let (to, pieces) = pipe();
-    let reading = tokio::task::spawn_blocking(move || {
-        Results::read(MultiGzDecoder::new(pieces).take(store_limit(StoreFile::Results)))
-    });
-    pump(body, to, idle, deadline, |_| ()).await;
-    reading.await.unwrap_or_default().namespaces
-}
-
-/// Why a file of the store cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreFailure {
-    /// The store refused, or there is no usable credential or location.
-    #[error("{why}")]
-    Denied {
-        /// What was refused; without secrets and bodies of answers.
-        why: String,
-        /// What to do: names bucket, key and action.
-        cure: String,
-    },
-    /// The store did not answer, or failed.
-    #[error("{why}")]
-    Unreachable {
-        /// How it failed.
-        why: String,
-    },
-}
 
 /// Reads one file.
 pub(super) async fn read(
@@ -390,6 +331,7 @@ mod tests {
     use super::*;
     use std::io::Write as _;
 
+    use bytes::Bytes;
     use flate2::{Compression, write::GzEncoder};
     use proptest::prelude::*;
     use serde_json::Value;

@@ -5,7 +5,7 @@ use debugbundle_format::manifest::{Missing, MissingCode};
 
 use crate::{
     access::ReadScope,
-    inventory::{Inventory, Unread},
+    discovery::{Snapshot, Unread},
     plan::{Item, list_path},
 };
 
@@ -14,7 +14,7 @@ const EVERYWHERE: &str = "namespaces/_all";
 
 /// The kinds that could not be read. A refused kind is left out if an item lists the same: it will be refused, too, and
 /// report it.
-pub(super) fn unread(inventory: &Inventory, items: &[Item], borders: &ReadScope) -> Vec<Missing> {
+pub(super) fn unread(snapshot: &Snapshot, items: &[Item], borders: &ReadScope) -> Vec<Missing> {
     let told = |unread: &&Unread| {
         let same = |item: &Item| item.source.lists(&unread.kind, &unread.namespace);
         unread.why.is_forbidden() && items.iter().any(same)
@@ -30,7 +30,7 @@ pub(super) fn unread(inventory: &Inventory, items: &[Item], borders: &ReadScope)
         };
         borders.objects(what, &path, why, "list", kind, namespace)
     };
-    inventory.unread.iter().filter(|unread| !told(unread)).map(lost).collect()
+    snapshot.gaps.unread.iter().filter(|unread| !told(unread)).map(lost).collect()
 }
 
 /// Adds the lines that `missing` does not contain yet.
@@ -61,8 +61,9 @@ mod tests {
     use crate::{
         access::need,
         cluster::{ApiKind, ClusterError},
-        inventory::{ObjectName, fixture},
+        discovery::fixture,
         plan::{ItemSource, Priority},
+        velero::ObjectName,
     };
 
     fn forbidden() -> ClusterError {
@@ -82,19 +83,19 @@ mod tests {
     fn what_was_refused_has_a_place_and_a_rule_and_is_told_once() {
         let [pods, claims] = [("pods", "Pod"), ("persistentvolumeclaims", "PersistentVolumeClaim")]
             .map(|(plural, kind)| ApiKind::namespaced("", "v1", plural, kind));
-        let mut inventory = fixture::inventory();
-        inventory.unread = vec![
+        let mut snapshot = fixture::snapshot();
+        snapshot.gaps.unread = vec![
             lost(&pods, "shop", forbidden()),
             lost(&pods, "shop", forbidden()),
             lost(&claims, "shop", ClusterError::Deadline),
             lost(&pods, "", forbidden()),
             lost(&pods, "barn", ClusterError::Deadline),
         ];
-        let borders = ReadScope::new(&inventory.namespace, false, &[]);
+        let borders = ReadScope::new(&snapshot.installation.namespace, false, &[]);
         let objects = vec![ObjectName { namespace: "shop".into(), name: "ledger".into(), uid: None }];
         let (path, source) = (list_path(&claims, Some("shop")), ItemSource::Named { kind: claims, objects });
         let item = Item { what: "claims".into(), path, source, priority: Priority::P1, node: None };
-        let open = unread(&inventory, &[item], &borders);
+        let open = unread(&snapshot, &[item], &borders);
         let told = |missing: &[Missing]| -> Vec<(String, Option<String>)> {
             missing.iter().map(|one| (one.path.clone(), one.rule.clone())).collect()
         };

@@ -14,7 +14,10 @@ use super::{
     Outcome,
     entry::{EntryContext, LazyEntry, WriteError},
 };
-use crate::inventory::{Inventory, PodRole, Workload};
+use crate::{
+    discovery::Snapshot,
+    velero::{PodRole, Workload},
+};
 
 /// Name of the server's container in every way to install Velero.
 const SERVER: &str = "velero";
@@ -30,11 +33,11 @@ pub(crate) fn operator_version() -> String {
 /// Writes `version`, `timestamp` and `velero/version.json`. Blocks.
 pub(super) fn write(
     desk: &EntryContext,
-    inventory: &Inventory,
+    snapshot: &Snapshot,
     server: Option<&(String, String)>,
     (from, to): (Timestamp, Timestamp),
 ) -> Result<Outcome, WriteError> {
-    let versions = serde_json::to_vec_pretty(&versions(inventory, server)).unwrap_or_default();
+    let versions = serde_json::to_vec_pretty(&versions(snapshot, server)).unwrap_or_default();
     let mut outcome = Outcome::default();
     for (path, text) in [
         (BundlePath::new(["version"]), format!("debugbundle\n{}\n", operator_version()).into_bytes()),
@@ -51,9 +54,9 @@ pub(super) fn write(
 }
 
 /// The content of `velero/version.json`. It must be right even when no server runs: then it comes from the Deployment.
-fn versions(inventory: &Inventory, log: Option<&(String, String)>) -> Value {
+fn versions(snapshot: &Snapshot, log: Option<&(String, String)>) -> Value {
     let running = |role: fn(PodRole) -> bool| -> Vec<Value> {
-        let pods = inventory.pods.iter().filter(|pod| role(pod.role));
+        let pods = snapshot.installation.pods.iter().filter(|pod| role(pod.role));
         pods.flat_map(|pod| {
             pod.containers.iter().map(|container| {
                 json!({"pod": pod.name, "node": pod.node, "container": container.name,
@@ -63,11 +66,12 @@ fn versions(inventory: &Inventory, log: Option<&(String, String)>) -> Value {
         .collect()
     };
     let is_server = |workload: &&Workload| workload.containers.iter().any(|(name, ..)| name == SERVER);
-    let workload = inventory.servers.iter().find(is_server).or_else(|| inventory.servers.first());
+    let workload =
+        snapshot.installation.servers.iter().find(is_server).or_else(|| snapshot.installation.servers.first());
     let containers = workload.map(|workload| workload.containers.as_slice()).unwrap_or_default();
     let server = containers.iter().find(|(name, ..)| name == SERVER);
     let arguments = server.map(|(_, _, arguments)| arguments.as_slice()).unwrap_or_default();
-    let newest = inventory.pods.iter().filter(|pod| pod.role == PodRole::Server);
+    let newest = snapshot.installation.pods.iter().filter(|pod| pod.role == PodRole::Server);
     let newest = newest.max_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
     let image_id = |name: &str| {
         let container = newest?.containers.iter().find(|container| container.name == name)?;
@@ -79,7 +83,7 @@ fn versions(inventory: &Inventory, log: Option<&(String, String)>) -> Value {
         .map(|(name, image, _)| json!({"name": name, "image": image, "imageID": image_id(name)}))
         .collect();
     let tag = server.and_then(|(_, image, _)| image_tag(image));
-    let (version, commit, from) = match (log, &inventory.reported_version, tag) {
+    let (version, commit, from) = match (log, &snapshot.installation.reported_version, tag) {
         (Some((version, commit)), ..) => (Some(version.clone()), Some(commit.clone()), Some("server log")),
         (None, Some(version), _) => (Some(version.clone()), None, Some("ServerStatusRequest")),
         (None, None, Some(tag)) => (Some(tag), None, Some("image tag")),
@@ -94,7 +98,7 @@ fn versions(inventory: &Inventory, log: Option<&(String, String)>) -> Value {
     );
     all.insert("plugins".to_owned(), Value::from(plugins));
     all.insert("nodeAgents".to_owned(), Value::from(running(|role| matches!(role, PodRole::NodeAgent { .. }))));
-    all.insert("kubernetes".to_owned(), inventory.kubernetes.clone().unwrap_or(Value::Null));
+    all.insert("kubernetes".to_owned(), snapshot.installation.kubernetes.clone().unwrap_or(Value::Null));
     Value::Object(all)
 }
 
@@ -120,7 +124,7 @@ fn image_tag(image: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::fixture::{inventory, pod};
+    use crate::discovery::fixture::{pod, snapshot};
 
     fn deployment(arguments: &[&str]) -> Workload {
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
@@ -136,25 +140,25 @@ mod tests {
 
     #[test]
     fn the_version_comes_from_the_log_else_from_a_request_else_from_the_image() {
-        let mut inventory = inventory();
-        assert_eq!(versions(&inventory, None)["server"]["version"], Value::Null, "nothing is made up");
-        inventory.servers = vec![deployment(&["server", "--features", "EnableCSI"])];
-        let of = |inventory: &Inventory, log: Option<&(String, String)>| {
-            let server = versions(inventory, log)["server"].clone();
+        let mut snapshot = snapshot();
+        assert_eq!(versions(&snapshot, None)["server"]["version"], Value::Null, "nothing is made up");
+        snapshot.installation.servers = vec![deployment(&["server", "--features", "EnableCSI"])];
+        let of = |snapshot: &Snapshot, log: Option<&(String, String)>| {
+            let server = versions(snapshot, log)["server"].clone();
             (server["version"].clone(), server["from"].clone())
         };
-        assert_eq!(of(&inventory, None), (json!("v1.18.3"), json!("image tag")));
-        inventory.reported_version = Some("v1.18.4".into());
-        assert_eq!(of(&inventory, None), (json!("v1.18.4"), json!("ServerStatusRequest")));
+        assert_eq!(of(&snapshot, None), (json!("v1.18.3"), json!("image tag")));
+        snapshot.installation.reported_version = Some("v1.18.4".into());
+        assert_eq!(of(&snapshot, None), (json!("v1.18.4"), json!("ServerStatusRequest")));
         let log = ("v1.18.5".to_owned(), "0abc".to_owned());
-        assert_eq!(of(&inventory, Some(&log)), (json!("v1.18.5"), json!("server log")));
+        assert_eq!(of(&snapshot, Some(&log)), (json!("v1.18.5"), json!("server log")));
     }
 
     #[test]
     fn a_server_that_does_not_run_is_told_by_its_deployment() {
-        let mut inventory = inventory();
-        inventory.servers = vec![deployment(&["server", "--features=EnableCSI,EnableAPIGroupVersions"])];
-        let told = versions(&inventory, None);
+        let mut snapshot = snapshot();
+        snapshot.installation.servers = vec![deployment(&["server", "--features=EnableCSI,EnableAPIGroupVersions"])];
+        let told = versions(&snapshot, None);
         assert_eq!(told["server"]["features"], "EnableCSI,EnableAPIGroupVersions");
         assert_eq!(told["server"]["pods"], json!([]));
         assert_eq!(
@@ -165,20 +169,20 @@ mod tests {
 
     #[test]
     fn images_are_those_of_the_newest_server_and_of_each_node() {
-        let mut inventory = inventory();
-        inventory.servers = vec![deployment(&["server", "--features", "EnableCSI"])];
+        let mut snapshot = snapshot();
+        snapshot.installation.servers = vec![deployment(&["server", "--features", "EnableCSI"])];
         let with = |name: &str, role, created: &str, id: &str| {
             let mut pod = pod(name, role, "n1", &[("velero", 0)]);
             pod.created = created.parse().ok();
             pod.containers[0].image_id = id.to_owned();
             pod
         };
-        inventory.pods = vec![
+        snapshot.installation.pods = vec![
             with("velero-b", PodRole::Server, "2026-03-01T00:00:00Z", "velero@sha256:2"),
             with("velero-a", PodRole::Server, "2026-02-01T00:00:00Z", "velero@sha256:1"),
             with("node-agent-x", PodRole::NodeAgent { involved: false }, "2026-02-01T00:00:00Z", "velero@sha256:3"),
         ];
-        let told = versions(&inventory, None);
+        let told = versions(&snapshot, None);
         assert_eq!(
             (&told["server"]["imageID"], &told["server"]["features"]),
             (&json!("velero@sha256:2"), &json!("EnableCSI"))

@@ -6,7 +6,7 @@ use debugbundle_format::text::bounded;
 use serde_json::Value;
 
 use super::go::{number, text};
-use crate::{cluster::ApiKind, inventory::valid_label};
+use crate::{cluster::ApiKind, velero::valid_label};
 
 /// Most pod volumes of one description, deletion requests of one description, errors of one request.
 const VOLUMES: usize = 20_000;

@@ -24,7 +24,7 @@ pub use operations::operations;
 pub use remedy::links;
 pub use timeline::{MomentKind, TimelineEvent, timeline};
 
-use crate::collect::{Distinct, Evidence};
+use crate::{collect::Evidence, velero::Distinct};
 use debugbundle_format::{StoreFile, layout};
 use object::{path, reference};
 
@@ -248,7 +248,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::collect::Results;
+    use crate::velero::Results;
 
     fn restore(status: &Value) -> Value {
         json!({ "apiVersion": "velero.io/v1", "kind": "Restore", "metadata": { "namespace": "vault-ns", "name": "r1" },

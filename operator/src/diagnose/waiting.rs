@@ -8,7 +8,7 @@ use super::{
     Finding, LOCATION_READ_ONLY, Proof, SERVER_IDLE, WAITS_BEHIND,
     object::{path, reference},
 };
-use crate::{collect::Evidence, inventory::ServerIdle};
+use crate::{collect::Evidence, discovery::ServerIdle};
 
 /// Most objects ahead that are quoted.
 const QUOTED: usize = 5;

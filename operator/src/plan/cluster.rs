@@ -9,7 +9,8 @@ use debugbundle_format::{BundlePath, layout};
 use super::{ItemSource, Only, Planner, Priority, Want, core, list_path, velero::KNOWN};
 use crate::{
     cluster::ApiKind,
-    inventory::{GROUP_SNAPSHOTS, Looked, ObjectName},
+    discovery::{GROUP_SNAPSHOTS, Looked},
+    velero::ObjectName,
 };
 
 /// The most nodes, if no target shows which ones matter.
@@ -35,11 +36,11 @@ const BUILT_IN: [&str; 12] = [
 
 impl Planner<'_> {
     pub(super) fn cluster(&mut self) {
-        let (inventory, trail) = (self.inventory, &self.inventory.trail);
+        let (snapshot, trail) = (self.snapshot, &self.snapshot.namespaces.volumes);
         let storage = |plural: &str, kind: &str| ApiKind::cluster("storage.k8s.io", "v1", plural, kind);
         for kind in [ApiKind::cluster("", "v1", "nodes", "Node"), storage("csinodes", "CSINode")] {
-            match inventory.target {
-                Some(_) => self.some("nodes on which this happens", kind, &inventory.nodes),
+            match snapshot.target.object {
+                Some(_) => self.some("nodes on which this happens", kind, &snapshot.namespaces.nodes),
                 None => self.cluster_list(kind, Want::AtMost(NODES)),
             }
         }
@@ -51,10 +52,10 @@ impl Planner<'_> {
             let attached = Want::Only(Only::Attached(trail.volumes.clone()));
             self.cluster_list(storage("volumeattachments", "VolumeAttachment"), attached);
         }
-        if let Some(kind) = inventory.served.find(SNAPSHOTS, "volumesnapshotclasses") {
+        if let Some(kind) = snapshot.installation.served.find(SNAPSHOTS, "volumesnapshotclasses") {
             self.cluster_list(kind.clone(), Want::All);
         }
-        if let Some(kind) = inventory.served.find(SNAPSHOTS, "volumesnapshotcontents") {
+        if let Some(kind) = snapshot.installation.served.find(SNAPSHOTS, "volumesnapshotcontents") {
             self.some("contents of the snapshots", kind.clone(), &trail.contents);
         }
         self.group_snapshots();
@@ -65,7 +66,7 @@ impl Planner<'_> {
         if !trail.server_accounts.is_empty() {
             let bindings =
                 ApiKind::cluster("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding");
-            let (namespace, accounts) = (inventory.namespace.clone(), trail.server_accounts.clone());
+            let (namespace, accounts) = (snapshot.installation.namespace.clone(), trail.server_accounts.clone());
             self.cluster_list(bindings, Want::Only(Only::Bound { namespace, accounts }));
         }
         let services = ApiKind::cluster("apiregistration.k8s.io", "v1", "apiservices", "APIService");
@@ -83,13 +84,13 @@ impl Planner<'_> {
 
     /// Classes and contents of snapshots of several volumes at once.
     fn group_snapshots(&mut self) {
-        let (inventory, trail) = (self.inventory, &self.inventory.trail);
-        if let Some(kind) = inventory.served.find(GROUP_SNAPSHOTS, "volumegroupsnapshotclasses") {
+        let (snapshot, trail) = (self.snapshot, &self.snapshot.namespaces.volumes);
+        if let Some(kind) = snapshot.installation.served.find(GROUP_SNAPSHOTS, "volumegroupsnapshotclasses") {
             self.cluster_list(kind.clone(), Want::All);
         }
-        let target = inventory.target.as_ref().filter(|target| target.kind == TargetKind::Restore);
+        let target = snapshot.target.object.as_ref().filter(|target| target.kind == TargetKind::Restore);
         let (names, restore) = (trail.group_contents.clone(), target.map(|restore| restore.name.clone()));
-        let kind = inventory.served.find(GROUP_SNAPSHOTS, "volumegroupsnapshotcontents");
+        let kind = snapshot.installation.served.find(GROUP_SNAPSHOTS, "volumegroupsnapshotcontents");
         if let Some(kind) = kind.filter(|_| restore.is_some() || !names.is_empty()) {
             self.cluster_list(kind.clone(), Want::Only(Only::OfGroups { names, restore }));
         }
@@ -100,16 +101,17 @@ impl Planner<'_> {
     /// `tools/events/event_recorder.go`).
     fn events_about_these(&mut self) {
         const PLACE: &str = "default";
-        let (inventory, trail) = (self.inventory, &self.inventory.trail);
-        let is_listed = inventory.touched.iter().any(|one| one.namespace == PLACE && one.looked == Looked::Yes);
-        if is_listed || inventory.namespace == PLACE || !inventory.scope.allows(PLACE) {
+        let (snapshot, trail) = (self.snapshot, &self.snapshot.namespaces.volumes);
+        let is_listed =
+            snapshot.namespaces.candidates.iter().any(|one| one.namespace == PLACE && one.looked == Looked::Yes);
+        if is_listed || snapshot.installation.namespace == PLACE || !snapshot.scope.allows(PLACE) {
             return;
         }
         let of = |kind: &'static str, names: &BTreeSet<String>| -> Vec<_> {
             names.iter().map(|name| (kind, name.clone())).collect()
         };
         let about: BTreeSet<_> = [
-            of("Node", &inventory.nodes),
+            of("Node", &snapshot.namespaces.nodes),
             of("PersistentVolume", &trail.volumes),
             of("VolumeSnapshotContent", &trail.contents),
         ]
@@ -139,10 +141,10 @@ impl Planner<'_> {
 
     /// Tools that read bundles print facts about an OpenShift cluster from these two kinds.
     fn openshift(&mut self) {
-        if let Some(kind) = self.inventory.served.find(OPENSHIFT, "infrastructures") {
+        if let Some(kind) = self.snapshot.installation.served.find(OPENSHIFT, "infrastructures") {
             self.cluster_list(kind.clone(), Want::All);
         }
-        if let Some(kind) = self.inventory.served.find(OPENSHIFT, "clusterversions") {
+        if let Some(kind) = self.snapshot.installation.served.find(OPENSHIFT, "clusterversions") {
             self.add(
                 Priority::P3,
                 "ClusterVersion",

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use debugbundle_crd::ConfigMapRedaction;
 use serde_json::Value;
 
-use crate::inventory::{Inventory, TargetObject};
+use crate::{discovery::Snapshot, velero::TargetObject};
 
 /// The label by which Velero's plugins find their configuration (`pkg/plugin/framework/common/plugin_config.go`).
 const PLUGIN_CONFIG: &str = "velero.io/plugin-config";
@@ -39,15 +39,15 @@ impl Bodies {
 }
 
 /// The ConfigMaps that Velero reads, as far as its flags and the target name them.
-pub(super) fn bodies(redaction: ConfigMapRedaction, inventory: &Inventory) -> Bodies {
+pub(super) fn bodies(redaction: ConfigMapRedaction, snapshot: &Snapshot) -> Bodies {
     if redaction == ConfigMapRedaction::Keys {
         return Bodies { named: None };
     }
     let mut named: BTreeSet<String> = WELL_KNOWN.into_iter().map(str::to_owned).collect();
-    for workload in inventory.servers.iter().chain(&inventory.node_agents) {
+    for workload in snapshot.installation.servers.iter().chain(&snapshot.installation.node_agents) {
         named.extend(workload.containers.iter().flat_map(|(_, _, arguments)| by_flags(arguments)));
     }
-    for target in inventory.target.iter().chain(&inventory.backup) {
+    for target in snapshot.target.object.iter().chain(&snapshot.target.backup) {
         named.extend(by_spec(target));
     }
     Bodies { named: Some(named) }
@@ -86,9 +86,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::inventory::{
-        Workload,
-        fixture::{inventory, target},
+    use crate::{
+        discovery::fixture::{snapshot, target},
+        velero::Workload,
     };
 
     fn workload(arguments: &[&str]) -> Workload {
@@ -106,22 +106,23 @@ mod tests {
 
     #[test]
     fn velero_uses_what_flags_labels_and_the_target_name() {
-        let mut inventory = inventory();
-        inventory.servers = vec![workload(&[
+        let mut snapshot = snapshot();
+        snapshot.installation.servers = vec![workload(&[
             "server",
             "--repo-maintenance-job-configmap=upkeep",
             "--backup-repository-configmap",
             "repo",
         ])];
-        inventory.node_agents = vec![workload(&["node-agent", "server", "--node-agent-configmap", "agents"])];
+        snapshot.installation.node_agents =
+            vec![workload(&["node-agent", "server", "--node-agent-configmap", "agents"])];
         let mut restore = target(TargetKind::Restore, "Completed");
         restore.raw["spec"]["resourceModifier"] = json!({"kind": "ConfigMap", "name": "modifiers"});
         restore.raw["spec"]["resourcePolicy"] = json!({"kind": "Secret", "name": "other"});
-        inventory.target = Some(restore);
+        snapshot.target.object = Some(restore);
         let mut backup = target(TargetKind::Backup, "Completed");
         backup.raw["spec"]["resourcePolicy"] = json!({"kind": "configmap", "name": "policies"});
-        inventory.backup = Some(backup);
-        let kept = bodies(ConfigMapRedaction::Masked, &inventory);
+        snapshot.target.backup = Some(backup);
+        let kept = bodies(ConfigMapRedaction::Masked, &snapshot);
         for name in ["upkeep", "repo", "agents", "modifiers", "policies", "node-agent-config"] {
             assert!(kept.of(&named(name)), "{name}");
         }
@@ -131,7 +132,7 @@ mod tests {
         let mut labelled = named("anything");
         labelled["metadata"]["labels"] = json!({"velero.io/plugin-config": ""});
         assert!(kept.of(&labelled));
-        let none = bodies(ConfigMapRedaction::Keys, &inventory);
+        let none = bodies(ConfigMapRedaction::Keys, &snapshot);
         assert!(!none.of(&labelled) && !none.of(&named("upkeep")));
         assert!(!Bodies::default().of(&labelled), "nothing is kept unless it was decided");
     }

@@ -36,9 +36,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        inventory::{
+        discovery::{
             Looked, NamespaceCandidate, Relevance,
-            fixture::{inventory, target},
+            fixture::{snapshot, target},
         },
         plan::{Bodies, Plan, extra_rule, further_rule, plan},
     };
@@ -81,10 +81,10 @@ mod tests {
 
     #[test]
     fn sec_x2_kinds_that_hold_credentials_are_asked_for_in_no_group_and_that_is_told() {
-        let mut inventory = inventory();
-        inventory.target = Some(target(debugbundle_crd::TargetKind::Restore, "Failed"));
+        let mut snapshot = snapshot();
+        snapshot.target.object = Some(target(debugbundle_crd::TargetKind::Restore, "Failed"));
         let why = "podvolumerestores harvest-1".into();
-        inventory.touched = vec![NamespaceCandidate {
+        snapshot.namespaces.candidates = vec![NamespaceCandidate {
             namespace: "shop".into(),
             why,
             nearness: Relevance::Trouble,
@@ -99,9 +99,9 @@ mod tests {
                     |(plural, kind)| json!({"name": plural, "kind": kind, "namespaced": namespaced, "verbs": ["list"]}),
                 )
                 .collect();
-            inventory.served.add_resource_list(group, "v1", &json!({"resources": all}));
+            snapshot.installation.served.add_resource_list(group, "v1", &json!({"resources": all}));
         }
-        let plan = plan(&debugbundle_crd::DebugBundleSpec::installation(), &inventory, jiff::Timestamp::UNIX_EPOCH);
+        let plan = plan(&debugbundle_crd::DebugBundleSpec::installation(), &snapshot, jiff::Timestamp::UNIX_EPOCH);
         let asked = asked(&plan);
         assert!(asked.len() > 30, "{asked:?}");
         for kind in &asked {
@@ -129,9 +129,9 @@ mod tests {
 
     #[test]
     fn sec_x2_of_helms_releases_only_the_keys_are_kept() {
-        let mut inventory = inventory();
-        inventory.served = crate::inventory::Served::default();
-        let plan = plan(&debugbundle_crd::DebugBundleSpec::installation(), &inventory, jiff::Timestamp::UNIX_EPOCH);
+        let mut snapshot = snapshot();
+        snapshot.installation.served = crate::discovery::Served::default();
+        let plan = plan(&debugbundle_crd::DebugBundleSpec::installation(), &snapshot, jiff::Timestamp::UNIX_EPOCH);
         let bodies: &Bodies = &plan.config_maps;
         let map = |name: &str, labels: Value| json!({"metadata": {"name": name, "labels": labels}});
         let plugin = json!({"velero.io/plugin-config": ""});

@@ -8,7 +8,7 @@ use debugbundle_crd::TargetKind;
 use super::{First, Planner, Want};
 use crate::{
     cluster::ApiKind,
-    inventory::{PodRole, TargetObject, valid_label},
+    velero::{PodRole, TargetObject, valid_label},
 };
 
 impl Planner<'_> {
@@ -20,19 +20,19 @@ impl Planner<'_> {
 
     /// The order of a List of the vSphere plugin's snapshots: those of the target's Backup carry its name.
     pub(super) fn first_beside(&self) -> Want {
-        let own = self.inventory.target.iter().filter(|target| target.kind == TargetKind::Backup);
+        let own = self.snapshot.target.object.iter().filter(|target| target.kind == TargetKind::Backup);
         let names =
-            own.chain(&self.inventory.backup).map(|backup| ("velero.io/backup-name", valid_label(&backup.name)));
+            own.chain(&self.snapshot.target.backup).map(|backup| ("velero.io/backup-name", valid_label(&backup.name)));
         let labels: Vec<_> = names.collect();
         if labels.is_empty() { Want::All } else { Want::First(First { labels, ..First::default() }) }
     }
 
     fn belongs(&self, plural: &str) -> First {
-        let inventory = self.inventory;
-        let Some(target) = &inventory.target else { return self.failed(plural) };
-        let its_backup = |kind| inventory.backup.as_ref().filter(|_| kind == TargetKind::Backup);
+        let snapshot = self.snapshot;
+        let Some(target) = &snapshot.target.object else { return self.failed(plural) };
+        let its_backup = |kind| snapshot.target.backup.as_ref().filter(|_| kind == TargetKind::Backup);
         let of = |kind: TargetKind| if target.kind == kind { Some(target) } else { its_backup(kind) };
-        let (backup, kin) = (of(TargetKind::Backup), &inventory.kin);
+        let (backup, kin) = (of(TargetKind::Backup), &snapshot.target.related);
         let named = |names: Vec<String>| First { names: names.into_iter().collect(), ..First::default() };
         match plural {
             "backups" => {
@@ -45,7 +45,7 @@ impl Planner<'_> {
             }
             "schedules" => named(kin.schedule.iter().cloned().collect()),
             "backuprepositories" => named(kin.repositories.clone()),
-            "backupstoragelocations" => named(inventory.location_name().map(str::to_owned).into_iter().collect()),
+            "backupstoragelocations" => named(snapshot.location_name().map(str::to_owned).into_iter().collect()),
             "volumesnapshotlocations" => named(backup.map(snapshot_locations).unwrap_or_default()),
             "deletebackuprequests" => labelled(backup, "velero.io/backup-uid", "velero.io/backup-name"),
             "podvolumebackups" | "datauploads" => {
@@ -57,14 +57,14 @@ impl Planner<'_> {
             "jobs" => {
                 let of_repository = |label: String| ("velero.io/repo-name", label);
                 First {
-                    labels: inventory.repository_labels().into_iter().map(of_repository).collect(),
+                    labels: snapshot.repository_labels().into_iter().map(of_repository).collect(),
                     ..First::default()
                 }
             }
             "pods" => named(self.veleros_pods()),
             "persistentvolumeclaims" | "volumesnapshots" => {
-                let cache = inventory.data.iter().map(|object| format!("{}-cache", object.name));
-                named(inventory.data.iter().map(|object| object.name.clone()).chain(cache).collect())
+                let cache = snapshot.target.data.iter().map(|object| format!("{}-cache", object.name));
+                named(snapshot.target.data.iter().map(|object| object.name.clone()).chain(cache).collect())
             }
             _ => First::default(),
         }
@@ -72,7 +72,7 @@ impl Planner<'_> {
 
     /// What Velero takes up before the target.
     fn ahead(&self, kind: &str) -> Vec<String> {
-        let of_kind = self.inventory.queue.ahead.iter().filter(|object| object["kind"] == kind);
+        let of_kind = self.snapshot.target.queue.ahead.iter().filter(|object| object["kind"] == kind);
         of_kind.filter_map(|object| object["metadata"]["name"].as_str()).map(str::to_owned).collect()
     }
 
@@ -83,7 +83,7 @@ impl Planner<'_> {
             "restores" => "Restore",
             _ => return First::default(),
         };
-        let failed = self.inventory.failed.iter().filter(|object| object["kind"] == kind);
+        let failed = self.snapshot.target.failed.iter().filter(|object| object["kind"] == kind);
         let names = failed.filter_map(|object| object["metadata"]["name"].as_str()).map(str::to_owned);
         First { names: names.collect(), ..First::default() }
     }
@@ -91,7 +91,7 @@ impl Planner<'_> {
     /// By UID; objects of an older Velero lack that label, and are found by the names in the inventory.
     fn data(&self, plural: &str, of: Option<&TargetObject>, uid: &'static str, name: &'static str) -> First {
         let Some(of) = of else { return First::default() };
-        let own = self.inventory.data.iter().filter(|object| object.plural == plural);
+        let own = self.snapshot.target.data.iter().filter(|object| object.plural == plural);
         First {
             names: own.map(|object| object.name.clone()).collect::<BTreeSet<_>>(),
             labels: vec![(uid, of.uid.clone())],
@@ -103,7 +103,7 @@ impl Planner<'_> {
         let wanted = |role: PodRole| {
             matches!(role, PodRole::Server | PodRole::DataMover | PodRole::NodeAgent { involved: true })
         };
-        self.inventory.pods.iter().filter(|pod| wanted(pod.role)).map(|pod| pod.name.clone()).collect()
+        self.snapshot.installation.pods.iter().filter(|pod| wanted(pod.role)).map(|pod| pod.name.clone()).collect()
     }
 }
 

@@ -9,10 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Bodies;
-use crate::{
-    cluster::ApiKind,
-    inventory::{ObjectName, RESTORED_BY},
-};
+use crate::{cluster::ApiKind, discovery::RESTORED_BY, velero::ObjectName};
 
 /// The order of reading; the first ones are kept longest when time or room runs short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

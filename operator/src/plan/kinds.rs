@@ -4,7 +4,7 @@
 use debugbundle_format::manifest::MissingCode;
 
 use super::{Planner, Priority, Want, credentials};
-use crate::{cluster::ApiKind, inventory::Served};
+use crate::{cluster::ApiKind, discovery::Served};
 
 /// A kind that every Kubernetes serves.
 struct BuiltIn {
@@ -151,15 +151,19 @@ impl Planner<'_> {
         for row in BUILT_IN {
             self.list(row.priority, namespace, ApiKind::namespaced(row.group, row.version, row.plural, row.kind));
         }
-        let inventory = self.inventory;
+        let snapshot = self.snapshot;
         for row in CUSTOM.iter().chain(&BESIDE) {
-            for kind in row.found(&inventory.served).filter(|kind| kind.namespaced) {
+            for kind in row.found(&snapshot.installation.served).filter(|kind| kind.namespaced) {
                 self.list(row.priority, namespace, kind.clone());
             }
         }
         for group in [OADP, OLM, VSPHERE_MOVER, VSPHERE_DRIVER] {
-            let wanted = CUSTOM.iter().any(|row| row.group == group && inventory.served.has_group(row.with));
-            if wanted && inventory.served.is_stale(group) && inventory.served.of_group(group).is_empty() {
+            let wanted =
+                CUSTOM.iter().any(|row| row.group == group && snapshot.installation.served.has_group(row.with));
+            if wanted
+                && snapshot.installation.served.is_stale(group)
+                && snapshot.installation.served.of_group(group).is_empty()
+            {
                 self.note(
                     format!("kinds of {group} in {namespace}"),
                     format!("namespaces/{namespace}/{group}"),
@@ -173,9 +177,9 @@ impl Planner<'_> {
 
     /// Lists the kinds of the tables in another namespace that the target leads to, or that was requested.
     pub(super) fn kinds_beside(&mut self, namespace: &str) {
-        let inventory = self.inventory;
+        let snapshot = self.snapshot;
         for row in &BESIDE {
-            for kind in row.found(&inventory.served).filter(|kind| kind.namespaced) {
+            for kind in row.found(&snapshot.installation.served).filter(|kind| kind.namespaced) {
                 self.list(row.priority, namespace, kind.clone());
             }
         }
@@ -183,9 +187,9 @@ impl Planner<'_> {
 
     /// Lists the cluster-scoped kinds of the tables.
     pub(super) fn kinds_of_the_cluster(&mut self) {
-        let inventory = self.inventory;
+        let snapshot = self.snapshot;
         for row in &OF_THE_CLUSTER {
-            for kind in row.found(&inventory.served).filter(|kind| !kind.namespaced) {
+            for kind in row.found(&snapshot.installation.served).filter(|kind| !kind.namespaced) {
                 self.cluster_list(kind.clone(), Want::All);
             }
         }
@@ -198,7 +202,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        inventory::fixture::inventory,
+        discovery::fixture::snapshot,
         plan::{Plan, plan},
     };
 
@@ -206,7 +210,7 @@ mod tests {
     type Kinds = &'static [(&'static str, &'static str)];
 
     fn served(groups: &[(&str, &str, Kinds)]) -> Served {
-        let mut served = inventory().served;
+        let mut served = snapshot().installation.served;
         for (group, version, kinds) in groups {
             let resources: Vec<_> = kinds
                 .iter()
@@ -218,9 +222,9 @@ mod tests {
     }
 
     fn planned(served: Served) -> Plan {
-        let mut inventory = inventory();
-        inventory.served = served;
-        plan(&debugbundle_crd::DebugBundleSpec::installation(), &inventory, jiff::Timestamp::UNIX_EPOCH)
+        let mut snapshot = snapshot();
+        snapshot.installation.served = served;
+        plan(&debugbundle_crd::DebugBundleSpec::installation(), &snapshot, jiff::Timestamp::UNIX_EPOCH)
     }
 
     fn below(plan: &Plan, folder: &str) -> Vec<String> {
@@ -261,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_group_whose_kinds_are_not_told_is_said_once() {
-        let mut all = inventory().served;
+        let mut all = snapshot().installation.served;
         all.stale.push("oadp.openshift.io/v1alpha1".to_owned());
         let plan = planned(all);
         let told: Vec<_> = plan.missing.iter().filter(|missing| missing.path.ends_with(OADP)).collect();

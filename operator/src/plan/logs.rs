@@ -5,7 +5,7 @@ use debugbundle_format::{LogFile, layout, manifest::MissingCode};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Item, ItemSource, Planner, Priority, ServerLines, ServerLog, Window};
-use crate::inventory::{Container, ContainerType, Pod, PodRole, TargetObject, hooked};
+use crate::velero::{Container, ContainerType, Pod, PodRole, TargetObject, hooked};
 
 /// Logs are read from this long before a target's start until this long after its end.
 const MARGIN: SignedDuration = SignedDuration::from_mins(10);
@@ -39,15 +39,16 @@ pub fn window(logs: &Logs, target: Option<&TargetObject>, now: Timestamp) -> Win
 
 impl Planner<'_> {
     pub(super) fn logs(&mut self, logs: &Logs) {
-        let inventory = self.inventory;
+        let snapshot = self.snapshot;
         let most = logs.max_bytes_per_container.bytes().unwrap_or(CONTAINER_LOG);
-        let newest_server = inventory
+        let newest_server = snapshot
+            .installation
             .pods
             .iter()
             .filter(|pod| pod.role == PodRole::Server)
             .max_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)))
             .map(|pod| pod.uid.clone());
-        let mut pods: Vec<&Pod> = inventory.pods.iter().collect();
+        let mut pods: Vec<&Pod> = snapshot.installation.pods.iter().collect();
         pods.sort_by_key(|pod| rank(pod));
         for pod in pods {
             self.lost_predecessor(pod);
@@ -74,7 +75,7 @@ impl Planner<'_> {
     /// Reports a lost log: a node agent's pod that is younger than the target's end cannot have done the work.
     fn lost_predecessor(&mut self, pod: &Pod) {
         let worked = pod.role == PodRole::NodeAgent { involved: true };
-        let end = self.inventory.target.as_ref().and_then(|target| target.completed);
+        let end = self.snapshot.target.object.as_ref().and_then(|target| target.completed);
         let (true, Some(created), Some(end)) = (worked, pod.created, end) else { return };
         if created <= end {
             return;
@@ -94,9 +95,11 @@ impl Planner<'_> {
     /// involved pods: the init containers (`restore-wait` is one), suspect containers, and those where hooks run. Of
     /// requested namespaces: the unhealthy pods.
     fn application_logs(&mut self, logs: &Logs, most: u64) {
-        let inventory = self.inventory;
-        for pod in inventory.involved_pods.iter().filter(|pod| pod.namespace != inventory.namespace) {
-            let hooked = inventory.target.as_ref().map(|target| hooked(pod, target)).unwrap_or_default();
+        let snapshot = self.snapshot;
+        for pod in
+            snapshot.namespaces.involved_pods.iter().filter(|pod| pod.namespace != snapshot.installation.namespace)
+        {
+            let hooked = snapshot.target.object.as_ref().map(|target| hooked(pod, target)).unwrap_or_default();
             let wanted = |container: &Container| {
                 container.kind == ContainerType::Init
                     || container.is_suspect()
@@ -104,7 +107,7 @@ impl Planner<'_> {
             };
             self.application(pod, logs, most, wanted);
         }
-        for pod in &inventory.unhealthy {
+        for pod in &snapshot.namespaces.unhealthy {
             self.application(pod, logs, most, |_| true);
         }
     }
@@ -125,11 +128,11 @@ impl Planner<'_> {
     }
 
     fn server_lines(&self, previous: bool) -> Option<ServerLines> {
-        let target = self.inventory.target.as_ref()?;
+        let target = self.snapshot.target.object.as_ref()?;
         Some(ServerLines {
             path: layout::server_lines(target.kind, &target.name, previous),
             kind: target.kind,
-            namespace: self.inventory.namespace.clone(),
+            namespace: self.snapshot.installation.namespace.clone(),
             name: target.name.clone(),
         })
     }

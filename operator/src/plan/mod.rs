@@ -25,7 +25,7 @@ use jiff::Timestamp;
 
 use crate::{
     cluster::ApiKind,
-    inventory::{Cut, Inventory},
+    discovery::{Cut, Snapshot},
 };
 
 pub use config_maps::Bodies;
@@ -36,23 +36,23 @@ pub use logs::window;
 pub use target::store_limit;
 
 /// Plans the bundle that `spec` asks for.
-pub fn plan(spec: &DebugBundleSpec, inventory: &Inventory, now: Timestamp) -> Plan {
-    let mut planner = Planner { inventory, items: Vec::new(), missing: Vec::new() };
+pub fn plan(spec: &DebugBundleSpec, snapshot: &Snapshot, now: Timestamp) -> Plan {
+    let mut planner = Planner { snapshot, items: Vec::new(), missing: Vec::new() };
     planner.target();
     planner.velero_namespace();
     planner.other_namespaces();
     planner.cluster();
     planner.definitions();
     planner.logs(&spec.logs);
-    for Cut { plural, namespace, told } in &inventory.cut {
+    for Cut { plural, namespace, told } in &snapshot.gaps.cut {
         if namespace.is_empty() {
             let why = "there are more of the cluster than are taken for this".to_owned();
             let cure = format!("kubectl get {plural} -o yaml has the others");
             planner.note(format!("{plural}: {told}"), plural.clone(), MissingCode::NotLooked, why, &cure);
             continue;
         }
-        let listed = *namespace == inventory.namespace
-            || inventory.touched.iter().any(|touched| touched.whole && touched.namespace == *namespace);
+        let listed = *namespace == snapshot.installation.namespace
+            || snapshot.namespaces.candidates.iter().any(|touched| touched.whole && touched.namespace == *namespace);
         let (rest, cure) = if listed {
             ("as objects all are in the bundle", "")
         } else {
@@ -70,11 +70,11 @@ pub fn plan(spec: &DebugBundleSpec, inventory: &Inventory, now: Timestamp) -> Pl
     Plan {
         items: planner.items,
         logs: LogLimits {
-            window: window(&spec.logs, inventory.target.as_ref(), now),
+            window: window(&spec.logs, snapshot.target.object.as_ref(), now),
             tail_lines: spec.logs.tail_lines.filter(|lines| *lines > 0),
         },
         missing: planner.missing,
-        config_maps: config_maps::bodies(spec.redaction.config_maps, inventory),
+        config_maps: config_maps::bodies(spec.redaction.config_maps, snapshot),
     }
 }
 
@@ -104,7 +104,7 @@ const MOST_ITEMS: usize = MOST_ENTRIES - 1000;
 const EVENTS: usize = 5000;
 
 struct Planner<'a> {
-    inventory: &'a Inventory,
+    snapshot: &'a Snapshot,
     items: Vec<Item>,
     missing: Vec<Missing>,
 }
@@ -133,7 +133,7 @@ impl Planner<'_> {
         let what = format!("{} in {namespace}", kind.plural);
         let want = match kind.plural.as_str() {
             "events" => Want::Newest(EVENTS),
-            _ if namespace == self.inventory.namespace => self.first(&kind),
+            _ if namespace == self.snapshot.installation.namespace => self.first(&kind),
             "snapshots" => self.first_beside(),
             _ => Want::All,
         };

@@ -6,7 +6,8 @@ use debugbundle_format::manifest::MissingCode;
 use super::{ItemSource, Planner, Priority, core, list_path};
 use crate::{
     cluster::ApiKind,
-    inventory::{Controller, GROUP_SNAPSHOTS, Looked, NamespaceCandidate, ObjectName, Unnamed},
+    discovery::{Controller, GROUP_SNAPSHOTS, Looked, NamespaceCandidate, Unnamed},
+    velero::ObjectName,
 };
 
 /// Paths in `missing[]` that no namespace can have: for pods beyond the listed ones, and for namespaces that a spec
@@ -16,8 +17,8 @@ const UNNAMED: &str = "namespaces/_unnamed";
 
 impl Planner<'_> {
     pub(super) fn other_namespaces(&mut self) {
-        let inventory = self.inventory;
-        for NamespaceCandidate { namespace, why, whole, looked, .. } in &inventory.touched {
+        let snapshot = self.snapshot;
+        for NamespaceCandidate { namespace, why, whole, looked, .. } in &snapshot.namespaces.candidates {
             match looked {
                 Looked::Yes => {}
                 Looked::NotAllowed => {
@@ -46,13 +47,13 @@ impl Planner<'_> {
                 self.on_the_way(namespace);
             }
         }
-        let beyond = inventory.trail.pods_beyond;
+        let beyond = snapshot.namespaces.volumes.pods_beyond;
         if beyond > 0 {
             let text = format!("the target leads to {beyond} more pods than are listed");
             let cure = "name their namespaces in spec.namespaces";
             self.note("further pods".to_owned(), FURTHER_PODS.to_owned(), MissingCode::NotLooked, text, cure);
         }
-        let further = inventory.further.count();
+        let further = snapshot.namespaces.omitted.count();
         if further > 0 {
             let text = format!("the target leads to {further} more than are looked into or listed here");
             let cure = "name those of interest in spec.namespaces";
@@ -63,8 +64,10 @@ impl Planner<'_> {
 
     /// Reports namespaces that the target's spec covers but does not name, unless the user requested some.
     fn unnamed(&mut self) {
-        let Some((target, unnamed)) = self.inventory.target.as_ref().zip(self.inventory.unnamed) else { return };
-        if self.inventory.touched.iter().any(|touched| touched.whole) {
+        let Some((target, unnamed)) = self.snapshot.target.object.as_ref().zip(self.snapshot.namespaces.unnamed) else {
+            return;
+        };
+        if self.snapshot.namespaces.candidates.iter().any(|touched| touched.whole) {
             return;
         }
         let looked_into = match unnamed {
@@ -84,10 +87,10 @@ impl Planner<'_> {
     fn whole(&mut self, namespace: &str) {
         self.list(Priority::P1, namespace, core("pods", "Pod"));
         self.list(Priority::P1, namespace, core("persistentvolumeclaims", "PersistentVolumeClaim"));
-        if let Some(kind) = self.inventory.served.find("snapshot.storage.k8s.io", "volumesnapshots") {
+        if let Some(kind) = self.snapshot.installation.served.find("snapshot.storage.k8s.io", "volumesnapshots") {
             self.list(Priority::P1, namespace, kind.clone());
         }
-        if let Some(kind) = self.inventory.served.find(GROUP_SNAPSHOTS, "volumegroupsnapshots") {
+        if let Some(kind) = self.snapshot.installation.served.find(GROUP_SNAPSHOTS, "volumegroupsnapshots") {
             self.list(Priority::P1, namespace, kind.clone());
         }
         self.list(Priority::P3, namespace, core("serviceaccounts", "ServiceAccount"));
@@ -98,15 +101,15 @@ impl Planner<'_> {
 
     /// A namespace that the target leads to.
     fn on_the_way(&mut self, namespace: &str) {
-        let (inventory, trail) = (self.inventory, &self.inventory.trail);
-        let pods = inventory.involved.iter().chain(&trail.restored).chain(&trail.holders);
+        let (snapshot, trail) = (self.snapshot, &self.snapshot.namespaces.volumes);
+        let pods = snapshot.namespaces.involved.iter().chain(&trail.restored).chain(&trail.holders);
         self.named(Priority::P1, namespace, core("pods", "Pod"), pods);
         let claims = core("persistentvolumeclaims", "PersistentVolumeClaim");
-        self.named(Priority::P1, namespace, claims, &inventory.claims);
-        if let Some(kind) = inventory.served.find("snapshot.storage.k8s.io", "volumesnapshots") {
+        self.named(Priority::P1, namespace, claims, &snapshot.namespaces.claims);
+        if let Some(kind) = snapshot.installation.served.find("snapshot.storage.k8s.io", "volumesnapshots") {
             self.named(Priority::P1, namespace, kind.clone(), &trail.snapshots);
         }
-        if let Some(kind) = inventory.served.find(GROUP_SNAPSHOTS, "volumegroupsnapshots") {
+        if let Some(kind) = snapshot.installation.served.find(GROUP_SNAPSHOTS, "volumegroupsnapshots") {
             self.named(Priority::P1, namespace, kind.clone(), &trail.groups);
         }
         self.named(Priority::P3, namespace, core("serviceaccounts", "ServiceAccount"), &trail.accounts);

@@ -4,20 +4,20 @@ use debugbundle_crd::TargetKind;
 use debugbundle_format::{StoreFile, layout, manifest::MissingCode};
 
 use super::{ItemSource, Planner, Priority};
-use crate::inventory::TargetObject;
+use crate::velero::{TargetObject, files::JSON_FILE};
 
 /// Bytes kept of a Backup's or Restore's own log.
 const TARGET_LOG: u64 = 200 << 20;
 
 impl Planner<'_> {
     pub(super) fn target(&mut self) {
-        let inventory = self.inventory;
-        let Some(target) = &inventory.target else { return };
+        let snapshot = self.snapshot;
+        let Some(target) = &snapshot.target.object else { return };
         self.store_files(target, |_| Priority::P1);
         if target.kind != TargetKind::Restore {
             return;
         }
-        match (&inventory.backup, &target.backup_name) {
+        match (&snapshot.target.backup, &target.backup_name) {
             (Some(backup), _) => self.store_files(backup, |file| match file {
                 StoreFile::Log | StoreFile::Results => Priority::P1,
                 _ => Priority::P4,
@@ -25,9 +25,9 @@ impl Planner<'_> {
             (None, Some(name)) => {
                 let folder = layout::target_folder(TargetKind::Backup, name);
                 // The Restore's files lie beside its Backup's.
-                let (where_from, cure) = match inventory.data.iter().find_map(|object| object.location.as_ref()) {
+                let (where_from, cure) = match snapshot.target.data.iter().find_map(|object| object.location.as_ref()) {
                     Some(location) => (format!("; by its data it was in BackupStorageLocation {location}"), ""),
-                    None if inventory.locations.len() > 1 => (
+                    None if snapshot.installation.locations.len() > 1 => (
                         ", so that nobody knows in which location it and the Restore have their files".to_owned(),
                         "if they are not in the one that the bundle goes to, name theirs in spec.storageLocation",
                     ),
@@ -71,5 +71,5 @@ impl Planner<'_> {
 
 /// Bytes kept of a store file: of the log head and tail, of JSON all or nothing.
 pub fn store_limit(file: StoreFile) -> u64 {
-    if file.is_json() { 64 << 20 } else { TARGET_LOG }
+    if file.is_json() { JSON_FILE } else { TARGET_LOG }
 }

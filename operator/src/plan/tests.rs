@@ -4,9 +4,12 @@ use debugbundle_crd::{LogWindow, Logs, TargetKind};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
-use crate::inventory::{
-    Looked, NamespaceCandidate, ObjectName, Pod, PodRole, Relevance, Unnamed,
-    fixture::{inventory, pod, target},
+use crate::{
+    discovery::{
+        Looked, NamespaceCandidate, Relevance, Unnamed,
+        fixture::{pod, snapshot, target},
+    },
+    velero::{ObjectName, Pod, PodRole},
 };
 
 fn now() -> Timestamp {
@@ -69,12 +72,12 @@ fn what_the_user_asks_of_the_window_wins() {
 
 #[test]
 fn a_restore_brings_its_own_files_and_its_backups() {
-    let mut inventory = inventory();
-    inventory.target = Some(target(TargetKind::Restore, "PartiallyFailed"));
+    let mut snapshot = snapshot();
+    snapshot.target.object = Some(target(TargetKind::Restore, "PartiallyFailed"));
     let mut backup = target(TargetKind::Backup, "Completed");
     backup.name = "seed".to_owned();
-    inventory.backup = Some(backup);
-    let plan = plan(&spec(), &inventory, now());
+    snapshot.target.backup = Some(backup);
+    let plan = plan(&spec(), &snapshot, now());
     for (path, priority) in [
         ("velero/restores/harvest/restore.log", Priority::P1),
         ("velero/restores/harvest/results.json", Priority::P1),
@@ -88,8 +91,8 @@ fn a_restore_brings_its_own_files_and_its_backups() {
     ] {
         assert_eq!(item(&plan, path).priority, priority, "{path}");
     }
-    inventory.backup = None;
-    let plan = super::plan(&spec(), &inventory, now());
+    snapshot.target.backup = None;
+    let plan = super::plan(&spec(), &snapshot, now());
     assert!(!paths(&plan).iter().any(|path| path.starts_with("velero/backups/")));
     let gone = plan.missing.iter().find(|missing| missing.path == "velero/backups/seed").unwrap();
     assert_eq!((gone.code, gone.severity), (MissingCode::Gone, MissingSeverity::Note));
@@ -105,9 +108,9 @@ fn files_are_due_only_when_velero_came_to_write_them() {
         ("InProgress", false),
         ("", false),
     ] {
-        let mut inventory = inventory();
-        inventory.target = Some(target(TargetKind::Backup, phase));
-        let plan = plan(&spec(), &inventory, now());
+        let mut snapshot = snapshot();
+        snapshot.target.object = Some(target(TargetKind::Backup, phase));
+        let plan = plan(&spec(), &snapshot, now());
         let ItemSource::Store { unless, .. } = &item(&plan, "velero/backups/harvest/backup.log").source else {
             panic!("not of the store")
         };
@@ -117,16 +120,16 @@ fn files_are_due_only_when_velero_came_to_write_them() {
 
 #[test]
 fn every_container_of_every_pod_is_read_and_previous_ones_where_there_are_any() {
-    let mut inventory = inventory();
-    inventory.target = Some(target(TargetKind::Restore, "Failed"));
-    inventory.pods = vec![
+    let mut snapshot = snapshot();
+    snapshot.target.object = Some(target(TargetKind::Restore, "Failed"));
+    snapshot.installation.pods = vec![
         pod("velero-1", PodRole::Server, "n1", &[("velero", 1)]),
         pod("agent-1", PodRole::NodeAgent { involved: false }, "n1", &[("node-agent", 0)]),
         pod("web-1", PodRole::Other, "n2", &[("web", 0), ("side", 0)]),
         pod("sick-1", PodRole::Other, "n2", &[("sick", 4)]),
     ];
-    inventory.pods.reverse();
-    let plan = plan(&spec(), &inventory, now());
+    snapshot.installation.pods.reverse();
+    let plan = plan(&spec(), &snapshot, now());
     let log = |pod: &str, container: &str, file: &str| {
         let found = item(&plan, &format!("namespaces/keep/pods/{pod}/{container}/{container}/logs/{file}"));
         let ItemSource::PodLog { limit, .. } = &found.source else { panic!("no log") };
@@ -150,17 +153,17 @@ fn every_container_of_every_pod_is_read_and_previous_ones_where_there_are_any() 
 
     let mut without = spec();
     without.logs.previous = false;
-    let plan = super::plan(&without, &inventory, now());
+    let plan = super::plan(&without, &snapshot, now());
     assert!(!paths(&plan).iter().any(|path| path.ends_with("previous.log")));
 }
 
 #[test]
 fn maintenance_is_read_in_full_and_earlier_if_it_failed() {
-    let mut inventory = inventory();
+    let mut snapshot = snapshot();
     let mut failed = pod("maintain-2", PodRole::Maintenance, "n1", &[("maintain", 0)]);
     "Failed".clone_into(&mut failed.phase);
-    inventory.pods = vec![pod("maintain-1", PodRole::Maintenance, "n1", &[("maintain", 0)]), failed];
-    let plan = plan(&DebugBundleSpec::installation(), &inventory, now());
+    snapshot.installation.pods = vec![pod("maintain-1", PodRole::Maintenance, "n1", &[("maintain", 0)]), failed];
+    let plan = plan(&DebugBundleSpec::installation(), &snapshot, now());
     for (pod, priority) in [("maintain-1", Priority::P4), ("maintain-2", Priority::P2)] {
         let found = item(&plan, &format!("namespaces/keep/pods/{pod}/maintain/maintain/logs/current.log"));
         let ItemSource::PodLog { limit, .. } = &found.source else { panic!("no log") };
@@ -170,18 +173,18 @@ fn maintenance_is_read_in_full_and_earlier_if_it_failed() {
 
 #[test]
 fn of_applications_only_logs_that_explain_are_planned() {
-    let mut inventory = inventory();
-    inventory.target = Some(target(TargetKind::Restore, "Failed"));
-    let at = |namespace: &str, one: crate::inventory::Pod| crate::inventory::Pod { namespace: namespace.into(), ..one };
-    inventory.involved_pods = vec![
+    let mut snapshot = snapshot();
+    snapshot.target.object = Some(target(TargetKind::Restore, "Failed"));
+    let at = |namespace: &str, one: crate::velero::Pod| crate::velero::Pod { namespace: namespace.into(), ..one };
+    snapshot.namespaces.involved_pods = vec![
         at("shop", pod("shop-0", PodRole::Other, "n1", &[("calm", 0), ("restarted", 2)])),
         pod("of-velero", PodRole::Other, "n1", &[("restarted", 2)]),
     ];
-    inventory.unhealthy = vec![
+    snapshot.namespaces.unhealthy = vec![
         at("asked", pod("sick", PodRole::Other, "n1", &[("a", 1), ("b", 0)])),
         at("shop", pod("shop-0", PodRole::Other, "n1", &[("restarted", 2)])),
     ];
-    let plan = plan(&spec(), &inventory, now());
+    let plan = plan(&spec(), &snapshot, now());
     let logs: Vec<_> = paths(&plan).into_iter().filter(|path| path.contains("/logs/")).collect();
     assert_eq!(
         logs,
@@ -197,13 +200,13 @@ fn of_applications_only_logs_that_explain_are_planned() {
 
 #[test]
 fn the_newest_servers_log_gives_the_lines_about_the_target() {
-    let mut inventory = inventory();
-    inventory.target = Some(target(TargetKind::Restore, "InProgress"));
+    let mut snapshot = snapshot();
+    snapshot.target.object = Some(target(TargetKind::Restore, "InProgress"));
     let old = pod("velero-old", PodRole::Server, "n1", &[("velero", 0)]);
     let mut new = pod("velero-new", PodRole::Server, "n1", &[("velero", 1), ("proxy", 0)]);
     new.created = Some(now());
-    inventory.pods = vec![new, old];
-    let plan = plan(&spec(), &inventory, now());
+    snapshot.installation.pods = vec![new, old];
+    let plan = plan(&spec(), &snapshot, now());
     let lines: Vec<(String, Option<String>)> = plan
         .items
         .iter()
@@ -226,7 +229,7 @@ fn the_newest_servers_log_gives_the_lines_about_the_target() {
 
 #[test]
 fn other_namespaces_are_looked_into_as_far_as_they_may_be() {
-    let mut inventory = inventory();
+    let mut snapshot = snapshot();
     let one = |namespace: &str, whole: bool, looked: Looked| NamespaceCandidate {
         namespace: namespace.into(),
         why: "podvolumerestores harvest-1".into(),
@@ -234,16 +237,16 @@ fn other_namespaces_are_looked_into_as_far_as_they_may_be() {
         whole,
         looked,
     };
-    inventory.touched = vec![
+    snapshot.namespaces.candidates = vec![
         one("shop", false, Looked::Yes),
         one("whole", true, Looked::Yes),
         one("secret", false, Looked::NotAllowed),
         one("many", false, Looked::TooMany),
     ];
-    inventory.touch(&[], 99_936, "results of Restore harvest", Relevance::Trouble);
+    snapshot.touch(&[], 99_936, "results of Restore harvest", Relevance::Trouble);
     let name = |name: &str| ObjectName { namespace: "shop".into(), name: name.into(), uid: None };
-    inventory.involved = vec![name("shop-0")];
-    let plan = plan(&spec(), &inventory, now());
+    snapshot.namespaces.involved = vec![name("shop-0")];
+    let plan = plan(&spec(), &snapshot, now());
     let ItemSource::Named { objects, .. } = &item(&plan, "namespaces/shop/core/pods.yaml").source else {
         panic!("not by name")
     };
@@ -263,11 +266,11 @@ fn other_namespaces_are_looked_into_as_far_as_they_may_be() {
 
 #[test]
 fn secrets_are_in_no_plan_and_no_path_is_planned_twice() {
-    let mut inventory = inventory();
-    inventory.target = Some(target(TargetKind::Restore, "Failed"));
-    inventory.pods = vec![pod("velero-1", PodRole::Server, "n1", &[("velero", 0), ("velero", 0)])];
-    inventory.nodes = ["n1".to_owned()].into();
-    let plan = plan(&spec(), &inventory, now());
+    let mut snapshot = snapshot();
+    snapshot.target.object = Some(target(TargetKind::Restore, "Failed"));
+    snapshot.installation.pods = vec![pod("velero-1", PodRole::Server, "n1", &[("velero", 0), ("velero", 0)])];
+    snapshot.namespaces.nodes = ["n1".to_owned()].into();
+    let plan = plan(&spec(), &snapshot, now());
     let mut seen = BTreeSet::new();
     for item in &plan.items {
         assert!(seen.insert(item.path.as_str()), "{} twice", item.path.as_str());
@@ -282,12 +285,12 @@ fn secrets_are_in_no_plan_and_no_path_is_planned_twice() {
 
 #[test]
 fn veleros_own_kinds_are_those_served_or_when_nobody_knows_those_known() {
-    let mut inventory = inventory();
+    let mut snapshot = snapshot();
     let lists = |plan: &Plan| paths(plan).iter().filter(|path| path.starts_with("namespaces/keep/velero.io/")).count();
-    assert_eq!(lists(&plan(&spec(), &inventory, now())), 2);
-    inventory.served = crate::inventory::Served::default();
-    inventory.served.stale.push("velero.io/v1".to_owned());
-    let plan = plan(&spec(), &inventory, now());
+    assert_eq!(lists(&plan(&spec(), &snapshot, now())), 2);
+    snapshot.installation.served = crate::discovery::Served::default();
+    snapshot.installation.served.stale.push("velero.io/v1".to_owned());
+    let plan = plan(&spec(), &snapshot, now());
     assert_eq!(lists(&plan), 13);
     let ItemSource::List { kind, .. } = &item(&plan, "namespaces/keep/velero.io/datauploads.yaml").source else {
         panic!("no list")
@@ -297,11 +300,11 @@ fn veleros_own_kinds_are_those_served_or_when_nobody_knows_those_known() {
 
 #[test]
 fn what_belongs_to_the_target_comes_first_in_the_lists_of_veleros_namespace() {
-    let mut inventory = inventory();
-    inventory.target = Some(target(TargetKind::Restore, "Failed"));
-    inventory.backup = Some(target(TargetKind::Backup, "Completed"));
-    inventory.kin.backups = vec!["nightly-9".to_owned()];
-    let plan = plan(&spec(), &inventory, now());
+    let mut snapshot = snapshot();
+    snapshot.target.object = Some(target(TargetKind::Restore, "Failed"));
+    snapshot.target.backup = Some(target(TargetKind::Backup, "Completed"));
+    snapshot.target.related.backups = vec!["nightly-9".to_owned()];
+    let plan = plan(&spec(), &snapshot, now());
     let want = |path: &str| match &item(&plan, path).source {
         ItemSource::List { want, .. } => want.clone(),
         other => panic!("{path} is no list: {other:?}"),
@@ -322,22 +325,22 @@ fn what_belongs_to_the_target_comes_first_in_the_lists_of_veleros_namespace() {
 
 #[test]
 fn of_the_cluster_a_target_wants_what_is_on_its_way_and_the_installation_what_there_is() {
-    let mut inventory = inventory();
+    let mut snapshot = snapshot();
     let path = |path: &str| format!("cluster-scoped-resources/{path}.yaml");
-    let without = plan(&spec(), &inventory, now());
+    let without = plan(&spec(), &snapshot, now());
     let nodes = |plan: &Plan| item(plan, &path("core/nodes")).source.clone();
     assert!(matches!(nodes(&without), ItemSource::List { want: Want::AtMost(500), .. }));
     assert!(!paths(&without).contains(&path("storage.k8s.io/volumeattachments").as_str()), "of no volume");
     let definition = |kind: &str| path(&format!("apiextensions.k8s.io/customresourcedefinitions/{kind}"));
     assert!(!paths(&without).contains(&definition("volumesnapshots.snapshot.storage.k8s.io").as_str()));
-    inventory.target = Some(target(TargetKind::Restore, "Failed"));
-    inventory.nodes = ["n1".to_owned()].into();
-    inventory.trail.volumes = ["pv-1".to_owned()].into();
-    inventory.trail.pods_beyond = 7;
+    snapshot.target.object = Some(target(TargetKind::Restore, "Failed"));
+    snapshot.namespaces.nodes = ["n1".to_owned()].into();
+    snapshot.namespaces.volumes.volumes = ["pv-1".to_owned()].into();
+    snapshot.namespaces.volumes.pods_beyond = 7;
     let kinds = serde_json::json!({"resources": [
         {"name": "volumesnapshots", "kind": "VolumeSnapshot", "namespaced": true, "verbs": ["list"]}]});
-    inventory.served.add_resource_list("snapshot.storage.k8s.io", "v1", &kinds);
-    let plan = plan(&spec(), &inventory, now());
+    snapshot.installation.served.add_resource_list("snapshot.storage.k8s.io", "v1", &kinds);
+    let plan = plan(&spec(), &snapshot, now());
     assert!(matches!(nodes(&plan), ItemSource::Named { .. }));
     let attached = Want::Only(Only::Attached(["pv-1".to_owned()].into()));
     let ItemSource::List { want, .. } = &item(&plan, &path("storage.k8s.io/volumeattachments")).source else {
@@ -365,10 +368,10 @@ fn a_few_of_many_objects_are_told_by_what_they_say() {
 
 #[test]
 fn namespaces_that_a_spec_means_and_does_not_name_are_told_unless_somebody_named_some() {
-    let mut inventory = inventory();
-    inventory.target = Some(target(TargetKind::Restore, "InProgress"));
-    let told = |inventory: &Inventory| {
-        let missing = plan(&spec(), inventory, now()).missing;
+    let mut snapshot = snapshot();
+    snapshot.target.object = Some(target(TargetKind::Restore, "InProgress"));
+    let told = |snapshot: &Snapshot| {
+        let missing = plan(&spec(), snapshot, now()).missing;
         let one = missing.into_iter().find(|one| one.what == "namespaces that the target's spec does not name");
         one.map(|one| (one.severity, one.why, one.cure))
     };
@@ -379,20 +382,20 @@ fn namespaces_that_a_spec_means_and_does_not_name_are_told_unless_somebody_named
         whole,
         looked: Looked::Yes,
     };
-    assert_eq!(told(&inventory), None);
+    assert_eq!(told(&snapshot), None);
     for (unnamed, why) in [(Unnamed::NotLooked, "only those that something"), (Unnamed::Restored, "a pod or claim")] {
-        inventory.unnamed = Some(unnamed);
-        inventory.touched = vec![one("shop", false)];
-        let (severity, said, cure) = told(&inventory).expect("it is said");
+        snapshot.namespaces.unnamed = Some(unnamed);
+        snapshot.namespaces.candidates = vec![one("shop", false)];
+        let (severity, said, cure) = told(&snapshot).expect("it is said");
         assert!(said.starts_with("spec of Restore harvest") && said.contains(why), "{said}");
         assert_eq!((severity, cure.as_str()), (MissingSeverity::Note, "name them in spec.namespaces"));
-        inventory.touched.push(one("farm", true));
-        assert_eq!(told(&inventory), None, "named");
+        snapshot.namespaces.candidates.push(one("farm", true));
+        assert_eq!(told(&snapshot), None, "named");
     }
-    inventory.touched.pop();
-    inventory.trail.pods_beyond = 1;
-    inventory.touch(&[], 1, "results", Relevance::Trouble);
-    let missing = plan(&spec(), &inventory, now()).missing;
+    snapshot.namespaces.candidates.pop();
+    snapshot.namespaces.volumes.pods_beyond = 1;
+    snapshot.touch(&[], 1, "results", Relevance::Trouble);
+    let missing = plan(&spec(), &snapshot, now()).missing;
     let places: std::collections::BTreeSet<&str> = missing.iter().map(|one| one.path.as_str()).collect();
     assert_eq!(places.len(), missing.len(), "each has a place of its own: {missing:?}");
     assert!(places.iter().filter(|path| path.starts_with("namespaces")).count() >= 3, "{places:?}");
@@ -400,14 +403,14 @@ fn namespaces_that_a_spec_means_and_does_not_name_are_told_unless_somebody_named
 
 #[test]
 fn what_is_followed_in_part_is_said() {
-    let mut inventory = inventory();
+    let mut snapshot = snapshot();
     let cut = |plural: &str, namespace: &str| Cut {
         plural: plural.to_owned(),
         namespace: namespace.to_owned(),
         told: "the first 1000 of them are followed".to_owned(),
     };
-    inventory.cut = vec![cut("podvolumebackups", "keep"), cut("persistentvolumeclaims", "shop"), cut("nodes", "")];
-    let plan = plan(&spec(), &inventory, now());
+    snapshot.gaps.cut = vec![cut("podvolumebackups", "keep"), cut("persistentvolumeclaims", "shop"), cut("nodes", "")];
+    let plan = plan(&spec(), &snapshot, now());
     let told = |path: &str| plan.missing.iter().find(|missing| missing.path == path).unwrap();
     let at_home = told("podvolumebackups/keep");
     assert_eq!((at_home.code, at_home.severity), (MissingCode::NotLooked, MissingSeverity::Note));
@@ -422,36 +425,36 @@ fn what_is_followed_in_part_is_said() {
 
 #[test]
 fn a_node_agent_that_is_younger_than_the_targets_end_lost_its_predecessors_log() {
-    let mut inventory = inventory();
-    inventory.target = Some(target(TargetKind::Restore, "Failed"));
+    let mut snapshot = snapshot();
+    snapshot.target.object = Some(target(TargetKind::Restore, "Failed"));
     let agent = |name: &str, involved, created: &str| Pod {
         created: Some(time(created)),
         ..pod(name, PodRole::NodeAgent { involved }, "n1", &[("node-agent", 0)])
     };
-    inventory.pods = vec![
+    snapshot.installation.pods = vec![
         agent("agent-old", true, "2026-03-01T10:29:59Z"),
         agent("agent-new", true, "2026-03-01T10:31:00Z"),
         agent("agent-beside", false, "2026-03-01T10:31:00Z"),
     ];
-    let plan_of = |inventory: &Inventory| plan(&spec(), inventory, now());
+    let plan_of = |snapshot: &Snapshot| plan(&spec(), snapshot, now());
     let told = |plan: &Plan| -> Vec<(MissingCode, String)> {
         let lost = plan.missing.iter().filter(|missing| missing.what.starts_with("log of the node-agent"));
         lost.map(|missing| (missing.code, missing.why.clone())).collect()
     };
-    let plan = plan_of(&inventory);
+    let plan = plan_of(&snapshot);
     let [(code, why)] = &told(&plan)[..] else { panic!("{:?}", plan.missing) };
     assert_eq!(*code, MissingCode::Gone);
     assert!(why.contains("created at 2026-03-01T10:31:00Z") && why.contains("predecessor's log is lost"), "{why}");
     assert!(paths(&plan).contains(&"namespaces/keep/pods/agent-new/node-agent/node-agent/logs/current.log"));
-    inventory.target.as_mut().unwrap().completed = None;
-    assert!(told(&plan_of(&inventory)).is_empty(), "it may work on it yet");
+    snapshot.target.object.as_mut().unwrap().completed = None;
+    assert!(told(&plan_of(&snapshot)).is_empty(), "it may work on it yet");
 }
 
 #[test]
 fn sec_b4_a_bundle_has_a_most_of_files_and_those_that_matter_least_are_left_out_and_counted() {
-    let mut inventory = inventory();
-    inventory.target = Some(target(TargetKind::Restore, "PartiallyFailed"));
-    let whole = plan(&spec(), &inventory, now());
+    let mut snapshot = snapshot();
+    snapshot.target.object = Some(target(TargetKind::Restore, "PartiallyFailed"));
+    let whole = plan(&spec(), &snapshot, now());
     assert!(whole.items.len() > 3 && whole.missing.iter().all(|missing| missing.code != MissingCode::TooLarge));
     let mut items = whole.items.clone();
     assert_eq!(bounded(&mut items, whole.items.len()), None, "as many as are allowed");
@@ -464,8 +467,8 @@ fn sec_b4_a_bundle_has_a_most_of_files_and_those_that_matter_least_are_left_out_
     // So many pods that their logs alone exceed the limit.
     let pods = (0..60_000)
         .map(|n| pod(&format!("agent-{n}"), PodRole::NodeAgent { involved: true }, "n1", &[("node-agent", 0)]));
-    inventory.pods = pods.collect();
-    let most = plan(&spec(), &inventory, now());
+    snapshot.installation.pods = pods.collect();
+    let most = plan(&spec(), &snapshot, now());
     assert_eq!(most.items.len(), MOST_ITEMS);
     assert!(most.missing.iter().any(|missing| missing.code == MissingCode::TooLarge));
 }

@@ -4,14 +4,14 @@
 use debugbundle_format::{layout, manifest::MissingCode};
 
 use super::{ItemSource, Planner, Priority};
-use crate::{cluster::ApiKind, inventory::Pod};
+use crate::{cluster::ApiKind, velero::Pod};
 
 impl Planner<'_> {
     pub(super) fn velero_namespace(&mut self) {
-        let inventory = self.inventory;
-        let namespace = inventory.namespace.as_str();
-        let mut kinds: Vec<ApiKind> = inventory.served.of_group("velero.io").into_iter().cloned().collect();
-        let told = !kinds.is_empty() && !inventory.served.is_stale("velero.io");
+        let snapshot = self.snapshot;
+        let namespace = snapshot.installation.namespace.as_str();
+        let mut kinds: Vec<ApiKind> = snapshot.installation.served.of_group("velero.io").into_iter().cloned().collect();
+        let told = !kinds.is_empty() && !snapshot.installation.served.is_stale("velero.io");
         for (plural, kind) in KNOWN {
             if kinds.iter().any(|kind| kind.plural == plural) {
                 continue;
@@ -25,7 +25,7 @@ impl Planner<'_> {
                     "apply the CustomResourceDefinitions of the installed Velero: velero install --crds-only",
                 );
             } else {
-                kinds.push(inventory.served.velero(plural, kind));
+                kinds.push(snapshot.installation.served.velero(plural, kind));
             }
         }
         for kind in kinds.into_iter().filter(|kind| kind.namespaced) {
@@ -34,9 +34,9 @@ impl Planner<'_> {
             self.list(priority, namespace, kind);
         }
         self.kinds(namespace);
-        match inventory.served.find("snapshot.storage.k8s.io", "volumesnapshots") {
+        match snapshot.installation.served.find("snapshot.storage.k8s.io", "volumesnapshots") {
             Some(kind) => self.list(Priority::P1, namespace, kind.clone()),
-            None if inventory.served.is_stale("snapshot.storage.k8s.io") => {
+            None if snapshot.installation.served.is_stale("snapshot.storage.k8s.io") => {
                 let kind = ApiKind::namespaced("snapshot.storage.k8s.io", "v1", "volumesnapshots", "VolumeSnapshot");
                 self.list(Priority::P1, namespace, kind);
             }
@@ -55,7 +55,7 @@ impl Planner<'_> {
     /// The vSphere plugin's disk library writes its own log files, which only `exec` could read.
     fn vddk(&mut self, namespace: &str) {
         let mover = |pod: &&Pod| pod.name.starts_with("datamgr-for-vsphere-plugin");
-        if let Some(pod) = self.inventory.pods.iter().find(mover) {
+        if let Some(pod) = self.snapshot.installation.pods.iter().find(mover) {
             // The plugin's docs/troubleshooting.md names this path.
             let cure =
                 format!("kubectl cp {namespace}/{}:/tmp/vmware-root vddk, and so for each of these pods", pod.name);

@@ -1,5 +1,5 @@
 //! Where a bundle goes: the location, its credential read anew, the store behind it, and the key. The key is always
-//! computed, never taken from status, which others can write. `of_target` finds the location of the target's own files.
+//! computed, never taken from status, which others can write.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -7,23 +7,19 @@ use debugbundle_crd::Reason;
 use debugbundle_redact::Secret;
 use futures::FutureExt as _;
 use jiff::Timestamp;
-use kube::{
-    Api,
-    core::{ApiResource, DynamicObject, GroupVersionKind},
-};
 use serde_json::Value;
+use tokio::time::Instant;
 
-use super::{
-    Engine, Origin, Subject,
-    of_target::{as_value, every},
-};
+use super::{Engine, Origin, Subject};
 use crate::{
-    collect::{FromStore, StoreFiles},
+    cluster::{Cluster, ClusterError},
+    collect::FromStore,
+    discovery::{self, Gaps, InventoryError, Locations, Scope, TargetRefs},
     error::Fault,
-    inventory,
     location::{self, AccessMode, Credential, Location, ProbeStep},
     self_redaction,
     store::{AnyStore, Key, S3, Signed, Store as _, StoreError},
+    velero::StoreFiles,
 };
 
 /// Timeout for finding the destination.
@@ -108,45 +104,32 @@ impl Survey {
 }
 
 impl Engine {
-    /// Finds the location that `asked` names, else the spec's, else the target's, else the default one, and opens it.
+    /// Finds the location of this name as it is now, else the one that [`survey`] chooses, and opens it.
     ///
     /// # Errors
     /// Terminal, with the reason of `LocationError`, if a person has to mend something.
-    pub async fn destination(&self, subject: &Subject, asked: Option<&str>) -> Result<Destination, Fault> {
+    pub async fn destination(&self, subject: &Subject, location: Option<&str>) -> Result<Destination, Fault> {
         in_time(async {
-            let survey = self.look_around(subject, asked).await?;
+            let survey = self.survey_now(subject, location).await?;
             self.open(subject, survey.chosen.as_ref().map_err(Clone::clone)?, survey.server.as_ref()).await
         })
         .boxed()
         .await
     }
 
-    /// Lists the locations, and finds those that a run uses.
-    ///
-    /// # Errors
-    /// No Velero, or an API server that does not answer. If no location can be chosen, the survey contains that error.
-    pub(super) async fn survey(&self, subject: &Subject) -> Result<Survey, Fault> {
-        in_time(self.look_around(subject, None)).await
-    }
-
-    async fn look_around(&self, subject: &Subject, asked: Option<&str>) -> Result<Survey, Fault> {
-        let mut all = self.locations().await?;
-        if subject.origin == Origin::Cli {
-            // The CLI only reads from it.
-            for location in &mut all {
-                location.access = AccessMode::ReadWrite;
+    async fn survey_now(&self, subject: &Subject, location: Option<&str>) -> Result<Survey, Fault> {
+        let (cluster, namespace) = (Cluster::new(self.client.clone()), &self.options.namespace);
+        let deadline = Instant::now() + PATIENCE;
+        // The destination of a sealed bundle is known: the target is not read for each try.
+        if let (None, Some(target)) = (location, &subject.spec.target) {
+            match discovery::locate(&cluster, namespace, Some(target), &[], Scope::everything(), deadline).await {
+                Ok(refs) => return survey(subject, &refs),
+                Err(InventoryError::Api { what, source }) => return Err(unread(&what, &source)),
+                Err(_) => {}
             }
         }
-        let of_target = match &subject.spec.target {
-            // The destination of a sealed bundle is known: the target is not read for each try.
-            Some(target) if asked.is_none() => self.location_of(target).await?,
-            _ => None,
-        };
-        let asked = asked.or(subject.spec.storage_location.as_deref());
-        // A location that is gone may be why the target failed: the bundle then goes to the default one.
-        let there = of_target.as_deref().filter(|name| all.iter().any(|location| location.name == *name));
-        let chosen = location::choose(&all, asked, there).cloned().map_err(fault);
-        Ok(Survey { server: self.server().await?, of_target, chosen, all })
+        let (locations, gaps) = discovery::locations(&cluster, namespace, deadline).await;
+        survey_of(subject, &locations, &gaps, None, location)
     }
 
     /// Reads what the location refers to, and creates a client for its store.
@@ -173,38 +156,56 @@ impl Engine {
         }
         Ok(Destination { location: location.clone(), store: AnyStore::S3(store), key, known })
     }
+}
 
-    /// All locations of Velero's namespace, without those that cannot be parsed: no request can mean them.
-    async fn locations(&self) -> Result<Vec<Location>, Fault> {
-        let api = self.velero("BackupStorageLocation", "backupstoragelocations");
-        let listed = match every(&api).await {
-            Ok(listed) => listed,
-            Err(kube::Error::Api(status)) if status.code == 404 => {
-                // An earlier step reports that there is no Velero at all.
-                let message =
-                    "the API server serves no BackupStorageLocations (velero.io/v1), so there is no place for a \
-                               bundle: apply the CustomResourceDefinitions of the installed Velero, velero install --crds-only"
-                        .to_owned();
-                return Err(Fault::terminal(Reason::LocationNotFound, message));
-            }
-            Err(error) => return Err(Fault::api(error)),
-        };
-        Ok(listed.iter().filter_map(|object| Location::parse(&as_value(object)).ok()).collect())
-    }
+/// The locations that a run uses: the bundle's is the one that the spec names, else the target's, else the default one.
+///
+/// # Errors
+/// No Velero, or an API server that does not answer. If no location can be chosen, the survey contains that error.
+pub(super) fn survey(subject: &Subject, refs: &TargetRefs) -> Result<Survey, Fault> {
+    let of_target = refs.location().map_err(|error| unread("the target's Backup", error))?;
+    survey_of(subject, &refs.locations, &refs.gaps, of_target, None)
+}
 
-    /// Velero's Deployment: by its label, its name, or the chart's label.
-    async fn server(&self) -> Result<Option<Value>, Fault> {
-        let gvk = GroupVersionKind::gvk("apps", "v1", "Deployment");
-        let resource = ApiResource::from_gvk_with_plural(&gvk, "deployments");
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.options.namespace, &resource);
-        let listed = match every(&api).await {
-            Ok(listed) => listed,
-            // Without permission to list, only the location's own credential and the ambient identity are left.
-            Err(kube::Error::Api(status)) if status.is_forbidden() => return Ok(None),
-            Err(error) => return Err(Fault::api(error)),
-        };
-        Ok(listed.iter().map(as_value).find(|deployment| inventory::server_workload(deployment).is_some()))
+fn survey_of(
+    subject: &Subject,
+    locations: &Locations,
+    gaps: &Gaps,
+    of_target: Option<&str>,
+    asked: Option<&str>,
+) -> Result<Survey, Fault> {
+    // Those that cannot be parsed are left out: no request can mean them.
+    let mut all: Vec<Location> = locations.all.iter().filter_map(|location| Location::parse(location).ok()).collect();
+    if let Some(lost) = gaps.of("backupstoragelocations") {
+        if !lost.is_not_found() {
+            return Err(unread("the BackupStorageLocations", lost));
+        }
+        // An earlier step reports that there is no Velero at all.
+        let message = "the API server serves no BackupStorageLocations (velero.io/v1), so there is no place for a bundle: \
+                       apply the CustomResourceDefinitions of the installed Velero, velero install --crds-only";
+        return Err(Fault::terminal(Reason::LocationNotFound, message));
     }
+    // Without permission to list Deployments, only the location's own credential and the ambient identity are left.
+    if let Some(lost) = gaps.of("deployments").filter(|lost| !lost.is_forbidden()) {
+        return Err(unread("Velero's Deployment", lost));
+    }
+    if subject.origin == Origin::Cli {
+        // The CLI only reads from it.
+        for location in &mut all {
+            location.access = AccessMode::ReadWrite;
+        }
+    }
+    let asked = asked.or(subject.spec.storage_location.as_deref());
+    // A location that is gone may be why the target failed: the bundle then goes to the default one.
+    let there = of_target.filter(|name| all.iter().any(|location| location.name == *name));
+    let chosen = location::choose(&all, asked, there).cloned().map_err(fault);
+    let server = locations.servers.first().map(|server| server.deployment.clone());
+    Ok(Survey { server, of_target: of_target.map(str::to_owned), chosen, all })
+}
+
+/// An answer of the API server that a run cannot do without.
+fn unread(what: &str, error: &ClusterError) -> Fault {
+    Fault::Transient { reason: Reason::ApiError, message: format!("{what} cannot be read: {error}") }
 }
 
 /// The key of a run's bundle in this location.

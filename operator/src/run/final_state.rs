@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::{
     access,
     cluster::{ApiKind, Cluster},
-    inventory::Inventory,
+    discovery::Snapshot,
 };
 
 /// Largest answer (bytes): one object.
@@ -31,23 +31,23 @@ impl FinalState {
     /// Reads the state; `answers` are the checked permissions.
     pub(super) async fn ask(
         cluster: &Cluster,
-        inventory: &Inventory,
+        snapshot: &Snapshot,
         answers: &BTreeMap<Need, bool>,
         deadline: Instant,
     ) -> Self {
-        let phase = phase(cluster, inventory, deadline).await;
+        let phase = phase(cluster, snapshot, deadline).await;
         let may_count = answers.get(&need()) != Some(&false);
         Self { phase, nodes: if may_count { nodes(cluster, deadline).await } else { None } }
     }
 }
 
-async fn phase(cluster: &Cluster, inventory: &Inventory, deadline: Instant) -> Option<String> {
-    let target = inventory.target.as_ref()?;
+async fn phase(cluster: &Cluster, snapshot: &Snapshot, deadline: Instant) -> Option<String> {
+    let target = snapshot.target.object.as_ref()?;
     let kind = match target.kind {
-        debugbundle_crd::TargetKind::Backup => inventory.served.velero("backups", "Backup"),
-        debugbundle_crd::TargetKind::Restore => inventory.served.velero("restores", "Restore"),
+        debugbundle_crd::TargetKind::Backup => snapshot.installation.served.velero("backups", "Backup"),
+        debugbundle_crd::TargetKind::Restore => snapshot.installation.served.velero("restores", "Restore"),
     };
-    match cluster.get(&kind.path(Some(&inventory.namespace), &target.name), ANSWER, deadline).await {
+    match cluster.get(&kind.path(Some(&snapshot.installation.namespace), &target.name), ANSWER, deadline).await {
         Ok(object) if object["metadata"]["uid"].as_str() != Some(&target.uid) => Some(DELETED.to_owned()),
         Ok(object) => Some(object["status"]["phase"].as_str().unwrap_or_default().to_owned()),
         Err(error) if error.is_not_found() => Some(DELETED.to_owned()),

@@ -15,14 +15,14 @@ use crate::{
     budget,
     collect::Collected,
     diagnose::Diagnosis,
-    inventory::{Inventory, Looked},
+    discovery::{Looked, Snapshot},
     plan,
 };
 
 /// Everything that a run knows before it is sealed.
 pub(super) struct RunResult {
     pub(super) started: Timestamp,
-    pub(super) inventory: Inventory,
+    pub(super) snapshot: Snapshot,
     pub(super) window: plan::Window,
     /// Number of planned items, including those that may not be read.
     pub(super) wanted: usize,
@@ -61,7 +61,7 @@ pub(super) fn head(
     found: &RunResult,
     sealing: Duration,
 ) -> ManifestHead {
-    let RunResult { started, inventory, window, wanted, permissions, collected, diagnosis, ms, closing, .. } = found;
+    let RunResult { started, snapshot, window, wanted, permissions, collected, diagnosis, ms, closing, .. } = found;
     let now = Timestamp::now();
     ManifestHead {
         bundle: bundle(subject, place),
@@ -69,15 +69,15 @@ pub(super) fn head(
             version: version.to_owned(),
             commit: option_env!("DEBUGBUNDLE_COMMIT").unwrap_or_default().to_owned(),
         },
-        cluster: ClusterInfo { nodes: closing.nodes, ..cluster(inventory) },
-        velero: velero(inventory, collected.evidence.velero_version.as_ref()),
-        target: target(inventory, closing),
+        cluster: ClusterInfo { nodes: closing.nodes, ..cluster(snapshot) },
+        velero: velero(snapshot, collected.evidence.velero_version.as_ref()),
+        target: target(snapshot, closing),
         request: serde_json::to_value(&subject.spec).unwrap_or_default(),
         window: Window { from: window.from.unwrap_or(Timestamp::UNIX_EPOCH), to: window.to.unwrap_or(now) },
         started_at: *started,
         finished_at: now,
         outcome: if collected.errors() == 0 { Outcome::Completed } else { Outcome::PartiallyFailed },
-        namespaces: namespaces(inventory),
+        namespaces: namespaces(snapshot),
         empty: collected.empty.clone(),
         missing: collected.missing.clone(),
         trimmed: collected.trimmed.clone(),
@@ -113,17 +113,18 @@ fn bundle(subject: &Subject, place: &Place) -> BundleInfo {
     }
 }
 
-fn cluster(inventory: &Inventory) -> ClusterInfo {
-    let version = inventory.kubernetes.as_ref().and_then(|version| version["gitVersion"].as_str());
+fn cluster(snapshot: &Snapshot) -> ClusterInfo {
+    let version = snapshot.installation.kubernetes.as_ref().and_then(|version| version["gitVersion"].as_str());
     ClusterInfo { git_version: version.unwrap_or_default().to_owned(), nodes: None }
 }
 
-fn velero(inventory: &Inventory, seen: Option<&(String, String)>) -> VeleroInfo {
+fn velero(snapshot: &Snapshot, seen: Option<&(String, String)>) -> VeleroInfo {
     let images = |plugins: bool| -> Vec<String> {
-        let mut images: Vec<String> = inventory
+        let mut images: Vec<String> = snapshot
+            .installation
             .servers
             .iter()
-            .chain(&inventory.node_agents)
+            .chain(&snapshot.installation.node_agents)
             .flat_map(|workload| &workload.containers)
             .filter(|(name, ..)| (name != "velero" && name != "node-agent") == plugins)
             .map(|(_, image, _)| image.clone())
@@ -133,15 +134,18 @@ fn velero(inventory: &Inventory, seen: Option<&(String, String)>) -> VeleroInfo 
         images
     };
     VeleroInfo {
-        namespace: inventory.namespace.clone(),
-        version: seen.map(|(version, _)| version.clone()).or(inventory.reported_version.clone()).unwrap_or_default(),
+        namespace: snapshot.installation.namespace.clone(),
+        version: seen
+            .map(|(version, _)| version.clone())
+            .or(snapshot.installation.reported_version.clone())
+            .unwrap_or_default(),
         images: images(false),
         plugins: images(true),
     }
 }
 
-fn target(inventory: &Inventory, closing: &FinalState) -> Option<TargetInfo> {
-    let target = inventory.target.as_ref()?;
+fn target(snapshot: &Snapshot, closing: &FinalState) -> Option<TargetInfo> {
+    let target = snapshot.target.object.as_ref()?;
     let text = |pointer: &str| target.raw.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     Some(TargetInfo {
         api_version: text("/apiVersion"),
@@ -156,9 +160,9 @@ fn target(inventory: &Inventory, closing: &FinalState) -> Option<TargetInfo> {
     })
 }
 
-fn namespaces(inventory: &Inventory) -> Vec<NamespaceInfo> {
-    let own = NamespaceInfo { name: inventory.namespace.clone(), why: "Velero".to_owned(), looked: true };
-    let touched = inventory.touched.iter().map(|touched| NamespaceInfo {
+fn namespaces(snapshot: &Snapshot) -> Vec<NamespaceInfo> {
+    let own = NamespaceInfo { name: snapshot.installation.namespace.clone(), why: "Velero".to_owned(), looked: true };
+    let touched = snapshot.namespaces.candidates.iter().map(|touched| NamespaceInfo {
         name: touched.namespace.clone(),
         why: touched.why.clone(),
         looked: touched.looked == Looked::Yes,

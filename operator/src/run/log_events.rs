@@ -7,9 +7,9 @@ use debugbundle_archive::Entry;
 use debugbundle_format::{StoreFile, layout, manifest::SourceKind};
 
 use crate::{
-    collect::Shallow,
     diagnose::{self, TimelineEvent},
-    inventory::{Inventory, TargetObject},
+    discovery::Snapshot,
+    velero::{Shallow, TargetObject},
 };
 
 /// Most error lines of one log, and of all logs together.
@@ -22,10 +22,10 @@ const LOGS: u64 = 128 << 20;
 const TEXT: usize = 8 * 1024;
 
 /// The events, file by file. Blocks.
-pub(super) fn of(inventory: &Inventory, entries: &[Entry]) -> Vec<TimelineEvent> {
+pub(super) fn of(snapshot: &Snapshot, entries: &[Entry]) -> Vec<TimelineEvent> {
     let mut all = Vec::new();
-    for object in inventory.target.iter().chain(&inventory.backup) {
-        of_object(object, &inventory.namespace, entries, &mut all);
+    for object in snapshot.target.object.iter().chain(&snapshot.target.backup) {
+        of_object(object, &snapshot.installation.namespace, entries, &mut all);
     }
     let mut room = LOGS;
     for entry in entries.iter().filter(|entry| entry.source.kind == SourceKind::PodLog) {

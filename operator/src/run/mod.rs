@@ -1,12 +1,12 @@
 //! One run: from the cluster's state to the verified object in the store. It does not depend on the controller:
 //! `kubectl debugbundle collect` uses the same first half without a cluster-side operator.
 //!
-//! * [`pack`]: inventory, plan, collect, diagnose.
+//! * [`pack`]: discover, plan, collect, diagnose.
+//! * [`packed`]: its result.
 //! * [`sealing`]: the operator's own files, the archive, and its check.
 //! * [`backoff`]: the pauses between tries, shared by the bundles of a location.
 //! * [`deliver`]: upload under a write-ahead journal, verify.
 //! * [`destination`]: which location, which credential, which key.
-//! * [`of_target`]: the location of the target's own files.
 //! * [`log_events`]: events for the timeline from logs and operations.
 //! * [`password`]: Velero's repository password, read only to mask it.
 //! * [`rules`]: memory for the user's compiled rules, shared by all runs.
@@ -21,8 +21,8 @@ mod final_state;
 mod head;
 mod locations;
 mod log_events;
-mod of_target;
 pub mod pack;
+mod packed;
 mod password;
 mod rules;
 mod sealing;
@@ -44,7 +44,8 @@ use crate::{
 
 pub use deliver::Journal;
 pub use destination::Destination;
-pub use pack::{Packed, Store};
+pub use pack::Store;
+pub use packed::Packed;
 pub use tracker::Tracker;
 
 /// The settings of a process that concern runs.

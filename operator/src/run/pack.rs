@@ -1,135 +1,49 @@
-//! The first half of a run: inventory, plan, collect, diagnose. The result, by way of [`super::sealing`], is a closed
-//! and checked file in the spool and the few facts for status; both survive a crash of the process.
+//! The first half of a run, stage by stage: find, plan, read, explain. The result, by way of [`super::sealing`], is a
+//! [`Packed`] bundle.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use debugbundle_archive::{OWNER_NOTE, Sealed, Spool};
-use debugbundle_crd::{Bundle, Finding, Reason, Stage, TargetKind};
-use debugbundle_format::text;
+use debugbundle_archive::Spool;
+use debugbundle_crd::{Reason, Stage};
+use debugbundle_format::manifest::Need;
 use debugbundle_redact::Redactor;
 use debugbundle_redact_check::Detector;
 use futures::FutureExt as _;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::{
-    Destination, Engine, Subject, Tracker,
-    destination::notes,
+    Engine, Packed, Subject, Tracker,
     final_state::{self, FinalState},
     head::RunResult,
+    password::RepositoryPassword,
     sealing::Sealing,
+    stores::Stores,
 };
 use crate::{
     access,
     budget::Shares,
     cluster::{Cluster, chain},
-    collect::{self, CollectError, Collector, Pace, StoreFiles},
+    collect::{self, CollectError, Collected, Collector, Pace},
     crash, diagnose,
+    discovery::{self, InventoryError, Scope, Snapshot},
     error::Fault,
-    inventory::{self, Inventory, InventoryError, Relevance, Scope},
-    plan, runlog, self_redaction, shared_answers,
-    status::Outcome,
-    store::Upload,
+    location::ProbeReport,
+    plan::{self, Plan},
+    runlog, self_redaction, shared_answers,
 };
 
 /// The most of the collection's time that the inventory may take.
 const INVENTORY: Duration = Duration::from_mins(2);
-/// The most time for reading the target's files, and the least time for reading the namespaces that they name.
-const RESULTS: Duration = Duration::from_secs(30);
 /// The part of the collection's time that is left for sealing.
 const TO_SEAL: Duration = Duration::from_secs(5);
-
-/// A sealed bundle and the facts for its status.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Packed {
-    /// The archive.
-    #[serde(skip)]
-    pub(super) sealed: Option<Sealed>,
-    /// Its top directory.
-    pub root: String,
-    /// The location it is meant for; empty if it is not uploaded.
-    pub location: String,
-    pub(super) bucket: String,
-    pub(super) key: String,
-    /// Number of wanted items that it lacks.
-    pub missing: i64,
-    pub(super) warnings: i64,
-    /// The cause of the target's end.
-    pub cause: Option<String>,
-    /// The findings.
-    pub findings: Vec<Finding>,
-}
-
-impl Packed {
-    /// The bundle that an earlier process packed in this folder, if it is complete.
-    pub fn reopen(dir: &Path) -> Option<Self> {
-        let sealed = Sealed::reopen(dir)?;
-        let note = std::fs::read(dir.join(OWNER_NOTE)).ok()?;
-        let packed: Self = serde_json::from_slice(&note).ok()?;
-        Some(Self { sealed: Some(sealed), ..packed })
-    }
-
-    /// The archive.
-    ///
-    /// # Panics
-    /// Never: both makers of a `Packed` set it.
-    pub fn sealed(&self) -> &Sealed {
-        self.sealed.as_ref().expect("pack and reopen set it")
-    }
-
-    /// The facts for status.
-    pub fn outcome(&self) -> Outcome {
-        let sealed = self.sealed();
-        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        let bundle = Bundle {
-            storage_location: self.location.clone(),
-            bucket: self.bucket.clone(),
-            key: self.key.clone(),
-            bytes: number(sealed.bytes),
-            size: text::human_bytes(sealed.bytes),
-            sha256: sealed.sha256.clone(),
-            entries: number(sealed.entries),
-            manifest_offset: number(sealed.manifest_offset),
-            manifest_length: number(sealed.manifest_length),
-        };
-        Outcome { bundle, missing: self.missing, errors: self.missing, warnings: self.warnings }
-    }
-
-    /// The same bundle with this place: its location may have been mended since it was sealed.
-    #[must_use]
-    pub fn at(&self, destination: &Destination) -> Self {
-        Self {
-            location: destination.location.name.clone(),
-            bucket: destination.bucket().to_owned(),
-            key: destination.key.as_str().to_owned(),
-            ..self.clone()
-        }
-    }
-
-    /// Whether it was meant for this place.
-    pub fn is_for(&self, destination: &Destination) -> bool {
-        self.bucket == destination.bucket() && self.key == destination.key.as_str()
-    }
-
-    /// The upload of this bundle.
-    pub fn upload(&self, subject: &Subject) -> Upload<'_> {
-        let sealed = self.sealed();
-        Upload {
-            file: &sealed.file,
-            bytes: sealed.bytes,
-            sha256: &sealed.sha256,
-            meta: notes(subject, self.missing > 0),
-        }
-    }
-}
 
 /// Whether a bundle needs a store to go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,8 +70,20 @@ impl Engine {
         deadline: Instant,
         cancel: &CancellationToken,
     ) -> Result<Packed, Fault> {
-        let masking = OnceLock::new();
-        let work = self.pack_to_the_end(subject, store, dir, tracker, deadline, cancel, &masking);
+        let (masking, clock) = (OnceLock::new(), Instant::now());
+        let run = Run {
+            subject,
+            store,
+            dir,
+            tracker,
+            deadline,
+            cancel,
+            started: Timestamp::now(),
+            clock,
+            since: shared_answers::since(subject.asked),
+            time_for_rules: deadline.saturating_duration_since(clock) / 2,
+        };
+        let work = self.pack_to_the_end(&run, &masking);
         tokio::select! {
             packed = work.instrument(runlog::span(subject)) => packed.map_err(|fault| masked(fault, masking.get())),
             () = cancel.cancelled() => {
@@ -170,160 +96,187 @@ impl Engine {
         }
     }
 
-    #[allow(clippy::too_many_arguments, reason = "each is one thing that packing needs")]
-    async fn pack_to_the_end(
-        &self,
-        subject: &Subject,
-        store: Store,
-        dir: &Path,
-        tracker: &Tracker,
-        deadline: Instant,
-        cancel: &CancellationToken,
-        masking: &OnceLock<Arc<Redactor>>,
-    ) -> Result<Packed, Fault> {
-        let started = Timestamp::now();
-        let clock = Instant::now();
+    async fn pack_to_the_end(&self, run: &Run<'_>, masking: &OnceLock<Arc<Redactor>>) -> Result<Packed, Fault> {
+        let found = self.find(run).boxed().await?;
+        // Set only here, so this cannot fail.
+        let _ = masking.set(Arc::clone(&found.redactor));
+        let planned = self.plan(run, &found).await;
+        crash::point("collecting");
+        let read = self.read(run, &found, planned.plan).boxed().await?;
+        let (result, sealing) = self.explain(run, found, (planned.wanted, planned.answers), read).await;
+        run.tracker.stage(Stage::Seal, "closing the archive");
+        let span = tracing::Span::current();
+        let seal = move || span.in_scope(|| sealing.seal(result.result, &result.probes));
+        tokio::task::spawn_blocking(seal).await.map_err(|_| Fault::Transient {
+            reason: Reason::Interrupted,
+            message: "sealing was interrupted".to_owned(),
+        })?
+    }
+
+    /// Finds the target and what is around it, and opens the stores.
+    async fn find(&self, run: &Run<'_>) -> Result<Found, Fault> {
+        let Run { subject, tracker, deadline, .. } = *run;
         tracker.stage(Stage::Inventory, "compiling redaction.rules");
-        let time_for_rules = deadline.saturating_duration_since(clock) / 2;
-        let rules = self.rules.compiled(&subject.spec.redaction.rules, deadline).await?.for_time(time_for_rules);
-        let for_inventory = Instant::now() + INVENTORY;
+        let rules = self.rules.compiled(&subject.spec.redaction.rules, deadline).await?.for_time(run.time_for_rules);
+        let soon = deadline.min(Instant::now() + INVENTORY);
         tracker.stage(Stage::Inventory, "finding out what there is");
-        let since = shared_answers::since(subject.asked);
-        let cluster = Cluster::new(self.client.clone()).sharing(Arc::clone(&self.answers), since);
-        let mut inventory = self.inventory(&cluster, subject, deadline).await?;
-        let stores = self.stores(subject, store).boxed().await?;
-        let results_lead = match &stores.files {
-            Ok(files) => take_up_files(&mut inventory, files.as_ref(), cluster.idle(), deadline).await,
-            Err(_) => false,
-        };
-        inventory.touch_named(results_lead);
-        // Namespaces that might have lost their place are read only now, in the rest of the time.
-        let left = for_inventory.saturating_duration_since(Instant::now()).max(RESULTS);
-        let limit = left.min(deadline.saturating_duration_since(Instant::now()));
-        Box::pin(inventory::follow(&cluster, &mut inventory, limit)).await;
+        let cluster = Cluster::new(self.client.clone()).sharing(Arc::clone(&self.answers), run.since);
+        let spec = &subject.spec;
+        let located = discovery::locate(
+            &cluster,
+            &self.options.namespace,
+            spec.target.as_ref(),
+            &spec.namespaces,
+            self.scope(),
+            soon,
+        );
+        let refs = Box::pin(located).await.map_err(|error| of_discovery(&error))?;
+        let stores = self.stores(subject, &refs, run.store).boxed().await?;
+        let files = stores.files.as_deref().ok();
+        let snapshot = Box::pin(discovery::discover(&cluster, refs, spec, files, soon, deadline)).await;
         let mut password = self.repository_password().await?;
         let mut known = stores.known.clone();
         known.extend(password.known.take());
         let detector = Detector::new(known.iter().map(|(rule, value)| (*rule, value.expose())));
         let redactor = Arc::new(crash::with_rule_off(Redactor::of_known(known).with(rules)));
-        // Set only here, so this cannot fail.
-        let _ = masking.set(Arc::clone(&redactor));
-        let spool = Spool::create(dir, self.options.spool_limit).map_err(full)?;
-        let mut plan = plan::plan(&subject.spec, &inventory, started);
+        let spool = Spool::create(run.dir, self.options.spool_limit).map_err(full)?;
+        Ok(Found { cluster, snapshot, stores, password, detector, redactor, spool })
+    }
+
+    /// Plans the items, without those that the API server would refuse.
+    async fn plan(&self, run: &Run<'_>, found: &Found) -> Planned {
+        let snapshot = &found.snapshot;
+        let mut plan = plan::plan(&run.subject.spec, snapshot, run.started);
         let wanted = plan.items.len();
         let mut needs = access::needs(&plan);
         needs.insert(final_state::need());
-        let answers = self.access.check(&self.client, needs, since, deadline).await;
-        let borders = access::ReadScope::of(&inventory);
-        access::without_denied(&mut plan, &answers, &borders);
-        let inventory_ms = millis(clock);
-        tracing::debug!(
-            ms = inventory_ms,
-            items = plan.items.len(),
-            namespaces = inventory.touched.len() + 1,
-            "Planned"
-        );
-        crash::point("collecting");
+        let answers = self.access.check(&self.client, needs, run.since, run.deadline).await;
+        access::without_denied(&mut plan, &answers, &access::ReadScope::of(snapshot));
+        let namespaces = snapshot.namespaces.candidates.len() + 1;
+        tracing::debug!(ms = millis(run.clock), items = plan.items.len(), namespaces, "Planned");
+        Planned { plan, wanted, answers }
+    }
 
+    /// Reads the items, and probes the locations beside them.
+    async fn read(&self, run: &Run<'_>, found: &Found, plan: Plan) -> Result<Read, Fault> {
+        let Run { subject, tracker, deadline, .. } = *run;
+        let (inventory_ms, clock) = (millis(run.clock), Instant::now());
         tracker.stage(Stage::Collect, "reading");
-        let clock = Instant::now();
         let collector = Collector {
-            cluster: cluster.clone(),
-            redactor: Arc::clone(&redactor),
-            spool: Arc::clone(&spool),
-            store: stores.files.clone(),
+            cluster: found.cluster.clone(),
+            redactor: Arc::clone(&found.redactor),
+            spool: Arc::clone(&found.spool),
+            store: found.stores.files.clone(),
             pace: Pace::default(),
             nodes: self.nodes.clone(),
             movers: self.movers.clone(),
             shares: Shares::of(self.options.bundle_limit, self.options.spool_limit),
         };
         let until = deadline - TO_SEAL.min(deadline.saturating_duration_since(clock) / 4);
-        let collecting = tracker.collecting();
         let window = plan.logs.window;
-        let (collected, locations) = tokio::join!(
-            collect::collect(&collector, &inventory, plan, collecting, cancel, until),
-            self.look_at_locations(subject, stores.survey.as_ref(), until).boxed(),
+        let (collected, probes) = tokio::join!(
+            collect::collect(&collector, &found.snapshot, plan, tracker.collecting(), run.cancel, until),
+            self.look_at_locations(subject, found.stores.survey.as_ref(), until).boxed(),
         );
-        let mut collected = collected.map_err(of_collect)?;
-        fast_enough(&redactor, time_for_rules)?;
-        let closing = FinalState::ask(&cluster, &inventory, &answers, deadline).await;
-        let collect_ms = millis(clock);
-        tracing::debug!(
-            ms = collect_ms,
-            entries = collected.entries.len(),
-            missing = collected.missing.len(),
-            errors = collected.errors(),
-            "Collected"
-        );
-
-        tracker.stage(Stage::Diagnose, "looking for the cause");
-        let clock = Instant::now();
-        // Without a target, the bundle is about every location.
-        let location = subject.spec.target.as_ref().and(stores.of_target.as_deref());
-        let mut diagnosis = diagnose::diagnose(&collected.evidence, location);
-        password.warn(&inventory.namespace, &mut diagnosis);
-        let ms = [inventory_ms, collect_ms, millis(clock)];
-        tracing::debug!(ms = ms[2], findings = diagnosis.findings.len(), "Diagnosed");
-        let mut permissions = access::told(&answers, &collected.missing, &inventory.namespace);
-        permissions.push(password.permission(&inventory.namespace, &borders));
-        collected.missing.extend(password.missing(&inventory.namespace, &borders));
-        let log = runlog::kept();
-        let found =
-            RunResult { started, inventory, window, wanted, permissions, collected, diagnosis, ms, closing, log };
-
-        tracker.stage(Stage::Seal, "closing the archive");
-        let place = stores.place.unwrap_or_default();
-        let sealing = Sealing {
-            subject: subject.clone(),
-            place,
-            version: self.options.version.clone(),
-            spool,
-            redactor,
-            detector,
-        };
-        let span = tracing::Span::current();
-        tokio::task::spawn_blocking(move || span.in_scope(|| sealing.seal(found, &locations))).await.map_err(|_| {
-            Fault::Transient { reason: Reason::Interrupted, message: "sealing was interrupted".to_owned() }
-        })?
+        let collected = collected.map_err(of_collect)?;
+        fast_enough(&found.redactor, run.time_for_rules)?;
+        let (entries, missing, errors) = (collected.entries.len(), collected.missing.len(), collected.errors());
+        tracing::debug!(ms = millis(clock), entries, missing, errors, "Collected");
+        Ok(Read { window, collected, probes, ms: [inventory_ms, millis(clock)] })
     }
 
-    async fn inventory(&self, cluster: &Cluster, subject: &Subject, deadline: Instant) -> Result<Inventory, Fault> {
-        let scope = Scope {
+    /// Looks for the cause, and gathers what the operator writes itself.
+    async fn explain(
+        &self,
+        run: &Run<'_>,
+        found: Found,
+        (wanted, answers): (usize, BTreeMap<Need, bool>),
+        read: Read,
+    ) -> (Explained, Sealing) {
+        let Found { cluster, snapshot, stores, password, detector, redactor, spool } = found;
+        let Read { window, mut collected, probes, ms: [inventory_ms, collect_ms] } = read;
+        let closing = FinalState::ask(&cluster, &snapshot, &answers, run.deadline).await;
+        run.tracker.stage(Stage::Diagnose, "looking for the cause");
+        let clock = Instant::now();
+        // Without a target, the bundle is about every location.
+        let location = run.subject.spec.target.as_ref().and(stores.of_target.as_deref());
+        let mut diagnosis = diagnose::diagnose(&collected.evidence, location);
+        let velero = &snapshot.installation.namespace;
+        password.warn(velero, &mut diagnosis);
+        let ms = [inventory_ms, collect_ms, millis(clock)];
+        tracing::debug!(ms = ms[2], findings = diagnosis.findings.len(), "Diagnosed");
+        let scope = access::ReadScope::of(&snapshot);
+        let mut permissions = access::told(&answers, &collected.missing, velero);
+        permissions.push(password.permission(velero, &scope));
+        collected.missing.extend(password.missing(velero, &scope));
+        let (started, log) = (run.started, runlog::kept());
+        let result =
+            RunResult { started, snapshot, window, wanted, permissions, collected, diagnosis, ms, closing, log };
+        let place = stores.place.unwrap_or_default();
+        let (subject, version) = (run.subject.clone(), self.options.version.clone());
+        (Explained { result, probes }, Sealing { subject, place, version, spool, redactor, detector })
+    }
+
+    fn scope(&self) -> Scope {
+        Scope {
             namespaces: self.options.allowed_namespaces.as_ref().map(|names| names.iter().cloned().collect()),
             cluster_read: self.options.cluster_read,
-        };
-        let limit = INVENTORY.min(deadline.saturating_duration_since(Instant::now()));
-        let taken = inventory::take(cluster, &self.options.namespace, &subject.spec, scope, limit);
-        Box::pin(taken).await.map_err(|error| match &error {
-            InventoryError::Api { .. } => Fault::Transient { reason: error.reason(), message: chain(&error) },
-            _ => Fault::terminal(error.reason(), error.to_string()),
-        })
+        }
     }
 }
 
-/// Adds what the target's files name, in this order: claims and snapshots of failed volumes and operations; namespaces
-/// in its results, whose quotas and events may explain the failure, though a warning may name many; namespaces in a
-/// Restore's resource list, where restored pods may not come up. Returns whether the results name any.
-async fn take_up_files(inventory: &mut Inventory, files: &dyn StoreFiles, idle: Duration, deadline: Instant) -> bool {
-    let Some(target) = inventory.target.as_ref().filter(|target| target.files_may_be_there()) else { return false };
-    let (kind, name) = (target.kind, target.name.clone());
-    let troubled = target.phase != "Completed";
-    let until = deadline.min(Instant::now() + RESULTS);
-    let leads = collect::leads(files, kind, &name, idle, until).await;
-    inventory.lead(&leads, &format!("volume info or item operations of {kind} {name}"));
-    let mut results_lead = false;
-    if troubled {
-        let namespaces = collect::troubled_namespaces(files, kind, &name, idle, until).await;
-        results_lead = !namespaces.texts.is_empty();
-        let why = format!("results of {kind} {name}");
-        inventory.touch(&namespaces.texts, namespaces.left_out, &why, Relevance::Trouble);
+/// One run: what does not change from stage to stage.
+struct Run<'a> {
+    subject: &'a Subject,
+    store: Store,
+    dir: &'a Path,
+    tracker: &'a Tracker,
+    deadline: Instant,
+    cancel: &'a CancellationToken,
+    started: Timestamp,
+    clock: Instant,
+    /// Shared answers of the API server must not be older.
+    since: Instant,
+    time_for_rules: Duration,
+}
+
+/// What was found before anything is planned.
+struct Found {
+    cluster: Cluster,
+    snapshot: Snapshot,
+    stores: Stores,
+    password: RepositoryPassword,
+    detector: Detector,
+    redactor: Arc<Redactor>,
+    spool: Arc<Spool>,
+}
+
+/// The plan, the number of its items before refused ones were taken out, and the permissions.
+struct Planned {
+    plan: Plan,
+    wanted: usize,
+    answers: BTreeMap<Need, bool>,
+}
+
+/// What was read, and how long finding and reading took (milliseconds).
+struct Read {
+    window: plan::Window,
+    collected: Collected,
+    probes: Vec<ProbeReport>,
+    ms: [u64; 2],
+}
+
+/// All that is written into the bundle besides the entries.
+struct Explained {
+    result: RunResult,
+    probes: Vec<ProbeReport>,
+}
+
+fn of_discovery(error: &InventoryError) -> Fault {
+    match error {
+        InventoryError::Api { .. } => Fault::Transient { reason: error.reason(), message: chain(error) },
+        _ => Fault::terminal(error.reason(), error.to_string()),
     }
-    if kind == TargetKind::Restore {
-        let (namespaces, more) = collect::restored_namespaces(files, &name, idle, until).await;
-        let why = format!("resource list of {kind} {name}");
-        inventory.touch(&namespaces, u64::from(more), &why, Relevance::Named);
-    }
-    results_lead
 }
 
 /// Fails once the user's rules took all of their time: lines since then are masked whole.

@@ -62,7 +62,7 @@ impl Sealing {
             let entry = unless_full(super::locations::write(report, &self.spool, &self.redactor), &path, &mut found)?;
             found.collected.entries.extend(entry);
         }
-        let moments = log_events::of(&found.inventory, &found.collected.entries);
+        let moments = log_events::of(&found.snapshot, &found.collected.entries);
         found.diagnosis.point_at(&moments);
         let timeline = diagnose::timeline(&found.collected.evidence, moments);
         let mut telling = OwnFiles::of(found, timeline);
@@ -163,7 +163,7 @@ fn own_texts(subject: &Subject, telling: &OwnFiles) -> Vec<(BundlePath, Vec<u8>)
     if !timeline.is_empty() {
         texts.push((layout::analysis("timeline.jsonl"), lines(timeline)));
     }
-    let target = found.inventory.target.as_ref();
+    let target = found.snapshot.target.object.as_ref();
     let status = |field: &str| target.and_then(|t| t.raw["status"][field].as_str());
     let paths: Vec<&str> = found.collected.entries.iter().map(|e| e.segment.path().as_str()).collect();
     let look_at: Vec<&str> = ["results.json", "restore.log", "backup.log", "from-server.log"]

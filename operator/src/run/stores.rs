@@ -7,14 +7,15 @@ use debugbundle_crd::Reason;
 use debugbundle_redact::Secret;
 
 use super::{
-    Engine, Store, Subject,
+    Destination, Engine, Store, Subject,
     destination::{self, Place, Survey, in_time},
     locations,
 };
 use crate::{
-    collect::{StoreFailure, StoreFiles},
+    discovery::TargetRefs,
     error::Fault,
     location::{self, AccessMode, Location},
+    velero::{CachedFiles, StoreFailure, StoreFiles},
 };
 
 /// What a run must know about its stores before it collects.
@@ -36,8 +37,8 @@ impl Engine {
     ///
     /// # Errors
     /// The run needs a location and has none, or the API server does not return the values that must be masked.
-    pub(super) async fn stores(&self, subject: &Subject, store: Store) -> Result<Stores, Fault> {
-        let survey = match self.survey(subject).await {
+    pub(super) async fn stores(&self, subject: &Subject, refs: &TargetRefs, store: Store) -> Result<Stores, Fault> {
+        let survey = match destination::survey(subject, refs) {
             Ok(survey) => survey,
             Err(fault) if store == Store::Required => return Err(fault),
             Err(fault) => {
@@ -72,7 +73,10 @@ impl Engine {
                 Err(_) => self.known_of(&survey, location).await?,
             });
             if is(&source, location) {
-                files = opened.map(|destination| destination.files()).map_err(|fault| failure(&fault));
+                let cached = |destination: Destination| -> Arc<dyn StoreFiles> {
+                    Arc::new(CachedFiles::new(destination.files()))
+                };
+                files = opened.map(cached).map_err(|fault| failure(&fault));
             }
         }
         if let Err(fault) = &source {

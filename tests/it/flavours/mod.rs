@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use debugbundle_crd::{DebugBundleSpec, Phase, TargetKind};
 use debugbundle_format::manifest::{MissingCode, MissingSeverity};
-use debugbundle_operator::inventory::PodRole;
+use debugbundle_operator::velero::PodRole;
 use harness::{
     Context, LogScript, Operator, TestCluster, bundle::Unpacked, pod, until, with_namespace, with_namespace_on,
 };

@@ -12,7 +12,7 @@ use debugbundle_crd::{DebugBundleSpec, Phase, TargetKind};
 use debugbundle_format::manifest::{MissingCode, MissingSeverity};
 use debugbundle_operator::{
     cluster::Cluster,
-    inventory::{self, InventoryError, Scope},
+    discovery::{self, InventoryError, Scope},
 };
 use futures::future::BoxFuture;
 use harness::{Context, Operator, until, with_namespace_on};

@@ -9,7 +9,7 @@ use debugbundle_redact::Redactor;
 
 use super::*;
 use crate::{
-    inventory::fixture::inventory,
+    discovery::fixture::snapshot,
     plan::{Priority, Want},
 };
 
@@ -71,7 +71,7 @@ fn told(closed: &Closed) -> Vec<(&str, &str, u64)> {
 #[test]
 fn logs_that_stand_in_for_others_are_charged_and_shortened_like_these() {
     let place = place(1 << 30);
-    let mut room = BudgetedEntries::new(3 * MIB, &inventory());
+    let mut room = BudgetedEntries::new(3 * MIB, &snapshot());
     for pod in ["a", "b", "c"] {
         room.take_log(entry(&place.desk, &log_path(pod), 4 * MIB), true);
     }
@@ -101,7 +101,7 @@ fn logs_that_stand_in_for_others_are_charged_and_shortened_like_these() {
 #[test]
 fn what_no_step_may_touch_goes_too_when_there_is_no_room_for_it() {
     let place = place(1 << 30);
-    let mut room = BudgetedEntries::new(MIB, &inventory());
+    let mut room = BudgetedEntries::new(MIB, &snapshot());
     take_object(&mut room, &place.desk, "velero/restores/r1/results.json", MIB / 2);
     take_object(&mut room, &place.desk, "velero/restores/r1/large.json", 4 * MIB);
     room.take_log(entry(&place.desk, &log_path("a"), 2 * MIB), false);
@@ -120,7 +120,7 @@ fn what_no_step_may_touch_goes_too_when_there_is_no_room_for_it() {
 #[test]
 fn many_entries_take_room_though_each_is_almost_empty() {
     let place = place(1 << 30);
-    let mut room = BudgetedEntries::new(150 * budget::PER_ENTRY, &inventory());
+    let mut room = BudgetedEntries::new(150 * budget::PER_ENTRY, &snapshot());
     for n in 0..200 {
         room.take_log(entry(&place.desk, &log_path(&format!("p{n}")), 1), false);
     }

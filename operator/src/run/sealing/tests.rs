@@ -4,14 +4,13 @@
 use std::{collections::BTreeMap, io::Read as _, path::PathBuf};
 
 use debugbundle_crd::Severity;
-
 use serde_json::Value;
 
 use super::*;
 use crate::{
     collect::{Collected, Evidence},
     diagnose::{CauseStep, Diagnosis, Proof, WITHHELD},
-    inventory::fixture,
+    discovery::fixture,
     plan::Window,
     run::{Origin, final_state::FinalState},
 };
@@ -58,7 +57,7 @@ fn found(entries: Vec<Entry>, diagnosis: Diagnosis) -> RunResult {
     };
     RunResult {
         started: now,
-        inventory: fixture::inventory(),
+        snapshot: fixture::snapshot(),
         window: Window::default(),
         wanted: collected.wanted,
         permissions: Vec::new(),

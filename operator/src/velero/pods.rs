@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::nodes::NodeRequirements;
+use super::node_requirements::NodeRequirements;
 
 /// A pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Pod {
     /// Claims it mounts, including those of its ephemeral volumes.
     pub claims: Vec<String>,
     /// What it requires of a node, if no node takes it.
-    pub(crate) wish: Option<NodeRequirements>,
+    pub(crate) node_requirements: Option<NodeRequirements>,
     /// Its containers: init, main, ephemeral.
     pub containers: Vec<Container>,
     /// What it is to Velero.
@@ -51,7 +51,7 @@ pub struct Owner {
 
 impl Owner {
     /// The controller in an object's `ownerReferences`.
-    pub(super) fn of(object: &Value) -> Option<Self> {
+    pub(crate) fn of(object: &Value) -> Option<Self> {
         let owner = array(object, "/metadata/ownerReferences").find(|owner| owner["controller"] == true)?;
         // The core group's `apiVersion` contains no group.
         let group = owner["apiVersion"].as_str()?.split_once('/').map_or("", |(group, _)| group).to_owned();
@@ -160,7 +160,7 @@ impl Pod {
             created: text("/metadata/creationTimestamp").parse().ok(),
             owner: Owner::of(pod),
             claims: array(pod, "/spec/volumes").filter_map(claim).collect(),
-            wish: NodeRequirements::read(pod),
+            node_requirements: NodeRequirements::read(pod),
             containers,
             role: PodRole::Other,
             name,
@@ -191,11 +191,11 @@ fn read_container(kind: ContainerType, container: &Value, status: &Value) -> Opt
     })
 }
 
-pub(super) fn array<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
+pub(crate) fn array<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
     value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
 }
 
-pub(super) fn labels(value: &Value, pointer: &str) -> BTreeMap<String, String> {
+pub(crate) fn labels(value: &Value, pointer: &str) -> BTreeMap<String, String> {
     let labels = value.pointer(pointer).and_then(Value::as_object);
     let text = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
     labels.into_iter().flatten().filter_map(text).collect()

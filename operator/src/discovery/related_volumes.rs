@@ -1,11 +1,13 @@
 //! The objects on the way from the target to a cause, and how one leads to the next. Pure; `follow` does the walk.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{ObjectName, Owner, Pod, is_dns_name};
-use crate::cluster::ApiKind;
+use crate::{
+    cluster::ApiKind,
+    velero::{ObjectName, Owner, Pod, is_dns_name},
+};
 
 /// Objects on the way from the target to a cause, besides pods, claims and nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,10 +40,8 @@ pub struct RelatedVolumes {
     pub priority_classes: BTreeSet<String>,
     /// `ServiceAccounts` of Velero's server.
     pub server_accounts: BTreeSet<String>,
-    /// Namespaces that were walked through.
-    pub(super) walked: BTreeSet<String>,
-    /// Claims in those namespaces that were named after the walk.
-    pub(super) late: BTreeMap<String, BTreeSet<String>>,
+    /// Claims in Velero's own namespace that the target's files name.
+    pub(super) claims_at_home: BTreeSet<String>,
 }
 
 /// A kind that creates pods, or creates their controllers.
@@ -159,7 +159,7 @@ impl Claim {
 
 /// A VolumeSnapshot, projected to what leads further.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Snapshot {
+pub(super) struct VolumeSnapshotView {
     pub name: String,
     /// The claim that it was taken from.
     pub claim: Option<String>,
@@ -168,7 +168,7 @@ pub(super) struct Snapshot {
     pub group: Option<String>,
 }
 
-impl Snapshot {
+impl VolumeSnapshotView {
     pub(super) fn read(snapshot: &Value) -> Option<Self> {
         let content = ["/status/boundVolumeSnapshotContentName", "/spec/source/volumeSnapshotContentName"];
         Some(Self {

@@ -33,7 +33,7 @@ pub struct TargetObject {
 
 /// The namespaces in the spec of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SpecNamespaces {
+pub(crate) struct SpecNamespaces {
     /// Those that it names.
     pub names: Vec<String>,
     /// It covers others too: all, or those that match a pattern.
@@ -62,23 +62,23 @@ impl TargetObject {
     }
 
     /// The namespaces of the hooks in its spec, if a hook failed; none if the hooks are for all namespaces.
-    pub(super) fn hooked_namespaces(&self) -> Vec<String> {
+    pub(crate) fn hooked_namespaces(&self) -> Vec<String> {
         if self.has_failed_hooks() { self.namespaces_of_hooks() } else { Vec::new() }
     }
 
     /// The same for a Backup that did not finish: one of its hooks may hang.
-    pub(super) fn hooks_of_backup(&self) -> Vec<String> {
+    pub(crate) fn hooks_of_backup(&self) -> Vec<String> {
         if self.kind == TargetKind::Backup { self.namespaces_of_hooks() } else { Vec::new() }
     }
 
     /// A hook failed.
-    pub(super) fn has_failed_hooks(&self) -> bool {
+    pub(crate) fn has_failed_hooks(&self) -> bool {
         let failed = self.raw.pointer("/status/hookStatus/hooksFailed").and_then(Value::as_i64);
         failed.is_some_and(|failed| failed > 0)
     }
 
     /// Velero is working on it.
-    pub(super) fn is_under_way(&self) -> bool {
+    pub(crate) fn is_under_way(&self) -> bool {
         let under_way = ["InProgress", "WaitingForPluginOperations", "Finalizing"];
         under_way.iter().any(|phase| self.phase.starts_with(phase))
     }
@@ -86,7 +86,7 @@ impl TargetObject {
     /// Velero is working on it, or was interrupted: at its start it marks what it finds as Failed
     /// (`pkg/cmd/server/server.go`), without results or other files. Namespaces that results name are nearer to a
     /// cause.
-    pub(super) fn is_unfinished(&self, results_lead: bool) -> bool {
+    pub(crate) fn is_unfinished(&self, results_lead: bool) -> bool {
         self.is_under_way() || (self.phase == "Failed" && !results_lead)
     }
 
@@ -98,7 +98,7 @@ impl TargetObject {
 
     /// The namespaces of its spec; for a Restore, the ones that it restores into. A Restore that names none covers the
     /// namespaces of its Backup.
-    pub(super) fn namespaces_of_spec(&self, backup: Option<&Self>) -> SpecNamespaces {
+    pub(crate) fn namespaces_of_spec(&self, backup: Option<&Self>) -> SpecNamespaces {
         let mapping = self.raw.pointer("/spec/namespaceMapping").and_then(Value::as_object);
         let mapping = mapping.filter(|_| self.kind == TargetKind::Restore);
         let says =

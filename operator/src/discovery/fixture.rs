@@ -1,11 +1,10 @@
-//! An invented cluster with Velero, for tests of the code that uses an inventory.
-
-use std::collections::BTreeSet;
+//! An invented cluster with Velero, for tests of the code that uses a snapshot.
 
 use debugbundle_crd::TargetKind;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::velero::PodRole;
 
 /// A pod of the namespace `keep`.
 pub(crate) fn pod(name: &str, role: PodRole, node: &str, containers: &[(&str, i64)]) -> Pod {
@@ -35,7 +34,7 @@ pub(crate) fn target(kind: TargetKind, phase: &str) -> TargetObject {
 }
 
 /// An inventory of the namespace `keep` with two Velero kinds and nothing in it.
-pub(crate) fn inventory() -> Inventory {
+pub(crate) fn snapshot() -> Snapshot {
     let mut served = Served::default();
     served.add_resource_list(
         "velero.io",
@@ -44,50 +43,38 @@ pub(crate) fn inventory() -> Inventory {
             {"name": "backups", "kind": "Backup", "namespaced": true, "verbs": ["list"]},
             {"name": "restores", "kind": "Restore", "namespaced": true, "verbs": ["list"]}]}),
     );
-    Inventory {
-        namespace: "keep".to_owned(),
+    Snapshot {
         scope: Scope::everything(),
-        served,
-        kubernetes: None,
-        target: None,
-        backup: None,
-        locations: Vec::new(),
-        servers: Vec::new(),
-        node_agents: Vec::new(),
-        pods: Vec::new(),
-        data: Vec::new(),
-        touched: Vec::new(),
-        further: Omitted::default(),
-        involved: Vec::new(),
-        involved_pods: Vec::new(),
-        unhealthy: Vec::new(),
-        reported_version: None,
-        claims: Vec::new(),
-        nodes: BTreeSet::new(),
-        trail: RelatedVolumes::default(),
-        kin: RelatedObjects::default(),
-        failed: Vec::new(),
-        queue: Queue::default(),
-        unread: Vec::new(),
-        cut: Vec::new(),
-        unnamed: None,
+        installation: Installation {
+            namespace: "keep".to_owned(),
+            served,
+            kubernetes: None,
+            locations: Vec::new(),
+            reported_version: None,
+            servers: Vec::new(),
+            node_agents: Vec::new(),
+            pods: Vec::new(),
+        },
+        target: Target::default(),
+        namespaces: Namespaces::default(),
+        gaps: Gaps::default(),
     }
 }
 
 #[test]
 fn the_location_is_the_backups_else_the_targets_else_the_default_one() {
     let location = |name: &str, default: bool| json!({"metadata": {"name": name}, "spec": {"default": default}});
-    let mut inventory = inventory();
-    inventory.locations = vec![location("silo", true), location("barn", false), location("shed", false)];
-    assert_eq!(inventory.location_name(), Some("silo"));
-    inventory.target = Some(target(TargetKind::Backup, "Failed"));
-    assert_eq!(inventory.location_name(), Some("barn"));
+    let mut snapshot = snapshot();
+    snapshot.installation.locations = vec![location("silo", true), location("barn", false), location("shed", false)];
+    assert_eq!(snapshot.location_name(), Some("silo"));
+    snapshot.target.object = Some(target(TargetKind::Backup, "Failed"));
+    assert_eq!(snapshot.location_name(), Some("barn"));
     let mut backup = target(TargetKind::Backup, "Completed");
     backup.storage_location = Some("shed".to_owned());
-    inventory.backup = Some(backup);
-    assert_eq!(inventory.location_name(), Some("shed"));
-    inventory.locations.remove(2);
-    assert_eq!(inventory.location_name(), None, "a location that is gone is not replaced by another");
+    snapshot.target.backup = Some(backup);
+    assert_eq!(snapshot.location_name(), Some("shed"));
+    snapshot.installation.locations.remove(2);
+    assert_eq!(snapshot.location_name(), None, "a location that is gone is not replaced by another");
 }
 
 #[test]

@@ -14,13 +14,14 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
-    Cut, DISCOVERY, DataObject, InventoryError, OBJECT, Served, TargetObject, Unread,
-    discovery::{self, VELERO},
-    is_data_of,
+    Cut, DISCOVERY, Gaps, InventoryError, OBJECT, Served, Unread,
+    served::{self, VELERO},
     top_n::TopN,
-    valid_label,
 };
-use crate::cluster::{ApiKind, Cluster, ClusterError, ListError, Projected, TakeItems};
+use crate::{
+    cluster::{ApiKind, Cluster, ClusterError, ListError, Projected, TakeItems},
+    velero::{DataObject, TargetObject, is_data_of, valid_label},
+};
 
 /// The most data objects of a target that are followed to their pods; the bundle contains the others, too.
 const DATA: usize = 2000;
@@ -45,10 +46,15 @@ impl<'a> DiscoveryReader<'a> {
         Self { cluster, namespace, deadline, unread: Mutex::default(), cut: Mutex::default() }
     }
 
+    /// Continues with what an earlier reader could not read.
+    pub(super) fn with(self, gaps: Gaps) -> Self {
+        Self { unread: Mutex::new(gaps.unread), cut: Mutex::new(gaps.cut), ..self }
+    }
+
     /// What could not be read, each kind and namespace once; and which kinds were followed only in part.
-    pub(super) fn told(self) -> (Vec<Unread>, Vec<Cut>) {
+    pub(super) fn gaps(self) -> Gaps {
         let unread = self.unread.into_inner().unwrap_or_else(PoisonError::into_inner);
-        (unread, self.cut.into_inner().unwrap_or_else(PoisonError::into_inner))
+        Gaps { unread, cut: self.cut.into_inner().unwrap_or_else(PoisonError::into_inner) }
     }
 
     pub(super) fn lost(&self, unread: Unread) {
@@ -90,7 +96,7 @@ impl<'a> DiscoveryReader<'a> {
         }
         let mut served = Served::default();
         let mut asked = Vec::new();
-        for group in discovery::groups_of_interest(&groups) {
+        for group in served::groups_of_interest(&groups) {
             for version in group.versions {
                 asked.push(self.kinds_of(group.name.clone(), version));
             }

@@ -7,14 +7,17 @@ use futures::StreamExt as _;
 use serde_json::Value;
 
 use super::{
-    Inventory, Looked, NamespaceCandidate, ObjectName, PodRole,
+    Looked, NamespaceCandidate, Relevance, Snapshot,
     around::claim_kind,
     groups,
     pod_filter::{INVOLVED, PodFilter, PodSelection},
     reader::{DiscoveryReader, HANDFUL},
-    related_volumes::{Claim, Controller, PodView, RelatedVolumes, SNAPSHOTS, Snapshot},
+    related_volumes::{Claim, Controller, PodView, RelatedVolumes, SNAPSHOTS, VolumeSnapshotView},
 };
-use crate::cluster::ApiKind;
+use crate::{
+    cluster::ApiKind,
+    velero::{ObjectName, PodRole},
+};
 
 /// Namespaces walked through at once.
 const AT_ONCE: usize = 4;
@@ -65,98 +68,105 @@ pub(super) struct Met {
 }
 
 impl Place {
-    fn of(inventory: &Inventory, namespace: &str, whole: bool) -> Self {
+    fn of(snapshot: &Snapshot, namespace: &str, whole: bool) -> Self {
         let here = |name: &&ObjectName| name.namespace == namespace;
         let names = |name: &ObjectName| name.name.clone();
-        let of_data = inventory.data.iter().filter_map(|object| object.claim.as_ref()).filter(here).map(names);
+        let of_data = snapshot.target.data.iter().filter_map(|object| object.claim.as_ref()).filter(here).map(names);
         // Claims that files named, because something went wrong with them.
-        let waited: BTreeSet<String> = inventory.claims.iter().filter(here).map(names).collect();
+        let waited: BTreeSet<String> = snapshot.namespaces.claims.iter().filter(here).map(names).collect();
         Self {
             namespace: namespace.to_owned(),
-            sieve: PodFilter::of(inventory, namespace, whole),
+            sieve: PodFilter::of(snapshot, namespace, whole),
             claims: of_data.chain(waited.iter().cloned()).collect(),
             waited,
-            snapshots: inventory.served.find(SNAPSHOTS, "volumesnapshots").cloned(),
-            groups: groups::kind(&inventory.served),
+            snapshots: snapshot.installation.served.find(SNAPSHOTS, "volumesnapshots").cloned(),
+            groups: groups::kind(&snapshot.installation.served),
         }
     }
 }
 
 impl DiscoveryReader<'_> {
-    /// Walks through the allowed namespaces that were not walked through yet; in the others, follows the claims that
-    /// were named since.
-    pub(super) async fn follow(&self, inventory: &mut Inventory, which: impl Fn(&NamespaceCandidate) -> bool) {
-        let places: Vec<Place> = inventory
-            .touched
-            .iter()
-            .filter(|touched| touched.looked == Looked::Yes && which(touched))
-            .filter(|touched| !inventory.trail.walked.contains(&touched.namespace))
-            .map(|touched| Place::of(inventory, &touched.namespace, touched.whole))
-            .collect();
+    /// Walks through the allowed namespaces, those first where something went wrong or that were requested, since the
+    /// time may end before the last one; in Velero's own namespace, follows the claims that files name.
+    pub(super) async fn walk_all(&self, snapshot: &mut Snapshot) {
+        let mut candidates: Vec<&NamespaceCandidate> =
+            snapshot.namespaces.candidates.iter().filter(|candidate| candidate.looked == Looked::Yes).collect();
+        candidates.sort_by_key(|candidate| !candidate.whole && candidate.nearness != Relevance::Trouble);
+        let places: Vec<Place> =
+            candidates.iter().map(|candidate| Place::of(snapshot, &candidate.namespace, candidate.whole)).collect();
         let walks = places.into_iter().map(|place| self.walk(place));
         let met: Vec<Met> = futures::stream::iter(walks).buffered(AT_ONCE).collect().await;
         for met in met {
-            inventory.add(met);
+            snapshot.add(met);
         }
-        self.follow_late(inventory).await;
-        inventory.involved_pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-        inventory.involve_agents();
+        self.claims_at_home(snapshot).await;
+        snapshot.namespaces.involved_pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        snapshot.involve_agents();
     }
 
-    /// Follows claims that files name to their volumes and snapshots, in namespaces already walked through.
-    async fn follow_late(&self, inventory: &mut Inventory) {
-        for (namespace, claims) in std::mem::take(&mut inventory.trail.late) {
-            let snapshots = inventory.served.find(SNAPSHOTS, "volumesnapshots").cloned();
-            // Velero makes these where the volumes are, never in its own namespace.
-            let groups = groups::kind(&inventory.served).filter(|_| namespace != self.namespace);
-            let place =
-                Place { namespace, sieve: PodFilter::default(), waited: claims.clone(), claims, snapshots, groups };
-            let (namespace, waited) = (place.namespace.clone(), place.waited.clone());
-            let mut met = Met { namespace, waited, ..Met::default() };
-            self.claims_of(&place, &mut met).await;
-            self.snapshots_of(&place, &mut met).await;
-            self.groups_of(&place, &mut met).await;
-            inventory.trail.store(met);
+    /// Follows claims in Velero's own namespace to their volumes and snapshots.
+    async fn claims_at_home(&self, snapshot: &mut Snapshot) {
+        let claims = snapshot.namespaces.volumes.claims_at_home.clone();
+        if claims.is_empty() {
+            return;
         }
+        let place = Place {
+            namespace: self.namespace.to_owned(),
+            sieve: PodFilter::default(),
+            waited: claims.clone(),
+            claims,
+            snapshots: snapshot.installation.served.find(SNAPSHOTS, "volumesnapshots").cloned(),
+            // Velero makes these where the volumes are, never in its own namespace.
+            groups: None,
+        };
+        let mut met = Met { namespace: place.namespace.clone(), waited: place.waited.clone(), ..Met::default() };
+        self.claims_of(&place, &mut met).await;
+        self.snapshots_of(&place, &mut met).await;
+        snapshot.namespaces.volumes.store(met);
     }
 
     /// What data movers hold in Velero's own namespace: claims and snapshots named like the object they serve.
-    pub(super) async fn at_home(&self, inventory: &mut Inventory) {
-        for object in &inventory.data {
-            inventory.nodes.extend(object.node.clone());
+    pub(super) async fn at_home(&self, snapshot: &mut Snapshot) {
+        for object in &snapshot.target.data {
+            snapshot.namespaces.nodes.extend(object.node.clone());
         }
-        for pod in &inventory.pods {
+        for pod in &snapshot.installation.pods {
             let wanted = match pod.role {
                 PodRole::Server | PodRole::DataMover => true,
                 PodRole::NodeAgent { involved } => involved,
                 PodRole::Maintenance | PodRole::Other => false,
             };
-            if wanted || inventory.target.is_none() {
-                inventory.nodes.extend(pod.node.clone());
+            if wanted || snapshot.target.object.is_none() {
+                snapshot.namespaces.nodes.extend(pod.node.clone());
             }
         }
-        if inventory.data.is_empty() {
+        if snapshot.target.data.is_empty() {
             return;
         }
-        let hosting: BTreeSet<String> =
-            inventory.data.iter().flat_map(|object| [object.name.clone(), format!("{}-cache", object.name)]).collect();
+        let hosting: BTreeSet<String> = snapshot
+            .target
+            .data
+            .iter()
+            .flat_map(|object| [object.name.clone(), format!("{}-cache", object.name)])
+            .collect();
         let names = hosting.clone();
         let own = move |claim: Value| Claim::read(&claim).filter(|claim| names.contains(&claim.name));
         let claims = self.all(&claim_kind(), None, INVOLVED, own).await;
-        let open = inventory.data.iter().filter(|object| !object.is_completed()).map(|object| object.name.clone());
+        let open =
+            snapshot.target.data.iter().filter(|object| !object.is_completed()).map(|object| object.name.clone());
         let open: BTreeSet<String> = open.collect();
         for Claim { name, volume, .. } in claims {
             let waited = open.contains(name.strip_suffix("-cache").unwrap_or(&name)) || open.contains(&name);
-            inventory.trail.waited.extend(volume.clone().filter(|_| waited));
-            inventory.trail.volumes.extend(volume);
-            inventory.claims.push(ObjectName { namespace: self.namespace.to_owned(), name, uid: None });
+            snapshot.namespaces.volumes.waited.extend(volume.clone().filter(|_| waited));
+            snapshot.namespaces.volumes.volumes.extend(volume);
+            snapshot.namespaces.claims.push(ObjectName { namespace: self.namespace.to_owned(), name, uid: None });
         }
-        if let Some(kind) = inventory.served.find(SNAPSHOTS, "volumesnapshots") {
+        if let Some(kind) = snapshot.installation.served.find(SNAPSHOTS, "volumesnapshots") {
             let own = move |snapshot: Value| {
-                let Snapshot { name, content, .. } = Snapshot::read(&snapshot)?;
+                let VolumeSnapshotView { name, content, .. } = VolumeSnapshotView::read(&snapshot)?;
                 hosting.contains(&name).then_some(content).flatten()
             };
-            inventory.trail.contents.extend(self.all(kind, None, INVOLVED, own).await);
+            snapshot.namespaces.volumes.contents.extend(self.all(kind, None, INVOLVED, own).await);
         }
     }
 
@@ -209,67 +219,73 @@ impl DiscoveryReader<'_> {
     }
 }
 
-impl Inventory {
+impl Snapshot {
     fn add(&mut self, mut met: Met) {
         let namespace = met.namespace.clone();
         let (involved, restored) = (std::mem::take(&mut met.involved), std::mem::take(&mut met.restored));
         let (holders, claims) = (std::mem::take(&mut met.holders), std::mem::take(&mut met.claims));
         let (owners, beyond) = (std::mem::take(&mut met.owners), met.beyond);
         let here = |name: String, uid: Option<String>| ObjectName { namespace: namespace.clone(), name, uid };
-        let trail = &mut self.trail;
+        let trail = &mut self.namespaces.volumes;
         trail.pods_beyond += beyond;
         // Missing pods that data names are wanted too: that they are gone is part of the evidence.
         let mut wanted: BTreeMap<String, (bool, bool, ObjectName)> = BTreeMap::new();
-        for object in &self.data {
+        for object in &self.target.data {
             let Some(pod) = object.pod.as_ref().filter(|pod| pod.namespace == namespace) else { continue };
             let completed = object.is_completed();
             let known = wanted.entry(pod.name.clone()).or_insert_with(|| (completed, false, pod.clone()));
             known.0 &= completed;
         }
         for Involved { settled, asked_for, seen: PodView { pod, account, priority_class, ready } } in involved {
-            self.nodes.extend(pod.node.clone());
+            self.namespaces.nodes.extend(pod.node.clone());
             trail.accounts.extend(account.map(|name| here(name, None)));
             trail.priority_classes.extend(priority_class);
             let new = || (settled, ready, here(pod.name.clone(), Some(pod.uid.clone())));
             let known = wanted.entry(pod.name.clone()).or_insert_with(new);
             (known.0, known.1) = (settled, ready);
             if !asked_for {
-                self.involved_pods.push(pod);
+                self.namespaces.involved_pods.push(pod);
             }
         }
         let mut wanted: Vec<(bool, bool, ObjectName)> = wanted.into_values().collect();
         wanted.sort();
-        if !self.touched.iter().any(|touched| touched.whole && touched.namespace == namespace) {
+        if !self.namespaces.candidates.iter().any(|touched| touched.whole && touched.namespace == namespace) {
             trail.pods_beyond += wanted.len().saturating_sub(INVOLVED);
         }
         wanted.truncate(INVOLVED);
         let mut wanted: Vec<ObjectName> = wanted.into_iter().map(|(.., name)| name).collect();
         wanted.sort();
-        self.involved.extend(wanted);
+        self.namespaces.involved.extend(wanted);
         for PodView { pod, .. } in restored {
-            self.nodes.extend(pod.node);
+            self.namespaces.nodes.extend(pod.node);
             trail.restored.push(here(pod.name, Some(pod.uid)));
         }
         for PodView { pod, .. } in holders {
-            self.nodes.extend(pod.node);
+            self.namespaces.nodes.extend(pod.node);
             trail.holders.push(here(pod.name, Some(pod.uid)));
         }
-        let known: BTreeSet<String> =
-            self.claims.iter().filter(|claim| claim.namespace == namespace).map(|claim| claim.name.clone()).collect();
-        self.claims.extend(claims.into_iter().filter(|name| !known.contains(name)).map(|name| here(name, None)));
+        let known: BTreeSet<String> = self
+            .namespaces
+            .claims
+            .iter()
+            .filter(|claim| claim.namespace == namespace)
+            .map(|claim| claim.name.clone())
+            .collect();
+        self.namespaces
+            .claims
+            .extend(claims.into_iter().filter(|name| !known.contains(name)).map(|name| here(name, None)));
         trail.owners.extend(owners.into_iter().map(|(controller, name)| (controller, here(name, None))));
         trail.store(met);
-        trail.walked.insert(namespace);
     }
 
     /// Involves the node agents beside pods that wait for a volume, whichever agent took up the data, and those on
     /// nodes that hold such a volume.
     pub(super) fn involve_agents(&mut self) {
-        let hosting = self.pods.iter().filter(|pod| pod.role == PodRole::DataMover);
-        let waiting = self.involved_pods.iter().chain(&self.unhealthy).chain(hosting);
+        let hosting = self.installation.pods.iter().filter(|pod| pod.role == PodRole::DataMover);
+        let waiting = self.namespaces.involved_pods.iter().chain(&self.namespaces.unhealthy).chain(hosting);
         let mut nodes: BTreeSet<String> = waiting.filter_map(|pod| pod.node.clone()).collect();
-        nodes.extend(self.trail.held_on.iter().cloned());
-        for agent in &mut self.pods {
+        nodes.extend(self.namespaces.volumes.held_on.iter().cloned());
+        for agent in &mut self.installation.pods {
             if let PodRole::NodeAgent { involved } = &mut agent.role {
                 *involved |= agent.node.as_ref().is_some_and(|node| nodes.contains(node));
             }
@@ -304,13 +320,13 @@ mod tests {
 
     use super::*;
     use crate::cluster::TakeItems as _;
-    use crate::inventory::{DataObject, fixture};
+    use crate::{discovery::fixture, velero::DataObject};
 
     #[test]
     fn of_too_many_pods_those_whose_data_failed_are_kept_and_the_others_counted_once() {
         const ALL: usize = INVOLVED + 50;
-        let mut inventory = fixture::inventory();
-        inventory.target = Some(fixture::target(TargetKind::Backup, "PartiallyFailed"));
+        let mut snapshot = fixture::snapshot();
+        snapshot.target.object = Some(fixture::target(TargetKind::Backup, "PartiallyFailed"));
         let phase = |n: usize| if n + 1 == ALL { "Failed" } else { "Completed" };
         let data = |n: usize| {
             let pod = json!({"namespace": "shop", "name": format!("p-{n:03}")});
@@ -318,8 +334,8 @@ mod tests {
                 json!({"metadata": {"name": format!("d-{n:03}")}, "spec": {"pod": pod}, "status": {"phase": phase(n)}});
             DataObject::read("podvolumebackups", &object).expect("it has a name")
         };
-        inventory.data = (0..ALL).map(data).collect();
-        let place = Place::of(&inventory, "shop", false);
+        snapshot.target.data = (0..ALL).map(data).collect();
+        let place = Place::of(&snapshot, "shop", false);
         let mut crowd = PodSelection::of(&place.sieve);
         for again in 0..2 {
             if again == 1 {
@@ -338,11 +354,11 @@ mod tests {
         assert_eq!((crowd.involved.len(), crowd.beyond), (INVOLVED, 0), "those that data names are counted by it");
         let involved = crowd.involved.into_iter();
         let involved = involved.map(|((settled, ..), seen)| Involved { settled, asked_for: false, seen }).collect();
-        inventory.add(Met { namespace: "shop".to_owned(), involved, ..Met::default() });
-        assert_eq!((inventory.involved.len(), inventory.trail.pods_beyond), (INVOLVED, 50));
+        snapshot.add(Met { namespace: "shop".to_owned(), involved, ..Met::default() });
+        assert_eq!((snapshot.namespaces.involved.len(), snapshot.namespaces.volumes.pods_beyond), (INVOLVED, 50));
         for name in ["p-120", "p-249"] {
-            assert!(inventory.involved.iter().any(|pod| pod.name == name), "{name}");
-            assert!(inventory.involved_pods.iter().any(|pod| pod.name == name), "{name}");
+            assert!(snapshot.namespaces.involved.iter().any(|pod| pod.name == name), "{name}");
+            assert!(snapshot.namespaces.involved_pods.iter().any(|pod| pod.name == name), "{name}");
         }
     }
 }

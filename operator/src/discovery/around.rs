@@ -6,14 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{
-    Pod,
-    follow::{Met, Place},
-    is_dns_name,
     pod_filter::{INVOLVED, RESTORED},
     reader::DiscoveryReader,
-    related_volumes::{Claim, Controller, PodView, Snapshot, read_owner},
+    related_volumes::{Claim, Controller, PodView, VolumeSnapshotView, read_owner},
+    walk::{Met, Place},
 };
-use crate::cluster::ApiKind;
+use crate::{
+    cluster::ApiKind,
+    velero::{Pod, is_dns_name},
+};
 
 impl DiscoveryReader<'_> {
     /// Pods that hold what the target waits for: a volume that can be attached once stays with another pod.
@@ -68,11 +69,11 @@ impl DiscoveryReader<'_> {
         // Without claims, only snapshots with the label can be of interest.
         let selector = sieve.selector().filter(|_| claims.is_empty() && !sieve.whole);
         let wanted = move |snapshot: Value| {
-            let found = Snapshot::read(&snapshot)?;
+            let found = VolumeSnapshotView::read(&snapshot)?;
             let ours = sources.contains(&found.name) || sieve.takes(&snapshot, found.claim.as_ref(), &claims);
             ours.then_some(found)
         };
-        for Snapshot { name, content, group, .. } in
+        for VolumeSnapshotView { name, content, group, .. } in
             self.list(kind, &place.namespace, selector.as_deref(), RESTORED, wanted).await
         {
             met.groups_named.extend(group);

@@ -23,7 +23,7 @@ pub fn hooked<'a>(pod: &'a Pod, target: &'a TargetObject) -> Vec<&'a str> {
 }
 
 /// Whether the target takes the pod by its label selectors; which namespaces it takes is known elsewhere.
-pub(super) fn selects(target: &TargetObject, pod: &Pod) -> bool {
+pub(crate) fn selects(target: &TargetObject, pod: &Pod) -> bool {
     let spec = &target.raw["spec"];
     let any = array(spec, "/orLabelSelectors").any(|selector| selector_holds(selector, pod));
     selector_holds(&spec["labelSelector"], pod) && (any || array(spec, "/orLabelSelectors").next().is_none())
@@ -73,7 +73,7 @@ fn selector_holds(selector: &Value, pod: &Pod) -> bool {
 }
 
 /// Whether labels are as an expression of a selector wants them.
-pub(super) fn expression_holds(expression: &Value, labels: &BTreeMap<String, String>) -> bool {
+pub(crate) fn expression_holds(expression: &Value, labels: &BTreeMap<String, String>) -> bool {
     let read = LabelSelectorRequirement::deserialize(expression).ok().and_then(|read| Expression::try_from(read).ok());
     read.is_some_and(|expression| expression.matches(labels))
 }
@@ -85,7 +85,7 @@ fn array<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::fixture;
+    use crate::discovery::fixture;
     use serde_json::json;
 
     fn pod(annotations: &Value) -> Pod {

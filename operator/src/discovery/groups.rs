@@ -7,12 +7,11 @@ use serde_json::Value;
 
 use super::{
     Served,
-    follow::{Met, Place},
-    is_dns_name,
     pod_filter::INVOLVED,
     reader::DiscoveryReader,
+    walk::{Met, Place},
 };
-use crate::cluster::ApiKind;
+use crate::{cluster::ApiKind, velero::is_dns_name};
 
 /// Their API group.
 pub(crate) const GROUP: &str = "groupsnapshot.storage.k8s.io";
@@ -52,21 +51,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::inventory::{fixture, pod_filter::PodFilter};
+    use crate::discovery::{fixture, pod_filter::PodFilter};
 
     #[test]
     fn those_are_taken_that_have_the_name_of_the_backup_that_is_made_or_restored() {
         let labelled = |name: &str| json!({"metadata": {"name": "g", "labels": {"velero.io/backup-name": name}}});
         for (kind, own) in [(TargetKind::Backup, "harvest"), (TargetKind::Restore, "seed")] {
-            let mut inventory = fixture::inventory();
-            inventory.target = Some(fixture::target(kind, "InProgress"));
-            let takes = |group: &Value, whole| PodFilter::of(&inventory, "shop", whole).takes_group(group);
+            let mut snapshot = fixture::snapshot();
+            snapshot.target.object = Some(fixture::target(kind, "InProgress"));
+            let takes = |group: &Value, whole| PodFilter::of(&snapshot, "shop", whole).takes_group(group);
             assert!(takes(&labelled(own), false) && !takes(&labelled("another"), false), "{kind}");
             let plain = json!({"metadata": {"name": "g"}});
             assert!(!takes(&plain, false) && takes(&plain, true), "{kind}: all of a namespace that was asked for");
         }
-        let inventory = fixture::inventory();
-        assert!(!PodFilter::of(&inventory, "shop", false).takes_group(&json!({})), "of no target none is");
+        let snapshot = fixture::snapshot();
+        assert!(!PodFilter::of(&snapshot, "shop", false).takes_group(&json!({})), "of no target none is");
     }
 
     #[test]

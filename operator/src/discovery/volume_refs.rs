@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Inventory, ObjectName, Relevance, is_dns_name};
+use super::{Relevance, Snapshot};
+use crate::velero::{ObjectName, is_dns_name};
 
 /// The most names kept of each kind; a file may have thousands.
 const NAMES: usize = 100;
@@ -68,9 +69,9 @@ impl ObjectRefs {
     }
 }
 
-impl Inventory {
+impl Snapshot {
     /// Follows the references: their namespaces as far as scope and limit allow, and the objects in these.
-    pub fn lead(&mut self, leads: &ObjectRefs, why: &str) {
+    pub(super) fn take_up_refs(&mut self, leads: &ObjectRefs, why: &str) {
         let namespaces: Vec<String> = leads.namespaces().into_iter().map(str::to_owned).collect();
         self.touch(&namespaces, u64::from(leads.more), why, Relevance::Trouble);
         let named = |lead| {
@@ -82,27 +83,32 @@ impl Inventory {
             })
         };
         for claim in named(ObjectRef::Claim) {
-            if !self.claims.iter().any(|known| (&known.namespace, &known.name) == (&claim.namespace, &claim.name)) {
-                // Velero's own namespace is never walked through.
-                if claim.namespace == self.namespace || self.trail.walked.contains(&claim.namespace) {
-                    self.trail.late.entry(claim.namespace.clone()).or_default().insert(claim.name.clone());
+            if !self
+                .namespaces
+                .claims
+                .iter()
+                .any(|known| (&known.namespace, &known.name) == (&claim.namespace, &claim.name))
+            {
+                if claim.namespace == self.installation.namespace {
+                    // The walk does not come there.
+                    self.namespaces.volumes.claims_at_home.insert(claim.name.clone());
                 }
-                self.claims.push(claim);
+                self.namespaces.claims.push(claim);
             }
         }
-        self.trail.snapshots.extend(named(ObjectRef::Snapshot));
+        self.namespaces.volumes.snapshots.extend(named(ObjectRef::Snapshot));
         for volume in named(ObjectRef::Volume) {
-            self.trail.waited.insert(volume.name.clone());
-            self.trail.volumes.insert(volume.name);
+            self.namespaces.volumes.waited.insert(volume.name.clone());
+            self.namespaces.volumes.volumes.insert(volume.name);
         }
-        self.trail.contents.extend(named(ObjectRef::Content).map(|content| content.name));
+        self.namespaces.volumes.contents.extend(named(ObjectRef::Content).map(|content| content.name));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::{Looked, fixture};
+    use crate::discovery::{Looked, fixture};
 
     #[test]
     fn what_is_named_is_bounded_and_what_cannot_be_a_name_is_left_out() {
@@ -117,22 +123,23 @@ mod tests {
 
     #[test]
     fn leads_are_taken_up_once_and_within_the_borders() {
-        let mut inventory = fixture::inventory();
-        inventory.scope.namespaces = Some(["shop".to_owned()].into());
+        let mut snapshot = fixture::snapshot();
+        snapshot.scope.namespaces = Some(["shop".to_owned()].into());
         let mut leads = ObjectRefs::default();
         leads.add(ObjectRef::Claim, Some("shop"), Some("ledger"));
         leads.add(ObjectRef::Content, Some("ignored"), Some("vsc-7"));
         leads.add(ObjectRef::Elsewhere, Some("vault"), Some("secret"));
-        inventory.lead(&leads, "item operations of Backup harvest");
-        inventory.lead(&leads, "item operations of Backup harvest");
-        assert_eq!(inventory.claims.len(), 1);
-        assert!(inventory.trail.contents.contains("vsc-7"));
-        assert_eq!(inventory.trail.late, BTreeMap::new(), "the walk comes there with all that is known");
+        snapshot.take_up_refs(&leads, "item operations of Backup harvest");
+        snapshot.take_up_refs(&leads, "item operations of Backup harvest");
+        assert_eq!(snapshot.namespaces.claims.len(), 1);
+        assert!(snapshot.namespaces.volumes.contents.contains("vsc-7"));
+        assert!(snapshot.namespaces.volumes.claims_at_home.is_empty(), "the walk comes there with all that is known");
         let mut at_home = ObjectRefs::default();
         at_home.add(ObjectRef::Claim, Some("keep"), Some("cache"));
-        inventory.lead(&at_home, "volume info of Backup harvest");
-        assert_eq!(inventory.trail.late["keep"], BTreeSet::from(["cache".to_owned()]));
-        let touched: Vec<_> = inventory.touched.iter().map(|one| (one.namespace.as_str(), one.looked)).collect();
+        snapshot.take_up_refs(&at_home, "volume info of Backup harvest");
+        assert_eq!(snapshot.namespaces.volumes.claims_at_home, BTreeSet::from(["cache".to_owned()]));
+        let touched: Vec<_> =
+            snapshot.namespaces.candidates.iter().map(|one| (one.namespace.as_str(), one.looked)).collect();
         let expected = [("ignored", Looked::NotAllowed), ("shop", Looked::Yes), ("vault", Looked::NotAllowed)];
         assert_eq!(touched, expected);
     }

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// The most node agents that are involved because data may go to any of them.
-pub(super) const CANDIDATES: usize = 32;
+pub(crate) const CANDIDATES: usize = 32;
 
 /// A Deployment or DaemonSet of Velero's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub fn server_workload(deployment: &Value) -> Option<Workload> {
 }
 
 /// A DaemonSet that is Velero's node agent (`restic` before Velero 1.10).
-pub(super) fn node_agent_workload(daemon: &Value) -> Option<Workload> {
+pub(crate) fn node_agent_workload(daemon: &Value) -> Option<Workload> {
     let name = daemon.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let pods = labels(daemon, "/spec/template/metadata/labels");
     let agent = name == "restic"
@@ -88,7 +88,7 @@ pub(super) fn node_agent_workload(daemon: &Value) -> Option<Workload> {
 /// the DaemonSets are unknown, `data` if there is no target or its data is unknown. While no node of any data is known,
 /// all node agents are involved; for a target without data, none is. While only some data has no node, any agent may
 /// take it up: the first ones are involved, too.
-pub(super) fn assign_roles(
+pub(crate) fn assign_roles(
     pods: &mut [Pod],
     servers: &[Workload],
     agents: Option<&[Workload]>,
@@ -130,7 +130,7 @@ pub(super) fn assign_roles(
 }
 
 /// The report if data may go to more agents than [`CANDIDATES`].
-pub(super) fn told_of_candidates() -> String {
+pub(crate) fn told_of_candidates() -> String {
     format!("data that no node has taken up may go to any, and {CANDIDATES} of them are read for it")
 }
 
@@ -139,7 +139,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::inventory::Owner;
+    use crate::velero::Owner;
     use serde_json::json;
 
     fn pod() -> Value {

@@ -11,11 +11,13 @@ use debugbundle_crd::TargetKind;
 use serde_json::Value;
 
 use super::{
-    Inventory, ObjectName, TargetObject, hooks,
+    Snapshot,
     related_volumes::{PodView, RESTORED_BY},
-    valid_label,
 };
-use crate::cluster::{Flow, TakeItems};
+use crate::{
+    cluster::{Flow, TakeItems},
+    velero::{ObjectName, TargetObject, hooks, valid_label},
+};
 
 /// The most involved pods of a namespace besides Velero's, and the most healthy restored ones; claims and snapshots
 /// have the same limits.
@@ -57,15 +59,15 @@ pub(super) struct PodSelection {
 }
 
 impl PodFilter {
-    pub(super) fn of(inventory: &Inventory, namespace: &str, whole: bool) -> Self {
+    pub(super) fn of(snapshot: &Snapshot, namespace: &str, whole: bool) -> Self {
         let here = |name: &&ObjectName| name.namespace == namespace;
         let named = |name: &ObjectName| name.name.clone();
-        let data = || inventory.data.iter();
+        let data = || snapshot.target.data.iter();
         let open = || data().filter(|object| !object.is_completed());
         let open_pods = open().filter_map(|object| object.pod.as_ref()).filter(here).map(named).collect();
         let open_claims = open().filter_map(|object| object.claim.as_ref()).filter(here).map(named).collect();
         let moved = data().filter(|object| matches!(object.plural.as_str(), "datauploads" | "datadownloads"));
-        let label = inventory.target.as_ref().map(|target| {
+        let label = snapshot.target.object.as_ref().map(|target| {
             let key = match target.kind {
                 TargetKind::Backup => "velero.io/backup-name",
                 TargetKind::Restore => RESTORED_BY,
@@ -78,12 +80,12 @@ impl PodFilter {
         };
         Self {
             whole,
-            backup: inventory.target.as_ref().and_then(backup),
+            backup: snapshot.target.object.as_ref().and_then(backup),
             label,
             pods: data().filter_map(|object| object.pod.as_ref()).filter(here).map(named).collect(),
             moved: moved.filter_map(|object| object.claim.as_ref()).filter(here).map(named).collect(),
             open: (open_pods, open_claims),
-            hooks: inventory.with_hooks().cloned().map(Arc::new),
+            hooks: snapshot.with_hooks().cloned().map(Arc::new),
         }
     }
 
@@ -175,11 +177,11 @@ impl TakeItems for PodSelection {
     }
 }
 
-impl Inventory {
+impl Snapshot {
     /// The target, if one of its hooks failed or may hang. Velero waits for data only at the end, so that data of other
     /// pods tells nothing.
     fn with_hooks(&self) -> Option<&TargetObject> {
-        self.target.as_ref().filter(|target| target.has_failed_hooks() || target.is_under_way())
+        self.target.object.as_ref().filter(|target| target.has_failed_hooks() || target.is_under_way())
     }
 }
 

@@ -1,5 +1,5 @@
-//! Reads references from Velero's volume info and item operations: the claims, volumes and snapshots that did not end
-//! well, and their namespaces. The inventory decides which of them are read; the bundle contains the whole files.
+//! Reads what the target's own files name: claims, volumes and snapshots that did not end well, in its volume info and item
+//! operations, and namespaces in its results. The bundle contains the whole files.
 
 use std::{io::Read, time::Duration};
 
@@ -9,41 +9,57 @@ use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
-use super::{results::Shallow, store_files::StoreFiles};
+use super::volume_refs::{ObjectRef, ObjectRefs};
 use crate::{
     cluster::{pipe, pump},
-    describe::stream::each,
-    inventory::{ObjectRef, ObjectRefs},
-    plan::store_limit,
+    velero::{Distinct, Results, Shallow, StoreFiles, files::JSON_FILE, json_stream::each},
 };
 
 /// Most bytes read of one text: names are shorter.
 const TEXT: usize = 1024;
 
 /// Reads the references of both files; none from a file that cannot be read, which its own item reports.
-pub async fn leads(
+pub(super) async fn volume_refs(
     store: &dyn StoreFiles,
     of: TargetKind,
     name: &str,
     idle: Duration,
     deadline: Instant,
 ) -> ObjectRefs {
-    let mut leads = ObjectRefs::default();
+    let mut refs = ObjectRefs::default();
     for file in [StoreFile::VolumeInfo, StoreFile::ItemOperations] {
         let Ok(Ok(Some(body))) = timeout_at(deadline, store.open(of, name, file)).await else { continue };
         let (to, pieces) = pipe();
         let reading = tokio::task::spawn_blocking(move || {
-            let from = Shallow::new(MultiGzDecoder::new(pieces).take(store_limit(file)), TEXT);
+            let from = Shallow::new(MultiGzDecoder::new(pieces).take(JSON_FILE), TEXT);
             match file {
-                StoreFile::VolumeInfo => volumes(from, &mut leads),
-                _ => operations(from, &mut leads),
+                StoreFile::VolumeInfo => volumes(from, &mut refs),
+                _ => operations(from, &mut refs),
             }
-            leads
+            refs
         });
         pump(body, to, idle, deadline, |_| ()).await;
-        leads = reading.await.unwrap_or_default();
+        refs = reading.await.unwrap_or_default();
     }
-    leads
+    refs
+}
+
+/// The namespaces in which a Backup or Restore met errors, then those with warnings, from its results. None if the
+/// results cannot be read, which their own item reports.
+pub(super) async fn troubled_namespaces(
+    store: &dyn StoreFiles,
+    of: TargetKind,
+    name: &str,
+    idle: Duration,
+    deadline: Instant,
+) -> Distinct {
+    let Ok(Ok(Some(body))) = timeout_at(deadline, store.open(of, name, StoreFile::Results)).await else {
+        return Distinct::default();
+    };
+    let (to, pieces) = pipe();
+    let reading = tokio::task::spawn_blocking(move || Results::read(MultiGzDecoder::new(pieces).take(JSON_FILE)));
+    pump(body, to, idle, deadline, |_| ()).await;
+    reading.await.unwrap_or_default().namespaces
 }
 
 /// A volume's references and result (Velero's `internal/volume/volumes_information.go`).
@@ -84,13 +100,13 @@ impl Volume {
     }
 }
 
-fn volumes(from: impl Read, leads: &mut ObjectRefs) {
+fn volumes(from: impl Read, refs: &mut ObjectRefs) {
     // A file that ends early yields what came before.
     let _ = each(from, |volume: Volume| {
         if volume.went_wrong() {
-            leads.add(ObjectRef::Claim, volume.pvc_namespace.as_deref(), volume.pvc_name.as_deref());
-            leads.add(ObjectRef::Volume, None, volume.pv_name.as_deref());
-            leads.add(ObjectRef::Content, None, volume.csi_snapshot_info.and_then(|csi| csi.vsc_name).as_deref());
+            refs.add(ObjectRef::Claim, volume.pvc_namespace.as_deref(), volume.pvc_name.as_deref());
+            refs.add(ObjectRef::Volume, None, volume.pv_name.as_deref());
+            refs.add(ObjectRef::Content, None, volume.csi_snapshot_info.and_then(|csi| csi.vsc_name).as_deref());
         }
         Ok(())
     });
@@ -125,7 +141,7 @@ struct Identifier {
     name: Option<String>,
 }
 
-fn operations(from: impl Read, leads: &mut ObjectRefs) {
+fn operations(from: impl Read, refs: &mut ObjectRefs) {
     let _ = each(from, |operation: Operation| {
         if operation.status.phase.as_deref() != Some("Completed") {
             let Identifier { resource, namespace, name } = &operation.spec.resource_identifier;
@@ -136,7 +152,7 @@ fn operations(from: impl Read, leads: &mut ObjectRefs) {
                 Some("volumesnapshotcontents") => ObjectRef::Content,
                 _ => ObjectRef::Elsewhere,
             };
-            leads.add(lead, namespace.as_deref(), name.as_deref());
+            refs.add(lead, namespace.as_deref(), name.as_deref());
         }
         Ok(())
     });
@@ -157,12 +173,12 @@ mod tests {
                 "csiSnapshotInfo": {"vscName": "vsc-7", "ReadyToUse": null}, "pvInfo": {"labels": null}},
             {"pvcName": "flour", "pvcNamespace": "bakery", "pvrInfo": {"Phase": "Canceled"}},
             {"pvcName": "../x", "pvcNamespace": "odd", "result": "failed"}]);
-        let mut leads = ObjectRefs::default();
-        volumes(info.to_string().as_bytes(), &mut leads);
-        assert_eq!(leads.namespaces(), ["bakery", "odd", "shop"]);
-        assert_eq!(leads.of(ObjectRef::Claim), [("bakery", "flour"), ("shop", "ledger")]);
-        assert_eq!(leads.of(ObjectRef::Volume), [("", "pv-7")]);
-        assert_eq!(leads.of(ObjectRef::Content), [("", "vsc-7")]);
+        let mut refs = ObjectRefs::default();
+        volumes(info.to_string().as_bytes(), &mut refs);
+        assert_eq!(refs.namespaces(), ["bakery", "odd", "shop"]);
+        assert_eq!(refs.of(ObjectRef::Claim), [("bakery", "flour"), ("shop", "ledger")]);
+        assert_eq!(refs.of(ObjectRef::Volume), [("", "pv-7")]);
+        assert_eq!(refs.of(ObjectRef::Content), [("", "vsc-7")]);
     }
 
     #[test]
@@ -181,11 +197,11 @@ mod tests {
         for (text, namespaces) in
             [(whole.as_str(), &["bakery", "farm", "shop"][..]), (&whole[..whole.len() - 20], &["bakery", "shop"])]
         {
-            let mut leads = ObjectRefs::default();
-            operations(text.as_bytes(), &mut leads);
-            assert_eq!(leads.namespaces(), namespaces);
-            assert_eq!(leads.of(ObjectRef::Claim), [("shop", "ledger")]);
-            assert_eq!(leads.of(ObjectRef::Snapshot), [("bakery", "velero-flour-x")]);
+            let mut refs = ObjectRefs::default();
+            operations(text.as_bytes(), &mut refs);
+            assert_eq!(refs.namespaces(), namespaces);
+            assert_eq!(refs.of(ObjectRef::Claim), [("shop", "ledger")]);
+            assert_eq!(refs.of(ObjectRef::Snapshot), [("bakery", "velero-flour-x")]);
         }
     }
 }

@@ -8,12 +8,14 @@ use debugbundle_format::StoreFile;
 use flate2::read::MultiGzDecoder;
 use tokio::time::{Instant, timeout_at};
 
-use super::{results::Shallow, store_files::StoreFiles};
 use crate::{
     cluster::{pipe, pump},
-    describe::stream::{Said, Shape, texts},
-    inventory::is_dns_name,
-    plan::store_limit,
+    velero::{
+        Shallow, StoreFiles,
+        files::JSON_FILE,
+        is_dns_name,
+        json_stream::{Said, Shape, texts},
+    },
 };
 
 /// Most namespaces whose names are kept.
@@ -25,7 +27,7 @@ const KINDS: [&str; 2] = ["v1/Pod", "v1/PersistentVolumeClaim"];
 
 /// Returns the first of those namespaces, and whether there are more; none if the list cannot be read, which its own
 /// item reports.
-pub async fn restored_namespaces(
+pub(super) async fn restored_namespaces(
     store: &dyn StoreFiles,
     restore: &str,
     idle: Duration,
@@ -36,7 +38,7 @@ pub async fn restored_namespaces(
         return Default::default();
     };
     let (to, pieces) = pipe();
-    let reading = tokio::task::spawn_blocking(move || read(MultiGzDecoder::new(pieces).take(store_limit(list))));
+    let reading = tokio::task::spawn_blocking(move || read(MultiGzDecoder::new(pieces).take(JSON_FILE)));
     pump(body, to, idle, deadline, |_| ()).await;
     reading.await.unwrap_or_default()
 }

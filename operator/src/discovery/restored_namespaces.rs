@@ -8,12 +8,14 @@ use futures::StreamExt as _;
 use serde_json::Value;
 
 use super::{
-    Inventory, Relevance, Scope, TOUCHED, is_dns_name,
+    Relevance, Scope, Snapshot, TOUCHED,
     reader::DiscoveryReader,
     related_volumes::{PodView, RESTORED_BY},
-    valid_label,
 };
-use crate::cluster::{ApiKind, Flow, TakeItems};
+use crate::{
+    cluster::{ApiKind, Flow, TakeItems},
+    velero::{is_dns_name, valid_label},
+};
 
 /// The most namespaces kept of one list.
 const KEPT: usize = 1000;
@@ -89,24 +91,24 @@ impl TakeItems for Brought {
 impl DiscoveryReader<'_> {
     /// Touches the namespaces that a Restore wrote to, if its spec does not name them all: first those with a pod that
     /// is not ready or a claim that is not bound.
-    pub(super) async fn look_for_restored(&self, inventory: &mut Inventory) {
-        let Some(target) = &inventory.target else { return };
-        if target.kind != TargetKind::Restore || inventory.unnamed.is_none() {
+    pub(super) async fn look_for_restored(&self, snapshot: &mut Snapshot) {
+        let Some(target) = &snapshot.target.object else { return };
+        if target.kind != TargetKind::Restore || snapshot.namespaces.unnamed.is_none() {
             return;
         }
         let selector = format!("{RESTORED_BY}={}", valid_label(&target.name));
         let why = format!("what {} {} made", target.kind, target.name);
-        let (places, all) = places(&inventory.scope, self.namespace);
+        let (places, all) = places(&snapshot.scope, self.namespace);
         let lists = places.into_iter().flat_map(|place| [(Made::Pod, place.clone()), (Made::Claim, place)]);
         let asked: Vec<_> = lists.map(|(made, place)| self.brought(made, place, selector.clone())).collect();
         let read: Vec<(Brought, bool)> = futures::stream::iter(asked).buffered(AT_ONCE).collect().await;
         if all && read.iter().all(|(_, whole)| *whole) {
-            inventory.unnamed = Some(Unnamed::Restored);
+            snapshot.namespaces.unnamed = Some(Unnamed::Restored);
         }
         let more = read.iter().any(|(brought, _)| brought.more);
         let (open, settled) = by_state(read.into_iter().map(|(brought, _)| brought.namespaces));
-        inventory.touch(&open, u64::from(more), &why, Relevance::Trouble);
-        inventory.touch(&settled, 0, &why, Relevance::Named);
+        snapshot.touch(&open, u64::from(more), &why, Relevance::Trouble);
+        snapshot.touch(&settled, 0, &why, Relevance::Named);
     }
 
     /// The namespaces of objects with the label, and whether the list was read to its end.

@@ -9,11 +9,11 @@ use std::{
 use debugbundle_crd::TargetKind;
 use serde_json::Value;
 
-use super::{
-    DataObject, Inventory, InventoryError, PODS, Served, TargetObject, Unread, is_dns_name, reader::DiscoveryReader,
-    repository_label, valid_label,
+use super::{PODS, Served, Snapshot, reader::DiscoveryReader};
+use crate::{
+    cluster::ApiKind,
+    velero::{DataObject, TargetObject, is_dns_name, repository_label, valid_label},
 };
-use crate::cluster::ApiKind;
 
 /// Backups of the target's Schedule that are kept for comparison.
 const BACKUPS: usize = 3;
@@ -35,43 +35,21 @@ pub struct RelatedObjects {
     pub repositories: Vec<String>,
 }
 
-impl Inventory {
+impl Snapshot {
     /// The values of `velero.io/repo-name` on maintenance of the repositories that hold the target's data: of those
     /// that exist, and, as one may be gone, of those that Velero would make.
     pub fn repository_labels(&self) -> BTreeSet<String> {
-        let location = self.backup.as_ref().or(self.target.as_ref()).and_then(|of| of.storage_location.as_deref());
-        let held = self.data.iter().filter_map(|object| object.held_in(location));
+        let location =
+            self.target.backup.as_ref().or(self.target.object.as_ref()).and_then(|of| of.storage_location.as_deref());
+        let held = self.target.data.iter().filter_map(|object| object.held_in(location));
         let would = held.map(|(namespace, location, sort)| format!("{namespace}-{location}-{sort}"));
-        would.chain(self.kin.repositories.iter().cloned()).map(|name| repository_label(&name)).collect()
+        would.chain(self.target.related.repositories.iter().cloned()).map(|name| repository_label(&name)).collect()
     }
 }
 
 impl DiscoveryReader<'_> {
-    /// The Backup that a Restore restores: the one it names, else the one that Velero chooses from its Schedule.
-    pub(super) async fn backup_of(&self, served: &Served, restore: &mut TargetObject) -> Option<TargetObject> {
-        if let Some(selector) = restore.schedule_selector() {
-            let read = |backup| Some(TargetObject::candidate(TargetObject::read(TargetKind::Backup, backup)));
-            let backups = self.all(&served.velero("backups", "Backup"), Some(&selector), PODS, read).await;
-            restore.backup_name = restore.newest_of_schedule(backups);
-        }
-        let name = restore.backup_name.clone().filter(|name| is_dns_name(name))?;
-        match self.target(served, TargetKind::Backup, &name).await {
-            Ok(backup) => Some(backup),
-            Err(InventoryError::Api { source, .. }) => {
-                self.lost(Unread {
-                    what: format!("Backup {}/{name}", self.namespace),
-                    kind: served.velero("backups", "Backup"),
-                    namespace: self.namespace.to_owned(),
-                    why: source,
-                });
-                None
-            }
-            Err(_) => None,
-        }
-    }
-
     /// What belongs to a target, or to a Restore and its Backup.
-    pub(super) async fn kin(
+    pub(super) async fn related(
         &self,
         served: &Served,
         target: &TargetObject,
@@ -168,7 +146,7 @@ fn schedule_of(backup: &Value, target: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::fixture;
+    use crate::discovery::fixture;
     use serde_json::json;
 
     #[test]
@@ -207,20 +185,20 @@ mod tests {
             let spec = json!({"pod": {"namespace": namespace, "name": "p"}, "uploaderType": "kopia"});
             DataObject::read("podvolumebackups", &json!({"metadata": {"name": "x"}, "spec": spec})).unwrap()
         };
-        let mut inventory = fixture::inventory();
-        inventory.target = Some(fixture::target(TargetKind::Backup, "Failed"));
-        inventory.data = vec![data("shop")];
-        inventory.kin.repositories = vec!["shop-barn-kopia-x7f2q".to_owned()];
-        let labels = inventory.repository_labels();
+        let mut snapshot = fixture::snapshot();
+        snapshot.target.object = Some(fixture::target(TargetKind::Backup, "Failed"));
+        snapshot.target.data = vec![data("shop")];
+        snapshot.target.related.repositories = vec!["shop-barn-kopia-x7f2q".to_owned()];
+        let labels = snapshot.repository_labels();
         assert!(labels.contains("shop-barn-kopia"), "as Velero calls it: {labels:?}");
         assert!(labels.contains("shop-barn-kopia-x7f2q"), "as an older one did: {labels:?}");
         assert!(!labels.contains("shop-two-barn-kopia"), "of a namespace that begins so: {labels:?}");
-        inventory.target = Some(fixture::target(TargetKind::Restore, "Failed"));
-        inventory.target.as_mut().unwrap().storage_location = None;
-        inventory.data[0].location = Some("attic".to_owned());
-        assert!(inventory.repository_labels().contains("shop-attic-kopia"), "its Backup is gone");
-        inventory.kin.repositories = vec!["shop-".repeat(14)];
-        let long = inventory.repository_labels();
+        snapshot.target.object = Some(fixture::target(TargetKind::Restore, "Failed"));
+        snapshot.target.object.as_mut().unwrap().storage_location = None;
+        snapshot.target.data[0].location = Some("attic".to_owned());
+        assert!(snapshot.repository_labels().contains("shop-attic-kopia"), "its Backup is gone");
+        snapshot.target.related.repositories = vec!["shop-".repeat(14)];
+        let long = snapshot.repository_labels();
         assert!(
             long.contains(&repository_label(&"shop-".repeat(14))) && !long.contains(&valid_label(&"shop-".repeat(14)))
         );

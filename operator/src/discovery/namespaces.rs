@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{DataObject, Looked, NamespaceCandidate, Scope, is_dns_name};
+use super::{Looked, NamespaceCandidate, Scope};
+use crate::velero::{DataObject, is_dns_name};
 
 /// How near to a cause a namespace is, by what leads there; the nearest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,8 +1,8 @@
 //! Unhealthy pods of the namespaces that were requested whole: their logs may tell why.
 //! `collect` puts all pods of these namespaces into the bundle as objects.
 
-use super::{DiscoveryReader, Looked, NamespaceCandidate, Pod, top_n::TopN};
-use crate::cluster::ApiKind;
+use super::{DiscoveryReader, Looked, NamespaceCandidate, top_n::TopN};
+use crate::{cluster::ApiKind, velero::Pod};
 
 /// The most pods of one namespace whose logs are read.
 const UNHEALTHY: usize = 50;

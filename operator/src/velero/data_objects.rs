@@ -76,24 +76,24 @@ impl DataObject {
 
 impl DataObject {
     /// Any node agent may take it up: none has yet.
-    pub(super) fn may_go_anywhere(&self) -> bool {
+    pub(crate) fn may_go_anywhere(&self) -> bool {
         self.node.is_none() && !self.has_ended() && matches!(self.plural.as_str(), "datauploads" | "datadownloads")
     }
 
     /// What identifies the repository of the data: the namespace it was backed up from, the location, and the
     /// repository's type. `otherwise` is the location of data that does not name its own.
-    pub(super) fn held_in(&self, otherwise: Option<&str>) -> Option<(String, String, String)> {
+    pub(crate) fn held_in(&self, otherwise: Option<&str>) -> Option<(String, String, String)> {
         let (namespace, sort) = self.repository.clone()?;
         let location = self.location.as_deref().or(otherwise)?;
         Some((namespace, location.to_owned(), sort))
     }
 
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         matches!(self.phase.as_str(), "Completed" | "Failed" | "Canceled")
     }
 
     /// Nothing is left to explain.
-    pub(super) fn is_completed(&self) -> bool {
+    pub(crate) fn is_completed(&self) -> bool {
         self.phase == "Completed"
     }
 }
@@ -108,7 +108,7 @@ pub fn is_dns_name(text: &str) -> bool {
 
 /// Whether an object with the target's *name* is the target's and not a namesake's: by owner, else by Velero's tag; an
 /// object with neither is accepted.
-pub(super) fn is_of(object: &Value, uid: &str, tag: &str) -> bool {
+pub(crate) fn is_of(object: &Value, uid: &str, tag: &str) -> bool {
     let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
     let velero: Vec<&str> = owners
         .into_iter()
@@ -124,7 +124,7 @@ pub(super) fn is_of(object: &Value, uid: &str, tag: &str) -> bool {
 
 /// The newest of a Schedule's Backups (time, name, usable) at the time of the Restore; usable ones first, because
 /// Velero restores from no other.
-pub(super) fn newest_backup(
+pub(crate) fn newest_backup(
     backups: Vec<(Option<Timestamp>, String, bool)>,
     restore: Option<Timestamp>,
 ) -> Option<String> {

@@ -5,9 +5,8 @@ use debugbundle_crd::TargetKind;
 use debugbundle_format::text::bounded;
 use serde_json::{Value, json};
 
-use super::{
-    ContainerType, Inventory, Pod, PodRole, Served, TargetObject, Workload, reader::DiscoveryReader, top_n::TopN,
-};
+use super::{Served, Snapshot, reader::DiscoveryReader, top_n::TopN};
+use crate::velero::{ContainerType, Pod, PodRole, TargetObject, Workload};
 
 /// The most objects ahead of the target that are named.
 const NAMED: usize = 20;
@@ -80,10 +79,10 @@ impl DiscoveryReader<'_> {
     }
 }
 
-impl Inventory {
+impl Snapshot {
     /// Why Velero's server would take up no target of this kind, if that can be seen.
     pub fn server_idle(&self, kind: TargetKind) -> Option<ServerIdle> {
-        let mut flags = self.servers.iter().flat_map(|server| match server_container(server) {
+        let mut flags = self.installation.servers.iter().flat_map(|server| match server_container(server) {
             Some(container) => std::slice::from_ref(container),
             None => server.containers.as_slice(),
         });
@@ -91,12 +90,12 @@ impl Inventory {
             return Some(idle);
         }
         // A missing pod or Deployment counts only if both lists could be read.
-        let lost = |plural: &str| self.unread.iter().any(|lost| lost.kind.plural == plural);
-        if lost("pods") || lost("deployments") || self.servers.is_empty() {
+        let lost = |plural: &str| self.gaps.unread.iter().any(|lost| lost.kind.plural == plural);
+        if lost("pods") || lost("deployments") || self.installation.servers.is_empty() {
             return None;
         }
         let mut first = None;
-        for pod in self.pods.iter().filter(|pod| pod.role == PodRole::Server) {
+        for pod in self.installation.pods.iter().filter(|pod| pod.role == PodRole::Server) {
             let lacks = self.lacks(pod)?;
             first.get_or_insert(lacks);
         }
@@ -109,7 +108,7 @@ impl Inventory {
             return Some(format!("pod {} is {}", pod.name, bounded(&pod.phase, 64)));
         }
         let names: Vec<&str> =
-            self.servers.iter().filter_map(server_container).map(|(name, ..)| name.as_str()).collect();
+            self.installation.servers.iter().filter_map(server_container).map(|(name, ..)| name.as_str()).collect();
         let main = || pod.containers.iter().filter(|one| one.kind == ContainerType::Main);
         let server = main().find(|one| names.contains(&one.name.as_str()));
         // If Velero's container is unknown, all have to be ready.
@@ -184,7 +183,7 @@ fn short(kind: &str, object: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::{Workload, fixture};
+    use crate::{discovery::fixture, velero::Workload};
 
     fn target(kind: TargetKind, phase: &str, position: i64) -> TargetObject {
         let status = json!({"phase": phase, "queuePosition": position});
@@ -221,10 +220,10 @@ mod tests {
 
     #[test]
     fn a_server_that_takes_up_none_is_known_by_its_flags_and_by_its_pods() {
-        let mut inventory = fixture::inventory();
+        let mut snapshot = fixture::snapshot();
         let idle =
-            |inventory: &Inventory| [TargetKind::Backup, TargetKind::Restore].map(|kind| inventory.server_idle(kind));
-        assert_eq!(idle(&inventory), [None, None], "nobody told where it is");
+            |snapshot: &Snapshot| [TargetKind::Backup, TargetKind::Restore].map(|kind| snapshot.server_idle(kind));
+        assert_eq!(idle(&snapshot), [None, None], "nobody told where it is");
         let server = |flags: &[&str]| Workload {
             name: "velero".to_owned(),
             selector: kube::core::Selector::default(),
@@ -234,17 +233,17 @@ mod tests {
                 flags.iter().map(|flag| (*flag).to_owned()).collect(),
             )],
         };
-        inventory.servers = vec![server(&["/velero", "server"])];
+        snapshot.installation.servers = vec![server(&["/velero", "server"])];
         let not_ready = |what: Option<&str>| Some(ServerIdle::NotReady(what.map(str::to_owned)));
-        assert_eq!(idle(&inventory), [not_ready(None), not_ready(None)]);
-        inventory.pods = vec![fixture::pod("velero-1", PodRole::Server, "n1", &[("velero", 0)])];
-        assert_eq!(idle(&inventory), [None, None]);
-        inventory.pods[0].containers[0].healthy = false;
+        assert_eq!(idle(&snapshot), [not_ready(None), not_ready(None)]);
+        snapshot.installation.pods = vec![fixture::pod("velero-1", PodRole::Server, "n1", &[("velero", 0)])];
+        assert_eq!(idle(&snapshot), [None, None]);
+        snapshot.installation.pods[0].containers[0].healthy = false;
         let lacks = not_ready(Some("container velero of pod velero-1 is not"));
-        assert_eq!(idle(&inventory), [lacks.clone(), lacks]);
-        "Pending".clone_into(&mut inventory.pods[0].phase);
-        assert_eq!(idle(&inventory)[0], not_ready(Some("pod velero-1 is Pending")));
-        "Running".clone_into(&mut inventory.pods[0].phase);
+        assert_eq!(idle(&snapshot), [lacks.clone(), lacks]);
+        "Pending".clone_into(&mut snapshot.installation.pods[0].phase);
+        assert_eq!(idle(&snapshot)[0], not_ready(Some("pod velero-1 is Pending")));
+        "Running".clone_into(&mut snapshot.installation.pods[0].phase);
         for (flag, expected) in [
             ("--restore-only", [Some(ServerIdle::RestoreOnly), None]),
             ("--restore-only=true", [Some(ServerIdle::RestoreOnly), None]),
@@ -264,9 +263,9 @@ mod tests {
             ("--disable-controllers=backup-sync,restore-operations", [None, None]),
         ] {
             let args: Vec<&str> = ["server"].into_iter().chain(flag.split(' ')).collect();
-            inventory.servers = vec![server(&args)];
-            inventory.pods[0].containers[0].healthy = true;
-            assert_eq!(idle(&inventory), expected, "{flag}");
+            snapshot.installation.servers = vec![server(&args)];
+            snapshot.installation.pods[0].containers[0].healthy = true;
+            assert_eq!(idle(&snapshot), expected, "{flag}");
         }
     }
 
@@ -282,16 +281,17 @@ mod tests {
             ("server", container("server", "own", &["/velero", "server"])),
             ("server", container("server", "own", &["sh", "-c", "exec /velero server"])),
         ] {
-            let mut inventory = fixture::inventory();
+            let mut snapshot = fixture::snapshot();
             let selector = kube::core::Selector::default();
             let containers = vec![container("plugin", "velero/velero-plugin:1", &[]), proxy(), server];
-            inventory.servers = vec![Workload { name: "velero".to_owned(), selector, containers }];
-            inventory.pods = vec![fixture::pod("velero-1", PodRole::Server, "n1", &[("proxy", 0), (name, 0)])];
-            inventory.pods[0].containers[0].healthy = false;
-            assert_eq!(inventory.server_idle(TargetKind::Backup), None, "{name}: nor do another's arguments count");
-            inventory.pods[0].containers[1].healthy = false;
+            snapshot.installation.servers = vec![Workload { name: "velero".to_owned(), selector, containers }];
+            snapshot.installation.pods =
+                vec![fixture::pod("velero-1", PodRole::Server, "n1", &[("proxy", 0), (name, 0)])];
+            snapshot.installation.pods[0].containers[0].healthy = false;
+            assert_eq!(snapshot.server_idle(TargetKind::Backup), None, "{name}: nor do another's arguments count");
+            snapshot.installation.pods[0].containers[1].healthy = false;
             let lacks = format!("container {name} of pod velero-1 is not");
-            assert_eq!(inventory.server_idle(TargetKind::Backup), Some(ServerIdle::NotReady(Some(lacks))));
+            assert_eq!(snapshot.server_idle(TargetKind::Backup), Some(ServerIdle::NotReady(Some(lacks))));
         }
         assert!(!runs_server("own", &["server".to_owned()]) && !runs_server("velero/velero", &["install".to_owned()]));
     }

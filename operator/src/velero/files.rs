@@ -1,0 +1,209 @@
+//! The files that Velero wrote about a Backup or Restore in the object store: how they are read, whatever the store is.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::{Bytes, BytesMut};
+use debugbundle_crd::TargetKind;
+use debugbundle_format::StoreFile;
+use futures::{
+    FutureExt as _, StreamExt as _,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
+
+/// The most bytes that are read of a file that is one JSON value.
+pub const JSON_FILE: u64 = 64 << 20;
+/// The most bytes, compressed, that are kept of all files of a run between their two readers.
+const KEPT: usize = 8 << 20;
+
+/// The content of a file, as a stream.
+pub type StoreBody = BoxStream<'static, Result<Bytes, io::Error>>;
+
+/// Reads Velero's files in the object store.
+pub trait StoreFiles: Send + Sync {
+    /// Opens a file of the Backup or Restore `name`; `None` if the store does not hold it.
+    fn open<'a>(
+        &'a self,
+        of: TargetKind,
+        name: &'a str,
+        file: StoreFile,
+    ) -> BoxFuture<'a, Result<Option<StoreBody>, StoreFailure>>;
+
+    /// The key of the file's object, for the manifest.
+    fn key(&self, of: TargetKind, name: &str, file: StoreFile) -> String;
+}
+
+/// Why a file of the store cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreFailure {
+    /// The store refused, or there is no usable credential or location.
+    #[error("{why}")]
+    Denied {
+        /// What was refused; without secrets and bodies of answers.
+        why: String,
+        /// What to do: names bucket, key and action.
+        cure: String,
+    },
+    /// The store did not answer, or failed.
+    #[error("{why}")]
+    Unreachable {
+        /// How it failed.
+        why: String,
+    },
+}
+
+/// The same files, each fetched from the store once: what discovery reads is kept for the collection. All files together
+/// are kept up to 8 MiB; neither memory nor disk may hold more of them unredacted, so that a file beyond is fetched again.
+pub struct CachedFiles {
+    store: Arc<dyn StoreFiles>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Default)]
+struct Kept {
+    files: BTreeMap<Name, Bytes>,
+    bytes: usize,
+}
+
+/// The file, and the Backup (`true`) or Restore that it belongs to.
+type Name = (bool, String, StoreFile);
+
+impl std::fmt::Debug for CachedFiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CachedFiles").finish_non_exhaustive()
+    }
+}
+
+impl CachedFiles {
+    /// In front of this store.
+    pub fn new(store: Arc<dyn StoreFiles>) -> Self {
+        Self { store, kept: Arc::default() }
+    }
+}
+
+impl StoreFiles for CachedFiles {
+    /// The second reader of a file gets what the first one left, if that read it to its end.
+    fn open<'a>(
+        &'a self,
+        of: TargetKind,
+        name: &'a str,
+        file: StoreFile,
+    ) -> BoxFuture<'a, Result<Option<StoreBody>, StoreFailure>> {
+        let key = (of == TargetKind::Backup, name.to_owned(), file);
+        async move {
+            if let Some(content) = lock(&self.kept).take(&key) {
+                return Ok(Some(stream::once(std::future::ready(Ok(content))).boxed()));
+            }
+            let body = self.store.open(of, name, file).await?;
+            Ok(body.map(|body| keeping(body, key, Arc::clone(&self.kept))))
+        }
+        .boxed()
+    }
+
+    fn key(&self, of: TargetKind, name: &str, file: StoreFile) -> String {
+        self.store.key(of, name, file)
+    }
+}
+
+impl Kept {
+    fn take(&mut self, key: &Name) -> Option<Bytes> {
+        let content = self.files.remove(key)?;
+        self.bytes -= content.len();
+        Some(content)
+    }
+}
+
+/// The same body; once it ended well, its bytes are kept if there is room.
+fn keeping(body: StoreBody, key: Name, kept: Arc<Mutex<Kept>>) -> StoreBody {
+    let so_far = Some(BytesMut::new());
+    let pieces = stream::unfold((body, so_far, key, kept), |(mut body, mut so_far, key, kept)| async move {
+        let piece = body.next().await;
+        match (&piece, &mut so_far) {
+            (Some(Ok(piece)), Some(content)) if content.len() + piece.len() <= KEPT => content.extend_from_slice(piece),
+            (None, Some(content)) => {
+                let mut kept = lock(&kept);
+                if kept.bytes + content.len() <= KEPT {
+                    kept.bytes += content.len();
+                    kept.files.insert(key.clone(), content.split().freeze());
+                }
+            }
+            _ => so_far = None,
+        }
+        Some((piece?, (body, so_far, key, kept)))
+    });
+    pieces.boxed()
+}
+
+fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A store whose file has this many pieces of 1 MiB; it counts how often it is asked.
+    struct Counting {
+        pieces: usize,
+        breaks: bool,
+        asked: AtomicUsize,
+    }
+
+    impl StoreFiles for Counting {
+        fn open<'a>(
+            &'a self,
+            _: TargetKind,
+            _: &'a str,
+            _: StoreFile,
+        ) -> BoxFuture<'a, Result<Option<StoreBody>, StoreFailure>> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            let whole = (0..self.pieces).map(|n| Ok(Bytes::from(vec![u8::try_from(n).expect("few"); 1 << 20])));
+            let broken = self.breaks.then(|| Err(io::Error::other("reset")));
+            let body = stream::iter(whole.chain(broken).collect::<Vec<_>>());
+            async move { Ok(Some(body.boxed())) }.boxed()
+        }
+
+        fn key(&self, _: TargetKind, name: &str, _: StoreFile) -> String {
+            name.to_owned()
+        }
+    }
+
+    async fn read(files: &CachedFiles, file: StoreFile) -> usize {
+        let body = files.open(TargetKind::Restore, "r1", file).await.expect("it answers").expect("it is there");
+        body.filter_map(async |piece| piece.ok().map(|piece| piece.len())).collect::<Vec<_>>().await.iter().sum()
+    }
+
+    async fn asked(pieces: usize, breaks: bool, readers: usize) -> usize {
+        let store = Arc::new(Counting { pieces, breaks, asked: AtomicUsize::new(0) });
+        let files = CachedFiles::new(store.clone());
+        for _ in 0..readers {
+            assert_eq!(read(&files, StoreFile::Results).await, pieces << 20);
+        }
+        store.asked.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn a_file_is_fetched_once_for_two_readers_unless_it_is_large_or_broke_off() {
+        assert_eq!(asked(3, false, 2).await, 1);
+        assert_eq!(asked(3, false, 3).await, 2, "it is not kept for ever");
+        assert_eq!(asked(9, false, 2).await, 2, "it is too large");
+        assert_eq!(asked(3, true, 2).await, 2, "it broke off");
+    }
+
+    #[tokio::test]
+    async fn all_files_together_are_bounded() {
+        let files = CachedFiles::new(Arc::new(Counting { pieces: 5, breaks: false, asked: AtomicUsize::new(0) }));
+        for file in [StoreFile::Results, StoreFile::VolumeInfo] {
+            read(&files, file).await;
+        }
+        assert_eq!((lock(&files.kept).files.len(), lock(&files.kept).bytes), (1, 5 << 20));
+        read(&files, StoreFile::Results).await;
+        assert_eq!(lock(&files.kept).bytes, 0);
+    }
+}
