@@ -26,7 +26,7 @@ use crate::objects::PodBuilder;
 use crate::process::tail;
 use crate::s3::{Bucket, REGION};
 use crate::stand::{Account, random_token};
-use crate::{TestCluster, until};
+use crate::{TestCluster, packages, until};
 
 /// The prefix of each test's BackupStorageLocation `default` in its bucket.
 pub const PREFIX: &str = "team-a";
@@ -50,7 +50,7 @@ pub struct Context {
 }
 
 /// Runs a test in a namespace of its own, and removes everything afterwards. If the test panics, it prints the
-/// namespace's state first.
+/// namespace's state first. The first call checks that the machine has [what the tests need](packages).
 ///
 /// The namespace holds what `velero install` leaves, except a running server: Deployment `velero` (no replicas), Secret
 /// `cloud-credentials`, BackupStorageLocation `default` (Available, prefix [`PREFIX`]).
@@ -59,10 +59,11 @@ where
     F: FnOnce(Arc<Context>) -> T,
     T: Future<Output = ()>,
 {
+    packages::required().await;
     with_namespace_on(TestCluster::shared().await, name, test).await;
 }
 
-/// [`with_namespace`] on a stand other than the shared one.
+/// [`with_namespace`] on a given stand, for programs that need its servers alone, and for tests on a stand of their own.
 pub async fn with_namespace_on<F, T>(stand: &'static TestCluster, name: &str, test: F)
 where
     F: FnOnce(Arc<Context>) -> T,

@@ -1,6 +1,7 @@
 //! The stands that the tests run on: real servers, a scripted kubelet, and helpers to describe their state. The tests
 //! themselves are in `it/`.
 //!
+//! * [`packages`] installs the programs that the tests take from the system.
 //! * [`tools`] finds or builds the pinned servers; [`process`] runs them so that nothing outlives the tests.
 //! * [`stand`] is etcd, a kube-apiserver, an S3 and the [`kubelet`]: one per test process, shared by its tests, and
 //!   one more for tests that would disturb the others.
@@ -34,6 +35,7 @@ pub mod kubelet;
 pub mod load;
 pub mod objects;
 pub mod operator;
+pub mod packages;
 pub mod process;
 pub mod proxy;
 pub mod python;

@@ -24,7 +24,7 @@ use crate::process::{self, Process};
 use crate::s3::S3;
 use crate::tls::Authority;
 use crate::tools::{self, Tool};
-use crate::{crds, until};
+use crate::{crds, packages, until};
 
 /// Set to keep the stand's folder (data, logs, kubeconfigs) after the tests.
 pub const KEEP: &str = "DEBUGBUNDLE_KEEP";
@@ -62,6 +62,7 @@ impl TestCluster {
     /// A second stand, for tests that would disturb the shared one: kinds that come and go. It always has an API server
     /// of its own, and also ends with this process.
     pub async fn apart() -> &'static Self {
+        packages::required().await;
         Box::leak(Box::new(Self::started(false).await.unwrap_or_else(|why| panic!("{why}"))))
     }
 

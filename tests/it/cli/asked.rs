@@ -84,7 +84,7 @@ async fn on_a_terminal_waiting_shows_a_bar() {
         let mut command = Command::new("script");
         command.args(["-qefc", &line, "/dev/null"]).env("VELERO_NAMESPACE", &context.namespace).env("TERM", "xterm");
         user.at_home(&mut command);
-        let child = command.spawn().expect("script can be run; it is in the package bsdutils");
+        let child = command.spawn().expect("script can be run");
         let ran = finish(child, &command).await;
         assert_eq!(ran.code, 0, "{ran:?}");
         assert!(ran.out.contains('\r') && ran.out.contains('\u{1b}'), "it is drawn over: {ran:?}");
