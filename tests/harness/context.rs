@@ -47,6 +47,8 @@ pub struct Context {
     pub(crate) read_directly: AtomicBool,
     /// API groups whose kinds the account may read here beyond the shipped roles.
     pub(crate) further: Mutex<Vec<String>>,
+    /// Cluster-scoped objects that the end of the test deletes.
+    pub(crate) cluster_objects: Mutex<Vec<(ApiResource, String)>>,
 }
 
 /// Runs a test in a namespace of its own, and removes everything afterwards. If the test panics, it prints the
@@ -98,6 +100,7 @@ impl Context {
             bucket,
             shipped: OnceCell::new(),
             further: Mutex::default(),
+            cluster_objects: Mutex::default(),
             read_directly: AtomicBool::default(),
         };
         context.install_velero().await;
@@ -332,11 +335,10 @@ impl Context {
         let spaces: Api<Namespace> = Api::all(self.client.clone());
         let nodes: Api<Node> = Api::all(self.client.clone());
         let own = |name: &str| name == self.namespace || name.starts_with(&format!("{}-", self.namespace));
-        for space in spaces.list(&ListParams::default()).await.into_iter().flatten() {
-            if own(&space.name_any()) {
-                delete_namespace(&self.client, &space.name_any()).await;
-            }
-        }
+        let found = spaces.list_metadata(&ListParams::default()).await.into_iter().flatten();
+        let found: Vec<String> = found.map(|space| space.name_any()).filter(|name| own(name)).collect();
+        futures::future::join_all(found.iter().map(|name| delete_namespace(&self.client, name))).await;
+        self.delete_cluster_objects().await;
         for node in nodes.list_metadata(&ListParams::default()).await.into_iter().flatten() {
             if own(&node.name_any()) {
                 let _ = nodes.delete(&node.name_any(), &DeleteParams::default()).await;

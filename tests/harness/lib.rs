@@ -29,6 +29,7 @@ mod admission;
 pub mod bundle;
 pub mod context;
 mod crds;
+mod creation;
 pub mod crowd;
 pub mod forward_proxy;
 pub mod kubelet;

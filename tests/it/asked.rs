@@ -4,21 +4,22 @@
 use debugbundle_crd::Phase;
 use harness::shipped::Reach;
 use harness::{Operator, with_namespace};
-use k8s_openapi::api::core::v1::{Event, LimitRange, PersistentVolume, Pod, ResourceQuota};
-use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttachment};
-use kube::api::{DeleteParams, PostParams};
+use k8s_openapi::api::core::v1::{Event, LimitRange, Pod, ResourceQuota};
 use serde_json::{Value, json};
 
-use crate::scope::{OfTheCluster, dynamic, put, snapshots, volumes, workloads};
+use crate::support::shop::{snapshots, volumes, workloads};
+use crate::support::snapshots::create_snapshot_object;
 
 /// Objects that may refuse or disturb a workload, and an Event about it.
 async fn surroundings(context: &harness::Context, shop: &str) {
-    put::<ResourceQuota>(context, shop, json!({"metadata": {"name": "tight"}, "spec": {"hard": {"pods": "9"}}})).await;
+    context
+        .create_in::<ResourceQuota>(shop, json!({"metadata": {"name": "tight"}, "spec": {"hard": {"pods": "9"}}}))
+        .await;
     let limits = json!([{"type": "Container", "default": {"memory": "64Mi"}}]);
-    put::<LimitRange>(context, shop, json!({"metadata": {"name": "small"}, "spec": {"limits": limits}})).await;
+    context.create_in::<LimitRange>(shop, json!({"metadata": {"name": "small"}, "spec": {"limits": limits}})).await;
     let event = json!({"metadata": {"name": "shop-0.1"}, "type": "Warning", "reason": "FailedMount", "message": "no",
         "involvedObject": {"apiVersion": "v1", "kind": "Pod", "name": "shop-0", "namespace": shop}});
-    put::<Event>(context, shop, event).await;
+    context.create_in::<Event>(shop, event).await;
 }
 
 /// Limit of unhealthy pods whose logs are read.
@@ -31,7 +32,7 @@ async fn of_more_unwell_pods_than_logs_are_read_the_number_is_told() {
     with_namespace("unwell", |context| async move {
         let shop = context.workload_namespace("shop").await;
         for n in 0..UNWELL {
-            put::<Pod>(&context, &shop, pending(n)).await;
+            context.create_in::<Pod>(&shop, pending(n)).await;
         }
         // Without the right to read these logs, one note would stand for all of them.
         let account = context.account_reaching(Reach::Everything).await;
@@ -47,7 +48,7 @@ async fn of_more_unwell_pods_than_logs_are_read_the_number_is_told() {
         };
         let (names, logs, cut) = told("as-many").await;
         assert_eq!((names, logs, cut.is_none()), (UNWELL, UNWELL, true), "none has a log, and each is told of");
-        put::<Pod>(&context, &shop, pending(UNWELL)).await;
+        context.create_in::<Pod>(&shop, pending(UNWELL)).await;
         let (names, logs, cut) = told("more").await;
         assert_eq!(names, UNWELL + 1, "as objects all are there");
         assert_eq!(logs, UNWELL);
@@ -55,7 +56,6 @@ async fn of_more_unwell_pods_than_logs_are_read_the_number_is_told() {
         assert_eq!((&cut["code"], &cut["severity"]), (&json!("NotLooked"), &json!("note")));
         let (what, why) = (cut["what"].as_str().unwrap(), cut["why"].as_str().unwrap());
         assert!(what.contains("51 are not well") && why.contains("as objects all"), "{cut:#}");
-        context.delete_namespace(&shop).await;
     })
     .await;
 }
@@ -67,9 +67,9 @@ async fn of_more_pods_than_are_followed_in_a_namespace_that_is_named_all_are_lis
         for n in 0..FOLLOWED + 5 {
             let mut pod = pending(n);
             pod["metadata"]["labels"] = json!({"velero.io/restore-name": "r1"});
-            put::<Pod>(&context, &shop, pod).await;
+            context.create_in::<Pod>(&shop, pod).await;
         }
-        crate::bundles::velero_objects(&context).await;
+        crate::support::bundles::velero_objects(&context).await;
         let account = context.account_reaching(Reach::Everything).await;
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
         let target = json!({"kind": "Restore", "name": "r1"});
@@ -89,7 +89,6 @@ async fn of_more_pods_than_are_followed_in_a_namespace_that_is_named_all_are_lis
                 cuts.any(|cut| cut["what"].as_str().unwrap().contains("leads to 5 beyond the 200 that are followed"));
             assert_eq!(told, name == "r1", "{missing:#?}");
         }
-        context.delete_namespace(&shop).await;
     })
     .await;
 }
@@ -105,15 +104,13 @@ async fn a_namespace_that_is_named_comes_whole_and_one_that_is_not_allowed_is_re
         context.snapshot_kinds().await;
         let shop = context.workload_namespace("shop").await;
         let vault = context.workload_namespace("vault").await;
-        let cluster = OfTheCluster(&context);
-        volumes(&context, &shop, &cluster).await;
+        volumes(&context, &shop).await;
         workloads(&context, &shop).await;
-        snapshots(&context, &shop, &cluster).await;
+        snapshots(&context, &shop).await;
         surroundings(&context, &shop).await;
-        let class = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotClass",
-            "metadata": {"name": cluster.name("quick")}, "driver": "csi.example.io", "deletionPolicy": "Delete"});
-        let classes = dynamic(&context, None, "VolumeSnapshotClass");
-        classes.create(&PostParams::default(), &serde_json::from_value(class).unwrap()).await.unwrap();
+        let class = json!({"metadata": {"name": context.cluster_name("quick")}, "driver": "csi.example.io",
+            "deletionPolicy": "Delete"});
+        create_snapshot_object(&context, None, "VolumeSnapshotClass", class).await;
 
         let account = context.shipped_account().await;
         let allowed = format!("--allowed-namespaces={shop}");
@@ -138,17 +135,17 @@ async fn a_namespace_that_is_named_comes_whole_and_one_that_is_not_allowed_is_re
         assert_eq!(in_shop("snapshot.storage.k8s.io/volumesnapshots"), ["of-ledger", "of-stranger"]);
 
         let of_cluster = |path: &str| bundle.names(&format!("cluster-scoped-resources/{path}.yaml"));
-        let ours = |names: &[&str]| names.iter().map(|name| cluster.name(name)).collect::<Vec<_>>();
+        let ours = |names: &[&str]| names.iter().map(|name| context.cluster_name(name)).collect::<Vec<_>>();
         assert_eq!(
             of_cluster("core/persistentvolumes"),
             ours(&["own", "stranger"]),
             "no claim here is bound to the third"
         );
         assert_eq!(of_cluster("storage.k8s.io/volumeattachments"), ours(&["va-own", "va-stranger"]));
-        assert!(of_cluster("storage.k8s.io/storageclasses").contains(&cluster.name("fast")));
+        assert!(of_cluster("storage.k8s.io/storageclasses").contains(&context.cluster_name("fast")));
         let contents = of_cluster("snapshot.storage.k8s.io/volumesnapshotcontents");
         assert_eq!(contents, ours(&["of-ledger", "of-stranger"]));
-        assert!(of_cluster("snapshot.storage.k8s.io/volumesnapshotclasses").contains(&cluster.name("quick")));
+        assert!(of_cluster("snapshot.storage.k8s.io/volumesnapshotclasses").contains(&context.cluster_name("quick")));
 
         context.debug_bundle("beyond", json!({"namespaces": [shop, vault]})).await;
         let status = context.until_bundle_ended("beyond").await;
@@ -162,13 +159,6 @@ async fn a_namespace_that_is_named_comes_whole_and_one_that_is_not_allowed_is_re
         for resource in ["pods", "events", "persistentvolumeclaims", "resourcequotas"] {
             assert_eq!(context.stand.times(&account.user, ("list", resource), &vault, 200), 0, "{resource}");
         }
-
-        classes.delete(&cluster.name("quick"), &DeleteParams::default()).await.unwrap();
-        cluster.clean::<PersistentVolume>().await;
-        cluster.clean::<VolumeAttachment>().await;
-        cluster.clean::<StorageClass>().await;
-        context.delete_namespace(&shop).await;
-        context.delete_namespace(&vault).await;
     })
     .await;
 }

@@ -11,8 +11,9 @@ use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 use serde_json::json;
 
-use crate::bundles::{about_r1, server_pod, velero_objects};
-use crate::scope::{pod_volume_restore, shop_pod};
+use crate::support::bundles::{about_r1, server_pod, velero_objects};
+use crate::support::shop::pod_volume_restore;
+use crate::support::workloads::shop_pod;
 
 #[tokio::test]
 async fn sec_r30_a_target_that_leads_beyond_the_role_has_its_bundle_and_a_cure_for_each_thing_that_lacks() {
@@ -25,7 +26,7 @@ async fn sec_r30_a_target_that_leads_beyond_the_role_has_its_bundle_and_a_cure_f
         let node = server_pod(&context, LogScript::lines(["level=error msg=\"the only line\""])).await;
         let owner = ("apps/v1", "StatefulSet", "shop");
         let waits = shop_pod("shop-0", &node, owner, Some("data"), &json!({"velero.io/restore-name": "r1"}), false);
-        crate::scope::put::<Pod>(&context, &shop, waits).await;
+        context.create_in::<Pod>(&shop, waits).await;
         velero_objects(&context).await;
         let restore = context.velero_api("Restore").get("r1").await.expect("it is there");
         let labels = json!({"velero.io/restore-name": "r1", "velero.io/restore-uid": restore.uid()});
@@ -79,7 +80,6 @@ async fn sec_r30_a_target_that_leads_beyond_the_role_has_its_bundle_and_a_cure_f
         // The only errors are the files that were never written to the store.
         assert_eq!(status.phase, Some(Phase::PartiallyFailed));
         assert!(bundle.errors().iter().all(|lost| lost.code == "NotFound"), "{:#?}", bundle.errors());
-        context.delete_namespace(&shop).await;
     })
     .await;
 }

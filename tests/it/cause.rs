@@ -11,7 +11,8 @@ use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams};
 use serde_json::{Value, json};
 
-use crate::scope::{OfTheCluster, claim, pod_volume_restore, put, shop_pod, volume};
+use crate::support::shop::pod_volume_restore;
+use crate::support::workloads::{claim, shop_pod, volume};
 
 const ATTACHED: &str = "Multi-Attach error for volume \"pvc-7\" Volume is already used by pod(s) <b>shop-old</b>";
 
@@ -69,7 +70,6 @@ async fn a_restore_that_hangs_is_explained_by_the_event_of_the_pod_that_it_waits
         let count = format!("{0} of {0} shown", moments.len());
         assert!(seen.contains(&count), "its script runs in a browser: {count}");
         assert!(seen.contains("&lt;b&gt;shop-old&lt;/b&gt;") && !seen.contains("<b>shop-old"), "text stays text");
-        context.delete_namespace(&shop).await;
     })
     .await;
 }
@@ -79,16 +79,15 @@ async fn who_holds_the_volume_that_the_restored_pod_waits_for_is_in_the_bundle_w
     with_namespace("holder", |context| async move {
         let shop = context.workload_namespace("shop").await;
         let (waits_on, held_on) = (context.node("n1").await, context.node("n2").await);
-        let cluster = OfTheCluster(&context);
-        let bound = cluster.put::<PersistentVolume>("pv", volume()).await;
-        put::<PersistentVolumeClaim>(&context, &shop, claim("data", Some(&bound))).await;
+        let bound = context.create_in_cluster::<PersistentVolume>("pv", volume()).await;
+        context.create_in::<PersistentVolumeClaim>(&shop, claim("data", Some(&bound))).await;
         let attached = json!({"spec": {"attacher": "csi.example.io", "nodeName": held_on, "source": {"persistentVolumeName": bound}}});
-        cluster.put::<VolumeAttachment>("va", attached).await;
+        context.create_in_cluster::<VolumeAttachment>("va", attached).await;
         let owner = ("apps/v1", "ReplicaSet", "shop-5d");
         let restored = json!({"velero.io/restore-name": "r1"});
-        put::<Pod>(&context, &shop, shop_pod("shop-0", &waits_on, owner, Some("data"), &restored, false)).await;
-        put::<Pod>(&context, &shop, shop_pod("shop-old", &held_on, owner, Some("data"), &json!({}), true)).await;
-        put::<Pod>(&context, &shop, shop_pod("stranger", &held_on, owner, Some("other"), &json!({}), true)).await;
+        context.create_in::<Pod>(&shop, shop_pod("shop-0", &waits_on, owner, Some("data"), &restored, false)).await;
+        context.create_in::<Pod>(&shop, shop_pod("shop-old", &held_on, owner, Some("data"), &json!({}), true)).await;
+        context.create_in::<Pod>(&shop, shop_pod("stranger", &held_on, owner, Some("other"), &json!({}), true)).await;
         let restore = json!({"metadata": {"name": "r1"}, "spec": {"backupName": "seed"},
             "status": {"phase": "InProgress", "startTimestamp": Timestamp::now()}});
         let uid = context.create_velero("Restore", restore).await.uid().expect("it has one");
@@ -100,8 +99,8 @@ async fn who_holds_the_volume_that_the_restored_pod_waits_for_is_in_the_bundle_w
                 "message": "System OOM encountered", "lastTimestamp": Timestamp::now(),
                 "involvedObject": {"apiVersion": "v1", "kind": "Node", "name": node}})
         };
-        put::<Event>(&context, "default", about("ours", &held_on)).await;
-        put::<Event>(&context, "default", about("other", "another-node")).await;
+        context.create_in::<Event>("default", about("ours", &held_on)).await;
+        context.create_in::<Event>("default", about("other", "another-node")).await;
 
         let _operator = Operator::of(&context).ready().await;
         context.debug_bundle("why", json!({"target": {"kind": "Restore", "name": "r1"}})).await;
@@ -110,7 +109,7 @@ async fn who_holds_the_volume_that_the_restored_pod_waits_for_is_in_the_bundle_w
         assert_eq!(bundle.names(&format!("namespaces/{shop}/core/pods.yaml")), ["shop-0", "shop-old"]);
         assert_eq!(bundle.names("cluster-scoped-resources/core/nodes.yaml"), [waits_on, held_on]);
         let attachments = bundle.names("cluster-scoped-resources/storage.k8s.io/volumeattachments.yaml");
-        assert_eq!(attachments, [cluster.name("va")]);
+        assert_eq!(attachments, [context.cluster_name("va")]);
         let events = bundle.names("namespaces/default/core/events.yaml");
         assert_eq!(events, [format!("{}-ours", context.namespace)]);
         let log = format!("namespaces/{shop}/pods/shop-old/");
@@ -121,9 +120,6 @@ async fn who_holds_the_volume_that_the_restored_pod_waits_for_is_in_the_bundle_w
             let name = format!("{}-{name}", context.namespace);
             events.delete(&name, &DeleteParams::default()).await.expect("deleted");
         }
-        cluster.clean::<PersistentVolume>().await;
-        cluster.clean::<VolumeAttachment>().await;
-        context.delete_namespace(&shop).await;
     })
     .await;
 }

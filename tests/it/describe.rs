@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
-use crate::scope::{claim, put as put_in, shop_pod};
+use crate::support::workloads::{claim, shop_pod};
 
 #[tokio::test]
 async fn descriptions_say_what_velero_itself_says_in_each_phase() {
@@ -109,7 +109,7 @@ fn described(bundle: &Unpacked, kind: &str, name: &str) -> Vec<String> {
 
 /// The lines, without colours and with single spaces.
 fn facts(text: &str) -> Vec<String> {
-    let plain = crate::oracle::without_colours(text);
+    let plain = crate::support::text::without_colours(text);
     let lines = plain.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
     lines.filter(|line| !line.is_empty()).collect()
 }
@@ -240,12 +240,12 @@ async fn a_restore_with_everything(velero: &Velero) {
         context.create_velero("PodVolumeRestore", object).await;
     }
     for place in [&from, &target] {
-        put_in::<PersistentVolumeClaim>(context, place, claim("b", None)).await;
+        context.create_in::<PersistentVolumeClaim>(place, claim("b", None)).await;
         let owner = ("apps/v1", "StatefulSet", "db");
-        put_in::<Pod>(context, place, shop_pod("db-0", velero.node(), owner, Some("b"), &json!({}), false)).await;
+        context.create_in::<Pod>(place, shop_pod("db-0", velero.node(), owner, Some("b"), &json!({}), false)).await;
         let event = json!({"metadata": {"name": "waits"}, "reason": "FailedMount", "message": "no volume", "type": "Warning",
             "involvedObject": {"kind": "Pod", "namespace": place, "name": "db-0"}});
-        put_in::<Event>(context, place, event).await;
+        context.create_in::<Event>(place, event).await;
     }
     let volumes = json!([
         {"pvcName": "b", "pvcNamespace": target, "restoreMethod": "CSISnapshot", "snapshotDataMoved": true,

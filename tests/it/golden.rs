@@ -10,7 +10,8 @@ use kube::ResourceExt as _;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
-use crate::scope::{OfTheCluster, claim, pod_volume_restore, put, shop_pod, volume};
+use crate::support::shop::pod_volume_restore;
+use crate::support::workloads::{claim, shop_pod, volume};
 
 const LIST: &str = "it/golden/restore-partially-failed.txt";
 const MEND: &str = "DEBUGBUNDLE_MEND=1 cargo test --package debugbundle-tests --test it -- golden";
@@ -102,13 +103,12 @@ async fn volumes(context: &Context, restore: &DynamicObject, node: &str) -> Vec<
     context.create_velero("PodVolumeRestore", of("Restore", restore, written)).await;
     context.create_velero("DataDownload", of("Restore", restore, downloaded)).await;
 
-    let cluster = OfTheCluster(context);
-    let bound = cluster.put::<PersistentVolume>("data", volume()).await;
-    put::<PersistentVolumeClaim>(context, &shop, claim("data", Some(&bound))).await;
-    put::<PersistentVolumeClaim>(context, &shop, claim("ledger", None)).await;
+    let bound = context.create_in_cluster::<PersistentVolume>("data", volume()).await;
+    context.create_in::<PersistentVolumeClaim>(&shop, claim("data", Some(&bound))).await;
+    context.create_in::<PersistentVolumeClaim>(&shop, claim("ledger", None)).await;
     let owner = ("apps/v1", "StatefulSet", "shop");
-    put::<Pod>(context, &shop, shop_pod("shop-0", node, owner, Some("data"), &json!({}), false)).await;
-    put::<PersistentVolumeClaim>(context, &space, claim("r1-d", None)).await;
+    context.create_in::<Pod>(&shop, shop_pod("shop-0", node, owner, Some("data"), &json!({}), false)).await;
+    context.create_in::<PersistentVolumeClaim>(&space, claim("r1-d", None)).await;
     let hosting = pod("r1-d").on_node(node).labelled("velero.io/data-download", "r1-d").with_container("r1-d");
     context.pod(hosting).await;
     context.log("r1-d", "r1-d", LogScript::lines(["level=error msg=\"no room on the volume\""]));

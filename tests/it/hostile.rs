@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::Event;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::bundles::{about_r1, velero_objects};
+use crate::support::bundles::{about_r1, velero_objects};
 
 /// Memory limit of a bundle, as in `memory`.
 const PEAK: u64 = 96 << 20;

@@ -11,7 +11,8 @@ use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim,
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use serde_json::{Value, json};
 
-use crate::scope::{OfTheCluster, claim, pod_volume_restore, put, shop_pod, snapshots, volume};
+use crate::support::shop::{pod_volume_restore, snapshots};
+use crate::support::workloads::{claim, shop_pod, volume};
 
 async fn file(context: &Context, name: &str, body: &Value) {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
@@ -33,16 +34,15 @@ async fn volume_info_item_operations_and_failed_hooks_lead_to_what_went_wrong_an
             places.push(context.workload_namespace(name).await);
         }
         let [farm, bakery, inn, calm] = &places[..] else { panic!("four") };
-        let cluster = OfTheCluster(&context);
-        let bound = cluster.put::<PersistentVolume>("of-ledger", volume()).await;
-        let named = cluster.put::<PersistentVolume>("of-flour", volume()).await;
-        put::<PersistentVolumeClaim>(&context, farm, claim("ledger", Some(&bound))).await;
-        put::<PersistentVolumeClaim>(&context, farm, claim("stranger", None)).await;
-        put::<PersistentVolumeClaim>(&context, calm, claim("well", None)).await;
-        put::<ResourceQuota>(&context, bakery, json!({"metadata": {"name": "tight"}, "spec": {"hard": {"pods": "1"}}})).await;
+        let bound = context.create_in_cluster::<PersistentVolume>("of-ledger", volume()).await;
+        let named = context.create_in_cluster::<PersistentVolume>("of-flour", volume()).await;
+        context.create_in::<PersistentVolumeClaim>(farm, claim("ledger", Some(&bound))).await;
+        context.create_in::<PersistentVolumeClaim>(farm, claim("stranger", None)).await;
+        context.create_in::<PersistentVolumeClaim>(calm, claim("well", None)).await;
+        context.create_in::<ResourceQuota>(bakery, json!({"metadata": {"name": "tight"}, "spec": {"hard": {"pods": "1"}}})).await;
         let event = json!({"metadata": {"name": "e1"}, "reason": "Odd", "message": "odd", "type": "Warning",
             "involvedObject": {"kind": "Pod", "namespace": inn, "name": "p"}});
-        put::<Event>(&context, inn, event).await;
+        context.create_in::<Event>(inn, event).await;
 
         let backup = json!({"metadata": {"name": "harvest"},
             "spec": {"storageLocation": "default", "hooks": {"resources": [{"name": "h", "includedNamespaces": [inn],
@@ -74,11 +74,6 @@ async fn volume_info_item_operations_and_failed_hooks_lead_to_what_went_wrong_an
         assert_eq!(why(inn).as_deref(), Some("hooks of Backup harvest"));
         assert_eq!(why(farm).as_deref(), Some("volume info or item operations of Backup harvest"));
         assert_eq!(why(calm), None);
-
-        cluster.clean::<PersistentVolume>().await;
-        for place in &places {
-            context.delete_namespace(place).await;
-        }
     })
     .await;
 }
@@ -89,19 +84,18 @@ async fn a_claim_that_files_name_is_followed_to_volume_and_snapshot_where_the_wa
     with_namespace("late", |context| async move {
         context.snapshot_kinds().await;
         let farm = context.workload_namespace("farm").await;
-        let cluster = OfTheCluster(&context);
         for name in ["ledger", "stranger"] {
-            let bound = cluster.put::<PersistentVolume>(name, volume()).await;
-            put::<PersistentVolumeClaim>(&context, &farm, claim(name, Some(&bound))).await;
+            let bound = context.create_in_cluster::<PersistentVolume>(name, volume()).await;
+            context.create_in::<PersistentVolumeClaim>(&farm, claim(name, Some(&bound))).await;
             let attached = json!({"spec": {"attacher": "csi.example.io", "nodeName": "n1", "source": {"persistentVolumeName": bound}}});
-            cluster.put::<VolumeAttachment>(name, attached).await;
+            context.create_in_cluster::<VolumeAttachment>(name, attached).await;
         }
         let home = &context.namespace;
         for name in ["of-velero", "nobodys"] {
-            let bound = cluster.put::<PersistentVolume>(name, volume()).await;
-            put::<PersistentVolumeClaim>(&context, home, claim(name, Some(&bound))).await;
+            let bound = context.create_in_cluster::<PersistentVolume>(name, volume()).await;
+            context.create_in::<PersistentVolumeClaim>(home, claim(name, Some(&bound))).await;
         }
-        snapshots(&context, &farm, &cluster).await;
+        snapshots(&context, &farm).await;
         let backup = json!({"metadata": {"name": "harvest"}, "spec": {"storageLocation": "default"},
             "status": {"phase": "PartiallyFailed"}});
         let uid = context.create_velero("Backup", backup).await.metadata.uid.unwrap();
@@ -122,15 +116,11 @@ async fn a_claim_that_files_name_is_followed_to_volume_and_snapshot_where_the_wa
         assert_eq!(why, Some(&json!("datauploads du-2")), "the walk was there before the files were read");
         assert_eq!(bundle.names(&format!("namespaces/{farm}/core/persistentvolumeclaims.yaml")), ["ledger"]);
         let own = |path: &str| bundle.names(&format!("cluster-scoped-resources/{path}.yaml"));
-        assert_eq!(own("core/persistentvolumes"), ["ledger", "of-velero"].map(|name| cluster.name(name)));
-        assert_eq!(own("storage.k8s.io/volumeattachments"), [cluster.name("ledger")]);
+        assert_eq!(own("core/persistentvolumes"), ["ledger", "of-velero"].map(|name| context.cluster_name(name)));
+        assert_eq!(own("storage.k8s.io/volumeattachments"), [context.cluster_name("ledger")]);
         let taken = bundle.names(&format!("namespaces/{farm}/snapshot.storage.k8s.io/volumesnapshots.yaml"));
         assert_eq!(taken, ["of-ledger"]);
-        assert_eq!(own("snapshot.storage.k8s.io/volumesnapshotcontents"), [cluster.name("of-ledger")]);
-
-        cluster.clean::<PersistentVolume>().await;
-        cluster.clean::<VolumeAttachment>().await;
-        context.delete_namespace(&farm).await;
+        assert_eq!(own("snapshot.storage.k8s.io/volumesnapshotcontents"), [context.cluster_name("of-ledger")]);
     })
     .await;
 }
@@ -141,10 +131,10 @@ async fn files_of_a_target_that_waits_for_its_operations_or_failed_late_lead_on(
     with_namespace("waits", |context| async move {
         let farm = context.workload_namespace("farm").await;
         let bakery = context.workload_namespace("bakery").await;
-        put::<PersistentVolumeClaim>(&context, &farm, claim("ledger", None)).await;
-        put::<PersistentVolumeClaim>(&context, &farm, claim("stranger", None)).await;
+        context.create_in::<PersistentVolumeClaim>(&farm, claim("ledger", None)).await;
+        context.create_in::<PersistentVolumeClaim>(&farm, claim("stranger", None)).await;
         let quota = json!({"metadata": {"name": "tight"}, "spec": {"hard": {"pods": "1"}}});
-        put::<ResourceQuota>(&context, &bakery, quota).await;
+        context.create_in::<ResourceQuota>(&bakery, quota).await;
         let backup = json!({"metadata": {"name": "harvest"}, "spec": {"storageLocation": "default"},
             "status": {"phase": "WaitingForPluginOperations"}});
         context.create_velero("Backup", backup).await;
@@ -164,9 +154,6 @@ async fn files_of_a_target_that_waits_for_its_operations_or_failed_late_lead_on(
             let quotas = bundle.names(&format!("namespaces/{bakery}/core/resourcequotas.yaml"));
             assert_eq!(quotas, ["tight"], "{phase}");
         }
-        for place in [&farm, &bakery] {
-            context.delete_namespace(place).await;
-        }
     })
     .await;
 }
@@ -181,14 +168,14 @@ async fn a_target_under_way_without_data_leads_to_the_namespaces_of_its_spec_map
             let place = context.workload_namespace(name).await;
             let event = json!({"metadata": {"name": "e1"}, "reason": "Odd", "message": "odd", "type": "Warning",
                 "involvedObject": {"kind": "Pod", "namespace": place, "name": "p"}});
-            put::<Event>(&context, &place, event).await;
+            context.create_in::<Event>(&place, event).await;
             places.push(place);
         }
         let [shop, shop_2, bakery] = &places[..] else { panic!("three") };
         for (place, restore) in [(shop_2, "regrow"), (bakery, "another")] {
             let labels = json!({"velero.io/restore-name": restore});
             let pod = shop_pod("oven", "n1", ("apps/v1", "StatefulSet", "oven"), None, &labels, false);
-            put::<Pod>(&context, place, pod).await;
+            context.create_in::<Pod>(place, pod).await;
         }
         let backup = json!({"metadata": {"name": "seed"}, "status": {"phase": "Completed"},
             "spec": {"storageLocation": "default", "includedNamespaces": [shop, bakery, "glob-*"]}});
@@ -216,9 +203,6 @@ async fn a_target_under_way_without_data_leads_to_the_namespaces_of_its_spec_map
         let bundle = context.download(&status).await;
         for place in [shop, bakery] {
             assert_eq!(bundle.names(&format!("namespaces/{place}/core/events.yaml")), ["e1"]);
-        }
-        for place in &places {
-            context.delete_namespace(place).await;
         }
     })
     .await;
@@ -281,9 +265,7 @@ async fn a_backup_that_hangs_in_a_hook_leads_to_the_pods_that_have_one_and_to_th
         let bundle = context.download(&status).await;
         for place in [&shop, &barn] {
             assert!(!bundle.paths().any(|path| path.starts_with(&format!("namespaces/{place}/"))), "{place}");
-            context.delete_namespace(place).await;
         }
-        context.delete_namespace(&coop).await;
     })
     .await;
 }
@@ -326,9 +308,6 @@ async fn a_restore_that_hangs_in_a_hook_after_its_first_data_leads_to_the_pod_an
             bundle.paths().filter(|path| path.starts_with(&format!("namespaces/{shop}/pods/"))).collect();
         assert_eq!(logs, [format!("namespaces/{shop}/pods/ledger/db/db/logs/current.log")]);
         assert!(bundle.file(logs[0]).contains("ledger db thaws"));
-        for place in [&shop, &barn] {
-            context.delete_namespace(place).await;
-        }
     })
     .await;
 }

@@ -12,7 +12,7 @@ use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
-use crate::bundles::{
+use crate::support::bundles::{
     LIMIT, PARTS, about_r1, change, condition, delete, endless_log, events, forge, get, is_stored, keys, large_log,
     phase, ready, server_pod, slow_log, spool_is_empty, status, through, until_ended, until_event, until_gone,
     until_is, until_phase, until_read, velero_objects,

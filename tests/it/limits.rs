@@ -14,7 +14,7 @@ use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::bundles::{
+use crate::support::bundles::{
     LIMIT, about_r1, delete, endless_log, is_stored, phase, server_pod, until_ended, until_event, velero_objects,
 };
 

@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::collect::Run;
-use crate::scope::{claim, put, shop_pod};
+use crate::support::collection::CollectionRun;
+use crate::support::workloads::{claim, shop_pod};
 
 /// The label value, as in Velero's `label.GetValidName`.
 fn label(name: &str) -> String {
@@ -48,13 +48,13 @@ async fn data_pods_claims_and_backups_of_long_names_are_found_by_their_labels() 
         context.create_velero("PodVolumeRestore", data("stranger", by(&other), &uid)).await;
         for (name, value) in [("brought", label(&regrow)), ("by-cut", cut.to_owned()), ("by-other", other.clone())] {
             let owner = ("apps/v1", "StatefulSet", "oven");
-            put::<Pod>(&context, &shop, shop_pod(name, "n1", owner, None, &by(&value), false)).await;
+            context.create_in::<Pod>(&shop, shop_pod(name, "n1", owner, None, &by(&value), false)).await;
             let mut claim = claim(name, None);
             claim["metadata"]["labels"] = by(&value);
-            put::<PersistentVolumeClaim>(&context, &shop, claim).await;
+            context.create_in::<PersistentVolumeClaim>(&shop, claim).await;
         }
 
-        let got = Run::default().of(&context, &DebugBundleSpec::about(TargetKind::Restore, &regrow)).await;
+        let got = CollectionRun::default().of(&context, &DebugBundleSpec::about(TargetKind::Restore, &regrow)).await;
         got.is_complete();
         let data: Vec<&str> = got.inventory.data.iter().map(|object| object.name.as_str()).collect();
         assert_eq!(data, ["own"]);
@@ -63,7 +63,6 @@ async fn data_pods_claims_and_backups_of_long_names_are_found_by_their_labels() 
         assert_eq!(got.inventory.kin.schedule.as_ref(), Some(&nightly));
         assert_eq!(got.names(&format!("namespaces/{shop}/core/pods.yaml")), ["brought"]);
         assert_eq!(got.names(&format!("namespaces/{shop}/core/persistentvolumeclaims.yaml")), ["brought"]);
-        context.delete_namespace(&shop).await;
     })
     .await;
 }

@@ -9,7 +9,7 @@ use harness::{Context, Operator, until, usage::Usage, with_namespace};
 use kube::{Resource as _, ResourceExt as _, api::ListParams};
 use serde_json::{Value, json};
 
-use crate::bundles::{
+use crate::support::bundles::{
     LIMIT, about_r1, delete, endless_log, get, phase, server_pod, status, until_ended, until_phase, velero_objects,
 };
 

@@ -118,7 +118,7 @@ async fn a_line_of_200_mib_is_never_in_memory_and_the_lines_around_it_are_kept()
         let operator = Operator::of(&context).ready().await;
         context.debug_bundle("line", json!({"logs": {"maxBytesPerContainer": "16Mi"}})).await;
         let bundle = stored(&context, &operator, "line").await;
-        let log = crate::budget::in_bundle(&bundle, "velero/logs/current.log");
+        let log = crate::support::bundles::entry_text(&bundle, "velero/logs/current.log");
         let lines: Vec<&str> = log.lines().collect();
         assert_eq!(lines.len(), 2001);
         assert!(lines[999].ends_with("msg=\"before it 999\"") && lines[2000].ends_with("msg=\"after it 999\""));

@@ -3,17 +3,15 @@
 use debugbundle_crd::{DebugBundleSpec, TargetKind};
 use harness::with_namespace;
 use kube::ResourceExt as _;
-use kube::api::{DeleteParams, PostParams};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::collect::Run;
-use crate::scope::{OfTheCluster, dynamic};
+use crate::support::collection::CollectionRun;
+use crate::support::snapshots::create_snapshot_object;
 
 #[tokio::test]
 async fn the_snapshot_of_a_data_upload_is_in_the_bundle_with_its_content_and_no_strangers_content_is() {
     with_namespace("moved", |context| async move {
         context.snapshot_kinds().await;
-        let cluster = OfTheCluster(&context);
         let shop = context.workload_namespace("shop").await;
         let spec = json!({"includedNamespaces": [shop], "storageLocation": "default", "ttl": "720h"});
         let backup = json!({"metadata": {"name": "harvest"}, "spec": spec, "status": {"phase": "PartiallyFailed"}});
@@ -24,45 +22,29 @@ async fn the_snapshot_of_a_data_upload_is_in_the_bundle_with_its_content_and_no_
                 "operationTimeout": "10m", "csiSnapshot": {"volumeSnapshot": "s", "storageClass": "fast"}},
             "status": {"phase": "Failed"}});
         context.create_velero("DataUpload", upload).await;
-        let contents = dynamic(&context, None, "VolumeSnapshotContent");
         // The upload's own snapshot is bound; the others are irrelevant.
         for (place, name) in [
             (context.namespace.as_str(), "harvest-x7"),
             (context.namespace.as_str(), "a-stranger"),
             (shop.as_str(), "harvest-x7-not-here"),
         ] {
-            let content = cluster.name(&format!("content-of-{name}"));
-            let made = |kind: &str, name: &str, spec: Value, status: Value| {
-                let object = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": kind,
-                    "metadata": {"name": name}, "spec": spec, "status": status});
-                serde_json::from_value(object).expect("an object")
-            };
-            let snapshot = made(
-                "VolumeSnapshot",
-                name,
-                json!({"source": {"volumeSnapshotContentName": content}}),
-                json!({"boundVolumeSnapshotContentName": content}),
-            );
-            let snapshots = dynamic(&context, Some(place), "VolumeSnapshot");
-            snapshots.create(&PostParams::default(), &snapshot).await.expect("created");
-            let content = made("VolumeSnapshotContent", &content, json!({"driver": "csi.example.io"}), Value::Null);
-            contents.create(&PostParams::default(), &content).await.expect("created");
+            let content = context.cluster_name(&format!("content-of-{name}"));
+            let snapshot = json!({"metadata": {"name": name},
+                "spec": {"source": {"volumeSnapshotContentName": content}},
+                "status": {"boundVolumeSnapshotContentName": content}});
+            create_snapshot_object(&context, Some(place), "VolumeSnapshot", snapshot).await;
+            let content = json!({"metadata": {"name": content}, "spec": {"driver": "csi.example.io"}});
+            create_snapshot_object(&context, None, "VolumeSnapshotContent", content).await;
         }
 
         let account = context.shipped_account().await;
         let spec = DebugBundleSpec::about(TargetKind::Backup, "harvest");
-        let got = Run::by(account.client().await).of(&context, &spec).await;
+        let got = CollectionRun::by(account.client().await).of(&context, &spec).await;
         got.is_complete();
         let snapshots = format!("namespaces/{}/snapshot.storage.k8s.io/volumesnapshots.yaml", context.namespace);
         assert_eq!(got.names(&snapshots), ["harvest-x7", "a-stranger"], "all of Velero's namespace, the target's first");
         let found = got.names("cluster-scoped-resources/snapshot.storage.k8s.io/volumesnapshotcontents.yaml");
-        assert_eq!(found, [cluster.name("content-of-harvest-x7")]);
-
-        for name in ["harvest-x7", "a-stranger", "harvest-x7-not-here"] {
-            let name = cluster.name(&format!("content-of-{name}"));
-            contents.delete(&name, &DeleteParams::default()).await.expect("deleted");
-        }
-        context.delete_namespace(&shop).await;
+        assert_eq!(found, [context.cluster_name("content-of-harvest-x7")]);
     })
     .await;
 }

@@ -15,7 +15,7 @@ use k8s_openapi::api::rbac::v1::Role;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::bundles::{LIMIT, about_r1};
+use crate::support::bundles::{LIMIT, about_r1};
 
 /// A secret that must never appear in a bundle, in any text.
 const SIGNATURE: &str = "0a1b2c3d4e5f60718293";

@@ -10,7 +10,8 @@ use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::scope::{OfTheCluster, claim, pod_volume_restore, put, shop_pod, volume};
+use crate::support::shop::pod_volume_restore;
+use crate::support::workloads::{claim, shop_pod, volume};
 
 /// Limit of nodes collected for an unschedulable pod.
 const MOST: usize = 50;
@@ -51,28 +52,27 @@ async fn a_node_that_holds_a_volume_for_nobody_any_more_is_there_with_its_events
             context.log(&format!("agent-{name}"), "node-agent", said);
             nodes.push(node);
         }
-        let cluster = OfTheCluster(&context);
         let mut bound = Vec::new();
         for (name, at) in [("data", &nodes[1]), ("other", &nodes[2])] {
-            let volume = cluster.put::<PersistentVolume>(name, volume()).await;
-            put::<PersistentVolumeClaim>(&context, &shop, claim(name, Some(&volume))).await;
+            let volume = context.create_in_cluster::<PersistentVolume>(name, volume()).await;
+            context.create_in::<PersistentVolumeClaim>(&shop, claim(name, Some(&volume))).await;
             let attached = json!({"spec": {"attacher": "csi.example.io", "nodeName": at, "source": {"persistentVolumeName": volume}}});
-            cluster.put::<VolumeAttachment>(name, attached).await;
+            context.create_in_cluster::<VolumeAttachment>(name, attached).await;
             bound.push(volume);
         }
         let (owner, restored) = (("apps/v1", "ReplicaSet", "shop-5d"), json!({"velero.io/restore-name": "r1"}));
-        put::<Pod>(&context, &shop, shop_pod("shop-0", &nodes[0], owner, Some("data"), &restored, false)).await;
+        context.create_in::<Pod>(&shop, shop_pod("shop-0", &nodes[0], owner, Some("data"), &restored, false)).await;
         restore_into(&context, &shop).await;
         let event = json!({"metadata": {"name": format!("{}-e1", context.namespace)}, "type": "Warning",
             "reason": "NodeNotReady", "message": "node is not ready", "lastTimestamp": Timestamp::now(),
             "involvedObject": {"apiVersion": "v1", "kind": "Node", "name": nodes[1]}});
-        put::<Event>(&context, "default", event).await;
+        context.create_in::<Event>("default", event).await;
 
         let account = context.shipped_account().await;
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
         let bundle = bundle_of_r1(&context, "held").await;
         assert_eq!(bundle.names(NODES), nodes[..2], "the third holds nothing of the target's");
-        assert_eq!(bundle.names("cluster-scoped-resources/storage.k8s.io/volumeattachments.yaml"), [cluster.name("data")]);
+        assert_eq!(bundle.names("cluster-scoped-resources/storage.k8s.io/volumeattachments.yaml"), [context.cluster_name("data")]);
         assert_eq!(bundle.names("namespaces/default/core/events.yaml"), [format!("{}-e1", context.namespace)]);
         let whole = |name: &str| {
             let log = format!("namespaces/{}/pods/agent-{name}/node-agent/node-agent/logs/current.log", context.namespace);
@@ -82,9 +82,6 @@ async fn a_node_that_holds_a_volume_for_nobody_any_more_is_there_with_its_events
 
         let events: Api<Event> = Api::namespaced(context.client.clone(), "default");
         events.delete(&format!("{}-e1", context.namespace), &DeleteParams::default()).await.expect("deleted");
-        cluster.clean::<PersistentVolume>().await;
-        cluster.clean::<VolumeAttachment>().await;
-        context.delete_namespace(&shop).await;
     })
     .await;
 }
@@ -111,7 +108,7 @@ async fn a_pod_that_no_node_takes_brings_the_nodes_that_it_could_mean_and_a_cut_
             "spec": {"taints": [{"key": "full", "effect": "NoSchedule"}]}});
         nodes.patch(&tainted, &PatchParams::default(), &Patch::Merge(change)).await.expect("it can be changed");
         let selector = json!({"nodeSelector": {"disk": context.namespace}});
-        put::<Pod>(&context, &shop, unschedulable("shop-0", &selector)).await;
+        context.create_in::<Pod>(&shop, unschedulable("shop-0", &selector)).await;
         restore_into(&context, &shop).await;
         let account = context.shipped_account().await;
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
@@ -132,7 +129,6 @@ async fn a_pod_that_no_node_takes_brings_the_nodes_that_it_could_mean_and_a_cut_
         let cut = all.iter().find(|lost| lost["path"] == "nodes").expect("the cut is told");
         assert_eq!((&cut["code"], &cut["severity"]), (&json!("NotLooked"), &json!("note")));
         assert!(cut["what"].as_str().unwrap().starts_with("nodes: 50 of "), "{cut}");
-        context.delete_namespace(&shop).await;
     })
     .await;
 }

@@ -2,7 +2,6 @@
 //! object, log line and fact that it collected.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use debugbundle_crd::parse_duration;
 use harness::bundle::{Unpacked, unpack};
@@ -451,7 +450,7 @@ fn time(text: &str) -> String {
 /// The lines of a description as (labels from the outermost on, value), without colours and without lines that are only
 /// a label; a line without a label belongs to the label above.
 fn rows(text: &str) -> Vec<(Vec<String>, String)> {
-    let plain = without_colours(text);
+    let plain = crate::support::text::without_colours(text);
     let mut above: Vec<(usize, String)> = Vec::new();
     let mut rows = Vec::new();
     for line in plain.lines().filter(|line| !line.trim().is_empty()) {
@@ -473,15 +472,6 @@ fn rows(text: &str) -> Vec<(Vec<String>, String)> {
         }
     }
     rows
-}
-
-pub fn without_colours(text: &str) -> String {
-    let mut pieces = text.split('\u{1b}');
-    let mut plain = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        let _ = write!(plain, "{}", piece.split_once('m').map_or(piece, |(_, rest)| rest));
-    }
-    plain
 }
 
 /// Objects of Velero's kinds that the recipes do not create, and pods with every sort of container.

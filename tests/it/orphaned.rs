@@ -7,7 +7,8 @@ use harness::{Operator, with_namespace};
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::json;
 
-use crate::scope::{pod_volume_restore, put, repository, workload};
+use crate::support::shop::{pod_volume_restore, repository};
+use crate::support::workloads::workload;
 
 /// What the manifest reports about the Backup's files: the reason and the cure.
 fn told(bundle: &harness::bundle::Unpacked) -> (String, String) {
@@ -52,7 +53,7 @@ async fn a_restore_whose_backup_is_gone_has_its_files_from_the_location_of_its_d
             template["spec"]["restartPolicy"] = "Never".into();
             let labels = json!({"velero.io/repo-name": name});
             let job = json!({"metadata": {"name": name, "labels": labels}, "spec": {"template": template}});
-            put::<Job>(&context, &context.namespace, job).await;
+            context.create_in::<Job>(&context.namespace, job).await;
         }
 
         let _operator = Operator::of(&context).ready().await;

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::bundles::{
+use crate::support::bundles::{
     LIMIT, condition, delete, events, get, is_stored, status, until_ended, until_event, until_gone, until_is,
 };
 

@@ -10,7 +10,8 @@ use harness::{Context, Operator, with_namespace};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use serde_json::{Value, json};
 
-use crate::scope::{pod_volume_restore, put, shop_pod};
+use crate::support::shop::pod_volume_restore;
+use crate::support::workloads::shop_pod;
 
 /// Limit of namespaces to look into.
 const MOST: usize = 32;
@@ -64,7 +65,7 @@ async fn namespaces_whose_data_completed_give_up_their_places_for_those_that_spe
         for place in [&shop, &bakery] {
             let event = json!({"metadata": {"name": "e1"}, "reason": "Odd", "message": "odd", "type": "Warning",
                 "involvedObject": {"kind": "Pod", "namespace": place, "name": "p"}});
-            put::<Event>(&context, place, event).await;
+            context.create_in::<Event>(place, event).await;
         }
         let calm = calm(&context);
         let mut included = calm.clone();
@@ -99,7 +100,7 @@ async fn namespaces_whose_data_completed_give_up_their_places_for_those_that_spe
         let regrow = format!("{}-regrow", context.namespace);
         let labels = json!({"velero.io/restore-name": regrow});
         let oven = shop_pod("oven", "n1", ("apps/v1", "StatefulSet", "oven"), None, &labels, false);
-        put::<Pod>(&context, &bakery, oven).await;
+        context.create_in::<Pod>(&bakery, oven).await;
         let restore =
             json!({"metadata": {"name": regrow}, "spec": {"backupName": "gone"}, "status": {"phase": "InProgress"}});
         let uid = context.create_velero("Restore", restore).await.metadata.uid.unwrap();
@@ -112,9 +113,6 @@ async fn namespaces_whose_data_completed_give_up_their_places_for_those_that_spe
         let bundle = bundle_of(&context, "waits", "Restore", &regrow).await;
         assert_eq!(bundle.names(&format!("namespaces/{bakery}/core/pods.yaml")), ["oven"]);
         assert_only_lost(&bundle, &[&calm[MOST - 1], &calm[MOST]]);
-        for place in [&shop, &bakery] {
-            context.delete_namespace(place).await;
-        }
     })
     .await;
 }

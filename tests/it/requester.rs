@@ -11,8 +11,6 @@ use kube::api::{Api, DeleteParams, PostParams};
 use kube::{Client, Resource as _};
 use serde_json::{Value, json};
 
-use crate::scope::put;
-
 const LIMIT: Duration = Duration::from_secs(30);
 /// Namespaces checked by one policy.
 const IN_POLICY: usize = 16;
@@ -28,11 +26,11 @@ const READ_LOGS: (&str, &str, &str) = ("", "pods/log", "get");
 /// Gives an account of this test's namespace one right in a namespace.
 async fn grant(context: &Context, account: &str, right: (&str, &str, &str), namespace: &str) {
     let name = format!("{account}-{}-{}", right.2, right.1.replace('/', "-"));
-    put::<Role>(context, namespace, json!({"metadata": {"name": name}, "rules": rule(right)})).await;
+    context.create_in::<Role>(namespace, json!({"metadata": {"name": name}, "rules": rule(right)})).await;
     let binding = json!({"metadata": {"name": name},
         "roleRef": {"apiGroup": GROUP, "kind": "Role", "name": name},
         "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": context.namespace}]});
-    put::<RoleBinding>(context, namespace, binding).await;
+    context.create_in::<RoleBinding>(namespace, binding).await;
 }
 
 /// An account that may create DebugBundles here, and read logs in these namespaces.
@@ -128,7 +126,6 @@ async fn sec_d4_each_namespace_that_is_named_must_be_one_whose_logs_the_requeste
         for count in [2, 3, 32] {
             until_refused(&context, &reader, &names(count), "you lack it in nobodys-0 or nobodys-1").await;
         }
-        join_all(mine.iter().map(|name| context.delete_namespace(name))).await;
     })
     .await;
 }

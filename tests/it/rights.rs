@@ -18,16 +18,16 @@ use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::authorization::v1::{
     SelfSubjectRulesReview, SelfSubjectRulesReviewSpec, SubjectRulesReviewStatus,
 };
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Secret, ServiceAccount};
-use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttachment};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, ServiceAccount};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::bundles::{LIMIT, about_r1, change, forge, server_pod, until_gone, velero_objects};
-use crate::groups::{self, group_snapshot};
-use crate::scope::{
-    OfTheCluster, a_shop, claim, dynamic, noise, pod_volume_restore, put, repository, shop_pod, workload,
-};
+use crate::support::bundles::{LIMIT, about_r1, change, forge, server_pod, until_gone, velero_objects};
+use crate::support::shop::{a_shop, pod_volume_restore, repository};
+use crate::support::snapshots::create_snapshot_object;
+use crate::support::snapshots::group_snapshot;
+use crate::support::text::noise;
+use crate::support::workloads::{claim, shop_pod, workload};
 
 const MEND: &str = "DEBUGBUNDLE_MEND=1 cargo test --package debugbundle-tests --test it -- sec_r32";
 
@@ -98,12 +98,9 @@ async fn strangers_that_fill_a_list(context: &Context) {
         context.create_velero("BackupStorageLocation", fat(context.location("x", "fat"))).await;
         let place = json!({"metadata": {}, "spec": {"provider": "aws"}});
         context.create_velero("VolumeSnapshotLocation", fat(place)).await;
-        put::<PersistentVolumeClaim>(context, &context.namespace, fat(claim("x", None))).await;
-        let snapshot =
-            fat(json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot", "metadata": {},
-            "spec": {"source": {"persistentVolumeClaimName": "x"}}}));
-        let snapshots = dynamic(context, Some(&context.namespace), "VolumeSnapshot");
-        snapshots.create(&PostParams::default(), &serde_json::from_value(snapshot).unwrap()).await.unwrap();
+        context.create_in::<PersistentVolumeClaim>(&context.namespace, fat(claim("x", None))).await;
+        let snapshot = fat(json!({"metadata": {}, "spec": {"source": {"persistentVolumeClaimName": "x"}}}));
+        create_snapshot_object(context, Some(&context.namespace), "VolumeSnapshot", snapshot).await;
     }
     let places = json!({"spec": {"volumeSnapshotLocations": ["east"]}});
     context.patch_velero("Backup", "seed", places).await;
@@ -120,18 +117,17 @@ async fn a_mall(context: &Context, mall: &str) {
     for n in 0..10 {
         let mut object = claim(&format!("c-{n}"), Some(&format!("{}-mall-{n}", context.namespace)));
         object["metadata"]["labels"] = restored.clone();
-        put::<PersistentVolumeClaim>(context, mall, object).await;
-        let snapshot = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot",
-            "metadata": {"name": format!("s-{n}"), "labels": restored}, "spec": {"source": {"persistentVolumeClaimName": format!("c-{n}")}},
-            "status": {"boundVolumeSnapshotContentName": format!("{}-mall-{n}", context.namespace)}});
-        let snapshots = dynamic(context, Some(mall), "VolumeSnapshot");
-        snapshots.create(&PostParams::default(), &serde_json::from_value(snapshot).unwrap()).await.unwrap();
+        context.create_in::<PersistentVolumeClaim>(mall, object).await;
+        let snapshot = json!({"metadata": {"name": format!("s-{n}"), "labels": restored},
+            "spec": {"source": {"persistentVolumeClaimName": format!("c-{n}")}},
+            "status": {"boundVolumeSnapshotContentName": context.cluster_name(&format!("mall-{n}"))}});
+        create_snapshot_object(context, Some(mall), "VolumeSnapshot", snapshot).await;
     }
-    put::<ServiceAccount>(context, mall, json!({"metadata": {"name": "sa-guard-0"}})).await;
-    put::<DaemonSet>(context, mall, workload("guard", None)).await;
+    context.create_in::<ServiceAccount>(mall, json!({"metadata": {"name": "sa-guard-0"}})).await;
+    context.create_in::<DaemonSet>(mall, workload("guard", None)).await;
     let node = format!("{}-n1", context.namespace);
     let guard = shop_pod("guard-0", &node, ("apps/v1", "DaemonSet", "guard"), None, &restored, false);
-    put::<Pod>(context, mall, guard).await;
+    context.create_in::<Pod>(mall, guard).await;
     group_snapshot(context, mall, "of-many", json!({"velero.io/backup-name": "nightly-1"})).await;
 }
 
@@ -143,8 +139,7 @@ async fn sec_r34_r1_to_r10_r20_to_r26_each_call_is_granted_and_each_right_is_use
         let account = context.account_reaching(Reach::Everything).await;
         let before = context.stand.calls(&account.user).len();
         let (shop, mall) = (context.workload_namespace("shop").await, context.workload_namespace("mall").await);
-        let cluster = OfTheCluster(&context);
-        a_shop(&context, &shop, &cluster).await;
+        a_shop(&context, &shop).await;
         strangers_that_fill_a_list(&context).await;
         a_mall(&context, &mall).await;
 
@@ -176,14 +171,6 @@ async fn sec_r34_r1_to_r10_r20_to_r26_each_call_is_granted_and_each_right_is_use
         let secrets = calls().into_iter().filter(|call| call.need.resource == "secrets");
         let others: Vec<_> = secrets.filter(|call| !names.contains(&call.name.as_str())).collect();
         assert!(others.is_empty(), "{others:#?}");
-
-        cluster.clean::<PersistentVolume>().await;
-        cluster.clean::<VolumeAttachment>().await;
-        cluster.clean::<StorageClass>().await;
-        groups::clean(&context).await;
-        for name in [&shop, &mall] {
-            context.delete_namespace(name).await;
-        }
     })
     .await;
 }
@@ -319,7 +306,7 @@ async fn sec_d1_a_debug_bundle_in_another_namespace_is_not_even_read() {
     with_namespace("d1", |context| async move {
         let elsewhere = context.workload_namespace("elsewhere").await;
         let stray = json!({"apiVersion": "debugbundle.io/v1alpha1", "kind": "DebugBundle", "metadata": {"name": "stray"}, "spec": {}});
-        put::<debugbundle_crd::DebugBundle>(&context, &elsewhere, stray).await;
+        context.create_in::<debugbundle_crd::DebugBundle>(&elsewhere, stray).await;
         let _operator = Operator::of(&context).ready().await;
         context.debug_bundle("ours", json!({})).await;
         assert!(context.until_bundle_ended("ours").await.bundle.is_some());
@@ -331,7 +318,6 @@ async fn sec_d1_a_debug_bundle_in_another_namespace_is_not_even_read() {
         let theirs: Vec<_> =
             calls.filter(|call| call.need.resource == "debugbundles" && call.need.namespace != context.namespace).collect();
         assert!(theirs.is_empty(), "{theirs:#?}");
-        context.delete_namespace(&elsewhere).await;
     })
     .await;
 }

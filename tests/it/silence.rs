@@ -7,7 +7,7 @@ use debugbundle_operator::archive::manifest::{MissingCode, TruncationReason};
 use harness::{Context, LogScript, pod, with_namespace};
 use tokio::time::Instant;
 
-use crate::collect::{Got, Run, log_path};
+use crate::support::collection::{CollectionResult, CollectionRun, log_path};
 
 /// Time limit for a response to begin, and for silence within it.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -25,8 +25,8 @@ async fn pods(context: &Context, node: &str, name: &str, script: &LogScript) -> 
     names.iter().map(|name| log_path(context, name, "c", "current.log")).collect()
 }
 
-async fn collected(context: &Context) -> (Got, Duration) {
-    let run = Run { answer: PATIENCE, idle: PATIENCE, ..Run::default() };
+async fn collected(context: &Context) -> (CollectionResult, Duration) {
+    let run = CollectionRun { answer: PATIENCE, idle: PATIENCE, ..CollectionRun::default() };
     let began = Instant::now();
     let got = run.of(context, &DebugBundleSpec::installation()).await;
     got.is_complete();

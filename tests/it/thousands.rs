@@ -124,7 +124,6 @@ async fn of_thousands_the_targets_few_come_first_in_few_requests_and_little_memo
         let usage = Usage::of(operator.process().pid()).expect("it runs");
         assert!(usage.peak < PEAK, "the operator took {} MiB at most", usage.peak >> 20);
         println!("{calls} requests for the first bundle, {} MiB at most", usage.peak >> 20);
-        context.delete_namespace(&shop).await;
     })
     .await;
 }

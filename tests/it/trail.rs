@@ -5,43 +5,41 @@ use harness::{Operator, with_namespace};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
-use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::scope::{OfTheCluster, claim, dynamic, pod_volume_restore, put, shop_pod, volume, workload};
+use crate::support::shop::pod_volume_restore;
+use crate::support::snapshots::create_snapshot_object;
+use crate::support::workloads::{claim, shop_pod, volume, workload};
 
 #[tokio::test]
 async fn claims_of_ephemeral_volumes_and_the_snapshots_that_claims_are_filled_from_are_followed() {
     with_namespace("filled", |context| async move {
         context.snapshot_kinds().await;
         let shop = context.workload_namespace("shop").await;
-        let cluster = OfTheCluster(&context);
-        let bound = cluster.put::<PersistentVolume>("scratch", volume()).await;
-        put::<PersistentVolumeClaim>(&context, &shop, claim("shop-0-scratch", Some(&bound))).await;
-        put::<PersistentVolumeClaim>(&context, &shop, claim("shop-1-scratch", None)).await;
+        let bound = context.create_in_cluster::<PersistentVolume>("scratch", volume()).await;
+        context.create_in::<PersistentVolumeClaim>(&shop, claim("shop-0-scratch", Some(&bound))).await;
+        context.create_in::<PersistentVolumeClaim>(&shop, claim("shop-1-scratch", None)).await;
         let from =
             |snapshot: &str| json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": snapshot});
         for (name, snapshot) in [("data", "friday"), ("more", "gone"), ("stranger", "sunday")] {
             let mut object = claim(name, None);
             object["spec"]["dataSource"] = from(snapshot);
             object["spec"]["dataSourceRef"] = from(snapshot);
-            put::<PersistentVolumeClaim>(&context, &shop, object).await;
+            context.create_in::<PersistentVolumeClaim>(&shop, object).await;
         }
         // These have no label and belong to no existing claim.
         for name in ["friday", "sunday"] {
-            let snapshot = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot",
-                "metadata": {"name": name}, "spec": {"source": {"volumeSnapshotContentName": cluster.name(name)}}});
-            let api = dynamic(&context, Some(&shop), "VolumeSnapshot");
-            api.create(&PostParams::default(), &serde_json::from_value(snapshot).unwrap()).await.unwrap();
-            let content = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotContent",
-                "metadata": {"name": cluster.name(name)}, "spec": {"volumeSnapshotClassName": cluster.name("quick")}});
-            let api = dynamic(&context, None, "VolumeSnapshotContent");
-            api.create(&PostParams::default(), &serde_json::from_value(content).unwrap()).await.unwrap();
+            let bound = context.cluster_name(name);
+            let snapshot =
+                json!({"metadata": {"name": name}, "spec": {"source": {"volumeSnapshotContentName": bound}}});
+            create_snapshot_object(&context, Some(&shop), "VolumeSnapshot", snapshot).await;
+            let content = json!({"metadata": {"name": bound},
+                "spec": {"volumeSnapshotClassName": context.cluster_name("quick")}});
+            create_snapshot_object(&context, None, "VolumeSnapshotContent", content).await;
         }
-        let class = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotClass",
-            "metadata": {"name": cluster.name("quick")}, "driver": "csi.example.io", "deletionPolicy": "Delete"});
-        let classes = dynamic(&context, None, "VolumeSnapshotClass");
-        classes.create(&PostParams::default(), &serde_json::from_value(class).unwrap()).await.unwrap();
+        let class = json!({"metadata": {"name": context.cluster_name("quick")}, "driver": "csi.example.io",
+            "deletionPolicy": "Delete"});
+        create_snapshot_object(&context, None, "VolumeSnapshotClass", class).await;
         let mut waits = shop_pod("shop-0", "n1", ("apps/v1", "StatefulSet", "shop"), None, &json!({}), false);
         let template =
             json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
@@ -49,7 +47,7 @@ async fn claims_of_ephemeral_volumes_and_the_snapshots_that_claims_are_filled_fr
             {"name": "scratch", "ephemeral": {"volumeClaimTemplate": template}},
             {"name": "data", "persistentVolumeClaim": {"claimName": "data"}},
             {"name": "more", "persistentVolumeClaim": {"claimName": "more"}}]);
-        put::<Pod>(&context, &shop, waits).await;
+        context.create_in::<Pod>(&shop, waits).await;
         let restore =
             json!({"metadata": {"name": "r1"}, "spec": {"backupName": "seed"}, "status": {"phase": "InProgress"}});
         let uid = context.create_velero("Restore", restore).await.metadata.uid.unwrap();
@@ -70,12 +68,8 @@ async fn claims_of_ephemeral_volumes_and_the_snapshots_that_claims_are_filled_fr
         assert_eq!(gone.map(|lost| lost.code).as_deref(), Some("Gone"), "a claim waits for it");
         let of_cluster =
             |plural: &str| bundle.names(&format!("cluster-scoped-resources/snapshot.storage.k8s.io/{plural}.yaml"));
-        assert_eq!(of_cluster("volumesnapshotcontents"), [cluster.name("friday")]);
-        assert!(of_cluster("volumesnapshotclasses").contains(&cluster.name("quick")));
-
-        classes.delete(&cluster.name("quick"), &DeleteParams::default()).await.unwrap();
-        cluster.clean::<PersistentVolume>().await;
-        context.delete_namespace(&shop).await;
+        assert_eq!(of_cluster("volumesnapshotcontents"), [context.cluster_name("friday")]);
+        assert!(of_cluster("volumesnapshotclasses").contains(&context.cluster_name("quick")));
     })
     .await;
 }
@@ -88,11 +82,11 @@ async fn an_owner_of_another_group_is_not_taken_for_the_well_known_kind_of_its_n
         let mut train: Value = workload("train", None);
         train["spec"]["template"]["spec"]["restartPolicy"] = "Never".into();
         let job = json!({"metadata": {"name": "train"}, "spec": {"template": train["spec"]["template"]}});
-        put::<Job>(&context, &shop, job.clone()).await;
+        context.create_in::<Job>(&shop, job.clone()).await;
         let count = json!({"metadata": {"name": "count"}, "spec": job["spec"]});
-        put::<Job>(&context, &shop, count).await;
+        context.create_in::<Job>(&shop, count).await;
         for name in ["web", "api"] {
-            put::<Deployment>(&context, &shop, workload(name, None)).await;
+            context.create_in::<Deployment>(&shop, workload(name, None)).await;
         }
         let restored = json!({"velero.io/restore-name": "r1"});
         for (name, owner) in [
@@ -101,7 +95,7 @@ async fn an_owner_of_another_group_is_not_taken_for_the_well_known_kind_of_its_n
             ("count-0", ("batch/v1", "Job", "count")),
             ("api-0", ("apps/v1", "Deployment", "api")),
         ] {
-            put::<Pod>(&context, &shop, shop_pod(name, "n1", owner, None, &restored, false)).await;
+            context.create_in::<Pod>(&shop, shop_pod(name, "n1", owner, None, &restored, false)).await;
         }
         let restore = json!({"metadata": {"name": "r1"}, "status": {"phase": "InProgress"},
             "spec": {"backupName": "seed", "includedNamespaces": [shop]}});
@@ -116,7 +110,6 @@ async fn an_owner_of_another_group_is_not_taken_for_the_well_known_kind_of_its_n
         );
         assert_eq!(bundle.names(&format!("namespaces/{shop}/batch/jobs.yaml")), ["count"]);
         assert_eq!(bundle.names(&format!("namespaces/{shop}/apps/deployments.yaml")), ["api"]);
-        context.delete_namespace(&shop).await;
     })
     .await;
 }

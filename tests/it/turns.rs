@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
 use serde_json::json;
 
-use crate::bundles::{LIMIT, slow_log};
+use crate::support::bundles::{LIMIT, slow_log};
 
 /// Limit of logs read at once on one node.
 const PER_NODE: usize = 2;

@@ -10,18 +10,18 @@ use harness::{Context, Operator, pod, with_namespace};
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use serde_json::{Value, json};
 
-use crate::scope::{claim, put, shop_pod};
+use crate::support::workloads::{claim, shop_pod};
 
 async fn odd_event(context: &Context, place: &str) {
     let event = json!({"metadata": {"name": "e1"}, "reason": "Odd", "message": "odd", "type": "Warning",
         "involvedObject": {"kind": "Pod", "namespace": place, "name": "p"}});
-    put::<Event>(context, place, event).await;
+    context.create_in::<Event>(place, event).await;
 }
 
 async fn pod_of(context: &Context, place: &str, restore: &str) {
     let labels = json!({"velero.io/restore-name": restore});
     let pod = shop_pod("oven", "n1", ("apps/v1", "StatefulSet", "oven"), None, &labels, false);
-    put::<Pod>(context, place, pod).await;
+    context.create_in::<Pod>(place, pod).await;
 }
 
 async fn bundle_of(context: &Context, name: &str, kind: &str, target: &str) -> Unpacked {
@@ -63,7 +63,7 @@ async fn a_restore_of_the_whole_cluster_under_way_leads_to_where_it_made_somethi
         pod_of(&context, calm, "another").await;
         let mut flour = claim("flour", None);
         flour["metadata"]["labels"] = json!({"velero.io/restore-name": regrow});
-        put::<PersistentVolumeClaim>(&context, barn, flour).await;
+        context.create_in::<PersistentVolumeClaim>(barn, flour).await;
         let all = json!({"storageLocation": "default", "includedNamespaces": ["*"]});
         context
             .create_velero(
@@ -109,9 +109,6 @@ async fn a_restore_of_the_whole_cluster_under_way_leads_to_where_it_made_somethi
         assert_eq!((why(&bundle, shop), looked_into(&bundle, shop)), (None, false));
         assert!(told(&bundle).is_some());
         assert_eq!(everywhere(), before + 1, "not beyond the borders");
-        for place in &places {
-            context.delete_namespace(place).await;
-        }
     })
     .await;
 }
@@ -148,9 +145,6 @@ async fn a_target_that_a_restart_broke_off_leads_to_the_namespaces_of_its_spec_u
         context.bucket.put(&key, results.finish().unwrap()).await;
         let bundle = bundle_of(&context, "with-results", "Backup", "harvest").await;
         assert!(looked_into(&bundle, &bakery) && !looked_into(&bundle, &shop));
-        for place in [&shop, &bakery] {
-            context.delete_namespace(place).await;
-        }
     })
     .await;
 }
@@ -185,7 +179,6 @@ async fn data_that_no_node_has_taken_up_leads_to_all_node_agents_though_other_da
         assert_eq!(bundle_of(&context, "open", "Backup", "harvest").await.names(path), nodes);
         context.patch_velero("DataUpload", "du-2", json!({"status": {"phase": "Canceled"}})).await;
         assert_eq!(bundle_of(&context, "ended", "Backup", "harvest").await.names(path), nodes[..1]);
-        context.delete_namespace(&shop).await;
     })
     .await;
 }

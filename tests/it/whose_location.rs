@@ -10,7 +10,7 @@ use harness::{Context, Operator, with_namespace};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
-use crate::scope::pod_volume_restore;
+use crate::support::shop::pod_volume_restore;
 
 async fn put_gzipped(context: &Context, key: &str, text: &str) {
     let mut file = GzEncoder::new(Vec::new(), Compression::fast());

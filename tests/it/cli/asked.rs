@@ -10,7 +10,7 @@ use kube::api::ListParams;
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::{User, a_restore, finish, kubectl, patch_status, stored};
+use crate::support::user::{User, a_restore, finish, kubectl, patch_status, stored};
 use harness::context::PREFIX;
 use harness::operator::program;
 use serde_json::json;

@@ -16,8 +16,8 @@ use kube::ResourceExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use super::proxy::Fate;
-use super::{LIMIT, User, behind_a_proxy, finish, patch_status, stored};
+use crate::support::download_proxy::Disturbance;
+use crate::support::user::{LIMIT, User, behind_a_proxy, finish, patch_status, stored};
 
 fn bytes_of(bundle: &DebugBundle) -> u64 {
     u64::try_from(bundle.status.as_ref().unwrap().bundle.as_ref().unwrap().bytes).unwrap()
@@ -66,7 +66,7 @@ async fn all_readers_read_the_operator_s_bundle_alike_and_one_entry_is_one_reque
         let manifest = read::inflate_segment(&segment, 1 << 30).expect("raw deflate");
         assert!(manifest == manifest_of(&file), "status and the archive's first bytes name the same manifest");
         let manifest = ManifestView::parse(&manifest).unwrap();
-        proxy.asked();
+        proxy.requests();
         for entry in &manifest.entries {
             let (status, segment) = get(&url, entry.segment.offset, entry.segment.length).await;
             assert_eq!(status, 206);
@@ -76,7 +76,7 @@ async fn all_readers_read_the_operator_s_bundle_alike_and_one_entry_is_one_reque
             let body = &inflated[usize::try_from(entry.skip).unwrap()..][..usize::try_from(entry.bytes).unwrap()];
             assert_eq!(digest(body), entry.sha256, "{}", entry.path);
         }
-        assert_eq!(proxy.asked().len(), manifest.entries.len());
+        assert_eq!(proxy.requests().len(), manifest.entries.len());
     })
     .await;
 }
@@ -90,13 +90,13 @@ async fn a_download_goes_on_where_it_was_cut_and_after_it_was_killed() {
         assert!(all > 400_000, "{all} bytes are too few to cut");
         let user = User::of(&context);
 
-        proxy.asked();
-        proxy.next([Fate::CutAfter(150_000), Fate::CutAfter(100_000)]);
+        proxy.requests();
+        proxy.next([Disturbance::CutAfter(150_000), Disturbance::CutAfter(100_000)]);
         let ran = user.line("download cut -o cut.tar.gz").await;
         assert_eq!(ran.code, 0, "{ran:?}");
         assert!(ran.err.contains("the connection was cut, at "), "{ran:?}");
         assert!(ran.out.ends_with("sha256 verified)\n"), "{ran:?}");
-        let ranges: Vec<_> = proxy.asked().iter().map(|asked| asked.range.expect("a range")).collect();
+        let ranges: Vec<_> = proxy.requests().iter().map(|asked| asked.range.expect("a range")).collect();
         let firsts: Vec<_> = ranges.iter().map(|range| range.0).collect();
         assert_eq!(ranges.len(), 3, "{ranges:?}");
         assert!(
@@ -109,7 +109,7 @@ async fn a_download_goes_on_where_it_was_cut_and_after_it_was_killed() {
         let again = user.line("download cut -o cut.tar.gz").await;
         assert!(again.code == 1 && again.err.contains("exists") && again.err.contains("--force"), "{again:?}");
 
-        proxy.next([Fate::StallAfter(200_000)]);
+        proxy.next([Disturbance::StallAfter(200_000)]);
         let mut command = user.command(["download", "cut", "-o", "killed.tar.gz"]).await;
         let child = command.spawn().unwrap();
         let partial = user.path("killed.tar.gz.partial");
@@ -123,11 +123,11 @@ async fn a_download_goes_on_where_it_was_cut_and_after_it_was_killed() {
         finish(child, &command).await;
         assert!(!user.path("killed.tar.gz").exists());
         let had = std::fs::metadata(&partial).unwrap().len();
-        proxy.asked();
+        proxy.requests();
         let ran = user.line("download cut -o killed.tar.gz").await;
         assert_eq!(ran.code, 0, "{ran:?}");
         assert!(ran.err.contains("going on with "), "{ran:?}");
-        let asked = proxy.asked();
+        let asked = proxy.requests();
         assert_eq!(asked.iter().map(|asked| asked.range).collect::<Vec<_>>(), [Some((had, all - 1))]);
         assert_eq!(digest(&std::fs::read(user.path("killed.tar.gz")).unwrap()), sha256_of(&bundle));
         assert!(!partial.exists());
@@ -238,13 +238,13 @@ async fn one_file_is_read_by_the_manifest_and_one_request() {
         let (_operator, bundle) = stored(&context, "shelf", "OnCompletion").await;
         let place = bundle.status.as_ref().unwrap().bundle.clone().unwrap();
         let user = User::of(&context);
-        let log = super::lines(3_000_000);
+        let log = crate::support::user::lines(3_000_000);
 
-        proxy.asked();
+        proxy.requests();
         let ran = user.line("cat shelf velero/restores/regrow/restore.log").await;
         assert_eq!(ran.code, 0, "{ran:?}");
         assert!(ran.out.as_bytes() == log, "the log as Velero wrote it");
-        let asked = proxy.asked();
+        let asked = proxy.requests();
         assert_eq!(asked.len(), 2, "{asked:?}");
         let (offset, length) = (place.manifest_offset.unsigned_abs(), place.manifest_length.unsigned_abs());
         assert_eq!(asked[0].range, Some((offset, offset + length - 1)), "the manifest, by status");
@@ -252,13 +252,13 @@ async fn one_file_is_read_by_the_manifest_and_one_request() {
 
         let summary = user.line("cat shelf summary.md").await;
         assert_eq!(summary.out.lines().next(), Some("exceeded quota: no room for shop-0"));
-        let asked = proxy.asked();
+        let asked = proxy.requests();
         assert_eq!(asked.len(), 2, "{asked:?}");
         let (first, last) = asked[1].range.unwrap();
         assert!(last - first < 256 << 10, "a small file is a small request: {asked:?}");
 
         let listing = user.line("cat shelf --list").await;
-        assert_eq!(proxy.asked().len(), 1, "the manifest is enough");
+        assert_eq!(proxy.requests().len(), 1, "the manifest is enough");
         for path in ["summary.md", "velero/restores/regrow/restore.log", "manifest.json"] {
             assert!(listing.out.lines().any(|line| line.ends_with(&format!("  {path}"))), "{path}: {listing:?}");
         }

@@ -18,7 +18,7 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::{LIMIT, User, a_restore, finish, stored};
+use crate::support::user::{LIMIT, User, a_restore, finish, stored};
 
 fn manifest(file: &Path) -> ManifestView {
     let bytes = manifest_of(file);

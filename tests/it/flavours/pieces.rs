@@ -20,8 +20,8 @@ use kube::client::Body;
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
-use super::{KINDS_STAY, stand};
-use crate::collect::Run;
+use crate::support::collection::CollectionRun;
+use crate::support::flavours::{KINDS_STAY, stand};
 
 fn serves(groups: &Value, group: &str, plural: &str) -> bool {
     let groups = groups["items"].as_array().into_iter().flatten();
@@ -142,7 +142,7 @@ async fn velero_in_pieces_gives_what_is_left_and_velero_gone_is_said_so() {
         })
         .await;
         for client in [context.client.clone(), OldFashioned::client(&context)] {
-            let got = Run { client: Some(client), ..Run::default() }.of(&context, &about).await;
+            let got = CollectionRun { client: Some(client), ..CollectionRun::default() }.of(&context, &about).await;
             got.is_complete();
             let errors: Vec<_> = got.errors().into_iter().filter(|lost| !lost.path.starts_with("velero/")).collect();
             assert!(errors.is_empty(), "dead APIs cost nothing but themselves: {errors:#?}");
@@ -155,7 +155,7 @@ async fn velero_in_pieces_gives_what_is_left_and_velero_gone_is_said_so() {
         delete_definitions(&context, &["podvolumebackups.velero.io".to_owned(), "datauploads.velero.io".to_owned()])
             .await;
         for client in [context.client.clone(), OldFashioned::client(&context)] {
-            let got = Run { client: Some(client), ..Run::default() }.of(&context, &about).await;
+            let got = CollectionRun { client: Some(client), ..CollectionRun::default() }.of(&context, &about).await;
             got.is_complete();
             for plural in ["podvolumebackups", "datauploads"] {
                 let gone = got.missing(&file(plural));

@@ -16,7 +16,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
-use super::{Place, ended, key};
+use crate::support::store::{TestBucket, ended, key};
 
 fn file(keys: &Keys) -> String {
     format!("[default]\naws_access_key_id={}\naws_secret_access_key={}\n", keys.access, keys.secret)
@@ -202,7 +202,7 @@ async fn sec_d8_a_location_without_a_secret_has_the_velero_server_s_however_it_i
 
 #[tokio::test]
 async fn a_temporary_credential_sends_its_token() {
-    let mut place = Place::new().await;
+    let mut place = TestBucket::new().await;
     let proxy = S3Proxy::before(&place.endpoint).await;
     place.endpoint = proxy.endpoint();
     let mut resolved = place.resolved(&json!({}));
@@ -330,7 +330,7 @@ async fn sec_c2_n6_the_pod_s_own_identity_serves_a_location_that_nobody_gave_a_s
             .expect("deleted");
         let before = identity.seen().len();
         context.debug_bundle("by-secret", json!({"storageLocation": "named"})).await;
-        let waits = super::waiting(&context, "by-secret").await;
+        let waits = crate::support::store::waiting(&context, "by-secret").await;
         let (reason, message) = waits.condition("Uploaded");
         let expected = "credential: BackupStorageLocation \"named\": Secret \"gone\" not found; ";
         assert!(reason == "CredentialInvalid" && message.starts_with(expected), "{reason} {message}");

@@ -13,7 +13,7 @@ use harness::{
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::{ended, overwrite, waiting};
+use crate::support::store::{ended, http, overwrite, waiting};
 
 /// A location of this name at another endpoint, with these extra config keys.
 async fn location(context: &Context, name: &str, endpoint: &str, config: Value) {
@@ -180,7 +180,7 @@ async fn with_all_config_keys_a_bundle_is_stored_its_url_works_and_is_in_no_log(
 
         let url = end.status().download_url.clone().expect("a URL");
         assert!(url.starts_with(&endpoint.replace("127.0.0.1", "localhost")), "its host is publicUrl's");
-        let (status, _, body) = super::api::http(&url, None).await;
+        let (status, _, body) = http(&url, None).await;
         let bundle = end.status().bundle.clone().expect("where it is");
         assert_eq!((status, body.len()), (200, usize::try_from(bundle.bytes).expect("a size")));
         let log = operator.log().iter().map(Value::to_string).collect::<String>();

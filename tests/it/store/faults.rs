@@ -8,11 +8,11 @@ use debugbundle_operator::store::{Options, S3, Store as _, StoreError};
 use harness::s3_proxy::{Deed, S3Proxy, Seen};
 use serde_json::json;
 
-use super::{Ear, IN_PARTS, MIB, Place, Sealed, key, overwrite, sealed};
+use crate::support::store::{IN_PARTS, MIB, Sealed, TestBucket, UploadRecorder, key, overwrite, sealed};
 
 /// A place behind a proxy.
-async fn behind_a_proxy() -> (Place, S3Proxy) {
-    let mut place = Place::new().await;
+async fn behind_a_proxy() -> (TestBucket, S3Proxy) {
+    let mut place = TestBucket::new().await;
     let proxy = S3Proxy::before(&place.endpoint).await;
     place.endpoint = proxy.endpoint();
     (place, proxy)
@@ -27,7 +27,7 @@ fn completion(seen: &Seen) -> bool {
 }
 
 async fn send(store: &S3, sealed: &Sealed) -> Result<(), StoreError> {
-    store.upload(&key(), &sealed.upload(), &Ear::default()).await.map(drop)
+    store.upload(&key(), &sealed.upload(), &UploadRecorder::default()).await.map(drop)
 }
 
 /// One fault, met `times` times: the upload survives it and leaves only the object.
@@ -173,7 +173,7 @@ async fn an_object_that_kept_the_framing_of_its_transfer_is_no_bundle() {
 #[tokio::test]
 async fn without_the_right_to_list_everything_works() {
     let s3 = &harness::TestCluster::shared().await.s3;
-    let mut place = Place::new().await;
+    let mut place = TestBucket::new().await;
     let user = s3.create_user(&format!("{}-user", place.bucket.name)).await;
     place.bucket.allow(&user, &["s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]).await;
     place.keys = user;
@@ -193,7 +193,7 @@ async fn without_the_right_to_list_everything_works() {
 #[tokio::test]
 async fn who_may_not_put_is_told_what_where_and_by_which_right() {
     let s3 = &harness::TestCluster::shared().await.s3;
-    let mut place = Place::new().await;
+    let mut place = TestBucket::new().await;
     let user = s3.create_user(&format!("{}-reader", place.bucket.name)).await;
     place.bucket.allow(&user, &["s3:GetObject", "s3:ListBucket"]).await;
     place.keys = user;

@@ -19,10 +19,10 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::{ended, waiting};
-use crate::bundles::{
+use crate::support::bundles::{
     about_r1, condition, events, forge, get, server_pod, slow_log, spool_is_empty, status, velero_objects,
 };
+use crate::support::store::{ended, waiting};
 
 fn cloud(access: &str, secret: &str) -> String {
     format!("[default]\naws_access_key_id={access}\naws_secret_access_key={secret}\n")
@@ -295,7 +295,8 @@ async fn a_restart_sends_what_was_sealed_and_gives_it_no_more_time() {
         let mut operator = Operator::of(&context).args(["--upload-timeout-minutes", "7"]).ready().await;
         context.debug_bundle("b", about_r1()).await;
         let before = waiting(&context, "b").await;
-        let announced = |end: &super::End| end.status().upload.as_ref().and_then(|upload| upload.started.clone());
+        let announced =
+            |end: &crate::support::store::End| end.status().upload.as_ref().and_then(|upload| upload.started.clone());
         operator.restart().await;
         let after = until(Duration::from_mins(1), "the next process tries it, too", || async {
             let seen = waiting(&context, "b").await;
@@ -304,7 +305,8 @@ async fn a_restart_sends_what_was_sealed_and_gives_it_no_more_time() {
         .await;
         assert!(announced(&before).is_some());
         assert_eq!(announced(&after), announced(&before));
-        let end_of = |end: &super::End| end.message_of("Uploaded").rsplit(' ').next().map(str::to_owned);
+        let end_of =
+            |end: &crate::support::store::End| end.message_of("Uploaded").rsplit(' ').next().map(str::to_owned);
         until(Duration::from_mins(1), "it says until when", || async {
             let seen = waiting(&context, "b").await;
             if end_of(&seen) == end_of(&before) { Ok(()) } else { Err(seen.message_of("Uploaded").to_owned()) }

@@ -9,7 +9,7 @@ use harness::{
 };
 use serde_json::{Value, json};
 
-use super::ended;
+use crate::support::store::ended;
 
 fn verdict<'a>(report: &'a Value, step: &str) -> &'a Value {
     report["steps"]

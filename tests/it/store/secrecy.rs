@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Event, Pod, Secret};
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use super::{ended, waiting};
+use crate::support::store::{ended, waiting};
 
 /// Secrets that no output of the operator may contain.
 fn assert_nowhere(what: &str, text: &str, secrets: &[(&str, &str)]) {

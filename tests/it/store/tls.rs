@@ -14,7 +14,7 @@ use harness::{
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
-use super::key;
+use crate::support::store::key;
 
 const LAB: EndpointPolicy = EndpointPolicy { allow_loopback: true, require_verified_tls: false };
 

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 /// How a connection's response is disturbed.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Fate {
+pub enum Disturbance {
     /// The connection is cut after this many bytes.
     CutAfter(u64),
     /// Nothing comes after this many bytes, and the connection stays open.
@@ -19,7 +19,7 @@ pub(super) enum Fate {
 
 /// A request to the store.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub struct Request {
     pub method: String,
     pub path: String,
     /// First and last byte of a range request.
@@ -28,26 +28,26 @@ pub(super) struct Asked {
 
 #[derive(Default)]
 struct Shared {
-    asked: Vec<Asked>,
-    fates: VecDeque<Fate>,
+    requests: Vec<Request>,
+    disturbances: VecDeque<Disturbance>,
 }
 
 /// A running proxy; dropping it ends it.
-pub(super) struct Proxy {
+pub struct DownloadProxy {
     pub url: String,
     shared: Arc<Mutex<Shared>>,
     task: JoinHandle<()>,
 }
 
-impl Drop for Proxy {
+impl Drop for DownloadProxy {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Proxy {
+impl DownloadProxy {
     /// A proxy before the store at `endpoint`, `http://host:port`.
-    pub(super) async fn to(endpoint: &str) -> Self {
+    pub async fn to(endpoint: &str) -> Self {
         let target = endpoint.trim_start_matches("http://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -57,27 +57,32 @@ impl Proxy {
             while let Ok((client, _)) = listener.accept().await {
                 let (seen, target) = (Arc::clone(&seen), target.clone());
                 tokio::spawn(async move {
-                    let fate = seen.lock().unwrap().fates.pop_front();
+                    let disturbance = seen.lock().unwrap().disturbances.pop_front();
                     // An error is a connection that one side ended.
-                    let _ = forward(client, &target, fate, &seen).await;
+                    let _ = forward(client, &target, disturbance, &seen).await;
                 });
             }
         });
         Self { url, shared, task }
     }
 
-    /// The fates of the next connections, in order; later connections pass undisturbed.
-    pub(super) fn next(&self, fates: impl IntoIterator<Item = Fate>) {
-        self.shared.lock().unwrap().fates.extend(fates);
+    /// The disturbances of the next connections, in order; later connections pass undisturbed.
+    pub fn next(&self, disturbances: impl IntoIterator<Item = Disturbance>) {
+        self.shared.lock().unwrap().disturbances.extend(disturbances);
     }
 
     /// The requests since the last call.
-    pub(super) fn asked(&self) -> Vec<Asked> {
-        std::mem::take(&mut self.shared.lock().unwrap().asked)
+    pub fn requests(&self) -> Vec<Request> {
+        std::mem::take(&mut self.shared.lock().unwrap().requests)
     }
 }
 
-async fn forward(client: TcpStream, target: &str, fate: Option<Fate>, seen: &Mutex<Shared>) -> std::io::Result<()> {
+async fn forward(
+    client: TcpStream,
+    target: &str,
+    disturbance: Option<Disturbance>,
+    seen: &Mutex<Shared>,
+) -> std::io::Result<()> {
     let store = TcpStream::connect(target).await?;
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_store, mut to_store) = store.into_split();
@@ -91,21 +96,21 @@ async fn forward(client: TcpStream, target: &str, fate: Option<Fate>, seen: &Mut
             head.extend_from_slice(&buffer[..n]);
             while let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") {
                 let request: Vec<u8> = head.drain(..end + 4).collect();
-                seen.lock().unwrap().asked.push(Asked::of(&String::from_utf8_lossy(&request)));
+                seen.lock().unwrap().requests.push(Request::of(&String::from_utf8_lossy(&request)));
             }
             to_store.write_all(&buffer[..n]).await?;
         }
     };
     let back = async {
         let mut buffer = vec![0; 16 * 1024];
-        let mut left = match fate {
+        let mut left = match disturbance {
             None => u64::MAX,
-            Some(Fate::CutAfter(bytes) | Fate::StallAfter(bytes)) => bytes,
+            Some(Disturbance::CutAfter(bytes) | Disturbance::StallAfter(bytes)) => bytes,
         };
         loop {
             let room = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
             if room == 0 {
-                if matches!(fate, Some(Fate::StallAfter(_))) {
+                if matches!(disturbance, Some(Disturbance::StallAfter(_))) {
                     std::future::pending::<()>().await;
                 }
                 return Ok(());
@@ -124,7 +129,7 @@ async fn forward(client: TcpStream, target: &str, fate: Option<Fate>, seen: &Mut
     }
 }
 
-impl Asked {
+impl Request {
     fn of(head: &str) -> Self {
         let mut lines = head.lines();
         let mut first = lines.next().unwrap_or_default().split(' ');

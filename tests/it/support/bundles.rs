@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -249,4 +250,15 @@ fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
 pub async fn ready(context: &Arc<Context>) -> Operator {
     velero_objects(context).await;
     Operator::of(context).ready().await
+}
+
+/// The text of the entry whose path ends with `name`.
+pub fn entry_text(archive: &Path, name: &str) -> String {
+    let file = std::fs::File::open(archive).expect("it is there");
+    let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(file));
+    let mut entries = tar.entries().expect("an archive").map(|entry| entry.expect("an entry"));
+    let found = entries.find(|entry| entry.path().expect("a path").ends_with(name));
+    let mut text = String::new();
+    found.unwrap_or_else(|| panic!("no {name}")).read_to_string(&mut text).expect("text");
+    text
 }
