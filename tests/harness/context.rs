@@ -26,6 +26,7 @@ use crate::objects::PodBuilder;
 use crate::process::tail;
 use crate::s3::{Bucket, REGION};
 use crate::stand::{Account, random_token};
+use crate::velero_objects::{VeleroObject, backup_storage_location, velero_resource};
 use crate::{TestCluster, packages, until};
 
 /// The prefix of each test's BackupStorageLocation `default` in its bucket.
@@ -137,24 +138,17 @@ impl Context {
             },
         }))
         .await;
-        let mut location = self.location("default", PREFIX);
-        location["spec"]["default"] = true.into();
-        location["status"] = json!({"phase": "Available", "lastValidationTime": Timestamp::now()});
-        self.create_velero("BackupStorageLocation", location).await;
+        let location = self.location("default", PREFIX).spec("default", true).phase("Available");
+        self.create_velero(location.status("lastValidationTime", Timestamp::now().to_string())).await;
     }
 
-    /// A BackupStorageLocation in this test's bucket, to be changed and passed to
-    /// [`create_velero`](Self::create_velero).
-    pub fn location(&self, name: &str, prefix: &str) -> Value {
-        json!({
-            "metadata": {"name": name},
-            "spec": {
-                "provider": "aws",
-                "objectStorage": {"bucket": self.bucket.name, "prefix": prefix},
-                "credential": {"name": "cloud-credentials", "key": "cloud"},
-                "config": {"region": REGION, "s3ForcePathStyle": "true", "s3Url": self.stand.s3.endpoint()},
-            },
-        })
+    /// A BackupStorageLocation in this test's bucket, with the credential that the installation has.
+    pub fn location(&self, name: &str, prefix: &str) -> VeleroObject {
+        backup_storage_location(name, &self.bucket.name, prefix)
+            .spec("credential", json!({"name": "cloud-credentials", "key": "cloud"}))
+            .config("region", REGION)
+            .config("s3ForcePathStyle", "true")
+            .config("s3Url", self.stand.s3.endpoint())
     }
 
     /// Resources of this namespace.
@@ -168,8 +162,7 @@ impl Context {
 
     /// Velero's resources of this namespace, by kind.
     pub fn velero_api(&self, kind: &str) -> Api<DynamicObject> {
-        let version = if matches!(kind, "DataUpload" | "DataDownload") { "v2alpha1" } else { "v1" };
-        Api::namespaced_with(self.client.clone(), &self.namespace, &velero_resource(version, kind))
+        Api::namespaced_with(self.client.clone(), &self.namespace, &velero_resource(kind))
     }
 
     /// Creates an object of this namespace from JSON.
@@ -182,14 +175,17 @@ impl Context {
         self.api::<K>().create(&PostParams::default(), &object).await.unwrap_or_else(|error| panic!("create: {error}"))
     }
 
-    /// Creates one of Velero's objects from JSON. Its kinds have no status subresource, so a given status is stored.
-    pub async fn create_velero(&self, kind: &str, mut object: Value) -> DynamicObject {
-        let version = if matches!(kind, "DataUpload" | "DataDownload") { "v2alpha1" } else { "v1" };
-        object["apiVersion"] = format!("velero.io/{version}").into();
-        object["kind"] = kind.into();
-        let object = serde_json::from_value(object).expect("an object");
+    /// Creates one of Velero's objects. Its kinds have no status subresource, so a given status is stored.
+    pub async fn create_velero(&self, object: VeleroObject) -> DynamicObject {
+        let kind = object.kind();
+        let object = serde_json::from_value(object.manifest()).expect("an object");
         let created = self.velero_api(kind).create(&PostParams::default(), &object).await;
         created.unwrap_or_else(|error| panic!("create {kind}: {error}"))
+    }
+
+    /// Brings one of Velero's objects into this phase.
+    pub async fn set_velero_phase(&self, kind: &str, name: &str, phase: &str) {
+        self.patch_velero(kind, name, json!({"status": {"phase": phase}})).await;
     }
 
     /// Merges a change into one of Velero's objects, its status included.
@@ -350,38 +346,23 @@ impl Context {
     }
 }
 
-fn velero_resource(version: &str, kind: &str) -> ApiResource {
-    let plural = match kind {
-        "BackupRepository" => "backuprepositories".to_owned(),
-        kind => format!("{}s", kind.to_lowercase()),
-    };
-    ApiResource {
-        group: "velero.io".to_owned(),
-        version: version.to_owned(),
-        api_version: format!("velero.io/{version}"),
-        kind: kind.to_owned(),
-        plural,
-    }
-}
-
 /// Kinds that a test may leave behind and that may still be watched or have finalizers.
-const LEFTOVERS: [(&str, &str); 9] = [
-    ("v1", "Backup"),
-    ("v1", "Restore"),
-    ("v1", "PodVolumeBackup"),
-    ("v1", "PodVolumeRestore"),
-    ("v1", "DownloadRequest"),
-    ("v1", "BackupStorageLocation"),
-    ("v1", "BackupRepository"),
-    ("v2alpha1", "DataUpload"),
-    ("v2alpha1", "DataDownload"),
+const LEFTOVERS: [&str; 9] = [
+    "Backup",
+    "Restore",
+    "PodVolumeBackup",
+    "PodVolumeRestore",
+    "DownloadRequest",
+    "BackupStorageLocation",
+    "BackupRepository",
+    "DataUpload",
+    "DataDownload",
 ];
 
 async fn delete_namespace(client: &Client, name: &str) {
     let ours: Api<DynamicObject> = Api::namespaced_with(client.clone(), name, &ApiResource::erase::<DebugBundle>(&()));
     let pods = Api::namespaced_with(client.clone(), name, &ApiResource::erase::<Pod>(&()));
-    let veleros =
-        LEFTOVERS.map(|(version, kind)| Api::namespaced_with(client.clone(), name, &velero_resource(version, kind)));
+    let veleros = LEFTOVERS.map(|kind| Api::namespaced_with(client.clone(), name, &velero_resource(kind)));
     let emptied = [ours, pods].into_iter().chain(veleros).map(empty);
     futures::future::join_all(emptied).await;
     let spaces: Api<Namespace> = Api::all(client.clone());

@@ -6,7 +6,7 @@
 //! * [`stand`] is etcd, a kube-apiserver, an S3 and the [`kubelet`]: one per test process, shared by its tests, and
 //!   one more for tests that would disturb the others.
 //! * [`context`] gives each test a namespace, a bucket and a Velero installation without a server; [`objects`] are
-//!   what it puts there.
+//!   what it puts there, and [`velero_objects`] Velero's own.
 //! * [`velero`] adds the real server, and recipes that bring Backups and Restores into each phase.
 //! * [`operator`] runs our own program as a process of its own, and kills it; [`shipped`] grants it the shipped
 //!   permissions, and [`rights`] compares its calls with them. [`bundle`] reads the result and compares its manifest
@@ -53,6 +53,7 @@ pub mod tools;
 mod until;
 pub mod usage;
 pub mod velero;
+pub mod velero_objects;
 
 pub use context::{Context, with_namespace, with_namespace_on};
 pub use kubelet::{Growing, LogScript};

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use debugbundle_operator::diagnose;
 use flate2::{Compression, write::GzEncoder};
-use harness::bundle::Unpacked;
+use harness::bundle::{Unpacked, spec_about};
 use harness::{Operator, Velero, with_namespace};
 use serde_json::{Value, json};
 
@@ -37,7 +37,7 @@ async fn moments_and_findings_of_a_failed_restore_name_the_line_that_says_so() {
         let file = format!("{}/restores/r1/restore-r1-itemoperations.json.gz", harness::context::PREFIX);
         context.bucket.put(&file, gzip.finish().expect("memory")).await;
         let _operator = Operator::of(&context).ready().await;
-        context.debug_bundle("r1", json!({"target": {"kind": "Restore", "name": "r1"}})).await;
+        context.debug_bundle("r1", spec_about("Restore", "r1")).await;
         let bundle = context.download(&context.until_bundle_ended("r1").await).await;
 
         let moments: Vec<Value> =

@@ -38,9 +38,7 @@ async fn of_more_unwell_pods_than_logs_are_read_the_number_is_told() {
         let account = context.account_reaching(Reach::Everything).await;
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
         let told = async |name: &str| {
-            context.debug_bundle(name, json!({"namespaces": [shop]})).await;
-            let status = context.until_bundle_ended(name).await;
-            let bundle = context.download(&status).await;
+            let (_, bundle) = context.bundle(name, json!({"namespaces": [shop]})).await;
             let names = bundle.names(&format!("namespaces/{shop}/core/pods.yaml")).len();
             let logs = bundle.missing().into_iter().filter(|lost| lost.path.ends_with("/logs/current.log")).count();
             let all = bundle.manifest["missing"].as_array().unwrap();
@@ -115,10 +113,8 @@ async fn a_namespace_that_is_named_comes_whole_and_one_that_is_not_allowed_is_re
         let account = context.shipped_account().await;
         let allowed = format!("--allowed-namespaces={shop}");
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).args([allowed]).ready().await;
-        context.debug_bundle("whole", json!({"namespaces": [shop]})).await;
-        let status = context.until_bundle_ended("whole").await;
+        let (status, bundle) = context.bundle("whole", json!({"namespaces": [shop]})).await;
         assert_eq!(status.phase, Some(Phase::Completed), "{status:?}");
-        let bundle = context.download(&status).await;
         let in_shop = |path: &str| bundle.names(&format!("namespaces/{shop}/{path}.yaml"));
         assert_eq!(in_shop("core/pods"), ["count-1-x", "shop-0", "stranger", "web-7d-x", "well-0"]);
         assert_eq!(in_shop("core/persistentvolumeclaims"), ["data-shop-0", "ledger", "restored", "stranger"]);

@@ -5,14 +5,13 @@ use std::collections::BTreeSet;
 
 use debugbundle_crd::Phase;
 use harness::shipped::Reach;
+use harness::velero_objects::{data_download, pod_volume_restore};
 use harness::{LogScript, Operator, with_namespace};
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 use serde_json::json;
 
 use crate::support::bundles::{about_r1, server_pod, velero_objects};
-use crate::support::shop::pod_volume_restore;
 use crate::support::workloads::shop_pod;
 
 #[tokio::test]
@@ -29,20 +28,14 @@ async fn sec_r30_a_target_that_leads_beyond_the_role_has_its_bundle_and_a_cure_f
         context.create_in::<Pod>(&shop, waits).await;
         velero_objects(&context).await;
         let restore = context.velero_api("Restore").get("r1").await.expect("it is there");
-        let labels = json!({"velero.io/restore-name": "r1", "velero.io/restore-uid": restore.uid()});
-        let mut data = pod_volume_restore("r1-x", &labels, &shop, "shop-0");
-        data["status"] = json!({"phase": "Failed", "message": "no room on the volume"});
-        context.create_velero("PodVolumeRestore", data).await;
-        let moved = json!({"metadata": {"name": "r1-y", "labels": labels},
-            "spec": {"backupStorageLocation": "default", "operationTimeout": "10m", "snapshotID": "s", "sourceNamespace": shop,
-                "targetVolume": {"namespace": shop, "pvc": "ledger", "pv": ""}}, "status": {"phase": "Failed"}});
-        context.create_velero("DataDownload", moved).await;
+        let data = pod_volume_restore("r1-x").of(&restore).of_pod(&shop, "shop-0").failed();
+        context.create_velero(data.status("message", "no room on the volume")).await;
+        let moved = data_download("r1-y").of(&restore).of_claim(&shop, "ledger").from_namespace(&shop);
+        context.create_velero(moved.failed()).await;
 
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).args(["--access=namespaced"]).ready().await;
-        context.debug_bundle("why-r1", about_r1()).await;
-        let status = context.until_bundle_ended("why-r1").await;
+        let (status, bundle) = context.bundle("why-r1", about_r1()).await;
         assert!(status.bundle.is_some(), "{status:?}");
-        let bundle = context.download(&status).await;
         assert!(!bundle.find(&["the only line"]).is_empty(), "what the Role gives is there");
         let space = &context.namespace;
         assert_eq!(bundle.names(&format!("namespaces/{space}/velero.io/podvolumerestores.yaml")), ["r1-x"]);

@@ -2,16 +2,16 @@
 //! why.
 
 use debugbundle_crd::Severity;
+use harness::bundle::spec_about;
 use harness::readers::shown;
+use harness::velero_objects::{pod_volume_restore, restore};
 use harness::{Operator, pod, with_namespace};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
-use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams};
 use serde_json::{Value, json};
 
-use crate::support::shop::pod_volume_restore;
 use crate::support::workloads::{claim, shop_pod, volume};
 
 const ATTACHED: &str = "Multi-Attach error for volume \"pvc-7\" Volume is already used by pod(s) <b>shop-old</b>";
@@ -21,18 +21,9 @@ async fn a_restore_that_hangs_is_explained_by_the_event_of_the_pod_that_it_waits
     with_namespace("cause", |context| async move {
         let shop = context.workload_namespace("shop").await;
         let node = context.node("n").await;
-        let restore = json!({"metadata": {"name": "r1"}, "spec": {"backupName": "seed"},
-            "status": {"phase": "InProgress", "startTimestamp": Timestamp::now()}});
-        let uid = context.create_velero("Restore", restore).await.uid().expect("it has one");
-        context
-            .create_velero(
-                "PodVolumeRestore",
-                json!({"metadata": {"name": "r1-ltc6t", "labels": {"velero.io/restore-uid": uid, "velero.io/restore-name": "r1"}},
-                    "spec": {"pod": {"namespace": shop, "name": "shop-0", "kind": "Pod"}, "volume": "data", "snapshotID": "s",
-                        "backupStorageLocation": "default", "repoIdentifier": "x", "sourceNamespace": shop, "uploaderType": "kopia"},
-                    "status": {"progress": {}}}),
-            )
-            .await;
+        let target = context.create_velero(restore("r1").in_progress().started(Timestamp::now())).await;
+        let data = pod_volume_restore("r1-ltc6t").of(&target).of_pod(&shop, "shop-0").from_namespace(&shop);
+        context.create_velero(data.status("progress", json!({}))).await;
         let waiting = pod("shop-0").on_node(&node).with_init("restore-wait").waiting("PodInitializing", "");
         context.pod_in(&shop, waiting.with_container("shop").waiting("PodInitializing", "")).await;
         let event = json!({"metadata": {"name": "shop-0.1", "namespace": shop}, "type": "Warning",
@@ -42,7 +33,7 @@ async fn a_restore_that_hangs_is_explained_by_the_event_of_the_pod_that_it_waits
         events.create(&kube::api::PostParams::default(), &serde_json::from_value(event).unwrap()).await.unwrap();
 
         let operator = Operator::of(&context).ready().await;
-        context.debug_bundle("why", json!({"target": {"kind": "Restore", "name": "r1"}})).await;
+        context.debug_bundle("why", spec_about("Restore", "r1")).await;
         let status = context.until_bundle_ended("why").await;
         let cause = format!("PVR r1-ltc6t waits for pod {shop}/shop-0: FailedAttachVolume: {ATTACHED} (×9)");
         assert_eq!(status.cause.as_deref(), Some(cause.as_str()), "{:?}", operator.log().last());
@@ -53,7 +44,8 @@ async fn a_restore_that_hangs_is_explained_by_the_event_of_the_pod_that_it_waits
         let steps: Vec<Value> = serde_json::from_str(&bundle.file("analysis/cause-trail.json")).unwrap();
         let objects: Vec<&str> = steps.iter().map(|step| step["object"].as_str().unwrap()).collect();
         let space = &context.namespace;
-        let way = [format!("Restore/{space}/r1"), format!("PodVolumeRestore/{space}/r1-ltc6t"), format!("Pod/{shop}/shop-0")];
+        let way =
+            [format!("Restore/{space}/r1"), format!("PodVolumeRestore/{space}/r1-ltc6t"), format!("Pod/{shop}/shop-0")];
         assert_eq!(objects, way);
         for step in &steps {
             let path = step["evidence"][0]["path"].as_str().unwrap();
@@ -62,7 +54,11 @@ async fn a_restore_that_hangs_is_explained_by_the_event_of_the_pod_that_it_waits
         let moments: Vec<Value> =
             bundle.file("analysis/timeline.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert!(moments.is_sorted_by_key(|moment| moment["t"].as_str().unwrap().parse::<Timestamp>().unwrap()));
-        assert!(moments.iter().any(|moment| moment["kind"] == "event" && moment["text"].as_str().unwrap().contains("Multi-Attach")));
+        assert!(
+            moments
+                .iter()
+                .any(|moment| moment["kind"] == "event" && moment["text"].as_str().unwrap().contains("Multi-Attach"))
+        );
 
         let page = context.folder("page").join("report.html");
         std::fs::write(&page, bundle.file("report.html")).unwrap();
@@ -88,11 +84,8 @@ async fn who_holds_the_volume_that_the_restored_pod_waits_for_is_in_the_bundle_w
         context.create_in::<Pod>(&shop, shop_pod("shop-0", &waits_on, owner, Some("data"), &restored, false)).await;
         context.create_in::<Pod>(&shop, shop_pod("shop-old", &held_on, owner, Some("data"), &json!({}), true)).await;
         context.create_in::<Pod>(&shop, shop_pod("stranger", &held_on, owner, Some("other"), &json!({}), true)).await;
-        let restore = json!({"metadata": {"name": "r1"}, "spec": {"backupName": "seed"},
-            "status": {"phase": "InProgress", "startTimestamp": Timestamp::now()}});
-        let uid = context.create_velero("Restore", restore).await.uid().expect("it has one");
-        let labels = json!({"velero.io/restore-uid": uid, "velero.io/restore-name": "r1"});
-        context.create_velero("PodVolumeRestore", pod_volume_restore("r1-x", &labels, &shop, "shop-0")).await;
+        let target = context.create_velero(restore("r1").in_progress().started(Timestamp::now())).await;
+        context.create_velero(pod_volume_restore("r1-x").of(&target).of_pod(&shop, "shop-0")).await;
         // Events about objects without a namespace are in `default`.
         let about = |name: &str, node: &str| {
             json!({"metadata": {"name": format!("{}-{name}", context.namespace)}, "type": "Warning", "reason": "SystemOOM",
@@ -103,9 +96,7 @@ async fn who_holds_the_volume_that_the_restored_pod_waits_for_is_in_the_bundle_w
         context.create_in::<Event>("default", about("other", "another-node")).await;
 
         let _operator = Operator::of(&context).ready().await;
-        context.debug_bundle("why", json!({"target": {"kind": "Restore", "name": "r1"}})).await;
-        let status = context.until_bundle_ended("why").await;
-        let bundle = context.download(&status).await;
+        let (_, bundle) = context.bundle("why", spec_about("Restore", "r1")).await;
         assert_eq!(bundle.names(&format!("namespaces/{shop}/core/pods.yaml")), ["shop-0", "shop-old"]);
         assert_eq!(bundle.names("cluster-scoped-resources/core/nodes.yaml"), [waits_on, held_on]);
         let attachments = bundle.names("cluster-scoped-resources/storage.k8s.io/volumeattachments.yaml");

@@ -8,6 +8,7 @@ use debugbundle_operator::cluster::Cluster;
 use debugbundle_operator::inventory::{self, InventoryError, Scope};
 use debugbundle_operator::plan::StoreFile;
 use futures::StreamExt as _;
+use harness::velero_objects::{backup, pod_volume_restore};
 use harness::{LogScript, pod, with_namespace};
 use serde_json::{Value, json};
 
@@ -17,7 +18,6 @@ use crate::support::collection::{CollectionRun, Files, a_restore, about_the_rest
 async fn all_that_velero_debug_collects_is_there_and_more() {
     with_namespace("parity", |context| async move {
         let restore = a_restore(&context, "PartiallyFailed").await;
-        let uid = restore["metadata"]["uid"].as_str().unwrap();
         let shop = context.workload_namespace("shop").await;
         let node = context.node("n").await;
         context
@@ -32,24 +32,29 @@ async fn all_that_velero_debug_collects_is_there_and_more() {
             )
             .await;
         context.pod(pod("bystander").on_node(&node).with_container("a").with_container("b")).await;
-        context.log("velero-1", "velero", LogScript::lines(["one", "error restore=regrow", "GET https://s3/b/k?X-Amz-Signature=0a1b2c3d4e5f60718293"]));
+        context.log(
+            "velero-1",
+            "velero",
+            LogScript::lines([
+                "one",
+                "error restore=regrow",
+                "GET https://s3/b/k?X-Amz-Signature=0a1b2c3d4e5f60718293",
+            ]),
+        );
         context.previous_log("velero-1", "velero", LogScript::lines(["panic: out of luck"]));
         for (pod, container) in [("velero-1", "plugin"), ("velero-1", "vet"), ("bystander", "a"), ("bystander", "b")] {
             context.log(pod, container, LogScript::lines([format!("I am {container}")]));
         }
         context.pod_in(&shop, pod("shop-0").on_node(&node).with_container("app").with_volume("data")).await;
-        context
-            .create_velero(
-                "PodVolumeRestore",
-                json!({"metadata": {"name": "regrow-x1", "labels": {"velero.io/restore-uid": uid, "velero.io/restore-name": "regrow"}},
-                    "spec": {"pod": {"namespace": shop, "name": "shop-0", "kind": "Pod"}, "volume": "data", "backupStorageLocation": "default",
-                        "repoIdentifier": "x", "snapshotID": "s", "sourceNamespace": shop, "uploaderType": "kopia"},
-                    "status": {}}),
-            )
-            .await;
+        let data = pod_volume_restore("regrow-x1").of(&restore).of_pod(&shop, "shop-0").from_namespace(&shop);
+        context.create_velero(data.without_progress()).await;
         let files = Files::default()
             .with(TargetKind::Restore, StoreFile::Log, b"time=now level=error msg=\"no room\"\n")
-            .with(TargetKind::Restore, StoreFile::Results, br#"{"errors":{"namespaces":{"shop":["no room"]}},"warnings":{}}"#)
+            .with(
+                TargetKind::Restore,
+                StoreFile::Results,
+                br#"{"errors":{"namespaces":{"shop":["no room"]}},"warnings":{}}"#,
+            )
             .with(TargetKind::Restore, StoreFile::ItemOperations, b"[]\n")
             .with(TargetKind::Restore, StoreFile::VolumeInfo, b"[]\n")
             .with(TargetKind::Restore, StoreFile::ResourceList, b"{}\n")
@@ -143,10 +148,7 @@ async fn a_restore_that_runs_has_its_lines_of_the_servers_log() {
 async fn sec_b3_a_thousand_objects_come_in_pages_and_all_of_them() {
     with_namespace("pages", |context| async move {
         let made: Vec<_> = futures::stream::iter(0..1100)
-            .map(|n| {
-                let spec = json!({"includedNamespaces": ["*"], "storageLocation": "default"});
-                context.create_velero("Backup", json!({"metadata": {"name": format!("b{n:04}")}, "spec": spec}))
-            })
+            .map(|n| context.create_velero(backup(&format!("b{n:04}"))))
             .buffer_unordered(16)
             .collect()
             .await;

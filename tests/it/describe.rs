@@ -6,6 +6,7 @@ use std::io::Write as _;
 
 use flate2::{Compression, write::GzEncoder};
 use harness::bundle::Unpacked;
+use harness::velero_objects::{pod_volume_backup, pod_volume_restore, velero_object};
 use harness::{Context, Operator, Velero, with_namespace};
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
@@ -171,17 +172,13 @@ async fn a_backup_with_everything(velero: &Velero) {
         .with("hooks", json!({"resources": [hook]}));
     let backup = work.wait().await;
     let uid = backup.uid().expect("a UID");
-    let of_backup = json!({"velero.io/backup-name": "b-rich", "velero.io/backup-uid": uid});
     for (volume, phase) in
         [("a", "Completed"), ("b", "InProgress"), ("c", "Failed"), ("d", "Accepted"), ("e", "Canceling")]
     {
-        let object = json!({
-            "metadata": {"name": format!("b-rich-{volume}"), "labels": of_backup},
-            "spec": {"backupStorageLocation": "default", "node": velero.node(), "pod": {"kind": "Pod", "namespace": shop, "name": "db-0"},
-                "repoIdentifier": "", "volume": volume, "uploaderType": "kopia"},
-            "status": {"phase": phase, "progress": {"totalBytes": 4096, "bytesDone": 1024}},
-        });
-        context.create_velero("PodVolumeBackup", object).await;
+        let data =
+            pod_volume_backup(&format!("b-rich-{volume}")).of(&backup).of_pod(&shop, "db-0").on_node(velero.node());
+        let progress = json!({"totalBytes": 4096, "bytesDone": 1024});
+        context.create_velero(data.spec("volume", volume).phase(phase).status("progress", progress)).await;
     }
     let identifier =
         |resource: &str, group: &str| json!({"Group": group, "Resource": resource, "Namespace": shop, "Name": "data"});
@@ -207,9 +204,9 @@ async fn a_backup_with_everything(velero: &Velero) {
     let counted = json!({"status": {"backupItemOperationsAttempted": 1, "hookStatus": {"hooksAttempted": 2, "hooksFailed": 1}},
         "metadata": {"annotations": {"note": "by hand"}}});
     context.patch_velero("Backup", "b-rich", counted).await;
-    let request = json!({"metadata": {"name": "b-rich-late", "labels": of_backup}, "spec": {"backupName": "never-made"},
+    let request = json!({"metadata": {"name": "b-rich-late"}, "spec": {"backupName": "never-made"},
         "status": {"phase": "Processed", "errors": ["backup not found"]}});
-    context.create_velero("DeleteBackupRequest", request).await;
+    context.create_velero(velero_object("DeleteBackupRequest", request).of(&backup)).await;
 }
 
 /// A Restore with the fields that the other Restores lack.
@@ -228,16 +225,11 @@ async fn a_restore_with_everything(velero: &Velero) {
         .with("itemOperationTimeout", json!("90m"))
         .with("uploaderConfig", json!({"writeSparseFiles": true, "parallelFilesDownload": 2}));
     let restore = work.wait().await;
-    let of_restore =
-        json!({"velero.io/restore-name": "r-rich", "velero.io/restore-uid": restore.uid().expect("a UID")});
     for (volume, phase) in [("a", "Completed"), ("b", "InProgress"), ("c", "Failed"), ("d", "Prepared")] {
-        let object = json!({
-            "metadata": {"name": format!("r-rich-{volume}"), "labels": of_restore},
-            "spec": {"backupStorageLocation": "default", "pod": {"kind": "Pod", "namespace": target, "name": "db-0"},
-                "repoIdentifier": "", "snapshotID": "s", "sourceNamespace": from, "volume": volume, "uploaderType": "kopia"},
-            "status": {"phase": phase, "progress": {"totalBytes": 4096, "bytesDone": 1024}},
-        });
-        context.create_velero("PodVolumeRestore", object).await;
+        let data = pod_volume_restore(&format!("r-rich-{volume}")).of(&restore).of_pod(&target, "db-0");
+        let progress = json!({"totalBytes": 4096, "bytesDone": 1024});
+        let data = data.from_namespace(&from).spec("volume", volume).phase(phase).status("progress", progress);
+        context.create_velero(data).await;
     }
     for place in [&from, &target] {
         context.create_in::<PersistentVolumeClaim>(place, claim("b", None)).await;

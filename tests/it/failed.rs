@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use harness::velero_objects::{backup, restore};
 use harness::{Operator, with_namespace};
 use serde_json::json;
 
@@ -24,30 +25,23 @@ async fn the_newest_failed_backups_and_restores_are_named_with_phase_time_and_re
     with_namespace("failed", |context| async move {
         let key = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
         for n in 0..FAILED {
-            let status = if n % 2 == 0 {
-                json!({"phase": "Failed", "startTimestamp": minute(n), "failureReason": format!("bucket {n} is gone")})
+            let backup = backup(&name(n)).status("startTimestamp", minute(n));
+            let ended = if n % 2 == 0 {
+                backup.failed().status("failureReason", format!("bucket {n} is gone"))
             } else {
-                json!({"phase": "PartiallyFailed", "startTimestamp": minute(n), "errors": n, "warnings": 1})
+                backup.partially_failed().status("errors", n).status("warnings", 1)
             };
-            let backup =
-                json!({"metadata": {"name": name(n)}, "spec": {"storageLocation": "default"}, "status": status});
-            context.create_velero("Backup", backup).await;
+            context.create_velero(ended).await;
         }
-        let well = json!({"metadata": {"name": "a-good-one"}, "spec": {"storageLocation": "default"},
-            "status": {"phase": "Completed", "startTimestamp": minute(59)}});
-        context.create_velero("Backup", well).await;
-        let status = json!({"phase": "FailedValidation", "validationErrors": ["no Backup of that name"]});
-        context
-            .create_velero("Restore", json!({"metadata": {"name": "r-refused"}, "spec": {}, "status": status}))
-            .await;
+        context.create_velero(backup("a-good-one").completed().status("startTimestamp", minute(59))).await;
+        let refused = restore("r-refused").phase("FailedValidation");
+        context.create_velero(refused.status("validationErrors", json!(["no Backup of that name"]))).await;
         let reason = format!("aws_secret_access_key = {key} is refused");
-        let status = json!({"phase": "Failed", "startTimestamp": minute(1), "failureReason": reason});
-        context.create_velero("Restore", json!({"metadata": {"name": "r-denied"}, "spec": {}, "status": status})).await;
+        let denied = restore("r-denied").failed().status("startTimestamp", minute(1));
+        context.create_velero(denied.status("failureReason", reason)).await;
 
         let _operator = Operator::of(&context).ready().await;
-        context.debug_bundle("all", json!({})).await;
-        let status = context.until_bundle_ended("all").await;
-        let bundle = context.download(&status).await;
+        let (_, bundle) = context.bundle("all", json!({})).await;
         let summary = bundle.file("summary.md");
         for n in 0..FAILED {
             let told = if n % 2 == 0 {

@@ -1,21 +1,14 @@
 //! Snapshots of several volumes at once, in a cluster that serves them: the snapshots that Velero made, their contents
 //! and classes.
 
-use harness::bundle::Unpacked;
-use harness::{Context, Operator, with_namespace};
+use harness::bundle::spec_about;
+use harness::velero_objects::{backup, pod_volume_restore, restore};
+use harness::{Operator, with_namespace};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use serde_json::json;
 
-use crate::support::shop::pod_volume_restore;
 use crate::support::snapshots::{GROUPS, create_group_object, create_snapshot_object, group_content, group_snapshot};
 use crate::support::workloads::claim;
-
-async fn bundle_of(context: &Context, kind: &str, name: &str) -> Unpacked {
-    let bundle = format!("about-{name}");
-    context.debug_bundle(&bundle, json!({"target": {"kind": kind, "name": name}})).await;
-    let status = context.until_bundle_ended(&bundle).await;
-    context.download(&status).await
-}
 
 #[tokio::test]
 async fn snapshots_of_several_volumes_that_velero_made_are_there_with_contents_and_classes_and_others_are_not() {
@@ -39,16 +32,10 @@ async fn snapshots_of_several_volumes_that_velero_made_are_there_with_contents_a
             "status": {"volumeGroupSnapshotName": "named"}});
         create_snapshot_object(&context, Some(&shop), "VolumeSnapshot", snapshot).await;
 
-        let backup = json!({"metadata": {"name": "harvest"}, "status": {"phase": "InProgress"},
-            "spec": {"storageLocation": "default", "includedNamespaces": [shop]}});
-        context.create_velero("Backup", backup).await;
-        let restore =
-            json!({"metadata": {"name": "regrow"}, "spec": {"backupName": "harvest"}, "status": {"phase": "InProgress"}});
-        let uid = context.create_velero("Restore", restore).await.metadata.uid.unwrap();
-        let labels = json!({"velero.io/restore-uid": uid, "velero.io/restore-name": "regrow"});
-        let mut data = pod_volume_restore("pvr-1", &labels, &shop, "shop-0");
-        data["metadata"]["annotations"] = json!({"velero.io/pvc-name": "ledger"});
-        context.create_velero("PodVolumeRestore", data).await;
+        context.create_velero(backup("harvest").of_namespaces([&shop]).in_progress()).await;
+        let target = context.create_velero(restore("regrow").of_backup("harvest").in_progress()).await;
+        let data = pod_volume_restore("pvr-1").of(&target).of_pod(&shop, "shop-0");
+        context.create_velero(data.annotated("velero.io/pvc-name", "ledger")).await;
 
         let account = context.shipped_account().await;
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
@@ -59,7 +46,7 @@ async fn snapshots_of_several_volumes_that_velero_made_are_there_with_contents_a
             ("Backup", "harvest", &["made"][..], &["made"][..]),
             ("Restore", "regrow", &["made", "named"], &["made", "named", "stub"]),
         ] {
-            let bundle = bundle_of(&context, kind, name).await;
+            let (_, bundle) = context.bundle(&format!("about-{name}"), spec_about(kind, name)).await;
             assert!(bundle.errors().is_empty(), "the shipped rules suffice: {:#?}", bundle.errors());
             assert_eq!(bundle.names(&in_shop), groups, "{kind}");
             assert_eq!(bundle.names(&of_cluster("volumegroupsnapshotcontents")), ours(contents), "{kind}");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use harness::bundle::Unpacked;
+use harness::bundle::{Unpacked, spec_about};
 use harness::{Context, LogScript, Operator, Velero, python, with_namespace};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::ListParams;
@@ -66,7 +66,7 @@ async fn a_reader_of_must_gathers_shows_pods_events_logs_and_backups_as_the_serv
             }))
             .await;
         let _operator = Operator::of(&context).ready().await;
-        context.debug_bundle("r1", json!({"target": {"kind": "Restore", "name": "r1"}})).await;
+        context.debug_bundle("r1", spec_about("Restore", "r1")).await;
         let bundle = context.download(&context.until_bundle_ended("r1").await).await;
         let folder = unpacked(&context, &bundle);
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use debugbundle_crd::{DebugBundleStatus, Phase, UrlPolicy};
-use harness::bundle::Unpacked;
+use harness::bundle::{Unpacked, spec_about};
 use harness::context::PREFIX;
 use harness::stand::Account;
+use harness::velero_objects::velero_object;
 use harness::{Context, LogScript, Operator, Velero, pod, until, with_namespace};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
@@ -40,7 +41,7 @@ struct Journey {
 }
 
 fn about(kind: &str, name: &str) -> Value {
-    json!({"target": {"kind": kind, "name": name}})
+    spec_about(kind, name)
 }
 
 fn journeys() -> Vec<Journey> {
@@ -195,14 +196,14 @@ async fn plant_canaries(context: &Arc<Context>, node: &str) {
     );
     let soon = Timestamp::now().checked_add(SignedDuration::from_mins(9)).unwrap();
     context
-        .create_velero(
+        .create_velero(velero_object(
             "DownloadRequest",
             json!({
                 "metadata": {"name": "live"},
                 "spec": {"target": {"kind": "BackupLog", "name": "r-ok-source"}},
                 "status": {"phase": "Processed", "downloadURL": url, "expiration": soon},
             }),
-        )
+        ))
         .await;
     context.pod(pod("chatty").on_node(node).with_init("setup").with_container("main").restarted(1)).await;
     let lines = [format!("aws_secret_access_key = {key}"), format!("GET {url}"), "nothing to hide".to_owned()];

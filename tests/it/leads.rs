@@ -4,14 +4,16 @@
 use std::io::Write as _;
 
 use flate2::{Compression, write::GzEncoder};
+use harness::bundle::spec_about;
 use harness::context::PREFIX;
 use harness::shipped::Reach;
+use harness::velero_objects::{backup, data_upload, pod_volume_backup, pod_volume_restore, restore};
 use harness::{Context, LogScript, Operator, pod, with_namespace};
 use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use serde_json::{Value, json};
 
-use crate::support::shop::{pod_volume_restore, snapshots};
+use crate::support::shop::snapshots;
 use crate::support::workloads::{claim, shop_pod, volume};
 
 async fn file(context: &Context, name: &str, body: &Value) {
@@ -44,11 +46,10 @@ async fn volume_info_item_operations_and_failed_hooks_lead_to_what_went_wrong_an
             "involvedObject": {"kind": "Pod", "namespace": inn, "name": "p"}});
         context.create_in::<Event>(inn, event).await;
 
-        let backup = json!({"metadata": {"name": "harvest"},
-            "spec": {"storageLocation": "default", "hooks": {"resources": [{"name": "h", "includedNamespaces": [inn],
-                "pre": [{"exec": {"command": ["false"]}}]}]}},
-            "status": {"phase": "PartiallyFailed", "hookStatus": {"hooksAttempted": 1, "hooksFailed": 1}}});
-        context.create_velero("Backup", backup).await;
+        let hook = json!({"name": "h", "includedNamespaces": [inn], "pre": [{"exec": {"command": ["false"]}}]});
+        let target = backup("harvest").spec("hooks", json!({"resources": [hook]})).partially_failed();
+        let counted = json!({"hooksAttempted": 1, "hooksFailed": 1});
+        context.create_velero(target.status("hookStatus", counted)).await;
         let volumes = json!([
             {"pvcName": "well", "pvcNamespace": calm, "backupMethod": "CSISnapshot", "result": "succeeded"},
             {"pvcName": "flour", "pvcNamespace": bakery, "pvName": named, "backupMethod": "CSISnapshot", "result": "failed",
@@ -58,9 +59,7 @@ async fn volume_info_item_operations_and_failed_hooks_lead_to_what_went_wrong_an
         file(&context, "itemoperations.json", &operations).await;
 
         let _operator = Operator::of(&context).ready().await;
-        context.debug_bundle("led", json!({"target": {"kind": "Backup", "name": "harvest"}})).await;
-        let status = context.until_bundle_ended("led").await;
-        let bundle = context.download(&status).await;
+        let (_, bundle) = context.bundle("led", spec_about("Backup", "harvest")).await;
         assert_eq!(bundle.names(&format!("namespaces/{farm}/core/persistentvolumeclaims.yaml")), ["ledger"]);
         assert_eq!(bundle.names(&format!("namespaces/{bakery}/core/resourcequotas.yaml")), ["tight"]);
         assert_eq!(bundle.names(&format!("namespaces/{inn}/core/events.yaml")), ["e1"]);
@@ -96,21 +95,13 @@ async fn a_claim_that_files_name_is_followed_to_volume_and_snapshot_where_the_wa
             context.create_in::<PersistentVolumeClaim>(home, claim(name, Some(&bound))).await;
         }
         snapshots(&context, &farm).await;
-        let backup = json!({"metadata": {"name": "harvest"}, "spec": {"storageLocation": "default"},
-            "status": {"phase": "PartiallyFailed"}});
-        let uid = context.create_velero("Backup", backup).await.metadata.uid.unwrap();
-        let moved = json!({"metadata": {"name": "du-2", "labels": {"velero.io/backup-uid": uid, "velero.io/backup-name": "harvest"}},
-            "spec": {"sourceNamespace": farm, "sourcePVC": "moved", "backupStorageLocation": "default", "snapshotType": "CSI",
-                "csiSnapshot": {"volumeSnapshot": "", "storageClass": "fast", "snapshotClass": ""}, "operationTimeout": "10m0s"},
-            "status": {"phase": "Failed"}});
-        context.create_velero("DataUpload", moved).await;
+        let target = context.create_velero(backup("harvest").partially_failed()).await;
+        context.create_velero(data_upload("du-2").of(&target).of_claim(&farm, "moved").failed()).await;
         let failed = json!([operation(&farm, "ledger", "Failed"), operation(home, "of-velero", "Failed")]);
         file(&context, "itemoperations.json", &failed).await;
 
         let _operator = Operator::of(&context).ready().await;
-        context.debug_bundle("led", json!({"target": {"kind": "Backup", "name": "harvest"}})).await;
-        let status = context.until_bundle_ended("led").await;
-        let bundle = context.download(&status).await;
+        let (_, bundle) = context.bundle("led", spec_about("Backup", "harvest")).await;
         let spaces = bundle.manifest["namespaces"].as_array().unwrap();
         let why = spaces.iter().find(|one| one["name"] == *farm).map(|one| &one["why"]);
         assert_eq!(why, Some(&json!("datauploads du-2")), "the walk was there before the files were read");
@@ -135,20 +126,16 @@ async fn files_of_a_target_that_waits_for_its_operations_or_failed_late_lead_on(
         context.create_in::<PersistentVolumeClaim>(&farm, claim("stranger", None)).await;
         let quota = json!({"metadata": {"name": "tight"}, "spec": {"hard": {"pods": "1"}}});
         context.create_in::<ResourceQuota>(&bakery, quota).await;
-        let backup = json!({"metadata": {"name": "harvest"}, "spec": {"storageLocation": "default"},
-            "status": {"phase": "WaitingForPluginOperations"}});
-        context.create_velero("Backup", backup).await;
+        context.create_velero(backup("harvest").phase("WaitingForPluginOperations")).await;
         file(&context, "itemoperations.json", &json!([operation(&farm, "ledger", "InProgress")])).await;
         let results = json!({"errors": {}, "warnings": {"namespaces": {&bakery: ["over quota"]}}});
         file(&context, "results", &results).await;
 
         let _operator = Operator::of(&context).ready().await;
         for phase in ["WaitingForPluginOperations", "FinalizingPartiallyFailed", "Failed"] {
-            context.patch_velero("Backup", "harvest", json!({"status": {"phase": phase}})).await;
+            context.set_velero_phase("Backup", "harvest", phase).await;
             let name = phase.to_lowercase();
-            context.debug_bundle(&name, json!({"target": {"kind": "Backup", "name": "harvest"}})).await;
-            let status = context.until_bundle_ended(&name).await;
-            let bundle = context.download(&status).await;
+            let (_, bundle) = context.bundle(&name, spec_about("Backup", "harvest")).await;
             let claims = bundle.names(&format!("namespaces/{farm}/core/persistentvolumeclaims.yaml"));
             assert_eq!(claims, ["ledger"], "{phase}");
             let quotas = bundle.names(&format!("namespaces/{bakery}/core/resourcequotas.yaml"));
@@ -177,17 +164,12 @@ async fn a_target_under_way_without_data_leads_to_the_namespaces_of_its_spec_map
             let pod = shop_pod("oven", "n1", ("apps/v1", "StatefulSet", "oven"), None, &labels, false);
             context.create_in::<Pod>(place, pod).await;
         }
-        let backup = json!({"metadata": {"name": "seed"}, "status": {"phase": "Completed"},
-            "spec": {"storageLocation": "default", "includedNamespaces": [shop, bakery, "glob-*"]}});
-        context.create_velero("Backup", backup).await;
-        let spec = json!({"backupName": "seed", "excludedNamespaces": [bakery], "namespaceMapping": {shop: shop_2}});
-        let restore = json!({"metadata": {"name": "regrow"}, "spec": spec, "status": {"phase": "InProgress"}});
-        context.create_velero("Restore", restore).await;
+        context.create_velero(backup("seed").of_namespaces([shop, bakery, "glob-*"]).completed()).await;
+        let target = restore("regrow").spec("excludedNamespaces", json!([bakery])).in_progress();
+        context.create_velero(target.spec("namespaceMapping", json!({shop: shop_2}))).await;
 
         let _operator = Operator::of(&context).ready().await;
-        context.debug_bundle("hung", json!({"target": {"kind": "Restore", "name": "regrow"}})).await;
-        let status = context.until_bundle_ended("hung").await;
-        let bundle = context.download(&status).await;
+        let (_status, bundle) = context.bundle("hung", spec_about("Restore", "regrow")).await;
         assert_eq!(bundle.names(&format!("namespaces/{shop_2}/core/events.yaml")), ["e1"]);
         assert_eq!(bundle.names(&format!("namespaces/{shop_2}/core/pods.yaml")), ["oven"], "brought, and not ready");
         for other in [shop, bakery] {
@@ -197,10 +179,8 @@ async fn a_target_under_way_without_data_leads_to_the_namespaces_of_its_spec_map
         let why: Vec<_> = all.iter().filter(|one| one["name"] == **shop_2).map(|one| &one["why"]).collect();
         assert_eq!(why, ["spec of Restore regrow"]);
 
-        context.patch_velero("Backup", "seed", json!({"status": {"phase": "InProgress"}})).await;
-        context.debug_bundle("hung-too", json!({"target": {"kind": "Backup", "name": "seed"}})).await;
-        let status = context.until_bundle_ended("hung-too").await;
-        let bundle = context.download(&status).await;
+        context.set_velero_phase("Backup", "seed", "InProgress").await;
+        let (_, bundle) = context.bundle("hung-too", spec_about("Backup", "seed")).await;
         for place in [shop, bakery] {
             assert_eq!(bundle.names(&format!("namespaces/{place}/core/events.yaml")), ["e1"]);
         }
@@ -232,23 +212,17 @@ async fn a_backup_that_hangs_in_a_hook_leads_to_the_pods_that_have_one_and_to_th
                 kubelet.script(place, name, container, LogScript::lines([format!("{name} {container} freezes")]));
             }
         }
-        let spec = json!({"storageLocation": "default", "includedNamespaces": [shop, "glob-*"], "hooks": {"resources": [
-            {"name": "milk", "includedNamespaces": [barn], "labelSelector": {"matchLabels": {"app": "herd"}},
-                "pre": [{"exec": {"container": "db", "command": ["/bin/sleep"]}}]}]}});
-        let backup = json!({"metadata": {"name": "harvest"}, "spec": spec, "status": {"phase": "InProgress"}});
-        let uid = context.create_velero("Backup", backup).await.metadata.uid.unwrap();
+        let hook = json!({"name": "milk", "includedNamespaces": [barn], "labelSelector": {"matchLabels": {"app": "herd"}},
+            "pre": [{"exec": {"container": "db", "command": ["/bin/sleep"]}}]});
+        let target = backup("harvest").of_namespaces([shop.as_str(), "glob-*"]).in_progress();
+        let target = context.create_velero(target.spec("hooks", json!({"resources": [hook]}))).await;
         let coop = context.workload_namespace("coop").await;
-        let labels = json!({"velero.io/backup-uid": uid, "velero.io/backup-name": "harvest"});
-        let done = json!({"metadata": {"name": "pvb-1", "labels": labels}, "status": {"phase": "Completed"},
-            "spec": {"node": node, "pod": {"namespace": coop, "name": "gone", "kind": "Pod"}, "volume": "v",
-                "backupStorageLocation": "default", "repoIdentifier": "x", "uploaderType": "kopia"}});
-        context.create_velero("PodVolumeBackup", done).await;
+        let done = pod_volume_backup("pvb-1").of(&target).of_pod(&coop, "gone").on_node(&node).completed();
+        context.create_velero(done).await;
 
         let account = context.account_reaching(Reach::Everything).await;
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
-        context.debug_bundle("hung", json!({"target": {"kind": "Backup", "name": "harvest"}})).await;
-        let status = context.until_bundle_ended("hung").await;
-        let bundle = context.download(&status).await;
+        let (_status, bundle) = context.bundle("hung", spec_about("Backup", "harvest")).await;
         for (place, hooked) in [(&shop, "ledger"), (&barn, "cow")] {
             assert_eq!(bundle.names(&format!("namespaces/{place}/core/pods.yaml")), [hooked]);
             let logs: Vec<_> =
@@ -259,10 +233,8 @@ async fn a_backup_that_hangs_in_a_hook_leads_to_the_pods_that_have_one_and_to_th
         }
 
         // After an end without a failed hook, these pods are ordinary applications.
-        context.patch_velero("Backup", "harvest", json!({"status": {"phase": "Completed"}})).await;
-        context.debug_bundle("well", json!({"target": {"kind": "Backup", "name": "harvest"}})).await;
-        let status = context.until_bundle_ended("well").await;
-        let bundle = context.download(&status).await;
+        context.set_velero_phase("Backup", "harvest", "Completed").await;
+        let (_, bundle) = context.bundle("well", spec_about("Backup", "harvest")).await;
         for place in [&shop, &barn] {
             assert!(!bundle.paths().any(|path| path.starts_with(&format!("namespaces/{place}/"))), "{place}");
         }
@@ -290,19 +262,12 @@ async fn a_restore_that_hangs_in_a_hook_after_its_first_data_leads_to_the_pod_an
             let said = LogScript::lines([format!("{name} {container} thaws")]);
             context.stand.kubelet.script(&shop, name, container, said);
         }
-        let restore = json!({"metadata": {"name": "regrow"}, "status": {"phase": "InProgress"},
-            "spec": {"backupName": "seed", "includedNamespaces": [barn, shop]}});
-        let uid = context.create_velero("Restore", restore).await.metadata.uid.unwrap();
-        let labels = json!({"velero.io/restore-uid": uid, "velero.io/restore-name": "regrow"});
-        let mut done = pod_volume_restore("pvr-1", &labels, &barn, "gone");
-        done["status"]["phase"] = "Completed".into();
-        context.create_velero("PodVolumeRestore", done).await;
+        let target = context.create_velero(restore("regrow").of_namespaces([&barn, &shop]).in_progress()).await;
+        context.create_velero(pod_volume_restore("pvr-1").of(&target).of_pod(&barn, "gone").completed()).await;
 
         let account = context.account_reaching(Reach::Everything).await;
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
-        context.debug_bundle("hung", json!({"target": {"kind": "Restore", "name": "regrow"}})).await;
-        let status = context.until_bundle_ended("hung").await;
-        let bundle = context.download(&status).await;
+        let (_, bundle) = context.bundle("hung", spec_about("Restore", "regrow")).await;
         assert_eq!(bundle.names(&format!("namespaces/{shop}/core/pods.yaml")), ["ledger", "well"]);
         let logs: Vec<_> =
             bundle.paths().filter(|path| path.starts_with(&format!("namespaces/{shop}/pods/"))).collect();

@@ -8,6 +8,7 @@ use debugbundle_crd::{DebugBundleSpec, LogWindow};
 use debugbundle_operator::archive::manifest::{MissingCode, MissingSeverity, TruncationReason};
 use debugbundle_operator::collect::Pace;
 use harness::kubelet::{Reach, Seen};
+use harness::velero_objects::pod_volume_restore;
 use harness::{Context, LogScript, pod, until, with_namespace};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
@@ -543,20 +544,12 @@ async fn whose_log_it_was_is_asked_only_where_a_name_can_come_again() {
 
 /// A pod that moves the target's data, in a namespace of the application.
 async fn an_involved_pod(context: &Context, build: harness::objects::PodBuilder) -> String {
-    let restore = a_restore(context, "PartiallyFailed").await;
+    let target = a_restore(context, "PartiallyFailed").await;
     let shop = context.workload_namespace("shop").await;
     let name = build.name().to_owned();
     context.pod_in(&shop, build).await;
-    context
-        .create_velero(
-            "PodVolumeRestore",
-            json!({"metadata": {"name": "regrow-x1", "labels": {
-                    "velero.io/restore-uid": restore["metadata"]["uid"], "velero.io/restore-name": "regrow"}},
-                "spec": {"pod": {"namespace": shop, "name": name, "kind": "Pod"}, "volume": "data", "backupStorageLocation": "default",
-                    "repoIdentifier": "x", "snapshotID": "s", "sourceNamespace": shop, "uploaderType": "kopia"},
-                "status": {}}),
-        )
-        .await;
+    let data = pod_volume_restore("regrow-x1").of(&target).of_pod(&shop, &name).from_namespace(&shop);
+    context.create_velero(data.without_progress()).await;
     shop
 }
 

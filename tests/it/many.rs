@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, Phase, TRIGGER_LABEL};
 use futures::future::join_all;
+use harness::bundle::spec_about;
 use harness::{Context, Operator, until, usage::Usage, with_namespace};
 use kube::{Resource as _, ResourceExt as _, api::ListParams};
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ use crate::support::bundles::{
 
 /// A target that does not exist: such a bundle ends as soon as its turn comes.
 fn about_nothing() -> Value {
-    json!({"target": {"kind": "Restore", "name": "nowhere"}})
+    spec_about("Restore", "nowhere")
 }
 
 async fn automatic(context: &Context, name: &str) {

@@ -1,8 +1,8 @@
 //! What a data mover uses in Velero's own namespace while it works: the snapshot that it reads, and its content.
 
 use debugbundle_crd::{DebugBundleSpec, TargetKind};
+use harness::velero_objects::{backup, data_upload};
 use harness::with_namespace;
-use kube::ResourceExt as _;
 use serde_json::json;
 
 use crate::support::collection::CollectionRun;
@@ -13,15 +13,8 @@ async fn the_snapshot_of_a_data_upload_is_in_the_bundle_with_its_content_and_no_
     with_namespace("moved", |context| async move {
         context.snapshot_kinds().await;
         let shop = context.workload_namespace("shop").await;
-        let spec = json!({"includedNamespaces": [shop], "storageLocation": "default", "ttl": "720h"});
-        let backup = json!({"metadata": {"name": "harvest"}, "spec": spec, "status": {"phase": "PartiallyFailed"}});
-        let uid = context.create_velero("Backup", backup).await.uid().expect("it has one");
-        let labels = json!({"velero.io/backup-name": "harvest", "velero.io/backup-uid": uid});
-        let upload = json!({"metadata": {"name": "harvest-x7", "labels": labels},
-            "spec": {"snapshotType": "CSI", "sourcePVC": "ledger", "sourceNamespace": shop, "backupStorageLocation": "default",
-                "operationTimeout": "10m", "csiSnapshot": {"volumeSnapshot": "s", "storageClass": "fast"}},
-            "status": {"phase": "Failed"}});
-        context.create_velero("DataUpload", upload).await;
+        let target = context.create_velero(backup("harvest").of_namespaces([&shop]).partially_failed()).await;
+        context.create_velero(data_upload("harvest-x7").of(&target).of_claim(&shop, "ledger").failed()).await;
         // The upload's own snapshot is bound; the others are irrelevant.
         for (place, name) in [
             (context.namespace.as_str(), "harvest-x7"),
@@ -42,7 +35,11 @@ async fn the_snapshot_of_a_data_upload_is_in_the_bundle_with_its_content_and_no_
         let got = CollectionRun::by(account.client().await).of(&context, &spec).await;
         got.is_complete();
         let snapshots = format!("namespaces/{}/snapshot.storage.k8s.io/volumesnapshots.yaml", context.namespace);
-        assert_eq!(got.names(&snapshots), ["harvest-x7", "a-stranger"], "all of Velero's namespace, the target's first");
+        assert_eq!(
+            got.names(&snapshots),
+            ["harvest-x7", "a-stranger"],
+            "all of Velero's namespace, the target's first"
+        );
         let found = got.names("cluster-scoped-resources/snapshot.storage.k8s.io/volumesnapshotcontents.yaml");
         assert_eq!(found, [context.cluster_name("content-of-harvest-x7")]);
     })

@@ -8,11 +8,12 @@ use debugbundle_crd::{DebugBundleStatus, Phase};
 use futures::StreamExt as _;
 use harness::bundle::Unpacked;
 use harness::usage::Usage;
+use harness::velero_objects::{backup, data_download, restore};
 use harness::{Context, Growing, LogScript, Operator, pod, until, with_namespace};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use k8s_openapi::api::rbac::v1::Role;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::support::bundles::{LIMIT, about_r1};
@@ -30,26 +31,18 @@ const COPIES: usize = 256;
 /// Limit of logs followed at a time.
 const FOLLOWED: usize = 16;
 
-/// A running Restore `r1` of a Backup `seed`; returns its UID.
-async fn running_restore(context: &Context) -> String {
-    let spec = json!({"includedNamespaces": ["*"], "storageLocation": "default", "ttl": "720h"});
-    let done =
-        json!({"phase": "Completed", "startTimestamp": Timestamp::now(), "completionTimestamp": Timestamp::now()});
-    context.create_velero("Backup", json!({"metadata": {"name": "seed"}, "spec": spec, "status": done})).await;
-    let status = json!({"phase": "InProgress", "startTimestamp": Timestamp::now()});
-    let restore = json!({"metadata": {"name": "r1"}, "spec": {"backupName": "seed"}, "status": status});
-    context.create_velero("Restore", restore).await.metadata.uid.unwrap()
+/// A running Restore `r1` of a Backup `seed`.
+async fn running_restore(context: &Context) -> DynamicObject {
+    let now = Timestamp::now();
+    context.create_velero(backup("seed").completed().started(now).ended(now)).await;
+    context.create_velero(restore("r1").in_progress().started(now)).await
 }
 
 /// A DataDownload of that Restore.
-async fn download(context: &Context, name: &str, restore: &str, node: &str) {
-    let shop = format!("{}-shop", context.namespace);
-    let labels = json!({"velero.io/restore-name": "r1", "velero.io/restore-uid": restore});
-    let spec = json!({"targetVolume": {"namespace": shop, "pv": "", "pvc": "data"}, "backupStorageLocation": "default",
-        "snapshotID": "s1", "sourceNamespace": shop, "operationTimeout": "10m"});
-    let status = json!({"phase": "InProgress", "node": node});
-    let object = json!({"metadata": {"name": name, "labels": labels}, "spec": spec, "status": status});
-    context.create_velero("DataDownload", object).await;
+async fn download(context: &Context, name: &str, restore: &DynamicObject, node: &str) {
+    let shop = context.cluster_name("shop");
+    let object = data_download(name).of(restore).of_claim(&shop, "data").from_namespace(&shop);
+    context.create_velero(object.in_progress().on_node(node)).await;
 }
 
 async fn ended(context: &Context) {

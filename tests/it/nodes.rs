@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use harness::bundle::Unpacked;
+use harness::bundle::spec_about;
+use harness::velero_objects::{pod_volume_restore, restore};
 use harness::{Context, LogScript, Operator, pod, with_namespace};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, Node, PersistentVolume, PersistentVolumeClaim, Pod};
@@ -10,28 +11,17 @@ use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::support::shop::pod_volume_restore;
 use crate::support::workloads::{claim, shop_pod, volume};
 
 /// Limit of nodes collected for an unschedulable pod.
 const MOST: usize = 50;
 const NODES: &str = "cluster-scoped-resources/core/nodes.yaml";
 
-async fn bundle_of_r1(context: &Context, name: &str) -> Unpacked {
-    context.debug_bundle(name, json!({"target": {"kind": "Restore", "name": "r1"}})).await;
-    let status = context.until_bundle_ended(name).await;
-    context.download(&status).await
-}
-
 /// A running Restore whose data waits for the pod `shop-0`.
 async fn restore_into(context: &Context, shop: &str) {
-    let restore = json!({"metadata": {"name": "r1"}, "spec": {"backupName": "seed"},
-        "status": {"phase": "InProgress", "startTimestamp": Timestamp::now()}});
-    let uid = context.create_velero("Restore", restore).await.metadata.uid.unwrap();
-    let labels = json!({"velero.io/restore-uid": uid, "velero.io/restore-name": "r1"});
-    let mut data = pod_volume_restore("r1-x", &labels, shop, "shop-0");
-    data["status"] = json!({"phase": "InProgress", "node": format!("{}-n1", context.namespace)});
-    context.create_velero("PodVolumeRestore", data).await;
+    let target = context.create_velero(restore("r1").in_progress().started(Timestamp::now())).await;
+    let data = pod_volume_restore("r1-x").of(&target).of_pod(shop, "shop-0").in_progress();
+    context.create_velero(data.on_node(&context.cluster_name("n1"))).await;
 }
 
 /// The pod of the volume is gone, but the volume is still attached to its node.
@@ -70,7 +60,7 @@ async fn a_node_that_holds_a_volume_for_nobody_any_more_is_there_with_its_events
 
         let account = context.shipped_account().await;
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
-        let bundle = bundle_of_r1(&context, "held").await;
+        let (_, bundle) = context.bundle("held", spec_about("Restore", "r1")).await;
         assert_eq!(bundle.names(NODES), nodes[..2], "the third holds nothing of the target's");
         assert_eq!(bundle.names("cluster-scoped-resources/storage.k8s.io/volumeattachments.yaml"), [context.cluster_name("data")]);
         assert_eq!(bundle.names("namespaces/default/core/events.yaml"), [format!("{}-e1", context.namespace)]);
@@ -113,7 +103,7 @@ async fn a_pod_that_no_node_takes_brings_the_nodes_that_it_could_mean_and_a_cut_
         let account = context.shipped_account().await;
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
 
-        let bundle = bundle_of_r1(&context, "few").await;
+        let (_, bundle) = context.bundle("few", spec_about("Restore", "r1")).await;
         let found = bundle.items(NODES);
         let ours = found.iter().find(|node| node["metadata"]["name"] == *tainted).expect("the one it could mean");
         assert_eq!(ours["spec"]["taints"][0]["key"], "full");
@@ -121,7 +111,7 @@ async fn a_pod_that_no_node_takes_brings_the_nodes_that_it_could_mean_and_a_cut_
         for n in 0..MOST {
             context.node(&format!("m-{n:02}")).await;
         }
-        let bundle = bundle_of_r1(&context, "many").await;
+        let (_, bundle) = context.bundle("many", spec_about("Restore", "r1")).await;
         let found: BTreeSet<String> = bundle.names(NODES).into_iter().collect();
         assert!(found.contains(&tainted), "{found:?}");
         assert_eq!(found.len(), MOST, "nodes of other tests may be among them");

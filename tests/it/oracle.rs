@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use debugbundle_crd::parse_duration;
 use harness::bundle::{Unpacked, unpack};
+use harness::velero_objects::{data_download, data_upload, schedule, velero_object};
 use harness::{LogScript, Operator, Velero, pod, with_namespace};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -479,38 +480,18 @@ async fn something_of_each_kind(velero: &Velero) {
     let context = &velero.context;
     let shop = format!("{}-r1-source", context.namespace);
     let template = json!({"includedNamespaces": [shop], "storageLocation": "default", "ttl": "1h"});
-    let schedule =
-        json!({"metadata": {"name": "nightly"}, "spec": {"schedule": "@yearly", "paused": true, "template": template}});
-    context.create_velero("Schedule", schedule).await;
+    let yearly = schedule("nightly").spec("schedule", "@yearly").spec("paused", true);
+    context.create_velero(yearly.spec("template", template)).await;
     let location =
         json!({"metadata": {"name": "zone-a"}, "spec": {"provider": "aws", "config": {"region": "us-east-1"}}});
-    context.create_velero("VolumeSnapshotLocation", location).await;
-    context
-        .create_velero(
-            "DeleteBackupRequest",
-            json!({"metadata": {"name": "late"}, "spec": {"backupName": "never-made"}}),
-        )
-        .await;
-    let csi = json!({"volumeSnapshot": "", "storageClass": "fast", "snapshotClass": ""});
-    let upload = json!({
-        "metadata": {"name": "r1-source-x1", "labels": {"velero.io/backup-name": "r1-source"}},
-        "spec": {
-            "backupStorageLocation": "default", "csiSnapshot": csi, "operationTimeout": "10m0s",
-            "snapshotType": "CSI", "sourceNamespace": shop, "sourcePVC": "data",
-        },
-        "status": {"phase": "Failed", "message": "no appropriate node to run data upload"},
-    });
-    context.create_velero("DataUpload", upload).await;
-    let volume = json!({"namespace": shop, "pv": "", "pvc": "data"});
-    let download = json!({
-        "metadata": {"name": "r1-x1", "labels": {"velero.io/restore-name": "r1"}},
-        "spec": {
-            "backupStorageLocation": "default", "operationTimeout": "10m0s", "snapshotID": "s1",
-            "sourceNamespace": shop, "targetVolume": volume,
-        },
-        "status": {"phase": "Canceled", "message": "found in a cancelled state"},
-    });
-    context.create_velero("DataDownload", download).await;
+    context.create_velero(velero_object("VolumeSnapshotLocation", location)).await;
+    let late = json!({"metadata": {"name": "late"}, "spec": {"backupName": "never-made"}});
+    context.create_velero(velero_object("DeleteBackupRequest", late)).await;
+    let upload = data_upload("r1-source-x1").of_claim(&shop, "data").labelled("velero.io/backup-name", "r1-source");
+    context.create_velero(upload.failed().status("message", "no appropriate node to run data upload")).await;
+    let download = data_download("r1-x1").of_claim(&shop, "data").from_namespace(&shop).phase("Canceled");
+    let download = download.labelled("velero.io/restore-name", "r1");
+    context.create_velero(download.status("message", "found in a cancelled state")).await;
     let lines =
         |of: &str| LogScript::lines([format!("level=info msg=\"{of} one\""), format!("level=error msg=\"{of} two\"")]);
     context.log("node-agent-k4w9z", "node-agent", lines("node-agent"));

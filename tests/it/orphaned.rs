@@ -3,11 +3,11 @@
 use std::io::Write as _;
 
 use flate2::{Compression, write::GzEncoder};
+use harness::velero_objects::{backup_repository, pod_volume_restore, restore};
 use harness::{Operator, with_namespace};
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::json;
 
-use crate::support::shop::{pod_volume_restore, repository};
 use crate::support::workloads::workload;
 
 /// What the manifest reports about the Backup's files: the reason and the cure.
@@ -21,21 +21,17 @@ fn told(bundle: &harness::bundle::Unpacked) -> (String, String) {
 async fn a_restore_whose_backup_is_gone_has_its_files_from_the_location_of_its_data_or_the_manifest_says_what_to_name()
 {
     with_namespace("orphaned", |context| async move {
-        context.create_velero("BackupStorageLocation", context.location("attic", "attic")).await;
-        for restore in ["with-data", "without"] {
-            let spec = json!({"metadata": {"name": restore}, "spec": {"backupName": "gone"},
-                "status": {"phase": "PartiallyFailed"}});
-            let uid = context.create_velero("Restore", spec).await.metadata.uid.unwrap();
-            if restore == "with-data" {
-                let labels = json!({"velero.io/restore-uid": uid, "velero.io/restore-name": restore});
-                let mut data = pod_volume_restore("pvr-1", &labels, "nowhere", "p");
-                data["spec"]["backupStorageLocation"] = "attic".into();
-                context.create_velero("PodVolumeRestore", data).await;
+        context.create_velero(context.location("attic", "attic")).await;
+        for name in ["with-data", "without"] {
+            let target = context.create_velero(restore(name).of_backup("gone").partially_failed()).await;
+            if name == "with-data" {
+                let data = pod_volume_restore("pvr-1").of(&target).of_pod("nowhere", "p").in_location("attic");
+                context.create_velero(data).await;
             }
             let mut results = GzEncoder::new(Vec::new(), Compression::fast());
-            let said = json!({"errors": {"velero": [format!("{restore} has no room")]}, "warnings": {}});
+            let said = json!({"errors": {"velero": [format!("{name} has no room")]}, "warnings": {}});
             results.write_all(said.to_string().as_bytes()).unwrap();
-            let key = format!("attic/restores/{restore}/restore-{restore}-results.gz");
+            let key = format!("attic/restores/{name}/restore-{name}-results.gz");
             context.bucket.put(&key, results.finish().unwrap()).await;
         }
 
@@ -45,10 +41,7 @@ async fn a_restore_whose_backup_is_gone_has_its_files_from_the_location_of_its_d
             ("c-other-type", "old-shop", "attic", "restic"),
             ("z-mine", "old-shop", "attic", "kopia"),
         ] {
-            let mut object = repository(name, namespace, sort);
-            object["metadata"]["labels"]["velero.io/storage-location"] = location.into();
-            object["spec"]["backupStorageLocation"] = location.into();
-            context.create_velero("BackupRepository", object).await;
+            context.create_velero(backup_repository(name, namespace, sort).in_location(location)).await;
             let mut template = workload(name, None)["spec"]["template"].take();
             template["spec"]["restartPolicy"] = "Never".into();
             let labels = json!({"velero.io/repo-name": name});

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use harness::bundle::spec_about;
 use harness::s3_proxy::{Deed, S3Proxy};
+use harness::velero_objects::backup;
 use harness::{Context, Operator, until, with_namespace};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -24,9 +26,8 @@ const MASKED: &str = "[REDACTED:known-secret-key:";
 async fn prepare(context: &Context, secret: &str, store: &S3Proxy) {
     let now = Timestamp::now();
     let reason = format!("the plugin said {secret} is not known, nor is it with password=hunter2-x7");
-    let spec = json!({"includedNamespaces": ["shop"], "storageLocation": "default", "ttl": "720h"});
-    let failed = json!({"phase": "Failed", "failureReason": reason, "startTimestamp": now, "completionTimestamp": now});
-    context.create_velero("Backup", json!({"metadata": {"name": "b1"}, "spec": spec, "status": failed})).await;
+    let failed = backup("b1").of_namespaces(["shop"]).failed().status("failureReason", reason);
+    context.create_velero(failed.started(now).ended(now)).await;
     let keys = context.stand.s3.root();
     let file = format!(
         "[default]\naws_access_key_id={}\naws_secret_access_key={secret}\n{secret}=\noutput=json\n",
@@ -71,7 +72,7 @@ async fn sec_x6_a_credential_that_cluster_and_store_repeat_is_not_repeated_again
         prepare(&context, &secret, &store).await;
         let operator = Operator::of(&context).env("DEBUGBUNDLE_LOG", "debug").ready().await;
 
-        context.debug_bundle("b", json!({"target": {"kind": "Backup", "name": "b1"}})).await;
+        context.debug_bundle("b", spec_about("Backup", "b1")).await;
         let waits = until_is(&context, "b", "waits for its store", LIMIT, |bundle| {
             status(bundle).upload.is_some_and(|upload| upload.last_error.is_some())
         })

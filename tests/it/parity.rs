@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use debugbundle_operator::inventory::DISCOVERY;
-use harness::bundle::Unpacked;
+use harness::bundle::{Unpacked, spec_about};
 use harness::kubelet::Reach;
 use harness::{Context, LogScript, Operator, TestCluster, Velero, pod, until, with_namespace_on};
 use http::{Request, header};
@@ -318,7 +318,7 @@ async fn of_r1(context: &Arc<Context>) -> Unpacked {
     ];
     context.allow_further(&further).await;
     let _operator = Operator::of(context).ready().await;
-    context.debug_bundle("r1", json!({"target": {"kind": "Restore", "name": "r1"}})).await;
+    context.debug_bundle("r1", spec_about("Restore", "r1")).await;
     context.download(&context.until_bundle_ended("r1").await).await
 }
 

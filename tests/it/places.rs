@@ -4,13 +4,13 @@
 use std::io::Write as _;
 
 use flate2::{Compression, write::GzEncoder};
-use harness::bundle::Unpacked;
+use harness::bundle::{Unpacked, spec_about};
 use harness::context::PREFIX;
+use harness::velero_objects::{backup, pod_volume_backup, pod_volume_restore, restore};
 use harness::{Context, Operator, with_namespace};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use serde_json::{Value, json};
 
-use crate::support::shop::pod_volume_restore;
 use crate::support::workloads::shop_pod;
 
 /// Limit of namespaces to look into.
@@ -19,22 +19,6 @@ const MOST: usize = 32;
 /// The namespaces of completed data, one more than the limit. They are empty but are requested like any other.
 fn calm(context: &Context) -> Vec<String> {
     (0..=MOST).map(|n| format!("{}-calm-{n:02}", context.namespace)).collect()
-}
-
-async fn completed_backup_of(context: &Context, uid: &str, places: &[String]) {
-    for (n, place) in places.iter().enumerate() {
-        let labels = json!({"velero.io/backup-uid": uid, "velero.io/backup-name": "harvest"});
-        let done = json!({"metadata": {"name": format!("pvb-{n:02}"), "labels": labels}, "status": {"phase": "Completed"},
-            "spec": {"node": "n", "pod": {"namespace": place, "name": "gone", "kind": "Pod"}, "volume": "v",
-                "backupStorageLocation": "default", "repoIdentifier": "x", "uploaderType": "kopia"}});
-        context.create_velero("PodVolumeBackup", done).await;
-    }
-}
-
-async fn bundle_of(context: &Context, name: &str, kind: &str, target: &str) -> Unpacked {
-    context.debug_bundle(name, json!({"target": {"kind": kind, "name": target}})).await;
-    let status = context.until_bundle_ended(name).await;
-    context.download(&status).await
 }
 
 /// Names of the namespaces, besides Velero's, that were looked into, and of those that were not.
@@ -70,15 +54,16 @@ async fn namespaces_whose_data_completed_give_up_their_places_for_those_that_spe
         let calm = calm(&context);
         let mut included = calm.clone();
         included.push(shop.clone());
-        let spec = json!({"storageLocation": "default", "includedNamespaces": included});
-        let backup = json!({"metadata": {"name": "harvest"}, "spec": spec, "status": {"phase": "InProgress"}});
-        let uid = context.create_velero("Backup", backup).await.metadata.uid.unwrap();
-        completed_backup_of(&context, &uid, &calm).await;
+        let target = context.create_velero(backup("harvest").of_namespaces(&included).in_progress()).await;
+        for (n, place) in calm.iter().enumerate() {
+            let data = pod_volume_backup(&format!("pvb-{n:02}")).of(&target).of_pod(place, "gone");
+            context.create_velero(data.completed()).await;
+        }
         let account = context.shipped_account().await;
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
 
         // The Backup hangs in the last namespace that it names.
-        let bundle = bundle_of(&context, "hangs", "Backup", "harvest").await;
+        let (_, bundle) = context.bundle("hangs", spec_about("Backup", "harvest")).await;
         assert_eq!(bundle.names(&format!("namespaces/{shop}/core/events.yaml")), ["e1"]);
         assert_only_lost(&bundle, &[&calm[MOST - 1], &calm[MOST]]);
         let asked = context.stand.requests_of(&account.user);
@@ -91,8 +76,8 @@ async fn namespaces_whose_data_completed_give_up_their_places_for_those_that_spe
         results.write_all(said.to_string().as_bytes()).unwrap();
         let key = format!("{PREFIX}/backups/harvest/harvest-results.gz");
         context.bucket.put(&key, results.finish().unwrap()).await;
-        context.patch_velero("Backup", "harvest", json!({"status": {"phase": "PartiallyFailed"}})).await;
-        let bundle = bundle_of(&context, "refused", "Backup", "harvest").await;
+        context.set_velero_phase("Backup", "harvest", "PartiallyFailed").await;
+        let (_, bundle) = context.bundle("refused", spec_about("Backup", "harvest")).await;
         assert_eq!(bundle.names(&format!("namespaces/{bakery}/core/events.yaml")), ["e1"]);
         assert_only_lost(&bundle, &[&calm[MOST - 2], &calm[MOST - 1]]);
 
@@ -101,16 +86,12 @@ async fn namespaces_whose_data_completed_give_up_their_places_for_those_that_spe
         let labels = json!({"velero.io/restore-name": regrow});
         let oven = shop_pod("oven", "n1", ("apps/v1", "StatefulSet", "oven"), None, &labels, false);
         context.create_in::<Pod>(&bakery, oven).await;
-        let restore =
-            json!({"metadata": {"name": regrow}, "spec": {"backupName": "gone"}, "status": {"phase": "InProgress"}});
-        let uid = context.create_velero("Restore", restore).await.metadata.uid.unwrap();
+        let target = context.create_velero(restore(&regrow).of_backup("gone").in_progress()).await;
         for (n, place) in calm.iter().enumerate() {
-            let labels = json!({"velero.io/restore-uid": uid, "velero.io/restore-name": regrow});
-            let mut done = pod_volume_restore(&format!("pvr-{n:02}"), &labels, place, "gone");
-            done["status"]["phase"] = "Completed".into();
-            context.create_velero("PodVolumeRestore", done).await;
+            let data = pod_volume_restore(&format!("pvr-{n:02}")).of(&target).of_pod(place, "gone");
+            context.create_velero(data.completed()).await;
         }
-        let bundle = bundle_of(&context, "waits", "Restore", &regrow).await;
+        let (_, bundle) = context.bundle("waits", spec_about("Restore", &regrow)).await;
         assert_eq!(bundle.names(&format!("namespaces/{bakery}/core/pods.yaml")), ["oven"]);
         assert_only_lost(&bundle, &[&calm[MOST - 1], &calm[MOST]]);
     })

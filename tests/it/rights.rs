@@ -8,11 +8,12 @@ use std::path::Path;
 
 use debugbundle_crd::Phase;
 use debugbundle_operator::access::rules::RULES;
-use harness::bundle::Unpacked;
+use harness::bundle::{Unpacked, spec_about};
 use harness::rights::{Right, all_rights};
 use harness::s3_proxy::Answering;
 use harness::shipped::Reach;
 use harness::stand::Account;
+use harness::velero_objects::{backup_repository, pod_volume_restore, restore, schedule, velero_object};
 use harness::{Context, LogScript, Operator, until, with_namespace};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::authorization::v1::{
@@ -23,7 +24,7 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::support::bundles::{LIMIT, about_r1, change, forge, server_pod, until_gone, velero_objects};
-use crate::support::shop::{a_shop, pod_volume_restore, repository};
+use crate::support::shop::a_shop;
 use crate::support::snapshots::create_snapshot_object;
 use crate::support::snapshots::group_snapshot;
 use crate::support::text::noise;
@@ -87,17 +88,21 @@ async fn may(account: &Account, namespace: &str) -> BTreeSet<String> {
 async fn strangers_that_fill_a_list(context: &Context) {
     for n in 0..14 {
         let name = format!("a-fat-{n:02}");
+        let note = noise(n, 240_000);
         let fat = |mut object: Value| {
             object["metadata"]["name"] = name.clone().into();
-            object["metadata"]["annotations"] = json!({"note": noise(n, 240_000)});
+            object["metadata"]["annotations"] = json!({"note": note});
             object
         };
-        let schedule = json!({"metadata": {}, "spec": {"schedule": "0 0 * * *", "template": {}}});
-        context.create_velero("Schedule", fat(schedule)).await;
-        context.create_velero("BackupRepository", fat(repository("x", "farm", "kopia"))).await;
-        context.create_velero("BackupStorageLocation", fat(context.location("x", "fat"))).await;
-        let place = json!({"metadata": {}, "spec": {"provider": "aws"}});
-        context.create_velero("VolumeSnapshotLocation", fat(place)).await;
+        let place = json!({"metadata": {"name": name}, "spec": {"provider": "aws"}});
+        for stranger in [
+            schedule(&name),
+            backup_repository(&name, "farm", "kopia"),
+            context.location(&name, "fat"),
+            velero_object("VolumeSnapshotLocation", place),
+        ] {
+            context.create_velero(stranger.annotated("note", note.as_str())).await;
+        }
         context.create_in::<PersistentVolumeClaim>(&context.namespace, fat(claim("x", None))).await;
         let snapshot = fat(json!({"metadata": {}, "spec": {"source": {"persistentVolumeClaimName": "x"}}}));
         create_snapshot_object(context, Some(&context.namespace), "VolumeSnapshot", snapshot).await;
@@ -108,11 +113,8 @@ async fn strangers_that_fill_a_list(context: &Context) {
 
 /// A Restore `many` into a namespace with more volumes than are requested one by one, and a pod of a DaemonSet.
 async fn a_mall(context: &Context, mall: &str) {
-    let restore =
-        json!({"metadata": {"name": "many"}, "spec": {"backupName": "nightly-1"}, "status": {"phase": "InProgress"}});
-    let uid = context.create_velero("Restore", restore).await.metadata.uid.unwrap();
-    let own = json!({"velero.io/restore-uid": uid, "velero.io/restore-name": "many"});
-    context.create_velero("PodVolumeRestore", pod_volume_restore("of-many", &own, mall, "guard-0")).await;
+    let target = context.create_velero(restore("many").of_backup("nightly-1").in_progress()).await;
+    context.create_velero(pod_volume_restore("of-many").of(&target).of_pod(mall, "guard-0")).await;
     let restored = json!({"velero.io/restore-name": "many"});
     for n in 0..10 {
         let mut object = claim(&format!("c-{n}"), Some(&format!("{}-mall-{n}", context.namespace)));
@@ -144,7 +146,7 @@ async fn sec_r34_r1_to_r10_r20_to_r26_each_call_is_granted_and_each_right_is_use
         a_mall(&context, &mall).await;
 
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
-        let about = |name: &str| json!({"target": {"kind": "Restore", "name": name}});
+        let about = |name: &str| spec_about("Restore", name);
         for (name, spec) in [("one", about("regrow")), ("two", about("many")), ("three", json!({"namespaces": [shop]}))]
         {
             context.debug_bundle(name, spec).await;
@@ -184,10 +186,8 @@ async fn sec_r30_a_bundle_is_made_and_sent_with_the_role_alone_and_nothing_beyon
         let before = context.stand.calls(&account.user).len();
         server_pod(&context, LogScript::lines(["level=error msg=\"the only line\""])).await;
         let operator = Operator::of(&context).as_user(&account.kubeconfig).args(["--access=namespaced"]).ready().await;
-        context.debug_bundle("b", json!({})).await;
-        let status = context.until_bundle_ended("b").await;
+        let (status, bundle) = context.bundle("b", json!({})).await;
         assert_eq!(status.phase, Some(Phase::Completed), "{status:?}");
-        let bundle = context.download(&status).await;
         assert!(bundle.errors().is_empty(), "{:#?}", bundle.errors());
         let logs = bundle.find(&["the only line"]);
         assert!(!logs.is_empty(), "the server's log is in it: {:?}", bundle.paths().collect::<Vec<_>>());
@@ -242,10 +242,8 @@ async fn sec_r35_without_r7_a_location_on_workload_identity_works_end_to_end() {
         std::fs::write(&token, "projected-token").expect("written");
         let bare = json!({"spec": {"template": {"spec": {"containers": [{"name": "velero", "image": "velero/velero:v1.18.3"}]}}}});
         context.api::<Deployment>().patch("velero", &PatchParams::default(), &Patch::Merge(bare)).await.expect("patched");
-        let mut location = context.location("ambient", "ambient");
-        location["spec"].as_object_mut().expect("an object").remove("credential");
-        location["spec"]["default"] = true.into();
-        context.create_velero("BackupStorageLocation", location).await;
+        let location = context.location("ambient", "ambient").spec("credential", Value::Null).spec("default", true);
+        context.create_velero(location).await;
         context.velero_api("BackupStorageLocation").delete("default", &DeleteParams::default()).await.expect("deleted");
 
         let _operator = Operator::of(&context)
@@ -282,10 +280,8 @@ async fn sec_r35_without_r6_bundles_are_partially_failed_and_name_the_rule() {
         .await;
         let seen = context.stand.kubelet.seen(&node).len();
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
-        context.debug_bundle("b", about_r1()).await;
-        let status = context.until_bundle_ended("b").await;
+        let (status, bundle) = context.bundle("b", about_r1()).await;
         assert_eq!(status.phase, Some(Phase::PartiallyFailed), "{status:?}");
-        let bundle = context.download(&status).await;
         let missing = bundle.manifest["missing"].as_array().unwrap();
         let lacking: Vec<_> = missing.iter().filter(|one| one["rule"] == "R6").collect();
         assert!(!lacking.is_empty(), "{missing:#?}");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use debugbundle_crd::{DebugBundleSpec, TargetKind};
 use debugbundle_operator::archive::manifest::{MissingCode, MissingSeverity, TruncationReason};
 use futures::StreamExt as _;
+use harness::velero_objects::{pod_volume_backup, restore};
 use harness::{Context, pod, with_namespace};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, Pod, ServiceAccount};
@@ -13,7 +14,7 @@ use kube::api::{Api, PostParams};
 use serde_json::json;
 
 use crate::support::collection::{CollectionResult, CollectionRun};
-use crate::support::shop::{a_shop, backup};
+use crate::support::shop::{a_shop, backup_of_shop};
 use crate::support::workloads::{shop_pod, workload};
 
 async fn run_as_shipped(
@@ -117,20 +118,16 @@ async fn a_backup_of_an_old_velero_has_its_data_by_name_and_the_restores_made_of
     with_namespace("scope-old", |context| async move {
         let shop = context.workload_namespace("shop").await;
         let other = context.workload_namespace("other").await;
-        let target = context.create_velero("Backup", backup("harvest", &json!({}))).await;
-        let uid = target.metadata.uid.unwrap();
+        let target = context.create_velero(backup_of_shop("harvest")).await;
         let data = |name: &str, owner: &str, place: &str| {
-            json!({"metadata": {"name": name, "labels": {"velero.io/backup-name": "harvest"}, "ownerReferences": [
-                    {"apiVersion": "velero.io/v1", "kind": "Backup", "name": "harvest", "uid": owner, "controller": true}]},
-                "spec": {"pod": {"namespace": place, "name": "pod-0", "kind": "Pod"}, "volume": "v", "backupStorageLocation": "default",
-                    "repoIdentifier": "x", "node": "n", "uploaderType": "restic", "tags": {}},
-                "status": {"phase": "Failed"}})
+            let data =
+                pod_volume_backup(name).of_pod(place, "pod-0").labelled("velero.io/backup-name", "harvest").failed();
+            data.owned_by_former("Backup", "harvest", owner).spec("uploaderType", "restic").spec("tags", json!({}))
         };
-        context.create_velero("PodVolumeBackup", data("z-own", &uid, &shop)).await;
-        context.create_velero("PodVolumeBackup", data("a-namesake", "another", &other)).await;
+        context.create_velero(data("z-own", &target.metadata.uid.unwrap(), &shop)).await;
+        context.create_velero(data("a-namesake", "another", &other)).await;
         for (name, from) in [("a-stranger", "other"), ("z-first", "harvest"), ("z-second", "harvest")] {
-            let restore = json!({"metadata": {"name": name}, "spec": {"backupName": from}});
-            context.create_velero("Restore", restore).await;
+            context.create_velero(restore(name).of_backup(from)).await;
         }
         let applied = json!({"kubectl.kubernetes.io/last-applied-configuration": "{}", "kept": "yes"});
         let mut embedded = workload("embedded", None);

@@ -6,57 +6,49 @@ use std::sync::Arc;
 
 use debugbundle_crd::Phase;
 use futures::{StreamExt as _, stream};
-use harness::bundle::Unpacked;
+use harness::bundle::{Unpacked, spec_about};
 use harness::usage::Usage;
+use harness::velero_objects::{VeleroObject, pod_volume_restore, restore};
 use harness::{Context, Operator, with_namespace};
-use kube::ResourceExt as _;
-use serde_json::{Value, json};
 
 /// Restores of other targets.
 const RESTORES: usize = 1000;
-/// Data of other Restores, of the Restore `crowd` that has too many, and of the Restore `few`.
+/// Data of other Restores, of the Restore `excessive` that has too many, and of the Restore `few`.
 const STRANGERS: usize = 900;
-const CROWD: usize = 2100;
+const EXCESSIVE: usize = 2100;
 const FEW: usize = 5;
 /// Parallel requests while creating them.
 const AT_ONCE: usize = 32;
 /// Memory limit of one operator, as with many logs.
 const PEAK: u64 = 96 << 20;
 
-async fn restore(context: &Context, name: &str) -> String {
-    let object = json!({"metadata": {"name": name}, "spec": {"backupName": "seed"}, "status": {"phase": "InProgress"}});
-    context.create_velero("Restore", object).await.uid().expect("it has one")
+fn data(name: &str, phase: &str, shop: &str) -> VeleroObject {
+    pod_volume_restore(name).of_pod(shop, name).from_namespace(shop).phase(phase)
 }
 
-fn data(name: &str, (restore, uid): (&str, &str), place: &str, phase: &str) -> Value {
-    json!({"metadata": {"name": name, "labels": {"velero.io/restore-uid": uid, "velero.io/restore-name": restore}},
-        "spec": {"pod": {"namespace": place, "name": name, "kind": "Pod"}, "volume": "data", "snapshotID": "s",
-            "backupStorageLocation": "default", "repoIdentifier": "x", "sourceNamespace": place, "uploaderType": "kopia"},
-        "status": {"phase": phase}})
+async fn create_all(context: &Context, objects: impl Iterator<Item = VeleroObject>) {
+    let created = stream::iter(objects).map(|object| context.create_velero(object));
+    created.buffer_unordered(AT_ONCE).for_each(|_| async {}).await;
 }
 
 async fn all(context: &Context, shop: &str) {
-    stream::iter(0..RESTORES)
-        .map(|n| async move { restore(context, &format!("a-{n:04}")).await })
-        .buffer_unordered(AT_ONCE)
-        .for_each(|_| async {})
-        .await;
-    let (few, crowd) = (restore(context, "few").await, restore(context, "crowd").await);
-    let owned = (0..FEW).map(|n| (format!("z-few-{n}"), ("few", few.as_str()), "InProgress"));
-    let many = (0..CROWD).map(|n| {
-        let phase = if n + 1 == CROWD { "Failed" } else { "Completed" };
-        (format!("m-crowd-{n:04}"), ("crowd", crowd.as_str()), phase)
+    create_all(context, (0..RESTORES).map(|n| restore(&format!("a-{n:04}")).in_progress())).await;
+    let few = context.create_velero(restore("few").in_progress()).await;
+    let excessive = context.create_velero(restore("excessive").in_progress()).await;
+    let owned = (0..FEW).map(|n| data(&format!("z-few-{n}"), "InProgress", shop).of(&few));
+    let many = (0..EXCESSIVE).map(|n| {
+        let phase = if n + 1 == EXCESSIVE { "Failed" } else { "Completed" };
+        data(&format!("m-excessive-{n:04}"), phase, shop).of(&excessive)
     });
-    let others = (0..STRANGERS).map(|n| (format!("a-other-{n:04}"), ("gone", "another"), "InProgress"));
-    stream::iter(owned.chain(many).chain(others))
-        .map(|(name, of, phase)| context.create_velero("PodVolumeRestore", data(&name, of, shop, phase)))
-        .buffer_unordered(AT_ONCE)
-        .for_each(|_| async {})
-        .await;
+    let others = (0..STRANGERS).map(|n| {
+        let other = data(&format!("a-other-{n:04}"), "InProgress", shop);
+        other.labelled("velero.io/restore-uid", "another").labelled("velero.io/restore-name", "gone")
+    });
+    create_all(context, owned.chain(many).chain(others)).await;
 }
 
 async fn bundle(context: &Arc<Context>, about: &str) -> Unpacked {
-    context.debug_bundle(about, json!({"target": {"kind": "Restore", "name": about}})).await;
+    context.debug_bundle(about, spec_about("Restore", about)).await;
     let status = context.until_bundle_ended(about).await;
     assert_eq!(status.phase, Some(Phase::Completed), "{status:?}");
     context.download(&status).await
@@ -82,7 +74,7 @@ async fn of_thousands_the_targets_few_come_first_in_few_requests_and_little_memo
         let before = context.stand.calls_of(&account.user);
         let about_few = bundle(&context, "few").await;
         let names = in_order(&about_few, "podvolumerestores");
-        assert_eq!(names.len(), FEW + CROWD + STRANGERS, "all are there, as objects");
+        assert_eq!(names.len(), FEW + EXCESSIVE + STRANGERS, "all are there, as objects");
         assert_eq!(
             names[..FEW],
             ["z-few-0", "z-few-1", "z-few-2", "z-few-3", "z-few-4"],
@@ -105,19 +97,19 @@ async fn of_thousands_the_targets_few_come_first_in_few_requests_and_little_memo
         }
         assert!(calls <= 200, "{calls} requests: {each:#?}");
 
-        let about_crowd = bundle(&context, "crowd").await;
-        let names = in_order(&about_crowd, "podvolumerestores");
-        assert!(names[..CROWD].iter().all(|name| name.starts_with("m-crowd-")), "{:?}", &names[..3]);
-        let cut = about_crowd
+        let about_excessive = bundle(&context, "excessive").await;
+        let names = in_order(&about_excessive, "podvolumerestores");
+        assert!(names[..EXCESSIVE].iter().all(|name| name.starts_with("m-excessive-")), "{:?}", &names[..3]);
+        let cut = about_excessive
             .missing()
             .into_iter()
             .find(|lost| lost.path == format!("podvolumerestores/{}", context.namespace));
-        let cut = cut.unwrap_or_else(|| panic!("{:#?}", about_crowd.missing()));
+        let cut = cut.unwrap_or_else(|| panic!("{:#?}", about_excessive.missing()));
         assert_eq!((cut.code.as_str(), cut.severity.as_str()), ("NotLooked", "note"));
-        let told = about_crowd.manifest["missing"].as_array().unwrap().iter().find(|lost| lost["path"] == cut.path);
+        let told = about_excessive.manifest["missing"].as_array().unwrap().iter().find(|lost| lost["path"] == cut.path);
         assert!(told.unwrap()["what"].as_str().unwrap().contains("2000 of 2100"), "{told:?}");
-        let last = format!("/m-crowd-{:04}", CROWD - 1);
-        let sought = about_crowd.missing().into_iter().filter(|lost| lost.path.contains("core/pods/"));
+        let last = format!("/m-excessive-{:04}", EXCESSIVE - 1);
+        let sought = about_excessive.missing().into_iter().filter(|lost| lost.path.contains("core/pods/"));
         let sought: Vec<_> = sought.map(|lost| lost.path).collect();
         assert!(sought.iter().any(|path| path.contains(&last)), "the pod of the one that failed: {sought:?}");
 

@@ -1,13 +1,14 @@
 //! Less obvious relations of a pod: the claims of its ephemeral volumes, the snapshot that a claim is filled from, and
 //! owners whose kind has the name of a well-known one.
 
+use harness::bundle::spec_about;
+use harness::velero_objects::{pod_volume_restore, restore};
 use harness::{Operator, with_namespace};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use serde_json::{Value, json};
 
-use crate::support::shop::pod_volume_restore;
 use crate::support::snapshots::create_snapshot_object;
 use crate::support::workloads::{claim, shop_pod, volume, workload};
 
@@ -48,17 +49,12 @@ async fn claims_of_ephemeral_volumes_and_the_snapshots_that_claims_are_filled_fr
             {"name": "data", "persistentVolumeClaim": {"claimName": "data"}},
             {"name": "more", "persistentVolumeClaim": {"claimName": "more"}}]);
         context.create_in::<Pod>(&shop, waits).await;
-        let restore =
-            json!({"metadata": {"name": "r1"}, "spec": {"backupName": "seed"}, "status": {"phase": "InProgress"}});
-        let uid = context.create_velero("Restore", restore).await.metadata.uid.unwrap();
-        let labels = json!({"velero.io/restore-uid": uid, "velero.io/restore-name": "r1"});
-        context.create_velero("PodVolumeRestore", pod_volume_restore("r1-x", &labels, &shop, "shop-0")).await;
+        let target = context.create_velero(restore("r1").in_progress()).await;
+        context.create_velero(pod_volume_restore("r1-x").of(&target).of_pod(&shop, "shop-0")).await;
 
         let account = context.shipped_account().await;
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
-        context.debug_bundle("why", json!({"target": {"kind": "Restore", "name": "r1"}})).await;
-        let status = context.until_bundle_ended("why").await;
-        let bundle = context.download(&status).await;
+        let (_, bundle) = context.bundle("why", spec_about("Restore", "r1")).await;
         let claims = bundle.names(&format!("namespaces/{shop}/core/persistentvolumeclaims.yaml"));
         assert_eq!(claims, ["data", "more", "shop-0-scratch"]);
         assert_eq!(bundle.names("cluster-scoped-resources/core/persistentvolumes.yaml"), [bound]);
@@ -97,13 +93,9 @@ async fn an_owner_of_another_group_is_not_taken_for_the_well_known_kind_of_its_n
         ] {
             context.create_in::<Pod>(&shop, shop_pod(name, "n1", owner, None, &restored, false)).await;
         }
-        let restore = json!({"metadata": {"name": "r1"}, "status": {"phase": "InProgress"},
-            "spec": {"backupName": "seed", "includedNamespaces": [shop]}});
-        context.create_velero("Restore", restore).await;
+        context.create_velero(restore("r1").of_namespaces([&shop]).in_progress()).await;
         let _operator = Operator::of(&context).ready().await;
-        context.debug_bundle("owned", json!({"target": {"kind": "Restore", "name": "r1"}})).await;
-        let status = context.until_bundle_ended("owned").await;
-        let bundle = context.download(&status).await;
+        let (_, bundle) = context.bundle("owned", spec_about("Restore", "r1")).await;
         assert_eq!(
             bundle.names(&format!("namespaces/{shop}/core/pods.yaml")),
             ["api-0", "count-0", "train-0", "web-0"]

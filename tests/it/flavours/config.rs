@@ -1,6 +1,7 @@
 //! ConfigMaps of Velero's namespace: whose values are kept, and how.
 
 use debugbundle_crd::{ConfigMapRedaction, DebugBundleSpec, TargetKind};
+use harness::velero_objects::restore;
 use harness::{Context, with_namespace};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -32,8 +33,8 @@ async fn config_maps(context: &Context) {
             &args,
         ))
         .await;
-    let spec = json!({"backupName": "seed", "resourceModifier": {"kind": "configmap", "name": "modifiers"}});
-    context.create_velero("Restore", json!({"metadata": {"name": "regrow"}, "spec": spec})).await;
+    let modifiers = json!({"kind": "configmap", "name": "modifiers"});
+    context.create_velero(restore("regrow").spec("resourceModifier", modifiers)).await;
 }
 
 /// The values of a ConfigMap in the bundle, by key.

@@ -10,7 +10,8 @@ use std::time::Duration;
 use debugbundle_crd::{DebugBundleSpec, Phase, TargetKind};
 use debugbundle_operator::archive::manifest::{MissingCode, MissingSeverity};
 use debugbundle_operator::inventory::PodRole;
-use harness::bundle::Unpacked;
+use harness::bundle::{Unpacked, spec_about};
+use harness::velero_objects::{backup, pod_volume_backup, velero_object};
 use harness::{Context, LogScript, Operator, pod, until, with_namespace, with_namespace_on};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -156,13 +157,9 @@ async fn oadps_own_kinds_are_in_the_bundle_where_the_operator_may_read_them() {
         let manager = json!({"control-plane": "controller-manager"});
         let manager = velero_workload("openshift-adp-controller-manager", &manager, &manager, ("manager", "oadp/operator:1"), &[]);
         context.create::<Deployment>(manager).await;
-        context
-            .create_velero(
-                "ServerStatusRequest",
-                json!({"metadata": {"name": "velero-cli-x1"}, "spec": {}, "status": {"phase": "Processed",
-                    "processedTimestamp": "2026-03-01T00:00:00Z", "serverVersion": "v1.16.2-OADP"}}),
-            )
-            .await;
+        let request = json!({"metadata": {"name": "velero-cli-x1"}, "spec": {}, "status": {"phase": "Processed",
+            "processedTimestamp": "2026-03-01T00:00:00Z", "serverVersion": "v1.16.2-OADP"}});
+        context.create_velero(velero_object("ServerStatusRequest", request)).await;
         let space = Some(context.namespace.as_str());
         create_custom(&context, space, DPA, "dpa", json!({"spec": {"configuration": {"velero": {}}}})).await;
         create_custom(&context, space, CSV, "oadp-operator.v1.5.0", json!({"spec": {}})).await;
@@ -294,7 +291,7 @@ async fn the_vsphere_plugins_pods_and_kinds_are_taken_and_its_library_logs_are_t
             assert!(denied.cure.starts_with("bind a ClusterRole") && denied.cure.contains(place), "{}", denied.cure);
         }
         context.allow_further(&["backupdriver.cnsdp.vmware.com", "datamover.cnsdp.vmware.com"]).await;
-        let bundle = stored(&context, json!({"target": {"kind": "Backup", "name": "seed"}})).await;
+        let bundle = stored(&context, spec_about("Backup", "seed")).await;
         let snapshots = bundle.items(&beside("snapshots"));
         let snapshots: Vec<&str> = snapshots.iter().map(|one| one["metadata"]["name"].as_str().unwrap()).collect();
         assert_eq!(snapshots, ["z-own", "a-stranger"], "the Backup's own comes first");
@@ -338,14 +335,8 @@ async fn vsphere_objects(context: &Context, shop: &str) {
 
 /// A running Backup, and data of it that leads to a namespace.
 async fn a_backup_of(context: &Context, shop: &str) {
-    let backup = json!({"metadata": {"name": "seed"}, "spec": {"storageLocation": "default"},
-        "status": {"phase": "InProgress"}});
-    let uid = context.create_velero("Backup", backup).await.metadata.uid.unwrap();
-    let labels = json!({"velero.io/backup-uid": uid, "velero.io/backup-name": "seed"});
-    let data = json!({"metadata": {"name": "seed-x1", "labels": labels},
-        "spec": {"pod": {"namespace": shop, "name": "shop-0", "kind": "Pod"}, "volume": "v", "backupStorageLocation": "default",
-            "repoIdentifier": "x", "node": "n", "uploaderType": "kopia", "tags": {}}, "status": {"phase": "Failed"}});
-    context.create_velero("PodVolumeBackup", data).await;
+    let target = context.create_velero(backup("seed").in_progress()).await;
+    context.create_velero(pod_volume_backup("seed-x1").of(&target).of_pod(shop, "shop-0").failed()).await;
 }
 
 #[tokio::test]

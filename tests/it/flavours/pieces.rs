@@ -11,6 +11,8 @@ use debugbundle_operator::archive::manifest::{MissingCode, MissingSeverity};
 use debugbundle_operator::cluster::Cluster;
 use debugbundle_operator::inventory::{self, InventoryError, Scope};
 use futures::future::BoxFuture;
+use harness::bundle::spec_about;
+use harness::velero_objects::backup;
 use harness::{Context, Operator, until, with_namespace_on};
 use http::{Request, Response, header};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -78,7 +80,7 @@ impl OldFashioned {
 async fn without_locations(context: &Arc<Context>) {
     delete_definitions(context, &["backupstoragelocations.velero.io".to_owned()]).await;
     let _operator = Operator::of(context).ready().await;
-    context.debug_bundle("no-place", json!({"target": {"kind": "Backup", "name": "seed"}})).await;
+    context.debug_bundle("no-place", spec_about("Backup", "seed")).await;
     let status = context.until_bundle_ended("no-place").await;
     assert_eq!(status.phase, Some(Phase::Failed), "{status:?}");
     let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
@@ -127,8 +129,7 @@ async fn velero_in_pieces_gives_what_is_left_and_velero_gone_is_said_so() {
     let _alone = KINDS_STAY.write().await;
     let stand = stand().await;
     with_namespace_on(stand, "pieces", |context| async move {
-        let spec = json!({"includedNamespaces": ["*"], "storageLocation": "default"});
-        context.create_velero("Backup", json!({"metadata": {"name": "seed"}, "spec": spec})).await;
+        context.create_velero(backup("seed")).await;
         let about = DebugBundleSpec::about(TargetKind::Backup, "seed");
         let file = |plural: &str| format!("namespaces/{}/velero.io/{plural}.yaml", context.namespace);
 

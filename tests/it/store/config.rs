@@ -194,10 +194,7 @@ async fn a_config_that_cannot_be_honoured_is_refused_by_its_key() {
                 "only one of config keys kmsKeyId, customerKeyEncryptionFile, customerKeyEncryptionSecret may be set",
             ),
         ] {
-            let mut object = context.location("offsite", "p");
-            for (key, value) in config.as_object().unwrap() {
-                object["spec"]["config"][key] = value.clone();
-            }
+            let object = context.location("offsite", "p").merged(&json!({"config": config})).manifest();
             let location = Location::parse(&object).expect("a location");
             let policy = EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() };
             let got = location::resolve(&context.client, &context.namespace, &location, None, policy).await;

@@ -17,12 +17,8 @@ use crate::support::store::{ended, http, overwrite, waiting};
 
 /// A location of this name at another endpoint, with these extra config keys.
 async fn location(context: &Context, name: &str, endpoint: &str, config: Value) {
-    let mut location = context.location(name, name);
-    location["spec"]["config"]["s3Url"] = endpoint.into();
-    for (key, value) in config.as_object().expect("an object") {
-        location["spec"]["config"][key] = value.clone();
-    }
-    context.create_velero("BackupStorageLocation", location).await;
+    let location = context.location(name, name).config("s3Url", endpoint);
+    context.create_velero(location.merged(&json!({"config": config}))).await;
 }
 
 /// A location behind a proxy, and a DebugBundle that is sent there, both of the same name.

@@ -37,9 +37,7 @@ async fn write_secret(context: &Context, name: &str, cloud: &str) {
 
 /// A location of this name, with this change to a good one.
 async fn location(context: &Context, name: &str, change: impl FnOnce(&mut Value)) {
-    let mut location = context.location(name, name);
-    change(&mut location["spec"]);
-    context.create_velero("BackupStorageLocation", location).await;
+    context.create_velero(context.location(name, name).changed(change)).await;
 }
 
 async fn mend(context: &Context, name: &str, spec: Value) {

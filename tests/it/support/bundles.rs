@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, DebugBundleStatus, Phase};
+use harness::bundle::spec_about;
+use harness::velero_objects::{backup, restore};
 use harness::{Context, LogScript, Operator, Proxy, pod, until};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
@@ -24,18 +26,13 @@ pub const PARTS: [&str; 2] = ["--multipart-mib", "5"];
 /// A Backup `seed` and a Restore `r1` of it that failed in part.
 pub async fn velero_objects(context: &Context) {
     let now = Timestamp::now();
-    let spec = json!({"includedNamespaces": ["*"], "storageLocation": "default", "ttl": "720h"});
-    let status = json!({"phase": "Completed", "startTimestamp": now, "completionTimestamp": now});
-    context.create_velero("Backup", json!({"metadata": {"name": "seed"}, "spec": spec, "status": status})).await;
-    let status = json!({"phase": "PartiallyFailed", "startTimestamp": now, "completionTimestamp": now, "errors": 1});
-    context
-        .create_velero("Restore", json!({"metadata": {"name": "r1"}, "spec": {"backupName": "seed"}, "status": status}))
-        .await;
+    context.create_velero(backup("seed").completed().started(now).ended(now)).await;
+    context.create_velero(restore("r1").partially_failed().started(now).ended(now).status("errors", 1)).await;
 }
 
 /// The spec of a DebugBundle about that Restore.
 pub fn about_r1() -> Value {
-    json!({"target": {"kind": "Restore", "name": "r1"}})
+    spec_about("Restore", "r1")
 }
 
 /// A Velero server's pod with this log; returns its node's name.

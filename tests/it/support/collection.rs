@@ -22,8 +22,10 @@ use flate2::{Compression, write::GzEncoder};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
 use harness::Context;
+use harness::velero_objects::{backup, restore};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use kube::api::DynamicObject;
+use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -208,21 +210,11 @@ pub fn log_path(context: &Context, pod: &str, container: &str, file: &str) -> St
     format!("namespaces/{}/pods/{pod}/{container}/{container}/logs/{file}", context.namespace)
 }
 
-pub async fn a_restore(context: &Context, phase: &str) -> Value {
-    let now = Timestamp::now();
-    let at = |minutes: i64| now.checked_add(SignedDuration::from_mins(minutes)).unwrap();
-    let spec = json!({"includedNamespaces": ["*"], "storageLocation": "default", "ttl": "720h"});
-    context
-        .create_velero("Backup", json!({"metadata": {"name": "seed"}, "spec": spec, "status": {"phase": "Completed"}}))
-        .await;
-    let restore = context
-        .create_velero(
-            "Restore",
-            json!({"metadata": {"name": "regrow"}, "spec": {"backupName": "seed"},
-                "status": {"phase": phase, "startTimestamp": at(-30)}}),
-        )
-        .await;
-    serde_json::to_value(restore).unwrap()
+/// A Restore `regrow` in this phase, which began half an hour ago, and its Backup.
+pub async fn a_restore(context: &Context, phase: &str) -> DynamicObject {
+    let began = Timestamp::now().checked_sub(SignedDuration::from_mins(30)).unwrap();
+    context.create_velero(backup("seed").completed()).await;
+    context.create_velero(restore("regrow").phase(phase).started(began)).await
 }
 
 pub fn about_the_restore() -> DebugBundleSpec {

@@ -1,41 +1,28 @@
 //! A Restore into a shop with everything that leads from it to a cause, beside strangers that a bundle leaves out.
 
 use futures::StreamExt as _;
+use harness::velero_objects::{VeleroObject, backup, backup_repository, data_download, pod_volume_restore, restore};
 use harness::{Context, pod};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, ServiceAccount};
 use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttachment};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::snapshots::create_snapshot_object;
 use super::text::noise;
 use super::workloads::{claim, shop_pod, template, volume, workload};
 
-pub fn backup(name: &str, labels: &Value) -> Value {
-    json!({"metadata": {"name": name, "labels": labels},
-        "spec": {"includedNamespaces": ["shop"], "storageLocation": "default", "ttl": "720h"}, "status": {"phase": "Completed"}})
-}
-
-pub fn repository(name: &str, namespace: &str, sort: &str) -> Value {
-    json!({"metadata": {"name": name, "labels": {"velero.io/volume-namespace": namespace,
-            "velero.io/storage-location": "default", "velero.io/repository-type": sort}},
-        "spec": {"volumeNamespace": namespace, "backupStorageLocation": "default", "repositoryType": sort,
-            "resticIdentifier": "", "maintenanceFrequency": "1h"}})
-}
-
-pub fn pod_volume_restore(name: &str, labels: &Value, place: &str, pod: &str) -> Value {
-    json!({"metadata": {"name": name, "labels": labels},
-        "spec": {"pod": {"namespace": place, "name": pod, "kind": "Pod"}, "volume": "data", "backupStorageLocation": "default",
-            "repoIdentifier": "x", "snapshotID": "s", "sourceNamespace": "old-shop", "uploaderType": "kopia"}, "status": {}})
+/// A completed Backup of the namespace `shop`.
+pub fn backup_of_shop(name: &str) -> VeleroObject {
+    backup(name).of_namespaces(["shop"]).completed()
 }
 
 /// Irrelevant Backups that sort first, more than fit in memory.
 async fn strangers(context: &Context, number: u64) {
     let made = (0..number).map(|n| {
-        let mut stranger = backup(&format!("a-stranger-{n:05}"), &json!({}));
-        stranger["metadata"]["annotations"] = json!({"note": noise(n, 4000)});
-        context.create_velero("Backup", stranger)
+        let stranger = backup_of_shop(&format!("a-stranger-{n:05}"));
+        context.create_velero(stranger.annotated("note", noise(n, 4000)))
     });
     futures::stream::iter(made).buffer_unordered(16).collect::<Vec<_>>().await;
 }
@@ -50,35 +37,22 @@ pub async fn a_shop(context: &Context, shop: &str) {
 
 async fn in_veleros_namespace(context: &Context, shop: &str) {
     strangers(context, 1200).await;
-    context.create_velero("Backup", backup("seed", &json!({"velero.io/schedule-name": "nightly"}))).await;
-    for n in 1..=5 {
-        context
-            .create_velero("Backup", backup(&format!("nightly-{n}"), &json!({"velero.io/schedule-name": "nightly"})))
-            .await;
+    for name in ["seed", "nightly-1", "nightly-2", "nightly-3", "nightly-4", "nightly-5"] {
+        context.create_velero(backup_of_shop(name).of_schedule("nightly")).await;
     }
-    let restore =
-        json!({"metadata": {"name": "regrow"}, "spec": {"backupName": "seed"}, "status": {"phase": "InProgress"}});
-    let restore = context.create_velero("Restore", restore).await;
-    let uid = restore.metadata.uid.unwrap();
-    context
-        .create_velero("Restore", json!({"metadata": {"name": "a-stranger"}, "spec": {"backupName": "nightly-1"}}))
-        .await;
-    let own = json!({"velero.io/restore-uid": uid, "velero.io/restore-name": "regrow"});
-    let named = json!({"velero.io/restore-uid": "another", "velero.io/restore-name": "regrow"});
-    context.create_velero("PodVolumeRestore", pod_volume_restore("z-own", &own, shop, "shop-0")).await;
-    let namesake = pod_volume_restore("a-namesake", &named, &format!("{}-orchard", context.namespace), "tree-0");
-    context.create_velero("PodVolumeRestore", namesake).await;
-    let node = |name: &str| format!("{}-{name}", context.namespace);
-    context
-        .create_velero("DataDownload", json!({"metadata": {"name": "z-down", "labels": own},
-            "spec": {"backupStorageLocation": "default", "operationTimeout": "10m", "snapshotID": "s", "sourceNamespace": "old-shop",
-                "targetVolume": {"namespace": shop, "pvc": "ledger", "pv": ""}},
-            "status": {"phase": "InProgress", "node": node("n2")}}))
-        .await;
-    for (name, namespace, sort) in
+    let target = context.create_velero(restore("regrow").in_progress()).await;
+    context.create_velero(restore("a-stranger").of_backup("nightly-1")).await;
+    context.create_velero(pod_volume_restore("z-own").of(&target).of_pod(shop, "shop-0")).await;
+    let namesake = pod_volume_restore("a-namesake").of_pod(&context.cluster_name("orchard"), "tree-0");
+    let namesake = namesake.labelled("velero.io/restore-uid", "another").labelled("velero.io/restore-name", "regrow");
+    context.create_velero(namesake).await;
+    let node = |name: &str| context.cluster_name(name);
+    let download = data_download("z-down").of(&target).of_claim(shop, "ledger").in_progress().on_node(&node("n2"));
+    context.create_velero(download).await;
+    for (name, namespace, repository_type) in
         [("z-mine", "old-shop", "kopia"), ("a-other-type", "old-shop", "restic"), ("a-stranger", "farm", "kopia")]
     {
-        context.create_velero("BackupRepository", repository(name, namespace, sort)).await;
+        context.create_velero(backup_repository(name, namespace, repository_type)).await;
     }
     context.node_agents().await;
     for n in ["n1", "n2", "n3"] {

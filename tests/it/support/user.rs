@@ -12,6 +12,7 @@ use flate2::{Compression, write::GzEncoder};
 use harness::context::PREFIX;
 use harness::operator::program;
 use harness::tools::{self, Tool};
+use harness::velero_objects::{backup, restore};
 use harness::{Context, LogScript, Operator, pod, until};
 use jiff::{SignedDuration, Timestamp};
 use kube::api::{Patch, PatchParams};
@@ -141,17 +142,9 @@ pub fn lines(bytes: usize) -> Vec<u8> {
 pub async fn a_restore(context: &Context) {
     let now = Timestamp::now();
     let at = |minutes: i64| now.checked_add(SignedDuration::from_mins(minutes)).unwrap();
-    let spec = json!({"includedNamespaces": ["*"], "storageLocation": "default", "ttl": "720h"});
-    let ended = json!({"phase": "Completed", "startTimestamp": at(-50), "completionTimestamp": at(-45)});
-    context.create_velero("Backup", json!({"metadata": {"name": "seed"}, "spec": spec, "status": ended})).await;
-    let status =
-        json!({"phase": "PartiallyFailed", "startTimestamp": at(-30), "completionTimestamp": at(-1), "errors": 1});
-    context
-        .create_velero(
-            "Restore",
-            json!({"metadata": {"name": "regrow"}, "spec": {"backupName": "seed"}, "status": status}),
-        )
-        .await;
+    context.create_velero(backup("seed").completed().started(at(-50)).ended(at(-45))).await;
+    let failed = restore("regrow").partially_failed().started(at(-30)).ended(at(-1));
+    context.create_velero(failed.status("errors", 1)).await;
     let results = br#"{"errors":{"namespaces":{"shop":["exceeded quota: no room for shop-0"]}},"warnings":{}}"#;
     let log = lines(3_000_000);
     let put = |key: String, body: Vec<u8>| async move { context.bucket.put(&format!("{PREFIX}/{key}"), body).await };
