@@ -1,5 +1,6 @@
 //! The stand's object store (versitygw): a bucket per test, and an independent client to look into it.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use aws_sdk_s3::Client;
@@ -7,6 +8,7 @@ use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, RequestChecksumCa
 use aws_sdk_s3::error::DisplayErrorContext;
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::primitives::ByteStream;
+use flate2::{Compression, write::GzEncoder};
 
 /// The region that the store answers to.
 pub const REGION: &str = "us-east-1";
@@ -152,6 +154,13 @@ impl Bucket {
         let body = ByteStream::from(body.into());
         let put = self.client.put_object().bucket(&self.name).key(key).body(body).send().await;
         put.unwrap_or_else(|error| told("put", &error));
+    }
+
+    /// Writes an object compressed, as Velero stores its files.
+    pub async fn put_gzipped(&self, key: &str, body: impl AsRef<[u8]>) {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(body.as_ref()).expect("memory");
+        self.put(key, gzip.finish().expect("memory")).await;
     }
 
     /// Deletes an object.

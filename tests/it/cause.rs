@@ -12,7 +12,7 @@ use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::api::{Api, DeleteParams};
 use serde_json::{Value, json};
 
-use crate::support::workloads::{claim, shop_pod, volume};
+use crate::support::workloads::{attachment, claim, shop_pod, volume};
 
 const ATTACHED: &str = "Multi-Attach error for volume \"pvc-7\" Volume is already used by pod(s) <b>shop-old</b>";
 
@@ -77,8 +77,7 @@ async fn who_holds_the_volume_that_the_restored_pod_waits_for_is_in_the_bundle_w
         let (waits_on, held_on) = (context.node("n1").await, context.node("n2").await);
         let bound = context.create_in_cluster::<PersistentVolume>("pv", volume()).await;
         context.create_in::<PersistentVolumeClaim>(&shop, claim("data", Some(&bound))).await;
-        let attached = json!({"spec": {"attacher": "csi.example.io", "nodeName": held_on, "source": {"persistentVolumeName": bound}}});
-        context.create_in_cluster::<VolumeAttachment>("va", attached).await;
+        context.create_in_cluster::<VolumeAttachment>("va", attachment(&bound, &held_on)).await;
         let owner = ("apps/v1", "ReplicaSet", "shop-5d");
         let restored = json!({"velero.io/restore-name": "r1"});
         context.create_in::<Pod>(&shop, shop_pod("shop-0", &waits_on, owner, Some("data"), &restored, false)).await;

@@ -2,9 +2,7 @@
 //! --details` of the same objects, line by line. One short list names the lines that may differ.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 
-use flate2::{Compression, write::GzEncoder};
 use harness::bundle::Unpacked;
 use harness::velero_objects::{pod_volume_backup, pod_volume_restore, velero_object};
 use harness::{Context, Operator, Velero, with_namespace};
@@ -258,7 +256,5 @@ async fn a_restore_with_everything(velero: &Velero) {
 }
 
 async fn put(context: &Context, file: &str, body: &Value) {
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-    gzip.write_all(body.to_string().as_bytes()).expect("memory");
-    context.bucket.put(&format!("team-a/{file}"), gzip.finish().expect("memory")).await;
+    context.bucket.put_gzipped(&format!("team-a/{file}"), body.to_string()).await;
 }

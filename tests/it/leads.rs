@@ -1,9 +1,7 @@
 //! Where a Backup's files and hooks lead when its data objects are gone: claims, volumes and namespaces of the
 //! failures.
 
-use std::io::Write as _;
 
-use flate2::{Compression, write::GzEncoder};
 use harness::bundle::spec_about;
 use harness::context::PREFIX;
 use harness::shipped::Reach;
@@ -14,12 +12,11 @@ use k8s_openapi::api::storage::v1::VolumeAttachment;
 use serde_json::{Value, json};
 
 use crate::support::shop::snapshots;
-use crate::support::workloads::{claim, shop_pod, volume};
+use crate::support::workloads::{attachment, claim, odd_event, shop_pod, volume};
 
 async fn file(context: &Context, name: &str, body: &Value) {
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-    gzip.write_all(body.to_string().as_bytes()).unwrap();
-    context.bucket.put(&format!("{PREFIX}/backups/harvest/harvest-{name}.gz"), gzip.finish().unwrap()).await;
+    let key = format!("{PREFIX}/backups/harvest/harvest-{name}.gz");
+    context.bucket.put_gzipped(&key, body.to_string()).await;
 }
 
 fn operation(namespace: &str, name: &str, phase: &str) -> Value {
@@ -42,9 +39,7 @@ async fn volume_info_item_operations_and_failed_hooks_lead_to_what_went_wrong_an
         context.create_in::<PersistentVolumeClaim>(farm, claim("stranger", None)).await;
         context.create_in::<PersistentVolumeClaim>(calm, claim("well", None)).await;
         context.create_in::<ResourceQuota>(bakery, json!({"metadata": {"name": "tight"}, "spec": {"hard": {"pods": "1"}}})).await;
-        let event = json!({"metadata": {"name": "e1"}, "reason": "Odd", "message": "odd", "type": "Warning",
-            "involvedObject": {"kind": "Pod", "namespace": inn, "name": "p"}});
-        context.create_in::<Event>(inn, event).await;
+        context.create_in::<Event>(inn, odd_event(inn)).await;
 
         let hook = json!({"name": "h", "includedNamespaces": [inn], "pre": [{"exec": {"command": ["false"]}}]});
         let target = backup("harvest").spec("hooks", json!({"resources": [hook]})).partially_failed();
@@ -86,8 +81,7 @@ async fn a_claim_that_files_name_is_followed_to_volume_and_snapshot_where_the_wa
         for name in ["ledger", "stranger"] {
             let bound = context.create_in_cluster::<PersistentVolume>(name, volume()).await;
             context.create_in::<PersistentVolumeClaim>(&farm, claim(name, Some(&bound))).await;
-            let attached = json!({"spec": {"attacher": "csi.example.io", "nodeName": "n1", "source": {"persistentVolumeName": bound}}});
-            context.create_in_cluster::<VolumeAttachment>(name, attached).await;
+            context.create_in_cluster::<VolumeAttachment>(name, attachment(&bound, "n1")).await;
         }
         let home = &context.namespace;
         for name in ["of-velero", "nobodys"] {
@@ -153,9 +147,7 @@ async fn a_target_under_way_without_data_leads_to_the_namespaces_of_its_spec_map
         let mut places = Vec::new();
         for name in [shop, shop_2, bakery] {
             let place = context.workload_namespace(name).await;
-            let event = json!({"metadata": {"name": "e1"}, "reason": "Odd", "message": "odd", "type": "Warning",
-                "involvedObject": {"kind": "Pod", "namespace": place, "name": "p"}});
-            context.create_in::<Event>(&place, event).await;
+            context.create_in::<Event>(&place, odd_event(&place)).await;
             places.push(place);
         }
         let [shop, shop_2, bakery] = &places[..] else { panic!("three") };

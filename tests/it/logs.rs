@@ -18,6 +18,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::support::bundles::server_pod;
 use crate::support::collection::{CollectionResult, CollectionRun, a_restore, about_the_restore, log_path};
 
 /// Length of a generated line with the kubelet's timestamp.
@@ -138,9 +139,7 @@ async fn a_log_is_cut_to_the_window_and_not_read_beyond_its_end() {
 #[tokio::test]
 async fn a_log_over_the_limit_keeps_8_mib_of_head_24_mib_of_tail_and_says_what_is_left_out() {
     with_namespace("long", |context| async move {
-        let node = context.node("n").await;
-        context.pod(pod("velero-1").on_node(&node).labelled("deploy", "velero").with_container("velero")).await;
-        context.log("velero-1", "velero", LogScript::generated(40 << 20, 3));
+        server_pod(&context, LogScript::generated(40 << 20, 3)).await;
         let got = CollectionRun::default().of(&context, &DebugBundleSpec::installation()).await;
         let path = log_path(&context, "velero-1", "velero", "current.log");
         let text = got.text(&path);

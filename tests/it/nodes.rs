@@ -11,7 +11,7 @@ use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::support::workloads::{claim, shop_pod, volume};
+use crate::support::workloads::{attachment, claim, shop_pod, volume};
 
 /// Limit of nodes collected for an unschedulable pod.
 const MOST: usize = 50;
@@ -46,8 +46,7 @@ async fn a_node_that_holds_a_volume_for_nobody_any_more_is_there_with_its_events
         for (name, at) in [("data", &nodes[1]), ("other", &nodes[2])] {
             let volume = context.create_in_cluster::<PersistentVolume>(name, volume()).await;
             context.create_in::<PersistentVolumeClaim>(&shop, claim(name, Some(&volume))).await;
-            let attached = json!({"spec": {"attacher": "csi.example.io", "nodeName": at, "source": {"persistentVolumeName": volume}}});
-            context.create_in_cluster::<VolumeAttachment>(name, attached).await;
+            context.create_in_cluster::<VolumeAttachment>(name, attachment(&volume, at)).await;
             bound.push(volume);
         }
         let (owner, restored) = (("apps/v1", "ReplicaSet", "shop-5d"), json!({"velero.io/restore-name": "r1"}));
@@ -62,10 +61,14 @@ async fn a_node_that_holds_a_volume_for_nobody_any_more_is_there_with_its_events
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
         let (_, bundle) = context.bundle("held", spec_about("Restore", "r1")).await;
         assert_eq!(bundle.names(NODES), nodes[..2], "the third holds nothing of the target's");
-        assert_eq!(bundle.names("cluster-scoped-resources/storage.k8s.io/volumeattachments.yaml"), [context.cluster_name("data")]);
+        assert_eq!(
+            bundle.names("cluster-scoped-resources/storage.k8s.io/volumeattachments.yaml"),
+            [context.cluster_name("data")]
+        );
         assert_eq!(bundle.names("namespaces/default/core/events.yaml"), [format!("{}-e1", context.namespace)]);
         let whole = |name: &str| {
-            let log = format!("namespaces/{}/pods/agent-{name}/node-agent/node-agent/logs/current.log", context.namespace);
+            let log =
+                format!("namespaces/{}/pods/agent-{name}/node-agent/node-agent/logs/current.log", context.namespace);
             bundle.file(&log).contains(&format!("{name} detaches"))
         };
         assert_eq!(["n1", "n2", "n3"].map(whole), [true, true, false], "of a bystander's log only the end is kept");

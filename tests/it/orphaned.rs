@@ -1,8 +1,6 @@
 //! A Restore whose Backup is gone: only its data names the location of its files.
 
-use std::io::Write as _;
 
-use flate2::{Compression, write::GzEncoder};
 use harness::velero_objects::{backup_repository, pod_volume_restore, restore};
 use harness::{Operator, with_namespace};
 use k8s_openapi::api::batch::v1::Job;
@@ -28,11 +26,9 @@ async fn a_restore_whose_backup_is_gone_has_its_files_from_the_location_of_its_d
                 let data = pod_volume_restore("pvr-1").of(&target).of_pod("nowhere", "p").in_location("attic");
                 context.create_velero(data).await;
             }
-            let mut results = GzEncoder::new(Vec::new(), Compression::fast());
             let said = json!({"errors": {"velero": [format!("{name} has no room")]}, "warnings": {}});
-            results.write_all(said.to_string().as_bytes()).unwrap();
             let key = format!("attic/restores/{name}/restore-{name}-results.gz");
-            context.bucket.put(&key, results.finish().unwrap()).await;
+            context.bucket.put_gzipped(&key, said.to_string()).await;
         }
 
         for (name, namespace, location, sort) in [

@@ -1,9 +1,7 @@
 //! A target that leads to more namespaces than the limit: the namespaces nearest to a cause are collected, however late
 //! they become known, and the others are listed as missing.
 
-use std::io::Write as _;
 
-use flate2::{Compression, write::GzEncoder};
 use harness::bundle::{Unpacked, spec_about};
 use harness::context::PREFIX;
 use harness::velero_objects::{backup, pod_volume_backup, pod_volume_restore, restore};
@@ -11,7 +9,7 @@ use harness::{Context, Operator, with_namespace};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use serde_json::{Value, json};
 
-use crate::support::workloads::shop_pod;
+use crate::support::workloads::{odd_event, shop_pod};
 
 /// Limit of namespaces to look into.
 const MOST: usize = 32;
@@ -47,9 +45,7 @@ async fn namespaces_whose_data_completed_give_up_their_places_for_those_that_spe
     with_namespace("places", |context| async move {
         let (shop, bakery) = (context.workload_namespace("shop").await, context.workload_namespace("bakery").await);
         for place in [&shop, &bakery] {
-            let event = json!({"metadata": {"name": "e1"}, "reason": "Odd", "message": "odd", "type": "Warning",
-                "involvedObject": {"kind": "Pod", "namespace": place, "name": "p"}});
-            context.create_in::<Event>(place, event).await;
+            context.create_in::<Event>(place, odd_event(place)).await;
         }
         let calm = calm(&context);
         let mut included = calm.clone();
@@ -72,10 +68,8 @@ async fn namespaces_whose_data_completed_give_up_their_places_for_those_that_spe
 
         // The results name a new namespace, and one whose data completed.
         let said = json!({"errors": {"namespaces": {&bakery: ["over quota"], &calm[MOST]: ["no such class"]}}, "warnings": {}});
-        let mut results = GzEncoder::new(Vec::new(), Compression::fast());
-        results.write_all(said.to_string().as_bytes()).unwrap();
         let key = format!("{PREFIX}/backups/harvest/harvest-results.gz");
-        context.bucket.put(&key, results.finish().unwrap()).await;
+        context.bucket.put_gzipped(&key, said.to_string()).await;
         context.set_velero_phase("Backup", "harvest", "PartiallyFailed").await;
         let (_, bundle) = context.bundle("refused", spec_about("Backup", "harvest")).await;
         assert_eq!(bundle.names(&format!("namespaces/{bakery}/core/events.yaml")), ["e1"]);

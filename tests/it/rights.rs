@@ -25,8 +25,7 @@ use serde_json::{Value, json};
 
 use crate::support::bundles::{LIMIT, about_r1, change, forge, server_pod, until_gone, velero_objects};
 use crate::support::shop::a_shop;
-use crate::support::snapshots::create_snapshot_object;
-use crate::support::snapshots::group_snapshot;
+use crate::support::snapshots::{create_snapshot_object, group_snapshot};
 use crate::support::text::noise;
 use crate::support::workloads::{claim, shop_pod, workload};
 

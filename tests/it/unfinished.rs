@@ -1,9 +1,7 @@
 //! A target that did not end and whose spec does not show where it stopped: all namespaces, a pattern, or a restart of
 //! Velero in between; and data that no node has taken up.
 
-use std::io::Write as _;
 
-use flate2::{Compression, write::GzEncoder};
 use harness::bundle::{Unpacked, spec_about};
 use harness::context::PREFIX;
 use harness::velero_objects::{backup, data_upload, restore};
@@ -11,13 +9,7 @@ use harness::{Context, Operator, pod, with_namespace};
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use serde_json::{Value, json};
 
-use crate::support::workloads::{claim, shop_pod};
-
-async fn odd_event(context: &Context, place: &str) {
-    let event = json!({"metadata": {"name": "e1"}, "reason": "Odd", "message": "odd", "type": "Warning",
-        "involvedObject": {"kind": "Pod", "namespace": place, "name": "p"}});
-    context.create_in::<Event>(place, event).await;
-}
+use crate::support::workloads::{claim, odd_event, shop_pod};
 
 async fn pod_of(context: &Context, place: &str, restore: &str) {
     let labels = json!({"velero.io/restore-name": restore});
@@ -104,7 +96,7 @@ async fn a_target_that_a_restart_broke_off_leads_to_the_namespaces_of_its_spec_u
     with_namespace("broken", |context| async move {
         let (shop, bakery) = (context.workload_namespace("shop").await, context.workload_namespace("bakery").await);
         for place in [&shop, &bakery] {
-            odd_event(&context, place).await;
+            context.create_in::<Event>(place, odd_event(place)).await;
         }
         let reason = "found a backup with status \"InProgress\" during the server starting, mark it as \"Failed\"";
         let broken_off = backup("harvest").of_namespaces([&shop]).failed().status("failureReason", reason);
@@ -120,11 +112,9 @@ async fn a_target_that_a_restart_broke_off_leads_to_the_namespaces_of_its_spec_u
         let (_, bundle) = context.bundle("restore", spec_about("Restore", &regrow)).await;
         assert_eq!(bundle.names(&format!("namespaces/{bakery}/core/pods.yaml")), ["oven"], "its Backup is gone");
 
-        let mut results = GzEncoder::new(Vec::new(), Compression::fast());
         let named = json!({"errors": {}, "warnings": {"namespaces": {&bakery: ["over quota"]}}});
-        results.write_all(named.to_string().as_bytes()).unwrap();
         let key = format!("{PREFIX}/backups/harvest/harvest-results.gz");
-        context.bucket.put(&key, results.finish().unwrap()).await;
+        context.bucket.put_gzipped(&key, named.to_string()).await;
         let (_, bundle) = context.bundle("with-results", spec_about("Backup", "harvest")).await;
         assert!(looked_into(&bundle, &bakery) && !looked_into(&bundle, &shop));
     })

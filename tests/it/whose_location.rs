@@ -1,19 +1,11 @@
 //! Which location a bundle is about: the one of the target's Backup, whether a Restore names the Backup or a
 //! Schedule; the one of the target's own data; and for an installation all of them.
 
-use std::io::Write as _;
 
-use flate2::{Compression, write::GzEncoder};
 use harness::bundle::spec_about;
 use harness::velero_objects::{backup, data_download, pod_volume_restore, restore};
 use harness::{Context, Operator, with_namespace};
 use serde_json::{Value, json};
-
-async fn put_gzipped(context: &Context, key: &str, text: &str) {
-    let mut file = GzEncoder::new(Vec::new(), Compression::fast());
-    file.write_all(text.as_bytes()).expect("memory");
-    context.bucket.put(key, file.finish().expect("memory")).await;
-}
 
 /// All files that Velero stores for a completed Backup, except the backed-up data.
 async fn files_of_backup(context: &Context, prefix: &str, name: &str) {
@@ -28,7 +20,7 @@ async fn files_of_backup(context: &Context, prefix: &str, name: &str) {
         ("resource-list.json", "{}"),
         ("volumeinfo.json", "[]"),
     ] {
-        put_gzipped(context, &format!("{folder}/{name}-{file}.gz"), text).await;
+        context.bucket.put_gzipped(&format!("{folder}/{name}-{file}.gz"), text).await;
     }
 }
 
@@ -78,7 +70,10 @@ async fn data_of_a_former_restore_of_the_same_name_does_not_tell_the_location() 
         context.create_velero(own.in_location("attic").failed()).await;
         for (location, words) in [("attic", "its own words"), ("cellar", "words of the former one")] {
             let said = json!({"errors": {"velero": [words]}, "warnings": {}});
-            put_gzipped(&context, &format!("{location}/restores/r1/restore-r1-results.gz"), &said.to_string()).await;
+            context
+                .bucket
+                .put_gzipped(&format!("{location}/restores/r1/restore-r1-results.gz"), said.to_string())
+                .await;
         }
 
         let _operator = Operator::of(&context).ready().await;

@@ -481,14 +481,8 @@ async fn a_bundle_whose_time_passed_while_nobody_looked_is_tried_once_and_given_
 async fn a_read_only_location_of_the_target_is_refused_unless_another_one_is_named() {
     with_namespace("read-only", |context| async move {
         velero_objects(&context).await;
-        let log = {
-            use std::io::Write as _;
-            let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-            gz.write_all(b"time=\"2026-01-01T00:00:00Z\" level=info msg=\"only in the target's own location\"\n")
-                .unwrap();
-            gz.finish().unwrap()
-        };
-        context.bucket.put("team-a/restores/r1/restore-r1-logs.gz", log).await;
+        let log = "time=\"2026-01-01T00:00:00Z\" level=info msg=\"only in the target's own location\"\n";
+        context.bucket.put_gzipped("team-a/restores/r1/restore-r1-logs.gz", log).await;
         mend(&context, "default", json!({"accessMode": "ReadOnly"})).await;
         location(&context, "copies", |_| ()).await;
         let operator = Operator::of(&context).ready().await;

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::snapshots::create_snapshot_object;
 use super::text::noise;
-use super::workloads::{claim, shop_pod, template, volume, workload};
+use super::workloads::{attachment, claim, shop_pod, template, volume, workload};
 
 /// A completed Backup of the namespace `shop`.
 pub fn backup_of_shop(name: &str) -> VeleroObject {
@@ -82,8 +82,7 @@ pub async fn volumes(context: &Context, shop: &str) {
     );
     let stranger = context.create_in_cluster::<PersistentVolume>("stranger", volume()).await;
     for (name, volume) in [("va-own", &own), ("va-stranger", &stranger)] {
-        let spec = json!({"spec": {"attacher": "csi.example.io", "nodeName": node("n1"), "source": {"persistentVolumeName": volume}}});
-        context.create_in_cluster::<VolumeAttachment>(name, spec).await;
+        context.create_in_cluster::<VolumeAttachment>(name, attachment(&volume, &node("n1"))).await;
     }
     context.create_in_cluster::<StorageClass>("fast", json!({"provisioner": "csi.example.io"})).await;
     context.create_in::<PersistentVolumeClaim>(&context.namespace, claim("z-down", Some(&moved))).await;

@@ -8,17 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, Phase};
-use flate2::{Compression, write::GzEncoder};
 use harness::context::PREFIX;
 use harness::operator::program;
 use harness::tools::{self, Tool};
 use harness::velero_objects::{backup, restore};
-use harness::{Context, LogScript, Operator, pod, until};
+use harness::{Context, LogScript, Operator, until};
 use jiff::{SignedDuration, Timestamp};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
+use super::bundles::server_pod;
 use super::download_proxy::DownloadProxy;
 
 /// How long any command may take on a busy machine.
@@ -117,13 +117,6 @@ pub async fn kubectl(user: &User, words: &[&str], more: &[&Path]) -> Ran {
     finish(command.spawn().expect("kubectl starts"), &command).await
 }
 
-/// A file of Velero in the store.
-pub fn gzipped(content: &[u8]) -> Vec<u8> {
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-    gzip.write_all(content).unwrap();
-    gzip.finish().unwrap()
-}
-
 /// Lines without repetition, `bytes` bytes in all.
 pub fn lines(bytes: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes + 100);
@@ -147,7 +140,6 @@ pub async fn a_restore(context: &Context) {
     context.create_velero(failed.status("errors", 1)).await;
     let results = br#"{"errors":{"namespaces":{"shop":["exceeded quota: no room for shop-0"]}},"warnings":{}}"#;
     let log = lines(3_000_000);
-    let put = |key: String, body: Vec<u8>| async move { context.bucket.put(&format!("{PREFIX}/{key}"), body).await };
     for (name, body) in [
         ("logs", &log[..]),
         ("results", results),
@@ -161,7 +153,7 @@ pub async fn a_restore(context: &Context) {
             "volumeinfo" => "regrow-volumeinfo.json.gz".to_owned(),
             other => format!("restore-regrow-{other}.json.gz"),
         };
-        put(format!("restores/regrow/{kind}"), gzipped(body)).await;
+        context.bucket.put_gzipped(&format!("{PREFIX}/restores/regrow/{kind}"), body).await;
     }
     for (name, body) in [
         ("seed-logs.gz", &b"time=now level=info msg=fine\n"[..]),
@@ -172,12 +164,10 @@ pub async fn a_restore(context: &Context) {
         ("seed-podvolumebackups.json.gz", b"[]"),
         ("seed-volumesnapshots.json.gz", b"[]"),
     ] {
-        put(format!("backups/seed/{name}"), gzipped(body)).await;
+        context.bucket.put_gzipped(&format!("{PREFIX}/backups/seed/{name}"), body).await;
     }
-    put("backups/seed/velero-backup.json".to_owned(), b"{}".to_vec()).await;
-    let node = context.node("n").await;
-    context.pod(pod("velero-1").on_node(&node).labelled("deploy", "velero").with_container("velero")).await;
-    context.log("velero-1", "velero", LogScript::lines(["level=error msg=\"no room\" restore=velero/regrow"]));
+    context.bucket.put(&format!("{PREFIX}/backups/seed/velero-backup.json"), "{}").await;
+    server_pod(context, LogScript::lines(["level=error msg=\"no room\" restore=velero/regrow"])).await;
 }
 
 /// Routes downloads from the location through a proxy.

@@ -2,14 +2,27 @@
 
 use serde_json::{Value, json};
 
+/// A claim of one GiB, bound to this volume.
 pub fn claim(name: &str, volume: Option<&str>) -> Value {
     json!({"metadata": {"name": name}, "spec": {"accessModes": ["ReadWriteOnce"], "volumeName": volume,
         "resources": {"requests": {"storage": "1Gi"}}}})
 }
 
+/// A PersistentVolume of a CSI driver.
 pub fn volume() -> Value {
     json!({"spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"},
         "csi": {"driver": "csi.example.io", "volumeHandle": "h"}}})
+}
+
+/// A volume that is attached to a node.
+pub fn attachment(volume: &str, node: &str) -> Value {
+    json!({"spec": {"attacher": "csi.example.io", "nodeName": node, "source": {"persistentVolumeName": volume}}})
+}
+
+/// A Warning about a pod of this namespace.
+pub fn odd_event(namespace: &str) -> Value {
+    json!({"metadata": {"name": "e1"}, "reason": "Odd", "message": "odd", "type": "Warning",
+        "involvedObject": {"kind": "Pod", "namespace": namespace, "name": "p"}})
 }
 
 /// A pod of a workload: with an owner, a claim, a `ServiceAccount`, labels; Ready or not.
@@ -33,11 +46,13 @@ pub fn shop_pod(
     })
 }
 
+/// The pod template of a workload.
 pub fn template(name: &str) -> Value {
     json!({"metadata": {"labels": {"app": name}}, "spec": {"restartPolicy": "Always",
         "containers": [{"name": "c", "image": "registry.invalid/shop:1"}]}})
 }
 
+/// A Deployment, ReplicaSet, StatefulSet or DaemonSet.
 pub fn workload(name: &str, owner: Option<(&str, &str)>) -> Value {
     let owners: Vec<Value> = owner
         .iter()
