@@ -4,7 +4,7 @@
 #![allow(clippy::cast_precision_loss, reason = "rounded figures for people")]
 #![allow(clippy::panic, reason = "a measurement that cannot be made ends with a sentence, as tests do")]
 
-mod crowd;
+mod bulk_objects;
 mod flood;
 
 use std::{
@@ -114,7 +114,8 @@ fn main() -> ExitCode {
             with_namespace_on(stand, "bench", |context| async move { judge(&many(&context, flags).await) }).await;
         }
         if flags.crowd {
-            with_namespace_on(stand, "crowd", |context| async move { judge(&crowd::crowd(&context).await) }).await;
+            with_namespace_on(stand, "crowd", |context| async move { judge(&bulk_objects::measure(&context).await) })
+                .await;
         }
         if let Some(bundles) = flags.flood {
             with_namespace_on(stand, "flood", |context| async move { judge(&flood::flood(&context, bundles).await) })

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::kubelet::{LogScript, Reach};
+use crate::kubelet::{KubeletPort, LogScript};
 use crate::objects::PodBuilder;
 use crate::process::tail;
 use crate::s3::{Bucket, REGION};
@@ -205,13 +205,13 @@ impl Context {
 
     /// A scripted node of this test's own; returns its name.
     pub async fn node(&self, name: &str) -> String {
-        self.node_that_is(name, Reach::Open).await
+        self.node_that_is(name, KubeletPort::Open).await
     }
 
     /// A node whose kubelet is closed or silent; returns its name.
-    pub async fn node_that_is(&self, name: &str, reach: Reach) -> String {
+    pub async fn node_that_is(&self, name: &str, port: KubeletPort) -> String {
         let name = format!("{}-{name}", self.namespace);
-        self.stand.add_node(&name, reach).await;
+        self.stand.add_node(&name, port).await;
         name
     }
 

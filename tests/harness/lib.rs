@@ -15,7 +15,7 @@
 //! * [`proxy`] stands before the object store and disturbs its connections on demand.
 //! * [`forward_proxy`] is a proxy as admins have them between a cluster and the internet.
 //! * [`readers`] are the programs that people read bundles with; [`python`] installs those that are Python packages.
-//! * [`load`] is many pods with long logs, [`crowd`] very many small objects; [`usage`] measures a process.
+//! * [`load`] is many pods with long logs, [`bulk_objects`] very many small objects; [`usage`] measures a process.
 //! * [`until`](fn@until) waits for a condition, with a limit.
 
 #![allow(
@@ -26,11 +26,11 @@
 )]
 
 mod admission;
+pub mod bulk_objects;
 pub mod bundle;
 pub mod context;
 mod crds;
 mod creation;
-pub mod crowd;
 pub mod forward_proxy;
 pub mod kubelet;
 pub mod load;
@@ -46,7 +46,7 @@ pub mod s3;
 pub mod s3_proxy;
 pub mod schema;
 pub mod shipped;
-pub mod silent;
+pub mod silent_server;
 pub mod stand;
 mod tls;
 pub mod tools;

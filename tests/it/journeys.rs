@@ -393,13 +393,13 @@ async fn no_canary_elsewhere(context: &Context, operator: &Operator) {
 
 /// The shipped permissions sufficed, and the audit log shows Secrets read only by name.
 fn nobody_listed_secrets(context: &Context, account: &Account) {
-    let deeds = context.stand.deeds_of(&account.user);
+    let requests = context.stand.distinct_requests_of(&account.user);
     let verbs_on = |resource: &str| -> BTreeSet<&str> {
-        deeds.iter().filter(|deed| deed.2 == resource).map(|deed| deed.0.as_str()).collect()
+        requests.iter().filter(|request| request.2 == resource).map(|request| request.0.as_str()).collect()
     };
     assert_eq!(verbs_on("secrets"), BTreeSet::from(["get"]));
-    assert!(verbs_on("debugbundles").contains("watch"), "the audit log is of this account: {deeds:?}");
-    for (verb, group, resource) in &deeds {
+    assert!(verbs_on("debugbundles").contains("watch"), "the audit log is of this account: {requests:?}");
+    for (verb, group, resource) in &requests {
         let reads = matches!(verb.as_str(), "get" | "list" | "watch");
         let own = matches!(
             (group.as_str(), resource.as_str()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use debugbundle_crd::{DebugBundle, FINALIZER, Phase};
 use debugbundle_operator::access::Access;
 use debugbundle_operator::archive::manifest::Need;
-use harness::shipped::Reach;
+use harness::shipped::BoundRoles;
 use harness::{Context, Operator, until, with_namespace};
 use k8s_openapi::api::core::v1::{Event, ResourceQuota};
 use kube::ResourceExt as _;
@@ -113,7 +113,7 @@ async fn two_of(context: &Context, left: usize) -> BTreeSet<String> {
 #[tokio::test]
 async fn sec_r14_nothing_that_the_operator_writes_has_an_owner_and_finalizers_are_not_granted() {
     with_namespace("r14", |context| async move {
-        let account = context.account_reaching(Reach::Everything).await;
+        let account = context.account_bound_to(BoundRoles::Everything).await;
         let blocking = ["debugbundle.io/debugbundles", "velero.io/backups", "velero.io/restores", "/pods"];
         let needs: BTreeSet<Need> = blocking
             .iter()

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use debugbundle_crd::{DebugBundleSpec, LogWindow};
 use debugbundle_operator::archive::manifest::{MissingCode, MissingSeverity, TruncationReason};
 use debugbundle_operator::collect::Pace;
-use harness::kubelet::{Reach, Seen};
+use harness::kubelet::{KubeletPort, Seen};
 use harness::velero_objects::pod_volume_restore;
 use harness::{Context, LogScript, pod, until, with_namespace};
 use jiff::{SignedDuration, Timestamp};
@@ -209,7 +209,7 @@ async fn of_a_pod_without_a_part_in_it_the_last_mebibyte_is_kept() {
 async fn what_goes_wrong_with_one_log_is_told_and_costs_no_other() {
     with_namespace("logs", |context| async move {
         let node = context.node("n").await;
-        let far = context.node_that_is("far", Reach::Refused).await;
+        let far = context.node_that_is("far", KubeletPort::Refused).await;
         let scripts = [
             ("fine", LogScript::lines(["fine"])),
             ("excuse", LogScript::body("unable to retrieve container logs for containerd://0123456789")),
@@ -334,8 +334,8 @@ async fn a_log_that_breaks_off_is_taken_up_once_with_no_line_lost_or_twice() {
 async fn a_node_that_cannot_be_dialled_is_not_asked_fifty_times() {
     with_namespace("dead-nodes", |context| async move {
         let node = context.node("n").await;
-        let closed = context.node_that_is("closed", Reach::Refused).await;
-        let silent = context.node_that_is("silent", Reach::Silent).await;
+        let closed = context.node_that_is("closed", KubeletPort::Refused).await;
+        let silent = context.node_that_is("silent", KubeletPort::Silent).await;
         context.pod(pod("alive").on_node(&node).with_container("c")).await;
         context.log("alive", "c", LogScript::lines(["alive"]));
         let dead: Vec<(String, &str)> = (0..50)
@@ -367,7 +367,7 @@ async fn a_node_that_cannot_be_dialled_is_not_asked_fifty_times() {
 async fn a_kubelet_that_cannot_prove_who_it_is_is_read_and_said_to_be_unproven() {
     with_namespace("unproven", |context| async move {
         let good = context.node("good").await;
-        let bad = context.node_that_is("bad", Reach::Untrusted).await;
+        let bad = context.node_that_is("bad", KubeletPort::Untrusted).await;
         for (name, node) in [("trusted", &good), ("unproven", &bad)] {
             context.pod(pod(name).on_node(node).with_container("c").restarted(1)).await;
             context.log(name, "c", LogScript::lines(["a line"]));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, Phase};
-use harness::crowd::BulkObjects;
+use harness::bulk_objects::BulkObjects;
 use harness::load::{Held, Load};
 use harness::usage::Usage;
 use harness::{Context, LogScript, Operator, pod, until, with_namespace};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use debugbundle_operator::inventory::DISCOVERY;
 use harness::bundle::{Unpacked, spec_about};
-use harness::kubelet::Reach;
+use harness::kubelet::KubeletPort;
 use harness::{Context, LogScript, Operator, TestCluster, Velero, pod, until, with_namespace_on};
 use http::{Request, header};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -248,7 +248,7 @@ async fn something_of_everything(context: &Context) {
     std::fs::write(&file, OBJECTS.replace("VELERO_NS", &context.namespace)).expect("a file");
     let made = context.stand.kubectl(["create", "-f", file.to_str().expect("a plain path")]).await;
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let (proven, unproven) = (context.node("n").await, context.node_that_is("unproven", Reach::Untrusted).await);
+    let (proven, unproven) = (context.node("n").await, context.node_that_is("unproven", KubeletPort::Untrusted).await);
     for (name, node) in [("peer", proven), ("unproven", unproven)] {
         context.pod(pod(name).on_node(&node).with_container("c").restarted(1)).await;
         context.log(name, "c", LogScript::lines(["level=info msg=now"]));

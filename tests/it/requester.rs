@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use debugbundle_crd::DebugBundle;
 use futures::future::join_all;
-use harness::shipped::Reach;
+use harness::shipped::BoundRoles;
 use harness::{Context, until, with_namespace};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::api::{Api, DeleteParams, PostParams};
@@ -90,7 +90,7 @@ async fn sec_d4_whoever_may_not_read_logs_here_is_refused_and_whoever_may_is_not
         until_taken(&context, &stranger, &[]).await;
 
         // The operator's own account, when it creates DebugBundles: by R6.
-        let operator = context.account_reaching(Reach::Base).await;
+        let operator = context.account_bound_to(BoundRoles::Base).await;
         grant(&context, "debugbundle-operator", CREATE, here).await;
         until_taken(&context, &operator.client().await, &[]).await;
         context.take_away("pods/log").await;

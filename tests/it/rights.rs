@@ -11,7 +11,7 @@ use debugbundle_operator::access::rules::RULES;
 use harness::bundle::{Unpacked, spec_about};
 use harness::rights::{Right, all_rights};
 use harness::s3_proxy::Answering;
-use harness::shipped::Reach;
+use harness::shipped::BoundRoles;
 use harness::stand::Account;
 use harness::velero_objects::{backup_repository, pod_volume_restore, restore, schedule, velero_object};
 use harness::{Context, LogScript, Operator, until, with_namespace};
@@ -33,9 +33,9 @@ const MEND: &str = "DEBUGBUNDLE_MEND=1 cargo test --package debugbundle-tests --
 
 #[tokio::test]
 async fn sec_r32_the_account_may_do_what_the_golden_lists_say() {
-    for (file, reach) in [("rights-base.txt", Reach::Base), ("rights-all.txt", Reach::Everything)] {
+    for (file, reach) in [("rights-base.txt", BoundRoles::Base), ("rights-all.txt", BoundRoles::Everything)] {
         with_namespace("r32", |context| async move {
-            let account = context.account_reaching(reach).await;
+            let account = context.account_bound_to(reach).await;
             let mut lines = Vec::new();
             for (title, namespace) in
                 [("In Velero's namespace", context.namespace.as_str()), ("Elsewhere", "kube-system")]
@@ -137,7 +137,7 @@ async fn sec_r34_r1_to_r10_r20_to_r26_each_call_is_granted_and_each_right_is_use
     with_namespace("r34", |context| async move {
         context.snapshot_kinds().await;
         context.group_snapshot_kinds().await;
-        let account = context.account_reaching(Reach::Everything).await;
+        let account = context.account_bound_to(BoundRoles::Everything).await;
         let before = context.stand.calls(&account.user).len();
         let (shop, mall) = (context.workload_namespace("shop").await, context.workload_namespace("mall").await);
         a_shop(&context, &shop).await;
@@ -179,7 +179,7 @@ async fn sec_r34_r1_to_r10_r20_to_r26_each_call_is_granted_and_each_right_is_use
 #[tokio::test]
 async fn sec_r30_a_bundle_is_made_and_sent_with_the_role_alone_and_nothing_beyond_it_is_lacking() {
     with_namespace("r30-base", |context| async move {
-        let account = context.account_reaching(Reach::Base).await;
+        let account = context.account_bound_to(BoundRoles::Base).await;
         let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(account.client().await);
         nodes.list(&ListParams::default()).await.expect_err("R20 is not bound: it is the Role alone");
         let before = context.stand.calls(&account.user).len();
@@ -207,7 +207,7 @@ async fn sec_r30_a_bundle_is_made_and_sent_with_the_role_alone_and_nothing_beyon
 async fn sec_r30_what_an_operator_asks_beyond_the_table_is_seen() {
     with_namespace("r30", |context| async move {
         // Simulates an operator that lists Secrets.
-        let account = context.account_reaching(Reach::Shipped).await;
+        let account = context.account_bound_to(BoundRoles::Shipped).await;
         let as_operator = account.client().await;
         let secrets: Api<Secret> = Api::namespaced(as_operator.clone(), &context.namespace);
         secrets.list(&ListParams::default()).await.expect_err("it is refused");
@@ -224,7 +224,7 @@ async fn sec_r30_what_an_operator_asks_beyond_the_table_is_seen() {
 #[tokio::test]
 async fn sec_r35_without_r7_a_location_on_workload_identity_works_end_to_end() {
     with_namespace("r35-identity", |context| async move {
-        let account = context.account_reaching(Reach::Shipped).await;
+        let account = context.account_bound_to(BoundRoles::Shipped).await;
         context.take_away("secrets").await;
         let secrets: Api<Secret> = Api::namespaced(account.client().await, &context.namespace);
         until(LIMIT, "R7 is gone", || async {
@@ -267,7 +267,7 @@ async fn sec_r35_without_r7_a_location_on_workload_identity_works_end_to_end() {
 #[tokio::test]
 async fn sec_r35_without_r6_bundles_are_partially_failed_and_name_the_rule() {
     with_namespace("r35-logs", |context| async move {
-        let account = context.account_reaching(Reach::Shipped).await;
+        let account = context.account_bound_to(BoundRoles::Shipped).await;
         context.take_away("pods/log").await;
         velero_objects(&context).await;
         let node = server_pod(&context, LogScript::lines(["level=error msg=\"who reads this?\""])).await;

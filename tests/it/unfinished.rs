@@ -1,7 +1,6 @@
 //! A target that did not end and whose spec does not show where it stopped: all namespaces, a pattern, or a restart of
 //! Velero in between; and data that no node has taken up.
 
-
 use harness::bundle::{Unpacked, spec_about};
 use harness::context::PREFIX;
 use harness::velero_objects::{backup, data_upload, restore};

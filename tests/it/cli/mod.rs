@@ -1,6 +1,6 @@
 //! `kubectl debugbundle` as a program, started as users start it, against a real API server, store and operator.
 //! Velero's objects and files are put in place by hand; its server does not run.
 
-mod asked;
-mod fetched;
-mod local;
+mod collect;
+mod downloads;
+mod requests;

@@ -2,7 +2,7 @@
 //! go would disturb other tests, so this theme has a stand of its own.
 
 mod config;
-mod pieces;
+mod missing_kinds;
 
 use std::sync::Arc;
 use std::time::Duration;

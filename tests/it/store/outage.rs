@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use debugbundle_crd::{DebugBundle, Phase};
-use harness::silent::Silent;
+use harness::silent_server::SilentServer;
 use harness::{
     Context, LogScript, Operator,
-    s3_proxy::{Certificate, Deed, S3Proxy},
+    s3_proxy::{Certificate, S3Fault, S3Proxy},
     until, with_namespace,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -71,7 +71,7 @@ async fn what_is_wrong_with_a_store_is_named_by_its_step_and_waited_for() {
         let (untrusted, expired) = (S3Proxy::with_tls(&good, &ours).await, S3Proxy::with_tls(&good, &late).await);
         let (clock, right) = (S3Proxy::before(&good).await, Arc::new(AtomicBool::new(false)));
         let mended = right.clone();
-        clock.next(usize::MAX / 2, move |_| !mended.load(Ordering::SeqCst), Deed::AnotherTime(1200));
+        clock.next(usize::MAX / 2, move |_| !mended.load(Ordering::SeqCst), S3Fault::ClockSkew(1200));
         let canary = format!("{}-canary-of-a-wrong-key", context.namespace);
         for (name, text) in [
             ("wrong-key", cloud(&root.access, &canary)),
@@ -324,7 +324,7 @@ async fn a_restart_sends_what_was_sealed_and_gives_it_no_more_time() {
 async fn four_stores_that_hang_do_not_keep_a_fifth_from_its_bundle() {
     with_namespace("hang", |context| async move {
         let (hole, answers) = (S3Proxy::before(&context.stand.s3.endpoint()).await, Arc::new(Semaphore::new(0)));
-        hole.next(usize::MAX / 2, |_| true, Deed::Hold(answers.clone()));
+        hole.next(usize::MAX / 2, |_| true, S3Fault::Hold(answers.clone()));
         let hanging = ["h1", "h2", "h3", "h4", "h5"];
         for name in hanging {
             location(&context, name, |spec| spec["config"]["s3Url"] = hole.endpoint().into()).await;
@@ -361,7 +361,7 @@ async fn four_stores_that_hang_do_not_keep_a_fifth_from_its_bundle() {
 #[tokio::test]
 async fn a_store_that_takes_connections_and_says_nothing_is_waited_for_until_the_deadline_and_named() {
     with_namespace("silent", |context| async move {
-        let silent = Silent::start().await;
+        let silent = SilentServer::start().await;
         location(&context, "silent", |spec| spec["config"]["s3Url"] = silent.url().into()).await;
         let args = ["--max-concurrent", "1", "--upload-timeout-minutes", "2"];
         let operator = Operator::of(&context).args(args).ready().await;

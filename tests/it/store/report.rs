@@ -1,7 +1,7 @@
 //! `velero/locations/<name>.json`: the report on working locations and their content.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use harness::silent::Silent;
+use harness::silent_server::SilentServer;
 use harness::{
     Operator,
     s3_proxy::{Certificate, S3Proxy},
@@ -79,7 +79,7 @@ async fn a_bundle_of_the_installation_tells_of_every_location() {
 #[tokio::test]
 async fn a_store_that_takes_connections_and_says_nothing_costs_bounded_time() {
     with_namespace("silent", |context| async move {
-        let silent = Silent::start().await;
+        let silent = SilentServer::start().await;
         context.create_velero(context.location("silent", "silent").config("s3Url", silent.url())).await;
         let operator = Operator::of(&context).ready().await;
         context.debug_bundle("b", json!({"storageLocation": "default"})).await;

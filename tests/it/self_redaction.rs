@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use harness::bundle::spec_about;
-use harness::s3_proxy::{Deed, S3Proxy};
+use harness::s3_proxy::{S3Fault, S3Proxy};
 use harness::velero_objects::backup;
 use harness::{Context, Operator, until, with_namespace};
 use jiff::Timestamp;
@@ -67,8 +67,8 @@ async fn sec_x6_a_credential_that_cluster_and_store_repeat_is_not_repeated_again
         let store = S3Proxy::before(&context.stand.s3.endpoint()).await;
         let hostile = Arc::new(AtomicBool::new(true));
         let (still, words) = (hostile.clone(), format!("the secret key is {secret}"));
-        let deed = Deed::Say(403, secret.clone(), words);
-        store.next(usize::MAX / 2, move |_| still.load(Ordering::SeqCst), deed);
+        let fault = S3Fault::RefuseWith(403, secret.clone(), words);
+        store.next(usize::MAX / 2, move |_| still.load(Ordering::SeqCst), fault);
         prepare(&context, &secret, &store).await;
         let operator = Operator::of(&context).env("DEBUGBUNDLE_LOG", "debug").ready().await;
 

@@ -1,6 +1,5 @@
 //! A Restore whose Backup is gone: only its data names the location of its files.
 
-
 use harness::velero_objects::{backup_repository, pod_volume_restore, restore};
 use harness::{Operator, with_namespace};
 use k8s_openapi::api::batch::v1::Job;

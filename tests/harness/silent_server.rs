@@ -6,12 +6,12 @@ use tokio::task::JoinHandle;
 
 /// A port on the loopback address; dropping it closes the port.
 #[derive(Debug)]
-pub struct Silent {
+pub struct SilentServer {
     url: String,
     holding: JoinHandle<()>,
 }
 
-impl Silent {
+impl SilentServer {
     /// Listens on a free port.
     ///
     /// # Panics
@@ -34,7 +34,7 @@ impl Silent {
     }
 }
 
-impl Drop for Silent {
+impl Drop for SilentServer {
     fn drop(&mut self) {
         self.holding.abort();
     }

@@ -1,7 +1,6 @@
 //! Which location a bundle is about: the one of the target's Backup, whether a Restore names the Backup or a
 //! Schedule; the one of the target's own data; and for an installation all of them.
 
-
 use harness::bundle::spec_about;
 use harness::velero_objects::{backup, data_download, pod_volume_restore, restore};
 use harness::{Context, Operator, with_namespace};

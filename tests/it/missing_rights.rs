@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use debugbundle_crd::Phase;
-use harness::shipped::Reach;
+use harness::shipped::BoundRoles;
 use harness::velero_objects::{data_download, pod_volume_restore};
 use harness::{LogScript, Operator, with_namespace};
 use k8s_openapi::api::core::v1::Pod;
@@ -19,7 +19,7 @@ async fn sec_r30_a_target_that_leads_beyond_the_role_has_its_bundle_and_a_cure_f
     with_namespace("r30-target", |context| async move {
         context.snapshot_kinds().await;
         let shop = context.workload_namespace("shop").await;
-        let account = context.account_reaching(Reach::Base).await;
+        let account = context.account_bound_to(BoundRoles::Base).await;
         let pods: Api<Pod> = Api::namespaced(account.client().await, &shop);
         pods.list(&ListParams::default()).await.expect_err("R24 is not bound: it is the Role alone");
         let node = server_pod(&context, LogScript::lines(["level=error msg=\"the only line\""])).await;

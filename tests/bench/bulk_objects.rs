@@ -2,19 +2,19 @@
 
 use std::{path::Path, sync::Arc};
 
-use harness::{Context, Operator, crowd::BulkObjects, load::Held, usage::Usage};
+use harness::{Context, Operator, bulk_objects::BulkObjects, load::Held, usage::Usage};
 use serde_json::{Value, json};
 
 use super::{Row, mib, seconds, stored};
 
 /// The objects that `--crowd` creates.
-pub(super) const CROWD: BulkObjects = BulkObjects { pods: 500, containers: 3, bytes: 20_000, events: 20_000 };
+pub(super) const OBJECTS: BulkObjects = BulkObjects { pods: 500, containers: 3, bytes: 20_000, events: 20_000 };
 
 /// One bundle of the installation, by an operator with only the shipped permissions.
-pub(super) async fn crowd(context: &Arc<Context>) -> Vec<Row> {
-    let BulkObjects { pods, containers, bytes, events } = CROWD;
+pub(super) async fn measure(context: &Arc<Context>) -> Vec<Row> {
+    let BulkObjects { pods, containers, bytes, events } = OBJECTS;
     println!("\n{pods} pods with {containers} containers each, logs of {bytes} bytes, {events} Events\n");
-    CROWD.put(context).await;
+    OBJECTS.put(context).await;
     let account = context.shipped_account().await;
     let operator = Operator::of(context).named("crowd").as_user(&account.kubeconfig).ready().await;
     let before = context.stand.calls_of(&account.user);
@@ -53,8 +53,8 @@ fn looked_at(archive: &Path, calls: usize) -> Result<u64, String> {
         "objects and logs in the bundle: {things} ({count} logs); API calls: {calls}, {:.3} for each of them",
         calls as f64 / things.max(1) as f64
     );
-    if count < CROWD.pods * CROWD.containers {
-        return Err(format!("{count} of {} logs", CROWD.pods * CROWD.containers));
+    if count < OBJECTS.pods * OBJECTS.containers {
+        return Err(format!("{count} of {} logs", OBJECTS.pods * OBJECTS.containers));
     }
     Ok(bytes)
 }

@@ -1,10 +1,9 @@
 //! Where a Backup's files and hooks lead when its data objects are gone: claims, volumes and namespaces of the
 //! failures.
 
-
 use harness::bundle::spec_about;
 use harness::context::PREFIX;
-use harness::shipped::Reach;
+use harness::shipped::BoundRoles;
 use harness::velero_objects::{backup, data_upload, pod_volume_backup, pod_volume_restore, restore};
 use harness::{Context, LogScript, Operator, pod, with_namespace};
 use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota};
@@ -212,7 +211,7 @@ async fn a_backup_that_hangs_in_a_hook_leads_to_the_pods_that_have_one_and_to_th
         let done = pod_volume_backup("pvb-1").of(&target).of_pod(&coop, "gone").on_node(&node).completed();
         context.create_velero(done).await;
 
-        let account = context.account_reaching(Reach::Everything).await;
+        let account = context.account_bound_to(BoundRoles::Everything).await;
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
         let (_status, bundle) = context.bundle("hung", spec_about("Backup", "harvest")).await;
         for (place, hooked) in [(&shop, "ledger"), (&barn, "cow")] {
@@ -257,7 +256,7 @@ async fn a_restore_that_hangs_in_a_hook_after_its_first_data_leads_to_the_pod_an
         let target = context.create_velero(restore("regrow").of_namespaces([&barn, &shop]).in_progress()).await;
         context.create_velero(pod_volume_restore("pvr-1").of(&target).of_pod(&barn, "gone").completed()).await;
 
-        let account = context.account_reaching(Reach::Everything).await;
+        let account = context.account_bound_to(BoundRoles::Everything).await;
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
         let (_, bundle) = context.bundle("hung", spec_about("Restore", "regrow")).await;
         assert_eq!(bundle.names(&format!("namespaces/{shop}/core/pods.yaml")), ["ledger", "well"]);

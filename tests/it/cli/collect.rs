@@ -8,7 +8,7 @@ use std::path::Path;
 
 use debugbundle_crd::DebugBundle;
 use debugbundle_operator::archive::manifest::ManifestView;
-use harness::kubelet::Reach;
+use harness::kubelet::KubeletPort;
 use harness::readers::manifest_of;
 use harness::{Context, LogScript, pod, until, with_namespace};
 use k8s_openapi::api::core::v1::Secret;
@@ -76,7 +76,7 @@ async fn sec_r44_without_the_operator_the_same_bundle_is_made_and_nothing_is_wri
             let digest = |of: &ManifestView| of.entries.iter().find(|entry| entry.path == path).unwrap().sha256.clone();
             assert_eq!(digest(&mine), digest(&theirs), "{path}");
         }
-        let deeds = context.stand.deeds_of(&account.user);
+        let deeds = context.stand.distinct_requests_of(&account.user);
         let others: Vec<_> = deeds.iter().filter(|(verb, ..)| verb != "get" && verb != "list").collect();
         let asking = ["create", "authorization.k8s.io", "selfsubjectaccessreviews"].map(str::to_owned).into();
         assert_eq!(others, [&asking], "it asks what it may do, which leaves nothing behind, and reads");
@@ -185,7 +185,7 @@ async fn sec_r44_who_may_read_little_gets_what_they_may_read_and_the_cure_for_th
 async fn an_interrupted_collection_leaves_nothing_behind() {
     with_namespace("cli-stop", |context| async move {
         a_restore(&context).await;
-        let node = context.node_that_is("slow", Reach::Open).await;
+        let node = context.node_that_is("slow", KubeletPort::Open).await;
         context.pod(pod("velero-2").on_node(&node).labelled("deploy", "velero").with_container("velero")).await;
         context.log("velero-2", "velero", LogScript::generated(50_000_000, 7).stall_after(1_000_000));
         let user = User::of(&context);

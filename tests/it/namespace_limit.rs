@@ -1,7 +1,6 @@
 //! A target that leads to more namespaces than the limit: the namespaces nearest to a cause are collected, however late
 //! they become known, and the others are listed as missing.
 
-
 use harness::bundle::{Unpacked, spec_about};
 use harness::context::PREFIX;
 use harness::velero_objects::{backup, pod_volume_backup, pod_volume_restore, restore};

@@ -133,9 +133,9 @@ async fn what_a_data_mover_left_is_in_the_bundle_though_it_was_gone_before() {
         until_read(&context, &node, "r1-x1").await;
         delete_pod(&context, "r1-x1").await;
         until(LIMIT, "its Events were asked for", || async {
-            let deeds = context.stand.deeds_of(&account.user);
-            let asked = deeds.contains(&("list".to_owned(), String::new(), "events".to_owned()));
-            asked.then_some(()).ok_or(format!("{deeds:?}"))
+            let requests = context.stand.distinct_requests_of(&account.user);
+            let asked = requests.contains(&("list".to_owned(), String::new(), "events".to_owned()));
+            asked.then_some(()).ok_or(format!("{requests:?}"))
         })
         .await;
         let event = event.metadata.name.unwrap();
@@ -184,8 +184,12 @@ async fn what_a_data_mover_left_is_in_the_bundle_though_it_was_gone_before() {
         assert!(bundle.file("summary.md").contains("phase Pending, node name"), "{}", bundle.file("summary.md"));
         assert_eq!(bundle.find(&[SIGNATURE, &secret]), Vec::<String>::new());
         assert!(!std::fs::read_to_string(operator.process().log()).unwrap().contains(SIGNATURE));
-        let verbs: BTreeSet<_> =
-            context.stand.deeds_of(&account.user).into_iter().filter(|deed| deed.2 == "pods").collect();
+        let verbs: BTreeSet<_> = context
+            .stand
+            .distinct_requests_of(&account.user)
+            .into_iter()
+            .filter(|request| request.2 == "pods")
+            .collect();
         assert!(verbs.contains(&("watch".to_owned(), String::new(), "pods".to_owned())), "{verbs:?}");
     })
     .await;

@@ -2,7 +2,7 @@
 //! sentence.
 
 use debugbundle_crd::Phase;
-use harness::shipped::Reach;
+use harness::shipped::BoundRoles;
 use harness::{Operator, with_namespace};
 use k8s_openapi::api::core::v1::{Event, LimitRange, Pod, ResourceQuota};
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ async fn of_more_unwell_pods_than_logs_are_read_the_number_is_told() {
             context.create_in::<Pod>(&shop, pending(n)).await;
         }
         // Without the right to read these logs, one note would stand for all of them.
-        let account = context.account_reaching(Reach::Everything).await;
+        let account = context.account_bound_to(BoundRoles::Everything).await;
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
         let told = async |name: &str| {
             let (_, bundle) = context.bundle(name, json!({"namespaces": [shop]})).await;
@@ -68,7 +68,7 @@ async fn of_more_pods_than_are_followed_in_a_namespace_that_is_named_all_are_lis
             context.create_in::<Pod>(&shop, pod).await;
         }
         crate::support::bundles::velero_objects(&context).await;
-        let account = context.account_reaching(Reach::Everything).await;
+        let account = context.account_bound_to(BoundRoles::Everything).await;
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
         let target = json!({"kind": "Restore", "name": "r1"});
         for (name, spec) in

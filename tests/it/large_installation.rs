@@ -92,8 +92,8 @@ async fn of_thousands_the_targets_few_come_first_in_few_requests_and_little_memo
         assert!(lists <= 2 * 3 + 1, "{lists} lists of Restores");
         let calls = context.stand.calls_of(&account.user) - before;
         let mut each = BTreeMap::new();
-        for deed in context.stand.requests_of(&account.user) {
-            *each.entry(deed).or_insert(0) += 1;
+        for request in context.stand.requests_of(&account.user) {
+            *each.entry(request).or_insert(0) += 1;
         }
         assert!(calls <= 200, "{calls} requests: {each:#?}");
 

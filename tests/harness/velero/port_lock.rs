@@ -15,12 +15,12 @@ const LONGEST_WAIT: Duration = Duration::from_mins(30);
 const TELL_EVERY: Duration = Duration::from_secs(20);
 
 /// The right to run a Velero server.
-pub(super) struct Place {
+pub(super) struct PortLock {
     _file: File,
     _turn: MutexGuard<'static, ()>,
 }
 
-impl Place {
+impl PortLock {
     /// Waits for this test's turn.
     pub(super) async fn take() -> Self {
         static TURN: Mutex<()> = Mutex::const_new(());
