@@ -168,6 +168,11 @@ impl Unpacked {
         array(&self.yaml(path)["items"]).cloned().collect()
     }
 
+    /// The names in the List of a namespace's objects, such as `core/pods`.
+    pub fn names_in(&self, namespace: &str, kind: &str) -> Vec<String> {
+        self.names(&format!("namespaces/{namespace}/{kind}.yaml"))
+    }
+
     /// The names in a List, sorted.
     pub fn names(&self, path: &str) -> Vec<String> {
         let mut names: Vec<_> = self.items(path).iter().map(|item| text(&item["metadata"]["name"])).collect();

@@ -96,7 +96,7 @@ async fn who_holds_the_volume_that_the_restored_pod_waits_for_is_in_the_bundle_w
 
         let _operator = Operator::of(&context).ready().await;
         let (_, bundle) = context.bundle("why", spec_about("Restore", "r1")).await;
-        assert_eq!(bundle.names(&format!("namespaces/{shop}/core/pods.yaml")), ["shop-0", "shop-old"]);
+        assert_eq!(bundle.names_in(&shop, "core/pods"), ["shop-0", "shop-old"]);
         assert_eq!(bundle.names("cluster-scoped-resources/core/nodes.yaml"), [waits_on, held_on]);
         let attachments = bundle.names("cluster-scoped-resources/storage.k8s.io/volumeattachments.yaml");
         assert_eq!(attachments, [context.cluster_name("va")]);

@@ -64,13 +64,13 @@ async fn all_that_velero_debug_collects_is_there_and_more() {
         got.is_complete();
 
         let space = &context.namespace;
-        assert_eq!(got.names(&format!("namespaces/{space}/velero.io/restores.yaml")), ["regrow"]);
-        assert_eq!(got.names(&format!("namespaces/{space}/velero.io/backups.yaml")), ["seed"]);
-        assert_eq!(got.names(&format!("namespaces/{space}/velero.io/podvolumerestores.yaml")), ["regrow-x1"]);
-        assert_eq!(got.names(&format!("namespaces/{space}/velero.io/backupstoragelocations.yaml")), ["default"]);
-        assert_eq!(got.names(&format!("namespaces/{space}/core/pods.yaml")), ["velero-1", "bystander"]);
-        assert_eq!(got.names(&format!("namespaces/{space}/apps/deployments.yaml")), ["velero"]);
-        assert_eq!(got.names(&format!("namespaces/{shop}/core/pods.yaml")), ["shop-0"]);
+        assert_eq!(got.names_in(space, "velero.io/restores"), ["regrow"]);
+        assert_eq!(got.names_in(space, "velero.io/backups"), ["seed"]);
+        assert_eq!(got.names_in(space, "velero.io/podvolumerestores"), ["regrow-x1"]);
+        assert_eq!(got.names_in(space, "velero.io/backupstoragelocations"), ["default"]);
+        assert_eq!(got.names_in(space, "core/pods"), ["velero-1", "bystander"]);
+        assert_eq!(got.names_in(space, "apps/deployments"), ["velero"]);
+        assert_eq!(got.names_in(&shop, "core/pods"), ["shop-0"]);
         assert_eq!(got.names("cluster-scoped-resources/core/nodes.yaml"), std::slice::from_ref(&node));
         let empty = format!("namespaces/{space}/velero.io/datauploads.yaml");
         assert!(got.collected.empty.contains(&empty), "v2alpha1 was asked for: {:?}", got.collected.empty);

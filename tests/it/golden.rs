@@ -70,14 +70,15 @@ async fn the_bundle_of_a_restore_journey_holds_the_golden_list_of_paths() {
 async fn volumes(context: &Context, restore: &DynamicObject, node: &str) -> Vec<(String, Vec<String>)> {
     let (space, shop) = (context.namespace.clone(), format!("{}-r1", context.namespace));
     let backup = context.velero_api("Backup").get("r1-source").await.expect("it is there");
-    let owned = |object: VeleroObject, owner: &DynamicObject| context.create_velero(object.of(owner).owned_by(owner));
-    owned(pod_volume_backup("r1-source-p").of_pod(&shop, "shop-0").on_node(node).completed(), &backup).await;
+    let create_owned =
+        |object: VeleroObject, owner: &DynamicObject| context.create_velero(object.of(owner).owned_by(owner));
+    create_owned(pod_volume_backup("r1-source-p").of_pod(&shop, "shop-0").on_node(node).completed(), &backup).await;
     let uploaded = data_upload("r1-source-d").of_claim(&shop, "ledger").failed().on_node(node);
-    owned(uploaded, &backup).await;
+    create_owned(uploaded, &backup).await;
     let written = pod_volume_restore("r1-p").of_pod(&shop, "shop-0").failed().on_node(node);
-    owned(written.status("message", "no room on the volume"), restore).await;
+    create_owned(written.status("message", "no room on the volume"), restore).await;
     let downloaded = data_download("r1-d").of_claim(&shop, "ledger").from_namespace(&shop).failed().on_node(node);
-    owned(downloaded, restore).await;
+    create_owned(downloaded, restore).await;
 
     let bound = context.create_in_cluster::<PersistentVolume>("data", volume()).await;
     context.create_in::<PersistentVolumeClaim>(&shop, claim("data", Some(&bound))).await;

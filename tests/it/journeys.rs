@@ -273,13 +273,13 @@ fn ended_as_it_should(journey: &Journey, status: &DebugBundleStatus, bundle: &Un
 
 fn holds_velero_itself(context: &Context, bundle: &Unpacked) {
     let space = &context.namespace;
-    let restores = bundle.names(&format!("namespaces/{space}/velero.io/restores.yaml"));
+    let restores = bundle.names_in(space, "velero.io/restores");
     assert_eq!(restores, ["r-failed", "r-invalid", "r-ok", "r-partial", "r-stuck"]);
-    let pods = bundle.names(&format!("namespaces/{space}/core/pods.yaml"));
+    let pods = bundle.names_in(space, "core/pods");
     assert!(pods.iter().any(|pod| pod == "chatty") && pods.len() == 3, "{pods:?}");
-    assert_eq!(bundle.names(&format!("namespaces/{space}/apps/daemonsets.yaml")), ["node-agent"]);
-    assert_eq!(bundle.names(&format!("namespaces/{space}/apps/deployments.yaml")), ["velero"]);
-    assert_eq!(bundle.names(&format!("namespaces/{space}/batch/jobs.yaml")), ["maintain"]);
+    assert_eq!(bundle.names_in(space, "apps/daemonsets"), ["node-agent"]);
+    assert_eq!(bundle.names_in(space, "apps/deployments"), ["velero"]);
+    assert_eq!(bundle.names_in(space, "batch/jobs"), ["maintain"]);
     assert!(bundle.is_empty(&format!("namespaces/{space}/velero.io/datauploads.yaml")), "v2alpha1 was not asked for");
     let chatty = bundle.file(&format!("namespaces/{space}/pods/chatty/main/main/logs/current.log"));
     assert!(chatty.contains("nothing to hide") && chatty.contains("[REDACTED:"), "{chatty}");

@@ -58,8 +58,8 @@ async fn data_pods_claims_and_backups_of_long_names_are_found_by_their_labels() 
         assert_eq!(got.inventory.backup.as_ref().map(|backup| backup.name.as_str()), Some("b-2"));
         assert_eq!(got.inventory.kin.backups, ["b-2", "b-1"]);
         assert_eq!(got.inventory.kin.schedule.as_ref(), Some(&nightly));
-        assert_eq!(got.names(&format!("namespaces/{shop}/core/pods.yaml")), ["brought"]);
-        assert_eq!(got.names(&format!("namespaces/{shop}/core/persistentvolumeclaims.yaml")), ["brought"]);
+        assert_eq!(got.names_in(&shop, "core/pods"), ["brought"]);
+        assert_eq!(got.names_in(&shop, "core/persistentvolumeclaims"), ["brought"]);
     })
     .await;
 }

@@ -38,7 +38,7 @@ async fn sec_r30_a_target_that_leads_beyond_the_role_has_its_bundle_and_a_cure_f
         assert!(status.bundle.is_some(), "{status:?}");
         assert!(!bundle.find(&["the only line"]).is_empty(), "what the Role gives is there");
         let space = &context.namespace;
-        assert_eq!(bundle.names(&format!("namespaces/{space}/velero.io/podvolumerestores.yaml")), ["r1-x"]);
+        assert_eq!(bundle.names_in(space, "velero.io/podvolumerestores"), ["r1-x"]);
 
         let missing = bundle.manifest["missing"].as_array().expect("a list");
         let refused: Vec<_> = missing.iter().filter(|one| one["code"] == "Forbidden").collect();

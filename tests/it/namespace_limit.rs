@@ -59,7 +59,7 @@ async fn namespaces_whose_data_completed_give_up_their_places_for_those_that_spe
 
         // The Backup hangs in the last namespace that it names.
         let (_, bundle) = context.bundle("hangs", spec_about("Backup", "harvest")).await;
-        assert_eq!(bundle.names(&format!("namespaces/{shop}/core/events.yaml")), ["e1"]);
+        assert_eq!(bundle.names_in(&shop, "core/events"), ["e1"]);
         assert_only_lost(&bundle, &[&calm[MOST - 1], &calm[MOST]]);
         let asked = context.stand.requests_of(&account.user);
         let walked = asked.iter().filter(|(verb, _, what)| verb == "get" && what == "pods").count();
@@ -71,7 +71,7 @@ async fn namespaces_whose_data_completed_give_up_their_places_for_those_that_spe
         context.bucket.put_gzipped(&key, said.to_string()).await;
         context.set_velero_phase("Backup", "harvest", "PartiallyFailed").await;
         let (_, bundle) = context.bundle("refused", spec_about("Backup", "harvest")).await;
-        assert_eq!(bundle.names(&format!("namespaces/{bakery}/core/events.yaml")), ["e1"]);
+        assert_eq!(bundle.names_in(&bakery, "core/events"), ["e1"]);
         assert_only_lost(&bundle, &[&calm[MOST - 2], &calm[MOST - 1]]);
 
         // A Restore of everything created a pod that does not become ready.
@@ -85,7 +85,7 @@ async fn namespaces_whose_data_completed_give_up_their_places_for_those_that_spe
             context.create_velero(data.completed()).await;
         }
         let (_, bundle) = context.bundle("waits", spec_about("Restore", &regrow)).await;
-        assert_eq!(bundle.names(&format!("namespaces/{bakery}/core/pods.yaml")), ["oven"]);
+        assert_eq!(bundle.names_in(&bakery, "core/pods"), ["oven"]);
         assert_only_lost(&bundle, &[&calm[MOST - 1], &calm[MOST]]);
     })
     .await;

@@ -269,7 +269,7 @@ async fn of_many_pods_with_long_logs_some_are_kept_and_the_memory_is_bounded() {
             delete_pod(&context, name).await;
         }
         let (_, bundle) = bundle(&context, "all", json!({})).await;
-        let caught = bundle.names(&format!("namespaces/{}/core/pods.yaml", context.namespace));
+        let caught = bundle.names_in(&context.namespace, "core/pods");
         assert!(caught.len() <= PODS && caught.len() > 20, "{}", caught.len());
         let logs: Vec<_> =
             caught.iter().map(|name| log_path(&context, name, "c")).filter(|path| bundle.has(path)).collect();
@@ -387,9 +387,7 @@ async fn a_log_that_was_refused_while_its_pod_was_there_is_told_as_missing() {
             delete_pod(&context, name).await;
             let (_, bundle) = bundle(&context, name, json!({})).await;
             let path = log_path(&context, name, "c");
-            assert!(
-                bundle.names(&format!("namespaces/{}/core/pods.yaml", context.namespace)).contains(&name.to_owned())
-            );
+            assert!(bundle.names_in(&context.namespace, "core/pods").contains(&name.to_owned()));
             assert!(!bundle.has(&path));
             let missing = bundle.manifest["missing"].as_array().unwrap();
             let told = missing.iter().find(|one| one["path"] == path).unwrap_or_else(|| panic!("{missing:#?}"));

@@ -55,7 +55,7 @@ async fn claims_of_ephemeral_volumes_and_the_snapshots_that_claims_are_filled_fr
         let account = context.shipped_account().await;
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
         let (_, bundle) = context.bundle("why", spec_about("Restore", "r1")).await;
-        let claims = bundle.names(&format!("namespaces/{shop}/core/persistentvolumeclaims.yaml"));
+        let claims = bundle.names_in(&shop, "core/persistentvolumeclaims");
         assert_eq!(claims, ["data", "more", "shop-0-scratch"]);
         assert_eq!(bundle.names("cluster-scoped-resources/core/persistentvolumes.yaml"), [bound]);
         let path = format!("namespaces/{shop}/snapshot.storage.k8s.io/volumesnapshots");
@@ -96,12 +96,9 @@ async fn an_owner_of_another_group_is_not_taken_for_the_well_known_kind_of_its_n
         context.create_velero(restore("r1").of_namespaces([&shop]).in_progress()).await;
         let _operator = Operator::of(&context).ready().await;
         let (_, bundle) = context.bundle("owned", spec_about("Restore", "r1")).await;
-        assert_eq!(
-            bundle.names(&format!("namespaces/{shop}/core/pods.yaml")),
-            ["api-0", "count-0", "train-0", "web-0"]
-        );
-        assert_eq!(bundle.names(&format!("namespaces/{shop}/batch/jobs.yaml")), ["count"]);
-        assert_eq!(bundle.names(&format!("namespaces/{shop}/apps/deployments.yaml")), ["api"]);
+        assert_eq!(bundle.names_in(&shop, "core/pods"), ["api-0", "count-0", "train-0", "web-0"]);
+        assert_eq!(bundle.names_in(&shop, "batch/jobs"), ["count"]);
+        assert_eq!(bundle.names_in(&shop, "apps/deployments"), ["api"]);
     })
     .await;
 }

@@ -39,7 +39,7 @@ async fn of_more_unwell_pods_than_logs_are_read_the_number_is_told() {
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
         let told = async |name: &str| {
             let (_, bundle) = context.bundle(name, json!({"namespaces": [shop]})).await;
-            let names = bundle.names(&format!("namespaces/{shop}/core/pods.yaml")).len();
+            let names = bundle.names_in(&shop, "core/pods").len();
             let logs = bundle.missing().into_iter().filter(|lost| lost.path.ends_with("/logs/current.log")).count();
             let all = bundle.manifest["missing"].as_array().unwrap();
             (names, logs, all.iter().find(|lost| lost["path"] == format!("pods/{shop}")).cloned())
@@ -77,7 +77,7 @@ async fn of_more_pods_than_are_followed_in_a_namespace_that_is_named_all_are_lis
             context.debug_bundle(name, spec).await;
             let status = context.until_bundle_ended(name).await;
             let bundle = context.download(&status).await;
-            assert_eq!(bundle.names(&format!("namespaces/{shop}/core/pods.yaml")).len(), FOLLOWED + 5);
+            assert_eq!(bundle.names_in(&shop, "core/pods").len(), FOLLOWED + 5);
             let missing = bundle.manifest["missing"].as_array().unwrap();
             let beyond: Vec<_> = missing.iter().filter(|lost| lost["path"] == "namespaces/_pods").collect();
             assert!(beyond.is_empty(), "{beyond:#?}");
@@ -115,7 +115,7 @@ async fn a_namespace_that_is_named_comes_whole_and_one_that_is_not_allowed_is_re
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).args([allowed]).ready().await;
         let (status, bundle) = context.bundle("whole", json!({"namespaces": [shop]})).await;
         assert_eq!(status.phase, Some(Phase::Completed), "{status:?}");
-        let in_shop = |path: &str| bundle.names(&format!("namespaces/{shop}/{path}.yaml"));
+        let in_shop = |path: &str| bundle.names_in(&shop, path);
         assert_eq!(in_shop("core/pods"), ["count-1-x", "shop-0", "stranger", "web-7d-x", "well-0"]);
         assert_eq!(in_shop("core/persistentvolumeclaims"), ["data-shop-0", "ledger", "restored", "stranger"]);
         assert_eq!(in_shop("core/serviceaccounts").len(), 5);

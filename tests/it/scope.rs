@@ -41,7 +41,7 @@ async fn a_restore_brings_what_is_on_the_way_to_its_cause_and_the_strangers_besi
         let (got, requests) = run_as_shipped(&context, &spec).await;
         got.is_complete();
 
-        let in_shop = |path: &str| got.names(&format!("namespaces/{shop}/{path}.yaml"));
+        let in_shop = |path: &str| got.names_in(&shop, path);
         assert_eq!(in_shop("core/pods"), ["count-1-x", "shop-0", "web-7d-x", "well-0"]);
         assert_eq!(in_shop("core/persistentvolumeclaims"), ["data-shop-0", "ledger", "restored"]);
         assert_eq!(in_shop("core/serviceaccounts"), ["sa-count-1-x", "sa-shop-0", "sa-web-7d-x"]);
@@ -72,11 +72,11 @@ async fn a_restore_brings_what_is_on_the_way_to_its_cause_and_the_strangers_besi
 
         let space = &context.namespace;
         let first = |path: &str, number: usize| {
-            let mut names = got.names(&format!("namespaces/{space}/{path}.yaml"));
+            let mut names = got.names_in(space, path);
             names.truncate(number);
             names
         };
-        let backups = got.names(&format!("namespaces/{space}/velero.io/backups.yaml"));
+        let backups = got.names_in(space, "velero.io/backups");
         assert_eq!(backups.len(), 1206, "each once");
         // Among Backups of one second, the last by name are the newest: the target's own may be one of the three.
         for name in ["seed", "nightly-4", "nightly-5"] {
@@ -144,7 +144,7 @@ async fn a_backup_of_an_old_velero_has_its_data_by_name_and_the_restores_made_of
         let got = CollectionRun::default().of(&context, &DebugBundleSpec::about(TargetKind::Backup, "harvest")).await;
         got.is_complete();
         let space = &context.namespace;
-        let names = |path: &str| got.names(&format!("namespaces/{space}/{path}.yaml"));
+        let names = |path: &str| got.names_in(space, path);
         assert_eq!(names("velero.io/podvolumebackups"), ["z-own", "a-namesake"]);
         assert_eq!(names("velero.io/restores"), ["z-first", "z-second", "a-stranger"]);
         let touched: Vec<_> = got.inventory.touched.iter().map(|touched| touched.namespace.as_str()).collect();

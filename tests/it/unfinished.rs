@@ -58,8 +58,8 @@ async fn a_restore_of_the_whole_cluster_under_way_leads_to_where_it_made_somethi
 
         let operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
         let (_, bundle) = context.bundle("hung", spec_about("Restore", &regrow)).await;
-        assert_eq!(bundle.names(&format!("namespaces/{shop}/core/pods.yaml")), ["oven"]);
-        assert_eq!(bundle.names(&format!("namespaces/{barn}/core/persistentvolumeclaims.yaml")), ["flour"]);
+        assert_eq!(bundle.names_in(shop, "core/pods"), ["oven"]);
+        assert_eq!(bundle.names_in(barn, "core/persistentvolumeclaims"), ["flour"]);
         assert!(!looked_into(&bundle, calm));
         let made = json!(format!("what Restore {regrow} made"));
         assert_eq!((why(&bundle, shop), why(&bundle, barn), why(&bundle, calm)), (Some(&made), Some(&made), None));
@@ -81,7 +81,7 @@ async fn a_restore_of_the_whole_cluster_under_way_leads_to_where_it_made_somethi
         let allowed = format!("--allowed-namespaces={barn}");
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).args([allowed]).ready().await;
         let (_, bundle) = context.bundle("bounded", spec_about("Restore", &regrow)).await;
-        assert_eq!(bundle.names(&format!("namespaces/{barn}/core/persistentvolumeclaims.yaml")), ["flour"]);
+        assert_eq!(bundle.names_in(barn, "core/persistentvolumeclaims"), ["flour"]);
         assert_eq!((why(&bundle, shop), looked_into(&bundle, shop)), (None, false));
         assert!(told(&bundle).is_some());
         assert_eq!(everywhere(), before + 1, "not beyond the borders");
@@ -106,10 +106,10 @@ async fn a_target_that_a_restart_broke_off_leads_to_the_namespaces_of_its_spec_u
 
         let _operator = Operator::of(&context).ready().await;
         let (_, bundle) = context.bundle("backup", spec_about("Backup", "harvest")).await;
-        assert_eq!(bundle.names(&format!("namespaces/{shop}/core/events.yaml")), ["e1"]);
+        assert_eq!(bundle.names_in(&shop, "core/events"), ["e1"]);
         assert_eq!((why(&bundle, &shop), told(&bundle)), (Some(&json!("spec of Backup harvest")), None));
         let (_, bundle) = context.bundle("restore", spec_about("Restore", &regrow)).await;
-        assert_eq!(bundle.names(&format!("namespaces/{bakery}/core/pods.yaml")), ["oven"], "its Backup is gone");
+        assert_eq!(bundle.names_in(&bakery, "core/pods"), ["oven"], "its Backup is gone");
 
         let named = json!({"errors": {}, "warnings": {"namespaces": {&bakery: ["over quota"]}}});
         let key = format!("{PREFIX}/backups/harvest/harvest-results.gz");

@@ -54,9 +54,9 @@ async fn volume_info_item_operations_and_failed_hooks_lead_to_what_went_wrong_an
 
         let _operator = Operator::of(&context).ready().await;
         let (_, bundle) = context.bundle("led", spec_about("Backup", "harvest")).await;
-        assert_eq!(bundle.names(&format!("namespaces/{farm}/core/persistentvolumeclaims.yaml")), ["ledger"]);
-        assert_eq!(bundle.names(&format!("namespaces/{bakery}/core/resourcequotas.yaml")), ["tight"]);
-        assert_eq!(bundle.names(&format!("namespaces/{inn}/core/events.yaml")), ["e1"]);
+        assert_eq!(bundle.names_in(farm, "core/persistentvolumeclaims"), ["ledger"]);
+        assert_eq!(bundle.names_in(bakery, "core/resourcequotas"), ["tight"]);
+        assert_eq!(bundle.names_in(inn, "core/events"), ["e1"]);
         let volumes = bundle.names("cluster-scoped-resources/core/persistentvolumes.yaml");
         assert_eq!(volumes, [named, bound], "of the claim, and the one that is named");
         assert!(!bundle.paths().any(|path| path.starts_with(&format!("namespaces/{calm}/"))), "where all went well");
@@ -98,11 +98,11 @@ async fn a_claim_that_files_name_is_followed_to_volume_and_snapshot_where_the_wa
         let spaces = bundle.manifest["namespaces"].as_array().unwrap();
         let why = spaces.iter().find(|one| one["name"] == *farm).map(|one| &one["why"]);
         assert_eq!(why, Some(&json!("datauploads du-2")), "the walk was there before the files were read");
-        assert_eq!(bundle.names(&format!("namespaces/{farm}/core/persistentvolumeclaims.yaml")), ["ledger"]);
+        assert_eq!(bundle.names_in(&farm, "core/persistentvolumeclaims"), ["ledger"]);
         let own = |path: &str| bundle.names(&format!("cluster-scoped-resources/{path}.yaml"));
         assert_eq!(own("core/persistentvolumes"), ["ledger", "of-velero"].map(|name| context.cluster_name(name)));
         assert_eq!(own("storage.k8s.io/volumeattachments"), [context.cluster_name("ledger")]);
-        let taken = bundle.names(&format!("namespaces/{farm}/snapshot.storage.k8s.io/volumesnapshots.yaml"));
+        let taken = bundle.names_in(&farm, "snapshot.storage.k8s.io/volumesnapshots");
         assert_eq!(taken, ["of-ledger"]);
         assert_eq!(own("snapshot.storage.k8s.io/volumesnapshotcontents"), [context.cluster_name("of-ledger")]);
     })
@@ -129,9 +129,9 @@ async fn files_of_a_target_that_waits_for_its_operations_or_failed_late_lead_on(
             context.set_velero_phase("Backup", "harvest", phase).await;
             let name = phase.to_lowercase();
             let (_, bundle) = context.bundle(&name, spec_about("Backup", "harvest")).await;
-            let claims = bundle.names(&format!("namespaces/{farm}/core/persistentvolumeclaims.yaml"));
+            let claims = bundle.names_in(&farm, "core/persistentvolumeclaims");
             assert_eq!(claims, ["ledger"], "{phase}");
-            let quotas = bundle.names(&format!("namespaces/{bakery}/core/resourcequotas.yaml"));
+            let quotas = bundle.names_in(&bakery, "core/resourcequotas");
             assert_eq!(quotas, ["tight"], "{phase}");
         }
     })
@@ -161,8 +161,8 @@ async fn a_target_under_way_without_data_leads_to_the_namespaces_of_its_spec_map
 
         let _operator = Operator::of(&context).ready().await;
         let (_status, bundle) = context.bundle("hung", spec_about("Restore", "regrow")).await;
-        assert_eq!(bundle.names(&format!("namespaces/{shop_2}/core/events.yaml")), ["e1"]);
-        assert_eq!(bundle.names(&format!("namespaces/{shop_2}/core/pods.yaml")), ["oven"], "brought, and not ready");
+        assert_eq!(bundle.names_in(shop_2, "core/events"), ["e1"]);
+        assert_eq!(bundle.names_in(shop_2, "core/pods"), ["oven"], "brought, and not ready");
         for other in [shop, bakery] {
             assert!(!bundle.paths().any(|path| path.starts_with(&format!("namespaces/{other}/"))), "{other}");
         }
@@ -173,7 +173,7 @@ async fn a_target_under_way_without_data_leads_to_the_namespaces_of_its_spec_map
         context.set_velero_phase("Backup", "seed", "InProgress").await;
         let (_, bundle) = context.bundle("hung-too", spec_about("Backup", "seed")).await;
         for place in [shop, bakery] {
-            assert_eq!(bundle.names(&format!("namespaces/{place}/core/events.yaml")), ["e1"]);
+            assert_eq!(bundle.names_in(place, "core/events"), ["e1"]);
         }
     })
     .await;
@@ -215,7 +215,7 @@ async fn a_backup_that_hangs_in_a_hook_leads_to_the_pods_that_have_one_and_to_th
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
         let (_status, bundle) = context.bundle("hung", spec_about("Backup", "harvest")).await;
         for (place, hooked) in [(&shop, "ledger"), (&barn, "cow")] {
-            assert_eq!(bundle.names(&format!("namespaces/{place}/core/pods.yaml")), [hooked]);
+            assert_eq!(bundle.names_in(place, "core/pods"), [hooked]);
             let logs: Vec<_> =
                 bundle.paths().filter(|path| path.starts_with(&format!("namespaces/{place}/pods/"))).collect();
             let log = format!("namespaces/{place}/pods/{hooked}/db/db/logs/current.log");
@@ -259,7 +259,7 @@ async fn a_restore_that_hangs_in_a_hook_after_its_first_data_leads_to_the_pod_an
         let account = context.account_bound_to(BoundRoles::Everything).await;
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
         let (_, bundle) = context.bundle("hung", spec_about("Restore", "regrow")).await;
-        assert_eq!(bundle.names(&format!("namespaces/{shop}/core/pods.yaml")), ["ledger", "well"]);
+        assert_eq!(bundle.names_in(&shop, "core/pods"), ["ledger", "well"]);
         let logs: Vec<_> =
             bundle.paths().filter(|path| path.starts_with(&format!("namespaces/{shop}/pods/"))).collect();
         assert_eq!(logs, [format!("namespaces/{shop}/pods/ledger/db/db/logs/current.log")]);

@@ -139,7 +139,7 @@ async fn helms_server_is_found_though_its_pods_lack_the_component_label() {
         let bundle = stored(&context, json!({})).await;
         let space = &context.namespace;
         assert_eq!(bundle.manifest["velero"]["version"], "v1.18.9");
-        assert_eq!(bundle.names(&format!("namespaces/{space}/apps/deployments.yaml")), ["prod-velero"]);
+        assert_eq!(bundle.names_in(space, "apps/deployments"), ["prod-velero"]);
         let log = bundle.file(&log_path(&context, "prod-velero-1", "velero", "current.log"));
         assert!(log.contains("Starting Velero server v1.18.9"), "{log}");
     })

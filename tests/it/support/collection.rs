@@ -174,6 +174,11 @@ impl CollectionResult {
         serde_saphyr::from_str(&self.text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
+    /// The names in the List of a namespace's objects, such as `core/pods`.
+    pub fn names_in(&self, namespace: &str, kind: &str) -> Vec<String> {
+        self.names(&format!("namespaces/{namespace}/{kind}.yaml"))
+    }
+
     pub fn names(&self, path: &str) -> Vec<String> {
         let list = self.yaml(path);
         let items = list["items"].as_array().expect("a List").iter();

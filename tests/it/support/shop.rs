@@ -82,7 +82,7 @@ pub async fn volumes(context: &Context, shop: &str) {
     );
     let stranger = context.create_in_cluster::<PersistentVolume>("stranger", volume()).await;
     for (name, volume) in [("va-own", &own), ("va-stranger", &stranger)] {
-        context.create_in_cluster::<VolumeAttachment>(name, attachment(&volume, &node("n1"))).await;
+        context.create_in_cluster::<VolumeAttachment>(name, attachment(volume, &node("n1"))).await;
     }
     context.create_in_cluster::<StorageClass>("fast", json!({"provisioner": "csi.example.io"})).await;
     context.create_in::<PersistentVolumeClaim>(&context.namespace, claim("z-down", Some(&moved))).await;
