@@ -184,11 +184,11 @@ async fn sec_b5_rules_of_two_bundles_are_refused_or_take_little_memory() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_500_pods_with_3_containers_each_and_20_000_events_all_logs_are_there_and_the_newest_events() {
-    with_namespace("memory-crowd", |context| async move {
+    with_namespace("memory-bulk", |context| async move {
         BulkObjects { pods: 500, containers: 3, bytes: 20_000, events: 20_000 }.put(&context).await;
         let operator = Operator::of(&context).ready().await;
-        context.debug_bundle("crowd", json!({})).await;
-        let held = made(&context, &operator, "crowd").await;
+        context.debug_bundle("bulk", json!({})).await;
+        let held = made(&context, &operator, "bulk").await;
         let logs = held.files.iter().filter(|(path, bytes)| path.ends_with("/current.log") && **bytes > 20_000);
         assert_eq!(logs.count(), 1500);
         let manifest = held.manifest.expect("a bundle has a manifest");

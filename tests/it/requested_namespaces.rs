@@ -60,7 +60,7 @@ async fn of_more_unwell_pods_than_logs_are_read_the_number_is_told() {
 
 #[tokio::test]
 async fn of_more_pods_than_are_followed_in_a_namespace_that_is_named_all_are_listed_and_none_is_said_to_be_beyond() {
-    with_namespace("crowd", |context| async move {
+    with_namespace("bulk-pods", |context| async move {
         let shop = context.workload_namespace("shop").await;
         for n in 0..FOLLOWED + 5 {
             let mut pod = pending(n);
