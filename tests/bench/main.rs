@@ -4,7 +4,7 @@
 #![allow(clippy::cast_precision_loss, reason = "rounded figures for people")]
 #![allow(clippy::panic, reason = "a measurement that cannot be made ends with a sentence, as tests do")]
 
-mod crowd;
+mod bulk_objects;
 mod flood;
 
 use std::{
@@ -22,13 +22,13 @@ use std::{
 use clap::Parser;
 use debugbundle_crd::{DebugBundle, Phase};
 use harness::{
-    Context, Operator,
+    Context, Operator, TestCluster,
     load::{Held, Load},
     operator::OperatorBuilder,
     tools::{self, Tool},
     until,
     usage::{Ran, Usage, measured},
-    with_namespace,
+    with_namespace_on,
 };
 use serde_json::json;
 
@@ -109,17 +109,20 @@ fn main() -> ExitCode {
         good.fetch_and(fine, Ordering::AcqRel);
     };
     runtime.block_on(async {
+        let stand = TestCluster::shared().await;
         if flags.rounds > 0 || flags.two {
-            with_namespace("bench", |context| async move { judge(&many(&context, flags).await) }).await;
+            with_namespace_on(stand, "bench", |context| async move { judge(&many(&context, flags).await) }).await;
         }
         if flags.crowd {
-            with_namespace("crowd", |context| async move { judge(&crowd::crowd(&context).await) }).await;
+            with_namespace_on(stand, "crowd", |context| async move { judge(&bulk_objects::measure(&context).await) })
+                .await;
         }
         if let Some(bundles) = flags.flood {
-            with_namespace("flood", |context| async move { judge(&flood::flood(&context, bundles).await) }).await;
+            with_namespace_on(stand, "flood", |context| async move { judge(&flood::flood(&context, bundles).await) })
+                .await;
         }
         if flags.huge {
-            with_namespace("huge", |context| async move { judge(&huge(&context).await) }).await;
+            with_namespace_on(stand, "huge", |context| async move { judge(&huge(&context).await) }).await;
         }
     });
     if flags.check && !good.load(Ordering::Acquire) {

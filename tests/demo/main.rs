@@ -10,7 +10,7 @@ use std::{
 };
 
 use debugbundle_crd::{DebugBundle, Phase};
-use harness::{Context, Operator, Velero, operator::program, tools, until, with_namespace};
+use harness::{Context, Operator, TestCluster, Velero, operator::program, tools, until, with_namespace_on};
 use kube::{ResourceExt as _, api::DynamicObject};
 use serde_json::json;
 
@@ -29,7 +29,9 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     match runtime {
         Ok(runtime) => {
-            runtime.block_on(with_namespace("velero", |context| run(context, keep)));
+            runtime.block_on(async {
+                with_namespace_on(TestCluster::shared().await, "velero", |context| run(context, keep)).await;
+            });
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use kube::ResourceExt as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::{Context, schema, until};
@@ -42,6 +42,11 @@ pub struct Absent {
     pub why: String,
 }
 
+/// The spec of a DebugBundle about this target.
+pub fn spec_about(kind: &str, name: &str) -> Value {
+    json!({"target": {"kind": kind, "name": name}})
+}
+
 impl Context {
     /// Waits until a DebugBundle has ended, in any phase.
     pub async fn until_bundle_ended(&self, name: &str) -> DebugBundleStatus {
@@ -56,6 +61,14 @@ impl Context {
             }
         })
         .await
+    }
+
+    /// Creates a DebugBundle with this spec, waits for its end, and downloads it.
+    pub async fn bundle(&self, name: &str, spec: Value) -> (DebugBundleStatus, Unpacked) {
+        self.debug_bundle(name, spec).await;
+        let status = self.until_bundle_ended(name).await;
+        let unpacked = self.download(&status).await;
+        (status, unpacked)
     }
 
     /// Downloads a finished DebugBundle through the URL in its status, as a person would.
@@ -153,6 +166,11 @@ impl Unpacked {
     /// The items of a List.
     pub fn items(&self, path: &str) -> Vec<Value> {
         array(&self.yaml(path)["items"]).cloned().collect()
+    }
+
+    /// The names in the List of a namespace's objects, such as `core/pods`.
+    pub fn names_in(&self, namespace: &str, kind: &str) -> Vec<String> {
+        self.names(&format!("namespaces/{namespace}/{kind}.yaml"))
     }
 
     /// The names in a List, sorted.

@@ -21,12 +21,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::kubelet::{LogScript, Reach};
+use crate::kubelet::{KubeletPort, LogScript};
 use crate::objects::PodBuilder;
 use crate::process::tail;
 use crate::s3::{Bucket, REGION};
 use crate::stand::{Account, random_token};
-use crate::{TestCluster, until};
+use crate::velero_objects::{VeleroObject, backup_storage_location, velero_resource};
+use crate::{TestCluster, packages, until};
 
 /// The prefix of each test's BackupStorageLocation `default` in its bucket.
 pub const PREFIX: &str = "team-a";
@@ -47,10 +48,12 @@ pub struct Context {
     pub(crate) read_directly: AtomicBool,
     /// API groups whose kinds the account may read here beyond the shipped roles.
     pub(crate) further: Mutex<Vec<String>>,
+    /// Cluster-scoped objects that the end of the test deletes.
+    pub(crate) cluster_objects: Mutex<Vec<(ApiResource, String)>>,
 }
 
 /// Runs a test in a namespace of its own, and removes everything afterwards. If the test panics, it prints the
-/// namespace's state first.
+/// namespace's state first. The first call checks that the machine has [what the tests need](packages).
 ///
 /// The namespace holds what `velero install` leaves, except a running server: Deployment `velero` (no replicas), Secret
 /// `cloud-credentials`, BackupStorageLocation `default` (Available, prefix [`PREFIX`]).
@@ -59,10 +62,11 @@ where
     F: FnOnce(Arc<Context>) -> T,
     T: Future<Output = ()>,
 {
+    packages::required().await;
     with_namespace_on(TestCluster::shared().await, name, test).await;
 }
 
-/// [`with_namespace`] on a stand other than the shared one.
+/// [`with_namespace`] on a given stand, for programs that need its servers alone, and for tests on a stand of their own.
 pub async fn with_namespace_on<F, T>(stand: &'static TestCluster, name: &str, test: F)
 where
     F: FnOnce(Arc<Context>) -> T,
@@ -97,6 +101,7 @@ impl Context {
             bucket,
             shipped: OnceCell::new(),
             further: Mutex::default(),
+            cluster_objects: Mutex::default(),
             read_directly: AtomicBool::default(),
         };
         context.install_velero().await;
@@ -133,24 +138,17 @@ impl Context {
             },
         }))
         .await;
-        let mut location = self.location("default", PREFIX);
-        location["spec"]["default"] = true.into();
-        location["status"] = json!({"phase": "Available", "lastValidationTime": Timestamp::now()});
-        self.create_velero("BackupStorageLocation", location).await;
+        let location = self.location("default", PREFIX).spec("default", true).phase("Available");
+        self.create_velero(location.status("lastValidationTime", Timestamp::now().to_string())).await;
     }
 
-    /// A BackupStorageLocation in this test's bucket, to be changed and passed to
-    /// [`create_velero`](Self::create_velero).
-    pub fn location(&self, name: &str, prefix: &str) -> Value {
-        json!({
-            "metadata": {"name": name},
-            "spec": {
-                "provider": "aws",
-                "objectStorage": {"bucket": self.bucket.name, "prefix": prefix},
-                "credential": {"name": "cloud-credentials", "key": "cloud"},
-                "config": {"region": REGION, "s3ForcePathStyle": "true", "s3Url": self.stand.s3.endpoint()},
-            },
-        })
+    /// A BackupStorageLocation in this test's bucket, with the credential that the installation has.
+    pub fn location(&self, name: &str, prefix: &str) -> VeleroObject {
+        backup_storage_location(name, &self.bucket.name, prefix)
+            .spec("credential", json!({"name": "cloud-credentials", "key": "cloud"}))
+            .config("region", REGION)
+            .config("s3ForcePathStyle", "true")
+            .config("s3Url", self.stand.s3.endpoint())
     }
 
     /// Resources of this namespace.
@@ -164,8 +162,7 @@ impl Context {
 
     /// Velero's resources of this namespace, by kind.
     pub fn velero_api(&self, kind: &str) -> Api<DynamicObject> {
-        let version = if matches!(kind, "DataUpload" | "DataDownload") { "v2alpha1" } else { "v1" };
-        Api::namespaced_with(self.client.clone(), &self.namespace, &velero_resource(version, kind))
+        Api::namespaced_with(self.client.clone(), &self.namespace, &velero_resource(kind))
     }
 
     /// Creates an object of this namespace from JSON.
@@ -178,14 +175,17 @@ impl Context {
         self.api::<K>().create(&PostParams::default(), &object).await.unwrap_or_else(|error| panic!("create: {error}"))
     }
 
-    /// Creates one of Velero's objects from JSON. Its kinds have no status subresource, so a given status is stored.
-    pub async fn create_velero(&self, kind: &str, mut object: Value) -> DynamicObject {
-        let version = if matches!(kind, "DataUpload" | "DataDownload") { "v2alpha1" } else { "v1" };
-        object["apiVersion"] = format!("velero.io/{version}").into();
-        object["kind"] = kind.into();
-        let object = serde_json::from_value(object).expect("an object");
+    /// Creates one of Velero's objects. Its kinds have no status subresource, so a given status is stored.
+    pub async fn create_velero(&self, object: VeleroObject) -> DynamicObject {
+        let kind = object.kind();
+        let object = serde_json::from_value(object.manifest()).expect("an object");
         let created = self.velero_api(kind).create(&PostParams::default(), &object).await;
         created.unwrap_or_else(|error| panic!("create {kind}: {error}"))
+    }
+
+    /// Brings one of Velero's objects into this phase.
+    pub async fn set_velero_phase(&self, kind: &str, name: &str, phase: &str) {
+        self.patch_velero(kind, name, json!({"status": {"phase": phase}})).await;
     }
 
     /// Merges a change into one of Velero's objects, its status included.
@@ -205,13 +205,13 @@ impl Context {
 
     /// A scripted node of this test's own; returns its name.
     pub async fn node(&self, name: &str) -> String {
-        self.node_that_is(name, Reach::Open).await
+        self.node_that_is(name, KubeletPort::Open).await
     }
 
     /// A node whose kubelet is closed or silent; returns its name.
-    pub async fn node_that_is(&self, name: &str, reach: Reach) -> String {
+    pub async fn node_that_is(&self, name: &str, port: KubeletPort) -> String {
         let name = format!("{}-{name}", self.namespace);
-        self.stand.add_node(&name, reach).await;
+        self.stand.add_node(&name, port).await;
         name
     }
 
@@ -331,11 +331,10 @@ impl Context {
         let spaces: Api<Namespace> = Api::all(self.client.clone());
         let nodes: Api<Node> = Api::all(self.client.clone());
         let own = |name: &str| name == self.namespace || name.starts_with(&format!("{}-", self.namespace));
-        for space in spaces.list(&ListParams::default()).await.into_iter().flatten() {
-            if own(&space.name_any()) {
-                delete_namespace(&self.client, &space.name_any()).await;
-            }
-        }
+        let found = spaces.list_metadata(&ListParams::default()).await.into_iter().flatten();
+        let found: Vec<String> = found.map(|space| space.name_any()).filter(|name| own(name)).collect();
+        futures::future::join_all(found.iter().map(|name| delete_namespace(&self.client, name))).await;
+        self.delete_cluster_objects().await;
         for node in nodes.list_metadata(&ListParams::default()).await.into_iter().flatten() {
             if own(&node.name_any()) {
                 let _ = nodes.delete(&node.name_any(), &DeleteParams::default()).await;
@@ -347,38 +346,23 @@ impl Context {
     }
 }
 
-fn velero_resource(version: &str, kind: &str) -> ApiResource {
-    let plural = match kind {
-        "BackupRepository" => "backuprepositories".to_owned(),
-        kind => format!("{}s", kind.to_lowercase()),
-    };
-    ApiResource {
-        group: "velero.io".to_owned(),
-        version: version.to_owned(),
-        api_version: format!("velero.io/{version}"),
-        kind: kind.to_owned(),
-        plural,
-    }
-}
-
 /// Kinds that a test may leave behind and that may still be watched or have finalizers.
-const LEFTOVERS: [(&str, &str); 9] = [
-    ("v1", "Backup"),
-    ("v1", "Restore"),
-    ("v1", "PodVolumeBackup"),
-    ("v1", "PodVolumeRestore"),
-    ("v1", "DownloadRequest"),
-    ("v1", "BackupStorageLocation"),
-    ("v1", "BackupRepository"),
-    ("v2alpha1", "DataUpload"),
-    ("v2alpha1", "DataDownload"),
+const LEFTOVERS: [&str; 9] = [
+    "Backup",
+    "Restore",
+    "PodVolumeBackup",
+    "PodVolumeRestore",
+    "DownloadRequest",
+    "BackupStorageLocation",
+    "BackupRepository",
+    "DataUpload",
+    "DataDownload",
 ];
 
 async fn delete_namespace(client: &Client, name: &str) {
     let ours: Api<DynamicObject> = Api::namespaced_with(client.clone(), name, &ApiResource::erase::<DebugBundle>(&()));
     let pods = Api::namespaced_with(client.clone(), name, &ApiResource::erase::<Pod>(&()));
-    let veleros =
-        LEFTOVERS.map(|(version, kind)| Api::namespaced_with(client.clone(), name, &velero_resource(version, kind)));
+    let veleros = LEFTOVERS.map(|kind| Api::namespaced_with(client.clone(), name, &velero_resource(kind)));
     let emptied = [ours, pods].into_iter().chain(veleros).map(empty);
     futures::future::join_all(emptied).await;
     let spaces: Api<Namespace> = Api::all(client.clone());

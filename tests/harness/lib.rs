@@ -1,11 +1,12 @@
 //! The stands that the tests run on: real servers, a scripted kubelet, and helpers to describe their state. The tests
 //! themselves are in `it/`.
 //!
+//! * [`packages`] installs the programs that the tests take from the system.
 //! * [`tools`] finds or builds the pinned servers; [`process`] runs them so that nothing outlives the tests.
 //! * [`stand`] is etcd, a kube-apiserver, an S3 and the [`kubelet`]: one per test process, shared by its tests, and
 //!   one more for tests that would disturb the others.
 //! * [`context`] gives each test a namespace, a bucket and a Velero installation without a server; [`objects`] are
-//!   what it puts there.
+//!   what it puts there, and [`velero_objects`] Velero's own.
 //! * [`velero`] adds the real server, and recipes that bring Backups and Restores into each phase.
 //! * [`operator`] runs our own program as a process of its own, and kills it; [`shipped`] grants it the shipped
 //!   permissions, and [`rights`] compares its calls with them. [`bundle`] reads the result and compares its manifest
@@ -14,7 +15,7 @@
 //! * [`proxy`] stands before the object store and disturbs its connections on demand.
 //! * [`forward_proxy`] is a proxy as admins have them between a cluster and the internet.
 //! * [`readers`] are the programs that people read bundles with; [`python`] installs those that are Python packages.
-//! * [`load`] is many pods with long logs, [`crowd`] very many small objects; [`usage`] measures a process.
+//! * [`load`] is many pods with long logs, [`bulk_objects`] very many small objects; [`usage`] measures a process.
 //! * [`until`](fn@until) waits for a condition, with a limit.
 
 #![allow(
@@ -25,15 +26,17 @@
 )]
 
 mod admission;
+pub mod bulk_objects;
 pub mod bundle;
 pub mod context;
 mod crds;
-pub mod crowd;
+mod creation;
 pub mod forward_proxy;
 pub mod kubelet;
 pub mod load;
 pub mod objects;
 pub mod operator;
+pub mod packages;
 pub mod process;
 pub mod proxy;
 pub mod python;
@@ -43,13 +46,14 @@ pub mod s3;
 pub mod s3_proxy;
 pub mod schema;
 pub mod shipped;
-pub mod silent;
+pub mod silent_server;
 pub mod stand;
 mod tls;
 pub mod tools;
 mod until;
 pub mod usage;
 pub mod velero;
+pub mod velero_objects;
 
 pub use context::{Context, with_namespace, with_namespace_on};
 pub use kubelet::{Growing, LogScript};

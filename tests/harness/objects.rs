@@ -23,13 +23,13 @@ pub struct PodBuilder {
 #[derive(Clone, Debug)]
 struct Container {
     name: String,
-    place: Place,
+    kind: ContainerKind,
     restarts: u32,
-    state: State,
+    state: ContainerState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum ContainerKind {
     Init,
     Sidecar,
     Main,
@@ -37,7 +37,7 @@ enum Place {
 }
 
 #[derive(Clone, Debug)]
-enum State {
+enum ContainerState {
     Running,
     Waiting(String, String),
     Terminated(i32),
@@ -86,25 +86,25 @@ impl PodBuilder {
     /// With a running container.
     #[must_use]
     pub fn with_container(self, name: &str) -> Self {
-        self.with(name, Place::Main, State::Running)
+        self.with(name, ContainerKind::Main, ContainerState::Running)
     }
 
     /// With an init container that ended well.
     #[must_use]
     pub fn with_init(self, name: &str) -> Self {
-        self.with(name, Place::Init, State::Terminated(0))
+        self.with(name, ContainerKind::Init, ContainerState::Terminated(0))
     }
 
     /// With a running sidecar: an init container that is restarted for ever.
     #[must_use]
     pub fn with_sidecar(self, name: &str) -> Self {
-        self.with(name, Place::Sidecar, State::Running)
+        self.with(name, ContainerKind::Sidecar, ContainerState::Running)
     }
 
     /// With a running ephemeral container.
     #[must_use]
     pub fn with_ephemeral(self, name: &str) -> Self {
-        self.with(name, Place::Ephemeral, State::Running)
+        self.with(name, ContainerKind::Ephemeral, ContainerState::Running)
     }
 
     /// With an emptyDir volume, mounted by its containers.
@@ -124,14 +124,14 @@ impl PodBuilder {
     /// The last-named container waits, for instance with `CrashLoopBackOff` or `ImagePullBackOff`.
     #[must_use]
     pub fn waiting(mut self, reason: &str, message: &str) -> Self {
-        self.last().state = State::Waiting(reason.to_owned(), message.to_owned());
+        self.last().state = ContainerState::Waiting(reason.to_owned(), message.to_owned());
         self
     }
 
     /// The last-named container has ended with this code.
     #[must_use]
     pub fn terminated(mut self, code: i32) -> Self {
-        self.last().state = State::Terminated(code);
+        self.last().state = ContainerState::Terminated(code);
         self
     }
 
@@ -142,21 +142,26 @@ impl PodBuilder {
         self
     }
 
-    fn with(mut self, name: &str, place: Place, state: State) -> Self {
-        self.containers.push(Container { name: name.to_owned(), place, restarts: 0, state });
+    fn with(mut self, name: &str, kind: ContainerKind, state: ContainerState) -> Self {
+        self.containers.push(Container { name: name.to_owned(), kind, restarts: 0, state });
         self
     }
 
     fn last(&mut self) -> &mut Container {
         if self.containers.is_empty() {
             let name = self.name.clone();
-            self.containers.push(Container { name, place: Place::Main, restarts: 0, state: State::Running });
+            self.containers.push(Container {
+                name,
+                kind: ContainerKind::Main,
+                restarts: 0,
+                state: ContainerState::Running,
+            });
         }
         self.containers.last_mut().expect("there is one now")
     }
 
     fn finished(mut self) -> Self {
-        if !self.containers.iter().any(|container| container.place == Place::Main) {
+        if !self.containers.iter().any(|container| container.kind == ContainerKind::Main) {
             let name = self.name.clone();
             self = self.with_container(&name);
         }
@@ -168,11 +173,11 @@ impl PodBuilder {
         let this = self.clone().finished();
         let mounts: Vec<_> =
             this.volumes.iter().map(|name| json!({"name": name, "mountPath": format!("/{name}")})).collect();
-        let spec = |places: &[Place]| -> Vec<Value> {
-            let of_place = this.containers.iter().filter(|container| places.contains(&container.place));
-            let specs = of_place.map(|container| {
+        let spec = |kinds: &[ContainerKind]| -> Vec<Value> {
+            let of_kind = this.containers.iter().filter(|container| kinds.contains(&container.kind));
+            let specs = of_kind.map(|container| {
                 let mut spec = json!({"name": container.name, "image": IMAGE, "volumeMounts": mounts});
-                if container.place == Place::Sidecar {
+                if container.kind == ContainerKind::Sidecar {
                     spec["restartPolicy"] = "Always".into();
                 }
                 spec
@@ -184,8 +189,8 @@ impl PodBuilder {
             "metadata": {"name": this.name, "labels": this.labels, "annotations": this.annotations},
             "spec": {
                 "nodeName": this.node,
-                "containers": spec(&[Place::Main]),
-                "initContainers": spec(&[Place::Init, Place::Sidecar]),
+                "containers": spec(&[ContainerKind::Main]),
+                "initContainers": spec(&[ContainerKind::Init, ContainerKind::Sidecar]),
                 "volumes": volumes,
                 "terminationGracePeriodSeconds": 0,
             },
@@ -195,7 +200,8 @@ impl PodBuilder {
 
     /// Ephemeral containers, which can only be added to an existing pod.
     pub(crate) fn ephemeral(&self) -> Option<Value> {
-        let names: Vec<_> = self.containers.iter().filter(|c| c.place == Place::Ephemeral).map(|c| &c.name).collect();
+        let names: Vec<_> =
+            self.containers.iter().filter(|c| c.kind == ContainerKind::Ephemeral).map(|c| &c.name).collect();
         let containers: Vec<_> = names.iter().map(|name| json!({"name": name, "image": IMAGE})).collect();
         (!containers.is_empty()).then(|| json!({"spec": {"ephemeralContainers": containers}}))
     }
@@ -203,15 +209,20 @@ impl PodBuilder {
     /// The status that the kubelet would report.
     pub(crate) fn status(&self, now: Timestamp) -> Value {
         let this = self.clone().finished();
-        let statuses = |places: &[Place]| -> Vec<Value> {
-            let of_place = this.containers.iter().filter(|container| places.contains(&container.place));
-            of_place.map(|container| container.status(now)).collect()
+        let statuses = |kinds: &[ContainerKind]| -> Vec<Value> {
+            let of_kind = this.containers.iter().filter(|container| kinds.contains(&container.kind));
+            of_kind.map(|container| container.status(now)).collect()
         };
-        let waits_in_init =
-            this.containers.iter().any(|c| c.place == Place::Init && !matches!(c.state, State::Terminated(0)));
+        let waits_in_init = this
+            .containers
+            .iter()
+            .any(|c| c.kind == ContainerKind::Init && !matches!(c.state, ContainerState::Terminated(0)));
         let ready = !waits_in_init
             && this.pending.is_none()
-            && this.containers.iter().all(|c| c.place != Place::Main || matches!(c.state, State::Running));
+            && this
+                .containers
+                .iter()
+                .all(|c| c.kind != ContainerKind::Main || matches!(c.state, ContainerState::Running));
         let flag = |yes| if yes { "True" } else { "False" };
         let mut scheduled = json!({
             "type": "PodScheduled", "status": flag(this.pending.is_none()), "lastTransitionTime": now,
@@ -225,9 +236,9 @@ impl PodBuilder {
             "phase": phase,
             "startTime": now,
             "conditions": [scheduled, {"type": "Ready", "status": flag(ready), "lastTransitionTime": now}],
-            "initContainerStatuses": statuses(&[Place::Init, Place::Sidecar]),
-            "containerStatuses": statuses(&[Place::Main]),
-            "ephemeralContainerStatuses": statuses(&[Place::Ephemeral]),
+            "initContainerStatuses": statuses(&[ContainerKind::Init, ContainerKind::Sidecar]),
+            "containerStatuses": statuses(&[ContainerKind::Main]),
+            "ephemeralContainerStatuses": statuses(&[ContainerKind::Ephemeral]),
         }})
     }
 }
@@ -251,11 +262,11 @@ const IMAGE: &str = "registry.invalid/shop:1";
 impl Container {
     fn status(&self, now: Timestamp) -> Value {
         let state = match &self.state {
-            State::Running => json!({"running": {"startedAt": now}}),
-            State::Waiting(reason, message) => {
+            ContainerState::Running => json!({"running": {"startedAt": now}}),
+            ContainerState::Waiting(reason, message) => {
                 json!({"waiting": {"reason": reason, "message": message}})
             }
-            State::Terminated(code) => {
+            ContainerState::Terminated(code) => {
                 let reason = if *code == 0 { "Completed" } else { "Error" };
                 json!({"terminated": {"exitCode": code, "reason": reason, "startedAt": now, "finishedAt": now}})
             }
@@ -266,7 +277,7 @@ impl Container {
             "image": IMAGE,
             "imageID": "",
             "containerID": format!("scripted://{}", self.name),
-            "ready": matches!(self.state, State::Running),
+            "ready": matches!(self.state, ContainerState::Running),
             "restartCount": self.restarts,
             "state": state,
             "lastState": if self.restarts > 0 { json!({"terminated": before}) } else { json!({}) },

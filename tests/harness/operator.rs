@@ -214,7 +214,7 @@ fn build() -> Result<PathBuf, String> {
         Some(other) => other,
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let _telling = Telling::begin(began);
+    let _progress = BuildProgress::begin(began);
     let output = Command::new(cargo)
         // The whole workspace, so that its features are resolved as for the tests and nothing is built twice.
         .args(["build", "--locked", "--workspace"])
@@ -235,9 +235,9 @@ fn build() -> Result<PathBuf, String> {
 }
 
 /// Says every ten seconds that the build goes on, until it is dropped.
-struct Telling(Option<std::sync::mpsc::Sender<()>>);
+struct BuildProgress(Option<std::sync::mpsc::Sender<()>>);
 
-impl Telling {
+impl BuildProgress {
     fn begin(began: Instant) -> Self {
         let (end, ended) = std::sync::mpsc::channel::<()>();
         std::thread::spawn(move || {
@@ -252,7 +252,7 @@ impl Telling {
     }
 }
 
-impl Drop for Telling {
+impl Drop for BuildProgress {
     fn drop(&mut self) {
         self.0.take();
     }

@@ -1,5 +1,6 @@
 //! Readers that are Python packages: installed once by pip into the cache of tools, at the versions and digests of
-//! `tests/tools/<name>/requirements.txt`. Python and pip themselves are the system's.
+//! `tests/tools/<name>/requirements.txt`. Python and pip themselves are the system's,
+//! see [`packages`](crate::packages).
 
 use std::fs::{self, File};
 use std::io;
@@ -12,6 +13,7 @@ use crate::tools::{cache_folder, say};
 
 /// The folder for `PYTHONPATH`. The first call installs the packages, which takes seconds.
 pub fn packages(name: &str) -> PathBuf {
+    crate::packages::require();
     let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools").join(name).join("requirements.txt");
     let text = fs::read(&requirements).unwrap_or_else(|error| panic!("{}: {error}", requirements.display()));
     let digest = Sha256::new().chain_update(text).chain_update(version()).finalize();
@@ -28,9 +30,7 @@ pub fn packages(name: &str) -> PathBuf {
 /// A wheel may support only one version of Python.
 fn version() -> Vec<u8> {
     let asked = Command::new("python3").args(["-c", "import sys; print(sys.version_info[:2], sys.platform)"]).output();
-    asked
-        .unwrap_or_else(|error| panic!("python3 cannot be run ({error}); install it with: apt-get install python3"))
-        .stdout
+    asked.unwrap_or_else(|error| panic!("python3 cannot be run: {error}")).stdout
 }
 
 fn install(requirements: &Path, cache: &Path, name: &str, home: &Path) -> io::Result<()> {
@@ -50,9 +50,6 @@ fn install(requirements: &Path, cache: &Path, name: &str, home: &Path) -> io::Re
         .args([&unfinished, Path::new("--requirement"), requirements])
         .output()?;
     let said = String::from_utf8_lossy(&ended.stderr);
-    assert!(
-        ended.status.success(),
-        "pip cannot install {name}; without pip: apt-get install python3-pip. It said: {said}"
-    );
+    assert!(ended.status.success(), "pip cannot install {name}: {said}");
     fs::rename(&unfinished, home)
 }

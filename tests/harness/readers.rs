@@ -1,5 +1,4 @@
-//! Public programs that read a bundle: each must see the same files with the same digests. A reader that is not
-//! installed fails the test.
+//! Public programs that read a bundle: each must see the same files with the same digests. [`packages`] installs them.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +15,7 @@ use debugbundle_format::manifest::ManifestView;
 use flate2::read::GzDecoder;
 use sha2::{Digest as _, Sha256};
 
-use crate::schema;
+use crate::{packages, schema};
 
 /// A bundle on disk, and its expected content.
 #[derive(Debug)]
@@ -114,16 +113,16 @@ pub fn manifest_of(file: &Path) -> Vec<u8> {
 
 /// Tests the checksum.
 pub fn gzip(archive: &Archive) {
-    run("gzip", "gzip", &["-t", &archive.path()]);
+    run("gzip", &["-t", &archive.path()]);
 }
 
 /// Unpacks without warnings, and lists: the root first, each directory once and before its files, no unusual modes.
 pub fn gnu_tar(archive: &Archive) {
     let to = archive.fresh("gnu");
-    let out = run("tar", "tar", &["-xzf", &archive.path(), "-C", &to.display().to_string()]);
+    let out = run("tar", &["-xzf", &archive.path(), "-C", &to.display().to_string()]);
     assert!(out.stderr.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
     archive.is(unpacked(&to));
-    let listing = run("tar", "tar", &["-tvzf", &archive.path(), "--numeric-owner", "--utc"]);
+    let listing = run("tar", &["-tvzf", &archive.path(), "--numeric-owner", "--utc"]);
     let listing = String::from_utf8_lossy(&listing.stdout).into_owned();
     let mut dirs = Vec::new();
     for (i, line) in listing.lines().enumerate() {
@@ -145,7 +144,7 @@ pub fn gnu_tar(archive: &Archive) {
 /// Unpacks without warnings.
 pub fn bsdtar(archive: &Archive) {
     let to = archive.fresh("bsd");
-    let out = run("bsdtar", "libarchive-tools", &["-xzf", &archive.path(), "-C", &to.display().to_string()]);
+    let out = run("bsdtar", &["-xzf", &archive.path(), "-C", &to.display().to_string()]);
     assert!(out.stderr.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
     archive.is(unpacked(&to));
 }
@@ -153,7 +152,7 @@ pub fn bsdtar(archive: &Archive) {
 /// Unpacks.
 pub fn busybox(archive: &Archive) {
     let to = archive.fresh("busybox");
-    run("busybox", "busybox", &["tar", "-xzf", &archive.path(), "-C", &to.display().to_string()]);
+    run("busybox", &["tar", "-xzf", &archive.path(), "-C", &to.display().to_string()]);
     archive.is(unpacked(&to));
 }
 
@@ -169,12 +168,12 @@ pub fn python_stream(archive: &Archive) {
 
 fn by_python(archive: &Archive, mode: &str, folder: &str) {
     let to = archive.fresh(folder).display().to_string();
-    archive.is(listed(&run("python3", "python3", &[&script("list.py"), mode, &archive.path(), &to])));
+    archive.is(listed(&run("python3", &[&script("list.py"), mode, &archive.path(), &to])));
 }
 
 /// `archive/tar` and `compress/gzip`.
 pub fn go(archive: &Archive) {
-    archive.is(listed(&run("go", "golang-go", &["run", &script("list.go"), &archive.path()])));
+    archive.is(listed(&run("go", &["run", &script("list.go"), &archive.path()])));
 }
 
 /// Chromium's view of a page after its scripts have run. Its profile lies beside the page.
@@ -185,7 +184,7 @@ pub fn shown(page: &Path) -> String {
     let flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--virtual-time-budget=60000"];
     let args: Vec<&str> =
         quiet.into_iter().chain(flags).chain([profile.as_str(), "--dump-dom", url.as_str()]).collect();
-    String::from_utf8_lossy(&run("chromium", "chromium", &args).stdout).into_owned()
+    String::from_utf8_lossy(&run("chromium", &args).stdout).into_owned()
 }
 
 /// A page in Chromium, with its `DecompressionStream`: the whole archive, and the manifest by its offset.
@@ -205,7 +204,7 @@ pub fn chromium(archive: &Archive) {
 
 /// Node's `DecompressionStream`: the whole archive, and the manifest by its offset.
 pub fn node(archive: &Archive) {
-    let out = run("node", "nodejs", &[&script("node.mjs"), &archive.path()]);
+    let out = run("node", &[&script("node.mjs"), &archive.path()]);
     let (tar, manifest) = out.stdout.split_at(64);
     let mut plain = Vec::new();
     GzDecoder::new(archive.open()).read_to_end(&mut plain).expect("gzip");
@@ -230,12 +229,10 @@ pub fn rust(archive: &Archive) {
     archive.is(found);
 }
 
-/// Runs a reader, which must be installed and must succeed.
-fn run(program: &str, package: &str, args: &[&str]) -> Output {
-    let out = Command::new(program)
-        .args(args)
-        .output()
-        .unwrap_or_else(|e| panic!("{program} cannot be run ({e}); install it with: apt-get install {package}"));
+/// Runs a reader, which must succeed.
+fn run(program: &str, args: &[&str]) -> Output {
+    packages::require();
+    let out = Command::new(program).args(args).output().unwrap_or_else(|e| panic!("{program} cannot be run: {e}"));
     let said = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success(), "{program} {args:?} failed: {said}");
     out

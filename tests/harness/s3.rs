@@ -1,5 +1,6 @@
 //! The stand's object store (versitygw): a bucket per test, and an independent client to look into it.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use aws_sdk_s3::Client;
@@ -7,6 +8,7 @@ use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, RequestChecksumCa
 use aws_sdk_s3::error::DisplayErrorContext;
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::primitives::ByteStream;
+use flate2::{Compression, write::GzEncoder};
 
 /// The region that the store answers to.
 pub const REGION: &str = "us-east-1";
@@ -78,7 +80,7 @@ impl S3 {
     /// Makes a bucket.
     pub async fn create_bucket(&self, name: &str) -> Bucket {
         let client = self.client(&self.root);
-        client.create_bucket().bucket(name).send().await.unwrap_or_else(|error| told("create bucket", &error));
+        client.create_bucket().bucket(name).send().await.unwrap_or_else(|error| fail("create bucket", &error));
         Bucket { name: name.to_owned(), folder: self.folder.join(name), client }
     }
 
@@ -120,7 +122,7 @@ impl Bucket {
         let mut pages = self.client.list_objects_v2().bucket(&self.name).prefix(prefix).into_paginator().send();
         let mut keys = Vec::new();
         while let Some(page) = pages.next().await {
-            let page = page.unwrap_or_else(|error| told("list objects", &error));
+            let page = page.unwrap_or_else(|error| fail("list objects", &error));
             keys.extend(page.contents().iter().filter_map(|object| object.key().map(str::to_owned)));
         }
         keys.sort_unstable();
@@ -130,7 +132,7 @@ impl Bucket {
     /// The uploads that were begun and not ended.
     pub async fn unfinished(&self) -> Vec<Unfinished> {
         let page = self.client.list_multipart_uploads().bucket(&self.name).send().await;
-        let page = page.unwrap_or_else(|error| told("list multipart uploads", &error));
+        let page = page.unwrap_or_else(|error| fail("list multipart uploads", &error));
         let uploads = page.uploads().iter().map(|upload| Unfinished {
             key: upload.key().unwrap_or_default().to_owned(),
             upload_id: upload.upload_id().unwrap_or_default().to_owned(),
@@ -143,7 +145,7 @@ impl Bucket {
         match self.client.get_object().bucket(&self.name).key(key).send().await {
             Ok(object) => Some(object.body.collect().await.expect("the body arrives").to_vec()),
             Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => None,
-            Err(error) => told("get", &error),
+            Err(error) => fail("get", &error),
         }
     }
 
@@ -151,13 +153,20 @@ impl Bucket {
     pub async fn put(&self, key: &str, body: impl Into<Vec<u8>>) {
         let body = ByteStream::from(body.into());
         let put = self.client.put_object().bucket(&self.name).key(key).body(body).send().await;
-        put.unwrap_or_else(|error| told("put", &error));
+        put.unwrap_or_else(|error| fail("put", &error));
+    }
+
+    /// Writes an object compressed, as Velero stores its files.
+    pub async fn put_gzipped(&self, key: &str, body: impl AsRef<[u8]>) {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(body.as_ref()).expect("memory");
+        self.put(key, gzip.finish().expect("memory")).await;
     }
 
     /// Deletes an object.
     pub async fn delete(&self, key: &str) {
         let deleted = self.client.delete_object().bucket(&self.name).key(key).send().await;
-        deleted.unwrap_or_else(|error| told("delete", &error));
+        deleted.unwrap_or_else(|error| fail("delete", &error));
     }
 
     /// Allows a user these actions (`s3:GetObject`, …) in this bucket, and nothing else.
@@ -176,10 +185,10 @@ impl Bucket {
         }
         let policy = serde_json::json!({"Statement": statements}).to_string();
         let put = self.client.put_bucket_policy().bucket(&self.name).policy(policy).send().await;
-        put.unwrap_or_else(|error| told("put bucket policy", &error));
+        put.unwrap_or_else(|error| fail("put bucket policy", &error));
     }
 }
 
-fn told<T>(what: &str, error: &(impl std::error::Error + 'static)) -> T {
+fn fail<T>(what: &str, error: &(impl std::error::Error + 'static)) -> T {
     panic!("{what}: {}", DisplayErrorContext(error))
 }

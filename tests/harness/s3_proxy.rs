@@ -49,15 +49,15 @@ impl Seen {
     }
 }
 
-/// What is done to a request.
+/// How a request is disturbed.
 #[derive(Clone)]
-pub enum Deed {
+pub enum S3Fault {
     /// Skips the store; answers this status and this S3 error code.
     Refuse(u16, &'static str),
     /// Skips the store; answers this status, this S3 error code and this message.
-    Say(u16, String, String),
+    RefuseWith(u16, String, String),
     /// Skips the store; refuses the request's time by a clock that is this many seconds ahead of ours.
-    AnotherTime(i64),
+    ClockSkew(i64),
     /// The request waits until the test gives a permit; then it goes to the store.
     Hold(Arc<Semaphore>),
     /// Skips the store; resets the connection in the middle of the request's body.
@@ -65,15 +65,15 @@ pub enum Deed {
     /// The store executes the request, and its response is lost.
     LoseReply,
     /// The store executes the request, and its response is replaced by this status and this S3 error code.
-    Belie(u16, &'static str),
+    RefuseAfter(u16, &'static str),
     /// The store executes the request; then this function runs, then the response is sent.
-    Then(Arc<dyn Fn() + Send + Sync>),
+    RunAfter(Arc<dyn Fn() + Send + Sync>),
 }
 
 struct Rule {
     left: usize,
     applies: Box<dyn Fn(&Seen) -> bool + Send + Sync>,
-    deed: Deed,
+    fault: S3Fault,
 }
 
 #[derive(Default)]
@@ -156,8 +156,8 @@ impl S3Proxy {
     }
 
     /// Treats the next `times` requests that match `applies` this way; of several rules the first counts.
-    pub fn next(&self, times: usize, applies: impl Fn(&Seen) -> bool + Send + Sync + 'static, deed: Deed) {
-        lock(&self.state.rules).push(Rule { left: times, applies: Box::new(applies), deed });
+    pub fn next(&self, times: usize, applies: impl Fn(&Seen) -> bool + Send + Sync + 'static, fault: S3Fault) {
+        lock(&self.state.rules).push(Rule { left: times, applies: Box::new(applies), fault });
     }
 
     /// How often rules can still apply, in total: 0 means that every fault was met.
@@ -242,14 +242,14 @@ async fn handle(
         headers: head.headers.clone(),
         bytes: 0,
     };
-    let deed = {
+    let fault = {
         let mut rules = lock(&state.rules);
         rules.iter_mut().find(|rule| rule.left > 0 && (rule.applies)(&seen)).map(|rule| {
             rule.left -= 1;
-            rule.deed.clone()
+            rule.fault.clone()
         })
     };
-    if matches!(deed, Some(Deed::Reset)) {
+    if matches!(fault, Some(S3Fault::Reset)) {
         // The rest of the body is never read, so the client gets a reset while it sends.
         let _ = body.frame().await;
         lock(&state.seen).push(seen);
@@ -258,20 +258,20 @@ async fn handle(
     let body = body.collect().await.map_err(|_| Broken)?.to_bytes();
     seen.bytes = body.len();
     lock(&state.seen).push(seen);
-    if let Some(Deed::Refuse(status, code)) = deed {
+    if let Some(S3Fault::Refuse(status, code)) = fault {
         return Ok(refusal(status, code, "said by the test"));
     }
-    if let Some(Deed::Say(status, code, words)) = &deed {
+    if let Some(S3Fault::RefuseWith(status, code, words)) = &fault {
         return Ok(refusal(*status, code, words));
     }
-    if let Some(Deed::AnotherTime(ahead)) = deed {
+    if let Some(S3Fault::ClockSkew(ahead)) = fault {
         let mut answer = refusal(403, "RequestTimeTooSkewed", "said by the test");
         let then = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(ahead);
         let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&then).expect("a date");
         answer.headers_mut().insert(http::header::DATE, date.parse().expect("a header"));
         return Ok(answer);
     }
-    if let Some(Deed::Hold(until)) = &deed {
+    if let Some(S3Fault::Hold(until)) = &fault {
         until.acquire().await.expect("it is never closed").forget();
     }
     let mut onward = Request::builder()
@@ -282,10 +282,10 @@ async fn handle(
     let answer = client.request(onward.body(Full::new(body)).expect("a request")).await.map_err(|_| Broken)?;
     let (head, body) = answer.into_parts();
     let body = body.collect().await.map_err(|_| Broken)?.to_bytes();
-    match deed {
-        Some(Deed::LoseReply) => return Err(Broken),
-        Some(Deed::Belie(status, code)) => return Ok(refusal(status, code, "said by the test")),
-        Some(Deed::Then(what)) => what(),
+    match fault {
+        Some(S3Fault::LoseReply) => return Err(Broken),
+        Some(S3Fault::RefuseAfter(status, code)) => return Ok(refusal(status, code, "said by the test")),
+        Some(S3Fault::RunAfter(what)) => what(),
         _ => {}
     }
     Ok(Response::from_parts(head, Full::new(body)))

@@ -29,7 +29,7 @@ const LOGS: &str = "debugbundle-namespace-logs";
 
 /// How many of the shipped roles are bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub enum BoundRoles {
     /// The Role alone.
     Base,
     /// What `deploy/` binds.
@@ -41,20 +41,20 @@ pub enum Reach {
 impl Context {
     /// The operator's ServiceAccount with exactly what `deploy/` binds, for this test's namespace.
     pub async fn shipped_account(&self) -> Account {
-        self.shipped.get_or_init(|| self.account_reaching(Reach::Shipped)).await.clone()
+        self.shipped.get_or_init(|| self.account_bound_to(BoundRoles::Shipped)).await.clone()
     }
 
-    /// The operator's ServiceAccount with this reach; once per test, and instead of [`Self::shipped_account`].
-    pub async fn account_reaching(&self, reach: Reach) -> Account {
+    /// The operator's ServiceAccount with these roles; once per test, and instead of [`Self::shipped_account`].
+    pub async fn account_bound_to(&self, roles: BoundRoles) -> Account {
         let account = self.stand.service_account(&self.namespace, ACCOUNT).await;
         self.apply_all(&BASE).await;
-        if reach != Reach::Base {
+        if roles != BoundRoles::Base {
             self.apply_all(&CLUSTER).await;
         }
-        if reach == Reach::Everything {
+        if roles == BoundRoles::Everything {
             self.bind_in_the_cluster(LOGS).await;
         }
-        self.until_granted(&account, reach).await;
+        self.until_granted(&account, roles).await;
         account
     }
 
@@ -161,13 +161,13 @@ impl Context {
     }
 
     /// The API server learns of roles later than of other objects. Waits for the last one.
-    async fn until_granted(&self, account: &Account, reach: Reach) {
+    async fn until_granted(&self, account: &Account, roles: BoundRoles) {
         let client = account.client().await;
         let one = ListParams::default().limit(1);
         let bundles: Api<debugbundle_crd::DebugBundle> = Api::namespaced(client.clone(), &self.namespace);
         let limit = Duration::from_secs(20);
         until(limit, "the Role is in force", || async { bundles.list_metadata(&one).await }).await;
-        if reach != Reach::Base {
+        if roles != BoundRoles::Base {
             let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(client.clone());
             until(limit, "cause-trail is in force", || async { nodes.list_metadata(&one).await }).await;
             let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::all(client.clone());

@@ -39,11 +39,13 @@ pub enum Tool {
 /// Why a tool is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no Go.
-    #[error("{tool} is not here and cannot be built: there is no `go` in PATH; install Go 1.26 or newer, or set {env} to a folder that holds it", env = OVERRIDE)]
-    NoGo {
+    /// Go is missing or too old.
+    #[error("{tool} is not here and cannot be built: {source}, or set {env} to a folder that holds {tool}", env = OVERRIDE)]
+    Go {
         /// The tool.
         tool: &'static str,
+        /// The obstacle.
+        source: GoError,
     },
     /// Go could not build it.
     #[error("`go build` of {family} failed; its output is above")]
@@ -63,6 +65,24 @@ pub enum Error {
     #[error("neither XDG_CACHE_HOME nor HOME is set: there is no place for the cache of tools")]
     NoHome,
 }
+
+/// Why Go cannot build a tool.
+#[derive(Debug, thiserror::Error)]
+pub enum GoError {
+    /// There is none.
+    #[error("there is no `go` in PATH; install Go {GO_MAJOR}.{GO_MINOR} or newer")]
+    Missing,
+    /// It is too old for the tools' modules.
+    #[error("{found} is too old; install Go {GO_MAJOR}.{GO_MINOR} or newer")]
+    TooOld {
+        /// As it calls itself, such as `go1.22.1`.
+        found: String,
+    },
+}
+
+/// The oldest Go that builds all tools.
+const GO_MAJOR: u32 = 1;
+const GO_MINOR: u32 = 26;
 
 /// A folder that holds the tools; it comes first in the search.
 pub const OVERRIDE: &str = "DEBUGBUNDLE_TOOLS";
@@ -249,7 +269,33 @@ fn version_of(module: &str, go_mod: &str) -> Option<String> {
     })
 }
 
+/// Checks that there is a Go and that it is new enough.
+pub(crate) fn check_go() -> Result<(), GoError> {
+    // GOTOOLCHAIN=local: the Go that is installed, in place of one that a go.mod names.
+    let output = Command::new("go")
+        .args(["env", "GOVERSION"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("GOTOOLCHAIN", "local")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|_| GoError::Missing)?;
+    let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if is_new_enough(&found) { Ok(()) } else { Err(GoError::TooOld { found }) }
+}
+
+/// Whether a version such as `go1.26.1`, `go1.27rc1` or `devel go1.28-0a1b2c3` is one that builds all tools.
+fn is_new_enough(version: &str) -> bool {
+    let number = |text: &str| {
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        text[..digits].parse::<u32>().ok()
+    };
+    let Some((_, version)) = version.split_once("go") else { return false };
+    let Some((major, minor)) = version.split_once('.') else { return false };
+    number(major).zip(number(minor)).is_some_and(|found| found >= (GO_MAJOR, GO_MINOR))
+}
+
 fn build(tool: Tool, family: &'static Family, recipe: &Recipe, into: &Path) -> Result<(), Error> {
+    check_go().map_err(|source| Error::Go { tool: tool.file_name(), source })?;
     let began = Instant::now();
     say(&format!(
         "building {} {} with go: about {} on two cores, once per version",
@@ -265,7 +311,7 @@ fn build(tool: Tool, family: &'static Family, recipe: &Recipe, into: &Path) -> R
         .env("CGO_ENABLED", "0")
         .stdin(Stdio::null())
         .spawn()
-        .map_err(|_| Error::NoGo { tool: tool.file_name() })?;
+        .map_err(|_| Error::Go { tool: tool.file_name(), source: GoError::Missing })?;
     let (done, ended) = channel::<()>();
     let clock = std::thread::spawn(move || {
         while matches!(ended.recv_timeout(Duration::from_secs(20)), Err(RecvTimeoutError::Timeout)) {
@@ -302,6 +348,16 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn go_is_compared_by_its_numbers() {
+        for version in ["go1.26", "go1.26.0", "go1.100.2", "go1.27rc1", "devel go1.28-0a1b2c3 2026-01-01", "go2.0"] {
+            assert!(is_new_enough(version), "{version}");
+        }
+        for version in ["go1.9.4", "go1.25.9", "go0.99", "gccgo", "1.26", ""] {
+            assert!(!is_new_enough(version), "{version}");
+        }
+    }
 
     #[test]
     fn every_family_says_the_version_that_it_builds() {

@@ -26,6 +26,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
+use crate::support::workloads::odd_event;
+
 /// Namespace, rule, cure, and the prefix of the paths that need the rule.
 type Lacking<'a> = (&'a str, &'a str, String, String);
 
@@ -138,15 +140,9 @@ async fn a_cluster(context: &Arc<Context>) -> String {
     let herd = pod("herd-0").with_container("cow").labelled("role", "node-agent").on_node(&node);
     context.pod(herd).await;
     let quota = json!({"metadata": {"name": "narrow"}, "spec": {"hard": {"pods": "1"}}});
-    let quota: ResourceQuota = serde_json::from_value(quota).unwrap();
-    Api::namespaced(context.client.clone(), &shop).create(&PostParams::default(), &quota).await.unwrap();
+    context.create_in::<ResourceQuota>(&shop, quota).await;
     for place in [&context.namespace, &shop] {
-        let event: Event = serde_json::from_value(json!({
-            "metadata": {"name": "e1"}, "reason": "Odd", "message": "odd", "type": "Warning",
-            "involvedObject": {"kind": "Pod", "namespace": place, "name": "herd-0"},
-        }))
-        .unwrap();
-        Api::namespaced(context.client.clone(), place).create(&PostParams::default(), &event).await.unwrap();
+        context.create_in::<Event>(place, odd_event(place)).await;
     }
     shop
 }

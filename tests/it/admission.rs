@@ -2,6 +2,7 @@
 //! only the operator can check (does the Backup exist?) is reported in status instead.
 
 use debugbundle_crd::{DebugBundle, DebugBundleStatus};
+use harness::bundle::spec_about;
 use harness::{Context, with_namespace};
 use kube::api::{Api, Patch, PatchParams, PostParams, ValidationDirective};
 use kube::{Resource as _, ResourceExt as _};
@@ -359,7 +360,7 @@ async fn the_types_themselves_write_what_the_server_takes() {
 #[tokio::test]
 async fn kubectl_explains_and_lists_bundles() {
     with_namespace("adm-kubectl", |context| async move {
-        context.debug_bundle("restore-r1-1a2b", json!({"target": {"kind": "Restore", "name": "r1"}})).await;
+        context.debug_bundle("restore-r1-1a2b", spec_about("Restore", "r1")).await;
         let status = json!({"status": {"phase": "Completed", "cause": "no node-agent", "missing": 2, "bundle": {
             "bucket": "b", "bytes": 1, "entries": 1, "key": "k", "manifestLength": 1, "manifestOffset": 1,
             "sha256": "0", "size": "2.1 MB", "storageLocation": "default",

@@ -1,13 +1,11 @@
 //! `analysis/`: each place that it cites is in the bundle and contains the cited text.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use debugbundle_operator::diagnose;
-use flate2::{Compression, write::GzEncoder};
-use harness::bundle::Unpacked;
+use harness::bundle::{Unpacked, spec_about};
 use harness::{Operator, Velero, with_namespace};
 use serde_json::{Value, json};
 
@@ -32,13 +30,10 @@ async fn moments_and_findings_of_a_failed_restore_name_the_line_that_says_so() {
                 "resourceIdentifier": {"Group": "", "Resource": "persistentvolumeclaims", "Namespace": "shop", "Name": "data"}},
             "status": {"phase": "Failed", "error": "no node took it", "created": "2026-03-01T10:00:01Z",
                 "updated": "2026-03-01T10:00:02Z"}}]);
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-        gzip.write_all(operations.to_string().as_bytes()).expect("memory");
         let file = format!("{}/restores/r1/restore-r1-itemoperations.json.gz", harness::context::PREFIX);
-        context.bucket.put(&file, gzip.finish().expect("memory")).await;
+        context.bucket.put_gzipped(&file, operations.to_string()).await;
         let _operator = Operator::of(&context).ready().await;
-        context.debug_bundle("r1", json!({"target": {"kind": "Restore", "name": "r1"}})).await;
-        let bundle = context.download(&context.until_bundle_ended("r1").await).await;
+        let (_, bundle) = context.bundle("r1", spec_about("Restore", "r1")).await;
 
         let moments: Vec<Value> =
             bundle.file("analysis/timeline.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();

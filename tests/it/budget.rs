@@ -1,7 +1,7 @@
 //! The order in which a bundle over its size limit is trimmed, and a manifest that reports every cut.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -199,7 +199,7 @@ async fn what_explains_a_failure_is_kept_and_the_healthy_are_trimmed_first() {
         }
         let held = Held::by(&third.file).unwrap();
         assert_eq!(held.markers.len(), shortened.len(), "{:?}", held.markers);
-        let summary = in_bundle(&third.file, "summary.md");
+        let summary = crate::support::bundles::entry_text(&third.file, "summary.md");
         assert!(summary.contains("## Left out to keep within the bundle's size"), "{summary}");
         for path in &well {
             assert!(summary.contains(path.as_str()), "{path} is not in the summary");
@@ -328,14 +328,14 @@ where
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_objects_those_go_first_that_are_not_the_targets_and_of_the_targets_lists_its_own_stay() {
     with_namespace("budget-objects", |context| async move {
-        crate::bundles::velero_objects(&context).await;
+        crate::support::bundles::velero_objects(&context).await;
         large_objects::<ServiceAccount>(&context, "account", 8, json!({})).await;
         let claim = json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
         large_objects::<PersistentVolumeClaim>(&context, "claim", 8, claim.clone()).await;
         let mut own = claim;
         own["metadata"] = json!({"name": "own", "labels": {"velero.io/restore-name": "r1"}});
         context.create::<PersistentVolumeClaim>(own).await;
-        let about = || serde_json::from_value::<DebugBundleSpec>(crate::bundles::about_r1()).unwrap();
+        let about = || serde_json::from_value::<DebugBundleSpec>(crate::support::bundles::about_r1()).unwrap();
         let path = |list: &str| format!("namespaces/{}/core/{list}.yaml", context.namespace);
         let (accounts, claims) = (path("serviceaccounts"), path("persistentvolumeclaims"));
 
@@ -368,23 +368,11 @@ async fn of_objects_those_go_first_that_are_not_the_targets_and_of_the_targets_l
         assert_eq!(trimmed.get(accounts.as_str()), Some(&"Objects"), "{trimmed:#?}");
         assert_eq!(trimmed.get(claims.as_str()), Some(&"TargetLists"), "{trimmed:#?}");
         assert_eq!(least.manifest["outcome"], "PartiallyFailed");
-        let claims = in_bundle(&least.file, &claims);
+        let claims = crate::support::bundles::entry_text(&least.file, &claims);
         assert!(claims.contains("name: own") && !claims.contains("claim-0"), "{claims:.2000}");
         let told =
             &array(&least.manifest["entries"]).find(|entry| text(entry, "path") == path("persistentvolumeclaims"));
         assert_eq!(told.expect("it is there")["source"]["items"], 1);
     })
     .await;
-}
-
-/// The text of the entry whose path ends with `name`.
-pub fn in_bundle(archive: &Path, name: &str) -> String {
-    use std::io::Read as _;
-    let file = std::fs::File::open(archive).expect("it is there");
-    let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(file));
-    let mut entries = tar.entries().expect("an archive").map(|entry| entry.expect("an entry"));
-    let found = entries.find(|entry| entry.path().expect("a path").ends_with(name));
-    let mut text = String::new();
-    found.unwrap_or_else(|| panic!("no {name}")).read_to_string(&mut text).expect("text");
-    text
 }

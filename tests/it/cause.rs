@@ -2,16 +2,17 @@
 //! why.
 
 use debugbundle_crd::Severity;
+use harness::bundle::spec_about;
 use harness::readers::shown;
+use harness::velero_objects::{pod_volume_restore, restore};
 use harness::{Operator, pod, with_namespace};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
-use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams};
 use serde_json::{Value, json};
 
-use crate::scope::{OfTheCluster, claim, pod_volume_restore, put, shop_pod, volume};
+use crate::support::workloads::{attachment, claim, shop_pod, volume};
 
 const ATTACHED: &str = "Multi-Attach error for volume \"pvc-7\" Volume is already used by pod(s) <b>shop-old</b>";
 
@@ -20,18 +21,9 @@ async fn a_restore_that_hangs_is_explained_by_the_event_of_the_pod_that_it_waits
     with_namespace("cause", |context| async move {
         let shop = context.workload_namespace("shop").await;
         let node = context.node("n").await;
-        let restore = json!({"metadata": {"name": "r1"}, "spec": {"backupName": "seed"},
-            "status": {"phase": "InProgress", "startTimestamp": Timestamp::now()}});
-        let uid = context.create_velero("Restore", restore).await.uid().expect("it has one");
-        context
-            .create_velero(
-                "PodVolumeRestore",
-                json!({"metadata": {"name": "r1-ltc6t", "labels": {"velero.io/restore-uid": uid, "velero.io/restore-name": "r1"}},
-                    "spec": {"pod": {"namespace": shop, "name": "shop-0", "kind": "Pod"}, "volume": "data", "snapshotID": "s",
-                        "backupStorageLocation": "default", "repoIdentifier": "x", "sourceNamespace": shop, "uploaderType": "kopia"},
-                    "status": {"progress": {}}}),
-            )
-            .await;
+        let target = context.create_velero(restore("r1").in_progress().started(Timestamp::now())).await;
+        let data = pod_volume_restore("r1-ltc6t").of(&target).of_pod(&shop, "shop-0").from_namespace(&shop);
+        context.create_velero(data.status("progress", json!({}))).await;
         let waiting = pod("shop-0").on_node(&node).with_init("restore-wait").waiting("PodInitializing", "");
         context.pod_in(&shop, waiting.with_container("shop").waiting("PodInitializing", "")).await;
         let event = json!({"metadata": {"name": "shop-0.1", "namespace": shop}, "type": "Warning",
@@ -41,7 +33,7 @@ async fn a_restore_that_hangs_is_explained_by_the_event_of_the_pod_that_it_waits
         events.create(&kube::api::PostParams::default(), &serde_json::from_value(event).unwrap()).await.unwrap();
 
         let operator = Operator::of(&context).ready().await;
-        context.debug_bundle("why", json!({"target": {"kind": "Restore", "name": "r1"}})).await;
+        context.debug_bundle("why", spec_about("Restore", "r1")).await;
         let status = context.until_bundle_ended("why").await;
         let cause = format!("PVR r1-ltc6t waits for pod {shop}/shop-0: FailedAttachVolume: {ATTACHED} (×9)");
         assert_eq!(status.cause.as_deref(), Some(cause.as_str()), "{:?}", operator.log().last());
@@ -52,7 +44,8 @@ async fn a_restore_that_hangs_is_explained_by_the_event_of_the_pod_that_it_waits
         let steps: Vec<Value> = serde_json::from_str(&bundle.file("analysis/cause-trail.json")).unwrap();
         let objects: Vec<&str> = steps.iter().map(|step| step["object"].as_str().unwrap()).collect();
         let space = &context.namespace;
-        let way = [format!("Restore/{space}/r1"), format!("PodVolumeRestore/{space}/r1-ltc6t"), format!("Pod/{shop}/shop-0")];
+        let way =
+            [format!("Restore/{space}/r1"), format!("PodVolumeRestore/{space}/r1-ltc6t"), format!("Pod/{shop}/shop-0")];
         assert_eq!(objects, way);
         for step in &steps {
             let path = step["evidence"][0]["path"].as_str().unwrap();
@@ -61,7 +54,11 @@ async fn a_restore_that_hangs_is_explained_by_the_event_of_the_pod_that_it_waits
         let moments: Vec<Value> =
             bundle.file("analysis/timeline.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert!(moments.is_sorted_by_key(|moment| moment["t"].as_str().unwrap().parse::<Timestamp>().unwrap()));
-        assert!(moments.iter().any(|moment| moment["kind"] == "event" && moment["text"].as_str().unwrap().contains("Multi-Attach")));
+        assert!(
+            moments
+                .iter()
+                .any(|moment| moment["kind"] == "event" && moment["text"].as_str().unwrap().contains("Multi-Attach"))
+        );
 
         let page = context.folder("page").join("report.html");
         std::fs::write(&page, bundle.file("report.html")).unwrap();
@@ -69,7 +66,6 @@ async fn a_restore_that_hangs_is_explained_by_the_event_of_the_pod_that_it_waits
         let count = format!("{0} of {0} shown", moments.len());
         assert!(seen.contains(&count), "its script runs in a browser: {count}");
         assert!(seen.contains("&lt;b&gt;shop-old&lt;/b&gt;") && !seen.contains("<b>shop-old"), "text stays text");
-        context.delete_namespace(&shop).await;
     })
     .await;
 }
@@ -79,38 +75,31 @@ async fn who_holds_the_volume_that_the_restored_pod_waits_for_is_in_the_bundle_w
     with_namespace("holder", |context| async move {
         let shop = context.workload_namespace("shop").await;
         let (waits_on, held_on) = (context.node("n1").await, context.node("n2").await);
-        let cluster = OfTheCluster(&context);
-        let bound = cluster.put::<PersistentVolume>("pv", volume()).await;
-        put::<PersistentVolumeClaim>(&context, &shop, claim("data", Some(&bound))).await;
-        let attached = json!({"spec": {"attacher": "csi.example.io", "nodeName": held_on, "source": {"persistentVolumeName": bound}}});
-        cluster.put::<VolumeAttachment>("va", attached).await;
+        let bound = context.create_in_cluster::<PersistentVolume>("pv", volume()).await;
+        context.create_in::<PersistentVolumeClaim>(&shop, claim("data", Some(&bound))).await;
+        context.create_in_cluster::<VolumeAttachment>("va", attachment(&bound, &held_on)).await;
         let owner = ("apps/v1", "ReplicaSet", "shop-5d");
         let restored = json!({"velero.io/restore-name": "r1"});
-        put::<Pod>(&context, &shop, shop_pod("shop-0", &waits_on, owner, Some("data"), &restored, false)).await;
-        put::<Pod>(&context, &shop, shop_pod("shop-old", &held_on, owner, Some("data"), &json!({}), true)).await;
-        put::<Pod>(&context, &shop, shop_pod("stranger", &held_on, owner, Some("other"), &json!({}), true)).await;
-        let restore = json!({"metadata": {"name": "r1"}, "spec": {"backupName": "seed"},
-            "status": {"phase": "InProgress", "startTimestamp": Timestamp::now()}});
-        let uid = context.create_velero("Restore", restore).await.uid().expect("it has one");
-        let labels = json!({"velero.io/restore-uid": uid, "velero.io/restore-name": "r1"});
-        context.create_velero("PodVolumeRestore", pod_volume_restore("r1-x", &labels, &shop, "shop-0")).await;
+        context.create_in::<Pod>(&shop, shop_pod("shop-0", &waits_on, owner, Some("data"), &restored, false)).await;
+        context.create_in::<Pod>(&shop, shop_pod("shop-old", &held_on, owner, Some("data"), &json!({}), true)).await;
+        context.create_in::<Pod>(&shop, shop_pod("stranger", &held_on, owner, Some("other"), &json!({}), true)).await;
+        let target = context.create_velero(restore("r1").in_progress().started(Timestamp::now())).await;
+        context.create_velero(pod_volume_restore("r1-x").of(&target).of_pod(&shop, "shop-0")).await;
         // Events about objects without a namespace are in `default`.
         let about = |name: &str, node: &str| {
             json!({"metadata": {"name": format!("{}-{name}", context.namespace)}, "type": "Warning", "reason": "SystemOOM",
                 "message": "System OOM encountered", "lastTimestamp": Timestamp::now(),
                 "involvedObject": {"apiVersion": "v1", "kind": "Node", "name": node}})
         };
-        put::<Event>(&context, "default", about("ours", &held_on)).await;
-        put::<Event>(&context, "default", about("other", "another-node")).await;
+        context.create_in::<Event>("default", about("ours", &held_on)).await;
+        context.create_in::<Event>("default", about("other", "another-node")).await;
 
         let _operator = Operator::of(&context).ready().await;
-        context.debug_bundle("why", json!({"target": {"kind": "Restore", "name": "r1"}})).await;
-        let status = context.until_bundle_ended("why").await;
-        let bundle = context.download(&status).await;
-        assert_eq!(bundle.names(&format!("namespaces/{shop}/core/pods.yaml")), ["shop-0", "shop-old"]);
+        let (_, bundle) = context.bundle("why", spec_about("Restore", "r1")).await;
+        assert_eq!(bundle.names_in(&shop, "core/pods"), ["shop-0", "shop-old"]);
         assert_eq!(bundle.names("cluster-scoped-resources/core/nodes.yaml"), [waits_on, held_on]);
         let attachments = bundle.names("cluster-scoped-resources/storage.k8s.io/volumeattachments.yaml");
-        assert_eq!(attachments, [cluster.name("va")]);
+        assert_eq!(attachments, [context.cluster_name("va")]);
         let events = bundle.names("namespaces/default/core/events.yaml");
         assert_eq!(events, [format!("{}-ours", context.namespace)]);
         let log = format!("namespaces/{shop}/pods/shop-old/");
@@ -121,9 +110,6 @@ async fn who_holds_the_volume_that_the_restored_pod_waits_for_is_in_the_bundle_w
             let name = format!("{}-{name}", context.namespace);
             events.delete(&name, &DeleteParams::default()).await.expect("deleted");
         }
-        cluster.clean::<PersistentVolume>().await;
-        cluster.clean::<VolumeAttachment>().await;
-        context.delete_namespace(&shop).await;
     })
     .await;
 }

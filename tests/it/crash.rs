@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 
-use crate::bundles::{
+use crate::support::bundles::{
     LIMIT, PARTS, about_r1, delete, endless_log, events, get, is_stored, keys, large_log, phase, server_pod, slow_log,
     spool_is_empty, status, through, until_ended, until_gone, until_is, until_phase, until_read, velero_objects,
 };
@@ -295,7 +295,7 @@ async fn killed_again_and_again_while_collecting_it_is_given_up_with_a_word() {
             operator.restart().await;
         }
         let bundle = until_phase(&context, "b", Phase::Failed).await;
-        let (_, reason, message) = crate::bundles::condition(&bundle, "Ready");
+        let (_, reason, message) = crate::support::bundles::condition(&bundle, "Ready");
         assert_eq!(reason, "Interrupted");
         assert!(message.contains("5 times"), "{message}");
         assert!(keys(&context).await.is_empty());
@@ -334,7 +334,7 @@ async fn killed_at_random_times_with_many_under_way_all_of_them_end_well() {
             let bundle = until_ended(&context, name).await;
             let uid = bundle.uid().unwrap();
             if phase(&bundle) == Phase::Failed {
-                assert_eq!(crate::bundles::condition(&bundle, "Ready").1, "Interrupted");
+                assert_eq!(crate::support::bundles::condition(&bundle, "Ready").1, "Interrupted");
                 assert!(!keys(&context).await.iter().any(|key| key.contains(&uid)), "seed {seed}: {name}");
             } else {
                 is_stored(&context, &bundle).await;

@@ -2,16 +2,15 @@
 //! --details` of the same objects, line by line. One short list names the lines that may differ.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 
-use flate2::{Compression, write::GzEncoder};
 use harness::bundle::Unpacked;
+use harness::velero_objects::{pod_volume_backup, pod_volume_restore, velero_object};
 use harness::{Context, Operator, Velero, with_namespace};
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
-use crate::scope::{claim, put as put_in, shop_pod};
+use crate::support::workloads::{claim, shop_pod};
 
 #[tokio::test]
 async fn descriptions_say_what_velero_itself_says_in_each_phase() {
@@ -109,7 +108,7 @@ fn described(bundle: &Unpacked, kind: &str, name: &str) -> Vec<String> {
 
 /// The lines, without colours and with single spaces.
 fn facts(text: &str) -> Vec<String> {
-    let plain = crate::oracle::without_colours(text);
+    let plain = crate::support::text::without_colours(text);
     let lines = plain.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
     lines.filter(|line| !line.is_empty()).collect()
 }
@@ -171,17 +170,13 @@ async fn a_backup_with_everything(velero: &Velero) {
         .with("hooks", json!({"resources": [hook]}));
     let backup = work.wait().await;
     let uid = backup.uid().expect("a UID");
-    let of_backup = json!({"velero.io/backup-name": "b-rich", "velero.io/backup-uid": uid});
     for (volume, phase) in
         [("a", "Completed"), ("b", "InProgress"), ("c", "Failed"), ("d", "Accepted"), ("e", "Canceling")]
     {
-        let object = json!({
-            "metadata": {"name": format!("b-rich-{volume}"), "labels": of_backup},
-            "spec": {"backupStorageLocation": "default", "node": velero.node(), "pod": {"kind": "Pod", "namespace": shop, "name": "db-0"},
-                "repoIdentifier": "", "volume": volume, "uploaderType": "kopia"},
-            "status": {"phase": phase, "progress": {"totalBytes": 4096, "bytesDone": 1024}},
-        });
-        context.create_velero("PodVolumeBackup", object).await;
+        let data =
+            pod_volume_backup(&format!("b-rich-{volume}")).of(&backup).of_pod(&shop, "db-0").on_node(velero.node());
+        let progress = json!({"totalBytes": 4096, "bytesDone": 1024});
+        context.create_velero(data.spec("volume", volume).phase(phase).status("progress", progress)).await;
     }
     let identifier =
         |resource: &str, group: &str| json!({"Group": group, "Resource": resource, "Namespace": shop, "Name": "data"});
@@ -207,9 +202,9 @@ async fn a_backup_with_everything(velero: &Velero) {
     let counted = json!({"status": {"backupItemOperationsAttempted": 1, "hookStatus": {"hooksAttempted": 2, "hooksFailed": 1}},
         "metadata": {"annotations": {"note": "by hand"}}});
     context.patch_velero("Backup", "b-rich", counted).await;
-    let request = json!({"metadata": {"name": "b-rich-late", "labels": of_backup}, "spec": {"backupName": "never-made"},
+    let request = json!({"metadata": {"name": "b-rich-late"}, "spec": {"backupName": "never-made"},
         "status": {"phase": "Processed", "errors": ["backup not found"]}});
-    context.create_velero("DeleteBackupRequest", request).await;
+    context.create_velero(velero_object("DeleteBackupRequest", request).of(&backup)).await;
 }
 
 /// A Restore with the fields that the other Restores lack.
@@ -228,24 +223,19 @@ async fn a_restore_with_everything(velero: &Velero) {
         .with("itemOperationTimeout", json!("90m"))
         .with("uploaderConfig", json!({"writeSparseFiles": true, "parallelFilesDownload": 2}));
     let restore = work.wait().await;
-    let of_restore =
-        json!({"velero.io/restore-name": "r-rich", "velero.io/restore-uid": restore.uid().expect("a UID")});
     for (volume, phase) in [("a", "Completed"), ("b", "InProgress"), ("c", "Failed"), ("d", "Prepared")] {
-        let object = json!({
-            "metadata": {"name": format!("r-rich-{volume}"), "labels": of_restore},
-            "spec": {"backupStorageLocation": "default", "pod": {"kind": "Pod", "namespace": target, "name": "db-0"},
-                "repoIdentifier": "", "snapshotID": "s", "sourceNamespace": from, "volume": volume, "uploaderType": "kopia"},
-            "status": {"phase": phase, "progress": {"totalBytes": 4096, "bytesDone": 1024}},
-        });
-        context.create_velero("PodVolumeRestore", object).await;
+        let data = pod_volume_restore(&format!("r-rich-{volume}")).of(&restore).of_pod(&target, "db-0");
+        let progress = json!({"totalBytes": 4096, "bytesDone": 1024});
+        let data = data.from_namespace(&from).spec("volume", volume).phase(phase).status("progress", progress);
+        context.create_velero(data).await;
     }
     for place in [&from, &target] {
-        put_in::<PersistentVolumeClaim>(context, place, claim("b", None)).await;
+        context.create_in::<PersistentVolumeClaim>(place, claim("b", None)).await;
         let owner = ("apps/v1", "StatefulSet", "db");
-        put_in::<Pod>(context, place, shop_pod("db-0", velero.node(), owner, Some("b"), &json!({}), false)).await;
+        context.create_in::<Pod>(place, shop_pod("db-0", velero.node(), owner, Some("b"), &json!({}), false)).await;
         let event = json!({"metadata": {"name": "waits"}, "reason": "FailedMount", "message": "no volume", "type": "Warning",
             "involvedObject": {"kind": "Pod", "namespace": place, "name": "db-0"}});
-        put_in::<Event>(context, place, event).await;
+        context.create_in::<Event>(place, event).await;
     }
     let volumes = json!([
         {"pvcName": "b", "pvcNamespace": target, "restoreMethod": "CSISnapshot", "snapshotDataMoved": true,
@@ -266,7 +256,5 @@ async fn a_restore_with_everything(velero: &Velero) {
 }
 
 async fn put(context: &Context, file: &str, body: &Value) {
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-    gzip.write_all(body.to_string().as_bytes()).expect("memory");
-    context.bucket.put(&format!("team-a/{file}"), gzip.finish().expect("memory")).await;
+    context.bucket.put_gzipped(&format!("team-a/{file}"), body.to_string()).await;
 }

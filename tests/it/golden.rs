@@ -4,13 +4,14 @@
 
 use std::path::Path;
 
+use harness::bundle::spec_about;
+use harness::velero_objects::{VeleroObject, data_download, data_upload, pod_volume_backup, pod_volume_restore};
 use harness::{Context, LogScript, Operator, TestCluster, Velero, pod, with_namespace_on};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
-use kube::ResourceExt as _;
 use kube::api::DynamicObject;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::scope::{OfTheCluster, claim, pod_volume_restore, put, shop_pod, volume};
+use crate::support::workloads::{claim, shop_pod, volume};
 
 const LIST: &str = "it/golden/restore-partially-failed.txt";
 const MEND: &str = "DEBUGBUNDLE_MEND=1 cargo test --package debugbundle-tests --test it -- golden";
@@ -25,9 +26,7 @@ async fn the_bundle_of_a_restore_journey_holds_the_golden_list_of_paths() {
         let restore = velero.partially_failed_restore("r1").await;
         let volumes = volumes(&context, &restore, velero.node()).await;
         let _operator = Operator::of(&context).ready().await;
-        context.debug_bundle("r1", json!({"target": {"kind": "Restore", "name": "r1"}})).await;
-        let status = context.until_bundle_ended("r1").await;
-        let bundle = context.download(&status).await;
+        let (_, bundle) = context.bundle("r1", spec_about("Restore", "r1")).await;
 
         for (path, names) in volumes {
             assert_eq!(bundle.names(&path), names, "{path}");
@@ -71,44 +70,22 @@ async fn the_bundle_of_a_restore_journey_holds_the_golden_list_of_paths() {
 async fn volumes(context: &Context, restore: &DynamicObject, node: &str) -> Vec<(String, Vec<String>)> {
     let (space, shop) = (context.namespace.clone(), format!("{}-r1", context.namespace));
     let backup = context.velero_api("Backup").get("r1-source").await.expect("it is there");
-    let of = |kind: &str, owner: &DynamicObject, mut object: Value| {
-        let (name, uid) = (owner.name_any(), owner.uid().expect("it has one"));
-        let word = kind.to_lowercase();
-        object["metadata"]["labels"] =
-            json!({format!("velero.io/{word}-name"): name, format!("velero.io/{word}-uid"): uid});
-        object["metadata"]["ownerReferences"] =
-            json!([{"apiVersion": "velero.io/v1", "kind": kind, "name": name, "uid": uid, "controller": true}]);
-        object
-    };
-    let moved = |name: &str, further: Value| {
-        let mut spec = json!({"backupStorageLocation": "default", "operationTimeout": "10m", "sourceNamespace": shop});
-        spec.as_object_mut().expect("an object").extend(further.as_object().expect("an object").clone());
-        json!({"metadata": {"name": name}, "spec": spec, "status": {"phase": "Failed", "node": node}})
-    };
-    let of_pod = json!({"namespace": shop, "name": "shop-0", "kind": "Pod"});
-    let backed_up = json!({"metadata": {"name": "r1-source-p"}, "spec": {"pod": of_pod, "volume": "data", "node": node,
-        "backupStorageLocation": "default", "repoIdentifier": "x", "uploaderType": "kopia"}, "status": {"phase": "Completed"}});
-    let uploaded = moved(
-        "r1-source-d",
-        json!({"snapshotType": "CSI", "sourcePVC": "ledger",
-        "csiSnapshot": {"volumeSnapshot": "s", "storageClass": "fast"}}),
-    );
-    let mut written = pod_volume_restore("r1-p", &Value::Null, &shop, "shop-0");
-    written["status"] = json!({"phase": "Failed", "node": node, "message": "no room on the volume"});
-    let target = json!({"namespace": shop, "pvc": "ledger", "pv": ""});
-    let downloaded = moved("r1-d", json!({"snapshotID": "s", "targetVolume": target}));
-    context.create_velero("PodVolumeBackup", of("Backup", &backup, backed_up)).await;
-    context.create_velero("DataUpload", of("Backup", &backup, uploaded)).await;
-    context.create_velero("PodVolumeRestore", of("Restore", restore, written)).await;
-    context.create_velero("DataDownload", of("Restore", restore, downloaded)).await;
+    let create_owned =
+        |object: VeleroObject, owner: &DynamicObject| context.create_velero(object.of(owner).owned_by(owner));
+    create_owned(pod_volume_backup("r1-source-p").of_pod(&shop, "shop-0").on_node(node).completed(), &backup).await;
+    let uploaded = data_upload("r1-source-d").of_claim(&shop, "ledger").failed().on_node(node);
+    create_owned(uploaded, &backup).await;
+    let written = pod_volume_restore("r1-p").of_pod(&shop, "shop-0").failed().on_node(node);
+    create_owned(written.status("message", "no room on the volume"), restore).await;
+    let downloaded = data_download("r1-d").of_claim(&shop, "ledger").from_namespace(&shop).failed().on_node(node);
+    create_owned(downloaded, restore).await;
 
-    let cluster = OfTheCluster(context);
-    let bound = cluster.put::<PersistentVolume>("data", volume()).await;
-    put::<PersistentVolumeClaim>(context, &shop, claim("data", Some(&bound))).await;
-    put::<PersistentVolumeClaim>(context, &shop, claim("ledger", None)).await;
+    let bound = context.create_in_cluster::<PersistentVolume>("data", volume()).await;
+    context.create_in::<PersistentVolumeClaim>(&shop, claim("data", Some(&bound))).await;
+    context.create_in::<PersistentVolumeClaim>(&shop, claim("ledger", None)).await;
     let owner = ("apps/v1", "StatefulSet", "shop");
-    put::<Pod>(context, &shop, shop_pod("shop-0", node, owner, Some("data"), &json!({}), false)).await;
-    put::<PersistentVolumeClaim>(context, &space, claim("r1-d", None)).await;
+    context.create_in::<Pod>(&shop, shop_pod("shop-0", node, owner, Some("data"), &json!({}), false)).await;
+    context.create_in::<PersistentVolumeClaim>(&space, claim("r1-d", None)).await;
     let hosting = pod("r1-d").on_node(node).labelled("velero.io/data-download", "r1-d").with_container("r1-d");
     context.pod(hosting).await;
     context.log("r1-d", "r1-d", LogScript::lines(["level=error msg=\"no room on the volume\""]));

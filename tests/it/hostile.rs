@@ -11,12 +11,13 @@ use harness::context::PREFIX;
 use harness::operator::program;
 use harness::tools::{self, Tool};
 use harness::usage::Usage;
+use harness::velero_objects::pod_volume_restore;
 use harness::{Context, LogScript, Operator, pod, with_namespace};
 use k8s_openapi::api::core::v1::Event;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::bundles::{about_r1, velero_objects};
+use crate::support::bundles::{about_r1, velero_objects};
 
 /// Memory limit of a bundle, as in `memory`.
 const PEAK: u64 = 96 << 20;
@@ -221,13 +222,9 @@ async fn sec_t1_t2_t3_t4_hostile_names_stay_below_the_one_folder_and_unpack_anyw
         let climbing = "../../../../etc/passwd";
         context.patch_velero("Restore", "r1", json!({"spec": {"backupName": climbing}})).await;
         for (name, of) in [("con", climbing), ("pvr-2", "/abs"), ("pvr-3", "a\u{202e}b:c\n")] {
-            let spec = json!({
-                "pod": {"kind": "Pod", "name": of, "namespace": "..", "uid": "1"}, "backupStorageLocation": climbing,
-                "repoIdentifier": climbing, "snapshotID": "x", "sourceNamespace": "..", "volume": "CON",
-            });
-            let labels = json!({"velero.io/restore-name": "r1"});
-            let object = json!({"metadata": {"name": name, "labels": labels}, "spec": spec, "status": {"phase": "Failed", "message": of}});
-            context.create_velero("PodVolumeRestore", object).await;
+            let data = pod_volume_restore(name).of_pod("..", of).in_location(climbing).from_namespace("..");
+            let data = data.spec("repoIdentifier", climbing).spec("volume", "CON").failed().status("message", of);
+            context.create_velero(data.labelled("velero.io/restore-name", "r1")).await;
         }
         let _operator = Operator::of(&context).ready().await;
         let (status, unpacked) = bundled(&context, "b").await;
@@ -268,7 +265,8 @@ async fn sec_t1_t2_t3_t4_hostile_names_stay_below_the_one_folder_and_unpack_anyw
         let unpacking = Command::new("tar").arg("-xzf").arg(&file).arg("-C").arg(unpacked_at.path()).output().await;
         let unpacking = unpacking.expect("GNU tar is there");
         assert!(unpacking.status.success() && unpacking.stderr.is_empty(), "{unpacking:?}");
-        let mut names: Vec<_> = std::fs::read_dir(unpacked_at.path()).expect("a folder").map(|e| e.expect("one").file_name()).collect();
+        let mut names: Vec<_> =
+            std::fs::read_dir(unpacked_at.path()).expect("a folder").map(|e| e.expect("one").file_name()).collect();
         names.sort();
         assert_eq!(names, ["b.tar.gz", unpacked.root.as_str()]);
     })

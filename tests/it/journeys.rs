@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use debugbundle_crd::{DebugBundleStatus, Phase, UrlPolicy};
-use harness::bundle::Unpacked;
+use harness::bundle::{Unpacked, spec_about};
 use harness::context::PREFIX;
 use harness::stand::Account;
+use harness::velero_objects::velero_object;
 use harness::{Context, LogScript, Operator, Velero, pod, until, with_namespace};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
@@ -40,7 +41,7 @@ struct Journey {
 }
 
 fn about(kind: &str, name: &str) -> Value {
-    json!({"target": {"kind": kind, "name": name}})
+    spec_about(kind, name)
 }
 
 fn journeys() -> Vec<Journey> {
@@ -195,14 +196,14 @@ async fn plant_canaries(context: &Arc<Context>, node: &str) {
     );
     let soon = Timestamp::now().checked_add(SignedDuration::from_mins(9)).unwrap();
     context
-        .create_velero(
+        .create_velero(velero_object(
             "DownloadRequest",
             json!({
                 "metadata": {"name": "live"},
                 "spec": {"target": {"kind": "BackupLog", "name": "r-ok-source"}},
                 "status": {"phase": "Processed", "downloadURL": url, "expiration": soon},
             }),
-        )
+        ))
         .await;
     context.pod(pod("chatty").on_node(node).with_init("setup").with_container("main").restarted(1)).await;
     let lines = [format!("aws_secret_access_key = {key}"), format!("GET {url}"), "nothing to hide".to_owned()];
@@ -272,13 +273,13 @@ fn ended_as_it_should(journey: &Journey, status: &DebugBundleStatus, bundle: &Un
 
 fn holds_velero_itself(context: &Context, bundle: &Unpacked) {
     let space = &context.namespace;
-    let restores = bundle.names(&format!("namespaces/{space}/velero.io/restores.yaml"));
+    let restores = bundle.names_in(space, "velero.io/restores");
     assert_eq!(restores, ["r-failed", "r-invalid", "r-ok", "r-partial", "r-stuck"]);
-    let pods = bundle.names(&format!("namespaces/{space}/core/pods.yaml"));
+    let pods = bundle.names_in(space, "core/pods");
     assert!(pods.iter().any(|pod| pod == "chatty") && pods.len() == 3, "{pods:?}");
-    assert_eq!(bundle.names(&format!("namespaces/{space}/apps/daemonsets.yaml")), ["node-agent"]);
-    assert_eq!(bundle.names(&format!("namespaces/{space}/apps/deployments.yaml")), ["velero"]);
-    assert_eq!(bundle.names(&format!("namespaces/{space}/batch/jobs.yaml")), ["maintain"]);
+    assert_eq!(bundle.names_in(space, "apps/daemonsets"), ["node-agent"]);
+    assert_eq!(bundle.names_in(space, "apps/deployments"), ["velero"]);
+    assert_eq!(bundle.names_in(space, "batch/jobs"), ["maintain"]);
     assert!(bundle.is_empty(&format!("namespaces/{space}/velero.io/datauploads.yaml")), "v2alpha1 was not asked for");
     let chatty = bundle.file(&format!("namespaces/{space}/pods/chatty/main/main/logs/current.log"));
     assert!(chatty.contains("nothing to hide") && chatty.contains("[REDACTED:"), "{chatty}");
@@ -392,13 +393,13 @@ async fn no_canary_elsewhere(context: &Context, operator: &Operator) {
 
 /// The shipped permissions sufficed, and the audit log shows Secrets read only by name.
 fn nobody_listed_secrets(context: &Context, account: &Account) {
-    let deeds = context.stand.deeds_of(&account.user);
+    let requests = context.stand.distinct_requests_of(&account.user);
     let verbs_on = |resource: &str| -> BTreeSet<&str> {
-        deeds.iter().filter(|deed| deed.2 == resource).map(|deed| deed.0.as_str()).collect()
+        requests.iter().filter(|request| request.2 == resource).map(|request| request.0.as_str()).collect()
     };
     assert_eq!(verbs_on("secrets"), BTreeSet::from(["get"]));
-    assert!(verbs_on("debugbundles").contains("watch"), "the audit log is of this account: {deeds:?}");
-    for (verb, group, resource) in &deeds {
+    assert!(verbs_on("debugbundles").contains("watch"), "the audit log is of this account: {requests:?}");
+    for (verb, group, resource) in &requests {
         let reads = matches!(verb.as_str(), "get" | "list" | "watch");
         let own = matches!(
             (group.as_str(), resource.as_str()),

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, FINALIZER, Phase, Stage};
+use harness::bundle::spec_about;
 use harness::{Context, LogScript, Operator, Proxy, ProxyFault, pod, until, with_namespace};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
-use crate::bundles::{
+use crate::support::bundles::{
     LIMIT, PARTS, about_r1, change, condition, delete, endless_log, events, forge, get, is_stored, keys, large_log,
     phase, ready, server_pod, slow_log, spool_is_empty, status, through, until_ended, until_event, until_gone,
     until_is, until_phase, until_read, velero_objects,
@@ -452,9 +453,7 @@ async fn a_location_that_goes_while_it_is_collected_is_named_and_waited_for() {
         let (_, reason, message) = condition(&waits, "Uploaded");
         assert!(reason == "LocationNotFound" && message.contains("no BackupStorageLocation"), "{message}");
         // An immutable field is changed by creating the location anew.
-        let mut again = context.location("default", "elsewhere");
-        again["spec"]["default"] = true.into();
-        context.create_velero("BackupStorageLocation", again).await;
+        context.create_velero(context.location("default", "elsewhere").spec("default", true)).await;
         let ended = until_ended(&context, "b").await;
         assert!(matches!(phase(&ended), Phase::Completed | Phase::PartiallyFailed), "{:?}", status(&ended));
         let bundle = status(&ended).bundle.unwrap();
@@ -521,28 +520,14 @@ async fn all_fail(context: &Arc<Context>, cases: &[(&str, Value, &str, &[&str])]
 async fn what_cannot_be_done_is_said_in_a_sentence() {
     with_namespace("bad-inputs", |context| async move {
         let operator = ready(&context).await;
-        let mut read_only = context.location("attic", "attic");
-        read_only["spec"]["accessMode"] = "ReadOnly".into();
-        context.create_velero("BackupStorageLocation", read_only).await;
-        let mut foreign = context.location("foreign", "foreign");
-        foreign["spec"]["provider"] = "velero.io/foo".into();
-        context.create_velero("BackupStorageLocation", foreign).await;
+        context.create_velero(context.location("attic", "attic").read_only()).await;
+        context.create_velero(context.location("foreign", "foreign").spec("provider", "velero.io/foo")).await;
         let at = |location: &str| json!({"storageLocation": location});
         all_fail(
             &context,
             &[
-                (
-                    "backup",
-                    json!({"target": {"kind": "Backup", "name": "x"}}),
-                    "TargetNotFound",
-                    &["Backup", "x", "does not exist"],
-                ),
-                (
-                    "restore",
-                    json!({"target": {"kind": "Restore", "name": "x"}}),
-                    "TargetNotFound",
-                    &["Restore", "x", "does not exist"],
-                ),
+                ("backup", spec_about("Backup", "x"), "TargetNotFound", &["Backup", "x", "does not exist"]),
+                ("restore", spec_about("Restore", "x"), "TargetNotFound", &["Restore", "x", "does not exist"]),
                 ("location", at("x"), "LocationNotFound", &["\"x\" not found", "attic, default"]),
                 (
                     "read-only",

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use debugbundle_crd::{DebugBundle, FINALIZER, Phase};
 use debugbundle_format::manifest::Need;
 use debugbundle_operator::access::Access;
-use harness::{Context, Operator, shipped::Reach, until, with_namespace};
+use harness::{Context, Operator, shipped::BoundRoles, until, with_namespace};
 use k8s_openapi::api::core::v1::{Event, ResourceQuota};
 use kube::{
     ResourceExt as _,
@@ -14,7 +14,7 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::bundles::{
+use crate::support::bundles::{
     LIMIT, about_r1, delete, endless_log, is_stored, phase, server_pod, until_ended, until_event, velero_objects,
 };
 
@@ -113,7 +113,7 @@ async fn two_of(context: &Context, left: usize) -> BTreeSet<String> {
 #[tokio::test]
 async fn sec_r14_nothing_that_the_operator_writes_has_an_owner_and_finalizers_are_not_granted() {
     with_namespace("r14", |context| async move {
-        let account = context.account_reaching(Reach::Everything).await;
+        let account = context.account_bound_to(BoundRoles::Everything).await;
         let blocking = ["debugbundle.io/debugbundles", "velero.io/backups", "velero.io/restores", "/pods"];
         let needs: BTreeSet<Need> = blocking
             .iter()

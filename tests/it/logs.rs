@@ -9,8 +9,10 @@ use debugbundle_format::manifest::{MissingCode, MissingSeverity, TruncationReaso
 use debugbundle_operator::collect::Pace;
 use harness::{
     Context, LogScript,
-    kubelet::{Reach, Seen},
-    pod, until, with_namespace,
+    kubelet::{KubeletPort, Seen},
+    pod, until,
+    velero_objects::pod_volume_restore,
+    with_namespace,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
@@ -21,7 +23,10 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::collect::{Got, Run, a_restore, about_the_restore, log_path};
+use crate::support::{
+    bundles::server_pod,
+    collection::{CollectionResult, CollectionRun, a_restore, about_the_restore, log_path},
+};
 
 /// Length of a generated line with the kubelet's timestamp.
 const STAMPED: u64 = 231;
@@ -67,7 +72,7 @@ async fn every_sort_of_container_is_read_and_previous_instances_only_where_there
         }
         context.previous_log("velero-1", "velero", LogScript::lines(["panic: out of luck"]));
 
-        let got = Run::default().of(&context, &DebugBundleSpec::installation()).await;
+        let got = CollectionRun::default().of(&context, &DebugBundleSpec::installation()).await;
         got.is_complete();
         for name in all {
             let text = got.text(&log_path(&context, "velero-1", name, "current.log"));
@@ -95,7 +100,7 @@ async fn every_sort_of_container_is_read_and_previous_instances_only_where_there
 
         let mut spec = DebugBundleSpec::installation();
         spec.logs.tail_lines = Some(1);
-        let got = Run::default().of(&context, &spec).await;
+        let got = CollectionRun::default().of(&context, &spec).await;
         assert_eq!(said(&got.text(&log_path(&context, "velero-1", "calm", "current.log"))), ["and so on"]);
         let later = &context.stand.kubelet.seen(&node)[seen.len()..];
         assert_eq!((has(later, "tailLines"), has(later, "limitBytes")), (later.len(), 0), "{later:?}");
@@ -118,7 +123,8 @@ async fn a_log_is_cut_to_the_window_and_not_read_beyond_its_end() {
         let at = |text: &str| Some(Time(text.parse().unwrap()));
         let (since_time, until_time) = (at("2026-03-01T10:00:02.3Z"), at("2026-03-01T10:00:05Z"));
         spec.logs.window = Some(LogWindow { since: None, since_time, until_time });
-        let run = Run { idle: Duration::from_mins(1), limit: Duration::from_mins(2), ..Run::default() };
+        let run =
+            CollectionRun { idle: Duration::from_mins(1), limit: Duration::from_mins(2), ..CollectionRun::default() };
         let began = Instant::now();
         let got = run.of(&context, &spec).await;
         let took = began.elapsed();
@@ -140,10 +146,8 @@ async fn a_log_is_cut_to_the_window_and_not_read_beyond_its_end() {
 #[tokio::test]
 async fn a_log_over_the_limit_keeps_8_mib_of_head_24_mib_of_tail_and_says_what_is_left_out() {
     with_namespace("long", |context| async move {
-        let node = context.node("n").await;
-        context.pod(pod("velero-1").on_node(&node).labelled("deploy", "velero").with_container("velero")).await;
-        context.log("velero-1", "velero", LogScript::generated(40 << 20, 3));
-        let got = Run::default().of(&context, &DebugBundleSpec::installation()).await;
+        server_pod(&context, LogScript::generated(40 << 20, 3)).await;
+        let got = CollectionRun::default().of(&context, &DebugBundleSpec::installation()).await;
         let path = log_path(&context, "velero-1", "velero", "current.log");
         let text = got.text(&path);
         assert!(text.len() <= 32 << 20, "{}", text.len());
@@ -187,7 +191,7 @@ async fn of_a_pod_without_a_part_in_it_the_last_mebibyte_is_kept() {
             context.log(name, "c", LogScript::generated(3 << 20, 5));
         }
         context.previous_log("sick", "c", LogScript::lines(["panic: out of luck"]));
-        let got = Run::default().of(&context, &DebugBundleSpec::installation()).await;
+        let got = CollectionRun::default().of(&context, &DebugBundleSpec::installation()).await;
         let path = |pod: &str| log_path(&context, pod, "c", "current.log");
         for name in ["healthy", "sick"] {
             let text = got.text(&path(name));
@@ -212,7 +216,7 @@ async fn of_a_pod_without_a_part_in_it_the_last_mebibyte_is_kept() {
 async fn what_goes_wrong_with_one_log_is_told_and_costs_no_other() {
     with_namespace("logs", |context| async move {
         let node = context.node("n").await;
-        let far = context.node_that_is("far", Reach::Refused).await;
+        let far = context.node_that_is("far", KubeletPort::Refused).await;
         let scripts = [
             ("fine", LogScript::lines(["fine"])),
             ("excuse", LogScript::body("unable to retrieve container logs for containerd://0123456789")),
@@ -231,7 +235,7 @@ async fn what_goes_wrong_with_one_log_is_told_and_costs_no_other() {
             context.pod(pod(name).on_node(&far).with_container("c")).await;
         }
         context.pod(pod("homeless").with_container("c").unschedulable("no node")).await;
-        let run = Run { idle: Duration::from_secs(2), ..Run::default() };
+        let run = CollectionRun { idle: Duration::from_secs(2), ..CollectionRun::default() };
         let got = run.of(&context, &DebugBundleSpec::installation()).await;
         got.is_complete();
         let path = |pod: &str| log_path(&context, pod, "c", "current.log");
@@ -262,7 +266,7 @@ async fn when_the_time_is_over_the_rest_is_told_as_missing() {
             context.pod(pod(name).on_node(&node).with_container("c")).await;
             context.log(name, "c", LogScript::generated(10 << 20, 1).slowly(20_000));
         }
-        let run = Run { limit: Duration::from_secs(4), ..Run::default() };
+        let run = CollectionRun { limit: Duration::from_secs(4), ..CollectionRun::default() };
         let got = run.of(&context, &DebugBundleSpec::installation()).await;
         got.is_complete();
         let cut: Vec<_> = ["a", "b", "c"]
@@ -287,7 +291,8 @@ async fn sec_b4_a_log_has_its_own_time_and_costs_no_other_theirs() {
         }
         context.log("slow", "c", LogScript::generated(10 << 20, 1).slowly(50_000));
         let pace = Pace { per_item: Duration::from_secs(3), ..Pace::default() };
-        let got = Run { pace, ..Run::default() }.of(&context, &DebugBundleSpec::installation()).await;
+        let got =
+            CollectionRun { pace, ..CollectionRun::default() }.of(&context, &DebugBundleSpec::installation()).await;
         got.is_complete();
         for name in ["a", "b", "c"] {
             assert_eq!(said(&got.text(&log_path(&context, name, "c", "current.log"))), ["fine"]);
@@ -309,7 +314,7 @@ async fn a_log_that_breaks_off_is_taken_up_once_with_no_line_lost_or_twice() {
         }
         context.log("reset", "c", LogScript::generated(2 << 20, 7).reset_after(300_000).once());
         context.log("cut", "c", LogScript::generated(2 << 20, 8).cut_after(400_000).once());
-        let got = Run::default().of(&context, &DebugBundleSpec::installation()).await;
+        let got = CollectionRun::default().of(&context, &DebugBundleSpec::installation()).await;
         got.is_complete();
         let lines = (2_u64 << 20).div_ceil(LogScript::GENERATED_LINE);
         for name in ["reset", "cut"] {
@@ -336,8 +341,8 @@ async fn a_log_that_breaks_off_is_taken_up_once_with_no_line_lost_or_twice() {
 async fn a_node_that_cannot_be_dialled_is_not_asked_fifty_times() {
     with_namespace("dead-nodes", |context| async move {
         let node = context.node("n").await;
-        let closed = context.node_that_is("closed", Reach::Refused).await;
-        let silent = context.node_that_is("silent", Reach::Silent).await;
+        let closed = context.node_that_is("closed", KubeletPort::Refused).await;
+        let silent = context.node_that_is("silent", KubeletPort::Silent).await;
         context.pod(pod("alive").on_node(&node).with_container("c")).await;
         context.log("alive", "c", LogScript::lines(["alive"]));
         let dead: Vec<(String, &str)> = (0..50)
@@ -348,7 +353,7 @@ async fn a_node_that_cannot_be_dialled_is_not_asked_fifty_times() {
             context.pod(pod(name).on_node(node).with_container("c")).await;
         }
         let began = Instant::now();
-        let got = Run::default().of(&context, &DebugBundleSpec::installation()).await;
+        let got = CollectionRun::default().of(&context, &DebugBundleSpec::installation()).await;
         let took = began.elapsed();
         got.is_complete();
         assert!(got.has(&log_path(&context, "alive", "c", "current.log")));
@@ -369,13 +374,13 @@ async fn a_node_that_cannot_be_dialled_is_not_asked_fifty_times() {
 async fn a_kubelet_that_cannot_prove_who_it_is_is_read_and_said_to_be_unproven() {
     with_namespace("unproven", |context| async move {
         let good = context.node("good").await;
-        let bad = context.node_that_is("bad", Reach::Untrusted).await;
+        let bad = context.node_that_is("bad", KubeletPort::Untrusted).await;
         for (name, node) in [("trusted", &good), ("unproven", &bad)] {
             context.pod(pod(name).on_node(node).with_container("c").restarted(1)).await;
             context.log(name, "c", LogScript::lines(["a line"]));
             context.previous_log(name, "c", LogScript::lines(["a line of before"]));
         }
-        let got = Run::default().of(&context, &DebugBundleSpec::installation()).await;
+        let got = CollectionRun::default().of(&context, &DebugBundleSpec::installation()).await;
         got.is_complete();
         for (file, line) in [("current", "a line"), ("previous", "a line of before")] {
             let path = log_path(&context, "unproven", "c", &format!("{file}.insecure.log"));
@@ -412,7 +417,7 @@ async fn sec_l3_bytes_stay_the_bytes_that_the_container_wrote() {
             b"the end",
         ];
         context.log("velero-1", "velero", LogScript::lines(lines));
-        let got = Run::default().of(&context, &DebugBundleSpec::installation()).await;
+        let got = CollectionRun::default().of(&context, &DebugBundleSpec::installation()).await;
         let bytes = got.bytes(&log_path(&context, "velero-1", "velero", "current.log"));
         let mut rest = bytes.as_slice();
         for line in lines {
@@ -437,7 +442,7 @@ async fn a_line_of_200_mib_fails_no_file_and_takes_no_line_with_it() {
         log.extend_from_slice(b"\n2026-03-01T10:00:02.000000000Z after\n");
         // The speed limit only splits the log into pieces.
         context.log("velero-1", "velero", LogScript::body(Bytes::from(log)).slowly(1 << 30));
-        let run = Run { limit: Duration::from_mins(4), ..Run::default() };
+        let run = CollectionRun { limit: Duration::from_mins(4), ..CollectionRun::default() };
         let got = run.of(&context, &DebugBundleSpec::installation()).await;
         got.is_complete();
         let path = log_path(&context, "velero-1", "velero", "current.log");
@@ -484,7 +489,7 @@ async fn a_pod_that_took_anothers_place_is_read_under_its_own_uid() {
             context.log("starts", "c", LogScript::status(400, waits));
             context.previous_log("starts", "c", LogScript::status(400, waits));
         };
-        let got = Run::default().of_what_changes(&context, &DebugBundleSpec::installation(), change).await;
+        let got = CollectionRun::default().of_what_changes(&context, &DebugBundleSpec::installation(), change).await;
         got.is_complete();
         let new = context.api::<Pod>().get("moved").await.unwrap().metadata.uid.unwrap();
         let path = |pod: &str, file: &str| log_path(&context, pod, "c", file);
@@ -528,7 +533,7 @@ async fn whose_log_it_was_is_asked_only_where_a_name_can_come_again() {
                 context.log(name, container, LogScript::lines([format!("of {name}")]));
             }
         }
-        let got = Run::by(account.client().await).of(&context, &DebugBundleSpec::installation()).await;
+        let got = CollectionRun::by(account.client().await).of(&context, &DebugBundleSpec::installation()).await;
         for (name, container) in [("keeper-x2x4k", "a"), ("keeper-x2x4k", "b"), ("keeper-0", "a"), ("keeper-0", "b")] {
             let text = got.text(&log_path(&context, name, container, "current.log"));
             assert_eq!(said(&text), [format!("of {name}")], "{name} {container}");
@@ -545,24 +550,16 @@ async fn whose_log_it_was_is_asked_only_where_a_name_can_come_again() {
 
 /// A pod that moves the target's data, in a namespace of the application.
 async fn an_involved_pod(context: &Context, build: harness::objects::PodBuilder) -> String {
-    let restore = a_restore(context, "PartiallyFailed").await;
+    let target = a_restore(context, "PartiallyFailed").await;
     let shop = context.workload_namespace("shop").await;
     let name = build.name().to_owned();
     context.pod_in(&shop, build).await;
-    context
-        .create_velero(
-            "PodVolumeRestore",
-            json!({"metadata": {"name": "regrow-x1", "labels": {
-                    "velero.io/restore-uid": restore["metadata"]["uid"], "velero.io/restore-name": "regrow"}},
-                "spec": {"pod": {"namespace": shop, "name": name, "kind": "Pod"}, "volume": "data", "backupStorageLocation": "default",
-                    "repoIdentifier": "x", "snapshotID": "s", "sourceNamespace": shop, "uploaderType": "kopia"},
-                "status": {}}),
-        )
-        .await;
+    let data = pod_volume_restore("regrow-x1").of(&target).of_pod(&shop, &name).from_namespace(&shop);
+    context.create_velero(data.without_progress()).await;
     shop
 }
 
-fn logs_in(got: &Got, namespace: &str) -> Vec<String> {
+fn logs_in(got: &CollectionResult, namespace: &str) -> Vec<String> {
     let under = format!("namespaces/{namespace}/pods/");
     let paths = got.collected.entries.iter().map(|entry| entry.segment.path().as_str());
     let mut logs: Vec<String> = paths.filter_map(|path| path.strip_prefix(&under)).map(str::to_owned).collect();
@@ -594,7 +591,7 @@ async fn logs_of_applications_are_one_note_until_they_are_allowed_and_then_only_
         }
         context.stand.kubelet.script_previous(&shop, "shop-0", "restarted", LogScript::lines(["before"]));
         let account = context.shipped_account().await;
-        let run = async || Run { client: Some(account.client().await), ..Run::default() };
+        let run = async || CollectionRun { client: Some(account.client().await), ..CollectionRun::default() };
 
         let got = run().await.of(&context, &about_the_restore()).await;
         got.is_complete();
@@ -645,7 +642,7 @@ async fn of_a_namespace_asked_for_the_pods_that_are_not_well_are_read() {
         context.stand.kubelet.script_previous(&shop, "sick", "c", LogScript::lines(["panic: out of luck"]));
         let mut spec = DebugBundleSpec::installation();
         spec.namespaces = vec![shop.clone()];
-        let got = Run::default().of(&context, &spec).await;
+        let got = CollectionRun::default().of(&context, &spec).await;
         got.is_complete();
         let expected = ["sick/c/c/logs/current.log", "sick/c/c/logs/previous.log", "sick/side/side/logs/current.log"];
         assert_eq!(logs_in(&got, &shop), expected);

@@ -2,13 +2,14 @@
 //! from the name.
 
 use debugbundle_crd::{DebugBundleSpec, TargetKind};
+use harness::velero_objects::{backup, pod_volume_restore, restore};
 use harness::with_namespace;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::collect::Run;
-use crate::scope::{claim, put, shop_pod};
+use crate::support::collection::CollectionRun;
+use crate::support::workloads::{claim, shop_pod};
 
 /// The label value, as in Velero's `label.GetValidName`.
 fn label(name: &str) -> String {
@@ -29,41 +30,36 @@ async fn data_pods_claims_and_backups_of_long_names_are_found_by_their_labels() 
             ("c-stranger", nightly[..63].to_owned()),
             ("d-stranger", label(&format!("{nightly}y"))),
         ] {
-            let backup = json!({"metadata": {"name": name, "labels": {"velero.io/schedule-name": schedule}},
-                "spec": {"storageLocation": "default"}, "status": {"phase": "Completed"}});
-            context.create_velero("Backup", backup).await;
+            context.create_velero(backup(name).of_schedule(&schedule).completed()).await;
         }
-        let restore = json!({"metadata": {"name": regrow}, "spec": {"scheduleName": nightly}, "status": {"phase": "InProgress"}});
-        let uid = context.create_velero("Restore", restore).await.metadata.uid.unwrap();
-        let data = |name: &str, labels: Value, owner: &str| {
-            let owner = json!({"apiVersion": "velero.io/v1", "kind": "Restore", "name": regrow, "uid": owner, "controller": true});
-            json!({"metadata": {"name": name, "labels": labels, "ownerReferences": [owner]},
-                "spec": {"pod": {"namespace": shop, "name": "of-data", "kind": "Pod"}, "volume": "data",
-                    "backupStorageLocation": "default", "repoIdentifier": "x", "snapshotID": "s", "sourceNamespace": "old-shop",
-                    "uploaderType": "kopia"}, "status": {"phase": "InProgress"}})
-        };
+        let target = context.create_velero(restore(&regrow).of_schedule(&nightly).in_progress()).await;
+        let uid = target.metadata.uid.unwrap();
+        for (name, value, owner) in [
+            ("own", &label(&regrow), uid.as_str()),
+            ("namesake", &label(&regrow), "another"),
+            ("stranger", &other, &uid),
+        ] {
+            let data = pod_volume_restore(name).of_pod(&shop, "of-data").labelled("velero.io/restore-name", value);
+            context.create_velero(data.owned_by_former("Restore", &regrow, owner).in_progress()).await;
+        }
         let by = |value: &str| json!({"velero.io/restore-name": value});
-        context.create_velero("PodVolumeRestore", data("own", by(&label(&regrow)), &uid)).await;
-        context.create_velero("PodVolumeRestore", data("namesake", by(&label(&regrow)), "another")).await;
-        context.create_velero("PodVolumeRestore", data("stranger", by(&other), &uid)).await;
         for (name, value) in [("brought", label(&regrow)), ("by-cut", cut.to_owned()), ("by-other", other.clone())] {
             let owner = ("apps/v1", "StatefulSet", "oven");
-            put::<Pod>(&context, &shop, shop_pod(name, "n1", owner, None, &by(&value), false)).await;
+            context.create_in::<Pod>(&shop, shop_pod(name, "n1", owner, None, &by(&value), false)).await;
             let mut claim = claim(name, None);
             claim["metadata"]["labels"] = by(&value);
-            put::<PersistentVolumeClaim>(&context, &shop, claim).await;
+            context.create_in::<PersistentVolumeClaim>(&shop, claim).await;
         }
 
-        let got = Run::default().of(&context, &DebugBundleSpec::about(TargetKind::Restore, &regrow)).await;
+        let got = CollectionRun::default().of(&context, &DebugBundleSpec::about(TargetKind::Restore, &regrow)).await;
         got.is_complete();
-        let data: Vec<&str> = got.inventory.data.iter().map(|object| object.name.as_str()).collect();
+        let data: Vec<&str> = got.snapshot.target.data.iter().map(|object| object.name.as_str()).collect();
         assert_eq!(data, ["own"]);
-        assert_eq!(got.inventory.backup.as_ref().map(|backup| backup.name.as_str()), Some("b-2"));
-        assert_eq!(got.inventory.kin.backups, ["b-2", "b-1"]);
-        assert_eq!(got.inventory.kin.schedule.as_ref(), Some(&nightly));
-        assert_eq!(got.names(&format!("namespaces/{shop}/core/pods.yaml")), ["brought"]);
-        assert_eq!(got.names(&format!("namespaces/{shop}/core/persistentvolumeclaims.yaml")), ["brought"]);
-        context.delete_namespace(&shop).await;
+        assert_eq!(got.snapshot.target.backup.as_ref().map(|backup| backup.name.as_str()), Some("b-2"));
+        assert_eq!(got.snapshot.target.related.backups, ["b-2", "b-1"]);
+        assert_eq!(got.snapshot.target.related.schedule.as_ref(), Some(&nightly));
+        assert_eq!(got.names_in(&shop, "core/pods"), ["brought"]);
+        assert_eq!(got.names_in(&shop, "core/persistentvolumeclaims"), ["brought"]);
     })
     .await;
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, Phase};
-use harness::crowd::BulkObjects;
+use harness::bulk_objects::BulkObjects;
 use harness::load::{Held, Load};
 use harness::usage::Usage;
 use harness::{Context, LogScript, Operator, pod, until, with_namespace};
@@ -118,7 +118,7 @@ async fn a_line_of_200_mib_is_never_in_memory_and_the_lines_around_it_are_kept()
         let operator = Operator::of(&context).ready().await;
         context.debug_bundle("line", json!({"logs": {"maxBytesPerContainer": "16Mi"}})).await;
         let bundle = stored(&context, &operator, "line").await;
-        let log = crate::budget::in_bundle(&bundle, "velero/logs/current.log");
+        let log = crate::support::bundles::entry_text(&bundle, "velero/logs/current.log");
         let lines: Vec<&str> = log.lines().collect();
         assert_eq!(lines.len(), 2001);
         assert!(lines[999].ends_with("msg=\"before it 999\"") && lines[2000].ends_with("msg=\"after it 999\""));
@@ -184,11 +184,11 @@ async fn sec_b5_rules_of_two_bundles_are_refused_or_take_little_memory() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_500_pods_with_3_containers_each_and_20_000_events_all_logs_are_there_and_the_newest_events() {
-    with_namespace("memory-crowd", |context| async move {
+    with_namespace("memory-bulk", |context| async move {
         BulkObjects { pods: 500, containers: 3, bytes: 20_000, events: 20_000 }.put(&context).await;
         let operator = Operator::of(&context).ready().await;
-        context.debug_bundle("crowd", json!({})).await;
-        let held = made(&context, &operator, "crowd").await;
+        context.debug_bundle("bulk", json!({})).await;
+        let held = made(&context, &operator, "bulk").await;
         let logs = held.files.iter().filter(|(path, bytes)| path.ends_with("/current.log") && **bytes > 20_000);
         assert_eq!(logs.count(), 1500);
         let manifest = held.manifest.expect("a bundle has a manifest");

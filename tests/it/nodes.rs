@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use harness::bundle::Unpacked;
+use harness::bundle::spec_about;
+use harness::velero_objects::{pod_volume_restore, restore};
 use harness::{Context, LogScript, Operator, pod, with_namespace};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, Node, PersistentVolume, PersistentVolumeClaim, Pod};
@@ -10,27 +11,17 @@ use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::scope::{OfTheCluster, claim, pod_volume_restore, put, shop_pod, volume};
+use crate::support::workloads::{attachment, claim, shop_pod, volume};
 
 /// Limit of nodes collected for an unschedulable pod.
 const MOST: usize = 50;
 const NODES: &str = "cluster-scoped-resources/core/nodes.yaml";
 
-async fn bundle_of_r1(context: &Context, name: &str) -> Unpacked {
-    context.debug_bundle(name, json!({"target": {"kind": "Restore", "name": "r1"}})).await;
-    let status = context.until_bundle_ended(name).await;
-    context.download(&status).await
-}
-
 /// A running Restore whose data waits for the pod `shop-0`.
 async fn restore_into(context: &Context, shop: &str) {
-    let restore = json!({"metadata": {"name": "r1"}, "spec": {"backupName": "seed"},
-        "status": {"phase": "InProgress", "startTimestamp": Timestamp::now()}});
-    let uid = context.create_velero("Restore", restore).await.metadata.uid.unwrap();
-    let labels = json!({"velero.io/restore-uid": uid, "velero.io/restore-name": "r1"});
-    let mut data = pod_volume_restore("r1-x", &labels, shop, "shop-0");
-    data["status"] = json!({"phase": "InProgress", "node": format!("{}-n1", context.namespace)});
-    context.create_velero("PodVolumeRestore", data).await;
+    let target = context.create_velero(restore("r1").in_progress().started(Timestamp::now())).await;
+    let data = pod_volume_restore("r1-x").of(&target).of_pod(shop, "shop-0").in_progress();
+    context.create_velero(data.on_node(&context.cluster_name("n1"))).await;
 }
 
 /// The pod of the volume is gone, but the volume is still attached to its node.
@@ -51,40 +42,39 @@ async fn a_node_that_holds_a_volume_for_nobody_any_more_is_there_with_its_events
             context.log(&format!("agent-{name}"), "node-agent", said);
             nodes.push(node);
         }
-        let cluster = OfTheCluster(&context);
         let mut bound = Vec::new();
         for (name, at) in [("data", &nodes[1]), ("other", &nodes[2])] {
-            let volume = cluster.put::<PersistentVolume>(name, volume()).await;
-            put::<PersistentVolumeClaim>(&context, &shop, claim(name, Some(&volume))).await;
-            let attached = json!({"spec": {"attacher": "csi.example.io", "nodeName": at, "source": {"persistentVolumeName": volume}}});
-            cluster.put::<VolumeAttachment>(name, attached).await;
+            let volume = context.create_in_cluster::<PersistentVolume>(name, volume()).await;
+            context.create_in::<PersistentVolumeClaim>(&shop, claim(name, Some(&volume))).await;
+            context.create_in_cluster::<VolumeAttachment>(name, attachment(&volume, at)).await;
             bound.push(volume);
         }
         let (owner, restored) = (("apps/v1", "ReplicaSet", "shop-5d"), json!({"velero.io/restore-name": "r1"}));
-        put::<Pod>(&context, &shop, shop_pod("shop-0", &nodes[0], owner, Some("data"), &restored, false)).await;
+        context.create_in::<Pod>(&shop, shop_pod("shop-0", &nodes[0], owner, Some("data"), &restored, false)).await;
         restore_into(&context, &shop).await;
         let event = json!({"metadata": {"name": format!("{}-e1", context.namespace)}, "type": "Warning",
             "reason": "NodeNotReady", "message": "node is not ready", "lastTimestamp": Timestamp::now(),
             "involvedObject": {"apiVersion": "v1", "kind": "Node", "name": nodes[1]}});
-        put::<Event>(&context, "default", event).await;
+        context.create_in::<Event>("default", event).await;
 
         let account = context.shipped_account().await;
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
-        let bundle = bundle_of_r1(&context, "held").await;
+        let (_, bundle) = context.bundle("held", spec_about("Restore", "r1")).await;
         assert_eq!(bundle.names(NODES), nodes[..2], "the third holds nothing of the target's");
-        assert_eq!(bundle.names("cluster-scoped-resources/storage.k8s.io/volumeattachments.yaml"), [cluster.name("data")]);
+        assert_eq!(
+            bundle.names("cluster-scoped-resources/storage.k8s.io/volumeattachments.yaml"),
+            [context.cluster_name("data")]
+        );
         assert_eq!(bundle.names("namespaces/default/core/events.yaml"), [format!("{}-e1", context.namespace)]);
         let whole = |name: &str| {
-            let log = format!("namespaces/{}/pods/agent-{name}/node-agent/node-agent/logs/current.log", context.namespace);
+            let log =
+                format!("namespaces/{}/pods/agent-{name}/node-agent/node-agent/logs/current.log", context.namespace);
             bundle.file(&log).contains(&format!("{name} detaches"))
         };
         assert_eq!(["n1", "n2", "n3"].map(whole), [true, true, false], "of a bystander's log only the end is kept");
 
         let events: Api<Event> = Api::namespaced(context.client.clone(), "default");
         events.delete(&format!("{}-e1", context.namespace), &DeleteParams::default()).await.expect("deleted");
-        cluster.clean::<PersistentVolume>().await;
-        cluster.clean::<VolumeAttachment>().await;
-        context.delete_namespace(&shop).await;
     })
     .await;
 }
@@ -111,12 +101,12 @@ async fn a_pod_that_no_node_takes_brings_the_nodes_that_it_could_mean_and_a_cut_
             "spec": {"taints": [{"key": "full", "effect": "NoSchedule"}]}});
         nodes.patch(&tainted, &PatchParams::default(), &Patch::Merge(change)).await.expect("it can be changed");
         let selector = json!({"nodeSelector": {"disk": context.namespace}});
-        put::<Pod>(&context, &shop, unschedulable("shop-0", &selector)).await;
+        context.create_in::<Pod>(&shop, unschedulable("shop-0", &selector)).await;
         restore_into(&context, &shop).await;
         let account = context.shipped_account().await;
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
 
-        let bundle = bundle_of_r1(&context, "few").await;
+        let (_, bundle) = context.bundle("few", spec_about("Restore", "r1")).await;
         let found = bundle.items(NODES);
         let ours = found.iter().find(|node| node["metadata"]["name"] == *tainted).expect("the one it could mean");
         assert_eq!(ours["spec"]["taints"][0]["key"], "full");
@@ -124,7 +114,7 @@ async fn a_pod_that_no_node_takes_brings_the_nodes_that_it_could_mean_and_a_cut_
         for n in 0..MOST {
             context.node(&format!("m-{n:02}")).await;
         }
-        let bundle = bundle_of_r1(&context, "many").await;
+        let (_, bundle) = context.bundle("many", spec_about("Restore", "r1")).await;
         let found: BTreeSet<String> = bundle.names(NODES).into_iter().collect();
         assert!(found.contains(&tainted), "{found:?}");
         assert_eq!(found.len(), MOST, "nodes of other tests may be among them");
@@ -132,7 +122,6 @@ async fn a_pod_that_no_node_takes_brings_the_nodes_that_it_could_mean_and_a_cut_
         let cut = all.iter().find(|lost| lost["path"] == "nodes").expect("the cut is told");
         assert_eq!((&cut["code"], &cut["severity"]), (&json!("NotLooked"), &json!("note")));
         assert!(cut["what"].as_str().unwrap().starts_with("nodes: 50 of "), "{cut}");
-        context.delete_namespace(&shop).await;
     })
     .await;
 }

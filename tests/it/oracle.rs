@@ -2,10 +2,10 @@
 //! object, log line and fact that it collected.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use debugbundle_crd::parse_duration;
 use harness::bundle::{Unpacked, unpack};
+use harness::velero_objects::{data_download, data_upload, schedule, velero_object};
 use harness::{LogScript, Operator, Velero, pod, with_namespace};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -451,7 +451,7 @@ fn time(text: &str) -> String {
 /// The lines of a description as (labels from the outermost on, value), without colours and without lines that are only
 /// a label; a line without a label belongs to the label above.
 fn rows(text: &str) -> Vec<(Vec<String>, String)> {
-    let plain = without_colours(text);
+    let plain = crate::support::text::without_colours(text);
     let mut above: Vec<(usize, String)> = Vec::new();
     let mut rows = Vec::new();
     for line in plain.lines().filter(|line| !line.trim().is_empty()) {
@@ -475,52 +475,23 @@ fn rows(text: &str) -> Vec<(Vec<String>, String)> {
     rows
 }
 
-pub fn without_colours(text: &str) -> String {
-    let mut pieces = text.split('\u{1b}');
-    let mut plain = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        let _ = write!(plain, "{}", piece.split_once('m').map_or(piece, |(_, rest)| rest));
-    }
-    plain
-}
-
 /// Objects of Velero's kinds that the recipes do not create, and pods with every sort of container.
 async fn something_of_each_kind(velero: &Velero) {
     let context = &velero.context;
     let shop = format!("{}-r1-source", context.namespace);
     let template = json!({"includedNamespaces": [shop], "storageLocation": "default", "ttl": "1h"});
-    let schedule =
-        json!({"metadata": {"name": "nightly"}, "spec": {"schedule": "@yearly", "paused": true, "template": template}});
-    context.create_velero("Schedule", schedule).await;
+    let yearly = schedule("nightly").spec("schedule", "@yearly").spec("paused", true);
+    context.create_velero(yearly.spec("template", template)).await;
     let location =
         json!({"metadata": {"name": "zone-a"}, "spec": {"provider": "aws", "config": {"region": "us-east-1"}}});
-    context.create_velero("VolumeSnapshotLocation", location).await;
-    context
-        .create_velero(
-            "DeleteBackupRequest",
-            json!({"metadata": {"name": "late"}, "spec": {"backupName": "never-made"}}),
-        )
-        .await;
-    let csi = json!({"volumeSnapshot": "", "storageClass": "fast", "snapshotClass": ""});
-    let upload = json!({
-        "metadata": {"name": "r1-source-x1", "labels": {"velero.io/backup-name": "r1-source"}},
-        "spec": {
-            "backupStorageLocation": "default", "csiSnapshot": csi, "operationTimeout": "10m0s",
-            "snapshotType": "CSI", "sourceNamespace": shop, "sourcePVC": "data",
-        },
-        "status": {"phase": "Failed", "message": "no appropriate node to run data upload"},
-    });
-    context.create_velero("DataUpload", upload).await;
-    let volume = json!({"namespace": shop, "pv": "", "pvc": "data"});
-    let download = json!({
-        "metadata": {"name": "r1-x1", "labels": {"velero.io/restore-name": "r1"}},
-        "spec": {
-            "backupStorageLocation": "default", "operationTimeout": "10m0s", "snapshotID": "s1",
-            "sourceNamespace": shop, "targetVolume": volume,
-        },
-        "status": {"phase": "Canceled", "message": "found in a cancelled state"},
-    });
-    context.create_velero("DataDownload", download).await;
+    context.create_velero(velero_object("VolumeSnapshotLocation", location)).await;
+    let late = json!({"metadata": {"name": "late"}, "spec": {"backupName": "never-made"}});
+    context.create_velero(velero_object("DeleteBackupRequest", late)).await;
+    let upload = data_upload("r1-source-x1").of_claim(&shop, "data").labelled("velero.io/backup-name", "r1-source");
+    context.create_velero(upload.failed().status("message", "no appropriate node to run data upload")).await;
+    let download = data_download("r1-x1").of_claim(&shop, "data").from_namespace(&shop).phase("Canceled");
+    let download = download.labelled("velero.io/restore-name", "r1");
+    context.create_velero(download.status("message", "found in a cancelled state")).await;
     let lines =
         |of: &str| LogScript::lines([format!("level=info msg=\"{of} one\""), format!("level=error msg=\"{of} two\"")]);
     context.log("node-agent-k4w9z", "node-agent", lines("node-agent"));

@@ -7,7 +7,10 @@ use std::{collections::BTreeSet, fmt::Write as _, sync::Arc, time::Duration};
 use Place::{At, Not};
 use debugbundle_operator::discovery::DISCOVERY;
 use harness::{
-    Context, LogScript, Operator, TestCluster, Velero, bundle::Unpacked, kubelet::Reach, pod, until, with_namespace_on,
+    Context, LogScript, Operator, TestCluster, Velero,
+    bundle::{Unpacked, spec_about},
+    kubelet::KubeletPort,
+    pod, until, with_namespace_on,
 };
 use http::{Request, header};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -244,7 +247,7 @@ async fn something_of_everything(context: &Context) {
     std::fs::write(&file, OBJECTS.replace("VELERO_NS", &context.namespace)).expect("a file");
     let made = context.stand.kubectl(["create", "-f", file.to_str().expect("a plain path")]).await;
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let (proven, unproven) = (context.node("n").await, context.node_that_is("unproven", Reach::Untrusted).await);
+    let (proven, unproven) = (context.node("n").await, context.node_that_is("unproven", KubeletPort::Untrusted).await);
     for (name, node) in [("peer", proven), ("unproven", unproven)] {
         context.pod(pod(name).on_node(&node).with_container("c").restarted(1)).await;
         context.log(name, "c", LogScript::lines(["level=info msg=now"]));
@@ -314,7 +317,7 @@ async fn of_r1(context: &Arc<Context>) -> Unpacked {
     ];
     context.allow_further(&further).await;
     let _operator = Operator::of(context).ready().await;
-    context.debug_bundle("r1", json!({"target": {"kind": "Restore", "name": "r1"}})).await;
+    context.debug_bundle("r1", spec_about("Restore", "r1")).await;
     context.download(&context.until_bundle_ended("r1").await).await
 }
 

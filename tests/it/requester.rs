@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use debugbundle_crd::DebugBundle;
 use futures::future::join_all;
-use harness::shipped::Reach;
+use harness::shipped::BoundRoles;
 use harness::{Context, until, with_namespace};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::api::{Api, DeleteParams, PostParams};
 use kube::{Client, Resource as _};
 use serde_json::{Value, json};
-
-use crate::scope::put;
 
 const LIMIT: Duration = Duration::from_secs(30);
 /// Namespaces checked by one policy.
@@ -28,11 +26,11 @@ const READ_LOGS: (&str, &str, &str) = ("", "pods/log", "get");
 /// Gives an account of this test's namespace one right in a namespace.
 async fn grant(context: &Context, account: &str, right: (&str, &str, &str), namespace: &str) {
     let name = format!("{account}-{}-{}", right.2, right.1.replace('/', "-"));
-    put::<Role>(context, namespace, json!({"metadata": {"name": name}, "rules": rule(right)})).await;
+    context.create_in::<Role>(namespace, json!({"metadata": {"name": name}, "rules": rule(right)})).await;
     let binding = json!({"metadata": {"name": name},
         "roleRef": {"apiGroup": GROUP, "kind": "Role", "name": name},
         "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": context.namespace}]});
-    put::<RoleBinding>(context, namespace, binding).await;
+    context.create_in::<RoleBinding>(namespace, binding).await;
 }
 
 /// An account that may create DebugBundles here, and read logs in these namespaces.
@@ -92,7 +90,7 @@ async fn sec_d4_whoever_may_not_read_logs_here_is_refused_and_whoever_may_is_not
         until_taken(&context, &stranger, &[]).await;
 
         // The operator's own account, when it creates DebugBundles: by R6.
-        let operator = context.account_reaching(Reach::Base).await;
+        let operator = context.account_bound_to(BoundRoles::Base).await;
         grant(&context, "debugbundle-operator", CREATE, here).await;
         until_taken(&context, &operator.client().await, &[]).await;
         context.take_away("pods/log").await;
@@ -128,7 +126,6 @@ async fn sec_d4_each_namespace_that_is_named_must_be_one_whose_logs_the_requeste
         for count in [2, 3, 32] {
             until_refused(&context, &reader, &names(count), "you lack it in nobodys-0 or nobodys-1").await;
         }
-        join_all(mine.iter().map(|name| context.delete_namespace(name))).await;
     })
     .await;
 }

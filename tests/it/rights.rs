@@ -8,34 +8,34 @@ use std::path::Path;
 
 use debugbundle_crd::Phase;
 use debugbundle_operator::access::rules::RULES;
-use harness::bundle::Unpacked;
+use harness::bundle::{Unpacked, spec_about};
 use harness::rights::{Right, all_rights};
 use harness::s3_proxy::Answering;
-use harness::shipped::Reach;
+use harness::shipped::BoundRoles;
 use harness::stand::Account;
+use harness::velero_objects::{backup_repository, pod_volume_restore, restore, schedule, velero_object};
 use harness::{Context, LogScript, Operator, until, with_namespace};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::authorization::v1::{
     SelfSubjectRulesReview, SelfSubjectRulesReviewSpec, SubjectRulesReviewStatus,
 };
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Secret, ServiceAccount};
-use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttachment};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, ServiceAccount};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::bundles::{LIMIT, about_r1, change, forge, server_pod, until_gone, velero_objects};
-use crate::groups::{self, group_snapshot};
-use crate::scope::{
-    OfTheCluster, a_shop, claim, dynamic, noise, pod_volume_restore, put, repository, shop_pod, workload,
-};
+use crate::support::bundles::{LIMIT, about_r1, change, forge, server_pod, until_gone, velero_objects};
+use crate::support::shop::a_shop;
+use crate::support::snapshots::{create_snapshot_object, group_snapshot};
+use crate::support::text::noise;
+use crate::support::workloads::{claim, shop_pod, workload};
 
 const MEND: &str = "DEBUGBUNDLE_MEND=1 cargo test --package debugbundle-tests --test it -- sec_r32";
 
 #[tokio::test]
 async fn sec_r32_the_account_may_do_what_the_golden_lists_say() {
-    for (file, reach) in [("rights-base.txt", Reach::Base), ("rights-all.txt", Reach::Everything)] {
+    for (file, reach) in [("rights-base.txt", BoundRoles::Base), ("rights-all.txt", BoundRoles::Everything)] {
         with_namespace("r32", |context| async move {
-            let account = context.account_reaching(reach).await;
+            let account = context.account_bound_to(reach).await;
             let mut lines = Vec::new();
             for (title, namespace) in
                 [("In Velero's namespace", context.namespace.as_str()), ("Elsewhere", "kube-system")]
@@ -87,23 +87,24 @@ async fn may(account: &Account, namespace: &str) -> BTreeSet<String> {
 async fn strangers_that_fill_a_list(context: &Context) {
     for n in 0..14 {
         let name = format!("a-fat-{n:02}");
+        let note = noise(n, 240_000);
         let fat = |mut object: Value| {
             object["metadata"]["name"] = name.clone().into();
-            object["metadata"]["annotations"] = json!({"note": noise(n, 240_000)});
+            object["metadata"]["annotations"] = json!({"note": note});
             object
         };
-        let schedule = json!({"metadata": {}, "spec": {"schedule": "0 0 * * *", "template": {}}});
-        context.create_velero("Schedule", fat(schedule)).await;
-        context.create_velero("BackupRepository", fat(repository("x", "farm", "kopia"))).await;
-        context.create_velero("BackupStorageLocation", fat(context.location("x", "fat"))).await;
-        let place = json!({"metadata": {}, "spec": {"provider": "aws"}});
-        context.create_velero("VolumeSnapshotLocation", fat(place)).await;
-        put::<PersistentVolumeClaim>(context, &context.namespace, fat(claim("x", None))).await;
-        let snapshot =
-            fat(json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot", "metadata": {},
-            "spec": {"source": {"persistentVolumeClaimName": "x"}}}));
-        let snapshots = dynamic(context, Some(&context.namespace), "VolumeSnapshot");
-        snapshots.create(&PostParams::default(), &serde_json::from_value(snapshot).unwrap()).await.unwrap();
+        let place = json!({"metadata": {"name": name}, "spec": {"provider": "aws"}});
+        for stranger in [
+            schedule(&name),
+            backup_repository(&name, "farm", "kopia"),
+            context.location(&name, "fat"),
+            velero_object("VolumeSnapshotLocation", place),
+        ] {
+            context.create_velero(stranger.annotated("note", note.as_str())).await;
+        }
+        context.create_in::<PersistentVolumeClaim>(&context.namespace, fat(claim("x", None))).await;
+        let snapshot = fat(json!({"metadata": {}, "spec": {"source": {"persistentVolumeClaimName": "x"}}}));
+        create_snapshot_object(context, Some(&context.namespace), "VolumeSnapshot", snapshot).await;
     }
     let places = json!({"spec": {"volumeSnapshotLocations": ["east"]}});
     context.patch_velero("Backup", "seed", places).await;
@@ -111,27 +112,23 @@ async fn strangers_that_fill_a_list(context: &Context) {
 
 /// A Restore `many` into a namespace with more volumes than are requested one by one, and a pod of a DaemonSet.
 async fn a_mall(context: &Context, mall: &str) {
-    let restore =
-        json!({"metadata": {"name": "many"}, "spec": {"backupName": "nightly-1"}, "status": {"phase": "InProgress"}});
-    let uid = context.create_velero("Restore", restore).await.metadata.uid.unwrap();
-    let own = json!({"velero.io/restore-uid": uid, "velero.io/restore-name": "many"});
-    context.create_velero("PodVolumeRestore", pod_volume_restore("of-many", &own, mall, "guard-0")).await;
+    let target = context.create_velero(restore("many").of_backup("nightly-1").in_progress()).await;
+    context.create_velero(pod_volume_restore("of-many").of(&target).of_pod(mall, "guard-0")).await;
     let restored = json!({"velero.io/restore-name": "many"});
     for n in 0..10 {
         let mut object = claim(&format!("c-{n}"), Some(&format!("{}-mall-{n}", context.namespace)));
         object["metadata"]["labels"] = restored.clone();
-        put::<PersistentVolumeClaim>(context, mall, object).await;
-        let snapshot = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot",
-            "metadata": {"name": format!("s-{n}"), "labels": restored}, "spec": {"source": {"persistentVolumeClaimName": format!("c-{n}")}},
-            "status": {"boundVolumeSnapshotContentName": format!("{}-mall-{n}", context.namespace)}});
-        let snapshots = dynamic(context, Some(mall), "VolumeSnapshot");
-        snapshots.create(&PostParams::default(), &serde_json::from_value(snapshot).unwrap()).await.unwrap();
+        context.create_in::<PersistentVolumeClaim>(mall, object).await;
+        let snapshot = json!({"metadata": {"name": format!("s-{n}"), "labels": restored},
+            "spec": {"source": {"persistentVolumeClaimName": format!("c-{n}")}},
+            "status": {"boundVolumeSnapshotContentName": context.cluster_name(&format!("mall-{n}"))}});
+        create_snapshot_object(context, Some(mall), "VolumeSnapshot", snapshot).await;
     }
-    put::<ServiceAccount>(context, mall, json!({"metadata": {"name": "sa-guard-0"}})).await;
-    put::<DaemonSet>(context, mall, workload("guard", None)).await;
+    context.create_in::<ServiceAccount>(mall, json!({"metadata": {"name": "sa-guard-0"}})).await;
+    context.create_in::<DaemonSet>(mall, workload("guard", None)).await;
     let node = format!("{}-n1", context.namespace);
     let guard = shop_pod("guard-0", &node, ("apps/v1", "DaemonSet", "guard"), None, &restored, false);
-    put::<Pod>(context, mall, guard).await;
+    context.create_in::<Pod>(mall, guard).await;
     group_snapshot(context, mall, "of-many", json!({"velero.io/backup-name": "nightly-1"})).await;
 }
 
@@ -140,16 +137,15 @@ async fn sec_r34_r1_to_r10_r20_to_r26_each_call_is_granted_and_each_right_is_use
     with_namespace("r34", |context| async move {
         context.snapshot_kinds().await;
         context.group_snapshot_kinds().await;
-        let account = context.account_reaching(Reach::Everything).await;
+        let account = context.account_bound_to(BoundRoles::Everything).await;
         let before = context.stand.calls(&account.user).len();
         let (shop, mall) = (context.workload_namespace("shop").await, context.workload_namespace("mall").await);
-        let cluster = OfTheCluster(&context);
-        a_shop(&context, &shop, &cluster).await;
+        a_shop(&context, &shop).await;
         strangers_that_fill_a_list(&context).await;
         a_mall(&context, &mall).await;
 
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
-        let about = |name: &str| json!({"target": {"kind": "Restore", "name": name}});
+        let about = |name: &str| spec_about("Restore", name);
         for (name, spec) in [("one", about("regrow")), ("two", about("many")), ("three", json!({"namespaces": [shop]}))]
         {
             context.debug_bundle(name, spec).await;
@@ -176,14 +172,6 @@ async fn sec_r34_r1_to_r10_r20_to_r26_each_call_is_granted_and_each_right_is_use
         let secrets = calls().into_iter().filter(|call| call.need.resource == "secrets");
         let others: Vec<_> = secrets.filter(|call| !names.contains(&call.name.as_str())).collect();
         assert!(others.is_empty(), "{others:#?}");
-
-        cluster.clean::<PersistentVolume>().await;
-        cluster.clean::<VolumeAttachment>().await;
-        cluster.clean::<StorageClass>().await;
-        groups::clean(&context).await;
-        for name in [&shop, &mall] {
-            context.delete_namespace(name).await;
-        }
     })
     .await;
 }
@@ -191,16 +179,14 @@ async fn sec_r34_r1_to_r10_r20_to_r26_each_call_is_granted_and_each_right_is_use
 #[tokio::test]
 async fn sec_r30_a_bundle_is_made_and_sent_with_the_role_alone_and_nothing_beyond_it_is_lacking() {
     with_namespace("r30-base", |context| async move {
-        let account = context.account_reaching(Reach::Base).await;
+        let account = context.account_bound_to(BoundRoles::Base).await;
         let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(account.client().await);
         nodes.list(&ListParams::default()).await.expect_err("R20 is not bound: it is the Role alone");
         let before = context.stand.calls(&account.user).len();
         server_pod(&context, LogScript::lines(["level=error msg=\"the only line\""])).await;
         let operator = Operator::of(&context).as_user(&account.kubeconfig).args(["--access=namespaced"]).ready().await;
-        context.debug_bundle("b", json!({})).await;
-        let status = context.until_bundle_ended("b").await;
+        let (status, bundle) = context.bundle("b", json!({})).await;
         assert_eq!(status.phase, Some(Phase::Completed), "{status:?}");
-        let bundle = context.download(&status).await;
         assert!(bundle.errors().is_empty(), "{:#?}", bundle.errors());
         let logs = bundle.find(&["the only line"]);
         assert!(!logs.is_empty(), "the server's log is in it: {:?}", bundle.paths().collect::<Vec<_>>());
@@ -221,7 +207,7 @@ async fn sec_r30_a_bundle_is_made_and_sent_with_the_role_alone_and_nothing_beyon
 async fn sec_r30_what_an_operator_asks_beyond_the_table_is_seen() {
     with_namespace("r30", |context| async move {
         // Simulates an operator that lists Secrets.
-        let account = context.account_reaching(Reach::Shipped).await;
+        let account = context.account_bound_to(BoundRoles::Shipped).await;
         let as_operator = account.client().await;
         let secrets: Api<Secret> = Api::namespaced(as_operator.clone(), &context.namespace);
         secrets.list(&ListParams::default()).await.expect_err("it is refused");
@@ -238,7 +224,7 @@ async fn sec_r30_what_an_operator_asks_beyond_the_table_is_seen() {
 #[tokio::test]
 async fn sec_r35_without_r7_a_location_on_workload_identity_works_end_to_end() {
     with_namespace("r35-identity", |context| async move {
-        let account = context.account_reaching(Reach::Shipped).await;
+        let account = context.account_bound_to(BoundRoles::Shipped).await;
         context.take_away("secrets").await;
         let secrets: Api<Secret> = Api::namespaced(account.client().await, &context.namespace);
         until(LIMIT, "R7 is gone", || async {
@@ -255,10 +241,8 @@ async fn sec_r35_without_r7_a_location_on_workload_identity_works_end_to_end() {
         std::fs::write(&token, "projected-token").expect("written");
         let bare = json!({"spec": {"template": {"spec": {"containers": [{"name": "velero", "image": "velero/velero:v1.18.3"}]}}}});
         context.api::<Deployment>().patch("velero", &PatchParams::default(), &Patch::Merge(bare)).await.expect("patched");
-        let mut location = context.location("ambient", "ambient");
-        location["spec"].as_object_mut().expect("an object").remove("credential");
-        location["spec"]["default"] = true.into();
-        context.create_velero("BackupStorageLocation", location).await;
+        let location = context.location("ambient", "ambient").spec("credential", Value::Null).spec("default", true);
+        context.create_velero(location).await;
         context.velero_api("BackupStorageLocation").delete("default", &DeleteParams::default()).await.expect("deleted");
 
         let _operator = Operator::of(&context)
@@ -283,7 +267,7 @@ async fn sec_r35_without_r7_a_location_on_workload_identity_works_end_to_end() {
 #[tokio::test]
 async fn sec_r35_without_r6_bundles_are_partially_failed_and_name_the_rule() {
     with_namespace("r35-logs", |context| async move {
-        let account = context.account_reaching(Reach::Shipped).await;
+        let account = context.account_bound_to(BoundRoles::Shipped).await;
         context.take_away("pods/log").await;
         velero_objects(&context).await;
         let node = server_pod(&context, LogScript::lines(["level=error msg=\"who reads this?\""])).await;
@@ -295,10 +279,8 @@ async fn sec_r35_without_r6_bundles_are_partially_failed_and_name_the_rule() {
         .await;
         let seen = context.stand.kubelet.seen(&node).len();
         let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
-        context.debug_bundle("b", about_r1()).await;
-        let status = context.until_bundle_ended("b").await;
+        let (status, bundle) = context.bundle("b", about_r1()).await;
         assert_eq!(status.phase, Some(Phase::PartiallyFailed), "{status:?}");
-        let bundle = context.download(&status).await;
         let missing = bundle.manifest["missing"].as_array().unwrap();
         let lacking: Vec<_> = missing.iter().filter(|one| one["rule"] == "R6").collect();
         assert!(!lacking.is_empty(), "{missing:#?}");
@@ -319,7 +301,7 @@ async fn sec_d1_a_debug_bundle_in_another_namespace_is_not_even_read() {
     with_namespace("d1", |context| async move {
         let elsewhere = context.workload_namespace("elsewhere").await;
         let stray = json!({"apiVersion": "debugbundle.io/v1alpha1", "kind": "DebugBundle", "metadata": {"name": "stray"}, "spec": {}});
-        put::<debugbundle_crd::DebugBundle>(&context, &elsewhere, stray).await;
+        context.create_in::<debugbundle_crd::DebugBundle>(&elsewhere, stray).await;
         let _operator = Operator::of(&context).ready().await;
         context.debug_bundle("ours", json!({})).await;
         assert!(context.until_bundle_ended("ours").await.bundle.is_some());
@@ -331,7 +313,6 @@ async fn sec_d1_a_debug_bundle_in_another_namespace_is_not_even_read() {
         let theirs: Vec<_> =
             calls.filter(|call| call.need.resource == "debugbundles" && call.need.namespace != context.namespace).collect();
         assert!(theirs.is_empty(), "{theirs:#?}");
-        context.delete_namespace(&elsewhere).await;
     })
     .await;
 }

@@ -6,7 +6,9 @@ use std::process::Command;
 use std::sync::Arc;
 
 use debugbundle_crd::Phase;
+use harness::bundle::spec_about;
 use harness::tools::{self, Tool};
+use harness::velero_objects::backup;
 use harness::{Context, LogScript, Operator, Velero, with_namespace};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
@@ -101,16 +103,8 @@ async fn plant(context: &Arc<Context>, planted: &mut Planted) -> Vec<Value> {
         .await;
     let dump = format!("mysqldump --user=shop --password={} shop", planted.value("a hook's spec", &[], 24));
     let hooks = json!({"resources": [{"name": "dump", "pre": [{"exec": {"command": ["/bin/sh", "-c", dump]}}]}]});
-    let backup = context
-        .create_velero(
-            "Backup",
-            json!({
-                "metadata": {"name": "of-old"},
-                "spec": {"storageLocation": "default", "hooks": hooks},
-                "status": {"phase": "Completed", "startTimestamp": Timestamp::now()},
-            }),
-        )
-        .await;
+    let backup = backup("of-old").spec("hooks", hooks).completed().started(Timestamp::now());
+    let backup = context.create_velero(backup).await;
     [
         serde_json::to_value(pod),
         serde_json::to_value(settings),
@@ -156,10 +150,8 @@ async fn sec_x64_a_public_scanner_finds_nothing_in_a_bundle_and_all_in_what_it_w
         let objects = plant(&context, &mut planted).await;
         velero.partially_failed_restore("r1").await;
         let operator = Operator::of(&context).ready().await;
-        context.debug_bundle("b", json!({"target": {"kind": "Restore", "name": "r1"}})).await;
-        let status = context.until_bundle_ended("b").await;
+        let (status, bundle) = context.bundle("b", spec_about("Restore", "r1")).await;
         assert!(matches!(status.phase, Some(Phase::Completed | Phase::PartiallyFailed)), "{status:?}");
-        let bundle = context.download(&status).await;
         assert!(operator.log().iter().all(|line| !line.to_string().contains("self-check found")), "nor the self-check");
 
         let inputs = context.folder("inputs");

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use serde_json::{Value, json};
 
-use crate::bundles::{
+use crate::support::bundles::{
     LIMIT, about_r1, events, is_stored, keys, phase, server_pod, spool_is_empty, status, until_ended, velero_objects,
 };
 
@@ -58,7 +58,7 @@ async fn is_nowhere(
     entries: &BTreeMap<String, Vec<u8>>,
     values: &[String],
 ) {
-    let bundle = crate::bundles::get(context, "b").await.expect("it is there");
+    let bundle = crate::support::bundles::get(context, "b").await.expect("it is there");
     let told = serde_json::to_string(&bundle).unwrap();
     let events = format!("{:?}", events(context, "b").await);
     let log = operator.log().iter().map(Value::to_string).collect::<String>();

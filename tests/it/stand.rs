@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::AsyncReadExt as _;
-use harness::kubelet::Reach;
+use harness::kubelet::KubeletPort;
 use harness::{Context, LogScript, pod, until, with_namespace};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
@@ -133,11 +133,11 @@ async fn a_status_and_a_body_arrive_as_they_are() {
 #[tokio::test]
 async fn a_closed_node_refuses_and_a_silent_one_does_not_answer() {
     with_namespace("closed", |context| async move {
-        let closed = context.node_that_is("closed", Reach::Refused).await;
+        let closed = context.node_that_is("closed", KubeletPort::Refused).await;
         context.pod(pod("web").on_node(&closed)).await;
         let error = logs(&context, LogParams::default()).await.unwrap_err().to_string();
         assert!(error.contains("connection refused"), "{error}");
-        let silent = context.node_that_is("silent", Reach::Silent).await;
+        let silent = context.node_that_is("silent", KubeletPort::Silent).await;
         context.pod(pod("mute").on_node(&silent)).await;
         let pods = context.api::<Pod>();
         let params = LogParams::default();
@@ -214,7 +214,7 @@ async fn an_account_has_no_rights_and_what_it_asks_is_recorded() {
         let error = pods.list(&kube::api::ListParams::default()).await.unwrap_err().to_string();
         assert!(error.contains(&account.user) && error.contains("cannot list resource \"pods\""), "{error}");
         until(Duration::from_secs(5), "the audit log has it", || async {
-            let deeds = context.stand.deeds_of(&account.user);
+            let deeds = context.stand.distinct_requests_of(&account.user);
             let wanted = ("list".to_owned(), String::new(), "pods".to_owned());
             if deeds.contains(&wanted) { Ok(()) } else { Err(format!("{deeds:?}")) }
         })

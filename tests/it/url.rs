@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::bundles::{
+use crate::support::bundles::{
     LIMIT, change, condition, events, forge, get, is_stored, keys, ready, status, until_ended, until_event, until_is,
     velero_objects,
 };
@@ -288,8 +288,8 @@ async fn sec_u14_with_its_debug_bundle_a_leaked_url_dies() {
         let bundle = with_policy(&context, "b", "OnCompletion", "1h").await;
         let leaked = url(&bundle);
         assert_eq!(download(&leaked).await.0, 200);
-        crate::bundles::delete(&context, "b").await;
-        crate::bundles::until_gone(&context, "b", LIMIT).await;
+        crate::support::bundles::delete(&context, "b").await;
+        crate::support::bundles::until_gone(&context, "b", LIMIT).await;
         assert_eq!(download(&leaked).await.0, 404);
     })
     .await;
@@ -339,8 +339,8 @@ async fn sec_d6_u5_a_forged_status_gets_nobody_a_foreign_object() {
             assert!(signed.contains(&own.key) && !signed.contains("backups/seed"), "{signed}");
         }
         forge(&context, "b", json!({"bundle": {"key": foreign}, "upload": {"uploadId": "made-up"}})).await;
-        crate::bundles::delete(&context, "b").await;
-        crate::bundles::until_gone(&context, "b", LIMIT).await;
+        crate::support::bundles::delete(&context, "b").await;
+        crate::support::bundles::until_gone(&context, "b", LIMIT).await;
         assert!(context.bucket.get(foreign).await.is_some(), "the foreign object is there");
         assert!(keys(&context).await.is_empty(), "our own is gone");
     })

@@ -3,6 +3,7 @@
 
 use debugbundle_crd::DebugBundleStatus;
 use harness::velero::work::phase;
+use harness::velero_objects::{backup, velero_object};
 use harness::{Context, Operator, Velero, pod, with_namespace};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Patch, PatchParams};
@@ -26,9 +27,7 @@ fn since(object: &kube::api::DynamicObject) -> &str {
 }
 
 async fn read_only_location(context: &Context) {
-    let mut attic = context.location("attic", "attic");
-    attic["spec"]["accessMode"] = "ReadOnly".into();
-    context.create_velero("BackupStorageLocation", attic).await;
+    context.create_velero(context.location("attic", "attic").read_only()).await;
 }
 
 /// The server's arguments, as if it ran in the Deployment.
@@ -100,7 +99,7 @@ async fn a_server_that_was_started_restore_only_is_why_a_backup_is_not_begun() {
         let _velero = Velero::of(&context).flag("--restore-only").start().await;
         started_with(&context, json!(["server", "--restore-only"])).await;
         let left = json!({"metadata": {"name": "left"}, "spec": {"includedNamespaces": ["*"]}});
-        context.create_velero("Backup", left).await;
+        context.create_velero(velero_object("Backup", left)).await;
         context.until_phase("Backup", "left", "ReadyToStart").await;
 
         let _operator = Operator::of(&context).ready().await;
@@ -115,9 +114,8 @@ async fn a_server_that_was_started_restore_only_is_why_a_backup_is_not_begun() {
 async fn without_a_ready_server_what_is_new_stays_new_and_that_is_the_cause() {
     with_namespace("no-server", |context| async move {
         read_only_location(&context).await;
-        let spec = json!({"storageLocation": "attic"});
         for name in ["before", "after"] {
-            context.create_velero("Backup", json!({"metadata": {"name": name}, "spec": spec})).await;
+            context.create_velero(backup(name).in_location("attic")).await;
         }
         let _operator = Operator::of(&context).ready().await;
         let status = about(&context, "Backup", "before").await;
@@ -139,8 +137,7 @@ async fn without_a_ready_server_what_is_new_stays_new_and_that_is_the_cause() {
 async fn a_sidecar_that_is_not_ready_keeps_no_server_from_its_work_and_veleros_own_container_does() {
     with_namespace("sidecar", |context| async move {
         for name in ["before", "after", "switched"] {
-            let spec = json!({"includedNamespaces": ["*"], "storageLocation": "default"});
-            context.create_velero("Backup", json!({"metadata": {"name": name}, "spec": spec})).await;
+            context.create_velero(backup(name)).await;
         }
         let node = context.node("n").await;
         let server = || {

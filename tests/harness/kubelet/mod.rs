@@ -38,9 +38,9 @@ pub struct Seen {
     pub query: BTreeMap<String, String>,
 }
 
-/// How a node's kubelet can be reached.
+/// How the port of a node's kubelet behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub enum KubeletPort {
     /// It answers.
     Open,
     /// Its port is closed: connection refused.
@@ -128,15 +128,15 @@ impl Kubelet {
 
     /// Opens the port of a node; the port is the system's choice. Must be called on the stand's own
     /// runtime.
-    pub(crate) fn open_node(&self, node: &str, reach: Reach) -> io::Result<u16> {
+    pub(crate) fn open_node(&self, node: &str, behaviour: KubeletPort) -> io::Result<u16> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
         let port = socket.local_addr()?.port();
-        match reach {
-            Reach::Refused => lock(&self.state.held).push(Held::Closed(socket)),
-            Reach::Silent => lock(&self.state.held).push(Held::Silent(socket.listen(64)?)),
-            Reach::Open | Reach::Untrusted => {
-                let tls = if reach == Reach::Open { &self.tls } else { &self.stranger };
+        match behaviour {
+            KubeletPort::Refused => lock(&self.state.held).push(Held::Closed(socket)),
+            KubeletPort::Silent => lock(&self.state.held).push(Held::Silent(socket.listen(64)?)),
+            KubeletPort::Open | KubeletPort::Untrusted => {
+                let tls = if behaviour == KubeletPort::Open { &self.tls } else { &self.stranger };
                 let listener = socket.listen(1024)?;
                 let node: Arc<str> = node.into();
                 tokio::spawn(serve::node(listener, node, self.state.clone(), tls.clone()));

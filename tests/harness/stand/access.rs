@@ -23,7 +23,7 @@ pub struct Account {
 }
 
 /// A request: verb, group and resource (`pods/log`), as a role would name them.
-pub type Deed = (String, String, String);
+pub type AuditedRequest = (String, String, String);
 
 impl TestCluster {
     /// Makes a ServiceAccount without any rights, and a token for it that lives for an hour.
@@ -45,14 +45,14 @@ impl TestCluster {
     }
 
     /// A user's distinct requests to the API server, from its audit log.
-    pub fn deeds_of(&self, user: &str) -> BTreeSet<Deed> {
+    pub fn distinct_requests_of(&self, user: &str) -> BTreeSet<AuditedRequest> {
         self.requests_of(user).into_iter().collect()
     }
 
     /// The same, request by request.
-    pub fn requests_of(&self, user: &str) -> Vec<Deed> {
+    pub fn requests_of(&self, user: &str) -> Vec<AuditedRequest> {
         let its_own = self.audited(user).into_iter();
-        let deeds = its_own.filter_map(|event| {
+        let requests = its_own.filter_map(|event| {
             let object = event["objectRef"].as_object()?;
             let field = |name| object.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
             let resource = match field("subresource") {
@@ -61,7 +61,7 @@ impl TestCluster {
             };
             Some((event["verb"].as_str()?.to_owned(), field("apiGroup"), resource))
         });
-        deeds.collect()
+        requests.collect()
     }
 
     /// The logs that a user requested, each once: the pod, its container, and whether the previous instance.
@@ -97,7 +97,7 @@ impl TestCluster {
         self.audited(user).iter().filter(of_path).count()
     }
 
-    /// How often a user requested this (a resource as in [`Deed`]) in a namespace and got this status code.
+    /// How often a user requested this (a resource as in [`AuditedRequest`]) in a namespace and got this status code.
     pub fn times(&self, user: &str, (verb, resource): (&str, &str), namespace: &str, code: u16) -> usize {
         let same = |event: &Value| {
             let object = &event["objectRef"];

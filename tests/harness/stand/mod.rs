@@ -19,12 +19,12 @@ use serde_json::json;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::OnceCell;
 
-use crate::kubelet::{Kubelet, Reach};
+use crate::kubelet::{Kubelet, KubeletPort};
 use crate::process::{self, Process};
 use crate::s3::S3;
 use crate::tls::Authority;
 use crate::tools::{self, Tool};
-use crate::{crds, until};
+use crate::{crds, packages, until};
 
 /// Set to keep the stand's folder (data, logs, kubeconfigs) after the tests.
 pub const KEEP: &str = "DEBUGBUNDLE_KEEP";
@@ -33,7 +33,7 @@ pub const KEEP: &str = "DEBUGBUNDLE_KEEP";
 pub const USE_CLUSTER: &str = "DEBUGBUNDLE_USE_CLUSTER";
 
 pub(crate) use access::random_token;
-pub use access::{Account, Deed};
+pub use access::{Account, AuditedRequest};
 pub(crate) use servers::free_port;
 
 pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
@@ -62,6 +62,7 @@ impl TestCluster {
     /// A second stand, for tests that would disturb the shared one: kinds that come and go. It always has an API server
     /// of its own, and also ends with this process.
     pub async fn apart() -> &'static Self {
+        packages::required().await;
         Box::leak(Box::new(Self::started(false).await.unwrap_or_else(|why| panic!("{why}"))))
     }
 
@@ -134,11 +135,11 @@ impl TestCluster {
         self.folder.join("logs").join(format!("{owner}-{name}.log"))
     }
 
-    /// A Node whose kubelet is scripted; it is Ready, and `reach` says how its port behaves.
-    pub async fn add_node(&self, name: &str, reach: Reach) {
+    /// A Node whose kubelet is scripted; it is Ready, and `port` says how its port behaves.
+    pub async fn add_node(&self, name: &str, port: KubeletPort) {
         let port = {
             let _on_the_stand = Self::runtime().enter();
-            self.kubelet.open_node(name, reach).expect("there is a free port")
+            self.kubelet.open_node(name, port).expect("there is a free port")
         };
         let nodes: Api<Node> = Api::all(self.client().await);
         let node =

@@ -4,7 +4,7 @@
 //! The server listens on :8080, which no flag changes: only one can run in a network namespace, so tests that need it
 //! take turns, even across processes.
 
-mod place;
+mod port_lock;
 pub mod recipes;
 pub mod work;
 
@@ -20,7 +20,7 @@ use crate::process::Process;
 use crate::stand::free_port;
 use crate::tools::{self, Tool};
 use crate::{Context, LogScript, pod, until};
-use place::Place;
+use port_lock::PortLock;
 
 /// The server's pod in the test's namespace: its log is that of the real process.
 pub const POD: &str = "velero-7c9f8d-x2x7q";
@@ -45,7 +45,7 @@ pub struct Velero {
     starts: usize,
     node: String,
     metrics_port: u16,
-    _place: Place,
+    _place: PortLock,
 }
 
 impl Velero {
@@ -140,7 +140,7 @@ impl VeleroBuilder {
     /// Takes this test's turn, starts the server, and waits until it has found the location Available.
     pub async fn start(self) -> Velero {
         let Self { context, fs_timeout, flags: further } = self;
-        let place = Place::take().await;
+        let place = PortLock::take().await;
         let plugins = context.folder("velero-plugins");
         let plugin = tools::path(Tool::VeleroPluginForAws).await.unwrap_or_else(|error| panic!("{error}"));
         std::os::unix::fs::symlink(plugin, plugins.join("velero-plugin-for-aws")).expect("a link to the plugin");

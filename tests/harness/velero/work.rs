@@ -7,6 +7,7 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use super::Velero;
+use crate::velero_objects::velero_object;
 use crate::{Context, until};
 
 const DONE_WITHIN: Duration = Duration::from_secs(90);
@@ -66,7 +67,7 @@ impl Work<'_> {
     /// Creates it.
     pub async fn create(self) -> DynamicObject {
         let Self { velero, kind, name, spec } = self;
-        velero.context.create_velero(kind, json!({"metadata": {"name": name}, "spec": spec})).await
+        velero.context.create_velero(velero_object(kind, json!({"metadata": {"name": name}, "spec": spec}))).await
     }
 
     /// Creates it and waits until it has ended, in any phase.

@@ -1,13 +1,14 @@
 //! ConfigMaps of Velero's namespace: whose values are kept, and how.
 
 use debugbundle_crd::{ConfigMapRedaction, DebugBundleSpec, TargetKind};
+use harness::velero_objects::restore;
 use harness::{Context, with_namespace};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 
-use super::workload;
-use crate::collect::{Got, Run};
+use crate::support::collection::{CollectionResult, CollectionRun};
+use crate::support::flavours::velero_workload;
 
 async fn config_maps(context: &Context) {
     let velero_data =
@@ -24,14 +25,20 @@ async fn config_maps(context: &Context) {
     let agent = json!({"name": "node-agent", "role": "node-agent"});
     let args = ["node-agent", "server", "--node-agent-configmap=agents"];
     context
-        .create::<DaemonSet>(workload("node-agent", &json!({}), &agent, ("node-agent", "velero/velero:v1"), &args))
+        .create::<DaemonSet>(velero_workload(
+            "node-agent",
+            &json!({}),
+            &agent,
+            ("node-agent", "velero/velero:v1"),
+            &args,
+        ))
         .await;
-    let spec = json!({"backupName": "seed", "resourceModifier": {"kind": "configmap", "name": "modifiers"}});
-    context.create_velero("Restore", json!({"metadata": {"name": "regrow"}, "spec": spec})).await;
+    let modifiers = json!({"kind": "configmap", "name": "modifiers"});
+    context.create_velero(restore("regrow").spec("resourceModifier", modifiers)).await;
 }
 
 /// The values of a ConfigMap in the bundle, by key.
-fn data_of(got: &Got, context: &Context, name: &str) -> Value {
+fn data_of(got: &CollectionResult, context: &Context, name: &str) -> Value {
     let list = got.yaml(&format!("namespaces/{}/core/configmaps.yaml", context.namespace));
     let found = list["items"].as_array().unwrap().iter().find(|item| item["metadata"]["name"] == name).cloned();
     let found = found.unwrap_or_else(|| panic!("no ConfigMap {name}"));
@@ -44,7 +51,7 @@ async fn sec_x17_config_maps_that_velero_reads_keep_their_values_without_secrets
     with_namespace("config", |context| async move {
         config_maps(&context).await;
         let mut spec = DebugBundleSpec::about(TargetKind::Restore, "regrow");
-        let got = Run::default().of(&context, &spec).await;
+        let got = CollectionRun::default().of(&context, &spec).await;
         let text = got.text(&format!("namespaces/{}/core/configmaps.yaml", context.namespace));
         assert!(!text.contains("hunter2") && !text.contains("AAEC"), "{text}");
         let agents = data_of(&got, &context, "agents");
@@ -61,7 +68,7 @@ async fn sec_x17_config_maps_that_velero_reads_keep_their_values_without_secrets
         assert_eq!(data_of(&got, &context, "shop")["index.html"], "[LEFT OUT: 18 bytes]");
 
         spec.redaction.config_maps = ConfigMapRedaction::Keys;
-        let got = Run::default().of(&context, &spec).await;
+        let got = CollectionRun::default().of(&context, &spec).await;
         assert_eq!(data_of(&got, &context, "images")["case1"], "[LEFT OUT: 25 bytes]");
         assert_eq!(
             data_of(&got, &context, "agents")["config.yaml"].as_str().unwrap().len(),

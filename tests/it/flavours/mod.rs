@@ -2,7 +2,7 @@
 //! go would disturb other tests, so this theme has a stand of its own.
 
 mod config;
-mod pieces;
+mod missing_kinds;
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,31 +10,23 @@ use debugbundle_crd::{DebugBundleSpec, Phase, TargetKind};
 use debugbundle_format::manifest::{MissingCode, MissingSeverity};
 use debugbundle_operator::velero::PodRole;
 use harness::{
-    Context, LogScript, Operator, TestCluster, bundle::Unpacked, pod, until, with_namespace, with_namespace_on,
+    Context, LogScript, Operator,
+    bundle::{Unpacked, spec_about},
+    pod, until,
+    velero_objects::{backup, pod_volume_backup, velero_object},
+    with_namespace, with_namespace_on,
 };
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, Deployment},
     rbac::v1::{Role, RoleBinding},
 };
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams};
+use kube::api::{ApiResource, DeleteParams};
 use serde_json::{Value, json};
-use tokio::sync::{OnceCell, RwLock};
 
-use crate::collect::{Got, Run, log_path};
-
-/// Write-locked by the test that takes kinds away.
-static KINDS_STAY: RwLock<()> = RwLock::const_new(());
-
-/// A stand with all these kinds.
-async fn stand() -> &'static TestCluster {
-    static STAND: OnceCell<&'static TestCluster> = OnceCell::const_new();
-    let stand = STAND.get_or_init(|| async {
-        let stand = TestCluster::apart().await;
-        stand.flavours_kinds().await;
-        stand
-    });
-    stand.await
-}
+use crate::support::{
+    collection::{CollectionResult, CollectionRun, log_path},
+    flavours::{KINDS_STAY, stand, velero_workload},
+};
 
 /// Creates a custom object, `plural.group`, in a namespace or in the cluster; `fields` beside the metadata must match
 /// that kind's schema.
@@ -47,15 +39,10 @@ async fn create_custom(context: &Context, place: Option<&str>, kind: (&str, &str
         kind: kind.1.to_owned(),
         plural: plural.to_owned(),
     };
-    let api: Api<DynamicObject> = match place {
-        Some(namespace) => Api::namespaced_with(context.client.clone(), namespace, &resource),
-        None => Api::all_with(context.client.clone(), &resource),
-    };
-    let mut object = DynamicObject::new(name, &resource);
-    object.metadata.labels = serde_json::from_value(fields["labels"].clone()).unwrap();
-    object.data = fields;
-    object.data.as_object_mut().unwrap().remove("labels");
-    api.create(&PostParams::default(), &object).await.unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+    let mut object = fields;
+    object["metadata"] = json!({"name": name, "labels": object["labels"]});
+    object.as_object_mut().unwrap().remove("labels");
+    context.create_dynamic(&resource, place, object).await;
 }
 
 const SNAPSHOT: (&str, &str) = ("snapshots.backupdriver.cnsdp.vmware.com", "Snapshot");
@@ -79,17 +66,6 @@ async fn stored(context: &Arc<Context>, spec: Value) -> Unpacked {
     context.download(&status).await
 }
 
-/// A Deployment or DaemonSet whose selector is its pods' labels.
-fn workload(name: &str, labels: &Value, selector: &Value, container: (&str, &str), args: &[&str]) -> Value {
-    let (container, image) = container;
-    json!({
-        "metadata": {"name": name, "labels": labels},
-        "spec": {"selector": {"matchLabels": selector}, "template": {
-            "metadata": {"labels": selector},
-            "spec": {"containers": [{"name": container, "image": image, "args": args}]}}},
-    })
-}
-
 /// Replaces the default Deployment by another installer's.
 async fn deployed(context: &Context, deployment: Value) {
     let api = context.api::<Deployment>();
@@ -106,11 +82,11 @@ async fn deployed(context: &Context, deployment: Value) {
     context.create::<Deployment>(deployment).await;
 }
 
-fn role(got: &Got, pod: &str) -> PodRole {
-    got.inventory.pods.iter().find(|found| found.name == pod).unwrap_or_else(|| panic!("no pod {pod}")).role
+fn role(got: &CollectionResult, pod: &str) -> PodRole {
+    got.snapshot.installation.pods.iter().find(|found| found.name == pod).unwrap_or_else(|| panic!("no pod {pod}")).role
 }
 
-fn versions(got: &Got) -> Value {
+fn versions(got: &CollectionResult) -> Value {
     serde_json::from_str(&got.text("velero/version.json")).unwrap()
 }
 
@@ -121,14 +97,14 @@ async fn helms_server_is_found_though_its_pods_lack_the_component_label() {
     with_namespace("helm", |context| async move {
         let labels = json!({"app.kubernetes.io/name": "velero", "app.kubernetes.io/instance": "prod"});
         let server = ("velero", "velero/velero:v1.18.1");
-        let mut server = workload("prod-velero", &labels, &labels, server, &["server", "--features=EnableCSI"]);
+        let mut server = velero_workload("prod-velero", &labels, &labels, server, &["server", "--features=EnableCSI"]);
         // The selector's expressions tell apart two workloads with the same labels.
         server["spec"]["selector"]["matchExpressions"] =
             json!([{"key": "batch.kubernetes.io/job-name", "operator": "DoesNotExist"}]);
         deployed(&context, server).await;
         let agent = json!({"name": "node-agent", "role": "node-agent"});
         let mut agents =
-            workload("node-agent", &json!({}), &agent, ("node-agent", "velero/velero:v1.18.1"), &["node-agent"]);
+            velero_workload("node-agent", &json!({}), &agent, ("node-agent", "velero/velero:v1.18.1"), &["node-agent"]);
         agents["spec"]["selector"] = json!({"matchExpressions": [
             {"key": "name", "operator": "In", "values": ["node-agent", "node-agent-windows"]},
             {"key": "role", "operator": "Exists"}]});
@@ -150,7 +126,7 @@ async fn helms_server_is_found_though_its_pods_lack_the_component_label() {
         context.log("prod-velero-1", "velero", LogScript::lines([STARTING]));
         context.log("node-agent-1", "node-agent", LogScript::lines(["I am an agent"]));
         context.log("shop", "velero", LogScript::lines(["Starting Velero server v0.0.1 (0bad)"]));
-        let got = Run::default().of(&context, &DebugBundleSpec::installation()).await;
+        let got = CollectionRun::default().of(&context, &DebugBundleSpec::installation()).await;
         got.is_complete();
         assert!(got.errors().is_empty(), "{:#?}", got.errors());
         assert_eq!(role(&got, "prod-velero-1"), PodRole::Server);
@@ -170,7 +146,7 @@ async fn helms_server_is_found_though_its_pods_lack_the_component_label() {
         let bundle = stored(&context, json!({})).await;
         let space = &context.namespace;
         assert_eq!(bundle.manifest["velero"]["version"], "v1.18.9");
-        assert_eq!(bundle.names(&format!("namespaces/{space}/apps/deployments.yaml")), ["prod-velero"]);
+        assert_eq!(bundle.names_in(space, "apps/deployments"), ["prod-velero"]);
         let log = bundle.file(&log_path(&context, "prod-velero-1", "velero", "current.log"));
         assert!(log.contains("Starting Velero server v1.18.9"), "{log}");
     })
@@ -184,17 +160,13 @@ async fn oadps_own_kinds_are_in_the_bundle_where_the_operator_may_read_them() {
         let labels = json!({"app.kubernetes.io/name": "velero", "app.kubernetes.io/instance": "dpa", "component": "velero",
             "app.kubernetes.io/managed-by": "oadp-operator", "app.kubernetes.io/component": "server", "openshift.io/oadp": "True"});
         let image = "registry.example/oadp/oadp-velero-rhel9@sha256:0123456789abcdef";
-        deployed(&context, workload("velero", &labels, &labels, ("velero", image), &["server"])).await;
+        deployed(&context, velero_workload("velero", &labels, &labels, ("velero", image), &["server"])).await;
         let manager = json!({"control-plane": "controller-manager"});
-        let manager = workload("openshift-adp-controller-manager", &manager, &manager, ("manager", "oadp/operator:1"), &[]);
+        let manager = velero_workload("openshift-adp-controller-manager", &manager, &manager, ("manager", "oadp/operator:1"), &[]);
         context.create::<Deployment>(manager).await;
-        context
-            .create_velero(
-                "ServerStatusRequest",
-                json!({"metadata": {"name": "velero-cli-x1"}, "spec": {}, "status": {"phase": "Processed",
-                    "processedTimestamp": "2026-03-01T00:00:00Z", "serverVersion": "v1.16.2-OADP"}}),
-            )
-            .await;
+        let request = json!({"metadata": {"name": "velero-cli-x1"}, "spec": {}, "status": {"phase": "Processed",
+            "processedTimestamp": "2026-03-01T00:00:00Z", "serverVersion": "v1.16.2-OADP"}});
+        context.create_velero(velero_object("ServerStatusRequest", request)).await;
         let space = Some(context.namespace.as_str());
         create_custom(&context, space, DPA, "dpa", json!({"spec": {"configuration": {"velero": {}}}})).await;
         create_custom(&context, space, CSV, "oadp-operator.v1.5.0", json!({"spec": {}})).await;
@@ -204,7 +176,7 @@ async fn oadps_own_kinds_are_in_the_bundle_where_the_operator_may_read_them() {
         create_custom(&context, Some(&shop), NON_ADMIN, "mine", asked).await;
 
         let account = context.shipped_account().await;
-        let as_shipped = || async { Run { client: Some(account.client().await), ..Run::default() } };
+        let as_shipped = || async { CollectionRun { client: Some(account.client().await), ..CollectionRun::default() } };
         let got = as_shipped().await.of(&context, &DebugBundleSpec::installation()).await;
         got.is_complete();
         assert!(got.errors().is_empty(), "what was never promised has not failed: {:#?}", got.errors());
@@ -259,7 +231,6 @@ async fn oadps_own_kinds_are_in_the_bundle_where_the_operator_may_read_them() {
         assert_eq!(bundle.names(&file("oadp.openshift.io", "nonadminbackupstoragelocationrequests")), ["request-1"]);
         assert!(bundle.is_empty(&format!("namespaces/{shop}/oadp.openshift.io/nonadminrestores.yaml")));
         assert_eq!(bundle.manifest["velero"]["version"], "v1.16.2-OADP");
-        context.delete_namespace(&shop).await;
     }))
     .await;
 }
@@ -270,7 +241,7 @@ async fn the_vsphere_plugins_pods_and_kinds_are_taken_and_its_library_logs_are_t
     with_namespace_on(stand().await, "vsphere", |context| async move {
         let driver = json!({"component": "velero", "name": "backup-driver"});
         context
-            .create::<Deployment>(workload(
+            .create::<Deployment>(velero_workload(
                 "backup-driver",
                 &driver,
                 &driver,
@@ -280,7 +251,9 @@ async fn the_vsphere_plugins_pods_and_kinds_are_taken_and_its_library_logs_are_t
             .await;
         let movers = json!({"component": "velero", "name": "datamgr-for-vsphere-plugin"});
         let name = "datamgr-for-vsphere-plugin";
-        context.create::<DaemonSet>(workload(name, &movers, &movers, (name, "vsphere/data-manager:1"), &[])).await;
+        context
+            .create::<DaemonSet>(velero_workload(name, &movers, &movers, (name, "vsphere/data-manager:1"), &[]))
+            .await;
         let node = context.node("n").await;
         for (pod_name, name) in [
             ("backup-driver-1", "backup-driver"),
@@ -293,11 +266,11 @@ async fn the_vsphere_plugins_pods_and_kinds_are_taken_and_its_library_logs_are_t
         }
         let shop = context.workload_namespace("shop").await;
         vsphere_objects(&context, &shop).await;
-        let got = Run::default().of(&context, &DebugBundleSpec::installation()).await;
+        let got = CollectionRun::default().of(&context, &DebugBundleSpec::installation()).await;
         got.is_complete();
         assert!(got.errors().is_empty(), "{:#?}", got.errors());
         assert_eq!(role(&got, "backup-driver-1"), PodRole::Other, "the component label alone makes no server");
-        assert_eq!(got.inventory.servers.len(), 1);
+        assert_eq!(got.snapshot.installation.servers.len(), 1);
         for pod in ["backup-driver-1", "datamgr-for-vsphere-plugin-1"] {
             let container = pod.trim_end_matches("-1");
             assert!(got.text(&log_path(&context, pod, container, "current.log")).ends_with(&format!("I am {pod}\n")));
@@ -316,14 +289,16 @@ async fn the_vsphere_plugins_pods_and_kinds_are_taken_and_its_library_logs_are_t
         let repositories = "cluster-scoped-resources/backupdriver.cnsdp.vmware.com/backuprepositories.yaml";
         let account = context.shipped_account().await;
         let about = DebugBundleSpec::about(TargetKind::Backup, "seed");
-        let got = Run { client: Some(account.client().await), ..Run::default() }.of(&context, &about).await;
+        let got = CollectionRun { client: Some(account.client().await), ..CollectionRun::default() }
+            .of(&context, &about)
+            .await;
         for (path, place) in [(beside("snapshots"), shop.as_str()), (repositories.to_owned(), "for the cluster")] {
             let denied = got.missing(&path);
             assert_eq!((denied.code, denied.severity), (MissingCode::Forbidden, MissingSeverity::Note));
             assert!(denied.cure.starts_with("bind a ClusterRole") && denied.cure.contains(place), "{}", denied.cure);
         }
         context.allow_further(&["backupdriver.cnsdp.vmware.com", "datamover.cnsdp.vmware.com"]).await;
-        let bundle = stored(&context, json!({"target": {"kind": "Backup", "name": "seed"}})).await;
+        let bundle = stored(&context, spec_about("Backup", "seed")).await;
         let snapshots = bundle.items(&beside("snapshots"));
         let snapshots: Vec<&str> = snapshots.iter().map(|one| one["metadata"]["name"].as_str().unwrap()).collect();
         assert_eq!(snapshots, ["z-own", "a-stranger"], "the Backup's own comes first");
@@ -336,8 +311,6 @@ async fn the_vsphere_plugins_pods_and_kinds_are_taken_and_its_library_logs_are_t
         }
         let definitions = "cluster-scoped-resources/apiextensions.k8s.io/customresourcedefinitions";
         assert!(bundle.has(&format!("{definitions}/clonefromsnapshots.backupdriver.cnsdp.vmware.com.yaml")));
-
-        context.delete_namespace(&shop).await;
     })
     .await;
 }
@@ -369,20 +342,14 @@ async fn vsphere_objects(context: &Context, shop: &str) {
 
 /// A running Backup, and data of it that leads to a namespace.
 async fn a_backup_of(context: &Context, shop: &str) {
-    let backup = json!({"metadata": {"name": "seed"}, "spec": {"storageLocation": "default"},
-        "status": {"phase": "InProgress"}});
-    let uid = context.create_velero("Backup", backup).await.metadata.uid.unwrap();
-    let labels = json!({"velero.io/backup-uid": uid, "velero.io/backup-name": "seed"});
-    let data = json!({"metadata": {"name": "seed-x1", "labels": labels},
-        "spec": {"pod": {"namespace": shop, "name": "shop-0", "kind": "Pod"}, "volume": "v", "backupStorageLocation": "default",
-            "repoIdentifier": "x", "node": "n", "uploaderType": "kopia", "tags": {}}, "status": {"phase": "Failed"}});
-    context.create_velero("PodVolumeBackup", data).await;
+    let target = context.create_velero(backup("seed").in_progress()).await;
+    context.create_velero(pod_volume_backup("seed-x1").of(&target).of_pod(shop, "shop-0").failed()).await;
 }
 
 #[tokio::test]
 async fn a_velero_scaled_to_zero_still_gives_a_bundle() {
     with_namespace("zero", |context| async move {
-        let got = Run::default().of(&context, &DebugBundleSpec::installation()).await;
+        let got = CollectionRun::default().of(&context, &DebugBundleSpec::installation()).await;
         got.is_complete();
         assert!(got.errors().is_empty(), "{:#?}", got.errors());
         let told = versions(&got);
@@ -410,7 +377,7 @@ async fn of_a_server_that_crashes_again_and_again_the_previous_log_is_there_in_f
         assert!(bytes > 1 << 20, "more than is kept of a bystander");
         context.previous_log("velero-1", "velero", LogScript::lines(lines));
         context.log("velero-1", "velero", LogScript::lines(["level=error msg=\"no room\""]));
-        let got = Run::default().of(&context, &DebugBundleSpec::installation()).await;
+        let got = CollectionRun::default().of(&context, &DebugBundleSpec::installation()).await;
         got.is_complete();
         assert!(got.errors().is_empty(), "{:#?}", got.errors());
         let path = log_path(&context, "velero-1", "velero", "previous.log");

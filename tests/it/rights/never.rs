@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use debugbundle_format::manifest::Need;
 use debugbundle_operator::access::Access;
-use harness::{shipped::Reach, with_namespace};
+use harness::{shipped::BoundRoles, with_namespace};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ListParams};
 use tokio::time::Instant;
@@ -85,9 +85,9 @@ fn never(velero: &str) -> BTreeSet<Need> {
 
 #[tokio::test]
 async fn sec_r31_what_must_not_be_granted_is_refused_with_the_role_alone_and_with_all_roles_bound() {
-    for (name, reach) in [("r31-base", Reach::Base), ("r31-all", Reach::Everything)] {
+    for (name, reach) in [("r31-base", BoundRoles::Base), ("r31-all", BoundRoles::Everything)] {
         with_namespace(name, |context| async move {
-            let client = context.account_reaching(reach).await.client().await;
+            let client = context.account_bound_to(reach).await.client().await;
             let never = never(&context.namespace);
             let soon = Instant::now() + Duration::from_mins(1);
             let answers = Access::default().check(&client, never.clone(), Instant::now(), soon).await;

@@ -9,33 +9,20 @@ use debugbundle_operator::{
 };
 use debugbundle_redact::Secret;
 use futures::TryStreamExt as _;
-use http_body_util::{BodyExt as _, Empty};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Ear, IN_PARTS, MIB, Place, UID, key, overwrite, sealed, uploaded};
-
-pub(super) async fn http(url: &str, range: Option<&str>) -> (u16, http::HeaderMap, Vec<u8>) {
-    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
-        .build_http::<Empty<bytes::Bytes>>();
-    let mut request = http::Request::get(url);
-    if let Some(range) = range {
-        request = request.header(http::header::RANGE, range);
-    }
-    let response = client.request(request.body(Empty::new()).expect("a request")).await.expect("an answer");
-    let (head, body) = response.into_parts();
-    (head.status.as_u16(), head.headers, body.collect().await.expect("a body").to_bytes().to_vec())
-}
+use crate::support::store::{IN_PARTS, MIB, TestBucket, UID, UploadRecorder, http, key, overwrite, sealed, uploaded};
 
 #[tokio::test]
 async fn a_small_bundle_goes_in_one_request_and_is_proved() {
-    let place = Place::new().await;
+    let place = TestBucket::new().await;
     let store = place.store(Options::default()).await;
     let sealed = sealed(3 * MIB + 17);
     assert!(store.head(&key()).await.expect("an answer").is_none());
-    let ear = Ear::default();
-    store.upload(&key(), &sealed.upload(), &ear).await.expect("uploaded");
-    assert_eq!(*ear.heard.lock().expect("not poisoned"), [format!("sent {}", 3 * MIB + 17)]);
+    let recorder = UploadRecorder::default();
+    store.upload(&key(), &sealed.upload(), &recorder).await.expect("uploaded");
+    assert_eq!(*recorder.calls.lock().expect("not poisoned"), [format!("sent {}", 3 * MIB + 17)]);
 
     let found = store.verify(&key(), &sealed.upload()).await.expect("verified");
     assert_eq!(found.sha256.as_deref(), Some(sealed.sha256.as_str()));
@@ -51,14 +38,14 @@ async fn a_small_bundle_goes_in_one_request_and_is_proved() {
 
 #[tokio::test]
 async fn a_large_bundle_goes_in_parts_after_its_id_was_noted() {
-    let place = Place::new().await;
+    let place = TestBucket::new().await;
     let store = place.store(IN_PARTS).await;
     let sealed = sealed(11 * MIB);
-    let ear = Ear { at_begin: Some(&place), ..Ear::default() };
-    store.upload(&key(), &sealed.upload(), &ear).await.expect("uploaded");
-    let heard = ear.heard.lock().expect("not poisoned").clone();
+    let recorder = UploadRecorder { at_begin: Some(&place), ..UploadRecorder::default() };
+    store.upload(&key(), &sealed.upload(), &recorder).await.expect("uploaded");
+    let calls = recorder.calls.lock().expect("not poisoned").clone();
     assert_eq!(
-        heard,
+        calls,
         [
             "begun, 1 open".to_owned(),
             format!("sent {}", 5 * MIB),
@@ -73,7 +60,7 @@ async fn a_large_bundle_goes_in_parts_after_its_id_was_noted() {
 
 #[tokio::test]
 async fn every_checksum_that_may_be_asked_for_is_sent() {
-    let place = Place::new().await;
+    let place = TestBucket::new().await;
     for (algorithm, options) in ["CRC32", "CRC32C", "SHA1", "SHA256"]
         .into_iter()
         .flat_map(|name| [(name, Options::default()), (name, IN_PARTS)])
@@ -81,7 +68,7 @@ async fn every_checksum_that_may_be_asked_for_is_sent() {
         let store = place.store_with(&json!({"checksumAlgorithm": algorithm}), options).await;
         let sealed = sealed(6 * MIB);
         store
-            .upload(&key(), &sealed.upload(), &Ear::default())
+            .upload(&key(), &sealed.upload(), &UploadRecorder::default())
             .await
             .unwrap_or_else(|error| panic!("{algorithm}: {error}"));
         store.verify(&key(), &sealed.upload()).await.unwrap_or_else(|error| panic!("{algorithm}: {error}"));
@@ -109,25 +96,25 @@ async fn every_checksum_that_may_be_asked_for_is_sent() {
 
 #[tokio::test]
 async fn an_upload_whose_id_cannot_be_noted_leaves_nothing() {
-    let place = Place::new().await;
+    let place = TestBucket::new().await;
     let store = place.store(IN_PARTS).await;
     let sealed = sealed(11 * MIB);
-    let ear = Ear { refuse: true, ..Ear::default() };
-    let error = store.upload(&key(), &sealed.upload(), &ear).await.expect_err("refused");
+    let recorder = UploadRecorder { refuse: true, ..UploadRecorder::default() };
+    let error = store.upload(&key(), &sealed.upload(), &recorder).await.expect_err("refused");
     assert!(matches!(error, StoreError::NotNoted(_)), "{error}");
-    assert_eq!(ear.heard.lock().expect("not poisoned").len(), 1, "no part was sent");
+    assert_eq!(recorder.calls.lock().expect("not poisoned").len(), 1, "no part was sent");
     assert_eq!(place.unfinished().await, 0);
     assert!(store.head(&key()).await.expect("an answer").is_none());
 }
 
 #[tokio::test]
 async fn a_file_shorter_than_it_says_leaves_nothing() {
-    let place = Place::new().await;
+    let place = TestBucket::new().await;
     let sealed = sealed(11 * MIB);
     for options in [IN_PARTS, Options::default()] {
         let store = place.store(options).await;
         let upload = Upload { bytes: 12 * MIB as u64, ..sealed.upload() };
-        store.upload(&key(), &upload, &Ear::default()).await.expect_err("too short");
+        store.upload(&key(), &upload, &UploadRecorder::default()).await.expect_err("too short");
         assert_eq!(place.unfinished().await, 0);
         assert!(store.head(&key()).await.expect("an answer").is_none());
     }
@@ -135,14 +122,14 @@ async fn a_file_shorter_than_it_says_leaves_nothing() {
 
 #[tokio::test]
 async fn an_upload_that_is_dropped_is_ended() {
-    let place = Place::new().await;
+    let place = TestBucket::new().await;
     let store = place.store(IN_PARTS).await;
     let sealed = sealed(11 * MIB);
-    let ear = Ear { hang: true, ..Ear::default() };
+    let recorder = UploadRecorder { hang: true, ..UploadRecorder::default() };
     let upload = sealed.upload();
     let key = key();
-    let mut sending = Box::pin(store.upload(&key, &upload, &ear));
-    while ear.heard.lock().expect("not poisoned").is_empty() {
+    let mut sending = Box::pin(store.upload(&key, &upload, &recorder));
+    while recorder.calls.lock().expect("not poisoned").is_empty() {
         tokio::select! {
             _ = &mut sending => panic!("it hangs"),
             () = tokio::task::yield_now() => {}
@@ -160,7 +147,7 @@ async fn an_upload_that_is_dropped_is_ended() {
 
 #[tokio::test]
 async fn ending_an_upload_twice_is_fine() {
-    let place = Place::new().await;
+    let place = TestBucket::new().await;
     let store = place.store(IN_PARTS).await;
     let begun = place
         .bucket
@@ -179,7 +166,7 @@ async fn ending_an_upload_twice_is_fine() {
 
 #[tokio::test]
 async fn a_changed_object_is_not_taken_for_ours() {
-    let place = Place::new().await;
+    let place = TestBucket::new().await;
     let store = place.store(Options::default()).await;
     let sealed = sealed(MIB);
     let path = place.path();
@@ -208,7 +195,7 @@ async fn a_changed_object_is_not_taken_for_ours() {
 
 #[tokio::test]
 async fn sec_u8_a_signed_url_downloads_and_only_that() {
-    let place = Place::new().await;
+    let place = TestBucket::new().await;
     let store = place.store(Options::default()).await;
     let sealed = sealed(MIB);
     uploaded(&store, &sealed).await;
@@ -238,7 +225,7 @@ async fn sec_u8_a_signed_url_downloads_and_only_that() {
 
 #[tokio::test]
 async fn sec_u9_n11_a_url_is_signed_for_the_public_endpoint() {
-    let place = Place::new().await;
+    let place = TestBucket::new().await;
     let public = place.endpoint.replace("127.0.0.1", "localhost");
     let store = place.store_with(&json!({"publicUrl": public}), Options::default()).await;
     let sealed = sealed(1000);
@@ -250,7 +237,7 @@ async fn sec_u9_n11_a_url_is_signed_for_the_public_endpoint() {
 
 #[tokio::test]
 async fn deleting_twice_is_fine() {
-    let place = Place::new().await;
+    let place = TestBucket::new().await;
     let store = place.store(Options::default()).await;
     uploaded(&store, &sealed(1000)).await;
     store.delete(&key()).await.expect("deleted");
@@ -260,7 +247,7 @@ async fn deleting_twice_is_fine() {
 
 #[tokio::test]
 async fn sec_d7_velero_s_files_are_read_or_absent() {
-    let place = Place::new().await;
+    let place = TestBucket::new().await;
     let store = place.store(Options::default()).await;
     let log = VeleroFile::of_backup("b1", BackupFile::Log).expect("valid");
     assert!(store.read(&log).await.expect("an answer").is_none());
@@ -273,7 +260,7 @@ async fn sec_d7_velero_s_files_are_read_or_absent() {
 
 #[tokio::test]
 async fn refusals_say_what_to_mend() {
-    let place = Place::new().await;
+    let place = TestBucket::new().await;
     let sealed = sealed(1000);
     let mut stranger = place.resolved(&json!({}));
     stranger.credential = Credential::Keys {
@@ -282,7 +269,7 @@ async fn refusals_say_what_to_mend() {
         session_token: None,
     };
     let stranger = S3::open(&stranger, Options::default()).await.expect("a store");
-    let error = stranger.upload(&key(), &sealed.upload(), &Ear::default()).await.expect_err("denied");
+    let error = stranger.upload(&key(), &sealed.upload(), &UploadRecorder::default()).await.expect_err("denied");
     assert!(matches!(error, StoreError::NotAccepted { .. }), "{error}");
     let message = error.message();
     assert!(message.contains("SignatureDoesNotMatch") && message.contains("the secret key is not the one"), "{error}");
@@ -291,7 +278,7 @@ async fn refusals_say_what_to_mend() {
     let mut nowhere = place.resolved(&json!({}));
     nowhere.location.bucket = "no-such-bucket".to_owned();
     let nowhere = S3::open(&nowhere, Options::default()).await.expect("a store");
-    let error = nowhere.upload(&key(), &sealed.upload(), &Ear::default()).await.expect_err("no bucket");
+    let error = nowhere.upload(&key(), &sealed.upload(), &UploadRecorder::default()).await.expect_err("no bucket");
     assert!(matches!(error, StoreError::NoBucket { .. }), "{error}");
 
     let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address");

@@ -14,11 +14,11 @@ use harness::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Ear, IN_PARTS, MIB, Place, key, sealed};
+use crate::support::store::{IN_PARTS, MIB, TestBucket, UploadRecorder, key, sealed};
 
 /// The requests of an upload and its verification with these config keys.
 async fn on_the_wire(config: &Value, options: Options) -> Vec<Seen> {
-    let mut place = Place::new().await;
+    let mut place = TestBucket::new().await;
     let proxy = S3Proxy::before(&place.endpoint).await;
     place.endpoint = proxy.endpoint();
     let mut resolved = place.resolved(config);
@@ -27,7 +27,7 @@ async fn on_the_wire(config: &Value, options: Options) -> Vec<Seen> {
     }
     let store = S3::open(&resolved, options).await.expect("a store");
     let sealed = sealed(6 * MIB);
-    let sent = store.upload(&key(), &sealed.upload(), &Ear::default()).await;
+    let sent = store.upload(&key(), &sealed.upload(), &UploadRecorder::default()).await;
     sent.unwrap_or_else(|error| panic!("{config}: {error}: {:#?}", proxy.seen().last()));
     store.verify(&key(), &sealed.upload()).await.unwrap_or_else(|error| panic!("{config}: {error}"));
     let seen = proxy.seen();
@@ -130,7 +130,7 @@ async fn the_customer_key_is_on_every_request_that_touches_content() {
 
 #[tokio::test]
 async fn region_endpoint_and_style_decide_where_a_request_goes() {
-    let place = Place::new().await;
+    let place = TestBucket::new().await;
     let port = place.endpoint.rsplit(':').next().unwrap().to_owned();
     let bucket = &place.bucket.name;
     for (config, start, region) in [
@@ -194,10 +194,7 @@ async fn a_config_that_cannot_be_honoured_is_refused_by_its_key() {
                 "only one of config keys kmsKeyId, customerKeyEncryptionFile, customerKeyEncryptionSecret may be set",
             ),
         ] {
-            let mut object = context.location("offsite", "p");
-            for (key, value) in config.as_object().unwrap() {
-                object["spec"]["config"][key] = value.clone();
-            }
+            let object = context.location("offsite", "p").merged(&json!({"config": config})).manifest();
             let location = Location::parse(&object).expect("a location");
             let policy = EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() };
             let got = location::resolve(&context.client, &context.namespace, &location, None, policy).await;

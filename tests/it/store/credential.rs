@@ -6,6 +6,7 @@ use debugbundle_operator::{
     location::{self, Credential, EndpointPolicy, Location, LocationError, Resolved},
     store::{Options, S3, Store as _},
 };
+use harness::velero_objects::backup;
 use harness::{
     Context, Operator,
     s3::Keys,
@@ -15,7 +16,7 @@ use harness::{
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Secret};
 use serde_json::{Value, json};
 
-use super::{Place, ended, key};
+use crate::support::store::{TestBucket, ended, key};
 
 fn file(keys: &Keys) -> String {
     format!("[default]\naws_access_key_id={}\naws_secret_access_key={}\n", keys.access, keys.secret)
@@ -23,18 +24,7 @@ fn file(keys: &Keys) -> String {
 
 /// Resolves a location with these changes to its spec; `server` is the pod template's spec of Velero's Deployment.
 async fn resolve(context: &Context, spec: Value, server: Option<Value>) -> Result<Resolved, LocationError> {
-    let mut object = context.location("offsite", "p");
-    for (field, value) in spec.as_object().expect("an object") {
-        match value {
-            Value::Null => drop(object["spec"].as_object_mut().expect("an object").remove(field)),
-            Value::Object(more) if field == "config" => {
-                for (key, value) in more {
-                    object["spec"]["config"][key] = value.clone();
-                }
-            }
-            value => object["spec"][field] = value.clone(),
-        }
-    }
+    let object = context.location("offsite", "p").merged(&spec).manifest();
     let location = Location::parse(&object).expect("a location");
     let deployment = server.map(|pod| json!({"spec": {"template": {"spec": pod}}}));
     let policy = EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() };
@@ -201,7 +191,7 @@ async fn sec_d8_a_location_without_a_secret_has_the_velero_server_s_however_it_i
 
 #[tokio::test]
 async fn a_temporary_credential_sends_its_token() {
-    let mut place = Place::new().await;
+    let mut place = TestBucket::new().await;
     let proxy = S3Proxy::before(&place.endpoint).await;
     place.endpoint = proxy.endpoint();
     let mut resolved = place.resolved(&json!({}));
@@ -233,9 +223,7 @@ async fn ambient(context: &Context) {
     let bare =
         json!({"spec": {"template": {"spec": {"containers": [{"name": "velero", "image": "velero/velero:v1.18.3"}]}}}});
     context.api::<Deployment>().patch("velero", &params, &kube::api::Patch::Merge(bare)).await.expect("patched");
-    let mut location = context.location("ambient", "ambient");
-    location["spec"].as_object_mut().expect("an object").remove("credential");
-    context.create_velero("BackupStorageLocation", location).await;
+    context.create_velero(context.location("ambient", "ambient").spec("credential", Value::Null)).await;
 }
 
 #[tokio::test]
@@ -273,13 +261,14 @@ async fn sec_x28_the_keys_that_the_pod_s_own_identity_got_are_masked_wherever_th
         // The key has neither a label nor a known shape, as in a store's error sentence.
         let secret = &context.stand.s3.root().secret;
         let message = format!("the store says: {secret} is not what it was");
-        let backup = json!({"metadata": {"name": "b1"}, "spec": {"storageLocation": "ambient"}, "status": {"failureReason": message}});
-        context.create_velero("Backup", backup).await;
+        context.create_velero(backup("b1").in_location("ambient").status("failureReason", message)).await;
         let operator = Operator::of(&context)
             .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v1/credentials", identity.endpoint))
             .ready()
             .await;
-        context.debug_bundle("b", json!({"target": {"kind": "Backup", "name": "b1"}, "storageLocation": "ambient"})).await;
+        context
+            .debug_bundle("b", json!({"target": {"kind": "Backup", "name": "b1"}, "storageLocation": "ambient"}))
+            .await;
         let end = ended(&context, "b").await;
         assert!(end.stored(), "{end:?}");
         let stored = &end.status().bundle.as_ref().expect("it is stored").key;
@@ -287,7 +276,8 @@ async fn sec_x28_the_keys_that_the_pod_s_own_identity_got_are_masked_wherever_th
         let archive = context.bucket.get(stored).await.expect("the object is there");
         let bundle = harness::bundle::Unpacked::of(archive, end.status());
         assert_eq!(bundle.find(&[secret.as_str()]), Vec::<String>::new());
-        let masked = bundle.paths().filter(|path| bundle.file(path).contains("the store says: [REDACTED:known-secret-key:"));
+        let masked =
+            bundle.paths().filter(|path| bundle.file(path).contains("the store says: [REDACTED:known-secret-key:"));
         assert!(masked.count() > 0, "the message is there, without the key: {:?}", bundle.order());
         drop(operator);
     })
@@ -318,9 +308,8 @@ async fn sec_c2_n6_the_pod_s_own_identity_serves_a_location_that_nobody_gave_a_s
         assert!(end.message_of("DownloadReady").contains("when the credential that signed it ends"), "{end:?}");
 
         // A location with a Secret never gets that identity, even when the Secret is gone.
-        let mut named = context.location("named", "named");
-        named["spec"]["credential"]["name"] = "gone".into();
-        context.create_velero("BackupStorageLocation", named).await;
+        let named = context.location("named", "named");
+        context.create_velero(named.spec("credential", json!({"name": "gone", "key": "cloud"}))).await;
         // A bundle of the installation checks every location; the ambient one would request the identity itself.
         context
             .velero_api("BackupStorageLocation")
@@ -329,7 +318,7 @@ async fn sec_c2_n6_the_pod_s_own_identity_serves_a_location_that_nobody_gave_a_s
             .expect("deleted");
         let before = identity.seen().len();
         context.debug_bundle("by-secret", json!({"storageLocation": "named"})).await;
-        let waits = super::waiting(&context, "by-secret").await;
+        let waits = crate::support::store::waiting(&context, "by-secret").await;
         let (reason, message) = waits.condition("Uploaded");
         let expected = "credential: BackupStorageLocation \"named\": Secret \"gone\" not found; ";
         assert!(reason == "CredentialInvalid" && message.starts_with(expected), "{reason} {message}");

@@ -7,22 +7,18 @@ use std::time::Duration;
 use debugbundle_crd::{DebugBundle, Phase};
 use harness::{
     Context, LogScript, Operator, pod,
-    s3_proxy::{Deed, S3Proxy, Seen},
+    s3_proxy::{S3Fault, S3Proxy, Seen},
     until, with_namespace,
 };
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::{ended, overwrite, waiting};
+use crate::support::store::{ended, http, overwrite, waiting};
 
 /// A location of this name at another endpoint, with these extra config keys.
 async fn location(context: &Context, name: &str, endpoint: &str, config: Value) {
-    let mut location = context.location(name, name);
-    location["spec"]["config"]["s3Url"] = endpoint.into();
-    for (key, value) in config.as_object().expect("an object") {
-        location["spec"]["config"][key] = value.clone();
-    }
-    context.create_velero("BackupStorageLocation", location).await;
+    let location = context.location(name, name).config("s3Url", endpoint);
+    context.create_velero(location.merged(&json!({"config": config}))).await;
 }
 
 /// A location behind a proxy, and a DebugBundle that is sent there, both of the same name.
@@ -86,7 +82,7 @@ async fn the_id_of_an_upload_is_in_status_before_its_first_part_is_sent() {
         let sent = Arc::new(Semaphore::new(0));
         let operator = Operator::of(&context).args(["--multipart-mib", "5"]).ready().await;
         let proxy = S3Proxy::before(&context.stand.s3.endpoint()).await;
-        proxy.next(usize::MAX / 2, put, Deed::Hold(sent.clone()));
+        proxy.next(usize::MAX / 2, put, S3Fault::Hold(sent.clone()));
         location(&context, "large", &proxy.endpoint(), json!({})).await;
         let spec = json!({
             "storageLocation": "large", "namespaces": [context.namespace], "logs": {"window": {"since": "24h"}},
@@ -116,13 +112,13 @@ async fn an_expired_credential_is_read_again_and_a_slow_store_is_waited_for() {
         let operator = Operator::of(&context).ready().await;
         let expired = bundle_behind_a_proxy(&context, "expired", |proxy| {
             // As AWS does: a refused HEAD has no body and hence no code.
-            proxy.next(1, |seen| seen.method == "HEAD", Deed::Refuse(400, "ExpiredToken"));
-            proxy.next(1, put, Deed::Refuse(400, "ExpiredToken"));
+            proxy.next(1, |seen| seen.method == "HEAD", S3Fault::Refuse(400, "ExpiredToken"));
+            proxy.next(1, put, S3Fault::Refuse(400, "ExpiredToken"));
         })
         .await;
         let slow = bundle_behind_a_proxy(&context, "slow", |proxy| {
             // More refusals than the tries of a single request.
-            proxy.next(5, put, Deed::Refuse(503, "SlowDown"));
+            proxy.next(5, put, S3Fault::Refuse(503, "SlowDown"));
         })
         .await;
         for (name, proxy) in [("expired", &expired), ("slow", &slow)] {
@@ -140,7 +136,7 @@ async fn an_object_that_is_not_what_was_sent_is_removed_and_said_to_be() {
     with_namespace("corrupt", |context| async move {
         let operator = Operator::of(&context).ready().await;
         let folder = context.bucket.folder().join("corrupt/plugins/debugbundle/installation");
-        let spoil = Deed::Then(Arc::new(move || {
+        let spoil = S3Fault::RunAfter(Arc::new(move || {
             for object in std::fs::read_dir(&folder).expect("the object is there").flatten() {
                 let mut content = std::fs::read(object.path()).expect("the object");
                 content[7] ^= 1;
@@ -180,7 +176,7 @@ async fn with_all_config_keys_a_bundle_is_stored_its_url_works_and_is_in_no_log(
 
         let url = end.status().download_url.clone().expect("a URL");
         assert!(url.starts_with(&endpoint.replace("127.0.0.1", "localhost")), "its host is publicUrl's");
-        let (status, _, body) = super::api::http(&url, None).await;
+        let (status, _, body) = http(&url, None).await;
         let bundle = end.status().bundle.clone().expect("where it is");
         assert_eq!((status, body.len()), (200, usize::try_from(bundle.bytes).expect("a size")));
         let log = operator.log().iter().map(Value::to_string).collect::<String>();

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use debugbundle_crd::Reason;
 use debugbundle_operator::store::{Options, S3, Store as _, StoreError};
-use harness::s3_proxy::{Deed, S3Proxy, Seen};
+use harness::s3_proxy::{S3Fault, S3Proxy, Seen};
 use serde_json::json;
 
-use super::{Ear, IN_PARTS, MIB, Place, Sealed, key, overwrite, sealed};
+use crate::support::store::{IN_PARTS, MIB, Sealed, TestBucket, UploadRecorder, key, overwrite, sealed};
 
 /// A place behind a proxy.
-async fn behind_a_proxy() -> (Place, S3Proxy) {
-    let mut place = Place::new().await;
+async fn behind_a_proxy() -> (TestBucket, S3Proxy) {
+    let mut place = TestBucket::new().await;
     let proxy = S3Proxy::before(&place.endpoint).await;
     place.endpoint = proxy.endpoint();
     (place, proxy)
@@ -27,14 +27,14 @@ fn completion(seen: &Seen) -> bool {
 }
 
 async fn send(store: &S3, sealed: &Sealed) -> Result<(), StoreError> {
-    store.upload(&key(), &sealed.upload(), &Ear::default()).await.map(drop)
+    store.upload(&key(), &sealed.upload(), &UploadRecorder::default()).await.map(drop)
 }
 
 /// One fault, met `times` times: the upload survives it and leaves only the object.
-async fn survives(options: Options, applies: fn(&Seen) -> bool, times: usize, deed: Deed) {
+async fn survives(options: Options, applies: fn(&Seen) -> bool, times: usize, fault: S3Fault) {
     let (place, proxy) = behind_a_proxy().await;
     let store = place.store(options).await;
-    proxy.next(times, applies, deed);
+    proxy.next(times, applies, fault);
     let sealed = sealed(6 * MIB);
     send(&store, &sealed).await.expect("uploaded");
     assert_eq!(proxy.left(), 0, "the fault was met");
@@ -45,44 +45,44 @@ async fn survives(options: Options, applies: fn(&Seen) -> bool, times: usize, de
 
 #[tokio::test]
 async fn a_put_that_is_reset_in_its_middle_is_sent_again() {
-    survives(Options::default(), |seen| seen.method == "PUT", 1, Deed::Reset).await;
+    survives(Options::default(), |seen| seen.method == "PUT", 1, S3Fault::Reset).await;
 }
 
 #[tokio::test]
 async fn a_put_whose_reply_is_lost_is_sent_again() {
-    survives(Options::default(), |seen| seen.method == "PUT", 1, Deed::LoseReply).await;
+    survives(Options::default(), |seen| seen.method == "PUT", 1, S3Fault::LoseReply).await;
 }
 
 #[tokio::test]
 async fn a_part_that_is_reset_in_its_middle_is_sent_again() {
-    survives(IN_PARTS, part_two, 1, Deed::Reset).await;
+    survives(IN_PARTS, part_two, 1, S3Fault::Reset).await;
 }
 
 #[tokio::test]
 async fn a_part_whose_reply_is_lost_is_sent_again() {
-    survives(IN_PARTS, part_two, 2, Deed::LoseReply).await;
+    survives(IN_PARTS, part_two, 2, S3Fault::LoseReply).await;
 }
 
 #[tokio::test]
 async fn a_burst_of_slow_down_is_waited_out() {
-    survives(IN_PARTS, part_two, 2, Deed::Refuse(503, "SlowDown")).await;
+    survives(IN_PARTS, part_two, 2, S3Fault::Refuse(503, "SlowDown")).await;
 }
 
 #[tokio::test]
 async fn a_completion_whose_reply_is_lost_is_known_by_the_object() {
-    survives(IN_PARTS, completion, 1, Deed::LoseReply).await;
+    survives(IN_PARTS, completion, 1, S3Fault::LoseReply).await;
 }
 
 #[tokio::test]
 async fn a_completion_that_says_200_and_means_an_error_is_tried_again() {
-    survives(IN_PARTS, completion, 1, Deed::Refuse(200, "InternalError")).await;
+    survives(IN_PARTS, completion, 1, S3Fault::Refuse(200, "InternalError")).await;
 }
 
 /// A permanent fault: the upload fails and leaves nothing.
-async fn fails(options: Options, applies: fn(&Seen) -> bool, deed: Deed) -> StoreError {
+async fn fails(options: Options, applies: fn(&Seen) -> bool, fault: S3Fault) -> StoreError {
     let (place, proxy) = behind_a_proxy().await;
     let store = place.store(options).await;
-    proxy.next(usize::MAX / 2, applies, deed);
+    proxy.next(usize::MAX / 2, applies, fault);
     let error = send(&store, &sealed(6 * MIB)).await.expect_err("it fails");
     assert_eq!(place.unfinished().await, 0, "{error}");
     assert_eq!(place.bucket.get(key().as_str()).await, None, "{error}");
@@ -91,7 +91,7 @@ async fn fails(options: Options, applies: fn(&Seen) -> bool, deed: Deed) -> Stor
 
 #[tokio::test]
 async fn a_completion_that_never_means_its_200_is_a_failure_that_leaves_nothing() {
-    let error = fails(IN_PARTS, completion, Deed::Refuse(200, "InternalError")).await;
+    let error = fails(IN_PARTS, completion, S3Fault::Refuse(200, "InternalError")).await;
     assert_eq!(error.to_string(), "the store failed: HTTP 200 InternalError");
     assert!(error.is_transient());
 }
@@ -99,7 +99,7 @@ async fn a_completion_that_never_means_its_200_is_a_failure_that_leaves_nothing(
 #[tokio::test]
 async fn an_upload_that_somebody_ended_is_begun_anew() {
     for (applies, name) in [(part_two as fn(&Seen) -> bool, "part"), (completion, "completion")] {
-        let error = fails(IN_PARTS, applies, Deed::Refuse(404, "NoSuchUpload")).await;
+        let error = fails(IN_PARTS, applies, S3Fault::Refuse(404, "NoSuchUpload")).await;
         assert!(error.is_transient(), "{name}: {error}");
         assert_eq!(error.to_string(), "the store failed: HTTP 404 NoSuchUpload");
     }
@@ -148,7 +148,7 @@ async fn sec_n7_errors_of_a_store_are_told_by_what_mends_them() {
             false,
         ),
     ] {
-        let refused = fails(Options::default(), |seen| seen.method == "PUT", Deed::Refuse(status, code)).await;
+        let refused = fails(Options::default(), |seen| seen.method == "PUT", S3Fault::Refuse(status, code)).await;
         assert!(refused.to_string().contains(expected), "{refused}");
         assert_eq!((refused.reason(), refused.is_transient()), (reason, transient), "{refused}");
         assert!(!refused.to_string().contains("said by the test"), "the store's own words stay out: {refused}");
@@ -162,7 +162,7 @@ async fn an_object_that_kept_the_framing_of_its_transfer_is_no_bundle() {
     let sealed = sealed(MIB);
     let (path, framed) =
         (place.path(), [b"100000\r\n", &sealed.content[..], b"\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n"].concat());
-    let framing = Deed::Then(Arc::new(move || overwrite(&path, &framed)));
+    let framing = S3Fault::RunAfter(Arc::new(move || overwrite(&path, &framed)));
     proxy.next(1, |seen| seen.method == "PUT", framing);
     send(&store, &sealed).await.expect("the store is content");
     let error = store.verify(&key(), &sealed.upload()).await.expect_err("it is another one");
@@ -173,7 +173,7 @@ async fn an_object_that_kept_the_framing_of_its_transfer_is_no_bundle() {
 #[tokio::test]
 async fn without_the_right_to_list_everything_works() {
     let s3 = &harness::TestCluster::shared().await.s3;
-    let mut place = Place::new().await;
+    let mut place = TestBucket::new().await;
     let user = s3.create_user(&format!("{}-user", place.bucket.name)).await;
     place.bucket.allow(&user, &["s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]).await;
     place.keys = user;
@@ -193,7 +193,7 @@ async fn without_the_right_to_list_everything_works() {
 #[tokio::test]
 async fn who_may_not_put_is_told_what_where_and_by_which_right() {
     let s3 = &harness::TestCluster::shared().await.s3;
-    let mut place = Place::new().await;
+    let mut place = TestBucket::new().await;
     let user = s3.create_user(&format!("{}-reader", place.bucket.name)).await;
     place.bucket.allow(&user, &["s3:GetObject", "s3:ListBucket"]).await;
     place.keys = user;

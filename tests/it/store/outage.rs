@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use debugbundle_crd::{DebugBundle, Phase};
-use harness::silent::Silent;
+use harness::silent_server::SilentServer;
 use harness::{
     Context, LogScript, Operator,
-    s3_proxy::{Certificate, Deed, S3Proxy},
+    s3_proxy::{Certificate, S3Fault, S3Proxy},
     until, with_namespace,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -19,10 +19,10 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::{ended, waiting};
-use crate::bundles::{
+use crate::support::bundles::{
     about_r1, condition, events, forge, get, server_pod, slow_log, spool_is_empty, status, velero_objects,
 };
+use crate::support::store::{ended, waiting};
 
 fn cloud(access: &str, secret: &str) -> String {
     format!("[default]\naws_access_key_id={access}\naws_secret_access_key={secret}\n")
@@ -37,9 +37,7 @@ async fn write_secret(context: &Context, name: &str, cloud: &str) {
 
 /// A location of this name, with this change to a good one.
 async fn location(context: &Context, name: &str, change: impl FnOnce(&mut Value)) {
-    let mut location = context.location(name, name);
-    change(&mut location["spec"]);
-    context.create_velero("BackupStorageLocation", location).await;
+    context.create_velero(context.location(name, name).changed(change)).await;
 }
 
 async fn mend(context: &Context, name: &str, spec: Value) {
@@ -73,7 +71,7 @@ async fn what_is_wrong_with_a_store_is_named_by_its_step_and_waited_for() {
         let (untrusted, expired) = (S3Proxy::with_tls(&good, &ours).await, S3Proxy::with_tls(&good, &late).await);
         let (clock, right) = (S3Proxy::before(&good).await, Arc::new(AtomicBool::new(false)));
         let mended = right.clone();
-        clock.next(usize::MAX / 2, move |_| !mended.load(Ordering::SeqCst), Deed::AnotherTime(1200));
+        clock.next(usize::MAX / 2, move |_| !mended.load(Ordering::SeqCst), S3Fault::ClockSkew(1200));
         let canary = format!("{}-canary-of-a-wrong-key", context.namespace);
         for (name, text) in [
             ("wrong-key", cloud(&root.access, &canary)),
@@ -295,7 +293,8 @@ async fn a_restart_sends_what_was_sealed_and_gives_it_no_more_time() {
         let mut operator = Operator::of(&context).args(["--upload-timeout-minutes", "7"]).ready().await;
         context.debug_bundle("b", about_r1()).await;
         let before = waiting(&context, "b").await;
-        let announced = |end: &super::End| end.status().upload.as_ref().and_then(|upload| upload.started.clone());
+        let announced =
+            |end: &crate::support::store::End| end.status().upload.as_ref().and_then(|upload| upload.started.clone());
         operator.restart().await;
         let after = until(Duration::from_mins(1), "the next process tries it, too", || async {
             let seen = waiting(&context, "b").await;
@@ -304,7 +303,8 @@ async fn a_restart_sends_what_was_sealed_and_gives_it_no_more_time() {
         .await;
         assert!(announced(&before).is_some());
         assert_eq!(announced(&after), announced(&before));
-        let end_of = |end: &super::End| end.message_of("Uploaded").rsplit(' ').next().map(str::to_owned);
+        let end_of =
+            |end: &crate::support::store::End| end.message_of("Uploaded").rsplit(' ').next().map(str::to_owned);
         until(Duration::from_mins(1), "it says until when", || async {
             let seen = waiting(&context, "b").await;
             if end_of(&seen) == end_of(&before) { Ok(()) } else { Err(seen.message_of("Uploaded").to_owned()) }
@@ -324,7 +324,7 @@ async fn a_restart_sends_what_was_sealed_and_gives_it_no_more_time() {
 async fn four_stores_that_hang_do_not_keep_a_fifth_from_its_bundle() {
     with_namespace("hang", |context| async move {
         let (hole, answers) = (S3Proxy::before(&context.stand.s3.endpoint()).await, Arc::new(Semaphore::new(0)));
-        hole.next(usize::MAX / 2, |_| true, Deed::Hold(answers.clone()));
+        hole.next(usize::MAX / 2, |_| true, S3Fault::Hold(answers.clone()));
         let hanging = ["h1", "h2", "h3", "h4", "h5"];
         for name in hanging {
             location(&context, name, |spec| spec["config"]["s3Url"] = hole.endpoint().into()).await;
@@ -361,7 +361,7 @@ async fn four_stores_that_hang_do_not_keep_a_fifth_from_its_bundle() {
 #[tokio::test]
 async fn a_store_that_takes_connections_and_says_nothing_is_waited_for_until_the_deadline_and_named() {
     with_namespace("silent", |context| async move {
-        let silent = Silent::start().await;
+        let silent = SilentServer::start().await;
         location(&context, "silent", |spec| spec["config"]["s3Url"] = silent.url().into()).await;
         let args = ["--max-concurrent", "1", "--upload-timeout-minutes", "2"];
         let operator = Operator::of(&context).args(args).ready().await;
@@ -481,14 +481,8 @@ async fn a_bundle_whose_time_passed_while_nobody_looked_is_tried_once_and_given_
 async fn a_read_only_location_of_the_target_is_refused_unless_another_one_is_named() {
     with_namespace("read-only", |context| async move {
         velero_objects(&context).await;
-        let log = {
-            use std::io::Write as _;
-            let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-            gz.write_all(b"time=\"2026-01-01T00:00:00Z\" level=info msg=\"only in the target's own location\"\n")
-                .unwrap();
-            gz.finish().unwrap()
-        };
-        context.bucket.put("team-a/restores/r1/restore-r1-logs.gz", log).await;
+        let log = "time=\"2026-01-01T00:00:00Z\" level=info msg=\"only in the target's own location\"\n";
+        context.bucket.put_gzipped("team-a/restores/r1/restore-r1-logs.gz", log).await;
         mend(&context, "default", json!({"accessMode": "ReadOnly"})).await;
         location(&context, "copies", |_| ()).await;
         let operator = Operator::of(&context).ready().await;

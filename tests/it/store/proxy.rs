@@ -13,7 +13,7 @@ use harness::{
 };
 use kube::api::DeleteParams;
 
-use super::{End, ended, waiting};
+use crate::support::store::{End, ended, waiting};
 
 /// A name that no DNS server knows.
 const HOST: &str = "s3.store.test";
@@ -68,7 +68,7 @@ async fn sec_n11_a_store_is_reached_through_the_proxy_of_the_environment_unless_
         assert!(told.contains(&format!("the proxy {} finds the address of {HOST}", proxy.address())), "{told}");
         assert!(!told.contains("pass"), "{told}");
         context.api::<DebugBundle>().delete("by-tunnel", &DeleteParams::default()).await.expect("deleted");
-        crate::bundles::until_gone(&context, "by-tunnel", crate::bundles::LIMIT).await;
+        crate::support::bundles::until_gone(&context, "by-tunnel", crate::support::bundles::LIMIT).await;
         drop(by_tunnel);
 
         // With a wrong password, the message names the proxy that refused.

@@ -1,7 +1,7 @@
 //! `velero/locations/<name>.json`: the report on working locations and their content.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use harness::silent::Silent;
+use harness::silent_server::SilentServer;
 use harness::{
     Operator,
     s3_proxy::{Certificate, S3Proxy},
@@ -9,7 +9,7 @@ use harness::{
 };
 use serde_json::{Value, json};
 
-use super::ended;
+use crate::support::store::ended;
 
 fn verdict<'a>(report: &'a Value, step: &str) -> &'a Value {
     report["steps"]
@@ -25,11 +25,8 @@ async fn a_bundle_of_the_installation_tells_of_every_location() {
     with_namespace("locations", |context| async move {
         let certificate = Certificate::of(&["127.0.0.1"]);
         let proxy = S3Proxy::with_tls(&context.stand.s3.endpoint(), &certificate).await;
-        let mut tls = context.location("tls", "team-a/nested");
-        tls["spec"]["config"]["s3Url"] = proxy.endpoint().into();
-        tls["spec"]["objectStorage"]["caCert"] = STANDARD.encode(&certificate.authority).into();
-        tls["spec"]["accessMode"] = "ReadOnly".into();
-        context.create_velero("BackupStorageLocation", tls).await;
+        let tls = context.location("tls", "team-a/nested").config("s3Url", proxy.endpoint()).read_only();
+        context.create_velero(tls.merged(&json!({"objectStorage": {"caCert": STANDARD.encode(&certificate.authority)}}))).await;
         for key in ["team-a/backups/b/velero-backup.json", "team-a/lost+found/x", "team-a/loose-object"] {
             context.bucket.put(key, "{}").await;
         }
@@ -82,10 +79,8 @@ async fn a_bundle_of_the_installation_tells_of_every_location() {
 #[tokio::test]
 async fn a_store_that_takes_connections_and_says_nothing_costs_bounded_time() {
     with_namespace("silent", |context| async move {
-        let silent = Silent::start().await;
-        let mut location = context.location("silent", "silent");
-        location["spec"]["config"]["s3Url"] = silent.url().into();
-        context.create_velero("BackupStorageLocation", location).await;
+        let silent = SilentServer::start().await;
+        context.create_velero(context.location("silent", "silent").config("s3Url", silent.url())).await;
         let operator = Operator::of(&context).ready().await;
         context.debug_bundle("b", json!({"storageLocation": "default"})).await;
         let end = ended(&context, "b").await;

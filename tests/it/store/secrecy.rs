@@ -7,9 +7,9 @@ use debugbundle_crd::DebugBundle;
 use harness::{Operator, bundle::Unpacked, s3_proxy::Answering, with_namespace};
 use k8s_openapi::api::core::v1::{Event, Pod, Secret};
 use kube::api::ListParams;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{ended, waiting};
+use crate::support::store::{ended, waiting};
 
 /// Secrets that no output of the operator may contain.
 fn assert_nowhere(what: &str, text: &str, secrets: &[(&str, &str)]) {
@@ -118,18 +118,7 @@ async fn sec_c3_c4_d8_nothing_that_a_location_or_its_secret_names_is_run_or_open
             ("keys-file", json!({"credential": null, "config": {"credentialsFile": keys}}), in_pod.to_owned()),
             ("sse-c-file", json!({"config": {"customerKeyEncryptionFile": key}}), in_pod.to_owned()),
         ] {
-            let mut location = context.location(name, name);
-            for (field, value) in spec.as_object().expect("an object") {
-                match value {
-                    Value::Object(more) if field == "config" => {
-                        for (key, value) in more {
-                            location["spec"]["config"][key] = value.clone();
-                        }
-                    }
-                    value => location["spec"][field] = value.clone(),
-                }
-            }
-            context.create_velero("BackupStorageLocation", location).await;
+            context.create_velero(context.location(name, name).merged(&spec)).await;
             context.debug_bundle(name, json!({"storageLocation": name})).await;
             let waits = waiting(&context, name).await;
             let (_, message) = waits.condition("Uploaded");
@@ -153,10 +142,8 @@ async fn sec_n8_endpoints_of_the_environment_and_of_a_profile_are_not_asked() {
         );
         context.create::<Secret>(json!({"metadata": {"name": "keys"}, "stringData": {"cloud": file}})).await;
         // One location with an endpoint of its own, and one without, which means AWS.
-        let mut aws = context.location("aws", "aws");
-        aws["spec"]["config"] = json!({"region": "eu-west-1"});
-        aws["spec"]["credential"]["name"] = "keys".into();
-        context.create_velero("BackupStorageLocation", aws).await;
+        let aws = context.location("aws", "aws").spec("config", json!({"region": "eu-west-1"}));
+        context.create_velero(aws.spec("credential", json!({"name": "keys", "key": "cloud"}))).await;
         context.allow_secrets(&["keys"]).await;
         let mut operator = Operator::of(&context);
         for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_STS", "AWS_S3_ENDPOINT"] {

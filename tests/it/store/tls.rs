@@ -14,7 +14,7 @@ use harness::{
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
-use super::key;
+use crate::support::store::key;
 
 const LAB: EndpointPolicy = EndpointPolicy { allow_loopback: true, require_verified_tls: false };
 
@@ -26,14 +26,9 @@ async fn resolve(
     config: Value,
     policy: EndpointPolicy,
 ) -> Result<Resolved, LocationError> {
-    let mut object = context.location("offsite", "p");
-    object["spec"]["config"]["s3Url"] = endpoint.into();
-    for (field, more) in [("objectStorage", storage), ("config", config)] {
-        for (key, value) in more.as_object().expect("an object") {
-            object["spec"][field][key] = value.clone();
-        }
-    }
-    let location = Location::parse(&object).expect("a location");
+    let location = context.location("offsite", "p").config("s3Url", endpoint);
+    let location = location.merged(&json!({"objectStorage": storage, "config": config}));
+    let location = Location::parse(&location.manifest()).expect("a location");
     location::resolve(&context.client, &context.namespace, &location, None, policy).await
 }
 

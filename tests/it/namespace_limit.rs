@@ -1,0 +1,92 @@
+//! A target that leads to more namespaces than the limit: the namespaces nearest to a cause are collected, however late
+//! they become known, and the others are listed as missing.
+
+use harness::bundle::{Unpacked, spec_about};
+use harness::context::PREFIX;
+use harness::velero_objects::{backup, pod_volume_backup, pod_volume_restore, restore};
+use harness::{Context, Operator, with_namespace};
+use k8s_openapi::api::core::v1::{Event, Pod};
+use serde_json::{Value, json};
+
+use crate::support::workloads::{odd_event, shop_pod};
+
+/// Limit of namespaces to look into.
+const MOST: usize = 32;
+
+/// The namespaces of completed data, one more than the limit. They are empty but are requested like any other.
+fn calm(context: &Context) -> Vec<String> {
+    (0..=MOST).map(|n| format!("{}-calm-{n:02}", context.namespace)).collect()
+}
+
+/// Names of the namespaces, besides Velero's, that were looked into, and of those that were not.
+fn namespaces(bundle: &Unpacked) -> (Vec<String>, Vec<String>) {
+    let all = bundle.manifest["namespaces"].as_array().unwrap().iter().skip(1);
+    let (yes, no): (Vec<&Value>, Vec<&Value>) = all.partition(|one| one["looked"] == true);
+    let names = |all: Vec<&Value>| all.into_iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect();
+    (names(yes), names(no))
+}
+
+/// The limit is used fully, and exactly these namespaces are reported as not looked into.
+fn assert_only_lost(bundle: &Unpacked, lost: &[&String]) {
+    let (looked, not) = namespaces(bundle);
+    assert_eq!((looked.len(), not.iter().collect::<Vec<_>>()), (MOST, lost.to_vec()));
+    for place in lost {
+        let path = format!("namespaces/{place}");
+        let told = bundle.missing().into_iter().find(|one| one.path == path).expect("it is told");
+        assert_eq!((told.code.as_str(), told.severity.as_str()), ("NotLooked", "note"));
+        assert!(!bundle.paths().any(|file| file.starts_with(&format!("{path}/"))), "{place}");
+    }
+    assert!(bundle.missing().iter().all(|one| one.path != "namespaces"), "none is only counted");
+}
+
+#[tokio::test]
+async fn namespaces_whose_data_completed_give_up_their_places_for_those_that_spec_results_or_made_pods_lead_to() {
+    with_namespace("places", |context| async move {
+        let (shop, bakery) = (context.workload_namespace("shop").await, context.workload_namespace("bakery").await);
+        for place in [&shop, &bakery] {
+            context.create_in::<Event>(place, odd_event(place)).await;
+        }
+        let calm = calm(&context);
+        let mut included = calm.clone();
+        included.push(shop.clone());
+        let target = context.create_velero(backup("harvest").of_namespaces(&included).in_progress()).await;
+        for (n, place) in calm.iter().enumerate() {
+            let data = pod_volume_backup(&format!("pvb-{n:02}")).of(&target).of_pod(place, "gone");
+            context.create_velero(data.completed()).await;
+        }
+        let account = context.shipped_account().await;
+        let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
+
+        // The Backup hangs in the last namespace that it names.
+        let (_, bundle) = context.bundle("hangs", spec_about("Backup", "harvest")).await;
+        assert_eq!(bundle.names_in(&shop, "core/events"), ["e1"]);
+        assert_only_lost(&bundle, &[&calm[MOST - 1], &calm[MOST]]);
+        let asked = context.stand.requests_of(&account.user);
+        let walked = asked.iter().filter(|(verb, _, what)| verb == "get" && what == "pods").count();
+        assert!(walked <= 2 * MOST, "{walked} pods were asked for: none where another had the place in the end");
+
+        // The results name a new namespace, and one whose data completed.
+        let said = json!({"errors": {"namespaces": {&bakery: ["over quota"], &calm[MOST]: ["no such class"]}}, "warnings": {}});
+        let key = format!("{PREFIX}/backups/harvest/harvest-results.gz");
+        context.bucket.put_gzipped(&key, said.to_string()).await;
+        context.set_velero_phase("Backup", "harvest", "PartiallyFailed").await;
+        let (_, bundle) = context.bundle("refused", spec_about("Backup", "harvest")).await;
+        assert_eq!(bundle.names_in(&bakery, "core/events"), ["e1"]);
+        assert_only_lost(&bundle, &[&calm[MOST - 2], &calm[MOST - 1]]);
+
+        // A Restore of everything created a pod that does not become ready.
+        let regrow = format!("{}-regrow", context.namespace);
+        let labels = json!({"velero.io/restore-name": regrow});
+        let oven = shop_pod("oven", "n1", ("apps/v1", "StatefulSet", "oven"), None, &labels, false);
+        context.create_in::<Pod>(&bakery, oven).await;
+        let target = context.create_velero(restore(&regrow).of_backup("gone").in_progress()).await;
+        for (n, place) in calm.iter().enumerate() {
+            let data = pod_volume_restore(&format!("pvr-{n:02}")).of(&target).of_pod(place, "gone");
+            context.create_velero(data.completed()).await;
+        }
+        let (_, bundle) = context.bundle("waits", spec_about("Restore", &regrow)).await;
+        assert_eq!(bundle.names_in(&bakery, "core/pods"), ["oven"]);
+        assert_only_lost(&bundle, &[&calm[MOST - 1], &calm[MOST]]);
+    })
+    .await;
+}

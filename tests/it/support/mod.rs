@@ -1,0 +1,12 @@
+//! What the test modules share. No test module imports from another one.
+
+pub mod bundles;
+pub mod collection;
+pub mod download_proxy;
+pub mod flavours;
+pub mod shop;
+pub mod snapshots;
+pub mod store;
+pub mod text;
+pub mod user;
+pub mod workloads;
