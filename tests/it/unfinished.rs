@@ -83,9 +83,9 @@ async fn a_restore_of_the_whole_cluster_under_way_leads_to_where_it_made_somethi
         assert_eq!(bundle.names(&format!("namespaces/{shop}/core/pods.yaml")), ["oven"]);
         assert_eq!(bundle.names(&format!("namespaces/{barn}/core/persistentvolumeclaims.yaml")), ["flour"]);
         assert!(!looked_into(&bundle, calm));
-        let made = json!(format!("what Restore {regrow} made"));
+        let made = json!(format!("objects that Restore {regrow} created"));
         assert_eq!((why(&bundle, shop), why(&bundle, barn), why(&bundle, calm)), (Some(&made), Some(&made), None));
-        assert!(told(&bundle).is_some_and(|why| why.contains("in which it made a pod or claim")));
+        assert!(told(&bundle).is_some_and(|why| why.contains("in which the target created a pod or claim")));
         assert_eq!(everywhere(), before + 1);
 
         // A Backup leaves no trace in the namespace it is working on.
@@ -94,7 +94,10 @@ async fn a_restore_of_the_whole_cluster_under_way_leads_to_where_it_made_somethi
             let backup = json!({"metadata": {"name": name}, "spec": spec, "status": {"phase": "InProgress"}});
             context.create_velero("Backup", backup).await;
             let bundle = bundle_of(&context, &format!("backup-{name}"), "Backup", name).await;
-            assert!(told(&bundle).is_some_and(|why| why.contains("only those that something else leads to")), "{name}");
+            assert!(
+                told(&bundle).is_some_and(|why| why.contains("only namespaces that other objects or files lead to")),
+                "{name}"
+            );
             assert_eq!(looked_into(&bundle, shop), name == "glob");
         }
         let bundle = bundle_of(&context, "ended", "Backup", "seed").await;

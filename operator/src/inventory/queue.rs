@@ -115,7 +115,7 @@ impl Inventory {
         // If Velero's container is unknown, all have to be ready.
         let mut counted = main().filter(|one| server.is_none_or(|server| server.name == one.name));
         let lacking = counted.find(|one| !one.healthy)?;
-        Some(format!("container {} of pod {} is not", lacking.name, pod.name))
+        Some(format!("container {} of pod {} is not ready", lacking.name, pod.name))
     }
 }
 
@@ -240,7 +240,7 @@ mod tests {
         inventory.pods = vec![fixture::pod("velero-1", PodRole::Server, "n1", &[("velero", 0)])];
         assert_eq!(idle(&inventory), [None, None]);
         inventory.pods[0].containers[0].healthy = false;
-        let lacks = not_ready(Some("container velero of pod velero-1 is not"));
+        let lacks = not_ready(Some("container velero of pod velero-1 is not ready"));
         assert_eq!(idle(&inventory), [lacks.clone(), lacks]);
         "Pending".clone_into(&mut inventory.pods[0].phase);
         assert_eq!(idle(&inventory)[0], not_ready(Some("pod velero-1 is Pending")));
@@ -290,7 +290,7 @@ mod tests {
             inventory.pods[0].containers[0].healthy = false;
             assert_eq!(inventory.server_idle(TargetKind::Backup), None, "{name}: nor do another's arguments count");
             inventory.pods[0].containers[1].healthy = false;
-            let lacks = format!("container {name} of pod velero-1 is not");
+            let lacks = format!("container {name} of pod velero-1 is not ready");
             assert_eq!(inventory.server_idle(TargetKind::Backup), Some(ServerIdle::NotReady(Some(lacks))));
         }
         assert!(!runs_server("own", &["server".to_owned()]) && !runs_server("velero/velero", &["install".to_owned()]));

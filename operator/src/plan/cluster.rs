@@ -39,7 +39,7 @@ impl Planner<'_> {
         let storage = |plural: &str, kind: &str| ApiKind::cluster("storage.k8s.io", "v1", plural, kind);
         for kind in [ApiKind::cluster("", "v1", "nodes", "Node"), storage("csinodes", "CSINode")] {
             match inventory.target {
-                Some(_) => self.some("nodes on which this happens", kind, &inventory.nodes),
+                Some(_) => self.some("nodes of the target", kind, &inventory.nodes),
                 None => self.cluster_list(kind, Want::AtMost(NODES)),
             }
         }
@@ -74,7 +74,7 @@ impl Planner<'_> {
         for (path, file) in [("/api", "aggregated-discovery-api.yaml"), ("/apis", "aggregated-discovery-apis.yaml")] {
             self.add(
                 Priority::P5,
-                format!("what the API server serves below {path}"),
+                format!("discovery of the API server below {path}"),
                 BundlePath::new([file]),
                 ItemSource::Discovery { path },
             );

@@ -182,8 +182,8 @@ impl Engine {
             Err(kube::Error::Api(status)) if status.code == 404 => {
                 // An earlier step reports that there is no Velero at all.
                 let message =
-                    "the API server serves no BackupStorageLocations (velero.io/v1), so there is no place for a \
-                               bundle: apply the CustomResourceDefinitions of the installed Velero, velero install --crds-only"
+                    "the API server serves no BackupStorageLocations (velero.io/v1), so the bundle cannot be \
+                     stored: apply the CustomResourceDefinitions of the installed Velero, velero install --crds-only"
                         .to_owned();
                 return Err(Fault::terminal(Reason::LocationNotFound, message));
             }

@@ -187,7 +187,7 @@ impl Engine {
         let time_for_rules = deadline.saturating_duration_since(clock) / 2;
         let rules = self.rules.compiled(&subject.spec.redaction.rules, deadline).await?.for_time(time_for_rules);
         let for_inventory = Instant::now() + INVENTORY;
-        tracker.stage(Stage::Inventory, "finding out what there is");
+        tracker.stage(Stage::Inventory, "finding what to collect");
         let since = shared_answers::since(subject.asked);
         let cluster = Cluster::new(self.client.clone()).sharing(Arc::clone(&self.answers), since);
         let mut inventory = self.inventory(&cluster, subject, deadline).await?;
@@ -332,8 +332,8 @@ fn fast_enough(redactor: &Redactor, time: Duration) -> Result<(), Fault> {
         return Ok(());
     }
     let message = format!(
-        "redaction.rules: searching the rules took {} s, half of spec.timeout; simplify them, above all where `.*` or a \
-         repetition begins a rule, or raise spec.timeout",
+        "redaction.rules: matching the rules took {} s, half of spec.timeout; simplify the rules, above all those \
+         that begin with `.*` or a repetition, or raise spec.timeout",
         time.as_secs()
     );
     Err(Fault::terminal(Reason::InvalidSpec, message))
