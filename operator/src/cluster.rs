@@ -58,16 +58,16 @@ pub enum ClusterError {
     #[error("connection was reset: {0}")]
     Reset(String),
     /// No more bytes of the answer came.
-    #[error("no byte for {} s", .0.as_secs())]
+    #[error("no data for {} s", .0.as_secs())]
     Stalled(Duration),
     /// The caller's deadline passed.
-    #[error("the time for it was over")]
+    #[error("the time limit was reached")]
     Deadline,
     /// The answer is not JSON, or not of the expected shape.
-    #[error("answer cannot be read: {0}")]
+    #[error("the response cannot be read: {0}")]
     Malformed(String),
     /// The answer is larger than the caller allows (bytes).
-    #[error("answer is larger than {0} bytes")]
+    #[error("the response is larger than {0} bytes")]
     TooLarge(usize),
 }
 

@@ -70,7 +70,7 @@ pub fn api_sentence(error: &kube::Error) -> String {
             while let Some(source) = cause.source() {
                 cause = source;
             }
-            format!("the API server could not be asked: {cause}")
+            format!("the request to the API server failed: {cause}")
         }
     }
 }

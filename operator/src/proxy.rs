@@ -44,7 +44,7 @@ pub struct Proxy {
 pub enum ProxyError {
     /// A variable of the environment names none.
     #[error(
-        "{name} is {value}; it must be http://host:port, with user:password@ before the host if the proxy wants that"
+        "{name} is {value}; it must be http://host:port, with user:password@ before the host if the proxy requires it"
     )]
     Variable {
         /// The variable.
@@ -53,7 +53,7 @@ pub enum ProxyError {
         value: String,
     },
     /// It does not let us through.
-    #[error("the proxy {proxy} refused the way to {host}: HTTP status {status}{}", if *.status == 407 { "; it wants another user and password" } else { "" })]
+    #[error("the proxy {proxy} refused the connection to {host}: HTTP status {status}{}", if *.status == 407 { "; it requires another user and password" } else { "" })]
     Refused {
         /// Its host and port.
         proxy: String,
@@ -63,7 +63,7 @@ pub enum ProxyError {
         status: u16,
     },
     /// It said nothing that a proxy says.
-    #[error("the proxy {proxy} gave no answer that a proxy gives; is it an http proxy?")]
+    #[error("the proxy {proxy} did not answer as an HTTP proxy does; is it one?")]
     Nonsense {
         /// Its host and port.
         proxy: String,

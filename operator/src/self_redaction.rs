@@ -90,7 +90,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     let trace = Backtrace::capture();
     // Captured only if the environment asks for it.
     let trace = (trace.status() == BacktraceStatus::Captured).then(|| trace.to_string());
-    tracing::error!(why, at, trace, "Panicked: a bug of the operator, please report it");
+    tracing::error!(why, at, trace, "Panicked: this is a bug in the operator, please report it");
 }
 
 #[cfg(test)]
@@ -197,10 +197,12 @@ mod tests {
     #[test]
     fn words_about_secrets_stay() {
         for text in [
-            "Secret \"not-yet\" not found; the secret key is not the one that belongs to the key id",
-            "ask for a URL with: kubectl -n velero annotate --overwrite debugbundle reset-password debugbundle.io/renew-url=$(date +%s)",
-            "the request must carry x-amz-server-side-encryption-customer-key, x-amz-server-side-encryption-customer-key-md5",
-            "its host is known in the cluster only, set publicUrl in the location's config",
+            "Secret \"not-yet\" not found; the secret key does not belong to this key id",
+            "request a URL with: kubectl -n velero annotate --overwrite debugbundle reset-password \
+             debugbundle.io/renew-url=$(date +%s)",
+            "the request must also carry the headers x-amz-server-side-encryption-customer-key, \
+             x-amz-server-side-encryption-customer-key-md5",
+            "its host resolves only inside the cluster: set publicUrl in the location's config",
             "credential: the store does not accept the credential: HTTP 403 SignatureDoesNotMatch",
             "2.1 MB stored in eu-1, 3 items are missing; cause: pods \"shop-0\" is forbidden",
         ] {

@@ -42,7 +42,7 @@ impl StatusBuilder {
     /// It waits for a slot.
     #[must_use]
     pub fn queued(mut self, running: usize) -> Self {
-        let message = format!("waits for one of the operator's {running} places");
+        let message = format!("waits for one of the operator's {running} collection slots");
         self.set(ConditionType::Ready, false, Reason::Queued, &message);
         self
     }
@@ -79,7 +79,7 @@ impl StatusBuilder {
                 ConditionType::Ready,
                 false,
                 reason,
-                &format!("attempt {attempt} failed: {error}; another follows"),
+                &format!("attempt {attempt} failed: {error}; another attempt follows"),
             );
         }
         self
@@ -116,7 +116,7 @@ impl StatusBuilder {
         self.status.progress = None;
         // The id of an earlier process's upload stays recorded until that upload is known to have ended.
         self.status.upload.get_or_insert_default().started.get_or_insert(Time(self.now));
-        let message = format!("{} on the way to {}", outcome.bundle.size, outcome.bundle.storage_location);
+        let message = format!("uploading {} to {}", outcome.bundle.size, outcome.bundle.storage_location);
         self.set(ConditionType::Ready, false, Reason::Uploading, &message);
         self.set(ConditionType::Uploaded, false, Reason::Uploading, &message);
         self
@@ -134,7 +134,10 @@ impl StatusBuilder {
     pub fn upload_retried(mut self, reason: Reason, error: &str, until: Timestamp) -> Self {
         let upload = self.status.upload.get_or_insert_default();
         upload.last_error = Some(self_redaction::sanitize_line(error, MESSAGE_LIMIT));
-        let message = format!("{error}; the sealed bundle waits and is sent again until {}", whole_seconds(until));
+        let message = format!(
+            "{error}; the operator keeps the sealed bundle and retries the upload until {}",
+            whole_seconds(until)
+        );
         self.set(ConditionType::Ready, false, Reason::Uploading, &message);
         self.set(ConditionType::Uploaded, false, reason, &message);
         self
@@ -232,7 +235,7 @@ impl StatusBuilder {
         self.status.errors = Some(outcome.errors);
         self.status.warnings = Some(outcome.warnings);
         if outcome.missing == 0 {
-            self.set(ConditionType::Collected, true, Reason::Collected, "all that was wanted is in the bundle");
+            self.set(ConditionType::Collected, true, Reason::Collected, "everything that was wanted is in the bundle");
         } else {
             self.set(ConditionType::Collected, false, Reason::PartiallyCollected, &missing_sentence(outcome.missing));
         }
@@ -345,7 +348,8 @@ mod tests {
             StatusBuilder::new(Some(&sent), Some(1), t0).upload_retried(Reason::StoreUnreachable, "DNS: no", t0).done();
         let ready = &again.conditions[0];
         assert_eq!(again.phase, Some(Phase::Uploading));
-        let expected = "DNS: no; the sealed bundle waits and is sent again until 2026-09-08T03:04:12Z";
+        let expected =
+            "DNS: no; the operator keeps the sealed bundle and retries the upload until 2026-09-08T03:04:12Z";
         assert_eq!((ready.reason.as_str(), ready.message.as_str()), ("Uploading", expected));
         let resumed = StatusBuilder::new(Some(&again), Some(1), t0).resumed(2, "b", &outcome(0)).done();
         assert_eq!(resumed.upload.as_ref().and_then(|u| u.upload_id.as_deref()), Some("id-1"));

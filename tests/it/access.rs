@@ -161,7 +161,7 @@ async fn sec_r40_r41_each_permission_that_lacks_is_not_tried_and_is_named_with_i
         let reviews = context.stand.times(&whole.user, ("create", "selfsubjectaccessreviews"), "", 201);
         assert_eq!(asked, reviews, "each distinct right is asked for once");
 
-        let base = |id: &str| format!("give the operator rule {id} of its Role in namespace {velero}");
+        let base = |id: &str| format!("grant the operator rule {id} of its Role in namespace {velero}");
         let in_shop = format!("bind ClusterRole debugbundle-namespace-read in namespace {shop}");
         let in_default = "bind ClusterRole debugbundle-namespace-read in namespace default".to_owned();
         let trail = "bind ClusterRole debugbundle-cause-trail".to_owned();
@@ -231,7 +231,7 @@ async fn sec_r42_what_is_switched_off_is_a_note_with_its_cure_and_the_bundle_is_
         let (bundle, summary) = collected_with_summary(&context, alone.client().await, &shop, false).await;
         let told = forbidden(&bundle);
         let cures: BTreeSet<&str> = told.iter().map(|line| text(line, "cure")).collect();
-        assert!(summary.contains("## Not allowed to look"), "{summary}");
+        assert!(summary.contains("## Not collected: permission or limit"), "{summary}");
         for cure in cures {
             assert_eq!(summary.matches(&format!("`{cure}`")).count(), 1, "{summary}");
         }
@@ -291,7 +291,8 @@ async fn the_repository_password_is_masked_by_its_value_and_without_the_right_to
         let about = told.iter().filter(|line| text(line, "what").contains("velero-repo-credentials"));
         let [line] = about.collect::<Vec<_>>()[..] else { panic!("{told:#?}") };
         let cure = format!(
-            "give the operator rule R7 of its Role in namespace {}, with velero-repo-credentials among its resourceNames",
+            "grant the operator rule R7 of its Role in namespace {}, with velero-repo-credentials among its \
+             resourceNames",
             context.namespace
         );
         assert_eq!((text(line, "severity"), text(line, "rule"), text(line, "cure")), ("note", "R7", cure.as_str()));

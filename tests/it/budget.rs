@@ -200,7 +200,7 @@ async fn what_explains_a_failure_is_kept_and_the_healthy_are_trimmed_first() {
         let held = Held::by(&third.file).unwrap();
         assert_eq!(held.markers.len(), shortened.len(), "{:?}", held.markers);
         let summary = crate::support::bundles::entry_text(&third.file, "summary.md");
-        assert!(summary.contains("## Left out to keep within the bundle's size"), "{summary}");
+        assert!(summary.contains("## Left out to stay within the bundle's size limit"), "{summary}");
         for path in &well {
             assert!(summary.contains(path.as_str()), "{path} is not in the summary");
         }

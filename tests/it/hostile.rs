@@ -83,7 +83,7 @@ async fn sec_b1_b2_bombs_among_veleros_files_are_told_and_take_neither_memory_no
             let found = found.unwrap_or_else(|| panic!("{end}: {missing:#?}"));
             (found.code.clone(), found.why.clone())
         };
-        let bomb = "it inflates to more than 1000 times its size".to_owned();
+        let bomb = "it decompresses to more than 1000 times its size".to_owned();
         assert_eq!(told("restores/r1/restore.log"), ("TooLarge".to_owned(), bomb.clone()));
         assert_eq!(told("restores/r1/volumeinfo.json"), ("TooLarge".to_owned(), bomb));
         let (code, why) = told("restores/r1/results.json");

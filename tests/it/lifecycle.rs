@@ -402,7 +402,7 @@ async fn a_store_that_stays_away_leaves_it_failed_and_the_spool_empty() {
         .await;
         let (_, reason, message) = condition(&failed, "Ready");
         assert_eq!(reason, "StoreUnreachable");
-        assert!(message.contains("could not be sent in the time given"), "{message}");
+        assert!(message.contains("could not be uploaded in time"), "{message}");
         assert!(message.contains(&context.bucket.name), "what may be left is told: {message}");
         spool_is_empty(&operator).await;
         assert!(events(&context, "b").await.len() <= 10);

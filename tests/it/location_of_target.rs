@@ -82,7 +82,7 @@ async fn data_of_a_former_restore_of_the_same_name_does_not_tell_the_location() 
         let results = bundle.file("velero/restores/r1/results.json");
         assert!(results.contains("its own words") && !results.contains("the former one"), "{results}");
         let why = bundle.missing().into_iter().find(|lost| lost.path == "velero/backups/gone").expect("it is told").why;
-        assert!(why.ends_with("by its data it was in BackupStorageLocation attic"), "{why}");
+        assert!(why.ends_with("according to its data it was in BackupStorageLocation attic"), "{why}");
         assert!(!bundle.manifest["namespaces"].to_string().contains("orchard"), "{}", bundle.manifest["namespaces"]);
     })
     .await;

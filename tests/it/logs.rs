@@ -248,7 +248,7 @@ async fn what_goes_wrong_with_one_log_is_told_and_costs_no_other() {
         for far in ["far-1", "far-2", "far-3", "far-4", "far-5"] {
             assert_eq!(code(far), (MissingCode::NodeUnreachable, MissingSeverity::Error), "{far}");
         }
-        assert!(got.missing(&path("far-5")).why.starts_with("not asked again"), "one circuit per node");
+        assert!(got.missing(&path("far-5")).why.starts_with("not requested again"), "one circuit per node");
         for (pod, reason) in [("cut", TruncationReason::Reset), ("still", TruncationReason::Stalled)] {
             let entry = got.entry(&path(pod));
             assert_eq!(entry.truncated.as_ref().map(|cut| cut.reason), Some(reason), "{pod}");
@@ -362,7 +362,7 @@ async fn a_node_that_cannot_be_dialled_is_not_asked_fifty_times() {
                 .map(|number| got.missing(&log_path(&context, &format!("{node}-{number}"), "c", "current.log")))
                 .collect();
             assert!(told.iter().all(|one| one.code == MissingCode::NodeUnreachable), "{told:#?}");
-            let asked = told.iter().filter(|one| !one.why.starts_with("not asked again")).count();
+            let asked = told.iter().filter(|one| !one.why.starts_with("not requested again")).count();
             assert!((1..=2).contains(&asked), "{node}: {asked} of {pods} were asked");
         }
         assert!(took < Duration::from_secs(45), "ten silences one after the other would be longer: {took:?}");

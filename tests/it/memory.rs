@@ -150,7 +150,9 @@ async fn sec_b5_rules_of_two_bundles_are_refused_or_take_little_memory() {
             assert_eq!((status.phase, &status.bundle), (Some(Phase::Failed), &None), "{status:?}");
             let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").expect("a condition");
             assert_eq!(ready.reason, "InvalidSpec");
-            for words in ["the 64 rules need 16487 KiB once compiled", "may need 1024 KiB", "rules[0] (258 KiB)"] {
+            for words in
+                ["the 64 rules need 16487 KiB of memory once compiled", "may need 1024 KiB", "rules[0] (258 KiB)"]
+            {
                 assert!(ready.message.contains(words), "no {words:?} in: {}", ready.message);
             }
         }

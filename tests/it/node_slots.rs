@@ -119,7 +119,10 @@ async fn logs_that_are_followed_give_way_to_a_bundle_that_reads_of_their_node_an
             let entries = behind.manifest["entries"].as_array().expect("a list");
             let entry = entries.iter().find(|entry| entry["path"] == path(name)).expect("it is there");
             let warning = entry["source"]["warning"].as_str().expect("a warning");
-            assert_eq!(warning, "caught while it ran; the pod was gone when the bundle was made", "and it is whole");
+            assert_eq!(
+                warning, "captured while the pod ran; the pod was gone when the bundle was made",
+                "and it is whole"
+            );
         }
         let most = context.stand.kubelet.most_at_once(&node);
         assert!(most <= PER_NODE, "{most} at once");

@@ -21,7 +21,7 @@ use crate::support::bundles::{LIMIT, about_r1};
 /// A secret that must never appear in a bundle, in any text.
 const SIGNATURE: &str = "0a1b2c3d4e5f60718293";
 const DOWNLOAD: &str = "velero.io/data-download";
-const CAUGHT: &str = "caught while it ran; the pod was gone when the bundle was made";
+const CAUGHT: &str = "captured while the pod ran; the pod was gone when the bundle was made";
 /// Limits for all pods together: bytes, and number of pods.
 const HELD: u64 = 8 << 20;
 const PODS: usize = 64;
@@ -176,10 +176,7 @@ async fn what_a_data_mover_left_is_in_the_bundle_though_it_was_gone_before() {
         assert_eq!(copy.lines().count(), 2, "{copy}");
         assert!(copy.ends_with("Z level=error msg=\"copied words\"\n"), "{copy}");
         let told = entry(&bundle, &log_path(&context, "r1-x2", "c2"));
-        assert!(
-            told["source"]["warning"].as_str().unwrap().starts_with("copied out of the node-agent's log"),
-            "{told}"
-        );
+        assert!(told["source"]["warning"].as_str().unwrap().starts_with("copied from the node-agent's log"), "{told}");
         assert!(!bundle.has(&log_path(&context, "elsewhere", "c9")), "a copy of another Restore's");
         assert!(bundle.file("summary.md").contains("phase Pending, node name"), "{}", bundle.file("summary.md"));
         assert_eq!(bundle.find(&[SIGNATURE, &secret]), Vec::<String>::new());
@@ -235,7 +232,7 @@ async fn of_more_copies_than_are_taken_out_of_node_agents_logs_the_number_is_tol
         let path = format!("namespaces/{}/pods", context.namespace);
         let told = bundle.missing().into_iter().find(|lost| lost.path == path).expect("those that were left");
         assert_eq!((told.code.as_str(), told.severity.as_str()), ("NotLooked", "note"));
-        assert!(told.why.starts_with("3 more are in"), "{told:?}");
+        assert!(told.why.starts_with("the node-agents' logs contain 3 more"), "{told:?}");
     })
     .await;
 }
@@ -277,7 +274,7 @@ async fn of_many_pods_with_long_logs_some_are_kept_and_the_memory_is_bounded() {
         for path in logs {
             let (told, text) = (entry(&bundle, &path), bundle.file(&path));
             assert!(text.len() <= (256 << 10) + 200 && text.len() > 100_000, "{path} {}", text.len());
-            assert!(text.lines().next().unwrap().ends_with("lines before this were not caught"));
+            assert!(text.lines().next().unwrap().ends_with("lines before this were not captured"));
             assert_eq!(told["truncated"]["reason"], "Limit");
             assert!(text.lines().last().unwrap().contains("name=item-000000005242 "), "the last line is there");
         }
@@ -400,7 +397,7 @@ async fn a_log_that_was_refused_while_its_pod_was_there_is_told_as_missing() {
             assert!(told["why"].as_str().unwrap().contains(why), "{told}");
             assert!(told["cure"].as_str().unwrap().contains(cure), "{told}");
         };
-        let gone = ("Gone", "note", "before its log could be read", "while the pod is there");
+        let gone = ("Gone", "note", "before its log could be read", "while the pod exists");
         context.log("b3-gone", "c", LogScript::status(404, "no such container"));
         lost("b3-gone", gone).await;
 
@@ -416,8 +413,8 @@ async fn a_log_that_was_refused_while_its_pod_was_there_is_told_as_missing() {
         });
         let without = json!({"rules": role.rules});
         roles.patch("debugbundle-operator", &PatchParams::default(), &Patch::Merge(without)).await.unwrap();
-        let why = "refused its log (403) while the pod was there";
-        let refused = ("Forbidden", "error", why, "give the operator rule R6 of its Role in namespace ");
+        let why = "refused its log (403) while the pod existed";
+        let refused = ("Forbidden", "error", why, "grant the operator rule R6 of its Role in namespace ");
         lost("b4-refused", refused).await;
         lost("b5-refused", refused).await;
         assert_eq!(told(), 1, "once, not once a log");
@@ -441,7 +438,7 @@ async fn without_the_permission_it_says_so_once_and_makes_its_bundles() {
         running_restore(&context).await;
         ended(&context).await;
         let operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
-        let refusals = || operator.log().iter().filter(|line| line.to_string().contains("are not watched")).count();
+        let refusals = || operator.log().iter().filter(|line| line.to_string().contains("cannot be watched")).count();
         until(LIMIT, "it says that it does without", || async { (refusals() > 0).then_some(()) }).await;
         let (status, bundle) = bundle(&context, "why-r1", about_r1()).await;
         assert!(status.bundle.is_some());

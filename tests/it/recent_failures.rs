@@ -45,9 +45,9 @@ async fn the_newest_failed_backups_and_restores_are_named_with_phase_time_and_re
         let summary = bundle.file("summary.md");
         for n in 0..FAILED {
             let told = if n % 2 == 0 {
-                format!("Backup {} is Failed, begun at {}: bucket {n} is gone", name(n), minute(n))
+                format!("Backup {} is Failed, started at {}: bucket {n} is gone", name(n), minute(n))
             } else {
-                format!("Backup {} is PartiallyFailed, begun at {}: {n} errors, 1 warnings", name(n), minute(n))
+                format!("Backup {} is PartiallyFailed, started at {}: {n} errors, 1 warnings", name(n), minute(n))
             };
             assert_eq!(summary.contains(&told), n >= FAILED - NAMED, "{told}: {summary}");
             assert_eq!(summary.contains(&name(n)), n >= FAILED - NAMED, "{n}: {summary}");
@@ -55,9 +55,9 @@ async fn the_newest_failed_backups_and_restores_are_named_with_phase_time_and_re
         let newest = summary.find(&name(FAILED - 1)).zip(summary.find(&name(FAILED - 2)));
         assert!(newest.is_some_and(|(first, second)| first < second), "the newest first: {summary}");
         assert!(!summary.contains("a-good-one"), "{summary}");
-        assert!(summary.contains("Restore r-refused is FailedValidation, begun at 20"), "{summary}");
+        assert!(summary.contains("Restore r-refused is FailedValidation, started at 20"), "{summary}");
         assert!(summary.contains(": no Backup of that name"), "{summary}");
-        assert!(summary.contains("Restore r-denied is Failed, begun at ") && !summary.contains(key), "{summary}");
+        assert!(summary.contains("Restore r-denied is Failed, started at ") && !summary.contains(key), "{summary}");
 
         let space = &context.namespace;
         let backups = bundle.items(&format!("namespaces/{space}/velero.io/backups.yaml"));

@@ -49,12 +49,12 @@ async fn of_more_unwell_pods_than_logs_are_read_the_number_is_told() {
         assert_eq!((names, logs, cut.is_none()), (UNWELL, UNWELL, true), "none has a log, and each is told of");
         context.create_in::<Pod>(&shop, pending(UNWELL)).await;
         let (names, logs, cut) = told("more").await;
-        assert_eq!(names, UNWELL + 1, "as objects all are there");
+        assert_eq!(names, UNWELL + 1, "all objects are there");
         assert_eq!(logs, UNWELL);
         let cut = cut.expect("the one whose log was not asked for");
         assert_eq!((&cut["code"], &cut["severity"]), (&json!("NotLooked"), &json!("note")));
         let (what, why) = (cut["what"].as_str().unwrap(), cut["why"].as_str().unwrap());
-        assert!(what.contains("51 are not well") && why.contains("as objects all"), "{cut:#}");
+        assert!(what.contains("51 are unhealthy") && why.contains("all of these objects"), "{cut:#}");
     })
     .await;
 }
@@ -85,8 +85,7 @@ async fn of_more_pods_than_are_followed_in_a_namespace_that_is_named_all_are_lis
             assert!(beyond.is_empty(), "{beyond:#?}");
             // The manifest reports this cut under its own path.
             let mut cuts = missing.iter().filter(|lost| lost["path"] == format!("involved-pods/{shop}"));
-            let told =
-                cuts.any(|cut| cut["what"].as_str().unwrap().contains("leads to 5 beyond the 200 that are followed"));
+            let told = cuts.any(|cut| cut["what"].as_str().unwrap().contains("only 200 are followed, 5 more are not"));
             assert_eq!(told, name == "restore", "{missing:#?}");
         }
     })
@@ -152,7 +151,7 @@ async fn a_namespace_that_is_named_comes_whole_and_one_that_is_not_allowed_is_re
         assert_eq!(ready.reason, "InvalidSpec");
         assert_eq!(
             ready.message,
-            format!("spec.namespaces names {vault}, where this operator is not to look; allowed: {shop}")
+            format!("spec.namespaces contains {vault}, which this operator may not read; allowed: {shop}")
         );
         for resource in ["pods", "events", "persistentvolumeclaims", "resourcequotas"] {
             assert_eq!(context.stand.times(&account.user, ("list", resource), &vault, 200), 0, "{resource}");

@@ -82,7 +82,8 @@ async fn sec_d4_whoever_may_not_read_logs_here_is_refused_and_whoever_may_is_not
         context.admission_policies().await;
         let here = &context.namespace;
         let sentence = format!(
-            "a DebugBundle holds logs of pods: whoever creates one in namespace {here} needs the right to get pods/log there"
+            "a DebugBundle contains logs of pods: to create one in namespace {here} you need permission to get \
+             pods/log there"
         );
         until_refused(&context, &stranger, &[], &sentence).await;
         // The same account, now with the right.
@@ -118,7 +119,7 @@ async fn sec_d4_each_namespace_that_is_named_must_be_one_whose_logs_the_requeste
             let asked = [&mine[..count], &["nobodys".to_owned()]].concat();
             let pair = if count % 2 == 0 { "nobodys".to_owned() } else { format!("{} or nobodys", mine[count - 1]) };
             let sentence = format!(
-                "spec.namespaces: whoever names a namespace needs the right to get pods/log there, and you lack it in {pair}"
+                "spec.namespaces: to name a namespace you need permission to get pods/log there; you lack it in {pair}"
             );
             until_refused(&context, &reader, &asked, &sentence).await;
         }
@@ -140,8 +141,8 @@ async fn sec_d4_thirty_two_namespaces_are_not_too_many_to_be_asked_about() {
         roles.create(&PostParams::default(), &serde_json::from_value(role).unwrap()).await.unwrap();
         let admin = somebody(&context, "admin", &[]).await;
         // Waits until the policies are in force.
-        until_refused(&context, &admin, &[], "needs the right to get pods/log there").await;
-        until_refused(&context, &admin, &names(32), "needs the right to get pods/log there").await;
+        until_refused(&context, &admin, &[], "permission to get pods/log there").await;
+        until_refused(&context, &admin, &names(32), "permission to get pods/log there").await;
         let binding = json!({"metadata": {"name": everywhere},
             "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": everywhere},
             "subjects": [{"kind": "ServiceAccount", "name": "admin", "namespace": context.namespace}]});

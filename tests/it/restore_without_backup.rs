@@ -58,7 +58,7 @@ async fn a_restore_whose_backup_is_gone_has_its_files_from_the_location_of_its_d
         let (status, bundle) = about("known", json!({"target": target("with-data")})).await;
         assert_eq!(status.cause.as_deref(), Some("with-data has no room"));
         let (why, _) = told(&bundle);
-        assert!(why.ends_with("does not exist; by its data it was in BackupStorageLocation attic"), "{why}");
+        assert!(why.ends_with("does not exist; according to its data it was in BackupStorageLocation attic"), "{why}");
         let locations =
             bundle.items(&format!("namespaces/{}/velero.io/backupstoragelocations.yaml", context.namespace));
         assert_eq!(locations[0]["metadata"]["name"], "attic", "it comes first");
@@ -71,8 +71,8 @@ async fn a_restore_whose_backup_is_gone_has_its_files_from_the_location_of_its_d
         let (_, bundle) = about("unknown", json!({"target": target("without")})).await;
         assert!(!bundle.has("velero/restores/without/results.json"));
         let (why, cure) = told(&bundle);
-        assert!(why.contains("nobody knows in which location it and the Restore have their files"), "{why}");
-        assert!(cure.ends_with("name theirs in spec.storageLocation"), "{cure}");
+        assert!(why.contains("the location of its files and of the Restore's files is unknown"), "{why}");
+        assert!(cure.ends_with("set spec.storageLocation to the location that does"), "{cure}");
         let (status, _) = about("named", json!({"target": target("without"), "storageLocation": "attic"})).await;
         assert_eq!(status.cause.as_deref(), Some("without has no room"), "the cure cures");
     })

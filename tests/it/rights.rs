@@ -285,7 +285,7 @@ async fn sec_r35_without_r6_bundles_are_partially_failed_and_name_the_rule() {
         let lacking: Vec<_> = missing.iter().filter(|one| one["rule"] == "R6").collect();
         assert!(!lacking.is_empty(), "{missing:#?}");
         for one in lacking {
-            let cure = format!("give the operator rule R6 of its Role in namespace {}", context.namespace);
+            let cure = format!("grant the operator rule R6 of its Role in namespace {}", context.namespace);
             assert_eq!(
                 (&one["code"], &one["severity"], &one["cure"]),
                 (&json!("Forbidden"), &json!("error"), &json!(cure))

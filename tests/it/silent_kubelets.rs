@@ -51,7 +51,7 @@ async fn a_pod_whose_logs_hang_costs_the_other_pods_of_its_node_nothing() {
         for container in ["one", "other"] {
             let lost = got.missing(&log_path(&context, "a-hangs", container, "current.log"));
             assert_eq!(lost.code, MissingCode::NodeUnreachable);
-            assert_eq!(lost.why, format!("no byte for 6 s from the kubelet of node {node}"));
+            assert_eq!(lost.why, format!("no data for 6 s from the kubelet of node {node}"));
         }
         assert_eq!(got.errors().len(), 2, "{:#?}", got.errors());
         assert!(took < PATIENCE + BESIDE, "{took:?}");
@@ -69,7 +69,7 @@ async fn a_kubelet_that_falls_silent_costs_a_bounded_time_and_is_named() {
         let asked = |paths: &[String]| -> Vec<String> {
             let not_again = |path: &&String| {
                 let lost = got.collected.missing.iter().find(|lost| lost.path == **path);
-                lost.is_some_and(|lost| lost.why.starts_with("not asked again"))
+                lost.is_some_and(|lost| lost.why.starts_with("not requested again"))
             };
             paths.iter().filter(|path| !not_again(path)).cloned().collect()
         };
@@ -79,10 +79,10 @@ async fn a_kubelet_that_falls_silent_costs_a_bounded_time_and_is_named() {
             let lost = got.missing(paths.iter().find(|path| !asked.contains(path)).expect("one was not asked for"));
             assert_eq!(lost.code, MissingCode::NodeUnreachable);
             let named = format!(
-                "not asked again: the kubelet of node {node} was silent for 4 logs in a row, the last time: no "
+                "not requested again: the kubelet of node {node} sent nothing for 4 logs in a row; the last error: no "
             );
             assert!(lost.why.starts_with(&named), "{}", lost.why);
-            assert!(lost.cure.contains("takes a request for a log and sends nothing"), "{}", lost.cure);
+            assert!(lost.cure.contains("accepts a request for a log and sends nothing"), "{}", lost.cure);
         }
         for path in asked(&begun) {
             let entry = got.entry(&path);

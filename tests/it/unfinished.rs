@@ -61,16 +61,19 @@ async fn a_restore_of_the_whole_cluster_under_way_leads_to_where_it_made_somethi
         assert_eq!(bundle.names_in(shop, "core/pods"), ["oven"]);
         assert_eq!(bundle.names_in(barn, "core/persistentvolumeclaims"), ["flour"]);
         assert!(!looked_into(&bundle, calm));
-        let made = json!(format!("what Restore {regrow} made"));
+        let made = json!(format!("objects that Restore {regrow} created"));
         assert_eq!((why(&bundle, shop), why(&bundle, barn), why(&bundle, calm)), (Some(&made), Some(&made), None));
-        assert!(told(&bundle).is_some_and(|why| why.contains("in which it made a pod or claim")));
+        assert!(told(&bundle).is_some_and(|why| why.contains("in which the target created a pod or claim")));
         assert_eq!(everywhere(), before + 1);
 
         // A Backup leaves no trace in the namespace it is working on.
         for (name, included) in [("all", json!(["*"])), ("none", json!(null)), ("glob", json!([shop, "calm-*"]))] {
             context.create_velero(backup(name).spec("includedNamespaces", included).in_progress()).await;
             let (_, bundle) = context.bundle(&format!("backup-{name}"), spec_about("Backup", name)).await;
-            assert!(told(&bundle).is_some_and(|why| why.contains("only those that something else leads to")), "{name}");
+            assert!(
+                told(&bundle).is_some_and(|why| why.contains("only namespaces that other objects or files lead to")),
+                "{name}"
+            );
             assert_eq!(looked_into(&bundle, shop), name == "glob");
         }
         let (_, bundle) = context.bundle("ended", spec_about("Backup", "seed")).await;

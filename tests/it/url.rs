@@ -77,7 +77,7 @@ async fn sec_u1_u7_a_url_is_signed_at_the_end_and_downloads_the_bundle() {
         let (ready, reason, message) = condition(&bundle, "DownloadReady");
         assert_eq!((ready.as_str(), reason.as_str()), ("True", "UrlIssued"));
         assert!(message.contains(&until.to_string()), "{message}");
-        assert!(message.contains("; it is plain http: whoever is on the way can read"), "{message}");
+        assert!(message.contains("; it is plain http: anyone on the network path can read"), "{message}");
         until_event(&context, "b", "UrlIssued").await;
         nobody_says_it(&context, &operator, &url(&bundle)).await;
     })
@@ -92,7 +92,7 @@ async fn sec_u1_the_operators_bound_cuts_what_is_asked_and_status_says_so() {
         let bundle = with_policy(&context, "b", "OnCompletion", "30m").await;
         assert!(url(&bundle).contains("X-Amz-Expires=600&"), "the query is {}", url(&bundle).contains("1800"));
         let (_, _, message) = condition(&bundle, "DownloadReady");
-        let why = "the 10 minutes of the operator's --max-url-ttl-minutes, for more was asked";
+        let why = "after the maximum that the operator allows (--max-url-ttl-minutes=10)";
         assert!(message.contains(why), "{message}");
         ask(&context, "b", "again").await;
         let bundle = until_answered(&context, "b", "again").await;
@@ -261,7 +261,8 @@ async fn sec_u6_a_value_that_is_too_long_is_ignored_with_one_warning_and_gets_in
         let canary = "canary".repeat(4000);
         ask(&context, "b", &canary).await;
         let note = until_event(&context, "b", "InvalidAnnotation").await;
-        let expected = "annotation debugbundle.io/renew-url has a value of 24000 characters and is ignored; at most 64 are allowed";
+        let expected = "annotation debugbundle.io/renew-url is ignored: its value has 24000 characters, and at most \
+                        64 are allowed";
         assert_eq!(note, expected);
         let ignored = get(&context, "b").await.unwrap();
         assert_eq!(url(&ignored), url(&before), "the URL is the one that was there");
@@ -271,7 +272,8 @@ async fn sec_u6_a_value_that_is_too_long_is_ignored_with_one_warning_and_gets_in
         let told: Vec<_> = events(&context, "b").await.into_iter().filter(|(r, _)| r == "InvalidAnnotation").collect();
         assert_eq!(told.len(), 1, "{told:?}");
         let all = context.api::<Event>().list(&ListParams::default()).await.unwrap();
-        let repeated = all.items.iter().filter(|e| e.reason.as_deref() == Some("InvalidAnnotation") && e.series.is_some());
+        let repeated =
+            all.items.iter().filter(|e| e.reason.as_deref() == Some("InvalidAnnotation") && e.series.is_some());
         assert_eq!(repeated.count(), 0, "it was told once");
         let now = get(&context, "b").await.unwrap();
         assert!(!serde_json::to_string(&now.status).unwrap().contains("canary"), "{:?}", status(&now).renewed_url);

@@ -104,7 +104,7 @@ async fn a_server_that_was_started_restore_only_is_why_a_backup_is_not_begun() {
 
         let _operator = Operator::of(&context).ready().await;
         let status = about(&context, "Backup", "left").await;
-        let words = "Velero's server was started with --restore-only, and takes up no Backup";
+        let words = "Velero's server was started with --restore-only, so it processes no Backup";
         assert_eq!(why(&status), [("server-idle", format!("Backup left is ReadyToStart: {words}").as_str())]);
     })
     .await;
@@ -119,7 +119,7 @@ async fn without_a_ready_server_what_is_new_stays_new_and_that_is_the_cause() {
         }
         let _operator = Operator::of(&context).ready().await;
         let status = about(&context, "Backup", "before").await;
-        let attic = "Backup before is New, and BackupStorageLocation attic is ReadOnly: Velero makes no Backup in it";
+        let attic = "Backup before is New, and BackupStorageLocation attic is ReadOnly: Velero creates no Backup in it";
         let cause = "Backup before is New: no pod of Velero's server is ready";
         assert_eq!(why(&status), [("server-idle", cause), ("location-read-only", attic)]);
         assert_eq!(status.cause.as_deref(), Some(cause));
@@ -155,7 +155,8 @@ async fn a_sidecar_that_is_not_ready_keeps_no_server_from_its_work_and_veleros_o
 
         context.pod_status(server().waiting(not_yet.0, not_yet.1).with_container("proxy")).await;
         let status = about(&context, "Backup", "after").await;
-        let cause = "Backup after is New: no pod of Velero's server is ready: container velero of pod velero-1 is not";
+        let cause =
+            "Backup after is New: no pod of Velero's server is ready: container velero of pod velero-1 is not ready";
         assert_eq!(why(&status), [("server-idle", cause)]);
 
         context.pod_status(server().with_container("proxy")).await;

@@ -305,7 +305,7 @@ fn joined(
         }
     }
     if bytes != kept_head + kept_tail + marker.len() as u64 {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a body in the spool is not as long as it was"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the length of a body in the spool has changed"));
     }
     let body = if bytes < SMALL as u64 { small(room, &memory)?.0 } else { body };
     Ok(Finished { body, bytes, sha256: digest.finalize().into(), crc, cut: Some(cut) })

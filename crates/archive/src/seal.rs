@@ -61,7 +61,7 @@ pub enum SealError {
     #[error(transparent)]
     Spool(#[from] SpoolError),
     /// The spool does not hold what was written to it.
-    #[error("the spooled body of {path} is not what was written")]
+    #[error("the spooled body of {path} differs from what was written")]
     Damaged {
         /// The entry.
         path: String,

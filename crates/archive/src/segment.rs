@@ -129,7 +129,7 @@ impl Segment {
         let mut line = Vec::new();
         while (&mut lines).take(LINE).read_until(b'\n', &mut line)? > 0 {
             if line.len() as u64 == LINE {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is too long to be mended"));
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is too long to be withheld alone"));
             }
             mender.line(&mut line)?;
             body.put(&line)?;

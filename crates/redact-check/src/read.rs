@@ -106,10 +106,10 @@ pub enum CheckError {
     #[error("the sealed archive cannot be read back")]
     Io(#[from] io::Error),
     /// What was searched is not what a reader would unpack.
-    #[error("the sealed archive does not hold what its parts say")]
+    #[error("the sealed archive differs from its parts")]
     Inconsistent,
     /// A bug in the check itself.
-    #[error("the search in the sealed archive ended in a panic")]
+    #[error("the self-check of the sealed archive panicked")]
     Panicked,
 }
 

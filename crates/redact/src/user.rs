@@ -52,8 +52,8 @@ pub enum RuleError {
     },
     /// Each rule is usable alone, but not all together.
     #[error(
-        "redaction.rules: the {count} rules need {} KiB once compiled, all together may need {} KiB; \
-         shorten the largest or repeat less in them: {largest}",
+        "redaction.rules: the {count} rules need {} KiB of memory once compiled, and all rules together may need {} \
+         KiB; shorten the largest, or use fewer repetitions: {largest}",
         kib(*.bytes), kib(MAX_PROGRAMS)
     )]
     Together {
@@ -256,10 +256,10 @@ const fn kib(bytes: usize) -> usize {
 
 fn compiled(index: usize, rule: &str, automaton: usize) -> Result<Regex, String> {
     if index >= MAX_RULES {
-        return Err(format!("is one too many, at most {MAX_RULES} are allowed"));
+        return Err(format!("is one rule too many; at most {MAX_RULES} are allowed"));
     }
     if rule.is_empty() || rule.len() > MAX_RULE_BYTES {
-        return Err(format!("has {} bytes, allowed are 1 to {MAX_RULE_BYTES}", rule.len()));
+        return Err(format!("has {} bytes; 1 to {MAX_RULE_BYTES} are allowed", rule.len()));
     }
     // Only the engines with bounded memory stay: the lazy automata and, where these give up, the simulation.
     let config = Regex::config()
@@ -280,7 +280,7 @@ fn compiled(index: usize, rule: &str, automaton: usize) -> Result<Regex, String>
 
 fn said(error: &BuildError) -> String {
     if error.size_limit().is_some() {
-        return format!("needs more than {} KiB once compiled; repeat less", kib(MAX_PROGRAMS));
+        return format!("needs more than {} KiB of memory once compiled; use fewer repetitions", kib(MAX_PROGRAMS));
     }
     let text = error.syntax_error().map(ToString::to_string).unwrap_or_default();
     let kind = text.lines().rev().find_map(|line| line.strip_prefix("error: ")).unwrap_or("syntax error");

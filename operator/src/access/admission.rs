@@ -18,13 +18,14 @@ const IN_POLICY: usize = 16;
 pub const NAMES: [&str; NAMESPACES / IN_POLICY] = ["debugbundle-requester", "debugbundle-requester-further"];
 
 const HEAD: &str = "\
-# Whoever creates a DebugBundle needs the right to read pods' logs there, and in each namespace of spec.namespaces: the
-# operator reads with its own rights. The API server asks for those of the caller (docs/permissions.md).
+# The creator of a DebugBundle needs permission to get pods/log in its namespace, and in each namespace of
+# spec.namespaces: the operator reads with its own permissions. The API server checks the creator's permissions
+# (docs/permissions.md).
 # One check costs 350 000 of the 1 000 000 units that an expression may cost: hence two in each, and two policies.
 ";
 const BINDINGS: &str = "\
-# Puts the policies in force, in every namespace: whatever namespace an overlay sets, they hold there. Nobody reads
-# DebugBundles in other namespaces. Without this file they hold nowhere.
+# Binds the policies in every namespace, so that they apply in any namespace that an overlay sets. No operator reads
+# DebugBundles in other namespaces. Without this file the policies apply nowhere.
 ";
 
 /// Path from the repository's root and text of both files.
@@ -69,9 +70,9 @@ fn allowed(namespace: &str) -> String {
 fn own_namespace() -> String {
     validation(
         &[allowed("request.namespace")],
-        "'a DebugBundle holds logs of pods: whoever creates one in namespace ' + request.namespace + ' needs the right \
-         to get pods/log there'",
-        "a DebugBundle holds logs of pods: whoever creates one needs the right to get pods/log in its namespace",
+        "'a DebugBundle contains logs of pods: to create one in namespace ' + request.namespace + ' you need \
+         permission to get pods/log there'",
+        "a DebugBundle contains logs of pods: to create one you need permission to get pods/log in its namespace",
     )
 }
 
@@ -87,10 +88,10 @@ fn pair(index: usize) -> String {
             format!("{}))", allowed(&two)),
         ],
         &format!(
-            "'spec.namespaces: whoever names a namespace needs the right to get pods/log there, and you lack it in ' + {one} \
+            "'spec.namespaces: to name a namespace you need permission to get pods/log there; you lack it in ' + {one} \
              + (size(variables.ns) > {next} ? ' or ' + {two} : '')"
         ),
-        "spec.namespaces: whoever names a namespace needs the right to get pods/log there",
+        "spec.namespaces: to name a namespace you need permission to get pods/log there",
     )
 }
 

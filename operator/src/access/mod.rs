@@ -79,7 +79,7 @@ impl Access {
                     match timeout_at(deadline, review(client, &need)).await {
                         Ok(Ok(answer)) => answer.map(|answer| (need, answer)),
                         Ok(Err(error)) => {
-                            tracing::warn!(error = %bounded(&error.to_string(), WHY), "Permissions cannot be asked for");
+                            tracing::warn!(error = %bounded(&error.to_string(), WHY), "Permissions cannot be checked");
                             refused.store(true, Ordering::Relaxed);
                             None
                         }
@@ -164,7 +164,7 @@ pub fn needs(plan: &Plan) -> BTreeSet<Need> {
 /// Removes the items that would be refused from the plan, and reports them as missing.
 pub fn without_denied(plan: &mut Plan, answers: &BTreeMap<Need, bool>, borders: &ReadScope) {
     let Plan { items, missing, .. } = plan;
-    let why = "self-check: the API server would refuse it";
+    let why = "permission check: the API server would refuse this request";
     let mut closed = BTreeSet::new();
     items.retain(|item| match need_of(item) {
         Some(need) if answers.get(&need) == Some(&false) => {
@@ -194,7 +194,7 @@ pub fn told(answers: &BTreeMap<Need, bool>, missing: &[Missing], velero: &str) -
         .map(|(need, allowed)| {
             let rule = rule_for(&need, velero);
             let Need { verb, group, resource, subresource, namespace } = need;
-            let needed_for = rule.map_or("what is not in the shipped roles", |rule| rule.reason).to_owned();
+            let needed_for = rule.map_or("objects beyond the shipped roles", |rule| rule.reason).to_owned();
             let rule = rule.map(|rule| rule.id.to_owned()).unwrap_or_default();
             Permission { verb, group, resource, subresource, namespace, allowed, needed_for, rule }
         })
@@ -232,11 +232,11 @@ impl ReadScope {
                 } else {
                     further_rule(&need.group, &need.resource, &need.namespace)
                 };
-                (false, extra.unwrap_or_else(|| "not offered".to_owned()))
+                (false, extra.unwrap_or_else(|| "no shipped role grants this".to_owned()))
             }
             Some(Role::Operator) => {
                 let id = rule.map(|rule| rule.id).unwrap_or_default();
-                (true, format!("give the operator rule {id} of its Role in namespace {}", self.velero))
+                (true, format!("grant the operator rule {id} of its Role in namespace {}", self.velero))
             }
             Some(trail @ Role::CauseTrail) => (self.cluster_read, format!("bind ClusterRole {}", trail.name())),
             Some(local @ (Role::NamespaceRead | Role::NamespaceLogs)) => {
@@ -356,7 +356,10 @@ mod tests {
         assert_eq!(severity(borders(false, &[]), &own_logs), MissingSeverity::Error);
         let secrets = ApiKind::namespaced("", "v1", "secrets", "Secret");
         let lost = borders(true, &[]).forbidden("x", "p", "no", need("list", &secrets, "", Some("vault-ns")));
-        assert_eq!((lost.severity, lost.rule, lost.cure.as_str()), (MissingSeverity::Note, None, "not offered"));
+        assert_eq!(
+            (lost.severity, lost.rule, lost.cure.as_str()),
+            (MissingSeverity::Note, None, "no shipped role grants this")
+        );
     }
 
     #[test]

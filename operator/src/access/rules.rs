@@ -75,17 +75,24 @@ pub const RULES: [Rule; 28] = [
         "debugbundle.io",
         &["debugbundles"],
         &["get", "list", "watch", "patch", "delete"],
-        "the operator's own work; the finalizer is set by patch, and what is over its ttl is deleted",
+        "the operator's own work; it sets the finalizer by patch, and deletes DebugBundles whose ttl is over",
     ),
-    rule("R2", Role::Operator, "debugbundle.io", &["debugbundles/status"], &["patch"], "telling how the work goes"),
-    rule("R3", Role::Operator, "velero.io", &["backups", "restores"], READ, "what a bundle is about"),
+    rule(
+        "R2",
+        Role::Operator,
+        "debugbundle.io",
+        &["debugbundles/status"],
+        &["patch"],
+        "reporting progress and results",
+    ),
+    rule("R3", Role::Operator, "velero.io", &["backups", "restores"], READ, "the target of a bundle"),
     rule(
         "R4",
         Role::Operator,
         "velero.io",
         &["backuprepositories", "backupstoragelocations", "schedules", "volumesnapshotlocations"],
         READ,
-        "what belongs to a Backup or Restore, and where bundles go",
+        "objects that a Backup or Restore refers to, and the locations of bundles",
     ),
     rule(
         "R4",
@@ -101,7 +108,7 @@ pub const RULES: [Rule; 28] = [
             "serverstatusrequests",
         ],
         LIST,
-        "data that Velero moves, and what it was asked for",
+        "Velero's data movements and requests",
     ),
     rule(
         "R5",
@@ -109,7 +116,7 @@ pub const RULES: [Rule; 28] = [
         "",
         &["configmaps", "events", "limitranges", "resourcequotas", "serviceaccounts"],
         LIST,
-        "what surrounds Velero's own pods and those of its data movers",
+        "the environment of Velero's own pods and of its data movers' pods",
     ),
     rule("R5", Role::Operator, "", &["persistentvolumeclaims"], READ, "claims of data movers"),
     rule(
@@ -118,7 +125,7 @@ pub const RULES: [Rule; 28] = [
         "",
         &["pods"],
         &["get", "list", "watch"],
-        "Velero's own pods; those of its data movers run here too, and are watched because they vanish",
+        "Velero's own pods and its data movers' pods, which are watched because Velero deletes them",
     ),
     rule(
         "R6",
@@ -126,7 +133,7 @@ pub const RULES: [Rule; 28] = [
         "",
         &["pods/log"],
         &["get"],
-        "the logs of Velero's namespace, of previous instances too",
+        "logs of pods in Velero's namespace, also of previous instances",
     ),
     Rule {
         names: &[
@@ -142,7 +149,7 @@ pub const RULES: [Rule; 28] = [
             "",
             &["secrets"],
             &["get"],
-            "the location's credential and CA; `velero-repo-credentials` only to mask its value wherever it turns up",
+            "the location's credential and CA; `velero-repo-credentials` only to mask its value wherever it appears",
         )
     },
     rule(
@@ -151,16 +158,16 @@ pub const RULES: [Rule; 28] = [
         "apps",
         &["daemonsets", "deployments", "replicasets"],
         LIST,
-        "finding Velero's server and node-agents, and its credential by the mount",
+        "finding Velero's server, its node-agents, and the Secret that is mounted as its credential",
     ),
-    rule("R8", Role::Operator, "batch", &["jobs"], LIST, "Velero's maintenance of its repositories"),
+    rule("R8", Role::Operator, "batch", &["jobs"], LIST, "Velero's repository maintenance"),
     rule(
         "R9",
         Role::Operator,
         "snapshot.storage.k8s.io",
         &["volumesnapshots"],
         READ,
-        "snapshots that data movers hold in Velero's namespace",
+        "the data movers' snapshots in Velero's namespace",
     ),
     rule(
         "R10",
@@ -168,7 +175,7 @@ pub const RULES: [Rule; 28] = [
         "events.k8s.io",
         &["events"],
         &["create", "patch"],
-        "telling on a DebugBundle what happened",
+        "Events that report on a DebugBundle",
     ),
     rule(
         "R20",
@@ -184,7 +191,7 @@ pub const RULES: [Rule; 28] = [
         "storage.k8s.io",
         &["csidrivers", "storageclasses", "volumeattachments"],
         LIST,
-        "a class or driver that is missing, volumes that hang on a node (Multi-Attach)",
+        "a missing class or driver, volumes that are still attached to a node (Multi-Attach)",
     ),
     rule(
         "R22",
@@ -201,7 +208,7 @@ pub const RULES: [Rule; 28] = [
         "groupsnapshot.storage.k8s.io",
         &["volumegroupsnapshotclasses", "volumegroupsnapshotcontents"],
         LIST,
-        "the same of snapshots of several volumes at once; what a Restore leaves of them is known by its label only",
+        "the same for snapshots of several volumes at once; those that a Restore leaves are found only by their label",
     ),
     rule(
         "R23",
@@ -217,7 +224,7 @@ pub const RULES: [Rule; 28] = [
         "",
         &["events", "limitranges", "resourcequotas"],
         LIST,
-        "events of the pod that hangs, and the quotas that hold it",
+        "events of a stuck pod, and the quotas that limit it",
     ),
     rule(
         "R24",
@@ -225,7 +232,7 @@ pub const RULES: [Rule; 28] = [
         "",
         &["persistentvolumeclaims", "pods", "serviceaccounts"],
         READ,
-        "the pod that hangs, its claim, its account",
+        "a stuck pod, its claims, its ServiceAccount",
     ),
     rule("R24", Role::NamespaceRead, "", &["namespaces"], &["get"], "the namespace itself"),
     rule(
@@ -234,9 +241,9 @@ pub const RULES: [Rule; 28] = [
         "apps",
         &["daemonsets", "deployments", "replicasets", "statefulsets"],
         READ,
-        "the owners of the pod that hangs",
+        "the owners of a stuck pod",
     ),
-    rule("R24", Role::NamespaceRead, "batch", &["cronjobs", "jobs"], READ, "the owners of the pod that hangs"),
+    rule("R24", Role::NamespaceRead, "batch", &["cronjobs", "jobs"], READ, "the owners of a stuck pod"),
     rule(
         "R25",
         Role::NamespaceRead,
@@ -251,7 +258,7 @@ pub const RULES: [Rule; 28] = [
         "groupsnapshot.storage.k8s.io",
         &["volumegroupsnapshots"],
         READ,
-        "the same of several volumes at once, which a Backup waits for",
+        "the same for several volumes at once, which a Backup waits for",
     ),
     rule(
         "R26",
@@ -259,7 +266,7 @@ pub const RULES: [Rule; 28] = [
         "",
         &["pods/log"],
         &["get"],
-        "logs of applications: the most sensitive data there is here",
+        "logs of applications: the most sensitive data that the operator can read",
     ),
 ];
 

@@ -33,17 +33,15 @@ const fn head(role: Role) -> &'static str {
             "# What the operator may do in Velero's namespace. The ids (R1…) are those of docs/permissions.md.\n\
              # R7: an empty resourceNames would mean every Secret of the namespace; the list is never emptied.\n"
         }
-        Role::CauseTrail => {
-            "# Cluster-scoped objects on the way from a volume that hangs to its cause. Reading only.\n"
-        }
+        Role::CauseTrail => "# Cluster-scoped objects between a stuck volume and its cause. Read-only.\n",
         Role::NamespaceRead => {
-            "# What surrounds an application's pod that hangs. Reading only; no Secrets, no ConfigMaps, no logs.\n\
-             # Bound for the whole cluster by clusterrolebindings.yaml, or by a RoleBinding in each namespace that may be\n\
-             # looked into.\n"
+            "# The environment of an application's stuck pod. Read-only; no Secrets, ConfigMaps or logs.\n\
+             # Bound for the whole cluster by clusterrolebindings.yaml, or by a RoleBinding in each namespace that\n\
+             # the operator may read.\n"
         }
         Role::NamespaceLogs => {
-            "# The logs of applications: the most sensitive data that the operator can touch, so nothing here binds it.\n\
-             # Bind it by a RoleBinding in each namespace whose logs may go into bundles.\n"
+            "# The logs of applications: the most sensitive data that the operator can touch, so nothing here binds\n\
+             # this role. Bind it by a RoleBinding in each namespace whose logs may go into bundles.\n"
         }
     }
 }

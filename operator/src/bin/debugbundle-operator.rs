@@ -31,7 +31,7 @@ struct Flags {
     #[arg(long, env = "VELERO_NAMESPACE", default_value = "velero", value_parser = namespace)]
     namespace: String,
 
-    /// Folder for collected data until the store has it; an absolute path of an existing, writable folder.
+    /// Folder for collected data until the bundle is stored; an absolute path of an existing, writable folder.
     #[arg(long, env = "DEBUGBUNDLE_SPOOL", default_value = "/spool", value_parser = absolute)]
     spool: PathBuf,
 
@@ -39,26 +39,27 @@ struct Flags {
     #[arg(long, env = "DEBUGBUNDLE_MAX_CONCURRENT", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     max_concurrent: u16,
 
-    /// The most MiB that all bundles together keep in the spool; keep it below 80 % of the volume's size.
+    /// Maximum MiB that all bundles together keep in the spool; set it below 80 % of the volume's size.
     #[arg(long, env = "DEBUGBUNDLE_SPOOL_LIMIT_MIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(64..=1_048_576))]
     spool_limit_mib: u32,
 
-    /// The most MiB of one bundle, compressed. If it would be larger, logs of healthy pods are shortened and dropped
-    /// first; the manifest lists what was left out.
+    /// Maximum size of one bundle in MiB, compressed. Of a larger bundle, logs of healthy pods are shortened and
+    /// dropped first; the manifest lists what was left out.
     #[arg(long, env = "DEBUGBUNDLE_BUNDLE_LIMIT_MIB", default_value_t = budget::DEFAULT >> 20, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     bundle_limit_mib: u64,
 
-    /// Minutes during which a sealed bundle is sent again while its store does not answer or its location cannot be
-    /// used.
+    /// How many minutes the operator retries the upload of a sealed bundle while the store does not answer or the
+    /// location cannot be used.
     #[arg(long, env = "DEBUGBUNDLE_UPLOAD_TIMEOUT_MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1440))]
     upload_timeout_minutes: u64,
 
-    /// Seconds during which deleting a bundle from the store is retried; then the resource is deleted without it.
+    /// How many seconds the operator retries to delete a bundle from the store; after that it deletes the DebugBundle
+    /// and leaves the object.
     #[arg(long, env = "DEBUGBUNDLE_DELETE_TIMEOUT_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     delete_timeout_seconds: u64,
 
-    /// The most minutes for which a download URL is signed. A DebugBundle that asks for more gets this maximum, and its
-    /// status says so. Stores sign for a week at most.
+    /// Maximum lifetime of a download URL in minutes. A DebugBundle that asks for more gets this maximum, and its
+    /// status says so. Stores allow a week at most.
     #[arg(long, env = "DEBUGBUNDLE_MAX_URL_TTL_MINUTES", default_value_t = 10_080, value_parser = clap::value_parser!(u64).range(1..=10_080))]
     max_url_ttl_minutes: u64,
 
@@ -66,12 +67,12 @@ struct Flags {
     #[arg(long, env = "DEBUGBUNDLE_ALLOWED_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
     allowed_namespaces: Option<Vec<String>>,
 
-    /// What it may read: `cluster-read`, or `namespaced`: data outside Velero's and the allowed namespaces is then a
-    /// note in the bundle instead of an error.
+    /// What the operator may read: `cluster-read` or `namespaced`. With `namespaced`, data outside Velero's and the
+    /// allowed namespaces is a note in the bundle instead of an error.
     #[arg(long, env = "DEBUGBUNDLE_ACCESS", default_value = "cluster-read", value_parser = ["cluster-read", "namespaced"])]
     access: String,
 
-    /// The most requests per second to the API server, for all bundles together.
+    /// Maximum number of requests per second to the API server, for all bundles together.
     #[arg(long, env = "DEBUGBUNDLE_CLIENT_QPS", default_value = "200")]
     client_qps: NonZeroU32,
 
@@ -121,7 +122,7 @@ fn main() -> ExitCode {
             code
         }
         Err(error) => {
-            eprintln!("debugbundle-operator: no threads: {error}");
+            eprintln!("debugbundle-operator: cannot start threads: {error}");
             ExitCode::FAILURE
         }
     }
@@ -151,7 +152,7 @@ async fn start(flags: Flags) -> Result<(), String> {
     debugbundle_operator::install_crypto_provider();
     let config = api_server().await?;
     let client =
-        client::client(config, flags.client_qps).map_err(|e| format!("no way to reach the API server: {e}"))?;
+        client::client(config, flags.client_qps).map_err(|e| format!("no configuration for the API server: {e}"))?;
 
     let options = Options {
         namespace: flags.namespace.clone(),
@@ -200,8 +201,9 @@ async fn api_server() -> Result<kube::Config, String> {
             proxies.before_api_server(&mut config);
             Ok(config)
         }
-        Err(kubeconfig) => kube::Config::incluster()
-            .map_err(|pod| format!("no way to reach the API server: in a pod: {pod}; by kubeconfig: {kubeconfig}")),
+        Err(kubeconfig) => kube::Config::incluster().map_err(|pod| {
+            format!("no configuration for the API server: in a pod: {pod}; from a kubeconfig: {kubeconfig}")
+        }),
     }
 }
 
@@ -219,6 +221,6 @@ async fn stop_on_signal(shutdown: CancellationToken) {
         _ = term.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
-    tracing::info!("Asked to stop");
+    tracing::info!("Received a stop signal");
     shutdown.cancel();
 }

@@ -68,7 +68,7 @@ pub(crate) enum Command {
     Download(Download),
     /// Print one file of a bundle, without downloading the rest
     Cat(Cat),
-    /// Make a bundle without the operator, with your own permissions, into a local file
+    /// Make a bundle without the operator, with your own permissions, and write it to a local file
     Collect(Collect),
     /// Print the shell's completion script
     Completion(Completion),
@@ -80,7 +80,7 @@ pub(crate) enum Command {
 #[derive(Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Target")]
 pub(crate) struct TargetArgs {
-    /// The Restore to explain; with neither --restore nor --backup: the installation as a whole
+    /// The Restore to explain; without --restore and --backup the bundle covers the whole installation
     #[arg(long, value_name = "NAME", value_parser = object_name, conflicts_with = "backup")]
     pub restore: Option<String>,
 
@@ -108,7 +108,7 @@ pub(crate) struct ContentArgs {
     #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(i64).range(1..=1_000_000))]
     pub tail_lines: Option<i64>,
 
-    /// The most to keep of one container's log, 4Ki to 1Gi; default: 32Mi
+    /// Maximum size to keep of one container's log, 4Ki to 1Gi; default: 32Mi
     #[arg(long, value_name = "SIZE", value_parser = container_bytes)]
     pub max_bytes_per_container: Option<ByteSize>,
 }
@@ -139,7 +139,7 @@ pub(crate) struct Create {
     #[arg(long)]
     pub wait: bool,
 
-    /// How long to wait
+    /// How long to wait for the bundle
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = any_duration, requires = "wait")]
     pub wait_timeout: Duration,
 
@@ -349,7 +349,11 @@ fn object_name(text: &str) -> Result<String, String> {
         && text.chars().all(|c| ends(c) || c == '-' || c == '.')
         && text.starts_with(ends)
         && text.ends_with(ends);
-    if fits { Ok(text.to_owned()) } else { Err("a name has lower-case letters, digits, '-' and '.'".to_owned()) }
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("must be a DNS-1123 subdomain: lower-case letters, digits, '-' and '.'".to_owned())
+    }
 }
 
 /// A DNS-1123 label, as Kubernetes names namespaces.
@@ -357,7 +361,7 @@ fn namespace(text: &str) -> Result<String, String> {
     if text.len() <= 63 && !text.contains('.') && object_name(text).is_ok() {
         Ok(text.to_owned())
     } else {
-        Err("a namespace has lower-case letters, digits and '-', at most 63".to_owned())
+        Err("must be a DNS-1123 label: at most 63 lower-case letters, digits and '-'".to_owned())
     }
 }
 
@@ -423,7 +427,7 @@ mod tests {
     fn help_speaks_of_the_plugin_and_tells_the_exit_codes() {
         let help = Cli::command().render_long_help().to_string();
         assert!(help.contains("kubectl debugbundle"), "{help}");
-        assert!(help.contains("Exit codes:") && help.contains("6   what was read"), "{help}");
+        assert!(help.contains("Exit codes:") && help.contains("6   the data read"), "{help}");
         assert!(!help.contains("__complete"), "{help}");
         let mut command = Cli::command();
         let create = command.find_subcommand_mut("create").unwrap().render_help().to_string();

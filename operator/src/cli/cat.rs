@@ -56,23 +56,20 @@ fn parse(args: &Cat) -> Result<(Place, Wanted), CliError> {
     let mut names = args.names.iter();
     let place = match &args.file {
         Some(file) => Place::Local(file.clone()),
-        None => Place::Stored(
-            names
-                .next()
-                .cloned()
-                .ok_or_else(|| CliError::usage("which DebugBundle? kubectl debugbundle cat NAME PATH"))?,
-        ),
+        None => Place::Stored(names.next().cloned().ok_or_else(|| {
+            CliError::usage("the NAME of the DebugBundle is missing: kubectl debugbundle cat NAME PATH")
+        })?),
     };
     let wanted = match (names.next(), args.list) {
         (None, true) => Wanted::List,
         (Some(path), false) => Wanted::Path(path.clone()),
         (Some(_), true) => return Err(CliError::usage("--list takes no PATH")),
         (None, false) => {
-            return Err(CliError::usage("which file? name its PATH, or list them with --list"));
+            return Err(CliError::usage("the PATH of the file is missing; --list shows all paths"));
         }
     };
     match names.next() {
-        Some(_) => Err(CliError::usage("with --file there is no NAME, only a PATH")),
+        Some(_) => Err(CliError::usage("too many arguments: with --file, only a PATH is allowed")),
         None => Ok((place, wanted)),
     }
 }
@@ -134,19 +131,19 @@ where
     } else {
         let mut head = Collected::default();
         source.read(0..HEADER as u64, &mut head).await?;
-        locate(&head.0).ok_or_else(|| foreign("it does not begin as a debug bundle does"))?
+        locate(&head.0).ok_or_else(|| foreign("it has no debug bundle header"))?
     };
     let span = source.span(offset, length, MANIFEST_LIMIT, "the manifest")?;
     let mut segment = Collected::default();
     source.read(span, &mut segment).await?;
     let bytes = inflate_segment(&segment.0, MANIFEST_LIMIT)
-        .map_err(|error| foreign(&format!("its manifest cannot be inflated: {error}")))?;
+        .map_err(|error| foreign(&format!("its manifest cannot be decompressed: {error}")))?;
     drop(segment);
     let view =
         ManifestView::parse(&bytes).map_err(|error| foreign(&format!("its manifest cannot be read: {error}")))?;
     if view.schema_version != 1 {
         return Err(CliError::failed(format!(
-            "the bundle's manifest has version {}, this program knows version 1",
+            "the bundle's manifest has version {}; this program reads version 1",
             view.schema_version
         ))
         .hint("Use a newer kubectl-debugbundle."));
@@ -162,7 +159,10 @@ where
             let entry = view.entry(path).ok_or_else(|| absent(&view, path, again))?;
             let span = source.span(entry.segment.offset, entry.segment.length, u64::MAX, &entry.path)?;
             if entry.bytes > ENTRY_LIMIT || entry.skip > SKIP_LIMIT {
-                return Err(foreign(&format!("{} claims {} bytes after {}", entry.path, entry.bytes, entry.skip)));
+                return Err(foreign(&format!(
+                    "the manifest claims too much for {}: {} bytes after {}",
+                    entry.path, entry.bytes, entry.skip
+                )));
             }
             let mut body = Extract::new(&mut *out, entry);
             source.read(span, &mut body).await?;
@@ -274,7 +274,7 @@ impl<R> Source<R> {
         match opened {
             Ok((length, file)) => Ok(Self::Local { file, path: path.to_owned(), length }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(CliError::new(Exit::NotFound, format!("there is no file {}", path.display())))
+                Err(CliError::new(Exit::NotFound, format!("file {} not found", path.display())))
             }
             Err(error) => Err(CliError::caused(format_args!("cannot read {}", path.display()), &error)),
         }
@@ -295,7 +295,7 @@ where
             .checked_add(length)
             .filter(|end| all.is_none_or(|all| *end <= all) && length <= limit)
             .map(|end| offset..end)
-            .ok_or_else(|| foreign(&format!("{what} is said to lie at {offset}+{length}")))
+            .ok_or_else(|| foreign(&format!("{what} is said to have {length} bytes at offset {offset}")))
     }
 
     async fn read(&mut self, span: Range<u64>, sink: &mut impl Sink) -> Result<(), CliError> {

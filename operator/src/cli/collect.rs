@@ -122,7 +122,7 @@ pub(crate) async fn run(
                         return Err(CliError::new(Exit::Interrupted, "interrupted"));
                     }
                     cancel.cancel();
-                    meter.lock().unwrap_or_else(PoisonError::into_inner).note("stopping; once more to stop at once");
+                    meter.lock().unwrap_or_else(PoisonError::into_inner).note(AGAIN);
                 }
             }
         }
@@ -133,8 +133,8 @@ pub(crate) async fn run(
             out.write_all(told(&summary, &output.display().to_string()).as_bytes()).map_err(CliError::stdout)?;
             Ok(Exit::of_phase(summary.phase))
         }
-        Err(_) if cancel.is_cancelled() => Err(CliError::new(Exit::Interrupted, "interrupted; there is no bundle")),
-        Err(error) => Err(CliError::failed(format!("there is no bundle: {}", chain(&*error)))),
+        Err(_) if cancel.is_cancelled() => Err(CliError::new(Exit::Interrupted, "interrupted; no bundle was made")),
+        Err(error) => Err(CliError::failed(format!("no bundle was made: {}", chain(&*error)))),
     }
 }
 
@@ -157,6 +157,9 @@ impl Stop {
         }
     }
 }
+
+/// Printed after the first signal.
+const AGAIN: &str = "stopping; send the signal again (Ctrl-C) to stop at once";
 
 /// `debugbundle-<kind>-<target>-<time>.tar.gz`.
 fn default_name(spec: &DebugBundleSpec, now: Timestamp) -> String {
@@ -261,6 +264,6 @@ mod tests {
         let engine = async |_: Request| Err(std::io::Error::other("no Velero in namespace velero").into());
         let error = run(&args(&line), "velero", client_of_nothing(), now(), engine, &mut Vec::new()).await.unwrap_err();
         assert_eq!(error.exit(), Exit::Failed);
-        assert_eq!(error.to_string(), "there is no bundle: no Velero in namespace velero");
+        assert_eq!(error.to_string(), "no bundle was made: no Velero in namespace velero");
     }
 }

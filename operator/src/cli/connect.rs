@@ -24,7 +24,7 @@ pub(crate) async fn connect(global: &Global) -> Result<(Client, Option<&'static 
     let warning = config
         .accept_invalid_certs
         .then_some("warning: this kubeconfig does not verify the API server's certificate (insecure-skip-tls-verify)");
-    let client = Client::try_from(config).map_err(|error| CliError::caused("no client can be made", &error))?;
+    let client = Client::try_from(config).map_err(|error| CliError::caused("cannot create a client", &error))?;
     Ok((client, warning))
 }
 
@@ -58,10 +58,10 @@ async fn config(global: &Global) -> Result<Config, CliError> {
             Ok(config)
         }
         None if options.context.is_none() => Config::incluster().map_err(|_| {
-            CliError::failed("there is no kubeconfig, and this is no pod of a cluster")
-                .hint("Name one: --kubeconfig FILE, or the environment variable KUBECONFIG.")
+            CliError::failed("no kubeconfig found, and this program does not run in a pod")
+                .hint("Set --kubeconfig FILE or the environment variable KUBECONFIG.")
         }),
-        None => Err(CliError::failed("there is no kubeconfig that could have the context")),
+        None => Err(CliError::failed("no kubeconfig found, so the context does not exist")),
     }
 }
 

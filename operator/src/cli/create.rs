@@ -127,14 +127,17 @@ pub(crate) async fn until_terminal(
         });
         let next = next.await.map_err(|_| {
             CliError::new(Exit::Timeout, format!("{name} is {phase} after {}s", limit.as_secs())).hint(format!(
-                "It goes on without this command; look again with:\n  {}",
+                "The operator continues without this command; look again with:\n  {}",
                 display::command(&namespace, "get", name)
             ))
         })?;
         match next {
             None => {
                 untouched = None;
-                meter.note("no operator has looked at it yet: is debugbundle-operator running, and does it watch this namespace?");
+                meter.note(
+                    "no operator has picked it up yet: is debugbundle-operator running, and does it watch \
+                            this namespace?",
+                );
             }
             Some(Some(Ok(Some(bundle)))) => {
                 meter.show(&Snapshot::of_status(bundle.status.as_ref()));
@@ -153,7 +156,7 @@ pub(crate) async fn until_terminal(
                 if let Some(refused) = refusal(&error) {
                     return Err(refused);
                 }
-                meter.note(&format!("the watch broke, trying again: {}", super::exit::chain(&error)));
+                meter.note(&format!("the watch was interrupted: {}; trying again", super::exit::chain(&error)));
             }
             Some(None) => return Err(CliError::failed("the watch ended")),
         }
@@ -169,8 +172,8 @@ pub(crate) fn refusal(error: &watcher::Error) -> Option<CliError> {
         return None;
     };
     matches!(status.code, 401 | 403).then(|| {
-        CliError::failed(format!("the API server says ({}): {}", status.code, status.message))
-            .hint("Waiting needs get, list and watch on debugbundles.debugbundle.io.")
+        CliError::failed(format!("the API server answered {}: {}", status.code, status.message))
+            .hint("Waiting needs permission to get, list and watch debugbundles.debugbundle.io.")
     })
 }
 
@@ -276,7 +279,7 @@ mod tests {
         .await;
         let api = Api::namespaced(stand.client(), "velero-2");
         let error = until_terminal(api, "x", &mut Meter::quiet(), LONG, LONG).await.unwrap_err();
-        assert!(error.to_string().contains("needs get, list and watch"), "{error}");
+        assert!(error.to_string().contains("permission to get, list and watch"), "{error}");
     }
 
     #[tokio::test]

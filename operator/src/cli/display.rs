@@ -90,7 +90,7 @@ pub(crate) fn story(bundle: &DebugBundle, show_url: bool, now: Timestamp) -> Str
     if let Some(upload) = &status.upload
         && let Some(error) = &upload.last_error
     {
-        out.field("Upload", &format!("is being tried again: {}", line(error)));
+        out.field("Upload", &format!("failed and will be retried: {}", line(error)));
     }
     if status.errors.unwrap_or(0) > 0 || status.warnings.unwrap_or(0) > 0 {
         out.field(
@@ -150,7 +150,7 @@ fn condition(status: &DebugBundleStatus, kind: ConditionType) -> Option<&Conditi
 
 fn phase_line(status: &DebugBundleStatus) -> String {
     let Some(phase) = status.phase else {
-        return "New (no operator has looked at it yet)".to_owned();
+        return "New (no operator has picked it up yet)".to_owned();
     };
     match condition(status, ConditionType::Ready).filter(|ready| !ready.message.is_empty()) {
         Some(ready) => format!("{phase}: {}", line(&ready.message)),
@@ -195,7 +195,7 @@ fn url_line(bundle: &DebugBundle, status: &DebugBundleStatus, show_url: bool, no
     }
     match bundle.spec.download_url.policy {
         UrlPolicy::Never => "none: the policy is Never".to_owned(),
-        UrlPolicy::OnCompletion | UrlPolicy::OnRequest => "none now; download and cat ask for one".to_owned(),
+        UrlPolicy::OnCompletion | UrlPolicy::OnRequest => "none now; download and cat request one".to_owned(),
     }
 }
 
@@ -467,7 +467,7 @@ Next:
     #[test]
     fn an_untouched_and_a_running_bundle_tell_what_is_known() {
         let untouched = story(&bundle(json!(null)), false, now());
-        assert!(untouched.contains("New (no operator has looked at it yet)"), "{untouched}");
+        assert!(untouched.contains("New (no operator has picked it up yet)"), "{untouched}");
         assert!(untouched.contains("kubectl -n velero-2 wait --for=condition=Ready"), "{untouched}");
         let running = story(
             &bundle(json!({

@@ -75,11 +75,11 @@ pub(crate) fn refuse_to_replace(target: &Path, force: bool) -> Result<(), CliErr
     match target.symlink_metadata() {
         Err(_) => Ok(()),
         Ok(meta) if !meta.is_file() && !meta.is_symlink() => {
-            Err(CliError::failed(format!("{} is not a file that could be replaced", target.display())))
+            Err(CliError::failed(format!("{} exists and is not a regular file", target.display())))
         }
         Ok(_) if force => Ok(()),
         Ok(_) => Err(CliError::failed(format!("{} exists", target.display()))
-            .hint("Replace it with --force, or name another: -o FILE")),
+            .hint("Replace it with --force, or choose another file with -o FILE.")),
     }
 }
 
@@ -119,7 +119,7 @@ impl Job {
             had = 0;
         }
         if had > 0 {
-            meter.note(&format!("going on with {} at {}", path.display(), human_bytes(had)));
+            meter.note(&format!("continuing {} at {}", path.display(), human_bytes(had)));
         }
         let mut sink = FileSink { file, path: &path, meter, at: had };
         loop {
@@ -140,11 +140,11 @@ impl Job {
                 let _ = std::fs::remove_file(&path);
                 return Err(CliError::new(
                     Exit::Integrity,
-                    "what was downloaded does not have the sha256 that status names",
+                    "the sha256 of the downloaded file differs from the one in status",
                 )
-                .hint("The file was removed. If the operator has stored the bundle anew meanwhile, try again."));
+                .hint("The file was removed. Try again: the operator may have stored the bundle again meanwhile."));
             }
-            sink.meter.note("what an earlier attempt left is of another bundle; beginning anew");
+            sink.meter.note("the partial file belongs to another bundle; starting over");
             had = 0;
         }
         publish(&path, &self.target, self.force)

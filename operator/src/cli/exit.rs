@@ -65,11 +65,11 @@ impl Exit {
         match self {
             Self::Done => "done",
             Self::Failed => "failed: the request, or the DebugBundle itself (create --wait)",
-            Self::Usage => "the command line cannot be used",
-            Self::PartiallyFailed => "a bundle is there, and something wanted is not in it",
+            Self::Usage => "the command line is invalid",
+            Self::PartiallyFailed => "PartiallyFailed: there is a bundle, but something wanted is missing in it",
             Self::NotFound => "the DebugBundle, or the file in it, does not exist",
-            Self::Timeout => "the time given was not enough",
-            Self::Integrity => "what was read is not what the operator stored",
+            Self::Timeout => "a timeout was reached",
+            Self::Integrity => "the data read differs from what the operator stored",
             Self::Interrupted => "interrupted",
         }
     }
@@ -136,7 +136,7 @@ impl CliError {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             return Self { silent: true, ..Self::new(Exit::Done, "") };
         }
-        Self::caused("standard output cannot be written", &error)
+        Self::caused("cannot write to standard output", &error)
     }
 
     /// Whether to print nothing.
@@ -175,16 +175,16 @@ impl From<kube::Error> for CliError {
     fn from(error: kube::Error) -> Self {
         match &error {
             kube::Error::Api(status) if status.code == 404 && !names_an_object(status) => Self::failed(
-                "this cluster does not know the resource debugbundles.debugbundle.io",
+                "the API server does not serve debugbundles.debugbundle.io",
             )
             .hint("Install the operator, or make a bundle without it:\n  kubectl debugbundle collect --restore NAME"),
             kube::Error::Api(status) if status.code == 404 => Self::new(Exit::NotFound, status.message.clone()),
             kube::Error::Api(status) => {
                 let message = if status.message.is_empty() { &status.reason } else { &status.message };
-                Self::failed(format!("the API server says ({}): {message}", status.code))
+                Self::failed(format!("the API server answered {}: {message}", status.code))
             }
-            kube::Error::Service(source) => Self::caused("the API server cannot be asked", &**source),
-            other => Self::caused("the API server cannot be asked", other),
+            kube::Error::Service(source) => Self::caused("the request to the API server failed", &**source),
+            other => Self::caused("the request to the API server failed", other),
         }
     }
 }

@@ -58,7 +58,7 @@ impl<'a, S: Sink> Extract<'a, S> {
             return Err(foreign(&format!("{path} ends {} bytes early", self.left)));
         }
         if !hex(&self.sum.finalize()).eq_ignore_ascii_case(&self.entry.sha256) {
-            return Err(foreign(&format!("{path} does not have the sha256 that the manifest names")));
+            return Err(foreign(&format!("the sha256 of {path} differs from the one in the manifest")));
         }
         Ok(self.sink)
     }
@@ -70,11 +70,14 @@ impl<S: Sink> Sink for Extract<'_, S> {
             let (before_in, before_out) = (self.inflate.total_in(), self.inflate.total_out());
             self.inflate
                 .decompress(bytes, &mut self.buffer, FlushDecompress::None)
-                .map_err(|error| foreign(&format!("{} cannot be inflated: {error}", self.entry.path)))?;
+                .map_err(|error| foreign(&format!("{} cannot be decompressed: {error}", self.entry.path)))?;
             let consumed = usize::try_from(self.inflate.total_in() - before_in).unwrap_or(bytes.len());
             let produced = usize::try_from(self.inflate.total_out() - before_out).unwrap_or(self.buffer.len());
             if self.inflate.total_out() > RATIO_GRACE && self.inflate.total_out() / RATIO > self.inflate.total_in() {
-                return Err(foreign(&format!("{} inflates to more than a thousand times its size", self.entry.path)));
+                return Err(foreign(&format!(
+                    "{} decompresses to more than a thousand times its size",
+                    self.entry.path
+                )));
             }
             self.pass(produced)?;
             bytes = &bytes[consumed.min(bytes.len())..];
@@ -93,7 +96,7 @@ impl<S: Sink> Sink for Extract<'_, S> {
 
 /// The error for a bundle that the operator cannot have made.
 pub(crate) fn foreign(why: &str) -> CliError {
-    CliError::new(Exit::Integrity, format!("this is not a debug bundle, or a damaged one: {why}"))
+    CliError::new(Exit::Integrity, format!("the bundle is damaged, or it is not a debug bundle: {why}"))
 }
 
 #[cfg(test)]

@@ -123,12 +123,12 @@ where
                 Stop::Final(error) => return Err(error),
                 Stop::Refused(why) if renewals < RENEWALS => {
                     renewals += 1;
-                    sink.note(&format!("the download URL is not accepted any more ({why}); asking for a new one"));
+                    sink.note(&format!("the store rejects the download URL ({why}); requesting a new one"));
                     self.url = None;
                 }
                 Stop::Refused(why) => {
                     return Err(CliError::failed(format!(
-                        "the object store refuses {url}, also with a new URL: {why}"
+                        "the object store refuses {url}, even with a new URL: {why}"
                     )));
                 }
                 Stop::Again(why) if failures < self.retry.attempts => {
@@ -164,9 +164,9 @@ where
         let mut to_skip = match answer.status() {
             StatusCode::PARTIAL_CONTENT => {
                 let (first, length) = content_range(answer.headers())
-                    .ok_or_else(|| Stop::Final(strange(url, "a partial answer that does not say which part it is")))?;
+                    .ok_or_else(|| Stop::Final(strange(url, "a partial response without a valid Content-Range")))?;
                 if first != *at {
-                    return Err(Stop::Final(strange(url, "another part than was asked for")));
+                    return Err(Stop::Final(strange(url, "a different range than requested")));
                 }
                 self.identify(answer.headers(), length)?;
                 0
@@ -185,7 +185,7 @@ where
                 .await
                 .map_err(|_| Stop::Again("the store stopped sending".to_owned()))?;
             let Some(frame) = frame else {
-                return Err(Stop::Again("the answer ended early".to_owned()));
+                return Err(Stop::Again("the response ended early".to_owned()));
             };
             let frame = frame.map_err(|_| Stop::Again("the connection was cut".to_owned()))?;
             let Ok(data) = frame.into_data() else {
@@ -217,7 +217,7 @@ where
             .and_then(|value| value.to_str().ok())
             .filter(|etag| !etag.starts_with("W/") && etag.len() <= 256);
         match (&self.etag, etag) {
-            (Some(known), Some(now)) if known != now => Err(Stop::Final(changed("its ETag is another"))),
+            (Some(known), Some(now)) if known != now => Err(Stop::Final(changed("its ETag has changed"))),
             (None, Some(now)) => {
                 self.etag = Some(now.to_owned());
                 Ok(())
@@ -241,10 +241,10 @@ where
                 CliError::new(Exit::NotFound, format!("the bundle is no longer in the object store: {url} ({why})"))
                     .hint("The DebugBundle's time to live may be over, or somebody deleted the object."),
             ),
-            412 | 416 => Stop::Final(changed(&format!("the store says {why}"))),
-            408 | 425 | 429 | 500..=599 => Stop::Again(format!("the store says {why}")),
+            412 | 416 => Stop::Final(changed(&format!("the store answered {why}"))),
+            408 | 425 | 429 | 500..=599 => Stop::Again(format!("the store answered {why}")),
             300..=399 => Stop::Final(
-                CliError::failed(format!("{url} is answered with a redirect ({why}), which is not followed"))
+                CliError::failed(format!("{url} returned a redirect ({why}), which is not followed"))
                     .hint("The location's s3Url or publicUrl should name the store itself, and its region."),
             ),
             _ => Stop::Final(CliError::failed(format!("the object store refuses {url}: {why}"))),
@@ -282,25 +282,25 @@ fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
 }
 
 fn changed(how: &str) -> CliError {
-    CliError::new(Exit::Integrity, format!("the object in the store is not the one that status describes: {how}"))
-        .hint("If the operator has stored it anew meanwhile, try again.")
+    CliError::new(Exit::Integrity, format!("the object in the store differs from the one in status: {how}"))
+        .hint("Try again: the operator may have stored the bundle again meanwhile.")
 }
 
 fn strange(url: &PresignedUrl, what: &str) -> CliError {
-    CliError::failed(format!("{url} is answered with {what}"))
+    CliError::failed(format!("{url} returned {what}"))
 }
 
 fn untrusted(url: &PresignedUrl, why: &str) -> CliError {
     CliError::failed(format!("the certificate of {url} is not trusted: {why}"))
-        .hint("Name the authority's certificate: --ca-file FILE")
+        .hint("Trust the authority's certificate with --ca-file FILE.")
 }
 
 fn unreachable_store(url: &PresignedUrl, why: &str) -> CliError {
     let error = CliError::failed(format!("the object store cannot be read: {url}: {why}"));
     if url.is_cluster_internal() {
         error.hint(
-            "This host name is known inside the cluster only. Set config.publicUrl of the BackupStorageLocation to an \
-             address that reaches the store from here, and ask again.",
+            "This host name resolves only inside the cluster. Set config.publicUrl of the BackupStorageLocation to \
+             an address that reaches the store from here, and try again.",
         )
     } else {
         error

@@ -72,7 +72,7 @@ impl Trust {
         let pem = std::fs::read(path)
             .map_err(|error| CliError::caused(format_args!("cannot read {}", path.display()), &error))?;
         if tls::certificates(&pem).is_none_or(|certificates| certificates.is_empty()) {
-            return Err(CliError::usage(format!("{} holds no PEM certificate", path.display())));
+            return Err(CliError::usage(format!("{} contains no PEM certificate", path.display())));
         }
         self.extra.push(pem);
         Ok(())
@@ -189,7 +189,7 @@ mod tests {
     fn a_file_without_certificates_is_no_authority() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = Trust::default().add_file(file.path()).unwrap_err();
-        assert!(error.to_string().ends_with("holds no PEM certificate"), "{error}");
+        assert!(error.to_string().ends_with("contains no PEM certificate"), "{error}");
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Snapshot {
 /// The steps in plain words.
 pub(crate) const fn in_words(stage: Stage) -> &'static str {
     match stage {
-        Stage::Inventory => "finding out what there is",
+        Stage::Inventory => "finding what to collect",
         Stage::Collect => "reading",
         Stage::Diagnose => "looking for the cause",
         Stage::Seal => "closing the archive",

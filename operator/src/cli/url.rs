@@ -40,18 +40,18 @@ pub(crate) fn stored(bundle: &DebugBundle) -> Result<Stored, CliError> {
         && status.phase.is_some_and(Phase::is_terminal)
     {
         let bytes = u64::try_from(found.bytes).ok().filter(|bytes| *bytes > 0);
-        let bytes =
-            bytes.ok_or_else(|| CliError::failed(format!("the status of {name} gives no size of the bundle")))?;
+        let bytes = bytes
+            .ok_or_else(|| CliError::failed(format!("the status of {name} does not contain the bundle's size")))?;
         return Ok(Stored { bundle: found.clone(), bytes });
     }
     Err(match status.phase {
         Some(Phase::Failed) => {
             let ready = status.conditions.iter().find(|c| c.type_ == ConditionType::Ready.as_str());
-            let why = ready.map_or("its Ready condition does not say why", |c| c.message.as_str());
+            let why = ready.map_or("its Ready condition has no message", |c| c.message.as_str());
             CliError::failed(format!("{name} is Failed, there is no bundle: {why}"))
         }
         Some(phase) if phase.is_terminal() => {
-            CliError::failed(format!("{name} is {phase}, and its status names no bundle"))
+            CliError::failed(format!("{name} is {phase}, but its status contains no bundle"))
         }
         phase => CliError::failed(format!("{name} is {}, there is no bundle yet", phase.unwrap_or(Phase::New))).hint(
             format!("Wait for it: kubectl -n {namespace} wait --for=condition=Ready --timeout=30m debugbundle/{name}"),
@@ -115,7 +115,7 @@ pub(crate) async fn renew(
                 if let Some(refused) = refusal(&error) {
                     return Err(refused);
                 }
-                tracing::debug!(error = chain(&error), "Watch broke");
+                tracing::debug!(error = chain(&error), "The watch was interrupted");
             }
             None => return Err(CliError::failed("the watch ended")),
         }
@@ -160,7 +160,7 @@ fn refused(bundle: &DebugBundle) -> CliError {
     let ready = bundle.status.as_ref().and_then(|status| {
         status.conditions.iter().find(|condition| condition.type_ == ConditionType::DownloadReady.as_str())
     });
-    let why = ready.map_or("its DownloadReady condition does not say why", |condition| condition.message.as_str());
+    let why = ready.map_or("its DownloadReady condition has no message", |condition| condition.message.as_str());
     CliError::failed(format!("no download URL was signed for {}: {why}", bundle.name_any()))
 }
 
@@ -206,7 +206,7 @@ mod tests {
             bundle(json!({"phase": "Failed", "conditions": [{"type": "Ready", "status": "False", "reason": "X",
             "message": "Restore r1 not found", "lastTransitionTime": "2026-09-08T03:04:31Z"}]}));
         assert!(text(&failed).ends_with("there is no bundle: Restore r1 not found"));
-        assert!(text(&with(|s| s["bundle"]["bytes"] = json!(0))).contains("no size"));
+        assert!(text(&with(|s| s["bundle"]["bytes"] = json!(0))).contains("does not contain the bundle's size"));
     }
 
     #[test]

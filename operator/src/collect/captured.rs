@@ -209,7 +209,7 @@ pub(super) async fn add_logs(
             let Some(log) = work.caught.movers.log(&pod.uid, container) else { continue };
             let (desk, window, place) = (work.desk.clone(), work.logs.window, path.clone());
             let gave_way = log.gave_way;
-            let what = || format!("caught log of {}/{} container {container}", work.caught.namespace, pod.name);
+            let what = || format!("captured log of {}/{} container {container}", work.caught.namespace, pod.name);
             let not_kept = match on_a_thread(move || written(&desk, place, &log, window)).await {
                 Ok(Some((segment, truncated, times))) => {
                     let source = source_of_caught(pod, container, times, gave_way);
@@ -257,7 +257,7 @@ pub(super) async fn add_logs(
 fn untold(work: &Work) -> Vec<Missing> {
     let caught = &work.caught;
     let note = |what: &str, path: &str, why: &str| {
-        let cure = "make a DebugBundle while the pod is there";
+        let cure = "create the DebugBundle while the pod exists";
         missing(what, path, MissingCode::Gone, MissingSeverity::Note, why, cure)
     };
     let mut notes = Vec::new();
@@ -271,13 +271,14 @@ fn untold(work: &Work) -> Vec<Missing> {
                     &what,
                     path.as_str(),
                     &format!(
-                        "the pod was gone before its log was read: {FOLLOWED} logs of data movers are followed at a time"
+                        "the pod was gone before its log was read: at most {FOLLOWED} logs of data movers are \
+                         followed at a time"
                     ),
                 ),
                 Unread::Refused => {
                     let pods = ApiKind::namespaced("", "v1", "pods", "Pod");
                     let need = need("get", &pods, "log", Some(&caught.namespace));
-                    let why = "the API server refused its log (403) while the pod was there, and now the pod is gone";
+                    let why = "the API server refused its log (403) while the pod existed, and now the pod is gone";
                     work.borders.forbidden(&what, path.as_str(), why, need)
                 }
             });
@@ -288,17 +289,18 @@ fn untold(work: &Work) -> Vec<Missing> {
             format!("pod {}/{name}", caught.namespace),
             BundlePath::new(["namespaces", &caught.namespace, "pods", name]),
         );
-        let why = format!("the pod is gone, and it was not watched: {PODS} pods of data movers are at a time");
+        let why =
+            format!("the pod is gone and was not watched: at most {PODS} pods of data movers are watched at a time");
         notes.push(note(&what, path.as_str(), &why));
     }
     let beyond = caught.copies.load(Ordering::Relaxed).saturating_sub(COPIES);
     if beyond > 0 {
         let why = format!(
-            "{beyond} more are in the node-agents' logs than the {COPIES} that are taken out; they are left where they are"
+            "the node-agents' logs contain {beyond} more copies than the {COPIES} that become files of their own"
         );
         let path = BundlePath::new(["namespaces", &caught.namespace, "pods"]);
         let (code, cure) =
-            (MissingCode::NotLooked, "look into the node-agents' logs, between `begin pod logs` and `end pod logs`");
+            (MissingCode::NotLooked, "read them in the node-agents' logs, between `begin pod logs` and `end pod logs`");
         let what = "copies of the logs of data movers' pods";
         notes.push(missing(what, path.as_str(), code, MissingSeverity::Note, &why, cure));
     }
@@ -339,7 +341,7 @@ fn written(
         let stamp = cutter.first.map(|first| format!("{first:.9} ")).unwrap_or_default();
         writeln!(
             entry,
-            "{stamp}debugbundle: {left_out_bytes} bytes, {left_out_lines} lines before this were not caught"
+            "{stamp}debugbundle: {left_out_bytes} bytes, {left_out_lines} lines before this were not captured"
         )?;
     }
     entry.write_all(&kept)?;
@@ -360,7 +362,7 @@ fn written(
 
 fn source_of_caught(pod: &CaughtPod, container: &str, (first_line, last_line): Times, gave_way: bool) -> Source {
     let end = if gave_way {
-        "; others read of its node when the pod went, so that its last lines may not be here"
+        "; other logs of its node were being read when the pod was deleted, so its last lines may be missing"
     } else {
         ""
     };
@@ -372,7 +374,7 @@ fn source_of_caught(pod: &CaughtPod, container: &str, (first_line, last_line): T
         node: pod.node.clone(),
         first_line,
         last_line,
-        warning: Some(format!("caught while it ran; the pod was gone when the bundle was made{end}")),
+        warning: Some(format!("captured while the pod ran; the pod was gone when the bundle was made{end}")),
         ..Source::default()
     }
 }

@@ -92,8 +92,8 @@ impl Found {
 
 /// Where a copy came from; `agent` is the source of the log that it was found in.
 pub(super) fn source_of_copy(agent: &Source, container: String) -> Source {
-    let warning =
-        "copied out of the node-agent's log at this path, where Velero put it; each line's time is that of the copying";
+    let warning = "copied from the node-agent's log at this path; Velero had copied it there, and each line has the \
+                   time of that copy";
     Source {
         kind: SourceKind::PodLog,
         path: agent.path.clone(),

@@ -256,7 +256,7 @@ pub(super) struct Closed {
 
 fn no_room_at_all(entry: &Entry, limit: u64) -> Missing {
     let (path, takes) = (entry.segment.path().as_str(), entry.segment.compressed_bytes());
-    let why = format!("it takes {takes} bytes, and all entries together may take {limit}");
+    let why = format!("it takes {takes} bytes, and all entries together may take {limit} bytes");
     missing(path, path, MissingCode::TooLarge, MissingSeverity::Error, &why, LARGER)
 }
 

@@ -57,7 +57,7 @@ pub(super) async fn fitted(work: &Work, room: BudgetedEntries) -> Result<Budgete
 
 /// Adds the files with the versions and the time of the collection. Blocks.
 fn add_facts(desk: &EntryContext, snapshot: &Snapshot, collected: &mut Collected) -> Result<(), SpoolError> {
-    let (what, path) = ("the versions of everything", "velero/version.json");
+    let (what, path) = ("the versions of Velero and Kubernetes", "velero/version.json");
     let times = (collected.started, collected.finished);
     match version_files::write(desk, snapshot, collected.evidence.velero_version.as_ref(), times) {
         Ok(facts) => {

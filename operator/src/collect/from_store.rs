@@ -92,12 +92,12 @@ fn failure(error: &StoreError) -> StoreFailure {
             format!("allow {} on {bucket}/{key} to the location's credential", action.permission())
         }
         StoreError::NoBucket { bucket, .. } | StoreError::WrongRegion { bucket, .. } => {
-            format!("mend the location: bucket {bucket} and its region must be those where Velero writes")
+            format!("correct the location: its bucket {bucket} and its region must be the ones that Velero writes to")
         }
         StoreError::NotAccepted { .. } | StoreError::Expired(_) | StoreError::NoCredential(_) => {
             "renew the location's credential".to_owned()
         }
-        StoreError::NotAllowed(_) | StoreError::Rejected(_) => "mend the location's config".to_owned(),
+        StoreError::NotAllowed(_) | StoreError::Rejected(_) => "correct the location's config".to_owned(),
         _ => return StoreFailure::Unreachable { why },
     };
     StoreFailure::Denied { why, cure }

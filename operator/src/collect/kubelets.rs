@@ -97,7 +97,7 @@ impl Kubelets {
                 if kubelet.silent < MOST {
                     return;
                 }
-                format!("the kubelet of node {node} was silent for {MOST} logs in a row, the last time: {error}")
+                format!("the kubelet of node {node} sent nothing for {MOST} logs in a row; the last error: {error}")
             }
             error if log_refusal(error) == MissingCode::NodeUnreachable => {
                 format!("node {node} could not be reached: {error}")
@@ -149,7 +149,10 @@ mod tests {
         assert!(!is_down(&kubelets, "m", now), "another node");
         kubelets.failed("n", &ClusterError::Stalled(PATIENCE), now);
         let down = kubelets.down("n").expect("it is given up");
-        assert_eq!(down.why, "the kubelet of node n was silent for 4 logs in a row, the last time: no byte for 30 s");
+        assert_eq!(
+            down.why,
+            "the kubelet of node n sent nothing for 4 logs in a row; the last error: no data for 30 s"
+        );
     }
 
     #[tokio::test]

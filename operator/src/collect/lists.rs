@@ -180,7 +180,8 @@ pub(super) async fn list(
         path: Some(path.clone()),
         items: Some(writer.written as u64),
         resource_version: Some(listed.resource_version.clone()).filter(|version| !version.is_empty()),
-        warning: (added > 0).then(|| format!("{added} of them were gone when the list was made, and are as last seen")),
+        warning: (added > 0)
+            .then(|| format!("{added} of these objects were gone when the list was read; they are as last seen")),
         ..Source::default()
     };
     match listed {
@@ -307,12 +308,12 @@ pub(super) async fn named(
     }
     let ListFilter { writer, replaced, .. } = sieve;
     for name in replaced {
-        let why = "an object of the same name and another UID has taken its place, and is kept instead";
+        let why = "an object with the same name and another UID has replaced it, and is in the bundle instead";
         note(&mut outcome, &name, why);
     }
     if writer.is_untouched() && outcome.missing.iter().all(|lost| lost.path != item.path.as_str()) {
         // Besides a line for each object, one for their List.
-        let why = "none of them is there any more";
+        let why = "none of these objects exists any more";
         let path = item.path.as_str();
         outcome.missing.push(missing(&item.what, path, MissingCode::Gone, MissingSeverity::Note, why, ""));
         return Ok(outcome);

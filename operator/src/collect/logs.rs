@@ -71,8 +71,9 @@ pub(super) async fn read(
     let first = work.kubelets.open(node, &format!("{path}?{query}"), deadline).await;
     let body = match first {
         Err(error) if is_untrusted_kubelet(&error) => {
-            warning =
-                Some("the kubelet's certificate could not be verified: who gave this log is not proven".to_owned());
+            warning = Some(
+                "the kubelet's certificate could not be verified, so the origin of this log is not proven".to_owned(),
+            );
             place = insecure_path(which);
             insecure = "&insecureSkipTLSVerifyBackend=true";
             work.kubelets.open(node, &format!("{path}?{query}{insecure}"), deadline).await.map_err(|_| error)
@@ -140,7 +141,7 @@ async fn replaced(work: &Work, item: &Item, which: Which<'_>, deadline: Instant)
     if which.uid.is_empty() || uid == which.uid {
         return None;
     }
-    let why = format!("the pod is another one now: UID {}, and not {}", bounded(&uid, 64), which.uid);
+    let why = format!("another pod has this name now: UID {} instead of {}", bounded(&uid, 64), which.uid);
     let mut outcome = note(item, MissingCode::Gone, MissingSeverity::Note, &why);
     let first = matches!(&item.source, ItemSource::PodLog { instead_of: None, .. });
     if first {
@@ -255,7 +256,7 @@ fn told(
                 let why = if item.node.is_none() {
                     "the pod is not scheduled to a node yet"
                 } else {
-                    "the log has no line in the window"
+                    "the log has no line in the time window"
                 };
                 return note(item, MissingCode::Empty, MissingSeverity::Note, why);
             }

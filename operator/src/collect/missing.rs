@@ -65,9 +65,9 @@ impl ReadScope {
 pub(super) fn node_cure(error: &ClusterError) -> &'static str {
     match error {
         ClusterError::NoAnswer(_) | ClusterError::Stalled(_) => {
-            "look at the node, its kubelet and its disks: the kubelet takes a request for a log and sends nothing"
+            "check the node, its kubelet and its disks: the kubelet accepts a request for a log and sends nothing"
         }
-        _ => "look at the node and its kubelet: the API server cannot reach port 10250",
+        _ => "check the node and its kubelet: the API server cannot reach port 10250",
     }
 }
 
@@ -143,13 +143,13 @@ pub(super) fn missing(
 
 /// A line for an item whose time was over before it was begun.
 pub(super) fn too_late(item: &Item) -> Missing {
-    let why = "the time for the collection was over before it was read";
+    let why = "the time limit of the collection was reached before this item was read";
     missing(&item.what, item.path.as_str(), MissingCode::Deadline, MissingSeverity::Error, why, LONGER)
 }
 
 /// The cure for a lack of room.
 pub(super) const LARGER: &str =
-    "give the operator a larger spool (--spool-limit-mib) and bundle (--bundle-limit-mib), or ask for less (spec.logs)";
+    "raise the operator's --spool-limit-mib and --bundle-limit-mib, or collect less (spec.logs)";
 
 /// A line for an item that the spool could not hold, not even alone.
 pub(crate) fn no_room(what: &str, path: &str, error: &SpoolError) -> Missing {

@@ -125,7 +125,7 @@ pub struct Collected {
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
     /// The spool cannot take more.
-    #[error("what is collected cannot be kept")]
+    #[error("the collected data cannot be written to the spool")]
     Spool(#[from] SpoolError),
     /// The caller gave up.
     #[error("the collection was cancelled")]

@@ -38,7 +38,7 @@ impl Compressor {
         self.deflate.reset();
         match self.deflate.compress_vec(&json, &mut bytes, FlushCompress::Finish) {
             Ok(Status::StreamEnd) => Ok(Compressed { bytes: bytes.into_boxed_slice(), length: json.len() }),
-            other => Err(io::Error::other(format!("an object cannot be held: {other:?}"))),
+            other => Err(io::Error::other(format!("an object cannot be buffered: {other:?}"))),
         }
     }
 

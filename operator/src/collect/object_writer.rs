@@ -230,7 +230,7 @@ pub(super) async fn close(
     if written == 0 {
         if too_large > 0 && refused == 0 {
             // The List itself must be reported, too.
-            without(&item.what, item.path.as_str(), MissingCode::TooLarge, "nothing else is there");
+            without(&item.what, item.path.as_str(), MissingCode::TooLarge, "it contains no other objects");
         }
         return Ok(outcome);
     }

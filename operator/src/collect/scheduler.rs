@@ -166,8 +166,8 @@ impl Scheduler {
             Ok((_, _, Err(WriteError::Spool(error)))) => return Err(error.into()),
             Ok((_, _, Err(WriteError::Entry(error)))) => withheld(&item.what, path, &chain(&error)),
             Err(error) => {
-                tracing::error!(what = item.what, error = %error, "Reading an item ended in a panic");
-                let why = "reading it failed in a way that was not foreseen; this is a bug of the operator";
+                tracing::error!(what = item.what, error = %error, "Reading an item panicked");
+                let why = "reading it failed unexpectedly; this is a bug in the operator";
                 withheld(&item.what, path, why)
             }
         };
@@ -303,7 +303,7 @@ fn for_want_of_room(truncated: Option<Truncation>, less: bool) -> Option<Truncat
 }
 
 fn not_asked_again(item: &Item, down: &NodeDown) -> Missing {
-    let why = format!("not asked again: {}", down.why);
+    let why = format!("not requested again: {}", down.why);
     let (code, severity) = (MissingCode::NodeUnreachable, MissingSeverity::Error);
     missing(&item.what, item.path.as_str(), code, severity, &why, down.cure)
 }

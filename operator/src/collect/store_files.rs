@@ -104,7 +104,8 @@ pub(super) async fn read(
             (Attempt::Whole, found, _) => trouble = found,
             (Attempt::Part, _, end) => {
                 let Some(Trouble { code, why }) = trouble else { continue };
-                let cure = "compare it with what the store holds: it was stored damaged, or something else lies there";
+                let cure =
+                    "compare it with the object in the store: the object is damaged, or another program wrote it";
                 let lost = missing::missing(&item.what, item.path.as_str(), code, MissingSeverity::Error, &why, cure);
                 let mut outcome = Outcome { missing: vec![lost], ..Outcome::default() };
                 if file == StoreFile::Results {
@@ -129,7 +130,7 @@ pub(super) async fn read(
 fn broke_off(end: &PumpEnd) -> (TruncationReason, String) {
     match end {
         PumpEnd::Stalled(_) => (TruncationReason::Stalled, "the store sent nothing for too long".to_owned()),
-        PumpEnd::Deadline => (TruncationReason::Deadline, "the time for it was over".to_owned()),
+        PumpEnd::Deadline => (TruncationReason::Deadline, "the time limit was reached".to_owned()),
         PumpEnd::Reset(why) => (TruncationReason::Reset, format!("the connection to the store was reset: {why}")),
         PumpEnd::Whole | PumpEnd::ReaderGone => (TruncationReason::Limit, String::new()),
     }
@@ -139,7 +140,7 @@ fn unavailable(item: &Item, failure: &StoreFailure) -> Missing {
     let (code, cure) = match failure {
         StoreFailure::Denied { cure, .. } => (MissingCode::StoreDenied, cure.as_str()),
         StoreFailure::Unreachable { .. } => {
-            (MissingCode::StoreUnreachable, "look at the location's endpoint; the operator needs to reach it")
+            (MissingCode::StoreUnreachable, "check the location's endpoint: the operator must be able to reach it")
         }
     };
     missing::missing(&item.what, item.path.as_str(), code, MissingSeverity::Error, &failure.to_string(), cure)
@@ -148,17 +149,18 @@ fn unavailable(item: &Item, failure: &StoreFailure) -> Missing {
 fn absent(item: &Item, (of, name): (TargetKind, &str), unless: Option<&str>) -> Missing {
     let path = item.path.as_str();
     if let Some(phase) = unless {
-        let phase = if phase.is_empty() { "not yet taken up by Velero" } else { phase };
+        let phase = if phase.is_empty() { "not yet started by Velero" } else { phase };
         let why = format!("{of} {name} is {}: Velero writes this file at the end of a run", bounded(phase, 64));
         return missing::missing(&item.what, path, MissingCode::NeverWritten, MissingSeverity::Note, &why, "");
     }
-    let why = format!("{of} {name} has ended, and the store does not hold this file");
-    let cure = "look for a lifecycle rule of the bucket, or a changed bucket or prefix of the location";
+    let why = format!("{of} {name} has ended, but the store does not contain this file");
+    let cure = "check whether a lifecycle rule of the bucket deleted the file, or whether the location's bucket or \
+                prefix has changed";
     missing::missing(&item.what, path, MissingCode::NotFound, MissingSeverity::Error, &why, cure)
 }
 
 fn of_old_velero(item: &Item) -> Missing {
-    let why = "Velero writes this file no longer: what it had is in volumeinfo.json";
+    let why = "Velero no longer writes this file; volumeinfo.json contains its data";
     missing::missing(&item.what, item.path.as_str(), MissingCode::NeverWritten, MissingSeverity::Note, why, "")
 }
 
@@ -236,7 +238,7 @@ fn copy<W: io::Write>(
         _ if nothing => None,
         (Some(Stopped::Bomb), _) => Some(Trouble {
             code: MissingCode::TooLarge,
-            why: format!("it inflates to more than {RATIO} times its size"),
+            why: format!("it decompresses to more than {RATIO} times its size"),
         }),
         (Some(Stopped::Most), _) if file.is_json() => {
             Some(Trouble { code: MissingCode::TooLarge, why: format!("it is larger than {most} bytes") })

@@ -60,7 +60,7 @@ pub(super) async fn clean(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<()
 }
 
 fn what_may_be_left(stored: Option<&Bundle>) -> String {
-    stored.map_or(String::new(), |b| format!("; what may be left: bucket {} key {}", b.bucket, b.key))
+    stored.map_or(String::new(), |b| format!("; the object may still exist: bucket {} key {}", b.bucket, b.key))
 }
 
 async fn clean_to_the_end(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<(), Left> {

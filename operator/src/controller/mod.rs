@@ -173,7 +173,8 @@ async fn until_served(api: &Api<DebugBundle>, shutdown: &CancellationToken) -> b
         let failure = match in_time(api.list_metadata(&ListParams::default().limit(1))).await {
             Ok(_) => return true,
             Err(kube::Error::Api(status)) if status.code == 404 => {
-                "DebugBundles are not served: install their CustomResourceDefinition (kubectl apply -f deploy/crd.yaml)"
+                "The API server does not serve DebugBundles: install their CustomResourceDefinition (kubectl apply \
+                 -f deploy/crd.yaml)"
                     .to_owned()
             }
             Err(error) => crate::error::api_sentence(&error),
@@ -197,7 +198,7 @@ async fn sweep(api: &Api<Guarded>, engine: &Engine, settings: &Settings, places:
         Ok(unfinished) => unfinished,
         Err(error) => {
             let failure = crate::error::api_sentence(&error);
-            tracing::warn!(failure, "Left-overs in the spool are looked for at the next start");
+            tracing::warn!(failure, "Left-over files in the spool are removed at the next start");
             return;
         }
     };
@@ -369,7 +370,7 @@ fn rest(until: Option<Timestamp>, now: Timestamp) -> Action {
 async fn settle(bundle: DebugBundle, reason: Reason, ctx: &Arc<Context>) -> Result<Action, Fault> {
     let message = match reason {
         Reason::RestoredFromBackup => {
-            "this DebugBundle came out of a Velero backup and is not run again; create another one".to_owned()
+            "Velero restored this DebugBundle from a backup, so it is not run again; create another one".to_owned()
         }
         Reason::Interrupted => {
             let status = bundle.status.as_ref();
@@ -396,7 +397,7 @@ async fn protect(bundle: DebugBundle, ctx: &Context) -> Result<Action, Fault> {
 
 async fn expire(bundle: &DebugBundle, ctx: &Context) -> Result<Action, Fault> {
     tracing::info!(name = bundle.name_any(), "Time to live is over");
-    ctx.notifier.normal(bundle, Reason::Expired, "time to live is over; bundle and resource are deleted").await;
+    ctx.notifier.normal(bundle, Reason::Expired, "the ttl is over; the bundle and the DebugBundle are deleted").await;
     let only_this = DeleteParams {
         preconditions: Some(kube::api::Preconditions { uid: bundle.uid(), resource_version: None }),
         ..DeleteParams::default()

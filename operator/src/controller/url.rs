@@ -18,7 +18,7 @@ use crate::{
 
 /// The message of the Event for a new URL. It omits the expiration: Events of one kind are counted, and the first
 /// message stays.
-pub(super) const ISSUED: &str = "a download URL was issued; status.downloadURLExpiration says until when it works";
+pub(super) const ISSUED: &str = "a download URL was signed; status.downloadURLExpiration says when it expires";
 
 /// What to write to status about the URL.
 pub(super) enum Link {
@@ -43,7 +43,7 @@ impl Link {
 
 /// The policy signs only on request.
 pub(super) fn on_request(bundle: &DebugBundle) -> Link {
-    let message = format!("ask for a URL with: {}", ask(bundle));
+    let message = format!("request a URL with: {}", ask(bundle));
     Link::None { reason: Reason::OnRequest, message }
 }
 
@@ -77,19 +77,19 @@ pub(super) async fn sign(bundle: &DebugBundle, destination: &Destination, most: 
 fn note(signed: &Signed, cut: Option<Duration>) -> String {
     let mut note = match signed.limit {
         Limit::Asked => cut.map_or(String::new(), |most| {
-            format!(", the {} minutes of the operator's --max-url-ttl-minutes, for more was asked", most.as_secs() / 60)
+            format!(", after the maximum that the operator allows (--max-url-ttl-minutes={})", most.as_secs() / 60)
         }),
-        Limit::SevenDays => ", the longest that the store signs for".to_owned(),
-        Limit::Credential => ", when the credential that signed it ends".to_owned(),
+        Limit::SevenDays => ", after the maximum that the store allows".to_owned(),
+        Limit::Credential => ", when the credential that signed it expires".to_owned(),
     };
     if !signed.headers.is_empty() {
-        let _ = write!(note, "; the URL alone does not do, the request must carry {}", signed.headers.join(", "));
+        let _ = write!(note, "; the request must also carry the headers {}", signed.headers.join(", "));
     }
     if signed.cluster_internal {
-        note.push_str("; its host is known in the cluster only, set publicUrl in the location's config");
+        note.push_str("; its host resolves only inside the cluster: set publicUrl in the location's config");
     }
     if signed.plain_http {
-        note.push_str("; it is plain http: whoever is on the way can read the bundle, and the URL");
+        note.push_str("; it is plain http: anyone on the network path can read the bundle and the URL");
     }
     note
 }
@@ -99,7 +99,7 @@ pub(super) async fn clear(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<Ac
     let mine = Claim::new(ctx.client.clone(), ctx.api.clone(), bundle.clone());
     let message = match bundle.spec.download_url.policy {
         UrlPolicy::Never => "spec.downloadURL.policy is Never".to_owned(),
-        _ => format!("its time is over; ask for another one with: {}", ask(bundle)),
+        _ => format!("the URL has expired; request another one with: {}", ask(bundle)),
     };
     mine.exactly(ctx.now(), |fold| fold.no_url(Reason::UrlExpired, &message)).await?;
     Ok(Action::await_change())
@@ -112,7 +112,7 @@ pub(super) async fn renew(bundle: DebugBundle, asked: &Renewal, ctx: &Arc<Contex
     if let Renewal::TooLong { length, .. } = asked {
         mine.exactly(now, |fold| fold.answered(asked)).await?;
         let note = format!(
-            "annotation {RENEW_URL_ANNOTATION} has a value of {length} characters and is ignored; at most \
+            "annotation {RENEW_URL_ANNOTATION} is ignored: its value has {length} characters, and at most \
              {RENEW_URL_LIMIT} are allowed"
         );
         ctx.notifier.warning(&bundle, Reason::InvalidAnnotation, &note).await;
@@ -148,7 +148,7 @@ async fn look_and_sign(bundle: &DebugBundle, ctx: &Arc<Context>, now: Timestamp)
         Ok(_) => Ok(Link::None {
             reason: Reason::ObjectMissing,
             message: format!(
-                "the bundle is no longer in bucket {} at {}, or is another one",
+                "the object in bucket {} at {} is gone, or was replaced",
                 destination.bucket(),
                 destination.key.as_str()
             ),

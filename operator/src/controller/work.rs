@@ -197,7 +197,9 @@ async fn collect(
     cancel: &CancellationToken,
 ) -> Result<Packed, Fault> {
     if before.status.as_ref().is_none_or(|s| s.attempts.is_none()) {
-        ctx.notifier.normal(bundle, Reason::Collecting, &format!("collecting what explains {}", subject.words())).await;
+        ctx.notifier
+            .normal(bundle, Reason::Collecting, &format!("collecting evidence about {}", subject.words()))
+            .await;
     }
     let spool = ctx.engine.spool_of(&ctx.settings.spool, &subject.uid);
     let deadline = tokio::time::Instant::now() + decide::timeout(bundle);
@@ -298,7 +300,7 @@ impl Journal for StatusJournal<'_> {
         {
             Ok(()) if first => {
                 let note = format!(
-                    "{message}; the sealed bundle waits and is sent again until {}",
+                    "{message}; the operator keeps the sealed bundle and retries the upload until {}",
                     crate::status::whole_seconds(self.until)
                 );
                 self.ctx.notifier.warning(&seen, reason, &note).await;

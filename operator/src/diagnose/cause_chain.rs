@@ -66,7 +66,7 @@ pub fn cause_chain(evidence: &Evidence) -> CauseChain {
     let name = text(&data["metadata"], "name");
     let stands = match (message, moved(data)) {
         ("", Some((done, total))) => format!("{done} of {total} bytes are moved"),
-        ("", None) => "nothing is moved yet".to_owned(),
+        ("", None) => "no bytes are moved yet".to_owned(),
         (message, _) => message.to_owned(),
     };
     trail.then(step(data, phase, stands));
@@ -240,7 +240,7 @@ mod tests {
         let objects: Vec<&str> = found.steps.iter().map(|step| step.object.as_str()).collect();
         assert_eq!(objects, ["Restore/v/r1", "PodVolumeRestore/v/r1-ltc6t", "Pod/shop/shop-0"]);
         assert_eq!(found.steps[1].next.as_deref(), Some("Pod/shop/shop-0"));
-        assert_eq!(found.steps[1].why, "nothing is moved yet");
+        assert_eq!(found.steps[1].why, "no bytes are moved yet");
         assert_eq!(found.steps[2].evidence[1].path, "namespaces/shop/core/events.yaml");
         let (cause, object) = found.end.unwrap();
         assert_eq!(cause, format!("PVR r1-ltc6t waits for pod shop/shop-0: FailedAttachVolume: {STUCK} (×7)"));

@@ -33,7 +33,7 @@ fn title(object: &Value) -> String {
         None => format!("{} errors, {} warnings", number("errors"), number("warnings")),
     };
     let (kind, name, phase) = (text(&object["kind"]), text(&object["metadata"]["name"]), text(&status["phase"]));
-    let began = status["startTimestamp"].as_str().map(|at| format!(", begun at {at}")).unwrap_or_default();
+    let began = status["startTimestamp"].as_str().map(|at| format!(", started at {at}")).unwrap_or_default();
     format!("{kind} {name} is {phase}{began}: {reason}")
 }
 
@@ -54,7 +54,7 @@ mod tests {
         };
         let at = "2026-03-01T00:00:00Z";
         let found = of(json!({"phase": "Failed", "startTimestamp": at, "failureReason": "no bucket"}));
-        assert_eq!(found.title, "Backup b is Failed, begun at 2026-03-01T00:00:00Z: no bucket");
+        assert_eq!(found.title, "Backup b is Failed, started at 2026-03-01T00:00:00Z: no bucket");
         assert_eq!((found.object.as_str(), found.severity), ("Backup/v/b", Severity::Warning));
         assert_eq!(found.evidence[0].path, "namespaces/v/velero.io/backups.yaml");
         let found = of(json!({"phase": "PartiallyFailed", "errors": 2}));

@@ -173,7 +173,7 @@ fn of_results(
         }
     }
     if messages.left_out > 0 {
-        let title = format!("{} further {word} are in results.json", messages.left_out);
+        let title = format!("results.json contains {} further {word}", messages.left_out);
         let proof = Proof::new(file.to_owned(), &title);
         findings.push(Finding::new(RESULTS_MORE, Severity::Info, &title, object, proof));
     }
@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(found.cause.as_deref(), Some("volume 0 is lost"), "what was read counts");
         let rest: Vec<_> = found.findings.iter().skip(500).map(|f| (f.severity, f.title.as_str())).collect();
         let (warning, more) =
-            ("results.json could not be read: EOF while parsing", "200 further errors are in results.json");
+            ("results.json could not be read: EOF while parsing", "results.json contains 200 further errors");
         assert_eq!(rest, [(Severity::Warning, warning), (Severity::Info, more)]);
     }
 

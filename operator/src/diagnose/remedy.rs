@@ -48,60 +48,64 @@ pub(super) fn of(id: &str, object: &str) -> Remedy {
     let kind = object.split('/').next().unwrap_or_default();
     let (words, page) = match id {
         DATA_HELD_UP => (
-            "mend what the last object of the trail says; what waits goes on by itself, what failed needs a new Backup or \
-             Restore",
+            "fix the problem of the last object in analysis/cause-trail.json; data that waits then continues by \
+             itself, failed data needs a new Backup or Restore",
             Some(moving(kind)),
         ),
         FAILED_BEFORE => (
-            "make a bundle about it (kubectl debugbundle create --backup or --restore): this one has no log of it",
+            "create a bundle about it (kubectl debugbundle create --backup or --restore): this bundle does not \
+             contain its log",
             Some(debugging(kind)),
         ),
         FAILURE_REASON => (
-            "remove the cause that is named, then make a new Backup or Restore: one that failed is not taken up again",
+            "remove the named cause, then create a new Backup or Restore: Velero does not retry a failed one",
             Some(debugging(kind)),
         ),
         VALIDATION_ERROR => (
-            "correct the field that is named, in a new Backup or Restore: this one stays as it is",
+            "correct the named field in a new Backup or Restore: Velero does not process this one again",
             Some(if kind == "Restore" { "api-types/restore/" } else { "api-types/backup/" }),
         ),
         RESULTS_ERROR => (
-            "look at the object that is named and at the lines of the log around it; everything else in the Backup or Restore \
-             went on",
+            "look at the named object and at the log lines around it; the Backup or Restore continued with all \
+             other objects",
             Some(debugging(kind)),
         ),
         RESULTS_WARNING => (
-            "compare it with what you expected: a warning does not fail a Backup or Restore, and often only says what was \
-             there already",
+            "compare it with what you expected: a warning does not fail a Backup or Restore, and often only reports \
+             that an object existed already",
             Some(debugging(kind)),
         ),
-        RESULTS_MORE => ("read results.json: it has all of them", Some(debugging(kind))),
+        RESULTS_MORE => ("read results.json: it contains all of them", Some(debugging(kind))),
         RESULTS_UNREADABLE => (
-            "compare the file with what the store holds: it was stored damaged, or something else lies there",
+            "compare the file with the object in the store: the object is damaged, or another program wrote it",
             Some("output-file-format/"),
         ),
         MOVER_NOT_PREPARED => (
-            "look at the pod, claim or snapshot that is named, and at the events about it",
+            "look at the named pod, claim or snapshot, and at its Events",
             Some("csi-snapshot-data-movement/#troubleshooting"),
         ),
         LOCATION_UNAVAILABLE => (
-            "read velero/locations/ in this bundle: the first step that failed says what to mend",
+            "read velero/locations/ in this bundle: the first failed step says what to fix",
             Some("troubleshooting/#troubleshooting-backupstoragelocation-and-volumesnapshotlocation-credentials"),
         ),
         LOCATION_READ_ONLY => (
-            "set the location's accessMode to ReadWrite, or make a new Backup that names another location",
+            "set the location's accessMode to ReadWrite, or create a new Backup that names another location",
             Some("api-types/backupstoragelocation/"),
         ),
         SERVER_IDLE => (
-            "see to it that the server runs and is started without what is named: it takes up by itself what waits",
+            "make sure that Velero's server is ready, and started without the named flag; waiting work then \
+             continues by itself",
             Some(debugging(kind)),
         ),
         WAITS_BEHIND => (
-            "look at the one in front, with a bundle about it if it does not move (kubectl debugbundle create): what waits is \
-             taken up when that has ended",
+            "look at the object in front; if it makes no progress, create a bundle about it (kubectl debugbundle \
+             create). When that object has ended, Velero starts the next one",
             Some(debugging(kind)),
         ),
-        PASSWORD_NOT_MASKED => ("look for the password in this bundle before you hand it on, and give the right", None),
-        WITHHELD => ("report it as SECURITY.md says: each hit is a bug of the operator's redaction", None),
+        PASSWORD_NOT_MASKED => {
+            ("look for the password in this bundle before you pass it on, and grant the permission", None)
+        }
+        WITHHELD => ("report it as SECURITY.md describes: each hit is a bug in the operator's redaction", None),
         _ => ("", None),
     };
     Remedy { words, link: page.map(|page| format!("{SITE}{page}")) }

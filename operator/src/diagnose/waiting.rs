@@ -37,7 +37,7 @@ pub(super) fn waiting(target: &Value, evidence: &Evidence, findings: &mut Vec<Fi
     }
     if let Some(location) = read_only(target, evidence) {
         let named = text(&location["metadata"]["name"]);
-        let title = format!("{subject}, and BackupStorageLocation {named} is ReadOnly: Velero makes no Backup in it");
+        let title = format!("{subject}, and BackupStorageLocation {named} is ReadOnly: Velero creates no Backup in it");
         add(LOCATION_READ_ONLY, &title, vec![Proof::new(path(location), "accessMode: ReadOnly")]);
     }
     if let Some(first) = evidence.ahead.first() {
@@ -70,10 +70,10 @@ fn idle_words(idle: &ServerIdle, kind: &str) -> String {
         ServerIdle::NotReady(None) => "no pod of Velero's server is ready".to_owned(),
         ServerIdle::NotReady(Some(what)) => format!("no pod of Velero's server is ready: {what}"),
         ServerIdle::RestoreOnly => {
-            format!("Velero's server was started with --restore-only, and takes up no {kind}")
+            format!("Velero's server was started with --restore-only, so it processes no {kind}")
         }
         ServerIdle::Disabled(controller) => {
-            format!("Velero's server was started with --disable-controllers={controller}, and takes up no {kind}")
+            format!("Velero's server was started with --disable-controllers={controller}, so it processes no {kind}")
         }
     }
 }
@@ -137,20 +137,20 @@ mod tests {
         for (idle, words) in [
             (ServerIdle::NotReady(None), "no pod of Velero's server is ready"),
             (
-                ServerIdle::NotReady(Some("container velero of pod v-1 is not".to_owned())),
-                "no pod of Velero's server is ready: container velero of pod v-1 is not",
+                ServerIdle::NotReady(Some("container velero of pod v-1 is not ready".to_owned())),
+                "no pod of Velero's server is ready: container velero of pod v-1 is not ready",
             ),
-            (ServerIdle::RestoreOnly, "Velero's server was started with --restore-only, and takes up no Backup"),
+            (ServerIdle::RestoreOnly, "Velero's server was started with --restore-only, so it processes no Backup"),
             (
                 ServerIdle::Disabled("backup-queue"),
-                "Velero's server was started with --disable-controllers=backup-queue, and takes up no Backup",
+                "Velero's server was started with --disable-controllers=backup-queue, so it processes no Backup",
             ),
         ] {
             evidence.idle = Some(idle);
             let all = found(&ready, &evidence);
             assert_eq!(all[0], ("server-idle".to_owned(), format!("Backup b9 is ReadyToStart: {words}")));
-            let title =
-                "Backup b9 is ReadyToStart, and BackupStorageLocation attic is ReadOnly: Velero makes no Backup in it";
+            let title = "Backup b9 is ReadyToStart, and BackupStorageLocation attic is ReadOnly: Velero creates no \
+                         Backup in it";
             assert_eq!(all[1], ("location-read-only".to_owned(), title.to_owned()));
         }
     }

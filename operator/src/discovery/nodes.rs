@@ -67,8 +67,7 @@ impl DiscoveryReader<'_> {
         let found = self.read(&kind, "", None, TopN::new(NODES, matching_first)).await;
         if found.beyond > 0 {
             let all = found.beyond + NODES;
-            let told =
-                format!("{NODES} of {all} are here for pods that no node takes, those first that these could mean");
+            let told = format!("{NODES} of {all} are collected for unschedulable pods, matching nodes first");
             self.is_cut(&kind.plural, "", told);
         }
         snapshot.namespaces.nodes.extend(found.items());

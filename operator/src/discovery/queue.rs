@@ -114,7 +114,7 @@ impl Snapshot {
         // If Velero's container is unknown, all have to be ready.
         let mut counted = main().filter(|one| server.is_none_or(|server| server.name == one.name));
         let lacking = counted.find(|one| !one.healthy)?;
-        Some(format!("container {} of pod {} is not", lacking.name, pod.name))
+        Some(format!("container {} of pod {} is not ready", lacking.name, pod.name))
     }
 }
 
@@ -239,7 +239,7 @@ mod tests {
         snapshot.installation.pods = vec![fixture::pod("velero-1", PodRole::Server, "n1", &[("velero", 0)])];
         assert_eq!(idle(&snapshot), [None, None]);
         snapshot.installation.pods[0].containers[0].healthy = false;
-        let lacks = not_ready(Some("container velero of pod velero-1 is not"));
+        let lacks = not_ready(Some("container velero of pod velero-1 is not ready"));
         assert_eq!(idle(&snapshot), [lacks.clone(), lacks]);
         "Pending".clone_into(&mut snapshot.installation.pods[0].phase);
         assert_eq!(idle(&snapshot)[0], not_ready(Some("pod velero-1 is Pending")));
@@ -290,7 +290,7 @@ mod tests {
             snapshot.installation.pods[0].containers[0].healthy = false;
             assert_eq!(snapshot.server_idle(TargetKind::Backup), None, "{name}: nor do another's arguments count");
             snapshot.installation.pods[0].containers[1].healthy = false;
-            let lacks = format!("container {name} of pod velero-1 is not");
+            let lacks = format!("container {name} of pod velero-1 is not ready");
             assert_eq!(snapshot.server_idle(TargetKind::Backup), Some(ServerIdle::NotReady(Some(lacks))));
         }
         assert!(!runs_server("own", &["server".to_owned()]) && !runs_server("velero/velero", &["install".to_owned()]));

@@ -198,11 +198,7 @@ impl<'a> DiscoveryReader<'a> {
         let found = self.read(kind, self.namespace, Some(selector), TopN::new(DATA, keyed)).await;
         if found.beyond > 0 {
             let all = found.beyond + DATA;
-            self.is_cut(
-                &kind.plural,
-                self.namespace,
-                format!("{DATA} of {all} are followed, those first that did not complete"),
-            );
+            self.is_cut(&kind.plural, self.namespace, format!("{DATA} of {all} are followed, incomplete ones first"));
         }
         found.items().collect()
     }

@@ -20,7 +20,7 @@ impl DiscoveryReader<'_> {
             let all = self.read(&kind, &touched.namespace, None, TopN::new(UNHEALTHY, unwell)).await;
             if all.beyond > 0 {
                 let number = all.beyond + UNHEALTHY;
-                let told = format!("{number} are not well, and the logs of the first {UNHEALTHY} of these are read");
+                let told = format!("{number} are unhealthy; the logs of the first {UNHEALTHY} are collected");
                 self.is_cut(&kind.plural, &touched.namespace, told);
             }
             found.extend(all.items());

@@ -97,7 +97,7 @@ impl DiscoveryReader<'_> {
             return;
         }
         let selector = format!("{RESTORED_BY}={}", valid_label(&target.name));
-        let why = format!("what {} {} made", target.kind, target.name);
+        let why = format!("objects that {} {} created", target.kind, target.name);
         let (places, all) = places(&snapshot.scope, self.namespace);
         let lists = places.into_iter().flat_map(|place| [(Made::Pod, place.clone()), (Made::Claim, place)]);
         let asked: Vec<_> = lists.map(|(made, place)| self.brought(made, place, selector.clone())).collect();

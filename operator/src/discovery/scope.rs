@@ -71,7 +71,7 @@ pub enum InventoryError {
     #[error("Velero is not installed: the API server serves no kind of the group velero.io")]
     VeleroNotFound,
     /// The spec requests a namespace that the operator is not to look into.
-    #[error("spec.namespaces names {asked}, where this operator is not to look; allowed: {allowed}")]
+    #[error("spec.namespaces contains {asked}, which this operator may not read; allowed: {allowed}")]
     NamespaceNotAllowed {
         /// The refused ones, in words.
         asked: String,

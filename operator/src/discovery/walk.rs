@@ -173,7 +173,7 @@ impl DiscoveryReader<'_> {
     async fn walk(&self, place: Place) -> Met {
         let PodSelection { involved, restored, beyond, unfollowed, sieve } = self.pods_of(&place).await;
         if unfollowed > 0 {
-            let told = format!("the target leads to {unfollowed} beyond the {INVOLVED} that are followed");
+            let told = format!("only {INVOLVED} are followed, {unfollowed} more are not");
             self.is_cut("involved-pods", &place.namespace, told);
         }
         let involved = involved.into_iter().map(|((settled, ..), seen)| Involved {

@@ -119,7 +119,7 @@ fn bare(name: &str) -> String {
 
 fn read_write(alternatives: &[String]) -> String {
     if alternatives.is_empty() {
-        "a bundle needs a ReadWrite one, and there is none".to_owned()
+        "a bundle needs a ReadWrite location, and there is none".to_owned()
     } else {
         format!("set spec.storageLocation to one of: {}", listed(alternatives))
     }

@@ -49,7 +49,7 @@ pub enum Identity {
 /// A sentence with names only, never a value.
 pub fn profile(text: &str, name: &str, source: &str) -> Result<Profile, String> {
     if text.len() > MOST_BYTES {
-        return Err(format!("{source} is no credentials file: it has more than {MOST_BYTES} bytes"));
+        return Err(format!("{source} is not a credentials file: it has more than {MOST_BYTES} bytes"));
     }
     let mut pairs: Vec<(String, &str)> = Vec::new();
     let mut profiles: Vec<String> = Vec::new();
@@ -89,7 +89,7 @@ pub fn profile(text: &str, name: &str, source: &str) -> Result<Profile, String> 
         }
     }
     if profiles.is_empty() {
-        return Err(format!("{source} is no credentials file: it has no [profile] section"));
+        return Err(format!("{source} is not a credentials file: it has no [profile] section"));
     }
     if !profiles.iter().any(|known| known == name) {
         return Err(format!("profile {} not found in {source} (profiles: {})", shown(name), listed(&profiles)));

@@ -158,8 +158,8 @@ impl Location {
             && bucket.chars().all(sound);
         if !sound && !bucket.starts_with("arn:") {
             return Err(self.invalid(format!(
-                "bucket {} cannot exist; a bucket's name is at most 255 letters, digits, \"-\", \".\", \"_\" and \":\", the \
-                 first of them a letter or digit",
+                "bucket {} is not a valid name: it must be at most 255 letters, digits, \"-\", \".\", \"_\" and \
+                 \":\", and begin with a letter or digit",
                 shown(bucket)
             )));
         }
@@ -191,7 +191,7 @@ impl Location {
     pub(crate) fn check_pem(&self, what: &str, pem: &str) -> Result<(), LocationError> {
         use rustls::pki_types::{CertificateDer, pem::PemObject as _};
         if pem.contains("PRIVATE KEY-----") {
-            return Err(self.invalid(format!("{what} holds a private key; it must hold certificates only")));
+            return Err(self.invalid(format!("{what} contains a private key; it must contain only certificates")));
         }
         let mut roots = rustls::RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
@@ -199,7 +199,7 @@ impl Location {
                 certificate.map_err(|_| self.invalid(format!("{what}: a CERTIFICATE block cannot be read")))?;
             roots
                 .add(certificate)
-                .map_err(|_| self.invalid(format!("{what}: a CERTIFICATE block holds no X.509 certificate")))?;
+                .map_err(|_| self.invalid(format!("{what}: a CERTIFICATE block contains no X.509 certificate")))?;
         }
         if roots.is_empty() {
             return Err(self.invalid(format!("{what}: no CERTIFICATE block found")));
@@ -239,10 +239,7 @@ pub fn choose<'a>(
             ([one], _) => *one,
             ([], [one]) => one,
             ([], _) => locations.iter().find(|location| location.name == DEFAULT_NAME).ok_or_else(|| {
-                LocationError::Ambiguous {
-                    why: "no BackupStorageLocation is the default one",
-                    candidates: names(|_| true),
-                }
+                LocationError::Ambiguous { why: "no BackupStorageLocation is the default", candidates: names(|_| true) }
             })?,
             _ => {
                 return Err(LocationError::Ambiguous {
@@ -335,9 +332,9 @@ mod tests {
             ),
             (
                 json!({"provider": "aws", "objectStorage": {"bucket": "my backups"}}),
-                "bucket \"my backups\" cannot exist; a bucket's name is at most 255 letters, digits",
+                "bucket \"my backups\" is not a valid name: it must be at most 255 letters, digits",
             ),
-            (json!({"provider": "aws", "objectStorage": {"bucket": ".."}}), "bucket \"..\" cannot exist"),
+            (json!({"provider": "aws", "objectStorage": {"bucket": ".."}}), "bucket \"..\" is not a valid name"),
             (
                 json!({"provider": "aws", "objectStorage": {"bucket": "arn:aws:s3::1:accesspoint/x.mrap"}}),
                 "multi-region access point",
@@ -374,9 +371,12 @@ mod tests {
             ("nothing".to_owned(), "caCert: no CERTIFICATE block found"),
             (
                 format!("{CERTIFICATE}-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
-                "caCert holds a private key",
+                "caCert contains a private key",
             ),
-            ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(), "holds no X.509 certificate"),
+            (
+                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
+                "contains no X.509 certificate",
+            ),
         ] {
             let error = ca(&pem).inline_ca().expect_err(expected).to_string();
             assert!(error.contains(expected), "{error}");
@@ -415,7 +415,7 @@ mod tests {
             (
                 vec![named("a"), named("b")],
                 None,
-                "no BackupStorageLocation is the default one: a, b; set spec.storageLocation",
+                "no BackupStorageLocation is the default: a, b; set spec.storageLocation",
                 Reason::LocationAmbiguous,
             ),
             (
@@ -430,7 +430,7 @@ mod tests {
                 "BackupStorageLocation \"ro\" is ReadOnly; set spec.storageLocation to one of: rw",
                 Reason::LocationReadOnly,
             ),
-            (vec![read_only], None, "a bundle needs a ReadWrite one, and there is none", Reason::LocationReadOnly),
+            (vec![read_only], None, "a bundle needs a ReadWrite location, and there is none", Reason::LocationReadOnly),
         ] {
             let error = choose(&locations, asked, None).expect_err(expected);
             assert_eq!(error.reason(), reason);

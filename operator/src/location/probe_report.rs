@@ -202,10 +202,10 @@ impl ProbeReport {
             None => "the store is AWS".to_owned(),
         };
         if config.endpoint.as_ref().is_some_and(super::Endpoint::is_plain_http) {
-            text.push_str("; plain http: whoever is on the way can read what is sent");
+            text.push_str("; plain http: anyone on the network path can read the traffic");
         }
         if config.skip_tls_verify {
-            text.push_str("; insecureSkipTLSVerify: nobody's identity is proven");
+            text.push_str("; insecureSkipTLSVerify: the store's identity is not verified");
         }
         self.ok(ProbeStep::Configuration, text);
     }
@@ -221,17 +221,17 @@ impl ProbeReport {
                 Some(days) => self.say(
                     ProbeStep::Tls,
                     State::Ok,
-                    format!("verified, for {days} more days{ends}"),
+                    format!("verified, and expires in {days} days{ends}"),
                     Some("renew the store's certificate"),
                 ),
                 None => self.ok(ProbeStep::Tls, format!("verified{ends}")),
             },
-            Ok(false) => self.ok(ProbeStep::Tls, format!("not verified, as insecureSkipTLSVerify asks{ends}")),
+            Ok(false) => self.ok(ProbeStep::Tls, format!("not verified, because insecureSkipTLSVerify is set{ends}")),
             Err(why) => {
                 let remedy = if why.contains("expired") || why.contains("not valid yet") {
-                    "renew the store's certificate, and look at the clocks"
+                    "renew the store's certificate, and check the clocks"
                 } else if why.contains("another host name") {
-                    "set s3Url to a name that the certificate is for"
+                    "set s3Url to a host name that the certificate contains"
                 } else {
                     "set objectStorage.caCert (or caCertRef) to the authority that signed the store's certificate"
                 };
@@ -243,15 +243,15 @@ impl ProbeReport {
 
     /// Records by how many seconds the store's clock is ahead of ours; `None` if the store does not tell.
     pub fn clock(&mut self, ahead: Option<i64>) {
-        const REMEDY: &str = "let NTP set the clocks of the store and of the operator's node";
+        const REMEDY: &str = "synchronize the clocks of the store and of the operator's node, for example with NTP";
         self.clock_ahead_seconds = ahead;
         match ahead {
-            None => self.ok(ProbeStep::Clock, "the store does not tell the time"),
+            None => self.ok(ProbeStep::Clock, "the store's response contains no time"),
             Some(ahead) if ahead.abs() > TOO_FAR => {
-                self.failed(ProbeStep::Clock, format!("{}; stores refuse that", words(ahead)), Some(REMEDY));
+                self.failed(ProbeStep::Clock, format!("{}; stores refuse such requests", words(ahead)), Some(REMEDY));
             }
             Some(ahead) if ahead.abs() > WORTH_TELLING => {
-                let text = format!("{}; from 15 min on stores refuse requests", words(ahead));
+                let text = format!("{}; stores refuse requests from 15 min on", words(ahead));
                 self.say(ProbeStep::Clock, State::Ok, text, Some(REMEDY));
             }
             Some(_) => self.ok(ProbeStep::Clock, "the clocks agree"),
@@ -262,21 +262,21 @@ impl ProbeReport {
     pub fn refused(&mut self, error: &StoreError) {
         let failed = error.step().unwrap_or(ProbeStep::Answer);
         if failed > ProbeStep::Answer {
-            self.ok(ProbeStep::Answer, "it answers as a store does");
+            self.ok(ProbeStep::Answer, "the endpoint answers as an object store does");
         }
         for (step, text) in [
             (ProbeStep::Clock, "the clocks agree"),
             (ProbeStep::Identity, "the store accepts the credential"),
-            (ProbeStep::Bucket, "the bucket is there"),
+            (ProbeStep::Bucket, "the bucket exists"),
         ] {
             if failed > step {
                 self.ok(step, text);
             }
         }
         let remedy = match failed {
-            ProbeStep::Identity => Some("put the right keys into the Secret that the location names"),
-            ProbeStep::Bucket => Some("mend the location's bucket, region or s3Url"),
-            ProbeStep::Permission => Some("allow it in the policy of the credential's user or role"),
+            ProbeStep::Identity => Some("put the correct keys into the Secret that the location names"),
+            ProbeStep::Bucket => Some("correct the location's bucket, region or s3Url"),
+            ProbeStep::Permission => Some("allow this action in the policy of the credential's user or role"),
             _ => None,
         };
         self.failed(failed, error.message(), remedy);
@@ -291,15 +291,16 @@ impl ProbeReport {
             .collect();
         let foreign: Vec<&str> = folders.iter().filter(|f| !f.valid).take(3).map(|f| f.name.as_str()).collect();
         if foreign.is_empty() {
-            self.ok(ProbeStep::Layout, "Velero lets stand all that lies below the prefix");
+            self.ok(ProbeStep::Layout, "Velero accepts all folders below the prefix");
         } else {
             let count = folders.iter().filter(|folder| !folder.valid).count();
             let some = foreign.iter().map(|name| shown(name)).collect::<Vec<_>>().join(", ");
             let text = format!(
-                "Velero marks the location Unavailable, for it lets only {} stand below the prefix; {count} other: {some}",
+                "Velero marks the location Unavailable, because it accepts only the folders {} below the prefix; \
+                 {count} other: {some}",
                 VALID_FOLDERS.join(", ")
             );
-            let remedy = "move what lies there elsewhere, or give the location a prefix of its own";
+            let remedy = "move the other folders elsewhere, or give the location a prefix of its own";
             self.failed(ProbeStep::Layout, text, Some(remedy));
         }
         self.folders = Some(folders);
@@ -392,7 +393,7 @@ mod tests {
             (Some(20), State::Ok, "the clocks agree"),
             (Some(-400), State::Ok, "7 min behind"),
             (Some(1200), State::Failed, "20 min ahead of the operator's"),
-            (None, State::Ok, "does not tell"),
+            (None, State::Ok, "contains no time"),
         ] {
             let mut report = report();
             report.clock(ahead);

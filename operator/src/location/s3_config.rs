@@ -156,7 +156,7 @@ fn unknown(key: &str) -> String {
         Some((distance, known)) if distance <= 2 => {
             format!("config key {} is unknown (did you mean {known}?)", shown(key))
         }
-        _ => format!("config key {} is unknown; known are {}", shown(key), KEYS.join(", ")),
+        _ => format!("config key {} is unknown; known keys: {}", shown(key), KEYS.join(", ")),
     }
 }
 
@@ -304,7 +304,7 @@ mod tests {
                 json!({"s3url": "http://x"}),
                 "BackupStorageLocation \"offsite\": config key \"s3url\" is unknown (did you mean s3Url?)",
             ),
-            (json!({"foo": "x"}), "config key \"foo\" is unknown; known are region, s3Url"),
+            (json!({"foo": "x"}), "config key \"foo\" is unknown; known keys: region, s3Url"),
             (json!({"s3ForcePathStyle": "yes"}), "config key s3ForcePathStyle is \"yes\"; it must be true or false"),
             (json!({"s3Url": "minio:9000"}), "config key s3Url is \"minio:9000\"; it must be http(s)://host[:port]"),
             (json!({"publicUrl": "ftp://x"}), "config key publicUrl is \"ftp://x\"; it must be http(s)://host[:port]"),

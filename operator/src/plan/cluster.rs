@@ -40,7 +40,7 @@ impl Planner<'_> {
         let storage = |plural: &str, kind: &str| ApiKind::cluster("storage.k8s.io", "v1", plural, kind);
         for kind in [ApiKind::cluster("", "v1", "nodes", "Node"), storage("csinodes", "CSINode")] {
             match snapshot.target.object {
-                Some(_) => self.some("nodes on which this happens", kind, &snapshot.namespaces.nodes),
+                Some(_) => self.some("nodes of the target", kind, &snapshot.namespaces.nodes),
                 None => self.cluster_list(kind, Want::AtMost(NODES)),
             }
         }
@@ -75,7 +75,7 @@ impl Planner<'_> {
         for (path, file) in [("/api", "aggregated-discovery-api.yaml"), ("/apis", "aggregated-discovery-apis.yaml")] {
             self.add(
                 Priority::P5,
-                format!("what the API server serves below {path}"),
+                format!("discovery of the API server below {path}"),
                 BundlePath::new([file]),
                 ItemSource::Discovery { path },
             );

@@ -168,7 +168,7 @@ impl Planner<'_> {
                     format!("kinds of {group} in {namespace}"),
                     format!("namespaces/{namespace}/{group}"),
                     MissingCode::NotLooked,
-                    format!("the API server did not tell which kinds {group} has"),
+                    format!("the API server did not return the kinds of {group}"),
                     "",
                 );
             }

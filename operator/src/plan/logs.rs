@@ -84,10 +84,9 @@ impl Planner<'_> {
         let what = format!("log of the node-agent that was on {node} before {}/{}", pod.namespace, pod.name);
         // Not a path of the pod's own logs: those are in the bundle.
         let path = format!("namespaces/{}/pods/{}/predecessor", pod.namespace, pod.name);
-        let why = format!(
-            "the pod was created at {created}, after the end of the target at {end}; its predecessor's log is lost"
-        );
-        let cure = "ask the cluster's log store for the log of that time, if there is one";
+        let why =
+            format!("the pod was created at {created}, after the target ended at {end}; its predecessor's log is lost");
+        let cure = "if the cluster has a log store, look there for the log of that time";
         self.note(what, path, MissingCode::Gone, why, cure);
     }
 

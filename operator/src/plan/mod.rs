@@ -46,19 +46,19 @@ pub fn plan(spec: &DebugBundleSpec, snapshot: &Snapshot, now: Timestamp) -> Plan
     planner.logs(&spec.logs);
     for Cut { plural, namespace, told } in &snapshot.gaps.cut {
         if namespace.is_empty() {
-            let why = "there are more of the cluster than are taken for this".to_owned();
-            let cure = format!("kubectl get {plural} -o yaml has the others");
+            let why = "the cluster has more of them than a bundle collects".to_owned();
+            let cure = format!("kubectl get {plural} -o yaml shows the others");
             planner.note(format!("{plural}: {told}"), plural.clone(), MissingCode::NotLooked, why, &cure);
             continue;
         }
         let listed = *namespace == snapshot.installation.namespace
             || snapshot.namespaces.candidates.iter().any(|touched| touched.whole && touched.namespace == *namespace);
         let (rest, cure) = if listed {
-            ("as objects all are in the bundle", "")
+            ("all of these objects are in the bundle", "")
         } else {
             ("the others are not in the bundle", "name the namespace in spec.namespaces")
         };
-        let why = format!("there are more than are followed to pods, claims, nodes and logs; {rest}");
+        let why = format!("there are more than the operator follows to pods, claims, nodes and logs; {rest}");
         let (what, path) = (format!("{plural} in {namespace}: {told}"), format!("{plural}/{namespace}"));
         planner.note(what, path, MissingCode::NotLooked, why, cure);
     }
@@ -88,7 +88,7 @@ fn bounded(items: &mut Vec<Item>, most: usize) -> Option<Missing> {
         code: MissingCode::TooLarge,
         severity: MissingSeverity::Error,
         why: format!(
-            "a bundle has at most {MOST_ENTRIES} files; those that have the least to do with the target were left out"
+            "a bundle has at most {MOST_ENTRIES} files; those that are least related to the target were left out"
         ),
         need: None,
         rule: None,
@@ -122,7 +122,7 @@ impl Planner<'_> {
     /// Adds an item; every item with a kind enters the plan here.
     fn add(&mut self, priority: Priority, what: impl Into<String>, path: BundlePath, source: ItemSource) {
         if source.kind().is_some_and(credentials::holds) {
-            let why = "kinds that hold credentials are never asked for".to_owned();
+            let why = "kinds that contain credentials are never requested".to_owned();
             return self.note(what.into(), path.as_str().to_owned(), MissingCode::NotLooked, why, "");
         }
         self.items.push(Item { what: what.into(), path, source, priority, node: None });

@@ -22,14 +22,14 @@ impl Planner<'_> {
             match looked {
                 Looked::Yes => {}
                 Looked::NotAllowed => {
-                    let text = format!("{why} leads there, and it is not in the operator's allow-list");
+                    let text = format!("found in: {why}; the namespace is not on the operator's allow-list");
                     let cure = "add the namespace to the operator's allowed namespaces";
                     let path = format!("namespaces/{namespace}");
                     self.note(format!("namespace {namespace}"), path, MissingCode::NotAllowed, text, cure);
                     continue;
                 }
                 Looked::TooMany => {
-                    let text = format!("{why} leads there, and 32 namespaces are looked into");
+                    let text = format!("found in: {why}; at most 32 namespaces are collected");
                     let cure = "name it in spec.namespaces";
                     let path = format!("namespaces/{namespace}");
                     self.note(format!("namespace {namespace}"), path, MissingCode::NotLooked, text, cure);
@@ -49,14 +49,14 @@ impl Planner<'_> {
         }
         let beyond = snapshot.namespaces.volumes.pods_beyond;
         if beyond > 0 {
-            let text = format!("the target leads to {beyond} more pods than are listed");
+            let text = format!("the target leads to {beyond} more pods than this manifest lists");
             let cure = "name their namespaces in spec.namespaces";
             self.note("further pods".to_owned(), FURTHER_PODS.to_owned(), MissingCode::NotLooked, text, cure);
         }
         let further = snapshot.namespaces.omitted.count();
         if further > 0 {
-            let text = format!("the target leads to {further} more than are looked into or listed here");
-            let cure = "name those of interest in spec.namespaces";
+            let text = format!("the target leads to {further} more namespaces than are collected or listed here");
+            let cure = "name the namespaces that you need in spec.namespaces";
             self.note("further namespaces".to_owned(), "namespaces".to_owned(), MissingCode::NotLooked, text, cure);
         }
         self.unnamed();
@@ -71,11 +71,13 @@ impl Planner<'_> {
             return;
         }
         let looked_into = match unnamed {
-            Unnamed::NotLooked => "those that something else leads to",
-            Unnamed::Restored => "those in which it made a pod or claim, and those that something else leads to",
+            Unnamed::NotLooked => "namespaces that other objects or files lead to",
+            Unnamed::Restored => {
+                "namespaces in which the target created a pod or claim, or that other objects or files lead to"
+            }
         };
         let text = format!(
-            "spec of {} {} takes all namespaces or goes by a pattern; looked into are only {looked_into}",
+            "the spec of {} {} covers all namespaces or a pattern; the bundle contains only {looked_into}",
             target.kind, target.name
         );
         let what = "namespaces that the target's spec does not name".to_owned();

@@ -26,10 +26,13 @@ impl Planner<'_> {
                 let folder = layout::target_folder(TargetKind::Backup, name);
                 // The Restore's files lie beside its Backup's.
                 let (where_from, cure) = match snapshot.target.data.iter().find_map(|object| object.location.as_ref()) {
-                    Some(location) => (format!("; by its data it was in BackupStorageLocation {location}"), ""),
+                    Some(location) => {
+                        (format!("; according to its data it was in BackupStorageLocation {location}"), "")
+                    }
                     None if snapshot.installation.locations.len() > 1 => (
-                        ", so that nobody knows in which location it and the Restore have their files".to_owned(),
-                        "if they are not in the one that the bundle goes to, name theirs in spec.storageLocation",
+                        ", so the location of its files and of the Restore's files is unknown".to_owned(),
+                        "if the bundle's location does not contain these files, set spec.storageLocation to the \
+                         location that does",
                     ),
                     None => (String::new(), ""),
                 };

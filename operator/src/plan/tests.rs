@@ -383,7 +383,7 @@ fn namespaces_that_a_spec_means_and_does_not_name_are_told_unless_somebody_named
         looked: Looked::Yes,
     };
     assert_eq!(told(&snapshot), None);
-    for (unnamed, why) in [(Unnamed::NotLooked, "only those that something"), (Unnamed::Restored, "a pod or claim")] {
+    for (unnamed, why) in [(Unnamed::NotLooked, "only namespaces that other"), (Unnamed::Restored, "a pod or claim")] {
         snapshot.namespaces.unnamed = Some(unnamed);
         snapshot.namespaces.candidates = vec![one("shop", false)];
         let (severity, said, cure) = told(&snapshot).expect("it is said");
@@ -415,7 +415,7 @@ fn what_is_followed_in_part_is_said() {
     let at_home = told("podvolumebackups/keep");
     assert_eq!((at_home.code, at_home.severity), (MissingCode::NotLooked, MissingSeverity::Note));
     assert_eq!(at_home.what, "podvolumebackups in keep: the first 1000 of them are followed");
-    assert!(at_home.why.ends_with("as objects all are in the bundle"), "{}", at_home.why);
+    assert!(at_home.why.ends_with("all of these objects are in the bundle"), "{}", at_home.why);
     let beyond = told("persistentvolumeclaims/shop");
     assert!(beyond.why.ends_with("not in the bundle") && beyond.cure.contains("spec.namespaces"), "{beyond:?}");
     let of_the_cluster = told("nodes");

@@ -57,10 +57,12 @@ impl Planner<'_> {
         let mover = |pod: &&Pod| pod.name.starts_with("datamgr-for-vsphere-plugin");
         if let Some(pod) = self.snapshot.installation.pods.iter().find(mover) {
             // The plugin's docs/troubleshooting.md names this path.
-            let cure =
-                format!("kubectl cp {namespace}/{}:/tmp/vmware-root vddk, and so for each of these pods", pod.name);
+            let cure = format!(
+                "kubectl cp {namespace}/{}:/tmp/vmware-root vddk, and the same for each of these pods",
+                pod.name
+            );
             let why =
-                "VDDK writes them inside the containers of datamgr-for-vsphere-plugin, and a bundle runs nothing there";
+                "VDDK writes them inside the containers of datamgr-for-vsphere-plugin, where the operator runs nothing";
             let path = format!("namespaces/{namespace}/pods");
             self.note("log files of VDDK".to_owned(), path, MissingCode::NotLooked, why.to_owned(), &cure);
         }

@@ -179,7 +179,7 @@ impl Catcher {
     pub(super) fn log_refused(&self, error: &ClusterError) {
         if !self.log_refusal_told.swap(true, Ordering::Relaxed) {
             let cure = "grant get of pods/log in Velero's namespace (rule R6)";
-            tracing::warn!(%error, cure, "Logs of data movers' pods are not read: they are not in bundles");
+            tracing::warn!(%error, cure, "Logs of data movers' pods cannot be read, so bundles do not contain them");
         }
     }
 
@@ -200,7 +200,7 @@ impl Catcher {
             tracing::debug!(%error, "Watch of data movers' pods was interrupted");
         } else if !self.refusal_told.swap(true, Ordering::Relaxed) {
             let cure = "grant get, list and watch of pods in Velero's namespace (rule R5)";
-            tracing::warn!(%error, cure, "Data movers' pods are not watched: what they leave behind is not in bundles");
+            tracing::warn!(%error, cure, "Data movers' pods cannot be watched, so bundles lack their last logs and Events");
         }
     }
 }

@@ -147,7 +147,7 @@ fn barred(facts: &Facts<'_>, out: &mut String) {
     if cures.is_empty() {
         return;
     }
-    out.push_str("<h2>Not allowed to look</h2>\n");
+    out.push_str("<h2>Not collected: permission or limit</h2>\n");
     let row = |(cure, items): &(&str, usize)| format!("<td>{items} items</td><td>{}</td>", safe(cure, 300));
     table(out, cures.iter().take(ROWS).map(row));
 }
@@ -177,7 +177,7 @@ fn timeline(facts: &Facts<'_>, room: usize, out: &mut String) {
     if rows.len() < facts.timeline.len() {
         let _ = writeln!(
             out,
-            "<p>The newest {} of {} moments; analysis/timeline.jsonl has all.</p>",
+            "<p>The newest {} of {} events; analysis/timeline.jsonl contains all.</p>",
             rows.len(),
             facts.timeline.len()
         );

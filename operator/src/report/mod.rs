@@ -66,7 +66,7 @@ fn headline(facts: &Facts<'_>) -> String {
         || facts.missing.iter().any(|missing| missing.path.ends_with("/results.json"));
     match facts.phase {
         None | Some("Completed") => "No failure was found.".to_owned(),
-        Some("") => format!("{subject} was not yet taken up by Velero."),
+        Some("") => format!("Velero has not started {subject} yet."),
         Some(phase @ ("Failed" | "PartiallyFailed")) if unreadable => {
             format!("{subject} is {phase}; Velero's results are missing or damaged.")
         }
@@ -84,4 +84,4 @@ fn shown_phase(phase: &str) -> &str {
 
 /// The last line of both.
 const BEST_EFFORT: &str =
-    "Secrets were removed as well as the rules know them; treat the bundle as sensitive all the same.";
+    "Secrets that the rules recognize were removed. Redaction is best effort: treat the bundle as confidential.";

@@ -84,7 +84,7 @@ fn findings(diagnosis: &Diagnosis, out: &mut String) {
             };
         }
         if !finding.remedy.is_empty() {
-            let _ = writeln!(out, "  * to do: {}", finding.remedy);
+            let _ = writeln!(out, "  * what to do: {}", finding.remedy);
         }
         if let Some(link) = &finding.link {
             let _ = writeln!(out, "  * more: <{link}>");
@@ -107,12 +107,12 @@ fn missing(missing: &[Missing], out: &mut String) {
     }
     let cures = not_looked(missing);
     if !cures.is_empty() {
-        out.push_str("## Not allowed to look\n\n");
+        out.push_str("## Not collected: permission or limit\n\n");
         for (cure, items) in cures.iter().take(CURES) {
-            let _ = writeln!(out, "* {items} of the items in manifest.json; cure: {}", code(cure));
+            let _ = writeln!(out, "* {items} items; cure: {}", code(cure));
         }
         if cures.len() > CURES {
-            let _ = writeln!(out, "* and {} more cures; manifest.json has a line for each item", cures.len() - CURES);
+            let _ = writeln!(out, "* and {} more cures; manifest.json lists each item", cures.len() - CURES);
         }
         out.push('\n');
     }
@@ -120,7 +120,8 @@ fn missing(missing: &[Missing], out: &mut String) {
     if notes > 0 {
         let _ = writeln!(
             out,
-            "{notes} further items are not there by nature (no previous container, never written, …); manifest.json has a line for each.\n"
+            "{notes} further items do not exist, which is normal (no previous container, never written, …); \
+             manifest.json lists each.\n"
         );
     }
 }
@@ -129,7 +130,7 @@ fn trimmed(trimmed: &[Trimmed], out: &mut String) {
     if trimmed.is_empty() {
         return;
     }
-    out.push_str("## Left out to keep within the bundle's size\n\n");
+    out.push_str("## Left out to stay within the bundle's size limit\n\n");
     for item in trimmed.iter().take(TRIMMED) {
         let left = match item.kept_bytes {
             0 => "left out".to_owned(),
@@ -138,7 +139,7 @@ fn trimmed(trimmed: &[Trimmed], out: &mut String) {
         let _ = writeln!(out, "* {} ({}): {left}", code(&item.path), item.rule);
     }
     if trimmed.len() > TRIMMED {
-        let _ = writeln!(out, "* and {} more; manifest.json has a line for each", trimmed.len() - TRIMMED);
+        let _ = writeln!(out, "* and {} more; manifest.json lists each", trimmed.len() - TRIMMED);
     }
     out.push('\n');
 }
@@ -229,13 +230,16 @@ mod tests {
             look_at: &[],
         };
         let text = summary(&facts);
-        let told = format!("## Not allowed to look\n\n* 2 of the items in manifest.json; cure: `{bind}`\n* 1 of");
+        let told = format!("## Not collected: permission or limit\n\n* 2 items; cure: `{bind}`\n* 1 items");
         assert!(text.contains(&told), "{text}");
         assert_eq!(text.matches("cure: `give R5`").count(), 1, "errors have their own place: {text}");
-        assert!(text.contains("\n2 further items are not there by nature"), "{text}");
+        assert!(text.contains("\n2 further items do not exist, which is normal"), "{text}");
         let page = crate::report::html(&facts);
         assert_eq!(page.matches(bind).count(), 1, "{page}");
-        assert!(page.contains("<h2>Not allowed to look</h2>") && page.contains("name &lt;b&gt; in"), "{page}");
+        assert!(
+            page.contains("<h2>Not collected: permission or limit</h2>") && page.contains("name &lt;b&gt; in"),
+            "{page}"
+        );
     }
 
     #[test]
@@ -267,7 +271,7 @@ mod tests {
         assert_eq!(first(None, vec![]), "No failure was found.");
         assert_eq!(first(Some("Completed"), vec![]), "No failure was found.");
         assert_eq!(first(Some("InProgress"), vec![]), "Restore r1 is InProgress.");
-        assert_eq!(first(Some(""), vec![]), "Restore r1 was not yet taken up by Velero.");
+        assert_eq!(first(Some(""), vec![]), "Velero has not started Restore r1 yet.");
         let words = "Restore r1 is PartiallyFailed; Velero's results name no error.";
         assert_eq!(first(Some("PartiallyFailed"), vec![]), words);
         let unread = diagnose::Finding {

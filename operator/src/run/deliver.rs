@@ -105,7 +105,7 @@ impl Engine {
         let way = Way { subject, packed, recorded: Mutex::new(recorded), journal, tracker, deadline, backoff };
         let mut first = true;
         loop {
-            tracker.stage(Stage::Upload, "sending the bundle");
+            tracker.stage(Stage::Upload, "uploading the bundle");
             let one_try = self.try_once(&way, first);
             let result = tokio::select! {
                 result = while_it_moves(one_try, deadline, GRACE, || tracker.sent_bytes()) => result,
@@ -122,14 +122,14 @@ impl Engine {
             };
             first = false;
             if deadline <= Instant::now() {
-                let message = format!("the bundle could not be sent in the time given: {message}");
+                let message = format!("the bundle could not be uploaded in time: {message}");
                 return Err(Fault::terminal(reason, message));
             }
             tracing::warn!(reason = reason.as_str(), why = message, "Upload will be tried again");
             let mut failure = way.backoff.failed(reason, message);
             loop {
                 let (why, most) = (&failure.message, LONGEST_PAUSE.as_secs());
-                tracker.message(&format!("sending failed ({why}); the location is tried again within {most} s"));
+                tracker.message(&format!("the upload failed ({why}); the operator retries within {most} s"));
                 journal.retrying(failure.reason, why).await?;
                 let newer = tokio::select! {
                     newer = way.backoff.wait(&failure, deadline) => newer,
@@ -163,7 +163,7 @@ impl Engine {
         let Some(_place) = self.sending.place(first, until).await else {
             return Err(Fault::Transient {
                 reason: Reason::StoreUnreachable,
-                message: format!("{AT_ONCE} other bundles were being sent all the time"),
+                message: format!("{AT_ONCE} other bundles used all upload slots"),
             });
         };
         let send = async {

@@ -181,7 +181,7 @@ fn survey_of(
             return Err(unread("the BackupStorageLocations", lost));
         }
         // An earlier step reports that there is no Velero at all.
-        let message = "the API server serves no BackupStorageLocations (velero.io/v1), so there is no place for a bundle: \
+        let message = "the API server serves no BackupStorageLocations (velero.io/v1), so the bundle cannot be stored: \
                        apply the CustomResourceDefinitions of the installed Velero, velero install --crds-only";
         return Err(Fault::terminal(Reason::LocationNotFound, message));
     }

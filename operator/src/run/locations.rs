@@ -68,7 +68,7 @@ impl Engine {
                 return report.failed(
                     ProbeStep::Configuration,
                     error.to_string(),
-                    Some("mend spec.config of the location"),
+                    Some("correct spec.config of the location"),
                 );
             }
         };

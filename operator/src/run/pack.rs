@@ -119,7 +119,7 @@ impl Engine {
         tracker.stage(Stage::Inventory, "compiling redaction.rules");
         let rules = self.rules.compiled(&subject.spec.redaction.rules, deadline).await?.for_time(run.time_for_rules);
         let soon = deadline.min(Instant::now() + INVENTORY);
-        tracker.stage(Stage::Inventory, "finding out what there is");
+        tracker.stage(Stage::Inventory, "finding what to collect");
         let cluster = Cluster::new(self.client.clone()).sharing(Arc::clone(&self.answers), run.since);
         let spec = &subject.spec;
         let located = discovery::locate(
@@ -285,8 +285,8 @@ fn fast_enough(redactor: &Redactor, time: Duration) -> Result<(), Fault> {
         return Ok(());
     }
     let message = format!(
-        "redaction.rules: searching the rules took {} s, half of spec.timeout; simplify them, above all where `.*` or a \
-         repetition begins a rule, or raise spec.timeout",
+        "redaction.rules: matching the rules took {} s, half of spec.timeout; simplify the rules, above all those \
+         that begin with `.*` or a repetition, or raise spec.timeout",
         time.as_secs()
     );
     Err(Fault::terminal(Reason::InvalidSpec, message))

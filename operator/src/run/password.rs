@@ -52,7 +52,8 @@ impl RepositoryPassword {
     /// The line of `missing[]`, if it may not be read. A note: the bundle lacks nothing that belongs in it.
     pub(super) fn missing(&self, velero: &str, borders: &ReadScope) -> Option<Missing> {
         let why = self.refused.as_ref()?;
-        let what = format!("Velero's repository password (Secret {SECRET}), so that it is not masked by its value");
+        let what =
+            format!("Velero's repository password (Secret {SECRET}), which is therefore not masked by its value");
         let told = borders.forbidden(&what, "", why, access::need("get", &kind(), "", Some(velero)));
         let cure = format!("{}, with {SECRET} among its resourceNames", told.cure);
         Some(Missing { severity: MissingSeverity::Note, cure, ..told })
@@ -61,7 +62,7 @@ impl RepositoryPassword {
     /// Adds a warning, where a person who passes the bundle on looks first.
     pub(super) fn warn(&self, velero: &str, diagnosis: &mut Diagnosis) {
         if let Some(why) = &self.refused {
-            let title = "Velero's repository password may not be read, so that it is not masked by its value";
+            let title = "Velero's repository password could not be read, so the bundle may contain it";
             diagnosis.warn(PASSWORD_NOT_MASKED, title, &format!("Secret/{velero}/{SECRET}"), why);
         }
     }
@@ -78,7 +79,7 @@ impl Engine {
         match tokio::time::timeout(PATIENCE, api.get_opt(SECRET)).await {
             Ok(Ok(found)) => Ok(RepositoryPassword { known: found.and_then(value), refused: None }),
             Ok(Err(error @ kube::Error::Api(_))) if is_forbidden(&error) => {
-                tracing::warn!(name = SECRET, "May not be read, so that its value is not masked where it occurs");
+                tracing::warn!(name = SECRET, "This Secret may not be read, so its value is not masked");
                 Ok(RepositoryPassword { known: None, refused: Some(api_sentence(&error)) })
             }
             Ok(Err(error)) => Err(Fault::api(error)),

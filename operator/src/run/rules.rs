@@ -52,10 +52,9 @@ fn within(rules: &[String], mut room: OwnedSemaphorePermit) -> Result<UserRules,
 fn full() -> Fault {
     Fault::Transient {
         reason: Reason::Queued,
-        message:
-            "compiled redaction.rules of other bundles took all the memory there is for them; fewer rules, or shorter \
-                  ones, need less"
-                .to_owned(),
+        message: "the compiled redaction.rules of other bundles use all the memory for rules; fewer or shorter rules \
+             need less"
+            .to_owned(),
     }
 }
 

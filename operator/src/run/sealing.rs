@@ -90,8 +90,7 @@ impl Sealing {
                 }
                 Ok(Err(hits)) => telling.withhold(&hits, draft, &ours, &self.spool)?,
                 Err(error) => {
-                    let message =
-                        format!("the self-check could not be made, so that nothing is sent: {}", chain(&error));
+                    let message = format!("the self-check could not run, so nothing is sent: {}", chain(&error));
                     return Err(Fault::terminal(Reason::RedactionSelfCheck, message));
                 }
             }

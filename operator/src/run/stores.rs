@@ -59,7 +59,7 @@ impl Engine {
         let of_target = survey.of_target.clone().filter(|name| survey.named(name).is_some());
         let source = of_target.map_or_else(|| chosen.clone(), Ok);
         let mut known = Vec::new();
-        let mut files = Err(StoreFailure::Unreachable { why: "it was not asked".to_owned() });
+        let mut files = Err(StoreFailure::Unreachable { why: "the store was not contacted".to_owned() });
         let is = |which: &Result<String, Fault>, location: &Location| which.as_ref().is_ok_and(|n| *n == location.name);
         for location in survey.all.iter().filter(|location| is(&chosen, location) || is(&source, location)) {
             let opened = in_time(Box::pin(self.open(subject, location, survey.server.as_ref()))).await;
@@ -131,6 +131,6 @@ fn failure(fault: &Fault) -> StoreFailure {
     let why = fault.to_string();
     match fault.reason() {
         Reason::StoreUnreachable => StoreFailure::Unreachable { why },
-        _ => StoreFailure::Denied { why, cure: "make the BackupStorageLocation usable".to_owned() },
+        _ => StoreFailure::Denied { why, cure: "correct the BackupStorageLocation or its credential".to_owned() },
     }
 }

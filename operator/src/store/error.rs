@@ -97,10 +97,10 @@ pub enum StoreError {
     #[error("the store failed: {0}")]
     Unavailable(Answer),
     /// The store has no room.
-    #[error("the store has no room for the bundle: {0}")]
+    #[error("the store has no space for the bundle: {0}")]
     Full(Answer),
     /// The clocks differ by more than the store accepts.
-    #[error("the store refuses the time of the request: {answer}; {}", skew_hint(*ahead))]
+    #[error("the store refuses the request because of its time: {answer}; {}", skew_hint(*ahead))]
     Skewed {
         /// HTTP status and error code.
         answer: Answer,
@@ -117,10 +117,10 @@ pub enum StoreError {
     #[error("the store rejected the request: {0}")]
     Rejected(Answer),
     /// The object in the store differs from what was sent.
-    #[error("the object in the store is not what was sent: {0}")]
+    #[error("the object in the store differs from what was sent: {0}")]
     Corrupt(String),
     /// The upload's id could not be noted, so the upload was aborted before its first part.
-    #[error("the upload was given up before its first part: {0}")]
+    #[error("the upload was aborted before its first part: {0}")]
     NotNoted(String),
     /// The URL cannot be signed.
     #[error("no URL can be signed: {0}")]
@@ -248,16 +248,16 @@ pub(crate) fn clock_words(ahead: i64) -> String {
 
 fn skew_hint(ahead: Option<i64>) -> String {
     ahead.map_or_else(
-        || "the clocks of store and operator differ by more than the store takes".to_owned(),
-        |ahead| format!("{}; set the clocks right", clock_words(ahead)),
+        || "the clocks of store and operator differ by more than the store allows".to_owned(),
+        |ahead| format!("{}; correct the clocks", clock_words(ahead)),
     )
 }
 
 fn credential_hint(answer: &Answer) -> &'static str {
     match answer.code() {
-        "SignatureDoesNotMatch" => "the secret key is not the one of this key id",
+        "SignatureDoesNotMatch" => "the secret key does not belong to this key id",
         "InvalidAccessKeyId" | "InvalidClientTokenId" => "the store does not know the key id",
-        _ => "renew it in its Secret",
+        _ => "renew the credential in its Secret",
     }
 }
 
@@ -308,7 +308,7 @@ mod tests {
         let answer = Answer::new(403, Some("SignatureDoesNotMatch"));
         let told = StoreError::NotAccepted { answer }.told();
         assert!(
-            told.starts_with("credential: the store does not accept") && told.ends_with("of this key id"),
+            told.starts_with("credential: the store does not accept") && told.ends_with("to this key id"),
             "{told}"
         );
         let skewed = |ahead| StoreError::Skewed { answer: Answer::default(), ahead }.told();

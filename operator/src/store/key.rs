@@ -29,7 +29,7 @@ pub enum KeyError {
     #[error("metadata.uid must be 1 to 64 letters, digits and hyphens")]
     Uid,
     /// Too long.
-    #[error("the key would have {0} bytes; a store takes {MOST_BYTES}; shorten the location's prefix")]
+    #[error("the key would have {0} bytes; a store allows {MOST_BYTES}; shorten the location's prefix")]
     Long(usize),
 }
 

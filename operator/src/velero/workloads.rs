@@ -131,7 +131,7 @@ pub(crate) fn assign_roles(
 
 /// The report if data may go to more agents than [`CANDIDATES`].
 pub(crate) fn told_of_candidates() -> String {
-    format!("data that no node has taken up may go to any, and {CANDIDATES} of them are read for it")
+    format!("data that has no node yet may go to any node-agent; {CANDIDATES} node-agents are read")
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ async fn waiting_without_an_operator_says_so_and_ends_in_time() {
         let user = User::of(&context);
         let ran = user.line("create --restore regrow --name lonely --wait --wait-timeout 22s").await;
         assert_eq!(ran.code, 5, "{ran:?}");
-        assert!(ran.err.contains("no operator has looked at it yet"), "{ran:?}");
+        assert!(ran.err.contains("no operator has picked it up yet"), "{ran:?}");
         assert!(ran.err.contains("lonely is New after 22s"), "{ran:?}");
         let bundles = context.api::<DebugBundle>().list(&ListParams::default()).await.unwrap();
         assert_eq!(bundles.items.len(), 1);

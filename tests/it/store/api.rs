@@ -272,7 +272,7 @@ async fn refusals_say_what_to_mend() {
     let error = stranger.upload(&key(), &sealed.upload(), &UploadRecorder::default()).await.expect_err("denied");
     assert!(matches!(error, StoreError::NotAccepted { .. }), "{error}");
     let message = error.message();
-    assert!(message.contains("SignatureDoesNotMatch") && message.contains("the secret key is not the one"), "{error}");
+    assert!(message.contains("SignatureDoesNotMatch") && message.contains("the secret key does not belong"), "{error}");
     assert!(matches!(stranger.head(&key()).await, Err(StoreError::Denied { .. })));
 
     let mut nowhere = place.resolved(&json!({}));

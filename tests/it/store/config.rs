@@ -168,7 +168,10 @@ async fn a_config_that_cannot_be_honoured_is_refused_by_its_key() {
     with_namespace("config", |context| async move {
         for (config, expected) in [
             (json!({"s3url": "http://x"}), "config key \"s3url\" is unknown (did you mean s3Url?)"),
-            (json!({"accelerate": "true"}), "config key \"accelerate\" is unknown; known are region, s3Url, publicUrl"),
+            (
+                json!({"accelerate": "true"}),
+                "config key \"accelerate\" is unknown; known keys: region, s3Url, publicUrl",
+            ),
             (json!({"region": "us east"}), "config key region is \"us east\"; it must be a region's name"),
             (json!({"s3Url": "minio:9000"}), "config key s3Url is \"minio:9000\"; it must be http(s)://host[:port]"),
             (json!({"s3Url": "http://u:hunter2@x"}), "config key s3Url is \"http://***@x\""),

@@ -75,9 +75,9 @@ async fn sec_c2_c4_c8_d8_a_secret_that_is_named_is_the_credential_or_an_error_an
             ("gone", "cloud", json!({}), "Secret \"gone\" not found".to_owned()),
             ("keys", "none", json!({}), format!("Secret \"keys\" has no key \"none\" (keys: {names})")),
             ("keys", "binary", json!({}), "Secret \"keys\" key \"binary\" is not text".to_owned()),
-            ("keys", "empty", json!({}), "Secret keys/empty is no credentials file: it has no [profile] section".to_owned()),
-            ("keys", "json", json!({}), "Secret keys/json is no credentials file: it has no [profile] section".to_owned()),
-            ("keys", "huge", json!({}), "Secret keys/huge is no credentials file: it has more than 65536 bytes".to_owned()),
+            ("keys", "empty", json!({}), "Secret keys/empty is not a credentials file: it has no [profile] section".to_owned()),
+            ("keys", "json", json!({}), "Secret keys/json is not a credentials file: it has no [profile] section".to_owned()),
+            ("keys", "huge", json!({}), "Secret keys/huge is not a credentials file: it has more than 65536 bytes".to_owned()),
             ("keys", "half", json!({}), "profile \"default\" in Secret keys/half has no \"aws_secret_access_key\"".to_owned()),
             (
                 "keys",
@@ -305,7 +305,7 @@ async fn sec_c2_n6_the_pod_s_own_identity_serves_a_location_that_nobody_gave_a_s
         assert_eq!(identity.seen()[0].path, "/v1/credentials");
         assert_eq!(identity.seen()[0].header("authorization"), "projected-token");
         // The signing credential ends in an hour, and the URL with it.
-        assert!(end.message_of("DownloadReady").contains("when the credential that signed it ends"), "{end:?}");
+        assert!(end.message_of("DownloadReady").contains("when the credential that signed it expires"), "{end:?}");
 
         // A location with a Secret never gets that identity, even when the Secret is gone.
         let named = context.location("named", "named");

@@ -44,7 +44,10 @@ async fn a_bundle_is_collected_once_and_sent_when_the_store_is_back() {
         let (reason, message) = waits.condition("Uploaded");
         assert_eq!(reason, "StoreUnreachable");
         assert!(message.starts_with("answer: the store is unreachable: "), "{message}");
-        assert!(message.contains("; the sealed bundle waits and is sent again until 20"), "{message}");
+        assert!(
+            message.contains("; the operator keeps the sealed bundle and retries the upload until 20"),
+            "{message}"
+        );
         assert_eq!(waits.condition("Ready"), ("Uploading", message), "kubectl get -o wide tells it");
 
         proxy.down(false);
@@ -145,7 +148,7 @@ async fn an_object_that_is_not_what_was_sent_is_removed_and_said_to_be() {
         }));
         let proxy = bundle_behind_a_proxy(&context, "corrupt", |proxy| proxy.next(1, put, spoil)).await;
         let end = ended(&context, "corrupt").await;
-        let expected = "the object in the store is not what was sent: its first 4096 bytes differ";
+        let expected = "the object in the store differs from what was sent: its first 4096 bytes differ";
         assert_eq!(end.failure(), ("StoredObjectCorrupt", expected));
         assert_eq!(proxy.left(), 0);
         assert_eq!(context.bucket.keys("").await, [""; 0]);

@@ -112,14 +112,14 @@ async fn sec_n7_errors_of_a_store_are_told_by_what_mends_them() {
         (
             507,
             "XMinioStorageFull",
-            "the store has no room for the bundle: HTTP 507 XMinioStorageFull",
+            "the store has no space for the bundle: HTTP 507 XMinioStorageFull",
             Reason::StoreUnreachable,
             true,
         ),
         (
             403,
             "QuotaExceeded",
-            "the store has no room for the bundle: HTTP 403 QuotaExceeded",
+            "the store has no space for the bundle: HTTP 403 QuotaExceeded",
             Reason::StoreUnreachable,
             true,
         ),

@@ -51,7 +51,7 @@ const WRONG: [(&str, &str, &str, &str, &str); 10] = [
     ("port", "StoreUnreachable", "connection: ", "connection refused: 127.0.0.1:1", "connection"),
     ("untrusted", "StoreUnreachable", "TLS: ", "unknown authority; set caCert", "tls"),
     ("expired", "StoreUnreachable", "TLS: ", "certificate has expired", "tls"),
-    ("key", "CredentialInvalid", "credential: ", "SignatureDoesNotMatch; the secret key is not", "identity"),
+    ("key", "CredentialInvalid", "credential: ", "SignatureDoesNotMatch; the secret key does not", "identity"),
     ("key-id", "CredentialInvalid", "credential: ", "InvalidAccessKeyId; the store does not know", "identity"),
     ("secret", "CredentialInvalid", "credential: ", "Secret \"not-yet\" not found", "credential"),
     ("clock", "CredentialInvalid", "clock: ", "the store's clock is 20 min ahead of the operator's", "clock"),
@@ -111,7 +111,10 @@ async fn what_is_wrong_with_a_store_is_named_by_its_step_and_waited_for() {
             let (told, message) = waits.condition("Uploaded");
             assert_eq!(told, reason, "{name}: {message}");
             assert!(message.starts_with(start) && message.contains(part), "{name}: {message}");
-            assert!(message.contains("; the sealed bundle waits and is sent again until "), "{name}: {message}");
+            assert!(
+                message.contains("; the operator keeps the sealed bundle and retries the upload until "),
+                "{name}: {message}"
+            );
             assert!(!message.contains("said by the test") && !message.contains(&canary), "{name}: {message}");
             until(Duration::from_secs(30), "an Event tells it, too", || async {
                 let events = events(&context, name).await;
@@ -172,7 +175,7 @@ async fn a_location_whose_own_words_are_wrong_ends_a_bundle_before_it_is_collect
             ("misspelt", "config key \"s3url\" is unknown (did you mean s3Url?)"),
             ("metadata", "address 169.254.169.254 is not allowed for endpoints"),
             ("checksum", "config key checksumAlgorithm is \"MD5\"; allowed: "),
-            ("bucket", "bucket \"my backups\" cannot exist; "),
+            ("bucket", "bucket \"my backups\" is not a valid name: "),
             ("prefix", "the location's prefix must be a path without "),
             ("ca", "caCert: no CERTIFICATE block found"),
             ("foreign", "provider \"foo\" is not supported; supported: aws"),
@@ -241,7 +244,7 @@ async fn many_bundles_that_wait_for_one_location_cost_no_more_requests_than_one(
             // Progress is the last write of a failed try, some seconds after the condition.
             until(Duration::from_mins(2), &format!("{name} reports that it waits"), || async {
                 let progress = waiting(&context, name).await.status().progress.clone().unwrap_or_default();
-                let reported = progress.message.contains("is tried again within");
+                let reported = progress.message.contains("the operator retries within");
                 if reported { Ok(()) } else { Err(progress.message) }
             })
             .await;
@@ -376,11 +379,11 @@ async fn a_store_that_takes_connections_and_says_nothing_is_waited_for_until_the
         let (reason, message) = waits.condition("Uploaded");
         assert_eq!(reason, "StoreUnreachable", "{message}");
         assert!(message.starts_with("answer: ") && message.contains("no answer within 60 s"), "{message}");
-        assert!(message.contains("; the sealed bundle waits and is sent again until "), "{message}");
+        assert!(message.contains("; the operator keeps the sealed bundle and retries the upload until "), "{message}");
         let end = ended(&context, "b").await;
         let (reason, message) = end.failure();
         assert_eq!(reason, "StoreUnreachable");
-        assert!(message.starts_with("the bundle could not be sent in the time given: answer: "), "{message}");
+        assert!(message.starts_with("the bundle could not be uploaded in time: answer: "), "{message}");
         assert!(message.contains("no answer within 60 s"), "{message}");
         assert!(began.elapsed() >= Duration::from_mins(2), "not before its time is over");
         spool_is_empty(&operator).await;
@@ -471,7 +474,7 @@ async fn a_bundle_whose_time_passed_while_nobody_looked_is_tried_once_and_given_
         let end = ended(&context, "b").await;
         let (reason, message) = end.failure();
         assert_eq!(reason, "StoreUnreachable");
-        assert!(message.starts_with("the bundle could not be sent in the time given: answer: "), "{message}");
+        assert!(message.starts_with("the bundle could not be uploaded in time: answer: "), "{message}");
         spool_is_empty(&operator).await;
     })
     .await;
@@ -522,7 +525,7 @@ async fn a_deletion_ends_the_waiting() {
         until(Duration::from_secs(30), "progress tells it", || async {
             let seen = get(&context, "b").await.ok_or("it is gone")?;
             let message = status(&seen).progress.unwrap_or_default().message;
-            if message.starts_with("sending failed (credential: ") { Ok(()) } else { Err(message) }
+            if message.starts_with("the upload failed (credential: ") { Ok(()) } else { Err(message) }
         })
         .await;
         context.api::<DebugBundle>().delete("b", &DeleteParams::default()).await.expect("deleted");

@@ -65,7 +65,7 @@ async fn sec_n11_a_store_is_reached_through_the_proxy_of_the_environment_unless_
         let seen = proxy.seen();
         assert!(!seen.is_empty() && seen.iter().all(|asked| asked == "CONNECT s3.store.test:9443"), "{seen:?}");
         let told = steps(&unpacked(&context, &end).await);
-        assert!(told.contains(&format!("the proxy {} finds the address of {HOST}", proxy.address())), "{told}");
+        assert!(told.contains(&format!("the proxy {} resolves {HOST}", proxy.address())), "{told}");
         assert!(!told.contains("pass"), "{told}");
         context.api::<DebugBundle>().delete("by-tunnel", &DeleteParams::default()).await.expect("deleted");
         crate::support::bundles::until_gone(&context, "by-tunnel", crate::support::bundles::LIMIT).await;
@@ -77,7 +77,8 @@ async fn sec_n11_a_store_is_reached_through_the_proxy_of_the_environment_unless_
         let waits = waiting(&context, "refused").await;
         let (reason, message) = waits.condition("Uploaded");
         let expected = format!(
-            "connection: the store is unreachable: the proxy {} refused the way to s3.store.test:9443: HTTP status 407; it wants another user and password; ",
+            "connection: the store is unreachable: the proxy {} refused the connection to s3.store.test:9443: HTTP \
+             status 407; it requires another user and password; ",
             proxy.address()
         );
         assert!(reason == "StoreUnreachable" && message.starts_with(&expected), "{reason} {message}");
@@ -90,7 +91,10 @@ async fn sec_n11_a_store_is_reached_through_the_proxy_of_the_environment_unless_
         bundle(&context, "exempt").await;
         let waits = waiting(&context, "exempt").await;
         let (_, message) = waits.condition("Uploaded");
-        assert!(message.starts_with("DNS: the store is unreachable: DNS resolution failed: s3.store.test; "), "{message}");
+        assert!(
+            message.starts_with("DNS: the store is unreachable: DNS resolution failed: s3.store.test; "),
+            "{message}"
+        );
         assert_eq!(proxy.seen().len(), asked);
         drop(exempt);
     })

@@ -52,7 +52,7 @@ async fn sec_n9_only_what_the_location_says_decides_whom_to_trust() {
         let stranger = Certificate::of(&ours);
         let (own, own_other) = (Certificate::self_signed(&ours), Certificate::self_signed(&["s3.example.com"]));
         let host_name = "certificate is for another host name";
-        let renewed = "certificate signed by another authority of the same name as caCert's; renew caCert";
+        let renewed = "certificate signed by another authority with the same name as the one in caCert; renew caCert";
         let unknown = "certificate signed by unknown authority; set caCert";
         for (name, server, storage, config, expected) in [
             ("right caCert", &good, inline(&good), json!({}), None),
@@ -108,7 +108,7 @@ async fn sec_n9_a_ca_in_a_secret_is_as_good_as_one_in_the_location() {
             (by("ca", "none"), "Secret \"ca\" has no key \"none\" (keys: ca.crt, not-pem, secret)"),
             (by("gone", "ca.crt"), "Secret \"gone\" not found"),
             (by("ca", "not-pem"), "caCertRef: no CERTIFICATE block found"),
-            (by("ca", "secret"), "caCertRef holds a private key; it must hold certificates only"),
+            (by("ca", "secret"), "caCertRef contains a private key; it must contain only certificates"),
             (both, "set only one of objectStorage.caCert, objectStorage.caCertRef"),
         ] {
             let error = resolve(&context, &proxy.endpoint(), storage, json!({}), LAB).await.expect_err(expected);
@@ -143,7 +143,7 @@ async fn an_http_port_that_is_asked_for_https_says_so() {
         let endpoint = context.stand.s3.endpoint().replace("http:", "https:");
         let resolved = resolve(&context, &endpoint, json!({}), json!({}), LAB).await.expect("resolved");
         let got = asked(&resolved).await.expect_err("no TLS there");
-        assert!(got.ends_with("no TLS is spoken there; is it an http port?"), "{got}");
+        assert!(got.ends_with("the port does not answer with TLS; is it an http port?"), "{got}");
     })
     .await;
 }

@@ -63,7 +63,7 @@ impl OwnFiles {
         }
         let masked = self.each_text(|text| detector.masked(text));
         if masked > 0 {
-            tracing::error!(masked, "The self-check withheld words of texts that redaction should have masked");
+            tracing::error!(masked, "The self-check withheld words that redaction should have masked");
         }
     }
 
@@ -81,7 +81,7 @@ impl OwnFiles {
                 offset = hit.offset,
                 rule = hit.rule,
                 hits = hits.len(),
-                "The self-check found in the archive what redaction should have masked"
+                "The self-check found values in the archive that redaction should have masked"
             );
         }
         self.hits += hits.len();
@@ -125,7 +125,7 @@ impl OwnFiles {
         let mended = Mender::of(&path, hits).filter(|_| !self.mended.contains_key(&path)).and_then(|mut mender| {
             let segment = segment.mended(spool, &mut mender);
             let failed =
-                |error: &std::io::Error| tracing::warn!(%error, path, "Lines could not be withheld, the file is");
+                |error: &std::io::Error| tracing::warn!(%error, path, "Lines could not be withheld, so the file is");
             Some((segment.inspect_err(failed).ok()?, mender))
         });
         let Some((segment, taken)) = mended else {
@@ -159,7 +159,7 @@ impl OwnFiles {
             (lines, 0) => format!("{lines} lines of the bundle's files were withheld"),
             (lines, files) => format!("{lines} lines and {files} whole files of the bundle were withheld"),
         };
-        let title = format!("{what}: the self-check found in them what redaction should have masked");
+        let title = format!("{what}: the self-check found values in them that redaction should have masked");
         let listed = self.listed();
         self.found.diagnosis.warn(WITHHELD, &title, "", &listed);
     }
@@ -194,8 +194,8 @@ impl OwnFiles {
 
     fn too_much(&self) -> Fault {
         let message = format!(
-            "the self-check found in the sealed archive what redaction should have masked ({}); nothing was sent. This is a \
-             bug of the operator, please report it as SECURITY.md says",
+            "the self-check found values in the sealed archive that redaction should have masked ({}); nothing was \
+             sent. This is a bug in the operator: please report it as SECURITY.md describes",
             self.listed()
         );
         Fault::terminal(Reason::RedactionSelfCheck, message)
@@ -218,7 +218,8 @@ fn missing(path: &str, hits: &[&Hit]) -> Missing {
         code: MissingCode::Withheld,
         severity: MissingSeverity::Error,
         why: format!(
-            "the self-check of the sealed archive found {}, which redaction should have masked: a bug of the operator",
+            "the self-check of the sealed archive found {}, which redaction should have masked: this is a bug in \
+             the operator",
             hits.join(", ")
         ),
         need: None,

@@ -67,10 +67,10 @@ pub(super) fn credential_error(error: &(dyn std::error::Error + 'static)) -> Opt
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref::<CredentialsError>() {
             return Some(match found {
-                CredentialsError::ProviderTimedOut(_) => no_identity("the identity endpoint gave no answer in time"),
-                CredentialsError::Unhandled(_) => no_identity("the identity endpoint could not be asked"),
+                CredentialsError::ProviderTimedOut(_) => no_identity("the identity endpoint did not answer in time"),
+                CredentialsError::Unhandled(_) => no_identity("the request to the identity endpoint failed"),
                 CredentialsError::InvalidConfiguration(_) => {
-                    StoreError::NoCredential("the pod's identity is not configured soundly".to_owned())
+                    StoreError::NoCredential("the pod's identity is configured incorrectly".to_owned())
                 }
                 _ => StoreError::NoCredential("the pod's identity was refused".to_owned()),
             });

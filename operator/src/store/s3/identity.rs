@@ -42,7 +42,7 @@ pub(super) fn provider(
     let wire = |reach: EndpointAccess| {
         HttpTransport::new(None, false, reach).map_err(|_| StoreError::Unreachable {
             at: ProbeStep::Credential,
-            why: "no TLS to the identity endpoint can be had".to_owned(),
+            why: "TLS to the identity endpoint cannot be set up".to_owned(),
         })
     };
     Ok(match credential {
@@ -157,7 +157,7 @@ impl WebIdentity {
             .send()
             .await
             .map_err(refused_or_unanswered)?;
-        let got = answer.credentials.ok_or_else(|| CredentialsError::provider_error("the STS gave no credential"))?;
+        let got = answer.credentials.ok_or_else(|| CredentialsError::provider_error("STS returned no credential"))?;
         let end = (*got.expiration()).try_into().map_err(CredentialsError::provider_error)?;
         Ok(Credentials::new(
             got.access_key_id(),
@@ -296,8 +296,8 @@ mod tests {
         assert_eq!(told(refused), "no credential: the pod's identity was refused");
         let (endpoint, _) = sts(503, "").await;
         let silent = identity(&endpoint, token.path().to_owned()).assume().await.expect_err("no answer");
-        assert_eq!(told(silent), "the store is unreachable: the identity endpoint could not be asked");
+        assert_eq!(told(silent), "the store is unreachable: the request to the identity endpoint failed");
         let missing = identity(&endpoint, "/no/such/token".into()).assume().await.expect_err("no token");
-        assert_eq!(told(missing), "no credential: the pod's identity is not configured soundly");
+        assert_eq!(told(missing), "no credential: the pod's identity is configured incorrectly");
     }
 }

@@ -192,12 +192,10 @@ impl S3 {
         let mut read = Vec::new();
         let mut body = got.body;
         while let Some(chunk) = body.next().await {
-            read.extend_from_slice(&chunk.map_err(|_| StoreError::silent("the answer broke off"))?);
+            read.extend_from_slice(&chunk.map_err(|_| StoreError::silent("the response was interrupted"))?);
             // A store that ignores ranges sends the whole object: it is not read to its end.
             if read.len() as u64 > length {
-                return Err(StoreError::Corrupt(
-                    "the store answered a ranged request with more than was asked for".to_owned(),
-                ));
+                return Err(StoreError::Corrupt("the store returned more than the requested range".to_owned()));
             }
         }
         Ok(read)
@@ -213,7 +211,7 @@ async fn next_chunk(body: Option<ByteStream>) -> Option<(Result<bytes::Bytes, St
     let mut body = body?;
     match body.next().await? {
         Ok(chunk) => Some((Ok(chunk), Some(body))),
-        Err(_) => Some((Err(StoreError::silent("the answer broke off")), None)),
+        Err(_) => Some((Err(StoreError::silent("the response was interrupted")), None)),
     }
 }
 

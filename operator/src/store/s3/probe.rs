@@ -24,7 +24,7 @@ impl S3 {
     /// Tests the way up to TLS, which needs no credential; `false` if a step failed.
     pub async fn look_at_the_way(&self, resolved: &Resolved, report: &mut ProbeReport) -> bool {
         let Some(uri) = self.address().await else {
-            report.failed(ProbeStep::Dns, "the endpoint's address cannot be made of the config", None);
+            report.failed(ProbeStep::Dns, "the config gives no address for the endpoint", None);
             return false;
         };
         let (host, _) = connect::host_and_port(&uri);
@@ -37,13 +37,15 @@ impl S3 {
             Ok(stream) => shake_hands(stream, host, resolved, report).await,
             Err(error) => {
                 let remedy = match &error {
-                    WireError::Dns(_) => "mend the host in s3Url, or the DNS of the operator's node",
+                    WireError::Dns(_) => "correct the host in s3Url, or the DNS of the operator's node",
                     WireError::NotAllowed(_) => "set s3Url to the store's own address",
                     WireError::Proxy(_) => {
-                        "let the proxy pass connections to the store, or name its host in NO_PROXY of the operator"
+                        "allow connections to the store in the proxy, or add the store's host to the operator's \
+                         NO_PROXY"
                     }
                     _ => {
-                        "is the store running, is the port in s3Url its own, does a NetworkPolicy or firewall stand between?"
+                        "is the store running, is the port in s3Url correct, does a NetworkPolicy or firewall block \
+                         the connection?"
                     }
                 };
                 report.failed(error.step(), error.to_string(), Some(remedy));
@@ -62,7 +64,7 @@ impl S3 {
             Err(error) => {
                 let error = classify(&error, self.request(Action::List, &root));
                 if error.step().is_some_and(|step| step > ProbeStep::Clock) {
-                    report.ok(ProbeStep::Answer, "it answers as a store does");
+                    report.ok(ProbeStep::Answer, "the endpoint answers as an object store does");
                     report.clock(self.skew.exact());
                 }
                 report.refused(&error);
@@ -72,10 +74,10 @@ impl S3 {
                 return;
             }
         };
-        report.ok(ProbeStep::Answer, "it answers as a store does");
+        report.ok(ProbeStep::Answer, "the endpoint answers as an object store does");
         report.clock(self.skew.exact());
         report.ok(ProbeStep::Identity, "the store accepts the credential");
-        report.ok(ProbeStep::Bucket, "the bucket is there");
+        report.ok(ProbeStep::Bucket, "the bucket exists");
         match super::Store::head(self, key).await {
             Ok(_) => {
                 report.ok(
@@ -112,15 +114,15 @@ async fn connected(
     let reach = EndpointAccess::stores(resolved.policy).map_err(WireError::Proxy)?;
     if let Some(proxy) = reach.proxy(uri)? {
         let stream = connect::through(&proxy, uri).await?;
-        report.ok(ProbeStep::Dns, format!("the proxy {} finds the address of {host}", proxy.place()));
-        report.ok(ProbeStep::Connection, format!("the proxy {} takes connections to {host}:{port}", proxy.place()));
+        report.ok(ProbeStep::Dns, format!("the proxy {} resolves {host}", proxy.place()));
+        report.ok(ProbeStep::Connection, format!("the proxy {} connects to {host}:{port}", proxy.place()));
         return Ok(stream);
     }
     let addresses = connect::addresses(&host, port).await?;
     let some: Vec<String> = addresses.iter().take(4).map(|address| address.ip().to_string()).collect();
     report.ok(ProbeStep::Dns, format!("{host} is {}", some.join(", ")));
     let stream = connect::dial(&host, port, &addresses, &reach).await?;
-    report.ok(ProbeStep::Connection, format!("somebody listens at {host}:{port}"));
+    report.ok(ProbeStep::Connection, format!("{host}:{port} accepts connections"));
     Ok(stream)
 }
 

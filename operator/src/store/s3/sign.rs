@@ -34,12 +34,12 @@ impl S3 {
         // The store judges a URL's age by its own clock, and a signed URL cannot be corrected.
         let start = now
             .checked_add(jiff::SignedDuration::from_secs(self.skew.seconds()))
-            .map_err(|_| StoreError::CannotSign("the store's clock is beyond all times".to_owned()))?;
+            .map_err(|_| StoreError::CannotSign("the store's clock is out of range".to_owned()))?;
         let presigning = PresigningConfig::builder()
             .start_time(SystemTime::from(start))
             .expires_in(life)
             .build()
-            .map_err(|_| StoreError::CannotSign("the store takes no such time to live".to_owned()))?;
+            .map_err(|_| StoreError::CannotSign("the store does not allow this lifetime".to_owned()))?;
         let request = Client::from_conf(signer.build()).get_object().bucket(&self.bucket).key(key.as_str());
         let presigned = with_customer_key!(request, self.customer)
             .response_content_disposition(disposition(key))
@@ -48,7 +48,7 @@ impl S3 {
             .map_err(|error| cannot_sign(&error))?;
         let expires = now
             .checked_add(jiff::SignedDuration::try_from(life).unwrap_or(jiff::SignedDuration::ZERO))
-            .map_err(|_| StoreError::CannotSign("the URL would end beyond all times".to_owned()))?;
+            .map_err(|_| StoreError::CannotSign("the URL's expiration is out of range".to_owned()))?;
         Ok(Signed {
             url: SignedUrl::new(presigned.uri()),
             expires,
@@ -71,7 +71,7 @@ fn life(asked: Duration, credential_end: Option<Timestamp>, now: Timestamp) -> R
     }
     let life = Duration::from_secs(life.as_secs());
     if life.is_zero() {
-        return Err(StoreError::Expired("it ends within a minute, too soon to sign with".to_owned()));
+        return Err(StoreError::Expired("it expires within a minute, too soon to sign a URL".to_owned()));
     }
     Ok((life, limit))
 }

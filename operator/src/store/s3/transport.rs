@@ -68,7 +68,7 @@ pub(super) enum WireError {
         why: String,
     },
     /// Nothing moved on the connection.
-    #[error("nothing moved on the connection for {} s", IDLE.as_secs())]
+    #[error("no data on the connection for {} s", IDLE.as_secs())]
     Stalled,
     /// The proxy before the store does not let us through.
     #[error("{0}")]
@@ -312,7 +312,9 @@ fn tls_reason(error: &rustls::Error) -> String {
         rustls::Error::InvalidCertificate(bad) => match bad {
             Bad::UnknownIssuer => "certificate signed by unknown authority; set caCert",
             // The authority has this name, but another key: caCert dates from before its renewal.
-            Bad::BadSignature => "certificate signed by another authority of the same name as caCert's; renew caCert",
+            Bad::BadSignature => {
+                "certificate signed by another authority with the same name as the one in caCert; renew caCert"
+            }
             Bad::Expired | Bad::ExpiredContext { .. } => "certificate has expired",
             Bad::NotValidYet | Bad::NotValidYetContext { .. } => "certificate is not valid yet",
             Bad::NotValidForName | Bad::NotValidForNameContext { .. } => "certificate is for another host name",
@@ -320,7 +322,7 @@ fn tls_reason(error: &rustls::Error) -> String {
             _ => "certificate cannot be used",
         }
         .to_owned(),
-        rustls::Error::InvalidMessage(_) => "no TLS is spoken there; is it an http port?".to_owned(),
+        rustls::Error::InvalidMessage(_) => "the port does not answer with TLS; is it an http port?".to_owned(),
         rustls::Error::AlertReceived(alert) => format!("the store sent alert {alert:?}"),
         _ => "the handshake failed".to_owned(),
     }

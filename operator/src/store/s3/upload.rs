@@ -110,7 +110,7 @@ impl S3 {
         let id = created
             .upload_id()
             .filter(|id| !id.is_empty())
-            .ok_or_else(|| StoreError::Corrupt("the store began a multipart upload without an id".to_owned()))?;
+            .ok_or_else(|| StoreError::Corrupt("the store returned no id for the multipart upload".to_owned()))?;
         let mut open = Open {
             client: self.client.clone(),
             bucket: self.bucket.clone(),
@@ -331,7 +331,7 @@ pub(super) async fn verify(store: &S3, key: &Key, upload: &Upload<'_>) -> Result
         return corrupt(format!("it has {} bytes, {} were sent", found.bytes, upload.bytes));
     }
     if found.sha256.as_deref() != Some(upload.sha256) {
-        return corrupt("the SHA-256 noted beside it is another one".to_owned());
+        return corrupt("its recorded SHA-256 differs".to_owned());
     }
     if upload.bytes > 0 {
         let length = PROBE.min(upload.bytes);
