@@ -27,6 +27,7 @@
 //! | [`budget`] | decides what to leave out of a bundle that would be too large, and in which order | none |
 //! | [`describe`] | describe.txt: a Backup or Restore in Velero's own words | none |
 //! | [`diagnose`] | from evidence to cause, findings, the chain to the cause and a timeline | none |
+//! | [`json_stream`] | reads Velero's JSON files of any size in bounded memory | none |
 //! | [`runlog`] | operator.log: the log lines of one run | none |
 //! | [`report`] | summary.md and report.html, the files for people | none |
 //! | [`location`] | a BackupStorageLocation and its credential, as Velero's plugins understand them | cluster |
@@ -58,6 +59,7 @@ pub mod describe;
 pub mod diagnose;
 pub mod error;
 pub mod inventory;
+pub mod json_stream;
 pub mod location;
 pub mod notify;
 pub mod observed;

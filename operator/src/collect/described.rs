@@ -16,12 +16,12 @@ use super::{
     Collected,
     entry::{EntryContext, LazyEntry, WriteError},
     missing::{no_room, withheld},
-    results::Shallow,
 };
 use crate::{
     cluster::{ApiKind, chain},
     describe::{self, Fact, Files, Found, Live, Subject},
     inventory::{Inventory, TargetObject},
+    json_stream::Shallow,
 };
 
 /// Most bytes of a description, uncompressed; head and tail are kept. The limit is lower when little room is left: this
@@ -167,7 +167,7 @@ mod tests {
             empty: vec![list("podvolumerestores")],
             trimmed: vec![trimmed("podvolumebackups", 9), trimmed("deletebackuprequests", 0)],
             wanted: 3,
-            evidence: crate::collect::Evidence::default(),
+            evidence: crate::diagnose::Evidence::default(),
             started: Timestamp::UNIX_EPOCH,
             finished: Timestamp::UNIX_EPOCH,
         };

@@ -3,6 +3,7 @@
 
 mod agent_lines;
 mod captured;
+mod collected;
 mod described;
 mod embedded_pod_logs;
 mod entry;
@@ -21,7 +22,6 @@ mod objects;
 mod preemptible_slot;
 mod progress;
 mod restored;
-mod results;
 mod scheduler;
 mod server_lines;
 mod stamps;
@@ -40,15 +40,13 @@ use serde_json::Value;
 use tokio::{task::JoinError, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-pub use evidence::Evidence;
+pub use collected::Collected;
 pub use from_store::FromStore;
 pub(crate) use missing::no_room;
 pub use node_slots::NodeSlots;
 pub(crate) use preemptible_slot::PreemptibleSlot;
 pub use progress::Progress;
 pub use restored::restored_namespaces;
-pub(crate) use results::Shallow;
-pub use results::{Distinct, Results};
 pub use store_files::{StoreBody, StoreFailure, StoreFiles, troubled_namespaces};
 pub use volume_refs::leads;
 
@@ -57,16 +55,17 @@ use crate::{
     budget::Shares,
     cluster::{ApiKind, Cluster, ClusterError},
     describe::{Fact, Subject},
-    inventory::{Inventory, TargetObject},
+    diagnose::Results,
+    inventory::Inventory,
     plan::{Bodies, Item, LogLimits, Plan},
     pod_capture::Movers,
 };
 use captured::Caught;
-use debugbundle_archive::{Entry, Segment, Spool, SpoolError};
-use debugbundle_format::manifest::{Missing, Source, Trimmed, Truncation};
+use debugbundle_archive::{Segment, Spool, SpoolError};
+use debugbundle_format::manifest::{Missing, Source, Truncation};
 use debugbundle_redact::Redactor;
 use entry::EntryContext;
-use evidence::Relevant;
+use evidence::{Relevant, evidence_of};
 use kubelets::Kubelets;
 use scheduler::Scheduler;
 
@@ -104,27 +103,6 @@ pub struct Collector {
     pub movers: Movers,
     /// Size limits: of the entries, and of the report on them.
     pub shares: Shares,
-}
-
-/// What was collected.
-#[derive(Debug)]
-pub struct Collected {
-    /// The entries, in no order.
-    pub entries: Vec<Entry>,
-    /// What is missing, and why.
-    pub missing: Vec<Missing>,
-    /// Paths of lists that were empty.
-    pub empty: Vec<String>,
-    /// What was left out to stay within the budget.
-    pub trimmed: Vec<Trimmed>,
-    /// Number of planned items.
-    pub wanted: usize,
-    /// Facts for the diagnosis.
-    pub evidence: Evidence,
-    /// When it began.
-    pub started: Timestamp,
-    /// When it ended.
-    pub finished: Timestamp,
 }
 
 /// Why a collection came to nothing.
@@ -275,27 +253,4 @@ pub async fn collect(
     run.all(items, cancel).await?;
     unread::add(&mut run.collected.missing, unread);
     finish::finish(run, inventory, collector.shares.own).await
-}
-
-/// The target, its Backup and the objects ahead of it, or the last failures, as seen by the inventory. On a thread of its own:
-/// rules of the user's may take long.
-async fn evidence_of(collector: &Collector, inventory: &Inventory) -> Evidence {
-    let raw = |target: &Option<TargetObject>| target.as_ref().map(|target| target.raw.clone());
-    let (target, backup) = (raw(&inventory.target), raw(&inventory.backup));
-    let (failed, ahead) = (inventory.failed.clone(), inventory.queue.ahead.clone());
-    let redactor = Arc::clone(&collector.redactor);
-    let mut evidence = on_a_thread(move || {
-        let redacted = |mut object: Value| redactor.object(&mut object).then_some(object);
-        Evidence {
-            target: target.and_then(redacted),
-            backup: backup.and_then(redacted),
-            failed: failed.into_iter().filter_map(redacted).collect(),
-            ahead: ahead.into_iter().filter_map(redacted).collect(),
-            ..Evidence::default()
-        }
-    })
-    .await;
-    evidence.ahead_beyond = inventory.queue.beyond;
-    evidence.idle = inventory.target.as_ref().and_then(|target| inventory.server_idle(target.kind));
-    evidence
 }

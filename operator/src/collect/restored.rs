@@ -8,11 +8,11 @@ use debugbundle_format::StoreFile;
 use flate2::read::MultiGzDecoder;
 use tokio::time::{Instant, timeout_at};
 
-use super::{results::Shallow, store_files::StoreFiles};
+use super::store_files::StoreFiles;
 use crate::{
     cluster::{pipe, pump},
-    describe::stream::{Said, Shape, texts},
     inventory::is_dns_name,
+    json_stream::{Said, Shallow, Shape, texts},
     plan::store_limit,
 };
 

@@ -27,10 +27,11 @@ use super::{
     Outcome, Work,
     entry::{LazyEntry, WriteError},
     missing,
-    results::{Distinct, Results, Shallow},
 };
 use crate::{
     cluster::{Pieces, PumpEnd, bounded, pipe, pump},
+    diagnose::{Distinct, Results},
+    json_stream::Shallow,
     plan::{Item, store_limit},
 };
 

@@ -9,11 +9,11 @@ use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
-use super::{results::Shallow, store_files::StoreFiles};
+use super::store_files::StoreFiles;
 use crate::{
     cluster::{pipe, pump},
-    describe::stream::each,
     inventory::{ObjectRef, ObjectRefs},
+    json_stream::{Shallow, each},
     plan::store_limit,
 };
 

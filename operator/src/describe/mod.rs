@@ -11,7 +11,6 @@ mod old_volumes;
 mod page;
 mod restore;
 mod results;
-pub(crate) mod stream;
 #[cfg(test)]
 mod tests;
 mod volumes;
@@ -25,7 +24,6 @@ pub use live::{Fact, Live, Subject};
 
 use debugbundle_format::StoreFile;
 use page::Page;
-pub(crate) use stream::each;
 
 /// One of Velero's files in the store, as the bundle contains it.
 pub enum Found {

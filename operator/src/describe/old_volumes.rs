@@ -14,10 +14,10 @@ use super::{
     Files, Found,
     go::number,
     page::Page,
-    stream::each,
     unread,
     volumes::{Csi, Native, VolumeInfo, csi, native, told},
 };
+use crate::json_stream::each;
 
 /// Most VolumeSnapshots that are joined with their contents.
 const JOINED: usize = 10_000;

@@ -11,9 +11,9 @@ use super::{
     Files, Found,
     go::{NONE, number, time_text},
     page::Page,
-    stream::{Few, Said, Shape, StreamError, each, texts},
     unread,
 };
+use crate::json_stream::{Few, Said, Shape, StreamError, each, texts};
 
 /// Warnings and errors, if the status counts any.
 pub(super) fn results<W: Write>(page: &mut Page<W>, status: &Value, files: &dyn Files) -> io::Result<()> {

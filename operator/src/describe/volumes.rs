@@ -15,9 +15,9 @@ use super::{
     live::{Live, Volume},
     old_volumes,
     page::Page,
-    stream::{StreamError, each},
     unread,
 };
+use crate::json_stream::{StreamError, each};
 
 /// A volume in `volumeinfo.json` (Velero's `internal/volume/volumes_information.go`).
 #[derive(Debug, Default, Deserialize)]

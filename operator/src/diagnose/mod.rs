@@ -3,12 +3,14 @@
 //! messages.
 
 mod cause_chain;
+mod evidence;
 mod failed;
 mod finding;
 mod log_lines;
 mod object;
 mod operations;
 mod remedy;
+mod results;
 mod timeline;
 mod waiting;
 
@@ -18,13 +20,14 @@ use debugbundle_crd::{Severity, TargetKind};
 use serde_json::Value;
 
 pub use cause_chain::{CauseChain, CauseStep, cause_chain};
+pub use evidence::{Evidence, IdleServer};
 pub use finding::{Finding, Proof};
 pub use log_lines::error_lines;
 pub use operations::operations;
 pub use remedy::links;
+pub use results::{Distinct, Results};
 pub use timeline::{MomentKind, TimelineEvent, timeline};
 
-use crate::collect::{Distinct, Evidence};
 use debugbundle_format::{StoreFile, layout};
 use object::{path, reference};
 
@@ -248,7 +251,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::collect::Results;
 
     fn restore(status: &Value) -> Value {
         json!({ "apiVersion": "velero.io/v1", "kind": "Restore", "metadata": { "namespace": "vault-ns", "name": "r1" },

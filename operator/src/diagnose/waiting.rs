@@ -5,10 +5,9 @@ use debugbundle_crd::Severity;
 use serde_json::Value;
 
 use super::{
-    Finding, LOCATION_READ_ONLY, Proof, SERVER_IDLE, WAITS_BEHIND,
+    Evidence, Finding, IdleServer, LOCATION_READ_ONLY, Proof, SERVER_IDLE, WAITS_BEHIND,
     object::{path, reference},
 };
-use crate::{collect::Evidence, inventory::ServerIdle};
 
 /// Most objects ahead that are quoted.
 const QUOTED: usize = 5;
@@ -65,14 +64,14 @@ fn stands(object: &Value) -> String {
     format!("is {}{since}", text(&status["phase"]))
 }
 
-fn idle_words(idle: &ServerIdle, kind: &str) -> String {
+fn idle_words(idle: &IdleServer, kind: &str) -> String {
     match idle {
-        ServerIdle::NotReady(None) => "no pod of Velero's server is ready".to_owned(),
-        ServerIdle::NotReady(Some(what)) => format!("no pod of Velero's server is ready: {what}"),
-        ServerIdle::RestoreOnly => {
+        IdleServer::NotReady(None) => "no pod of Velero's server is ready".to_owned(),
+        IdleServer::NotReady(Some(what)) => format!("no pod of Velero's server is ready: {what}"),
+        IdleServer::RestoreOnly => {
             format!("Velero's server was started with --restore-only, and takes up no {kind}")
         }
-        ServerIdle::Disabled(controller) => {
+        IdleServer::Disabled(controller) => {
             format!("Velero's server was started with --disable-controllers={controller}, and takes up no {kind}")
         }
     }
@@ -135,14 +134,14 @@ mod tests {
         assert_eq!(found(&ready, &evidence), []);
         evidence.objects[1]["spec"]["accessMode"] = "ReadOnly".into();
         for (idle, words) in [
-            (ServerIdle::NotReady(None), "no pod of Velero's server is ready"),
+            (IdleServer::NotReady(None), "no pod of Velero's server is ready"),
             (
-                ServerIdle::NotReady(Some("container velero of pod v-1 is not".to_owned())),
+                IdleServer::NotReady(Some("container velero of pod v-1 is not".to_owned())),
                 "no pod of Velero's server is ready: container velero of pod v-1 is not",
             ),
-            (ServerIdle::RestoreOnly, "Velero's server was started with --restore-only, and takes up no Backup"),
+            (IdleServer::RestoreOnly, "Velero's server was started with --restore-only, and takes up no Backup"),
             (
-                ServerIdle::Disabled("backup-queue"),
+                IdleServer::Disabled("backup-queue"),
                 "Velero's server was started with --disable-controllers=backup-queue, and takes up no Backup",
             ),
         ] {

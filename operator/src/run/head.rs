@@ -4,15 +4,14 @@ use std::{collections::BTreeMap, time::Duration};
 
 use debugbundle_crd::Severity;
 use debugbundle_format::manifest::{
-    self, BundleInfo, ClusterInfo, FindingsInfo, ManifestHead, Missing, MissingSeverity, NamespaceInfo, OperatorInfo,
-    Outcome, Permission, TargetInfo, Timings, Totals, VeleroInfo, Window,
+    self, BundleInfo, ClusterInfo, FindingsInfo, ManifestHead, NamespaceInfo, OperatorInfo, Permission, TargetInfo,
+    Timings, Totals, VeleroInfo, Window,
 };
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Origin, Subject, destination::Place, final_state::FinalState};
 use crate::{
-    budget,
     collect::Collected,
     diagnose::Diagnosis,
     inventory::{Inventory, Looked},
@@ -35,22 +34,6 @@ pub(super) struct RunResult {
     pub(super) closing: FinalState,
     /// The run's log until now.
     pub(super) log: Vec<u8>,
-}
-
-/// Errors of a collection: missing items of severity Error, and entries that were cut without being asked for.
-impl Collected {
-    pub(super) fn errors(&self) -> usize {
-        let cut = self.entries.iter().filter_map(|e| e.truncated.as_ref()).filter(|t| t.reason.is_error()).count();
-        // Trimming by any other rule is as configured.
-        let of_target = self.trimmed.iter().filter(|trimmed| trimmed.rule == budget::TARGET_LISTS).count();
-        self.missing.iter().filter(|m: &&Missing| m.severity == MissingSeverity::Error).count() + cut + of_target
-    }
-
-    /// Number of entries that are not whole, for any reason, and of those left out to fit.
-    pub(super) fn cut(&self) -> usize {
-        let cut = self.entries.iter().filter(|entry| entry.truncated.is_some()).count();
-        cut + self.trimmed.iter().filter(|trimmed| trimmed.kept_bytes == 0).count()
-    }
 }
 
 /// The part of the manifest that is known before sealing.
@@ -76,7 +59,7 @@ pub(super) fn head(
         window: Window { from: window.from.unwrap_or(Timestamp::UNIX_EPOCH), to: window.to.unwrap_or(now) },
         started_at: *started,
         finished_at: now,
-        outcome: if collected.errors() == 0 { Outcome::Completed } else { Outcome::PartiallyFailed },
+        outcome: collected.outcome(),
         namespaces: namespaces(inventory),
         empty: collected.empty.clone(),
         missing: collected.missing.clone(),

@@ -7,9 +7,9 @@ use debugbundle_archive::Entry;
 use debugbundle_format::{StoreFile, layout, manifest::SourceKind};
 
 use crate::{
-    collect::Shallow,
     diagnose::{self, TimelineEvent},
     inventory::{Inventory, TargetObject},
+    json_stream::Shallow,
 };
 
 /// Most error lines of one log, and of all logs together.

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    collect::{Collected, Evidence},
-    diagnose::{CauseStep, Diagnosis, Proof, WITHHELD},
+    collect::Collected,
+    diagnose::{CauseStep, Diagnosis, Evidence, Proof, WITHHELD},
     inventory::fixture,
     plan::Window,
     run::{Origin, final_state::FinalState},

@@ -1,5 +1,7 @@
 //! Reads Velero's JSON files as a stream: never more than one element, or one text, at a time.
 
+mod shallow;
+
 use std::{
     fmt,
     io::{self, Read},
@@ -11,6 +13,8 @@ use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
+
+pub(crate) use shallow::Shallow;
 
 const BUFFER: usize = 64 * 1024;
 /// Most elements kept of a list within an element.
