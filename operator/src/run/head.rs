@@ -161,8 +161,8 @@ fn findings(diagnosis: &Diagnosis) -> FindingsInfo {
     }
     let mut ids: Vec<String> = Vec::new();
     for finding in &diagnosis.findings {
-        if !ids.contains(&finding.id) {
-            ids.push(finding.id.clone());
+        if !ids.iter().any(|id| id == finding.kind.id()) {
+            ids.push(finding.kind.id().to_owned());
         }
     }
     FindingsInfo { cause: diagnosis.cause.clone(), counts, ids }
