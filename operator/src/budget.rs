@@ -1,7 +1,7 @@
 //! Which entries are left out or shortened when a bundle would be too large, in which order, and to which size.
 //! Pure; `collect` shortens and drops the entries, and records it in `trimmed[]`.
 
-use crate::plan::{Item, ItemSource, Priority};
+use crate::plan::{Item, Priority, SourceClass};
 
 /// The most bytes of a bundle, compressed, unless the operator is configured otherwise.
 pub const DEFAULT: u64 = 512 << 20;
@@ -68,9 +68,11 @@ pub enum Class {
 impl Class {
     /// The class of an entry at `path` that `item` produced; `healthy`: its pod, if it has one, is healthy.
     pub fn of(item: &Item, path: &str, healthy: bool) -> Self {
-        let log = matches!(item.source, ItemSource::PodLog { .. });
-        let previous = matches!(item.source, ItemSource::PodLog { previous: true, .. });
-        let list = matches!(item.source, ItemSource::List { .. } | ItemSource::Named { .. });
+        let (log, previous, list) = match item.source.class() {
+            SourceClass::ContainerLog { previous, .. } => (true, previous, false),
+            SourceClass::List => (false, false, true),
+            SourceClass::Object | SourceClass::StoreFile | SourceClass::Discovery => (false, false, false),
+        };
         let in_veleros_folder = path.starts_with("velero/");
         let text = path.rsplit_once('.').is_some_and(|(_, extension)| extension == "log");
         match item.priority {
@@ -251,6 +253,7 @@ pub fn closed(class: Class, begun: Option<Step>) -> Option<Step> {
 mod tests {
     use super::*;
     use crate::cluster::ApiKind;
+    use crate::plan::ItemSource;
     use debugbundle_format::BundlePath;
 
     const CLASSES: [Class; 10] = [

@@ -168,16 +168,16 @@ pub fn without_denied(plan: &mut Plan, answers: &BTreeMap<Need, bool>, borders: 
     let mut closed = BTreeSet::new();
     items.retain(|item| match need_of(item) {
         Some(need) if answers.get(&need) == Some(&false) => {
-            match &item.source {
+            match item.source.application(&borders.velero) {
                 // An application's logs are reported once per namespace, not container by container.
-                ItemSource::PodLog { namespace, .. } if *namespace != borders.velero => {
-                    if closed.insert(namespace.clone()) {
+                Some(namespace) => {
+                    if closed.insert(namespace.to_owned()) {
                         let (what, path) =
                             (format!("logs of pods in {namespace}"), format!("namespaces/{namespace}/pods"));
                         missing.push(borders.forbidden(&what, &path, why, need));
                     }
                 }
-                _ => missing.push(borders.forbidden(&item.what, item.path.as_str(), why, need)),
+                None => missing.push(borders.forbidden(&item.what, item.path.as_str(), why, need)),
             }
             false
         }

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     budget::{self, Class, Cut, Step, Weighed},
     inventory::Inventory,
-    plan::{Item, ItemSource},
+    plan::{Item, SourceClass},
 };
 
 /// Entries, their size, and what was left out of them.
@@ -81,9 +81,11 @@ impl BudgetedEntries {
     }
 
     fn class(&self, item: &Item, path: &str) -> Class {
-        let healthy = match &item.source {
-            ItemSource::PodLog { namespace, pod, .. } => self.healthy.contains(&(namespace.clone(), pod.clone())),
-            _ => false,
+        let healthy = match item.source.class() {
+            SourceClass::ContainerLog { namespace, pod, .. } => {
+                self.healthy.contains(&(namespace.to_owned(), pod.to_owned()))
+            }
+            SourceClass::List | SourceClass::Object | SourceClass::StoreFile | SourceClass::Discovery => false,
         };
         Class::of(item, path, healthy)
     }

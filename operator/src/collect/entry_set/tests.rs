@@ -10,7 +10,7 @@ use debugbundle_redact::Redactor;
 use super::*;
 use crate::{
     inventory::fixture::inventory,
-    plan::{Priority, Want},
+    plan::{ItemSource, Priority, Want},
 };
 
 const MIB: u64 = 1 << 20;
