@@ -31,6 +31,7 @@
 //! | [`runlog`] | operator.log: the log lines of one run | none |
 //! | [`report`] | summary.md and report.html, the files for people | none |
 //! | [`location`] | a BackupStorageLocation and its credential, as Velero's plugins understand them | cluster |
+//! | [`probe`] | interprets a probe of the way to a location's store, step by step | none |
 //! | [`store`] | puts, heads, reads, signs and deletes objects in an object store | store |
 //! | [`status`] | builds the DebugBundle's status from what happened | none |
 //! | [`notify`] | publishes Kubernetes Events | cluster |
@@ -65,6 +66,7 @@ pub mod notify;
 pub mod observed;
 pub mod plan;
 pub mod pod_capture;
+pub mod probe;
 pub mod proxy;
 pub mod report;
 pub mod run;

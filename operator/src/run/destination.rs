@@ -21,7 +21,8 @@ use crate::{
     collect::{FromStore, StoreFiles},
     error::Fault,
     inventory,
-    location::{self, AccessMode, Credential, Location, ProbeStep},
+    location::{self, AccessMode, Credential, Location},
+    probe::ProbeStep,
     self_redaction,
     store::{AnyStore, Key, S3, Signed, Store as _, StoreError},
 };

@@ -159,7 +159,7 @@ impl Engine {
         let masking = OnceLock::new();
         let work = self.pack_to_the_end(subject, store, dir, tracker, deadline, cancel, &masking);
         tokio::select! {
-            packed = work.instrument(runlog::span(subject)) => packed.map_err(|fault| masked(fault, masking.get())),
+            packed = work.instrument(runlog::span(&subject.name, &subject.uid, subject.attempt)) => packed.map_err(|fault| masked(fault, masking.get())),
             () = cancel.cancelled() => {
                 // Threads that redact would go on.
                 if let Some(redactor) = masking.get() {

@@ -31,7 +31,8 @@ use crate::{
     collect, crash,
     diagnose::{self, Finding},
     error::Fault,
-    location, report,
+    probe::ProbeReport,
+    report,
 };
 use telling::OwnFiles;
 
@@ -54,7 +55,7 @@ impl Sealing {
     /// # Errors
     /// Terminal: the spool is full; the check failed; or it had a hit in a file that people read first, the manifest or
     /// a name.
-    pub(super) fn seal(&self, mut found: RunResult, locations: &[location::ProbeReport]) -> Result<Packed, Fault> {
+    pub(super) fn seal(&self, mut found: RunResult, locations: &[ProbeReport]) -> Result<Packed, Fault> {
         let clock = std::time::Instant::now();
         found.wanted += locations.len();
         for report in locations {

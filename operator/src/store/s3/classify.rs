@@ -6,7 +6,7 @@ use aws_sdk_s3::{
 };
 
 use crate::{
-    location::ProbeStep,
+    probe::ProbeStep,
     store::{Action, Answer, StoreError},
 };
 

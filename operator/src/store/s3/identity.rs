@@ -21,7 +21,8 @@ use zeroize::Zeroizing;
 
 use super::{connect::EndpointAccess, transport::HttpTransport};
 use crate::{
-    location::{Credential, EndpointPolicy, ProbeStep},
+    location::{Credential, EndpointPolicy},
+    probe::ProbeStep,
     store::StoreError,
 };
 

@@ -23,7 +23,10 @@ use jiff::Timestamp;
 use md5::{Digest as _, Md5};
 
 use super::{Action, Body, Key, Signed, Store, StoreError, Stored, Upload, UploadHooks, VeleroFile};
-use crate::location::{ProbeStep, Resolved, S3Config};
+use crate::{
+    location::{Resolved, S3Config},
+    probe::ProbeStep,
+};
 use classify::{Request, classify};
 use connect::EndpointAccess;
 use transport::{HttpTransport, Skew};

@@ -4,9 +4,11 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{certificate::Certificate, store::StoreError};
-
-use super::{AccessMode, Location, ProbeStep, S3Config, SecretFacts, error::shown};
+use super::ProbeStep;
+use crate::{
+    certificate::Certificate,
+    location::{AccessMode, Endpoint, Location, S3Config, SecretFacts, shown},
+};
 
 /// The folders that Velero accepts below a location's prefix (pkg/persistence/object_store_layout.go).
 pub const VALID_FOLDERS: [&str; 6] = ["backups", "restores", "restic", "metadata", "plugins", "kopia"];
@@ -201,7 +203,7 @@ impl ProbeReport {
             Some(endpoint) => format!("the store is at {}", endpoint.as_str()),
             None => "the store is AWS".to_owned(),
         };
-        if config.endpoint.as_ref().is_some_and(super::Endpoint::is_plain_http) {
+        if config.endpoint.as_ref().is_some_and(Endpoint::is_plain_http) {
             text.push_str("; plain http: whoever is on the way can read what is sent");
         }
         if config.skip_tls_verify {
@@ -248,19 +250,19 @@ impl ProbeReport {
         match ahead {
             None => self.ok(ProbeStep::Clock, "the store does not tell the time"),
             Some(ahead) if ahead.abs() > TOO_FAR => {
-                self.failed(ProbeStep::Clock, format!("{}; stores refuse that", words(ahead)), Some(REMEDY));
+                self.failed(ProbeStep::Clock, format!("{}; stores refuse that", clock_words(ahead)), Some(REMEDY));
             }
             Some(ahead) if ahead.abs() > WORTH_TELLING => {
-                let text = format!("{}; from 15 min on stores refuse requests", words(ahead));
+                let text = format!("{}; from 15 min on stores refuse requests", clock_words(ahead));
                 self.say(ProbeStep::Clock, State::Ok, text, Some(REMEDY));
             }
             Some(_) => self.ok(ProbeStep::Clock, "the clocks agree"),
         }
     }
 
-    /// Records a refusal. The steps that the store must have passed before it could refuse count as ok.
-    pub fn refused(&mut self, error: &StoreError) {
-        let failed = error.step().unwrap_or(ProbeStep::Answer);
+    /// Records a refusal, and the step at which it came. The steps that the store must have passed before it could refuse count as ok.
+    pub fn refused(&mut self, at: Option<ProbeStep>, message: String) {
+        let failed = at.unwrap_or(ProbeStep::Answer);
         if failed > ProbeStep::Answer {
             self.ok(ProbeStep::Answer, "it answers as a store does");
         }
@@ -279,7 +281,7 @@ impl ProbeReport {
             ProbeStep::Permission => Some("allow it in the policy of the credential's user or role"),
             _ => None,
         };
-        self.failed(failed, error.message(), remedy);
+        self.failed(failed, message, remedy);
     }
 
     /// Records the folders below the prefix.
@@ -318,8 +320,11 @@ impl ProbeReport {
     }
 }
 
-fn words(ahead: i64) -> String {
-    crate::store::clock_words(ahead)
+/// How far a store's clock is from ours, in words; `ahead` in seconds.
+pub(crate) fn clock_words(ahead: i64) -> String {
+    let (seconds, side) = (ahead.unsigned_abs(), if ahead < 0 { "behind" } else { "ahead of" });
+    let far = if seconds < 120 { format!("{seconds} s") } else { format!("{} min", (seconds + 30) / 60) };
+    format!("the store's clock is {far} {side} the operator's")
 }
 
 fn neighbours(location: &Location, all: &[Location]) -> Vec<Neighbour> {
@@ -343,7 +348,6 @@ fn below(inner: &str, outer: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Action, Answer};
     use serde_json::json;
 
     fn location(name: &str, prefix: &str) -> Location {
@@ -366,9 +370,8 @@ mod tests {
     fn a_refusal_says_what_was_right_before_it() {
         let mut denied = report();
         denied.ok(ProbeStep::Configuration, "x");
-        let answer = Answer::new(403, Some("AccessDenied"));
-        let (bucket, key) = ("b".to_owned(), "a/".to_owned());
-        denied.refused(&StoreError::Denied { action: Action::List, bucket, key, answer });
+        let message = "the store refused s3:ListBucket on b/a/: 403 AccessDenied";
+        denied.refused(Some(ProbeStep::Permission), message.to_owned());
         let denied = denied.closed();
         assert!(denied.reachable && denied.failed_at == Some(ProbeStep::Permission));
         assert_eq!(
@@ -376,10 +379,10 @@ mod tests {
             [State::Ok, State::Ok, State::Ok, State::Ok, State::Failed]
         );
         assert_eq!(states(&denied)[10], (ProbeStep::Layout, State::NotReached));
-        assert!(denied.verdict(ProbeStep::Permission).is_some_and(|v| v.text.contains("s3:ListBucket on b/a/")));
+        assert!(denied.verdict(ProbeStep::Permission).is_some_and(|v| v.text == message));
 
         let mut away = report();
-        away.refused(&StoreError::Unreachable { at: ProbeStep::Dns, why: "DNS resolution failed: x".to_owned() });
+        away.refused(Some(ProbeStep::Dns), "DNS resolution failed: x".to_owned());
         let away = away.closed();
         assert!(!away.reachable && away.failed_at == Some(ProbeStep::Dns));
         assert_eq!(away.steps.len(), ProbeStep::ALL.len());
