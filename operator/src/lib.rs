@@ -47,6 +47,8 @@
 //! | [`crash`] | named points at which a test may kill the process | none |
 
 pub mod access;
+#[cfg(test)]
+mod arrows;
 pub mod budget;
 pub mod certificate;
 pub mod cli;
