@@ -11,7 +11,7 @@ use std::time::Duration;
 use debugbundle_crd::DebugBundleSpec;
 use debugbundle_operator::access::rules::{RULES, Role as In};
 use debugbundle_operator::location::EndpointPolicy;
-use debugbundle_operator::run::{Engine, Options, Origin, Store, Subject, Tracker};
+use debugbundle_operator::run::{Engine, EngineOptions, Origin, StoreNeed, Subject, Tracker};
 use harness::readers::manifest_of;
 use harness::stand::Account;
 use harness::{Context, LogScript, TestCluster, pod, with_namespace, with_namespace_on};
@@ -68,7 +68,7 @@ async fn collected(context: &Context, client: Client, shop: &str, cluster_read: 
 
 /// The same, and what `summary.md` says.
 async fn collected_with_summary(context: &Context, client: Client, shop: &str, cluster_read: bool) -> (Value, String) {
-    let options = Options {
+    let options = EngineOptions {
         namespace: context.namespace.clone(),
         spool_limit: 1 << 30,
         bundle_limit: 512 << 20,
@@ -92,7 +92,7 @@ async fn collected_with_summary(context: &Context, client: Client, shop: &str, c
     let (tracker, cancel) = (Tracker::default(), CancellationToken::new());
     let deadline = Instant::now() + Duration::from_mins(2);
     let packed = Engine::new(client, options)
-        .pack(&subject, Store::Optional, &folder.path().join("spool"), &tracker, deadline, &cancel)
+        .pack(&subject, StoreNeed::Optional, &folder.path().join("spool"), &tracker, deadline, &cancel)
         .await
         .unwrap_or_else(|fault| panic!("no bundle: {fault}"));
     let file = &packed.sealed().file;

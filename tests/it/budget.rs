@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use debugbundle_crd::DebugBundleSpec;
 use debugbundle_operator::location::EndpointPolicy;
-use debugbundle_operator::run::{Engine, Options, Origin, Store, Subject, Tracker};
+use debugbundle_operator::run::{Engine, EngineOptions, Origin, StoreNeed, Subject, Tracker};
 use harness::load::Held;
 use harness::readers::{self, Archive, manifest_of};
 use harness::{Context, LogScript, pod, with_namespace};
@@ -36,7 +36,7 @@ async fn made(context: &Context, bundle_limit: u64, spool_limit: u64) -> Made {
 }
 
 async fn made_about(context: &Context, spec: DebugBundleSpec, bundle_limit: u64, spool_limit: u64) -> Made {
-    let options = Options {
+    let options = EngineOptions {
         namespace: context.namespace.clone(),
         spool_limit,
         bundle_limit,
@@ -59,7 +59,7 @@ async fn made_about(context: &Context, spec: DebugBundleSpec, bundle_limit: u64,
     let (tracker, cancel) = (Tracker::default(), CancellationToken::new());
     let deadline = Instant::now() + Duration::from_mins(4);
     let packed = Engine::new(context.client.clone(), options)
-        .pack(&subject, Store::Optional, &folder.path().join("spool"), &tracker, deadline, &cancel)
+        .pack(&subject, StoreNeed::Optional, &folder.path().join("spool"), &tracker, deadline, &cancel)
         .await
         .unwrap_or_else(|fault| panic!("no bundle: {fault}"));
     let file = packed.sealed().file.clone();

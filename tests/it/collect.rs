@@ -17,7 +17,7 @@ use debugbundle_format::{
 use debugbundle_operator::{
     budget::{self, Shares},
     cluster::Cluster,
-    collect::{Collected, Collector, NodeSlots, Pace, Progress, StoreBody, StoreFailure, StoreFiles, collect},
+    collect::{CollectProgress, Collected, Collector, NodeSlots, Pace, StoreBody, StoreFailure, StoreFiles, collect},
     inventory::{self, Inventory, InventoryError, Scope},
     plan::plan,
     pod_capture::Movers,
@@ -127,7 +127,7 @@ impl Run {
             movers: Movers::default(),
             shares: Shares::of(budget::DEFAULT, 1 << 30),
         };
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(CollectProgress::default());
         let deadline = Instant::now() + self.limit;
         let collected = collect(&collector, &inventory, plan, &progress, &CancellationToken::new(), deadline)
             .await

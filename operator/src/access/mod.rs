@@ -265,7 +265,7 @@ impl ReadScope {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Bodies, LogLimits, Priority, Want, Window};
+    use crate::plan::{Bodies, LogLimits, Priority, TimeWindow, Want};
     use debugbundle_format::BundlePath;
 
     fn item(path: &str, source: ItemSource) -> Item {
@@ -296,7 +296,7 @@ mod tests {
                 item("d", ItemSource::Discovery { path: "/api" }),
                 item("e", events("shop")),
             ],
-            logs: LogLimits { window: Window::default(), tail_lines: None },
+            logs: LogLimits { window: TimeWindow::default(), tail_lines: None },
             missing: Vec::new(),
             config_maps: Bodies::default(),
         }

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use debugbundle_crd::{DebugBundleSpec, Finding, Phase, Progress, Severity};
+use debugbundle_crd::{DebugBundleSpec, FindingSummary, Phase, Progress, Severity};
 use debugbundle_format::text::{bounded, escape_for_terminal, human_bytes};
 use jiff::Timestamp;
 use kube::Client;
@@ -70,7 +70,7 @@ pub struct Summary {
     /// First line of the diagnosis.
     pub cause: Option<String>,
     /// The findings, most severe first.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<FindingSummary>,
     /// Size of the file.
     pub bytes: u64,
     /// SHA-256 of the file, hexadecimal.

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use debugbundle_crd::{
-    Bundle, ConditionType, DebugBundle, DebugBundleStatus, Finding, Phase, Reason, Severity, UrlPolicy,
+    Bundle, ConditionType, DebugBundle, DebugBundleStatus, FindingSummary, Phase, Reason, Severity, UrlPolicy,
 };
 use debugbundle_format::text::{bounded, escape_for_terminal, human_bytes};
 use jiff::Timestamp;
@@ -248,7 +248,7 @@ impl Fields {
         self.field("SHA-256", &line(&stored.sha256));
     }
 
-    fn findings(&mut self, findings: &[Finding]) {
+    fn findings(&mut self, findings: &[FindingSummary]) {
         if findings.is_empty() {
             return;
         }

@@ -23,7 +23,7 @@ const MARGIN: SignedDuration = SignedDuration::from_secs(20);
 
 /// The stored object of a DebugBundle, as `fetch` needs it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Stored {
+pub(crate) struct StoredBundle {
     /// As status describes it.
     pub bundle: Bundle,
     /// Its length.
@@ -31,7 +31,7 @@ pub(crate) struct Stored {
 }
 
 /// The stored bundle, or why there is none.
-pub(crate) fn stored(bundle: &DebugBundle) -> Result<Stored, CliError> {
+pub(crate) fn stored(bundle: &DebugBundle) -> Result<StoredBundle, CliError> {
     let name = bundle.name_any();
     let namespace = bundle.namespace().unwrap_or_default();
     let empty = DebugBundleStatus::default();
@@ -42,7 +42,7 @@ pub(crate) fn stored(bundle: &DebugBundle) -> Result<Stored, CliError> {
         let bytes = u64::try_from(found.bytes).ok().filter(|bytes| *bytes > 0);
         let bytes =
             bytes.ok_or_else(|| CliError::failed(format!("the status of {name} gives no size of the bundle")))?;
-        return Ok(Stored { bundle: found.clone(), bytes });
+        return Ok(StoredBundle { bundle: found.clone(), bytes });
     }
     Err(match status.phase {
         Some(Phase::Failed) => {

@@ -31,8 +31,8 @@ use crate::{
     access::need,
     cluster::{ApiKind, chain},
     inventory::{Inventory, PodRole},
-    plan::Window,
-    pod_capture::{CaughtLog, CaughtPod, FOLLOWED, Movers, PODS, Unread},
+    plan::TimeWindow,
+    pod_capture::{CaughtLog, CaughtPod, FOLLOWED, Movers, NotCaptured, PODS},
 };
 
 /// Most copies taken out of node-agents' logs, and most bytes kept of one copy.
@@ -261,15 +261,15 @@ fn untold(work: &Work) -> Vec<Missing> {
             let what = format!("log of {}/{} container {container}", caught.namespace, pod.name);
             let path = caught.path(&pod.name, container);
             notes.push(match why {
-                Unread::Gone => note(&what, path.as_str(), "the pod was gone before its log could be read"),
-                Unread::PassedOver => note(
+                NotCaptured::Gone => note(&what, path.as_str(), "the pod was gone before its log could be read"),
+                NotCaptured::PassedOver => note(
                     &what,
                     path.as_str(),
                     &format!(
                         "the pod was gone before its log was read: {FOLLOWED} logs of data movers are followed at a time"
                     ),
                 ),
-                Unread::Refused => {
+                NotCaptured::Refused => {
                     let pods = ApiKind::namespaced("", "v1", "pods", "Pod");
                     let need = need("get", &pods, "log", Some(&caught.namespace));
                     let why = "the API server refused its log (403) while the pod was there, and now the pod is gone";
@@ -319,7 +319,7 @@ fn written(
     desk: &EntryContext,
     path: BundlePath,
     log: &CaughtLog,
-    window: Window,
+    window: TimeWindow,
 ) -> Result<Option<(Segment, Option<Truncation>, Times)>, WriteError> {
     let CaughtLog { content, left_out_bytes, left_out_lines, gave_way: _ } = log;
     let (mut cutter, mut kept) = (Cutter::new(window), Vec::with_capacity(content.len()));

@@ -22,7 +22,7 @@ use super::{
     missing::{LARGER, missing},
 };
 use crate::{
-    budget::{self, Class, Cut, Step, Weighed},
+    budget::{self, Class, TrimAction, TrimStep, Weighed},
     inventory::Inventory,
     plan::{Item, SourceClass},
 };
@@ -37,7 +37,7 @@ pub(super) struct BudgetedEntries {
     kept: BTreeMap<usize, Kept>,
     next: usize,
     /// The last trimming step that was begun.
-    begun: Option<Step>,
+    begun: Option<TrimStep>,
     trimmed: BTreeMap<String, Trimmed>,
     /// Healthy pods, by namespace and name; pods whose health is unknown are absent.
     healthy: BTreeSet<(String, String)>,
@@ -51,7 +51,7 @@ pub(super) struct Kept {
     pub(super) entry: Entry,
     class: Class,
     /// The last step that left out a part of it, and how much is left out so far (bytes, uncompressed).
-    trimmed: Option<(Step, u64)>,
+    trimmed: Option<(TrimStep, u64)>,
     /// A copy, used only if no better log of its path arrives.
     stands_in: bool,
 }
@@ -167,7 +167,7 @@ impl BudgetedEntries {
 
     /// Trims step by step, until the rest fits or nothing more can be trimmed. Blocks.
     pub(super) fn fit(mut self, desk: &EntryContext) -> Result<Self, WriteError> {
-        for step in Step::ALL {
+        for step in TrimStep::ALL {
             if !self.is_over() {
                 break;
             }
@@ -186,13 +186,20 @@ impl BudgetedEntries {
         Ok(self)
     }
 
-    fn cut(&mut self, place: usize, kept: Kept, cut: Cut, step: Step, desk: &EntryContext) -> Result<(), WriteError> {
+    fn cut(
+        &mut self,
+        place: usize,
+        kept: Kept,
+        cut: TrimAction,
+        step: TrimStep,
+        desk: &EntryContext,
+    ) -> Result<(), WriteError> {
         let Kept { entry, class, trimmed, stands_in } = kept;
         let (path, before) = (entry.segment.path().as_str().to_owned(), entry.segment.bytes());
         let left = match cut {
-            Cut::Drop => Ok(None),
-            Cut::Shorten(most) => shortened(entry, most, desk).map(Some),
-            Cut::OwnObjects => own_objects(entry, &self.own, desk),
+            TrimAction::Drop => Ok(None),
+            TrimAction::Shorten(most) => shortened(entry, most, desk).map(Some),
+            TrimAction::OwnObjects => own_objects(entry, &self.own, desk),
         };
         let left = match left.map_err(WriteError::from) {
             Ok(left) => left,
@@ -214,7 +221,7 @@ impl BudgetedEntries {
     }
 
     /// Adds to the line of this path, which counts everything that was left out of it.
-    fn tell(&mut self, path: &str, step: Step, dropped_bytes: u64, kept_bytes: u64) {
+    fn tell(&mut self, path: &str, step: TrimStep, dropped_bytes: u64, kept_bytes: u64) {
         let line = self.trimmed.entry(path.to_owned()).or_default();
         path.clone_into(&mut line.path);
         step.rule().clone_into(&mut line.rule);

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     cluster::{ApiKind, ClusterError, Flow, Pieces, PumpEnd, bounded, pipe, pump, query_value},
     inventory::Pod,
-    plan::{self, Item, ItemSource, LogLimits, Window},
+    plan::{self, Item, ItemSource, LogLimits, TimeWindow},
 };
 
 /// Kept of the lines about the target (bytes).
@@ -202,7 +202,7 @@ async fn taken_up(
         return Ok((sink, false));
     }
     let Some(from) = sink.cutter.resume() else { return Ok((sink, mid_line)) };
-    let logs = LogLimits { window: Window { from: Some(from), to: None }, tail_lines: None };
+    let logs = LogLimits { window: TimeWindow { from: Some(from), to: None }, tail_lines: None };
     let Ok(body) = work.kubelets.open(node, &path(logs), deadline).await else {
         return Ok((sink, mid_line));
     };
@@ -454,9 +454,9 @@ mod tests {
     #[test]
     fn the_query_never_limits_bytes_and_limits_lines_only_when_asked() {
         let from = Some("2026-03-01T10:00:00.7Z".parse().unwrap());
-        let logs = LogLimits { window: Window { from, to: None }, tail_lines: None };
+        let logs = LogLimits { window: TimeWindow { from, to: None }, tail_lines: None };
         assert_eq!(query(which(false), &logs), "container=cow&timestamps=true&sinceTime=2026-03-01T10%3A00%3A00Z");
-        let logs = LogLimits { window: Window::default(), tail_lines: Some(9) };
+        let logs = LogLimits { window: TimeWindow::default(), tail_lines: Some(9) };
         assert_eq!(query(which(true), &logs), "container=cow&timestamps=true&previous=true&tailLines=9");
     }
 

@@ -45,7 +45,7 @@ pub use from_store::FromStore;
 pub(crate) use missing::no_room;
 pub use node_slots::NodeSlots;
 pub(crate) use preemptible_slot::PreemptibleSlot;
-pub use progress::Progress;
+pub use progress::CollectProgress;
 pub use restored::restored_namespaces;
 pub use store_files::{StoreBody, StoreFailure, StoreFiles, troubled_namespaces};
 pub use volume_refs::leads;
@@ -54,7 +54,7 @@ use crate::{
     access::ReadScope,
     budget::Shares,
     cluster::{ApiKind, Cluster, ClusterError},
-    describe::{Fact, Subject},
+    describe::{DescribedObject, Fact},
     diagnose::Results,
     inventory::Inventory,
     plan::{Bodies, Item, LogLimits, Plan},
@@ -130,8 +130,8 @@ struct Work {
     /// Pods whose name no other pod will get: namespace and name.
     only_once: BTreeSet<(String, String)>,
     /// The Backups and Restores that get a description.
-    subjects: Vec<Subject>,
-    progress: Arc<Progress>,
+    subjects: Vec<DescribedObject>,
+    progress: Arc<CollectProgress>,
 }
 
 impl Work {
@@ -216,7 +216,7 @@ pub async fn collect(
     collector: &Collector,
     inventory: &Inventory,
     plan: Plan,
-    progress: &Arc<Progress>,
+    progress: &Arc<CollectProgress>,
     cancel: &CancellationToken,
     deadline: Instant,
 ) -> Result<Collected, CollectError> {

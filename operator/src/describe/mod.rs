@@ -20,13 +20,13 @@ use std::io::{self, Read, Write};
 use debugbundle_crd::TargetKind;
 use serde_json::Value;
 
-pub use live::{Fact, Live, Subject};
+pub use live::{DescribedObject, Fact, Live};
 
 use debugbundle_format::StoreFile;
 use page::Page;
 
 /// One of Velero's files in the store, as the bundle contains it.
-pub enum Found {
+pub enum StoredFile {
     /// Redacted, from its beginning; the length of its texts and its nesting are bounded.
     There(Box<dyn Read>),
     /// The store does not hold it.
@@ -41,7 +41,7 @@ pub trait Files {
     ///
     /// # Errors
     /// The spool cannot be read.
-    fn open(&self, file: StoreFile) -> io::Result<Found>;
+    fn open(&self, file: StoreFile) -> io::Result<StoredFile>;
 }
 
 /// Writes the description of `object`, a redacted Backup or Restore.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Files, Found,
+    Files, StoredFile,
     go::number,
     page::Page,
     unread,
@@ -52,7 +52,7 @@ pub(super) fn native_snapshots<W: Write>(page: &mut Page<W>, status: &Value, fil
     if number(&status["volumeSnapshotsAttempted"]) == 0 {
         return page.line("\tVelero-Native Snapshots: <none included>");
     }
-    let Found::There(from) = files.open(StoreFile::VolumeSnapshots)? else {
+    let StoredFile::There(from) = files.open(StoreFile::VolumeSnapshots)? else {
         return page.line(&format!("\t{}", unread("native snapshot info")));
     };
     page.line("\tVelero-Native Snapshots:")?;
@@ -121,7 +121,7 @@ pub(super) fn csi_snapshots<W: Write>(page: &mut Page<W>, status: &Value, files:
     }
     let snapshots = files.open(StoreFile::CsiVolumeSnapshots)?;
     let contents = files.open(StoreFile::CsiVolumeSnapshotContents)?;
-    let (Found::There(snapshots), Found::There(contents)) = (snapshots, contents) else {
+    let (StoredFile::There(snapshots), StoredFile::There(contents)) = (snapshots, contents) else {
         return page.line(&format!("\t{}", unread("CSI snapshot info")));
     };
     let mut claims: BTreeMap<String, (String, String)> = BTreeMap::new();

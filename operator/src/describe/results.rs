@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Files, Found,
+    Files, StoredFile,
     go::{NONE, number, time_text},
     page::Page,
     unread,
@@ -22,12 +22,12 @@ pub(super) fn results<W: Write>(page: &mut Page<W>, status: &Value, files: &dyn 
         return Ok(());
     }
     match files.open(StoreFile::Results)? {
-        Found::There(_) => {}
-        Found::Absent => {
+        StoredFile::There(_) => {}
+        StoredFile::Absent => {
             page.row(0, "Errors", &errors.to_string())?;
             return page.row(0, "Warnings", &warnings.to_string());
         }
-        Found::Unread => {
+        StoredFile::Unread => {
             page.row(0, "Warnings", &format!("{warnings}, {}", unread("texts")))?;
             return page.row(0, "Errors", &format!("{errors}, {}", unread("texts")));
         }
@@ -44,7 +44,7 @@ pub(super) fn results<W: Write>(page: &mut Page<W>, status: &Value, files: &dyn 
 
 fn of_kind<W: Write>(page: &mut Page<W>, kind: &str, files: &dyn Files) -> Result<(), StreamError> {
     for (label, key) in [("Velero", "velero"), ("Cluster", "cluster")] {
-        let Found::There(from) = files.open(StoreFile::Results)? else { continue };
+        let StoredFile::There(from) = files.open(StoreFile::Results)? else { continue };
         let head = format!("{label}:");
         let mut first = true;
         texts(from, &[kind, key], Shape::List, |said| match said {
@@ -55,7 +55,7 @@ fn of_kind<W: Write>(page: &mut Page<W>, kind: &str, files: &dyn Files) -> Resul
             page.row(1, label, NONE)?;
         }
     }
-    let Found::There(from) = files.open(StoreFile::Results)? else { return Ok(()) };
+    let StoredFile::There(from) = files.open(StoreFile::Results)? else { return Ok(()) };
     let mut any = false;
     let mut head = String::new();
     texts(from, &[kind, "namespaces"], Shape::Map, |said| match said {
@@ -151,11 +151,11 @@ pub(super) fn operations<W: Write>(
     }
     let heading = format!("{which} Item Operations");
     let from = match files.open(StoreFile::ItemOperations)? {
-        Found::There(from) => from,
-        Found::Absent => {
+        StoredFile::There(from) => from,
+        StoredFile::Absent => {
             return page.row(0, &heading, &format!("{attempted} attempted, <operation info not in the store>"));
         }
-        Found::Unread => {
+        StoredFile::Unread => {
             return page.row(0, &heading, &format!("{attempted} attempted, {}", unread("operation info")));
         }
     };
@@ -200,9 +200,9 @@ fn one<W: Write>(page: &mut Page<W>, which: &str, operation: &Operation) -> io::
 /// The resources that were backed up or restored, by kind; `which` is `backup` or `restore`.
 pub(super) fn resource_list<W: Write>(page: &mut Page<W>, which: &str, files: &dyn Files) -> io::Result<()> {
     let from = match files.open(StoreFile::ResourceList)? {
-        Found::There(from) => from,
-        Found::Absent => return page.row(0, "Resource List", &format!("<{which} resource list not found>")),
-        Found::Unread => return page.row(0, "Resource List", &unread(&format!("{which} resource list"))),
+        StoredFile::There(from) => from,
+        StoredFile::Absent => return page.row(0, "Resource List", &format!("<{which} resource list not found>")),
+        StoredFile::Unread => return page.row(0, "Resource List", &unread(&format!("{which} resource list"))),
     };
     page.line("Resource List:")?;
     let read = texts(from, &[], Shape::Map, |said| match said {

@@ -70,8 +70,8 @@ impl Finding {
     }
 
     /// For the status: one piece of evidence, no remedy.
-    pub fn in_short(&self) -> debugbundle_crd::Finding {
-        debugbundle_crd::Finding {
+    pub fn in_short(&self) -> debugbundle_crd::FindingSummary {
+        debugbundle_crd::FindingSummary {
             id: self.kind.id().to_owned(),
             severity: self.severity,
             title: self.title.clone(),

@@ -33,7 +33,7 @@ pub enum Priority {
 
 /// A time span of logs; open ends are open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Window {
+pub struct TimeWindow {
     /// Lines from here on.
     pub from: Option<Timestamp>,
     /// Lines up to here.
@@ -305,7 +305,7 @@ pub struct Item {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLimits {
     /// The time span.
-    pub window: Window,
+    pub window: TimeWindow,
     /// Only the last lines, if the user said so.
     pub tail_lines: Option<i64>,
 }

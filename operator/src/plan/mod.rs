@@ -31,7 +31,7 @@ use crate::{
 pub use config_maps::Bodies;
 pub use debugbundle_format::StoreFile;
 pub use item::{
-    First, Item, ItemSource, LogLimits, Only, Plan, Priority, ServerLines, ServerLog, SourceClass, Want, Window,
+    First, Item, ItemSource, LogLimits, Only, Plan, Priority, ServerLines, ServerLog, SourceClass, TimeWindow, Want,
 };
 pub use kinds::{extra_rule, further_rule};
 pub use logs::window;

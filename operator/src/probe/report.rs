@@ -24,7 +24,7 @@ const ENDS_SOON: i64 = 14;
 /// The outcome of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum State {
+pub enum StepState {
     /// As it should be.
     Ok,
     /// Not as it should be.
@@ -39,7 +39,7 @@ pub struct Verdict {
     /// The step.
     pub step: ProbeStep,
     /// Its outcome.
-    pub state: State,
+    pub state: StepState,
     /// A sentence.
     pub text: String,
     /// What fixes it, if that is known.
@@ -170,16 +170,16 @@ impl ProbeReport {
 
     /// The step is as it should be.
     pub fn ok(&mut self, step: ProbeStep, text: impl Into<String>) {
-        self.say(step, State::Ok, text.into(), None);
+        self.say(step, StepState::Ok, text.into(), None);
     }
 
     /// The step is not as it should be.
     pub fn failed(&mut self, step: ProbeStep, text: impl Into<String>, remedy: Option<&str>) {
         self.failed_at = Some(self.failed_at.map_or(step, |first| first.min(step)));
-        self.say(step, State::Failed, text.into(), remedy);
+        self.say(step, StepState::Failed, text.into(), remedy);
     }
 
-    fn say(&mut self, step: ProbeStep, state: State, text: String, remedy: Option<&str>) {
+    fn say(&mut self, step: ProbeStep, state: StepState, text: String, remedy: Option<&str>) {
         if self.verdict(step).is_none() {
             self.steps.push(Verdict { step, state, text, remedy: remedy.map(ToOwned::to_owned) });
         }
@@ -222,7 +222,7 @@ impl ProbeReport {
             Ok(true) => match days_left.filter(|days| *days < ENDS_SOON) {
                 Some(days) => self.say(
                     ProbeStep::Tls,
-                    State::Ok,
+                    StepState::Ok,
                     format!("verified, for {days} more days{ends}"),
                     Some("renew the store's certificate"),
                 ),
@@ -254,7 +254,7 @@ impl ProbeReport {
             }
             Some(ahead) if ahead.abs() > WORTH_TELLING => {
                 let text = format!("{}; from 15 min on stores refuse requests", clock_words(ahead));
-                self.say(ProbeStep::Clock, State::Ok, text, Some(REMEDY));
+                self.say(ProbeStep::Clock, StepState::Ok, text, Some(REMEDY));
             }
             Some(_) => self.ok(ProbeStep::Clock, "the clocks agree"),
         }
@@ -311,9 +311,9 @@ impl ProbeReport {
     /// Closes the report: steps without a verdict become `NotReached`.
     #[must_use]
     pub fn closed(mut self) -> Self {
-        self.reachable = self.verdict(ProbeStep::Answer).is_some_and(|verdict| verdict.state == State::Ok);
+        self.reachable = self.verdict(ProbeStep::Answer).is_some_and(|verdict| verdict.state == StepState::Ok);
         for step in ProbeStep::ALL {
-            self.say(step, State::NotReached, String::new(), None);
+            self.say(step, StepState::NotReached, String::new(), None);
         }
         self.steps.sort_by_key(|verdict| verdict.step);
         self
@@ -362,7 +362,7 @@ mod tests {
         ProbeReport::of(&location("offsite", "a"), &[], vec!["upload"], Timestamp::UNIX_EPOCH)
     }
 
-    fn states(report: &ProbeReport) -> Vec<(ProbeStep, State)> {
+    fn states(report: &ProbeReport) -> Vec<(ProbeStep, StepState)> {
         report.steps.iter().map(|verdict| (verdict.step, verdict.state)).collect()
     }
 
@@ -376,9 +376,9 @@ mod tests {
         assert!(denied.reachable && denied.failed_at == Some(ProbeStep::Permission));
         assert_eq!(
             states(&denied)[5..10].iter().map(|(_, state)| *state).collect::<Vec<_>>(),
-            [State::Ok, State::Ok, State::Ok, State::Ok, State::Failed]
+            [StepState::Ok, StepState::Ok, StepState::Ok, StepState::Ok, StepState::Failed]
         );
-        assert_eq!(states(&denied)[10], (ProbeStep::Layout, State::NotReached));
+        assert_eq!(states(&denied)[10], (ProbeStep::Layout, StepState::NotReached));
         assert!(denied.verdict(ProbeStep::Permission).is_some_and(|v| v.text == message));
 
         let mut away = report();
@@ -386,16 +386,16 @@ mod tests {
         let away = away.closed();
         assert!(!away.reachable && away.failed_at == Some(ProbeStep::Dns));
         assert_eq!(away.steps.len(), ProbeStep::ALL.len());
-        assert_eq!(away.steps.iter().filter(|verdict| verdict.state == State::NotReached).count(), 10);
+        assert_eq!(away.steps.iter().filter(|verdict| verdict.state == StepState::NotReached).count(), 10);
     }
 
     #[test]
     fn clocks_are_judged_at_five_and_fifteen_minutes() {
         for (ahead, state, words) in [
-            (Some(20), State::Ok, "the clocks agree"),
-            (Some(-400), State::Ok, "7 min behind"),
-            (Some(1200), State::Failed, "20 min ahead of the operator's"),
-            (None, State::Ok, "does not tell"),
+            (Some(20), StepState::Ok, "the clocks agree"),
+            (Some(-400), StepState::Ok, "7 min behind"),
+            (Some(1200), StepState::Failed, "20 min ahead of the operator's"),
+            (None, StepState::Ok, "does not tell"),
         ] {
             let mut report = report();
             report.clock(ahead);
@@ -410,7 +410,7 @@ mod tests {
         let mut report = report();
         report.listed(["backups", "kopia", "lost+found"].map(ToOwned::to_owned).to_vec(), false);
         let verdict = report.verdict(ProbeStep::Layout).expect("a verdict");
-        assert_eq!(verdict.state, State::Failed);
+        assert_eq!(verdict.state, StepState::Failed);
         assert!(verdict.text.ends_with("; 1 other: \"lost+found\""), "{}", verdict.text);
         let mut good = self::report();
         good.listed(VALID_FOLDERS.map(ToOwned::to_owned).to_vec(), false);

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use debugbundle_crd::Severity;
 use debugbundle_format::manifest::{
-    self, BundleInfo, ClusterInfo, FindingsInfo, ManifestHead, NamespaceInfo, OperatorInfo, Permission, TargetInfo,
-    Timings, Totals, VeleroInfo, Window,
+    BundleInfo, ClusterInfo, FindingsInfo, ManifestHead, NamespaceInfo, OperatorInfo, Permission, TargetInfo, Timings,
+    Totals, VeleroInfo, Window,
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -22,7 +22,7 @@ use crate::{
 pub(super) struct RunResult {
     pub(super) started: Timestamp,
     pub(super) inventory: Inventory,
-    pub(super) window: plan::Window,
+    pub(super) window: plan::TimeWindow,
     /// Number of planned items, including those that may not be read.
     pub(super) wanted: usize,
     /// The answers of the permission check.
@@ -86,10 +86,7 @@ fn bundle(subject: &Subject, place: &Place) -> BundleInfo {
         name: subject.name.clone(),
         namespace: subject.namespace.clone(),
         uid: subject.uid.clone(),
-        origin: match subject.origin {
-            Origin::Request => manifest::Origin::Request,
-            Origin::Cli => manifest::Origin::Cli,
-        },
+        origin: subject.origin,
         attempt: u32::try_from(subject.attempt).unwrap_or(u32::MAX),
         key: if subject.origin == Origin::Cli { String::new() } else { place.key.clone() },
         ..BundleInfo::default()

@@ -8,7 +8,7 @@ use std::{
 };
 
 use debugbundle_archive::{OWNER_NOTE, Sealed, Spool};
-use debugbundle_crd::{Bundle, Finding, Reason, Stage, TargetKind};
+use debugbundle_crd::{Bundle, FindingSummary, Reason, Stage, TargetKind};
 use debugbundle_format::text;
 use debugbundle_redact::Redactor;
 use debugbundle_redact_check::Detector;
@@ -35,7 +35,7 @@ use crate::{
     error::Fault,
     inventory::{self, Inventory, InventoryError, Relevance, Scope},
     plan, runlog, self_redaction, shared_answers,
-    status::Outcome,
+    status::UploadedBundle,
     store::Upload,
 };
 
@@ -65,7 +65,7 @@ pub struct Packed {
     /// The cause of the target's end.
     pub cause: Option<String>,
     /// The findings.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<FindingSummary>,
 }
 
 impl Packed {
@@ -86,7 +86,7 @@ impl Packed {
     }
 
     /// The facts for status.
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> UploadedBundle {
         let sealed = self.sealed();
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let bundle = Bundle {
@@ -100,7 +100,7 @@ impl Packed {
             manifest_offset: number(sealed.manifest_offset),
             manifest_length: number(sealed.manifest_length),
         };
-        Outcome { bundle, missing: self.missing, errors: self.missing, warnings: self.warnings }
+        UploadedBundle { bundle, missing: self.missing, errors: self.missing, warnings: self.warnings }
     }
 
     /// The same bundle with this place: its location may have been mended since it was sealed.
@@ -133,7 +133,7 @@ impl Packed {
 
 /// Whether a bundle needs a store to go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Store {
+pub enum StoreNeed {
     /// It is uploaded: a run without a location to go to fails. A location that is unusable now may be mended while the
     /// sealed bundle waits.
     Required,
@@ -150,7 +150,7 @@ impl Engine {
     pub async fn pack(
         &self,
         subject: &Subject,
-        store: Store,
+        store: StoreNeed,
         dir: &Path,
         tracker: &Tracker,
         deadline: Instant,
@@ -174,7 +174,7 @@ impl Engine {
     async fn pack_to_the_end(
         &self,
         subject: &Subject,
-        store: Store,
+        store: StoreNeed,
         dir: &Path,
         tracker: &Tracker,
         deadline: Instant,

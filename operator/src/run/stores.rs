@@ -7,7 +7,7 @@ use debugbundle_crd::Reason;
 use debugbundle_redact::Secret;
 
 use super::{
-    Engine, Store, Subject,
+    Engine, StoreNeed, Subject,
     destination::{self, Place, Survey, in_time},
     locations,
 };
@@ -36,10 +36,10 @@ impl Engine {
     ///
     /// # Errors
     /// The run needs a location and has none, or the API server does not return the values that must be masked.
-    pub(super) async fn stores(&self, subject: &Subject, store: Store) -> Result<Stores, Fault> {
+    pub(super) async fn stores(&self, subject: &Subject, store: StoreNeed) -> Result<Stores, Fault> {
         let survey = match self.survey(subject).await {
             Ok(survey) => survey,
-            Err(fault) if store == Store::Required => return Err(fault),
+            Err(fault) if store == StoreNeed::Required => return Err(fault),
             Err(fault) => {
                 return Ok(Stores {
                     survey: None,
@@ -50,7 +50,7 @@ impl Engine {
                 });
             }
         };
-        if store == Store::Required {
+        if store == StoreNeed::Required {
             self.refuse_the_hopeless(subject, &survey)?;
         }
         let chosen = survey.chosen.as_ref().map(|chosen| chosen.name.clone()).map_err(Clone::clone);
@@ -63,7 +63,7 @@ impl Engine {
         for location in survey.all.iter().filter(|location| is(&chosen, location) || is(&source, location)) {
             let opened = in_time(Box::pin(self.open(subject, location, survey.server.as_ref()))).await;
             if let Err(fault @ Fault::Transient { reason: Reason::ApiError, .. }) = &opened
-                && store == Store::Required
+                && store == StoreNeed::Required
             {
                 return Err(fault.clone());
             }

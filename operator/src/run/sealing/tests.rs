@@ -10,7 +10,7 @@ use crate::{
     collect::Collected,
     diagnose::{CauseStep, Diagnosis, Evidence, FindingKind, Proof},
     inventory::fixture,
-    plan::Window,
+    plan::TimeWindow,
     run::{Origin, final_state::FinalState},
 };
 
@@ -57,7 +57,7 @@ fn found(entries: Vec<Entry>, diagnosis: Diagnosis) -> RunResult {
     RunResult {
         started: now,
         inventory: fixture::inventory(),
-        window: Window::default(),
+        window: TimeWindow::default(),
         wanted: collected.wanted,
         permissions: Vec::new(),
         collected,
