@@ -20,7 +20,7 @@ use super::{
     create, display,
     download::{publish, refuse_to_replace, target},
     exit::{CliError, Exit, chain},
-    progress::{Meter, Snapshot},
+    progress::{Meter, ProgressSnapshot},
 };
 
 /// The engine's input.
@@ -106,7 +106,7 @@ pub(crate) async fn run(
         output: output.clone(),
         force: args.force,
         progress: Arc::new(move |progress| {
-            let snapshot = Snapshot::of_progress(Phase::Collecting.as_str(), &progress);
+            let snapshot = ProgressSnapshot::of_progress(Phase::Collecting.as_str(), &progress);
             shown.lock().unwrap_or_else(PoisonError::into_inner).show(&snapshot);
         }),
         cancel: cancel.clone(),

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::args::{ContentArgs, Create, DocumentFormat, TargetArgs};
 use super::exit::{CliError, Exit};
-use super::progress::{Meter, Snapshot};
+use super::progress::{Meter, ProgressSnapshot};
 use super::{display, document};
 
 /// How long a new DebugBundle may stay untouched before the user is warned that no operator seems to run.
@@ -137,7 +137,7 @@ pub(crate) async fn until_terminal(
                 meter.note("no operator has looked at it yet: is debugbundle-operator running, and does it watch this namespace?");
             }
             Some(Some(Ok(Some(bundle)))) => {
-                meter.show(&Snapshot::of_status(bundle.status.as_ref()));
+                meter.show(&ProgressSnapshot::of_status(bundle.status.as_ref()));
                 if let Some(now) = bundle.status.as_ref().and_then(|status| status.phase) {
                     untouched = None;
                     phase = now;

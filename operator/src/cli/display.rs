@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt as _;
 
-use super::progress::Snapshot;
+use super::progress::ProgressSnapshot;
 
 /// The next command to type, for this namespace.
 pub(crate) fn command(namespace: &str, verb: &str, name: &str) -> String {
@@ -82,7 +82,7 @@ pub(crate) fn story(bundle: &DebugBundle, show_url: bool, now: Timestamp) -> Str
     }
     out.times(status, now);
     if status.phase.is_none_or(|phase| !phase.is_terminal()) {
-        let snapshot = Snapshot::of_status(Some(status));
+        let snapshot = ProgressSnapshot::of_status(Some(status));
         if !snapshot.detail.is_empty() {
             out.field("Progress", &format!("{}: {}", snapshot.headline, snapshot.detail));
         }

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use super::{
     CollectError, Work,
     entry::{EntryContext, LazyEntry, WriteError},
-    entry_set::{BudgetedEntries, Kept},
+    entry_set::{BudgetedEntries, KeptEntry},
     missing::{missing, no_room, withheld},
     on_a_thread,
     window::Cutter,
@@ -226,7 +226,7 @@ pub(super) async fn add_logs(
     let unread = untold(work);
     // Sorted, so that which of several copies is used does not depend on the order of reading.
     copies.sort_by(|a, b| {
-        let key = |kept: &Kept| (kept.entry.source.path.clone(), kept.entry.source.query.clone());
+        let key = |kept: &KeptEntry| (kept.entry.source.path.clone(), kept.entry.source.query.clone());
         key(a).cmp(&key(b))
     });
     for mut copy in copies {

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     cluster::{ApiKind, chain},
-    describe::{self, DescribedObject, Fact, Files, Live, StoredFile},
+    describe::{self, DescribedObject, Fact, Live, StoredFile, VeleroFiles},
     inventory::{Inventory, TargetObject},
     json_stream::Shallow,
 };
@@ -143,7 +143,7 @@ impl<'a> Kept<'a> {
     }
 }
 
-impl Files for Kept<'_> {
+impl VeleroFiles for Kept<'_> {
     fn open(&self, file: StoreFile) -> io::Result<StoredFile> {
         let path = layout::store_file(self.subject.kind, &self.subject.name, file);
         if let Some(segment) = self.segment(path.as_str()) {

@@ -34,7 +34,7 @@ pub(super) struct BudgetedEntries {
     limit: u64,
     used: u64,
     /// In order of arrival.
-    kept: BTreeMap<usize, Kept>,
+    kept: BTreeMap<usize, KeptEntry>,
     next: usize,
     /// The last trimming step that was begun.
     begun: Option<TrimStep>,
@@ -47,7 +47,7 @@ pub(super) struct BudgetedEntries {
 
 /// An entry, and what was trimmed of it.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct KeptEntry {
     pub(super) entry: Entry,
     class: Class,
     /// The last step that left out a part of it, and how much is left out so far (bytes, uncompressed).
@@ -56,7 +56,7 @@ pub(super) struct Kept {
     stands_in: bool,
 }
 
-impl Kept {
+impl KeptEntry {
     fn weighed(&self) -> Weighed {
         let segment = &self.entry.segment;
         Weighed { class: self.class, bytes: segment.bytes(), compressed: segment.compressed_bytes() }
@@ -117,14 +117,14 @@ impl BudgetedEntries {
     }
 
     /// Removes and returns the logs that stand in for others; the caller puts back the ones to use.
-    pub(super) fn stand_ins(&mut self) -> Vec<Kept> {
+    pub(super) fn stand_ins(&mut self) -> Vec<KeptEntry> {
         let places: Vec<usize> = self.kept.iter().filter(|(_, kept)| kept.stands_in).map(|(place, _)| *place).collect();
         places.into_iter().filter_map(|place| self.remove(place)).collect()
     }
 
     /// Puts one of them back for good.
-    pub(super) fn adopt(&mut self, kept: Kept) {
-        self.put(Kept { stands_in: false, ..kept });
+    pub(super) fn adopt(&mut self, kept: KeptEntry) {
+        self.put(KeptEntry { stands_in: false, ..kept });
     }
 
     /// The paths of all entries.
@@ -145,16 +145,16 @@ impl BudgetedEntries {
     fn put_new(&mut self, entry: Entry, class: Class, stands_in: bool) {
         let cut = entry.truncated.as_ref().filter(|cut| cut.reason == TruncationReason::Budget);
         let trimmed = cut.and_then(|cut| Some((budget::first(class)?, cut.left_out_bytes)));
-        self.put(Kept { entry, class, trimmed, stands_in });
+        self.put(KeptEntry { entry, class, trimmed, stands_in });
     }
 
-    fn put(&mut self, kept: Kept) {
+    fn put(&mut self, kept: KeptEntry) {
         self.used += kept.takes();
         self.kept.insert(self.next, kept);
         self.next += 1;
     }
 
-    fn remove(&mut self, place: usize) -> Option<Kept> {
+    fn remove(&mut self, place: usize) -> Option<KeptEntry> {
         let kept = self.kept.remove(&place)?;
         self.used -= kept.takes();
         Some(kept)
@@ -189,12 +189,12 @@ impl BudgetedEntries {
     fn cut(
         &mut self,
         place: usize,
-        kept: Kept,
+        kept: KeptEntry,
         cut: TrimAction,
         step: TrimStep,
         desk: &EntryContext,
     ) -> Result<(), WriteError> {
-        let Kept { entry, class, trimmed, stands_in } = kept;
+        let KeptEntry { entry, class, trimmed, stands_in } = kept;
         let (path, before) = (entry.segment.path().as_str().to_owned(), entry.segment.bytes());
         let left = match cut {
             TrimAction::Drop => Ok(None),
@@ -214,7 +214,7 @@ impl BudgetedEntries {
         };
         let after = entry.segment.bytes();
         let trimmed = if after == before { trimmed } else { Some((step, dropped + before.saturating_sub(after))) };
-        let kept = Kept { entry, class, trimmed, stands_in };
+        let kept = KeptEntry { entry, class, trimmed, stands_in };
         self.used += kept.takes();
         self.kept.insert(place, kept);
         Ok(())

@@ -19,7 +19,7 @@ use super::{
     entry::{LazyEntry, WriteError},
     missing::{is_untrusted_kubelet, missing},
     on_a_thread,
-    server_lines::ServerLog,
+    server_lines::ServerLogReader,
     window::Cutter,
 };
 use crate::{
@@ -43,7 +43,7 @@ const DRAWN: usize = 5;
 
 /// Which log.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Which<'a> {
+pub(super) struct ContainerLogRef<'a> {
     pub namespace: &'a str,
     pub pod: &'a str,
     pub uid: &'a str,
@@ -58,7 +58,7 @@ pub(super) struct Which<'a> {
 pub(super) async fn read(
     work: &Arc<Work>,
     item: &Item,
-    which: Which<'_>,
+    which: ContainerLogRef<'_>,
     deadline: Instant,
 ) -> Result<Outcome, WriteError> {
     let pods = ApiKind::namespaced("", "v1", "pods", "Pod");
@@ -135,7 +135,7 @@ pub(super) fn named_once(pods: &[Pod]) -> BTreeSet<(String, String)> {
 
 /// What is to be done if another pod has the name now: the planned one is gone, and the other is read under its own UID,
 /// once. `None`: it is the planned one, or nobody knows better.
-async fn replaced(work: &Work, item: &Item, which: Which<'_>, deadline: Instant) -> Option<Outcome> {
+async fn replaced(work: &Work, item: &Item, which: ContainerLogRef<'_>, deadline: Instant) -> Option<Outcome> {
     let uid = work.cluster.pod_uid(which.namespace, which.pod, deadline).await.ok()?;
     if which.uid.is_empty() || uid == which.uid {
         return None;
@@ -219,7 +219,7 @@ fn node_of(item: &Item) -> &str {
     item.node.as_deref().unwrap_or_default()
 }
 
-fn refused(work: &Work, item: &Item, which: Which<'_>, error: &ClusterError) -> Outcome {
+fn refused(work: &Work, item: &Item, which: ContainerLogRef<'_>, error: &ClusterError) -> Outcome {
     work.kubelets.failed(node_of(item), error, Instant::now());
     Outcome { missing: vec![work.borders.log(item, error, which.namespace)], ..Outcome::default() }
 }
@@ -230,7 +230,7 @@ fn note(item: &Item, code: MissingCode, severity: MissingSeverity, why: &str) ->
 
 fn told(
     item: &Item,
-    which: Which<'_>,
+    which: ContainerLogRef<'_>,
     done: Done,
     (end, broken): (&PumpEnd, bool),
     mut source: Source,
@@ -288,7 +288,7 @@ fn told(
 
 /// The query of the request. `limitBytes` is never in it: the kubelet counts it from the oldest line and only roughly,
 /// so with `tailLines` it would lose the newest lines.
-fn query(which: Which<'_>, logs: &LogLimits) -> String {
+fn query(which: ContainerLogRef<'_>, logs: &LogLimits) -> String {
     let mut query = format!("container={}&timestamps=true", query_value(which.container));
     if which.previous {
         query.push_str("&previous=true");
@@ -309,9 +309,9 @@ fn whole_second(time: Timestamp) -> Option<Timestamp> {
     time.round(jiff::TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Floor)).ok()
 }
 
-fn insecure_path(which: Which<'_>) -> BundlePath {
+fn insecure_path(which: ContainerLogRef<'_>) -> BundlePath {
     let file = if which.previous { LogFile::PreviousInsecure } else { LogFile::CurrentInsecure };
-    let Which { namespace, pod, container, .. } = which;
+    let ContainerLogRef { namespace, pod, container, .. } = which;
     layout::container_log(namespace, pod, container, file)
 }
 
@@ -334,16 +334,16 @@ struct Sink {
     /// The beginning, while it could be the kubelet's excuse.
     held: Option<Vec<u8>>,
     log: LazyEntry,
-    server: Option<(ServerLog, Option<LazyEntry>)>,
+    server: Option<(ServerLogReader, Option<LazyEntry>)>,
     copies: Option<Copies>,
 }
 
 impl Sink {
-    fn new(work: &Arc<Work>, path: BundlePath, which: Which<'_>) -> Self {
+    fn new(work: &Arc<Work>, path: BundlePath, which: ContainerLogRef<'_>) -> Self {
         let server = which.server.map(|plan::ServerLog { lines }| {
             let target = lines.as_ref().map(|lines| (lines.kind, lines.namespace.as_str(), lines.name.as_str()));
             let entry = lines.as_ref().map(|lines| LazyEntry::new(&work.desk, lines.path.clone(), Some(LINES)));
-            (ServerLog::new(target), entry)
+            (ServerLogReader::new(target), entry)
         });
         Self {
             cutter: Cutter::new(work.logs.window),
@@ -402,7 +402,7 @@ impl Sink {
 
 fn keep(
     log: &mut LazyEntry,
-    server: &mut Option<(ServerLog, Option<LazyEntry>)>,
+    server: &mut Option<(ServerLogReader, Option<LazyEntry>)>,
     copies: &mut Option<Copies>,
     kept: &[u8],
 ) -> Result<(), WriteError> {
@@ -438,8 +438,8 @@ mod tests {
     use super::*;
     use crate::inventory::{Owner, PodRole, fixture};
 
-    fn which(previous: bool) -> Which<'static> {
-        Which {
+    fn which(previous: bool) -> ContainerLogRef<'static> {
+        ContainerLogRef {
             namespace: "farm",
             pod: "herd-1",
             uid: "u",

@@ -12,7 +12,7 @@ use super::store_files::StoreFiles;
 use crate::{
     cluster::{pipe, pump},
     inventory::is_dns_name,
-    json_stream::{Said, Shallow, Shape, texts},
+    json_stream::{Said, Shallow, TextLayout, texts},
     plan::store_limit,
 };
 
@@ -45,7 +45,7 @@ pub async fn restored_namespaces(
 fn read(from: impl Read) -> (Vec<String>, bool) {
     let (mut namespaces, mut more, mut wanted) = (BTreeSet::new(), false, false);
     // A list that ends early or has another shape still yields the names before that point.
-    let _ = texts(Shallow::new(from, TEXT), &[], Shape::Map, |said| {
+    let _ = texts(Shallow::new(from, TEXT), &[], TextLayout::Map, |said| {
         match said {
             Said::Key(kind) => wanted = KINDS.contains(&kind),
             Said::Text(name) if wanted => {

@@ -322,7 +322,7 @@ async fn read(work: &Arc<Work>, item: &Item, deadline: Instant) -> Result<Outcom
             objects::object(work, item, kind, namespace.as_deref(), name, deadline).await
         }
         ItemSource::PodLog { namespace, pod, uid, container, previous, limit, tail_only, server, instead_of: _ } => {
-            let which = logs::Which {
+            let which = logs::ContainerLogRef {
                 namespace,
                 pod,
                 uid,

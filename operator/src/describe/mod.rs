@@ -36,7 +36,7 @@ pub enum StoredFile {
 }
 
 /// Velero's files about the Backup or Restore that is described.
-pub trait Files {
+pub trait VeleroFiles {
     /// Opens a file; it may be opened more than once.
     ///
     /// # Errors
@@ -48,7 +48,7 @@ pub trait Files {
 ///
 /// # Errors
 /// `out` cannot be written, or the spool cannot be read.
-pub fn write(out: impl Write, of: TargetKind, object: &Value, files: &dyn Files, live: &Live) -> io::Result<()> {
+pub fn write(out: impl Write, of: TargetKind, object: &Value, files: &dyn VeleroFiles, live: &Live) -> io::Result<()> {
     let mut page = Page::new(out);
     match of {
         TargetKind::Backup => backup::describe(&mut page, object, files, live)?,

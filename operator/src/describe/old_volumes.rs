@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Files, StoredFile,
+    StoredFile, VeleroFiles,
     go::number,
     page::Page,
     unread,
@@ -48,7 +48,11 @@ struct OldStatus {
     provider_snapshot_id: Option<String>,
 }
 
-pub(super) fn native_snapshots<W: Write>(page: &mut Page<W>, status: &Value, files: &dyn Files) -> io::Result<()> {
+pub(super) fn native_snapshots<W: Write>(
+    page: &mut Page<W>,
+    status: &Value,
+    files: &dyn VeleroFiles,
+) -> io::Result<()> {
     if number(&status["volumeSnapshotsAttempted"]) == 0 {
         return page.line("\tVelero-Native Snapshots: <none included>");
     }
@@ -115,7 +119,7 @@ struct OldContentStatus {
     restore_size: Option<i64>,
 }
 
-pub(super) fn csi_snapshots<W: Write>(page: &mut Page<W>, status: &Value, files: &dyn Files) -> io::Result<()> {
+pub(super) fn csi_snapshots<W: Write>(page: &mut Page<W>, status: &Value, files: &dyn VeleroFiles) -> io::Result<()> {
     if number(&status["csiVolumeSnapshotsAttempted"]) == 0 {
         return page.line("\tCSI Snapshots: <none included or not detectable>");
     }

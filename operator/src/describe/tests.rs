@@ -27,7 +27,7 @@ impl InMemory {
     }
 }
 
-impl Files for InMemory {
+impl VeleroFiles for InMemory {
     fn open(&self, file: StoreFile) -> io::Result<StoredFile> {
         Ok(match self.0.get(&file) {
             Some(Some(content)) => StoredFile::There(Box::new(io::Cursor::new(content.clone().into_bytes()))),

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Files, StoredFile,
+    StoredFile, VeleroFiles,
     live::{Live, Volume},
     old_volumes,
     page::Page,
@@ -76,7 +76,7 @@ fn text(value: Option<&String>) -> &str {
 pub(super) fn of_backup<W: Write>(
     page: &mut Page<W>,
     status: &Value,
-    files: &dyn Files,
+    files: &dyn VeleroFiles,
     live: &Live,
 ) -> io::Result<()> {
     page.line("Backup Volumes:")?;
@@ -181,7 +181,7 @@ pub(super) fn told<W: Write>(page: &mut Page<W>, read: Result<(), StreamError>, 
 }
 
 /// `CSI Snapshot Restores:`; nothing for Restores of old Velero, which stored no such file.
-pub(super) fn of_restore<W: Write>(page: &mut Page<W>, files: &dyn Files) -> io::Result<()> {
+pub(super) fn of_restore<W: Write>(page: &mut Page<W>, files: &dyn VeleroFiles) -> io::Result<()> {
     match files.open(StoreFile::VolumeInfo)? {
         StoredFile::There(_) => {}
         StoredFile::Absent => return Ok(()),

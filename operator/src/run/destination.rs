@@ -70,7 +70,7 @@ impl Destination {
 
 /// Where a bundle is meant to go, whether or not that place is usable now.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Place {
+pub(super) struct ObjectAddress {
     /// Name of the location.
     pub(super) location: String,
     /// Bucket or container.
@@ -98,9 +98,9 @@ impl Survey {
     }
 
     /// The chosen place.
-    pub(super) fn place(&self, subject: &Subject) -> Option<Place> {
+    pub(super) fn place(&self, subject: &Subject) -> Option<ObjectAddress> {
         let chosen = self.chosen.as_ref().ok()?;
-        Some(Place {
+        Some(ObjectAddress {
             location: chosen.name.clone(),
             bucket: chosen.bucket.clone(),
             key: key(subject, chosen).map_or(String::new(), |key| key.as_str().to_owned()),

@@ -10,7 +10,7 @@ use debugbundle_format::manifest::{
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Origin, Subject, destination::Place, final_state::FinalState};
+use super::{Origin, Subject, destination::ObjectAddress, final_state::FinalState};
 use crate::{
     collect::Collected,
     diagnose::Diagnosis,
@@ -39,7 +39,7 @@ pub(super) struct RunResult {
 /// The part of the manifest that is known before sealing.
 pub(super) fn head(
     subject: &Subject,
-    place: &Place,
+    place: &ObjectAddress,
     version: &str,
     found: &RunResult,
     sealing: Duration,
@@ -81,7 +81,7 @@ pub(super) fn head(
     }
 }
 
-fn bundle(subject: &Subject, place: &Place) -> BundleInfo {
+fn bundle(subject: &Subject, place: &ObjectAddress) -> BundleInfo {
     BundleInfo {
         name: subject.name.clone(),
         namespace: subject.namespace.clone(),

@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use super::{
     Packed, Subject,
-    destination::Place,
+    destination::ObjectAddress,
     head::{self, RunResult},
     log_events,
     pack::full,
@@ -40,7 +40,7 @@ use telling::OwnFiles;
 pub(super) struct Sealing {
     pub(super) subject: Subject,
     /// Where the bundle is meant to go; empty if it is not uploaded.
-    pub(super) place: Place,
+    pub(super) place: ObjectAddress,
     pub(super) version: String,
     pub(super) spool: Arc<Spool>,
     pub(super) redactor: Arc<Redactor>,
@@ -102,7 +102,7 @@ impl Sealing {
     /// The facts for status.
     fn packed(&self, root: &str, found: &RunResult) -> Packed {
         let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        let Place { location, bucket, key } = self.place.clone();
+        let ObjectAddress { location, bucket, key } = self.place.clone();
         Packed {
             sealed: None,
             root: root.to_owned(),

@@ -8,7 +8,7 @@ use debugbundle_redact::Secret;
 
 use super::{
     Engine, StoreNeed, Subject,
-    destination::{self, Place, Survey, in_time},
+    destination::{self, ObjectAddress, Survey, in_time},
     locations,
 };
 use crate::{
@@ -22,7 +22,7 @@ pub(super) struct Stores {
     /// The locations; `None` if they could not be read.
     pub(super) survey: Option<Survey>,
     /// Where the bundle is meant to go.
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<ObjectAddress>,
     /// Velero's files of the target.
     pub(super) files: Result<Arc<dyn StoreFiles>, StoreFailure>,
     /// Name of the location of these files.

@@ -33,7 +33,7 @@ fn sealing() -> (tempfile::TempDir, Sealing) {
     };
     let sealing = Sealing {
         subject,
-        place: Place::default(),
+        place: ObjectAddress::default(),
         version: "0".to_owned(),
         spool: Spool::create(tmp.path(), 1 << 30).expect("a spool"),
         redactor: Arc::new(Redactor::of_known(Vec::new())),
