@@ -14,7 +14,9 @@ pub use spec::{
     ByteSize, ConfigMapRedaction, DebugBundle, DebugBundleSpec, DownloadUrl, LogWindow, Logs, Redaction, Target,
     TargetKind, UrlPolicy, parse_duration,
 };
-pub use status::{Bundle, ConditionType, DebugBundleStatus, Finding, Phase, Progress, Severity, Stage, Upload};
+pub use status::{
+    Bundle, ConditionType, DebugBundleStatus, FindingSummary, Phase, Progress, Severity, Stage, UploadState,
+};
 
 use kube::CustomResourceExt as _;
 

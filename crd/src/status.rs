@@ -29,7 +29,7 @@ pub struct DebugBundleStatus {
 
     /// What was found, the gravest first; at most 20. All of them are in the bundle.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub findings: Vec<Finding>,
+    pub findings: Vec<FindingSummary>,
 
     /// The stored bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -37,7 +37,7 @@ pub struct DebugBundleStatus {
 
     /// An upload that has begun and is not complete; whoever takes over ends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub upload: Option<Upload>,
+    pub upload: Option<UploadState>,
 
     /// A presigned URL of the bundle: whoever has it can download. Removed when its time is over.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "downloadURL")]
@@ -206,7 +206,7 @@ pub enum Stage {
 
 /// Something that was found.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-pub struct Finding {
+pub struct FindingSummary {
     /// Stable id of the kind of finding.
     pub id: String,
     /// How grave it is.
@@ -260,7 +260,7 @@ pub struct Bundle {
 /// An upload that has begun.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
-pub struct Upload {
+pub struct UploadState {
     /// The store's id of a multipart upload; empty: a single request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload_id: Option<String>,

@@ -1,7 +1,7 @@
 //! Which entries are left out or shortened when a bundle would be too large, in which order, and to which size.
 //! Pure; `collect` shortens and drops the entries, and records it in `trimmed[]`.
 
-use crate::plan::{Item, ItemSource, Priority};
+use crate::plan::{Item, Priority, SourceClass};
 
 /// The most bytes of a bundle, compressed, unless the operator is configured otherwise.
 pub const DEFAULT: u64 = 512 << 20;
@@ -68,9 +68,11 @@ pub enum Class {
 impl Class {
     /// The class of an entry at `path` that `item` produced; `healthy`: its pod, if it has one, is healthy.
     pub fn of(item: &Item, path: &str, healthy: bool) -> Self {
-        let log = matches!(item.source, ItemSource::PodLog { .. });
-        let previous = matches!(item.source, ItemSource::PodLog { previous: true, .. });
-        let list = matches!(item.source, ItemSource::List { .. } | ItemSource::Named { .. });
+        let (log, previous, list) = match item.source.class() {
+            SourceClass::ContainerLog { previous, .. } => (true, previous, false),
+            SourceClass::List => (false, false, true),
+            SourceClass::Object | SourceClass::StoreFile | SourceClass::Discovery => (false, false, false),
+        };
         let in_veleros_folder = path.starts_with("velero/");
         let text = path.rsplit_once('.').is_some_and(|(_, extension)| extension == "log");
         match item.priority {
@@ -96,7 +98,7 @@ impl Class {
 
 /// How an entry is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
+pub enum TrimAction {
     /// Its middle is removed until so many uncompressed bytes are left.
     Shorten(u64),
     /// The whole entry is left out.
@@ -107,7 +109,7 @@ pub enum Cut {
 
 /// The steps, in their order: each begins when the one before has nothing left to cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Step {
+pub enum TrimStep {
     /// Logs of healthy pods, to 1 MiB.
     HealthyLogs,
     /// Logs of healthy pods, entirely.
@@ -136,7 +138,7 @@ pub enum Step {
     TargetLists,
 }
 
-impl Step {
+impl TrimStep {
     /// All of them.
     pub const ALL: [Self; 13] = [
         Self::HealthyLogs,
@@ -170,21 +172,21 @@ impl Step {
     }
 
     /// What it does to entries of this class.
-    pub const fn cut(self, class: Class) -> Option<Cut> {
+    pub const fn cut(self, class: Class) -> Option<TrimAction> {
         match (self, class) {
-            (Self::HealthyLogs, Class::HealthyLog) => Some(Cut::Shorten(1 << 20)),
+            (Self::HealthyLogs, Class::HealthyLog) => Some(TrimAction::Shorten(1 << 20)),
             (Self::AllHealthyLogs, Class::HealthyLog)
             | (Self::OldLogs, Class::OldLog)
             | (Self::Discovery, Class::Discovery)
             | (Self::Extras, Class::Extra)
             | (Self::Objects, Class::Objects)
-            | (Self::Definitions, Class::Definitions) => Some(Cut::Drop),
-            (Self::Logs, Class::Log) => Some(Cut::Shorten(8 << 20)),
-            (Self::ShortLogs, Class::Log) => Some(Cut::Shorten(2 << 20)),
-            (Self::LeastLogs, Class::Log) => Some(Cut::Shorten(256 << 10)),
-            (Self::TargetLog, Class::TargetLog) => Some(Cut::Shorten(64 << 20)),
-            (Self::ShortTargetLog, Class::TargetLog) => Some(Cut::Shorten(16 << 20)),
-            (Self::TargetLists, Class::TargetList) => Some(Cut::OwnObjects),
+            | (Self::Definitions, Class::Definitions) => Some(TrimAction::Drop),
+            (Self::Logs, Class::Log) => Some(TrimAction::Shorten(8 << 20)),
+            (Self::ShortLogs, Class::Log) => Some(TrimAction::Shorten(2 << 20)),
+            (Self::LeastLogs, Class::Log) => Some(TrimAction::Shorten(256 << 10)),
+            (Self::TargetLog, Class::TargetLog) => Some(TrimAction::Shorten(64 << 20)),
+            (Self::ShortTargetLog, Class::TargetLog) => Some(TrimAction::Shorten(16 << 20)),
+            (Self::TargetLists, Class::TargetList) => Some(TrimAction::OwnObjects),
             _ => None,
         }
     }
@@ -205,20 +207,20 @@ pub struct Weighed {
 }
 
 /// The entries that `step` cuts, by their index in `entries`, and how; the largest first.
-pub fn victims(step: Step, entries: &[Weighed]) -> Vec<(usize, Cut)> {
-    let mut found: Vec<(usize, Cut)> = entries
+pub fn victims(step: TrimStep, entries: &[Weighed]) -> Vec<(usize, TrimAction)> {
+    let mut found: Vec<(usize, TrimAction)> = entries
         .iter()
         .enumerate()
         .filter_map(|(at, entry)| Some((at, step.cut(entry.class)?)))
-        .filter(|(at, cut)| !matches!(cut, Cut::Shorten(most) if entries[*at].bytes <= *most))
+        .filter(|(at, cut)| !matches!(cut, TrimAction::Shorten(most) if entries[*at].bytes <= *most))
         .collect();
     found.sort_by_key(|(at, _)| (std::cmp::Reverse(entries[*at].compressed), *at));
     found
 }
 
 /// The first step that cuts entries of this class.
-pub fn first(class: Class) -> Option<Step> {
-    Step::ALL.into_iter().find(|step| step.cut(class).is_some())
+pub fn first(class: Class) -> Option<TrimStep> {
+    TrimStep::ALL.into_iter().find(|step| step.cut(class).is_some())
 }
 
 /// The order in which whole entries are dropped when all steps were not enough, by their index in `entries`: those that
@@ -242,15 +244,16 @@ pub fn least_first(entries: &[Weighed]) -> Vec<usize> {
 }
 
 /// The step that dropped this whole class, if `begun` comes after it: further entries of the class need not be read.
-pub fn closed(class: Class, begun: Option<Step>) -> Option<Step> {
+pub fn closed(class: Class, begun: Option<TrimStep>) -> Option<TrimStep> {
     let begun = begun?;
-    Step::ALL.into_iter().find(|step| *step < begun && step.cut(class) == Some(Cut::Drop))
+    TrimStep::ALL.into_iter().find(|step| *step < begun && step.cut(class) == Some(TrimAction::Drop))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cluster::ApiKind;
+    use crate::plan::ItemSource;
     use debugbundle_format::BundlePath;
 
     const CLASSES: [Class; 10] = [
@@ -348,12 +351,12 @@ mod tests {
         ];
         assert!(order.is_sorted_by_key(|class| first(*class)), "{:?}", order.map(first));
         assert_eq!(first(Class::Stays), None);
-        assert!(Step::ALL.is_sorted());
+        assert!(TrimStep::ALL.is_sorted());
         for class in CLASSES {
-            let limits: Vec<_> = Step::ALL.into_iter().filter_map(|step| step.cut(class)).collect();
-            let shorter = |a: &Cut, b: &Cut| match (a, b) {
-                (Cut::Shorten(a), Cut::Shorten(b)) => a > b,
-                (_, last) => *last == Cut::Drop,
+            let limits: Vec<_> = TrimStep::ALL.into_iter().filter_map(|step| step.cut(class)).collect();
+            let shorter = |a: &TrimAction, b: &TrimAction| match (a, b) {
+                (TrimAction::Shorten(a), TrimAction::Shorten(b)) => a > b,
+                (_, last) => *last == TrimAction::Drop,
             };
             assert!(limits.is_sorted_by(shorter), "{class:?}: {limits:?}");
         }
@@ -365,7 +368,7 @@ mod tests {
         let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
         let published = schema.pointer("/properties/trimmed/items/properties/rule/enum").unwrap().as_array().unwrap();
         let mut published: Vec<_> = published.iter().filter_map(serde_json::Value::as_str).collect();
-        let mut rules = Step::ALL.map(Step::rule).to_vec();
+        let mut rules = TrimStep::ALL.map(TrimStep::rule).to_vec();
         published.sort_unstable();
         rules.sort_unstable();
         rules.dedup();
@@ -382,17 +385,17 @@ mod tests {
             log(10 << 20, 11),
             log(12 << 20, 10),
         ];
-        let cut: Vec<_> = victims(Step::Logs, &entries).into_iter().map(|(at, _)| at).collect();
+        let cut: Vec<_> = victims(TrimStep::Logs, &entries).into_iter().map(|(at, _)| at).collect();
         assert_eq!(cut, [3, 0, 4]);
-        assert_eq!(victims(Step::AllHealthyLogs, &entries), [(2, Cut::Drop)]);
+        assert_eq!(victims(TrimStep::AllHealthyLogs, &entries), [(2, TrimAction::Drop)]);
     }
 
     #[test]
     fn a_class_is_closed_once_a_later_step_was_begun() {
         assert_eq!(closed(Class::HealthyLog, None), None);
-        assert_eq!(closed(Class::HealthyLog, Some(Step::AllHealthyLogs)), None, "the next one may be small enough");
-        assert_eq!(closed(Class::HealthyLog, Some(Step::OldLogs)), Some(Step::AllHealthyLogs));
-        assert_eq!(closed(Class::Log, Some(Step::TargetLists)), None, "shortened, never dropped");
-        assert_eq!(closed(Class::Definitions, Some(Step::TargetLog)), Some(Step::Definitions));
+        assert_eq!(closed(Class::HealthyLog, Some(TrimStep::AllHealthyLogs)), None, "the next one may be small enough");
+        assert_eq!(closed(Class::HealthyLog, Some(TrimStep::OldLogs)), Some(TrimStep::AllHealthyLogs));
+        assert_eq!(closed(Class::Log, Some(TrimStep::TargetLists)), None, "shortened, never dropped");
+        assert_eq!(closed(Class::Definitions, Some(TrimStep::TargetLog)), Some(TrimStep::Definitions));
     }
 }

@@ -201,7 +201,7 @@ mod tests {
         let hour = Duration::from_hours(1);
         let announced = |started: &str| {
             let mut seen = in_phase(Phase::Uploading, 3);
-            let upload = debugbundle_crd::Upload { started: Some(Time(at(started))), ..Default::default() };
+            let upload = debugbundle_crd::UploadState { started: Some(Time(at(started))), ..Default::default() };
             seen.status.as_mut().unwrap().upload = Some(upload);
             send_until(&seen, at(NOW), hour)
         };

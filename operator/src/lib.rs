@@ -27,10 +27,12 @@
 //! | [`budget`] | decides what to leave out of a bundle that would be too large, and in which order | none |
 //! | [`describe`] | describe.txt: a Backup or Restore in Velero's own words | none |
 //! | [`diagnose`] | from evidence to cause, findings, the chain to the cause and a timeline | none |
+//! | [`json_stream`] | reads Velero's JSON files of any size in bounded memory | none |
 //! | [`runlog`] | operator.log: the log lines of one run | none |
 //! | [`report`] | summary.md and report.html, the files for people | none |
 //! | [`velero`] | what is known of Velero's objects and files | none |
 //! | [`location`] | a BackupStorageLocation and its credential, as Velero's plugins understand them | cluster |
+//! | [`probe`] | interprets a probe of the way to a location's store, step by step | none |
 //! | [`store`] | puts, heads, reads, signs and deletes objects in an object store | store |
 //! | [`status`] | builds the DebugBundle's status from what happened | none |
 //! | [`notify`] | publishes Kubernetes Events | cluster |
@@ -46,6 +48,8 @@
 //! | [`crash`] | named points at which a test may kill the process | none |
 
 pub mod access;
+#[cfg(test)]
+mod arrows;
 pub mod budget;
 pub mod certificate;
 pub mod cli;
@@ -59,11 +63,13 @@ pub mod describe;
 pub mod diagnose;
 pub mod discovery;
 pub mod error;
+pub mod json_stream;
 pub mod location;
 pub mod notify;
 pub mod observed;
 pub mod plan;
 pub mod pod_capture;
+pub mod probe;
 pub mod proxy;
 pub mod report;
 pub mod run;

@@ -23,8 +23,6 @@ use tracing_subscriber::{
     registry::{LookupSpan, Scope},
 };
 
-use crate::run::Subject;
-
 /// Bytes kept of a run's beginning and of its end.
 const HEAD: usize = 1 << 20;
 const TAIL: usize = 3 << 20;
@@ -34,8 +32,8 @@ const FIELD: usize = 4 * 1024;
 const RUN: &str = "run";
 
 /// The span of a run: every line logged in it is kept for its bundle.
-pub fn span(subject: &Subject) -> Span {
-    tracing::info_span!(RUN, bundle = subject.name, uid = subject.uid, attempt = subject.attempt)
+pub fn span(bundle: &str, uid: &str, attempt: i64) -> Span {
+    tracing::info_span!(RUN, bundle, uid, attempt)
 }
 
 /// Keeps the lines of each run: all of ours, and the warnings of libraries.
@@ -158,18 +156,9 @@ mod tests {
     use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;
-    use crate::run::Origin;
 
-    fn subject(name: &str) -> Subject {
-        Subject {
-            name: name.to_owned(),
-            namespace: "velero".to_owned(),
-            uid: format!("uid-{name}"),
-            attempt: 1,
-            asked: jiff::Timestamp::UNIX_EPOCH,
-            origin: Origin::Request,
-            spec: serde_json::from_value(serde_json::json!({})).unwrap(),
-        }
+    fn of(name: &str) -> Span {
+        span(name, &format!("uid-{name}"), 1)
     }
 
     fn lines(log: &[u8]) -> Vec<Value> {
@@ -180,7 +169,7 @@ mod tests {
     fn each_run_keeps_its_own_lines_and_nobody_elses() {
         let ended = tracing::subscriber::with_default(Registry::default().with(layer()), || {
             tracing::info!("before");
-            let (one, two) = (span(&subject("one")), span(&subject("two")));
+            let (one, two) = (of("one"), of("two"));
             one.in_scope(|| tracing::info!(items = 3, "first of one"));
             two.in_scope(|| tracing::warn!(why = "no\u{1b}answer", "first of two"));
             one.in_scope(|| tracing::debug_span!("item").in_scope(|| tracing::debug!(done = true, "within an item")));
@@ -200,7 +189,7 @@ mod tests {
     #[test]
     fn a_run_that_logs_without_end_keeps_its_beginning_and_its_end() {
         let log = tracing::subscriber::with_default(Registry::default().with(layer()), || {
-            span(&subject("long")).in_scope(|| {
+            of("long").in_scope(|| {
                 let filler = "x".repeat(10_000);
                 (0..3000).for_each(|n| tracing::info!(n, filler, "line"));
                 kept()
@@ -218,6 +207,6 @@ mod tests {
     #[test]
     fn without_a_keeper_there_is_nothing() {
         assert!(kept().is_empty());
-        assert!(span(&subject("x")).in_scope(kept).is_empty());
+        assert!(of("x").in_scope(kept).is_empty());
     }
 }

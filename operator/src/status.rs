@@ -14,7 +14,7 @@ pub const CAUSE_LIMIT: usize = 256;
 
 /// What a run uploaded.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct UploadedBundle {
     /// The stored object.
     pub bundle: Bundle,
     /// Wanted items that are not in it.
@@ -63,7 +63,7 @@ impl StatusBuilder {
 
     /// The claim of a sealed bundle: only the upload is left.
     #[must_use]
-    pub fn resumed(mut self, attempt: i64, holder: &str, outcome: &Outcome) -> Self {
+    pub fn resumed(mut self, attempt: i64, holder: &str, outcome: &UploadedBundle) -> Self {
         self.taken(attempt, holder);
         self.uploading(outcome)
     }
@@ -95,7 +95,7 @@ impl StatusBuilder {
 
     /// The diagnosis.
     #[must_use]
-    pub fn found(mut self, cause: Option<&str>, findings: Vec<debugbundle_crd::Finding>) -> Self {
+    pub fn found(mut self, cause: Option<&str>, findings: Vec<debugbundle_crd::FindingSummary>) -> Self {
         self.status.cause = cause.map(|cause| self_redaction::sanitize_line(cause, CAUSE_LIMIT));
         self.status.findings = findings;
         self.status.findings.truncate(20);
@@ -109,7 +109,7 @@ impl StatusBuilder {
 
     /// Sealed. Written before the upload, so that the next holder knows which object must end up in the store.
     #[must_use]
-    pub fn uploading(mut self, outcome: &Outcome) -> Self {
+    pub fn uploading(mut self, outcome: &UploadedBundle) -> Self {
         self.collected(outcome);
         self.status.bundle = Some(outcome.bundle.clone());
         // The recorded progress was about reading items.
@@ -152,7 +152,7 @@ impl StatusBuilder {
 
     /// Stored and verified.
     #[must_use]
-    pub fn finished(mut self, outcome: &Outcome, expiration: Timestamp) -> Self {
+    pub fn finished(mut self, outcome: &UploadedBundle, expiration: Timestamp) -> Self {
         self.collected(outcome);
         let stored = format!("{} in {}", outcome.bundle.size, outcome.bundle.storage_location);
         self.set(ConditionType::Uploaded, true, Reason::Uploaded, &stored);
@@ -183,7 +183,7 @@ impl StatusBuilder {
 
     /// An upload could not be ended in the store: its id stays recorded, for the deletion.
     #[must_use]
-    pub fn leaving(mut self, upload: Option<debugbundle_crd::Upload>) -> Self {
+    pub fn leaving(mut self, upload: Option<debugbundle_crd::UploadState>) -> Self {
         self.status.upload = upload;
         self
     }
@@ -230,7 +230,7 @@ impl StatusBuilder {
         self.status.progress = None;
     }
 
-    fn collected(&mut self, outcome: &Outcome) {
+    fn collected(&mut self, outcome: &UploadedBundle) {
         self.status.missing = Some(outcome.missing);
         self.status.errors = Some(outcome.errors);
         self.status.warnings = Some(outcome.warnings);
@@ -314,9 +314,9 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn outcome(missing: i64) -> Outcome {
+    fn outcome(missing: i64) -> UploadedBundle {
         let bundle = Bundle { storage_location: "eu-1".into(), size: "2.1 MB".into(), ..Default::default() };
-        Outcome { bundle, missing, errors: missing, warnings: 0 }
+        UploadedBundle { bundle, missing, errors: missing, warnings: 0 }
     }
 
     #[test]
@@ -383,7 +383,7 @@ mod tests {
             "pull failed: https://robot:hunter2-x7@registry.example.com/ said no",
             "the hook ran PGPASSWORD=hunter2-x7 pg_dump shop",
         ] {
-            let finding = debugbundle_crd::Finding {
+            let finding = debugbundle_crd::FindingSummary {
                 id: "x".into(),
                 severity: debugbundle_crd::Severity::Error,
                 title: leak.into(),

@@ -1,26 +1,30 @@
 //! Takes permissions away one by one: the operator skips the calls it may not make, the manifest names the shipped rule
 //! and its cure, and the bundle contains the rest.
 
-use std::collections::BTreeSet;
-use std::path::Path;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{self, Poll};
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    task::{self, Poll},
+    time::Duration,
+};
 
 use debugbundle_crd::DebugBundleSpec;
-use debugbundle_operator::access::rules::{RULES, Role as In};
-use debugbundle_operator::location::EndpointPolicy;
-use debugbundle_operator::run::{Engine, Options, Origin, Store, Subject, Tracker};
-use harness::readers::manifest_of;
-use harness::stand::Account;
-use harness::{Context, LogScript, TestCluster, pod, with_namespace, with_namespace_on};
+use debugbundle_operator::{
+    access::rules::{RULES, Role as In},
+    location::EndpointPolicy,
+    run::{Engine, EngineOptions, Origin, StoreNeed, Subject, Tracker},
+};
+use harness::{
+    Context, LogScript, TestCluster, pod, readers::manifest_of, stand::Account, with_namespace, with_namespace_on,
+};
 use http_body_util::BodyExt as _;
-use k8s_openapi::api::core::v1::{Event, ResourceQuota, Secret};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
-use kube::api::PostParams;
-use kube::client::Body;
-use kube::{Api, Client};
+use k8s_openapi::api::{
+    core::v1::{Event, ResourceQuota, Secret},
+    rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
+};
+use kube::{Api, Client, api::PostParams, client::Body};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -70,7 +74,7 @@ async fn collected(context: &Context, client: Client, shop: &str, cluster_read: 
 
 /// The same, and what `summary.md` says.
 async fn collected_with_summary(context: &Context, client: Client, shop: &str, cluster_read: bool) -> (Value, String) {
-    let options = Options {
+    let options = EngineOptions {
         namespace: context.namespace.clone(),
         spool_limit: 1 << 30,
         bundle_limit: 512 << 20,
@@ -94,7 +98,7 @@ async fn collected_with_summary(context: &Context, client: Client, shop: &str, c
     let (tracker, cancel) = (Tracker::default(), CancellationToken::new());
     let deadline = Instant::now() + Duration::from_mins(2);
     let packed = Engine::new(client, options)
-        .pack(&subject, Store::Optional, &folder.path().join("spool"), &tracker, deadline, &cancel)
+        .pack(&subject, StoreNeed::Optional, &folder.path().join("spool"), &tracker, deadline, &cancel)
         .await
         .unwrap_or_else(|fault| panic!("no bundle: {fault}"));
     let file = &packed.sealed().file;

@@ -1,16 +1,24 @@
 //! The order in which a bundle over its size limit is trimmed, and a manifest that reports every cut.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use debugbundle_crd::DebugBundleSpec;
-use debugbundle_operator::location::EndpointPolicy;
-use debugbundle_operator::run::{Engine, Options, Origin, Store, Subject, Tracker};
-use harness::load::Held;
-use harness::readers::{self, Archive, manifest_of};
-use harness::{Context, LogScript, pod, with_namespace};
+use debugbundle_operator::{
+    location::EndpointPolicy,
+    run::{Engine, EngineOptions, Origin, StoreNeed, Subject, Tracker},
+};
+use harness::{
+    Context, LogScript,
+    load::Held,
+    pod,
+    readers::{self, Archive, manifest_of},
+    with_namespace,
+};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, ServiceAccount};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -36,7 +44,7 @@ async fn made(context: &Context, bundle_limit: u64, spool_limit: u64) -> Made {
 }
 
 async fn made_about(context: &Context, spec: DebugBundleSpec, bundle_limit: u64, spool_limit: u64) -> Made {
-    let options = Options {
+    let options = EngineOptions {
         namespace: context.namespace.clone(),
         spool_limit,
         bundle_limit,
@@ -59,7 +67,7 @@ async fn made_about(context: &Context, spec: DebugBundleSpec, bundle_limit: u64,
     let (tracker, cancel) = (Tracker::default(), CancellationToken::new());
     let deadline = Instant::now() + Duration::from_mins(4);
     let packed = Engine::new(context.client.clone(), options)
-        .pack(&subject, Store::Optional, &folder.path().join("spool"), &tracker, deadline, &cancel)
+        .pack(&subject, StoreNeed::Optional, &folder.path().join("spool"), &tracker, deadline, &cancel)
         .await
         .unwrap_or_else(|fault| panic!("no bundle: {fault}"));
     let file = packed.sealed().file.clone();

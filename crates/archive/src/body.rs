@@ -15,7 +15,7 @@ use crate::{
     deflate::{Deflate, Inflate},
     files::open_plain,
     part::{End, Files, Part, Place, stamp_of_first_line, stamp_of_last_line},
-    segment::Cut,
+    segment::Gap,
     spool::SpoolError,
     spool_files::{PartFile, SpoolFiles},
 };
@@ -54,7 +54,7 @@ pub(crate) struct Finished {
     pub(super) bytes: u64,
     pub(super) sha256: [u8; 32],
     pub(super) crc: crc32fast::Hasher,
-    pub(super) cut: Option<Cut>,
+    pub(super) cut: Option<Gap>,
 }
 
 /// A body while it is written, on either thread.
@@ -201,7 +201,7 @@ impl Body {
         &mut self,
         room: &Arc<SpoolFiles>,
         limit: u64,
-        cut: Option<&Cut>,
+        cut: Option<&Gap>,
     ) -> io::Result<Option<Finished>> {
         let limit = limit.max(LEAST_LIMIT);
         let Self::Parts(parts) = self else {
@@ -274,7 +274,7 @@ fn joined(
 ) -> io::Result<Finished> {
     let kept_head = head.iter().map(|p| p.raw).sum();
     let kept_tail = tail.iter().map(|p| p.raw).sum();
-    let cut = Cut { kept_head, kept_tail, left_out_bytes, left_out_lines };
+    let cut = Gap { kept_head, kept_tail, left_out_bytes, left_out_lines };
     let stamp = match (head.last(), tail.front()) {
         (Some(last), _) => stamp_of_last_line(last)?,
         (None, Some(first)) => stamp_of_first_line(first)?,

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use debugbundle_format::manifest::Span;
+use debugbundle_format::manifest::ByteRange;
 use debugbundle_redact_check::{Archive, CheckError, Clean, Detector, Hit, Piece, Place, check};
 
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
 pub struct Draft {
     pub(super) spool: Arc<Spool>,
     pub(super) file: PartFile,
-    pub(super) manifest: Span,
+    pub(super) manifest: ByteRange,
     /// Where the last segment ends.
     pub(super) end: u64,
     pub(super) told: Vec<Told>,

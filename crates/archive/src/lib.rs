@@ -30,5 +30,5 @@ pub use entry::Entry;
 pub use entry_writer::{EntryWriter, Observer};
 pub use files::OWNER_NOTE;
 pub use seal::{SealError, Sealed, seal};
-pub use segment::{Cut, Segment};
+pub use segment::{Gap, Segment};
 pub use spool::{Spool, SpoolError};

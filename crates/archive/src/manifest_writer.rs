@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
 };
 
-use debugbundle_format::manifest::{Span, Truncation};
+use debugbundle_format::manifest::{ByteRange, Truncation};
 use serde::Serialize;
 
 /// Where a body lies: its segment in the archive, and the bytes to skip in the inflated segment.
@@ -22,7 +22,7 @@ pub(crate) struct EntryLine<'a> {
     pub(crate) path: &'a str,
     pub(crate) bytes: u64,
     pub(crate) sha256: String,
-    pub(crate) segment: Span,
+    pub(crate) segment: ByteRange,
     pub(crate) skip: u64,
     pub(crate) source: serde_json::Value,
     #[serde(skip_serializing_if = "Option::is_none")]

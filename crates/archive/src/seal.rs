@@ -12,7 +12,7 @@ use std::{
 
 use debugbundle_format::{
     BundlePath, hex,
-    manifest::{ManifestHead, Source, Span, Truncation},
+    manifest::{ByteRange, ManifestHead, Source, Truncation},
 };
 use debugbundle_redact::{RedactWriter, Redactor, Rules};
 use jiff::Timestamp;
@@ -184,7 +184,7 @@ impl Archive {
         mut head: ManifestHead,
         redactor: &Redactor,
         spool: &Spool,
-    ) -> Result<Span, Trouble> {
+    ) -> Result<ByteRange, Trouble> {
         let start = head.started_at;
         head.totals.missing = head.missing.len() as u64;
         head.totals.truncated = entries.iter().filter(|(_, entry)| entry.truncated.is_some()).count() as u64;
@@ -261,7 +261,7 @@ impl Archive {
         read_at: Timestamp,
         redactor: &Redactor,
         spool: &Spool,
-    ) -> Result<Span, Trouble> {
+    ) -> Result<ByteRange, Trouble> {
         // The manifest's header states its length, and its lines state where all segments lie: those are closed first.
         self.close_gather()?;
         head.totals.compressed_bytes = self.out.len();
@@ -280,7 +280,7 @@ impl Archive {
         let offset = self.out.len();
         self.copy(&body.into, 0..body.into.len(), body.raw, &body.crc)?;
         self.segment_since(offset);
-        let place = Span { offset, length: self.out.len() - offset };
+        let place = ByteRange { offset, length: self.out.len() - offset };
         self.small(tar::padding(body.raw))?;
         self.small(&[0; 2 * tar::BLOCK])?;
         self.close_gather()?;
@@ -288,7 +288,7 @@ impl Archive {
     }
 
     /// Writes an empty last block, checksum and length, and the header, which had to wait for the manifest's place.
-    fn end(mut self, manifest: Span, spool: &Arc<Spool>) -> io::Result<Draft> {
+    fn end(mut self, manifest: ByteRange, spool: &Arc<Spool>) -> io::Result<Draft> {
         let end = self.out.len();
         self.out.write_all(&[3, 0])?;
         self.out.write_all(&self.crc.finalize().to_le_bytes())?;
@@ -359,7 +359,7 @@ impl Told {
             path: self.path.as_str(),
             bytes: self.bytes,
             sha256: hex(&self.sha256),
-            segment: Span { offset: self.lies.offset, length: self.lies.length },
+            segment: ByteRange { offset: self.lies.offset, length: self.lies.length },
             skip: self.lies.skip,
             source,
             truncated: self.truncated.as_ref(),

@@ -30,7 +30,7 @@ pub struct Segment {
     pub(super) crc: crc32fast::Hasher,
     pub(super) redactions: BTreeMap<String, u64>,
     pub(super) body: Body,
-    cut: Option<Cut>,
+    cut: Option<Gap>,
 }
 
 impl Segment {
@@ -78,7 +78,7 @@ impl Segment {
     }
 
     /// What the limit left out, if anything.
-    pub fn cut(&self) -> Option<&Cut> {
+    pub fn cut(&self) -> Option<&Gap> {
         self.cut.as_ref()
     }
 
@@ -156,7 +156,7 @@ impl Segment {
 
 /// What was left out between head and tail.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cut {
+pub struct Gap {
     /// Bytes kept before the gap.
     pub kept_head: u64,
     /// Bytes kept after it.

@@ -29,7 +29,7 @@ pub use quoted::Quoted;
 pub use read::{Archive, CheckError, Clean, Hit, Piece, Place, check};
 
 use forms::Needle;
-use scan::{Found, Scan};
+use scan::{Scan, ScanHit};
 use shapes::SHAPES;
 
 /// Up to this many bytes of patterns the automaton is a table, which is fast and about five hundred times as large.
@@ -110,7 +110,7 @@ impl Detector {
         Self { hints, shape_of, exact, longest }
     }
 
-    fn find(&self, text: &[u8]) -> Vec<Found> {
+    fn find(&self, text: &[u8]) -> Vec<ScanHit> {
         let mut scan = Scan::new(self, MOST_OF_TEXT);
         scan.feed(text);
         scan.end()

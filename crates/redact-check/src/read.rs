@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Cost, Detector,
-    scan::{Found, Scan},
+    scan::{Scan, ScanHit},
 };
 
 /// Most threads; each takes less than 1 MiB.
@@ -245,8 +245,8 @@ fn hits(scan: &mut Scan<'_>, place: &Place, room: &AtomicUsize) -> Vec<Hit> {
         found.truncate(1);
         found[0].cost = Cost::Entry;
     }
-    let hit = |found: Found| {
-        let Found { offset, length, rule, cost, seen } = found;
+    let hit = |found: ScanHit| {
+        let ScanHit { offset, length, rule, cost, seen } = found;
         Hit { place: place.clone(), offset, length, rule, cost, seen }
     };
     found.into_iter().map(hit).collect()

@@ -14,7 +14,7 @@ const BLOCK: usize = 256 << 10;
 const SEEN: usize = 16;
 
 /// A hit: where it is, and which rule found it.
-pub(super) struct Found {
+pub(super) struct ScanHit {
     /// Its first byte, counted from the text's beginning.
     pub(super) offset: u64,
     pub(super) length: u64,
@@ -36,7 +36,7 @@ pub(super) struct Scan<'d> {
     /// A hit that begins before this byte of the text belongs to the last one.
     last_end: u64,
     most: usize,
-    found: Vec<Found>,
+    found: Vec<ScanHit>,
 }
 
 impl<'d> Scan<'d> {
@@ -65,7 +65,7 @@ impl<'d> Scan<'d> {
     }
 
     /// Ends the text and returns its hits in order. The search can be used for another text then.
-    pub(super) fn end(&mut self) -> Vec<Found> {
+    pub(super) fn end(&mut self) -> Vec<ScanHit> {
         self.judge(self.window.len());
         self.window.clear();
         (self.base, self.judged, self.last_end) = (0, 0, 0);
@@ -108,7 +108,7 @@ impl<'d> Scan<'d> {
             if offset >= self.last_end {
                 if self.found.len() < self.most {
                     let seen = Zeroizing::new(text[seen].to_vec());
-                    self.found.push(Found { offset, length: end - offset, rule, cost, seen });
+                    self.found.push(ScanHit { offset, length: end - offset, rule, cost, seen });
                 }
             } else if let Some(last) = self.found.last_mut().filter(|last| last.offset + last.length == self.last_end) {
                 last.length = last.length.max(end - last.offset);

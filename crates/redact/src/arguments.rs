@@ -4,7 +4,7 @@
 use crate::{
     inline_secrets, names, shapes,
     token::Span,
-    value::{self, Place},
+    value::{self, ValueContext},
 };
 
 pub(super) const RULE: &str = "argument";
@@ -18,13 +18,13 @@ pub(super) fn find(arguments: &[&[u8]]) -> Vec<(usize, Span)> {
             if let Some(strength) = names::judge(&name[..equals]) {
                 let from = argument.len() - name.len() + equals + 1;
                 let value = &argument[from..];
-                if value::masks(value, strength, Place::Structure, true) {
+                if value::masks(value, strength, ValueContext::Structure, true) {
                     found.push((index, Span::new(from..argument.len(), RULE, value.to_vec())));
                 }
             }
         } else if let (Some(strength), Some(next)) = (names::judge(name), arguments.get(index + 1))
             && !next.starts_with(b"--")
-            && value::masks(next, strength, Place::Structure, true)
+            && value::masks(next, strength, ValueContext::Structure, true)
         {
             found.push((index + 1, Span::new(0..next.len(), RULE, next.to_vec())));
         }

@@ -13,7 +13,7 @@ use crate::{
     quote::{Quote, joined},
     separators::{separator, skip_colour, skip_space, starts, unquoted_end},
     token::{self, OPEN, Span},
-    value::{self, Place},
+    value::{self, ValueContext},
 };
 
 pub(super) const RULE: &str = "named-value";
@@ -148,7 +148,7 @@ fn is_restored(line: &[u8], name: &Range<usize>) -> bool {
 /// The value behind a name.
 struct Assigned {
     from: usize,
-    place: Place,
+    place: ValueContext,
     name_quote: Option<Quote>,
     quote: Option<Quote>,
     /// How often separators are percent-encoded here.
@@ -202,7 +202,7 @@ impl Assigned {
         if listed {
             at = skip_space(line, at + go_bytes.map_or(1, <[u8]>::len));
         }
-        let place = if colon && !quoted { Place::Prose } else { Place::Structure };
+        let place = if colon && !quoted { ValueContext::Prose } else { ValueContext::Structure };
         let mut found =
             Self { from: at, place, name_quote, quote: None, percent, listed, dollar: starts(line, at, b"$'"), alone };
         at += usize::from(found.dollar);
@@ -229,13 +229,13 @@ impl Assigned {
         // A resource in prose, such as `secrets/shop/db-password: admission webhook denied`; also `let it pass: …`.
         let resource = name.start > 0 && line[name.start - 1] == b'/';
         let verb = line[name.clone()].eq_ignore_ascii_case(b"pass");
-        let strength = if self.place == Place::Prose && (resource || verb) { Strength::Weak } else { strength };
+        let strength = if self.place == ValueContext::Prose && (resource || verb) { Strength::Weak } else { strength };
         let number = raw.iter().all(u8::is_ascii_digit);
         let count = || self.name_quote.is_some() && value::is_count(&line[name.clone()], raw);
         if self.quote.is_none()
             && (count()
                 || prose::is_number_of(&line[name.clone()], raw, &line[to..])
-                || (self.place == Place::Prose && prose::begins_sentence(raw, &line[to..])))
+                || (self.place == ValueContext::Prose && prose::begins_sentence(raw, &line[to..])))
         {
             return None;
         }
@@ -255,7 +255,7 @@ impl Assigned {
         let raw = &line[self.from..to];
         let span = Span::new(self.from..to, RULE, self.decoded(raw));
         match self.name_quote {
-            Some(quote) if self.quote.is_none() && self.place == Place::Structure && self.percent == 0 => {
+            Some(quote) if self.quote.is_none() && self.place == ValueContext::Structure && self.percent == 0 => {
                 Some(span.quoted(&quote.bytes()))
             }
             _ => Some(span),
@@ -266,9 +266,9 @@ impl Assigned {
         let to = unquoted_end(line, self.from, self.percent);
         let several = line[name.clone()].last().is_some_and(|byte| byte.eq_ignore_ascii_case(&b's'));
         match self.place {
-            Place::Structure if several => inline_collections::several_end(line, to),
-            Place::Structure => inline_collections::setting_end(line, name.start, self.from, to),
-            Place::Prose => to,
+            ValueContext::Structure if several => inline_collections::several_end(line, to),
+            ValueContext::Structure => inline_collections::setting_end(line, name.start, self.from, to),
+            ValueContext::Prose => to,
         }
     }
 
@@ -296,7 +296,7 @@ impl Assigned {
 
     /// `'a'"b"` is one word of a shell: the range of its second half, if the first half ends at `to`.
     fn second_half(&self, line: &[u8], to: usize) -> Option<Range<usize>> {
-        let quote = self.quote.filter(|_| self.place == Place::Structure && self.name_quote.is_none())?;
+        let quote = self.quote.filter(|_| self.place == ValueContext::Structure && self.name_quote.is_none())?;
         let (_, behind) = Quote::at(line, to)?;
         let (other, from) = Quote::at(line, behind).filter(|(other, _)| other.byte != quote.byte)?;
         line.get(from).filter(|byte| byte.is_ascii_alphanumeric())?;
@@ -305,7 +305,7 @@ impl Assigned {
 
     /// `password=a,b`: the value goes to the end of the word, except in a query or a list of pairs.
     fn glued(&self, line: &[u8], to: usize, strength: Strength) -> usize {
-        let by_colon = self.place == Place::Prose;
+        let by_colon = self.place == ValueContext::Prose;
         let whole = self.percent > 0 || self.name_quote.is_some() || (by_colon && line[self.from - 1] != b':');
         if whole || !self.alone || to == self.from || strength == Strength::Weak {
             return to;

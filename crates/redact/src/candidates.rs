@@ -7,7 +7,7 @@ use aho_corasick::automaton::StateID;
 
 use crate::{
     encoded,
-    hints::{Found, Hints},
+    hints::{Hints, LineHints},
 };
 
 /// Stretches of a block that are searched side by side. Each step of the automaton waits for the one before, so a
@@ -53,8 +53,8 @@ impl Ahead {
     }
 
     /// The hints of one line, counted from its beginning. Like [`Ahead::first`], call it for one line after the other.
-    pub(super) fn of(&mut self, hints: &Hints, block: &[u8], line: Range<usize>) -> Found {
-        let mut found = Found::default();
+    pub(super) fn of(&mut self, hints: &Hints, block: &[u8], line: Range<usize>) -> LineHints {
+        let mut found = LineHints::default();
         let ahead = self.hits(hints, block, line.start);
         for hit in ahead.iter().take_while(|hit| (hit.at as usize) < line.end) {
             found.add(hints, hit.state, hit.at as usize - line.start);
@@ -225,8 +225,8 @@ mod tests {
                     let (want, range) = (hints.of(line), at..at + line.len());
                     let first = ahead.first(&hints, &block, at).filter(|first| range.contains(first));
                     assert_eq!(ahead.of(&hints, &block, range), want, "{}", String::from_utf8_lossy(line));
-                    assert!(want == Found::default() || first.is_some(), "{}", String::from_utf8_lossy(line));
-                    hit += usize::from(want != Found::default());
+                    assert!(want == LineHints::default() || first.is_some(), "{}", String::from_utf8_lossy(line));
+                    hit += usize::from(want != LineHints::default());
                     at += line.len();
                 }
             }

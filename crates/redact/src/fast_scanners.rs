@@ -6,7 +6,7 @@ use std::ops::Range;
 use regex::bytes::Regex;
 
 /// The value of the pattern's first match at or behind a place. The value ends where the match ends.
-pub(super) type Scan = fn(line: &[u8], from: usize, pattern: &Regex) -> Option<Range<usize>>;
+pub(super) type ScanFn = fn(line: &[u8], from: usize, pattern: &Regex) -> Option<Range<usize>>;
 
 /// Fewest letters and digits of a bearer token.
 const BEARER: usize = 16;

@@ -39,7 +39,7 @@ pub(super) struct Hints {
 
 /// The hints in one line.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct LineHints {
     pub(super) presigned: Option<Query>,
     pub(super) exact: bool,
     pub(super) pem: bool,
@@ -107,8 +107,8 @@ impl Hints {
     }
 
     /// All hints of one line.
-    pub(super) fn of(&self, line: &[u8]) -> Found {
-        let mut found = Found::default();
+    pub(super) fn of(&self, line: &[u8]) -> LineHints {
+        let mut found = LineHints::default();
         let mut state = self.start;
         for (at, byte) in line.iter().enumerate() {
             state = self.step(state, *byte);
@@ -120,7 +120,7 @@ impl Hints {
     }
 }
 
-impl Found {
+impl LineHints {
     /// Adds the hints whose last byte stands at `at`.
     pub(super) fn add(&mut self, hints: &Hints, state: StateID, at: usize) {
         for index in 0..hints.words.match_len(state) {

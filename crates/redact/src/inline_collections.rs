@@ -8,7 +8,7 @@ use crate::{
     quote::Quote,
     separators::unquoted_end,
     token::{self, Span},
-    value::{self, Place},
+    value::{self, ValueContext},
 };
 
 /// Most bytes of such a value that are read, from its first bracket.
@@ -134,7 +134,7 @@ impl Flow<'_> {
         };
         let raw = &self.line[content.clone()];
         if let Some(strength) = strength
-            && value::masks(&token::without(raw), strength, Place::Structure, quote.is_some())
+            && value::masks(&token::without(raw), strength, ValueContext::Structure, quote.is_some())
         {
             let decoded = quote.map_or_else(|| raw.to_vec(), |(quote, _)| quote.decoded(raw));
             let span = Span::new(content, json::KEY, decoded);

@@ -12,7 +12,7 @@ use crate::{
     names::Strength,
     quote::Quote,
     token::{self, Span},
-    value::{self, Place},
+    value::{self, ValueContext},
 };
 
 /// Most bytes between `patch secret` and the patch.
@@ -199,7 +199,7 @@ fn close_or_comma(close: u8, byte: u8) -> bool {
 
 fn push(line: &[u8], at: Range<usize>, rule: &'static str, spans: &mut Vec<Span>) {
     let raw = &line[at.clone()];
-    if value::masks(&token::without(raw), Strength::Strong, Place::Structure, true) {
+    if value::masks(&token::without(raw), Strength::Strong, ValueContext::Structure, true) {
         spans.push(Span::new(at, rule, raw.to_vec()));
     }
 }

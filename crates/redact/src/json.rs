@@ -308,7 +308,7 @@ impl Scanner<'_> {
 
     fn mask(&mut self, content: Range<usize>, rule: &'static str, strength: Strength) {
         let (text, _) = unescaped(&self.text[content.clone()]);
-        if value::masks(&text, strength, value::Place::Structure, true) {
+        if value::masks(&text, strength, value::ValueContext::Structure, true) {
             self.spans.push(Span::new(content, rule, text));
         }
     }

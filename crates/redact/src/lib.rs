@@ -47,7 +47,7 @@ pub use user::{RuleError, UserRules};
 pub use writer::{LineRedactor, RedactWriter};
 
 use exact::Exact;
-use hints::{Found, Hints};
+use hints::{Hints, LineHints};
 use lines::Lines;
 use presigned::Presigned;
 use token::{Span, Tally};
@@ -198,7 +198,7 @@ impl Redactor {
     }
 
     /// Like [`Self::spans`], for a line whose hints are known.
-    fn spans_of(&self, line: &[u8], found: &Found, rules: Rules) -> Vec<Span> {
+    fn spans_of(&self, line: &[u8], found: &LineHints, rules: Rules) -> Vec<Span> {
         let mut spans = Vec::new();
         if binary_lines::is_none(line) && self.has(binary_lines::RULE) {
             return binary_lines::all(line);
@@ -210,7 +210,7 @@ impl Redactor {
         self.settled(line, spans)
     }
 
-    fn built_in(&self, text: &[u8], found: &Found, decodings: usize, spans: &mut Vec<Span>) {
+    fn built_in(&self, text: &[u8], found: &LineHints, decodings: usize, spans: &mut Vec<Span>) {
         if let Some(query) = found.presigned {
             self.presigned.find(text, query, spans);
         }

@@ -6,9 +6,9 @@ use std::io;
 use crate::{
     LOOK_AHEAD, MAX_LINE, Redactor, Rules,
     candidates::Ahead,
-    hints::Found,
+    hints::LineHints,
     multiline,
-    pem::{self, Verdict},
+    pem::{self, PemVerdict},
     token::{LONG, Span, Tally, long_line},
 };
 
@@ -29,8 +29,8 @@ pub(super) struct Lines {
 /// What the lines so far say about the next one.
 #[derive(Default)]
 struct State {
-    pem: pem::State,
-    spread: multiline::State,
+    pem: pem::PemState,
+    spread: multiline::MultilineState,
 }
 
 /// A line over [`MAX_LINE`]: the part that may be shown, and how many bytes are masked so far.
@@ -95,7 +95,7 @@ impl Lines {
                         self.partial.extend_from_slice(&rest[..room]);
                         rest = &rest[room..];
                         let held = self.state.pem.end();
-                        self.state.spread = multiline::State::default();
+                        self.state.spread = multiline::MultilineState::default();
                         by.block(&held, self.rules, &mut self.state, tally, out)?;
                         let spans = by.spans(&self.partial, self.rules);
                         let (shown, taken) = by.first_part(&self.partial, &spans, tally);
@@ -164,28 +164,28 @@ impl Redactor {
     fn line(
         &self,
         line: &[u8],
-        found: &Found,
+        found: &LineHints,
         rules: Rules,
         state: &mut State,
         tally: &mut Tally,
         out: &mut Out<'_>,
     ) -> io::Result<()> {
         let verdict = state.pem.next(line);
-        if matches!(verdict, Verdict::Held) {
+        if matches!(verdict, PemVerdict::Held) {
             return Ok(());
         }
         let text = without_end(line);
         let mut more: Vec<Span> = state.spread.next(text).into_iter().collect();
         match verdict {
-            Verdict::Release { held, key } => {
+            PemVerdict::Release { held, key } => {
                 for line in held.split_inclusive(|b| *b == b'\n') {
                     let text = without_end(line);
                     let key = key.then(|| pem::span(text, pem::digits(line)));
                     self.judged(line, self.spans(text, rules), key.into_iter().collect(), tally, out)?;
                 }
             }
-            Verdict::Key(digits) => more.push(pem::span(text, digits)),
-            Verdict::Plain | Verdict::Held => {}
+            PemVerdict::Key(digits) => more.push(pem::span(text, digits)),
+            PemVerdict::Plain | PemVerdict::Held => {}
         }
         self.judged(line, self.spans_of(text, found, rules), more, tally, out)?;
         state.pem.after(line);

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use regex::bytes::Regex;
 
-use command::Command;
+use command::ShellCommand;
 use line::Line;
 pub(super) use line::behind_properties;
 
@@ -16,7 +16,7 @@ use crate::{
     names::{self, Strength},
     nested_keys,
     token::{self, Span},
-    value::{self, Place},
+    value::{self, ValueContext},
 };
 
 mod command;
@@ -46,7 +46,7 @@ static OTHER: LazyLock<Regex> = LazyLock::new(|| {
 
 /// What the lines so far say about the next one.
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct MultilineState {
     waits: Option<Waits>,
     /// Column of `kind: Secret`, and how many more lines may follow before its data.
     secret: Option<(usize, u16)>,
@@ -54,7 +54,7 @@ pub(super) struct State {
     prefixed: bool,
     behind_a_head: bool,
     others: u8,
-    command: Option<Command>,
+    command: Option<ShellCommand>,
 }
 
 #[derive(Clone, Copy)]
@@ -83,7 +83,7 @@ enum Waits {
     Element(Strength, u16),
 }
 
-impl State {
+impl MultilineState {
     /// Whether the next line must be shown to [`State::next`], whatever it contains.
     pub(super) fn watches(&self) -> bool {
         self.waits.is_some() || self.secret.is_some() || self.command.is_some()
@@ -96,7 +96,7 @@ impl State {
         }
         let prefix = PREFIX.find(text).map_or(0, |prefix| prefix.end());
         let line = Line::of(text, prefix);
-        let argument = Command::next(&mut self.command, &line);
+        let argument = ShellCommand::next(&mut self.command, &line);
         let data = self.is_data(&line);
         let mut found = line.data().filter(|_| data);
         let data = data && found.is_none();
@@ -202,7 +202,7 @@ impl State {
                 let escapes = |to: usize| text[..to].iter().rev().take_while(|byte| **byte == b'\\').count();
                 let end = close.map_or(whole.end, |to| whole.start + to - escapes(to));
                 let value = line.text[whole.start..end].to_vec();
-                let masks = value::masks(&token::without(&value), Strength::Strong, Place::Structure, true);
+                let masks = value::masks(&token::without(&value), Strength::Strong, ValueContext::Structure, true);
                 masks.then(|| Span::new(whole.start..end, KEY, value))
             }
             Waits::Array(strength) => {
@@ -224,7 +224,8 @@ impl State {
                 let value = line.scalar(value.clone()).map_or(value, |(value, _)| value);
                 let text = &line.text[value.clone()];
                 let block = matches!(text, [b'|' | b'>', ..]) && text.len() <= 3;
-                let masks = !block && value::masks(&token::without(text), Strength::Strong, Place::Structure, true);
+                let masks =
+                    !block && value::masks(&token::without(text), Strength::Strong, ValueContext::Structure, true);
                 masks.then(|| Span::new(value, KEY, text.to_vec()))
             }
             Waits::Netrc => {
@@ -256,7 +257,7 @@ impl State {
 
 /// The same for a text of several lines, or a single line in which line ends are escaped.
 pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) {
-    let mut state = State::default();
+    let mut state = MultilineState::default();
     let mut from = 0;
     if memchr::memchr(b'\n', text).is_some() {
         // A file that was decoded from base64.
@@ -279,7 +280,7 @@ pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) {
             if let Some(span) = state.next(&text[start..start + quote]).filter(|_| start == from) {
                 spans.push(moved(span, start));
             }
-            state = State::default();
+            state = MultilineState::default();
             start += quote + 1;
         }
         if let Some(span) = (start < to).then(|| state.next(&text[start..to])).flatten() {

@@ -12,7 +12,7 @@ use crate::{
     quote::Quote,
     separators::unquoted_end,
     token::{self, OPEN, Span},
-    value::{self, Place},
+    value::{self, ValueContext},
 };
 
 /// Most bytes between two fields that belong together.
@@ -82,7 +82,7 @@ fn elements(line: &[u8], spans: &mut Vec<Span>) {
         from += VALUE.len();
         let to = memchr::memchr(b'<', &line[from..]).map_or(line.len(), |end| from + end);
         let raw = &line[from..to];
-        if value::masks(&token::without(raw), strength, Place::Structure, true) {
+        if value::masks(&token::without(raw), strength, ValueContext::Structure, true) {
             spans.push(Span::new(from..to, PAIR, raw.to_vec()));
         }
     }
@@ -193,7 +193,7 @@ fn judged(line: &[u8], name: &Field, of: &Field) -> Option<Span> {
     if in_json && (container || (number && strength == Strength::Weak)) {
         return None;
     }
-    if !value::masks(&token::without(raw), strength, Place::Structure, of.quote.is_some()) {
+    if !value::masks(&token::without(raw), strength, ValueContext::Structure, of.quote.is_some()) {
         return None;
     }
     let decoded = of.quote.map_or_else(|| raw.to_vec(), |quote| quote.decoded(raw));

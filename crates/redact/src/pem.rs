@@ -100,7 +100,7 @@ fn mask(line: &[u8], mut at: Range<usize>, spans: &mut Vec<Span>) {
 }
 
 /// What the lines so far say about the next one.
-pub(super) enum State {
+pub(super) enum PemState {
     /// At the beginning: lines of nothing but base64 are held until it is known whether they end a key.
     Start(Vec<u8>),
     /// In a key: at most this many more bytes, and the column where the digits of its last line began.
@@ -112,14 +112,14 @@ pub(super) enum State {
     Outside,
 }
 
-impl Default for State {
+impl Default for PemState {
     fn default() -> Self {
         Self::Start(Vec::new())
     }
 }
 
 /// How to treat a line.
-pub(super) enum Verdict {
+pub(super) enum PemVerdict {
     /// Judge it like any other line.
     Plain,
     /// Hold it back, in the state.
@@ -130,16 +130,16 @@ pub(super) enum Verdict {
     Key(Range<usize>),
 }
 
-impl State {
+impl PemState {
     /// Whether every line must be shown to [`State::next`].
     pub(super) fn watches(&self) -> bool {
         !matches!(self, Self::Outside)
     }
 
     /// A line, its end included.
-    pub(super) fn next(&mut self, line: &[u8]) -> Verdict {
+    pub(super) fn next(&mut self, line: &[u8]) -> PemVerdict {
         match self {
-            Self::Outside => Verdict::Plain,
+            Self::Outside => PemVerdict::Plain,
             Self::Start(held) => {
                 let digits = digits(line);
                 let whole = PREFIX.find(line).is_some_and(|prefix| digits.start <= prefix.end());
@@ -147,23 +147,23 @@ impl State {
                     digits.len() >= FULL || (!held.is_empty() && !digits.is_empty() && digits.len().is_multiple_of(4));
                 if whole && some && held.len() + line.len() <= LONGEST {
                     held.extend_from_slice(line);
-                    return Verdict::Held;
+                    return PemVerdict::Held;
                 }
                 let held = std::mem::take(held);
                 *self = Self::Outside;
                 let key = !held.is_empty() && END.is_match(line);
-                Verdict::Release { held, key }
+                PemVerdict::Release { held, key }
             }
             Self::Inside { left, column } => {
                 let digits = digits(line);
                 let header = line.trim_ascii().is_empty() || is_header(line);
                 if *left < line.len() || END.is_match(line) || (digits.is_empty() && !header) {
                     *self = Self::Outside;
-                    return Verdict::Plain;
+                    return PemVerdict::Plain;
                 }
                 *left -= line.len();
                 if header {
-                    return Verdict::Plain;
+                    return PemVerdict::Plain;
                 }
                 if digits.len() < FULL {
                     // A key's last line may be short, but has whole groups right below the others; a word does not.
@@ -171,29 +171,29 @@ impl State {
                         *column == Some(digits.start) || PREFIX.find(line).is_some_and(|it| it.end() == digits.start);
                     let last = below && digits.len().is_multiple_of(4);
                     *self = Self::Outside;
-                    return if last { Verdict::Key(digits) } else { Verdict::Plain };
+                    return if last { PemVerdict::Key(digits) } else { PemVerdict::Plain };
                 }
                 *column = Some(digits.start);
-                Verdict::Key(digits)
+                PemVerdict::Key(digits)
             }
             Self::Framed { left, others, lead } => {
                 let found = Self::framed(line, left, others, lead).filter(|_| !END.is_match(line));
                 found.unwrap_or_else(|| {
                     *self = Self::Outside;
-                    Verdict::Plain
+                    PemVerdict::Plain
                 })
             }
         }
     }
 
     /// The digits behind the field's name. A line of another writer may have a field of that name, but no digits in it.
-    fn framed(line: &[u8], left: &mut usize, others: &mut usize, lead: &[u8]) -> Option<Verdict> {
+    fn framed(line: &[u8], left: &mut usize, others: &mut usize, lead: &[u8]) -> Option<PemVerdict> {
         *left = left.checked_sub(line.len())?;
         if let Some(digits) = field(line, lead) {
-            return Some(Verdict::Key(digits));
+            return Some(PemVerdict::Key(digits));
         }
         *others = others.checked_sub(1)?;
-        Some(Verdict::Plain)
+        Some(PemVerdict::Plain)
     }
 
     /// To be called after a line was judged: it may begin a key that continues on the next line.

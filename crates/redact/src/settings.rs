@@ -11,7 +11,7 @@ use crate::{
     token::{self, Span, Tally},
     value,
 };
-use line::{Hidden, Item, Pair};
+use line::{Hidden, Pair, YamlItem};
 use manifest::Manifest;
 
 mod inline;
@@ -166,7 +166,7 @@ impl Settings<'_> {
         if line.starts_with(manifest::BORDER) {
             state.manifest = Manifest::default();
         }
-        let item = Item::of(line);
+        let item = YamlItem::of(line);
         let is_comment = line.trim_start().starts_with('#');
         while !is_comment && state.open.last().is_some_and(|open| !item.is_below(open.column)) {
             state.open.pop();
@@ -227,7 +227,7 @@ impl Settings<'_> {
     }
 
     /// A line that is not a pair: an element of a list, or a value on a line of its own.
-    fn scalar(&mut self, line: &str, item: &Item<'_>, state: &mut State) -> Shown {
+    fn scalar(&mut self, line: &str, item: &YamlItem<'_>, state: &mut State) -> Shown {
         let text = item.text;
         let flag = std::mem::take(&mut state.flag);
         if (state.open.last().is_some_and(|open| open.texts) || flag) && self.is_secret(text, Strength::Strong) {
@@ -322,7 +322,7 @@ struct Open {
 /// The strength of a `name` that stands below its `value` in the same element.
 fn name_below(below: &str, column: usize) -> Option<Strength> {
     for line in below.lines().take(BELOW).filter(|line| !line.trim().is_empty()) {
-        let item = Item::of(line);
+        let item = YamlItem::of(line);
         if item.indent > column || (item.is_element && item.indent == column) {
             // The value's own lines.
             continue;

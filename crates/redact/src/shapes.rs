@@ -8,7 +8,7 @@ use base64::{Engine as _, alphabet, engine};
 use regex::bytes::Regex;
 
 use crate::{
-    fast_scanners::{self, Scan},
+    fast_scanners::{self, ScanFn},
     token::{self, OPEN, Span},
     tools,
     value::is_reference,
@@ -25,14 +25,14 @@ pub(super) struct Shape {
     /// A check beyond the pattern.
     pub(super) check: fn(&[u8]) -> bool,
     /// Finds the pattern's matches, faster.
-    pub(super) scan: Option<Scan>,
+    pub(super) scan: Option<ScanFn>,
 }
 
 pub(super) const fn shape(id: &'static str, hints: &'static [&'static str], pattern: &'static str) -> Shape {
     Shape { id, hints, pattern, check: |_| true, scan: None }
 }
 
-const fn by_hand(scan: Scan, shape: Shape) -> Shape {
+const fn by_hand(scan: ScanFn, shape: Shape) -> Shape {
     Shape { scan: Some(scan), ..shape }
 }
 

@@ -5,7 +5,7 @@ use crate::{config_map, names::Strength};
 
 /// Where name and value stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum ValueContext {
     /// `name: value`, which a sentence may contain too.
     Prose,
     /// A key of JSON, an assignment, a flag.
@@ -138,7 +138,7 @@ const ORDINARY: &[&str] = &[
 ];
 
 /// Whether the value must be masked. Quoted values are whole; others end at a separator.
-pub(super) fn masks(value: &[u8], strength: Strength, place: Place, quoted: bool) -> bool {
+pub(super) fn masks(value: &[u8], strength: Strength, place: ValueContext, quoted: bool) -> bool {
     if says_nothing(value) || is_reference(value) || elsewhere(value) {
         return false;
     }
@@ -151,13 +151,13 @@ pub(super) fn masks(value: &[u8], strength: Strength, place: Place, quoted: bool
     if is_path(value) || is_word(value, STATES) || is_algorithm(value) || (!quoted && value == b"Secret") {
         return false;
     }
-    if place == Place::Prose && (is_assignment(value) || is_object(value)) {
+    if place == ValueContext::Prose && (is_assignment(value) || is_object(value)) {
         return false;
     }
     let mixed = value.iter().any(u8::is_ascii_digit) && value.iter().any(u8::is_ascii_alphabetic);
     match place {
-        Place::Prose => (value.len() >= ANY && !is_kind(value)) || (value.len() >= MIXED && mixed),
-        Place::Structure => quoted || mixed || value.len() >= ASSIGNED,
+        ValueContext::Prose => (value.len() >= ANY && !is_kind(value)) || (value.len() >= MIXED && mixed),
+        ValueContext::Structure => quoted || mixed || value.len() >= ASSIGNED,
     }
 }
 
@@ -168,7 +168,7 @@ pub(super) fn is_ordinary(value: &[u8]) -> bool {
 
 /// [`masks`] for a whole string under a key.
 pub(super) fn masks_whole(value: &str, strength: Strength) -> bool {
-    masks(value.as_bytes(), strength, Place::Structure, true)
+    masks(value.as_bytes(), strength, ValueContext::Structure, true)
 }
 
 /// `"pass": 3`: how many passed, not a password.

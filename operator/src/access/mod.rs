@@ -168,16 +168,16 @@ pub fn without_denied(plan: &mut Plan, answers: &BTreeMap<Need, bool>, borders: 
     let mut closed = BTreeSet::new();
     items.retain(|item| match need_of(item) {
         Some(need) if answers.get(&need) == Some(&false) => {
-            match &item.source {
+            match item.source.application(&borders.velero) {
                 // An application's logs are reported once per namespace, not container by container.
-                ItemSource::PodLog { namespace, .. } if *namespace != borders.velero => {
-                    if closed.insert(namespace.clone()) {
+                Some(namespace) => {
+                    if closed.insert(namespace.to_owned()) {
                         let (what, path) =
                             (format!("logs of pods in {namespace}"), format!("namespaces/{namespace}/pods"));
                         missing.push(borders.forbidden(&what, &path, why, need));
                     }
                 }
-                _ => missing.push(borders.forbidden(&item.what, item.path.as_str(), why, need)),
+                None => missing.push(borders.forbidden(&item.what, item.path.as_str(), why, need)),
             }
             false
         }
@@ -265,7 +265,7 @@ impl ReadScope {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Bodies, LogLimits, Priority, Want, Window};
+    use crate::plan::{Bodies, LogLimits, Priority, TimeWindow, Want};
     use debugbundle_format::BundlePath;
 
     fn item(path: &str, source: ItemSource) -> Item {
@@ -296,7 +296,7 @@ mod tests {
                 item("d", ItemSource::Discovery { path: "/api" }),
                 item("e", events("shop")),
             ],
-            logs: LogLimits { window: Window::default(), tail_lines: None },
+            logs: LogLimits { window: TimeWindow::default(), tail_lines: None },
             missing: Vec::new(),
             config_maps: Bodies::default(),
         }

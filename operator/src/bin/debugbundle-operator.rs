@@ -11,7 +11,7 @@ use debugbundle_operator::{
     location::EndpointPolicy,
     pod_capture::{self, Movers},
     proxy::Proxies,
-    run::{Engine, Options},
+    run::{Engine, EngineOptions},
     runlog, self_redaction,
 };
 use tokio_util::sync::CancellationToken;
@@ -154,7 +154,7 @@ async fn start(flags: Flags) -> Result<(), String> {
     let client =
         client::client(config, flags.client_qps).map_err(|e| format!("no configuration for the API server: {e}"))?;
 
-    let options = Options {
+    let options = EngineOptions {
         namespace: flags.namespace.clone(),
         spool_limit: u64::from(share_mib(usize::from(flags.max_concurrent), flags.spool_limit_mib)) << 20,
         bundle_limit: flags.bundle_limit_mib << 20,

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use debugbundle_crd::{DebugBundleSpec, Finding, Phase, Progress, Severity};
+use debugbundle_crd::{DebugBundleSpec, FindingSummary, Phase, Progress, Severity};
 use debugbundle_format::text::{bounded, escape_for_terminal, human_bytes};
 use jiff::Timestamp;
 use kube::Client;
@@ -20,7 +20,7 @@ use super::{
     create, display,
     download::{publish, refuse_to_replace, target},
     exit::{CliError, Exit, chain},
-    progress::{Meter, Snapshot},
+    progress::{Meter, ProgressSnapshot},
 };
 
 /// The engine's input.
@@ -70,7 +70,7 @@ pub struct Summary {
     /// First line of the diagnosis.
     pub cause: Option<String>,
     /// The findings, most severe first.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<FindingSummary>,
     /// Size of the file.
     pub bytes: u64,
     /// SHA-256 of the file, hexadecimal.
@@ -106,7 +106,7 @@ pub(crate) async fn run(
         output: output.clone(),
         force: args.force,
         progress: Arc::new(move |progress| {
-            let snapshot = Snapshot::of_progress(Phase::Collecting.as_str(), &progress);
+            let snapshot = ProgressSnapshot::of_progress(Phase::Collecting.as_str(), &progress);
             shown.lock().unwrap_or_else(PoisonError::into_inner).show(&snapshot);
         }),
         cancel: cancel.clone(),

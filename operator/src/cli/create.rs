@@ -1,19 +1,23 @@
 //! `create`: makes a DebugBundle from the flags, and with `--wait` follows it to its end. `args` checks the values'
 //! limits.
 
-use std::io::Write;
-use std::time::Duration;
+use std::{io::Write, time::Duration};
 
 use debugbundle_crd::{DebugBundle, DebugBundleSpec, DownloadUrl, LogWindow, Logs, Phase, TargetKind};
 use futures::StreamExt as _;
-use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Client, ResourceExt as _, api::PostParams};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::PostParams,
+    runtime::{WatchStreamExt as _, watcher},
+};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::args::{ContentArgs, Create, DocumentFormat, TargetArgs};
-use super::exit::{CliError, Exit};
-use super::progress::{Meter, Snapshot};
-use super::{display, document};
+use super::{
+    args::{ContentArgs, Create, DocumentFormat, TargetArgs},
+    display, document,
+    exit::{CliError, Exit},
+    progress::{Meter, ProgressSnapshot},
+};
 
 /// How long a new DebugBundle may stay untouched before the user is warned that no operator seems to run.
 const SILENCE: Duration = Duration::from_secs(20);
@@ -140,7 +144,7 @@ pub(crate) async fn until_terminal(
                 );
             }
             Some(Some(Ok(Some(bundle)))) => {
-                meter.show(&Snapshot::of_status(bundle.status.as_ref()));
+                meter.show(&ProgressSnapshot::of_status(bundle.status.as_ref()));
                 if let Some(now) = bundle.status.as_ref().and_then(|status| status.phase) {
                     untouched = None;
                     phase = now;

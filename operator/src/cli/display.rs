@@ -4,14 +4,14 @@
 use std::fmt::Write as _;
 
 use debugbundle_crd::{
-    Bundle, ConditionType, DebugBundle, DebugBundleStatus, Finding, Phase, Reason, Severity, UrlPolicy,
+    Bundle, ConditionType, DebugBundle, DebugBundleStatus, FindingSummary, Phase, Reason, Severity, UrlPolicy,
 };
 use debugbundle_format::text::{bounded, escape_for_terminal, human_bytes};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt as _;
 
-use super::progress::Snapshot;
+use super::progress::ProgressSnapshot;
 
 /// The next command to type, for this namespace.
 pub(crate) fn command(namespace: &str, verb: &str, name: &str) -> String {
@@ -82,7 +82,7 @@ pub(crate) fn story(bundle: &DebugBundle, show_url: bool, now: Timestamp) -> Str
     }
     out.times(status, now);
     if status.phase.is_none_or(|phase| !phase.is_terminal()) {
-        let snapshot = Snapshot::of_status(Some(status));
+        let snapshot = ProgressSnapshot::of_status(Some(status));
         if !snapshot.detail.is_empty() {
             out.field("Progress", &format!("{}: {}", snapshot.headline, snapshot.detail));
         }
@@ -248,7 +248,7 @@ impl Fields {
         self.field("SHA-256", &line(&stored.sha256));
     }
 
-    fn findings(&mut self, findings: &[Finding]) {
+    fn findings(&mut self, findings: &[FindingSummary]) {
         if findings.is_empty() {
             return;
         }

@@ -17,7 +17,7 @@ use super::collect::{EngineError, Request, Summary};
 use crate::{
     budget,
     location::EndpointPolicy,
-    run::{Engine, Options, Origin, Store, Subject, Tracker},
+    run::{Engine, EngineOptions, Origin, StoreNeed, Subject, Tracker},
 };
 
 /// How often progress is shown.
@@ -30,7 +30,7 @@ const SPOOL: u64 = 4 << 30;
 /// # Errors
 /// The run's error, or a failure to write the file.
 pub async fn collect_to_file(request: Request) -> Result<Summary, EngineError> {
-    let options = Options {
+    let options = EngineOptions {
         namespace: request.namespace.clone(),
         spool_limit: SPOOL,
         bundle_limit: budget::DEFAULT,
@@ -48,7 +48,8 @@ pub async fn collect_to_file(request: Request) -> Result<Summary, EngineError> {
     let timeout = parse_duration(&request.spec.timeout).unwrap_or(Duration::from_mins(15));
     let tracker = Arc::new(Tracker::default());
 
-    let pack = engine.pack(&subject, Store::Optional, &workshop.0, &tracker, Instant::now() + timeout, &request.cancel);
+    let pack =
+        engine.pack(&subject, StoreNeed::Optional, &workshop.0, &tracker, Instant::now() + timeout, &request.cancel);
     let mut pack = std::pin::pin!(pack);
     let mut tick = tokio::time::interval(SHOW_EVERY);
     let packed = loop {

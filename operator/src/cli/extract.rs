@@ -107,7 +107,7 @@ mod tests {
     use flate2::write::DeflateEncoder;
 
     use super::*;
-    use debugbundle_format::manifest::Span;
+    use debugbundle_format::manifest::ByteRange;
 
     #[derive(Default)]
     struct Memory(Vec<u8>);
@@ -134,7 +134,7 @@ mod tests {
             path: "a/b.log".to_owned(),
             bytes: body.len() as u64,
             sha256: hex(&Sha256::digest(body)),
-            segment: Span { offset: 0, length: 0 },
+            segment: ByteRange { offset: 0, length: 0 },
             skip,
         }
     }

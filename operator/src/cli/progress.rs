@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// The progress of a run, as shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Snapshot {
+pub(crate) struct ProgressSnapshot {
     /// The step; a new step gets its own line.
     pub headline: String,
     /// Items or bytes done, of `total`.
@@ -19,7 +19,7 @@ pub(crate) struct Snapshot {
     pub detail: String,
 }
 
-impl Snapshot {
+impl ProgressSnapshot {
     pub(crate) fn of_status(status: Option<&DebugBundleStatus>) -> Self {
         let phase = status.and_then(|status| status.phase).unwrap_or(Phase::New);
         match status.and_then(|status| status.progress.as_ref()) {
@@ -109,7 +109,7 @@ impl Meter {
     }
 
     /// Shows a run's progress.
-    pub(crate) fn show(&mut self, snapshot: &Snapshot) {
+    pub(crate) fn show(&mut self, snapshot: &ProgressSnapshot) {
         if let Some(bar) = &self.bar {
             bar.set_prefix(snapshot.headline.clone());
             // A bar of length 0 would be shown full.
@@ -164,22 +164,22 @@ mod tests {
 
     #[test]
     fn collecting_counts_items_and_sending_counts_bytes() {
-        let collecting = Snapshot::of_progress("Collecting", &progress());
+        let collecting = ProgressSnapshot::of_progress("Collecting", &progress());
         assert_eq!(collecting.headline, "Collecting: reading");
         assert_eq!((collecting.done, collecting.total), (120, 212));
         assert_eq!(collecting.detail, "120/212, 3.1 MB log of shop/shop-0[2J");
         let sending =
             Progress { stage: Some(Stage::Upload), bytes_total: Some(6_200_000), message: String::new(), ..progress() };
-        let sending = Snapshot::of_progress("Uploading", &sending);
+        let sending = ProgressSnapshot::of_progress("Uploading", &sending);
         assert_eq!((sending.done, sending.total), (3_100_000, 6_200_000));
         assert_eq!(sending.detail, "3.1 MB of 6.2 MB");
     }
 
     #[test]
     fn without_progress_the_phase_is_the_headline() {
-        assert_eq!(Snapshot::of_status(None).headline, "New");
+        assert_eq!(ProgressSnapshot::of_status(None).headline, "New");
         let status = DebugBundleStatus { phase: Some(Phase::Failed), progress: Some(progress()), ..Default::default() };
-        assert_eq!(Snapshot::of_status(Some(&status)).headline, "Failed");
+        assert_eq!(ProgressSnapshot::of_status(Some(&status)).headline, "Failed");
     }
 
     #[test]

@@ -6,16 +6,20 @@ use std::time::Duration;
 use debugbundle_crd::{Bundle, ConditionType, DebugBundle, DebugBundleStatus, Phase, RENEW_URL_ANNOTATION, UrlPolicy};
 use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
-use kube::api::{Patch, PatchParams};
-use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, ResourceExt as _};
+use kube::{
+    Api, ResourceExt as _,
+    api::{Patch, PatchParams},
+    runtime::{WatchStreamExt as _, watcher},
+};
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
-use super::create::refusal;
-use super::display;
-use super::exit::{CliError, Exit, chain};
-use super::http::PresignedUrl;
+use super::{
+    create::refusal,
+    display,
+    exit::{CliError, Exit, chain},
+    http::PresignedUrl,
+};
 use crate::decide::{RENEWAL_PAUSE, renewal_due};
 
 /// A URL that ends sooner is renewed before use.
@@ -23,7 +27,7 @@ const MARGIN: SignedDuration = SignedDuration::from_secs(20);
 
 /// The stored object of a DebugBundle, as `fetch` needs it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Stored {
+pub(crate) struct StoredBundle {
     /// As status describes it.
     pub bundle: Bundle,
     /// Its length.
@@ -31,7 +35,7 @@ pub(crate) struct Stored {
 }
 
 /// The stored bundle, or why there is none.
-pub(crate) fn stored(bundle: &DebugBundle) -> Result<Stored, CliError> {
+pub(crate) fn stored(bundle: &DebugBundle) -> Result<StoredBundle, CliError> {
     let name = bundle.name_any();
     let namespace = bundle.namespace().unwrap_or_default();
     let empty = DebugBundleStatus::default();
@@ -42,7 +46,7 @@ pub(crate) fn stored(bundle: &DebugBundle) -> Result<Stored, CliError> {
         let bytes = u64::try_from(found.bytes).ok().filter(|bytes| *bytes > 0);
         let bytes = bytes
             .ok_or_else(|| CliError::failed(format!("the status of {name} does not contain the bundle's size")))?;
-        return Ok(Stored { bundle: found.clone(), bytes });
+        return Ok(StoredBundle { bundle: found.clone(), bytes });
     }
     Err(match status.phase {
         Some(Phase::Failed) => {

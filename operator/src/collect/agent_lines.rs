@@ -27,7 +27,7 @@ static MARKS: LazyLock<AhoCorasick> =
 
 /// What is found, in the order of the log.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Part<'a> {
+pub(super) enum AgentPart<'a> {
     /// Here begins the copy of a container's log.
     Begin {
         /// The pod.
@@ -57,7 +57,11 @@ pub(super) struct AgentLog {
 
 impl AgentLog {
     /// Passes the parts in `data` to `out`.
-    pub(super) fn feed<E>(&mut self, data: &[u8], mut out: impl FnMut(Part<'_>) -> Result<(), E>) -> Result<(), E> {
+    pub(super) fn feed<E>(
+        &mut self,
+        data: &[u8],
+        mut out: impl FnMut(AgentPart<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let begun = self.rest || !self.line.is_empty();
         let first = memchr::memchr(b'\n', data).map_or(data.len(), |at| at + 1);
         let (first, data) = data.split_at(if begun { first } else { 0 });
@@ -69,15 +73,15 @@ impl AgentLog {
     }
 
     /// The end of the stream, which may stand in the middle of a copy.
-    pub(super) fn end<E>(&mut self, mut out: impl FnMut(Part<'_>) -> Result<(), E>) -> Result<(), E> {
+    pub(super) fn end<E>(&mut self, mut out: impl FnMut(AgentPart<'_>) -> Result<(), E>) -> Result<(), E> {
         if !self.line.is_empty() {
             self.held(&mut out)?;
         }
-        if self.until.take().is_some() { out(Part::End) } else { Ok(()) }
+        if self.until.take().is_some() { out(AgentPart::End) } else { Ok(()) }
     }
 
     /// Whole lines: those between two marks pass in one go.
-    fn lines<E>(&mut self, mut lines: &[u8], out: &mut impl FnMut(Part<'_>) -> Result<(), E>) -> Result<(), E> {
+    fn lines<E>(&mut self, mut lines: &[u8], out: &mut impl FnMut(AgentPart<'_>) -> Result<(), E>) -> Result<(), E> {
         while let Some(at) = self.next_mark(lines) {
             let start = memchr::memrchr(b'\n', &lines[..at]).map_or(0, |before| before + 1);
             let end = memchr::memchr(b'\n', &lines[at..]).map_or(lines.len(), |behind| at + behind + 1);
@@ -95,12 +99,12 @@ impl AgentLog {
         }
     }
 
-    fn pass<E>(&self, lines: &[u8], out: &mut impl FnMut(Part<'_>) -> Result<(), E>) -> Result<(), E> {
-        if self.until.is_some() && !lines.is_empty() { out(Part::Lines(lines)) } else { Ok(()) }
+    fn pass<E>(&self, lines: &[u8], out: &mut impl FnMut(AgentPart<'_>) -> Result<(), E>) -> Result<(), E> {
+        if self.until.is_some() && !lines.is_empty() { out(AgentPart::Lines(lines)) } else { Ok(()) }
     }
 
     /// A piece of a line that began, or will end, in other data.
-    fn piece<E>(&mut self, piece: &[u8], out: &mut impl FnMut(Part<'_>) -> Result<(), E>) -> Result<(), E> {
+    fn piece<E>(&mut self, piece: &[u8], out: &mut impl FnMut(AgentPart<'_>) -> Result<(), E>) -> Result<(), E> {
         if piece.is_empty() {
             return Ok(());
         }
@@ -116,7 +120,7 @@ impl AgentLog {
         Ok(())
     }
 
-    fn held<E>(&mut self, out: &mut impl FnMut(Part<'_>) -> Result<(), E>) -> Result<(), E> {
+    fn held<E>(&mut self, out: &mut impl FnMut(AgentPart<'_>) -> Result<(), E>) -> Result<(), E> {
         let mut line = std::mem::take(&mut self.line);
         self.judge(&line, out)?;
         line.clear();
@@ -124,38 +128,43 @@ impl AgentLog {
         Ok(())
     }
 
-    fn judge<E>(&mut self, line: &[u8], out: &mut impl FnMut(Part<'_>) -> Result<(), E>) -> Result<(), E> {
+    fn judge<E>(&mut self, line: &[u8], out: &mut impl FnMut(AgentPart<'_>) -> Result<(), E>) -> Result<(), E> {
         if let Some(until) = &self.until {
             if let Some(at) = memchr::memmem::find(line, until) {
                 // A log that does not end with its line has the marker at the end of its last one.
                 if at > STAMP || !is_stamp(&line[..at]) {
-                    out(Part::Lines(&line[..at]))?;
-                    out(Part::Lines(b"\n"))?;
+                    out(AgentPart::Lines(&line[..at]))?;
+                    out(AgentPart::Lines(b"\n"))?;
                 }
                 self.until = None;
-                out(Part::End)?;
+                out(AgentPart::End)?;
             } else {
-                out(Part::Lines(line))?;
+                out(AgentPart::Lines(line))?;
                 self.tail = line[line.len().saturating_sub(until.len())..].to_vec();
             }
         } else if let Some((pod, container)) = begun(line) {
             self.until = Some(format!("{END}{pod}/{container}{CLOSE}").into_bytes());
-            out(Part::Begin { pod, container })?;
+            out(AgentPart::Begin { pod, container })?;
         } else if let Some(said) = diagnosed(line) {
-            out(Part::Diagnosed(line, said))?;
+            out(AgentPart::Diagnosed(line, said))?;
         }
         Ok(())
     }
 
-    fn go_on<E>(&mut self, piece: &[u8], ends: bool, out: &mut impl FnMut(Part<'_>) -> Result<(), E>) -> Result<(), E> {
+    fn go_on<E>(
+        &mut self,
+        piece: &[u8],
+        ends: bool,
+        out: &mut impl FnMut(AgentPart<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.rest = !ends;
         let Some(until) = &self.until else { return Ok(()) };
-        out(Part::Lines(piece))?;
+        out(AgentPart::Lines(piece))?;
         self.tail.extend_from_slice(piece);
         if memchr::memmem::find(&self.tail, until).is_some() {
             self.until = None;
             self.tail.clear();
-            return out(Part::End);
+            return out(AgentPart::End);
         }
         let known = self.tail.len().saturating_sub(until.len());
         self.tail.drain(..known);
@@ -221,16 +230,16 @@ mod tests {
         found(log.chunks(chunk), |agent, piece, out| agent.feed(piece, out))
     }
 
-    type Out<'a> = &'a mut dyn FnMut(Part<'_>) -> Result<(), ()>;
+    type Out<'a> = &'a mut dyn FnMut(AgentPart<'_>) -> Result<(), ()>;
 
     fn found<'a>(
         pieces: impl Iterator<Item = &'a [u8]>,
         take: impl Fn(&mut AgentLog, &[u8], Out<'_>) -> Result<(), ()>,
     ) -> Vec<String> {
         let (mut agent, mut found) = (AgentLog::default(), Vec::<String>::new());
-        let mut out = |part: Part<'_>| {
+        let mut out = |part: AgentPart<'_>| {
             match part {
-                Part::Lines(bytes) => {
+                AgentPart::Lines(bytes) => {
                     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
                         let text = String::from_utf8_lossy(line);
                         match found.last_mut().filter(|last| last.starts_with("line ") && !last.ends_with('\n')) {
@@ -239,9 +248,9 @@ mod tests {
                         }
                     }
                 }
-                Part::Begin { pod, container } => found.push(format!("begin {pod} {container}")),
-                Part::End => found.push("end".to_owned()),
-                Part::Diagnosed(line, said) => {
+                AgentPart::Begin { pod, container } => found.push(format!("begin {pod} {container}")),
+                AgentPart::End => found.push("end".to_owned()),
+                AgentPart::Diagnosed(line, said) => {
                     assert_eq!(diagnosed(line).as_deref(), Some(said.as_str()), "the line is whole");
                     found.push(said);
                 }

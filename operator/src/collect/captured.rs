@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use super::{
     CollectError, Work,
     entry::{EntryContext, LazyEntry, WriteError},
-    entry_set::{BudgetedEntries, Kept},
+    entry_set::{BudgetedEntries, KeptEntry},
     missing::{missing, no_room, withheld},
     on_a_thread,
     window::Cutter,
@@ -31,8 +31,8 @@ use crate::{
     access::need,
     cluster::{ApiKind, chain},
     discovery::Snapshot,
-    plan::Window,
-    pod_capture::{CaughtLog, CaughtPod, FOLLOWED, Movers, PODS, Unread},
+    plan::TimeWindow,
+    pod_capture::{CaughtLog, CaughtPod, FOLLOWED, Movers, NotCaptured, PODS},
     velero::PodRole,
 };
 
@@ -231,7 +231,7 @@ pub(super) async fn add_logs(
     let unread = untold(work);
     // Sorted, so that which of several copies is used does not depend on the order of reading.
     copies.sort_by(|a, b| {
-        let key = |kept: &Kept| (kept.entry.source.path.clone(), kept.entry.source.query.clone());
+        let key = |kept: &KeptEntry| (kept.entry.source.path.clone(), kept.entry.source.query.clone());
         key(a).cmp(&key(b))
     });
     for mut copy in copies {
@@ -266,8 +266,8 @@ fn untold(work: &Work) -> Vec<Missing> {
             let what = format!("log of {}/{} container {container}", caught.namespace, pod.name);
             let path = caught.path(&pod.name, container);
             notes.push(match why {
-                Unread::Gone => note(&what, path.as_str(), "the pod was gone before its log could be read"),
-                Unread::PassedOver => note(
+                NotCaptured::Gone => note(&what, path.as_str(), "the pod was gone before its log could be read"),
+                NotCaptured::PassedOver => note(
                     &what,
                     path.as_str(),
                     &format!(
@@ -275,7 +275,7 @@ fn untold(work: &Work) -> Vec<Missing> {
                          followed at a time"
                     ),
                 ),
-                Unread::Refused => {
+                NotCaptured::Refused => {
                     let pods = ApiKind::namespaced("", "v1", "pods", "Pod");
                     let need = need("get", &pods, "log", Some(&caught.namespace));
                     let why = "the API server refused its log (403) while the pod existed, and now the pod is gone";
@@ -326,7 +326,7 @@ fn written(
     desk: &EntryContext,
     path: BundlePath,
     log: &CaughtLog,
-    window: Window,
+    window: TimeWindow,
 ) -> Result<Option<(Segment, Option<Truncation>, Times)>, WriteError> {
     let CaughtLog { content, left_out_bytes, left_out_lines, gave_way: _ } = log;
     let (mut cutter, mut kept) = (Cutter::new(window), Vec::with_capacity(content.len()));

@@ -19,9 +19,10 @@ use super::{
 };
 use crate::{
     cluster::{ApiKind, chain},
-    describe::{self, Fact, Files, Found, Live, Subject},
+    describe::{self, DescribedObject, Fact, Live, StoredFile, VeleroFiles},
     discovery::Snapshot,
-    velero::{Shallow, TargetObject},
+    json_stream::Shallow,
+    velero::TargetObject,
 };
 
 /// Most bytes of a description, uncompressed; head and tail are kept. The limit is lower when little room is left: this
@@ -33,13 +34,17 @@ const TEXT: usize = 32 * 1024;
 const PIECE: usize = 64 * 1024;
 
 /// What is described: the target, and a Restore's Backup.
-pub(super) fn subjects(snapshot: &Snapshot) -> Vec<Subject> {
-    let of = |object: &TargetObject| Subject { kind: object.kind, name: object.name.clone(), uid: object.uid.clone() };
+pub(super) fn subjects(snapshot: &Snapshot) -> Vec<DescribedObject> {
+    let of = |object: &TargetObject| DescribedObject {
+        kind: object.kind,
+        name: object.name.clone(),
+        uid: object.uid.clone(),
+    };
     snapshot.target.object.iter().chain(&snapshot.target.backup).map(of).collect()
 }
 
 /// The facts of an object that the descriptions need, by index of their subject.
-pub(super) fn facts(subjects: &[Subject], kind: &ApiKind, object: &Value) -> Vec<(usize, Fact)> {
+pub(super) fn facts(subjects: &[DescribedObject], kind: &ApiKind, object: &Value) -> Vec<(usize, Fact)> {
     if kind.group != "velero.io" {
         return Vec::new();
     }
@@ -116,12 +121,12 @@ fn one(
 
 /// The part of the collected data that a description reads.
 struct Kept<'a> {
-    subject: &'a Subject,
+    subject: &'a DescribedObject,
     collected: &'a Collected,
 }
 
 impl<'a> Kept<'a> {
-    fn of(subject: &'a Subject, collected: &'a Collected) -> Self {
+    fn of(subject: &'a DescribedObject, collected: &'a Collected) -> Self {
         Self { subject, collected }
     }
 
@@ -139,17 +144,17 @@ impl<'a> Kept<'a> {
     }
 }
 
-impl Files for Kept<'_> {
-    fn open(&self, file: StoreFile) -> io::Result<Found> {
+impl VeleroFiles for Kept<'_> {
+    fn open(&self, file: StoreFile) -> io::Result<StoredFile> {
         let path = layout::store_file(self.subject.kind, &self.subject.name, file);
         if let Some(segment) = self.segment(path.as_str()) {
-            return Ok(Found::There(Box::new(Shallow::new(segment.reader()?, TEXT))));
+            return Ok(StoredFile::There(Box::new(Shallow::new(segment.reader()?, TEXT))));
         }
         let missing = self.collected.missing.iter().find(|missing| missing.path == path.as_str());
         let absent = missing.is_some_and(|missing| {
             matches!(missing.code, MissingCode::NeverWritten | MissingCode::NotFound | MissingCode::Empty)
         });
-        Ok(if absent { Found::Absent } else { Found::Unread })
+        Ok(if absent { StoredFile::Absent } else { StoredFile::Unread })
     }
 }
 
@@ -167,11 +172,11 @@ mod tests {
             empty: vec![list("podvolumerestores")],
             trimmed: vec![trimmed("podvolumebackups", 9), trimmed("deletebackuprequests", 0)],
             wanted: 3,
-            evidence: crate::collect::Evidence::default(),
+            evidence: crate::diagnose::Evidence::default(),
             started: Timestamp::UNIX_EPOCH,
             finished: Timestamp::UNIX_EPOCH,
         };
-        let subject = Subject { kind: TargetKind::Backup, name: "herd".to_owned(), uid: "u".to_owned() };
+        let subject = DescribedObject { kind: TargetKind::Backup, name: "herd".to_owned(), uid: "u".to_owned() };
         let kept = Kept::of(&subject, &collected);
         let read = ["podvolumerestores", "podvolumebackups", "deletebackuprequests", "backups"]
             .map(|plural| kept.was_read("vault-ns", plural));

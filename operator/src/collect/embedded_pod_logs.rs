@@ -8,7 +8,7 @@ use debugbundle_format::manifest::{Source, SourceKind};
 
 use super::{
     Work,
-    agent_lines::{AgentLog, Part},
+    agent_lines::{AgentLog, AgentPart},
     entry::{LazyEntry, WriteError},
 };
 
@@ -58,9 +58,9 @@ impl Copies {
 }
 
 impl Found {
-    fn take(&mut self, work: &Work, part: &Part<'_>) -> Result<(), WriteError> {
+    fn take(&mut self, work: &Work, part: &AgentPart<'_>) -> Result<(), WriteError> {
         match part {
-            Part::Begin { pod, container } => {
+            AgentPart::Begin { pod, container } => {
                 let new = work.caught.wants_copy(pod)
                     && self.known.insert(((*pod).to_owned(), (*container).to_owned()))
                     && work.caught.counts_copy();
@@ -68,19 +68,19 @@ impl Found {
                     || LazyEntry::new(&work.desk, work.caught.path(pod, container), Some(work.caught.of_a_copy()));
                 self.open = new.then(|| ((*container).to_owned(), entry()));
             }
-            Part::Lines(lines) => {
+            AgentPart::Lines(lines) => {
                 if let Some((_, entry)) = &mut self.open {
                     entry.write_all(lines)?;
                 }
             }
-            Part::End => {
+            AgentPart::End => {
                 if let Some((container, entry)) = self.open.take()
                     && let Some(segment) = entry.finish()?
                 {
                     self.copied.push(Copied { container, segment });
                 }
             }
-            Part::Diagnosed(line, said) => {
+            AgentPart::Diagnosed(line, said) => {
                 if self.diagnosed.len() < DIAGNOSED && work.caught.is_about_ours(line) {
                     self.diagnosed.push(work.desk.redactor.text(said));
                 }

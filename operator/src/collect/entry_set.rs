@@ -22,9 +22,9 @@ use super::{
     missing::{LARGER, missing},
 };
 use crate::{
-    budget::{self, Class, Cut, Step, Weighed},
+    budget::{self, Class, TrimAction, TrimStep, Weighed},
     discovery::Snapshot,
-    plan::{Item, ItemSource},
+    plan::{Item, SourceClass},
 };
 
 /// Entries, their size, and what was left out of them.
@@ -34,10 +34,10 @@ pub(super) struct BudgetedEntries {
     limit: u64,
     used: u64,
     /// In order of arrival.
-    kept: BTreeMap<usize, Kept>,
+    kept: BTreeMap<usize, KeptEntry>,
     next: usize,
     /// The last trimming step that was begun.
-    begun: Option<Step>,
+    begun: Option<TrimStep>,
     trimmed: BTreeMap<String, Trimmed>,
     /// Healthy pods, by namespace and name; pods whose health is unknown are absent.
     healthy: BTreeSet<(String, String)>,
@@ -47,16 +47,16 @@ pub(super) struct BudgetedEntries {
 
 /// An entry, and what was trimmed of it.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct KeptEntry {
     pub(super) entry: Entry,
     class: Class,
     /// The last step that left out a part of it, and how much is left out so far (bytes, uncompressed).
-    trimmed: Option<(Step, u64)>,
+    trimmed: Option<(TrimStep, u64)>,
     /// A copy, used only if no better log of its path arrives.
     stands_in: bool,
 }
 
-impl Kept {
+impl KeptEntry {
     fn weighed(&self) -> Weighed {
         let segment = &self.entry.segment;
         Weighed { class: self.class, bytes: segment.bytes(), compressed: segment.compressed_bytes() }
@@ -81,9 +81,11 @@ impl BudgetedEntries {
     }
 
     fn class(&self, item: &Item, path: &str) -> Class {
-        let healthy = match &item.source {
-            ItemSource::PodLog { namespace, pod, .. } => self.healthy.contains(&(namespace.clone(), pod.clone())),
-            _ => false,
+        let healthy = match item.source.class() {
+            SourceClass::ContainerLog { namespace, pod, .. } => {
+                self.healthy.contains(&(namespace.to_owned(), pod.to_owned()))
+            }
+            SourceClass::List | SourceClass::Object | SourceClass::StoreFile | SourceClass::Discovery => false,
         };
         Class::of(item, path, healthy)
     }
@@ -115,14 +117,14 @@ impl BudgetedEntries {
     }
 
     /// Removes and returns the logs that stand in for others; the caller puts back the ones to use.
-    pub(super) fn stand_ins(&mut self) -> Vec<Kept> {
+    pub(super) fn stand_ins(&mut self) -> Vec<KeptEntry> {
         let places: Vec<usize> = self.kept.iter().filter(|(_, kept)| kept.stands_in).map(|(place, _)| *place).collect();
         places.into_iter().filter_map(|place| self.remove(place)).collect()
     }
 
     /// Puts one of them back for good.
-    pub(super) fn adopt(&mut self, kept: Kept) {
-        self.put(Kept { stands_in: false, ..kept });
+    pub(super) fn adopt(&mut self, kept: KeptEntry) {
+        self.put(KeptEntry { stands_in: false, ..kept });
     }
 
     /// The paths of all entries.
@@ -143,16 +145,16 @@ impl BudgetedEntries {
     fn put_new(&mut self, entry: Entry, class: Class, stands_in: bool) {
         let cut = entry.truncated.as_ref().filter(|cut| cut.reason == TruncationReason::Budget);
         let trimmed = cut.and_then(|cut| Some((budget::first(class)?, cut.left_out_bytes)));
-        self.put(Kept { entry, class, trimmed, stands_in });
+        self.put(KeptEntry { entry, class, trimmed, stands_in });
     }
 
-    fn put(&mut self, kept: Kept) {
+    fn put(&mut self, kept: KeptEntry) {
         self.used += kept.takes();
         self.kept.insert(self.next, kept);
         self.next += 1;
     }
 
-    fn remove(&mut self, place: usize) -> Option<Kept> {
+    fn remove(&mut self, place: usize) -> Option<KeptEntry> {
         let kept = self.kept.remove(&place)?;
         self.used -= kept.takes();
         Some(kept)
@@ -165,7 +167,7 @@ impl BudgetedEntries {
 
     /// Trims step by step, until the rest fits or nothing more can be trimmed. Blocks.
     pub(super) fn fit(mut self, desk: &EntryContext) -> Result<Self, WriteError> {
-        for step in Step::ALL {
+        for step in TrimStep::ALL {
             if !self.is_over() {
                 break;
             }
@@ -184,13 +186,20 @@ impl BudgetedEntries {
         Ok(self)
     }
 
-    fn cut(&mut self, place: usize, kept: Kept, cut: Cut, step: Step, desk: &EntryContext) -> Result<(), WriteError> {
-        let Kept { entry, class, trimmed, stands_in } = kept;
+    fn cut(
+        &mut self,
+        place: usize,
+        kept: KeptEntry,
+        cut: TrimAction,
+        step: TrimStep,
+        desk: &EntryContext,
+    ) -> Result<(), WriteError> {
+        let KeptEntry { entry, class, trimmed, stands_in } = kept;
         let (path, before) = (entry.segment.path().as_str().to_owned(), entry.segment.bytes());
         let left = match cut {
-            Cut::Drop => Ok(None),
-            Cut::Shorten(most) => shortened(entry, most, desk).map(Some),
-            Cut::OwnObjects => own_objects(entry, &self.own, desk),
+            TrimAction::Drop => Ok(None),
+            TrimAction::Shorten(most) => shortened(entry, most, desk).map(Some),
+            TrimAction::OwnObjects => own_objects(entry, &self.own, desk),
         };
         let left = match left.map_err(WriteError::from) {
             Ok(left) => left,
@@ -205,14 +214,14 @@ impl BudgetedEntries {
         };
         let after = entry.segment.bytes();
         let trimmed = if after == before { trimmed } else { Some((step, dropped + before.saturating_sub(after))) };
-        let kept = Kept { entry, class, trimmed, stands_in };
+        let kept = KeptEntry { entry, class, trimmed, stands_in };
         self.used += kept.takes();
         self.kept.insert(place, kept);
         Ok(())
     }
 
     /// Adds to the line of this path, which counts everything that was left out of it.
-    fn tell(&mut self, path: &str, step: Step, dropped_bytes: u64, kept_bytes: u64) {
+    fn tell(&mut self, path: &str, step: TrimStep, dropped_bytes: u64, kept_bytes: u64) {
         let line = self.trimmed.entry(path.to_owned()).or_default();
         path.clone_into(&mut line.path);
         step.rule().clone_into(&mut line.rule);

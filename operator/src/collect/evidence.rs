@@ -1,74 +1,45 @@
-//! The facts that the diagnosis needs, taken from the items as they are read, redacted and bounded. If it needs a whole
-//! log, the diagnosis reads it again from the entry's own segment.
+//! Fills the diagnosis's input: what the inventory knows at once, and which of the objects are kept as they are read.
+
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::Value;
 
+use super::{Collector, on_a_thread};
 use crate::{
     cluster::ApiKind,
+    diagnose::{Evidence, IdleServer},
     discovery::{ServerIdle, Snapshot},
-    velero::Results,
+    velero::TargetObject,
 };
 
-/// Most bytes of all objects together (as written).
-const OBJECTS: usize = 6 << 20;
-/// Most lines of node-agents' own diagnoses.
-const DIAGNOSED: usize = 500;
-
-/// Redacted facts about one run.
-#[derive(Debug, Default)]
-pub struct Evidence {
-    /// The target.
-    pub target: Option<Value>,
-    /// A Restore's Backup.
-    pub backup: Option<Value>,
-    /// Without a target: the Backups and Restores that failed last, the newest of each kind first.
-    pub failed: Vec<Value>,
-    /// What Velero will process before a target that it has not begun, the first one first.
-    pub ahead: Vec<Value>,
-    /// Number of those that are not listed in `ahead`.
-    pub ahead_beyond: usize,
-    /// Why Velero's server processes no object of the target's kind.
-    pub idle: Option<ServerIdle>,
-    /// The target's `results.json`, as far as it could be read; `None` if it is not in the bundle.
-    pub results: Option<Results>,
-    /// The target's PodVolumeBackups and -Restores, DataUploads and -Downloads; BackupStorageLocations,
-    /// BackupRepositories, pods, claims, quotas, nodes; Events that warn or are about one of these. Each has
-    /// `apiVersion` and `kind`.
-    pub objects: Vec<Value>,
-    /// Number of objects that did not fit here; they are in the bundle.
-    pub left_out: usize,
-    /// Node-agents' diagnoses of hosting pods that could not be prepared, line by line: `DD: Pod …`.
-    pub diagnosed: Vec<String>,
-    /// Path of the log with the first of these lines.
-    pub diagnosed_in: String,
-    /// Version and commit of Velero's server, if its first line was seen.
-    pub velero_version: Option<(String, String)>,
-    pub(crate) used: usize,
+/// The target, its Backup and the objects ahead of it, or the last failures, as seen by the inventory. On a thread of its own:
+/// rules of the user's may take long.
+pub(super) async fn evidence_of(collector: &Collector, snapshot: &Snapshot) -> Evidence {
+    let raw = |target: &Option<TargetObject>| target.as_ref().map(|target| target.raw.clone());
+    let (target, backup) = (raw(&snapshot.target.object), raw(&snapshot.target.backup));
+    let (failed, ahead) = (snapshot.target.failed.clone(), snapshot.target.queue.ahead.clone());
+    let redactor = Arc::clone(&collector.redactor);
+    let mut evidence = on_a_thread(move || {
+        let redacted = |mut object: Value| redactor.object(&mut object).then_some(object);
+        Evidence {
+            target: target.and_then(redacted),
+            backup: backup.and_then(redacted),
+            failed: failed.into_iter().filter_map(redacted).collect(),
+            ahead: ahead.into_iter().filter_map(redacted).collect(),
+            ..Evidence::default()
+        }
+    })
+    .await;
+    evidence.ahead_beyond = snapshot.target.queue.beyond;
+    evidence.idle = snapshot.target.object.as_ref().and_then(|target| snapshot.server_idle(target.kind)).map(idle);
+    evidence
 }
 
-impl Evidence {
-    /// The objects of a kind.
-    pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
-        self.objects.iter().filter(move |object| object["kind"] == kind)
-    }
-
-    pub(super) fn add_diagnosed(&mut self, lines: Vec<String>, path: &str) {
-        if self.diagnosed.is_empty() && !lines.is_empty() {
-            path.clone_into(&mut self.diagnosed_in);
-        }
-        let room = DIAGNOSED.saturating_sub(self.diagnosed.len());
-        self.diagnosed.extend(lines.into_iter().take(room));
-    }
-
-    pub(super) fn add(&mut self, objects: Vec<(Value, usize)>) {
-        for (object, bytes) in objects {
-            if self.used + bytes > OBJECTS {
-                self.left_out += 1;
-            } else {
-                self.used += bytes;
-                self.objects.push(object);
-            }
-        }
+fn idle(server: ServerIdle) -> IdleServer {
+    match server {
+        ServerIdle::NotReady(what) => IdleServer::NotReady(what),
+        ServerIdle::RestoreOnly => IdleServer::RestoreOnly,
+        ServerIdle::Disabled(controller) => IdleServer::Disabled(controller),
     }
 }
 
@@ -76,14 +47,13 @@ impl Evidence {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Relevant {
     /// Names of the target's data objects; their UIDs are not known at this point.
-    data: std::collections::BTreeSet<String>,
-    involved: std::collections::BTreeSet<String>,
+    data: BTreeSet<String>,
+    involved: BTreeSet<String>,
 }
 
 impl Relevant {
     pub(super) fn of(snapshot: &Snapshot) -> Self {
-        let data: std::collections::BTreeSet<String> =
-            snapshot.target.data.iter().map(|object| object.name.clone()).collect();
+        let data: BTreeSet<String> = snapshot.target.data.iter().map(|object| object.name.clone()).collect();
         let mut involved = data.clone();
         involved.extend(snapshot.namespaces.involved.iter().map(|pod| pod.name.clone()));
         involved.extend(snapshot.namespaces.claims.iter().map(|claim| claim.name.clone()));

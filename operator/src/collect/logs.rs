@@ -19,12 +19,12 @@ use super::{
     entry::{LazyEntry, WriteError},
     missing::{is_untrusted_kubelet, missing},
     on_a_thread,
-    server_lines::ServerLog,
+    server_lines::ServerLogReader,
     window::Cutter,
 };
 use crate::{
     cluster::{ApiKind, ClusterError, Flow, Pieces, PumpEnd, bounded, pipe, pump, query_value},
-    plan::{self, Item, ItemSource, LogLimits, Window},
+    plan::{self, Item, ItemSource, LogLimits, TimeWindow},
     velero::Pod,
 };
 
@@ -43,7 +43,7 @@ const DRAWN: usize = 5;
 
 /// Which log.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Which<'a> {
+pub(super) struct ContainerLogRef<'a> {
     pub namespace: &'a str,
     pub pod: &'a str,
     pub uid: &'a str,
@@ -58,7 +58,7 @@ pub(super) struct Which<'a> {
 pub(super) async fn read(
     work: &Arc<Work>,
     item: &Item,
-    which: Which<'_>,
+    which: ContainerLogRef<'_>,
     deadline: Instant,
 ) -> Result<Outcome, WriteError> {
     let pods = ApiKind::namespaced("", "v1", "pods", "Pod");
@@ -136,7 +136,7 @@ pub(super) fn named_once(pods: &[Pod]) -> BTreeSet<(String, String)> {
 
 /// What is to be done if another pod has the name now: the planned one is gone, and the other is read under its own UID,
 /// once. `None`: it is the planned one, or nobody knows better.
-async fn replaced(work: &Work, item: &Item, which: Which<'_>, deadline: Instant) -> Option<Outcome> {
+async fn replaced(work: &Work, item: &Item, which: ContainerLogRef<'_>, deadline: Instant) -> Option<Outcome> {
     let uid = work.cluster.pod_uid(which.namespace, which.pod, deadline).await.ok()?;
     if which.uid.is_empty() || uid == which.uid {
         return None;
@@ -203,7 +203,7 @@ async fn taken_up(
         return Ok((sink, false));
     }
     let Some(from) = sink.cutter.resume() else { return Ok((sink, mid_line)) };
-    let logs = LogLimits { window: Window { from: Some(from), to: None }, tail_lines: None };
+    let logs = LogLimits { window: TimeWindow { from: Some(from), to: None }, tail_lines: None };
     let Ok(body) = work.kubelets.open(node, &path(logs), deadline).await else {
         return Ok((sink, mid_line));
     };
@@ -220,7 +220,7 @@ fn node_of(item: &Item) -> &str {
     item.node.as_deref().unwrap_or_default()
 }
 
-fn refused(work: &Work, item: &Item, which: Which<'_>, error: &ClusterError) -> Outcome {
+fn refused(work: &Work, item: &Item, which: ContainerLogRef<'_>, error: &ClusterError) -> Outcome {
     work.kubelets.failed(node_of(item), error, Instant::now());
     Outcome { missing: vec![work.borders.log(item, error, which.namespace)], ..Outcome::default() }
 }
@@ -231,7 +231,7 @@ fn note(item: &Item, code: MissingCode, severity: MissingSeverity, why: &str) ->
 
 fn told(
     item: &Item,
-    which: Which<'_>,
+    which: ContainerLogRef<'_>,
     done: Done,
     (end, broken): (&PumpEnd, bool),
     mut source: Source,
@@ -289,7 +289,7 @@ fn told(
 
 /// The query of the request. `limitBytes` is never in it: the kubelet counts it from the oldest line and only roughly,
 /// so with `tailLines` it would lose the newest lines.
-fn query(which: Which<'_>, logs: &LogLimits) -> String {
+fn query(which: ContainerLogRef<'_>, logs: &LogLimits) -> String {
     let mut query = format!("container={}&timestamps=true", query_value(which.container));
     if which.previous {
         query.push_str("&previous=true");
@@ -310,9 +310,9 @@ fn whole_second(time: Timestamp) -> Option<Timestamp> {
     time.round(jiff::TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Floor)).ok()
 }
 
-fn insecure_path(which: Which<'_>) -> BundlePath {
+fn insecure_path(which: ContainerLogRef<'_>) -> BundlePath {
     let file = if which.previous { LogFile::PreviousInsecure } else { LogFile::CurrentInsecure };
-    let Which { namespace, pod, container, .. } = which;
+    let ContainerLogRef { namespace, pod, container, .. } = which;
     layout::container_log(namespace, pod, container, file)
 }
 
@@ -335,16 +335,16 @@ struct Sink {
     /// The beginning, while it could be the kubelet's excuse.
     held: Option<Vec<u8>>,
     log: LazyEntry,
-    server: Option<(ServerLog, Option<LazyEntry>)>,
+    server: Option<(ServerLogReader, Option<LazyEntry>)>,
     copies: Option<Copies>,
 }
 
 impl Sink {
-    fn new(work: &Arc<Work>, path: BundlePath, which: Which<'_>) -> Self {
+    fn new(work: &Arc<Work>, path: BundlePath, which: ContainerLogRef<'_>) -> Self {
         let server = which.server.map(|plan::ServerLog { lines }| {
             let target = lines.as_ref().map(|lines| (lines.kind, lines.namespace.as_str(), lines.name.as_str()));
             let entry = lines.as_ref().map(|lines| LazyEntry::new(&work.desk, lines.path.clone(), Some(LINES)));
-            (ServerLog::new(target), entry)
+            (ServerLogReader::new(target), entry)
         });
         Self {
             cutter: Cutter::new(work.logs.window),
@@ -403,7 +403,7 @@ impl Sink {
 
 fn keep(
     log: &mut LazyEntry,
-    server: &mut Option<(ServerLog, Option<LazyEntry>)>,
+    server: &mut Option<(ServerLogReader, Option<LazyEntry>)>,
     copies: &mut Option<Copies>,
     kept: &[u8],
 ) -> Result<(), WriteError> {
@@ -442,8 +442,8 @@ mod tests {
         velero::{Owner, PodRole},
     };
 
-    fn which(previous: bool) -> Which<'static> {
-        Which {
+    fn which(previous: bool) -> ContainerLogRef<'static> {
+        ContainerLogRef {
             namespace: "farm",
             pod: "herd-1",
             uid: "u",
@@ -458,9 +458,9 @@ mod tests {
     #[test]
     fn the_query_never_limits_bytes_and_limits_lines_only_when_asked() {
         let from = Some("2026-03-01T10:00:00.7Z".parse().unwrap());
-        let logs = LogLimits { window: Window { from, to: None }, tail_lines: None };
+        let logs = LogLimits { window: TimeWindow { from, to: None }, tail_lines: None };
         assert_eq!(query(which(false), &logs), "container=cow&timestamps=true&sinceTime=2026-03-01T10%3A00%3A00Z");
-        let logs = LogLimits { window: Window::default(), tail_lines: Some(9) };
+        let logs = LogLimits { window: TimeWindow::default(), tail_lines: Some(9) };
         assert_eq!(query(which(true), &logs), "container=cow&timestamps=true&previous=true&tailLines=9");
     }
 

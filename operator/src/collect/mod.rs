@@ -3,6 +3,7 @@
 
 mod agent_lines;
 mod captured;
+mod collected;
 mod described;
 mod embedded_pod_logs;
 mod entry;
@@ -37,30 +38,30 @@ use serde_json::Value;
 use tokio::{task::JoinError, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-pub use evidence::Evidence;
+pub use collected::Collected;
 pub use from_store::FromStore;
 pub(crate) use missing::no_room;
 pub use node_slots::NodeSlots;
 pub(crate) use preemptible_slot::PreemptibleSlot;
-pub use progress::Progress;
+pub use progress::CollectProgress;
 
-use crate::velero::{Results, StoreFailure, StoreFiles};
+use crate::velero::{StoreFailure, StoreFiles};
 use crate::{
     access::ReadScope,
     budget::Shares,
     cluster::{ApiKind, Cluster, ClusterError},
-    describe::{Fact, Subject},
+    describe::{DescribedObject, Fact},
     discovery::Snapshot,
     plan::{Bodies, Item, LogLimits, Plan},
     pod_capture::Movers,
-    velero::TargetObject,
+    velero::Results,
 };
 use captured::Caught;
-use debugbundle_archive::{Entry, Segment, Spool, SpoolError};
-use debugbundle_format::manifest::{Missing, Source, Trimmed, Truncation};
+use debugbundle_archive::{Segment, Spool, SpoolError};
+use debugbundle_format::manifest::{Missing, Source, Truncation};
 use debugbundle_redact::Redactor;
 use entry::EntryContext;
-use evidence::Relevant;
+use evidence::{Relevant, evidence_of};
 use kubelets::Kubelets;
 use scheduler::Scheduler;
 
@@ -100,27 +101,6 @@ pub struct Collector {
     pub shares: Shares,
 }
 
-/// What was collected.
-#[derive(Debug)]
-pub struct Collected {
-    /// The entries, in no order.
-    pub entries: Vec<Entry>,
-    /// What is missing, and why.
-    pub missing: Vec<Missing>,
-    /// Paths of lists that were empty.
-    pub empty: Vec<String>,
-    /// What was left out to stay within the budget.
-    pub trimmed: Vec<Trimmed>,
-    /// Number of planned items.
-    pub wanted: usize,
-    /// Facts for the diagnosis.
-    pub evidence: Evidence,
-    /// When it began.
-    pub started: Timestamp,
-    /// When it ended.
-    pub finished: Timestamp,
-}
-
 /// Why a collection came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
@@ -146,8 +126,8 @@ struct Work {
     /// Pods whose name no other pod will get: namespace and name.
     only_once: BTreeSet<(String, String)>,
     /// The Backups and Restores that get a description.
-    subjects: Vec<Subject>,
-    progress: Arc<Progress>,
+    subjects: Vec<DescribedObject>,
+    progress: Arc<CollectProgress>,
 }
 
 impl Work {
@@ -232,7 +212,7 @@ pub async fn collect(
     collector: &Collector,
     snapshot: &Snapshot,
     plan: Plan,
-    progress: &Arc<Progress>,
+    progress: &Arc<CollectProgress>,
     cancel: &CancellationToken,
     deadline: Instant,
 ) -> Result<Collected, CollectError> {
@@ -269,27 +249,4 @@ pub async fn collect(
     run.all(items, cancel).await?;
     unread::add(&mut run.collected.missing, unread);
     finish::finish(run, snapshot, collector.shares.own).await
-}
-
-/// The target, its Backup and the objects ahead of it, or the last failures, as seen by the inventory. On a thread of its own:
-/// rules of the user's may take long.
-async fn evidence_of(collector: &Collector, snapshot: &Snapshot) -> Evidence {
-    let raw = |target: &Option<TargetObject>| target.as_ref().map(|target| target.raw.clone());
-    let (target, backup) = (raw(&snapshot.target.object), raw(&snapshot.target.backup));
-    let (failed, ahead) = (snapshot.target.failed.clone(), snapshot.target.queue.ahead.clone());
-    let redactor = Arc::clone(&collector.redactor);
-    let mut evidence = on_a_thread(move || {
-        let redacted = |mut object: Value| redactor.object(&mut object).then_some(object);
-        Evidence {
-            target: target.and_then(redacted),
-            backup: backup.and_then(redacted),
-            failed: failed.into_iter().filter_map(redacted).collect(),
-            ahead: ahead.into_iter().filter_map(redacted).collect(),
-            ..Evidence::default()
-        }
-    })
-    .await;
-    evidence.ahead_beyond = snapshot.target.queue.beyond;
-    evidence.idle = snapshot.target.object.as_ref().and_then(|target| snapshot.server_idle(target.kind));
-    evidence
 }

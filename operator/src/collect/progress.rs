@@ -10,14 +10,14 @@ use debugbundle_crd::Stage;
 
 /// Counters of a running collection.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct CollectProgress {
     done: AtomicU64,
     total: AtomicU64,
     bytes: AtomicU64,
     current: Mutex<String>,
 }
 
-impl Progress {
+impl CollectProgress {
     pub(super) fn planned(&self, items: usize) {
         self.total.store(items as u64, Ordering::Relaxed);
     }

@@ -36,7 +36,7 @@ use crate::{
     cluster::chain,
     describe::Live,
     discovery::Snapshot,
-    plan::{Item, ItemSource},
+    plan::{Item, ItemSource, SourceClass},
 };
 
 /// A running collection.
@@ -217,10 +217,7 @@ impl Scheduler {
 
     /// The namespace, if the item is a log outside Velero's namespace.
     fn application<'a>(&self, item: &'a Item) -> Option<&'a str> {
-        match &item.source {
-            ItemSource::PodLog { namespace, .. } if *namespace != self.velero => Some(namespace),
-            _ => None,
-        }
+        item.source.application(&self.velero)
     }
 
     async fn keep(
@@ -259,8 +256,10 @@ impl Scheduler {
         }
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         tracing::debug!(path = item.path.as_str(), ms, entries = bodies.len(), missing = missing.len(), "Read");
-        let is_log = matches!(item.source, ItemSource::PodLog { .. });
-        let less = is_log && self.again.contains(&item.path);
+        let less = match item.source.class() {
+            SourceClass::ContainerLog { .. } => self.again.contains(&item.path),
+            SourceClass::List | SourceClass::Object | SourceClass::StoreFile | SourceClass::Discovery => false,
+        };
         let honest = |(segment, source, truncated): Body| (segment, source, for_want_of_room(truncated, less));
         self.room.take(item, bodies.into_iter().map(honest).collect(), read_at, ms);
         for (segment, source, truncated) in copies.into_iter().map(honest) {
@@ -288,8 +287,13 @@ impl Scheduler {
 /// Lowers the limit of a log that did not fit, so that it fits. A quarter of the free room is safe: the log is
 /// compressed, but what is found in it takes room of its own.
 fn tighten(item: &mut Item, free: u64) {
-    if let ItemSource::PodLog { limit, .. } = &mut item.source {
-        *limit = (free / 4).clamp(1, *limit);
+    match &mut item.source {
+        ItemSource::PodLog { limit, .. } => *limit = (free / 4).clamp(1, *limit),
+        ItemSource::List { .. }
+        | ItemSource::Named { .. }
+        | ItemSource::Object { .. }
+        | ItemSource::Store { .. }
+        | ItemSource::Discovery { .. } => {}
     }
 }
 
@@ -318,7 +322,7 @@ async fn read(work: &Arc<Work>, item: &Item, deadline: Instant) -> Result<Outcom
             objects::object(work, item, kind, namespace.as_deref(), name, deadline).await
         }
         ItemSource::PodLog { namespace, pod, uid, container, previous, limit, tail_only, server, instead_of: _ } => {
-            let which = logs::Which {
+            let which = logs::ContainerLogRef {
                 namespace,
                 pod,
                 uid,

@@ -8,7 +8,7 @@ const LINE: usize = 64 * 1024;
 
 /// Splits a stream into lines and passes on the lines about the target, with their line ends.
 #[derive(Debug)]
-pub(super) struct ServerLog {
+pub(super) struct ServerLogReader {
     target: Option<Needles>,
     line: Vec<u8>,
     /// Inside the rest of a line over [`LINE`]: whether the line is passed on.
@@ -51,7 +51,7 @@ impl Needles {
     }
 }
 
-impl ServerLog {
+impl ServerLogReader {
     pub(super) fn new(target: Option<(TargetKind, &str, &str)>) -> Self {
         let target = target.map(|(kind, namespace, name)| Needles::new(kind, namespace, name));
         Self { target, line: Vec::new(), rest: None, version: None }
@@ -118,7 +118,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn lines(kind: TargetKind, log: &str, chunk: usize) -> (String, Option<(String, String)>) {
-        let mut server = ServerLog::new(Some((kind, "backups-ns", "refill")));
+        let mut server = ServerLogReader::new(Some((kind, "backups-ns", "refill")));
         let mut kept = Vec::new();
         let mut out = |data: &[u8]| {
             kept.extend_from_slice(data);

@@ -27,8 +27,9 @@ use super::{
 };
 use crate::{
     cluster::{Pieces, PumpEnd, bounded, pipe, pump},
+    json_stream::Shallow,
     plan::{Item, store_limit},
-    velero::{Results, Shallow, StoreFailure},
+    velero::{Results, StoreFailure},
 };
 
 /// Most bytes inflated of one file: Velero's own limit.

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use super::stamps::Stamps;
-use crate::{cluster::Flow, plan::Window};
+use crate::{cluster::Flow, plan::TimeWindow};
 
 /// Longest time stamp that a kubelet writes (`2026-03-01T00:00:00.123456789+01:00` is 35).
 const STAMP: usize = 40;
@@ -13,7 +13,7 @@ const STAMP: usize = 40;
 /// of a panic stay together; the stream is at its end with the first line after the window.
 #[derive(Debug)]
 pub(super) struct Cutter {
-    window: Window,
+    window: TimeWindow,
     /// The beginning of the present line, while its time is not known.
     head: Vec<u8>,
     stamps: Stamps,
@@ -55,7 +55,7 @@ struct Skip {
 }
 
 impl Cutter {
-    pub(super) fn new(window: Window) -> Self {
+    pub(super) fn new(window: TimeWindow) -> Self {
         Self {
             window,
             head: Vec::with_capacity(STAMP),
@@ -212,7 +212,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn cut(window: Window, chunks: &[&[u8]]) -> (Vec<u8>, Flow, Cutter) {
+    fn cut(window: TimeWindow, chunks: &[&[u8]]) -> (Vec<u8>, Flow, Cutter) {
         let mut cutter = Cutter::new(window);
         let mut kept = Vec::new();
         let mut flow = Flow::More;
@@ -231,8 +231,8 @@ mod tests {
         2026-03-01T11:00:03.123456789+01:00 second\n2026-03-01T10:00:09Z late\nno time, still late\n2026-03-01T10:00:03Z stray\n";
     const KEPT: &[u8] = b"2026-03-01T10:00:02Z first\n  its trace\n\n2026-03-01T11:00:03.123456789+01:00 second\n";
 
-    fn window() -> Window {
-        Window { from: Some(at("2026-03-01T10:00:02Z")), to: Some(at("2026-03-01T10:00:05Z")) }
+    fn window() -> TimeWindow {
+        TimeWindow { from: Some(at("2026-03-01T10:00:02Z")), to: Some(at("2026-03-01T10:00:05Z")) }
     }
 
     #[test]
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn an_open_window_keeps_every_byte() {
         let odd = b"\xff\xfe\0 no time\n\n2026-03-01T10:00:00Z \x1b[1mlast line without an end";
-        let (kept, flow, _) = cut(Window::default(), &[odd]);
+        let (kept, flow, _) = cut(TimeWindow::default(), &[odd]);
         assert_eq!(kept, odd);
         assert_eq!(flow, Flow::More);
     }
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn a_line_without_end_is_not_kept_in_memory() {
         let long = vec![b'x'; 1 << 20];
-        let (kept, _, cutter) = cut(Window::default(), &[b"2026-03-01T10:00:00Z ", &long, &long]);
+        let (kept, _, cutter) = cut(TimeWindow::default(), &[b"2026-03-01T10:00:00Z ", &long, &long]);
         assert_eq!(kept.len(), 21 + (2 << 20));
         assert!(cutter.head.capacity() <= STAMP);
     }
@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn a_log_that_broke_off_anywhere_is_taken_up_with_no_line_lost_or_twice() {
         for (cut, size) in (0..TIMED.len()).flat_map(|cut| [1, 5, 60, TIMED.len()].map(|size| (cut, size))) {
-            let mut cutter = Cutter::new(Window::default());
+            let mut cutter = Cutter::new(TimeWindow::default());
             let mut kept = Vec::new();
             let mut out = |data: &[u8]| {
                 kept.extend_from_slice(data);
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn the_rest_of_a_broken_line_that_is_gone_leaves_whole_lines_behind_it() {
-        let mut cutter = Cutter::new(Window::default());
+        let mut cutter = Cutter::new(TimeWindow::default());
         let mut kept = Vec::new();
         let mut out = |data: &[u8]| {
             kept.extend_from_slice(data);

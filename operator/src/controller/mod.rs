@@ -41,7 +41,7 @@ use crate::{
     status::StatusBuilder,
 };
 use claim::{Claim, in_time};
-use queue::{Queue, Turn};
+use queue::{BundleQueue, Turn};
 pub use slots::share_mib;
 use slots::{CollectionSlot, CollectionSlots};
 
@@ -84,7 +84,7 @@ struct Context {
     seen: Store<Observed>,
     engine: Arc<Engine>,
     notifier: Notifier,
-    queue: Queue,
+    queue: BundleQueue,
     runs: TaskTracker,
     /// Brings a DebugBundle back to `reconcile`.
     again: UnboundedSender<ObjectRef<Observed>>,
@@ -118,7 +118,7 @@ pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdo
         seen: seen.clone(),
         engine,
         notifier: Notifier::new(client.clone(), settings.instance.clone()),
-        queue: Queue::new(places),
+        queue: BundleQueue::new(places),
         runs: TaskTracker::new(),
         again,
         steps: Semaphore::new(STEPS),

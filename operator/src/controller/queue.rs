@@ -54,7 +54,7 @@ impl Turn {
 }
 
 /// The bundles that wait and those that are under way.
-pub(super) struct Queue {
+pub(super) struct BundleQueue {
     pub(super) places: CollectionSlots,
     state: Mutex<State>,
 }
@@ -67,7 +67,7 @@ struct State {
     under_way: HashSet<String>,
 }
 
-impl Queue {
+impl BundleQueue {
     /// An empty queue for these slots.
     pub(super) fn new(places: CollectionSlots) -> Self {
         Self { places, state: Mutex::default() }
@@ -138,13 +138,13 @@ mod tests {
         Turn { collects: true, automatic, created, name, uid, attempt: 1, resume: false, sealed: 0 }
     }
 
-    fn begun(queue: &Queue) -> Option<(String, CollectionSlot)> {
+    fn begun(queue: &BundleQueue) -> Option<(String, CollectionSlot)> {
         queue.begin().map(|(turn, place)| (turn.name, place))
     }
 
     #[tokio::test]
     async fn what_somebody_asked_for_runs_before_automatic_bundles_then_the_oldest() {
-        let queue = Queue::new(CollectionSlots::new(1, 100));
+        let queue = BundleQueue::new(CollectionSlots::new(1, 100));
         for turn in [turn("b", false, 7), turn("auto", true, 1), turn("a", false, 7), turn("old", false, 3)] {
             queue.add(turn);
         }
@@ -164,7 +164,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_runs_is_not_begun_again_and_one_that_is_gone_is_not_begun() {
-        let queue = Queue::new(CollectionSlots::new(2, 100));
+        let queue = BundleQueue::new(CollectionSlots::new(2, 100));
         queue.add(turn("a", false, 1));
         let (_, place) = begun(&queue).expect("a place is free");
         queue.add(turn("a", false, 1));
@@ -180,7 +180,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_are_under_way_than_memory_allows() {
-        let queue = Queue::new(CollectionSlots::new(1, 1_000_000));
+        let queue = BundleQueue::new(CollectionSlots::new(1, 1_000_000));
         let names: Vec<String> = (0..UNDER_WAY + 3).map(|n| format!("b{n:04}")).collect();
         for name in &names {
             queue.add(turn(name, false, 1));

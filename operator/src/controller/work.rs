@@ -21,7 +21,7 @@ use crate::{
     crash,
     decide::{self, Step},
     observed::{Observed, Renewal},
-    run::{Destination, Journal, Packed, Store, Subject, Tracker},
+    run::{Destination, Journal, Packed, StoreNeed, Subject, Tracker},
     status::StatusBuilder,
 };
 
@@ -203,7 +203,7 @@ async fn collect(
     }
     let spool = ctx.engine.spool_of(&ctx.settings.spool, &subject.uid);
     let deadline = tokio::time::Instant::now() + decide::timeout(bundle);
-    let pack = Box::pin(ctx.engine.pack(subject, Store::Required, &spool, tracker, deadline, cancel));
+    let pack = Box::pin(ctx.engine.pack(subject, StoreNeed::Required, &spool, tracker, deadline, cancel));
     with_progress(mine, ctx, tracker, pack).await
 }
 

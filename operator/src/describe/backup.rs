@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde_json::Value;
 
 use super::{
-    Files, filters,
+    VeleroFiles, filters,
     go::{NONE, duration, flag, list, number, selector, strings, text, time, time_text},
     live::{Deletion, Live},
     metadata,
@@ -14,7 +14,12 @@ use super::{
     reference, results, selectors, times, validation_errors, volumes,
 };
 
-pub(super) fn describe<W: Write>(page: &mut Page<W>, backup: &Value, files: &dyn Files, live: &Live) -> io::Result<()> {
+pub(super) fn describe<W: Write>(
+    page: &mut Page<W>,
+    backup: &Value,
+    files: &dyn VeleroFiles,
+    live: &Live,
+) -> io::Result<()> {
     let (spec, status) = (&backup["spec"], &backup["status"]);
     metadata(page, backup)?;
     page.gap()?;
@@ -142,7 +147,7 @@ fn hooks<W: Write>(page: &mut Page<W>, resources: &Value) -> io::Result<()> {
     Ok(())
 }
 
-fn status<W: Write>(page: &mut Page<W>, status: &Value, files: &dyn Files, live: &Live) -> io::Result<()> {
+fn status<W: Write>(page: &mut Page<W>, status: &Value, files: &dyn VeleroFiles, live: &Live) -> io::Result<()> {
     page.row(0, "Backup Format Version", text(&status["formatVersion"]))?;
     page.gap()?;
     times(page, status)?;

@@ -18,7 +18,7 @@ const NAME: usize = 253;
 
 /// A Backup or Restore to describe.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subject {
+pub struct DescribedObject {
     /// Backup or Restore.
     pub kind: TargetKind,
     /// Its name.
@@ -80,7 +80,7 @@ impl Live {
     }
 }
 
-impl Subject {
+impl DescribedObject {
     /// Projects an object that belongs to this description; like `velero … describe`, it selects by label.
     pub fn fact(&self, kind: &ApiKind, object: &Value) -> Option<Fact> {
         let labels = object.pointer("/metadata/labels")?;

@@ -20,13 +20,13 @@ use std::io::{self, Read, Write};
 use debugbundle_crd::TargetKind;
 use serde_json::Value;
 
-pub use live::{Fact, Live, Subject};
+pub use live::{DescribedObject, Fact, Live};
 
 use debugbundle_format::StoreFile;
 use page::Page;
 
 /// One of Velero's files in the store, as the bundle contains it.
-pub enum Found {
+pub enum StoredFile {
     /// Redacted, from its beginning; the length of its texts and its nesting are bounded.
     There(Box<dyn Read>),
     /// The store does not hold it.
@@ -36,19 +36,19 @@ pub enum Found {
 }
 
 /// Velero's files about the Backup or Restore that is described.
-pub trait Files {
+pub trait VeleroFiles {
     /// Opens a file; it may be opened more than once.
     ///
     /// # Errors
     /// The spool cannot be read.
-    fn open(&self, file: StoreFile) -> io::Result<Found>;
+    fn open(&self, file: StoreFile) -> io::Result<StoredFile>;
 }
 
 /// Writes the description of `object`, a redacted Backup or Restore.
 ///
 /// # Errors
 /// `out` cannot be written, or the spool cannot be read.
-pub fn write(out: impl Write, of: TargetKind, object: &Value, files: &dyn Files, live: &Live) -> io::Result<()> {
+pub fn write(out: impl Write, of: TargetKind, object: &Value, files: &dyn VeleroFiles, live: &Live) -> io::Result<()> {
     let mut page = Page::new(out);
     match of {
         TargetKind::Backup => backup::describe(&mut page, object, files, live)?,

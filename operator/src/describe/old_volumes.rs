@@ -11,13 +11,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Files, Found,
+    StoredFile, VeleroFiles,
     go::number,
     page::Page,
     unread,
     volumes::{Csi, Native, VolumeInfo, csi, native, told},
 };
-use crate::velero::json_stream::each;
+use crate::json_stream::each;
 
 /// Most VolumeSnapshots that are joined with their contents.
 const JOINED: usize = 10_000;
@@ -48,11 +48,15 @@ struct OldStatus {
     provider_snapshot_id: Option<String>,
 }
 
-pub(super) fn native_snapshots<W: Write>(page: &mut Page<W>, status: &Value, files: &dyn Files) -> io::Result<()> {
+pub(super) fn native_snapshots<W: Write>(
+    page: &mut Page<W>,
+    status: &Value,
+    files: &dyn VeleroFiles,
+) -> io::Result<()> {
     if number(&status["volumeSnapshotsAttempted"]) == 0 {
         return page.line("\tVelero-Native Snapshots: <none included>");
     }
-    let Found::There(from) = files.open(StoreFile::VolumeSnapshots)? else {
+    let StoredFile::There(from) = files.open(StoreFile::VolumeSnapshots)? else {
         return page.line(&format!("\t{}", unread("native snapshot info")));
     };
     page.line("\tVelero-Native Snapshots:")?;
@@ -115,13 +119,13 @@ struct OldContentStatus {
     restore_size: Option<i64>,
 }
 
-pub(super) fn csi_snapshots<W: Write>(page: &mut Page<W>, status: &Value, files: &dyn Files) -> io::Result<()> {
+pub(super) fn csi_snapshots<W: Write>(page: &mut Page<W>, status: &Value, files: &dyn VeleroFiles) -> io::Result<()> {
     if number(&status["csiVolumeSnapshotsAttempted"]) == 0 {
         return page.line("\tCSI Snapshots: <none included or not detectable>");
     }
     let snapshots = files.open(StoreFile::CsiVolumeSnapshots)?;
     let contents = files.open(StoreFile::CsiVolumeSnapshotContents)?;
-    let (Found::There(snapshots), Found::There(contents)) = (snapshots, contents) else {
+    let (StoredFile::There(snapshots), StoredFile::There(contents)) = (snapshots, contents) else {
         return page.line(&format!("\t{}", unread("CSI snapshot info")));
     };
     let mut claims: BTreeMap<String, (String, String)> = BTreeMap::new();

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde_json::Value;
 
 use super::{
-    Files, filters,
+    VeleroFiles, filters,
     go::{NONE, duration, flag, number, strings, text},
     live::Live,
     map, metadata,
@@ -17,7 +17,7 @@ use super::{
 pub(super) fn describe<W: Write>(
     page: &mut Page<W>,
     restore: &Value,
-    files: &dyn Files,
+    files: &dyn VeleroFiles,
     live: &Live,
 ) -> io::Result<()> {
     let (spec, status) = (&restore["spec"], &restore["status"]);

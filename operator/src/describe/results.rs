@@ -8,26 +8,26 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Files, Found,
+    StoredFile, VeleroFiles,
     go::{NONE, number, time_text},
     page::Page,
     unread,
 };
-use crate::velero::json_stream::{Few, Said, Shape, StreamError, each, texts};
+use crate::json_stream::{Few, Said, StreamError, TextLayout, each, texts};
 
 /// Warnings and errors, if the status counts any.
-pub(super) fn results<W: Write>(page: &mut Page<W>, status: &Value, files: &dyn Files) -> io::Result<()> {
+pub(super) fn results<W: Write>(page: &mut Page<W>, status: &Value, files: &dyn VeleroFiles) -> io::Result<()> {
     let (warnings, errors) = (number(&status["warnings"]), number(&status["errors"]));
     if warnings == 0 && errors == 0 {
         return Ok(());
     }
     match files.open(StoreFile::Results)? {
-        Found::There(_) => {}
-        Found::Absent => {
+        StoredFile::There(_) => {}
+        StoredFile::Absent => {
             page.row(0, "Errors", &errors.to_string())?;
             return page.row(0, "Warnings", &warnings.to_string());
         }
-        Found::Unread => {
+        StoredFile::Unread => {
             page.row(0, "Warnings", &format!("{warnings}, {}", unread("texts")))?;
             return page.row(0, "Errors", &format!("{errors}, {}", unread("texts")));
         }
@@ -42,12 +42,12 @@ pub(super) fn results<W: Write>(page: &mut Page<W>, status: &Value, files: &dyn 
     Ok(())
 }
 
-fn of_kind<W: Write>(page: &mut Page<W>, kind: &str, files: &dyn Files) -> Result<(), StreamError> {
+fn of_kind<W: Write>(page: &mut Page<W>, kind: &str, files: &dyn VeleroFiles) -> Result<(), StreamError> {
     for (label, key) in [("Velero", "velero"), ("Cluster", "cluster")] {
-        let Found::There(from) = files.open(StoreFile::Results)? else { continue };
+        let StoredFile::There(from) = files.open(StoreFile::Results)? else { continue };
         let head = format!("{label}:");
         let mut first = true;
-        texts(from, &[kind, key], Shape::List, |said| match said {
+        texts(from, &[kind, key], TextLayout::List, |said| match said {
             Said::Key(_) => Ok(()),
             Said::Text(text) => page.under(1, if std::mem::take(&mut first) { &head } else { "" }, text),
         })?;
@@ -55,10 +55,10 @@ fn of_kind<W: Write>(page: &mut Page<W>, kind: &str, files: &dyn Files) -> Resul
             page.row(1, label, NONE)?;
         }
     }
-    let Found::There(from) = files.open(StoreFile::Results)? else { return Ok(()) };
+    let StoredFile::There(from) = files.open(StoreFile::Results)? else { return Ok(()) };
     let mut any = false;
     let mut head = String::new();
-    texts(from, &[kind, "namespaces"], Shape::Map, |said| match said {
+    texts(from, &[kind, "namespaces"], TextLayout::Map, |said| match said {
         Said::Key(namespace) => {
             if !any {
                 page.line("\tNamespaces:")?;
@@ -144,18 +144,18 @@ pub(super) fn operations<W: Write>(
     page: &mut Page<W>,
     which: &str,
     attempted: i64,
-    files: &dyn Files,
+    files: &dyn VeleroFiles,
 ) -> io::Result<()> {
     if attempted <= 0 {
         return Ok(());
     }
     let heading = format!("{which} Item Operations");
     let from = match files.open(StoreFile::ItemOperations)? {
-        Found::There(from) => from,
-        Found::Absent => {
+        StoredFile::There(from) => from,
+        StoredFile::Absent => {
             return page.row(0, &heading, &format!("{attempted} attempted, <operation info not in the store>"));
         }
-        Found::Unread => {
+        StoredFile::Unread => {
             return page.row(0, &heading, &format!("{attempted} attempted, {}", unread("operation info")));
         }
     };
@@ -198,14 +198,14 @@ fn one<W: Write>(page: &mut Page<W>, which: &str, operation: &Operation) -> io::
 }
 
 /// The resources that were backed up or restored, by kind; `which` is `backup` or `restore`.
-pub(super) fn resource_list<W: Write>(page: &mut Page<W>, which: &str, files: &dyn Files) -> io::Result<()> {
+pub(super) fn resource_list<W: Write>(page: &mut Page<W>, which: &str, files: &dyn VeleroFiles) -> io::Result<()> {
     let from = match files.open(StoreFile::ResourceList)? {
-        Found::There(from) => from,
-        Found::Absent => return page.row(0, "Resource List", &format!("<{which} resource list not found>")),
-        Found::Unread => return page.row(0, "Resource List", &unread(&format!("{which} resource list"))),
+        StoredFile::There(from) => from,
+        StoredFile::Absent => return page.row(0, "Resource List", &format!("<{which} resource list not found>")),
+        StoredFile::Unread => return page.row(0, "Resource List", &unread(&format!("{which} resource list"))),
     };
     page.line("Resource List:")?;
-    let read = texts(from, &[], Shape::Map, |said| match said {
+    let read = texts(from, &[], TextLayout::Map, |said| match said {
         Said::Key(kind) => page.text(1, &format!("{kind}:")),
         Said::Text(name) => page.text(2, &format!("- {name}")),
     });

@@ -27,12 +27,12 @@ impl InMemory {
     }
 }
 
-impl Files for InMemory {
-    fn open(&self, file: StoreFile) -> io::Result<Found> {
+impl VeleroFiles for InMemory {
+    fn open(&self, file: StoreFile) -> io::Result<StoredFile> {
         Ok(match self.0.get(&file) {
-            Some(Some(content)) => Found::There(Box::new(io::Cursor::new(content.clone().into_bytes()))),
-            Some(None) => Found::Absent,
-            None => Found::Unread,
+            Some(Some(content)) => StoredFile::There(Box::new(io::Cursor::new(content.clone().into_bytes()))),
+            Some(None) => StoredFile::Absent,
+            None => StoredFile::Unread,
         })
     }
 }
@@ -111,7 +111,7 @@ fn files() -> InMemory {
 
 /// A Backup's volumes, and an attempt to delete it.
 fn live_of_backup(changed: &dyn Fn(Value) -> Value) -> Live {
-    let subject = Subject { kind: TargetKind::Backup, name: "harvest".to_owned(), uid: "u1".to_owned() };
+    let subject = DescribedObject { kind: TargetKind::Backup, name: "harvest".to_owned(), uid: "u1".to_owned() };
     let of = |name: &str| {
         json!({"labels": {"velero.io/backup-name": name, "velero.io/backup-uid": "u1"},
         "creationTimestamp": "2026-03-02T00:00:00Z"})
@@ -241,7 +241,7 @@ fn volumes_of_restore() -> Value {
 
 fn live_of_restore(changed: &dyn Fn(Value) -> Value) -> Live {
     let mut live = read();
-    let subject = Subject { kind: TargetKind::Restore, name: "r1".to_owned(), uid: String::new() };
+    let subject = DescribedObject { kind: TargetKind::Restore, name: "r1".to_owned(), uid: String::new() };
     let rest = json!({"spec": {"uploaderType": "kopia", "pod": {"namespace": "mill-2", "name": "db-0"},
         "volume": "data"}, "status": {"phase": "Completed", "progress": {"totalBytes": 8}}});
     let object = labelled(json!({"labels": {"velero.io/restore-name": "r1"}}), changed(rest));

@@ -11,13 +11,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Files, Found,
+    StoredFile, VeleroFiles,
     live::{Live, Volume},
     old_volumes,
     page::Page,
     unread,
 };
-use crate::velero::json_stream::{StreamError, each};
+use crate::json_stream::{StreamError, each};
 
 /// A volume in `volumeinfo.json` (Velero's `internal/volume/volumes_information.go`).
 #[derive(Debug, Default, Deserialize)]
@@ -76,24 +76,24 @@ fn text(value: Option<&String>) -> &str {
 pub(super) fn of_backup<W: Write>(
     page: &mut Page<W>,
     status: &Value,
-    files: &dyn Files,
+    files: &dyn VeleroFiles,
     live: &Live,
 ) -> io::Result<()> {
     page.line("Backup Volumes:")?;
     match files.open(StoreFile::VolumeInfo)? {
-        Found::There(from) => {
+        StoredFile::There(from) => {
             snapshots(page, from, "Velero-Native Snapshots", "NativeSnapshot", native)?;
             page.gap()?;
-            if let Found::There(from) = files.open(StoreFile::VolumeInfo)? {
+            if let StoredFile::There(from) = files.open(StoreFile::VolumeInfo)? {
                 snapshots(page, from, "CSI Snapshots", "CSISnapshot", csi)?;
             }
         }
-        Found::Absent => {
+        StoredFile::Absent => {
             old_volumes::native_snapshots(page, status, files)?;
             page.gap()?;
             old_volumes::csi_snapshots(page, status, files)?;
         }
-        Found::Unread => page.line(&format!("\t{}", unread("backup volume info")))?,
+        StoredFile::Unread => page.line(&format!("\t{}", unread("backup volume info")))?,
     }
     page.gap()?;
     pod_volume_backups(page, live)
@@ -181,17 +181,17 @@ pub(super) fn told<W: Write>(page: &mut Page<W>, read: Result<(), StreamError>, 
 }
 
 /// `CSI Snapshot Restores:`; nothing for Restores of old Velero, which stored no such file.
-pub(super) fn of_restore<W: Write>(page: &mut Page<W>, files: &dyn Files) -> io::Result<()> {
+pub(super) fn of_restore<W: Write>(page: &mut Page<W>, files: &dyn VeleroFiles) -> io::Result<()> {
     match files.open(StoreFile::VolumeInfo)? {
-        Found::There(_) => {}
-        Found::Absent => return Ok(()),
-        Found::Unread => return page.line(&format!("\t{}", unread("restore volume info"))),
+        StoredFile::There(_) => {}
+        StoredFile::Absent => return Ok(()),
+        StoredFile::Unread => return page.line(&format!("\t{}", unread("restore volume info"))),
     }
     page.gap()?;
     let mut any = false;
     // Volumes whose data was not moved come first.
     for moved in [false, true] {
-        let Found::There(from) = files.open(StoreFile::VolumeInfo)? else { continue };
+        let StoredFile::There(from) = files.open(StoreFile::VolumeInfo)? else { continue };
         let read = each(from, |info: VolumeInfo| {
             let is_csi = info.restore_method.as_deref() == Some("CSISnapshot");
             if !is_csi || (info.snapshot_data_moved == Some(true)) != moved {

@@ -5,10 +5,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
+    Evidence,
     finding::Proof,
     object::{about, last_seen, path, reference, words},
 };
-use crate::collect::Evidence;
 
 /// The kinds that move a volume's data, with their short names.
 const DATA: [(&str, &str); 4] = [

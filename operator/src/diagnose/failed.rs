@@ -1,11 +1,10 @@
 //! Findings for a bundle about the whole installation: the Backups and Restores that failed last, each with its phase,
 //! time and reason. A bundle about one of them shows why it failed.
 
-use debugbundle_crd::Severity;
 use serde_json::Value;
 
 use super::{
-    FAILED_BEFORE, Finding, Proof,
+    Finding, FindingKind, Proof,
     object::{path, reference},
 };
 
@@ -14,8 +13,7 @@ pub(super) fn failed(objects: &[Value], findings: &mut Vec<Finding>) {
     for object in objects {
         let title = title(object);
         findings.push(Finding::new(
-            FAILED_BEFORE,
-            Severity::Warning,
+            FindingKind::FailedBefore,
             &title,
             &reference(object),
             Proof::new(path(object), &title),
@@ -40,6 +38,7 @@ fn title(object: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use debugbundle_crd::Severity;
     use serde_json::json;
 
     #[test]

@@ -5,7 +5,7 @@ use debugbundle_crd::Severity;
 use debugbundle_format::text::{bounded, escape_for_terminal};
 use serde::Serialize;
 
-use super::remedy;
+use super::FindingKind;
 
 /// Longest title, and longest object (bytes).
 const TITLE: usize = 512;
@@ -15,8 +15,9 @@ const TEXT: usize = 1024;
 /// One thing that was found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
-    /// Stable id of the kind of finding.
-    pub id: String,
+    /// What kind of finding it is, written as its id.
+    #[serde(rename = "id")]
+    pub kind: FindingKind,
     /// How severe it is.
     pub severity: Severity,
     /// One line.
@@ -53,26 +54,25 @@ impl Proof {
 
 impl Finding {
     /// A finding with its kind's remedy; title, object and evidence are foreign text: escaped and shortened here.
-    pub(super) fn new(id: &str, severity: Severity, title: &str, object: &str, proof: Proof) -> Self {
+    pub(super) fn new(kind: FindingKind, title: &str, object: &str, proof: Proof) -> Self {
         let fit = |text: &str, most| bounded(&escape_for_terminal(text), most).into_owned();
-        let remedy::Remedy { words, link } = remedy::of(id, object);
         let evidence =
             if proof.text.is_empty() { Vec::new() } else { vec![Proof { text: fit(&proof.text, TEXT), ..proof }] };
         Self {
-            id: id.to_owned(),
-            severity,
+            kind,
+            severity: kind.severity(),
             title: fit(title, TITLE),
             object: fit(object, TITLE),
             evidence,
-            remedy: words.to_owned(),
-            link,
+            remedy: kind.remedy().to_owned(),
+            link: kind.link(object),
         }
     }
 
     /// For the status: one piece of evidence, no remedy.
-    pub fn in_short(&self) -> debugbundle_crd::Finding {
-        debugbundle_crd::Finding {
-            id: self.id.clone(),
+    pub fn in_short(&self) -> debugbundle_crd::FindingSummary {
+        debugbundle_crd::FindingSummary {
+            id: self.kind.id().to_owned(),
             severity: self.severity,
             title: self.title.clone(),
             object: self.object.clone(),

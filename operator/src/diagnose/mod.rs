@@ -3,12 +3,13 @@
 //! messages.
 
 mod cause_chain;
+mod evidence;
 mod failed;
 mod finding;
+mod finding_kind;
 mod log_lines;
 mod object;
 mod operations;
-mod remedy;
 mod timeline;
 mod waiting;
 
@@ -18,43 +19,19 @@ use debugbundle_crd::{Severity, TargetKind};
 use serde_json::Value;
 
 pub use cause_chain::{CauseChain, CauseStep, cause_chain};
+pub use evidence::{Evidence, IdleServer};
 pub use finding::{Finding, Proof};
+pub use finding_kind::{FindingKind, links};
 pub use log_lines::error_lines;
 pub use operations::operations;
-pub use remedy::links;
 pub use timeline::{MomentKind, TimelineEvent, timeline};
 
-use crate::{collect::Evidence, velero::Distinct};
+use crate::velero::Distinct;
 use debugbundle_format::{StoreFile, layout};
 use object::{path, reference};
 
 /// Most findings that are kept.
 pub const LIMIT: usize = 1000;
-
-/// Finding: the target's results could not be read, or not to their end.
-pub const RESULTS_UNREADABLE: &str = "results-unreadable";
-
-/// Finding: a volume's data does not move, with what it waits for or why it failed.
-pub const DATA_HELD_UP: &str = "data-held-up";
-
-/// Finding: the operator may not read Velero's repository password, so that the password is not masked by its value.
-pub const PASSWORD_NOT_MASKED: &str = "repository-password-not-masked";
-
-/// Finding: entries were left out because the self-check found something in them.
-pub const WITHHELD: &str = "withheld-by-self-check";
-
-/// Finding: a Backup or Restore failed that the bundle is not about.
-const FAILED_BEFORE: &str = "failed-before";
-const FAILURE_REASON: &str = "failure-reason";
-const VALIDATION_ERROR: &str = "validation-error";
-const RESULTS_ERROR: &str = "results-error";
-const RESULTS_WARNING: &str = "results-warning";
-const RESULTS_MORE: &str = "results-more";
-const MOVER_NOT_PREPARED: &str = "data-mover-not-prepared";
-const LOCATION_UNAVAILABLE: &str = "location-unavailable";
-const LOCATION_READ_ONLY: &str = "location-read-only";
-const SERVER_IDLE: &str = "server-idle";
-const WAITS_BEHIND: &str = "waits-behind";
 
 /// The result of the diagnosis.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -79,7 +56,7 @@ pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
     if let Some((cause, object)) = end {
         let place = steps.iter().find(|step| step.object == object).and_then(|step| step.evidence.first());
         let proof = Proof::new(place.map(|proof| proof.path.clone()).unwrap_or_default(), &cause);
-        findings.push(Finding::new(DATA_HELD_UP, Severity::Error, &cause, &object, proof));
+        findings.push(Finding::new(FindingKind::DataHeldUp, &cause, &object, proof));
     }
     let object = evidence.target.as_ref().map(reference).unwrap_or_default();
     if let Some(results) = &evidence.results {
@@ -88,11 +65,11 @@ pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
             told.is_new(&known.title);
         }
         let file = evidence.target.as_ref().map(results_path).unwrap_or_default();
-        of_results(&results.errors, Severity::Error, (&object, &file), &mut told, &mut findings);
-        of_results(&results.warnings, Severity::Warning, (&object, &file), &mut told, &mut findings);
+        of_results(&results.errors, FindingKind::ResultsError, (&object, &file), &mut told, &mut findings);
+        of_results(&results.warnings, FindingKind::ResultsWarning, (&object, &file), &mut told, &mut findings);
         if let Some(why) = &results.broken {
             let title = format!("results.json could not be read: {why}");
-            findings.push(Finding::new(RESULTS_UNREADABLE, Severity::Warning, &title, &object, Proof::new(file, why)));
+            findings.push(Finding::new(FindingKind::ResultsUnreadable, &title, &object, Proof::new(file, why)));
         }
     }
     of_diagnosed(&evidence.diagnosed, &evidence.diagnosed_in, &object, &mut findings);
@@ -109,9 +86,9 @@ pub fn diagnose(evidence: &Evidence, location: Option<&str>) -> Diagnosis {
 
 impl Diagnosis {
     /// Adds a finding made while the bundle was built, which is not a cause.
-    pub fn warn(&mut self, id: &str, title: &str, object: &str, evidence: &str) {
+    pub fn add(&mut self, kind: FindingKind, title: &str, object: &str, evidence: &str) {
         let proof = Proof::new("manifest.json".to_owned(), evidence);
-        self.findings.push(Finding::new(id, Severity::Warning, title, object, proof));
+        self.findings.push(Finding::new(kind, title, object, proof));
         self.findings.sort_by_key(|finding| finding.severity);
     }
 
@@ -143,39 +120,36 @@ fn results_path(target: &Value) -> String {
 fn of_target(target: &Value, findings: &mut Vec<Finding>) {
     let object = reference(target);
     let status = &target["status"];
-    let mut add = |id: &str, text: &str| {
-        findings.push(Finding::new(id, Severity::Error, text, &object, Proof::new(path(target), text)));
+    let mut add = |kind: FindingKind, text: &str| {
+        findings.push(Finding::new(kind, text, &object, Proof::new(path(target), text)));
     };
     if let Some(reason) = status["failureReason"].as_str() {
-        add(FAILURE_REASON, reason);
+        add(FindingKind::FailureReason, reason);
     }
     for error in status["validationErrors"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        add(VALIDATION_ERROR, error);
+        add(FindingKind::ValidationError, error);
     }
 }
 
 fn of_results(
     messages: &Distinct,
-    severity: Severity,
+    kind: FindingKind,
     (object, file): (&str, &str),
     told: &mut Told,
     findings: &mut Vec<Finding>,
 ) {
-    let (id, word) = match severity {
-        Severity::Error => (RESULTS_ERROR, "errors"),
-        _ => (RESULTS_WARNING, "warnings"),
-    };
+    let word = if kind.severity() == Severity::Error { "errors" } else { "warnings" };
     for text in &messages.texts {
         let title = readable(text);
         // One cause appears as error below `velero` and as warning below `namespaces`; the errors come first.
         if findings.len() < LIMIT && told.is_new(&title) {
-            findings.push(Finding::new(id, severity, &title, object, Proof::new(file.to_owned(), text.trim())));
+            findings.push(Finding::new(kind, &title, object, Proof::new(file.to_owned(), text.trim())));
         }
     }
     if messages.left_out > 0 {
         let title = format!("results.json contains {} further {word}", messages.left_out);
         let proof = Proof::new(file.to_owned(), &title);
-        findings.push(Finding::new(RESULTS_MORE, Severity::Info, &title, object, proof));
+        findings.push(Finding::new(FindingKind::ResultsMore, &title, object, proof));
     }
 }
 
@@ -186,7 +160,7 @@ fn of_diagnosed(lines: &[String], file: &str, object: &str, findings: &mut Vec<F
     if let Some(first) = said.first() {
         let title = format!("a data mover's pod could not be prepared: {first}");
         let proof = Proof::new(file.to_owned(), &said.join("; "));
-        findings.push(Finding::new(MOVER_NOT_PREPARED, Severity::Warning, &title, object, proof));
+        findings.push(Finding::new(FindingKind::DataMoverNotPrepared, &title, object, proof));
     }
 }
 
@@ -196,7 +170,7 @@ fn of_location(location: &Value, findings: &mut Vec<Finding>) {
         let name = location["metadata"]["name"].as_str().unwrap_or_default();
         let title = format!("BackupStorageLocation {name} is Unavailable: {message}");
         let proof = Proof::new(path(location), message);
-        findings.push(Finding::new(LOCATION_UNAVAILABLE, Severity::Error, &title, &reference(location), proof));
+        findings.push(Finding::new(FindingKind::LocationUnavailable, &title, &reference(location), proof));
     }
 }
 
@@ -322,7 +296,7 @@ mod tests {
         assert!(
             told["remedy"].as_str().is_some_and(|words| !words.is_empty()) && told["evidence"][0].get("line").is_none()
         );
-        found.warn(PASSWORD_NOT_MASKED, "title", "Secret/v/s", "403");
+        found.add(FindingKind::RepositoryPasswordNotMasked, "title", "Secret/v/s", "403");
         assert_eq!(found.findings.last().unwrap().evidence[0].path, "manifest.json");
     }
 
@@ -354,7 +328,7 @@ mod tests {
         let evidence = Evidence { diagnosed: diagnosed.map(str::to_owned).into(), ..Default::default() };
         let found = diagnose(&evidence, None);
         let [finding] = found.findings.as_slice() else { panic!("{found:?}") };
-        assert_eq!((finding.id.as_str(), finding.severity), ("data-mover-not-prepared", Severity::Warning));
+        assert_eq!((finding.kind.id(), finding.severity), ("data-mover-not-prepared", Severity::Warning));
         assert!(finding.title.ends_with(": DD: Pod v/r1-x, phase Pending, node name"), "{}", finding.title);
         assert!(finding.evidence[0].text.ends_with("; DD: PVC v/r1-x, phase Lost") && found.cause.is_none());
     }

@@ -7,7 +7,7 @@ use debugbundle_format::text::bounded;
 use serde::Deserialize;
 
 use super::timeline::{MomentKind, TimelineEvent};
-use crate::velero::json_stream::each;
+use crate::json_stream::each;
 
 /// Most events of one file; each operation produces up to three.
 const MOST: usize = 9_000;

@@ -6,8 +6,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::object::{about, last_seen, path, reference, words};
-use crate::collect::Evidence;
+use super::{
+    Evidence,
+    object::{about, last_seen, path, reference, words},
+};
 
 /// Most lines; the oldest are dropped first.
 const LINES: usize = 50_000;

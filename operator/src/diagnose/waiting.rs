@@ -1,14 +1,12 @@
 //! Findings about a target that Velero has not begun: a server that does not process its kind, a read-only location,
 //! and the objects ahead of it. A bundle about such an object shows why it does not end.
 
-use debugbundle_crd::Severity;
 use serde_json::Value;
 
 use super::{
-    Finding, LOCATION_READ_ONLY, Proof, SERVER_IDLE, WAITS_BEHIND,
+    Evidence, Finding, FindingKind, IdleServer, Proof,
     object::{path, reference},
 };
-use crate::{collect::Evidence, discovery::ServerIdle};
 
 /// Most objects ahead that are quoted.
 const QUOTED: usize = 5;
@@ -25,20 +23,20 @@ pub(super) fn waiting(target: &Value, evidence: &Evidence, findings: &mut Vec<Fi
     let object = reference(target);
     let (kind, name) = (text(&target["kind"]), text(&target["metadata"]["name"]));
     let subject = format!("{kind} {name} is {phase}");
-    let mut add = |id: &str, title: &str, proofs: Vec<Proof>| {
+    let mut add = |kind: FindingKind, title: &str, proofs: Vec<Proof>| {
         let mut proofs = proofs.into_iter();
         let first = proofs.next().unwrap_or_else(|| Proof::new(path(target), title));
-        let mut finding = Finding::new(id, Severity::Error, title, &object, first);
+        let mut finding = Finding::new(kind, title, &object, first);
         finding.evidence.extend(proofs);
         findings.push(finding);
     };
     if let Some(idle) = &evidence.idle {
-        add(SERVER_IDLE, &format!("{subject}: {}", idle_words(idle, kind)), Vec::new());
+        add(FindingKind::ServerIdle, &format!("{subject}: {}", idle_words(idle, kind)), Vec::new());
     }
     if let Some(location) = read_only(target, evidence) {
         let named = text(&location["metadata"]["name"]);
         let title = format!("{subject}, and BackupStorageLocation {named} is ReadOnly: Velero creates no Backup in it");
-        add(LOCATION_READ_ONLY, &title, vec![Proof::new(path(location), "accessMode: ReadOnly")]);
+        add(FindingKind::LocationReadOnly, &title, vec![Proof::new(path(location), "accessMode: ReadOnly")]);
     }
     if let Some(first) = evidence.ahead.first() {
         let place = target["status"]["queuePosition"].as_u64().filter(|place| *place > 0);
@@ -50,7 +48,7 @@ pub(super) fn waiting(target: &Value, evidence: &Evidence, findings: &mut Vec<Fi
             evidence.ahead.iter().take(QUOTED).map(|one| {
                 Proof::new(path(one), &format!("{kind} {} {}", text(&one["metadata"]["name"]), stands(one)))
             });
-        add(WAITS_BEHIND, &format!("{subject}{place} behind {ahead}{others}"), proofs.collect());
+        add(FindingKind::WaitsBehind, &format!("{subject}{place} behind {ahead}{others}"), proofs.collect());
     }
 }
 
@@ -65,14 +63,14 @@ fn stands(object: &Value) -> String {
     format!("is {}{since}", text(&status["phase"]))
 }
 
-fn idle_words(idle: &ServerIdle, kind: &str) -> String {
+fn idle_words(idle: &IdleServer, kind: &str) -> String {
     match idle {
-        ServerIdle::NotReady(None) => "no pod of Velero's server is ready".to_owned(),
-        ServerIdle::NotReady(Some(what)) => format!("no pod of Velero's server is ready: {what}"),
-        ServerIdle::RestoreOnly => {
+        IdleServer::NotReady(None) => "no pod of Velero's server is ready".to_owned(),
+        IdleServer::NotReady(Some(what)) => format!("no pod of Velero's server is ready: {what}"),
+        IdleServer::RestoreOnly => {
             format!("Velero's server was started with --restore-only, so it processes no {kind}")
         }
-        ServerIdle::Disabled(controller) => {
+        IdleServer::Disabled(controller) => {
             format!("Velero's server was started with --disable-controllers={controller}, so it processes no {kind}")
         }
     }
@@ -92,6 +90,7 @@ fn read_only<'a>(target: &Value, evidence: &'a Evidence) -> Option<&'a Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use debugbundle_crd::Severity;
     use serde_json::json;
 
     fn backup(name: &str, status: &Value) -> Value {
@@ -103,7 +102,7 @@ mod tests {
         let mut findings = Vec::new();
         waiting(&backup("b9", status), evidence, &mut findings);
         assert!(findings.iter().all(|one| one.object == "Backup/v/b9" && one.severity == Severity::Error));
-        findings.into_iter().map(|one| (one.id, one.title)).collect()
+        findings.into_iter().map(|one| (one.kind.id().to_owned(), one.title)).collect()
     }
 
     #[test]
@@ -135,14 +134,14 @@ mod tests {
         assert_eq!(found(&ready, &evidence), []);
         evidence.objects[1]["spec"]["accessMode"] = "ReadOnly".into();
         for (idle, words) in [
-            (ServerIdle::NotReady(None), "no pod of Velero's server is ready"),
+            (IdleServer::NotReady(None), "no pod of Velero's server is ready"),
             (
-                ServerIdle::NotReady(Some("container velero of pod v-1 is not ready".to_owned())),
+                IdleServer::NotReady(Some("container velero of pod v-1 is not ready".to_owned())),
                 "no pod of Velero's server is ready: container velero of pod v-1 is not ready",
             ),
-            (ServerIdle::RestoreOnly, "Velero's server was started with --restore-only, so it processes no Backup"),
+            (IdleServer::RestoreOnly, "Velero's server was started with --restore-only, so it processes no Backup"),
             (
-                ServerIdle::Disabled("backup-queue"),
+                IdleServer::Disabled("backup-queue"),
                 "Velero's server was started with --disable-controllers=backup-queue, so it processes no Backup",
             ),
         ] {

@@ -10,12 +10,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     cluster::{pipe, pump},
-    velero::{
-        Shallow, StoreFiles,
-        files::JSON_FILE,
-        is_dns_name,
-        json_stream::{Said, Shape, texts},
-    },
+    json_stream::{Said, Shallow, TextLayout, texts},
+    velero::{StoreFiles, files::JSON_FILE, is_dns_name},
 };
 
 /// Most namespaces whose names are kept.
@@ -47,7 +43,7 @@ pub(super) async fn restored_namespaces(
 fn read(from: impl Read) -> (Vec<String>, bool) {
     let (mut namespaces, mut more, mut wanted) = (BTreeSet::new(), false, false);
     // A list that ends early or has another shape still yields the names before that point.
-    let _ = texts(Shallow::new(from, TEXT), &[], Shape::Map, |said| {
+    let _ = texts(Shallow::new(from, TEXT), &[], TextLayout::Map, |said| {
         match said {
             Said::Key(kind) => wanted = KINDS.contains(&kind),
             Said::Text(name) if wanted => {

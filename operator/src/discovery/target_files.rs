@@ -12,7 +12,8 @@ use tokio::time::{Instant, timeout_at};
 use super::volume_refs::{ObjectRef, ObjectRefs};
 use crate::{
     cluster::{pipe, pump},
-    velero::{Distinct, Results, Shallow, StoreFiles, files::JSON_FILE, json_stream::each},
+    json_stream::{Shallow, each},
+    velero::{Distinct, Results, StoreFiles, files::JSON_FILE},
 };
 
 /// Most bytes read of one text: names are shorter.

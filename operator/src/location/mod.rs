@@ -13,8 +13,6 @@ mod error;
 pub mod ini;
 #[cfg(test)]
 mod ini_property;
-pub mod probe_report;
-mod probe_step;
 mod resolve;
 pub mod s3_config;
 pub mod secrets;
@@ -23,8 +21,6 @@ pub use credential::{Credential, CredentialSource, source};
 pub use endpoint::{Endpoint, EndpointPolicy};
 pub use error::LocationError;
 pub(crate) use error::{listed, shown};
-pub use probe_report::ProbeReport;
-pub use probe_step::ProbeStep;
 pub use resolve::{CustomerKeyBytes, Resolved, configured, resolve};
 pub use s3_config::{Checksum, CustomerKey, Encryption, S3Config};
 pub use secrets::{SecretFacts, examine};

@@ -162,11 +162,7 @@ impl Planner<'_> {
         let mut custom: BTreeSet<String> = KNOWN.iter().map(|(plural, _)| format!("{plural}.velero.io")).collect();
         custom.insert("debugbundles.debugbundle.io".to_owned());
         for item in &self.items {
-            let (ItemSource::List { kind, .. } | ItemSource::Named { kind, .. } | ItemSource::Object { kind, .. }) =
-                &item.source
-            else {
-                continue;
-            };
+            let Some(kind) = item.source.kind() else { continue };
             if kind.group.contains('.') && !BUILT_IN.contains(&kind.group.as_str()) {
                 custom.insert(format!("{}.{}", kind.plural, kind.group));
             }

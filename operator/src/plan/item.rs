@@ -30,7 +30,7 @@ pub enum Priority {
 
 /// A time span of logs; open ends are open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Window {
+pub struct TimeWindow {
     /// Lines from here on.
     pub from: Option<Timestamp>,
     /// Lines up to here.
@@ -220,12 +220,56 @@ pub enum ItemSource {
     },
 }
 
+/// The class of a source. Each question about sources that is not about one source's own fields is an exhaustive match
+/// over it: a new source then has to answer all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceClass<'a> {
+    /// Objects in one List.
+    List,
+    /// One object.
+    Object,
+    /// A container's log.
+    ContainerLog {
+        /// Namespace of the pod.
+        namespace: &'a str,
+        /// Name of the pod.
+        pod: &'a str,
+        /// Whether it is the log of the previous instance.
+        previous: bool,
+    },
+    /// A file that Velero wrote to the object store.
+    StoreFile,
+    /// What the API server serves.
+    Discovery,
+}
+
 impl ItemSource {
+    /// Its class.
+    pub fn class(&self) -> SourceClass<'_> {
+        match self {
+            Self::List { .. } | Self::Named { .. } => SourceClass::List,
+            Self::Object { .. } => SourceClass::Object,
+            Self::PodLog { namespace, pod, previous, .. } => {
+                SourceClass::ContainerLog { namespace, pod, previous: *previous }
+            }
+            Self::Store { .. } => SourceClass::StoreFile,
+            Self::Discovery { .. } => SourceClass::Discovery,
+        }
+    }
+
     /// The kind of its objects; `None` for logs, files and discovery.
     pub const fn kind(&self) -> Option<&ApiKind> {
         match self {
             Self::List { kind, .. } | Self::Named { kind, .. } | Self::Object { kind, .. } => Some(kind),
-            _ => None,
+            Self::PodLog { .. } | Self::Store { .. } | Self::Discovery { .. } => None,
+        }
+    }
+
+    /// The namespace, if it is a container's log outside Velero's namespace.
+    pub fn application(&self, velero: &str) -> Option<&str> {
+        match self.class() {
+            SourceClass::ContainerLog { namespace, .. } => (namespace != velero).then_some(namespace),
+            SourceClass::List | SourceClass::Object | SourceClass::StoreFile | SourceClass::Discovery => None,
         }
     }
 
@@ -234,7 +278,7 @@ impl ItemSource {
         match self {
             Self::List { kind, namespace, .. } => kind == of && namespace.as_deref().unwrap_or_default() == place,
             Self::Named { kind, objects } => kind == of && objects.first().is_some_and(|one| one.namespace == place),
-            _ => false,
+            Self::Object { .. } | Self::PodLog { .. } | Self::Store { .. } | Self::Discovery { .. } => false,
         }
     }
 }
@@ -258,7 +302,7 @@ pub struct Item {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLimits {
     /// The time span.
-    pub window: Window,
+    pub window: TimeWindow,
     /// Only the last lines, if the user said so.
     pub tail_lines: Option<i64>,
 }

@@ -4,7 +4,7 @@ use debugbundle_crd::{Logs, parse_duration};
 use debugbundle_format::{LogFile, layout, manifest::MissingCode};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Item, ItemSource, Planner, Priority, ServerLines, ServerLog, Window};
+use super::{Item, ItemSource, Planner, Priority, ServerLines, ServerLog, TimeWindow};
 use crate::velero::{Container, ContainerType, Pod, PodRole, TargetObject, hooked};
 
 /// Logs are read from this long before a target's start until this long after its end.
@@ -16,8 +16,8 @@ const CONTAINER_LOG: u64 = 32 << 20;
 
 /// The time span of logs: what the user set, else the target's life and ten minutes around it. Without a target:
 /// everything.
-pub fn window(logs: &Logs, target: Option<&TargetObject>, now: Timestamp) -> Window {
-    let around = target.map_or_else(Window::default, |target| Window {
+pub fn window(logs: &Logs, target: Option<&TargetObject>, now: Timestamp) -> TimeWindow {
+    let around = target.map_or_else(TimeWindow::default, |target| TimeWindow {
         from: target.started.or(target.created).and_then(|start| start.checked_sub(MARGIN).ok()),
         to: target.completed.and_then(|end| end.checked_add(MARGIN).ok()),
     });
@@ -32,8 +32,8 @@ pub fn window(logs: &Logs, target: Option<&TargetObject>, now: Timestamp) -> Win
     match (from, to) {
         (None, None) => around,
         // An end alone limits the target's time; a beginning alone reaches up to now.
-        (None, to) => Window { from: around.from.filter(|from| to.is_none_or(|to| *from < to)), to },
-        (from, to) => Window { from, to },
+        (None, to) => TimeWindow { from: around.from.filter(|from| to.is_none_or(|to| *from < to)), to },
+        (from, to) => TimeWindow { from, to },
     }
 }
 

@@ -30,7 +30,9 @@ use crate::{
 
 pub use config_maps::Bodies;
 pub use debugbundle_format::StoreFile;
-pub use item::{First, Item, ItemSource, LogLimits, Only, Plan, Priority, ServerLines, ServerLog, Want, Window};
+pub use item::{
+    First, Item, ItemSource, LogLimits, Only, Plan, Priority, ServerLines, ServerLog, SourceClass, TimeWindow, Want,
+};
 pub use kinds::{extra_rule, further_rule};
 pub use logs::window;
 pub use target::store_limit;

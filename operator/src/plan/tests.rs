@@ -38,14 +38,14 @@ fn the_window_is_the_targets_life_and_ten_minutes_around_it() {
     let done = target(TargetKind::Restore, "PartiallyFailed");
     assert_eq!(
         window(&logs, Some(&done), now()),
-        Window { from: Some(time("2026-03-01T09:50:00Z")), to: Some(time("2026-03-01T10:40:00Z")) }
+        TimeWindow { from: Some(time("2026-03-01T09:50:00Z")), to: Some(time("2026-03-01T10:40:00Z")) }
     );
     let mut running = target(TargetKind::Restore, "InProgress");
     running.completed = None;
     assert_eq!(window(&logs, Some(&running), now()).to, None, "up to now");
     running.started = None;
     assert_eq!(window(&logs, Some(&running), now()).from, Some(time("2026-03-01T09:49:00Z")));
-    assert_eq!(window(&logs, None, now()), Window::default());
+    assert_eq!(window(&logs, None, now()), TimeWindow::default());
 }
 
 #[test]

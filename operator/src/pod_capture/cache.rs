@@ -9,7 +9,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    CaughtLog, CaughtPod, Unread,
+    CaughtLog, CaughtPod, NotCaptured,
     log_buffer::{Line, LogCursor, Ring},
     pod_snapshot::{PodSnapshot, State},
 };
@@ -84,13 +84,13 @@ impl Held {
 
     /// Containers that ran and ended before a line of their log was read, and why none was. A reader that waits for its
     /// turn or for the answer may come too late, so its log counts.
-    fn unread(&self) -> impl Iterator<Item = (String, Unread)> {
+    fn unread(&self) -> impl Iterator<Item = (String, NotCaptured)> {
         let unread = |log: &Log| (log.passed_over || log.reading != Reading::Done) && log.mark == LogCursor::default();
         let logs = self.logs.iter().filter(move |(_, log)| self.ended.is_some() && unread(log));
         let why = |log: &Log| match log {
-            Log { refused: true, .. } => Unread::Refused,
-            Log { passed_over: true, .. } => Unread::PassedOver,
-            _ => Unread::Gone,
+            Log { refused: true, .. } => NotCaptured::Refused,
+            Log { passed_over: true, .. } => NotCaptured::PassedOver,
+            _ => NotCaptured::Gone,
         };
         logs.map(move |(name, log)| (name.clone(), why(log)))
     }

@@ -49,12 +49,12 @@ pub struct CaughtPod {
     /// Containers whose log may have been read.
     pub containers: Vec<String>,
     /// Containers that ran but whose log was not read, and why.
-    pub unread: Vec<(String, Unread)>,
+    pub unread: Vec<(String, NotCaptured)>,
 }
 
 /// Why no line of a log was read before its pod was gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unread {
+pub enum NotCaptured {
     /// The pod was gone too soon.
     Gone,
     /// Too many other logs were being followed.

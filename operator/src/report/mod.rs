@@ -62,8 +62,9 @@ fn headline(facts: &Facts<'_>) -> String {
         return cause.clone();
     }
     let subject = facts.subject;
-    let unreadable = facts.diagnosis.findings.iter().any(|finding| finding.id == diagnose::RESULTS_UNREADABLE)
-        || facts.missing.iter().any(|missing| missing.path.ends_with("/results.json"));
+    let unreadable =
+        facts.diagnosis.findings.iter().any(|finding| finding.kind == diagnose::FindingKind::ResultsUnreadable)
+            || facts.missing.iter().any(|missing| missing.path.ends_with("/results.json"));
     match facts.phase {
         None | Some("Completed") => "No failure was found.".to_owned(),
         Some("") => format!("Velero has not started {subject} yet."),

@@ -74,7 +74,8 @@ fn findings(diagnosis: &Diagnosis, out: &mut String) {
             Severity::Warning => "warning",
             Severity::Info => "info",
         };
-        let _ = writeln!(out, "* **{word}** {} ({}, {})", code(&finding.title), finding.id, code(&finding.object));
+        let _ =
+            writeln!(out, "* **{word}** {} ({}, {})", code(&finding.title), finding.kind.id(), code(&finding.object));
         for proof in &finding.evidence {
             let place = proof.line.map_or_else(|| proof.path.clone(), |line| format!("{}:{line}", proof.path));
             let _ = match (proof.text == finding.title, place.is_empty()) {
@@ -275,7 +276,7 @@ mod tests {
         let words = "Restore r1 is PartiallyFailed; Velero's results name no error.";
         assert_eq!(first(Some("PartiallyFailed"), vec![]), words);
         let unread = diagnose::Finding {
-            id: diagnose::RESULTS_UNREADABLE.into(),
+            kind: diagnose::FindingKind::ResultsUnreadable,
             severity: Severity::Warning,
             title: "results.json could not be read: EOF".into(),
             object: "Restore/vault-ns/r1".into(),

@@ -16,7 +16,8 @@ use crate::{
     collect::FromStore,
     discovery::{self, Gaps, InventoryError, Locations, Scope, TargetRefs},
     error::Fault,
-    location::{self, AccessMode, Credential, Location, ProbeStep},
+    location::{self, AccessMode, Credential, Location},
+    probe::ProbeStep,
     self_redaction,
     store::{AnyStore, Key, S3, Signed, Store as _, StoreError},
     velero::StoreFiles,
@@ -65,7 +66,7 @@ impl Destination {
 
 /// Where a bundle is meant to go, whether or not that place is usable now.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Place {
+pub(super) struct ObjectAddress {
     /// Name of the location.
     pub(super) location: String,
     /// Bucket or container.
@@ -93,9 +94,9 @@ impl Survey {
     }
 
     /// The chosen place.
-    pub(super) fn place(&self, subject: &Subject) -> Option<Place> {
+    pub(super) fn place(&self, subject: &Subject) -> Option<ObjectAddress> {
         let chosen = self.chosen.as_ref().ok()?;
-        Some(Place {
+        Some(ObjectAddress {
             location: chosen.name.clone(),
             bucket: chosen.bucket.clone(),
             key: key(subject, chosen).map_or(String::new(), |key| key.as_str().to_owned()),

@@ -4,15 +4,14 @@ use std::{collections::BTreeMap, time::Duration};
 
 use debugbundle_crd::Severity;
 use debugbundle_format::manifest::{
-    self, BundleInfo, ClusterInfo, FindingsInfo, ManifestHead, Missing, MissingSeverity, NamespaceInfo, OperatorInfo,
-    Outcome, Permission, TargetInfo, Timings, Totals, VeleroInfo, Window,
+    BundleInfo, ClusterInfo, FindingsInfo, ManifestHead, NamespaceInfo, OperatorInfo, Permission, TargetInfo, Timings,
+    Totals, VeleroInfo, Window,
 };
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Origin, Subject, destination::Place, final_state::FinalState};
+use super::{Origin, Subject, destination::ObjectAddress, final_state::FinalState};
 use crate::{
-    budget,
     collect::Collected,
     diagnose::Diagnosis,
     discovery::{Looked, Snapshot},
@@ -23,7 +22,7 @@ use crate::{
 pub(super) struct RunResult {
     pub(super) started: Timestamp,
     pub(super) snapshot: Snapshot,
-    pub(super) window: plan::Window,
+    pub(super) window: plan::TimeWindow,
     /// Number of planned items, including those that may not be read.
     pub(super) wanted: usize,
     /// The answers of the permission check.
@@ -37,26 +36,10 @@ pub(super) struct RunResult {
     pub(super) log: Vec<u8>,
 }
 
-/// Errors of a collection: missing items of severity Error, and entries that were cut without being asked for.
-impl Collected {
-    pub(super) fn errors(&self) -> usize {
-        let cut = self.entries.iter().filter_map(|e| e.truncated.as_ref()).filter(|t| t.reason.is_error()).count();
-        // Trimming by any other rule is as configured.
-        let of_target = self.trimmed.iter().filter(|trimmed| trimmed.rule == budget::TARGET_LISTS).count();
-        self.missing.iter().filter(|m: &&Missing| m.severity == MissingSeverity::Error).count() + cut + of_target
-    }
-
-    /// Number of entries that are not whole, for any reason, and of those left out to fit.
-    pub(super) fn cut(&self) -> usize {
-        let cut = self.entries.iter().filter(|entry| entry.truncated.is_some()).count();
-        cut + self.trimmed.iter().filter(|trimmed| trimmed.kept_bytes == 0).count()
-    }
-}
-
 /// The part of the manifest that is known before sealing.
 pub(super) fn head(
     subject: &Subject,
-    place: &Place,
+    place: &ObjectAddress,
     version: &str,
     found: &RunResult,
     sealing: Duration,
@@ -76,7 +59,7 @@ pub(super) fn head(
         window: Window { from: window.from.unwrap_or(Timestamp::UNIX_EPOCH), to: window.to.unwrap_or(now) },
         started_at: *started,
         finished_at: now,
-        outcome: if collected.errors() == 0 { Outcome::Completed } else { Outcome::PartiallyFailed },
+        outcome: collected.outcome(),
         namespaces: namespaces(snapshot),
         empty: collected.empty.clone(),
         missing: collected.missing.clone(),
@@ -98,15 +81,12 @@ pub(super) fn head(
     }
 }
 
-fn bundle(subject: &Subject, place: &Place) -> BundleInfo {
+fn bundle(subject: &Subject, place: &ObjectAddress) -> BundleInfo {
     BundleInfo {
         name: subject.name.clone(),
         namespace: subject.namespace.clone(),
         uid: subject.uid.clone(),
-        origin: match subject.origin {
-            Origin::Request => manifest::Origin::Request,
-            Origin::Cli => manifest::Origin::Cli,
-        },
+        origin: subject.origin,
         attempt: u32::try_from(subject.attempt).unwrap_or(u32::MAX),
         key: if subject.origin == Origin::Cli { String::new() } else { place.key.clone() },
         ..BundleInfo::default()
@@ -182,8 +162,8 @@ fn findings(diagnosis: &Diagnosis) -> FindingsInfo {
     }
     let mut ids: Vec<String> = Vec::new();
     for finding in &diagnosis.findings {
-        if !ids.contains(&finding.id) {
-            ids.push(finding.id.clone());
+        if !ids.iter().any(|id| id == finding.kind.id()) {
+            ids.push(finding.kind.id().to_owned());
         }
     }
     FindingsInfo { cause: diagnosis.cause.clone(), counts, ids }

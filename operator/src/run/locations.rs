@@ -1,5 +1,5 @@
 //! `velero/locations/<name>.json`: what the operator meets on the way to the stores of a run, probed beside the
-//! collection and for a bounded time. It never fails a run; `location::ProbeReport` interprets the answers.
+//! collection and for a bounded time. It never fails a run; `probe::ProbeReport` interprets the answers.
 
 use std::{io::Write as _, sync::Arc, time::Duration};
 
@@ -15,7 +15,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Engine, Subject, destination::Survey};
 use crate::{
-    location::{self, Credential, Location, LocationError, ProbeReport, ProbeStep, Resolved},
+    location::{self, Credential, Location, LocationError, Resolved},
+    probe::{ProbeReport, ProbeStep},
     store::{Key, S3},
 };
 
@@ -92,7 +93,7 @@ impl Engine {
         }
         let store = match S3::open(&resolved, crate::store::Options::default()).await {
             Ok(store) => store,
-            Err(error) => return report.refused(&error),
+            Err(error) => return report.refused(error.step(), error.message()),
         };
         if !store.look_at_the_way(&resolved, report).await || !usable {
             return;

@@ -9,7 +9,8 @@ use debugbundle_format::{StoreFile, layout, manifest::SourceKind};
 use crate::{
     diagnose::{self, TimelineEvent},
     discovery::Snapshot,
-    velero::{Shallow, TargetObject},
+    json_stream::Shallow,
+    velero::TargetObject,
 };
 
 /// Most error lines of one log, and of all logs together.
@@ -28,7 +29,7 @@ pub(super) fn of(snapshot: &Snapshot, entries: &[Entry]) -> Vec<TimelineEvent> {
         of_object(object, &snapshot.installation.namespace, entries, &mut all);
     }
     let mut room = LOGS;
-    for entry in entries.iter().filter(|entry| entry.source.kind == SourceKind::PodLog) {
+    for entry in entries.iter().filter(|entry| written_by(entry) == WrittenBy::Container) {
         let path = entry.segment.path().as_str();
         let bytes = entry.segment.bytes();
         let mut parts = path.split('/').skip(1);
@@ -53,8 +54,29 @@ fn of_object(object: &TargetObject, velero: &str, entries: &[Entry], all: &mut V
             if let Ok(file) = entry.segment.reader() {
                 all.extend(diagnose::operations(Shallow::new(file, TEXT), path));
             }
-        } else if path.starts_with(&below) && entry.source.kind != SourceKind::Generated && is_log(path) {
+        } else if path.starts_with(&below) && written_by(entry) != WrittenBy::Operator && is_log(path) {
             log(entry, &named, all);
+        }
+    }
+}
+
+/// Who wrote an entry's lines.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WrittenBy {
+    /// A container.
+    Container,
+    /// The operator itself.
+    Operator,
+    /// The API server, or Velero by way of the object store.
+    Other,
+}
+
+fn written_by(entry: &Entry) -> WrittenBy {
+    match entry.source.kind {
+        SourceKind::PodLog => WrittenBy::Container,
+        SourceKind::Generated => WrittenBy::Operator,
+        SourceKind::List | SourceKind::Object | SourceKind::Store | SourceKind::Discovery | SourceKind::Http => {
+            WrittenBy::Other
         }
     }
 }

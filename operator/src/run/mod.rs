@@ -42,15 +42,16 @@ use crate::{
     access::Access, collect::NodeSlots, location::EndpointPolicy, pod_capture::Movers, shared_answers::SharedAnswers,
 };
 
+pub use debugbundle_format::manifest::Origin;
 pub use deliver::Journal;
 pub use destination::Destination;
-pub use pack::Store;
+pub use pack::StoreNeed;
 pub use packed::Packed;
 pub use tracker::Tracker;
 
 /// The settings of a process that concern runs.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct EngineOptions {
     /// Velero's namespace.
     pub namespace: String,
     /// The most bytes that one run keeps on disk.
@@ -75,7 +76,7 @@ const FOLDER: &str = "bundle-";
 /// Makes bundles.
 pub struct Engine {
     client: Client,
-    options: Options,
+    options: EngineOptions,
     movers: Movers,
     access: Access,
     answers: Arc<SharedAnswers>,
@@ -91,7 +92,7 @@ pub struct Engine {
 
 impl Engine {
     /// An engine for this cluster.
-    pub fn new(client: Client, options: Options) -> Self {
+    pub fn new(client: Client, options: EngineOptions) -> Self {
         Self {
             client,
             options,
@@ -124,16 +125,6 @@ impl Engine {
         let ours = entries.filter(|e| e.file_name().to_str().is_some_and(|name| name.starts_with(FOLDER)));
         ours.map(|entry| entry.path()).collect()
     }
-}
-
-/// Who requested a bundle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub enum Origin {
-    /// A person, by a DebugBundle.
-    Request,
-    /// A person, by `kubectl debugbundle collect`.
-    #[serde(rename = "CLI")]
-    Cli,
 }
 
 /// The target of a bundle, and its names.

@@ -35,8 +35,8 @@ use crate::{
     crash, diagnose,
     discovery::{self, InventoryError, Scope, Snapshot},
     error::Fault,
-    location::ProbeReport,
     plan::{self, Plan},
+    probe::ProbeReport,
     runlog, self_redaction, shared_answers,
 };
 
@@ -47,7 +47,7 @@ const TO_SEAL: Duration = Duration::from_secs(5);
 
 /// Whether a bundle needs a store to go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Store {
+pub enum StoreNeed {
     /// It is uploaded: a run without a location to go to fails. A location that is unusable now may be mended while the
     /// sealed bundle waits.
     Required,
@@ -64,7 +64,7 @@ impl Engine {
     pub async fn pack(
         &self,
         subject: &Subject,
-        store: Store,
+        store: StoreNeed,
         dir: &Path,
         tracker: &Tracker,
         deadline: Instant,
@@ -85,7 +85,7 @@ impl Engine {
         };
         let work = self.pack_to_the_end(&run, &masking);
         tokio::select! {
-            packed = work.instrument(runlog::span(subject)) => packed.map_err(|fault| masked(fault, masking.get())),
+            packed = work.instrument(runlog::span(&subject.name, &subject.uid, subject.attempt)) => packed.map_err(|fault| masked(fault, masking.get())),
             () = cancel.cancelled() => {
                 // Threads that redact would go on.
                 if let Some(redactor) = masking.get() {
@@ -228,7 +228,7 @@ impl Engine {
 /// One run: what does not change from stage to stage.
 struct Run<'a> {
     subject: &'a Subject,
-    store: Store,
+    store: StoreNeed,
     dir: &'a Path,
     tracker: &'a Tracker,
     deadline: Instant,
@@ -260,7 +260,7 @@ struct Planned {
 
 /// What was read, and how long finding and reading took (milliseconds).
 struct Read {
-    window: plan::Window,
+    window: plan::TimeWindow,
     collected: Collected,
     probes: Vec<ProbeReport>,
     ms: [u64; 2],

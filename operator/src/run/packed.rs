@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use debugbundle_archive::{OWNER_NOTE, Sealed};
-use debugbundle_crd::{Bundle, Finding};
+use debugbundle_crd::{Bundle, FindingSummary};
 use debugbundle_format::text;
 use serde::{Deserialize, Serialize};
 
 use super::{Destination, Subject, destination::notes};
-use crate::{status::Outcome, store::Upload};
+use crate::{status::UploadedBundle, store::Upload};
 
 /// A sealed bundle and the facts for its status.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub struct Packed {
     /// The cause of the target's end.
     pub cause: Option<String>,
     /// The findings.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<FindingSummary>,
 }
 
 impl Packed {
@@ -50,7 +50,7 @@ impl Packed {
     }
 
     /// The facts for status.
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> UploadedBundle {
         let sealed = self.sealed();
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let bundle = Bundle {
@@ -64,7 +64,7 @@ impl Packed {
             manifest_offset: number(sealed.manifest_offset),
             manifest_length: number(sealed.manifest_length),
         };
-        Outcome { bundle, missing: self.missing, errors: self.missing, warnings: self.warnings }
+        UploadedBundle { bundle, missing: self.missing, errors: self.missing, warnings: self.warnings }
     }
 
     /// The same bundle with this place: its location may have been mended since it was sealed.

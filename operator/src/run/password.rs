@@ -12,7 +12,7 @@ use super::{Engine, destination::PATIENCE};
 use crate::{
     access::{self, ReadScope},
     cluster::ApiKind,
-    diagnose::{Diagnosis, PASSWORD_NOT_MASKED},
+    diagnose::{Diagnosis, FindingKind},
     error::{Fault, api_sentence},
 };
 
@@ -63,7 +63,7 @@ impl RepositoryPassword {
     pub(super) fn warn(&self, velero: &str, diagnosis: &mut Diagnosis) {
         if let Some(why) = &self.refused {
             let title = "Velero's repository password could not be read, so the bundle may contain it";
-            diagnosis.warn(PASSWORD_NOT_MASKED, title, &format!("Secret/{velero}/{SECRET}"), why);
+            diagnosis.add(FindingKind::RepositoryPasswordNotMasked, title, &format!("Secret/{velero}/{SECRET}"), why);
         }
     }
 }

@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use super::{
     Packed, Subject,
-    destination::Place,
+    destination::ObjectAddress,
     head::{self, RunResult},
     log_events,
     pack::full,
@@ -31,7 +31,8 @@ use crate::{
     collect, crash,
     diagnose::{self, Finding},
     error::Fault,
-    location, report,
+    probe::ProbeReport,
+    report,
 };
 use telling::OwnFiles;
 
@@ -39,7 +40,7 @@ use telling::OwnFiles;
 pub(super) struct Sealing {
     pub(super) subject: Subject,
     /// Where the bundle is meant to go; empty if it is not uploaded.
-    pub(super) place: Place,
+    pub(super) place: ObjectAddress,
     pub(super) version: String,
     pub(super) spool: Arc<Spool>,
     pub(super) redactor: Arc<Redactor>,
@@ -54,7 +55,7 @@ impl Sealing {
     /// # Errors
     /// Terminal: the spool is full; the check failed; or it had a hit in a file that people read first, the manifest or
     /// a name.
-    pub(super) fn seal(&self, mut found: RunResult, locations: &[location::ProbeReport]) -> Result<Packed, Fault> {
+    pub(super) fn seal(&self, mut found: RunResult, locations: &[ProbeReport]) -> Result<Packed, Fault> {
         let clock = std::time::Instant::now();
         found.wanted += locations.len();
         for report in locations {
@@ -100,7 +101,7 @@ impl Sealing {
     /// The facts for status.
     fn packed(&self, root: &str, found: &RunResult) -> Packed {
         let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        let Place { location, bucket, key } = self.place.clone();
+        let ObjectAddress { location, bucket, key } = self.place.clone();
         Packed {
             sealed: None,
             root: root.to_owned(),

@@ -7,8 +7,8 @@ use debugbundle_crd::Reason;
 use debugbundle_redact::Secret;
 
 use super::{
-    Destination, Engine, Store, Subject,
-    destination::{self, Place, Survey, in_time},
+    Destination, Engine, StoreNeed, Subject,
+    destination::{self, ObjectAddress, Survey, in_time},
     locations,
 };
 use crate::{
@@ -23,7 +23,7 @@ pub(super) struct Stores {
     /// The locations; `None` if they could not be read.
     pub(super) survey: Option<Survey>,
     /// Where the bundle is meant to go.
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<ObjectAddress>,
     /// Velero's files of the target.
     pub(super) files: Result<Arc<dyn StoreFiles>, StoreFailure>,
     /// Name of the location of these files.
@@ -37,10 +37,10 @@ impl Engine {
     ///
     /// # Errors
     /// The run needs a location and has none, or the API server does not return the values that must be masked.
-    pub(super) async fn stores(&self, subject: &Subject, refs: &TargetRefs, store: Store) -> Result<Stores, Fault> {
+    pub(super) async fn stores(&self, subject: &Subject, refs: &TargetRefs, store: StoreNeed) -> Result<Stores, Fault> {
         let survey = match destination::survey(subject, refs) {
             Ok(survey) => survey,
-            Err(fault) if store == Store::Required => return Err(fault),
+            Err(fault) if store == StoreNeed::Required => return Err(fault),
             Err(fault) => {
                 return Ok(Stores {
                     survey: None,
@@ -51,7 +51,7 @@ impl Engine {
                 });
             }
         };
-        if store == Store::Required {
+        if store == StoreNeed::Required {
             self.refuse_the_hopeless(subject, &survey)?;
         }
         let chosen = survey.chosen.as_ref().map(|chosen| chosen.name.clone()).map_err(Clone::clone);
@@ -64,7 +64,7 @@ impl Engine {
         for location in survey.all.iter().filter(|location| is(&chosen, location) || is(&source, location)) {
             let opened = in_time(Box::pin(self.open(subject, location, survey.server.as_ref()))).await;
             if let Err(fault @ Fault::Transient { reason: Reason::ApiError, .. }) = &opened
-                && store == Store::Required
+                && store == StoreNeed::Required
             {
                 return Err(fault.clone());
             }

@@ -12,7 +12,7 @@ use crate::collect;
 /// Shared by the work and the display of progress.
 #[derive(Debug, Default)]
 pub struct Tracker {
-    collecting: Arc<collect::Progress>,
+    collecting: Arc<collect::CollectProgress>,
     sent: AtomicU64,
     to_send: AtomicU64,
     now: Mutex<(Option<Stage>, String)>,
@@ -30,7 +30,7 @@ impl Tracker {
     }
 
     /// The counters of the collection.
-    pub fn collecting(&self) -> &Arc<collect::Progress> {
+    pub fn collecting(&self) -> &Arc<collect::CollectProgress> {
         &self.collecting
     }
 

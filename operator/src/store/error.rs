@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use debugbundle_crd::Reason;
 
-use crate::location::ProbeStep;
+use crate::probe::{ProbeStep, clock_words};
 
 /// The longest message.
 const MOST_CHARS: usize = 256;
@@ -237,13 +237,6 @@ fn bounded(whole: String) -> String {
         return whole;
     }
     whole.chars().take(MOST_CHARS - 1).chain(std::iter::once('…')).collect()
-}
-
-/// How far a store's clock is from ours, in words; `ahead` in seconds.
-pub(crate) fn clock_words(ahead: i64) -> String {
-    let (seconds, side) = (ahead.unsigned_abs(), if ahead < 0 { "behind" } else { "ahead of" });
-    let far = if seconds < 120 { format!("{seconds} s") } else { format!("{} min", (seconds + 30) / 60) };
-    format!("the store's clock is {far} {side} the operator's")
 }
 
 fn skew_hint(ahead: Option<i64>) -> String {

@@ -13,7 +13,6 @@ pub mod s3;
 pub mod signed;
 pub mod velero_file;
 
-pub(crate) use error::clock_words;
 pub use error::{Action, Answer, StoreError};
 pub use key::{Key, KeyError};
 pub use s3::{Options, S3};

@@ -4,13 +4,11 @@
 //!   Restore that names a Schedule.
 //! * `workloads`, `pods`: Velero's server, node agents and other pods; `node_requirements`: where a pod may run.
 //! * `hooks`: the containers of a pod in which hooks run; `label`: names as Velero puts them into labels.
-//! * `files`: the files of a target in the object store; `results`: errors and warnings in one of them; `json_stream`:
-//!   the others, element by element.
+//! * `files`: the files of a target in the object store; `results`: errors and warnings in one of them.
 
 pub mod data_objects;
 pub mod files;
 pub mod hooks;
-pub(crate) mod json_stream;
 pub mod label;
 pub mod node_requirements;
 pub mod pods;
@@ -25,7 +23,6 @@ pub use hooks::hooked;
 pub use label::{repository_label, valid_label};
 pub use pods::{Container, ContainerType, Owner, Pod, PodRole};
 pub use restore_source::{Candidate, is_data_of};
-pub(crate) use results::Shallow;
 pub use results::{Distinct, Results};
 pub use target::TargetObject;
 pub use workloads::{Workload, server_workload};

@@ -17,7 +17,7 @@ use debugbundle_format::{
 use debugbundle_operator::{
     budget::{self, Shares},
     cluster::Cluster,
-    collect::{Collected, Collector, NodeSlots, Pace, Progress, collect},
+    collect::{CollectProgress, Collected, Collector, NodeSlots, Pace, collect},
     discovery::{Scope, Snapshot, discover, locate},
     plan::plan,
     pod_capture::Movers,
@@ -133,7 +133,7 @@ impl CollectionRun {
             movers: Movers::default(),
             shares: Shares::of(budget::DEFAULT, 1 << 30),
         };
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(CollectProgress::default());
         let deadline = Instant::now() + self.limit;
         let collected = collect(&collector, &snapshot, plan, &progress, &CancellationToken::new(), deadline)
             .await

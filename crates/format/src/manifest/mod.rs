@@ -25,7 +25,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 
 /// A range of bytes in the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Span {
+pub struct ByteRange {
     /// From the archive's first byte.
     pub offset: u64,
     /// Number of bytes.

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::Span;
+use super::ByteRange;
 
 /// The manifest as a reader sees it; other keys are ignored.
 #[derive(Debug, Clone, Deserialize)]
@@ -44,7 +44,7 @@ pub struct EntryView {
     /// Lower-case hex.
     pub sha256: String,
     /// Where to read.
-    pub segment: Span,
+    pub segment: ByteRange,
     /// Where the body begins in the inflated segment.
     pub skip: u64,
 }

@@ -9,12 +9,12 @@ const ARGUMENTS: usize = 64;
 const LONGEST: usize = 512;
 
 /// The arguments so far, the program first.
-pub(super) struct Command {
+pub(super) struct ShellCommand {
     column: usize,
     arguments: Vec<Vec<u8>>,
 }
 
-impl Command {
+impl ShellCommand {
     /// Takes the next line and returns what to mask in it because of the arguments above.
     pub(super) fn next(command: &mut Option<Self>, line: &Line<'_>) -> Option<Span> {
         let scalar = line.scalar(line.body.clone()).filter(|(_, quoted)| *quoted || line.is_element);

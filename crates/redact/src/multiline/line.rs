@@ -10,7 +10,7 @@ use crate::{
     nested_keys,
     quote::Quote,
     token::{self, OPEN, Span},
-    value::{self, Place},
+    value::{self, ValueContext},
 };
 
 /// One line of YAML or JSON.
@@ -98,7 +98,7 @@ impl<'a> Line<'a> {
         let (_, rest) = self.field()?;
         let rest = self.plain(rest);
         let inner = self.text[rest.clone()].strip_prefix(b"{")?.strip_suffix(b"}")?;
-        let masks = value::masks(&token::without(inner), Strength::Strong, Place::Structure, true);
+        let masks = value::masks(&token::without(inner), Strength::Strong, ValueContext::Structure, true);
         masks.then(|| Span::new(rest.start + 1..rest.end - 1, KEY, inner.to_vec()))
     }
 
@@ -124,7 +124,7 @@ impl<'a> Line<'a> {
         let value = &self.text[at.clone()];
         let number = !quoted && value.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.'));
         // A weak name alone on its line may be a heading.
-        let place = if quoted || rule == PAIR { Place::Structure } else { Place::Prose };
+        let place = if quoted || rule == PAIR { ValueContext::Structure } else { ValueContext::Prose };
         if (number && strength == Strength::Weak) || !value::masks(&token::without(value), strength, place, quoted) {
             return None;
         }
@@ -199,7 +199,7 @@ impl<'a> Line<'a> {
         let text = &self.text[at.clone()];
         let from = at.start + (text.len() - text.trim_ascii_start().len());
         let value = text.trim_ascii();
-        let masks = value::masks(&token::without(value), strength, Place::Structure, true);
+        let masks = value::masks(&token::without(value), strength, ValueContext::Structure, true);
         masks.then(|| Span::new(from..from + value.len(), PAIR, value.to_vec()))
     }
 

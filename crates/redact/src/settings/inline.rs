@@ -9,7 +9,7 @@ use super::{RULE, Settings, Shown, strength};
 use crate::{
     names::{self, Strength},
     token,
-    value::{self, Place},
+    value::{self, ValueContext},
 };
 
 /// `name=`, `name: `, `\"name\":` anywhere in a line.
@@ -36,7 +36,7 @@ impl Settings<'_> {
                 && found.name("quote").is_none();
             let secret = value.filter(|(strength, at)| {
                 let value = &line[at.clone()];
-                let place = if plain { Place::Prose } else { Place::Structure };
+                let place = if plain { ValueContext::Prose } else { ValueContext::Structure };
                 let quoted = line[..at.start].ends_with(['"', '\'']);
                 let number = *strength == Strength::Weak && !quoted && value.parse::<f64>().is_ok();
                 let opens = value.starts_with(['{', '[']) && token::bracketed(value.as_bytes()).is_none();

@@ -34,7 +34,7 @@ impl Hidden {
 }
 
 /// A line without its indentation, its list dashes and its comment sign.
-pub(super) struct Item<'a> {
+pub(super) struct YamlItem<'a> {
     pub(super) text: &'a str,
     /// Where the text begins.
     pub(super) column: usize,
@@ -43,7 +43,7 @@ pub(super) struct Item<'a> {
     pub(super) is_element: bool,
 }
 
-impl<'a> Item<'a> {
+impl<'a> YamlItem<'a> {
     pub(super) fn of(line: &'a str) -> Self {
         let mut text = line.trim_start();
         let indent = line.len() - text.len();
@@ -72,7 +72,7 @@ pub(super) struct Pair<'a> {
 }
 
 impl<'a> Pair<'a> {
-    pub(super) fn of(line: &'a str, item: &Item<'a>) -> Option<Self> {
+    pub(super) fn of(line: &'a str, item: &YamlItem<'a>) -> Option<Self> {
         let text = item.text;
         let (name, rest) = match text.chars().next()? {
             quote @ ('"' | '\'') => text[1..].split_once(quote)?,
@@ -100,7 +100,7 @@ impl<'a> Pair<'a> {
 pub(crate) fn is_file(text: &str) -> bool {
     let mut pairs = 0;
     let fits = text.lines().filter(|line| !line.trim().is_empty()).all(|line| {
-        let item = Item::of(line);
+        let item = YamlItem::of(line);
         let section = item.text.starts_with('[') && item.text.ends_with(']');
         let comment = line.trim_start().starts_with(['#', ';', '!']);
         let pair = !section && Pair::of(line, &item).is_some_and(|pair| !pair.name.contains(' '));

@@ -1,6 +1,6 @@
 //! Whether the `data` in a YAML text belongs to a Secret that was written out there. The caller masks its values.
 
-use super::line::{Item, Pair};
+use super::line::{Pair, YamlItem};
 
 /// Lines below an object's data in which its kind may stand.
 const KIND_BELOW: usize = 512;
@@ -27,7 +27,7 @@ impl Manifest {
 /// Whether the fields further down are those of a Secret: in alphabetical order, the kind follows the data.
 fn kind_below(below: &str, column: usize) -> bool {
     for line in below.lines().take(KIND_BELOW).filter(|line| !line.trim().is_empty()) {
-        let item = Item::of(line);
+        let item = YamlItem::of(line);
         if item.indent > column {
             continue;
         }

@@ -10,7 +10,7 @@ use debugbundle_redact::Redactor;
 use super::*;
 use crate::{
     discovery::fixture::snapshot,
-    plan::{Priority, Want},
+    plan::{ItemSource, Priority, Want},
 };
 
 const MIB: u64 = 1 << 20;

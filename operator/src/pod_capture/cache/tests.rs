@@ -1,8 +1,9 @@
 //! Hosting pods that come, go and are too many. `tests/it` reads the logs of real pods from an API server.
 
+use serde_json::json;
+
 use super::*;
 use crate::pod_capture::log_buffer::RING;
-use serde_json::json;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
@@ -87,17 +88,17 @@ fn of_a_log_that_nobody_read_it_is_known_why() {
         shelf.gone(uid, at(1));
     }
     shelf.begin_log("u0003", "c");
-    assert_eq!(unread(&shelf)[2], [("c".to_owned(), Unread::Gone)], "somebody waits for its turn");
+    assert_eq!(unread(&shelf)[2], [("c".to_owned(), NotCaptured::Gone)], "somebody waits for its turn");
     shelf.end_log("u0003", "c", false);
     shelf.end_log("u0002", "c", false);
     assert_eq!(
         unread(&shelf),
-        [vec![("c".to_owned(), Unread::PassedOver)], vec![], vec![("c".to_owned(), Unread::Gone)]]
+        [vec![("c".to_owned(), NotCaptured::PassedOver)], vec![], vec![("c".to_owned(), NotCaptured::Gone)]]
     );
     shelf.refuse("u0003", "c");
-    assert_eq!(unread(&shelf)[2], [("c".to_owned(), Unread::Refused)]);
+    assert_eq!(unread(&shelf)[2], [("c".to_owned(), NotCaptured::Refused)]);
     shelf.end_log("u0001", "c", true);
-    assert_eq!(unread(&shelf)[0], [("c".to_owned(), Unread::PassedOver)], "somebody came too late");
+    assert_eq!(unread(&shelf)[0], [("c".to_owned(), NotCaptured::PassedOver)], "somebody came too late");
     shelf.read_whole("u0001", "c");
     assert!(unread(&shelf)[0].is_empty(), "there was no line");
 }

@@ -15,7 +15,7 @@ use debugbundle_redact_check::{Detector, Hit, Mender, Place, Quoted};
 
 use super::RunResult;
 use crate::{
-    diagnose::{TimelineEvent, WITHHELD},
+    diagnose::{FindingKind, TimelineEvent},
     error::Fault,
 };
 
@@ -152,7 +152,7 @@ impl OwnFiles {
                 GONE.clone_into(&mut proof.text);
             }
         }
-        diagnosis.findings.retain(|finding| finding.id != WITHHELD);
+        diagnosis.findings.retain(|finding| finding.kind != FindingKind::WithheldBySelfCheck);
         let lines: u64 = self.mended.values().sum();
         let what = match (lines, self.withheld.len()) {
             (0, files) => format!("{files} of the bundle's files were withheld"),
@@ -161,7 +161,7 @@ impl OwnFiles {
         };
         let title = format!("{what}: the self-check found values in them that redaction should have masked");
         let listed = self.listed();
-        self.found.diagnosis.warn(WITHHELD, &title, "", &listed);
+        self.found.diagnosis.add(FindingKind::WithheldBySelfCheck, &title, "", &listed);
     }
 
     /// Applies `by` to each text that others wrote; returns how many changed.

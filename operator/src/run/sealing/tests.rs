@@ -3,15 +3,14 @@
 
 use std::{collections::BTreeMap, io::Read as _, path::PathBuf};
 
-use debugbundle_crd::Severity;
 use serde_json::Value;
 
 use super::*;
 use crate::{
-    collect::{Collected, Evidence},
-    diagnose::{CauseStep, Diagnosis, Proof, WITHHELD},
+    collect::Collected,
+    diagnose::{CauseStep, Diagnosis, Evidence, FindingKind, Proof},
     discovery::fixture,
-    plan::Window,
+    plan::TimeWindow,
     run::{Origin, final_state::FinalState},
 };
 
@@ -34,7 +33,7 @@ fn sealing() -> (tempfile::TempDir, Sealing) {
     };
     let sealing = Sealing {
         subject,
-        place: Place::default(),
+        place: ObjectAddress::default(),
         version: "0".to_owned(),
         spool: Spool::create(tmp.path(), 1 << 30).expect("a spool"),
         redactor: Arc::new(Redactor::of_known(Vec::new())),
@@ -58,7 +57,7 @@ fn found(entries: Vec<Entry>, diagnosis: Diagnosis) -> RunResult {
     RunResult {
         started: now,
         snapshot: fixture::snapshot(),
-        window: Window::default(),
+        window: TimeWindow::default(),
         wanted: collected.wanted,
         permissions: Vec::new(),
         collected,
@@ -69,10 +68,10 @@ fn found(entries: Vec<Entry>, diagnosis: Diagnosis) -> RunResult {
     }
 }
 
-fn finding(id: &str, severity: Severity, title: &str, proof: &str) -> Finding {
+fn finding(kind: FindingKind, title: &str, proof: &str) -> Finding {
     let evidence = vec![Proof { path: "a/log".to_owned(), line: None, text: proof.to_owned() }];
-    let (id, title) = (id.to_owned(), title.to_owned());
-    Finding { id, severity, title, object: "Pod/shop/db-0".to_owned(), evidence, remedy: String::new(), link: None }
+    let (title, object, remedy) = (title.to_owned(), "Pod/shop/db-0".to_owned(), String::new());
+    Finding { kind, severity: kind.severity(), title, object, evidence, remedy, link: None }
 }
 
 fn step(why: &str, path: &str) -> CauseStep {
@@ -110,9 +109,9 @@ fn sec_x52_what_quotes_a_hit_is_forgotten_and_the_rest_is_told() {
     let diagnosis = Diagnosis {
         cause: Some(format!("because {CUT}")),
         findings: vec![
-            finding("quotes-in-title", Severity::Error, CUT, "a line"),
-            finding("quotes-in-evidence", Severity::Error, "it failed", CUT),
-            finding("quotes-nothing", Severity::Error, "it failed for good", "a line"),
+            finding(FindingKind::FailureReason, CUT, "a line"),
+            finding(FindingKind::ValidationError, "it failed", CUT),
+            finding(FindingKind::DataHeldUp, "it failed for good", "a line"),
         ],
         trail: vec![step(CUT, "a/other"), step("it waits", "a/log"), step("it ended", "a/other")],
     };
@@ -125,7 +124,7 @@ fn sec_x52_what_quotes_a_hit_is_forgotten_and_the_rest_is_told() {
         assert!(!text.contains("the-known-va"), "{path}: {text}");
     }
     let ids: Vec<&str> = packed.findings.iter().map(|finding| finding.id.as_str()).collect();
-    assert_eq!(ids, ["quotes-in-title", "quotes-in-evidence", "quotes-nothing", WITHHELD]);
+    assert_eq!(ids, ["failure-reason", "validation-error", "data-held-up", "withheld-by-self-check"]);
     assert_eq!(packed.cause.as_deref(), Some("because it said [withheld by the self-check]"));
     assert_eq!(packed.findings[0].title, "it said [withheld by the self-check]");
     assert_eq!((packed.missing, packed.sealed.is_some()), (1, true));
@@ -153,7 +152,7 @@ fn sec_x46_x52_tokens_side_by_side_cost_nothing_however_many_there_are() {
         }
         let diagnosis = Diagnosis {
             cause: Some(text.clone()),
-            findings: vec![finding("results-error", Severity::Error, &text, &text)],
+            findings: vec![finding(FindingKind::ResultsError, &text, &text)],
             trail: Vec::new(),
         };
         let packed = sealing.seal(found(entries, diagnosis), &[]).expect("sealed");
@@ -196,7 +195,7 @@ fn sec_x52_shapes_in_lines_cost_these_lines_however_many_there_are_and_cause_and
         ];
         let diagnosis = Diagnosis {
             cause: Some(text.clone()),
-            findings: vec![finding("results-error", Severity::Error, &text, &text)],
+            findings: vec![finding(FindingKind::ResultsError, &text, &text)],
             trail: vec![step(&text, "velero/restores/r1/results.json")],
         };
         let packed = sealing.seal(found(entries, diagnosis), &[]).expect("sealed");
@@ -206,7 +205,7 @@ fn sec_x52_shapes_in_lines_cost_these_lines_however_many_there_are_and_cause_and
         }
         assert_eq!(packed.cause.as_deref(), Some("pull by [withheld by the self-check] failed"));
         let ids: Vec<&str> = packed.findings.iter().map(|finding| finding.id.as_str()).collect();
-        assert_eq!(ids, ["results-error", WITHHELD]);
+        assert_eq!(ids, ["results-error", "withheld-by-self-check"]);
         let title = format!("{} lines of the bundle's files were withheld", 2 * count + 1);
         assert!(packed.findings[1].title.starts_with(&title), "{:?}", packed.findings);
         let marked = |rule: &str, path: &str| files[path].matches(rule).count();
@@ -256,7 +255,8 @@ fn sec_x52_a_file_with_more_hits_than_are_kept_goes_whole_and_the_bundle_stays()
 fn sec_x52_a_hit_in_what_people_read_first_ends_the_run_and_nothing_is_sealed() {
     let (_tmp, sealing) = sealing();
     // A remedy is our own text, which is not checked before the archive is.
-    let told = Finding { remedy: format!("ask for {VALUE}"), ..finding("x", Severity::Error, "it failed", "a line") };
+    let told =
+        Finding { remedy: format!("ask for {VALUE}"), ..finding(FindingKind::ResultsError, "it failed", "a line") };
     let diagnosis = Diagnosis { findings: vec![told], ..Diagnosis::default() };
     let fault = sealing.seal(found(Vec::new(), diagnosis), &[]).expect_err("no bundle");
     let Fault::Terminal { reason, message } = fault else { panic!("{fault:?}") };

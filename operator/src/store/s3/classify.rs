@@ -5,23 +5,22 @@ use aws_sdk_s3::{
     error::{ProvideErrorMetadata, SdkError},
 };
 
+use super::transport::{self, WireError, wire_error};
 use crate::{
-    location::ProbeStep,
+    probe::ProbeStep,
     store::{Action, Answer, StoreError},
 };
 
-use super::transport::{self, WireError, wire_error};
-
 /// What a request did, and on which object.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Request<'a> {
+pub(super) struct S3Request<'a> {
     pub(super) action: Action,
     pub(super) bucket: &'a str,
     pub(super) key: &'a str,
 }
 
 /// What an error of the SDK means.
-pub(super) fn classify<E>(error: &SdkError<E, HttpResponse>, request: Request<'_>) -> StoreError
+pub(super) fn classify<E>(error: &SdkError<E, HttpResponse>, request: S3Request<'_>) -> StoreError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
@@ -85,8 +84,8 @@ fn no_identity(why: &str) -> StoreError {
 }
 
 /// What a store's answer means.
-fn judged(answer: Answer, region: Option<&str>, request: Request<'_>) -> StoreError {
-    let Request { action, bucket, key } = request;
+fn judged(answer: Answer, region: Option<&str>, request: S3Request<'_>) -> StoreError {
+    let S3Request { action, bucket, key } = request;
     let bucket = bucket.to_owned();
     let region =
         region.filter(|name| name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
@@ -133,7 +132,7 @@ mod tests {
 
     #[test]
     fn answers_are_judged_by_what_the_reader_can_do() {
-        let request = Request { action: Action::Put, bucket: "bkt", key: "k" };
+        let request = S3Request { action: Action::Put, bucket: "bkt", key: "k" };
         for (status, code, reason, transient) in [
             (403, Some("AccessDenied"), Reason::UploadDenied, false),
             (403, None, Reason::UploadDenied, false),
@@ -160,7 +159,7 @@ mod tests {
 
     #[test]
     fn sec_n5_the_region_is_named_if_it_looks_like_one() {
-        let request = Request { action: Action::Put, bucket: "bkt", key: "k" };
+        let request = S3Request { action: Action::Put, bucket: "bkt", key: "k" };
         let hint = |region| judged(Answer::new(301, None), Some(region), request).to_string();
         assert!(hint("eu-west-1").ends_with("region to eu-west-1"));
         assert!(hint("<b>").ends_with("config key region"));

@@ -22,7 +22,8 @@ use tower_service::Service;
 
 use super::transport::WireError;
 use crate::{
-    location::{EndpointPolicy, ProbeStep},
+    location::EndpointPolicy,
+    probe::ProbeStep,
     proxy::{Proxies, Proxy, ProxyError},
 };
 

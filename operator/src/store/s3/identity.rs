@@ -21,7 +21,8 @@ use zeroize::Zeroizing;
 
 use super::{connect::EndpointAccess, transport::HttpTransport};
 use crate::{
-    location::{Credential, EndpointPolicy, ProbeStep},
+    location::{Credential, EndpointPolicy},
+    probe::ProbeStep,
     store::StoreError,
 };
 
@@ -69,12 +70,12 @@ pub(super) fn provider(
 
 /// Returns the same credential until it is about to expire: the redaction then knows the one that requests carry.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct KeptCredentials {
     from: SharedCredentialsProvider,
     last: tokio::sync::Mutex<Option<Credentials>>,
 }
 
-impl Kept {
+impl KeptCredentials {
     pub(super) fn new(from: SharedCredentialsProvider) -> Self {
         Self { from, last: tokio::sync::Mutex::new(None) }
     }
@@ -91,7 +92,7 @@ impl Kept {
     }
 }
 
-impl ProvideCredentials for Kept {
+impl ProvideCredentials for KeptCredentials {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
@@ -263,7 +264,7 @@ mod tests {
         let (endpoint, asked) = sts(200, ANSWER).await;
         let token = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(token.path(), "projected").expect("written");
-        let kept = Kept::new(SharedCredentialsProvider::new(identity(&endpoint, token.path().to_owned())));
+        let kept = KeptCredentials::new(SharedCredentialsProvider::new(identity(&endpoint, token.path().to_owned())));
         let mut known = Vec::new();
         for _ in 0..3 {
             known = known_values(&kept.provide_credentials().await.expect("assumed"));
@@ -278,7 +279,7 @@ mod tests {
         // A credential that is about to expire is not kept.
         let ends = SystemTime::now() + Duration::from_secs(30);
         let ending = Credentials::new("AK", "hunter2", None, Some(ends), "test");
-        let kept = Kept::new(SharedCredentialsProvider::new(ending));
+        let kept = KeptCredentials::new(SharedCredentialsProvider::new(ending));
         *kept.last.lock().await = Some(Credentials::new("AK", "older", None, Some(ends), "test"));
         assert_eq!(kept.give().await.expect("given").secret_access_key(), "hunter2");
     }

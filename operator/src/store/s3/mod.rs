@@ -23,8 +23,11 @@ use jiff::Timestamp;
 use md5::{Digest as _, Md5};
 
 use super::{Action, Body, Key, Signed, Store, StoreError, Stored, Upload, UploadHooks, VeleroFile};
-use crate::location::{ProbeStep, Resolved, S3Config};
-use classify::{Request, classify};
+use crate::{
+    location::{Resolved, S3Config},
+    probe::ProbeStep,
+};
+use classify::{S3Request, classify};
 use connect::EndpointAccess;
 use transport::{HttpTransport, Skew};
 
@@ -120,7 +123,7 @@ impl S3 {
         let config = resolved.s3.clone();
         let region = config.region.as_deref().unwrap_or(DEFAULT_REGION);
         let credentials = identity::provider(&resolved.credential, region, &reach, resolved.policy)?;
-        let kept = SharedCredentialsProvider::new(identity::Kept::new(credentials.clone()));
+        let kept = SharedCredentialsProvider::new(identity::KeptCredentials::new(credentials.clone()));
         let mut sdk = Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .http_client(wire.shared())
@@ -166,8 +169,8 @@ impl S3 {
         given.map_or_else(|_| Vec::new(), |credential| identity::known_values(&credential))
     }
 
-    fn request<'a>(&'a self, action: Action, key: &'a str) -> Request<'a> {
-        Request { action, bucket: &self.bucket, key }
+    fn request<'a>(&'a self, action: Action, key: &'a str) -> S3Request<'a> {
+        S3Request { action, bucket: &self.bucket, key }
     }
 
     async fn get_key(&self, key: &str) -> Result<Option<Body>, StoreError> {
@@ -217,7 +220,7 @@ async fn next_chunk(body: Option<ByteStream>) -> Option<(Result<bytes::Bytes, St
 
 /// Asks AWS's default region, as Velero's plugin does; even a refusal names the bucket's region.
 async fn find_region(client: &Client, bucket: &str) -> Result<String, StoreError> {
-    let request = Request { action: Action::FindRegion, bucket, key: "" };
+    let request = S3Request { action: Action::FindRegion, bucket, key: "" };
     match client.head_bucket().bucket(bucket).send().await {
         Ok(found) => Ok(found.bucket_region().unwrap_or(DEFAULT_REGION).to_owned()),
         Err(error) => {

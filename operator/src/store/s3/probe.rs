@@ -1,5 +1,5 @@
 //! Tests the way to a location's store step by step, as an upload would go it, and writes nothing there.
-//! `location::ProbeReport` interprets the answers; `run::locations` starts the probe and limits its time.
+//! `probe::ProbeReport` interprets the answers; `run::locations` starts the probe and limits its time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     certificate::Certificate,
-    location::{ProbeReport, ProbeStep, Resolved},
+    location::Resolved,
+    probe::{ProbeReport, ProbeStep},
     tls,
 };
 
@@ -67,7 +68,7 @@ impl S3 {
                     report.ok(ProbeStep::Answer, "the endpoint answers as an object store does");
                     report.clock(self.skew.exact());
                 }
-                report.refused(&error);
+                report.refused(error.step(), error.message());
                 if let StoreError::Skewed { ahead, .. } = error {
                     report.clock_ahead_seconds = ahead;
                 }
@@ -85,7 +86,7 @@ impl S3 {
                     "listing below the prefix and reading are allowed; writing was not tried",
                 );
             }
-            Err(error) => report.refused(&error),
+            Err(error) => report.refused(error.step(), error.message()),
         }
         let names = listed.common_prefixes().iter().filter_map(|common| common.prefix());
         let names = names.filter_map(|name| name.strip_prefix(&root)).map(|name| name.trim_end_matches('/').to_owned());

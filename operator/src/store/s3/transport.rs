@@ -33,7 +33,7 @@ use rustls::CertificateError as Bad;
 use tower_service::Service;
 
 use super::connect::{EndpointAccess, IDLE, Idle, Tcp, host_and_port};
-use crate::{location::ProbeStep, proxy::ProxyError, tls};
+use crate::{probe::ProbeStep, proxy::ProxyError, tls};
 
 /// Timeout of TCP and TLS together.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(15);

@@ -4,9 +4,11 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{certificate::Certificate, store::StoreError};
-
-use super::{AccessMode, Location, ProbeStep, S3Config, SecretFacts, error::shown};
+use super::ProbeStep;
+use crate::{
+    certificate::Certificate,
+    location::{AccessMode, Endpoint, Location, S3Config, SecretFacts, shown},
+};
 
 /// The folders that Velero accepts below a location's prefix (pkg/persistence/object_store_layout.go).
 pub const VALID_FOLDERS: [&str; 6] = ["backups", "restores", "restic", "metadata", "plugins", "kopia"];
@@ -22,7 +24,7 @@ const ENDS_SOON: i64 = 14;
 /// The outcome of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum State {
+pub enum StepState {
     /// As it should be.
     Ok,
     /// Not as it should be.
@@ -37,7 +39,7 @@ pub struct Verdict {
     /// The step.
     pub step: ProbeStep,
     /// Its outcome.
-    pub state: State,
+    pub state: StepState,
     /// A sentence.
     pub text: String,
     /// What fixes it, if that is known.
@@ -168,16 +170,16 @@ impl ProbeReport {
 
     /// The step is as it should be.
     pub fn ok(&mut self, step: ProbeStep, text: impl Into<String>) {
-        self.say(step, State::Ok, text.into(), None);
+        self.say(step, StepState::Ok, text.into(), None);
     }
 
     /// The step is not as it should be.
     pub fn failed(&mut self, step: ProbeStep, text: impl Into<String>, remedy: Option<&str>) {
         self.failed_at = Some(self.failed_at.map_or(step, |first| first.min(step)));
-        self.say(step, State::Failed, text.into(), remedy);
+        self.say(step, StepState::Failed, text.into(), remedy);
     }
 
-    fn say(&mut self, step: ProbeStep, state: State, text: String, remedy: Option<&str>) {
+    fn say(&mut self, step: ProbeStep, state: StepState, text: String, remedy: Option<&str>) {
         if self.verdict(step).is_none() {
             self.steps.push(Verdict { step, state, text, remedy: remedy.map(ToOwned::to_owned) });
         }
@@ -201,7 +203,7 @@ impl ProbeReport {
             Some(endpoint) => format!("the store is at {}", endpoint.as_str()),
             None => "the store is AWS".to_owned(),
         };
-        if config.endpoint.as_ref().is_some_and(super::Endpoint::is_plain_http) {
+        if config.endpoint.as_ref().is_some_and(Endpoint::is_plain_http) {
             text.push_str("; plain http: anyone on the network path can read the traffic");
         }
         if config.skip_tls_verify {
@@ -220,7 +222,7 @@ impl ProbeReport {
             Ok(true) => match days_left.filter(|days| *days < ENDS_SOON) {
                 Some(days) => self.say(
                     ProbeStep::Tls,
-                    State::Ok,
+                    StepState::Ok,
                     format!("verified, and expires in {days} days{ends}"),
                     Some("renew the store's certificate"),
                 ),
@@ -248,19 +250,23 @@ impl ProbeReport {
         match ahead {
             None => self.ok(ProbeStep::Clock, "the store's response contains no time"),
             Some(ahead) if ahead.abs() > TOO_FAR => {
-                self.failed(ProbeStep::Clock, format!("{}; stores refuse such requests", words(ahead)), Some(REMEDY));
+                self.failed(
+                    ProbeStep::Clock,
+                    format!("{}; stores refuse such requests", clock_words(ahead)),
+                    Some(REMEDY),
+                );
             }
             Some(ahead) if ahead.abs() > WORTH_TELLING => {
-                let text = format!("{}; stores refuse requests from 15 min on", words(ahead));
-                self.say(ProbeStep::Clock, State::Ok, text, Some(REMEDY));
+                let text = format!("{}; stores refuse requests from 15 min on", clock_words(ahead));
+                self.say(ProbeStep::Clock, StepState::Ok, text, Some(REMEDY));
             }
             Some(_) => self.ok(ProbeStep::Clock, "the clocks agree"),
         }
     }
 
-    /// Records a refusal. The steps that the store must have passed before it could refuse count as ok.
-    pub fn refused(&mut self, error: &StoreError) {
-        let failed = error.step().unwrap_or(ProbeStep::Answer);
+    /// Records a refusal, and the step at which it came. The steps that the store must have passed before it could refuse count as ok.
+    pub fn refused(&mut self, at: Option<ProbeStep>, message: String) {
+        let failed = at.unwrap_or(ProbeStep::Answer);
         if failed > ProbeStep::Answer {
             self.ok(ProbeStep::Answer, "the endpoint answers as an object store does");
         }
@@ -279,7 +285,7 @@ impl ProbeReport {
             ProbeStep::Permission => Some("allow this action in the policy of the credential's user or role"),
             _ => None,
         };
-        self.failed(failed, error.message(), remedy);
+        self.failed(failed, message, remedy);
     }
 
     /// Records the folders below the prefix.
@@ -310,17 +316,20 @@ impl ProbeReport {
     /// Closes the report: steps without a verdict become `NotReached`.
     #[must_use]
     pub fn closed(mut self) -> Self {
-        self.reachable = self.verdict(ProbeStep::Answer).is_some_and(|verdict| verdict.state == State::Ok);
+        self.reachable = self.verdict(ProbeStep::Answer).is_some_and(|verdict| verdict.state == StepState::Ok);
         for step in ProbeStep::ALL {
-            self.say(step, State::NotReached, String::new(), None);
+            self.say(step, StepState::NotReached, String::new(), None);
         }
         self.steps.sort_by_key(|verdict| verdict.step);
         self
     }
 }
 
-fn words(ahead: i64) -> String {
-    crate::store::clock_words(ahead)
+/// How far a store's clock is from ours, in words; `ahead` in seconds.
+pub(crate) fn clock_words(ahead: i64) -> String {
+    let (seconds, side) = (ahead.unsigned_abs(), if ahead < 0 { "behind" } else { "ahead of" });
+    let far = if seconds < 120 { format!("{seconds} s") } else { format!("{} min", (seconds + 30) / 60) };
+    format!("the store's clock is {far} {side} the operator's")
 }
 
 fn neighbours(location: &Location, all: &[Location]) -> Vec<Neighbour> {
@@ -344,7 +353,6 @@ fn below(inner: &str, outer: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Action, Answer};
     use serde_json::json;
 
     fn location(name: &str, prefix: &str) -> Location {
@@ -359,7 +367,7 @@ mod tests {
         ProbeReport::of(&location("offsite", "a"), &[], vec!["upload"], Timestamp::UNIX_EPOCH)
     }
 
-    fn states(report: &ProbeReport) -> Vec<(ProbeStep, State)> {
+    fn states(report: &ProbeReport) -> Vec<(ProbeStep, StepState)> {
         report.steps.iter().map(|verdict| (verdict.step, verdict.state)).collect()
     }
 
@@ -367,33 +375,32 @@ mod tests {
     fn a_refusal_says_what_was_right_before_it() {
         let mut denied = report();
         denied.ok(ProbeStep::Configuration, "x");
-        let answer = Answer::new(403, Some("AccessDenied"));
-        let (bucket, key) = ("b".to_owned(), "a/".to_owned());
-        denied.refused(&StoreError::Denied { action: Action::List, bucket, key, answer });
+        let message = "the store refused s3:ListBucket on b/a/: 403 AccessDenied";
+        denied.refused(Some(ProbeStep::Permission), message.to_owned());
         let denied = denied.closed();
         assert!(denied.reachable && denied.failed_at == Some(ProbeStep::Permission));
         assert_eq!(
             states(&denied)[5..10].iter().map(|(_, state)| *state).collect::<Vec<_>>(),
-            [State::Ok, State::Ok, State::Ok, State::Ok, State::Failed]
+            [StepState::Ok, StepState::Ok, StepState::Ok, StepState::Ok, StepState::Failed]
         );
-        assert_eq!(states(&denied)[10], (ProbeStep::Layout, State::NotReached));
-        assert!(denied.verdict(ProbeStep::Permission).is_some_and(|v| v.text.contains("s3:ListBucket on b/a/")));
+        assert_eq!(states(&denied)[10], (ProbeStep::Layout, StepState::NotReached));
+        assert!(denied.verdict(ProbeStep::Permission).is_some_and(|v| v.text == message));
 
         let mut away = report();
-        away.refused(&StoreError::Unreachable { at: ProbeStep::Dns, why: "DNS resolution failed: x".to_owned() });
+        away.refused(Some(ProbeStep::Dns), "DNS resolution failed: x".to_owned());
         let away = away.closed();
         assert!(!away.reachable && away.failed_at == Some(ProbeStep::Dns));
         assert_eq!(away.steps.len(), ProbeStep::ALL.len());
-        assert_eq!(away.steps.iter().filter(|verdict| verdict.state == State::NotReached).count(), 10);
+        assert_eq!(away.steps.iter().filter(|verdict| verdict.state == StepState::NotReached).count(), 10);
     }
 
     #[test]
     fn clocks_are_judged_at_five_and_fifteen_minutes() {
         for (ahead, state, words) in [
-            (Some(20), State::Ok, "the clocks agree"),
-            (Some(-400), State::Ok, "7 min behind"),
-            (Some(1200), State::Failed, "20 min ahead of the operator's"),
-            (None, State::Ok, "contains no time"),
+            (Some(20), StepState::Ok, "the clocks agree"),
+            (Some(-400), StepState::Ok, "7 min behind"),
+            (Some(1200), StepState::Failed, "20 min ahead of the operator's"),
+            (None, StepState::Ok, "contains no time"),
         ] {
             let mut report = report();
             report.clock(ahead);
@@ -408,7 +415,7 @@ mod tests {
         let mut report = report();
         report.listed(["backups", "kopia", "lost+found"].map(ToOwned::to_owned).to_vec(), false);
         let verdict = report.verdict(ProbeStep::Layout).expect("a verdict");
-        assert_eq!(verdict.state, State::Failed);
+        assert_eq!(verdict.state, StepState::Failed);
         assert!(verdict.text.ends_with("; 1 other: \"lost+found\""), "{}", verdict.text);
         let mut good = self::report();
         good.listed(VALID_FOLDERS.map(ToOwned::to_owned).to_vec(), false);

@@ -1,5 +1,7 @@
 //! Reads Velero's JSON files as a stream: never more than one element, or one text, at a time.
 
+mod shallow;
+
 use std::{
     fmt,
     io::{self, Read},
@@ -11,6 +13,8 @@ use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
+
+pub(crate) use shallow::Shallow;
 
 const BUFFER: usize = 64 * 1024;
 /// Most elements kept of a list within an element.
@@ -41,7 +45,7 @@ pub(crate) enum Said<'a> {
 
 /// The structure of the texts at the end of a path.
 #[derive(Clone, Copy)]
-pub(crate) enum Shape {
+pub(crate) enum TextLayout {
     /// `["…"]`
     List,
     /// `{"…": ["…"]}`
@@ -63,7 +67,7 @@ pub(crate) fn each<T: DeserializeOwned>(
 pub(crate) fn texts(
     from: impl Read,
     path: &[&str],
-    shape: Shape,
+    shape: TextLayout,
     mut take: impl FnMut(Said<'_>) -> io::Result<()>,
 ) -> Result<(), StreamError> {
     let mut failed = None;
@@ -174,7 +178,7 @@ impl<F: FnMut(Said<'_>) -> io::Result<()>> Sink<'_, F> {
 /// A position in the file.
 struct At<'a, 'b, F> {
     path: &'a [&'a str],
-    shape: Shape,
+    shape: TextLayout,
     sink: &'a mut Sink<'b, F>,
 }
 
@@ -195,7 +199,7 @@ impl<'de, F: FnMut(Said<'_>) -> io::Result<()>> Visitor<'de> for At<'_, '_, F> {
     }
     fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
         match (self.path, self.shape) {
-            ([], Shape::List) => from.deserialize_seq(self),
+            ([], TextLayout::List) => from.deserialize_seq(self),
             _ => from.deserialize_map(self),
         }
     }
@@ -208,7 +212,7 @@ impl<'de, F: FnMut(Said<'_>) -> io::Result<()>> Visitor<'de> for At<'_, '_, F> {
                 Some(_) => drop(map.next_value::<IgnoredAny>()?),
                 None => {
                     self.sink.say(Said::Key(&key))?;
-                    map.next_value_seed(At { path: &[], shape: Shape::List, sink: &mut *self.sink })?;
+                    map.next_value_seed(At { path: &[], shape: TextLayout::List, sink: &mut *self.sink })?;
                 }
             }
         }
@@ -245,7 +249,7 @@ impl<'de> Deserialize<'de> for Text {
 mod tests {
     use super::*;
 
-    fn said(json: &[u8], path: &[&str], shape: Shape) -> (Vec<String>, Option<String>) {
+    fn said(json: &[u8], path: &[&str], shape: TextLayout) -> (Vec<String>, Option<String>) {
         let mut all = Vec::new();
         let read = texts(json, path, shape, |said| {
             all.push(match said {
@@ -265,12 +269,12 @@ mod tests {
     fn texts_are_found_below_their_path_and_null_is_nothing() {
         let json = b"{\"errors\":{\"velero\":[\"v\\n1\",\"\xff\"],\"cluster\":null,\"namespaces\":{\"shop\":[\"s\"]}},\"other\":[[1]]}";
         let of = |path: &[&str], shape| said(json, path, shape);
-        assert_eq!(of(&["errors", "velero"], Shape::List), (vec!["v\n1".to_owned(), "\u{fffd}".to_owned()], None));
-        assert_eq!(of(&["errors", "cluster"], Shape::List), (vec![], None));
-        assert_eq!(of(&["errors", "namespaces"], Shape::Map), (vec!["shop:".to_owned(), "s".to_owned()], None));
-        assert_eq!(of(&["warnings", "velero"], Shape::List), (vec![], None));
-        assert!(said(b"{\"v1/Pod\":[\"a/b\", 7]}", &[], Shape::Map).1.is_some());
-        assert!(said(b"{\"v1/Pod\":[\"a/b\"", &[], Shape::Map).1.is_some());
+        assert_eq!(of(&["errors", "velero"], TextLayout::List), (vec!["v\n1".to_owned(), "\u{fffd}".to_owned()], None));
+        assert_eq!(of(&["errors", "cluster"], TextLayout::List), (vec![], None));
+        assert_eq!(of(&["errors", "namespaces"], TextLayout::Map), (vec!["shop:".to_owned(), "s".to_owned()], None));
+        assert_eq!(of(&["warnings", "velero"], TextLayout::List), (vec![], None));
+        assert!(said(b"{\"v1/Pod\":[\"a/b\", 7]}", &[], TextLayout::Map).1.is_some());
+        assert!(said(b"{\"v1/Pod\":[\"a/b\"", &[], TextLayout::Map).1.is_some());
     }
 
     #[test]
@@ -290,7 +294,7 @@ mod tests {
         let full = || io::Error::other("full");
         let end = each(b"[1,2]".as_slice(), |_: i64| Err(full()));
         assert!(matches!(end, Err(StreamError::Write(error)) if error.to_string() == "full"));
-        let end = texts(b"{\"a\":[\"b\"]}".as_slice(), &["a"], Shape::List, |_| Err(full()));
+        let end = texts(b"{\"a\":[\"b\"]}".as_slice(), &["a"], TextLayout::List, |_| Err(full()));
         assert!(matches!(end, Err(StreamError::Write(_))));
     }
 }

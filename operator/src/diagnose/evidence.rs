@@ -1,0 +1,82 @@
+//! What the diagnosis is made from: redacted and bounded facts, which `collect` takes from the items as it reads them.
+
+use serde_json::Value;
+
+use crate::velero::Results;
+
+/// Most bytes of all objects together (as written).
+const OBJECTS: usize = 6 << 20;
+/// Most lines of node-agents' own diagnoses.
+const DIAGNOSED: usize = 500;
+
+/// Redacted facts about one run.
+#[derive(Debug, Default)]
+pub struct Evidence {
+    /// The target.
+    pub target: Option<Value>,
+    /// A Restore's Backup.
+    pub backup: Option<Value>,
+    /// Without a target: the Backups and Restores that failed last, the newest of each kind first.
+    pub failed: Vec<Value>,
+    /// What Velero will process before a target that it has not begun, the first one first.
+    pub ahead: Vec<Value>,
+    /// Number of those that are not listed in `ahead`.
+    pub ahead_beyond: usize,
+    /// Why Velero's server processes no object of the target's kind.
+    pub idle: Option<IdleServer>,
+    /// The target's `results.json`, as far as it could be read; `None` if it is not in the bundle.
+    pub results: Option<Results>,
+    /// The target's PodVolumeBackups and -Restores, DataUploads and -Downloads; BackupStorageLocations,
+    /// BackupRepositories, pods, claims, quotas, nodes; Events that warn or are about one of these. Each has
+    /// `apiVersion` and `kind`.
+    pub objects: Vec<Value>,
+    /// Number of objects that did not fit here; they are in the bundle.
+    pub left_out: usize,
+    /// Node-agents' diagnoses of hosting pods that could not be prepared, line by line: `DD: Pod …`.
+    pub diagnosed: Vec<String>,
+    /// Path of the log with the first of these lines.
+    pub diagnosed_in: String,
+    /// Version and commit of Velero's server, if its first line was seen.
+    pub velero_version: Option<(String, String)>,
+    /// Bytes that `objects` take.
+    pub(crate) used: usize,
+}
+
+/// Why Velero's server processes no object of the target's kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IdleServer {
+    /// None of its pods is ready. If there is a pod: which container of the first is not, or the pod's phase.
+    NotReady(Option<String>),
+    /// It was started with `--restore-only`.
+    RestoreOnly,
+    /// It was started with `--disable-controllers`, which names this controller.
+    Disabled(&'static str),
+}
+
+impl Evidence {
+    /// The objects of a kind.
+    pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.objects.iter().filter(move |object| object["kind"] == kind)
+    }
+
+    /// Adds a node-agent's diagnoses from the log at `path`, up to a limit.
+    pub fn add_diagnosed(&mut self, lines: Vec<String>, path: &str) {
+        if self.diagnosed.is_empty() && !lines.is_empty() {
+            path.clone_into(&mut self.diagnosed_in);
+        }
+        let room = DIAGNOSED.saturating_sub(self.diagnosed.len());
+        self.diagnosed.extend(lines.into_iter().take(room));
+    }
+
+    /// Adds objects, each with its bytes, up to a limit.
+    pub fn add(&mut self, objects: Vec<(Value, usize)>) {
+        for (object, bytes) in objects {
+            if self.used + bytes > OBJECTS {
+                self.left_out += 1;
+            } else {
+                self.used += bytes;
+                self.objects.push(object);
+            }
+        }
+    }
+}

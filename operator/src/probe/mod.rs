@@ -1,0 +1,9 @@
+//! What a probe of the way to a location's store found, step by step. It only interprets answers: `run::locations` and
+//! `store` send the requests.
+
+pub mod report;
+mod step;
+
+pub use report::ProbeReport;
+pub(crate) use report::clock_words;
+pub use step::ProbeStep;
