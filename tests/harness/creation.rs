@@ -15,11 +15,12 @@ use crate::Context;
 
 impl Context {
     /// Creates an object in a namespace, with its status if it has one.
-    pub async fn create_in<K>(&self, namespace: &str, object: Value) -> K
+    pub async fn create_in<K>(&self, namespace: &str, object: impl Into<Value>) -> K
     where
         K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Serialize + Debug,
         K::DynamicType: Default,
     {
+        let object = object.into();
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         let typed = serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{object}: {error}"));
         let made = api.create(&PostParams::default(), &typed).await.unwrap_or_else(|error| panic!("{object}: {error}"));

@@ -12,7 +12,7 @@ use kube::api::{Api, ListParams};
 use serde_json::json;
 
 use crate::support::bundles::{about_r1, server_pod, velero_objects};
-use crate::support::workloads::shop_pod;
+use crate::support::workloads::workload_pod;
 
 #[tokio::test]
 async fn sec_r30_a_target_that_leads_beyond_the_role_has_its_bundle_and_a_cure_for_each_thing_that_lacks() {
@@ -23,8 +23,7 @@ async fn sec_r30_a_target_that_leads_beyond_the_role_has_its_bundle_and_a_cure_f
         let pods: Api<Pod> = Api::namespaced(account.client().await, &shop);
         pods.list(&ListParams::default()).await.expect_err("R24 is not bound: it is the Role alone");
         let node = server_pod(&context, LogScript::lines(["level=error msg=\"the only line\""])).await;
-        let owner = ("apps/v1", "StatefulSet", "shop");
-        let waits = shop_pod("shop-0", &node, owner, Some("data"), &json!({"velero.io/restore-name": "r1"}), false);
+        let waits = workload_pod("shop-0").on_node(&node).with_claim("data").restored_by("r1");
         context.create_in::<Pod>(&shop, waits).await;
         velero_objects(&context).await;
         let restore = context.velero_api("Restore").get("r1").await.expect("it is there");

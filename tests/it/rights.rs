@@ -27,7 +27,7 @@ use crate::support::bundles::{LIMIT, about_r1, change, forge, server_pod, until_
 use crate::support::shop::a_shop;
 use crate::support::snapshots::{create_snapshot_object, group_snapshot};
 use crate::support::text::noise;
-use crate::support::workloads::{claim, shop_pod, workload};
+use crate::support::workloads::{claim, workload, workload_pod};
 
 const MEND: &str = "DEBUGBUNDLE_MEND=1 cargo test --package debugbundle-tests --test it -- sec_r32";
 
@@ -126,9 +126,8 @@ async fn a_mall(context: &Context, mall: &str) {
     }
     context.create_in::<ServiceAccount>(mall, json!({"metadata": {"name": "sa-guard-0"}})).await;
     context.create_in::<DaemonSet>(mall, workload("guard", None)).await;
-    let node = format!("{}-n1", context.namespace);
-    let guard = shop_pod("guard-0", &node, ("apps/v1", "DaemonSet", "guard"), None, &restored, false);
-    context.create_in::<Pod>(mall, guard).await;
+    let guard = workload_pod("guard-0").owned_by("apps/v1", "DaemonSet", "guard").restored_by("many");
+    context.create_in::<Pod>(mall, guard.on_node(&context.cluster_name("n1"))).await;
     group_snapshot(context, mall, "of-many", json!({"velero.io/backup-name": "nightly-1"})).await;
 }
 

@@ -8,12 +8,10 @@ use harness::{Context, Operator, pod, with_namespace};
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use serde_json::{Value, json};
 
-use crate::support::workloads::{claim, odd_event, shop_pod};
+use crate::support::workloads::{claim, odd_event, workload_pod};
 
 async fn pod_of(context: &Context, place: &str, restore: &str) {
-    let labels = json!({"velero.io/restore-name": restore});
-    let pod = shop_pod("oven", "n1", ("apps/v1", "StatefulSet", "oven"), None, &labels, false);
-    context.create_in::<Pod>(place, pod).await;
+    context.create_in::<Pod>(place, workload_pod("oven").restored_by(restore)).await;
 }
 
 /// The reason why a namespace is looked into.

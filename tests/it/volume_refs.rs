@@ -11,7 +11,7 @@ use k8s_openapi::api::storage::v1::VolumeAttachment;
 use serde_json::{Value, json};
 
 use crate::support::shop::snapshots;
-use crate::support::workloads::{attachment, claim, odd_event, shop_pod, volume};
+use crate::support::workloads::{attachment, claim, odd_event, volume, workload_pod};
 
 async fn file(context: &Context, name: &str, body: &Value) {
     let key = format!("{PREFIX}/backups/harvest/harvest-{name}.gz");
@@ -151,9 +151,7 @@ async fn a_target_under_way_without_data_leads_to_the_namespaces_of_its_spec_map
         }
         let [shop, shop_2, bakery] = &places[..] else { panic!("three") };
         for (place, restore) in [(shop_2, "regrow"), (bakery, "another")] {
-            let labels = json!({"velero.io/restore-name": restore});
-            let pod = shop_pod("oven", "n1", ("apps/v1", "StatefulSet", "oven"), None, &labels, false);
-            context.create_in::<Pod>(place, pod).await;
+            context.create_in::<Pod>(place, workload_pod("oven").restored_by(restore)).await;
         }
         context.create_velero(backup("seed").of_namespaces([shop, bakery, "glob-*"]).completed()).await;
         let target = restore("regrow").spec("excludedNamespaces", json!([bakery])).in_progress();
