@@ -5,21 +5,23 @@ use std::fmt::Debug;
 
 use futures::future::join_all;
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
-use kube::Resource;
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use kube::{
+    Resource,
+    api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::Context;
 
 impl Context {
     /// Creates an object in a namespace, with its status if it has one.
-    pub async fn create_in<K>(&self, namespace: &str, object: Value) -> K
+    pub async fn create_in<K>(&self, namespace: &str, object: impl Into<Value>) -> K
     where
         K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Serialize + Debug,
         K::DynamicType: Default,
     {
+        let object = object.into();
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         let typed = serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{object}: {error}"));
         let made = api.create(&PostParams::default(), &typed).await.unwrap_or_else(|error| panic!("{object}: {error}"));

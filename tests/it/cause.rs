@@ -2,17 +2,23 @@
 //! why.
 
 use debugbundle_crd::Severity;
-use harness::bundle::spec_about;
-use harness::readers::shown;
-use harness::velero_objects::{pod_volume_restore, restore};
-use harness::{Operator, pod, with_namespace};
+use harness::{
+    Operator,
+    bundle::spec_about,
+    pod,
+    readers::shown,
+    velero_objects::{pod_volume_restore, restore},
+    with_namespace,
+};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod};
-use k8s_openapi::api::storage::v1::VolumeAttachment;
+use k8s_openapi::api::{
+    core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod},
+    storage::v1::VolumeAttachment,
+};
 use kube::api::{Api, DeleteParams};
 use serde_json::{Value, json};
 
-use crate::support::workloads::{attachment, claim, shop_pod, volume};
+use crate::support::workloads::{attachment, claim, volume, workload_pod};
 
 const ATTACHED: &str = "Multi-Attach error for volume \"pvc-7\" Volume is already used by pod(s) <b>shop-old</b>";
 
@@ -78,11 +84,12 @@ async fn who_holds_the_volume_that_the_restored_pod_waits_for_is_in_the_bundle_w
         let bound = context.create_in_cluster::<PersistentVolume>("pv", volume()).await;
         context.create_in::<PersistentVolumeClaim>(&shop, claim("data", Some(&bound))).await;
         context.create_in_cluster::<VolumeAttachment>("va", attachment(&bound, &held_on)).await;
-        let owner = ("apps/v1", "ReplicaSet", "shop-5d");
-        let restored = json!({"velero.io/restore-name": "r1"});
-        context.create_in::<Pod>(&shop, shop_pod("shop-0", &waits_on, owner, Some("data"), &restored, false)).await;
-        context.create_in::<Pod>(&shop, shop_pod("shop-old", &held_on, owner, Some("data"), &json!({}), true)).await;
-        context.create_in::<Pod>(&shop, shop_pod("stranger", &held_on, owner, Some("other"), &json!({}), true)).await;
+        let pod_on = |name: &str, node: &str, claim: &str| {
+            workload_pod(name).owned_by("apps/v1", "ReplicaSet", "shop-5d").on_node(node).with_claim(claim)
+        };
+        context.create_in::<Pod>(&shop, pod_on("shop-0", &waits_on, "data").restored_by("r1")).await;
+        context.create_in::<Pod>(&shop, pod_on("shop-old", &held_on, "data").ready()).await;
+        context.create_in::<Pod>(&shop, pod_on("stranger", &held_on, "other").ready()).await;
         let target = context.create_velero(restore("r1").in_progress().started(Timestamp::now())).await;
         context.create_velero(pod_volume_restore("r1-x").of(&target).of_pod(&shop, "shop-0")).await;
         // Events about objects without a namespace are in `default`.

@@ -3,14 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use harness::bundle::Unpacked;
-use harness::velero_objects::{pod_volume_backup, pod_volume_restore, velero_object};
-use harness::{Context, Operator, Velero, with_namespace};
+use harness::{
+    Context, Operator, Velero,
+    bundle::Unpacked,
+    velero_objects::{pod_volume_backup, pod_volume_restore, velero_object},
+    with_namespace,
+};
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
-use crate::support::workloads::{claim, shop_pod};
+use crate::support::workloads::{claim, workload_pod};
 
 #[tokio::test]
 async fn descriptions_say_what_velero_itself_says_in_each_phase() {
@@ -231,8 +234,7 @@ async fn a_restore_with_everything(velero: &Velero) {
     }
     for place in [&from, &target] {
         context.create_in::<PersistentVolumeClaim>(place, claim("b", None)).await;
-        let owner = ("apps/v1", "StatefulSet", "db");
-        context.create_in::<Pod>(place, shop_pod("db-0", velero.node(), owner, Some("b"), &json!({}), false)).await;
+        context.create_in::<Pod>(place, workload_pod("db-0").on_node(velero.node()).with_claim("b")).await;
         let event = json!({"metadata": {"name": "waits"}, "reason": "FailedMount", "message": "no volume", "type": "Warning",
             "involvedObject": {"kind": "Pod", "namespace": place, "name": "db-0"}});
         context.create_in::<Event>(place, event).await;

@@ -4,14 +4,17 @@
 
 use std::path::Path;
 
-use harness::bundle::spec_about;
-use harness::velero_objects::{VeleroObject, data_download, data_upload, pod_volume_backup, pod_volume_restore};
-use harness::{Context, LogScript, Operator, TestCluster, Velero, pod, with_namespace_on};
+use harness::{
+    Context, LogScript, Operator, TestCluster, Velero,
+    bundle::spec_about,
+    pod,
+    velero_objects::{VeleroObject, data_download, data_upload, pod_volume_backup, pod_volume_restore},
+    with_namespace_on,
+};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::api::DynamicObject;
-use serde_json::json;
 
-use crate::support::workloads::{claim, shop_pod, volume};
+use crate::support::workloads::{claim, volume, workload_pod};
 
 const LIST: &str = "it/golden/restore-partially-failed.txt";
 const MEND: &str = "DEBUGBUNDLE_MEND=1 cargo test --package debugbundle-tests --test it -- golden";
@@ -83,8 +86,7 @@ async fn volumes(context: &Context, restore: &DynamicObject, node: &str) -> Vec<
     let bound = context.create_in_cluster::<PersistentVolume>("data", volume()).await;
     context.create_in::<PersistentVolumeClaim>(&shop, claim("data", Some(&bound))).await;
     context.create_in::<PersistentVolumeClaim>(&shop, claim("ledger", None)).await;
-    let owner = ("apps/v1", "StatefulSet", "shop");
-    context.create_in::<Pod>(&shop, shop_pod("shop-0", node, owner, Some("data"), &json!({}), false)).await;
+    context.create_in::<Pod>(&shop, workload_pod("shop-0").on_node(node).with_claim("data")).await;
     context.create_in::<PersistentVolumeClaim>(&space, claim("r1-d", None)).await;
     let hosting = pod("r1-d").on_node(node).labelled("velero.io/data-download", "r1-d").with_container("r1-d");
     context.pod(hosting).await;

@@ -2,14 +2,18 @@
 //! from the name.
 
 use debugbundle_crd::{DebugBundleSpec, TargetKind};
-use harness::velero_objects::{backup, pod_volume_restore, restore};
-use harness::with_namespace;
+use harness::{
+    velero_objects::{backup, pod_volume_restore, restore},
+    with_namespace,
+};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::support::collection::CollectionRun;
-use crate::support::workloads::{claim, shop_pod};
+use crate::support::{
+    collection::CollectionRun,
+    workloads::{claim, workload_pod},
+};
 
 /// The label value, as in Velero's `label.GetValidName`.
 fn label(name: &str) -> String {
@@ -42,12 +46,10 @@ async fn data_pods_claims_and_backups_of_long_names_are_found_by_their_labels() 
             let data = pod_volume_restore(name).of_pod(&shop, "of-data").labelled("velero.io/restore-name", value);
             context.create_velero(data.owned_by_former("Restore", &regrow, owner).in_progress()).await;
         }
-        let by = |value: &str| json!({"velero.io/restore-name": value});
         for (name, value) in [("brought", label(&regrow)), ("by-cut", cut.to_owned()), ("by-other", other.clone())] {
-            let owner = ("apps/v1", "StatefulSet", "oven");
-            context.create_in::<Pod>(&shop, shop_pod(name, "n1", owner, None, &by(&value), false)).await;
+            context.create_in::<Pod>(&shop, workload_pod(name).restored_by(&value)).await;
             let mut claim = claim(name, None);
-            claim["metadata"]["labels"] = by(&value);
+            claim["metadata"]["labels"] = json!({"velero.io/restore-name": value});
             context.create_in::<PersistentVolumeClaim>(&shop, claim).await;
         }
 

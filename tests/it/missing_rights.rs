@@ -4,15 +4,20 @@
 use std::collections::BTreeSet;
 
 use debugbundle_crd::Phase;
-use harness::shipped::BoundRoles;
-use harness::velero_objects::{data_download, pod_volume_restore};
-use harness::{LogScript, Operator, with_namespace};
+use harness::{
+    LogScript, Operator,
+    shipped::BoundRoles,
+    velero_objects::{data_download, pod_volume_restore},
+    with_namespace,
+};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use serde_json::json;
 
-use crate::support::bundles::{about_r1, server_pod, velero_objects};
-use crate::support::workloads::shop_pod;
+use crate::support::{
+    bundles::{about_r1, server_pod, velero_objects},
+    workloads::workload_pod,
+};
 
 #[tokio::test]
 async fn sec_r30_a_target_that_leads_beyond_the_role_has_its_bundle_and_a_cure_for_each_thing_that_lacks() {
@@ -23,8 +28,7 @@ async fn sec_r30_a_target_that_leads_beyond_the_role_has_its_bundle_and_a_cure_f
         let pods: Api<Pod> = Api::namespaced(account.client().await, &shop);
         pods.list(&ListParams::default()).await.expect_err("R24 is not bound: it is the Role alone");
         let node = server_pod(&context, LogScript::lines(["level=error msg=\"the only line\""])).await;
-        let owner = ("apps/v1", "StatefulSet", "shop");
-        let waits = shop_pod("shop-0", &node, owner, Some("data"), &json!({"velero.io/restore-name": "r1"}), false);
+        let waits = workload_pod("shop-0").on_node(&node).with_claim("data").restored_by("r1");
         context.create_in::<Pod>(&shop, waits).await;
         velero_objects(&context).await;
         let restore = context.velero_api("Restore").get("r1").await.expect("it is there");

@@ -1,14 +1,17 @@
 //! A target that leads to more namespaces than the limit: the namespaces nearest to a cause are collected, however late
 //! they become known, and the others are listed as missing.
 
-use harness::bundle::{Unpacked, spec_about};
-use harness::context::PREFIX;
-use harness::velero_objects::{backup, pod_volume_backup, pod_volume_restore, restore};
-use harness::{Context, Operator, with_namespace};
+use harness::{
+    Context, Operator,
+    bundle::{Unpacked, spec_about},
+    context::PREFIX,
+    velero_objects::{backup, pod_volume_backup, pod_volume_restore, restore},
+    with_namespace,
+};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use serde_json::{Value, json};
 
-use crate::support::workloads::{odd_event, shop_pod};
+use crate::support::workloads::{odd_event, workload_pod};
 
 /// Limit of namespaces to look into.
 const MOST: usize = 32;
@@ -75,10 +78,8 @@ async fn namespaces_whose_data_completed_give_up_their_places_for_those_that_spe
         assert_only_lost(&bundle, &[&calm[MOST - 2], &calm[MOST - 1]]);
 
         // A Restore of everything created a pod that does not become ready.
-        let regrow = format!("{}-regrow", context.namespace);
-        let labels = json!({"velero.io/restore-name": regrow});
-        let oven = shop_pod("oven", "n1", ("apps/v1", "StatefulSet", "oven"), None, &labels, false);
-        context.create_in::<Pod>(&bakery, oven).await;
+        let regrow = context.cluster_name("regrow");
+        context.create_in::<Pod>(&bakery, workload_pod("oven").restored_by(&regrow)).await;
         let target = context.create_velero(restore(&regrow).of_backup("gone").in_progress()).await;
         for (n, place) in calm.iter().enumerate() {
             let data = pod_volume_restore(&format!("pvr-{n:02}")).of(&target).of_pod(place, "gone");

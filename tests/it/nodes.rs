@@ -2,16 +2,22 @@
 
 use std::collections::BTreeSet;
 
-use harness::bundle::spec_about;
-use harness::velero_objects::{pod_volume_restore, restore};
-use harness::{Context, LogScript, Operator, pod, with_namespace};
+use harness::{
+    Context, LogScript, Operator,
+    bundle::spec_about,
+    pod,
+    velero_objects::{pod_volume_restore, restore},
+    with_namespace,
+};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Event, Node, PersistentVolume, PersistentVolumeClaim, Pod};
-use k8s_openapi::api::storage::v1::VolumeAttachment;
+use k8s_openapi::api::{
+    core::v1::{Event, Node, PersistentVolume, PersistentVolumeClaim, Pod},
+    storage::v1::VolumeAttachment,
+};
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::support::workloads::{attachment, claim, shop_pod, volume};
+use crate::support::workloads::{attachment, claim, volume, workload_pod};
 
 /// Limit of nodes collected for an unschedulable pod.
 const MOST: usize = 50;
@@ -49,8 +55,8 @@ async fn a_node_that_holds_a_volume_for_nobody_any_more_is_there_with_its_events
             context.create_in_cluster::<VolumeAttachment>(name, attachment(&volume, at)).await;
             bound.push(volume);
         }
-        let (owner, restored) = (("apps/v1", "ReplicaSet", "shop-5d"), json!({"velero.io/restore-name": "r1"}));
-        context.create_in::<Pod>(&shop, shop_pod("shop-0", &nodes[0], owner, Some("data"), &restored, false)).await;
+        let waits = workload_pod("shop-0").owned_by("apps/v1", "ReplicaSet", "shop-5d").on_node(&nodes[0]);
+        context.create_in::<Pod>(&shop, waits.with_claim("data").restored_by("r1")).await;
         restore_into(&context, &shop).await;
         let event = json!({"metadata": {"name": format!("{}-e1", context.namespace)}, "type": "Warning",
             "reason": "NodeNotReady", "message": "node is not ready", "lastTimestamp": Timestamp::now(),
@@ -81,7 +87,7 @@ async fn a_node_that_holds_a_volume_for_nobody_any_more_is_there_with_its_events
 
 /// An unschedulable pod, as the scheduler reports it.
 fn unschedulable(name: &str, spec: &Value) -> Value {
-    let mut object = shop_pod(name, "n", ("apps/v1", "StatefulSet", "shop"), None, &json!({}), false);
+    let mut object = workload_pod(name).manifest();
     let fields = object["spec"].as_object_mut().unwrap();
     fields.remove("nodeName");
     fields.extend(spec.as_object().cloned().unwrap_or_default());

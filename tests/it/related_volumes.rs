@@ -1,16 +1,23 @@
 //! Less obvious relations of a pod: the claims of its ephemeral volumes, the snapshot that a claim is filled from, and
 //! owners whose kind has the name of a well-known one.
 
-use harness::bundle::spec_about;
-use harness::velero_objects::{pod_volume_restore, restore};
-use harness::{Operator, with_namespace};
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use harness::{
+    Operator,
+    bundle::spec_about,
+    velero_objects::{pod_volume_restore, restore},
+    with_namespace,
+};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    batch::v1::Job,
+    core::v1::{PersistentVolume, PersistentVolumeClaim, Pod},
+};
 use serde_json::{Value, json};
 
-use crate::support::snapshots::create_snapshot_object;
-use crate::support::workloads::{claim, shop_pod, volume, workload};
+use crate::support::{
+    snapshots::create_snapshot_object,
+    workloads::{claim, volume, workload, workload_pod},
+};
 
 #[tokio::test]
 async fn claims_of_ephemeral_volumes_and_the_snapshots_that_claims_are_filled_from_are_followed() {
@@ -41,7 +48,7 @@ async fn claims_of_ephemeral_volumes_and_the_snapshots_that_claims_are_filled_fr
         let class = json!({"metadata": {"name": context.cluster_name("quick")}, "driver": "csi.example.io",
             "deletionPolicy": "Delete"});
         create_snapshot_object(&context, None, "VolumeSnapshotClass", class).await;
-        let mut waits = shop_pod("shop-0", "n1", ("apps/v1", "StatefulSet", "shop"), None, &json!({}), false);
+        let mut waits = workload_pod("shop-0").manifest();
         let template =
             json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
         waits["spec"]["volumes"] = json!([
@@ -84,14 +91,14 @@ async fn an_owner_of_another_group_is_not_taken_for_the_well_known_kind_of_its_n
         for name in ["web", "api"] {
             context.create_in::<Deployment>(&shop, workload(name, None)).await;
         }
-        let restored = json!({"velero.io/restore-name": "r1"});
-        for (name, owner) in [
-            ("train-0", ("batch.volcano.sh/v1alpha1", "Job", "train")),
-            ("web-0", ("apps.example.io/v1", "Deployment", "web")),
-            ("count-0", ("batch/v1", "Job", "count")),
-            ("api-0", ("apps/v1", "Deployment", "api")),
+        for (name, api_version, kind, owner) in [
+            ("train-0", "batch.volcano.sh/v1alpha1", "Job", "train"),
+            ("web-0", "apps.example.io/v1", "Deployment", "web"),
+            ("count-0", "batch/v1", "Job", "count"),
+            ("api-0", "apps/v1", "Deployment", "api"),
         ] {
-            context.create_in::<Pod>(&shop, shop_pod(name, "n1", owner, None, &restored, false)).await;
+            let owned = workload_pod(name).owned_by(api_version, kind, owner);
+            context.create_in::<Pod>(&shop, owned.restored_by("r1")).await;
         }
         context.create_velero(restore("r1").of_namespaces([&shop]).in_progress()).await;
         let _operator = Operator::of(&context).ready().await;

@@ -3,31 +3,36 @@
 
 mod never;
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use debugbundle_crd::Phase;
 use debugbundle_operator::access::rules::RULES;
-use harness::bundle::{Unpacked, spec_about};
-use harness::rights::{Right, all_rights};
-use harness::s3_proxy::Answering;
-use harness::shipped::BoundRoles;
-use harness::stand::Account;
-use harness::velero_objects::{backup_repository, pod_volume_restore, restore, schedule, velero_object};
-use harness::{Context, LogScript, Operator, until, with_namespace};
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
-use k8s_openapi::api::authorization::v1::{
-    SelfSubjectRulesReview, SelfSubjectRulesReviewSpec, SubjectRulesReviewStatus,
+use harness::{
+    Context, LogScript, Operator,
+    bundle::{Unpacked, spec_about},
+    rights::{Right, all_rights},
+    s3_proxy::Answering,
+    shipped::BoundRoles,
+    stand::Account,
+    until,
+    velero_objects::{backup_repository, pod_volume_restore, restore, schedule, velero_object},
+    with_namespace,
 };
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, ServiceAccount};
+use k8s_openapi::api::{
+    apps::v1::{DaemonSet, Deployment},
+    authorization::v1::{SelfSubjectRulesReview, SelfSubjectRulesReviewSpec, SubjectRulesReviewStatus},
+    core::v1::{PersistentVolumeClaim, Pod, Secret, ServiceAccount},
+};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::support::bundles::{LIMIT, about_r1, change, forge, server_pod, until_gone, velero_objects};
-use crate::support::shop::a_shop;
-use crate::support::snapshots::{create_snapshot_object, group_snapshot};
-use crate::support::text::noise;
-use crate::support::workloads::{claim, shop_pod, workload};
+use crate::support::{
+    bundles::{LIMIT, about_r1, change, forge, server_pod, until_gone, velero_objects},
+    shop::a_shop,
+    snapshots::{create_snapshot_object, group_snapshot},
+    text::noise,
+    workloads::{claim, workload, workload_pod},
+};
 
 const MEND: &str = "DEBUGBUNDLE_MEND=1 cargo test --package debugbundle-tests --test it -- sec_r32";
 
@@ -126,9 +131,8 @@ async fn a_mall(context: &Context, mall: &str) {
     }
     context.create_in::<ServiceAccount>(mall, json!({"metadata": {"name": "sa-guard-0"}})).await;
     context.create_in::<DaemonSet>(mall, workload("guard", None)).await;
-    let node = format!("{}-n1", context.namespace);
-    let guard = shop_pod("guard-0", &node, ("apps/v1", "DaemonSet", "guard"), None, &restored, false);
-    context.create_in::<Pod>(mall, guard).await;
+    let guard = workload_pod("guard-0").owned_by("apps/v1", "DaemonSet", "guard").restored_by("many");
+    context.create_in::<Pod>(mall, guard.on_node(&context.cluster_name("n1"))).await;
     group_snapshot(context, mall, "of-many", json!({"velero.io/backup-name": "nightly-1"})).await;
 }
 

@@ -21,7 +21,7 @@ use serde_json::json;
 use crate::support::{
     collection::{CollectionResult, CollectionRun},
     shop::{a_shop, backup_of_shop},
-    workloads::{shop_pod, workload},
+    workloads::{workload, workload_pod},
 };
 
 async fn run_as_shipped(
@@ -141,7 +141,7 @@ async fn a_backup_of_an_old_velero_has_its_data_by_name_and_the_restores_made_of
         embedded["spec"]["template"]["metadata"]["annotations"] = applied.clone();
         embedded["metadata"]["annotations"] = applied;
         context.create_in::<Deployment>(&context.namespace, embedded).await;
-        let mut large = shop_pod("large", "", ("apps/v1", "DaemonSet", "x"), None, &json!({}), true);
+        let mut large = workload_pod("large").owned_by("apps/v1", "DaemonSet", "x").ready().manifest();
         large["spec"].as_object_mut().unwrap().remove("nodeName");
         large["spec"]["containers"][0]["env"] = json!([{"name": "LONG", "value": "\"".repeat(1_300_000)}]);
         context.create_in::<ServiceAccount>(&context.namespace, json!({"metadata": {"name": "sa-large"}})).await;

@@ -1,19 +1,21 @@
 //! A target that did not end and whose spec does not show where it stopped: all namespaces, a pattern, or a restart of
 //! Velero in between; and data that no node has taken up.
 
-use harness::bundle::{Unpacked, spec_about};
-use harness::context::PREFIX;
-use harness::velero_objects::{backup, data_upload, restore};
-use harness::{Context, Operator, pod, with_namespace};
+use harness::{
+    Context, Operator,
+    bundle::{Unpacked, spec_about},
+    context::PREFIX,
+    pod,
+    velero_objects::{backup, data_upload, restore},
+    with_namespace,
+};
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use serde_json::{Value, json};
 
-use crate::support::workloads::{claim, odd_event, shop_pod};
+use crate::support::workloads::{claim, odd_event, workload_pod};
 
 async fn pod_of(context: &Context, place: &str, restore: &str) {
-    let labels = json!({"velero.io/restore-name": restore});
-    let pod = shop_pod("oven", "n1", ("apps/v1", "StatefulSet", "oven"), None, &labels, false);
-    context.create_in::<Pod>(place, pod).await;
+    context.create_in::<Pod>(place, workload_pod("oven").restored_by(restore)).await;
 }
 
 /// The reason why a namespace is looked into.

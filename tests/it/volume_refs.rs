@@ -1,17 +1,25 @@
 //! Where a Backup's files and hooks lead when its data objects are gone: claims, volumes and namespaces of the
 //! failures.
 
-use harness::bundle::spec_about;
-use harness::context::PREFIX;
-use harness::shipped::BoundRoles;
-use harness::velero_objects::{backup, data_upload, pod_volume_backup, pod_volume_restore, restore};
-use harness::{Context, LogScript, Operator, pod, with_namespace};
-use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota};
-use k8s_openapi::api::storage::v1::VolumeAttachment;
+use harness::{
+    Context, LogScript, Operator,
+    bundle::spec_about,
+    context::PREFIX,
+    pod,
+    shipped::BoundRoles,
+    velero_objects::{backup, data_upload, pod_volume_backup, pod_volume_restore, restore},
+    with_namespace,
+};
+use k8s_openapi::api::{
+    core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota},
+    storage::v1::VolumeAttachment,
+};
 use serde_json::{Value, json};
 
-use crate::support::shop::snapshots;
-use crate::support::workloads::{attachment, claim, odd_event, shop_pod, volume};
+use crate::support::{
+    shop::snapshots,
+    workloads::{attachment, claim, odd_event, volume, workload_pod},
+};
 
 async fn file(context: &Context, name: &str, body: &Value) {
     let key = format!("{PREFIX}/backups/harvest/harvest-{name}.gz");
@@ -151,9 +159,7 @@ async fn a_target_under_way_without_data_leads_to_the_namespaces_of_its_spec_map
         }
         let [shop, shop_2, bakery] = &places[..] else { panic!("three") };
         for (place, restore) in [(shop_2, "regrow"), (bakery, "another")] {
-            let labels = json!({"velero.io/restore-name": restore});
-            let pod = shop_pod("oven", "n1", ("apps/v1", "StatefulSet", "oven"), None, &labels, false);
-            context.create_in::<Pod>(place, pod).await;
+            context.create_in::<Pod>(place, workload_pod("oven").restored_by(restore)).await;
         }
         context.create_velero(backup("seed").of_namespaces([shop, bakery, "glob-*"]).completed()).await;
         let target = restore("regrow").spec("excludedNamespaces", json!([bakery])).in_progress();

@@ -1,17 +1,23 @@
 //! A Restore into a shop with everything that leads from it to a cause, beside strangers that a bundle leaves out.
 
 use futures::StreamExt as _;
-use harness::velero_objects::{VeleroObject, backup, backup_repository, data_download, pod_volume_restore, restore};
-use harness::{Context, pod};
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
-use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, ServiceAccount};
-use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttachment};
+use harness::{
+    Context, pod,
+    velero_objects::{VeleroObject, backup, backup_repository, data_download, pod_volume_restore, restore},
+};
+use k8s_openapi::api::{
+    apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
+    batch::v1::{CronJob, Job},
+    core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, ServiceAccount},
+    storage::v1::{StorageClass, VolumeAttachment},
+};
 use serde_json::json;
 
-use super::snapshots::create_snapshot_object;
-use super::text::noise;
-use super::workloads::{attachment, claim, shop_pod, template, volume, workload};
+use super::{
+    snapshots::create_snapshot_object,
+    text::noise,
+    workloads::{attachment, claim, template, volume, workload, workload_pod},
+};
 
 /// A completed Backup of the namespace `shop`.
 pub fn backup_of_shop(name: &str) -> VeleroObject {
@@ -100,17 +106,21 @@ pub async fn volumes(context: &Context, shop: &str) {
 }
 
 pub async fn workloads(context: &Context, shop: &str) {
-    let node = |name: &str| format!("{}-{name}", context.namespace);
-    let restored = || json!({"velero.io/restore-name": "regrow"});
-    for (name, at, owner, claim, labels, ready) in [
-        ("shop-0", "n1", ("apps/v1", "StatefulSet", "shop"), Some("data-shop-0"), json!({}), true),
-        ("web-7d-x", "n2", ("apps/v1", "ReplicaSet", "web-7d"), Some("ledger"), json!({}), true),
-        ("count-1-x", "n2", ("batch/v1", "Job", "count-1"), None, restored(), false),
-        ("well-0", "n3", ("apps/v1", "StatefulSet", "well"), None, restored(), true),
-        ("stranger", "n3", ("apps/v1", "DaemonSet", "stranger"), Some("stranger"), json!({}), false),
+    let of = |name: &str, at: &str, kind: &str, owner: &str| {
+        let api_version = if kind == "Job" { "batch/v1" } else { "apps/v1" };
+        workload_pod(name).owned_by(api_version, kind, owner).on_node(&context.cluster_name(at))
+    };
+    for pod in [
+        of("shop-0", "n1", "StatefulSet", "shop").with_claim("data-shop-0").ready(),
+        of("web-7d-x", "n2", "ReplicaSet", "web-7d").with_claim("ledger").ready(),
+        of("count-1-x", "n2", "Job", "count-1").restored_by("regrow"),
+        of("well-0", "n3", "StatefulSet", "well").restored_by("regrow").ready(),
+        of("stranger", "n3", "DaemonSet", "stranger").with_claim("stranger"),
     ] {
-        context.create_in::<ServiceAccount>(shop, json!({"metadata": {"name": format!("sa-{name}")}})).await;
-        context.create_in::<Pod>(shop, shop_pod(name, &node(at), owner, claim, &labels, ready)).await;
+        let pod = pod.manifest();
+        let account = json!({"metadata": {"name": pod["spec"]["serviceAccountName"]}});
+        context.create_in::<ServiceAccount>(shop, account).await;
+        context.create_in::<Pod>(shop, pod).await;
     }
     for name in ["shop", "well"] {
         context.create_in::<StatefulSet>(shop, workload(name, None)).await;

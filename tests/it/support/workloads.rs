@@ -25,25 +25,63 @@ pub fn odd_event(namespace: &str) -> Value {
         "involvedObject": {"kind": "Pod", "namespace": namespace, "name": "p"}})
 }
 
-/// A pod of a workload: with an owner, a claim, a `ServiceAccount`, labels; Ready or not.
-pub fn shop_pod(
-    name: &str,
-    node: &str,
-    owner: (&str, &str, &str),
-    claim: Option<&str>,
-    labels: &Value,
-    ready: bool,
-) -> Value {
-    let (group, kind, owner) = owner;
-    let volumes: Vec<Value> =
-        claim.iter().map(|claim| json!({"name": "data", "persistentVolumeClaim": {"claimName": claim}})).collect();
-    json!({
-        "metadata": {"name": name, "labels": labels, "ownerReferences": [
-            {"apiVersion": group, "kind": kind, "name": owner, "uid": "u", "controller": true}]},
-        "spec": {"nodeName": node, "serviceAccountName": format!("sa-{name}"), "volumes": volumes,
+/// A pod of a workload, as JSON.
+pub struct WorkloadPod(Value);
+
+/// Begins a pod of the StatefulSet `shop` on the node `n1`, which runs under a ServiceAccount of its own and is not
+/// ready.
+pub fn workload_pod(name: &str) -> WorkloadPod {
+    let pod = json!({
+        "metadata": {"name": name},
+        "spec": {"nodeName": "n1", "serviceAccountName": format!("sa-{name}"),
             "containers": [{"name": "c", "image": "registry.invalid/shop:1"}]},
-        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}]},
-    })
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "False"}]},
+    });
+    WorkloadPod(pod).owned_by("apps/v1", "StatefulSet", "shop")
+}
+
+impl WorkloadPod {
+    /// On this node.
+    pub fn on_node(mut self, node: &str) -> Self {
+        self.0["spec"]["nodeName"] = node.into();
+        self
+    }
+
+    /// Controlled by this object.
+    pub fn owned_by(mut self, api_version: &str, kind: &str, name: &str) -> Self {
+        self.0["metadata"]["ownerReferences"] =
+            json!([{"apiVersion": api_version, "kind": kind, "name": name, "uid": "u", "controller": true}]);
+        self
+    }
+
+    /// With a volume `data` from this claim.
+    pub fn with_claim(mut self, claim: &str) -> Self {
+        self.0["spec"]["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]);
+        self
+    }
+
+    /// Made by this Restore, as its label says.
+    pub fn restored_by(mut self, restore: &str) -> Self {
+        self.0["metadata"]["labels"]["velero.io/restore-name"] = restore.into();
+        self
+    }
+
+    /// Ready.
+    pub fn ready(mut self) -> Self {
+        self.0["status"]["conditions"][0]["status"] = "True".into();
+        self
+    }
+
+    /// The object to create, or to change before that.
+    pub fn manifest(self) -> Value {
+        self.0
+    }
+}
+
+impl From<WorkloadPod> for Value {
+    fn from(pod: WorkloadPod) -> Self {
+        pod.0
+    }
 }
 
 /// The pod template of a workload.
