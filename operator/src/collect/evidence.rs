@@ -11,8 +11,8 @@ use crate::{
     inventory::{Inventory, ServerIdle, TargetObject},
 };
 
-/// The target, its Backup and the objects ahead of it, or the last failures, as seen by the inventory. On a thread of its own:
-/// rules of the user's may take long.
+/// The target, its Backup and the objects ahead of it, or the last failures, as the inventory saw them. Redacts them on
+/// a thread of its own: the user's rules may take long.
 pub(super) async fn evidence_of(collector: &Collector, inventory: &Inventory) -> Evidence {
     let raw = |target: &Option<TargetObject>| target.as_ref().map(|target| target.raw.clone());
     let (target, backup) = (raw(&inventory.target), raw(&inventory.backup));
