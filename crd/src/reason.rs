@@ -4,7 +4,7 @@
 /// The reason of a condition, an Event or a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// The bundle waits for one of the operator's places.
+    /// The bundle waits for a collection slot of the operator.
     Queued,
     /// Evidence is being read.
     Collecting,
@@ -12,7 +12,7 @@ pub enum Reason {
     Collected,
     /// A bundle exists, but lacks something that was wanted.
     PartiallyCollected,
-    /// The sealed bundle is on its way to the object store.
+    /// The sealed bundle is being uploaded to the object store.
     Uploading,
     /// The bundle is in the object store and was verified there.
     Uploaded,
@@ -58,7 +58,7 @@ pub enum Reason {
     StoreUnreachable,
     /// The object in the store differs from the bytes sent.
     StoredObjectCorrupt,
-    /// The self-check found in the sealed bundle what redaction should have masked.
+    /// The self-check found values in the sealed bundle that redaction should have masked.
     RedactionSelfCheck,
     /// The spool is full.
     SpoolFull,

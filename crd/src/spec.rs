@@ -25,25 +25,25 @@ use crate::status::DebugBundleStatus;
     namespaced,
     status = "DebugBundleStatus",
     derive = "PartialEq",
-    doc = "Everything that explains what happened to a Velero Backup or Restore, cleaned of secrets, in one tar.gz in the BackupStorageLocation's object store. Create it in Velero's own namespace; without spec.target it is about the installation as a whole.",
+    doc = "A DebugBundle collects everything that explains what happened to a Velero Backup or Restore, removes secrets, and stores it as one tar.gz in the BackupStorageLocation's object store. Create it in Velero's own namespace. Without spec.target it covers the whole installation.",
     validation = kube::core::Rule::new("self.spec == oldSelf.spec").message("spec is immutable; create another DebugBundle"),
-    printcolumn(name = "Kind", type_ = "string", json_path = ".spec.target.kind", description = "Kind of the target; empty: the installation"),
+    printcolumn(name = "Kind", type_ = "string", json_path = ".spec.target.kind", description = "Kind of the target; empty for the whole installation"),
     printcolumn(name = "Target", type_ = "string", json_path = ".spec.target.name", description = "Name of the Backup or Restore"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "New, Queued, Collecting, Uploading, Completed, PartiallyFailed or Failed"),
     printcolumn(name = "Cause", type_ = "string", json_path = ".status.cause", description = "First line of the diagnosis"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.bundle.size", description = "Size of the stored bundle"),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", description = "What there is to say of the phase", priority = 1),
-    printcolumn(name = "Progress", type_ = "string", json_path = ".status.progress.message", description = "What is being done now", priority = 1),
-    printcolumn(name = "Missing", type_ = "integer", json_path = ".status.missing", description = "Items that were wanted and are not in the bundle", priority = 1),
-    printcolumn(name = "Location", type_ = "string", json_path = ".status.bundle.storageLocation", description = "BackupStorageLocation that holds the bundle", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", description = "Message of the Ready condition", priority = 1),
+    printcolumn(name = "Progress", type_ = "string", json_path = ".status.progress.message", description = "What the operator is doing now", priority = 1),
+    printcolumn(name = "Missing", type_ = "integer", json_path = ".status.missing", description = "Number of wanted items that are missing in the bundle", priority = 1),
+    printcolumn(name = "Location", type_ = "string", json_path = ".status.bundle.storageLocation", description = "BackupStorageLocation that contains the bundle", priority = 1),
     printcolumn(name = "URL until", type_ = "string", json_path = ".status.downloadURLExpiration", description = "When the download URL stops working", priority = 1),
-    printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiration", description = "When bundle and resource are deleted", priority = 1),
+    printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiration", description = "When the bundle and this resource are deleted", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct DebugBundleSpec {
-    /// The Backup or Restore that this bundle is about. Without it the bundle is about the installation as a whole,
-    /// like `velero debug` without flags.
+    /// The Backup or Restore that the bundle explains. Without a target the bundle covers the whole installation, like
+    /// `velero debug` without flags.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
 
@@ -54,13 +54,13 @@ pub struct DebugBundleSpec {
     #[x_kube(validation = kube::core::Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message("must be a DNS-1123 subdomain: lower-case letters, digits, '-' and '.'"))]
     pub storage_location: Option<String>,
 
-    /// Further namespaces to look into, whole: pods, events, claims, quotas. At most 32, each within the operator's
-    /// allow-list. The namespaces that the target touched are found without being named.
+    /// Further namespaces to collect in full: pods, events, claims, quotas. At most 32 namespaces, each on the
+    /// operator's allow-list. The operator finds the namespaces that the target touched by itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "namespaces_schema")]
     pub namespaces: Vec<String>,
 
-    /// Which part of the logs is kept.
+    /// Which part of the logs the bundle contains.
     #[serde(default)]
     pub logs: Logs,
 
@@ -68,31 +68,31 @@ pub struct DebugBundleSpec {
     #[serde(default)]
     pub redaction: Redaction,
 
-    /// Time for the whole collection, between 30s and 6h. What was not read by then is listed as missing; the bundle
-    /// is stored all the same.
+    /// Time limit of the collection, between 30s and 6h. Items that are not read in time are listed as missing; the
+    /// bundle is stored all the same.
     #[serde(default = "default_timeout")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = kube::core::Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && size(self) > 0 && duration(self) >= duration('30s') && duration(self) <= duration('6h')").message("must be a duration between 30s and 6h, such as 15m or 1h30m"))]
     pub timeout: String,
 
-    /// How long the bundle is kept, between 1h and 2160h (90 days). At the end of it the object in the store and this
-    /// resource are deleted.
+    /// How long the bundle is kept, between 1h and 2160h (90 days). After that the operator deletes the object in the
+    /// store and this resource.
     #[serde(default = "default_ttl")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = kube::core::Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && size(self) > 0 && duration(self) >= duration('1h') && duration(self) <= duration('2160h')").message("must be a duration between 1h and 2160h, such as 720h"))]
     pub ttl: String,
 
-    /// The download URL in status. Whoever may get this resource can use it.
+    /// The download URL in status. Anyone who may get this resource can use it.
     #[serde(default, rename = "downloadURL")]
     pub download_url: DownloadUrl,
 }
 
-/// The Backup or Restore a bundle is about; same namespace.
+/// The Backup or Restore that a bundle explains, in the same namespace.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
-    /// Backup or Restore.
+    /// Kind of the target: Backup or Restore.
     pub kind: TargetKind,
-    /// Its name.
+    /// Name of the Backup or Restore.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = kube::core::Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message("must be a DNS-1123 subdomain: lower-case letters, digits, '-' and '.'"))]
     pub name: String,
@@ -123,32 +123,32 @@ impl std::fmt::Display for TargetKind {
     }
 }
 
-/// Which part of the logs is kept.
+/// Which part of the logs the bundle contains.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Logs {
-    /// The time that logs are kept for. Default: from 10 minutes before the target's start to 10 minutes after its
+    /// Time span of the log lines to keep. Default: from 10 minutes before the target's start to 10 minutes after its
     /// end (or until now, while it runs).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<LogWindow>,
 
-    /// Only the last lines of each container's log, between 1 and 1000000. Default: all lines of the window.
+    /// Number of last lines to keep of each container's log, between 1 and 1000000. Default: all lines of the window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub tail_lines: Option<i64>,
 
-    /// The most that is kept of one container's log, uncompressed, between 4Ki and 1Gi. Of a longer one the
-    /// beginning (a quarter) and the end are kept, with a line between them that says how much was left out.
+    /// Maximum size to keep of one container's log, uncompressed, between 4Ki and 1Gi. A longer log keeps its beginning
+    /// (a quarter) and its end; a line between them says how much was left out.
     #[serde(default)]
     #[x_kube(validation = kube::core::Rule::new("string(self).matches('^[0-9]+([.][0-9]{1,9})?(k|M|G|Ki|Mi|Gi)?$') && quantity(string(self)).compareTo(quantity('4Ki')) >= 0 && quantity(string(self)).compareTo(quantity('1Gi')) <= 0").message("must be a quantity between 4Ki and 1Gi, such as 32Mi"))]
     pub max_bytes_per_container: ByteSize,
 
-    /// Also the logs of the previous instance of restarted containers.
+    /// Whether to collect also the logs of the previous instance of restarted containers.
     #[serde(default = "yes")]
     pub previous: bool,
 }
 
-/// A span of time; at most one of `since` and `sinceTime`.
+/// A time span. Set at most one of `since` and `sinceTime`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -156,17 +156,17 @@ pub struct Logs {
     validation = kube::core::Rule::new("!(has(self.sinceTime) && has(self.untilTime)) || self.sinceTime < self.untilTime").message("sinceTime must be before untilTime")
 )]
 pub struct LogWindow {
-    /// Lines younger than this, counted back from the start of the collection; between 1s and 8760h.
+    /// Keep lines younger than this, counted back from the start of the collection; between 1s and 8760h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = kube::core::Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && size(self) > 0 && duration(self) >= duration('1s') && duration(self) <= duration('8760h')").message("must be a duration between 1s and 8760h, such as 2h"))]
     pub since: Option<String>,
 
-    /// Lines from this time on (RFC 3339).
+    /// Keep lines from this time on (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since_time: Option<Time>,
 
-    /// Lines up to this time (RFC 3339).
+    /// Keep lines up to this time (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until_time: Option<Time>,
 }
@@ -175,27 +175,28 @@ pub struct LogWindow {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Redaction {
-    /// Regular expressions (RE2 syntax, linear time); what they match is replaced by a token. At most 64, each of at
-    /// most 512 characters, 16384 in all. Compiled, all together may need 1 MiB: repetitions count as often as they
-    /// repeat. Beyond that the bundle ends Failed with InvalidSpec, and the message names the largest rules.
+    /// Regular expressions (RE2 syntax, linear time); each match is replaced by a token. At most 64 rules, each of at
+    /// most 512 characters, 16384 characters in all. Once compiled, all rules together may need 1 MiB of memory; a
+    /// repetition counts as often as it repeats. If they need more, the DebugBundle ends Failed with InvalidSpec, and
+    /// the message names the largest rules.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "rules_schema")]
     #[x_kube(validation = kube::core::Rule::new("self.map(rule, size(rule)).sum() <= 16384").message("must have at most 16384 characters in all rules together"))]
     pub rules: Vec<String>,
 
-    /// Masked: the ConfigMaps that Velero uses are kept with their values cleaned, of others the keys only.
-    /// Keys: of all ConfigMaps only the keys.
+    /// Masked: ConfigMaps that Velero uses keep their values, with secrets masked; other ConfigMaps keep only their
+    /// keys. Keys: all ConfigMaps keep only their keys.
     #[serde(default)]
     pub config_maps: ConfigMapRedaction,
 }
 
-/// How much of ConfigMaps is kept.
+/// What a bundle contains of ConfigMaps.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ConfigMapRedaction {
-    /// Values cleaned, where Velero uses the ConfigMap; else keys only.
+    /// Values with secrets masked, if Velero uses the ConfigMap; else only keys.
     #[default]
     Masked,
-    /// Keys only.
+    /// Only keys.
     Keys,
 }
 
@@ -203,13 +204,13 @@ pub enum ConfigMapRedaction {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct DownloadUrl {
-    /// OnCompletion: a URL is signed when the bundle is stored. OnRequest: only when the annotation
-    /// debugbundle.io/renew-url changes. Never: none at all.
+    /// OnCompletion: a URL is signed when the bundle is stored, and when the annotation debugbundle.io/renew-url
+    /// changes. OnRequest: a URL is signed only when the annotation changes. Never: no URL is signed.
     #[serde(default)]
     pub policy: UrlPolicy,
 
-    /// How long a URL works, between 1m and 168h. The true end, which the credential may bring earlier, is in
-    /// status.downloadURLExpiration.
+    /// How long a URL works, between 1m and 168h. It ends earlier if the credential that signed it expires;
+    /// status.downloadURLExpiration contains the actual end.
     #[serde(default = "default_url_ttl")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = kube::core::Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && size(self) > 0 && duration(self) >= duration('1m') && duration(self) <= duration('168h')").message("must be a duration between 1m and 168h, such as 1h"))]
@@ -219,10 +220,10 @@ pub struct DownloadUrl {
 /// When a download URL is signed.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UrlPolicy {
-    /// As soon as the bundle is stored, and when asked.
+    /// When the bundle is stored, and on request.
     #[default]
     OnCompletion,
-    /// When asked.
+    /// On request.
     OnRequest,
     /// Never.
     Never,

@@ -5,12 +5,12 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What became of a DebugBundle.
+/// The state of a DebugBundle.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct DebugBundleStatus {
-    /// Summary of the conditions in Velero's words. PartiallyFailed: a bundle is there, and something wanted in it is
-    /// not; its manifest says what and why.
+    /// Summary of the conditions, in Velero's words. PartiallyFailed: the bundle is stored, but something wanted is
+    /// missing in it; its manifest says what and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
 
@@ -19,7 +19,7 @@ pub struct DebugBundleStatus {
     #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 
-    /// How far the work is.
+    /// Progress of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
 
@@ -27,7 +27,7 @@ pub struct DebugBundleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
 
-    /// What was found, the gravest first; at most 20. All of them are in the bundle.
+    /// The findings, the most severe first; at most 20. The bundle contains all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<FindingSummary>,
 
@@ -35,36 +35,38 @@ pub struct DebugBundleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<Bundle>,
 
-    /// An upload that has begun and is not complete; whoever takes over ends it.
+    /// An upload that has begun and is not complete. After a restart the operator aborts it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload: Option<UploadState>,
 
-    /// A presigned URL of the bundle: whoever has it can download. Removed when its time is over.
+    /// A presigned URL of the bundle: anyone who has it can download the bundle. It is removed when it expires.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "downloadURL")]
     pub download_url: Option<String>,
 
-    /// When the URL stops working: the earliest of what was asked, seven days, and the credential's own end.
+    /// When the URL stops working: at the end of its ttl, or earlier if the operator, the store or the credential
+    /// limits it.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "downloadURLExpiration")]
     pub download_url_expiration: Option<Time>,
 
-    /// The value of the annotation debugbundle.io/renew-url that was answered last; of one that was too long, its SHA-256.
+    /// The last value of the annotation debugbundle.io/renew-url that the operator answered; if the value was too long,
+    /// its SHA-256.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "renewedURL")]
     #[schemars(length(max = crate::RENEW_URL_LIMIT))]
     pub renewed_url: Option<String>,
 
-    /// When that value was answered; the next one is answered ten seconds later at the earliest.
+    /// When the operator answered that value. It answers the next value ten seconds later at the earliest.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "renewedURLTimestamp")]
     pub renewed_url_timestamp: Option<Time>,
 
-    /// Errors met while collecting.
+    /// Number of errors during the collection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errors: Option<i64>,
 
-    /// Logs that are in the bundle in part: cut to their limit, or broken off.
+    /// Number of logs that the bundle contains only in part: cut to their limit, or interrupted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warnings: Option<i64>,
 
-    /// Items that were wanted and are not in the bundle; the manifest has a line for each, with its cure.
+    /// Number of wanted items that are missing in the bundle; the manifest lists each with its reason and cure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<i64>,
 
@@ -72,7 +74,7 @@ pub struct DebugBundleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_timestamp: Option<Time>,
 
-    /// When the bundle was stored, or the run ended without one.
+    /// When the bundle was stored, or when the run ended without a bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_timestamp: Option<Time>,
 
@@ -80,33 +82,33 @@ pub struct DebugBundleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiration: Option<Time>,
 
-    /// How often the collection was begun.
+    /// Number of collections that were started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<i64>,
 
-    /// Which instance of the operator works on it.
+    /// The instance of the operator that works on this DebugBundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
 
-    /// The generation that this status is about.
+    /// The generation that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 }
 
-/// Where a DebugBundle is in its life.
+/// The phase of a DebugBundle.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// Not yet looked at.
+    /// No operator has picked it up yet.
     New,
-    /// Waits for one of the operator's places.
+    /// Waits for a collection slot of the operator.
     Queued,
     /// Evidence is being read.
     Collecting,
-    /// The sealed bundle is on its way to the store.
+    /// The sealed bundle is being uploaded.
     Uploading,
     /// Stored, and nothing is missing.
     Completed,
-    /// Stored, and something wanted is not in it.
+    /// Stored, but something wanted is missing.
     PartiallyFailed,
     /// No bundle; the Ready condition says why.
     Failed,
@@ -166,7 +168,7 @@ impl ConditionType {
     }
 }
 
-/// How far the work is.
+/// Progress of the run.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
@@ -175,14 +177,14 @@ pub struct Progress {
     pub stage: Option<Stage>,
     /// Items read, successfully or not.
     pub items_done: i64,
-    /// Items planned; may grow while things are found.
+    /// Items planned; the number may grow during the run.
     pub items_total: i64,
     /// Bytes read or, while uploading, bytes sent.
     pub bytes: i64,
     /// Bytes to send, while uploading.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_total: Option<i64>,
-    /// What is being read or done now, in a line.
+    /// What the operator is reading or doing now, in one line.
     #[serde(default)]
     pub message: String,
 }
@@ -190,44 +192,44 @@ pub struct Progress {
 /// The steps of a run.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Finding out what there is.
+    /// Finding what to collect.
     Inventory,
-    /// Reading it.
+    /// Reading the items.
     Collect,
     /// Looking for the cause.
     Diagnose,
     /// Closing the archive.
     Seal,
-    /// Sending it.
+    /// Uploading the archive.
     Upload,
-    /// Comparing what the store holds with what was sent.
+    /// Comparing the stored object with the archive.
     Verify,
 }
 
-/// Something that was found.
+/// A finding of the diagnosis.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct FindingSummary {
     /// Stable id of the kind of finding.
     pub id: String,
-    /// How grave it is.
+    /// How severe the finding is.
     pub severity: Severity,
     /// One line.
     pub title: String,
-    /// The object it is about, as kind/namespace/name.
+    /// The object that the finding is about, as kind/namespace/name.
     #[serde(default)]
     pub object: String,
-    /// The line that shows it.
+    /// The line of text that shows it.
     #[serde(default)]
     pub evidence: String,
 }
 
-/// How grave a finding is.
+/// How severe a finding is.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// It explains the failure.
     Error,
-    /// It may have to do with it.
+    /// It may be related to the failure.
     Warning,
     /// Worth knowing.
     Info,
@@ -237,23 +239,23 @@ pub enum Severity {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Bundle {
-    /// BackupStorageLocation that holds it.
+    /// BackupStorageLocation that contains the bundle.
     pub storage_location: String,
     /// Bucket or container.
     pub bucket: String,
-    /// Key of the object in it; shown only, the operator computes it anew whenever it acts.
+    /// Key of the object in the bucket. For display only: the operator computes the key again whenever it acts.
     pub key: String,
     /// Size in bytes.
     pub bytes: i64,
-    /// The same for people.
+    /// Size for people, such as 56.1 kB.
     pub size: String,
     /// SHA-256 of the object, hexadecimal.
     pub sha256: String,
-    /// Files in the archive.
+    /// Number of files in the archive.
     pub entries: i64,
-    /// Where the segment of manifest.json begins, in bytes from the archive's first.
+    /// Offset of the segment of manifest.json in the archive, in bytes.
     pub manifest_offset: i64,
-    /// How long that segment is.
+    /// Length of that segment, in bytes.
     pub manifest_length: i64,
 }
 
@@ -261,13 +263,13 @@ pub struct Bundle {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct UploadState {
-    /// The store's id of a multipart upload; empty: a single request.
+    /// The store's id of a multipart upload; empty if the upload is a single request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload_id: Option<String>,
-    /// When sending began.
+    /// When the upload began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Time>,
-    /// The last failure, if it is being tried again.
+    /// The last failure, while the operator retries the upload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
 }
