@@ -59,6 +59,7 @@ pub mod diagnose;
 pub mod error;
 pub mod inventory;
 pub mod location;
+pub mod node_slots;
 pub mod notify;
 pub mod observed;
 pub mod plan;

@@ -17,8 +17,9 @@ use debugbundle_format::{
 use debugbundle_operator::{
     budget::{self, Shares},
     cluster::Cluster,
-    collect::{Collected, Collector, NodeSlots, Pace, Progress, StoreBody, StoreFailure, StoreFiles, collect},
+    collect::{Collected, Collector, Pace, Progress, StoreBody, StoreFailure, StoreFiles, collect},
     inventory::{self, Inventory, InventoryError, Scope},
+    node_slots::NodeSlots,
     plan::plan,
     pod_capture::Movers,
 };

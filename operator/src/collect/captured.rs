@@ -203,11 +203,10 @@ pub(super) async fn add_logs(
             }
             let Some(log) = work.caught.movers.log(&pod.uid, container) else { continue };
             let (desk, window, place) = (work.desk.clone(), work.logs.window, path.clone());
-            let gave_way = log.gave_way;
             let what = || format!("caught log of {}/{} container {container}", work.caught.namespace, pod.name);
             let not_kept = match on_a_thread(move || written(&desk, place, &log, window)).await {
                 Ok(Some((segment, truncated, times))) => {
-                    let source = source_of_caught(pod, container, times, gave_way);
+                    let source = source_of_caught(pod, container, times);
                     let mut entry = Entry { segment, source, truncated, read_at: pod.seen, ms: 0 };
                     take_the_place(lost, &mut entry);
                     room.take_log(entry, false);
@@ -321,7 +320,7 @@ fn written(
     log: &CaughtLog,
     window: Window,
 ) -> Result<Option<(Segment, Option<Truncation>, Times)>, WriteError> {
-    let CaughtLog { content, left_out_bytes, left_out_lines, gave_way: _ } = log;
+    let CaughtLog { content, left_out_bytes, left_out_lines } = log;
     let (mut cutter, mut kept) = (Cutter::new(window), Vec::with_capacity(content.len()));
     let mut out = |bytes: &[u8]| {
         kept.extend_from_slice(bytes);
@@ -353,12 +352,7 @@ fn written(
     }))
 }
 
-fn source_of_caught(pod: &CaughtPod, container: &str, (first_line, last_line): Times, gave_way: bool) -> Source {
-    let end = if gave_way {
-        "; others read of its node when the pod went, so that its last lines may not be here"
-    } else {
-        ""
-    };
+fn source_of_caught(pod: &CaughtPod, container: &str, (first_line, last_line): Times) -> Source {
     Source {
         kind: SourceKind::PodLog,
         pod_uid: Some(pod.uid.clone()),
@@ -367,7 +361,7 @@ fn source_of_caught(pod: &CaughtPod, container: &str, (first_line, last_line): T
         node: pod.node.clone(),
         first_line,
         last_line,
-        warning: Some(format!("caught while it ran; the pod was gone when the bundle was made{end}")),
+        warning: Some("caught while it ran; the pod was gone when the bundle was made".to_owned()),
         ..Source::default()
     }
 }

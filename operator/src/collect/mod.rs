@@ -14,11 +14,9 @@ mod kubelets;
 mod lists;
 mod logs;
 mod missing;
-mod node_slots;
 mod object_buffer;
 mod object_writer;
 mod objects;
-mod preemptible_slot;
 mod progress;
 mod restored;
 mod results;
@@ -43,8 +41,6 @@ use tokio_util::sync::CancellationToken;
 pub use evidence::Evidence;
 pub use from_store::FromStore;
 pub(crate) use missing::no_room;
-pub use node_slots::NodeSlots;
-pub(crate) use preemptible_slot::PreemptibleSlot;
 pub use progress::Progress;
 pub use restored::restored_namespaces;
 pub(crate) use results::Shallow;
@@ -58,6 +54,7 @@ use crate::{
     cluster::{ApiKind, Cluster, ClusterError},
     describe::{Fact, Subject},
     inventory::{Inventory, TargetObject},
+    node_slots::NodeSlots,
     plan::{Bodies, Item, LogLimits, Plan},
     pod_capture::Movers,
 };
