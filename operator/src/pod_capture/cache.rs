@@ -82,8 +82,8 @@ impl Held {
         self.sight.object.len() + events + logs
     }
 
-    /// Containers that ran and ended before a line of their log was read, and why none was. A reader that waits for its
-    /// turn or for the answer may come too late, so its log counts.
+    /// Containers that ran and ended before a line of their log was read, and why none was. A reader that waits for a
+    /// slot or for the answer may come too late, so its log counts.
     fn unread(&self) -> impl Iterator<Item = (String, Unread)> {
         let unread = |log: &Log| (log.passed_over || log.reading != Reading::Done) && log.mark == LogCursor::default();
         let logs = self.logs.iter().filter(move |(_, log)| self.ended.is_some() && unread(log));

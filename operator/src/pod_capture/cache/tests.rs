@@ -88,7 +88,7 @@ fn of_a_log_that_nobody_read_it_is_known_why() {
         shelf.gone(uid, at(1));
     }
     shelf.begin_log("u0003", "c");
-    assert_eq!(unread(&shelf)[2], [("c".to_owned(), Unread::Gone)], "somebody waits for its turn");
+    assert_eq!(unread(&shelf)[2], [("c".to_owned(), Unread::Gone)], "a reader waits for the answer");
     shelf.end_log("u0003", "c", false);
     shelf.end_log("u0002", "c", false);
     assert_eq!(
