@@ -65,6 +65,7 @@ pub mod discovery;
 pub mod error;
 pub mod json_stream;
 pub mod location;
+pub mod node_slots;
 pub mod notify;
 pub mod observed;
 pub mod plan;

@@ -6,7 +6,6 @@ use std::{num::NonZeroU32, path::PathBuf, process::ExitCode, sync::Arc, time::Du
 use clap::Parser;
 use debugbundle_operator::{
     budget, client,
-    collect::NodeSlots,
     controller::{self, Settings, share_mib},
     location::EndpointPolicy,
     pod_capture::{self, Movers},
@@ -180,11 +179,11 @@ async fn start(flags: Flags) -> Result<(), String> {
     let shutdown = CancellationToken::new();
     tokio::spawn(stop_on_signal(shutdown.clone()));
     tracing::info!(version = debugbundle_operator::VERSION, namespace = settings.namespace, "Started");
-    let (movers, nodes) = (Movers::default(), NodeSlots::default());
+    let movers = Movers::default();
     let namespace = settings.namespace.clone();
-    let watch = pod_capture::watch(client.clone(), namespace, movers.clone(), nodes.clone(), shutdown.clone());
+    let watch = pod_capture::watch(client.clone(), namespace, movers.clone(), shutdown.clone());
     let watching = tokio::spawn(watch);
-    let engine = Engine::new(client.clone(), options).with_movers(movers, nodes);
+    let engine = Engine::new(client.clone(), options).with_movers(movers);
     controller::run(client, Arc::new(engine), settings, shutdown.clone()).await;
     shutdown.cancel();
     // It ends with the token; a panic in it was logged when it happened and cost no bundle.

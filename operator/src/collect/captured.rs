@@ -208,11 +208,10 @@ pub(super) async fn add_logs(
             }
             let Some(log) = work.caught.movers.log(&pod.uid, container) else { continue };
             let (desk, window, place) = (work.desk.clone(), work.logs.window, path.clone());
-            let gave_way = log.gave_way;
             let what = || format!("captured log of {}/{} container {container}", work.caught.namespace, pod.name);
             let not_kept = match on_a_thread(move || written(&desk, place, &log, window)).await {
                 Ok(Some((segment, truncated, times))) => {
-                    let source = source_of_caught(pod, container, times, gave_way);
+                    let source = source_of_caught(pod, container, times);
                     let mut entry = Entry { segment, source, truncated, read_at: pod.seen, ms: 0 };
                     take_the_place(lost, &mut entry);
                     room.take_log(entry, false);
@@ -328,7 +327,7 @@ fn written(
     log: &CaughtLog,
     window: TimeWindow,
 ) -> Result<Option<(Segment, Option<Truncation>, Times)>, WriteError> {
-    let CaughtLog { content, left_out_bytes, left_out_lines, gave_way: _ } = log;
+    let CaughtLog { content, left_out_bytes, left_out_lines } = log;
     let (mut cutter, mut kept) = (Cutter::new(window), Vec::with_capacity(content.len()));
     let mut out = |bytes: &[u8]| {
         kept.extend_from_slice(bytes);
@@ -360,12 +359,7 @@ fn written(
     }))
 }
 
-fn source_of_caught(pod: &CaughtPod, container: &str, (first_line, last_line): Times, gave_way: bool) -> Source {
-    let end = if gave_way {
-        "; other logs of its node were being read when the pod was deleted, so its last lines may be missing"
-    } else {
-        ""
-    };
+fn source_of_caught(pod: &CaughtPod, container: &str, (first_line, last_line): Times) -> Source {
     Source {
         kind: SourceKind::PodLog,
         pod_uid: Some(pod.uid.clone()),
@@ -374,7 +368,7 @@ fn source_of_caught(pod: &CaughtPod, container: &str, (first_line, last_line): T
         node: pod.node.clone(),
         first_line,
         last_line,
-        warning: Some(format!("captured while the pod ran; the pod was gone when the bundle was made{end}")),
+        warning: Some("captured while the pod ran; the pod was gone when the bundle was made".to_owned()),
         ..Source::default()
     }
 }

@@ -15,11 +15,9 @@ mod kubelets;
 mod lists;
 mod logs;
 mod missing;
-mod node_slots;
 mod object_buffer;
 mod object_writer;
 mod objects;
-mod preemptible_slot;
 mod progress;
 mod scheduler;
 mod server_lines;
@@ -41,8 +39,6 @@ use tokio_util::sync::CancellationToken;
 pub use collected::Collected;
 pub use from_store::FromStore;
 pub(crate) use missing::no_room;
-pub use node_slots::NodeSlots;
-pub(crate) use preemptible_slot::PreemptibleSlot;
 pub use progress::CollectProgress;
 
 use crate::velero::{StoreFailure, StoreFiles};
@@ -52,6 +48,7 @@ use crate::{
     cluster::{ApiKind, Cluster, ClusterError},
     describe::{DescribedObject, Fact},
     discovery::Snapshot,
+    node_slots::NodeSlots,
     plan::{Bodies, Item, LogLimits, Plan},
     pod_capture::Movers,
     velero::Results,

@@ -29,13 +29,13 @@ use super::{
     kubelets::NodeDown,
     lists, logs,
     missing::{missing, no_room, too_late, withheld},
-    node_slots::{NodePermit, Waiter},
     objects, store_files,
 };
 use crate::{
     cluster::chain,
     describe::Live,
     discovery::Snapshot,
+    node_slots::{NodePermit, Waiter},
     plan::{Item, ItemSource, SourceClass},
 };
 
@@ -50,7 +50,7 @@ pub(super) struct Scheduler {
     velero: String,
     /// Other namespaces whose logs may not be read: reported once for each, and not requested again.
     closed: BTreeSet<String>,
-    /// Waits for slots among all readers of the same nodes.
+    /// Waits for slots among all collections that read the same nodes.
     nodes: Waiter,
     /// Paths of items that are read again because the spool had no room the first time.
     again: BTreeSet<BundlePath>,
@@ -76,7 +76,7 @@ impl Scheduler {
             target_kind: snapshot.target.object.as_ref().map(|target| target.kind),
             velero: snapshot.installation.namespace.clone(),
             closed: BTreeSet::new(),
-            nodes: collector.nodes.visitor(),
+            nodes: collector.nodes.waiter(),
             again: BTreeSet::new(),
             room: BudgetedEntries::new(collector.shares.room, snapshot),
             collected,
@@ -93,8 +93,8 @@ impl Scheduler {
         loop {
             let changed = self.nodes.changed();
             while running.len() < self.pace.at_once {
-                let Some((item, place)) = self.next(&mut waiting) else { break };
-                let handle = running.spawn(self.begun(&item, place).in_current_span());
+                let Some((item, permit)) = self.next(&mut waiting) else { break };
+                let handle = running.spawn(self.begun(&item, permit).in_current_span());
                 at_work.insert(handle.id(), item);
             }
             let full = running.len() >= self.pace.at_once;
@@ -137,7 +137,7 @@ impl Scheduler {
     }
 
     /// Returns a future that reads the item; the slot at its node is held until it is done.
-    fn begun(&mut self, item: &Item, place: Option<NodePermit>) -> impl Future<Output = Ended> + Send + use<> {
+    fn begun(&mut self, item: &Item, permit: Option<NodePermit>) -> impl Future<Output = Ended> + Send + use<> {
         let (work, mut item) = (self.work.clone(), item.clone());
         if self.again.contains(&item.path) {
             tighten(&mut item, work.desk.spool.free());
@@ -146,7 +146,7 @@ impl Scheduler {
         let limit = self.deadline.min(Instant::now() + self.pace.per_item);
         work.progress.began(&item.what);
         async move {
-            let _place = place;
+            let _permit = permit;
             let (at, began) = (Timestamp::now(), Instant::now());
             let outcome = read(&work, &item, limit).await;
             (at, began.elapsed(), outcome)
@@ -204,8 +204,8 @@ impl Scheduler {
             }
             let Some(node) = &item.node else { return waiting.remove(at).map(|item| (item, None)) };
             if !full.contains(node) {
-                if let Some(place) = self.nodes.enter(node) {
-                    return waiting.remove(at).map(|item| (item, Some(place)));
+                if let Some(permit) = self.nodes.enter(node) {
+                    return waiting.remove(at).map(|item| (item, Some(permit)));
                 }
                 full.insert(node.clone());
             }

@@ -52,8 +52,6 @@ struct Log {
     passed_over: bool,
     /// The API server refused the last request for it.
     refused: bool,
-    /// Reading it gave way to other readers, and has not continued since.
-    gave_way: bool,
 }
 
 /// Whether a log is being read.
@@ -61,6 +59,8 @@ struct Log {
 enum Reading {
     #[default]
     Nobody,
+    /// A reader waits until fewer logs of its node are followed.
+    Waiting,
     Somebody,
     /// It was read to its end.
     Done,
@@ -69,7 +69,7 @@ enum Reading {
 /// The work that follows from a new snapshot of a pod.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Todo {
-    /// Containers whose logs are not being read: name, and whether the log still grows.
+    /// Containers whose logs are to be read: name, and whether the log still grows.
     pub(super) logs: Vec<(String, bool)>,
     /// Its Events may contain something new.
     pub(super) events: bool,
@@ -82,8 +82,8 @@ impl Held {
         self.sight.object.len() + events + logs
     }
 
-    /// Containers that ran and ended before a line of their log was read, and why none was. A reader that waits for its
-    /// turn or for the answer may come too late, so its log counts.
+    /// Containers that ran and ended before a line of their log was read, and why none was. A reader that waits for a
+    /// slot or for the answer may come too late, so its log counts.
     fn unread(&self) -> impl Iterator<Item = (String, NotCaptured)> {
         let unread = |log: &Log| (log.passed_over || log.reading != Reading::Done) && log.mark == LogCursor::default();
         let logs = self.logs.iter().filter(move |(_, log)| self.ended.is_some() && unread(log));
@@ -127,8 +127,12 @@ impl CaptureCache {
         held.sight = sight;
         let mut logs = Vec::new();
         for (name, state) in held.sight.containers.iter().filter(|(_, state)| *state != State::Waiting) {
-            if held.logs.entry(name.clone()).or_default().reading == Reading::Nobody {
-                logs.push((name.clone(), *state == State::Running));
+            let grows = *state == State::Running;
+            match held.logs.entry(name.clone()).or_default().reading {
+                Reading::Nobody => logs.push((name.clone(), grows)),
+                // A log that has ended need not wait.
+                Reading::Waiting if !grows => logs.push((name.clone(), grows)),
+                _ => {}
             }
         }
         self.fit();
@@ -171,18 +175,26 @@ impl CaptureCache {
         self.fit();
     }
 
+    /// A reader begins to wait until it may follow a log; `false`: another reader waits, reads or has read it.
+    pub(super) fn wait_for_log(&mut self, uid: &str, container: &str) -> bool {
+        let Some(log) = self.log_of(uid, container).filter(|log| log.reading == Reading::Nobody) else { return false };
+        log.reading = Reading::Waiting;
+        true
+    }
+
     /// A reader begins to read a log: returns how far it was read before, or `None` if it is being read or was read to
     /// its end.
     pub(super) fn begin_log(&mut self, uid: &str, container: &str) -> Option<LogCursor> {
-        let log = self.log_of(uid, container).filter(|log| log.reading == Reading::Nobody)?;
+        let is_free = |log: &&mut Log| matches!(log.reading, Reading::Nobody | Reading::Waiting);
+        let log = self.log_of(uid, container).filter(is_free)?;
         log.reading = Reading::Somebody;
         Some(log.mark)
     }
 
-    /// All places for followers are taken.
+    /// The reader that waited gives up: the most allowed logs are followed.
     pub(super) fn pass_over(&mut self, uid: &str, container: &str) {
-        if let Some(log) = self.log_of(uid, container) {
-            log.passed_over = true;
+        if let Some(log) = self.log_of(uid, container).filter(|log| log.reading == Reading::Waiting) {
+            (log.passed_over, log.reading) = (true, Reading::Nobody);
         }
     }
 
@@ -190,13 +202,6 @@ impl CaptureCache {
     pub(super) fn refuse(&mut self, uid: &str, container: &str) {
         if let Some(log) = self.log_of(uid, container) {
             log.refused = true;
-        }
-    }
-
-    /// The reader of this log has given its slot at the node to others; `false`: it reads again.
-    pub(super) fn gave_way(&mut self, uid: &str, container: &str, gave_way: bool) {
-        if let Some(log) = self.log_of(uid, container) {
-            log.gave_way = gave_way;
         }
     }
 
@@ -265,10 +270,10 @@ impl CaptureCache {
 
     /// A log, if at least one line of it was read.
     pub(super) fn log(&self, uid: &str, container: &str) -> Option<CaughtLog> {
-        let Log { ring, gave_way, .. } = self.held.get(uid)?.logs.get(container)?;
+        let Log { ring, .. } = self.held.get(uid)?.logs.get(container)?;
         let content = ring.content();
         let (left_out_bytes, left_out_lines) = ring.left_out;
-        (!content.is_empty()).then_some(CaughtLog { content, left_out_bytes, left_out_lines, gave_way: *gave_way })
+        (!content.is_empty()).then_some(CaughtLog { content, left_out_bytes, left_out_lines })
     }
 
     fn log_of(&mut self, uid: &str, container: &str) -> Option<&mut Log> {

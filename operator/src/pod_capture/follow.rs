@@ -1,5 +1,5 @@
-//! Reads one container's log as it grows, and resumes where it broke off or gave way to a bundle, until the log is
-//! whole. `cache` keeps the lines, `collect` decides whose turn it is at a node.
+//! Reads one container's log as it grows, and resumes where it broke off, until the log is whole. `cache` keeps the
+//! lines.
 
 use std::time::Duration;
 
@@ -11,10 +11,7 @@ use super::{
     log_buffer::{LineSplitter, LogCursor},
     watch::Catcher,
 };
-use crate::{
-    cluster::{ApiKind, ClusterError, query_value},
-    collect::PreemptibleSlot,
-};
+use crate::cluster::{ApiKind, ClusterError, query_value};
 
 /// The longest silence of a growing log; then it is requested again, in case the connection is dead.
 const SILENCE: Duration = Duration::from_mins(10);
@@ -26,9 +23,6 @@ const TAIL: u32 = 2000;
 const TRIES: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// How long the slot at a node is held after a request was cancelled: by then the API server has told the kubelet to
-/// stop serving it.
-const FADE: Duration = Duration::from_millis(250);
 
 /// The log's container.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +30,6 @@ pub(super) struct Which<'a> {
     pub(super) uid: &'a str,
     pub(super) pod: &'a str,
     pub(super) container: &'a str,
-    pub(super) node: Option<&'a str>,
 }
 
 /// How one request ended.
@@ -48,8 +41,6 @@ enum End {
     BrokeOff,
     /// No data arrived for a while.
     Silent,
-    /// Others wanted the slot at the node.
-    GaveWay,
     /// Its pod is no longer kept.
     Dropped,
     /// There is no such log, or the API server refused it.
@@ -57,22 +48,14 @@ enum End {
 }
 
 /// Reads a log from `mark` on; `true` if nothing more can be read of it, and a line was read or the log was empty.
-pub(super) async fn follow(catcher: &Catcher, which: Which<'_>, mark: LogCursor, mut grows: bool) -> bool {
+pub(super) async fn follow(catcher: &Catcher, which: Which<'_>, mut mark: LogCursor, mut grows: bool) -> bool {
     let Which { uid, container, .. } = which;
-    let is_whole = || catcher.movers.shelf().is_whole(uid, container);
-    let (mut mark, mut tries, mut pause) = (mark, 0, FIRST_PAUSE);
+    let (mut tries, mut pause) = (0, FIRST_PAUSE);
     while tries < TRIES {
-        let place = match which.node {
-            Some(node) => Some(catcher.nodes.guest(node, is_whole).await),
-            None => None,
-        };
-        let whole = is_whole();
+        let whole = catcher.movers.shelf().is_whole(uid, container);
         grows = grows && !whole;
-        let (end, last) = request(catcher, which, mark, grows, place.as_ref()).await;
-        if matches!(end, End::GaveWay | End::Silent | End::Dropped) {
-            tokio::time::sleep(FADE).await;
-        }
-        drop(place);
+        let mut lines = LineSplitter::after(mark);
+        let end = read(catcher, which, mark, grows, &mut lines).await;
         if end == End::Gone {
             // A log that vanished before its first line does not count as read.
             return mark != LogCursor::default();
@@ -80,49 +63,21 @@ pub(super) async fn follow(catcher: &Catcher, which: Which<'_>, mark: LogCursor,
         let Some(now) = catcher.movers.shelf().mark(uid, container) else { return true };
         if end == End::Whole && whole {
             // The last line may have no line break.
-            last.end(|line, mark| {
+            lines.end(|line, mark| {
                 catcher.movers.shelf().line(uid, container, &line, mark);
             });
             catcher.movers.shelf().read_whole(uid, container);
             return true;
         }
-        let gave_way = end == End::GaveWay;
-        if now != mark || gave_way || end == End::Silent {
+        if now != mark || end == End::Silent {
             (mark, tries, pause) = (now, 0, FIRST_PAUSE);
         } else {
             tries += 1;
-        }
-        if gave_way {
-            // Waiting in line again is pause enough.
-            catcher.movers.shelf().gave_way(uid, container, true);
-            continue;
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
     false
-}
-
-async fn request(
-    catcher: &Catcher,
-    which: Which<'_>,
-    mark: LogCursor,
-    grows: bool,
-    place: Option<&PreemptibleSlot>,
-) -> (End, LineSplitter) {
-    let mut lines = LineSplitter::after(mark);
-    let wanted = async {
-        match place {
-            Some(place) => place.wanted().await,
-            None => std::future::pending().await,
-        }
-    };
-    let end = tokio::select! {
-        biased;
-        () = wanted => End::GaveWay,
-        end = read(catcher, which, mark, grows, &mut lines) => end,
-    };
-    (end, lines)
 }
 
 async fn read(catcher: &Catcher, which: Which<'_>, mark: LogCursor, grows: bool, lines: &mut LineSplitter) -> End {
@@ -147,7 +102,6 @@ async fn read(catcher: &Catcher, which: Which<'_>, mark: LogCursor, grows: bool,
             return End::BrokeOff;
         }
     };
-    catcher.movers.shelf().gave_way(uid, container, false);
     let mut body = std::pin::pin!(body);
     loop {
         let data = match timeout(silence, body.next()).await {

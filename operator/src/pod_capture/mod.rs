@@ -2,13 +2,15 @@
 //! soon as they are done. In memory only, and bounded; `collect` chooses what goes into a bundle.
 //!
 //! * [`watch`]: watches the pods, in a task beside the controller.
-//! * `follow`: reads one container's log as it grows, and gives way to bundles that read of the same node.
+//! * `follow`: reads one container's log as it grows.
+//! * `follow_slots`: limits how many logs are followed at a time, in all and at each node.
 //! * `cache`: what is kept and what is dropped: at most 64 pods and 8 MiB, for six hours after their end; of other pods
 //!   only the names, at most 256.
 //! * `log_buffer`, `pod_snapshot`: the last lines of a log; a pod as it was seen once.
 
 mod cache;
 mod follow;
+mod follow_slots;
 mod log_buffer;
 mod pod_snapshot;
 mod watch;
@@ -23,7 +25,8 @@ use jiff::Timestamp;
 use cache::CaptureCache;
 
 pub use cache::PODS;
-pub use watch::{FOLLOWED, watch};
+pub use follow_slots::FOLLOWED;
+pub use watch::watch;
 
 /// The captured data: filled by [`watch`], read when a bundle is made. Without a watch it stays empty.
 #[derive(Clone, Debug, Default)]
@@ -72,8 +75,6 @@ pub struct CaughtLog {
     pub left_out_bytes: u64,
     /// The same as a number of lines.
     pub left_out_lines: u64,
-    /// Reading it gave way to other readers of its node, and did not continue: later lines may be missing.
-    pub gave_way: bool,
 }
 
 impl CaughtPod {

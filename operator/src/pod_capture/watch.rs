@@ -32,15 +32,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Movers,
     follow::{Which, follow},
+    follow_slots::FollowSlots,
     pod_snapshot::{LABELS, PodSnapshot, event},
 };
-use crate::{
-    cluster::{ApiKind, Cluster, ClusterError, query_value},
-    collect::NodeSlots,
-};
+use crate::cluster::{ApiKind, Cluster, ClusterError, query_value};
 
-/// Logs that are followed at once, each over a connection of its own; those of one node take turns in its slots.
-pub const FOLLOWED: usize = 16;
 /// Concurrent reads of Event lists, and of logs of containers that ended before they were followed.
 const LOOKS: usize = 4;
 /// Pods in one page of the watch's first list.
@@ -54,24 +50,21 @@ pub(super) struct Catcher {
     pub(super) cluster: Cluster,
     pub(super) namespace: String,
     pub(super) movers: Movers,
-    /// The slots at the nodes; bundles take precedence there.
-    pub(super) nodes: NodeSlots,
-    followed: Arc<Semaphore>,
+    slots: FollowSlots,
     looks: Semaphore,
     refusal_told: AtomicBool,
     log_refusal_told: AtomicBool,
     shutdown: CancellationToken,
 }
 
-/// Captures the data of hosting pods until `shutdown` is cancelled; `nodes` are the slots shared with the bundles.
-pub async fn watch(client: Client, namespace: String, movers: Movers, nodes: NodeSlots, shutdown: CancellationToken) {
+/// Captures the data of hosting pods until `shutdown` is cancelled.
+pub async fn watch(client: Client, namespace: String, movers: Movers, shutdown: CancellationToken) {
     let pods: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &ApiResource::erase::<Pod>(&()));
     let catcher = Arc::new(Catcher {
         cluster: Cluster::new(client),
         namespace,
         movers,
-        nodes,
-        followed: Arc::new(Semaphore::new(FOLLOWED)),
+        slots: FollowSlots::default(),
         looks: Semaphore::new(LOOKS),
         refusal_told: AtomicBool::new(false),
         log_refusal_told: AtomicBool::new(false),
@@ -108,13 +101,11 @@ impl Catcher {
         let Some(sight) = serde_json::to_value(pod).ok().and_then(PodSnapshot::of) else { return };
         let (uid, name, node) = (sight.uid.clone(), sight.name.clone(), sight.node.clone());
         let todo = self.movers.shelf().see(sight, Timestamp::now());
-        // A log that has ended since is read first.
-        self.nodes.stir();
         if todo.events {
             self.spawn_events(uid.clone());
         }
         for (container, grows) in todo.logs {
-            self.spawn_log(&uid, &name, node.clone(), container, grows);
+            self.spawn_log(&uid, &name, node.as_deref(), container, grows);
         }
     }
 
@@ -125,25 +116,28 @@ impl Catcher {
             self.movers.shelf().see_last(sight, Timestamp::now());
         }
         self.movers.shelf().gone(&uid, Timestamp::now());
-        self.nodes.stir();
         self.spawn_events(uid);
     }
 
-    /// While the most allowed logs are followed, a growing log waits for a later snapshot, at the latest the one after
-    /// its end.
-    fn spawn_log(self: &Arc<Self>, uid: &str, pod: &str, node: Option<String>, container: String, grows: bool) {
-        let followed = if grows { Arc::clone(&self.followed).try_acquire_owned().ok() } else { None };
-        if grows && followed.is_none() {
-            self.movers.shelf().pass_over(uid, &container);
+    /// A growing log waits for a slot at its node, or is read once it has ended. While the most allowed logs are
+    /// followed, it waits for a later snapshot, at the latest the one after its end.
+    fn spawn_log(self: &Arc<Self>, uid: &str, pod: &str, node: Option<&str>, container: String, grows: bool) {
+        if grows && !self.movers.shelf().wait_for_log(uid, &container) {
             return;
         }
-        let Some(mark) = self.movers.shelf().begin_log(uid, &container) else { return };
         let (catcher, uid, pod) = (Arc::clone(self), uid.to_owned(), pod.to_owned());
+        let node = node.unwrap_or_default().to_owned();
         self.spawn(async move {
-            let _followed = followed;
-            let which = Which { uid: &uid, pod: &pod, container: &container, node: node.as_deref() };
+            let slot = if grows { catcher.slots.at(&node).await } else { None };
+            if grows && slot.is_none() {
+                catcher.movers.shelf().pass_over(&uid, &container);
+                return;
+            }
+            let Some(mark) = catcher.movers.shelf().begin_log(&uid, &container) else { return };
+            let which = Which { uid: &uid, pod: &pod, container: &container };
             let whole = follow(&catcher, which, mark, grows).await;
             catcher.movers.shelf().end_log(&uid, &container, whole);
+            drop(slot);
         });
     }
 

@@ -39,7 +39,7 @@ use jiff::Timestamp;
 use kube::{Client, ResourceExt as _};
 
 use crate::{
-    access::Access, collect::NodeSlots, location::EndpointPolicy, pod_capture::Movers, shared_answers::SharedAnswers,
+    access::Access, location::EndpointPolicy, node_slots::NodeSlots, pod_capture::Movers, shared_answers::SharedAnswers,
 };
 
 pub use debugbundle_format::manifest::Origin;
@@ -106,10 +106,10 @@ impl Engine {
         }
     }
 
-    /// Adds the captured data of hosting pods that are gone, and the node slots shared with the capture.
+    /// Adds the captured data of hosting pods that are gone.
     #[must_use]
-    pub fn with_movers(self, movers: Movers, nodes: NodeSlots) -> Self {
-        Self { movers, nodes, ..self }
+    pub fn with_movers(self, movers: Movers) -> Self {
+        Self { movers, ..self }
     }
 
     /// The folder of one DebugBundle in the spool.

@@ -17,8 +17,9 @@ use debugbundle_format::{
 use debugbundle_operator::{
     budget::{self, Shares},
     cluster::Cluster,
-    collect::{CollectProgress, Collected, Collector, NodeSlots, Pace, collect},
+    collect::{CollectProgress, Collected, Collector, Pace, collect},
     discovery::{Scope, Snapshot, discover, locate},
+    node_slots::NodeSlots,
     plan::plan,
     pod_capture::Movers,
     velero::{StoreBody, StoreFailure, StoreFiles},

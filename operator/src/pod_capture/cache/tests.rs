@@ -79,6 +79,7 @@ fn of_a_log_that_nobody_read_it_is_known_why() {
     for n in 1..=3 {
         shelf.see(sight(n, "Running"), at(0));
     }
+    shelf.wait_for_log("u0001", "c");
     shelf.pass_over("u0001", "c");
     shelf.begin_log("u0002", "c");
     shelf.line("u0002", "c", &Line::Whole(b"x"), LogCursor::at(at(0)));
@@ -88,7 +89,7 @@ fn of_a_log_that_nobody_read_it_is_known_why() {
         shelf.gone(uid, at(1));
     }
     shelf.begin_log("u0003", "c");
-    assert_eq!(unread(&shelf)[2], [("c".to_owned(), NotCaptured::Gone)], "somebody waits for its turn");
+    assert_eq!(unread(&shelf)[2], [("c".to_owned(), NotCaptured::Gone)], "a reader waits for the answer");
     shelf.end_log("u0003", "c", false);
     shelf.end_log("u0002", "c", false);
     assert_eq!(
@@ -124,17 +125,17 @@ fn what_goes_takes_no_place_from_what_has_a_log() {
 }
 
 #[test]
-fn of_a_log_that_gave_way_and_was_not_read_since_that_is_known() {
+fn a_log_that_waits_is_read_without_waiting_once_it_has_ended() {
     let mut shelf = CaptureCache::default();
     shelf.see(sight(1, "Running"), at(0));
-    shelf.begin_log("u0001", "c");
-    shelf.line("u0001", "c", &Line::Whole(b"x"), LogCursor::at(at(0)));
-    let gave_way = |shelf: &CaptureCache| shelf.log("u0001", "c").map(|log| log.gave_way);
-    assert_eq!(gave_way(&shelf), Some(false));
-    shelf.gave_way("u0001", "c", true);
-    assert_eq!(gave_way(&shelf), Some(true));
-    shelf.gave_way("u0001", "c", false);
-    assert_eq!(gave_way(&shelf), Some(false));
+    assert!(shelf.wait_for_log("u0001", "c"));
+    assert!(!shelf.wait_for_log("u0001", "c"), "another reader waits");
+    assert_eq!(shelf.see(sight(1, "Running"), at(1)).logs, []);
+    assert_eq!(shelf.see(sight(1, "Failed"), at(2)).logs, [("c".to_owned(), false)]);
+    assert!(shelf.begin_log("u0001", "c").is_some());
+    assert!(shelf.begin_log("u0001", "c").is_none(), "the reader that waited comes too late");
+    shelf.pass_over("u0001", "c");
+    assert_eq!(shelf.see(sight(1, "Failed"), at(3)).logs, [], "it is still being read");
 }
 
 #[test]
