@@ -384,7 +384,7 @@ fn namespaces_that_a_spec_means_and_does_not_name_are_told_unless_somebody_named
         inventory.unnamed = Some(unnamed);
         inventory.touched = vec![one("shop", false)];
         let (severity, said, cure) = told(&inventory).expect("it is said");
-        assert!(said.starts_with("spec of Restore harvest") && said.contains(why), "{said}");
+        assert!(said.starts_with("the spec of Restore harvest") && said.contains(why), "{said}");
         assert_eq!((severity, cure.as_str()), (MissingSeverity::Note, "name them in spec.namespaces"));
         inventory.touched.push(one("farm", true));
         assert_eq!(told(&inventory), None, "named");
