@@ -479,7 +479,7 @@ Next:
             now(),
         );
         assert!(running.contains("Progress:         Uploading: sending: 1.0 kB of 4.0 kB\n"), "{running}");
-        assert!(running.contains("Upload:           is being tried again: connection refused\n"), "{running}");
+        assert!(running.contains("Upload:           failed and will be retried: connection refused\n"), "{running}");
         assert!(running.contains("Running for:      3m19s\n"), "{running}");
     }
 

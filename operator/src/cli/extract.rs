@@ -166,7 +166,7 @@ mod tests {
         assert!(extracted(&other, &segment, 100).unwrap_err().to_string().contains("sha256"));
         let long = EntryView { bytes: 12, ..entry(b"hello world", 0) };
         assert!(extracted(&long, &segment, 100).unwrap_err().to_string().contains("1 bytes early"));
-        assert!(extracted(&entry(b"hello", 0), b"\xff\xff\xff", 100).unwrap_err().to_string().contains("inflated"));
+        assert!(extracted(&entry(b"hello", 0), b"\xff\xff\xff", 100).unwrap_err().to_string().contains("decompressed"));
     }
 
     #[test]

@@ -113,7 +113,7 @@ mod tests {
             ["namespaces/keep/velero.io/secretstores.yaml", "namespaces/shop/oadp.openshift.io/nonadminsecrets.yaml"]
         {
             let told: Vec<_> = plan.missing.iter().filter(|missing| missing.path == path).collect();
-            assert!(matches!(&told[..], [one] if one.why.contains("never asked for")), "{path}: {told:?}");
+            assert!(matches!(&told[..], [one] if one.why.contains("never requested")), "{path}: {told:?}");
         }
     }
 

@@ -387,7 +387,7 @@ fn namespaces_that_a_spec_means_and_does_not_name_are_told_unless_somebody_named
         snapshot.namespaces.unnamed = Some(unnamed);
         snapshot.namespaces.candidates = vec![one("shop", false)];
         let (severity, said, cure) = told(&snapshot).expect("it is said");
-        assert!(said.starts_with("spec of Restore harvest") && said.contains(why), "{said}");
+        assert!(said.starts_with("the spec of Restore harvest") && said.contains(why), "{said}");
         assert_eq!((severity, cure.as_str()), (MissingSeverity::Note, "name them in spec.namespaces"));
         snapshot.namespaces.candidates.push(one("farm", true));
         assert_eq!(told(&snapshot), None, "named");

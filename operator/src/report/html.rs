@@ -264,6 +264,6 @@ mod tests {
         let page = page("", &moments);
         assert!(page.len() <= LIMIT, "{}", page.len());
         assert!(page.contains(">8999 x") && !page.contains(">0 x"));
-        assert!(page.contains("of 9000 moments"));
+        assert!(page.contains("of 9000 events"));
     }
 }
