@@ -162,22 +162,22 @@ pub fn needs(plan: &Plan) -> BTreeSet<Need> {
 }
 
 /// Removes the items that would be refused from the plan, and reports them as missing.
-pub fn without_denied(plan: &mut Plan, answers: &BTreeMap<Need, bool>, borders: &ReadScope) {
+pub fn without_denied(plan: &mut Plan, answers: &BTreeMap<Need, bool>, read_scope: &ReadScope) {
     let Plan { items, missing, .. } = plan;
     let why = "permission check: the API server would refuse this request";
     let mut closed = BTreeSet::new();
     items.retain(|item| match need_of(item) {
         Some(need) if answers.get(&need) == Some(&false) => {
-            match item.source.application(&borders.velero) {
+            match item.source.application(&read_scope.velero) {
                 // An application's logs are reported once per namespace, not container by container.
                 Some(namespace) => {
                     if closed.insert(namespace.to_owned()) {
                         let (what, path) =
                             (format!("logs of pods in {namespace}"), format!("namespaces/{namespace}/pods"));
-                        missing.push(borders.forbidden(&what, &path, why, need));
+                        missing.push(read_scope.forbidden(&what, &path, why, need));
                     }
                 }
-                None => missing.push(borders.forbidden(&item.what, item.path.as_str(), why, need)),
+                None => missing.push(read_scope.forbidden(&item.what, item.path.as_str(), why, need)),
             }
             false
         }
@@ -186,7 +186,7 @@ pub fn without_denied(plan: &mut Plan, answers: &BTreeMap<Need, bool>, borders: 
 }
 
 /// `permissions[]` of the manifest: the answers, corrected where a read was refused in spite of a yes.
-pub fn told(answers: &BTreeMap<Need, bool>, missing: &[Missing], velero: &str) -> Vec<Permission> {
+pub fn permissions(answers: &BTreeMap<Need, bool>, missing: &[Missing], velero: &str) -> Vec<Permission> {
     let mut all = answers.clone();
     let refused = missing.iter().filter(|missing| missing.code == MissingCode::Forbidden);
     all.extend(refused.filter_map(|missing| Some((missing.need.clone()?, false))));
@@ -283,7 +283,7 @@ mod tests {
         ItemSource::Object { kind, namespace: None, name: name.to_owned() }
     }
 
-    fn borders(cluster_read: bool, namespaces: &[&str]) -> ReadScope {
+    fn read_scope(cluster_read: bool, namespaces: &[&str]) -> ReadScope {
         ReadScope::new("vault-ns", cluster_read, namespaces)
     }
 
@@ -314,7 +314,7 @@ mod tests {
         let mut plan = plan();
         let [no, yes] = ["shop", "vault-ns"].map(|place| need_of(&item("x", events(place))).unwrap());
         let answers = BTreeMap::from([(no.clone(), false), (yes, true)]);
-        without_denied(&mut plan, &answers, &borders(true, &[]));
+        without_denied(&mut plan, &answers, &read_scope(true, &[]));
         let left: Vec<_> = plan.items.iter().map(|item| item.path.as_str()).collect();
         assert_eq!(left, ["a", "c", "d"], "of the Namespace there is no answer");
         let told: Vec<_> = plan.missing.iter().map(|m| (m.path.as_str(), m.severity, m.rule.as_deref())).collect();
@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(plan.missing[0].cure, "bind ClusterRole debugbundle-namespace-read in namespace shop");
         assert_eq!(plan.missing[0].need.as_ref(), Some(&no));
         let everywhere = need_of(&item("x", events(""))).unwrap();
-        let cure = borders(true, &[]).forbidden("x", "x", "403 Forbidden", everywhere).cure;
+        let cure = read_scope(true, &[]).forbidden("x", "x", "403 Forbidden", everywhere).cure;
         assert_eq!(cure, "bind ClusterRole debugbundle-namespace-read for the whole cluster");
     }
 
@@ -330,32 +330,32 @@ mod tests {
     fn a_refusal_in_spite_of_a_yes_wins() {
         let asked = need_of(&item("x", events("shop"))).unwrap();
         let answers = BTreeMap::from([(asked.clone(), true)]);
-        let [before] = &told(&answers, &[], "vault-ns")[..] else { panic!("one") };
+        let [before] = &permissions(&answers, &[], "vault-ns")[..] else { panic!("one") };
         assert_eq!((before.allowed, before.rule.as_str()), (true, "R24"));
         assert!(before.needed_for.contains("events"), "{before:?}");
-        let refused = borders(true, &[]).forbidden("events", "x", "403 Forbidden", asked);
-        let [after] = &told(&answers, &[refused], "vault-ns")[..] else { panic!("one") };
+        let refused = read_scope(true, &[]).forbidden("events", "x", "403 Forbidden", asked);
+        let [after] = &permissions(&answers, &[refused], "vault-ns")[..] else { panic!("one") };
         assert!(!after.allowed);
     }
 
     #[test]
     fn what_is_switched_off_or_not_shipped_is_a_note_and_what_is_switched_on_an_error() {
-        let severity = |borders: ReadScope, need: &Need| borders.forbidden("x", "p", "no", need.clone()).severity;
+        let severity = |read_scope: ReadScope, need: &Need| read_scope.forbidden("x", "p", "no", need.clone()).severity;
         let shop = need_of(&item("x", events("shop"))).unwrap();
-        assert_eq!(severity(borders(true, &[]), &shop), MissingSeverity::Error);
-        assert_eq!(severity(borders(false, &[]), &shop), MissingSeverity::Note);
-        assert_eq!(severity(borders(false, &["vault-ns", "shop"]), &shop), MissingSeverity::Error);
+        assert_eq!(severity(read_scope(true, &[]), &shop), MissingSeverity::Error);
+        assert_eq!(severity(read_scope(false, &[]), &shop), MissingSeverity::Note);
+        assert_eq!(severity(read_scope(false, &["vault-ns", "shop"]), &shop), MissingSeverity::Error);
         let own = need_of(&item("x", namespace("vault-ns"))).unwrap();
-        assert_eq!(severity(borders(false, &["vault-ns", "shop"]), &own), MissingSeverity::Note);
+        assert_eq!(severity(read_scope(false, &["vault-ns", "shop"]), &own), MissingSeverity::Note);
         let nodes = need("list", &ApiKind::cluster("", "v1", "nodes", "Node"), "", None);
-        assert_eq!(severity(borders(true, &[]), &nodes), MissingSeverity::Error);
-        assert_eq!(severity(borders(false, &["shop"]), &nodes), MissingSeverity::Note);
+        assert_eq!(severity(read_scope(true, &[]), &nodes), MissingSeverity::Error);
+        assert_eq!(severity(read_scope(false, &["shop"]), &nodes), MissingSeverity::Note);
         let pods = ApiKind::namespaced("", "v1", "pods", "Pod");
-        assert_eq!(severity(borders(true, &[]), &need("get", &pods, "log", Some("shop"))), MissingSeverity::Note);
+        assert_eq!(severity(read_scope(true, &[]), &need("get", &pods, "log", Some("shop"))), MissingSeverity::Note);
         let own_logs = need("get", &pods, "log", Some("vault-ns"));
-        assert_eq!(severity(borders(false, &[]), &own_logs), MissingSeverity::Error);
+        assert_eq!(severity(read_scope(false, &[]), &own_logs), MissingSeverity::Error);
         let secrets = ApiKind::namespaced("", "v1", "secrets", "Secret");
-        let lost = borders(true, &[]).forbidden("x", "p", "no", need("list", &secrets, "", Some("vault-ns")));
+        let lost = read_scope(true, &[]).forbidden("x", "p", "no", need("list", &secrets, "", Some("vault-ns")));
         assert_eq!(
             (lost.severity, lost.rule, lost.cure.as_str()),
             (MissingSeverity::Note, None, "no shipped role grants this")

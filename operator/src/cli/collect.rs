@@ -130,7 +130,7 @@ pub(crate) async fn run(
     drop(meter);
     match ended {
         Ok(summary) => {
-            out.write_all(told(&summary, &output.display().to_string()).as_bytes()).map_err(CliError::stdout)?;
+            out.write_all(report(&summary, &output.display().to_string()).as_bytes()).map_err(CliError::stdout)?;
             Ok(Exit::of_phase(summary.phase))
         }
         Err(_) if cancel.is_cancelled() => Err(CliError::new(Exit::Interrupted, "interrupted; no bundle was made")),
@@ -175,7 +175,7 @@ fn bounded_name(name: &str) -> &str {
     &name[..name.floor_char_boundary(190)]
 }
 
-fn told(summary: &Summary, path: &str) -> String {
+fn report(summary: &Summary, path: &str) -> String {
     let mut text = String::new();
     let mut field = |name: &str, value: &str| {
         let _ = writeln!(text, "{:<10}{}", format!("{name}:"), escape_for_terminal(&bounded(value, 1024)));

@@ -207,9 +207,9 @@ pub(super) async fn add_logs(
                 continue;
             }
             let Some(log) = work.caught.movers.log(&pod.uid, container) else { continue };
-            let (desk, window, place) = (work.desk.clone(), work.logs.window, path.clone());
+            let (context, window, place) = (work.context.clone(), work.logs.window, path.clone());
             let what = || format!("captured log of {}/{} container {container}", work.caught.namespace, pod.name);
-            let not_kept = match on_a_thread(move || written(&desk, place, &log, window)).await {
+            let not_kept = match on_a_thread(move || written(&context, place, &log, window)).await {
                 Ok(Some((segment, truncated, times))) => {
                     let source = source_of_caught(pod, container, times);
                     let mut entry = Entry { segment, source, truncated, read_at: pod.seen, ms: 0 };
@@ -278,7 +278,7 @@ fn untold(work: &Work) -> Vec<Missing> {
                     let pods = ApiKind::namespaced("", "v1", "pods", "Pod");
                     let need = need("get", &pods, "log", Some(&caught.namespace));
                     let why = "the API server refused its log (403) while the pod existed, and now the pod is gone";
-                    work.borders.forbidden(&what, path.as_str(), why, need)
+                    work.read_scope.forbidden(&what, path.as_str(), why, need)
                 }
             });
         }
@@ -322,7 +322,7 @@ type Times = (Option<Timestamp>, Option<Timestamp>);
 
 /// Writes the lines of a captured log that are in the window, after a line that counts the lines that were not kept.
 fn written(
-    desk: &EntryContext,
+    context: &EntryContext,
     path: BundlePath,
     log: &CaughtLog,
     window: TimeWindow,
@@ -335,7 +335,7 @@ fn written(
     };
     cutter.feed(content, &mut out)?;
     cutter.end(&mut out)?;
-    let mut entry = LazyEntry::new(desk, path, None);
+    let mut entry = LazyEntry::new(context, path, None);
     if *left_out_lines > 0 && !kept.is_empty() {
         let stamp = cutter.first.map(|first| format!("{first:.9} ")).unwrap_or_default();
         writeln!(

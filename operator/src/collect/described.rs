@@ -54,7 +54,7 @@ pub(super) fn facts(subjects: &[DescribedObject], kind: &ApiKind, object: &Value
 
 /// Adds the descriptions to the collected entries. They use only a small part of the `own` bytes (compressed). Blocks.
 pub(super) fn write(
-    desk: &EntryContext,
+    context: &EntryContext,
     snapshot: &Snapshot,
     mut collected: Collected,
     live: Vec<Live>,
@@ -73,7 +73,7 @@ pub(super) fn write(
         live.volumes_read = kept.was_read(&snapshot.installation.namespace, volumes_of(subject.kind));
         live.deletions_read = subject.kind == TargetKind::Restore
             || kept.was_read(&snapshot.installation.namespace, "deletebackuprequests");
-        match one(desk, &path, subject.kind, &object, &kept, &live, limit) {
+        match one(context, &path, subject.kind, &object, &kept, &live, limit) {
             Ok(Some(segment)) => {
                 let source = Source { kind: SourceKind::Generated, ..Source::default() };
                 let truncated = segment.truncated(TruncationReason::Limit);
@@ -103,7 +103,7 @@ fn volumes_of(kind: TargetKind) -> &'static str {
 }
 
 fn one(
-    desk: &EntryContext,
+    context: &EntryContext,
     path: &BundlePath,
     kind: TargetKind,
     object: &Value,
@@ -111,7 +111,7 @@ fn one(
     live: &Live,
     limit: u64,
 ) -> Result<Option<Segment>, WriteError> {
-    let mut entry = LazyEntry::new(desk, path.clone(), Some(limit));
+    let mut entry = LazyEntry::new(context, path.clone(), Some(limit));
     {
         let mut pieces = io::BufWriter::with_capacity(PIECE, &mut entry);
         describe::write(&mut pieces, kind, object, files, live)?;

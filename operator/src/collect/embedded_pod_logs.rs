@@ -65,7 +65,7 @@ impl Found {
                     && self.known.insert(((*pod).to_owned(), (*container).to_owned()))
                     && work.caught.counts_copy();
                 let entry =
-                    || LazyEntry::new(&work.desk, work.caught.path(pod, container), Some(work.caught.of_a_copy()));
+                    || LazyEntry::new(&work.context, work.caught.path(pod, container), Some(work.caught.of_a_copy()));
                 self.open = new.then(|| ((*container).to_owned(), entry()));
             }
             AgentPart::Lines(lines) => {
@@ -82,7 +82,7 @@ impl Found {
             }
             AgentPart::Diagnosed(line, said) => {
                 if self.diagnosed.len() < DIAGNOSED && work.caught.is_about_ours(line) {
-                    self.diagnosed.push(work.desk.redactor.text(said));
+                    self.diagnosed.push(work.context.redactor.text(said));
                 }
             }
         }

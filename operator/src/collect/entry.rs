@@ -20,7 +20,7 @@ pub(super) struct EntryContext {
 /// An entry that exists only once a byte is written.
 #[derive(Debug)]
 pub(super) struct LazyEntry {
-    desk: EntryContext,
+    context: EntryContext,
     path: BundlePath,
     limit: Option<u64>,
     tail_only: bool,
@@ -30,8 +30,8 @@ pub(super) struct LazyEntry {
 }
 
 impl LazyEntry {
-    pub(super) fn new(desk: &EntryContext, path: BundlePath, limit: Option<u64>) -> Self {
-        Self { desk: desk.clone(), path, limit, tail_only: false, writer: None, taken: 0 }
+    pub(super) fn new(context: &EntryContext, path: BundlePath, limit: Option<u64>) -> Self {
+        Self { context: context.clone(), path, limit, tail_only: false, writer: None, taken: 0 }
     }
 
     /// If the entry exceeds its limit, only its end is kept.
@@ -61,9 +61,9 @@ impl LazyEntry {
     }
 
     fn writer(&mut self) -> &mut EntryWriter {
-        let Self { desk, path, limit, tail_only, writer, .. } = self;
+        let Self { context, path, limit, tail_only, writer, .. } = self;
         writer.get_or_insert_with(|| {
-            let fresh = EntryWriter::new(path.clone(), desk.redactor.clone(), desk.spool.clone());
+            let fresh = EntryWriter::new(path.clone(), context.redactor.clone(), context.spool.clone());
             match limit {
                 Some(limit) if *tail_only => fresh.tail(*limit),
                 Some(limit) => fresh.limited(*limit),

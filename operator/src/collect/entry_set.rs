@@ -166,7 +166,7 @@ impl BudgetedEntries {
     }
 
     /// Trims step by step, until the rest fits or nothing more can be trimmed. Blocks.
-    pub(super) fn fit(mut self, desk: &EntryContext) -> Result<Self, WriteError> {
+    pub(super) fn fit(mut self, context: &EntryContext) -> Result<Self, WriteError> {
         for step in TrimStep::ALL {
             if !self.is_over() {
                 break;
@@ -179,7 +179,7 @@ impl BudgetedEntries {
                     break;
                 }
                 if let Some(kept) = self.remove(places[at]) {
-                    self.cut(places[at], kept, cut, step, desk)?;
+                    self.cut(places[at], kept, cut, step, context)?;
                 }
             }
         }
@@ -192,14 +192,14 @@ impl BudgetedEntries {
         kept: KeptEntry,
         cut: TrimAction,
         step: TrimStep,
-        desk: &EntryContext,
+        context: &EntryContext,
     ) -> Result<(), WriteError> {
         let KeptEntry { entry, class, trimmed, stands_in } = kept;
         let (path, before) = (entry.segment.path().as_str().to_owned(), entry.segment.bytes());
         let left = match cut {
             TrimAction::Drop => Ok(None),
-            TrimAction::Shorten(most) => shortened(entry, most, desk).map(Some),
-            TrimAction::OwnObjects => own_objects(entry, &self.own, desk),
+            TrimAction::Shorten(most) => shortened(entry, most, context).map(Some),
+            TrimAction::OwnObjects => own_objects(entry, &self.own, context),
         };
         let left = match left.map_err(WriteError::from) {
             Ok(left) => left,
@@ -270,9 +270,9 @@ fn no_room_at_all(entry: &Entry, limit: u64) -> Missing {
 }
 
 /// Keeps head and tail of a log, and notes why the middle is missing.
-fn shortened(entry: Entry, most: u64, desk: &EntryContext) -> io::Result<Entry> {
+fn shortened(entry: Entry, most: u64, context: &EntryContext) -> io::Result<Entry> {
     let Entry { segment, source, truncated, read_at, ms } = entry;
-    let segment = segment.shrink(&desk.spool, most)?;
+    let segment = segment.shrink(&context.spool, most)?;
     // If its source broke off, that stays the reason: it is worse.
     let reason = truncated.as_ref().map(|before| before.reason).filter(|reason| reason.is_error());
     let truncated = segment.truncated(reason.unwrap_or(TruncationReason::Budget)).or(truncated);
@@ -290,10 +290,10 @@ fn names(text: &[u8], id: &str) -> bool {
 }
 
 /// Keeps only the objects of a List that name one of `own`; `None` if there are none.
-fn own_objects(entry: Entry, own: &[String], desk: &EntryContext) -> io::Result<Option<Entry>> {
+fn own_objects(entry: Entry, own: &[String], context: &EntryContext) -> io::Result<Option<Entry>> {
     let Entry { segment, mut source, read_at, ms, .. } = entry;
     let before = segment.bytes();
-    let mut kept = LazyEntry::new(desk, segment.path().clone(), None);
+    let mut kept = LazyEntry::new(context, segment.path().clone(), None);
     let (mut items, mut lines_left_out) = (0, 0);
     let mut object = Vec::new();
     let mut lines = BufReader::new(segment.reader()?);

@@ -31,13 +31,13 @@ pub(super) async fn finish(run: Scheduler, snapshot: &Snapshot, own: u64) -> Res
     (collected.entries, collected.trimmed) = (entries, trimmed);
     collected.missing.extend(missing);
 
-    let desk = work.desk.clone();
-    desk.spool.allow_more(own);
+    let context = work.context.clone();
+    context.spool.allow_more(own);
     collected.finished = Timestamp::now();
     let of = snapshot.clone();
     on_a_thread(move || {
-        add_facts(&desk, &of, &mut collected)?;
-        Ok(described::write(&desk, &of, collected, live, own)?)
+        add_facts(&context, &of, &mut collected)?;
+        Ok(described::write(&context, &of, collected, live, own)?)
     })
     .await
 }
@@ -47,19 +47,19 @@ pub(super) async fn fitted(work: &Work, room: BudgetedEntries) -> Result<Budgete
     if !room.is_over() {
         return Ok(room);
     }
-    let desk = work.desk.clone();
-    match on_a_thread(move || room.fit(&desk)).await {
+    let context = work.context.clone();
+    match on_a_thread(move || room.fit(&context)).await {
         Ok(room) => Ok(room),
         Err(WriteError::Spool(error)) => Err(error.into()),
-        Err(WriteError::Entry(source)) => Err(SpoolError::unreadable(work.desk.spool.dir(), source).into()),
+        Err(WriteError::Entry(source)) => Err(SpoolError::unreadable(work.context.spool.dir(), source).into()),
     }
 }
 
 /// Adds the files with the versions and the time of the collection. Blocks.
-fn add_facts(desk: &EntryContext, snapshot: &Snapshot, collected: &mut Collected) -> Result<(), SpoolError> {
+fn add_facts(context: &EntryContext, snapshot: &Snapshot, collected: &mut Collected) -> Result<(), SpoolError> {
     let (what, path) = ("the versions of Velero and Kubernetes", "velero/version.json");
     let times = (collected.started, collected.finished);
-    match version_files::write(desk, snapshot, collected.evidence.velero_version.as_ref(), times) {
+    match version_files::write(context, snapshot, collected.evidence.velero_version.as_ref(), times) {
         Ok(facts) => {
             let read_at = collected.finished;
             let entry = |(segment, source, truncated)| Entry { segment, source, truncated, read_at, ms: 0 };

@@ -153,28 +153,28 @@ pub(super) async fn list(
         Want::Only(only) => Mode::Chosen(only.clone()),
     };
     let seen = |bytes| work.progress.read(bytes);
-    let sieve = ListFilter {
+    let filter = ListFilter {
         unlisted: work.caught.unlisted(kind, namespace),
         ..ListFilter::new(Writer::new(work, item, kind), mode)
     };
-    let (mut sieve, mut listed) = work.cluster.list(&path, None, deadline, sieve, seen).await;
-    if let (true, Want::First(first), Ok(_)) = (sieve.overflowed, want, &listed) {
-        let unlisted = std::mem::take(&mut sieve.unlisted);
-        sieve = first_of_many(work, &path, kind, namespace, first, sieve.writer, deadline).await?;
-        sieve.unlisted = unlisted;
-        sieve.unlisted.restart();
-        (sieve, listed) = work.cluster.list(&path, None, deadline, sieve, seen).await;
+    let (mut filter, mut listed) = work.cluster.list(&path, None, deadline, filter, seen).await;
+    if let (true, Want::First(first), Ok(_)) = (filter.overflowed, want, &listed) {
+        let unlisted = std::mem::take(&mut filter.unlisted);
+        filter = first_of_many(work, &path, kind, namespace, first, filter.writer, deadline).await?;
+        filter.unlisted = unlisted;
+        filter.unlisted.restart();
+        (filter, listed) = work.cluster.list(&path, None, deadline, filter, seen).await;
     }
     let whole = listed.as_ref().is_ok_and(|listed| !listed.enough);
-    let (sieve, cut, added) = on_a_thread(move || {
-        let cut = sieve.settle()?;
-        let gone = if whole { sieve.unlisted.objects() } else { Vec::new() };
+    let (filter, cut, added) = on_a_thread(move || {
+        let cut = filter.settle()?;
+        let gone = if whole { filter.unlisted.objects() } else { Vec::new() };
         let added = gone.len();
-        gone.into_iter().try_for_each(|object| sieve.writer.list_item(object).map(|_| ()))?;
-        Ok::<_, io::Error>((sieve, cut, added))
+        gone.into_iter().try_for_each(|object| filter.writer.list_item(object).map(|_| ()))?;
+        Ok::<_, io::Error>((filter, cut, added))
     })
     .await?;
-    let writer = sieve.writer;
+    let writer = filter.writer;
     let source = |listed: &Listed| Source {
         kind: SourceKind::List,
         path: Some(path.clone()),
@@ -221,26 +221,26 @@ async fn first_of_many(
     deadline: Instant,
 ) -> Result<ListFilter, WriteError> {
     let seen = |bytes| work.progress.read(bytes);
-    let mut sieve = ListFilter::new(writer, Mode::OnlyFirst(first.clone()));
-    let narrow = first.narrow.as_ref().filter(|_| first.names.iter().any(|name| !sieve.writer.has(name)));
+    let mut filter = ListFilter::new(writer, Mode::OnlyFirst(first.clone()));
+    let narrow = first.narrow.as_ref().filter(|_| first.names.iter().any(|name| !filter.writer.has(name)));
     for (key, value) in first.labels.iter().chain(narrow) {
         let selector = format!("{key}={value}");
         let listed;
-        (sieve, listed) = work.cluster.list(path, Some(&selector), deadline, sieve, seen).await;
+        (filter, listed) = work.cluster.list(path, Some(&selector), deadline, filter, seen).await;
         if let Err(ListError::Taker(error)) = listed {
             return Err(error.into());
         }
     }
     // Labels find every object that still exists.
     let singly = if first.labels.is_empty() { SINGLY } else { 0 };
-    let rest: Vec<&String> = first.names.iter().filter(|name| !sieve.writer.has(name)).take(singly).collect();
+    let rest: Vec<&String> = first.names.iter().filter(|name| !filter.writer.has(name)).take(singly).collect();
     for name in rest {
         if let Ok(object) = work.cluster.get(&kind.path(namespace, name), OBJECT, deadline).await {
-            sieve = on_a_thread(move || sieve.writer.list_item(object).map(|_| sieve)).await?;
+            filter = on_a_thread(move || filter.writer.list_item(object).map(|_| filter)).await?;
         }
     }
-    sieve.mode = Mode::Straight;
-    Ok(sieve)
+    filter.mode = Mode::Straight;
+    Ok(filter)
 }
 
 /// Writes some objects of a kind into one List file. Objects that are gone become notes.
@@ -256,15 +256,15 @@ pub(super) async fn named(
         objects.iter().map(|object| (object.name.clone(), object.clone())).collect();
     let mut outcome = Outcome::default();
     let path = kind.list_path(namespace);
-    let mut sieve = ListFilter::new(Writer::new(work, item, kind), Mode::Straight);
+    let mut filter = ListFilter::new(Writer::new(work, item, kind), Mode::Straight);
     // Objects that a complete list does not contain are gone.
     let mut gone = None;
     if wanted.len() > HANDFUL {
         let looked_at = (wanted.len() * LOOKED_AT).max(PAGES);
-        sieve.mode = Mode::Named(wanted, looked_at);
+        filter.mode = Mode::Named(wanted, looked_at);
         let listed;
-        (sieve, listed) = work.cluster.list(&path, None, deadline, sieve, |bytes| work.progress.read(bytes)).await;
-        let Mode::Named(rest, _) = std::mem::replace(&mut sieve.mode, Mode::Straight) else { return Ok(outcome) };
+        (filter, listed) = work.cluster.list(&path, None, deadline, filter, |bytes| work.progress.read(bytes)).await;
+        let Mode::Named(rest, _) = std::mem::replace(&mut filter.mode, Mode::Straight) else { return Ok(outcome) };
         wanted = rest;
         match listed {
             Ok(listed) if !listed.enough => gone = Some("it is not in the list"),
@@ -289,13 +289,13 @@ pub(super) async fn named(
     for (name, known) in all {
         match work.cluster.get(&kind.path(namespace, &name), OBJECT, deadline).await {
             Ok(object) => {
-                sieve.mode = Mode::Named([(name, known)].into(), 1);
-                sieve = on_a_thread(move || sieve.take(object).map(|_| sieve)).await?;
+                filter.mode = Mode::Named([(name, known)].into(), 1);
+                filter = on_a_thread(move || filter.take(object).map(|_| filter)).await?;
             }
             Err(error) if error.is_not_found() => note(&mut outcome, &name, &error.to_string()),
             Err(error) => {
                 let mut lost = work.objects_missing(item, &error, "get", kind, namespace);
-                if sieve.writer.written > 0 {
+                if filter.writer.written > 0 {
                     lost.missing.iter_mut().for_each(|lost| lost.path = object_path(item, &name));
                 }
                 outcome.missing.extend(lost.missing);
@@ -306,7 +306,7 @@ pub(super) async fn named(
             }
         }
     }
-    let ListFilter { writer, replaced, .. } = sieve;
+    let ListFilter { writer, replaced, .. } = filter;
     for name in replaced {
         let why = "an object with the same name and another UID has replaced it, and is in the bundle instead";
         note(&mut outcome, &name, why);

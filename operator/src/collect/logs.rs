@@ -118,7 +118,7 @@ pub(super) async fn read(
         warning,
         ..Source::default()
     };
-    Ok(told(item, which, done, (&end, broken), source, work))
+    Ok(outcome(item, which, done, (&end, broken), source, work))
 }
 
 /// Pods after which no other one gets the same name, by namespace and name: their controllers draw the last five letters by
@@ -222,14 +222,14 @@ fn node_of(item: &Item) -> &str {
 
 fn refused(work: &Work, item: &Item, which: ContainerLogRef<'_>, error: &ClusterError) -> Outcome {
     work.kubelets.failed(node_of(item), error, Instant::now());
-    Outcome { missing: vec![work.borders.log(item, error, which.namespace)], ..Outcome::default() }
+    Outcome { missing: vec![work.read_scope.log(item, error, which.namespace)], ..Outcome::default() }
 }
 
 fn note(item: &Item, code: MissingCode, severity: MissingSeverity, why: &str) -> Outcome {
     Outcome { missing: vec![missing(&item.what, item.path.as_str(), code, severity, why, "")], ..Outcome::default() }
 }
 
-fn told(
+fn outcome(
     item: &Item,
     which: ContainerLogRef<'_>,
     done: Done,
@@ -343,13 +343,13 @@ impl Sink {
     fn new(work: &Arc<Work>, path: BundlePath, which: ContainerLogRef<'_>) -> Self {
         let server = which.server.map(|plan::ServerLog { lines }| {
             let target = lines.as_ref().map(|lines| (lines.kind, lines.namespace.as_str(), lines.name.as_str()));
-            let entry = lines.as_ref().map(|lines| LazyEntry::new(&work.desk, lines.path.clone(), Some(LINES)));
+            let entry = lines.as_ref().map(|lines| LazyEntry::new(&work.context, lines.path.clone(), Some(LINES)));
             (ServerLogReader::new(target), entry)
         });
         Self {
             cutter: Cutter::new(work.logs.window),
             held: Some(Vec::new()),
-            log: LazyEntry::new(&work.desk, path, Some(which.limit)).tail_only(which.tail_only),
+            log: LazyEntry::new(&work.context, path, Some(which.limit)).tail_only(which.tail_only),
             server,
             copies: Copies::of(work, which.uid),
         }

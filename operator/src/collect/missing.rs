@@ -198,7 +198,7 @@ mod tests {
         assert!(!is_untrusted_kubelet(&status(500, "dial tcp: connection refused")));
     }
 
-    fn borders() -> ReadScope {
+    fn read_scope() -> ReadScope {
         ReadScope::new("backups-ns", true, &[])
     }
 
@@ -206,7 +206,7 @@ mod tests {
     fn a_refusal_names_the_right_that_lacked_and_the_rule_that_gives_it() {
         let no = status(403, "no");
         let pods = ApiKind::namespaced("", "v1", "pods", "Pod");
-        let lost = borders().objects("pods", "p", &no, "list", &pods, "backups-ns");
+        let lost = read_scope().objects("pods", "p", &no, "list", &pods, "backups-ns");
         let told = (lost.code, lost.severity, lost.rule.as_deref(), lost.why.as_str());
         assert_eq!(told, (MissingCode::Forbidden, MissingSeverity::Error, Some("R5"), "403 x: no"));
         assert_eq!(lost.need.unwrap().resource, "pods");
@@ -216,11 +216,11 @@ mod tests {
     fn a_kind_that_is_not_served_and_an_object_that_is_gone_are_notes() {
         let gone = status(404, "the server could not find the requested resource");
         let kind = ApiKind::namespaced("velero.io", "v1", "backups", "Backup");
-        let list = borders().objects("x", "p", &gone, "list", &kind, "backups-ns");
+        let list = read_scope().objects("x", "p", &gone, "list", &kind, "backups-ns");
         assert_eq!((list.code, list.severity), (MissingCode::NotInstalled, MissingSeverity::Note));
-        let get = borders().objects("x", "p", &gone, "get", &kind, "backups-ns");
+        let get = read_scope().objects("x", "p", &gone, "get", &kind, "backups-ns");
         assert_eq!((get.code, get.severity), (MissingCode::Gone, MissingSeverity::Note));
-        let late = borders().objects("x", "p", &ClusterError::Deadline, "get", &kind, "backups-ns");
+        let late = read_scope().objects("x", "p", &ClusterError::Deadline, "get", &kind, "backups-ns");
         assert_eq!((late.code, late.severity), (MissingCode::Deadline, MissingSeverity::Error));
     }
 }

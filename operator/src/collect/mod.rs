@@ -112,10 +112,10 @@ pub enum CollectError {
 /// Shared by all items.
 struct Work {
     cluster: Cluster,
-    desk: EntryContext,
+    context: EntryContext,
     store: Result<Arc<dyn StoreFiles>, StoreFailure>,
     logs: LogLimits,
-    borders: ReadScope,
+    read_scope: ReadScope,
     kubelets: Kubelets,
     config_maps: Bodies,
     relevant: Relevant,
@@ -137,7 +137,7 @@ impl Work {
         namespace: Option<&str>,
     ) -> Outcome {
         let namespace = namespace.unwrap_or_default();
-        let lost = self.borders.objects(&item.what, item.path.as_str(), error, verb, kind, namespace);
+        let lost = self.read_scope.objects(&item.what, item.path.as_str(), error, verb, kind, namespace);
         Outcome { missing: vec![lost], ..Outcome::default() }
     }
 }
@@ -216,8 +216,8 @@ pub async fn collect(
     collector.spool.hold_back(collector.shares.held_back);
     progress.planned(plan.items.len());
     let Plan { items, logs, missing, config_maps } = plan;
-    let borders = ReadScope::of(snapshot);
-    let unread = unread::unread(snapshot, &items, &borders);
+    let read_scope = ReadScope::of(snapshot);
+    let unread = unread::unread(snapshot, &items, &read_scope);
     let collected = Collected {
         entries: Vec::new(),
         trimmed: Vec::new(),
@@ -230,10 +230,10 @@ pub async fn collect(
     };
     let work = Work {
         cluster: collector.cluster.clone(),
-        desk: EntryContext { redactor: collector.redactor.clone(), spool: collector.spool.clone() },
+        context: EntryContext { redactor: collector.redactor.clone(), spool: collector.spool.clone() },
         store: collector.store.clone(),
         logs,
-        borders,
+        read_scope,
         kubelets: Kubelets::new(&collector.cluster),
         config_maps,
         relevant: Relevant::of(snapshot),

@@ -52,19 +52,19 @@ impl Compressor {
 
 /// Buffers objects in their order, as long as there is room.
 pub(super) struct ObjectBuffer {
-    press: Compressor,
+    compressor: Compressor,
     objects: Vec<Compressed>,
     bytes: usize,
 }
 
 impl ObjectBuffer {
     pub(super) fn new() -> Self {
-        Self { press: Compressor::new(), objects: Vec::new(), bytes: 0 }
+        Self { compressor: Compressor::new(), objects: Vec::new(), bytes: 0 }
     }
 
     /// Returns `false` if there was no room.
     pub(super) fn push(&mut self, object: &Value) -> io::Result<bool> {
-        let small = self.press.small(object)?;
+        let small = self.compressor.small(object)?;
         self.bytes += small.bytes.len();
         if self.bytes > HELD {
             return Ok(false);
@@ -82,7 +82,7 @@ impl ObjectBuffer {
     pub(super) fn drain(&mut self, mut to: impl FnMut(Value) -> io::Result<bool>) -> io::Result<()> {
         self.bytes = 0;
         for small in std::mem::take(&mut self.objects) {
-            if !to(self.press.large(&small)?)? {
+            if !to(self.compressor.large(&small)?)? {
                 break;
             }
         }
@@ -93,7 +93,7 @@ impl ObjectBuffer {
 /// Keeps the newest Events of a list. The API server orders Events by name, so the newest are known only at the end;
 /// holding this many, deflated, costs less than listing all of them twice.
 pub(super) struct Newest {
-    press: Compressor,
+    compressor: Compressor,
     most: usize,
     /// By time; Events of the same time in order of arrival.
     events: BTreeMap<(Option<Timestamp>, usize), Compressed>,
@@ -103,7 +103,7 @@ pub(super) struct Newest {
 
 impl Newest {
     pub(super) fn new(most: usize) -> Self {
-        Self { press: Compressor::new(), most, events: BTreeMap::new(), came: 0, bytes: 0 }
+        Self { compressor: Compressor::new(), most, events: BTreeMap::new(), came: 0, bytes: 0 }
     }
 
     pub(super) fn offer(&mut self, event: &Value) -> io::Result<()> {
@@ -113,7 +113,7 @@ impl Newest {
         if is_full && self.events.first_key_value().is_some_and(|(oldest, _)| key < *oldest) {
             return Ok(());
         }
-        let small = self.press.small(event)?;
+        let small = self.compressor.small(event)?;
         self.bytes += small.bytes.len();
         self.events.insert(key, small);
         while (self.events.len() > self.most || self.bytes > EVENTS) && self.events.len() > 1 {
@@ -137,7 +137,7 @@ impl Newest {
     /// Returns the Events, the newest first.
     pub(super) fn drain(&mut self, mut to: impl FnMut(Value) -> io::Result<bool>) -> io::Result<()> {
         for (_, small) in std::mem::take(&mut self.events).into_iter().rev() {
-            if !to(self.press.large(&small)?)? {
+            if !to(self.compressor.large(&small)?)? {
                 break;
             }
         }
@@ -247,9 +247,9 @@ mod tests {
         #[test]
         fn anything_becomes_small_and_large_again(bytes in prop::collection::vec(any::<char>(), 0..4000)) {
             let object = json!({"text": String::from_iter(bytes)});
-            let mut press = Compressor::new();
-            let small = press.small(&object).unwrap();
-            prop_assert_eq!(press.large(&small).unwrap(), object);
+            let mut compressor = Compressor::new();
+            let small = compressor.small(&object).unwrap();
+            prop_assert_eq!(compressor.large(&small).unwrap(), object);
         }
     }
 }

@@ -57,7 +57,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(work: &Arc<Work>, item: &Item, kind: &ApiKind) -> Self {
         Self {
-            entry: LazyEntry::new(&work.desk, item.path.clone(), None),
+            entry: LazyEntry::new(&work.context, item.path.clone(), None),
             kind: kind.clone(),
             work: work.clone(),
             written: 0,
@@ -222,9 +222,9 @@ pub(super) async fn close(
         let text = format!("it is larger than {LARGEST} bytes");
         without(&format!("{} {name}", kind.kind), &object_path(item, name), MissingCode::TooLarge, &text);
     }
-    let further = too_large - too_large_names.len();
-    if further > 0 {
-        let text = format!("{further} more are larger than {LARGEST} bytes");
+    let omitted = too_large - too_large_names.len();
+    if omitted > 0 {
+        let text = format!("{omitted} more are larger than {LARGEST} bytes");
         without(&format!("further {}", kind.plural), &object_path(item, "*"), MissingCode::TooLarge, &text);
     }
     if written == 0 {

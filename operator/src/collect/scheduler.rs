@@ -140,7 +140,7 @@ impl Scheduler {
     fn begun(&mut self, item: &Item, permit: Option<NodePermit>) -> impl Future<Output = Ended> + Send + use<> {
         let (work, mut item) = (self.work.clone(), item.clone());
         if self.again.contains(&item.path) {
-            tighten(&mut item, work.desk.spool.free());
+            tighten(&mut item, work.context.spool.free());
             work.caught.keep_less();
         }
         let limit = self.deadline.min(Instant::now() + self.pace.per_item);

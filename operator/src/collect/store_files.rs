@@ -66,7 +66,7 @@ pub(super) async fn read(
             Attempt::Whole => item.path.clone(),
             Attempt::Part => layout::partial_store_file(of, name, file),
         };
-        let entry = LazyEntry::new(&work.desk, path, Some(store_limit(file)));
+        let entry = LazyEntry::new(&work.context, path, Some(store_limit(file)));
         let (to, pieces) = pipe();
         let writing = tokio::task::spawn_blocking(move || take(entry, pieces, file, attempt));
         let end = pump(body, to, work.cluster.idle(), deadline, |bytes| work.progress.read(bytes)).await;
@@ -385,7 +385,7 @@ mod tests {
         let tmp = tempfile::tempdir().unwrap();
         let redactor = Arc::new(debugbundle_redact::Redactor::new(&[], Vec::new()).unwrap());
         let spool = debugbundle_archive::Spool::create(tmp.path(), 1 << 30).unwrap();
-        let desk = super::super::entry::EntryContext { redactor, spool };
+        let context = super::super::entry::EntryContext { redactor, spool };
         let mut json = b"{\"errors\":{\"velero\":[\"the disk \xff is full\"".to_vec();
         for n in 0..6000 {
             json.extend(format!(",\"{n} {}\"", "x ".repeat(512)).into_bytes());
@@ -393,7 +393,7 @@ mod tests {
         json.extend(b"]},\"warnings\":{}}");
         assert!(json.len() > 6_000_000);
         let path = layout::store_file(TargetKind::Restore, "r1", StoreFile::Results);
-        let entry = LazyEntry::new(&desk, path, Some(store_limit(StoreFile::Results)));
+        let entry = LazyEntry::new(&context, path, Some(store_limit(StoreFile::Results)));
         let (to, pieces) = pipe();
         let sending = std::thread::spawn(move || to.blocking_send(Bytes::from(gzip(&json))).unwrap());
         let taken = take(entry, pieces, StoreFile::Results, Attempt::Whole).unwrap();

@@ -14,7 +14,7 @@ const EVERYWHERE: &str = "namespaces/_all";
 
 /// The kinds that could not be read. A refused kind is left out if an item lists the same: it will be refused, too, and
 /// report it.
-pub(super) fn unread(snapshot: &Snapshot, items: &[Item], borders: &ReadScope) -> Vec<Missing> {
+pub(super) fn unread(snapshot: &Snapshot, items: &[Item], read_scope: &ReadScope) -> Vec<Missing> {
     let told = |unread: &&Unread| {
         let same = |item: &Item| item.source.lists(&unread.kind, &unread.namespace);
         unread.why.is_forbidden() && items.iter().any(same)
@@ -28,7 +28,7 @@ pub(super) fn unread(snapshot: &Snapshot, items: &[Item], borders: &ReadScope) -
             _ if items.iter().any(|item| item.path.as_str() == file) => file.trim_end_matches(".yaml").to_owned(),
             _ => file,
         };
-        borders.objects(what, &path, why, "list", kind, namespace)
+        read_scope.objects(what, &path, why, "list", kind, namespace)
     };
     snapshot.gaps.unread.iter().filter(|unread| !told(unread)).map(lost).collect()
 }
@@ -91,11 +91,11 @@ mod tests {
             lost(&pods, "", forbidden()),
             lost(&pods, "barn", ClusterError::Deadline),
         ];
-        let borders = ReadScope::new(&snapshot.installation.namespace, false, &[]);
+        let read_scope = ReadScope::new(&snapshot.installation.namespace, false, &[]);
         let objects = vec![ObjectName { namespace: "shop".into(), name: "ledger".into(), uid: None }];
         let (path, source) = (list_path(&claims, Some("shop")), ItemSource::Named { kind: claims, objects });
         let item = Item { what: "claims".into(), path, source, priority: Priority::P1, node: None };
-        let open = unread(&snapshot, &[item], &borders);
+        let open = unread(&snapshot, &[item], &read_scope);
         let told = |missing: &[Missing]| -> Vec<(String, Option<String>)> {
             missing.iter().map(|one| (one.path.clone(), one.rule.clone())).collect()
         };
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(missing[0].cure, "bind ClusterRole debugbundle-namespace-read in namespace shop");
         // A refusal by name is not reported again.
         let need = need("get", &pods, "", Some("shop"));
-        let mut missing = vec![borders.forbidden("by name", "namespaces/shop/core/pods.yaml", "403", need)];
+        let mut missing = vec![read_scope.forbidden("by name", "namespaces/shop/core/pods.yaml", "403", need)];
         add(&mut missing, open);
         assert_eq!(told(&missing[1..]), others);
     }

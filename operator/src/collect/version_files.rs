@@ -32,7 +32,7 @@ pub(crate) fn operator_version() -> String {
 
 /// Writes `version`, `timestamp` and `velero/version.json`. Blocks.
 pub(super) fn write(
-    desk: &EntryContext,
+    context: &EntryContext,
     snapshot: &Snapshot,
     server: Option<&(String, String)>,
     (from, to): (Timestamp, Timestamp),
@@ -44,7 +44,7 @@ pub(super) fn write(
         (BundlePath::new(["timestamp"]), format!("{from}\n{to}\n").into_bytes()),
         (BundlePath::new(["velero", "version.json"]), versions),
     ] {
-        let mut entry = LazyEntry::new(desk, path, None);
+        let mut entry = LazyEntry::new(context, path, None);
         entry.write_all(&text)?;
         if let Some(segment) = entry.finish()? {
             outcome.push(segment, Source { kind: SourceKind::Generated, ..Source::default() }, None);

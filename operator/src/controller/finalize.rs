@@ -86,7 +86,7 @@ async fn clean_to_the_end(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<()
             "the bundle could not be deleted from bucket {} key {}: {}",
             destination.bucket(),
             destination.key.as_str(),
-            destination.told(&error.message())
+            destination.mask(&error.message())
         ),
         transient: error.is_transient(),
     };

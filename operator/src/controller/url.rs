@@ -65,7 +65,7 @@ pub(super) async fn sign(bundle: &DebugBundle, destination: &Destination, most: 
             reason: Reason::SigningUnsupported,
             message: format!(
                 "{}; the bundle is in bucket {} at {}",
-                destination.told(&error.message()),
+                destination.mask(&error.message()),
                 destination.bucket(),
                 destination.key.as_str()
             ),
@@ -154,9 +154,9 @@ async fn look_and_sign(bundle: &DebugBundle, ctx: &Arc<Context>, now: Timestamp)
             ),
         }),
         Err(error) if error.is_transient() => {
-            Err(Fault::Transient { reason: error.reason(), message: destination.told(&error.message()) })
+            Err(Fault::Transient { reason: error.reason(), message: destination.mask(&error.message()) })
         }
-        Err(error) => Ok(Link::None { reason: error.reason(), message: destination.told(&error.message()) }),
+        Err(error) => Ok(Link::None { reason: error.reason(), message: destination.mask(&error.message()) }),
     }
 }
 

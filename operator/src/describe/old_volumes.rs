@@ -15,7 +15,7 @@ use super::{
     go::number,
     page::Page,
     unread,
-    volumes::{Csi, Native, VolumeInfo, csi, native, told},
+    volumes::{Csi, Native, VolumeInfo, csi, native, unreadable},
 };
 use crate::json_stream::each;
 
@@ -74,7 +74,7 @@ pub(super) fn native_snapshots<W: Write>(
         };
         native(page, &info)
     });
-    told(page, read, "error concluding native snapshot info")
+    unreadable(page, read, "error concluding native snapshot info")
 }
 
 /// A VolumeSnapshot or its content, as old Velero stored it.
@@ -139,7 +139,7 @@ pub(super) fn csi_snapshots<W: Write>(page: &mut Page<W>, status: &Value, files:
         Ok(())
     });
     page.line("\tCSI Snapshots:")?;
-    told(page, joined, "error concluding CSI snapshot info")?;
+    unreadable(page, joined, "error concluding CSI snapshot info")?;
     let read = each(contents, |content: OldCsi<OldContentStatus>| {
         let name = content.metadata.name.unwrap_or_default();
         let (namespace, claim) =
@@ -160,5 +160,5 @@ pub(super) fn csi_snapshots<W: Write>(page: &mut Page<W>, status: &Value, files:
         };
         csi(page, &info)
     });
-    told(page, read, "error concluding CSI snapshot info")
+    unreadable(page, read, "error concluding CSI snapshot info")
 }

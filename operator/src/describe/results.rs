@@ -36,7 +36,7 @@ pub(super) fn results<W: Write>(page: &mut Page<W>, status: &Value, files: &dyn 
         if count > 0 {
             page.gap()?;
             page.line(&format!("{heading}:"))?;
-            of_kind(page, key, files).or_else(|error| told(page, error, &format!("error decoding {key}")))?;
+            of_kind(page, key, files).or_else(|error| unreadable(page, error, &format!("error decoding {key}")))?;
         }
     }
     Ok(())
@@ -75,7 +75,7 @@ fn of_kind<W: Write>(page: &mut Page<W>, kind: &str, files: &dyn VeleroFiles) ->
     Ok(())
 }
 
-fn told<W: Write>(page: &mut Page<W>, error: StreamError, what: &str) -> io::Result<()> {
+fn unreadable<W: Write>(page: &mut Page<W>, error: StreamError, what: &str) -> io::Result<()> {
     match error {
         StreamError::Write(error) => Err(error),
         StreamError::Read(why) => page.text(1, &format!("<{what}: {why}>")),
@@ -161,7 +161,7 @@ pub(super) fn operations<W: Write>(
     };
     page.line(&format!("{heading}:"))?;
     let read = each(from, |operation: Operation| one(page, which, &operation));
-    read.or_else(|error| told(page, error, "error reading operation info"))
+    read.or_else(|error| unreadable(page, error, "error reading operation info"))
 }
 
 fn one<W: Write>(page: &mut Page<W>, which: &str, operation: &Operation) -> io::Result<()> {
@@ -209,5 +209,5 @@ pub(super) fn resource_list<W: Write>(page: &mut Page<W>, which: &str, files: &d
         Said::Key(kind) => page.text(1, &format!("{kind}:")),
         Said::Text(name) => page.text(2, &format!("- {name}")),
     });
-    read.or_else(|error| told(page, error, &format!("error reading {which} resource list")))
+    read.or_else(|error| unreadable(page, error, &format!("error reading {which} resource list")))
 }

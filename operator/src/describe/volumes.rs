@@ -172,7 +172,7 @@ pub(super) fn csi<W: Write>(page: &mut Page<W>, info: &VolumeInfo) -> io::Result
     Ok(())
 }
 
-pub(super) fn told<W: Write>(page: &mut Page<W>, read: Result<(), StreamError>, what: &str) -> io::Result<()> {
+pub(super) fn unreadable<W: Write>(page: &mut Page<W>, read: Result<(), StreamError>, what: &str) -> io::Result<()> {
     match read {
         Ok(()) => Ok(()),
         Err(StreamError::Write(error)) => Err(error),
@@ -203,7 +203,7 @@ pub(super) fn of_restore<W: Write>(page: &mut Page<W>, files: &dyn VeleroFiles) 
             any = true;
             restored(page, &info, moved)
         });
-        told(page, read, "error reading restore volume info")?;
+        unreadable(page, read, "error reading restore volume info")?;
     }
     if any { Ok(()) } else { page.line("CSI Snapshot Restores: <none included>") }
 }

@@ -21,7 +21,7 @@ impl DiscoveryReader<'_> {
     pub(super) async fn holders_of(&self, place: &Place, met: &mut Met) {
         let waiting = met.involved.iter().filter(|pod| !pod.seen.ready && !pod.asked_for);
         let mut claims: BTreeSet<String> = waiting.flat_map(|pod| pod.seen.pod.claims.iter().cloned()).collect();
-        claims.extend(place.sieve.open.1.iter().cloned());
+        claims.extend(place.filter.open.1.iter().cloned());
         met.waited.extend(claims.iter().cloned());
         if claims.is_empty() {
             return;
@@ -44,9 +44,9 @@ impl DiscoveryReader<'_> {
         met.claims = names;
         let (kind, read) = (claim_kind(), |claim: Value| Claim::read(&claim));
         let mut found: Vec<Claim> = Vec::new();
-        if place.sieve.whole {
+        if place.filter.whole {
             found = self.list(&kind, &place.namespace, None, RESTORED, read).await;
-        } else if let Some(selector) = place.sieve.restores() {
+        } else if let Some(selector) = place.filter.restores() {
             found = self.list(&kind, &place.namespace, Some(&selector), RESTORED, read).await;
         }
         met.claims.extend(found.iter().map(|claim| claim.name.clone()));
@@ -65,12 +65,12 @@ impl DiscoveryReader<'_> {
     /// the evidence as long as a claim waits for it.
     pub(super) async fn snapshots_of(&self, place: &Place, met: &mut Met) {
         let Some(kind) = &place.snapshots else { return };
-        let (sieve, claims, sources) = (place.sieve.clone(), met.claims.clone(), met.sources.clone());
+        let (filter, claims, sources) = (place.filter.clone(), met.claims.clone(), met.sources.clone());
         // Without claims, only snapshots with the label can be of interest.
-        let selector = sieve.selector().filter(|_| claims.is_empty() && !sieve.whole);
+        let selector = filter.selector().filter(|_| claims.is_empty() && !filter.whole);
         let wanted = move |snapshot: Value| {
             let found = VolumeSnapshotView::read(&snapshot)?;
-            let ours = sources.contains(&found.name) || sieve.takes(&snapshot, found.claim.as_ref(), &claims);
+            let ours = sources.contains(&found.name) || filter.takes(&snapshot, found.claim.as_ref(), &claims);
             ours.then_some(found)
         };
         for VolumeSnapshotView { name, content, group, .. } in

@@ -36,10 +36,10 @@ impl DiscoveryReader<'_> {
     /// deletes them once their snapshots exist.
     pub(super) async fn groups_of(&self, place: &Place, met: &mut Met) {
         let Some(kind) = &place.groups else { return };
-        let (sieve, named): (_, BTreeSet<String>) = (place.sieve.clone(), met.groups_named.clone());
+        let (filter, named): (_, BTreeSet<String>) = (place.filter.clone(), met.groups_named.clone());
         let wanted = move |group: Value| {
             let found = read(&group)?;
-            (sieve.takes_group(&group) || named.contains(&found.0)).then_some(found)
+            (filter.takes_group(&group) || named.contains(&found.0)).then_some(found)
         };
         met.groups = self.list(kind, &place.namespace, None, INVOLVED, wanted).await;
     }

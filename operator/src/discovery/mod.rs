@@ -80,7 +80,7 @@ pub struct NamespaceCandidate {
     /// The object that leads there, or `spec.namespaces`.
     pub why: String,
     /// How near it is to a cause.
-    pub nearness: Relevance,
+    pub relevance: Relevance,
     /// All its pods are wanted, not only the involved ones.
     pub whole: bool,
     /// Whether it is looked into, and if not, why.
@@ -223,15 +223,15 @@ impl Snapshot {
 
     /// Adds namespaces that the target leads to, as far as scope and limit allow, and counts `beyond` further ones. This
     /// involves none of their pods.
-    pub(crate) fn touch(&mut self, namespaces: &[String], beyond: u64, why: &str, nearness: Relevance) {
-        self.selection().touch(namespaces, why, nearness);
+    pub(crate) fn touch(&mut self, namespaces: &[String], beyond: u64, why: &str, relevance: Relevance) {
+        self.selection().touch(namespaces, why, relevance);
         self.namespaces.omitted.add_unnamed(beyond);
     }
 
     fn selection(&mut self) -> NamespaceSelection<'_> {
         let Namespaces { candidates, omitted, .. } = &mut self.namespaces;
         let velero = &self.installation.namespace;
-        NamespaceSelection { touched: candidates, further: omitted, velero, scope: &self.scope, most: TOUCHED }
+        NamespaceSelection { candidates, omitted, velero, scope: &self.scope, most: TOUCHED }
     }
 
     /// Adds the namespaces in the spec of a target that did not finish. It may wait for a hook, or for a namespace that
@@ -323,8 +323,8 @@ impl Snapshot {
     fn choose_namespaces(&mut self, spec: &DebugBundleSpec) {
         let Self { scope, installation, target, namespaces, .. } = self;
         let mut selection = NamespaceSelection {
-            touched: &mut namespaces.candidates,
-            further: &mut namespaces.omitted,
+            candidates: &mut namespaces.candidates,
+            omitted: &mut namespaces.omitted,
             velero: &installation.namespace,
             scope,
             most: TOUCHED,

@@ -45,8 +45,8 @@ impl Omitted {
 
 /// The known namespaces, and how many of them may be looked into.
 pub(super) struct NamespaceSelection<'a> {
-    pub touched: &'a mut Vec<NamespaceCandidate>,
-    pub further: &'a mut Omitted,
+    pub candidates: &'a mut Vec<NamespaceCandidate>,
+    pub omitted: &'a mut Omitted,
     /// Velero's namespace, which does not count.
     pub velero: &'a str,
     pub scope: &'a Scope,
@@ -62,8 +62,8 @@ impl NamespaceSelection<'_> {
         for object in data {
             let of_pod = object.pod.as_ref().map(|pod| &pod.namespace);
             let namespaces: Vec<String> = [of_pod, object.namespace.as_ref()].into_iter().flatten().cloned().collect();
-            let nearness = if object.is_completed() { Relevance::Settled } else { Relevance::Trouble };
-            self.touch(&namespaces, &format!("{} {}", object.plural, object.name), nearness);
+            let relevance = if object.is_completed() { Relevance::Settled } else { Relevance::Trouble };
+            self.touch(&namespaces, &format!("{} {}", object.plural, object.name), relevance);
         }
     }
 
@@ -71,16 +71,16 @@ impl NamespaceSelection<'_> {
     pub(super) fn ask_for(&mut self, asked: &[String]) {
         for namespace in asked.iter().filter(|namespace| *namespace != self.velero) {
             let looked = if self.scope.allows(namespace) { Looked::Yes } else { Looked::NotAllowed };
-            self.further.names.remove(namespace);
-            match self.touched.iter_mut().find(|known| known.namespace == *namespace) {
+            self.omitted.names.remove(namespace);
+            match self.candidates.iter_mut().find(|known| known.namespace == *namespace) {
                 Some(known) => {
                     known.whole = true;
                     known.looked = looked;
                 }
-                None => self.touched.push(NamespaceCandidate {
+                None => self.candidates.push(NamespaceCandidate {
                     namespace: namespace.clone(),
                     why: "spec.namespaces".to_owned(),
-                    nearness: Relevance::Named,
+                    relevance: Relevance::Named,
                     whole: true,
                     looked,
                 }),
@@ -90,48 +90,48 @@ impl NamespaceSelection<'_> {
 
     /// Adds namespaces, and moves known ones nearer. The last of the farthest ones gives up its place to a nearer one
     /// that has none.
-    pub(super) fn touch(&mut self, namespaces: &[String], why: &str, nearness: Relevance) {
+    pub(super) fn touch(&mut self, namespaces: &[String], why: &str, relevance: Relevance) {
         let velero = self.velero;
         for namespace in namespaces.iter().filter(|namespace| *namespace != velero && is_dns_name(namespace)) {
-            if let Some(at) = self.touched.iter().position(|known| known.namespace == *namespace) {
-                self.move_nearer(at, why, nearness);
+            if let Some(at) = self.candidates.iter().position(|known| known.namespace == *namespace) {
+                self.move_nearer(at, why, relevance);
                 continue;
             }
-            if self.further.names.get(namespace).is_some_and(|known| !nearness.is_news(*known)) {
+            if self.omitted.names.get(namespace).is_some_and(|known| !relevance.is_news(*known)) {
                 continue;
             }
-            self.further.names.remove(namespace);
-            let looked = if self.scope.allows(namespace) { self.room_for(nearness) } else { Looked::NotAllowed };
+            self.omitted.names.remove(namespace);
+            let looked = if self.scope.allows(namespace) { self.room_for(relevance) } else { Looked::NotAllowed };
             let (namespace, why) = (namespace.clone(), why.to_owned());
-            self.touched.push(NamespaceCandidate { namespace, why, nearness, whole: false, looked });
+            self.candidates.push(NamespaceCandidate { namespace, why, relevance, whole: false, looked });
             self.shorten();
         }
     }
 
-    fn move_nearer(&mut self, at: usize, why: &str, nearness: Relevance) {
-        let known = &self.touched[at];
-        if !nearness.is_news(known.nearness) {
+    fn move_nearer(&mut self, at: usize, why: &str, relevance: Relevance) {
+        let known = &self.candidates[at];
+        if !relevance.is_news(known.relevance) {
             return;
         }
         let looked = match known.looked {
-            Looked::TooMany => self.room_for(nearness),
+            Looked::TooMany => self.room_for(relevance),
             looked => looked,
         };
-        let known = &mut self.touched[at];
-        known.nearness = nearness;
+        let known = &mut self.candidates[at];
+        known.relevance = relevance;
         if looked != known.looked {
             (known.looked, known.why) = (looked, why.to_owned());
         }
     }
 
     /// Whether a namespace of this nearness is looked into; a farther one may lose its place to it.
-    fn room_for(&mut self, nearness: Relevance) -> Looked {
+    fn room_for(&mut self, relevance: Relevance) -> Looked {
         let in_place = |known: &NamespaceCandidate| known.looked == Looked::Yes && !known.whole;
-        if self.touched.iter().filter(|known| in_place(known)).count() < self.most {
+        if self.candidates.iter().filter(|known| in_place(known)).count() < self.most {
             return Looked::Yes;
         }
-        let farther = self.touched.iter_mut().filter(|known| in_place(known) && known.nearness > nearness);
-        match farther.max_by_key(|known| known.nearness) {
+        let farther = self.candidates.iter_mut().filter(|known| in_place(known) && known.relevance > relevance);
+        match farther.max_by_key(|known| known.relevance) {
             Some(last) => {
                 last.looked = Looked::TooMany;
                 Looked::Yes
@@ -143,12 +143,12 @@ impl NamespaceSelection<'_> {
     /// If too many are listed without being looked into, the last of the farthest ones is only counted.
     fn shorten(&mut self) {
         let listed = |known: &NamespaceCandidate| known.looked != Looked::Yes && !known.whole;
-        let all = (0..self.touched.len()).filter(|at| listed(&self.touched[*at]));
+        let all = (0..self.candidates.len()).filter(|at| listed(&self.candidates[*at]));
         if all.clone().count() > self.most
-            && let Some(at) = all.max_by_key(|at| self.touched[*at].nearness)
+            && let Some(at) = all.max_by_key(|at| self.candidates[*at].relevance)
         {
-            let NamespaceCandidate { namespace, nearness, .. } = self.touched.remove(at);
-            self.further.names.insert(namespace, nearness);
+            let NamespaceCandidate { namespace, relevance, .. } = self.candidates.remove(at);
+            self.omitted.names.insert(namespace, relevance);
         }
     }
 }
@@ -173,15 +173,15 @@ mod tests {
 
     /// The known namespaces of a target, with room for so many.
     struct Known {
-        touched: Vec<NamespaceCandidate>,
-        further: Omitted,
+        candidates: Vec<NamespaceCandidate>,
+        omitted: Omitted,
         scope: Scope,
         most: usize,
     }
 
     impl Known {
         fn of(data: &[DataObject], asked: &[&str], scope: Scope, most: usize) -> Self {
-            let mut known = Self { touched: Vec::new(), further: Omitted::default(), scope, most };
+            let mut known = Self { candidates: Vec::new(), omitted: Omitted::default(), scope, most };
             known.places().touch_data(data);
             let asked: Vec<String> = asked.iter().map(|name| (*name).to_owned()).collect();
             known.places().ask_for(&asked);
@@ -189,24 +189,24 @@ mod tests {
         }
 
         fn places(&mut self) -> NamespaceSelection<'_> {
-            let Self { touched, further, scope, most } = self;
-            NamespaceSelection { touched, further, velero: "velero-ns", scope, most: *most }
+            let Self { candidates, omitted, scope, most } = self;
+            NamespaceSelection { candidates, omitted, velero: "velero-ns", scope, most: *most }
         }
 
-        fn touch(&mut self, namespaces: &[&str], nearness: Relevance) {
+        fn touch(&mut self, namespaces: &[&str], relevance: Relevance) {
             let namespaces: Vec<String> = namespaces.iter().map(|name| (*name).to_owned()).collect();
-            self.places().touch(&namespaces, "something", nearness);
+            self.places().touch(&namespaces, "something", relevance);
         }
 
         fn looked_into(&self) -> Vec<&str> {
-            let looked = self.touched.iter().filter(|one| one.looked == Looked::Yes);
+            let looked = self.candidates.iter().filter(|one| one.looked == Looked::Yes);
             looked.map(|one| one.namespace.as_str()).collect()
         }
 
         /// How many are looked into, listed, and only counted.
         fn numbers(&self) -> (usize, usize, u64) {
             let looked = self.looked_into().len();
-            (looked, self.touched.len() - looked, self.further.count())
+            (looked, self.candidates.len() - looked, self.omitted.count())
         }
     }
 
@@ -222,7 +222,7 @@ mod tests {
             || Scope { namespaces: Some(["hot", "calm", "asked"].map(str::to_owned).into()), cluster_read: true };
         let asked = ["asked", "foreign", "calm"];
         let known = Known::of(&data, &asked, scope(), 2);
-        let found: Vec<_> = known.touched.into_iter().map(|one| (one.namespace, one.whole, one.looked)).collect();
+        let found: Vec<_> = known.candidates.into_iter().map(|one| (one.namespace, one.whole, one.looked)).collect();
         assert_eq!(
             found,
             [
@@ -235,13 +235,13 @@ mod tests {
         );
         let mut known = Known::of(&data, &asked, scope(), 3);
         known.touch(&["asked", "velero-ns", "hot", "", "../x", "new"], Relevance::Trouble);
-        let new: Vec<_> = known.touched.iter().skip(5).map(|one| (one.namespace.as_str(), one.looked)).collect();
+        let new: Vec<_> = known.candidates.iter().skip(5).map(|one| (one.namespace.as_str(), one.looked)).collect();
         assert_eq!(new, [("new", Looked::NotAllowed)], "known ones, Velero's and what is no name stay as they are");
         let many: Vec<_> = (0..9).chain(0..9).map(|n| object(&format!("n{n}"), "")).collect();
         let known = Known::of(&many, &["n8"], Scope::everything(), 2);
-        let looked: Vec<_> = known.touched.iter().map(|one| one.looked).collect();
+        let looked: Vec<_> = known.candidates.iter().map(|one| one.looked).collect();
         assert_eq!(looked, [Looked::Yes, Looked::Yes, Looked::TooMany, Looked::TooMany, Looked::Yes]);
-        assert_eq!(known.further.count(), 4, "n4 to n7, each once");
+        assert_eq!(known.omitted.count(), 4, "n4 to n7, each once");
         let data = [object("done", "Completed"), object("queues", "New"), object("fell", "Canceled")];
         assert_eq!(Known::of(&data, &[], Scope::everything(), 3).looked_into(), ["fell", "queues", "done"]);
     }
@@ -271,7 +271,7 @@ mod tests {
         let mut known = Known::of(&data, &["asked"], scope, 1);
         known.touch(&["hot", "vault"], Relevance::Trouble);
         assert_eq!(known.looked_into(), ["asked", "hot"]);
-        let vault = known.touched.iter().find(|one| one.namespace == "vault");
+        let vault = known.candidates.iter().find(|one| one.namespace == "vault");
         assert_eq!(vault.map(|one| one.looked), Some(Looked::NotAllowed));
     }
 }

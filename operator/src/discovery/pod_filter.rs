@@ -48,7 +48,7 @@ pub(super) type Rank = (bool, bool, String);
 
 /// The target's pods in a namespace, up to the limits, by rank.
 pub(super) struct PodSelection {
-    pub(super) sieve: PodFilter,
+    pub(super) filter: PodFilter,
     pub(super) involved: BTreeMap<Rank, PodView>,
     pub(super) restored: BTreeMap<Rank, PodView>,
     /// Pods beyond the limits, except those that the data names: they are counted where they are added. None in a
@@ -144,19 +144,19 @@ impl PodFilter {
 }
 
 impl PodSelection {
-    pub(super) fn of(sieve: &PodFilter) -> Self {
-        Self { sieve: sieve.clone(), involved: BTreeMap::new(), restored: BTreeMap::new(), beyond: 0, unfollowed: 0 }
+    pub(super) fn of(filter: &PodFilter) -> Self {
+        Self { filter: filter.clone(), involved: BTreeMap::new(), restored: BTreeMap::new(), beyond: 0, unfollowed: 0 }
     }
 
     pub(super) fn add(&mut self, seen: PodView) {
-        let (rank, whole) = (self.sieve.rank(&seen), self.sieve.whole);
-        if self.sieve.involves(&seen) {
+        let (rank, whole) = (self.filter.rank(&seen), self.filter.whole);
+        if self.filter.involves(&seen) {
             self.involved.insert(rank, seen);
             let last = if self.involved.len() > INVOLVED { self.involved.pop_last() } else { None };
             let Some((_, last)) = last else { return };
-            self.unfollowed += usize::from(whole && self.sieve.leads_to(&last));
-            self.beyond += usize::from(!whole && !self.sieve.pods.contains(&last.pod.name));
-        } else if self.sieve.restored(&seen) {
+            self.unfollowed += usize::from(whole && self.filter.leads_to(&last));
+            self.beyond += usize::from(!whole && !self.filter.pods.contains(&last.pod.name));
+        } else if self.filter.restored(&seen) {
             self.restored.insert(rank, seen);
             let last = if self.restored.len() > RESTORED { self.restored.pop_last() } else { None };
             self.beyond += usize::from(!whole && last.is_some());
@@ -173,7 +173,7 @@ impl TakeItems for PodSelection {
     }
 
     fn restart(&mut self) {
-        *self = Self::of(&self.sieve);
+        *self = Self::of(&self.filter);
     }
 }
 
@@ -194,18 +194,18 @@ mod tests {
     #[test]
     fn of_a_namespace_that_is_asked_for_no_pod_is_beyond_what_is_listed() {
         let label = Some((RESTORED_BY, "r".to_owned()));
-        let crowd = |whole: bool, ready: &str| {
-            let mut crowd = PodSelection::of(&PodFilter { whole, label: label.clone(), ..PodFilter::default() });
+        let selection = |whole: bool, ready: &str| {
+            let mut selection = PodSelection::of(&PodFilter { whole, label: label.clone(), ..PodFilter::default() });
             for n in 0..RESTORED + 5 {
                 let meta = json!({"name": format!("p-{n}"), "uid": "u", "labels": {RESTORED_BY: "r"}});
                 let status = json!({"conditions": [{"type": "Ready", "status": ready}]});
-                crowd.take(json!({"metadata": meta, "status": status})).expect("it takes all");
+                selection.take(json!({"metadata": meta, "status": status})).expect("it takes all");
             }
-            (crowd.beyond, crowd.unfollowed)
+            (selection.beyond, selection.unfollowed)
         };
-        assert_eq!(crowd(false, "True"), (5, 0));
-        assert_eq!(crowd(true, "True"), (0, 0));
-        assert_eq!(crowd(false, "False"), (RESTORED + 5 - INVOLVED, 0));
-        assert_eq!(crowd(true, "False"), (0, RESTORED + 5 - INVOLVED));
+        assert_eq!(selection(false, "True"), (5, 0));
+        assert_eq!(selection(true, "True"), (0, 0));
+        assert_eq!(selection(false, "False"), (RESTORED + 5 - INVOLVED, 0));
+        assert_eq!(selection(true, "False"), (0, RESTORED + 5 - INVOLVED));
     }
 }

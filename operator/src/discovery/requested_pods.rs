@@ -9,19 +9,19 @@ const UNHEALTHY: usize = 50;
 
 impl DiscoveryReader<'_> {
     /// The unhealthy pods, sorted by name; at most 50 of a namespace, and the number of all is recorded.
-    pub(super) async fn unhealthy(&self, touched: &[NamespaceCandidate]) -> Vec<Pod> {
+    pub(super) async fn unhealthy(&self, candidate: &[NamespaceCandidate]) -> Vec<Pod> {
         let kind = ApiKind::namespaced("", "v1", "pods", "Pod");
         let mut found = Vec::new();
-        for touched in touched.iter().filter(|touched| touched.whole && touched.looked == Looked::Yes) {
+        for candidate in candidate.iter().filter(|candidate| candidate.whole && candidate.looked == Looked::Yes) {
             let unwell = |pod| {
                 let pod = Pod::read(&pod).filter(|pod| !pod.is_healthy())?;
                 Some((pod.name.clone(), pod))
             };
-            let all = self.read(&kind, &touched.namespace, None, TopN::new(UNHEALTHY, unwell)).await;
+            let all = self.read(&kind, &candidate.namespace, None, TopN::new(UNHEALTHY, unwell)).await;
             if all.beyond > 0 {
                 let number = all.beyond + UNHEALTHY;
                 let told = format!("{number} are unhealthy; the logs of the first {UNHEALTHY} are collected");
-                self.is_cut(&kind.plural, &touched.namespace, told);
+                self.is_cut(&kind.plural, &candidate.namespace, told);
             }
             found.extend(all.items());
         }

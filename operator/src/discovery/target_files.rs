@@ -146,14 +146,14 @@ fn operations(from: impl Read, refs: &mut ObjectRefs) {
     let _ = each(from, |operation: Operation| {
         if operation.status.phase.as_deref() != Some("Completed") {
             let Identifier { resource, namespace, name } = &operation.spec.resource_identifier;
-            let lead = match resource.as_deref() {
+            let reference = match resource.as_deref() {
                 Some("persistentvolumeclaims") => ObjectRef::Claim,
                 Some("persistentvolumes") => ObjectRef::Volume,
                 Some("volumesnapshots") => ObjectRef::Snapshot,
                 Some("volumesnapshotcontents") => ObjectRef::Content,
                 _ => ObjectRef::Elsewhere,
             };
-            refs.add(lead, namespace.as_deref(), name.as_deref());
+            refs.add(reference, namespace.as_deref(), name.as_deref());
         }
         Ok(())
     });

@@ -36,7 +36,7 @@ pub struct ObjectRefs {
 
 impl ObjectRefs {
     /// Adds a name; an invalid name is left out, and a cluster-scoped object is kept without a namespace.
-    pub fn add(&mut self, lead: ObjectRef, namespace: Option<&str>, name: Option<&str>) {
+    pub fn add(&mut self, reference: ObjectRef, namespace: Option<&str>, name: Option<&str>) {
         let namespace = namespace.filter(|namespace| is_dns_name(namespace));
         if let Some(namespace) = namespace.filter(|namespace| !self.namespaces.contains(*namespace)) {
             if self.namespaces.len() < NAMESPACES {
@@ -45,12 +45,12 @@ impl ObjectRefs {
                 self.more = true;
             }
         }
-        let of_the_cluster = matches!(lead, ObjectRef::Volume | ObjectRef::Content);
+        let of_the_cluster = matches!(reference, ObjectRef::Volume | ObjectRef::Content);
         let place = if of_the_cluster { Some("") } else { namespace };
         if let (Some(place), Some(name)) = (place, name.filter(|name| is_dns_name(name)))
-            && lead != ObjectRef::Elsewhere
+            && reference != ObjectRef::Elsewhere
         {
-            let names = self.names.entry(lead).or_default();
+            let names = self.names.entry(reference).or_default();
             if names.len() < NAMES {
                 names.insert((place.to_owned(), name.to_owned()));
             }
@@ -63,19 +63,19 @@ impl ObjectRefs {
     }
 
     /// Namespace and name of the objects of this kind, sorted.
-    pub fn of(&self, lead: ObjectRef) -> Vec<(&str, &str)> {
-        let names = self.names.get(&lead).into_iter().flatten();
+    pub fn of(&self, reference: ObjectRef) -> Vec<(&str, &str)> {
+        let names = self.names.get(&reference).into_iter().flatten();
         names.map(|(namespace, name)| (namespace.as_str(), name.as_str())).collect()
     }
 }
 
 impl Snapshot {
     /// Follows the references: their namespaces as far as scope and limit allow, and the objects in these.
-    pub(super) fn take_up_refs(&mut self, leads: &ObjectRefs, why: &str) {
-        let namespaces: Vec<String> = leads.namespaces().into_iter().map(str::to_owned).collect();
-        self.touch(&namespaces, u64::from(leads.more), why, Relevance::Trouble);
-        let named = |lead| {
-            let names = leads.of(lead).into_iter();
+    pub(super) fn take_up_refs(&mut self, refs: &ObjectRefs, why: &str) {
+        let namespaces: Vec<String> = refs.namespaces().into_iter().map(str::to_owned).collect();
+        self.touch(&namespaces, u64::from(refs.more), why, Relevance::Trouble);
+        let named = |reference| {
+            let names = refs.of(reference).into_iter();
             names.map(|(namespace, name)| ObjectName {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
@@ -112,25 +112,25 @@ mod tests {
 
     #[test]
     fn what_is_named_is_bounded_and_what_cannot_be_a_name_is_left_out() {
-        let mut leads = ObjectRefs::default();
+        let mut refs = ObjectRefs::default();
         for n in 0..1000 {
-            leads.add(ObjectRef::Claim, Some(&format!("n{n:04}")), Some(&format!("c{n}")));
+            refs.add(ObjectRef::Claim, Some(&format!("n{n:04}")), Some(&format!("c{n}")));
         }
-        leads.add(ObjectRef::Volume, None, Some("Not A Name"));
-        assert_eq!((leads.of(ObjectRef::Claim).len(), leads.namespaces().len(), leads.more), (NAMES, NAMESPACES, true));
-        assert!(leads.of(ObjectRef::Volume).is_empty());
+        refs.add(ObjectRef::Volume, None, Some("Not A Name"));
+        assert_eq!((refs.of(ObjectRef::Claim).len(), refs.namespaces().len(), refs.more), (NAMES, NAMESPACES, true));
+        assert!(refs.of(ObjectRef::Volume).is_empty());
     }
 
     #[test]
     fn leads_are_taken_up_once_and_within_the_borders() {
         let mut snapshot = fixture::snapshot();
         snapshot.scope.namespaces = Some(["shop".to_owned()].into());
-        let mut leads = ObjectRefs::default();
-        leads.add(ObjectRef::Claim, Some("shop"), Some("ledger"));
-        leads.add(ObjectRef::Content, Some("ignored"), Some("vsc-7"));
-        leads.add(ObjectRef::Elsewhere, Some("vault"), Some("secret"));
-        snapshot.take_up_refs(&leads, "item operations of Backup harvest");
-        snapshot.take_up_refs(&leads, "item operations of Backup harvest");
+        let mut refs = ObjectRefs::default();
+        refs.add(ObjectRef::Claim, Some("shop"), Some("ledger"));
+        refs.add(ObjectRef::Content, Some("ignored"), Some("vsc-7"));
+        refs.add(ObjectRef::Elsewhere, Some("vault"), Some("secret"));
+        snapshot.take_up_refs(&refs, "item operations of Backup harvest");
+        snapshot.take_up_refs(&refs, "item operations of Backup harvest");
         assert_eq!(snapshot.namespaces.claims.len(), 1);
         assert!(snapshot.namespaces.volumes.contents.contains("vsc-7"));
         assert!(snapshot.namespaces.volumes.claims_at_home.is_empty(), "the walk comes there with all that is known");
@@ -138,9 +138,9 @@ mod tests {
         at_home.add(ObjectRef::Claim, Some("keep"), Some("cache"));
         snapshot.take_up_refs(&at_home, "volume info of Backup harvest");
         assert_eq!(snapshot.namespaces.volumes.claims_at_home, BTreeSet::from(["cache".to_owned()]));
-        let touched: Vec<_> =
+        let candidate: Vec<_> =
             snapshot.namespaces.candidates.iter().map(|one| (one.namespace.as_str(), one.looked)).collect();
         let expected = [("ignored", Looked::NotAllowed), ("shop", Looked::Yes), ("vault", Looked::NotAllowed)];
-        assert_eq!(touched, expected);
+        assert_eq!(candidate, expected);
     }
 }

@@ -25,7 +25,7 @@ const AT_ONCE: usize = 4;
 /// A namespace to walk through, and what is known of it already.
 pub(super) struct Place {
     pub(super) namespace: String,
-    pub(super) sieve: PodFilter,
+    pub(super) filter: PodFilter,
     pub(super) claims: BTreeSet<String>,
     /// Those of the claims with which something went wrong.
     pub(super) waited: BTreeSet<String>,
@@ -76,7 +76,7 @@ impl Place {
         let waited: BTreeSet<String> = snapshot.namespaces.claims.iter().filter(here).map(names).collect();
         Self {
             namespace: namespace.to_owned(),
-            sieve: PodFilter::of(snapshot, namespace, whole),
+            filter: PodFilter::of(snapshot, namespace, whole),
             claims: of_data.chain(waited.iter().cloned()).collect(),
             waited,
             snapshots: snapshot.installation.served.find(SNAPSHOTS, "volumesnapshots").cloned(),
@@ -91,7 +91,7 @@ impl DiscoveryReader<'_> {
     pub(super) async fn walk_all(&self, snapshot: &mut Snapshot) {
         let mut candidates: Vec<&NamespaceCandidate> =
             snapshot.namespaces.candidates.iter().filter(|candidate| candidate.looked == Looked::Yes).collect();
-        candidates.sort_by_key(|candidate| !candidate.whole && candidate.nearness != Relevance::Trouble);
+        candidates.sort_by_key(|candidate| !candidate.whole && candidate.relevance != Relevance::Trouble);
         let places: Vec<Place> =
             candidates.iter().map(|candidate| Place::of(snapshot, &candidate.namespace, candidate.whole)).collect();
         let walks = places.into_iter().map(|place| self.walk(place));
@@ -112,7 +112,7 @@ impl DiscoveryReader<'_> {
         }
         let place = Place {
             namespace: self.namespace.to_owned(),
-            sieve: PodFilter::default(),
+            filter: PodFilter::default(),
             waited: claims.clone(),
             claims,
             snapshots: snapshot.installation.served.find(SNAPSHOTS, "volumesnapshots").cloned(),
@@ -171,14 +171,14 @@ impl DiscoveryReader<'_> {
     }
 
     async fn walk(&self, place: Place) -> Met {
-        let PodSelection { involved, restored, beyond, unfollowed, sieve } = self.pods_of(&place).await;
+        let PodSelection { involved, restored, beyond, unfollowed, filter } = self.pods_of(&place).await;
         if unfollowed > 0 {
             let told = format!("only {INVOLVED} are followed, {unfollowed} more are not");
             self.is_cut("involved-pods", &place.namespace, told);
         }
         let involved = involved.into_iter().map(|((settled, ..), seen)| Involved {
             settled,
-            asked_for: !sieve.leads_to(&seen),
+            asked_for: !filter.leads_to(&seen),
             seen,
         });
         let mut met = Met {
@@ -200,22 +200,22 @@ impl DiscoveryReader<'_> {
     /// Pods that are involved or restored, in as few calls as possible.
     async fn pods_of(&self, place: &Place) -> PodSelection {
         let kind = ApiKind::namespaced("", "v1", "pods", "Pod");
-        let (sieve, crowd) = (&place.sieve, PodSelection::of(&place.sieve));
-        let by_annotation = sieve.hooks.is_some() && sieve.restores().is_none();
-        if sieve.whole || by_annotation || !sieve.moved.is_empty() || sieve.pods.len() > HANDFUL {
-            return self.read(&kind, &place.namespace, None, crowd).await;
+        let (filter, selection) = (&place.filter, PodSelection::of(&place.filter));
+        let by_annotation = filter.hooks.is_some() && filter.restores().is_none();
+        if filter.whole || by_annotation || !filter.moved.is_empty() || filter.pods.len() > HANDFUL {
+            return self.read(&kind, &place.namespace, None, selection).await;
         }
-        let mut crowd = match sieve.restores() {
-            Some(selector) => self.read(&kind, &place.namespace, Some(&selector), crowd).await,
-            None => crowd,
+        let mut selection = match filter.restores() {
+            Some(selector) => self.read(&kind, &place.namespace, Some(&selector), selection).await,
+            None => selection,
         };
         let found: BTreeSet<&String> =
-            crowd.involved.keys().chain(crowd.restored.keys()).map(|(_, _, name)| name).collect();
-        let rest = sieve.pods.iter().filter(|name| !found.contains(name)).cloned().collect();
+            selection.involved.keys().chain(selection.restored.keys()).map(|(_, _, name)| name).collect();
+        let rest = filter.pods.iter().filter(|name| !found.contains(name)).cloned().collect();
         for seen in self.pick(&kind, &place.namespace, rest, PodView::read).await {
-            crowd.add(seen);
+            selection.add(seen);
         }
-        crowd
+        selection
     }
 }
 
@@ -226,8 +226,8 @@ impl Snapshot {
         let (holders, claims) = (std::mem::take(&mut met.holders), std::mem::take(&mut met.claims));
         let (owners, beyond) = (std::mem::take(&mut met.owners), met.beyond);
         let here = |name: String, uid: Option<String>| ObjectName { namespace: namespace.clone(), name, uid };
-        let trail = &mut self.namespaces.volumes;
-        trail.pods_beyond += beyond;
+        let related = &mut self.namespaces.volumes;
+        related.pods_beyond += beyond;
         // Missing pods that data names are wanted too: that they are gone is part of the evidence.
         let mut wanted: BTreeMap<String, (bool, bool, ObjectName)> = BTreeMap::new();
         for object in &self.target.data {
@@ -238,8 +238,8 @@ impl Snapshot {
         }
         for Involved { settled, asked_for, seen: PodView { pod, account, priority_class, ready } } in involved {
             self.namespaces.nodes.extend(pod.node.clone());
-            trail.accounts.extend(account.map(|name| here(name, None)));
-            trail.priority_classes.extend(priority_class);
+            related.accounts.extend(account.map(|name| here(name, None)));
+            related.priority_classes.extend(priority_class);
             let new = || (settled, ready, here(pod.name.clone(), Some(pod.uid.clone())));
             let known = wanted.entry(pod.name.clone()).or_insert_with(new);
             (known.0, known.1) = (settled, ready);
@@ -249,8 +249,8 @@ impl Snapshot {
         }
         let mut wanted: Vec<(bool, bool, ObjectName)> = wanted.into_values().collect();
         wanted.sort();
-        if !self.namespaces.candidates.iter().any(|touched| touched.whole && touched.namespace == namespace) {
-            trail.pods_beyond += wanted.len().saturating_sub(INVOLVED);
+        if !self.namespaces.candidates.iter().any(|candidate| candidate.whole && candidate.namespace == namespace) {
+            related.pods_beyond += wanted.len().saturating_sub(INVOLVED);
         }
         wanted.truncate(INVOLVED);
         let mut wanted: Vec<ObjectName> = wanted.into_iter().map(|(.., name)| name).collect();
@@ -258,11 +258,11 @@ impl Snapshot {
         self.namespaces.involved.extend(wanted);
         for PodView { pod, .. } in restored {
             self.namespaces.nodes.extend(pod.node);
-            trail.restored.push(here(pod.name, Some(pod.uid)));
+            related.restored.push(here(pod.name, Some(pod.uid)));
         }
         for PodView { pod, .. } in holders {
             self.namespaces.nodes.extend(pod.node);
-            trail.holders.push(here(pod.name, Some(pod.uid)));
+            related.holders.push(here(pod.name, Some(pod.uid)));
         }
         let known: BTreeSet<String> = self
             .namespaces
@@ -274,8 +274,8 @@ impl Snapshot {
         self.namespaces
             .claims
             .extend(claims.into_iter().filter(|name| !known.contains(name)).map(|name| here(name, None)));
-        trail.owners.extend(owners.into_iter().map(|(controller, name)| (controller, here(name, None))));
-        trail.store(met);
+        related.owners.extend(owners.into_iter().map(|(controller, name)| (controller, here(name, None))));
+        related.store(met);
     }
 
     /// Involves the node agents beside pods that wait for a volume, whichever agent took up the data, and those on
@@ -336,23 +336,27 @@ mod tests {
         };
         snapshot.target.data = (0..ALL).map(data).collect();
         let place = Place::of(&snapshot, "shop", false);
-        let mut crowd = PodSelection::of(&place.sieve);
+        let mut selection = PodSelection::of(&place.filter);
         for again in 0..2 {
             if again == 1 {
-                crowd.restart();
+                selection.restart();
             }
             for n in 0..ALL {
                 // The pod in the middle is not ready; the pod of the Failed data is.
                 let ready = if n == 120 { "False" } else { "True" };
                 let pod = json!({"metadata": {"name": format!("p-{n:03}"), "namespace": "shop", "uid": "u"},
                     "status": {"conditions": [{"type": "Ready", "status": ready}]}});
-                crowd.take(pod).expect("it takes all");
+                selection.take(pod).expect("it takes all");
             }
         }
-        let first: Vec<&str> = crowd.involved.keys().take(3).map(|(.., name)| name.as_str()).collect();
+        let first: Vec<&str> = selection.involved.keys().take(3).map(|(.., name)| name.as_str()).collect();
         assert_eq!(first, ["p-249", "p-120", "p-000"]);
-        assert_eq!((crowd.involved.len(), crowd.beyond), (INVOLVED, 0), "those that data names are counted by it");
-        let involved = crowd.involved.into_iter();
+        assert_eq!(
+            (selection.involved.len(), selection.beyond),
+            (INVOLVED, 0),
+            "those that data names are counted by it"
+        );
+        let involved = selection.involved.into_iter();
         let involved = involved.map(|((settled, ..), seen)| Involved { settled, asked_for: false, seen }).collect();
         snapshot.add(Met { namespace: "shop".to_owned(), involved, ..Met::default() });
         assert_eq!((snapshot.namespaces.involved.len(), snapshot.namespaces.volumes.pods_beyond), (INVOLVED, 50));

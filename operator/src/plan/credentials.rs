@@ -87,7 +87,7 @@ mod tests {
         snapshot.namespaces.candidates = vec![NamespaceCandidate {
             namespace: "shop".into(),
             why,
-            nearness: Relevance::Trouble,
+            relevance: Relevance::Trouble,
             whole: true,
             looked: Looked::Yes,
         }];

@@ -54,7 +54,11 @@ pub fn plan(spec: &DebugBundleSpec, snapshot: &Snapshot, now: Timestamp) -> Plan
             continue;
         }
         let listed = *namespace == snapshot.installation.namespace
-            || snapshot.namespaces.candidates.iter().any(|touched| touched.whole && touched.namespace == *namespace);
+            || snapshot
+                .namespaces
+                .candidates
+                .iter()
+                .any(|candidate| candidate.whole && candidate.namespace == *namespace);
         let (rest, cure) = if listed {
             ("all of these objects are in the bundle", "")
         } else {

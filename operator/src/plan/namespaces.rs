@@ -53,9 +53,9 @@ impl Planner<'_> {
             let cure = "name their namespaces in spec.namespaces";
             self.note("further pods".to_owned(), FURTHER_PODS.to_owned(), MissingCode::NotLooked, text, cure);
         }
-        let further = snapshot.namespaces.omitted.count();
-        if further > 0 {
-            let text = format!("the target leads to {further} more namespaces than are collected or listed here");
+        let omitted = snapshot.namespaces.omitted.count();
+        if omitted > 0 {
+            let text = format!("the target leads to {omitted} more namespaces than are collected or listed here");
             let cure = "name the namespaces that you need in spec.namespaces";
             self.note("further namespaces".to_owned(), "namespaces".to_owned(), MissingCode::NotLooked, text, cure);
         }
@@ -67,7 +67,7 @@ impl Planner<'_> {
         let Some((target, unnamed)) = self.snapshot.target.object.as_ref().zip(self.snapshot.namespaces.unnamed) else {
             return;
         };
-        if self.snapshot.namespaces.candidates.iter().any(|touched| touched.whole) {
+        if self.snapshot.namespaces.candidates.iter().any(|candidate| candidate.whole) {
             return;
         }
         let looked_into = match unnamed {

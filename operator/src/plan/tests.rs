@@ -233,7 +233,7 @@ fn other_namespaces_are_looked_into_as_far_as_they_may_be() {
     let one = |namespace: &str, whole: bool, looked: Looked| NamespaceCandidate {
         namespace: namespace.into(),
         why: "podvolumerestores harvest-1".into(),
-        nearness: Relevance::Trouble,
+        relevance: Relevance::Trouble,
         whole,
         looked,
     };
@@ -378,7 +378,7 @@ fn namespaces_that_a_spec_means_and_does_not_name_are_told_unless_somebody_named
     let one = |namespace: &str, whole| NamespaceCandidate {
         namespace: namespace.to_owned(),
         why: String::new(),
-        nearness: Relevance::Trouble,
+        relevance: Relevance::Trouble,
         whole,
         looked: Looked::Yes,
     };

@@ -35,7 +35,7 @@ pub(super) struct CaptureCache {
 
 #[derive(Debug)]
 struct Held {
-    sight: PodSnapshot,
+    snapshot: PodSnapshot,
     seen: Timestamp,
     /// When it was first seen to have ended, or to be gone.
     ended: Option<Timestamp>,
@@ -46,10 +46,10 @@ struct Held {
 #[derive(Debug, Default)]
 struct Log {
     ring: Ring,
-    mark: LogCursor,
+    cursor: LogCursor,
     reading: Reading,
     /// All places were taken when it was to be followed.
-    passed_over: bool,
+    not_followed: bool,
     /// The API server refused the last request for it.
     refused: bool,
 }
@@ -79,17 +79,18 @@ impl Held {
     fn memory(&self) -> usize {
         let events: usize = self.events.values().map(|event| event.len()).sum();
         let logs: usize = self.logs.values().map(|log| log.ring.memory()).sum();
-        self.sight.object.len() + events + logs
+        self.snapshot.object.len() + events + logs
     }
 
     /// Containers that ran and ended before a line of their log was read, and why none was. A reader that waits for a
     /// slot or for the answer may come too late, so its log counts.
     fn unread(&self) -> impl Iterator<Item = (String, NotCaptured)> {
-        let unread = |log: &Log| (log.passed_over || log.reading != Reading::Done) && log.mark == LogCursor::default();
+        let unread =
+            |log: &Log| (log.not_followed || log.reading != Reading::Done) && log.cursor == LogCursor::default();
         let logs = self.logs.iter().filter(move |(_, log)| self.ended.is_some() && unread(log));
         let why = |log: &Log| match log {
             Log { refused: true, .. } => NotCaptured::Refused,
-            Log { passed_over: true, .. } => NotCaptured::PassedOver,
+            Log { not_followed: true, .. } => NotCaptured::PassedOver,
             _ => NotCaptured::Gone,
         };
         logs.map(move |(name, log)| (name.clone(), why(log)))
@@ -97,36 +98,36 @@ impl Held {
 
     /// Sort key: pods that ended well are dropped first; among the others, those that ended first.
     fn worth(&self) -> (bool, Timestamp) {
-        (self.sight.ended == Some(true) || !self.sight.trouble.is_empty(), self.ended.unwrap_or(Timestamp::MAX))
+        (self.snapshot.ended == Some(true) || !self.snapshot.trouble.is_empty(), self.ended.unwrap_or(Timestamp::MAX))
     }
 }
 
 impl CaptureCache {
     /// Takes a new snapshot of a pod. A pod for which there is no place is not kept: it is tried again with its next
     /// change.
-    pub(super) fn see(&mut self, sight: PodSnapshot, now: Timestamp) -> Todo {
+    pub(super) fn see(&mut self, snapshot: PodSnapshot, now: Timestamp) -> Todo {
         self.expire(now);
-        if !self.held.contains_key(&sight.uid) && !self.make_place() {
-            self.turn_away(sight, now);
+        if !self.held.contains_key(&snapshot.uid) && !self.make_place() {
+            self.turn_away(snapshot, now);
             return Todo::default();
         }
-        self.turned_away.remove(&sight.uid);
-        let uid = sight.uid.clone();
+        self.turned_away.remove(&snapshot.uid);
+        let uid = snapshot.uid.clone();
         let held = self.held.entry(uid).or_insert_with(|| Held {
-            sight: PodSnapshot { trouble: String::new(), ended: None, ..sight.clone() },
+            snapshot: PodSnapshot { trouble: String::new(), ended: None, ..snapshot.clone() },
             seen: now,
             ended: None,
             events: BTreeMap::new(),
             logs: BTreeMap::new(),
         });
-        let events = held.sight.trouble != sight.trouble || held.sight.ended != sight.ended;
-        if sight.ended.is_some() {
+        let events = held.snapshot.trouble != snapshot.trouble || held.snapshot.ended != snapshot.ended;
+        if snapshot.ended.is_some() {
             held.ended.get_or_insert(now);
         }
         held.seen = now;
-        held.sight = sight;
+        held.snapshot = snapshot;
         let mut logs = Vec::new();
-        for (name, state) in held.sight.containers.iter().filter(|(_, state)| *state != State::Waiting) {
+        for (name, state) in held.snapshot.containers.iter().filter(|(_, state)| *state != State::Waiting) {
             let grows = *state == State::Running;
             match held.logs.entry(name.clone()).or_default().reading {
                 Reading::Nobody => logs.push((name.clone(), grows)),
@@ -140,11 +141,11 @@ impl CaptureCache {
     }
 
     /// Takes the last snapshot of a pod that is gone. It replaces no kept pod: only its object could still be read.
-    pub(super) fn see_last(&mut self, sight: PodSnapshot, now: Timestamp) {
-        if self.held.contains_key(&sight.uid) || self.held.len() < PODS {
-            self.see(sight, now);
+    pub(super) fn see_last(&mut self, snapshot: PodSnapshot, now: Timestamp) {
+        if self.held.contains_key(&snapshot.uid) || self.held.len() < PODS {
+            self.see(snapshot, now);
         } else {
-            self.turn_away(sight, now);
+            self.turn_away(snapshot, now);
         }
     }
 
@@ -158,7 +159,7 @@ impl CaptureCache {
     /// Marks pods with this label that are not among `there` as gone.
     pub(super) fn all_of(&mut self, label: &str, there: &BTreeSet<String>, now: Timestamp) {
         for (uid, held) in &mut self.held {
-            if held.sight.labels.contains_key(label) && !there.contains(uid) {
+            if held.snapshot.labels.contains_key(label) && !there.contains(uid) {
                 held.ended.get_or_insert(now);
             }
         }
@@ -188,13 +189,13 @@ impl CaptureCache {
         let is_free = |log: &&mut Log| matches!(log.reading, Reading::Nobody | Reading::Waiting);
         let log = self.log_of(uid, container).filter(is_free)?;
         log.reading = Reading::Somebody;
-        Some(log.mark)
+        Some(log.cursor)
     }
 
     /// The reader that waited gives up: the most allowed logs are followed.
     pub(super) fn pass_over(&mut self, uid: &str, container: &str) {
         if let Some(log) = self.log_of(uid, container).filter(|log| log.reading == Reading::Waiting) {
-            (log.passed_over, log.reading) = (true, Reading::Nobody);
+            (log.not_followed, log.reading) = (true, Reading::Nobody);
         }
     }
 
@@ -206,14 +207,14 @@ impl CaptureCache {
     }
 
     /// Adds a line of a log; returns whether the pod is still kept.
-    pub(super) fn line(&mut self, uid: &str, container: &str, line: &Line<'_>, mark: LogCursor) -> bool {
+    pub(super) fn line(&mut self, uid: &str, container: &str, line: &Line<'_>, cursor: LogCursor) -> bool {
         let Some(log) = self.log_of(uid, container) else { return false };
         let before = log.ring.memory();
         match line {
             Line::Whole(line) => log.ring.push(line),
             Line::TooLong { bytes, key } => log.ring.too_long(*bytes, *key),
         }
-        log.mark = mark;
+        log.cursor = cursor;
         if log.ring.memory() > before {
             self.fit();
         }
@@ -223,20 +224,20 @@ impl CaptureCache {
     /// The whole log was read, even if empty.
     pub(super) fn read_whole(&mut self, uid: &str, container: &str) {
         if let Some(log) = self.log_of(uid, container) {
-            (log.passed_over, log.refused) = (false, false);
+            (log.not_followed, log.refused) = (false, false);
         }
     }
 
     /// How far a log was read; `None` if the pod is no longer kept.
-    pub(super) fn mark(&self, uid: &str, container: &str) -> Option<LogCursor> {
-        Some(self.held.get(uid)?.logs.get(container)?.mark)
+    pub(super) fn cursor(&self, uid: &str, container: &str) -> Option<LogCursor> {
+        Some(self.held.get(uid)?.logs.get(container)?.cursor)
     }
 
     /// Whether a log no longer grows: its container ended, or the pod is gone.
     pub(super) fn is_whole(&self, uid: &str, container: &str) -> bool {
         self.held.get(uid).is_none_or(|held| {
             let ended = |(name, state): &(String, State)| name == container && *state == State::Ended;
-            held.ended.is_some() || held.sight.containers.iter().any(ended)
+            held.ended.is_some() || held.snapshot.containers.iter().any(ended)
         })
     }
 
@@ -250,12 +251,12 @@ impl CaptureCache {
     /// All pods that are kept, without the logs.
     pub(super) fn pods(&self) -> Vec<CaughtPod> {
         let caught = |held: &Held| CaughtPod {
-            uid: held.sight.uid.clone(),
-            name: held.sight.name.clone(),
-            node: held.sight.node.clone(),
-            labels: held.sight.labels.clone(),
+            uid: held.snapshot.uid.clone(),
+            name: held.snapshot.name.clone(),
+            node: held.snapshot.node.clone(),
+            labels: held.snapshot.labels.clone(),
             seen: held.seen,
-            object: held.sight.object.clone(),
+            object: held.snapshot.object.clone(),
             events: held.events.iter().map(|(uid, json)| (uid.clone(), json.clone())).collect(),
             containers: held.logs.keys().cloned().collect(),
             unread: held.unread().collect(),
@@ -281,8 +282,8 @@ impl CaptureCache {
     }
 
     /// Keeps the pod's name; the oldest is dropped.
-    fn turn_away(&mut self, sight: PodSnapshot, now: Timestamp) {
-        self.turned_away.insert(sight.uid, (sight.name, now));
+    fn turn_away(&mut self, snapshot: PodSnapshot, now: Timestamp) {
+        self.turned_away.insert(snapshot.uid, (snapshot.name, now));
         if self.turned_away.len() > TURNED_AWAY {
             let first = self.turned_away.iter().min_by_key(|(_, (_, seen))| *seen).map(|(uid, _)| uid.clone());
             first.and_then(|uid| self.turned_away.remove(&uid));

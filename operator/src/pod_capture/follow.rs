@@ -48,29 +48,29 @@ enum End {
 }
 
 /// Reads a log from `mark` on; `true` if nothing more can be read of it, and a line was read or the log was empty.
-pub(super) async fn follow(catcher: &Catcher, which: Which<'_>, mut mark: LogCursor, mut grows: bool) -> bool {
+pub(super) async fn follow(catcher: &Catcher, which: Which<'_>, mut cursor: LogCursor, mut grows: bool) -> bool {
     let Which { uid, container, .. } = which;
     let (mut tries, mut pause) = (0, FIRST_PAUSE);
     while tries < TRIES {
-        let whole = catcher.movers.shelf().is_whole(uid, container);
+        let whole = catcher.movers.cache().is_whole(uid, container);
         grows = grows && !whole;
-        let mut lines = LineSplitter::after(mark);
-        let end = read(catcher, which, mark, grows, &mut lines).await;
+        let mut lines = LineSplitter::after(cursor);
+        let end = read(catcher, which, cursor, grows, &mut lines).await;
         if end == End::Gone {
             // A log that vanished before its first line does not count as read.
-            return mark != LogCursor::default();
+            return cursor != LogCursor::default();
         }
-        let Some(now) = catcher.movers.shelf().mark(uid, container) else { return true };
+        let Some(now) = catcher.movers.cache().cursor(uid, container) else { return true };
         if end == End::Whole && whole {
             // The last line may have no line break.
-            lines.end(|line, mark| {
-                catcher.movers.shelf().line(uid, container, &line, mark);
+            lines.end(|line, cursor| {
+                catcher.movers.cache().line(uid, container, &line, cursor);
             });
-            catcher.movers.shelf().read_whole(uid, container);
+            catcher.movers.cache().read_whole(uid, container);
             return true;
         }
-        if now != mark || end == End::Silent {
-            (mark, tries, pause) = (now, 0, FIRST_PAUSE);
+        if now != cursor || end == End::Silent {
+            (cursor, tries, pause) = (now, 0, FIRST_PAUSE);
         } else {
             tries += 1;
         }
@@ -80,11 +80,11 @@ pub(super) async fn follow(catcher: &Catcher, which: Which<'_>, mut mark: LogCur
     false
 }
 
-async fn read(catcher: &Catcher, which: Which<'_>, mark: LogCursor, grows: bool, lines: &mut LineSplitter) -> End {
+async fn read(catcher: &Catcher, which: Which<'_>, cursor: LogCursor, grows: bool, lines: &mut LineSplitter) -> End {
     let Which { uid, pod, container, .. } = which;
     let _look = if grows { None } else { catcher.look().await };
     let path = ApiKind::namespaced("", "v1", "pods", "Pod").path(Some(&catcher.namespace), pod);
-    let path = format!("{path}/log?{}", query(container, mark, grows));
+    let path = format!("{path}/log?{}", query(container, cursor, grows));
     // The kubelet does not answer before the first line.
     let silence = if grows { SILENCE } else { WHOLE };
     let cluster = catcher.cluster.clone().patient(silence, silence);
@@ -93,7 +93,7 @@ async fn read(catcher: &Catcher, which: Which<'_>, mark: LogCursor, grows: bool,
         Err(ClusterError::NoAnswer(_)) if grows => return End::Silent,
         Err(error) if error.is_forbidden() => {
             catcher.log_refused(&error);
-            catcher.movers.shelf().refuse(uid, container);
+            catcher.movers.cache().refuse(uid, container);
             return End::Gone;
         }
         Err(error) if error.is_not_found() => return End::Gone,
@@ -111,7 +111,7 @@ async fn read(catcher: &Catcher, which: Which<'_>, mark: LogCursor, grows: bool,
             Err(_) => return End::Silent,
         };
         let mut is_kept = true;
-        lines.feed(&data, |line, mark| is_kept = catcher.movers.shelf().line(uid, container, &line, mark));
+        lines.feed(&data, |line, cursor| is_kept = catcher.movers.cache().line(uid, container, &line, cursor));
         if !is_kept {
             return End::Dropped;
         }
@@ -120,7 +120,7 @@ async fn read(catcher: &Catcher, which: Which<'_>, mark: LogCursor, grows: bool,
 
 /// Never uses `limitBytes`, which the kubelet counts from the oldest line. `sinceTime` takes whole seconds; the mark
 /// skips the lines that are therefore sent twice.
-fn query(container: &str, mark: LogCursor, grows: bool) -> String {
+fn query(container: &str, cursor: LogCursor, grows: bool) -> String {
     let mut query = format!("container={}&timestamps=true", query_value(container));
     if grows {
         query.push_str("&follow=true");
@@ -128,7 +128,7 @@ fn query(container: &str, mark: LogCursor, grows: bool) -> String {
     let second = |time: Timestamp| {
         time.round(jiff::TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Floor)).ok()
     };
-    let from = match mark.time.and_then(second) {
+    let from = match cursor.time.and_then(second) {
         Some(since) => format!("&sinceTime={}", query_value(&since.to_string())),
         None => format!("&tailLines={TAIL}"),
     };
@@ -141,9 +141,9 @@ mod tests {
 
     #[test]
     fn a_log_is_asked_for_by_its_last_lines_and_then_from_where_it_broke_off() {
-        let mut mark = LogCursor::default();
-        assert_eq!(query("c1", mark, true), "container=c1&timestamps=true&follow=true&tailLines=2000");
-        LineSplitter::after(mark).feed(b"2026-03-01T10:00:00.700000000Z x\n", |_, now| mark = now);
-        assert_eq!(query("c1", mark, false), "container=c1&timestamps=true&sinceTime=2026-03-01T10%3A00%3A00Z");
+        let mut cursor = LogCursor::default();
+        assert_eq!(query("c1", cursor, true), "container=c1&timestamps=true&follow=true&tailLines=2000");
+        LineSplitter::after(cursor).feed(b"2026-03-01T10:00:00.700000000Z x\n", |_, now| cursor = now);
+        assert_eq!(query("c1", cursor, false), "container=c1&timestamps=true&sinceTime=2026-03-01T10%3A00%3A00Z");
     }
 }

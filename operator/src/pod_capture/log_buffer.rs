@@ -341,24 +341,24 @@ mod tests {
 ";
 
     fn read(log: &str, before: LogCursor, chunk: usize) -> (String, LogCursor) {
-        let (mut lines, mut kept, mut mark) = (LineSplitter::after(before), String::new(), before);
+        let (mut lines, mut kept, mut cursor) = (LineSplitter::after(before), String::new(), before);
         let mut out = |line: Line<'_>, now: LogCursor| {
             let Line::Whole(line) = line else { panic!("{line:?}") };
             kept.push_str(std::str::from_utf8(line).unwrap());
-            mark = now;
+            cursor = now;
         };
         for piece in log.as_bytes().chunks(chunk) {
             lines.feed(piece, &mut out);
         }
-        (kept, mark)
+        (kept, cursor)
     }
 
     proptest! {
         #[test]
         fn a_log_read_in_two_requests_is_the_log(cut in 0..LOG.len(), first in 1..70_usize, second in 1..70_usize) {
-            let (a, mark) = read(&LOG[..cut], LogCursor::default(), first);
+            let (a, cursor) = read(&LOG[..cut], LogCursor::default(), first);
             // By whole seconds, the kubelet sends all of it again.
-            let (b, _) = read(LOG, mark, second);
+            let (b, _) = read(LOG, cursor, second);
             prop_assert_eq!(a + &b, LOG);
         }
     }

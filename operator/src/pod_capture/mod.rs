@@ -92,20 +92,20 @@ impl CaughtPod {
 impl Movers {
     /// All pods that are kept.
     pub fn pods(&self) -> Vec<CaughtPod> {
-        self.shelf().pods()
+        self.cache().pods()
     }
 
     /// The log of a container, if at least one line of it was read.
     pub fn log(&self, uid: &str, container: &str) -> Option<CaughtLog> {
-        self.shelf().log(uid, container)
+        self.cache().log(uid, container)
     }
 
     /// Names of pods that were seen but not kept.
     pub fn turned_away(&self) -> BTreeSet<String> {
-        self.shelf().turned_away()
+        self.cache().turned_away()
     }
 
-    fn shelf(&self) -> MutexGuard<'_, CaptureCache> {
+    fn cache(&self) -> MutexGuard<'_, CaptureCache> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -165,14 +165,14 @@ mod tests {
         let mut other = pod();
         other["metadata"]["labels"] = json!({"component": "velero", "role": "node-agent"});
         assert!(PodSnapshot::of(other).is_none());
-        let sight = PodSnapshot::of(pod()).unwrap();
+        let snapshot = PodSnapshot::of(pod()).unwrap();
         assert_eq!(
-            sight.labels.into_iter().collect::<Vec<_>>(),
+            snapshot.labels.into_iter().collect::<Vec<_>>(),
             [("velero.io/data-download".into(), "refill-x".into())]
         );
-        assert_eq!((sight.node.as_deref(), sight.ended, sight.trouble.as_str()), (Some("barn"), None, ""));
-        assert_eq!(sight.containers, [("c1".to_owned(), State::Waiting)]);
-        assert!(!String::from_utf8_lossy(&sight.object).contains("managedFields"));
+        assert_eq!((snapshot.node.as_deref(), snapshot.ended, snapshot.trouble.as_str()), (Some("barn"), None, ""));
+        assert_eq!(snapshot.containers, [("c1".to_owned(), State::Waiting)]);
+        assert!(!String::from_utf8_lossy(&snapshot.object).contains("managedFields"));
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Catcher {
                     self.see(pod);
                 }
                 Ok(watcher::Event::InitDone) => {
-                    self.movers.shelf().all_of(label, &std::mem::take(&mut listed), Timestamp::now());
+                    self.movers.cache().all_of(label, &std::mem::take(&mut listed), Timestamp::now());
                 }
                 Ok(watcher::Event::Apply(pod)) => self.see(pod),
                 Ok(watcher::Event::Delete(pod)) => self.gone(pod),
@@ -98,9 +98,9 @@ impl Catcher {
     }
 
     fn see(self: &Arc<Self>, pod: DynamicObject) {
-        let Some(sight) = serde_json::to_value(pod).ok().and_then(PodSnapshot::of) else { return };
-        let (uid, name, node) = (sight.uid.clone(), sight.name.clone(), sight.node.clone());
-        let todo = self.movers.shelf().see(sight, Timestamp::now());
+        let Some(snapshot) = serde_json::to_value(pod).ok().and_then(PodSnapshot::of) else { return };
+        let (uid, name, node) = (snapshot.uid.clone(), snapshot.name.clone(), snapshot.node.clone());
+        let todo = self.movers.cache().see(snapshot, Timestamp::now());
         if todo.events {
             self.spawn_events(uid.clone());
         }
@@ -112,17 +112,17 @@ impl Catcher {
     /// Takes the last snapshot: the deletion event contains the pod's last state.
     fn gone(self: &Arc<Self>, pod: DynamicObject) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
-        if let Some(sight) = serde_json::to_value(pod).ok().and_then(PodSnapshot::of) {
-            self.movers.shelf().see_last(sight, Timestamp::now());
+        if let Some(snapshot) = serde_json::to_value(pod).ok().and_then(PodSnapshot::of) {
+            self.movers.cache().see_last(snapshot, Timestamp::now());
         }
-        self.movers.shelf().gone(&uid, Timestamp::now());
+        self.movers.cache().gone(&uid, Timestamp::now());
         self.spawn_events(uid);
     }
 
     /// A growing log waits for a slot at its node, or is read once it has ended. While the most allowed logs are
     /// followed, it waits for a later snapshot, at the latest the one after its end.
     fn spawn_log(self: &Arc<Self>, uid: &str, pod: &str, node: Option<&str>, container: String, grows: bool) {
-        if grows && !self.movers.shelf().wait_for_log(uid, &container) {
+        if grows && !self.movers.cache().wait_for_log(uid, &container) {
             return;
         }
         let (catcher, uid, pod) = (Arc::clone(self), uid.to_owned(), pod.to_owned());
@@ -130,13 +130,13 @@ impl Catcher {
         self.spawn(async move {
             let slot = if grows { catcher.slots.at(&node).await } else { None };
             if grows && slot.is_none() {
-                catcher.movers.shelf().pass_over(&uid, &container);
+                catcher.movers.cache().pass_over(&uid, &container);
                 return;
             }
-            let Some(mark) = catcher.movers.shelf().begin_log(&uid, &container) else { return };
+            let Some(cursor) = catcher.movers.cache().begin_log(&uid, &container) else { return };
             let which = Which { uid: &uid, pod: &pod, container: &container };
-            let whole = follow(&catcher, which, mark, grows).await;
-            catcher.movers.shelf().end_log(&uid, &container, whole);
+            let whole = follow(&catcher, which, cursor, grows).await;
+            catcher.movers.cache().end_log(&uid, &container, whole);
             drop(slot);
         });
     }
@@ -162,7 +162,7 @@ impl Catcher {
                         item["kind"] = "Event".into();
                         item
                     });
-                    catcher.movers.shelf().add_events(&uid, typed.filter_map(event));
+                    catcher.movers.cache().add_events(&uid, typed.filter_map(event));
                 }
                 Err(error) => tracing::debug!(%error, uid, "Events of a data mover's pod were not read"),
             }

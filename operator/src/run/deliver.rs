@@ -146,7 +146,7 @@ impl Engine {
     async fn try_once(&self, way: &Way<'_, impl Journal>, first: bool) -> Result<Destination, Fault> {
         let destination = self.destination(way.subject, Some(&way.packed.location)).await?;
         let sent = self.send(way, &destination, first).await;
-        sent.map_err(|fault| fault.map_message(|message| destination.told(message)))?;
+        sent.map_err(|fault| fault.map_message(|message| destination.mask(message)))?;
         Ok(destination)
     }
 

@@ -54,7 +54,7 @@ impl Destination {
     }
 
     /// Masks the credential in a text about this destination: a store's answer may contain it.
-    pub fn told(&self, text: &str) -> String {
+    pub fn mask(&self, text: &str) -> String {
         self_redaction::mask_known(&self.known, text)
     }
 
@@ -245,13 +245,13 @@ pub(super) fn fault(error: location::LocationError) -> Fault {
         location::LocationError::Api { source, .. } => {
             Fault::terminal(reason, format!("{message}: {}", crate::error::api_sentence(&source)))
         }
-        location::LocationError::Invalid { .. } => told(ProbeStep::Configuration, reason, &message),
-        location::LocationError::Credential { .. } => told(ProbeStep::Credential, reason, &message),
+        location::LocationError::Invalid { .. } => at_step(ProbeStep::Configuration, reason, &message),
+        location::LocationError::Credential { .. } => at_step(ProbeStep::Credential, reason, &message),
         _ => Fault::terminal(reason, message),
     }
 }
 
-fn told(step: ProbeStep, reason: Reason, message: &str) -> Fault {
+fn at_step(step: ProbeStep, reason: Reason, message: &str) -> Fault {
     Fault::terminal(reason, format!("{}: {message}", step.word()))
 }
 
@@ -261,7 +261,7 @@ fn is_refusal(error: &kube::Error) -> bool {
 
 /// A run's fault for a store's error.
 pub(super) fn of_store(error: &StoreError) -> Fault {
-    let (reason, message) = (error.reason(), error.told());
+    let (reason, message) = (error.reason(), error.sentence());
     // An upload id could not be recorded: the API server did not answer, or the claim is lost, which the next write
     // reports.
     let not_noted = matches!(error, StoreError::NotNoted(_));

@@ -142,12 +142,12 @@ fn target(snapshot: &Snapshot, closing: &FinalState) -> Option<TargetInfo> {
 
 fn namespaces(snapshot: &Snapshot) -> Vec<NamespaceInfo> {
     let own = NamespaceInfo { name: snapshot.installation.namespace.clone(), why: "Velero".to_owned(), looked: true };
-    let touched = snapshot.namespaces.candidates.iter().map(|touched| NamespaceInfo {
-        name: touched.namespace.clone(),
-        why: touched.why.clone(),
-        looked: touched.looked == Looked::Yes,
+    let candidate = snapshot.namespaces.candidates.iter().map(|candidate| NamespaceInfo {
+        name: candidate.namespace.clone(),
+        why: candidate.why.clone(),
+        looked: candidate.looked == Looked::Yes,
     });
-    std::iter::once(own).chain(touched).collect()
+    std::iter::once(own).chain(candidate).collect()
 }
 
 fn findings(diagnosis: &Diagnosis) -> FindingsInfo {

@@ -206,7 +206,7 @@ impl Engine {
         let ms = [inventory_ms, collect_ms, millis(clock)];
         tracing::debug!(ms = ms[2], findings = diagnosis.findings.len(), "Diagnosed");
         let scope = access::ReadScope::of(&snapshot);
-        let mut permissions = access::told(&answers, &collected.missing, velero);
+        let mut permissions = access::permissions(&answers, &collected.missing, velero);
         permissions.push(password.permission(velero, &scope));
         collected.missing.extend(password.missing(velero, &scope));
         let (started, log) = (run.started, runlog::kept());

@@ -34,9 +34,9 @@ pub(super) struct RepositoryPassword {
 impl RepositoryPassword {
     /// The line of `permissions[]`, from the read itself. The permission check's answer may be a minute old, and
     /// masking must not depend on it.
-    pub(super) fn permission(&self, velero: &str, borders: &ReadScope) -> Permission {
+    pub(super) fn permission(&self, velero: &str, read_scope: &ReadScope) -> Permission {
         let need = access::need("get", &kind(), "", Some(velero));
-        let rule = borders.forbidden("", "", "", need.clone()).rule.unwrap_or_default();
+        let rule = read_scope.forbidden("", "", "", need.clone()).rule.unwrap_or_default();
         Permission {
             verb: need.verb,
             group: need.group,
@@ -50,11 +50,11 @@ impl RepositoryPassword {
     }
 
     /// The line of `missing[]`, if it may not be read. A note: the bundle lacks nothing that belongs in it.
-    pub(super) fn missing(&self, velero: &str, borders: &ReadScope) -> Option<Missing> {
+    pub(super) fn missing(&self, velero: &str, read_scope: &ReadScope) -> Option<Missing> {
         let why = self.refused.as_ref()?;
         let what =
             format!("Velero's repository password (Secret {SECRET}), which is therefore not masked by its value");
-        let told = borders.forbidden(&what, "", why, access::need("get", &kind(), "", Some(velero)));
+        let told = read_scope.forbidden(&what, "", why, access::need("get", &kind(), "", Some(velero)));
         let cure = format!("{}, with {SECRET} among its resourceNames", told.cure);
         Some(Missing { severity: MissingSeverity::Note, cure, ..told })
     }

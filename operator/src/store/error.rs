@@ -227,7 +227,7 @@ impl StoreError {
     }
 
     /// The same message, preceded by the word for the step that failed.
-    pub fn told(&self) -> String {
+    pub fn sentence(&self) -> String {
         bounded(self.step().map_or_else(|| self.to_string(), |step| format!("{}: {self}", step.word())))
     }
 }
@@ -297,18 +297,18 @@ mod tests {
     #[test]
     fn a_failure_is_told_by_its_step() {
         let dns = StoreError::Unreachable { at: ProbeStep::Dns, why: "DNS resolution failed: x".to_owned() };
-        assert_eq!(dns.told(), "DNS: the store is unreachable: DNS resolution failed: x");
+        assert_eq!(dns.sentence(), "DNS: the store is unreachable: DNS resolution failed: x");
         let answer = Answer::new(403, Some("SignatureDoesNotMatch"));
-        let told = StoreError::NotAccepted { answer }.told();
+        let told = StoreError::NotAccepted { answer }.sentence();
         assert!(
             told.starts_with("credential: the store does not accept") && told.ends_with("to this key id"),
             "{told}"
         );
-        let skewed = |ahead| StoreError::Skewed { answer: Answer::default(), ahead }.told();
+        let skewed = |ahead| StoreError::Skewed { answer: Answer::default(), ahead }.sentence();
         assert!(skewed(Some(1199)).contains("clock is 20 min ahead of the operator's"), "{}", skewed(Some(1199)));
         assert!(skewed(Some(-90)).contains("clock is 90 s behind the operator's"));
         assert!(skewed(None).starts_with("clock: "));
-        assert_eq!(StoreError::Corrupt("x".to_owned()).told(), StoreError::Corrupt("x".to_owned()).message());
+        assert_eq!(StoreError::Corrupt("x".to_owned()).sentence(), StoreError::Corrupt("x".to_owned()).message());
     }
 
     #[test]

@@ -16,19 +16,22 @@ use crate::{
 const MIB: u64 = 1 << 20;
 
 struct Place {
-    desk: EntryContext,
+    context: EntryContext,
     _folder: tempfile::TempDir,
 }
 
 fn place(limit: u64) -> Place {
     let folder = tempfile::tempdir().unwrap();
     let spool = Spool::create(&folder.path().join("spool"), limit).unwrap();
-    Place { desk: EntryContext { redactor: Arc::new(Redactor::new(&[], Vec::new()).unwrap()), spool }, _folder: folder }
+    Place {
+        context: EntryContext { redactor: Arc::new(Redactor::new(&[], Vec::new()).unwrap()), spool },
+        _folder: folder,
+    }
 }
 
 /// Lines that compress only to half of their size.
-fn entry(desk: &EntryContext, path: &str, bytes: u64) -> Entry {
-    let mut writer = LazyEntry::new(desk, BundlePath::new(path.split('/')), Some(64 * MIB));
+fn entry(context: &EntryContext, path: &str, bytes: u64) -> Entry {
+    let mut writer = LazyEntry::new(context, BundlePath::new(path.split('/')), Some(64 * MIB));
     let (mut state, mut left) = (bytes | 1, bytes);
     while left > 0 {
         let mut line = String::new();
@@ -51,7 +54,7 @@ fn log_path(pod: &str) -> String {
     format!("namespaces/velero/pods/{pod}/c/c/logs/current.log")
 }
 
-fn take_object(room: &mut BudgetedEntries, desk: &EntryContext, path: &str, bytes: u64) {
+fn take_object(room: &mut BudgetedEntries, context: &EntryContext, path: &str, bytes: u64) {
     let kind = crate::cluster::ApiKind::namespaced("", "v1", "services", "Service");
     let item = Item {
         what: "services".into(),
@@ -60,7 +63,7 @@ fn take_object(room: &mut BudgetedEntries, desk: &EntryContext, path: &str, byte
         priority: Priority::P2,
         node: None,
     };
-    let Entry { segment, source, truncated, read_at, ms } = entry(desk, path, bytes);
+    let Entry { segment, source, truncated, read_at, ms } = entry(context, path, bytes);
     room.take(&item, vec![(segment, source, truncated)], read_at, ms);
 }
 
@@ -73,10 +76,10 @@ fn logs_that_stand_in_for_others_are_charged_and_shortened_like_these() {
     let place = place(1 << 30);
     let mut room = BudgetedEntries::new(3 * MIB, &snapshot());
     for pod in ["a", "b", "c"] {
-        room.take_log(entry(&place.desk, &log_path(pod), 4 * MIB), true);
+        room.take_log(entry(&place.context, &log_path(pod), 4 * MIB), true);
     }
     assert!(room.is_over(), "copies count: {}", room.used);
-    let mut room = room.fit(&place.desk).unwrap();
+    let mut room = room.fit(&place.context).unwrap();
     assert!(!room.is_over() && room.used > MIB, "{}", room.used);
     let all = room.stand_ins();
     assert_eq!((all.len(), room.used), (3, 0));
@@ -102,10 +105,10 @@ fn logs_that_stand_in_for_others_are_charged_and_shortened_like_these() {
 fn what_no_step_may_touch_goes_too_when_there_is_no_room_for_it() {
     let place = place(1 << 30);
     let mut room = BudgetedEntries::new(MIB, &snapshot());
-    take_object(&mut room, &place.desk, "velero/restores/r1/results.json", MIB / 2);
-    take_object(&mut room, &place.desk, "velero/restores/r1/large.json", 4 * MIB);
-    room.take_log(entry(&place.desk, &log_path("a"), 2 * MIB), false);
-    let closed = room.fit(&place.desk).unwrap().close(0);
+    take_object(&mut room, &place.context, "velero/restores/r1/results.json", MIB / 2);
+    take_object(&mut room, &place.context, "velero/restores/r1/large.json", 4 * MIB);
+    room.take_log(entry(&place.context, &log_path("a"), 2 * MIB), false);
+    let closed = room.fit(&place.context).unwrap().close(0);
     let kept: Vec<_> = closed.entries.iter().map(|entry| entry.segment.path().as_str()).collect();
     assert_eq!(kept, ["velero/restores/r1/results.json"]);
     let missing: Vec<_> = closed.missing.iter().map(|one| (one.path.as_str(), one.code, one.severity)).collect();
@@ -122,7 +125,7 @@ fn many_entries_take_room_though_each_is_almost_empty() {
     let place = place(1 << 30);
     let mut room = BudgetedEntries::new(150 * budget::PER_ENTRY, &snapshot());
     for n in 0..200 {
-        room.take_log(entry(&place.desk, &log_path(&format!("p{n}")), 1), false);
+        room.take_log(entry(&place.context, &log_path(&format!("p{n}")), 1), false);
     }
     let closed = room.close(20);
     assert!(closed.entries.len() < 100, "what is said of those that went takes room, too: {}", closed.entries.len());
