@@ -312,12 +312,11 @@ async fn of_more_pods_than_are_followed_at_a_time_the_bundle_says_which_were_not
             if found == FOLLOWED { Ok(()) } else { Err(format!("{found} are")) }
         })
         .await;
-        // It reads the Events of each pod that it sees. Before a place becomes free, it has seen the last pod.
-        until(LIMIT, "each pod was seen", || async {
-            let seen = context.stand.times(&account.user, ("list", "events"), &context.namespace, 200);
-            if seen >= names.len() { Ok(()) } else { Err(format!("{seen} were")) }
-        })
-        .await;
+        // The watch reports pods in order: when the operator reads this log, it has seen all other pods.
+        context.log("b2-last", "c", LogScript::lines(["the last pod"]));
+        let last = pod("b2-last").on_node(&nodes[0]).labelled("velero.io/data-upload", "b2-last").with_container("c");
+        context.pod(last.terminated(0)).await;
+        until_read(&context, &nodes[0], "b2-last").await;
         bundle(&context, "while-all-run", json!({})).await;
         let followed = are_followed();
         for (name, log) in names.iter().zip(&logs).filter(|(name, _)| followed.contains(*name)) {
