@@ -40,7 +40,7 @@ use crate::{
     runlog, self_redaction, shared_answers,
 };
 
-/// The most of the collection's time that the inventory may take.
+/// The most time for discovery, before the target's files are read.
 const INVENTORY: Duration = Duration::from_mins(2);
 /// The part of the collection's time that is left for sealing.
 const TO_SEAL: Duration = Duration::from_secs(5);
