@@ -45,7 +45,7 @@ const INVENTORY: Duration = Duration::from_mins(2);
 /// The part of the collection's time that is left for sealing.
 const TO_SEAL: Duration = Duration::from_secs(5);
 
-/// Whether a bundle needs a store to go to.
+/// Whether a bundle has to be uploaded, so that it needs a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreNeed {
     /// It is uploaded: a run without a location to go to fails. A location that is unusable now may be mended while the
