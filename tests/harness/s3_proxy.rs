@@ -186,14 +186,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Long enough for a client to have sent its request and to wait for the answer.
+const ANSWER_AWAITED: std::time::Duration = std::time::Duration::from_millis(50);
+
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, endpoint: String, state: Arc<State>) {
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         if state.down.load(Ordering::SeqCst) {
             connections.spawn(async move {
-                // A reset, once a request arrived: a plain close is a reset or an end, whichever comes first, and status
-                // would report each in turn.
+                // A reset while the client waits for the answer: at any other moment the client reports another step, and
+                // status would report each in turn.
                 let _ = stream.readable().await;
+                tokio::time::sleep(ANSWER_AWAITED).await;
                 let _ = stream.set_zero_linger();
             });
             continue;
