@@ -233,16 +233,15 @@ fn page(mut objects: Vec<Value>, query: &str) -> Value {
 fn selects(selector: &str, labels: &Value) -> bool {
     let mut rest = selector;
     while !rest.is_empty() {
-        let (key, values, after) = match rest.split_once(" in (").filter(|(key, _)| !key.contains(['=', ','])) {
-            Some((key, after)) => {
-                let (values, after) = after.split_once(')').expect("a set ends");
-                (key, values, after.trim_start_matches(','))
-            }
-            None => {
-                let (requirement, after) = rest.split_once(',').unwrap_or((rest, ""));
-                let (key, value) = requirement.split_once('=').expect("a requirement of equality");
-                (key, value, after)
-            }
+        let (key, values, after) = if let Some((key, after)) = rest.split_once(" in (")
+            && !key.contains(['=', ','])
+        {
+            let (values, after) = after.split_once(')').expect("a set ends");
+            (key, values, after.trim_start_matches(','))
+        } else {
+            let (requirement, after) = rest.split_once(',').unwrap_or((rest, ""));
+            let (key, value) = requirement.split_once('=').expect("a requirement of equality");
+            (key, value, after)
         };
         assert!(values.split(',').all(|value| value.len() <= 63), "no label is longer: {values}");
         if !labels[key].as_str().is_some_and(|label| values.split(',').any(|value| value == label)) {

@@ -11,9 +11,14 @@ pub(super) const VELERO: &str = "velero";
 #[derive(Clone)]
 pub(super) struct Object(Value);
 
-/// An object of any served kind; its UID is `uid-<name>`.
+/// The UID of an object: its name, as long as a label may be.
+fn uid(name: &str) -> String {
+    format!("uid-{name:.59}")
+}
+
+/// An object of any served kind.
 pub(super) fn object(kind_name: &str, namespace: &str, name: &str) -> Object {
-    let metadata = json!({"namespace": namespace, "name": name, "uid": format!("uid-{name}")});
+    let metadata = json!({"namespace": namespace, "name": name, "uid": uid(name)});
     Object(json!({"apiVersion": kind(kind_name).api_version(), "kind": kind_name, "metadata": metadata}))
 }
 
@@ -108,7 +113,7 @@ impl Object {
     /// Controlled by this object.
     pub(super) fn owned_by(mut self, api_version: &str, kind: &str, name: &str) -> Self {
         self.0["metadata"]["ownerReferences"] = json!([{"apiVersion": api_version, "kind": kind, "name": name,
-            "uid": format!("uid-{name}"), "controller": true}]);
+            "uid": uid(name), "controller": true}]);
         self
     }
 
@@ -125,8 +130,7 @@ impl Object {
     /// Data of this Backup or Restore, by the labels that Velero sets.
     pub(super) fn of(self, kind: &str, name: &str) -> Self {
         let word = kind.to_lowercase();
-        self.labelled(&format!("velero.io/{word}-name"), name)
-            .labelled(&format!("velero.io/{word}-uid"), &format!("uid-{name}"))
+        self.labelled(&format!("velero.io/{word}-name"), name).labelled(&format!("velero.io/{word}-uid"), &uid(name))
     }
 
     /// Made by this Restore, as its label says.

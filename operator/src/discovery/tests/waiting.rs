@@ -1,7 +1,7 @@
 //! A server that takes up no Backup: none of its pods is ready, or a flag keeps it from that.
 
 use debugbundle_crd::TargetKind;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     World,
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::discovery::ServerIdle;
 
-fn deployment(args: Value) -> Object {
+fn deployment(args: &[&str]) -> Object {
     let containers = json!([{"name": "velero", "image": "velero/velero:v1.18.3", "args": args}]);
     object("Deployment", VELERO, "velero")
         .spec("selector", json!({"matchLabels": {"deploy": "velero"}}))
@@ -34,7 +34,7 @@ async fn idle(world: &World) -> Option<ServerIdle> {
 
 #[tokio::test]
 async fn a_sidecar_that_is_not_ready_keeps_no_server_from_its_work_and_veleros_own_container_does() {
-    let world = World::of([backup("left"), deployment(json!(["server"]))]);
+    let world = World::of([backup("left"), deployment(&["server"])]);
     assert_eq!(idle(&world).await, Some(ServerIdle::NotReady(None)));
     world.put([server(Some("proxy"))]);
     assert_eq!(idle(&world).await, None);
@@ -49,7 +49,7 @@ async fn a_sidecar_that_is_not_ready_keeps_no_server_from_its_work_and_veleros_o
 async fn a_server_whose_deployment_says_restore_only_processes_no_backup() {
     let world = World::of([backup("left"), server(None)]);
     for (value, is_idle) in [("0", false), ("F", false), ("False", false), ("1", true), ("T", true)] {
-        world.put([deployment(json!(["server", format!("--restore-only={value}")]))]);
+        world.put([deployment(&["server", &format!("--restore-only={value}")])]);
         assert_eq!(idle(&world).await, is_idle.then_some(ServerIdle::RestoreOnly), "{value}");
     }
 }
