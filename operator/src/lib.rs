@@ -19,11 +19,12 @@
 //! | [`pod_capture`] | keeps status, Events and logs of data movers' pods, which Velero deletes | cluster |
 //! | [`decide`] | decides the next step for a DebugBundle | none |
 //! | [`observed`] | the small part of each DebugBundle that the controller keeps in memory | none |
-//! | [`run`] | one run, from inventory to verified object, under deadline and cancel; the CLI uses it too | all |
+//! | [`run`] | one run, from discovery to verified object, under deadline and cancel; the CLI uses it too | all |
 //! | [`discovery`] | finds Velero, the target and what belongs to it: one snapshot | cluster, store |
 //! | [`plan`] | lists the items that a bundle wants, in reading order | none |
 //! | [`access`] | checks which items may be read, and which shipped rule would allow the others | cluster |
 //! | [`collect`] | reads the items, eight at once | cluster, store |
+//! | [`node_slots`] | limits the logs that all collections read of one node at once | none |
 //! | [`budget`] | decides what to leave out of a bundle that would be too large, and in which order | none |
 //! | [`describe`] | describe.txt: a Backup or Restore in Velero's own words | none |
 //! | [`diagnose`] | from evidence to cause, findings, the chain to the cause and a timeline | none |

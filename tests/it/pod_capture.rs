@@ -314,8 +314,8 @@ async fn of_more_pods_than_are_followed_at_a_time_the_bundle_says_which_were_not
         .await;
         // The watch reports pods in order: when the operator reads this log, it has seen all other pods.
         context.log("b2-last", "c", LogScript::lines(["the last pod"]));
-        let last = pod("b2-last").on_node(&nodes[0]).labelled("velero.io/data-upload", "b2-last").with_container("c");
-        context.pod(last.terminated(0)).await;
+        let late = pod("b2-last").on_node(&nodes[0]).labelled("velero.io/data-upload", "b2-last").with_container("c");
+        context.pod(late.terminated(0)).await;
         until_read(&context, &nodes[0], "b2-last").await;
         bundle(&context, "while-all-run", json!({})).await;
         let followed = are_followed();
@@ -352,13 +352,13 @@ async fn of_more_pods_than_are_followed_at_a_time_the_bundle_says_which_were_not
         let missing = bundle.manifest["missing"].as_array().unwrap();
         for name in &names {
             let path = log_path(&context, name, "c");
-            let lost: Vec<&Value> = missing.iter().filter(|one| one["path"] == path).collect();
+            let losses: Vec<&Value> = missing.iter().filter(|one| one["path"] == path).collect();
             if followed.contains(name) {
                 assert!(bundle.file(&path).ends_with(&format!("the words of {name}\n")), "{name}");
-                assert!(lost.is_empty(), "{lost:?}");
+                assert!(losses.is_empty(), "{losses:?}");
                 continue;
             }
-            let [lost] = lost.as_slice() else {
+            let [lost] = losses.as_slice() else {
                 panic!("{name}, asked for {:?} times: {missing:#?}", asked(&context, node_of(name), name))
             };
             assert_eq!((&lost["code"], &lost["severity"]), (&json!("Gone"), &json!("note")), "{lost}");

@@ -119,7 +119,7 @@ async fn sec_d4_each_namespace_that_is_named_must_be_one_whose_logs_the_requeste
             let asked = [&mine[..count], &["nobodys".to_owned()]].concat();
             let pair = if count % 2 == 0 { "nobodys".to_owned() } else { format!("{} or nobodys", mine[count - 1]) };
             let sentence = format!(
-                "spec.namespaces: to name a namespace you need permission to get pods/log there; you lack it in {pair}"
+                "spec.namespaces: to list a namespace you need permission to get pods/log in it; you lack it in {pair}"
             );
             until_refused(&context, &reader, &asked, &sentence).await;
         }

@@ -14,7 +14,7 @@ use crate::{
     chunks::{Chunks, MARKER},
     deflate::{Deflate, Inflate},
     files::open_plain,
-    part::{End, Files, Part, Place, stamp_of_first_line, stamp_of_last_line},
+    part::{End, Files, Part, PartPlace, stamp_of_first_line, stamp_of_last_line},
     segment::Gap,
     spool::SpoolError,
     spool_files::{PartFile, SpoolFiles},
@@ -27,7 +27,7 @@ const LEAST_LIMIT: u64 = 1 << 10;
 
 /// A closed body in the spool.
 #[derive(Debug)]
-pub(super) enum Body {
+pub(super) enum SpooledBody {
     /// Deflated, in the file that small bodies share.
     Small { room: Arc<SpoolFiles>, offset: u64, length: usize },
     /// Consecutive deflated segments.
@@ -50,7 +50,7 @@ pub(super) struct Archived {
 /// A closed body and its measures.
 #[derive(Debug)]
 pub(crate) struct Finished {
-    pub(super) body: Body,
+    pub(super) body: SpooledBody,
     pub(super) bytes: u64,
     pub(super) sha256: [u8; 32],
     pub(super) crc: crc32fast::Hasher,
@@ -139,9 +139,9 @@ impl BodyEncoder {
                 Ok(measured(body, digest, crc))
             }
             Kept::Stream(deflate) => {
-                let part = Part::close(&self.room, *deflate, 0, Place::Whole)?;
+                let part = Part::close(&self.room, *deflate, 0, PartPlace::Whole)?;
                 let crc = part.crc.clone();
-                Ok(measured(Body::Parts(vec![part]), digest, crc))
+                Ok(measured(SpooledBody::Parts(vec![part]), digest, crc))
             }
             Kept::Chunks(chunks) => {
                 let limit = chunks.limit;
@@ -152,7 +152,7 @@ impl BodyEncoder {
                     for part in &parts {
                         crc.combine(&part.crc);
                     }
-                    return Ok(measured(Body::Parts(parts), digest, crc));
+                    return Ok(measured(SpooledBody::Parts(parts), digest, crc));
                 }
                 joined(&self.room, head, tail, left, limit)
             }
@@ -160,7 +160,7 @@ impl BodyEncoder {
     }
 }
 
-impl Body {
+impl SpooledBody {
     /// The body's bytes as they will be unpacked.
     pub(super) fn reader(&self) -> io::Result<Box<dyn Read + Send>> {
         Ok(match self {
@@ -208,7 +208,7 @@ impl Body {
             return Ok(None);
         };
         let bytes: u64 = parts.iter().map(|p| p.raw).sum();
-        if bytes <= limit || parts.iter().any(|p| p.place == Place::Whole) {
+        if bytes <= limit || parts.iter().any(|p| p.place == PartPlace::Whole) {
             return Ok(None);
         }
         let mut left = cut.map_or((0, 0), |cut| (cut.left_out_bytes, cut.left_out_lines));
@@ -217,11 +217,11 @@ impl Body {
         let (mut free, mut in_head) = (limit / 4, true);
         for part in parts.drain(..) {
             match part.place {
-                Place::Head if in_head && part.raw <= free => {
+                PartPlace::Head if in_head && part.raw <= free => {
                     free -= part.raw;
                     head.push(part);
                 }
-                Place::Head if in_head => {
+                PartPlace::Head if in_head => {
                     let (bytes, lines) = (part.raw, part.lines);
                     let begin = part.cut(room, free, End::Begin)?;
                     let kept = begin.as_ref().map_or((0, 0), |begin| (begin.raw, begin.lines));
@@ -229,7 +229,7 @@ impl Body {
                     head.extend(begin);
                     in_head = false;
                 }
-                Place::Marker => {}
+                PartPlace::Marker => {}
                 _ => tail.push_back(part),
             }
         }
@@ -247,21 +247,21 @@ impl Body {
             }
         }
         for part in &mut tail {
-            part.place = Place::Tail;
+            part.place = PartPlace::Tail;
         }
         joined(room, head, tail, left, limit).map(Some)
     }
 }
 
 /// The body, and the CRC of its bytes.
-fn small(room: &Arc<SpoolFiles>, bytes: &[u8]) -> io::Result<(Body, crc32fast::Hasher)> {
+fn small(room: &Arc<SpoolFiles>, bytes: &[u8]) -> io::Result<(SpooledBody, crc32fast::Hasher)> {
     let mut deflate = room.deflate(Vec::new());
     deflate.write_all(bytes)?;
     let done = deflate.finish()?;
     room.take_back(done.spare);
     let deflated = done.into;
     let offset = room.put_small(&deflated)?;
-    Ok((Body::Small { room: Arc::clone(room), offset, length: deflated.len() }, done.crc))
+    Ok((SpooledBody::Small { room: Arc::clone(room), offset, length: deflated.len() }, done.crc))
 }
 
 /// Joins head, marker line and tail into one body. It reads all of them again, because the digest has changed.
@@ -284,10 +284,10 @@ fn joined(
     let marker =
         format!("{stamp}debugbundle: {left_out_bytes} bytes, {left_out_lines} lines left out here (limit {limit})\n");
     let mut parts = head;
-    parts.push(Part::of(room, marker.as_bytes(), 1, Place::Marker)?);
+    parts.push(Part::of(room, marker.as_bytes(), 1, PartPlace::Marker)?);
     parts.extend(tail);
 
-    let body = Body::Parts(parts);
+    let body = SpooledBody::Parts(parts);
     let (mut digest, mut crc, mut bytes) = (Sha256::new(), crc32fast::Hasher::new(), 0);
     let mut memory = Vec::new();
     let mut reader = body.reader()?;

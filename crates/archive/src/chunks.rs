@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     deflate::Deflate,
-    part::{Part, Place},
+    part::{Part, PartPlace},
     spool_files::{PartFile, SpoolFiles},
 };
 
@@ -126,7 +126,7 @@ impl Chunks {
         let Some(open) = self.open.take() else {
             return Ok(());
         };
-        let place = if self.in_head { Place::Head } else { Place::Tail };
+        let place = if self.in_head { PartPlace::Head } else { PartPlace::Tail };
         let part = Part::close(&self.room, open, std::mem::take(&mut self.open_lines), place)?;
         if self.in_head {
             self.head_bytes += part.raw;

@@ -7,11 +7,11 @@ use std::{
 };
 
 use debugbundle_format::manifest::ByteRange;
-use debugbundle_redact_check::{Archive, CheckError, Clean, Detector, Hit, Piece, Place, check};
+use debugbundle_redact_check::{Archive, CheckError, Clean, Detector, Hit, HitPlace, Piece, check};
 
 use crate::{
     Entry, SealError, Sealed, Segment, Spool,
-    body::{Archived, Body},
+    body::{Archived, SpooledBody},
     files::{SEALED_FILE, SEALED_NOTE, open_plain},
     read,
     seal::{Told, digest, failed},
@@ -103,7 +103,7 @@ impl Draft {
         let entry = |told: Told| {
             let Told { path, bytes, sha256, crc, lies, source, truncated, redactions, read_at, ms } = told;
             let at = lies.offset..lies.offset + lies.length;
-            let body = Body::Archived(Archived { file: Arc::clone(&file), at, skip: lies.skip, bytes });
+            let body = SpooledBody::Archived(Archived { file: Arc::clone(&file), at, skip: lies.skip, bytes });
             let segment = Segment::again(path, bytes, sha256, crc, redactions, body);
             Entry { segment, source, truncated, read_at, ms }
         };
@@ -125,12 +125,12 @@ impl Draft {
         for (offset, length) in self.segments.iter().copied() {
             let mut holds = Vec::new();
             if offset == self.manifest.offset {
-                holds.push((0..u64::MAX, Place::Manifest));
+                holds.push((0..u64::MAX, HitPlace::Manifest));
             }
             while let Some(entry) = told.next_if(|entry| entry.lies.offset == offset) {
                 let at = entry.lies.skip..entry.lies.skip + entry.bytes;
                 if !at.is_empty() {
-                    holds.push((at, Place::Entry(entry.path.as_str().to_owned())));
+                    holds.push((at, HitPlace::Entry(entry.path.as_str().to_owned())));
                 }
             }
             pieces.push(Piece { offset, length, holds });

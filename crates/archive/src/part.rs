@@ -28,11 +28,11 @@ pub(super) struct Part {
     pub(super) raw: u64,
     pub(super) crc: crc32fast::Hasher,
     pub(super) lines: u64,
-    pub(super) place: Place,
+    pub(super) place: PartPlace,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum PartPlace {
     Whole,
     Head,
     Marker,
@@ -47,7 +47,12 @@ pub(super) enum End {
 }
 
 impl Part {
-    pub(super) fn close(room: &SpoolFiles, deflate: Deflate<PartFile>, lines: u64, place: Place) -> io::Result<Self> {
+    pub(super) fn close(
+        room: &SpoolFiles,
+        deflate: Deflate<PartFile>,
+        lines: u64,
+        place: PartPlace,
+    ) -> io::Result<Self> {
         let mut done = deflate.finish()?;
         done.into.close();
         room.take_back(done.spare);
@@ -81,7 +86,7 @@ impl Part {
         Self::of(room, kept, lines, place).map(Some)
     }
 
-    pub(super) fn of(room: &Arc<SpoolFiles>, raw: &[u8], lines: u64, place: Place) -> io::Result<Self> {
+    pub(super) fn of(room: &Arc<SpoolFiles>, raw: &[u8], lines: u64, place: PartPlace) -> io::Result<Self> {
         let mut deflate = room.deflate(room.part()?);
         deflate.write_all(raw)?;
         Self::close(room, deflate, lines, place)

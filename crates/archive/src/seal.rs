@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     Draft, Entry, Segment, Spool, SpoolError,
-    body::{Body, SMALL},
+    body::{SMALL, SpooledBody},
     deflate::Deflate,
     files::{SEALED_FILE, SEALED_NOTE, open_plain, read_capped},
     manifest_writer::{self, EntryLine, Lies},
@@ -225,7 +225,7 @@ impl Archive {
                 self.waiting.push(self.told.len());
                 Lies { offset: 0, length: 0, skip }
             }
-            Body::Parts(parts) => {
+            SpooledBody::Parts(parts) => {
                 if parts.iter().map(|part| part.raw).sum::<u64>() != bytes {
                     return Err(Trouble::Damaged(path.as_str().to_owned()));
                 }
@@ -237,8 +237,8 @@ impl Archive {
                 self.segment_since(offset);
                 Lies { offset, length: self.out.len() - offset, skip: 0 }
             }
-            Body::Small { .. } => return Err(Trouble::Damaged(path.as_str().to_owned())),
-            Body::Archived(archived) => {
+            SpooledBody::Small { .. } => return Err(Trouble::Damaged(path.as_str().to_owned())),
+            SpooledBody::Archived(archived) => {
                 self.close_gather()?;
                 let offset = self.out.len();
                 self.copy(&archived.file, archived.at.clone(), bytes, &crc)?;

@@ -15,7 +15,7 @@ use debugbundle_redact_check::Mender;
 use crate::{
     Spool,
     background_writer::BodyWriter,
-    body::{Body, Finished},
+    body::{Finished, SpooledBody},
 };
 
 /// Longest line that can be mended, in bytes. After redaction all lines are at most half as long.
@@ -29,7 +29,7 @@ pub struct Segment {
     pub(super) sha256: [u8; 32],
     pub(super) crc: crc32fast::Hasher,
     pub(super) redactions: BTreeMap<String, u64>,
-    pub(super) body: Body,
+    pub(super) body: SpooledBody,
     cut: Option<Gap>,
 }
 
@@ -47,7 +47,7 @@ impl Segment {
         sha256: [u8; 32],
         crc: crc32fast::Hasher,
         redactions: BTreeMap<String, u64>,
-        body: Body,
+        body: SpooledBody,
     ) -> Self {
         Self { path, bytes, sha256, crc, redactions, body, cut: None }
     }

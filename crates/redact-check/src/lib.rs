@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 
 pub use mend::Mender;
 pub use quoted::Quoted;
-pub use read::{Archive, CheckError, Clean, Hit, Piece, Place, check};
+pub use read::{Archive, CheckError, Clean, Hit, HitPlace, Piece, check};
 
 use forms::Needle;
 use scan::{Scan, ScanHit};

@@ -138,7 +138,7 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
-    use crate::Place;
+    use crate::HitPlace;
 
     const VALUE: &str = "v4lue";
 
@@ -147,7 +147,7 @@ mod tests {
         let hits: Vec<Hit> = text
             .match_indices(VALUE)
             .map(|(at, value)| Hit {
-                place: Place::Entry(path.to_owned()),
+                place: HitPlace::Entry(path.to_owned()),
                 offset: at as u64,
                 length: value.len() as u64,
                 rule: "check-x",

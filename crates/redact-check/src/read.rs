@@ -49,7 +49,7 @@ pub struct Piece {
     /// Its length in the file.
     pub length: u64,
     /// Which body lies where in the unpacked bytes; between bodies are tar headers, which contain file names.
-    pub holds: Vec<(Range<u64>, Place)>,
+    pub holds: Vec<(Range<u64>, HitPlace)>,
 }
 
 /// Proof that an archive was searched to its end and that nothing was found. Only [`check`] makes one.
@@ -60,7 +60,7 @@ pub struct Clean(());
 #[derive(Clone)]
 pub struct Hit {
     /// Where in the archive.
-    pub place: Place,
+    pub place: HitPlace,
     /// Its first byte in the unpacked entry.
     pub offset: u64,
     /// Its length in bytes.
@@ -74,7 +74,7 @@ pub struct Hit {
 
 /// Where a hit lies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum HitPlace {
     /// In the body of the entry of this path.
     Entry(String),
     /// In `manifest.json`.
@@ -89,7 +89,7 @@ impl std::fmt::Debug for Hit {
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for HitPlace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Entry(path) => path,
@@ -213,9 +213,9 @@ fn read(
             // Up to the next boundary: of a body, or of the bytes between two bodies.
             let (place, end) = match bodies.peek() {
                 Some((at, place)) if at.contains(&done.raw) => (place, at.end),
-                Some((at, _)) if at.start > done.raw => (&Place::Names, at.start),
+                Some((at, _)) if at.start > done.raw => (&HitPlace::Names, at.start),
                 Some(_) => return Err(CheckError::Inconsistent),
-                None => (&Place::Names, u64::MAX),
+                None => (&HitPlace::Names, u64::MAX),
             };
             let take = usize::try_from(end - done.raw).unwrap_or(usize::MAX).min(data.len());
             scan.feed(&data[..take]);
@@ -228,16 +228,16 @@ fn read(
         }
     }
     // The manifest's piece contains only the manifest, whose unpacked length is not recorded.
-    let place = bodies.next().map_or(&Place::Names, |(_, place)| place);
+    let place = bodies.next().map_or(&HitPlace::Names, |(_, place)| place);
     done.hits.extend(hits(&mut scan, place, room));
-    if bodies.next().is_some() || matches!(place, Place::Entry(_)) {
+    if bodies.next().is_some() || matches!(place, HitPlace::Entry(_)) {
         return Err(CheckError::Inconsistent);
     }
     Ok(done)
 }
 
 /// The hits in a body, as far as there is room for them.
-fn hits(scan: &mut Scan<'_>, place: &Place, room: &AtomicUsize) -> Vec<Hit> {
+fn hits(scan: &mut Scan<'_>, place: &HitPlace, room: &AtomicUsize) -> Vec<Hit> {
     let mut found = scan.end();
     let less = |left: usize| left.checked_sub(found.len());
     let fits = found.len() <= MOST_OF_ONE && room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok();

@@ -27,24 +27,24 @@ pub(super) struct Around<'a> {
 type Judge = fn(Around<'_>) -> Option<Range<usize>>;
 
 /// A shape: its name in reports, its hints (it contains one of them, in any case of letters), and the judge.
-pub(super) struct Shape {
+pub(super) struct SecretShape {
     pub(super) rule: &'static str,
     pub(super) hints: &'static [&'static str],
     pub(super) judge: Judge,
     pub(super) cost: Cost,
 }
 
-const fn shape(rule: &'static str, hints: &'static [&'static str], judge: Judge) -> Shape {
-    Shape { rule, hints, judge, cost: Cost::Line }
+const fn shape(rule: &'static str, hints: &'static [&'static str], judge: Judge) -> SecretShape {
+    SecretShape { rule, hints, judge, cost: Cost::Line }
 }
 
 /// A key's shape costs the entry: more than one line of the key may have come out.
-const fn key(hints: &'static [&'static str], judge: Judge) -> Shape {
-    Shape { cost: Cost::Entry, ..shape("check-private-key", hints, judge) }
+const fn key(hints: &'static [&'static str], judge: Judge) -> SecretShape {
+    SecretShape { cost: Cost::Entry, ..shape("check-private-key", hints, judge) }
 }
 
 /// Formats: those of the providers' documentation; RFC 7519, 7516, 7468, 3986.
-pub(super) static SHAPES: &[Shape] = &[
+pub(super) static SHAPES: &[SecretShape] = &[
     shape("check-aws-key-id", &["AKIA", "ASIA"], aws_key_id),
     shape("check-aws-session-token", &["FwoG", "IQoJ", "FQoG"], aws_session),
     shape(

@@ -33,7 +33,7 @@ enum Last {
     Other,
 }
 
-/// How the values in an object or array depend on each other.
+/// Whether one value in an object or array decides if another one is redacted, as a `name` beside a `value` does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Frame {
     /// `true`: it may contain one half of a name-and-value pair.

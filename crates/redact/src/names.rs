@@ -140,7 +140,7 @@ pub(super) fn is_version(text: &[u8]) -> bool {
     text.len() <= 12 && text.first() == Some(&b'v') && text.get(1).is_some_and(u8::is_ascii_digit)
 }
 
-/// The words of a name, last first: split at signs, at digits, and at the humps of `camelCase`.
+/// The words of a name, the last one first; punctuation, digits and the capitals of `camelCase` separate words.
 struct Words<'a>(&'a [u8]);
 
 impl<'a> Iterator for Words<'a> {

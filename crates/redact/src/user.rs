@@ -320,7 +320,10 @@ mod tests {
         let alone = of(&[LARGE], 1).expect("one passes");
         let sum = kib(64 * alone.rules[0].memory_usage());
         let why = of(&[LARGE], 64).map(|_| ()).expect_err("64 do not").to_string();
-        assert!(why.starts_with(&format!("redaction.rules: the 64 rules need {sum} KiB once compiled")), "{why}");
+        assert!(
+            why.starts_with(&format!("redaction.rules: the 64 rules need {sum} KiB of memory once compiled")),
+            "{why}"
+        );
         assert!(why.contains("may need 1024 KiB; shorten") && !why.contains("\\w"), "{why}");
         let mixed = ["x", LARGE, "y", "(?:\\w{1,20}[^a]){1,90}z"];
         let why = of(&mixed, 16).map(|_| ()).expect_err("eight large ones").to_string();

@@ -88,10 +88,10 @@ fn pair(index: usize) -> String {
             format!("{}))", allowed(&two)),
         ],
         &format!(
-            "'spec.namespaces: to name a namespace you need permission to get pods/log there; you lack it in ' + {one} \
+            "'spec.namespaces: to list a namespace you need permission to get pods/log in it; you lack it in ' + {one} \
              + (size(variables.ns) > {next} ? ' or ' + {two} : '')"
         ),
-        "spec.namespaces: to name a namespace you need permission to get pods/log there",
+        "spec.namespaces: to list a namespace you need permission to get pods/log in it",
     )
 }
 

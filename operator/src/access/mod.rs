@@ -210,7 +210,7 @@ pub struct ReadScope {
 }
 
 impl ReadScope {
-    /// The scope of the run that took this inventory.
+    /// The scope of the run that took this snapshot.
     pub fn of(snapshot: &Snapshot) -> Self {
         let listed: Vec<&str> = snapshot.scope.namespaces.iter().flatten().map(String::as_str).collect();
         Self::new(&snapshot.installation.namespace, snapshot.scope.cluster_read, &listed)

@@ -78,10 +78,10 @@ fn list(key: &str, words: &[&str]) -> String {
     words.iter().fold(format!("  {key}:\n"), |text, word| text + "  - " + word + "\n")
 }
 
-/// The documentation's page with both tables rewritten.
+/// Returns the text of the documentation page with both tables generated anew.
 ///
 /// # Errors
-/// The page has no place for one of them.
+/// The page lacks the markers of a table.
 pub fn documented(page: &str) -> Result<String, String> {
     let page = between(page, "role", &table(|role| role == Role::Operator, false))?;
     between(&page, "beyond", &table(|role| role != Role::Operator, true))

@@ -30,7 +30,7 @@ pub struct Request {
     pub client: Client,
     /// Velero's namespace.
     pub namespace: String,
-    /// What to collect; its storage and download URL fields are ignored.
+    /// The spec that says what to collect; its storageLocation and downloadURL are ignored.
     pub spec: DebugBundleSpec,
     /// The file to write. It must appear complete or not at all: see [`publish`](Self::publish).
     pub output: PathBuf,

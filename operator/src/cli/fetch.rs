@@ -16,7 +16,7 @@ use super::{
 
 /// How much of an error's body is searched for the store's error code.
 const ERROR_BODY_LIMIT: usize = 8 * 1024;
-/// Renewals of the URL in a row without a byte of progress.
+/// How many times in a row the URL was renewed without a byte of progress.
 const RENEWALS: u32 = 2;
 
 /// Takes the bytes in their order.

@@ -17,7 +17,7 @@ use debugbundle_format::{
 use jiff::Timestamp;
 
 use super::{
-    Body,
+    EntryBody,
     entry::{EntryContext, LazyEntry, WriteError},
     missing::{LARGER, missing},
 };
@@ -99,7 +99,7 @@ impl BudgetedEntries {
     }
 
     /// Takes the entries of an item. If their class is no longer kept, it only adds a line to `trimmed[]`.
-    pub(super) fn take(&mut self, item: &Item, bodies: Vec<Body>, read_at: Timestamp, ms: u64) {
+    pub(super) fn take(&mut self, item: &Item, bodies: Vec<EntryBody>, read_at: Timestamp, ms: u64) {
         for (segment, source, truncated) in bodies {
             let class = self.class(item, segment.path().as_str());
             if let Some(step) = budget::closed(class, self.begun) {

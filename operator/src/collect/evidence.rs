@@ -1,4 +1,4 @@
-//! Fills the diagnosis's input: what the inventory knows at once, and which of the objects are kept as they are read.
+//! Fills the diagnosis's input: what the snapshot contains at once, and which of the objects are kept as they are read.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -12,8 +12,8 @@ use crate::{
     velero::TargetObject,
 };
 
-/// The target, its Backup and the objects ahead of it, or the last failures, as seen by the inventory. On a thread of its own:
-/// rules of the user's may take long.
+/// The target, its Backup and the objects ahead of it, or the last failures, as discovery saw them. Redacts
+/// them on a thread of its own: the user's rules may take long.
 pub(super) async fn evidence_of(collector: &Collector, snapshot: &Snapshot) -> Evidence {
     let raw = |target: &Option<TargetObject>| target.as_ref().map(|target| target.raw.clone());
     let (target, backup) = (raw(&snapshot.target.object), raw(&snapshot.target.backup));

@@ -143,14 +143,14 @@ impl Work {
 }
 
 /// An entry's body, its source, and why it is not whole.
-type Body = (Segment, Source, Option<Truncation>);
+type EntryBody = (Segment, Source, Option<Truncation>);
 
 /// The result of one item.
 #[derive(Debug, Default)]
 struct Outcome {
-    bodies: Vec<Body>,
+    bodies: Vec<EntryBody>,
     /// Logs of other pods that were found in this log.
-    copies: Vec<Body>,
+    copies: Vec<EntryBody>,
     missing: Vec<Missing>,
     empty: Option<String>,
     evidence: Vec<(Value, usize)>,

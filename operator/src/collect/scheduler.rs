@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::{
-    Body, CollectError, Collected, Collector, Outcome, Pace, Work,
+    CollectError, Collected, Collector, EntryBody, Outcome, Pace, Work,
     entry::WriteError,
     entry_set::BudgetedEntries,
     finish::fitted,
@@ -260,7 +260,7 @@ impl Scheduler {
             SourceClass::ContainerLog { .. } => self.again.contains(&item.path),
             SourceClass::List | SourceClass::Object | SourceClass::StoreFile | SourceClass::Discovery => false,
         };
-        let honest = |(segment, source, truncated): Body| (segment, source, for_want_of_room(truncated, less));
+        let honest = |(segment, source, truncated): EntryBody| (segment, source, for_want_of_room(truncated, less));
         self.room.take(item, bodies.into_iter().map(honest).collect(), read_at, ms);
         for (segment, source, truncated) in copies.into_iter().map(honest) {
             self.room.take_log(Entry { segment, source, truncated, read_at, ms }, true);

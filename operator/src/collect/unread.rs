@@ -1,4 +1,4 @@
-//! Reports what the inventory could not read as lines of `missing[]`: each kind once per namespace, unless an item
+//! Reports what discovery could not read as lines of `missing[]`: each kind once per namespace, unless an item
 //! reports the same.
 
 use debugbundle_format::manifest::{Missing, MissingCode};

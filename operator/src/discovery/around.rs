@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::{
     pod_filter::{INVOLVED, RESTORED},
     reader::DiscoveryReader,
-    related_volumes::{Claim, Controller, PodView, VolumeSnapshotView, read_owner},
-    walk::{Met, Place},
+    related_volumes::{ClaimView, Controller, PodView, VolumeSnapshotView, read_owner},
+    walk::{WalkResult, WalkedNamespace},
 };
 use crate::{
     cluster::ApiKind,
@@ -18,7 +18,7 @@ use crate::{
 
 impl DiscoveryReader<'_> {
     /// Pods that hold what the target waits for: a volume that can be attached once stays with another pod.
-    pub(super) async fn holders_of(&self, place: &Place, met: &mut Met) {
+    pub(super) async fn holders_of(&self, place: &WalkedNamespace, met: &mut WalkResult) {
         let waiting = met.involved.iter().filter(|pod| !pod.seen.ready && !pod.asked_for);
         let mut claims: BTreeSet<String> = waiting.flat_map(|pod| pod.seen.pod.claims.iter().cloned()).collect();
         claims.extend(place.filter.open.1.iter().cloned());
@@ -37,13 +37,13 @@ impl DiscoveryReader<'_> {
     }
 
     /// The claims of these pods and the claims named before, with their volumes.
-    pub(super) async fn claims_of(&self, place: &Place, met: &mut Met) {
+    pub(super) async fn claims_of(&self, place: &WalkedNamespace, met: &mut WalkResult) {
         let mut names = place.claims.clone();
         names.extend(met.involved.iter().flat_map(|pod| pod.seen.pod.claims.iter().cloned()));
         names.retain(|name| is_dns_name(name));
         met.claims = names;
-        let (kind, read) = (claim_kind(), |claim: Value| Claim::read(&claim));
-        let mut found: Vec<Claim> = Vec::new();
+        let (kind, read) = (claim_kind(), |claim: Value| ClaimView::read(&claim));
+        let mut found: Vec<ClaimView> = Vec::new();
         if place.filter.whole {
             found = self.list(&kind, &place.namespace, None, RESTORED, read).await;
         } else if let Some(selector) = place.filter.restores() {
@@ -52,8 +52,8 @@ impl DiscoveryReader<'_> {
         met.claims.extend(found.iter().map(|claim| claim.name.clone()));
         let known: BTreeSet<&String> = found.iter().map(|claim| &claim.name).collect();
         let rest: BTreeSet<String> = met.claims.iter().filter(|name| !known.contains(name)).cloned().collect();
-        found.extend(self.pick(&kind, &place.namespace, rest, Claim::read).await);
-        for Claim { name, volume, source } in found {
+        found.extend(self.pick(&kind, &place.namespace, rest, ClaimView::read).await);
+        for ClaimView { name, volume, source } in found {
             met.held_up.extend(source.clone().filter(|_| volume.is_none()));
             met.sources.extend(source);
             let waited = met.waited.contains(&name);
@@ -63,7 +63,7 @@ impl DiscoveryReader<'_> {
 
     /// Snapshots that the target made, that were made of the claims, or that fill the claims. A missing one is part of
     /// the evidence as long as a claim waits for it.
-    pub(super) async fn snapshots_of(&self, place: &Place, met: &mut Met) {
+    pub(super) async fn snapshots_of(&self, place: &WalkedNamespace, met: &mut WalkResult) {
         let Some(kind) = &place.snapshots else { return };
         let (filter, claims, sources) = (place.filter.clone(), met.claims.clone(), met.sources.clone());
         // Without claims, only snapshots with the label can be of interest.
@@ -84,7 +84,7 @@ impl DiscoveryReader<'_> {
     }
 
     /// The pods' controllers, and the controllers of these.
-    pub(super) async fn owners_of(&self, met: &mut Met) {
+    pub(super) async fn owners_of(&self, met: &mut WalkResult) {
         let owner = |pod: &Pod| Controller::of(pod.owner.as_ref()?);
         met.owners = met.involved.iter().filter_map(|pod| owner(&pod.seen.pod)).collect();
         let mut by_kind: BTreeMap<Controller, BTreeSet<String>> = BTreeMap::new();

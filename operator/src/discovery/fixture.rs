@@ -33,7 +33,7 @@ pub(crate) fn target(kind: TargetKind, phase: &str) -> TargetObject {
     )
 }
 
-/// An inventory of the namespace `keep` with two Velero kinds and nothing in it.
+/// A snapshot of the namespace `keep` with two Velero kinds and nothing in it.
 pub(crate) fn snapshot() -> Snapshot {
     let mut served = Served::default();
     served.add_resource_list(

@@ -9,7 +9,7 @@ use super::{
     Served,
     pod_filter::INVOLVED,
     reader::DiscoveryReader,
-    walk::{Met, Place},
+    walk::{WalkResult, WalkedNamespace},
 };
 use crate::{cluster::ApiKind, velero::is_dns_name};
 
@@ -34,7 +34,7 @@ fn read(group: &Value) -> Option<(String, Option<String>)> {
 impl DiscoveryReader<'_> {
     /// Velero labels the ones that it makes with the Backup's name (`pkg/backup/actions/csi/pvc_action.go`), and
     /// deletes them once their snapshots exist.
-    pub(super) async fn groups_of(&self, place: &Place, met: &mut Met) {
+    pub(super) async fn groups_of(&self, place: &WalkedNamespace, met: &mut WalkResult) {
         let Some(kind) = &place.groups else { return };
         let (filter, named): (_, BTreeSet<String>) = (place.filter.clone(), met.groups_named.clone());
         let wanted = move |group: Value| {

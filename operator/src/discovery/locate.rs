@@ -41,19 +41,19 @@ pub struct Locations {
     /// All locations, unredacted: for memory only.
     pub all: Vec<Value>,
     /// Deployments that are Velero's server: found by label, by name, or by the chart's label.
-    pub servers: Vec<Server>,
+    pub servers: Vec<VeleroServer>,
 }
 
 /// A Deployment that is Velero's server.
 #[derive(Clone, Debug)]
-pub struct Server {
+pub struct VeleroServer {
     /// What is known of it.
     pub workload: Workload,
     /// The object, unredacted: for memory only.
     pub deployment: Value,
 }
 
-impl Server {
+impl VeleroServer {
     /// The ServiceAccount of its pods.
     pub(super) fn account(&self) -> Option<String> {
         Some(self.deployment.pointer("/spec/template/spec/serviceAccountName")?.as_str()?.to_owned())
@@ -141,7 +141,7 @@ impl DiscoveryReader<'_> {
         let deployments = ApiKind::namespaced("apps", "v1", "deployments", "Deployment");
         let read = |deployment: Value| {
             let workload = workloads::server_workload(&deployment)?;
-            Some(Server { workload, deployment })
+            Some(VeleroServer { workload, deployment })
         };
         Locations { all, servers: self.all(&deployments, None, PODS, read).await }
     }

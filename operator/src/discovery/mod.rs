@@ -53,7 +53,7 @@ use crate::{
 };
 
 pub(crate) use groups::GROUP as GROUP_SNAPSHOTS;
-pub use locate::{Locations, Server, TargetRefs, locate, locations};
+pub use locate::{Locations, TargetRefs, VeleroServer, locate, locations};
 pub use namespaces::{Omitted, Relevance};
 pub use queue::{Queue, ServerIdle};
 pub use related::RelatedObjects;
@@ -274,7 +274,7 @@ pub async fn discover(
     let pods = reader.all(&pods, None, PODS, |pod| PodView::read(&pod)).await;
     let Locations { all: locations, servers } = locations;
     let mut volumes = RelatedVolumes::default();
-    volumes.server_accounts.extend(servers.iter().filter_map(Server::account));
+    volumes.server_accounts.extend(servers.iter().filter_map(VeleroServer::account));
     volumes.priority_classes.extend(pods.iter().filter_map(|seen| seen.priority_class.clone()));
     let mut pods: Vec<Pod> = pods.into_iter().map(|seen| seen.pod).collect();
     let servers: Vec<Workload> = servers.into_iter().map(|server| server.workload).collect();
@@ -314,7 +314,7 @@ pub async fn discover(
     snapshot.touch_named(results_lead);
     reader.deadline = soon.max(Instant::now() + FILES).min(deadline);
     reader.look_for_restored(&mut snapshot).await;
-    reader.at_home(&mut snapshot).await;
+    reader.velero_namespace(&mut snapshot).await;
     reader.walk_all(&mut snapshot).await;
     reader.nodes_beyond_pods(&mut snapshot).await;
     snapshot.involve_agents();

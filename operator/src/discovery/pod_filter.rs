@@ -1,4 +1,4 @@
-//! Which of a namespace's pods and snapshots are the target's, and which of too many pods explain most. Pure; `follow`
+//! Which of a namespace's pods and snapshots are the target's, and which of too many pods explain most. Pure; `walk`
 //! reads them.
 
 use std::{

@@ -1,4 +1,4 @@
-//! How the inventory asks the API server: few calls, each bounded, and a record of every answer that failed.
+//! How discovery asks the API server: few calls, each bounded, and a record of every answer that failed.
 //! The files beside this one decide what to ask for, and interpret the answers.
 
 use std::{

@@ -1,4 +1,4 @@
-//! The objects on the way from the target to a cause, and how one leads to the next. Pure; `follow` does the walk.
+//! The objects on the way from the target to a cause, and how one leads to the next. Pure; `walk` does the walk.
 
 use std::collections::BTreeSet;
 
@@ -41,7 +41,7 @@ pub struct RelatedVolumes {
     /// `ServiceAccounts` of Velero's server.
     pub server_accounts: BTreeSet<String>,
     /// Claims in Velero's own namespace that the target's files name.
-    pub(super) claims_at_home: BTreeSet<String>,
+    pub(super) velero_claims: BTreeSet<String>,
 }
 
 /// A kind that creates pods, or creates their controllers.
@@ -132,7 +132,7 @@ fn text(object: &Value, pointer: &str) -> Option<String> {
 
 /// A claim, projected to what leads further.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Claim {
+pub(super) struct ClaimView {
     pub name: String,
     /// The volume that it names or is bound to.
     pub volume: Option<String>,
@@ -140,7 +140,7 @@ pub(super) struct Claim {
     pub source: Option<String>,
 }
 
-impl Claim {
+impl ClaimView {
     pub(super) fn read(claim: &Value) -> Option<Self> {
         let source = |field: &str| {
             let source = &claim["spec"][field];
@@ -214,7 +214,7 @@ mod tests {
     fn a_claim_leads_to_the_snapshot_beside_it_that_it_is_filled_from() {
         let of = |spec: Value| {
             let claim = json!({"metadata": {"name": "ledger", "namespace": "shop"}, "spec": spec});
-            Claim::read(&claim).expect("it has a name").source
+            ClaimView::read(&claim).expect("it has a name").source
         };
         let from = |group: &str, kind: &str| json!({"apiGroup": group, "kind": kind, "name": "friday"});
         let friday = Some("friday".to_owned());

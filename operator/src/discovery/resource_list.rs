@@ -1,5 +1,5 @@
 //! Finds the namespaces into which a Restore brought pods or claims, in its resource list. The bundle contains the
-//! whole list; the inventory decides which of the namespaces are read.
+//! whole list; `namespaces` decides which of the namespaces are read.
 
 use std::{collections::BTreeSet, io::Read, time::Duration};
 

@@ -1,5 +1,5 @@
 //! Namespaces that a target's spec covers but does not name, because it takes all or uses a pattern: those that a
-//! Restore wrote to are found by its label. `follow` walks through them.
+//! Restore wrote to are found by its label. `walk` walks through them.
 
 use std::{collections::BTreeMap, io};
 

@@ -1,4 +1,4 @@
-//! Where the inventory may look, whatever the permissions are, and the errors that leave no inventory at all.
+//! Where discovery may look, whatever the permissions are, and the errors that allow no snapshot.
 //! A single failed answer is no such error: it is reported beside what was found.
 
 use std::collections::BTreeSet;

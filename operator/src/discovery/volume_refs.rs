@@ -91,7 +91,7 @@ impl Snapshot {
             {
                 if claim.namespace == self.installation.namespace {
                     // The walk does not come there.
-                    self.namespaces.volumes.claims_at_home.insert(claim.name.clone());
+                    self.namespaces.volumes.velero_claims.insert(claim.name.clone());
                 }
                 self.namespaces.claims.push(claim);
             }
@@ -133,11 +133,11 @@ mod tests {
         snapshot.take_up_refs(&refs, "item operations of Backup harvest");
         assert_eq!(snapshot.namespaces.claims.len(), 1);
         assert!(snapshot.namespaces.volumes.contents.contains("vsc-7"));
-        assert!(snapshot.namespaces.volumes.claims_at_home.is_empty(), "the walk comes there with all that is known");
-        let mut at_home = ObjectRefs::default();
-        at_home.add(ObjectRef::Claim, Some("keep"), Some("cache"));
-        snapshot.take_up_refs(&at_home, "volume info of Backup harvest");
-        assert_eq!(snapshot.namespaces.volumes.claims_at_home, BTreeSet::from(["cache".to_owned()]));
+        assert!(snapshot.namespaces.volumes.velero_claims.is_empty(), "the walk comes there with all that is known");
+        let mut velero_namespace = ObjectRefs::default();
+        velero_namespace.add(ObjectRef::Claim, Some("keep"), Some("cache"));
+        snapshot.take_up_refs(&velero_namespace, "volume info of Backup harvest");
+        assert_eq!(snapshot.namespaces.volumes.velero_claims, BTreeSet::from(["cache".to_owned()]));
         let candidate: Vec<_> =
             snapshot.namespaces.candidates.iter().map(|one| (one.namespace.as_str(), one.looked)).collect();
         let expected = [("ignored", Looked::NotAllowed), ("shop", Looked::Yes), ("vault", Looked::NotAllowed)];

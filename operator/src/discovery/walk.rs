@@ -12,7 +12,7 @@ use super::{
     groups,
     pod_filter::{INVOLVED, PodFilter, PodSelection},
     reader::{DiscoveryReader, HANDFUL},
-    related_volumes::{Claim, Controller, PodView, RelatedVolumes, SNAPSHOTS, VolumeSnapshotView},
+    related_volumes::{ClaimView, Controller, PodView, RelatedVolumes, SNAPSHOTS, VolumeSnapshotView},
 };
 use crate::{
     cluster::ApiKind,
@@ -23,7 +23,7 @@ use crate::{
 const AT_ONCE: usize = 4;
 
 /// A namespace to walk through, and what is known of it already.
-pub(super) struct Place {
+pub(super) struct WalkedNamespace {
     pub(super) namespace: String,
     pub(super) filter: PodFilter,
     pub(super) claims: BTreeSet<String>,
@@ -44,7 +44,7 @@ pub(super) struct Involved {
 
 /// What the walk through a namespace met.
 #[derive(Default)]
-pub(super) struct Met {
+pub(super) struct WalkResult {
     pub(super) namespace: String,
     /// By rank.
     pub(super) involved: Vec<Involved>,
@@ -67,7 +67,7 @@ pub(super) struct Met {
     pub(super) groups: Vec<(String, Option<String>)>,
 }
 
-impl Place {
+impl WalkedNamespace {
     fn of(snapshot: &Snapshot, namespace: &str, whole: bool) -> Self {
         let here = |name: &&ObjectName| name.namespace == namespace;
         let names = |name: &ObjectName| name.name.clone();
@@ -92,25 +92,27 @@ impl DiscoveryReader<'_> {
         let mut candidates: Vec<&NamespaceCandidate> =
             snapshot.namespaces.candidates.iter().filter(|candidate| candidate.looked == Looked::Yes).collect();
         candidates.sort_by_key(|candidate| !candidate.whole && candidate.relevance != Relevance::Trouble);
-        let places: Vec<Place> =
-            candidates.iter().map(|candidate| Place::of(snapshot, &candidate.namespace, candidate.whole)).collect();
+        let places: Vec<WalkedNamespace> = candidates
+            .iter()
+            .map(|candidate| WalkedNamespace::of(snapshot, &candidate.namespace, candidate.whole))
+            .collect();
         let walks = places.into_iter().map(|place| self.walk(place));
-        let met: Vec<Met> = futures::stream::iter(walks).buffered(AT_ONCE).collect().await;
+        let met: Vec<WalkResult> = futures::stream::iter(walks).buffered(AT_ONCE).collect().await;
         for met in met {
             snapshot.add(met);
         }
-        self.claims_at_home(snapshot).await;
+        self.velero_claims(snapshot).await;
         snapshot.namespaces.involved_pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         snapshot.involve_agents();
     }
 
     /// Follows claims in Velero's own namespace to their volumes and snapshots.
-    async fn claims_at_home(&self, snapshot: &mut Snapshot) {
-        let claims = snapshot.namespaces.volumes.claims_at_home.clone();
+    async fn velero_claims(&self, snapshot: &mut Snapshot) {
+        let claims = snapshot.namespaces.volumes.velero_claims.clone();
         if claims.is_empty() {
             return;
         }
-        let place = Place {
+        let place = WalkedNamespace {
             namespace: self.namespace.to_owned(),
             filter: PodFilter::default(),
             waited: claims.clone(),
@@ -119,14 +121,15 @@ impl DiscoveryReader<'_> {
             // Velero makes these where the volumes are, never in its own namespace.
             groups: None,
         };
-        let mut met = Met { namespace: place.namespace.clone(), waited: place.waited.clone(), ..Met::default() };
+        let mut met =
+            WalkResult { namespace: place.namespace.clone(), waited: place.waited.clone(), ..WalkResult::default() };
         self.claims_of(&place, &mut met).await;
         self.snapshots_of(&place, &mut met).await;
         snapshot.namespaces.volumes.store(met);
     }
 
     /// What data movers hold in Velero's own namespace: claims and snapshots named like the object they serve.
-    pub(super) async fn at_home(&self, snapshot: &mut Snapshot) {
+    pub(super) async fn velero_namespace(&self, snapshot: &mut Snapshot) {
         for object in &snapshot.target.data {
             snapshot.namespaces.nodes.extend(object.node.clone());
         }
@@ -150,12 +153,12 @@ impl DiscoveryReader<'_> {
             .flat_map(|object| [object.name.clone(), format!("{}-cache", object.name)])
             .collect();
         let names = hosting.clone();
-        let own = move |claim: Value| Claim::read(&claim).filter(|claim| names.contains(&claim.name));
+        let own = move |claim: Value| ClaimView::read(&claim).filter(|claim| names.contains(&claim.name));
         let claims = self.all(&claim_kind(), None, INVOLVED, own).await;
         let open =
             snapshot.target.data.iter().filter(|object| !object.is_completed()).map(|object| object.name.clone());
         let open: BTreeSet<String> = open.collect();
-        for Claim { name, volume, .. } in claims {
+        for ClaimView { name, volume, .. } in claims {
             let waited = open.contains(name.strip_suffix("-cache").unwrap_or(&name)) || open.contains(&name);
             snapshot.namespaces.volumes.waited.extend(volume.clone().filter(|_| waited));
             snapshot.namespaces.volumes.volumes.extend(volume);
@@ -170,7 +173,7 @@ impl DiscoveryReader<'_> {
         }
     }
 
-    async fn walk(&self, place: Place) -> Met {
+    async fn walk(&self, place: WalkedNamespace) -> WalkResult {
         let PodSelection { involved, restored, beyond, unfollowed, filter } = self.pods_of(&place).await;
         if unfollowed > 0 {
             let told = format!("only {INVOLVED} are followed, {unfollowed} more are not");
@@ -181,13 +184,13 @@ impl DiscoveryReader<'_> {
             asked_for: !filter.leads_to(&seen),
             seen,
         });
-        let mut met = Met {
+        let mut met = WalkResult {
             namespace: place.namespace.clone(),
             waited: place.waited.clone(),
             involved: involved.collect(),
             restored: restored.into_values().collect(),
             beyond,
-            ..Met::default()
+            ..WalkResult::default()
         };
         self.holders_of(&place, &mut met).await;
         self.claims_of(&place, &mut met).await;
@@ -198,7 +201,7 @@ impl DiscoveryReader<'_> {
     }
 
     /// Pods that are involved or restored, in as few calls as possible.
-    async fn pods_of(&self, place: &Place) -> PodSelection {
+    async fn pods_of(&self, place: &WalkedNamespace) -> PodSelection {
         let kind = ApiKind::namespaced("", "v1", "pods", "Pod");
         let (filter, selection) = (&place.filter, PodSelection::of(&place.filter));
         let by_annotation = filter.hooks.is_some() && filter.restores().is_none();
@@ -220,7 +223,7 @@ impl DiscoveryReader<'_> {
 }
 
 impl Snapshot {
-    fn add(&mut self, mut met: Met) {
+    fn add(&mut self, mut met: WalkResult) {
         let namespace = met.namespace.clone();
         let (involved, restored) = (std::mem::take(&mut met.involved), std::mem::take(&mut met.restored));
         let (holders, claims) = (std::mem::take(&mut met.holders), std::mem::take(&mut met.claims));
@@ -295,8 +298,8 @@ impl Snapshot {
 
 impl RelatedVolumes {
     /// Stores volumes, and snapshots with their contents, that were met in a namespace.
-    fn store(&mut self, met: Met) {
-        let Met { namespace, volumes, snapshots, groups, .. } = met;
+    fn store(&mut self, met: WalkResult) {
+        let WalkResult { namespace, volumes, snapshots, groups, .. } = met;
         let here = |name: String| ObjectName { namespace: namespace.clone(), name, uid: None };
         for (volume, waited) in volumes {
             self.waited.extend(waited.then(|| volume.clone()));
@@ -335,7 +338,7 @@ mod tests {
             DataObject::read("podvolumebackups", &object).expect("it has a name")
         };
         snapshot.target.data = (0..ALL).map(data).collect();
-        let place = Place::of(&snapshot, "shop", false);
+        let place = WalkedNamespace::of(&snapshot, "shop", false);
         let mut selection = PodSelection::of(&place.filter);
         for again in 0..2 {
             if again == 1 {
@@ -358,7 +361,7 @@ mod tests {
         );
         let involved = selection.involved.into_iter();
         let involved = involved.map(|((settled, ..), seen)| Involved { settled, asked_for: false, seen }).collect();
-        snapshot.add(Met { namespace: "shop".to_owned(), involved, ..Met::default() });
+        snapshot.add(WalkResult { namespace: "shop".to_owned(), involved, ..WalkResult::default() });
         assert_eq!((snapshot.namespaces.involved.len(), snapshot.namespaces.volumes.pods_beyond), (INVOLVED, 50));
         for name in ["p-120", "p-249"] {
             assert!(snapshot.namespaces.involved.iter().any(|pod| pod.name == name), "{name}");

@@ -88,7 +88,7 @@ impl Planner<'_> {
         First { names: names.collect(), ..First::default() }
     }
 
-    /// By UID; objects of an older Velero lack that label, and are found by the names in the inventory.
+    /// By UID; objects of an older Velero lack that label, and are found by the names in the snapshot.
     fn data(&self, plural: &str, of: Option<&TargetObject>, uid: &'static str, name: &'static str) -> First {
         let Some(of) = of else { return First::default() };
         let own = self.snapshot.target.data.iter().filter(|object| object.plural == plural);

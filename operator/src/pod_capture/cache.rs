@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     CaughtLog, CaughtPod, NotCaptured,
-    log_buffer::{Line, LogCursor, Ring},
+    log_buffer::{LogCursor, Ring, SplitLine},
     pod_snapshot::{PodSnapshot, State},
 };
 
@@ -207,12 +207,12 @@ impl CaptureCache {
     }
 
     /// Adds a line of a log; returns whether the pod is still kept.
-    pub(super) fn line(&mut self, uid: &str, container: &str, line: &Line<'_>, cursor: LogCursor) -> bool {
+    pub(super) fn line(&mut self, uid: &str, container: &str, line: &SplitLine<'_>, cursor: LogCursor) -> bool {
         let Some(log) = self.log_of(uid, container) else { return false };
         let before = log.ring.memory();
         match line {
-            Line::Whole(line) => log.ring.push(line),
-            Line::TooLong { bytes, key } => log.ring.too_long(*bytes, *key),
+            SplitLine::Whole(line) => log.ring.push(line),
+            SplitLine::TooLong { bytes, key } => log.ring.too_long(*bytes, *key),
         }
         log.cursor = cursor;
         if log.ring.memory() > before {

@@ -158,7 +158,7 @@ impl LogCursor {
 
 /// A line, or its length.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line<'a> {
+pub(super) enum SplitLine<'a> {
     /// The whole line.
     Whole(&'a [u8]),
     /// The line is too long to be kept.
@@ -190,7 +190,7 @@ impl LineSplitter {
     }
 
     /// Passes whole new lines to `out`, each with the cursor after it.
-    pub(super) fn feed(&mut self, data: &[u8], mut out: impl FnMut(Line<'_>, LogCursor)) {
+    pub(super) fn feed(&mut self, data: &[u8], mut out: impl FnMut(SplitLine<'_>, LogCursor)) {
         for piece in data.split_inclusive(|byte| *byte == b'\n') {
             let (fits, rest) = piece.split_at(piece.len().min(LINE.saturating_sub(self.line.len())));
             self.line.extend_from_slice(fits);
@@ -210,13 +210,13 @@ impl LineSplitter {
     }
 
     /// Passes the last line even without a line break: nothing more will come.
-    pub(super) fn end(mut self, mut out: impl FnMut(Line<'_>, LogCursor)) {
+    pub(super) fn end(mut self, mut out: impl FnMut(SplitLine<'_>, LogCursor)) {
         if self.length > 0 {
             self.pass(&mut out);
         }
     }
 
-    fn pass(&mut self, out: &mut impl FnMut(Line<'_>, LogCursor)) {
+    fn pass(&mut self, out: &mut impl FnMut(SplitLine<'_>, LogCursor)) {
         let time = time_of(&self.line).or(self.now.time);
         let same = time == self.now.time;
         self.now = LogCursor { time, lines: if same { self.now.lines + 1 } else { 1 } };
@@ -227,7 +227,8 @@ impl LineSplitter {
         if is_new {
             let whole = self.length <= self.line.len() as u64;
             let key = self.key.as_ref().and_then(|watch| watch.open);
-            let line = if whole { Line::Whole(&self.line) } else { Line::TooLong { bytes: self.length, key } };
+            let line =
+                if whole { SplitLine::Whole(&self.line) } else { SplitLine::TooLong { bytes: self.length, key } };
             out(line, self.now);
         }
         self.line.clear();
@@ -299,8 +300,8 @@ mod tests {
                 let (mut lines, mut ring) = (LineSplitter::after(LogCursor::default()), Ring::default());
                 for piece in whole.as_bytes().chunks(chunk) {
                     lines.feed(piece, |line, _| match line {
-                        Line::Whole(line) => ring.push(line),
-                        Line::TooLong { bytes, key } => ring.too_long(bytes, key),
+                        SplitLine::Whole(line) => ring.push(line),
+                        SplitLine::TooLong { bytes, key } => ring.too_long(bytes, key),
                     });
                 }
                 let text = String::from_utf8(ring.content()).unwrap();
@@ -342,8 +343,8 @@ mod tests {
 
     fn read(log: &str, before: LogCursor, chunk: usize) -> (String, LogCursor) {
         let (mut lines, mut kept, mut cursor) = (LineSplitter::after(before), String::new(), before);
-        let mut out = |line: Line<'_>, now: LogCursor| {
-            let Line::Whole(line) = line else { panic!("{line:?}") };
+        let mut out = |line: SplitLine<'_>, now: LogCursor| {
+            let SplitLine::Whole(line) = line else { panic!("{line:?}") };
             kept.push_str(std::str::from_utf8(line).unwrap());
             cursor = now;
         };

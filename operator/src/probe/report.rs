@@ -268,7 +268,7 @@ impl ProbeReport {
     pub fn refused(&mut self, at: Option<ProbeStep>, message: String) {
         let failed = at.unwrap_or(ProbeStep::Answer);
         if failed > ProbeStep::Answer {
-            self.ok(ProbeStep::Answer, "the endpoint answers as an object store does");
+            self.ok(ProbeStep::Answer, "the endpoint responds like an object store");
         }
         for (step, text) in [
             (ProbeStep::Clock, "the clocks agree"),

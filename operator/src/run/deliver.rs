@@ -37,7 +37,7 @@ pub trait Journal: Sync {
 
 /// Concurrent uploads; each needs the memory of its parts. Bundles that wait, and requests without data, do not count.
 const AT_ONCE: usize = 4;
-/// Timeout for one request to a store before anything is sent. It equals the longest silence of a connection: the user
+/// Timeout of each request to a store before the upload begins. It equals the longest silence of a connection: the user
 /// learns after one such silence that there is no answer, not after three.
 const ANSWER: Duration = Duration::from_mins(1);
 /// How long a try continues after its deadline while nothing moves. A try whose parts arrive is not cut: its sent data

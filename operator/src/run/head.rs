@@ -29,7 +29,7 @@ pub(super) struct RunResult {
     pub(super) permissions: Vec<Permission>,
     pub(super) collected: Collected,
     pub(super) diagnosis: Diagnosis,
-    /// Milliseconds of inventory, collection and diagnosis.
+    /// Milliseconds of discovery, collection and diagnosis.
     pub(super) ms: [u64; 3],
     pub(super) closing: FinalState,
     /// The run's log until now.

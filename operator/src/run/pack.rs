@@ -40,12 +40,12 @@ use crate::{
     runlog, self_redaction, shared_answers,
 };
 
-/// The most of the collection's time that the inventory may take.
+/// The most time for discovery, before the target's files are read.
 const INVENTORY: Duration = Duration::from_mins(2);
 /// The part of the collection's time that is left for sealing.
 const TO_SEAL: Duration = Duration::from_secs(5);
 
-/// Whether a bundle needs a store to go to.
+/// Whether a bundle has to be uploaded, so that it needs a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreNeed {
     /// It is uploaded: a run without a location to go to fails. A location that is unusable now may be mended while the

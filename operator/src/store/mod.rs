@@ -55,14 +55,14 @@ pub trait UploadHooks: Send + Sync {
 }
 
 /// The content of an object, as it arrives.
-pub struct Body {
+pub struct ObjectBody {
     /// Its length, if the store states it.
     pub bytes: Option<u64>,
     /// The content; an error ends it.
     pub stream: BoxStream<'static, Result<Bytes, StoreError>>,
 }
 
-impl std::fmt::Debug for Body {
+impl std::fmt::Debug for ObjectBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Body").field("bytes", &self.bytes).finish_non_exhaustive()
     }
@@ -105,10 +105,10 @@ pub trait Store: Send + Sync {
     -> impl Future<Output = Result<Signed, StoreError>> + Send;
 
     /// Reads a file of Velero; `None` if it was never written.
-    fn read(&self, file: &VeleroFile) -> impl Future<Output = Result<Option<Body>, StoreError>> + Send;
+    fn read(&self, file: &VeleroFile) -> impl Future<Output = Result<Option<ObjectBody>, StoreError>> + Send;
 
     /// The whole object at `key`, to hash what an earlier attempt left; `None` if there is none.
-    fn get(&self, key: &Key) -> impl Future<Output = Result<Option<Body>, StoreError>> + Send;
+    fn get(&self, key: &Key) -> impl Future<Output = Result<Option<ObjectBody>, StoreError>> + Send;
 }
 
 /// The supported kinds of stores.
@@ -161,13 +161,13 @@ impl Store for AnyStore {
         }
     }
 
-    async fn read(&self, file: &VeleroFile) -> Result<Option<Body>, StoreError> {
+    async fn read(&self, file: &VeleroFile) -> Result<Option<ObjectBody>, StoreError> {
         match self {
             Self::S3(store) => store.read(file).await,
         }
     }
 
-    async fn get(&self, key: &Key) -> Result<Option<Body>, StoreError> {
+    async fn get(&self, key: &Key) -> Result<Option<ObjectBody>, StoreError> {
         match self {
             Self::S3(store) => store.get(key).await,
         }

@@ -202,7 +202,11 @@ mod tests {
         for file in [StoreFile::Results, StoreFile::VolumeInfo] {
             read(&files, file).await;
         }
-        assert_eq!((lock(&files.kept).files.len(), lock(&files.kept).bytes), (1, 5 << 20));
+        let (number, bytes) = {
+            let kept = lock(&files.kept);
+            (kept.files.len(), kept.bytes)
+        };
+        assert_eq!((number, bytes), (1, 5 << 20));
         read(&files, StoreFile::Results).await;
         assert_eq!(lock(&files.kept).bytes, 0);
     }

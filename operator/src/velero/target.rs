@@ -1,4 +1,4 @@
-//! A Backup or Restore, parsed for what leads further. `reader`, `related` and `follow` find what belongs to it.
+//! A Backup or Restore, parsed for what leads further. `reader`, `related` and `walk` find what belongs to it.
 
 use debugbundle_crd::TargetKind;
 use jiff::Timestamp;
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::is_dns_name;
 
-/// A Backup or Restore as it was when the inventory was taken.
+/// A Backup or Restore as it was when discovery read it.
 #[derive(Clone, Debug)]
 pub struct TargetObject {
     /// Its kind.

@@ -74,7 +74,7 @@ impl Velero {
         self.metrics_port
     }
 
-    /// `kill -9` of the server and of its plugins, which would outlive it.
+    /// Sends SIGKILL to the server and to each of its plugins, which would go on without it.
     pub fn kill9(&self) {
         self.process.kill();
     }

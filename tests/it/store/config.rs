@@ -52,7 +52,7 @@ fn the<'a>(seen: &'a [Seen], method: &str, part: &str) -> &'a Seen {
     seen.iter().find(|request| request.is(method, part)).unwrap_or_else(|| panic!("no {method} {part}: {seen:#?}"))
 }
 
-/// The headers of a request with this prefix, as `name: value`.
+/// The request's headers whose names begin with this prefix, each as `name: value`.
 fn headers(request: &Seen, prefix: &str) -> Vec<String> {
     let found = request.headers.iter().filter(|(name, _)| name.as_str().starts_with(prefix));
     let mut found: Vec<_> = found.map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();

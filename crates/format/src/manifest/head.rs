@@ -273,7 +273,7 @@ pub struct Totals {
     pub raw_bytes: u64,
     /// Bytes of the archive before the manifest.
     pub compressed_bytes: u64,
-    /// Redactions of all entries but the manifest.
+    /// Number of redactions, by rule, in all entries except the manifest.
     pub redactions: u64,
 }
 

@@ -27,7 +27,7 @@ fn names(cache: &CaptureCache) -> Vec<String> {
 
 fn fill(cache: &mut CaptureCache, n: usize, lines: usize) {
     for _ in 0..lines {
-        assert!(cache.line(&format!("u{n:04}"), "c", &Line::Whole(&[b'x'; 999]), LogCursor::default()));
+        assert!(cache.line(&format!("u{n:04}"), "c", &SplitLine::Whole(&[b'x'; 999]), LogCursor::default()));
     }
 }
 
@@ -82,7 +82,7 @@ fn of_a_log_that_nobody_read_it_is_known_why() {
     cache.wait_for_log("u0001", "c");
     cache.pass_over("u0001", "c");
     cache.begin_log("u0002", "c");
-    cache.line("u0002", "c", &Line::Whole(b"x"), LogCursor::at(at(0)));
+    cache.line("u0002", "c", &SplitLine::Whole(b"x"), LogCursor::at(at(0)));
     let unread = |cache: &CaptureCache| cache.pods().into_iter().map(|pod| pod.unread).collect::<Vec<_>>();
     assert_eq!(unread(&cache), [vec![], vec![], vec![]], "they run, and may be read yet");
     for uid in ["u0001", "u0002", "u0003"] {
@@ -173,5 +173,5 @@ fn memory_is_bounded_whatever_comes() {
     }
     assert!(total(&cache) <= MEMORY);
     assert!(cache.pods().iter().all(|pod| pod.events.len() <= EVENTS));
-    assert!(!cache.line("nobody", "c", &Line::Whole(b"x"), LogCursor::default()));
+    assert!(!cache.line("nobody", "c", &SplitLine::Whole(b"x"), LogCursor::default()));
 }

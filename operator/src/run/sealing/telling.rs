@@ -11,7 +11,7 @@ use debugbundle_archive::{Draft, Entry, Spool};
 use debugbundle_crd::Reason;
 use debugbundle_format::manifest::{Missing, MissingCode, MissingSeverity};
 use debugbundle_redact::Redactor;
-use debugbundle_redact_check::{Detector, Hit, Mender, Place, Quoted};
+use debugbundle_redact_check::{Detector, Hit, HitPlace, Mender, Quoted};
 
 use super::RunResult;
 use crate::{
@@ -89,7 +89,7 @@ impl OwnFiles {
         let mut of_path: BTreeMap<&str, Vec<&Hit>> = BTreeMap::new();
         for hit in hits {
             match &hit.place {
-                Place::Entry(path) if !INDISPENSABLE.contains(&path.as_str()) => {
+                HitPlace::Entry(path) if !INDISPENSABLE.contains(&path.as_str()) => {
                     of_path.entry(path).or_default().push(hit);
                 }
                 _ => return Err(self.too_much()),

@@ -22,7 +22,7 @@ use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use md5::{Digest as _, Md5};
 
-use super::{Action, Body, Key, Signed, Store, StoreError, Stored, Upload, UploadHooks, VeleroFile};
+use super::{Action, Key, ObjectBody, Signed, Store, StoreError, Stored, Upload, UploadHooks, VeleroFile};
 use crate::{
     location::{Resolved, S3Config},
     probe::ProbeStep,
@@ -173,10 +173,10 @@ impl S3 {
         S3Request { action, bucket: &self.bucket, key }
     }
 
-    async fn get_key(&self, key: &str) -> Result<Option<Body>, StoreError> {
+    async fn get_key(&self, key: &str) -> Result<Option<ObjectBody>, StoreError> {
         let request = with_customer_key!(self.client.get_object().bucket(&self.bucket).key(key), self.customer);
         match request.send().await {
-            Ok(got) => Ok(Some(Body {
+            Ok(got) => Ok(Some(ObjectBody {
                 bytes: got.content_length().and_then(|length| u64::try_from(length).ok()),
                 stream: stream::unfold(Some(got.body), next_chunk).boxed(),
             })),
@@ -316,11 +316,11 @@ impl Store for S3 {
         self.signed(key, ttl, now).await
     }
 
-    async fn read(&self, file: &VeleroFile) -> Result<Option<Body>, StoreError> {
+    async fn read(&self, file: &VeleroFile) -> Result<Option<ObjectBody>, StoreError> {
         self.get_key(&file.key(&self.prefix)).await
     }
 
-    async fn get(&self, key: &Key) -> Result<Option<Body>, StoreError> {
+    async fn get(&self, key: &Key) -> Result<Option<ObjectBody>, StoreError> {
         self.get_key(key.as_str()).await
     }
 }

@@ -65,7 +65,7 @@ impl S3 {
             Err(error) => {
                 let error = classify(&error, self.request(Action::List, &root));
                 if error.step().is_some_and(|step| step > ProbeStep::Clock) {
-                    report.ok(ProbeStep::Answer, "the endpoint answers as an object store does");
+                    report.ok(ProbeStep::Answer, "the endpoint responds like an object store");
                     report.clock(self.skew.exact());
                 }
                 report.refused(error.step(), error.message());
@@ -75,7 +75,7 @@ impl S3 {
                 return;
             }
         };
-        report.ok(ProbeStep::Answer, "the endpoint answers as an object store does");
+        report.ok(ProbeStep::Answer, "the endpoint responds like an object store");
         report.clock(self.skew.exact());
         report.ok(ProbeStep::Identity, "the store accepts the credential");
         report.ok(ProbeStep::Bucket, "the bucket exists");
