@@ -1,26 +1,26 @@
 //! Inventory, plan and collection on real servers: the content of each entry, and the report on each missing item.
 
-use std::time::Duration;
-
 use debugbundle_crd::{DebugBundleSpec, TargetKind};
 use debugbundle_format::{
     StoreFile,
     manifest::{MissingCode, MissingSeverity},
 };
-use debugbundle_operator::{
-    cluster::Cluster,
-    discovery::{InventoryError, Scope, locate},
-};
 use futures::StreamExt as _;
 use harness::{
     LogScript, pod,
-    velero_objects::{backup, pod_volume_restore},
+    velero_objects::{backup, pod_volume_backup, pod_volume_restore},
     with_namespace,
 };
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Pod, ServiceAccount},
+};
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
-use crate::support::collection::{CollectionRun, Files, a_restore, about_the_restore, log_path};
+use crate::support::{
+    collection::{CollectionRun, Files, a_restore, about_the_restore, log_path},
+    workloads::{workload, workload_pod},
+};
 
 #[tokio::test]
 async fn all_that_velero_debug_collects_is_there_and_more() {
@@ -171,15 +171,34 @@ async fn sec_b3_a_thousand_objects_come_in_pages_and_all_of_them() {
 }
 
 #[tokio::test]
-async fn a_target_that_is_not_there_is_told_from_a_velero_that_is_not_there() {
-    with_namespace("nothing", |context| async move {
-        let cluster = Cluster::new(context.client.clone());
-        let spec = about_the_restore();
-        let soon = Instant::now() + Duration::from_secs(20);
-        let located = locate(&cluster, &context.namespace, spec.target.as_ref(), &[], Scope::everything(), soon).await;
-        let error = located.unwrap_err();
-        assert!(matches!(error, InventoryError::TargetNotFound { .. }), "{error:?}");
-        assert_eq!(error.to_string(), format!("Restore {}/regrow does not exist", context.namespace));
+async fn a_pod_that_is_gone_or_too_large_is_told_as_missing_and_what_was_applied_is_left_out() {
+    with_namespace("large", |context| async move {
+        let shop = context.workload_namespace("shop").await;
+        let target = context.create_velero(backup("harvest").of_namespaces([&shop]).completed()).await;
+        context.create_velero(pod_volume_backup("pvb-1").of(&target).of_pod(&shop, "pod-0").failed()).await;
+        let applied = json!({"kubectl.kubernetes.io/last-applied-configuration": "{}", "kept": "yes"});
+        let mut embedded = workload("embedded", None);
+        embedded["spec"]["template"]["metadata"]["annotations"] = applied.clone();
+        embedded["metadata"]["annotations"] = applied;
+        context.create_in::<Deployment>(&context.namespace, embedded).await;
+        let mut large = workload_pod("large").owned_by("apps/v1", "DaemonSet", "x").ready().manifest();
+        large["spec"].as_object_mut().unwrap().remove("nodeName");
+        large["spec"]["containers"][0]["env"] = json!([{"name": "LONG", "value": "\"".repeat(1_300_000)}]);
+        context.create_in::<ServiceAccount>(&context.namespace, json!({"metadata": {"name": "sa-large"}})).await;
+        context.create_in::<Pod>(&context.namespace, large).await;
+        context.pod(pod("small")).await;
+
+        let got = CollectionRun::default().of(&context, &DebugBundleSpec::about(TargetKind::Backup, "harvest")).await;
+        got.is_complete();
+        let gone = got.missing(&format!("namespaces/{shop}/core/pods/pod-0"));
+        assert_eq!((gone.code, gone.severity), (MissingCode::Gone, MissingSeverity::Note));
+        let space = &context.namespace;
+        assert_eq!(got.names_in(space, "core/pods"), ["small"]);
+        let large = got.missing(&format!("namespaces/{space}/core/pods/large"));
+        assert_eq!((large.code, large.severity), (MissingCode::TooLarge, MissingSeverity::Error));
+        let deployments = got.text(&format!("namespaces/{space}/apps/deployments.yaml"));
+        assert!(deployments.contains("kept: \"yes\"") && !deployments.contains("last-applied"), "{deployments}");
+        assert!(!deployments.contains("managedFields"));
     })
     .await;
 }

@@ -1,8 +1,8 @@
 //! Which location a bundle is about: the one of the target's Backup, whether a Restore names the Backup or a
-//! Schedule; the one of the target's own data; and for an installation all of them.
+//! Schedule; and for an installation all of them.
 
 use harness::bundle::spec_about;
-use harness::velero_objects::{backup, data_download, pod_volume_restore, restore};
+use harness::velero_objects::{backup, restore};
 use harness::{Context, Operator, with_namespace};
 use serde_json::{Value, json};
 
@@ -48,42 +48,6 @@ async fn a_restore_that_names_a_schedule_has_the_files_of_the_backup_that_velero
         assert!(bundle.errors().is_empty(), "{:#?}", bundle.errors());
         let others: Vec<&str> = bundle.paths().filter(|path| path.starts_with("velero/backups/")).collect();
         assert!(others.iter().all(|path| path.starts_with("velero/backups/nightly-2/")), "{others:?}");
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn data_of_a_former_restore_of_the_same_name_does_not_tell_the_location() {
-    with_namespace("namesake", |context| async move {
-        for location in ["attic", "cellar"] {
-            context.create_velero(context.location(location, location)).await;
-        }
-        let target = context.create_velero(restore("r1").of_backup("gone").partially_failed()).await;
-        let former = |name: &str| {
-            let data = pod_volume_restore(name).of_pod("orchard", "tree-0").in_location("cellar");
-            data.labelled("velero.io/restore-name", "r1")
-        };
-        context.create_velero(former("a-former").labelled("velero.io/restore-uid", "former")).await;
-        context.create_velero(former("b-former").owned_by_former("Restore", "r1", "former")).await;
-        let own = data_download("z-own").of(&target).of_claim("shop", "ledger").from_namespace("shop");
-        context.create_velero(own.in_location("attic").failed()).await;
-        for (location, words) in [("attic", "its own words"), ("cellar", "words of the former one")] {
-            let said = json!({"errors": {"velero": [words]}, "warnings": {}});
-            context
-                .bucket
-                .put_gzipped(&format!("{location}/restores/r1/restore-r1-results.gz"), said.to_string())
-                .await;
-        }
-
-        let _operator = Operator::of(&context).ready().await;
-        let (status, bundle) = context.bundle("r1", spec_about("Restore", "r1")).await;
-        let stored = status.bundle.as_ref().expect("it is stored");
-        assert_eq!(stored.storage_location, "attic");
-        let results = bundle.file("velero/restores/r1/results.json");
-        assert!(results.contains("its own words") && !results.contains("the former one"), "{results}");
-        let why = bundle.missing().into_iter().find(|lost| lost.path == "velero/backups/gone").expect("it is told").why;
-        assert!(why.ends_with("according to its data it was in BackupStorageLocation attic"), "{why}");
-        assert!(!bundle.manifest["namespaces"].to_string().contains("orchard"), "{}", bundle.manifest["namespaces"]);
     })
     .await;
 }

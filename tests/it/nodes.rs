@@ -1,6 +1,4 @@
-//! Nodes without a pod of the target: where its volume is still attached, and candidates for an unschedulable pod.
-
-use std::collections::BTreeSet;
+//! Nodes without a pod of the target: where its volume is still attached.
 
 use harness::{
     Context, LogScript, Operator,
@@ -11,16 +9,14 @@ use harness::{
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{
-    core::v1::{Event, Node, PersistentVolume, PersistentVolumeClaim, Pod},
+    core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod},
     storage::v1::VolumeAttachment,
 };
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
-use serde_json::{Value, json};
+use kube::api::{Api, DeleteParams};
+use serde_json::json;
 
 use crate::support::workloads::{attachment, claim, volume, workload_pod};
 
-/// Limit of nodes collected for an unschedulable pod.
-const MOST: usize = 50;
 const NODES: &str = "cluster-scoped-resources/core/nodes.yaml";
 
 /// A running Restore whose data waits for the pod `shop-0`.
@@ -81,53 +77,6 @@ async fn a_node_that_holds_a_volume_for_nobody_any_more_is_there_with_its_events
 
         let events: Api<Event> = Api::namespaced(context.client.clone(), "default");
         events.delete(&format!("{}-e1", context.namespace), &DeleteParams::default()).await.expect("deleted");
-    })
-    .await;
-}
-
-/// An unschedulable pod, as the scheduler reports it.
-fn unschedulable(name: &str, spec: &Value) -> Value {
-    let mut object = workload_pod(name).manifest();
-    let fields = object["spec"].as_object_mut().unwrap();
-    fields.remove("nodeName");
-    fields.extend(spec.as_object().cloned().unwrap_or_default());
-    object["status"] = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False",
-        "reason": "Unschedulable", "message": "0/2 nodes are available: 2 node(s) had untolerated taint"}]});
-    object
-}
-
-#[tokio::test]
-async fn a_pod_that_no_node_takes_brings_the_nodes_that_it_could_mean_and_a_cut_is_told() {
-    with_namespace("unscheduled", |context| async move {
-        let shop = context.workload_namespace("shop").await;
-        // Its name sorts last, so that only the selector can select it among so many.
-        let tainted = context.node("zz-tainted").await;
-        let nodes: Api<Node> = Api::all(context.client.clone());
-        let change = json!({"metadata": {"labels": {"disk": context.namespace}},
-            "spec": {"taints": [{"key": "full", "effect": "NoSchedule"}]}});
-        nodes.patch(&tainted, &PatchParams::default(), &Patch::Merge(change)).await.expect("it can be changed");
-        let selector = json!({"nodeSelector": {"disk": context.namespace}});
-        context.create_in::<Pod>(&shop, unschedulable("shop-0", &selector)).await;
-        restore_into(&context, &shop).await;
-        let account = context.shipped_account().await;
-        let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
-
-        let (_, bundle) = context.bundle("few", spec_about("Restore", "r1")).await;
-        let found = bundle.items(NODES);
-        let ours = found.iter().find(|node| node["metadata"]["name"] == *tainted).expect("the one it could mean");
-        assert_eq!(ours["spec"]["taints"][0]["key"], "full");
-
-        for n in 0..MOST {
-            context.node(&format!("m-{n:02}")).await;
-        }
-        let (_, bundle) = context.bundle("many", spec_about("Restore", "r1")).await;
-        let found: BTreeSet<String> = bundle.names(NODES).into_iter().collect();
-        assert!(found.contains(&tainted), "{found:?}");
-        assert_eq!(found.len(), MOST, "nodes of other tests may be among them");
-        let all = bundle.manifest["missing"].as_array().unwrap();
-        let cut = all.iter().find(|lost| lost["path"] == "nodes").expect("the cut is told");
-        assert_eq!((&cut["code"], &cut["severity"]), (&json!("NotLooked"), &json!("note")));
-        assert!(cut["what"].as_str().unwrap().starts_with("nodes: 50 of "), "{cut}");
     })
     .await;
 }

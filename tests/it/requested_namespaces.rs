@@ -2,11 +2,9 @@
 //! sentence.
 
 use debugbundle_crd::Phase;
-use harness::shipped::BoundRoles;
-use harness::velero_objects::{backup, restore};
 use harness::{Operator, with_namespace};
-use k8s_openapi::api::core::v1::{Event, LimitRange, Pod, ResourceQuota};
-use serde_json::{Value, json};
+use k8s_openapi::api::core::v1::{Event, LimitRange, ResourceQuota};
+use serde_json::json;
 
 use crate::support::shop::{snapshots, volumes, workloads};
 use crate::support::snapshots::create_snapshot_object;
@@ -21,80 +19,6 @@ async fn surroundings(context: &harness::Context, shop: &str) {
     let event = json!({"metadata": {"name": "shop-0.1"}, "type": "Warning", "reason": "FailedMount", "message": "no",
         "involvedObject": {"apiVersion": "v1", "kind": "Pod", "name": "shop-0", "namespace": shop}});
     context.create_in::<Event>(shop, event).await;
-}
-
-/// Limit of unhealthy pods whose logs are read.
-const UNWELL: usize = 50;
-/// Limit of pods in one namespace to which a target is followed.
-const FOLLOWED: usize = 200;
-
-#[tokio::test]
-async fn of_more_unwell_pods_than_logs_are_read_the_number_is_told() {
-    with_namespace("unwell", |context| async move {
-        let shop = context.workload_namespace("shop").await;
-        for n in 0..UNWELL {
-            context.create_in::<Pod>(&shop, pending(n)).await;
-        }
-        // Without the right to read these logs, one note would stand for all of them.
-        let account = context.account_bound_to(BoundRoles::Everything).await;
-        let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
-        let told = async |name: &str| {
-            let (_, bundle) = context.bundle(name, json!({"namespaces": [shop]})).await;
-            let names = bundle.names_in(&shop, "core/pods").len();
-            let logs = bundle.missing().into_iter().filter(|lost| lost.path.ends_with("/logs/current.log")).count();
-            let all = bundle.manifest["missing"].as_array().unwrap();
-            (names, logs, all.iter().find(|lost| lost["path"] == format!("pods/{shop}")).cloned())
-        };
-        let (names, logs, cut) = told("as-many").await;
-        assert_eq!((names, logs, cut.is_none()), (UNWELL, UNWELL, true), "none has a log, and each is told of");
-        context.create_in::<Pod>(&shop, pending(UNWELL)).await;
-        let (names, logs, cut) = told("more").await;
-        assert_eq!(names, UNWELL + 1, "all objects are there");
-        assert_eq!(logs, UNWELL);
-        let cut = cut.expect("the one whose log was not asked for");
-        assert_eq!((&cut["code"], &cut["severity"]), (&json!("NotLooked"), &json!("note")));
-        let (what, why) = (cut["what"].as_str().unwrap(), cut["why"].as_str().unwrap());
-        assert!(what.contains("51 are unhealthy") && why.contains("all of these objects"), "{cut:#}");
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn of_more_pods_than_are_followed_in_a_namespace_that_is_named_all_are_listed_and_none_is_said_to_be_beyond() {
-    with_namespace("bulk-pods", |context| async move {
-        let shop = context.workload_namespace("shop").await;
-        // Other tests look for what their own Restore made in the whole cluster.
-        let regrow = context.cluster_name("regrow");
-        for n in 0..FOLLOWED + 5 {
-            let mut pod = pending(n);
-            pod["metadata"]["labels"] = json!({"velero.io/restore-name": regrow});
-            context.create_in::<Pod>(&shop, pod).await;
-        }
-        context.create_velero(backup("seed").completed()).await;
-        context.create_velero(restore(&regrow).partially_failed()).await;
-        let account = context.account_bound_to(BoundRoles::Everything).await;
-        let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
-        let target = json!({"kind": "Restore", "name": regrow});
-        for (name, spec) in
-            [("all", json!({"namespaces": [shop]})), ("restore", json!({"namespaces": [shop], "target": target}))]
-        {
-            let (_, bundle) = context.bundle(name, spec).await;
-            assert_eq!(bundle.names_in(&shop, "core/pods").len(), FOLLOWED + 5);
-            let missing = bundle.manifest["missing"].as_array().unwrap();
-            let beyond: Vec<_> = missing.iter().filter(|lost| lost["path"] == "namespaces/_pods").collect();
-            assert!(beyond.is_empty(), "{beyond:#?}");
-            // The manifest reports this cut under its own path.
-            let mut cuts = missing.iter().filter(|lost| lost["path"] == format!("involved-pods/{shop}"));
-            let told = cuts.any(|cut| cut["what"].as_str().unwrap().contains("only 200 are followed, 5 more are not"));
-            assert_eq!(told, name == "restore", "{missing:#?}");
-        }
-    })
-    .await;
-}
-
-/// A pod that is not scheduled.
-fn pending(n: usize) -> Value {
-    json!({"metadata": {"name": format!("p-{n:03}")}, "spec": {"containers": [{"name": "c", "image": "registry.invalid/c:1"}]}})
 }
 
 #[tokio::test]

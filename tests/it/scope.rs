@@ -6,22 +6,14 @@ use std::sync::Arc;
 use debugbundle_crd::{DebugBundleSpec, TargetKind};
 use debugbundle_format::manifest::{MissingCode, MissingSeverity, TruncationReason};
 use futures::StreamExt as _;
-use harness::{
-    Context, pod,
-    velero_objects::{pod_volume_backup, restore},
-    with_namespace,
-};
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    core::v1::{Event, Pod, ServiceAccount},
-};
+use harness::{Context, with_namespace};
+use k8s_openapi::api::core::v1::Event;
 use kube::api::{Api, PostParams};
 use serde_json::json;
 
 use crate::support::{
     collection::{CollectionResult, CollectionRun},
-    shop::{a_shop, backup_of_shop},
-    workloads::{workload, workload_pod},
+    shop::a_shop,
 };
 
 async fn run_as_shipped(
@@ -116,56 +108,6 @@ async fn a_restore_brings_what_is_on_the_way_to_its_cause_and_the_strangers_besi
         let asked = requests.len() - (count(&requests, "get", "pods/log") - logs.len());
         assert!(asked <= most, "{asked} requests, {most} at most: {requests:#?}");
         println!("{asked} requests for {} entries", got.collected.entries.len());
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_backup_of_an_old_velero_has_its_data_by_name_and_the_restores_made_of_it() {
-    with_namespace("scope-old", |context| async move {
-        let shop = context.workload_namespace("shop").await;
-        let other = context.workload_namespace("other").await;
-        let target = context.create_velero(backup_of_shop("harvest")).await;
-        let data = |name: &str, owner: &str, place: &str| {
-            let data =
-                pod_volume_backup(name).of_pod(place, "pod-0").labelled("velero.io/backup-name", "harvest").failed();
-            data.owned_by_former("Backup", "harvest", owner).spec("uploaderType", "restic").spec("tags", json!({}))
-        };
-        context.create_velero(data("z-own", &target.metadata.uid.unwrap(), &shop)).await;
-        context.create_velero(data("a-namesake", "another", &other)).await;
-        for (name, from) in [("a-stranger", "other"), ("z-first", "harvest"), ("z-second", "harvest")] {
-            context.create_velero(restore(name).of_backup(from)).await;
-        }
-        let applied = json!({"kubectl.kubernetes.io/last-applied-configuration": "{}", "kept": "yes"});
-        let mut embedded = workload("embedded", None);
-        embedded["spec"]["template"]["metadata"]["annotations"] = applied.clone();
-        embedded["metadata"]["annotations"] = applied;
-        context.create_in::<Deployment>(&context.namespace, embedded).await;
-        let mut large = workload_pod("large").owned_by("apps/v1", "DaemonSet", "x").ready().manifest();
-        large["spec"].as_object_mut().unwrap().remove("nodeName");
-        large["spec"]["containers"][0]["env"] = json!([{"name": "LONG", "value": "\"".repeat(1_300_000)}]);
-        context.create_in::<ServiceAccount>(&context.namespace, json!({"metadata": {"name": "sa-large"}})).await;
-        context.create_in::<Pod>(&context.namespace, large).await;
-        context.pod(pod("small")).await;
-
-        let got = CollectionRun::default().of(&context, &DebugBundleSpec::about(TargetKind::Backup, "harvest")).await;
-        got.is_complete();
-        let space = &context.namespace;
-        let names = |path: &str| got.names_in(space, path);
-        assert_eq!(names("velero.io/podvolumebackups"), ["z-own", "a-namesake"]);
-        assert_eq!(names("velero.io/restores"), ["z-first", "z-second", "a-stranger"]);
-        let touched: Vec<_> =
-            got.snapshot.namespaces.candidates.iter().map(|touched| touched.namespace.as_str()).collect();
-        assert_eq!(touched, [shop.as_str()], "a namesake leads nowhere");
-        let gone = got.missing(&format!("namespaces/{shop}/core/pods/pod-0"));
-        assert_eq!((gone.code, gone.severity), (MissingCode::Gone, MissingSeverity::Note));
-
-        assert_eq!(names("core/pods"), ["small"]);
-        let large = got.missing(&format!("namespaces/{space}/core/pods/large"));
-        assert_eq!((large.code, large.severity), (MissingCode::TooLarge, MissingSeverity::Error));
-        let deployments = got.text(&format!("namespaces/{space}/apps/deployments.yaml"));
-        assert!(deployments.contains("kept: \"yes\"") && !deployments.contains("last-applied"), "{deployments}");
-        assert!(!deployments.contains("managedFields"));
     })
     .await;
 }

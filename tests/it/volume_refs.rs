@@ -7,19 +7,13 @@ use harness::{
     context::PREFIX,
     pod,
     shipped::BoundRoles,
-    velero_objects::{backup, data_upload, pod_volume_backup, pod_volume_restore, restore},
+    velero_objects::{backup, pod_volume_backup},
     with_namespace,
 };
-use k8s_openapi::api::{
-    core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota},
-    storage::v1::VolumeAttachment,
-};
+use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, ResourceQuota};
 use serde_json::{Value, json};
 
-use crate::support::{
-    shop::snapshots,
-    workloads::{attachment, claim, odd_event, volume, workload_pod},
-};
+use crate::support::workloads::{claim, odd_event, volume};
 
 async fn file(context: &Context, name: &str, body: &Value) {
     let key = format!("{PREFIX}/backups/harvest/harvest-{name}.gz");
@@ -79,112 +73,6 @@ async fn volume_info_item_operations_and_failed_hooks_lead_to_what_went_wrong_an
     .await;
 }
 
-/// A failed data object of one volume led the walk there before the files that name another volume were read.
-#[tokio::test]
-async fn a_claim_that_files_name_is_followed_to_volume_and_snapshot_where_the_walk_has_been_before() {
-    with_namespace("late", |context| async move {
-        context.snapshot_kinds().await;
-        let farm = context.workload_namespace("farm").await;
-        for name in ["ledger", "stranger"] {
-            let bound = context.create_in_cluster::<PersistentVolume>(name, volume()).await;
-            context.create_in::<PersistentVolumeClaim>(&farm, claim(name, Some(&bound))).await;
-            context.create_in_cluster::<VolumeAttachment>(name, attachment(&bound, "n1")).await;
-        }
-        let home = &context.namespace;
-        for name in ["of-velero", "nobodys"] {
-            let bound = context.create_in_cluster::<PersistentVolume>(name, volume()).await;
-            context.create_in::<PersistentVolumeClaim>(home, claim(name, Some(&bound))).await;
-        }
-        snapshots(&context, &farm).await;
-        let target = context.create_velero(backup("harvest").partially_failed()).await;
-        context.create_velero(data_upload("du-2").of(&target).of_claim(&farm, "moved").failed()).await;
-        let failed = json!([operation(&farm, "ledger", "Failed"), operation(home, "of-velero", "Failed")]);
-        file(&context, "itemoperations.json", &failed).await;
-
-        let _operator = Operator::of(&context).ready().await;
-        let (_, bundle) = context.bundle("led", spec_about("Backup", "harvest")).await;
-        let spaces = bundle.manifest["namespaces"].as_array().unwrap();
-        let why = spaces.iter().find(|one| one["name"] == *farm).map(|one| &one["why"]);
-        assert_eq!(why, Some(&json!("datauploads du-2")), "the walk was there before the files were read");
-        assert_eq!(bundle.names_in(&farm, "core/persistentvolumeclaims"), ["ledger"]);
-        let own = |path: &str| bundle.names(&format!("cluster-scoped-resources/{path}.yaml"));
-        assert_eq!(own("core/persistentvolumes"), ["ledger", "of-velero"].map(|name| context.cluster_name(name)));
-        assert_eq!(own("storage.k8s.io/volumeattachments"), [context.cluster_name("ledger")]);
-        let taken = bundle.names_in(&farm, "snapshot.storage.k8s.io/volumesnapshots");
-        assert_eq!(taken, ["of-ledger"]);
-        assert_eq!(own("snapshot.storage.k8s.io/volumesnapshotcontents"), [context.cluster_name("of-ledger")]);
-    })
-    .await;
-}
-
-/// Velero stores its files before plugins end their operations, so they lead on while a plugin hangs.
-#[tokio::test]
-async fn files_of_a_target_that_waits_for_its_operations_or_failed_late_lead_on() {
-    with_namespace("waits", |context| async move {
-        let farm = context.workload_namespace("farm").await;
-        let bakery = context.workload_namespace("bakery").await;
-        context.create_in::<PersistentVolumeClaim>(&farm, claim("ledger", None)).await;
-        context.create_in::<PersistentVolumeClaim>(&farm, claim("stranger", None)).await;
-        let quota = json!({"metadata": {"name": "tight"}, "spec": {"hard": {"pods": "1"}}});
-        context.create_in::<ResourceQuota>(&bakery, quota).await;
-        context.create_velero(backup("harvest").phase("WaitingForPluginOperations")).await;
-        file(&context, "itemoperations.json", &json!([operation(&farm, "ledger", "InProgress")])).await;
-        let results = json!({"errors": {}, "warnings": {"namespaces": {&bakery: ["over quota"]}}});
-        file(&context, "results", &results).await;
-
-        let _operator = Operator::of(&context).ready().await;
-        for phase in ["WaitingForPluginOperations", "FinalizingPartiallyFailed", "Failed"] {
-            context.set_velero_phase("Backup", "harvest", phase).await;
-            let name = phase.to_lowercase();
-            let (_, bundle) = context.bundle(&name, spec_about("Backup", "harvest")).await;
-            let claims = bundle.names_in(&farm, "core/persistentvolumeclaims");
-            assert_eq!(claims, ["ledger"], "{phase}");
-            let quotas = bundle.names_in(&bakery, "core/resourcequotas");
-            assert_eq!(quotas, ["tight"], "{phase}");
-        }
-    })
-    .await;
-}
-
-/// The target waits for a hook or for a terminating namespace; neither data nor files name the place.
-#[tokio::test]
-async fn a_target_under_way_without_data_leads_to_the_namespaces_of_its_spec_mapped_for_a_restore() {
-    with_namespace("hangs", |context| async move {
-        let [shop, shop_2, bakery] = ["shop", "shop-2", "bakery"];
-        let mut places = Vec::new();
-        for name in [shop, shop_2, bakery] {
-            let place = context.workload_namespace(name).await;
-            context.create_in::<Event>(&place, odd_event(&place)).await;
-            places.push(place);
-        }
-        let [shop, shop_2, bakery] = &places[..] else { panic!("three") };
-        for (place, restore) in [(shop_2, "regrow"), (bakery, "another")] {
-            context.create_in::<Pod>(place, workload_pod("oven").restored_by(restore)).await;
-        }
-        context.create_velero(backup("seed").of_namespaces([shop, bakery, "glob-*"]).completed()).await;
-        let target = restore("regrow").spec("excludedNamespaces", json!([bakery])).in_progress();
-        context.create_velero(target.spec("namespaceMapping", json!({shop: shop_2}))).await;
-
-        let _operator = Operator::of(&context).ready().await;
-        let (_status, bundle) = context.bundle("hung", spec_about("Restore", "regrow")).await;
-        assert_eq!(bundle.names_in(shop_2, "core/events"), ["e1"]);
-        assert_eq!(bundle.names_in(shop_2, "core/pods"), ["oven"], "brought, and not ready");
-        for other in [shop, bakery] {
-            assert!(!bundle.paths().any(|path| path.starts_with(&format!("namespaces/{other}/"))), "{other}");
-        }
-        let all = bundle.manifest["namespaces"].as_array().unwrap();
-        let why: Vec<_> = all.iter().filter(|one| one["name"] == **shop_2).map(|one| &one["why"]).collect();
-        assert_eq!(why, ["spec of Restore regrow"]);
-
-        context.set_velero_phase("Backup", "seed", "InProgress").await;
-        let (_, bundle) = context.bundle("hung-too", spec_about("Backup", "seed")).await;
-        for place in [shop, bakery] {
-            assert_eq!(bundle.names_in(place, "core/events"), ["e1"]);
-        }
-    })
-    .await;
-}
-
 /// Velero runs a pre-hook before the pod has any data, and waits for other pods' data only at the end: only the
 /// Backup's spec and the pods' annotations show where it hangs.
 #[tokio::test]
@@ -228,48 +116,6 @@ async fn a_backup_that_hangs_in_a_hook_leads_to_the_pods_that_have_one_and_to_th
             assert_eq!(logs, [log.as_str()], "of the hook's container alone");
             assert!(bundle.file(&log).contains(&format!("{hooked} db freezes")));
         }
-
-        // After an end without a failed hook, these pods are ordinary applications.
-        context.set_velero_phase("Backup", "harvest", "Completed").await;
-        let (_, bundle) = context.bundle("well", spec_about("Backup", "harvest")).await;
-        for place in [&shop, &barn] {
-            assert!(!bundle.paths().any(|path| path.starts_with(&format!("namespaces/{place}/"))), "{place}");
-        }
-    })
-    .await;
-}
-
-/// The pod of a hanging post-hook exists, is ready, and has no open data.
-#[tokio::test]
-async fn a_restore_that_hangs_in_a_hook_after_its_first_data_leads_to_the_pod_and_to_the_log_of_its_container() {
-    with_namespace("unfrozen", |context| async move {
-        let (shop, barn) = (context.workload_namespace("shop").await, context.workload_namespace("barn").await);
-        let node = context.node("n").await;
-        let brought = |name: &str| {
-            let pod = pod(name).on_node(&node).labelled("velero.io/restore-name", "regrow");
-            pod.with_container("side").with_container("db")
-        };
-        let thaws = brought("ledger")
-            .annotated("post.hook.restore.velero.io/command", "[\"/sbin/fsfreeze\"]")
-            .annotated("post.hook.restore.velero.io/container", "db");
-        for pod in [thaws, brought("well")] {
-            context.pod_in(&shop, pod).await;
-        }
-        for (name, container) in [("ledger", "side"), ("ledger", "db"), ("well", "side"), ("well", "db")] {
-            let said = LogScript::lines([format!("{name} {container} thaws")]);
-            context.stand.kubelet.script(&shop, name, container, said);
-        }
-        let target = context.create_velero(restore("regrow").of_namespaces([&barn, &shop]).in_progress()).await;
-        context.create_velero(pod_volume_restore("pvr-1").of(&target).of_pod(&barn, "gone").completed()).await;
-
-        let account = context.account_bound_to(BoundRoles::Everything).await;
-        let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
-        let (_, bundle) = context.bundle("hung", spec_about("Restore", "regrow")).await;
-        assert_eq!(bundle.names_in(&shop, "core/pods"), ["ledger", "well"]);
-        let logs: Vec<_> =
-            bundle.paths().filter(|path| path.starts_with(&format!("namespaces/{shop}/pods/"))).collect();
-        assert_eq!(logs, [format!("namespaces/{shop}/pods/ledger/db/db/logs/current.log")]);
-        assert!(bundle.file(logs[0]).contains("ledger db thaws"));
     })
     .await;
 }

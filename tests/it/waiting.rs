@@ -4,7 +4,7 @@
 use debugbundle_crd::DebugBundleStatus;
 use harness::velero::work::phase;
 use harness::velero_objects::{backup, velero_object};
-use harness::{Context, Operator, Velero, pod, with_namespace};
+use harness::{Context, Operator, Velero, with_namespace};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -114,61 +114,13 @@ async fn a_server_that_was_started_restore_only_is_why_a_backup_is_not_begun() {
 async fn without_a_ready_server_what_is_new_stays_new_and_that_is_the_cause() {
     with_namespace("no-server", |context| async move {
         read_only_location(&context).await;
-        for name in ["before", "after"] {
-            context.create_velero(backup(name).in_location("attic")).await;
-        }
+        context.create_velero(backup("before").in_location("attic")).await;
         let _operator = Operator::of(&context).ready().await;
         let status = about(&context, "Backup", "before").await;
         let attic = "Backup before is New, and BackupStorageLocation attic is ReadOnly: Velero creates no Backup in it";
         let cause = "Backup before is New: no pod of Velero's server is ready";
         assert_eq!(why(&status), [("server-idle", cause), ("location-read-only", attic)]);
         assert_eq!(status.cause.as_deref(), Some(cause));
-
-        let node = context.node("n").await;
-        let server = pod("velero-1").labelled("component", "velero").labelled("deploy", "velero").on_node(&node);
-        context.pod(server.with_container("velero")).await;
-        let status = about(&context, "Backup", "after").await;
-        assert_eq!(why(&status), [("location-read-only", attic.replace("before", "after").as_str())]);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_sidecar_that_is_not_ready_keeps_no_server_from_its_work_and_veleros_own_container_does() {
-    with_namespace("sidecar", |context| async move {
-        for name in ["before", "after", "switched"] {
-            context.create_velero(backup(name)).await;
-        }
-        let node = context.node("n").await;
-        let server = || {
-            let server = pod("velero-1").labelled("component", "velero").labelled("deploy", "velero").on_node(&node);
-            server.with_container("velero")
-        };
-        let not_yet = ("CrashLoopBackOff", "back-off 5m0s restarting failed container");
-        context.pod(server().with_container("proxy").waiting(not_yet.0, not_yet.1)).await;
-        let _operator = Operator::of(&context).ready().await;
-        let status = about(&context, "Backup", "before").await;
-        assert_eq!(why(&status), []);
-        let bundle = context.download(&status).await;
-        assert!(bundle.file("summary.md").contains("* Phase: `New`\n"), "{}", bundle.file("summary.md"));
-        assert!(bundle.file("report.html").contains("<th>Phase</th><td>New</td>"));
-
-        context.pod_status(server().waiting(not_yet.0, not_yet.1).with_container("proxy")).await;
-        let status = about(&context, "Backup", "after").await;
-        let cause =
-            "Backup after is New: no pod of Velero's server is ready: container velero of pod velero-1 is not ready";
-        assert_eq!(why(&status), [("server-idle", cause)]);
-
-        context.pod_status(server().with_container("proxy")).await;
-        for (value, is_idle) in [("0", false), ("F", false), ("False", false), ("1", true), ("T", true)] {
-            started_with(&context, json!(["server", format!("--restore-only={value}")])).await;
-            let bundle = format!("switched-{}", value.to_lowercase());
-            let target = json!({"target": {"kind": "Backup", "name": "switched"}, "storageLocation": "default"});
-            context.debug_bundle(&bundle, target).await;
-            let status = context.until_bundle_ended(&bundle).await;
-            let found = why(&status).iter().any(|(id, title)| *id == "server-idle" && title.contains("--restore-only"));
-            assert_eq!(found, is_idle, "{value}: {:?}", why(&status));
-        }
     })
     .await;
 }

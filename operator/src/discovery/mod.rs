@@ -25,6 +25,8 @@ mod nodes;
 mod pod_filter;
 mod queue;
 mod reader;
+#[cfg(test)]
+mod recorded;
 mod related;
 mod related_volumes;
 mod requested_pods;
@@ -33,6 +35,8 @@ mod restored_namespaces;
 mod scope;
 mod served;
 mod target_files;
+#[cfg(test)]
+mod tests;
 mod top_n;
 mod volume_refs;
 mod walk;
