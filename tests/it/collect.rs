@@ -171,7 +171,7 @@ async fn sec_b3_a_thousand_objects_come_in_pages_and_all_of_them() {
 }
 
 #[tokio::test]
-async fn a_pod_that_is_gone_or_too_large_is_told_as_missing_and_what_was_applied_is_left_out() {
+async fn a_pod_that_is_gone_or_too_large_is_reported_and_the_applied_configuration_is_left_out() {
     with_namespace("large", |context| async move {
         let shop = context.workload_namespace("shop").await;
         let target = context.create_velero(backup("harvest").of_namespaces([&shop]).completed()).await;

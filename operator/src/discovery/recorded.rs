@@ -15,7 +15,7 @@ use crate::cluster::{ApiKind, Cluster};
 /// Kinds in plural and singular.
 type Names = &'static [(&'static str, &'static str)];
 
-/// What is served: the API version, its namespaced kinds, and its cluster-scoped kinds.
+/// The served kinds: API version, namespaced kinds, cluster-scoped kinds.
 const SERVED: [(&str, Names, Names); 8] = [
     (
         "v1",
@@ -253,7 +253,7 @@ fn selects(selector: &str, labels: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn a_list_is_cut_into_pages_and_selected_by_labels_and_what_is_absent_or_forbidden_is_refused() {
+async fn a_list_is_cut_into_pages_and_selected_by_labels_and_absent_and_forbidden_paths_are_refused() {
     let api = RecordedApi::default();
     for (name, app) in [("a", "web"), ("b", "db"), ("c", "web"), ("d", "cache")] {
         api.put(

@@ -2,7 +2,9 @@
 //! servers show each theme once, from the objects to the bundle.
 
 mod data;
+mod failed;
 mod files;
+mod groups;
 mod hooks;
 mod namespaces;
 mod nodes;

@@ -12,7 +12,7 @@ use super::{
 const MOST: usize = 50;
 
 #[tokio::test]
-async fn a_pod_that_no_node_takes_brings_the_nodes_that_it_could_mean_and_a_cut_is_told() {
+async fn a_pod_that_no_node_takes_leads_to_the_nodes_that_it_could_mean_and_a_cut_is_reported() {
     let refused = json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]);
     let waits = pod("shop", "shop-0").spec("nodeName", Value::Null).spec("nodeSelector", json!({"disk": "fast"}));
     let world = World::of([

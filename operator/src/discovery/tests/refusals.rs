@@ -1,4 +1,4 @@
-//! What is absent or refused: the target, Velero, a list, and the Backup that would name the location.
+//! A missing target or Velero, a refused list, and a Backup that cannot be read, though it would name the location.
 
 use debugbundle_crd::{DebugBundleSpec, TargetKind};
 
@@ -8,7 +8,7 @@ use super::{
 };
 
 #[tokio::test]
-async fn a_target_that_does_not_exist_is_told_from_a_velero_that_does_not_exist() {
+async fn a_missing_target_and_a_missing_velero_are_different_errors() {
     let world = World::of([]);
     let spec = DebugBundleSpec::about(TargetKind::Restore, "regrow");
     let error = world.locate(&spec).await.unwrap_err();

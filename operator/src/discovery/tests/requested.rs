@@ -20,7 +20,7 @@ fn pending(n: usize) -> Object {
 }
 
 #[tokio::test]
-async fn of_more_unhealthy_pods_than_logs_are_read_the_number_is_told() {
+async fn of_more_unhealthy_pods_than_logs_are_read_the_number_is_reported() {
     let world = World::of((0..UNHEALTHY).map(pending));
     let found = world.namespaces(&["shop"]).await;
     assert_eq!((found.names_in("shop", "core/pods").len(), found.logs_in("shop").len()), (UNHEALTHY, UNHEALTHY));
@@ -36,7 +36,7 @@ async fn of_more_unhealthy_pods_than_logs_are_read_the_number_is_told() {
 }
 
 #[tokio::test]
-async fn of_more_pods_than_are_followed_in_a_namespace_that_is_named_all_are_listed_and_none_is_said_to_be_beyond() {
+async fn of_more_pods_than_are_followed_in_a_namespace_that_is_named_all_are_listed_and_none_is_reported_as_beyond() {
     let world = World::of((0..FOLLOWED + 5).map(|n| pending(n).restored_by("regrow")));
     world.put([restore("regrow").phase("PartiallyFailed")]);
     for (spec, is_cut) in

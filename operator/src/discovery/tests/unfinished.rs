@@ -22,7 +22,8 @@ fn unnamed(found: &Found) -> Option<&str> {
 }
 
 #[tokio::test]
-async fn a_restore_of_the_whole_cluster_under_way_leads_to_where_it_made_something_and_says_what_is_not_looked_into() {
+async fn a_restore_of_the_whole_cluster_under_way_leads_to_where_it_made_something_and_the_other_namespaces_are_reported()
+ {
     let mut world = World::of([
         backup("seed").of_namespaces(&["*"]).phase("Completed"),
         restore("regrow").phase("InProgress"),

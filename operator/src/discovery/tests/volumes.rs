@@ -71,7 +71,7 @@ async fn an_owner_of_another_group_is_not_taken_for_the_well_known_kind_of_its_n
 }
 
 #[tokio::test]
-async fn the_snapshot_of_a_data_upload_is_followed_to_its_content_and_no_strangers_snapshot_is() {
+async fn the_snapshot_of_a_data_upload_is_followed_to_its_content_and_other_snapshots_are_left_out() {
     let world = World::of([
         backup("harvest").of_namespaces(&["shop"]).phase("PartiallyFailed"),
         data_upload("harvest-x7", ("shop", "ledger")).of("Backup", "harvest").phase("Failed"),
