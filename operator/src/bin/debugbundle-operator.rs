@@ -8,7 +8,7 @@ use debugbundle_operator::{
     budget, client,
     controller::{self, Settings, share_mib},
     location::EndpointPolicy,
-    pod_capture::{self, Movers},
+    pod_capture::{self, PodCapture},
     proxy::Proxies,
     run::{Engine, EngineOptions},
     runlog, self_redaction,
@@ -179,11 +179,11 @@ async fn start(flags: Flags) -> Result<(), String> {
     let shutdown = CancellationToken::new();
     tokio::spawn(stop_on_signal(shutdown.clone()));
     tracing::info!(version = debugbundle_operator::VERSION, namespace = settings.namespace, "Started");
-    let movers = Movers::default();
+    let pod_capture = PodCapture::default();
     let namespace = settings.namespace.clone();
-    let watch = pod_capture::watch(client.clone(), namespace, movers.clone(), shutdown.clone());
+    let watch = pod_capture::watch(client.clone(), namespace, pod_capture.clone(), shutdown.clone());
     let watching = tokio::spawn(watch);
-    let engine = Engine::new(client.clone(), options).with_movers(movers);
+    let engine = Engine::new(client.clone(), options).with_pod_capture(pod_capture);
     controller::run(client, Arc::new(engine), settings, shutdown.clone()).await;
     shutdown.cancel();
     // It ends with the token; a panic in it was logged when it happened and cost no bundle.

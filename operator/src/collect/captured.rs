@@ -32,7 +32,7 @@ use crate::{
     cluster::{ApiKind, chain},
     discovery::Snapshot,
     plan::TimeWindow,
-    pod_capture::{CaughtLog, CaughtPod, FOLLOWED, Movers, NotCaptured, PODS},
+    pod_capture::{CapturedLog, CapturedPod, FOLLOWED, NotCaptured, PODS, PodCapture},
     velero::PodRole,
 };
 
@@ -45,11 +45,11 @@ const LEAST_COPY: u64 = 256 << 10;
 const LAST_SEEN: &str = "debugbundle.io/last-seen";
 
 /// Captured data of hosting pods, beside what the API server returns.
-pub(super) struct Caught {
-    movers: Movers,
+pub(super) struct CapturedPods {
+    pod_capture: PodCapture,
     namespace: String,
     /// The pods that belong to this bundle, by name; of two with the same name, the one seen last comes first.
-    pods: Vec<CaughtPod>,
+    pods: Vec<CapturedPod>,
     /// Names of the objects that the pods work for; `None`: all objects.
     names: Option<BTreeSet<String>>,
     /// Names of pods for which the cache had no room.
@@ -62,13 +62,13 @@ pub(super) struct Caught {
     tight: AtomicBool,
 }
 
-impl Caught {
-    pub(super) fn of(movers: &Movers, snapshot: &Snapshot) -> Self {
-        let mut pods: Vec<CaughtPod> = movers.pods().into_iter().filter(|pod| belongs(pod, snapshot)).collect();
+impl CapturedPods {
+    pub(super) fn of(pod_capture: &PodCapture, snapshot: &Snapshot) -> Self {
+        let mut pods: Vec<CapturedPod> = pod_capture.pods().into_iter().filter(|pod| belongs(pod, snapshot)).collect();
         pods.sort_by(|a, b| a.name.cmp(&b.name).then(b.seen.cmp(&a.seen)));
         let agents = snapshot.installation.pods.iter().filter(|pod| matches!(pod.role, PodRole::NodeAgent { .. }));
         Self {
-            movers: movers.clone(),
+            pod_capture: pod_capture.clone(),
             namespace: snapshot.installation.namespace.clone(),
             pods,
             names: snapshot
@@ -76,7 +76,7 @@ impl Caught {
                 .object
                 .is_some()
                 .then(|| snapshot.target.data.iter().map(|one| one.name.clone()).collect()),
-            turned_away: movers.turned_away(),
+            turned_away: pod_capture.turned_away(),
             there: snapshot.installation.pods.iter().map(|pod| pod.name.clone()).collect(),
             agents: agents.map(|pod| pod.uid.clone()).collect(),
             copies: AtomicUsize::new(0),
@@ -110,7 +110,7 @@ impl Caught {
             _ if !kind.group.is_empty() || namespace != Some(self.namespace.as_str()) => Vec::new(),
             "pods" => self.pods.iter().map(|pod| (pod.uid.clone(), pod.seen, pod.object.clone())).collect(),
             "events" => {
-                let of = |pod: &CaughtPod| {
+                let of = |pod: &CapturedPod| {
                     pod.events.clone().into_iter().map({
                         let seen = pod.seen;
                         move |(uid, json)| (uid, seen, json)
@@ -142,7 +142,7 @@ impl Caught {
 }
 
 /// Whether a captured pod belongs to the bundle: a bundle of the installation takes all of them.
-fn belongs(pod: &CaughtPod, snapshot: &Snapshot) -> bool {
+fn belongs(pod: &CapturedPod, snapshot: &Snapshot) -> bool {
     if snapshot.target.object.is_none() {
         return true;
     }
@@ -200,18 +200,18 @@ pub(super) async fn add_logs(
 ) -> Result<BudgetedEntries, CollectError> {
     let mut copies = room.stand_ins();
     let mut there = room.paths();
-    for pod in &work.caught.pods {
+    for pod in &work.captured.pods {
         for container in &pod.containers {
-            let path = work.caught.path(&pod.name, container);
+            let path = work.captured.path(&pod.name, container);
             if there.contains(&path) {
                 continue;
             }
-            let Some(log) = work.caught.movers.log(&pod.uid, container) else { continue };
+            let Some(log) = work.captured.pod_capture.log(&pod.uid, container) else { continue };
             let (context, window, place) = (work.context.clone(), work.logs.window, path.clone());
-            let what = || format!("captured log of {}/{} container {container}", work.caught.namespace, pod.name);
+            let what = || format!("captured log of {}/{} container {container}", work.captured.namespace, pod.name);
             let not_kept = match on_a_thread(move || written(&context, place, &log, window)).await {
                 Ok(Some((segment, truncated, times))) => {
-                    let source = source_of_caught(pod, container, times);
+                    let source = source_of_captured(pod, container, times);
                     let mut entry = Entry { segment, source, truncated, read_at: pod.seen, ms: 0 };
                     take_the_place(lost, &mut entry);
                     room.take_log(entry, false);
@@ -254,16 +254,16 @@ pub(super) async fn add_logs(
 
 /// The logs of pods that are gone and could not be captured, and why.
 fn untold(work: &Work) -> Vec<Missing> {
-    let caught = &work.caught;
+    let captured = &work.captured;
     let note = |what: &str, path: &str, why: &str| {
         let cure = "create the DebugBundle while the pod exists";
         missing(what, path, MissingCode::Gone, MissingSeverity::Note, why, cure)
     };
     let mut notes = Vec::new();
-    for pod in caught.pods.iter().filter(|pod| !caught.there.contains(&pod.name)) {
+    for pod in captured.pods.iter().filter(|pod| !captured.there.contains(&pod.name)) {
         for (container, why) in &pod.unread {
-            let what = format!("log of {}/{} container {container}", caught.namespace, pod.name);
-            let path = caught.path(&pod.name, container);
+            let what = format!("log of {}/{} container {container}", captured.namespace, pod.name);
+            let path = captured.path(&pod.name, container);
             notes.push(match why {
                 NotCaptured::Gone => note(&what, path.as_str(), "the pod was gone before its log could be read"),
                 NotCaptured::PassedOver => note(
@@ -276,28 +276,28 @@ fn untold(work: &Work) -> Vec<Missing> {
                 ),
                 NotCaptured::Refused => {
                     let pods = ApiKind::namespaced("", "v1", "pods", "Pod");
-                    let need = need("get", &pods, "log", Some(&caught.namespace));
+                    let need = need("get", &pods, "log", Some(&captured.namespace));
                     let why = "the API server refused its log (403) while the pod existed, and now the pod is gone";
                     work.read_scope.forbidden(&what, path.as_str(), why, need)
                 }
             });
         }
     }
-    for name in caught.turned_away.iter().filter(|name| caught.wants_copy(name)) {
+    for name in captured.turned_away.iter().filter(|name| captured.wants_copy(name)) {
         let (what, path) = (
-            format!("pod {}/{name}", caught.namespace),
-            BundlePath::new(["namespaces", &caught.namespace, "pods", name]),
+            format!("pod {}/{name}", captured.namespace),
+            BundlePath::new(["namespaces", &captured.namespace, "pods", name]),
         );
         let why =
             format!("the pod is gone and was not watched: at most {PODS} pods of data movers are watched at a time");
         notes.push(note(&what, path.as_str(), &why));
     }
-    let beyond = caught.copies.load(Ordering::Relaxed).saturating_sub(COPIES);
+    let beyond = captured.copies.load(Ordering::Relaxed).saturating_sub(COPIES);
     if beyond > 0 {
         let why = format!(
             "the node-agents' logs contain {beyond} more copies than the {COPIES} that become files of their own"
         );
-        let path = BundlePath::new(["namespaces", &caught.namespace, "pods"]);
+        let path = BundlePath::new(["namespaces", &captured.namespace, "pods"]);
         let (code, cure) =
             (MissingCode::NotLooked, "read them in the node-agents' logs, between `begin pod logs` and `end pod logs`");
         let what = "copies of the logs of data movers' pods";
@@ -324,10 +324,10 @@ type Times = (Option<Timestamp>, Option<Timestamp>);
 fn written(
     context: &EntryContext,
     path: BundlePath,
-    log: &CaughtLog,
+    log: &CapturedLog,
     window: TimeWindow,
 ) -> Result<Option<(Segment, Option<Truncation>, Times)>, WriteError> {
-    let CaughtLog { content, left_out_bytes, left_out_lines } = log;
+    let CapturedLog { content, left_out_bytes, left_out_lines } = log;
     let (mut cutter, mut kept) = (Cutter::new(window), Vec::with_capacity(content.len()));
     let mut out = |bytes: &[u8]| {
         kept.extend_from_slice(bytes);
@@ -359,7 +359,7 @@ fn written(
     }))
 }
 
-fn source_of_caught(pod: &CaughtPod, container: &str, (first_line, last_line): Times) -> Source {
+fn source_of_captured(pod: &CapturedPod, container: &str, (first_line, last_line): Times) -> Source {
     Source {
         kind: SourceKind::PodLog,
         pod_uid: Some(pod.uid.clone()),
@@ -382,10 +382,10 @@ mod tests {
     use super::*;
     use crate::{discovery::fixture, velero::DataObject};
 
-    fn caught(name: &str, labels: &[(&str, &str)]) -> CaughtPod {
+    fn captured(name: &str, labels: &[(&str, &str)]) -> CapturedPod {
         let labels: BTreeMap<_, _> =
             labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        CaughtPod {
+        CapturedPod {
             uid: name.to_owned(),
             name: name.to_owned(),
             node: None,
@@ -401,7 +401,7 @@ mod tests {
     #[test]
     fn maintenance_that_was_caught_belongs_to_the_target_whose_data_is_in_that_repository() {
         let mut snapshot = fixture::snapshot();
-        let maintenance = |repository| caught("m", &[("velero.io/repo-name", repository)]);
+        let maintenance = |repository| captured("m", &[("velero.io/repo-name", repository)]);
         assert!(belongs(&maintenance("any-barn-kopia"), &snapshot), "all is of interest to the installation");
         snapshot.target.object = Some(fixture::target(TargetKind::Backup, "Failed"));
         let data = json!({"metadata": {"name": "x1"}, "spec": {"pod": {"namespace": "shop", "name": "p"}}});
@@ -414,6 +414,6 @@ mod tests {
         ] {
             assert_eq!(belongs(&maintenance(repository), &snapshot), expected, "{repository}");
         }
-        assert!(belongs(&caught("x1", &[]), &snapshot) && !belongs(&caught("x2", &[]), &snapshot));
+        assert!(belongs(&captured("x1", &[]), &snapshot) && !belongs(&captured("x2", &[]), &snapshot));
     }
 }

@@ -40,7 +40,7 @@ struct Found {
 impl Copies {
     /// `None` for a pod that is no node-agent's.
     pub(super) fn of(work: &Arc<Work>, uid: &str) -> Option<Self> {
-        let is_agent = work.caught.is_agent(uid);
+        let is_agent = work.captured.is_agent(uid);
         is_agent.then(|| Self { work: work.clone(), log: AgentLog::default(), found: Found::default() })
     }
 
@@ -61,11 +61,12 @@ impl Found {
     fn take(&mut self, work: &Work, part: &AgentPart<'_>) -> Result<(), WriteError> {
         match part {
             AgentPart::Begin { pod, container } => {
-                let new = work.caught.wants_copy(pod)
+                let new = work.captured.wants_copy(pod)
                     && self.known.insert(((*pod).to_owned(), (*container).to_owned()))
-                    && work.caught.counts_copy();
-                let entry =
-                    || LazyEntry::new(&work.context, work.caught.path(pod, container), Some(work.caught.of_a_copy()));
+                    && work.captured.counts_copy();
+                let entry = || {
+                    LazyEntry::new(&work.context, work.captured.path(pod, container), Some(work.captured.of_a_copy()))
+                };
                 self.open = new.then(|| ((*container).to_owned(), entry()));
             }
             AgentPart::Lines(lines) => {
@@ -81,7 +82,7 @@ impl Found {
                 }
             }
             AgentPart::Diagnosed(line, said) => {
-                if self.diagnosed.len() < DIAGNOSED && work.caught.is_about_ours(line) {
+                if self.diagnosed.len() < DIAGNOSED && work.captured.is_about_ours(line) {
                     self.diagnosed.push(work.context.redactor.text(said));
                 }
             }

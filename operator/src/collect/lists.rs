@@ -154,7 +154,7 @@ pub(super) async fn list(
     };
     let seen = |bytes| work.progress.read(bytes);
     let filter = ListFilter {
-        unlisted: work.caught.unlisted(kind, namespace),
+        unlisted: work.captured.unlisted(kind, namespace),
         ..ListFilter::new(Writer::new(work, item, kind), mode)
     };
     let (mut filter, mut listed) = work.cluster.list(&path, None, deadline, filter, seen).await;

@@ -50,10 +50,10 @@ use crate::{
     discovery::Snapshot,
     node_slots::NodeSlots,
     plan::{Bodies, Item, LogLimits, Plan},
-    pod_capture::Movers,
+    pod_capture::PodCapture,
     velero::Results,
 };
-use captured::Caught;
+use captured::CapturedPods;
 use debugbundle_archive::{Segment, Spool, SpoolError};
 use debugbundle_format::manifest::{Missing, Source, Truncation};
 use debugbundle_redact::Redactor;
@@ -93,7 +93,7 @@ pub struct Collector {
     /// The slots at the nodes, shared with other collections.
     pub nodes: NodeSlots,
     /// Captured data of hosting pods that are gone.
-    pub movers: Movers,
+    pub pod_capture: PodCapture,
     /// Size limits: of the entries, and of the report on them.
     pub shares: Shares,
 }
@@ -119,7 +119,7 @@ struct Work {
     kubelets: Kubelets,
     config_maps: Bodies,
     relevant: Relevant,
-    caught: Caught,
+    captured: CapturedPods,
     /// Pods whose name no other pod will get: namespace and name.
     only_once: BTreeSet<(String, String)>,
     /// The Backups and Restores that get a description.
@@ -237,7 +237,7 @@ pub async fn collect(
         kubelets: Kubelets::new(&collector.cluster),
         config_maps,
         relevant: Relevant::of(snapshot),
-        caught: Caught::of(&collector.movers, snapshot),
+        captured: CapturedPods::of(&collector.pod_capture, snapshot),
         only_once: logs::named_once(&snapshot.installation.pods),
         subjects: described::subjects(snapshot),
         progress: progress.clone(),

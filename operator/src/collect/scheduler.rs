@@ -141,7 +141,7 @@ impl Scheduler {
         let (work, mut item) = (self.work.clone(), item.clone());
         if self.again.contains(&item.path) {
             tighten(&mut item, work.context.spool.free());
-            work.caught.keep_less();
+            work.captured.keep_less();
         }
         let limit = self.deadline.min(Instant::now() + self.pace.per_item);
         work.progress.began(&item.what);

@@ -9,7 +9,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    CaughtLog, CaughtPod, NotCaptured,
+    CapturedLog, CapturedPod, NotCaptured,
     log_buffer::{LogCursor, Ring, SplitLine},
     pod_snapshot::{PodSnapshot, State},
 };
@@ -249,8 +249,8 @@ impl CaptureCache {
     }
 
     /// All pods that are kept, without the logs.
-    pub(super) fn pods(&self) -> Vec<CaughtPod> {
-        let caught = |held: &Held| CaughtPod {
+    pub(super) fn pods(&self) -> Vec<CapturedPod> {
+        let captured = |held: &Held| CapturedPod {
             uid: held.snapshot.uid.clone(),
             name: held.snapshot.name.clone(),
             node: held.snapshot.node.clone(),
@@ -261,7 +261,7 @@ impl CaptureCache {
             containers: held.logs.keys().cloned().collect(),
             unread: held.unread().collect(),
         };
-        self.held.values().map(caught).collect()
+        self.held.values().map(captured).collect()
     }
 
     /// Names of pods that were not kept for want of a place.
@@ -270,11 +270,11 @@ impl CaptureCache {
     }
 
     /// A log, if at least one line of it was read.
-    pub(super) fn log(&self, uid: &str, container: &str) -> Option<CaughtLog> {
+    pub(super) fn log(&self, uid: &str, container: &str) -> Option<CapturedLog> {
         let Log { ring, .. } = self.held.get(uid)?.logs.get(container)?;
         let content = ring.content();
         let (left_out_bytes, left_out_lines) = ring.left_out;
-        (!content.is_empty()).then_some(CaughtLog { content, left_out_bytes, left_out_lines })
+        (!content.is_empty()).then_some(CapturedLog { content, left_out_bytes, left_out_lines })
     }
 
     fn log_of(&mut self, uid: &str, container: &str) -> Option<&mut Log> {

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     log_buffer::{LineSplitter, LogCursor},
-    watch::Catcher,
+    watch::CaptureTask,
 };
 use crate::cluster::{ApiKind, ClusterError, query_value};
 
@@ -48,25 +48,25 @@ enum End {
 }
 
 /// Reads a log from `mark` on; `true` if nothing more can be read of it, and a line was read or the log was empty.
-pub(super) async fn follow(catcher: &Catcher, which: Which<'_>, mut cursor: LogCursor, mut grows: bool) -> bool {
+pub(super) async fn follow(task: &CaptureTask, which: Which<'_>, mut cursor: LogCursor, mut grows: bool) -> bool {
     let Which { uid, container, .. } = which;
     let (mut tries, mut pause) = (0, FIRST_PAUSE);
     while tries < TRIES {
-        let whole = catcher.movers.cache().is_whole(uid, container);
+        let whole = task.pod_capture.cache().is_whole(uid, container);
         grows = grows && !whole;
         let mut lines = LineSplitter::after(cursor);
-        let end = read(catcher, which, cursor, grows, &mut lines).await;
+        let end = read(task, which, cursor, grows, &mut lines).await;
         if end == End::Gone {
             // A log that vanished before its first line does not count as read.
             return cursor != LogCursor::default();
         }
-        let Some(now) = catcher.movers.cache().cursor(uid, container) else { return true };
+        let Some(now) = task.pod_capture.cache().cursor(uid, container) else { return true };
         if end == End::Whole && whole {
             // The last line may have no line break.
             lines.end(|line, cursor| {
-                catcher.movers.cache().line(uid, container, &line, cursor);
+                task.pod_capture.cache().line(uid, container, &line, cursor);
             });
-            catcher.movers.cache().read_whole(uid, container);
+            task.pod_capture.cache().read_whole(uid, container);
             return true;
         }
         if now != cursor || end == End::Silent {
@@ -80,20 +80,20 @@ pub(super) async fn follow(catcher: &Catcher, which: Which<'_>, mut cursor: LogC
     false
 }
 
-async fn read(catcher: &Catcher, which: Which<'_>, cursor: LogCursor, grows: bool, lines: &mut LineSplitter) -> End {
+async fn read(task: &CaptureTask, which: Which<'_>, cursor: LogCursor, grows: bool, lines: &mut LineSplitter) -> End {
     let Which { uid, pod, container, .. } = which;
-    let _look = if grows { None } else { catcher.look().await };
-    let path = ApiKind::namespaced("", "v1", "pods", "Pod").path(Some(&catcher.namespace), pod);
+    let _look = if grows { None } else { task.look().await };
+    let path = ApiKind::namespaced("", "v1", "pods", "Pod").path(Some(&task.namespace), pod);
     let path = format!("{path}/log?{}", query(container, cursor, grows));
     // The kubelet does not answer before the first line.
     let silence = if grows { SILENCE } else { WHOLE };
-    let cluster = catcher.cluster.clone().patient(silence, silence);
+    let cluster = task.cluster.clone().patient(silence, silence);
     let body = match cluster.open(&path, "*/*", Instant::now() + silence * 2).await {
         Ok(body) => body,
         Err(ClusterError::NoAnswer(_)) if grows => return End::Silent,
         Err(error) if error.is_forbidden() => {
-            catcher.log_refused(&error);
-            catcher.movers.cache().refuse(uid, container);
+            task.log_refused(&error);
+            task.pod_capture.cache().refuse(uid, container);
             return End::Gone;
         }
         Err(error) if error.is_not_found() => return End::Gone,
@@ -111,7 +111,7 @@ async fn read(catcher: &Catcher, which: Which<'_>, cursor: LogCursor, grows: boo
             Err(_) => return End::Silent,
         };
         let mut is_kept = true;
-        lines.feed(&data, |line, cursor| is_kept = catcher.movers.cache().line(uid, container, &line, cursor));
+        lines.feed(&data, |line, cursor| is_kept = task.pod_capture.cache().line(uid, container, &line, cursor));
         if !is_kept {
             return End::Dropped;
         }

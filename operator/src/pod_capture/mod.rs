@@ -30,11 +30,11 @@ pub use watch::watch;
 
 /// The captured data: filled by [`watch`], read when a bundle is made. Without a watch it stays empty.
 #[derive(Clone, Debug, Default)]
-pub struct Movers(Arc<Mutex<CaptureCache>>);
+pub struct PodCapture(Arc<Mutex<CaptureCache>>);
 
 /// A hosting pod as it was last seen.
 #[derive(Clone, Debug)]
-pub struct CaughtPod {
+pub struct CapturedPod {
     /// Its UID.
     pub uid: String,
     /// Its name, also that of the object it works for.
@@ -68,7 +68,7 @@ pub enum NotCaptured {
 
 /// The last lines of a container's log, each with its time.
 #[derive(Debug)]
-pub struct CaughtLog {
+pub struct CapturedLog {
     /// Whole lines, unredacted: for memory only.
     pub content: Vec<u8>,
     /// Bytes before or between these lines that were not kept.
@@ -77,7 +77,7 @@ pub struct CaughtLog {
     pub left_out_lines: u64,
 }
 
-impl CaughtPod {
+impl CapturedPod {
     /// The repository that it maintains; `None` for the pod of a data mover.
     pub fn repository(&self) -> Option<&str> {
         self.labels.get(pod_snapshot::MAINTENANCE).map(String::as_str)
@@ -89,14 +89,14 @@ impl CaughtPod {
     }
 }
 
-impl Movers {
+impl PodCapture {
     /// All pods that are kept.
-    pub fn pods(&self) -> Vec<CaughtPod> {
+    pub fn pods(&self) -> Vec<CapturedPod> {
         self.cache().pods()
     }
 
     /// The log of a container, if at least one line of it was read.
-    pub fn log(&self, uid: &str, container: &str) -> Option<CaughtLog> {
+    pub fn log(&self, uid: &str, container: &str) -> Option<CapturedLog> {
         self.cache().log(uid, container)
     }
 

@@ -30,7 +30,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Movers,
+    PodCapture,
     follow::{Which, follow},
     follow_slots::FollowSlots,
     pod_snapshot::{LABELS, PodSnapshot, event},
@@ -46,10 +46,10 @@ const EVENTS: usize = 512 << 10;
 const EVENTS_TIME: Duration = Duration::from_secs(15);
 
 /// Shared by all tasks of the watch.
-pub(super) struct Catcher {
+pub(super) struct CaptureTask {
     pub(super) cluster: Cluster,
     pub(super) namespace: String,
-    pub(super) movers: Movers,
+    pub(super) pod_capture: PodCapture,
     slots: FollowSlots,
     looks: Semaphore,
     refusal_told: AtomicBool,
@@ -58,23 +58,23 @@ pub(super) struct Catcher {
 }
 
 /// Captures the data of hosting pods until `shutdown` is cancelled.
-pub async fn watch(client: Client, namespace: String, movers: Movers, shutdown: CancellationToken) {
+pub async fn watch(client: Client, namespace: String, pod_capture: PodCapture, shutdown: CancellationToken) {
     let pods: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &ApiResource::erase::<Pod>(&()));
-    let catcher = Arc::new(Catcher {
+    let task = Arc::new(CaptureTask {
         cluster: Cluster::new(client),
         namespace,
-        movers,
+        pod_capture,
         slots: FollowSlots::default(),
         looks: Semaphore::new(LOOKS),
         refusal_told: AtomicBool::new(false),
         log_refusal_told: AtomicBool::new(false),
         shutdown: shutdown.clone(),
     });
-    let labels = LABELS.map(|label| catcher.label(pods.clone(), label));
+    let labels = LABELS.map(|label| task.label(pods.clone(), label));
     shutdown.run_until_cancelled(futures::future::join_all(labels)).await;
 }
 
-impl Catcher {
+impl CaptureTask {
     /// Watches the pods that have this label: a selector cannot say "this label or that".
     async fn label(self: &Arc<Self>, pods: Api<DynamicObject>, label: &'static str) {
         let config = watcher::Config::default().labels(label).page_size(PAGE);
@@ -88,7 +88,7 @@ impl Catcher {
                     self.see(pod);
                 }
                 Ok(watcher::Event::InitDone) => {
-                    self.movers.cache().all_of(label, &std::mem::take(&mut listed), Timestamp::now());
+                    self.pod_capture.cache().all_of(label, &std::mem::take(&mut listed), Timestamp::now());
                 }
                 Ok(watcher::Event::Apply(pod)) => self.see(pod),
                 Ok(watcher::Event::Delete(pod)) => self.gone(pod),
@@ -100,7 +100,7 @@ impl Catcher {
     fn see(self: &Arc<Self>, pod: DynamicObject) {
         let Some(snapshot) = serde_json::to_value(pod).ok().and_then(PodSnapshot::of) else { return };
         let (uid, name, node) = (snapshot.uid.clone(), snapshot.name.clone(), snapshot.node.clone());
-        let todo = self.movers.cache().see(snapshot, Timestamp::now());
+        let todo = self.pod_capture.cache().see(snapshot, Timestamp::now());
         if todo.events {
             self.spawn_events(uid.clone());
         }
@@ -113,30 +113,30 @@ impl Catcher {
     fn gone(self: &Arc<Self>, pod: DynamicObject) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
         if let Some(snapshot) = serde_json::to_value(pod).ok().and_then(PodSnapshot::of) {
-            self.movers.cache().see_last(snapshot, Timestamp::now());
+            self.pod_capture.cache().see_last(snapshot, Timestamp::now());
         }
-        self.movers.cache().gone(&uid, Timestamp::now());
+        self.pod_capture.cache().gone(&uid, Timestamp::now());
         self.spawn_events(uid);
     }
 
     /// A growing log waits for a slot at its node, or is read once it has ended. While the most allowed logs are
     /// followed, it waits for a later snapshot, at the latest the one after its end.
     fn spawn_log(self: &Arc<Self>, uid: &str, pod: &str, node: Option<&str>, container: String, grows: bool) {
-        if grows && !self.movers.cache().wait_for_log(uid, &container) {
+        if grows && !self.pod_capture.cache().wait_for_log(uid, &container) {
             return;
         }
-        let (catcher, uid, pod) = (Arc::clone(self), uid.to_owned(), pod.to_owned());
+        let (task, uid, pod) = (Arc::clone(self), uid.to_owned(), pod.to_owned());
         let node = node.unwrap_or_default().to_owned();
         self.spawn(async move {
-            let slot = if grows { catcher.slots.at(&node).await } else { None };
+            let slot = if grows { task.slots.at(&node).await } else { None };
             if grows && slot.is_none() {
-                catcher.movers.cache().pass_over(&uid, &container);
+                task.pod_capture.cache().pass_over(&uid, &container);
                 return;
             }
-            let Some(cursor) = catcher.movers.cache().begin_log(&uid, &container) else { return };
+            let Some(cursor) = task.pod_capture.cache().begin_log(&uid, &container) else { return };
             let which = Which { uid: &uid, pod: &pod, container: &container };
-            let whole = follow(&catcher, which, cursor, grows).await;
-            catcher.movers.cache().end_log(&uid, &container, whole);
+            let whole = follow(&task, which, cursor, grows).await;
+            task.pod_capture.cache().end_log(&uid, &container, whole);
             drop(slot);
         });
     }
@@ -147,13 +147,13 @@ impl Catcher {
     }
 
     fn spawn_events(self: &Arc<Self>, uid: String) {
-        let catcher = Arc::clone(self);
+        let task = Arc::clone(self);
         self.spawn(async move {
-            let _place = catcher.look().await;
-            let events = ApiKind::namespaced("", "v1", "events", "Event").list_path(Some(&catcher.namespace));
+            let _place = task.look().await;
+            let events = ApiKind::namespaced("", "v1", "events", "Event").list_path(Some(&task.namespace));
             let selector = query_value(&format!("involvedObject.uid={uid}"));
             let path = format!("{events}?fieldSelector={selector}&limit={PAGE}");
-            match catcher.cluster.get(&path, EVENTS, Instant::now() + EVENTS_TIME).await {
+            match task.cluster.get(&path, EVENTS, Instant::now() + EVENTS_TIME).await {
                 Ok(mut list) => {
                     let items = list["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
                     let typed = items.into_iter().map(|mut item: Value| {
@@ -162,7 +162,7 @@ impl Catcher {
                         item["kind"] = "Event".into();
                         item
                     });
-                    catcher.movers.cache().add_events(&uid, typed.filter_map(event));
+                    task.pod_capture.cache().add_events(&uid, typed.filter_map(event));
                 }
                 Err(error) => tracing::debug!(%error, uid, "Events of a data mover's pod were not read"),
             }

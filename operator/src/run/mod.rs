@@ -39,7 +39,8 @@ use jiff::Timestamp;
 use kube::{Client, ResourceExt as _};
 
 use crate::{
-    access::Access, location::EndpointPolicy, node_slots::NodeSlots, pod_capture::Movers, shared_answers::SharedAnswers,
+    access::Access, location::EndpointPolicy, node_slots::NodeSlots, pod_capture::PodCapture,
+    shared_answers::SharedAnswers,
 };
 
 pub use debugbundle_format::manifest::Origin;
@@ -77,7 +78,7 @@ const FOLDER: &str = "bundle-";
 pub struct Engine {
     client: Client,
     options: EngineOptions,
-    movers: Movers,
+    pod_capture: PodCapture,
     access: Access,
     answers: Arc<SharedAnswers>,
     /// Slots at the nodes whose logs are read.
@@ -96,7 +97,7 @@ impl Engine {
         Self {
             client,
             options,
-            movers: Movers::default(),
+            pod_capture: PodCapture::default(),
             access: Access::default(),
             answers: Arc::default(),
             nodes: NodeSlots::default(),
@@ -108,8 +109,8 @@ impl Engine {
 
     /// Adds the captured data of hosting pods that are gone.
     #[must_use]
-    pub fn with_movers(self, movers: Movers) -> Self {
-        Self { movers, ..self }
+    pub fn with_pod_capture(self, pod_capture: PodCapture) -> Self {
+        Self { pod_capture, ..self }
     }
 
     /// The folder of one DebugBundle in the spool.

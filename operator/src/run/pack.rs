@@ -169,7 +169,7 @@ impl Engine {
             store: found.stores.files.clone(),
             pace: Pace::default(),
             nodes: self.nodes.clone(),
-            movers: self.movers.clone(),
+            pod_capture: self.pod_capture.clone(),
             shares: Shares::of(self.options.bundle_limit, self.options.spool_limit),
         };
         let until = deadline - TO_SEAL.min(deadline.saturating_duration_since(clock) / 4);

@@ -21,7 +21,7 @@ use debugbundle_operator::{
     discovery::{Scope, Snapshot, discover, locate},
     node_slots::NodeSlots,
     plan::plan,
-    pod_capture::Movers,
+    pod_capture::PodCapture,
     velero::{StoreBody, StoreFailure, StoreFiles},
 };
 use debugbundle_redact::Redactor;
@@ -131,7 +131,7 @@ impl CollectionRun {
             store: Ok(Arc::new(self.files)),
             pace: self.pace,
             nodes: NodeSlots::default(),
-            movers: Movers::default(),
+            pod_capture: PodCapture::default(),
             shares: Shares::of(budget::DEFAULT, 1 << 30),
         };
         let progress = Arc::new(CollectProgress::default());
