@@ -102,7 +102,7 @@ async fn a_restore_brings_what_is_on_the_way_to_its_cause_and_the_strangers_besi
         // If group snapshots are served (other tests may add them here), they cost a list in each namespace, two of the
         // cluster, and two more definitions.
         let served = got.snapshot.installation.served.find("groupsnapshot.storage.k8s.io", "volumegroupsnapshots");
-        let most = if served.is_some() { 142 } else { 137 };
+        let most = if served.is_some() { 143 } else { 137 };
         // A log whose connection broke, as may happen on a busy machine, is requested once more: it counts once.
         let logs = context.stand.logs_of(&context.shipped_account().await.user);
         let asked = requests.len() - (count(&requests, "get", "pods/log") - logs.len());
