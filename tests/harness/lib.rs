@@ -11,7 +11,7 @@
 //! * [`operator`] runs our own program as a process of its own, and kills it; [`shipped`] grants it the shipped
 //!   permissions, and [`rights`] compares its calls with them. [`bundle`] reads the result and compares its manifest
 //!   with the [`schema`].
-//! * [`s3_proxy`] stands before the store, records requests and disturbs those that a test selects.
+//! * [`s3_proxy`] stands before the store, records requests and disturbs the ones that a test selects.
 //! * [`proxy`] stands before the object store and disturbs its connections on demand.
 //! * [`forward_proxy`] is a proxy as admins have them between a cluster and the internet.
 //! * [`readers`] are the programs that people read bundles with; [`python`] installs those that are Python packages.

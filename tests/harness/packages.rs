@@ -1,5 +1,5 @@
-//! The programs that the tests take from the system: those that people read bundles with, and Go. Before the first test,
-//! missing ones are installed from Debian's packages, or one sentence says how to install them.
+//! The programs that the tests need from the system: the readers that people open bundles with, and Go. Before the first
+//! test the harness installs missing programs from Debian's packages, or one sentence says how to install them.
 
 use std::fs::{self, File};
 use std::io;

@@ -20,7 +20,7 @@ fn calm(context: &Context) -> Vec<String> {
     (0..=MOST).map(|n| format!("{}-calm-{n:02}", context.namespace)).collect()
 }
 
-/// Names of the namespaces, besides Velero's, that were looked into, and of those that were not.
+/// Names of the namespaces besides Velero's: first the ones that discovery looked into, then the others.
 fn namespaces(bundle: &Unpacked) -> (Vec<String>, Vec<String>) {
     let all = bundle.manifest["namespaces"].as_array().unwrap().iter().skip(1);
     let (yes, no): (Vec<&Value>, Vec<&Value>) = all.partition(|one| one["looked"] == true);

@@ -177,10 +177,10 @@ fn is_whole(archive: &Archive, raw: u64, crc: u32) -> io::Result<bool> {
     }
     let mut last = [0; END];
     archive.file.read_exact_at(&mut last, end)?;
-    let told = last[..2] == [3, 0]
+    let matches = last[..2] == [3, 0]
         && last[2..6] == crc.to_le_bytes()
         && u64::from(u32::from_le_bytes([last[6], last[7], last[8], last[9]])) == raw & u64::from(u32::MAX);
-    Ok(at == end && end + END as u64 == archive.bytes && told)
+    Ok(at == end && end + END as u64 == archive.bytes && matches)
 }
 
 #[derive(Default)]

@@ -146,7 +146,7 @@ impl UserRules {
         self.rules.len()
     }
 
-    /// Adds the hits of each rule, regardless of the others' hits; those that overlap are joined.
+    /// Adds the hits of each rule. The rules do not see each other's hits; overlapping hits are joined.
     pub(super) fn find(&self, line: &[u8], spans: &mut Vec<Span>) {
         if self.is_empty() {
             return;

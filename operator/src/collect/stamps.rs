@@ -1,5 +1,5 @@
 //! Reads the kubelet's time stamps, of which each is of the same second as the one before, or soon after it.
-//! What a time means to its line is told by `window`.
+//! `window` decides by the time of a line whether to keep it.
 
 use std::ops::Range;
 

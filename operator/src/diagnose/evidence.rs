@@ -20,7 +20,7 @@ pub struct Evidence {
     pub failed: Vec<Value>,
     /// What Velero will process before a target that it has not begun, the first one first.
     pub ahead: Vec<Value>,
-    /// Number of those that are not listed in `ahead`.
+    /// Number of further objects that Velero processes before the target and that `ahead` omits.
     pub ahead_beyond: usize,
     /// Why Velero's server processes no object of the target's kind.
     pub idle: Option<IdleServer>,

@@ -8,8 +8,8 @@
 //! * `walk`: from the data to pods, nodes and what is `around` them: owners, claims, volumes; `pod_filter`: which
 //!   pods; `related_volumes`: the objects on that way.
 //! * `nodes`: nodes that no pod leads to; `groups`: snapshots of several volumes at once.
-//! * `namespaces`: which namespaces are looked into; `restored_namespaces`: those that a Restore wrote to, where its
-//!   spec does not name them all; `requested_pods`: unhealthy pods of requested namespaces.
+//! * `namespaces`: chooses the namespaces to look into; `restored_namespaces`: finds namespaces that a Restore wrote to
+//!   and its spec omits; `requested_pods`: unhealthy pods of requested namespaces.
 //! * `related`: Schedule, Backups, Restores and repositories of the target; `queue`: why Velero does not begin with it;
 //!   `failed`: without a target, the Backups and Restores that failed last.
 //! * `served`: the kinds that the API server serves; `top_n`: the most relevant of too many objects.
@@ -216,10 +216,9 @@ impl Snapshot {
     pub fn location_name(&self) -> Option<&str> {
         let Target { object, backup, data, .. } = &self.target;
         let wanted = locate::location_of(object.as_ref(), backup.as_ref(), data);
-        let name = |location: &'_ Value| location.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
         let is_meant = |location: &&Value| match wanted {
-            Some(wanted) => name(location).as_deref() == Some(wanted),
-            None => location.pointer("/spec/default").and_then(Value::as_bool) == Some(true),
+            Some(wanted) => location.pointer("/metadata/name").is_some_and(|name| name == wanted),
+            None => location.pointer("/spec/default").is_some_and(|default| default == true),
         };
         let location = self.installation.locations.iter().find(is_meant)?;
         location.pointer("/metadata/name").and_then(Value::as_str)

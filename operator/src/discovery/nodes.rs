@@ -1,5 +1,5 @@
-//! Nodes that no pod leads to: those to which a volume is still attached, and those that could suit a pod that no node
-//! takes. `walk` finds the nodes of pods and of data.
+//! Nodes to which a volume is still attached, and nodes that match an unschedulable pod. `walk` finds the nodes of pods
+//! and of data.
 
 use serde_json::Value;
 

@@ -1,5 +1,5 @@
-//! Objects and namespaces that the target's own files name: they are looked into beside those that its data leads to.
-//! `collect` reads the files.
+//! Objects and namespaces that the target's own files name. Discovery follows them like the ones that the data names;
+//! `target_files` reads the files.
 
 use std::collections::{BTreeMap, BTreeSet};
 

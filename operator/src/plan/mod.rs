@@ -1,5 +1,5 @@
 //! Which items a bundle wants, where each goes, and in which order they are read. Pure: from the spec and the
-//! snapshot. `collect` reads the items, and handles those that cannot be read.
+//! snapshot. `collect` reads the items, and reports the ones that it cannot read.
 
 mod cluster;
 mod config_maps;

@@ -33,7 +33,7 @@ impl Default for FollowSlots {
 }
 
 impl FollowSlots {
-    /// Waits for a slot at this node, behind those that came first. `None` if then [`FOLLOWED`] logs are followed.
+    /// Waits for a slot at this node, first come, first served. `None` if [`FOLLOWED`] logs are followed by then.
     pub(super) async fn at(&self, node: &str) -> Option<FollowPermit> {
         let of_node = self.node(node).acquire_owned().await.ok()?;
         let of_all = Arc::clone(&self.all).try_acquire_owned().ok()?;

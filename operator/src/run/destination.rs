@@ -175,7 +175,7 @@ fn survey_of(
     of_target: Option<&str>,
     asked: Option<&str>,
 ) -> Result<Survey, Fault> {
-    // Those that cannot be parsed are left out: no request can mean them.
+    // A location that cannot be parsed is left out: no request can name it.
     let mut all: Vec<Location> = locations.all.iter().filter_map(|location| Location::parse(location).ok()).collect();
     if let Some(lost) = gaps.of("backupstoragelocations") {
         if !lost.is_not_found() {

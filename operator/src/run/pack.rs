@@ -38,6 +38,7 @@ use crate::{
     plan::{self, Plan},
     probe::ProbeReport,
     runlog, self_redaction, shared_answers,
+    velero::StoreFiles,
 };
 
 /// The most time for discovery, before the target's files are read.
@@ -132,7 +133,8 @@ impl Engine {
         );
         let refs = Box::pin(located).await.map_err(|error| of_discovery(&error))?;
         let stores = self.stores(subject, &refs, run.store).boxed().await?;
-        let files = stores.files.as_deref().ok();
+        let files = stores.files.as_ref().ok().map(|files| files.keeping());
+        let files = files.as_ref().map(|files| files as &dyn StoreFiles);
         let snapshot = Box::pin(discovery::discover(&cluster, refs, spec, files, soon, deadline)).await;
         let mut password = self.repository_password().await?;
         let mut known = stores.known.clone();
@@ -143,7 +145,7 @@ impl Engine {
         Ok(Found { cluster, snapshot, stores, password, detector, redactor, spool })
     }
 
-    /// Plans the items, without those that the API server would refuse.
+    /// Plans the items, and leaves out each one that the API server would refuse.
     async fn plan(&self, run: &Run<'_>, found: &Found) -> Planned {
         let snapshot = &found.snapshot;
         let mut plan = plan::plan(&run.subject.spec, snapshot, run.started);
@@ -166,7 +168,7 @@ impl Engine {
             cluster: found.cluster.clone(),
             redactor: Arc::clone(&found.redactor),
             spool: Arc::clone(&found.spool),
-            store: found.stores.files.clone(),
+            store: found.stores.files.clone().map(|files| files as Arc<dyn StoreFiles>),
             pace: Pace::default(),
             nodes: self.nodes.clone(),
             pod_capture: self.pod_capture.clone(),

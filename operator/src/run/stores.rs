@@ -15,7 +15,7 @@ use crate::{
     discovery::TargetRefs,
     error::Fault,
     location::{self, AccessMode, Location},
-    velero::{CachedFiles, StoreFailure, StoreFiles},
+    velero::{CachedFiles, StoreFailure},
 };
 
 /// What a run must know about its stores before it collects.
@@ -25,7 +25,7 @@ pub(super) struct Stores {
     /// Where the bundle is meant to go.
     pub(super) place: Option<ObjectAddress>,
     /// Velero's files of the target.
-    pub(super) files: Result<Arc<dyn StoreFiles>, StoreFailure>,
+    pub(super) files: Result<Arc<CachedFiles>, StoreFailure>,
     /// Name of the location of these files.
     pub(super) of_target: Option<String>,
     /// Exact values that must not appear in the bundle, with the rule that masks them.
@@ -73,9 +73,7 @@ impl Engine {
                 Err(_) => self.known_of(&survey, location).await?,
             });
             if is(&source, location) {
-                let cached = |destination: Destination| -> Arc<dyn StoreFiles> {
-                    Arc::new(CachedFiles::new(destination.files()))
-                };
+                let cached = |destination: Destination| Arc::new(CachedFiles::new(destination.files()));
                 files = opened.map(cached).map_err(|fault| failure(&fault));
             }
         }

@@ -56,8 +56,9 @@ pub enum StoreFailure {
     },
 }
 
-/// The same files, each fetched from the store once: what discovery reads is kept for the collection. All files together
-/// are kept up to 8 MiB; neither memory nor disk may hold more of them unredacted, so that a file beyond is fetched again.
+/// The same files, each fetched from the store once: what [`Self::keeping`] reads one after the other, for discovery, this
+/// returns to the collection. All files together are kept up to 8 MiB; neither memory nor disk may hold more of them
+/// unredacted, so that a file beyond is fetched again.
 pub struct CachedFiles {
     store: Arc<dyn StoreFiles>,
     kept: Arc<Mutex<Kept>>,
@@ -83,23 +84,29 @@ impl CachedFiles {
     pub fn new(store: Arc<dyn StoreFiles>) -> Self {
         Self { store, kept: Arc::default() }
     }
+
+    /// The same files for a first reader: what it reads to its end is kept for the next one.
+    pub fn keeping(&self) -> impl StoreFiles + use<> {
+        Keeping { store: Arc::clone(&self.store), kept: Arc::clone(&self.kept) }
+    }
 }
 
-impl StoreFiles for CachedFiles {
-    /// The second reader of a file gets what the first one left, if that read it to its end.
+/// The first reader's view of [`CachedFiles`].
+struct Keeping {
+    store: Arc<dyn StoreFiles>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+impl StoreFiles for Keeping {
     fn open<'a>(
         &'a self,
         of: TargetKind,
         name: &'a str,
         file: StoreFile,
     ) -> BoxFuture<'a, Result<Option<StoreBody>, StoreFailure>> {
-        let key = (of == TargetKind::Backup, name.to_owned(), file);
         async move {
-            if let Some(content) = lock(&self.kept).take(&key) {
-                return Ok(Some(stream::once(std::future::ready(Ok(content))).boxed()));
-            }
             let body = self.store.open(of, name, file).await?;
-            Ok(body.map(|body| keeping(body, key, Arc::clone(&self.kept))))
+            Ok(body.map(|body| kept_at_its_end(body, key(of, name, file), Arc::clone(&self.kept))))
         }
         .boxed()
     }
@@ -109,7 +116,35 @@ impl StoreFiles for CachedFiles {
     }
 }
 
+impl StoreFiles for CachedFiles {
+    /// What the first reader left, once; else the file from the store.
+    fn open<'a>(
+        &'a self,
+        of: TargetKind,
+        name: &'a str,
+        file: StoreFile,
+    ) -> BoxFuture<'a, Result<Option<StoreBody>, StoreFailure>> {
+        match lock(&self.kept).take(&key(of, name, file)) {
+            Some(content) => {
+                let body = stream::once(std::future::ready(Ok(content))).boxed();
+                std::future::ready(Ok(Some(body))).boxed()
+            }
+            None => self.store.open(of, name, file),
+        }
+    }
+
+    fn key(&self, of: TargetKind, name: &str, file: StoreFile) -> String {
+        self.store.key(of, name, file)
+    }
+}
+
 impl Kept {
+    fn put(&mut self, key: Name, content: Bytes) {
+        let bytes = content.len();
+        let before = self.files.insert(key, content);
+        self.bytes = self.bytes + bytes - before.map_or(0, |before| before.len());
+    }
+
     fn take(&mut self, key: &Name) -> Option<Bytes> {
         let content = self.files.remove(key)?;
         self.bytes -= content.len();
@@ -117,20 +152,20 @@ impl Kept {
     }
 }
 
-/// The same body; once it ended well, its bytes are kept if there is room.
-fn keeping(body: StoreBody, key: Name, kept: Arc<Mutex<Kept>>) -> StoreBody {
+fn key(of: TargetKind, name: &str, file: StoreFile) -> Name {
+    (of == TargetKind::Backup, name.to_owned(), file)
+}
+
+/// The same body; once it ended well, its bytes are kept if there is room. What is kept so far counts, too.
+fn kept_at_its_end(body: StoreBody, key: Name, kept: Arc<Mutex<Kept>>) -> StoreBody {
     let so_far = Some(BytesMut::new());
     let pieces = stream::unfold((body, so_far, key, kept), |(mut body, mut so_far, key, kept)| async move {
         let piece = body.next().await;
         match (&piece, &mut so_far) {
-            (Some(Ok(piece)), Some(content)) if content.len() + piece.len() <= KEPT => content.extend_from_slice(piece),
-            (None, Some(content)) => {
-                let mut kept = lock(&kept);
-                if kept.bytes + content.len() <= KEPT {
-                    kept.bytes += content.len();
-                    kept.files.insert(key.clone(), content.split().freeze());
-                }
+            (Some(Ok(piece)), Some(content)) if lock(&kept).bytes + content.len() + piece.len() <= KEPT => {
+                content.extend_from_slice(piece);
             }
+            (None, Some(content)) => lock(&kept).put(key.clone(), content.split().freeze()),
             _ => so_far = None,
         }
         Some((piece?, (body, so_far, key, kept)))
@@ -174,7 +209,7 @@ mod tests {
         }
     }
 
-    async fn read(files: &CachedFiles, file: StoreFile) -> usize {
+    async fn read(files: &impl StoreFiles, file: StoreFile) -> usize {
         let body = files.open(TargetKind::Restore, "r1", file).await.expect("it answers").expect("it is there");
         body.filter_map(async |piece| piece.ok().map(|piece| piece.len())).collect::<Vec<_>>().await.iter().sum()
     }
@@ -182,7 +217,8 @@ mod tests {
     async fn asked(pieces: usize, breaks: bool, readers: usize) -> usize {
         let store = Arc::new(Counting { pieces, breaks, asked: AtomicUsize::new(0) });
         let files = CachedFiles::new(store.clone());
-        for _ in 0..readers {
+        assert_eq!(read(&files.keeping(), StoreFile::Results).await, pieces << 20);
+        for _ in 1..readers {
             assert_eq!(read(&files, StoreFile::Results).await, pieces << 20);
         }
         store.asked.load(Ordering::Relaxed)
@@ -200,7 +236,7 @@ mod tests {
     async fn all_files_together_are_bounded() {
         let files = CachedFiles::new(Arc::new(Counting { pieces: 5, breaks: false, asked: AtomicUsize::new(0) }));
         for file in [StoreFile::Results, StoreFile::VolumeInfo] {
-            read(&files, file).await;
+            read(&files.keeping(), file).await;
         }
         let (number, bytes) = {
             let kept = lock(&files.kept);
@@ -209,5 +245,7 @@ mod tests {
         assert_eq!((number, bytes), (1, 5 << 20));
         read(&files, StoreFile::Results).await;
         assert_eq!(lock(&files.kept).bytes, 0);
+        read(&files, StoreFile::VolumeInfo).await;
+        assert_eq!(lock(&files.kept).bytes, 0, "the collection keeps nothing");
     }
 }

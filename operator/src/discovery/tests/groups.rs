@@ -1,4 +1,4 @@
-//! Snapshots of several volumes at once: those that Velero made for the Backup, and those that followed snapshots name.
+//! VolumeGroupSnapshots: Velero made them for the Backup, or a followed VolumeSnapshot names them.
 
 use serde_json::json;
 

@@ -125,7 +125,7 @@ struct Found {
 }
 
 impl Found {
-    /// The planned objects at this path: those that exist, and the names of those that do not.
+    /// The planned objects at this path: names of existing objects, then names of absent ones.
     fn planned(&self, path: &str) -> (Vec<String>, Vec<String>) {
         let item = self.plan.items.iter().find(|item| item.path.as_str() == path);
         let name = |object: &Value| object["metadata"]["name"].as_str().expect("a name").to_owned();
