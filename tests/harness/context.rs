@@ -183,11 +183,6 @@ impl Context {
         created.unwrap_or_else(|error| panic!("create {kind}: {error}"))
     }
 
-    /// Brings one of Velero's objects into this phase.
-    pub async fn set_velero_phase(&self, kind: &str, name: &str, phase: &str) {
-        self.patch_velero(kind, name, json!({"status": {"phase": phase}})).await;
-    }
-
     /// Merges a change into one of Velero's objects, its status included.
     pub async fn patch_velero(&self, kind: &str, name: &str, change: Value) -> DynamicObject {
         let patched = self.velero_api(kind).patch(name, &PatchParams::default(), &Patch::Merge(change)).await;

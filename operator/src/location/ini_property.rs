@@ -45,12 +45,21 @@ impl Choices<'_> {
         from[self.below(from.len())]
     }
 
+    /// Bytes of the input.
+    fn noise(&mut self) -> String {
+        let length = self.below(40).min(self.0.len());
+        let (noise, rest) = self.0.split_at(length);
+        self.0 = rest;
+        String::from_utf8_lossy(noise).into_owned()
+    }
+
     /// Lines that are not ours.
     fn others(&mut self, file: &mut String) {
         for _ in 0..self.below(3) {
             *file += self.pick(&["[other]\n", "[ profile ops ]\r\n", "# ", "[default2]\n", "\n", ";"]);
             for _ in 0..self.below(3) {
-                *file += &self.pick(DICTIONARY).replace('[', " ");
+                let text = if self.below(3) == 0 { self.noise() } else { self.pick(DICTIONARY).to_owned() };
+                *file += &text.replace(['[', '\n', '\r'], " ");
             }
             file.push('\n');
         }
