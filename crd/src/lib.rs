@@ -33,8 +33,6 @@ pub const RENEW_URL_LIMIT: usize = 64;
 pub const TRIGGER_LABEL: &str = "debugbundle.io/trigger";
 /// The value of [`TRIGGER_LABEL`] for a bundle that a user requested.
 pub const TRIGGER_REQUEST: &str = "Request";
-/// Set on automatic bundles, so that a Velero backup of the namespace leaves them out.
-pub const EXCLUDE_FROM_BACKUP_LABEL: &str = "velero.io/exclude-from-backup";
 /// Velero sets this label on restored objects; a restored DebugBundle never runs again.
 pub const RESTORED_BY_LABEL: &str = "velero.io/restore-name";
 

@@ -211,6 +211,13 @@ pub struct Gaps {
     pub cut: Vec<Cut>,
 }
 
+impl Namespaces {
+    fn selection<'a>(&'a mut self, velero: &'a str, scope: &'a Scope) -> NamespaceSelection<'a> {
+        let Self { candidates, omitted, .. } = self;
+        NamespaceSelection { candidates, omitted, velero, scope, most: TOUCHED }
+    }
+}
+
 impl Snapshot {
     /// The BackupStorageLocation of the target, by name; for the installation, the default one.
     pub fn location_name(&self) -> Option<&str> {
@@ -227,14 +234,8 @@ impl Snapshot {
     /// Adds namespaces that the target leads to, as far as scope and limit allow, and counts `beyond` further ones. This
     /// involves none of their pods.
     pub(crate) fn touch(&mut self, namespaces: &[String], beyond: u64, why: &str, relevance: Relevance) {
-        self.selection().touch(namespaces, why, relevance);
+        self.namespaces.selection(&self.installation.namespace, &self.scope).touch(namespaces, why, relevance);
         self.namespaces.omitted.add_unnamed(beyond);
-    }
-
-    fn selection(&mut self) -> NamespaceSelection<'_> {
-        let Namespaces { candidates, omitted, .. } = &mut self.namespaces;
-        let velero = &self.installation.namespace;
-        NamespaceSelection { candidates, omitted, velero, scope: &self.scope, most: TOUCHED }
     }
 
     /// Adds the namespaces in the spec of a target that did not finish. It may wait for a hook, or for a namespace that
@@ -325,13 +326,7 @@ impl Snapshot {
     /// The namespaces that data, hooks and the spec of the DebugBundle lead to.
     fn choose_namespaces(&mut self, spec: &DebugBundleSpec) {
         let Self { scope, installation, target, namespaces, .. } = self;
-        let mut selection = NamespaceSelection {
-            candidates: &mut namespaces.candidates,
-            omitted: &mut namespaces.omitted,
-            velero: &installation.namespace,
-            scope,
-            most: TOUCHED,
-        };
+        let mut selection = namespaces.selection(&installation.namespace, scope);
         selection.touch_data(&target.data);
         selection.ask_for(&spec.namespaces);
         if let Some(object) = &target.object {
