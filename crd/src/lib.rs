@@ -1,14 +1,21 @@
-//! The DebugBundle resource (`debugbundle.io/v1alpha1`): its types, its schema and the words of its status. This crate
+//! The resources of `debugbundle.io/v1alpha1`: their types, their schemas and the words of their statuses. This crate
 //! has no I/O, so that clients can depend on it alone.
 //!
-//! * [`spec`]: what a user asks for, with the rules that the API server enforces.
+//! * [`spec`]: what a user asks for in a DebugBundle, with the rules that the API server enforces.
 //! * [`status`]: what the operator answers.
+//! * [`policy`]: DebugBundlePolicy: when the operator creates DebugBundles by itself.
+//! * [`trigger`]: why a DebugBundle exists.
 //! * [`reason`]: the one vocabulary of condition reasons, Event reasons and metric labels.
 
+pub mod policy;
 pub mod reason;
 pub mod spec;
 pub mod status;
+pub mod trigger;
 
+pub use policy::{
+    BundleTemplate, DebugBundlePolicy, DebugBundlePolicySpec, DebugBundlePolicyStatus, LastBundle, POLICY_NAME,
+};
 pub use reason::Reason;
 pub use spec::{
     ByteSize, ConfigMapRedaction, DebugBundle, DebugBundleSpec, DownloadUrl, LogWindow, Logs, Redaction, Target,
@@ -17,6 +24,8 @@ pub use spec::{
 pub use status::{
     Bundle, ConditionType, DebugBundleStatus, FindingSummary, Phase, Progress, Severity, Stage, UploadState,
 };
+
+pub use trigger::Trigger;
 
 use kube::CustomResourceExt as _;
 
@@ -28,22 +37,32 @@ pub const FINALIZER: &str = "debugbundle.io/delete-bundle";
 pub const RENEW_URL_ANNOTATION: &str = "debugbundle.io/renew-url";
 /// Longest value of that annotation, in characters, because status repeats it.
 pub const RENEW_URL_LIMIT: usize = 64;
-/// Why a bundle exists: [`TRIGGER_REQUEST`] (the default without the label), or the event for which the operator
-/// created it. The operator runs requested bundles before automatic ones.
+/// Why the operator created a DebugBundle: an automatic [`Trigger`]. A DebugBundle without this label was requested.
+/// Requested bundles run before automatic ones.
 pub const TRIGGER_LABEL: &str = "debugbundle.io/trigger";
-/// The value of [`TRIGGER_LABEL`] for a bundle that a user requested.
-pub const TRIGGER_REQUEST: &str = "Request";
+/// Kind of the target of an automatic bundle.
+pub const TARGET_KIND_LABEL: &str = "debugbundle.io/target-kind";
+/// Name of that target, shortened as Velero shortens names in labels.
+pub const TARGET_NAME_LABEL: &str = "debugbundle.io/target-name";
+/// UID of that target.
+pub const TARGET_UID_LABEL: &str = "debugbundle.io/target-uid";
+/// The Schedule that made that target.
+pub const SCHEDULE_LABEL: &str = "debugbundle.io/schedule";
+/// With the value `true`, on a Backup, a Restore or a Schedule: the operator creates no DebugBundle by itself.
+pub const SKIP_LABEL: &str = "debugbundle.io/skip";
 /// Velero sets this label on restored objects; a restored DebugBundle never runs again.
 pub const RESTORED_BY_LABEL: &str = "velero.io/restore-name";
 
-/// The CustomResourceDefinition as committed in `deploy/crd.yaml`.
+/// The CustomResourceDefinitions as committed in `deploy/crd.yaml`.
 ///
 /// # Panics
-/// Never: the definition is built from types that serialise.
+/// Never: the definitions are built from types that serialise.
 pub fn crd_yaml() -> String {
-    let definition = DebugBundle::crd();
-    let value = serde_json::to_value(&definition).expect("a CustomResourceDefinition serialises to JSON");
-    serde_saphyr::to_string(&value).expect("JSON serialises to YAML")
+    let written = [DebugBundle::crd(), DebugBundlePolicy::crd()].map(|definition| {
+        let value = serde_json::to_value(&definition).expect("a CustomResourceDefinition serialises to JSON");
+        serde_saphyr::to_string(&value).expect("JSON serialises to YAML")
+    });
+    written.join("---\n")
 }
 
 #[cfg(test)]

@@ -70,6 +70,22 @@ pub enum Reason {
     Expired,
     /// The API server answered with an error.
     ApiError,
+    /// A bundle explains what happened to the Backup or Restore.
+    Explained,
+    /// The operator created as many DebugBundles by itself as it may within an hour.
+    RateLimited,
+    /// A ResourceQuota allows no further DebugBundle.
+    QuotaExceeded,
+    /// The policy allows no DebugBundle at present.
+    Suspended,
+    /// The policy does not select the Backup or Restore.
+    NotSelected,
+    /// A label on the Backup, the Restore or its Schedule says that no DebugBundle is wanted.
+    Skipped,
+    /// The API server refused the DebugBundle.
+    Refused,
+    /// The operator follows the policy.
+    InForce,
 }
 
 impl Reason {
@@ -109,6 +125,14 @@ impl Reason {
             Self::NotDeleted => "NotDeleted",
             Self::Expired => "Expired",
             Self::ApiError => "ApiError",
+            Self::Explained => "Explained",
+            Self::RateLimited => "RateLimited",
+            Self::QuotaExceeded => "QuotaExceeded",
+            Self::Suspended => "Suspended",
+            Self::NotSelected => "NotSelected",
+            Self::Skipped => "Skipped",
+            Self::Refused => "Refused",
+            Self::InForce => "InForce",
         }
     }
 }

@@ -29,6 +29,7 @@ use crate::status::DebugBundleStatus;
     validation = kube::core::Rule::new("self.spec == oldSelf.spec").message("spec is immutable; create another DebugBundle"),
     printcolumn(name = "Kind", type_ = "string", json_path = ".spec.target.kind", description = "Kind of the target; empty for the whole installation"),
     printcolumn(name = "Target", type_ = "string", json_path = ".spec.target.name", description = "Name of the Backup or Restore"),
+    printcolumn(name = "Trigger", type_ = "string", json_path = ".status.trigger", description = "Request, or why the operator created it by itself: PartiallyFailed, Failed, FailedValidation or Stuck"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "New, Queued, Collecting, Uploading, Completed, PartiallyFailed or Failed"),
     printcolumn(name = "Cause", type_ = "string", json_path = ".status.cause", description = "First line of the diagnosis"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.bundle.size", description = "Size of the stored bundle"),
@@ -99,7 +100,7 @@ pub struct Target {
 }
 
 /// Kinds of Velero objects that a bundle can be about.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TargetKind {
     /// A Velero Backup.
     Backup,
@@ -257,7 +258,7 @@ fn default_timeout() -> String {
     "15m".to_owned()
 }
 
-fn default_ttl() -> String {
+pub(crate) fn default_ttl() -> String {
     "720h".to_owned()
 }
 

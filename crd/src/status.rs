@@ -5,6 +5,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Trigger;
+
 /// The state of a DebugBundle.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -13,6 +15,10 @@ pub struct DebugBundleStatus {
     /// missing in it; its manifest says what and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
+
+    /// Why the DebugBundle exists: Request, or what happened to the target when the operator created it by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Trigger>,
 
     /// Ready (summary), Collected, Uploaded, DownloadReady.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -15,3 +15,14 @@ pub fn client(config: Config, qps: NonZeroU32) -> Result<Client, kube::Error> {
     let limit = RateLimitLayer::new(u64::from(qps.get()), Duration::from_secs(1));
     Ok(ClientBuilder::try_from(config)?.with_layer(&limit).build())
 }
+
+/// Timeout for one answer of the API server.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Limits the time of a call to the API server: the client itself would wait forever for a silent one.
+pub(crate) async fn in_time<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+    tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| {
+        let why = format!("no answer within {} s", PATIENCE.as_secs());
+        Err(kube::Error::Service(std::io::Error::new(std::io::ErrorKind::TimedOut, why).into()))
+    })
+}

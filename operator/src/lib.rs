@@ -16,6 +16,7 @@
 //! | module | what it does | I/O |
 //! |---|---|---|
 //! | [`controller`] | watches DebugBundles, claims each one, runs it and writes its status | cluster |
+//! | [`automatic`] | creates DebugBundles for Backups and Restores that end badly or hang | cluster |
 //! | [`pod_capture`] | keeps status, Events and logs of data movers' pods, which Velero deletes | cluster |
 //! | [`decide`] | decides the next step for a DebugBundle | none |
 //! | [`observed`] | the small part of each DebugBundle that the controller keeps in memory | none |
@@ -51,6 +52,7 @@
 pub mod access;
 #[cfg(test)]
 mod arrows;
+pub mod automatic;
 pub mod budget;
 pub mod certificate;
 pub mod cli;

@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use debugbundle_crd::{DebugBundle, Reason};
+use debugbundle_crd::{DebugBundle, Reason, Target};
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client, Resource as _,
     runtime::events::{Event, EventType, Recorder, Reporter},
@@ -49,24 +50,45 @@ impl Notifier {
 
     /// A milestone was reached.
     pub async fn normal(&self, bundle: &DebugBundle, reason: Reason, note: &str) {
-        self.publish(bundle, EventType::Normal, reason, note).await;
+        self.publish(&bundle.object_ref(&()), EventType::Normal, reason, note).await;
     }
 
     /// Something the user should know.
     pub async fn warning(&self, bundle: &DebugBundle, reason: Reason, note: &str) {
-        self.publish(bundle, EventType::Warning, reason, note).await;
+        self.publish(&bundle.object_ref(&()), EventType::Warning, reason, note).await;
     }
 
-    async fn publish(&self, bundle: &DebugBundle, type_: EventType, reason: Reason, note: &str) {
+    /// A milestone of another object, such as a Restore.
+    pub async fn normal_about(&self, object: &ObjectReference, reason: Reason, note: &str) {
+        self.publish(object, EventType::Normal, reason, note).await;
+    }
+
+    /// Something that the reader of another object should know.
+    pub async fn warning_about(&self, object: &ObjectReference, reason: Reason, note: &str) {
+        self.publish(object, EventType::Warning, reason, note).await;
+    }
+
+    async fn publish(&self, object: &ObjectReference, type_: EventType, reason: Reason, note: &str) {
         let event = event(type_, reason, note);
-        let reference = bundle.object_ref(&());
-        let published = tokio::time::timeout(PATIENCE, self.recorder().publish(&event, &reference)).await;
+        let published = tokio::time::timeout(PATIENCE, self.recorder().publish(&event, object)).await;
         let failure = match published {
             Ok(Ok(())) => return,
             Ok(Err(error)) => crate::error::api_sentence(&error),
             Err(_) => "the API server did not answer".to_owned(),
         };
         tracing::warn!(failure, reason = reason.as_str(), "Event was not published");
+    }
+}
+
+/// Names a Backup or Restore, for Events about it.
+pub fn target_reference(target: &Target, namespace: &str, uid: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("velero.io/v1".to_owned()),
+        kind: Some(target.kind.as_str().to_owned()),
+        namespace: Some(namespace.to_owned()),
+        name: Some(target.name.clone()),
+        uid: Some(uid.to_owned()),
+        ..ObjectReference::default()
     }
 }
 

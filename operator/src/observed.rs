@@ -1,11 +1,11 @@
 //! What the controller keeps of each DebugBundle in memory: only what a decision needs. Thousands of DebugBundles stay
 //! small, however large their specs and statuses are.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use debugbundle_crd::{
-    DebugBundle, FINALIZER, Phase, RENEW_URL_ANNOTATION, RENEW_URL_LIMIT, RESTORED_BY_LABEL, TRIGGER_LABEL,
-    TRIGGER_REQUEST,
+    DebugBundle, FINALIZER, Phase, RENEW_URL_ANNOTATION, RENEW_URL_LIMIT, RESTORED_BY_LABEL, SCHEDULE_LABEL,
+    TARGET_KIND_LABEL, TARGET_NAME_LABEL, TRIGGER_LABEL, Trigger,
 };
 use debugbundle_format::hex_digest;
 use jiff::Timestamp;
@@ -25,8 +25,8 @@ pub struct Observed {
     pub has_finalizer: bool,
     /// Velero restored it from a backup.
     pub restored: bool,
-    /// The operator created it by itself.
-    pub automatic: bool,
+    /// Why the operator created it by itself; `None`: somebody requested it.
+    pub automatic: Option<AutomaticOrigin>,
     /// It cannot be read as a DebugBundle; only its metadata is known.
     pub malformed: bool,
     /// Its phase.
@@ -43,6 +43,15 @@ pub struct Observed {
     pub answered: Option<String>,
     /// When that request was answered.
     pub answered_at: Option<Timestamp>,
+}
+
+/// The labels of a DebugBundle that the operator created by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AutomaticOrigin {
+    /// What happened to the target.
+    pub trigger: Trigger,
+    /// What counts as one target: the target itself, or its Schedule.
+    pub group: String,
 }
 
 /// The request in the annotation `debugbundle.io/renew-url`.
@@ -109,13 +118,12 @@ impl Observed {
     }
 
     fn by_metadata(meta: &ObjectMeta) -> Self {
-        let label = |name| meta.labels.as_ref().and_then(|labels| labels.get(name)).map(String::as_str);
         Self {
             created: meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             deleting: meta.deletion_timestamp.is_some(),
             has_finalizer: meta.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER),
             restored: false,
-            automatic: label(TRIGGER_LABEL).is_some_and(|trigger| trigger != TRIGGER_REQUEST),
+            automatic: automatic(meta.labels.as_ref()),
             malformed: true,
             phase: Phase::New,
             attempts: 0,
@@ -135,10 +143,31 @@ impl Observed {
         }
     }
 
+    /// Its name.
+    pub fn name(&self) -> String {
+        self.meta.name.clone().unwrap_or_default()
+    }
+
+    /// Why it exists.
+    pub fn trigger(&self) -> Trigger {
+        self.automatic.as_ref().map_or(Trigger::Request, |automatic| automatic.trigger)
+    }
+
     /// Its UID; empty for an object that was never created.
     pub fn uid(&self) -> &str {
         self.meta.uid.as_deref().unwrap_or_default()
     }
+}
+
+fn automatic(labels: Option<&BTreeMap<String, String>>) -> Option<AutomaticOrigin> {
+    let label = |name| labels?.get(name).map(String::as_str);
+    let trigger = Trigger::of_label(label(TRIGGER_LABEL));
+    let of = |name| label(name).unwrap_or_default();
+    let group = match label(SCHEDULE_LABEL) {
+        Some(schedule) => format!("{} of {schedule}", of(TARGET_KIND_LABEL)),
+        None => format!("{} {}", of(TARGET_KIND_LABEL), of(TARGET_NAME_LABEL)),
+    };
+    trigger.is_automatic().then_some(AutomaticOrigin { trigger, group })
 }
 
 /// Whether Velero restored the resource from a backup. A resource with a bundle of its own is no copy, even if it got

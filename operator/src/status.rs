@@ -1,9 +1,12 @@
 //! Builds a DebugBundle's status from what happened, and derives its phase from the conditions.
 //! Pure; the controller writes the status to the cluster.
 
-use debugbundle_crd::{Bundle, ConditionType, DebugBundleStatus, Phase, Progress, Reason};
+use debugbundle_crd::{
+    Bundle, ConditionType, DebugBundle, DebugBundleStatus, Phase, Progress, Reason, TRIGGER_LABEL, Trigger,
+};
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::ResourceExt as _;
 
 use crate::{observed::Renewal, self_redaction};
 
@@ -34,6 +37,20 @@ pub struct StatusBuilder {
 }
 
 impl StatusBuilder {
+    /// Starts from the DebugBundle seen.
+    pub fn of(seen: &DebugBundle, now: Timestamp) -> Self {
+        let mut builder = Self::new(seen.status.as_ref(), seen.metadata.generation, now);
+        builder.status.trigger = Some(Trigger::of_label(seen.labels().get(TRIGGER_LABEL).map(String::as_str)));
+        builder
+    }
+
+    /// Why the DebugBundle exists.
+    #[must_use]
+    pub fn trigger(mut self, trigger: Trigger) -> Self {
+        self.status.trigger = Some(trigger);
+        self
+    }
+
     /// Starts from the status seen (or none).
     pub fn new(seen: Option<&DebugBundleStatus>, generation: Option<i64>, now: Timestamp) -> Self {
         Self { status: seen.cloned().unwrap_or_default(), now: whole_seconds(now), generation }

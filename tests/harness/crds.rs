@@ -1,4 +1,4 @@
-//! The kinds that the tests use: Velero's thirteen and our committed one, which every stand has, and others that a test
+//! The kinds that the tests use: Velero's thirteen and our committed two, which every stand has, and others that a test
 //! requests.
 
 use std::time::Duration;
@@ -48,7 +48,7 @@ const GROUP_SNAPSHOTS: [(&str, &str, &str); 3] = [
 
 pub(crate) async fn install(client: &Client) -> Result<(), Fault> {
     let mut definitions = veleros().await?;
-    definitions.push(serde_saphyr::from_str(OURS)?);
+    definitions.extend(serde_saphyr::from_multiple::<Value>(OURS)?);
     apply(client, &definitions).await
 }
 

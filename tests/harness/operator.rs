@@ -113,6 +113,7 @@ impl Operator {
 }
 
 const CRASH_AT: &str = "DEBUGBUNDLE_CRASH_AT";
+const AUTOMATIC: &str = "DEBUGBUNDLE_AUTOMATIC";
 
 impl OperatorBuilder {
     /// Another name for its log: for a second replica.
@@ -135,6 +136,12 @@ impl OperatorBuilder {
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.env.push((name.to_owned(), value.into()));
         self
+    }
+
+    /// Creates DebugBundles by itself, as it is shipped; other tests count their own.
+    #[must_use]
+    pub fn automatic(self) -> Self {
+        self.env(AUTOMATIC, "true")
     }
 
     /// Another build of it.
@@ -182,7 +189,7 @@ impl OperatorBuilder {
         command.arg("--namespace").arg(&self.namespace).arg("--spool").arg(&self.spool);
         command.arg("--allow-loopback-endpoints").args(&self.args);
         // As deploy/deployment.yaml has it.
-        command.env("MALLOC_ARENA_MAX", "2");
+        command.env("MALLOC_ARENA_MAX", "2").env(AUTOMATIC, "false");
         command
             .envs(self.kubeconfig.iter().map(|path| ("KUBECONFIG", path)))
             .envs(self.env.iter().map(|(name, value)| (name, value)));

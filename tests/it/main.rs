@@ -6,6 +6,7 @@
 mod access;
 mod admission;
 mod analysis;
+mod automatic;
 mod budget;
 mod cause;
 mod chart;

@@ -17,10 +17,13 @@ const IN_POLICY: usize = 16;
 /// The names of the policies, and of their bindings.
 pub const NAMES: [&str; NAMESPACES / IN_POLICY] = ["debugbundle-requester", "debugbundle-requester-further"];
 
+/// The name of the policy for DebugBundlePolicies, and of its binding.
+pub const AUTHOR: &str = "debugbundle-policy-author";
+
 const HEAD: &str = "\
 # The creator of a DebugBundle needs permission to get pods/log in its namespace, and in each namespace of
-# spec.namespaces: the operator reads with its own permissions. The API server checks the creator's permissions
-# (docs/permissions.md).
+# spec.namespaces: the operator reads with its own permissions. The same holds for the author of a DebugBundlePolicy, by
+# which the operator creates DebugBundles itself. The API server checks these permissions (docs/permissions.md).
 # One check costs 350 000 of the 1 000 000 units that an expression may cost: hence two in each, and two policies.
 ";
 const BINDINGS: &str = "\
@@ -31,8 +34,9 @@ const BINDINGS: &str = "\
 /// Path from the repository's root and text of both files.
 pub fn files() -> [(String, String); 2] {
     let by = format!("# Written by `{MEND}` from operator/src/access/admission.rs; change it there.\n");
-    let policies: Vec<String> = (0..NAMES.len()).map(policy).collect();
-    let bindings = NAMES.map(binding);
+    let mut policies: Vec<String> = (0..NAMES.len()).map(policy).collect();
+    policies.push(policy_author());
+    let bindings: Vec<String> = NAMES.into_iter().chain([AUTHOR]).map(binding).collect();
     [
         ("deploy/admission/policies.yaml".to_owned(), format!("{HEAD}{by}{}", policies.join("---\n"))),
         ("deploy/admission/bindings.yaml".to_owned(), format!("{BINDINGS}{by}{}", bindings.join("---\n"))),
@@ -60,6 +64,23 @@ fn policy(number: usize) -> String {
     let first = number * IN_POLICY;
     (first..first + IN_POLICY).step_by(IN_EXPRESSION).for_each(|index| text += &pair(index));
     text
+}
+
+/// A DebugBundlePolicy names no namespaces: the DebugBundles that it leads to contain those of their targets.
+fn policy_author() -> String {
+    let head = format!(
+        "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\nmetadata:\n  name: {AUTHOR}\nspec:\n  \
+         failurePolicy: Fail\n  matchConstraints:\n    resourceRules:\n    - apiGroups: [debugbundle.io]\n      \
+         apiVersions: [\"*\"]\n      operations: [CREATE, UPDATE]\n      resources: [debugbundlepolicies]\n  validations:\n"
+    );
+    let refusal = validation(
+        &[allowed("request.namespace")],
+        "'by a DebugBundlePolicy the operator collects logs of pods: to write one in namespace ' + request.namespace + ' \
+         you need permission to get pods/log there'",
+        "by a DebugBundlePolicy the operator collects logs of pods: to write one you need permission to get pods/log in \
+         its namespace",
+    );
+    head + &refusal
 }
 
 /// CEL that checks the right to read pods' logs in a namespace, the most sensitive data of a bundle.
@@ -132,11 +153,12 @@ mod tests {
 
     #[test]
     fn sec_d4_each_namespace_that_can_be_named_is_checked_once_and_no_expression_checks_three() {
-        let crd: Value = serde_saphyr::from_str(&text("deploy/crd.yaml")).unwrap();
+        let crds: Vec<Value> = serde_saphyr::from_multiple(&text("deploy/crd.yaml")).unwrap();
+        let crd = &crds[0];
         let named = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/namespaces/maxItems";
         assert_eq!(crd.pointer(named), Some(&json!(NAMESPACES)));
         let mut checked = BTreeMap::<String, usize>::new();
-        for policy in read(0) {
+        for policy in read(0).iter().filter(|policy| policy["metadata"]["name"] != AUTHOR) {
             let validations = policy["spec"]["validations"].as_array().unwrap();
             let mut checks = 0;
             for validation in validations {
@@ -161,9 +183,10 @@ mod tests {
     #[test]
     fn sec_d4_each_policy_is_bound_and_refuses() {
         let bound: Vec<_> = read(1).iter().map(|binding| binding["spec"].clone()).collect();
-        let wanted = NAMES.map(|name| json!({"policyName": name, "validationActions": ["Deny"]}));
-        assert_eq!(bound, wanted);
-        let named: Vec<_> = read(0).iter().map(|policy| policy["metadata"]["name"].clone()).collect();
-        assert_eq!(named, NAMES);
+        let names: Vec<_> = NAMES.into_iter().chain([AUTHOR]).collect();
+        let deny = |name: &&str| json!({"policyName": name, "validationActions": ["Deny"]});
+        assert_eq!(bound, names.iter().map(deny).collect::<Vec<_>>());
+        let written: Vec<_> = read(0).iter().map(|policy| policy["metadata"]["name"].clone()).collect();
+        assert_eq!(written, names);
     }
 }

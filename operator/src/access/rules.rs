@@ -68,14 +68,15 @@ const fn rule(
 
 /// All of them, in the order of their ids. The operator uses each verb on each resource: a test on a stand compares the
 /// table with its calls, both ways.
-pub const RULES: [Rule; 28] = [
+pub const RULES: [Rule; 30] = [
     rule(
         "R1",
         Role::Operator,
         "debugbundle.io",
         &["debugbundles"],
-        &["get", "list", "watch", "patch", "delete"],
-        "the operator's own work; it sets the finalizer by patch, and deletes DebugBundles whose ttl is over",
+        &["get", "list", "watch", "create", "patch", "delete"],
+        "the operator's own work; it creates DebugBundles for Backups and Restores that end badly or hang, and deletes \
+         DebugBundles whose ttl is over",
     ),
     rule(
         "R2",
@@ -85,7 +86,14 @@ pub const RULES: [Rule; 28] = [
         &["patch"],
         "reporting progress and results",
     ),
-    rule("R3", Role::Operator, "velero.io", &["backups", "restores"], READ, "the target of a bundle"),
+    rule(
+        "R3",
+        Role::Operator,
+        "velero.io",
+        &["backups", "restores"],
+        &["get", "list", "watch"],
+        "the target of a bundle; the watch sees which ones end badly or hang",
+    ),
     rule(
         "R4",
         Role::Operator,
@@ -176,6 +184,22 @@ pub const RULES: [Rule; 28] = [
         &["events"],
         &["create", "patch"],
         "Events that report on a DebugBundle",
+    ),
+    rule(
+        "R11",
+        Role::Operator,
+        "debugbundle.io",
+        &["debugbundlepolicies"],
+        &["list", "watch"],
+        "when the operator creates DebugBundles by itself",
+    ),
+    rule(
+        "R11",
+        Role::Operator,
+        "debugbundle.io",
+        &["debugbundlepolicies/status"],
+        &["patch"],
+        "reporting what came of the policy",
     ),
     rule(
         "R20",

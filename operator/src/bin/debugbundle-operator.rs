@@ -79,6 +79,11 @@ struct Flags {
     #[arg(long, env = "DEBUGBUNDLE_MULTIPART_MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(5..=5120))]
     multipart_mib: u64,
 
+    /// Create DebugBundles for Backups and Restores that end PartiallyFailed, Failed or FailedValidation, or hang. A
+    /// DebugBundlePolicy changes the details; `false` switches it off.
+    #[arg(long, env = "DEBUGBUNDLE_AUTOMATIC", default_value_t = true, action = clap::ArgAction::Set)]
+    automatic: bool,
+
     /// Allow locations whose endpoint is on loopback; for tests.
     #[arg(long)]
     allow_loopback_endpoints: bool,
@@ -175,6 +180,7 @@ async fn start(flags: Flags) -> Result<(), String> {
         upload_timeout: Duration::from_secs(flags.upload_timeout_minutes * 60),
         delete_timeout: Duration::from_secs(flags.delete_timeout_seconds),
         max_url_ttl: Duration::from_secs(flags.max_url_ttl_minutes * 60),
+        automatic: flags.automatic,
     };
     let shutdown = CancellationToken::new();
     tokio::spawn(stop_on_signal(shutdown.clone()));

@@ -1,8 +1,6 @@
 //! A DebugBundle that this instance has claimed, and guarded writes of its status. Every write carries the
 //! resourceVersion last seen; if that is stale, the work continues only while the claim stands.
 
-use std::time::Duration;
-
 use debugbundle_crd::{DebugBundle, DebugBundleStatus, FINALIZER};
 use jiff::Timestamp;
 use kube::{
@@ -12,14 +10,12 @@ use kube::{
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use crate::status::StatusBuilder;
-
 use super::Fault;
+pub(super) use crate::client::in_time;
+use crate::status::StatusBuilder;
 
 /// How often a write is retried after others changed the object (labels, annotations).
 const CONFLICTS: usize = 8;
-/// Timeout for one answer of the API server.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The claim on one DebugBundle.
 pub struct Claim {
@@ -93,7 +89,7 @@ impl Claim {
         fold: impl FnOnce(StatusBuilder) -> StatusBuilder + Send,
     ) -> Result<(), Fault> {
         let mut seen = self.seen.lock().await;
-        let next = fold(StatusBuilder::new(seen.status.as_ref(), seen.metadata.generation, now)).done();
+        let next = fold(StatusBuilder::of(&seen, now)).done();
         match self.put(&seen, &next).await? {
             Written::Yes(live) => {
                 *seen = *live;
@@ -113,7 +109,7 @@ impl Claim {
         let mut seen = self.seen.lock().await;
         let claim = claim_of(&seen);
         for _ in 0..CONFLICTS {
-            let next = fold(StatusBuilder::new(seen.status.as_ref(), seen.metadata.generation, now)).done();
+            let next = fold(StatusBuilder::of(&seen, now)).done();
             if seen.status.as_ref() == Some(&next) {
                 return Ok(());
             }
@@ -162,14 +158,6 @@ pub async fn live(api: &Api<DebugBundle>, name: &str, uid: &str) -> Result<Optio
 
 async fn same(api: &Api<DebugBundle>, seen: &DebugBundle) -> Result<Option<DebugBundle>, Fault> {
     live(api, &seen.name_any(), seen.metadata.uid.as_deref().unwrap_or_default()).await
-}
-
-/// Limits the time of a call to the API server: the client itself would wait forever for a silent one.
-pub async fn in_time<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
-    tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| {
-        let why = format!("no answer within {} s", PATIENCE.as_secs());
-        Err(kube::Error::Service(std::io::Error::new(std::io::ErrorKind::TimedOut, why).into()))
-    })
 }
 
 /// Sends a JSON patch to the status subresource.

@@ -30,10 +30,14 @@ use kube::{
 };
 use serde_json::json;
 use tokio::sync::Semaphore;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 
 pub use crate::error::Fault;
 use crate::{
+    automatic::{self, Automatic},
     decide::{self, Step},
     notify::Notifier,
     observed::Observed,
@@ -75,6 +79,8 @@ pub struct Settings {
     pub delete_timeout: Duration,
     /// The longest time for which a download URL is signed, even if a resource asks for more.
     pub max_url_ttl: Duration,
+    /// Whether DebugBundles are created for Backups and Restores that end badly or hang.
+    pub automatic: bool,
 }
 
 /// Shared by all reconciles.
@@ -83,7 +89,7 @@ struct Context {
     api: Api<DebugBundle>,
     seen: Store<Observed>,
     engine: Arc<Engine>,
-    notifier: Notifier,
+    notifier: Arc<Notifier>,
     queue: BundleQueue,
     runs: TaskTracker,
     /// Brings a DebugBundle back to `reconcile`.
@@ -117,7 +123,7 @@ pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdo
         api,
         seen: seen.clone(),
         engine,
-        notifier: Notifier::new(client.clone(), settings.instance.clone()),
+        notifier: Arc::new(Notifier::new(client.clone(), settings.instance.clone())),
         queue: BundleQueue::new(places),
         runs: TaskTracker::new(),
         again,
@@ -133,6 +139,15 @@ pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdo
         if let Event::Delete(gone) = event {
             forgetting.queue.remove(gone.uid());
         }
+    });
+    let automatic = context.settings.automatic.then(|| {
+        let automatic = Automatic {
+            client: context.client.clone(),
+            namespace: context.settings.namespace.clone(),
+            bundles: context.seen.clone(),
+            notifier: Arc::clone(&context.notifier),
+        };
+        AbortOnDropHandle::new(tokio::spawn(automatic::run(automatic, context.shutdown.clone())))
     });
     let woken = woken.map(|reference| Ok(ReconcileRequest::from(reference)));
     let wanted = stream::select(trigger_self(changes.applied_objects(), ()), woken);
@@ -150,6 +165,7 @@ pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdo
         }
     })
     .await;
+    drop(automatic);
     context.runs.close();
     context.runs.wait().await;
 }
@@ -294,7 +310,10 @@ async fn wait_for_a_place(seen: &Observed, attempt: i64, resume: bool, ctx: &Arc
 /// Writes phase Queued. A bundle that has changed meanwhile comes back by the watch.
 async fn queued(seen: &Observed, ctx: &Context) -> Result<Action, Fault> {
     let meta = seen.meta();
-    let status = StatusBuilder::new(None, meta.generation, ctx.now()).queued(ctx.settings.max_concurrent).done();
+    let status = StatusBuilder::new(None, meta.generation, ctx.now())
+        .trigger(seen.trigger())
+        .queued(ctx.settings.max_concurrent)
+        .done();
     let patch = claim::whole_status(meta.resource_version.as_deref(), &status);
     match claim::patch_status_raw(&ctx.client, meta, &patch).await {
         Ok(_) => Ok(Action::await_change()),
@@ -478,7 +497,7 @@ async fn stored_by(shell: &DebugBundle, ctx: &Context) -> Result<String, Fault> 
 }
 
 /// Cancels the token when the watch sees that the object is deleted, replaced or gone.
-fn follow_deletion(turn: &Turn, ctx: &Arc<Context>) -> (CancellationToken, tokio_util::task::AbortOnDropHandle<()>) {
+fn follow_deletion(turn: &Turn, ctx: &Arc<Context>) -> (CancellationToken, AbortOnDropHandle<()>) {
     let token = ctx.shutdown.child_token();
     let (cancel, context, uid) = (token.clone(), Arc::clone(ctx), turn.uid.clone());
     let reference = ObjectRef::<Observed>::new(&turn.name).within(&ctx.settings.namespace);
@@ -492,5 +511,5 @@ fn follow_deletion(turn: &Turn, ctx: &Arc<Context>) -> (CancellationToken, tokio
             }
         }
     });
-    (token, tokio_util::task::AbortOnDropHandle::new(task))
+    (token, AbortOnDropHandle::new(task))
 }

@@ -42,7 +42,7 @@ impl Turn {
     pub(super) fn of(seen: &Observed, attempt: i64, resume: bool, sealed: Option<u64>) -> Self {
         Self {
             collects: sealed.is_none(),
-            automatic: seen.automatic,
+            automatic: seen.automatic.is_some(),
             created: seen.created,
             name: seen.name_any(),
             uid: seen.uid().to_owned(),

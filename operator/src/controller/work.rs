@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use debugbundle_archive::Spool;
-use debugbundle_crd::{DebugBundle, Reason, UrlPolicy};
+use debugbundle_crd::{DebugBundle, Reason, TARGET_UID_LABEL, TRIGGER_LABEL, Trigger, UrlPolicy};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use super::{
 use crate::{
     crash,
     decide::{self, Step},
+    notify,
     observed::{Observed, Renewal},
     run::{Destination, Journal, Packed, StoreNeed, Subject, Tracker},
     status::StatusBuilder,
@@ -128,6 +129,9 @@ pub(super) async fn end_without(mine: &Claim, reason: Reason, message: &str, ctx
     .await?;
     tracing::warn!(name = seen.name_any(), reason = reason.as_str(), why = message, "Ended without a bundle");
     ctx.notifier.warning(&seen, reason, &message).await;
+    if let Some(cause) = seen.status.as_ref().and_then(|status| status.cause.as_deref()) {
+        explain(&seen, Some(cause), &message, ctx).await;
+    }
     remove(ctx, seen.metadata.uid.as_deref().unwrap_or_default());
     Ok(())
 }
@@ -264,10 +268,24 @@ async fn publish(
     let note = format!("{} stored in {}{missing}{cause}", outcome.bundle.size, outcome.bundle.storage_location);
     tracing::info!(name = bundle.name_any(), bytes = outcome.bundle.bytes, missing = outcome.missing, "Stored");
     ctx.notifier.normal(bundle, reason, &note).await;
+    let stored = format!("{} stored in {}{missing}", outcome.bundle.size, outcome.bundle.storage_location);
+    explain(bundle, packed.cause.as_deref(), &stored, ctx).await;
     if link.is_issued() {
         ctx.notifier.normal(bundle, Reason::UrlIssued, url::ISSUED).await;
     }
     Ok(())
+}
+
+/// Reports cause and bundle on the Backup or Restore for which the operator created the DebugBundle, so that `kubectl
+/// describe` shows them. Velero's object itself is not written.
+async fn explain(bundle: &DebugBundle, cause: Option<&str>, outcome: &str, ctx: &Context) {
+    let label = |name| bundle.labels().get(name).map(String::as_str);
+    let automatic = Trigger::of_label(label(TRIGGER_LABEL)).is_automatic();
+    let (true, Some(target), Some(uid)) = (automatic, &bundle.spec.target, label(TARGET_UID_LABEL)) else { return };
+    let cause = cause.unwrap_or("no cause was found");
+    let note = format!("{cause}; DebugBundle {}: {outcome}", bundle.name_any());
+    let reference = notify::target_reference(target, &ctx.settings.namespace, uid);
+    ctx.notifier.warning_about(&reference, Reason::Explained, &note).await;
 }
 
 /// The write-ahead log of an upload, kept in status.

@@ -1,0 +1,56 @@
+//! Why a DebugBundle exists: a user requested it, or something happened to a Backup or Restore.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Why a DebugBundle exists. Also the value of the label `debugbundle.io/trigger` and of `status.trigger`.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Trigger {
+    /// Somebody created it.
+    Request,
+    /// The target ended PartiallyFailed.
+    PartiallyFailed,
+    /// The target ended Failed.
+    Failed,
+    /// Velero refused the target: FailedValidation.
+    FailedValidation,
+    /// The target is unfinished, and nothing moves any more.
+    Stuck,
+}
+
+impl Trigger {
+    /// The triggers by which the operator creates DebugBundles itself.
+    pub const AUTOMATIC: [Self; 4] = [Self::PartiallyFailed, Self::Failed, Self::FailedValidation, Self::Stuck];
+
+    /// The word in the label, in status and in a policy.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "Request",
+            Self::PartiallyFailed => "PartiallyFailed",
+            Self::Failed => "Failed",
+            Self::FailedValidation => "FailedValidation",
+            Self::Stuck => "Stuck",
+        }
+    }
+
+    /// Reads the label's value. Any other word, and no label, is a request: the operator creates no such bundle.
+    pub fn of_label(value: Option<&str>) -> Self {
+        Self::AUTOMATIC.into_iter().find(|trigger| value == Some(trigger.as_str())).unwrap_or(Self::Request)
+    }
+
+    /// Whether the operator created the DebugBundle itself.
+    pub fn is_automatic(self) -> bool {
+        self != Self::Request
+    }
+
+    /// The trigger of a Backup or Restore in this phase, if it has ended badly.
+    pub fn of_phase(phase: &str) -> Option<Self> {
+        Self::AUTOMATIC.into_iter().find(|trigger| *trigger != Self::Stuck && trigger.as_str() == phase)
+    }
+}
+
+impl std::fmt::Display for Trigger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,85 @@
+//! Creates and deletes the DebugBundles of the automatic part. A full quota makes room by the oldest automatic one.
+
+use std::time::Duration;
+
+use debugbundle_crd::{DebugBundle, TARGET_UID_LABEL};
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, PostParams, Preconditions},
+};
+
+use super::{Automatic, retention, watched::Watched};
+use crate::{client::in_time, error::api_sentence};
+
+/// How often creation is tried after the quota made room: the API server counts anew some time after a deletion.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What became of a creation.
+pub(super) enum Created {
+    /// It exists, created now or before; its name.
+    Yes(String),
+    /// A quota allows no further one.
+    NoRoom(String),
+    /// The API server will not accept it.
+    Refused(String),
+    /// The API server may accept it later.
+    NotNow(String),
+}
+
+/// Creates the DebugBundle.
+pub(super) async fn create(automatic: &Automatic, wanted: &DebugBundle, target: &Watched) -> Created {
+    let api: Api<DebugBundle> = Api::namespaced(automatic.client.clone(), &automatic.namespace);
+    let name = wanted.name_any();
+    let mut tries = 0;
+    loop {
+        let Err(error) = in_time(api.create(&PostParams::default(), wanted)).await else { return Created::Yes(name) };
+        let sentence = api_sentence(&error);
+        let kube::Error::Api(status) = &error else { return Created::NotNow(sentence) };
+        if status.is_already_exists() {
+            return existing(&api, name, target).await;
+        }
+        let over_quota = status.is_forbidden() && status.message.contains("exceeded quota");
+        if over_quota && tries < TRIES {
+            if tries == 0 {
+                let seen = automatic.bundles.state();
+                let Some((oldest, uid)) = retention::oldest(seen.iter().map(AsRef::as_ref)) else {
+                    return Created::NoRoom(sentence);
+                };
+                tracing::info!(name = oldest, "Deleting the oldest automatic DebugBundle: the quota is full");
+                delete(automatic, &oldest, &uid).await;
+            } else {
+                tokio::time::sleep(PAUSE).await;
+            }
+            tries += 1;
+            continue;
+        }
+        return match status.code {
+            _ if over_quota => Created::NoRoom(sentence),
+            400 | 403 | 422 => Created::Refused(sentence),
+            _ => Created::NotNow(sentence),
+        };
+    }
+}
+
+/// Its own earlier creation, whose answer was lost, has the target's UID.
+async fn existing(api: &Api<DebugBundle>, name: String, target: &Watched) -> Created {
+    match in_time(api.get_metadata_opt(&name)).await {
+        Ok(Some(there)) if there.labels().get(TARGET_UID_LABEL) == Some(&target.uid) => Created::Yes(name),
+        Ok(Some(_)) => Created::Refused(format!("another DebugBundle has the name {name}")),
+        Ok(None) => Created::NotNow(format!("DebugBundle {name} was just deleted")),
+        Err(error) => Created::NotNow(api_sentence(&error)),
+    }
+}
+
+/// Deletes the DebugBundle with this name and UID.
+pub(super) async fn delete(automatic: &Automatic, name: &str, uid: &str) {
+    let api: Api<DebugBundle> = Api::namespaced(automatic.client.clone(), &automatic.namespace);
+    let preconditions = Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None });
+    let only_this = DeleteParams { preconditions, ..DeleteParams::default() };
+    match in_time(api.delete(name, &only_this)).await {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+        Err(error) => tracing::warn!(name, failure = api_sentence(&error), "A DebugBundle was not deleted"),
+    }
+}

@@ -1,0 +1,187 @@
+//! Decides whether a Backup or Restore gets a DebugBundle now. Pure: time and what was read are arguments.
+
+use std::time::Duration;
+
+use debugbundle_crd::{Reason, Trigger};
+use jiff::Timestamp;
+
+use super::{
+    rules::Rules,
+    watched::{Stage, Watched},
+};
+
+/// How often the objects below one unfinished target are read at most.
+pub(super) const LOOK_EVERY: Duration = Duration::from_mins(1);
+
+/// What is known beside the target itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Circumstances {
+    pub(super) now: Timestamp,
+    /// What happened before is left alone: the operator's first start, and the last change of the policy.
+    pub(super) since: Timestamp,
+    /// The last change of the policy, if it ever changed: it leaves alone what hung before, too.
+    pub(super) policy_since: Option<Timestamp>,
+    /// The last reading of the objects below the target: when, and when one of them last moved.
+    pub(super) below: Option<Below>,
+    /// When a target of the same kind that Velero works on last moved, or ended.
+    pub(super) in_front: Option<Timestamp>,
+}
+
+/// What was read of the objects below a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Below {
+    pub(super) read: Timestamp,
+    /// `None`: there are none.
+    pub(super) moved: Option<Timestamp>,
+}
+
+/// What is to be done about a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing, until it changes.
+    Nothing,
+    /// Nothing before this time.
+    Later(Timestamp),
+    /// Read the objects below it.
+    LookBelow,
+    /// Create a DebugBundle.
+    Create(Trigger),
+    /// Create none, and count why.
+    LeaveOut(Trigger, Reason),
+}
+
+/// Decides.
+pub(super) fn judge(target: &Watched, rules: &Rules, of: Circumstances) -> Verdict {
+    if !target.is_of_interest() {
+        return Verdict::Nothing;
+    }
+    let (trigger, happened) = match target.stage {
+        Stage::Done => return Verdict::Nothing,
+        Stage::Ended(trigger) => {
+            if target.ended() < of.since {
+                return Verdict::Nothing;
+            }
+            (trigger, target.ended())
+        }
+        Stage::Running => {
+            let quiet = after(target.moved, rules.stuck_after / 2);
+            if of.now < quiet {
+                return Verdict::Later(quiet);
+            }
+            let Some(below) = of.below.filter(|below| of.now < after(below.read, LOOK_EVERY)) else {
+                let over = after(target.moved, rules.stuck_after + rules.max_age);
+                // Nobody waits for it any more: it is read again when it changes.
+                return if of.now < over || of.below.is_none() { Verdict::LookBelow } else { Verdict::Nothing };
+            };
+            let moved = below.moved.map_or(target.moved, |moved| moved.max(target.moved));
+            let stuck = after(moved, rules.stuck_after);
+            if of.now < stuck {
+                return Verdict::Later(after(below.read, LOOK_EVERY));
+            }
+            (Trigger::Stuck, stuck)
+        }
+        Stage::Waiting => {
+            let moved = of.in_front.map_or(target.moved, |moved| moved.max(target.moved));
+            let stuck = after(moved, rules.stuck_after);
+            if of.now < stuck {
+                return Verdict::Later(stuck);
+            }
+            (Trigger::Stuck, stuck)
+        }
+    };
+    let of_old_policy = of.policy_since.is_some_and(|since| happened < since);
+    if of_old_policy || after(happened, rules.max_age) < of.now {
+        return Verdict::Nothing;
+    }
+    match rules.refusal(target, trigger) {
+        Some(reason) => Verdict::LeaveOut(trigger, reason),
+        None => Verdict::Create(trigger),
+    }
+}
+
+fn after(time: Timestamp, pause: Duration) -> Timestamp {
+    time.checked_add(pause).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::watched::tests::restore, *};
+
+    fn at(time: &str) -> Timestamp {
+        format!("2026-11-23T{time}Z").parse().expect("a time")
+    }
+
+    fn now(time: &str) -> Circumstances {
+        let since = at("01:00:00");
+        Circumstances { now: at(time), since, policy_since: None, below: None, in_front: None }
+    }
+
+    fn running(moved: &str) -> Watched {
+        restore("InProgress", &at(moved).to_string(), None)
+    }
+
+    fn failed(completed: &str) -> Watched {
+        restore("Failed", &at(completed).to_string(), Some(&at(completed).to_string()))
+    }
+
+    #[test]
+    fn a_bad_end_gets_a_bundle_within_max_age() {
+        let rules = Rules::default();
+        assert_eq!(judge(&failed("03:10:00"), &rules, now("03:10:01")), Verdict::Create(Trigger::Failed));
+        assert_eq!(judge(&failed("03:10:00"), &rules, now("04:10:00")), Verdict::Create(Trigger::Failed));
+        assert_eq!(judge(&failed("03:10:00"), &rules, now("04:10:01")), Verdict::Nothing);
+        let good = restore("Completed", "2026-11-23T03:10:00Z", Some("2026-11-23T03:10:00Z"));
+        assert_eq!(judge(&good, &rules, now("03:10:01")), Verdict::Nothing);
+    }
+
+    #[test]
+    fn what_ended_before_the_first_start_or_the_policy_is_left_alone() {
+        let rules = Rules::default();
+        let first_start = Circumstances { since: at("03:10:01"), ..now("03:11:00") };
+        assert_eq!(judge(&failed("03:10:00"), &rules, first_start), Verdict::Nothing);
+        let policy = Circumstances { policy_since: Some(at("03:10:01")), ..now("03:11:00") };
+        assert_eq!(judge(&failed("03:10:00"), &rules, policy), Verdict::Nothing);
+        assert_eq!(judge(&failed("03:10:30"), &rules, policy), Verdict::Create(Trigger::Failed));
+    }
+
+    #[test]
+    fn a_running_one_is_stuck_once_nothing_below_it_moves() {
+        let rules = Rules::default();
+        let target = running("03:00:00");
+        assert_eq!(judge(&target, &rules, now("03:14:59")), Verdict::Later(at("03:15:00")));
+        assert_eq!(judge(&target, &rules, now("03:15:00")), Verdict::LookBelow);
+        let below = |read: &str, moved: Option<&str>| Some(Below { read: at(read), moved: moved.map(at) });
+        let looked = |time: &str, below| Circumstances { below, ..now(time) };
+        let quiet = looked("03:15:01", below("03:15:00", None));
+        assert_eq!(judge(&target, &rules, quiet), Verdict::Later(at("03:16:00")));
+        assert_eq!(judge(&target, &rules, looked("03:16:00", quiet.below)), Verdict::LookBelow);
+        let moves = looked("03:40:00", below("03:39:30", Some("03:20:00")));
+        assert_eq!(judge(&target, &rules, moves), Verdict::Later(at("03:40:30")));
+        let stuck = looked("03:50:00", below("03:49:30", Some("03:20:00")));
+        assert_eq!(judge(&target, &rules, stuck), Verdict::Create(Trigger::Stuck));
+        // Hung for hours: it was left alone, or has its bundle.
+        let long = looked("06:00:00", below("05:59:30", None));
+        assert_eq!(judge(&target, &rules, long), Verdict::Nothing);
+        assert_eq!(judge(&target, &rules, looked("06:10:00", long.below)), Verdict::Nothing, "it is not read again");
+    }
+
+    #[test]
+    fn one_that_hung_before_the_first_start_is_still_stuck() {
+        let hung = Circumstances {
+            since: at("03:45:00"),
+            below: Some(Below { read: at("03:45:00"), moved: None }),
+            ..now("03:45:01")
+        };
+        assert_eq!(judge(&running("03:00:00"), &Rules::default(), hung), Verdict::Create(Trigger::Stuck));
+    }
+
+    #[test]
+    fn one_that_waits_is_stuck_unless_something_in_front_of_it_moves() {
+        let rules = Rules::default();
+        let target = restore("New", "2026-11-23T03:00:00Z", None);
+        assert_eq!(judge(&target, &rules, now("03:29:59")), Verdict::Later(at("03:30:00")));
+        assert_eq!(judge(&target, &rules, now("03:30:00")), Verdict::Create(Trigger::Stuck));
+        let moves = Circumstances { in_front: Some(at("03:29:00")), ..now("03:30:00") };
+        assert_eq!(judge(&target, &rules, moves), Verdict::Later(at("03:59:00")));
+    }
+}

@@ -1,0 +1,193 @@
+//! What the automatic part must remember across restarts: when it first started, since when the policy holds, for what
+//! it created DebugBundles, and how often it created none. `record` keeps it in the cluster.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use debugbundle_crd::{DebugBundlePolicy, LastBundle, Reason, Trigger};
+use debugbundle_format::hex_digest;
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use serde::{Deserialize, Serialize};
+
+/// The window of `ratePerHour`.
+const RATE_WINDOW: Duration = Duration::from_hours(1);
+/// How long a creation is remembered. No policy may look further back (`maxAge`), so that a deleted DebugBundle is not
+/// created again.
+const REMEMBERED: Duration = Duration::from_hours(25);
+/// Digits of a mark.
+const MARK: usize = 16;
+
+/// The memory.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Ledger {
+    /// The operator's first start in this namespace.
+    pub(super) first_start: Timestamp,
+    /// The policy in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<PolicyVersion>,
+    /// Created DebugBundles: their marks, and the second.
+    #[serde(default)]
+    made: BTreeMap<String, i64>,
+    /// Number of all created ones.
+    #[serde(default)]
+    pub(super) made_count: i64,
+    /// Number of targets for which none was created, by reason.
+    #[serde(default)]
+    pub(super) left_out: BTreeMap<String, i64>,
+    /// The last one created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) last: Option<LastBundle>,
+}
+
+/// A version of the policy: no policy is one, too.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+struct PolicyVersion {
+    uid: Option<String>,
+    generation: i64,
+    /// When it came into force; `None`: it was there at the first start.
+    since: Option<Timestamp>,
+}
+
+impl Ledger {
+    /// The ledger of an operator that starts for the first time.
+    pub(super) fn first(now: Timestamp) -> Self {
+        Self {
+            first_start: now,
+            policy: None,
+            made: BTreeMap::new(),
+            made_count: 0,
+            left_out: BTreeMap::new(),
+            last: None,
+        }
+    }
+
+    /// Notes the policy in force. Returns whether it changed.
+    pub(super) fn follow(&mut self, policy: Option<&DebugBundlePolicy>, now: Timestamp) -> bool {
+        let (uid, generation) =
+            policy.map_or((None, 0), |policy| (policy.uid(), policy.metadata.generation.unwrap_or(0)));
+        if self.policy.as_ref().is_some_and(|seen| seen.uid == uid && seen.generation == generation) {
+            return false;
+        }
+        let since = self.policy.as_ref().map(|_| now);
+        self.policy = Some(PolicyVersion { uid, generation, since });
+        true
+    }
+
+    /// Since when the policy holds, if it ever changed.
+    pub(super) fn policy_since(&self) -> Option<Timestamp> {
+        self.policy.as_ref()?.since
+    }
+
+    /// Whether a DebugBundle was created for this.
+    pub(super) fn has(&self, uid: &str, trigger: Trigger) -> bool {
+        self.made.contains_key(&mark(uid, trigger))
+    }
+
+    /// Number of DebugBundles created within the last hour.
+    pub(super) fn in_the_last_hour(&self, now: Timestamp) -> usize {
+        let since = earlier(now, RATE_WINDOW);
+        self.made.values().filter(|at| **at > since).count()
+    }
+
+    /// Notes a created DebugBundle.
+    pub(super) fn made(&mut self, uid: &str, last: LastBundle) {
+        let now = last.timestamp.0;
+        let since = earlier(now, REMEMBERED);
+        self.made.retain(|_, at| *at > since);
+        self.made.insert(mark(uid, last.trigger), now.as_second());
+        self.made_count += 1;
+        self.last = Some(last);
+    }
+
+    /// Counts a target for which none was created.
+    pub(super) fn left_out(&mut self, reason: Reason) {
+        *self.left_out.entry(reason.as_str().to_owned()).or_default() += 1;
+    }
+
+    /// Joins what another instance wrote meanwhile.
+    pub(super) fn join(&mut self, other: &Self) {
+        self.first_start = self.first_start.min(other.first_start);
+        self.made_count = self.made_count.max(other.made_count);
+        for (mark, at) in &other.made {
+            self.made.entry(mark.clone()).or_insert(*at);
+        }
+        for (reason, count) in &other.left_out {
+            let own = self.left_out.entry(reason.clone()).or_default();
+            *own = (*own).max(*count);
+        }
+        let newer = other
+            .last
+            .as_ref()
+            .filter(|theirs| self.last.as_ref().is_none_or(|own| own.timestamp.0 < theirs.timestamp.0));
+        if let Some(newer) = newer {
+            self.last = Some(newer.clone());
+        }
+    }
+}
+
+fn mark(uid: &str, trigger: Trigger) -> String {
+    let mut digest = hex_digest(format!("{uid}/{trigger}").as_bytes());
+    digest.truncate(MARK);
+    digest
+}
+
+fn earlier(now: Timestamp, by: Duration) -> i64 {
+    now.checked_sub(by).unwrap_or(Timestamp::MIN).as_second()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    fn last(trigger: Trigger, second: i64) -> LastBundle {
+        LastBundle { name: "n".into(), target: "Restore r1".into(), trigger, timestamp: Time(at(second)) }
+    }
+
+    #[test]
+    fn what_was_made_is_known_by_target_and_trigger_and_counts_for_an_hour() {
+        let mut ledger = Ledger::first(at(0));
+        ledger.made("0a1b", last(Trigger::Stuck, 0));
+        assert!(ledger.has("0a1b", Trigger::Stuck));
+        assert!(!ledger.has("0a1b", Trigger::Failed) && !ledger.has("7777", Trigger::Stuck));
+        assert_eq!(ledger.in_the_last_hour(at(3599)), 1);
+        assert_eq!(ledger.in_the_last_hour(at(3600)), 0);
+        ledger.made("7777", last(Trigger::Failed, 25 * 3600));
+        assert!(!ledger.has("0a1b", Trigger::Stuck), "forgotten after 25 hours");
+        assert_eq!(ledger.made_count, 2);
+    }
+
+    #[test]
+    fn a_policy_holds_since_its_change_but_not_since_the_first_start() {
+        let mut ledger = Ledger::first(at(0));
+        assert!(ledger.follow(None, at(1)));
+        assert_eq!(ledger.policy_since(), None);
+        let mut policy = DebugBundlePolicy::new("default", debugbundle_crd::DebugBundlePolicySpec::default());
+        policy.metadata.uid = Some("1".into());
+        policy.metadata.generation = Some(1);
+        assert!(ledger.follow(Some(&policy), at(2)));
+        assert_eq!(ledger.policy_since(), Some(at(2)));
+        assert!(!ledger.follow(Some(&policy), at(3)));
+        assert!(ledger.follow(None, at(4)), "a deleted policy is a change");
+        assert_eq!(ledger.policy_since(), Some(at(4)));
+    }
+
+    #[test]
+    fn two_instances_join_their_ledgers() {
+        let (mut one, mut other) = (Ledger::first(at(5)), Ledger::first(at(3)));
+        one.made("a", last(Trigger::Failed, 10));
+        one.left_out(Reason::RateLimited);
+        other.made("b", last(Trigger::Failed, 11));
+        one.join(&other);
+        assert!(one.has("a", Trigger::Failed) && one.has("b", Trigger::Failed));
+        assert_eq!((one.first_start, one.last.as_ref().map(|last| last.timestamp.0)), (at(3), Some(at(11))));
+        let text = serde_json::to_string(&one).unwrap();
+        assert_eq!(serde_json::from_str::<Ledger>(&text).unwrap(), one);
+    }
+}

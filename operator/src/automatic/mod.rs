@@ -1,0 +1,473 @@
+//! Creates DebugBundles by itself: for each Backup and Restore that ends badly or hangs, once, and never many at a
+//! time. It watches Backups, Restores and the policy; the DebugBundles that it creates run like all others.
+//!
+//! ```text
+//! watch → watched → judge → create → ledger        tick → judge (stuck) · retention · policy's status
+//!                     ↑ rules, ledger, movement
+//! ```
+//!
+//! * `watched`: a Backup or Restore, reduced to what decides.
+//! * `rules`: the policy, or the defaults.
+//! * `judge`: the decision, pure.
+//! * `movement`: reads whether anything below an unfinished target moves.
+//! * `targets`: the targets that may still get a DebugBundle.
+//! * `bundle`, `create`: the DebugBundle, and its creation, also against a full quota.
+//! * `retention`: which ones are deleted because there are too many.
+//! * `ledger`, `record`: what must be remembered across restarts, and where.
+//! * `report`: the policy's status.
+
+mod bundle;
+mod create;
+mod judge;
+mod ledger;
+mod movement;
+mod record;
+mod report;
+mod retention;
+mod rules;
+mod targets;
+mod watched;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use debugbundle_crd::{
+    DebugBundlePolicy, DebugBundlePolicyStatus, LastBundle, POLICY_NAME, Reason, Target, TargetKind, Trigger,
+};
+use futures::{FutureExt as _, Stream, StreamExt as _, stream};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{ApiResource, DynamicObject},
+    runtime::{
+        WatchStreamExt as _,
+        reflector::Store,
+        watcher::{self, Event, watcher},
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    notify::{self, Notifier},
+    observed::Observed,
+};
+use create::Created;
+use judge::{Circumstances, Verdict, judge};
+use ledger::Ledger;
+use record::Record;
+use rules::Rules;
+use targets::Targets;
+use watched::Watched;
+
+/// Objects in one page of a list; memory holds a whole page.
+const PAGE: u32 = 100;
+/// How often targets that hang, retention and the policy's status are looked at.
+const TICK: Duration = Duration::from_secs(5);
+/// Events of the watches that are taken before they are judged.
+const AT_ONCE: usize = 500;
+/// Requests of one kind that run side by side.
+const REQUESTS: usize = 4;
+/// Targets below which one tick looks.
+const LOOKS: usize = 20;
+
+/// What the automatic part works with.
+pub struct Automatic {
+    /// The API server.
+    pub client: Client,
+    /// Velero's namespace.
+    pub namespace: String,
+    /// The DebugBundles.
+    pub bundles: Store<Observed>,
+    /// Publishes Events.
+    pub notifier: Arc<Notifier>,
+}
+
+/// One event of the three watches.
+enum Change {
+    Target(TargetKind, Box<Result<Event<DynamicObject>, watcher::Error>>),
+    Policy(Box<Result<Event<DebugBundlePolicy>, watcher::Error>>),
+}
+
+/// Creates DebugBundles until `shutdown` is cancelled.
+pub async fn run(automatic: Automatic, shutdown: CancellationToken) {
+    shutdown.run_until_cancelled(Box::pin(automatic.work())).await;
+}
+
+impl Automatic {
+    async fn work(self) {
+        let record = Record::new(Api::namespaced(self.client.clone(), &self.namespace));
+        let ledger = self.load(&record).await;
+        let mut changes = Box::pin(self.changes());
+        let mut task = Task {
+            ledger,
+            record,
+            unsaved: false,
+            policy: None,
+            listed_policy: None,
+            policy_known: false,
+            rules: Ok(Rules::default()),
+            targets: Targets::default(),
+            rate_told: None,
+            refused_told: BTreeSet::new(),
+            reported: None,
+            automatic: self,
+        };
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                change = changes.next() => {
+                    let Some(change) = change else { return };
+                    let mut uids = BTreeSet::new();
+                    task.take(change, &mut uids);
+                    while uids.len() < AT_ONCE && let Some(Some(change)) = changes.next().now_or_never() {
+                        task.take(change, &mut uids);
+                    }
+                    task.follow_policy().await;
+                    task.decide(uids).await;
+                }
+                _ = tick.tick() => task.tick().await,
+            }
+        }
+    }
+
+    /// Reads the ledger; without it nothing may be created, so this waits until the API server returns it.
+    async fn load(&self, record: &Record) -> Ledger {
+        let mut pause = Duration::from_secs(1);
+        loop {
+            match record.load(Timestamp::now()).await {
+                Ok(ledger) => return ledger,
+                Err(error) => {
+                    let failure = crate::error::api_sentence(&error);
+                    tracing::warn!(
+                        failure,
+                        "No DebugBundle is created by itself until the operator's Lease can be read"
+                    );
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_mins(1));
+        }
+    }
+
+    fn changes(&self) -> impl Stream<Item = Change> + use<> {
+        let config = || watcher::Config::default().page_size(PAGE);
+        let targets = |kind: TargetKind| {
+            let api: Api<DynamicObject> =
+                Api::namespaced_with(self.client.clone(), &self.namespace, &resource_of(kind));
+            watcher(api, config()).default_backoff().map(move |event| Change::Target(kind, Box::new(event))).boxed()
+        };
+        let policies: Api<DebugBundlePolicy> = Api::namespaced(self.client.clone(), &self.namespace);
+        let policies =
+            watcher(policies, config()).default_backoff().map(|event| Change::Policy(Box::new(event))).boxed();
+        stream::select_all([policies, targets(TargetKind::Backup), targets(TargetKind::Restore)])
+    }
+}
+
+fn resource_of(kind: TargetKind) -> ApiResource {
+    let plural = match kind {
+        TargetKind::Backup => "backups",
+        TargetKind::Restore => "restores",
+    };
+    ApiResource {
+        group: "velero.io".to_owned(),
+        version: "v1".to_owned(),
+        api_version: "velero.io/v1".to_owned(),
+        kind: kind.as_str().to_owned(),
+        plural: plural.to_owned(),
+    }
+}
+
+/// The state of the automatic part.
+struct Task {
+    automatic: Automatic,
+    record: Record,
+    ledger: Ledger,
+    /// The ledger differs from the recorded one.
+    unsaved: bool,
+    policy: Option<DebugBundlePolicy>,
+    /// The policy of a list that has not ended yet.
+    listed_policy: Option<DebugBundlePolicy>,
+    /// Whether it is known if there is a policy: nothing is created before.
+    policy_known: bool,
+    /// The rules in force; a sentence if the policy is invalid.
+    rules: Result<Rules, String>,
+    targets: Targets,
+    /// When an Event last said that the rate leaves targets out.
+    rate_told: Option<Timestamp>,
+    /// Kinds whose watch was refused, so that it is logged once.
+    refused_told: BTreeSet<String>,
+    /// The policy's status as last written.
+    reported: Option<DebugBundlePolicyStatus>,
+}
+
+impl Task {
+    fn take(&mut self, change: Change, changed: &mut BTreeSet<String>) {
+        match change {
+            Change::Target(kind, event) => match *event {
+                Ok(event) => changed.extend(self.targets.take(kind, event)),
+                Err(error) => self.interrupted(&error, kind.as_str()),
+            },
+            Change::Policy(event) => self.take_policy(*event),
+        }
+    }
+
+    fn take_policy(&mut self, event: Result<Event<DebugBundlePolicy>, watcher::Error>) {
+        match event {
+            Ok(Event::Init) => self.listed_policy = None,
+            Ok(Event::InitApply(policy)) if policy.name_any() == POLICY_NAME => self.listed_policy = Some(policy),
+            Ok(Event::InitDone) => {
+                self.policy = self.listed_policy.take();
+                self.policy_known = true;
+            }
+            Ok(Event::Apply(policy)) if policy.name_any() == POLICY_NAME => self.policy = Some(policy),
+            Ok(Event::Delete(policy)) if policy.name_any() == POLICY_NAME => self.policy = None,
+            Ok(_) => {}
+            Err(error) => {
+                // Without permission or CustomResourceDefinition there is no policy to follow.
+                if refused(&error) {
+                    self.policy_known = true;
+                }
+                self.interrupted(&error, "DebugBundlePolicy");
+            }
+        }
+    }
+
+    /// Logs once that a kind cannot be watched; any other error passes by itself.
+    fn interrupted(&mut self, error: &watcher::Error, kind: &str) {
+        if !refused(error) {
+            tracing::debug!(%error, kind, "A watch was interrupted");
+        } else if self.refused_told.insert(kind.to_owned()) {
+            tracing::warn!(%error, kind, "The kind cannot be watched, so what happens to its objects leads to no DebugBundle");
+        }
+    }
+
+    /// Makes the policy's rules those in force.
+    async fn follow_policy(&mut self) {
+        if !self.policy_known || !self.ledger.follow(self.policy.as_ref(), Timestamp::now()) {
+            return;
+        }
+        self.rules = Rules::of(self.policy.as_ref());
+        if let Err(error) = &self.rules {
+            tracing::warn!(error, "The DebugBundlePolicy is invalid; no DebugBundle is created by itself");
+        }
+        self.unsaved = true;
+        self.save().await;
+    }
+
+    /// Judges these targets, looks below those that may hang, and creates what is due.
+    async fn decide(&mut self, uids: BTreeSet<String>) {
+        let (true, Ok(rules)) = (self.policy_known, self.rules.clone()) else { return };
+        let mut due = Vec::new();
+        let mut looks = Vec::new();
+        let now = Timestamp::now();
+        let since = self.ledger.first_start;
+        let in_front = [TargetKind::Backup, TargetKind::Restore].map(|kind| (kind, self.targets.in_front(kind)));
+        for uid in uids {
+            let Some(tracked) = self.targets.get(&uid) else { continue };
+            let in_front = in_front.iter().find(|(kind, _)| *kind == tracked.watched.kind).and_then(|(_, at)| *at);
+            let policy_since = self.ledger.policy_since();
+            let of = Circumstances { now, since, policy_since, below: tracked.below, in_front };
+            match judge(&tracked.watched, &rules, of) {
+                Verdict::Nothing => self.targets.rest(&uid),
+                Verdict::Later(at) => self.targets.later(&uid, at),
+                Verdict::LookBelow => {
+                    looks.push(tracked.watched.clone());
+                    self.targets.later(&uid, now);
+                }
+                Verdict::Create(trigger) | Verdict::LeaveOut(trigger, _) if self.is_settled(&uid, trigger) => {
+                    self.targets.rest(&uid);
+                }
+                Verdict::LeaveOut(trigger, reason) => self.leave_out(&uid, trigger, reason),
+                Verdict::Create(trigger) => due.push((tracked.watched.clone(), trigger)),
+            }
+        }
+        self.look_below(looks, &rules, now).await;
+        self.create(due, &rules, now).await;
+        self.save().await;
+    }
+
+    fn is_settled(&self, uid: &str, trigger: Trigger) -> bool {
+        self.ledger.has(uid, trigger) || self.targets.is_settled(uid, trigger)
+    }
+
+    fn leave_out(&mut self, uid: &str, trigger: Trigger, reason: Reason) {
+        self.ledger.left_out(reason);
+        self.unsaved = true;
+        self.targets.settle(uid, trigger);
+        if let Some(tracked) = self.targets.get(uid) {
+            let target = tracked.watched.words();
+            tracing::info!(target, trigger = trigger.as_str(), reason = reason.as_str(), "No DebugBundle is created");
+        }
+    }
+
+    async fn look_below(&mut self, mut looks: Vec<Watched>, rules: &Rules, now: Timestamp) {
+        looks.truncate(LOOKS);
+        let enough = now.checked_sub(rules.stuck_after).unwrap_or(Timestamp::MIN);
+        let read = stream::iter(looks).map(|target| {
+            let (client, namespace) = (&self.automatic.client, &self.automatic.namespace);
+            async move { (movement::last_below(client, namespace, &target, enough).await, target.uid) }
+        });
+        let read: Vec<_> = read.buffer_unordered(REQUESTS).collect().await;
+        for (moved, uid) in read {
+            match moved {
+                Ok(moved) => self.targets.looked(&uid, now, moved),
+                Err(error) => {
+                    let failure = crate::error::api_sentence(&error);
+                    tracing::warn!(failure, uid, "Whether the objects below an unfinished target move cannot be read");
+                    let pause = judge::LOOK_EVERY;
+                    self.targets.later(&uid, now.checked_add(pause).unwrap_or(Timestamp::MAX));
+                }
+            }
+        }
+    }
+
+    /// Creates DebugBundles, as many as the rate allows.
+    async fn create(&mut self, due: Vec<(Watched, Trigger)>, rules: &Rules, now: Timestamp) {
+        let room = rules.rate_per_hour().saturating_sub(self.ledger.in_the_last_hour(now));
+        let mut wanted = Vec::new();
+        for (target, trigger) in due {
+            if self.is_skipped_by_schedule(&target).await {
+                self.leave_out(&target.uid, trigger, Reason::Skipped);
+            } else if wanted.len() < room {
+                wanted.push((target, trigger));
+            } else {
+                self.leave_out_by_rate(&target, trigger, rules, now).await;
+            }
+        }
+        let created = stream::iter(wanted).map(|(target, trigger)| {
+            let wanted = bundle::of(&target, trigger, rules);
+            let automatic = &self.automatic;
+            async move { (create::create(automatic, &wanted, &target).await, target, trigger) }
+        });
+        let created: Vec<_> = created.buffered(REQUESTS).collect().await;
+        for (created, target, trigger) in created {
+            self.note(created, &target, trigger).await;
+        }
+    }
+
+    async fn note(&mut self, created: Created, target: &Watched, trigger: Trigger) {
+        match created {
+            Created::Yes(name) => {
+                tracing::info!(name, target = target.words(), trigger = trigger.as_str(), "Created a DebugBundle");
+                let timestamp = Time(crate::status::whole_seconds(Timestamp::now()));
+                self.ledger.made(&target.uid, LastBundle { name, target: target.words(), trigger, timestamp });
+                self.unsaved = true;
+                self.targets.settle(&target.uid, trigger);
+            }
+            Created::NoRoom(message) => {
+                self.leave_out(&target.uid, trigger, Reason::QuotaExceeded);
+                let note = format!("no DebugBundle is created: {message}");
+                self.warn(target, Reason::QuotaExceeded, &note).await;
+            }
+            Created::Refused(message) => {
+                self.leave_out(&target.uid, trigger, Reason::Refused);
+                let note = format!("no DebugBundle is created: {message}");
+                self.warn(target, Reason::Refused, &note).await;
+            }
+            Created::NotNow(message) => {
+                tracing::warn!(message, target = target.words(), "A DebugBundle was not created; trying again");
+                self.targets.later(&target.uid, Timestamp::now());
+            }
+        }
+    }
+
+    /// Counts the target; one Event in an hour says so, on the first target that is left out.
+    async fn leave_out_by_rate(&mut self, target: &Watched, trigger: Trigger, rules: &Rules, now: Timestamp) {
+        self.leave_out(&target.uid, trigger, Reason::RateLimited);
+        let hour = Duration::from_hours(1);
+        if self.rate_told.is_some_and(|told| told.checked_add(hour).is_ok_and(|until| now < until)) {
+            return;
+        }
+        self.rate_told = Some(now);
+        let note = format!(
+            "no DebugBundle is created: {} were created within the last hour, the most that ratePerHour of the \
+             DebugBundlePolicy allows; further Backups and Restores are only counted in its status. Ask for one with: \
+             kubectl debugbundle create --{} {}",
+            rules.rate_per_hour(),
+            target.kind.as_str().to_ascii_lowercase(),
+            target.name
+        );
+        self.warn(target, Reason::RateLimited, &note).await;
+    }
+
+    async fn warn(&self, target: &Watched, reason: Reason, note: &str) {
+        let named = Target { kind: target.kind, name: target.name.clone() };
+        let reference = notify::target_reference(&named, &self.automatic.namespace, &target.uid);
+        self.automatic.notifier.warning_about(&reference, reason, note).await;
+    }
+
+    /// Whether the target's Schedule has the label that no DebugBundle is wanted. A Schedule that is gone, or cannot be
+    /// read, has none.
+    async fn is_skipped_by_schedule(&self, target: &Watched) -> bool {
+        let Some(name) = &target.schedule else { return false };
+        let resource = ApiResource {
+            group: "velero.io".to_owned(),
+            version: "v1".to_owned(),
+            api_version: "velero.io/v1".to_owned(),
+            kind: "Schedule".to_owned(),
+            plural: "schedules".to_owned(),
+        };
+        let (client, namespace) = (self.automatic.client.clone(), &self.automatic.namespace);
+        let schedules: Api<DynamicObject> = Api::namespaced_with(client, namespace, &resource);
+        match crate::client::in_time(schedules.get_metadata_opt(name)).await {
+            Ok(schedule) => schedule.is_some_and(|schedule| watched::has_skip_label(schedule.labels())),
+            Err(error) => {
+                tracing::debug!(%error, name, "A Schedule was not read");
+                false
+            }
+        }
+    }
+
+    async fn tick(&mut self) {
+        let due = self.targets.due(Timestamp::now());
+        self.decide(due).await;
+        if !self.policy_known {
+            return;
+        }
+        if let Ok(rules) = &self.rules {
+            let seen = self.automatic.bundles.state();
+            let seen = seen.iter().map(AsRef::as_ref);
+            for (name, uid) in retention::beyond(seen, rules.keep_per_target(), rules.keep_total()) {
+                tracing::info!(name, "Deleting the oldest automatic DebugBundle: there are more than the policy keeps");
+                create::delete(&self.automatic, &name, &uid).await;
+            }
+        }
+        self.save().await;
+        self.report().await;
+    }
+
+    async fn save(&mut self) {
+        if !self.unsaved {
+            return;
+        }
+        match self.record.save(&mut self.ledger).await {
+            Ok(()) => self.unsaved = false,
+            Err(error) => {
+                let failure = crate::error::api_sentence(&error);
+                tracing::warn!(failure, "The operator's Lease was not written; trying again");
+            }
+        }
+    }
+
+    async fn report(&mut self) {
+        let Some(policy) = &self.policy else { return };
+        let status = report::status(policy, self.rules.as_ref(), &self.ledger, Timestamp::now());
+        if self.reported.as_ref() == Some(&status) {
+            return;
+        }
+        if report::write(&self.automatic, policy, &status).await {
+            self.reported = Some(status);
+        }
+    }
+}
+
+/// Whether the API server refuses a watch, or does not know its kind.
+fn refused(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status.is_forbidden() || status.is_not_found(),
+        _ => false,
+    }
+}

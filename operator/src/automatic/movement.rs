@@ -1,0 +1,70 @@
+//! Reads when something below a Backup or Restore last moved: Velero's data movements that carry the target's label.
+
+use debugbundle_crd::TargetKind;
+use jiff::Timestamp;
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, ListParams},
+};
+
+use super::watched::{Watched, moved};
+use crate::client::in_time;
+
+/// Objects in one page.
+const PAGE: u32 = 200;
+/// Pages of one kind: a target with more objects is not followed to the end.
+const PAGES: usize = 50;
+
+/// The kinds below a target, and the label with its UID (`pkg/apis/velero/v1/labels_annotations.go`).
+const fn below(kind: TargetKind) -> (&'static str, [(&'static str, &'static str, &'static str); 2]) {
+    match kind {
+        TargetKind::Backup => (
+            "velero.io/backup-uid",
+            [("v1", "PodVolumeBackup", "podvolumebackups"), ("v2alpha1", "DataUpload", "datauploads")],
+        ),
+        TargetKind::Restore => (
+            "velero.io/restore-uid",
+            [("v1", "PodVolumeRestore", "podvolumerestores"), ("v2alpha1", "DataDownload", "datadownloads")],
+        ),
+    }
+}
+
+/// The last movement below the target, up to the first one after `enough`; `None` if there is nothing below it.
+///
+/// # Errors
+/// The API server refuses or does not answer. A kind that it does not serve is no error.
+pub(super) async fn last_below(
+    client: &Client,
+    namespace: &str,
+    target: &Watched,
+    enough: Timestamp,
+) -> Result<Option<Timestamp>, kube::Error> {
+    let (label, kinds) = below(target.kind);
+    let mut last = None;
+    for (version, kind, plural) in kinds {
+        let resource = ApiResource {
+            group: "velero.io".to_owned(),
+            version: version.to_owned(),
+            api_version: format!("velero.io/{version}"),
+            kind: kind.to_owned(),
+            plural: plural.to_owned(),
+        };
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+        let mut page = ListParams::default().labels(&format!("{label}={}", target.uid)).limit(PAGE);
+        for _ in 0..PAGES {
+            let listed = match in_time(api.list_metadata(&page)).await {
+                Err(kube::Error::Api(status)) if status.is_not_found() => break,
+                listed => listed?,
+            };
+            last = last.max(listed.items.iter().map(|object| moved(&object.metadata)).max());
+            if last > Some(enough) {
+                return Ok(last);
+            }
+            match listed.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => break,
+            }
+        }
+    }
+    Ok(last)
+}

@@ -1,0 +1,67 @@
+//! The policy's status: whether it is followed, and what came of it.
+
+use debugbundle_crd::{DebugBundlePolicy, DebugBundlePolicyStatus, Reason};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{
+    Api, ResourceExt as _,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+
+use super::{Automatic, ledger::Ledger, rules::Rules};
+use crate::{client::in_time, self_redaction, status::whole_seconds};
+
+/// The most bytes of the condition's message.
+const MESSAGE: usize = 1024;
+
+/// The status of a policy whose rules are these, or that is invalid for this reason.
+pub(super) fn status(
+    policy: &DebugBundlePolicy,
+    rules: Result<&Rules, &String>,
+    ledger: &Ledger,
+    now: Timestamp,
+) -> DebugBundlePolicyStatus {
+    let (ready, reason, message) = match rules {
+        Err(error) => (false, Reason::InvalidSpec, format!("{error}; no DebugBundle is created by itself")),
+        Ok(rules) if rules.is_suspended() => {
+            (false, Reason::Suspended, "spec.suspend is true; no DebugBundle is created by itself".to_owned())
+        }
+        Ok(_) => (true, Reason::InForce, "the operator follows the policy".to_owned()),
+    };
+    let status = if ready { "True" } else { "False" };
+    let before = policy.status.iter().flat_map(|before| &before.conditions).find(|before| before.type_ == "Ready");
+    let since = before.filter(|before| before.status == status).map(|before| before.last_transition_time.clone());
+    let condition = Condition {
+        type_: "Ready".to_owned(),
+        status: status.to_owned(),
+        reason: reason.as_str().to_owned(),
+        message: self_redaction::sanitize_line(&message, MESSAGE),
+        last_transition_time: since.unwrap_or_else(|| Time(whole_seconds(now))),
+        observed_generation: policy.metadata.generation,
+    };
+    DebugBundlePolicyStatus {
+        conditions: vec![condition],
+        last_bundle: ledger.last.clone(),
+        made: ledger.made_count,
+        left_out: ledger.left_out.clone(),
+        observed_generation: policy.metadata.generation,
+    }
+}
+
+/// Writes it if the policy does not have it yet. Returns whether it has it now.
+pub(super) async fn write(automatic: &Automatic, policy: &DebugBundlePolicy, status: &DebugBundlePolicyStatus) -> bool {
+    if policy.status.as_ref() == Some(status) {
+        return true;
+    }
+    let api: Api<DebugBundlePolicy> = Api::namespaced(automatic.client.clone(), &automatic.namespace);
+    let patch = Patch::Merge(json!({ "metadata": { "uid": policy.uid() }, "status": status }));
+    match in_time(api.patch_status(&policy.name_any(), &PatchParams::default(), &patch)).await {
+        Ok(_) => true,
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => false,
+        Err(error) => {
+            tracing::warn!(failure = crate::error::api_sentence(&error), "The policy's status was not written");
+            false
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Which automatic DebugBundles are deleted because there are too many: of one target, and in all.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::observed::{AutomaticOrigin, Observed};
+
+/// The oldest ones beyond both limits: `(name, UID)`. `seen` are all DebugBundles.
+pub(super) fn beyond<'a>(
+    seen: impl IntoIterator<Item = &'a Observed>,
+    per_target: usize,
+    total: usize,
+) -> Vec<(String, String)> {
+    let mut newest: Vec<(&AutomaticOrigin, &Observed)> = seen
+        .into_iter()
+        .filter(|seen| !seen.deleting)
+        .filter_map(|seen| Some((seen.automatic.as_ref()?, seen)))
+        .collect();
+    newest.sort_by(|(_, a), (_, b)| (b.created, b.uid()).cmp(&(a.created, a.uid())));
+    let mut of_target: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut kept = 0;
+    let mut beyond = BTreeSet::new();
+    for (origin, seen) in newest {
+        let of_target = of_target.entry(&origin.group).or_default();
+        if *of_target >= per_target || kept >= total {
+            beyond.insert((seen.name(), seen.uid().to_owned()));
+        } else {
+            *of_target += 1;
+            kept += 1;
+        }
+    }
+    beyond.into_iter().collect()
+}
+
+/// The oldest automatic DebugBundle that has ended.
+pub(super) fn oldest<'a>(seen: impl IntoIterator<Item = &'a Observed>) -> Option<(String, String)> {
+    let ended = seen.into_iter().filter(|seen| seen.automatic.is_some() && !seen.deleting && seen.phase.is_terminal());
+    let oldest = ended.min_by(|a, b| (a.created, a.uid()).cmp(&(b.created, b.uid())))?;
+    Some((oldest.name(), oldest.uid().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use debugbundle_crd::{
+        DebugBundle, DebugBundleSpec, SCHEDULE_LABEL, TARGET_KIND_LABEL, TARGET_NAME_LABEL, TRIGGER_LABEL, TargetKind,
+    };
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use kube::ResourceExt as _;
+
+    use super::*;
+
+    fn bundle(name: &str, target: Option<&str>, schedule: Option<&str>, second: i64) -> Observed {
+        let mut bundle = DebugBundle::new(name, DebugBundleSpec::about(TargetKind::Backup, "b"));
+        bundle.metadata.uid = Some(format!("uid-{name}"));
+        bundle.metadata.creation_timestamp = Some(Time(jiff::Timestamp::from_second(second).unwrap()));
+        if let Some(target) = target {
+            let labels = bundle.labels_mut();
+            labels.insert(TRIGGER_LABEL.into(), "Failed".into());
+            labels.insert(TARGET_KIND_LABEL.into(), "Backup".into());
+            labels.insert(TARGET_NAME_LABEL.into(), target.into());
+            labels.extend(schedule.map(|name| (SCHEDULE_LABEL.to_owned(), name.to_owned())));
+        }
+        Observed::of(&bundle)
+    }
+
+    fn names(beyond: Vec<(String, String)>) -> Vec<String> {
+        beyond.into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn the_oldest_go_and_a_schedule_counts_as_one_target() {
+        let all = [
+            bundle("asked", None, None, 0),
+            bundle("n1", Some("nightly-1"), Some("nightly"), 1),
+            bundle("n2", Some("nightly-2"), Some("nightly"), 2),
+            bundle("n3", Some("nightly-3"), Some("nightly"), 3),
+            bundle("b1", Some("b"), None, 4),
+        ];
+        assert_eq!(names(beyond(&all, 2, 50)), ["n1"]);
+        assert_eq!(names(beyond(&all, 3, 50)), [""; 0]);
+        assert_eq!(names(beyond(&all, 3, 2)), ["n1", "n2"]);
+        assert_eq!(names(beyond(&all, 1, 1)), ["n1", "n2", "n3"]);
+    }
+}

@@ -1,0 +1,122 @@
+//! The rules in force: the policy's, or the defaults.
+
+use std::time::Duration;
+
+use debugbundle_crd::{BundleTemplate, DebugBundlePolicy, DebugBundlePolicySpec, Reason, Trigger};
+use kube::core::{Selector, SelectorExt as _};
+
+use super::watched::Watched;
+
+/// What the policy says, with its selector parsed.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    spec: DebugBundlePolicySpec,
+    selector: Selector,
+    pub(super) stuck_after: Duration,
+    pub(super) max_age: Duration,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self::of_spec(DebugBundlePolicySpec::default(), Selector::default())
+    }
+}
+
+impl Rules {
+    /// Reads a policy.
+    ///
+    /// # Errors
+    /// A sentence, if its selector is invalid.
+    pub(super) fn of(policy: Option<&DebugBundlePolicy>) -> Result<Self, String> {
+        let Some(policy) = policy else { return Ok(Self::default()) };
+        let spec = policy.spec.clone();
+        let selector = spec.selector.clone().map_or(Ok(Selector::default()), Selector::try_from);
+        let selector = selector.map_err(|error| format!("spec.selector: {error}"))?;
+        Ok(Self::of_spec(spec, selector))
+    }
+
+    fn of_spec(spec: DebugBundlePolicySpec, selector: Selector) -> Self {
+        Self { stuck_after: spec.stuck_after(), max_age: spec.max_age(), selector, spec }
+    }
+
+    /// Why the target gets no DebugBundle, as far as policy and label decide that.
+    pub(super) fn refusal(&self, target: &Watched, trigger: Trigger) -> Option<Reason> {
+        let spec = &self.spec;
+        let of_schedule = |names: &[String]| target.schedule.as_ref().is_some_and(|name| names.contains(name));
+        let selected = spec.on.contains(&trigger)
+            && spec.kinds.contains(&target.kind)
+            && self.selector.matches(&target.labels)
+            && (spec.schedules.is_empty() || of_schedule(&spec.schedules));
+        if target.is_skipped() {
+            Some(Reason::Skipped)
+        } else if !selected {
+            Some(Reason::NotSelected)
+        } else {
+            spec.suspend.then_some(Reason::Suspended)
+        }
+    }
+
+    pub(super) fn rate_per_hour(&self) -> usize {
+        usize::try_from(self.spec.rate_per_hour).unwrap_or(0)
+    }
+
+    pub(super) fn keep_per_target(&self) -> usize {
+        usize::try_from(self.spec.keep_per_target).unwrap_or(1)
+    }
+
+    pub(super) fn keep_total(&self) -> usize {
+        usize::try_from(self.spec.keep_total).unwrap_or(1)
+    }
+
+    pub(super) fn template(&self) -> &BundleTemplate {
+        &self.spec.template
+    }
+
+    pub(super) fn is_suspended(&self) -> bool {
+        self.spec.suspend
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use debugbundle_crd::TargetKind;
+    use serde_json::json;
+
+    use super::{super::watched::tests::restore, *};
+
+    fn rules(spec: serde_json::Value) -> Result<Rules, String> {
+        let policy = DebugBundlePolicy::new("default", serde_json::from_value(spec).unwrap());
+        Rules::of(Some(&policy))
+    }
+
+    #[test]
+    fn a_policy_selects_by_trigger_kind_labels_and_schedule() {
+        let mut target = restore("Failed", "2026-11-23T03:07:00Z", None);
+        target.labels.insert("team".into(), "shop".into());
+        let refusal = |spec| rules(spec).unwrap().refusal(&target, Trigger::Failed);
+        assert_eq!(refusal(json!({})), None);
+        assert_eq!(refusal(json!({"on": ["Stuck"]})), Some(Reason::NotSelected));
+        assert_eq!(refusal(json!({"kinds": ["Backup"]})), Some(Reason::NotSelected));
+        assert_eq!(refusal(json!({"selector": {"matchLabels": {"team": "shop"}}})), None);
+        assert_eq!(
+            refusal(
+                json!({"selector": {"matchExpressions": [{"key": "team", "operator": "NotIn", "values": ["shop"]}]}})
+            ),
+            Some(Reason::NotSelected)
+        );
+        assert_eq!(refusal(json!({"schedules": ["nightly"]})), Some(Reason::NotSelected));
+        assert_eq!(refusal(json!({"suspend": true})), Some(Reason::Suspended));
+        let scheduled = Watched { kind: TargetKind::Backup, schedule: Some("nightly".into()), ..target.clone() };
+        assert_eq!(rules(json!({"schedules": ["nightly"]})).unwrap().refusal(&scheduled, Trigger::Failed), None);
+        let mut skipped = target.clone();
+        skipped.labels.insert("debugbundle.io/skip".into(), "true".into());
+        assert_eq!(Rules::default().refusal(&skipped, Trigger::Failed), Some(Reason::Skipped));
+    }
+
+    #[test]
+    fn an_invalid_selector_is_a_sentence() {
+        let bad = json!({"selector": {"matchExpressions": [{"key": "team", "operator": "Near", "values": ["shop"]}]}});
+        let error = rules(bad).unwrap_err();
+        assert!(error.starts_with("spec.selector: ") && error.contains("Near"), "{error}");
+    }
+}

@@ -1,0 +1,219 @@
+//! The Backups and Restores that may still get a DebugBundle. All others are dropped on sight, so that thousands cost
+//! nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    time::Duration,
+};
+
+use debugbundle_crd::{TargetKind, Trigger};
+use jiff::Timestamp;
+use kube::{api::DynamicObject, runtime::watcher::Event};
+
+use super::{
+    judge::Below,
+    watched::{Stage, Watched},
+};
+
+/// How long one that has ended is kept: longer than any `maxAge`.
+const KEPT: Duration = Duration::from_hours(25);
+
+/// All of them.
+#[derive(Default)]
+pub(super) struct Targets {
+    by_uid: HashMap<String, Tracked>,
+    /// UIDs in a list that has not ended yet.
+    listed: BTreeMap<TargetKind, HashSet<String>>,
+    /// When a target of this kind last ended.
+    last_end: BTreeMap<TargetKind, Timestamp>,
+}
+
+/// One of them.
+pub(super) struct Tracked {
+    pub(super) watched: Watched,
+    /// What was last read of the objects below it.
+    pub(super) below: Option<Below>,
+    /// Triggers that were dealt with.
+    settled: Vec<Trigger>,
+    /// When it is judged next, without a change.
+    next: Option<Timestamp>,
+}
+
+impl Targets {
+    /// Takes an event of a watch, and returns the UID of the target that changed, if it is of interest.
+    pub(super) fn take(&mut self, kind: TargetKind, event: Event<DynamicObject>) -> Option<String> {
+        match event {
+            Event::Init => {
+                self.listed.insert(kind, HashSet::new());
+                None
+            }
+            Event::InitApply(object) => {
+                let changed = self.see(Watched::of(kind, &object)?);
+                self.listed.entry(kind).or_default().extend(object.metadata.uid);
+                changed
+            }
+            Event::InitDone => {
+                let listed = self.listed.remove(&kind).unwrap_or_default();
+                self.by_uid.retain(|uid, tracked| tracked.watched.kind != kind || listed.contains(uid));
+                None
+            }
+            Event::Apply(object) => self.see(Watched::of(kind, &object)?),
+            Event::Delete(object) => {
+                self.by_uid.remove(&object.metadata.uid?);
+                None
+            }
+        }
+    }
+
+    fn see(&mut self, watched: Watched) -> Option<String> {
+        let has_ended = matches!(watched.stage, Stage::Ended(_) | Stage::Done);
+        if has_ended && !watched.is_foreign() {
+            let last = self.last_end.entry(watched.kind).or_insert(Timestamp::MIN);
+            *last = watched.ended().max(*last);
+        }
+        let uid = watched.uid.clone();
+        if !watched.is_of_interest() {
+            self.by_uid.remove(&uid);
+            return None;
+        }
+        match self.by_uid.get_mut(&uid) {
+            Some(tracked) if tracked.watched == watched => return None,
+            Some(tracked) => tracked.watched = watched,
+            None => {
+                let tracked = Tracked { watched, below: None, settled: Vec::new(), next: None };
+                self.by_uid.insert(uid.clone(), tracked);
+            }
+        }
+        Some(uid)
+    }
+
+    pub(super) fn get(&self, uid: &str) -> Option<&Tracked> {
+        self.by_uid.get(uid)
+    }
+
+    /// When a target of this kind on which Velero works last moved, or one ended.
+    pub(super) fn in_front(&self, kind: TargetKind) -> Option<Timestamp> {
+        let running = self.by_uid.values().filter(|tracked| tracked.watched.kind == kind);
+        let running = running.filter(|tracked| tracked.watched.stage == Stage::Running);
+        let moved = running.map(|tracked| {
+            let below = tracked.below.and_then(|below| below.moved);
+            below.map_or(tracked.watched.moved, |below| below.max(tracked.watched.moved))
+        });
+        moved.chain(self.last_end.get(&kind).copied()).max()
+    }
+
+    /// There is nothing to do before it changes.
+    pub(super) fn rest(&mut self, uid: &str) {
+        if let Some(tracked) = self.by_uid.get_mut(uid) {
+            tracked.next = None;
+            if matches!(tracked.watched.stage, Stage::Ended(_)) && tracked.settled.is_empty() {
+                self.by_uid.remove(uid);
+            }
+        }
+    }
+
+    /// It is judged again then.
+    pub(super) fn later(&mut self, uid: &str, at: Timestamp) {
+        if let Some(tracked) = self.by_uid.get_mut(uid) {
+            tracked.next = Some(at);
+        }
+    }
+
+    /// The objects below it were read.
+    pub(super) fn looked(&mut self, uid: &str, read: Timestamp, moved: Option<Timestamp>) {
+        if let Some(tracked) = self.by_uid.get_mut(uid) {
+            tracked.below = Some(Below { read, moved });
+            tracked.next = Some(read);
+        }
+    }
+
+    /// This trigger was dealt with.
+    pub(super) fn settle(&mut self, uid: &str, trigger: Trigger) {
+        if let Some(tracked) = self.by_uid.get_mut(uid) {
+            tracked.settled.push(trigger);
+            tracked.next = None;
+        }
+    }
+
+    pub(super) fn is_settled(&self, uid: &str, trigger: Trigger) -> bool {
+        self.by_uid.get(uid).is_some_and(|tracked| tracked.settled.contains(&trigger))
+    }
+
+    /// Those that are to be judged now, though nothing has changed. Forgets those that ended long ago.
+    pub(super) fn due(&mut self, now: Timestamp) -> BTreeSet<String> {
+        self.by_uid.retain(|_, tracked| {
+            let ended = matches!(tracked.watched.stage, Stage::Ended(_));
+            !ended || tracked.watched.ended().checked_add(KEPT).is_ok_and(|until| now < until)
+        });
+        let due = self.by_uid.iter().filter(|(_, tracked)| tracked.next.is_some_and(|next| next <= now));
+        due.map(|(uid, _)| uid.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{super::watched::tests::object, *};
+
+    fn backup(uid: &str, phase: &str, completed: Option<&str>) -> DynamicObject {
+        object(json!({
+            "apiVersion": "velero.io/v1", "kind": "Backup",
+            "metadata": {
+                "name": uid, "uid": uid, "creationTimestamp": "2026-11-23T03:00:00Z",
+                "managedFields": [{"time": "2026-11-23T03:05:00Z", "fieldsV1": {"f:status": {"f:phase": {}}}}],
+            },
+            "status": {"phase": phase, "completionTimestamp": completed},
+        }))
+    }
+
+    fn at(time: &str) -> Timestamp {
+        format!("2026-11-23T{time}Z").parse().unwrap()
+    }
+
+    #[test]
+    fn only_those_that_matter_are_kept_and_a_list_replaces_them() {
+        let (mut targets, kind) = (Targets::default(), TargetKind::Backup);
+        let end = Some("2026-11-23T03:05:00Z");
+        assert_eq!(targets.take(kind, Event::Apply(backup("done", "Completed", end))), None);
+        assert_eq!(targets.take(kind, Event::Apply(backup("runs", "InProgress", None))).as_deref(), Some("runs"));
+        assert_eq!(targets.take(kind, Event::Apply(backup("runs", "InProgress", None))), None, "nothing changed");
+        assert_eq!(targets.take(kind, Event::Apply(backup("failed", "Failed", end))).as_deref(), Some("failed"));
+        assert_eq!(targets.by_uid.len(), 2);
+        targets.take(kind, Event::Init);
+        targets.take(kind, Event::InitApply(backup("failed", "Failed", end)));
+        targets.take(kind, Event::InitDone);
+        assert!(targets.get("runs").is_none() && targets.get("failed").is_some());
+        targets.settle("failed", Trigger::Failed);
+        targets.rest("failed");
+        assert!(targets.is_settled("failed", Trigger::Failed), "a settled one is remembered");
+        assert!(targets.due("2026-11-25T03:00:00Z".parse().unwrap()).is_empty());
+        assert!(targets.get("failed").is_none(), "until no policy looks back so far");
+    }
+
+    #[test]
+    fn what_is_in_front_moves_when_it_runs_or_ends() {
+        let (mut targets, kind) = (Targets::default(), TargetKind::Backup);
+        assert_eq!(targets.in_front(kind), None);
+        targets.take(kind, Event::Apply(backup("runs", "InProgress", None)));
+        assert_eq!(targets.in_front(kind), Some(at("03:05:00")));
+        targets.looked("runs", at("03:20:00"), Some(at("03:19:00")));
+        assert_eq!(targets.in_front(kind), Some(at("03:19:00")));
+        assert_eq!(targets.in_front(TargetKind::Restore), None);
+        targets.take(kind, Event::Apply(backup("runs", "Completed", Some("2026-11-23T03:30:00Z"))));
+        assert_eq!(targets.in_front(kind), Some(at("03:30:00")));
+        targets.take(kind, Event::Apply(backup("synced", "Completed", Some("2026-11-23T02:59:00Z"))));
+        assert_eq!(targets.in_front(kind), Some(at("03:30:00")));
+    }
+
+    #[test]
+    fn one_that_waits_for_its_time_is_due_then() {
+        let mut targets = Targets::default();
+        targets.take(TargetKind::Backup, Event::Apply(backup("runs", "InProgress", None)));
+        targets.later("runs", at("03:20:00"));
+        assert!(targets.due(at("03:19:59")).is_empty());
+        assert_eq!(targets.due(at("03:20:00")).len(), 1);
+        targets.rest("runs");
+        assert!(targets.due(at("03:21:00")).is_empty() && targets.get("runs").is_some());
+    }
+}

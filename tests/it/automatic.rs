@@ -1,0 +1,306 @@
+//! DebugBundles that nobody asked for: which Backups and Restores get one, how many, and where people find them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use debugbundle_crd::{
+    DebugBundle, DebugBundlePolicy, Phase, TARGET_KIND_LABEL, TARGET_NAME_LABEL, TARGET_UID_LABEL, TRIGGER_LABEL,
+};
+use harness::{Context, LogScript, Operator, Velero, until, velero_objects::*, with_namespace};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ResourceQuota;
+use kube::ResourceExt as _;
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::support::bundles::{LIMIT, delete, is_stored, server_pod, status, until_event, until_gone};
+
+/// How long to wait before "nothing was created" counts: a sentinel was created after it, and takes longer.
+const QUIET: Duration = Duration::from_secs(2);
+
+async fn all(context: &Context) -> Vec<DebugBundle> {
+    context.api::<DebugBundle>().list(&ListParams::default()).await.expect("DebugBundles can be listed").items
+}
+
+/// `target/trigger` of each DebugBundle, sorted.
+async fn made(context: &Context) -> Vec<String> {
+    let label = |bundle: &DebugBundle, name: &str| bundle.labels().get(name).cloned().unwrap_or_default();
+    let of = |bundle: DebugBundle| format!("{}/{}", label(&bundle, TARGET_NAME_LABEL), label(&bundle, TRIGGER_LABEL));
+    let mut made: Vec<String> = all(context).await.into_iter().map(of).collect();
+    made.sort();
+    made
+}
+
+async fn until_made(context: &Context, wanted: &[&str]) {
+    until(LIMIT, &format!("DebugBundles for {wanted:?}"), || async {
+        let made = made(context).await;
+        if made == wanted { Ok(()) } else { Err(format!("{made:?}")) }
+    })
+    .await;
+}
+
+/// The DebugBundle of this target, once it has ended.
+async fn until_ended(context: &Context, target: &str) -> DebugBundle {
+    until(LIMIT, &format!("the DebugBundle of {target} ends"), || async {
+        let of_target =
+            |bundle: &DebugBundle| bundle.labels().get(TARGET_NAME_LABEL).is_some_and(|name| name == target);
+        let found = all(context).await.into_iter().find(of_target);
+        found.filter(|bundle| status(bundle).phase.is_some_and(Phase::is_terminal)).ok_or("not yet")
+    })
+    .await
+}
+
+/// Ends a Backup or Restore, as Velero does.
+async fn end(context: &Context, kind: &str, name: &str, phase: &str) {
+    let now = Timestamp::now().to_string();
+    context.patch_velero(kind, name, json!({"status": {"phase": phase, "completionTimestamp": now}})).await;
+}
+
+async fn running(context: &Context, name: &str) -> DynamicObject {
+    context.create_velero(restore(name).in_progress().started(Timestamp::now())).await
+}
+
+async fn failed(context: &Context, name: &str) {
+    running(context, name).await;
+    end(context, "Restore", name, "Failed").await;
+}
+
+async fn policy(context: &Context, spec: Value) {
+    let manifest = json!({"apiVersion": "debugbundle.io/v1alpha1", "kind": "DebugBundlePolicy",
+        "metadata": {"name": "default"}, "spec": spec});
+    let params = PatchParams::apply("test").force();
+    let policies = context.api::<DebugBundlePolicy>();
+    let written = policies.patch("default", &params, &Patch::Apply(manifest)).await.expect("the policy is accepted");
+    until(LIMIT, "the operator follows the policy", || async {
+        let seen = policies.get("default").await.expect("it is there").status.unwrap_or_default();
+        (seen.observed_generation == written.metadata.generation).then_some(()).ok_or(format!("{seen:?}"))
+    })
+    .await;
+}
+
+/// Lets the last change of an object's status lie in the past.
+async fn moved_ago(context: &Context, kind: &str, name: &str, ago: SignedDuration) {
+    let api = context.velero_api(kind);
+    let mut object = api.get(name).await.expect("it is there");
+    let then = Timestamp::now().checked_sub(ago).expect("a time").strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let fields = object.metadata.managed_fields.as_mut().expect("the API server tracks fields");
+    for entry in fields {
+        entry.time = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(then.parse().expect("a time")));
+    }
+    api.replace(name, &kube::api::PostParams::default(), &object).await.expect("it can be written");
+}
+
+#[tokio::test]
+async fn a_restore_that_ends_badly_gets_one_bundle_and_describe_shows_the_cause() {
+    with_namespace("auto-one", |context| async move {
+        server_pod(&context, LogScript::lines(["level=info msg=started"])).await;
+        let mut operator = Operator::of(&context).automatic().ready().await;
+        let target = running(&context, "r1").await;
+        end(&context, "Restore", "r1", "PartiallyFailed").await;
+        let bundle = until_ended(&context, "r1").await;
+        assert_eq!(bundle.labels()[TARGET_KIND_LABEL], "Restore");
+        assert_eq!(Some(&bundle.labels()[TARGET_UID_LABEL]), target.metadata.uid.as_ref());
+        assert_eq!(bundle.labels()["velero.io/exclude-from-backup"], "true");
+        assert_eq!(status(&bundle).trigger.map(|trigger| trigger.as_str()), Some("PartiallyFailed"));
+        assert_eq!(status(&bundle).download_url, None, "nobody waits for it");
+        is_stored(&context, &bundle).await;
+        let note = until_event(&context, "r1", "Explained").await;
+        assert!(note.contains(&bundle.name_any()), "{note}");
+        let described = context.stand.kubectl(["-n", &context.namespace, "describe", "restores.velero.io", "r1"]).await;
+        let described = String::from_utf8_lossy(&described.stdout).into_owned();
+        assert!(described.contains("Explained") && described.contains(&bundle.name_any()), "{described}");
+        let listed = context.stand.kubectl(["-n", &context.namespace, "get", "debugbundles"]).await;
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        assert!(listed.contains("TRIGGER") && listed.contains("PartiallyFailed"), "{listed}");
+
+        // Flapping, a restart and even its deletion lead to no second one.
+        context.patch_velero("Restore", "r1", json!({"status": {"phase": "InProgress"}})).await;
+        end(&context, "Restore", "r1", "PartiallyFailed").await;
+        operator.restart().await;
+        operator.wait_ready().await;
+        delete(&context, &bundle.name_any()).await;
+        until_gone(&context, &bundle.name_any(), LIMIT).await;
+        end(&context, "Restore", "r1", "PartiallyFailed").await;
+        failed(&context, "sentinel").await;
+        until_made(&context, &["sentinel/Failed"]).await;
+        // Another bad end is another reason.
+        end(&context, "Restore", "r1", "Failed").await;
+        until_made(&context, &["r1/Failed", "sentinel/Failed"]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_lies_in_the_past_came_from_elsewhere_or_is_not_wanted_leads_to_none() {
+    with_namespace("auto-none", |context| async move {
+        let hour_ago = Timestamp::now().checked_sub(SignedDuration::from_mins(50)).expect("a time");
+        for n in 0..30 {
+            context.create_velero(restore(&format!("old-{n}")).failed().ended(hour_ago)).await;
+        }
+        // Ended before the first start, though young: its creation is earlier than its end.
+        failed(&context, "young").await;
+        let mut operator = Operator::of(&context).automatic().ready().await;
+        failed(&context, "sentinel-1").await;
+        until_made(&context, &["sentinel-1/Failed"]).await;
+
+        // Velero's sync brings Backups of another cluster, minutes old, and a restore brings copies.
+        let minutes_ago = Timestamp::now().checked_sub(SignedDuration::from_mins(2)).expect("a time");
+        context.create_velero(backup("synced").partially_failed().started(minutes_ago).ended(minutes_ago)).await;
+        context.create_velero(backup("copy").labelled("velero.io/restore-name", "r7").in_progress()).await;
+        end(&context, "Backup", "copy", "Failed").await;
+        context.create_velero(backup("skipped").labelled("debugbundle.io/skip", "true").in_progress()).await;
+        end(&context, "Backup", "skipped", "Failed").await;
+        context.create_velero(schedule("quiet").labelled("debugbundle.io/skip", "true")).await;
+        context.create_velero(backup("of-quiet").of_schedule("quiet").in_progress()).await;
+        end(&context, "Backup", "of-quiet", "Failed").await;
+        context.create_velero(backup("good").in_progress()).await;
+        end(&context, "Backup", "good", "Completed").await;
+        failed(&context, "sentinel-2").await;
+        until_made(&context, &["sentinel-1/Failed", "sentinel-2/Failed"]).await;
+
+        // One that ended while the operator was down is not in the past.
+        operator.terminate();
+        operator.wait_exit(LIMIT).await;
+        failed(&context, "while-down").await;
+        operator.restart().await;
+        until_made(&context, &["sentinel-1/Failed", "sentinel-2/Failed", "while-down/Failed"]).await;
+        tokio::time::sleep(QUIET).await;
+        assert_eq!(made(&context).await.len(), 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_that_hangs_gets_one_and_one_that_moves_or_waits_behind_it_none() {
+    with_namespace("auto-stuck", |context| async move {
+        let (hour, minute) = (SignedDuration::from_mins(40), SignedDuration::from_mins(1));
+        for (name, below) in [("hangs", hour), ("moves", minute)] {
+            let owner = running(&context, name).await;
+            let volume = format!("{name}-pvr");
+            context.create_velero(pod_volume_restore(&volume).of(&owner).in_progress()).await;
+            moved_ago(&context, "PodVolumeRestore", &volume, below).await;
+            moved_ago(&context, "Restore", name, hour).await;
+        }
+        context.create_velero(restore("waits").phase("New")).await;
+        moved_ago(&context, "Restore", "waits", hour).await;
+        context.create_velero(backup("nobody").phase("New")).await;
+        moved_ago(&context, "Backup", "nobody", hour).await;
+        let _operator = Operator::of(&context).automatic().ready().await;
+        until_made(&context, &["hangs/Stuck", "nobody/Stuck"]).await;
+        // Then it ends badly: that is another reason.
+        end(&context, "Restore", "hangs", "Failed").await;
+        until_made(&context, &["hangs/Failed", "hangs/Stuck", "nobody/Stuck"]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_policy_limits_selects_keeps_and_counts() {
+    with_namespace("auto-policy", |context| async move {
+        let _operator = Operator::of(&context).automatic().ready().await;
+        policy(&context, json!({"on": ["Failed"], "ratePerHour": 3, "keepPerTarget": 1, "keepTotal": 2})).await;
+        for name in ["night-1", "night-2"] {
+            context.create_velero(backup(name).of_schedule("night").in_progress()).await;
+            end(&context, "Backup", name, "Failed").await;
+            until(LIMIT, "its DebugBundle is there", || async {
+                let made = made(&context).await;
+                made.contains(&format!("{name}/Failed")).then_some(()).ok_or(format!("{made:?}"))
+            })
+            .await;
+        }
+        // The Backups of a Schedule count as one target.
+        until_made(&context, &["night-2/Failed"]).await;
+        failed(&context, "r1").await;
+        until_made(&context, &["night-2/Failed", "r1/Failed"]).await;
+        for name in ["r2", "r3"] {
+            failed(&context, name).await;
+        }
+        running(&context, "other").await;
+        end(&context, "Restore", "other", "PartiallyFailed").await;
+        let policies = context.api::<DebugBundlePolicy>();
+        let counted = until(LIMIT, "the policy's status counts", || async {
+            let status = policies.get("default").await.expect("it is there").status.unwrap_or_default();
+            (status.left_out.len() == 2 && status.made == 3).then_some(status.clone()).ok_or(format!("{status:?}"))
+        })
+        .await;
+        assert_eq!(counted.left_out, BTreeMap::from([("NotSelected".into(), 1), ("RateLimited".into(), 2)]));
+        assert_eq!(counted.last_bundle.expect("the last one").target, "Restore r1");
+        let note = until_event(&context, "r2", "RateLimited").await;
+        assert!(note.contains("kubectl debugbundle create --restore r2"), "{note}");
+        assert_eq!(crate::support::bundles::events(&context, "r3").await, [], "one Event says it");
+
+        // A change of policy makes nothing of what was left out.
+        policy(&context, json!({"ratePerHour": 100, "template": {"ttl": "24h"}})).await;
+        running(&context, "last").await;
+        end(&context, "Restore", "last", "FailedValidation").await;
+        until(LIMIT, "the last one has its DebugBundle", || async {
+            let made = made(&context).await;
+            made.contains(&"last/FailedValidation".to_owned()).then_some(()).ok_or(format!("{made:?}"))
+        })
+        .await;
+        assert!(!made(&context).await.iter().any(|made| made.starts_with("r2/") || made.starts_with("other/")));
+        assert_eq!(until_ended(&context, "last").await.spec.ttl, "24h");
+        policy(&context, json!({"suspend": true})).await;
+        failed(&context, "suspended").await;
+        until(LIMIT, "it is counted", || async {
+            let status = policies.get("default").await.expect("it is there").status.unwrap_or_default();
+            (status.left_out.get("Suspended") == Some(&1)).then_some(()).ok_or(format!("{status:?}"))
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_full_quota_makes_room_by_the_oldest_automatic_one() {
+    with_namespace("auto-quota", |context| async move {
+        let _operator = Operator::of(&context).automatic().ready().await;
+        failed(&context, "r1").await;
+        let first = until_ended(&context, "r1").await;
+        let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "bundles"},
+            "spec": {"hard": {"count/debugbundles.debugbundle.io": "1"}}});
+        context.create::<ResourceQuota>(quota).await;
+        // The stand runs no controller-manager, which would count.
+        let counted = |used: &str| {
+            let hard = json!({"count/debugbundles.debugbundle.io": "1"});
+            Patch::Merge(json!({"status": {"hard": hard, "used": {"count/debugbundles.debugbundle.io": used}}}))
+        };
+        let quotas = context.api::<ResourceQuota>();
+        quotas.patch_status("bundles", &PatchParams::default(), &counted("1")).await.expect("the quota is counted");
+        failed(&context, "r2").await;
+        until_gone(&context, &first.name_any(), LIMIT).await;
+        quotas.patch_status("bundles", &PatchParams::default(), &counted("0")).await.expect("the quota is counted");
+        until_made(&context, &["r2/Failed"]).await;
+    })
+    .await;
+}
+
+/// The story of the README: a real Velero, and nobody asks.
+#[tokio::test]
+async fn a_real_restore_into_a_full_quota_is_explained_before_anybody_asks() {
+    with_namespace("auto-velero", |context: Arc<Context>| async move {
+        let _operator = Operator::of(&context).automatic().ready().await;
+        let velero = Velero::start(&context).await;
+        let restore = velero.partially_failed_restore("r1").await;
+        let ended = Timestamp::now();
+        until_made(&context, &["r1/PartiallyFailed"]).await;
+        let created = ended.until(Timestamp::now()).expect("a time");
+        let bundle = until_ended(&context, "r1").await;
+        println!(
+            "created {created} after the test saw PartiallyFailed, stored {}",
+            ended.until(Timestamp::now()).expect("a time")
+        );
+        assert!(status(&bundle).cause.is_some_and(|cause| cause.contains("exceeded quota")), "{:?}", status(&bundle));
+        is_stored(&context, &bundle).await;
+        let note = until_event(&context, "r1", "Explained").await;
+        assert!(note.contains("exceeded quota") && note.contains(&bundle.name_any()), "{note}");
+        let after = velero_phase(&context, "r1").await;
+        assert_eq!(after, restore.data["status"], "nothing is written to Velero's object");
+    })
+    .await;
+}
+
+async fn velero_phase(context: &Context, name: &str) -> Value {
+    context.velero_api("Restore").get(name).await.expect("it is there").data["status"].clone()
+}
