@@ -34,6 +34,8 @@ use shapes::SHAPES;
 
 /// Up to this many bytes of patterns the automaton is a table, which is fast and about five hundred times as large.
 const TABLE: usize = 8 << 10;
+/// Bytes of a known value's form that the automaton looks for; the rest is compared where they are found.
+const PREFIX: usize = 8;
 /// Most hits of one pass over a text, and most passes over it.
 const MOST_OF_TEXT: usize = 64;
 const LOOKS: usize = 3;
@@ -49,21 +51,19 @@ pub enum Cost {
 
 /// Searches for the known values in all forms, and for the shapes.
 pub struct Detector {
+    /// One pass finds both: first the shapes' hints, then how the known values' forms begin. Letters match in any case.
     hints: AhoCorasick,
     /// The shape that a hint belongs to.
     shape_of: Vec<usize>,
-    exact: Option<Exact>,
-    /// Bytes of the longest pattern.
+    /// The forms whose beginnings follow the hints.
+    known: Vec<Known>,
+    /// Bytes of the longest hint or form.
     longest: usize,
 }
 
-struct Exact {
-    automaton: AhoCorasick,
-    needles: Vec<Known>,
-}
-
-/// Facts about a pattern. Its bytes are in the automaton, which cannot be wiped.
+/// A form of a known value.
 struct Known {
+    bytes: Zeroizing<Vec<u8>>,
     rule: &'static str,
     lead: usize,
     /// Whether it counts only after a name.
@@ -72,8 +72,7 @@ struct Known {
 
 impl std::fmt::Debug for Detector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let needles = self.exact.as_ref().map_or(0, |exact| exact.needles.len());
-        f.debug_struct("Detector").field("needles", &needles).finish_non_exhaustive()
+        f.debug_struct("Detector").field("known", &self.known.len()).finish_non_exhaustive()
     }
 }
 
@@ -83,13 +82,9 @@ impl Detector {
     /// # Panics
     /// Never: an automaton of so few bytes can always be built.
     pub fn new<'a>(known: impl IntoIterator<Item = (&'static str, &'a str)>) -> Self {
-        let hints: Vec<&str> = SHAPES.iter().flat_map(|shape| shape.hints).copied().collect();
-        let shape_of = SHAPES.iter().enumerate().flat_map(|(at, shape)| shape.hints.iter().map(move |_| at)).collect();
-        let mut longest = hints.iter().map(|hint| hint.len()).max().unwrap_or(0);
-        let hints = built(AhoCorasick::builder().ascii_case_insensitive(true), &hints);
-
-        let mut patterns: Vec<Zeroizing<Vec<u8>>> = Vec::new();
-        let mut needles = Vec::new();
+        let shape_of: Vec<usize> =
+            SHAPES.iter().enumerate().flat_map(|(at, shape)| shape.hints.iter().map(move |_| at)).collect();
+        let mut forms = Vec::new();
         for (rule, secret) in known {
             let value = secret.trim_matches(['\n', '\r']).as_bytes();
             let named = value.len() < forms::ANYWHERE;
@@ -98,16 +93,18 @@ impl Detector {
                 forms::SHORTEST..forms::ANYWHERE => vec![Needle { bytes: Zeroizing::new(value.to_vec()), lead: 0 }],
                 _ => forms::needles(value),
             };
-            for Needle { bytes, lead } in found {
-                longest = longest.max(bytes.len());
-                needles.push(Known { rule, lead, named });
-                patterns.push(bytes);
-            }
+            forms.extend(found.into_iter().map(|Needle { bytes, lead }| Known { bytes, rule, lead, named }));
         }
-        let patterns: Vec<&[u8]> = patterns.iter().map(|pattern| pattern.as_slice()).collect();
-        let exact =
-            (!patterns.is_empty()).then(|| Exact { automaton: built(&mut AhoCorasick::builder(), &patterns), needles });
-        Self { hints, shape_of, exact, longest }
+        let hints = SHAPES.iter().flat_map(|shape| shape.hints).map(|hint| hint.as_bytes());
+        let longest =
+            hints.clone().map(<[u8]>::len).chain(forms.iter().map(|form| form.bytes.len())).max().unwrap_or(0);
+        let patterns: Vec<&[u8]> =
+            hints.chain(forms.iter().map(|form| &form.bytes[..form.bytes.len().min(PREFIX)])).collect();
+        let bytes: usize = patterns.iter().map(|pattern| pattern.len()).sum();
+        let kind = (bytes <= TABLE).then_some(AhoCorasickKind::DFA);
+        let automaton = AhoCorasick::builder().ascii_case_insensitive(true).kind(kind).build(patterns);
+        let hints = automaton.expect("a credential's forms are far from the automaton's limit of states");
+        Self { hints, shape_of, known: forms, longest }
     }
 
     fn find(&self, text: &[u8]) -> Vec<ScanHit> {
@@ -138,10 +135,4 @@ impl Detector {
         }
         Cow::Owned(quoted::WITHHELD.to_owned())
     }
-}
-
-fn built<P: AsRef<[u8]>>(builder: &mut aho_corasick::AhoCorasickBuilder, patterns: &[P]) -> AhoCorasick {
-    let bytes: usize = patterns.iter().map(|pattern| pattern.as_ref().len()).sum();
-    let kind = (bytes <= TABLE).then_some(AhoCorasickKind::DFA);
-    builder.kind(kind).build(patterns).expect("a credential's forms are far from the automaton's limit of states")
 }

@@ -84,22 +84,20 @@ impl<'d> Scan<'d> {
             }
             let first = start.saturating_sub(BEHIND);
             let around = Around { text: &text[first..text.len().min(start + AHEAD)], at: start - first, hint };
-            let shape = &SHAPES[self.detector.shape_of[hit.pattern().as_usize()]];
+            let pattern = hit.pattern().as_usize();
+            let Some(shape) = self.detector.shape_of.get(pattern) else {
+                let known = &self.detector.known[pattern - self.detector.shape_of.len()];
+                if text[start..].starts_with(&known.bytes) {
+                    let end = start + known.bytes.len();
+                    if !known.named || is_named(around.text, around.at, end - first) {
+                        hits.push((start.saturating_sub(known.lead), end, known.rule, Cost::Entry));
+                    }
+                }
+                continue;
+            };
+            let shape = &SHAPES[*shape];
             if let Some(at) = (shape.judge)(around) {
                 hits.push((first + at.start, first + at.end, shape.rule, shape.cost));
-            }
-        }
-        if let Some(exact) = &self.detector.exact {
-            for hit in exact.automaton.find_overlapping_iter(&text[from..until]) {
-                let needle = &exact.needles[hit.pattern().as_usize()];
-                let (start, end) = (from + hit.start(), from + hit.end());
-                let first = start.saturating_sub(BEHIND);
-                if start < limit
-                    && (!needle.named
-                        || is_named(&text[first..text.len().min(start + AHEAD)], start - first, end - first))
-                {
-                    hits.push((start.saturating_sub(needle.lead), end, needle.rule, Cost::Entry));
-                }
             }
         }
         hits.sort_unstable();
