@@ -1,5 +1,5 @@
-//! The API server's client that the whole operator shares. It limits its requests per second, as Velero's own server
-//! does.
+//! The API server's clients: one that the whole operator shares, which limits its requests per second as Velero's own
+//! server does, and one for the election, which neither waits nor retries.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -14,4 +14,14 @@ use tower::limit::RateLimitLayer;
 pub fn client(config: Config, qps: NonZeroU32) -> Result<Client, kube::Error> {
     let limit = RateLimitLayer::new(u64::from(qps.get()), Duration::from_secs(1));
     Ok(ClientBuilder::try_from(config)?.with_layer(&limit).build())
+}
+
+/// A client for the election alone: the renewal of the Lease must not wait behind other requests, and the election
+/// itself decides what to do after a failure.
+///
+/// # Errors
+/// As [`client`].
+pub fn for_election(mut config: Config) -> Result<Client, kube::Error> {
+    config.default_retry = false;
+    Ok(ClientBuilder::try_from(config)?.build())
 }

@@ -15,6 +15,7 @@
 //!
 //! | module | what it does | I/O |
 //! |---|---|---|
+//! | [`election`] | elects by a Lease which instance begins new work | cluster |
 //! | [`controller`] | watches DebugBundles, claims each one, runs it and writes its status | cluster |
 //! | [`pod_capture`] | keeps status, Events and logs of data movers' pods, which Velero deletes | cluster |
 //! | [`decide`] | decides the next step for a DebugBundle | none |
@@ -63,6 +64,7 @@ pub mod decide;
 pub mod describe;
 pub mod diagnose;
 pub mod discovery;
+pub mod election;
 pub mod error;
 pub mod json_stream;
 pub mod location;
