@@ -293,7 +293,7 @@ async fn f5_a_lease_that_is_deleted_or_overwritten_is_recovered() {
 }
 
 #[tokio::test]
-async fn f7_without_the_right_to_the_lease_it_ends_and_names_the_rule() {
+async fn sec_r11_without_the_right_to_the_lease_it_ends_and_names_the_rule() {
     with_namespace("f7", |context| async move {
         let account = context.shipped_account().await;
         context.take_away("leases").await;
