@@ -1,5 +1,5 @@
-//! The API server's client that the whole operator shares. It limits its requests per second, as Velero's own server
-//! does.
+//! The API server's clients: one that the whole operator shares, which limits its requests per second as Velero's own
+//! server does, and one for the election, which neither waits nor retries.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -25,4 +25,14 @@ pub(crate) async fn in_time<T>(call: impl Future<Output = Result<T, kube::Error>
         let why = format!("no answer within {} s", PATIENCE.as_secs());
         Err(kube::Error::Service(std::io::Error::new(std::io::ErrorKind::TimedOut, why).into()))
     })
+}
+
+/// A client for the election alone: the renewal of the Lease must not wait behind other requests, and the election
+/// itself decides what to do after a failure.
+///
+/// # Errors
+/// As [`client`].
+pub fn for_election(mut config: Config) -> Result<Client, kube::Error> {
+    config.default_retry = false;
+    Ok(ClientBuilder::try_from(config)?.build())
 }

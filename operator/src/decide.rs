@@ -44,6 +44,34 @@ pub enum Step {
     Rest(Option<Timestamp>),
 }
 
+/// Whether an instance may carry out a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// Yes.
+    Granted,
+    /// Another instance does it.
+    Denied,
+    /// Only if the pod of this name, which works on the DebugBundle, is gone.
+    IfGone(String),
+}
+
+/// Whether `instance` may carry out `step`. A claimed DebugBundle belongs to its holder until its run has ended, even if
+/// the holder leads no longer; everything else belongs to the leader.
+pub fn permission(seen: &Observed, step: &Step, instance: &str, leads: bool) -> Permission {
+    let runs = matches!(step, Step::Run { .. } | Step::Settle(Reason::Interrupted));
+    match holder(seen).filter(|_| runs) {
+        Some(holder) if holder == instance => Permission::Granted,
+        _ if !leads => Permission::Denied,
+        Some(holder) => Permission::IfGone(holder.to_owned()),
+        None => Permission::Granted,
+    }
+}
+
+/// The instance that works on it, or did when it ended.
+pub fn holder(seen: &Observed) -> Option<&str> {
+    matches!(seen.phase, Phase::Collecting | Phase::Uploading).then_some(seen.holder.as_deref()).flatten()
+}
+
 /// When the next request for a URL may be answered, if not now. An answer in the future is forged, and ignored.
 pub fn renewal_due(answered: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
     let answered = answered?;
@@ -193,6 +221,36 @@ mod tests {
             (in_phase(Phase::Failed, 1), Step::Rest(None)),
         ] {
             assert_eq!(decide(&seen, at(NOW)), step);
+        }
+    }
+
+    #[test]
+    fn a_claimed_one_belongs_to_its_holder_until_the_pod_is_gone_and_all_else_to_the_leader() {
+        let held = |phase, by: &str| {
+            let mut seen = in_phase(phase, 1);
+            seen.status.as_mut().unwrap().holder = Some(by.into());
+            seen
+        };
+        let mut restored = held(Phase::Collecting, "pod-b");
+        restored.labels_mut().insert(RESTORED_BY_LABEL.into(), "r7".into());
+        let mut given_up = held(Phase::Collecting, "pod-b");
+        given_up.status.as_mut().unwrap().attempts = Some(MAX_ATTEMPTS);
+        let if_gone = Permission::IfGone("pod-b".into());
+        for (seen, leader, standby) in [
+            (bundle(None), Permission::Granted, Permission::Denied),
+            (in_phase(Phase::Queued, 0), Permission::Granted, Permission::Denied),
+            (in_phase(Phase::Collecting, 1), Permission::Granted, Permission::Denied),
+            (held(Phase::Collecting, "pod-a"), Permission::Granted, Permission::Granted),
+            (held(Phase::Uploading, "pod-a"), Permission::Granted, Permission::Granted),
+            (held(Phase::Uploading, "pod-b"), if_gone.clone(), Permission::Denied),
+            (given_up, if_gone, Permission::Denied),
+            (restored, Permission::Granted, Permission::Denied),
+            (held(Phase::Collecting, "../secrets/x"), Permission::Granted, Permission::Denied),
+            (held(Phase::Completed, "pod-b"), Permission::Granted, Permission::Denied),
+        ] {
+            let (observed, step) = (Observed::of(&seen), decide(&seen, at(NOW)));
+            assert_eq!(permission(&observed, &step, "pod-a", true), leader, "leads: {:?}", seen.status);
+            assert_eq!(permission(&observed, &step, "pod-a", false), standby, "stands by: {:?}", seen.status);
         }
     }
 

@@ -15,6 +15,7 @@
 //!
 //! | module | what it does | I/O |
 //! |---|---|---|
+//! | [`election`] | elects by a Lease which instance begins new work | cluster |
 //! | [`controller`] | watches DebugBundles, claims each one, runs it and writes its status | cluster |
 //! | [`automatic`] | creates DebugBundles for Backups and Restores that end badly or hang | cluster |
 //! | [`pod_capture`] | keeps status, Events and logs of data movers' pods, which Velero deletes | cluster |
@@ -65,6 +66,7 @@ pub mod decide;
 pub mod describe;
 pub mod diagnose;
 pub mod discovery;
+pub mod election;
 pub mod error;
 pub mod json_stream;
 pub mod location;

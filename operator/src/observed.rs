@@ -33,6 +33,8 @@ pub struct Observed {
     pub phase: Phase,
     /// Recorded attempts.
     pub attempts: i64,
+    /// The instance whose work on it is recorded; `None` also if no pod can have that name.
+    pub holder: Option<String>,
     /// When bundle and resource are deleted.
     pub expiration: Option<Timestamp>,
     /// When the URL in status expires; a URL without an end, which the operator never writes, counts as expired.
@@ -98,6 +100,7 @@ impl Observed {
         Self {
             phase: status.and_then(|status| status.phase).unwrap_or(Phase::New),
             attempts: status.and_then(|status| status.attempts).unwrap_or(0),
+            holder: status.and_then(|status| status.holder.clone()).filter(|holder| is_pod_name(holder)),
             expiration: status.and_then(|status| status.expiration.as_ref()).map(|end| end.0),
             url_end,
             asked: Renewal::of(bundle),
@@ -127,6 +130,7 @@ impl Observed {
             malformed: true,
             phase: Phase::New,
             attempts: 0,
+            holder: None,
             expiration: None,
             url_end: None,
             asked: None,
@@ -168,6 +172,15 @@ fn automatic(labels: Option<&BTreeMap<String, String>>) -> Option<AutomaticOrigi
         None => format!("{} {}", of(TARGET_KIND_LABEL), of(TARGET_NAME_LABEL)),
     };
     trigger.is_automatic().then_some(AutomaticOrigin { trigger, group })
+}
+
+/// Whether the API server accepts this as a pod's name.
+fn is_pod_name(text: &str) -> bool {
+    let part = |part: &str| {
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        !part.is_empty() && part.bytes().all(allowed) && !part.starts_with('-') && !part.ends_with('-')
+    };
+    text.len() <= 253 && text.split('.').all(part)
 }
 
 /// Whether Velero restored the resource from a backup. A resource with a bundle of its own is no copy, even if it got

@@ -67,11 +67,12 @@ impl StatusBuilder {
     /// The claim: this holder begins, or begins again.
     #[must_use]
     pub fn claimed(mut self, attempt: i64, holder: &str) -> Self {
+        let lost = what_was_lost(self.status.holder.as_deref(), holder).map_or(String::new(), |lost| lost + "; ");
         self.taken(attempt, holder);
         let message = if attempt == 1 {
             "evidence is being read".to_owned()
         } else {
-            format!("attempt {attempt}: evidence is being read")
+            format!("attempt {attempt}: {lost}evidence is being read")
         };
         self.set(ConditionType::Ready, false, Reason::Collecting, &message);
         self.set(ConditionType::Collected, false, Reason::Collecting, &message);
@@ -307,6 +308,12 @@ pub fn phase(conditions: &[Condition]) -> Phase {
     }
 }
 
+/// What a new holder reports when it collects again what the pod of an earlier one had collected.
+pub fn what_was_lost(before: Option<&str>, holder: &str) -> Option<String> {
+    let gone = before.filter(|before| *before != holder)?;
+    Some(format!("pod {gone} is gone, and what it had collected went with it"))
+}
+
 fn missing_sentence(missing: i64) -> String {
     match missing {
         1 => "1 item is missing; manifest.json in the bundle says what and why".to_owned(),
@@ -354,6 +361,20 @@ mod tests {
         let failed = StatusBuilder::new(Some(&uploading), Some(1), t0).failed(Reason::UploadDenied, "no", t1).done();
         assert_eq!(failed.phase, Some(Phase::Failed));
         assert_eq!(failed.bundle, None);
+    }
+
+    #[test]
+    fn a_new_holder_says_what_was_lost_with_the_pod_of_the_one_before() {
+        let t0 = at("2026-09-08T03:04:12Z");
+        let first = StatusBuilder::new(None, Some(1), t0).claimed(1, "pod-a").done();
+        let message = |holder: &str| {
+            let again = StatusBuilder::new(Some(&first), Some(1), t0).claimed(2, holder).done();
+            assert_eq!(again.holder.as_deref(), Some(holder));
+            again.conditions[0].message.clone()
+        };
+        assert_eq!(message("pod-a"), "attempt 2: evidence is being read");
+        let lost = "attempt 2: pod pod-a is gone, and what it had collected went with it; evidence is being read";
+        assert_eq!(message("pod-b"), lost);
     }
 
     #[test]

@@ -102,7 +102,7 @@ async fn a_restore_that_ends_badly_gets_one_bundle_and_describe_shows_the_cause(
         assert_eq!(bundle.labels()[TARGET_KIND_LABEL], "Restore");
         assert_eq!(Some(&bundle.labels()[TARGET_UID_LABEL]), target.metadata.uid.as_ref());
         assert_eq!(bundle.labels()["velero.io/exclude-from-backup"], "true");
-        assert_eq!(status(&bundle).trigger.map(|trigger| trigger.as_str()), Some("PartiallyFailed"));
+        assert_eq!(status(&bundle).trigger.map(debugbundle_crd::Trigger::as_str), Some("PartiallyFailed"));
         assert_eq!(status(&bundle).download_url, None, "nobody waits for it");
         is_stored(&context, &bundle).await;
         let note = until_event(&context, "r1", "Explained").await;

@@ -135,7 +135,7 @@ async fn sec_r33_with_no_values_is_there_a_wildcard_an_empty_list_or_a_verb_beyo
                             && words("apiGroups").all(|group| group == known.group)
                             && known.resources.contains(&resource)
                             && known.verbs.contains(&verb)
-                            && (resource == "secrets") != rule["resourceNames"].is_null()
+                            && known.names.is_empty() == rule["resourceNames"].is_null()
                     });
                     assert!(known, "{role}: {verb} {resource} is not in the table");
                 }
@@ -350,5 +350,29 @@ async fn sec_d10_the_chart_ships_the_quota_of_deploy_unless_it_is_switched_off()
     for refused in [json!(0), json!("many")] {
         let error = render(&json!({"quota": {"debugBundles": refused}}), true).await.unwrap_err();
         assert!(error.contains("/quota/debugBundles"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn two_replicas_roll_and_do_not_share_a_claim() {
+    let of_operator = async |values: Value| {
+        let objects = rendered(values).await;
+        let spec = &of_kind(&objects, "Deployment").next().expect("the operator's")["spec"];
+        (spec["replicas"].clone(), spec["strategy"].clone(), spec["template"]["spec"]["volumes"][0].clone())
+    };
+    let deployed: Value = serde_saphyr::from_str(include_str!("../../deploy/deployment.yaml")).expect("YAML");
+    let spool = deployed["spec"]["template"]["spec"]["volumes"][0].clone();
+    let one = (json!(1), json!({"type": "Recreate"}), spool.clone());
+    assert_eq!(of_operator(json!({})).await, one);
+    assert_eq!((&deployed["spec"]["replicas"], &deployed["spec"]["strategy"]), (&one.0, &one.1));
+    assert_eq!(of_operator(json!({"replicas": 2})).await, (json!(2), json!({"type": "RollingUpdate"}), spool));
+    let claim = json!({"persistentVolumeClaim": "big"});
+    let volume = json!({"name": "spool", "persistentVolumeClaim": {"claimName": "big"}});
+    assert_eq!(of_operator(json!({"spool": claim})).await, (one.0, one.1, volume));
+    let both = render(&json!({"replicas": 2, "spool": claim}), true).await.unwrap_err();
+    assert!(both.contains("spool.persistentVolumeClaim is for one replica"), "{both}");
+    for refused in [json!(0), json!(3), json!("2")] {
+        let error = render(&json!({"replicas": refused}), true).await.unwrap_err();
+        assert!(error.contains("replicas"), "{error}");
     }
 }

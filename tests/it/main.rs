@@ -15,6 +15,7 @@ mod collect;
 mod concurrent_bundles;
 mod crash;
 mod describe;
+mod election;
 mod flavours;
 mod golden;
 mod group_snapshots;

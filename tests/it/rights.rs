@@ -137,7 +137,7 @@ async fn a_mall(context: &Context, mall: &str) {
 }
 
 #[tokio::test]
-async fn sec_r34_r1_to_r10_r20_to_r26_each_call_is_granted_and_each_right_is_used() {
+async fn sec_r34_r1_to_r11_r20_to_r26_each_call_is_granted_and_each_right_is_used() {
     with_namespace("r34", |context| async move {
         context.snapshot_kinds().await;
         context.group_snapshot_kinds().await;

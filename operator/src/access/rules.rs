@@ -3,6 +3,8 @@
 
 use debugbundle_format::manifest::Need;
 
+use crate::election::LEASE;
+
 /// Reading one object by name, or all of a kind.
 const READ: &[&str] = &["get", "list"];
 /// Reading all of a kind: the operator reads none of them by name.
@@ -68,7 +70,7 @@ const fn rule(
 
 /// All of them, in the order of their ids. The operator uses each verb on each resource: a test on a stand compares the
 /// table with its calls, both ways.
-pub const RULES: [Rule; 30] = [
+pub const RULES: [Rule; 32] = [
     rule(
         "R1",
         Role::Operator,
@@ -188,13 +190,32 @@ pub const RULES: [Rule; 30] = [
     rule(
         "R11",
         Role::Operator,
+        "coordination.k8s.io",
+        &["leases"],
+        &["create"],
+        "electing the instance that begins new work; `create` cannot be limited to a name",
+    ),
+    Rule {
+        names: &[LEASE],
+        ..rule(
+            "R11",
+            Role::Operator,
+            "coordination.k8s.io",
+            &["leases"],
+            &["get", "update"],
+            "renewing the Lease of that election, or taking it over",
+        )
+    },
+    rule(
+        "R12",
+        Role::Operator,
         "debugbundle.io",
         &["debugbundlepolicies"],
         &["list", "watch"],
         "when the operator creates DebugBundles by itself",
     ),
     rule(
-        "R11",
+        "R12",
         Role::Operator,
         "debugbundle.io",
         &["debugbundlepolicies/status"],

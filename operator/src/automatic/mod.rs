@@ -71,6 +71,7 @@ const REQUESTS: usize = 4;
 const LOOKS: usize = 20;
 
 /// What the automatic part works with.
+#[derive(Clone)]
 pub struct Automatic {
     /// The API server.
     pub client: Client,
@@ -88,9 +89,9 @@ enum Change {
     Policy(Box<Result<Event<DebugBundlePolicy>, watcher::Error>>),
 }
 
-/// Creates DebugBundles until `shutdown` is cancelled.
-pub async fn run(automatic: Automatic, shutdown: CancellationToken) {
-    shutdown.run_until_cancelled(Box::pin(automatic.work())).await;
+/// Creates DebugBundles until `over` is cancelled: while this instance leads.
+pub async fn run(automatic: Automatic, over: CancellationToken) {
+    over.run_until_cancelled(Box::pin(automatic.work())).await;
 }
 
 impl Automatic {

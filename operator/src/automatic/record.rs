@@ -6,10 +6,8 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, ResourceExt as _, api::PostParams};
 
 use super::ledger::Ledger;
-use crate::client::in_time;
+use crate::{client::in_time, election::LEASE};
 
-/// The operator's Lease.
-const LEASE: &str = "debugbundle-operator";
 /// The annotation with the ledger as JSON.
 const ANNOTATION: &str = "debugbundle.io/automatic";
 /// How often a write is tried while the Lease is being renewed.

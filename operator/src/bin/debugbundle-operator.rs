@@ -1,12 +1,13 @@
 //! The operator's program: reads its flags, checks its spool folder, and runs the controller until it is asked to stop.
 //! The library does the work.
 
-use std::{num::NonZeroU32, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf, pin::pin, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser;
 use debugbundle_operator::{
     budget, client,
     controller::{self, Settings, share_mib},
+    election::{Leadership, election},
     location::EndpointPolicy,
     pod_capture::{self, PodCapture},
     proxy::Proxies,
@@ -155,8 +156,9 @@ async fn start(flags: Flags) -> Result<(), String> {
     probe(&spool).map_err(|e| format!("--spool {}: {e}; it must be an existing, writable folder", spool.display()))?;
     debugbundle_operator::install_crypto_provider();
     let config = api_server().await?;
-    let client =
-        client::client(config, flags.client_qps).map_err(|e| format!("no configuration for the API server: {e}"))?;
+    let unusable = |e: kube::Error| format!("no configuration for the API server: {e}");
+    let for_election = client::for_election(config.clone()).map_err(unusable)?;
+    let client = client::client(config, flags.client_qps).map_err(unusable)?;
 
     let options = EngineOptions {
         namespace: flags.namespace.clone(),
@@ -185,17 +187,37 @@ async fn start(flags: Flags) -> Result<(), String> {
     let shutdown = CancellationToken::new();
     tokio::spawn(stop_on_signal(shutdown.clone()));
     tracing::info!(version = debugbundle_operator::VERSION, namespace = settings.namespace, "Started");
+    let (election, leadership) = election(for_election, &settings.namespace, &settings.instance, shutdown.clone());
     let pod_capture = PodCapture::default();
-    let namespace = settings.namespace.clone();
-    let watch = pod_capture::watch(client.clone(), namespace, pod_capture.clone(), shutdown.clone());
-    let watching = tokio::spawn(watch);
+    let watching =
+        tokio::spawn(capture_pods(client.clone(), settings.namespace.clone(), pod_capture.clone(), leadership.clone()));
     let engine = Engine::new(client.clone(), options).with_pod_capture(pod_capture);
-    controller::run(client, Arc::new(engine), settings, shutdown.clone()).await;
+    let release = CancellationToken::new();
+    let mut electing = tokio::spawn(election.run(release.clone()));
+    let mut working = pin!(controller::run(client, Arc::new(engine), leadership, settings, shutdown.clone()));
+    let elected = tokio::select! {
+        () = &mut working => {
+            // Only now: the next leader must not begin before this one has ended.
+            release.cancel();
+            electing.await
+        }
+        ended = &mut electing => {
+            shutdown.cancel();
+            working.await;
+            ended
+        }
+    };
     shutdown.cancel();
     // It ends with the token; a panic in it was logged when it happened and cost no bundle.
     let _ = watching.await;
     tracing::info!("Stopped");
-    Ok(())
+    elected.unwrap_or_else(|_| Err("the election of the leader ended by a panic".to_owned()))
+}
+
+/// Captures pods while this instance leads; an instance that stands by watches nothing.
+async fn capture_pods(client: kube::Client, namespace: String, pod_capture: PodCapture, leadership: Leadership) {
+    let watch = |over| pod_capture::watch(client.clone(), namespace.clone(), pod_capture.clone(), over);
+    leadership.in_each_term(watch).await;
 }
 
 /// Configuration for the API server: a kubeconfig's, else the pod's own. Only the former can be behind a proxy.

@@ -3,7 +3,9 @@
 
 mod claim;
 mod finalize;
+mod holder;
 mod queue;
+mod sessions;
 mod slots;
 mod url;
 mod work;
@@ -25,7 +27,7 @@ use kube::{
         WatchStreamExt as _, applier,
         controller::{Action, Config, ReconcileRequest, trigger_self},
         reflector::{self, ObjectRef, Store, reflector},
-        watcher::{self, Event, watcher},
+        watcher::Event,
     },
 };
 use serde_json::json;
@@ -39,6 +41,7 @@ pub use crate::error::Fault;
 use crate::{
     automatic::{self, Automatic},
     decide::{self, Step},
+    election::Leadership,
     notify::Notifier,
     observed::Observed,
     run::Engine,
@@ -87,6 +90,7 @@ pub struct Settings {
 struct Context {
     client: Client,
     api: Api<DebugBundle>,
+    leadership: Leadership,
     seen: Store<Observed>,
     engine: Arc<Engine>,
     notifier: Arc<Notifier>,
@@ -107,24 +111,25 @@ impl Context {
     }
 }
 
-/// Runs until `shutdown` is cancelled; running work is stopped then, and the next instance continues it.
-pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdown: CancellationToken) {
-    let api: Api<DebugBundle> = Api::namespaced(client.clone(), &settings.namespace);
+/// Works while this instance leads, until `shutdown` is cancelled; running work is stopped then, and the next instance
+/// continues it. An instance that leads no longer finishes what it has claimed.
+pub async fn run(
+    client: Client,
+    engine: Arc<Engine>,
+    leadership: Leadership,
+    settings: Settings,
+    shutdown: CancellationToken,
+) {
     let guarded: Api<Guarded> = Api::namespaced(client.clone(), &settings.namespace);
-    if !until_served(&api, &shutdown).await {
-        return;
-    }
-    let places = CollectionSlots::new(settings.max_concurrent, settings.spool_limit_mib);
-    sweep(&guarded, &engine, &settings, &places).await;
-    tracing::info!("Operator is ready");
     let (seen, writer) = reflector::store();
     let (again, woken) = unbounded();
     let context = Arc::new(Context {
-        api,
+        api: Api::namespaced(client.clone(), &settings.namespace),
+        leadership,
         seen: seen.clone(),
         engine,
         notifier: Arc::new(Notifier::new(client.clone(), settings.instance.clone())),
-        queue: BundleQueue::new(places),
+        queue: BundleQueue::new(CollectionSlots::new(settings.max_concurrent, settings.spool_limit_mib)),
         runs: TaskTracker::new(),
         again,
         steps: Semaphore::new(STEPS),
@@ -133,9 +138,8 @@ pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdo
         settings,
         shutdown,
     });
-    let watch = watcher(guarded, watcher::Config::default().page_size(PAGE)).default_backoff().map_ok(observed);
     let forgetting = Arc::clone(&context);
-    let changes = reflector(writer, watch).inspect_ok(move |event| {
+    let changes = reflector(writer, sessions::watch(guarded, Arc::clone(&context))).inspect_ok(move |event| {
         if let Event::Delete(gone) = event {
             forgetting.queue.remove(gone.uid());
         }
@@ -147,11 +151,13 @@ pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdo
             bundles: context.seen.clone(),
             notifier: Arc::clone(&context.notifier),
         };
-        AbortOnDropHandle::new(tokio::spawn(automatic::run(automatic, context.shutdown.clone())))
+        let leadership = context.leadership.clone();
+        let work = async move { leadership.in_each_term(|over| automatic::run(automatic.clone(), over)).await };
+        AbortOnDropHandle::new(tokio::spawn(work))
     });
     let woken = woken.map(|reference| Ok(ReconcileRequest::from(reference)));
     let wanted = stream::select(trigger_self(changes.applied_objects(), ()), woken);
-    applier(
+    let reconciles = applier(
         |seen, context| reconcile(seen, context).boxed(),
         error_policy,
         Arc::clone(&context),
@@ -163,49 +169,28 @@ pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdo
         if let Err(kube::runtime::controller::Error::QueueError(error)) = done {
             tracing::warn!(%error, "Watch of DebugBundles was interrupted");
         }
-    })
-    .await;
+    });
+    tokio::select! {
+        () = reconciles => {}
+        () = stopped_before_a_list(&context) => {}
+    }
     drop(automatic);
     context.runs.close();
     context.runs.wait().await;
 }
 
-/// Keeps of each object what a decision needs.
-fn observed(event: Event<Guarded>) -> Event<Observed> {
-    match event {
-        Event::Apply(bundle) => Event::Apply(Observed::of_guarded(&bundle)),
-        Event::Delete(bundle) => Event::Delete(Observed::of_guarded(&bundle)),
-        Event::Init => Event::Init,
-        Event::InitApply(bundle) => Event::InitApply(Observed::of_guarded(&bundle)),
-        Event::InitDone => Event::InitDone,
-    }
-}
-
-/// Waits until DebugBundles can be listed, and logs the obstacle: the CRD, a permission, the API server itself. Returns
-/// false if the operator was asked to stop in the meantime.
-async fn until_served(api: &Api<DebugBundle>, shutdown: &CancellationToken) -> bool {
-    let mut pause = Duration::from_secs(1);
-    loop {
-        let failure = match in_time(api.list_metadata(&ListParams::default().limit(1))).await {
-            Ok(_) => return true,
-            Err(kube::Error::Api(status)) if status.code == 404 => {
-                "The API server does not serve DebugBundles: install their CustomResourceDefinition (kubectl apply \
-                 -f deploy/crd.yaml)"
-                    .to_owned()
-            }
-            Err(error) => crate::error::api_sentence(&error),
-        };
-        tracing::warn!(failure, pause = ?pause, "DebugBundles cannot be listed; trying again");
-        tokio::select! {
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(30)),
-            () = shutdown.cancelled() => return false,
-        }
+/// An instance that only stood by has nothing to finish, and the applier would wait for its first list for ever.
+async fn stopped_before_a_list(ctx: &Context) {
+    ctx.shutdown.cancelled().await;
+    if ctx.seen.wait_until_ready().now_or_never().is_some() {
+        std::future::pending::<()>().await;
     }
 }
 
 /// Removes folders that earlier processes left in the spool for DebugBundles that no longer need them. Foreign files
 /// stay; a sealed bundle that still has to be sent keeps its room.
-async fn sweep(api: &Api<Guarded>, engine: &Engine, settings: &Settings, places: &CollectionSlots) {
+async fn sweep(api: &Api<Guarded>, ctx: &Context) {
+    let (engine, settings) = (&ctx.engine, &ctx.settings);
     let folders = engine.spools(&settings.spool);
     if folders.is_empty() {
         return;
@@ -227,7 +212,7 @@ async fn sweep(api: &Api<Guarded>, engine: &Engine, settings: &Settings, places:
             continue;
         };
         if let Some(bytes) = debugbundle_archive::Spool::sealed_bytes(&folder) {
-            places.left_over(uid, bytes);
+            ctx.queue.places.left_over(uid, bytes);
         }
     }
 }
@@ -252,7 +237,15 @@ async fn reconcile(seen: Arc<Observed>, ctx: Arc<Context>) -> Result<Action, Fau
     if ctx.queue.is_under_way(seen.uid()) {
         return Ok(Action::await_change()); // the end of its run triggers the next reconcile
     }
+    if seen.phase.is_terminal() && ctx.engine.spool_of(&ctx.settings.spool, seen.uid()).exists() {
+        work::remove(&ctx, seen.uid()); // another instance finished what this one had begun
+    }
     let step = decide::decide(&seen, ctx.now());
+    if !holder::may_act(&seen, &step, &ctx).await? {
+        ctx.queue.remove(seen.uid());
+        // A leader waits for the end of the holder's pod. To an instance that stands by, everything comes anew.
+        return Ok(if ctx.leadership.leads() { Action::requeue(holder::LOOK_AGAIN) } else { Action::await_change() });
+    }
     if let Step::Run { attempt, resume } = step {
         return wait_for_a_place(&seen, attempt, resume, &ctx).await;
     }
@@ -277,8 +270,11 @@ async fn reconcile(seen: Arc<Observed>, ctx: Arc<Context>) -> Result<Action, Fau
 /// Does a step other than a run, on the live object: the cache lags behind our own writes.
 async fn do_step(seen: &Observed, step: &Step, ctx: &Arc<Context>) -> Result<Action, Fault> {
     let Some(live) = claim::live(&ctx.api, &seen.name_any(), seen.uid()).await? else { return Err(Fault::Lost) };
-    let live_step = decide::decide(&Observed::of(&live), ctx.now());
-    if std::mem::discriminant(&live_step) != std::mem::discriminant(step) {
+    let live_seen = Observed::of(&live);
+    let live_step = decide::decide(&live_seen, ctx.now());
+    if std::mem::discriminant(&live_step) != std::mem::discriminant(step)
+        || !holder::may_act(&live_seen, &live_step, ctx).await?
+    {
         return Err(Fault::Lost);
     }
     match live_step {

@@ -86,9 +86,19 @@ impl BundleQueue {
         self.lock().waiting.remove(uid);
     }
 
+    /// Removes all that wait.
+    pub(super) fn clear(&self) {
+        self.lock().waiting.clear();
+    }
+
     /// Whether a bundle waits.
     pub(super) fn is_waiting(&self, uid: &str) -> bool {
         self.lock().waiting.contains_key(uid)
+    }
+
+    /// Whether any bundle is under way.
+    pub(super) fn is_any_under_way(&self) -> bool {
+        !self.lock().under_way.is_empty()
     }
 
     /// Whether a bundle is under way.

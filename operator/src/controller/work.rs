@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Context, Fault,
     claim::{self, Claim},
-    finalize,
+    finalize, holder,
     queue::Turn,
     slots::CollectionSlot,
     url,
@@ -23,7 +23,7 @@ use crate::{
     notify,
     observed::{Observed, Renewal},
     run::{Destination, Journal, Packed, StoreNeed, Subject, Tracker},
-    status::StatusBuilder,
+    status::{StatusBuilder, what_was_lost},
 };
 
 /// How often progress is written while something moves.
@@ -65,21 +65,33 @@ async fn in_place(
     let (attempt, resume) = (turn.attempt, turn.resume);
     // Time has passed, and the cache lags behind our own writes: check again before doing anything.
     let Some(live) = claim::live(&ctx.api, &turn.name, &turn.uid).await? else { return Err(Fault::Lost) };
-    if decide::decide(&Observed::of(&live), ctx.now()) != (Step::Run { attempt, resume }) {
+    let (seen, step) = (Observed::of(&live), Step::Run { attempt, resume });
+    if decide::decide(&seen, ctx.now()) != step || !holder::may_act(&seen, &step, ctx).await? {
         return Err(Fault::Lost);
     }
     let mine = Claim::new(ctx.client.clone(), ctx.api.clone(), live);
     mine.add_finalizer().await?;
     let before = mine.seen().await;
     let holder = ctx.settings.instance.as_str();
-    mine.exactly(ctx.now(), |fold| match &sealed {
+    let spool = ctx.engine.spool_of(&ctx.settings.spool, &turn.uid);
+    mark(&spool);
+    let claimed = mine.exactly(ctx.now(), |fold| match &sealed {
         Some(packed) => {
             fold.resumed(attempt, holder, &packed.outcome()).found(packed.cause.as_deref(), packed.findings.clone())
         }
         None => fold.claimed(attempt, holder),
-    })
-    .await?;
+    });
+    if let Err(fault) = claimed.await {
+        if sealed.is_none() && matches!(fault, Fault::Lost) {
+            remove_folder(&spool);
+        }
+        return Err(fault);
+    }
     crash::point("claimed");
+    let held_by = before.status.as_ref().and_then(|status| status.holder.as_deref());
+    if let Some(lost) = what_was_lost(held_by, holder).filter(|_| sealed.is_none()) {
+        ctx.notifier.warning(&before, Reason::Interrupted, &format!("attempt {attempt} begins: {lost}")).await;
+    }
     tracing::info!(name = turn.name, attempt, sealed = sealed.is_some(), "Claimed");
 
     match work(&mine, &before, sealed, place, ctx, cancel).await {
@@ -102,6 +114,13 @@ async fn in_place(
         }
     }
     Ok(())
+}
+
+/// Creates the folder of a bundle before it is claimed: after a restart, an instance that stands by looks for bundles
+/// that it still holds only if its spool has a folder. The collection reports a spool that cannot be written.
+fn mark(spool: &std::path::Path) {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let _ = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(spool);
 }
 
 /// The bundle that an earlier process sealed. The whole archive is read, to check that it is complete.

@@ -1,0 +1,123 @@
+//! When DebugBundles are watched: while this instance leads, and then until each DebugBundle that it has claimed has
+//! ended. Apart from that it stands by, without a request to the API server.
+
+use std::{sync::Arc, time::Duration};
+
+use debugbundle_crd::DebugBundle;
+use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream};
+use kube::{
+    Api,
+    api::ListParams,
+    runtime::{
+        WatchStreamExt as _,
+        watcher::{self, Event, watcher},
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Context, Guarded, PAGE, claim::in_time, sweep};
+use crate::{decide, observed::Observed};
+
+/// How often an instance that leads no longer checks whether its own DebugBundles have ended.
+const CHECK: Duration = Duration::from_secs(1);
+
+/// The events of one watch after the other. Each begins with a full list, so everything is decided anew.
+pub(super) fn watch(
+    api: Api<Guarded>,
+    ctx: Arc<Context>,
+) -> impl Stream<Item = Result<Event<Observed>, watcher::Error>> {
+    let sessions = stream::unfold(false, move |swept| {
+        let (api, ctx) = (api.clone(), Arc::clone(&ctx));
+        async move {
+            let over = next(&ctx).await?;
+            if !swept {
+                sweep(&api, &ctx).await;
+            }
+            if ctx.leadership.leads() {
+                tracing::info!("Operator is ready");
+            }
+            let watch = watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff().map_ok(observed);
+            let session = watch.take_until(async move {
+                match over {
+                    Some(term) => term.cancelled_owned().await,
+                    None => until_finished(&ctx).await,
+                }
+            });
+            Some((session, true))
+        }
+    });
+    sessions.flatten()
+}
+
+/// Waits for the next session, and until DebugBundles can be listed. Returns the token of the term that it belongs to,
+/// or no token for one that finishes what is claimed; `None` when the operator stops.
+async fn next(ctx: &Context) -> Option<Option<CancellationToken>> {
+    loop {
+        let finishing = !ctx.leadership.leads() && holds_any(ctx);
+        let term = if finishing { None } else { Some(ctx.leadership.term().await?) };
+        // What waits for a slot comes back with the new list, if it is still this instance's.
+        ctx.queue.clear();
+        if until_served(&ctx.api, term.as_ref().unwrap_or(&ctx.shutdown)).await {
+            if finishing {
+                tracing::info!("Finishing what this instance has claimed");
+            }
+            return Some(term);
+        }
+        if ctx.shutdown.is_cancelled() {
+            return None;
+        }
+    }
+}
+
+/// Whether this instance holds a DebugBundle that has not ended. Before the first list, its spool tells: a folder is
+/// created before each claim, and outlives the process.
+fn holds_any(ctx: &Context) -> bool {
+    let instance = ctx.settings.instance.as_str();
+    let held = |seen: &Arc<Observed>| decide::holder(seen) == Some(instance);
+    match ctx.seen.wait_until_ready().now_or_never() {
+        None => !ctx.engine.spools(&ctx.settings.spool).is_empty(),
+        Some(_) => ctx.queue.is_any_under_way() || ctx.seen.state().iter().any(held),
+    }
+}
+
+/// Waits until nothing that this instance has claimed is left, or until it leads.
+async fn until_finished(ctx: &Context) {
+    // Fails only when the operator ends.
+    let _ = ctx.seen.wait_until_ready().await;
+    while !ctx.leadership.leads() && holds_any(ctx) {
+        tokio::time::sleep(CHECK).await;
+    }
+}
+
+/// Keeps of each object what a decision needs.
+fn observed(event: Event<Guarded>) -> Event<Observed> {
+    match event {
+        Event::Apply(bundle) => Event::Apply(Observed::of_guarded(&bundle)),
+        Event::Delete(bundle) => Event::Delete(Observed::of_guarded(&bundle)),
+        Event::Init => Event::Init,
+        Event::InitApply(bundle) => Event::InitApply(Observed::of_guarded(&bundle)),
+        Event::InitDone => Event::InitDone,
+    }
+}
+
+/// Waits until DebugBundles can be listed, and logs the obstacle: the CRD, a permission, the API server itself. Returns
+/// false if `stop` was cancelled in the meantime.
+async fn until_served(api: &Api<DebugBundle>, stop: &CancellationToken) -> bool {
+    let mut pause = Duration::from_secs(1);
+    loop {
+        let failure = match in_time(api.list_metadata(&ListParams::default().limit(1))).await {
+            Ok(_) => return true,
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                "The API server does not serve DebugBundles: install their CustomResourceDefinition (kubectl apply \
+                 -f deploy/crd.yaml)"
+                    .to_owned()
+            }
+            Err(error) => crate::error::api_sentence(&error),
+        };
+        tracing::warn!(failure, pause = ?pause, "DebugBundles cannot be listed; trying again");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(30)),
+            () = stop.cancelled() => return false,
+        }
+    }
+}

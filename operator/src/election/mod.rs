@@ -1,0 +1,53 @@
+//! Elects one instance by a Lease in Velero's namespace. Only the leader begins new work, which saves double work; no
+//! guarantee rests on it, because an instance may learn late that it leads no longer.
+//!
+//! * `rules`: client-go's rules, pure.
+//! * `lease`: reads and writes the Lease, in a task of its own.
+
+mod lease;
+mod rules;
+
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+pub use lease::{Election, election};
+pub use rules::LEASE;
+
+/// Whether this instance leads, for all that may begin work.
+#[derive(Clone, Debug)]
+pub struct Leadership {
+    term: watch::Receiver<Option<Term>>,
+    shutdown: CancellationToken,
+}
+
+/// One uninterrupted time as leader.
+#[derive(Clone, Debug)]
+struct Term {
+    /// It ends then, unless the Lease is renewed before.
+    ends: Instant,
+    /// Cancelled at its end, and when the operator is asked to stop.
+    over: CancellationToken,
+}
+
+impl Leadership {
+    /// Whether it leads at this moment. The clock decides: a process that was paused knows at once that it is too late.
+    pub fn leads(&self) -> bool {
+        self.term.borrow().as_ref().is_some_and(|term| !term.over.is_cancelled() && Instant::now() < term.ends)
+    }
+
+    /// Waits until it leads. Returns a token that is cancelled when it leads no longer, or when the operator is asked to
+    /// stop; `None` if that happens first.
+    pub async fn term(&self) -> Option<CancellationToken> {
+        let mut term = self.term.clone();
+        let led = term.wait_for(|term| term.as_ref().is_some_and(|term| !term.over.is_cancelled()));
+        let term = self.shutdown.run_until_cancelled(led).await?.ok()?;
+        term.as_ref().map(|term| term.over.clone())
+    }
+
+    /// Does this work in each term; the work ends with the token that it is given.
+    pub async fn in_each_term<F: Future<Output = ()>>(&self, work: impl Fn(CancellationToken) -> F) {
+        while let Some(over) = self.term().await {
+            work(over).await;
+        }
+    }
+}
