@@ -25,6 +25,8 @@ pub(super) struct Circumstances {
     pub(super) below: Option<Below>,
     /// When a target of the same kind that Velero works on last moved, or ended.
     pub(super) in_front: Option<Timestamp>,
+    /// Below one of those nothing was read yet, so that it may move.
+    pub(super) in_front_unread: bool,
 }
 
 /// What was read of the objects below a target.
@@ -86,6 +88,9 @@ pub(super) fn judge(target: &Watched, rules: &Rules, of: Circumstances) -> Verdi
             if of.now < stuck {
                 return Verdict::Later(stuck);
             }
+            if of.in_front_unread {
+                return Verdict::Later(of.now);
+            }
             (Trigger::Stuck, stuck)
         }
     };
@@ -113,7 +118,7 @@ mod tests {
 
     fn now(time: &str) -> Circumstances {
         let since = at("01:00:00");
-        Circumstances { now: at(time), since, policy_since: None, below: None, in_front: None }
+        Circumstances { now: at(time), since, policy_since: None, below: None, in_front: None, in_front_unread: false }
     }
 
     fn running(moved: &str) -> Watched {
@@ -183,5 +188,7 @@ mod tests {
         assert_eq!(judge(&target, &rules, now("03:30:00")), Verdict::Create(Trigger::Stuck));
         let moves = Circumstances { in_front: Some(at("03:29:00")), ..now("03:30:00") };
         assert_eq!(judge(&target, &rules, moves), Verdict::Later(at("03:59:00")));
+        let unread = Circumstances { in_front_unread: true, ..now("03:30:00") };
+        assert_eq!(judge(&target, &rules, unread), Verdict::Later(at("03:30:00")), "it may move");
     }
 }

@@ -263,12 +263,15 @@ impl Task {
         let mut looks = Vec::new();
         let now = Timestamp::now();
         let since = self.ledger.first_start;
-        let in_front = [TargetKind::Backup, TargetKind::Restore].map(|kind| (kind, self.targets.in_front(kind)));
+        let quiet = now.checked_sub(rules.stuck_after / 2).unwrap_or(Timestamp::MIN);
+        let in_front = [TargetKind::Backup, TargetKind::Restore]
+            .map(|kind| (kind, self.targets.in_front(kind), self.targets.is_unread_in_front(kind, quiet)));
         for uid in uids {
             let Some(tracked) = self.targets.get(&uid) else { continue };
-            let in_front = in_front.iter().find(|(kind, _)| *kind == tracked.watched.kind).and_then(|(_, at)| *at);
+            let of_kind = in_front.iter().find(|(kind, ..)| *kind == tracked.watched.kind);
+            let (in_front, in_front_unread) = of_kind.map_or((None, false), |(_, at, unread)| (*at, *unread));
             let policy_since = self.ledger.policy_since();
-            let of = Circumstances { now, since, policy_since, below: tracked.below, in_front };
+            let of = Circumstances { now, since, policy_since, below: tracked.below, in_front, in_front_unread };
             match judge(&tracked.watched, &rules, of) {
                 Verdict::Nothing => self.targets.rest(&uid),
                 Verdict::Later(at) => self.targets.later(&uid, at),

@@ -102,6 +102,14 @@ impl Targets {
         moved.chain(self.last_end.get(&kind).copied()).max()
     }
 
+    /// Whether nothing was read yet below a target of this kind on which Velero works, and which did not move since then.
+    pub(super) fn is_unread_in_front(&self, kind: TargetKind, since: Timestamp) -> bool {
+        self.by_uid.values().any(|tracked| {
+            let watched = &tracked.watched;
+            watched.kind == kind && watched.stage == Stage::Running && tracked.below.is_none() && watched.moved <= since
+        })
+    }
+
     /// There is nothing to do before it changes.
     pub(super) fn rest(&mut self, uid: &str) {
         if let Some(tracked) = self.by_uid.get_mut(uid) {

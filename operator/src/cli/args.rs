@@ -228,8 +228,21 @@ pub(crate) struct List {
 #[derive(Args, Debug)]
 pub(crate) struct Get {
     /// Name of the DebugBundle
-    #[arg(value_name = "NAME", value_parser = object_name)]
-    pub name: String,
+    #[arg(
+        value_name = "NAME",
+        value_parser = object_name,
+        required_unless_present_any = ["restore", "backup"],
+        conflicts_with_all = ["restore", "backup"]
+    )]
+    pub name: Option<String>,
+
+    /// The newest bundle about this Restore
+    #[arg(long, value_name = "NAME", value_parser = object_name, conflicts_with = "backup")]
+    pub restore: Option<String>,
+
+    /// The newest bundle about this Backup
+    #[arg(long, value_name = "NAME", value_parser = object_name)]
+    pub backup: Option<String>,
 
     /// Output format; default: an explanation in plain text
     #[arg(short, long, value_name = "FORMAT", value_enum)]

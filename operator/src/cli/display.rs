@@ -4,7 +4,8 @@
 use std::fmt::Write as _;
 
 use debugbundle_crd::{
-    Bundle, ConditionType, DebugBundle, DebugBundleStatus, FindingSummary, Phase, Reason, Severity, UrlPolicy,
+    Bundle, ConditionType, DebugBundle, DebugBundleStatus, FindingSummary, Phase, Reason, Severity, TRIGGER_LABEL,
+    Trigger, UrlPolicy,
 };
 use debugbundle_format::text::{bounded, escape_for_terminal, human_bytes};
 use jiff::Timestamp;
@@ -73,6 +74,9 @@ pub(crate) fn story(bundle: &DebugBundle, show_url: bool, now: Timestamp) -> Str
 
     out.field("Name", &format!("{namespace}/{name}"));
     out.field("Target", &target(bundle));
+    if trigger(bundle).is_automatic() {
+        out.field("Trigger", &format!("{}: the operator created it", trigger(bundle)));
+    }
     out.field("Phase", &phase_line(status));
     if let Some(cause) = status.cause.as_deref().filter(|cause| !cause.is_empty()) {
         out.field("Cause", &line(cause));
@@ -307,7 +311,7 @@ const CAUSE_LIMIT: usize = 64;
 
 /// A table of DebugBundles.
 pub(crate) fn list(bundles: &[DebugBundle], columns: Columns, now: Timestamp) -> String {
-    let mut head = vec!["NAME", "KIND", "TARGET", "PHASE", "CAUSE", "SIZE"];
+    let mut head = vec!["NAME", "KIND", "TARGET", "TRIGGER", "PHASE", "CAUSE", "SIZE"];
     if columns.namespace {
         head.insert(0, "NAMESPACE");
     }
@@ -319,17 +323,22 @@ pub(crate) fn list(bundles: &[DebugBundle], columns: Columns, now: Timestamp) ->
     table(head.into_iter().map(str::to_owned).collect(), rows)
 }
 
+fn trigger(bundle: &DebugBundle) -> Trigger {
+    Trigger::of_label(bundle.labels().get(TRIGGER_LABEL).map(String::as_str))
+}
+
 fn row(bundle: &DebugBundle, columns: Columns, now: Timestamp) -> Vec<String> {
     let status = bundle.status.as_ref();
     let stored = status.and_then(|status| status.bundle.as_ref());
     let target = bundle.spec.target.as_ref();
-    let mut cells = Vec::with_capacity(13);
+    let mut cells = Vec::with_capacity(14);
     if columns.namespace {
         cells.push(bundle.namespace().unwrap_or_default());
     }
     cells.push(bundle.name_any());
     cells.push(target.map(|target| target.kind.to_string()).unwrap_or_default());
     cells.push(target.map(|target| target.name.clone()).unwrap_or_default());
+    cells.push(trigger(bundle).to_string());
     cells.push(status.and_then(|status| status.phase).unwrap_or(Phase::New).to_string());
     let cause = status.and_then(|status| status.cause.clone()).unwrap_or_default();
     cells.push(if columns.wide { cause } else { bounded(&cause, CAUSE_LIMIT).into_owned() });
@@ -502,9 +511,9 @@ Next:
         assert_eq!(
             narrow,
             "\
-NAME              KIND      TARGET   PHASE             CAUSE                                                            SIZE     AGE
-restore-r1-1a2b   Restore   r1       PartiallyFailed   PVR r1-ltc6t waits for pod shop/shop-0: Multi-Attach error[31m   2.1 MB   3m21s
-restore-r1-1a2b   <none>    <none>   Queued            <none>                                                           <none>   3m21s
+NAME              KIND      TARGET   TRIGGER   PHASE             CAUSE                                                            SIZE     AGE
+restore-r1-1a2b   Restore   r1       Request   PartiallyFailed   PVR r1-ltc6t waits for pod shop/shop-0: Multi-Attach error[31m   2.1 MB   3m21s
+restore-r1-1a2b   <none>    <none>   Request   Queued            <none>                                                           <none>   3m21s
 "
         );
         let wide = list(&bundles, Columns { wide: true, namespace: true }, now());

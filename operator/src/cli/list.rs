@@ -24,7 +24,7 @@ pub(crate) async fn list(
 ) -> Result<Exit, CliError> {
     let api: Api<DebugBundle> = if args.all_namespaces { Api::all(client) } else { Api::namespaced(client, namespace) };
     let mut bundles = read_all(&api).await?;
-    bundles.retain(|bundle| is_about(bundle, args));
+    bundles.retain(|bundle| is_about(bundle, args.restore.as_deref(), args.backup.as_deref()));
     bundles.sort_by_key(|bundle| (std::cmp::Reverse(bundle.creation_timestamp()), bundle.name_any()));
     let text = match args.output {
         None | Some(ListFormat::Wide) if bundles.is_empty() => {
@@ -62,7 +62,10 @@ pub(crate) async fn get(
     out: &mut impl Write,
 ) -> Result<Exit, CliError> {
     let api: Api<DebugBundle> = Api::namespaced(client, namespace);
-    let mut bundle = api.get(&args.name).await?;
+    let mut bundle = match &args.name {
+        Some(name) => api.get(name).await?,
+        None => newest_about(&api, args).await?,
+    };
     let text = match args.output {
         None => display::story(&bundle, args.url, now),
         Some(format) => {
@@ -99,13 +102,28 @@ pub(crate) async fn read_all(api: &Api<DebugBundle>) -> Result<Vec<DebugBundle>,
     }
 }
 
-fn is_about(bundle: &DebugBundle, args: &List) -> bool {
-    let wanted = match (&args.restore, &args.backup) {
+async fn newest_about(api: &Api<DebugBundle>, args: &Get) -> Result<DebugBundle, CliError> {
+    let all = read_all(api).await?.into_iter();
+    let about = all.filter(|bundle| is_about(bundle, args.restore.as_deref(), args.backup.as_deref()));
+    about.max_by_key(|bundle| (bundle.creation_timestamp(), bundle.name_any())).ok_or_else(|| {
+        let (kind, name) = match (&args.restore, &args.backup) {
+            (Some(name), _) => (TargetKind::Restore, name.as_str()),
+            (None, name) => (TargetKind::Backup, name.as_deref().unwrap_or_default()),
+        };
+        let option = kind.as_str().to_ascii_lowercase();
+        let message = format!("there is no DebugBundle about {kind} {name}");
+        CliError::new(Exit::NotFound, message)
+            .hint(format!("ask for one: kubectl debugbundle create --{option} {name}"))
+    })
+}
+
+fn is_about(bundle: &DebugBundle, restore: Option<&str>, backup: Option<&str>) -> bool {
+    let wanted = match (restore, backup) {
         (Some(name), _) => (TargetKind::Restore, name),
         (None, Some(name)) => (TargetKind::Backup, name),
         (None, None) => return true,
     };
-    bundle.spec.target.as_ref().is_some_and(|target| (target.kind, &target.name) == wanted)
+    bundle.spec.target.as_ref().is_some_and(|target| (target.kind, target.name.as_str()) == wanted)
 }
 
 /// A URL in a pasted YAML would be a leak.
@@ -176,6 +194,7 @@ mod tests {
         );
         assert_eq!(printed("list -o name --restore r2").await, "debugbundle.debugbundle.io/b\n");
         assert_eq!(printed("list --backup r2").await, "", "of another kind");
+        assert!(printed("get --restore r1").await.contains("/c\n"), "the newest one");
     }
 
     #[tokio::test]
