@@ -1,5 +1,5 @@
-//! The main use case in one command: real servers, a real backup, a restore that really fails, and the bundle that
-//! explains it, downloaded through its presigned URL.
+//! The main use case in one command: real servers, a real backup, a restore that really fails, and the bundle that the
+//! operator makes of it before anybody asks; then one that somebody asks for, downloaded through its presigned URL.
 
 use std::{
     ffi::OsStr,
@@ -11,10 +11,13 @@ use std::{
 
 use debugbundle_crd::{DebugBundle, Phase};
 use harness::{Context, Operator, TestCluster, Velero, operator::program, tools, until, with_namespace_on};
-use kube::{ResourceExt as _, api::DynamicObject};
+use kube::{
+    ResourceExt,
+    api::{DynamicObject, ListParams},
+};
 use serde_json::json;
 
-/// Name of the DebugBundle.
+/// Name of the DebugBundle that is asked for.
 const NAME: &str = "restore-r1";
 
 fn main() -> ExitCode {
@@ -43,7 +46,7 @@ fn main() -> ExitCode {
 
 async fn run(context: Arc<Context>, keep: bool) {
     say("etcd, kube-apiserver and an S3 are up; now the operator is built (minutes the first time, seconds later)");
-    let operator = Operator::of(&context).ready().await;
+    let operator = Operator::of(&context).automatic().ready().await;
     say("the operator is ready; now a real Velero server (some ten seconds)");
     let velero = Velero::start(&context).await;
     say(
@@ -52,9 +55,15 @@ async fn run(context: Arc<Context>, keep: bool) {
     let restore = velero.partially_failed_restore("r1").await;
     say(&format!("Restore r1 is {}", phase_of(&restore)));
 
-    say("kubectl apply of a DebugBundle that names it:");
+    say("nobody applies anything; the operator has seen it:");
+    let name = made(&context).await;
+    follow(&context, &name).await;
+    say("kubectl describe of the Restore shows the cause:");
+    print!("{}", indented(&events(&context).await));
+
+    say("anybody may ask for a bundle, too; kubectl apply of a DebugBundle that names the Restore:");
     context.debug_bundle(NAME, json!({ "target": { "kind": "Restore", "name": "r1" } })).await;
-    follow(&context).await;
+    follow(&context, NAME).await;
     let shown = context.stand.kubectl(["-n", &context.namespace, "get", "debugbundles"]).await;
     print!("{}", indented(&shown.stdout));
 
@@ -76,12 +85,32 @@ async fn run(context: Arc<Context>, keep: bool) {
     drop((operator, velero));
 }
 
+/// Waits for the DebugBundle that nobody asked for; its name.
+async fn made(context: &Arc<Context>) -> String {
+    until(Duration::from_mins(1), "the operator creates a DebugBundle", || async {
+        let all = context.api::<DebugBundle>().list(&ListParams::default()).await.map_err(|e| e.to_string())?;
+        all.items.first().map(ResourceExt::name_any).ok_or("none yet".to_owned())
+    })
+    .await
+}
+
+/// The part of `kubectl describe restore r1` that begins with its Events.
+async fn events(context: &Arc<Context>) -> Vec<u8> {
+    until(Duration::from_mins(1), "the Restore has an Event", || async {
+        let described = context.stand.kubectl(["-n", &context.namespace, "describe", "restores.velero.io", "r1"]).await;
+        let text = String::from_utf8_lossy(&described.stdout).into_owned();
+        let events = text.find("Events:").map(|at| text[at..].to_owned()).unwrap_or_default();
+        if events.contains("Explained") { Ok(events.into_bytes()) } else { Err(events) }
+    })
+    .await
+}
+
 /// Prints each new phase and the current step.
-async fn follow(context: &Arc<Context>) {
+async fn follow(context: &Arc<Context>, name: &str) {
     let mut last = String::new();
     let began = Instant::now();
     loop {
-        let bundle = context.api::<DebugBundle>().get(NAME).await.expect("the DebugBundle was just created");
+        let bundle = context.api::<DebugBundle>().get(name).await.expect("the DebugBundle was just created");
         let status = bundle.status.clone().unwrap_or_default();
         let phase = status.phase.unwrap_or(Phase::New);
         let doing =
