@@ -109,13 +109,12 @@ impl Observed {
     }
 
     fn by_metadata(meta: &ObjectMeta) -> Self {
-        let label = |name| meta.labels.as_ref().and_then(|labels| labels.get(name)).map(String::as_str);
         Self {
             created: meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             deleting: meta.deletion_timestamp.is_some(),
             has_finalizer: meta.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER),
             restored: false,
-            automatic: label(TRIGGER_LABEL).is_some_and(|trigger| trigger != TRIGGER_REQUEST),
+            automatic: is_automatic(meta),
             malformed: true,
             phase: Phase::New,
             attempts: 0,
@@ -139,6 +138,12 @@ impl Observed {
     pub fn uid(&self) -> &str {
         self.meta.uid.as_deref().unwrap_or_default()
     }
+}
+
+/// Whether the operator created the resource by itself.
+pub fn is_automatic(meta: &ObjectMeta) -> bool {
+    let trigger = meta.labels.as_ref().and_then(|labels| labels.get(TRIGGER_LABEL));
+    trigger.is_some_and(|trigger| trigger != TRIGGER_REQUEST)
 }
 
 /// Whether Velero restored the resource from a backup. A resource with a bundle of its own is no copy, even if it got

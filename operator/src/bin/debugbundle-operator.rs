@@ -179,7 +179,7 @@ async fn start(flags: Flags) -> Result<(), String> {
     let shutdown = CancellationToken::new();
     tokio::spawn(stop_on_signal(shutdown.clone()));
     tracing::info!(version = debugbundle_operator::VERSION, namespace = settings.namespace, "Started");
-    let pod_capture = PodCapture::default();
+    let pod_capture = PodCapture::saved_in(settings.spool.join("pods"));
     let namespace = settings.namespace.clone();
     let watch = pod_capture::watch(client.clone(), namespace, pod_capture.clone(), shutdown.clone());
     let watching = tokio::spawn(watch);

@@ -3,6 +3,7 @@
 
 mod claim;
 mod finalize;
+mod journal;
 mod queue;
 mod slots;
 mod url;
