@@ -130,7 +130,9 @@ impl Collection {
         spool.hold_back(shares.held_back + spool.limit().saturating_sub(room));
         run.room.limit_to(shares.room);
         run.read_until(deadline);
-        items.iter().for_each(|_| run.work.progress.one_more());
+        for _ in &items {
+            run.work.progress.one_more();
+        }
         run.all(items, cancel).await?;
 
         let there = run.room.paths();

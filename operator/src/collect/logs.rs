@@ -240,10 +240,12 @@ fn outcome(
 ) -> Outcome {
     if let Some(text) = done.not_a_log {
         // The runtime keeps few ended containers, so it removes those of a crash loop soon.
-        return match which.previous {
-            true => note(item, MissingCode::NoPrevious, MissingSeverity::Note, &text),
-            false => note(item, MissingCode::BodyIsError, MissingSeverity::Error, &text),
+        let (code, severity) = if which.previous {
+            (MissingCode::NoPrevious, MissingSeverity::Note)
+        } else {
+            (MissingCode::BodyIsError, MissingSeverity::Error)
         };
+        return note(item, code, severity, &text);
     }
     let cut = match end {
         PumpEnd::Whole if broken => Some(TruncationReason::Reset),

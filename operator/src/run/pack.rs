@@ -114,7 +114,7 @@ impl Engine {
             return Err(not_uploaded(run, &found, &read, refused).await);
         }
         self.wait_for_store(run, &mut found, &mut read, masking).boxed().await?;
-        let (result, sealing) = self.explain(run, found, (planned.wanted, planned.answers), read).await?;
+        let (result, sealing) = self.explain(run, found, (planned.wanted, planned.answers), read).boxed().await?;
         run.tracker.stage(Stage::Seal, "closing the archive");
         let span = tracing::Span::current();
         let seal = move || span.in_scope(|| sealing.seal(result.result, &result.probes));
