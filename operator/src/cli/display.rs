@@ -90,7 +90,11 @@ pub(crate) fn story(bundle: &DebugBundle, show_url: bool, now: Timestamp) -> Str
     if let Some(upload) = &status.upload
         && let Some(error) = &upload.last_error
     {
-        out.field("Upload", &format!("failed and will be retried: {}", line(error)));
+        let (label, what) = match status.phase {
+            Some(Phase::Collecting) => ("Velero's files", "could not be read, and are tried again"),
+            _ => ("Upload", "failed and will be retried"),
+        };
+        out.field(label, &format!("{what}: {}", line(error)));
     }
     if status.errors.unwrap_or(0) > 0 || status.warnings.unwrap_or(0) > 0 {
         out.field(
