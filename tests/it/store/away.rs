@@ -1,13 +1,11 @@
 //! A store whose files of the target could not be read, and what is no fault of a bundle: nothing is sealed before the
 //! store answers or the time is over, and the cause is published at once.
 
-use std::time::Duration;
-
 use debugbundle_crd::{DebugBundle, Phase};
 use harness::bundle::spec_about;
 use harness::s3_proxy::{S3Proxy, Seen};
 use harness::velero_objects::{backup, restore};
-use harness::{Context, LogScript, Operator, pod, until, with_namespace};
+use harness::{Context, LogScript, Operator, pod, with_namespace};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
