@@ -41,7 +41,8 @@ pub struct DebugBundleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<Bundle>,
 
-    /// An upload that has begun and is not complete. After a restart the operator aborts it.
+    /// An upload that has begun and is not complete, or the wait for a store before it. After a restart the operator
+    /// aborts the upload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload: Option<UploadState>,
 
@@ -272,10 +273,10 @@ pub struct UploadState {
     /// The store's id of a multipart upload; empty if the upload is a single request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload_id: Option<String>,
-    /// When the upload began.
+    /// When the upload began, or the wait for a store before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Time>,
-    /// The last failure, while the operator retries the upload.
+    /// The last failure, while the operator waits for a store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
 }

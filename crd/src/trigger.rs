@@ -1,7 +1,11 @@
 //! Why a DebugBundle exists: a user requested it, or something happened to a Backup or Restore.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::{DebugBundle, TRIGGER_LABEL};
 
 /// Why a DebugBundle exists. Also the value of the label `debugbundle.io/trigger` and of `status.trigger`.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,8 +37,10 @@ impl Trigger {
         }
     }
 
-    /// Reads the label's value. Any other word, and no label, is a request: the operator creates no such bundle.
-    pub fn of_label(value: Option<&str>) -> Self {
+    /// Reads it from the labels of a DebugBundle. Any other word, and no label, is a request: the operator creates no
+    /// such bundle.
+    pub fn of_labels(labels: Option<&BTreeMap<String, String>>) -> Self {
+        let value = labels.and_then(|labels| labels.get(TRIGGER_LABEL)).map(String::as_str);
         Self::AUTOMATIC.into_iter().find(|trigger| value == Some(trigger.as_str())).unwrap_or(Self::Request)
     }
 
@@ -46,6 +52,13 @@ impl Trigger {
     /// The trigger of a Backup or Restore in this phase, if it has ended badly.
     pub fn of_phase(phase: &str) -> Option<Self> {
         Self::AUTOMATIC.into_iter().find(|trigger| *trigger != Self::Stuck && trigger.as_str() == phase)
+    }
+}
+
+impl DebugBundle {
+    /// Why it exists.
+    pub fn trigger(&self) -> Trigger {
+        Trigger::of_labels(self.metadata.labels.as_ref())
     }
 }
 

@@ -38,6 +38,18 @@ impl Shares {
         let room = (limit - of_bundle).min((spool - held_back) / 2);
         Self { room, own: of_bundle.min(held_back) / 4, held_back }
     }
+
+    /// Bytes of the spool that entries of `used` bytes need until they are sealed.
+    pub fn to_seal(&self, used: u64) -> u64 {
+        2 * (used + self.own) + self.held_back / 2
+    }
+
+    /// The shares while the entries may use only `spool` bytes until they are sealed.
+    #[must_use]
+    pub fn within(&self, spool: u64) -> Self {
+        let room = (spool.saturating_sub(self.held_back / 2) / 2).saturating_sub(self.own);
+        Self { room: self.room.min(room), ..*self }
+    }
 }
 
 /// How much an entry matters when something has to be left out.
@@ -287,6 +299,10 @@ mod tests {
             assert!(twice + held_back / 2 <= spool, "{limit} {spool}: nothing is left for the manifest");
             assert!(room + own <= limit, "{limit} {spool}");
             assert!(room + own + held_back <= spool, "{limit} {spool}: written before the copying begins");
+            let shares = Shares { room, own, held_back };
+            let waiting = shares.to_seal(room / 2);
+            assert!(waiting <= spool && shares.within(waiting).room >= room / 2, "{limit} {spool}: what waits fits");
+            assert_eq!(shares.within(spool).room, room, "{limit} {spool}");
         }
     }
 

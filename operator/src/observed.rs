@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use debugbundle_crd::{
     DebugBundle, FINALIZER, Phase, RENEW_URL_ANNOTATION, RENEW_URL_LIMIT, RESTORED_BY_LABEL, SCHEDULE_LABEL,
-    TARGET_KIND_LABEL, TARGET_NAME_LABEL, TRIGGER_LABEL, Trigger,
+    TARGET_KIND_LABEL, TARGET_NAME_LABEL, Trigger,
 };
 use debugbundle_format::hex_digest;
 use jiff::Timestamp;
@@ -165,7 +165,7 @@ impl Observed {
 
 fn automatic(labels: Option<&BTreeMap<String, String>>) -> Option<AutomaticOrigin> {
     let label = |name| labels?.get(name).map(String::as_str);
-    let trigger = Trigger::of_label(label(TRIGGER_LABEL));
+    let trigger = Trigger::of_labels(labels);
     let of = |name| label(name).unwrap_or_default();
     let group = match label(SCHEDULE_LABEL) {
         Some(schedule) => format!("{} of {schedule}", of(TARGET_KIND_LABEL)),

@@ -1,5 +1,5 @@
-//! Redacts what the operator writes outside a bundle: status, Events and its log on standard error, by names and
-//! shapes. A run masks the values that only it knows before a text leaves it.
+//! Redacts what the operator writes outside a bundle: status, Events, its log on standard error and what it saves of
+//! pods that are gone, by names and shapes. A run masks the values that only it knows before a text leaves it.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -12,14 +12,23 @@ use std::{
 use debugbundle_format::text;
 use debugbundle_redact::{Redactor, Secret};
 use debugbundle_redact_check::Detector;
+use serde_json::Value;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// The built-in rules, for the lifetime of the process.
 static RULES: LazyLock<Redactor> = LazyLock::new(|| Redactor::of_known(Vec::new()));
+/// The shapes that the self-check knows.
+static SHAPES: LazyLock<Detector> = LazyLock::new(|| Detector::new([]));
 
 /// The text without anything that has the name or the shape of a secret.
 pub fn mask(text: &str) -> String {
     RULES.text(text)
+}
+
+/// Masks an API object in place for a file outside a bundle. `false`: it must not be written, because its kind is never
+/// collected, or because the self-check still finds something in it.
+pub fn mask_object(object: &mut Value) -> bool {
+    RULES.object(object) && matches!(SHAPES.masked(&object.to_string()), Cow::Borrowed(_))
 }
 
 /// The same, and without these values in all their forms; each comes with the name of its rule.
@@ -41,7 +50,6 @@ pub fn sanitize_line(text: &str, limit: usize) -> String {
 }
 
 fn told_by(rules: &Redactor, text: &str) -> String {
-    static SHAPES: LazyLock<Detector> = LazyLock::new(|| Detector::new([]));
     let text = rules.text(text);
     let checked = SHAPES.masked(&text);
     if matches!(checked, Cow::Owned(_)) {
@@ -97,7 +105,6 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use serde_json::Value;
     use tracing_subscriber::{Registry, fmt, layer::SubscriberExt as _};
 
     use super::*;

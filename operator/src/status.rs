@@ -1,12 +1,9 @@
 //! Builds a DebugBundle's status from what happened, and derives its phase from the conditions.
 //! Pure; the controller writes the status to the cluster.
 
-use debugbundle_crd::{
-    Bundle, ConditionType, DebugBundle, DebugBundleStatus, Phase, Progress, Reason, TRIGGER_LABEL, Trigger,
-};
+use debugbundle_crd::{Bundle, ConditionType, DebugBundle, DebugBundleStatus, Phase, Progress, Reason, Trigger};
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::ResourceExt as _;
 
 use crate::{observed::Renewal, self_redaction};
 
@@ -40,7 +37,7 @@ impl StatusBuilder {
     /// Starts from the DebugBundle seen.
     pub fn of(seen: &DebugBundle, now: Timestamp) -> Self {
         let mut builder = Self::new(seen.status.as_ref(), seen.metadata.generation, now);
-        builder.status.trigger = Some(Trigger::of_label(seen.labels().get(TRIGGER_LABEL).map(String::as_str)));
+        builder.status.trigger = Some(seen.trigger());
         builder
     }
 
@@ -133,7 +130,12 @@ impl StatusBuilder {
         // The recorded progress was about reading items.
         self.status.progress = None;
         // The id of an earlier process's upload stays recorded until that upload is known to have ended.
-        self.status.upload.get_or_insert_default().started.get_or_insert(Time(self.now));
+        let was_sealed = phase(&self.status.conditions) == Phase::Uploading;
+        let upload = self.status.upload.get_or_insert_default();
+        upload.started.get_or_insert(Time(self.now));
+        if !was_sealed {
+            upload.last_error = None;
+        }
         let message = format!("uploading {} to {}", outcome.bundle.size, outcome.bundle.storage_location);
         self.set(ConditionType::Ready, false, Reason::Uploading, &message);
         self.set(ConditionType::Uploaded, false, Reason::Uploading, &message);
@@ -152,12 +154,21 @@ impl StatusBuilder {
     pub fn upload_retried(mut self, reason: Reason, error: &str, until: Timestamp) -> Self {
         let upload = self.status.upload.get_or_insert_default();
         upload.last_error = Some(self_redaction::sanitize_line(error, MESSAGE_LIMIT));
-        let message = format!(
-            "{error}; the operator keeps the sealed bundle and retries the upload until {}",
-            whole_seconds(until)
-        );
+        let message = retry_note(error, until);
         self.set(ConditionType::Ready, false, Reason::Uploading, &message);
         self.set(ConditionType::Uploaded, false, reason, &message);
+        self
+    }
+
+    /// It is not sealed before the store with Velero's files answers, or until then. The time to send counts from here.
+    #[must_use]
+    pub fn waits_unsealed(mut self, reason: Reason, error: &str, until: Timestamp) -> Self {
+        let upload = self.status.upload.get_or_insert_default();
+        upload.started.get_or_insert(Time(self.now));
+        upload.last_error = Some(self_redaction::sanitize_line(error, MESSAGE_LIMIT));
+        let message = unsealed_note(error, until);
+        self.set(ConditionType::Ready, false, Reason::Collecting, &message);
+        self.set(ConditionType::Collected, false, reason, &message);
         self
     }
 
@@ -312,6 +323,20 @@ pub fn phase(conditions: &[Condition]) -> Phase {
 pub fn what_was_lost(before: Option<&str>, holder: &str) -> Option<String> {
     let gone = before.filter(|before| *before != holder)?;
     Some(format!("pod {gone} is gone, and what it had collected went with it"))
+}
+
+/// Why the upload of a sealed bundle is retried, and until when.
+pub fn retry_note(error: &str, until: Timestamp) -> String {
+    format!("{error}; the operator keeps the sealed bundle and retries the upload until {}", whole_seconds(until))
+}
+
+/// Why a bundle is not sealed yet, and until when.
+pub fn unsealed_note(error: &str, until: Timestamp) -> String {
+    format!(
+        "{error}; Velero's files could not be read: the operator keeps the collected evidence in its spool and tries the \
+         store until {}",
+        whole_seconds(until)
+    )
 }
 
 fn missing_sentence(missing: i64) -> String {

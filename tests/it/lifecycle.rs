@@ -340,7 +340,7 @@ async fn a_store_that_comes_back_gets_what_was_collected_while_it_was_away() {
         through(&context, &proxy).await;
         let operator = Operator::of(&context).ready().await;
         proxy.set(ProxyFault { refuse: true, ..ProxyFault::default() });
-        context.debug_bundle("b", about_r1()).await;
+        context.debug_bundle("b", json!({})).await;
         let waiting = until_is(&context, "b", "a try to send it failed", LIMIT, |bundle| {
             status(bundle).upload.is_some_and(|upload| upload.last_error.is_some())
         })

@@ -63,14 +63,18 @@ async fn every_sort_of_container_is_read_and_previous_instances_only_where_there
             .restarted(1)
             .with_container("forgotten")
             .restarted(2)
+            .with_container("removed")
+            .restarted(2)
             .with_container("calm")
             .with_ephemeral("vet");
         context.pod(build).await;
-        let all = ["plugin", "proxy", "velero", "forgotten", "calm", "vet"];
+        let all = ["plugin", "proxy", "velero", "forgotten", "removed", "calm", "vet"];
         for name in all {
             context.log("velero-1", name, LogScript::lines([format!("I am {name}"), "and so on".to_owned()]));
         }
         context.previous_log("velero-1", "velero", LogScript::lines(["panic: out of luck"]));
+        let removed = "unable to retrieve container logs for containerd://0123456789";
+        context.previous_log("velero-1", "removed", LogScript::body(removed));
 
         let got = CollectionRun::default().of(&context, &DebugBundleSpec::installation()).await;
         got.is_complete();
@@ -82,12 +86,14 @@ async fn every_sort_of_container_is_read_and_previous_instances_only_where_there
         assert_eq!(said(&before), ["panic: out of luck"]);
         let entry = got.entry(&log_path(&context, "velero-1", "velero", "previous.log"));
         assert_eq!((entry.source.previous, entry.source.node.as_deref()), (Some(true), Some(node.as_str())));
-        let forgotten = got.missing(&log_path(&context, "velero-1", "forgotten", "previous.log"));
-        assert_eq!((forgotten.code, forgotten.severity), (MissingCode::NoPrevious, MissingSeverity::Note));
+        for name in ["forgotten", "removed"] {
+            let lost = got.missing(&log_path(&context, "velero-1", name, "previous.log"));
+            assert_eq!((lost.code, lost.severity), (MissingCode::NoPrevious, MissingSeverity::Note), "{lost:?}");
+        }
 
         let seen = context.stand.kubelet.seen(&node);
         for name in all {
-            let restarted = usize::from(name == "velero" || name == "forgotten");
+            let restarted = usize::from(["velero", "forgotten", "removed"].contains(&name));
             assert_eq!(
                 (asked(&seen, "velero-1", name, false), asked(&seen, "velero-1", name, true)),
                 (1, restarted),

@@ -422,6 +422,52 @@ async fn a_log_that_was_refused_while_its_pod_was_there_is_told_as_missing() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_pod_that_vanished_survives_a_restart_without_its_secrets() {
+    with_namespace("movers-saved", |context| async move {
+        let node = context.node("n").await;
+        let restore = running_restore(&context).await;
+        download(&context, "r1-x1", &restore, &node).await;
+        let mut operator = Operator::of(&context).ready().await;
+        let hosting = || pod("r1-x1").on_node(&node).labelled(DOWNLOAD, "r1-x1").with_container("c1");
+        context.log("r1-x1", "c1", LogScript::lines(["nobody keeps this"]));
+        context.pod(hosting()).await;
+        let said = format!("GET https://s3/b/k?X-Amz-Signature={SIGNATURE}: no room");
+        let ended_with = json!({"status": {"phase": "Failed", "message": said, "containerStatuses": [{"name": "c1",
+            "image": "velero", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled", "message": said}}}]}});
+        let pods = context.api::<Pod>();
+        pods.patch_status("r1-x1", &PatchParams::default(), &Patch::Merge(ended_with)).await.expect("it ends");
+        delete_pod(&context, "r1-x1").await;
+        let folder = operator.spool().join("pods");
+        let saved = || -> Vec<String> {
+            let files = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+            files.filter_map(|file| std::fs::read_to_string(file.path()).ok()).collect()
+        };
+        until(LIMIT, "its end is saved", || async {
+            let saved = saved();
+            if saved.iter().any(|pod| pod.contains("OOMKilled")) { Ok(()) } else { Err(format!("{saved:?}")) }
+        })
+        .await;
+        assert!(!saved().concat().contains(SIGNATURE), "{:?}", saved());
+        operator.kill9();
+        operator.restart().await;
+        ended(&context).await;
+        let (_, bundle) = bundle(&context, "why-r1", about_r1()).await;
+        let pods = bundle.items(&format!("namespaces/{}/core/pods.yaml", context.namespace));
+        let pod = pods.iter().find(|pod| pod["metadata"]["name"] == "r1-x1").expect("the pod that vanished");
+        assert_eq!(pod["status"]["containerStatuses"][0]["state"]["terminated"]["reason"], "OOMKilled", "{pod:#}");
+        assert!(pod["metadata"]["annotations"]["debugbundle.io/last-seen"].is_string(), "{pod:#}");
+        assert_eq!(bundle.find(&[SIGNATURE]), [""; 0]);
+        let missing = bundle.manifest["missing"].as_array().unwrap();
+        let path = log_path(&context, "r1-x1", "c1");
+        let log = missing.iter().find(|one| one["path"] == path).unwrap_or_else(|| panic!("{missing:#?}"));
+        assert_eq!((&log["code"], &log["severity"]), (&json!("Gone"), &json!("note")), "{log}");
+        assert!(log["why"].as_str().unwrap().contains("the operator was restarted"), "{log}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn without_the_permission_it_says_so_once_and_makes_its_bundles() {
     with_namespace("movers-blind", |context| async move {
         let account = context.shipped_account().await;

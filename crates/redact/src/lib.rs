@@ -107,6 +107,12 @@ impl Redactor {
         Self { user, ..self }
     }
 
+    /// The built-in rules and these known values, without rules of the user. A value gets the same token as from `self`.
+    #[must_use]
+    pub fn renewed(&self, known: Vec<(&'static str, Secret)>) -> Self {
+        Self { key: self.key.clone(), ..Self::of_known(known) }
+    }
+
     /// The user's rules took all the time that they had: lines since then are masked whole.
     pub fn rules_are_too_slow(&self) -> bool {
         self.user.is_over()

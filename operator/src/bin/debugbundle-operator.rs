@@ -188,7 +188,7 @@ async fn start(flags: Flags) -> Result<(), String> {
     tokio::spawn(stop_on_signal(shutdown.clone()));
     tracing::info!(version = debugbundle_operator::VERSION, namespace = settings.namespace, "Started");
     let (election, leadership) = election(for_election, &settings.namespace, &settings.instance, shutdown.clone());
-    let pod_capture = PodCapture::default();
+    let pod_capture = PodCapture::saved_in(settings.spool.join("pods"));
     let watching =
         tokio::spawn(capture_pods(client.clone(), settings.namespace.clone(), pod_capture.clone(), leadership.clone()));
     let engine = Engine::new(client.clone(), options).with_pod_capture(pod_capture);

@@ -4,8 +4,7 @@
 use std::fmt::Write as _;
 
 use debugbundle_crd::{
-    Bundle, ConditionType, DebugBundle, DebugBundleStatus, FindingSummary, Phase, Reason, Severity, TRIGGER_LABEL,
-    Trigger, UrlPolicy,
+    Bundle, ConditionType, DebugBundle, DebugBundleStatus, FindingSummary, Phase, Reason, Severity, UrlPolicy,
 };
 use debugbundle_format::text::{bounded, escape_for_terminal, human_bytes};
 use jiff::Timestamp;
@@ -74,8 +73,8 @@ pub(crate) fn story(bundle: &DebugBundle, show_url: bool, now: Timestamp) -> Str
 
     out.field("Name", &format!("{namespace}/{name}"));
     out.field("Target", &target(bundle));
-    if trigger(bundle).is_automatic() {
-        out.field("Trigger", &format!("{}: the operator created it", trigger(bundle)));
+    if bundle.trigger().is_automatic() {
+        out.field("Trigger", &format!("{}: the operator created it", bundle.trigger()));
     }
     out.field("Phase", &phase_line(status));
     if let Some(cause) = status.cause.as_deref().filter(|cause| !cause.is_empty()) {
@@ -94,7 +93,11 @@ pub(crate) fn story(bundle: &DebugBundle, show_url: bool, now: Timestamp) -> Str
     if let Some(upload) = &status.upload
         && let Some(error) = &upload.last_error
     {
-        out.field("Upload", &format!("failed and will be retried: {}", line(error)));
+        let (label, what) = match status.phase {
+            Some(Phase::Collecting) => ("Velero's files", "could not be read, and are tried again"),
+            _ => ("Upload", "failed and will be retried"),
+        };
+        out.field(label, &format!("{what}: {}", line(error)));
     }
     if status.errors.unwrap_or(0) > 0 || status.warnings.unwrap_or(0) > 0 {
         out.field(
@@ -323,10 +326,6 @@ pub(crate) fn list(bundles: &[DebugBundle], columns: Columns, now: Timestamp) ->
     table(head.into_iter().map(str::to_owned).collect(), rows)
 }
 
-fn trigger(bundle: &DebugBundle) -> Trigger {
-    Trigger::of_label(bundle.labels().get(TRIGGER_LABEL).map(String::as_str))
-}
-
 fn row(bundle: &DebugBundle, columns: Columns, now: Timestamp) -> Vec<String> {
     let status = bundle.status.as_ref();
     let stored = status.and_then(|status| status.bundle.as_ref());
@@ -338,7 +337,7 @@ fn row(bundle: &DebugBundle, columns: Columns, now: Timestamp) -> Vec<String> {
     cells.push(bundle.name_any());
     cells.push(target.map(|target| target.kind.to_string()).unwrap_or_default());
     cells.push(target.map(|target| target.name.clone()).unwrap_or_default());
-    cells.push(trigger(bundle).to_string());
+    cells.push(bundle.trigger().to_string());
     cells.push(status.and_then(|status| status.phase).unwrap_or(Phase::New).to_string());
     let cause = status.and_then(|status| status.cause.clone()).unwrap_or_default();
     cells.push(if columns.wide { cause } else { bounded(&cause, CAUSE_LIMIT).into_owned() });

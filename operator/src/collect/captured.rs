@@ -266,6 +266,11 @@ fn untold(work: &Work) -> Vec<Missing> {
             let path = captured.path(&pod.name, container);
             notes.push(match why {
                 NotCaptured::Gone => note(&what, path.as_str(), "the pod was gone before its log could be read"),
+                NotCaptured::Restarted => note(
+                    &what,
+                    path.as_str(),
+                    "the operator was restarted after the pod had ended, and it keeps captured logs in memory only",
+                ),
                 NotCaptured::PassedOver => note(
                     &what,
                     path.as_str(),

@@ -122,6 +122,22 @@ impl BudgetedEntries {
         places.into_iter().filter_map(|place| self.remove(place)).collect()
     }
 
+    /// Removes and returns the entries at these paths whose source broke off.
+    pub(super) fn take_broken_off(&mut self, at: impl Fn(&str) -> bool) -> Vec<KeptEntry> {
+        let broke_off = |kept: &KeptEntry| {
+            let reason = kept.entry.truncated.as_ref().map(|truncated| truncated.reason);
+            matches!(reason, Some(TruncationReason::Reset | TruncationReason::Stalled))
+        };
+        let found = self.kept.iter().filter(|(_, kept)| broke_off(kept) && at(kept.entry.segment.path().as_str()));
+        let places: Vec<usize> = found.map(|(place, _)| *place).collect();
+        places.into_iter().filter_map(|place| self.remove(place)).collect()
+    }
+
+    /// Lowers the limit of all entries.
+    pub(super) fn limit_to(&mut self, limit: u64) {
+        self.limit = self.limit.min(limit);
+    }
+
     /// Puts one of them back for good.
     pub(super) fn adopt(&mut self, kept: KeptEntry) {
         self.put(KeptEntry { stands_in: false, ..kept });

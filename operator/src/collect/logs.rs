@@ -30,8 +30,9 @@ use crate::{
 
 /// Kept of the lines about the target (bytes).
 const LINES: u64 = 32 << 20;
-/// What the kubelet answers, with status 200, for a container whose log it cannot find.
-const NO_LOG: &[u8] = b"unable to retrieve container logs for ";
+/// How the kubelet's one sentence begins, with status 200, about a container whose log it cannot find: the container or
+/// its file is gone (`pkg/kubelet/kuberuntime`, `GetContainerLogs`; `k8s.io/cri-client/pkg/logs`, `ReadLogs`).
+const NO_LOG: [&[u8]; 2] = [b"unable to retrieve container logs for ", b"failed to try resolving symlinks in path "];
 /// Largest pod that is read to see which containers it has (bytes); etcd holds none that is larger.
 const POD: usize = 4 << 20;
 /// A body that begins like that and is longer is a log.
@@ -238,7 +239,13 @@ fn outcome(
     work: &Work,
 ) -> Outcome {
     if let Some(text) = done.not_a_log {
-        return note(item, MissingCode::BodyIsError, MissingSeverity::Error, &text);
+        // The runtime keeps few ended containers, so it removes those of a crash loop soon.
+        let (code, severity) = if which.previous {
+            (MissingCode::NoPrevious, MissingSeverity::Note)
+        } else {
+            (MissingCode::BodyIsError, MissingSeverity::Error)
+        };
+        return note(item, code, severity, &text);
     }
     let cut = match end {
         PumpEnd::Whole if broken => Some(TruncationReason::Reset),
@@ -381,7 +388,7 @@ impl Sink {
 
     fn finish(mut self) -> Result<Done, WriteError> {
         if let Some(held) = self.held.take() {
-            if held.starts_with(NO_LOG) {
+            if NO_LOG.iter().any(|begin| held.starts_with(begin)) {
                 let text = bounded(&String::from_utf8_lossy(&held), 512);
                 return Ok(Done { not_a_log: Some(text), ..Done::default() });
             }
@@ -426,12 +433,15 @@ fn write(entry: Option<&mut LazyEntry>, line: &[u8]) -> Result<(), WriteError> {
 
 /// All that came so far may still be nothing but the kubelet's one sentence.
 fn could_be_excuse(held: &[u8]) -> bool {
-    let known = held.len().min(NO_LOG.len());
+    let begins = |sentence: &&[u8]| {
+        let known = held.len().min(sentence.len());
+        held[..known] == sentence[..known]
+    };
     let one_line = match memchr::memchr(b'\n', held) {
         Some(at) => held[at..].iter().all(u8::is_ascii_whitespace),
         None => true,
     };
-    held[..known] == NO_LOG[..known] && one_line && held.len() <= NO_LOG_MOST
+    NO_LOG.iter().any(begins) && one_line && held.len() <= NO_LOG_MOST
 }
 
 #[cfg(test)]
@@ -490,9 +500,13 @@ mod tests {
 
     #[test]
     fn only_a_body_that_is_nothing_else_is_the_kubelets_excuse() {
-        let excuse = b"unable to retrieve container logs for containerd://0123\n";
-        for length in 0..=excuse.len() {
-            assert!(could_be_excuse(&excuse[..length]), "{length}");
+        for excuse in [
+            b"unable to retrieve container logs for containerd://0123\n".as_slice(),
+            b"failed to try resolving symlinks in path \"/var/log/pods/x/1.log\": lstat: no such file or directory",
+        ] {
+            for length in 0..=excuse.len() {
+                assert!(could_be_excuse(&excuse[..length]), "{length}");
+            }
         }
         for log in [
             b"2026-03-01T10:00:00Z unable to retrieve container logs for x".as_slice(),
@@ -501,7 +515,7 @@ mod tests {
         ] {
             assert!(!could_be_excuse(log), "{}", String::from_utf8_lossy(log));
         }
-        let mut long = NO_LOG.to_vec();
+        let mut long = NO_LOG[0].to_vec();
         long.resize(NO_LOG_MOST + 1, b'x');
         assert!(!could_be_excuse(&long));
     }

@@ -4,6 +4,7 @@
 mod agent_lines;
 mod captured;
 mod collected;
+mod collection;
 mod described;
 mod embedded_pod_logs;
 mod entry;
@@ -31,12 +32,11 @@ mod yaml;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use debugbundle_crd::TargetKind;
-use jiff::Timestamp;
 use serde_json::Value;
-use tokio::{task::JoinError, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinError;
 
 pub use collected::Collected;
+pub use collection::Collection;
 pub use from_store::FromStore;
 pub(crate) use missing::no_room;
 pub use progress::CollectProgress;
@@ -47,9 +47,8 @@ use crate::{
     budget::Shares,
     cluster::{ApiKind, Cluster, ClusterError},
     describe::{DescribedObject, Fact},
-    discovery::Snapshot,
     node_slots::NodeSlots,
-    plan::{Bodies, Item, LogLimits, Plan},
+    plan::{Bodies, Item, LogLimits},
     pod_capture::PodCapture,
     velero::Results,
 };
@@ -58,9 +57,8 @@ use debugbundle_archive::{Segment, Spool, SpoolError};
 use debugbundle_format::manifest::{Missing, Source, Truncation};
 use debugbundle_redact::Redactor;
 use entry::EntryContext;
-use evidence::{Relevant, evidence_of};
+use evidence::Relevant;
 use kubelets::Kubelets;
-use scheduler::Scheduler;
 
 /// How many items are read at a time, and how long one item may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,16 +108,17 @@ pub enum CollectError {
 }
 
 /// Shared by all items.
+#[derive(Clone)]
 struct Work {
     cluster: Cluster,
     context: EntryContext,
     store: Result<Arc<dyn StoreFiles>, StoreFailure>,
     logs: LogLimits,
     read_scope: ReadScope,
-    kubelets: Kubelets,
+    kubelets: Arc<Kubelets>,
     config_maps: Bodies,
     relevant: Relevant,
-    captured: CapturedPods,
+    captured: Arc<CapturedPods>,
     /// Pods whose name no other pod will get: namespace and name.
     only_once: BTreeSet<(String, String)>,
     /// The Backups and Restores that get a description.
@@ -198,52 +197,4 @@ fn joined<T>(result: Result<T, JoinError>) -> T {
             Err(_) => std::panic::resume_unwind(Box::new("the runtime shut down")),
         },
     }
-}
-
-/// Reads the planned items until `deadline`; items not read by then are missing. The spool still holds back room for
-/// what will be written about them: the caller that seals frees it.
-///
-/// # Errors
-/// The spool is broken, or `cancel` was called. A full spool is no error: items without room are missing.
-pub async fn collect(
-    collector: &Collector,
-    snapshot: &Snapshot,
-    plan: Plan,
-    progress: &Arc<CollectProgress>,
-    cancel: &CancellationToken,
-    deadline: Instant,
-) -> Result<Collected, CollectError> {
-    collector.spool.hold_back(collector.shares.held_back);
-    progress.planned(plan.items.len());
-    let Plan { items, logs, missing, config_maps } = plan;
-    let read_scope = ReadScope::of(snapshot);
-    let unread = unread::unread(snapshot, &items, &read_scope);
-    let collected = Collected {
-        entries: Vec::new(),
-        trimmed: Vec::new(),
-        wanted: items.len(),
-        empty: Vec::new(),
-        evidence: evidence_of(collector, snapshot).await,
-        started: Timestamp::now(),
-        finished: Timestamp::now(),
-        missing,
-    };
-    let work = Work {
-        cluster: collector.cluster.clone(),
-        context: EntryContext { redactor: collector.redactor.clone(), spool: collector.spool.clone() },
-        store: collector.store.clone(),
-        logs,
-        read_scope,
-        kubelets: Kubelets::new(&collector.cluster),
-        config_maps,
-        relevant: Relevant::of(snapshot),
-        captured: CapturedPods::of(&collector.pod_capture, snapshot),
-        only_once: logs::named_once(&snapshot.installation.pods),
-        subjects: described::subjects(snapshot),
-        progress: progress.clone(),
-    };
-    let mut run = Scheduler::new(Arc::new(work), collector, snapshot, collected, deadline);
-    run.all(items, cancel).await?;
-    unread::add(&mut run.collected.missing, unread);
-    finish::finish(run, snapshot, collector.shares.own).await
 }

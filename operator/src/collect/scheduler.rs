@@ -85,6 +85,11 @@ impl Scheduler {
         }
     }
 
+    /// Sets a new deadline.
+    pub(super) fn read_until(&mut self, deadline: Instant) {
+        self.deadline = deadline;
+    }
+
     /// Reads all items.
     pub(super) async fn all(&mut self, items: Vec<Item>, cancel: &CancellationToken) -> Result<(), CollectError> {
         let mut waiting: VecDeque<Item> = items.into();

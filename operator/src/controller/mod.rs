@@ -4,6 +4,7 @@
 mod claim;
 mod finalize;
 mod holder;
+mod journal;
 mod queue;
 mod sessions;
 mod slots;

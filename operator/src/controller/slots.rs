@@ -1,5 +1,6 @@
 //! Slots: how many bundles are collected at once, and how much of the spool each may use. A sealed bundle that waits
-//! for its store keeps only the room that its file takes, so that others are collected meanwhile.
+//! for its store keeps only the room that its file takes, so that others are collected meanwhile; one that waits for
+//! Velero's files before it is sealed keeps the room that sealing needs.
 
 use std::{
     collections::BTreeMap,
@@ -9,6 +10,8 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 const MIB: u64 = 1 << 20;
+/// Most bundles that wait before they are sealed: the evidence of each stays in memory.
+const UNSEALED: usize = 8;
 
 /// The slots of one operator.
 pub(super) struct CollectionSlots {
@@ -19,6 +22,7 @@ pub(super) struct CollectionSlots {
     each: u32,
     /// Room of sealed bundles that no run is sending just now, by UID: their files still use it.
     put_by: Mutex<BTreeMap<String, OwnedSemaphorePermit>>,
+    unsealed: Arc<Semaphore>,
 }
 
 /// One bundle's slot; dropping it frees the slot.
@@ -26,6 +30,7 @@ pub(super) struct CollectionSlots {
 pub(super) struct CollectionSlot {
     room: OwnedSemaphorePermit,
     collecting: Option<OwnedSemaphorePermit>,
+    unsealed: Option<OwnedSemaphorePermit>,
 }
 
 /// Into how many shares the spool is divided. A single collection gets half of it: a sealed bundle that waits for its
@@ -50,6 +55,7 @@ impl CollectionSlots {
             room: Arc::new(Semaphore::new(room)),
             each,
             put_by: Mutex::default(),
+            unsealed: Arc::new(Semaphore::new(UNSEALED)),
         }
     }
 
@@ -62,7 +68,7 @@ impl CollectionSlots {
     /// The slot of a sealed bundle of `bytes`; it never waits, for its file already uses the room.
     pub(super) fn of_sealed(&self, uid: &str, bytes: u64) -> CollectionSlot {
         let kept = self.lock().remove(uid);
-        CollectionSlot { room: kept.unwrap_or_else(|| self.of_size(bytes)), collecting: None }
+        CollectionSlot { room: kept.unwrap_or_else(|| self.of_size(bytes)), collecting: None, unsealed: None }
     }
 
     /// Keeps the room of a sealed bundle until a run sends it, or its file is removed.
@@ -95,14 +101,32 @@ impl CollectionSlots {
     pub(super) fn at_once(&self) -> Option<CollectionSlot> {
         let room = Arc::clone(&self.room).try_acquire_many_owned(self.each).ok()?;
         let collecting = Arc::clone(&self.collecting).try_acquire_owned().ok()?;
-        Some(CollectionSlot { room, collecting: Some(collecting) })
+        Some(CollectionSlot { room, collecting: Some(collecting), unsealed: None })
+    }
+
+    /// Gives a collection's slot back while its bundle waits unsealed and `bytes` must stay reserved. Returns false, and
+    /// changes nothing, if too many wait already.
+    pub(super) fn wait(&self, place: &mut CollectionSlot, bytes: u64) -> bool {
+        let Ok(unsealed) = Arc::clone(&self.unsealed).try_acquire_owned() else { return false };
+        place.sealed(bytes);
+        place.unsealed = Some(unsealed);
+        true
+    }
+
+    /// Waits until such a bundle may be collected again, and adds what is free of a share. Returns the bytes that it may
+    /// use: at least those that were reserved. `None`: the operator ends.
+    pub(super) async fn resume(&self, place: &mut CollectionSlot) -> Option<u64> {
+        place.collecting = Some(Arc::clone(&self.collecting).acquire_owned().await.ok()?);
+        let room = u64::try_from(place.room.num_permits()).unwrap_or(u64::MAX);
+        place.room.merge(self.of_size(u64::from(self.each).saturating_sub(room) * MIB));
+        Some(u64::try_from(place.room.num_permits()).unwrap_or(u64::MAX).saturating_mul(MIB))
     }
 }
 
 impl CollectionSlot {
     /// The bundle is sealed and takes `bytes`: another one may be collected.
     pub(super) fn sealed(&mut self, bytes: u64) {
-        self.collecting = None;
+        (self.collecting, self.unsealed) = (None, None);
         let kept = usize::try_from(bytes.div_ceil(MIB)).unwrap_or(usize::MAX);
         if let Some(kept) = self.room.split(kept) {
             self.room = kept;
@@ -148,6 +172,33 @@ mod tests {
         places.forget("a");
         places.forget("b");
         assert_eq!(places.room.available_permits(), 95);
+    }
+
+    #[tokio::test]
+    async fn a_bundle_that_waits_unsealed_keeps_what_sealing_needs_and_gets_the_rest_back_if_it_is_free() {
+        let places = CollectionSlots::new(1, 100);
+        let mut first = places.at_once().expect("a place");
+        assert!(places.wait(&mut first, 20 * MIB));
+        assert_eq!(places.room.available_permits(), 80);
+        let mut second = places.at_once().expect("it keeps nobody from being collected");
+        {
+            let mut resumed = std::pin::pin!(places.resume(&mut first));
+            assert!(futures::poll!(&mut resumed).is_pending(), "one at a time");
+            second.sealed(45 * MIB);
+            assert_eq!(resumed.await, Some(50 * MIB), "a whole share again");
+        }
+        first.sealed(MIB);
+        assert_eq!(places.room.available_permits(), 54);
+        let mut waiting: Vec<CollectionSlot> = Vec::new();
+        for _ in 0..UNSEALED {
+            let mut place = places.at_once().expect("a place");
+            assert!(places.wait(&mut place, 0));
+            waiting.push(place);
+        }
+        let mut one_more = places.at_once().expect("a place");
+        assert!(!places.wait(&mut one_more, 0) && one_more.collecting.is_some(), "too many wait");
+        waiting.pop();
+        assert!(places.wait(&mut one_more, 0));
     }
 
     #[tokio::test]

@@ -4,8 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use debugbundle_archive::Spool;
-use debugbundle_crd::{DebugBundle, Reason, TARGET_UID_LABEL, TRIGGER_LABEL, Trigger, UrlPolicy};
-use jiff::Timestamp;
+use debugbundle_crd::{DebugBundle, Reason, TARGET_UID_LABEL, UrlPolicy};
 use kube::ResourceExt as _;
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +12,7 @@ use super::{
     Context, Fault,
     claim::{self, Claim},
     finalize, holder,
+    journal::{StatusHooks, StatusJournal},
     queue::Turn,
     slots::CollectionSlot,
     url,
@@ -22,7 +22,7 @@ use crate::{
     decide::{self, Step},
     notify,
     observed::{Observed, Renewal},
-    run::{Destination, Journal, Packed, StoreNeed, Subject, Tracker},
+    run::{Destination, Packed, StoreNeed, Subject, Tracker},
     status::{StatusBuilder, what_was_lost},
 };
 
@@ -186,7 +186,7 @@ async fn work(
 
     let packed = match sealed {
         Some(packed) => packed,
-        None => collect(mine, &bundle, &subject, before, ctx, &tracker, cancel).await?,
+        None => collect(mine, &bundle, &subject, before, place, ctx, &tracker, cancel).await?,
     };
     crash::point("sealed");
 
@@ -210,11 +210,13 @@ async fn work(
     publish(mine, &bundle, &packed, &destination, ctx).await
 }
 
+#[allow(clippy::too_many_arguments, reason = "each is one thing the collection needs")]
 async fn collect(
     mine: &Claim,
     bundle: &DebugBundle,
     subject: &Subject,
     before: &DebugBundle,
+    place: &mut CollectionSlot,
     ctx: &Arc<Context>,
     tracker: &Arc<Tracker>,
     cancel: &CancellationToken,
@@ -226,7 +228,8 @@ async fn collect(
     }
     let spool = ctx.engine.spool_of(&ctx.settings.spool, &subject.uid);
     let deadline = tokio::time::Instant::now() + decide::timeout(bundle);
-    let pack = Box::pin(ctx.engine.pack(subject, StoreNeed::Required, &spool, tracker, deadline, cancel));
+    let hooks = StatusHooks::new(mine, ctx, place);
+    let pack = Box::pin(ctx.engine.pack(subject, StoreNeed::Required(&hooks), &spool, tracker, deadline, cancel));
     with_progress(mine, ctx, tracker, pack).await
 }
 
@@ -298,60 +301,13 @@ async fn publish(
 /// Reports cause and bundle on the Backup or Restore for which the operator created the DebugBundle, so that `kubectl
 /// describe` shows them. Velero's object itself is not written.
 async fn explain(bundle: &DebugBundle, cause: Option<&str>, outcome: &str, ctx: &Context) {
-    let label = |name| bundle.labels().get(name).map(String::as_str);
-    let automatic = Trigger::of_label(label(TRIGGER_LABEL)).is_automatic();
-    let (true, Some(target), Some(uid)) = (automatic, &bundle.spec.target, label(TARGET_UID_LABEL)) else { return };
+    let automatic = bundle.trigger().is_automatic();
+    let uid = bundle.labels().get(TARGET_UID_LABEL);
+    let (true, Some(target), Some(uid)) = (automatic, &bundle.spec.target, uid) else { return };
     let cause = cause.unwrap_or("no cause was found");
     let note = format!("{cause}; DebugBundle {}: {outcome}", bundle.name_any());
     let reference = notify::target_reference(target, &ctx.settings.namespace, uid);
     ctx.notifier.warning_about(&reference, Reason::Explained, &note).await;
-}
-
-/// The write-ahead log of an upload, kept in status.
-struct StatusJournal<'a> {
-    mine: &'a Claim,
-    ctx: &'a Arc<Context>,
-    until: Timestamp,
-}
-
-impl Journal for StatusJournal<'_> {
-    async fn begun(&self, upload_id: &str) -> Result<(), Fault> {
-        crash::point("upload-created");
-        self.mine.update(self.ctx.now(), |fold: StatusBuilder| fold.upload_begun(upload_id)).await?;
-        crash::point("upload-begun");
-        Ok(())
-    }
-
-    async fn moved(&self, packed: &Packed) -> Result<(), Fault> {
-        let bundle = packed.outcome().bundle;
-        self.mine.update(self.ctx.now(), |fold: StatusBuilder| fold.moved(&bundle)).await
-    }
-
-    async fn retrying(&self, reason: Reason, message: &str) -> Result<(), Fault> {
-        let seen = self.mine.seen().await;
-        let first = seen.status.as_ref().and_then(|s| s.upload.as_ref()).is_none_or(|u| u.last_error.is_none());
-        match self
-            .mine
-            .update(self.ctx.now(), |fold: StatusBuilder| fold.upload_retried(reason, message, self.until))
-            .await
-        {
-            Ok(()) if first => {
-                let note = format!(
-                    "{message}; the operator keeps the sealed bundle and retries the upload until {}",
-                    crate::status::whole_seconds(self.until)
-                );
-                self.ctx.notifier.warning(&seen, reason, &note).await;
-                Ok(())
-            }
-            // The wait is for the store; a failure of the API server must not end it.
-            Ok(()) | Err(Fault::Transient { .. }) => Ok(()),
-            Err(other) => Err(other),
-        }
-    }
-
-    fn now(&self) -> Timestamp {
-        self.ctx.now()
-    }
 }
 
 /// Removes the spool folder of the DebugBundle with this UID, and frees its room.

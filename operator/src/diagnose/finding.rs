@@ -69,6 +69,9 @@ impl Finding {
         }
     }
 
+    /// Most findings in the status.
+    pub const IN_STATUS: usize = 20;
+
     /// For the status: one piece of evidence, no remedy.
     pub fn in_short(&self) -> debugbundle_crd::FindingSummary {
         debugbundle_crd::FindingSummary {

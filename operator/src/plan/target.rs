@@ -61,11 +61,18 @@ impl Planner<'_> {
         };
         for file in files.iter().chain(old) {
             let name = file.bundle_name(target.kind);
+            let what = format!("{name} of {} {}", target.kind, target.name);
+            let path = layout::store_file(target.kind, &target.name, *file);
+            if target.has_no_files() {
+                let why = format!("{} {} is {}: Velero did not run it", target.kind, target.name, target.phase);
+                self.note(what, path.as_str().to_owned(), MissingCode::NeverWritten, why, "");
+                continue;
+            }
             let unless = (!target.files_are_due()).then(|| target.phase.clone());
             self.add(
                 priority(*file),
-                format!("{name} of {} {}", target.kind, target.name),
-                layout::store_file(target.kind, &target.name, *file),
+                what,
+                path,
                 ItemSource::Store { of: target.kind, name: target.name.clone(), file: *file, unless },
             );
         }

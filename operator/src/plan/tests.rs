@@ -100,14 +100,9 @@ fn a_restore_brings_its_own_files_and_its_backups() {
 
 #[test]
 fn files_are_due_only_when_velero_came_to_write_them() {
-    for (phase, due) in [
-        ("Completed", true),
-        ("PartiallyFailed", true),
-        ("Failed", false),
-        ("FailedValidation", false),
-        ("InProgress", false),
-        ("", false),
-    ] {
+    for (phase, due) in
+        [("Completed", true), ("PartiallyFailed", true), ("Failed", false), ("InProgress", false), ("", false)]
+    {
         let mut snapshot = snapshot();
         snapshot.target.object = Some(target(TargetKind::Backup, phase));
         let plan = plan(&spec(), &snapshot, now());
@@ -115,6 +110,19 @@ fn files_are_due_only_when_velero_came_to_write_them() {
             panic!("not of the store")
         };
         assert_eq!(unless.as_deref(), (!due).then_some(phase), "{phase}");
+    }
+}
+
+#[test]
+fn files_that_velero_never_wrote_are_notes_and_no_request() {
+    for (kind, log) in [(TargetKind::Backup, "backup.log"), (TargetKind::Restore, "restore.log")] {
+        let mut snapshot = snapshot();
+        snapshot.target.object = Some(target(kind, "FailedValidation"));
+        let plan = plan(&spec(), &snapshot, now());
+        assert!(!plan.items.iter().any(|item| item.source.class() == SourceClass::StoreFile), "{kind}");
+        let log = plan.missing.iter().find(|missing| missing.path.ends_with(log)).unwrap();
+        assert_eq!((log.code, log.severity), (MissingCode::NeverWritten, MissingSeverity::Note), "{log:?}");
+        assert!(log.why.ends_with(" is FailedValidation: Velero did not run it"), "{log:?}");
     }
 }
 

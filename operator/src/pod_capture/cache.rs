@@ -12,6 +12,7 @@ use super::{
     CapturedLog, CapturedPod, NotCaptured,
     log_buffer::{LogCursor, Ring, SplitLine},
     pod_snapshot::{PodSnapshot, State},
+    saved::SavedPod,
 };
 
 /// Most pods kept at once.
@@ -41,6 +42,10 @@ struct Held {
     ended: Option<Timestamp>,
     events: BTreeMap<String, Arc<[u8]>>,
     logs: BTreeMap<String, Log>,
+    /// Its present state is not on disk.
+    unsaved: bool,
+    /// An earlier process saw it; its log was lost with that process.
+    of_before: bool,
 }
 
 #[derive(Debug, Default)]
@@ -89,6 +94,7 @@ impl Held {
             |log: &Log| (log.not_followed || log.reading != Reading::Done) && log.cursor == LogCursor::default();
         let logs = self.logs.iter().filter(move |(_, log)| self.ended.is_some() && unread(log));
         let why = |log: &Log| match log {
+            _ if self.of_before => NotCaptured::Restarted,
             Log { refused: true, .. } => NotCaptured::Refused,
             Log { not_followed: true, .. } => NotCaptured::PassedOver,
             _ => NotCaptured::Gone,
@@ -119,6 +125,8 @@ impl CaptureCache {
             ended: None,
             events: BTreeMap::new(),
             logs: BTreeMap::new(),
+            unsaved: true,
+            of_before: false,
         });
         let events = held.snapshot.trouble != snapshot.trouble || held.snapshot.ended != snapshot.ended;
         if snapshot.ended.is_some() {
@@ -126,6 +134,7 @@ impl CaptureCache {
         }
         held.seen = now;
         held.snapshot = snapshot;
+        (held.unsaved, held.of_before) = (true, false);
         let mut logs = Vec::new();
         for (name, state) in held.snapshot.containers.iter().filter(|(_, state)| *state != State::Waiting) {
             let grows = *state == State::Running;
@@ -290,7 +299,39 @@ impl CaptureCache {
         }
     }
 
-    fn expire(&mut self, now: Timestamp) {
+    /// Takes a pod that an earlier process saved, as long as there is a place.
+    pub(super) fn restore(&mut self, saved: SavedPod, now: Timestamp) {
+        let SavedPod { uid, seen, ended, pod } = saved;
+        let Some(snapshot) = PodSnapshot::of(pod).filter(|snapshot| snapshot.uid == uid) else { return };
+        // A time in the future is no reason to keep it for longer.
+        let ended = ended.min(now);
+        if self.held.len() >= PODS || self.held.contains_key(&uid) || now.duration_since(ended) >= KEPT {
+            return;
+        }
+        let ran = snapshot.containers.iter().filter(|(_, state)| *state != State::Waiting);
+        let logs = ran.map(|(name, _)| (name.clone(), Log::default())).collect();
+        let (ended, events) = (Some(ended), BTreeMap::new());
+        self.held.insert(uid, Held { snapshot, seen, ended, events, logs, unsaved: false, of_before: true });
+    }
+
+    /// The pods that ended and whose present state is not on disk; they count as saved from now on.
+    pub(super) fn unsaved(&mut self) -> Vec<SavedPod> {
+        let ended = self.held.iter_mut().filter(|(_, held)| held.unsaved && held.ended.is_some());
+        let saved = |(uid, held): (&String, &mut Held)| {
+            held.unsaved = false;
+            let pod = serde_json::from_slice(&held.snapshot.object).ok()?;
+            Some(SavedPod { uid: uid.clone(), seen: held.seen, ended: held.ended?, pod })
+        };
+        ended.filter_map(saved).collect()
+    }
+
+    /// The UIDs of all pods that are kept.
+    pub(super) fn uids(&self) -> BTreeSet<String> {
+        self.held.keys().cloned().collect()
+    }
+
+    /// Drops what was kept for its time.
+    pub(super) fn expire(&mut self, now: Timestamp) {
         self.turned_away.retain(|_, (_, seen)| now.duration_since(*seen) < KEPT);
         self.held.retain(|_, held| held.ended.is_none_or(|ended| now.duration_since(ended) < KEPT));
     }

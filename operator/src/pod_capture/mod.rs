@@ -1,11 +1,13 @@
 //! Captures the last status, Events and log lines of data movers' pods while they live: Velero deletes these pods as
-//! soon as they are done. In memory only, and bounded; `collect` chooses what goes into a bundle.
+//! soon as they are done. Bounded, and in memory, except for the redacted last status of pods that ended, which also
+//! survives a restart of the process; `collect` chooses what goes into a bundle.
 //!
 //! * [`watch`]: watches the pods, in a task beside the controller.
 //! * `follow`: reads one container's log as it grows.
 //! * `follow_slots`: limits how many logs are followed at a time, in all and at each node.
 //! * `cache`: what is kept and what is dropped: at most 64 pods and 8 MiB, for six hours after their end; of other pods
 //!   only the names, at most 256.
+//! * `saved`: the last status of pods that ended, on disk.
 //! * `log_buffer`, `pod_snapshot`: the last lines of a log; a pod as it was seen once.
 
 mod cache;
@@ -13,16 +15,19 @@ mod follow;
 mod follow_slots;
 mod log_buffer;
 mod pod_snapshot;
+mod saved;
 mod watch;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use jiff::Timestamp;
 
 use cache::CaptureCache;
+use saved::SavedPods;
 
 pub use cache::PODS;
 pub use follow_slots::FOLLOWED;
@@ -30,7 +35,10 @@ pub use watch::watch;
 
 /// The captured data: filled by [`watch`], read when a bundle is made. Without a watch it stays empty.
 #[derive(Clone, Debug, Default)]
-pub struct PodCapture(Arc<Mutex<CaptureCache>>);
+pub struct PodCapture {
+    cache: Arc<Mutex<CaptureCache>>,
+    saved: Option<SavedPods>,
+}
 
 /// A hosting pod as it was last seen.
 #[derive(Clone, Debug)]
@@ -64,6 +72,8 @@ pub enum NotCaptured {
     PassedOver,
     /// The permission to read it is missing.
     Refused,
+    /// The operator was restarted after the pod had ended; logs are in memory only.
+    Restarted,
 }
 
 /// The last lines of a container's log, each with its time.
@@ -90,6 +100,32 @@ impl CapturedPod {
 }
 
 impl PodCapture {
+    /// Keeps the last status of pods that ended in this folder, too, and begins with what an earlier process left there.
+    pub fn saved_in(folder: PathBuf) -> Self {
+        let (saved, mut cache, now) = (SavedPods(folder), CaptureCache::default(), Timestamp::now());
+        for pod in saved.load() {
+            cache.restore(pod, now);
+        }
+        saved.retain(&cache.uids());
+        Self { cache: Arc::new(Mutex::new(cache)), saved: Some(saved) }
+    }
+
+    /// Saves the pods that ended, and removes the files of pods that are no longer kept. Blocks.
+    fn save(&self) {
+        let Some(saved) = &self.saved else { return };
+        let (unsaved, kept) = {
+            let mut cache = self.cache();
+            cache.expire(Timestamp::now());
+            (cache.unsaved(), cache.uids())
+        };
+        for pod in unsaved {
+            if let Err(error) = saved.save(pod) {
+                tracing::warn!(%error, "The last status of a data mover's pod was not saved");
+            }
+        }
+        saved.retain(&kept);
+    }
+
     /// All pods that are kept.
     pub fn pods(&self) -> Vec<CapturedPod> {
         self.cache().pods()
@@ -106,6 +142,6 @@ impl PodCapture {
     }
 
     fn cache(&self) -> MutexGuard<'_, CaptureCache> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

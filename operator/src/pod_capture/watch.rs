@@ -24,7 +24,7 @@ use kube::{
 };
 use serde_json::Value;
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{Notify, Semaphore, SemaphorePermit},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -44,6 +44,8 @@ const PAGE: u32 = 50;
 /// Most bytes of the answer with a pod's Events, and the timeout for it.
 const EVENTS: usize = 512 << 10;
 const EVENTS_TIME: Duration = Duration::from_secs(15);
+/// How often the files of pods that are no longer kept are looked for.
+const SAVE_EVERY: Duration = Duration::from_mins(10);
 
 /// Shared by all tasks of the watch.
 pub(super) struct CaptureTask {
@@ -52,6 +54,7 @@ pub(super) struct CaptureTask {
     pub(super) pod_capture: PodCapture,
     slots: FollowSlots,
     looks: Semaphore,
+    changed: Notify,
     refusal_told: AtomicBool,
     log_refusal_told: AtomicBool,
     shutdown: CancellationToken,
@@ -66,12 +69,14 @@ pub async fn watch(client: Client, namespace: String, pod_capture: PodCapture, s
         pod_capture,
         slots: FollowSlots::default(),
         looks: Semaphore::new(LOOKS),
+        changed: Notify::new(),
         refusal_told: AtomicBool::new(false),
         log_refusal_told: AtomicBool::new(false),
         shutdown: shutdown.clone(),
     });
     let labels = LABELS.map(|label| task.label(pods.clone(), label));
-    shutdown.run_until_cancelled(futures::future::join_all(labels)).await;
+    let all = futures::future::join(task.save_changes(), futures::future::join_all(labels));
+    shutdown.run_until_cancelled(all).await;
 }
 
 impl CaptureTask {
@@ -89,6 +94,7 @@ impl CaptureTask {
                 }
                 Ok(watcher::Event::InitDone) => {
                     self.pod_capture.cache().all_of(label, &std::mem::take(&mut listed), Timestamp::now());
+                    self.changed.notify_one();
                 }
                 Ok(watcher::Event::Apply(pod)) => self.see(pod),
                 Ok(watcher::Event::Delete(pod)) => self.gone(pod),
@@ -97,10 +103,22 @@ impl CaptureTask {
         }
     }
 
+    /// Saves the pods that ended, after each change and now and then.
+    async fn save_changes(&self) {
+        loop {
+            // The end of the pause is as good as a change.
+            let _ = tokio::time::timeout(SAVE_EVERY, self.changed.notified()).await;
+            let pod_capture = self.pod_capture.clone();
+            // A panic in it was logged, and costs no more than this save.
+            let _ = tokio::task::spawn_blocking(move || pod_capture.save()).await;
+        }
+    }
+
     fn see(self: &Arc<Self>, pod: DynamicObject) {
         let Some(snapshot) = serde_json::to_value(pod).ok().and_then(PodSnapshot::of) else { return };
         let (uid, name, node) = (snapshot.uid.clone(), snapshot.name.clone(), snapshot.node.clone());
         let todo = self.pod_capture.cache().see(snapshot, Timestamp::now());
+        self.changed.notify_one();
         if todo.events {
             self.spawn_events(uid.clone());
         }
@@ -116,6 +134,7 @@ impl CaptureTask {
             self.pod_capture.cache().see_last(snapshot, Timestamp::now());
         }
         self.pod_capture.cache().gone(&uid, Timestamp::now());
+        self.changed.notify_one();
         self.spawn_events(uid);
     }
 

@@ -203,7 +203,7 @@ async fn ended_before(
 }
 
 /// The answer to a request, or an error after [`ANSWER`].
-async fn answered<T>(question: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+pub(super) async fn answered<T>(question: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let answer = timeout(ANSWER, question).await;
     answer.unwrap_or_else(|_| Err(StoreError::silent(format!("no answer within {} s", ANSWER.as_secs()))))
 }

@@ -133,6 +133,22 @@ impl Engine {
         survey_of(subject, &locations, &gaps, None, location)
     }
 
+    /// Opens the store of the location of this name as it is now, for reading: the location may be ReadOnly.
+    ///
+    /// # Errors
+    /// As [`Self::destination`].
+    pub(super) async fn source(&self, subject: &Subject, location: &str) -> Result<Destination, Fault> {
+        in_time(async {
+            let survey = self.survey_now(subject, Some(location)).await?;
+            match survey.named(location) {
+                Some(location) => self.open(subject, location, survey.server.as_ref()).await,
+                None => Err(survey.chosen.err().unwrap_or(Fault::Lost)),
+            }
+        })
+        .boxed()
+        .await
+    }
+
     /// Reads what the location refers to, and creates a client for its store.
     pub(super) async fn open(
         &self,

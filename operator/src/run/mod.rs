@@ -2,6 +2,7 @@
 //! `kubectl debugbundle collect` uses the same first half without a cluster-side operator.
 //!
 //! * [`pack`]: discover, plan, collect, diagnose.
+//! * [`store_away`]: waits for a store whose files could not be read.
 //! * [`packed`]: its result.
 //! * [`sealing`]: the operator's own files, the archive, and its check.
 //! * [`backoff`]: the pauses between tries, shared by the bundles of a location.
@@ -26,6 +27,7 @@ mod packed;
 mod password;
 mod rules;
 mod sealing;
+mod store_away;
 mod stores;
 pub mod tracker;
 
@@ -48,6 +50,7 @@ pub use deliver::Journal;
 pub use destination::Destination;
 pub use pack::StoreNeed;
 pub use packed::Packed;
+pub use store_away::RunHooks;
 pub use tracker::Tracker;
 
 /// The settings of a process that concern runs.
@@ -156,7 +159,7 @@ impl Subject {
             uid: bundle.uid().unwrap_or_default(),
             attempt: bundle.status.as_ref().and_then(|s| s.attempts).unwrap_or(1),
             asked: bundle.metadata.creation_timestamp.as_ref().map_or_else(Timestamp::now, |created| created.0),
-            origin: Origin::Request,
+            origin: if bundle.trigger().is_automatic() { Origin::Automatic } else { Origin::Request },
             spec: bundle.spec.clone(),
         }
     }

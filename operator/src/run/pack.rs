@@ -4,14 +4,14 @@
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use debugbundle_archive::Spool;
 use debugbundle_crd::{Reason, Stage};
 use debugbundle_format::manifest::Need;
-use debugbundle_redact::Redactor;
+use debugbundle_redact::{Redactor, Secret};
 use debugbundle_redact_check::Detector;
 use futures::FutureExt as _;
 use jiff::Timestamp;
@@ -20,18 +20,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::{
-    Engine, Packed, Subject, Tracker,
+    Engine, Packed, RunHooks, Subject, Tracker,
     final_state::{self, FinalState},
     head::RunResult,
     password::RepositoryPassword,
     sealing::Sealing,
+    store_away,
     stores::Stores,
 };
 use crate::{
     access,
     budget::Shares,
     cluster::{Cluster, chain},
-    collect::{self, CollectError, Collected, Collector, Pace},
+    collect::{CollectError, Collection, Collector, Pace},
     crash, diagnose,
     discovery::{self, InventoryError, Scope, Snapshot},
     error::Fault,
@@ -47,13 +48,19 @@ const INVENTORY: Duration = Duration::from_mins(2);
 const TO_SEAL: Duration = Duration::from_secs(5);
 
 /// Whether a bundle has to be uploaded, so that it needs a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreNeed {
+#[derive(Clone, Copy)]
+pub enum StoreNeed<'a> {
     /// It is uploaded: a run without a location to go to fails. A location that is unusable now may be mended while the
-    /// sealed bundle waits.
-    Required,
+    /// bundle waits.
+    Required(&'a dyn RunHooks),
     /// It is not uploaded: without a usable location it lacks Velero's own files.
     Optional,
+}
+
+impl StoreNeed<'_> {
+    pub(super) const fn is_required(self) -> bool {
+        matches!(self, Self::Required(_))
+    }
 }
 
 impl Engine {
@@ -65,13 +72,13 @@ impl Engine {
     pub async fn pack(
         &self,
         subject: &Subject,
-        store: StoreNeed,
+        store: StoreNeed<'_>,
         dir: &Path,
         tracker: &Tracker,
         deadline: Instant,
         cancel: &CancellationToken,
     ) -> Result<Packed, Fault> {
-        let (masking, clock) = (OnceLock::new(), Instant::now());
+        let (masking, clock) = (Masking::default(), Instant::now());
         let run = Run {
             subject,
             store,
@@ -86,7 +93,7 @@ impl Engine {
         };
         let work = self.pack_to_the_end(&run, &masking);
         tokio::select! {
-            packed = work.instrument(runlog::span(&subject.name, &subject.uid, subject.attempt)) => packed.map_err(|fault| masked(fault, masking.get())),
+            packed = work.instrument(runlog::span(&subject.name, &subject.uid, subject.attempt)) => packed.map_err(|fault| masked(fault, masking.get().as_ref())),
             () = cancel.cancelled() => {
                 // Threads that redact would go on.
                 if let Some(redactor) = masking.get() {
@@ -97,14 +104,17 @@ impl Engine {
         }
     }
 
-    async fn pack_to_the_end(&self, run: &Run<'_>, masking: &OnceLock<Arc<Redactor>>) -> Result<Packed, Fault> {
-        let found = self.find(run).boxed().await?;
-        // Set only here, so this cannot fail.
-        let _ = masking.set(Arc::clone(&found.redactor));
+    async fn pack_to_the_end(&self, run: &Run<'_>, masking: &Masking) -> Result<Packed, Fault> {
+        let mut found = self.find(run).boxed().await?;
+        masking.set(&found.redactor);
         let planned = self.plan(run, &found).await;
         crash::point("collecting");
-        let read = self.read(run, &found, planned.plan).boxed().await?;
-        let (result, sealing) = self.explain(run, found, (planned.wanted, planned.answers), read).await;
+        let mut read = self.read(run, &found, planned.plan, &planned.answers).boxed().await?;
+        if let Some(refused) = found.stores.no_upload.take() {
+            return Err(not_uploaded(run, &found, &read, refused).await);
+        }
+        self.wait_for_store(run, &mut found, &mut read, masking).boxed().await?;
+        let (result, sealing) = self.explain(run, found, (planned.wanted, planned.answers), read).boxed().await?;
         run.tracker.stage(Stage::Seal, "closing the archive");
         let span = tracing::Span::current();
         let seal = move || span.in_scope(|| sealing.seal(result.result, &result.probes));
@@ -140,9 +150,9 @@ impl Engine {
         let mut known = stores.known.clone();
         known.extend(password.known.take());
         let detector = Detector::new(known.iter().map(|(rule, value)| (*rule, value.expose())));
-        let redactor = Arc::new(crash::with_rule_off(Redactor::of_known(known).with(rules)));
+        let redactor = Arc::new(crash::with_rule_off(Redactor::of_known(known.clone()).with(rules)));
         let spool = Spool::create(run.dir, self.options.spool_limit).map_err(full)?;
-        Ok(Found { cluster, snapshot, stores, password, detector, redactor, spool })
+        Ok(Found { cluster, snapshot, stores, password, known, detector, redactor, spool })
     }
 
     /// Plans the items, and leaves out each one that the API server would refuse.
@@ -160,7 +170,13 @@ impl Engine {
     }
 
     /// Reads the items, and probes the locations beside them.
-    async fn read(&self, run: &Run<'_>, found: &Found, plan: Plan) -> Result<Read, Fault> {
+    async fn read(
+        &self,
+        run: &Run<'_>,
+        found: &Found,
+        plan: Plan,
+        answers: &BTreeMap<Need, bool>,
+    ) -> Result<Read, Fault> {
         let Run { subject, tracker, deadline, .. } = *run;
         let (inventory_ms, clock) = (millis(run.clock), Instant::now());
         tracker.stage(Stage::Collect, "reading");
@@ -176,15 +192,15 @@ impl Engine {
         };
         let until = deadline - TO_SEAL.min(deadline.saturating_duration_since(clock) / 4);
         let window = plan.logs.window;
-        let (collected, probes) = tokio::join!(
-            collect::collect(&collector, &found.snapshot, plan, tracker.collecting(), run.cancel, until),
+        let (collection, probes) = tokio::join!(
+            Collection::read(&collector, &found.snapshot, plan, tracker.collecting(), run.cancel, until),
             self.look_at_locations(subject, found.stores.survey.as_ref(), until).boxed(),
         );
-        let collected = collected.map_err(of_collect)?;
+        let collection = collection.map_err(of_collect)?;
         fast_enough(&found.redactor, run.time_for_rules)?;
-        let (entries, missing, errors) = (collected.entries.len(), collected.missing.len(), collected.errors());
-        tracing::debug!(ms = millis(clock), entries, missing, errors, "Collected");
-        Ok(Read { window, collected, probes, ms: [inventory_ms, millis(clock)] })
+        let ms = [inventory_ms, millis(clock)];
+        let closing = FinalState::ask(&found.cluster, &found.snapshot, answers, deadline).await;
+        Ok(Read { window, collection, probes, closing, ms })
     }
 
     /// Looks for the cause, and gathers what the operator writes itself.
@@ -194,10 +210,12 @@ impl Engine {
         found: Found,
         (wanted, answers): (usize, BTreeMap<Need, bool>),
         read: Read,
-    ) -> (Explained, Sealing) {
-        let Found { cluster, snapshot, stores, password, detector, redactor, spool } = found;
-        let Read { window, mut collected, probes, ms: [inventory_ms, collect_ms] } = read;
-        let closing = FinalState::ask(&cluster, &snapshot, &answers, run.deadline).await;
+    ) -> Result<(Explained, Sealing), Fault> {
+        let Found { snapshot, stores, password, detector, redactor, spool, .. } = found;
+        let Read { window, collection, probes, closing, ms: [inventory_ms, collect_ms] } = read;
+        let mut collected = collection.finish(&snapshot).await.map_err(of_collect)?;
+        let (entries, missing, errors) = (collected.entries.len(), collected.missing.len(), collected.errors());
+        tracing::debug!(ms = collect_ms, entries, missing, errors, "Collected");
         run.tracker.stage(Stage::Diagnose, "looking for the cause");
         let clock = Instant::now();
         // Without a target, the bundle is about every location.
@@ -216,7 +234,7 @@ impl Engine {
             RunResult { started, snapshot, window, wanted, permissions, collected, diagnosis, ms, closing, log };
         let place = stores.place.unwrap_or_default();
         let (subject, version) = (run.subject.clone(), self.options.version.clone());
-        (Explained { result, probes }, Sealing { subject, place, version, spool, redactor, detector })
+        Ok((Explained { result, probes }, Sealing { subject, place, version, spool, redactor, detector }))
     }
 
     fn scope(&self) -> Scope {
@@ -228,28 +246,30 @@ impl Engine {
 }
 
 /// One run: what does not change from stage to stage.
-struct Run<'a> {
-    subject: &'a Subject,
-    store: StoreNeed,
+pub(super) struct Run<'a> {
+    pub(super) subject: &'a Subject,
+    pub(super) store: StoreNeed<'a>,
     dir: &'a Path,
-    tracker: &'a Tracker,
+    pub(super) tracker: &'a Tracker,
     deadline: Instant,
-    cancel: &'a CancellationToken,
+    pub(super) cancel: &'a CancellationToken,
     started: Timestamp,
     clock: Instant,
     /// Shared answers of the API server must not be older.
     since: Instant,
-    time_for_rules: Duration,
+    pub(super) time_for_rules: Duration,
 }
 
 /// What was found before anything is planned.
-struct Found {
+pub(super) struct Found {
     cluster: Cluster,
-    snapshot: Snapshot,
-    stores: Stores,
-    password: RepositoryPassword,
-    detector: Detector,
-    redactor: Arc<Redactor>,
+    pub(super) snapshot: Snapshot,
+    pub(super) stores: Stores,
+    pub(super) password: RepositoryPassword,
+    /// Exact values that must not appear in the bundle, with the rule that masks them.
+    pub(super) known: Vec<(&'static str, Secret)>,
+    pub(super) detector: Detector,
+    pub(super) redactor: Arc<Redactor>,
     spool: Arc<Spool>,
 }
 
@@ -261,10 +281,11 @@ struct Planned {
 }
 
 /// What was read, and how long finding and reading took (milliseconds).
-struct Read {
+pub(super) struct Read {
     window: plan::TimeWindow,
-    collected: Collected,
+    pub(super) collection: Collection,
     probes: Vec<ProbeReport>,
+    closing: FinalState,
     ms: [u64; 2],
 }
 
@@ -281,8 +302,32 @@ fn of_discovery(error: &InventoryError) -> Fault {
     }
 }
 
+/// Publishes what is known about a target whose bundle may go nowhere; returns why.
+async fn not_uploaded(run: &Run<'_>, found: &Found, read: &Read, refused: Fault) -> Fault {
+    let diagnosis = store_away::diagnosed(run, found, read);
+    if let Err(fault) = store_away::publish(run, found, &diagnosis).await {
+        return fault;
+    }
+    let cause = store_away::cause(found, &diagnosis).map_or(String::new(), |cause| format!("; cause: {cause}"));
+    refused.map_message(|why| format!("{why}; nothing was uploaded{cause}"))
+}
+
+/// The redactor that masks the messages of a run's faults.
+#[derive(Default)]
+pub(super) struct Masking(Mutex<Option<Arc<Redactor>>>);
+
+impl Masking {
+    pub(super) fn set(&self, redactor: &Arc<Redactor>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(redactor));
+    }
+
+    fn get(&self) -> Option<Arc<Redactor>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// Fails once the user's rules took all of their time: lines since then are masked whole.
-fn fast_enough(redactor: &Redactor, time: Duration) -> Result<(), Fault> {
+pub(super) fn fast_enough(redactor: &Redactor, time: Duration) -> Result<(), Fault> {
     if !redactor.rules_are_too_slow() {
         return Ok(());
     }
@@ -299,7 +344,7 @@ fn masked(fault: Fault, by: Option<&Arc<Redactor>>) -> Fault {
     fault.map_message(|message| by.map_or_else(|| self_redaction::mask(message), |by| by.text(message)))
 }
 
-fn of_collect(error: CollectError) -> Fault {
+pub(super) fn of_collect(error: CollectError) -> Fault {
     match error {
         CollectError::Cancelled => Fault::Cancelled,
         CollectError::Spool(error) => full(error),

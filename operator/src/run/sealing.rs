@@ -111,7 +111,7 @@ impl Sealing {
             missing: number(found.collected.errors()),
             warnings: number(found.collected.cut()),
             cause: found.diagnosis.cause.clone(),
-            findings: found.diagnosis.findings.iter().take(20).map(Finding::in_short).collect(),
+            findings: found.diagnosis.findings.iter().take(Finding::IN_STATUS).map(Finding::in_short).collect(),
         }
     }
 

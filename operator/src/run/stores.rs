@@ -7,7 +7,7 @@ use debugbundle_crd::Reason;
 use debugbundle_redact::Secret;
 
 use super::{
-    Destination, Engine, StoreNeed, Subject,
+    Destination, Engine, Origin, StoreNeed, Subject,
     destination::{self, ObjectAddress, Survey, in_time},
     locations,
 };
@@ -30,6 +30,8 @@ pub(super) struct Stores {
     pub(super) of_target: Option<String>,
     /// Exact values that must not appear in the bundle, with the rule that masks them.
     pub(super) known: Vec<(&'static str, Secret)>,
+    /// Why the bundle of a run that nobody asked for is not uploaded: its location is ReadOnly.
+    pub(super) no_upload: Option<Fault>,
 }
 
 impl Engine {
@@ -37,10 +39,15 @@ impl Engine {
     ///
     /// # Errors
     /// The run needs a location and has none, or the API server does not return the values that must be masked.
-    pub(super) async fn stores(&self, subject: &Subject, refs: &TargetRefs, store: StoreNeed) -> Result<Stores, Fault> {
+    pub(super) async fn stores(
+        &self,
+        subject: &Subject,
+        refs: &TargetRefs,
+        store: StoreNeed<'_>,
+    ) -> Result<Stores, Fault> {
         let survey = match destination::survey(subject, refs) {
             Ok(survey) => survey,
-            Err(fault) if store == StoreNeed::Required => return Err(fault),
+            Err(fault) if store.is_required() => return Err(fault),
             Err(fault) => {
                 return Ok(Stores {
                     survey: None,
@@ -48,12 +55,18 @@ impl Engine {
                     files: Err(failure(&fault)),
                     of_target: None,
                     known: Vec::new(),
+                    no_upload: None,
                 });
             }
         };
-        if store == StoreNeed::Required {
-            self.refuse_the_hopeless(subject, &survey)?;
-        }
+        let no_upload = match self.refuse_the_hopeless(subject, &survey) {
+            _ if !store.is_required() => None,
+            // Nobody named a location, so there is nobody to refuse: the cause is worth knowing without a bundle.
+            Err(fault) if subject.origin == Origin::Automatic && fault.reason() == Reason::LocationReadOnly => {
+                Some(fault)
+            }
+            result => result.err().map_or(Ok(None), Err)?,
+        };
         let chosen = survey.chosen.as_ref().map(|chosen| chosen.name.clone()).map_err(Clone::clone);
         // A location that does not exist cannot hold files; another one is asked instead, and may not find them.
         let of_target = survey.of_target.clone().filter(|name| survey.named(name).is_some());
@@ -64,7 +77,7 @@ impl Engine {
         for location in survey.all.iter().filter(|location| is(&chosen, location) || is(&source, location)) {
             let opened = in_time(Box::pin(self.open(subject, location, survey.server.as_ref()))).await;
             if let Err(fault @ Fault::Transient { reason: Reason::ApiError, .. }) = &opened
-                && store == StoreNeed::Required
+                && store.is_required()
             {
                 return Err(fault.clone());
             }
@@ -86,7 +99,14 @@ impl Engine {
                 known.extend(self.known_of(&survey, location).await?);
             }
         }
-        Ok(Stores { place: survey.place(subject), survey: Some(survey), files, of_target: source.ok(), known })
+        Ok(Stores {
+            place: survey.place(subject),
+            survey: Some(survey),
+            files,
+            of_target: source.ok(),
+            known,
+            no_upload,
+        })
     }
 
     /// Ends a run before the collection if its bundle can go nowhere: the location itself is wrong, and waiting does

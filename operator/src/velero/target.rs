@@ -125,6 +125,11 @@ impl TargetObject {
         matches!(self.phase.as_str(), "Completed" | "PartiallyFailed")
     }
 
+    /// Velero refused it and wrote nothing to the store: a file of its name there belongs to another object.
+    pub fn has_no_files(&self) -> bool {
+        self.phase == "FailedValidation"
+    }
+
     /// Velero may have written files to the store: it does so before plugins end their operations, and a late failure
     /// may have left some. A missing file is no error.
     pub fn files_may_be_there(&self) -> bool {

@@ -2,6 +2,7 @@
 //! runs the whole operator.
 
 mod api;
+mod away;
 mod config;
 mod credential;
 mod delivery;

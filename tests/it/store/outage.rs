@@ -287,14 +287,27 @@ async fn default_store_is_down(context: &Context) -> S3Proxy {
     proxy
 }
 
+/// The same before a location of its own: the target's files are in the default one, which works.
+async fn another_store_is_down(context: &Context) -> S3Proxy {
+    let proxy = S3Proxy::before(&context.stand.s3.endpoint()).await;
+    proxy.down(true);
+    location(context, "other", |spec| spec["config"]["s3Url"] = proxy.endpoint().into()).await;
+    proxy
+}
+
+fn to_the_other(mut spec: Value) -> Value {
+    spec["storageLocation"] = "other".into();
+    spec
+}
+
 #[tokio::test]
 async fn a_restart_sends_what_was_sealed_and_gives_it_no_more_time() {
     with_namespace("waiting", |context| async move {
         velero_objects(&context).await;
         let node = server_pod(&context, LogScript::lines(["all is well"])).await;
-        let proxy = default_store_is_down(&context).await;
+        let proxy = another_store_is_down(&context).await;
         let mut operator = Operator::of(&context).args(["--upload-timeout-minutes", "7"]).ready().await;
-        context.debug_bundle("b", about_r1()).await;
+        context.debug_bundle("b", to_the_other(about_r1())).await;
         let before = waiting(&context, "b").await;
         let announced =
             |end: &crate::support::store::End| end.status().upload.as_ref().and_then(|upload| upload.started.clone());
@@ -425,13 +438,13 @@ async fn what_was_sealed_is_sent_after_a_restart_while_others_are_collected() {
     with_namespace("many-waiting", |context| async move {
         velero_objects(&context).await;
         let node = server_pod(&context, LogScript::lines(["all is well"])).await;
-        let proxy = default_store_is_down(&context).await;
+        let proxy = another_store_is_down(&context).await;
         location(&context, "good", |_| ()).await;
         let mut operator =
             Operator::of(&context).args(["--max-concurrent", "2", "--spool-limit-mib", "64"]).ready().await;
         let sealed = ["s1", "s2", "s3"];
         for name in sealed {
-            context.debug_bundle(name, about_r1()).await;
+            context.debug_bundle(name, to_the_other(about_r1())).await;
         }
         for name in sealed {
             waiting(&context, name).await;

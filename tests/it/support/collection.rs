@@ -17,7 +17,7 @@ use debugbundle_format::{
 use debugbundle_operator::{
     budget::{self, Shares},
     cluster::Cluster,
-    collect::{CollectProgress, Collected, Collector, Pace, collect},
+    collect::{CollectProgress, Collected, Collection, Collector, Pace},
     discovery::{Scope, Snapshot, discover, locate},
     node_slots::NodeSlots,
     plan::plan,
@@ -136,9 +136,12 @@ impl CollectionRun {
         };
         let progress = Arc::new(CollectProgress::default());
         let deadline = Instant::now() + self.limit;
-        let collected = collect(&collector, &snapshot, plan, &progress, &CancellationToken::new(), deadline)
-            .await
-            .unwrap_or_else(|error| panic!("nothing collected: {error:?}"));
+        let (asked, cancel) = (snapshot.clone(), CancellationToken::new());
+        let collected = Box::pin(async {
+            let read = Collection::read(&collector, &asked, plan, &progress, &cancel, deadline).await?;
+            read.finish(&asked).await
+        });
+        let collected = collected.await.unwrap_or_else(|error| panic!("nothing collected: {error:?}"));
         let now = progress.now();
         assert_eq!(now.items_done, now.items_total, "every item ends");
         CollectionResult { snapshot, collected, planned, _folder: folder }

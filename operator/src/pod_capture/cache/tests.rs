@@ -175,3 +175,28 @@ fn memory_is_bounded_whatever_comes() {
     assert!(cache.pods().iter().all(|pod| pod.events.len() <= EVENTS));
     assert!(!cache.line("nobody", "c", &SplitLine::Whole(b"x"), LogCursor::default()));
 }
+
+#[test]
+fn the_end_of_a_pod_is_saved_once_for_each_state_and_restored_for_its_time() {
+    let mut cache = CaptureCache::default();
+    cache.see(snapshot(1, "Running"), at(0));
+    assert!(cache.unsaved().is_empty(), "it has not ended");
+    cache.see(snapshot(1, "Failed"), at(1));
+    let saved = cache.unsaved();
+    assert_eq!((saved.len(), saved[0].ended), (1, at(1)));
+    assert!(cache.unsaved().is_empty());
+    cache.see_last(snapshot(1, "Failed"), at(2));
+    assert_eq!(cache.unsaved().len(), 1, "the last state counts");
+
+    let mut next = CaptureCache::default();
+    next.restore(saved[0].clone(), at(3));
+    let pods = next.pods();
+    assert_eq!((pods[0].name.as_str(), &pods[0].unread), ("m1", &vec![("c".to_owned(), NotCaptured::Restarted)]));
+    assert!(next.unsaved().is_empty());
+    next.see(snapshot(1, "Failed"), at(4));
+    assert_ne!(next.pods()[0].unread, [("c".to_owned(), NotCaptured::Restarted)], "it is there after all");
+    next.expire(at(1) + KEPT);
+    assert!(next.uids().is_empty());
+    next.restore(saved[0].clone(), at(1) + KEPT);
+    assert!(next.uids().is_empty(), "its time is over");
+}

@@ -1,0 +1,120 @@
+//! What a run writes to status while it is under way: the write-ahead log of its upload, and what it waits for.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use debugbundle_crd::{FindingSummary, Reason};
+use futures::{FutureExt as _, future::BoxFuture};
+use jiff::Timestamp;
+use tokio::{sync::Mutex, time::Instant};
+
+use super::{Context, Fault, claim::Claim, slots::CollectionSlot};
+use crate::{
+    crash, decide,
+    run::{Journal, Packed, RunHooks},
+    status::StatusBuilder,
+};
+
+/// The write-ahead log of an upload, kept in status.
+pub(super) struct StatusJournal<'a> {
+    pub(super) mine: &'a Claim,
+    pub(super) ctx: &'a Arc<Context>,
+    pub(super) until: Timestamp,
+}
+
+impl Journal for StatusJournal<'_> {
+    async fn begun(&self, upload_id: &str) -> Result<(), Fault> {
+        crash::point("upload-created");
+        self.mine.update(self.ctx.now(), |fold: StatusBuilder| fold.upload_begun(upload_id)).await?;
+        crash::point("upload-begun");
+        Ok(())
+    }
+
+    async fn moved(&self, packed: &Packed) -> Result<(), Fault> {
+        let bundle = packed.outcome().bundle;
+        self.mine.update(self.ctx.now(), |fold: StatusBuilder| fold.moved(&bundle)).await
+    }
+
+    async fn retrying(&self, reason: Reason, message: &str) -> Result<(), Fault> {
+        let note = crate::status::retry_note(message, self.until);
+        waits(self.mine, self.ctx, reason, &note, |fold| fold.upload_retried(reason, message, self.until)).await
+    }
+
+    fn now(&self) -> Timestamp {
+        self.ctx.now()
+    }
+}
+
+/// A run before its bundle is sealed: its slot, and its status.
+pub(super) struct StatusHooks<'a> {
+    mine: &'a Claim,
+    ctx: &'a Arc<Context>,
+    place: Mutex<&'a mut CollectionSlot>,
+    until: OnceLock<Timestamp>,
+}
+
+impl<'a> StatusHooks<'a> {
+    pub(super) fn new(mine: &'a Claim, ctx: &'a Arc<Context>, place: &'a mut CollectionSlot) -> Self {
+        Self { mine, ctx, place: Mutex::new(place), until: OnceLock::new() }
+    }
+}
+
+impl RunHooks for StatusHooks<'_> {
+    fn explained<'a>(
+        &'a self,
+        cause: Option<&'a str>,
+        findings: Vec<FindingSummary>,
+    ) -> BoxFuture<'a, Result<(), Fault>> {
+        async move { self.mine.update(self.ctx.now(), |fold| fold.found(cause, findings.clone())).await }.boxed()
+    }
+
+    fn begin_wait(&self, keeps: u64) -> BoxFuture<'_, Option<Instant>> {
+        async move {
+            if !self.ctx.queue.places.wait(*self.place.lock().await, keeps) {
+                return None;
+            }
+            super::start_waiting(self.ctx);
+            let now = self.ctx.now();
+            let until = decide::send_until(&self.mine.seen().await, now, self.ctx.settings.upload_timeout);
+            let until = *self.until.get_or_init(|| until);
+            Some(Instant::now() + Duration::try_from(until.duration_since(now)).unwrap_or_default())
+        }
+        .boxed()
+    }
+
+    fn waits<'a>(&'a self, reason: Reason, why: &'a str) -> BoxFuture<'a, Result<(), Fault>> {
+        async move {
+            let until = self.until.get().copied().unwrap_or_else(|| self.ctx.now());
+            let note = crate::status::unsealed_note(why, until);
+            waits(self.mine, self.ctx, reason, &note, |fold| fold.waits_unsealed(reason, why, until)).await
+        }
+        .boxed()
+    }
+
+    fn end_wait(&self) -> BoxFuture<'_, Result<u64, Fault>> {
+        async move { self.ctx.queue.places.resume(*self.place.lock().await).await.ok_or(Fault::Cancelled) }.boxed()
+    }
+}
+
+/// Writes that the run waits for a store. An Event says so once for each wait.
+async fn waits(
+    mine: &Claim,
+    ctx: &Context,
+    reason: Reason,
+    note: &str,
+    fold: impl Fn(StatusBuilder) -> StatusBuilder + Send,
+) -> Result<(), Fault> {
+    let seen = mine.seen().await;
+    let first = seen.status.as_ref().and_then(|s| s.upload.as_ref()).is_none_or(|u| u.last_error.is_none());
+    match mine.update(ctx.now(), fold).await {
+        Ok(()) if first => {
+            ctx.notifier.warning(&seen, reason, note).await;
+            Ok(())
+        }
+        // The wait is for the store; a failure of the API server must not end it.
+        Ok(()) | Err(Fault::Transient { .. }) => Ok(()),
+        Err(other) => Err(other),
+    }
+}

@@ -1,0 +1,216 @@
+//! A store whose files of the target could not be read, and what is no fault of a bundle: nothing is sealed before the
+//! store answers or the time is over, and the cause is published at once.
+
+use debugbundle_crd::{DebugBundle, Phase};
+use harness::bundle::spec_about;
+use harness::s3_proxy::{S3Proxy, Seen};
+use harness::velero_objects::{backup, restore};
+use harness::{Context, LogScript, Operator, pod, with_namespace};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::support::bundles::{
+    LIMIT, about_r1, delete, events, get, keys, server_pod, spool_is_empty, status, until_event, until_gone, until_is,
+};
+use crate::support::store::{End, ended};
+
+const FIRST_CAUSE: &str = "error getting backup store: rpc error: no route to the store";
+const RESULTS: &str =
+    r#"{"errors":{"namespaces":{"shop":["error restoring pods/shop/till: no such class"]}},"warnings":{}}"#;
+
+/// A Restore that failed because the store of the location `default` is away, as it is for the operator. A location
+/// `good` works.
+async fn failed_restore(context: &Context) -> S3Proxy {
+    let now = Timestamp::now();
+    context.create_velero(backup("seed").completed().started(now).ended(now)).await;
+    let failed = restore("r1").of_backup("seed").partially_failed().started(now).ended(now);
+    context.create_velero(failed.status("failureReason", FIRST_CAUSE).status("errors", 1)).await;
+    let proxy = S3Proxy::before(&context.stand.s3.endpoint()).await;
+    proxy.down(true);
+    let through = json!({"spec": {"config": {"s3Url": proxy.endpoint()}}});
+    context.patch_velero("BackupStorageLocation", "default", through).await;
+    context.create_velero(context.location("good", "good")).await;
+    proxy
+}
+
+async fn files_of_r1(context: &Context) {
+    let log = "time=\"2026-01-01T00:00:00Z\" level=info msg=\"written while the store was there\"\n";
+    context.bucket.put_gzipped("team-a/restores/r1/restore-r1-logs.gz", log).await;
+    context.bucket.put_gzipped("team-a/restores/r1/restore-r1-results.gz", RESULTS).await;
+}
+
+/// Waits until the bundle reports that it waits before it is sealed.
+async fn unsealed(context: &Context, name: &str) -> End {
+    let such = |bundle: &DebugBundle| status(bundle).upload.is_some_and(|upload| upload.last_error.is_some());
+    End { bundle: until_is(context, name, "waits unsealed", LIMIT, such).await }
+}
+
+fn to_good(mut spec: Value) -> Value {
+    spec["storageLocation"] = "good".into();
+    spec
+}
+
+#[tokio::test]
+async fn a_restore_whose_store_is_away_is_explained_at_once_and_gets_its_files_when_the_store_is_back() {
+    with_namespace("away", |context| async move {
+        let proxy = failed_restore(&context).await;
+        files_of_r1(&context).await;
+        let node = server_pod(&context, LogScript::lines(["all is well"])).await;
+        let operator = Operator::of(&context).args(["--max-concurrent", "1", "--spool-limit-mib", "64"]).ready().await;
+        context.debug_bundle("b", about_r1()).await;
+        let waits = unsealed(&context, "b").await;
+        assert_eq!(waits.status().phase, Some(Phase::Collecting));
+        assert_eq!(waits.status().cause.as_deref(), Some(FIRST_CAUSE), "before anything is sealed");
+        assert!(waits.status().findings.iter().any(|finding| finding.title == FIRST_CAUSE), "{waits:?}");
+        let (reason, message) = waits.condition("Collected");
+        assert_eq!(reason, "StoreUnreachable", "{message}");
+        let told = "; Velero's files could not be read: the operator keeps the collected evidence in its spool and \
+                    tries the store until 20";
+        assert!(message.contains("the store is unreachable: ") && message.contains(told), "{message}");
+        assert_eq!(waits.condition("Ready"), ("Collecting", message), "kubectl get -o wide tells it");
+        assert!(until_event(&context, "b", "StoreUnreachable").await.contains(told));
+        assert_eq!(waits.status().bundle, None, "nothing is sealed");
+
+        // One is collected at a time, and the one that waits does not keep others from it.
+        context.debug_bundle("next", to_good(json!({}))).await;
+        assert!(ended(&context, "next").await.stored());
+        assert_eq!(get(&context, "b").await.map(|bundle| status(&bundle).phase), Some(Some(Phase::Collecting)));
+
+        proxy.down(false);
+        let end = ended(&context, "b").await;
+        assert!(end.stored(), "{end:?}");
+        assert_eq!(end.status().attempts, Some(1), "it was collected once");
+        assert!(end.status().cause.as_ref().is_some_and(|cause| cause.contains("no route")), "{end:?}");
+        let bundle = context.download(end.status()).await;
+        assert!(bundle.file("velero/restores/r1/restore.log").contains("written while the store was there"));
+        assert_eq!(bundle.file("velero/restores/r1/results.json").trim(), RESULTS);
+        assert!(bundle.file("velero/restores/r1/describe.txt").contains("no such class"), "described after that");
+        let findings = bundle.file("analysis/findings.json");
+        assert!(findings.contains("no such class"), "explained again: {findings}");
+        let missing = bundle.manifest["missing"].as_array().expect("a list");
+        assert!(missing.iter().all(|lost| lost["code"] != "StoreUnreachable"), "{missing:#?}");
+        let reads = context.stand.kubelet.seen(&node).iter().filter(|seen| seen.container == "velero").count();
+        assert_eq!(reads, 2, "once for each bundle");
+        spool_is_empty(&operator).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn at_the_deadline_a_bundle_is_sealed_without_veleros_files_and_a_restart_gives_no_more_time() {
+    with_namespace("away-for-good", |context| async move {
+        let _proxy = failed_restore(&context).await;
+        let mut operator = Operator::of(&context).args(["--upload-timeout-minutes", "1"]).ready().await;
+        context.debug_bundle("b", to_good(about_r1())).await;
+        let first = unsealed(&context, "b").await;
+        let began = |end: &End| end.status().upload.as_ref().and_then(|upload| upload.started.clone());
+        operator.restart().await;
+        let again = |bundle: &DebugBundle| status(bundle).attempts == Some(2);
+        let again = End { bundle: until_is(&context, "b", "is collected anew", LIMIT, again).await };
+        assert!(began(&first).is_some());
+        assert_eq!(began(&again), began(&first));
+
+        let end = ended(&context, "b").await;
+        assert_eq!(end.status().phase, Some(Phase::PartiallyFailed), "{end:?}");
+        let took = Timestamp::now().duration_since(began(&first).expect("a time").0).as_secs();
+        assert!((60..100).contains(&took), "after {took} s");
+        let bundle = context.download(end.status()).await;
+        let missing = bundle.manifest["missing"].as_array().expect("a list");
+        let log = missing.iter().find(|lost| lost["path"] == "velero/restores/r1/restore.log").expect("it is missing");
+        assert_eq!((&log["code"], &log["severity"]), (&json!("StoreUnreachable"), &json!("error")), "{log}");
+        spool_is_empty(&operator).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_deletion_ends_the_wait_for_a_store_before_the_seal() {
+    with_namespace("away-deleted", |context| async move {
+        let proxy = failed_restore(&context).await;
+        let operator = Operator::of(&context).args(["--delete-timeout-seconds", "1"]).ready().await;
+        context.debug_bundle("b", about_r1()).await;
+        unsealed(&context, "b").await;
+        delete(&context, "b").await;
+        until_gone(&context, "b", LIMIT).await;
+        spool_is_empty(&operator).await;
+        proxy.down(false);
+        assert_eq!(keys(&context).await, [""; 0]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_bundle_that_nobody_asked_for_is_explained_and_not_sent_to_a_read_only_location() {
+    with_namespace("read-only-auto", |context| async move {
+        let proxy = failed_restore(&context).await;
+        proxy.down(false);
+        files_of_r1(&context).await;
+        let read_only = json!({"spec": {"accessMode": "ReadOnly"}});
+        context.patch_velero("BackupStorageLocation", "default", read_only).await;
+        let operator = Operator::of(&context).ready().await;
+        let automatic = async |name: &str, spec: Value| {
+            let labels = json!({"debugbundle.io/trigger": "Restore"});
+            let bundle = json!({"apiVersion": "debugbundle.io/v1alpha1", "kind": "DebugBundle",
+                "metadata": {"name": name, "labels": labels}, "spec": spec});
+            context.create::<DebugBundle>(bundle).await;
+        };
+        automatic("auto", about_r1()).await;
+        let end = ended(&context, "auto").await;
+        let expected = format!(
+            "BackupStorageLocation \"default\" is ReadOnly; set spec.storageLocation to one of: good; nothing was \
+             uploaded; cause: {FIRST_CAUSE}"
+        );
+        assert_eq!(end.failure(), ("LocationReadOnly", expected.as_str()));
+        assert_eq!(end.status().cause.as_deref(), Some(FIRST_CAUSE));
+        let from_files = |end: &End| end.status().findings.iter().any(|one| one.title.contains("no such class"));
+        assert!(from_files(&end), "a ReadOnly location is read: {:?}", end.status().findings);
+        assert!(events(&context, "auto").await.contains(&("LocationReadOnly".to_owned(), expected)));
+        let writes = |seen: &&Seen| !["GET", "HEAD"].contains(&seen.method.as_str());
+        assert_eq!(keys(&context).await, [""; 0]);
+        assert_eq!(proxy.seen().iter().filter(writes).count(), 0, "{:?}", proxy.seen());
+        spool_is_empty(&operator).await;
+
+        automatic("named", to_good(about_r1())).await;
+        let end = ended(&context, "named").await;
+        assert!(end.stored(), "{end:?}");
+        assert_eq!(end.status().bundle.as_ref().map(|bundle| bundle.storage_location.as_str()), Some("good"));
+        let bundle = context.download(end.status()).await;
+        assert_eq!(bundle.manifest["bundle"]["origin"], "Automatic");
+        assert_eq!(keys(&context).await, [""; 0]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_crash_loop_and_a_target_that_velero_refused_are_no_fault_of_the_bundle() {
+    with_namespace("no-fault", |context| async move {
+        let _proxy = failed_restore(&context).await;
+        let why = json!(["an existing backup storage location wasn't specified"]);
+        context.create_velero(backup("b1").phase("FailedValidation").status("validationErrors", why)).await;
+        let node = context.node("n").await;
+        let crashing = pod("velero-1").on_node(&node).labelled("deploy", "velero").with_container("velero");
+        context
+            .pod(crashing.restarted(7).waiting("CrashLoopBackOff", "back-off 5m0s restarting failed container"))
+            .await;
+        context.log("velero-1", "velero", LogScript::lines(["panic: out of luck"]));
+        let removed = "unable to retrieve container logs for containerd://0123456789abcdef";
+        context.previous_log("velero-1", "velero", LogScript::body(removed));
+        let operator = Operator::of(&context).ready().await;
+        context.debug_bundle("b", to_good(spec_about("Backup", "b1"))).await;
+        let end = ended(&context, "b").await;
+        let bundle = context.download(end.status()).await;
+        let missing = bundle.manifest["missing"].as_array().expect("a list");
+        assert_eq!(end.status().phase, Some(Phase::Completed), "{missing:#?}");
+        let code = |path: &str| {
+            let lost =
+                missing.iter().find(|lost| lost["path"] == path).unwrap_or_else(|| panic!("{path}: {missing:#?}"));
+            (lost["code"].clone(), lost["severity"].clone())
+        };
+        assert_eq!(code("velero/backups/b1/backup.log"), (json!("NeverWritten"), json!("note")));
+        assert_eq!(code("velero/backups/b1/results.json"), (json!("NeverWritten"), json!("note")));
+        let previous = format!("namespaces/{}/pods/velero-1/velero/velero/logs/previous.log", context.namespace);
+        assert_eq!(code(&previous), (json!("NoPrevious"), json!("note")));
+        drop(operator);
+    })
+    .await;
+}
