@@ -1,4 +1,4 @@
-//! Kubernetes Events for the milestones of a DebugBundle, at most a handful each.
+//! Kubernetes Events for the milestones of a DebugBundle, at most a handful each, and for sweeps of a location.
 //! `status.progress` reports what happens between milestones.
 
 use std::{
@@ -7,12 +7,13 @@ use std::{
 };
 
 use debugbundle_crd::{DebugBundle, Reason};
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client, Resource as _,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
-use crate::self_redaction;
+use crate::{location::Location, self_redaction};
 
 /// The API's limit of an Event's note, in bytes.
 const NOTE_LIMIT: usize = 1024;
@@ -57,10 +58,25 @@ impl Notifier {
         self.publish(bundle, EventType::Warning, reason, note).await;
     }
 
+    /// What a sweep left in a location.
+    pub async fn about_location(&self, namespace: &str, location: &Location, reason: Reason, note: &str) {
+        let reference = ObjectReference {
+            api_version: Some("velero.io/v1".to_owned()),
+            kind: Some("BackupStorageLocation".to_owned()),
+            name: Some(location.name.clone()),
+            namespace: Some(namespace.to_owned()),
+            uid: location.uid.clone(),
+            ..ObjectReference::default()
+        };
+        self.send(&reference, &event(EventType::Warning, reason, note), reason).await;
+    }
+
     async fn publish(&self, bundle: &DebugBundle, type_: EventType, reason: Reason, note: &str) {
-        let event = event(type_, reason, note);
-        let reference = bundle.object_ref(&());
-        let published = tokio::time::timeout(PATIENCE, self.recorder().publish(&event, &reference)).await;
+        self.send(&bundle.object_ref(&()), &event(type_, reason, note), reason).await;
+    }
+
+    async fn send(&self, reference: &ObjectReference, event: &Event, reason: Reason) {
+        let published = tokio::time::timeout(PATIENCE, self.recorder().publish(event, reference)).await;
         let failure = match published {
             Ok(Ok(())) => return,
             Ok(Err(error)) => crate::error::api_sentence(&error),

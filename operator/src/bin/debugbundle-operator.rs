@@ -8,11 +8,14 @@ use debugbundle_operator::{
     budget, client,
     controller::{self, Settings, share_mib},
     location::EndpointPolicy,
+    notify::Notifier,
     pod_capture::{self, PodCapture},
     proxy::Proxies,
     run::{Engine, EngineOptions},
     runlog, self_redaction,
+    sweep::Sweeper,
 };
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{
     EnvFilter, Layer as _,
@@ -52,10 +55,14 @@ struct Flags {
     #[arg(long, env = "DEBUGBUNDLE_UPLOAD_TIMEOUT_MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1440))]
     upload_timeout_minutes: u64,
 
-    /// How many seconds the operator retries to delete a bundle from the store; after that it deletes the DebugBundle
-    /// and leaves the object.
+    /// How many seconds the operator retries to delete the stored bundle of a deleted DebugBundle; after that the next
+    /// sweep tries again.
     #[arg(long, env = "DEBUGBUNDLE_DELETE_TIMEOUT_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     delete_timeout_seconds: u64,
+
+    /// Seconds between two sweeps for stored bundles whose DebugBundles are gone; for tests.
+    #[arg(long, hide = true, default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    sweep_seconds: u64,
 
     /// Maximum lifetime of a download URL in minutes. A DebugBundle that asks for more gets this maximum, and its
     /// status says so. Stores allow a week at most.
@@ -183,10 +190,22 @@ async fn start(flags: Flags) -> Result<(), String> {
     let namespace = settings.namespace.clone();
     let watch = pod_capture::watch(client.clone(), namespace, pod_capture.clone(), shutdown.clone());
     let watching = tokio::spawn(watch);
-    let engine = Engine::new(client.clone(), options).with_pod_capture(pod_capture);
-    controller::run(client, Arc::new(engine), settings, shutdown.clone()).await;
+    let engine = Arc::new(Engine::new(client.clone(), options).with_pod_capture(pod_capture));
+    // One replica: it may always sweep.
+    let (_may_sweep, may_sweep) = watch::channel(true);
+    let sweeper = Sweeper {
+        client: client.clone(),
+        engine: Arc::clone(&engine),
+        namespace: settings.namespace.clone(),
+        notifier: Notifier::new(client.clone(), settings.instance.clone()),
+        may_sweep,
+        shutdown: shutdown.clone(),
+    };
+    let sweeping = tokio::spawn(sweeper.run(Duration::from_secs(flags.sweep_seconds)));
+    controller::run(client, engine, settings, shutdown.clone()).await;
     shutdown.cancel();
-    // It ends with the token; a panic in it was logged when it happened and cost no bundle.
+    let _ = sweeping.await;
+    // Both end with the token; a panic in them was logged when it happened and cost no bundle.
     let _ = watching.await;
     tracing::info!("Stopped");
     Ok(())

@@ -2,7 +2,7 @@
 //! task each; all other steps are short. The run itself is in `run`, which does not depend on controllers.
 
 mod claim;
-mod finalize;
+mod deleted;
 mod queue;
 mod slots;
 mod url;
@@ -10,7 +10,7 @@ mod work;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use debugbundle_crd::{DebugBundle, DebugBundleStatus, Phase, Reason};
+use debugbundle_crd::{DebugBundle, DebugBundleStatus, FINALIZER, Phase, Reason};
 use futures::{
     FutureExt as _, StreamExt as _, TryStreamExt as _,
     channel::mpsc::{UnboundedSender, unbounded},
@@ -19,7 +19,7 @@ use futures::{
 use jiff::Timestamp;
 use kube::{
     Api, Client, Resource as _, ResourceExt as _,
-    api::{DeleteParams, ListParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
     core::{DeserializeGuard, error_boundary::InvalidObject},
     runtime::{
         WatchStreamExt as _, applier,
@@ -34,13 +34,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use crate::error::Fault;
 use crate::{
+    client::in_time,
     decide::{self, Step},
     notify::Notifier,
     observed::Observed,
     run::Engine,
     status::StatusBuilder,
 };
-use claim::{Claim, in_time};
+use claim::Claim;
+use deleted::{Deleted, Deletions};
 use queue::{BundleQueue, Turn};
 pub use slots::share_mib;
 use slots::{CollectionSlot, CollectionSlots};
@@ -71,7 +73,7 @@ pub struct Settings {
     pub spool_limit_mib: u32,
     /// How long an upload is retried.
     pub upload_timeout: Duration,
-    /// How long deleting an object from the store is retried; then the resource is deleted without it.
+    /// How long deleting an object from the store is retried; then it is left to the next sweep.
     pub delete_timeout: Duration,
     /// The longest time for which a download URL is signed, even if a resource asks for more.
     pub max_url_ttl: Duration,
@@ -85,6 +87,7 @@ struct Context {
     engine: Arc<Engine>,
     notifier: Notifier,
     queue: BundleQueue,
+    deletions: Deletions,
     runs: TaskTracker,
     /// Brings a DebugBundle back to `reconcile`.
     again: UnboundedSender<ObjectRef<Observed>>,
@@ -105,20 +108,25 @@ impl Context {
 pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdown: CancellationToken) {
     let api: Api<DebugBundle> = Api::namespaced(client.clone(), &settings.namespace);
     let guarded: Api<Guarded> = Api::namespaced(client.clone(), &settings.namespace);
-    if !until_served(&api, &shutdown).await {
+    if !until_possible(|| served(&api), &shutdown).await
+        || !until_possible(async || engine.read_installation().await.map_err(|fault| fault.to_string()), &shutdown)
+            .await
+    {
         return;
     }
     let places = CollectionSlots::new(settings.max_concurrent, settings.spool_limit_mib);
-    sweep(&guarded, &engine, &settings, &places).await;
+    clear_spool(&guarded, &engine, &settings, &places).await;
     tracing::info!("Operator is ready");
     let (seen, writer) = reflector::store();
     let (again, woken) = unbounded();
+    let (deletions, deleted) = Deletions::new();
     let context = Arc::new(Context {
         api,
         seen: seen.clone(),
         engine,
         notifier: Notifier::new(client.clone(), settings.instance.clone()),
         queue: BundleQueue::new(places),
+        deletions,
         runs: TaskTracker::new(),
         again,
         steps: Semaphore::new(STEPS),
@@ -127,13 +135,15 @@ pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdo
         settings,
         shutdown,
     });
-    let watch = watcher(guarded, watcher::Config::default().page_size(PAGE)).default_backoff().map_ok(observed);
+    let cleaning = tokio::spawn(deleted::work_off(deleted, Arc::clone(&context)));
     let forgetting = Arc::clone(&context);
-    let changes = reflector(writer, watch).inspect_ok(move |event| {
-        if let Event::Delete(gone) = event {
-            forgetting.queue.remove(gone.uid());
+    let watch = watcher(guarded, watcher::Config::default().page_size(PAGE)).default_backoff().map_ok(move |event| {
+        if let Event::Delete(gone) = &event {
+            went(gone, &forgetting);
         }
+        observed(event)
     });
+    let changes = reflector(writer, watch);
     let woken = woken.map(|reference| Ok(ReconcileRequest::from(reference)));
     let wanted = stream::select(trigger_self(changes.applied_objects(), ()), woken);
     applier(
@@ -152,6 +162,34 @@ pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdo
     .await;
     context.runs.close();
     context.runs.wait().await;
+    // It ends with the token; a panic in it was logged when it happened.
+    let _ = cleaning.await;
+}
+
+/// The watch reports that a DebugBundle is gone.
+fn went(gone: &Guarded, ctx: &Arc<Context>) {
+    match &gone.0 {
+        Ok(bundle) => {
+            ctx.queue.remove(bundle.metadata.uid.as_deref().unwrap_or_default());
+            if let Some(deleted) = Deleted::of(bundle) {
+                forget(deleted, ctx);
+            }
+        }
+        Err(bad) => {
+            ctx.queue.remove(bad.metadata.uid.as_deref().unwrap_or_default());
+            tracing::info!(
+                name = bad.metadata.name,
+                "A DebugBundle that cannot be read was deleted; the next sweep deletes its object"
+            );
+        }
+    }
+}
+
+/// Has a DebugBundle that is gone cleaned up: now, or as soon as its run has ended.
+fn forget(deleted: Deleted, ctx: &Context) {
+    if let Some(deleted) = ctx.queue.deleted(deleted) {
+        ctx.deletions.add(deleted);
+    }
 }
 
 /// Keeps of each object what a decision needs.
@@ -165,21 +203,13 @@ fn observed(event: Event<Guarded>) -> Event<Observed> {
     }
 }
 
-/// Waits until DebugBundles can be listed, and logs the obstacle: the CRD, a permission, the API server itself. Returns
-/// false if the operator was asked to stop in the meantime.
-async fn until_served(api: &Api<DebugBundle>, shutdown: &CancellationToken) -> bool {
+/// Waits for something that the operator cannot do without, and logs the obstacle. Returns false if the operator was
+/// asked to stop in the meantime.
+async fn until_possible(attempt: impl AsyncFn() -> Result<(), String>, shutdown: &CancellationToken) -> bool {
     let mut pause = Duration::from_secs(1);
     loop {
-        let failure = match in_time(api.list_metadata(&ListParams::default().limit(1))).await {
-            Ok(_) => return true,
-            Err(kube::Error::Api(status)) if status.code == 404 => {
-                "The API server does not serve DebugBundles: install their CustomResourceDefinition (kubectl apply \
-                 -f deploy/crd.yaml)"
-                    .to_owned()
-            }
-            Err(error) => crate::error::api_sentence(&error),
-        };
-        tracing::warn!(failure, pause = ?pause, "DebugBundles cannot be listed; trying again");
+        let Err(failure) = attempt().await else { return true };
+        tracing::warn!(failure, pause = ?pause, "The operator cannot work yet; trying again");
         tokio::select! {
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(30)),
             () = shutdown.cancelled() => return false,
@@ -187,9 +217,22 @@ async fn until_served(api: &Api<DebugBundle>, shutdown: &CancellationToken) -> b
     }
 }
 
+/// Whether DebugBundles can be listed; else the obstacle: the CRD, a permission, the API server itself.
+async fn served(api: &Api<DebugBundle>) -> Result<(), String> {
+    match in_time(api.list_metadata(&ListParams::default().limit(1))).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            Err("The API server does not serve DebugBundles: install their CustomResourceDefinition (kubectl apply -f \
+             deploy/crd.yaml)"
+                .to_owned())
+        }
+        Err(error) => Err(format!("DebugBundles cannot be listed: {}", crate::error::api_sentence(&error))),
+    }
+}
+
 /// Removes folders that earlier processes left in the spool for DebugBundles that no longer need them. Foreign files
 /// stay; a sealed bundle that still has to be sent keeps its room.
-async fn sweep(api: &Api<Guarded>, engine: &Engine, settings: &Settings, places: &CollectionSlots) {
+async fn clear_spool(api: &Api<Guarded>, engine: &Engine, settings: &Settings, places: &CollectionSlots) {
     let folders = engine.spools(&settings.spool);
     if folders.is_empty() {
         return;
@@ -243,11 +286,12 @@ async fn reconcile(seen: Arc<Observed>, ctx: Arc<Context>) -> Result<Action, Fau
     ctx.queue.remove(seen.uid());
     let permit = match step {
         Step::Rest(until) => return Ok(rest(until, ctx.now())),
-        Step::Finalize | Step::AnswerRenewal(_) => ctx.store_steps.acquire().await,
+        Step::AnswerRenewal(_) => ctx.store_steps.acquire().await,
         _ => ctx.steps.acquire().await,
     };
     let result = match permit {
         Ok(_permit) if step == Step::Malformed => Box::pin(malformed(&seen, &ctx)).await,
+        Ok(_permit) if step == Step::Release => Box::pin(release(&seen, &ctx)).await,
         Ok(_permit) => Box::pin(do_step(&seen, &step, &ctx)).await,
         Err(_) => Err(Fault::Cancelled),
     };
@@ -267,12 +311,10 @@ async fn do_step(seen: &Observed, step: &Step, ctx: &Arc<Context>) -> Result<Act
     }
     match live_step {
         Step::Settle(reason) => settle(live, reason, ctx).await,
-        Step::Finalize => finalize::finalize(&live, ctx).await,
         Step::Expire => expire(&live, ctx).await,
-        Step::Protect => protect(live, ctx).await,
         Step::ClearUrl => url::clear(&live, ctx).await,
         Step::AnswerRenewal(asked) => url::renew(live, &asked, ctx).await,
-        Step::Run { .. } | Step::Rest(_) | Step::Malformed => Ok(Action::await_change()),
+        Step::Run { .. } | Step::Rest(_) | Step::Malformed | Step::Release => Ok(Action::await_change()),
     }
 }
 
@@ -336,7 +378,9 @@ struct UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.ctx.queue.ended(&self.uid);
+        if let Some(deleted) = self.ctx.queue.ended(&self.uid) {
+            self.ctx.deletions.add(deleted);
+        }
         let reference = ObjectRef::new(&self.name).within(&self.ctx.settings.namespace);
         // Fails only when the operator ends and no receiver is left.
         let _ = self.ctx.again.unbounded_send(reference);
@@ -389,10 +433,25 @@ async fn settle(bundle: DebugBundle, reason: Reason, ctx: &Arc<Context>) -> Resu
     Ok(Action::await_change())
 }
 
-/// Puts back a finalizer that was removed: without it the stored object would outlive the resource.
-async fn protect(bundle: DebugBundle, ctx: &Context) -> Result<Action, Fault> {
-    Claim::new(ctx.client.clone(), ctx.api.clone(), bundle).add_finalizer().await?;
-    Ok(Action::await_change())
+/// Removes the finalizer of earlier versions. Only metadata is read and written: the resource need not be readable.
+async fn release(seen: &Observed, ctx: &Context) -> Result<Action, Fault> {
+    let name = seen.name_any();
+    let live = in_time(ctx.api.get_metadata_opt(&name)).await.map_err(Fault::api)?;
+    let Some(live) = live.filter(|live| live.metadata.uid.as_deref() == Some(seen.uid())) else {
+        return Err(Fault::Lost);
+    };
+    let others: Vec<&String> = live.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
+    let patch = json!({ "metadata": { "finalizers": others, "resourceVersion": live.resource_version() } });
+    match in_time(ctx.api.patch_metadata(&name, &PatchParams::default(), &Patch::Merge(patch))).await {
+        Ok(_) => {
+            tracing::info!(name, "Removed the finalizer of an earlier version");
+            Ok(Action::await_change())
+        }
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Action::await_change()),
+        // Somebody changed it: it comes back by the watch, or soon.
+        Err(kube::Error::Api(status)) if status.is_conflict() => Ok(Action::requeue(AFTER_A_CHANGE)),
+        Err(error) => Err(Fault::api(error)),
+    }
 }
 
 async fn expire(bundle: &DebugBundle, ctx: &Context) -> Result<Action, Fault> {
@@ -429,14 +488,6 @@ async fn told_malformed(bad: &InvalidObject, ctx: &Context) -> Result<Action, Fa
     let mut shell =
         DebugBundle::new(&meta.name.clone().unwrap_or_default(), debugbundle_crd::DebugBundleSpec::installation());
     shell.metadata = meta.clone();
-    if meta.deletion_timestamp.is_some() {
-        if decide::has_finalizer(&shell) {
-            let left = stored_by(&shell, ctx).await?;
-            ctx.notifier.warning(&shell, Reason::NotDeleted, &format!("{left}{message}")).await;
-            Claim::new(ctx.client.clone(), ctx.api.clone(), shell).remove_finalizer().await?;
-        }
-        return Ok(Action::await_change());
-    }
     let status =
         StatusBuilder::new(None, meta.generation, created).failed(Reason::Malformed, &message, Timestamp::MAX).done();
     // The record of a stored bundle stays: a person who deletes the resource must know where the bundle is.
@@ -465,16 +516,6 @@ async fn raw(shell: &DebugBundle, ctx: &Context) -> Result<Option<serde_json::Va
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
         Err(error) => Err(Fault::api(error)),
     }
-}
-
-/// The place of the bundle by its status. Used only in messages: no object is deleted on the word of a status.
-async fn stored_by(shell: &DebugBundle, ctx: &Context) -> Result<String, Fault> {
-    let Some(raw) = raw(shell, ctx).await? else { return Ok(String::new()) };
-    let text = |field: &str| raw.pointer(&format!("/status/bundle/{field}")).and_then(|value| value.as_str());
-    Ok(match (text("bucket"), text("key")) {
-        (Some(bucket), Some(key)) => format!("a bundle may be left in bucket {bucket} key {key}; "),
-        _ => String::new(),
-    })
 }
 
 /// Cancels the token when the watch sees that the object is deleted, replaced or gone.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Context, Fault,
     claim::{self, Claim},
-    finalize,
+    deleted::{self, Deleted},
     queue::Turn,
     slots::CollectionSlot,
     url,
@@ -68,7 +68,6 @@ async fn in_place(
         return Err(Fault::Lost);
     }
     let mine = Claim::new(ctx.client.clone(), ctx.api.clone(), live);
-    mine.add_finalizer().await?;
     let before = mine.seen().await;
     let holder = ctx.settings.instance.as_str();
     mine.exactly(ctx.now(), |fold| match &sealed {
@@ -115,7 +114,7 @@ pub(super) async fn end_without(mine: &Claim, reason: Reason, message: &str, ctx
     let mut message = message.to_owned();
     let mut left_over = None;
     if seen.status.as_ref().is_some_and(|s| s.upload.is_some() || s.bundle.is_some())
-        && let Err(left) = finalize::clean(&seen, ctx).await
+        && let Err(left) = deleted::clean(&seen, ctx).await
     {
         message = format!("{message}; {}", left.message);
         left_over = seen.status.as_ref().and_then(|s| s.upload.clone());
@@ -132,20 +131,12 @@ pub(super) async fn end_without(mine: &Claim, reason: Reason, message: &str, ctx
     Ok(())
 }
 
-/// Cleans up after a resource that was deleted during the run without our finalizer: nobody else will.
+/// Has a resource that went during the run cleaned up after it, even if the watch did not report its deletion.
 async fn after_the_resource(mine: &Claim, ctx: &Arc<Context>) {
     let seen = mine.seen().await;
-    let orphaned = match claim::live(&ctx.api, &seen.name_any(), &seen.uid().unwrap_or_default()).await {
-        Ok(None) => true,
-        Ok(Some(live)) => live.metadata.deletion_timestamp.is_some() && !decide::has_finalizer(&live),
-        Err(_) => false,
-    };
-    if !orphaned {
-        return;
-    }
-    remove(ctx, seen.metadata.uid.as_deref().unwrap_or_default());
-    if let Err(left) = finalize::clean(&seen, ctx).await {
-        tracing::warn!(name = seen.name_any(), why = left.message, "Not deleted from the store");
+    let live = claim::live(&ctx.api, &seen.name_any(), &seen.uid().unwrap_or_default()).await;
+    if let (Ok(None), Some(deleted)) = (live, Deleted::of(&seen)) {
+        super::forget(deleted, ctx);
     }
 }
 

@@ -86,7 +86,7 @@ impl Engine {
                 known.extend(self.known_of(&survey, location).await?);
             }
         }
-        Ok(Stores { place: survey.place(subject), survey: Some(survey), files, of_target: source.ok(), known })
+        Ok(Stores { place: self.place(subject, &survey), survey: Some(survey), files, of_target: source.ok(), known })
     }
 
     /// Ends a run before the collection if its bundle can go nowhere: the location itself is wrong, and waiting does
@@ -95,7 +95,7 @@ impl Engine {
         let chosen = survey.chosen.as_ref().map_err(Clone::clone)?;
         let sound = |location: &Location| {
             location::configured(location, self.options.endpoints).map_err(destination::fault)?;
-            destination::key(subject, location).map(drop)
+            self.key(subject, location).map(drop)
         };
         sound(chosen).map_err(|fault| {
             let fit = survey.all.iter().filter(|other| other.access == AccessMode::ReadWrite && sound(other).is_ok());
