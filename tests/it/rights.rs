@@ -73,7 +73,8 @@ async fn may(account: &Account, namespace: &str) -> BTreeSet<String> {
     let mut lines = BTreeSet::new();
     for rule in resource_rules {
         let named = rule.resource_names.filter(|names| !names.is_empty());
-        let named = named.map(|names| format!(" named {}", names.join(", "))).unwrap_or_default();
+        let named = named.map(|names| format!(" named {}", names.join(", ").replace(namespace, "velero")));
+        let named = named.unwrap_or_default();
         for group in rule.api_groups.iter().flatten() {
             for resource in rule.resources.iter().flatten() {
                 let dot = if group.is_empty() { String::new() } else { format!(".{group}") };

@@ -105,7 +105,7 @@ async fn fifty_bundles_of_an_earlier_version_hold_no_namespace_back_and_their_ob
             let key = format!("{}/plugins/debugbundle/restore-r1/{name}-{uid}.tar.gz", harness::context::PREFIX);
             context.bucket.put(&key, "a bundle of old").await;
             let stored = json!({"storageLocation": "default", "bucket": context.bucket.name, "key": key, "bytes": 15,
-                "sha256": "0", "size": "15 B", "entries": 1});
+                "sha256": "0", "size": "15 B", "entries": 1, "manifestOffset": 0, "manifestLength": 1});
             crate::support::bundles::forge(
                 &context,
                 name,

@@ -3,14 +3,16 @@
 
 mod claim;
 mod deleted;
+mod malformed;
 mod queue;
 mod slots;
+mod startup;
 mod url;
 mod work;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use debugbundle_crd::{DebugBundle, DebugBundleStatus, FINALIZER, Phase, Reason};
+use debugbundle_crd::{DebugBundle, FINALIZER, Phase, Reason};
 use futures::{
     FutureExt as _, StreamExt as _, TryStreamExt as _,
     channel::mpsc::{UnboundedSender, unbounded},
@@ -19,8 +21,8 @@ use futures::{
 use jiff::Timestamp;
 use kube::{
     Api, Client, Resource as _, ResourceExt as _,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
-    core::{DeserializeGuard, error_boundary::InvalidObject},
+    api::{DeleteParams, Patch, PatchParams},
+    core::DeserializeGuard,
     runtime::{
         WatchStreamExt as _, applier,
         controller::{Action, Config, ReconcileRequest, trigger_self},
@@ -108,14 +110,17 @@ impl Context {
 pub async fn run(client: Client, engine: Arc<Engine>, settings: Settings, shutdown: CancellationToken) {
     let api: Api<DebugBundle> = Api::namespaced(client.clone(), &settings.namespace);
     let guarded: Api<Guarded> = Api::namespaced(client.clone(), &settings.namespace);
-    if !until_possible(|| served(&api), &shutdown).await
-        || !until_possible(async || engine.read_installation().await.map_err(|fault| fault.to_string()), &shutdown)
-            .await
+    if !startup::until_possible(|| startup::served(&api), &shutdown).await
+        || !startup::until_possible(
+            async || engine.read_installation().await.map_err(|fault| fault.to_string()),
+            &shutdown,
+        )
+        .await
     {
         return;
     }
     let places = CollectionSlots::new(settings.max_concurrent, settings.spool_limit_mib);
-    clear_spool(&guarded, &engine, &settings, &places).await;
+    startup::clear_spool(&guarded, &engine, &settings, &places).await;
     tracing::info!("Operator is ready");
     let (seen, writer) = reflector::store();
     let (again, woken) = unbounded();
@@ -203,78 +208,6 @@ fn observed(event: Event<Guarded>) -> Event<Observed> {
     }
 }
 
-/// Waits for something that the operator cannot do without, and logs the obstacle. Returns false if the operator was
-/// asked to stop in the meantime.
-async fn until_possible(attempt: impl AsyncFn() -> Result<(), String>, shutdown: &CancellationToken) -> bool {
-    let mut pause = Duration::from_secs(1);
-    loop {
-        let Err(failure) = attempt().await else { return true };
-        tracing::warn!(failure, pause = ?pause, "The operator cannot work yet; trying again");
-        tokio::select! {
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(30)),
-            () = shutdown.cancelled() => return false,
-        }
-    }
-}
-
-/// Whether DebugBundles can be listed; else the obstacle: the CRD, a permission, the API server itself.
-async fn served(api: &Api<DebugBundle>) -> Result<(), String> {
-    match in_time(api.list_metadata(&ListParams::default().limit(1))).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => {
-            Err("The API server does not serve DebugBundles: install their CustomResourceDefinition (kubectl apply -f \
-             deploy/crd.yaml)"
-                .to_owned())
-        }
-        Err(error) => Err(format!("DebugBundles cannot be listed: {}", crate::error::api_sentence(&error))),
-    }
-}
-
-/// Removes folders that earlier processes left in the spool for DebugBundles that no longer need them. Foreign files
-/// stay; a sealed bundle that still has to be sent keeps its room.
-async fn clear_spool(api: &Api<Guarded>, engine: &Engine, settings: &Settings, places: &CollectionSlots) {
-    let folders = engine.spools(&settings.spool);
-    if folders.is_empty() {
-        return;
-    }
-    let unfinished = match unfinished(api).await {
-        Ok(unfinished) => unfinished,
-        Err(error) => {
-            let failure = crate::error::api_sentence(&error);
-            tracing::warn!(failure, "Left-over files in the spool are removed at the next start");
-            return;
-        }
-    };
-    let needed: std::collections::BTreeMap<PathBuf, String> =
-        unfinished.into_iter().map(|uid| (engine.spool_of(&settings.spool, &uid), uid)).collect();
-    for folder in folders {
-        let Some(uid) = needed.get(&folder) else {
-            tracing::info!(folder = %folder.display(), "Removing a left-over of the spool");
-            work::remove_folder(&folder);
-            continue;
-        };
-        if let Some(bytes) = debugbundle_archive::Spool::sealed_bytes(&folder) {
-            places.left_over(uid, bytes);
-        }
-    }
-}
-
-/// The UIDs of all DebugBundles in a phase that is not terminal.
-async fn unfinished(api: &Api<Guarded>) -> Result<Vec<String>, kube::Error> {
-    let mut uids = Vec::new();
-    let mut page = ListParams::default().limit(PAGE);
-    loop {
-        let listed = in_time(api.list(&page)).await?;
-        let seen = listed.items.iter().map(Observed::of_guarded);
-        let open = seen.filter(|seen| !seen.malformed && !seen.phase.is_terminal());
-        uids.extend(open.map(|seen| seen.uid().to_owned()));
-        match listed.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = page.continue_token(&token),
-            None => return Ok(uids),
-        }
-    }
-}
-
 async fn reconcile(seen: Arc<Observed>, ctx: Arc<Context>) -> Result<Action, Fault> {
     if ctx.queue.is_under_way(seen.uid()) {
         return Ok(Action::await_change()); // the end of its run triggers the next reconcile
@@ -290,7 +223,7 @@ async fn reconcile(seen: Arc<Observed>, ctx: Arc<Context>) -> Result<Action, Fau
         _ => ctx.steps.acquire().await,
     };
     let result = match permit {
-        Ok(_permit) if step == Step::Malformed => Box::pin(malformed(&seen, &ctx)).await,
+        Ok(_permit) if step == Step::Malformed => Box::pin(malformed::report(&seen, &ctx)).await,
         Ok(_permit) if step == Step::Release => Box::pin(release(&seen, &ctx)).await,
         Ok(_permit) => Box::pin(do_step(&seen, &step, &ctx)).await,
         Err(_) => Err(Fault::Cancelled),
@@ -464,56 +397,6 @@ async fn expire(bundle: &DebugBundle, ctx: &Context) -> Result<Action, Fault> {
     match in_time(ctx.api.delete(&bundle.name_any(), &only_this)).await {
         Ok(_) => Ok(Action::await_change()),
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(Action::await_change()),
-        Err(error) => Err(Fault::api(error)),
-    }
-}
-
-/// Reports a resource that cannot be parsed in its status; it does not block others. A second write changes nothing:
-/// the time in it is the object's creation.
-async fn malformed(seen: &Observed, ctx: &Context) -> Result<Action, Fault> {
-    let guarded: Api<Guarded> = Api::namespaced(ctx.client.clone(), &ctx.settings.namespace);
-    let Some(live) = in_time(guarded.get_opt(&seen.name_any())).await.map_err(Fault::api)? else {
-        return Err(Fault::Lost);
-    };
-    match &live.0 {
-        Err(bad) if bad.metadata.uid.as_deref() == Some(seen.uid()) => told_malformed(bad, ctx).await,
-        _ => Err(Fault::Lost),
-    }
-}
-
-async fn told_malformed(bad: &InvalidObject, ctx: &Context) -> Result<Action, Fault> {
-    let meta = &bad.metadata;
-    let created = meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0);
-    let message = format!("the resource cannot be read: {}", bad.error);
-    let mut shell =
-        DebugBundle::new(&meta.name.clone().unwrap_or_default(), debugbundle_crd::DebugBundleSpec::installation());
-    shell.metadata = meta.clone();
-    let status =
-        StatusBuilder::new(None, meta.generation, created).failed(Reason::Malformed, &message, Timestamp::MAX).done();
-    // The record of a stored bundle stays: a person who deletes the resource must know where the bundle is.
-    let bundle = raw(&shell, ctx).await?.and_then(|raw| serde_json::from_value(raw["status"]["bundle"].clone()).ok());
-    let status = DebugBundleStatus {
-        phase: Some(Phase::Failed),
-        conditions: status.conditions,
-        bundle,
-        ..DebugBundleStatus::default()
-    };
-    let conditions = json!([{ "op": "add", "path": "/status", "value": status }]);
-    let written = claim::patch_status_raw(&ctx.client, meta, &conditions).await.map_err(Fault::api)?;
-    if written["metadata"]["resourceVersion"].as_str() != meta.resource_version.as_deref() {
-        ctx.notifier.warning(&shell, Reason::Malformed, &message).await;
-    }
-    Ok(Action::await_change())
-}
-
-/// The resource as raw JSON, for a resource that does not parse as a DebugBundle, perhaps not even its metadata.
-async fn raw(shell: &DebugBundle, ctx: &Context) -> Result<Option<serde_json::Value>, Fault> {
-    let path = DebugBundle::url_path(&(), Some(&ctx.settings.namespace));
-    let request = http::Request::get(format!("{path}/{}", shell.name_any()));
-    let request = request.body(Vec::new()).map_err(|error| Fault::api(kube::Error::HttpError(error)))?;
-    match in_time(ctx.client.request::<serde_json::Value>(request)).await {
-        Ok(found) => Ok(Some(found).filter(|found| found["metadata"]["uid"].as_str() == shell.metadata.uid.as_deref())),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
         Err(error) => Err(Fault::api(error)),
     }
 }
