@@ -34,7 +34,10 @@ pub(super) struct Deleted(Box<DebugBundle>);
 impl Deleted {
     /// Of its last state; `None` if nothing of it can be anywhere: it never ran, or is a copy of another one.
     pub(super) fn of(last: &DebugBundle) -> Option<Self> {
-        let status = last.status.as_ref().filter(|status| status.attempts.is_some())?;
+        let status = last.status.as_ref()?;
+        if status.attempts.is_none() && status.bundle.is_none() && status.upload.is_none() {
+            return None;
+        }
         if observed::is_restored(last) {
             return None; // its key would be another object's
         }
@@ -212,4 +215,36 @@ async fn clean_to_the_end(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<De
         return Ok(Deletion::Gone);
     }
     destination.store.delete(&destination.key).await.map_err(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use debugbundle_crd::RESTORED_BY_LABEL;
+    use serde_json::json;
+
+    use super::*;
+
+    fn bundle(status: serde_json::Value) -> DebugBundle {
+        let mut bundle = DebugBundle::new("b", DebugBundleSpec::installation());
+        bundle.metadata.uid = Some("0a1b".to_owned());
+        bundle.metadata.annotations = Some([("note".to_owned(), "x".repeat(9000))].into());
+        bundle.status = Some(serde_json::from_value(status).expect("a status"));
+        bundle
+    }
+
+    #[test]
+    fn only_what_ran_for_its_own_sake_is_cleaned_up_and_little_of_it_is_kept() {
+        assert!(Deleted::of(&DebugBundle::new("b", DebugBundleSpec::installation())).is_none(), "never seen");
+        assert!(Deleted::of(&bundle(json!({"phase": "Queued"}))).is_none(), "never claimed");
+        let mut ran = bundle(json!({"attempts": 1, "upload": {"uploadId": "u7"}, "cause": "x".repeat(900)}));
+        let kept = Deleted::of(&ran).expect("it ran");
+        let status = kept.0.status.as_ref().expect("a status");
+        assert_eq!(status.upload.as_ref().and_then(|upload| upload.upload_id.as_deref()), Some("u7"));
+        assert!(status.cause.is_none() && kept.0.annotations().is_empty());
+        assert_eq!(kept.uid(), "0a1b");
+        // As the status of one that could not be read keeps no more.
+        assert!(Deleted::of(&bundle(json!({"upload": {}}))).is_some());
+        ran.labels_mut().insert(RESTORED_BY_LABEL.to_owned(), "r7".to_owned());
+        assert!(Deleted::of(&ran).is_none(), "a copy");
+    }
 }

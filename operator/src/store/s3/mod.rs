@@ -386,6 +386,28 @@ mod tests {
     use crate::location::{Credential, EndpointPolicy, Location};
     use serde_json::{Value, json};
 
+    #[test]
+    fn a_list_that_was_cut_is_an_error_and_a_whole_one_has_the_bundles_alone() {
+        let folder = Folder::of("", &crate::store::InstallationId::of_nobody()).expect("a folder");
+        let key = format!("{}installation/b-0b5e2a7c-1111-4222-8333-444455556666.tar.gz", folder.as_str());
+        let object = |key: &str| {
+            let time = aws_sdk_s3::primitives::DateTime::from_secs(1_700_000_000);
+            aws_sdk_s3::types::Object::builder().key(key).size(7).last_modified(time).build()
+        };
+        let answer = || {
+            let both = ListObjectsV2Output::builder().contents(object(&key)).contents(object("backups/x/y"));
+            both.key_count(2)
+        };
+        let whole = page(&folder, &answer().is_truncated(false).build()).expect("a page");
+        assert_eq!((whole.bundles.len(), whole.foreign, whole.next), (1, 1, None));
+        assert_eq!((whole.bundles[0].key.as_str(), whole.bundles[0].bytes), (key.as_str(), 7));
+        let more = answer().is_truncated(true).next_continuation_token("t").build();
+        assert_eq!(page(&folder, &more).expect("a page").next.as_deref(), Some("t"));
+        for cut in [answer().is_truncated(true).build(), answer().key_count(3).build()] {
+            assert!(page(&folder, &cut).expect_err("cut").is_transient());
+        }
+    }
+
     /// A location with this `spec.config`, and keys that no store knows.
     pub(super) fn resolved(config: &Value) -> Resolved {
         let location = Location::parse(&json!({
