@@ -29,9 +29,10 @@ pub use trigger::Trigger;
 
 use kube::CustomResourceExt as _;
 
-/// The API group; also the prefix of our labels, annotations and finalizer.
+/// The API group; also the prefix of our labels and annotations.
 pub const GROUP: &str = "debugbundle.io";
-/// The finalizer that protects the uploaded object and an unfinished upload from being forgotten.
+/// The finalizer that earlier versions put on each DebugBundle. The operator removes it wherever it sees it: it would
+/// keep the namespace when the operator is gone.
 pub const FINALIZER: &str = "debugbundle.io/delete-bundle";
 /// Changing this annotation's value requests a new download URL; the value itself has no meaning.
 pub const RENEW_URL_ANNOTATION: &str = "debugbundle.io/renew-url";

@@ -66,6 +66,10 @@ pub enum Reason {
     Interrupted,
     /// The resource is gone, but its object in the store could not be deleted.
     NotDeleted,
+    /// The object was deleted in a bucket that keeps versions: it is hidden, and its versions stay.
+    Hidden,
+    /// A sweep would have removed suspiciously many objects, so it removed none.
+    SweepStopped,
     /// The bundle's time to live has ended.
     Expired,
     /// The API server answered with an error.
@@ -123,6 +127,8 @@ impl Reason {
             Self::SpoolFull => "SpoolFull",
             Self::Interrupted => "Interrupted",
             Self::NotDeleted => "NotDeleted",
+            Self::Hidden => "Hidden",
+            Self::SweepStopped => "SweepStopped",
             Self::Expired => "Expired",
             Self::ApiError => "ApiError",
             Self::Explained => "Explained",

@@ -1,10 +1,13 @@
 //! The API server's clients: one that the whole operator shares, which limits its requests per second as Velero's own
-//! server does, and one for the election, which neither waits nor retries.
+//! server does, and one for the election, which neither waits nor retries. [`in_time`] limits the time of one answer.
 
 use std::{num::NonZeroU32, time::Duration};
 
 use kube::{Client, Config, client::ClientBuilder};
 use tower::limit::RateLimitLayer;
+
+/// Timeout for one answer of the API server.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A client that sends at most `qps` requests per second; further requests wait in order. A watch is one request.
 /// Velero's server has a flag of the same name.
@@ -16,11 +19,11 @@ pub fn client(config: Config, qps: NonZeroU32) -> Result<Client, kube::Error> {
     Ok(ClientBuilder::try_from(config)?.with_layer(&limit).build())
 }
 
-/// Timeout for one answer of the API server.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// Limits the time of a call to the API server: the client itself would wait forever for a silent one.
-pub(crate) async fn in_time<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+///
+/// # Errors
+/// Those of the call, and a timeout.
+pub async fn in_time<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
     tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| {
         let why = format!("no answer within {} s", PATIENCE.as_secs());
         Err(kube::Error::Service(std::io::Error::new(std::io::ErrorKind::TimedOut, why).into()))

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, Phase, Reason, UrlPolicy, parse_duration};
 use jiff::Timestamp;
-use kube::ResourceExt as _;
 
 use crate::observed::{Observed, Renewal};
 
@@ -19,8 +18,8 @@ pub const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
 /// What the controller does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Delete the bundle from the store, then let the resource go.
-    Finalize,
+    /// Remove the finalizer that earlier versions put on: nobody would remove it when the operator is gone.
+    Release,
     /// Delete the resource: its ttl is over.
     Expire,
     /// End it without a run.
@@ -32,8 +31,6 @@ pub enum Step {
         /// An earlier run was interrupted; what it sealed may still be in the spool.
         resume: bool,
     },
-    /// Put the finalizer back: somebody removed it.
-    Protect,
     /// Report in its status that it cannot be read.
     Malformed,
     /// Remove the expired URL from status.
@@ -81,11 +78,14 @@ pub fn renewal_due(answered: Option<Timestamp>, now: Timestamp) -> Option<Timest
 
 /// Decides. `now` is the cluster's time as the operator knows it.
 pub fn decide(seen: &Observed, now: Timestamp) -> Step {
-    if seen.malformed {
-        return Step::Malformed;
+    if seen.has_finalizer {
+        return Step::Release;
     }
     if seen.deleting {
-        return if seen.has_finalizer { Step::Finalize } else { Step::Rest(None) };
+        return Step::Rest(None);
+    }
+    if seen.malformed {
+        return Step::Malformed;
     }
     let next = seen.attempts.saturating_add(1);
     if seen.restored {
@@ -107,9 +107,6 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Step {
 fn after_the_run(seen: &Observed, now: Timestamp) -> Step {
     if seen.expiration.is_some_and(|end| now >= end) {
         return Step::Expire;
-    }
-    if seen.phase != Phase::Failed && !seen.has_finalizer {
-        return Step::Protect;
     }
     if seen.url_end.is_some_and(|end| now >= end) {
         return Step::ClearUrl;
@@ -160,18 +157,13 @@ pub fn url_ttl(bundle: &DebugBundle, most: Duration) -> Option<(Duration, bool)>
     })
 }
 
-/// Whether our finalizer is on the resource.
-pub fn has_finalizer(bundle: &DebugBundle) -> bool {
-    bundle.finalizers().iter().any(|f| f == debugbundle_crd::FINALIZER)
-}
-
 #[cfg(test)]
 mod tests {
     use debugbundle_crd::{
-        DebugBundleSpec, DebugBundleStatus, FINALIZER, RENEW_URL_ANNOTATION, RENEW_URL_LIMIT, RESTORED_BY_LABEL,
-        TargetKind,
+        DebugBundleSpec, DebugBundleStatus, RENEW_URL_ANNOTATION, RENEW_URL_LIMIT, RESTORED_BY_LABEL, TargetKind,
     };
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use kube::ResourceExt as _;
 
     use super::*;
     use crate::observed::is_restored;
@@ -269,12 +261,24 @@ mod tests {
     }
 
     #[test]
-    fn a_deleted_one_is_finalized_once() {
-        let mut seen = in_phase(Phase::Collecting, 1);
-        seen.metadata.deletion_timestamp = Some(Time(at(NOW)));
-        assert_eq!(decide(&seen, at(NOW)), Step::Rest(None));
-        seen.metadata.finalizers = Some(vec!["other.io/x".into(), FINALIZER.into()]);
-        assert_eq!(decide(&seen, at(NOW)), Step::Finalize);
+    fn the_finalizer_of_earlier_versions_goes_first_from_any_object() {
+        let mut deleted = in_phase(Phase::Collecting, 1);
+        deleted.metadata.deletion_timestamp = Some(Time(at(NOW)));
+        let mut copy = bundle(None);
+        copy.labels_mut().insert(RESTORED_BY_LABEL.into(), "r7".into());
+        let mut malformed = Observed::of(&in_phase(Phase::Failed, 1));
+        malformed.malformed = true;
+        let others = [
+            (bundle(None), Step::Run { attempt: 1, resume: false }),
+            (in_phase(Phase::Completed, 1), Step::Rest(None)),
+        ];
+        let all = [(deleted, Step::Rest(None)), (copy, Step::Settle(Reason::RestoredFromBackup))];
+        let all = all.into_iter().chain(others).map(|(seen, step)| (Observed::of(&seen), step));
+        for (mut seen, step) in all.chain([(malformed, Step::Malformed)]) {
+            assert_eq!(super::decide(&seen, at(NOW)), step, "without it");
+            seen.has_finalizer = true;
+            assert_eq!(super::decide(&seen, at(NOW)), Step::Release);
+        }
     }
 
     #[test]
@@ -300,14 +304,8 @@ mod tests {
     }
 
     #[test]
-    fn a_finalizer_that_was_stripped_comes_back() {
-        assert_eq!(decide(&in_phase(Phase::PartiallyFailed, 1), at(NOW)), Step::Protect);
-    }
-
-    #[test]
     fn after_the_run_the_clock_and_the_annotation_decide() {
         let mut seen = in_phase(Phase::Completed, 1);
-        seen.metadata.finalizers = Some(vec![FINALIZER.into()]);
         let status = seen.status.as_mut().unwrap();
         status.expiration = Some(Time(at("2026-10-08T00:00:00Z")));
         status.download_url = Some("https://store/x".into());
@@ -325,7 +323,6 @@ mod tests {
     /// A stored bundle whose annotation has this value; the request before it was answered at `answered`.
     fn asking(value: &str, answered: Option<&str>) -> DebugBundle {
         let mut seen = in_phase(Phase::Completed, 1);
-        seen.metadata.finalizers = Some(vec![FINALIZER.into()]);
         seen.annotations_mut().insert(RENEW_URL_ANNOTATION.into(), value.into());
         let status = seen.status.as_mut().unwrap();
         status.renewed_url = answered.map(|_| "the one before".to_owned());

@@ -18,6 +18,7 @@
 //! | [`election`] | elects by a Lease which instance begins new work | cluster |
 //! | [`controller`] | watches DebugBundles, claims each one, runs it and writes its status | cluster |
 //! | [`automatic`] | creates DebugBundles for Backups and Restores that end badly or hang | cluster |
+//! | [`sweep`] | deletes objects of DebugBundles that went while nobody watched | cluster, store |
 //! | [`pod_capture`] | keeps status, Events and logs of data movers' pods, which Velero deletes | cluster |
 //! | [`decide`] | decides the next step for a DebugBundle | none |
 //! | [`observed`] | the small part of each DebugBundle that the controller keeps in memory | none |
@@ -36,7 +37,7 @@
 //! | [`velero`] | what is known of Velero's objects and files | none |
 //! | [`location`] | a BackupStorageLocation and its credential, as Velero's plugins understand them | cluster |
 //! | [`probe`] | interprets a probe of the way to a location's store, step by step | none |
-//! | [`store`] | puts, heads, reads, signs and deletes objects in an object store | store |
+//! | [`store`] | puts, heads, lists, reads, signs and deletes objects in an object store | store |
 //! | [`status`] | builds the DebugBundle's status from what happened | none |
 //! | [`notify`] | publishes Kubernetes Events | cluster |
 //! | [`cli`] | `kubectl debugbundle` | all |
@@ -84,6 +85,7 @@ pub mod self_redaction;
 pub mod shared_answers;
 pub mod status;
 pub mod store;
+pub mod sweep;
 pub mod tls;
 pub mod velero;
 

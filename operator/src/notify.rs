@@ -1,4 +1,4 @@
-//! Kubernetes Events for the milestones of a DebugBundle, at most a handful each.
+//! Kubernetes Events for the milestones of a DebugBundle, at most a handful each, and for sweeps of a location.
 //! `status.progress` reports what happens between milestones.
 
 use std::{
@@ -13,7 +13,7 @@ use kube::{
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
-use crate::self_redaction;
+use crate::{location::Location, self_redaction};
 
 /// The API's limit of an Event's note, in bytes.
 const NOTE_LIMIT: usize = 1024;
@@ -58,11 +58,6 @@ impl Notifier {
         self.publish(&bundle.object_ref(&()), EventType::Warning, reason, note).await;
     }
 
-    /// A milestone of another object, such as a Restore.
-    pub async fn normal_about(&self, object: &ObjectReference, reason: Reason, note: &str) {
-        self.publish(object, EventType::Normal, reason, note).await;
-    }
-
     /// Something that the reader of another object should know.
     pub async fn warning_about(&self, object: &ObjectReference, reason: Reason, note: &str) {
         self.publish(object, EventType::Warning, reason, note).await;
@@ -88,6 +83,18 @@ pub fn target_reference(target: &Target, namespace: &str, uid: &str) -> ObjectRe
         namespace: Some(namespace.to_owned()),
         name: Some(target.name.clone()),
         uid: Some(uid.to_owned()),
+        ..ObjectReference::default()
+    }
+}
+
+/// Names a location, for Events about it.
+pub fn location_reference(location: &Location, namespace: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("velero.io/v1".to_owned()),
+        kind: Some("BackupStorageLocation".to_owned()),
+        namespace: Some(namespace.to_owned()),
+        name: Some(location.name.clone()),
+        uid: location.uid.clone(),
         ..ObjectReference::default()
     }
 }

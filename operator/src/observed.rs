@@ -21,7 +21,7 @@ pub struct Observed {
     pub created: Timestamp,
     /// It is being deleted.
     pub deleting: bool,
-    /// Our finalizer is on it.
+    /// The finalizer of earlier versions is on it.
     pub has_finalizer: bool,
     /// Velero restored it from a backup.
     pub restored: bool,

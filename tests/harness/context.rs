@@ -151,6 +151,12 @@ impl Context {
             .config("s3Url", self.stand.s3.endpoint())
     }
 
+    /// The id of this installation, a part of each key: the namespace's UID.
+    pub async fn installation(&self) -> String {
+        let spaces: Api<Namespace> = Api::all(self.client.clone());
+        spaces.get(&self.namespace).await.expect("the namespace is there").metadata.uid.expect("a UID")
+    }
+
     /// Resources of this namespace.
     pub fn api<K>(&self) -> Api<K>
     where

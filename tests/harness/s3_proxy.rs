@@ -56,6 +56,10 @@ pub enum S3Fault {
     Refuse(u16, &'static str),
     /// Skips the store; answers this status, this S3 error code and this message.
     RefuseWith(u16, String, String),
+    /// Skips the store; answers this status and this body.
+    Answer(u16, String),
+    /// The store executes the request, and its response gets this header.
+    Header(&'static str, &'static str),
     /// Skips the store; refuses the request's time by a clock that is this many seconds ahead of ours.
     ClockSkew(i64),
     /// The request waits until the test gives a permit; then it goes to the store.
@@ -268,6 +272,10 @@ async fn handle(
     if let Some(S3Fault::RefuseWith(status, code, words)) = &fault {
         return Ok(refusal(*status, code, words));
     }
+    if let Some(S3Fault::Answer(status, body)) = &fault {
+        let answer = Response::builder().status(*status).body(Full::new(Bytes::from(body.clone())));
+        return Ok(answer.expect("an answer"));
+    }
     if let Some(S3Fault::ClockSkew(ahead)) = fault {
         let mut answer = refusal(403, "RequestTimeTooSkewed", "said by the test");
         let then = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(ahead);
@@ -284,12 +292,15 @@ async fn handle(
     // The host is signed, so it stays as the client sent it.
     *onward.headers_mut().expect("method and URI are good") = head.headers;
     let answer = client.request(onward.body(Full::new(body)).expect("a request")).await.map_err(|_| Broken)?;
-    let (head, body) = answer.into_parts();
+    let (mut head, body) = answer.into_parts();
     let body = body.collect().await.map_err(|_| Broken)?.to_bytes();
     match fault {
         Some(S3Fault::LoseReply) => return Err(Broken),
         Some(S3Fault::RefuseAfter(status, code)) => return Ok(refusal(status, code, "said by the test")),
         Some(S3Fault::RunAfter(what)) => what(),
+        Some(S3Fault::Header(name, value)) => {
+            head.headers.insert(name, http::HeaderValue::from_static(value));
+        }
         _ => {}
     }
     Ok(Response::from_parts(head, Full::new(body)))

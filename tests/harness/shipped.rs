@@ -123,6 +123,12 @@ impl Context {
                 assert_eq!(subject["kind"], ServiceAccount::kind(&()).as_ref());
                 subject["namespace"] = self.namespace.as_str().into();
             }
+            // The Role names Velero's namespace.
+            for rule in object.data.get_mut("rules").and_then(Value::as_array_mut).into_iter().flatten() {
+                if types.kind == "Role" && rule["resources"] == json!(["namespaces"]) {
+                    rule["resourceNames"] = json!([self.namespace]);
+                }
+            }
             // All tests of the stand would share a binding for the whole cluster.
             if types.kind == "ClusterRoleBinding" {
                 object.metadata.name = Some(format!("{}-{}", object.name_any(), self.namespace));

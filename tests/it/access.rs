@@ -93,6 +93,7 @@ async fn collected_with_summary(context: &Context, client: Client, shop: &str, c
         asked: jiff::Timestamp::now(),
         origin: Origin::Cli,
         spec,
+        recorded_key: None,
     };
     let folder = tempfile::tempdir().unwrap();
     let (tracker, cancel) = (Tracker::default(), CancellationToken::new());

@@ -62,6 +62,7 @@ async fn made_about(context: &Context, spec: DebugBundleSpec, bundle_limit: u64,
         asked: jiff::Timestamp::now(),
         origin: Origin::Cli,
         spec,
+        recorded_key: None,
     };
     let folder = tempfile::tempdir().unwrap();
     let (tracker, cancel) = (Tracker::default(), CancellationToken::new());

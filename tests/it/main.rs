@@ -51,6 +51,7 @@ mod silent_kubelets;
 mod stand;
 mod store;
 mod support;
+mod sweep;
 mod unfinished;
 mod url;
 mod velero;

@@ -5,7 +5,7 @@ mod never;
 
 use std::{collections::BTreeSet, path::Path};
 
-use debugbundle_crd::Phase;
+use debugbundle_crd::{FINALIZER, Phase};
 use debugbundle_operator::access::rules::RULES;
 use harness::{
     Context, LogScript, Operator,
@@ -73,7 +73,8 @@ async fn may(account: &Account, namespace: &str) -> BTreeSet<String> {
     let mut lines = BTreeSet::new();
     for rule in resource_rules {
         let named = rule.resource_names.filter(|names| !names.is_empty());
-        let named = named.map(|names| format!(" named {}", names.join(", "))).unwrap_or_default();
+        let named = named.map(|names| format!(" named {}", names.join(", ").replace(namespace, "velero")));
+        let named = named.unwrap_or_default();
         for group in rule.api_groups.iter().flatten() {
             for resource in rule.resources.iter().flatten() {
                 let dot = if group.is_empty() { String::new() } else { format!(".{group}") };
@@ -137,7 +138,7 @@ async fn a_mall(context: &Context, mall: &str) {
 }
 
 #[tokio::test]
-async fn sec_r34_r1_to_r11_r20_to_r26_each_call_is_granted_and_each_right_is_used() {
+async fn sec_r34_r1_to_r12_r17_r20_to_r26_each_call_is_granted_and_each_right_is_used() {
     with_namespace("r34", |context| async move {
         context.snapshot_kinds().await;
         context.group_snapshot_kinds().await;
@@ -158,8 +159,9 @@ async fn sec_r34_r1_to_r11_r20_to_r26_each_call_is_granted_and_each_right_is_use
             let status = context.until_bundle_ended(name).await;
             assert!(status.bundle.is_some(), "{name}: {status:?}");
         }
-        // Issues a URL a second time, which repeats its Event; and ends a bundle's time to live.
-        change(&context, "one", json!({"metadata": {"annotations": {"debugbundle.io/renew-url": "1"}}})).await;
+        // An object of an earlier version. Issues a URL a second time, which repeats its Event; and ends a bundle's time to live.
+        let earlier = json!({"finalizers": [FINALIZER], "annotations": {"debugbundle.io/renew-url": "1"}});
+        change(&context, "one", json!({"metadata": earlier})).await;
         forge(&context, "two", json!({"expiration": "2026-01-01T00:00:00Z"})).await;
         until_gone(&context, "two", LIMIT).await;
 

@@ -70,7 +70,11 @@ async fn sec_x6_a_credential_that_cluster_and_store_repeat_is_not_repeated_again
         let fault = S3Fault::RefuseWith(403, secret.clone(), words);
         store.next(usize::MAX / 2, move |_| still.load(Ordering::SeqCst), fault);
         prepare(&context, &secret, &store).await;
-        let operator = Operator::of(&context).env("DEBUGBUNDLE_LOG", "debug").ready().await;
+        let operator = Operator::of(&context)
+            .env("DEBUGBUNDLE_LOG", "debug")
+            .args(["--delete-timeout-seconds", "5"])
+            .ready()
+            .await;
 
         context.debug_bundle("b", spec_about("Backup", "b1")).await;
         let waits = until_is(&context, "b", "waits for its store", LIMIT, |bundle| {

@@ -108,6 +108,8 @@ async fn review(client: &Client, need: &Need) -> Result<Option<bool>, kube::Erro
             resource: filled(&need.resource),
             subresource: filled(&need.subresource),
             namespace: filled(&need.namespace),
+            // A namespace is granted by its name.
+            name: filled(&need.namespace).filter(|_| need.resource == "namespaces"),
             ..ResourceAttributes::default()
         }),
         ..SelfSubjectAccessReviewSpec::default()
@@ -346,7 +348,7 @@ mod tests {
         assert_eq!(severity(read_scope(false, &[]), &shop), MissingSeverity::Note);
         assert_eq!(severity(read_scope(false, &["vault-ns", "shop"]), &shop), MissingSeverity::Error);
         let own = need_of(&item("x", namespace("vault-ns"))).unwrap();
-        assert_eq!(severity(read_scope(false, &["vault-ns", "shop"]), &own), MissingSeverity::Note);
+        assert_eq!(severity(read_scope(false, &[]), &own), MissingSeverity::Error);
         let nodes = need("list", &ApiKind::cluster("", "v1", "nodes", "Node"), "", None);
         assert_eq!(severity(read_scope(true, &[]), &nodes), MissingSeverity::Error);
         assert_eq!(severity(read_scope(false, &["shop"]), &nodes), MissingSeverity::Note);

@@ -70,15 +70,15 @@ const fn rule(
 
 /// All of them, in the order of their ids. The operator uses each verb on each resource: a test on a stand compares the
 /// table with its calls, both ways.
-pub const RULES: [Rule; 32] = [
+pub const RULES: [Rule; 33] = [
     rule(
         "R1",
         Role::Operator,
         "debugbundle.io",
         &["debugbundles"],
         &["get", "list", "watch", "create", "patch", "delete"],
-        "the operator's own work; it creates DebugBundles for Backups and Restores that end badly or hang, and deletes \
-         DebugBundles whose ttl is over",
+        "the operator's own work; it creates DebugBundles for Backups and Restores that end badly or hang, removes the \
+         finalizer of earlier versions by patch, and deletes DebugBundles whose ttl is over",
     ),
     rule(
         "R2",
@@ -185,8 +185,19 @@ pub const RULES: [Rule; 32] = [
         "events.k8s.io",
         &["events"],
         &["create", "patch"],
-        "Events that report on a DebugBundle",
+        "Events that report on a DebugBundle, or on a location whose bundles the operator sweeps",
     ),
+    Rule {
+        names: &["velero"],
+        ..rule(
+            "R17",
+            Role::Operator,
+            "",
+            &["namespaces"],
+            &["get"],
+            "its UID is part of each bundle's key; while it is being deleted, stored bundles are kept",
+        )
+    },
     rule(
         "R11",
         Role::Operator,
@@ -368,7 +379,8 @@ mod tests {
             (need("list", "snapshot.storage.k8s.io", "volumesnapshots", "", "vault-ns"), Some("R9")),
             (need("list", "snapshot.storage.k8s.io", "volumesnapshots", "", "shop"), Some("R25")),
             (need("list", "snapshot.storage.k8s.io", "volumesnapshotcontents", "", ""), Some("R22")),
-            (need("get", "", "namespaces", "", "vault-ns"), Some("R24")),
+            (need("get", "", "namespaces", "", "vault-ns"), Some("R17")),
+            (need("get", "", "namespaces", "", "shop"), Some("R24")),
             (need("get", "", "secrets", "", "vault-ns"), Some("R7")),
             (need("list", "", "secrets", "", "vault-ns"), None),
             (need("get", "", "secrets", "", "shop"), None),

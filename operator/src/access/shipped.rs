@@ -31,7 +31,8 @@ const fn head(role: Role) -> &'static str {
     match role {
         Role::Operator => {
             "# What the operator may do in Velero's namespace. The ids (R1…) are those of docs/permissions.md.\n\
-             # R7: an empty resourceNames would mean every Secret of the namespace; the list is never emptied.\n"
+             # R7: an empty resourceNames would mean every Secret of the namespace; the list is never emptied.\n\
+             # R17 names Velero's namespace: change it if that is not velero. The chart does so by itself.\n"
         }
         Role::CauseTrail => "# Cluster-scoped objects between a stuck volume and its cause. Read-only.\n",
         Role::NamespaceRead => {

@@ -9,10 +9,12 @@ use debugbundle_operator::{
     controller::{self, Settings, share_mib},
     election::{Leadership, election},
     location::EndpointPolicy,
+    notify::Notifier,
     pod_capture::{self, PodCapture},
     proxy::Proxies,
     run::{Engine, EngineOptions},
     runlog, self_redaction,
+    sweep::Sweeper,
 };
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{
@@ -53,10 +55,14 @@ struct Flags {
     #[arg(long, env = "DEBUGBUNDLE_UPLOAD_TIMEOUT_MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1440))]
     upload_timeout_minutes: u64,
 
-    /// How many seconds the operator retries to delete a bundle from the store; after that it deletes the DebugBundle
-    /// and leaves the object.
+    /// How many seconds the operator retries to delete the stored bundle of a deleted DebugBundle; after that the next
+    /// sweep tries again.
     #[arg(long, env = "DEBUGBUNDLE_DELETE_TIMEOUT_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     delete_timeout_seconds: u64,
+
+    /// Seconds between two sweeps for stored bundles whose DebugBundles are gone; for tests.
+    #[arg(long, hide = true, default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    sweep_seconds: u64,
 
     /// Maximum lifetime of a download URL in minutes. A DebugBundle that asks for more gets this maximum, and its
     /// status says so. Stores allow a week at most.
@@ -191,10 +197,18 @@ async fn start(flags: Flags) -> Result<(), String> {
     let pod_capture = PodCapture::saved_in(settings.spool.join("pods"));
     let watching =
         tokio::spawn(capture_pods(client.clone(), settings.namespace.clone(), pod_capture.clone(), leadership.clone()));
-    let engine = Engine::new(client.clone(), options).with_pod_capture(pod_capture);
+    let engine = Arc::new(Engine::new(client.clone(), options).with_pod_capture(pod_capture));
+    let sweeper = Sweeper {
+        client: client.clone(),
+        engine: Arc::clone(&engine),
+        namespace: settings.namespace.clone(),
+        notifier: Notifier::new(client.clone(), settings.instance.clone()),
+        leadership: leadership.clone(),
+    };
+    let sweeping = tokio::spawn(sweeper.run(Duration::from_secs(flags.sweep_seconds)));
     let release = CancellationToken::new();
     let mut electing = tokio::spawn(election.run(release.clone()));
-    let mut working = pin!(controller::run(client, Arc::new(engine), leadership, settings, shutdown.clone()));
+    let mut working = pin!(controller::run(client, engine, leadership, settings, shutdown.clone()));
     let elected = tokio::select! {
         () = &mut working => {
             // Only now: the next leader must not begin before this one has ended.
@@ -208,7 +222,8 @@ async fn start(flags: Flags) -> Result<(), String> {
         }
     };
     shutdown.cancel();
-    // It ends with the token; a panic in it was logged when it happened and cost no bundle.
+    let _ = sweeping.await;
+    // Both end with the token; a panic in them was logged when it happened and cost no bundle.
     let _ = watching.await;
     tracing::info!("Stopped");
     elected.unwrap_or_else(|_| Err("the election of the leader ended by a panic".to_owned()))

@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Cat(Cat),
     /// Make a bundle without the operator, with your own permissions, and write it to a local file
     Collect(Collect),
+    /// List stored bundles that belong to no DebugBundle, and remove them with --delete
+    Prune(Prune),
     /// Print the shell's completion script
     Completion(Completion),
     /// Answers kubectl when it completes `kubectl debugbundle`
@@ -327,6 +329,26 @@ pub(crate) struct Collect {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Prune {
+    /// Remove what is listed
+    #[arg(long)]
+    pub delete: bool,
+
+    /// Only this BackupStorageLocation; default: all of the namespace
+    #[arg(long, value_name = "NAME", value_parser = object_name)]
+    pub storage_location: Option<String>,
+
+    /// Bundles of another installation, by the UID of its namespace; none: of versions that knew no installations.
+    /// Whether their DebugBundles still exist in another cluster is not checked
+    #[arg(long, value_name = "ID", value_parser = installation)]
+    pub installation: Option<String>,
+
+    /// Count the bundles of each installation that uses the locations; removes nothing
+    #[arg(long, conflicts_with_all = ["delete", "installation"])]
+    pub all_installations: bool,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct Completion {
     /// The shell; kubectl: a script for `kubectl debugbundle`, to be saved as `kubectl_complete-debugbundle` in PATH
     #[arg(value_enum)]
@@ -366,6 +388,16 @@ fn object_name(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("must be a DNS-1123 subdomain: lower-case letters, digits, '-' and '.'".to_owned())
+    }
+}
+
+/// The UID of a namespace, as the store's folders are named.
+fn installation(text: &str) -> Result<String, String> {
+    let fits = (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("must be 1 to 64 letters, digits and '-', as --all-installations lists them, or none".to_owned())
     }
 }
 
@@ -461,6 +493,8 @@ mod tests {
             "download x -o /tmp/ --force --cacert ca.pem",
             "cat x summary.md --request-timeout 5s",
             "cat --file b.tar.gz --list",
+            "prune --delete --storage-location offsite --installation none",
+            "prune --all-installations",
             "collect -o out.tar.gz",
             "completion zsh",
             "__complete list --names",
@@ -482,6 +516,8 @@ mod tests {
             "create --output json",
             "get",
             "get ../x",
+            "prune --all-installations --delete",
+            "prune --installation ../x",
             "cat a b c",
             "-n Velero list",
             "list --request-timeout soon",

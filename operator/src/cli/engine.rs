@@ -1,5 +1,5 @@
 //! Makes a bundle without an operator: runs the first half of a run in a temporary spool and moves the archive to the
-//! user's path. It writes nothing to the cluster and uploads nothing.
+//! user's path. It writes nothing to the cluster and uploads nothing. `prune` uses the engine to open the stores.
 
 use std::{
     fs::{self, DirBuilder},
@@ -18,6 +18,7 @@ use crate::{
     budget,
     location::EndpointPolicy,
     run::{Engine, EngineOptions, Origin, StoreNeed, Subject, Tracker},
+    store::InstallationId,
 };
 
 /// How often progress is shown.
@@ -30,20 +31,9 @@ const SPOOL: u64 = 4 << 30;
 /// # Errors
 /// The run's error, or a failure to write the file.
 pub async fn collect_to_file(request: Request) -> Result<Summary, EngineError> {
-    let options = EngineOptions {
-        namespace: request.namespace.clone(),
-        spool_limit: SPOOL,
-        bundle_limit: budget::DEFAULT,
-        version: crate::VERSION.to_owned(),
-        allowed_namespaces: None,
-        cluster_read: true,
-        // The user's own machine may reach the store through a forwarded port.
-        endpoints: EndpointPolicy { allow_loopback: true, require_verified_tls: false },
-        multipart_threshold: u64::MAX,
-    };
     let token = token()?;
     let workshop = TempDir::beside(&request.output, &token)?;
-    let engine = Engine::new(request.client.clone(), options);
+    let engine = of_user(request.client.clone(), &request.namespace).with_installation(InstallationId::of_nobody());
     let subject = subject(&request, token);
     let timeout = parse_duration(&request.spec.timeout).unwrap_or(Duration::from_mins(15));
     let tracker = Arc::new(Tracker::default());
@@ -71,6 +61,22 @@ pub async fn collect_to_file(request: Request) -> Result<Summary, EngineError> {
     })
 }
 
+/// An engine with the user's own rights.
+pub(super) fn of_user(client: kube::Client, namespace: &str) -> Engine {
+    let options = EngineOptions {
+        namespace: namespace.to_owned(),
+        spool_limit: SPOOL,
+        bundle_limit: budget::DEFAULT,
+        version: crate::VERSION.to_owned(),
+        allowed_namespaces: None,
+        cluster_read: true,
+        // The user's own machine may reach the store through a forwarded port.
+        endpoints: EndpointPolicy { allow_loopback: true, require_verified_tls: false },
+        multipart_threshold: u64::MAX,
+    };
+    Engine::new(client, options)
+}
+
 fn subject(request: &Request, token: String) -> Subject {
     let name = match &request.spec.target {
         Some(target) => format!("{}-{}", target.kind.as_str().to_lowercase(), target.name),
@@ -85,6 +91,7 @@ fn subject(request: &Request, token: String) -> Subject {
         asked: jiff::Timestamp::now(),
         origin: Origin::Cli,
         spec: request.spec.clone(),
+        recorded_key: None,
     }
 }
 

@@ -6,12 +6,12 @@
 //! | [`args`] | the command line |
 //! | [`exit`] | exit codes and errors |
 //! | [`connect`] | kubeconfig and context |
-//! | [`create`], [`list`], [`download`], [`cat`], [`collect`], [`completion`] | the commands (`get` is in `list`) |
+//! | [`create`], [`list`], [`download`], [`cat`], [`collect`], [`prune`], [`completion`] | the commands (`get` is in `list`) |
 //! | [`display`] | a DebugBundle in words and tables |
 //! | [`progress`] | the bar |
 //! | [`url`] | download URLs: the one in status, or a new one |
 //! | [`fetch`], [`http`] | reading ranges of the stored object |
-//! | [`engine`] | the operator's first half, for `collect` |
+//! | [`engine`] | the operator's engine: its first half for `collect`, its stores for `prune` |
 //! | [`extract`] | one entry out of its segment |
 
 mod args;
@@ -29,6 +29,7 @@ mod fetch;
 mod http;
 mod list;
 mod progress;
+mod prune;
 #[cfg(test)]
 mod stand;
 mod url;
@@ -81,6 +82,7 @@ async fn run(
         Command::Download(args) => download::run(args, namespace, client().await?, now, out).await,
         Command::Cat(args) => cat::run(args, namespace, client, now, out).await,
         Command::Collect(args) => collect::run(args, namespace, client().await?, now, engine, out).await,
+        Command::Prune(args) => prune::run(args, namespace, client().await?, out).await,
         Command::Completion(args) => completion::print(args, out),
         Command::Complete(args) => completion::answer(args, out).await,
     }?;

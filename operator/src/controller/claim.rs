@@ -1,12 +1,9 @@
 //! A DebugBundle that this instance has claimed, and guarded writes of its status. Every write carries the
 //! resourceVersion last seen; if that is stale, the work continues only while the claim stands.
 
-use debugbundle_crd::{DebugBundle, DebugBundleStatus, FINALIZER};
+use debugbundle_crd::{DebugBundle, DebugBundleStatus};
 use jiff::Timestamp;
-use kube::{
-    Api, Resource as _, ResourceExt as _,
-    api::{ObjectMeta, Patch, PatchParams},
-};
+use kube::{Api, Resource as _, ResourceExt as _, api::ObjectMeta};
 use serde_json::json;
 use tokio::sync::Mutex;
 
@@ -39,46 +36,6 @@ impl Claim {
     /// The object as last seen.
     pub async fn seen(&self) -> DebugBundle {
         self.seen.lock().await.clone()
-    }
-
-    /// Records the duty to clean up, before anything outside is changed.
-    pub async fn add_finalizer(&self) -> Result<(), Fault> {
-        let mut seen = self.seen.lock().await;
-        if crate::decide::has_finalizer(&seen) {
-            return Ok(());
-        }
-        let mut finalizers = seen.finalizers().to_vec();
-        finalizers.push(FINALIZER.to_owned());
-        let patch = json!({ "metadata": { "finalizers": finalizers, "resourceVersion": seen.resource_version() } });
-        let (name, params) = (seen.name_any(), PatchParams::default());
-        match in_time(self.api.patch(&name, &params, &Patch::Merge(patch))).await {
-            Ok(live) => {
-                *seen = live;
-                Ok(())
-            }
-            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Err(Fault::Lost),
-            Err(error) => Err(Fault::api(error)),
-        }
-    }
-
-    /// Removes the record of that duty: the object may be deleted.
-    pub async fn remove_finalizer(&self) -> Result<(), Fault> {
-        for _ in 0..CONFLICTS {
-            let mut seen = self.seen.lock().await;
-            let finalizers: Vec<_> = seen.finalizers().iter().filter(|f| *f != FINALIZER).collect();
-            let patch = json!({ "metadata": { "finalizers": finalizers, "resourceVersion": seen.resource_version() } });
-            let (name, params) = (seen.name_any(), PatchParams::default());
-            match in_time(self.api.patch(&name, &params, &Patch::Merge(patch))).await {
-                Ok(_) => return Ok(()),
-                Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
-                Err(kube::Error::Api(status)) if status.is_conflict() => match same(&self.api, &seen).await? {
-                    Some(live) => *seen = live,
-                    None => return Ok(()),
-                },
-                Err(error) => return Err(Fault::api(error)),
-            }
-        }
-        Err(Fault::Lost)
     }
 
     /// Writes a status only if the object is unchanged since it was seen: for the claim itself, and for decisions that

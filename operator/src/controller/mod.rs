@@ -2,33 +2,34 @@
 //! task each; all other steps are short. The run itself is in `run`, which does not depend on controllers.
 
 mod claim;
-mod finalize;
+mod deleted;
 mod holder;
 mod journal;
+mod malformed;
 mod queue;
 mod sessions;
 mod slots;
+mod startup;
 mod url;
 mod work;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use debugbundle_crd::{DebugBundle, DebugBundleStatus, Phase, Reason};
+use debugbundle_crd::{DebugBundle, FINALIZER, Phase, Reason};
 use futures::{
-    FutureExt as _, StreamExt as _, TryStreamExt as _,
+    FutureExt as _, StreamExt as _,
     channel::mpsc::{UnboundedSender, unbounded},
     stream,
 };
 use jiff::Timestamp;
 use kube::{
     Api, Client, Resource as _, ResourceExt as _,
-    api::{DeleteParams, ListParams},
-    core::{DeserializeGuard, error_boundary::InvalidObject},
+    api::{DeleteParams, Patch, PatchParams},
+    core::DeserializeGuard,
     runtime::{
         WatchStreamExt as _, applier,
         controller::{Action, Config, ReconcileRequest, trigger_self},
         reflector::{self, ObjectRef, Store, reflector},
-        watcher::Event,
     },
 };
 use serde_json::json;
@@ -41,6 +42,7 @@ use tokio_util::{
 pub use crate::error::Fault;
 use crate::{
     automatic::{self, Automatic},
+    client::in_time,
     decide::{self, Step},
     election::Leadership,
     notify::Notifier,
@@ -48,7 +50,8 @@ use crate::{
     run::Engine,
     status::StatusBuilder,
 };
-use claim::{Claim, in_time};
+use claim::Claim;
+use deleted::{Deleted, Deletions};
 use queue::{BundleQueue, Turn};
 pub use slots::share_mib;
 use slots::{CollectionSlot, CollectionSlots};
@@ -79,7 +82,7 @@ pub struct Settings {
     pub spool_limit_mib: u32,
     /// How long an upload is retried.
     pub upload_timeout: Duration,
-    /// How long deleting an object from the store is retried; then the resource is deleted without it.
+    /// How long deleting an object from the store is retried; then it is left to the next sweep.
     pub delete_timeout: Duration,
     /// The longest time for which a download URL is signed, even if a resource asks for more.
     pub max_url_ttl: Duration,
@@ -96,6 +99,7 @@ struct Context {
     engine: Arc<Engine>,
     notifier: Arc<Notifier>,
     queue: BundleQueue,
+    deletions: Deletions,
     runs: TaskTracker,
     /// Brings a DebugBundle back to `reconcile`.
     again: UnboundedSender<ObjectRef<Observed>>,
@@ -124,6 +128,7 @@ pub async fn run(
     let guarded: Api<Guarded> = Api::namespaced(client.clone(), &settings.namespace);
     let (seen, writer) = reflector::store();
     let (again, woken) = unbounded();
+    let (deletions, deleted) = Deletions::new();
     let context = Arc::new(Context {
         api: Api::namespaced(client.clone(), &settings.namespace),
         leadership,
@@ -131,6 +136,7 @@ pub async fn run(
         engine,
         notifier: Arc::new(Notifier::new(client.clone(), settings.instance.clone())),
         queue: BundleQueue::new(CollectionSlots::new(settings.max_concurrent, settings.spool_limit_mib)),
+        deletions,
         runs: TaskTracker::new(),
         again,
         steps: Semaphore::new(STEPS),
@@ -139,12 +145,8 @@ pub async fn run(
         settings,
         shutdown,
     });
-    let forgetting = Arc::clone(&context);
-    let changes = reflector(writer, sessions::watch(guarded, Arc::clone(&context))).inspect_ok(move |event| {
-        if let Event::Delete(gone) = event {
-            forgetting.queue.remove(gone.uid());
-        }
-    });
+    let cleaning = tokio::spawn(deleted::work_off(deleted, Arc::clone(&context)));
+    let changes = reflector(writer, sessions::watch(guarded, Arc::clone(&context)));
     let automatic = context.settings.automatic.then(|| {
         let automatic = Automatic {
             client: context.client.clone(),
@@ -178,6 +180,34 @@ pub async fn run(
     drop(automatic);
     context.runs.close();
     context.runs.wait().await;
+    // It ends with the token; a panic in it was logged when it happened.
+    let _ = cleaning.await;
+}
+
+/// The watch reports that a DebugBundle is gone.
+fn went(gone: &Guarded, ctx: &Arc<Context>) {
+    match &gone.0 {
+        Ok(bundle) => {
+            ctx.queue.remove(bundle.metadata.uid.as_deref().unwrap_or_default());
+            if let Some(deleted) = Deleted::of(bundle) {
+                forget(deleted, ctx);
+            }
+        }
+        Err(bad) => {
+            ctx.queue.remove(bad.metadata.uid.as_deref().unwrap_or_default());
+            tracing::info!(
+                name = bad.metadata.name,
+                "A DebugBundle that cannot be read was deleted; the next sweep deletes its object"
+            );
+        }
+    }
+}
+
+/// Has a DebugBundle that is gone cleaned up: now, or as soon as its run has ended.
+fn forget(deleted: Deleted, ctx: &Context) {
+    if let Some(deleted) = ctx.queue.deleted(deleted) {
+        ctx.deletions.add(deleted);
+    }
 }
 
 /// An instance that only stood by has nothing to finish, and the applier would wait for its first list for ever.
@@ -185,52 +215,6 @@ async fn stopped_before_a_list(ctx: &Context) {
     ctx.shutdown.cancelled().await;
     if ctx.seen.wait_until_ready().now_or_never().is_some() {
         std::future::pending::<()>().await;
-    }
-}
-
-/// Removes folders that earlier processes left in the spool for DebugBundles that no longer need them. Foreign files
-/// stay; a sealed bundle that still has to be sent keeps its room.
-async fn sweep(api: &Api<Guarded>, ctx: &Context) {
-    let (engine, settings) = (&ctx.engine, &ctx.settings);
-    let folders = engine.spools(&settings.spool);
-    if folders.is_empty() {
-        return;
-    }
-    let unfinished = match unfinished(api).await {
-        Ok(unfinished) => unfinished,
-        Err(error) => {
-            let failure = crate::error::api_sentence(&error);
-            tracing::warn!(failure, "Left-over files in the spool are removed at the next start");
-            return;
-        }
-    };
-    let needed: std::collections::BTreeMap<PathBuf, String> =
-        unfinished.into_iter().map(|uid| (engine.spool_of(&settings.spool, &uid), uid)).collect();
-    for folder in folders {
-        let Some(uid) = needed.get(&folder) else {
-            tracing::info!(folder = %folder.display(), "Removing a left-over of the spool");
-            work::remove_folder(&folder);
-            continue;
-        };
-        if let Some(bytes) = debugbundle_archive::Spool::sealed_bytes(&folder) {
-            ctx.queue.places.left_over(uid, bytes);
-        }
-    }
-}
-
-/// The UIDs of all DebugBundles in a phase that is not terminal.
-async fn unfinished(api: &Api<Guarded>) -> Result<Vec<String>, kube::Error> {
-    let mut uids = Vec::new();
-    let mut page = ListParams::default().limit(PAGE);
-    loop {
-        let listed = in_time(api.list(&page)).await?;
-        let seen = listed.items.iter().map(Observed::of_guarded);
-        let open = seen.filter(|seen| !seen.malformed && !seen.phase.is_terminal());
-        uids.extend(open.map(|seen| seen.uid().to_owned()));
-        match listed.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = page.continue_token(&token),
-            None => return Ok(uids),
-        }
     }
 }
 
@@ -253,11 +237,12 @@ async fn reconcile(seen: Arc<Observed>, ctx: Arc<Context>) -> Result<Action, Fau
     ctx.queue.remove(seen.uid());
     let permit = match step {
         Step::Rest(until) => return Ok(rest(until, ctx.now())),
-        Step::Finalize | Step::AnswerRenewal(_) => ctx.store_steps.acquire().await,
+        Step::AnswerRenewal(_) => ctx.store_steps.acquire().await,
         _ => ctx.steps.acquire().await,
     };
     let result = match permit {
-        Ok(_permit) if step == Step::Malformed => Box::pin(malformed(&seen, &ctx)).await,
+        Ok(_permit) if step == Step::Malformed => Box::pin(malformed::report(&seen, &ctx)).await,
+        Ok(_permit) if step == Step::Release => Box::pin(release(&seen, &ctx)).await,
         Ok(_permit) => Box::pin(do_step(&seen, &step, &ctx)).await,
         Err(_) => Err(Fault::Cancelled),
     };
@@ -280,12 +265,10 @@ async fn do_step(seen: &Observed, step: &Step, ctx: &Arc<Context>) -> Result<Act
     }
     match live_step {
         Step::Settle(reason) => settle(live, reason, ctx).await,
-        Step::Finalize => finalize::finalize(&live, ctx).await,
         Step::Expire => expire(&live, ctx).await,
-        Step::Protect => protect(live, ctx).await,
         Step::ClearUrl => url::clear(&live, ctx).await,
         Step::AnswerRenewal(asked) => url::renew(live, &asked, ctx).await,
-        Step::Run { .. } | Step::Rest(_) | Step::Malformed => Ok(Action::await_change()),
+        Step::Run { .. } | Step::Rest(_) | Step::Malformed | Step::Release => Ok(Action::await_change()),
     }
 }
 
@@ -352,7 +335,9 @@ struct UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.ctx.queue.ended(&self.uid);
+        if let Some(deleted) = self.ctx.queue.ended(&self.uid) {
+            self.ctx.deletions.add(deleted);
+        }
         let reference = ObjectRef::new(&self.name).within(&self.ctx.settings.namespace);
         // Fails only when the operator ends and no receiver is left.
         let _ = self.ctx.again.unbounded_send(reference);
@@ -405,10 +390,25 @@ async fn settle(bundle: DebugBundle, reason: Reason, ctx: &Arc<Context>) -> Resu
     Ok(Action::await_change())
 }
 
-/// Puts back a finalizer that was removed: without it the stored object would outlive the resource.
-async fn protect(bundle: DebugBundle, ctx: &Context) -> Result<Action, Fault> {
-    Claim::new(ctx.client.clone(), ctx.api.clone(), bundle).add_finalizer().await?;
-    Ok(Action::await_change())
+/// Removes the finalizer of earlier versions. Only metadata is read and written: the resource need not be readable.
+async fn release(seen: &Observed, ctx: &Context) -> Result<Action, Fault> {
+    let name = seen.name_any();
+    let live = in_time(ctx.api.get_metadata_opt(&name)).await.map_err(Fault::api)?;
+    let Some(live) = live.filter(|live| live.metadata.uid.as_deref() == Some(seen.uid())) else {
+        return Err(Fault::Lost);
+    };
+    let others: Vec<&String> = live.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
+    let patch = json!({ "metadata": { "finalizers": others, "resourceVersion": live.resource_version() } });
+    match in_time(ctx.api.patch_metadata(&name, &PatchParams::default(), &Patch::Merge(patch))).await {
+        Ok(_) => {
+            tracing::info!(name, "Removed the finalizer of an earlier version");
+            Ok(Action::await_change())
+        }
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Action::await_change()),
+        // Somebody changed it: it comes back by the watch, or soon.
+        Err(kube::Error::Api(status)) if status.is_conflict() => Ok(Action::requeue(AFTER_A_CHANGE)),
+        Err(error) => Err(Fault::api(error)),
+    }
 }
 
 async fn expire(bundle: &DebugBundle, ctx: &Context) -> Result<Action, Fault> {
@@ -423,74 +423,6 @@ async fn expire(bundle: &DebugBundle, ctx: &Context) -> Result<Action, Fault> {
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(Action::await_change()),
         Err(error) => Err(Fault::api(error)),
     }
-}
-
-/// Reports a resource that cannot be parsed in its status; it does not block others. A second write changes nothing:
-/// the time in it is the object's creation.
-async fn malformed(seen: &Observed, ctx: &Context) -> Result<Action, Fault> {
-    let guarded: Api<Guarded> = Api::namespaced(ctx.client.clone(), &ctx.settings.namespace);
-    let Some(live) = in_time(guarded.get_opt(&seen.name_any())).await.map_err(Fault::api)? else {
-        return Err(Fault::Lost);
-    };
-    match &live.0 {
-        Err(bad) if bad.metadata.uid.as_deref() == Some(seen.uid()) => told_malformed(bad, ctx).await,
-        _ => Err(Fault::Lost),
-    }
-}
-
-async fn told_malformed(bad: &InvalidObject, ctx: &Context) -> Result<Action, Fault> {
-    let meta = &bad.metadata;
-    let created = meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0);
-    let message = format!("the resource cannot be read: {}", bad.error);
-    let mut shell =
-        DebugBundle::new(&meta.name.clone().unwrap_or_default(), debugbundle_crd::DebugBundleSpec::installation());
-    shell.metadata = meta.clone();
-    if meta.deletion_timestamp.is_some() {
-        if decide::has_finalizer(&shell) {
-            let left = stored_by(&shell, ctx).await?;
-            ctx.notifier.warning(&shell, Reason::NotDeleted, &format!("{left}{message}")).await;
-            Claim::new(ctx.client.clone(), ctx.api.clone(), shell).remove_finalizer().await?;
-        }
-        return Ok(Action::await_change());
-    }
-    let status =
-        StatusBuilder::new(None, meta.generation, created).failed(Reason::Malformed, &message, Timestamp::MAX).done();
-    // The record of a stored bundle stays: a person who deletes the resource must know where the bundle is.
-    let bundle = raw(&shell, ctx).await?.and_then(|raw| serde_json::from_value(raw["status"]["bundle"].clone()).ok());
-    let status = DebugBundleStatus {
-        phase: Some(Phase::Failed),
-        conditions: status.conditions,
-        bundle,
-        ..DebugBundleStatus::default()
-    };
-    let conditions = json!([{ "op": "add", "path": "/status", "value": status }]);
-    let written = claim::patch_status_raw(&ctx.client, meta, &conditions).await.map_err(Fault::api)?;
-    if written["metadata"]["resourceVersion"].as_str() != meta.resource_version.as_deref() {
-        ctx.notifier.warning(&shell, Reason::Malformed, &message).await;
-    }
-    Ok(Action::await_change())
-}
-
-/// The resource as raw JSON, for a resource that does not parse as a DebugBundle, perhaps not even its metadata.
-async fn raw(shell: &DebugBundle, ctx: &Context) -> Result<Option<serde_json::Value>, Fault> {
-    let path = DebugBundle::url_path(&(), Some(&ctx.settings.namespace));
-    let request = http::Request::get(format!("{path}/{}", shell.name_any()));
-    let request = request.body(Vec::new()).map_err(|error| Fault::api(kube::Error::HttpError(error)))?;
-    match in_time(ctx.client.request::<serde_json::Value>(request)).await {
-        Ok(found) => Ok(Some(found).filter(|found| found["metadata"]["uid"].as_str() == shell.metadata.uid.as_deref())),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
-        Err(error) => Err(Fault::api(error)),
-    }
-}
-
-/// The place of the bundle by its status. Used only in messages: no object is deleted on the word of a status.
-async fn stored_by(shell: &DebugBundle, ctx: &Context) -> Result<String, Fault> {
-    let Some(raw) = raw(shell, ctx).await? else { return Ok(String::new()) };
-    let text = |field: &str| raw.pointer(&format!("/status/bundle/{field}")).and_then(|value| value.as_str());
-    Ok(match (text("bucket"), text("key")) {
-        (Some(bucket), Some(key)) => format!("a bundle may be left in bucket {bucket} key {key}; "),
-        _ => String::new(),
-    })
 }
 
 /// Cancels the token when the watch sees that the object is deleted, replaced or gone.

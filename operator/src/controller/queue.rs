@@ -9,7 +9,10 @@ use std::{
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use super::slots::{CollectionSlot, CollectionSlots};
+use super::{
+    deleted::Deleted,
+    slots::{CollectionSlot, CollectionSlots},
+};
 use crate::observed::Observed;
 
 /// The most bundles under way at once: those being collected, and sealed ones that are sent or wait for their store.
@@ -65,6 +68,8 @@ struct State {
     waiting: HashMap<String, Turn>,
     /// UIDs.
     under_way: HashSet<String>,
+    /// Those under way whose DebugBundle is gone, by UID.
+    deleted: HashMap<String, Deleted>,
 }
 
 impl BundleQueue {
@@ -128,9 +133,23 @@ impl BundleQueue {
         Some((next, place))
     }
 
-    /// A bundle is no longer under way.
-    pub(super) fn ended(&self, uid: &str) {
-        self.lock().under_way.remove(uid);
+    /// Takes note that a DebugBundle is gone. While its bundle is under way nothing can be cleaned up: [`Self::ended`]
+    /// returns it then. Else it is returned at once.
+    pub(super) fn deleted(&self, deleted: Deleted) -> Option<Deleted> {
+        let mut state = self.lock();
+        if !state.under_way.contains(deleted.uid()) {
+            return Some(deleted);
+        }
+        state.deleted.insert(deleted.uid().to_owned(), deleted);
+        None
+    }
+
+    /// A bundle is no longer under way. Returns what is to be cleaned up if its DebugBundle is gone.
+    #[must_use]
+    pub(super) fn ended(&self, uid: &str) -> Option<Deleted> {
+        let mut state = self.lock();
+        state.under_way.remove(uid);
+        state.deleted.remove(uid)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -183,7 +202,10 @@ mod tests {
         queue.remove("uid-of-gone");
         assert!(begun(&queue).is_none());
         drop(place);
-        queue.ended("uid-of-a");
+        let gone = || Deleted::with_uid("uid-of-a");
+        assert!(queue.deleted(gone()).is_none(), "it still runs");
+        assert!(queue.ended("uid-of-a").is_some() && queue.ended("uid-of-a").is_none(), "once");
+        assert!(queue.deleted(gone()).is_some(), "nothing runs");
         queue.add(turn("a", false, 1));
         assert_eq!(begun(&queue).map(|(name, _)| name).as_deref(), Some("a"));
     }
@@ -201,7 +223,7 @@ mod tests {
             waits_for_its_store.push(place);
         }
         assert_eq!(waits_for_its_store.len(), UNDER_WAY);
-        queue.ended("uid-of-b0000");
+        assert!(queue.ended("uid-of-b0000").is_none());
         assert_eq!(begun(&queue).map(|(name, _)| name), Some(format!("b{UNDER_WAY:04}")));
     }
 }

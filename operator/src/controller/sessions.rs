@@ -3,11 +3,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use debugbundle_crd::DebugBundle;
 use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream};
 use kube::{
     Api,
-    api::ListParams,
     runtime::{
         WatchStreamExt as _,
         watcher::{self, Event, watcher},
@@ -15,7 +13,7 @@ use kube::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, Guarded, PAGE, claim::in_time, sweep};
+use super::{Context, Guarded, PAGE, startup, went};
 use crate::{decide, observed::Observed};
 
 /// How often an instance that leads no longer checks whether its own DebugBundles have ended.
@@ -31,12 +29,19 @@ pub(super) fn watch(
         async move {
             let over = next(&ctx).await?;
             if !swept {
-                sweep(&api, &ctx).await;
+                startup::clear_spool(&api, &ctx).await;
             }
             if ctx.leadership.leads() {
                 tracing::info!("Operator is ready");
             }
-            let watch = watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff().map_ok(observed);
+            let forgetting = Arc::clone(&ctx);
+            let watch = watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff();
+            let watch = watch.map_ok(move |event| {
+                if let Event::Delete(gone) = &event {
+                    went(gone, &forgetting);
+                }
+                observed(event)
+            });
             let session = watch.take_until(async move {
                 match over {
                     Some(term) => term.cancelled_owned().await,
@@ -57,7 +62,7 @@ async fn next(ctx: &Context) -> Option<Option<CancellationToken>> {
         let term = if finishing { None } else { Some(ctx.leadership.term().await?) };
         // What waits for a slot comes back with the new list, if it is still this instance's.
         ctx.queue.clear();
-        if until_served(&ctx.api, term.as_ref().unwrap_or(&ctx.shutdown)).await {
+        if startup::until_ready(ctx, term.as_ref().unwrap_or(&ctx.shutdown)).await {
             if finishing {
                 tracing::info!("Finishing what this instance has claimed");
             }
@@ -97,27 +102,5 @@ fn observed(event: Event<Guarded>) -> Event<Observed> {
         Event::Init => Event::Init,
         Event::InitApply(bundle) => Event::InitApply(Observed::of_guarded(&bundle)),
         Event::InitDone => Event::InitDone,
-    }
-}
-
-/// Waits until DebugBundles can be listed, and logs the obstacle: the CRD, a permission, the API server itself. Returns
-/// false if `stop` was cancelled in the meantime.
-async fn until_served(api: &Api<DebugBundle>, stop: &CancellationToken) -> bool {
-    let mut pause = Duration::from_secs(1);
-    loop {
-        let failure = match in_time(api.list_metadata(&ListParams::default().limit(1))).await {
-            Ok(_) => return true,
-            Err(kube::Error::Api(status)) if status.code == 404 => {
-                "The API server does not serve DebugBundles: install their CustomResourceDefinition (kubectl apply \
-                 -f deploy/crd.yaml)"
-                    .to_owned()
-            }
-            Err(error) => crate::error::api_sentence(&error),
-        };
-        tracing::warn!(failure, pause = ?pause, "DebugBundles cannot be listed; trying again");
-        tokio::select! {
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(30)),
-            () = stop.cancelled() => return false,
-        }
     }
 }

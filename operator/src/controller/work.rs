@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Context, Fault,
     claim::{self, Claim},
-    finalize, holder,
+    deleted::{self, Deleted},
+    holder,
     journal::{StatusHooks, StatusJournal},
     queue::Turn,
     slots::CollectionSlot,
@@ -46,7 +47,7 @@ pub(super) async fn to_the_end(
         remove_folder(&spool);
         return Err(Fault::Lost);
     };
-    let result = in_place(turn, sealed, &mut place, ctx, cancel).await;
+    let result = Box::pin(in_place(turn, sealed, &mut place, ctx, cancel)).await;
     if result.is_err()
         && let Some(bytes) = Spool::sealed_bytes(&spool)
     {
@@ -70,7 +71,6 @@ async fn in_place(
         return Err(Fault::Lost);
     }
     let mine = Claim::new(ctx.client.clone(), ctx.api.clone(), live);
-    mine.add_finalizer().await?;
     let before = mine.seen().await;
     let holder = ctx.settings.instance.as_str();
     let spool = ctx.engine.spool_of(&ctx.settings.spool, &turn.uid);
@@ -135,7 +135,7 @@ pub(super) async fn end_without(mine: &Claim, reason: Reason, message: &str, ctx
     let mut message = message.to_owned();
     let mut left_over = None;
     if seen.status.as_ref().is_some_and(|s| s.upload.is_some() || s.bundle.is_some())
-        && let Err(left) = finalize::clean(&seen, ctx).await
+        && let Err(left) = deleted::clean(&seen, ctx).await
     {
         message = format!("{message}; {}", left.message);
         left_over = seen.status.as_ref().and_then(|s| s.upload.clone());
@@ -155,20 +155,12 @@ pub(super) async fn end_without(mine: &Claim, reason: Reason, message: &str, ctx
     Ok(())
 }
 
-/// Cleans up after a resource that was deleted during the run without our finalizer: nobody else will.
+/// Has a resource that went during the run cleaned up after it, even if the watch did not report its deletion.
 async fn after_the_resource(mine: &Claim, ctx: &Arc<Context>) {
     let seen = mine.seen().await;
-    let orphaned = match claim::live(&ctx.api, &seen.name_any(), &seen.uid().unwrap_or_default()).await {
-        Ok(None) => true,
-        Ok(Some(live)) => live.metadata.deletion_timestamp.is_some() && !decide::has_finalizer(&live),
-        Err(_) => false,
-    };
-    if !orphaned {
-        return;
-    }
-    remove(ctx, seen.metadata.uid.as_deref().unwrap_or_default());
-    if let Err(left) = finalize::clean(&seen, ctx).await {
-        tracing::warn!(name = seen.name_any(), why = left.message, "Not deleted from the store");
+    let live = claim::live(&ctx.api, &seen.name_any(), &seen.uid().unwrap_or_default()).await;
+    if let (Ok(None), Some(deleted)) = (live, Deleted::of(&seen)) {
+        super::forget(deleted, ctx);
     }
 }
 

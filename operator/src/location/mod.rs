@@ -45,6 +45,8 @@ pub enum AccessMode {
 pub struct Location {
     /// `metadata.name`
     pub name: String,
+    /// `metadata.uid`
+    pub uid: Option<String>,
     /// `spec.provider`, without `velero.io/`.
     pub provider: String,
     /// `spec.objectStorage.bucket`
@@ -95,6 +97,7 @@ impl Location {
         }
         let provider = text("/spec/provider")?.unwrap_or_default();
         Ok(Self {
+            uid: text("/metadata/uid")?,
             provider: provider.strip_prefix("velero.io/").unwrap_or(&provider).to_owned(),
             bucket: text("/spec/objectStorage/bucket")?.unwrap_or_default(),
             prefix: text("/spec/objectStorage/prefix")?.unwrap_or_default().trim_matches('/').to_owned(),
@@ -286,6 +289,7 @@ mod tests {
             got,
             Location {
                 name: "offsite".to_owned(),
+                uid: None,
                 provider: "aws".to_owned(),
                 bucket: "bkt".to_owned(),
                 prefix: "a/b".to_owned(),

@@ -19,7 +19,7 @@ use crate::{
     location::{self, AccessMode, Credential, Location},
     probe::ProbeStep,
     self_redaction,
-    store::{AnyStore, Key, S3, Signed, Store as _, StoreError},
+    store::{AnyStore, Key, KeyError, S3, Signed, Store as _, StoreError},
     velero::StoreFiles,
 };
 
@@ -92,15 +92,21 @@ impl Survey {
     pub(super) fn named(&self, name: &str) -> Option<&Location> {
         self.all.iter().find(|location| location.name == name)
     }
+}
 
-    /// The chosen place.
-    pub(super) fn place(&self, subject: &Subject) -> Option<ObjectAddress> {
-        let chosen = self.chosen.as_ref().ok()?;
-        Some(ObjectAddress {
-            location: chosen.name.clone(),
-            bucket: chosen.bucket.clone(),
-            key: key(subject, chosen).map_or(String::new(), |key| key.as_str().to_owned()),
-        })
+/// The store of a location, opened with its credential.
+#[derive(Clone, Debug)]
+pub struct OpenStore {
+    /// The store.
+    pub store: AnyStore,
+    /// Exact values that must not appear anywhere, with the rule that masks them.
+    pub known: Vec<(&'static str, Secret)>,
+}
+
+impl OpenStore {
+    /// Masks the credential in a text about this store.
+    pub fn mask(&self, text: &str) -> String {
+        self_redaction::mask_known(&self.known, text)
     }
 }
 
@@ -149,18 +155,64 @@ impl Engine {
         .await
     }
 
-    /// Reads what the location refers to, and creates a client for its store.
+    /// All locations of Velero's namespace that can be parsed, and Velero's Deployment.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn locations(&self) -> Result<(Vec<Location>, Option<Value>), Fault> {
+        in_time(async {
+            let (cluster, deadline) = (Cluster::new(self.client.clone()), Instant::now() + PATIENCE);
+            let (locations, gaps) = discovery::locations(&cluster, &self.options.namespace, deadline).await;
+            usable(&locations, &gaps)
+        })
+        .await
+    }
+
+    /// The chosen place.
+    pub(super) fn place(&self, subject: &Subject, survey: &Survey) -> Option<ObjectAddress> {
+        let chosen = survey.chosen.as_ref().ok()?;
+        Some(ObjectAddress {
+            location: chosen.name.clone(),
+            bucket: chosen.bucket.clone(),
+            key: self.key(subject, chosen).map_or(String::new(), |key| key.as_str().to_owned()),
+        })
+    }
+
+    /// The key of a run's bundle in this location. A bundle that an earlier version stored stays at its own.
+    ///
+    /// # Errors
+    /// `LocationInvalid`: its prefix does not allow a key.
+    pub(super) fn key(&self, subject: &Subject, location: &Location) -> Result<Key, Fault> {
+        let (prefix, target) = (&location.prefix, subject.spec.target.as_ref());
+        let invalid = |error: KeyError| fault(location.invalid(error.to_string()));
+        let earlier = Key::of_earlier(prefix, target, &subject.name, &subject.uid).map_err(invalid)?;
+        if subject.recorded_key.as_deref() == Some(earlier.as_str()) {
+            return Ok(earlier);
+        }
+        Key::of(prefix, self.installation()?, target, &subject.name, &subject.uid).map_err(invalid)
+    }
+
+    /// Reads what the location refers to, and creates a client for its store and the bundle's key.
     pub(super) async fn open(
         &self,
         subject: &Subject,
         location: &Location,
         server: Option<&Value>,
     ) -> Result<Destination, Fault> {
+        let key = self.key(subject, location)?;
+        let OpenStore { store, known } = self.open_store(location, server).await?;
+        Ok(Destination { location: location.clone(), store, key, known })
+    }
+
+    /// Reads what the location refers to, and creates a client for its store.
+    ///
+    /// # Errors
+    /// As [`Self::destination`].
+    pub async fn open_store(&self, location: &Location, server: Option<&Value>) -> Result<OpenStore, Fault> {
         let resolved =
             location::resolve(&self.client, &self.options.namespace, location, server, self.options.endpoints)
                 .await
                 .map_err(fault)?;
-        let key = key(subject, location)?;
         let mut known = resolved.known_values();
         let options = crate::store::Options { single_put: self.options.multipart_threshold, ..Default::default() };
         let masked = |message: &str| self_redaction::mask_known(&known, message);
@@ -171,7 +223,7 @@ impl Engine {
             let own = async { Ok(store.known_values().await) };
             known.extend(in_store_time(STORE_PATIENCE, own).await.unwrap_or_default());
         }
-        Ok(Destination { location: location.clone(), store: AnyStore::S3(store), key, known })
+        Ok(OpenStore { store: AnyStore::S3(store), known })
     }
 }
 
@@ -191,8 +243,22 @@ fn survey_of(
     of_target: Option<&str>,
     asked: Option<&str>,
 ) -> Result<Survey, Fault> {
-    // A location that cannot be parsed is left out: no request can name it.
-    let mut all: Vec<Location> = locations.all.iter().filter_map(|location| Location::parse(location).ok()).collect();
+    let (mut all, server) = usable(locations, gaps)?;
+    if subject.origin == Origin::Cli {
+        // The CLI only reads from it.
+        for location in &mut all {
+            location.access = AccessMode::ReadWrite;
+        }
+    }
+    let asked = asked.or(subject.spec.storage_location.as_deref());
+    // A location that is gone may be why the target failed: the bundle then goes to the default one.
+    let there = of_target.filter(|name| all.iter().any(|location| location.name == *name));
+    let chosen = location::choose(&all, asked, there).cloned().map_err(fault);
+    Ok(Survey { server, of_target: of_target.map(str::to_owned), chosen, all })
+}
+
+/// The locations that can be parsed, as no request can name another one, and Velero's Deployment.
+fn usable(locations: &Locations, gaps: &Gaps) -> Result<(Vec<Location>, Option<Value>), Fault> {
     if let Some(lost) = gaps.of("backupstoragelocations") {
         if !lost.is_not_found() {
             return Err(unread("the BackupStorageLocations", lost));
@@ -206,32 +272,13 @@ fn survey_of(
     if let Some(lost) = gaps.of("deployments").filter(|lost| !lost.is_forbidden()) {
         return Err(unread("Velero's Deployment", lost));
     }
-    if subject.origin == Origin::Cli {
-        // The CLI only reads from it.
-        for location in &mut all {
-            location.access = AccessMode::ReadWrite;
-        }
-    }
-    let asked = asked.or(subject.spec.storage_location.as_deref());
-    // A location that is gone may be why the target failed: the bundle then goes to the default one.
-    let there = of_target.filter(|name| all.iter().any(|location| location.name == *name));
-    let chosen = location::choose(&all, asked, there).cloned().map_err(fault);
-    let server = locations.servers.first().map(|server| server.deployment.clone());
-    Ok(Survey { server, of_target: of_target.map(str::to_owned), chosen, all })
+    let all = locations.all.iter().filter_map(|location| Location::parse(location).ok()).collect();
+    Ok((all, locations.servers.first().map(|server| server.deployment.clone())))
 }
 
 /// An answer of the API server that a run cannot do without.
 fn unread(what: &str, error: &ClusterError) -> Fault {
     Fault::Transient { reason: Reason::ApiError, message: format!("{what} cannot be read: {error}") }
-}
-
-/// The key of a run's bundle in this location.
-///
-/// # Errors
-/// `LocationInvalid`: its prefix does not allow a key.
-pub(super) fn key(subject: &Subject, location: &Location) -> Result<Key, Fault> {
-    Key::of(&location.prefix, subject.spec.target.as_ref(), &subject.name, &subject.uid)
-        .map_err(|error| fault(location.invalid(error.to_string())))
 }
 
 /// Limits the time of requests to the API server.

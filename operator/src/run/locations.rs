@@ -17,7 +17,7 @@ use super::{Engine, Subject, destination::Survey};
 use crate::{
     location::{self, Credential, Location, LocationError, Resolved},
     probe::{ProbeReport, ProbeStep},
-    store::{Key, S3},
+    store::S3,
 };
 
 /// Timeout for probing all locations together.
@@ -98,7 +98,7 @@ impl Engine {
         if !store.look_at_the_way(&resolved, report).await || !usable {
             return;
         }
-        match Key::of(&location.prefix, subject.spec.target.as_ref(), &subject.name, &subject.uid) {
+        match self.key(subject, location) {
             Ok(key) => store.look_inside(&key, report).await,
             Err(error) => report.failed(ProbeStep::Layout, error.to_string(), None),
         }

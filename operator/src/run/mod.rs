@@ -8,6 +8,7 @@
 //! * [`backoff`]: the pauses between tries, shared by the bundles of a location.
 //! * [`deliver`]: upload under a write-ahead journal, verify.
 //! * [`destination`]: which location, which credential, which key.
+//! * [`installation`]: the installation that the bundles belong to, and whether it still stands.
 //! * [`log_events`]: events for the timeline from logs and operations.
 //! * [`password`]: Velero's repository password, read only to mask it.
 //! * [`rules`]: memory for the user's compiled rules, shared by all runs.
@@ -20,6 +21,7 @@ pub mod deliver;
 pub mod destination;
 mod final_state;
 mod head;
+pub mod installation;
 mod locations;
 mod log_events;
 pub mod pack;
@@ -33,7 +35,7 @@ pub mod tracker;
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use debugbundle_crd::{DebugBundle, DebugBundleSpec};
@@ -42,12 +44,13 @@ use kube::{Client, ResourceExt as _};
 
 use crate::{
     access::Access, location::EndpointPolicy, node_slots::NodeSlots, pod_capture::PodCapture,
-    shared_answers::SharedAnswers,
+    shared_answers::SharedAnswers, store::InstallationId,
 };
 
 pub use debugbundle_format::manifest::Origin;
 pub use deliver::Journal;
-pub use destination::Destination;
+pub use destination::{Destination, OpenStore};
+pub use installation::Standing;
 pub use pack::StoreNeed;
 pub use packed::Packed;
 pub use store_away::RunHooks;
@@ -81,6 +84,8 @@ const FOLDER: &str = "bundle-";
 pub struct Engine {
     client: Client,
     options: EngineOptions,
+    /// Part of each key; read once.
+    installation: OnceLock<InstallationId>,
     pod_capture: PodCapture,
     access: Access,
     answers: Arc<SharedAnswers>,
@@ -100,6 +105,7 @@ impl Engine {
         Self {
             client,
             options,
+            installation: OnceLock::new(),
             pod_capture: PodCapture::default(),
             access: Access::default(),
             answers: Arc::default(),
@@ -148,6 +154,8 @@ pub struct Subject {
     pub origin: Origin,
     /// The request.
     pub spec: DebugBundleSpec,
+    /// The key in its status, by which a bundle of an earlier version is recognized.
+    pub recorded_key: Option<String>,
 }
 
 impl Subject {
@@ -161,6 +169,7 @@ impl Subject {
             asked: bundle.metadata.creation_timestamp.as_ref().map_or_else(Timestamp::now, |created| created.0),
             origin: if bundle.trigger().is_automatic() { Origin::Automatic } else { Origin::Request },
             spec: bundle.spec.clone(),
+            recorded_key: bundle.status.as_ref().and_then(|s| s.bundle.as_ref()).map(|stored| stored.key.clone()),
         }
     }
 

@@ -100,7 +100,7 @@ impl Engine {
             }
         }
         Ok(Stores {
-            place: survey.place(subject),
+            place: self.place(subject, &survey),
             survey: Some(survey),
             files,
             of_target: source.ok(),
@@ -115,7 +115,7 @@ impl Engine {
         let chosen = survey.chosen.as_ref().map_err(Clone::clone)?;
         let sound = |location: &Location| {
             location::configured(location, self.options.endpoints).map_err(destination::fault)?;
-            destination::key(subject, location).map(drop)
+            self.key(subject, location).map(drop)
         };
         sound(chosen).map_err(|fault| {
             let fit = survey.all.iter().filter(|other| other.access == AccessMode::ReadWrite && sound(other).is_ok());

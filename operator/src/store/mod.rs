@@ -1,5 +1,5 @@
-//! Object stores: put, head, read, sign and delete. The types ensure that only the object at a `Key` is written, signed
-//! or deleted, and that of Velero's files only a `VeleroFile` is read. `location` finds location and credential.
+//! Object stores: put, head, list, read, sign and delete. The types ensure that only the object at a `Key` is written,
+//! signed or deleted, only a `Folder` is listed, and of Velero's files only a `VeleroFile` is read. `location` finds location and credential.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -14,7 +14,7 @@ pub mod signed;
 pub mod velero_file;
 
 pub use error::{Action, Answer, StoreError};
-pub use key::{Key, KeyError};
+pub use key::{Folder, InstallationId, Key, KeyError};
 pub use s3::{Options, S3};
 pub use signed::{Limit, Signed, SignedUrl};
 pub use velero_file::{BackupFile, InvalidName, RestoreFile, VeleroFile};
@@ -30,6 +30,49 @@ pub struct Stored {
     pub etag: Option<String>,
     /// Its metadata: uid, outcome and the like.
     pub meta: BTreeMap<String, String>,
+}
+
+/// A bundle in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedBundle {
+    /// Its key.
+    pub key: Key,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was written, by the store's clock.
+    pub modified: Timestamp,
+}
+
+/// A part of a list.
+#[derive(Clone, Debug, Default)]
+pub struct ListPage {
+    /// The bundles in it.
+    pub bundles: Vec<ListedBundle>,
+    /// How many objects in it are no bundles.
+    pub foreign: usize,
+    /// Where the list continues.
+    pub next: Option<String>,
+}
+
+/// A multipart upload that was begun and has not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenUpload {
+    /// The key of its bundle.
+    pub key: Key,
+    /// The store's id of it.
+    pub id: String,
+    /// When it was begun, by the store's clock.
+    pub begun: Timestamp,
+}
+
+/// What a DELETE did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// The object is gone, or was absent.
+    Gone,
+    /// The bucket keeps versions: the object is hidden, and its versions stay until somebody or a lifecycle rule
+    /// removes them.
+    Hidden,
 }
 
 /// A closed file that is to be sent.
@@ -96,8 +139,18 @@ pub trait Store: Send + Sync {
     /// id. Without the right to list uploads it finds none, which is no error.
     fn abort_unfinished(&self, key: &Key) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Unfinished multipart uploads below a folder, at most a thousand. Without the right to list uploads it finds none,
+    /// which is no error.
+    fn open_uploads(&self, folder: &Folder) -> impl Future<Output = Result<Vec<OpenUpload>, StoreError>> + Send;
+
     /// Removes the object; an absent one is no error.
-    fn delete(&self, key: &Key) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn delete(&self, key: &Key) -> impl Future<Output = Result<Deletion, StoreError>> + Send;
+
+    /// A page of the list of a folder; `from` is the [`next`](ListPage::next) of the page before it.
+    ///
+    /// # Errors
+    /// Also if the store cut the list: a page without an error is whole.
+    fn list(&self, folder: &Folder, from: Option<String>) -> impl Future<Output = Result<ListPage, StoreError>> + Send;
 
     /// Signs a URL that downloads the object under its own file name. `ttl` is cut to what the store and the credential
     /// allow. Call `head` first: the URL of an absent object can be signed too.
@@ -149,9 +202,21 @@ impl Store for AnyStore {
         }
     }
 
-    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+    async fn open_uploads(&self, folder: &Folder) -> Result<Vec<OpenUpload>, StoreError> {
+        match self {
+            Self::S3(store) => store.open_uploads(folder).await,
+        }
+    }
+
+    async fn delete(&self, key: &Key) -> Result<Deletion, StoreError> {
         match self {
             Self::S3(store) => store.delete(key).await,
+        }
+    }
+
+    async fn list(&self, folder: &Folder, from: Option<String>) -> Result<ListPage, StoreError> {
+        match self {
+            Self::S3(store) => store.list(folder, from).await,
         }
     }
 

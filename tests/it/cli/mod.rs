@@ -3,4 +3,5 @@
 
 mod collect;
 mod downloads;
+mod prune;
 mod requests;

@@ -138,7 +138,8 @@ async fn an_expired_credential_is_read_again_and_a_slow_store_is_waited_for() {
 async fn an_object_that_is_not_what_was_sent_is_removed_and_said_to_be() {
     with_namespace("corrupt", |context| async move {
         let operator = Operator::of(&context).ready().await;
-        let folder = context.bucket.folder().join("corrupt/plugins/debugbundle/installation");
+        let folder = format!("corrupt/plugins/debugbundle/{}/installation", context.installation().await);
+        let folder = context.bucket.folder().join(folder);
         let spoil = S3Fault::RunAfter(Arc::new(move || {
             for object in std::fs::read_dir(&folder).expect("the object is there").flatten() {
                 let mut content = std::fs::read(object.path()).expect("the object");

@@ -515,7 +515,8 @@ async fn a_read_only_location_of_the_target_is_refused_unless_another_one_is_nam
         assert!(end.stored(), "{end:?}");
         let bundle = end.status().bundle.clone().expect("where it is");
         assert_eq!(bundle.storage_location, "copies");
-        assert!(bundle.key.starts_with("copies/plugins/debugbundle/restore-r1/"), "{}", bundle.key);
+        let folder = format!("copies/plugins/debugbundle/{}/restore-r1/", context.installation().await);
+        assert!(bundle.key.starts_with(&folder), "{}", bundle.key);
         let unpacked = context.download(end.status()).await;
         let log = unpacked.file("velero/restores/r1/restore.log");
         assert!(log.contains("only in the target's own location"), "{log}");

@@ -173,6 +173,15 @@ pub async fn keys(context: &Context) -> Vec<String> {
     context.bucket.keys(&format!("{}/plugins/debugbundle/", harness::context::PREFIX)).await
 }
 
+/// Waits until the store holds nothing of ours: what a deleted DebugBundle leaves is cleaned up after it is gone.
+pub async fn until_nothing_is_stored(context: &Context) {
+    until(LIMIT, "nothing is left in the store", || async {
+        let (keys, open) = (keys(context).await, context.bucket.unfinished().await);
+        if keys.is_empty() && open.is_empty() { Ok(()) } else { Err(format!("{keys:?} {open:?}")) }
+    })
+    .await;
+}
+
 /// The Events of a DebugBundle, as `(reason, note)`.
 pub async fn events(context: &Context, name: &str) -> Vec<(String, String)> {
     let all = context.api::<Event>().list(&ListParams::default()).await.expect("Events can be listed");

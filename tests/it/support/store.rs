@@ -14,7 +14,7 @@ use std::{
 use debugbundle_crd::{DebugBundle, DebugBundleStatus, Phase, Target, TargetKind};
 use debugbundle_operator::{
     location::{Credential, EndpointPolicy, Location, Resolved, S3Config},
-    store::{Key, Options, S3, Store as _, Upload, UploadHooks},
+    store::{InstallationId, Key, Options, S3, Store as _, Upload, UploadHooks},
 };
 use debugbundle_redact::Secret;
 use futures::future::BoxFuture;
@@ -128,7 +128,7 @@ impl Sealed {
 
 pub fn key() -> Key {
     let target = Target { kind: TargetKind::Restore, name: "r1".to_owned() };
-    Key::of("velero", Some(&target), "dbg", UID).expect("a key")
+    Key::of("velero", &InstallationId::of_nobody(), Some(&target), "dbg", UID).expect("a key")
 }
 
 /// Records its calls; the test decides what happens when an upload begins.

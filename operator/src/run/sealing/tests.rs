@@ -30,6 +30,7 @@ fn sealing() -> (tempfile::TempDir, Sealing) {
         asked: jiff::Timestamp::UNIX_EPOCH,
         origin: Origin::Request,
         spec: serde_json::from_value(serde_json::json!({})).expect("a spec"),
+        recorded_key: None,
     };
     let sealing = Sealing {
         subject,

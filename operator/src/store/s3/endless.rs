@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::location::EndpointPolicy;
+use crate::{location::EndpointPolicy, store::InstallationId};
 
 /// A store that answers each request with `head` and up to `body` bytes, and the count of body bytes that it sent.
 async fn store(head: &'static str, body: usize) -> (S3, Arc<AtomicUsize>) {
@@ -50,7 +50,7 @@ const ENDLESS: usize = 1 << 30;
 
 #[tokio::test]
 async fn sec_b1_n7_an_answer_without_end_is_given_up_and_its_status_told() {
-    let key = Key::of("", None, "dbg", "u-1").expect("a key");
+    let key = Key::of("", &InstallationId::of_nobody(), None, "dbg", "u-1").expect("a key");
     for head in ["HTTP/1.1 403 Forbidden\r\n", "HTTP/1.1 503 Busy\r\n", "HTTP/1.1 200 OK\r\n"] {
         let (store, sent) = store(head, ENDLESS).await;
         let mut answers = Vec::new();
@@ -72,7 +72,7 @@ async fn sec_b1_n7_an_answer_without_end_is_given_up_and_its_status_told() {
 #[tokio::test]
 async fn an_object_may_be_longer_than_any_other_answer() {
     let (store, _) = store("HTTP/1.1 200 OK\r\n", 8 << 20).await;
-    let key = Key::of("", None, "dbg", "u-1").expect("a key");
+    let key = Key::of("", &InstallationId::of_nobody(), None, "dbg", "u-1").expect("a key");
     let mut body = store.get(&key).await.expect("an answer").expect("an object").stream;
     let mut read = 0;
     while let Some(piece) = body.next().await {

@@ -14,7 +14,9 @@ use aws_sdk_s3::{
         BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
         retry::RetryConfig,
     },
+    operation::list_objects_v2::ListObjectsV2Output,
     primitives::ByteStream,
+    types::MultipartUpload,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use debugbundle_redact::Secret;
@@ -22,7 +24,10 @@ use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use md5::{Digest as _, Md5};
 
-use super::{Action, Key, ObjectBody, Signed, Store, StoreError, Stored, Upload, UploadHooks, VeleroFile};
+use super::{
+    Action, Deletion, Folder, Key, ListPage, ListedBundle, ObjectBody, OpenUpload, Signed, Store, StoreError, Stored,
+    Upload, UploadHooks, VeleroFile,
+};
 use crate::{
     location::{Resolved, S3Config},
     probe::ProbeStep,
@@ -173,6 +178,17 @@ impl S3 {
         S3Request { action, bucket: &self.bucket, key }
     }
 
+    /// Unfinished uploads whose keys begin so; none without the right to list them.
+    async fn uploads(&self, prefix: &str) -> Result<Vec<MultipartUpload>, StoreError> {
+        match self.client.list_multipart_uploads().bucket(&self.bucket).prefix(prefix).send().await {
+            Ok(listed) => Ok(listed.uploads.unwrap_or_default()),
+            Err(error) => match classify(&error, self.request(Action::ListUploads, prefix)) {
+                StoreError::Denied { .. } | StoreError::Rejected(_) => Ok(Vec::new()),
+                other => Err(other),
+            },
+        }
+    }
+
     async fn get_key(&self, key: &str) -> Result<Option<ObjectBody>, StoreError> {
         let request = with_customer_key!(self.client.get_object().bucket(&self.bucket).key(key), self.customer);
         match request.send().await {
@@ -284,32 +300,41 @@ impl Store for S3 {
     }
 
     async fn abort_unfinished(&self, key: &Key) -> Result<(), StoreError> {
-        let listed = self.client.list_multipart_uploads().bucket(&self.bucket).prefix(key.as_str()).send().await;
-        let listed = match listed {
-            Ok(listed) => listed,
-            Err(error) => {
-                return match classify(&error, self.request(Action::ListUploads, key.as_str())) {
-                    StoreError::Denied { .. } | StoreError::Rejected(_) => Ok(()),
-                    gone if is_absent(&gone) => Ok(()),
-                    other => Err(other),
-                };
-            }
-        };
-        let ours = listed.uploads().iter().filter(|upload| upload.key() == Some(key.as_str()));
+        let listed = self.uploads(key.as_str()).await?;
+        let ours = listed.iter().filter(|upload| upload.key() == Some(key.as_str()));
         for id in ours.filter_map(|upload| upload.upload_id()) {
             self.abort(key, id).await?;
         }
         Ok(())
     }
 
-    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+    async fn open_uploads(&self, folder: &Folder) -> Result<Vec<OpenUpload>, StoreError> {
+        let listed = self.uploads(folder.as_str()).await?;
+        let ours = listed.iter().filter_map(|upload| {
+            Some(OpenUpload {
+                key: folder.bundle(upload.key()?)?,
+                id: upload.upload_id()?.to_owned(),
+                begun: Timestamp::from_second(upload.initiated()?.secs()).ok()?,
+            })
+        });
+        Ok(ours.collect())
+    }
+
+    async fn delete(&self, key: &Key) -> Result<Deletion, StoreError> {
         match self.client.delete_object().bucket(&self.bucket).key(key.as_str()).send().await {
-            Ok(_) => Ok(()),
+            Ok(done) if done.delete_marker() == Some(true) => Ok(Deletion::Hidden),
+            Ok(_) => Ok(Deletion::Gone),
             Err(error) => match classify(&error, self.request(Action::Delete, key.as_str())) {
-                gone if is_absent(&gone) => Ok(()),
+                gone if is_absent(&gone) => Ok(Deletion::Gone),
                 other => Err(other),
             },
         }
+    }
+
+    async fn list(&self, folder: &Folder, from: Option<String>) -> Result<ListPage, StoreError> {
+        let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(folder.as_str());
+        let answer = request.set_continuation_token(from).send().await;
+        page(folder, &answer.map_err(|error| classify(&error, self.request(Action::List, folder.as_str())))?)
     }
 
     async fn sign(&self, key: &Key, ttl: Duration, now: Timestamp) -> Result<Signed, StoreError> {
@@ -325,6 +350,29 @@ impl Store for S3 {
     }
 }
 
+/// Reads a page of a list. A list that says of itself that it is longer must say where it continues.
+fn page(folder: &Folder, answer: &ListObjectsV2Output) -> Result<ListPage, StoreError> {
+    let objects = answer.contents();
+    let next = answer.next_continuation_token().filter(|token| !token.is_empty()).map(ToOwned::to_owned);
+    let said = answer.key_count().is_none_or(|count| usize::try_from(count).is_ok_and(|count| count == objects.len()));
+    if !said || (answer.is_truncated() == Some(true)) != next.is_some() {
+        return Err(StoreError::silent("the store cut the list of its objects"));
+    }
+    let mut page = ListPage { next, ..ListPage::default() };
+    for object in objects {
+        let key = object.key().and_then(|key| folder.bundle(key));
+        let modified = object.last_modified().and_then(|time| Timestamp::from_second(time.secs()).ok());
+        match key.zip(modified) {
+            Some((key, modified)) => {
+                let bytes = object.size().and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
+                page.bundles.push(ListedBundle { key, bytes, modified });
+            }
+            None => page.foreign += 1,
+        }
+    }
+    Ok(page)
+}
+
 fn stored(bytes: i64, etag: Option<String>, meta: Option<HashMap<String, String>>) -> Stored {
     // Header names ignore case; some stores return them in another one.
     let meta: BTreeMap<String, String> =
@@ -337,6 +385,28 @@ mod tests {
     use super::*;
     use crate::location::{Credential, EndpointPolicy, Location};
     use serde_json::{Value, json};
+
+    #[test]
+    fn a_list_that_was_cut_is_an_error_and_a_whole_one_has_the_bundles_alone() {
+        let folder = Folder::of("", &crate::store::InstallationId::of_nobody()).expect("a folder");
+        let key = format!("{}installation/b-0b5e2a7c-1111-4222-8333-444455556666.tar.gz", folder.as_str());
+        let object = |key: &str| {
+            let time = aws_sdk_s3::primitives::DateTime::from_secs(1_700_000_000);
+            aws_sdk_s3::types::Object::builder().key(key).size(7).last_modified(time).build()
+        };
+        let answer = || {
+            let both = ListObjectsV2Output::builder().contents(object(&key)).contents(object("backups/x/y"));
+            both.key_count(2)
+        };
+        let whole = page(&folder, &answer().is_truncated(false).build()).expect("a page");
+        assert_eq!((whole.bundles.len(), whole.foreign, whole.next), (1, 1, None));
+        assert_eq!((whole.bundles[0].key.as_str(), whole.bundles[0].bytes), (key.as_str(), 7));
+        let more = answer().is_truncated(true).next_continuation_token("t").build();
+        assert_eq!(page(&folder, &more).expect("a page").next.as_deref(), Some("t"));
+        for cut in [answer().is_truncated(true).build(), answer().key_count(3).build()] {
+            assert!(page(&folder, &cut).expect_err("cut").is_transient());
+        }
+    }
 
     /// A location with this `spec.config`, and keys that no store knows.
     pub(super) fn resolved(config: &Value) -> Resolved {

@@ -91,7 +91,7 @@ mod tests {
     use super::{super::tests::resolved, *};
     use crate::{
         location::{CustomerKey, CustomerKeyBytes, Encryption, Resolved},
-        store::{Store as _, s3::Options},
+        store::{InstallationId, Store as _, s3::Options},
     };
 
     fn now() -> Timestamp {
@@ -118,7 +118,7 @@ mod tests {
         };
         assert!(matches!(resolved.s3.encryption, Encryption::CustomerKey(CustomerKey::Secret { .. })));
         let store = S3::open(&resolved, Options::default()).await.expect("a store");
-        let key = Key::of("", None, "dbg", "u-1").expect("a key");
+        let key = Key::of("", &InstallationId::of_nobody(), None, "dbg", "u-1").expect("a key");
         let signed = store.sign(&key, Duration::from_mins(1), now()).await.expect("signed");
         let mut headers = signed.headers.clone();
         headers.sort();
@@ -132,7 +132,7 @@ mod tests {
         );
         let url = signed.url.expose();
         assert!(
-            url.starts_with("https://bkt.s3.eu-west-1.amazonaws.com/plugins/debugbundle/installation/dbg-u-1.tar.gz?"),
+            url.starts_with("https://bkt.s3.eu-west-1.amazonaws.com/plugins/debugbundle/00000000-0000-0000-0000-000000000000/installation/dbg-u-1.tar.gz?"),
             "{url}"
         );
         assert!(!url.contains("MDEyMzQ1") && !url.contains("hunter2"), "{url}");

@@ -1,0 +1,250 @@
+//! What a deleted DebugBundle leaves behind: its uploads are aborted, its object is deleted, its spool folder removed.
+//! The deletion itself waits for nothing: what is left after some tries is reported, and the next sweep tries again.
+
+use std::{sync::Arc, time::Duration};
+
+use debugbundle_crd::{Bundle, DebugBundle, DebugBundleSpec, DebugBundleStatus, Reason, UploadState};
+use futures::{StreamExt as _, stream};
+use kube::{ResourceExt as _, api::ObjectMeta};
+use tokio::{
+    sync::mpsc::{Receiver, Sender, channel, error::TrySendError},
+    time::Instant,
+};
+
+use super::{Context, Fault};
+use crate::{
+    crash, observed,
+    run::{Standing, Subject},
+    store::{Deletion, Store as _, StoreError},
+};
+
+/// How soon a store that failed or refused is asked again.
+const AGAIN: Duration = Duration::from_secs(5);
+/// The most time for one try.
+const ONE_TRY: Duration = Duration::from_secs(30);
+/// Deleted DebugBundles that are cleaned up at once.
+const AT_ONCE: usize = 8;
+/// The most that wait, at about a kilobyte each; further ones are left to the next sweep.
+const WAITING: usize = 2048;
+
+/// A DebugBundle that is gone: the little of it that is needed to clean up, and for Events.
+#[derive(Debug)]
+pub(super) struct Deleted(Box<DebugBundle>);
+
+impl Deleted {
+    /// Of its last state; `None` if nothing of it can be anywhere: it never ran, or is a copy of another one.
+    pub(super) fn of(last: &DebugBundle) -> Option<Self> {
+        let status = last.status.as_ref()?;
+        if status.attempts.is_none() && status.bundle.is_none() && status.upload.is_none() {
+            return None;
+        }
+        if observed::is_restored(last) {
+            return None; // its key would be another object's
+        }
+        let upload_id = status.upload.as_ref().and_then(|upload| upload.upload_id.clone());
+        let upload = status.upload.as_ref().map(|_| UploadState { upload_id, ..UploadState::default() });
+        let stored = status.bundle.as_ref().map(|stored| Bundle {
+            storage_location: stored.storage_location.clone(),
+            bucket: stored.bucket.clone(),
+            key: stored.key.clone(),
+            ..Bundle::default()
+        });
+        let mut spec = DebugBundleSpec::installation();
+        spec.target.clone_from(&last.spec.target);
+        spec.storage_location.clone_from(&last.spec.storage_location);
+        let metadata = ObjectMeta {
+            name: last.metadata.name.clone(),
+            namespace: last.metadata.namespace.clone(),
+            uid: last.metadata.uid.clone(),
+            ..ObjectMeta::default()
+        };
+        let status = DebugBundleStatus { bundle: stored, upload, ..DebugBundleStatus::default() };
+        Some(Self(Box::new(DebugBundle { metadata, spec, status: Some(status) })))
+    }
+
+    /// Its UID.
+    pub(super) fn uid(&self) -> &str {
+        self.0.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_uid(uid: &str) -> Self {
+        let mut bundle = DebugBundle::new("b", DebugBundleSpec::installation());
+        bundle.metadata.uid = Some(uid.to_owned());
+        bundle.status = Some(DebugBundleStatus { attempts: Some(1), ..DebugBundleStatus::default() });
+        Self::of(&bundle).expect("it has run")
+    }
+}
+
+/// The deleted DebugBundles that wait to be cleaned up.
+pub(super) struct Deletions(Sender<(Deleted, Instant)>);
+
+impl Deletions {
+    /// A queue and its other end, for [`work_off`].
+    pub(super) fn new() -> (Self, Receiver<(Deleted, Instant)>) {
+        let (sender, receiver) = channel(WAITING);
+        (Self(sender), receiver)
+    }
+
+    /// Adds one.
+    pub(super) fn add(&self, deleted: Deleted) {
+        if let Err(TrySendError::Full((left, _))) = self.0.try_send((deleted, Instant::now())) {
+            tracing::warn!(name = left.0.name_any(), "Too many deletions at once; the next sweep deletes the object");
+        }
+    }
+}
+
+/// Cleans up until the operator is asked to stop; what waits then is left to the next sweep.
+pub(super) async fn work_off(waiting: Receiver<(Deleted, Instant)>, ctx: Arc<Context>) {
+    let waiting = stream::unfold(waiting, async |mut waiting| waiting.recv().await.map(|next| (next, waiting)));
+    let all = waiting.for_each_concurrent(AT_ONCE, |(deleted, since)| {
+        let ctx = Arc::clone(&ctx);
+        async move { clean_up(&deleted.0, since + ctx.settings.delete_timeout, &ctx).await }
+    });
+    tokio::select! {
+        () = all => {}
+        () = ctx.shutdown.cancelled() => {}
+    }
+}
+
+/// Tries until it succeeds, nothing can be mended by waiting, or the time is over. At least one try is made.
+async fn clean_up(bundle: &DebugBundle, until: Instant, ctx: &Arc<Context>) {
+    let name = bundle.name_any();
+    crash::point("deleting");
+    super::work::remove(ctx, bundle.metadata.uid.as_deref().unwrap_or_default());
+    let left = loop {
+        match try_once(bundle, ctx).await {
+            Ok(()) => return,
+            Err(left) if !left.again || Instant::now() + AGAIN > until => break left,
+            Err(left) => tracing::warn!(name, why = left.message, pause = ?AGAIN, "Deletion will be tried again"),
+        }
+        tokio::time::sleep(AGAIN).await;
+    };
+    tracing::warn!(name, why = left.message, "Not deleted from the store; the next sweep tries again");
+    ctx.notifier.warning(bundle, Reason::NotDeleted, &format!("{}; the next sweep tries again", left.message)).await;
+}
+
+async fn try_once(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<(), Left> {
+    let name = bundle.name_any();
+    match ctx.engine.standing().await {
+        Ok(Standing::Stands) => {}
+        Ok(Standing::Removed(why)) => {
+            tracing::info!(name, why, "The installation is being removed; the stored bundle stays");
+            return Ok(());
+        }
+        Err(fault) => {
+            let message = format!("the bundle was not deleted: {fault}{}", what_may_be_left(stored(bundle)));
+            return Err(Left { message, again: true });
+        }
+    }
+    match clean(bundle, ctx).await? {
+        Deletion::Gone => tracing::info!(name, "Deleted from the store"),
+        Deletion::Hidden => {
+            tracing::info!(name, "Hidden in the store: the bucket keeps versions, which stay");
+            let note =
+                format!("the bucket keeps versions: the bundle is hidden, its versions stay{}", at(stored(bundle)));
+            ctx.notifier.normal(bundle, Reason::Hidden, &note).await;
+        }
+    }
+    Ok(())
+}
+
+/// An object or upload is left in the store.
+pub(super) struct Left {
+    pub(super) message: String,
+    /// Another try may succeed.
+    again: bool,
+}
+
+/// Ends the uploads and deletes the object of a DebugBundle, within bounded time.
+pub(super) async fn clean(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<Deletion, Left> {
+    tokio::time::timeout(ONE_TRY, clean_to_the_end(bundle, ctx)).await.unwrap_or_else(|_| {
+        let message = format!(
+            "the bundle could not be deleted within {} s{}",
+            ONE_TRY.as_secs(),
+            what_may_be_left(stored(bundle))
+        );
+        Err(Left { message, again: true })
+    })
+}
+
+fn stored(bundle: &DebugBundle) -> Option<&Bundle> {
+    bundle.status.as_ref().and_then(|status| status.bundle.as_ref())
+}
+
+fn at(stored: Option<&Bundle>) -> String {
+    stored.map_or(String::new(), |b| format!(": bucket {} key {}", b.bucket, b.key))
+}
+
+fn what_may_be_left(stored: Option<&Bundle>) -> String {
+    stored.map_or(String::new(), |_| format!("; the object may still exist{}", at(stored)))
+}
+
+async fn clean_to_the_end(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<Deletion, Left> {
+    if observed::is_restored(bundle) {
+        return Ok(Deletion::Gone); // its key would be another object's
+    }
+    let (stored, upload) = (stored(bundle), bundle.status.as_ref().and_then(|s| s.upload.as_ref()));
+    let subject = Subject::of(bundle);
+    let destination = match ctx.engine.destination(&subject, stored.map(|b| b.storage_location.as_str())).await {
+        Ok(destination) => destination,
+        // No upload was ever announced, and there is no place for one: nothing is left.
+        Err(Fault::Terminal { .. }) if stored.is_none() && upload.is_none() => return Ok(Deletion::Gone),
+        Err(fault) => {
+            let place = what_may_be_left(stored);
+            let again = matches!(fault, Fault::Transient { .. });
+            return Err(Left { message: format!("the bundle could not be deleted: {fault}{place}"), again });
+        }
+    };
+    let left = |error: StoreError| Left {
+        message: format!(
+            "the bundle could not be deleted from bucket {} key {}: {}",
+            destination.bucket(),
+            destination.key.as_str(),
+            destination.mask(&error.message())
+        ),
+        again: true,
+    };
+    if let Some(id) = upload.and_then(|u| u.upload_id.as_deref()) {
+        destination.store.abort(&destination.key, id).await.map_err(left)?;
+    }
+    // Also an upload that a process began before it died without noting the id.
+    destination.store.abort_unfinished(&destination.key).await.map_err(left)?;
+    // In a bucket that keeps versions, a DELETE of an absent object would only leave a mark.
+    if let Ok(None) = destination.store.head(&destination.key).await {
+        return Ok(Deletion::Gone);
+    }
+    destination.store.delete(&destination.key).await.map_err(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use debugbundle_crd::RESTORED_BY_LABEL;
+    use serde_json::json;
+
+    use super::*;
+
+    fn bundle(status: serde_json::Value) -> DebugBundle {
+        let mut bundle = DebugBundle::new("b", DebugBundleSpec::installation());
+        bundle.metadata.uid = Some("0a1b".to_owned());
+        bundle.metadata.annotations = Some([("note".to_owned(), "x".repeat(9000))].into());
+        bundle.status = Some(serde_json::from_value(status).expect("a status"));
+        bundle
+    }
+
+    #[test]
+    fn only_what_ran_for_its_own_sake_is_cleaned_up_and_little_of_it_is_kept() {
+        assert!(Deleted::of(&DebugBundle::new("b", DebugBundleSpec::installation())).is_none(), "never seen");
+        assert!(Deleted::of(&bundle(json!({"phase": "Queued"}))).is_none(), "never claimed");
+        let mut ran = bundle(json!({"attempts": 1, "upload": {"uploadId": "u7"}, "cause": "x".repeat(900)}));
+        let kept = Deleted::of(&ran).expect("it ran");
+        let status = kept.0.status.as_ref().expect("a status");
+        assert_eq!(status.upload.as_ref().and_then(|upload| upload.upload_id.as_deref()), Some("u7"));
+        assert!(status.cause.is_none() && kept.0.annotations().is_empty());
+        assert_eq!(kept.uid(), "0a1b");
+        // As the status of one that could not be read keeps no more.
+        assert!(Deleted::of(&bundle(json!({"upload": {}}))).is_some());
+        ran.labels_mut().insert(RESTORED_BY_LABEL.to_owned(), "r7".to_owned());
+        assert!(Deleted::of(&ran).is_none(), "a copy");
+    }
+}

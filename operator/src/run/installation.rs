@@ -1,0 +1,128 @@
+//! The installation that this process works for: the id below which its bundles lie, and whether it still stands. When
+//! somebody removes Velero's namespace or the definition of DebugBundles, the stored bundles stay.
+
+use std::time::Duration;
+
+use debugbundle_crd::{DebugBundle, Reason};
+use k8s_openapi::{
+    api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api,
+    api::{ListParams, ObjectMeta},
+};
+
+use super::Engine;
+use crate::{client::in_time, error::Fault, store::InstallationId};
+
+/// The definition of DebugBundles.
+const DEFINITION: &str = "debugbundles.debugbundle.io";
+/// Without permission to read the definition: how long its removal may take after that of the DebugBundles.
+const REMOVAL: Duration = Duration::from_secs(2);
+
+/// Whether a deleted DebugBundle was deleted for its own sake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Namespace and definition are there to stay.
+    Stands,
+    /// The whole installation is being removed: why that is known.
+    Removed(String),
+}
+
+impl Engine {
+    /// Uses this id instead of reading it.
+    #[must_use]
+    pub fn with_installation(self, id: InstallationId) -> Self {
+        // A new engine has no id yet.
+        let _ = self.installation.set(id);
+        self
+    }
+
+    /// The id of the installation.
+    ///
+    /// # Errors
+    /// [`Self::read_installation`] has not succeeded yet.
+    pub fn installation(&self) -> Result<&InstallationId, Fault> {
+        self.installation.get().ok_or_else(|| self.unreadable("it was not read yet"))
+    }
+
+    /// Reads the id, once per process: a bundle's key must never change.
+    ///
+    /// # Errors
+    /// The namespace cannot be read.
+    pub async fn read_installation(&self) -> Result<(), Fault> {
+        if self.installation.get().is_some() {
+            return Ok(());
+        }
+        let meta = self.namespace().await?.ok_or_else(|| self.unreadable("it does not exist"))?;
+        let id = InstallationId::new(&meta.uid.unwrap_or_default());
+        // Another task may have been faster; both read the same namespace.
+        let _ = self.installation.set(id.map_err(|error| self.unreadable(&error.to_string()))?);
+        Ok(())
+    }
+
+    /// Whether the installation stands. Asked before an object is deleted because its DebugBundle is gone.
+    ///
+    /// # Errors
+    /// The API server did not answer.
+    pub async fn standing(&self) -> Result<Standing, Fault> {
+        let name = &self.options.namespace;
+        let id = self.installation()?;
+        match self.namespace().await? {
+            None => return Ok(Standing::Removed(format!("namespace {name} does not exist any more"))),
+            Some(meta) if meta.deletion_timestamp.is_some() => {
+                return Ok(Standing::Removed(format!("namespace {name} is being deleted")));
+            }
+            Some(meta) if meta.uid.as_deref() != Some(id.as_str()) => {
+                return Ok(Standing::Removed(format!("namespace {name} is another one than at the operator's start")));
+            }
+            Some(_) => {}
+        }
+        if self.options.cluster_read
+            && let Some(standing) = self.definition().await?
+        {
+            return Ok(standing);
+        }
+        tokio::time::sleep(REMOVAL).await;
+        let bundles: Api<DebugBundle> = Api::namespaced(self.client.clone(), name);
+        match in_time(bundles.list_metadata(&ListParams::default().limit(1))).await {
+            Ok(_) => Ok(Standing::Stands),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(no_definition()),
+            Err(error) => Err(Fault::api(error)),
+        }
+    }
+
+    /// By the definition itself; `None` if the operator may not read it.
+    async fn definition(&self) -> Result<Option<Standing>, Fault> {
+        let definitions: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        match in_time(definitions.get_metadata_opt(DEFINITION)).await {
+            Ok(None) => Ok(Some(no_definition())),
+            Ok(Some(found)) if found.metadata.deletion_timestamp.is_some() => Ok(Some(no_definition())),
+            Ok(Some(_)) => Ok(Some(Standing::Stands)),
+            Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(None),
+            Err(error) => Err(Fault::api(error)),
+        }
+    }
+
+    async fn namespace(&self) -> Result<Option<ObjectMeta>, Fault> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        match in_time(namespaces.get_metadata_opt(&self.options.namespace)).await {
+            Ok(found) => Ok(found.map(|found| found.metadata)),
+            Err(kube::Error::Api(status)) if status.is_forbidden() => {
+                let cure = "grant the operator rule R17 of its Role, with the namespace's name in resourceNames";
+                Err(self.unreadable(&format!("{}; {cure}", status.message)))
+            }
+            Err(error) => Err(Fault::api(error)),
+        }
+    }
+
+    fn unreadable(&self, why: &str) -> Fault {
+        let message =
+            format!("namespace {}, whose UID is part of each key, cannot be read: {why}", self.options.namespace);
+        Fault::Transient { reason: Reason::ApiError, message }
+    }
+}
+
+fn no_definition() -> Standing {
+    Standing::Removed(format!("the CustomResourceDefinition {DEFINITION} is being deleted, or is gone"))
+}
