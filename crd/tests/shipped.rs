@@ -43,7 +43,9 @@ const NEVER: [&str; 27] = [
 ];
 
 /// All verbs except get and list that the operator is granted: group, resource, verb.
-const BEYOND_READING: [(&str, &str, &str); 7] = [
+const BEYOND_READING: [(&str, &str, &str); 9] = [
+    ("coordination.k8s.io", "leases", "create"),
+    ("coordination.k8s.io", "leases", "update"),
     ("", "pods", "watch"),
     ("debugbundle.io", "debugbundles", "watch"),
     ("debugbundle.io", "debugbundles", "patch"),
