@@ -16,7 +16,7 @@
 //! | module | what it does | I/O |
 //! |---|---|---|
 //! | [`controller`] | watches DebugBundles, claims each one, runs it and writes its status | cluster |
-//! | [`pod_capture`] | keeps status, Events and logs of data movers' pods, which Velero deletes | cluster |
+//! | [`pod_capture`] | keeps status, Events and logs of data movers' pods, which Velero deletes | cluster, spool |
 //! | [`decide`] | decides the next step for a DebugBundle | none |
 //! | [`observed`] | the small part of each DebugBundle that the controller keeps in memory | none |
 //! | [`run`] | one run, from discovery to verified object, under deadline and cancel; the CLI uses it too | all |
