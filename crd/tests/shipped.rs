@@ -43,13 +43,18 @@ const NEVER: [&str; 27] = [
 ];
 
 /// All verbs except get and list that the operator is granted: group, resource, verb.
-const BEYOND_READING: [(&str, &str, &str); 9] = [
+const BEYOND_READING: [(&str, &str, &str); 14] = [
     ("coordination.k8s.io", "leases", "create"),
     ("coordination.k8s.io", "leases", "update"),
     ("", "pods", "watch"),
     ("debugbundle.io", "debugbundles", "watch"),
+    ("debugbundle.io", "debugbundles", "create"),
     ("debugbundle.io", "debugbundles", "patch"),
     ("debugbundle.io", "debugbundles", "delete"),
+    ("debugbundle.io", "debugbundlepolicies", "watch"),
+    ("debugbundle.io", "debugbundlepolicies/status", "patch"),
+    ("velero.io", "backups", "watch"),
+    ("velero.io", "restores", "watch"),
     ("debugbundle.io", "debugbundles/status", "patch"),
     ("events.k8s.io", "events", "create"),
     ("events.k8s.io", "events", "patch"),

@@ -19,7 +19,7 @@
 //! | [`controller`] | watches DebugBundles, claims each one, runs it and writes its status | cluster |
 //! | [`automatic`] | creates DebugBundles for Backups and Restores that end badly or hang | cluster |
 //! | [`sweep`] | deletes objects of DebugBundles that went while nobody watched | cluster, store |
-//! | [`pod_capture`] | keeps status, Events and logs of data movers' pods, which Velero deletes | cluster |
+//! | [`pod_capture`] | keeps status, Events and logs of data movers' pods, which Velero deletes | cluster, spool |
 //! | [`decide`] | decides the next step for a DebugBundle | none |
 //! | [`observed`] | the small part of each DebugBundle that the controller keeps in memory | none |
 //! | [`run`] | one run, from discovery to verified object, under deadline and cancel; the CLI uses it too | all |

@@ -50,8 +50,8 @@ struct Flags {
     #[arg(long, env = "DEBUGBUNDLE_BUNDLE_LIMIT_MIB", default_value_t = budget::DEFAULT >> 20, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     bundle_limit_mib: u64,
 
-    /// How many minutes the operator retries the upload of a sealed bundle while the store does not answer or the
-    /// location cannot be used.
+    /// How many minutes the operator waits for a store that does not answer, or a location that cannot be used, to read
+    /// Velero's files and to send the bundle.
     #[arg(long, env = "DEBUGBUNDLE_UPLOAD_TIMEOUT_MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1440))]
     upload_timeout_minutes: u64,
 
