@@ -171,7 +171,6 @@ async fn sec_r40_r41_each_permission_that_lacks_is_not_tried_and_is_named_with_i
         let in_default = "bind ClusterRole debugbundle-namespace-read in namespace default".to_owned();
         let trail = "bind ClusterRole debugbundle-cause-trail".to_owned();
         let (v, s) = (velero.as_str(), shop.as_str());
-        let in_velero = format!("bind ClusterRole debugbundle-namespace-read in namespace {velero}");
         let crds = "cluster-scoped-resources/apiextensions.k8s.io/customresourcedefinitions/";
         let place = |namespace: &str, rest: &str| format!("namespaces/{namespace}/{rest}");
         #[rustfmt::skip]
@@ -193,7 +192,7 @@ async fn sec_r40_r41_each_permission_that_lacks_is_not_tried_and_is_named_with_i
             ("list", "", "nodes", vec![
                 ("", "R20", trail.clone(), "cluster-scoped-resources/core/nodes.yaml".to_owned())]),
             ("get", "", "namespaces", vec![
-                (v, "R24", in_velero.clone(), place(v, v)), (s, "R24", in_shop.clone(), place(s, s))]),
+                (v, "R17", base("R17"), place(v, v)), (s, "R24", in_shop.clone(), place(s, s))]),
         ];
         for (verb, group, resource, lacking) in cases {
             let name = resource.replace('/', "-");

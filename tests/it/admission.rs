@@ -1,7 +1,7 @@
 //! Bad inputs on the real API server: each is refused with a message that names the error and the allowed values. What
 //! only the operator can check (does the Backup exist?) is reported in status instead.
 
-use debugbundle_crd::{DebugBundle, DebugBundleStatus};
+use debugbundle_crd::{DebugBundle, DebugBundlePolicy, DebugBundlePolicySpec, DebugBundleStatus};
 use harness::bundle::spec_about;
 use harness::{Context, with_namespace};
 use kube::api::{Api, Patch, PatchParams, PostParams, ValidationDirective};
@@ -375,7 +375,7 @@ async fn kubectl_explains_and_lists_bundles() {
         let listed = kubectl(&context, &["get", "dbundle", "-n", &context.namespace]).await;
         let lines: Vec<&str> = listed.lines().collect();
         let columns: Vec<&str> = lines[0].split_whitespace().collect();
-        assert_eq!(columns, ["NAME", "KIND", "TARGET", "PHASE", "CAUSE", "SIZE", "AGE"]);
+        assert_eq!(columns, ["NAME", "KIND", "TARGET", "TRIGGER", "PHASE", "CAUSE", "SIZE", "AGE"]);
         for word in ["restore-r1-1a2b", "Restore", "r1", "Completed", "no node-agent", "2.1 MB"] {
             assert!(lines[1].contains(word), "{word}: {listed}");
         }
@@ -389,4 +389,41 @@ async fn kubectl(context: &Context, args: &[&str]) -> String {
     let output = context.stand.kubectl(args).await;
     assert!(output.status.success(), "kubectl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[tokio::test]
+async fn a_policy_has_one_name_and_values_within_bounds() {
+    with_namespace("adm-policy", |context| async move {
+        let write = async |name: &str, spec: Value| {
+            let api: Api<DebugBundlePolicy> = context.api();
+            let policy = json!({"apiVersion": "debugbundle.io/v1alpha1", "kind": "DebugBundlePolicy",
+                "metadata": {"name": name}, "spec": spec});
+            let params =
+                PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply("test") };
+            match api.patch(name, &params, &Patch::Apply(policy)).await {
+                Ok(stored) => Ok(stored),
+                Err(kube::Error::Api(status)) => Err(status.message.clone()),
+                Err(other) => panic!("not an answer of the API server: {other}"),
+            }
+        };
+        let other = write("other", json!({})).await.unwrap_err();
+        assert!(other.contains("the name of a DebugBundlePolicy must be default"), "{other}");
+        for (spec, words) in [
+            (json!({"stuckAfter": "4m"}), "between 5m and 24h"),
+            (json!({"maxAge": "25h"}), "between 5m and 24h"),
+            (json!({"ratePerHour": 0}), "greater than or equal to 1"),
+            (json!({"keepTotal": 1001}), "less than or equal to 1000"),
+            (json!({"on": ["Request"]}), "Unsupported value"),
+            (json!({"on": ["Failed", "Failed"]}), "Duplicate value"),
+            (json!({"kinds": ["Schedule"]}), "Unsupported value"),
+            (json!({"template": {"ttl": "1m"}}), "between 1h and 2160h"),
+            (json!({"template": {"target": {"kind": "Backup", "name": "b"}}}), "field not declared"),
+        ] {
+            let refusal = write("default", spec.clone()).await.unwrap_err();
+            assert!(refusal.contains(words), "{spec}: {refusal}");
+        }
+        let stored = write("default", json!({})).await.expect("all fields have a default");
+        assert_eq!(stored.spec, DebugBundlePolicySpec::default());
+    })
+    .await;
 }

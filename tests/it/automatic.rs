@@ -46,7 +46,11 @@ async fn until_ended(context: &Context, target: &str) -> DebugBundle {
         let of_target =
             |bundle: &DebugBundle| bundle.labels().get(TARGET_NAME_LABEL).is_some_and(|name| name == target);
         let found = all(context).await.into_iter().find(of_target);
-        found.filter(|bundle| status(bundle).phase.is_some_and(Phase::is_terminal)).ok_or("not yet")
+        let ended = |bundle: &DebugBundle| status(bundle).phase.is_some_and(Phase::is_terminal);
+        match found {
+            Some(bundle) if ended(&bundle) => Ok(bundle),
+            other => Err(format!("{:?}", other.map(|bundle| status(&bundle)))),
+        }
     })
     .await
 }

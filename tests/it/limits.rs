@@ -4,9 +4,12 @@ use std::{collections::BTreeSet, time::Duration};
 
 use debugbundle_crd::{DebugBundle, Phase};
 use debugbundle_format::manifest::Need;
-use debugbundle_operator::access::Access;
+use debugbundle_operator::{access::Access, election::LEASE};
 use harness::{Context, Operator, shipped::BoundRoles, until, with_namespace};
-use k8s_openapi::api::core::v1::{Event, ResourceQuota};
+use k8s_openapi::api::{
+    coordination::v1::Lease,
+    core::v1::{Event, ResourceQuota},
+};
 use kube::{
     ResourceExt as _,
     api::{Api, ListParams, Patch, PatchParams, PostParams},
@@ -142,11 +145,13 @@ async fn sec_r14_nothing_that_the_operator_writes_has_an_owner_and_finalizers_ar
         for event in &events {
             assert_eq!(event.owner_references(), [], "{event:?}");
         }
+        let lease = context.api::<Lease>().get(LEASE).await.expect("the operator's Lease");
+        assert_eq!((lease.finalizers(), lease.owner_references()), (&[][..], &[][..]));
         // The checks above cover every write.
         let written = context.stand.calls(&account.user).into_iter();
         let written = written.filter(|call| !["get", "list", "watch"].contains(&call.need.verb.as_str()));
         let written: BTreeSet<_> = written.map(|call| (call.need.resource, call.need.subresource)).collect();
-        let known = [("debugbundles", "status"), ("events", "")];
+        let known = [("debugbundles", "status"), ("events", ""), ("leases", "")];
         assert_eq!(written, known.map(|(resource, sub)| (resource.to_owned(), sub.to_owned())).into());
     })
     .await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use debugbundle_crd::DebugBundle;
+use debugbundle_crd::{DebugBundle, DebugBundlePolicy, DebugBundlePolicySpec};
 use futures::future::join_all;
 use harness::shipped::BoundRoles;
 use harness::{Context, until, with_namespace};
@@ -165,7 +165,7 @@ async fn sec_d4_kubectl_applies_what_the_kustomization_makes_of_the_policies() {
         let made = String::from_utf8(made.stdout).expect("text");
         let policies: Vec<&str> =
             made.split("\n---\n").filter(|one| one.contains("kind: ValidatingAdmission")).collect();
-        assert_eq!(policies.len(), 4, "{made}");
+        assert_eq!(policies.len(), 6, "{made}");
         let file = context.folder("d4").join("policies.yaml");
         std::fs::write(&file, policies.join("\n---\n")).expect("written");
         // A dry run: applied policies would affect all tests.
@@ -173,7 +173,40 @@ async fn sec_d4_kubectl_applies_what_the_kustomization_makes_of_the_policies() {
         let applied = context.stand.kubectl(["apply", "--dry-run=server", "--validate=strict", "-f", &file]).await;
         let told = String::from_utf8_lossy(&applied.stdout);
         assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
-        assert_eq!(told.matches("created (server dry run)").count(), 4, "{told}");
+        assert_eq!(told.matches("created (server dry run)").count(), 6, "{told}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sec_d4_the_author_of_a_policy_may_read_logs_here() {
+    with_namespace("d4-author", |context| async move {
+        let author = context.stand.service_account(&context.namespace, "author").await;
+        for verb in ["create", "update", "get"] {
+            grant(&context, "author", ("debugbundle.io", "debugbundlepolicies", verb), &context.namespace).await;
+        }
+        context.admission_policies().await;
+        let api: Api<DebugBundlePolicy> = Api::namespaced(author.client().await, &context.namespace);
+        let policy = DebugBundlePolicy::new("default", DebugBundlePolicySpec::default());
+        let refused = |result: Result<DebugBundlePolicy, kube::Error>| match result {
+            Err(kube::Error::Api(status)) if status.message.contains("to write one in namespace") => Ok(()),
+            other => Err(format!("{other:?}")),
+        };
+        until(LIMIT, "the author is refused", || async { refused(api.create(&PostParams::default(), &policy).await) })
+            .await;
+        // Somebody who may has written one: the author may not change it.
+        let mut stored =
+            context.api::<DebugBundlePolicy>().create(&PostParams::default(), &policy).await.expect("taken");
+        stored.spec.suspend = true;
+        until(LIMIT, "the change is refused", || async {
+            refused(api.replace("default", &PostParams::default(), &stored).await)
+        })
+        .await;
+        grant(&context, "author", READ_LOGS, &context.namespace).await;
+        until(LIMIT, "the change is taken", || async {
+            api.replace("default", &PostParams::default(), &stored).await.map_err(|error| error.to_string())
+        })
+        .await;
     })
     .await;
 }

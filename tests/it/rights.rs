@@ -5,7 +5,7 @@ mod never;
 
 use std::{collections::BTreeSet, path::Path};
 
-use debugbundle_crd::{FINALIZER, Phase};
+use debugbundle_crd::{DebugBundlePolicy, FINALIZER, Phase};
 use debugbundle_operator::access::rules::RULES;
 use harness::{
     Context, LogScript, Operator,
@@ -138,7 +138,7 @@ async fn a_mall(context: &Context, mall: &str) {
 }
 
 #[tokio::test]
-async fn sec_r34_r1_to_r12_r17_r20_to_r26_each_call_is_granted_and_each_right_is_used() {
+async fn sec_r34_r1_to_r11_r17_r18_r20_to_r26_each_call_is_granted_and_each_right_is_used() {
     with_namespace("r34", |context| async move {
         context.snapshot_kinds().await;
         context.group_snapshot_kinds().await;
@@ -149,7 +149,12 @@ async fn sec_r34_r1_to_r12_r17_r20_to_r26_each_call_is_granted_and_each_right_is
         strangers_that_fill_a_list(&context).await;
         a_mall(&context, &mall).await;
 
-        let _operator = Operator::of(&context).as_user(&account.kubeconfig).ready().await;
+        let policy = json!({"apiVersion": "debugbundle.io/v1alpha1", "kind": "DebugBundlePolicy",
+            "metadata": {"name": "default"}, "spec": {}});
+        context.create::<DebugBundlePolicy>(policy).await;
+        let _operator = Operator::of(&context).automatic().as_user(&account.kubeconfig).ready().await;
+        context.create_velero(restore("nobody-asks").in_progress()).await;
+        context.patch_velero("Restore", "nobody-asks", json!({"status": {"phase": "Failed"}})).await;
         let about = |name: &str| spec_about("Restore", name);
         for (name, spec) in [("one", about("regrow")), ("two", about("many")), ("three", json!({"namespaces": [shop]}))]
         {

@@ -187,17 +187,6 @@ pub const RULES: [Rule; 33] = [
         &["create", "patch"],
         "Events that report on a DebugBundle, or on a location whose bundles the operator sweeps",
     ),
-    Rule {
-        names: &["velero"],
-        ..rule(
-            "R17",
-            Role::Operator,
-            "",
-            &["namespaces"],
-            &["get"],
-            "its UID is part of each bundle's key; while it is being deleted, stored bundles are kept",
-        )
-    },
     rule(
         "R11",
         Role::Operator,
@@ -217,8 +206,19 @@ pub const RULES: [Rule; 33] = [
             "renewing the Lease of that election, or taking it over",
         )
     },
+    Rule {
+        names: &["velero"],
+        ..rule(
+            "R17",
+            Role::Operator,
+            "",
+            &["namespaces"],
+            &["get"],
+            "its UID is part of each bundle's key; while it is being deleted, stored bundles are kept",
+        )
+    },
     rule(
-        "R12",
+        "R18",
         Role::Operator,
         "debugbundle.io",
         &["debugbundlepolicies"],
@@ -226,7 +226,7 @@ pub const RULES: [Rule; 33] = [
         "when the operator creates DebugBundles by itself",
     ),
     rule(
-        "R12",
+        "R18",
         Role::Operator,
         "debugbundle.io",
         &["debugbundlepolicies/status"],

@@ -119,13 +119,13 @@ impl Automatic {
             tokio::select! {
                 change = changes.next() => {
                     let Some(change) = change else { return };
-                    let mut uids = BTreeSet::new();
-                    task.take(change, &mut uids);
-                    while uids.len() < AT_ONCE && let Some(Some(change)) = changes.next().now_or_never() {
-                        task.take(change, &mut uids);
+                    task.take(change);
+                    for _ in 0..AT_ONCE {
+                        let Some(Some(change)) = changes.next().now_or_never() else { break };
+                        task.take(change);
                     }
                     task.follow_policy().await;
-                    task.decide(uids).await;
+                    task.decide().await;
                 }
                 _ = tick.tick() => task.tick().await,
             }
@@ -203,10 +203,10 @@ struct Task {
 }
 
 impl Task {
-    fn take(&mut self, change: Change, changed: &mut BTreeSet<String>) {
+    fn take(&mut self, change: Change) {
         match change {
             Change::Target(kind, event) => match *event {
-                Ok(event) => changed.extend(self.targets.take(kind, event)),
+                Ok(event) => self.targets.take(kind, event),
                 Err(error) => self.interrupted(&error, kind.as_str()),
             },
             Change::Policy(event) => self.take_policy(*event),
@@ -256,12 +256,13 @@ impl Task {
         self.save().await;
     }
 
-    /// Judges these targets, looks below those that may hang, and creates what is due.
-    async fn decide(&mut self, uids: BTreeSet<String>) {
+    /// Judges the targets that are due, looks below those that may hang, and creates what is wanted.
+    async fn decide(&mut self) {
         let (true, Ok(rules)) = (self.policy_known, self.rules.clone()) else { return };
         let mut due = Vec::new();
         let mut looks = Vec::new();
         let now = Timestamp::now();
+        let uids = self.targets.due(now);
         let since = self.ledger.first_start;
         let quiet = now.checked_sub(rules.stuck_after / 2).unwrap_or(Timestamp::MIN);
         let in_front = [TargetKind::Backup, TargetKind::Restore]
@@ -424,8 +425,7 @@ impl Task {
     }
 
     async fn tick(&mut self) {
-        let due = self.targets.due(Timestamp::now());
-        self.decide(due).await;
+        self.decide().await;
         if !self.policy_known {
             return;
         }

@@ -35,56 +35,52 @@ pub(super) struct Tracked {
     pub(super) below: Option<Below>,
     /// Triggers that were dealt with.
     settled: Vec<Trigger>,
-    /// When it is judged next, without a change.
+    /// When it is judged next.
     next: Option<Timestamp>,
 }
 
 impl Targets {
-    /// Takes an event of a watch, and returns the UID of the target that changed, if it is of interest.
-    pub(super) fn take(&mut self, kind: TargetKind, event: Event<DynamicObject>) -> Option<String> {
+    /// Takes an event of a watch.
+    pub(super) fn take(&mut self, kind: TargetKind, event: Event<DynamicObject>) {
         match event {
             Event::Init => {
                 self.listed.insert(kind, HashSet::new());
-                None
             }
             Event::InitApply(object) => {
-                let changed = self.see(Watched::of(kind, &object)?);
-                self.listed.entry(kind).or_default().extend(object.metadata.uid);
-                changed
+                self.listed.entry(kind).or_default().extend(object.metadata.uid.clone());
+                self.see(Watched::of(kind, &object));
             }
             Event::InitDone => {
                 let listed = self.listed.remove(&kind).unwrap_or_default();
                 self.by_uid.retain(|uid, tracked| tracked.watched.kind != kind || listed.contains(uid));
-                None
             }
-            Event::Apply(object) => self.see(Watched::of(kind, &object)?),
+            Event::Apply(object) => self.see(Watched::of(kind, &object)),
             Event::Delete(object) => {
-                self.by_uid.remove(&object.metadata.uid?);
-                None
+                self.by_uid.remove(&object.metadata.uid.unwrap_or_default());
             }
         }
     }
 
-    fn see(&mut self, watched: Watched) -> Option<String> {
+    fn see(&mut self, watched: Option<Watched>) {
+        let Some(watched) = watched else { return };
         let has_ended = matches!(watched.stage, Stage::Ended(_) | Stage::Done);
         if has_ended && !watched.is_foreign() {
             let last = self.last_end.entry(watched.kind).or_insert(Timestamp::MIN);
             *last = watched.ended().max(*last);
         }
         let uid = watched.uid.clone();
-        if !watched.is_of_interest() {
-            self.by_uid.remove(&uid);
-            return None;
-        }
+        // Due at once; before the policy is known, as soon as it is.
+        let next = Some(Timestamp::MIN);
         match self.by_uid.get_mut(&uid) {
-            Some(tracked) if tracked.watched == watched => return None,
-            Some(tracked) => tracked.watched = watched,
+            _ if !watched.is_of_interest() => {
+                self.by_uid.remove(&uid);
+            }
+            Some(tracked) if tracked.watched == watched => {}
+            Some(tracked) => (tracked.watched, tracked.next) = (watched, next),
             None => {
-                let tracked = Tracked { watched, below: None, settled: Vec::new(), next: None };
-                self.by_uid.insert(uid.clone(), tracked);
+                self.by_uid.insert(uid, Tracked { watched, below: None, settled: Vec::new(), next });
             }
         }
-        Some(uid)
     }
 
     pub(super) fn get(&self, uid: &str) -> Option<&Tracked> {
@@ -147,7 +143,7 @@ impl Targets {
         self.by_uid.get(uid).is_some_and(|tracked| tracked.settled.contains(&trigger))
     }
 
-    /// Those that are to be judged now, though nothing has changed. Forgets those that ended long ago.
+    /// Those that are to be judged now. Forgets those that ended long ago.
     pub(super) fn due(&mut self, now: Timestamp) -> BTreeSet<String> {
         self.by_uid.retain(|_, tracked| {
             let ended = matches!(tracked.watched.stage, Stage::Ended(_));
@@ -183,10 +179,12 @@ mod tests {
     fn only_those_that_matter_are_kept_and_a_list_replaces_them() {
         let (mut targets, kind) = (Targets::default(), TargetKind::Backup);
         let end = Some("2026-11-23T03:05:00Z");
-        assert_eq!(targets.take(kind, Event::Apply(backup("done", "Completed", end))), None);
-        assert_eq!(targets.take(kind, Event::Apply(backup("runs", "InProgress", None))).as_deref(), Some("runs"));
-        assert_eq!(targets.take(kind, Event::Apply(backup("runs", "InProgress", None))), None, "nothing changed");
-        assert_eq!(targets.take(kind, Event::Apply(backup("failed", "Failed", end))).as_deref(), Some("failed"));
+        targets.take(kind, Event::Apply(backup("done", "Completed", end)));
+        targets.take(kind, Event::Apply(backup("runs", "InProgress", None)));
+        targets.rest("runs");
+        targets.take(kind, Event::Apply(backup("runs", "InProgress", None)));
+        assert!(targets.due(at("03:06:00")).is_empty(), "nothing changed");
+        targets.take(kind, Event::Apply(backup("failed", "Failed", end)));
         assert_eq!(targets.by_uid.len(), 2);
         targets.take(kind, Event::Init);
         targets.take(kind, Event::InitApply(backup("failed", "Failed", end)));
@@ -218,6 +216,7 @@ mod tests {
     fn one_that_waits_for_its_time_is_due_then() {
         let mut targets = Targets::default();
         targets.take(TargetKind::Backup, Event::Apply(backup("runs", "InProgress", None)));
+        assert_eq!(targets.due(at("03:05:00")).len(), 1, "whatever changed is due");
         targets.later("runs", at("03:20:00"));
         assert!(targets.due(at("03:19:59")).is_empty());
         assert_eq!(targets.due(at("03:20:00")).len(), 1);

@@ -106,14 +106,16 @@ async fn the_list_and_the_story_say_what_happened_and_hide_the_url() {
         let secret = url.split("X-Amz-Signature=").nth(1).unwrap().split('&').next().unwrap().to_owned();
 
         let list = user.line("list").await;
-        assert!(list.out.starts_with("NAME   KIND      TARGET   PHASE"), "{list:?}");
-        assert!(list.out.lines().nth(1).unwrap().starts_with("why    Restore   regrow   Completed"), "{list:?}");
+        assert!(list.out.starts_with("NAME   KIND      TARGET   TRIGGER   PHASE"), "{list:?}");
+        assert!(list.out.lines().nth(1).unwrap().starts_with("why    Restore   regrow   Request   Completed"), "{list:?}");
         assert!(list.out.contains("exceeded quota: no room for shop-0"), "{list:?}");
         let wide = user.line("list -o wide").await;
         assert!(wide.out.contains("LOCATION") && wide.out.contains("default"), "{wide:?}");
         assert_eq!(user.line("list -o name --restore regrow").await.out, "debugbundle.debugbundle.io/why\n");
         assert_eq!(user.line("list -o name --backup regrow").await.out, "");
 
+        assert_eq!(user.line("get --restore regrow -o json").await.out, user.line("get why -o json").await.out);
+        assert_eq!(user.line("get --backup regrow").await.code, 4, "there is none");
         let story = user.line("get why").await;
         for part in [
             "Target:           Restore regrow\n",

@@ -149,7 +149,7 @@ async fn a_bundle_that_nobody_asked_for_is_explained_and_not_sent_to_a_read_only
         context.patch_velero("BackupStorageLocation", "default", read_only).await;
         let operator = Operator::of(&context).ready().await;
         let automatic = async |name: &str, spec: Value| {
-            let labels = json!({"debugbundle.io/trigger": "Restore"});
+            let labels = json!({"debugbundle.io/trigger": "Failed"});
             let bundle = json!({"apiVersion": "debugbundle.io/v1alpha1", "kind": "DebugBundle",
                 "metadata": {"name": name, "labels": labels}, "spec": spec});
             context.create::<DebugBundle>(bundle).await;
