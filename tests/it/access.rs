@@ -44,8 +44,10 @@ async fn account(context: &Context, name: &str, without: Option<(&str, &str)>, e
         let all = wanted.flat_map(|rule| rule.resources.iter().map(move |resource| (rule, *resource)));
         let left = all.filter(|(rule, resource)| without != Some((rule.group, *resource)));
         left.map(|(rule, resource)| {
-            json!({"apiGroups": [rule.group], "resources": [resource], "verbs": rule.verbs,
-                "resourceNames": rule.names})
+            // The shipped role names Velero's namespace.
+            let own = [context.namespace.as_str()];
+            let names = if resource == "namespaces" && !rule.names.is_empty() { &own[..] } else { rule.names };
+            json!({"apiGroups": [rule.group], "resources": [resource], "verbs": rule.verbs, "resourceNames": names})
         })
         .collect()
     };

@@ -414,7 +414,7 @@ async fn a_policy_has_one_name_and_values_within_bounds() {
             (json!({"ratePerHour": 0}), "greater than or equal to 1"),
             (json!({"keepTotal": 1001}), "less than or equal to 1000"),
             (json!({"on": ["Request"]}), "Unsupported value"),
-            (json!({"on": ["Failed", "Failed"]}), "Duplicate value"),
+            (json!({"on": ["Failed", "Failed"]}), "duplicate entries"),
             (json!({"kinds": ["Schedule"]}), "Unsupported value"),
             (json!({"template": {"ttl": "1m"}}), "between 1h and 2160h"),
             (json!({"template": {"target": {"kind": "Backup", "name": "b"}}}), "field not declared"),
