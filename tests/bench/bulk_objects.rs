@@ -2,10 +2,10 @@
 
 use std::{path::Path, sync::Arc};
 
-use harness::{Context, Operator, bulk_objects::BulkObjects, load::Held, usage::Usage};
+use harness::{Context, Operator, bulk_objects::BulkObjects, load::Held};
 use serde_json::{Value, json};
 
-use super::{Row, mib, seconds, stored};
+use super::{Row, mib, seconds, stored, usage};
 
 /// The objects that `--crowd` creates.
 pub(super) const OBJECTS: BulkObjects = BulkObjects { pods: 500, containers: 3, bytes: 20_000, events: 20_000 };
@@ -23,7 +23,7 @@ pub(super) async fn measure(context: &Arc<Context>) -> Vec<Row> {
     let key = stored(context, &operator, "crowd").await;
     let wall = began.elapsed();
     let calls = context.stand.calls_of(&account.user) - before;
-    let usage = Usage::of(operator.process().pid()).unwrap_or_else(|error| panic!("no usage of the operator: {error}"));
+    let usage = usage(&operator);
     drop(operator);
     let file = context.bucket.folder().join(key);
     let bundle = std::fs::metadata(&file).map_or(0, |meta| meta.len());

@@ -8,11 +8,11 @@ use std::{
 
 use debugbundle_crd::{DebugBundle, Phase};
 use futures::{StreamExt as _, stream};
-use harness::{Context, Operator, usage::Usage};
+use harness::{Context, Operator};
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use super::{Row, mib, seconds};
+use super::{Row, mib, quiet::quiet, seconds, usage};
 
 /// The operator's memory limit, as shipped.
 const PEAK: u64 = 256 << 20;
@@ -22,31 +22,27 @@ const REAL: usize = 50;
 const AT_ONCE: usize = 16;
 /// Time limit for all of them.
 const LIMIT: Duration = Duration::from_hours(1);
-/// How long memory is watched after all have ended.
-const QUIET: Duration = Duration::from_mins(10);
 
-/// This many bundles at once, by an operator with only the shipped permissions.
-pub(super) async fn flood(context: &Arc<Context>, bundles: usize) -> Vec<Row> {
+/// This many bundles at once, by an operator with only the shipped permissions, and then a quiet time.
+pub(super) async fn flood(context: &Arc<Context>, bundles: usize, time: Duration) -> Vec<Row> {
     println!(
         "\n{bundles} DebugBundles at once, one of {REAL} about the installation, the others about nothing that is there\n"
     );
     let account = context.shipped_account().await;
     let operator = Operator::of(context).named("flood").as_user(&account.kubeconfig).ready().await;
-    let pid = operator.process().pid();
-    let usage = || Usage::of(pid).unwrap_or_else(|error| panic!("no usage of the operator: {error}"));
-    println!("{:<26} {:>8} {:>8.1} MiB", "before", "", mib(usage().now));
+    println!("{:<26} {:>8} {:>8.1} MiB", "before", "", mib(usage(&operator).now));
     let began = Instant::now();
     stream::iter(0..bundles)
         .map(|index| async move { context.debug_bundle(&format!("flood-{index:05}"), spec(index)).await })
         .buffer_unordered(AT_ONCE)
         .for_each(|_| async {})
         .await;
-    println!("{:<26} {:>8} s {:>8.1} MiB", "all are created", seconds(began.elapsed()), mib(usage().now));
+    println!("{:<26} {:>8} s {:>8.1} MiB", "all are created", seconds(began.elapsed()), mib(usage(&operator).now));
     let (completed, failed) = until_all_ended(context, &operator).await;
     let wall = began.elapsed();
     let calls = context.stand.calls_by_second(&account.user);
     let (sent, busiest) = (calls.values().sum::<usize>(), calls.values().max().copied().unwrap_or(0));
-    let at_end = usage();
+    let at_end = usage(&operator);
     println!(
         "{:<26} {:>8} s {:>8.1} MiB, {:.1} MiB peak, {} s CPU; {completed} have a bundle, {failed} have none",
         "all have ended",
@@ -59,18 +55,10 @@ pub(super) async fn flood(context: &Arc<Context>, bundles: usize) -> Vec<Row> {
         "requests: {sent}, {:.0} per second on average, {busiest} in the busiest second",
         sent as f64 / wall.as_secs_f64()
     );
-    tokio::time::sleep(QUIET).await;
-    let after = usage();
-    println!(
-        "{:<26} {:>8} s {:>8.1} MiB, {:.2} % of a core since",
-        "afterwards",
-        seconds(QUIET),
-        mib(after.now),
-        after.cpu.saturating_sub(at_end.cpu).as_secs_f64() * 100.0 / QUIET.as_secs_f64()
-    );
+    quiet(&operator, time).await;
     let logs =
         if at_end.peak < PEAK && operator.exited().is_none() { Ok(0) } else { Err("too much memory".to_owned()) };
-    vec![Row { who: "flood".to_owned(), wall, usage: after, bundle: 0, logs }]
+    vec![Row { who: "flood".to_owned(), wall, usage: usage(&operator), bundle: 0, logs }]
 }
 
 fn spec(index: usize) -> Value {
@@ -78,7 +66,7 @@ fn spec(index: usize) -> Value {
 }
 
 /// The number of bundles that ended with an archive, and the number that ended without.
-async fn until_all_ended(context: &Arc<Context>, operator: &Operator) -> (usize, usize) {
+pub(super) async fn until_all_ended(context: &Arc<Context>, operator: &Operator) -> (usize, usize) {
     let began = Instant::now();
     loop {
         assert!(operator.exited().is_none(), "the operator ended: {}", operator.process().tail(5));

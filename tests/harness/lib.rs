@@ -26,6 +26,7 @@
 )]
 
 mod admission;
+mod age;
 pub mod bulk_objects;
 pub mod bundle;
 pub mod context;
@@ -55,6 +56,7 @@ pub mod usage;
 pub mod velero;
 pub mod velero_objects;
 
+pub use age::moved_ago;
 pub use context::{Context, with_namespace, with_namespace_on};
 pub use kubelet::{Growing, LogScript};
 pub use objects::pod;

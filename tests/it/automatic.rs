@@ -7,11 +7,11 @@ use std::time::Duration;
 use debugbundle_crd::{
     DebugBundle, DebugBundlePolicy, Phase, TARGET_KIND_LABEL, TARGET_NAME_LABEL, TARGET_UID_LABEL, TRIGGER_LABEL,
 };
-use harness::{Context, LogScript, Operator, Velero, until, velero_objects::*, with_namespace};
+use harness::{Context, LogScript, Operator, Velero, moved_ago, until, velero_objects::*, with_namespace};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::ResourceExt as _;
-use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::support::bundles::{LIMIT, delete, is_stored, server_pod, status, until_event, until_gone};
@@ -81,21 +81,6 @@ async fn policy(context: &Context, spec: Value) {
         (seen.observed_generation == written.metadata.generation).then_some(()).ok_or(format!("{seen:?}"))
     })
     .await;
-}
-
-/// Lets the last change of an object's status lie in the past.
-async fn moved_ago(context: &Context, kind: &str, name: &str, ago: SignedDuration) {
-    let api = context.velero_api(kind);
-    let mut object = api.get(name).await.expect("it is there");
-    let then = Timestamp::now().checked_sub(ago).expect("a time").strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let fields = object.metadata.managed_fields.as_mut().expect("the API server tracks fields");
-    for entry in fields {
-        entry.time = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(then.parse().expect("a time")));
-    }
-    // The API server ignores times that change alone, and sets that of the writer itself.
-    object.annotations_mut().insert("moved".to_owned(), then);
-    let as_other = PostParams { field_manager: Some("other".to_owned()), ..PostParams::default() };
-    api.replace(name, &as_other, &object).await.expect("it can be written");
 }
 
 #[tokio::test]

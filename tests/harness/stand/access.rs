@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Client;
@@ -51,17 +52,18 @@ impl TestCluster {
 
     /// The same, request by request.
     pub fn requests_of(&self, user: &str) -> Vec<AuditedRequest> {
-        let its_own = self.audited(user).into_iter();
-        let requests = its_own.filter_map(|event| {
-            let object = event["objectRef"].as_object()?;
-            let field = |name| object.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-            let resource = match field("subresource") {
-                sub if sub.is_empty() => field("resource"),
-                sub => format!("{}/{sub}", field("resource")),
-            };
-            Some((event["verb"].as_str()?.to_owned(), field("apiGroup"), resource))
-        });
-        requests.collect()
+        self.audited(user).iter().filter_map(audited_request).collect()
+    }
+
+    /// How often a user sent each request since then, including the watches that are still open.
+    pub fn requests_since(&self, user: &str, since: Timestamp) -> BTreeMap<AuditedRequest, usize> {
+        let mut counts = BTreeMap::new();
+        let events = self.audited(user);
+        let new = events.iter().filter(|event| received(event).is_some_and(|at| since <= at));
+        for request in new.filter_map(audited_request) {
+            *counts.entry(request).or_default() += 1;
+        }
+        counts
     }
 
     /// The logs that a user requested, each once: the pod, its container, and whether the previous instance.
@@ -86,8 +88,7 @@ impl TestCluster {
     pub fn calls_by_second(&self, user: &str) -> BTreeMap<i64, usize> {
         let mut seconds = BTreeMap::new();
         for event in self.audited(user).iter().filter(|event| is_work(event)) {
-            let at = event["requestReceivedTimestamp"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
-            *seconds.entry(at.map_or(0, jiff::Timestamp::as_second)).or_default() += 1;
+            *seconds.entry(received(event).map_or(0, Timestamp::as_second)).or_default() += 1;
         }
         seconds
     }
@@ -135,6 +136,22 @@ impl TestCluster {
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
         digits.parse().expect("a port")
     }
+}
+
+/// When the API server received it.
+fn received(event: &Value) -> Option<Timestamp> {
+    event["requestReceivedTimestamp"].as_str()?.parse().ok()
+}
+
+/// What was requested; `None` if it is about no resource.
+fn audited_request(event: &Value) -> Option<AuditedRequest> {
+    let object = event["objectRef"].as_object()?;
+    let field = |name| object.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let resource = match field("subresource") {
+        sub if sub.is_empty() => field("resource"),
+        sub => format!("{}/{sub}", field("resource")),
+    };
+    Some((event["verb"].as_str()?.to_owned(), field("apiGroup"), resource))
 }
 
 fn is_work(event: &Value) -> bool {

@@ -1,0 +1,231 @@
+//! The cost of the operator while nothing happens in a large installation, and how soon a failure has its DebugBundle.
+
+use std::{
+    collections::BTreeMap,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use debugbundle_crd::{DebugBundle, DebugBundlePolicy, TARGET_NAME_LABEL};
+use futures::{Stream, StreamExt as _, stream};
+use harness::{
+    Context, Operator,
+    load::Load,
+    moved_ago, until,
+    velero_objects::{
+        VeleroObject, backup, data_download, data_upload, pod_volume_backup, pod_volume_restore, restore,
+    },
+};
+use jiff::{SignedDuration, Timestamp};
+use kube::{
+    ResourceExt as _,
+    api::{DynamicObject, PartialObjectMeta},
+    runtime::watcher::{self, Event, watcher},
+};
+use serde_json::{Value, json};
+
+use super::{flood::until_all_ended, mib, quiet::quiet, seconds, usage};
+
+const BACKUPS: usize = 5000;
+const RESTORES: usize = 2000;
+/// Of each of the four kinds of data movers' objects.
+const DATA: usize = 5000;
+/// The first Backups and Restores, and their data, are unfinished; all others ended before the operator's first start.
+const UNFINISHED: usize = 3;
+/// Unfinished ones did not move for so long: the operator looks below them once in a minute, but they are not stuck.
+const UNMOVED: SignedDuration = SignedDuration::from_mins(20);
+/// DebugBundles before the quiet time, about one Backup or Restore each.
+const BUNDLES: usize = 60;
+/// What each of them has to collect, beside Velero's objects.
+const LOGS: Load = Load { pods: 3, bytes: 1_000_000 };
+/// Restores that fail after it, and the pause from one to the next.
+const FAILURES: usize = 100;
+const PAUSE: Duration = Duration::from_millis(100);
+/// Time limit for their DebugBundles.
+const LIMIT: Duration = Duration::from_mins(2);
+/// Parallel requests while creating objects.
+const AT_ONCE: usize = 16;
+
+/// The most memory after the quiet time.
+const MEMORY: u64 = 48 << 20;
+/// The most CPU time in it, in percent of one core.
+const CPU: f64 = 0.5;
+/// By then 99 of 100 failures must have their DebugBundle.
+const P99: Duration = Duration::from_secs(2);
+
+/// Prints what an operator costs that is run as shipped. Returns a sentence for each figure beyond its limit.
+pub(super) async fn idle(context: &Arc<Context>, time: Duration) -> Vec<String> {
+    println!(
+        "\n{BACKUPS} Backups, {RESTORES} Restores, {} objects of data movers; {UNFINISHED} Backups and {UNFINISHED} \
+         Restores are unfinished\n",
+        4 * DATA
+    );
+    let began = Instant::now();
+    installation(context).await;
+    println!("{:<26} {:>8} s", "all are created", seconds(began.elapsed()));
+    let account = context.shipped_account().await;
+    let operator = Operator::of(context).named("idle").automatic().ready().await;
+    // Its first lists are read by then.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    println!("{:<26} {:>8} {:>10.1} MiB", "the operator has started", "", mib(usage(&operator).now));
+    bundles(context, &operator).await;
+
+    let since = Timestamp::now();
+    let quiet = quiet(&operator, time).await;
+    let requests = context.stand.requests_since(&account.user, since);
+    let per_minute = |count: usize| count as f64 * 60.0 / time.as_secs_f64();
+    println!("{:<26} {:>8.1} per minute", "requests", per_minute(requests.values().sum()));
+    for ((verb, _, resource), count) in &requests {
+        println!("  {:<24} {:>8.1}", format!("{verb} {resource}"), per_minute(*count));
+    }
+
+    let latencies = latencies(context).await;
+    let [p50, p99, most] = [50, 99, 100].map(|percent| latencies[(latencies.len() * percent).div_ceil(100) - 1]);
+    println!(
+        "{:<26} {:>8.3} s p50, {:.3} s p99, {:.3} s at most",
+        "failure to DebugBundle",
+        p50.as_secs_f64(),
+        p99.as_secs_f64(),
+        most.as_secs_f64()
+    );
+    println!("{:<26} {:>8} {:>10.1} MiB", "peak of memory in all", "", mib(usage(&operator).peak));
+    let limits = [
+        (
+            quiet.memory > MEMORY,
+            format!("the operator kept {:.1} MiB, more than {:.0}", mib(quiet.memory), mib(MEMORY)),
+        ),
+        (quiet.cpu > CPU, format!("the quiet operator took {:.2} % of a core, more than {CPU}", quiet.cpu)),
+        (p99 > P99, format!("the p99 from a failure to its DebugBundle was {p99:.1?}, more than {P99:?}")),
+    ];
+    limits.into_iter().filter_map(|(beyond, why)| beyond.then_some(why)).collect()
+}
+
+/// Puts Velero's objects into the namespace.
+async fn installation(context: &Arc<Context>) {
+    LOGS.put(context).await;
+    let owners = |count, of: fn(&str) -> VeleroObject, kind: &'static str| {
+        let owners = (0..count).map(move |index| target(of(&format!("{kind}-{index:05}")), index));
+        created(context, owners).collect::<Vec<DynamicObject>>()
+    };
+    let backups = owners(BACKUPS, backup, "backup").await;
+    let restores = owners(RESTORES, restore, "restore").await;
+    let data = (0..DATA).flat_map(|index| {
+        let (backup, restore) = (&backups[index % BACKUPS], &restores[index % RESTORES]);
+        let name = |owner: &DynamicObject| format!("{}-{index:05}", owner.name_any());
+        [
+            (pod_volume_backup(&name(backup)), backup),
+            (data_upload(&name(backup)), backup),
+            (pod_volume_restore(&name(restore)), restore),
+            (data_download(&name(restore)), restore),
+        ]
+    });
+    let data = data.map(|(data, owner)| {
+        let progress = json!({"bytesDone": 1_048_576, "totalBytes": 1_048_576});
+        data.of(owner).phase(phase(owner)).started(Timestamp::now()).status("progress", progress)
+    });
+    created(context, data).for_each(|_| async {}).await;
+    for owner in backups[..UNFINISHED].iter().chain(&restores[..UNFINISHED]) {
+        let kind = owner.types.as_ref().map_or("", |types| types.kind.as_str());
+        moved_ago(context, kind, &owner.name_any(), UNMOVED).await;
+    }
+}
+
+/// A Backup or Restore as Velero leaves it: unfinished, else ended, each tenth badly.
+fn target(object: VeleroObject, index: usize) -> VeleroObject {
+    let now = Timestamp::now();
+    let object = object
+        .annotated("velero.io/resource-timeout", "10m0s")
+        .started(now)
+        .status("warnings", 2)
+        .status("progress", json!({"totalItems": 240, "itemsBackedUp": 240, "itemsRestored": 240}));
+    let object = object.of_namespaces((0..8).map(|team| format!("team-{team}")));
+    if index < UNFINISHED {
+        return object.in_progress();
+    }
+    // After its creation: otherwise it counts as another cluster's.
+    let object = object.ended(now + Duration::from_secs(2));
+    if index.is_multiple_of(10) { object.partially_failed().status("errors", 3) } else { object.completed() }
+}
+
+/// The phase of the data of a Backup or Restore.
+fn phase(owner: &DynamicObject) -> &'static str {
+    if owner.data["status"]["phase"] == "InProgress" { "InProgress" } else { "Completed" }
+}
+
+/// Creates objects, many at once, in this order.
+fn created(context: &Arc<Context>, objects: impl Iterator<Item = VeleroObject>) -> impl Stream<Item = DynamicObject> {
+    stream::iter(objects).map(|object| context.create_velero(object)).buffered(AT_ONCE)
+}
+
+/// The DebugBundles of the busy time before.
+async fn bundles(context: &Arc<Context>, operator: &Operator) {
+    let began = Instant::now();
+    for index in 0..BUNDLES {
+        let (kind, word) = if index.is_multiple_of(2) { ("Backup", "backup") } else { ("Restore", "restore") };
+        let target = json!({"kind": kind, "name": format!("{word}-{:05}", 10 * index)});
+        context.debug_bundle(&format!("busy-{index:02}"), json!({ "target": target })).await;
+    }
+    let (made, failed) = until_all_ended(context, operator).await;
+    assert!(failed == 0 && made == BUNDLES, "{made} bundles were made, {failed} failed");
+    let usage = usage(operator);
+    println!(
+        "{:<26} {:>8} s {:>8.1} MiB, {:.1} MiB peak",
+        format!("{BUNDLES} bundles"),
+        seconds(began.elapsed()),
+        mib(usage.now),
+        mib(usage.peak)
+    );
+}
+
+/// From the answer to each failure's patch to the sight of its DebugBundle, the shortest first.
+async fn latencies(context: &Arc<Context>) -> Vec<Duration> {
+    policy(context, json!({"ratePerHour": FAILURES})).await;
+    let names: Vec<String> = (0..FAILURES).map(|index| format!("late-{index:03}")).collect();
+    let running = names.iter().map(|name| restore(name).in_progress().started(Timestamp::now()));
+    created(context, running).for_each(|_| async {}).await;
+    // Velero's times have whole seconds, and what ended before the policy leads to nothing.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+
+    let mut changes = pin!(watcher(context.api::<PartialObjectMeta<DebugBundle>>(), watcher::Config::default()));
+    while !matches!(changes.next().await, Some(Ok(Event::InitDone))) {}
+    let mut seen = BTreeMap::new();
+    let seeing = tokio::time::timeout(LIMIT, async {
+        while seen.len() < FAILURES {
+            let change = changes.next().await;
+            if let Some(Ok(Event::Apply(bundle) | Event::InitApply(bundle))) = change
+                && let Some(target) = bundle.labels().get(TARGET_NAME_LABEL).filter(|target| names.contains(target))
+            {
+                seen.entry(target.clone()).or_insert_with(Instant::now);
+            }
+        }
+    });
+    let failing = async {
+        let mut ticks = tokio::time::interval(PAUSE);
+        let mut failed = Vec::new();
+        for name in &names {
+            ticks.tick().await;
+            let ended = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+            let change = json!({"status": {"phase": "PartiallyFailed", "completionTimestamp": ended}});
+            context.patch_velero("Restore", name, change).await;
+            failed.push((name, Instant::now()));
+        }
+        failed
+    };
+    let (_, failed) = tokio::join!(seeing, failing);
+    let without: Vec<_> = failed.iter().filter(|(name, _)| !seen.contains_key(*name)).collect();
+    assert!(without.is_empty(), "{} failures have no DebugBundle after {LIMIT:?}", without.len());
+    let mut latencies: Vec<_> = failed.iter().map(|(name, at)| seen[*name].saturating_duration_since(*at)).collect();
+    latencies.sort();
+    latencies
+}
+
+/// Creates the policy, and waits until the operator follows it.
+async fn policy(context: &Arc<Context>, spec: Value) {
+    context.create::<DebugBundlePolicy>(json!({"metadata": {"name": "default"}, "spec": spec})).await;
+    until(LIMIT, "the operator follows the policy", || async {
+        let policy = context.api::<DebugBundlePolicy>().get("default").await.map_err(|error| error.to_string())?;
+        policy.status.map(|_| ()).ok_or_else(|| "no status yet".to_owned())
+    })
+    .await;
+}
