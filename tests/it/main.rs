@@ -29,6 +29,7 @@ mod limits;
 mod location_of_target;
 mod logs;
 mod memory;
+mod missed_events;
 mod missing_rights;
 mod must_gather;
 mod namespace_limit;

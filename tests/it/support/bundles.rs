@@ -139,6 +139,15 @@ pub async fn until_gone(context: &Context, name: &str, limit: Duration) {
     .await;
 }
 
+/// Waits for a DebugBundle that satisfies the condition.
+pub async fn until_bundle(context: &Context, what: &str, such: impl Fn(&DebugBundle) -> bool) -> DebugBundle {
+    until(LIMIT, &format!("a DebugBundle {what}"), || async {
+        let all = context.api::<DebugBundle>().list(&ListParams::default()).await.expect("DebugBundles can be listed");
+        all.items.into_iter().find(|bundle| such(bundle))
+    })
+    .await
+}
+
 /// Deletes it, without waiting.
 pub async fn delete(context: &Context, name: &str) {
     context.api::<DebugBundle>().delete(name, &DeleteParams::default()).await.expect("it can be deleted");
