@@ -38,6 +38,7 @@ mod nodes;
 mod oracle;
 mod parity;
 mod pod_capture;
+mod random_faults;
 mod readers;
 mod recent_failures;
 mod requested_namespaces;
