@@ -7,9 +7,14 @@ use std::{
 };
 
 use debugbundle_crd::{DebugBundle, Reason, Target};
-use k8s_openapi::api::core::v1::ObjectReference;
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{core::v1::ObjectReference, events::v1 as events},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+};
 use kube::{
-    Client, Resource as _,
+    Api, Client, Resource as _,
+    api::{ObjectMeta, PostParams},
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
@@ -19,6 +24,10 @@ use crate::{location::Location, self_redaction};
 const NOTE_LIMIT: usize = 1024;
 /// How long publishing one Event may take: nothing waits longer for it.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The longest name of an object that kube's recorder can publish an Event about: it names the Event by the object's
+/// name, a dot and 16 digits, and a name has at most 253 characters.
+const LONGEST_FOR_RECORDER: usize = 253 - 17;
 
 /// Events that one recorder publishes. kube's recorder keeps each for minutes, so that equal ones become a series; a
 /// new recorder from time to time bounds its memory, however many DebugBundles there are.
@@ -65,13 +74,45 @@ impl Notifier {
 
     async fn publish(&self, object: &ObjectReference, type_: EventType, reason: Reason, note: &str) {
         let event = event(type_, reason, note);
-        let published = tokio::time::timeout(PATIENCE, self.recorder().publish(&event, object)).await;
+        let published = async {
+            let name = object.name.as_deref().unwrap_or_default();
+            if name.len() <= LONGEST_FOR_RECORDER {
+                return self.recorder().publish(&event, object).await;
+            }
+            let event = self.of_long_name(&event, object, Timestamp::now());
+            let namespace = object.namespace.as_deref().unwrap_or("default");
+            let events: Api<events::Event> = Api::namespaced(self.client.clone(), namespace);
+            events.create(&PostParams::default(), &event).await.map(|_| ())
+        };
+        let published = tokio::time::timeout(PATIENCE, published).await;
         let failure = match published {
             Ok(Ok(())) => return,
             Ok(Err(error)) => crate::error::api_sentence(&error),
             Err(_) => "the API server did not answer".to_owned(),
         };
         tracing::warn!(failure, reason = reason.as_str(), "Event was not published");
+    }
+
+    /// The Event that the recorder would create, with the object's name cut in its own.
+    fn of_long_name(&self, event: &Event, object: &ObjectReference, now: Timestamp) -> events::Event {
+        let name = object.name.as_deref().unwrap_or_default();
+        let cut = name.get(..LONGEST_FOR_RECORDER).unwrap_or(name).trim_end_matches(['.', '-']);
+        events::Event {
+            metadata: ObjectMeta {
+                name: Some(format!("{cut}.{:x}", now.as_nanosecond())),
+                namespace: object.namespace.clone(),
+                ..ObjectMeta::default()
+            },
+            event_time: Some(MicroTime(now)),
+            type_: Some(format!("{:?}", event.type_)),
+            reason: Some(event.reason.clone()),
+            note: event.note.clone(),
+            action: Some(event.action.clone()),
+            regarding: Some(object.clone()),
+            reporting_controller: Some(self.reporter.controller.clone()),
+            reporting_instance: self.reporter.instance.clone(),
+            ..events::Event::default()
+        }
     }
 }
 

@@ -12,7 +12,8 @@
 //!   permissions, and [`rights`] compares its calls with them. [`bundle`] reads the result and compares its manifest
 //!   with the [`schema`].
 //! * [`s3_proxy`] stands before the store, records requests and disturbs the ones that a test selects.
-//! * [`proxy`] stands before the object store and disturbs its connections on demand.
+//! * [`proxy`] stands before the object store or the API server and disturbs its connections on demand; [`api_proxy`]
+//!   loses replies of the API server and lets watches expire.
 //! * [`forward_proxy`] is a proxy as admins have them between a cluster and the internet.
 //! * [`readers`] are the programs that people read bundles with; [`python`] installs those that are Python packages.
 //! * [`load`] is many pods with long logs, [`bulk_objects`] very many small objects; [`usage`] measures a process.
@@ -27,6 +28,7 @@
 
 mod admission;
 mod age;
+pub mod api_proxy;
 pub mod bulk_objects;
 pub mod bundle;
 pub mod context;
@@ -57,6 +59,7 @@ pub mod velero;
 pub mod velero_objects;
 
 pub use age::moved_ago;
+pub use api_proxy::{ApiFault, ApiProxy};
 pub use context::{Context, with_namespace, with_namespace_on};
 pub use kubelet::{Growing, LogScript};
 pub use objects::pod;

@@ -1,7 +1,9 @@
 //! The stand's object store (versitygw): a bucket per test, and an independent client to look into it.
 
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, RequestChecksumCalculation};
@@ -117,6 +119,12 @@ impl Bucket {
         &self.folder
     }
 
+    /// Makes everything in the bucket this much older than now: the store takes its times from its files. Of one object
+    /// that is deleted meanwhile, nothing is left to change.
+    pub fn make_older(&self, by: Duration) {
+        date(&self.folder, SystemTime::now() - by);
+    }
+
     /// The keys below a prefix, sorted.
     pub async fn keys(&self, prefix: &str) -> Vec<String> {
         let mut pages = self.client.list_objects_v2().bucket(&self.name).prefix(prefix).into_paginator().send();
@@ -186,6 +194,18 @@ impl Bucket {
         let policy = serde_json::json!({"Statement": statements}).to_string();
         let put = self.client.put_bucket_policy().bucket(&self.name).policy(policy).send().await;
         put.unwrap_or_else(|error| fail("put bucket policy", &error));
+    }
+}
+
+fn date(folder: &Path, then: SystemTime) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            date(&entry.path(), then);
+        }
+        match File::open(entry.path()).and_then(|file| file.set_modified(then)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => panic!("{}: {error}", entry.path().display()),
+            _ => {}
+        }
     }
 }
 

@@ -329,7 +329,7 @@ fn build(tool: Tool, family: &'static Family, recipe: &Recipe, into: &Path) -> R
 }
 
 /// Prints a line on standard error that the test runner does not capture.
-pub(crate) fn say(line: &str) {
+pub fn say(line: &str) {
     let _ = writeln!(io::stderr(), "harness: {line}");
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use debugbundle_crd::{
     DebugBundle, DebugBundlePolicy, Phase, TARGET_KIND_LABEL, TARGET_NAME_LABEL, TARGET_UID_LABEL, TRIGGER_LABEL,
 };
-use harness::{Context, LogScript, Operator, Velero, moved_ago, until, velero_objects::*, with_namespace};
+use harness::{
+    ApiFault, ApiProxy, Context, LogScript, Operator, Velero, moved_ago, until, velero_objects::*, with_namespace,
+};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::ResourceExt as _;
@@ -266,6 +268,74 @@ async fn a_full_quota_makes_room_by_the_oldest_automatic_one() {
         until_gone(&context, &first.name_any(), LIMIT).await;
         quotas.patch_status("bundles", &PatchParams::default(), &counted("0")).await.expect("the quota is counted");
         until_made(&context, &["r2/Failed"]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn b4_a_creation_whose_answer_was_lost_is_not_made_twice() {
+    with_namespace("auto-lost-reply", |context| async move {
+        let account = context.shipped_account().await;
+        let api = ApiProxy::of(&account).await;
+        let behind = account.through(&api.endpoint());
+        let mut operator = Operator::of(&context).automatic().as_user(&behind.kubeconfig).ready().await;
+        api.next(1, |line| line.starts_with("POST ") && line.contains("/debugbundles?"), ApiFault::LoseReply);
+        failed(&context, "r1").await;
+        until(LIMIT, "the answer is lost", || async { (api.left() == 0).then_some(()) }).await;
+        let bundle = until_ended(&context, "r1").await;
+        is_stored(&context, &bundle).await;
+        until(LIMIT, "it finds what it created", || async {
+            operator.log().iter().any(|line| line["message"] == "Created a DebugBundle").then_some(())
+        })
+        .await;
+        failed(&context, "sentinel").await;
+        until_made(&context, &["r1/Failed", "sentinel/Failed"]).await;
+        assert_eq!(until_ended(&context, "r1").await.metadata.uid, bundle.metadata.uid);
+
+        // It is on record, too: once deleted, it does not come back.
+        delete(&context, &bundle.name_any()).await;
+        operator.restart().await;
+        failed(&context, "sentinel-2").await;
+        until_made(&context, &["sentinel-2/Failed", "sentinel/Failed"]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn killed_after_a_creation_that_is_not_on_record_it_creates_no_second_one() {
+    with_namespace("auto-kill", |context| async move {
+        let mut operator = Operator::of(&context).automatic().crash_at("created").ready().await;
+        failed(&context, "r1").await;
+        assert_eq!(operator.wait_exit(LIMIT).await, 137);
+        let [created] = &all(&context).await[..] else { panic!("one") };
+        operator.restart().await;
+        let bundle = until_ended(&context, "r1").await;
+        is_stored(&context, &bundle).await;
+        failed(&context, "sentinel").await;
+        until_made(&context, &["r1/Failed", "sentinel/Failed"]).await;
+        assert_eq!(bundle.metadata.uid, created.metadata.uid);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn h5_a_restore_with_the_longest_name_is_explained_like_any_other() {
+    with_namespace("auto-long", |context| async move {
+        let _operator = Operator::of(&context).automatic().ready().await;
+        let name = format!("{}.{}", "r".repeat(231), "1".repeat(21));
+        assert_eq!(name.len(), 253);
+        failed(&context, &name).await;
+        let bundle = until(LIMIT, "its DebugBundle ends", || async {
+            let found = all(&context).await.pop().ok_or("none")?;
+            let status = status(&found);
+            if status.phase.is_some_and(Phase::is_terminal) { Ok(found) } else { Err(format!("{status:?}")) }
+        })
+        .await;
+        assert_eq!(bundle.name_any().len(), 253);
+        is_stored(&context, &bundle).await;
+        until_event(&context, &bundle.name_any(), "Collecting").await;
+        let note = until_event(&context, &name, "Explained").await;
+        assert!(note.contains(&bundle.name_any()), "{note}");
     })
     .await;
 }

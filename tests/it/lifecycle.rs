@@ -608,24 +608,33 @@ async fn the_finalizers_of_others_are_kept_and_their_bundles_too_until_they_go()
 }
 
 #[tokio::test]
-async fn another_one_of_the_same_name_gets_its_own_bundle() {
+async fn b8_another_one_of_the_same_name_gets_its_own_bundle_and_the_first_ones_goes() {
     with_namespace("life-again", |context| async move {
-        let node = server_pod(&context, endless_log()).await;
         let operator = ready(&context).await;
-        context.debug_bundle("b", about_r1()).await;
+        context.debug_bundle("stored", about_r1()).await;
+        is_stored(&context, &until_ended(&context, "stored").await).await;
+        let node = server_pod(&context, endless_log()).await;
+        context.debug_bundle("runs", about_r1()).await;
         until_read(&context, &node).await;
-        let first = get(&context, "b").await.unwrap().uid().unwrap();
         operator.process().signal(rustix::process::Signal::STOP);
-        delete(&context, "b").await;
-        until_gone(&context, "b", LIMIT).await;
+        let mut second = Vec::new();
+        for name in ["stored", "runs"] {
+            delete(&context, name).await;
+            until_gone(&context, name, LIMIT).await;
+            second.push((name, context.debug_bundle(name, about_r1()).await.uid()));
+        }
         context.log("velero-1", "velero", LogScript::lines(["quick now"]));
-        let second = context.debug_bundle("b", about_r1()).await.uid().unwrap();
         operator.process().signal(rustix::process::Signal::CONT);
-        let ended = until_ended(&context, "b").await;
-        assert_eq!(ended.uid(), Some(second));
-        is_stored(&context, &ended).await;
-        let all = keys(&context).await;
-        assert!(all.len() == 1 && !all[0].contains(&first), "{all:?}");
+        for (name, uid) in second {
+            let ended = until_ended(&context, name).await;
+            assert_eq!(ended.uid(), uid);
+            is_stored(&context, &ended).await;
+        }
+        until(LIMIT, "the first ones have nothing in the store", || async {
+            let all = keys(&context).await;
+            if all.len() == 2 { Ok(()) } else { Err(format!("{all:?}")) }
+        })
+        .await;
         spool_is_empty(&operator).await;
     })
     .await;

@@ -1,14 +1,18 @@
 //! Stored bundles whose DebugBundles are gone: cleaned up by watch, by the sweep, or by nobody when the whole
 //! installation goes. DebugBundles hold nothing back, those of earlier versions neither.
 
-use std::{fs::File, path::Path, time::Duration, time::SystemTime};
+use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, FINALIZER};
 use harness::{
     Context, Operator,
     s3_proxy::{S3Fault, S3Proxy, Seen},
-    until, with_namespace,
+    until,
+    velero_objects::restore,
+    with_namespace,
 };
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Namespace};
 use kube::{
     ResourceExt as _,
@@ -17,8 +21,8 @@ use kube::{
 use serde_json::json;
 
 use crate::support::bundles::{
-    LIMIT, PARTS, about_r1, delete, is_stored, keys, large_log, ready, server_pod, spool_is_empty, status, until_ended,
-    until_event, until_gone, until_nothing_is_stored, velero_objects,
+    LIMIT, PARTS, about_r1, delete, endless_log, is_stored, keys, large_log, ready, server_pod, spool_is_empty, status,
+    until_ended, until_event, until_gone, until_nothing_is_stored, until_read, velero_objects,
 };
 
 /// Flags by which an operator sweeps each second.
@@ -46,18 +50,9 @@ async fn put_orphans(context: &Context, count: usize) -> Vec<String> {
     keys
 }
 
-/// Makes everything in the bucket two hours old: the store takes its times from its files.
+/// Makes everything in the bucket old enough for a sweep.
 fn age(context: &Context) {
-    date(context.bucket.folder(), SystemTime::now() - Duration::from_hours(2));
-}
-
-fn date(folder: &Path, then: SystemTime) {
-    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
-        if entry.path().is_dir() {
-            date(&entry.path(), then);
-        }
-        File::open(entry.path()).and_then(|file| file.set_modified(then)).expect("its time can be set");
-    }
+    context.bucket.make_older(Duration::from_hours(2));
 }
 
 /// Waits for a log line with this message; several sweeps may have passed then.
@@ -146,6 +141,46 @@ async fn fifty_bundles_of_an_earlier_version_hold_no_namespace_back_and_their_ob
         let all = context.api::<DebugBundle>().list(&ListParams::default()).await.expect("a list").items;
         assert!(all.is_empty(), "nobody is needed: {all:?}");
         assert_eq!(keys(&context).await.len(), 48, "the stored bundles stay");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn g3_in_a_namespace_that_is_being_deleted_nothing_is_created_and_nothing_hangs() {
+    with_namespace("sweep-g3", |context| async move {
+        velero_objects(&context).await;
+        let node = server_pod(&context, endless_log()).await;
+        let account = context.shipped_account().await;
+        let operator = Operator::of(&context).automatic().ready().await;
+        context.debug_bundle("runs", about_r1()).await;
+        until_read(&context, &node).await;
+        context.create_velero(restore("r2").in_progress().started(Timestamp::now())).await;
+
+        let spaces: Api<Namespace> = Api::all(context.client.clone());
+        spaces.delete(&context.namespace, &DeleteParams::default()).await.expect("it can be deleted");
+        let end = json!({"status": {"phase": "Failed", "completionTimestamp": Timestamp::now().to_string()}});
+        context.patch_velero("Restore", "r2", end).await;
+        let refused = || context.stand.times(&account.user, ("create", "debugbundles"), &context.namespace, 403);
+        until(LIMIT, "a DebugBundle is refused", || async { (refused() > 0).then_some(()) }).await;
+        // As the namespace controller does it.
+        delete(&context, "runs").await;
+        until_gone(&context, "runs", Duration::from_secs(5)).await;
+        until(LIMIT, "nobody reads the log any more", || async {
+            (context.stand.kubelet.open_now(&node) == 0).then_some(())
+        })
+        .await;
+        context
+            .api::<Lease>()
+            .delete("debugbundle-operator", &DeleteParams::default())
+            .await
+            .expect("it can be deleted");
+        until_said(&operator, "Leads no longer").await;
+        assert_eq!(refused(), 1, "it does not try again and again");
+        spool_is_empty(&operator).await;
+        assert_eq!(operator.exited(), None);
+        operator.terminate();
+        assert_eq!(operator.wait_exit(Duration::from_secs(10)).await, 0);
+        until_nothing_is_stored(&context).await;
     })
     .await;
 }

@@ -9,7 +9,7 @@ use kube::{
 };
 
 use super::{Automatic, retention, watched::Watched};
-use crate::{client::in_time, error::api_sentence};
+use crate::{client::in_time, crash, error::api_sentence};
 
 /// How often creation is tried after the quota made room: the API server counts anew some time after a deletion.
 const TRIES: u32 = 10;
@@ -33,7 +33,10 @@ pub(super) async fn create(automatic: &Automatic, wanted: &DebugBundle, target: 
     let name = wanted.name_any();
     let mut tries = 0;
     loop {
-        let Err(error) = in_time(api.create(&PostParams::default(), wanted)).await else { return Created::Yes(name) };
+        let Err(error) = in_time(api.create(&PostParams::default(), wanted)).await else {
+            crash::point("created");
+            return Created::Yes(name);
+        };
         let sentence = api_sentence(&error);
         let kube::Error::Api(status) = &error else { return Created::NotNow(sentence) };
         if status.is_already_exists() {

@@ -88,7 +88,9 @@ impl RunHooks for StatusHooks<'_> {
         async move {
             let until = self.until.get().copied().unwrap_or_else(|| self.ctx.now());
             let note = crate::status::unsealed_note(why, until);
-            waits(self.mine, self.ctx, reason, &note, |fold| fold.waits_unsealed(reason, why, until)).await
+            waits(self.mine, self.ctx, reason, &note, |fold| fold.waits_unsealed(reason, why, until)).await?;
+            crash::point("unsealed");
+            Ok(())
         }
         .boxed()
     }

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::Client;
 use kube::api::{Api, ObjectMeta, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
 use serde_json::{Value, json};
 
 use super::{TestCluster, client_of};
@@ -162,6 +163,36 @@ impl Account {
     /// A client with this account's token.
     pub async fn client(&self) -> Client {
         client_of(&self.kubeconfig).await.expect("the account's kubeconfig is good")
+    }
+
+    /// The same, for a proxy: what the API server answers is the client's affair.
+    pub(crate) async fn client_without_retries(&self) -> Client {
+        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig).expect("the account's kubeconfig is good");
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+        let mut config = config.expect("the account's kubeconfig is good");
+        config.default_retry = false;
+        Client::try_from(config).expect("the account's kubeconfig is good")
+    }
+
+    /// Where its requests go: `https://127.0.0.1:<port>`.
+    pub fn server(&self) -> String {
+        self.config()["clusters"][0]["cluster"]["server"].as_str().expect("a server").to_owned()
+    }
+
+    /// The same account, whose requests go to this server: a proxy.
+    #[must_use]
+    pub fn through(&self, server: &str) -> Self {
+        let mut config = self.config();
+        config["clusters"][0]["cluster"]["server"] = server.into();
+        let (_, port) = server.rsplit_once(':').expect("a port");
+        let kubeconfig = self.kubeconfig.with_extension(format!("through-{port}"));
+        std::fs::write(&kubeconfig, config.to_string()).expect("the stand's folder can be written");
+        Self { kubeconfig, ..self.clone() }
+    }
+
+    fn config(&self) -> Value {
+        let text = std::fs::read(&self.kubeconfig).expect("the account has a kubeconfig");
+        serde_json::from_slice(&text).expect("it was written as JSON")
     }
 }
 

@@ -140,6 +140,30 @@ async fn a_deletion_ends_the_wait_for_a_store_before_the_seal() {
 }
 
 #[tokio::test]
+async fn killed_while_it_waits_unsealed_it_collects_again_and_reads_the_files() {
+    with_namespace("away-kill", |context| async move {
+        let proxy = failed_restore(&context).await;
+        files_of_r1(&context).await;
+        let mut operator = Operator::of(&context).crash_at("unsealed").ready().await;
+        context.debug_bundle("b", about_r1()).await;
+        assert_eq!(operator.wait_exit(LIMIT).await, 137);
+        let left = status(&get(&context, "b").await.expect("it is there"));
+        assert_eq!((left.phase, left.cause.as_deref()), (Some(Phase::Collecting), Some(FIRST_CAUSE)));
+        operator.restart().await;
+        let again = |bundle: &DebugBundle| status(bundle).attempts == Some(2);
+        until_is(&context, "b", "is collected anew", LIMIT, again).await;
+        proxy.down(false);
+        let end = ended(&context, "b").await;
+        assert!(end.stored(), "{end:?}");
+        let bundle = context.download(end.status()).await;
+        assert_eq!(bundle.file("velero/restores/r1/results.json").trim(), RESULTS);
+        assert_eq!(keys(&context).await.len(), 1);
+        spool_is_empty(&operator).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_bundle_that_nobody_asked_for_is_explained_and_not_sent_to_a_read_only_location() {
     with_namespace("read-only-auto", |context| async move {
         let proxy = failed_restore(&context).await;

@@ -57,6 +57,13 @@ pub fn slow_log(bytes: u64, bytes_per_second: u64) -> LogScript {
 
 /// A log that exceeds `--multipart-mib 5` even when compressed.
 pub fn large_log() -> LogScript {
+    // All lines lie within the window that a run reads.
+    let now = Timestamp::now();
+    LogScript::timed_lines(noise(70_000).map(move |line| (now, line)))
+}
+
+/// Lines of 192 random letters and spaces.
+pub fn noise(lines: usize) -> impl Iterator<Item = String> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut letter = move || {
         state ^= state << 13;
@@ -72,9 +79,7 @@ pub fn large_log() -> LogScript {
         }
         line
     };
-    // All lines lie within the window that a run reads.
-    let now = Timestamp::now();
-    LogScript::timed_lines((0..70_000).map(move |_| (now, line())))
+    (0..lines).map(move |_| line())
 }
 
 /// Routes the location `default` through this proxy.
@@ -137,6 +142,15 @@ pub async fn until_gone(context: &Context, name: &str, limit: Duration) {
         }
     })
     .await;
+}
+
+/// Waits for a DebugBundle that satisfies the condition.
+pub async fn until_bundle(context: &Context, what: &str, such: impl Fn(&DebugBundle) -> bool) -> DebugBundle {
+    until(LIMIT, &format!("a DebugBundle {what}"), || async {
+        let all = context.api::<DebugBundle>().list(&ListParams::default()).await.expect("DebugBundles can be listed");
+        all.items.into_iter().find(|bundle| such(bundle))
+    })
+    .await
 }
 
 /// Deletes it, without waiting.

@@ -1,0 +1,75 @@
+//! What happened while the operator's watches were interrupted for so long that the API server has forgotten it: they
+//! begin anew with a list, which contains no deletions.
+
+use std::time::Duration;
+
+use debugbundle_crd::TARGET_NAME_LABEL;
+use harness::velero_objects::restore;
+use harness::{ApiFault, ApiProxy, LogScript, Operator, Proxy, ProxyFault, until, with_namespace};
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use serde_json::json;
+
+use crate::support::bundles::{
+    LIMIT, about_r1, delete, endless_log, get, is_stored, keys, server_pod, spool_is_empty, until_bundle, until_ended,
+    until_gone, until_read, velero_objects,
+};
+
+#[tokio::test]
+async fn b6_what_happened_before_a_list_is_noticed_and_what_has_ended_is_not_run_again() {
+    with_namespace("b6", |context| async move {
+        velero_objects(&context).await;
+        let account = context.shipped_account().await;
+        let api = ApiProxy::of(&account).await;
+        let line = Proxy::before(&api.endpoint());
+        let behind = account.through(&line.endpoint());
+        let operator = Operator::of(&context).automatic().args(["--sweep-seconds", "1"]);
+        let operator = operator.as_user(&behind.kubeconfig).ready().await;
+        for name in ["kept", "gone"] {
+            context.debug_bundle(name, about_r1()).await;
+            is_stored(&context, &until_ended(&context, name).await).await;
+        }
+        context.create_velero(restore("r2").in_progress().started(Timestamp::now())).await;
+        let node = server_pod(&context, endless_log()).await;
+        context.debug_bundle("runs", about_r1()).await;
+        until_read(&context, &node).await;
+        let kept = get(&context, "kept").await.unwrap();
+
+        line.set(ProxyFault { refuse: true, ..ProxyFault::default() });
+        for name in ["gone", "runs"] {
+            delete(&context, name).await;
+            until_gone(&context, name, LIMIT).await;
+        }
+        context.log("velero-1", "velero", LogScript::lines(["quick now"]));
+        let end = json!({"status": {"phase": "Failed", "completionTimestamp": Timestamp::now().to_string()}});
+        context.patch_velero("Restore", "r2", end).await;
+        for kind in ["debugbundles", "restores"] {
+            let watch = move |line: &str| line.contains("watch=true") && line.contains(&format!("/{kind}?"));
+            api.next(1, watch, ApiFault::Expired);
+        }
+        line.pass();
+
+        let automatic = until_bundle(&context, "of r2", |bundle| {
+            bundle.labels().get(TARGET_NAME_LABEL).is_some_and(|target| target == "r2")
+        })
+        .await;
+        is_stored(&context, &until_ended(&context, &automatic.name_any()).await).await;
+        until(LIMIT, "nobody reads the endless log any more", || async {
+            (context.stand.kubelet.open_now(&node) == 0).then_some(())
+        })
+        .await;
+        spool_is_empty(&operator).await;
+        assert_eq!(api.left(), 0, "both watches expired");
+        assert_eq!(keys(&context).await.len(), 3, "no list says that \"gone\" was deleted");
+        context.bucket.make_older(Duration::from_hours(2));
+        until(LIMIT, "the sweep has noticed it", || async {
+            let left = keys(&context).await;
+            if left.len() == 2 { Ok(()) } else { Err(format!("{left:?}")) }
+        })
+        .await;
+        let after = get(&context, "kept").await.unwrap();
+        assert_eq!(after.metadata.resource_version, kept.metadata.resource_version);
+        is_stored(&context, &after).await;
+    })
+    .await;
+}
