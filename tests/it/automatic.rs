@@ -134,6 +134,8 @@ async fn what_lies_in_the_past_came_from_elsewhere_or_is_not_wanted_leads_to_non
         }
         // Ended before the first start, though young: its creation is earlier than its end.
         failed(&context, "young").await;
+        // Kubernetes and Velero write whole seconds.
+        tokio::time::sleep(Duration::from_secs(1)).await;
         let mut operator = Operator::of(&context).automatic().ready().await;
         failed(&context, "sentinel-1").await;
         until_made(&context, &["sentinel-1/Failed"]).await;
