@@ -1,5 +1,5 @@
 //! The security requirements and the tests that name them: docs/security-requirements.md against the sources. A
-//! reviewer judges whether a test shows what its name claims.
+//! reviewer judges whether a test shows what its name claims. The tests that docs/reliability.md names exist, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -100,6 +100,22 @@ fn each_requirement_has_a_test_that_names_it() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Names of tests stand between backticks in the last column of the tables.
+#[test]
+fn each_test_that_the_promises_name_exists() {
+    let text = fs::read_to_string(repository().join("docs/reliability.md")).expect("the promises");
+    let name = Regex::new("`([a-z0-9]+(?:_[a-z0-9]+){3,})`").expect("a pattern");
+    let mut files = Vec::new();
+    for folder in ["operator", "tests"] {
+        sources(&repository().join(folder), &mut files);
+    }
+    let sources: String = files.iter().map(|file| fs::read_to_string(file).expect("a source")).collect();
+    let named: BTreeSet<&str> = name.captures_iter(&text).map(|name| name.get(1).expect("a name").as_str()).collect();
+    assert!(named.len() > 30, "the tables are read: {}", named.len());
+    let gone: Vec<_> = named.into_iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect();
+    assert!(gone.is_empty(), "{gone:#?}");
 }
 
 #[test]

@@ -30,6 +30,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::{
+    bundles::{LIMIT, is_stored, keys, status, until_ended},
     collection::CollectionRun,
     flavours::{KINDS_STAY, stand},
 };
@@ -204,6 +205,29 @@ async fn velero_in_pieces_gives_what_is_left_and_velero_gone_is_said_so() {
             serves(served, "velero.io", "backups") && !served.to_string().contains(r#""freshness":"Stale""#)
         })
         .await;
+        without_debug_bundles(&context).await;
     })
     .await;
+}
+
+/// All DebugBundles go with their definition, their bundles stay in the store, and the operator waits for the definition.
+async fn without_debug_bundles(context: &Arc<Context>) {
+    let location = context.location("default", harness::context::PREFIX).spec("default", true);
+    context.create_velero(location.phase("Available")).await;
+    let operator = Operator::of(context).ready().await;
+    context.debug_bundle("first", json!({})).await;
+    let first = until_ended(context, "first").await;
+    is_stored(context, &first).await;
+    delete_definitions(context, &["debugbundles.debugbundle.io".to_owned()]).await;
+    until(LIMIT, "the operator knows why they are gone", || async {
+        let stays = "The installation is being removed; the stored bundle stays";
+        operator.log().iter().any(|line| line["message"] == stays).then_some(())
+    })
+    .await;
+    context.stand.install_kinds().await;
+    context.debug_bundle("second", json!({})).await;
+    let second = until_ended(context, "second").await;
+    is_stored(context, &second).await;
+    let all = keys(context).await;
+    assert!(all.len() == 2 && all.contains(&status(&first).bundle.unwrap().key), "{all:?}");
 }

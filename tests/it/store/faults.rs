@@ -54,6 +54,12 @@ async fn a_put_whose_reply_is_lost_is_sent_again() {
 }
 
 #[tokio::test]
+async fn of_an_upload_that_was_begun_twice_as_a_reply_was_lost_none_stays_open() {
+    let begins = |seen: &Seen| seen.method == "POST" && !seen.query.contains("uploadId=");
+    survives(IN_PARTS, begins, 1, S3Fault::LoseReply).await;
+}
+
+#[tokio::test]
 async fn a_part_that_is_reset_in_its_middle_is_sent_again() {
     survives(IN_PARTS, part_two, 1, S3Fault::Reset).await;
 }

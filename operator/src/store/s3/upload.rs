@@ -117,24 +117,26 @@ impl S3 {
             key: key.as_str().to_owned(),
             id: Some(id.to_owned()),
         };
-        let Err(error) = self.send_parts(key, upload, hooks, id).await else {
-            open.id = None;
-            return Ok(());
+        let error = match self.send_parts(key, upload, hooks, id).await {
+            Err(error) if !self.holds(key, upload).await => error,
+            // The object is there; after an error, only the reply was lost.
+            _ => {
+                open.id = None;
+                // A lost reply to the request that began the upload made the client begin another one.
+                return self.abort_unfinished(key).await;
+            }
         };
-        // Perhaps only the reply was lost: then the object is there.
-        if let Ok(Some(found)) = self.head(key).await
-            && found.sha256.as_deref() == Some(upload.sha256)
-            && found.bytes == upload.bytes
-        {
-            open.id = None;
-            return Ok(());
-        }
         if let Err(left) = self.abort(key, id).await {
             // Without its message: it may contain words of the store, in which nothing masks the credential here.
             tracing::warn!(key = %key, reason = left.reason().as_str(), "Could not end the multipart upload");
         }
         open.id = None;
         Err(error)
+    }
+
+    async fn holds(&self, key: &Key, upload: &Upload<'_>) -> bool {
+        let found = self.head(key).await.ok().flatten();
+        found.is_some_and(|found| found.sha256.as_deref() == Some(upload.sha256) && found.bytes == upload.bytes)
     }
 
     async fn send_parts(
