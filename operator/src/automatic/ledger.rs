@@ -53,7 +53,7 @@ impl Ledger {
     /// The ledger of an operator that starts for the first time.
     pub(super) fn first(now: Timestamp) -> Self {
         Self {
-            first_start: second(now),
+            first_start: now,
             policy: None,
             made: BTreeMap::new(),
             made_count: 0,
@@ -69,7 +69,7 @@ impl Ledger {
         if self.policy.as_ref().is_some_and(|seen| seen.uid == uid && seen.generation == generation) {
             return false;
         }
-        let since = self.policy.as_ref().map(|_| second(now));
+        let since = self.policy.as_ref().map(|_| now);
         self.policy = Some(PolicyVersion { uid, generation, since });
         true
     }
@@ -124,11 +124,6 @@ impl Ledger {
             self.last = Some(newer.clone());
         }
     }
-}
-
-/// The second that has begun: Kubernetes and Velero write whole seconds, cut.
-fn second(now: Timestamp) -> Timestamp {
-    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 fn mark(uid: &str, trigger: Trigger) -> String {

@@ -323,6 +323,9 @@ async fn one_run(turn: Turn, place: CollectionSlot, ctx: Arc<Context>) {
         Err(fault) => pause_after(&turn.name, turn.attempt, &fault),
     };
     let _ = tokio::time::timeout(pause, cancel.cancelled()).await;
+    if cancel.is_cancelled() && !ctx.shutdown.is_cancelled() {
+        work::remove(&ctx, &turn.uid); // its DebugBundle went during the pause, perhaps unseen by the watch
+    }
     drop(under_way);
 }
 

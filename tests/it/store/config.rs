@@ -30,7 +30,9 @@ async fn on_the_wire(config: &Value, options: Options) -> Vec<Seen> {
     let sent = store.upload(&key(), &sealed.upload(), &UploadRecorder::default()).await;
     sent.unwrap_or_else(|error| panic!("{config}: {error}: {:#?}", proxy.seen().last()));
     store.verify(&key(), &sealed.upload()).await.unwrap_or_else(|error| panic!("{config}: {error}"));
-    let seen = proxy.seen();
+    let mut seen = proxy.seen();
+    // The list of open uploads names no object.
+    seen.retain(|request| !request.query.starts_with("uploads"));
     for request in &seen {
         assert!(
             request.path.starts_with(&format!("/{}/velero/plugins/debugbundle/", place.bucket.name)),
