@@ -285,9 +285,7 @@ fn source_name(around: Around<'_>) -> Option<Range<usize>> {
     let value = colon + 1..around.at;
     let is_user = !user.is_empty() && !user.iter().any(|byte| b"/@".contains(byte));
     let says = around.text[value.clone()].iter().any(u8::is_ascii_alphanumeric);
-    let is_address = |byte: &u8| byte.is_ascii_alphanumeric() || b"[/:).$_-".contains(byte) || *byte == BLANK;
-    let leads = around.text.get(around.after()).is_none_or(is_address);
-    secret(around, value).filter(|_| is_user && says && leads)
+    secret(around, value).filter(|_| is_user && says)
 }
 
 /// A password, unless it is a reference to a variable, or only stars or redaction's tokens.
