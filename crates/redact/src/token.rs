@@ -147,7 +147,7 @@ pub(super) fn opens(text: &[u8]) -> bool {
 }
 
 /// Where tokens stand.
-fn tokens(line: &[u8]) -> Vec<Range<usize>> {
+pub(super) fn tokens(line: &[u8]) -> Vec<Range<usize>> {
     FINDER.find_iter(line).filter_map(|start| Some(start..start + length(&line[start..])?)).collect()
 }
 

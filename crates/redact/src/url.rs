@@ -6,16 +6,20 @@ use std::{ops::Range, sync::LazyLock};
 use percent_encoding::percent_decode;
 use regex::bytes::Regex;
 
-use crate::{token::Span, unescape::unescaped, value::is_reference};
+use crate::{
+    token::{Span, tokens},
+    unescape::unescaped,
+    value::is_reference,
+};
 
 pub(super) const RULE: &str = "url-userinfo";
 
 /// A line with none of these contains neither a URL with a password nor a MySQL source name.
 pub(super) const HINTS: &[&str] = &["://", ":\\/\\/", "%3a%2f%2f", "@tcp(", "@unix(", "_proxy"];
 
-/// `user:secret@tcp(host:3306)/database`
+/// `user:secret@tcp(host:3306)/database`. The spaces are those that the self-check knows; `\s` has one more.
 static SOURCE_NAME: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r#"(?-u)(?:^|[\s"'=`\\\[\]])[^\s:@/"'=\\`\[\]]+:([^\s"']+)@(?:tcp|unix)\("#)
+    Regex::new(r#"(?-u)(?:^|[ \t\n\x0c\r"'=`\\\[\]])[^ \t\n\x0c\r:@/"'=\\`\[\]]+:([^ \t\n\x0c\r"']+)@(?:tcp|unix)\("#)
         .expect("a pattern of ours; the tests build it")
 });
 
@@ -43,11 +47,13 @@ pub(super) fn find(line: &[u8], hits: impl Iterator<Item = Range<usize>>, spans:
         }
     }
     if source_name {
+        let tokens = tokens(line);
         let mut from = 0;
         while let Some(hit) = SOURCE_NAME.captures_at(line, from).and_then(|hit| hit.get(1)) {
-            if line[..hit.start()].ends_with(b"[REDACTED:") {
+            let next = tokens.partition_point(|token| token.end <= hit.start());
+            if let Some(token) = tokens.get(next).filter(|token| token.start < hit.start()) {
                 // A token of an earlier pass is no user; a source name may follow it.
-                from = hit.start();
+                from = token.end - 1;
                 continue;
             }
             from = hit.end();

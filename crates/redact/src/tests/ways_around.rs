@@ -158,6 +158,23 @@ fn sec_x17_x55_settings_and_objects_are_judged_alike() {
     }
 }
 
+/// Samples of the random tests: the self-check found a password that redaction had left.
+#[test]
+fn sec_x40_a_source_name_is_masked_behind_half_a_token_and_with_a_vertical_tab() {
+    let by = redactor(&[], &[]);
+    let v = seed().word(12);
+    for line in [
+        format!("[REDACTED:{v}@tcp(db:3306)/shop"),
+        format!("[REDACTED:null${v}@tcp(db:3306)/shop"),
+        format!("a\x0bb:{v}@tcp(db:3306)/shop"),
+        format!("shop:a\x0b{v}@unix(/run/db)/shop"),
+    ] {
+        let out = by.text(&line);
+        assert!(!out.contains(&v), "{line:?} became {out:?}");
+        assert_eq!(by.text(&out), out, "twice");
+    }
+}
+
 #[test]
 fn sec_x46_a_forged_token_shields_nothing() {
     let by = redactor(&[], &["the-known-value"]);
