@@ -4,12 +4,16 @@ use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
-use schemars::{Schema, SchemaGenerator, json_schema};
+use schemars::{Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
     Trigger,
-    spec::{DownloadUrl, Logs, Redaction, TargetKind, UrlPolicy, default_ttl, parse_duration},
+    spec::{
+        DownloadUrl, Logs, Redaction, TargetKind, UrlPolicy, default_ttl, duration_between, object_name,
+        parse_duration, set_of,
+    },
 };
 
 /// The only name that a policy may have.
@@ -64,13 +68,13 @@ pub struct DebugBundlePolicySpec {
     /// 24h. The same time holds for one that waits while nothing in front of it moves.
     #[serde(default = "default_stuck_after")]
     #[schemars(length(max = 32))]
-    #[x_kube(validation = kube::core::Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && size(self) > 0 && duration(self) >= duration('5m') && duration(self) <= duration('24h')").message("must be a duration between 5m and 24h, such as 30m"))]
+    #[x_kube(validation = duration_between("5m", "24h", "30m"))]
     pub stuck_after: String,
 
     /// Of what happened longer ago no DebugBundle is created; between 5m and 24h. It matters after the operator was down.
     #[serde(default = "default_max_age")]
     #[schemars(length(max = 32))]
-    #[x_kube(validation = kube::core::Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && size(self) > 0 && duration(self) >= duration('5m') && duration(self) <= duration('24h')").message("must be a duration between 5m and 24h, such as 1h"))]
+    #[x_kube(validation = duration_between("5m", "24h", "1h"))]
     pub max_age: String,
 
     /// The most DebugBundles that the operator creates by itself within an hour. Further ones are counted in
@@ -107,7 +111,7 @@ pub struct BundleTemplate {
     /// of the target; if that is ReadOnly, nothing is uploaded, and only cause and findings are published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = kube::core::Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message("must be a DNS-1123 subdomain: lower-case letters, digits, '-' and '.'"))]
+    #[x_kube(validation = object_name())]
     pub storage_location: Option<String>,
 
     /// Which part of the logs a bundle contains.
@@ -121,7 +125,7 @@ pub struct BundleTemplate {
     /// How long a bundle is kept, between 1h and 2160h (90 days).
     #[serde(default = "default_ttl")]
     #[schemars(length(max = 32))]
-    #[x_kube(validation = kube::core::Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && size(self) > 0 && duration(self) >= duration('1h') && duration(self) <= duration('2160h')").message("must be a duration between 1h and 2160h, such as 720h"))]
+    #[x_kube(validation = duration_between("1h", "2160h", "720h"))]
     pub ttl: String,
 
     /// The download URL. Default: on request, for nobody may be waiting for it.
@@ -245,29 +249,15 @@ fn url_on_request() -> DownloadUrl {
 }
 
 fn on_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "array",
-        "maxItems": 4,
-        "x-kubernetes-list-type": "set",
-        "items": { "type": "string", "enum": Trigger::AUTOMATIC.map(Trigger::as_str) },
-    })
+    set_of(4, &json!({ "type": "string", "enum": Trigger::AUTOMATIC.map(Trigger::as_str) }))
 }
 
 fn kinds_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "array",
-        "minItems": 1,
-        "maxItems": 2,
-        "x-kubernetes-list-type": "set",
-        "items": { "type": "string", "enum": ["Backup", "Restore"] },
-    })
+    let mut schema = set_of(2, &json!({ "type": "string", "enum": ["Backup", "Restore"] }));
+    schema.insert("minItems".to_owned(), 1.into());
+    schema
 }
 
 fn schedules_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "array",
-        "maxItems": 256,
-        "x-kubernetes-list-type": "set",
-        "items": { "type": "string", "minLength": 1, "maxLength": 253 },
-    })
+    set_of(256, &json!({ "type": "string", "minLength": 1, "maxLength": 253 }))
 }
