@@ -17,8 +17,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::bundles::{
-    LIMIT, PARTS, about_r1, endless_log, events, get, is_stored, keys, large_log, phase, server_pod, spool_is_empty,
-    status, through, until_ended, until_is, until_phase, until_read, velero_objects,
+    LIMIT, PARTS, about_r1, endless_log, events, get, is_stored, keys, large_log, phase, proxy_before_store,
+    server_pod, spool_is_empty, status, until_ended, until_phase, until_read, until_upload_on_record, velero_objects,
 };
 
 const LEASE: &str = "debugbundle-operator";
@@ -160,8 +160,7 @@ async fn f3_a_leader_that_only_the_store_hears_sends_its_bundle_and_begins_nothi
     with_namespace("f3", |context| async move {
         velero_objects(&context).await;
         server_pod(&context, large_log()).await;
-        let store = Proxy::before(&context.stand.s3.endpoint());
-        through(&context, &store).await;
+        let store = proxy_before_store(&context).await;
         let (first, second) = (context.shipped_account().await, second_account(&context).await);
         let (api, behind) = behind_a_proxy(&first);
         let a = start(&context, "op-a", &behind).await;
@@ -170,8 +169,7 @@ async fn f3_a_leader_that_only_the_store_hears_sends_its_bundle_and_begins_nothi
         until_said(&b, "Standing by").await;
         store.set(ProxyFault { bytes_per_second: Some(200_000), ..ProxyFault::default() });
         context.debug_bundle("mine", about_r1()).await;
-        let on_record = |bundle: &_| status(bundle).upload.is_some_and(|upload| upload.upload_id.is_some());
-        until_is(&context, "mine", "an upload is on record", LIMIT, on_record).await;
+        until_upload_on_record(&context, "mine").await;
 
         api.set(ProxyFault { hold: true, ..ProxyFault::default() });
         until_leads(&context, "op-b", TAKE_OVER).await;
@@ -302,8 +300,7 @@ async fn a10_a_leader_that_slept_while_its_bundle_was_made_anew_changes_nothing_
     with_namespace("a10", |context| async move {
         velero_objects(&context).await;
         server_pod(&context, large_log()).await;
-        let store = Proxy::before(&context.stand.s3.endpoint());
-        through(&context, &store).await;
+        let store = proxy_before_store(&context).await;
         let (first, second) = (context.shipped_account().await, second_account(&context).await);
         let a = start(&context, "op-a", &first).await;
         a.wait_ready().await;
@@ -311,8 +308,7 @@ async fn a10_a_leader_that_slept_while_its_bundle_was_made_anew_changes_nothing_
         until_said(&b, "Standing by").await;
         store.set(ProxyFault { bytes_per_second: Some(200_000), ..ProxyFault::default() });
         context.debug_bundle("b", about_r1()).await;
-        let on_record = |bundle: &_| status(bundle).upload.is_some_and(|upload| upload.upload_id.is_some());
-        until_is(&context, "b", "an upload is on record", LIMIT, on_record).await;
+        until_upload_on_record(&context, "b").await;
         a.process().signal(Signal::STOP);
         delete_pod(&context, "op-a").await;
         store.pass();

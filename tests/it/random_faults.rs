@@ -19,8 +19,8 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::bundles::{
-    LIMIT, PARTS, about_r1, condition, delete, is_stored, keys, noise, phase, server_pod, slow_log, spool_is_empty,
-    status, until_nothing_is_stored, velero_objects,
+    LIMIT, PARTS, about_r1, condition, delete, is_stored, keys, noise, phase, s3_proxy_before_store, server_pod,
+    slow_log, spool_is_empty, status, until_nothing_is_stored, velero_objects,
 };
 
 /// How long faults happen.
@@ -110,9 +110,7 @@ impl Faults {
         // Bundles about this Restore are sent in parts.
         let log: String = noise(60_000).map(|line| line + "\n").collect();
         context.bucket.put_gzipped("team-a/restores/r1/restore-r1-logs.gz", log).await;
-        let store = S3Proxy::before(&context.stand.s3.endpoint()).await;
-        let config = json!({"spec": {"config": {"s3Url": store.endpoint()}}});
-        context.patch_velero("BackupStorageLocation", "default", config).await;
+        let store = s3_proxy_before_store(&context).await;
         let account = context.shipped_account().await;
         let api = ApiProxy::of(&account).await;
         let line = Proxy::before(&api.endpoint());
@@ -268,8 +266,7 @@ impl Faults {
         self.note(format!("{name} fails"));
         let restore = restore(&name).in_progress().started(Timestamp::now());
         let uid = self.context.create_velero(restore).await.uid().expect("a UID");
-        let end = json!({"status": {"phase": "Failed", "completionTimestamp": Timestamp::now().to_string()}});
-        self.context.patch_velero("Restore", &name, end).await;
+        self.context.end_velero("Restore", &name, "Failed").await;
         self.failed.insert(name, uid);
     }
 
