@@ -147,11 +147,6 @@ impl Observed {
         }
     }
 
-    /// Its name.
-    pub fn name(&self) -> String {
-        self.meta.name.clone().unwrap_or_default()
-    }
-
     /// Why it exists.
     pub fn trigger(&self) -> Trigger {
         self.automatic.as_ref().map_or(Trigger::Request, |automatic| automatic.trigger)

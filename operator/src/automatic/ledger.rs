@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 /// The window of `ratePerHour`.
 const RATE_WINDOW: Duration = Duration::from_hours(1);
-/// How long a creation is remembered. No policy may look further back (`maxAge`), so that a deleted DebugBundle is not
-/// created again.
-const REMEMBERED: Duration = Duration::from_hours(25);
+/// How long a creation and an ended target are remembered: longer than any policy may look back (`maxAge`), so that a
+/// deleted DebugBundle is not created again.
+pub(super) const REMEMBERED: Duration = Duration::from_hours(25);
 /// Digits of a mark.
 const MARK: usize = 16;
 

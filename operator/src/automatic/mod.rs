@@ -38,7 +38,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{ApiResource, DynamicObject},
+    api::{ApiResource, DynamicObject, GroupVersionKind},
     runtime::{
         WatchStreamExt as _,
         reflector::Store,
@@ -170,13 +170,11 @@ fn resource_of(kind: TargetKind) -> ApiResource {
         TargetKind::Backup => "backups",
         TargetKind::Restore => "restores",
     };
-    ApiResource {
-        group: "velero.io".to_owned(),
-        version: "v1".to_owned(),
-        api_version: "velero.io/v1".to_owned(),
-        kind: kind.as_str().to_owned(),
-        plural: plural.to_owned(),
-    }
+    velero_resource("v1", kind.as_str(), plural)
+}
+
+fn velero_resource(version: &str, kind: &str, plural: &str) -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("velero.io", version, kind), plural)
 }
 
 /// The state of the automatic part.
@@ -406,13 +404,7 @@ impl Task {
     /// read, has none.
     async fn is_skipped_by_schedule(&self, target: &Watched) -> bool {
         let Some(name) = &target.schedule else { return false };
-        let resource = ApiResource {
-            group: "velero.io".to_owned(),
-            version: "v1".to_owned(),
-            api_version: "velero.io/v1".to_owned(),
-            kind: "Schedule".to_owned(),
-            plural: "schedules".to_owned(),
-        };
+        let resource = velero_resource("v1", "Schedule", "schedules");
         let (client, namespace) = (self.automatic.client.clone(), &self.automatic.namespace);
         let schedules: Api<DynamicObject> = Api::namespaced_with(client, namespace, &resource);
         match crate::client::in_time(schedules.get_metadata_opt(name)).await {

@@ -4,10 +4,13 @@ use debugbundle_crd::TargetKind;
 use jiff::Timestamp;
 use kube::{
     Api, Client,
-    api::{ApiResource, DynamicObject, ListParams},
+    api::{DynamicObject, ListParams},
 };
 
-use super::watched::{Watched, moved};
+use super::{
+    velero_resource,
+    watched::{Watched, moved},
+};
 use crate::client::in_time;
 
 /// Objects in one page.
@@ -42,13 +45,7 @@ pub(super) async fn last_below(
     let (label, kinds) = below(target.kind);
     let mut last = None;
     for (version, kind, plural) in kinds {
-        let resource = ApiResource {
-            group: "velero.io".to_owned(),
-            version: version.to_owned(),
-            api_version: format!("velero.io/{version}"),
-            kind: kind.to_owned(),
-            plural: plural.to_owned(),
-        };
+        let resource = velero_resource(version, kind, plural);
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
         let mut page = ListParams::default().labels(&format!("{label}={}", target.uid)).limit(PAGE);
         for _ in 0..PAGES {

@@ -1,10 +1,7 @@
 //! The Backups and Restores that may still get a DebugBundle. All others are dropped on sight, so that thousands cost
 //! nothing.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use debugbundle_crd::{TargetKind, Trigger};
 use jiff::Timestamp;
@@ -12,11 +9,9 @@ use kube::{api::DynamicObject, runtime::watcher::Event};
 
 use super::{
     judge::Below,
+    ledger::REMEMBERED,
     watched::{Stage, Watched},
 };
-
-/// How long one that has ended is kept: longer than any `maxAge`.
-const KEPT: Duration = Duration::from_hours(25);
 
 /// All of them.
 #[derive(Default)]
@@ -147,7 +142,7 @@ impl Targets {
     pub(super) fn due(&mut self, now: Timestamp) -> BTreeSet<String> {
         self.by_uid.retain(|_, tracked| {
             let ended = matches!(tracked.watched.stage, Stage::Ended(_));
-            !ended || tracked.watched.ended().checked_add(KEPT).is_ok_and(|until| now < until)
+            !ended || tracked.watched.ended().checked_add(REMEMBERED).is_ok_and(|until| now < until)
         });
         let due = self.by_uid.iter().filter(|(_, tracked)| tracked.next.is_some_and(|next| next <= now));
         due.map(|(uid, _)| uid.clone()).collect()

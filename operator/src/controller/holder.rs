@@ -6,8 +6,9 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _};
 
-use super::{Context, Fault, claim::in_time};
+use super::{Context, Fault};
 use crate::{
+    client::in_time,
     decide::{self, Permission, Step},
     observed::Observed,
 };

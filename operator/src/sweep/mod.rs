@@ -75,12 +75,8 @@ impl Sweeper {
         }
     }
 
-    fn may_go_on(&self) -> bool {
-        self.leadership.leads()
-    }
-
     async fn sweep(&self) {
-        if !self.may_go_on() {
+        if !self.leadership.leads() {
             return;
         }
         let (locations, server) = match self.engine.locations().await {
@@ -118,7 +114,7 @@ impl Sweeper {
         let now = Timestamp::now();
         for upload in uploads {
             let lives = upload.key.uid().is_none_or(|uid| living.contains(uid));
-            if !lives && verdict::is_old(upload.begun, now) && self.may_go_on() {
+            if !lives && verdict::is_old(upload.begun, now) && self.leadership.leads() {
                 match in_time(open.store.abort(&upload.key, &upload.id)).await {
                     Ok(()) => report.aborted += 1,
                     Err(error) => report.failed(open.mask(&error.message())),
@@ -134,7 +130,7 @@ impl Sweeper {
 
     async fn delete(&self, these: Vec<ListedBundle>, open: &OpenStore, report: &mut SweepReport) -> Result<(), Fault> {
         for object in these {
-            if !self.may_go_on() {
+            if !self.leadership.leads() {
                 return Err(Fault::Cancelled);
             }
             match in_time(open.store.delete(&object.key)).await {
