@@ -33,7 +33,8 @@ const RESTORES: usize = 2000;
 const DATA: usize = 5000;
 /// The first Backups and Restores, and their data, are unfinished; all others ended before the operator's first start.
 const UNFINISHED: usize = 3;
-/// Unfinished ones did not move for so long: the operator looks below them once in a minute, but they are not stuck.
+/// Unfinished targets have not moved for this long: the operator looks below them once in a minute, but they are not
+/// stuck.
 const UNMOVED: SignedDuration = SignedDuration::from_mins(20);
 /// DebugBundles before the quiet time, about one Backup or Restore each.
 const BUNDLES: usize = 60;
@@ -54,7 +55,7 @@ const CPU: f64 = 0.5;
 /// By then 99 of 100 failures must have their DebugBundle.
 const P99: Duration = Duration::from_secs(2);
 
-/// Prints what an operator costs that is run as shipped. Returns a sentence for each figure beyond its limit.
+/// Prints the cost of an operator that runs as shipped. Returns a sentence for each figure beyond its limit.
 pub(super) async fn idle(context: &Arc<Context>, time: Duration) -> Vec<String> {
     println!(
         "\n{BACKUPS} Backups, {RESTORES} Restores, {} objects of data movers; {UNFINISHED} Backups and {UNFINISHED} \
@@ -131,7 +132,7 @@ async fn installation(context: &Arc<Context>) {
     }
 }
 
-/// A Backup or Restore as Velero leaves it: unfinished, else ended, each tenth badly.
+/// A Backup or Restore as Velero leaves it: the first ones unfinished, the others ended, each tenth of them badly.
 fn target(object: VeleroObject, index: usize) -> VeleroObject {
     let now = Timestamp::now();
     let object = object

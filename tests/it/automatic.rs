@@ -1,4 +1,4 @@
-//! DebugBundles that nobody asked for: which Backups and Restores get one, how many, and where people find them.
+//! Automatic DebugBundles: which Backups and Restores get one, how many, and where people find them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::support::bundles::{LIMIT, delete, is_stored, server_pod, status, until_event, until_gone, until_logged};
 
-/// How long to wait before "nothing was created" counts: a sentinel was created after it, and takes longer.
+/// How long to wait before a test concludes that nothing further was created.
 const QUIET: Duration = Duration::from_secs(2);
 
 async fn all(context: &Context) -> Vec<DebugBundle> {

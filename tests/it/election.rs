@@ -1,5 +1,5 @@
-//! Two instances of the operator, and the Lease that elects one of them: who begins work, who finishes what was claimed,
-//! and that bundles stay whole when both believe that they lead.
+//! Two instances of the operator, and the Lease that elects one of them: which instance begins work, which one finishes
+//! claimed work, and that bundles stay whole when both instances believe that they lead.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -36,7 +36,8 @@ fn instance(context: &Arc<Context>, name: &str, account: &Account) -> harness::o
     Operator::of(context).named(name).as_user(&account.kubeconfig).args(args).args(PARTS)
 }
 
-/// An account with a copy of the operator's Role, so that the two instances' requests and rights can be told apart.
+/// A second account with a copy of the operator's Role. With an account for each instance, a test can distinguish their
+/// requests, and take rights away from one of them.
 async fn second_account(context: &Context) -> Account {
     context.shipped_account().await;
     let account = context.stand.service_account(&context.namespace, "second").await;
@@ -89,7 +90,7 @@ async fn delete_pod(context: &Context, name: &str) {
     context.api::<Pod>().delete(name, &at_once).await.expect("a pod can be deleted");
 }
 
-/// An account's calls except those about the Lease, and the number of the latter.
+/// An account's calls about other objects than the Lease, and the number of its calls about the Lease.
 fn calls(context: &Context, account: &Account) -> (Vec<Call>, usize) {
     let all = context.stand.calls(&account.user);
     let (leases, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|call| call.need.resource == "leases");

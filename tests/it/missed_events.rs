@@ -1,5 +1,5 @@
-//! What happened while the operator's watches were interrupted for so long that the API server has forgotten it: they
-//! begin anew with a list, which contains no deletions.
+//! Changes during an interruption of the operator's watches that the API server no longer remembers: the watches begin
+//! anew with a list, and a list contains no deletions.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-//! Two minutes of random faults under an operator that also creates DebugBundles by itself; then the faults end, all
-//! settles, and what the operator promises is checked from outside (docs/reliability.md). The schedule comes from a
-//! seed, which is printed first; `DEBUGBUNDLE_SEED=<seed>` repeats it.
+//! Two minutes of random faults for an operator that also creates DebugBundles by itself. When the faults have ended
+//! and all has settled, the test checks the operator's promises from outside (docs/reliability.md). The schedule comes
+//! from a seed, which is printed first; `DEBUGBUNDLE_SEED=<seed>` repeats it.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -27,7 +27,7 @@ use crate::support::bundles::{
 const FAULTS: Duration = Duration::from_mins(2);
 /// The longest time for all to settle then: some pauses after failures are longer than a minute.
 const TO_SETTLE: Duration = Duration::from_mins(5);
-/// How long nothing may be written any more, then.
+/// How long nothing may be written after that.
 const STILL: Duration = Duration::from_secs(15);
 /// The most DebugBundles that the test asks for. The sweep would not remove more than 20 without a person.
 const MOST_ASKED: usize = 18;
@@ -349,7 +349,8 @@ impl Faults {
         self.did_not_panic();
     }
 
-    /// I1, I2, I7: the one object is whole and tells of each item; a DebugBundle that failed says why and has none.
+    /// I1, I2, I7: the one object is whole, and contains or reports each item. A DebugBundle that failed has no object,
+    /// or its message says why.
     async fn holds_of(&self, bundle: &DebugBundle) {
         let name = bundle.name_any();
         if phase(bundle) == Phase::Failed {
@@ -362,13 +363,13 @@ impl Faults {
         }
         let entries = is_stored(&self.context, bundle).await;
         let manifest: serde_json::Value = serde_json::from_slice(&entries["manifest.json"]).expect("JSON");
-        let told = |path: &str| {
+        let is_reported = |path: &str| {
             let missing = manifest["missing"].as_array().expect("a list").iter().any(|lost| lost["path"] == path);
             assert!(missing || entries.contains_key(path), "{name} says nothing of {path}");
         };
-        told(&format!("namespaces/{}/pods/velero-1/velero/velero/logs/current.log", self.context.namespace));
+        is_reported(&format!("namespaces/{}/pods/velero-1/velero/velero/logs/current.log", self.context.namespace));
         if let Some(target) = bundle.spec.target.as_ref() {
-            told(&format!("velero/restores/{}/restore.log", target.name));
+            is_reported(&format!("velero/restores/{}/restore.log", target.name));
         }
     }
 

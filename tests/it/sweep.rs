@@ -1,5 +1,5 @@
-//! Stored bundles whose DebugBundles are gone: cleaned up by watch, by the sweep, or by nobody when the whole
-//! installation goes. DebugBundles hold nothing back, those of earlier versions neither.
+//! Stored bundles of deleted DebugBundles: the watch or the sweep cleans them up, and they stay when the whole
+//! installation is removed. No DebugBundle blocks a deletion, not even one of an earlier version.
 
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ async fn fifty_bundles_of_an_earlier_version_hold_no_namespace_back_and_their_ob
             )
             .await;
         }
-        // One is deleted while nobody is there, and has to wait for the upgrade.
+        // One is deleted while no operator runs: its finalizer keeps it until the upgrade.
         delete(&context, "old-49").await;
         let operator = Operator::of(&context).ready().await;
         until_gone(&context, "old-49", LIMIT).await;

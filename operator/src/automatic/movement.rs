@@ -15,7 +15,7 @@ use crate::client::in_time;
 
 /// Objects in one page.
 const PAGE: u32 = 200;
-/// Pages of one kind: a target with more objects is not followed to the end.
+/// Most pages of one kind; further objects of the target are not read.
 const PAGES: usize = 50;
 
 /// The kinds below a target, and the label with its UID (`pkg/apis/velero/v1/labels_annotations.go`).
@@ -32,7 +32,8 @@ const fn below(kind: TargetKind) -> (&'static str, [(&'static str, &'static str,
     }
 }
 
-/// The last movement below the target, up to the first one after `enough`; `None` if there is nothing below it.
+/// When an object below the target last moved; `None` if no such object exists. The first movement after `enough` ends
+/// the search.
 ///
 /// # Errors
 /// The API server refuses or does not answer. A kind that it does not serve is no error.

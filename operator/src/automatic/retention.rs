@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 
 use crate::observed::{AutomaticOrigin, Observed};
 
-/// The oldest ones beyond both limits: `(name, UID)`. `seen` are all DebugBundles.
+/// The oldest automatic DebugBundles beyond either limit: `(name, UID)`. `seen` are all DebugBundles.
 pub(super) fn beyond<'a>(
     seen: impl IntoIterator<Item = &'a Observed>,
     per_target: usize,

@@ -102,7 +102,8 @@ pub(crate) struct ContentArgs {
     #[arg(long, value_name = "DURATION", value_parser = collection_timeout)]
     pub timeout: Option<String>,
 
-    /// Only log lines younger than this, 1s to 8760h; default: from 10 minutes before the target's start to 10 after its end
+    /// Only log lines younger than this, 1s to 8760h; default: from 10 minutes before the target's start to 10 after
+    /// its end
     #[arg(long, value_name = "DURATION", value_parser = since)]
     pub since: Option<String>,
 
@@ -338,8 +339,8 @@ pub(crate) struct Prune {
     #[arg(long, value_name = "NAME", value_parser = object_name)]
     pub storage_location: Option<String>,
 
-    /// Bundles of another installation, by the UID of its namespace; none: of versions that knew no installations.
-    /// Whether their DebugBundles still exist in another cluster is not checked
+    /// Bundles of another installation, by the UID of its namespace; none: bundles of versions without installation
+    /// ids. The command cannot check whether their DebugBundles still exist in another cluster
     #[arg(long, value_name = "ID", value_parser = installation)]
     pub installation: Option<String>,
 

@@ -23,7 +23,7 @@ use crate::{
     sweep::{in_time, lists, verdict},
 };
 
-/// The installation that `--installation` names for bundles of versions that knew no installations.
+/// The value of `--installation` for bundles of operator versions without installation ids.
 const NONE: &str = "none";
 
 /// A location with the bundles that the command is about.
@@ -62,7 +62,7 @@ pub(crate) async fn run(args: &Prune, namespace: &str, client: Client, out: &mut
             }
         }
     }
-    // After the objects: a bundle whose DebugBundle is absent now has lost it for good.
+    // DebugBundles are listed after the objects: an object without a DebugBundle now will never have one again.
     let living = lists::living(&client, namespace).await;
     let living =
         living.or_else(|error| if is_gone(&error) { Ok(BTreeSet::new()) } else { Err(CliError::from(error)) })?;
@@ -84,7 +84,7 @@ pub(crate) async fn run(args: &Prune, namespace: &str, client: Client, out: &mut
     Ok(exit)
 }
 
-/// Without their definition there are no DebugBundles.
+/// Whether the API server does not serve DebugBundles: without their definition none exists.
 fn is_gone(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.is_not_found())
 }
@@ -135,7 +135,7 @@ fn table(all: &[LocationBundles<'_>]) -> String {
     display::table(["LOCATION", "STORED", "SIZE", "KEY"].map(str::to_owned).to_vec(), rows.into_iter())
 }
 
-/// A line for each installation. Whose DebugBundles live in another cluster is unknown here.
+/// A line for each installation. Which DebugBundles of other installations exist is unknown here.
 fn summary(all: &[LocationBundles<'_>], own: &InstallationId, living: &BTreeSet<String>) -> String {
     let mut groups: BTreeMap<(&str, Option<&str>), (u64, u64, u64)> = BTreeMap::new();
     for one in all {
@@ -160,7 +160,7 @@ fn summary(all: &[LocationBundles<'_>], own: &InstallationId, living: &BTreeSet<
     display::table(head.map(str::to_owned).to_vec(), rows)
 }
 
-/// Removes them all; returns whether none is left.
+/// Removes the bundles; returns whether all of them were removed.
 async fn delete(all: Vec<LocationBundles<'_>>, out: &mut impl Write) -> Result<bool, CliError> {
     let (mut removed, mut hidden, mut left) = (0_usize, 0_usize, 0_usize);
     for LocationBundles { location, open, bundles, .. } in all {

@@ -1,5 +1,5 @@
-//! Whether this instance may act on a DebugBundle: asks, where the answer depends on it, whether the pod of another
-//! holder still exists.
+//! Whether this instance may act on a DebugBundle. If another instance holds the DebugBundle, the answer depends on
+//! whether the pod of that instance still exists.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     observed::Observed,
 };
 
-/// How soon the pod of another holder is looked for again.
+/// The pause until the leader looks again for the pod of another holder.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Whether this instance may carry out the step now. It looks for the holder's pod only if it leads and another

@@ -30,7 +30,8 @@ pub(super) struct Stores {
     pub(super) of_target: Option<String>,
     /// Exact values that must not appear in the bundle, with the rule that masks them.
     pub(super) known: Vec<(&'static str, Secret)>,
-    /// Why the bundle of a run that nobody asked for is not uploaded: its location is ReadOnly.
+    /// Why the bundle of an automatic run is not uploaded: its location is ReadOnly. `None`: the bundle is uploaded, or
+    /// the run needs no location.
     pub(super) no_upload: Option<Fault>,
 }
 

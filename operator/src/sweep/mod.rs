@@ -1,5 +1,5 @@
-//! Deletes objects of DebugBundles that went while nobody watched, from time to time and only in the installation's own
-//! folder. [`verdict`] decides, [`lists`] reads both lists; `kubectl debugbundle prune` uses both.
+//! From time to time deletes objects whose DebugBundles were deleted while no instance watched. It deletes only in the
+//! installation's own folder. [`verdict`] decides, [`lists`] reads both lists; `kubectl debugbundle prune` uses both.
 
 pub mod lists;
 pub mod verdict;
@@ -35,13 +35,13 @@ pub struct SweepReport {
     pub listed: usize,
     /// Objects deleted.
     pub deleted: usize,
-    /// Of these, those that a bucket with versions only hides.
+    /// Number of these objects that are only hidden, because their bucket keeps versions.
     pub hidden: usize,
     /// Unfinished uploads aborted.
     pub aborted: usize,
     /// Objects whose deletion failed, and the first failure.
     pub failed: (usize, Option<String>),
-    /// The sweep would have deleted so many objects that it deleted none.
+    /// Set if the sweep deleted nothing because too many objects have no DebugBundle: their number.
     pub stopped: Option<usize>,
 }
 
@@ -93,8 +93,8 @@ impl Sweeper {
         }
     }
 
-    /// Lists the objects first, then the DebugBundles: an object whose DebugBundle is absent in the second list has lost
-    /// it for good.
+    /// Lists the objects first, then the DebugBundles: an object whose DebugBundle is absent in the second list will
+    /// never have one again.
     async fn sweep_location(&self, location: &Location, server: Option<&Value>) -> Result<SweepReport, Fault> {
         if let Standing::Removed(why) = self.engine.standing().await? {
             tracing::info!(why, "No sweep: the installation is being removed, and the stored bundles stay");

@@ -1,5 +1,5 @@
-//! A store whose files of the target could not be read, and what is no fault of a bundle: nothing is sealed before the
-//! store answers or the time is over, and the cause is published at once.
+//! A store from which the target's files could not be read: nothing is sealed before the store answers or the time is
+//! over, and the cause is published at once. Also absent files that are no fault of a bundle.
 
 use debugbundle_crd::{DebugBundle, Phase};
 use harness::bundle::spec_about;

@@ -223,7 +223,7 @@ pub async fn keys(context: &Context) -> Vec<String> {
     context.bucket.keys(&format!("{}/plugins/debugbundle/", harness::context::PREFIX)).await
 }
 
-/// Waits until the store holds this number of our objects.
+/// Waits until the store contains this number of our objects.
 pub async fn until_stored(context: &Context, count: usize) {
     until(LIMIT, &format!("{count} objects are stored"), || async {
         let keys = keys(context).await;
@@ -232,7 +232,7 @@ pub async fn until_stored(context: &Context, count: usize) {
     .await;
 }
 
-/// Waits until the store holds nothing of ours: what a deleted DebugBundle leaves is cleaned up after it is gone.
+/// Waits until the store contains none of our objects and uploads: the operator cleans up after a DebugBundle is gone.
 pub async fn until_nothing_is_stored(context: &Context) {
     until(LIMIT, "nothing is left in the store", || async {
         let (keys, open) = (keys(context).await, context.bucket.unfinished().await);

@@ -1,5 +1,5 @@
-//! What belongs to a target, looked for in a recorded API and planned: one file for each theme. The tests with real
-//! servers show each theme once, from the objects to the bundle.
+//! Discovery in a recorded API, and the plan of the bundle: one file for each theme. The tests with real servers show
+//! each theme once, from the objects to the bundle.
 
 mod data;
 mod failed;
@@ -97,7 +97,7 @@ impl World {
         self.look(DebugBundleSpec::about(TargetKind::Restore, name)).await
     }
 
-    /// About no target, with these namespaces.
+    /// Looks without a target, with these namespaces.
     async fn namespaces(&self, names: &[&str]) -> Found {
         self.look(asking(DebugBundleSpec::installation(), names)).await
     }
