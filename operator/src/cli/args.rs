@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use debugbundle_crd::{ByteSize, UrlPolicy, parse_duration};
 
 use super::exit::Exit;
+use crate::store::InstallationId;
 
 /// Create, list, explain, download and read debug bundles of Velero backups and restores.
 ///
@@ -394,12 +395,8 @@ fn object_name(text: &str) -> Result<String, String> {
 
 /// The UID of a namespace, as the store's folders are named.
 fn installation(text: &str) -> Result<String, String> {
-    let fits = (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    if fits {
-        Ok(text.to_owned())
-    } else {
-        Err("must be 1 to 64 letters, digits and '-', as --all-installations lists them, or none".to_owned())
-    }
+    let message = "must be 1 to 64 letters, digits and '-', as --all-installations lists them, or none";
+    InstallationId::new(text).map(|id| id.as_str().to_owned()).map_err(|_| message.to_owned())
 }
 
 /// A DNS-1123 label, as Kubernetes names namespaces.
