@@ -22,7 +22,7 @@ pub fn client(config: Config, qps: NonZeroU32) -> Result<Client, kube::Error> {
 /// Limits the time of a call to the API server: the client itself would wait forever for a silent server.
 ///
 /// # Errors
-/// Those of the call, and a timeout.
+/// The errors of the call, and a timeout.
 pub async fn in_time<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
     tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| {
         let why = format!("no answer within {} s", PATIENCE.as_secs());

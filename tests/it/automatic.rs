@@ -102,7 +102,7 @@ async fn a_restore_that_ends_badly_gets_one_bundle_and_describe_shows_the_cause(
         let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
         assert!(listed.contains("TRIGGER") && listed.contains("PartiallyFailed"), "{listed}");
 
-        // Flapping, a restart and even its deletion lead to no second one.
+        // A flapping phase, a restart and the deletion of the DebugBundle lead to no second DebugBundle.
         context.patch_velero("Restore", "r1", json!({"status": {"phase": "InProgress"}})).await;
         context.end_velero("Restore", "r1", "PartiallyFailed").await;
         operator.restart().await;
@@ -126,7 +126,7 @@ async fn what_lies_in_the_past_came_from_elsewhere_or_is_not_wanted_leads_to_non
         for n in 0..30 {
             context.create_velero(restore(&format!("old-{n}")).failed().ended(hour_ago)).await;
         }
-        // Ended before the first start, though young: its creation is earlier than its end.
+        // It ended a moment before the operator's first start.
         failed(&context, "young").await;
         // Kubernetes and Velero write whole seconds.
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -149,7 +149,7 @@ async fn what_lies_in_the_past_came_from_elsewhere_or_is_not_wanted_leads_to_non
         failed(&context, "sentinel-2").await;
         until_made(&context, &["sentinel-1/Failed", "sentinel-2/Failed"]).await;
 
-        // One that ended while the operator was down is not in the past.
+        // A Restore that ended while the operator was down gets a DebugBundle.
         operator.terminate();
         operator.wait_exit(LIMIT).await;
         failed(&context, "while-down").await;
@@ -222,7 +222,7 @@ async fn the_policy_limits_selects_keeps_and_counts() {
         assert!(note.contains("kubectl debugbundle create --restore r2"), "{note}");
         assert_eq!(crate::support::bundles::events(&context, "r3").await, [], "one Event says it");
 
-        // A change of policy makes nothing of what was left out.
+        // After a change of the policy, targets that were left out still get no DebugBundle.
         policy(&context, json!({"ratePerHour": 100, "template": {"ttl": "24h"}})).await;
         running(&context, "last").await;
         context.end_velero("Restore", "last", "FailedValidation").await;
@@ -285,7 +285,7 @@ async fn b4_a_creation_whose_answer_was_lost_is_not_made_twice() {
         until_made(&context, &["r1/Failed", "sentinel/Failed"]).await;
         assert_eq!(until_ended(&context, "r1").await.metadata.uid, bundle.metadata.uid);
 
-        // It is on record, too: once deleted, it does not come back.
+        // The creation is on record: after its deletion, the DebugBundle is not created again.
         delete(&context, &bundle.name_any()).await;
         operator.restart().await;
         failed(&context, "sentinel-2").await;

@@ -29,7 +29,7 @@ const FAULTS: Duration = Duration::from_mins(2);
 const TO_SETTLE: Duration = Duration::from_mins(5);
 /// How long nothing may be written after that.
 const STILL: Duration = Duration::from_secs(15);
-/// The most DebugBundles that the test asks for. The sweep would not remove more than 20 without a person.
+/// The most DebugBundles that the test asks for. The sweep removes no more than 20 without a person.
 const MOST_ASKED: usize = 18;
 /// The most Restores that fail: with more, the rate of automatic DebugBundles would count.
 const MOST_FAILED: usize = 9;
@@ -117,7 +117,7 @@ impl Faults {
         let behind = account.through(&line.endpoint());
         let operator = Operator::of(&context).automatic().as_user(&behind.kubeconfig).args(PARTS);
         let operator = operator.args(["--sweep-seconds", "1"]).ready().await;
-        // What failed before the operator's first start would be in the past.
+        // A Restore that failed before the operator's first start would get no DebugBundle.
         until(LIMIT, "the first start is on record", || async {
             let lease = context.api::<Lease>().get("debugbundle-operator").await.map_err(|error| error.to_string())?;
             lease.annotations().contains_key("debugbundle.io/automatic").then_some(()).ok_or(format!("{lease:?}"))
@@ -333,7 +333,7 @@ impl Faults {
         self.keeps_no_deleted_file_open();
         self.is_still(&all).await;
 
-        // What was deleted while nobody watched is old enough for the sweep now.
+        // Now the objects of DebugBundles that were deleted while no operator watched are old enough for the sweep.
         self.context.bucket.make_older(Duration::from_hours(2));
         stored.sort_unstable();
         until(LIMIT, "only what belongs to a DebugBundle is stored", || async {

@@ -105,11 +105,11 @@ async fn fifty_bundles_of_an_earlier_version_hold_no_namespace_back_and_their_ob
             if held == 0 && all.len() == 49 { Ok(()) } else { Err(format!("{held} of {}", all.len())) }
         })
         .await;
-        // The object of a bundle of old goes with its DebugBundle, too.
+        // The object that an earlier version stored is deleted with its DebugBundle, too.
         delete(&context, "old-48").await;
         until_stored(&context, 48).await;
 
-        // As the namespace controller does it: the namespace first, then what is in it. The operator still runs.
+        // The order of the namespace controller: first the namespace, then its contents. The operator still runs.
         let spaces: Api<Namespace> = Api::all(context.client.clone());
         spaces.delete(&context.namespace, &DeleteParams::default()).await.expect("it can be deleted");
         for name in &names[..10] {
@@ -144,7 +144,7 @@ async fn g3_in_a_namespace_that_is_being_deleted_nothing_is_created_and_nothing_
         context.end_velero("Restore", "r2", "Failed").await;
         let refused = || context.stand.times(&account.user, ("create", "debugbundles"), &context.namespace, 403);
         until(LIMIT, "a DebugBundle is refused", || async { (refused() > 0).then_some(()) }).await;
-        // As the namespace controller does it.
+        // The namespace controller deletes the contents of the namespace.
         delete(&context, "runs").await;
         until_gone(&context, "runs", Duration::from_secs(5)).await;
         until_unread(&context, &node).await;

@@ -1,4 +1,4 @@
-//! A collection in three steps: it reads all items, reads files once more whose store was away, and ends.
+//! A collection in three steps: it reads all items, reads the files of a store that was away once more, and ends.
 
 use std::{collections::BTreeSet, sync::Arc};
 

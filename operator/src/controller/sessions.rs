@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Context, Guarded, PAGE, startup, went};
 use crate::{decide, observed::Observed};
 
-/// How often an instance that leads no longer checks whether its own DebugBundles have ended.
+/// How often an instance that no longer leads checks whether its own DebugBundles have ended.
 const CHECK: Duration = Duration::from_secs(1);
 
 /// The events of one watch after the other. Each watch begins with a full list, so everything is decided anew.

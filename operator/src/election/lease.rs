@@ -20,7 +20,7 @@ use crate::error::api_sentence;
 
 /// Timeout for one answer of the API server; two calls fit into the time in which a leader must renew.
 const ONE_CALL: Duration = Duration::from_secs(4);
-/// How long an instance that stops tries to release the Lease; then the others wait until it expires.
+/// How long an instance that stops tries to release the Lease. After that the others wait until the Lease expires.
 const TO_RELEASE: Duration = Duration::from_secs(5);
 /// The pause between two tries to release it.
 const RELEASE_PAUSE: Duration = Duration::from_millis(200);
@@ -127,8 +127,8 @@ impl Election {
         Ok(())
     }
 
-    /// The Lease names this instance. The term counts from before the request, so that it is never longer than what
-    /// other instances see.
+    /// Records that the Lease names this instance. The term counts from the start of the request, so that it never ends
+    /// later than other instances expect.
     fn written(&mut self, lease: Lease, asked: Instant) {
         self.candidate.note(lease, Instant::now());
         self.accepted = true;
@@ -144,7 +144,7 @@ impl Election {
         });
     }
 
-    /// The Lease names another instance.
+    /// Records that the Lease names another instance.
     fn stand_by(&mut self) {
         self.lose("the Lease names another instance");
         let holder = self.candidate.holder().unwrap_or_default().to_owned();
