@@ -31,8 +31,8 @@ use kube::CustomResourceExt as _;
 
 /// The API group; also the prefix of our labels and annotations.
 pub const GROUP: &str = "debugbundle.io";
-/// The finalizer that earlier versions put on each DebugBundle. The operator removes it wherever it sees it: it would
-/// keep the namespace when the operator is gone.
+/// The finalizer that earlier versions put on each DebugBundle. The operator removes it: without an operator it would
+/// block the deletion of the namespace.
 pub const FINALIZER: &str = "debugbundle.io/delete-bundle";
 /// Changing this annotation's value requests a new download URL; the value itself has no meaning.
 pub const RENEW_URL_ANNOTATION: &str = "debugbundle.io/renew-url";
@@ -47,9 +47,9 @@ pub const TARGET_KIND_LABEL: &str = "debugbundle.io/target-kind";
 pub const TARGET_NAME_LABEL: &str = "debugbundle.io/target-name";
 /// UID of that target.
 pub const TARGET_UID_LABEL: &str = "debugbundle.io/target-uid";
-/// The Schedule that made that target.
+/// Name of the Schedule that created that target.
 pub const SCHEDULE_LABEL: &str = "debugbundle.io/schedule";
-/// With the value `true`, on a Backup, a Restore or a Schedule: the operator creates no DebugBundle by itself.
+/// On a Backup, a Restore or a Schedule with the value `true`: the operator creates no DebugBundle for it by itself.
 pub const SKIP_LABEL: &str = "debugbundle.io/skip";
 /// Velero sets this label on restored objects; a restored DebugBundle never runs again.
 pub const RESTORED_BY_LABEL: &str = "velero.io/restore-name";

@@ -1,21 +1,25 @@
-//! DebugBundlePolicy: changes when the operator creates DebugBundles by itself, and what these contain.
+//! DebugBundlePolicy: sets when the operator creates DebugBundles by itself, and what these DebugBundles contain.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
-use schemars::{Schema, SchemaGenerator, json_schema};
+use schemars::{Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
     Trigger,
-    spec::{DownloadUrl, Logs, Redaction, TargetKind, UrlPolicy, default_ttl, parse_duration},
+    spec::{
+        DownloadUrl, Logs, Redaction, TargetKind, UrlPolicy, default_ttl, duration_between, object_name,
+        parse_duration, set_of,
+    },
 };
 
 /// The only name that a policy may have.
 pub const POLICY_NAME: &str = "default";
 
-/// When the operator creates DebugBundles by itself. Without a policy the defaults below hold.
+/// When the operator creates DebugBundles by itself. Without a policy the defaults below apply.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "debugbundle.io",
@@ -28,24 +32,24 @@ pub const POLICY_NAME: &str = "default";
     namespaced,
     status = "DebugBundlePolicyStatus",
     derive = "PartialEq",
-    doc = "A DebugBundlePolicy changes when the operator creates DebugBundles by itself, and what these contain. Its name is default, and it lives in Velero's own namespace. Without one the defaults of its fields hold. A change applies to Backups and Restores that end or hang after it.",
+    doc = "A DebugBundlePolicy sets when the operator creates DebugBundles by itself, and what these DebugBundles contain. Its name is default, and it lives in Velero's own namespace. Without a policy the defaults of its fields apply. A change applies to Backups and Restores that end or hang after the change.",
     validation = kube::core::Rule::new("self.metadata.name == 'default'").message("the name of a DebugBundlePolicy must be default"),
     printcolumn(name = "Suspended", type_ = "boolean", json_path = ".spec.suspend", description = "Whether the operator creates no DebugBundles by itself"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether the operator follows the policy"),
     printcolumn(name = "Made", type_ = "integer", json_path = ".status.made", description = "Number of DebugBundles that the operator created by itself"),
-    printcolumn(name = "Last", type_ = "string", json_path = ".status.lastBundle.name", description = "The last of them"),
+    printcolumn(name = "Last", type_ = "string", json_path = ".status.lastBundle.name", description = "Name of the last of these DebugBundles"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", description = "Message of the Ready condition", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct DebugBundlePolicySpec {
-    /// What leads to a DebugBundle: the phases PartiallyFailed, Failed and FailedValidation, and Stuck: unfinished, and
-    /// nothing has moved for stuckAfter.
+    /// What leads to a DebugBundle. PartiallyFailed, Failed and FailedValidation: a Backup or Restore ended in this
+    /// phase. Stuck: a Backup or Restore is unfinished, and nothing moved for stuckAfter.
     #[serde(default = "every_trigger")]
     #[schemars(schema_with = "on_schema")]
     pub on: Vec<Trigger>,
 
-    /// Kinds of targets.
+    /// Kinds of objects that lead to a DebugBundle.
     #[serde(default = "both_kinds")]
     #[schemars(schema_with = "kinds_schema")]
     pub kinds: Vec<TargetKind>,
@@ -54,38 +58,41 @@ pub struct DebugBundlePolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
 
-    /// Names of Schedules. If there are any, only their Backups lead to DebugBundles, and Restores whose
-    /// spec.scheduleName names one of them.
+    /// Names of Schedules. If set, only the Backups of these Schedules lead to DebugBundles, and only the Restores
+    /// whose spec.scheduleName is one of these names. Default: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schedules_schema")]
     pub schedules: Vec<String>,
 
-    /// How long nothing must have moved below an unfinished Backup or Restore until it counts as stuck, between 5m and
-    /// 24h. The same time holds for one that waits while nothing in front of it moves.
+    /// An unfinished Backup or Restore counts as stuck after this time without a change of its status or of the status
+    /// of its data movements; between 5m and 24h. A Backup or Restore that Velero has not begun counts as stuck when
+    /// nothing in front of it has changed for the same time.
     #[serde(default = "default_stuck_after")]
     #[schemars(length(max = 32))]
-    #[x_kube(validation = kube::core::Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && size(self) > 0 && duration(self) >= duration('5m') && duration(self) <= duration('24h')").message("must be a duration between 5m and 24h, such as 30m"))]
+    #[x_kube(validation = duration_between("5m", "24h", "30m"))]
     pub stuck_after: String,
 
-    /// Of what happened longer ago no DebugBundle is created; between 5m and 24h. It matters after the operator was down.
+    /// Age from which an end or a hang leads to no DebugBundle any more; between 5m and 24h. The age matters after a
+    /// time in which the operator was down.
     #[serde(default = "default_max_age")]
     #[schemars(length(max = 32))]
-    #[x_kube(validation = kube::core::Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && size(self) > 0 && duration(self) >= duration('5m') && duration(self) <= duration('24h')").message("must be a duration between 5m and 24h, such as 1h"))]
+    #[x_kube(validation = duration_between("5m", "24h", "1h"))]
     pub max_age: String,
 
-    /// The most DebugBundles that the operator creates by itself within an hour. Further ones are counted in
-    /// status.leftOut.
+    /// Maximum number of DebugBundles that the operator creates by itself within an hour. status.leftOut counts the
+    /// Backups and Restores beyond this number.
     #[serde(default = "default_rate")]
     #[schemars(range(min = 1, max = 100))]
     pub rate_per_hour: i64,
 
-    /// How many of these DebugBundles are kept of one target; the Backups of one Schedule count as one target. The
-    /// oldest are deleted, with their bundles in the store.
+    /// Maximum number of these DebugBundles to keep for one target; the Backups of one Schedule count as one target.
+    /// The operator deletes the oldest ones, with their bundles in the store.
     #[serde(default = "default_keep_per_target")]
     #[schemars(range(min = 1, max = 100))]
     pub keep_per_target: i64,
 
-    /// How many of these DebugBundles are kept in all. The oldest are deleted, with their bundles in the store.
+    /// Maximum number of these DebugBundles to keep in all. The operator deletes the oldest ones, with their bundles in
+    /// the store.
     #[serde(default = "default_keep_total")]
     #[schemars(range(min = 1, max = 1000))]
     pub keep_total: i64,
@@ -94,7 +101,7 @@ pub struct DebugBundlePolicySpec {
     #[serde(default)]
     pub template: BundleTemplate,
 
-    /// Create no DebugBundles.
+    /// If true, the operator creates no DebugBundles by itself.
     #[serde(default)]
     pub suspend: bool,
 }
@@ -104,10 +111,10 @@ pub struct DebugBundlePolicySpec {
 #[serde(rename_all = "camelCase")]
 pub struct BundleTemplate {
     /// Name of the BackupStorageLocation to which the bundles are uploaded. It must be ReadWrite. Default: the location
-    /// of the target; if that is ReadOnly, nothing is uploaded, and only cause and findings are published.
+    /// of the target; if that is ReadOnly, nothing is uploaded, and status contains only cause and findings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = kube::core::Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message("must be a DNS-1123 subdomain: lower-case letters, digits, '-' and '.'"))]
+    #[x_kube(validation = object_name())]
     pub storage_location: Option<String>,
 
     /// Which part of the logs a bundle contains.
@@ -121,15 +128,15 @@ pub struct BundleTemplate {
     /// How long a bundle is kept, between 1h and 2160h (90 days).
     #[serde(default = "default_ttl")]
     #[schemars(length(max = 32))]
-    #[x_kube(validation = kube::core::Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && size(self) > 0 && duration(self) >= duration('1h') && duration(self) <= duration('2160h')").message("must be a duration between 1h and 2160h, such as 720h"))]
+    #[x_kube(validation = duration_between("1h", "2160h", "720h"))]
     pub ttl: String,
 
-    /// The download URL. Default: on request, for nobody may be waiting for it.
+    /// The download URL. Default: the operator signs a URL only on request, because possibly no user waits for it.
     #[serde(default = "url_on_request", rename = "downloadURL")]
     pub download_url: DownloadUrl,
 }
 
-/// What the operator made of the policy.
+/// The state of the policy, as the operator reports it.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct DebugBundlePolicyStatus {
@@ -146,8 +153,8 @@ pub struct DebugBundlePolicyStatus {
     #[serde(default)]
     pub made: i64,
 
-    /// Number of Backups and Restores for which none was created, by reason: RateLimited, QuotaExceeded, Suspended,
-    /// NotSelected, Skipped, Refused.
+    /// Number of Backups and Restores for which the operator created no DebugBundle, by reason: RateLimited,
+    /// QuotaExceeded, Suspended, NotSelected, Skipped, Refused.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub left_out: BTreeMap<String, i64>,
 
@@ -245,29 +252,15 @@ fn url_on_request() -> DownloadUrl {
 }
 
 fn on_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "array",
-        "maxItems": 4,
-        "x-kubernetes-list-type": "set",
-        "items": { "type": "string", "enum": Trigger::AUTOMATIC.map(Trigger::as_str) },
-    })
+    set_of(4, &json!({ "type": "string", "enum": Trigger::AUTOMATIC.map(Trigger::as_str) }))
 }
 
 fn kinds_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "array",
-        "minItems": 1,
-        "maxItems": 2,
-        "x-kubernetes-list-type": "set",
-        "items": { "type": "string", "enum": ["Backup", "Restore"] },
-    })
+    let mut schema = set_of(2, &json!({ "type": "string", "enum": ["Backup", "Restore"] }));
+    schema.insert("minItems".to_owned(), 1.into());
+    schema
 }
 
 fn schedules_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "array",
-        "maxItems": 256,
-        "x-kubernetes-list-type": "set",
-        "items": { "type": "string", "minLength": 1, "maxLength": 253 },
-    })
+    set_of(256, &json!({ "type": "string", "minLength": 1, "maxLength": 253 }))
 }

@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::{CustomResource, KubeSchema};
+use kube::{CustomResource, KubeSchema, core::Rule};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Value, json};
 
 use crate::status::DebugBundleStatus;
 
@@ -52,7 +53,7 @@ pub struct DebugBundleSpec {
     /// ReadWrite. Default: the location of the target, else the default location.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = kube::core::Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message("must be a DNS-1123 subdomain: lower-case letters, digits, '-' and '.'"))]
+    #[x_kube(validation = object_name())]
     pub storage_location: Option<String>,
 
     /// Further namespaces to collect in full: pods, events, claims, quotas. At most 32 namespaces, each on the
@@ -73,14 +74,14 @@ pub struct DebugBundleSpec {
     /// bundle is stored all the same.
     #[serde(default = "default_timeout")]
     #[schemars(length(max = 32))]
-    #[x_kube(validation = kube::core::Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && size(self) > 0 && duration(self) >= duration('30s') && duration(self) <= duration('6h')").message("must be a duration between 30s and 6h, such as 15m or 1h30m"))]
+    #[x_kube(validation = duration_between("30s", "6h", "15m or 1h30m"))]
     pub timeout: String,
 
     /// How long the bundle is kept, between 1h and 2160h (90 days). After that the operator deletes the object in the
     /// store and this resource.
     #[serde(default = "default_ttl")]
     #[schemars(length(max = 32))]
-    #[x_kube(validation = kube::core::Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && size(self) > 0 && duration(self) >= duration('1h') && duration(self) <= duration('2160h')").message("must be a duration between 1h and 2160h, such as 720h"))]
+    #[x_kube(validation = duration_between("1h", "2160h", "720h"))]
     pub ttl: String,
 
     /// The download URL in status. Anyone who may get this resource can use it.
@@ -95,7 +96,7 @@ pub struct Target {
     pub kind: TargetKind,
     /// Name of the Backup or Restore.
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = kube::core::Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message("must be a DNS-1123 subdomain: lower-case letters, digits, '-' and '.'"))]
+    #[x_kube(validation = object_name())]
     pub name: String,
 }
 
@@ -160,7 +161,7 @@ pub struct LogWindow {
     /// Keep lines younger than this, counted back from the start of the collection; between 1s and 8760h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
-    #[x_kube(validation = kube::core::Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && size(self) > 0 && duration(self) >= duration('1s') && duration(self) <= duration('8760h')").message("must be a duration between 1s and 8760h, such as 2h"))]
+    #[x_kube(validation = duration_between("1s", "8760h", "2h"))]
     pub since: Option<String>,
 
     /// Keep lines from this time on (RFC 3339).
@@ -214,7 +215,7 @@ pub struct DownloadUrl {
     /// status.downloadURLExpiration contains the actual end.
     #[serde(default = "default_url_ttl")]
     #[schemars(length(max = 32))]
-    #[x_kube(validation = kube::core::Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && size(self) > 0 && duration(self) >= duration('1m') && duration(self) <= duration('168h')").message("must be a duration between 1m and 168h, such as 1h"))]
+    #[x_kube(validation = duration_between("1m", "168h", "1h"))]
     pub ttl: String,
 }
 
@@ -335,18 +336,34 @@ impl JsonSchema for ByteSize {
     }
 }
 
-fn namespaces_schema(_: &mut SchemaGenerator) -> Schema {
+/// The rule for a duration between these bounds, in the form that [`parse_duration`] reads.
+pub(crate) fn duration_between(least: &str, most: &str, example: &str) -> Rule {
+    Rule::new(format!(
+        "self.matches('^([0-9]{{1,6}}h)?([0-9]{{1,6}}m)?([0-9]{{1,8}}s)?$') && size(self) > 0 && duration(self) >= \
+         duration('{least}') && duration(self) <= duration('{most}')"
+    ))
+    .message(format!("must be a duration between {least} and {most}, such as {example}").as_str())
+}
+
+/// The rule for the name of an object.
+pub(crate) fn object_name() -> Rule {
+    Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
+        .message("must be a DNS-1123 subdomain: lower-case letters, digits, '-' and '.'")
+}
+
+/// The schema of a list of different items, at most `most`.
+pub(crate) fn set_of(most: u32, items: &Value) -> Schema {
     json_schema!({
         "type": "array",
-        "maxItems": 32,
+        "maxItems": most,
         "x-kubernetes-list-type": "set",
-        "items": {
-            "type": "string",
-            "minLength": 1,
-            "maxLength": 63,
-            "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
-        },
+        "items": items,
     })
+}
+
+fn namespaces_schema(_: &mut SchemaGenerator) -> Schema {
+    let pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+    set_of(32, &json!({ "type": "string", "minLength": 1, "maxLength": 63, "pattern": pattern }))
 }
 
 fn rules_schema(_: &mut SchemaGenerator) -> Schema {

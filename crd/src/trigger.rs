@@ -10,7 +10,7 @@ use crate::{DebugBundle, TRIGGER_LABEL};
 /// Why a DebugBundle exists. Also the value of the label `debugbundle.io/trigger` and of `status.trigger`.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Trigger {
-    /// Somebody created it.
+    /// A user requested it.
     Request,
     /// The target ended PartiallyFailed.
     PartiallyFailed,
@@ -37,8 +37,8 @@ impl Trigger {
         }
     }
 
-    /// Reads it from the labels of a DebugBundle. Any other word, and no label, is a request: the operator creates no
-    /// such bundle.
+    /// Reads the trigger from the labels of a DebugBundle. Without the label, or with another value, the DebugBundle
+    /// counts as requested: the operator itself sets only automatic triggers.
     pub fn of_labels(labels: Option<&BTreeMap<String, String>>) -> Self {
         let value = labels.and_then(|labels| labels.get(TRIGGER_LABEL)).map(String::as_str);
         Self::AUTOMATIC.into_iter().find(|trigger| value == Some(trigger.as_str())).unwrap_or(Self::Request)

@@ -19,10 +19,10 @@ pub fn client(config: Config, qps: NonZeroU32) -> Result<Client, kube::Error> {
     Ok(ClientBuilder::try_from(config)?.with_layer(&limit).build())
 }
 
-/// Limits the time of a call to the API server: the client itself would wait forever for a silent one.
+/// Limits the time of a call to the API server: the client itself would wait forever for a silent server.
 ///
 /// # Errors
-/// Those of the call, and a timeout.
+/// The errors of the call, and a timeout.
 pub async fn in_time<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
     tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| {
         let why = format!("no answer within {} s", PATIENCE.as_secs());
@@ -30,8 +30,8 @@ pub async fn in_time<T>(call: impl Future<Output = Result<T, kube::Error>>) -> R
     })
 }
 
-/// A client for the election alone: the renewal of the Lease must not wait behind other requests, and the election
-/// itself decides what to do after a failure.
+/// A client for the election alone: the renewal of the Lease must not wait for other requests, and the election itself
+/// decides what to do after a failure.
 ///
 /// # Errors
 /// As [`client`].

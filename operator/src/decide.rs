@@ -18,7 +18,7 @@ pub const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
 /// What the controller does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Remove the finalizer that earlier versions put on: nobody would remove it when the operator is gone.
+    /// Remove the finalizer of earlier versions: without an operator it would block a deletion.
     Release,
     /// Delete the resource: its ttl is over.
     Expire,
@@ -52,8 +52,8 @@ pub enum Permission {
     IfGone(String),
 }
 
-/// Whether `instance` may carry out `step`. A claimed DebugBundle belongs to its holder until its run has ended, even if
-/// the holder leads no longer; everything else belongs to the leader.
+/// Whether `instance` may carry out `step`. A claimed DebugBundle belongs to its holder until its run has ended, even
+/// if the holder leads no longer; everything else belongs to the leader.
 pub fn permission(seen: &Observed, step: &Step, instance: &str, leads: bool) -> Permission {
     let runs = matches!(step, Step::Run { .. } | Step::Settle(Reason::Interrupted));
     match holder(seen).filter(|_| runs) {
@@ -64,7 +64,7 @@ pub fn permission(seen: &Observed, step: &Step, instance: &str, leads: bool) -> 
     }
 }
 
-/// The instance that works on it, or did when it ended.
+/// The instance that works on it. The process of that instance may have ended.
 pub fn holder(seen: &Observed) -> Option<&str> {
     matches!(seen.phase, Phase::Collecting | Phase::Uploading).then_some(seen.holder.as_deref()).flatten()
 }

@@ -67,7 +67,7 @@ impl Notifier {
         self.publish(&bundle.object_ref(&()), EventType::Warning, reason, note).await;
     }
 
-    /// Something that the reader of another object should know.
+    /// Something the user should know, published on another object than a DebugBundle.
     pub async fn warning_about(&self, object: &ObjectReference, reason: Reason, note: &str) {
         self.publish(object, EventType::Warning, reason, note).await;
     }
@@ -93,7 +93,8 @@ impl Notifier {
         tracing::warn!(failure, reason = reason.as_str(), "Event was not published");
     }
 
-    /// The Event that the recorder would create, with the object's name cut in its own.
+    /// The Event that the recorder would create, except that its name contains only the first part of the object's
+    /// name.
     fn of_long_name(&self, event: &Event, object: &ObjectReference, now: Timestamp) -> events::Event {
         let name = object.name.as_deref().unwrap_or_default();
         let cut = name.get(..LONGEST_FOR_RECORDER).unwrap_or(name).trim_end_matches(['.', '-']);

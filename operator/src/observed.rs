@@ -25,7 +25,7 @@ pub struct Observed {
     pub has_finalizer: bool,
     /// Velero restored it from a backup.
     pub restored: bool,
-    /// Why the operator created it by itself; `None`: somebody requested it.
+    /// Why the operator created it by itself; `None` if a user requested it.
     pub automatic: Option<AutomaticOrigin>,
     /// It cannot be read as a DebugBundle; only its metadata is known.
     pub malformed: bool,
@@ -33,7 +33,7 @@ pub struct Observed {
     pub phase: Phase,
     /// Recorded attempts.
     pub attempts: i64,
-    /// The instance whose work on it is recorded; `None` also if no pod can have that name.
+    /// The instance that status records as its holder; `None` also if no pod can have that name.
     pub holder: Option<String>,
     /// When bundle and resource are deleted.
     pub expiration: Option<Timestamp>,
@@ -52,7 +52,7 @@ pub struct Observed {
 pub struct AutomaticOrigin {
     /// What happened to the target.
     pub trigger: Trigger,
-    /// What counts as one target: the target itself, or its Schedule.
+    /// Names the target, or the Schedule of the target: all DebugBundles of one group count as being about one target.
     pub group: String,
 }
 
@@ -145,11 +145,6 @@ impl Observed {
                 ..ObjectMeta::default()
             },
         }
-    }
-
-    /// Its name.
-    pub fn name(&self) -> String {
-        self.meta.name.clone().unwrap_or_default()
     }
 
     /// Why it exists.

@@ -1,5 +1,5 @@
-//! Redacts what the operator writes outside a bundle: status, Events, its log on standard error and what it saves of
-//! pods that are gone, by names and shapes. A run masks the values that only it knows before a text leaves it.
+//! Redacts by names and shapes what the operator writes outside a bundle: status, Events, its log on standard error,
+//! and the saved status of pods that are gone. A run masks the values that only it knows before a text leaves it.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -17,7 +17,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// The built-in rules, for the lifetime of the process.
 static RULES: LazyLock<Redactor> = LazyLock::new(|| Redactor::of_known(Vec::new()));
-/// The shapes that the self-check knows.
+/// The shapes that the self-check finds.
 static SHAPES: LazyLock<Detector> = LazyLock::new(|| Detector::new([]));
 
 /// The text without anything that has the name or the shape of a secret.

@@ -160,7 +160,8 @@ impl StatusBuilder {
         self
     }
 
-    /// It is not sealed before the store with Velero's files answers, or until then. The time to send counts from here.
+    /// The bundle waits unsealed until the store with Velero's files answers, and at most until `until`. The time to
+    /// send the bundle counts from here.
     #[must_use]
     pub fn waits_unsealed(mut self, reason: Reason, error: &str, until: Timestamp) -> Self {
         let upload = self.status.upload.get_or_insert_default();
@@ -319,7 +320,7 @@ pub fn phase(conditions: &[Condition]) -> Phase {
     }
 }
 
-/// What a new holder reports when it collects again what the pod of an earlier one had collected.
+/// What a new holder reports about the lost work of an earlier holder's pod; `None` if the holder is the same.
 pub fn what_was_lost(before: Option<&str>, holder: &str) -> Option<String> {
     let gone = before.filter(|before| *before != holder)?;
     Some(format!("pod {gone} is gone, and what it had collected went with it"))

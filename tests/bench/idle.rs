@@ -29,15 +29,16 @@ use super::{flood::until_all_ended, mib, quiet::quiet, seconds, usage};
 
 const BACKUPS: usize = 5000;
 const RESTORES: usize = 2000;
-/// Of each of the four kinds of data movers' objects.
+/// Number of objects of each of the four data movers' kinds.
 const DATA: usize = 5000;
 /// The first Backups and Restores, and their data, are unfinished; all others ended before the operator's first start.
 const UNFINISHED: usize = 3;
-/// Unfinished ones did not move for so long: the operator looks below them once in a minute, but they are not stuck.
+/// Unfinished targets have not moved for this long: the operator looks below them once in a minute, but they are not
+/// stuck.
 const UNMOVED: SignedDuration = SignedDuration::from_mins(20);
 /// DebugBundles before the quiet time, about one Backup or Restore each.
 const BUNDLES: usize = 60;
-/// What each of them has to collect, beside Velero's objects.
+/// The logs that each of these bundles contains.
 const LOGS: Load = Load { pods: 3, bytes: 1_000_000 };
 /// Restores that fail after it, and the pause from one to the next.
 const FAILURES: usize = 100;
@@ -51,10 +52,10 @@ const AT_ONCE: usize = 16;
 const MEMORY: u64 = 48 << 20;
 /// The most CPU time in it, in percent of one core.
 const CPU: f64 = 0.5;
-/// By then 99 of 100 failures must have their DebugBundle.
+/// Time limit from a failure to its DebugBundle, for 99 of 100 failures.
 const P99: Duration = Duration::from_secs(2);
 
-/// Prints what an operator costs that is run as shipped. Returns a sentence for each figure beyond its limit.
+/// Prints the cost of an operator that runs as shipped. Returns a sentence for each figure beyond its limit.
 pub(super) async fn idle(context: &Arc<Context>, time: Duration) -> Vec<String> {
     println!(
         "\n{BACKUPS} Backups, {RESTORES} Restores, {} objects of data movers; {UNFINISHED} Backups and {UNFINISHED} \
@@ -66,7 +67,7 @@ pub(super) async fn idle(context: &Arc<Context>, time: Duration) -> Vec<String> 
     println!("{:<26} {:>8} s", "all are created", seconds(began.elapsed()));
     let account = context.shipped_account().await;
     let operator = Operator::of(context).named("idle").automatic().ready().await;
-    // Its first lists are read by then.
+    // By then it has read its first lists.
     tokio::time::sleep(Duration::from_secs(10)).await;
     println!("{:<26} {:>8} {:>10.1} MiB", "the operator has started", "", mib(usage(&operator).now));
     bundles(context, &operator).await;
@@ -131,7 +132,7 @@ async fn installation(context: &Arc<Context>) {
     }
 }
 
-/// A Backup or Restore as Velero leaves it: unfinished, else ended, each tenth badly.
+/// A Backup or Restore as Velero leaves it: the first ones unfinished, the others ended, each tenth of them badly.
 fn target(object: VeleroObject, index: usize) -> VeleroObject {
     let now = Timestamp::now();
     let object = object
@@ -143,7 +144,7 @@ fn target(object: VeleroObject, index: usize) -> VeleroObject {
     if index < UNFINISHED {
         return object.in_progress();
     }
-    // After its creation: otherwise it counts as another cluster's.
+    // The end is after the creation: otherwise the object counts as another cluster's.
     let object = object.ended(now + Duration::from_secs(2));
     if index.is_multiple_of(10) { object.partially_failed().status("errors", 3) } else { object.completed() }
 }

@@ -49,7 +49,8 @@ struct Flags {
     #[arg(long, default_value_t = 20)]
     mib: u64,
 
-    /// Rounds; in each, first ours, then the others. 0: only what the other flags ask for. With --idle the default is 0.
+    /// Rounds; in each, first ours, then the others. 0: only what the other flags ask for. With --idle the default is
+    /// 0.
     #[arg(long, default_value_t = 2, default_value_if("idle", "true", "0"))]
     rounds: usize,
 
@@ -65,7 +66,7 @@ struct Flags {
     #[arg(long)]
     crowd: bool,
 
-    /// Also so many DebugBundles at once, and a quiet time after them.
+    /// Also this many DebugBundles at once, and a quiet time after them.
     #[arg(long, value_name = "BUNDLES")]
     flood: Option<usize>,
 
@@ -78,7 +79,8 @@ struct Flags {
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=30))]
     minutes: u64,
 
-    /// In each round also another build of the operator, whose CPU time is then compared on the same machine at the same time.
+    /// In each round also another build of the operator, whose CPU time is then compared on the same machine at the
+    /// same time.
     #[arg(long, value_name = "PROGRAM")]
     against: Option<PathBuf>,
 
@@ -143,7 +145,7 @@ fn main() -> ExitCode {
 }
 
 impl Row {
-    /// What is wrong with it.
+    /// Why its logs are not whole, or which limit it exceeds; `None` if neither is the case.
     fn fault(&self) -> Option<String> {
         match &self.logs {
             Err(why) => Some(format!("{}: {why}", self.who)),

@@ -6,7 +6,7 @@ use harness::Operator;
 
 use super::{mib, seconds, usage};
 
-/// What the operator took in a quiet time.
+/// The cost of the operator in a quiet time.
 pub(super) struct Quiet {
     /// Resident memory at its end, in bytes.
     pub(super) memory: u64,
@@ -14,7 +14,7 @@ pub(super) struct Quiet {
     pub(super) cpu: f64,
 }
 
-/// Waits so long, and prints what that cost.
+/// Waits for this time, and prints its cost.
 pub(super) async fn quiet(operator: &Operator, time: Duration) -> Quiet {
     let before = usage(operator);
     tokio::time::sleep(time).await;

@@ -1,5 +1,5 @@
 //! The main use case in one command: real servers, a real backup, a restore that really fails, and the bundle that the
-//! operator makes of it before anybody asks; then one that somebody asks for, downloaded through its presigned URL.
+//! operator makes by itself; then a bundle that a user asks for, downloaded through its presigned URL.
 
 use std::{
     ffi::OsStr,

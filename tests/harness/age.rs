@@ -1,4 +1,5 @@
-//! Lets changes of Velero's objects lie in the past: the operator reads the times of changes, and tests do not wait.
+//! Moves the last change of Velero's objects into the past: the operator reads the time of the change, so that tests
+//! need not wait.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -6,7 +7,7 @@ use kube::{ResourceExt as _, api::PostParams};
 
 use crate::Context;
 
-/// Lets the last change of an object's status lie so long in the past.
+/// Moves the last change of an object's status this far into the past.
 pub async fn moved_ago(context: &Context, kind: &str, name: &str, ago: SignedDuration) {
     let api = context.velero_api(kind);
     let mut object = api.get(name).await.expect("it is there");
@@ -15,7 +16,7 @@ pub async fn moved_ago(context: &Context, kind: &str, name: &str, ago: SignedDur
     for entry in fields {
         entry.time = Some(Time(then.parse().expect("a time")));
     }
-    // The API server ignores times that change alone, and sets that of the writer itself.
+    // The API server ignores a change of times alone, and it sets the time of the writer itself: another writer writes.
     object.annotations_mut().insert("moved".to_owned(), then);
     let as_other = PostParams { field_manager: Some("other".to_owned()), ..PostParams::default() };
     api.replace(name, &as_other, &object).await.expect("it can be written");

@@ -1,5 +1,5 @@
-//! An HTTP proxy before the stand's API server: it loses replies, and answers watches as an API server does that has
-//! forgotten the past. A [`Proxy`](crate::Proxy) in front of it cuts connections.
+//! An HTTP proxy before the stand's API server: it loses replies, and answers watches with the error of an expired
+//! resourceVersion. A [`Proxy`](crate::Proxy) in front of it cuts connections.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,7 +61,7 @@ impl ApiProxy {
         lock(&self.rules).push(Rule { left: times, applies: Box::new(applies), fault });
     }
 
-    /// How often rules can still apply, in total: 0 means that every fault was met.
+    /// How often rules can still apply, in total: 0 means that each fault has happened.
     pub fn left(&self) -> usize {
         lock(&self.rules).iter().map(|rule| rule.left).sum()
     }
@@ -89,7 +89,7 @@ async fn accept(listener: TcpListener, client: Client, rules: Arc<Rules>) {
         let (client, rules) = (client.clone(), rules.clone());
         connections.spawn(async move {
             let service = service_fn(|request| handle(request, &client, &rules));
-            // An error here is a connection that a rule broke or the client gave up.
+            // An error means that a rule broke the connection or that the client closed it.
             let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }

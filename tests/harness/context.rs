@@ -195,6 +195,12 @@ impl Context {
         patched.unwrap_or_else(|error| panic!("patch {kind} {name}: {error}"))
     }
 
+    /// Ends a Backup or Restore now and in this phase, as Velero does.
+    pub async fn end_velero(&self, kind: &str, name: &str, phase: &str) {
+        let now = Timestamp::now().to_string();
+        self.patch_velero(kind, name, json!({"status": {"phase": phase, "completionTimestamp": now}})).await;
+    }
+
     /// Creates a DebugBundle with this spec.
     pub async fn debug_bundle(&self, name: &str, spec: Value) -> DebugBundle {
         self.create(json!({

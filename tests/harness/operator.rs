@@ -138,7 +138,8 @@ impl OperatorBuilder {
         self
     }
 
-    /// Creates DebugBundles by itself, as it is shipped; other tests count their own.
+    /// Lets the operator create DebugBundles by itself, as shipped. Without this it does not, because tests count their
+    /// own DebugBundles.
     #[must_use]
     pub fn automatic(self) -> Self {
         self.env(AUTOMATIC, "true")

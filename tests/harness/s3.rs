@@ -119,8 +119,8 @@ impl Bucket {
         &self.folder
     }
 
-    /// Makes everything in the bucket this much older than now: the store takes its times from its files. Of one object
-    /// that is deleted meanwhile, nothing is left to change.
+    /// Sets the age of each object and upload in the bucket: the store takes times from its files. An object that is
+    /// deleted in the meantime is skipped.
     pub fn make_older(&self, by: Duration) {
         date(&self.folder, SystemTime::now() - by);
     }

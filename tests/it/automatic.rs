@@ -1,4 +1,4 @@
-//! DebugBundles that nobody asked for: which Backups and Restores get one, how many, and where people find them.
+//! Automatic DebugBundles: which Backups and Restores get one, how many, and where people find them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use kube::ResourceExt as _;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::support::bundles::{LIMIT, delete, is_stored, server_pod, status, until_event, until_gone};
+use crate::support::bundles::{LIMIT, delete, is_stored, server_pod, status, until_event, until_gone, until_logged};
 
-/// How long to wait before "nothing was created" counts: a sentinel was created after it, and takes longer.
+/// How long to wait before a test concludes that nothing further was created.
 const QUIET: Duration = Duration::from_secs(2);
 
 async fn all(context: &Context) -> Vec<DebugBundle> {
@@ -57,19 +57,13 @@ async fn until_ended(context: &Context, target: &str) -> DebugBundle {
     .await
 }
 
-/// Ends a Backup or Restore, as Velero does.
-async fn end(context: &Context, kind: &str, name: &str, phase: &str) {
-    let now = Timestamp::now().to_string();
-    context.patch_velero(kind, name, json!({"status": {"phase": phase, "completionTimestamp": now}})).await;
-}
-
 async fn running(context: &Context, name: &str) -> DynamicObject {
     context.create_velero(restore(name).in_progress().started(Timestamp::now())).await
 }
 
 async fn failed(context: &Context, name: &str) {
     running(context, name).await;
-    end(context, "Restore", name, "Failed").await;
+    context.end_velero("Restore", name, "Failed").await;
 }
 
 async fn policy(context: &Context, spec: Value) {
@@ -91,7 +85,7 @@ async fn a_restore_that_ends_badly_gets_one_bundle_and_describe_shows_the_cause(
         server_pod(&context, LogScript::lines(["level=info msg=started"])).await;
         let mut operator = Operator::of(&context).automatic().ready().await;
         let target = running(&context, "r1").await;
-        end(&context, "Restore", "r1", "PartiallyFailed").await;
+        context.end_velero("Restore", "r1", "PartiallyFailed").await;
         let bundle = until_ended(&context, "r1").await;
         assert_eq!(bundle.labels()[TARGET_KIND_LABEL], "Restore");
         assert_eq!(Some(&bundle.labels()[TARGET_UID_LABEL]), target.metadata.uid.as_ref());
@@ -108,18 +102,18 @@ async fn a_restore_that_ends_badly_gets_one_bundle_and_describe_shows_the_cause(
         let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
         assert!(listed.contains("TRIGGER") && listed.contains("PartiallyFailed"), "{listed}");
 
-        // Flapping, a restart and even its deletion lead to no second one.
+        // A flapping phase, a restart and the deletion of the DebugBundle lead to no second DebugBundle.
         context.patch_velero("Restore", "r1", json!({"status": {"phase": "InProgress"}})).await;
-        end(&context, "Restore", "r1", "PartiallyFailed").await;
+        context.end_velero("Restore", "r1", "PartiallyFailed").await;
         operator.restart().await;
         operator.wait_ready().await;
         delete(&context, &bundle.name_any()).await;
         until_gone(&context, &bundle.name_any(), LIMIT).await;
-        end(&context, "Restore", "r1", "PartiallyFailed").await;
+        context.end_velero("Restore", "r1", "PartiallyFailed").await;
         failed(&context, "sentinel").await;
         until_made(&context, &["sentinel/Failed"]).await;
         // Another bad end is another reason.
-        end(&context, "Restore", "r1", "Failed").await;
+        context.end_velero("Restore", "r1", "Failed").await;
         until_made(&context, &["r1/Failed", "sentinel/Failed"]).await;
     })
     .await;
@@ -132,7 +126,7 @@ async fn what_lies_in_the_past_came_from_elsewhere_or_is_not_wanted_leads_to_non
         for n in 0..30 {
             context.create_velero(restore(&format!("old-{n}")).failed().ended(hour_ago)).await;
         }
-        // Ended before the first start, though young: its creation is earlier than its end.
+        // It ended a moment before the operator's first start.
         failed(&context, "young").await;
         // Kubernetes and Velero write whole seconds.
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -144,18 +138,18 @@ async fn what_lies_in_the_past_came_from_elsewhere_or_is_not_wanted_leads_to_non
         let minutes_ago = Timestamp::now().checked_sub(SignedDuration::from_mins(2)).expect("a time");
         context.create_velero(backup("synced").partially_failed().started(minutes_ago).ended(minutes_ago)).await;
         context.create_velero(backup("copy").labelled("velero.io/restore-name", "r7").in_progress()).await;
-        end(&context, "Backup", "copy", "Failed").await;
+        context.end_velero("Backup", "copy", "Failed").await;
         context.create_velero(backup("skipped").labelled("debugbundle.io/skip", "true").in_progress()).await;
-        end(&context, "Backup", "skipped", "Failed").await;
+        context.end_velero("Backup", "skipped", "Failed").await;
         context.create_velero(schedule("quiet").labelled("debugbundle.io/skip", "true")).await;
         context.create_velero(backup("of-quiet").of_schedule("quiet").in_progress()).await;
-        end(&context, "Backup", "of-quiet", "Failed").await;
+        context.end_velero("Backup", "of-quiet", "Failed").await;
         context.create_velero(backup("good").in_progress()).await;
-        end(&context, "Backup", "good", "Completed").await;
+        context.end_velero("Backup", "good", "Completed").await;
         failed(&context, "sentinel-2").await;
         until_made(&context, &["sentinel-1/Failed", "sentinel-2/Failed"]).await;
 
-        // One that ended while the operator was down is not in the past.
+        // A Restore that ended while the operator was down gets a DebugBundle.
         operator.terminate();
         operator.wait_exit(LIMIT).await;
         failed(&context, "while-down").await;
@@ -185,7 +179,7 @@ async fn one_that_hangs_gets_one_and_one_that_moves_or_waits_behind_it_none() {
         let _operator = Operator::of(&context).automatic().ready().await;
         until_made(&context, &["hangs/Stuck", "nobody/Stuck"]).await;
         // Then it ends badly: that is another reason.
-        end(&context, "Restore", "hangs", "Failed").await;
+        context.end_velero("Restore", "hangs", "Failed").await;
         until_made(&context, &["hangs/Failed", "hangs/Stuck", "nobody/Stuck"]).await;
     })
     .await;
@@ -198,7 +192,7 @@ async fn the_policy_limits_selects_keeps_and_counts() {
         policy(&context, json!({"on": ["Failed"], "ratePerHour": 3, "keepPerTarget": 1, "keepTotal": 2})).await;
         for name in ["night-1", "night-2"] {
             context.create_velero(backup(name).of_schedule("night").in_progress()).await;
-            end(&context, "Backup", name, "Failed").await;
+            context.end_velero("Backup", name, "Failed").await;
             until(LIMIT, "its DebugBundle is there", || async {
                 let made = made(&context).await;
                 made.contains(&format!("{name}/Failed")).then_some(()).ok_or(format!("{made:?}"))
@@ -215,7 +209,7 @@ async fn the_policy_limits_selects_keeps_and_counts() {
             failed(&context, name).await;
         }
         running(&context, "other").await;
-        end(&context, "Restore", "other", "PartiallyFailed").await;
+        context.end_velero("Restore", "other", "PartiallyFailed").await;
         let policies = context.api::<DebugBundlePolicy>();
         let counted = until(LIMIT, "the policy's status counts", || async {
             let status = policies.get("default").await.expect("it is there").status.unwrap_or_default();
@@ -228,10 +222,10 @@ async fn the_policy_limits_selects_keeps_and_counts() {
         assert!(note.contains("kubectl debugbundle create --restore r2"), "{note}");
         assert_eq!(crate::support::bundles::events(&context, "r3").await, [], "one Event says it");
 
-        // A change of policy makes nothing of what was left out.
+        // After a change of the policy, targets that were left out still get no DebugBundle.
         policy(&context, json!({"ratePerHour": 100, "template": {"ttl": "24h"}})).await;
         running(&context, "last").await;
-        end(&context, "Restore", "last", "FailedValidation").await;
+        context.end_velero("Restore", "last", "FailedValidation").await;
         until(LIMIT, "the last one has its DebugBundle", || async {
             let made = made(&context).await;
             made.contains(&"last/FailedValidation".to_owned()).then_some(()).ok_or(format!("{made:?}"))
@@ -286,15 +280,12 @@ async fn b4_a_creation_whose_answer_was_lost_is_not_made_twice() {
         until(LIMIT, "the answer is lost", || async { (api.left() == 0).then_some(()) }).await;
         let bundle = until_ended(&context, "r1").await;
         is_stored(&context, &bundle).await;
-        until(LIMIT, "it finds what it created", || async {
-            operator.log().iter().any(|line| line["message"] == "Created a DebugBundle").then_some(())
-        })
-        .await;
+        until_logged(&operator, "Created a DebugBundle").await;
         failed(&context, "sentinel").await;
         until_made(&context, &["r1/Failed", "sentinel/Failed"]).await;
         assert_eq!(until_ended(&context, "r1").await.metadata.uid, bundle.metadata.uid);
 
-        // It is on record, too: once deleted, it does not come back.
+        // The creation is on record: after its deletion, the DebugBundle is not created again.
         delete(&context, &bundle.name_any()).await;
         operator.restart().await;
         failed(&context, "sentinel-2").await;

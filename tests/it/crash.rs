@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, Phase};
-use harness::{Context, Operator, Proxy, ProxyFault, until, with_namespace};
+use harness::{Context, Operator, ProxyFault, until, with_namespace};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 
 use crate::support::bundles::{
-    LIMIT, PARTS, about_r1, endless_log, events, get, is_stored, keys, large_log, phase, server_pod, slow_log,
-    spool_is_empty, status, through, until_ended, until_is, until_phase, until_read, velero_objects,
+    LIMIT, PARTS, about_r1, endless_log, events, get, is_stored, keys, large_log, phase, proxy_before_store,
+    server_pod, slow_log, spool_is_empty, status, until_ended, until_is, until_phase, until_read, until_unread,
+    until_upload_on_record, velero_objects,
 };
 
 /// How often the operator began to read the server's log.
@@ -38,8 +39,7 @@ async fn killed_at(context: &Arc<Context>, point: &str, in_parts: bool) -> Kille
     velero_objects(context).await;
     let log = if in_parts { large_log() } else { harness::LogScript::lines(["all is well"]) };
     let node = server_pod(context, log).await;
-    let proxy = Proxy::before(&context.stand.s3.endpoint());
-    through(context, &proxy).await;
+    let proxy = proxy_before_store(context).await;
     let args: &[&str] = if in_parts { &PARTS } else { &[] };
     let mut operator = Operator::of(context).args(args.iter().copied()).crash_at(point).ready().await;
     context.debug_bundle("b", about_r1()).await;
@@ -217,15 +217,11 @@ async fn asked_to_stop_while_uploading_it_goes_at_once_and_the_next_one_finishes
     with_namespace("term-uploading", |context| async move {
         velero_objects(&context).await;
         let node = server_pod(&context, large_log()).await;
-        let proxy = Proxy::before(&context.stand.s3.endpoint());
-        through(&context, &proxy).await;
+        let proxy = proxy_before_store(&context).await;
         let mut operator = Operator::of(&context).args(PARTS).ready().await;
         proxy.set(ProxyFault { bytes_per_second: Some(100_000), ..ProxyFault::default() });
         context.debug_bundle("b", about_r1()).await;
-        until_is(&context, "b", "an upload is on record", LIMIT, |bundle| {
-            status(bundle).upload.is_some_and(|upload| upload.upload_id.is_some())
-        })
-        .await;
+        until_upload_on_record(&context, "b").await;
         operator.terminate();
         assert_eq!(operator.wait_exit(Duration::from_secs(10)).await, 0);
         let left = get(&context, "b").await.unwrap();
@@ -251,10 +247,7 @@ async fn killed_again_and_again_while_collecting_it_is_given_up_with_a_word() {
             until_is(&context, "b", "the next attempt", LIMIT, |bundle| status(bundle).attempts == Some(attempt)).await;
             until_read(&context, &node).await;
             operator.kill9();
-            until(LIMIT, "the kubelet sees that nobody reads", || async {
-                (context.stand.kubelet.open_now(&node) == 0).then_some(())
-            })
-            .await;
+            until_unread(&context, &node).await;
             operator.restart().await;
         }
         let bundle = until_phase(&context, "b", Phase::Failed).await;

@@ -1,5 +1,5 @@
-//! Two instances of the operator, and the Lease that elects one of them: who begins work, who finishes what was claimed,
-//! and that bundles stay whole when both believe that they lead.
+//! Two instances of the operator, and the Lease that elects one of them: which instance begins work, which one finishes
+//! claimed work, and that bundles stay whole when both instances believe that they lead.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::bundles::{
-    LIMIT, PARTS, about_r1, endless_log, events, get, is_stored, keys, large_log, phase, server_pod, spool_is_empty,
-    status, through, until_ended, until_is, until_phase, until_read, velero_objects,
+    LIMIT, PARTS, about_r1, endless_log, events, get, is_stored, keys, large_log, phase, proxy_before_store,
+    server_pod, spool_is_empty, status, until_ended, until_phase, until_read, until_upload_on_record, velero_objects,
 };
 
 const LEASE: &str = "debugbundle-operator";
@@ -36,7 +36,8 @@ fn instance(context: &Arc<Context>, name: &str, account: &Account) -> harness::o
     Operator::of(context).named(name).as_user(&account.kubeconfig).args(args).args(PARTS)
 }
 
-/// An account with a copy of the operator's Role, so that the two instances' requests and rights can be told apart.
+/// A second account with a copy of the operator's Role. With an account for each instance, a test can distinguish their
+/// requests, and take rights away from one of them.
 async fn second_account(context: &Context) -> Account {
     context.shipped_account().await;
     let account = context.stand.service_account(&context.namespace, "second").await;
@@ -89,7 +90,7 @@ async fn delete_pod(context: &Context, name: &str) {
     context.api::<Pod>().delete(name, &at_once).await.expect("a pod can be deleted");
 }
 
-/// An account's calls except those about the Lease, and the number of the latter.
+/// An account's calls about other objects than the Lease, and the number of its calls about the Lease.
 fn calls(context: &Context, account: &Account) -> (Vec<Call>, usize) {
     let all = context.stand.calls(&account.user);
     let (leases, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|call| call.need.resource == "leases");
@@ -160,8 +161,7 @@ async fn f3_a_leader_that_only_the_store_hears_sends_its_bundle_and_begins_nothi
     with_namespace("f3", |context| async move {
         velero_objects(&context).await;
         server_pod(&context, large_log()).await;
-        let store = Proxy::before(&context.stand.s3.endpoint());
-        through(&context, &store).await;
+        let store = proxy_before_store(&context).await;
         let (first, second) = (context.shipped_account().await, second_account(&context).await);
         let (api, behind) = behind_a_proxy(&first);
         let a = start(&context, "op-a", &behind).await;
@@ -170,8 +170,7 @@ async fn f3_a_leader_that_only_the_store_hears_sends_its_bundle_and_begins_nothi
         until_said(&b, "Standing by").await;
         store.set(ProxyFault { bytes_per_second: Some(200_000), ..ProxyFault::default() });
         context.debug_bundle("mine", about_r1()).await;
-        let on_record = |bundle: &_| status(bundle).upload.is_some_and(|upload| upload.upload_id.is_some());
-        until_is(&context, "mine", "an upload is on record", LIMIT, on_record).await;
+        until_upload_on_record(&context, "mine").await;
 
         api.set(ProxyFault { hold: true, ..ProxyFault::default() });
         until_leads(&context, "op-b", TAKE_OVER).await;
@@ -302,8 +301,7 @@ async fn a10_a_leader_that_slept_while_its_bundle_was_made_anew_changes_nothing_
     with_namespace("a10", |context| async move {
         velero_objects(&context).await;
         server_pod(&context, large_log()).await;
-        let store = Proxy::before(&context.stand.s3.endpoint());
-        through(&context, &store).await;
+        let store = proxy_before_store(&context).await;
         let (first, second) = (context.shipped_account().await, second_account(&context).await);
         let a = start(&context, "op-a", &first).await;
         a.wait_ready().await;
@@ -311,8 +309,7 @@ async fn a10_a_leader_that_slept_while_its_bundle_was_made_anew_changes_nothing_
         until_said(&b, "Standing by").await;
         store.set(ProxyFault { bytes_per_second: Some(200_000), ..ProxyFault::default() });
         context.debug_bundle("b", about_r1()).await;
-        let on_record = |bundle: &_| status(bundle).upload.is_some_and(|upload| upload.upload_id.is_some());
-        until_is(&context, "b", "an upload is on record", LIMIT, on_record).await;
+        until_upload_on_record(&context, "b").await;
         a.process().signal(Signal::STOP);
         delete_pod(&context, "op-a").await;
         store.pass();

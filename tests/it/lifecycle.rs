@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, FINALIZER, Phase, Stage};
 use harness::bundle::spec_about;
-use harness::{Context, LogScript, Operator, Proxy, ProxyFault, pod, until, with_namespace};
+use harness::{Context, LogScript, Operator, ProxyFault, pod, until, with_namespace};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams};
@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 
 use crate::support::bundles::{
     LIMIT, PARTS, about_r1, change, condition, delete, endless_log, events, forge, get, is_stored, keys, large_log,
-    phase, ready, server_pod, slow_log, spool_is_empty, status, through, until_ended, until_event, until_gone,
-    until_is, until_nothing_is_stored, until_phase, until_read, velero_objects,
+    phase, proxy_before_store, ready, server_pod, slow_log, spool_is_empty, status, until_ended, until_event,
+    until_gone, until_is, until_logged, until_nothing_is_stored, until_phase, until_read, until_stored,
+    until_upload_on_record, velero_objects,
 };
 
 /// How soon work on a deleted DebugBundle must stop.
@@ -191,15 +192,11 @@ async fn deleted_while_it_is_sent_in_parts_nothing_is_left_in_the_store() {
     with_namespace("del-uploading", |context| async move {
         velero_objects(&context).await;
         server_pod(&context, large_log()).await;
-        let proxy = Proxy::before(&context.stand.s3.endpoint());
-        through(&context, &proxy).await;
+        let proxy = proxy_before_store(&context).await;
         let operator = Operator::of(&context).args(PARTS).ready().await;
         proxy.set(ProxyFault { bytes_per_second: Some(100_000), ..ProxyFault::default() });
         context.debug_bundle("b", about_r1()).await;
-        until_is(&context, "b", "an upload is on record", LIMIT, |bundle| {
-            status(bundle).upload.is_some_and(|upload| upload.upload_id.is_some())
-        })
-        .await;
+        until_upload_on_record(&context, "b").await;
         assert_eq!(context.bucket.unfinished().await.len(), 1);
         delete(&context, "b").await;
         until_gone(&context, "b", CANCELLED).await;
@@ -264,8 +261,7 @@ async fn deletion_ends_without_its_credential_and_says_what_is_left() {
 async fn a_deletion_ends_at_once_and_its_object_follows_when_the_store_is_back() {
     with_namespace("del-store-away", |context| async move {
         velero_objects(&context).await;
-        let proxy = Proxy::before(&context.stand.s3.endpoint());
-        through(&context, &proxy).await;
+        let proxy = proxy_before_store(&context).await;
         let operator = Operator::of(&context).args(["--delete-timeout-seconds", "20"]).ready().await;
         for name in ["patient", "lost"] {
             context.debug_bundle(name, about_r1()).await;
@@ -274,13 +270,10 @@ async fn a_deletion_ends_at_once_and_its_object_follows_when_the_store_is_back()
         proxy.set(ProxyFault { refuse: true, ..ProxyFault::default() });
         delete(&context, "patient").await;
         until_gone(&context, "patient", CANCELLED).await;
-        until(LIMIT, "a try failed", || async {
-            operator.log().iter().any(|line| line["message"] == "Deletion will be tried again").then_some(())
-        })
-        .await;
+        until_logged(&operator, "Deletion will be tried again").await;
         assert_eq!(keys(&context).await.len(), 2);
         proxy.pass();
-        until(LIMIT, "its object is gone", || async { (keys(&context).await.len() == 1).then_some(()) }).await;
+        until_stored(&context, 1).await;
 
         proxy.set(ProxyFault { refuse: true, ..ProxyFault::default() });
         delete(&context, "lost").await;
@@ -302,7 +295,7 @@ async fn its_time_to_live_over_bundle_and_resource_go() {
         forge(&context, "b", json!({"expiration": "2026-01-01T00:00:00Z"})).await;
         until_gone(&context, "b", LIMIT).await;
         until_event(&context, "b", "Expired").await;
-        until(LIMIT, "its object is gone", || async { (keys(&context).await.len() == 1).then_some(()) }).await;
+        until_stored(&context, 1).await;
         operator.kill9();
         forge(&context, "while-down", json!({"expiration": "2026-01-01T00:00:00Z"})).await;
         operator.restart().await;
@@ -317,8 +310,7 @@ async fn a_store_that_comes_back_gets_what_was_collected_while_it_was_away() {
     with_namespace("life-store-away", |context| async move {
         velero_objects(&context).await;
         let node = server_pod(&context, LogScript::lines(["once"])).await;
-        let proxy = Proxy::before(&context.stand.s3.endpoint());
-        through(&context, &proxy).await;
+        let proxy = proxy_before_store(&context).await;
         let operator = Operator::of(&context).ready().await;
         proxy.set(ProxyFault { refuse: true, ..ProxyFault::default() });
         context.debug_bundle("b", json!({})).await;
@@ -372,8 +364,7 @@ async fn a_store_that_says_no_is_waited_for_and_a_deletion_leaves_nothing_anywhe
 async fn a_store_that_stays_away_leaves_it_failed_and_the_spool_empty() {
     with_namespace("life-store-gone", |context| async move {
         velero_objects(&context).await;
-        let proxy = Proxy::before(&context.stand.s3.endpoint());
-        through(&context, &proxy).await;
+        let proxy = proxy_before_store(&context).await;
         let operator = Operator::of(&context).args(["--upload-timeout-minutes", "1"]).ready().await;
         proxy.set(ProxyFault { refuse: true, ..ProxyFault::default() });
         context.debug_bundle("b", about_r1()).await;
@@ -400,8 +391,7 @@ async fn a_connection_that_breaks_in_the_middle_is_no_end() {
     with_namespace("life-reset", |context| async move {
         velero_objects(&context).await;
         server_pod(&context, large_log()).await;
-        let proxy = Proxy::before(&context.stand.s3.endpoint());
-        through(&context, &proxy).await;
+        let proxy = proxy_before_store(&context).await;
         let operator = Operator::of(&context).args(PARTS).ready().await;
         proxy.set(ProxyFault { reset_after: Some(2 << 20), ..ProxyFault::default() });
         context.debug_bundle("b", about_r1()).await;
@@ -630,11 +620,7 @@ async fn b8_another_one_of_the_same_name_gets_its_own_bundle_and_the_first_ones_
             assert_eq!(ended.uid(), uid);
             is_stored(&context, &ended).await;
         }
-        until(LIMIT, "the first ones have nothing in the store", || async {
-            let all = keys(&context).await;
-            if all.len() == 2 { Ok(()) } else { Err(format!("{all:?}")) }
-        })
-        .await;
+        until_stored(&context, 2).await;
         spool_is_empty(&operator).await;
     })
     .await;

@@ -1,18 +1,17 @@
-//! What happened while the operator's watches were interrupted for so long that the API server has forgotten it: they
-//! begin anew with a list, which contains no deletions.
+//! Changes during an interruption of the operator's watches that the API server no longer remembers: the watches begin
+//! anew with a list, and a list contains no deletions.
 
 use std::time::Duration;
 
 use debugbundle_crd::TARGET_NAME_LABEL;
 use harness::velero_objects::restore;
-use harness::{ApiFault, ApiProxy, LogScript, Operator, Proxy, ProxyFault, until, with_namespace};
+use harness::{ApiFault, ApiProxy, LogScript, Operator, Proxy, ProxyFault, with_namespace};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use serde_json::json;
 
 use crate::support::bundles::{
     LIMIT, about_r1, delete, endless_log, get, is_stored, keys, server_pod, spool_is_empty, until_bundle, until_ended,
-    until_gone, until_read, velero_objects,
+    until_gone, until_read, until_stored, until_unread, velero_objects,
 };
 
 #[tokio::test]
@@ -41,8 +40,7 @@ async fn b6_what_happened_before_a_list_is_noticed_and_what_has_ended_is_not_run
             until_gone(&context, name, LIMIT).await;
         }
         context.log("velero-1", "velero", LogScript::lines(["quick now"]));
-        let end = json!({"status": {"phase": "Failed", "completionTimestamp": Timestamp::now().to_string()}});
-        context.patch_velero("Restore", "r2", end).await;
+        context.end_velero("Restore", "r2", "Failed").await;
         for kind in ["debugbundles", "restores"] {
             let watch = move |line: &str| line.contains("watch=true") && line.contains(&format!("/{kind}?"));
             api.next(1, watch, ApiFault::Expired);
@@ -54,19 +52,12 @@ async fn b6_what_happened_before_a_list_is_noticed_and_what_has_ended_is_not_run
         })
         .await;
         is_stored(&context, &until_ended(&context, &automatic.name_any()).await).await;
-        until(LIMIT, "nobody reads the endless log any more", || async {
-            (context.stand.kubelet.open_now(&node) == 0).then_some(())
-        })
-        .await;
+        until_unread(&context, &node).await;
         spool_is_empty(&operator).await;
         assert_eq!(api.left(), 0, "both watches expired");
         assert_eq!(keys(&context).await.len(), 3, "no list says that \"gone\" was deleted");
         context.bucket.make_older(Duration::from_hours(2));
-        until(LIMIT, "the sweep has noticed it", || async {
-            let left = keys(&context).await;
-            if left.len() == 2 { Ok(()) } else { Err(format!("{left:?}")) }
-        })
-        .await;
+        until_stored(&context, 2).await;
         let after = get(&context, "kept").await.unwrap();
         assert_eq!(after.metadata.resource_version, kept.metadata.resource_version);
         is_stored(&context, &after).await;

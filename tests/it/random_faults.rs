@@ -1,6 +1,6 @@
-//! Two minutes of random faults under an operator that also creates DebugBundles by itself; then the faults end, all
-//! settles, and what the operator promises is checked from outside (docs/reliability.md). The schedule comes from a
-//! seed, which is printed first; `DEBUGBUNDLE_SEED=<seed>` repeats it.
+//! Two minutes of random faults for an operator that also creates DebugBundles by itself. When the faults have ended
+//! and all has settled, the test checks the operator's promises from outside (docs/reliability.md). The schedule comes
+//! from a seed, which is printed first; `DEBUGBUNDLE_SEED=<seed>` repeats it.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -19,17 +19,17 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::bundles::{
-    LIMIT, PARTS, about_r1, condition, delete, is_stored, keys, noise, phase, server_pod, slow_log, spool_is_empty,
-    status, until_nothing_is_stored, velero_objects,
+    LIMIT, PARTS, about_r1, condition, delete, is_stored, keys, noise, phase, s3_proxy_before_store, server_pod,
+    slow_log, spool_is_empty, status, until_nothing_is_stored, velero_objects,
 };
 
 /// How long faults happen.
 const FAULTS: Duration = Duration::from_mins(2);
 /// The longest time for all to settle then: some pauses after failures are longer than a minute.
 const TO_SETTLE: Duration = Duration::from_mins(5);
-/// How long nothing may be written any more, then.
+/// How long nothing may be written after that.
 const STILL: Duration = Duration::from_secs(15);
-/// The most DebugBundles that the test asks for. The sweep would not remove more than 20 without a person.
+/// The most DebugBundles that the test asks for. The sweep removes no more than 20 without a person.
 const MOST_ASKED: usize = 18;
 /// The most Restores that fail: with more, the rate of automatic DebugBundles would count.
 const MOST_FAILED: usize = 9;
@@ -110,16 +110,14 @@ impl Faults {
         // Bundles about this Restore are sent in parts.
         let log: String = noise(60_000).map(|line| line + "\n").collect();
         context.bucket.put_gzipped("team-a/restores/r1/restore-r1-logs.gz", log).await;
-        let store = S3Proxy::before(&context.stand.s3.endpoint()).await;
-        let config = json!({"spec": {"config": {"s3Url": store.endpoint()}}});
-        context.patch_velero("BackupStorageLocation", "default", config).await;
+        let store = s3_proxy_before_store(&context).await;
         let account = context.shipped_account().await;
         let api = ApiProxy::of(&account).await;
         let line = Proxy::before(&api.endpoint());
         let behind = account.through(&line.endpoint());
         let operator = Operator::of(&context).automatic().as_user(&behind.kubeconfig).args(PARTS);
         let operator = operator.args(["--sweep-seconds", "1"]).ready().await;
-        // What failed before the operator's first start would be in the past.
+        // A Restore that failed before the operator's first start would get no DebugBundle.
         until(LIMIT, "the first start is on record", || async {
             let lease = context.api::<Lease>().get("debugbundle-operator").await.map_err(|error| error.to_string())?;
             lease.annotations().contains_key("debugbundle.io/automatic").then_some(()).ok_or(format!("{lease:?}"))
@@ -268,8 +266,7 @@ impl Faults {
         self.note(format!("{name} fails"));
         let restore = restore(&name).in_progress().started(Timestamp::now());
         let uid = self.context.create_velero(restore).await.uid().expect("a UID");
-        let end = json!({"status": {"phase": "Failed", "completionTimestamp": Timestamp::now().to_string()}});
-        self.context.patch_velero("Restore", &name, end).await;
+        self.context.end_velero("Restore", &name, "Failed").await;
         self.failed.insert(name, uid);
     }
 
@@ -336,7 +333,7 @@ impl Faults {
         self.keeps_no_deleted_file_open();
         self.is_still(&all).await;
 
-        // What was deleted while nobody watched is old enough for the sweep now.
+        // Now the objects of DebugBundles that were deleted while no operator watched are old enough for the sweep.
         self.context.bucket.make_older(Duration::from_hours(2));
         stored.sort_unstable();
         until(LIMIT, "only what belongs to a DebugBundle is stored", || async {
@@ -352,7 +349,8 @@ impl Faults {
         self.did_not_panic();
     }
 
-    /// I1, I2, I7: the one object is whole and tells of each item; a DebugBundle that failed says why and has none.
+    /// I1, I2, I7: the one object is whole, and contains or reports each item. A DebugBundle that failed has no object,
+    /// or its message says why.
     async fn holds_of(&self, bundle: &DebugBundle) {
         let name = bundle.name_any();
         if phase(bundle) == Phase::Failed {
@@ -365,13 +363,13 @@ impl Faults {
         }
         let entries = is_stored(&self.context, bundle).await;
         let manifest: serde_json::Value = serde_json::from_slice(&entries["manifest.json"]).expect("JSON");
-        let told = |path: &str| {
+        let is_reported = |path: &str| {
             let missing = manifest["missing"].as_array().expect("a list").iter().any(|lost| lost["path"] == path);
             assert!(missing || entries.contains_key(path), "{name} says nothing of {path}");
         };
-        told(&format!("namespaces/{}/pods/velero-1/velero/velero/logs/current.log", self.context.namespace));
+        is_reported(&format!("namespaces/{}/pods/velero-1/velero/velero/logs/current.log", self.context.namespace));
         if let Some(target) = bundle.spec.target.as_ref() {
-            told(&format!("velero/restores/{}/restore.log", target.name));
+            is_reported(&format!("velero/restores/{}/restore.log", target.name));
         }
     }
 

@@ -194,7 +194,7 @@ async fn sec_d4_the_author_of_a_policy_may_read_logs_here() {
         };
         let dry_run = PostParams { dry_run: true, ..PostParams::default() };
         until(LIMIT, "the author is refused", || async { refused(api.create(&dry_run, &policy).await) }).await;
-        // Somebody who may has written one: the author may not change it.
+        // A user with the permission has created a policy: the author may not change it.
         let mut stored =
             context.api::<DebugBundlePolicy>().create(&PostParams::default(), &policy).await.expect("taken");
         stored.spec.suspend = true;

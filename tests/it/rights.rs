@@ -154,13 +154,7 @@ async fn sec_r34_r1_to_r11_r17_r18_r20_to_r26_each_call_is_granted_and_each_righ
         context.create::<DebugBundlePolicy>(policy).await;
         let _operator = Operator::of(&context).automatic().as_user(&account.kubeconfig).ready().await;
         context.create_velero(restore("nobody-asks").in_progress()).await;
-        context
-            .patch_velero(
-                "Restore",
-                "nobody-asks",
-                json!({"status": {"phase": "Failed", "completionTimestamp": jiff::Timestamp::now().to_string()}}),
-            )
-            .await;
+        context.end_velero("Restore", "nobody-asks", "Failed").await;
         let about = |name: &str| spec_about("Restore", name);
         for (name, spec) in [("one", about("regrow")), ("two", about("many")), ("three", json!({"namespaces": [shop]}))]
         {
@@ -170,7 +164,8 @@ async fn sec_r34_r1_to_r11_r17_r18_r20_to_r26_each_call_is_granted_and_each_righ
             let status = context.until_bundle_ended(name).await;
             assert!(status.bundle.is_some(), "{name}: {status:?}");
         }
-        // An object of an earlier version. Issues a URL a second time, which repeats its Event; and ends a bundle's time to live.
+        // One DebugBundle gets the finalizer of earlier versions, and a second URL, which repeats its Event. The other
+        // one expires.
         let earlier = json!({"finalizers": [FINALIZER], "annotations": {"debugbundle.io/renew-url": "1"}});
         change(&context, "one", json!({"metadata": earlier})).await;
         forge(&context, "two", json!({"expiration": "2026-01-01T00:00:00Z"})).await;

@@ -1,12 +1,12 @@
-//! Stored bundles whose DebugBundles are gone: cleaned up by watch, by the sweep, or by nobody when the whole
-//! installation goes. DebugBundles hold nothing back, those of earlier versions neither.
+//! Stored bundles of deleted DebugBundles: the watch or the sweep cleans them up, and they stay when the whole
+//! installation is removed. No DebugBundle blocks a deletion, not even one of an earlier version.
 
 use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, FINALIZER};
 use harness::{
     Context, Operator,
-    s3_proxy::{S3Fault, S3Proxy, Seen},
+    s3_proxy::{S3Fault, Seen},
     until,
     velero_objects::restore,
     with_namespace,
@@ -21,8 +21,9 @@ use kube::{
 use serde_json::json;
 
 use crate::support::bundles::{
-    LIMIT, PARTS, about_r1, delete, endless_log, is_stored, keys, large_log, ready, server_pod, spool_is_empty, status,
-    until_ended, until_event, until_gone, until_nothing_is_stored, until_read, velero_objects,
+    LIMIT, PARTS, about_r1, delete, endless_log, is_stored, keys, large_log, ready, s3_proxy_before_store, server_pod,
+    spool_is_empty, status, until_ended, until_event, until_gone, until_logged, until_nothing_is_stored, until_read,
+    until_stored, until_unread, velero_objects,
 };
 
 /// Flags by which an operator sweeps each second.
@@ -55,16 +56,8 @@ fn age(context: &Context) {
     context.bucket.make_older(Duration::from_hours(2));
 }
 
-/// Waits for a log line with this message; several sweeps may have passed then.
-async fn until_said(operator: &Operator, message: &str) {
-    until(LIMIT, &format!("the log says: {message}"), || async {
-        operator.log().iter().any(|line| line["message"] == message).then_some(())
-    })
-    .await;
-}
-
-/// The notes of Events on the location, with this reason.
-async fn until_told(context: &Context, reason: &str) -> String {
+/// Waits for an Event with this reason on the location; returns its note.
+async fn until_event_on_location(context: &Context, reason: &str) -> String {
     until(LIMIT, &format!("an Event {reason} on the location"), || async {
         let all = context.api::<Event>().list(&ListParams::default()).await.expect("a list").items;
         let found = all.into_iter().find(|event| {
@@ -74,12 +67,6 @@ async fn until_told(context: &Context, reason: &str) -> String {
         found.and_then(|event| event.message)
     })
     .await
-}
-
-/// Leads the location `default` through a proxy with faults.
-async fn through(context: &Context, proxy: &S3Proxy) {
-    let config = json!({"spec": {"config": {"s3Url": proxy.endpoint()}}});
-    context.patch_velero("BackupStorageLocation", "default", config).await;
 }
 
 fn is_delete(seen: &Seen) -> bool {
@@ -108,7 +95,7 @@ async fn fifty_bundles_of_an_earlier_version_hold_no_namespace_back_and_their_ob
             )
             .await;
         }
-        // One is deleted while nobody is there, and has to wait for the upgrade.
+        // One is deleted while no operator runs: its finalizer keeps it until the upgrade.
         delete(&context, "old-49").await;
         let operator = Operator::of(&context).ready().await;
         until_gone(&context, "old-49", LIMIT).await;
@@ -118,22 +105,18 @@ async fn fifty_bundles_of_an_earlier_version_hold_no_namespace_back_and_their_ob
             if held == 0 && all.len() == 49 { Ok(()) } else { Err(format!("{held} of {}", all.len())) }
         })
         .await;
-        // The object of a bundle of old goes with its DebugBundle, too.
+        // The object that an earlier version stored is deleted with its DebugBundle, too.
         delete(&context, "old-48").await;
-        until(LIMIT, "two objects are gone", || async {
-            let left = keys(&context).await.len();
-            if left == 48 { Ok(()) } else { Err(left) }
-        })
-        .await;
+        until_stored(&context, 48).await;
 
-        // As the namespace controller does it: the namespace first, then what is in it. The operator still runs.
+        // The order of the namespace controller: first the namespace, then its contents. The operator still runs.
         let spaces: Api<Namespace> = Api::all(context.client.clone());
         spaces.delete(&context.namespace, &DeleteParams::default()).await.expect("it can be deleted");
         for name in &names[..10] {
             delete(&context, name).await;
             until_gone(&context, name, Duration::from_secs(5)).await;
         }
-        until_said(&operator, "The installation is being removed; the stored bundle stays").await;
+        until_logged(&operator, "The installation is being removed; the stored bundle stays").await;
         drop(operator);
         for name in &names[10..48] {
             delete(&context, name).await;
@@ -158,23 +141,19 @@ async fn g3_in_a_namespace_that_is_being_deleted_nothing_is_created_and_nothing_
 
         let spaces: Api<Namespace> = Api::all(context.client.clone());
         spaces.delete(&context.namespace, &DeleteParams::default()).await.expect("it can be deleted");
-        let end = json!({"status": {"phase": "Failed", "completionTimestamp": Timestamp::now().to_string()}});
-        context.patch_velero("Restore", "r2", end).await;
+        context.end_velero("Restore", "r2", "Failed").await;
         let refused = || context.stand.times(&account.user, ("create", "debugbundles"), &context.namespace, 403);
         until(LIMIT, "a DebugBundle is refused", || async { (refused() > 0).then_some(()) }).await;
-        // As the namespace controller does it.
+        // The namespace controller deletes the contents of the namespace.
         delete(&context, "runs").await;
         until_gone(&context, "runs", Duration::from_secs(5)).await;
-        until(LIMIT, "nobody reads the log any more", || async {
-            (context.stand.kubelet.open_now(&node) == 0).then_some(())
-        })
-        .await;
+        until_unread(&context, &node).await;
         context
             .api::<Lease>()
             .delete("debugbundle-operator", &DeleteParams::default())
             .await
             .expect("it can be deleted");
-        until_said(&operator, "Leads no longer").await;
+        until_logged(&operator, "Leads no longer").await;
         assert_eq!(refused(), 1, "it does not try again and again");
         spool_is_empty(&operator).await;
         assert_eq!(operator.exited(), None);
@@ -206,14 +185,10 @@ async fn killed_before_it_deleted_the_object_the_sweep_deletes_it() {
         assert_eq!(keys(&context).await.len(), 4);
         // It is younger than an hour.
         operator.restart().await;
-        until_said(&operator, "Swept").await;
+        until_logged(&operator, "Swept").await;
         assert_eq!(keys(&context).await.len(), 4);
         age(&context);
-        until(LIMIT, "the orphan is gone", || async {
-            let left = keys(&context).await;
-            if left.len() == 3 { Ok(()) } else { Err(format!("{left:?}")) }
-        })
-        .await;
+        until_stored(&context, 3).await;
         let kept = crate::support::bundles::get(&context, "kept").await.expect("it is there");
         is_stored(&context, &kept).await;
         let left = keys(&context).await;
@@ -246,7 +221,7 @@ async fn a_sweep_that_would_remove_too_many_removes_none_and_names_the_command()
     with_namespace("sweep-stop", |context| async move {
         let all = put_orphans(&context, 21).await;
         let operator = Operator::of(&context).args(OFTEN).ready().await;
-        let note = until_told(&context, "SweepStopped").await;
+        let note = until_event_on_location(&context, "SweepStopped").await;
         assert!(note.contains("21 of 21") && note.contains("kubectl debugbundle"), "{note}");
         assert_eq!(keys(&context).await.len(), 21);
         context.bucket.delete(&all[0]).await;
@@ -260,8 +235,7 @@ async fn a_sweep_that_would_remove_too_many_removes_none_and_names_the_command()
 async fn a_list_that_failed_or_was_cut_deletes_nothing_and_a_refused_delete_is_tried_again() {
     with_namespace("sweep-cut", |context| async move {
         let [orphan] = &put_orphans(&context, 1).await[..] else { panic!("one") };
-        let proxy = S3Proxy::before(&context.stand.s3.endpoint()).await;
-        through(&context, &proxy).await;
+        let proxy = s3_proxy_before_store(&context).await;
         let is_list = |seen: &Seen| seen.query.contains("list-type=2");
         let cut = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><ListBucketResult><KeyCount>2</KeyCount><IsTruncated>true\
                    </IsTruncated><Contents>";
@@ -270,8 +244,8 @@ async fn a_list_that_failed_or_was_cut_deletes_nothing_and_a_refused_delete_is_t
         proxy.next(2, is_list, S3Fault::Refuse(503, "SlowDown"));
         proxy.next(1, is_delete, S3Fault::Refuse(403, "AccessDenied"));
         let operator = Operator::of(&context).args(OFTEN).ready().await;
-        until_said(&operator, "Nothing was swept in this location").await;
-        let note = until_told(&context, "NotDeleted").await;
+        until_logged(&operator, "Nothing was swept in this location").await;
+        let note = until_event_on_location(&context, "NotDeleted").await;
         assert!(note.contains("1 stored bundles") && note.contains("s3:DeleteObject"), "{note}");
         until_nothing_is_stored(&context).await;
         let seen = proxy.seen();
@@ -292,7 +266,7 @@ async fn a_list_of_debug_bundles_that_cannot_be_read_deletes_nothing() {
         let bundles: Api<DebugBundle> = Api::namespaced(account.client().await, &context.namespace);
         until(LIMIT, "the right is gone", || async { bundles.list(&ListParams::default()).await.err() }).await;
         put_orphans(&context, 1).await;
-        until_said(&operator, "Nothing was swept in this location").await;
+        until_logged(&operator, "Nothing was swept in this location").await;
         tokio::time::sleep(SWEEPS).await;
         assert_eq!(keys(&context).await.len(), 1);
     })
@@ -303,15 +277,14 @@ async fn a_list_of_debug_bundles_that_cannot_be_read_deletes_nothing() {
 async fn a_delete_that_is_refused_is_tried_again_after_the_debug_bundle_is_gone() {
     with_namespace("sweep-refused", |context| async move {
         velero_objects(&context).await;
-        let proxy = S3Proxy::before(&context.stand.s3.endpoint()).await;
-        through(&context, &proxy).await;
+        let proxy = s3_proxy_before_store(&context).await;
         let operator = Operator::of(&context).ready().await;
         context.debug_bundle("b", about_r1()).await;
         is_stored(&context, &until_ended(&context, "b").await).await;
         proxy.next(1, is_delete, S3Fault::Refuse(403, "AccessDenied"));
         delete(&context, "b").await;
         until_gone(&context, "b", Duration::from_secs(5)).await;
-        until_said(&operator, "Deletion will be tried again").await;
+        until_logged(&operator, "Deletion will be tried again").await;
         until_nothing_is_stored(&context).await;
         assert_eq!(proxy.left(), 0);
     })
@@ -324,8 +297,7 @@ async fn in_a_bucket_that_keeps_versions_a_deletion_says_that_they_stay() {
         let operator = ready(&context).await;
         context.debug_bundle("b", about_r1()).await;
         let key = status(&until_ended(&context, "b").await).bundle.expect("a bundle").key;
-        let proxy = S3Proxy::before(&context.stand.s3.endpoint()).await;
-        through(&context, &proxy).await;
+        let proxy = s3_proxy_before_store(&context).await;
         // As S3 answers a DELETE where versions are kept.
         proxy.next(1, is_delete, S3Fault::Header("x-amz-delete-marker", "true"));
         delete(&context, "b").await;

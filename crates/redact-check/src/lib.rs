@@ -34,7 +34,7 @@ use shapes::SHAPES;
 
 /// Up to this many bytes of patterns the automaton is a table, which is fast and about five hundred times as large.
 const TABLE: usize = 8 << 10;
-/// Bytes of a known value's form that the automaton looks for; the rest is compared where they are found.
+/// The automaton looks for this many first bytes of a known value's form. At each hit the whole form is compared.
 const PREFIX: usize = 8;
 /// Most hits of one pass over a text, and most passes over it.
 const MOST_OF_TEXT: usize = 64;
@@ -51,11 +51,12 @@ pub enum Cost {
 
 /// Searches for the known values in all forms, and for the shapes.
 pub struct Detector {
-    /// One pass finds both: first the shapes' hints, then how the known values' forms begin. Letters match in any case.
+    /// Finds, in one pass and ignoring case, the shapes' hints (the first patterns) and the first bytes of the known
+    /// values' forms (the patterns after them).
     hints: AhoCorasick,
     /// The shape that a hint belongs to.
     shape_of: Vec<usize>,
-    /// The forms whose beginnings follow the hints.
+    /// The forms of the known values, in the order of their patterns.
     known: Vec<Known>,
     /// Bytes of the longest hint or form.
     longest: usize,

@@ -107,7 +107,8 @@ impl Redactor {
         Self { user, ..self }
     }
 
-    /// The built-in rules and these known values, without rules of the user. A value gets the same token as from `self`.
+    /// A redactor with the built-in rules and these known values, and without rules of the user. It gives a value the
+    /// same token as `self`.
     #[must_use]
     pub fn renewed(&self, known: Vec<(&'static str, Secret)>) -> Self {
         Self { key: self.key.clone(), ..Self::of_known(known) }

@@ -22,8 +22,9 @@ pub const AUTHOR: &str = "debugbundle-policy-author";
 
 const HEAD: &str = "\
 # The creator of a DebugBundle needs permission to get pods/log in its namespace, and in each namespace of
-# spec.namespaces: the operator reads with its own permissions. The same holds for the author of a DebugBundlePolicy, by
-# which the operator creates DebugBundles itself. The API server checks these permissions (docs/permissions.md).
+# spec.namespaces: the operator reads with its own permissions. The author of a DebugBundlePolicy needs the same
+# permission in its namespace: for a policy the operator creates DebugBundles itself. The API server checks this
+# (docs/permissions.md).
 # One check costs 350 000 of the 1 000 000 units that an expression may cost: hence two in each, and two policies.
 ";
 const BINDINGS: &str = "\
@@ -66,7 +67,7 @@ fn policy(number: usize) -> String {
     text
 }
 
-/// A DebugBundlePolicy names no namespaces: the DebugBundles that it leads to contain those of their targets.
+/// A DebugBundlePolicy names no namespaces, so only its own namespace is checked.
 fn policy_author() -> String {
     let head = format!(
         "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\nmetadata:\n  name: {AUTHOR}\nspec:\n  \
@@ -75,9 +76,9 @@ fn policy_author() -> String {
     );
     let refusal = validation(
         &[allowed("request.namespace")],
-        "'by a DebugBundlePolicy the operator collects logs of pods: to write one in namespace ' + request.namespace + ' \
+        "'for a DebugBundlePolicy the operator collects logs of pods: to write one in namespace ' + request.namespace + ' \
          you need permission to get pods/log there'",
-        "by a DebugBundlePolicy the operator collects logs of pods: to write one you need permission to get pods/log in \
+        "for a DebugBundlePolicy the operator collects logs of pods: to write one you need permission to get pods/log in \
          its namespace",
     );
     head + &refusal

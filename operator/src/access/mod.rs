@@ -108,7 +108,7 @@ async fn review(client: &Client, need: &Need) -> Result<Option<bool>, kube::Erro
             resource: filled(&need.resource),
             subresource: filled(&need.subresource),
             namespace: filled(&need.namespace),
-            // A namespace is granted by its name.
+            // The Role grants `get` of a namespace by its name.
             name: filled(&need.namespace).filter(|_| need.resource == "namespaces"),
             ..ResourceAttributes::default()
         }),

@@ -214,7 +214,8 @@ pub const RULES: [Rule; 33] = [
             "",
             &["namespaces"],
             &["get"],
-            "its UID is part of each bundle's key; while it is being deleted, stored bundles are kept",
+            "the namespace's UID is part of each bundle's key; while the namespace is being deleted, stored bundles are \
+             kept",
         )
     },
     rule(
@@ -223,7 +224,7 @@ pub const RULES: [Rule; 33] = [
         "debugbundle.io",
         &["debugbundlepolicies"],
         &["list", "watch"],
-        "when the operator creates DebugBundles by itself",
+        "the rules for the DebugBundles that the operator creates by itself",
     ),
     rule(
         "R18",
@@ -231,7 +232,7 @@ pub const RULES: [Rule; 33] = [
         "debugbundle.io",
         &["debugbundlepolicies/status"],
         &["patch"],
-        "reporting what came of the policy",
+        "reporting the state of the policy",
     ),
     rule(
         "R20",

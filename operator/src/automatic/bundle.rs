@@ -15,10 +15,10 @@ use crate::velero::valid_label;
 const EXCLUDE_FROM_BACKUP: &str = "velero.io/exclude-from-backup";
 /// Longest name of an object.
 const NAME: usize = 253;
-/// Digits by which the bundles of one target, and of namesakes, differ.
+/// Digits of the digest in a name: it distinguishes the bundles of one target, and of targets with the same name.
 const DIGITS: usize = 10;
 
-/// The DebugBundle for this target and trigger. Both decide its name, so that it is created only once.
+/// The DebugBundle for this target and trigger. Its name depends on both, so that it is created only once.
 pub(super) fn of(target: &Watched, trigger: Trigger, rules: &Rules) -> DebugBundle {
     let template = rules.template().clone();
     let spec = DebugBundleSpec {

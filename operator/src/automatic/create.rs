@@ -1,4 +1,4 @@
-//! Creates and deletes the DebugBundles of the automatic part. A full quota makes room by the oldest automatic one.
+//! Creates and deletes automatic DebugBundles. If a quota is full, the oldest automatic DebugBundle is deleted first.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use kube::{
 use super::{Automatic, retention, watched::Watched};
 use crate::{client::in_time, crash, error::api_sentence};
 
-/// How often creation is tried after the quota made room: the API server counts anew some time after a deletion.
+/// Tries after that deletion: the API server needs some time to count the quota again.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What became of a creation.
 pub(super) enum Created {
-    /// It exists, created now or before; its name.
+    /// It exists: created by this call or by an earlier one. Contains its name.
     Yes(String),
-    /// A quota allows no further one.
+    /// A quota allows no further DebugBundle.
     NoRoom(String),
     /// The API server will not accept it.
     Refused(String),
@@ -65,7 +65,8 @@ pub(super) async fn create(automatic: &Automatic, wanted: &DebugBundle, target: 
     }
 }
 
-/// Its own earlier creation, whose answer was lost, has the target's UID.
+/// Judges a DebugBundle that exists already: with the target's UID in its label, an earlier call created it and the
+/// answer was lost.
 async fn existing(api: &Api<DebugBundle>, name: String, target: &Watched) -> Created {
     match in_time(api.get_metadata_opt(&name)).await {
         Ok(Some(there)) if there.labels().get(TARGET_UID_LABEL) == Some(&target.uid) => Created::Yes(name),

@@ -10,22 +10,22 @@ use super::{
     watched::{Stage, Watched},
 };
 
-/// How often the objects below one unfinished target are read at most.
+/// The shortest pause between two reads of the objects below one unfinished target.
 pub(super) const LOOK_EVERY: Duration = Duration::from_mins(1);
 
 /// What is known beside the target itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Circumstances {
     pub(super) now: Timestamp,
-    /// What happened before is left alone: the operator's first start, and the last change of the policy.
+    /// The operator's first start: a target that ended before it gets no DebugBundle.
     pub(super) since: Timestamp,
-    /// The last change of the policy, if it ever changed: it leaves alone what hung before, too.
+    /// The last change of the policy, if it ever changed: a target that ended or hung before it gets no DebugBundle.
     pub(super) policy_since: Option<Timestamp>,
     /// The last reading of the objects below the target: when, and when one of them last moved.
     pub(super) below: Option<Below>,
-    /// When a target of the same kind that Velero works on last moved, or ended.
+    /// When a target of the same kind last moved while Velero worked on it, or last ended.
     pub(super) in_front: Option<Timestamp>,
-    /// Below one of those nothing was read yet, so that it may move.
+    /// Whether Velero works on a target of the same kind that may move, because the objects below it were not read yet.
     pub(super) in_front_unread: bool,
 }
 
@@ -33,11 +33,11 @@ pub(super) struct Circumstances {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Below {
     pub(super) read: Timestamp,
-    /// `None`: there are none.
+    /// When one of them last moved; `None` if no object exists.
     pub(super) moved: Option<Timestamp>,
 }
 
-/// What is to be done about a target.
+/// What the operator does about a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Nothing, until it changes.
@@ -52,7 +52,7 @@ pub(super) enum Verdict {
     LeaveOut(Trigger, Reason),
 }
 
-/// Decides.
+/// Returns what the operator does about the target now.
 pub(super) fn judge(target: &Watched, rules: &Rules, of: Circumstances) -> Verdict {
     if !target.is_of_interest() {
         return Verdict::Nothing;
@@ -72,7 +72,7 @@ pub(super) fn judge(target: &Watched, rules: &Rules, of: Circumstances) -> Verdi
             }
             let Some(below) = of.below.filter(|below| of.now < after(below.read, LOOK_EVERY)) else {
                 let over = after(target.moved, rules.stuck_after + rules.max_age);
-                // Nobody waits for it any more: it is read again when it changes.
+                // It is too late for a DebugBundle: the target is read again only after it changed.
                 return if of.now < over || of.below.is_none() { Verdict::LookBelow } else { Verdict::Nothing };
             };
             let moved = below.moved.map_or(target.moved, |moved| moved.max(target.moved));
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(judge(&target, &rules, moves), Verdict::Later(at("03:40:30")));
         let stuck = looked("03:50:00", below("03:49:30", Some("03:20:00")));
         assert_eq!(judge(&target, &rules, stuck), Verdict::Create(Trigger::Stuck));
-        // Hung for hours: it was left alone, or has its bundle.
+        // It has hung for hours: it has its bundle, or it is too late for one.
         let long = looked("06:00:00", below("05:59:30", None));
         assert_eq!(judge(&target, &rules, long), Verdict::Nothing);
         assert_eq!(judge(&target, &rules, looked("06:10:00", long.below)), Verdict::Nothing, "it is not read again");

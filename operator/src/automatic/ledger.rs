@@ -1,5 +1,5 @@
-//! What the automatic part must remember across restarts: when it first started, since when the policy holds, for what
-//! it created DebugBundles, and how often it created none. `record` keeps it in the cluster.
+//! What the automatic part must remember across restarts: its first start, the last change of the policy, the targets
+//! for which it created DebugBundles, and the number of targets without one. `record` keeps the ledger in the cluster.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 
 /// The window of `ratePerHour`.
 const RATE_WINDOW: Duration = Duration::from_hours(1);
-/// How long a creation is remembered. No policy may look further back (`maxAge`), so that a deleted DebugBundle is not
-/// created again.
-const REMEMBERED: Duration = Duration::from_hours(25);
-/// Digits of a mark.
+/// How long a creation and an ended target are remembered: longer than any policy may look back (`maxAge`), so that a
+/// deleted DebugBundle is not created again.
+pub(super) const REMEMBERED: Duration = Duration::from_hours(25);
+/// Digits of a mark, which stands for a target and a trigger.
 const MARK: usize = 16;
 
-/// The memory.
+/// The remembered facts.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Ledger {
@@ -26,26 +26,26 @@ pub(super) struct Ledger {
     /// The policy in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     policy: Option<PolicyVersion>,
-    /// Created DebugBundles: their marks, and the second.
+    /// Created DebugBundles: their marks, and the time of creation in seconds since 1970.
     #[serde(default)]
     made: BTreeMap<String, i64>,
-    /// Number of all created ones.
+    /// Number of all created DebugBundles.
     #[serde(default)]
     pub(super) made_count: i64,
-    /// Number of targets for which none was created, by reason.
+    /// Number of targets for which no DebugBundle was created, by reason.
     #[serde(default)]
     pub(super) left_out: BTreeMap<String, i64>,
-    /// The last one created.
+    /// The DebugBundle that was created last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) last: Option<LastBundle>,
 }
 
-/// A version of the policy: no policy is one, too.
+/// A version of the policy; the absence of a policy counts as a version.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 struct PolicyVersion {
     uid: Option<String>,
     generation: i64,
-    /// When it came into force; `None`: it was there at the first start.
+    /// When it came into force; `None` if it existed at the first start.
     since: Option<Timestamp>,
 }
 
@@ -74,12 +74,12 @@ impl Ledger {
         true
     }
 
-    /// Since when the policy holds, if it ever changed.
+    /// When the policy last changed; `None` if it never changed.
     pub(super) fn policy_since(&self) -> Option<Timestamp> {
         self.policy.as_ref()?.since
     }
 
-    /// Whether a DebugBundle was created for this.
+    /// Whether a DebugBundle was created for this target and trigger.
     pub(super) fn has(&self, uid: &str, trigger: Trigger) -> bool {
         self.made.contains_key(&mark(uid, trigger))
     }
@@ -100,12 +100,12 @@ impl Ledger {
         self.last = Some(last);
     }
 
-    /// Counts a target for which none was created.
+    /// Counts a target for which no DebugBundle was created.
     pub(super) fn left_out(&mut self, reason: Reason) {
         *self.left_out.entry(reason.as_str().to_owned()).or_default() += 1;
     }
 
-    /// Joins what another instance wrote meanwhile.
+    /// Adds what another instance wrote in the meantime.
     pub(super) fn join(&mut self, other: &Self) {
         self.first_start = self.first_start.min(other.first_start);
         self.made_count = self.made_count.max(other.made_count);

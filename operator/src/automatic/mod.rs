@@ -1,18 +1,18 @@
-//! Creates DebugBundles by itself: for each Backup and Restore that ends badly or hangs, once, and never many at a
-//! time. It watches Backups, Restores and the policy; the DebugBundles that it creates run like all others.
+//! Creates DebugBundles by itself: one for each bad end and each hang of a Backup or Restore, and a limited number in
+//! an hour. It watches Backups, Restores and the policy; the DebugBundles that it creates run like all others.
 //!
 //! ```text
 //! watch → watched → judge → create → ledger        tick → judge (stuck) · retention · policy's status
 //!                     ↑ rules, ledger, movement
 //! ```
 //!
-//! * `watched`: a Backup or Restore, reduced to what decides.
+//! * `watched`: a Backup or Restore, reduced to what the decision needs.
 //! * `rules`: the policy, or the defaults.
 //! * `judge`: the decision, pure.
 //! * `movement`: reads whether anything below an unfinished target moves.
 //! * `targets`: the targets that may still get a DebugBundle.
 //! * `bundle`, `create`: the DebugBundle, and its creation, also against a full quota.
-//! * `retention`: which ones are deleted because there are too many.
+//! * `retention`: which DebugBundles are deleted because there are too many.
 //! * `ledger`, `record`: what must be remembered across restarts, and where.
 //! * `report`: the policy's status.
 
@@ -38,7 +38,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{ApiResource, DynamicObject},
+    api::{ApiResource, DynamicObject, GroupVersionKind},
     runtime::{
         WatchStreamExt as _,
         reflector::Store,
@@ -61,13 +61,14 @@ use watched::Watched;
 
 /// Objects in one page of a list; memory holds a whole page.
 const PAGE: u32 = 100;
-/// How often targets that hang, retention and the policy's status are looked at.
+/// How often the operator checks for hanging targets, for too many DebugBundles, and for changes of the policy's
+/// status.
 const TICK: Duration = Duration::from_secs(5);
-/// Events of the watches that are taken before they are judged.
+/// Most events of the watches that are taken before the targets are judged.
 const AT_ONCE: usize = 500;
 /// Requests of one kind that run side by side.
 const REQUESTS: usize = 4;
-/// Targets below which one tick looks.
+/// Most targets whose objects below are read in one tick.
 const LOOKS: usize = 20;
 
 /// What the automatic part works with.
@@ -89,7 +90,7 @@ enum Change {
     Policy(Box<Result<Event<DebugBundlePolicy>, watcher::Error>>),
 }
 
-/// Creates DebugBundles until `over` is cancelled: while this instance leads.
+/// Creates DebugBundles until `over` is cancelled, when this instance no longer leads.
 pub async fn run(automatic: Automatic, over: CancellationToken) {
     over.run_until_cancelled(Box::pin(automatic.work())).await;
 }
@@ -108,8 +109,8 @@ impl Automatic {
             policy_known: false,
             rules: Ok(Rules::default()),
             targets: Targets::default(),
-            rate_told: None,
-            refused_told: BTreeSet::new(),
+            rate_reported: None,
+            refusals_logged: BTreeSet::new(),
             reported: None,
             automatic: self,
         };
@@ -132,7 +133,7 @@ impl Automatic {
         }
     }
 
-    /// Reads the ledger; without it nothing may be created, so this waits until the API server returns it.
+    /// Reads the ledger. Nothing may be created without it, so this waits until the API server returns it.
     async fn load(&self, record: &Record) -> Ledger {
         let mut pause = Duration::from_secs(1);
         loop {
@@ -170,13 +171,11 @@ fn resource_of(kind: TargetKind) -> ApiResource {
         TargetKind::Backup => "backups",
         TargetKind::Restore => "restores",
     };
-    ApiResource {
-        group: "velero.io".to_owned(),
-        version: "v1".to_owned(),
-        api_version: "velero.io/v1".to_owned(),
-        kind: kind.as_str().to_owned(),
-        plural: plural.to_owned(),
-    }
+    velero_resource("v1", kind.as_str(), plural)
+}
+
+fn velero_resource(version: &str, kind: &str, plural: &str) -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("velero.io", version, kind), plural)
 }
 
 /// The state of the automatic part.
@@ -189,15 +188,15 @@ struct Task {
     policy: Option<DebugBundlePolicy>,
     /// The policy of a list that has not ended yet.
     listed_policy: Option<DebugBundlePolicy>,
-    /// Whether it is known if there is a policy: nothing is created before.
+    /// Whether the policy, or its absence, is known. Nothing is created before.
     policy_known: bool,
     /// The rules in force; a sentence if the policy is invalid.
     rules: Result<Rules, String>,
     targets: Targets,
-    /// When an Event last said that the rate leaves targets out.
-    rate_told: Option<Timestamp>,
-    /// Kinds whose watch was refused, so that it is logged once.
-    refused_told: BTreeSet<String>,
+    /// When an Event last reported that the rate is reached.
+    rate_reported: Option<Timestamp>,
+    /// Kinds whose refused watch is in the log: each refusal is logged once.
+    refusals_logged: BTreeSet<String>,
     /// The policy's status as last written.
     reported: Option<DebugBundlePolicyStatus>,
 }
@@ -234,16 +233,16 @@ impl Task {
         }
     }
 
-    /// Logs once that a kind cannot be watched; any other error passes by itself.
+    /// Logs once for each kind that it cannot be watched. Other errors pass without help.
     fn interrupted(&mut self, error: &watcher::Error, kind: &str) {
         if !refused(error) {
             tracing::debug!(%error, kind, "A watch was interrupted");
-        } else if self.refused_told.insert(kind.to_owned()) {
-            tracing::warn!(%error, kind, "The kind cannot be watched, so what happens to its objects leads to no DebugBundle");
+        } else if self.refusals_logged.insert(kind.to_owned()) {
+            tracing::warn!(%error, kind, "The kind cannot be watched: its objects lead to no DebugBundle");
         }
     }
 
-    /// Makes the policy's rules those in force.
+    /// Applies the rules of a policy that changed.
     async fn follow_policy(&mut self) {
         if !self.policy_known || !self.ledger.follow(self.policy.as_ref(), Timestamp::now()) {
             return;
@@ -256,7 +255,7 @@ impl Task {
         self.save().await;
     }
 
-    /// Judges the targets that are due, looks below those that may hang, and creates what is wanted.
+    /// Judges each target that is due, reads the objects below each target that may hang, and creates the DebugBundles.
     async fn decide(&mut self) {
         let (true, Ok(rules)) = (self.policy_known, self.rules.clone()) else { return };
         let mut due = Vec::new();
@@ -319,7 +318,7 @@ impl Task {
                 Ok(moved) => self.targets.looked(&uid, now, moved),
                 Err(error) => {
                     let failure = crate::error::api_sentence(&error);
-                    tracing::warn!(failure, uid, "Whether the objects below an unfinished target move cannot be read");
+                    tracing::warn!(failure, uid, "The objects below an unfinished target cannot be read");
                     let pause = judge::LOOK_EVERY;
                     self.targets.later(&uid, now.checked_add(pause).unwrap_or(Timestamp::MAX));
                 }
@@ -327,7 +326,7 @@ impl Task {
         }
     }
 
-    /// Creates DebugBundles, as many as the rate allows.
+    /// Creates DebugBundles up to the number that the rate allows.
     async fn create(&mut self, due: Vec<(Watched, Trigger)>, rules: &Rules, now: Timestamp) {
         let room = rules.rate_per_hour().saturating_sub(self.ledger.in_the_last_hour(now));
         let mut wanted = Vec::new();
@@ -377,14 +376,14 @@ impl Task {
         }
     }
 
-    /// Counts the target; one Event in an hour says so, on the first target that is left out.
+    /// Counts the target. At most one Event in an hour reports the limit, on the first target beyond it.
     async fn leave_out_by_rate(&mut self, target: &Watched, trigger: Trigger, rules: &Rules, now: Timestamp) {
         self.leave_out(&target.uid, trigger, Reason::RateLimited);
         let hour = Duration::from_hours(1);
-        if self.rate_told.is_some_and(|told| told.checked_add(hour).is_ok_and(|until| now < until)) {
+        if self.rate_reported.is_some_and(|at| at.checked_add(hour).is_ok_and(|until| now < until)) {
             return;
         }
-        self.rate_told = Some(now);
+        self.rate_reported = Some(now);
         let note = format!(
             "no DebugBundle is created: {} were created within the last hour, the most that ratePerHour of the \
              DebugBundlePolicy allows; further Backups and Restores are only counted in its status. Ask for one with: \
@@ -402,17 +401,11 @@ impl Task {
         self.automatic.notifier.warning_about(&reference, reason, note).await;
     }
 
-    /// Whether the target's Schedule has the label that no DebugBundle is wanted. A Schedule that is gone, or cannot be
-    /// read, has none.
+    /// Whether a label on the target's Schedule says that no DebugBundle is wanted. A Schedule that does not exist, or
+    /// cannot be read, counts as one without the label.
     async fn is_skipped_by_schedule(&self, target: &Watched) -> bool {
         let Some(name) = &target.schedule else { return false };
-        let resource = ApiResource {
-            group: "velero.io".to_owned(),
-            version: "v1".to_owned(),
-            api_version: "velero.io/v1".to_owned(),
-            kind: "Schedule".to_owned(),
-            plural: "schedules".to_owned(),
-        };
+        let resource = velero_resource("v1", "Schedule", "schedules");
         let (client, namespace) = (self.automatic.client.clone(), &self.automatic.namespace);
         let schedules: Api<DynamicObject> = Api::namespaced_with(client, namespace, &resource);
         match crate::client::in_time(schedules.get_metadata_opt(name)).await {

@@ -4,15 +4,18 @@ use debugbundle_crd::TargetKind;
 use jiff::Timestamp;
 use kube::{
     Api, Client,
-    api::{ApiResource, DynamicObject, ListParams},
+    api::{DynamicObject, ListParams},
 };
 
-use super::watched::{Watched, moved};
+use super::{
+    velero_resource,
+    watched::{Watched, moved},
+};
 use crate::client::in_time;
 
 /// Objects in one page.
 const PAGE: u32 = 200;
-/// Pages of one kind: a target with more objects is not followed to the end.
+/// Most pages of one kind; further objects of the target are not read.
 const PAGES: usize = 50;
 
 /// The kinds below a target, and the label with its UID (`pkg/apis/velero/v1/labels_annotations.go`).
@@ -29,7 +32,8 @@ const fn below(kind: TargetKind) -> (&'static str, [(&'static str, &'static str,
     }
 }
 
-/// The last movement below the target, up to the first one after `enough`; `None` if there is nothing below it.
+/// When an object below the target last moved; `None` if no such object exists. The first movement after `enough` ends
+/// the search.
 ///
 /// # Errors
 /// The API server refuses or does not answer. A kind that it does not serve is no error.
@@ -42,13 +46,7 @@ pub(super) async fn last_below(
     let (label, kinds) = below(target.kind);
     let mut last = None;
     for (version, kind, plural) in kinds {
-        let resource = ApiResource {
-            group: "velero.io".to_owned(),
-            version: version.to_owned(),
-            api_version: format!("velero.io/{version}"),
-            kind: kind.to_owned(),
-            plural: plural.to_owned(),
-        };
+        let resource = velero_resource(version, kind, plural);
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
         let mut page = ListParams::default().labels(&format!("{label}={}", target.uid)).limit(PAGE);
         for _ in 0..PAGES {

@@ -13,19 +13,19 @@ const ANNOTATION: &str = "debugbundle.io/automatic";
 /// How often a write is tried while the Lease is being renewed.
 const TRIES: usize = 8;
 
-/// The record.
+/// Reads and writes the annotation.
 pub(super) struct Record {
     leases: Api<Lease>,
 }
 
 impl Record {
-    /// In the namespace of this client's Leases.
+    /// Uses the operator's Lease in the namespace of `leases`.
     pub(super) fn new(leases: Api<Lease>) -> Self {
         Self { leases }
     }
 
-    /// Reads the ledger. A ledger that is missing or cannot be read is that of a first start, so that nothing that lies
-    /// in the past leads to a DebugBundle.
+    /// Reads the ledger. A missing or unreadable ledger counts as that of a first start, so that no past event leads to
+    /// a DebugBundle.
     ///
     /// # Errors
     /// The API server does not answer, or refuses.
@@ -34,7 +34,7 @@ impl Record {
         Ok(lease.as_ref().and_then(read).unwrap_or_else(|| Ledger::first(now)))
     }
 
-    /// Writes the ledger, joined with what another instance wrote meanwhile.
+    /// Writes the ledger, with the additions of another instance since the last write.
     ///
     /// # Errors
     /// The API server does not answer, or refuses.

@@ -1,4 +1,4 @@
-//! The policy's status: whether it is followed, and what came of it.
+//! The policy's status: whether the operator follows the policy, and how many DebugBundles it created.
 
 use debugbundle_crd::{DebugBundlePolicy, DebugBundlePolicyStatus, Reason};
 use jiff::Timestamp;
@@ -15,7 +15,7 @@ use crate::{client::in_time, self_redaction, status::whole_seconds};
 /// The most bytes of the condition's message.
 const MESSAGE: usize = 1024;
 
-/// The status of a policy whose rules are these, or that is invalid for this reason.
+/// The status of a policy with these rules. An error in `rules` says why the policy is invalid.
 pub(super) fn status(
     policy: &DebugBundlePolicy,
     rules: Result<&Rules, &String>,
@@ -49,7 +49,7 @@ pub(super) fn status(
     }
 }
 
-/// Writes it if the policy does not have it yet. Returns whether it has it now.
+/// Writes the status unless the policy has it already. Returns whether the policy has it now.
 pub(super) async fn write(automatic: &Automatic, policy: &DebugBundlePolicy, status: &DebugBundlePolicyStatus) -> bool {
     if policy.status.as_ref() == Some(status) {
         return true;

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kube::ResourceExt as _;
+
 use crate::observed::{AutomaticOrigin, Observed};
 
-/// The oldest ones beyond both limits: `(name, UID)`. `seen` are all DebugBundles.
+/// The oldest automatic DebugBundles beyond either limit: `(name, UID)`. `seen` are all DebugBundles.
 pub(super) fn beyond<'a>(
     seen: impl IntoIterator<Item = &'a Observed>,
     per_target: usize,
@@ -22,7 +24,7 @@ pub(super) fn beyond<'a>(
     for (origin, seen) in newest {
         let of_target = of_target.entry(&origin.group).or_default();
         if *of_target >= per_target || kept >= total {
-            beyond.insert((seen.name(), seen.uid().to_owned()));
+            beyond.insert((seen.name_any(), seen.uid().to_owned()));
         } else {
             *of_target += 1;
             kept += 1;
@@ -35,7 +37,7 @@ pub(super) fn beyond<'a>(
 pub(super) fn oldest<'a>(seen: impl IntoIterator<Item = &'a Observed>) -> Option<(String, String)> {
     let ended = seen.into_iter().filter(|seen| seen.automatic.is_some() && !seen.deleting && seen.phase.is_terminal());
     let oldest = ended.min_by(|a, b| (a.created, a.uid()).cmp(&(b.created, b.uid())))?;
-    Some((oldest.name(), oldest.uid().to_owned()))
+    Some((oldest.name_any(), oldest.uid().to_owned()))
 }
 
 #[cfg(test)]
@@ -44,7 +46,6 @@ mod tests {
         DebugBundle, DebugBundleSpec, SCHEDULE_LABEL, TARGET_KIND_LABEL, TARGET_NAME_LABEL, TRIGGER_LABEL, TargetKind,
     };
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-    use kube::ResourceExt as _;
 
     use super::*;
 

@@ -39,7 +39,7 @@ impl Rules {
         Self { stuck_after: spec.stuck_after(), max_age: spec.max_age(), selector, spec }
     }
 
-    /// Why the target gets no DebugBundle, as far as policy and label decide that.
+    /// Why the policy or the target's label allows no DebugBundle; `None` if both allow it.
     pub(super) fn refusal(&self, target: &Watched, trigger: Trigger) -> Option<Reason> {
         let spec = &self.spec;
         let of_schedule = |names: &[String]| target.schedule.as_ref().is_some_and(|name| names.contains(name));

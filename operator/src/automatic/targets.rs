@@ -1,10 +1,7 @@
-//! The Backups and Restores that may still get a DebugBundle. All others are dropped on sight, so that thousands cost
-//! nothing.
+//! The Backups and Restores that may still get a DebugBundle. All others are dropped at once, so that thousands of them
+//! take no memory.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use debugbundle_crd::{TargetKind, Trigger};
 use jiff::Timestamp;
@@ -12,13 +9,11 @@ use kube::{api::DynamicObject, runtime::watcher::Event};
 
 use super::{
     judge::Below,
+    ledger::REMEMBERED,
     watched::{Stage, Watched},
 };
 
-/// How long one that has ended is kept: longer than any `maxAge`.
-const KEPT: Duration = Duration::from_hours(25);
-
-/// All of them.
+/// The tracked targets.
 #[derive(Default)]
 pub(super) struct Targets {
     by_uid: HashMap<String, Tracked>,
@@ -28,14 +23,14 @@ pub(super) struct Targets {
     last_end: BTreeMap<TargetKind, Timestamp>,
 }
 
-/// One of them.
+/// A tracked target.
 pub(super) struct Tracked {
     pub(super) watched: Watched,
     /// What was last read of the objects below it.
     pub(super) below: Option<Below>,
-    /// Triggers that were dealt with.
+    /// Triggers that need no further decision.
     settled: Vec<Trigger>,
-    /// When it is judged next.
+    /// When it is judged next; `None`: after its next change.
     next: Option<Timestamp>,
 }
 
@@ -69,7 +64,7 @@ impl Targets {
             *last = watched.ended().max(*last);
         }
         let uid = watched.uid.clone();
-        // Due at once; before the policy is known, as soon as it is.
+        // Due at once, or as soon as the policy is known.
         let next = Some(Timestamp::MIN);
         match self.by_uid.get_mut(&uid) {
             _ if !watched.is_of_interest() => {
@@ -87,7 +82,7 @@ impl Targets {
         self.by_uid.get(uid)
     }
 
-    /// When a target of this kind on which Velero works last moved, or one ended.
+    /// When a target of this kind last moved while Velero worked on it, or last ended.
     pub(super) fn in_front(&self, kind: TargetKind) -> Option<Timestamp> {
         let running = self.by_uid.values().filter(|tracked| tracked.watched.kind == kind);
         let running = running.filter(|tracked| tracked.watched.stage == Stage::Running);
@@ -98,7 +93,8 @@ impl Targets {
         moved.chain(self.last_end.get(&kind).copied()).max()
     }
 
-    /// Whether nothing was read yet below a target of this kind on which Velero works, and which did not move since then.
+    /// Whether Velero works on a target of this kind that has not moved since this time, and the objects below it were
+    /// not read yet.
     pub(super) fn is_unread_in_front(&self, kind: TargetKind, since: Timestamp) -> bool {
         self.by_uid.values().any(|tracked| {
             let watched = &tracked.watched;
@@ -106,7 +102,7 @@ impl Targets {
         })
     }
 
-    /// There is nothing to do before it changes.
+    /// Judges the target again after its next change.
     pub(super) fn rest(&mut self, uid: &str) {
         if let Some(tracked) = self.by_uid.get_mut(uid) {
             tracked.next = None;
@@ -116,14 +112,14 @@ impl Targets {
         }
     }
 
-    /// It is judged again then.
+    /// Judges the target again at this time.
     pub(super) fn later(&mut self, uid: &str, at: Timestamp) {
         if let Some(tracked) = self.by_uid.get_mut(uid) {
             tracked.next = Some(at);
         }
     }
 
-    /// The objects below it were read.
+    /// Records what was read of the objects below the target.
     pub(super) fn looked(&mut self, uid: &str, read: Timestamp, moved: Option<Timestamp>) {
         if let Some(tracked) = self.by_uid.get_mut(uid) {
             tracked.below = Some(Below { read, moved });
@@ -131,7 +127,7 @@ impl Targets {
         }
     }
 
-    /// This trigger was dealt with.
+    /// Records that this trigger needs no further decision.
     pub(super) fn settle(&mut self, uid: &str, trigger: Trigger) {
         if let Some(tracked) = self.by_uid.get_mut(uid) {
             tracked.settled.push(trigger);
@@ -143,11 +139,11 @@ impl Targets {
         self.by_uid.get(uid).is_some_and(|tracked| tracked.settled.contains(&trigger))
     }
 
-    /// Those that are to be judged now. Forgets those that ended long ago.
+    /// Returns the UIDs of the targets that are due now. Drops the targets that ended long ago.
     pub(super) fn due(&mut self, now: Timestamp) -> BTreeSet<String> {
         self.by_uid.retain(|_, tracked| {
             let ended = matches!(tracked.watched.stage, Stage::Ended(_));
-            !ended || tracked.watched.ended().checked_add(KEPT).is_ok_and(|until| now < until)
+            !ended || tracked.watched.ended().checked_add(REMEMBERED).is_ok_and(|until| now < until)
         });
         let due = self.by_uid.iter().filter(|(_, tracked)| tracked.next.is_some_and(|next| next <= now));
         due.map(|(uid, _)| uid.clone()).collect()

@@ -1,4 +1,4 @@
-//! A Backup or Restore, reduced to what decides whether it gets a DebugBundle.
+//! A Backup or Restore, reduced to what the decision about its DebugBundle needs.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ pub(super) struct Watched {
     pub(super) deleting: bool,
 }
 
-/// How far Velero is with it.
+/// How far Velero has processed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// Velero has not begun.
@@ -79,13 +79,13 @@ impl Watched {
         })
     }
 
-    /// When it ended, if it has. Velero may omit the time; the change of its status then says it.
+    /// When it ended, if it has ended. If Velero omitted the time, the last change of the status counts.
     pub(super) fn ended(&self) -> Timestamp {
         self.completed.unwrap_or(self.moved)
     }
 
-    /// Whether another cluster, or an earlier life of this one, made it: Velero's sync creates a Backup from the bucket
-    /// after that has ended, and a restored copy has Velero's label.
+    /// Whether it is a copy that this Velero did not process: Velero's sync creates a Backup from the bucket after the
+    /// end of the original, and a restored object has Velero's label.
     pub(super) fn is_foreign(&self) -> bool {
         self.completed.is_some_and(|completed| self.created > completed) || self.labels.contains_key(RESTORED_BY_LABEL)
     }

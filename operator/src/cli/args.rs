@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use debugbundle_crd::{ByteSize, UrlPolicy, parse_duration};
 
 use super::exit::Exit;
+use crate::store::InstallationId;
 
 /// Create, list, explain, download and read debug bundles of Velero backups and restores.
 ///
@@ -102,7 +103,8 @@ pub(crate) struct ContentArgs {
     #[arg(long, value_name = "DURATION", value_parser = collection_timeout)]
     pub timeout: Option<String>,
 
-    /// Only log lines younger than this, 1s to 8760h; default: from 10 minutes before the target's start to 10 after its end
+    /// Only log lines younger than this, 1s to 8760h; default: from 10 minutes before the target's start to 10 after
+    /// its end
     #[arg(long, value_name = "DURATION", value_parser = since)]
     pub since: Option<String>,
 
@@ -338,8 +340,8 @@ pub(crate) struct Prune {
     #[arg(long, value_name = "NAME", value_parser = object_name)]
     pub storage_location: Option<String>,
 
-    /// Bundles of another installation, by the UID of its namespace; none: of versions that knew no installations.
-    /// Whether their DebugBundles still exist in another cluster is not checked
+    /// Bundles of another installation, by the UID of its namespace; none: bundles of versions without installation
+    /// ids. The command cannot check whether their DebugBundles still exist in another cluster
     #[arg(long, value_name = "ID", value_parser = installation)]
     pub installation: Option<String>,
 
@@ -393,12 +395,8 @@ fn object_name(text: &str) -> Result<String, String> {
 
 /// The UID of a namespace, as the store's folders are named.
 fn installation(text: &str) -> Result<String, String> {
-    let fits = (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    if fits {
-        Ok(text.to_owned())
-    } else {
-        Err("must be 1 to 64 letters, digits and '-', as --all-installations lists them, or none".to_owned())
-    }
+    let message = "must be 1 to 64 letters, digits and '-', as --all-installations lists them, or none";
+    InstallationId::new(text).map(|id| id.as_str().to_owned()).map_err(|_| message.to_owned())
 }
 
 /// A DNS-1123 label, as Kubernetes names namespaces.

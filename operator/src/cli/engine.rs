@@ -61,7 +61,7 @@ pub async fn collect_to_file(request: Request) -> Result<Summary, EngineError> {
     })
 }
 
-/// An engine with the user's own rights.
+/// An engine that works with the user's own rights.
 pub(super) fn of_user(client: kube::Client, namespace: &str) -> Engine {
     let options = EngineOptions {
         namespace: namespace.to_owned(),

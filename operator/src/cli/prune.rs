@@ -23,11 +23,11 @@ use crate::{
     sweep::{in_time, lists, verdict},
 };
 
-/// The installation that `--installation` names for bundles of versions that knew no installations.
+/// The value of `--installation` for bundles of operator versions without installation ids.
 const NONE: &str = "none";
 
 /// A location with the bundles that the command is about.
-struct Shelf<'a> {
+struct LocationBundles<'a> {
     location: &'a Location,
     open: OpenStore,
     folder: Folder,
@@ -49,10 +49,10 @@ pub(crate) async fn run(args: &Prune, namespace: &str, client: Client, out: &mut
         return Err(CliError::new(Exit::NotFound, format!("there is no BackupStorageLocation {name}")));
     }
     let mut exit = Exit::Done;
-    let mut shelves = Vec::new();
+    let mut all = Vec::new();
     for location in wanted {
-        match shelf(args, &own, location, &engine, server.as_ref()).await {
-            Ok(shelf) => shelves.push(shelf),
+        match read(args, &own, location, &engine, server.as_ref()).await {
+            Ok(read) => all.push(read),
             Err(fault) => {
                 eprintln!("{}", escape_for_terminal(&format!("location {}: {fault}", location.name)));
                 // The operator stores nothing in a location that it cannot use at all.
@@ -62,21 +62,21 @@ pub(crate) async fn run(args: &Prune, namespace: &str, client: Client, out: &mut
             }
         }
     }
-    // After the objects: a bundle whose DebugBundle is absent now has lost it for good.
+    // DebugBundles are listed after the objects: an object without a DebugBundle now will never have one again.
     let living = lists::living(&client, namespace).await;
     let living =
         living.or_else(|error| if is_gone(&error) { Ok(BTreeSet::new()) } else { Err(CliError::from(error)) })?;
     let text = if args.all_installations {
-        summary(&shelves, &own, &living)
+        summary(&all, &own, &living)
     } else {
-        for shelf in &mut shelves {
-            shelf.bundles = verdict::orphans(std::mem::take(&mut shelf.bundles), &living);
+        for one in &mut all {
+            one.bundles = verdict::orphans(std::mem::take(&mut one.bundles), &living);
         }
-        table(&shelves)
+        table(&all)
     };
     out.write_all(text.as_bytes()).map_err(CliError::stdout)?;
     if args.delete {
-        return Ok(if delete(shelves, out).await? { exit } else { Exit::Failed });
+        return Ok(if delete(all, out).await? { exit } else { Exit::Failed });
     }
     if !args.all_installations && !text.is_empty() {
         eprintln!("Nothing was removed; add --delete to remove these bundles.");
@@ -84,19 +84,19 @@ pub(crate) async fn run(args: &Prune, namespace: &str, client: Client, out: &mut
     Ok(exit)
 }
 
-/// Without their definition there are no DebugBundles.
+/// Whether the API server does not serve DebugBundles: without their definition none exists.
 fn is_gone(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.is_not_found())
 }
 
 /// Lists the bundles of one location that the command is about.
-async fn shelf<'a>(
+async fn read<'a>(
     args: &Prune,
     own: &InstallationId,
     location: &'a Location,
     engine: &Engine,
     server: Option<&serde_json::Value>,
-) -> Result<Shelf<'a>, Fault> {
+) -> Result<LocationBundles<'a>, Fault> {
     let invalid = |error: crate::store::KeyError| Fault::terminal(Reason::LocationInvalid, error.to_string());
     let earlier = args.installation.as_deref() == Some(NONE);
     let folder = match &args.installation {
@@ -111,17 +111,17 @@ async fn shelf<'a>(
     if earlier {
         bundles.retain(|bundle| folder.installation(&bundle.key).is_none());
     }
-    Ok(Shelf { location, open, folder, bundles })
+    Ok(LocationBundles { location, open, folder, bundles })
 }
 
 /// A line for each bundle without a DebugBundle.
-fn table(shelves: &[Shelf<'_>]) -> String {
-    let rows: Vec<Vec<String>> = shelves
+fn table(all: &[LocationBundles<'_>]) -> String {
+    let rows: Vec<Vec<String>> = all
         .iter()
-        .flat_map(|shelf| {
-            shelf.bundles.iter().map(|bundle| {
+        .flat_map(|one| {
+            one.bundles.iter().map(|bundle| {
                 let stored = bundle.modified.round(jiff::Unit::Second).unwrap_or(bundle.modified);
-                [&shelf.location.name, &stored.to_string(), &human_bytes(bundle.bytes), bundle.key.as_str()]
+                [&one.location.name, &stored.to_string(), &human_bytes(bundle.bytes), bundle.key.as_str()]
                     .map(escape_for_terminal)
                     .map(|cell| cell.to_string())
                     .to_vec()
@@ -135,12 +135,12 @@ fn table(shelves: &[Shelf<'_>]) -> String {
     display::table(["LOCATION", "STORED", "SIZE", "KEY"].map(str::to_owned).to_vec(), rows.into_iter())
 }
 
-/// A line for each installation. Whose DebugBundles live in another cluster is unknown here.
-fn summary(shelves: &[Shelf<'_>], own: &InstallationId, living: &BTreeSet<String>) -> String {
+/// A line for each installation. Which DebugBundles of other installations exist is unknown here.
+fn summary(all: &[LocationBundles<'_>], own: &InstallationId, living: &BTreeSet<String>) -> String {
     let mut groups: BTreeMap<(&str, Option<&str>), (u64, u64, u64)> = BTreeMap::new();
-    for shelf in shelves {
-        for bundle in &shelf.bundles {
-            let group = groups.entry((&shelf.location.name, shelf.folder.installation(&bundle.key))).or_default();
+    for one in all {
+        for bundle in &one.bundles {
+            let group = groups.entry((&one.location.name, one.folder.installation(&bundle.key))).or_default();
             let lives = bundle.key.uid().is_some_and(|uid| living.contains(uid));
             *group = (group.0 + 1, group.1 + bundle.bytes, group.2 + u64::from(!lives));
         }
@@ -160,10 +160,10 @@ fn summary(shelves: &[Shelf<'_>], own: &InstallationId, living: &BTreeSet<String
     display::table(head.map(str::to_owned).to_vec(), rows)
 }
 
-/// Removes them all; returns whether none is left.
-async fn delete(shelves: Vec<Shelf<'_>>, out: &mut impl Write) -> Result<bool, CliError> {
+/// Removes the bundles; returns whether all of them were removed.
+async fn delete(all: Vec<LocationBundles<'_>>, out: &mut impl Write) -> Result<bool, CliError> {
     let (mut removed, mut hidden, mut left) = (0_usize, 0_usize, 0_usize);
-    for Shelf { location, open, bundles, .. } in shelves {
+    for LocationBundles { location, open, bundles, .. } in all {
         if location.access == AccessMode::ReadOnly && !bundles.is_empty() {
             eprintln!("location {} is ReadOnly: nothing was removed there", location.name);
             left += bundles.len();

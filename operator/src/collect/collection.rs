@@ -1,4 +1,4 @@
-//! A collection in its steps: all items are read; files whose store was away may be read once more; then it is closed.
+//! A collection in three steps: it reads all items, reads the files of a store that was away once more, and ends.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -96,7 +96,7 @@ impl Collection {
         self.shares.to_seal(self.run.work.context.spool.used())
     }
 
-    /// Redacts what is read and written from now on with this redactor.
+    /// Uses this redactor for everything that is read and written from now on.
     pub fn redact_with(&mut self, redactor: &Arc<Redactor>) {
         Arc::make_mut(&mut self.run.work).context.redactor = Arc::clone(redactor);
     }

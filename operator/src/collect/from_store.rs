@@ -5,11 +5,11 @@ use std::io;
 
 use debugbundle_crd::TargetKind;
 use debugbundle_format::StoreFile;
-use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
+use futures::{FutureExt as _, StreamExt as _};
 
 use crate::{
     store::{AnyStore, BackupFile, RestoreFile, Store as _, StoreError, VeleroFile},
-    velero::{StoreBody, StoreFailure, StoreFiles},
+    velero::{OpenedFile, StoreFailure, StoreFiles},
 };
 
 /// A location's store, used for reading.
@@ -27,12 +27,7 @@ impl FromStore {
 }
 
 impl StoreFiles for FromStore {
-    fn open<'a>(
-        &'a self,
-        of: TargetKind,
-        name: &'a str,
-        file: StoreFile,
-    ) -> BoxFuture<'a, Result<Option<StoreBody>, StoreFailure>> {
+    fn open<'a>(&'a self, of: TargetKind, name: &'a str, file: StoreFile) -> OpenedFile<'a> {
         async move {
             let Some(file) = velero_file(of, name, file) else { return Ok(None) };
             let body = self.store.read(&file).await.map_err(|error| failure(&error))?;

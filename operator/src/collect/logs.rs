@@ -30,8 +30,8 @@ use crate::{
 
 /// Kept of the lines about the target (bytes).
 const LINES: u64 = 32 << 20;
-/// How the kubelet's one sentence begins, with status 200, about a container whose log it cannot find: the container or
-/// its file is gone (`pkg/kubelet/kuberuntime`, `GetContainerLogs`; `k8s.io/cri-client/pkg/logs`, `ReadLogs`).
+/// The kubelet answers with status 200 and one sentence with one of these beginnings if the container or its log file
+/// is gone (`pkg/kubelet/kuberuntime`, `GetContainerLogs`; `k8s.io/cri-client/pkg/logs`, `ReadLogs`).
 const NO_LOG: [&[u8]; 2] = [b"unable to retrieve container logs for ", b"failed to try resolving symlinks in path "];
 /// Largest pod that is read to see which containers it has (bytes); etcd holds none that is larger.
 const POD: usize = 4 << 20;
@@ -122,8 +122,8 @@ pub(super) async fn read(
     Ok(outcome(item, which, done, (&end, broken), source, work))
 }
 
-/// Pods after which no other one gets the same name, by namespace and name: their controllers draw the last five letters by
-/// lot, out of 14 million. Those of StatefulSets, and those that somebody named, are not among them.
+/// Pods after which no other one gets the same name, by namespace and name: their controllers draw the last five
+/// letters by lot, out of 14 million. Those of StatefulSets, and those that somebody named, are not among them.
 pub(super) fn named_once(pods: &[Pod]) -> BTreeSet<(String, String)> {
     let drawn = |pod: &&Pod| {
         let Some(owner) = &pod.owner else { return false };
@@ -135,8 +135,8 @@ pub(super) fn named_once(pods: &[Pod]) -> BTreeSet<(String, String)> {
     pods.iter().filter(drawn).map(|pod| (pod.namespace.clone(), pod.name.clone())).collect()
 }
 
-/// What is to be done if another pod has the name now: the planned one is gone, and the other is read under its own UID,
-/// once. `None`: it is the planned one, or nobody knows better.
+/// What is to be done if another pod has the name now: the planned one is gone, and the other is read under its own
+/// UID, once. `None`: it is the planned one, or nobody knows better.
 async fn replaced(work: &Work, item: &Item, which: ContainerLogRef<'_>, deadline: Instant) -> Option<Outcome> {
     let uid = work.cluster.pod_uid(which.namespace, which.pod, deadline).await.ok()?;
     if which.uid.is_empty() || uid == which.uid {
@@ -239,7 +239,7 @@ fn outcome(
     work: &Work,
 ) -> Outcome {
     if let Some(text) = done.not_a_log {
-        // The runtime keeps few ended containers, so it removes those of a crash loop soon.
+        // The runtime keeps few ended containers: in a crash loop it soon removes their logs.
         let (code, severity) = if which.previous {
             (MissingCode::NoPrevious, MissingSeverity::Note)
         } else {

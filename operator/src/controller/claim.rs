@@ -8,8 +8,7 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::Fault;
-pub(super) use crate::client::in_time;
-use crate::status::StatusBuilder;
+use crate::{client::in_time, status::StatusBuilder};
 
 /// How often a write is retried after others changed the object (labels, annotations).
 const CONFLICTS: usize = 8;

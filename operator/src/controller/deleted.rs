@@ -1,5 +1,6 @@
-//! What a deleted DebugBundle leaves behind: its uploads are aborted, its object is deleted, its spool folder removed.
-//! The deletion itself waits for nothing: what is left after some tries is reported, and the next sweep tries again.
+//! Cleans up after deleted DebugBundles: aborts their uploads, deletes their objects, removes their spool folders. The
+//! deletion of the resource waits for none of this. If some tries fail, an Event reports it, and the next sweep tries
+//! again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,17 +23,18 @@ use crate::{
 const AGAIN: Duration = Duration::from_secs(5);
 /// The most time for one try.
 const ONE_TRY: Duration = Duration::from_secs(30);
-/// Deleted DebugBundles that are cleaned up at once.
+/// Deleted DebugBundles that are cleaned up at the same time.
 const AT_ONCE: usize = 8;
-/// The most that wait, at about a kilobyte each; further ones are left to the next sweep.
+/// Most deleted DebugBundles that wait, at about a kilobyte each. The next sweep cleans up after further ones.
 const WAITING: usize = 2048;
 
-/// A DebugBundle that is gone: the little of it that is needed to clean up, and for Events.
+/// A deleted DebugBundle: only the fields that the clean-up and its Events need.
 #[derive(Debug)]
 pub(super) struct Deleted(Box<DebugBundle>);
 
 impl Deleted {
-    /// Of its last state; `None` if nothing of it can be anywhere: it never ran, or is a copy of another one.
+    /// Takes the fields from its last state. `None` if it left nothing: it never ran, or it is a copy of another
+    /// DebugBundle.
     pub(super) fn of(last: &DebugBundle) -> Option<Self> {
         let status = last.status.as_ref()?;
         if status.attempts.is_none() && status.bundle.is_none() && status.upload.is_none() {
@@ -94,7 +96,7 @@ impl Deletions {
     }
 }
 
-/// Cleans up until the operator is asked to stop; what waits then is left to the next sweep.
+/// Cleans up until the operator is asked to stop. The next sweep cleans up after DebugBundles that wait at that time.
 pub(super) async fn work_off(waiting: Receiver<(Deleted, Instant)>, ctx: Arc<Context>) {
     let waiting = stream::unfold(waiting, async |mut waiting| waiting.recv().await.map(|next| (next, waiting)));
     let all = waiting.for_each_concurrent(AT_ONCE, |(deleted, since)| {
@@ -107,7 +109,7 @@ pub(super) async fn work_off(waiting: Receiver<(Deleted, Instant)>, ctx: Arc<Con
     }
 }
 
-/// Tries until it succeeds, nothing can be mended by waiting, or the time is over. At least one try is made.
+/// Tries at least once, and until a try succeeds, waiting cannot help, or the time is over.
 async fn clean_up(bundle: &DebugBundle, until: Instant, ctx: &Arc<Context>) {
     let name = bundle.name_any();
     crash::point("deleting");
@@ -149,7 +151,7 @@ async fn try_once(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<(), Left> 
     Ok(())
 }
 
-/// An object or upload is left in the store.
+/// The clean-up failed: an object or upload may be left in the store.
 pub(super) struct Left {
     pub(super) message: String,
     /// Another try may succeed.
@@ -242,7 +244,7 @@ mod tests {
         assert_eq!(status.upload.as_ref().and_then(|upload| upload.upload_id.as_deref()), Some("u7"));
         assert!(status.cause.is_none() && kept.0.annotations().is_empty());
         assert_eq!(kept.uid(), "0a1b");
-        // As the status of one that could not be read keeps no more.
+        // The status of a DebugBundle that could not be read contains no more than this.
         assert!(Deleted::of(&bundle(json!({"upload": {}}))).is_some());
         ran.labels_mut().insert(RESTORED_BY_LABEL.to_owned(), "r7".to_owned());
         assert!(Deleted::of(&ran).is_none(), "a copy");

@@ -1,18 +1,19 @@
-//! Whether this instance may act on a DebugBundle: asks, where the answer depends on it, whether the pod of another
-//! holder still exists.
+//! Whether this instance may act on a DebugBundle. If another instance holds the DebugBundle, the answer depends on
+//! whether the pod of that instance still exists.
 
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _};
 
-use super::{Context, Fault, claim::in_time};
+use super::{Context, Fault};
 use crate::{
+    client::in_time,
     decide::{self, Permission, Step},
     observed::Observed,
 };
 
-/// How soon the pod of another holder is looked for again.
+/// The pause until the leader looks again for the pod of another holder.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Whether this instance may carry out the step now. It looks for the holder's pod only if it leads and another

@@ -1,4 +1,4 @@
-//! What a run writes to status while it is under way: the write-ahead log of its upload, and what it waits for.
+//! What a run writes to status while it is under way: the write-ahead log of its upload, and the reason for a wait.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -47,7 +47,7 @@ impl Journal for StatusJournal<'_> {
     }
 }
 
-/// A run before its bundle is sealed: its slot, and its status.
+/// What a run asks of the controller before its bundle is sealed: it owns the run's slot and status.
 pub(super) struct StatusHooks<'a> {
     mine: &'a Claim,
     ctx: &'a Arc<Context>,
@@ -100,7 +100,7 @@ impl RunHooks for StatusHooks<'_> {
     }
 }
 
-/// Writes that the run waits for a store. An Event says so once for each wait.
+/// Writes to status that the run waits for a store. One Event for each wait reports it.
 async fn waits(
     mine: &Claim,
     ctx: &Context,

@@ -1,4 +1,4 @@
-//! A DebugBundle that cannot be parsed: its status says so, and the others go on.
+//! Reports a DebugBundle that cannot be parsed in its own status. Other DebugBundles are not affected.
 
 use debugbundle_crd::{DebugBundle, DebugBundleStatus, Phase, Reason};
 use jiff::Timestamp;

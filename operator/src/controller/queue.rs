@@ -68,7 +68,7 @@ struct State {
     waiting: HashMap<String, Turn>,
     /// UIDs.
     under_way: HashSet<String>,
-    /// Those under way whose DebugBundle is gone, by UID.
+    /// Deleted DebugBundles whose bundles are still under way, by UID.
     deleted: HashMap<String, Deleted>,
 }
 
@@ -133,8 +133,8 @@ impl BundleQueue {
         Some((next, place))
     }
 
-    /// Takes note that a DebugBundle is gone. While its bundle is under way nothing can be cleaned up: [`Self::ended`]
-    /// returns it then. Else it is returned at once.
+    /// Records that a DebugBundle was deleted. Returns it if it can be cleaned up now. While its bundle is under way,
+    /// it is kept, and [`Self::ended`] returns it later.
     pub(super) fn deleted(&self, deleted: Deleted) -> Option<Deleted> {
         let mut state = self.lock();
         if !state.under_way.contains(deleted.uid()) {
@@ -144,7 +144,7 @@ impl BundleQueue {
         None
     }
 
-    /// A bundle is no longer under way. Returns what is to be cleaned up if its DebugBundle is gone.
+    /// Records that a bundle is no longer under way. Returns its DebugBundle for the clean-up if that was deleted.
     #[must_use]
     pub(super) fn ended(&self, uid: &str) -> Option<Deleted> {
         let mut state = self.lock();

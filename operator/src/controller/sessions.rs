@@ -1,5 +1,5 @@
-//! When DebugBundles are watched: while this instance leads, and then until each DebugBundle that it has claimed has
-//! ended. Apart from that it stands by, without a request to the API server.
+//! Watches DebugBundles while this instance leads, and afterwards until each DebugBundle that it claimed has ended. At
+//! other times the controller stands by and sends no requests to the API server.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,10 +16,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Context, Guarded, PAGE, startup, went};
 use crate::{decide, observed::Observed};
 
-/// How often an instance that leads no longer checks whether its own DebugBundles have ended.
+/// How often an instance that no longer leads checks whether its own DebugBundles have ended.
 const CHECK: Duration = Duration::from_secs(1);
 
-/// The events of one watch after the other. Each begins with a full list, so everything is decided anew.
+/// The events of one watch after the other. Each watch begins with a full list, so everything is decided anew.
 pub(super) fn watch(
     api: Api<Guarded>,
     ctx: Arc<Context>,
@@ -54,13 +54,13 @@ pub(super) fn watch(
     sessions.flatten()
 }
 
-/// Waits for the next session, and until DebugBundles can be listed. Returns the token of the term that it belongs to,
-/// or no token for one that finishes what is claimed; `None` when the operator stops.
+/// Waits for the next session, and until DebugBundles can be listed. Returns the token of the session's term, or no
+/// token if the session only finishes claimed DebugBundles; `None` when the operator stops.
 async fn next(ctx: &Context) -> Option<Option<CancellationToken>> {
     loop {
         let finishing = !ctx.leadership.leads() && holds_any(ctx);
         let term = if finishing { None } else { Some(ctx.leadership.term().await?) };
-        // What waits for a slot comes back with the new list, if it is still this instance's.
+        // The new list brings back each waiting DebugBundle that still belongs to this instance.
         ctx.queue.clear();
         if startup::until_ready(ctx, term.as_ref().unwrap_or(&ctx.shutdown)).await {
             if finishing {
@@ -74,8 +74,8 @@ async fn next(ctx: &Context) -> Option<Option<CancellationToken>> {
     }
 }
 
-/// Whether this instance holds a DebugBundle that has not ended. Before the first list, its spool tells: a folder is
-/// created before each claim, and outlives the process.
+/// Whether this instance holds a DebugBundle that has not ended. Before the first list, the folders in its spool
+/// decide: a folder is created before each claim, and outlives the process.
 fn holds_any(ctx: &Context) -> bool {
     let instance = ctx.settings.instance.as_str();
     let held = |seen: &Arc<Observed>| decide::holder(seen) == Some(instance);
@@ -85,7 +85,7 @@ fn holds_any(ctx: &Context) -> bool {
     }
 }
 
-/// Waits until nothing that this instance has claimed is left, or until it leads.
+/// Waits until each DebugBundle that this instance claimed has ended, or until it leads.
 async fn until_finished(ctx: &Context) {
     // Fails only when the operator ends.
     let _ = ctx.seen.wait_until_ready().await;

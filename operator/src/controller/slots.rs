@@ -1,6 +1,6 @@
 //! Slots: how many bundles are collected at once, and how much of the spool each may use. A sealed bundle that waits
-//! for its store keeps only the room that its file takes, so that others are collected meanwhile; one that waits for
-//! Velero's files before it is sealed keeps the room that sealing needs.
+//! for its store keeps only the room that its file takes, so that others are collected meanwhile. A bundle that waits
+//! for Velero's files before it is sealed keeps the room that sealing needs.
 
 use std::{
     collections::BTreeMap,
@@ -104,8 +104,8 @@ impl CollectionSlots {
         Some(CollectionSlot { room, collecting: Some(collecting), unsealed: None })
     }
 
-    /// Gives a collection's slot back while its bundle waits unsealed and `bytes` must stay reserved. Returns false, and
-    /// changes nothing, if too many wait already.
+    /// Frees the slot of a collection whose bundle waits unsealed; `bytes` of the spool stay reserved. Returns false,
+    /// and changes nothing, if too many bundles wait already.
     pub(super) fn wait(&self, place: &mut CollectionSlot, bytes: u64) -> bool {
         let Ok(unsealed) = Arc::clone(&self.unsealed).try_acquire_owned() else { return false };
         place.sealed(bytes);
@@ -113,8 +113,8 @@ impl CollectionSlots {
         true
     }
 
-    /// Waits until such a bundle may be collected again, and adds what is free of a share. Returns the bytes that it may
-    /// use: at least those that were reserved. `None`: the operator ends.
+    /// Waits for a slot to continue such a collection, and reserves free room up to a whole share. Returns the bytes
+    /// that the bundle may use, at least the bytes reserved before; `None` when the operator ends.
     pub(super) async fn resume(&self, place: &mut CollectionSlot) -> Option<u64> {
         place.collecting = Some(Arc::clone(&self.collecting).acquire_owned().await.ok()?);
         let room = u64::try_from(place.room.num_permits()).unwrap_or(u64::MAX);

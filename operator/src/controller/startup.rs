@@ -28,7 +28,7 @@ async fn until_possible(attempt: impl AsyncFn() -> Result<(), String>, stop: &Ca
     }
 }
 
-/// Whether DebugBundles can be listed; else the obstacle: the CRD, a permission, the API server itself.
+/// Whether DebugBundles can be listed. The error names the obstacle: the CRD, a permission, the API server itself.
 async fn served(api: &Api<DebugBundle>) -> Result<(), String> {
     match in_time(api.list_metadata(&ListParams::default().limit(1))).await {
         Ok(_) => Ok(()),

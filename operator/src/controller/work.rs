@@ -116,8 +116,8 @@ async fn in_place(
     Ok(())
 }
 
-/// Creates the folder of a bundle before it is claimed: after a restart, an instance that stands by looks for bundles
-/// that it still holds only if its spool has a folder. The collection reports a spool that cannot be written.
+/// Creates the spool folder of a bundle before the claim. After a restart, a standby instance looks for bundles that it
+/// still holds only if its spool contains a folder. An error is ignored here: the collection reports it.
 fn mark(spool: &std::path::Path) {
     use std::os::unix::fs::DirBuilderExt as _;
     let _ = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(spool);
@@ -155,7 +155,7 @@ pub(super) async fn end_without(mine: &Claim, reason: Reason, message: &str, ctx
     Ok(())
 }
 
-/// Has a resource that went during the run cleaned up after it, even if the watch did not report its deletion.
+/// Queues the clean-up after a resource that was deleted during the run, even if the watch did not report the deletion.
 async fn after_the_resource(mine: &Claim, ctx: &Arc<Context>) {
     let seen = mine.seen().await;
     let live = claim::live(&ctx.api, &seen.name_any(), &seen.uid().unwrap_or_default()).await;

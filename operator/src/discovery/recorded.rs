@@ -93,7 +93,7 @@ struct State {
     objects: BTreeMap<Key, Value>,
     /// Groups that are not served.
     absent: BTreeSet<String>,
-    /// Beginnings of paths that are refused.
+    /// Requests whose path begins with one of these texts are refused.
     forbidden: Vec<String>,
     requests: Vec<String>,
 }
@@ -120,17 +120,17 @@ impl RecordedApi {
         self.state().absent.insert(group.to_owned());
     }
 
-    /// Refuses all paths that begin so.
+    /// Refuses all requests whose path begins with this text.
     pub(super) fn forbid(&self, path: impl Into<String>) {
         self.state().forbidden.push(path.into());
     }
 
-    /// How many requests there were for this path, whatever their queries.
+    /// The number of requests for this path, with any query.
     pub(super) fn times(&self, path: &str) -> usize {
         self.count(|request| request.split('?').next() == Some(path))
     }
 
-    /// How many requests these are, by path and query.
+    /// The number of requests whose path and query are `wanted`.
     pub(super) fn count(&self, wanted: impl Fn(&str) -> bool) -> usize {
         self.state().requests.iter().filter(|request| wanted(request)).count()
     }
@@ -229,7 +229,7 @@ fn page(mut objects: Vec<Value>, query: &str) -> Value {
     json!({"metadata": {"resourceVersion": "1", "continue": token}, "items": objects[from..to]})
 }
 
-/// Whether labels are as a selector of `key=value` and `key in (value,value)` wants them.
+/// Whether labels match a selector of the forms `key=value` and `key in (value,value)`.
 fn selects(selector: &str, labels: &Value) -> bool {
     let mut rest = selector;
     while !rest.is_empty() {

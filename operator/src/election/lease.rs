@@ -1,5 +1,5 @@
-//! Keeps the Lease: reads, takes, renews and at the end releases it. Each call has a deadline and is not retried: an
-//! answer that is late is worth nothing.
+//! Keeps the Lease: reads, takes, renews and at the end releases it. Each call has a deadline and is not retried,
+//! because a late answer is useless.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::error::api_sentence;
 
 /// Timeout for one answer of the API server; two calls fit into the time in which a leader must renew.
 const ONE_CALL: Duration = Duration::from_secs(4);
-/// How long an instance that stops tries to release the Lease; then the others wait until it expires.
+/// How long an instance that stops tries to release the Lease. After that the others wait until the Lease expires.
 const TO_RELEASE: Duration = Duration::from_secs(5);
 /// The pause between two tries to release it.
 const RELEASE_PAUSE: Duration = Duration::from_millis(200);
@@ -33,7 +33,7 @@ pub struct Election {
     shutdown: CancellationToken,
     /// The API server has accepted a write.
     accepted: bool,
-    /// The last failure, and the last other holder: each is logged once.
+    /// The last failure or other holder in the log, so that each is logged once.
     logged: String,
 }
 
@@ -96,7 +96,7 @@ impl Election {
         None
     }
 
-    /// Renews or takes the Lease, or learns who has it.
+    /// Renews or takes the Lease, or learns which instance holds it.
     async fn try_once(&mut self) -> Result<(), kube::Error> {
         // A leader writes over the Lease that it wrote last. If that fails, somebody else may have changed it.
         if self.ends().is_some()
@@ -127,8 +127,8 @@ impl Election {
         Ok(())
     }
 
-    /// The Lease names this instance. The term counts from before the request, so that it is never longer than what
-    /// other instances see.
+    /// Records that the Lease names this instance. The term counts from the start of the request, so that it never ends
+    /// later than other instances expect.
     fn written(&mut self, lease: Lease, asked: Instant) {
         self.candidate.note(lease, Instant::now());
         self.accepted = true;
@@ -144,7 +144,7 @@ impl Election {
         });
     }
 
-    /// The Lease names another instance.
+    /// Records that the Lease names another instance.
     fn stand_by(&mut self) {
         self.lose("the Lease names another instance");
         let holder = self.candidate.holder().unwrap_or_default().to_owned();
@@ -162,8 +162,8 @@ impl Election {
         }
     }
 
-    /// Before the first write, a refusal is a mistake of the installation that only a person can mend. Later it may
-    /// pass, and work is under way.
+    /// Handles a failure. Before the first write, a refusal is a mistake of the installation, which only a person can
+    /// fix. A later refusal may pass, and ending would stop work that is under way.
     fn failed(&mut self, error: &kube::Error) -> Result<(), String> {
         let sentence = api_sentence(error);
         match error {
@@ -200,7 +200,7 @@ impl Election {
     }
 }
 
-/// Also after a panic, work that only the leader may do ends.
+/// Ends the term, also after a panic: work that only the leader may do must stop.
 impl Drop for Election {
     fn drop(&mut self) {
         if let Some(term) = self.term.send_replace(None) {

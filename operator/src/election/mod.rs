@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 pub use lease::{Election, election};
 pub use rules::LEASE;
 
-/// Whether this instance leads, for all that may begin work.
+/// Whether this instance leads. Every part of the operator that may begin work has a copy.
 #[derive(Clone, Debug)]
 pub struct Leadership {
     term: watch::Receiver<Option<Term>>,
@@ -23,20 +23,21 @@ pub struct Leadership {
 /// One uninterrupted time as leader.
 #[derive(Clone, Debug)]
 struct Term {
-    /// It ends then, unless the Lease is renewed before.
+    /// When the term ends, unless the Lease is renewed before.
     ends: Instant,
     /// Cancelled at its end, and when the operator is asked to stop.
     over: CancellationToken,
 }
 
 impl Leadership {
-    /// Whether it leads at this moment. The clock decides: a process that was paused knows at once that it is too late.
+    /// Whether it leads at this moment. The clock decides, so that a process that was paused notices the end of its
+    /// term at once.
     pub fn leads(&self) -> bool {
         self.term.borrow().as_ref().is_some_and(|term| !term.over.is_cancelled() && Instant::now() < term.ends)
     }
 
-    /// Waits until it leads. Returns a token that is cancelled when it leads no longer, or when the operator is asked to
-    /// stop; `None` if that happens first.
+    /// Waits until it leads. Returns a token that is cancelled when it leads no longer, or when the operator is asked
+    /// to stop; `None` if that happens first.
     pub async fn term(&self) -> Option<CancellationToken> {
         let mut term = self.term.clone();
         let led = term.wait_for(|term| term.as_ref().is_some_and(|term| !term.over.is_cancelled()));
@@ -44,7 +45,7 @@ impl Leadership {
         term.as_ref().map(|term| term.over.clone())
     }
 
-    /// Does this work in each term; the work ends with the token that it is given.
+    /// Runs `work` in each term. The work must end when its token is cancelled.
     pub async fn in_each_term<F: Future<Output = ()>>(&self, work: impl Fn(CancellationToken) -> F) {
         while let Some(over) = self.term().await {
             work(over).await;

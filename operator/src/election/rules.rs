@@ -14,7 +14,7 @@ use tokio::time::Instant;
 /// The Lease's name; it lies in Velero's namespace.
 pub const LEASE: &str = "debugbundle-operator";
 
-/// How long a Lease must stand still before another instance takes it, in seconds.
+/// How long a Lease must stay unchanged before another instance takes it, in seconds.
 const LEASE_SECONDS: i32 = 15;
 /// A leader whose last renewal began this long ago leads no longer. Shorter than the Lease's duration, so that it stops
 /// before another instance begins.
@@ -33,7 +33,7 @@ pub(super) struct Candidate {
 /// The Lease as last read or written.
 struct Seen {
     lease: Lease,
-    /// When its spec was first seen as it is, by this process's own clock.
+    /// When this process first saw the present spec, by its own clock.
     unchanged_since: Instant,
 }
 
@@ -60,7 +60,7 @@ impl Candidate {
         self.holder() == Some(self.instance.as_str())
     }
 
-    /// The Lease to create where none exists. `clock` is written for people.
+    /// The Lease to create if none exists. `clock` only informs people.
     pub(super) fn first(&self, clock: Timestamp) -> Lease {
         let mut spec = LeaseSpec { lease_transitions: Some(0), ..LeaseSpec::default() };
         self.renew(&mut spec, clock);
@@ -103,8 +103,8 @@ impl Candidate {
     }
 }
 
-/// How long a record counts once it stands still. A duration that no instance writes counts as the usual one: a foreign
-/// record must block the operator neither for ever nor not at all.
+/// How long an unchanged Lease is valid. A duration that no instance of the operator writes counts as
+/// [`LEASE_SECONDS`], so that a Lease from another program blocks the operator for a bounded time.
 fn valid_for(spec: &LeaseSpec) -> Duration {
     let seconds = spec.lease_duration_seconds.filter(|seconds| (1..=LEASE_SECONDS).contains(seconds));
     Duration::from_secs(seconds.unwrap_or(LEASE_SECONDS).unsigned_abs().into())

@@ -44,7 +44,7 @@ struct Held {
     logs: BTreeMap<String, Log>,
     /// Its present state is not on disk.
     unsaved: bool,
-    /// An earlier process saw it; its log was lost with that process.
+    /// An earlier process saw it; the log was lost with that process.
     of_before: bool,
 }
 
@@ -299,11 +299,11 @@ impl CaptureCache {
         }
     }
 
-    /// Takes a pod that an earlier process saved, as long as there is a place.
+    /// Restores a pod that an earlier process saved, if there is room for it.
     pub(super) fn restore(&mut self, saved: SavedPod, now: Timestamp) {
         let SavedPod { uid, seen, ended, pod } = saved;
         let Some(snapshot) = PodSnapshot::of(pod).filter(|snapshot| snapshot.uid == uid) else { return };
-        // A time in the future is no reason to keep it for longer.
+        // A time in the future must not keep the pod for longer.
         let ended = ended.min(now);
         if self.held.len() >= PODS || self.held.contains_key(&uid) || now.duration_since(ended) >= KEPT {
             return;
@@ -330,7 +330,7 @@ impl CaptureCache {
         self.held.keys().cloned().collect()
     }
 
-    /// Drops what was kept for its time.
+    /// Drops pods and names that were kept for long enough.
     pub(super) fn expire(&mut self, now: Timestamp) {
         self.turned_away.retain(|_, (_, seen)| now.duration_since(*seen) < KEPT);
         self.held.retain(|_, held| held.ended.is_none_or(|ended| now.duration_since(ended) < KEPT));

@@ -1,6 +1,6 @@
 //! Captures the last status, Events and log lines of data movers' pods while they live: Velero deletes these pods as
-//! soon as they are done. Bounded, and in memory, except for the redacted last status of pods that ended, which also
-//! survives a restart of the process; `collect` chooses what goes into a bundle.
+//! soon as they are done. The data is bounded and in memory. Only the redacted last status of pods that ended is also
+//! on disk and survives a restart of the process. `collect` chooses what goes into a bundle.
 //!
 //! * [`watch`]: watches the pods, in a task beside the controller.
 //! * `follow`: reads one container's log as it grows.
@@ -100,7 +100,7 @@ impl CapturedPod {
 }
 
 impl PodCapture {
-    /// Keeps the last status of pods that ended in this folder, too, and begins with what an earlier process left there.
+    /// Loads what an earlier process saved in this folder, and saves the last status of each pod that ends to it.
     pub fn saved_in(folder: PathBuf) -> Self {
         let (saved, mut cache, now) = (SavedPods(folder), CaptureCache::default(), Timestamp::now());
         for pod in saved.load() {

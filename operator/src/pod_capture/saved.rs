@@ -41,7 +41,7 @@ pub(super) struct SavedPod {
 pub(super) struct SavedPods(pub(super) PathBuf);
 
 impl SavedPods {
-    /// What earlier processes saved, the newest first. Damaged files are removed.
+    /// Reads what earlier processes saved, the newest pod first. Removes damaged files.
     pub(super) fn load(&self) -> Vec<SavedPod> {
         let mut pods = Vec::new();
         for (path, uid) in self.files() {
@@ -87,7 +87,7 @@ impl SavedPods {
         let _ = fs::remove_dir(&self.0);
     }
 
-    /// The files of ours, each with its pod's UID; a file that was not written to its end has none.
+    /// The files that this module wrote, each with its pod's UID; `None` for a file that was not written to its end.
     fn files(&self) -> Vec<(PathBuf, Option<String>)> {
         let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
         let ours = entries.filter_map(|entry| {

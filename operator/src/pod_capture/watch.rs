@@ -44,7 +44,7 @@ const PAGE: u32 = 50;
 /// Most bytes of the answer with a pod's Events, and the timeout for it.
 const EVENTS: usize = 512 << 10;
 const EVENTS_TIME: Duration = Duration::from_secs(15);
-/// How often the files of pods that are no longer kept are looked for.
+/// The longest pause between two saves. Each save also removes the files of pods that are no longer kept.
 const SAVE_EVERY: Duration = Duration::from_mins(10);
 
 /// Shared by all tasks of the watch.
@@ -103,13 +103,13 @@ impl CaptureTask {
         }
     }
 
-    /// Saves the pods that ended, after each change and now and then.
+    /// Saves the pods that ended, after each change and at least once in [`SAVE_EVERY`].
     async fn save_changes(&self) {
         loop {
-            // The end of the pause is as good as a change.
+            // At the end of the pause it saves without a change, too.
             let _ = tokio::time::timeout(SAVE_EVERY, self.changed.notified()).await;
             let pod_capture = self.pod_capture.clone();
-            // A panic in it was logged, and costs no more than this save.
+            // A panic in it was logged, and only this save is lost.
             let _ = tokio::task::spawn_blocking(move || pod_capture.save()).await;
         }
     }

@@ -168,7 +168,7 @@ impl Engine {
         .await
     }
 
-    /// The chosen place.
+    /// Where the bundle goes: the chosen location, its bucket and the key.
     pub(super) fn place(&self, subject: &Subject, survey: &Survey) -> Option<ObjectAddress> {
         let chosen = survey.chosen.as_ref().ok()?;
         Some(ObjectAddress {
@@ -178,7 +178,8 @@ impl Engine {
         })
     }
 
-    /// The key of a run's bundle in this location. A bundle that an earlier version stored stays at its own.
+    /// The key of a run's bundle in this location. A bundle that an earlier version stored keeps the key of that
+    /// version.
     ///
     /// # Errors
     /// `LocationInvalid`: its prefix does not allow a key.
@@ -257,7 +258,7 @@ fn survey_of(
     Ok(Survey { server, of_target: of_target.map(str::to_owned), chosen, all })
 }
 
-/// The locations that can be parsed, as no request can name another one, and Velero's Deployment.
+/// The locations that can be parsed, and Velero's Deployment. No request can use a location that cannot be parsed.
 fn usable(locations: &Locations, gaps: &Gaps) -> Result<(Vec<Location>, Option<Value>), Fault> {
     if let Some(lost) = gaps.of("backupstoragelocations") {
         if !lost.is_not_found() {

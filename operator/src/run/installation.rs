@@ -1,5 +1,6 @@
-//! The installation that this process works for: the id below which its bundles lie, and whether it still stands. When
-//! somebody removes Velero's namespace or the definition of DebugBundles, the stored bundles stay.
+//! The installation that this process works for: its id, which is a folder in each bundle's key, and whether it is
+//! being removed. After the removal of Velero's namespace or of the definition of DebugBundles, the stored bundles
+//! stay.
 
 use std::time::Duration;
 
@@ -17,15 +18,16 @@ use crate::{client::in_time, error::Fault, store::InstallationId};
 
 /// The definition of DebugBundles.
 const DEFINITION: &str = "debugbundles.debugbundle.io";
-/// Without permission to read the definition: how long its removal may take after that of the DebugBundles.
+/// Without permission to read the definition: how long after the deletion of a DebugBundle its definition may be
+/// removed and this removal is still noticed.
 const REMOVAL: Duration = Duration::from_secs(2);
 
-/// Whether a deleted DebugBundle was deleted for its own sake.
+/// Whether the installation stays, or its removal explains that a DebugBundle was deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Namespace and definition are there to stay.
+    /// Namespace and definition exist, and neither is being deleted.
     Stands,
-    /// The whole installation is being removed: why that is known.
+    /// The whole installation is being removed; the text is the evidence for it.
     Removed(String),
 }
 
@@ -61,7 +63,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether the installation stands. Asked before an object is deleted because its DebugBundle is gone.
+    /// Whether the installation stays. The answer is needed before an object is deleted because its DebugBundle is
+    /// gone.
     ///
     /// # Errors
     /// The API server did not answer.
@@ -92,7 +95,7 @@ impl Engine {
         }
     }
 
-    /// By the definition itself; `None` if the operator may not read it.
+    /// Decides by the definition itself; `None` if the operator may not read it.
     async fn definition(&self) -> Result<Option<Standing>, Fault> {
         let definitions: Api<CustomResourceDefinition> = Api::all(self.client.clone());
         match in_time(definitions.get_metadata_opt(DEFINITION)).await {

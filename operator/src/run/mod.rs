@@ -8,7 +8,7 @@
 //! * [`backoff`]: the pauses between tries, shared by the bundles of a location.
 //! * [`deliver`]: upload under a write-ahead journal, verify.
 //! * [`destination`]: which location, which credential, which key.
-//! * [`installation`]: the installation that the bundles belong to, and whether it still stands.
+//! * [`installation`]: the installation that the bundles belong to, and whether it is being removed.
 //! * [`log_events`]: events for the timeline from logs and operations.
 //! * [`password`]: Velero's repository password, read only to mask it.
 //! * [`rules`]: memory for the user's compiled rules, shared by all runs.

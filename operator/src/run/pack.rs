@@ -302,7 +302,7 @@ fn of_discovery(error: &InventoryError) -> Fault {
     }
 }
 
-/// Publishes what is known about a target whose bundle may go nowhere; returns why.
+/// Publishes cause and findings of a target whose bundle has no location to go to. Returns the reason as a fault.
 async fn not_uploaded(run: &Run<'_>, found: &Found, read: &Read, refused: Fault) -> Fault {
     let diagnosis = store_away::diagnosed(run, found, read);
     if let Err(fault) = store_away::publish(run, found, &diagnosis).await {

@@ -1,5 +1,6 @@
 //! The stage between reading and explaining. While the store with Velero's files of the target does not answer, the
-//! bundle is not sealed: what is known so far is published at once, and when the store answers, its files are read.
+//! bundle is not sealed. The known cause and findings are published at once. When the store answers, its files are
+//! read.
 
 use std::{sync::Arc, time::Duration};
 
@@ -34,18 +35,18 @@ pub trait RunHooks: Send + Sync {
         cause: Option<&'a str>,
         findings: Vec<FindingSummary>,
     ) -> BoxFuture<'a, Result<(), Fault>>;
-    /// Gives the run's slot back, except for `keeps` bytes of the spool. Returns until when the run may wait; `None` if
-    /// too many wait already: the slot is kept then.
+    /// Frees the run's slot, except for `keeps` bytes of the spool. Returns the deadline of the wait. Returns `None`,
+    /// and keeps the slot, if too many runs wait already.
     fn begin_wait(&self, keeps: u64) -> BoxFuture<'_, Option<Instant>>;
     /// Publishes why the run waits.
     fn waits<'a>(&'a self, reason: Reason, why: &'a str) -> BoxFuture<'a, Result<(), Fault>>;
-    /// Returns once the run has a slot again: how many bytes of the spool it may use.
+    /// Waits for a slot. Returns how many bytes of the spool the run may use.
     fn end_wait(&self) -> BoxFuture<'_, Result<u64, Fault>>;
 }
 
 impl Engine {
-    /// Waits for the store if it was away, and reads its files then. At the end of the waiting time, the run goes on
-    /// without them.
+    /// If the store was away: waits for it, and then reads its files. After the deadline the run continues without
+    /// them.
     pub(super) async fn wait_for_store(
         &self,
         run: &Run<'_>,
@@ -129,7 +130,7 @@ impl Engine {
             Err(error) if error.is_transient() => {
                 Err(destination::of_store(&error).map_message(|message| store.mask(message)))
             }
-            // A refusal is an answer, too: what it means for the files is seen when they are read.
+            // A refusal is an answer, too: reading the files shows whether they are refused as well.
             _ => Ok(store),
         }
     }

@@ -30,7 +30,8 @@ pub(super) struct Stores {
     pub(super) of_target: Option<String>,
     /// Exact values that must not appear in the bundle, with the rule that masks them.
     pub(super) known: Vec<(&'static str, Secret)>,
-    /// Why the bundle of a run that nobody asked for is not uploaded: its location is ReadOnly.
+    /// Why the bundle of an automatic run is not uploaded: its location is ReadOnly. `None`: the bundle is uploaded, or
+    /// the run needs no location.
     pub(super) no_upload: Option<Fault>,
 }
 
@@ -60,12 +61,13 @@ impl Engine {
             }
         };
         let no_upload = match self.refuse_the_hopeless(subject, &survey) {
-            _ if !store.is_required() => None,
-            // Nobody named a location, so there is nobody to refuse: the cause is worth knowing without a bundle.
+            Err(_) if !store.is_required() => None,
+            // No user waits for this bundle: cause and findings are published without it.
             Err(fault) if subject.origin == Origin::Automatic && fault.reason() == Reason::LocationReadOnly => {
                 Some(fault)
             }
-            result => result.err().map_or(Ok(None), Err)?,
+            Err(fault) => return Err(fault),
+            Ok(()) => None,
         };
         let chosen = survey.chosen.as_ref().map(|chosen| chosen.name.clone()).map_err(Clone::clone);
         // A location that does not exist cannot hold files; another one is asked instead, and may not find them.

@@ -24,7 +24,7 @@ const HASH_DIGITS: usize = 16;
 pub struct InstallationId(String);
 
 impl InstallationId {
-    /// Of a namespace with this UID.
+    /// The id of the installation in the namespace with this UID.
     ///
     /// # Errors
     /// If the UID could not be one component of a key.
@@ -43,13 +43,13 @@ impl InstallationId {
     }
 }
 
-/// A folder with bundles below a location's prefix: that of one installation, or that of all of them. Only bundles below
-/// it can be listed.
+/// A folder with bundles below a location's prefix: that of one installation, or that of all of them. Only bundles
+/// below it can be listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folder {
     /// The folder of all installations, with a slash at its end.
     root: String,
-    /// What is listed; the same, or the folder of one installation in it.
+    /// The folder that is listed: the root itself, or the folder of one installation in it.
     listed: String,
 }
 
@@ -77,7 +77,7 @@ impl Folder {
         Ok(Self { listed: root.clone(), root })
     }
 
-    /// What all keys in it begin with.
+    /// The text with which all its keys begin.
     pub fn as_str(&self) -> &str {
         &self.listed
     }

@@ -1,5 +1,6 @@
 //! Object stores: put, head, list, read, sign and delete. The types ensure that only the object at a `Key` is written,
-//! signed or deleted, only a `Folder` is listed, and of Velero's files only a `VeleroFile` is read. `location` finds location and credential.
+//! signed or deleted, only a `Folder` is listed, and only a `VeleroFile` of Velero's files is read. `location` finds
+//! location and credential.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -48,9 +49,9 @@ pub struct ListedBundle {
 pub struct ListPage {
     /// The bundles in it.
     pub bundles: Vec<ListedBundle>,
-    /// How many objects in it are no bundles.
+    /// Number of objects in it that are no bundles.
     pub foreign: usize,
-    /// Where the list continues.
+    /// Where the list continues; `None` after the last part.
     pub next: Option<String>,
 }
 
@@ -139,8 +140,8 @@ pub trait Store: Send + Sync {
     /// id. Without the right to list uploads it finds none, which is no error.
     fn abort_unfinished(&self, key: &Key) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Unfinished multipart uploads below a folder, at most a thousand. Without the right to list uploads it finds none,
-    /// which is no error.
+    /// Unfinished multipart uploads below a folder, at most a thousand. Without the right to list uploads it finds
+    /// none, which is no error.
     fn open_uploads(&self, folder: &Folder) -> impl Future<Output = Result<Vec<OpenUpload>, StoreError>> + Send;
 
     /// Removes the object; an absent one is no error.

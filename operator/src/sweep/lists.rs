@@ -1,4 +1,5 @@
-//! The two lists of a sweep: the bundles in a folder, and the UIDs of all DebugBundles. Each is whole, or an error.
+//! The two lists of a sweep: the bundles in a folder, and the UIDs of all DebugBundles. A list that is not whole is an
+//! error.
 
 use std::collections::BTreeSet;
 
@@ -19,9 +20,9 @@ const PAGE: u32 = 500;
 /// All objects in a folder.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
-    /// Those that are bundles.
+    /// The objects that are bundles.
     pub bundles: Vec<ListedBundle>,
-    /// How many are no bundles; nothing touches them.
+    /// Number of other objects; the sweep does not touch them.
     pub foreign: usize,
 }
 

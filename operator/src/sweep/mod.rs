@@ -1,5 +1,5 @@
-//! Deletes objects of DebugBundles that went while nobody watched, from time to time and only in the installation's own
-//! folder. [`verdict`] decides, [`lists`] reads both lists; `kubectl debugbundle prune` uses both.
+//! From time to time deletes objects whose DebugBundles were deleted while no instance watched. It deletes only in the
+//! installation's own folder. [`verdict`] decides, [`lists`] reads both lists; `kubectl debugbundle prune` uses both.
 
 pub mod lists;
 pub mod verdict;
@@ -35,13 +35,13 @@ pub struct SweepReport {
     pub listed: usize,
     /// Objects deleted.
     pub deleted: usize,
-    /// Of these, those that a bucket with versions only hides.
+    /// Number of these objects that are only hidden, because their bucket keeps versions.
     pub hidden: usize,
     /// Unfinished uploads aborted.
     pub aborted: usize,
     /// Objects whose deletion failed, and the first failure.
     pub failed: (usize, Option<String>),
-    /// The sweep would have deleted so many objects that it deleted none.
+    /// Set if the sweep deleted nothing because too many objects have no DebugBundle: their number.
     pub stopped: Option<usize>,
 }
 
@@ -75,12 +75,8 @@ impl Sweeper {
         }
     }
 
-    fn may_go_on(&self) -> bool {
-        self.leadership.leads()
-    }
-
     async fn sweep(&self) {
-        if !self.may_go_on() {
+        if !self.leadership.leads() {
             return;
         }
         let (locations, server) = match self.engine.locations().await {
@@ -97,8 +93,8 @@ impl Sweeper {
         }
     }
 
-    /// Lists the objects first, then the DebugBundles: an object whose DebugBundle is absent in the second list has lost
-    /// it for good.
+    /// Lists the objects first, then the DebugBundles: an object whose DebugBundle is absent in the second list will
+    /// never have one again.
     async fn sweep_location(&self, location: &Location, server: Option<&Value>) -> Result<SweepReport, Fault> {
         if let Standing::Removed(why) = self.engine.standing().await? {
             tracing::info!(why, "No sweep: the installation is being removed, and the stored bundles stay");
@@ -118,7 +114,7 @@ impl Sweeper {
         let now = Timestamp::now();
         for upload in uploads {
             let lives = upload.key.uid().is_none_or(|uid| living.contains(uid));
-            if !lives && verdict::is_old(upload.begun, now) && self.may_go_on() {
+            if !lives && verdict::is_old(upload.begun, now) && self.leadership.leads() {
                 match in_time(open.store.abort(&upload.key, &upload.id)).await {
                     Ok(()) => report.aborted += 1,
                     Err(error) => report.failed(open.mask(&error.message())),
@@ -134,7 +130,7 @@ impl Sweeper {
 
     async fn delete(&self, these: Vec<ListedBundle>, open: &OpenStore, report: &mut SweepReport) -> Result<(), Fault> {
         for object in these {
-            if !self.may_go_on() {
+            if !self.leadership.leads() {
                 return Err(Fault::Cancelled);
             }
             match in_time(open.store.delete(&object.key)).await {

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 
 use crate::store::ListedBundle;
 
-/// What is younger is left alone: its DebugBundle may be younger than the list of DebugBundles.
+/// Younger objects and uploads stay: their DebugBundles may be younger than the list of DebugBundles.
 const AGE: Duration = Duration::from_hours(1);
-/// So many objects a sweep may delete without a look at how many stay.
+/// A sweep may always delete this many objects. For more, the number of all objects decides.
 const FEW: usize = 20;
 
 /// What a sweep does.
@@ -32,12 +32,12 @@ pub fn orphans(objects: Vec<ListedBundle>, living: &BTreeSet<String>) -> Vec<Lis
     objects.into_iter().filter(is_orphan).collect()
 }
 
-/// Whether something of that time is old enough to be swept.
+/// Whether an object or upload of that time is old enough to be swept.
 pub fn is_old(of: Timestamp, now: Timestamp) -> bool {
     now.duration_since(of) > jiff::SignedDuration::try_from(AGE).unwrap_or(jiff::SignedDuration::MAX)
 }
 
-/// Decides. `now` is the operator's time.
+/// Returns what the sweep does. `now` is the operator's time.
 pub fn what_to_delete(objects: Vec<ListedBundle>, living: &BTreeSet<String>, now: Timestamp) -> Verdict {
     let all = objects.len();
     let mut old = orphans(objects, living);

@@ -23,15 +23,13 @@ const KEPT: usize = 8 << 20;
 /// The content of a file, as a stream.
 pub type StoreBody = BoxStream<'static, Result<Bytes, io::Error>>;
 
+/// The answer to [`StoreFiles::open`]; `None` if the store does not hold the file.
+pub type OpenedFile<'a> = BoxFuture<'a, Result<Option<StoreBody>, StoreFailure>>;
+
 /// Reads Velero's files in the object store.
 pub trait StoreFiles: Send + Sync {
-    /// Opens a file of the Backup or Restore `name`; `None` if the store does not hold it.
-    fn open<'a>(
-        &'a self,
-        of: TargetKind,
-        name: &'a str,
-        file: StoreFile,
-    ) -> BoxFuture<'a, Result<Option<StoreBody>, StoreFailure>>;
+    /// Opens a file of the Backup or Restore `name`.
+    fn open<'a>(&'a self, of: TargetKind, name: &'a str, file: StoreFile) -> OpenedFile<'a>;
 
     /// The key of the file's object, for the manifest.
     fn key(&self, of: TargetKind, name: &str, file: StoreFile) -> String;
@@ -56,9 +54,10 @@ pub enum StoreFailure {
     },
 }
 
-/// The same files, each fetched from the store once: what [`Self::keeping`] reads one after the other, for discovery, this
-/// returns to the collection. All files together are kept up to 8 MiB; neither memory nor disk may hold more of them
-/// unredacted, so that a file beyond is fetched again.
+/// Fetches each file from the store once, for two readers: discovery reads through [`Self::keeping`], one file after the
+/// other, and the collection gets the files that discovery has read. At most 8 MiB of all files together are kept, because
+/// memory and disk must not hold more of them unredacted. A file beyond that is fetched again.
+#[derive(Clone)]
 pub struct CachedFiles {
     store: Arc<dyn StoreFiles>,
     kept: Arc<Mutex<Kept>>,
@@ -85,45 +84,33 @@ impl CachedFiles {
         Self { store, kept: Arc::default() }
     }
 
-    /// The same files for a first reader: what it reads to its end is kept for the next one.
+    /// The files for the first reader: a file that it reads to the end is kept for the second one.
     pub fn keeping(&self) -> impl StoreFiles + use<> {
-        Keeping { store: Arc::clone(&self.store), kept: Arc::clone(&self.kept) }
+        Keeping(self.clone())
     }
 }
 
 /// The first reader's view of [`CachedFiles`].
-struct Keeping {
-    store: Arc<dyn StoreFiles>,
-    kept: Arc<Mutex<Kept>>,
-}
+struct Keeping(CachedFiles);
 
 impl StoreFiles for Keeping {
-    fn open<'a>(
-        &'a self,
-        of: TargetKind,
-        name: &'a str,
-        file: StoreFile,
-    ) -> BoxFuture<'a, Result<Option<StoreBody>, StoreFailure>> {
+    fn open<'a>(&'a self, of: TargetKind, name: &'a str, file: StoreFile) -> OpenedFile<'a> {
         async move {
-            let body = self.store.open(of, name, file).await?;
-            Ok(body.map(|body| kept_at_its_end(body, key(of, name, file), Arc::clone(&self.kept))))
+            let CachedFiles { store, kept } = &self.0;
+            let body = store.open(of, name, file).await?;
+            Ok(body.map(|body| kept_at_its_end(body, key(of, name, file), Arc::clone(kept))))
         }
         .boxed()
     }
 
     fn key(&self, of: TargetKind, name: &str, file: StoreFile) -> String {
-        self.store.key(of, name, file)
+        self.0.key(of, name, file)
     }
 }
 
 impl StoreFiles for CachedFiles {
-    /// What the first reader left, once; else the file from the store.
-    fn open<'a>(
-        &'a self,
-        of: TargetKind,
-        name: &'a str,
-        file: StoreFile,
-    ) -> BoxFuture<'a, Result<Option<StoreBody>, StoreFailure>> {
+    /// Returns what the first reader kept, once; else reads the store.
+    fn open<'a>(&'a self, of: TargetKind, name: &'a str, file: StoreFile) -> OpenedFile<'a> {
         match lock(&self.kept).take(&key(of, name, file)) {
             Some(content) => {
                 let body = stream::once(std::future::ready(Ok(content))).boxed();
@@ -156,7 +143,7 @@ fn key(of: TargetKind, name: &str, file: StoreFile) -> Name {
     (of == TargetKind::Backup, name.to_owned(), file)
 }
 
-/// The same body; once it ended well, its bytes are kept if there is room. What is kept so far counts, too.
+/// The same body; when it has ended without an error, its bytes are kept, if all kept files together stay within [`KEPT`].
 fn kept_at_its_end(body: StoreBody, key: Name, kept: Arc<Mutex<Kept>>) -> StoreBody {
     let so_far = Some(BytesMut::new());
     let pieces = stream::unfold((body, so_far, key, kept), |(mut body, mut so_far, key, kept)| async move {
@@ -191,12 +178,7 @@ mod tests {
     }
 
     impl StoreFiles for Counting {
-        fn open<'a>(
-            &'a self,
-            _: TargetKind,
-            _: &'a str,
-            _: StoreFile,
-        ) -> BoxFuture<'a, Result<Option<StoreBody>, StoreFailure>> {
+        fn open<'a>(&'a self, _: TargetKind, _: &'a str, _: StoreFile) -> OpenedFile<'a> {
             self.asked.fetch_add(1, Ordering::Relaxed);
             let whole = (0..self.pieces).map(|n| Ok(Bytes::from(vec![u8::try_from(n).expect("few"); 1 << 20])));
             let broken = self.breaks.then(|| Err(io::Error::other("reset")));

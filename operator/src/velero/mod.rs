@@ -18,7 +18,7 @@ pub mod target;
 pub mod workloads;
 
 pub use data_objects::{DataObject, ObjectName, is_dns_name};
-pub use files::{CachedFiles, StoreBody, StoreFailure, StoreFiles};
+pub use files::{CachedFiles, OpenedFile, StoreBody, StoreFailure, StoreFiles};
 pub use hooks::hooked;
 pub use label::{repository_label, valid_label};
 pub use pods::{Container, ContainerType, Owner, Pod, PodRole};

@@ -125,7 +125,7 @@ impl TargetObject {
         matches!(self.phase.as_str(), "Completed" | "PartiallyFailed")
     }
 
-    /// Velero refused it and wrote nothing to the store: a file of its name there belongs to another object.
+    /// Velero refused it and wrote nothing to the store. A file of its name there belongs to another object.
     pub fn has_no_files(&self) -> bool {
         self.phase == "FailedValidation"
     }

@@ -56,7 +56,7 @@ impl TestCluster {
         self.audited(user).iter().filter_map(audited_request).collect()
     }
 
-    /// How often a user sent each request since then, including the watches that are still open.
+    /// How often a user sent each request since this time, including watches that are still open.
     pub fn requests_since(&self, user: &str, since: Timestamp) -> BTreeMap<AuditedRequest, usize> {
         let mut counts = BTreeMap::new();
         let events = self.audited(user);
@@ -165,7 +165,7 @@ impl Account {
         client_of(&self.kubeconfig).await.expect("the account's kubeconfig is good")
     }
 
-    /// The same, for a proxy: what the API server answers is the client's affair.
+    /// The same without retries, for a proxy: the proxy must pass on each answer.
     pub(crate) async fn client_without_retries(&self) -> Client {
         let kubeconfig = Kubeconfig::read_from(&self.kubeconfig).expect("the account's kubeconfig is good");
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;

@@ -58,7 +58,7 @@ async fn bundles_without_a_debug_bundle_are_listed_and_removed_when_asked_to() {
         assert_eq!(now, left);
         is_stored(&context, &kept).await;
 
-        // A location that cannot be opened is a failure, and does not keep others from being pruned.
+        // A location that cannot be opened is a failure; the others are pruned all the same.
         context.bucket.put(&orphan, "a bundle").await;
         let broken = context.location("broken", "broken").spec("credential", json!({"name": "nobody", "key": "cloud"}));
         context.create_velero(broken).await;

@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::{
-    bundles::{LIMIT, is_stored, keys, status, until_ended},
+    bundles::{is_stored, keys, status, until_ended, until_logged},
     collection::CollectionRun,
     flavours::{KINDS_STAY, stand},
 };
@@ -219,11 +219,7 @@ async fn without_debug_bundles(context: &Arc<Context>) {
     let first = until_ended(context, "first").await;
     is_stored(context, &first).await;
     delete_definitions(context, &["debugbundles.debugbundle.io".to_owned()]).await;
-    until(LIMIT, "the operator knows why they are gone", || async {
-        let stays = "The installation is being removed; the stored bundle stays";
-        operator.log().iter().any(|line| line["message"] == stays).then_some(())
-    })
-    .await;
+    until_logged(&operator, "The installation is being removed; the stored bundle stays").await;
     context.stand.install_kinds().await;
     context.debug_bundle("second", json!({})).await;
     let second = until_ended(context, "second").await;

@@ -1,5 +1,5 @@
-//! A store whose files of the target could not be read, and what is no fault of a bundle: nothing is sealed before the
-//! store answers or the time is over, and the cause is published at once.
+//! A store from which the target's files could not be read: nothing is sealed before the store answers or the time is
+//! over, and the cause is published at once. Also absent files that are no fault of a bundle.
 
 use debugbundle_crd::{DebugBundle, Phase};
 use harness::bundle::spec_about;
@@ -71,7 +71,7 @@ async fn a_restore_whose_store_is_away_is_explained_at_once_and_gets_its_files_w
         assert!(until_event(&context, "b", "StoreUnreachable").await.contains(told));
         assert_eq!(waits.status().bundle, None, "nothing is sealed");
 
-        // One is collected at a time, and the one that waits does not keep others from it.
+        // One bundle is collected at a time, and the waiting bundle does not prevent the next collection.
         context.debug_bundle("next", to_good(json!({}))).await;
         assert!(ended(&context, "next").await.stored());
         assert_eq!(get(&context, "b").await.map(|bundle| status(&bundle).phase), Some(Some(Phase::Collecting)));

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, DebugBundleStatus, Phase};
 use harness::bundle::spec_about;
+use harness::s3_proxy::S3Proxy;
 use harness::velero_objects::{backup, restore};
 use harness::{Context, LogScript, Operator, Proxy, pod, until};
 use jiff::Timestamp;
@@ -82,9 +83,22 @@ pub fn noise(lines: usize) -> impl Iterator<Item = String> {
     (0..lines).map(move |_| line())
 }
 
-/// Routes the location `default` through this proxy.
-pub async fn through(context: &Context, proxy: &Proxy) {
-    let config = json!({"spec": {"config": {"s3Url": proxy.endpoint()}}});
+/// A proxy that disturbs connections, before the store of the location `default`.
+pub async fn proxy_before_store(context: &Context) -> Proxy {
+    let proxy = Proxy::before(&context.stand.s3.endpoint());
+    through(context, &proxy.endpoint()).await;
+    proxy
+}
+
+/// A proxy that disturbs requests, before the store of the location `default`.
+pub async fn s3_proxy_before_store(context: &Context) -> S3Proxy {
+    let proxy = S3Proxy::before(&context.stand.s3.endpoint()).await;
+    through(context, &proxy.endpoint()).await;
+    proxy
+}
+
+async fn through(context: &Context, endpoint: &str) {
+    let config = json!({"spec": {"config": {"s3Url": endpoint}}});
     context.patch_velero("BackupStorageLocation", "default", config).await;
 }
 
@@ -126,6 +140,28 @@ pub async fn until_phase(context: &Context, name: &str, wanted: Phase) -> DebugB
 /// Waits until a log of this node is being read.
 pub async fn until_read(context: &Context, node: &str) {
     until(LIMIT, "the log is being read", || async { (context.stand.kubelet.open_now(node) > 0).then_some(()) }).await;
+}
+
+/// Waits until no log of this node is being read.
+pub async fn until_unread(context: &Context, node: &str) {
+    until(LIMIT, "nobody reads the log any more", || async {
+        (context.stand.kubelet.open_now(node) == 0).then_some(())
+    })
+    .await;
+}
+
+/// Waits until status contains the id of an upload.
+pub async fn until_upload_on_record(context: &Context, name: &str) {
+    let on_record = |bundle: &_| status(bundle).upload.is_some_and(|upload| upload.upload_id.is_some());
+    until_is(context, name, "an upload is on record", LIMIT, on_record).await;
+}
+
+/// Waits until the operator logs exactly this message.
+pub async fn until_logged(operator: &Operator, message: &str) {
+    until(LIMIT, &format!("the log contains: {message}"), || async {
+        operator.log().iter().any(|line| line["message"] == message).then_some(())
+    })
+    .await;
 }
 
 /// Waits until it has ended, in any phase.
@@ -187,7 +223,16 @@ pub async fn keys(context: &Context) -> Vec<String> {
     context.bucket.keys(&format!("{}/plugins/debugbundle/", harness::context::PREFIX)).await
 }
 
-/// Waits until the store holds nothing of ours: what a deleted DebugBundle leaves is cleaned up after it is gone.
+/// Waits until the store contains this number of our objects.
+pub async fn until_stored(context: &Context, count: usize) {
+    until(LIMIT, &format!("{count} objects are stored"), || async {
+        let keys = keys(context).await;
+        if keys.len() == count { Ok(()) } else { Err(format!("{keys:?}")) }
+    })
+    .await;
+}
+
+/// Waits until the store contains none of our objects and uploads: the operator cleans up after a DebugBundle is gone.
 pub async fn until_nothing_is_stored(context: &Context) {
     until(LIMIT, "nothing is left in the store", || async {
         let (keys, open) = (keys(context).await, context.bucket.unfinished().await);

@@ -22,11 +22,11 @@ use debugbundle_operator::{
     node_slots::NodeSlots,
     plan::plan,
     pod_capture::PodCapture,
-    velero::{StoreBody, StoreFailure, StoreFiles},
+    velero::{OpenedFile, StoreFiles},
 };
 use debugbundle_redact::Redactor;
 use flate2::{Compression, write::GzEncoder};
-use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
+use futures::{FutureExt as _, StreamExt as _};
 use harness::{
     Context,
     velero_objects::{backup, restore},
@@ -51,12 +51,7 @@ impl Files {
 }
 
 impl StoreFiles for Files {
-    fn open<'a>(
-        &'a self,
-        of: TargetKind,
-        _name: &'a str,
-        file: StoreFile,
-    ) -> BoxFuture<'a, Result<Option<StoreBody>, StoreFailure>> {
+    fn open<'a>(&'a self, of: TargetKind, _name: &'a str, file: StoreFile) -> OpenedFile<'a> {
         let found = self.0.get(&(of.as_str(), file)).cloned();
         let body = found.map(|bytes| futures::stream::iter([Ok(Bytes::from(bytes))]).boxed());
         async move { Ok(body) }.boxed()

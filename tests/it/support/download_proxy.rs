@@ -58,7 +58,7 @@ impl DownloadProxy {
                 let (seen, target) = (Arc::clone(&seen), target.clone());
                 tokio::spawn(async move {
                     let disturbance = seen.lock().unwrap().disturbances.pop_front();
-                    // An error only means that one side closed the connection.
+                    // It fails when one side closes the connection, as some tests want it.
                     let _ = forward(client, &target, disturbance, &seen).await;
                 });
             }

@@ -1,5 +1,5 @@
-//! Which data and objects of Velero's are the target's: by label, by owner where an old Velero set no other, and for
-//! names longer than a label allows.
+//! Which of Velero's objects belong to the target: by label, by owner if an old Velero set no such label, and for names
+//! longer than a label allows.
 
 use sha2::{Digest as _, Sha256};
 

@@ -1,5 +1,5 @@
-//! What belongs to a target, looked for in a recorded API and planned: one file for each theme. The tests with real
-//! servers show each theme once, from the objects to the bundle.
+//! Discovery in a recorded API, and the plan of the bundle: one file for each theme. The tests with real servers show
+//! each theme once, from the objects to the bundle.
 
 mod data;
 mod failed;
@@ -21,7 +21,7 @@ use bytes::Bytes;
 use debugbundle_crd::{DebugBundleSpec, TargetKind};
 use debugbundle_format::{StoreFile, manifest::Missing};
 use flate2::{Compression, write::GzEncoder};
-use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
+use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     plan::{ItemSource, Plan, Want, plan},
-    velero::{StoreBody, StoreFailure, StoreFiles},
+    velero::{OpenedFile, StoreFiles},
 };
 use objects::{Object, VELERO};
 
@@ -47,12 +47,7 @@ struct World {
 struct Files(BTreeMap<(&'static str, String, StoreFile), Bytes>);
 
 impl StoreFiles for Files {
-    fn open<'a>(
-        &'a self,
-        of: TargetKind,
-        name: &'a str,
-        file: StoreFile,
-    ) -> BoxFuture<'a, Result<Option<StoreBody>, StoreFailure>> {
+    fn open<'a>(&'a self, of: TargetKind, name: &'a str, file: StoreFile) -> OpenedFile<'a> {
         let found = self.0.get(&(of.as_str(), name.to_owned(), file)).cloned();
         async move { Ok(found.map(|bytes| futures::stream::iter([Ok(bytes)]).boxed())) }.boxed()
     }
@@ -102,7 +97,7 @@ impl World {
         self.look(DebugBundleSpec::about(TargetKind::Restore, name)).await
     }
 
-    /// About no target, with these namespaces.
+    /// Looks without a target, with these namespaces.
     async fn namespaces(&self, names: &[&str]) -> Found {
         self.look(asking(DebugBundleSpec::installation(), names)).await
     }

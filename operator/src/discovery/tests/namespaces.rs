@@ -1,5 +1,5 @@
-//! Which namespaces are looked into: those of the target's spec, mapped for a Restore; and of too many those nearest to
-//! a cause, however late they become known.
+//! Which namespaces are looked into: the namespaces of the target's spec, mapped for a Restore. If there are too many,
+//! the ones nearest to a cause, even if they become known late.
 
 use debugbundle_format::{
     StoreFile,

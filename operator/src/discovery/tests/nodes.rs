@@ -1,4 +1,4 @@
-//! Nodes for a pod that no node takes.
+//! Nodes that are collected for an unschedulable pod.
 
 use debugbundle_format::manifest::{MissingCode, MissingSeverity};
 use serde_json::{Value, json};

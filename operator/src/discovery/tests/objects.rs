@@ -1,4 +1,5 @@
-//! Objects for a recorded API: `pod("shop", "shop-0").with_claim("data")`, `data_upload("du-1").of("Backup", "harvest")`.
+//! Objects for a recorded API: `pod("shop", "shop-0").with_claim("data")`, `data_upload("du-1").of("Backup",
+//! "harvest")`.
 
 use serde_json::{Value, json};
 
@@ -11,7 +12,7 @@ pub(super) const VELERO: &str = "velero";
 #[derive(Clone)]
 pub(super) struct Object(Value);
 
-/// The UID of an object: its name, as long as a label may be.
+/// The UID of an object: made of its name, and not longer than a label may be.
 fn uid(name: &str) -> String {
     format!("uid-{name:.59}")
 }
@@ -144,7 +145,7 @@ impl Object {
         self.spec("containers", containers.collect::<Vec<_>>())
     }
 
-    /// A pod whose containers all run; of these, it is ready.
+    /// A ready pod, whose containers all run.
     pub(super) fn ready(mut self) -> Self {
         let named = self.0["spec"]["containers"].as_array().into_iter().flatten();
         let statuses: Vec<Value> = named

@@ -1,4 +1,4 @@
-//! Namespaces that a DebugBundle names, with more pods than logs are read of or than a target is followed to.
+//! Namespaces that a DebugBundle names, with more pods than the limit of logs or the limit of followed pods.
 
 use debugbundle_crd::{DebugBundleSpec, TargetKind};
 use debugbundle_format::manifest::{MissingCode, MissingSeverity};

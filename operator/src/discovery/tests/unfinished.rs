@@ -78,7 +78,8 @@ async fn a_target_that_a_restart_broke_off_leads_to_the_namespaces_of_its_spec_u
     assert!(found.looks_into("bakery") && !found.looks_into("shop"));
 }
 
-/// Until one node-agent takes it up, any of them may be the one, and a refusing node-agent says so in its log.
+/// Before a node-agent takes up the data, any node-agent may do so, and a node-agent that refuses writes that to its
+/// log.
 #[tokio::test]
 async fn data_that_no_node_has_taken_up_leads_to_all_node_agents_though_other_data_has_a_node() {
     let selector = json!({"matchLabels": {"role": "node-agent"}});

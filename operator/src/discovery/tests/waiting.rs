@@ -16,7 +16,7 @@ fn deployment(args: &[&str]) -> Object {
         .spec("template", json!({"spec": {"containers": containers}}))
 }
 
-/// The server's pod, with a container beside Velero's; this one waits.
+/// The server's pod with the containers `velero` and `proxy`; `waits` names the one that is not ready.
 fn server(waits: Option<&str>) -> Object {
     let pod = pod(VELERO, "velero-1").labelled("deploy", "velero").containers(&["velero", "proxy"]).ready();
     let pod = pod.owned_by("apps/v1", "ReplicaSet", "velero-7d9c");

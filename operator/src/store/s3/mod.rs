@@ -178,7 +178,7 @@ impl S3 {
         S3Request { action, bucket: &self.bucket, key }
     }
 
-    /// Unfinished uploads whose keys begin so; none without the right to list them.
+    /// Unfinished uploads whose keys begin with this text; none without the right to list them.
     async fn uploads(&self, prefix: &str) -> Result<Vec<MultipartUpload>, StoreError> {
         match self.client.list_multipart_uploads().bucket(&self.bucket).prefix(prefix).send().await {
             Ok(listed) => Ok(listed.uploads.unwrap_or_default()),
@@ -350,7 +350,8 @@ impl Store for S3 {
     }
 }
 
-/// Reads a page of a list. A list that says of itself that it is longer must say where it continues.
+/// Reads a page of a list. A page is an error if it contains another number of objects than it says, or if it is
+/// truncated and has no token to continue.
 fn page(folder: &Folder, answer: &ListObjectsV2Output) -> Result<ListPage, StoreError> {
     let objects = answer.contents();
     let next = answer.next_continuation_token().filter(|token| !token.is_empty()).map(ToOwned::to_owned);
