@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use debugbundle_crd::{
     DebugBundle, DebugBundlePolicy, Phase, TARGET_KIND_LABEL, TARGET_NAME_LABEL, TARGET_UID_LABEL, TRIGGER_LABEL,
@@ -11,9 +11,9 @@ use harness::{
     ApiFault, ApiProxy, Context, LogScript, Operator, Velero, moved_ago, until, velero_objects::*, with_namespace,
 };
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::ResourceQuota;
+use k8s_openapi::api::core::v1::{Event, ResourceQuota};
 use kube::ResourceExt as _;
-use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::support::bundles::{LIMIT, delete, is_stored, server_pod, status, until_event, until_gone, until_logged};
@@ -188,7 +188,7 @@ async fn one_that_hangs_gets_one_and_one_that_moves_or_waits_behind_it_none() {
 #[tokio::test]
 async fn the_policy_limits_selects_keeps_and_counts() {
     with_namespace("auto-policy", |context| async move {
-        let _operator = Operator::of(&context).automatic().ready().await;
+        let mut operator = Operator::of(&context).automatic().ready().await;
         policy(&context, json!({"on": ["Failed"], "ratePerHour": 3, "keepPerTarget": 1, "keepTotal": 2})).await;
         for name in ["night-1", "night-2"] {
             context.create_velero(backup(name).of_schedule("night").in_progress()).await;
@@ -240,6 +240,24 @@ async fn the_policy_limits_selects_keeps_and_counts() {
             (status.left_out.get("Suspended") == Some(&1)).then_some(()).ok_or(format!("{status:?}"))
         })
         .await;
+
+        // The next process follows the same policy.
+        let before = made(&context).await;
+        operator.terminate();
+        operator.wait_exit(LIMIT).await;
+        operator.restart().await;
+        failed(&context, "after-restart").await;
+        until(LIMIT, "it is left out", || async {
+            let log = operator.log();
+            let left_out = log.iter().map(Value::to_string).any(|line| {
+                line.contains("No DebugBundle is created")
+                    && line.contains("after-restart")
+                    && line.contains("Suspended")
+            });
+            left_out.then_some(()).ok_or(operator.process().tail(3))
+        })
+        .await;
+        assert_eq!(made(&context).await, before, "the policy's limits hold, not the defaults'");
     })
     .await;
 }
@@ -333,31 +351,68 @@ async fn h5_a_restore_with_the_longest_name_is_explained_like_any_other() {
     .await;
 }
 
-/// The story of the README: a real Velero, and nobody asks.
+/// The stories of the README, with a real Velero: a Restore into a full quota, a Backup that failed with its server, and
+/// a Restore that hangs. Nobody asks for a bundle.
 #[tokio::test]
-async fn a_real_restore_into_a_full_quota_is_explained_before_anybody_asks() {
+async fn what_really_failed_or_hangs_is_explained_before_anybody_asks() {
     with_namespace("auto-velero", |context: Arc<Context>| async move {
         let _operator = Operator::of(&context).automatic().ready().await;
-        let velero = Velero::start(&context).await;
-        let restore = velero.partially_failed_restore("r1").await;
-        let ended = Timestamp::now();
-        until_made(&context, &["r1/PartiallyFailed"]).await;
-        let created = ended.until(Timestamp::now()).expect("a time");
-        let bundle = until_ended(&context, "r1").await;
-        println!(
-            "created {created} after the test saw PartiallyFailed, stored {}",
-            ended.until(Timestamp::now()).expect("a time")
-        );
-        assert!(status(&bundle).cause.is_some_and(|cause| cause.contains("exceeded quota")), "{:?}", status(&bundle));
-        is_stored(&context, &bundle).await;
-        let note = until_event(&context, "r1", "Explained").await;
-        assert!(note.contains("exceeded quota") && note.contains(&bundle.name_any()), "{note}");
-        let after = velero_phase(&context, "r1").await;
-        assert_eq!(after, restore.data["status"], "nothing is written to Velero's object");
+        let mut velero = Velero::of(&context).fs_timeout("4h").start().await;
+
+        let partial = velero.partially_failed_restore("r1").await;
+        is_explained(&context, "Restore", "r1", "PartiallyFailed", "exceeded quota").await;
+        let after = context.velero_api("Restore").get("r1").await.expect("it is there");
+        assert_eq!(after.data["status"], partial.data["status"], "nothing is written to Velero's object");
+
+        velero.failed_backup("b1").await;
+        is_explained(&context, "Backup", "b1", "Failed", "during the server starting").await;
+
+        velero.stuck_restore("r2").await;
+        let shop = format!("{}-r2", context.namespace);
+        let event = json!({
+            "metadata": {"name": "shop-0.1"}, "involvedObject": {"kind": "Pod", "namespace": shop, "name": "shop-0"},
+            "type": "Warning", "reason": "FailedAttachVolume", "message": "Multi-Attach error for volume",
+            "lastTimestamp": Timestamp::now(),
+        });
+        let events: Api<Event> = Api::namespaced(context.client.clone(), &shop);
+        events
+            .create(&PostParams::default(), &serde_json::from_value(event).expect("an Event"))
+            .await
+            .expect("it exists");
+        let volumes = context.velero_api("PodVolumeRestore").list(&ListParams::default()).await.expect("a list");
+        for volume in volumes {
+            moved_ago(&context, "PodVolumeRestore", &volume.name_any(), SignedDuration::from_mins(40)).await;
+        }
+        moved_ago(&context, "Restore", "r2", SignedDuration::from_mins(40)).await;
+        is_explained(&context, "Restore", "r2", "Stuck", "Multi-Attach error").await;
     })
     .await;
 }
 
-async fn velero_phase(context: &Context, name: &str) -> Value {
-    context.velero_api("Restore").get(name).await.expect("it is there").data["status"].clone()
+/// One DebugBundle is made of the target, by itself; it has the cause, as has the target's Event. Prints how long that
+/// took since the target's phase was seen.
+async fn is_explained(context: &Arc<Context>, kind: &str, name: &str, trigger: &str, cause: &str) {
+    let began = Instant::now();
+    let wanted = format!("{name}/{trigger}");
+    until(LIMIT, &format!("a DebugBundle for {wanted}"), || async {
+        let made = made(context).await;
+        made.contains(&wanted).then_some(()).ok_or(format!("{made:?}"))
+    })
+    .await;
+    let created = began.elapsed();
+    let bundle = until_ended(context, name).await;
+    println!(
+        "{kind} {name} is {trigger}: DebugBundle after {:.1} s, stored after {:.1} s",
+        created.as_secs_f32(),
+        began.elapsed().as_secs_f32()
+    );
+    let status = status(&bundle);
+    assert!(status.cause.as_ref().is_some_and(|first| first.contains(cause)), "{status:?}");
+    is_stored(context, &bundle).await;
+    let note = until_event(context, name, "Explained").await;
+    assert!(note.contains(cause) && note.contains(&bundle.name_any()), "{note}");
+    let resource = format!("{}s.velero.io", kind.to_lowercase());
+    let described = context.stand.kubectl(["-n", &context.namespace, "describe", &resource, name]).await;
+    let described = String::from_utf8_lossy(&described.stdout).into_owned();
+    assert!(described.contains("Explained") && described.contains(cause), "{described}");
 }

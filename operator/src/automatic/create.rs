@@ -1,6 +1,10 @@
 //! Creates and deletes automatic DebugBundles. If a quota is full, the oldest automatic DebugBundle is deleted first.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use debugbundle_crd::{DebugBundle, TARGET_UID_LABEL};
 use kube::{
@@ -9,7 +13,7 @@ use kube::{
 };
 
 use super::{Automatic, retention, watched::Watched};
-use crate::{client::in_time, crash, error::api_sentence};
+use crate::{client::in_time, crash, error::api_sentence, observed::Observed};
 
 /// Tries after that deletion: the API server needs some time to count the quota again.
 const TRIES: u32 = 10;
@@ -27,8 +31,34 @@ pub(super) enum Created {
     NotNow(String),
 }
 
+/// UIDs of DebugBundles that were deleted for others, so that two creations do not both wait for the room of one.
+#[derive(Default)]
+pub(super) struct Room(Mutex<BTreeSet<String>>);
+
+impl Room {
+    /// Deletes the oldest automatic DebugBundle. Returns whether there was one.
+    async fn make(&self, automatic: &Automatic) -> bool {
+        while let Some((name, uid)) = self.oldest(&automatic.bundles.state()) {
+            tracing::info!(name, "Deleting the oldest automatic DebugBundle: the quota is full");
+            if delete(automatic, &name, &uid).await {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn oldest(&self, seen: &[Arc<Observed>]) -> Option<(String, String)> {
+        let mut deleted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        deleted.retain(|uid| seen.iter().any(|seen| seen.uid() == uid));
+        let others = seen.iter().map(AsRef::as_ref).filter(|seen| !deleted.contains(seen.uid()));
+        let oldest = retention::oldest(others)?;
+        deleted.insert(oldest.1.clone());
+        Some(oldest)
+    }
+}
+
 /// Creates the DebugBundle.
-pub(super) async fn create(automatic: &Automatic, wanted: &DebugBundle, target: &Watched) -> Created {
+pub(super) async fn create(automatic: &Automatic, room: &Room, wanted: &DebugBundle, target: &Watched) -> Created {
     let api: Api<DebugBundle> = Api::namespaced(automatic.client.clone(), &automatic.namespace);
     let name = wanted.name_any();
     let mut tries = 0;
@@ -44,15 +74,10 @@ pub(super) async fn create(automatic: &Automatic, wanted: &DebugBundle, target: 
         }
         let over_quota = status.is_forbidden() && status.message.contains("exceeded quota");
         if over_quota && tries < TRIES {
-            if tries == 0 {
-                let seen = automatic.bundles.state();
-                let Some((oldest, uid)) = retention::oldest(seen.iter().map(AsRef::as_ref)) else {
-                    return Created::NoRoom(sentence);
-                };
-                tracing::info!(name = oldest, "Deleting the oldest automatic DebugBundle: the quota is full");
-                delete(automatic, &oldest, &uid).await;
-            } else {
+            if tries > 0 {
                 tokio::time::sleep(PAUSE).await;
+            } else if !room.make(automatic).await {
+                return Created::NoRoom(sentence);
             }
             tries += 1;
             continue;
@@ -76,14 +101,17 @@ async fn existing(api: &Api<DebugBundle>, name: String, target: &Watched) -> Cre
     }
 }
 
-/// Deletes the DebugBundle with this name and UID.
-pub(super) async fn delete(automatic: &Automatic, name: &str, uid: &str) {
+/// Deletes the DebugBundle with this name and UID. Returns whether it was there and is deleted.
+pub(super) async fn delete(automatic: &Automatic, name: &str, uid: &str) -> bool {
     let api: Api<DebugBundle> = Api::namespaced(automatic.client.clone(), &automatic.namespace);
     let preconditions = Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None });
     let only_this = DeleteParams { preconditions, ..DeleteParams::default() };
     match in_time(api.delete(name, &only_this)).await {
-        Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
-        Err(error) => tracing::warn!(name, failure = api_sentence(&error), "A DebugBundle was not deleted"),
+        Ok(_) => true,
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => false,
+        Err(error) => {
+            tracing::warn!(name, failure = api_sentence(&error), "A DebugBundle was not deleted");
+            false
+        }
     }
 }

@@ -71,9 +71,7 @@ pub(super) fn judge(target: &Watched, rules: &Rules, of: Circumstances) -> Verdi
                 return Verdict::Later(quiet);
             }
             let Some(below) = of.below.filter(|below| of.now < after(below.read, LOOK_EVERY)) else {
-                let over = after(target.moved, rules.stuck_after + rules.max_age);
-                // It is too late for a DebugBundle: the target is read again only after it changed.
-                return if of.now < over || of.below.is_none() { Verdict::LookBelow } else { Verdict::Nothing };
+                return Verdict::LookBelow;
             };
             let moved = below.moved.map_or(target.moved, |moved| moved.max(target.moved));
             let stuck = after(moved, rules.stuck_after);
@@ -167,7 +165,11 @@ mod tests {
         // It has hung for hours: it has its bundle, or it is too late for one.
         let long = looked("06:00:00", below("05:59:30", None));
         assert_eq!(judge(&target, &rules, long), Verdict::Nothing);
-        assert_eq!(judge(&target, &rules, looked("06:10:00", long.below)), Verdict::Nothing, "it is not read again");
+        assert_eq!(
+            judge(&target, &rules, looked("06:10:00", long.below)),
+            Verdict::LookBelow,
+            "its data may move again"
+        );
     }
 
     #[test]

@@ -51,7 +51,7 @@ use crate::{
     notify::{self, Notifier},
     observed::Observed,
 };
-use create::Created;
+use create::{Created, Room};
 use judge::{Circumstances, Verdict, judge};
 use ledger::Ledger;
 use record::Record;
@@ -70,6 +70,8 @@ const AT_ONCE: usize = 500;
 const REQUESTS: usize = 4;
 /// Most targets whose objects below are read in one tick.
 const LOOKS: usize = 20;
+/// DebugBundles that one tick deletes; a failure must not wait for more.
+const DELETIONS: usize = 8;
 
 /// What the automatic part works with.
 #[derive(Clone)]
@@ -106,9 +108,10 @@ impl Automatic {
             unsaved: false,
             policy: None,
             listed_policy: None,
-            policy_known: false,
-            rules: Ok(Rules::default()),
+            policy_changed: false,
+            rules: None,
             targets: Targets::default(),
+            room: Room::default(),
             rate_reported: None,
             refusals_logged: BTreeSet::new(),
             reported: None,
@@ -188,11 +191,13 @@ struct Task {
     policy: Option<DebugBundlePolicy>,
     /// The policy of a list that has not ended yet.
     listed_policy: Option<DebugBundlePolicy>,
-    /// Whether the policy, or its absence, is known. Nothing is created before.
-    policy_known: bool,
-    /// The rules in force; a sentence if the policy is invalid.
-    rules: Result<Rules, String>,
+    /// A watch reported the policy, or that there is none, and the rules do not follow it yet.
+    policy_changed: bool,
+    /// The rules in force; a sentence if the policy is invalid. Until it is known whether there is a policy, there are no
+    /// rules and no DebugBundle is created.
+    rules: Option<Result<Rules, String>>,
     targets: Targets,
+    room: Room,
     /// When an Event last reported that the rate is reached.
     rate_reported: Option<Timestamp>,
     /// Kinds whose refused watch is in the log: each refusal is logged once.
@@ -217,20 +222,25 @@ impl Task {
             Ok(Event::Init) => self.listed_policy = None,
             Ok(Event::InitApply(policy)) if policy.name_any() == POLICY_NAME => self.listed_policy = Some(policy),
             Ok(Event::InitDone) => {
-                self.policy = self.listed_policy.take();
-                self.policy_known = true;
+                let listed = self.listed_policy.take();
+                self.see_policy(listed);
             }
-            Ok(Event::Apply(policy)) if policy.name_any() == POLICY_NAME => self.policy = Some(policy),
-            Ok(Event::Delete(policy)) if policy.name_any() == POLICY_NAME => self.policy = None,
+            Ok(Event::Apply(policy)) if policy.name_any() == POLICY_NAME => self.see_policy(Some(policy)),
+            Ok(Event::Delete(policy)) if policy.name_any() == POLICY_NAME => self.see_policy(None),
             Ok(_) => {}
             Err(error) => {
                 // Without permission or CustomResourceDefinition there is no policy to follow.
-                if refused(&error) {
-                    self.policy_known = true;
+                if refused(&error) && self.rules.is_none() {
+                    self.see_policy(None);
                 }
                 self.interrupted(&error, "DebugBundlePolicy");
             }
         }
+    }
+
+    fn see_policy(&mut self, policy: Option<DebugBundlePolicy>) {
+        self.policy = policy;
+        self.policy_changed = true;
     }
 
     /// Logs once for each kind that it cannot be watched. Other errors pass without help.
@@ -242,22 +252,29 @@ impl Task {
         }
     }
 
-    /// Applies the rules of a policy that changed.
+    /// Applies the rules of a policy that was reported.
     async fn follow_policy(&mut self) {
-        if !self.policy_known || !self.ledger.follow(self.policy.as_ref(), Timestamp::now()) {
+        if !std::mem::take(&mut self.policy_changed) {
             return;
         }
-        self.rules = Rules::of(self.policy.as_ref());
-        if let Err(error) = &self.rules {
+        // The policy on record is that of an earlier process, too.
+        let is_new = self.ledger.follow(self.policy.as_ref(), Timestamp::now());
+        let rules = Rules::of(self.policy.as_ref());
+        if let Err(error) = &rules
+            && (is_new || self.rules.is_none())
+        {
             tracing::warn!(error, "The DebugBundlePolicy is invalid; no DebugBundle is created by itself");
         }
-        self.unsaved = true;
-        self.save().await;
+        self.rules = Some(rules);
+        if is_new {
+            self.unsaved = true;
+            self.save().await;
+        }
     }
 
     /// Judges each target that is due, reads the objects below each target that may hang, and creates the DebugBundles.
     async fn decide(&mut self) {
-        let (true, Ok(rules)) = (self.policy_known, self.rules.clone()) else { return };
+        let Some(Ok(rules)) = self.rules.clone() else { return };
         let mut due = Vec::new();
         let mut looks = Vec::new();
         let now = Timestamp::now();
@@ -342,7 +359,8 @@ impl Task {
         let created = stream::iter(wanted).map(|(target, trigger)| {
             let wanted = bundle::of(&target, trigger, rules);
             let automatic = &self.automatic;
-            async move { (create::create(automatic, &wanted, &target).await, target, trigger) }
+            let room = &self.room;
+            async move { (create::create(automatic, room, &wanted, &target).await, target, trigger) }
         });
         let created: Vec<_> = created.buffered(REQUESTS).collect().await;
         for (created, target, trigger) in created {
@@ -371,7 +389,8 @@ impl Task {
             }
             Created::NotNow(message) => {
                 tracing::warn!(message, target = target.words(), "A DebugBundle was not created; trying again");
-                self.targets.later(&target.uid, Timestamp::now());
+                let again = Timestamp::now().checked_add(TICK).unwrap_or(Timestamp::MAX);
+                self.targets.later(&target.uid, again);
             }
         }
     }
@@ -419,16 +438,16 @@ impl Task {
 
     async fn tick(&mut self) {
         self.decide().await;
-        if !self.policy_known {
-            return;
-        }
-        if let Ok(rules) = &self.rules {
+        let Some(rules) = &self.rules else { return };
+        if let Ok(rules) = rules {
             let seen = self.automatic.bundles.state();
             let seen = seen.iter().map(AsRef::as_ref);
-            for (name, uid) in retention::beyond(seen, rules.keep_per_target(), rules.keep_total()) {
+            let beyond = retention::beyond(seen, rules.keep_per_target(), rules.keep_total());
+            let deletions = stream::iter(beyond.into_iter().take(DELETIONS)).map(async |(name, uid)| {
                 tracing::info!(name, "Deleting the oldest automatic DebugBundle: there are more than the policy keeps");
                 create::delete(&self.automatic, &name, &uid).await;
-            }
+            });
+            deletions.buffer_unordered(REQUESTS).for_each(async |()| {}).await;
         }
         self.save().await;
         self.report().await;
@@ -448,8 +467,8 @@ impl Task {
     }
 
     async fn report(&mut self) {
-        let Some(policy) = &self.policy else { return };
-        let status = report::status(policy, self.rules.as_ref(), &self.ledger, Timestamp::now());
+        let (Some(policy), Some(rules)) = (&self.policy, &self.rules) else { return };
+        let status = report::status(policy, rules.as_ref(), &self.ledger, Timestamp::now());
         if self.reported.as_ref() == Some(&status) {
             return;
         }

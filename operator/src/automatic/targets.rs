@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use kube::{api::DynamicObject, runtime::watcher::Event};
 
 use super::{
-    judge::Below,
+    judge::{Below, LOOK_EVERY},
     ledger::REMEMBERED,
     watched::{Stage, Watched},
 };
@@ -32,6 +32,15 @@ pub(super) struct Tracked {
     settled: Vec<Trigger>,
     /// When it is judged next; `None`: after its next change.
     next: Option<Timestamp>,
+}
+
+impl Tracked {
+    /// Only a change leads to another decision about it. The objects below a running one are read on, because those
+    /// that wait behind it depend on whether they move.
+    fn rest(&mut self) {
+        let read = self.below.filter(|_| self.watched.stage == Stage::Running).map(|below| below.read);
+        self.next = read.map(|read| read.checked_add(LOOK_EVERY).unwrap_or(Timestamp::MAX));
+    }
 }
 
 impl Targets {
@@ -105,7 +114,7 @@ impl Targets {
     /// Judges the target again after its next change.
     pub(super) fn rest(&mut self, uid: &str) {
         if let Some(tracked) = self.by_uid.get_mut(uid) {
-            tracked.next = None;
+            tracked.rest();
             if matches!(tracked.watched.stage, Stage::Ended(_)) && tracked.settled.is_empty() {
                 self.by_uid.remove(uid);
             }
@@ -131,7 +140,7 @@ impl Targets {
     pub(super) fn settle(&mut self, uid: &str, trigger: Trigger) {
         if let Some(tracked) = self.by_uid.get_mut(uid) {
             tracked.settled.push(trigger);
-            tracked.next = None;
+            tracked.rest();
         }
     }
 
@@ -206,6 +215,21 @@ mod tests {
         assert_eq!(targets.in_front(kind), Some(at("03:30:00")));
         targets.take(kind, Event::Apply(backup("synced", "Completed", Some("2026-11-23T02:59:00Z"))));
         assert_eq!(targets.in_front(kind), Some(at("03:30:00")));
+    }
+
+    #[test]
+    fn the_objects_below_a_running_one_are_read_on_after_its_bundle_is_made() {
+        let (mut targets, kind) = (Targets::default(), TargetKind::Backup);
+        targets.take(kind, Event::Apply(backup("runs", "InProgress", None)));
+        targets.looked("runs", at("03:40:00"), None);
+        targets.settle("runs", Trigger::Stuck);
+        assert!(targets.due(at("03:40:59")).is_empty());
+        assert_eq!(targets.due(at("03:41:00")).len(), 1);
+        targets.looked("runs", at("03:41:00"), Some(at("03:40:30")));
+        assert_eq!(targets.in_front(kind), Some(at("03:40:30")), "its data moves again");
+        targets.take(kind, Event::Apply(backup("runs", "Failed", Some("2026-11-23T03:50:00Z"))));
+        targets.settle("runs", Trigger::Failed);
+        assert!(targets.due(at("04:00:00")).is_empty(), "nothing moves below one that has ended");
     }
 
     #[test]

@@ -7,11 +7,17 @@
 mod lease;
 mod rules;
 
+use std::{panic::AssertUnwindSafe, time::Duration};
+
+use futures::FutureExt as _;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 pub use lease::{Election, election};
 pub use rules::LEASE;
+
+/// Pause between a panic in a leader's work and its next beginning.
+const AFTER_A_PANIC: Duration = Duration::from_secs(10);
 
 /// Whether this instance leads. Every part of the operator that may begin work has a copy.
 #[derive(Clone, Debug)]
@@ -45,10 +51,13 @@ impl Leadership {
         term.as_ref().map(|term| term.over.clone())
     }
 
-    /// Runs `work` in each term. The work must end when its token is cancelled.
+    /// Runs `work` in each term. The work must end when its token is cancelled; after a panic it begins anew.
     pub async fn in_each_term<F: Future<Output = ()>>(&self, work: impl Fn(CancellationToken) -> F) {
         while let Some(over) = self.term().await {
-            work(over).await;
+            // The panic was logged when it happened.
+            if AssertUnwindSafe(work(over)).catch_unwind().await.is_err() {
+                self.shutdown.run_until_cancelled(tokio::time::sleep(AFTER_A_PANIC)).await;
+            }
         }
     }
 }
