@@ -189,8 +189,7 @@ impl OperatorBuilder {
         let mut command = Command::new(program);
         command.arg("--namespace").arg(&self.namespace).arg("--spool").arg(&self.spool);
         command.arg("--allow-loopback-endpoints").args(&self.args);
-        // As deploy/deployment.yaml has it.
-        command.env("MALLOC_ARENA_MAX", "2").env(AUTOMATIC, "false");
+        command.env(AUTOMATIC, "false");
         command
             .envs(self.kubeconfig.iter().map(|path| ("KUBECONFIG", path)))
             .envs(self.env.iter().map(|(name, value)| (name, value)));

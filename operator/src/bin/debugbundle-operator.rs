@@ -16,6 +16,7 @@ use debugbundle_operator::{
     runlog, self_redaction,
     sweep::Sweeper,
 };
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{
     EnvFilter, Layer as _,
@@ -24,6 +25,11 @@ use tracing_subscriber::{
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
+
+/// glibc's allocator keeps what bundles have freed; this one returns it to the system within seconds.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Makes, explains and delivers debug bundles of Velero backups and restores.
 #[derive(Parser, Debug)]
@@ -78,7 +84,8 @@ struct Flags {
     #[arg(long, env = "DEBUGBUNDLE_ACCESS", default_value = "cluster-read", value_parser = ["cluster-read", "namespaced"])]
     access: String,
 
-    /// Maximum number of requests per second to the API server, for all bundles together.
+    /// Maximum number of requests per second to the API server, for all bundles together. Creating DebugBundles by
+    /// itself, and the election, have limits of their own.
     #[arg(long, env = "DEBUGBUNDLE_CLIENT_QPS", default_value = "200")]
     client_qps: NonZeroU32,
 
@@ -118,6 +125,8 @@ fn absolute(text: &str) -> Result<PathBuf, String> {
     if path.is_absolute() { Ok(path) } else { Err("must be an absolute path".to_owned()) }
 }
 
+/// The most requests per second by which the operator creates DebugBundles itself.
+const AUTOMATIC_QPS: NonZeroU32 = NonZeroU32::new(50).expect("it is not zero");
 /// How long the end of the operator waits for threads that are in the middle of something.
 const AT_THE_END: Duration = Duration::from_secs(5);
 
@@ -147,7 +156,11 @@ async fn operate(flags: Flags) -> ExitCode {
     let quiet = filter_fn(move |of| ours(of) || *of.level() <= tracing::Level::INFO);
     tracing_subscriber::registry().with(lines.with_filter(filter.and(quiet))).with(runlog::layer()).init();
     self_redaction::log_panics();
-    match start(flags).await {
+    let shutdown = CancellationToken::new();
+    if let Err(message) = stop_on_signals(&shutdown) {
+        tracing::warn!(why = %message, "Cannot listen for stop signals");
+    }
+    match start(flags, shutdown).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             tracing::error!(why = message, "Cannot start");
@@ -157,13 +170,16 @@ async fn operate(flags: Flags) -> ExitCode {
     }
 }
 
-async fn start(flags: Flags) -> Result<(), String> {
+async fn start(flags: Flags, shutdown: CancellationToken) -> Result<(), String> {
     let spool = flags.spool.clone();
     probe(&spool).map_err(|e| format!("--spool {}: {e}; it must be an existing, writable folder", spool.display()))?;
     debugbundle_operator::install_crypto_provider();
     let config = api_server().await?;
     let unusable = |e: kube::Error| format!("no configuration for the API server: {e}");
     let for_election = client::for_election(config.clone()).map_err(unusable)?;
+    // A failure must not wait behind the requests of the bundles that are being collected.
+    let for_automatic = flags.automatic.then(|| client::client(config.clone(), AUTOMATIC_QPS).map_err(unusable));
+    let for_automatic = for_automatic.transpose()?;
     let client = client::client(config, flags.client_qps).map_err(unusable)?;
 
     let options = EngineOptions {
@@ -188,10 +204,7 @@ async fn start(flags: Flags) -> Result<(), String> {
         upload_timeout: Duration::from_secs(flags.upload_timeout_minutes * 60),
         delete_timeout: Duration::from_secs(flags.delete_timeout_seconds),
         max_url_ttl: Duration::from_secs(flags.max_url_ttl_minutes * 60),
-        automatic: flags.automatic,
     };
-    let shutdown = CancellationToken::new();
-    tokio::spawn(stop_on_signal(shutdown.clone()));
     tracing::info!(version = debugbundle_operator::VERSION, namespace = settings.namespace, "Started");
     let (election, leadership) = election(for_election, &settings.namespace, &settings.instance, shutdown.clone());
     let pod_capture = PodCapture::saved_in(settings.spool.join("pods"));
@@ -208,7 +221,7 @@ async fn start(flags: Flags) -> Result<(), String> {
     let sweeping = tokio::spawn(sweeper.run(Duration::from_secs(flags.sweep_seconds)));
     let release = CancellationToken::new();
     let mut electing = tokio::spawn(election.run(release.clone()));
-    let mut working = pin!(controller::run(client, engine, leadership, settings, shutdown.clone()));
+    let mut working = pin!(controller::run(client, for_automatic, engine, leadership, settings, shutdown.clone()));
     let elected = tokio::select! {
         () = &mut working => {
             // Only now: the next leader must not begin before this one has ended.
@@ -256,13 +269,18 @@ fn probe(spool: &std::path::Path) -> std::io::Result<()> {
     std::fs::remove_file(&probe)
 }
 
-async fn stop_on_signal(shutdown: CancellationToken) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut term) = signal(SignalKind::terminate()) else { return };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
-    tracing::info!("Received a stop signal");
-    shutdown.cancel();
+/// Cancels the token at SIGTERM or SIGINT. From the return of this function on, a signal no longer kills the process.
+fn stop_on_signals(shutdown: &CancellationToken) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("Received a stop signal");
+        shutdown.cancel();
+    });
+    Ok(())
 }

@@ -86,8 +86,6 @@ pub struct Settings {
     pub delete_timeout: Duration,
     /// The longest time for which a download URL is signed, even if a resource asks for more.
     pub max_url_ttl: Duration,
-    /// Whether DebugBundles are created for Backups and Restores that end badly or hang.
-    pub automatic: bool,
 }
 
 /// Shared by all reconciles.
@@ -117,9 +115,11 @@ impl Context {
 }
 
 /// Works while this instance leads, until `shutdown` is cancelled; running work is stopped then, and the next instance
-/// continues it. An instance that leads no longer finishes what it has claimed.
+/// continues it. An instance that leads no longer finishes what it has claimed. With `automatic`, a client of their own,
+/// DebugBundles are created for Backups and Restores that end badly or hang.
 pub async fn run(
     client: Client,
+    automatic: Option<Client>,
     engine: Arc<Engine>,
     leadership: Leadership,
     settings: Settings,
@@ -147,9 +147,9 @@ pub async fn run(
     });
     let cleaning = tokio::spawn(deleted::work_off(deleted, Arc::clone(&context)));
     let changes = reflector(writer, sessions::watch(guarded, Arc::clone(&context)));
-    let automatic = context.settings.automatic.then(|| {
+    let automatic = automatic.map(|client| {
         let automatic = Automatic {
-            client: context.client.clone(),
+            client,
             namespace: context.settings.namespace.clone(),
             bundles: context.seen.clone(),
             notifier: Arc::clone(&context.notifier),
