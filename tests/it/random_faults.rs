@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use debugbundle_crd::{DebugBundle, Phase, TARGET_UID_LABEL, TRIGGER_LABEL};
 use harness::s3_proxy::{S3Fault, S3Proxy};
+use harness::usage::Usage;
 use harness::velero_objects::restore;
 use harness::{ApiFault, ApiProxy, Context, Operator, Proxy, ProxyFault, tools, until, with_namespace};
 use jiff::Timestamp;
@@ -19,8 +20,8 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::bundles::{
-    LIMIT, PARTS, about_r1, condition, delete, is_stored, keys, noise, phase, s3_proxy_before_store, server_pod,
-    slow_log, spool_is_empty, status, until_nothing_is_stored, velero_objects,
+    LIMIT, PARTS, about_r1, condition, delete, events, is_stored, keys, noise, phase, s3_proxy_before_store,
+    server_pod, slow_log, spool_is_empty, status, until_nothing_is_stored, velero_objects,
 };
 
 /// How long faults happen.
@@ -33,6 +34,10 @@ const STILL: Duration = Duration::from_secs(15);
 const MOST_ASKED: usize = 18;
 /// The most Restores that fail: with more, the rate of automatic DebugBundles would count.
 const MOST_FAILED: usize = 9;
+/// The operator's most memory, in bytes.
+const MEMORY: u64 = 128 << 20;
+/// The most Events of one DebugBundle.
+const MOST_EVENTS: usize = 10;
 
 #[tokio::test]
 async fn after_two_minutes_of_random_faults_every_promise_holds() {
@@ -86,6 +91,10 @@ enum Lasting {
 
 struct Faults {
     context: Arc<Context>,
+    /// The operator's user.
+    user: String,
+    /// What others put into the bucket.
+    objects: Vec<String>,
     dice: Dice,
     began: Instant,
     operator: Operator,
@@ -124,6 +133,8 @@ impl Faults {
         })
         .await;
         Self {
+            user: account.user,
+            objects: context.bucket.keys("").await,
             context,
             dice,
             began: Instant::now(),
@@ -332,6 +343,7 @@ impl Faults {
         spool_is_empty(&self.operator).await;
         self.keeps_no_deleted_file_open();
         self.is_still(&all).await;
+        self.is_modest(&all).await;
 
         // Now the objects of DebugBundles that were deleted while no operator watched are old enough for the sweep.
         self.context.bucket.make_older(Duration::from_hours(2));
@@ -379,6 +391,30 @@ impl Faults {
             |all: &[DebugBundle]| all.iter().map(|b| (b.name_any(), b.resource_version())).collect::<BTreeMap<_, _>>();
         tokio::time::sleep(STILL).await;
         assert_eq!(versions(&self.all().await), versions(before));
+    }
+
+    /// I8, I9, I10, I12: memory and Events have their bounds, no secret was logged or published, and nothing of Velero's
+    /// was written.
+    async fn is_modest(&self, all: &[DebugBundle]) {
+        let peak = Usage::of(self.operator.process().pid()).expect("it runs").peak;
+        assert!(peak <= MEMORY, "{} MiB", peak >> 20);
+        let mut published = String::new();
+        for bundle in all {
+            let events = events(&self.context, &bundle.name_any()).await;
+            assert!(events.len() <= MOST_EVENTS, "{}: {events:#?}", bundle.name_any());
+            published += &format!("{events:?} {:?}", status(bundle).conditions);
+        }
+        for text in [published, format!("{:?}", self.operator.log())] {
+            assert!(!text.contains(&self.context.stand.s3.root().secret), "the credential of the store: {text}");
+            assert!(!text.contains("X-Amz-Signature"), "a signature: {text}");
+        }
+        let mut elsewhere = self.context.bucket.keys("").await;
+        elsewhere.retain(|key| !key.contains("/plugins/debugbundle/"));
+        assert_eq!(elsewhere, self.objects);
+        let requests = self.context.stand.requests_of(&self.user);
+        let reads = ["get", "list", "watch"];
+        let written = requests.iter().find(|(verb, group, _)| group == "velero.io" && !reads.contains(&verb.as_str()));
+        assert_eq!(written, None);
     }
 
     fn keeps_no_deleted_file_open(&self) {
