@@ -101,7 +101,7 @@ impl Automatic {
     async fn work(self) {
         let record = Record::new(Api::namespaced(self.client.clone(), &self.namespace));
         let ledger = self.load(&record).await;
-        let mut changes = Box::pin(self.changes());
+        let mut changes = Box::pin(self.changes().peekable());
         let mut task = Task {
             ledger,
             record,
@@ -128,8 +128,12 @@ impl Automatic {
                         let Some(Some(change)) = changes.next().now_or_never() else { break };
                         task.take(change);
                     }
-                    task.follow_policy().await;
+                    task.follow_policy();
                     task.decide().await;
+                    // A failure must not wait for the record of the one before; the next tick saves in any case.
+                    if changes.as_mut().peek().now_or_never().is_none() {
+                        task.save().await;
+                    }
                 }
                 _ = tick.tick() => task.tick().await,
             }
@@ -253,7 +257,7 @@ impl Task {
     }
 
     /// Applies the rules of a policy that was reported.
-    async fn follow_policy(&mut self) {
+    fn follow_policy(&mut self) {
         if !std::mem::take(&mut self.policy_changed) {
             return;
         }
@@ -266,10 +270,7 @@ impl Task {
             tracing::warn!(error, "The DebugBundlePolicy is invalid; no DebugBundle is created by itself");
         }
         self.rules = Some(rules);
-        if is_new {
-            self.unsaved = true;
-            self.save().await;
-        }
+        self.unsaved |= is_new;
     }
 
     /// Judges each target that is due, reads the objects below each target that may hang, and creates the DebugBundles.
@@ -305,7 +306,6 @@ impl Task {
         }
         self.look_below(looks, &rules, now).await;
         self.create(due, &rules, now).await;
-        self.save().await;
     }
 
     fn is_settled(&self, uid: &str, trigger: Trigger) -> bool {
@@ -438,6 +438,7 @@ impl Task {
 
     async fn tick(&mut self) {
         self.decide().await;
+        self.save().await;
         let Some(rules) = &self.rules else { return };
         if let Ok(rules) = rules {
             let seen = self.automatic.bundles.state();
@@ -449,7 +450,6 @@ impl Task {
             });
             deletions.buffer_unordered(REQUESTS).for_each(async |()| {}).await;
         }
-        self.save().await;
         self.report().await;
     }
 
