@@ -33,7 +33,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use debugbundle_crd::{
     DebugBundlePolicy, DebugBundlePolicyStatus, LastBundle, POLICY_NAME, Reason, Target, TargetKind, Trigger,
 };
-use futures::{FutureExt as _, Stream, StreamExt as _, stream};
+use futures::{FutureExt as _, Stream, StreamExt as _, future::join_all, stream};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
@@ -45,6 +45,7 @@ use kube::{
         watcher::{self, Event, watcher},
     },
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -70,8 +71,10 @@ const AT_ONCE: usize = 500;
 const REQUESTS: usize = 4;
 /// Most targets whose objects below are read in one tick.
 const LOOKS: usize = 20;
-/// DebugBundles that one tick deletes; a failure must not wait for more.
-const DELETIONS: usize = 8;
+/// Most DebugBundles that one tick deletes; a failure must not wait for more.
+const DELETIONS: usize = REQUESTS;
+/// The shortest pause between two records of the ledger, except for ticks.
+const SAVE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the automatic part works with.
 #[derive(Clone)]
@@ -106,6 +109,7 @@ impl Automatic {
             ledger,
             record,
             unsaved: false,
+            saved: Instant::now(),
             policy: None,
             listed_policy: None,
             policy_changed: false,
@@ -130,8 +134,8 @@ impl Automatic {
                     }
                     task.follow_policy();
                     task.decide().await;
-                    // A failure must not wait for the record of the one before; the next tick saves in any case.
-                    if changes.as_mut().peek().now_or_never().is_none() {
+                    // One of many failures must not wait for the record of the one before; the next tick saves it.
+                    if SAVE_PAUSE < task.saved.elapsed() && changes.as_mut().peek().now_or_never().is_none() {
                         task.save().await;
                     }
                 }
@@ -192,6 +196,8 @@ struct Task {
     ledger: Ledger,
     /// The ledger differs from the recorded one.
     unsaved: bool,
+    /// When the ledger was last recorded, or that was tried.
+    saved: Instant,
     policy: Option<DebugBundlePolicy>,
     /// The policy of a list that has not ended yet.
     listed_policy: Option<DebugBundlePolicy>,
@@ -438,42 +444,61 @@ impl Task {
 
     async fn tick(&mut self) {
         self.decide().await;
-        self.save().await;
-        let Some(rules) = &self.rules else { return };
-        if let Ok(rules) = rules {
-            let seen = self.automatic.bundles.state();
-            let seen = seen.iter().map(AsRef::as_ref);
-            let beyond = retention::beyond(seen, rules.keep_per_target(), rules.keep_total());
-            let deletions = stream::iter(beyond.into_iter().take(DELETIONS)).map(async |(name, uid)| {
-                tracing::info!(name, "Deleting the oldest automatic DebugBundle: there are more than the policy keeps");
-                create::delete(&self.automatic, &name, &uid).await;
-            });
-            deletions.buffer_unordered(REQUESTS).for_each(async |()| {}).await;
+        let beyond = self.beyond();
+        for (name, _) in &beyond {
+            tracing::info!(name, "Deleting the oldest automatic DebugBundle: there are more than the policy keeps");
         }
-        self.report().await;
+        let status = self.new_status();
+        // Side by side: a failure waits for the slowest of them and not for their sum.
+        let save = async { self.unsaved && save(&self.record, &mut self.ledger).await };
+        let automatic = &self.automatic;
+        let deletions = join_all(beyond.iter().map(|(name, uid)| create::delete(automatic, name, uid)));
+        let report = async {
+            let (Some(policy), Some(status)) = (&self.policy, &status) else { return false };
+            report::write(automatic, policy, status).await
+        };
+        let (saved, _, reported) = tokio::join!(save, deletions, report);
+        if saved {
+            (self.unsaved, self.saved) = (false, Instant::now());
+        }
+        if reported {
+            self.reported = status;
+        }
+    }
+
+    /// The DebugBundles that this tick deletes.
+    fn beyond(&self) -> Vec<(String, String)> {
+        let Some(Ok(rules)) = &self.rules else { return Vec::new() };
+        let seen = self.automatic.bundles.state();
+        let seen = seen.iter().map(AsRef::as_ref);
+        let mut beyond = retention::beyond(seen, rules.keep_per_target(), rules.keep_total());
+        beyond.truncate(DELETIONS);
+        beyond
+    }
+
+    /// The policy's status, if it differs from the one last written.
+    fn new_status(&self) -> Option<DebugBundlePolicyStatus> {
+        let (policy, rules) = (self.policy.as_ref()?, self.rules.as_ref()?);
+        let status = report::status(policy, rules.as_ref(), &self.ledger, Timestamp::now());
+        (self.reported.as_ref() != Some(&status)).then_some(status)
     }
 
     async fn save(&mut self) {
-        if !self.unsaved {
-            return;
-        }
-        match self.record.save(&mut self.ledger).await {
-            Ok(()) => self.unsaved = false,
-            Err(error) => {
-                let failure = crate::error::api_sentence(&error);
-                tracing::warn!(failure, "The operator's Lease was not written; trying again");
-            }
+        if self.unsaved {
+            self.unsaved = !save(&self.record, &mut self.ledger).await;
+            self.saved = Instant::now();
         }
     }
+}
 
-    async fn report(&mut self) {
-        let (Some(policy), Some(rules)) = (&self.policy, &self.rules) else { return };
-        let status = report::status(policy, rules.as_ref(), &self.ledger, Timestamp::now());
-        if self.reported.as_ref() == Some(&status) {
-            return;
-        }
-        if report::write(&self.automatic, policy, &status).await {
-            self.reported = Some(status);
+/// Writes the ledger. Returns whether that succeeded.
+async fn save(record: &Record, ledger: &mut Ledger) -> bool {
+    match record.save(ledger).await {
+        Ok(()) => true,
+        Err(error) => {
+            let failure = crate::error::api_sentence(&error);
+            tracing::warn!(failure, "The operator's Lease was not written; trying again");
+            false
         }
     }
 }
