@@ -398,13 +398,13 @@ impl Faults {
     async fn is_modest(&self, all: &[DebugBundle]) {
         let peak = Usage::of(self.operator.process().pid()).expect("it runs").peak;
         assert!(peak <= MEMORY, "{} MiB", peak >> 20);
-        let mut published = String::new();
+        let mut texts = vec![format!("{:?}", self.operator.log())];
         for bundle in all {
             let events = events(&self.context, &bundle.name_any()).await;
             assert!(events.len() <= MOST_EVENTS, "{}: {events:#?}", bundle.name_any());
-            published += &format!("{events:?} {:?}", status(bundle).conditions);
+            texts.push(format!("{events:?} {:?}", status(bundle).conditions));
         }
-        for text in [published, format!("{:?}", self.operator.log())] {
+        for text in texts {
             assert!(!text.contains(&self.context.stand.s3.root().secret), "the credential of the store: {text}");
             assert!(!text.contains("X-Amz-Signature"), "a signature: {text}");
         }
