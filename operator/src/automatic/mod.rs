@@ -75,6 +75,8 @@ const LOOKS: usize = 20;
 const DELETIONS: usize = REQUESTS;
 /// The shortest pause between two records of the ledger, except for ticks.
 const SAVE_PAUSE: Duration = Duration::from_secs(1);
+/// Time limit of the last record, when this instance no longer leads or ends.
+const LAST_SAVE: Duration = Duration::from_secs(5);
 
 /// What the automatic part works with.
 #[derive(Clone)]
@@ -97,53 +99,13 @@ enum Change {
 
 /// Creates DebugBundles until `over` is cancelled, when this instance no longer leads.
 pub async fn run(automatic: Automatic, over: CancellationToken) {
-    over.run_until_cancelled(Box::pin(automatic.work())).await;
+    let Some(mut task) = over.run_until_cancelled(Box::pin(Task::begin(automatic))).await else { return };
+    over.run_until_cancelled(Box::pin(task.work())).await;
+    // The next leader, or the next process, reads it.
+    let _ = tokio::time::timeout(LAST_SAVE, task.save()).await;
 }
 
 impl Automatic {
-    async fn work(self) {
-        let record = Record::new(Api::namespaced(self.client.clone(), &self.namespace));
-        let ledger = self.load(&record).await;
-        let mut changes = Box::pin(self.changes().peekable());
-        let mut task = Task {
-            ledger,
-            record,
-            unsaved: false,
-            saved: Instant::now(),
-            policy: None,
-            listed_policy: None,
-            policy_changed: false,
-            rules: None,
-            targets: Targets::default(),
-            room: Room::default(),
-            rate_reported: None,
-            refusals_logged: BTreeSet::new(),
-            reported: None,
-            automatic: self,
-        };
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                change = changes.next() => {
-                    let Some(change) = change else { return };
-                    task.take(change);
-                    for _ in 0..AT_ONCE {
-                        let Some(Some(change)) = changes.next().now_or_never() else { break };
-                        task.take(change);
-                    }
-                    task.follow_policy();
-                    task.decide().await;
-                    // One of many failures must not wait for the record of the one before; the next tick saves it.
-                    if SAVE_PAUSE < task.saved.elapsed() && changes.as_mut().peek().now_or_never().is_none() {
-                        task.save().await;
-                    }
-                }
-                _ = tick.tick() => task.tick().await,
-            }
-        }
-    }
-
     /// Reads the ledger. Nothing may be created without it, so this waits until the API server returns it.
     async fn load(&self, record: &Record) -> Ledger {
         let mut pause = Duration::from_secs(1);
@@ -197,7 +159,7 @@ struct Task {
     /// The ledger differs from the recorded one.
     unsaved: bool,
     /// When the ledger was last recorded, or that was tried.
-    saved: Instant,
+    saved: Option<Instant>,
     policy: Option<DebugBundlePolicy>,
     /// The policy of a list that has not ended yet.
     listed_policy: Option<DebugBundlePolicy>,
@@ -217,6 +179,52 @@ struct Task {
 }
 
 impl Task {
+    async fn begin(automatic: Automatic) -> Self {
+        let record = Record::new(Api::namespaced(automatic.client.clone(), &automatic.namespace));
+        Self {
+            ledger: automatic.load(&record).await,
+            record,
+            unsaved: false,
+            saved: None,
+            policy: None,
+            listed_policy: None,
+            policy_changed: false,
+            rules: None,
+            targets: Targets::default(),
+            room: Room::default(),
+            rate_reported: None,
+            refusals_logged: BTreeSet::new(),
+            reported: None,
+            automatic,
+        }
+    }
+
+    async fn work(&mut self) {
+        let mut changes = Box::pin(self.automatic.changes().peekable());
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                change = changes.next() => {
+                    let Some(change) = change else { return };
+                    self.take(change);
+                    for _ in 0..AT_ONCE {
+                        let Some(Some(change)) = changes.next().now_or_never() else { break };
+                        self.take(change);
+                    }
+                    self.follow_policy();
+                    self.decide().await;
+                    // One of many failures must not wait for the record of the one before; the next tick saves it.
+                    let just_saved = self.saved.is_some_and(|saved| saved.elapsed() < SAVE_PAUSE);
+                    if !just_saved && changes.as_mut().peek().now_or_never().is_none() {
+                        self.save().await;
+                    }
+                }
+                _ = tick.tick() => self.tick().await,
+            }
+        }
+    }
+
     fn take(&mut self, change: Change) {
         match change {
             Change::Target(kind, event) => match *event {
@@ -459,7 +467,7 @@ impl Task {
         };
         let (saved, _, reported) = tokio::join!(save, deletions, report);
         if saved {
-            (self.unsaved, self.saved) = (false, Instant::now());
+            (self.unsaved, self.saved) = (false, Some(Instant::now()));
         }
         if reported {
             self.reported = status;
@@ -486,7 +494,7 @@ impl Task {
     async fn save(&mut self) {
         if self.unsaved {
             self.unsaved = !save(&self.record, &mut self.ledger).await;
-            self.saved = Instant::now();
+            self.saved = Some(Instant::now());
         }
     }
 }

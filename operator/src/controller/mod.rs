@@ -177,10 +177,14 @@ pub async fn run(
         () = reconciles => {}
         () = stopped_before_a_list(&context) => {}
     }
-    drop(automatic);
+    context.shutdown.cancel();
+    if let Some(automatic) = automatic {
+        // It ends with the token; a panic in it was logged when it happened.
+        let _ = automatic.await;
+    }
     context.runs.close();
     context.runs.wait().await;
-    // It ends with the token; a panic in it was logged when it happened.
+    // As the automatic part.
     let _ = cleaning.await;
 }
 
