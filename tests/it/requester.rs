@@ -142,7 +142,8 @@ async fn sec_d4_thirty_two_namespaces_are_not_too_many_to_be_asked_about() {
         let admin = somebody(&context, "admin", &[]).await;
         // Waits until the policies are in force.
         until_refused(&context, &admin, &[], "permission to get pods/log there").await;
-        until_refused(&context, &admin, &names(32), "permission to get pods/log there").await;
+        // Two policies refuse, and the API server shows the words of either.
+        until_refused(&context, &admin, &names(32), "you need permission to get pods/log").await;
         let binding = json!({"metadata": {"name": everywhere},
             "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": everywhere},
             "subjects": [{"kind": "ServiceAccount", "name": "admin", "namespace": context.namespace}]});

@@ -332,7 +332,12 @@ impl Task {
         self.targets.settle(uid, trigger);
         if let Some(tracked) = self.targets.get(uid) {
             let target = tracked.watched.words();
-            tracing::info!(target, trigger = trigger.as_str(), reason = reason.as_str(), "No DebugBundle is created");
+            tracing::info!(
+                subject = target,
+                trigger = trigger.as_str(),
+                reason = reason.as_str(),
+                "No DebugBundle is created"
+            );
         }
     }
 
@@ -385,7 +390,7 @@ impl Task {
     async fn note(&mut self, created: Created, target: &Watched, trigger: Trigger) {
         match created {
             Created::Yes(name) => {
-                tracing::info!(name, target = target.words(), trigger = trigger.as_str(), "Created a DebugBundle");
+                tracing::info!(name, subject = target.words(), trigger = trigger.as_str(), "Created a DebugBundle");
                 let timestamp = Time(crate::status::whole_seconds(Timestamp::now()));
                 self.ledger.made(&target.uid, LastBundle { name, target: target.words(), trigger, timestamp });
                 self.unsaved = true;
@@ -402,7 +407,7 @@ impl Task {
                 self.warn(target, Reason::Refused, &note).await;
             }
             Created::NotNow(message) => {
-                tracing::warn!(message, target = target.words(), "A DebugBundle was not created; trying again");
+                tracing::warn!(why = message, subject = target.words(), "A DebugBundle was not created; trying again");
                 let again = Timestamp::now().checked_add(TICK).unwrap_or(Timestamp::MAX);
                 self.targets.later(&target.uid, again);
             }
