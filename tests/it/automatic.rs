@@ -11,6 +11,7 @@ use harness::{
     ApiFault, ApiProxy, Context, LogScript, Operator, Velero, moved_ago, until, velero_objects::*, with_namespace,
 };
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, ResourceQuota};
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
@@ -79,6 +80,16 @@ async fn policy(context: &Context, spec: Value) {
     .await;
 }
 
+/// Waits until the operator has recorded that it created this DebugBundle, the last one.
+async fn until_recorded(context: &Context, bundle: &DebugBundle) {
+    until(LIMIT, "the DebugBundle is on record", || async {
+        let lease = context.api::<Lease>().get("debugbundle-operator").await.expect("the Lease can be read");
+        let record = lease.annotations().get("debugbundle.io/automatic").cloned().unwrap_or_default();
+        if record.contains(&bundle.name_any()) { Ok(()) } else { Err(record) }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_restore_that_ends_badly_gets_one_bundle_and_describe_shows_the_cause() {
     with_namespace("auto-one", |context| async move {
@@ -103,6 +114,7 @@ async fn a_restore_that_ends_badly_gets_one_bundle_and_describe_shows_the_cause(
         assert!(listed.contains("TRIGGER") && listed.contains("PartiallyFailed"), "{listed}");
 
         // A flapping phase, a restart and the deletion of the DebugBundle lead to no second DebugBundle.
+        until_recorded(&context, &bundle).await;
         context.patch_velero("Restore", "r1", json!({"status": {"phase": "InProgress"}})).await;
         context.end_velero("Restore", "r1", "PartiallyFailed").await;
         operator.restart().await;

@@ -322,13 +322,13 @@ async fn one_run(turn: Turn, place: CollectionSlot, ctx: Arc<Context>) {
     let result = Box::pin(work::to_the_end(&turn, place, &ctx, &cancel)).await;
     start_waiting(&ctx);
     let pause = match result {
-        Ok(()) | Err(Fault::Cancelled) => return,
+        Ok(()) | Err(Fault::Cancelled) => Duration::ZERO,
         Err(Fault::Lost) => AFTER_A_CHANGE,
         Err(fault) => pause_after(&turn.name, turn.attempt, &fault),
     };
     let _ = tokio::time::timeout(pause, cancel.cancelled()).await;
     if cancel.is_cancelled() && !ctx.shutdown.is_cancelled() {
-        work::remove(&ctx, &turn.uid); // its DebugBundle went during the pause, perhaps unseen by the watch
+        work::remove(&ctx, &turn.uid); // its DebugBundle is gone, perhaps unseen by the watch
     }
     drop(under_way);
 }

@@ -1,7 +1,7 @@
 //! Watches DebugBundles while this instance leads, and afterwards until each DebugBundle that it claimed has ended. At
 //! other times the controller stands by and sends no requests to the API server.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream};
 use kube::{
@@ -24,23 +24,31 @@ pub(super) fn watch(
     api: Api<Guarded>,
     ctx: Arc<Context>,
 ) -> impl Stream<Item = Result<Event<Observed>, watcher::Error>> {
-    let sessions = stream::unfold(false, move |swept| {
+    let sessions = stream::unfold((), move |()| {
         let (api, ctx) = (api.clone(), Arc::clone(&ctx));
         async move {
             let over = next(&ctx).await?;
-            if !swept {
-                startup::clear_spool(&api, &ctx).await;
-            }
             if ctx.leadership.leads() {
                 tracing::info!("Operator is ready");
             }
             let forgetting = Arc::clone(&ctx);
+            let mut open = BTreeSet::new();
             let watch = watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff();
             let watch = watch.map_ok(move |event| {
                 if let Event::Delete(gone) = &event {
                     went(gone, &forgetting);
                 }
-                observed(event)
+                let event = observed(event);
+                match &event {
+                    Event::InitApply(seen) if !seen.malformed && !seen.phase.is_terminal() => {
+                        open.insert(seen.uid().to_owned());
+                    }
+                    // The watch reports no deletion of what was deleted while it was interrupted.
+                    Event::InitDone => startup::clear_spool(&std::mem::take(&mut open), &forgetting),
+                    Event::Init => open.clear(),
+                    _ => {}
+                }
+                event
             });
             let session = watch.take_until(async move {
                 match over {
@@ -48,7 +56,7 @@ pub(super) fn watch(
                     None => until_finished(&ctx).await,
                 }
             });
-            Some((session, true))
+            Some((session, ()))
         }
     });
     sessions.flatten()
@@ -80,7 +88,7 @@ fn holds_any(ctx: &Context) -> bool {
     let instance = ctx.settings.instance.as_str();
     let held = |seen: &Arc<Observed>| decide::holder(seen) == Some(instance);
     match ctx.seen.wait_until_ready().now_or_never() {
-        None => !ctx.engine.spools(&ctx.settings.spool).is_empty(),
+        None => !ctx.engine.uids_in(&ctx.settings.spool).is_empty(),
         Some(_) => ctx.queue.is_any_under_way() || ctx.seen.state().iter().any(held),
     }
 }

@@ -59,10 +59,9 @@ impl CollectionSlots {
         }
     }
 
-    /// Reserves the room of a sealed bundle of `bytes` that an earlier process left.
+    /// Reserves the room of a sealed bundle of `bytes` that an earlier process left, unless it has its room.
     pub(super) fn left_over(&self, uid: &str, bytes: u64) {
-        let room = self.of_size(bytes);
-        self.lock().insert(uid.to_owned(), room);
+        self.lock().entry(uid.to_owned()).or_insert_with(|| self.of_size(bytes));
     }
 
     /// The slot of a sealed bundle of `bytes`; it never waits, for its file already uses the room.
@@ -160,6 +159,7 @@ mod tests {
         let places = CollectionSlots::new(2, 100);
         places.left_over("a", 30 * MIB);
         places.left_over("b", 15 * MIB);
+        places.left_over("a", 30 * MIB);
         let collects = places.at_once().expect("55 MiB are left");
         assert!(places.at_once().is_none(), "5 MiB are left");
         let a = places.of_sealed("a", 30 * MIB);

@@ -1,13 +1,13 @@
-//! What an instance does before it watches DebugBundles: it waits until that is possible, and clears its spool.
+//! What an instance does when it begins to watch DebugBundles: it waits until that is possible, and clears its spool.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use debugbundle_crd::DebugBundle;
 use kube::{Api, api::ListParams};
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, Guarded, PAGE, work};
-use crate::{client::in_time, observed::Observed};
+use super::{Context, work};
+use crate::client::in_time;
 
 /// Waits until DebugBundles can be listed and the installation's id is known, and logs the obstacle. Returns false if
 /// `stop` was cancelled in the meantime.
@@ -41,48 +41,19 @@ async fn served(api: &Api<DebugBundle>) -> Result<(), String> {
     }
 }
 
-/// Removes folders that earlier processes left in the spool for DebugBundles that no longer need them. Foreign files
+/// Removes the spool's folders of DebugBundles that are not in `open`, the UIDs of all that have not ended. Foreign files
 /// stay; a sealed bundle that still has to be sent keeps its room.
-pub(super) async fn clear_spool(api: &Api<Guarded>, ctx: &Context) {
-    let (engine, settings) = (&ctx.engine, &ctx.settings);
-    let folders = engine.spools(&settings.spool);
-    if folders.is_empty() {
-        return;
-    }
-    let unfinished = match unfinished(api).await {
-        Ok(unfinished) => unfinished,
-        Err(error) => {
-            let failure = crate::error::api_sentence(&error);
-            tracing::warn!(failure, "Left-over files in the spool are removed at the next start");
-            return;
+pub(super) fn clear_spool(open: &BTreeSet<String>, ctx: &Context) {
+    let (engine, spool) = (&ctx.engine, &ctx.settings.spool);
+    for uid in engine.uids_in(spool) {
+        if ctx.queue.is_under_way(&uid) {
+            continue; // its run removes it
         }
-    };
-    let needed: BTreeMap<PathBuf, String> =
-        unfinished.into_iter().map(|uid| (engine.spool_of(&settings.spool, &uid), uid)).collect();
-    for folder in folders {
-        let Some(uid) = needed.get(&folder) else {
-            tracing::info!(folder = %folder.display(), "Removing a left-over of the spool");
-            work::remove_folder(&folder);
-            continue;
-        };
-        if let Some(bytes) = debugbundle_archive::Spool::sealed_bytes(&folder) {
-            ctx.queue.places.left_over(uid, bytes);
-        }
-    }
-}
-
-/// The UIDs of all DebugBundles in a phase that is not terminal.
-async fn unfinished(api: &Api<Guarded>) -> Result<Vec<String>, kube::Error> {
-    let mut uids = Vec::new();
-    let mut page = ListParams::default().limit(PAGE);
-    loop {
-        let listed = in_time(api.list(&page)).await?;
-        let seen = listed.items.iter().map(Observed::of_guarded);
-        let open = seen.filter(|seen| !seen.malformed && !seen.phase.is_terminal());
-        uids.extend(open.map(|seen| seen.uid().to_owned()));
-        match listed.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = page.continue_token(&token),
-            None => return Ok(uids),
+        if !open.contains(&uid) {
+            tracing::info!(uid, "Removing a left-over of the spool");
+            work::remove(ctx, &uid);
+        } else if let Some(bytes) = debugbundle_archive::Spool::sealed_bytes(&engine.spool_of(spool, &uid)) {
+            ctx.queue.places.left_over(&uid, bytes);
         }
     }
 }

@@ -308,7 +308,7 @@ pub(super) fn remove(ctx: &Context, uid: &str) {
     ctx.queue.places.forget(uid);
 }
 
-/// A failure is only logged: left-overs are removed at the next start.
+/// A failure is only logged: left-overs are removed with the next list of DebugBundles.
 pub(super) fn remove_folder(spool: &std::path::Path) {
     if let Err(error) = Spool::remove(spool) {
         tracing::warn!(error = %error, "Spool was not removed");

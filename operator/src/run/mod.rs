@@ -128,12 +128,11 @@ impl Engine {
         spool.join(format!("{FOLDER}{uid}"))
     }
 
-    /// All such folders that exist.
+    /// The UIDs of the DebugBundles that have such a folder.
     #[allow(clippy::unused_self, reason = "the layout of the spool is the engine's")]
-    pub fn spools(&self, spool: &Path) -> Vec<PathBuf> {
+    pub fn uids_in(&self, spool: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(spool).into_iter().flatten().flatten();
-        let ours = entries.filter(|e| e.file_name().to_str().is_some_and(|name| name.starts_with(FOLDER)));
-        ours.map(|entry| entry.path()).collect()
+        entries.filter_map(|entry| Some(entry.file_name().to_str()?.strip_prefix(FOLDER)?.to_owned())).collect()
     }
 }
 
