@@ -61,6 +61,14 @@ impl Fault {
     }
 }
 
+/// Whether a creation was refused because a controller has not counted a new ResourceQuota yet
+/// (`k8s.io/apiserver/pkg/admission/plugin/resourcequota/controller.go`). After the installation of the
+/// CustomResourceDefinition this can last half a minute: the controller looks for new kinds that often.
+pub fn is_quota_uncounted(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status)
+        if status.is_forbidden() && status.message.contains("status unknown for quota"))
+}
+
 /// The API server's error as a sentence: the message of its Status, or the innermost cause of a broken connection.
 pub fn api_sentence(error: &kube::Error) -> String {
     match error {

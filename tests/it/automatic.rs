@@ -277,9 +277,7 @@ async fn the_policy_limits_selects_keeps_and_counts() {
 #[tokio::test]
 async fn a_full_quota_makes_room_by_the_oldest_automatic_one() {
     with_namespace("auto-quota", |context| async move {
-        let _operator = Operator::of(&context).automatic().ready().await;
-        failed(&context, "r1").await;
-        let first = until_ended(&context, "r1").await;
+        let operator = Operator::of(&context).automatic().ready().await;
         let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "bundles"},
             "spec": {"hard": {"count/debugbundles.debugbundle.io": "1"}}});
         context.create::<ResourceQuota>(quota).await;
@@ -289,6 +287,11 @@ async fn a_full_quota_makes_room_by_the_oldest_automatic_one() {
             Patch::Merge(json!({"status": {"hard": hard, "used": {"count/debugbundles.debugbundle.io": used}}}))
         };
         let quotas = context.api::<ResourceQuota>();
+        // Right after the installation the quota is not counted yet, and the API server refuses each creation.
+        failed(&context, "r1").await;
+        until_logged(&operator, "status unknown for quota").await;
+        quotas.patch_status("bundles", &PatchParams::default(), &counted("0")).await.expect("the quota is counted");
+        let first = until_ended(&context, "r1").await;
         quotas.patch_status("bundles", &PatchParams::default(), &counted("1")).await.expect("the quota is counted");
         failed(&context, "r2").await;
         until_gone(&context, &first.name_any(), LIMIT).await;

@@ -13,7 +13,12 @@ use kube::{
 };
 
 use super::{Automatic, retention, watched::Watched};
-use crate::{client::in_time, crash, error::api_sentence, observed::Observed};
+use crate::{
+    client::in_time,
+    crash,
+    error::{api_sentence, is_quota_uncounted},
+    observed::Observed,
+};
 
 /// Tries after that deletion: the API server needs some time to count the quota again.
 const TRIES: u32 = 10;
@@ -71,6 +76,9 @@ pub(super) async fn create(automatic: &Automatic, room: &Room, wanted: &DebugBun
         let kube::Error::Api(status) = &error else { return Created::NotNow(sentence) };
         if status.is_already_exists() {
             return existing(&api, name, target).await;
+        }
+        if is_quota_uncounted(&error) {
+            return Created::NotNow(sentence);
         }
         let over_quota = status.is_forbidden() && status.message.contains("exceeded quota");
         if over_quota && tries < TRIES {

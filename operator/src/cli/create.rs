@@ -10,7 +10,7 @@ use kube::{
     api::PostParams,
     runtime::{WatchStreamExt as _, watcher},
 };
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::{
     args::{ContentArgs, Create, DocumentFormat, TargetArgs},
@@ -18,9 +18,13 @@ use super::{
     exit::{CliError, Exit},
     progress::{Meter, ProgressSnapshot},
 };
+use crate::error::is_quota_uncounted;
 
 /// How long a new DebugBundle may stay untouched before the user is warned that no operator seems to run.
 const SILENCE: Duration = Duration::from_secs(20);
+/// How long a new quota may stay uncounted, and how often to ask.
+const COUNTED_WITHIN: Duration = Duration::from_secs(90);
+const UNCOUNTED_PAUSE: Duration = Duration::from_secs(1);
 /// How much of a generated name the API server keeps before its five random characters.
 const GENERATED_PREFIX: usize = 58;
 
@@ -38,7 +42,7 @@ pub(crate) async fn run(
         return Ok(Exit::Done);
     }
     let api: Api<DebugBundle> = Api::namespaced(connect().await?, namespace);
-    let created = api.create(&PostParams::default(), &bundle).await?;
+    let created = created(&api, &bundle).await?;
     let name = created.name_any();
     writeln!(out, "debugbundle.debugbundle.io/{name} created").map_err(CliError::stdout)?;
     out.flush().map_err(CliError::stdout)?;
@@ -49,6 +53,23 @@ pub(crate) async fn run(
     let ended = until_terminal(api, &name, &mut Meter::steps(), args.wait_timeout, SILENCE).await?;
     out.write_all(display::ending(&ended).as_bytes()).map_err(CliError::stdout)?;
     Ok(ended.status.and_then(|status| status.phase).map_or(Exit::Failed, Exit::of_phase))
+}
+
+/// Creates it. Shortly after the installation it waits until the cluster has counted the quota of DebugBundles.
+async fn created(api: &Api<DebugBundle>, bundle: &DebugBundle) -> Result<DebugBundle, kube::Error> {
+    let until = Instant::now() + COUNTED_WITHIN;
+    let mut announced = false;
+    loop {
+        match api.create(&PostParams::default(), bundle).await {
+            Err(error) if is_quota_uncounted(&error) && Instant::now() < until => {
+                if !std::mem::replace(&mut announced, true) {
+                    eprintln!("the cluster has not counted its quota of DebugBundles yet; waiting");
+                }
+                sleep(UNCOUNTED_PAUSE).await;
+            }
+            other => return other,
+        }
+    }
 }
 
 /// The DebugBundle that the flags describe.
@@ -300,6 +321,25 @@ mod tests {
         assert_eq!(exit, Exit::Done);
         assert_eq!(String::from_utf8(out).unwrap(), "debugbundle.debugbundle.io/backup-b1-abcde created\n");
         assert_eq!(stand.asked()[0].method, "POST");
+    }
+
+    #[tokio::test]
+    async fn a_quota_that_is_not_counted_yet_is_waited_for() {
+        let refused = std::sync::atomic::AtomicBool::new(false);
+        let stand = Stand::serve(move |asked| {
+            if !refused.swap(true, std::sync::atomic::Ordering::Relaxed) {
+                let message = "debugbundles.debugbundle.io \"b\" is forbidden: status unknown for quota: debugbundles";
+                return json(
+                    403,
+                    &serde_json::json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+                    "code": 403, "reason": "Forbidden", "message": message}),
+                );
+            }
+            json(201, &serde_json::from_str(&asked.body).unwrap())
+        })
+        .await;
+        let exit = run(&create("--name b"), "velero", async || Ok(stand.client()), &mut Vec::new()).await.unwrap();
+        assert_eq!((exit, stand.asked().len()), (Exit::Done, 2));
     }
 
     #[tokio::test]
