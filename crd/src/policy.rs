@@ -46,8 +46,8 @@ pub struct DebugBundlePolicySpec {
     /// What leads to a DebugBundle. PartiallyFailed, Failed and FailedValidation: a Backup or Restore ended in this
     /// phase. Stuck: a Backup or Restore is unfinished, and nothing moved for stuckAfter.
     #[serde(default = "every_trigger")]
-    #[schemars(schema_with = "on_schema")]
-    pub on: Vec<Trigger>,
+    #[schemars(schema_with = "triggers_schema")]
+    pub triggers: Vec<Trigger>,
 
     /// Kinds of objects that lead to a DebugBundle.
     #[serde(default = "both_kinds")]
@@ -180,7 +180,7 @@ pub struct LastBundle {
 impl Default for DebugBundlePolicySpec {
     fn default() -> Self {
         Self {
-            on: every_trigger(),
+            triggers: every_trigger(),
             kinds: both_kinds(),
             selector: None,
             schedules: Vec::new(),
@@ -251,7 +251,7 @@ fn url_on_request() -> DownloadUrl {
     DownloadUrl { policy: UrlPolicy::OnRequest, ..DownloadUrl::default() }
 }
 
-fn on_schema(_: &mut SchemaGenerator) -> Schema {
+fn triggers_schema(_: &mut SchemaGenerator) -> Schema {
     set_of(4, &json!({ "type": "string", "enum": Trigger::AUTOMATIC.map(Trigger::as_str) }))
 }
 

@@ -1,5 +1,5 @@
 //! Tests the order of the top-level modules: no two of them use each other, not even by way of others, and the table in
-//! `lib.rs` names each of them.
+//! `lib.rs` names each of them. No two public types of the workspace share a name.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -198,4 +198,29 @@ fn a_tie_is_named_with_its_files_and_so_is_a_longer_cycle() {
     assert_eq!(told, ["`location` uses `store` (location.rs) and `store` uses `location` (store.rs)"]);
     let told = cycles(&edges(&[("a", "b"), ("b", "c"), ("c", "a"), ("c", "d")]));
     assert_eq!(told, ["`a` uses `b` (a.rs) and `b` uses `c` (b.rs) and `c` uses `a` (c.rs)"]);
+}
+
+#[test]
+fn no_two_public_types_have_the_same_name() {
+    let workspace = root().join("../..");
+    let folders = ["operator/src", "crd/src"].map(|folder| workspace.join(folder));
+    let crates = fs::read_dir(workspace.join("crates")).unwrap().map(|entry| entry.unwrap().path().join("src"));
+    let mut places: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for file in folders.into_iter().chain(crates).flat_map(|folder| rust_files(&folder)) {
+        for line in code(&read(&file)).0.lines() {
+            let kinds = ["pub struct ", "pub enum ", "pub trait ", "pub type ", "pub union "];
+            let Some(rest) = kinds.iter().find_map(|kind| line.strip_prefix(kind)) else { continue };
+            let name: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            places.entry(name).or_default().push(file.clone());
+        }
+    }
+    assert!(places.contains_key("DebugBundleSpec") && places.contains_key("Step"), "{:?}", places.keys());
+    let shared: Vec<_> = places.iter().filter(|(_, files)| files.len() > 1).collect();
+    assert!(shared.is_empty(), "{shared:#?}");
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let is_rust = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
+    entries.flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] }).filter(is_rust).collect()
 }

@@ -43,7 +43,7 @@ pub enum Step {
 
 /// Whether an instance may carry out a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Permission {
+pub enum MayAct {
     /// Yes.
     Granted,
     /// Another instance does it.
@@ -54,13 +54,13 @@ pub enum Permission {
 
 /// Whether `instance` may carry out `step`. A claimed DebugBundle belongs to its holder until its run has ended, even
 /// if the holder leads no longer; everything else belongs to the leader.
-pub fn permission(seen: &Observed, step: &Step, instance: &str, leads: bool) -> Permission {
+pub fn permission(seen: &Observed, step: &Step, instance: &str, leads: bool) -> MayAct {
     let runs = matches!(step, Step::Run { .. } | Step::Settle(Reason::Interrupted));
     match holder(seen).filter(|_| runs) {
-        Some(holder) if holder == instance => Permission::Granted,
-        _ if !leads => Permission::Denied,
-        Some(holder) => Permission::IfGone(holder.to_owned()),
-        None => Permission::Granted,
+        Some(holder) if holder == instance => MayAct::Granted,
+        _ if !leads => MayAct::Denied,
+        Some(holder) => MayAct::IfGone(holder.to_owned()),
+        None => MayAct::Granted,
     }
 }
 
@@ -227,18 +227,18 @@ mod tests {
         restored.labels_mut().insert(RESTORED_BY_LABEL.into(), "r7".into());
         let mut given_up = held(Phase::Collecting, "pod-b");
         given_up.status.as_mut().unwrap().attempts = Some(MAX_ATTEMPTS);
-        let if_gone = Permission::IfGone("pod-b".into());
+        let if_gone = MayAct::IfGone("pod-b".into());
         for (seen, leader, standby) in [
-            (bundle(None), Permission::Granted, Permission::Denied),
-            (in_phase(Phase::Queued, 0), Permission::Granted, Permission::Denied),
-            (in_phase(Phase::Collecting, 1), Permission::Granted, Permission::Denied),
-            (held(Phase::Collecting, "pod-a"), Permission::Granted, Permission::Granted),
-            (held(Phase::Uploading, "pod-a"), Permission::Granted, Permission::Granted),
-            (held(Phase::Uploading, "pod-b"), if_gone.clone(), Permission::Denied),
-            (given_up, if_gone, Permission::Denied),
-            (restored, Permission::Granted, Permission::Denied),
-            (held(Phase::Collecting, "../secrets/x"), Permission::Granted, Permission::Denied),
-            (held(Phase::Completed, "pod-b"), Permission::Granted, Permission::Denied),
+            (bundle(None), MayAct::Granted, MayAct::Denied),
+            (in_phase(Phase::Queued, 0), MayAct::Granted, MayAct::Denied),
+            (in_phase(Phase::Collecting, 1), MayAct::Granted, MayAct::Denied),
+            (held(Phase::Collecting, "pod-a"), MayAct::Granted, MayAct::Granted),
+            (held(Phase::Uploading, "pod-a"), MayAct::Granted, MayAct::Granted),
+            (held(Phase::Uploading, "pod-b"), if_gone.clone(), MayAct::Denied),
+            (given_up, if_gone, MayAct::Denied),
+            (restored, MayAct::Granted, MayAct::Denied),
+            (held(Phase::Collecting, "../secrets/x"), MayAct::Granted, MayAct::Denied),
+            (held(Phase::Completed, "pod-b"), MayAct::Granted, MayAct::Denied),
         ] {
             let (observed, step) = (Observed::of(&seen), decide(&seen, at(NOW)));
             assert_eq!(permission(&observed, &step, "pod-a", true), leader, "leads: {:?}", seen.status);

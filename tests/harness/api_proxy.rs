@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::header::{HOST, TRANSFER_ENCODING};
-use http::{Request, Response};
+use http::header::{CONTENT_TYPE, HOST, HeaderValue, TRANSFER_ENCODING};
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -22,6 +22,8 @@ use crate::stand::Account;
 pub enum ApiFault {
     /// The API server executes the request, and its response is lost.
     LoseReply,
+    /// Skips the API server; the request is refused, as without permission.
+    Forbidden,
     /// Skips the API server; the watch begins with the error 410, as its resourceVersion is too old.
     Expired,
 }
@@ -109,6 +111,12 @@ async fn handle(request: Request<Incoming>, client: &Client, rules: &Rules) -> R
             rule.fault
         })
     };
+    if fault == Some(ApiFault::Forbidden) {
+        let mut answer = Response::new(FORBIDDEN.as_bytes().to_vec().into());
+        *answer.status_mut() = StatusCode::FORBIDDEN;
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        return Ok(answer);
+    }
     if fault == Some(ApiFault::Expired) {
         return Ok(Response::new(EXPIRED.as_bytes().to_vec().into()));
     }
@@ -122,6 +130,11 @@ async fn handle(request: Request<Incoming>, client: &Client, rules: &Rules) -> R
     answer.headers_mut().remove(TRANSFER_ENCODING);
     Ok(answer)
 }
+
+const FORBIDDEN: &str = concat!(
+    r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","#,
+    r#""message":"refused by the test","reason":"Forbidden","code":403}"#
+);
 
 /// The one event of a watch that begins too far back.
 const EXPIRED: &str = concat!(

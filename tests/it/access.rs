@@ -94,6 +94,7 @@ async fn collected_with_summary(context: &Context, client: Client, shop: &str, c
         attempt: 1,
         asked: jiff::Timestamp::now(),
         origin: Origin::Cli,
+        target_uid: None,
         spec,
         recorded_key: None,
     };

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, ResourceQuota};
 use kube::ResourceExt as _;
-use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::support::bundles::{LIMIT, delete, is_stored, server_pod, status, until_event, until_gone, until_logged};
@@ -149,6 +149,8 @@ async fn what_lies_in_the_past_came_from_elsewhere_or_is_not_wanted_leads_to_non
         // Velero's sync brings Backups of another cluster, minutes old, and a restore brings copies.
         let minutes_ago = Timestamp::now().checked_sub(SignedDuration::from_mins(2)).expect("a time");
         context.create_velero(backup("synced").partially_failed().started(minutes_ago).ended(minutes_ago)).await;
+        // Velero's sync marks an expired Backup that has no end as PartiallyFailed.
+        context.create_velero(backup("expired").partially_failed().started(hour_ago)).await;
         context.create_velero(backup("copy").labelled("velero.io/restore-name", "r7").in_progress()).await;
         context.end_velero("Backup", "copy", "Failed").await;
         context.create_velero(backup("skipped").labelled("debugbundle.io/skip", "true").in_progress()).await;
@@ -201,7 +203,7 @@ async fn one_that_hangs_gets_one_and_one_that_moves_or_waits_behind_it_none() {
 async fn the_policy_limits_selects_keeps_and_counts() {
     with_namespace("auto-policy", |context| async move {
         let mut operator = Operator::of(&context).automatic().ready().await;
-        policy(&context, json!({"on": ["Failed"], "ratePerHour": 3, "keepPerTarget": 1, "keepTotal": 2})).await;
+        policy(&context, json!({"triggers": ["Failed"], "ratePerHour": 3, "keepPerTarget": 1, "keepTotal": 2})).await;
         for name in ["night-1", "night-2"] {
             context.create_velero(backup(name).of_schedule("night").in_progress()).await;
             context.end_velero("Backup", name, "Failed").await;
@@ -289,7 +291,7 @@ async fn a_full_quota_makes_room_by_the_oldest_automatic_one() {
         let quotas = context.api::<ResourceQuota>();
         // Right after the installation the quota is not counted yet, and the API server refuses each creation.
         failed(&context, "r1").await;
-        until_logged(&operator, "status unknown for quota").await;
+        until_logged(&operator, "A DebugBundle was not created; trying again").await;
         quotas.patch_status("bundles", &PatchParams::default(), &counted("0")).await.expect("the quota is counted");
         let first = until_ended(&context, "r1").await;
         quotas.patch_status("bundles", &PatchParams::default(), &counted("1")).await.expect("the quota is counted");
@@ -430,4 +432,146 @@ async fn is_explained(context: &Arc<Context>, kind: &str, name: &str, trigger: &
     let described = context.stand.kubectl(["-n", &context.namespace, "describe", &resource, name]).await;
     let described = String::from_utf8_lossy(&described.stdout).into_owned();
     assert!(described.contains("Explained") && described.contains(cause), "{described}");
+}
+
+#[tokio::test]
+async fn the_policy_in_the_documentation_is_accepted_as_it_is() {
+    with_namespace("auto-docs", |context| async move {
+        let page = include_str!("../../docs/automatic.md");
+        let (_, rest) = page.split_once("```yaml\n").expect("the page has a policy");
+        let (policy, _) = rest.split_once("```").expect("it ends");
+        let policy = policy.replace("namespace: velero", &format!("namespace: {}", context.namespace));
+        let file = context.folder("docs").join("policy.yaml");
+        std::fs::write(&file, policy).expect("the stand's folder can be written");
+        let applied = context.stand.kubectl(["apply", "-f", &file.display().to_string()]).await;
+        assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_failed_after_a_change_of_the_policy_gets_one_even_if_the_operator_saw_neither() {
+    with_namespace("auto-unseen", |context| async move {
+        let mut operator = Operator::of(&context).automatic().ready().await;
+        policy(&context, json!({"ratePerHour": 20})).await;
+        operator.terminate();
+        operator.wait_exit(LIMIT).await;
+        let manifest = json!({"apiVersion": "debugbundle.io/v1alpha1", "kind": "DebugBundlePolicy",
+            "metadata": {"name": "default"}, "spec": {"ratePerHour": 30}});
+        let params = PatchParams::apply("test").force();
+        context.api::<DebugBundlePolicy>().patch("default", &params, &Patch::Apply(manifest)).await.expect("accepted");
+        // Kubernetes and Velero write whole seconds.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        failed(&context, "later").await;
+        operator.restart().await;
+        until_made(&context, &["later/Failed"]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_policy_that_may_not_be_read_for_a_moment_is_waited_for() {
+    with_namespace("auto-unread", |context| async move {
+        let account = context.shipped_account().await;
+        let api = ApiProxy::of(&account).await;
+        let behind = account.through(&api.endpoint());
+        let mut operator = Operator::of(&context).automatic().as_user(&behind.kubeconfig).ready().await;
+        policy(&context, json!({"triggers": ["Stuck"]})).await;
+        operator.terminate();
+        operator.wait_exit(LIMIT).await;
+        failed(&context, "r1").await;
+        api.next(1, |line| line.starts_with("GET ") && line.contains("/debugbundlepolicies"), ApiFault::Forbidden);
+        operator.restart().await;
+        until_logged(
+            &operator,
+            "The DebugBundlePolicy cannot be read: no DebugBundle is created by itself until it can",
+        )
+        .await;
+        until_left_out(&context, "NotSelected", 1).await;
+        assert_eq!(made(&context).await, [""; 0], "the policy does not want it");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_full_quota_refuses_does_not_use_up_the_rate() {
+    with_namespace("auto-no-room", |context| async move {
+        let mut operator = Operator::of(&context).automatic().ready().await;
+        policy(&context, json!({"ratePerHour": 3})).await;
+        operator.terminate();
+        operator.wait_exit(LIMIT).await;
+        let none = json!({"count/debugbundles.debugbundle.io": "0"});
+        let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "bundles"}, "spec": {"hard": none}});
+        context.create::<ResourceQuota>(quota).await;
+        let counted = Patch::Merge(json!({"status": {"hard": none, "used": none}}));
+        context.api::<ResourceQuota>().patch_status("bundles", &PatchParams::default(), &counted).await.expect("counted");
+        // Kubernetes and Velero write whole seconds.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for n in 0..10 {
+            failed(&context, &format!("r{n}")).await;
+        }
+        operator.restart().await;
+        until_left_out(&context, "QuotaExceeded", 10).await;
+        let events: Api<Event> = Api::namespaced(context.client.clone(), &context.namespace);
+        let events = events.list(&ListParams::default()).await.expect("Events can be listed");
+        let reported = events.iter().filter(|event| event.reason.as_deref() == Some("QuotaExceeded")).count();
+        assert_eq!(reported, 1, "one Event for all");
+    })
+    .await;
+}
+
+/// Waits until the policy's status counts this many without a DebugBundle for this reason, and none for another one.
+async fn until_left_out(context: &Context, reason: &str, number: i64) {
+    until(LIMIT, &format!("{number} were left out: {reason}"), || async {
+        let policy = context.api::<DebugBundlePolicy>().get("default").await.expect("there is a policy");
+        let left_out = policy.status.unwrap_or_default().left_out;
+        if left_out == BTreeMap::from([(reason.to_owned(), number)]) { Ok(()) } else { Err(format!("{left_out:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn killed_before_its_status_is_final_it_reports_on_the_restore_all_the_same() {
+    with_namespace("auto-event", |context| async move {
+        let operator = Operator::of(&context).automatic().crash_at("published").ready().await;
+        failed(&context, "r1").await;
+        assert_eq!(operator.wait_exit(LIMIT).await, 137);
+        until_event(&context, "r1", "Explained").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_object_of_the_same_name_is_another_target() {
+    with_namespace("auto-namesake", |context| async move {
+        let mut operator = Operator::of(&context).automatic().crash_at("created").ready().await;
+        failed(&context, "r1").await;
+        assert_eq!(operator.wait_exit(LIMIT).await, 137);
+        context.velero_api("Restore").delete("r1", &DeleteParams::default()).await.expect("it can be deleted");
+        context.create_velero(restore("r1").completed()).await;
+        operator.restart().await;
+        let ended = status(&until_ended(&context, "r1").await);
+        assert_eq!(ended.phase, Some(Phase::Failed));
+        let ready = ended.conditions.iter().find(|condition| condition.type_ == "Ready").expect("a condition");
+        assert_eq!(ready.reason, "TargetNotFound", "{}", ready.message);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_location_that_cannot_be_used_is_explained_on_the_backup() {
+    with_namespace("auto-bad-location", |context| async move {
+        let _operator = Operator::of(&context).automatic().ready().await;
+        let unusable = json!({"spec": {"config": {"s3ForcePathStyle": "yes please"}}});
+        context.patch_velero("BackupStorageLocation", "default", unusable).await;
+        context.create_velero(backup("b1").in_progress()).await;
+        let refused = json!({"status": {"validationErrors": ["the location default is Unavailable"]}});
+        context.patch_velero("Backup", "b1", refused).await;
+        context.end_velero("Backup", "b1", "FailedValidation").await;
+        let ended = status(&until_ended(&context, "b1").await);
+        assert!(ended.cause.is_some_and(|cause| cause.contains("Unavailable")), "{:?}", ended.conditions);
+        let note = until_event(&context, "b1", "Explained").await;
+        assert!(note.contains("s3ForcePathStyle") && note.contains("nothing was uploaded"), "{note}");
+    })
+    .await;
 }

@@ -61,6 +61,7 @@ async fn made_about(context: &Context, spec: DebugBundleSpec, bundle_limit: u64,
         attempt: 1,
         asked: jiff::Timestamp::now(),
         origin: Origin::Cli,
+        target_uid: None,
         spec,
         recorded_key: None,
     };

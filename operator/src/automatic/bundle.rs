@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use debugbundle_crd::{
     DebugBundle, DebugBundleSpec, SCHEDULE_LABEL, TARGET_KIND_LABEL, TARGET_NAME_LABEL, TARGET_UID_LABEL,
-    TRIGGER_LABEL, Trigger,
+    TRIGGER_LABEL, TargetKind, Trigger,
 };
 use debugbundle_format::hex_digest;
 
@@ -37,7 +37,9 @@ pub(super) fn of(target: &Watched, trigger: Trigger, rules: &Rules) -> DebugBund
         (TARGET_UID_LABEL.to_owned(), target.uid.clone()),
         (EXCLUDE_FROM_BACKUP.to_owned(), "true".to_owned()),
     ]);
-    labels.extend(target.schedule.as_ref().map(|name| (SCHEDULE_LABEL.to_owned(), valid_label(name))));
+    // The Backups of a Schedule count as one target; a Restore is one of its own.
+    let schedule = target.schedule.as_ref().filter(|_| target.kind == TargetKind::Backup);
+    labels.extend(schedule.map(|name| (SCHEDULE_LABEL.to_owned(), valid_label(name))));
     bundle.metadata.labels = Some(labels);
     bundle
 }
@@ -77,7 +79,10 @@ mod tests {
         let labels = bundle.metadata.labels.unwrap();
         assert!(labels.values().all(|value| value.len() <= 63), "{labels:?}");
         assert_eq!(labels[TRIGGER_LABEL], "Failed");
-        assert_eq!(labels[SCHEDULE_LABEL], "nightly");
+        assert!(!labels.contains_key(SCHEDULE_LABEL), "a Restore of a Schedule's Backup is a target of its own");
+        let backup = Watched { kind: TargetKind::Backup, ..target };
+        let of_backup = of(&backup, Trigger::Failed, &Rules::default()).metadata.labels.unwrap();
+        assert_eq!(of_backup[SCHEDULE_LABEL], "nightly");
         assert_eq!(labels[EXCLUDE_FROM_BACKUP], "true");
         assert_eq!(bundle.spec.download_url.policy, debugbundle_crd::UrlPolicy::OnRequest);
     }

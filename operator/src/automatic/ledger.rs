@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use debugbundle_crd::{DebugBundlePolicy, LastBundle, Reason, Trigger};
 use debugbundle_format::hex_digest;
 use jiff::Timestamp;
-use kube::ResourceExt as _;
+use kube::{ResourceExt as _, api::ObjectMeta};
 use serde::{Deserialize, Serialize};
 
 /// The window of `ratePerHour`.
@@ -69,9 +69,16 @@ impl Ledger {
         if self.policy.as_ref().is_some_and(|seen| seen.uid == uid && seen.generation == generation) {
             return false;
         }
-        let since = self.policy.as_ref().map(|_| now);
+        // A policy may have been written while the operator was down, and a target may have failed since.
+        let written = policy.and_then(|policy| written(&policy.metadata)).map_or(now, |written| written.min(now));
+        let since = self.policy.as_ref().map(|_| written);
         self.policy = Some(PolicyVersion { uid, generation, since });
         true
+    }
+
+    /// Whether the policy on record is an object, and not its absence.
+    pub(super) fn knows_a_policy(&self) -> bool {
+        self.policy.as_ref().is_some_and(|policy| policy.uid.is_some())
     }
 
     /// When the policy last changed; `None` if it never changed.
@@ -124,6 +131,13 @@ impl Ledger {
             self.last = Some(newer.clone());
         }
     }
+}
+
+/// When somebody last wrote an object, except its status.
+fn written(meta: &ObjectMeta) -> Option<Timestamp> {
+    let writers = meta.managed_fields.iter().flatten().filter(|entry| entry.subresource.is_none());
+    let last = writers.filter_map(|entry| Some(entry.time.as_ref()?.0)).max();
+    last.or_else(|| Some(meta.creation_timestamp.as_ref()?.0))
 }
 
 fn mark(uid: &str, trigger: Trigger) -> String {

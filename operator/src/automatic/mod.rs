@@ -28,7 +28,11 @@ mod rules;
 mod targets;
 mod watched;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use debugbundle_crd::{
     DebugBundlePolicy, DebugBundlePolicyStatus, LastBundle, POLICY_NAME, Reason, Target, TargetKind, Trigger,
@@ -58,7 +62,7 @@ use ledger::Ledger;
 use record::Record;
 use rules::Rules;
 use targets::Targets;
-use watched::Watched;
+use watched::{Stage, Watched};
 
 /// Objects in one page of a list; memory holds a whole page.
 const PAGE: u32 = 100;
@@ -170,8 +174,8 @@ struct Task {
     rules: Option<Result<Rules, String>>,
     targets: Targets,
     room: Room,
-    /// When an Event last reported that the rate is reached.
-    rate_reported: Option<Timestamp>,
+    /// When an Event last reported that a DebugBundle is not created, by reason.
+    reported_at: BTreeMap<&'static str, Timestamp>,
     /// Kinds whose refused watch is in the log: each refusal is logged once.
     refusals_logged: BTreeSet<String>,
     /// The policy's status as last written.
@@ -192,7 +196,7 @@ impl Task {
             rules: None,
             targets: Targets::default(),
             room: Room::default(),
-            rate_reported: None,
+            reported_at: BTreeMap::new(),
             refusals_logged: BTreeSet::new(),
             reported: None,
             automatic,
@@ -247,8 +251,9 @@ impl Task {
             Ok(Event::Delete(policy)) if policy.name_any() == POLICY_NAME => self.see_policy(None),
             Ok(_) => {}
             Err(error) => {
-                // Without permission or CustomResourceDefinition there is no policy to follow.
-                if refused(&error) && self.rules.is_none() {
+                // Without CustomResourceDefinition there is no policy to follow. Without permission there may be one.
+                let none = is_unknown(&error) || refused(&error) && !self.ledger.knows_a_policy();
+                if none && self.rules.is_none() {
                     self.see_policy(None);
                 }
                 self.interrupted(&error, "DebugBundlePolicy");
@@ -266,7 +271,16 @@ impl Task {
         if !refused(error) {
             tracing::debug!(%error, kind, "A watch was interrupted");
         } else if self.refusals_logged.insert(kind.to_owned()) {
-            tracing::warn!(%error, kind, "The kind cannot be watched: its objects lead to no DebugBundle");
+            match self.rules {
+                None if kind == "DebugBundlePolicy" => tracing::warn!(
+                    %error,
+                    "The DebugBundlePolicy cannot be read: no DebugBundle is created by itself until it can"
+                ),
+                _ if kind == "DebugBundlePolicy" => {
+                    tracing::warn!(%error, "The DebugBundlePolicy cannot be watched: its changes are not followed");
+                }
+                _ => tracing::warn!(%error, kind, "The kind cannot be watched: its objects lead to no DebugBundle"),
+            }
         }
     }
 
@@ -296,12 +310,12 @@ impl Task {
         let uids = self.targets.due(now);
         let since = self.ledger.first_start;
         let quiet = now.checked_sub(rules.stuck_after / 2).unwrap_or(Timestamp::MIN);
-        let in_front = [TargetKind::Backup, TargetKind::Restore]
-            .map(|kind| (kind, self.targets.in_front(kind), self.targets.is_unread_in_front(kind, quiet)));
         for uid in uids {
             let Some(tracked) = self.targets.get(&uid) else { continue };
-            let of_kind = in_front.iter().find(|(kind, ..)| *kind == tracked.watched.kind);
-            let (in_front, in_front_unread) = of_kind.map_or((None, false), |(_, at, unread)| (*at, *unread));
+            let (kind, created) = (tracked.watched.kind, tracked.watched.created);
+            let waits = tracked.watched.stage == Stage::Waiting;
+            let in_front = waits.then(|| self.targets.in_front(kind, created)).flatten();
+            let in_front_unread = waits && self.targets.is_unread_in_front(kind, quiet);
             let policy_since = self.ledger.policy_since();
             let of = Circumstances { now, since, policy_since, below: tracked.below, in_front, in_front_unread };
             match judge(&tracked.watched, &rules, of) {
@@ -362,29 +376,59 @@ impl Task {
         }
     }
 
-    /// Creates DebugBundles up to the number that the rate allows.
+    /// Creates DebugBundles up to the number that the rate allows. When a quota is full, none of the others fits either.
     async fn create(&mut self, due: Vec<(Watched, Trigger)>, rules: &Rules, now: Timestamp) {
-        let room = rules.rate_per_hour().saturating_sub(self.ledger.in_the_last_hour(now));
-        let mut wanted = Vec::new();
-        for (target, trigger) in due {
-            if self.is_skipped_by_schedule(&target).await {
-                self.leave_out(&target.uid, trigger, Reason::Skipped);
-            } else if wanted.len() < room {
-                wanted.push((target, trigger));
-            } else {
-                self.leave_out_by_rate(&target, trigger, rules, now).await;
+        let mut wanted = self.without_skipped(due).await.into_iter();
+        let mut full = None;
+        while full.is_none() {
+            let room = rules.rate_per_hour().saturating_sub(self.ledger.in_the_last_hour(now));
+            let batch: Vec<_> = wanted.by_ref().take(room.min(REQUESTS)).collect();
+            if batch.is_empty() {
+                break;
+            }
+            let created = batch.into_iter().map(|(target, trigger)| {
+                let wanted = bundle::of(&target, trigger, rules);
+                let (automatic, room) = (&self.automatic, &self.room);
+                async move { (create::create(automatic, room, &wanted, &target).await, target, trigger) }
+            });
+            for (created, target, trigger) in join_all(created).await {
+                if let Created::NoRoom(message) = &created {
+                    full = Some(message.clone());
+                }
+                self.note(created, &target, trigger).await;
             }
         }
-        let created = stream::iter(wanted).map(|(target, trigger)| {
-            let wanted = bundle::of(&target, trigger, rules);
-            let automatic = &self.automatic;
-            let room = &self.room;
-            async move { (create::create(automatic, room, &wanted, &target).await, target, trigger) }
-        });
-        let created: Vec<_> = created.buffered(REQUESTS).collect().await;
-        for (created, target, trigger) in created {
-            self.note(created, &target, trigger).await;
+        for (target, trigger) in wanted {
+            match &full {
+                Some(message) => self.note(Created::NoRoom(message.clone()), &target, trigger).await,
+                None => self.leave_out_by_rate(&target, trigger, rules).await,
+            }
         }
+    }
+
+    /// Leaves out those whose Schedule has the label that skips them. Each Schedule is read once.
+    async fn without_skipped(&mut self, due: Vec<(Watched, Trigger)>) -> Vec<(Watched, Trigger)> {
+        let names: BTreeSet<String> = due.iter().filter_map(|(target, _)| target.schedule.clone()).collect();
+        let read = stream::iter(names).map(|name| {
+            let automatic = &self.automatic;
+            async move { (skips(automatic, &name).await, name) }
+        });
+        let read: Vec<_> = read.buffer_unordered(REQUESTS).collect().await;
+        let skipping: BTreeMap<String, Option<bool>> = read.into_iter().map(|(skips, name)| (name, skips)).collect();
+        let mut wanted = Vec::new();
+        for (target, trigger) in due {
+            match target.schedule.as_ref().map(|name| skipping.get(name).copied().flatten()) {
+                Some(Some(true)) => self.leave_out(&target.uid, trigger, Reason::Skipped),
+                Some(None) => self.again(&target),
+                Some(Some(false)) | None => wanted.push((target, trigger)),
+            }
+        }
+        wanted
+    }
+
+    /// Judges the target again soon.
+    fn again(&mut self, target: &Watched) {
+        self.targets.later(&target.uid, Timestamp::now().checked_add(TICK).unwrap_or(Timestamp::MAX));
     }
 
     async fn note(&mut self, created: Created, target: &Watched, trigger: Trigger) {
@@ -398,61 +442,47 @@ impl Task {
             }
             Created::NoRoom(message) => {
                 self.leave_out(&target.uid, trigger, Reason::QuotaExceeded);
-                let note = format!("no DebugBundle is created: {message}");
-                self.warn(target, Reason::QuotaExceeded, &note).await;
+                self.warn(target, Reason::QuotaExceeded, &format!("no DebugBundle is created: {message}")).await;
             }
             Created::Refused(message) => {
                 self.leave_out(&target.uid, trigger, Reason::Refused);
-                let note = format!("no DebugBundle is created: {message}");
-                self.warn(target, Reason::Refused, &note).await;
+                self.warn(target, Reason::Refused, &format!("no DebugBundle is created: {message}")).await;
             }
             Created::NotNow(message) => {
                 tracing::warn!(why = message, subject = target.words(), "A DebugBundle was not created; trying again");
-                let again = Timestamp::now().checked_add(TICK).unwrap_or(Timestamp::MAX);
-                self.targets.later(&target.uid, again);
+                self.again(target);
             }
         }
     }
 
-    /// Counts the target. At most one Event in an hour reports the limit, on the first target beyond it.
-    async fn leave_out_by_rate(&mut self, target: &Watched, trigger: Trigger, rules: &Rules, now: Timestamp) {
+    async fn leave_out_by_rate(&mut self, target: &Watched, trigger: Trigger, rules: &Rules) {
         self.leave_out(&target.uid, trigger, Reason::RateLimited);
-        let hour = Duration::from_hours(1);
-        if self.rate_reported.is_some_and(|at| at.checked_add(hour).is_ok_and(|until| now < until)) {
-            return;
-        }
-        self.rate_reported = Some(now);
         let note = format!(
             "no DebugBundle is created: {} were created within the last hour, the most that ratePerHour of the \
-             DebugBundlePolicy allows; further Backups and Restores are only counted in its status. Ask for one with: \
-             kubectl debugbundle create --{} {}",
-            rules.rate_per_hour(),
-            target.kind.as_str().to_ascii_lowercase(),
-            target.name
+             DebugBundlePolicy allows",
+            rules.rate_per_hour()
         );
         self.warn(target, Reason::RateLimited, &note).await;
     }
 
-    async fn warn(&self, target: &Watched, reason: Reason, note: &str) {
+    /// Reports on a target that it gets no DebugBundle. At most one Event in an hour does so for each reason: the further
+    /// ones are counted in the policy's status.
+    async fn warn(&mut self, target: &Watched, reason: Reason, note: &str) {
+        let now = Timestamp::now();
+        let hour = Duration::from_hours(1);
+        if self.reported_at.get(reason.as_str()).is_some_and(|at| at.checked_add(hour).is_ok_and(|until| now < until)) {
+            return;
+        }
+        self.reported_at.insert(reason.as_str(), now);
+        let note = format!(
+            "{note}; further Backups and Restores are only counted, in the policy's status and the operator's log. Ask for \
+             one with: kubectl debugbundle create --{} {}",
+            target.kind.as_str().to_ascii_lowercase(),
+            target.name
+        );
         let named = Target { kind: target.kind, name: target.name.clone() };
         let reference = notify::target_reference(&named, &self.automatic.namespace, &target.uid);
-        self.automatic.notifier.warning_about(&reference, reason, note).await;
-    }
-
-    /// Whether a label on the target's Schedule says that no DebugBundle is wanted. A Schedule that does not exist, or
-    /// cannot be read, counts as one without the label.
-    async fn is_skipped_by_schedule(&self, target: &Watched) -> bool {
-        let Some(name) = &target.schedule else { return false };
-        let resource = velero_resource("v1", "Schedule", "schedules");
-        let (client, namespace) = (self.automatic.client.clone(), &self.automatic.namespace);
-        let schedules: Api<DynamicObject> = Api::namespaced_with(client, namespace, &resource);
-        match crate::client::in_time(schedules.get_metadata_opt(name)).await {
-            Ok(schedule) => schedule.is_some_and(|schedule| watched::has_skip_label(schedule.labels())),
-            Err(error) => {
-                tracing::debug!(%error, name, "A Schedule was not read");
-                false
-            }
-        }
+        self.automatic.notifier.warning_about(&reference, reason, &note).await;
     }
 
     async fn tick(&mut self) {
@@ -504,6 +534,21 @@ impl Task {
     }
 }
 
+/// Whether a label on the Schedule of this name says that no DebugBundle is wanted. A Schedule that does not exist counts
+/// as one without the label, and so does one that may not be read; `None`: the API server did not answer.
+async fn skips(automatic: &Automatic, name: &str) -> Option<bool> {
+    let resource = velero_resource("v1", "Schedule", "schedules");
+    let schedules: Api<DynamicObject> = Api::namespaced_with(automatic.client.clone(), &automatic.namespace, &resource);
+    match crate::client::in_time(schedules.get_metadata_opt(name)).await {
+        Ok(schedule) => Some(schedule.is_some_and(|schedule| watched::has_skip_label(schedule.labels()))),
+        Err(kube::Error::Api(status)) if status.is_forbidden() => Some(false),
+        Err(error) => {
+            tracing::debug!(%error, name, "A Schedule was not read");
+            None
+        }
+    }
+}
+
 /// Writes the ledger. Returns whether that succeeded.
 async fn save(record: &Record, ledger: &mut Ledger) -> bool {
     match record.save(ledger).await {
@@ -513,6 +558,16 @@ async fn save(record: &Record, ledger: &mut Ledger) -> bool {
             tracing::warn!(failure, "The operator's Lease was not written; trying again");
             false
         }
+    }
+}
+
+/// Whether the API server does not know the kind.
+fn is_unknown(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status.is_not_found(),
+        _ => false,
     }
 }
 

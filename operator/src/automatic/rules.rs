@@ -43,7 +43,7 @@ impl Rules {
     pub(super) fn refusal(&self, target: &Watched, trigger: Trigger) -> Option<Reason> {
         let spec = &self.spec;
         let of_schedule = |names: &[String]| target.schedule.as_ref().is_some_and(|name| names.contains(name));
-        let selected = spec.on.contains(&trigger)
+        let selected = spec.triggers.contains(&trigger)
             && spec.kinds.contains(&target.kind)
             && self.selector.matches(&target.labels)
             && (spec.schedules.is_empty() || of_schedule(&spec.schedules));
@@ -95,7 +95,7 @@ mod tests {
         target.labels.insert("team".into(), "shop".into());
         let refusal = |spec| rules(spec).unwrap().refusal(&target, Trigger::Failed);
         assert_eq!(refusal(json!({})), None);
-        assert_eq!(refusal(json!({"on": ["Stuck"]})), Some(Reason::NotSelected));
+        assert_eq!(refusal(json!({"triggers": ["Stuck"]})), Some(Reason::NotSelected));
         assert_eq!(refusal(json!({"kinds": ["Backup"]})), Some(Reason::NotSelected));
         assert_eq!(refusal(json!({"selector": {"matchLabels": {"team": "shop"}}})), None);
         assert_eq!(

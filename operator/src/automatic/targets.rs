@@ -1,7 +1,10 @@
 //! The Backups and Restores that may still get a DebugBundle. All others are dropped at once, so that thousands of them
 //! take no memory.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    ops::Bound,
+};
 
 use debugbundle_crd::{TargetKind, Trigger};
 use jiff::Timestamp;
@@ -19,8 +22,8 @@ pub(super) struct Targets {
     by_uid: HashMap<String, Tracked>,
     /// UIDs in a list that has not ended yet.
     listed: BTreeMap<TargetKind, HashSet<String>>,
-    /// When a target of this kind last ended.
-    last_end: BTreeMap<TargetKind, Timestamp>,
+    /// When those of each kind ended.
+    ends: BTreeMap<TargetKind, Ends>,
 }
 
 /// A tracked target.
@@ -40,6 +43,29 @@ impl Tracked {
     fn rest(&mut self) {
         let read = self.below.filter(|_| self.watched.stage == Stage::Running).map(|below| below.read);
         self.next = read.map(|read| read.checked_add(LOOK_EVERY).unwrap_or(Timestamp::MAX));
+    }
+}
+
+/// The last end among those created before a time. What ended later and was created earlier hides the rest, so that
+/// thousands take little memory.
+#[derive(Default)]
+struct Ends(BTreeMap<Timestamp, Timestamp>);
+
+impl Ends {
+    fn add(&mut self, created: Timestamp, ended: Timestamp) {
+        if self.0.range(..=created).next_back().is_some_and(|(_, last)| ended <= *last) {
+            return;
+        }
+        self.0.insert(created, ended);
+        while let Some((&younger, _)) =
+            self.0.range((Bound::Excluded(created), Bound::Unbounded)).next().filter(|(_, last)| **last <= ended)
+        {
+            self.0.remove(&younger);
+        }
+    }
+
+    fn of_older(&self, created: Timestamp) -> Option<Timestamp> {
+        self.0.range(..created).next_back().map(|(_, ended)| *ended)
     }
 }
 
@@ -66,11 +92,11 @@ impl Targets {
     }
 
     fn see(&mut self, watched: Option<Watched>) {
-        let Some(watched) = watched else { return };
-        let has_ended = matches!(watched.stage, Stage::Ended(_) | Stage::Done);
-        if has_ended && !watched.is_foreign() {
-            let last = self.last_end.entry(watched.kind).or_insert(Timestamp::MIN);
-            *last = watched.ended().max(*last);
+        let Some(mut watched) = watched else { return };
+        // Velero's clock may be behind that of the API server.
+        watched.synced &= !self.by_uid.contains_key(&watched.uid);
+        if watched.stage.has_ended() && !watched.is_foreign() {
+            self.ends.entry(watched.kind).or_default().add(watched.created, watched.ended());
         }
         let uid = watched.uid.clone();
         // Due at once, or as soon as the policy is known.
@@ -91,15 +117,16 @@ impl Targets {
         self.by_uid.get(uid)
     }
 
-    /// When a target of this kind last moved while Velero worked on it, or last ended.
-    pub(super) fn in_front(&self, kind: TargetKind) -> Option<Timestamp> {
+    /// The last movement in front of one of this kind that was created at `created` and waits: of all that run, also of
+    /// those that overtook it, and the end of an older one.
+    pub(super) fn in_front(&self, kind: TargetKind, created: Timestamp) -> Option<Timestamp> {
         let running = self.by_uid.values().filter(|tracked| tracked.watched.kind == kind);
         let running = running.filter(|tracked| tracked.watched.stage == Stage::Running);
         let moved = running.map(|tracked| {
             let below = tracked.below.and_then(|below| below.moved);
             below.map_or(tracked.watched.moved, |below| below.max(tracked.watched.moved))
         });
-        moved.chain(self.last_end.get(&kind).copied()).max()
+        moved.chain(self.ends.get(&kind).and_then(|ends| ends.of_older(created))).max()
     }
 
     /// Whether Velero works on a target of this kind that has not moved since this time, and the objects below it were
@@ -205,16 +232,49 @@ mod tests {
     #[test]
     fn what_is_in_front_moves_when_it_runs_or_ends() {
         let (mut targets, kind) = (Targets::default(), TargetKind::Backup);
-        assert_eq!(targets.in_front(kind), None);
+        assert_eq!(targets.in_front(kind, at("04:00:00")), None);
         targets.take(kind, Event::Apply(backup("runs", "InProgress", None)));
-        assert_eq!(targets.in_front(kind), Some(at("03:05:00")));
+        assert_eq!(targets.in_front(kind, at("04:00:00")), Some(at("03:05:00")));
         targets.looked("runs", at("03:20:00"), Some(at("03:19:00")));
-        assert_eq!(targets.in_front(kind), Some(at("03:19:00")));
-        assert_eq!(targets.in_front(TargetKind::Restore), None);
+        assert_eq!(targets.in_front(kind, at("04:00:00")), Some(at("03:19:00")));
+        assert_eq!(targets.in_front(TargetKind::Restore, at("04:00:00")), None);
         targets.take(kind, Event::Apply(backup("runs", "Completed", Some("2026-11-23T03:30:00Z"))));
-        assert_eq!(targets.in_front(kind), Some(at("03:30:00")));
+        assert_eq!(targets.in_front(kind, at("04:00:00")), Some(at("03:30:00")));
         targets.take(kind, Event::Apply(backup("synced", "Completed", Some("2026-11-23T02:59:00Z"))));
-        assert_eq!(targets.in_front(kind), Some(at("03:30:00")));
+        assert_eq!(targets.in_front(kind, at("04:00:00")), Some(at("03:30:00")));
+    }
+
+    #[test]
+    fn the_end_of_a_younger_one_is_no_movement_in_front() {
+        let (mut targets, kind) = (Targets::default(), TargetKind::Backup);
+        targets.take(kind, Event::Apply(backup("done", "Completed", Some("2026-11-23T03:30:00Z"))));
+        assert_eq!(targets.in_front(kind, at("02:59:00")), None, "it was created later, and overtook");
+        assert_eq!(targets.in_front(kind, at("03:00:01")), Some(at("03:30:00")));
+    }
+
+    #[test]
+    fn only_ends_that_can_be_the_last_are_kept() {
+        let mut ends = Ends::default();
+        for (created, ended) in [("03:00:00", "03:10:00"), ("03:01:00", "03:09:00"), ("03:02:00", "03:12:00")] {
+            ends.add(at(created), at(ended));
+        }
+        assert_eq!(ends.0.len(), 2);
+        assert_eq!(ends.of_older(at("03:02:00")), Some(at("03:10:00")));
+        ends.add(at("02:00:00"), at("04:00:00"));
+        assert_eq!(ends.0.len(), 1);
+        assert_eq!(ends.of_older(at("03:02:00")), Some(at("04:00:00")));
+        assert_eq!(ends.of_older(at("02:00:00")), None);
+    }
+
+    #[test]
+    fn one_that_was_seen_unfinished_is_not_synced() {
+        let (mut targets, kind) = (Targets::default(), TargetKind::Backup);
+        let failed = || backup("b", "Failed", Some("2026-11-23T02:59:59Z"));
+        targets.take(kind, Event::Apply(failed()));
+        assert!(targets.get("b").is_none());
+        targets.take(kind, Event::Apply(backup("b", "InProgress", None)));
+        targets.take(kind, Event::Apply(failed()));
+        assert!(targets.get("b").is_some(), "only Velero's clock is behind");
     }
 
     #[test]
@@ -226,7 +286,7 @@ mod tests {
         assert!(targets.due(at("03:40:59")).is_empty());
         assert_eq!(targets.due(at("03:41:00")).len(), 1);
         targets.looked("runs", at("03:41:00"), Some(at("03:40:30")));
-        assert_eq!(targets.in_front(kind), Some(at("03:40:30")), "its data moves again");
+        assert_eq!(targets.in_front(kind, at("04:00:00")), Some(at("03:40:30")), "its data moves again");
         targets.take(kind, Event::Apply(backup("runs", "Failed", Some("2026-11-23T03:50:00Z"))));
         targets.settle("runs", Trigger::Failed);
         assert!(targets.due(at("04:00:00")).is_empty(), "nothing moves below one that has ended");

@@ -23,6 +23,9 @@ pub(super) struct Watched {
     pub(super) created: Timestamp,
     /// `status.completionTimestamp`.
     pub(super) completed: Option<Timestamp>,
+    /// Its times say that Velero's sync brought it from the bucket: it ended, or began and ended, before it was created
+    /// here. Clocks differ: this does not hold for an object that was seen unfinished.
+    pub(super) synced: bool,
     /// When Velero last changed it.
     pub(super) moved: Timestamp,
     pub(super) deleting: bool,
@@ -55,6 +58,13 @@ impl Stage {
     }
 }
 
+impl Stage {
+    /// Well or badly.
+    pub(super) fn has_ended(self) -> bool {
+        matches!(self, Self::Ended(_) | Self::Done)
+    }
+}
+
 impl Watched {
     /// Reads the object; `None` without name or UID.
     pub(super) fn of(kind: TargetKind, object: &DynamicObject) -> Option<Self> {
@@ -65,15 +75,21 @@ impl Watched {
             TargetKind::Backup => labels.get(SCHEDULE_NAME).map(String::as_str),
             TargetKind::Restore => text("/spec/scheduleName"),
         };
+        let time = |pointer: &str| text(pointer).and_then(|time| time.parse::<Timestamp>().ok());
+        let stage = Stage::of(text("/status/phase").unwrap_or_default());
+        let completed = time("/status/completionTimestamp");
+        // Velero marks an expired Backup without an end as PartiallyFailed (`backup_sync_controller.go`).
+        let began_or_ended = completed.or_else(|| time("/status/startTimestamp").filter(|_| stage.has_ended()));
         Some(Self {
             kind,
             name: meta.name.clone()?,
             uid: meta.uid.clone()?,
             schedule: schedule.filter(|name| !name.is_empty()).map(str::to_owned),
             labels,
-            stage: Stage::of(text("/status/phase").unwrap_or_default()),
+            stage,
             created: created(meta),
-            completed: text("/status/completionTimestamp").and_then(|time| time.parse().ok()),
+            completed,
+            synced: began_or_ended.is_some_and(|time| time < created(meta)),
             moved: moved(meta),
             deleting: meta.deletion_timestamp.is_some(),
         })
@@ -87,7 +103,7 @@ impl Watched {
     /// Whether it is a copy that this Velero did not process: Velero's sync creates a Backup from the bucket after the
     /// end of the original, and a restored object has Velero's label.
     pub(super) fn is_foreign(&self) -> bool {
-        self.completed.is_some_and(|completed| self.created > completed) || self.labels.contains_key(RESTORED_BY_LABEL)
+        self.synced || self.labels.contains_key(RESTORED_BY_LABEL)
     }
 
     /// Whether a label says that no DebugBundle is wanted.
@@ -188,6 +204,16 @@ pub(super) mod tests {
         let at = "2026-11-23T03:07:00Z";
         assert!(restore("Failed", at, Some("2026-11-23T02:59:59Z")).is_foreign());
         assert!(!restore("Failed", at, Some("2026-11-23T03:00:00Z")).is_foreign());
+        // An expired Backup without an end.
+        let of = |started: &str, phase: &str| {
+            let object = object(json!({"apiVersion": "velero.io/v1", "kind": "Backup",
+                "metadata": {"name": "b", "uid": "0a1b", "creationTimestamp": "2026-11-23T03:00:00Z"},
+                "status": {"phase": phase, "startTimestamp": started}}));
+            Watched::of(TargetKind::Backup, &object).expect("a Backup").is_foreign()
+        };
+        assert!(of("2026-10-01T03:00:00Z", "PartiallyFailed"));
+        assert!(!of("2026-11-23T03:00:01Z", "PartiallyFailed"));
+        assert!(!of("2026-11-23T02:59:58Z", "InProgress"), "Velero's clock is behind");
         let mut copy = restore("Failed", at, Some(at));
         copy.labels.insert(RESTORED_BY_LABEL.to_owned(), "r7".to_owned());
         assert!(copy.is_foreign());

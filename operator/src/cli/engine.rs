@@ -90,6 +90,7 @@ fn subject(request: &Request, token: String) -> Subject {
         attempt: 1,
         asked: jiff::Timestamp::now(),
         origin: Origin::Cli,
+        target_uid: None,
         spec: request.spec.clone(),
         recorded_key: None,
     }

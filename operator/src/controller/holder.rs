@@ -9,7 +9,7 @@ use kube::{Api, ResourceExt as _};
 use super::{Context, Fault};
 use crate::{
     client::in_time,
-    decide::{self, Permission, Step},
+    decide::{self, MayAct, Step},
     observed::Observed,
 };
 
@@ -20,9 +20,9 @@ pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// instance holds the DebugBundle.
 pub(super) async fn may_act(seen: &Observed, step: &Step, ctx: &Context) -> Result<bool, Fault> {
     match decide::permission(seen, step, &ctx.settings.instance, ctx.leadership.leads()) {
-        Permission::Granted => Ok(true),
-        Permission::Denied => Ok(false),
-        Permission::IfGone(holder) => {
+        MayAct::Granted => Ok(true),
+        MayAct::Denied => Ok(false),
+        MayAct::IfGone(holder) => {
             let gone = is_gone(&holder, ctx).await?;
             tracing::info!(name = seen.name_any(), holder, gone, "Another pod holds this DebugBundle");
             Ok(gone)

@@ -113,6 +113,9 @@ async fn waits(
     match mine.update(ctx.now(), fold).await {
         Ok(()) if first => {
             ctx.notifier.warning(&seen, reason, note).await;
+            // The store may be away for long, and may be the reason of the failure.
+            let cause = seen.status.as_ref().and_then(|status| status.cause.as_deref());
+            super::work::explain(&seen, cause, &format!("not stored yet: {note}"), ctx).await;
             Ok(())
         }
         // The wait is for the store; a failure of the API server must not end it.

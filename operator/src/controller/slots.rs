@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 const MIB: u64 = 1 << 20;
 /// Most bundles that wait before they are sealed: the evidence of each stays in memory.
-const UNSEALED: usize = 8;
+const UNSEALED: usize = 10;
 
 /// The slots of one operator.
 pub(super) struct CollectionSlots {

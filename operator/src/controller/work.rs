@@ -140,6 +140,7 @@ pub(super) async fn end_without(mine: &Claim, reason: Reason, message: &str, ctx
         message = format!("{message}; {}", left.message);
         left_over = seen.status.as_ref().and_then(|s| s.upload.clone());
     }
+    explain(&seen, seen.status.as_ref().and_then(|status| status.cause.as_deref()), &message, ctx).await;
     let now = ctx.now();
     let expiration = decide::expiration(&seen, now);
     mine.update(now, |fold| {
@@ -148,9 +149,6 @@ pub(super) async fn end_without(mine: &Claim, reason: Reason, message: &str, ctx
     .await?;
     tracing::warn!(name = seen.name_any(), reason = reason.as_str(), why = message, "Ended without a bundle");
     ctx.notifier.warning(&seen, reason, &message).await;
-    if let Some(cause) = seen.status.as_ref().and_then(|status| status.cause.as_deref()) {
-        explain(&seen, Some(cause), &message, ctx).await;
-    }
     remove(ctx, seen.metadata.uid.as_deref().unwrap_or_default());
     Ok(())
 }
@@ -274,16 +272,17 @@ async fn publish(
         let done = link.fold(fold.finished(&outcome, expiration));
         asked.as_ref().into_iter().fold(done, StatusBuilder::answered)
     };
+    let missing = if outcome.missing == 0 { String::new() } else { format!(", {} items are missing", outcome.missing) };
+    let stored = format!("{} stored in {}{missing}", outcome.bundle.size, outcome.bundle.storage_location);
+    // Before the status: a run whose status is final is not repeated, and its Event would be lost for ever.
+    explain(bundle, packed.cause.as_deref(), &stored, ctx).await;
     mine.update(now, finish).await?;
     crash::point("published");
     let reason = if outcome.missing == 0 { Reason::Completed } else { Reason::PartiallyCollected };
-    let missing = if outcome.missing == 0 { String::new() } else { format!(", {} items are missing", outcome.missing) };
     let cause = packed.cause.as_ref().map_or(String::new(), |cause| format!("; cause: {cause}"));
-    let note = format!("{} stored in {}{missing}{cause}", outcome.bundle.size, outcome.bundle.storage_location);
+    let note = format!("{stored}{cause}");
     tracing::info!(name = bundle.name_any(), bytes = outcome.bundle.bytes, missing = outcome.missing, "Stored");
     ctx.notifier.normal(bundle, reason, &note).await;
-    let stored = format!("{} stored in {}{missing}", outcome.bundle.size, outcome.bundle.storage_location);
-    explain(bundle, packed.cause.as_deref(), &stored, ctx).await;
     if link.is_issued() {
         ctx.notifier.normal(bundle, Reason::UrlIssued, url::ISSUED).await;
     }
@@ -292,7 +291,7 @@ async fn publish(
 
 /// Reports cause and bundle on the Backup or Restore for which the operator created the DebugBundle, so that `kubectl
 /// describe` shows them. Velero's object itself is not written.
-async fn explain(bundle: &DebugBundle, cause: Option<&str>, outcome: &str, ctx: &Context) {
+pub(super) async fn explain(bundle: &DebugBundle, cause: Option<&str>, outcome: &str, ctx: &Context) {
     let automatic = bundle.trigger().is_automatic();
     let uid = bundle.labels().get(TARGET_UID_LABEL);
     let (true, Some(target), Some(uid)) = (automatic, &bundle.spec.target, uid) else { return };

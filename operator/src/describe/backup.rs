@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     VeleroFiles, filters,
     go::{NONE, duration, flag, list, number, selector, strings, text, time, time_text},
-    live::{Deletion, Live},
+    live::{BackupDeletion, Live},
     metadata,
     page::Page,
     reference, results, selectors, times, validation_errors, volumes,
@@ -186,7 +186,7 @@ fn deletions<W: Write>(page: &mut Page<W>, live: &Live) -> io::Result<()> {
         return Ok(());
     }
     page.gap()?;
-    let failed = |request: &&Deletion| request.phase == "Processed" && !request.errors.is_empty();
+    let failed = |request: &&BackupDeletion| request.phase == "Processed" && !request.errors.is_empty();
     let failed = live.deletions.iter().filter(failed).count();
     let count = if failed > 0 { format!(" ({failed} failed)") } else { String::new() };
     page.line(&format!("Deletion Attempts{count}:"))?;

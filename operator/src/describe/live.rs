@@ -41,7 +41,7 @@ pub struct Volume {
 
 /// A DeleteBackupRequest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Deletion {
+pub struct BackupDeletion {
     pub(super) created: String,
     pub(super) phase: String,
     pub(super) errors: Vec<String>,
@@ -53,14 +53,14 @@ pub enum Fact {
     /// A volume of a pod.
     Volume(Volume),
     /// An attempt to delete the Backup.
-    Deletion(Deletion),
+    BackupDeletion(BackupDeletion),
 }
 
 /// The objects that belong to one description.
 #[derive(Clone, Debug, Default)]
 pub struct Live {
     pub(super) volumes: Vec<Volume>,
-    pub(super) deletions: Vec<Deletion>,
+    pub(super) deletions: Vec<BackupDeletion>,
     /// Number of objects beyond the bounds.
     pub(super) left_out: usize,
     /// Pod volumes were read, even if there are none.
@@ -74,7 +74,7 @@ impl Live {
     pub fn add(&mut self, fact: Fact) {
         match fact {
             Fact::Volume(volume) if self.volumes.len() < VOLUMES => self.volumes.push(volume),
-            Fact::Deletion(deletion) if self.deletions.len() < DELETIONS => self.deletions.push(deletion),
+            Fact::BackupDeletion(deletion) if self.deletions.len() < DELETIONS => self.deletions.push(deletion),
             _ => self.left_out += 1,
         }
     }
@@ -91,7 +91,7 @@ impl DescribedObject {
             (TargetKind::Backup, "deletebackuprequests")
                 if labels["velero.io/backup-name"] == *name && labels["velero.io/backup-uid"] == *self.uid =>
             {
-                return Some(Fact::Deletion(deletion(object)));
+                return Some(Fact::BackupDeletion(deletion(object)));
             }
             _ => return None,
         }
@@ -116,9 +116,9 @@ fn volume(object: &Value) -> Volume {
     }
 }
 
-fn deletion(object: &Value) -> Deletion {
+fn deletion(object: &Value) -> BackupDeletion {
     let errors = object["status"]["errors"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    Deletion {
+    BackupDeletion {
         created: short(&object["metadata"]["creationTimestamp"]),
         phase: short(&object["status"]["phase"]),
         errors: errors.take(ERRORS).map(|error| bounded(error, ERROR).into_owned()).collect(),

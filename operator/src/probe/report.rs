@@ -35,7 +35,7 @@ pub enum StepState {
 
 /// A step's verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Verdict {
+pub struct StepVerdict {
     /// The step.
     pub step: ProbeStep,
     /// Its outcome.
@@ -49,7 +49,7 @@ pub struct Verdict {
 
 /// A folder below the prefix.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Folder {
+pub struct FoundFolder {
     /// Its name, without slashes.
     pub name: String,
     /// Whether Velero accepts it.
@@ -116,7 +116,7 @@ pub struct ProbeReport {
     /// The first step that failed; `None` if all is well.
     pub failed_at: Option<ProbeStep>,
     /// A verdict for each step, in order.
-    pub steps: Vec<Verdict>,
+    pub steps: Vec<StepVerdict>,
     /// The location's own fields.
     pub location: Described,
     /// The Secrets that it names: whether they exist, and the names of their keys.
@@ -127,7 +127,7 @@ pub struct ProbeReport {
     /// By how many seconds the store's clock is ahead of the operator's.
     pub clock_ahead_seconds: Option<i64>,
     /// The folders below the prefix; `None` if they could not be listed.
-    pub folders: Option<Vec<Folder>>,
+    pub folders: Option<Vec<FoundFolder>>,
     /// Whether there are more folders than are reported.
     pub more_folders: bool,
     /// Other locations in the same bucket.
@@ -181,12 +181,12 @@ impl ProbeReport {
 
     fn say(&mut self, step: ProbeStep, state: StepState, text: String, remedy: Option<&str>) {
         if self.verdict(step).is_none() {
-            self.steps.push(Verdict { step, state, text, remedy: remedy.map(ToOwned::to_owned) });
+            self.steps.push(StepVerdict { step, state, text, remedy: remedy.map(ToOwned::to_owned) });
         }
     }
 
     /// The verdict of a step, if there is one yet.
-    pub fn verdict(&self, step: ProbeStep) -> Option<&Verdict> {
+    pub fn verdict(&self, step: ProbeStep) -> Option<&StepVerdict> {
         self.steps.iter().find(|verdict| verdict.step == step)
     }
 
@@ -290,10 +290,10 @@ impl ProbeReport {
 
     /// Records the folders below the prefix.
     pub fn listed(&mut self, names: Vec<String>, more: bool) {
-        let folders: Vec<Folder> = names
+        let folders: Vec<FoundFolder> = names
             .into_iter()
             .take(MOST_FOLDERS)
-            .map(|name| Folder { valid: VALID_FOLDERS.contains(&name.as_str()), name })
+            .map(|name| FoundFolder { valid: VALID_FOLDERS.contains(&name.as_str()), name })
             .collect();
         let foreign: Vec<&str> = folders.iter().filter(|f| !f.valid).take(3).map(|f| f.name.as_str()).collect();
         if foreign.is_empty() {

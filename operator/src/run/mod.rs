@@ -38,7 +38,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use debugbundle_crd::{DebugBundle, DebugBundleSpec};
+use debugbundle_crd::{DebugBundle, DebugBundleSpec, TARGET_UID_LABEL};
 use jiff::Timestamp;
 use kube::{Client, ResourceExt as _};
 
@@ -151,6 +151,8 @@ pub struct Subject {
     pub asked: Timestamp,
     /// Who requested it.
     pub origin: Origin,
+    /// UID of the Backup or Restore for which the operator made the request: another object may have its name by now.
+    pub target_uid: Option<String>,
     /// The request.
     pub spec: DebugBundleSpec,
     /// The key in its status, by which a bundle of an earlier version is recognized.
@@ -167,6 +169,7 @@ impl Subject {
             attempt: bundle.status.as_ref().and_then(|s| s.attempts).unwrap_or(1),
             asked: bundle.metadata.creation_timestamp.as_ref().map_or_else(Timestamp::now, |created| created.0),
             origin: if bundle.trigger().is_automatic() { Origin::Automatic } else { Origin::Request },
+            target_uid: bundle.labels().get(TARGET_UID_LABEL).filter(|_| bundle.trigger().is_automatic()).cloned(),
             spec: bundle.spec.clone(),
             recorded_key: bundle.status.as_ref().and_then(|s| s.bundle.as_ref()).map(|stored| stored.key.clone()),
         }

@@ -142,6 +142,15 @@ impl Engine {
             soon,
         );
         let refs = Box::pin(located).await.map_err(|error| of_discovery(&error))?;
+        if let (Some(wanted), Some(object)) = (&subject.target_uid, &refs.object)
+            && object.uid != *wanted
+        {
+            let message = format!(
+                "the {} for which this bundle was to be made is gone: an object of the same name was created since",
+                subject.words()
+            );
+            return Err(Fault::Terminal { reason: Reason::TargetNotFound, message });
+        }
         let stores = self.stores(subject, &refs, run.store).boxed().await?;
         let files = stores.files.as_ref().ok().map(|files| files.keeping());
         let files = files.as_ref().map(|files| files as &dyn StoreFiles);

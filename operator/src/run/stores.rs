@@ -30,7 +30,7 @@ pub(super) struct Stores {
     pub(super) of_target: Option<String>,
     /// Exact values that must not appear in the bundle, with the rule that masks them.
     pub(super) known: Vec<(&'static str, Secret)>,
-    /// Why the bundle of an automatic run is not uploaded: its location is ReadOnly. `None`: the bundle is uploaded, or
+    /// Why the bundle of an automatic run is not uploaded: its location is ReadOnly or cannot be used. `None`: the bundle is uploaded, or
     /// the run needs no location.
     pub(super) no_upload: Option<Fault>,
 }
@@ -63,10 +63,8 @@ impl Engine {
         let no_upload = match self.refuse_the_hopeless(subject, &survey) {
             Err(_) if !store.is_required() => None,
             // No user waits for this bundle: cause and findings are published without it.
-            Err(fault) if subject.origin == Origin::Automatic && fault.reason() == Reason::LocationReadOnly => {
-                Some(fault)
-            }
-            Err(fault) => return Err(fault),
+            Err((fault @ Fault::Terminal { .. }, _)) if subject.origin == Origin::Automatic => Some(fault),
+            Err((fault, cure)) => return Err(fault.map_message(|why| format!("{why}{cure}"))),
             Ok(()) => None,
         };
         let chosen = survey.chosen.as_ref().map(|chosen| chosen.name.clone()).map_err(Clone::clone);
@@ -113,8 +111,9 @@ impl Engine {
 
     /// Ends a run before the collection if its bundle can go nowhere: the location itself is wrong, and waiting does
     /// not mend that. What it refers to (Secret, host, bucket, permission) may be mended while a sealed bundle waits.
-    fn refuse_the_hopeless(&self, subject: &Subject, survey: &Survey) -> Result<(), Fault> {
-        let chosen = survey.chosen.as_ref().map_err(Clone::clone)?;
+    /// Beside the fault: what else its message says if the run ends with it.
+    fn refuse_the_hopeless(&self, subject: &Subject, survey: &Survey) -> Result<(), (Fault, String)> {
+        let chosen = survey.chosen.as_ref().map_err(|fault| (fault.clone(), String::new()))?;
         let sound = |location: &Location| {
             location::configured(location, self.options.endpoints).map_err(destination::fault)?;
             self.key(subject, location).map(drop)
@@ -126,8 +125,7 @@ impl Engine {
                 [] => String::new(),
                 fit => format!(", or name another one in spec.storageLocation ({}),", location::listed(fit)),
             };
-            let cure = format!("nothing was collected: correct the location{or} and create another DebugBundle");
-            fault.map_message(|why| format!("{why}; {cure}"))
+            (fault, format!("; nothing was collected: correct the location{or} and create another DebugBundle"))
         })
     }
 

@@ -21,7 +21,7 @@ use crate::{
     run::{Engine, OpenStore, Standing},
     store::{Deletion, Folder, ListedBundle, Store as _, StoreError},
 };
-use verdict::Verdict;
+use verdict::SweepVerdict;
 
 /// How long after its start the operator sweeps for the first time.
 const FIRST: Duration = Duration::from_mins(1);
@@ -122,8 +122,8 @@ impl Sweeper {
             }
         }
         match verdict::what_to_delete(listing.bundles, &living, now) {
-            Verdict::Stop { orphans, .. } => report.stopped = Some(orphans),
-            Verdict::Delete(these) => self.delete(these, &open, &mut report).await?,
+            SweepVerdict::Stop { orphans, .. } => report.stopped = Some(orphans),
+            SweepVerdict::Delete(these) => self.delete(these, &open, &mut report).await?,
         }
         Ok(report)
     }

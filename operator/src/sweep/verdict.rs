@@ -13,7 +13,7 @@ const FEW: usize = 20;
 
 /// What a sweep does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum SweepVerdict {
     /// Delete these.
     Delete(Vec<ListedBundle>),
     /// Delete nothing: more than [`FEW`] objects, and more than half of all, would go. A person has to judge whether
@@ -38,14 +38,14 @@ pub fn is_old(of: Timestamp, now: Timestamp) -> bool {
 }
 
 /// Returns what the sweep does. `now` is the operator's time.
-pub fn what_to_delete(objects: Vec<ListedBundle>, living: &BTreeSet<String>, now: Timestamp) -> Verdict {
+pub fn what_to_delete(objects: Vec<ListedBundle>, living: &BTreeSet<String>, now: Timestamp) -> SweepVerdict {
     let all = objects.len();
     let mut old = orphans(objects, living);
     old.retain(|object| is_old(object.modified, now));
     if old.len() > FEW && old.len() > all / 2 {
-        return Verdict::Stop { orphans: old.len(), all };
+        return SweepVerdict::Stop { orphans: old.len(), all };
     }
-    Verdict::Delete(old)
+    SweepVerdict::Delete(old)
 }
 
 #[cfg(test)]
@@ -78,7 +78,7 @@ mod tests {
     fn only_what_is_older_than_an_hour_and_belongs_to_no_debug_bundle_goes() {
         let objects = vec![object(1, 61), object(2, 61), object(3, 60), object(4, -90), object(5, 6000)];
         let expected = vec![object(1, 61), object(5, 6000)];
-        assert_eq!(what_to_delete(objects, &living([2]), now()), Verdict::Delete(expected));
+        assert_eq!(what_to_delete(objects, &living([2]), now()), SweepVerdict::Delete(expected));
     }
 
     #[test]
@@ -88,12 +88,12 @@ mod tests {
             what_to_delete(objects, &living(orphans..orphans + others), now())
         };
         let count = |verdict| match verdict {
-            Verdict::Delete(these) => these.len(),
-            Verdict::Stop { .. } => 0,
+            SweepVerdict::Delete(these) => these.len(),
+            SweepVerdict::Stop { .. } => 0,
         };
         assert_eq!(count(verdict(20, 0)), 20, "few");
-        assert_eq!(verdict(21, 0), Verdict::Stop { orphans: 21, all: 21 });
-        assert_eq!(verdict(21, 20), Verdict::Stop { orphans: 21, all: 41 }, "just more than half");
+        assert_eq!(verdict(21, 0), SweepVerdict::Stop { orphans: 21, all: 21 });
+        assert_eq!(verdict(21, 20), SweepVerdict::Stop { orphans: 21, all: 41 }, "just more than half");
         assert_eq!(count(verdict(21, 21)), 21, "half");
         assert_eq!(count(verdict(100, 101)), 100);
     }

@@ -206,6 +206,27 @@ async fn a_bundle_that_nobody_asked_for_is_explained_and_not_sent_to_a_read_only
 }
 
 #[tokio::test]
+async fn while_the_store_is_away_the_cause_is_on_the_restore_already() {
+    with_namespace("away-event", |context| async move {
+        let now = Timestamp::now();
+        context.create_velero(backup("seed").completed().started(now).ended(now)).await;
+        files_of_r1(&context).await;
+        server_pod(&context, LogScript::lines(["all is well"])).await;
+        let proxy = S3Proxy::before(&context.stand.s3.endpoint()).await;
+        proxy.down(true);
+        let through = json!({"spec": {"config": {"s3Url": proxy.endpoint()}}});
+        context.patch_velero("BackupStorageLocation", "default", through).await;
+        let _operator = Operator::of(&context).automatic().ready().await;
+        context.create_velero(restore("r1").of_backup("seed").in_progress().started(Timestamp::now())).await;
+        context.patch_velero("Restore", "r1", json!({"status": {"failureReason": FIRST_CAUSE, "errors": 1}})).await;
+        context.end_velero("Restore", "r1", "PartiallyFailed").await;
+        let note = until_event(&context, "r1", "Explained").await;
+        assert!(note.contains(FIRST_CAUSE) && note.contains("not stored yet"), "{note}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_crash_loop_and_a_target_that_velero_refused_are_no_fault_of_the_bundle() {
     with_namespace("no-fault", |context| async move {
         let _proxy = failed_restore(&context).await;

@@ -29,6 +29,7 @@ fn sealing() -> (tempfile::TempDir, Sealing) {
         attempt: 1,
         asked: jiff::Timestamp::UNIX_EPOCH,
         origin: Origin::Request,
+        target_uid: None,
         spec: serde_json::from_value(serde_json::json!({})).expect("a spec"),
         recorded_key: None,
     };
