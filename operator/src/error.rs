@@ -63,7 +63,9 @@ impl Fault {
 
 /// Whether a creation was refused because a controller has not counted a new ResourceQuota yet
 /// (`k8s.io/apiserver/pkg/admission/plugin/resourcequota/controller.go`). After the installation of the
-/// CustomResourceDefinition this can last half a minute: the controller looks for new kinds that often.
+/// CustomResourceDefinition this can last five minutes and a half: the controller looks for new kinds every half minute,
+/// and counts a quota that it saw before only when it next counts all of them
+/// (`k8s.io/kubernetes/pkg/controller/resourcequota/resource_quota_controller.go`).
 pub fn is_quota_uncounted(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status)
         if status.is_forbidden() && status.message.contains("status unknown for quota"))

@@ -23,7 +23,7 @@ use crate::error::is_quota_uncounted;
 /// How long a new DebugBundle may stay untouched before the user is warned that no operator seems to run.
 const SILENCE: Duration = Duration::from_secs(20);
 /// How long a new quota may stay uncounted, and how often to ask.
-const COUNTED_WITHIN: Duration = Duration::from_secs(90);
+const COUNTED_WITHIN: Duration = Duration::from_mins(6);
 const UNCOUNTED_PAUSE: Duration = Duration::from_secs(1);
 /// How much of a generated name the API server keeps before its five random characters.
 const GENERATED_PREFIX: usize = 58;
@@ -63,7 +63,10 @@ async fn created(api: &Api<DebugBundle>, bundle: &DebugBundle) -> Result<DebugBu
         match api.create(&PostParams::default(), bundle).await {
             Err(error) if is_quota_uncounted(&error) && Instant::now() < until => {
                 if !std::mem::replace(&mut announced, true) {
-                    eprintln!("the cluster has not counted its quota of DebugBundles yet; waiting");
+                    eprintln!(
+                        "the cluster has not counted its quota of DebugBundles yet; after the installation this takes up \
+                         to 5 minutes; waiting"
+                    );
                 }
                 sleep(UNCOUNTED_PAUSE).await;
             }

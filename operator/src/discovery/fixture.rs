@@ -55,7 +55,7 @@ pub(crate) fn snapshot() -> Snapshot {
             node_agents: Vec::new(),
             pods: Vec::new(),
         },
-        target: Target::default(),
+        target: DiscoveredTarget::default(),
         namespaces: Namespaces::default(),
         gaps: Gaps::default(),
     }

@@ -134,7 +134,7 @@ pub struct Snapshot {
     /// Velero, and the API server that it runs on.
     pub installation: Installation,
     /// The target and what belongs to it.
-    pub target: Target,
+    pub target: DiscoveredTarget,
     /// What the target leads to outside its own objects.
     pub namespaces: Namespaces,
     /// What could not be read, or not whole.
@@ -164,7 +164,7 @@ pub struct Installation {
 
 /// The target and what belongs to it in Velero's namespace.
 #[derive(Clone, Debug, Default)]
-pub struct Target {
+pub struct DiscoveredTarget {
     /// The Backup or Restore; `None` for the installation as a whole.
     pub object: Option<TargetObject>,
     /// The Backup of a target that is a Restore, if it still exists.
@@ -221,7 +221,7 @@ impl Namespaces {
 impl Snapshot {
     /// The BackupStorageLocation of the target, by name; for the installation, the default one.
     pub fn location_name(&self) -> Option<&str> {
-        let Target { object, backup, data, .. } = &self.target;
+        let DiscoveredTarget { object, backup, data, .. } = &self.target;
         let wanted = locate::location_of(object.as_ref(), backup.as_ref(), data);
         let is_meant = |location: &&Value| match wanted {
             Some(wanted) => location.pointer("/metadata/name").is_some_and(|name| name == wanted),
@@ -241,7 +241,7 @@ impl Snapshot {
     /// Adds the namespaces in the spec of a target that did not finish. It may wait for a hook, or for a namespace that
     /// stays terminating, and its data shows only where it has been. `results_lead`: its results name namespaces.
     fn touch_named(&mut self, results_lead: bool) {
-        let Target { object, backup, .. } = &self.target;
+        let DiscoveredTarget { object, backup, .. } = &self.target;
         if let Some(target) = object.as_ref().filter(|target| target.is_unfinished(results_lead)) {
             let why = format!("spec of {} {}", target.kind, target.name);
             let SpecNamespaces { names, others } = target.namespaces_of_spec(backup.as_ref());
@@ -285,7 +285,7 @@ pub async fn discover(
     if workloads::assign_roles(&mut pods, &servers, agents, of_target) {
         reader.is_cut("node-agents", &namespace, workloads::told_of_candidates());
     }
-    let mut target = Target { object, backup, data, ..Target::default() };
+    let mut target = DiscoveredTarget { object, backup, data, ..DiscoveredTarget::default() };
     match &target.object {
         Some(object) => {
             target.related = reader.related(&served, object, target.backup.as_ref(), &target.data).await;
