@@ -555,7 +555,7 @@ mod tests {
         };
         let stand = Stand::serve(silent).await;
         let url = PresignedUrl::parse(&format!("http://{}/b/k", stand.address)).unwrap();
-        let retry = Retry { attempts: 1, idle: Duration::from_millis(50), ..quick() };
+        let retry = Retry { attempts: 1, idle: Duration::from_secs(1), ..quick() };
         let renew = async || Err(CliError::failed("not asked for"));
         let mut remote = Remote::new(Http::new(&Trust::default()).unwrap(), Some(url), None, renew, retry);
         let error = remote.read(0..10, &mut Memory::default()).await.unwrap_err();
