@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use debugbundle_crd::{
-    DebugBundle, DebugBundlePolicy, Phase, TARGET_KIND_LABEL, TARGET_NAME_LABEL, TARGET_UID_LABEL, TRIGGER_LABEL,
+    DebugBundle, DebugBundlePolicy, DebugBundleSpec, Phase, TARGET_KIND_LABEL, TARGET_NAME_LABEL, TARGET_UID_LABEL,
+    TRIGGER_LABEL,
 };
 use harness::{
     ApiFault, ApiProxy, Context, LogScript, Operator, Velero, moved_ago, until, velero_objects::*, with_namespace,
@@ -290,6 +291,19 @@ async fn a_full_quota_makes_room_by_the_oldest_automatic_one() {
         };
         let quotas = context.api::<ResourceQuota>();
         // Right after the installation the quota is not counted yet, and the API server refuses each creation.
+        let uncounted = json!({"status": {"hard": {"count/debugbundles.debugbundle.io": "1"}}});
+        quotas
+            .patch_status("bundles", &PatchParams::default(), &Patch::Merge(uncounted))
+            .await
+            .expect("it is in force");
+        until(LIMIT, "the API server refuses a creation", || async {
+            let trial = PostParams { dry_run: true, ..PostParams::default() };
+            let bundle = DebugBundle::new("trial", DebugBundleSpec::installation());
+            let refused =
+                context.api::<DebugBundle>().create(&trial, &bundle).await.err().map(|error| error.to_string());
+            refused.filter(|why| why.contains("status unknown for quota"))
+        })
+        .await;
         failed(&context, "r1").await;
         until_logged(&operator, "A DebugBundle was not created; trying again").await;
         quotas.patch_status("bundles", &PatchParams::default(), &counted("0")).await.expect("the quota is counted");
