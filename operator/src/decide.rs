@@ -54,7 +54,7 @@ pub enum MayAct {
 
 /// Whether `instance` may carry out `step`. A claimed DebugBundle belongs to its holder until its run has ended, even
 /// if the holder leads no longer; everything else belongs to the leader.
-pub fn permission(seen: &Observed, step: &Step, instance: &str, leads: bool) -> MayAct {
+pub fn may_act(seen: &Observed, step: &Step, instance: &str, leads: bool) -> MayAct {
     let runs = matches!(step, Step::Run { .. } | Step::Settle(Reason::Interrupted));
     match holder(seen).filter(|_| runs) {
         Some(holder) if holder == instance => MayAct::Granted,
@@ -241,8 +241,8 @@ mod tests {
             (held(Phase::Completed, "pod-b"), MayAct::Granted, MayAct::Denied),
         ] {
             let (observed, step) = (Observed::of(&seen), decide(&seen, at(NOW)));
-            assert_eq!(permission(&observed, &step, "pod-a", true), leader, "leads: {:?}", seen.status);
-            assert_eq!(permission(&observed, &step, "pod-a", false), standby, "stands by: {:?}", seen.status);
+            assert_eq!(may_act(&observed, &step, "pod-a", true), leader, "leads: {:?}", seen.status);
+            assert_eq!(may_act(&observed, &step, "pod-a", false), standby, "stands by: {:?}", seen.status);
         }
     }
 

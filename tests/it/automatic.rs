@@ -277,21 +277,29 @@ async fn the_policy_limits_selects_keeps_and_counts() {
     .await;
 }
 
+const COUNT: &str = "count/debugbundles.debugbundle.io";
+
+/// A ResourceQuota that nobody has counted yet.
+async fn create_quota(context: &Context, hard: &str) {
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "bundles"},
+        "spec": {"hard": {COUNT: hard}}});
+    context.create::<ResourceQuota>(quota).await;
+}
+
+/// What a controller-manager writes into its status; the stand runs none.
+fn counted(hard: &str, used: &str) -> Patch<Value> {
+    Patch::Merge(json!({"status": {"hard": {COUNT: hard}, "used": {COUNT: used}}}))
+}
+
 #[tokio::test]
 async fn a_full_quota_makes_room_by_the_oldest_automatic_one() {
     with_namespace("auto-quota", |context| async move {
         let operator = Operator::of(&context).automatic().ready().await;
-        let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "bundles"},
-            "spec": {"hard": {"count/debugbundles.debugbundle.io": "1"}}});
-        context.create::<ResourceQuota>(quota).await;
-        // The stand runs no controller-manager, which would count.
-        let counted = |used: &str| {
-            let hard = json!({"count/debugbundles.debugbundle.io": "1"});
-            Patch::Merge(json!({"status": {"hard": hard, "used": {"count/debugbundles.debugbundle.io": used}}}))
-        };
+        create_quota(&context, "1").await;
         let quotas = context.api::<ResourceQuota>();
+        let counted = |used: &str| counted("1", used);
         // Right after the installation the quota is not counted yet, and the API server refuses each creation.
-        let uncounted = json!({"status": {"hard": {"count/debugbundles.debugbundle.io": "1"}}});
+        let uncounted = json!({"status": {"hard": {COUNT: "1"}}});
         quotas
             .patch_status("bundles", &PatchParams::default(), &Patch::Merge(uncounted))
             .await
@@ -333,6 +341,7 @@ async fn b4_a_creation_whose_answer_was_lost_is_not_made_twice() {
         failed(&context, "sentinel").await;
         until_made(&context, &["r1/Failed", "sentinel/Failed"]).await;
         assert_eq!(until_ended(&context, "r1").await.metadata.uid, bundle.metadata.uid);
+        until_recorded(&context, &until_ended(&context, "sentinel").await).await;
 
         // The creation is on record: after its deletion, the DebugBundle is not created again.
         delete(&context, &bundle.name_any()).await;
@@ -496,11 +505,7 @@ async fn a_policy_that_may_not_be_read_for_a_moment_is_waited_for() {
         failed(&context, "r1").await;
         api.next(1, |line| line.starts_with("GET ") && line.contains("/debugbundlepolicies"), ApiFault::Forbidden);
         operator.restart().await;
-        until_logged(
-            &operator,
-            "The DebugBundlePolicy cannot be read: no DebugBundle is created by itself until it can",
-        )
-        .await;
+        until_logged(&operator, "The DebugBundlePolicy cannot be read: no DebugBundle is created until it can").await;
         until_left_out(&context, "NotSelected", 1).await;
         assert_eq!(made(&context).await, [""; 0], "the policy does not want it");
     })
@@ -514,11 +519,12 @@ async fn what_a_full_quota_refuses_does_not_use_up_the_rate() {
         policy(&context, json!({"ratePerHour": 3})).await;
         operator.terminate();
         operator.wait_exit(LIMIT).await;
-        let none = json!({"count/debugbundles.debugbundle.io": "0"});
-        let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "bundles"}, "spec": {"hard": none}});
-        context.create::<ResourceQuota>(quota).await;
-        let counted = Patch::Merge(json!({"status": {"hard": none, "used": none}}));
-        context.api::<ResourceQuota>().patch_status("bundles", &PatchParams::default(), &counted).await.expect("counted");
+        create_quota(&context, "0").await;
+        let quotas = context.api::<ResourceQuota>();
+        quotas
+            .patch_status("bundles", &PatchParams::default(), &counted("0", "0"))
+            .await
+            .expect("the quota is counted");
         // Kubernetes and Velero write whole seconds.
         tokio::time::sleep(Duration::from_secs(1)).await;
         for n in 0..10 {

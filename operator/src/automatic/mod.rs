@@ -233,7 +233,10 @@ impl Task {
         match change {
             Change::Target(kind, event) => match *event {
                 Ok(event) => self.targets.take(kind, event),
-                Err(error) => self.interrupted(&error, kind.as_str()),
+                Err(error) => {
+                    let consequence = "The kind cannot be watched: its objects lead to no DebugBundle";
+                    self.interrupted(&error, kind.as_str(), consequence);
+                }
             },
             Change::Policy(event) => self.take_policy(*event),
         }
@@ -253,10 +256,14 @@ impl Task {
             Err(error) => {
                 // Without CustomResourceDefinition there is no policy to follow. Without permission there may be one.
                 let none = is_unknown(&error) || refused(&error) && !self.ledger.knows_a_policy();
+                let consequence = match self.rules {
+                    None if !none => "The DebugBundlePolicy cannot be read: no DebugBundle is created until it can",
+                    _ => "The DebugBundlePolicy cannot be watched: changes of it have no effect",
+                };
                 if none && self.rules.is_none() {
                     self.see_policy(None);
                 }
-                self.interrupted(&error, "DebugBundlePolicy");
+                self.interrupted(&error, "DebugBundlePolicy", consequence);
             }
         }
     }
@@ -266,21 +273,12 @@ impl Task {
         self.policy_changed = true;
     }
 
-    /// Logs once for each kind that it cannot be watched. Other errors pass without help.
-    fn interrupted(&mut self, error: &watcher::Error, kind: &str) {
+    /// Logs once for each kind that it cannot be watched, and what follows. Other errors pass without help.
+    fn interrupted(&mut self, error: &watcher::Error, kind: &str, consequence: &str) {
         if !refused(error) {
             tracing::debug!(%error, kind, "A watch was interrupted");
         } else if self.refusals_logged.insert(kind.to_owned()) {
-            match self.rules {
-                None if kind == "DebugBundlePolicy" => tracing::warn!(
-                    %error,
-                    "The DebugBundlePolicy cannot be read: no DebugBundle is created by itself until it can"
-                ),
-                _ if kind == "DebugBundlePolicy" => {
-                    tracing::warn!(%error, "The DebugBundlePolicy cannot be watched: its changes are not followed");
-                }
-                _ => tracing::warn!(%error, kind, "The kind cannot be watched: its objects lead to no DebugBundle"),
-            }
+            tracing::warn!(%error, kind, "{consequence}");
         }
     }
 
@@ -561,22 +559,22 @@ async fn save(record: &Record, ledger: &mut Ledger) -> bool {
     }
 }
 
-/// Whether the API server does not know the kind.
+/// Whether the API server does not know the kind of a watch.
 fn is_unknown(error: &watcher::Error) -> bool {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status.is_not_found(),
-        _ => false,
-    }
+    status(error).is_some_and(kube::core::Status::is_not_found)
 }
 
 /// Whether the API server refuses a watch, or does not know its kind.
 fn refused(error: &watcher::Error) -> bool {
+    status(error).is_some_and(|status| status.is_forbidden() || status.is_not_found())
+}
+
+/// The API server's answer to a watch.
+fn status(error: &watcher::Error) -> Option<&kube::core::Status> {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status.is_forbidden() || status.is_not_found(),
-        _ => false,
+        | watcher::Error::WatchError(status) => Some(status),
+        _ => None,
     }
 }

@@ -46,8 +46,8 @@ impl Tracked {
     }
 }
 
-/// The last end among those created before a time. What ended later and was created earlier hides the rest, so that
-/// thousands take little memory.
+/// For any time, the last end of a target that was created before it. A target that is younger than another one and ended
+/// no later is never the answer, and is left out: thousands take little memory. By creation; the value is the end.
 #[derive(Default)]
 struct Ends(BTreeMap<Timestamp, Timestamp>);
 
@@ -117,8 +117,8 @@ impl Targets {
         self.by_uid.get(uid)
     }
 
-    /// The last movement in front of one of this kind that was created at `created` and waits: of all that run, also of
-    /// those that overtook it, and the end of an older one.
+    /// The last movement in front of a target of this kind that waits since `created`. All targets that run count, also
+    /// younger ones; of those that have ended, only older ones count.
     pub(super) fn in_front(&self, kind: TargetKind, created: Timestamp) -> Option<Timestamp> {
         let running = self.by_uid.values().filter(|tracked| tracked.watched.kind == kind);
         let running = running.filter(|tracked| tracked.watched.stage == Stage::Running);

@@ -56,9 +56,7 @@ impl Stage {
             ended => Trigger::of_phase(ended).map_or(Self::Done, Self::Ended),
         }
     }
-}
 
-impl Stage {
     /// Well or badly.
     pub(super) fn has_ended(self) -> bool {
         matches!(self, Self::Ended(_) | Self::Done)

@@ -19,7 +19,7 @@ pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// Whether this instance may carry out the step now. It looks for the holder's pod only if it leads and another
 /// instance holds the DebugBundle.
 pub(super) async fn may_act(seen: &Observed, step: &Step, ctx: &Context) -> Result<bool, Fault> {
-    match decide::permission(seen, step, &ctx.settings.instance, ctx.leadership.leads()) {
+    match decide::may_act(seen, step, &ctx.settings.instance, ctx.leadership.leads()) {
         MayAct::Granted => Ok(true),
         MayAct::Denied => Ok(false),
         MayAct::IfGone(holder) => {

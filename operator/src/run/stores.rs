@@ -30,8 +30,8 @@ pub(super) struct Stores {
     pub(super) of_target: Option<String>,
     /// Exact values that must not appear in the bundle, with the rule that masks them.
     pub(super) known: Vec<(&'static str, Secret)>,
-    /// Why the bundle of an automatic run is not uploaded: its location is ReadOnly or cannot be used. `None`: the bundle is uploaded, or
-    /// the run needs no location.
+    /// Why the bundle of an automatic run is not uploaded: its location is ReadOnly or cannot be used. `None`: the
+    /// bundle is uploaded, or the run needs no location.
     pub(super) no_upload: Option<Fault>,
 }
 
@@ -111,7 +111,7 @@ impl Engine {
 
     /// Ends a run before the collection if its bundle can go nowhere: the location itself is wrong, and waiting does
     /// not mend that. What it refers to (Secret, host, bucket, permission) may be mended while a sealed bundle waits.
-    /// Beside the fault: what else its message says if the run ends with it.
+    /// The text completes the fault's message for a user who asked for the bundle.
     fn refuse_the_hopeless(&self, subject: &Subject, survey: &Survey) -> Result<(), (Fault, String)> {
         let chosen = survey.chosen.as_ref().map_err(|fault| (fault.clone(), String::new()))?;
         let sound = |location: &Location| {
