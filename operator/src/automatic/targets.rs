@@ -117,8 +117,8 @@ impl Targets {
         self.by_uid.get(uid)
     }
 
-    /// The last movement in front of a target of this kind that waits since `created`. All targets that run count, also
-    /// younger ones; of those that have ended, only older ones count.
+    /// The last movement in front of a target of this kind that waits since `created`. Each target that runs counts,
+    /// even a younger one. A target that has ended counts if it is older.
     pub(super) fn in_front(&self, kind: TargetKind, created: Timestamp) -> Option<Timestamp> {
         let running = self.by_uid.values().filter(|tracked| tracked.watched.kind == kind);
         let running = running.filter(|tracked| tracked.watched.stage == Stage::Running);
