@@ -44,6 +44,8 @@ pub enum Reason {
     LocationInvalid,
     /// The location has no usable credential.
     CredentialInvalid,
+    /// The operator may not read a Secret of the location.
+    SecretForbidden,
     /// The spec cannot be fulfilled.
     InvalidSpec,
     /// An annotation's value is not allowed and is ignored.
@@ -116,6 +118,7 @@ impl Reason {
             Self::LocationReadOnly => "LocationReadOnly",
             Self::LocationInvalid => "LocationInvalid",
             Self::CredentialInvalid => "CredentialInvalid",
+            Self::SecretForbidden => "SecretForbidden",
             Self::InvalidSpec => "InvalidSpec",
             Self::InvalidAnnotation => "InvalidAnnotation",
             Self::Malformed => "Malformed",

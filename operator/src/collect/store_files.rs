@@ -141,7 +141,8 @@ fn unavailable(item: &Item, failure: &StoreFailure) -> Missing {
     let (code, cure) = match failure {
         StoreFailure::Denied { cure, .. } => (MissingCode::StoreDenied, cure.as_str()),
         StoreFailure::Unreachable { .. } => {
-            (MissingCode::StoreUnreachable, "check the location's endpoint: the operator must be able to reach it")
+            let cure = "check the location's endpoint, which the operator must be able to reach, and its Secret";
+            (MissingCode::StoreUnreachable, cure)
         }
     };
     missing::missing(&item.what, item.path.as_str(), code, MissingSeverity::Error, &failure.to_string(), cure)

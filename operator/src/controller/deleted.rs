@@ -191,7 +191,11 @@ async fn clean_to_the_end(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<De
     let destination = match ctx.engine.destination(&subject, stored.map(|b| b.storage_location.as_str())).await {
         Ok(destination) => destination,
         // No upload was ever announced, and there is no place for one: nothing is left.
-        Err(Fault::Terminal { .. }) if stored.is_none() && upload.is_none() => return Ok(Deletion::Gone),
+        Err(Fault::Terminal { .. } | Fault::Transient { reason: Reason::CredentialInvalid, .. })
+            if stored.is_none() && upload.is_none() =>
+        {
+            return Ok(Deletion::Gone);
+        }
         Err(fault) => {
             let place = what_may_be_left(stored);
             let again = matches!(fault, Fault::Transient { .. });

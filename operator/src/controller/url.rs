@@ -138,7 +138,11 @@ async fn look_and_sign(bundle: &DebugBundle, ctx: &Arc<Context>, now: Timestamp)
     let destination =
         match ctx.engine.destination(&Subject::of(bundle), stored.map(|b| b.storage_location.as_str())).await {
             Ok(destination) => destination,
-            Err(Fault::Terminal { reason, message }) => return Ok(Link::None { reason, message }),
+            // The user learns at once that the Secret is missing, and can ask again.
+            Err(
+                Fault::Terminal { reason, message }
+                | Fault::Transient { reason: reason @ Reason::CredentialInvalid, message },
+            ) => return Ok(Link::None { reason, message }),
             Err(other) => return Err(other),
         };
     match destination.store.head(&destination.key).await {

@@ -49,6 +49,22 @@ pub enum LocationError {
         /// What is wrong; names of Secrets and keys only, never a value.
         why: String,
     },
+    /// A Secret, or the key in it, does not exist. It may be there in a moment, as in the middle of a rotation.
+    #[error("BackupStorageLocation {}: {why}", shown(name))]
+    Absent {
+        /// The location.
+        name: String,
+        /// What is missing; names of Secrets and keys only.
+        why: String,
+    },
+    /// The operator may not read a Secret.
+    #[error("BackupStorageLocation {}: {why}", shown(name))]
+    Forbidden {
+        /// The location.
+        name: String,
+        /// The Secret, and the rule that would allow it.
+        why: String,
+    },
     /// The API server did not return the object.
     #[error("BackupStorageLocation {}: {what} could not be read", shown(name))]
     Api {
@@ -69,14 +85,15 @@ impl LocationError {
             Self::Ambiguous { .. } => Reason::LocationAmbiguous,
             Self::ReadOnly { .. } => Reason::LocationReadOnly,
             Self::Invalid { .. } => Reason::LocationInvalid,
-            Self::Credential { .. } => Reason::CredentialInvalid,
+            Self::Credential { .. } | Self::Absent { .. } => Reason::CredentialInvalid,
+            Self::Forbidden { .. } => Reason::SecretForbidden,
             Self::Api { .. } => Reason::ApiError,
         }
     }
 
     /// Whether a retry a moment later may succeed without any change.
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Api { .. })
+        matches!(self, Self::Absent { .. } | Self::Api { .. })
     }
 }
 

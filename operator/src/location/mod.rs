@@ -16,14 +16,16 @@ mod ini_property;
 mod resolve;
 pub mod s3_config;
 pub mod secrets;
+mod versions;
 
 pub use credential::{Credential, CredentialSource, source};
 pub use endpoint::{Endpoint, EndpointPolicy};
 pub use error::LocationError;
 pub(crate) use error::{listed, shown};
-pub use resolve::{CustomerKeyBytes, Resolved, configured, resolve};
+pub use resolve::{CustomerKeyBytes, Resolved, configured, resolve, resolve_noting};
 pub use s3_config::{Checksum, CustomerKey, Encryption, S3Config};
 pub use secrets::{SecretFacts, examine};
+pub use versions::SecretVersions;
 
 use deployment::SecretKey;
 

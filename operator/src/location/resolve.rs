@@ -15,6 +15,7 @@ use super::{
     deployment::{EnvValue, SecretKey, Server},
     error::{listed, shown},
     ini, source,
+    versions::SecretVersions,
 };
 use crate::self_redaction;
 
@@ -88,7 +89,7 @@ impl std::fmt::Debug for CustomerKeyBytes {
 /// Reads everything that the location names. `deployment` is Velero's, if there is one.
 ///
 /// # Errors
-/// `Invalid`, `Credential`, `Api`
+/// `Invalid`, `Credential`, `Absent`, `Forbidden`, `Api`
 pub async fn resolve(
     client: &Client,
     namespace: &str,
@@ -96,8 +97,24 @@ pub async fn resolve(
     deployment: Option<&Value>,
     policy: EndpointPolicy,
 ) -> Result<Resolved, LocationError> {
+    resolve_noting(client, namespace, location, deployment, policy, &SecretVersions::default()).await
+}
+
+/// The same, and notes in `versions` which Secrets it read.
+///
+/// # Errors
+/// As [`resolve`].
+pub async fn resolve_noting(
+    client: &Client,
+    namespace: &str,
+    location: &Location,
+    deployment: Option<&Value>,
+    policy: EndpointPolicy,
+    versions: &SecretVersions,
+) -> Result<Resolved, LocationError> {
     let mut s3 = configured(location, policy)?;
-    let secrets = Secrets { api: Api::namespaced(client.clone(), namespace), location };
+    versions.begin(&location.name);
+    let secrets = Secrets { api: Api::namespaced(client.clone(), namespace), location, versions };
     let (credential, region) = secrets.credential(&source(location, &s3, deployment)?, &s3.profile).await?;
     if s3.region.is_none() && s3.endpoint.is_some() {
         s3.region = region;
@@ -139,6 +156,7 @@ pub fn configured(location: &Location, policy: EndpointPolicy) -> Result<S3Confi
 struct Secrets<'a> {
     api: Api<KubeSecret>,
     location: &'a Location,
+    versions: &'a SecretVersions,
 }
 
 impl Secrets<'_> {
@@ -265,25 +283,32 @@ impl Secrets<'_> {
         let keys: Vec<String> = data.keys().cloned().collect();
         wipe(&mut data);
         found.map(|value| zeroize::Zeroizing::new(value.0)).ok_or_else(|| {
-            self.location.credential_error(format!(
-                "Secret {} has no key {} (keys: {})",
-                shown(&place.name),
-                shown(&place.key),
-                listed(&keys)
-            ))
+            let (name, key) = (shown(&place.name), shown(&place.key));
+            self.absent(format!("Secret {name} has no key {key} (keys: {})", listed(&keys)))
         })
+    }
+
+    fn absent(&self, why: String) -> LocationError {
+        LocationError::Absent { name: self.location.name.clone(), why }
     }
 
     async fn data(&self, name: &str) -> Result<BTreeMap<String, ByteString>, LocationError> {
         match self.api.get(name).await {
-            Ok(secret) => Ok(secret.data.unwrap_or_default()),
-            Err(kube::Error::Api(status)) if status.is_not_found() => {
-                Err(self.location.credential_error(format!("Secret {} not found", shown(name))))
+            Ok(secret) => {
+                self.versions.note(&self.location.name, name, secret.metadata.resource_version);
+                Ok(secret.data.unwrap_or_default())
             }
-            Err(kube::Error::Api(status)) if status.is_forbidden() => Err(self.location.credential_error(format!(
-                "the operator may not get Secret {} (verb get, resource secrets)",
-                shown(name)
-            ))),
+            Err(kube::Error::Api(status)) if status.is_not_found() => {
+                self.versions.note(&self.location.name, name, None);
+                Err(self.absent(format!("Secret {} not found", shown(name))))
+            }
+            Err(kube::Error::Api(status)) if status.is_forbidden() => Err(LocationError::Forbidden {
+                name: self.location.name.clone(),
+                why: format!(
+                    "the operator may not get Secret {}: add this name to resourceNames of rule R7 of its Role",
+                    shown(name)
+                ),
+            }),
             Err(error) => Err(LocationError::Api {
                 name: self.location.name.clone(),
                 what: format!("Secret {}", shown(name)),

@@ -39,6 +39,8 @@ struct Shared {
     last: watch::Sender<Option<Failure>>,
     /// Held by the bundle that tries on behalf of all waiting ones.
     turn: Arc<tokio::sync::Mutex<()>>,
+    /// Held by the bundle that looks for an earlier cure on behalf of all waiting ones.
+    looking: tokio::sync::Mutex<()>,
 }
 
 /// Why a location could not be used.
@@ -103,10 +105,19 @@ impl Backoff {
         failure
     }
 
-    /// Waits after a failure. Returns `None` when this bundle should try: it is its turn, the location works again, or
-    /// its time is over. Returns a newer failure that another bundle met.
-    pub(super) async fn wait(&self, known: &Failure, deadline: Instant) -> Option<Failure> {
+    /// Waits after a failure. Returns `None` when this bundle should try: it is its turn, the location works again,
+    /// `cured` ended, or its time is over. Returns a newer failure that another bundle met.
+    pub(super) async fn wait(
+        &self,
+        known: &Failure,
+        deadline: Instant,
+        cured: impl Future<Output = ()>,
+    ) -> Option<Failure> {
         let mut last = self.shared.last.subscribe();
+        let mut cured = std::pin::pin!(async {
+            let _alone = self.shared.looking.lock().await;
+            cured.await;
+        });
         loop {
             let newest = last.borrow_and_update().clone()?;
             if newest.at > known.at {
@@ -124,6 +135,7 @@ impl Backoff {
                     *lock(&self.turn) = Some(turn);
                     return None;
                 }
+                () = &mut cured => return None,
                 () = sleep_until(deadline) => return None,
             }
         }
@@ -152,7 +164,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+    use std::{
+        future::{pending, ready},
+        sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    };
 
     use super::*;
 
@@ -191,7 +206,7 @@ mod tests {
             if Instant::now() >= deadline {
                 return told;
             }
-            while let Some(other) = backoff.wait(&failure, deadline).await {
+            while let Some(other) = backoff.wait(&failure, deadline, pending()).await {
                 told.push(other.message.clone());
                 failure = other;
             }
@@ -229,7 +244,8 @@ mod tests {
         waiting[0].shared.last.send_modify(|last| last.as_mut().unwrap().pause = LONGEST_PAUSE);
         let began = Instant::now();
         let new = async { backoffs.join("eu-1", "new").works() };
-        let (a, b, ()) = tokio::join!(waiting[0].wait(&a, deadline), waiting[1].wait(&b, deadline), new);
+        let (a, b, ()) =
+            tokio::join!(waiting[0].wait(&a, deadline, pending()), waiting[1].wait(&b, deadline, pending()), new);
         assert!(a.is_none() && b.is_none(), "both are to try");
         assert!(began.elapsed() < LONGEST_PAUSE / 2, "{:?}", began.elapsed());
         drop(waiting);
@@ -238,13 +254,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_cure_ends_the_pause_and_one_bundle_looks_for_it() {
+        let backoffs = Backoffs::default();
+        let waiting = ["a", "b"].map(|key| backoffs.join("eu-1", key));
+        let [a, b] = waiting.each_ref().map(failed);
+        waiting[0].shared.last.send_modify(|last| last.as_mut().unwrap().pause = LONGEST_PAUSE);
+        let deadline = Instant::now() + Duration::from_mins(5);
+        let looked = AtomicUsize::new(0);
+        let look = || async {
+            looked.fetch_add(1, Relaxed);
+            pending::<()>().await;
+        };
+        let both = async { tokio::join!(waiting[0].wait(&a, deadline, look()), waiting[1].wait(&b, deadline, look())) };
+        assert!(tokio::time::timeout(2 * LONGEST, both).await.is_err(), "nothing is cured");
+        assert_eq!(looked.load(Relaxed), 1);
+        assert!(waiting[1].wait(&b, deadline, ready(())).await.is_none());
+        assert!(Instant::now() < deadline, "it did not wait for the end of its pause");
+    }
+
+    #[tokio::test]
     async fn a_bundle_that_goes_in_the_middle_of_its_try_leaves_the_turn_to_the_next() {
         let backoffs = backoffs();
         let (first, second) = (backoffs.join("eu-1", "a"), backoffs.join("eu-1", "b"));
         let deadline = Instant::now() + Duration::from_mins(5);
         let [of_first, of_second] = [&first, &second].map(failed);
-        assert!(first.wait(&of_first, deadline).await.is_none());
-        let mut waits = std::pin::pin!(second.wait(&of_second, deadline));
+        assert!(first.wait(&of_first, deadline, pending()).await.is_none());
+        let mut waits = std::pin::pin!(second.wait(&of_second, deadline, pending()));
         assert!(tokio::time::timeout(2 * LONGEST, &mut waits).await.is_err(), "one at a time");
         drop(first);
         assert!(waits.await.is_none());

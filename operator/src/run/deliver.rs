@@ -132,7 +132,7 @@ impl Engine {
                 tracker.message(&format!("the upload failed ({why}); the operator retries within {most} s"));
                 journal.retrying(failure.reason, why).await?;
                 let newer = tokio::select! {
-                    newer = way.backoff.wait(&failure, deadline) => newer,
+                    newer = way.backoff.wait(&failure, deadline, self.secret_changed(&packed.location, failure.reason)) => newer,
                     () = cancel.cancelled() => return Err(Fault::Cancelled),
                 };
                 let Some(newer) = newer else { break };

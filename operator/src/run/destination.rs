@@ -205,15 +205,31 @@ impl Engine {
         Ok(Destination { location: location.clone(), store, key, known })
     }
 
+    /// Waits until a Secret of the location has changed since it was last read; never, if a change cannot cure this.
+    pub(super) async fn secret_changed(&self, location: &str, reason: Reason) {
+        match reason {
+            Reason::CredentialInvalid | Reason::UploadDenied => {
+                self.secrets.changed(&self.client, &self.options.namespace, location).await;
+            }
+            _ => std::future::pending().await,
+        }
+    }
+
     /// Reads what the location refers to, and creates a client for its store.
     ///
     /// # Errors
     /// As [`Self::destination`].
     pub async fn open_store(&self, location: &Location, server: Option<&Value>) -> Result<OpenStore, Fault> {
-        let resolved =
-            location::resolve(&self.client, &self.options.namespace, location, server, self.options.endpoints)
-                .await
-                .map_err(fault)?;
+        let resolved = location::resolve_noting(
+            &self.client,
+            &self.options.namespace,
+            location,
+            server,
+            self.options.endpoints,
+            &self.secrets,
+        )
+        .await
+        .map_err(fault)?;
         let mut known = resolved.known_values();
         let options = crate::store::Options { single_put: self.options.multipart_threshold, ..Default::default() };
         let masked = |message: &str| self_redaction::mask_known(&known, message);
@@ -310,7 +326,12 @@ pub(super) fn fault(error: location::LocationError) -> Fault {
             Fault::terminal(reason, format!("{message}: {}", crate::error::api_sentence(&source)))
         }
         location::LocationError::Invalid { .. } => at_step(ProbeStep::Configuration, reason, &message),
-        location::LocationError::Credential { .. } => at_step(ProbeStep::Credential, reason, &message),
+        location::LocationError::Credential { .. } | location::LocationError::Forbidden { .. } => {
+            at_step(ProbeStep::Credential, reason, &message)
+        }
+        location::LocationError::Absent { .. } => {
+            Fault::Transient { reason, message: format!("{}: {message}", ProbeStep::Credential.word()) }
+        }
         _ => Fault::terminal(reason, message),
     }
 }

@@ -43,8 +43,12 @@ use jiff::Timestamp;
 use kube::{Client, ResourceExt as _};
 
 use crate::{
-    access::Access, location::EndpointPolicy, node_slots::NodeSlots, pod_capture::PodCapture,
-    shared_answers::SharedAnswers, store::InstallationId,
+    access::Access,
+    location::{EndpointPolicy, SecretVersions},
+    node_slots::NodeSlots,
+    pod_capture::PodCapture,
+    shared_answers::SharedAnswers,
+    store::InstallationId,
 };
 
 pub use debugbundle_format::manifest::Origin;
@@ -95,6 +99,8 @@ pub struct Engine {
     sending: deliver::Sending,
     /// Pauses for locations that failed.
     backoffs: backoff::Backoffs,
+    /// The Secrets that the last try to use a location has read.
+    secrets: SecretVersions,
     /// Memory for the compiled rules of all runs.
     rules: rules::Room,
 }
@@ -112,6 +118,7 @@ impl Engine {
             nodes: NodeSlots::default(),
             sending: deliver::Sending::default(),
             backoffs: backoff::Backoffs::default(),
+            secrets: SecretVersions::default(),
             rules: rules::Room::default(),
         }
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{
     Destination, Engine, StoreNeed,
-    backoff::{Backoff, LONGEST_PAUSE},
+    backoff::{Backoff, Failure, LONGEST_PAUSE},
     deliver::answered,
     destination,
     pack::{Found, Masking, Read, Run, fast_enough, of_collect},
@@ -68,7 +68,8 @@ impl Engine {
         use_rules(found, read, masking, UserRules::default());
         let key = found.stores.place.as_ref().map_or("", |place| &place.key);
         let backoff = self.backoffs.join(&location, key);
-        let answers = self.until_it_answers(run, hooks, &location, &backoff, (why, deadline)).await?;
+        let failure = backoff.failed(found.stores.unopened.unwrap_or(Reason::StoreUnreachable), why);
+        let answers = self.until_it_answers(run, hooks, &location, &backoff, failure, deadline).await?;
         run.tracker.stage(Stage::Collect, "reading Velero's files");
         let room = hooks.end_wait().await?;
         let (rules, until) = (&run.subject.spec.redaction.rules, Instant::now() + READING);
@@ -94,15 +95,16 @@ impl Engine {
         hooks: &dyn RunHooks,
         location: &str,
         backoff: &Backoff,
-        (why, deadline): (String, Instant),
+        mut failure: Failure,
+        deadline: Instant,
     ) -> Result<Option<Destination>, Fault> {
         let again = format!("waiting for the store; the operator tries again within {} s", LONGEST_PAUSE.as_secs());
         run.tracker.stage(Stage::Diagnose, &again);
-        let mut failure = backoff.failed(Reason::StoreUnreachable, why);
         loop {
             loop {
                 hooks.waits(failure.reason, &failure.message).await?;
-                let Some(newer) = backoff.wait(&failure, deadline).await else { break };
+                let cured = self.secret_changed(location, failure.reason);
+                let Some(newer) = backoff.wait(&failure, deadline, cured).await else { break };
                 failure = newer;
             }
             if deadline <= Instant::now() {
@@ -117,6 +119,11 @@ impl Engine {
                     backoff.works();
                     tracing::info!(location, "The store answers again");
                     return Ok(Some(store));
+                }
+                // No change of the store gives the operator the right to read the Secret.
+                Err(fault) if fault.reason() == Reason::SecretForbidden => {
+                    tracing::warn!(location, why = %fault, "The bundle is sealed without Velero's files");
+                    return Ok(None);
                 }
                 Err(fault) => failure = backoff.failed(fault.reason(), fault.to_string()),
             }

@@ -26,6 +26,8 @@ pub(super) struct Stores {
     pub(super) place: Option<ObjectAddress>,
     /// Velero's files of the target.
     pub(super) files: Result<Arc<CachedFiles>, StoreFailure>,
+    /// Why their store could not be opened.
+    pub(super) unopened: Option<Reason>,
     /// Name of the location of these files.
     pub(super) of_target: Option<String>,
     /// Exact values that must not appear in the bundle, with the rule that masks them.
@@ -54,13 +56,14 @@ impl Engine {
                     survey: None,
                     place: None,
                     files: Err(failure(&fault)),
+                    unopened: Some(fault.reason()),
                     of_target: None,
                     known: Vec::new(),
                     no_upload: None,
                 });
             }
         };
-        let no_upload = match self.refuse_the_hopeless(subject, &survey) {
+        let mut no_upload = match self.refuse_the_hopeless(subject, &survey) {
             Err(_) if !store.is_required() => None,
             // No user waits for this bundle: cause and findings are published without it.
             Err((fault @ Fault::Terminal { .. }, _)) if subject.origin == Origin::Automatic => Some(fault),
@@ -72,6 +75,7 @@ impl Engine {
         let of_target = survey.of_target.clone().filter(|name| survey.named(name).is_some());
         let source = of_target.map_or_else(|| chosen.clone(), Ok);
         let mut known = Vec::new();
+        let mut unopened = None;
         let mut files = Err(StoreFailure::Unreachable { why: "the store was not contacted".to_owned() });
         let is = |which: &Result<String, Fault>, location: &Location| which.as_ref().is_ok_and(|n| *n == location.name);
         for location in survey.all.iter().filter(|location| is(&chosen, location) || is(&source, location)) {
@@ -81,12 +85,23 @@ impl Engine {
             {
                 return Err(fault.clone());
             }
+            if let Err(fault) = &opened
+                && fault.reason() == Reason::SecretForbidden
+                && is(&chosen, location)
+                && store.is_required()
+            {
+                if subject.origin != Origin::Automatic {
+                    return Err(fault.clone().map_message(|why| format!("{why}; nothing was collected")));
+                }
+                no_upload.get_or_insert_with(|| fault.clone());
+            }
             known.extend(match &opened {
                 Ok(destination) => destination.known.clone(),
                 Err(_) => self.known_of(&survey, location).await?,
             });
             if is(&source, location) {
                 let cached = |destination: Destination| Arc::new(CachedFiles::new(destination.files()));
+                unopened = opened.as_ref().err().map(Fault::reason);
                 files = opened.map(cached).map_err(|fault| failure(&fault));
             }
         }
@@ -103,6 +118,7 @@ impl Engine {
             place: self.place(subject, &survey),
             survey: Some(survey),
             files,
+            unopened,
             of_target: source.ok(),
             known,
             no_upload,
@@ -147,8 +163,8 @@ impl Engine {
 
 fn failure(fault: &Fault) -> StoreFailure {
     let why = fault.to_string();
-    match fault.reason() {
-        Reason::StoreUnreachable => StoreFailure::Unreachable { why },
+    match fault {
+        Fault::Transient { .. } => StoreFailure::Unreachable { why },
         _ => StoreFailure::Denied { why, cure: "correct the BackupStorageLocation or its credential".to_owned() },
     }
 }

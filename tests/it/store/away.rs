@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::support::bundles::{
     LIMIT, about_r1, delete, events, get, keys, server_pod, spool_is_empty, status, until_event, until_gone, until_is,
 };
-use crate::support::store::{End, ended};
+use crate::support::store::{End, cloud, ended, write_secret, write_secret_key};
 
 const FIRST_CAUSE: &str = "error getting backup store: rpc error: no route to the store";
 const RESULTS: &str =
@@ -43,6 +43,14 @@ async fn files_of_r1(context: &Context) {
 async fn unsealed(context: &Context, name: &str) -> End {
     let such = |bundle: &DebugBundle| status(bundle).upload.is_some_and(|upload| upload.last_error.is_some());
     End { bundle: until_is(context, name, "waits unsealed", LIMIT, such).await }
+}
+
+/// Creates a DebugBundle as the operator does by itself.
+async fn automatic(context: &Context, name: &str, spec: Value) {
+    let labels = json!({"debugbundle.io/trigger": "Failed"});
+    let bundle = json!({"apiVersion": "debugbundle.io/v1alpha1", "kind": "DebugBundle",
+        "metadata": {"name": name, "labels": labels}, "spec": spec});
+    context.create::<DebugBundle>(bundle).await;
 }
 
 fn to_good(mut spec: Value) -> Value {
@@ -91,6 +99,79 @@ async fn a_restore_whose_store_is_away_is_explained_at_once_and_gets_its_files_w
         assert!(missing.iter().all(|lost| lost["code"] != "StoreUnreachable"), "{missing:#?}");
         let reads = context.stand.kubelet.seen(&node).iter().filter(|seen| seen.container == "velero").count();
         assert_eq!(reads, 2, "once for each bundle");
+        spool_is_empty(&operator).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_secret_or_key_that_is_missing_for_a_moment_is_waited_for_like_a_store_that_is_away() {
+    with_namespace("away-secret", |context| async move {
+        let proxy = failed_restore(&context).await;
+        proxy.down(false);
+        files_of_r1(&context).await;
+        context.allow_secrets(&["late"]).await;
+        let late = json!({"spec": {"credential": {"name": "late", "key": "cloud"}}});
+        context.patch_velero("BackupStorageLocation", "default", late).await;
+        let operator = Operator::of(&context).ready().await;
+        context.debug_bundle("b", about_r1()).await;
+        let waits = unsealed(&context, "b").await;
+        assert_eq!(waits.status().phase, Some(Phase::Collecting));
+        assert_eq!(waits.status().cause.as_deref(), Some(FIRST_CAUSE), "before anything is sealed");
+        let (reason, message) = waits.condition("Collected");
+        let expected = "credential: BackupStorageLocation \"default\": Secret \"late\" not found; Velero's files could \
+                        not be read: the operator keeps the collected evidence in its spool";
+        assert!(reason == "CredentialInvalid" && message.starts_with(expected), "{reason} {message}");
+        assert_eq!(waits.status().bundle, None, "nothing is sealed");
+
+        write_secret_key(&context, "late", "other", "not yet").await;
+        let without_its_key = |bundle: &DebugBundle| {
+            let message = End { bundle: bundle.clone() }.message_of("Collected").to_owned();
+            message.contains("Secret \"late\" has no key \"cloud\" (keys: other)")
+        };
+        until_is(&context, "b", "waits for the key", LIMIT, without_its_key).await;
+
+        let root = context.stand.s3.root();
+        write_secret(&context, "late", &cloud(&root.access, &root.secret)).await;
+        let end = ended(&context, "b").await;
+        assert!(end.stored(), "{end:?}");
+        assert_eq!(end.status().attempts, Some(1), "it was collected once");
+        let bundle = context.download(end.status()).await;
+        assert_eq!(bundle.file("velero/restores/r1/results.json").trim(), RESULTS);
+        assert_eq!(bundle.find(&[root.secret.as_str()]), Vec::<String>::new(), "the late key is masked");
+        spool_is_empty(&operator).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_secret_that_may_not_be_read_ends_the_bundle_at_once_and_the_rule_is_named() {
+    with_namespace("secret-403", |context| async move {
+        let proxy = failed_restore(&context).await;
+        proxy.down(false);
+        files_of_r1(&context).await;
+        let root = context.stand.s3.root();
+        write_secret(&context, "hidden", &cloud(&root.access, &root.secret)).await;
+        let location = context.location("hidden", "hidden");
+        context.create_velero(location.changed(|spec| spec["credential"]["name"] = "hidden".into())).await;
+        let node = server_pod(&context, LogScript::lines(["all is well"])).await;
+        let operator = Operator::of(&context).ready().await;
+        let mut spec = about_r1();
+        spec["storageLocation"] = "hidden".into();
+        context.debug_bundle("asked", spec.clone()).await;
+        let end = ended(&context, "asked").await;
+        let expected = "credential: BackupStorageLocation \"hidden\": the operator may not get Secret \"hidden\": add \
+                        this name to resourceNames of rule R7 of its Role";
+        assert_eq!(end.failure(), ("SecretForbidden", format!("{expected}; nothing was collected").as_str()));
+        assert_eq!(context.stand.kubelet.seen(&node).len(), 0, "nothing was collected");
+
+        automatic(&context, "auto", spec).await;
+        let end = ended(&context, "auto").await;
+        let (reason, message) = end.failure();
+        assert!(reason == "SecretForbidden" && message.starts_with(expected), "{reason} {message}");
+        assert!(message.contains("; nothing was uploaded; cause: "), "{message}");
+        assert_eq!(end.status().cause.as_deref(), Some(FIRST_CAUSE));
+        assert_eq!(keys(&context).await, [""; 0]);
         spool_is_empty(&operator).await;
     })
     .await;
@@ -172,13 +253,7 @@ async fn a_bundle_that_nobody_asked_for_is_explained_and_not_sent_to_a_read_only
         let read_only = json!({"spec": {"accessMode": "ReadOnly"}});
         context.patch_velero("BackupStorageLocation", "default", read_only).await;
         let operator = Operator::of(&context).ready().await;
-        let automatic = async |name: &str, spec: Value| {
-            let labels = json!({"debugbundle.io/trigger": "Failed"});
-            let bundle = json!({"apiVersion": "debugbundle.io/v1alpha1", "kind": "DebugBundle",
-                "metadata": {"name": name, "labels": labels}, "spec": spec});
-            context.create::<DebugBundle>(bundle).await;
-        };
-        automatic("auto", about_r1()).await;
+        automatic(&context, "auto", about_r1()).await;
         let end = ended(&context, "auto").await;
         let expected = format!(
             "BackupStorageLocation \"default\" is ReadOnly; set spec.storageLocation to one of: good; nothing was \
@@ -194,7 +269,7 @@ async fn a_bundle_that_nobody_asked_for_is_explained_and_not_sent_to_a_read_only
         assert_eq!(proxy.seen().iter().filter(writes).count(), 0, "{:?}", proxy.seen());
         spool_is_empty(&operator).await;
 
-        automatic("named", to_good(about_r1())).await;
+        automatic(&context, "named", to_good(about_r1())).await;
         let end = ended(&context, "named").await;
         assert!(end.stored(), "{end:?}");
         assert_eq!(end.status().bundle.as_ref().map(|bundle| bundle.storage_location.as_str()), Some("good"));

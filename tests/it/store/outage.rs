@@ -14,26 +14,14 @@ use harness::{
     until, with_namespace,
 };
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::support::bundles::{
     about_r1, condition, events, forge, get, server_pod, slow_log, spool_is_empty, status, velero_objects,
 };
-use crate::support::store::{ended, waiting};
-
-fn cloud(access: &str, secret: &str) -> String {
-    format!("[default]\naws_access_key_id={access}\naws_secret_access_key={secret}\n")
-}
-
-async fn write_secret(context: &Context, name: &str, cloud: &str) {
-    let secret =
-        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"cloud": cloud}});
-    let params = PatchParams::apply("test").force();
-    context.api::<Secret>().patch(name, &params, &Patch::Apply(secret)).await.expect("written");
-}
+use crate::support::store::{cloud, ended, waiting, write_secret};
 
 /// A location of this name, with this change to a good one.
 async fn location(context: &Context, name: &str, change: impl FnOnce(&mut Value)) {
@@ -523,6 +511,39 @@ async fn a_read_only_location_of_the_target_is_refused_unless_another_one_is_nam
         let uses = |name: &str| unpacked.yaml(&format!("velero/locations/{name}.json"))["usedFor"].clone();
         assert_eq!((uses("copies"), uses("default")), (json!(["upload"]), json!(["target"])));
         drop(operator);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refused_credential_is_tried_again_as_soon_as_its_secret_changes() {
+    with_namespace("rotated", |context| async move {
+        const TRIES: usize = 7;
+        let root = context.stand.s3.root();
+        write_secret(&context, "rotated", &cloud(&root.access, "the-key-of-yesterday")).await;
+        location(&context, "rotated", |spec| spec["credential"]["name"] = "rotated".into()).await;
+        context.allow_secrets(&["rotated"]).await;
+        let account = context.shipped_account().await;
+        let operator = Operator::of(&context).ready().await;
+        context.debug_bundle("b", json!({"storageLocation": "rotated"})).await;
+        let waits = waiting(&context, "b").await;
+        assert_eq!(waits.condition("Uploaded").0, "CredentialInvalid", "{waits:?}");
+        // A try begins by listing the locations.
+        until(Duration::from_mins(3), "the pauses have grown to half a minute at least", || async {
+            let requests = context.stand.requests_of(&account.user);
+            let tries = requests.iter().filter(|(verb, _, what)| verb == "list" && what == "backupstoragelocations");
+            let tries = tries.count();
+            if tries > TRIES { Ok(()) } else { Err(format!("{tries}")) }
+        })
+        .await;
+        let changed = std::time::Instant::now();
+        write_secret(&context, "rotated", &cloud(&root.access, &root.secret)).await;
+        let end = ended(&context, "b").await;
+        assert!(end.stored(), "{end:?}");
+        let took = changed.elapsed();
+        println!("stored {} ms after its Secret had changed", took.as_millis());
+        assert!(took < Duration::from_secs(25), "{took:?}");
+        spool_is_empty(&operator).await;
     })
     .await;
 }

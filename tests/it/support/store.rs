@@ -24,6 +24,8 @@ use harness::{
     until,
 };
 use http_body_util::{BodyExt as _, Empty};
+use k8s_openapi::api::core::v1::Secret as KubeSecret;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -181,6 +183,23 @@ pub async fn waiting(context: &Context, name: &str) -> End {
         if failed { Ok(End { bundle }) } else { Err(format!("{:?} {:?}", status.phase, status.conditions)) }
     })
     .await
+}
+
+/// An AWS credentials file.
+pub fn cloud(access: &str, secret: &str) -> String {
+    format!("[default]\naws_access_key_id={access}\naws_secret_access_key={secret}\n")
+}
+
+/// Writes this text to the key `cloud` of a Secret.
+pub async fn write_secret(context: &Context, name: &str, text: &str) {
+    write_secret_key(context, name, "cloud", text).await;
+}
+
+/// Writes a Secret with this one key.
+pub async fn write_secret_key(context: &Context, name: &str, key: &str, text: &str) {
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {key: text}});
+    let params = PatchParams::apply("test").force();
+    context.api::<KubeSecret>().patch(name, &params, &Patch::Apply(secret)).await.expect("written");
 }
 
 /// The current or final state of a DebugBundle.
