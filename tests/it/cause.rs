@@ -77,6 +77,26 @@ async fn a_restore_that_hangs_is_explained_by_the_event_of_the_pod_that_it_waits
 }
 
 #[tokio::test]
+async fn issue_32_the_users_rules_hide_what_is_quoted_and_none_of_the_operators_words() {
+    with_namespace("cause-rules", |context| async move {
+        let target = context.create_velero(restore("r1").partially_failed()).await;
+        let data = pod_volume_restore("r1-x").of(&target).of_pod("shop", "shop-0").phase("Failed");
+        context.create_velero(data.status("message", "customer 4711 has no room")).await;
+        let _operator = Operator::of(&context).ready().await;
+        let mut spec = spec_about("Restore", "r1");
+        // The second rule matches the operator's words in each sentence of the status.
+        spec["redaction"] = json!({"rules": ["customer [0-9]+", " (?:is|in|with|not) "]});
+        context.debug_bundle("why", spec).await;
+        let status = context.until_bundle_ended("why").await;
+        let cause = status.cause.expect("a cause");
+        assert!(cause.starts_with("PVR r1-x is Failed: [REDACTED:user-0:"), "{cause}");
+        assert!(cause.ends_with("] has no room"), "{cause}");
+        assert!(status.findings.iter().any(|finding| finding.title == cause), "{:?}", status.findings);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn who_holds_the_volume_that_the_restored_pod_waits_for_is_in_the_bundle_with_its_node_and_what_befell_it() {
     with_namespace("holder", |context| async move {
         let shop = context.workload_namespace("shop").await;

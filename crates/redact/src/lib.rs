@@ -85,7 +85,7 @@ impl std::fmt::Debug for Redactor {
 pub enum Rules {
     /// All.
     All,
-    /// Without the user's rules, which may match the syntax of JSON.
+    /// Without the user's rules, which may match the syntax of JSON or the operator's own words.
     BuiltIn,
 }
 
@@ -152,9 +152,16 @@ impl Redactor {
         Self { off: Some(rule), ..self }
     }
 
-    /// Redacts a line of text or several: messages, status, Events.
+    /// Redacts a line of text or several that others wrote.
     pub fn text(&self, text: &str) -> String {
         self.counted_text(text, &mut Tally::default()).unwrap_or_else(|| text.to_owned())
+    }
+
+    /// Redacts a sentence of the operator's own for messages, status and Events. The user's rules ran over each text
+    /// that it quotes before it was built; they do not run over the sentence, because they may match the operator's
+    /// words.
+    pub fn sentence(&self, text: &str) -> String {
+        self.replaced_text(text, Rules::BuiltIn, &mut Tally::default()).unwrap_or_else(|| text.to_owned())
     }
 
     /// Redacts an API object in place: drops managedFields and last-applied-configuration, masks the query of download
@@ -166,11 +173,15 @@ impl Redactor {
 
     /// The text with its hits replaced and counted; `None` if there were none.
     pub(crate) fn counted_text(&self, text: &str, tally: &mut Tally) -> Option<String> {
-        if text.len() <= MAX_LINE && !text.contains('\n') && self.spans(text.as_bytes(), Rules::All).is_empty() {
+        self.replaced_text(text, Rules::All, tally)
+    }
+
+    fn replaced_text(&self, text: &str, rules: Rules, tally: &mut Tally) -> Option<String> {
+        if text.len() <= MAX_LINE && !text.contains('\n') && self.spans(text.as_bytes(), rules).is_empty() {
             return None;
         }
         let mut out = Vec::with_capacity(text.len());
-        let mut lines = Lines::new(Rules::All);
+        let mut lines = Lines::new(rules);
         let mut push = |line: &[u8]| {
             out.extend_from_slice(line);
             Ok(())

@@ -79,6 +79,20 @@ fn sec_h4_presigned_queries_lose_their_values_and_nothing_else() {
 }
 
 #[test]
+fn issue_32_a_sentence_keeps_the_operators_words_whatever_the_users_rules_match() {
+    let by = redactor(&[".*", "[a-z ]+"], &["the-known-value"]);
+    let quote = by.text("customer 4711 has no room");
+    assert!(quote.starts_with("[REDACTED:user-0:") && quote.ends_with(']'), "{quote}");
+    let sentence = format!("PVR r1-x is Failed: {quote}");
+    assert_eq!(by.sentence(&sentence), sentence);
+    let (known, shape) =
+        (by.sentence("it said the-known-value"), by.sentence("it said https://a:hunter2-x7@b.example/"));
+    assert!(known.starts_with("it said [REDACTED:location-key:"), "{known}");
+    assert!(shape.starts_with("it said https://[REDACTED:") || shape.contains(":[REDACTED:"), "{shape}");
+    assert!(!shape.contains("hunter2"), "{shape}");
+}
+
+#[test]
 fn sec_h4_what_only_looks_like_a_query_survives() {
     let by = redactor(&[], &[KNOWN]);
     for text in [

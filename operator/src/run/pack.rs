@@ -348,9 +348,9 @@ pub(super) fn fast_enough(redactor: &Redactor, time: Duration) -> Result<(), Fau
     Err(Fault::terminal(Reason::InvalidSpec, message))
 }
 
-/// Masks the message by all rules of the run, including known values, once there are any.
+/// Masks the message, including known values once there are any.
 fn masked(fault: Fault, by: Option<&Arc<Redactor>>) -> Fault {
-    fault.map_message(|message| by.map_or_else(|| self_redaction::mask(message), |by| by.text(message)))
+    fault.map_message(|message| by.map_or_else(|| self_redaction::mask(message), |by| by.sentence(message)))
 }
 
 pub(super) fn of_collect(error: CollectError) -> Fault {
@@ -366,4 +366,24 @@ pub(super) fn full(error: impl std::fmt::Display) -> Fault {
 
 fn millis(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use debugbundle_redact::UserRules;
+
+    use super::*;
+
+    #[test]
+    fn issue_32_rules_that_take_too_long_do_not_hide_the_message_that_says_so() {
+        let rules = UserRules::compiled(&[".*".to_owned()]).expect("a rule").for_time(Duration::from_micros(1));
+        let by = Arc::new(Redactor::of_known(vec![("known-secret-key", Secret::new("Zq81LmXw02Kd"))]).with(rules));
+        let slow = std::iter::repeat_with(|| by.text(&"a ".repeat(4 << 10))).take(100);
+        assert!(slow.into_iter().any(|_| by.rules_are_too_slow()), "or this shows nothing");
+        let fault = fast_enough(&by, Duration::from_mins(5)).expect_err("too slow");
+        let said = masked(fault, Some(&by)).to_string();
+        assert!(said.starts_with("redaction.rules: matching the rules took 300 s, half of spec.timeout;"), "{said}");
+        let known = masked(Fault::terminal(Reason::ApiError, "HTTP 403 Zq81LmXw02Kd"), Some(&by)).to_string();
+        assert!(known.starts_with("HTTP 403 [REDACTED:known-secret-key:"), "{known}");
+    }
 }

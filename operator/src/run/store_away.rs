@@ -170,7 +170,7 @@ pub(super) fn cause(found: &Found, diagnosis: &Diagnosis) -> Option<String> {
 }
 
 fn masked(found: &Found, text: &str) -> String {
-    found.detector.masked(&found.redactor.text(text)).into_owned()
+    found.detector.masked(&found.redactor.sentence(text)).into_owned()
 }
 
 /// Redacts with these rules of the user and all known values from now on. A value keeps its token.

@@ -59,7 +59,7 @@ impl OwnFiles {
             .iter_mut()
             .flat_map(|f| std::iter::once(&mut f.title).chain(f.evidence.iter_mut().map(|proof| &mut proof.text)));
         for text in evidence.chain(&mut diagnosis.cause) {
-            *text = redactor.text(text);
+            *text = redactor.sentence(text);
         }
         let masked = self.each_text(|text| detector.masked(text));
         if masked > 0 {
