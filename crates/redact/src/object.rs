@@ -6,7 +6,9 @@ use serde_json::{Map, Value};
 use crate::{
     MAX_LINE, Redactor, arguments, config_map, json, location_config,
     names::{self, Strength},
-    nested_keys, settings,
+    nested_keys,
+    pem::{self, PemState, PemVerdict},
+    settings,
     token::{self, Span, Tally},
     value::{is_count, masks_whole},
 };
@@ -89,8 +91,24 @@ impl Cleaner<'_> {
         items.retain(|item| !(self.by.has(SECRET) && item.as_object().is_some_and(carries_secret)));
         (items.len()..before).for_each(|_| self.tally.add(SECRET));
         self.arguments(items.iter_mut().collect());
+        self.key_lines(items);
         for item in items {
             self.walk(item, under);
+        }
+    }
+
+    /// A key of which each line is an element: of arguments, of messages.
+    fn key_lines(&mut self, items: &mut [Value]) {
+        let mut state = PemState::outside();
+        for item in items {
+            let Value::String(text) = item else { continue };
+            let verdict = state.next(text.as_bytes());
+            state.after(text.as_bytes());
+            if let PemVerdict::Key(digits) = verdict
+                && self.by.has(pem::RULE)
+            {
+                self.replace(text, vec![pem::span(text.as_bytes(), digits)]);
+            }
         }
     }
 
@@ -155,6 +173,14 @@ impl Cleaner<'_> {
                     let mut text = number.to_string();
                     self.mask(&mut text, json::PAIR);
                     *value = Value::String(text);
+                }
+                Value::String(text)
+                    if self.by.has(pem::RULE)
+                        && matches!(key.as_str(), "message" | "note")
+                        && let Some(digits) = pem::in_message(text) =>
+                {
+                    self.replace(text, vec![digits]);
+                    self.string(text);
                 }
                 other => {
                     let mut under = self.under(key.as_bytes(), outer);
@@ -263,6 +289,9 @@ impl Cleaner<'_> {
             *text = span.token(&self.by.key);
             self.tally.add(&span.rule);
             return;
+        }
+        if self.by.has(pem::RULE) && pem::is_line(text) {
+            return self.mask(text, pem::RULE);
         }
         // JSON over several lines is one value; JSON on one line is seen whole by the text rules.
         if text.contains('\n') && text.len() <= MAX_LINE && text.trim_start().starts_with(['{', '[']) {

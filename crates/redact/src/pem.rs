@@ -1,5 +1,5 @@
-//! Private keys in PEM: on one line, over many lines, and when only their end is seen. Certificates and public keys
-//! pass. `lines` splits the stream into lines.
+//! Private keys in PEM, and in PuTTY's format: on one line, over many lines, over the texts of an object, and when only
+//! their end is seen. Certificates and public keys pass. `lines` splits the stream into lines.
 
 use std::{ops::Range, sync::LazyLock};
 
@@ -10,7 +10,7 @@ use crate::token::Span;
 pub(super) const RULE: &str = "pem";
 
 /// A line with none of these neither begins nor ends a private key, in plain text or in base64.
-pub(super) const HINTS: &[&str] = &["PRIVATE KEY", "LS0tLS1CRUdJTi"];
+pub(super) const HINTS: &[&str] = &["PRIVATE KEY", "LS0tLS1CRUdJTi", "Private-Lines", "Private-MAC", "Private-Hash"];
 
 /// Most bytes of a key, and of the lines held back to see whether they are one.
 const LONGEST: usize = 64 << 10;
@@ -20,8 +20,23 @@ const FULL: usize = 16;
 const LEAD: usize = 48;
 const OTHERS: usize = 16;
 
-static BEGIN: LazyLock<Regex> = LazyLock::new(|| pattern("-----BEGIN (?i:[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?)-----"));
-static END: LazyLock<Regex> = LazyLock::new(|| pattern("-----END (?i:[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?)-----"));
+/// Digits of a key behind words, and of a line that nothing around it shows to be one of a key.
+const STRAY: usize = 32;
+const LINES: [usize; 3] = [64, 70, 76];
+/// Fewest digits of a message that is the short last line of a key.
+const LAST: usize = 8;
+
+static BEGIN: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        "-----BEGIN (?i:[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?)-----",
+        // Of PuTTY; the lines above it are public.
+        "|(?i:Private-Lines: ?[0-9]{1,4})",
+    ))
+});
+static END: LazyLock<Regex> =
+    LazyLock::new(|| pattern("-----END (?i:[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?)-----|(?i:Private-(?:MAC|Hash): ?)"));
+/// A checksum of PuTTY's, by which guesses of a passphrase can be tested.
+static CHECKSUM: LazyLock<Regex> = LazyLock::new(|| pattern("(?i:Private-(?:MAC|Hash): ?)([0-9A-Fa-f]{16,})"));
 /// The text between the two on one line: digits, escaped or encoded line ends, headers.
 static BODY_IN_FRONT: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?:[A-Za-z0-9+/=\r\n]|\\+[nr/]|%0[AaDd]|%2[BbFf]|%3[Dd])*$"));
@@ -47,7 +62,8 @@ pub(super) fn find(line: &[u8], spans: &mut Vec<Span>) {
     let ends: Vec<Range<usize>> = END.find_iter(line).map(|hit| hit.range()).collect();
     let mut used = 0;
     let mut done = 0;
-    for begin in BEGIN.find_iter(line) {
+    let mut begins = BEGIN.find_iter(line).peekable();
+    while let Some(begin) = begins.next() {
         if begin.start() < done {
             continue;
         }
@@ -59,6 +75,14 @@ pub(super) fn find(line: &[u8], spans: &mut Vec<Span>) {
         used = end.map_or(used, |end| end.end);
         done = to;
         mask(line, begin.end()..to, spans);
+        if end.is_none() {
+            let until = begins.peek().map_or(line.len(), |next| next.start().max(to));
+            let body = to - begin.end() >= FULL;
+            spans.extend(stray(line, to..until, body).into_iter().map(|digits| span(line, digits)));
+        }
+    }
+    for hit in CHECKSUM.captures_iter(line).filter_map(|hit| hit.get(1)) {
+        spans.push(span(line, hit.range()));
     }
     if let Some(end) = ends.iter().find(|end| end.start >= used) {
         let from = BODY_IN_FRONT.find(&line[used..end.start]).map_or(end.start, |body| used + body.start());
@@ -72,6 +96,73 @@ pub(super) fn find(line: &[u8], spans: &mut Vec<Span>) {
             spans.push(Span::new(hit.range(), RULE, text));
         }
     }
+}
+
+/// Digits of a key in a text behind a BEGIN: with words in between, and further ones behind blanks or quotes. `body`:
+/// the text begins behind digits of the key.
+fn stray(line: &[u8], within: Range<usize>, body: bool) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = Vec::new();
+    let mut before = body.then_some(within.start);
+    let mut at = within.start;
+    while at < within.end {
+        let run = run(&line[at..within.end]);
+        let digits = at..at + run;
+        at = digits.end + 1;
+        if run == 0 {
+            continue;
+        }
+        let text = &line[digits.clone()];
+        let goes_on = before.is_some_and(|before| {
+            let gap = &line[before..digits.start];
+            gap.len() <= 4 && gap.iter().all(|byte| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b','))
+        });
+        if (run >= STRAY && is_random(text)) || (goes_on && is_last(text)) {
+            before = Some(digits.end);
+            found.push(digits);
+        }
+    }
+    found
+}
+
+/// Length of the base64 digits, padding included, at the beginning of a text.
+fn run(text: &[u8]) -> usize {
+    let is_digit = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let digits = text.iter().take_while(is_digit).count();
+    digits + text[digits..].iter().take(2).take_while(|byte| digits > 0 && **byte == b'=').count()
+}
+
+/// Digits in several places, between capitals and small letters: neither a path nor a name.
+fn is_random(run: &[u8]) -> bool {
+    let groups =
+        run.chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit()).filter(|g| g[0].is_ascii_digit()).count();
+    let has = |is: fn(&u8) -> bool| run.iter().any(is);
+    has(u8::is_ascii_uppercase)
+        && has(u8::is_ascii_lowercase)
+        && (groups > 1 || has(|byte| matches!(byte, b'+' | b'=')))
+}
+
+/// Whole groups of digits that are no word.
+fn is_last(run: &[u8]) -> bool {
+    let has = |is: fn(&u8) -> bool| run.iter().any(is);
+    let mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit);
+    run.len() >= LAST && run.len().is_multiple_of(4) && (mixed || run.ends_with(b"="))
+}
+
+/// Whether a text of an object is one line of a key, whatever the texts around it are.
+pub(super) fn is_line(text: &str) -> bool {
+    let text = text.trim_ascii().as_bytes();
+    LINES.contains(&text.len()) && run(text) == text.len() && is_random(text)
+}
+
+/// The digits in a message that is one line of a key, perhaps the last one: one key may come as many Events, in any
+/// order, each of which is seen alone.
+pub(super) fn in_message(text: &str) -> Option<Span> {
+    let text = text.trim_ascii_end();
+    // `(combined from similar events): `
+    let from = text.rfind(|c: char| c.is_ascii_whitespace()).map_or(0, |at| at + 1);
+    let last = &text[from..];
+    let alone = from == 0 && last.len() <= LINES[2] && run(last.as_bytes()) == last.len() && is_last(last.as_bytes());
+    (alone || is_line(last)).then(|| span(text.as_bytes(), from..text.len()))
 }
 
 /// The span that masks these digits.
@@ -131,6 +222,11 @@ pub(super) enum PemVerdict {
 }
 
 impl PemState {
+    /// For texts that are lines of a key only if a BEGIN stands in one in front of them.
+    pub(super) const fn outside() -> Self {
+        Self::Outside
+    }
+
     /// Whether every line must be shown to [`State::next`].
     pub(super) fn watches(&self) -> bool {
         !matches!(self, Self::Outside)
@@ -229,7 +325,10 @@ impl PemState {
 /// Name and separator of the field in which a key begins, if its line contains no more of the key than the BEGIN.
 fn lead(line: &[u8], begin: usize) -> Option<Vec<u8>> {
     let field = BEGIN.find_at(line, begin)?;
-    let alone = matches!(line.get(field.end()), Some(b'"' | b'\'' | b' '));
+    let behind = field.end()..line.len();
+    let more = memchr::memmem::find(&line[behind.clone()], b"[REDACTED:pem:").is_some();
+    let more = more || !stray(line, behind, false).is_empty();
+    let alone = !more && matches!(line.get(field.end()), Some(b'"' | b'\'' | b' '));
     let front = &line[begin.saturating_sub(LEAD)..begin];
     let separator = front.iter().rposition(|byte| matches!(byte, b':' | b'=')).filter(|_| alone)?;
     let is_end = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b',' | b'{' | b'[');

@@ -359,6 +359,7 @@ mod secrets;
 mod spread;
 mod streams;
 mod survivors;
+mod torn;
 mod tried;
 mod tried_again;
 mod tried_texts;

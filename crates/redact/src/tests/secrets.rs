@@ -69,6 +69,7 @@ pub(super) struct Planted {
 pub(super) fn shapes(seed: &mut Seed) -> Vec<Planted> {
     let mut all = bare(seed);
     surrounded(seed, &mut all);
+    of_putty(seed, &mut all);
     all
 }
 
@@ -206,6 +207,32 @@ fn surrounded(seed: &mut Seed, all: &mut Vec<Planted>) {
     let key = seed.pem(["RSA", "PRIVATE", "KEY"].join(" ").as_str(), 3);
     let gone = key.lines().filter(|line| !line.starts_with('-')).map(str::to_owned).collect();
     all.push(Planted { shape: "h8-pem", text: key, gone });
+}
+
+/// Keys of PuTTY, with the lines that are private.
+fn of_putty(seed: &mut Seed, all: &mut Vec<Planted>) {
+    for (shape, version, lines) in [("h8-putty-2", 2, 3), ("h8-putty-3", 3, 1)] {
+        let text = putty(seed, version, lines);
+        let private = text.find("Private-Lines").expect("it has a private part");
+        let value = |line: &str| line.strip_prefix("Private-MAC: ").unwrap_or(line).to_owned();
+        let gone = text[private..].lines().skip(1).map(value).collect();
+        all.push(Planted { shape, text, gone });
+    }
+}
+
+/// A key as PuTTY writes it, with this many full private lines.
+pub(super) fn putty(seed: &mut Seed, version: u8, lines: usize) -> String {
+    let mut private: Vec<String> = (0..lines).map(|_| seed.base64(48)).collect();
+    private.push(seed.base64(25));
+    format!(
+        "PuTTY-User-Key-File-{version}: ssh-rsa\nEncryption: none\nComment: team@shop\nPublic-Lines: 2\n{}\n{}\n\
+         Private-Lines: {}\n{}\nPrivate-MAC: {}\n",
+        seed.base64(48),
+        seed.base64(20),
+        private.len(),
+        private.join("\n"),
+        seed.hex(64)
+    )
 }
 
 /// A value under each kind of name.

@@ -1,0 +1,163 @@
+//! Private keys of which no text contains more than a line, and keys with words in between; beside them texts of
+//! objects that look a little like a line of a key, and stay.
+
+use serde_json::Value;
+
+use super::{
+    secrets::{Seed, putty},
+    survivors, *,
+};
+
+/// The private lines of a key.
+fn body(key: &str) -> Vec<&str> {
+    let from = key.find("Private-Lines").unwrap_or_default();
+    key[from..].lines().filter(|line| !line.contains('-')).collect()
+}
+
+/// One key of each form.
+fn keys() -> Vec<(&'static str, String)> {
+    let mut seed = Seed(21);
+    let openssh = seed.of(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/", 70 * 4);
+    let openssh: Vec<&str> = openssh.as_bytes().chunks(70).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    let openssh = [
+        format!("-----{} OPENSSH PRIVATE KEY-----", "BEGIN"),
+        openssh.join("\n"),
+        "-----END OPENSSH PRIVATE KEY-----".to_owned(),
+    ];
+    vec![
+        ("PKCS #8", seed.pem("PRIVATE KEY", 5)),
+        ("PKCS #1", seed.pem("RSA PRIVATE KEY", 5)),
+        ("OpenSSH", openssh.join("\n")),
+        ("PGP", seed.pem("PGP PRIVATE KEY BLOCK", 5)),
+        ("PuTTY 2", putty(&mut seed, 2, 8)),
+        ("PuTTY 3", putty(&mut seed, 3, 1)),
+    ]
+}
+
+fn cleaned(mut object: Value) -> String {
+    assert!(redactor(&[], &[]).object(&mut object), "it is kept");
+    object.to_string()
+}
+
+#[test]
+fn sec_h8_issue_32_a_key_of_which_each_line_is_an_event_is_masked_in_any_order() {
+    for (name, key) in keys() {
+        let mut lines: Vec<&str> = key.lines().collect();
+        for turn in 0..3 {
+            for line in &lines {
+                for field in ["message", "note"] {
+                    for prefix in ["", "(combined from similar events): "] {
+                        let text =
+                            cleaned(json!({"kind": "Event", "reason": "Failed", field: format!("{prefix}{line}")}));
+                        let last = line.len() < 64 && !prefix.is_empty();
+                        let gone = last || !body(&key).contains(line) || !text.contains(line);
+                        assert!(gone, "{name}, {turn}, {field}: {text}");
+                    }
+                }
+            }
+            lines.rotate_left(2);
+        }
+        let mac = key.lines().find_map(|line| line.strip_prefix("Private-MAC: "));
+        if let Some(mac) = mac {
+            assert!(!cleaned(json!({"message": format!("Private-MAC: {mac}")})).contains(mac), "{name}");
+        }
+    }
+}
+
+#[test]
+fn sec_h8_issue_32_a_key_of_which_each_line_is_an_argument_is_masked() {
+    for (name, key) in keys() {
+        for (how, write) in [
+            ("plain", (|line| line.to_owned()) as fn(&str) -> String),
+            ("flag", |line| format!("--line={line}")),
+            ("pair", |line| format!("KEY {line}")),
+        ] {
+            let arguments: Vec<String> =
+                ["import", "--key"].into_iter().chain(key.lines()).chain(["--verbose"]).map(write).collect();
+            let pod = json!({"kind": "Pod", "spec": {"containers": [{"command": ["keytool"], "args": arguments}]}});
+            let text = cleaned(pod);
+            for line in body(&key) {
+                assert!(!text.contains(line), "{name}, {how}: {line} in {text}");
+            }
+            assert!(text.contains("import") && text.contains("--verbose"), "{name}, {how}: {text}");
+            let one_line = redactor(&[], &[]).text(&json!({ "errors": arguments }).to_string());
+            for line in body(&key) {
+                assert!(!one_line.contains(line), "{name}, {how}: {line} in {one_line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn sec_h8_issue_32_words_between_a_begin_and_its_digits_hide_nothing() {
+    let by = redactor(&[], &[]);
+    for (name, key) in keys().into_iter().filter(|(name, _)| !name.starts_with("PuTTY")) {
+        let begin = key.lines().next().expect("BEGIN");
+        let lines = body(&key);
+        for text in [
+            format!("key: {begin} {} said the plugin", lines[0]),
+            format!("key: {begin} {} said the plugin", lines.join(" ")),
+            format!("no {begin} found in {} said the plugin", lines[0]),
+            format!("{begin}: the plugin said \"{}\" and \"{}\" said the plugin", lines[0], lines[1]),
+            format!("msg=\"{begin} was read as {}\" said the plugin", lines.join(" ")),
+        ] {
+            let out = by.text(&text);
+            let quoted = lines.iter().filter(|line| text.contains(*line));
+            quoted.for_each(|line| assert!(!out.contains(line), "{name}: {line} in {out}"));
+            assert!(out.ends_with(" said the plugin") || out.ends_with("\" said the plugin"), "{name}: {out}");
+            assert_eq!(by.text(&out), out, "{name}: twice");
+        }
+        // The lines behind it have no such field.
+        let log = format!("key: {begin} {} said\n{}\n", lines[0], lines[1..].join("\n"));
+        let out = by.text(&log);
+        assert!(lines.iter().all(|line| !out.contains(line)), "{name}: {out}");
+    }
+    let text = "no -----BEGIN CERTIFICATE----- found in Secret/WebServerCertificateStoreNumber12ForTheTeamAlpha";
+    assert_eq!(by.text(text), text);
+}
+
+#[test]
+fn sec_x55_issue_32_what_looks_a_little_like_a_line_of_a_key_stays_in_an_object() {
+    let mut seed = Seed(22);
+    let certificate = seed.pem("CERTIFICATE", 5);
+    let mut texts: Vec<String> = [
+        "3a1c5e7f90b2d4c6e8f0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f6",
+        "sha256:3a1c5e7f90b2d4c6e8f0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f6",
+        "k1f0d2c3b4a5968778695a4b3c2d1e0f9",
+        "WebServerCertificateStoreOfTheTeamAlphaInTheSecondZoneOfTheNorth",
+        "web-server-certificate-store-number-12-for-the-team-alpha-x2k4zq",
+        "8a1c3b52-77aa-4f0e-9d61-0c2f6f2e1b11",
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJKL",
+        "SuccessfulCreate",
+        "Completed",
+        "Private-Lines are counted",
+        "PuTTY-User-Key-File-3: ssh-ed25519",
+        "Public-Lines: 2",
+    ]
+    .map(str::to_owned)
+    .into();
+    texts.push(certificate.clone());
+    texts.push(STANDARD.encode(&certificate));
+    texts.push(format!("ssh-ed25519 {} team@shop", STANDARD.encode(seed.bytes(51))));
+    texts.push(format!("sha384-{}", STANDARD.encode(seed.bytes(48))));
+    texts.push(STANDARD.encode(seed.bytes(32)));
+    texts.extend(survivors::all().map(str::to_owned));
+    let by = redactor(&[], &[]);
+    for text in texts {
+        for mut object in [
+            json!({"kind": "Pod", "metadata": {"annotations": {"note.shop/x": text}}, "status": {"text": text}}),
+            json!({"kind": "Event", "reason": "Failed", "involvedObject": {"name": text}}),
+        ] {
+            let before = object.clone();
+            assert!(by.object(&mut object));
+            assert_eq!(object, before);
+        }
+        // As the whole message, a checksum could be the last line of a key.
+        if text.contains(' ') || text.len() > 44 || !text.ends_with('=') {
+            let mut event = json!({"kind": "Event", "message": text, "note": text});
+            let before = event.clone();
+            assert!(by.object(&mut event));
+            assert_eq!(event, before);
+        }
+    }
+}
