@@ -29,13 +29,15 @@ pub enum Exit {
     Timeout,
     /// The bytes read differ from the bytes that the operator stored.
     Integrity,
+    /// Not every location could be listed: what was printed is true, but there may be more.
+    Unlisted,
     /// Stopped by the user.
     Interrupted,
 }
 
 impl Exit {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Done,
         Self::Failed,
         Self::Usage,
@@ -43,6 +45,7 @@ impl Exit {
         Self::NotFound,
         Self::Timeout,
         Self::Integrity,
+        Self::Unlisted,
         Self::Interrupted,
     ];
 
@@ -56,6 +59,7 @@ impl Exit {
             Self::NotFound => 4,
             Self::Timeout => 5,
             Self::Integrity => 6,
+            Self::Unlisted => 7,
             Self::Interrupted => 130,
         }
     }
@@ -70,6 +74,7 @@ impl Exit {
             Self::NotFound => "the DebugBundle, or the file in it, does not exist",
             Self::Timeout => "a timeout was reached",
             Self::Integrity => "the data read differs from what the operator stored",
+            Self::Unlisted => "not every location could be listed (prune)",
             Self::Interrupted => "interrupted",
         }
     }
@@ -218,7 +223,7 @@ mod tests {
         let table = Exit::table();
         let mut codes: Vec<_> = Exit::ALL.iter().map(|exit| exit.code()).collect();
         codes.dedup();
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 130]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 130]);
         for exit in Exit::ALL {
             assert!(table.contains(exit.meaning()), "{exit:?}");
         }

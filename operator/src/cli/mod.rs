@@ -82,7 +82,7 @@ async fn run(
         Command::Download(args) => download::run(args, namespace, client().await?, now, out).await,
         Command::Cat(args) => cat::run(args, namespace, client, now, out).await,
         Command::Collect(args) => collect::run(args, namespace, client().await?, now, engine, out).await,
-        Command::Prune(args) => prune::run(args, namespace, client().await?, out).await,
+        Command::Prune(args) => Box::pin(prune::run(args, namespace, client().await?, out)).await,
         Command::Completion(args) => completion::print(args, out),
         Command::Complete(args) => completion::answer(args, out).await,
     }?;

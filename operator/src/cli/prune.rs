@@ -19,12 +19,14 @@ use crate::{
     error::Fault,
     location::{AccessMode, Location},
     run::{Engine, OpenStore},
-    store::{Deletion, Folder, InstallationId, ListedBundle, Store as _, StoreError},
+    store::{AnyStore, Deletion, Folder, InstallationId, ListedBundle, Store as _, StoreError},
     sweep::{in_time, lists, verdict},
 };
 
 /// The value of `--installation` for bundles of operator versions without installation ids.
 const NONE: &str = "none";
+/// Most pages that are read for a hint.
+const HINT_PAGES: usize = 20;
 
 /// A location with the bundles that the command is about.
 struct LocationBundles<'a> {
@@ -32,6 +34,8 @@ struct LocationBundles<'a> {
     open: OpenStore,
     folder: Folder,
     bundles: Vec<ListedBundle>,
+    /// Whether bundles of other installations were seen that the command is not about.
+    has_strangers: bool,
 }
 
 /// Lists, and with `--delete` removes.
@@ -48,20 +52,19 @@ pub(crate) async fn run(args: &Prune, namespace: &str, client: Client, out: &mut
     if let (Some(name), []) = (&args.storage_location, &wanted[..]) {
         return Err(CliError::new(Exit::NotFound, format!("there is no BackupStorageLocation {name}")));
     }
-    let mut exit = Exit::Done;
+    let mut unlisted = Vec::new();
     let mut all = Vec::new();
     for location in wanted {
         match read(args, &own, location, &engine, server.as_ref()).await {
             Ok(read) => all.push(read),
             Err(fault) => {
-                eprintln!("{}", escape_for_terminal(&format!("location {}: {fault}", location.name)));
-                // The operator stores nothing in a location that it cannot use at all.
-                if fault.reason() != Reason::LocationInvalid {
-                    exit = Exit::Failed;
-                }
+                let sentence = format!("location {} could not be listed: {fault}", location.name);
+                eprintln!("{}", escape_for_terminal(&sentence));
+                unlisted.push(location.name.as_str());
             }
         }
     }
+    let exit = if unlisted.is_empty() { Exit::Done } else { Exit::Unlisted };
     // DebugBundles are listed after the objects: an object without a DebugBundle now will never have one again.
     let living = lists::living(&client, namespace).await;
     let living =
@@ -75,13 +78,44 @@ pub(crate) async fn run(args: &Prune, namespace: &str, client: Client, out: &mut
         table(&all)
     };
     out.write_all(text.as_bytes()).map_err(CliError::stdout)?;
+    for sentence in sentences(args, &all, &unlisted) {
+        eprintln!("{}", escape_for_terminal(&sentence));
+    }
     if args.delete {
         return Ok(if delete(all, out).await? { exit } else { Exit::Failed });
     }
-    if !args.all_installations && !text.is_empty() {
-        eprintln!("Nothing was removed; add --delete to remove these bundles.");
-    }
     Ok(exit)
+}
+
+/// What the table does not say.
+fn sentences(args: &Prune, all: &[LocationBundles<'_>], unlisted: &[&str]) -> Vec<String> {
+    let mut sentences = Vec::new();
+    let names = |names: &[&str]| names.join(", ");
+    let found = all.iter().any(|one| !one.bundles.is_empty());
+    let whose = match args.installation.as_deref() {
+        None => "this installation".to_owned(),
+        Some(NONE) => "operator versions without installation ids".to_owned(),
+        Some(id) => format!("installation {id}"),
+    };
+    if all.is_empty() && unlisted.is_empty() {
+        sentences.push("There is no BackupStorageLocation, so nothing was listed.".to_owned());
+    } else if !unlisted.is_empty() {
+        sentences.push(format!("Which bundles are in {} is not known.", names(unlisted)));
+    } else if !found && !args.all_installations {
+        sentences.push(format!("Each stored bundle of {whose} belongs to a DebugBundle."));
+    }
+    let strangers: Vec<&str> =
+        all.iter().filter(|one| one.has_strangers).map(|one| one.location.name.as_str()).collect();
+    if !strangers.is_empty() {
+        sentences.push(format!(
+            "Bundles of other installations are in {} as well; --all-installations counts them.",
+            names(&strangers)
+        ));
+    }
+    if found && !args.delete && !args.all_installations {
+        sentences.push("Nothing was removed; add --delete to remove these bundles.".to_owned());
+    }
+    sentences
 }
 
 /// Whether the API server does not serve DebugBundles: without their definition none exists.
@@ -111,7 +145,27 @@ async fn read<'a>(
     if earlier {
         bundles.retain(|bundle| folder.installation(&bundle.key).is_none());
     }
-    Ok(LocationBundles { location, open, folder, bundles })
+    let is_about_own = args.installation.is_none() && !args.all_installations;
+    let has_strangers = is_about_own && strangers(&open.store, location, own).await;
+    Ok(LocationBundles { location, open, folder, bundles, has_strangers })
+}
+
+/// Whether bundles of other installations are below the location's prefix: only for a hint, so a failure is none, and
+/// not every page is read.
+async fn strangers(store: &AnyStore, location: &Location, own: &InstallationId) -> bool {
+    let Ok(folder) = Folder::of_all(&location.prefix) else { return false };
+    let mut from = None;
+    for _ in 0..HINT_PAGES {
+        let Ok(page) = in_time(store.list(&folder, from)).await else { return false };
+        if page.bundles.iter().any(|bundle| folder.installation(&bundle.key) != Some(own.as_str())) {
+            return true;
+        }
+        from = page.next;
+        if from.is_none() {
+            return false;
+        }
+    }
+    false
 }
 
 /// A line for each bundle without a DebugBundle.
@@ -129,7 +183,6 @@ fn table(all: &[LocationBundles<'_>]) -> String {
         })
         .collect();
     if rows.is_empty() {
-        eprintln!("Each stored bundle belongs to a DebugBundle.");
         return String::new();
     }
     display::table(["LOCATION", "STORED", "SIZE", "KEY"].map(str::to_owned).to_vec(), rows.into_iter())
