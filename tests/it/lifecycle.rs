@@ -245,7 +245,9 @@ async fn deletion_ends_without_its_location_and_says_what_is_left() {
 #[tokio::test]
 async fn deletion_ends_without_its_credential_and_says_what_is_left() {
     with_namespace("del-no-secret", |context| async move {
-        let _operator = ready(&context).await;
+        velero_objects(&context).await;
+        // A Secret that is missing may come back: the deletion is tried again until its time is over.
+        let _operator = Operator::of(&context).args(["--delete-timeout-seconds", "1"]).ready().await;
         context.debug_bundle("b", about_r1()).await;
         let stored = status(&until_ended(&context, "b").await).bundle.unwrap();
         context.api::<Secret>().delete("cloud-credentials", &DeleteParams::default()).await.unwrap();
