@@ -114,7 +114,7 @@ fn roles() -> Vec<Role> {
             }
         }
     }
-    assert_eq!(roles.len(), 6, "operator, cause-trail, namespace-read, namespace-logs, viewer, editor");
+    assert_eq!(roles.len(), 7, "operator, cause-trail, namespace-read, namespace-logs, definition, viewer, editor");
     roles
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use debugbundle_crd::{DebugBundle, Phase, Reason, UrlPolicy, parse_duration};
+use debugbundle_crd::{DebugBundle, DebugBundleSpec, Phase, Reason, UrlPolicy, parse_duration};
 use jiff::Timestamp;
 
 use crate::observed::{Observed, Renewal};
@@ -131,8 +131,12 @@ pub fn is_last_attempt(bundle: &DebugBundle) -> bool {
 
 /// When bundle and resource are deleted: the ttl after `completed`, the end of the run or its deadline.
 pub fn expiration(bundle: &DebugBundle, completed: Timestamp) -> Timestamp {
-    let ttl = parse_duration(&bundle.spec.ttl).unwrap_or(Duration::from_hours(720));
-    completed.checked_add(ttl).unwrap_or(Timestamp::MAX)
+    completed.checked_add(ttl(&bundle.spec)).unwrap_or(Timestamp::MAX)
+}
+
+/// How long a bundle is kept.
+pub fn ttl(spec: &DebugBundleSpec) -> Duration {
+    parse_duration(&spec.ttl).unwrap_or(Duration::from_hours(720))
 }
 
 /// Time for the whole collection.
@@ -159,9 +163,7 @@ pub fn url_ttl(bundle: &DebugBundle, most: Duration) -> Option<(Duration, bool)>
 
 #[cfg(test)]
 mod tests {
-    use debugbundle_crd::{
-        DebugBundleSpec, DebugBundleStatus, RENEW_URL_ANNOTATION, RENEW_URL_LIMIT, RESTORED_BY_LABEL, TargetKind,
-    };
+    use debugbundle_crd::{DebugBundleStatus, RENEW_URL_ANNOTATION, RENEW_URL_LIMIT, RESTORED_BY_LABEL, TargetKind};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use kube::ResourceExt as _;
 

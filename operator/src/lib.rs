@@ -18,7 +18,7 @@
 //! | [`election`] | elects by a Lease which instance begins new work | cluster |
 //! | [`controller`] | watches DebugBundles, claims each one, runs it and writes its status | cluster |
 //! | [`automatic`] | creates DebugBundles for Backups and Restores that end badly or hang | cluster |
-//! | [`sweep`] | deletes objects of DebugBundles that were deleted while no instance watched | cluster, store |
+//! | [`sweep`] | keeps the record of stored bundles; deletes objects that expired, or whose DebugBundles were deleted unseen | cluster, store |
 //! | [`pod_capture`] | keeps status, Events and logs of data movers' pods, which Velero deletes | cluster, spool |
 //! | [`decide`] | decides the next step for a DebugBundle | none |
 //! | [`observed`] | the small part of each DebugBundle that the controller keeps in memory | none |

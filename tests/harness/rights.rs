@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::atomic::Ordering};
 
 use debugbundle_format::manifest::Need;
-use debugbundle_operator::access::rules::{RULES, rule_for};
+use debugbundle_operator::access::rules::{RULES, Role, Rule, rule_for};
 use serde_json::Value;
 
 use crate::{Context, TestCluster};
@@ -50,7 +50,8 @@ impl Call {
 
     /// The matching right of the table, with `velero` as Velero's namespace.
     pub fn right(&self, velero: &str) -> Option<Right> {
-        let rule = rule_for(&self.need, velero)?;
+        let of_definition = |rule: &&Rule| rule.role == Role::Definition && rule.names.contains(&self.name.as_str());
+        let rule = RULES.iter().find(of_definition).or_else(|| rule_for(&self.need, velero))?;
         Some((rule.role.name(), self.need.verb.clone(), self.need.group.clone(), self.resource()))
     }
 }

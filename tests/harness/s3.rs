@@ -164,6 +164,15 @@ impl Bucket {
         put.unwrap_or_else(|error| fail("put", &error));
     }
 
+    /// Writes an object with metadata.
+    pub async fn put_with(&self, key: &str, body: impl Into<Vec<u8>>, metadata: &[(&str, String)]) {
+        let mut put = self.client.put_object().bucket(&self.name).key(key).body(ByteStream::from(body.into()));
+        for (name, value) in metadata {
+            put = put.metadata(*name, value);
+        }
+        put.send().await.unwrap_or_else(|error| fail("put", &error));
+    }
+
     /// Writes an object compressed, as Velero stores its files.
     pub async fn put_gzipped(&self, key: &str, body: impl AsRef<[u8]>) {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());

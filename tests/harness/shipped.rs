@@ -17,8 +17,12 @@ use crate::{Context, until};
 const ACCOUNT: &str = "debugbundle-operator";
 
 /// What `access: namespaced` of the chart installs.
-const BASE: [&str; 2] =
-    [include_str!("../../deploy/rbac/role.yaml"), include_str!("../../deploy/rbac/rolebinding.yaml")];
+const BASE: [&str; 4] = [
+    include_str!("../../deploy/rbac/role.yaml"),
+    include_str!("../../deploy/rbac/rolebinding.yaml"),
+    include_str!("../../deploy/rbac/definition.yaml"),
+    include_str!("../../deploy/rbac/definitionbinding.yaml"),
+];
 const CLUSTER: [&str; 4] = [
     include_str!("../../deploy/rbac/cause-trail.yaml"),
     include_str!("../../deploy/rbac/namespace-read.yaml"),

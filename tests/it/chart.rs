@@ -97,24 +97,27 @@ async fn sec_r32_the_chart_grants_and_binds_what_deploy_does() {
     let role = binding("RoleBinding", NAMESPACE, Role::Operator);
     let wide = [Role::CauseTrail, Role::NamespaceRead].map(|role| binding("ClusterRoleBinding", "", role));
     let [trail, read] = wide;
-    assert_eq!(bound(&objects), BTreeSet::from([role.clone(), trail.clone(), read.clone()]));
+    let definition = binding("ClusterRoleBinding", "", Role::Definition);
+    assert_eq!(bound(&objects), BTreeSet::from([role.clone(), definition.clone(), trail.clone(), read.clone()]));
 
     let base = rendered(json!({"access": "namespaced"})).await;
     assert_eq!(granted(&base), deployed);
-    assert_eq!(bound(&base), BTreeSet::from([role.clone()]), "the base install binds the Role alone");
+    let always = BTreeSet::from([role.clone(), definition.clone()]);
+    assert_eq!(bound(&base), always, "the base install binds the Role, and the right to get the definition");
     let some = rendered(
         json!({"access": "namespaced", "namespaces": ["shop"], "applicationLogs": {"namespaces": ["shop", "till"]}}),
     );
     let local = |namespace, role| binding("RoleBinding", namespace, role);
     let wanted = [
         role.clone(),
+        definition.clone(),
         local("shop", Role::NamespaceRead),
         local("shop", Role::NamespaceLogs),
         local("till", Role::NamespaceLogs),
     ];
     assert_eq!(bound(&some.await), wanted.into());
     let logs = rendered(json!({"applicationLogs": {"namespaces": ["shop"]}})).await;
-    assert_eq!(bound(&logs), BTreeSet::from([role, trail, read, local("shop", Role::NamespaceLogs)]));
+    assert_eq!(bound(&logs), BTreeSet::from([role, definition, trail, read, local("shop", Role::NamespaceLogs)]));
 }
 
 #[tokio::test]

@@ -1,31 +1,36 @@
 //! Stored bundles of deleted DebugBundles: the watch or the sweep cleans them up, and they stay when the whole
 //! installation is removed. No DebugBundle blocks a deletion, not even one of an earlier version.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use debugbundle_crd::{DebugBundle, FINALIZER};
 use harness::{
-    Context, Operator,
+    Context, Operator, TestCluster,
     s3_proxy::{S3Fault, Seen},
+    shipped::BoundRoles,
     until,
     velero_objects::restore,
-    with_namespace,
+    with_namespace, with_namespace_on,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Namespace};
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     ResourceExt as _,
     api::{Api, DeleteParams, ListParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::bundles::{
-    LIMIT, PARTS, about_r1, delete, endless_log, is_stored, keys, large_log, ready, s3_proxy_before_store, server_pod,
-    spool_is_empty, status, until_ended, until_event, until_gone, until_logged, until_nothing_is_stored, until_read,
-    until_stored, until_unread, velero_objects,
+    LIMIT, PARTS, about_r1, delete, endless_log, forge, is_stored, keys, large_log, ready, s3_proxy_before_store,
+    server_pod, spool_is_empty, status, until_ended, until_event, until_gone, until_logged, until_nothing_is_stored,
+    until_read, until_stored, until_unread, velero_objects,
 };
 
+/// The definition of DebugBundles.
+const DEFINITION: &str = "debugbundles.debugbundle.io";
 /// Flags by which an operator sweeps each second.
 const OFTEN: [&str; 2] = ["--sweep-seconds", "1"];
 /// Long enough for several such sweeps.
@@ -40,15 +45,73 @@ fn uid(number: usize) -> String {
     format!("00000000-0000-4000-8000-{number:012}")
 }
 
-/// Objects of DebugBundles that are long gone.
-async fn put_orphans(context: &Context, count: usize) -> Vec<String> {
-    let folder = folder(context).await;
-    let keys: Vec<String> = (0..count).map(|n| format!("{folder}/restore-r1/b{n}-{}.tar.gz", uid(n))).collect();
-    for key in &keys {
-        context.bucket.put(key, "a bundle").await;
+/// Objects of DebugBundles that are long gone. They expire in so many hours.
+async fn put_orphans(context: &Context, numbers: Range<usize>, hours: i64) {
+    let (folder, now) = (folder(context).await, Timestamp::now());
+    let expires = now.checked_add(SignedDuration::from_hours(hours)).expect("a time").to_string();
+    for n in numbers {
+        let key = format!("{folder}/restore-r1/b{n}-{}.tar.gz", uid(n));
+        context.bucket.put_with(&key, "a bundle", &[("expires", expires.clone())]).await;
     }
     age(context);
-    keys
+}
+
+/// The entries of the operator's record.
+async fn record(context: &Context) -> Vec<String> {
+    let lease = context.api::<Lease>().get_opt("debugbundle-operator").await.expect("Leases can be read");
+    let text = lease.and_then(|lease| lease.annotations().get("debugbundle.io/stored").cloned());
+    let Some(text) = text else { return Vec::new() };
+    let record: Value = serde_json::from_str(&text).expect("JSON");
+    let all = record["bundles"].as_object().expect("by location").values().flat_map(|list| list.as_array().unwrap());
+    all.map(|entry| entry.as_str().unwrap().to_owned()).collect()
+}
+
+/// Waits until the record has an entry for this number of bundles that satisfies the condition.
+async fn until_recorded(context: &Context, count: usize, such: impl Fn(&str) -> bool) {
+    until(LIMIT, &format!("the record has {count}"), || async {
+        let there = record(context).await;
+        if there.iter().filter(|entry| such(entry)).count() == count { Ok(()) } else { Err(format!("{there:?}")) }
+    })
+    .await;
+}
+
+/// Stored DebugBundles in this location, as a run leaves them; no operator runs. Returns their UIDs.
+async fn forge_stored(context: &Context, location: &str, prefix: &str, names: &[String]) -> Vec<String> {
+    let installation = context.installation().await;
+    let mut uids = Vec::new();
+    for name in names {
+        let mut spec = about_r1();
+        spec["storageLocation"] = location.into();
+        let made = json!({
+            "apiVersion": "debugbundle.io/v1alpha1", "kind": "DebugBundle", "spec": spec, "metadata": {"name": name},
+        });
+        let uid = context.create::<DebugBundle>(made).await.uid().expect("a UID");
+        let key = format!("{prefix}/plugins/debugbundle/{installation}/restore-r1/{name}-{uid}.tar.gz");
+        context.bucket.put(&key, "a bundle").await;
+        let stored = json!({"storageLocation": location, "bucket": context.bucket.name, "key": key, "bytes": 8,
+            "sha256": "0", "size": "8 B", "entries": 1, "manifestOffset": 0, "manifestLength": 1});
+        forge(context, name, json!({"phase": "Completed", "attempts": 1, "bundle": stored})).await;
+        uids.push(uid);
+    }
+    uids
+}
+
+/// All stored bundles, in each location.
+async fn all_keys(context: &Context) -> Vec<String> {
+    let all = context.bucket.keys("").await;
+    all.into_iter().filter(|key| key.contains("/plugins/debugbundle/")).collect()
+}
+
+/// Waits for two more sweeps of each of these locations.
+async fn until_swept(operator: &Operator, locations: &[&str]) {
+    let sweeps = |name: &str| {
+        let lines = operator.log().into_iter();
+        lines.filter(|line| line["message"] == "Swept" && line["location"] == name).count()
+    };
+    for name in locations {
+        let before = sweeps(name);
+        until(LIMIT, &format!("{name} is swept"), || async { (sweeps(name) >= before + 2).then_some(()) }).await;
+    }
 }
 
 /// Makes everything in the bucket old enough for a sweep.
@@ -88,12 +151,7 @@ async fn fifty_bundles_of_an_earlier_version_hold_no_namespace_back_and_their_ob
             context.bucket.put(&key, "a bundle of old").await;
             let stored = json!({"storageLocation": "default", "bucket": context.bucket.name, "key": key, "bytes": 15,
                 "sha256": "0", "size": "15 B", "entries": 1, "manifestOffset": 0, "manifestLength": 1});
-            crate::support::bundles::forge(
-                &context,
-                name,
-                json!({"phase": "Completed", "attempts": 1, "bundle": stored}),
-            )
-            .await;
+            forge(&context, name, json!({"phase": "Completed", "attempts": 1, "bundle": stored})).await;
         }
         // One is deleted while no operator runs: its finalizer keeps it until the upgrade.
         delete(&context, "old-49").await;
@@ -179,6 +237,7 @@ async fn killed_before_it_deleted_the_object_the_sweep_deletes_it() {
         for key in &foreign {
             context.bucket.put(key, "not ours to delete").await;
         }
+        until_recorded(&context, 2, |_| true).await;
         delete(&context, "b").await;
         until_gone(&context, "b", LIMIT).await;
         assert_eq!(operator.wait_exit(LIMIT).await, 137);
@@ -191,6 +250,11 @@ async fn killed_before_it_deleted_the_object_the_sweep_deletes_it() {
         until_stored(&context, 3).await;
         let kept = crate::support::bundles::get(&context, "kept").await.expect("it is there");
         is_stored(&context, &kept).await;
+        let (key, end) = (status(&kept).bundle.expect("a bundle").key, status(&kept).expiration.expect("an end").0);
+        let head = context.bucket.client().head_object().bucket(&context.bucket.name).key(key).send().await;
+        let expires = head.expect("it is there").metadata.and_then(|mut metadata| metadata.remove("expires"));
+        let expires: Timestamp = expires.expect("metadata").parse().expect("a time");
+        assert!(expires <= end && end.duration_since(expires) < SignedDuration::from_mins(1), "{expires} {end}");
         let left = keys(&context).await;
         assert!(foreign.iter().all(|key| left.contains(key)), "{left:?}");
         spool_is_empty(&operator).await;
@@ -217,24 +281,121 @@ async fn an_upload_that_nobody_noted_is_swept_when_its_debug_bundle_is_gone() {
 }
 
 #[tokio::test]
-async fn a_sweep_that_would_remove_too_many_removes_none_and_names_the_command() {
-    with_namespace("sweep-stop", |context| async move {
-        let all = put_orphans(&context, 21).await;
+async fn what_has_expired_goes_and_what_the_record_does_not_have_stays_until_then() {
+    with_namespace("sweep-expired", |context| async move {
+        put_orphans(&context, 0..25, -1).await;
+        put_orphans(&context, 25..50, 1).await;
+        let unknown = format!("{}/restore-r1/of-old-{}.tar.gz", folder(&context).await, uid(50));
+        context.bucket.put(&unknown, "a bundle without metadata").await;
+        age(&context);
         let operator = Operator::of(&context).args(OFTEN).ready().await;
-        let note = until_event_on_location(&context, "SweepStopped").await;
-        assert!(note.contains("21 of 21") && note.contains("kubectl debugbundle"), "{note}");
-        assert_eq!(keys(&context).await.len(), 21);
-        context.bucket.delete(&all[0]).await;
-        until_nothing_is_stored(&context).await;
-        drop(operator);
+        until_stored(&context, 26).await;
+        until_swept(&operator, &["default"]).await;
+        let left = keys(&context).await;
+        assert!(left.len() == 26 && left.contains(&unknown), "{left:?}");
     })
     .await;
 }
 
 #[tokio::test]
+async fn without_the_right_to_get_the_definition_a_sweep_removes_only_what_has_expired_and_says_so() {
+    with_namespace("sweep-blind", |context| async move {
+        let account = context.account_bound_to(BoundRoles::Base).await;
+        let bindings: Api<ClusterRoleBinding> = Api::all(context.client.clone());
+        let name = format!("debugbundle-definition-{}", context.namespace);
+        bindings.delete(&name, &DeleteParams::default()).await.expect("it was bound");
+        let definitions: Api<CustomResourceDefinition> = Api::all(account.client().await);
+        until(LIMIT, "the right is gone", || async { definitions.get_opt(DEFINITION).await.err() }).await;
+        put_orphans(&context, 0..1, -1).await;
+        put_orphans(&context, 1..3, 1).await;
+        let operator =
+            Operator::of(&context).as_user(&account.kubeconfig).args(["--access=namespaced"]).args(OFTEN).ready().await;
+        let note = until_event_on_location(&context, "SweepStopped").await;
+        assert!(note.starts_with("2 of ") && note.contains("debugbundle-definition (rule R27)"), "{note}");
+        until_stored(&context, 2).await;
+        until_swept(&operator, &["default"]).await;
+        assert_eq!(keys(&context).await.len(), 2);
+        let said = operator.log().iter().filter(|l| l["message"] == "The sweep removes only what has expired").count();
+        assert_eq!(said, 1);
+    })
+    .await;
+}
+
+/// Rounds of a definition that is removed and installed again; `DEBUGBUNDLE_ROUNDS` sets another number.
+const ROUNDS: usize = 1;
+
+/// Removes the definition of DebugBundles, with all of them, and installs it again.
+async fn install_again(context: &Context) {
+    let definitions: Api<CustomResourceDefinition> = Api::all(context.client.clone());
+    definitions.delete(DEFINITION, &DeleteParams::default()).await.expect("it is there");
+    until(LIMIT, "the definition is gone", || async {
+        let there = definitions.get_opt(DEFINITION).await.map_err(|error| error.to_string())?;
+        if there.is_none() { Ok(()) } else { Err("still there".to_owned()) }
+    })
+    .await;
+    context.stand.install_kinds().await;
+}
+
+#[tokio::test]
+async fn stored_bundles_stay_when_the_definition_is_installed_again_with_the_operator_up_or_down() {
+    with_namespace_on(TestCluster::apart().await, "sweep-again", |context| async move {
+        velero_objects(&context).await;
+        context.create_velero(context.location("second", "second")).await;
+        let locations = ["default", "second"];
+        let mut operator = Operator::of(&context).args(OFTEN).ready().await;
+        let rounds = rounds();
+        for (round, count, down) in rounds.iter().copied() {
+            operator.kill9();
+            let names: Vec<String> = (0..count).map(|n| format!("b{round}-{n}")).collect();
+            let (some, others) = names.split_at(count / 2);
+            let mut uids = forge_stored(&context, "default", harness::context::PREFIX, some).await;
+            uids.extend(forge_stored(&context, "second", "second", others).await);
+            let before = all_keys(&context).await;
+            operator.restart().await;
+            until_recorded(&context, count, |entry| uids.iter().any(|uid| entry.starts_with(uid))).await;
+            if down {
+                operator.kill9();
+            }
+            install_again(&context).await;
+            if down {
+                operator.restart().await;
+            }
+            age(&context);
+            until_swept(&operator, &locations).await;
+            assert_eq!(all_keys(&context).await, before, "round {round}, {count} bundles, operator down: {down}");
+        }
+        println!("{} rounds, and each stored bundle is there", rounds.len());
+
+        // Under the new definition a deletion is a deletion.
+        let before = all_keys(&context).await;
+        context.debug_bundle("deleted", about_r1()).await;
+        let uid = until_ended(&context, "deleted").await.uid().expect("a UID");
+        until_recorded(&context, 1, |entry| entry.starts_with(&uid)).await;
+        operator.kill9();
+        delete(&context, "deleted").await;
+        age(&context);
+        operator.restart().await;
+        until(LIMIT, "the object is gone", || async {
+            let now = all_keys(&context).await;
+            if now == before { Ok(()) } else { Err(format!("{} of {}", now.len(), before.len())) }
+        })
+        .await;
+    })
+    .await;
+}
+
+/// Number, bundles, and whether the operator is down, of each round.
+fn rounds() -> Vec<(usize, usize, bool)> {
+    let rounds = std::env::var("DEBUGBUNDLE_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
+    let cases = (0..rounds).flat_map(|_| [(50, true), (50, false), (7, true), (7, false)]);
+    cases.enumerate().map(|(round, (count, down))| (round, count, down)).collect()
+}
+
+#[tokio::test]
 async fn a_list_that_failed_or_was_cut_deletes_nothing_and_a_refused_delete_is_tried_again() {
     with_namespace("sweep-cut", |context| async move {
-        let [orphan] = &put_orphans(&context, 1).await[..] else { panic!("one") };
+        put_orphans(&context, 0..1, -1).await;
+        let [orphan] = &keys(&context).await[..] else { panic!("one") };
         let proxy = s3_proxy_before_store(&context).await;
         let is_list = |seen: &Seen| seen.query.contains("list-type=2");
         let cut = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><ListBucketResult><KeyCount>2</KeyCount><IsTruncated>true\
@@ -258,15 +419,15 @@ async fn a_list_that_failed_or_was_cut_deletes_nothing_and_a_refused_delete_is_t
 #[tokio::test]
 async fn a_list_of_debug_bundles_that_cannot_be_read_deletes_nothing() {
     with_namespace("sweep-no-list", |context| async move {
-        put_orphans(&context, 1).await;
+        put_orphans(&context, 0..1, -1).await;
         let account = context.shipped_account().await;
         let operator = Operator::of(&context).args(OFTEN).ready().await;
         until_nothing_is_stored(&context).await;
         context.take_away("debugbundles").await;
         let bundles: Api<DebugBundle> = Api::namespaced(account.client().await, &context.namespace);
         until(LIMIT, "the right is gone", || async { bundles.list(&ListParams::default()).await.err() }).await;
-        put_orphans(&context, 1).await;
-        until_logged(&operator, "Nothing was swept in this location").await;
+        put_orphans(&context, 0..1, -1).await;
+        until_logged(&operator, "Nothing was swept").await;
         tokio::time::sleep(SWEEPS).await;
         assert_eq!(keys(&context).await.len(), 1);
     })

@@ -240,7 +240,9 @@ impl ReadScope {
                 let id = rule.map(|rule| rule.id).unwrap_or_default();
                 (true, format!("grant the operator rule {id} of its Role in namespace {}", self.velero))
             }
-            Some(trail @ Role::CauseTrail) => (self.cluster_read, format!("bind ClusterRole {}", trail.name())),
+            Some(trail @ (Role::CauseTrail | Role::Definition)) => {
+                (self.cluster_read, format!("bind ClusterRole {}", trail.name()))
+            }
             Some(local @ (Role::NamespaceRead | Role::NamespaceLogs)) => {
                 let listed = need.namespace != self.velero && self.namespaces.contains(&need.namespace);
                 let expected = local == Role::NamespaceRead && (self.cluster_read || listed);

@@ -7,6 +7,8 @@ use crate::election::LEASE;
 
 /// Reading one object by name, or all of a kind.
 const READ: &[&str] = &["get", "list"];
+/// The definition of DebugBundles.
+pub(crate) const DEFINITION: &str = "debugbundles.debugbundle.io";
 /// Reading all of a kind: the operator reads none of them by name.
 const LIST: &[&str] = &["list"];
 
@@ -21,11 +23,14 @@ pub enum Role {
     NamespaceRead,
     /// ClusterRole `debugbundle-namespace-logs`; an administrator has to bind it.
     NamespaceLogs,
+    /// ClusterRole `debugbundle-definition`, always bound for the whole cluster: definitions lie in no namespace.
+    Definition,
 }
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Operator, Self::CauseTrail, Self::NamespaceRead, Self::NamespaceLogs];
+    pub const ALL: [Self; 5] =
+        [Self::Operator, Self::CauseTrail, Self::NamespaceRead, Self::NamespaceLogs, Self::Definition];
 
     /// Its name in the cluster.
     pub const fn name(self) -> &'static str {
@@ -34,6 +39,7 @@ impl Role {
             Self::CauseTrail => "debugbundle-cause-trail",
             Self::NamespaceRead => "debugbundle-namespace-read",
             Self::NamespaceLogs => "debugbundle-namespace-logs",
+            Self::Definition => "debugbundle-definition",
         }
     }
 }
@@ -70,7 +76,7 @@ const fn rule(
 
 /// All of them, in the order of their ids. The operator uses each verb on each resource: a test on a stand compares the
 /// table with its calls, both ways.
-pub const RULES: [Rule; 33] = [
+pub const RULES: [Rule; 34] = [
     rule(
         "R1",
         Role::Operator,
@@ -325,6 +331,17 @@ pub const RULES: [Rule; 33] = [
         &["get"],
         "logs of applications: the most sensitive data that the operator can read",
     ),
+    Rule {
+        names: &[DEFINITION],
+        ..rule(
+            "R27",
+            Role::Definition,
+            "apiextensions.k8s.io",
+            &["customresourcedefinitions"],
+            &["get"],
+            "whether a DebugBundle was deleted, or went with its definition: then its stored bundle stays",
+        )
+    },
 ];
 
 /// The shipped rule that would grant `need`, when Velero is in the namespace `velero`.
@@ -336,7 +353,7 @@ pub fn rule_for(need: &Need, velero: &str) -> Option<&'static Rule> {
     RULES.iter().find(|rule| {
         let reaches = match rule.role {
             Role::Operator => need.namespace == velero,
-            Role::CauseTrail => need.namespace.is_empty(),
+            Role::CauseTrail | Role::Definition => need.namespace.is_empty(),
             Role::NamespaceRead | Role::NamespaceLogs => true,
         };
         reaches

@@ -14,7 +14,7 @@ const BY: &str = "# Written by `cargo rbac` from the table in operator/src/acces
 const WIDTH: usize = 118;
 
 /// Path from the repository's root and text of each role's file.
-pub fn role_files() -> [(String, String); 4] {
+pub fn role_files() -> [(String, String); 5] {
     Role::ALL.map(|role| (format!("deploy/rbac/{}.yaml", file_of(role)), yaml(role)))
 }
 
@@ -24,6 +24,7 @@ const fn file_of(role: Role) -> &'static str {
         Role::CauseTrail => "cause-trail",
         Role::NamespaceRead => "namespace-read",
         Role::NamespaceLogs => "namespace-logs",
+        Role::Definition => "definition",
     }
 }
 
@@ -43,6 +44,10 @@ const fn head(role: Role) -> &'static str {
         Role::NamespaceLogs => {
             "# The logs of applications: the most sensitive data that the operator can touch, so nothing here binds\n\
              # this role. Bind it by a RoleBinding in each namespace whose logs may go into bundles.\n"
+        }
+        Role::Definition => {
+            "# The one definition that the operator looks at before it deletes a stored bundle: bundles of DebugBundles\n\
+             # that went with their definition stay. Definitions lie in no namespace, so this is a ClusterRole.\n"
         }
     }
 }

@@ -1,7 +1,14 @@
 //! The operator's program: reads its flags, checks its spool folder, and runs the controller until it is asked to stop.
 //! The library does the work.
 
-use std::{num::NonZeroU32, path::PathBuf, pin::pin, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroU32,
+    path::PathBuf,
+    pin::pin,
+    process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use clap::Parser;
 use debugbundle_operator::{
@@ -14,7 +21,7 @@ use debugbundle_operator::{
     proxy::Proxies,
     run::{Engine, EngineOptions},
     runlog, self_redaction,
-    sweep::Sweeper,
+    sweep::{Sweeper, record::Record},
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -211,17 +218,21 @@ async fn start(flags: Flags, shutdown: CancellationToken) -> Result<(), String> 
     let watching =
         tokio::spawn(capture_pods(client.clone(), settings.namespace.clone(), pod_capture.clone(), leadership.clone()));
     let engine = Arc::new(Engine::new(client.clone(), options).with_pod_capture(pod_capture));
+    let record = Arc::new(Record::new(client.clone(), &settings.namespace));
     let sweeper = Sweeper {
         client: client.clone(),
         engine: Arc::clone(&engine),
         namespace: settings.namespace.clone(),
         notifier: Notifier::new(client.clone(), settings.instance.clone()),
         leadership: leadership.clone(),
+        record: Arc::clone(&record),
+        logged: AtomicBool::new(false),
     };
     let sweeping = tokio::spawn(sweeper.run(Duration::from_secs(flags.sweep_seconds)));
     let release = CancellationToken::new();
     let mut electing = tokio::spawn(election.run(release.clone()));
-    let mut working = pin!(controller::run(client, for_automatic, engine, leadership, settings, shutdown.clone()));
+    let mut working =
+        pin!(controller::run(client, for_automatic, engine, record, leadership, settings, shutdown.clone()));
     let elected = tokio::select! {
         () = &mut working => {
             // Only now: the next leader must not begin before this one has ended.

@@ -17,6 +17,7 @@ use crate::{
     crash, observed,
     run::{Standing, Subject},
     store::{Deletion, Store as _, StoreError},
+    sweep::record::Record,
 };
 
 /// How soon a store that failed or refused is asked again.
@@ -58,6 +59,7 @@ impl Deleted {
             name: last.metadata.name.clone(),
             namespace: last.metadata.namespace.clone(),
             uid: last.metadata.uid.clone(),
+            creation_timestamp: last.metadata.creation_timestamp.clone(),
             ..ObjectMeta::default()
         };
         let status = DebugBundleStatus { bundle: stored, upload, ..DebugBundleStatus::default() };
@@ -79,19 +81,23 @@ impl Deleted {
 }
 
 /// The deleted DebugBundles that wait to be cleaned up.
-pub(super) struct Deletions(Sender<(Deleted, Instant)>);
+pub(super) struct Deletions {
+    waiting: Sender<(Deleted, Instant)>,
+    record: Arc<Record>,
+}
 
 impl Deletions {
     /// A queue and its other end, for [`work_off`].
-    pub(super) fn new() -> (Self, Receiver<(Deleted, Instant)>) {
-        let (sender, receiver) = channel(WAITING);
-        (Self(sender), receiver)
+    pub(super) fn new(record: Arc<Record>) -> (Self, Receiver<(Deleted, Instant)>) {
+        let (waiting, receiver) = channel(WAITING);
+        (Self { waiting, record }, receiver)
     }
 
     /// Adds one.
     pub(super) fn add(&self, deleted: Deleted) {
-        if let Err(TrySendError::Full((left, _))) = self.0.try_send((deleted, Instant::now())) {
+        if let Err(TrySendError::Full((left, _))) = self.waiting.try_send((deleted, Instant::now())) {
             tracing::warn!(name = left.0.name_any(), "Too many deletions at once; the next sweep deletes the object");
+            self.record.ended(left.uid());
         }
     }
 }
@@ -101,7 +107,10 @@ pub(super) async fn work_off(waiting: Receiver<(Deleted, Instant)>, ctx: Arc<Con
     let waiting = stream::unfold(waiting, async |mut waiting| waiting.recv().await.map(|next| (next, waiting)));
     let all = waiting.for_each_concurrent(AT_ONCE, |(deleted, since)| {
         let ctx = Arc::clone(&ctx);
-        async move { clean_up(&deleted.0, since + ctx.settings.delete_timeout, &ctx).await }
+        async move {
+            clean_up(&deleted.0, since + ctx.settings.delete_timeout, &ctx).await;
+            ctx.record.ended(deleted.uid());
+        }
     });
     tokio::select! {
         () = all => {}
@@ -128,8 +137,9 @@ async fn clean_up(bundle: &DebugBundle, until: Instant, ctx: &Arc<Context>) {
 
 async fn try_once(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<(), Left> {
     let name = bundle.name_any();
-    match ctx.engine.standing().await {
-        Ok(Standing::Stands) => {}
+    let created = bundle.metadata.creation_timestamp.as_ref().map(|created| created.0);
+    match ctx.engine.standing().await.map(|standing| standing.of_bundle_created(created)) {
+        Ok(Standing::Stands { .. }) => {}
         Ok(Standing::Removed(why)) => {
             tracing::info!(name, why, "The installation is being removed; the stored bundle stays");
             return Ok(());
@@ -139,7 +149,9 @@ async fn try_once(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<(), Left> 
             return Err(Left { message, again: true });
         }
     }
-    match clean(bundle, ctx).await? {
+    let done = clean(bundle, ctx).await?;
+    ctx.record.done(bundle.metadata.uid.as_deref().unwrap_or_default());
+    match done {
         Deletion::Gone => tracing::info!(name, "Deleted from the store"),
         Deletion::Hidden => {
             tracing::info!(name, "Hidden in the store: the bucket keeps versions, which stay");

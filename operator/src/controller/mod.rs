@@ -49,6 +49,7 @@ use crate::{
     observed::Observed,
     run::Engine,
     status::StatusBuilder,
+    sweep::record::Record,
 };
 use claim::Claim;
 use deleted::{Deleted, Deletions};
@@ -98,6 +99,7 @@ struct Context {
     notifier: Arc<Notifier>,
     queue: BundleQueue,
     deletions: Deletions,
+    record: Arc<Record>,
     runs: TaskTracker,
     /// Brings a DebugBundle back to `reconcile`.
     again: UnboundedSender<ObjectRef<Observed>>,
@@ -114,13 +116,14 @@ impl Context {
     }
 }
 
-/// Works while this instance leads, until `shutdown` is cancelled; running work is stopped then, and the next instance
-/// continues it. An instance that leads no longer finishes what it has claimed. With `automatic`, a client of their own,
+/// Works while this instance leads, until `shutdown` is cancelled; running work is stopped then, except for deletions,
+/// and the next instance continues it. An instance that leads no longer finishes what it has claimed. With `automatic`, a client of their own,
 /// DebugBundles are created for Backups and Restores that end badly or hang.
 pub async fn run(
     client: Client,
     automatic: Option<Client>,
     engine: Arc<Engine>,
+    record: Arc<Record>,
     leadership: Leadership,
     settings: Settings,
     shutdown: CancellationToken,
@@ -128,7 +131,7 @@ pub async fn run(
     let guarded: Api<Guarded> = Api::namespaced(client.clone(), &settings.namespace);
     let (seen, writer) = reflector::store();
     let (again, woken) = unbounded();
-    let (deletions, deleted) = Deletions::new();
+    let (deletions, deleted) = Deletions::new(Arc::clone(&record));
     let context = Arc::new(Context {
         api: Api::namespaced(client.clone(), &settings.namespace),
         leadership,
@@ -137,6 +140,7 @@ pub async fn run(
         notifier: Arc::new(Notifier::new(client.clone(), settings.instance.clone())),
         queue: BundleQueue::new(CollectionSlots::new(settings.max_concurrent, settings.spool_limit_mib)),
         deletions,
+        record,
         runs: TaskTracker::new(),
         again,
         steps: Semaphore::new(STEPS),
@@ -209,6 +213,7 @@ fn went(gone: &Guarded, ctx: &Arc<Context>) {
 
 /// Has a DebugBundle that is gone cleaned up: now, or as soon as its run has ended.
 fn forget(deleted: Deleted, ctx: &Context) {
+    ctx.record.seen_deleted(deleted.uid());
     if let Some(deleted) = ctx.queue.deleted(deleted) {
         ctx.deletions.add(deleted);
     }

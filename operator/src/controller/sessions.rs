@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream};
 use kube::{
     Api,
+    core::DeserializeGuard,
     runtime::{
         WatchStreamExt as _,
         watcher::{self, Event, watcher},
@@ -35,8 +36,12 @@ pub(super) fn watch(
             let mut open = BTreeSet::new();
             let watch = watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff();
             let watch = watch.map_ok(move |event| {
-                if let Event::Delete(gone) = &event {
-                    went(gone, &forgetting);
+                match &event {
+                    Event::Delete(gone) => went(gone, &forgetting),
+                    Event::Apply(DeserializeGuard(Ok(bundle))) | Event::InitApply(DeserializeGuard(Ok(bundle))) => {
+                        forgetting.record.seen(bundle);
+                    }
+                    _ => {}
                 }
                 let event = observed(event);
                 match &event {

@@ -155,7 +155,7 @@ impl Engine {
         if !packed.is_for(destination) {
             journal.moved(&packed.at(destination)).await?;
         }
-        let upload = packed.upload(subject);
+        let upload = packed.upload(subject, journal.now());
         let there = ended_before(destination, recorded, &upload).await;
         let there = there.map_err(|error| destination::of_store(&error))?;
         // A bundle is tried at least once, even after its deadline: a slot is held no longer than one try may take.

@@ -14,12 +14,13 @@ use super::{Engine, Origin, Subject};
 use crate::{
     cluster::{Cluster, ClusterError},
     collect::FromStore,
+    decide,
     discovery::{self, Gaps, InventoryError, Locations, Scope, TargetRefs},
     error::Fault,
     location::{self, AccessMode, Credential, Location},
     probe::ProbeStep,
     self_redaction,
-    store::{AnyStore, Key, KeyError, S3, Signed, Store as _, StoreError},
+    store::{AnyStore, EXPIRES, Key, KeyError, S3, Signed, Store as _, StoreError},
     velero::StoreFiles,
 };
 
@@ -358,9 +359,14 @@ pub(super) fn of_store(error: &StoreError) -> Fault {
 }
 
 /// Metadata of the stored object, so that its essentials are known without unpacking it.
-pub(super) fn notes(subject: &Subject, partial: bool) -> BTreeMap<String, String> {
+pub(super) fn notes(subject: &Subject, partial: bool, now: Timestamp) -> BTreeMap<String, String> {
     let outcome = if partial { "PartiallyFailed" } else { "Completed" };
-    BTreeMap::from([("uid".to_owned(), subject.uid.clone()), ("outcome".to_owned(), outcome.to_owned())])
+    let mut notes =
+        BTreeMap::from([("uid".to_owned(), subject.uid.clone()), ("outcome".to_owned(), outcome.to_owned())]);
+    if let Ok(expires) = now.checked_add(decide::ttl(&subject.spec)).and_then(|end| end.round(jiff::Unit::Second)) {
+        notes.insert(EXPIRES.to_owned(), expires.to_string());
+    }
+    notes
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! The installation that this process works for: its id, which is a folder in each bundle's key, and whether it is
-//! being removed. After the removal of Velero's namespace or of the definition of DebugBundles, the stored bundles
+//! being removed, or was removed and installed again. After the removal of Velero's namespace or of the definition of DebugBundles, the stored bundles
 //! stay.
 
 use std::time::Duration;
 
 use debugbundle_crd::{DebugBundle, Reason};
+use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
@@ -14,10 +15,8 @@ use kube::{
 };
 
 use super::Engine;
-use crate::{client::in_time, error::Fault, store::InstallationId};
+use crate::{access::rules::DEFINITION, client::in_time, error::Fault, store::InstallationId};
 
-/// The definition of DebugBundles.
-const DEFINITION: &str = "debugbundles.debugbundle.io";
 /// Without permission to read the definition: how long after the deletion of a DebugBundle its definition may be
 /// removed and this removal is still noticed.
 const REMOVAL: Duration = Duration::from_secs(2);
@@ -26,9 +25,26 @@ const REMOVAL: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// Namespace and definition exist, and neither is being deleted.
-    Stands,
+    Stands {
+        /// When the definition was installed; `None` if the operator may not read it.
+        defined: Option<Timestamp>,
+    },
     /// The whole installation is being removed; the text is the evidence for it.
     Removed(String),
+}
+
+impl Standing {
+    /// What this means for a DebugBundle that was created then. No DebugBundle is older than its definition: if it is,
+    /// the definition was removed, and the DebugBundle with it, and was installed again since.
+    #[must_use]
+    pub fn of_bundle_created(self, created: Option<Timestamp>) -> Self {
+        match self {
+            Self::Stands { defined: Some(defined) } if created.is_some_and(|created| created < defined) => {
+                Self::Removed(format!("the CustomResourceDefinition {DEFINITION} was installed again at {defined}"))
+            }
+            other => other,
+        }
+    }
 }
 
 impl Engine {
@@ -81,15 +97,13 @@ impl Engine {
             }
             Some(_) => {}
         }
-        if self.options.cluster_read
-            && let Some(standing) = self.definition().await?
-        {
+        if let Some(standing) = self.definition().await? {
             return Ok(standing);
         }
         tokio::time::sleep(REMOVAL).await;
         let bundles: Api<DebugBundle> = Api::namespaced(self.client.clone(), name);
         match in_time(bundles.list_metadata(&ListParams::default().limit(1))).await {
-            Ok(_) => Ok(Standing::Stands),
+            Ok(_) => Ok(Standing::Stands { defined: None }),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(no_definition()),
             Err(error) => Err(Fault::api(error)),
         }
@@ -101,7 +115,10 @@ impl Engine {
         match in_time(definitions.get_metadata_opt(DEFINITION)).await {
             Ok(None) => Ok(Some(no_definition())),
             Ok(Some(found)) if found.metadata.deletion_timestamp.is_some() => Ok(Some(no_definition())),
-            Ok(Some(_)) => Ok(Some(Standing::Stands)),
+            Ok(Some(found)) => {
+                let defined = found.metadata.creation_timestamp.map_or(Timestamp::MAX, |created| created.0);
+                Ok(Some(Standing::Stands { defined: Some(defined) }))
+            }
             Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(None),
             Err(error) => Err(Fault::api(error)),
         }
@@ -128,4 +145,21 @@ impl Engine {
 
 fn no_definition() -> Standing {
     Standing::Removed(format!("the CustomResourceDefinition {DEFINITION} is being deleted, or is gone"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_debug_bundle_that_is_older_than_its_definition_went_with_an_earlier_one() {
+        let second = |second: i64| Timestamp::from_second(1_800_000_000 + second).expect("a time");
+        let stands = |created| {
+            let standing = Standing::Stands { defined: Some(second(0)) }.of_bundle_created(Some(second(created)));
+            matches!(standing, Standing::Stands { .. })
+        };
+        assert!(!stands(-1) && stands(0) && stands(1));
+        let unknown = Standing::Stands { defined: None };
+        assert_eq!(unknown.clone().of_bundle_created(Some(second(-1))), unknown);
+    }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use debugbundle_archive::{OWNER_NOTE, Sealed};
 use debugbundle_crd::{Bundle, FindingSummary};
 use debugbundle_format::text;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Destination, Subject, destination::notes};
@@ -83,14 +84,14 @@ impl Packed {
         self.bucket == destination.bucket() && self.key == destination.key.as_str()
     }
 
-    /// The upload of this bundle.
-    pub fn upload(&self, subject: &Subject) -> Upload<'_> {
+    /// The upload of this bundle; its time to live begins now.
+    pub fn upload(&self, subject: &Subject, now: Timestamp) -> Upload<'_> {
         let sealed = self.sealed();
         Upload {
             file: &sealed.file,
             bytes: sealed.bytes,
             sha256: &sealed.sha256,
-            meta: notes(subject, self.missing > 0),
+            meta: notes(subject, self.missing > 0, now),
         }
     }
 }

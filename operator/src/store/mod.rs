@@ -33,6 +33,9 @@ pub struct Stored {
     pub meta: BTreeMap<String, String>,
 }
 
+/// The object's metadata that says when it expires, in RFC 3339.
+pub const EXPIRES: &str = "expires";
+
 /// A bundle in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedBundle {

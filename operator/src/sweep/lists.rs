@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The most bundles that are kept in memory, a few hundred bytes each.
-const MOST: usize = 50_000;
+pub(super) const MOST: usize = 50_000;
 /// DebugBundles in one page of a list.
 const PAGE: u32 = 500;
 
@@ -31,14 +31,23 @@ pub struct Listing {
 /// # Errors
 /// The store failed, cut the list, or holds more bundles than fit into memory.
 pub async fn bundles(store: &AnyStore, folder: &Folder) -> Result<Listing, StoreError> {
+    bundles_within(store, folder, MOST).await
+}
+
+/// Lists a folder if it has at most `room` bundles.
+///
+/// # Errors
+/// As [`bundles`].
+pub(super) async fn bundles_within(store: &AnyStore, folder: &Folder, room: usize) -> Result<Listing, StoreError> {
     let mut listing = Listing::default();
     let mut from = None;
     loop {
         let page = in_time(store.list(folder, from)).await?;
         listing.foreign += page.foreign;
         listing.bundles.extend(page.bundles);
-        if listing.bundles.len() > MOST {
-            return Err(StoreError::silent(format!("the folder holds more than {MOST} bundles; remove some by hand")));
+        if listing.bundles.len() > room {
+            let why = format!("all folders together hold more than {MOST} bundles; remove some by hand");
+            return Err(StoreError::silent(why));
         }
         from = page.next;
         if from.is_none() {

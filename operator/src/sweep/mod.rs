@@ -1,10 +1,19 @@
-//! From time to time deletes objects whose DebugBundles were deleted while no instance watched. It deletes only in the
-//! installation's own folder. [`verdict`] decides, [`lists`] reads both lists; `kubectl debugbundle prune` uses both.
+//! From time to time deletes objects whose DebugBundles are gone: those that have expired, and those of which the record
+//! shows that their DebugBundle was deleted. It deletes only in the installation's own folder. [`verdict`] decides,
+//! [`lists`] reads both lists, which `kubectl debugbundle prune` uses as well; [`record`] keeps what is known.
 
 pub mod lists;
+pub mod record;
 pub mod verdict;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use debugbundle_crd::Reason;
 use futures::FutureExt as _;
@@ -15,18 +24,23 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     election::Leadership,
-    error::Fault,
+    error::{Fault, api_sentence},
     location::{AccessMode, Location},
     notify::{self, Notifier},
     run::{Engine, OpenStore, Standing},
-    store::{Deletion, Folder, ListedBundle, Store as _, StoreError},
+    store::{Deletion, EXPIRES, Folder, Key, ListedBundle, OpenUpload, Store as _, StoreError},
 };
-use verdict::SweepVerdict;
+use record::Record;
+use verdict::Fate;
 
 /// How long after its start the operator sweeps for the first time.
 const FIRST: Duration = Duration::from_mins(1);
 /// Time for one request to a store.
 const ONE_REQUEST: Duration = Duration::from_secs(30);
+/// How long changes of the record are gathered before they are written.
+const GATHER: Duration = Duration::from_secs(1);
+/// Pause after the record could not be written.
+const WRITE_AGAIN: Duration = Duration::from_secs(10);
 
 /// What a sweep did in one location.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,8 +55,8 @@ pub struct SweepReport {
     pub aborted: usize,
     /// Objects whose deletion failed, and the first failure.
     pub failed: (usize, Option<String>),
-    /// Set if the sweep deleted nothing because too many objects have no DebugBundle: their number.
-    pub stopped: Option<usize>,
+    /// Objects that belong to no DebugBundle, have not expired, and were not deleted as far as is known: they stay.
+    pub unexplained: usize,
 }
 
 /// Sweeps all locations of Velero's namespace.
@@ -57,60 +71,122 @@ pub struct Sweeper {
     pub notifier: Notifier,
     /// Only the leader sweeps.
     pub leadership: Leadership,
+    /// What is known of stored bundles; written while this instance leads.
+    pub record: Arc<Record>,
+    /// That the definition may not be read was logged.
+    pub logged: AtomicBool,
+}
+
+/// A location with what its folder contains.
+struct Listed<'a> {
+    location: &'a Location,
+    open: OpenStore,
+    bundles: Vec<ListedBundle>,
+    uploads: Vec<OpenUpload>,
 }
 
 impl Sweeper {
     /// Sweeps a minute after this instance began to lead, then after each `pause`, until the operator stops.
     pub async fn run(self, pause: Duration) {
-        let term = |over: CancellationToken| over.run_until_cancelled_owned(Box::pin(self.one_term(pause))).map(|_| ());
+        let sweeper = &self;
+        let term = |over: CancellationToken| {
+            let work = async move { tokio::join!(sweeper.sweep_again_and_again(pause), sweeper.keep_record()) };
+            over.run_until_cancelled_owned(Box::pin(work)).map(|_| ())
+        };
         self.leadership.in_each_term(term).await;
     }
 
-    async fn one_term(&self, pause: Duration) {
+    async fn sweep_again_and_again(&self, pause: Duration) {
         let mut next = FIRST.min(pause);
         loop {
             tokio::time::sleep(next).await;
             next = pause;
-            self.sweep().await;
-        }
-    }
-
-    async fn sweep(&self) {
-        if !self.leadership.leads() {
-            return;
-        }
-        let (locations, server) = match self.engine.locations().await {
-            Ok(found) => found,
-            Err(fault) => return tracing::warn!(why = %fault, "No sweep: the locations cannot be read"),
-        };
-        for location in locations.iter().filter(|location| location.access == AccessMode::ReadWrite) {
-            let name = &location.name;
-            match self.sweep_location(location, server.as_ref()).await {
-                Ok(report) => self.publish(location, &report).await,
-                Err(Fault::Cancelled) => return,
-                Err(fault) => tracing::warn!(location = name, why = %fault, "Nothing was swept in this location"),
+            if self.leadership.leads() {
+                match self.sweep().await {
+                    Ok(()) | Err(Fault::Cancelled) => {}
+                    Err(fault) => tracing::warn!(why = %fault, "Nothing was swept"),
+                }
             }
         }
     }
 
-    /// Lists the objects first, then the DebugBundles: an object whose DebugBundle is absent in the second list will
-    /// never have one again.
-    async fn sweep_location(&self, location: &Location, server: Option<&Value>) -> Result<SweepReport, Fault> {
-        if let Standing::Removed(why) = self.engine.standing().await? {
-            tracing::info!(why, "No sweep: the installation is being removed, and the stored bundles stay");
-            return Err(Fault::Cancelled);
+    /// Writes the record into the Lease soon after each change.
+    async fn keep_record(&self) {
+        loop {
+            tokio::time::sleep(GATHER).await;
+            let Ok(installation) = self.engine.installation() else { continue };
+            match self.record.sync(installation.as_str()).await {
+                Ok(()) => self.record.changed().await,
+                Err(error) => {
+                    tracing::warn!(why = api_sentence(&error), "The record of stored bundles was not written");
+                    tokio::time::sleep(WRITE_AGAIN).await;
+                }
+            }
         }
+    }
+
+    /// Lists the objects of all locations first, then the DebugBundles: an object whose DebugBundle is absent in the
+    /// second list will never have one again. Only then asks whether definition and namespace stand: DebugBundles that
+    /// went with them do not count as deleted.
+    async fn sweep(&self) -> Result<(), Fault> {
+        let (locations, server) = self.engine.locations().await?;
+        let mut all = Vec::new();
+        let mut room = lists::MOST;
+        for location in locations.iter().filter(|location| location.access == AccessMode::ReadWrite) {
+            match self.list(location, server.as_ref(), room).await {
+                Ok(listed) => {
+                    room -= listed.bundles.len();
+                    all.push(listed);
+                }
+                Err(fault) => {
+                    tracing::warn!(location = location.name, why = %fault, "Nothing was swept in this location");
+                }
+            }
+        }
+        if self.record.is_empty() && all.iter().all(|one| one.bundles.is_empty() && one.uploads.is_empty()) {
+            return Ok(());
+        }
+        let living = lists::living(&self.client, &self.namespace).await.map_err(Fault::api)?;
+        let defined = match self.engine.standing().await? {
+            Standing::Stands { defined } => defined,
+            Standing::Removed(why) => {
+                tracing::info!(why, "No sweep: the installation is being removed, and the stored bundles stay");
+                return Ok(());
+            }
+        };
+        self.record.sync(self.engine.installation()?.as_str()).await.map_err(Fault::api)?;
+        for one in &all {
+            let report = self.sweep_location(one, &living, defined).await?;
+            self.publish(one.location, &report, defined.is_some()).await;
+        }
+        let listed: BTreeMap<&str, BTreeSet<&str>> = all
+            .iter()
+            .map(|one| {
+                let uids = one.bundles.iter().filter_map(|bundle| bundle.key.uid());
+                (one.location.name.as_str(), uids.collect())
+            })
+            .collect();
+        self.record.tidy(&living, &listed, defined);
+        Ok(())
+    }
+
+    async fn list<'a>(&self, location: &'a Location, server: Option<&Value>, room: usize) -> Result<Listed<'a>, Fault> {
         let folder = Folder::of(&location.prefix, self.engine.installation()?)
             .map_err(|error| Fault::terminal(Reason::LocationInvalid, error.to_string()))?;
         let open = self.engine.open_store(location, server).await?;
         let fault = |error: StoreError| Fault::terminal(error.reason(), open.mask(&error.message()));
-        let listing = lists::bundles(&open.store, &folder).await.map_err(fault)?;
+        let bundles = lists::bundles_within(&open.store, &folder, room).await.map_err(fault)?.bundles;
         let uploads = in_time(open.store.open_uploads(&folder)).await.map_err(fault)?;
-        let mut report = SweepReport { listed: listing.bundles.len(), ..SweepReport::default() };
-        if listing.bundles.is_empty() && uploads.is_empty() {
-            return Ok(report);
-        }
-        let living = lists::living(&self.client, &self.namespace).await.map_err(Fault::api)?;
+        Ok(Listed { location, open, bundles, uploads })
+    }
+
+    async fn sweep_location(
+        &self,
+        Listed { location, open, bundles, uploads }: &Listed<'_>,
+        living: &BTreeSet<String>,
+        defined: Option<Timestamp>,
+    ) -> Result<SweepReport, Fault> {
+        let mut report = SweepReport { listed: bundles.len(), ..SweepReport::default() };
         let now = Timestamp::now();
         for upload in uploads {
             let lives = upload.key.uid().is_none_or(|uid| living.contains(uid));
@@ -121,21 +197,29 @@ impl Sweeper {
                 }
             }
         }
-        match verdict::what_to_delete(listing.bundles, &living, now) {
-            SweepVerdict::Stop { orphans, .. } => report.stopped = Some(orphans),
-            SweepVerdict::Delete(these) => self.delete(these, &open, &mut report).await?,
-        }
-        Ok(report)
-    }
-
-    async fn delete(&self, these: Vec<ListedBundle>, open: &OpenStore, report: &mut SweepReport) -> Result<(), Fault> {
-        for object in these {
+        let under_way = |object: &ListedBundle| object.key.uid().is_some_and(|uid| self.record.is_under_way(uid));
+        for object in bundles.iter().filter(|object| verdict::is_orphan(object, living) && !under_way(object)) {
+            let entry = self.record.of(&location.name, &object.key);
+            let goes = match verdict::fate(object.modified, entry.as_ref(), defined, now) {
+                Fate::Stays => continue,
+                Fate::Goes => Ok(true),
+                Fate::GoesIfExpired => has_expired(open, &object.key, now).await,
+            };
             if !self.leadership.leads() {
                 return Err(Fault::Cancelled);
             }
-            match in_time(open.store.delete(&object.key)).await {
+            let done = match goes {
+                Ok(true) => in_time(open.store.delete(&object.key)).await,
+                Ok(false) => {
+                    report.unexplained += 1;
+                    continue;
+                }
+                Err(error) => Err(error),
+            };
+            match done {
                 Ok(done) => {
                     tracing::info!(key = object.key.as_str(), "Swept: its DebugBundle is gone");
+                    self.record.done(object.key.uid().unwrap_or_default());
                     report.deleted += 1;
                     report.hidden += usize::from(done == Deletion::Hidden);
                 }
@@ -147,21 +231,25 @@ impl Sweeper {
                 }
             }
         }
-        Ok(())
+        Ok(report)
     }
 
-    async fn publish(&self, location: &Location, report: &SweepReport) {
-        let SweepReport { listed, deleted, hidden, aborted, failed: (failed, why), stopped } = report;
+    async fn publish(&self, location: &Location, report: &SweepReport, sees_definition: bool) {
+        let SweepReport { listed, deleted, hidden, aborted, failed: (failed, why), unexplained } = report;
         let name = &location.name;
         let reference = notify::location_reference(location, &self.namespace);
-        tracing::info!(location = name, listed, deleted, hidden, aborted, failed, "Swept");
-        if let Some(orphans) = stopped {
+        tracing::info!(location = name, listed, deleted, hidden, aborted, failed, unexplained, "Swept");
+        if *unexplained > 0 && !sees_definition {
             let note = format!(
-                "{orphans} of {listed} stored bundles belong to no DebugBundle; so many are not removed without a \
-                 person: kubectl debugbundle -n {} prune lists and removes them",
+                "{unexplained} of {listed} stored bundles belong to no DebugBundle and stay until they expire: the \
+                 operator may not get the CustomResourceDefinition of DebugBundles, so it cannot tell whether they were \
+                 deleted or went with it; bind ClusterRole debugbundle-definition (rule R27), or see kubectl \
+                 debugbundle -n {} prune",
                 self.namespace
             );
-            tracing::warn!(location = name, why = note, "The sweep removed nothing");
+            if !self.logged.swap(true, Ordering::Relaxed) {
+                tracing::warn!(location = name, why = note, "The sweep removes only what has expired");
+            }
             self.notifier.warning_about(&reference, Reason::SweepStopped, &note).await;
         }
         if let Some(why) = why {
@@ -178,6 +266,13 @@ impl Sweeper {
             self.notifier.warning_about(&reference, Reason::Hidden, &note).await;
         }
     }
+}
+
+/// Whether the object's own metadata says that its time is over. An object without that time never expires.
+async fn has_expired(open: &OpenStore, key: &Key, now: Timestamp) -> Result<bool, StoreError> {
+    let stored = in_time(open.store.head(key)).await?;
+    let end = stored.and_then(|stored| stored.meta.get(EXPIRES)?.parse::<Timestamp>().ok());
+    Ok(end.is_some_and(|end| end <= now))
 }
 
 impl SweepReport {
