@@ -131,12 +131,17 @@ pub fn target_reference(target: &Target, namespace: &str, uid: &str) -> ObjectRe
 
 /// Names a location, for Events about it.
 pub fn location_reference(location: &Location, namespace: &str) -> ObjectReference {
+    location_named(&location.name, location.uid.clone(), namespace)
+}
+
+/// Names the location with this name.
+pub fn location_named(name: &str, uid: Option<String>, namespace: &str) -> ObjectReference {
     ObjectReference {
         api_version: Some("velero.io/v1".to_owned()),
         kind: Some("BackupStorageLocation".to_owned()),
         namespace: Some(namespace.to_owned()),
-        name: Some(location.name.clone()),
-        uid: location.uid.clone(),
+        name: Some(name.to_owned()),
+        uid,
         ..ObjectReference::default()
     }
 }

@@ -1,7 +1,7 @@
 //! Stored bundles of deleted DebugBundles: the watch or the sweep cleans them up, and they stay when the whole
 //! installation is removed. No DebugBundle blocks a deletion, not even one of an earlier version.
 
-use std::{ops::Range, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use debugbundle_crd::{DebugBundle, FINALIZER};
 use harness::{
@@ -22,6 +22,7 @@ use kube::{
     api::{Api, DeleteParams, ListParams},
 };
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::support::bundles::{
     LIMIT, PARTS, about_r1, delete, endless_log, forge, is_stored, keys, large_log, ready, s3_proxy_before_store,
@@ -389,6 +390,42 @@ fn rounds() -> Vec<(usize, usize, bool)> {
     let rounds = std::env::var("DEBUGBUNDLE_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
     let cases = (0..rounds).flat_map(|_| [(50, true), (50, false), (7, true), (7, false)]);
     cases.enumerate().map(|(round, (count, down))| (round, count, down)).collect()
+}
+
+#[tokio::test]
+async fn a5_forty_deletions_are_finished_before_a_stop_or_after_a_kill() {
+    with_namespace("sweep-a5", |context| async move {
+        velero_objects(&context).await;
+        let proxy = s3_proxy_before_store(&context).await;
+        let answers = Arc::new(Semaphore::new(0));
+        proxy.next(usize::MAX / 2, is_delete, S3Fault::Hold(answers.clone()));
+        let mut operator = Operator::of(&context).args(OFTEN).ready().await;
+        for stopped in [true, false] {
+            operator.kill9();
+            let names: Vec<String> = (0..40).map(|n| format!("b{n}-{stopped}")).collect();
+            forge_stored(&context, "default", harness::context::PREFIX, &names).await;
+            operator.restart().await;
+            until_recorded(&context, 40, |_| true).await;
+            futures::future::join_all(names.iter().map(|name| delete(&context, name))).await;
+            until_recorded(&context, 40, |entry| entry.ends_with(" gone")).await;
+            assert_eq!(keys(&context).await.len(), 40);
+            if stopped {
+                operator.terminate();
+                answers.add_permits(40);
+                assert_eq!(operator.wait_exit(Duration::from_secs(40)).await, 0);
+                assert_eq!(keys(&context).await, [""; 0], "it finished them first");
+                until_recorded(&context, 0, |_| true).await;
+            } else {
+                // They are younger than an hour, but their deletion was seen.
+                operator.kill9();
+                answers.add_permits(100_000);
+                operator.restart().await;
+                until_nothing_is_stored(&context).await;
+                until_recorded(&context, 0, |_| true).await;
+            }
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -2,19 +2,22 @@
 //! deletion of the resource waits for none of this. If some tries fail, an Event reports it, and the next sweep tries
 //! again.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use debugbundle_crd::{Bundle, DebugBundle, DebugBundleSpec, DebugBundleStatus, Reason, UploadState};
 use futures::{StreamExt as _, stream};
 use kube::{ResourceExt as _, api::ObjectMeta};
 use tokio::{
-    sync::mpsc::{Receiver, Sender, channel, error::TrySendError},
-    time::Instant,
+    sync::{
+        mpsc::{Receiver, Sender, channel, error::TrySendError},
+        watch,
+    },
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{Context, Fault};
 use crate::{
-    crash, observed,
+    crash, notify, observed,
     run::{Standing, Subject},
     store::{Deletion, Store as _, StoreError},
     sweep::record::Record,
@@ -26,6 +29,10 @@ const AGAIN: Duration = Duration::from_secs(5);
 const ONE_TRY: Duration = Duration::from_secs(30);
 /// Deleted DebugBundles that are cleaned up at the same time.
 const AT_ONCE: usize = 8;
+/// How long an operator that is asked to stop goes on with the deletions that it has seen.
+const DRAIN: Duration = Duration::from_secs(20);
+/// Time for the last write of the record.
+const LAST_WRITE: Duration = Duration::from_secs(5);
 /// Most deleted DebugBundles that wait, at about a kilobyte each. The next sweep cleans up after further ones.
 const WAITING: usize = 2048;
 
@@ -66,6 +73,11 @@ impl Deleted {
         Some(Self(Box::new(DebugBundle { metadata, spec, status: Some(status) })))
     }
 
+    /// Name of the location of its object; empty if none was announced.
+    fn location(&self) -> &str {
+        stored(&self.0).map_or("", |stored| stored.storage_location.as_str())
+    }
+
     /// Its UID.
     pub(super) fn uid(&self) -> &str {
         self.0.metadata.uid.as_deref().unwrap_or_default()
@@ -83,6 +95,8 @@ impl Deleted {
 /// The deleted DebugBundles that wait to be cleaned up.
 pub(super) struct Deletions {
     waiting: Sender<(Deleted, Instant)>,
+    /// Those that are not cleaned up yet: the names of their locations by UID.
+    open: watch::Sender<BTreeMap<String, String>>,
     record: Arc<Record>,
 }
 
@@ -90,32 +104,86 @@ impl Deletions {
     /// A queue and its other end, for [`work_off`].
     pub(super) fn new(record: Arc<Record>) -> (Self, Receiver<(Deleted, Instant)>) {
         let (waiting, receiver) = channel(WAITING);
-        (Self { waiting, record }, receiver)
+        (Self { waiting, open: watch::Sender::default(), record }, receiver)
     }
 
     /// Adds one.
     pub(super) fn add(&self, deleted: Deleted) {
+        let (uid, location) = (deleted.uid().to_owned(), deleted.location().to_owned());
+        self.open.send_modify(|open| drop(open.insert(uid, location)));
         if let Err(TrySendError::Full((left, _))) = self.waiting.try_send((deleted, Instant::now())) {
             tracing::warn!(name = left.0.name_any(), "Too many deletions at once; the next sweep deletes the object");
-            self.record.ended(left.uid());
+            self.ended(left.uid());
         }
+    }
+
+    fn ended(&self, uid: &str) {
+        self.record.ended(uid);
+        self.open.send_modify(|open| drop(open.remove(uid)));
+    }
+
+    async fn until_none_is_open(&self) {
+        // Fails only if no sender is left.
+        let _ = self.open.subscribe().wait_for(BTreeMap::is_empty).await;
     }
 }
 
-/// Cleans up until the operator is asked to stop. The next sweep cleans up after DebugBundles that wait at that time.
+/// Cleans up until the operator is asked to stop, and then, for [`DRAIN`], after DebugBundles whose deletion it has
+/// seen. The record has the others for the next sweep.
 pub(super) async fn work_off(waiting: Receiver<(Deleted, Instant)>, ctx: Arc<Context>) {
     let waiting = stream::unfold(waiting, async |mut waiting| waiting.recv().await.map(|next| (next, waiting)));
     let all = waiting.for_each_concurrent(AT_ONCE, |(deleted, since)| {
         let ctx = Arc::clone(&ctx);
         async move {
             clean_up(&deleted.0, since + ctx.settings.delete_timeout, &ctx).await;
-            ctx.record.ended(deleted.uid());
+            ctx.deletions.ended(deleted.uid());
         }
     });
+    let stopped = async {
+        ctx.shutdown.cancelled().await;
+        let until = Instant::now() + DRAIN;
+        // A run that ends adds the deletion of its own DebugBundle.
+        let drained = async {
+            ctx.runs.wait().await;
+            ctx.deletions.until_none_is_open().await;
+        };
+        let _ = timeout_at(until, drained).await;
+    };
     tokio::select! {
         () = all => {}
-        () = ctx.shutdown.cancelled() => {}
+        () = stopped => {}
     }
+    leave(&ctx).await;
+}
+
+/// Leaves what is still open to the next sweep. What the record has no room for is named.
+async fn leave(ctx: &Context) {
+    if let Ok(installation) = ctx.engine.installation() {
+        let written = timeout(LAST_WRITE, ctx.record.sync(installation.as_str())).await;
+        if !matches!(written, Ok(Ok(()))) {
+            tracing::warn!("The record of stored bundles was not written at the end");
+        }
+    }
+    let open = ctx.deletions.open.borrow().clone();
+    for (location, count) in lost(&open, |uid| ctx.record.has(uid)) {
+        let note = format!(
+            "{count} bundles of deleted DebugBundles are still stored here and stay until they expire: the operator was \
+             stopped, and its record has no room for them; kubectl debugbundle -n {} prune removes them",
+            ctx.settings.namespace
+        );
+        tracing::warn!(location, why = note, "Deletions were not finished");
+        let reference = notify::location_named(location, None, &ctx.settings.namespace);
+        ctx.notifier.warning_about(&reference, Reason::NotDeleted, &note).await;
+    }
+}
+
+/// The number of bundles in each location that no sweep will delete before they expire.
+fn lost(open: &BTreeMap<String, String>, recorded: impl Fn(&str) -> bool) -> BTreeMap<&str, usize> {
+    let mut lost = BTreeMap::new();
+    for (_, location) in open.iter().filter(|(uid, location)| !location.is_empty() && !recorded(uid)) {
+        *lost.entry(location.as_str()).or_default() += 1;
+    }
+    lost
 }
 
 /// Tries at least once, and until a try succeeds, waiting cannot help, or the time is over.
@@ -248,6 +316,14 @@ mod tests {
         bundle.metadata.annotations = Some([("note".to_owned(), "x".repeat(9000))].into());
         bundle.status = Some(serde_json::from_value(status).expect("a status"));
         bundle
+    }
+
+    #[test]
+    fn a_stop_names_how_many_open_deletions_the_record_has_no_room_for() {
+        let open = [("a", "eu-1"), ("b", "eu-1"), ("c", "eu-1"), ("d", "us-1"), ("e", "")];
+        let open = open.map(|(uid, location)| (uid.to_owned(), location.to_owned())).into();
+        assert_eq!(lost(&open, |uid| uid == "a"), BTreeMap::from([("eu-1", 2), ("us-1", 1)]));
+        assert!(lost(&open, |_| true).is_empty());
     }
 
     #[test]
