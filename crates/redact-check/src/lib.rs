@@ -3,6 +3,7 @@
 //!
 //! * [`forms`]: the forms in which a known value may be written.
 //! * [`shapes`]: the shapes of secrets that the check knows by itself.
+//! * [`words`]: tells the base64 of a key from names.
 //! * [`tokens`]: the form of redaction's tokens, which the search skips.
 //! * [`scan`]: the search in one text of any size.
 //! * [`read`]: the archive, segment by segment, on several cores.
@@ -18,6 +19,7 @@ mod shapes;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod words;
 
 use std::borrow::Cow;
 
@@ -45,7 +47,10 @@ const LOOKS: usize = 3;
 pub enum Cost {
     /// The line: a shape begins and ends in it.
     Line,
-    /// The whole entry: where part of a key or a known value came out, the rest may have come out in another form.
+    /// The object of a list, else the entry: where part of a key or a known value came out, the rest may have come out
+    /// in another form.
+    Object,
+    /// The entry: not all hits in it are known.
     Entry,
 }
 
@@ -127,7 +132,7 @@ impl Detector {
             if found.is_empty() {
                 return left;
             }
-            if found.iter().any(|found| found.cost == Cost::Entry) {
+            if found.iter().any(|found| found.cost > Cost::Line) {
                 break;
             }
             let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);

@@ -47,7 +47,7 @@ impl Mender {
         let mut places = Vec::with_capacity(hits.len());
         for hit in hits.iter().rev() {
             places.push((hit.offset..hit.offset + hit.length, hit.rule));
-            if hit.cost == Cost::Entry {
+            if hit.cost > Cost::Line {
                 return None;
             }
         }
@@ -148,6 +148,7 @@ mod tests {
             .match_indices(VALUE)
             .map(|(at, value)| Hit {
                 place: HitPlace::Entry(path.to_owned()),
+                begin: at as u64,
                 offset: at as u64,
                 length: value.len() as u64,
                 rule: "check-x",

@@ -61,6 +61,8 @@ pub struct Clean(());
 pub struct Hit {
     /// Where in the archive.
     pub place: HitPlace,
+    /// The first byte of what announces it, such as the first line of a key.
+    pub begin: u64,
     /// Its first byte in the unpacked entry.
     pub offset: u64,
     /// Its length in bytes.
@@ -246,8 +248,8 @@ fn hits(scan: &mut Scan<'_>, place: &HitPlace, room: &AtomicUsize) -> Vec<Hit> {
         found[0].cost = Cost::Entry;
     }
     let hit = |found: ScanHit| {
-        let ScanHit { offset, length, rule, cost, seen } = found;
-        Hit { place: place.clone(), offset, length, rule, cost, seen }
+        let ScanHit { begin, offset, length, rule, cost, seen } = found;
+        Hit { place: place.clone(), begin, offset, length, rule, cost, seen }
     };
     found.into_iter().map(hit).collect()
 }

@@ -15,6 +15,8 @@ const SEEN: usize = 16;
 
 /// A hit: where it is, and which rule found it.
 pub(super) struct ScanHit {
+    /// What announces it, such as the first line of a key; at most [`AHEAD`] bytes in front of it.
+    pub(super) begin: u64,
     /// Its first byte, counted from the text's beginning.
     pub(super) offset: u64,
     pub(super) length: u64,
@@ -90,25 +92,27 @@ impl<'d> Scan<'d> {
                 if text[start..].starts_with(&known.bytes) {
                     let end = start + known.bytes.len();
                     if !known.named || is_named(around.text, around.at, end - first) {
-                        hits.push((start.saturating_sub(known.lead), end, known.rule, Cost::Entry));
+                        hits.push((start.saturating_sub(known.lead), end, known.rule, Cost::Object, start));
                     }
                 }
                 continue;
             };
             let shape = &SHAPES[*shape];
-            if let Some(at) = (shape.judge)(around) {
-                hits.push((first + at.start, first + at.end, shape.rule, shape.cost));
+            for at in shape.hits(around) {
+                hits.push((first + at.start, first + at.end, shape.rule, shape.cost, start));
             }
         }
         hits.sort_unstable();
-        for (start, end, rule, cost) in hits {
+        for (start, end, rule, cost, hint) in hits {
             let (seen, offset, end) = (start..end.min(start + SEEN), self.base + start as u64, self.base + end as u64);
+            let begin = self.base + hint.min(start) as u64;
             if offset >= self.last_end {
                 if self.found.len() < self.most {
                     let seen = Zeroizing::new(text[seen].to_vec());
-                    self.found.push(ScanHit { offset, length: end - offset, rule, cost, seen });
+                    self.found.push(ScanHit { begin, offset, length: end - offset, rule, cost, seen });
                 }
             } else if let Some(last) = self.found.last_mut().filter(|last| last.offset + last.length == self.last_end) {
+                last.begin = last.begin.min(begin);
                 last.length = last.length.max(end - last.offset);
                 last.cost = last.cost.max(cost);
             }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use memchr::memmem;
 
-use crate::{Cost, tokens::BLANK};
+use crate::{Cost, tokens::BLANK, words};
 
 /// Bytes before a hint that a judge may read.
 pub(super) const BEHIND: usize = 1 << 10;
@@ -24,23 +24,35 @@ pub(super) struct Around<'a> {
     pub(super) hint: usize,
 }
 
+/// Most bytes between two lines of a key.
+const NEXT_LINE: usize = 512;
+
 type Judge = fn(Around<'_>) -> Option<Range<usize>>;
 
 /// A shape: its name in reports, its hints (it contains one of them, in any case of letters), and the judge.
 pub(super) struct SecretShape {
     pub(super) rule: &'static str,
     pub(super) hints: &'static [&'static str],
-    pub(super) judge: Judge,
+    judge: Judge,
     pub(super) cost: Cost,
+}
+
+impl SecretShape {
+    /// What must not leave: of a key each line, else one range.
+    pub(super) fn hits(&self, around: Around<'_>) -> impl Iterator<Item = Range<usize>> {
+        let is_key = self.cost > Cost::Line;
+        let next = move |line: &Range<usize>| if is_key { line_of_key(around, line.end) } else { None };
+        std::iter::successors((self.judge)(around), next)
+    }
 }
 
 const fn shape(rule: &'static str, hints: &'static [&'static str], judge: Judge) -> SecretShape {
     SecretShape { rule, hints, judge, cost: Cost::Line }
 }
 
-/// A key's shape costs the entry: more than one line of the key may have come out.
+/// A key's shape costs the object: more than what is found of the key may have come out.
 const fn key(hints: &'static [&'static str], judge: Judge) -> SecretShape {
-    SecretShape { cost: Cost::Entry, ..shape("check-private-key", hints, judge) }
+    SecretShape { cost: Cost::Object, ..shape("check-private-key", hints, judge) }
 }
 
 /// Formats: those of the providers' documentation; RFC 7519, 7516, 7468, 3986.
@@ -72,6 +84,7 @@ pub(super) static SHAPES: &[SecretShape] = &[
     shape("check-jwt", &["eyJ"], jwt),
     key(&["PRIVATE KEY-----", "PRIVATE KEY BLOCK-----"], private_key),
     key(&["LS0tLS1CRUdJTi"], encoded_private_key),
+    key(&["Private-Lines: "], |around| line_of_key(around, around.after())),
     shape("check-vendor-token", &["ghp_", "gho_", "ghu_", "ghs_", "ghr_"], |a| plain(a, 36, 36, b"")),
     shape("check-vendor-token", &["github_pat_"], |a| plain(a, 40, 11, b"_")),
     shape("check-vendor-token", &["glpat-"], |a| plain(a, 20, 20, b"_-")),
@@ -198,13 +211,17 @@ fn private_key(around: Around<'_>) -> Option<Range<usize>> {
     if !label.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b' ') {
         return None;
     }
-    let body = &around.text[around.after()..(around.after() + 512).min(around.text.len())];
+    line_of_key(around, around.after())
+}
+
+/// The next line of a key, close behind its first line or another one.
+fn line_of_key(around: Around<'_>, mut from: usize) -> Option<Range<usize>> {
+    let body = &around.text[from..(from + NEXT_LINE).min(around.text.len())];
     let stop = memmem::find(body, b"-----").into_iter().chain(memchr::memchr(BLANK, body)).min().unwrap_or(body.len());
-    let mut from = around.after();
-    let stop = around.after() + stop;
+    let stop = from + stop;
     while from < stop {
         let end = around.run(from, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')).min(stop);
-        if end - from >= 40 && looks_random(&around.text[from..end]) {
+        if end - from >= 40 && words::looks_random(&around.text[from..end]) {
             return Some(from..end);
         }
         from = end + 1;
@@ -222,11 +239,6 @@ fn encoded_private_key(around: Around<'_>) -> Option<Range<usize>> {
     let text = STANDARD_NO_PAD.decode(&digits[..digits.len() / 4 * 4]).ok()?;
     let key = memmem::find(&text, b"PRIVATE KEY")?;
     (text.len() - key >= 60).then_some(around.at..end)
-}
-
-/// Whether it contains capitals, small letters and digits, and so is neither a path nor a word.
-fn looks_random(text: &[u8]) -> bool {
-    [u8::is_ascii_uppercase, u8::is_ascii_lowercase, u8::is_ascii_digit].iter().all(|is| text.iter().any(is))
 }
 
 /// A prefix and at least `least` letters, digits or bytes of `more`; at least `letters` of them are letters or digits.

@@ -1,6 +1,8 @@
 //! The detector by itself: it finds each shape and each form in pieces of any size, and nothing in redacted text.
 //! The tests of sealing show that it is asked before anything is sent.
 
+use std::sync::LazyLock;
+
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
@@ -90,6 +92,70 @@ fn shapes() -> Vec<(&'static str, String)> {
     ]
 }
 
+/// The places in which a text stands in a bundle, each as the collection or the operator writes it.
+fn in_places(text: &str) -> Vec<String> {
+    let json = serde_json::Value::String(text.to_owned()).to_string();
+    let html = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
+    vec![
+        text.lines().map(|line| format!("2026-01-01T00:00:00.000000001Z {line}\n")).collect(),
+        format!("{{\"errors\":{{\"namespaces\":{{\"shop\":[{json}]}}}}}}\n"),
+        format!("- apiVersion: v1\n  kind: Event\n  message: {json}\n"),
+        format!("  metadata:\n    annotations:\n      example.com/note: {json}\n"),
+        format!("    state:\n      terminated:\n        message: {json}\n"),
+        format!("{}\n", serde_json::Value::String(format!("{{\"text\":{json}}}"))),
+        format!("<tr><td>2026</td><td>event</td><td>{}</td></tr>\n", html.replace('\n', " ")),
+    ]
+}
+
+/// Private keys as OpenSSL writes them, whole and torn: on two lines, in two rows of the report, cut within a line.
+fn keys() -> Vec<String> {
+    let bytes = |seed: u64| -> Vec<u8> {
+        word(seed, 1200).bytes().zip(word(!seed, 1200).bytes()).map(|(a, b)| a.wrapping_mul(31) ^ b).collect()
+    };
+    let mut texts = Vec::new();
+    for seed in 1000..1200 {
+        let digits = STANDARD.encode(bytes(seed));
+        let lines: Vec<&str> = (0..digits.len() / 64).map(|at| &digits[64 * at..64 * (at + 1)]).collect();
+        let begin = format!("-----BEGIN RSA {} KEY-----", "PRIVATE");
+        texts.push(format!("{begin}\n{}\n-----END RSA {} KEY-----\n", lines.join("\n"), "PRIVATE"));
+        for line in &lines[..3] {
+            texts.push(format!("{begin}\n{line}\n"));
+            texts.push(format!("{begin}</td></tr>\n<tr data-kind=\"event\"><td class=\"t\">2026-01-01T00:00:00Z</td><td>event</td><td>{line}"));
+            texts.push(format!("{begin} {}", &line[..44]));
+        }
+    }
+    texts
+}
+
+#[test]
+fn sec_x51_the_check_alone_finds_at_least_as_many_keys_and_values_as_ever() {
+    let value = format!("{}/+<&\"{}", word(20, 14), word(21, 14));
+    let shape = Detector::new([]);
+    let known = Detector::new([("known-key", value.as_str())]);
+    let found = |detector: &Detector, text: &str| {
+        in_places(text).into_iter().filter(|text| detector.alarm(text).is_some()).count()
+    };
+    let shapes: usize = shapes().iter().map(|(_, text)| found(&shape, text)).sum();
+    let keys: usize = keys().iter().map(|text| found(&shape, text)).sum();
+    let percent = percent_encoding::utf8_percent_encode(&value, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let values: usize = (0..6)
+        .flat_map(|before| {
+            let text = format!("{}{value}{}", &"######"[..before], &"#######"[..6 - before]);
+            [STANDARD.encode(&text), URL_SAFE_NO_PAD.encode(&text), STANDARD.encode(STANDARD.encode(&text)), text]
+        })
+        .chain([percent])
+        .map(|text| found(&known, &text))
+        .sum();
+    println!("found of planted: {shapes} of shapes, {keys} of private keys, {values} of known values");
+    // What the check found before it told names from keys.
+    let floor = (247, 14_000, 169);
+    assert!(
+        shapes >= floor.0 && keys >= floor.1 && values >= floor.2,
+        "{:?}, before {floor:?}",
+        (shapes, keys, values)
+    );
+}
+
 const TOKEN: &str = "[REDACTED:known-aws-secret-key:0a1b2c3d]";
 
 #[test]
@@ -169,8 +235,15 @@ fn sec_x51_a_short_value_counts_behind_a_name_alone() {
 fn sec_x46_tokens_and_what_must_survive_are_not_found() {
     let token = TOKEN;
     let detector = Detector::new([("known-key", word(40, 40).as_str())]);
+    let label = format!("-----BEGIN {} KEY-----", "PRIVATE");
+    let markdown = r"\[REDACTED:pem:0a1b2c3d\]";
     for text in [
         token.to_owned(),
+        format!("https://{markdown}:{markdown}@git.example.com/x, shop:{markdown}@tcp(db:3306)"),
+        format!("no {label}{markdown} in {}", word(60, 64)),
+        format!("no {label} in [REDACTED:pem:0a1b… {}", word(60, 64)),
+        format!("no {label} found in Secret/WebServerCertificateStoreNumber12ForTheTeamAlpha"),
+        format!("{label} /var/lib/Kubelet/Pods/{}/Volumes/{}", "0a1b2c3d4e".repeat(5), "0A1B2C3D4E".repeat(5)),
         format!("https://user:{token}@host/x?X-Amz-Signature={token}&X-Amz-Credential={token}"),
         format!(
             "https://{token}:{token}@host/x https://{token}@host https://{token}{token}:x{token}@host {token}:{token}@tcp(db)"
@@ -226,6 +299,46 @@ fn sec_x51_a_known_value_that_is_the_name_of_a_rule_is_found_beside_tokens_only(
     let detector = Detector::new([("known-repository-password", "password")]);
     assert_eq!(found(&detector, b"[REDACTED:known-repository-password:0a1b2c3d]", 3), []);
     assert_eq!(found(&detector, b"[REDACTED:jwt:0a1b2c3d] password", 3), [(24, "known-repository-password")]);
+}
+
+/// What names in a cluster are made of.
+fn name() -> impl Strategy<Value = String> {
+    const WORDS: &str = "access account agent alpha api app auth backup batch beta block broker bucket cache calendar cert \
+        certificate claim client cluster config controller core credential cron daemon data database default deploy \
+        deployment disk driver east engine event export fast file front gateway grafana group health home image import \
+        index ingress internal item job journal key kube large ledger library limit load local log mail manager member \
+        memory message metric migration mirror monitor network node north number object operator order owner payment \
+        persistent plugin pod policy pool postgres price private project prometheus proxy public quota queue rabbit \
+        record redis region replica report request reserve restore role route rule schedule secret server service \
+        session set shop site small snapshot source south staging standby state storage store stream system table target \
+        task team template tenant test token trace transfer update upload user vault velero version view volume wallet \
+        warehouse watch web west worker zone";
+    let word = prop::sample::select(WORDS.split_whitespace().collect::<Vec<_>>());
+    let number = prop_oneof![3 => Just(String::new()), 1 => (0_u32..3000).prop_map(|n| n.to_string())];
+    let capital = |word: &str| word[..1].to_ascii_uppercase() + &word[1..];
+    let camel = prop::collection::vec((word.clone(), number.clone()), 1..12)
+        .prop_map(move |words| words.iter().map(|(word, n)| capital(word) + n).collect::<String>());
+    let kebab = prop::collection::vec((word, number), 1..6)
+        .prop_map(|words| words.iter().map(|(word, n)| format!("{word}{n}")).collect::<Vec<_>>().join("-"));
+    let digest = "(sha256:)?[0-9a-f]{64}|[0-9a-f]{40}|[0-9A-F]{64}";
+    let uid = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}";
+    prop_oneof![4 => camel, 4 => kebab, 1 => digest, 1 => uid, 1 => "[a-z]{5,12}-[bcdf-hj-np-tv-xz0-9]{8,10}-[bcdf-hj-np-tv-xz0-9]{5}"]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn sec_x46_names_paths_digests_and_uids_behind_the_first_line_of_a_key_are_none(
+        names in prop::collection::vec((name(), prop::sample::select(vec!["/", " ", ".", ", ", "\n", "=", ":"])), 1..10),
+        label in prop::sample::select(vec!["PRIVATE KEY", "RSA PRIVATE KEY", "OPENSSH PRIVATE KEY"]),
+    ) {
+        let named: String = names.iter().flat_map(|(name, sign)| [name.as_str(), *sign]).collect();
+        static CHECK: LazyLock<Detector> = LazyLock::new(|| Detector::new([]));
+        for text in [named.clone(), format!("no -----BEGIN {label}----- in {named}"), format!("-----BEGIN {label}-----\n{named}")] {
+            prop_assert_eq!(CHECK.alarm(&text), None, "{}", text);
+        }
+    }
 }
 
 proptest! {
