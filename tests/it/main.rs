@@ -49,6 +49,7 @@ mod scanner;
 mod scope;
 mod self_redaction;
 mod selfcheck;
+mod selfcheck_places;
 mod silent_kubelets;
 mod stand;
 mod store;

@@ -67,8 +67,9 @@ fn make() -> Archive {
     let bundle = BundleInfo { attempt: 1, ..BundleInfo::default() };
     let request = serde_json::json!({});
     let head = ManifestHead { bundle, request, started_at: at, finished_at: at, ..ManifestHead::default() };
-    let draft = seal(&spool, &root, entries, head, &redactor).expect("sealed");
-    let sealed = draft.checked(&Detector::new([])).expect("nothing is found");
+    let detector = Detector::new([]);
+    let draft = seal(&spool, &root, entries, head, (&redactor, &detector)).expect("sealed");
+    let sealed = draft.checked(&detector).expect("nothing is found");
     Archive { file: sealed.file, root, files, scratch: folder.join("unpacked") }
 }
 

@@ -128,26 +128,6 @@ async fn sec_x51_a_known_value_is_found_without_a_name_or_a_shape() {
 }
 
 #[tokio::test]
-async fn sec_x52_hits_cost_their_lines_however_many_there_are() {
-    with_namespace("check-many", |context| async move {
-        velero_objects(&context).await;
-        let planted: Vec<String> = (0..30).map(|_| token()).collect();
-        server_pod(&context, log(&planted)).await;
-        let operator = Operator::of(&context).env(OFF, RULE).ready().await;
-        context.debug_bundle("b", about_r1()).await;
-        let bundle = until_ended(&context, "b").await;
-        assert_eq!(phase(&bundle), Phase::PartiallyFailed, "{:?}", status(&bundle));
-        let entries = is_stored(&context, &bundle).await;
-        is_nowhere(&context, &operator, &entries, &planted).await;
-        let log = String::from_utf8_lossy(&entries[&log_path(&context)]).into_owned();
-        assert!(log.contains("all is well"), "{log}");
-        assert_eq!(log.matches("a line was withheld here").count(), planted.len());
-        spool_is_empty(&operator).await;
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn sec_x46_x52_an_event_with_tokens_side_by_side_costs_nothing() {
     with_namespace("check-tokens", |context| async move {
         velero_objects(&context).await;

@@ -27,6 +27,8 @@ pub struct Draft {
     pub(super) end: u64,
     pub(super) told: Vec<Told>,
     pub(super) segments: Vec<(u64, u64)>,
+    /// What the self-check found in the manifest before it was written.
+    pub(super) withheld: Vec<Hit>,
 }
 
 /// Why a draft did not become a sealed archive.
@@ -70,6 +72,11 @@ impl Draft {
     /// [`CheckError`]: nothing is known of the archive then.
     pub fn check(&self, detector: &Detector) -> Result<Result<Clean, Vec<Hit>>, CheckError> {
         check(&self.archive()?, detector)
+    }
+
+    /// What the self-check found in the manifest before it was written; the manifest does not contain it.
+    pub fn withheld(&self) -> &[Hit] {
+        &self.withheld
     }
 
     /// Bytes of the archive.

@@ -15,6 +15,7 @@ use debugbundle_format::{
     manifest::{ByteRange, ManifestHead, Source, Truncation},
 };
 use debugbundle_redact::{RedactWriter, Redactor, Rules};
+use debugbundle_redact_check::{Detector, Hit, HitPlace, Mender, search};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -22,16 +23,19 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     Draft, Entry, Segment, Spool, SpoolError,
     body::{SMALL, SpooledBody},
-    deflate::Deflate,
+    deflate::{Deflate, Deflated, Inflate},
     files::{SEALED_FILE, SEALED_NOTE, open_plain, read_capped},
     manifest_writer::{self, EntryLine, Lies},
     names::ordered,
     read,
+    segment::mend,
     spool_files::PartFile,
     tar,
 };
 
 pub(super) const MANIFEST: &str = "manifest.json";
+/// How often strings are withheld from a manifest; what is found then is left to the check of the whole archive.
+const ROUNDS: usize = 4;
 /// More bytes than `sealed.json` ever has.
 const NOTE_CAP: u64 = 64 << 10;
 
@@ -73,6 +77,7 @@ pub enum SealError {
 ///
 /// Two paths that differ at most in case never fail a bundle: the later one in byte order gets a suffix. Bodies of 64
 /// KiB or more are freed as they are copied. Fills in `head.bundle.root`, and `head.totals` except `wanted` and `ok`.
+/// Strings of the manifest in which the detector finds something are withheld: see [`Draft::withheld`].
 ///
 /// # Errors
 /// [`SealError`]
@@ -81,10 +86,10 @@ pub fn seal(
     root: &str,
     entries: Vec<Entry>,
     head: ManifestHead,
-    redactor: &Redactor,
+    rules: (&Redactor, &Detector),
 ) -> Result<Draft, SealError> {
     let mut archive = Archive::begin(spool).map_err(|e| failed(spool, e))?;
-    let sealed = archive.fill(root, ordered(entries), head, redactor, spool);
+    let sealed = archive.fill(root, ordered(entries), head, rules, spool);
     let manifest = sealed.map_err(|e| match e {
         Trouble::Io(e) => failed(spool, e),
         Trouble::Damaged(path) => SealError::Damaged { path },
@@ -160,6 +165,8 @@ struct Archive {
     told: Vec<Told>,
     /// Where the segments lie, (offset, length); they fill all bytes between the header and the end.
     segments: Vec<(u64, u64)>,
+    /// What was withheld from the manifest.
+    withheld: Vec<Hit>,
 }
 
 impl Archive {
@@ -174,6 +181,7 @@ impl Archive {
             waiting: Vec::new(),
             told: Vec::new(),
             segments: Vec::new(),
+            withheld: Vec::new(),
         })
     }
 
@@ -182,7 +190,7 @@ impl Archive {
         root: &str,
         entries: Vec<(BundlePath, Entry)>,
         mut head: ManifestHead,
-        redactor: &Redactor,
+        rules: (&Redactor, &Detector),
         spool: &Spool,
     ) -> Result<ByteRange, Trouble> {
         let start = head.started_at;
@@ -204,7 +212,7 @@ impl Archive {
         head.totals.raw_bytes = self.told.iter().map(|told| told.bytes).sum();
         head.totals.redactions = self.told.iter().flat_map(|told| told.redactions.values()).sum();
         let finished_at = head.finished_at;
-        self.manifest(root, head, finished_at, redactor, spool)
+        self.manifest(root, head, finished_at, rules, spool)
     }
 
     fn entry(&mut self, root: &str, path: BundlePath, entry: Entry) -> Result<(), Trouble> {
@@ -259,7 +267,7 @@ impl Archive {
         root: &str,
         mut head: ManifestHead,
         read_at: Timestamp,
-        redactor: &Redactor,
+        (redactor, detector): (&Redactor, &Detector),
         spool: &Spool,
     ) -> Result<ByteRange, Trouble> {
         // The manifest's header states its length, and its lines state where all segments lie: those are closed first.
@@ -273,7 +281,7 @@ impl Archive {
         let lines = self.told.iter().map(|told| told.line(redactor));
         let mut through = RedactWriter::new(redactor, Rules::BuiltIn, Deflate::new(spool.room().part()?));
         manifest_writer::write(io::BufWriter::new(&mut through), &head, lines)?;
-        let body = through.finish()?.finish()?;
+        let body = self.judged(through.finish()?.finish()?, detector, spool)?;
 
         self.small(&tar::file(&format!("{root}/{MANIFEST}"), body.raw, read_at))?;
         self.close_gather()?;
@@ -287,6 +295,31 @@ impl Archive {
         Ok(place)
     }
 
+    /// The manifest without the strings in which the detector finds something.
+    fn judged(
+        &mut self,
+        mut body: Deflated<PartFile>,
+        detector: &Detector,
+        spool: &Spool,
+    ) -> io::Result<Deflated<PartFile>> {
+        for _ in 0..ROUNDS {
+            let text = || Ok(Inflate::new(open_plain(body.into.path())?));
+            let hits = search(text()?, &HitPlace::Manifest, detector)?;
+            if hits.is_empty() {
+                break;
+            }
+            let mut out = Deflate::new(spool.room().part()?);
+            let mended = mend(text, &mut Mender::rows(MANIFEST, &hits), |line| out.write_all(line));
+            self.withheld.extend(hits);
+            match mended {
+                Ok(()) => body = out.finish()?,
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(body)
+    }
+
     /// Writes an empty last block, checksum and length, and the header, which had to wait for the manifest's place.
     fn end(mut self, manifest: ByteRange, spool: &Arc<Spool>) -> io::Result<Draft> {
         let end = self.out.len();
@@ -295,7 +328,8 @@ impl Archive {
         let length = u32::try_from(self.raw & u64::from(u32::MAX)).unwrap_or(u32::MAX);
         self.out.write_all(&length.to_le_bytes())?;
         self.out.patch(&read::header(manifest.offset, manifest.length), 0)?;
-        Ok(Draft { spool: Arc::clone(spool), file: self.out, manifest, end, told: self.told, segments: self.segments })
+        let Self { out: file, told, segments, withheld, .. } = self;
+        Ok(Draft { spool: Arc::clone(spool), file, manifest, end, told, segments, withheld })
     }
 
     fn segment_since(&mut self, offset: u64) {

@@ -10,7 +10,7 @@ use debugbundle_format::{
     BundlePath, hex,
     manifest::{Truncation, TruncationReason},
 };
-use debugbundle_redact_check::Mender;
+use debugbundle_redact_check::{Detector, Hit, HitPlace, Mender, search};
 
 use crate::{
     Spool,
@@ -119,23 +119,22 @@ impl Segment {
         self.body.reader()
     }
 
+    /// What the self-check will find in the body.
+    ///
+    /// # Errors
+    /// The spool cannot be read.
+    pub fn hits(&self, detector: &Detector) -> io::Result<Vec<Hit>> {
+        search(self.reader()?, &HitPlace::Entry(self.path.as_str().to_owned()), detector)
+    }
+
     /// The same body with the self-check's hits removed, line by line; they are counted as redactions.
     ///
     /// # Errors
     /// The spool is full or cannot be read, or a line cannot be mended; the segment is lost then.
     pub fn mended(mut self, spool: &Spool, mender: &mut Mender) -> io::Result<Self> {
         let mut body = BodyWriter::new(spool.room());
-        let mut lines = BufReader::new(self.body.reader()?);
-        let mut line = Vec::new();
-        while (&mut lines).take(LINE).read_until(b'\n', &mut line)? > 0 {
-            if line.len() as u64 == LINE {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is too long to be withheld alone"));
-            }
-            mender.line(&mut line)?;
-            body.put(&line)?;
-            line.clear();
-        }
-        for (rule, count) in &mender.rules {
+        mend(|| self.body.reader(), mender, |line| body.put(line))?;
+        for (rule, count) in &mender.taken.rules {
             *self.redactions.entry(rule.clone()).or_default() += count;
         }
         Ok(Self::closed(self.path, self.redactions, body.finish()?))
@@ -152,6 +151,38 @@ impl Segment {
             None => Ok(self),
         }
     }
+}
+
+/// Puts all lines of a text, mended.
+pub(super) fn mend<R: Read>(
+    text: impl Fn() -> io::Result<R>,
+    mender: &mut Mender,
+    mut put: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    if mender.needs_survey() {
+        each_line(text()?, |line| {
+            mender.survey(line);
+            Ok(())
+        })?;
+        mender.surveyed()?;
+    }
+    each_line(text()?, |line| {
+        mender.line(line)?;
+        put(line)
+    })
+}
+
+fn each_line(text: impl Read, mut each: impl FnMut(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
+    let mut lines = BufReader::new(text);
+    let mut line = Vec::new();
+    while (&mut lines).take(LINE).read_until(b'\n', &mut line)? > 0 {
+        if line.len() as u64 == LINE {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is too long to be withheld alone"));
+        }
+        each(&mut line)?;
+        line.clear();
+    }
+    Ok(())
 }
 
 /// What was left out between head and tail.

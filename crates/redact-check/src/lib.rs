@@ -1,5 +1,5 @@
 //! The second check: reads the closed archive back before it may be sent, and searches it for what must not leave.
-//! To find mistakes of `redact` it shares neither code nor tables with it. A hit costs a line or a whole file.
+//! To find mistakes of `redact` it shares neither code nor tables with it. [`Cost`] says what a hit costs.
 //!
 //! * [`forms`]: the forms in which a known value may be written.
 //! * [`shapes`]: the shapes of secrets that the check knows by itself.
@@ -26,9 +26,9 @@ use std::borrow::Cow;
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use zeroize::Zeroizing;
 
-pub use mend::Mender;
+pub use mend::{Mender, Taken};
 pub use quoted::Quoted;
-pub use read::{Archive, CheckError, Clean, Hit, HitPlace, Piece, check};
+pub use read::{Archive, CheckError, Clean, Hit, HitPlace, Piece, check, search};
 
 use forms::Needle;
 use scan::{Scan, ScanHit};

@@ -165,6 +165,21 @@ pub fn check(archive: &Archive, detector: &Detector) -> Result<Result<Clean, Vec
     Ok(if hits.is_empty() { Ok(Clean(())) } else { Err(hits) })
 }
 
+/// The hits in one text, as [`check`] would find them in an entry.
+///
+/// # Errors
+/// The text cannot be read.
+pub fn search(mut text: impl Read, place: &HitPlace, detector: &Detector) -> io::Result<Vec<Hit>> {
+    let mut scan = Scan::new(detector, MOST_OF_ONE + 1);
+    let mut buffer = Zeroizing::new(vec![0; INPUT]);
+    loop {
+        match text.read(&mut buffer)? {
+            0 => return Ok(hits(&mut scan, place, &AtomicUsize::new(MOST_OF_ALL))),
+            n => scan.feed(&buffer[..n]),
+        }
+    }
+}
+
 /// Whether the pieces fill all bytes between the archive's header and its end, and match the checksum at the end.
 fn is_whole(archive: &Archive, raw: u64, crc: u32) -> io::Result<bool> {
     // An empty last block, the checksum, the length: RFC 1952.

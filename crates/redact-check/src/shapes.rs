@@ -25,7 +25,7 @@ pub(super) struct Around<'a> {
 }
 
 /// Most bytes between two lines of a key.
-const NEXT_LINE: usize = 512;
+const NEXT_LINE: usize = 1 << 10;
 
 type Judge = fn(Around<'_>) -> Option<Range<usize>>;
 
@@ -52,7 +52,7 @@ const fn shape(rule: &'static str, hints: &'static [&'static str], judge: Judge)
 
 /// A key's shape costs the object: more than what is found of the key may have come out.
 const fn key(hints: &'static [&'static str], judge: Judge) -> SecretShape {
-    SecretShape { cost: Cost::Object, ..shape("check-private-key", hints, judge) }
+    SecretShape { cost: Cost::Object, ..shape("check-pem", hints, judge) }
 }
 
 /// Formats: those of the providers' documentation; RFC 7519, 7516, 7468, 3986.
@@ -243,7 +243,9 @@ fn encoded_private_key(around: Around<'_>) -> Option<Range<usize>> {
 
 /// A prefix and at least `least` letters, digits or bytes of `more`; at least `letters` of them are letters or digits.
 fn plain(around: Around<'_>, least: usize, letters: usize, more: &[u8]) -> Option<Range<usize>> {
-    if around.hint().iter().any(u8::is_ascii_uppercase) || !around.begins() {
+    // In a path or URL: base64 with these two bytes has neither `-` nor `_`, which are part of each hint.
+    let in_path = matches!(around.text[..around.at].last(), Some(b'/' | b'+'));
+    if around.hint().iter().any(u8::is_ascii_uppercase) || !(around.begins() || in_path) {
         return None;
     }
     let end = around.run(around.after(), |byte| byte.is_ascii_alphanumeric() || more.contains(&byte));

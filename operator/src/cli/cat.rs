@@ -504,8 +504,9 @@ mod tests {
                 Entry { segment, source: EntrySource::default(), truncated: None, read_at: now(), ms: 1 }
             },
         );
-        let draft = seal(&spool, ROOT, entries.into(), ManifestHead::default(), &rules).unwrap();
-        let sealed = draft.checked(&debugbundle_redact_check::Detector::new([])).unwrap();
+        let detector = debugbundle_redact_check::Detector::new([]);
+        let draft = seal(&spool, ROOT, entries.into(), ManifestHead::default(), (&rules, &detector)).unwrap();
+        let sealed = draft.checked(&detector).unwrap();
         let archive = std::fs::read(&sealed.file).unwrap();
         assert_eq!(local(&archive, &["summary.md"]).await.unwrap(), SUMMARY);
         assert_eq!(local(&archive, &[&format!("{ROOT}/version")]).await.unwrap(), b"");

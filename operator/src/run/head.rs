@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use debugbundle_crd::Severity;
 use debugbundle_format::manifest::{
-    BundleInfo, ClusterInfo, FindingsInfo, ManifestHead, NamespaceInfo, OperatorInfo, Permission, TargetInfo, Timings,
-    Totals, VeleroInfo, Window,
+    BundleInfo, ClusterInfo, FindingsInfo, ManifestHead, NamespaceInfo, OperatorInfo, Outcome, Permission, TargetInfo,
+    Timings, Totals, VeleroInfo, Window,
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -77,6 +77,27 @@ pub(super) fn head(
             diagnose: ms[2],
             seal: u64::try_from(sealing.as_millis()).unwrap_or(u64::MAX),
         },
+        ..ManifestHead::default()
+    }
+}
+
+/// The head of a manifest without a word of others.
+pub(super) fn bare(subject: &Subject, name: &str, started: Timestamp) -> ManifestHead {
+    let bundle = BundleInfo {
+        name: name.to_owned(),
+        uid: subject.uid.clone(),
+        origin: subject.origin,
+        attempt: u32::try_from(subject.attempt).unwrap_or(u32::MAX),
+        ..BundleInfo::default()
+    };
+    let now = Timestamp::now();
+    ManifestHead {
+        bundle,
+        request: Value::Object(serde_json::Map::new()),
+        started_at: started,
+        finished_at: now,
+        window: Window { from: started, to: now },
+        outcome: Outcome::PartiallyFailed,
         ..ManifestHead::default()
     }
 }

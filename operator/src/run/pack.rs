@@ -118,10 +118,18 @@ impl Engine {
         run.tracker.stage(Stage::Seal, "closing the archive");
         let span = tracing::Span::current();
         let seal = move || span.in_scope(|| sealing.seal(result.result, &result.probes));
-        tokio::task::spawn_blocking(seal).await.map_err(|_| Fault::Transient {
+        let sealed = tokio::task::spawn_blocking(seal).await.map_err(|_| Fault::Transient {
             reason: Reason::Interrupted,
             message: "sealing was interrupted".to_owned(),
-        })?
+        })?;
+        match (sealed, run.store) {
+            (Ok(packed), _) => Ok(packed),
+            (Err(not_sealed), StoreNeed::Required(hooks)) => {
+                hooks.explained(not_sealed.cause.as_deref(), not_sealed.findings).await?;
+                Err(not_sealed.fault)
+            }
+            (Err(not_sealed), StoreNeed::Optional) => Err(not_sealed.fault),
+        }
     }
 
     /// Finds the target and what is around it, and opens the stores.

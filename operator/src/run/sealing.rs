@@ -9,13 +9,18 @@ use std::{
     io::{self, Write as _},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
-use debugbundle_archive::{Entry, EntryWriter, OWNER_NOTE, Spool, SpoolError, seal};
-use debugbundle_crd::Reason;
-use debugbundle_format::{BundlePath, layout, manifest::Source, root_name};
+use debugbundle_archive::{Draft, Entry, EntryWriter, OWNER_NOTE, Spool, SpoolError, seal};
+use debugbundle_crd::{FindingSummary, Reason};
+use debugbundle_format::{
+    BundlePath, layout,
+    manifest::{ManifestHead, Outcome, Source},
+    root_name,
+};
 use debugbundle_redact::Redactor;
-use debugbundle_redact_check::Detector;
+use debugbundle_redact_check::{CheckError, Clean, Detector, Hit, Mender, Taken};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -23,18 +28,20 @@ use super::{
     Packed, Subject,
     destination::ObjectAddress,
     head::{self, RunResult},
-    log_events,
     pack::full,
 };
 use crate::{
     cluster::chain,
     collect, crash,
-    diagnose::{self, Finding},
+    diagnose::{Diagnosis, Finding},
     error::Fault,
     probe::ProbeReport,
     report,
 };
 use telling::OwnFiles;
+
+/// What people read first.
+const SUMMARY: &str = "summary.md";
 
 /// Everything that sealing needs except the run's results.
 pub(super) struct Sealing {
@@ -47,55 +54,123 @@ pub(super) struct Sealing {
     pub(super) detector: Detector,
 }
 
+/// Why there is no bundle, and what was found all the same.
+#[derive(Debug)]
+pub(super) struct NotSealed {
+    pub(super) fault: Fault,
+    pub(super) cause: Option<String>,
+    pub(super) findings: Vec<FindingSummary>,
+}
+
+/// How often an archive is made anew before the bundle is reduced to its manifest and a page: a file goes after at most
+/// [`telling::ROUNDS`] of them.
+const ARCHIVES: usize = telling::ROUNDS + 3;
+/// How often rows, and then sections, are withheld from a file of our own.
+const ROUNDS: usize = 6;
+
 impl Sealing {
     /// Writes the operator's own files, closes the archive, checks it, and writes a note beside it. Runs where it may
-    /// block. Hits of the check are withheld and the archive is made anew, until there is no hit. That ends: an entry
-    /// loses lines once, and is left out at its next hit.
+    /// block. What the check finds in our own files and in the manifest is withheld before they are written; what it
+    /// finds in others' files is withheld afterwards, and the archive is made anew, until there is no hit. That ends: a
+    /// file loses lines and objects a few times, and is left out at its next hit.
     ///
     /// # Errors
-    /// Terminal: the spool is full; the check failed; or it had a hit in a file that people read first, the manifest or
-    /// a name.
-    pub(super) fn seal(&self, mut found: RunResult, locations: &[ProbeReport]) -> Result<Packed, Fault> {
+    /// Terminal: the spool is full; the check failed; or a known secret cannot be removed.
+    pub(super) fn seal(&self, found: RunResult, locations: &[ProbeReport]) -> Result<Packed, Box<NotSealed>> {
+        let mut telling = OwnFiles::of(found);
+        telling.mask(&self.redactor, &self.detector);
+        self.seal_all(&mut telling, locations).map_err(|fault| {
+            let Diagnosis { cause, findings, .. } = &telling.found.diagnosis;
+            Box::new(NotSealed { fault, cause: cause.clone(), findings: in_short(findings) })
+        })
+    }
+
+    fn seal_all(&self, telling: &mut OwnFiles, locations: &[ProbeReport]) -> Result<Packed, Fault> {
         let clock = std::time::Instant::now();
-        found.wanted += locations.len();
+        telling.found.wanted += locations.len();
         for report in locations {
             let path = format!("velero/locations/{}.json", report.name);
-            let entry = unless_full(super::locations::write(report, &self.spool, &self.redactor), &path, &mut found)?;
-            found.collected.entries.extend(entry);
+            let made = super::locations::write(report, &self.spool, &self.redactor);
+            let entry = unless_full(made, &path, &mut telling.found)?;
+            telling.found.collected.entries.extend(entry);
         }
-        let moments = log_events::of(&found.snapshot, &found.collected.entries);
-        found.diagnosis.point_at(&moments);
-        let timeline = diagnose::timeline(&found.collected.evidence, moments);
-        let mut telling = OwnFiles::of(found, timeline);
-        telling.mask(&self.redactor, &self.detector);
-        let root = root_name(&self.subject.name, &self.subject.uid, telling.found.started);
-        loop {
-            let own = self.own_entries(&mut telling)?;
-            let packed = self.packed(&root, &telling.found);
-            let head = head::head(&self.subject, &self.place, &self.version, &telling.found, clock.elapsed());
+        telling.order_by_time(&self.redactor, &self.detector);
+        let root = self.root(telling.found.started);
+        telling.withhold_names(&root, &self.detector);
+        for _ in 0..ARCHIVES {
+            let own = self.own_entries(telling)?;
             let ours: BTreeSet<String> = own.iter().map(|entry| entry.segment.path().as_str().to_owned()).collect();
+            let (packed, head) = self.about(&root, &telling.found, &own, clock.elapsed());
             let mut entries = std::mem::take(&mut telling.found.collected.entries);
             entries.extend(own);
-            crash::point("sealing");
-            // The archive may use all the room that was held back.
-            self.spool.hold_back(0);
-            let draft = seal(&self.spool, &root, entries, head, &self.redactor).map_err(full)?;
-            crash::point("unchecked");
-            match draft.check(&self.detector) {
-                Ok(Ok(clean)) => {
-                    let note = serde_json::to_vec(&packed).map_err(full)?;
-                    // Before the archive gets its name: without its note it would be useless to a successor.
-                    write_note(&self.spool.dir().join(OWNER_NOTE), &note).map_err(full)?;
-                    let sealed = draft.publish(clean).map_err(full)?;
-                    return Ok(Packed { sealed: Some(sealed), ..packed });
-                }
-                Ok(Err(hits)) => telling.withhold(&hits, draft, &ours, &self.spool)?,
-                Err(error) => {
-                    let message = format!("the self-check could not run, so nothing is sent: {}", chain(&error));
-                    return Err(Fault::terminal(Reason::RedactionSelfCheck, message));
-                }
+            let draft = self.draft(&root, entries, head)?;
+            let hits = match draft.check(&self.detector) {
+                Ok(Ok(clean)) if telling.knows(draft.withheld()) => return self.publish(draft, clean, packed),
+                Ok(Ok(_)) => draft.withheld().to_vec(),
+                Ok(Err(hits)) => hits,
+                Err(error) => return Err(unchecked(&error)),
+            };
+            if !telling.withhold(&hits, draft, &ours, &self.spool) {
+                break;
             }
         }
+        self.seal_barely(telling)
+    }
+
+    /// The name of the archive's top directory; a name of the DebugBundle that must not leave is not part of it.
+    fn root(&self, started: Timestamp) -> String {
+        let root = root_name(&self.subject.name, &self.subject.uid, started);
+        let may_leave = self.redactor.path_component(&root) == root && self.detector.alarm(&root).is_none();
+        if may_leave { root } else { self.bare_name() }
+    }
+
+    fn bare_name(&self) -> String {
+        format!("bundle-{}", self.subject.uid)
+    }
+
+    fn draft(&self, root: &str, entries: Vec<Entry>, head: ManifestHead) -> Result<Draft, Fault> {
+        crash::point("sealing");
+        // The archive may use all the room that was held back.
+        self.spool.hold_back(0);
+        let draft = seal(&self.spool, root, entries, head, (&self.redactor, &self.detector)).map_err(full)?;
+        crash::point("unchecked");
+        Ok(draft)
+    }
+
+    fn publish(&self, draft: Draft, clean: Clean, packed: Packed) -> Result<Packed, Fault> {
+        let note = serde_json::to_vec(&packed).map_err(full)?;
+        // Before the archive gets its name: without its note it would be useless to a successor.
+        write_note(&self.spool.dir().join(OWNER_NOTE), &note).map_err(full)?;
+        let sealed = draft.publish(clean).map_err(full)?;
+        Ok(Packed { sealed: Some(sealed), ..packed })
+    }
+
+    /// The last resort: a bundle without a word of others. Its manifest and its page say why.
+    fn seal_barely(&self, telling: &mut OwnFiles) -> Result<Packed, Fault> {
+        let started = telling.found.started;
+        telling.forget_entries();
+        let (root, note) = (self.bare_name(), telling.note());
+        let page = self.write(BundlePath::new([SUMMARY]), format!("{}\n", note.why).as_bytes()).map_err(full)?;
+        let packed = Packed { missing: 1, warnings: 0, ..self.packed(&root, &telling.found) };
+        let head = ManifestHead { missing: vec![note], ..head::bare(&self.subject, &root, started) };
+        let draft = self.draft(&root, vec![page], head)?;
+        match draft.check(&self.detector) {
+            Ok(Ok(clean)) => self.publish(draft, clean, packed),
+            Ok(Err(_)) => Err(telling.too_much()),
+            Err(error) => Err(unchecked(&error)),
+        }
+    }
+
+    /// The facts for status, and the manifest's head.
+    fn about(&self, root: &str, found: &RunResult, own: &[Entry], sealing: Duration) -> (Packed, ManifestHead) {
+        let mut packed = self.packed(root, found);
+        let mut head = head::head(&self.subject, &self.place, &self.version, found, sealing);
+        let withheld = own.iter().filter(|entry| entry.truncated.is_some()).count();
+        packed.missing += i64::try_from(withheld).unwrap_or(i64::MAX);
+        if withheld > 0 {
+            head.outcome = Outcome::PartiallyFailed;
+        }
+        (packed, head)
     }
 
     /// The facts for status.
@@ -111,20 +186,63 @@ impl Sealing {
             missing: number(found.collected.errors()),
             warnings: number(found.collected.cut()),
             cause: found.diagnosis.cause.clone(),
-            findings: found.diagnosis.findings.iter().take(Finding::IN_STATUS).map(Finding::in_short).collect(),
+            findings: in_short(&found.diagnosis.findings),
         }
     }
 
-    /// The operator's own files, as entries.
+    /// The operator's own files, as entries in which the check finds nothing.
     fn own_entries(&self, telling: &mut OwnFiles) -> Result<Vec<Entry>, Fault> {
-        let mut own = own_texts(&self.subject, telling);
-        own.retain(|(path, _)| !telling.is_settled(path.as_str()));
+        let before = telling.own.clone();
+        let entries = self.judged_entries(telling)?;
+        if telling.own == before {
+            return Ok(entries);
+        }
+        // Once more: the finding that rows were withheld belongs into these files, too.
+        telling.tell();
+        self.judged_entries(telling)
+    }
+
+    fn judged_entries(&self, telling: &mut OwnFiles) -> Result<Vec<Entry>, Fault> {
         let mut entries = Vec::new();
-        for (path, body) in own {
-            let made = self.write(path.clone(), &body);
-            entries.extend(unless_full(made, path.as_str(), &mut telling.found)?);
+        for (path, body) in own_texts(&self.subject, telling) {
+            if telling.is_withheld(path.as_str()) {
+                continue;
+            }
+            let made = self.judged(&path, &body, telling);
+            entries.extend(unless_full(made, path.as_str(), &mut telling.found)?.flatten());
         }
         Ok(entries)
+    }
+
+    /// A file of our own without the rows in which the check finds something, else without the sections; `None` if the
+    /// file itself is withheld. The summary gives way to a page that says so.
+    fn judged(&self, path: &BundlePath, body: &[u8], telling: &mut OwnFiles) -> io::Result<Option<Entry>> {
+        let menders: [fn(&str, &[Hit]) -> Mender; 2] = [Mender::rows, Mender::sections];
+        for mender in menders {
+            let (mut entry, mut rows) = (self.write(path.clone(), body)?, 0);
+            for _ in 0..ROUNDS {
+                let hits = entry.segment.hits(&self.detector)?;
+                if hits.is_empty() {
+                    return Ok(Some(entry));
+                }
+                telling.saw(path.as_str(), &hits);
+                let mut mender = mender(path.as_str(), &hits);
+                entry.segment = match entry.segment.mended(&self.spool, &mut mender) {
+                    Ok(segment) => segment,
+                    Err(error) if error.kind() == io::ErrorKind::InvalidData => break,
+                    Err(error) => return Err(error),
+                };
+                let Taken { bytes, lines, .. } = mender.taken;
+                entry.truncated = Some(entry.segment.withheld(entry.truncated, bytes, lines));
+                rows += lines;
+                telling.took(path.as_str(), rows);
+            }
+        }
+        if path.as_str() == SUMMARY {
+            return self.write(path.clone(), WITHHELD_SUMMARY.as_bytes()).map(Some);
+        }
+        telling.withhold_own(path.as_str());
+        Ok(None)
     }
 
     fn write(&self, path: BundlePath, body: &[u8]) -> io::Result<Entry> {
@@ -135,8 +253,21 @@ impl Sealing {
     }
 }
 
+/// The page that takes the place of a summary that must not leave.
+const WITHHELD_SUMMARY: &str = "The summary was withheld: the self-check found values in it that redaction should have \
+    masked. The other files of this bundle are whole, unless manifest.json says otherwise.\n";
+
+fn in_short(findings: &[Finding]) -> Vec<FindingSummary> {
+    findings.iter().take(Finding::IN_STATUS).map(Finding::in_short).collect()
+}
+
+fn unchecked(error: &CheckError) -> Fault {
+    let message = format!("the self-check could not run, so nothing is sent: {}", chain(error));
+    Fault::terminal(Reason::RedactionSelfCheck, message)
+}
+
 /// An entry of the operator's own. Without room for it, it is reported as missing: it must not cost other entries.
-fn unless_full(made: io::Result<Entry>, path: &str, found: &mut RunResult) -> Result<Option<Entry>, Fault> {
+fn unless_full<T>(made: io::Result<T>, path: &str, found: &mut RunResult) -> Result<Option<T>, Fault> {
     let error = match made {
         Ok(entry) => return Ok(Some(entry)),
         Err(error) => error,
@@ -185,7 +316,7 @@ fn own_texts(subject: &Subject, telling: &OwnFiles) -> Vec<(BundlePath, Vec<u8>)
         look_at: &look_at,
     };
     let mut all = vec![
-        (BundlePath::new(["summary.md"]), report::summary(&facts).into_bytes()),
+        (BundlePath::new([SUMMARY]), report::summary(&facts).into_bytes()),
         (BundlePath::new(["report.html"]), report::html(&facts).into_bytes()),
     ];
     all.append(&mut texts);

@@ -29,7 +29,7 @@ fn told(segment: Segment) -> Entry {
 }
 
 fn sealed(spool: &Arc<Spool>, entries: Vec<Entry>, head: ManifestHead) -> Sealed {
-    let draft = seal(spool, "root", entries, head, &rules()).expect("room");
+    let draft = seal(spool, "root", entries, head, (&rules(), &Detector::new([]))).expect("room");
     draft.checked(&Detector::new([])).expect("nothing is found")
 }
 
@@ -258,7 +258,10 @@ fn sealing_frees_bodies_as_it_copies_and_says_when_the_spool_is_full() {
         let spool = Spool::create(tmp.path(), limit).expect("a spool");
         let entries: Vec<Entry> = (0..10).map(|i| entry(&spool, &format!("f{i}"), &noise(300_000))).collect();
         let used = spool.used();
-        (used, seal(&spool, "root", entries, ManifestHead::default(), &rules()).map(|draft| draft.bytes()))
+        (
+            used,
+            seal(&spool, "root", entries, ManifestHead::default(), (&rules(), &detector())).map(|draft| draft.bytes()),
+        )
     };
     let (used, sealed) = run(1 << 30);
     let archive = sealed.expect("sealed");
@@ -348,7 +351,7 @@ fn a_user_rule_does_not_break_the_manifest() {
     writer.write_all(b"debugbundle\n1\n").expect("room");
     let source = Source { path: Some("/api/v1/pods".into()), ..Source::default() };
     let entries = vec![Entry { source, ..told(writer.finish().expect("room")) }];
-    let draft = seal(&spool, "root", entries, ManifestHead::default(), &by).expect("sealed");
+    let draft = seal(&spool, "root", entries, ManifestHead::default(), (&by, &Detector::new([]))).expect("sealed");
     let sealed = draft.checked(&Detector::new([])).expect("nothing is found");
     let archive = fs::read(&sealed.file).expect("there");
     let (text, view) = manifest(&archive);
@@ -380,18 +383,18 @@ fn sec_x52_what_is_found_is_told_by_entry_offset_and_rule_and_the_rest_is_sealed
     let mut entries: Vec<Entry> = bodies.iter().map(|(path, body)| blind(&spool, path, body)).collect();
     entries.push(blind(&spool, "velero/small.log", &leak(300)));
     entries.push(blind(&spool, "velero/large.log", &leak(400_000)));
-    let draft = seal(&spool, "root", entries, ManifestHead::default(), &rules()).expect("room");
+    let draft = seal(&spool, "root", entries, ManifestHead::default(), (&rules(), &detector())).expect("room");
     let hits = draft.check(&detector()).expect("checked").expect_err("two leaks");
     let told: Vec<String> = hits.iter().map(|hit| format!("{hit:?}")).collect();
     let expected = ["location-key at byte 400001 of velero/large.log", "location-key at byte 301 of velero/small.log"];
     assert_eq!(told, expected, "never the value");
 
     let rest = draft.entries().into_iter().filter(|entry| !entry.segment.path().as_str().starts_with("velero/small"));
-    let draft = seal(&spool, "root", rest.collect(), ManifestHead::default(), &rules()).expect("room");
+    let draft = seal(&spool, "root", rest.collect(), ManifestHead::default(), (&rules(), &detector())).expect("room");
     let hits = draft.check(&detector()).expect("checked").expect_err("one is left");
     assert_eq!(hits.len(), 1);
     let rest = draft.entries().into_iter().filter(|entry| !entry.segment.path().as_str().starts_with("velero/large"));
-    let draft = seal(&spool, "root", rest.collect(), ManifestHead::default(), &rules()).expect("room");
+    let draft = seal(&spool, "root", rest.collect(), ManifestHead::default(), (&rules(), &detector())).expect("room");
     let sealed = draft.checked(&detector()).expect("nothing is left");
 
     let archive = fs::read(&sealed.file).expect("there");
@@ -413,7 +416,13 @@ fn sec_x52_what_is_found_is_told_by_entry_offset_and_rule_and_the_rest_is_sealed
 fn sec_x52_before_a_clean_check_nothing_counts_as_sealed() {
     let tmp = tempfile::tempdir().expect("a folder");
     let spool = Spool::create(tmp.path(), 1 << 30).expect("a spool");
-    let draft = seal(&spool, "root", vec![blind(&spool, "a", b"the-known-value")], ManifestHead::default(), &rules());
+    let draft = seal(
+        &spool,
+        "root",
+        vec![blind(&spool, "a", b"the-known-value")],
+        ManifestHead::default(),
+        (&rules(), &detector()),
+    );
     let draft = draft.expect("room");
     assert!(Sealed::reopen(tmp.path()).is_none(), "it is not checked yet");
     assert!(matches!(draft.checked(&detector()), Err(crate::Unsealed::Hits { .. })));
@@ -430,7 +439,7 @@ fn sec_x51_what_the_check_cannot_read_to_its_end_does_not_pass() {
     let spool = Spool::create(tmp.path(), 1 << 30).expect("a spool");
     let draft = || {
         let entries = vec![blind(&spool, "a", &noise(200)), blind(&spool, "b", &noise(200_000))];
-        seal(&spool, "root", entries, ManifestHead::default(), &rules()).expect("room")
+        seal(&spool, "root", entries, ManifestHead::default(), (&rules(), &detector())).expect("room")
     };
     let whole = draft();
     let bytes = whole.bytes();

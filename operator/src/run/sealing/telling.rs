@@ -1,5 +1,6 @@
 //! The run's results as far as they may be published: each hit of the self-check reduces them. A shape in a line costs
-//! that line, a key or a known value the file; a text of the operator's own loses only the words in question.
+//! that line, a key or a known value the object of a list, else the file; a file of the operator's own loses rows, and a
+//! text in it only the words in question.
 
 use std::{
     borrow::Cow,
@@ -15,12 +16,13 @@ use debugbundle_redact_check::{Detector, Hit, HitPlace, Mender, Quoted};
 
 use super::RunResult;
 use crate::{
-    diagnose::{FindingKind, TimelineEvent},
+    diagnose::{self, FindingKind, TimelineEvent},
     error::Fault,
+    run::log_events,
 };
 
-/// What people read first: if it cannot be written, or contains a secret, there is no bundle.
-const INDISPENSABLE: [&str; 2] = ["summary.md", "report.html"];
+/// How often lines and objects are withheld from one file; with the next hit the file goes.
+pub(super) const ROUNDS: usize = 4;
 /// Most hits that a message names, and most that are logged.
 const NAMED: usize = 3;
 const LOGGED: usize = 20;
@@ -33,22 +35,34 @@ pub(super) struct OwnFiles {
     pub(super) timeline: Vec<TimelineEvent>,
     /// Files that are left out.
     withheld: BTreeSet<String>,
-    /// Files without some of their lines, and the number of these lines.
-    mended: BTreeMap<String, u64>,
+    /// Files of others without some of their lines.
+    mended: BTreeMap<String, Mended>,
+    /// Our own files without some of their rows, and the number of these rows.
+    pub(super) own: BTreeMap<String, u64>,
+    /// Whether strings of the manifest were withheld.
+    in_manifest: bool,
     /// The first hits, and the number of all hits.
     named: Vec<String>,
     hits: usize,
 }
 
+/// What was withheld from one file.
+#[derive(Default)]
+struct Mended {
+    lines: u64,
+    objects: u64,
+    rounds: usize,
+}
+
 impl OwnFiles {
-    pub(super) fn of(found: RunResult, timeline: Vec<TimelineEvent>) -> Self {
-        let (withheld, mended, named) = Default::default();
-        Self { found, timeline, withheld, mended, named, hits: 0 }
+    pub(super) fn of(found: RunResult) -> Self {
+        let (timeline, withheld, mended, own, named) = Default::default();
+        Self { found, timeline, withheld, mended, own, in_manifest: false, named, hits: 0 }
     }
 
-    /// Whether this file, if it is one of our own, must not be written again.
-    pub(super) fn is_settled(&self, path: &str) -> bool {
-        self.withheld.contains(path) || self.mended.contains_key(path)
+    /// Whether this file must not be written again.
+    pub(super) fn is_withheld(&self, path: &str) -> bool {
+        self.withheld.contains(path)
     }
 
     /// Redacts the texts of status and summary, then masks the words in them that the check would still find.
@@ -67,14 +81,61 @@ impl OwnFiles {
         }
     }
 
-    /// Takes the archive apart again, without the hits and without the texts that quote them.
-    pub(super) fn withhold(
-        &mut self,
-        hits: &[Hit],
-        draft: Draft,
-        ours: &BTreeSet<String>,
-        spool: &Spool,
-    ) -> Result<(), Fault> {
+    /// Makes the timeline, and points the findings at the lines of logs that say the same.
+    pub(super) fn order_by_time(&mut self, redactor: &Redactor, detector: &Detector) {
+        let moments = log_events::of(&self.found.snapshot, &self.found.collected.entries);
+        self.found.diagnosis.point_at(&moments);
+        self.timeline = diagnose::timeline(&self.found.collected.evidence, moments);
+        self.mask(redactor, detector);
+    }
+
+    /// Leaves out the entries with a path in which the detector finds something.
+    pub(super) fn withhold_names(&mut self, root: &str, detector: &Detector) {
+        let collected = &mut self.found.collected;
+        let telling = |entry: &mut Entry| detector.alarm(format!("{root}/{}", entry.segment.path())).is_some();
+        let gone: Vec<Entry> = collected.entries.extract_if(.., telling).collect();
+        for (number, entry) in gone.iter().enumerate() {
+            tracing::error!(number, "The self-check withheld a file because of its name");
+            self.hits += 1;
+            collected.missing.push(Missing {
+                what: "a file".to_owned(),
+                path: format!("withheld-{}", number + 1),
+                ..missing("", "found a value in its name")
+            });
+            self.withheld.insert(entry.segment.path().as_str().to_owned());
+        }
+        if !gone.is_empty() {
+            self.named.push("the names of the files".to_owned());
+            self.forget(&[]);
+        }
+    }
+
+    /// Whether it is known that these hits were withheld from the manifest.
+    pub(super) fn knows(&self, of_manifest: &[Hit]) -> bool {
+        of_manifest.is_empty() || self.in_manifest
+    }
+
+    /// Reports hits of a file of our own.
+    pub(super) fn saw(&mut self, path: &str, hits: &[Hit]) {
+        if !self.own.contains_key(path) {
+            self.report(hits);
+        }
+    }
+
+    /// Counts the rows that were withheld from it.
+    pub(super) fn took(&mut self, path: &str, rows: u64) {
+        let most = self.own.entry(path.to_owned()).or_default();
+        *most = rows.max(*most);
+    }
+
+    /// Leaves out a file of our own.
+    pub(super) fn withhold_own(&mut self, path: &str) {
+        self.own.insert(path.to_owned(), 0);
+        self.withheld.insert(path.to_owned());
+        self.found.collected.missing.push(missing(path, "found values in it that could not be withheld alone"));
+    }
+
+    fn report(&mut self, hits: &[Hit]) {
         for hit in hits.iter().take(LOGGED) {
             tracing::error!(
                 entry = %hit.place,
@@ -86,15 +147,22 @@ impl OwnFiles {
         }
         self.hits += hits.len();
         self.named.extend(hits.iter().take(NAMED.saturating_sub(self.named.len())).map(|hit| format!("{hit:?}")));
+    }
+
+    /// Takes the archive apart again, without the hits and without the texts that quote them; `false` if that is not
+    /// possible.
+    pub(super) fn withhold(&mut self, hits: &[Hit], draft: Draft, ours: &BTreeSet<String>, spool: &Spool) -> bool {
+        self.report(hits);
         let mut of_path: BTreeMap<&str, Vec<&Hit>> = BTreeMap::new();
         for hit in hits {
             match &hit.place {
-                HitPlace::Entry(path) if !INDISPENSABLE.contains(&path.as_str()) => {
-                    of_path.entry(path).or_default().push(hit);
-                }
-                _ => return Err(self.too_much()),
+                // Our own files were judged when they were written.
+                HitPlace::Entry(path) if !ours.contains(path) => of_path.entry(path).or_default().push(hit),
+                HitPlace::Manifest if !self.in_manifest => {}
+                HitPlace::Entry(_) | HitPlace::Manifest | HitPlace::Names => return false,
             }
         }
+        self.in_manifest |= hits.iter().any(|hit| hit.place == HitPlace::Manifest);
         let archive = draft.bytes();
         let before = draft.entries();
         let own = before.iter().filter(|entry| ours.contains(entry.segment.path().as_str()));
@@ -114,28 +182,39 @@ impl OwnFiles {
         spool.hold_back(0);
         self.found.collected.entries = entries;
         self.forget(hits);
-        Ok(())
+        true
     }
 
-    /// The entry without the lines of its hits; `None` if it must be left out.
+    /// Drops all entries, so that their room is free.
+    pub(super) fn forget_entries(&mut self) {
+        self.found.collected.entries.clear();
+    }
+
+    /// The entry without the lines and objects of its hits; `None` if it must be left out.
     fn without(&mut self, entry: Entry, hits: &[&Hit], spool: &Spool) -> Option<Entry> {
         let path = entry.segment.path().as_str().to_owned();
         let Entry { segment, source, truncated, read_at, ms } = entry;
-        // Lines are removed once: a later hit is no matter of lines.
-        let mended = Mender::of(&path, hits).filter(|_| !self.mended.contains_key(&path)).and_then(|mut mender| {
+        let rounds = self.mended.get(&path).map_or(0, |mended| mended.rounds);
+        let mended = Mender::of(&path, hits).filter(|_| rounds < ROUNDS).and_then(|mut mender| {
             let segment = segment.mended(spool, &mut mender);
             let failed =
                 |error: &std::io::Error| tracing::warn!(%error, path, "Lines could not be withheld, so the file is");
-            Some((segment.inspect_err(failed).ok()?, mender))
+            Some((segment.inspect_err(failed).ok()?, mender.taken))
         });
         let Some((segment, taken)) = mended else {
-            self.found.collected.missing.push(missing(&path, hits));
+            let named: Vec<String> =
+                hits.iter().take(NAMED).map(|hit| format!("{} at byte {}", hit.rule, hit.offset)).collect();
+            self.found.collected.missing.push(missing(&path, &format!("found {}", named.join(", "))));
             self.mended.remove(&path);
             self.withheld.insert(path);
             return None;
         };
         let truncated = Some(segment.withheld(truncated, taken.bytes, taken.lines));
-        self.mended.insert(path, taken.lines);
+        let all = self.mended.entry(path).or_default();
+        // An object counts as one, not as its lines.
+        all.lines += if taken.blocks == 0 { taken.lines } else { 0 };
+        all.objects += taken.blocks;
+        all.rounds += 1;
         Some(Entry { segment, source, truncated, read_at, ms })
     }
 
@@ -152,16 +231,36 @@ impl OwnFiles {
                 GONE.clone_into(&mut proof.text);
             }
         }
-        diagnosis.findings.retain(|finding| finding.kind != FindingKind::WithheldBySelfCheck);
-        let lines: u64 = self.mended.values().sum();
-        let what = match (lines, self.withheld.len()) {
-            (0, files) => format!("{files} of the bundle's files were withheld"),
-            (lines, 0) => format!("{lines} lines of the bundle's files were withheld"),
-            (lines, files) => format!("{lines} lines and {files} whole files of the bundle were withheld"),
+        self.tell();
+    }
+
+    /// Adds the finding that says what was withheld.
+    pub(super) fn tell(&mut self) {
+        let counted = |number: u64, one: &str, more: &str| match number {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            number => Some(format!("{number} {more}")),
         };
-        let title = format!("{what}: the self-check found values in them that redaction should have masked");
+        let lines = self.mended.values().map(|mended| mended.lines).chain(self.own.values().copied()).sum();
+        let objects = self.mended.values().map(|mended| mended.objects).sum();
+        let files = u64::try_from(self.withheld.len()).unwrap_or(u64::MAX);
+        let what: Vec<String> = [
+            counted(lines, "line", "lines"),
+            counted(objects, "object", "objects"),
+            counted(files, "whole file", "whole files"),
+            self.in_manifest.then(|| "strings of the manifest".to_owned()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let title = format!(
+            "withheld from the bundle: {}; the self-check found values in them that redaction should have masked",
+            what.join(", ")
+        );
         let listed = self.listed();
-        self.found.diagnosis.add(FindingKind::WithheldBySelfCheck, &title, "", &listed);
+        let diagnosis = &mut self.found.diagnosis;
+        diagnosis.findings.retain(|finding| finding.kind != FindingKind::WithheldBySelfCheck);
+        diagnosis.add(FindingKind::WithheldBySelfCheck, &title, "", &listed);
     }
 
     /// Applies `by` to each text that others wrote; returns how many changed.
@@ -192,10 +291,17 @@ impl OwnFiles {
         changed.get()
     }
 
-    fn too_much(&self) -> Fault {
+    /// Why a bundle contains nothing but its manifest and a page.
+    pub(super) fn note(&self) -> Missing {
+        let why = format!("found values that could not be withheld alone ({} in all)", self.hits);
+        Missing { what: "all files".to_owned(), path: "all".to_owned(), ..missing("", &why) }
+    }
+
+    /// Even the bundle without a word of others contains a known value.
+    pub(super) fn too_much(&self) -> Fault {
         let message = format!(
-            "the self-check found values in the sealed archive that redaction should have masked ({}); nothing was \
-             sent. This is a bug in the operator: please report it as SECURITY.md describes",
+            "the self-check found a known secret that cannot be removed from the archive ({}); nothing was sent. This \
+             is a bug in the operator: please report it as SECURITY.md describes",
             self.listed()
         );
         Fault::terminal(Reason::RedactionSelfCheck, message)
@@ -210,18 +316,14 @@ impl OwnFiles {
     }
 }
 
-fn missing(path: &str, hits: &[&Hit]) -> Missing {
-    let hits: Vec<String> = hits.iter().take(NAMED).map(|hit| format!("{} at byte {}", hit.rule, hit.offset)).collect();
+/// A file that is left out, and what the check found.
+fn missing(path: &str, found: &str) -> Missing {
     Missing {
         what: format!("the file {path}"),
         path: path.to_owned(),
         code: MissingCode::Withheld,
         severity: MissingSeverity::Error,
-        why: format!(
-            "the self-check of the sealed archive found {}, which redaction should have masked: this is a bug in \
-             the operator",
-            hits.join(", ")
-        ),
+        why: format!("the self-check {found}, which redaction should have masked: this is a bug in the operator"),
         need: None,
         rule: None,
         cure: String::new(),

@@ -1,8 +1,9 @@
-//! What happens to a bundle in which the check finds something: texts that quote it are masked, and a hit in what
-//! people read first ends the run. `selfcheck` tests the check itself, `tests/it` a whole operator with a broken rule.
+//! What happens to a bundle in which the check finds something: it loses lines, rows, objects, at most files, and is sent
+//! all the same. `selfcheck` tests the check itself, `tests/it` a whole operator with a broken rule.
 
 use std::{collections::BTreeMap, io::Read as _, path::PathBuf};
 
+use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
@@ -208,7 +209,7 @@ fn sec_x52_shapes_in_lines_cost_these_lines_however_many_there_are_and_cause_and
         assert_eq!(packed.cause.as_deref(), Some("pull by [withheld by the self-check] failed"));
         let ids: Vec<&str> = packed.findings.iter().map(|finding| finding.id.as_str()).collect();
         assert_eq!(ids, ["results-error", "withheld-by-self-check"]);
-        let title = format!("{} lines of the bundle's files were withheld", 2 * count + 1);
+        let title = format!("withheld from the bundle: {} lines; the self-check found", 2 * count + 1);
         assert!(packed.findings[1].title.starts_with(&title), "{:?}", packed.findings);
         let marked = |rule: &str, path: &str| files[path].matches(rule).count();
         assert_eq!(
@@ -254,19 +255,223 @@ fn sec_x52_a_file_with_more_hits_than_are_kept_goes_whole_and_the_bundle_stays()
 }
 
 #[test]
-fn sec_x52_a_hit_in_what_people_read_first_ends_the_run_and_nothing_is_sealed() {
+fn sec_x52_a_hit_in_what_people_read_first_costs_its_rows() {
     let (_tmp, sealing) = sealing();
-    // A remedy is our own text, which is not checked before the archive is.
-    let told =
+    // A remedy is our own text, which is not checked before it is written.
+    let found_it =
         Finding { remedy: format!("ask for {VALUE}"), ..finding(FindingKind::ResultsError, "it failed", "a line") };
-    let diagnosis = Diagnosis { findings: vec![told], ..Diagnosis::default() };
-    let fault = sealing.seal(found(Vec::new(), diagnosis), &[]).expect_err("no bundle");
-    let Fault::Terminal { reason, message } = fault else { panic!("{fault:?}") };
-    assert_eq!(reason, Reason::RedactionSelfCheck);
-    assert!(message.contains("summary.md") || message.contains("report.html"), "{message}");
-    assert!(message.contains("known-secret-key at byte ") && !message.contains("the-known-va"), "{message}");
+    let diagnosis = Diagnosis { cause: Some("it failed".to_owned()), findings: vec![found_it], ..Diagnosis::default() };
+    let packed = sealing.seal(found(Vec::new(), diagnosis), &[]).expect("sealed");
+    let files = unpacked(&packed);
+    assert!(files.values().all(|text| !text.contains("the-known-va")), "{files:?}");
+    let summary = &files["summary.md"];
+    assert!(
+        summary.starts_with("it failed\n") && summary.contains("  * withheld by the self-check (known-secret-key)\n")
+    );
+    assert!(files["report.html"].contains("<tr><td>withheld by the self-check (known-secret-key)</td></tr>"));
+    assert!(files["analysis/findings.json"].contains("\"remedy\": \"withheld by the self-check (known-secret-key)\""));
+    let ids: Vec<&str> = packed.findings.iter().map(|finding| finding.id.as_str()).collect();
+    assert_eq!((packed.cause.as_deref(), ids), (Some("it failed"), vec!["results-error", "withheld-by-self-check"]));
+    assert!(packed.findings[1].title.starts_with("withheld from the bundle: 3 lines; "), "{:?}", packed.findings);
+    let manifest: Value = serde_json::from_str(&files["manifest.json"]).expect("JSON");
+    assert_eq!((&manifest["outcome"], packed.missing), (&"PartiallyFailed".into(), 3));
+}
+
+/// The beginning of a private key, and one line of it.
+fn torn_key() -> (String, String) {
+    let line = "q3Zr8LkT0vYb2NfWx7HsJd5Pm1Ge9CuRiAo4KtQyXz6VhBwEnSlDgMjUcFaOp+2T";
+    (format!("-----BEGIN {} KEY-----", "PRIVATE"), line.to_owned())
+}
+
+#[test]
+fn sec_x52_a_key_torn_over_two_texts_costs_a_row_wherever_they_meet() {
+    let (begin, line) = torn_key();
+    let event = |n: usize, text: &str| {
+        format!("- apiVersion: v1\n  kind: Event\n  message: \"{text}\"\n  metadata:\n    name: e{n}\n")
+    };
+    let pair = [finding(FindingKind::ResultsError, &begin, &begin), finding(FindingKind::ResultsError, &line, &line)];
+    for (events, findings) in [(true, Vec::new()), (false, pair.to_vec())] {
+        let (_tmp, mut sealing) = sealing();
+        sealing.redactor = Arc::new(Redactor::of_known(Vec::new()).without("pem"));
+        let list = "apiVersion: v1\nkind: List\nitems:\n".to_owned();
+        let texts = ["first", &begin, &line, "last"];
+        let body = texts.iter().enumerate().fold(list, |body, (n, text)| body + &event(n, text));
+        let body = if events { body } else { "none\n".to_owned() };
+        let path = BundlePath::new(["namespaces", "shop", "core", "events.yaml"]);
+        let entries = vec![sealing.write(path, body.as_bytes()).expect("room")];
+        let cause = findings.first().map(|finding| finding.title.clone());
+        let mut all = found(entries, Diagnosis { cause: cause.clone(), findings, trail: Vec::new() });
+        all.collected.evidence.objects = texts
+            .iter()
+            .enumerate()
+            .filter(|_| events)
+            .map(|(n, text)| {
+                serde_json::json!({"apiVersion": "v1", "kind": "Event", "reason": "Odd", "message": text,
+                    "metadata": {"namespace": "shop", "name": format!("e{n}")},
+                    "lastTimestamp": format!("2026-01-01T00:00:0{n}Z"),
+                    "involvedObject": {"kind": "Pod", "namespace": "shop", "name": "p"}})
+            })
+            .collect();
+        let packed = sealing.seal(all, &[]).expect("a bundle");
+        let files = unpacked(&packed);
+        for (path, text) in &files {
+            assert!(!text.contains(&line), "{path}: {text}");
+        }
+        assert!(files.contains_key("report.html") && files.contains_key("summary.md"));
+        // Where the file with the text lost it, too, the row quotes it no more.
+        let row = "<td>withheld by the self-check (check-pem)</td>";
+        let instead = if events { "[withheld by the self-check]" } else { row };
+        assert!(files["report.html"].contains(instead), "{}", files["report.html"]);
+        assert_eq!(packed.cause, cause);
+        if events {
+            let kept = &files["namespaces/shop/core/events.yaml"];
+            assert!(kept.contains("name: e0\n") && kept.ends_with("name: e3\n"), "{kept}");
+            assert_eq!(kept.matches("# debugbundle: an object was withheld here").count(), 1, "{kept}");
+            assert!(files["report.html"].contains("first") && files["report.html"].contains("last"));
+            let manifest: Value = serde_json::from_str(&files["manifest.json"]).expect("JSON");
+            assert!(manifest["missing"].as_array().expect("a list").is_empty(), "{}", manifest["missing"]);
+        }
+    }
+}
+
+#[test]
+fn sec_x52_names_that_must_not_leave_cost_the_names() {
+    let (_tmp, mut sealing) = sealing();
+    let name = ["gl", "pat-", "x4k2m9q7w5t8z3r6b1n0"].concat();
+    sealing.subject.name = format!("restore-{name}-0c1f6a2b9e");
+    let packed = sealing.seal(found(Vec::new(), Diagnosis::default()), &[]).expect("a bundle");
+    assert_eq!(packed.root, format!("bundle-{}", sealing.subject.uid));
+    let files = unpacked(&packed);
+    assert!(files.contains_key("summary.md") && files.values().all(|text| !text.contains(&name)), "{files:?}");
+
+    let (_tmp, mut sealing) = self::sealing();
+    sealing.redactor = Arc::new(Redactor::of_known(Vec::new()).without("gitlab"));
+    let entry = |path: &[&str]| sealing.write(BundlePath::new(path), b"x\n").expect("room");
+    let entries = vec![entry(&["namespaces", &name, "a"]), entry(&["b"])];
+    let told = Diagnosis { trail: vec![step("it waits", &format!("namespaces/{name}/a"))], ..Diagnosis::default() };
+    let files = unpacked(&sealing.seal(found(entries, told), &[]).expect("a bundle"));
+    assert!(files.contains_key("b") && files.values().all(|text| !text.contains(&name)), "{files:?}");
+    let manifest: Value = serde_json::from_str(&files["manifest.json"]).expect("JSON");
+    assert_eq!(
+        (&manifest["missing"][0]["path"], &manifest["missing"][0]["code"]),
+        (&"withheld-1".into(), &"Withheld".into())
+    );
+}
+
+#[test]
+fn sec_x52_a_value_in_the_manifest_costs_its_string() {
+    let (_tmp, sealing) = sealing();
+    let mut all = found(Vec::new(), Diagnosis::default());
+    all.collected.empty = vec!["a/b".to_owned(), format!("{VALUE}/c")];
+    let packed = sealing.seal(all, &[]).expect("a bundle");
+    let files = unpacked(&packed);
+    let manifest: Value = serde_json::from_str(&files["manifest.json"]).expect("JSON");
+    assert_eq!(manifest["empty"], serde_json::json!(["a/b", "withheld by the self-check (known-secret-key)"]));
+    let title = &packed.findings[0].title;
+    assert!(title.starts_with("withheld from the bundle: strings of the manifest; "), "{title}");
+    assert!(files["summary.md"].contains(title.as_str()), "the summary says it, too");
+}
+
+#[test]
+fn sec_x52_the_last_resort_is_a_bundle_without_a_word_of_others() {
+    let (_tmp, mut sealing) = sealing();
+    // The name of a file that is always there.
+    sealing.detector = Detector::new([("known-secret-key", "report.html")]);
+    let diagnosis = || Diagnosis {
+        cause: Some("the disk is full".to_owned()),
+        findings: vec![finding(FindingKind::FailureReason, "the disk is full", "a line")],
+        trail: Vec::new(),
+    };
+    let packed = sealing.seal(found(Vec::new(), diagnosis()), &[]).expect("a bundle");
+    let files = unpacked(&packed);
+    assert_eq!(
+        files.keys().map(String::as_str).filter(|path| !path.is_empty()).collect::<Vec<_>>(),
+        ["manifest.json", "summary.md"]
+    );
+    assert!(files["summary.md"].contains("could not be withheld alone"), "{}", files["summary.md"]);
+    let manifest: Value = serde_json::from_str(&files["manifest.json"]).expect("JSON");
+    assert_eq!(
+        (&manifest["outcome"], &manifest["missing"][0]["code"]),
+        (&"PartiallyFailed".into(), &"Withheld".into())
+    );
+    assert_eq!((packed.cause.as_deref(), packed.missing), (Some("the disk is full"), 1));
+}
+
+#[test]
+fn sec_x52_a_known_secret_that_cannot_be_removed_ends_the_run_and_cause_and_findings_stay() {
+    let (_tmp, mut sealing) = sealing();
+    sealing.detector = Detector::new([("known-secret-key", "summary.md")]);
+    let diagnosis = Diagnosis {
+        cause: Some("the disk is full".to_owned()),
+        findings: vec![finding(FindingKind::FailureReason, "the disk is full", "a line")],
+        trail: Vec::new(),
+    };
+    let ended = sealing.seal(found(Vec::new(), diagnosis), &[]).expect_err("no bundle");
+    let Fault::Terminal { reason, message } = &ended.fault else { panic!("{ended:?}") };
+    assert_eq!(*reason, Reason::RedactionSelfCheck);
+    assert!(message.contains("known-secret-key at byte "), "{message}");
+    assert_eq!((ended.cause.as_deref(), ended.findings[0].id.as_str()), (Some("the disk is full"), "failure-reason"));
     let sealed = files(&sealing.spool).into_iter().find(|file| file.ends_with("bundle.tar.gz"));
     assert_eq!(sealed, None, "what was not checked has no name that anybody sends");
+}
+
+/// Texts as Velero and the API server write them: each with a whole secret, or with none.
+fn text() -> impl Strategy<Value = String> {
+    let (begin, line) = torn_key();
+    let end = begin.replace("BEGIN", "END");
+    let secrets = vec![
+        format!("{begin}\n{line}\n{line}\n{end}\n"),
+        format!("{begin}\\n{line}\\n{end}"),
+        token(),
+        ["gl", "pat-", "x4k2m9q7w5t8z3r6b1n0"].concat(),
+        ["AK", "IA", "QX3M7ZP2LK9RTV4N"].concat(),
+        ["ey", "JhbGciOiJIUzI1NiJ9.ey", "JzdWIiOiIxMjM0NTY3ODkwIn0.", "dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P"].concat(),
+        "https://robot:hunter2-x7@git.example.com/x?a=b&c=<d>".to_owned(),
+        format!("DefaultEndpointsProtocol=https;AccountName=a;{}={line}{}==", "AccountKey", &line[..22]),
+        format!("https://s3/b/k?X-Amz-{}={}&x=y", "Signature", "0a1b2c3d".repeat(8)),
+        format!("no {begin} found in Secret/WebServerCertificateStoreNumber12ForTheTeamAlpha"),
+        "pull of docker.io/library/Nginx@sha256:0123456789abcdef failed".to_owned(),
+        "/var/lib/kubelet/pods/0c1f6a2b-9e1d-4a55-9c1c-2b8f6f1f7f10/volumes/KubernetesIoSecret/ServerKeyStore12"
+            .to_owned(),
+        "it *failed* [again](http://x) _and_ `again` <b>|</b> #1 é…".to_owned(),
+    ];
+    let some = prop::sample::select(secrets);
+    prop::collection::vec(prop_oneof![3 => some, 1 => "[ -~]{0,40}".prop_map(|text| text)], 1..4)
+        .prop_map(|parts| parts.join(" "))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn sec_x46_x52_over_redacted_text_in_any_file_the_check_is_silent(texts in prop::collection::vec(text(), 8)) {
+        let (_tmp, sealing) = sealing();
+        let texts: Vec<String> = texts.iter().map(|text| sealing.redactor.text(text)).collect();
+        let json = |text: &str| Value::from(text).to_string();
+        let list = texts.iter().fold("apiVersion: v1\nkind: List\nitems:\n".to_owned(), |list, text| {
+            format!("{list}- kind: Event\n  message: {}\n", json(text))
+        });
+        let lines: String = texts.iter().flat_map(|text| ["level=error msg=".to_owned(), json(text), "\n".to_owned()]).collect();
+        let entry = |path: &[&str], body: &str| sealing.write(BundlePath::new(path), body.as_bytes()).expect("room");
+        let entries = vec![
+            entry(&["namespaces", "shop", "core", "events.yaml"], &list),
+            entry(&["velero", "restores", "r1", "restore.log"], &lines),
+            entry(&["velero", "restores", "r1", "results.json"], &serde_json::json!({ "errors": texts }).to_string()),
+        ];
+        let findings = vec![
+            finding(FindingKind::FailureReason, &texts[0], &texts[1]),
+            finding(FindingKind::ValidationError, &texts[2], &texts[3]),
+        ];
+        let trail = vec![step(&texts[4], "a"), step(&texts[5], "b")];
+        let mut all = found(entries, Diagnosis { cause: Some(texts[0].clone()), findings, trail });
+        all.collected.empty = texts.clone();
+        all.collected.evidence.objects = texts.iter().map(|text| serde_json::json!({"kind": "Event", "message": text,
+            "lastTimestamp": "2026-01-01T00:00:00Z", "involvedObject": {"kind": "Pod", "name": text}})).collect();
+        let packed = sealing.seal(all, &[]).expect("a bundle");
+        let ids: Vec<&str> = packed.findings.iter().map(|finding| finding.id.as_str()).collect();
+        prop_assert_eq!(ids, ["failure-reason", "validation-error"], "{:?}", packed.findings);
+        prop_assert_eq!(packed.missing, 0, "{}", unpacked(&packed)["manifest.json"]);
+    }
 }
 
 #[test]
