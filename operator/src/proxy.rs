@@ -22,6 +22,13 @@ pub struct Proxies {
     https: Option<Uri>,
 }
 
+impl Default for Proxies {
+    /// None.
+    fn default() -> Self {
+        Self { matcher: Matcher::builder().build(), https: None }
+    }
+}
+
 impl std::fmt::Debug for Proxies {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.matcher.fmt(f)

@@ -25,6 +25,7 @@ use super::{
     extract::{Extract, foreign},
     fetch::{Remote, Retry, Sink},
     http::{Http, PresignedUrl},
+    port_forward::PortForward,
     progress::Meter,
     trust, url,
 };
@@ -95,10 +96,11 @@ pub(crate) async fn run(
             let api: Api<DebugBundle> = Api::namespaced(client.clone(), namespace);
             let bundle = api.get(&name).await?;
             let stored = url::stored(&bundle)?;
+            let forward = PortForward::new(client.clone(), namespace);
             let trust = trust(&args.store, client, namespace, &stored.bundle.storage_location).await?;
             let renew = async || url::renew(&api, &name, args.store.url_timeout, |text| eprintln!("{text}")).await;
             let remote = Remote::new(
-                Http::new(&trust)?,
+                Http::new(&trust, Some(forward))?,
                 url::current(&bundle, now),
                 Some(stored.bytes),
                 renew,

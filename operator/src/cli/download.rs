@@ -19,6 +19,7 @@ use super::{
     exit::{CliError, Exit},
     fetch::{Remote, Retry, Sink},
     http::{Http, PresignedUrl},
+    port_forward::PortForward,
     progress::Meter,
     trust, url,
 };
@@ -41,10 +42,16 @@ pub(crate) async fn run(
         force: args.force,
     };
     job.refuse_to_replace()?;
+    let forward = PortForward::new(client.clone(), namespace);
     let trust = trust(&args.store, client, namespace, &stored.bundle.storage_location).await?;
     let renew = async || url::renew(&api, &args.name, args.store.url_timeout, |text| eprintln!("{text}")).await;
-    let mut remote =
-        Remote::new(Http::new(&trust)?, url::current(&bundle, now), Some(job.bytes), renew, Retry::default());
+    let mut remote = Remote::new(
+        Http::new(&trust, Some(forward))?,
+        url::current(&bundle, now),
+        Some(job.bytes),
+        renew,
+        Retry::default(),
+    );
     job.save(&mut remote, Meter::bytes(job.bytes)).await?;
     writeln!(
         out,
@@ -295,7 +302,7 @@ mod tests {
             let url = PresignedUrl::parse(&format!("http://{}/b/k", self.stand.address)).unwrap();
             let renew = async || Err(CliError::failed("not asked for"));
             let retry = Retry { attempts: 0, idle: Duration::from_secs(10), ..Retry::default() };
-            let http = Http::new(&Trust::default()).unwrap();
+            let http = Http::new(&Trust::default(), None).unwrap();
             let mut remote = Remote::new(http, Some(url), Some(self.job.bytes), renew, retry);
             self.job.save(&mut remote, Meter::quiet()).await
         }

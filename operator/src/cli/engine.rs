@@ -13,7 +13,10 @@ use std::{
 use debugbundle_crd::{Phase, parse_duration};
 use tokio::time::Instant;
 
-use super::collect::{EngineError, Request, Summary};
+use super::{
+    collect::{EngineError, Request, Summary},
+    port_forward::PortForward,
+};
 use crate::{
     budget,
     location::EndpointPolicy,
@@ -25,6 +28,9 @@ use crate::{
 const SHOW_EVERY: Duration = Duration::from_millis(200);
 /// Limit of the bytes on disk during the run.
 const SPOOL: u64 = 4 << 30;
+
+/// The user's own machine may reach the store through a port that the user forwards.
+pub(super) const ENDPOINTS: EndpointPolicy = EndpointPolicy { allow_loopback: true, require_verified_tls: false };
 
 /// Makes the bundle that `request` asks for.
 ///
@@ -70,11 +76,11 @@ pub(super) fn of_user(client: kube::Client, namespace: &str) -> Engine {
         version: crate::VERSION.to_owned(),
         allowed_namespaces: None,
         cluster_read: true,
-        // The user's own machine may reach the store through a forwarded port.
-        endpoints: EndpointPolicy { allow_loopback: true, require_verified_tls: false },
+        endpoints: ENDPOINTS,
         multipart_threshold: u64::MAX,
     };
-    Engine::new(client, options)
+    let forward = PortForward::new(client.clone(), namespace);
+    Engine::new(client, options).with_detour(forward)
 }
 
 fn subject(request: &Request, token: String) -> Subject {

@@ -299,8 +299,9 @@ fn unreachable_store(url: &PresignedUrl, why: &str) -> CliError {
     let error = CliError::failed(format!("the object store cannot be read: {url}: {why}"));
     if url.is_cluster_internal() {
         error.hint(
-            "This host name resolves only inside the cluster. Set config.publicUrl of the BackupStorageLocation to \
-             an address that reaches the store from here, and try again.",
+            "This host name resolves only inside the cluster, and a port-forward needs a ready pod behind the Service, \
+             and the rights get on services, list on pods, get and create on pods/portforward. Without these, set \
+             config.publicUrl of the BackupStorageLocation to an address that reaches the store from here.",
         )
     } else {
         error
@@ -395,7 +396,7 @@ mod tests {
             renewals += 1;
             url(renewals)
         };
-        let http = Http::new(&Trust::default()).unwrap();
+        let http = Http::new(&Trust::default(), None).unwrap();
         let mut memory = Memory::default();
         let mut remote = Remote::new(http, Some(url(0).unwrap()), Some(OBJECT as u64), renew, quick());
         let result = remote.read(span, &mut memory).await;
@@ -557,7 +558,7 @@ mod tests {
         let url = PresignedUrl::parse(&format!("http://{}/b/k", stand.address)).unwrap();
         let retry = Retry { attempts: 1, idle: Duration::from_secs(1), ..quick() };
         let renew = async || Err(CliError::failed("not asked for"));
-        let mut remote = Remote::new(Http::new(&Trust::default()).unwrap(), Some(url), None, renew, retry);
+        let mut remote = Remote::new(Http::new(&Trust::default(), None).unwrap(), Some(url), None, renew, retry);
         let error = remote.read(0..10, &mut Memory::default()).await.unwrap_err();
         assert!(error.to_string().contains("stopped sending"), "{error}");
     }

@@ -1,9 +1,7 @@
 //! GET requests with a presigned URL: the client, the certificates it trusts, and a URL type that never prints its
 //! secret part. Redirects are never followed, because the signature would travel along.
 
-use std::fmt;
-use std::path::Path;
-use std::time::Duration;
+use std::{fmt, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use http::{Request, Response, Uri, header};
@@ -11,14 +9,17 @@ use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use rustls::ClientConfig;
 
-use super::exit::CliError;
-use crate::tls;
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+use super::{engine::ENDPOINTS, exit::CliError};
+use crate::{
+    store::{
+        Detour,
+        s3::{EndpointAccess, Tcp},
+    },
+    tls,
+};
 
 /// A presigned URL: everyone who has it can download. Debug and Display end at the path and hide the query.
 #[derive(Clone, PartialEq, Eq)]
@@ -87,14 +88,13 @@ impl Trust {
 /// A client for presigned URLs.
 #[derive(Clone)]
 pub(crate) struct Http {
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    client: Client<HttpsConnector<Tcp>, Empty<Bytes>>,
 }
 
 impl Http {
-    pub(crate) fn new(trust: &Trust) -> Result<Self, CliError> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    /// `detour`: a way to hosts that have no address here.
+    pub(crate) fn new(trust: &Trust, detour: Option<Arc<dyn Detour>>) -> Result<Self, CliError> {
+        let tcp = Tcp { reach: EndpointAccess::direct(ENDPOINTS).with_detour(detour) };
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(trust.tls()?)
             .https_or_http()
@@ -171,8 +171,9 @@ mod tests {
     async fn a_store_is_believed_by_its_authority_or_by_order() {
         let (stand, authority) = Stand::serve_tls(|asked| part_of(&[7; 100], asked)).await;
         let url = PresignedUrl::parse(&format!("https://{}/b/k?X-Amz-Signature=geheim", stand.address)).unwrap();
-        let get =
-            async |trust: Trust| Http::new(&trust).unwrap().get(&url, 0, 10, None).await.map(|answer| answer.status());
+        let get = async |trust: Trust| {
+            Http::new(&trust, None).unwrap().get(&url, 0, 10, None).await.map(|answer| answer.status())
+        };
         let unknown = get(Trust::default()).await.unwrap_err();
         assert!(matches!(&unknown, HttpError::Untrusted(why) if !why.contains("geheim")), "{unknown:?}");
         let file = tempfile::NamedTempFile::new().unwrap();

@@ -11,6 +11,7 @@
 //! | [`progress`] | the bar |
 //! | [`url`] | download URLs: the one in status, or a new one |
 //! | [`fetch`], [`http`] | reading ranges of the stored object |
+//! | [`port_forward`] | a way to stores whose names only the cluster resolves |
 //! | [`engine`] | the operator's engine: its first half for `collect`, its stores for `prune` |
 //! | [`extract`] | one entry out of its segment |
 
@@ -28,6 +29,7 @@ mod extract;
 mod fetch;
 mod http;
 mod list;
+mod port_forward;
 mod progress;
 mod prune;
 #[cfg(test)]

@@ -234,8 +234,11 @@ impl Engine {
         let mut known = resolved.known_values();
         let options = crate::store::Options { single_put: self.options.multipart_threshold, ..Default::default() };
         let masked = |message: &str| self_redaction::mask_known(&known, message);
-        let opening =
-            async { S3::open(&resolved, options).await.map_err(|error| of_store(&error).map_message(masked)) };
+        let opening = async {
+            S3::open_by(&resolved, options, self.detour.clone())
+                .await
+                .map_err(|error| of_store(&error).map_message(masked))
+        };
         let store = in_store_time(STORE_PATIENCE, opening).await?;
         if !matches!(resolved.credential, Credential::Keys { .. }) {
             let own = async { Ok(store.known_values().await) };

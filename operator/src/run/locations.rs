@@ -91,7 +91,7 @@ impl Engine {
         if usable {
             report.ok(ProbeStep::Credential, credential_words(&resolved.credential));
         }
-        let store = match S3::open(&resolved, crate::store::Options::default()).await {
+        let store = match S3::open_by(&resolved, crate::store::Options::default(), self.detour.clone()).await {
             Ok(store) => store,
             Err(error) => return report.refused(error.step(), error.message()),
         };

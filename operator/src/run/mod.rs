@@ -48,7 +48,7 @@ use crate::{
     node_slots::NodeSlots,
     pod_capture::PodCapture,
     shared_answers::SharedAnswers,
-    store::InstallationId,
+    store::{Detour, InstallationId},
 };
 
 pub use debugbundle_format::manifest::Origin;
@@ -103,6 +103,8 @@ pub struct Engine {
     secrets: SecretVersions,
     /// Memory for the compiled rules of all runs.
     rules: rules::Room,
+    /// A way to stores whose names only the cluster resolves. The operator has none, and needs none.
+    detour: Option<Arc<dyn Detour>>,
 }
 
 impl Engine {
@@ -120,7 +122,14 @@ impl Engine {
             backoffs: backoff::Backoffs::default(),
             secrets: SecretVersions::default(),
             rules: rules::Room::default(),
+            detour: None,
         }
+    }
+
+    /// Adds a way to stores whose names only the cluster resolves.
+    #[must_use]
+    pub fn with_detour(self, detour: Arc<dyn Detour>) -> Self {
+        Self { detour: Some(detour), ..self }
     }
 
     /// Adds the captured data of hosting pods that are gone.

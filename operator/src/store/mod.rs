@@ -16,7 +16,7 @@ pub mod velero_file;
 
 pub use error::{Action, Answer, StoreError};
 pub use key::{Folder, InstallationId, Key, KeyError};
-pub use s3::{Options, S3};
+pub use s3::{Detour, Options, S3, Stream};
 pub use signed::{Limit, Signed, SignedUrl};
 pub use velero_file::{BackupFile, InvalidName, RestoreFile, VeleroFile};
 

@@ -1,14 +1,15 @@
 //! A scripted kubelet: it answers the API server's requests for container logs according to a [`LogScript`], which sets
-//! the log and its faults. It runs no containers.
+//! the log and its faults, and forwards ports of pods to addresses of this machine. It runs no containers.
 
 mod growing;
+mod port_forward;
 mod script;
 mod serve;
 mod source;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
@@ -71,6 +72,8 @@ struct Key {
 #[derive(Default)]
 struct State {
     scripts: Mutex<HashMap<Key, LogScript>>,
+    /// Where ports of pods end: (namespace, pod, port).
+    forwards: Mutex<HashMap<(String, String, u16), SocketAddr>>,
     nodes: Mutex<HashMap<String, NodeRecord>>,
     /// Sockets that keep a port closed or silent for as long as the stand lives.
     held: Mutex<Vec<Held>>,
@@ -109,6 +112,11 @@ impl Kubelet {
     fn set(&self, namespace: &str, pod: &str, container: &str, previous: bool, script: LogScript) {
         let key = Key { namespace: namespace.into(), pod: pod.into(), container: container.into(), previous };
         lock(&self.state.scripts).insert(key, script);
+    }
+
+    /// Lets port-forwards to this port of a pod end at this address. Other ports refuse connections.
+    pub fn forward(&self, namespace: &str, pod: &str, port: u16, to: SocketAddr) {
+        lock(&self.state.forwards).insert((namespace.to_owned(), pod.to_owned(), port), to);
     }
 
     /// The requests to a node, in order.

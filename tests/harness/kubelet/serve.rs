@@ -1,5 +1,5 @@
-//! The wire of a scripted node: TLS, HTTP/1.1, `/containerLogs/<namespace>/<pod>/<container>`. A script's faults happen
-//! here: slow, stalled, cut and reset bodies.
+//! The wire of a scripted node: TLS, HTTP/1.1, `/containerLogs/<namespace>/<pod>/<container>` and
+//! `/portForward/<namespace>/<pod>`. A script's faults happen here: slow, stalled, cut and reset bodies.
 
 use std::convert::Infallible;
 use std::io;
@@ -24,9 +24,9 @@ use tokio_rustls::TlsAcceptor;
 
 use super::script::{Content, Faults, LogScript};
 use super::source::{self, Pieces, Wanted};
-use super::{Key, Seen, State};
+use super::{Key, Seen, State, lock, port_forward};
 
-type Body = UnsyncBoxBody<Bytes, io::Error>;
+pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// Time for written bytes to leave the machine before the connection is reset: a reset overtakes them.
 const BEFORE_RESET: Duration = Duration::from_millis(50);
@@ -45,17 +45,24 @@ pub(super) async fn node(listener: TcpListener, name: Arc<str>, state: Arc<State
                 return;
             };
             let service = service_fn(move |request| {
-                let answer = answer(&request, &name, &state, &reset);
+                let answer = answer(request, &name, &state, &reset);
                 async move { Ok::<_, Infallible>(answer) }
             });
             // An error here is a fault that a script asked for, or a client that went away.
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let _ = connection.with_upgrades().await;
         });
     }
 }
 
-fn answer(request: &Request<Incoming>, node: &Arc<str>, state: &Arc<State>, reset: &Arc<AtomicBool>) -> Response<Body> {
+fn answer(request: Request<Incoming>, node: &Arc<str>, state: &Arc<State>, reset: &Arc<AtomicBool>) -> Response<Body> {
     let path: Vec<&str> = request.uri().path().split('/').skip(1).collect();
+    if let ["portForward", namespace, pod] = path[..] {
+        let query = query(request.uri().query().unwrap_or_default());
+        let port = query.get("port").and_then(|port| port.parse().ok()).unwrap_or_default();
+        let to = lock(&state.forwards).get(&(namespace.to_owned(), pod.to_owned(), port)).copied();
+        return port_forward::answer(request, port, to);
+    }
     let ["containerLogs", namespace, pod, container] = path[..] else {
         return plain(StatusCode::NOT_FOUND, Bytes::from_static(b"404 page not found\n"));
     };
@@ -116,7 +123,7 @@ fn scripted(script: &LogScript, wanted: Wanted, reset: &Arc<AtomicBool>, serving
     response
 }
 
-fn plain(status: StatusCode, text: Bytes) -> Response<Body> {
+pub(super) fn plain(status: StatusCode, text: Bytes) -> Response<Body> {
     let mut response = Response::new(Full::new(text).map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;
     response

@@ -3,5 +3,6 @@
 
 mod collect;
 mod downloads;
+mod port_forward;
 mod prune;
 mod requests;

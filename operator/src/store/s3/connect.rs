@@ -1,7 +1,8 @@
 //! TCP connections: to allowed addresses, or to the proxy that the environment sets for a host; closed when nothing
-//! moves. `transport` adds TLS and requests.
+//! moves. A caller can bring a way to hosts that have no address here. `transport` adds TLS and requests.
 
 use std::{
+    fmt,
     future::Future,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -11,13 +12,18 @@ use std::{
     time::Duration,
 };
 
+use futures::future::BoxFuture;
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::{
     client::legacy::connect::{Connected, Connection},
     rt::TokioIo,
 };
-use tokio::{net::TcpStream, time::Sleep};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::Sleep,
+};
 use tower_service::Service;
 
 use super::transport::WireError;
@@ -32,11 +38,26 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// A connection on which nothing moves for this long, in either direction, is given up. A slow store is not idle.
 pub(super) const IDLE: Duration = Duration::from_mins(1);
 
+/// The bytes of a connection, however it was made.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// A way to hosts whose names only the cluster resolves. Requests stay what they are, down to the signed host: only the
+/// connection takes another way.
+pub trait Detour: fmt::Debug + Send + Sync {
+    /// A connection to this host, which has no address here; `None` if there is no such way to it.
+    ///
+    /// # Errors
+    /// A sentence.
+    fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<Option<Box<dyn Stream>>, String>>;
+}
+
 /// Where connections may lead, and through what.
 #[derive(Clone, Debug)]
-pub(super) enum EndpointAccess {
+pub(crate) enum EndpointAccess {
     /// To stores, and to the services of their providers, through the proxies of the environment.
-    Stores(EndpointPolicy, Arc<Proxies>),
+    Stores(EndpointPolicy, Arc<Proxies>, Option<Arc<dyn Detour>>),
     /// Only to the identity endpoints of pods, which are link-local. Never through a proxy: the requests carry the
     /// pod's token in plain http.
     PodIdentity {
@@ -48,7 +69,30 @@ pub(super) enum EndpointAccess {
 impl EndpointAccess {
     /// To stores, with the proxies that the environment sets.
     pub(super) fn stores(policy: EndpointPolicy) -> Result<Self, ProxyError> {
-        Ok(Self::Stores(policy, Arc::new(Proxies::from_env()?)))
+        Ok(Self::Stores(policy, Arc::new(Proxies::from_env()?), None))
+    }
+
+    /// To stores, directly.
+    pub(crate) fn direct(policy: EndpointPolicy) -> Self {
+        Self::Stores(policy, Arc::default(), None)
+    }
+
+    /// With this way to hosts that have no address here.
+    pub(crate) fn with_detour(self, detour: Option<Arc<dyn Detour>>) -> Self {
+        match self {
+            Self::Stores(policy, proxies, _) => Self::Stores(policy, proxies, detour),
+            pods @ Self::PodIdentity { .. } => pods,
+        }
+    }
+
+    /// A connection to a host that has no address here; `None` if there is no way to it.
+    pub(super) async fn by_detour(&self, host: &str, port: u16) -> Result<Option<Box<dyn Stream>>, WireError> {
+        match self {
+            Self::Stores(_, _, Some(detour)) => {
+                detour.connect(host, port).await.map_err(|why| WireError::Detour { host: host.to_owned(), why })
+            }
+            Self::Stores(..) | Self::PodIdentity { .. } => Ok(None),
+        }
     }
 
     fn allows(&self, address: IpAddr) -> bool {
@@ -59,7 +103,7 @@ impl EndpointAccess {
             IpAddr::V6(Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x23)),
         ];
         match self {
-            Self::Stores(policy, _) => policy.allows(address),
+            Self::Stores(policy, ..) => policy.allows(address),
             Self::PodIdentity { allow_loopback } => {
                 ENDPOINTS.contains(&address) || (*allow_loopback && address.is_loopback())
             }
@@ -71,7 +115,7 @@ impl EndpointAccess {
     /// # Errors
     /// `NotAllowed`: the host is a forbidden address. A name is not judged here, because only the proxy resolves it.
     pub(super) fn proxy(&self, uri: &Uri) -> Result<Option<Proxy>, WireError> {
-        let Self::Stores(_, proxies) = self else { return Ok(None) };
+        let Self::Stores(_, proxies, _) = self else { return Ok(None) };
         let found = proxies.before(uri);
         if found.is_some()
             && let Ok(address) = host_and_port(uri).0.parse()
@@ -85,8 +129,8 @@ impl EndpointAccess {
 
 /// Opens TCP connections to allowed addresses.
 #[derive(Clone, Debug)]
-pub(super) struct Tcp {
-    pub(super) reach: EndpointAccess,
+pub(crate) struct Tcp {
+    pub(crate) reach: EndpointAccess,
 }
 
 impl Service<Uri> for Tcp {
@@ -115,11 +159,14 @@ pub(super) fn host_and_port(uri: &Uri) -> (String, u16) {
 async fn connect(uri: &Uri, reach: &EndpointAccess) -> Result<Idle, WireError> {
     if let Some(proxy) = reach.proxy(uri)? {
         let stream = through(&proxy, uri).await?;
-        return Ok(Idle::new(stream, !is_tunnelled(uri)));
+        return Ok(Idle::new(Box::new(stream), !is_tunnelled(uri)));
     }
     let (host, port) = host_and_port(uri);
-    let addresses = addresses(&host, port).await?;
-    dial(&host, port, &addresses, reach).await.map(|stream| Idle::new(stream, false))
+    let stream: Box<dyn Stream> = match addresses(&host, port).await {
+        Ok(addresses) => Box::new(dial(&host, port, &addresses, reach).await?),
+        Err(unknown) => reach.by_detour(&host, port).await?.ok_or(unknown)?,
+    };
+    Ok(Idle::new(stream, false))
 }
 
 /// Plain http goes to the proxy by its whole URL (RFC 9112, 3.2.2), because many proxies tunnel to port 443 only.
@@ -198,15 +245,15 @@ async fn first(place: &str, addresses: &[SocketAddr]) -> Result<TcpStream, WireE
 }
 
 /// A connection that fails when nothing has moved on it for `IDLE`.
-pub(super) struct Idle {
-    stream: TokioIo<TcpStream>,
+pub(crate) struct Idle {
+    stream: TokioIo<Box<dyn Stream>>,
     until: Pin<Box<Sleep>>,
     /// Whether the peer is a proxy that wants whole URLs.
     by_whole_url: bool,
 }
 
 impl Idle {
-    fn new(stream: TcpStream, by_whole_url: bool) -> Self {
+    fn new(stream: Box<dyn Stream>, by_whole_url: bool) -> Self {
         Self { stream: TokioIo::new(stream), until: Box::pin(tokio::time::sleep(IDLE)), by_whole_url }
     }
 
@@ -273,7 +320,7 @@ mod tests {
     }
 
     fn direct(policy: EndpointPolicy) -> EndpointAccess {
-        EndpointAccess::Stores(policy, Arc::new(Proxies::read(|_| None).expect("none")))
+        EndpointAccess::direct(policy)
     }
 
     async fn connected(url: &str, reach: &EndpointAccess) -> Result<Idle, WireError> {
@@ -329,7 +376,7 @@ mod tests {
     #[test]
     fn sec_n3_n11_behind_a_proxy_addresses_that_no_store_may_have_are_refused_all_the_same() {
         let by_proxy = Proxies::read(|name| (name == "ALL_PROXY").then(|| "http://127.0.0.1:1".to_owned()));
-        let reach = EndpointAccess::Stores(EndpointPolicy::default(), Arc::new(by_proxy.expect("a proxy")));
+        let reach = EndpointAccess::Stores(EndpointPolicy::default(), Arc::new(by_proxy.expect("a proxy")), None);
         runtime().block_on(async {
             for url in ["http://169.254.169.254/", "https://[fd00:ec2::254]/", "https://[::ffff:169.254.169.254]:9000/"]
             {

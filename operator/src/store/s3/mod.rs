@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    sync::Arc,
     time::Duration,
 };
 
@@ -33,7 +34,8 @@ use crate::{
     probe::ProbeStep,
 };
 use classify::{S3Request, classify};
-use connect::EndpointAccess;
+pub use connect::{Detour, Stream};
+pub(crate) use connect::{EndpointAccess, Tcp};
 use transport::{HttpTransport, Skew};
 
 mod classify;
@@ -77,6 +79,7 @@ pub struct S3 {
     config: S3Config,
     customer: Option<Customer>,
     skew: Skew,
+    reach: EndpointAccess,
     options: Options,
 }
 
@@ -116,8 +119,21 @@ impl S3 {
     /// # Errors
     /// The region cannot be found, or the certificates cannot be used.
     pub async fn open(resolved: &Resolved, options: Options) -> Result<Self, StoreError> {
+        Self::open_by(resolved, options, None).await
+    }
+
+    /// The same, with a way to an endpoint that has no address here, unless the location names one for the outside.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_by(
+        resolved: &Resolved,
+        options: Options,
+        detour: Option<Arc<dyn Detour>>,
+    ) -> Result<Self, StoreError> {
         let reach = EndpointAccess::stores(resolved.policy)
-            .map_err(|error| StoreError::Unreachable { at: ProbeStep::Connection, why: error.to_string() })?;
+            .map_err(|error| StoreError::Unreachable { at: ProbeStep::Connection, why: error.to_string() })?
+            .with_detour(detour.filter(|_| resolved.s3.public_endpoint.is_none()));
         let wire = HttpTransport::new(resolved.ca_pem.as_deref(), resolved.s3.skip_tls_verify, reach.clone()).map_err(
             |_| StoreError::Unreachable {
                 at: ProbeStep::Tls,
@@ -163,6 +179,7 @@ impl S3 {
             }),
             config,
             skew,
+            reach,
             options,
         })
     }

@@ -11,7 +11,7 @@ use tokio_rustls::TlsConnector;
 use super::{
     Action, S3, StoreError,
     classify::classify,
-    connect::{self, EndpointAccess},
+    connect::{self, Stream},
     transport::{self, WireError},
 };
 use crate::{
@@ -29,7 +29,7 @@ impl S3 {
             return false;
         };
         let (host, _) = connect::host_and_port(&uri);
-        match connected(&uri, resolved, report).await {
+        match self.connected(&uri, report).await {
             Ok(stream) if uri.scheme_str() == Some("http") => {
                 drop(stream);
                 report.ok(ProbeStep::Tls, "none: the endpoint is plain http");
@@ -93,6 +93,31 @@ impl S3 {
         report.listed(names.collect(), listed.is_truncated().unwrap_or(false));
     }
 
+    /// Connects to the store, or to its proxy.
+    async fn connected(&self, uri: &Uri, report: &mut ProbeReport) -> Result<Box<dyn Stream>, WireError> {
+        let (host, port) = connect::host_and_port(uri);
+        if let Some(proxy) = self.reach.proxy(uri)? {
+            let stream = connect::through(&proxy, uri).await?;
+            report.ok(ProbeStep::Dns, format!("the proxy {} resolves {host}", proxy.place()));
+            report.ok(ProbeStep::Connection, format!("the proxy {} connects to {host}:{port}", proxy.place()));
+            return Ok(Box::new(stream));
+        }
+        let addresses = match connect::addresses(&host, port).await {
+            Ok(addresses) => addresses,
+            Err(unknown) => {
+                let stream = self.reach.by_detour(&host, port).await?.ok_or(unknown)?;
+                report.ok(ProbeStep::Dns, format!("{host} resolves only inside the cluster"));
+                report.ok(ProbeStep::Connection, format!("{host}:{port} is reached by a port-forward"));
+                return Ok(stream);
+            }
+        };
+        let some: Vec<String> = addresses.iter().take(4).map(|address| address.ip().to_string()).collect();
+        report.ok(ProbeStep::Dns, format!("{host} is {}", some.join(", ")));
+        let stream = connect::dial(&host, port, &addresses, &self.reach).await?;
+        report.ok(ProbeStep::Connection, format!("{host}:{port} accepts connections"));
+        Ok(Box::new(stream))
+    }
+
     /// The URL of requests to this bucket, as the SDK itself makes it from region, endpoint, style and bucket.
     async fn address(&self) -> Option<Uri> {
         // The signed request is never sent: the keys are placeholders.
@@ -105,34 +130,7 @@ impl S3 {
     }
 }
 
-/// Connects to the store, or to its proxy.
-async fn connected(
-    uri: &Uri,
-    resolved: &Resolved,
-    report: &mut ProbeReport,
-) -> Result<tokio::net::TcpStream, WireError> {
-    let (host, port) = connect::host_and_port(uri);
-    let reach = EndpointAccess::stores(resolved.policy).map_err(WireError::Proxy)?;
-    if let Some(proxy) = reach.proxy(uri)? {
-        let stream = connect::through(&proxy, uri).await?;
-        report.ok(ProbeStep::Dns, format!("the proxy {} resolves {host}", proxy.place()));
-        report.ok(ProbeStep::Connection, format!("the proxy {} connects to {host}:{port}", proxy.place()));
-        return Ok(stream);
-    }
-    let addresses = connect::addresses(&host, port).await?;
-    let some: Vec<String> = addresses.iter().take(4).map(|address| address.ip().to_string()).collect();
-    report.ok(ProbeStep::Dns, format!("{host} is {}", some.join(", ")));
-    let stream = connect::dial(&host, port, &addresses, &reach).await?;
-    report.ok(ProbeStep::Connection, format!("{host}:{port} accepts connections"));
-    Ok(stream)
-}
-
-async fn shake_hands(
-    stream: tokio::net::TcpStream,
-    host: String,
-    resolved: &Resolved,
-    report: &mut ProbeReport,
-) -> bool {
+async fn shake_hands(stream: Box<dyn Stream>, host: String, resolved: &Resolved, report: &mut ProbeReport) -> bool {
     let seen = Arc::new(Mutex::new(None));
     let listed = tls::certificates(resolved.ca_pem.as_deref().unwrap_or_default().as_bytes()).unwrap_or_default();
     let config = tls::client_that_notes(listed, resolved.s3.skip_tls_verify, seen.clone());

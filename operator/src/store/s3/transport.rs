@@ -46,13 +46,21 @@ const UNKNOWN: i64 = i64::MIN;
 
 /// Why a connection failed.
 #[derive(Debug, Clone, thiserror::Error)]
-pub(super) enum WireError {
+pub(crate) enum WireError {
     /// No store may have this address.
     #[error("address {0} is not allowed for endpoints")]
     NotAllowed(IpAddr),
     /// The name has no address.
     #[error("DNS resolution failed: {0}")]
     Dns(String),
+    /// The host has no address here, and the other way to it failed.
+    #[error("no connection to {host}, which resolves only inside the cluster: {why}")]
+    Detour {
+        /// The host.
+        host: String,
+        /// A sentence.
+        why: String,
+    },
     /// Nobody listens.
     #[error("connection refused: {0}")]
     Refused(String),
@@ -90,7 +98,9 @@ impl WireError {
     pub(super) const fn step(&self) -> ProbeStep {
         match self {
             Self::Dns(_) => ProbeStep::Dns,
-            Self::NotAllowed(_) | Self::Refused(_) | Self::TimedOut(_) | Self::Proxy(_) => ProbeStep::Connection,
+            Self::NotAllowed(_) | Self::Refused(_) | Self::TimedOut(_) | Self::Proxy(_) | Self::Detour { .. } => {
+                ProbeStep::Connection
+            }
             Self::Tls { .. } => ProbeStep::Tls,
             Self::Stalled => ProbeStep::Answer,
             Self::Other { at, .. } => *at,
