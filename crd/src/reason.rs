@@ -90,6 +90,8 @@ pub enum Reason {
     Skipped,
     /// The API server refused the DebugBundle.
     Refused,
+    /// The operator may not read what a decision depends on.
+    PermissionMissing,
     /// The operator follows the policy.
     InForce,
 }
@@ -141,6 +143,7 @@ impl Reason {
             Self::NotSelected => "NotSelected",
             Self::Skipped => "Skipped",
             Self::Refused => "Refused",
+            Self::PermissionMissing => "PermissionMissing",
             Self::InForce => "InForce",
         }
     }

@@ -63,6 +63,10 @@ async fn running(context: &Context, name: &str) -> DynamicObject {
     context.create_velero(restore(name).in_progress().started(Timestamp::now())).await
 }
 
+async fn running_backup(context: &Context, name: &str) -> DynamicObject {
+    context.create_velero(backup(name).in_progress().started(Timestamp::now())).await
+}
+
 async fn failed(context: &Context, name: &str) {
     running(context, name).await;
     context.end_velero("Restore", name, "Failed").await;
@@ -196,6 +200,85 @@ async fn one_that_hangs_gets_one_and_one_that_moves_or_waits_behind_it_none() {
         // Then it ends badly: that is another reason.
         context.end_velero("Restore", "hangs", "Failed").await;
         until_made(&context, &["hangs/Failed", "hangs/Stuck", "nobody/Stuck"]).await;
+    })
+    .await;
+}
+
+/// Restores that hang, each a little later than the one before: how late is each DebugBundle?
+#[tokio::test]
+async fn a_hang_is_reported_when_it_is_one() {
+    with_namespace("auto-late", |context| async move {
+        let _operator = Operator::of(&context).automatic().ready().await;
+        policy(&context, json!({"stuckAfter": "5m", "ratePerHour": 100, "keepTotal": 100})).await;
+        let since_last = SignedDuration::from_secs(4 * 60 + 50);
+        let mut hung = Vec::new();
+        for n in 0..12 {
+            let name = format!("r{n}");
+            let owner = running(&context, &name).await;
+            let volume = format!("{name}-pvr");
+            context.create_velero(pod_volume_restore(&volume).of(&owner).in_progress()).await;
+            // The volume is the last that moved.
+            let moved = since_last - SignedDuration::from_secs(n);
+            moved_ago(&context, "PodVolumeRestore", &volume, moved).await;
+            moved_ago(&context, "Restore", &name, moved * 2).await;
+            hung.push((format!("{name}/Stuck"), Timestamp::now() - moved + SignedDuration::from_mins(5)));
+        }
+        let mut wanted: Vec<_> = hung.iter().map(|(name, _)| name.as_str()).collect();
+        wanted.sort_unstable();
+        until_made(&context, &wanted).await;
+        let mut late: Vec<i64> = Vec::new();
+        for bundle in all(&context).await {
+            let name = format!("{}/Stuck", bundle.labels()[TARGET_NAME_LABEL]);
+            let created = bundle.metadata.creation_timestamp.expect("a time").0;
+            let (_, at) = hung.iter().find(|(hung, _)| *hung == name).expect("it hung");
+            late.push(created.as_second() - at.as_second());
+        }
+        late.sort_unstable();
+        println!("seconds from the hang to the DebugBundle: {late:?}");
+        // The operator looks every five seconds.
+        assert!(late.iter().all(|late| (-1..=8).contains(late)), "{late:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn where_data_may_not_be_listed_no_hang_is_seen_and_event_and_policy_name_the_rule() {
+    with_namespace("auto-blind", |context| async move {
+        let account = context.shipped_account().await;
+        let api = ApiProxy::of(&account).await;
+        let behind = account.through(&api.endpoint());
+        let operator = Operator::of(&context).automatic().as_user(&behind.kubeconfig).ready().await;
+        api.next(1000, |line| line.starts_with("GET ") && line.contains("/podvolumerestores?"), ApiFault::Forbidden);
+        policy(&context, json!({"stuckAfter": "5m"})).await;
+        for name in ["r1", "r2"] {
+            running(&context, name).await;
+            moved_ago(&context, "Restore", name, SignedDuration::from_mins(6)).await;
+        }
+        context.create_velero(restore("waits").phase("New")).await;
+        moved_ago(&context, "Restore", "waits", SignedDuration::from_mins(6)).await;
+        let missing = "the operator may not list podvolumerestores.velero.io: grant the operator rule R4 of its Role";
+        until(LIMIT, "the policy's status names the rule", || async {
+            let seen = context.api::<DebugBundlePolicy>().get("default").await.expect("it is there").status;
+            let ready = seen.unwrap_or_default().conditions.pop().ok_or("no condition")?;
+            if ready.message.contains(missing) { Ok(()) } else { Err(ready.message) }
+        })
+        .await;
+        // A Backup's data may be read.
+        running_backup(&context, "b1").await;
+        // It hangs later than the policy was written.
+        moved_ago(&context, "Backup", "b1", SignedDuration::from_secs(4 * 60 + 55)).await;
+        until_made(&context, &["b1/Stuck"]).await;
+        tokio::time::sleep(QUIET).await;
+        assert_eq!(made(&context).await, ["b1/Stuck"], "their own status alone would be a false alarm");
+        let mut notes = Vec::new();
+        for name in ["r1", "r2", "waits"] {
+            notes.extend(crate::support::bundles::events(&context, name).await);
+        }
+        let [(reason, note)] = &notes[..] else { panic!("one Event: {notes:?}") };
+        assert!(reason == "PermissionMissing" && note.contains(missing), "{reason}: {note}");
+        let warned =
+            operator.log().iter().filter(|line| line["message"] == "Whether a target hangs is unknown").count();
+        assert_eq!(warned, 1);
     })
     .await;
 }

@@ -10,7 +10,7 @@ use super::{
     watched::{Stage, Watched},
 };
 
-/// The shortest pause between two reads of the objects below one unfinished target.
+/// How long a reading of the objects below an unfinished target counts, and the pause after a failed one.
 pub(super) const LOOK_EVERY: Duration = Duration::from_mins(1);
 
 /// What is known beside the target itself.
@@ -25,8 +25,8 @@ pub(super) struct Circumstances {
     pub(super) below: Option<Below>,
     /// When a target of the same kind last moved while Velero worked on it, or last ended.
     pub(super) in_front: Option<Timestamp>,
-    /// Whether Velero works on a target of the same kind that may move, because the objects below it were not read yet.
-    pub(super) in_front_unread: bool,
+    /// Whether Velero works on a target of the same kind of which it is not known whether anything below it moves.
+    pub(super) in_front_unknown: bool,
 }
 
 /// What was read of the objects below a target.
@@ -35,6 +35,31 @@ pub(super) struct Below {
     pub(super) read: Timestamp,
     /// When one of them last moved; `None` if no object exists.
     pub(super) moved: Option<Timestamp>,
+}
+
+/// Whether a target on which Velero works still moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Movement {
+    /// It moved within `stuckAfter`, and does not count as stuck before this time.
+    Until(Timestamp),
+    /// Unknown: the objects below it were not read since it would have counted as stuck.
+    Unknown,
+    /// Nothing has moved; it counts as stuck since this time.
+    Still(Timestamp),
+}
+
+/// Whether the target, or anything below it, moved within `stuckAfter`. The objects below need to be read only once all
+/// that is known to have moved did so longer ago, and then at once: so a hang is seen when it is one.
+pub(super) fn movement(target: &Watched, below: Option<Below>, stuck_after: Duration, now: Timestamp) -> Movement {
+    let moved = below.and_then(|below| below.moved).map_or(target.moved, |moved| moved.max(target.moved));
+    let stuck = after(moved, stuck_after);
+    if now < stuck {
+        Movement::Until(stuck)
+    } else if below.is_some_and(|below| stuck <= below.read) {
+        Movement::Still(stuck)
+    } else {
+        Movement::Unknown
+    }
 }
 
 /// What the operator does about a target.
@@ -65,28 +90,21 @@ pub(super) fn judge(target: &Watched, rules: &Rules, of: Circumstances) -> Verdi
             }
             (trigger, target.ended())
         }
-        Stage::Running => {
-            let quiet = after(target.moved, rules.stuck_after / 2);
-            if of.now < quiet {
-                return Verdict::Later(quiet);
+        Stage::Running => match movement(target, of.below, rules.stuck_after, of.now) {
+            Movement::Until(stuck) => return Verdict::Later(stuck),
+            Movement::Still(stuck) if of.below.is_some_and(|below| of.now < after(below.read, LOOK_EVERY)) => {
+                (Trigger::Stuck, stuck)
             }
-            let Some(below) = of.below.filter(|below| of.now < after(below.read, LOOK_EVERY)) else {
-                return Verdict::LookBelow;
-            };
-            let moved = below.moved.map_or(target.moved, |moved| moved.max(target.moved));
-            let stuck = after(moved, rules.stuck_after);
-            if of.now < stuck {
-                return Verdict::Later(after(below.read, LOOK_EVERY));
-            }
-            (Trigger::Stuck, stuck)
-        }
+            // Its data may have moved again.
+            Movement::Still(_) | Movement::Unknown => return Verdict::LookBelow,
+        },
         Stage::Waiting => {
             let moved = of.in_front.map_or(target.moved, |moved| moved.max(target.moved));
             let stuck = after(moved, rules.stuck_after);
             if of.now < stuck {
                 return Verdict::Later(stuck);
             }
-            if of.in_front_unread {
+            if of.in_front_unknown {
                 return Verdict::Later(of.now);
             }
             (Trigger::Stuck, stuck)
@@ -116,7 +134,7 @@ mod tests {
 
     fn now(time: &str) -> Circumstances {
         let since = at("01:00:00");
-        Circumstances { now: at(time), since, policy_since: None, below: None, in_front: None, in_front_unread: false }
+        Circumstances { now: at(time), since, policy_since: None, below: None, in_front: None, in_front_unknown: false }
     }
 
     fn running(moved: &str) -> Watched {
@@ -151,16 +169,18 @@ mod tests {
     fn a_running_one_is_stuck_once_nothing_below_it_moves() {
         let rules = Rules::default();
         let target = running("03:00:00");
-        assert_eq!(judge(&target, &rules, now("03:14:59")), Verdict::Later(at("03:15:00")));
-        assert_eq!(judge(&target, &rules, now("03:15:00")), Verdict::LookBelow);
+        assert_eq!(judge(&target, &rules, now("03:29:59")), Verdict::Later(at("03:30:00")));
+        assert_eq!(judge(&target, &rules, now("03:30:00")), Verdict::LookBelow);
         let below = |read: &str, moved: Option<&str>| Some(Below { read: at(read), moved: moved.map(at) });
         let looked = |time: &str, below| Circumstances { below, ..now(time) };
-        let quiet = looked("03:15:01", below("03:15:00", None));
-        assert_eq!(judge(&target, &rules, quiet), Verdict::Later(at("03:16:00")));
-        assert_eq!(judge(&target, &rules, looked("03:16:00", quiet.below)), Verdict::LookBelow);
-        let moves = looked("03:40:00", below("03:39:30", Some("03:20:00")));
-        assert_eq!(judge(&target, &rules, moves), Verdict::Later(at("03:40:30")));
-        let stuck = looked("03:50:00", below("03:49:30", Some("03:20:00")));
+        let still = looked("03:30:00", below("03:30:00", None));
+        assert_eq!(judge(&target, &rules, still), Verdict::Create(Trigger::Stuck));
+        let early = looked("03:30:00", below("03:29:59", None));
+        assert_eq!(judge(&target, &rules, early), Verdict::LookBelow, "something may have moved in the last second");
+        let moves = looked("03:30:00", below("03:30:00", Some("03:20:00")));
+        assert_eq!(judge(&target, &rules, moves), Verdict::Later(at("03:50:00")), "not before it can be stuck");
+        assert_eq!(judge(&target, &rules, looked("03:50:00", moves.below)), Verdict::LookBelow, "and then at once");
+        let stuck = looked("03:50:00", below("03:50:00", Some("03:20:00")));
         assert_eq!(judge(&target, &rules, stuck), Verdict::Create(Trigger::Stuck));
         // It has hung for hours: it has its bundle, or it is too late for one.
         let long = looked("06:00:00", below("05:59:30", None));
@@ -170,6 +190,17 @@ mod tests {
             Verdict::LookBelow,
             "its data may move again"
         );
+    }
+
+    #[test]
+    fn one_is_unknown_until_the_objects_below_it_were_read_late_enough() {
+        let (target, half_hour) = (running("03:00:00"), Duration::from_mins(30));
+        let read = |read: &str| Some(Below { read: at(read), moved: None });
+        let movement = |below, now: &str| movement(&target, below, half_hour, at(now));
+        assert_eq!(movement(None, "03:29:59"), Movement::Until(at("03:30:00")));
+        assert_eq!(movement(None, "03:30:00"), Movement::Unknown);
+        assert_eq!(movement(read("03:29:00"), "03:30:00"), Movement::Unknown);
+        assert_eq!(movement(read("03:30:00"), "03:35:00"), Movement::Still(at("03:30:00")));
     }
 
     #[test]
@@ -190,7 +221,7 @@ mod tests {
         assert_eq!(judge(&target, &rules, now("03:30:00")), Verdict::Create(Trigger::Stuck));
         let moves = Circumstances { in_front: Some(at("03:29:00")), ..now("03:30:00") };
         assert_eq!(judge(&target, &rules, moves), Verdict::Later(at("03:59:00")));
-        let unread = Circumstances { in_front_unread: true, ..now("03:30:00") };
+        let unread = Circumstances { in_front_unknown: true, ..now("03:30:00") };
         assert_eq!(judge(&target, &rules, unread), Verdict::Later(at("03:30:00")), "it may move");
     }
 }

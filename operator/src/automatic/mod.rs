@@ -59,6 +59,7 @@ use crate::{
 use create::{Created, Room};
 use judge::{Circumstances, Verdict, judge};
 use ledger::Ledger;
+use movement::Unread;
 use record::Record;
 use rules::Rules;
 use targets::Targets;
@@ -176,6 +177,8 @@ struct Task {
     room: Room,
     /// When an Event last reported that a DebugBundle is not created, by reason.
     reported_at: BTreeMap<&'static str, Timestamp>,
+    /// Kinds of which no running target counts as stuck, because the objects below it may not be read; a sentence.
+    unseen_hangs: BTreeMap<TargetKind, String>,
     /// Kinds whose refused watch is in the log: each refusal is logged once.
     refusals_logged: BTreeSet<String>,
     /// The policy's status as last written.
@@ -197,6 +200,7 @@ impl Task {
             targets: Targets::default(),
             room: Room::default(),
             reported_at: BTreeMap::new(),
+            unseen_hangs: BTreeMap::new(),
             refusals_logged: BTreeSet::new(),
             reported: None,
             automatic,
@@ -302,21 +306,33 @@ impl Task {
     /// Judges each target that is due, reads the objects below each target that may hang, and creates the DebugBundles.
     async fn decide(&mut self) {
         let Some(Ok(rules)) = self.rules.clone() else { return };
-        let mut due = Vec::new();
-        let mut looks = Vec::new();
         let now = Timestamp::now();
         let uids = self.targets.due(now);
+        let (mut due, looks) = self.judge(uids, &rules, now);
+        // What is read decides at once: a hang is reported when it is one.
+        let read = self.look_below(looks, &rules, now).await;
+        due.extend(self.judge(read, &rules, now).0);
+        self.create(due, &rules, now).await;
+    }
+
+    /// Judges these targets. Returns those that are to get a DebugBundle, and those whose objects below must be read.
+    fn judge(
+        &mut self,
+        uids: impl IntoIterator<Item = String>,
+        rules: &Rules,
+        now: Timestamp,
+    ) -> (Vec<(Watched, Trigger)>, Vec<Watched>) {
+        let (mut due, mut looks) = (Vec::new(), Vec::new());
         let since = self.ledger.first_start;
-        let quiet = now.checked_sub(rules.stuck_after / 2).unwrap_or(Timestamp::MIN);
         for uid in uids {
             let Some(tracked) = self.targets.get(&uid) else { continue };
             let (kind, created) = (tracked.watched.kind, tracked.watched.created);
             let waits = tracked.watched.stage == Stage::Waiting;
             let in_front = waits.then(|| self.targets.in_front(kind, created)).flatten();
-            let in_front_unread = waits && self.targets.is_unread_in_front(kind, quiet);
+            let in_front_unknown = waits && self.targets.is_unknown_in_front(kind, rules.stuck_after, now);
             let policy_since = self.ledger.policy_since();
-            let of = Circumstances { now, since, policy_since, below: tracked.below, in_front, in_front_unread };
-            match judge(&tracked.watched, &rules, of) {
+            let of = Circumstances { now, since, policy_since, below: tracked.below, in_front, in_front_unknown };
+            match judge(&tracked.watched, rules, of) {
                 Verdict::Nothing => self.targets.rest(&uid),
                 Verdict::Later(at) => self.targets.later(&uid, at),
                 Verdict::LookBelow => {
@@ -330,8 +346,7 @@ impl Task {
                 Verdict::Create(trigger) => due.push((tracked.watched.clone(), trigger)),
             }
         }
-        self.look_below(looks, &rules, now).await;
-        self.create(due, &rules, now).await;
+        (due, looks)
     }
 
     fn is_settled(&self, uid: &str, trigger: Trigger) -> bool {
@@ -353,25 +368,47 @@ impl Task {
         }
     }
 
-    async fn look_below(&mut self, mut looks: Vec<Watched>, rules: &Rules, now: Timestamp) {
+    /// Reads the objects below these targets, up to [`LOOKS`] of them. Returns the UIDs of those that were read.
+    async fn look_below(&mut self, mut looks: Vec<Watched>, rules: &Rules, now: Timestamp) -> Vec<String> {
         looks.truncate(LOOKS);
         let enough = now.checked_sub(rules.stuck_after).unwrap_or(Timestamp::MIN);
         let read = stream::iter(looks).map(|target| {
             let (client, namespace) = (&self.automatic.client, &self.automatic.namespace);
-            async move { (movement::last_below(client, namespace, &target, enough).await, target.uid) }
+            async move { (movement::last_below(client, namespace, &target, enough).await, target) }
         });
         let read: Vec<_> = read.buffer_unordered(REQUESTS).collect().await;
-        for (moved, uid) in read {
+        let mut uids = Vec::new();
+        for (moved, target) in read {
             match moved {
-                Ok(moved) => self.targets.looked(&uid, now, moved),
-                Err(error) => {
-                    let failure = crate::error::api_sentence(&error);
-                    tracing::warn!(failure, uid, "The objects below an unfinished target cannot be read");
-                    let pause = judge::LOOK_EVERY;
-                    self.targets.later(&uid, now.checked_add(pause).unwrap_or(Timestamp::MAX));
+                Ok(moved) => {
+                    self.unseen_hangs.remove(&target.kind);
+                    self.targets.looked(&target.uid, now, moved);
+                    uids.push(target.uid);
+                    continue;
                 }
+                Err(Unread::Failed(failure)) => {
+                    tracing::warn!(failure, subject = target.words(), "The objects below a target were not read");
+                }
+                Err(Unread::NotAllowed(why)) => self.see_no_hang(&target, why, rules).await,
             }
+            self.targets.later(&target.uid, now.checked_add(judge::LOOK_EVERY).unwrap_or(Timestamp::MAX));
         }
+        uids
+    }
+
+    /// A running target may hang, and the operator may not read whether its data moves: the target's own status alone
+    /// would be a false alarm. Reported once for each kind, on the first target that the policy wants.
+    async fn see_no_hang(&mut self, target: &Watched, why: String, rules: &Rules) {
+        if rules.refusal(target, Trigger::Stuck).is_some() || self.unseen_hangs.contains_key(&target.kind) {
+            return;
+        }
+        let kind = target.kind;
+        let note = format!(
+            "whether this {kind} hangs is unknown: {why}. Until then no {kind} that Velero works on counts as stuck"
+        );
+        tracing::warn!(subject = target.words(), why, "Whether a target hangs is unknown");
+        self.unseen_hangs.insert(kind, why);
+        self.publish(target, Reason::PermissionMissing, &note).await;
     }
 
     /// Creates DebugBundles up to the number that the rate allows. When a quota is full, none of the others fits either.
@@ -478,9 +515,14 @@ impl Task {
             target.kind.as_str().to_ascii_lowercase(),
             target.name
         );
+        self.publish(target, reason, &note).await;
+    }
+
+    /// Publishes a Warning Event on the target.
+    async fn publish(&self, target: &Watched, reason: Reason, note: &str) {
         let named = Target { kind: target.kind, name: target.name.clone() };
         let reference = notify::target_reference(&named, &self.automatic.namespace, &target.uid);
-        self.automatic.notifier.warning_about(&reference, reason, &note).await;
+        self.automatic.notifier.warning_about(&reference, reason, note).await;
     }
 
     async fn tick(&mut self) {
@@ -520,7 +562,7 @@ impl Task {
     /// The policy's status, if it differs from the one last written.
     fn new_status(&self) -> Option<DebugBundlePolicyStatus> {
         let (policy, rules) = (self.policy.as_ref()?, self.rules.as_ref()?);
-        let status = report::status(policy, rules.as_ref(), &self.ledger, Timestamp::now());
+        let status = report::status(policy, rules.as_ref(), &self.unseen_hangs, &self.ledger, Timestamp::now());
         (self.reported.as_ref() != Some(&status)).then_some(status)
     }
 

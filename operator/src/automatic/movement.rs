@@ -11,7 +11,12 @@ use super::{
     velero_resource,
     watched::{Watched, moved},
 };
-use crate::client::in_time;
+use crate::{
+    access::{ReadScope, need},
+    client::in_time,
+    cluster::ApiKind,
+    error::api_sentence,
+};
 
 /// Objects in one page.
 const PAGE: u32 = 200;
@@ -32,17 +37,37 @@ const fn below(kind: TargetKind) -> (&'static str, [(&'static str, &'static str,
     }
 }
 
+/// Why the objects below a target could not be read.
+pub(super) enum Unread {
+    /// The API server did not answer, or failed: a sentence.
+    Failed(String),
+    /// A permission is missing: a sentence that names the rule.
+    NotAllowed(String),
+}
+
+impl Unread {
+    fn of(error: &kube::Error, namespace: &str, (version, kind, plural): (&str, &str, &str)) -> Self {
+        if !matches!(error, kube::Error::Api(status) if status.is_forbidden()) {
+            return Self::Failed(api_sentence(error));
+        }
+        let need = need("list", &ApiKind::namespaced("velero.io", version, plural, kind), "", Some(namespace));
+        let cure = ReadScope::new(namespace, false, &[]).forbidden(plural, "", "", need).cure;
+        Self::NotAllowed(format!("the operator may not list {plural}.velero.io: {cure}"))
+    }
+}
+
 /// When an object below the target last moved; `None` if no such object exists. The first movement after `enough` ends
 /// the search.
 ///
 /// # Errors
-/// The API server refuses or does not answer. A kind that it does not serve is no error.
+/// The API server refuses or does not answer: the objects that were read do not show that the others stand still. A kind
+/// that it does not serve is no error.
 pub(super) async fn last_below(
     client: &Client,
     namespace: &str,
     target: &Watched,
     enough: Timestamp,
-) -> Result<Option<Timestamp>, kube::Error> {
+) -> Result<Option<Timestamp>, Unread> {
     let (label, kinds) = below(target.kind);
     let mut last = None;
     for (version, kind, plural) in kinds {
@@ -52,7 +77,7 @@ pub(super) async fn last_below(
         for _ in 0..PAGES {
             let listed = match in_time(api.list_metadata(&page)).await {
                 Err(kube::Error::Api(status)) if status.is_not_found() => break,
-                listed => listed?,
+                listed => listed.map_err(|error| Unread::of(&error, namespace, (version, kind, plural)))?,
             };
             last = last.max(listed.items.iter().map(|object| moved(&object.metadata)).max());
             if last > Some(enough) {

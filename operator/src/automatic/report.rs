@@ -1,6 +1,8 @@
 //! The policy's status: whether the operator follows the policy, and how many DebugBundles it created.
 
-use debugbundle_crd::{DebugBundlePolicy, DebugBundlePolicyStatus, Reason};
+use std::collections::BTreeMap;
+
+use debugbundle_crd::{DebugBundlePolicy, DebugBundlePolicyStatus, Reason, TargetKind};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{
@@ -15,10 +17,12 @@ use crate::{client::in_time, self_redaction, status::whole_seconds};
 /// The most bytes of the condition's message.
 const MESSAGE: usize = 1024;
 
-/// The status of a policy with these rules. An error in `rules` says why the policy is invalid.
+/// The status of a policy with these rules. An error in `rules` says why the policy is invalid. `unseen_hangs` says why
+/// no running target of a kind counts as stuck.
 pub(super) fn status(
     policy: &DebugBundlePolicy,
     rules: Result<&Rules, &String>,
+    unseen_hangs: &BTreeMap<TargetKind, String>,
     ledger: &Ledger,
     now: Timestamp,
 ) -> DebugBundlePolicyStatus {
@@ -29,6 +33,8 @@ pub(super) fn status(
         }
         Ok(_) => (true, Reason::InForce, "the operator follows the policy".to_owned()),
     };
+    let unseen = unseen_hangs.iter().map(|(kind, why)| format!("; no running {kind} counts as stuck: {why}"));
+    let message = message + &unseen.collect::<String>();
     let status = if ready { "True" } else { "False" };
     let before = policy.status.iter().flat_map(|before| &before.conditions).find(|before| before.type_ == "Ready");
     let since = before.filter(|before| before.status == status).map(|before| before.last_transition_time.clone());

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ops::Bound,
+    time::Duration,
 };
 
 use debugbundle_crd::{TargetKind, Trigger};
@@ -11,7 +12,7 @@ use jiff::Timestamp;
 use kube::{api::DynamicObject, runtime::watcher::Event};
 
 use super::{
-    judge::{Below, LOOK_EVERY},
+    judge::{Below, LOOK_EVERY, Movement, movement},
     ledger::REMEMBERED,
     watched::{Stage, Watched},
 };
@@ -129,13 +130,11 @@ impl Targets {
         moved.chain(self.ends.get(&kind).and_then(|ends| ends.of_older(created))).max()
     }
 
-    /// Whether Velero works on a target of this kind that has not moved since this time, and the objects below it were
-    /// not read yet.
-    pub(super) fn is_unread_in_front(&self, kind: TargetKind, since: Timestamp) -> bool {
-        self.by_uid.values().any(|tracked| {
-            let watched = &tracked.watched;
-            watched.kind == kind && watched.stage == Stage::Running && tracked.below.is_none() && watched.moved <= since
-        })
+    /// Whether Velero works on a target of this kind of which it is not known whether anything below it moves.
+    pub(super) fn is_unknown_in_front(&self, kind: TargetKind, stuck_after: Duration, now: Timestamp) -> bool {
+        let running = self.by_uid.values().filter(|tracked| tracked.watched.stage == Stage::Running);
+        let mut of_kind = running.filter(|tracked| tracked.watched.kind == kind);
+        of_kind.any(|tracked| movement(&tracked.watched, tracked.below, stuck_after, now) == Movement::Unknown)
     }
 
     /// Judges the target again after its next change.
