@@ -90,6 +90,8 @@ pub enum Reason {
     Skipped,
     /// The API server refused the DebugBundle.
     Refused,
+    /// An automatic DebugBundle was deleted before it was stored: newer ones took its place.
+    Superseded,
     /// The operator may not read what a decision depends on.
     PermissionMissing,
     /// The operator follows the policy.
@@ -143,6 +145,7 @@ impl Reason {
             Self::NotSelected => "NotSelected",
             Self::Skipped => "Skipped",
             Self::Refused => "Refused",
+            Self::Superseded => "Superseded",
             Self::PermissionMissing => "PermissionMissing",
             Self::InForce => "InForce",
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use debugbundle_crd::{
-    DebugBundle, DebugBundlePolicy, DebugBundleSpec, Phase, TARGET_KIND_LABEL, TARGET_NAME_LABEL, TARGET_UID_LABEL,
-    TRIGGER_LABEL,
+    DebugBundle, DebugBundlePolicy, DebugBundleSpec, Phase, SCHEDULE_LABEL, TARGET_KIND_LABEL, TARGET_NAME_LABEL,
+    TARGET_UID_LABEL, TRIGGER_LABEL,
 };
 use harness::{
     ApiFault, ApiProxy, Context, LogScript, Operator, Velero, moved_ago, until, velero_objects::*, with_namespace,
@@ -318,7 +318,7 @@ async fn the_policy_limits_selects_keeps_and_counts() {
         assert_eq!(counted.last_bundle.expect("the last one").target, "Restore r1");
         let note = until_event(&context, "r2", "RateLimited").await;
         assert!(note.contains("kubectl debugbundle create --restore r2"), "{note}");
-        assert_eq!(crate::support::bundles::events(&context, "r3").await, [], "one Event says it");
+        until_event(&context, "r3", "RateLimited").await;
 
         // After a change of the policy, targets that were left out still get no DebugBundle.
         policy(&context, json!({"ratePerHour": 100, "template": {"ttl": "24h"}})).await;
@@ -356,6 +356,137 @@ async fn the_policy_limits_selects_keeps_and_counts() {
         })
         .await;
         assert_eq!(made(&context).await, before, "the policy's limits hold, not the defaults'");
+    })
+    .await;
+}
+
+async fn failed_backup(context: &Context, name: &str, schedule: &str) {
+    context.create_velero(backup(name).of_schedule(schedule).in_progress().started(Timestamp::now())).await;
+    context.end_velero("Backup", name, "Failed").await;
+}
+
+/// Waits until the policy's status counts this many that were created, and this many that the rate left out.
+async fn until_decided(context: &Context, made: i64, left_out: i64) {
+    until(LIMIT, &format!("{made} are created and {left_out} left out"), || async {
+        let policy = context.api::<DebugBundlePolicy>().get("default").await.expect("there is a policy");
+        let status = policy.status.unwrap_or_default();
+        let decided = status.left_out.get("RateLimited") == Some(&left_out) && status.made == made;
+        decided.then_some(()).ok_or(format!("{status:?}"))
+    })
+    .await;
+}
+
+/// The number of DebugBundles by the Schedule of their target; the empty name: without one.
+async fn by_schedule(context: &Context) -> BTreeMap<String, usize> {
+    let mut numbers = BTreeMap::new();
+    for bundle in all(context).await {
+        *numbers.entry(bundle.labels().get(SCHEDULE_LABEL).cloned().unwrap_or_default()).or_default() += 1;
+    }
+    numbers
+}
+
+#[tokio::test]
+async fn a_schedule_that_fails_all_the_time_leaves_bundles_for_others_and_each_that_gets_none_has_its_event() {
+    with_namespace("auto-shares", |context| async move {
+        let mut operator = Operator::of(&context).automatic().ready().await;
+        policy(&context, json!({"keepPerTarget": 10})).await;
+        for n in 0..12 {
+            failed_backup(&context, &format!("night-{n:02}"), "night").await;
+        }
+        until_left_out(&context, "RateLimited", 9).await;
+        // A restart does not forget for whom the DebugBundles were created.
+        operator.terminate();
+        operator.wait_exit(LIMIT).await;
+        operator.restart().await;
+        failed(&context, "r1").await;
+        // After the restart, nine are left out anew.
+        until_decided(&context, 4, 18).await;
+        for n in 0..4 {
+            failed_backup(&context, &format!("week-{n}"), "week").await;
+        }
+        until_decided(&context, 7, 19).await;
+        failed_backup(&context, "month-0", "month").await;
+        for name in ["r2", "r3", "r4"] {
+            failed(&context, name).await;
+        }
+        until_decided(&context, 10, 20).await;
+        failed(&context, "r5").await;
+        until_decided(&context, 10, 21).await;
+        let numbers = [(String::new(), 4), ("night".to_owned(), 3), ("week".to_owned(), 3)];
+        assert_eq!(by_schedule(&context).await, BTreeMap::from(numbers));
+        let made = made(&context).await;
+        assert!(made.contains(&"r1/Failed".to_owned()), "{made:?}");
+        let mut of_night = 0;
+        for n in 0..12 {
+            let name = format!("night-{n:02}");
+            if !made.contains(&format!("{name}/Failed")) {
+                let note = until_event(&context, &name, "RateLimited").await;
+                assert!(note.contains("3 were created within the last hour for Schedule night"), "{note}");
+                of_night += 1;
+            }
+        }
+        assert_eq!(of_night, 9);
+        let note = until_event(&context, "month-0", "RateLimited").await;
+        assert!(note.contains("6 were created within the last hour for Backups of Schedules"), "{note}");
+        let note = until_event(&context, "r5", "RateLimited").await;
+        assert!(note.contains("10 were created within the last hour, the most"), "{note}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn fifty_that_get_none_have_an_event_each_and_one_event_counts_the_others() {
+    with_namespace("auto-fifty", |context| async move {
+        let mut operator = Operator::of(&context).automatic().ready().await;
+        policy(&context, json!({"ratePerHour": 1})).await;
+        operator.terminate();
+        operator.wait_exit(LIMIT).await;
+        // Kubernetes and Velero write whole seconds.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for n in 0..60 {
+            failed(&context, &format!("r{n}")).await;
+        }
+        operator.restart().await;
+        until_left_out(&context, "RateLimited", 59).await;
+        let events = until(LIMIT, "the others are counted", || async {
+            let events: Api<Event> = Api::namespaced(context.client.clone(), &context.namespace);
+            let events = events.list(&ListParams::default()).await.expect("Events can be listed");
+            let of_rate = events.items.into_iter().filter(|event| event.reason.as_deref() == Some("RateLimited"));
+            let notes: Vec<_> = of_rate.map(|event| event.message.unwrap_or_default()).collect();
+            if notes.iter().any(|note| note.contains("further")) { Ok(notes) } else { Err(format!("{}", notes.len())) }
+        })
+        .await;
+        assert_eq!(events.len(), 51);
+        assert_eq!(events.iter().filter(|note| note.contains("for 9 further Backups and Restores")).count(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_that_is_deleted_while_it_waits_for_its_store_leaves_an_event_with_its_cause() {
+    with_namespace("auto-superseded", |context| async move {
+        let _operator = Operator::of(&context).automatic().ready().await;
+        policy(&context, json!({"keepPerTarget": 1})).await;
+        let away = json!({"spec": {"config": {"s3Url": "http://127.0.0.1:9"}}});
+        context.patch_velero("BackupStorageLocation", "default", away).await;
+        for name in ["night-1", "night-2"] {
+            let reason = format!("{name}: no space left");
+            context.create_velero(backup(name).of_schedule("night").in_progress().started(Timestamp::now())).await;
+            context.patch_velero("Backup", name, json!({"status": {"failureReason": reason}})).await;
+            context.end_velero("Backup", name, "Failed").await;
+            until(LIMIT, "its DebugBundle waits for the store", || async {
+                let all = all(&context).await;
+                let of_this = all.iter().find(|bundle| bundle.labels()[TARGET_NAME_LABEL] == name).ok_or("none")?;
+                let status = status(of_this);
+                status.cause.as_ref().map(|_| ()).ok_or(format!("{status:?}"))
+            })
+            .await;
+            // Ages have whole seconds.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        until_made(&context, &["night-2/Failed"]).await;
+        let note = until_event(&context, "night-1", "Superseded").await;
+        assert!(note.contains("night-1: no space left") && note.contains("keepPerTarget"), "{note}");
     })
     .await;
 }
@@ -615,10 +746,9 @@ async fn what_a_full_quota_refuses_does_not_use_up_the_rate() {
         }
         operator.restart().await;
         until_left_out(&context, "QuotaExceeded", 10).await;
-        let events: Api<Event> = Api::namespaced(context.client.clone(), &context.namespace);
-        let events = events.list(&ListParams::default()).await.expect("Events can be listed");
-        let reported = events.iter().filter(|event| event.reason.as_deref() == Some("QuotaExceeded")).count();
-        assert_eq!(reported, 1, "one Event for all");
+        for n in 0..10 {
+            until_event(&context, &format!("r{n}"), "QuotaExceeded").await;
+        }
     })
     .await;
 }

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use debugbundle_crd::{
     DebugBundle, DebugBundleSpec, SCHEDULE_LABEL, TARGET_KIND_LABEL, TARGET_NAME_LABEL, TARGET_UID_LABEL,
-    TRIGGER_LABEL, TargetKind, Trigger,
+    TRIGGER_LABEL, Trigger,
 };
 use debugbundle_format::hex_digest;
 
-use super::{rules::Rules, watched::Watched};
+use super::{
+    rules::Rules,
+    watched::{Group, Watched},
+};
 use crate::velero::valid_label;
 
 /// Velero leaves objects with this label out of Backups (`pkg/apis/velero/v1/labels_annotations.go`).
@@ -37,9 +40,9 @@ pub(super) fn of(target: &Watched, trigger: Trigger, rules: &Rules) -> DebugBund
         (TARGET_UID_LABEL.to_owned(), target.uid.clone()),
         (EXCLUDE_FROM_BACKUP.to_owned(), "true".to_owned()),
     ]);
-    // The Backups of a Schedule count as one target; a Restore is one of its own.
-    let schedule = target.schedule.as_ref().filter(|_| target.kind == TargetKind::Backup);
-    labels.extend(schedule.map(|name| (SCHEDULE_LABEL.to_owned(), valid_label(name))));
+    if let Group::Schedule(name) = target.group() {
+        labels.insert(SCHEDULE_LABEL.to_owned(), valid_label(&name));
+    }
     bundle.metadata.labels = Some(labels);
     bundle
 }
@@ -54,6 +57,8 @@ fn name(target: &Watched, trigger: Trigger) -> String {
 
 #[cfg(test)]
 mod tests {
+    use debugbundle_crd::TargetKind;
+
     use super::{super::watched::tests::restore, *};
 
     #[test]

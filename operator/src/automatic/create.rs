@@ -6,17 +6,22 @@ use std::{
     time::Duration,
 };
 
-use debugbundle_crd::{DebugBundle, TARGET_UID_LABEL};
+use debugbundle_crd::{DebugBundle, Reason, TARGET_UID_LABEL};
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, PostParams, Preconditions},
 };
 
-use super::{Automatic, retention, watched::Watched};
+use super::{
+    Automatic,
+    retention::{self, Surplus},
+    watched::Watched,
+};
 use crate::{
     client::in_time,
     crash,
     error::{api_sentence, is_quota_uncounted},
+    notify,
     observed::Observed,
 };
 
@@ -43,21 +48,21 @@ pub(super) struct Room(Mutex<BTreeSet<String>>);
 impl Room {
     /// Deletes the oldest automatic DebugBundle. Returns whether there was one.
     async fn make(&self, automatic: &Automatic) -> bool {
-        while let Some((name, uid)) = self.oldest(&automatic.bundles.state()) {
-            tracing::info!(name, "Deleting the oldest automatic DebugBundle: the quota is full");
-            if delete(automatic, &name, &uid).await {
+        while let Some(oldest) = self.oldest(&automatic.bundles.state()) {
+            tracing::info!(name = oldest.name, "Deleting the oldest automatic DebugBundle: the quota is full");
+            if delete(automatic, &oldest).await {
                 return true;
             }
         }
         false
     }
 
-    fn oldest(&self, seen: &[Arc<Observed>]) -> Option<(String, String)> {
+    fn oldest(&self, seen: &[Arc<Observed>]) -> Option<Surplus> {
         let mut deleted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         deleted.retain(|uid| seen.iter().any(|seen| seen.uid() == uid));
         let others = seen.iter().map(AsRef::as_ref).filter(|seen| !deleted.contains(seen.uid()));
         let oldest = retention::oldest(others)?;
-        deleted.insert(oldest.1.clone());
+        deleted.insert(oldest.uid.clone());
         Some(oldest)
     }
 }
@@ -109,10 +114,31 @@ async fn existing(api: &Api<DebugBundle>, name: String, target: &Watched) -> Cre
     }
 }
 
-/// Deletes the DebugBundle with this name and UID. Returns whether it was there and is deleted.
-pub(super) async fn delete(automatic: &Automatic, name: &str, uid: &str) -> bool {
+/// Deletes a DebugBundle that is beyond the policy's limits. One that has not ended gets an Event on its target: nothing
+/// else says any more what became of it.
+pub(super) async fn prune(automatic: &Automatic, surplus: &Surplus) {
+    let Surplus { name, is_unfinished, .. } = surplus;
+    tracing::info!(name, is_unfinished, "Deleting an automatic DebugBundle: there are more than the policy keeps");
     let api: Api<DebugBundle> = Api::namespaced(automatic.client.clone(), &automatic.namespace);
-    let preconditions = Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None });
+    let unfinished = if *is_unfinished { in_time(api.get_opt(name)).await.ok().flatten() } else { None };
+    if !delete(automatic, surplus).await {
+        return;
+    }
+    let Some(bundle) = unfinished else { return };
+    let (Some(target), Some(uid)) = (&bundle.spec.target, bundle.labels().get(TARGET_UID_LABEL)) else { return };
+    let cause = bundle.status.as_ref().and_then(|status| status.cause.as_deref()).unwrap_or("no cause was found");
+    let note = format!(
+        "{cause}; DebugBundle {name} was deleted before it was stored: newer ones took its place, by keepPerTarget or \
+         keepTotal of the DebugBundlePolicy"
+    );
+    let reference = notify::target_reference(target, &automatic.namespace, uid);
+    automatic.notifier.warning_about(&reference, Reason::Superseded, &note).await;
+}
+
+/// Deletes the DebugBundle with this name and UID. Returns whether it was there and is deleted.
+async fn delete(automatic: &Automatic, Surplus { name, uid, .. }: &Surplus) -> bool {
+    let api: Api<DebugBundle> = Api::namespaced(automatic.client.clone(), &automatic.namespace);
+    let preconditions = Some(Preconditions { uid: Some(uid.clone()), resource_version: None });
     let only_this = DeleteParams { preconditions, ..DeleteParams::default() };
     match in_time(api.delete(name, &only_this)).await {
         Ok(_) => true,

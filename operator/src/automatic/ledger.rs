@@ -4,18 +4,20 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use debugbundle_crd::{DebugBundlePolicy, LastBundle, Reason, Trigger};
-use debugbundle_format::hex_digest;
 use jiff::Timestamp;
 use kube::{ResourceExt as _, api::ObjectMeta};
 use serde::{Deserialize, Serialize};
+
+use super::{
+    rate::Tally,
+    watched::{self, Watched},
+};
 
 /// The window of `ratePerHour`.
 const RATE_WINDOW: Duration = Duration::from_hours(1);
 /// How long a creation and an ended target are remembered: longer than any policy may look back (`maxAge`), so that a
 /// deleted DebugBundle is not created again.
 pub(super) const REMEMBERED: Duration = Duration::from_hours(25);
-/// Digits of a mark, which stands for a target and a trigger.
-const MARK: usize = 16;
 
 /// The remembered facts.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -29,6 +31,9 @@ pub(super) struct Ledger {
     /// Created DebugBundles: their marks, and the time of creation in seconds since 1970.
     #[serde(default)]
     made: BTreeMap<String, i64>,
+    /// The groups of those created within the last hour, by mark.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    groups: BTreeMap<String, String>,
     /// Number of all created DebugBundles.
     #[serde(default)]
     pub(super) made_count: i64,
@@ -56,6 +61,7 @@ impl Ledger {
             first_start: now,
             policy: None,
             made: BTreeMap::new(),
+            groups: BTreeMap::new(),
             made_count: 0,
             left_out: BTreeMap::new(),
             last: None,
@@ -91,18 +97,26 @@ impl Ledger {
         self.made.contains_key(&mark(uid, trigger))
     }
 
-    /// Number of DebugBundles created within the last hour.
-    pub(super) fn in_the_last_hour(&self, now: Timestamp) -> usize {
+    /// The DebugBundles created within the last hour.
+    pub(super) fn tally(&self, now: Timestamp) -> Tally {
         let since = earlier(now, RATE_WINDOW);
-        self.made.values().filter(|at| **at > since).count()
+        let mut tally = Tally::default();
+        for (mark, _) in self.made.iter().filter(|(_, at)| **at > since) {
+            tally.add(self.groups.get(mark).map(String::as_str));
+        }
+        tally
     }
 
     /// Notes a created DebugBundle.
-    pub(super) fn made(&mut self, uid: &str, last: LastBundle) {
+    pub(super) fn made(&mut self, target: &Watched, last: LastBundle) {
         let now = last.timestamp.0;
         let since = earlier(now, REMEMBERED);
         self.made.retain(|_, at| *at > since);
-        self.made.insert(mark(uid, last.trigger), now.as_second());
+        let mark = mark(&target.uid, last.trigger);
+        self.made.insert(mark.clone(), now.as_second());
+        self.groups.insert(mark, target.group().key());
+        let since = earlier(now, RATE_WINDOW);
+        self.groups.retain(|mark, _| self.made.get(mark).is_some_and(|at| *at > since));
         self.made_count += 1;
         self.last = Some(last);
     }
@@ -118,6 +132,9 @@ impl Ledger {
         self.made_count = self.made_count.max(other.made_count);
         for (mark, at) in &other.made {
             self.made.entry(mark.clone()).or_insert(*at);
+        }
+        for (mark, group) in &other.groups {
+            self.groups.entry(mark.clone()).or_insert_with(|| group.clone());
         }
         for (reason, count) in &other.left_out {
             let own = self.left_out.entry(reason.clone()).or_default();
@@ -140,10 +157,9 @@ fn written(meta: &ObjectMeta) -> Option<Timestamp> {
     last.or_else(|| Some(meta.creation_timestamp.as_ref()?.0))
 }
 
+/// Stands for a target and a trigger.
 fn mark(uid: &str, trigger: Trigger) -> String {
-    let mut digest = hex_digest(format!("{uid}/{trigger}").as_bytes());
-    digest.truncate(MARK);
-    digest
+    watched::mark(&format!("{uid}/{trigger}"))
 }
 
 fn earlier(now: Timestamp, by: Duration) -> i64 {
@@ -154,7 +170,17 @@ fn earlier(now: Timestamp, by: Duration) -> i64 {
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-    use super::*;
+    use super::{
+        super::{
+            rate::{Shares, Spent},
+            watched::tests::restore,
+        },
+        *,
+    };
+
+    fn of(uid: &str) -> Watched {
+        Watched { uid: uid.to_owned(), ..restore("Failed", "2026-11-23T03:07:00Z", None) }
+    }
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
@@ -167,14 +193,17 @@ mod tests {
     #[test]
     fn what_was_made_is_known_by_target_and_trigger_and_counts_for_an_hour() {
         let mut ledger = Ledger::first(at(0));
-        ledger.made("0a1b", last(Trigger::Stuck, 0));
+        ledger.made(&of("0a1b"), last(Trigger::Stuck, 0));
         assert!(ledger.has("0a1b", Trigger::Stuck));
         assert!(!ledger.has("0a1b", Trigger::Failed) && !ledger.has("7777", Trigger::Stuck));
-        assert_eq!(ledger.in_the_last_hour(at(3599)), 1);
-        assert_eq!(ledger.in_the_last_hour(at(3600)), 0);
-        ledger.made("7777", last(Trigger::Failed, 25 * 3600));
+        let one = Shares::of(1);
+        assert_eq!(ledger.tally(at(3599)).take(&of("7777").group(), one), Err(Spent::All));
+        let two = Shares { group: 1, ..Shares::of(2) };
+        assert_eq!(ledger.tally(at(3599)).take(&of("0a1b").group(), two), Err(Spent::Group));
+        assert_eq!(ledger.tally(at(3600)).take(&of("0a1b").group(), one), Ok(()));
+        ledger.made(&of("7777"), last(Trigger::Failed, 25 * 3600));
         assert!(!ledger.has("0a1b", Trigger::Stuck), "forgotten after 25 hours");
-        assert_eq!(ledger.made_count, 2);
+        assert_eq!((ledger.made_count, ledger.groups.len()), (2, 1));
     }
 
     #[test]
@@ -195,9 +224,9 @@ mod tests {
     #[test]
     fn two_instances_join_their_ledgers() {
         let (mut one, mut other) = (Ledger::first(at(5)), Ledger::first(at(3)));
-        one.made("a", last(Trigger::Failed, 10));
+        one.made(&of("a"), last(Trigger::Failed, 10));
         one.left_out(Reason::RateLimited);
-        other.made("b", last(Trigger::Failed, 11));
+        other.made(&of("b"), last(Trigger::Failed, 11));
         one.join(&other);
         assert!(one.has("a", Trigger::Failed) && one.has("b", Trigger::Failed));
         assert_eq!((one.first_start, one.last.as_ref().map(|last| last.timestamp.0)), (at(3), Some(at(11))));

@@ -8,19 +8,21 @@
 //!
 //! * `watched`: a Backup or Restore, reduced to what the decision needs.
 //! * `rules`: the policy, or the defaults.
-//! * `judge`: the decision, pure.
+//! * `judge`: the decision, pure. `rate`: how many an hour, pure.
 //! * `movement`: reads whether anything below an unfinished target moves.
 //! * `targets`: the targets that may still get a DebugBundle.
 //! * `bundle`, `create`: the DebugBundle, and its creation, also against a full quota.
 //! * `retention`: which DebugBundles are deleted because there are too many.
 //! * `ledger`, `record`: what must be remembered across restarts, and where.
-//! * `report`: the policy's status.
+//! * `announce`: the Events about targets that get none. `report`: the policy's status.
 
+mod announce;
 mod bundle;
 mod create;
 mod judge;
 mod ledger;
 mod movement;
+mod rate;
 mod record;
 mod report;
 mod retention;
@@ -29,7 +31,7 @@ mod targets;
 mod watched;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -56,11 +58,14 @@ use crate::{
     notify::{self, Notifier},
     observed::Observed,
 };
+use announce::{Announcement, Announcements};
 use create::{Created, Room};
 use judge::{Circumstances, Verdict, judge};
 use ledger::Ledger;
 use movement::Unread;
+use rate::{Shares, Spent};
 use record::Record;
+use retention::Surplus;
 use rules::Rules;
 use targets::Targets;
 use watched::{Stage, Watched};
@@ -130,6 +135,13 @@ impl Automatic {
         }
     }
 
+    /// Publishes a Warning Event on a target.
+    async fn announce(&self, Announcement { target, reason, note }: Announcement) {
+        let named = Target { kind: target.kind, name: target.name };
+        let reference = notify::target_reference(&named, &self.namespace, &target.uid);
+        self.notifier.warning_about(&reference, reason, &note).await;
+    }
+
     fn changes(&self) -> impl Stream<Item = Change> + use<> {
         let config = || watcher::Config::default().page_size(PAGE);
         let targets = |kind: TargetKind| {
@@ -175,8 +187,7 @@ struct Task {
     rules: Option<Result<Rules, String>>,
     targets: Targets,
     room: Room,
-    /// When an Event last reported that a DebugBundle is not created, by reason.
-    reported_at: BTreeMap<&'static str, Timestamp>,
+    announcements: Announcements,
     /// Kinds of which no running target counts as stuck, because the objects below it may not be read; a sentence.
     unseen_hangs: BTreeMap<TargetKind, String>,
     /// Kinds whose refused watch is in the log: each refusal is logged once.
@@ -199,7 +210,7 @@ impl Task {
             rules: None,
             targets: Targets::default(),
             room: Room::default(),
-            reported_at: BTreeMap::new(),
+            announcements: Announcements::default(),
             unseen_hangs: BTreeMap::new(),
             refusals_logged: BTreeSet::new(),
             reported: None,
@@ -313,6 +324,9 @@ impl Task {
         let read = self.look_below(looks, &rules, now).await;
         due.extend(self.judge(read, &rules, now).0);
         self.create(due, &rules, now).await;
+        let (automatic, announced) = (&self.automatic, self.announcements.take(Timestamp::now()));
+        let announced = stream::iter(announced).map(|due| automatic.announce(due));
+        announced.buffer_unordered(REQUESTS).collect::<()>().await;
     }
 
     /// Judges these targets. Returns those that are to get a DebugBundle, and those whose objects below must be read.
@@ -408,16 +422,26 @@ impl Task {
         );
         tracing::warn!(subject = target.words(), why, "Whether a target hangs is unknown");
         self.unseen_hangs.insert(kind, why);
-        self.publish(target, Reason::PermissionMissing, &note).await;
+        let event = Announcement { target: target.clone(), reason: Reason::PermissionMissing, note };
+        self.automatic.announce(event).await;
     }
 
     /// Creates DebugBundles up to the number that the rate allows. When a quota is full, none of the others fits either.
     async fn create(&mut self, due: Vec<(Watched, Trigger)>, rules: &Rules, now: Timestamp) {
-        let mut wanted = self.without_skipped(due).await.into_iter();
+        let (shares, mut tally) = (Shares::of(rules.rate_per_hour()), self.ledger.tally(now));
+        let mut wanted = VecDeque::from(self.without_skipped(due).await);
+        let mut beyond = Vec::new();
         let mut full = None;
         while full.is_none() {
-            let room = rules.rate_per_hour().saturating_sub(self.ledger.in_the_last_hour(now));
-            let batch: Vec<_> = wanted.by_ref().take(room.min(REQUESTS)).collect();
+            let mut batch = Vec::new();
+            while batch.len() < REQUESTS
+                && let Some((target, trigger)) = wanted.pop_front()
+            {
+                match tally.take(&target.group(), shares) {
+                    Ok(()) => batch.push((target, trigger)),
+                    Err(spent) => beyond.push((target, trigger, spent)),
+                }
+            }
             if batch.is_empty() {
                 break;
             }
@@ -430,14 +454,19 @@ impl Task {
                 if let Created::NoRoom(message) = &created {
                     full = Some(message.clone());
                 }
-                self.note(created, &target, trigger).await;
+                if !matches!(created, Created::Yes(_)) {
+                    // Its share may be another's.
+                    tally.give_back(&target.group());
+                    wanted.extend(beyond.drain(..).map(|(target, trigger, _)| (target, trigger)));
+                }
+                self.note(created, &target, trigger);
             }
         }
         for (target, trigger) in wanted {
-            match &full {
-                Some(message) => self.note(Created::NoRoom(message.clone()), &target, trigger).await,
-                None => self.leave_out_by_rate(&target, trigger, rules).await,
-            }
+            self.note(Created::NoRoom(full.clone().unwrap_or_default()), &target, trigger);
+        }
+        for (target, trigger, spent) in beyond {
+            self.leave_out_by_rate(&target, trigger, spent, shares);
         }
     }
 
@@ -466,22 +495,22 @@ impl Task {
         self.targets.later(&target.uid, Timestamp::now().checked_add(TICK).unwrap_or(Timestamp::MAX));
     }
 
-    async fn note(&mut self, created: Created, target: &Watched, trigger: Trigger) {
+    fn note(&mut self, created: Created, target: &Watched, trigger: Trigger) {
         match created {
             Created::Yes(name) => {
                 tracing::info!(name, subject = target.words(), trigger = trigger.as_str(), "Created a DebugBundle");
                 let timestamp = Time(crate::status::whole_seconds(Timestamp::now()));
-                self.ledger.made(&target.uid, LastBundle { name, target: target.words(), trigger, timestamp });
+                self.ledger.made(target, LastBundle { name, target: target.words(), trigger, timestamp });
                 self.unsaved = true;
                 self.targets.settle(&target.uid, trigger);
             }
             Created::NoRoom(message) => {
                 self.leave_out(&target.uid, trigger, Reason::QuotaExceeded);
-                self.warn(target, Reason::QuotaExceeded, &format!("no DebugBundle is created: {message}")).await;
+                self.warn(target, Reason::QuotaExceeded, &message);
             }
             Created::Refused(message) => {
                 self.leave_out(&target.uid, trigger, Reason::Refused);
-                self.warn(target, Reason::Refused, &format!("no DebugBundle is created: {message}")).await;
+                self.warn(target, Reason::Refused, &message);
             }
             Created::NotNow(message) => {
                 tracing::warn!(why = message, subject = target.words(), "A DebugBundle was not created; trying again");
@@ -490,52 +519,29 @@ impl Task {
         }
     }
 
-    async fn leave_out_by_rate(&mut self, target: &Watched, trigger: Trigger, rules: &Rules) {
+    fn leave_out_by_rate(&mut self, target: &Watched, trigger: Trigger, spent: Spent, shares: Shares) {
         self.leave_out(&target.uid, trigger, Reason::RateLimited);
-        let note = format!(
-            "no DebugBundle is created: {} were created within the last hour, the most that ratePerHour of the \
-             DebugBundlePolicy allows",
-            rules.rate_per_hour()
-        );
-        self.warn(target, Reason::RateLimited, &note).await;
+        self.warn(target, Reason::RateLimited, &spent.sentence(&target.group(), shares));
     }
 
-    /// Reports on a target that it gets no DebugBundle. At most one Event in an hour does so for each reason: the further
-    /// ones are counted in the policy's status.
-    async fn warn(&mut self, target: &Watched, reason: Reason, note: &str) {
-        let now = Timestamp::now();
-        let hour = Duration::from_hours(1);
-        if self.reported_at.get(reason.as_str()).is_some_and(|at| at.checked_add(hour).is_ok_and(|until| now < until)) {
-            return;
-        }
-        self.reported_at.insert(reason.as_str(), now);
+    /// Reports on a target that it gets no DebugBundle.
+    fn warn(&mut self, target: &Watched, reason: Reason, why: &str) {
         let note = format!(
-            "{note}; further Backups and Restores are only counted, in the policy's status and the operator's log. Ask for \
-             one with: kubectl debugbundle create --{} {}",
+            "no DebugBundle is created: {why}. Ask for one with: kubectl debugbundle create --{} {}",
             target.kind.as_str().to_ascii_lowercase(),
             target.name
         );
-        self.publish(target, reason, &note).await;
-    }
-
-    /// Publishes a Warning Event on the target.
-    async fn publish(&self, target: &Watched, reason: Reason, note: &str) {
-        let named = Target { kind: target.kind, name: target.name.clone() };
-        let reference = notify::target_reference(&named, &self.automatic.namespace, &target.uid);
-        self.automatic.notifier.warning_about(&reference, reason, note).await;
+        self.announcements.add(target, reason, note, Timestamp::now());
     }
 
     async fn tick(&mut self) {
         self.decide().await;
         let beyond = self.beyond();
-        for (name, _) in &beyond {
-            tracing::info!(name, "Deleting the oldest automatic DebugBundle: there are more than the policy keeps");
-        }
         let status = self.new_status();
         // Side by side: a failure waits for the slowest of them and not for their sum.
         let save = async { self.unsaved && save(&self.record, &mut self.ledger).await };
         let automatic = &self.automatic;
-        let deletions = join_all(beyond.iter().map(|(name, uid)| create::delete(automatic, name, uid)));
+        let deletions = join_all(beyond.iter().map(|surplus| create::prune(automatic, surplus)));
         let report = async {
             let (Some(policy), Some(status)) = (&self.policy, &status) else { return false };
             report::write(automatic, policy, status).await
@@ -550,7 +556,7 @@ impl Task {
     }
 
     /// The DebugBundles that this tick deletes.
-    fn beyond(&self) -> Vec<(String, String)> {
+    fn beyond(&self) -> Vec<Surplus> {
         let Some(Ok(rules)) = &self.rules else { return Vec::new() };
         let seen = self.automatic.bundles.state();
         let seen = seen.iter().map(AsRef::as_ref);

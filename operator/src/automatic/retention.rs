@@ -6,12 +6,27 @@ use kube::ResourceExt as _;
 
 use crate::observed::{AutomaticOrigin, Observed};
 
-/// The oldest automatic DebugBundles beyond either limit: `(name, UID)`. `seen` are all DebugBundles.
+/// A DebugBundle that is to be deleted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Surplus {
+    pub(super) name: String,
+    pub(super) uid: String,
+    /// It has not ended: nothing of it is stored.
+    pub(super) is_unfinished: bool,
+}
+
+impl Surplus {
+    fn of(seen: &Observed) -> Self {
+        Self { name: seen.name_any(), uid: seen.uid().to_owned(), is_unfinished: !seen.phase.is_terminal() }
+    }
+}
+
+/// The oldest automatic DebugBundles beyond either limit. `seen` are all DebugBundles.
 pub(super) fn beyond<'a>(
     seen: impl IntoIterator<Item = &'a Observed>,
     per_target: usize,
     total: usize,
-) -> Vec<(String, String)> {
+) -> Vec<Surplus> {
     let mut newest: Vec<(&AutomaticOrigin, &Observed)> = seen
         .into_iter()
         .filter(|seen| !seen.deleting)
@@ -24,7 +39,7 @@ pub(super) fn beyond<'a>(
     for (origin, seen) in newest {
         let of_target = of_target.entry(&origin.group).or_default();
         if *of_target >= per_target || kept >= total {
-            beyond.insert((seen.name_any(), seen.uid().to_owned()));
+            beyond.insert(Surplus::of(seen));
         } else {
             *of_target += 1;
             kept += 1;
@@ -34,10 +49,9 @@ pub(super) fn beyond<'a>(
 }
 
 /// The oldest automatic DebugBundle that has ended.
-pub(super) fn oldest<'a>(seen: impl IntoIterator<Item = &'a Observed>) -> Option<(String, String)> {
+pub(super) fn oldest<'a>(seen: impl IntoIterator<Item = &'a Observed>) -> Option<Surplus> {
     let ended = seen.into_iter().filter(|seen| seen.automatic.is_some() && !seen.deleting && seen.phase.is_terminal());
-    let oldest = ended.min_by(|a, b| (a.created, a.uid()).cmp(&(b.created, b.uid())))?;
-    Some((oldest.name_any(), oldest.uid().to_owned()))
+    ended.min_by(|a, b| (a.created, a.uid()).cmp(&(b.created, b.uid()))).map(Surplus::of)
 }
 
 #[cfg(test)]
@@ -63,8 +77,9 @@ mod tests {
         Observed::of(&bundle)
     }
 
-    fn names(beyond: Vec<(String, String)>) -> Vec<String> {
-        beyond.into_iter().map(|(name, _)| name).collect()
+    fn names(beyond: Vec<Surplus>) -> Vec<String> {
+        assert!(beyond.iter().all(|surplus| surplus.is_unfinished), "none has ended");
+        beyond.into_iter().map(|surplus| surplus.name).collect()
     }
 
     #[test]

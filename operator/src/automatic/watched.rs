@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use debugbundle_crd::{RESTORED_BY_LABEL, SKIP_LABEL, TargetKind, Trigger};
+use debugbundle_format::hex_digest;
 use jiff::Timestamp;
 use kube::api::{DynamicObject, ObjectMeta};
 use serde_json::Value;
 
+/// Digits of a mark.
+const MARK: usize = 16;
 /// The label by which Velero names the Schedule of a Backup.
 const SCHEDULE_NAME: &str = "velero.io/schedule-name";
 
@@ -29,6 +32,39 @@ pub(super) struct Watched {
     /// When Velero last changed it.
     pub(super) moved: Timestamp,
     pub(super) deleting: bool,
+}
+
+/// What counts as one target, where targets are counted: the Backups of one Schedule; else a target alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Group {
+    /// The name of the Schedule.
+    Schedule(String),
+    /// The UID of the target.
+    Target(String),
+}
+
+impl Group {
+    const SCHEDULE: &str = "schedule/";
+
+    /// A short text that stands for the group.
+    pub(super) fn key(&self) -> String {
+        match self {
+            Self::Schedule(name) => format!("{}{}", Self::SCHEDULE, mark(name)),
+            Self::Target(uid) => format!("target/{}", mark(uid)),
+        }
+    }
+
+    /// Whether the key stands for the Backups of a Schedule.
+    pub(super) fn is_of_schedule(key: &str) -> bool {
+        key.starts_with(Self::SCHEDULE)
+    }
+}
+
+/// Digits that stand for a text.
+pub(super) fn mark(text: &str) -> String {
+    let mut digest = hex_digest(text.as_bytes());
+    digest.truncate(MARK);
+    digest
 }
 
 /// How far Velero has processed it.
@@ -107,6 +143,14 @@ impl Watched {
     /// Whether a label says that no DebugBundle is wanted.
     pub(super) fn is_skipped(&self) -> bool {
         has_skip_label(&self.labels)
+    }
+
+    /// What it is counted with. A Restore is counted alone, even one of a Schedule's Backup.
+    pub(super) fn group(&self) -> Group {
+        match &self.schedule {
+            Some(name) if self.kind == TargetKind::Backup => Group::Schedule(name.clone()),
+            _ => Group::Target(self.uid.clone()),
+        }
     }
 
     /// Whether it can still get a DebugBundle.
