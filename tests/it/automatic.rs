@@ -753,6 +753,102 @@ async fn what_a_full_quota_refuses_does_not_use_up_the_rate() {
     .await;
 }
 
+/// Status, reason and message of the policy's condition Ready, once `such` holds for it.
+async fn until_policy_is(context: &Context, such: impl Fn(&str, &str, &str) -> bool) -> String {
+    until(LIMIT, "the policy's condition", || async {
+        let status = context.api::<DebugBundlePolicy>().get("default").await.expect("there is a policy").status;
+        let ready = status.unwrap_or_default().conditions.pop().ok_or("no condition")?;
+        if such(&ready.status, &ready.reason, &ready.message) { Ok(ready.message) } else { Err(format!("{ready:?}")) }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_policy_that_cannot_work_is_not_ready_and_the_last_that_worked_stays_in_force_also_after_a_restart() {
+    with_namespace("auto-invalid", |context| async move {
+        let mut operator = Operator::of(&context).automatic().ready().await;
+        let good = json!({"triggers": ["Failed"], "template": {"redaction": {"rules": ["shop-[0-9]{4}"]}}});
+        policy(&context, good).await;
+        for (name, bad) in [("one", json!(["("])), ("large", json!(vec!["[a-zé]{200}\\w{200}"; 40]))] {
+            policy(&context, json!({"template": {"redaction": {"rules": bad}}})).await;
+            let message =
+                until_policy_is(&context, |status, reason, _| (status, reason) == ("False", "InvalidSpec")).await;
+            assert!(message.starts_with("spec.template.redaction.rules"), "{message}");
+            assert!(message.contains("the last policy that worked stays in force"), "{message}");
+            failed(&context, name).await;
+        }
+        let note = until_event(&context, "default", "InvalidSpec").await;
+        assert!(note.contains("spec.template.redaction.rules"), "{note}");
+        operator.terminate();
+        operator.wait_exit(LIMIT).await;
+        operator.restart().await;
+        failed(&context, "after").await;
+        running(&context, "other").await;
+        context.end_velero("Restore", "other", "PartiallyFailed").await;
+        until_made(&context, &["after/Failed", "large/Failed", "one/Failed"]).await;
+        until_left_out(&context, "NotSelected", 1).await;
+        for name in ["after", "large", "one"] {
+            let bundle = until_ended(&context, name).await;
+            assert_eq!(bundle.spec.redaction.rules, ["shop-[0-9]{4}"]);
+            is_stored(&context, &bundle).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn with_a_policy_that_never_worked_there_are_no_bundles_until_it_is_corrected() {
+    with_namespace("auto-never-worked", |context| async move {
+        let manifest = json!({"apiVersion": "debugbundle.io/v1alpha1", "kind": "DebugBundlePolicy",
+            "metadata": {"name": "default"}, "spec": {"template": {"redaction": {"rules": ["("]}}}});
+        let params = PatchParams::apply("test").force();
+        context.api::<DebugBundlePolicy>().patch("default", &params, &Patch::Apply(manifest)).await.expect("accepted");
+        let mut operator = Operator::of(&context).automatic().ready().await;
+        let wanted = "no DebugBundle is created by itself until the policy is corrected";
+        until_policy_is(&context, |status, _, message| status == "False" && message.ends_with(wanted)).await;
+        let note = until_event(&context, "default", "InvalidSpec").await;
+        assert!(note.contains(wanted), "{note}");
+        failed(&context, "r1").await;
+        operator.restart().await;
+        operator.wait_ready().await;
+        failed(&context, "r2").await;
+        // Kubernetes and Velero write whole seconds.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        policy(&context, json!({"template": {"redaction": {"rules": ["x"]}}})).await;
+        failed(&context, "r3").await;
+        until_made(&context, &["r3/Failed"]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_location_of_the_template_that_does_not_exist_is_waited_for() {
+    with_namespace("auto-no-location", |context| async move {
+        let _operator = Operator::of(&context).automatic().ready().await;
+        policy(&context, json!({"template": {"storageLocation": "debug"}})).await;
+        let warning = "spec.template.storageLocation: BackupStorageLocation \"debug\" not found";
+        until_policy_is(&context, |status, _, message| status == "True" && message.contains(warning)).await;
+        running(&context, "r1").await;
+        context.patch_velero("Restore", "r1", json!({"status": {"failureReason": "no space left"}})).await;
+        context.end_velero("Restore", "r1", "Failed").await;
+        let note = until_event(&context, "r1", "Explained").await;
+        assert!(note.contains("no space left") && note.contains("\"debug\" not found"), "{note}");
+        let [waits] = &all(&context).await[..] else { panic!("one") };
+        assert_eq!(status(waits).phase, Some(Phase::Uploading), "{:?}", status(waits));
+        context.create_velero(context.location("debug", "debug")).await;
+        let bundle = until(LIMIT * 3, "it is stored", || async {
+            let bundle = all(&context).await.pop().ok_or("none")?;
+            let status = status(&bundle);
+            if status.phase.is_some_and(Phase::is_terminal) { Ok(bundle) } else { Err(format!("{status:?}")) }
+        })
+        .await;
+        let stored = status(&bundle).bundle.expect("it is stored");
+        assert_eq!(stored.storage_location, "debug");
+        assert!(context.bucket.get(&stored.key).await.is_some_and(|object| !object.is_empty()));
+    })
+    .await;
+}
+
 /// Waits until the policy's status counts this many without a DebugBundle for this reason, and none for another one.
 async fn until_left_out(context: &Context, reason: &str, number: i64) {
     until(LIMIT, &format!("{number} were left out: {reason}"), || async {

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use debugbundle_crd::{DebugBundlePolicy, LastBundle, Reason, Trigger};
+use debugbundle_crd::{DebugBundlePolicy, DebugBundlePolicySpec, LastBundle, Reason, Trigger};
 use jiff::Timestamp;
 use kube::{ResourceExt as _, api::ObjectMeta};
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,9 @@ const RATE_WINDOW: Duration = Duration::from_hours(1);
 /// deleted DebugBundle is not created again.
 pub(super) const REMEMBERED: Duration = Duration::from_hours(25);
 
+/// The largest policy that is remembered, in bytes of JSON: all annotations of an object together may have 256 KiB.
+const POLICY_BYTES: usize = 32 << 10;
+
 /// The remembered facts.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -28,6 +31,9 @@ pub(super) struct Ledger {
     /// The policy in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     policy: Option<PolicyVersion>,
+    /// The last policy that worked, for a start at which the present one does not. The defaults, if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    worked: Option<Box<DebugBundlePolicySpec>>,
     /// Created DebugBundles: their marks, and the time of creation in seconds since 1970.
     #[serde(default)]
     made: BTreeMap<String, i64>,
@@ -50,7 +56,7 @@ pub(super) struct Ledger {
 struct PolicyVersion {
     uid: Option<String>,
     generation: i64,
-    /// When it came into force; `None` if it existed at the first start.
+    /// Since when the rules in force hold; `None`: since the first start. A policy that does not work changes no rules.
     since: Option<Timestamp>,
 }
 
@@ -60,6 +66,7 @@ impl Ledger {
         Self {
             first_start: now,
             policy: None,
+            worked: None,
             made: BTreeMap::new(),
             groups: BTreeMap::new(),
             made_count: 0,
@@ -68,8 +75,18 @@ impl Ledger {
         }
     }
 
-    /// Notes the policy in force. Returns whether it changed.
-    pub(super) fn follow(&mut self, policy: Option<&DebugBundlePolicy>, now: Timestamp) -> bool {
+    /// Notes the present policy; `works`: the rules that follow from it, `None` if it is invalid. Returns whether it
+    /// changed.
+    pub(super) fn follow(
+        &mut self,
+        policy: Option<&DebugBundlePolicy>,
+        works: Option<&DebugBundlePolicySpec>,
+        now: Timestamp,
+    ) -> bool {
+        if let Some(works) = works {
+            let is_small = serde_json::to_string(works).is_ok_and(|text| text.len() <= POLICY_BYTES);
+            self.worked = is_small.then(|| Box::new(works.clone()));
+        }
         let (uid, generation) =
             policy.map_or((None, 0), |policy| (policy.uid(), policy.metadata.generation.unwrap_or(0)));
         if self.policy.as_ref().is_some_and(|seen| seen.uid == uid && seen.generation == generation) {
@@ -77,9 +94,14 @@ impl Ledger {
         }
         // A policy may have been written while the operator was down, and a target may have failed since.
         let written = policy.and_then(|policy| written(&policy.metadata)).map_or(now, |written| written.min(now));
-        let since = self.policy.as_ref().map(|_| written);
+        let since = self.policy.as_ref().and_then(|seen| if works.is_some() { Some(written) } else { seen.since });
         self.policy = Some(PolicyVersion { uid, generation, since });
         true
+    }
+
+    /// The last policy that worked, if it is on record.
+    pub(super) fn last_that_worked(&self) -> Option<&DebugBundlePolicySpec> {
+        self.worked.as_deref()
     }
 
     /// Whether the policy on record is an object, and not its absence.
@@ -209,16 +231,37 @@ mod tests {
     #[test]
     fn a_policy_holds_since_its_change_but_not_since_the_first_start() {
         let mut ledger = Ledger::first(at(0));
-        assert!(ledger.follow(None, at(1)));
+        let works = DebugBundlePolicySpec::default();
+        assert!(ledger.follow(None, Some(&works), at(1)));
         assert_eq!(ledger.policy_since(), None);
         let mut policy = DebugBundlePolicy::new("default", debugbundle_crd::DebugBundlePolicySpec::default());
         policy.metadata.uid = Some("1".into());
         policy.metadata.generation = Some(1);
-        assert!(ledger.follow(Some(&policy), at(2)));
+        assert!(ledger.follow(Some(&policy), Some(&works), at(2)));
         assert_eq!(ledger.policy_since(), Some(at(2)));
-        assert!(!ledger.follow(Some(&policy), at(3)));
-        assert!(ledger.follow(None, at(4)), "a deleted policy is a change");
+        assert!(!ledger.follow(Some(&policy), Some(&works), at(3)));
+        assert!(ledger.follow(None, Some(&works), at(4)), "a deleted policy is a change");
         assert_eq!(ledger.policy_since(), Some(at(4)));
+    }
+
+    #[test]
+    fn an_invalid_policy_changes_no_rules_and_the_last_that_worked_is_remembered_if_it_is_small() {
+        let mut ledger = Ledger::first(at(0));
+        let mut policy = DebugBundlePolicy::new("default", DebugBundlePolicySpec::default());
+        policy.metadata.generation = Some(1);
+        assert!(ledger.follow(Some(&policy), None, at(1)));
+        assert_eq!((ledger.policy_since(), ledger.last_that_worked()), (None, None));
+        policy.metadata.generation = Some(2);
+        let mut works = DebugBundlePolicySpec { rate_per_hour: 7, ..DebugBundlePolicySpec::default() };
+        assert!(ledger.follow(Some(&policy), Some(&works), at(2)));
+        policy.metadata.generation = Some(3);
+        assert!(ledger.follow(Some(&policy), None, at(3)));
+        assert_eq!((ledger.policy_since(), ledger.last_that_worked()), (Some(at(2)), Some(&works)));
+        let text = serde_json::to_string(&ledger).unwrap();
+        assert_eq!(serde_json::from_str::<Ledger>(&text).unwrap(), ledger);
+        works.schedules = vec!["s".repeat(253); 256];
+        ledger.follow(Some(&policy), Some(&works), at(4));
+        assert_eq!(ledger.last_that_worked(), None);
     }
 
     #[test]

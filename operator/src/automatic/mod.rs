@@ -7,7 +7,7 @@
 //! ```
 //!
 //! * `watched`: a Backup or Restore, reduced to what the decision needs.
-//! * `rules`: the policy, or the defaults.
+//! * `rules`: the policy, or the defaults. `template_location`: whether the location exists that the policy names.
 //! * `judge`: the decision, pure. `rate`: how many an hour, pure.
 //! * `movement`: reads whether anything below an unfinished target moves.
 //! * `targets`: the targets that may still get a DebugBundle.
@@ -28,6 +28,7 @@ mod report;
 mod retention;
 mod rules;
 mod targets;
+mod template_location;
 mod watched;
 
 use std::{
@@ -37,13 +38,14 @@ use std::{
 };
 
 use debugbundle_crd::{
-    DebugBundlePolicy, DebugBundlePolicyStatus, LastBundle, POLICY_NAME, Reason, Target, TargetKind, Trigger,
+    DebugBundlePolicy, DebugBundlePolicySpec, DebugBundlePolicyStatus, LastBundle, POLICY_NAME, Reason, Target,
+    TargetKind, Trigger,
 };
 use futures::{FutureExt as _, Stream, StreamExt as _, future::join_all, stream};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
-    Api, Client, ResourceExt as _,
+    Api, Client, Resource as _, ResourceExt as _,
     api::{ApiResource, DynamicObject, GroupVersionKind},
     runtime::{
         WatchStreamExt as _,
@@ -65,9 +67,11 @@ use ledger::Ledger;
 use movement::Unread;
 use rate::{Shares, Spent};
 use record::Record;
+use report::Standing;
 use retention::Surplus;
 use rules::Rules;
 use targets::Targets;
+use template_location::TemplateLocation;
 use watched::{Stage, Watched};
 
 /// Objects in one page of a list; memory holds a whole page.
@@ -182,9 +186,13 @@ struct Task {
     listed_policy: Option<DebugBundlePolicy>,
     /// A watch reported the policy, or that there is none, and the rules do not follow it yet.
     policy_changed: bool,
-    /// The rules in force; a sentence if the policy is invalid. Until it is known whether there is a policy, there are no
-    /// rules and no DebugBundle is created.
-    rules: Option<Result<Rules, String>>,
+    /// The rules in force: those of the policy, or of the last one that worked. Until it is known whether there is a
+    /// policy, and if none has ever worked, there are no rules and no DebugBundle is created.
+    rules: Option<Rules>,
+    /// Why the policy is not followed.
+    invalid: Option<String>,
+    /// What the policy's author should know of the location that its template names.
+    location: TemplateLocation,
     targets: Targets,
     room: Room,
     announcements: Announcements,
@@ -208,6 +216,8 @@ impl Task {
             listed_policy: None,
             policy_changed: false,
             rules: None,
+            invalid: None,
+            location: TemplateLocation::default(),
             targets: Targets::default(),
             room: Room::default(),
             announcements: Announcements::default(),
@@ -231,7 +241,7 @@ impl Task {
                         let Some(Some(change)) = changes.next().now_or_never() else { break };
                         self.take(change);
                     }
-                    self.follow_policy();
+                    self.follow_policy().await;
                     self.decide().await;
                     // One of many failures must not wait for the record of the one before; the next tick saves it.
                     let just_saved = self.saved.is_some_and(|saved| saved.elapsed() < SAVE_PAUSE);
@@ -297,26 +307,45 @@ impl Task {
         }
     }
 
-    /// Applies the rules of a policy that was reported.
-    fn follow_policy(&mut self) {
+    /// Applies the rules of a policy that was reported. If it is invalid, the last one that worked stays in force, also
+    /// that of an earlier process.
+    async fn follow_policy(&mut self) {
         if !std::mem::take(&mut self.policy_changed) {
             return;
         }
+        self.location = TemplateLocation::default();
+        let spec = self.policy.as_ref().map(|policy| policy.spec.clone()).unwrap_or_default();
+        let read = rules_of(spec).await;
         // The policy on record is that of an earlier process, too.
-        let is_new = self.ledger.follow(self.policy.as_ref(), Timestamp::now());
-        let rules = Rules::of(self.policy.as_ref());
-        if let Err(error) = &rules
-            && (is_new || self.rules.is_none())
-        {
-            tracing::warn!(error, "The DebugBundlePolicy is invalid; no DebugBundle is created by itself");
-        }
-        self.rules = Some(rules);
+        let works = read.as_ref().ok().map(Rules::spec);
+        let is_new = self.ledger.follow(self.policy.as_ref(), works, Timestamp::now());
         self.unsaved |= is_new;
+        let error = match read {
+            Ok(rules) => {
+                (self.rules, self.invalid) = (Some(rules), None);
+                return;
+            }
+            Err(error) => error,
+        };
+        if self.rules.is_none()
+            && let Some(worked) = self.ledger.last_that_worked().cloned()
+        {
+            self.rules = rules_of(worked).await.ok();
+        }
+        let message = report::invalid(&error, self.rules.is_some());
+        if is_new || self.invalid.is_none() {
+            tracing::warn!(message, "The DebugBundlePolicy is invalid");
+            if let Some(policy) = &self.policy {
+                let reference = policy.object_ref(&());
+                self.automatic.notifier.warning_about(&reference, Reason::InvalidSpec, &message).await;
+            }
+        }
+        self.invalid = Some(message);
     }
 
     /// Judges each target that is due, reads the objects below each target that may hang, and creates the DebugBundles.
     async fn decide(&mut self) {
-        let Some(Ok(rules)) = self.rules.clone() else { return };
+        let Some(rules) = self.rules.clone() else { return };
         let now = Timestamp::now();
         let uids = self.targets.due(now);
         let (mut due, looks) = self.judge(uids, &rules, now);
@@ -536,6 +565,9 @@ impl Task {
 
     async fn tick(&mut self) {
         self.decide().await;
+        if let Some(name) = self.rules.as_ref().and_then(|rules| rules.template().storage_location.clone()) {
+            self.location.look(&self.automatic, &name).await;
+        }
         let beyond = self.beyond();
         let status = self.new_status();
         // Side by side: a failure waits for the slowest of them and not for their sum.
@@ -557,7 +589,7 @@ impl Task {
 
     /// The DebugBundles that this tick deletes.
     fn beyond(&self) -> Vec<Surplus> {
-        let Some(Ok(rules)) = &self.rules else { return Vec::new() };
+        let Some(rules) = &self.rules else { return Vec::new() };
         let seen = self.automatic.bundles.state();
         let seen = seen.iter().map(AsRef::as_ref);
         let mut beyond = retention::beyond(seen, rules.keep_per_target(), rules.keep_total());
@@ -567,8 +599,16 @@ impl Task {
 
     /// The policy's status, if it differs from the one last written.
     fn new_status(&self) -> Option<DebugBundlePolicyStatus> {
-        let (policy, rules) = (self.policy.as_ref()?, self.rules.as_ref()?);
-        let status = report::status(policy, rules.as_ref(), &self.unseen_hangs, &self.ledger, Timestamp::now());
+        let policy = self.policy.as_ref()?;
+        let standing = match (&self.invalid, &self.rules) {
+            (Some(why), _) => Standing::Invalid(why),
+            (None, Some(rules)) if rules.is_suspended() => Standing::Suspended,
+            (None, Some(_)) => Standing::InForce,
+            (None, None) => return None,
+        };
+        let unseen = self.unseen_hangs.iter().map(|(kind, why)| format!("no running {kind} counts as stuck: {why}"));
+        let warnings: Vec<String> = unseen.chain(self.location.warning().map(str::to_owned)).collect();
+        let status = report::status(policy, standing, &warnings, &self.ledger, Timestamp::now());
         (self.reported.as_ref() != Some(&status)).then_some(status)
     }
 
@@ -578,6 +618,12 @@ impl Task {
             self.saved = Some(Instant::now());
         }
     }
+}
+
+/// The rules of a policy. They are compiled beside the other work.
+async fn rules_of(spec: DebugBundlePolicySpec) -> Result<Rules, String> {
+    let read = tokio::task::spawn_blocking(move || Rules::of(spec)).await;
+    read.unwrap_or_else(|_| Err("reading the policy was interrupted".to_owned()))
 }
 
 /// Whether a label on the Schedule of this name says that no DebugBundle is wanted. A Schedule that does not exist counts

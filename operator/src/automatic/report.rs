@@ -1,8 +1,6 @@
 //! The policy's status: whether the operator follows the policy, and how many DebugBundles it created.
 
-use std::collections::BTreeMap;
-
-use debugbundle_crd::{DebugBundlePolicy, DebugBundlePolicyStatus, Reason, TargetKind};
+use debugbundle_crd::{DebugBundlePolicy, DebugBundlePolicyStatus, Reason};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{
@@ -11,30 +9,44 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{Automatic, ledger::Ledger, rules::Rules};
+use super::{Automatic, ledger::Ledger};
 use crate::{client::in_time, self_redaction, status::whole_seconds};
 
 /// The most bytes of the condition's message.
 const MESSAGE: usize = 1024;
 
-/// The status of a policy with these rules. An error in `rules` says why the policy is invalid. `unseen_hangs` says why
-/// no running target of a kind counts as stuck.
+/// Whether the operator follows the policy.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Standing<'a> {
+    InForce,
+    Suspended,
+    /// It is invalid: a sentence from [`invalid`].
+    Invalid(&'a str),
+}
+
+/// Why the policy is not followed, and what is instead.
+pub(super) fn invalid(error: &str, others_in_force: bool) -> String {
+    if others_in_force {
+        format!("{error}; the last policy that worked stays in force until this one is corrected")
+    } else {
+        format!("{error}; no DebugBundle is created by itself until the policy is corrected")
+    }
+}
+
+/// The policy's status. `warnings` are sentences about what does not work although the operator follows the policy.
 pub(super) fn status(
     policy: &DebugBundlePolicy,
-    rules: Result<&Rules, &String>,
-    unseen_hangs: &BTreeMap<TargetKind, String>,
+    standing: Standing<'_>,
+    warnings: &[String],
     ledger: &Ledger,
     now: Timestamp,
 ) -> DebugBundlePolicyStatus {
-    let (ready, reason, message) = match rules {
-        Err(error) => (false, Reason::InvalidSpec, format!("{error}; no DebugBundle is created by itself")),
-        Ok(rules) if rules.is_suspended() => {
-            (false, Reason::Suspended, "spec.suspend is true; no DebugBundle is created by itself".to_owned())
-        }
-        Ok(_) => (true, Reason::InForce, "the operator follows the policy".to_owned()),
+    let (ready, reason, message) = match standing {
+        Standing::Invalid(why) => (false, Reason::InvalidSpec, why),
+        Standing::Suspended => (false, Reason::Suspended, "spec.suspend is true; no DebugBundle is created by itself"),
+        Standing::InForce => (true, Reason::InForce, "the operator follows the policy"),
     };
-    let unseen = unseen_hangs.iter().map(|(kind, why)| format!("; no running {kind} counts as stuck: {why}"));
-    let message = message + &unseen.collect::<String>();
+    let message = warnings.iter().fold(message.to_owned(), |message, warning| format!("{message}; {warning}"));
     let status = if ready { "True" } else { "False" };
     let before = policy.status.iter().flat_map(|before| &before.conditions).find(|before| before.type_ == "Ready");
     let since = before.filter(|before| before.status == status).map(|before| before.last_transition_time.clone());

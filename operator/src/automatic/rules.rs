@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use debugbundle_crd::{BundleTemplate, DebugBundlePolicy, DebugBundlePolicySpec, Reason, Trigger};
+use debugbundle_crd::{BundleTemplate, DebugBundlePolicySpec, Reason, Trigger};
+use debugbundle_redact::UserRules;
 use kube::core::{Selector, SelectorExt as _};
 
 use super::watched::Watched;
@@ -23,15 +24,14 @@ impl Default for Rules {
 }
 
 impl Rules {
-    /// Reads a policy.
+    /// Reads a policy. Takes some time: the rules of its redaction are compiled.
     ///
     /// # Errors
-    /// A sentence, if its selector is invalid.
-    pub(super) fn of(policy: Option<&DebugBundlePolicy>) -> Result<Self, String> {
-        let Some(policy) = policy else { return Ok(Self::default()) };
-        let spec = policy.spec.clone();
+    /// A sentence, if its selector is invalid, or if each DebugBundle of its template would end Failed.
+    pub(super) fn of(spec: DebugBundlePolicySpec) -> Result<Self, String> {
         let selector = spec.selector.clone().map_or(Ok(Selector::default()), Selector::try_from);
         let selector = selector.map_err(|error| format!("spec.selector: {error}"))?;
+        UserRules::compiled(&spec.template.redaction.rules).map_err(|error| format!("spec.template.{error}"))?;
         Ok(Self::of_spec(spec, selector))
     }
 
@@ -68,6 +68,10 @@ impl Rules {
         usize::try_from(self.spec.keep_total).unwrap_or(1)
     }
 
+    pub(super) fn spec(&self) -> &DebugBundlePolicySpec {
+        &self.spec
+    }
+
     pub(super) fn template(&self) -> &BundleTemplate {
         &self.spec.template
     }
@@ -85,8 +89,7 @@ mod tests {
     use super::{super::watched::tests::restore, *};
 
     fn rules(spec: serde_json::Value) -> Result<Rules, String> {
-        let policy = DebugBundlePolicy::new("default", serde_json::from_value(spec).unwrap());
-        Rules::of(Some(&policy))
+        Rules::of(serde_json::from_value(spec).unwrap())
     }
 
     #[test]
@@ -118,5 +121,14 @@ mod tests {
         let bad = json!({"selector": {"matchExpressions": [{"key": "team", "operator": "Near", "values": ["shop"]}]}});
         let error = rules(bad).unwrap_err();
         assert!(error.starts_with("spec.selector: ") && error.contains("operator"), "{error}");
+    }
+
+    #[test]
+    fn a_template_whose_bundles_would_all_fail_is_a_sentence() {
+        let error = |redaction| rules(json!({"template": {"redaction": {"rules": redaction}}})).unwrap_err();
+        let one = error(json!(["fine", "("]));
+        assert!(one.starts_with("spec.template.redaction.rules[1]: "), "{one}");
+        let large = error(json!(vec!["[a-zé]{200}\\w{200}"; 40]));
+        assert!(large.starts_with("spec.template.redaction.rules"), "{large}");
     }
 }

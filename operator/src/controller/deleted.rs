@@ -272,7 +272,8 @@ async fn clean_to_the_end(bundle: &DebugBundle, ctx: &Arc<Context>) -> Result<De
         Ok(destination) => destination,
         // No upload was ever announced, and there is no place for one: nothing is left.
         Err(Fault::Terminal { .. } | Fault::Transient { reason: Reason::CredentialInvalid, .. })
-            if stored.is_none() && upload.is_none() =>
+            if stored.is_none_or(|stored| stored.key.is_empty())
+                && upload.is_none_or(|upload| upload.upload_id.is_none()) =>
         {
             return Ok(Deletion::Gone);
         }

@@ -171,7 +171,10 @@ impl Engine {
 
     /// Where the bundle goes: the chosen location, its bucket and the key.
     pub(super) fn place(&self, subject: &Subject, survey: &Survey) -> Option<ObjectAddress> {
-        let chosen = survey.chosen.as_ref().ok()?;
+        let Ok(chosen) = survey.chosen.as_ref() else {
+            let location = awaited(subject, survey)?.to_owned();
+            return Some(ObjectAddress { location, ..ObjectAddress::default() });
+        };
         Some(ObjectAddress {
             location: chosen.name.clone(),
             bucket: chosen.bucket.clone(),
@@ -246,6 +249,13 @@ impl Engine {
         }
         Ok(OpenStore { store: AnyStore::S3(store), known })
     }
+}
+
+/// The location that the spec of an automatic bundle names, if it does not exist. No user is there to correct the spec:
+/// the bundle is made, and its upload waits for the location.
+pub(super) fn awaited<'a>(subject: &'a Subject, survey: &Survey) -> Option<&'a str> {
+    let named = subject.spec.storage_location.as_deref().filter(|_| subject.origin == Origin::Automatic)?;
+    survey.named(named).is_none().then_some(named)
 }
 
 /// The locations that a run uses: the bundle's is the one that the spec names, else the target's, else the default one.

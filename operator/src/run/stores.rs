@@ -129,6 +129,9 @@ impl Engine {
     /// not mend that. What it refers to (Secret, host, bucket, permission) may be mended while a sealed bundle waits.
     /// The text completes the fault's message for a user who asked for the bundle.
     fn refuse_the_hopeless(&self, subject: &Subject, survey: &Survey) -> Result<(), (Fault, String)> {
+        if destination::awaited(subject, survey).is_some() {
+            return Ok(());
+        }
         let chosen = survey.chosen.as_ref().map_err(|fault| (fault.clone(), String::new()))?;
         let sound = |location: &Location| {
             location::configured(location, self.options.endpoints).map_err(destination::fault)?;
