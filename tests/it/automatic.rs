@@ -20,6 +20,9 @@ use serde_json::{Value, json};
 
 use crate::support::bundles::{LIMIT, delete, is_stored, server_pod, status, until_event, until_gone, until_logged};
 
+/// The annotation of the operator's Lease with what the automatic part remembers.
+const ANNOTATION: &str = "debugbundle.io/automatic";
+
 /// How long to wait before a test concludes that nothing further was created.
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -89,7 +92,7 @@ async fn policy(context: &Context, spec: Value) {
 async fn until_recorded(context: &Context, bundle: &DebugBundle) {
     until(LIMIT, "the DebugBundle is on record", || async {
         let lease = context.api::<Lease>().get("debugbundle-operator").await.expect("the Lease can be read");
-        let record = lease.annotations().get("debugbundle.io/automatic").cloned().unwrap_or_default();
+        let record = lease.annotations().get(ANNOTATION).cloned().unwrap_or_default();
         if record.contains(&bundle.name_any()) { Ok(()) } else { Err(record) }
     })
     .await;
@@ -500,6 +503,21 @@ async fn create_quota(context: &Context, hard: &str) {
     context.create::<ResourceQuota>(quota).await;
 }
 
+/// The same, once it is in force: the API server refuses each creation.
+async fn create_uncounted_quota(context: &Context) {
+    create_quota(context, "1").await;
+    let uncounted = Patch::Merge(json!({"status": {"hard": {COUNT: "1"}}}));
+    let quotas = context.api::<ResourceQuota>();
+    quotas.patch_status("bundles", &PatchParams::default(), &uncounted).await.expect("it is in force");
+    until(LIMIT, "the API server refuses a creation", || async {
+        let trial = PostParams { dry_run: true, ..PostParams::default() };
+        let bundle = DebugBundle::new("trial", DebugBundleSpec::installation());
+        let refused = context.api::<DebugBundle>().create(&trial, &bundle).await.err().map(|error| error.to_string());
+        refused.filter(|why| why.contains("status unknown for quota"))
+    })
+    .await;
+}
+
 /// What a controller-manager writes into its status; the stand runs none.
 fn counted(hard: &str, used: &str) -> Patch<Value> {
     Patch::Merge(json!({"status": {"hard": {COUNT: hard}, "used": {COUNT: used}}}))
@@ -509,23 +527,10 @@ fn counted(hard: &str, used: &str) -> Patch<Value> {
 async fn a_full_quota_makes_room_by_the_oldest_automatic_one() {
     with_namespace("auto-quota", |context| async move {
         let operator = Operator::of(&context).automatic().ready().await;
-        create_quota(&context, "1").await;
         let quotas = context.api::<ResourceQuota>();
         let counted = |used: &str| counted("1", used);
         // Right after the installation the quota is not counted yet, and the API server refuses each creation.
-        let uncounted = json!({"status": {"hard": {COUNT: "1"}}});
-        quotas
-            .patch_status("bundles", &PatchParams::default(), &Patch::Merge(uncounted))
-            .await
-            .expect("it is in force");
-        until(LIMIT, "the API server refuses a creation", || async {
-            let trial = PostParams { dry_run: true, ..PostParams::default() };
-            let bundle = DebugBundle::new("trial", DebugBundleSpec::installation());
-            let refused =
-                context.api::<DebugBundle>().create(&trial, &bundle).await.err().map(|error| error.to_string());
-            refused.filter(|why| why.contains("status unknown for quota"))
-        })
-        .await;
+        create_uncounted_quota(&context).await;
         failed(&context, "r1").await;
         until_logged(&operator, "A DebugBundle was not created; trying again").await;
         quotas.patch_status("bundles", &PatchParams::default(), &counted("0")).await.expect("the quota is counted");
@@ -562,6 +567,43 @@ async fn b4_a_creation_whose_answer_was_lost_is_not_made_twice() {
         operator.restart().await;
         failed(&context, "sentinel-2").await;
         until_made(&context, &["sentinel-2/Failed", "sentinel/Failed"]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_creation_that_is_refused_until_its_time_is_over_is_counted_and_has_its_event() {
+    with_namespace("auto-refused", |context| async move {
+        let mut operator = Operator::of(&context).automatic().ready().await;
+        policy(&context, json!({"maxAge": "5m"})).await;
+        failed(&context, "seen").await;
+        until_recorded(&context, &until_ended(&context, "seen").await).await;
+        operator.terminate();
+        operator.wait_exit(LIMIT).await;
+        // The operator began an hour ago, and the policy has been in force since then.
+        let leases = context.api::<Lease>();
+        let lease = leases.get("debugbundle-operator").await.expect("the Lease can be read");
+        let mut record: Value = serde_json::from_str(&lease.annotations()[ANNOTATION]).expect("JSON");
+        let hour_ago = Timestamp::now() - SignedDuration::from_hours(1);
+        record["firstStart"] = hour_ago.to_string().into();
+        record["policy"]["since"] = hour_ago.to_string().into();
+        let change = Patch::Merge(json!({"metadata": {"annotations": {ANNOTATION: record.to_string()}}}));
+        leases.patch("debugbundle-operator", &PatchParams::default(), &change).await.expect("it can be written");
+        // A quota that is never counted refuses each creation.
+        create_uncounted_quota(&context).await;
+        running(&context, "r1").await;
+        operator.restart().await;
+        failed(&context, "sentinel").await;
+        until_logged(&operator, "A DebugBundle was not created; trying again").await;
+        // The operator has seen r1 unfinished. It ended almost five minutes ago.
+        let ended = (Timestamp::now() - SignedDuration::from_secs(280)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let failed = json!({"status": {"phase": "Failed", "completionTimestamp": ended}});
+        context.patch_velero("Restore", "r1", failed).await;
+        until_left_out(&context, "Refused", 1).await;
+        let note = until_event(&context, "r1", "Refused").await;
+        assert!(note.contains("no try succeeded within maxAge (5m): "), "{note}");
+        assert!(note.contains("status unknown for quota"), "{note}");
+        assert!(note.contains("kubectl debugbundle create --restore r1"), "{note}");
     })
     .await;
 }
@@ -883,6 +925,9 @@ async fn an_object_of_the_same_name_is_another_target() {
         assert_eq!(ended.phase, Some(Phase::Failed));
         let ready = ended.conditions.iter().find(|condition| condition.type_ == "Ready").expect("a condition");
         assert_eq!(ready.reason, "TargetNotFound", "{}", ready.message);
+        failed(&context, "sentinel").await;
+        until_event(&context, "sentinel", "Explained").await;
+        assert_eq!(crate::support::bundles::events(&context, "r1").await, [], "it explains nothing");
     })
     .await;
 }

@@ -495,7 +495,11 @@ async fn what_cannot_be_done_is_said_in_a_sentence() {
     with_namespace("bad-inputs", |context| async move {
         let operator = ready(&context).await;
         context.create_velero(context.location("attic", "attic").read_only()).await;
-        context.create_velero(context.location("foreign", "foreign").spec("provider", "velero.io/foo")).await;
+        context
+            .create_velero(context.location("foreign", "foreign").spec("provider", "velero.io/foo").phase("Available"))
+            .await;
+        let available = json!({"status": {"phase": "Available"}});
+        context.patch_velero("BackupStorageLocation", "default", available).await;
         let at = |location: &str| json!({"storageLocation": location});
         all_fail(
             &context,

@@ -376,7 +376,10 @@ impl Task {
             let policy_since = self.ledger.policy_since();
             let of = Circumstances { now, since, policy_since, below: tracked.below, in_front, in_front_unknown };
             match judge(&tracked.watched, rules, of) {
-                Verdict::Nothing => self.targets.rest(&uid),
+                Verdict::Nothing => match self.targets.give_up(&uid) {
+                    Some((trigger, why)) => self.give_up(&uid, trigger, &why, rules),
+                    None => self.targets.rest(&uid),
+                },
                 Verdict::Later(at) => self.targets.later(&uid, at),
                 Verdict::LookBelow => {
                     looks.push(tracked.watched.clone());
@@ -390,6 +393,15 @@ impl Task {
             }
         }
         (due, looks)
+    }
+
+    /// A creation did not succeed before the target's time was over.
+    fn give_up(&mut self, uid: &str, trigger: Trigger, why: &str, rules: &Rules) {
+        self.leave_out(uid, trigger, Reason::Refused);
+        if let Some(target) = self.targets.get(uid).map(|tracked| tracked.watched.clone()) {
+            let why = format!("no try succeeded within maxAge ({}): {why}", rules.spec().max_age);
+            self.warn(&target, Reason::Refused, &why);
+        }
     }
 
     fn is_settled(&self, uid: &str, trigger: Trigger) -> bool {
@@ -512,7 +524,7 @@ impl Task {
         for (target, trigger) in due {
             match target.schedule.as_ref().map(|name| skipping.get(name).copied().flatten()) {
                 Some(Some(true)) => self.leave_out(&target.uid, trigger, Reason::Skipped),
-                Some(None) => self.again(&target),
+                Some(None) => self.again(&target, trigger, "its Schedule could not be read"),
                 Some(Some(false)) | None => wanted.push((target, trigger)),
             }
         }
@@ -520,8 +532,9 @@ impl Task {
     }
 
     /// Judges the target again soon.
-    fn again(&mut self, target: &Watched) {
-        self.targets.later(&target.uid, Timestamp::now().checked_add(TICK).unwrap_or(Timestamp::MAX));
+    fn again(&mut self, target: &Watched, trigger: Trigger, why: &str) {
+        let soon = Timestamp::now().checked_add(TICK).unwrap_or(Timestamp::MAX);
+        self.targets.refused(&target.uid, trigger, why.to_owned(), soon);
     }
 
     fn note(&mut self, created: Created, target: &Watched, trigger: Trigger) {
@@ -543,7 +556,7 @@ impl Task {
             }
             Created::NotNow(message) => {
                 tracing::warn!(why = message, subject = target.words(), "A DebugBundle was not created; trying again");
-                self.again(target);
+                self.again(target, trigger, &message);
             }
         }
     }

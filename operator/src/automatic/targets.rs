@@ -34,6 +34,8 @@ pub(super) struct Tracked {
     pub(super) below: Option<Below>,
     /// Triggers that need no further decision.
     settled: Vec<Trigger>,
+    /// The trigger of a creation that did not succeed so far, and why.
+    refused: Option<(Trigger, String)>,
     /// When it is judged next; `None`: after its next change.
     next: Option<Timestamp>,
 }
@@ -109,7 +111,7 @@ impl Targets {
             Some(tracked) if tracked.watched == watched => {}
             Some(tracked) => (tracked.watched, tracked.next) = (watched, next),
             None => {
-                self.by_uid.insert(uid, Tracked { watched, below: None, settled: Vec::new(), next });
+                self.by_uid.insert(uid, Tracked { watched, below: None, settled: Vec::new(), refused: None, next });
             }
         }
     }
@@ -166,8 +168,21 @@ impl Targets {
     pub(super) fn settle(&mut self, uid: &str, trigger: Trigger) {
         if let Some(tracked) = self.by_uid.get_mut(uid) {
             tracked.settled.push(trigger);
+            tracked.refused = None;
             tracked.rest();
         }
+    }
+
+    /// Records that a creation did not succeed so far, and judges the target again at this time.
+    pub(super) fn refused(&mut self, uid: &str, trigger: Trigger, why: String, again: Timestamp) {
+        if let Some(tracked) = self.by_uid.get_mut(uid) {
+            (tracked.refused, tracked.next) = (Some((trigger, why)), Some(again));
+        }
+    }
+
+    /// The creation that did not succeed before its time was over.
+    pub(super) fn give_up(&mut self, uid: &str) -> Option<(Trigger, String)> {
+        self.by_uid.get_mut(uid)?.refused.take()
     }
 
     pub(super) fn is_settled(&self, uid: &str, trigger: Trigger) -> bool {

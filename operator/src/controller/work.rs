@@ -140,7 +140,10 @@ pub(super) async fn end_without(mine: &Claim, reason: Reason, message: &str, ctx
         message = format!("{message}; {}", left.message);
         left_over = seen.status.as_ref().and_then(|s| s.upload.clone());
     }
-    explain(&seen, seen.status.as_ref().and_then(|status| status.cause.as_deref()), &message, ctx).await;
+    // Without its target, a bundle explains nothing: an Event would be about an object that is gone.
+    if reason != Reason::TargetNotFound {
+        explain(&seen, seen.status.as_ref().and_then(|status| status.cause.as_deref()), &message, ctx).await;
+    }
     let now = ctx.now();
     let expiration = decide::expiration(&seen, now);
     mine.update(now, |fold| {

@@ -18,19 +18,23 @@ pub enum LocationError {
     #[error("there is no BackupStorageLocation in Velero's namespace")]
     None,
     /// Several locations could be meant.
-    #[error("{why}: {}; set spec.storageLocation", listed(candidates))]
+    #[error("{why}: {}; set {setting}", listed(candidates))]
     Ambiguous {
+        /// The field by which a user names the location.
+        setting: &'static str,
         /// Why it is ambiguous.
         why: &'static str,
         /// The names.
         candidates: Vec<String>,
     },
     /// The location is read-only.
-    #[error("BackupStorageLocation {} is ReadOnly; {}", shown(name), read_write(alternatives))]
+    #[error("BackupStorageLocation {} is ReadOnly; {}", shown(name), usable(setting, alternatives))]
     ReadOnly {
+        /// The field by which a user names the location.
+        setting: &'static str,
         /// The location.
         name: String,
-        /// The ReadWrite locations.
+        /// The locations that are ReadWrite and Available.
         alternatives: Vec<String>,
     },
     /// Its provider or configuration cannot be used.
@@ -134,11 +138,11 @@ fn bare(name: &str) -> String {
     quoted[1..quoted.len() - 1].to_owned()
 }
 
-fn read_write(alternatives: &[String]) -> String {
+fn usable(setting: &str, alternatives: &[String]) -> String {
     if alternatives.is_empty() {
-        "a bundle needs a ReadWrite location, and there is none".to_owned()
+        "a bundle needs a location that is ReadWrite and Available, and there is no other".to_owned()
     } else {
-        format!("set spec.storageLocation to one of: {}", listed(alternatives))
+        format!("set {setting} to one of: {}", listed(alternatives))
     }
 }
 

@@ -121,6 +121,11 @@ impl Location {
         })
     }
 
+    /// Whether a message may propose it: Velero writes to it, and has found that it works.
+    pub fn is_proposed(&self) -> bool {
+        self.access == AccessMode::ReadWrite && self.phase.as_deref() == Some("Available")
+    }
+
     /// Whether the provider is supported.
     fn supported(&self) -> Result<(), LocationError> {
         const SUPPORTED: &str = "supported: aws";
@@ -215,12 +220,15 @@ impl Location {
 
 /// The location that a bundle goes to: the requested one, else the target's, else the default one.
 ///
+/// `setting` is the field by which a user names it, for the errors.
+///
 /// # Errors
 /// `NotFound`, `None`, `Ambiguous`, `ReadOnly`
 pub fn choose<'a>(
     locations: &'a [Location],
     asked: Option<&str>,
     of_target: Option<&str>,
+    setting: &'static str,
 ) -> Result<&'a Location, LocationError> {
     let names = |which: fn(&Location) -> bool| -> Vec<String> {
         locations.iter().filter(|location| which(location)).map(|location| location.name.clone()).collect()
@@ -240,10 +248,12 @@ pub fn choose<'a>(
             ([one], _) => *one,
             ([], [one]) => one,
             ([], _) => locations.iter().find(|location| location.name == DEFAULT_NAME).ok_or_else(|| {
-                LocationError::Ambiguous { why: "no BackupStorageLocation is the default", candidates: names(|_| true) }
+                let why = "no BackupStorageLocation is the default";
+                LocationError::Ambiguous { setting, why, candidates: names(|_| true) }
             })?,
             _ => {
                 return Err(LocationError::Ambiguous {
+                    setting,
                     why: "several BackupStorageLocations are default",
                     candidates: names(|location| location.default),
                 });
@@ -253,8 +263,9 @@ pub fn choose<'a>(
     match chosen.access {
         AccessMode::ReadWrite => Ok(chosen),
         AccessMode::ReadOnly => Err(LocationError::ReadOnly {
+            setting,
             name: chosen.name.clone(),
-            alternatives: names(|location| location.access == AccessMode::ReadWrite),
+            alternatives: names(Location::is_proposed),
         }),
     }
 }
@@ -267,6 +278,8 @@ mod tests {
 
     /// A certificate made for this test, valid until 2053; its key was thrown away.
     pub(crate) const CERTIFICATE: &str = include_str!("testdata/ca.pem");
+
+    const FIELD: &str = "spec.storageLocation";
 
     fn named(name: &str) -> Location {
         Location::parse(
@@ -390,7 +403,7 @@ mod tests {
     #[test]
     fn the_one_asked_for_comes_before_the_targets_and_the_default() {
         let all = [Location { default: true, ..named("main") }, named("of-target"), named("asked")];
-        let chosen = |asked, of_target| choose(&all, asked, of_target).expect("one").name.as_str();
+        let chosen = |asked, of_target| choose(&all, asked, of_target, FIELD).expect("one").name.as_str();
         assert_eq!(chosen(Some("asked"), Some("of-target")), "asked");
         assert_eq!(chosen(None, Some("of-target")), "of-target");
         assert_eq!(chosen(None, None), "main");
@@ -398,14 +411,15 @@ mod tests {
 
     #[test]
     fn without_a_default_velero_s_own_name_or_the_only_one_counts() {
-        assert_eq!(choose(&[named("a"), named("default")], None, None).expect("one").name, "default");
-        assert_eq!(choose(&[named("only")], None, None).expect("one").name, "only");
+        assert_eq!(choose(&[named("a"), named("default")], None, None, FIELD).expect("one").name, "default");
+        assert_eq!(choose(&[named("only")], None, None, FIELD).expect("one").name, "only");
     }
 
     #[test]
     fn no_choice_is_explained() {
         let read_only = Location { access: AccessMode::ReadOnly, ..named("ro") };
         let default = |name: &str| Location { default: true, ..named(name) };
+        let in_phase = |name: &str, phase: &str| Location { phase: Some(phase.to_owned()), ..named(name) };
         for (locations, asked, expected, reason) in [
             (vec![], None, "there is no BackupStorageLocation", Reason::LocationNotFound),
             (
@@ -427,14 +441,19 @@ mod tests {
                 Reason::LocationAmbiguous,
             ),
             (
-                vec![read_only.clone(), named("rw")],
+                vec![read_only.clone(), in_phase("rw", "Available"), in_phase("away", "Unavailable"), named("new")],
                 Some("ro"),
                 "BackupStorageLocation \"ro\" is ReadOnly; set spec.storageLocation to one of: rw",
                 Reason::LocationReadOnly,
             ),
-            (vec![read_only], None, "a bundle needs a ReadWrite location, and there is none", Reason::LocationReadOnly),
+            (
+                vec![read_only, in_phase("away", "Unavailable")],
+                Some("ro"),
+                "a bundle needs a location that is ReadWrite and Available, and there is no other",
+                Reason::LocationReadOnly,
+            ),
         ] {
-            let error = choose(&locations, asked, None).expect_err(expected);
+            let error = choose(&locations, asked, None, FIELD).expect_err(expected);
             assert_eq!(error.reason(), reason);
             assert!(error.to_string().contains(expected), "{error}");
         }

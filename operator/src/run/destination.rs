@@ -284,7 +284,11 @@ fn survey_of(
     let asked = asked.or(subject.spec.storage_location.as_deref());
     // A location that is gone may be why the target failed: the bundle then goes to the default one.
     let there = of_target.filter(|name| all.iter().any(|location| location.name == *name));
-    let chosen = location::choose(&all, asked, there).cloned().map_err(fault);
+    let setting = match subject.origin {
+        Origin::Automatic => "spec.template.storageLocation of the DebugBundlePolicy",
+        Origin::Request | Origin::Cli => "spec.storageLocation",
+    };
+    let chosen = location::choose(&all, asked, there, setting).cloned().map_err(fault);
     Ok(Survey { server, of_target: of_target.map(str::to_owned), chosen, all })
 }
 

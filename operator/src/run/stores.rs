@@ -14,7 +14,7 @@ use super::{
 use crate::{
     discovery::TargetRefs,
     error::Fault,
-    location::{self, AccessMode, Location},
+    location::{self, Location},
     velero::{CachedFiles, StoreFailure},
 };
 
@@ -138,7 +138,7 @@ impl Engine {
             self.key(subject, location).map(drop)
         };
         sound(chosen).map_err(|fault| {
-            let fit = survey.all.iter().filter(|other| other.access == AccessMode::ReadWrite && sound(other).is_ok());
+            let fit = survey.all.iter().filter(|other| other.is_proposed() && sound(other).is_ok());
             let fit: Vec<String> = fit.map(|other| other.name.clone()).collect();
             let or = match fit.as_slice() {
                 [] => String::new(),

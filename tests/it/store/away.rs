@@ -252,12 +252,14 @@ async fn a_bundle_that_nobody_asked_for_is_explained_and_not_sent_to_a_read_only
         files_of_r1(&context).await;
         let read_only = json!({"spec": {"accessMode": "ReadOnly"}});
         context.patch_velero("BackupStorageLocation", "default", read_only).await;
+        context.create_velero(context.location("down", "down").phase("Unavailable")).await;
+        context.patch_velero("BackupStorageLocation", "good", json!({"status": {"phase": "Available"}})).await;
         let operator = Operator::of(&context).ready().await;
         automatic(&context, "auto", about_r1()).await;
         let end = ended(&context, "auto").await;
         let expected = format!(
-            "BackupStorageLocation \"default\" is ReadOnly; set spec.storageLocation to one of: good; nothing was \
-             uploaded; cause: {FIRST_CAUSE}"
+            "BackupStorageLocation \"default\" is ReadOnly; set spec.template.storageLocation of the DebugBundlePolicy to \
+             one of: good; nothing was uploaded; cause: {FIRST_CAUSE}"
         );
         assert_eq!(end.failure(), ("LocationReadOnly", expected.as_str()));
         assert_eq!(end.status().cause.as_deref(), Some(FIRST_CAUSE));

@@ -168,6 +168,8 @@ async fn a_location_whose_own_words_are_wrong_ends_a_bundle_before_it_is_collect
             ("ca", "caCert: no CERTIFICATE block found"),
             ("foreign", "provider \"foo\" is not supported; supported: aws"),
         ];
+        let available = json!({"status": {"phase": "Available"}});
+        context.patch_velero("BackupStorageLocation", "default", available).await;
         for (name, _) in wrong {
             let mut spec = about_r1();
             spec["storageLocation"] = name.into();
@@ -489,6 +491,8 @@ async fn a_read_only_location_of_the_target_is_refused_unless_another_one_is_nam
         context.bucket.put_gzipped("team-a/restores/r1/restore-r1-logs.gz", log).await;
         mend(&context, "default", json!({"accessMode": "ReadOnly"})).await;
         location(&context, "copies", |_| ()).await;
+        let available = json!({"status": {"phase": "Available"}});
+        context.patch_velero("BackupStorageLocation", "copies", available).await;
         let operator = Operator::of(&context).ready().await;
         context.debug_bundle("refused", about_r1()).await;
         let end = ended(&context, "refused").await;
