@@ -363,6 +363,54 @@ async fn the_policy_limits_selects_keeps_and_counts() {
     .await;
 }
 
+/// A user who may only create DebugBundles must not make the operator delete others.
+#[tokio::test]
+async fn copied_labels_make_the_operator_delete_no_evidence() {
+    with_namespace("auto-copies", |context| async move {
+        let mut operator = Operator::of(&context).automatic().ready().await;
+        policy(&context, json!({"keepTotal": 3, "keepPerTarget": 3})).await;
+        for name in ["r1", "r2"] {
+            failed(&context, name).await;
+            is_stored(&context, &until_ended(&context, name).await).await;
+        }
+        // Ages have whole seconds.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let labels = all(&context).await[0].labels().clone();
+        for n in 0..20 {
+            let copy = json!({"apiVersion": "debugbundle.io/v1alpha1", "kind": "DebugBundle",
+                "metadata": {"name": format!("copy-{n}"), "labels": labels},
+                "spec": {"target": {"kind": "Restore", "name": "nobody"}}});
+            context.create::<DebugBundle>(copy).await;
+        }
+        // The operator deletes with each tick, and a new policy takes a tick.
+        for rate in [20, 30] {
+            policy(&context, json!({"keepTotal": 3, "keepPerTarget": 3, "ratePerHour": rate})).await;
+        }
+        let names: Vec<String> = all(&context).await.iter().map(kube::ResourceExt::name_any).collect();
+        assert_eq!(names.len(), 22, "{names:?}");
+        // Its own still count, also after a restart.
+        operator.restart().await;
+        for name in ["r3", "r4"] {
+            failed(&context, name).await;
+        }
+        until(LIMIT, "the oldest of its own is deleted", || async {
+            let names: Vec<String> = all(&context).await.iter().map(kube::ResourceExt::name_any).collect();
+            let own: Vec<_> = names.iter().filter(|name| name.starts_with("restore-")).collect();
+            let is = own.len() == 3 && !own.iter().any(|name| name.starts_with("restore-r1-"));
+            (is && names.len() == 23).then_some(()).ok_or(format!("{names:?}"))
+        })
+        .await;
+        until(LIMIT, "the record forgets what is gone", || async {
+            let lease = context.api::<Lease>().get("debugbundle-operator").await.expect("the Lease can be read");
+            let record: Value = serde_json::from_str(&lease.annotations()[ANNOTATION]).expect("JSON");
+            let kept = record["kept"].as_array().map_or(0, Vec::len);
+            (kept == 3).then_some(()).ok_or(record["kept"].to_string())
+        })
+        .await;
+    })
+    .await;
+}
+
 async fn failed_backup(context: &Context, name: &str, schedule: &str) {
     context.create_velero(backup(name).of_schedule(schedule).in_progress().started(Timestamp::now())).await;
     context.end_velero("Backup", name, "Failed").await;

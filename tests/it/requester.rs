@@ -7,7 +7,7 @@ use futures::future::join_all;
 use harness::shipped::BoundRoles;
 use harness::{Context, until, with_namespace};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Client, Resource as _};
 use serde_json::{Value, json};
 
@@ -166,7 +166,7 @@ async fn sec_d4_kubectl_applies_what_the_kustomization_makes_of_the_policies() {
         let made = String::from_utf8(made.stdout).expect("text");
         let policies: Vec<&str> =
             made.split("\n---\n").filter(|one| one.contains("kind: ValidatingAdmission")).collect();
-        assert_eq!(policies.len(), 6, "{made}");
+        assert_eq!(policies.len(), 8, "{made}");
         let file = context.folder("d4").join("policies.yaml");
         std::fs::write(&file, policies.join("\n---\n")).expect("written");
         // A dry run: applied policies would affect all tests.
@@ -174,7 +174,7 @@ async fn sec_d4_kubectl_applies_what_the_kustomization_makes_of_the_policies() {
         let applied = context.stand.kubectl(["apply", "--dry-run=server", "--validate=strict", "-f", &file]).await;
         let told = String::from_utf8_lossy(&applied.stdout);
         assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
-        assert_eq!(told.matches("created (server dry run)").count(), 6, "{told}");
+        assert_eq!(told.matches("created (server dry run)").count(), 8, "{told}");
     })
     .await;
 }
@@ -208,6 +208,49 @@ async fn sec_d4_the_author_of_a_policy_may_read_logs_here() {
             api.replace("default", &PostParams::default(), &stored).await.map_err(|error| error.to_string())
         })
         .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sec_d4_only_the_operator_sets_the_labels_of_its_own_bundles() {
+    with_namespace("d4-labels", |context| async move {
+        let user = somebody(&context, "user", std::slice::from_ref(&context.namespace)).await;
+        for verb in ["get", "update", "patch"] {
+            grant(&context, "user", ("debugbundle.io", "debugbundles", verb), &context.namespace).await;
+        }
+        until_taken(&context, &user, &[]).await;
+        let operator = context.account_bound_to(BoundRoles::Base).await.client().await;
+        context.admission_policies().await;
+        let api = |who: &Client| Api::<DebugBundle>::namespaced(who.clone(), &context.namespace);
+        let labelled = |name: &str, labels: Value| -> DebugBundle {
+            serde_json::from_value(json!({"apiVersion": DebugBundle::api_version(&()), "kind": DebugBundle::kind(&()),
+                "metadata": {"name": name, "labels": labels}, "spec": {}}))
+            .expect("a DebugBundle")
+        };
+        let refused = |result: Result<DebugBundle, kube::Error>| match result {
+            Err(kube::Error::Api(status)) if status.message.contains("only the operator sets the labels") => Ok(()),
+            other => Err(format!("{other:?}")),
+        };
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        for label in ["trigger", "target-kind", "target-name", "target-uid", "schedule"] {
+            let wanted = labelled("copy", json!({format!("debugbundle.io/{label}"): "Failed", "team": "shop"}));
+            until(LIMIT, label, || async { refused(api(&user).create(&dry_run, &wanted).await) }).await;
+        }
+        let now = PostParams::default();
+        api(&user).create(&now, &labelled("own", json!({"team": "shop"}))).await.expect("other labels are free");
+        let automatic = labelled("automatic", json!({"debugbundle.io/trigger": "Failed"}));
+        api(&operator).create(&now, &automatic).await.expect("the operator sets them");
+
+        let patch = async |name: &str, labels: Value| {
+            let change = Patch::Merge(json!({"metadata": {"labels": labels}}));
+            api(&user).patch(name, &PatchParams::default(), &change).await
+        };
+        refused(patch("own", json!({"debugbundle.io/trigger": "Failed"})).await).expect("set");
+        refused(patch("automatic", json!({"debugbundle.io/trigger": "Stuck"})).await).expect("changed");
+        refused(patch("automatic", json!({"debugbundle.io/trigger": null})).await).expect("removed");
+        patch("automatic", json!({"team": "shop"})).await.expect("the operator's labels stay as they are");
+        patch("own", json!({"team": null})).await.expect("no label is needed");
     })
     .await;
 }

@@ -1,7 +1,10 @@
-//! The shipped admission policies: the creator of a DebugBundle must be allowed to read what it will contain.
-//! The API server checks its caller before it stores the object; the operator takes no part in that.
+//! The shipped admission policies: the creator of a DebugBundle must be allowed to read what it will contain, and only the
+//! operator sets the labels by which it knows its own DebugBundles. The API server checks its caller before it stores the
+//! object; the operator takes no part in that.
 
 use std::fmt::Write as _;
+
+use debugbundle_crd::{SCHEDULE_LABEL, TARGET_KIND_LABEL, TARGET_NAME_LABEL, TARGET_UID_LABEL, TRIGGER_LABEL};
 
 use super::shipped::MEND;
 
@@ -20,11 +23,17 @@ pub const NAMES: [&str; NAMESPACES / IN_POLICY] = ["debugbundle-requester", "deb
 /// The name of the policy for DebugBundlePolicies, and of its binding.
 pub const AUTHOR: &str = "debugbundle-policy-author";
 
+/// The name of the policy for the operator's labels, and of its binding.
+pub const LABELS: &str = "debugbundle-operator-labels";
+
+/// The labels of a DebugBundle that the operator created by itself.
+const OPERATORS: [&str; 5] = [TRIGGER_LABEL, TARGET_KIND_LABEL, TARGET_NAME_LABEL, TARGET_UID_LABEL, SCHEDULE_LABEL];
+
 const HEAD: &str = "\
 # The creator of a DebugBundle needs permission to get pods/log in its namespace, and in each namespace of
 # spec.namespaces: the operator reads with its own permissions. The author of a DebugBundlePolicy needs the same
-# permission in its namespace: for a policy the operator creates DebugBundles itself. The API server checks this
-# (docs/permissions.md).
+# permission in its namespace: for a policy the operator creates DebugBundles itself. Only the operator sets the labels
+# of the DebugBundles that it creates itself. The API server checks this (docs/permissions.md).
 # One check costs 350 000 of the 1 000 000 units that an expression may cost: hence two in each, and two policies.
 ";
 const BINDINGS: &str = "\
@@ -36,8 +45,8 @@ const BINDINGS: &str = "\
 pub fn files() -> [(String, String); 2] {
     let by = format!("# Written by `{MEND}` from operator/src/access/admission.rs; change it there.\n");
     let mut policies: Vec<String> = (0..NAMES.len()).map(policy).collect();
-    policies.push(policy_author());
-    let bindings: Vec<String> = NAMES.into_iter().chain([AUTHOR]).map(binding).collect();
+    policies.extend([policy_author(), operators_labels()]);
+    let bindings: Vec<String> = NAMES.into_iter().chain([AUTHOR, LABELS]).map(binding).collect();
     [
         ("deploy/admission/policies.yaml".to_owned(), format!("{HEAD}{by}{}", policies.join("---\n"))),
         ("deploy/admission/bindings.yaml".to_owned(), format!("{BINDINGS}{by}{}", bindings.join("---\n"))),
@@ -83,6 +92,35 @@ fn policy_author() -> String {
     );
     head + &refusal
 }
+
+/// The operator is known by its right to patch the status of DebugBundles: no other shipped role has it. Labels that stay as
+/// they are need no right.
+fn operators_labels() -> String {
+    let quoted: Vec<String> = OPERATORS.iter().map(|label| format!("'{label}'")).collect();
+    let head = format!(
+        "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\nmetadata:\n  name: {LABELS}\nspec:\n  \
+         failurePolicy: Fail\n  matchConstraints:\n    resourceRules:\n    - apiGroups: [debugbundle.io]\n      \
+         apiVersions: [\"*\"]\n      operations: [CREATE, UPDATE]\n      resources: [debugbundles]\n  variables:\n  - name: labels\n    \
+         expression: \"has(object.metadata.labels) ? object.metadata.labels : {{}}\"\n  - name: before\n    \
+         expression: \"oldObject != null && has(oldObject.metadata.labels) ? oldObject.metadata.labels : {{}}\"\n  validations:\n"
+    );
+    let same = "(label in variables.labels ? variables.labels[label] : '') ==";
+    let refusal = validation(
+        &[
+            format!("[{}].all(label,", quoted.join(", ")),
+            same.to_owned(),
+            "(label in variables.before ? variables.before[label] : '')) ||".to_owned(),
+            "authorizer.group('debugbundle.io').resource('debugbundles').subresource('status')".to_owned(),
+            ".namespace(request.namespace).check('patch').allowed()".to_owned(),
+        ],
+        &format!("'{LABELS_REFUSED}'"),
+        LABELS_REFUSED,
+    );
+    head + &refusal
+}
+
+const LABELS_REFUSED: &str = "only the operator sets the labels debugbundle.io/trigger, target-kind, target-name, \
+                              target-uid and schedule: leave them out, or as they are";
 
 /// CEL that checks the right to read pods' logs in a namespace, the most sensitive data of a bundle.
 fn allowed(namespace: &str) -> String {
@@ -159,7 +197,8 @@ mod tests {
         let named = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/namespaces/maxItems";
         assert_eq!(crd.pointer(named), Some(&json!(NAMESPACES)));
         let mut checked = BTreeMap::<String, usize>::new();
-        for policy in read(0).iter().filter(|policy| policy["metadata"]["name"] != AUTHOR) {
+        let of_requests = |policy: &&Value| NAMES.iter().any(|name| policy["metadata"]["name"] == *name);
+        for policy in read(0).iter().filter(of_requests) {
             let validations = policy["spec"]["validations"].as_array().unwrap();
             let mut checks = 0;
             for validation in validations {
@@ -184,7 +223,7 @@ mod tests {
     #[test]
     fn sec_d4_each_policy_is_bound_and_refuses() {
         let bound: Vec<_> = read(1).iter().map(|binding| binding["spec"].clone()).collect();
-        let names: Vec<_> = NAMES.into_iter().chain([AUTHOR]).collect();
+        let names: Vec<_> = NAMES.into_iter().chain([AUTHOR, LABELS]).collect();
         let deny = |name: &&str| json!({"policyName": name, "validationActions": ["Deny"]});
         assert_eq!(bound, names.iter().map(deny).collect::<Vec<_>>());
         let written: Vec<_> = read(0).iter().map(|policy| policy["metadata"]["name"].clone()).collect();

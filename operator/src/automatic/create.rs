@@ -31,8 +31,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What became of a creation.
 pub(super) enum Created {
-    /// It exists: created by this call or by an earlier one. Contains its name.
-    Yes(String),
+    /// It exists: created by this call or by an earlier one.
+    Yes { name: String, uid: String },
     /// A quota allows no further DebugBundle.
     NoRoom(String),
     /// The API server will not accept it.
@@ -47,8 +47,8 @@ pub(super) struct Room(Mutex<BTreeSet<String>>);
 
 impl Room {
     /// Deletes the oldest automatic DebugBundle. Returns whether there was one.
-    async fn make(&self, automatic: &Automatic) -> bool {
-        while let Some(oldest) = self.oldest(&automatic.bundles.state()) {
+    async fn make(&self, automatic: &Automatic, ours: &BTreeSet<String>) -> bool {
+        while let Some(oldest) = self.oldest(&automatic.bundles.state(), ours) {
             tracing::info!(name = oldest.name, "Deleting the oldest automatic DebugBundle: the quota is full");
             if delete(automatic, &oldest).await {
                 return true;
@@ -57,25 +57,34 @@ impl Room {
         false
     }
 
-    fn oldest(&self, seen: &[Arc<Observed>]) -> Option<Surplus> {
+    fn oldest(&self, seen: &[Arc<Observed>], ours: &BTreeSet<String>) -> Option<Surplus> {
         let mut deleted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         deleted.retain(|uid| seen.iter().any(|seen| seen.uid() == uid));
         let others = seen.iter().map(AsRef::as_ref).filter(|seen| !deleted.contains(seen.uid()));
-        let oldest = retention::oldest(others)?;
+        let oldest = retention::oldest(others, ours)?;
         deleted.insert(oldest.uid.clone());
         Some(oldest)
     }
 }
 
-/// Creates the DebugBundle.
-pub(super) async fn create(automatic: &Automatic, room: &Room, wanted: &DebugBundle, target: &Watched) -> Created {
+/// Creates the DebugBundle. `ours` are the UIDs of those that may be deleted if a quota is full.
+pub(super) async fn create(
+    automatic: &Automatic,
+    room: &Room,
+    ours: &BTreeSet<String>,
+    wanted: &DebugBundle,
+    target: &Watched,
+) -> Created {
     let api: Api<DebugBundle> = Api::namespaced(automatic.client.clone(), &automatic.namespace);
     let name = wanted.name_any();
     let mut tries = 0;
     loop {
-        let Err(error) = in_time(api.create(&PostParams::default(), wanted)).await else {
-            crash::point("created");
-            return Created::Yes(name);
+        let error = match in_time(api.create(&PostParams::default(), wanted)).await {
+            Ok(created) => {
+                crash::point("created");
+                return Created::Yes { name, uid: created.uid().unwrap_or_default() };
+            }
+            Err(error) => error,
         };
         let sentence = api_sentence(&error);
         let kube::Error::Api(status) = &error else { return Created::NotNow(sentence) };
@@ -89,7 +98,7 @@ pub(super) async fn create(automatic: &Automatic, room: &Room, wanted: &DebugBun
         if over_quota && tries < TRIES {
             if tries > 0 {
                 tokio::time::sleep(PAUSE).await;
-            } else if !room.make(automatic).await {
+            } else if !room.make(automatic, ours).await {
                 return Created::NoRoom(sentence);
             }
             tries += 1;
@@ -107,7 +116,9 @@ pub(super) async fn create(automatic: &Automatic, room: &Room, wanted: &DebugBun
 /// answer was lost.
 async fn existing(api: &Api<DebugBundle>, name: String, target: &Watched) -> Created {
     match in_time(api.get_metadata_opt(&name)).await {
-        Ok(Some(there)) if there.labels().get(TARGET_UID_LABEL) == Some(&target.uid) => Created::Yes(name),
+        Ok(Some(there)) if there.labels().get(TARGET_UID_LABEL) == Some(&target.uid) => {
+            Created::Yes { name, uid: there.uid().unwrap_or_default() }
+        }
         Ok(Some(_)) => Created::Refused(format!("another DebugBundle has the name {name}")),
         Ok(None) => Created::NotNow(format!("DebugBundle {name} was just deleted")),
         Err(error) => Created::NotNow(api_sentence(&error)),

@@ -1,7 +1,10 @@
 //! What the automatic part must remember across restarts: its first start, the last change of the policy, the targets
 //! for which it created DebugBundles, and the number of targets without one. `record` keeps the ledger in the cluster.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use debugbundle_crd::{DebugBundlePolicy, DebugBundlePolicySpec, LastBundle, Reason, Trigger};
 use jiff::Timestamp;
@@ -22,6 +25,9 @@ pub(super) const REMEMBERED: Duration = Duration::from_hours(25);
 /// The largest policy that is remembered, in bytes of JSON: all annotations of an object together may have 256 KiB.
 const POLICY_BYTES: usize = 32 << 10;
 
+/// The most UIDs that are remembered: more than `keepTotal` may be, and a few that are being deleted.
+const UIDS: usize = 1100;
+
 /// The remembered facts.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -40,6 +46,15 @@ pub(super) struct Ledger {
     /// The groups of those created within the last hour, by mark.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     groups: BTreeMap<String, String>,
+    /// UIDs of the created DebugBundles that still exist: a label shows nothing, because anyone may set it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    kept: BTreeSet<String>,
+    /// Those of them that the watch has not reported yet.
+    #[serde(skip)]
+    unseen: BTreeSet<String>,
+    /// UIDs that are still in the recorded ledger, although their DebugBundles are gone.
+    #[serde(skip)]
+    gone: BTreeSet<String>,
     /// Number of all created DebugBundles.
     #[serde(default)]
     pub(super) made_count: i64,
@@ -69,6 +84,9 @@ impl Ledger {
             worked: None,
             made: BTreeMap::new(),
             groups: BTreeMap::new(),
+            kept: BTreeSet::new(),
+            unseen: BTreeSet::new(),
+            gone: BTreeSet::new(),
             made_count: 0,
             left_out: BTreeMap::new(),
             last: None,
@@ -129,8 +147,35 @@ impl Ledger {
         tally
     }
 
+    /// UIDs of the DebugBundles that count as automatic ones where they are counted.
+    pub(super) fn kept(&self) -> &BTreeSet<String> {
+        &self.kept
+    }
+
+    /// Forgets the UIDs of DebugBundles that are gone; `exists`: whether the watch reports this one. Returns whether there
+    /// were any.
+    pub(super) fn forget_gone(&mut self, exists: impl Fn(&str) -> bool) -> bool {
+        self.unseen.retain(|uid| !exists(uid));
+        let gone: Vec<_> =
+            self.kept.iter().filter(|uid| !exists(uid) && !self.unseen.contains(*uid)).cloned().collect();
+        for uid in &gone {
+            self.kept.remove(uid);
+        }
+        self.gone.extend(gone.iter().cloned());
+        !gone.is_empty()
+    }
+
+    /// The ledger is recorded as it is.
+    pub(super) fn recorded(&mut self) {
+        self.gone.clear();
+    }
+
     /// Notes a created DebugBundle.
-    pub(super) fn made(&mut self, target: &Watched, last: LastBundle) {
+    pub(super) fn made(&mut self, target: &Watched, uid: String, last: LastBundle) {
+        if self.kept.len() < UIDS {
+            self.unseen.insert(uid.clone());
+            self.kept.insert(uid);
+        }
         let now = last.timestamp.0;
         let since = earlier(now, REMEMBERED);
         self.made.retain(|_, at| *at > since);
@@ -158,6 +203,7 @@ impl Ledger {
         for (mark, group) in &other.groups {
             self.groups.entry(mark.clone()).or_insert_with(|| group.clone());
         }
+        self.kept.extend(other.kept.difference(&self.gone).cloned());
         for (reason, count) in &other.left_out {
             let own = self.left_out.entry(reason.clone()).or_default();
             *own = (*own).max(*count);
@@ -204,6 +250,10 @@ mod tests {
         Watched { uid: uid.to_owned(), ..restore("Failed", "2026-11-23T03:07:00Z", None) }
     }
 
+    fn uid(number: usize) -> String {
+        format!("0a1b2c3d-0000-4000-8000-{number:012}")
+    }
+
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
     }
@@ -215,7 +265,7 @@ mod tests {
     #[test]
     fn what_was_made_is_known_by_target_and_trigger_and_counts_for_an_hour() {
         let mut ledger = Ledger::first(at(0));
-        ledger.made(&of("0a1b"), last(Trigger::Stuck, 0));
+        ledger.made(&of("0a1b"), uid(1), last(Trigger::Stuck, 0));
         assert!(ledger.has("0a1b", Trigger::Stuck));
         assert!(!ledger.has("0a1b", Trigger::Failed) && !ledger.has("7777", Trigger::Stuck));
         let one = Shares::of(1);
@@ -223,7 +273,7 @@ mod tests {
         let two = Shares { group: 1, ..Shares::of(2) };
         assert_eq!(ledger.tally(at(3599)).take(&of("0a1b").group(), two), Err(Spent::Group));
         assert_eq!(ledger.tally(at(3600)).take(&of("0a1b").group(), one), Ok(()));
-        ledger.made(&of("7777"), last(Trigger::Failed, 25 * 3600));
+        ledger.made(&of("7777"), uid(2), last(Trigger::Failed, 25 * 3600));
         assert!(!ledger.has("0a1b", Trigger::Stuck), "forgotten after 25 hours");
         assert_eq!((ledger.made_count, ledger.groups.len()), (2, 1));
     }
@@ -267,13 +317,53 @@ mod tests {
     #[test]
     fn two_instances_join_their_ledgers() {
         let (mut one, mut other) = (Ledger::first(at(5)), Ledger::first(at(3)));
-        one.made(&of("a"), last(Trigger::Failed, 10));
+        one.made(&of("a"), uid(1), last(Trigger::Failed, 10));
         one.left_out(Reason::RateLimited);
-        other.made(&of("b"), last(Trigger::Failed, 11));
+        other.made(&of("b"), uid(2), last(Trigger::Failed, 11));
         one.join(&other);
         assert!(one.has("a", Trigger::Failed) && one.has("b", Trigger::Failed));
         assert_eq!((one.first_start, one.last.as_ref().map(|last| last.timestamp.0)), (at(3), Some(at(11))));
+        assert_eq!(one.kept.len(), 2);
         let text = serde_json::to_string(&one).unwrap();
-        assert_eq!(serde_json::from_str::<Ledger>(&text).unwrap(), one);
+        let read = serde_json::from_str::<Ledger>(&text).unwrap();
+        assert_eq!(Ledger { unseen: one.unseen.clone(), ..read }, one);
+    }
+
+    #[test]
+    fn a_uid_is_remembered_from_its_creation_until_its_debug_bundle_is_gone() {
+        let mut ledger = Ledger::first(at(0));
+        ledger.made(&of("a"), uid(1), last(Trigger::Failed, 0));
+        assert!(!ledger.forget_gone(|_| false), "the watch has not reported it yet");
+        assert!(!ledger.forget_gone(|_| true));
+        let recorded = ledger.clone();
+        assert!(ledger.forget_gone(|_| false) && ledger.kept.is_empty());
+        ledger.join(&recorded);
+        assert!(ledger.kept.is_empty(), "the record is older");
+        ledger.recorded();
+        ledger.join(&recorded);
+        assert_eq!(ledger.kept.len(), 1, "another instance added it");
+        let mut next_process: Ledger = serde_json::from_str(&serde_json::to_string(&recorded).unwrap()).unwrap();
+        assert!(next_process.forget_gone(|_| false), "it was deleted while no operator ran");
+    }
+
+    /// `docs/automatic.md` has these figures.
+    #[test]
+    fn the_annotation_stays_small() {
+        let size = |kept: usize, rate: usize, policy: usize| {
+            let mut ledger = Ledger::first(at(0));
+            let spec =
+                DebugBundlePolicySpec { schedules: vec!["s".repeat(policy)], ..DebugBundlePolicySpec::default() };
+            ledger.follow(None, Some(&spec), at(0));
+            for hour in 0..25 {
+                for n in 0..rate {
+                    let (number, second) = (hour * rate + n, i64::try_from(hour * 3600 + n).unwrap());
+                    ledger.made(&of(&number.to_string()), uid(number % kept), last(Trigger::Failed, second));
+                }
+            }
+            serde_json::to_string(&ledger).unwrap().len()
+        };
+        let (usual, most) = (size(50, 10, 100), size(1000, 100, 30_000));
+        println!("usual: {usual} bytes, most: {most} bytes");
+        assert!(usual < 12_000 && most < 160_000, "{usual} {most}");
     }
 }

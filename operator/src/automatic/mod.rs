@@ -32,7 +32,7 @@ mod template_location;
 mod watched;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -488,14 +488,14 @@ impl Task {
             }
             let created = batch.into_iter().map(|(target, trigger)| {
                 let wanted = bundle::of(&target, trigger, rules);
-                let (automatic, room) = (&self.automatic, &self.room);
-                async move { (create::create(automatic, room, &wanted, &target).await, target, trigger) }
+                let (automatic, room, ours) = (&self.automatic, &self.room, self.ledger.kept());
+                async move { (create::create(automatic, room, ours, &wanted, &target).await, target, trigger) }
             });
             for (created, target, trigger) in join_all(created).await {
                 if let Created::NoRoom(message) = &created {
                     full = Some(message.clone());
                 }
-                if !matches!(created, Created::Yes(_)) {
+                if !matches!(created, Created::Yes { .. }) {
                     // Its share may be another's.
                     tally.give_back(&target.group());
                     wanted.extend(beyond.drain(..).map(|(target, trigger, _)| (target, trigger)));
@@ -539,10 +539,10 @@ impl Task {
 
     fn note(&mut self, created: Created, target: &Watched, trigger: Trigger) {
         match created {
-            Created::Yes(name) => {
+            Created::Yes { name, uid } => {
                 tracing::info!(name, subject = target.words(), trigger = trigger.as_str(), "Created a DebugBundle");
                 let timestamp = Time(crate::status::whole_seconds(Timestamp::now()));
-                self.ledger.made(target, LastBundle { name, target: target.words(), trigger, timestamp });
+                self.ledger.made(target, uid, LastBundle { name, target: target.words(), trigger, timestamp });
                 self.unsaved = true;
                 self.targets.settle(&target.uid, trigger);
             }
@@ -581,6 +581,7 @@ impl Task {
         if let Some(name) = self.rules.as_ref().and_then(|rules| rules.template().storage_location.clone()) {
             self.location.look(&self.automatic, &name).await;
         }
+        self.forget_gone();
         let beyond = self.beyond();
         let status = self.new_status();
         // Side by side: a failure waits for the slowest of them and not for their sum.
@@ -600,12 +601,22 @@ impl Task {
         }
     }
 
+    /// Forgets the DebugBundles that are gone, once the watch has reported all that exist.
+    fn forget_gone(&mut self) {
+        if self.automatic.bundles.wait_until_ready().now_or_never().is_none_or(|ready| ready.is_err()) {
+            return;
+        }
+        let seen = self.automatic.bundles.state();
+        let seen: HashSet<&str> = seen.iter().map(|seen| seen.uid()).collect();
+        self.unsaved |= self.ledger.forget_gone(|uid| seen.contains(uid));
+    }
+
     /// The DebugBundles that this tick deletes.
     fn beyond(&self) -> Vec<Surplus> {
         let Some(rules) = &self.rules else { return Vec::new() };
         let seen = self.automatic.bundles.state();
         let seen = seen.iter().map(AsRef::as_ref);
-        let mut beyond = retention::beyond(seen, rules.keep_per_target(), rules.keep_total());
+        let mut beyond = retention::beyond(seen, self.ledger.kept(), rules.keep_per_target(), rules.keep_total());
         beyond.truncate(DELETIONS);
         beyond
     }

@@ -57,7 +57,10 @@ impl Record {
                 in_time(self.leases.create(&params, &lease)).await
             };
             match written {
-                Ok(_) => return Ok(()),
+                Ok(_) => {
+                    ledger.recorded();
+                    return Ok(());
+                }
                 Err(kube::Error::Api(status))
                     if tries < TRIES && (status.is_conflict() || status.is_already_exists()) => {}
                 Err(error) => return Err(error),

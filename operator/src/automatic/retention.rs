@@ -21,15 +21,17 @@ impl Surplus {
     }
 }
 
-/// The oldest automatic DebugBundles beyond either limit. `seen` are all DebugBundles.
+/// The oldest automatic DebugBundles beyond either limit. `seen` are all DebugBundles, `ours` the UIDs of those that the
+/// operator created: others may have the same labels.
 pub(super) fn beyond<'a>(
     seen: impl IntoIterator<Item = &'a Observed>,
+    ours: &BTreeSet<String>,
     per_target: usize,
     total: usize,
 ) -> Vec<Surplus> {
     let mut newest: Vec<(&AutomaticOrigin, &Observed)> = seen
         .into_iter()
-        .filter(|seen| !seen.deleting)
+        .filter(|seen| !seen.deleting && ours.contains(seen.uid()))
         .filter_map(|seen| Some((seen.automatic.as_ref()?, seen)))
         .collect();
     newest.sort_by(|(_, a), (_, b)| (b.created, b.uid()).cmp(&(a.created, a.uid())));
@@ -48,9 +50,10 @@ pub(super) fn beyond<'a>(
     beyond.into_iter().collect()
 }
 
-/// The oldest automatic DebugBundle that has ended.
-pub(super) fn oldest<'a>(seen: impl IntoIterator<Item = &'a Observed>) -> Option<Surplus> {
-    let ended = seen.into_iter().filter(|seen| seen.automatic.is_some() && !seen.deleting && seen.phase.is_terminal());
+/// The oldest automatic DebugBundle that has ended, among those with these UIDs.
+pub(super) fn oldest<'a>(seen: impl IntoIterator<Item = &'a Observed>, ours: &BTreeSet<String>) -> Option<Surplus> {
+    let ours = seen.into_iter().filter(|seen| ours.contains(seen.uid()));
+    let ended = ours.filter(|seen| !seen.deleting && seen.phase.is_terminal());
     ended.min_by(|a, b| (a.created, a.uid()).cmp(&(b.created, b.uid()))).map(Surplus::of)
 }
 
@@ -91,9 +94,19 @@ mod tests {
             bundle("n3", Some("nightly-3"), Some("nightly"), 3),
             bundle("b1", Some("b"), None, 4),
         ];
-        assert_eq!(names(beyond(&all, 2, 50)), ["n1"]);
-        assert_eq!(names(beyond(&all, 3, 50)), [""; 0]);
-        assert_eq!(names(beyond(&all, 3, 2)), ["n1", "n2"]);
-        assert_eq!(names(beyond(&all, 1, 1)), ["n1", "n2", "n3"]);
+        let ours: BTreeSet<String> = all.iter().skip(1).map(|seen| seen.uid().to_owned()).collect();
+        assert_eq!(names(beyond(&all, &ours, 2, 50)), ["n1"]);
+        assert_eq!(names(beyond(&all, &ours, 3, 50)), [""; 0]);
+        assert_eq!(names(beyond(&all, &ours, 3, 2)), ["n1", "n2"]);
+        assert_eq!(names(beyond(&all, &ours, 1, 1)), ["n1", "n2", "n3"]);
+    }
+
+    #[test]
+    fn copied_labels_count_for_nothing() {
+        let real = bundle("real", Some("b"), None, 1);
+        let copies = (0..60).map(|n| bundle(&format!("copy-{n}"), Some("b"), None, 2));
+        let all: Vec<_> = copies.chain([real]).collect();
+        let ours = BTreeSet::from(["uid-real".to_owned()]);
+        assert_eq!(names(beyond(&all, &ours, 1, 1)), [""; 0]);
     }
 }
