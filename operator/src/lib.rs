@@ -38,6 +38,7 @@
 //! | [`location`] | a BackupStorageLocation and its credential, as Velero's plugins understand them | cluster |
 //! | [`probe`] | interprets a probe of the way to a location's store, step by step | none |
 //! | [`store`] | puts, heads, lists, reads, signs and deletes objects in an object store | store |
+//! | [`health`] | the kubelet's probes: is the controller's loop stuck, is the operator stopping | HTTP |
 //! | [`status`] | builds the DebugBundle's status from what happened | none |
 //! | [`notify`] | publishes Kubernetes Events | cluster |
 //! | [`cli`] | `kubectl debugbundle` | all |
@@ -69,6 +70,7 @@ pub mod diagnose;
 pub mod discovery;
 pub mod election;
 pub mod error;
+pub mod health;
 pub mod json_stream;
 pub mod location;
 pub mod node_slots;

@@ -2,6 +2,7 @@
 //! The library does the work.
 
 use std::{
+    net::SocketAddr,
     num::NonZeroU32,
     path::PathBuf,
     pin::pin,
@@ -15,6 +16,7 @@ use debugbundle_operator::{
     budget, client,
     controller::{self, Settings, share_mib},
     election::{Leadership, election},
+    health::{self, Health, Heartbeat},
     location::EndpointPolicy,
     notify::Notifier,
     pod_capture::{self, PodCapture},
@@ -24,7 +26,7 @@ use debugbundle_operator::{
     sweep::{Sweeper, record::Record},
 };
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing_subscriber::{
     EnvFilter, Layer as _,
     filter::{FilterExt as _, filter_fn},
@@ -105,6 +107,10 @@ struct Flags {
     #[arg(long, env = "DEBUGBUNDLE_AUTOMATIC", default_value_t = true, action = clap::ArgAction::Set)]
     automatic: bool,
 
+    /// Address and port for the probes /livez and /readyz, such as `[::]:8080`; default: no port is opened.
+    #[arg(long, env = "DEBUGBUNDLE_HTTP_ADDRESS")]
+    http_address: Option<SocketAddr>,
+
     /// Allow locations whose endpoint is on loopback; for tests.
     #[arg(long)]
     allow_loopback_endpoints: bool,
@@ -180,6 +186,11 @@ async fn operate(flags: Flags) -> ExitCode {
 async fn start(flags: Flags, shutdown: CancellationToken) -> Result<(), String> {
     let spool = flags.spool.clone();
     probe(&spool).map_err(|e| format!("--spool {}: {e}; it must be an existing, writable folder", spool.display()))?;
+    let health = Health { heartbeat: Heartbeat::default(), shutdown: shutdown.clone() };
+    let _serving = match flags.http_address {
+        Some(address) => Some(probes(address, health.clone()).await?),
+        None => None,
+    };
     debugbundle_operator::install_crypto_provider();
     let config = api_server().await?;
     let unusable = |e: kube::Error| format!("no configuration for the API server: {e}");
@@ -231,8 +242,7 @@ async fn start(flags: Flags, shutdown: CancellationToken) -> Result<(), String> 
     let sweeping = tokio::spawn(sweeper.run(Duration::from_secs(flags.sweep_seconds)));
     let release = CancellationToken::new();
     let mut electing = tokio::spawn(election.run(release.clone()));
-    let mut working =
-        pin!(controller::run(client, for_automatic, engine, record, leadership, settings, shutdown.clone()));
+    let mut working = pin!(controller::run(client, for_automatic, engine, record, leadership, settings, health));
     let elected = tokio::select! {
         () = &mut working => {
             // Only now: the next leader must not begin before this one has ended.
@@ -251,6 +261,14 @@ async fn start(flags: Flags, shutdown: CancellationToken) -> Result<(), String> 
     let _ = watching.await;
     tracing::info!("Stopped");
     elected.unwrap_or_else(|_| Err("the election of the leader ended by a panic".to_owned()))
+}
+
+/// Answers the kubelet's probes until the handle is dropped.
+async fn probes(address: SocketAddr, health: Health) -> Result<AbortOnDropHandle<()>, String> {
+    let listener = health::listen(address)
+        .await
+        .map_err(|e| format!("--http-address {address}: {e}; it must be a free port of this machine"))?;
+    Ok(AbortOnDropHandle::new(tokio::spawn(health::serve(listener, health))))
 }
 
 /// Captures pods while this instance leads; an instance that stands by watches nothing.

@@ -45,6 +45,7 @@ use crate::{
     client::in_time,
     decide::{self, Step},
     election::Leadership,
+    health::Health,
     notify::Notifier,
     observed::Observed,
     run::Engine,
@@ -116,9 +117,10 @@ impl Context {
     }
 }
 
-/// Works while this instance leads, until `shutdown` is cancelled; running work is stopped then, except for deletions,
-/// and the next instance continues it. An instance that leads no longer finishes what it has claimed. With `automatic`, a client of their own,
-/// DebugBundles are created for Backups and Restores that end badly or hang.
+/// Works while this instance leads, until the operator is asked to stop; running work is stopped then, except for
+/// deletions, and the next instance continues it. An instance that leads no longer finishes what it has claimed. With
+/// `automatic`, a client of their own, DebugBundles are created for Backups and Restores that end badly or hang. The loop
+/// beats while it is not stuck.
 pub async fn run(
     client: Client,
     automatic: Option<Client>,
@@ -126,7 +128,7 @@ pub async fn run(
     record: Arc<Record>,
     leadership: Leadership,
     settings: Settings,
-    shutdown: CancellationToken,
+    Health { heartbeat, shutdown }: Health,
 ) {
     let guarded: Api<Guarded> = Api::namespaced(client.clone(), &settings.namespace);
     let (seen, writer) = reflector::store();
@@ -164,6 +166,7 @@ pub async fn run(
     });
     let woken = woken.map(|reference| Ok(ReconcileRequest::from(reference)));
     let wanted = stream::select(trigger_self(changes.applied_objects(), ()), woken);
+    let wanted = stream::select(wanted, heartbeat.beats());
     let reconciles = applier(
         |seen, context| reconcile(seen, context).boxed(),
         error_policy,
