@@ -2,8 +2,9 @@
 //! `status.progress` reports what happens between milestones.
 
 use std::{
+    collections::HashMap,
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use debugbundle_crd::{DebugBundle, Reason, Target};
@@ -29,32 +30,47 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// name, a dot and 16 digits, and a name has at most 253 characters.
 const LONGEST_FOR_RECORDER: usize = 253 - 17;
 
-/// Events that one recorder publishes. kube's recorder keeps each for minutes, so that equal ones become a series; a
-/// new recorder from time to time bounds its memory, however many DebugBundles there are.
-const OF_ONE_RECORDER: usize = 200;
+/// How long a recorder is kept after its last Event; kube's recorder forgets its Event sooner and begins a new one.
+const KEPT: Duration = Duration::from_mins(10);
+/// The most recorders that are kept, however many DebugBundles there are. Each keeps one Event.
+const RECORDERS: usize = 200;
+
+/// What makes two Events equal, so that the second one raises the count of the first: object (UID, else name), reason
+/// and note.
+type Text = (String, &'static str, String);
 
 /// Publishes Events; a failure to publish is only logged.
+///
+/// kube's recorder joins all Events of one object and reason, and keeps the note of the first. So each text has a
+/// recorder of its own: a new text becomes a new Event, and only the same text again raises a count.
 pub struct Notifier {
     client: Client,
     reporter: Reporter,
-    recorder: Mutex<(Recorder, usize)>,
+    recorders: Mutex<HashMap<Text, (Recorder, Instant)>>,
 }
 
 impl Notifier {
     /// `instance` is the name of the operator's Pod.
     pub fn new(client: Client, instance: String) -> Self {
         let reporter = Reporter { controller: "debugbundle.io/operator".to_owned(), instance: Some(instance) };
-        let recorder = Mutex::new((Recorder::new(client.clone(), reporter.clone()), 0));
-        Self { client, reporter, recorder }
+        Self { client, reporter, recorders: Mutex::default() }
     }
 
-    fn recorder(&self) -> Recorder {
-        let mut current = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.1 >= OF_ONE_RECORDER {
-            *current = (Recorder::new(self.client.clone(), self.reporter.clone()), 0);
+    /// The recorder of this text.
+    fn recorder(&self, text: Text) -> Recorder {
+        let mut recorders = self.recorders.lock().unwrap_or_else(PoisonError::into_inner);
+        recorders.retain(|_, (_, used)| used.elapsed() < KEPT);
+        if recorders.len() >= RECORDERS
+            && !recorders.contains_key(&text)
+            && let Some(oldest) = recorders.iter().min_by_key(|(_, (_, used))| *used).map(|(text, _)| text.clone())
+        {
+            recorders.remove(&oldest);
         }
-        current.1 += 1;
-        current.0.clone()
+        let entry = recorders
+            .entry(text)
+            .or_insert_with(|| (Recorder::new(self.client.clone(), self.reporter.clone()), Instant::now()));
+        entry.1 = Instant::now();
+        entry.0.clone()
     }
 
     /// A milestone was reached.
@@ -77,7 +93,9 @@ impl Notifier {
         let published = async {
             let name = object.name.as_deref().unwrap_or_default();
             if name.len() <= LONGEST_FOR_RECORDER {
-                return self.recorder().publish(&event, object).await;
+                let subject = object.uid.as_deref().unwrap_or(name).to_owned();
+                let text = (subject, reason.as_str(), event.note.clone().unwrap_or_default());
+                return self.recorder(text).publish(&event, object).await;
             }
             let event = self.of_long_name(&event, object, Timestamp::now());
             let namespace = object.namespace.as_deref().unwrap_or("default");

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::support::bundles::{
-    LIMIT, about_r1, delete, events, get, keys, server_pod, spool_is_empty, status, until_event, until_gone, until_is,
+    LIMIT, about_r1, delete, events, get, keys, server_pod, spool_is_empty, status, until_event, until_event_with,
+    until_gone, until_is,
 };
 use crate::support::store::{End, cloud, ended, write_secret, write_secret_key};
 
@@ -299,6 +300,10 @@ async fn while_the_store_is_away_the_cause_is_on_the_restore_already() {
         context.end_velero("Restore", "r1", "PartiallyFailed").await;
         let note = until_event(&context, "r1", "Explained").await;
         assert!(note.contains(FIRST_CAUSE) && note.contains("not stored yet"), "{note}");
+
+        // Each later text is an Event of its own: kube's recorder would only count the first one's.
+        proxy.down(false);
+        until_event_with(&context, "r1", "Explained", " stored in ").await;
     })
     .await;
 }

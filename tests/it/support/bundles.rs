@@ -250,9 +250,15 @@ pub async fn events(context: &Context, name: &str) -> Vec<(String, String)> {
 
 /// Waits for an Event with this reason; its note.
 pub async fn until_event(context: &Context, name: &str, reason: &str) -> String {
-    until(LIMIT, &format!("an Event {reason} on {name}"), || async {
+    until_event_with(context, name, reason, "").await
+}
+
+/// Waits for an Event with this reason and these words; its note.
+pub async fn until_event_with(context: &Context, name: &str, reason: &str, words: &str) -> String {
+    until(LIMIT, &format!("an Event {reason} on {name} with \"{words}\""), || async {
         let all = events(context, name).await;
-        all.iter().find(|(r, _)| r == reason).map(|(_, note)| note.clone()).ok_or(format!("{all:?}"))
+        let found = all.iter().find(|(r, note)| r == reason && note.contains(words));
+        found.map(|(_, note)| note.clone()).ok_or(format!("{all:?}"))
     })
     .await
 }
