@@ -27,6 +27,8 @@ pub struct Observed {
     pub restored: bool,
     /// Why the operator created it by itself; `None` if a user requested it.
     pub automatic: Option<AutomaticOrigin>,
+    /// Kind and name of the target; `None` for the installation as a whole.
+    pub target: Option<Box<str>>,
     /// It cannot be read as a DebugBundle; only its metadata is known.
     pub malformed: bool,
     /// Its phase.
@@ -107,6 +109,11 @@ impl Observed {
             answered: status.and_then(|status| status.renewed_url.clone()),
             answered_at: status.and_then(|status| status.renewed_url_timestamp.as_ref()).map(|answered| answered.0),
             restored: is_restored(bundle),
+            target: bundle
+                .spec
+                .target
+                .as_ref()
+                .map(|target| format!("{} {}", target.kind.as_str(), target.name).into()),
             malformed: false,
             ..Self::by_metadata(&bundle.metadata)
         }
@@ -127,6 +134,7 @@ impl Observed {
             has_finalizer: meta.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER),
             restored: false,
             automatic: automatic(meta.labels.as_ref()),
+            target: None,
             malformed: true,
             phase: Phase::New,
             attempts: 0,
@@ -170,7 +178,7 @@ fn automatic(labels: Option<&BTreeMap<String, String>>) -> Option<AutomaticOrigi
 }
 
 /// Whether the API server accepts this as a pod's name.
-fn is_pod_name(text: &str) -> bool {
+pub fn is_pod_name(text: &str) -> bool {
     let part = |part: &str| {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         !part.is_empty() && part.bytes().all(allowed) && !part.starts_with('-') && !part.ends_with('-')

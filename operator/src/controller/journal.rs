@@ -62,6 +62,10 @@ impl<'a> StatusHooks<'a> {
 }
 
 impl RunHooks for StatusHooks<'_> {
+    fn room(&self) -> BoxFuture<'_, u64> {
+        async move { self.place.lock().await.bytes() }.boxed()
+    }
+
     fn explained<'a>(
         &'a self,
         cause: Option<&'a str>,

@@ -1,5 +1,8 @@
 //! Which DebugBundle runs next, and which ones run. A bundle that waits here has no task, no connection and no copy of
 //! its object: it costs a few hundred bytes.
+//!
+//! Sealed bundles go first. Of the others, what a user requested goes before automatic bundles, and targets take turns.
+//! While an automatic bundle waits, one place is left to automatic bundles, unless there is one place only.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,14 +21,18 @@ use crate::observed::Observed;
 /// The most bundles under way at once: those being collected, and sealed ones that are sent or wait for their store.
 /// Each has a task and its object in memory; further bundles stay Queued until one of these ends.
 const UNDER_WAY: usize = 256;
+/// The most targets whose last turn is remembered.
+const TARGETS: usize = 1000;
 
-/// A DebugBundle that may run. The smallest one runs first: its fields stand in the order of their weight.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A DebugBundle that may run.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Turn {
     /// Still has to be collected. A bundle that an earlier process sealed, which only has to be sent, goes first.
     pub(super) collects: bool,
     /// The operator created it by itself.
     pub(super) automatic: bool,
+    /// Kind and name of its target.
+    pub(super) target: Option<Box<str>>,
     /// When it was created.
     pub(super) created: Timestamp,
     /// Its name.
@@ -46,6 +53,7 @@ impl Turn {
         Self {
             collects: sealed.is_none(),
             automatic: seen.automatic.is_some(),
+            target: seen.target.clone(),
             created: seen.created,
             name: seen.name_any(),
             uid: seen.uid().to_owned(),
@@ -68,6 +76,10 @@ struct State {
     waiting: HashMap<String, Turn>,
     /// UIDs.
     under_way: HashSet<String>,
+    /// When each target last had its turn, as the number of the turn.
+    turns: HashMap<Option<Box<str>>, u64>,
+    /// Turns so far.
+    count: u64,
     /// Deleted DebugBundles whose bundles are still under way, by UID.
     deleted: HashMap<String, Deleted>,
 }
@@ -120,15 +132,15 @@ impl BundleQueue {
         if state.under_way.len() >= UNDER_WAY {
             return None;
         }
-        let next = state.waiting.values().min()?.clone();
+        let next = state.next(self.places.is_last_of_requested())?.clone();
         let place = if next.collects {
             // What an earlier process left is useless, and is removed when the collection begins.
             self.places.forget(&next.uid);
-            self.places.at_once()?
+            self.places.at_once(next.automatic)?
         } else {
             self.places.of_sealed(&next.uid, next.sealed)
         };
-        state.waiting.remove(&next.uid);
+        state.took(&next);
         state.under_way.insert(next.uid.clone());
         Some((next, place))
     }
@@ -157,6 +169,32 @@ impl BundleQueue {
     }
 }
 
+impl State {
+    /// The bundle that runs next; `is_last`: the only place that requested bundles do not hold is free.
+    fn next(&self, is_last: bool) -> Option<&Turn> {
+        let automatic_first = is_last && self.waiting.values().any(|turn| turn.collects && turn.automatic);
+        self.waiting.values().min_by_key(|turn| {
+            let last_turn = self.turns.get(&turn.target).filter(|_| !turn.automatic);
+            (turn.collects, turn.automatic != automatic_first, last_turn, turn.created, &turn.name, &turn.uid)
+        })
+    }
+
+    /// Records that it is this bundle's turn.
+    fn took(&mut self, turn: &Turn) {
+        self.waiting.remove(&turn.uid);
+        if turn.automatic {
+            return;
+        }
+        self.count += 1;
+        self.turns.insert(turn.target.clone(), self.count);
+        if self.turns.len() > TARGETS
+            && let Some(oldest) = self.turns.iter().min_by_key(|(_, turn)| **turn).map(|(target, _)| target.clone())
+        {
+            self.turns.remove(&oldest);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,7 +202,8 @@ mod tests {
     fn turn(name: &str, automatic: bool, created: i64) -> Turn {
         let created = Timestamp::from_second(created).expect("a time");
         let (name, uid) = (name.to_owned(), format!("uid-of-{name}"));
-        Turn { collects: true, automatic, created, name, uid, attempt: 1, resume: false, sealed: 0 }
+        let target = Some(name.trim_end_matches(|c: char| c.is_ascii_digit()).into());
+        Turn { collects: true, automatic, target, created, name, uid, attempt: 1, resume: false, sealed: 0 }
     }
 
     fn begun(queue: &BundleQueue) -> Option<(String, CollectionSlot)> {
@@ -189,6 +228,43 @@ mod tests {
             order.push(name);
         }
         assert_eq!(order, ["sealed", "old", "a", "b", "auto"]);
+    }
+
+    #[tokio::test]
+    async fn one_of_several_places_is_left_to_automatic_bundles_while_one_waits() {
+        let queue = BundleQueue::new(CollectionSlots::new(2, 100));
+        for turn in [turn("a", false, 1), turn("b", false, 2), turn("c", false, 3)] {
+            queue.add(turn);
+        }
+        let (_, a) = begun(&queue).expect("a place");
+        queue.add(turn("auto", true, 9));
+        let (name, auto) = begun(&queue).expect("a place");
+        assert_eq!(name, "auto", "requested bundles would hold both places");
+        queue.add(turn("auto-later", true, 10));
+        drop(a);
+        let (name, b) = begun(&queue).expect("a place");
+        assert_eq!(name, "b", "an automatic one has a place");
+        drop(auto);
+        assert_eq!(begun(&queue).expect("a place").0, "auto-later");
+        // Nothing automatic waits: both places are for those who ask.
+        let (name, _c) = begun(&queue).expect("a place");
+        assert_eq!(name, "c");
+        drop(b);
+    }
+
+    #[tokio::test]
+    async fn targets_take_turns_however_many_bundles_one_of_them_has() {
+        let queue = BundleQueue::new(CollectionSlots::new(1, 100));
+        for n in 1..=4 {
+            queue.add(turn(&format!("many{n}"), false, n));
+        }
+        let mut order = vec![begun(&queue).expect("a place").0];
+        queue.add(turn("few1", false, 8));
+        queue.add(turn("few2", false, 9));
+        while let Some((name, _place)) = begun(&queue) {
+            order.push(name);
+        }
+        assert_eq!(order, ["many1", "few1", "many2", "few2", "many3", "many4"]);
     }
 
     #[tokio::test]

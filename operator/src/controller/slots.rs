@@ -15,7 +15,10 @@ const UNSEALED: usize = 10;
 
 /// The slots of one operator.
 pub(super) struct CollectionSlots {
+    at_once: usize,
     collecting: Arc<Semaphore>,
+    /// Slots that requested bundles do not hold.
+    unrequested: Arc<Semaphore>,
     /// Room of the spool that is not reserved, MiB.
     room: Arc<Semaphore>,
     /// Room that one collection reserves, MiB.
@@ -30,6 +33,9 @@ pub(super) struct CollectionSlots {
 pub(super) struct CollectionSlot {
     room: OwnedSemaphorePermit,
     collecting: Option<OwnedSemaphorePermit>,
+    /// Held beside `collecting` by a requested bundle.
+    requested: Option<OwnedSemaphorePermit>,
+    is_automatic: bool,
     unsealed: Option<OwnedSemaphorePermit>,
 }
 
@@ -51,7 +57,9 @@ impl CollectionSlots {
         let room = usize::try_from(each).unwrap_or(usize::MAX).saturating_mul(shares(at_once));
         let room = room.min(Semaphore::MAX_PERMITS);
         Self {
+            at_once,
             collecting: Arc::new(Semaphore::new(at_once)),
+            unrequested: Arc::new(Semaphore::new(at_once)),
             room: Arc::new(Semaphore::new(room)),
             each,
             put_by: Mutex::default(),
@@ -67,7 +75,8 @@ impl CollectionSlots {
     /// The slot of a sealed bundle of `bytes`; it never waits, for its file already uses the room.
     pub(super) fn of_sealed(&self, uid: &str, bytes: u64) -> CollectionSlot {
         let kept = self.lock().remove(uid);
-        CollectionSlot { room: kept.unwrap_or_else(|| self.of_size(bytes)), collecting: None, unsealed: None }
+        let room = kept.unwrap_or_else(|| self.of_size(bytes));
+        CollectionSlot { room, collecting: None, requested: None, is_automatic: false, unsealed: None }
     }
 
     /// Keeps the room of a sealed bundle until a run sends it, or its file is removed.
@@ -96,11 +105,24 @@ impl CollectionSlots {
         self.put_by.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A slot, if one is free now.
-    pub(super) fn at_once(&self) -> Option<CollectionSlot> {
-        let room = Arc::clone(&self.room).try_acquire_many_owned(self.each).ok()?;
+    /// A slot, if one is free now. Its room is a whole share, or what the bundles that wait leave of it, but no less than
+    /// a quarter: they must not keep others from being collected.
+    pub(super) fn at_once(&self, is_automatic: bool) -> Option<CollectionSlot> {
+        let free = u32::try_from(self.room.available_permits()).unwrap_or(u32::MAX);
+        let wanted = self.each.min(free.max(self.each.div_ceil(4)));
+        let room = Arc::clone(&self.room).try_acquire_many_owned(wanted).ok()?;
         let collecting = Arc::clone(&self.collecting).try_acquire_owned().ok()?;
-        Some(CollectionSlot { room, collecting: Some(collecting), unsealed: None })
+        let requested = self.requested(is_automatic);
+        Some(CollectionSlot { room, collecting: Some(collecting), requested, is_automatic, unsealed: None })
+    }
+
+    /// Whether requested bundles hold all slots but one, of several.
+    pub(super) fn is_last_of_requested(&self) -> bool {
+        self.at_once > 1 && self.unrequested.available_permits() <= 1
+    }
+
+    fn requested(&self, is_automatic: bool) -> Option<OwnedSemaphorePermit> {
+        if is_automatic { None } else { Arc::clone(&self.unrequested).try_acquire_owned().ok() }
     }
 
     /// Frees the slot of a collection whose bundle waits unsealed; `bytes` of the spool stay reserved. Returns false,
@@ -116,16 +138,22 @@ impl CollectionSlots {
     /// that the bundle may use, at least the bytes reserved before; `None` when the operator ends.
     pub(super) async fn resume(&self, place: &mut CollectionSlot) -> Option<u64> {
         place.collecting = Some(Arc::clone(&self.collecting).acquire_owned().await.ok()?);
+        place.requested = self.requested(place.is_automatic);
         let room = u64::try_from(place.room.num_permits()).unwrap_or(u64::MAX);
         place.room.merge(self.of_size(u64::from(self.each).saturating_sub(room) * MIB));
-        Some(u64::try_from(place.room.num_permits()).unwrap_or(u64::MAX).saturating_mul(MIB))
+        Some(place.bytes())
     }
 }
 
 impl CollectionSlot {
+    /// The bytes of the spool that the bundle may use.
+    pub(super) fn bytes(&self) -> u64 {
+        u64::try_from(self.room.num_permits()).unwrap_or(u64::MAX).saturating_mul(MIB)
+    }
+
     /// The bundle is sealed and takes `bytes`: another one may be collected.
     pub(super) fn sealed(&mut self, bytes: u64) {
-        (self.collecting, self.unsealed) = (None, None);
+        (self.collecting, self.requested, self.unsealed) = (None, None, None);
         let kept = usize::try_from(bytes.div_ceil(MIB)).unwrap_or(usize::MAX);
         if let Some(kept) = self.room.split(kept) {
             self.room = kept;
@@ -140,18 +168,30 @@ mod tests {
     #[tokio::test]
     async fn a_sealed_bundle_makes_place_for_the_next_until_the_spool_is_full() {
         let places = CollectionSlots::new(2, 100);
-        let mut first = places.at_once().expect("a place");
-        let second = places.at_once().expect("a place");
-        assert!(places.at_once().is_none(), "two at once");
-        first.sealed(3 * MIB + 1);
-        drop(second);
-        let mut third = places.at_once().expect("a place");
-        assert!(places.at_once().is_none(), "46 MiB are left, each may need 50");
-        third.sealed(0);
-        let fourth = places.at_once().expect("96 MiB are left");
-        drop((first, third, fourth));
-        let all = [places.at_once(), places.at_once()];
-        assert!(all.iter().all(Option::is_some), "all was given back");
+        let mut first = places.at_once(false).expect("a place");
+        let mut second = places.at_once(false).expect("a place");
+        assert!(places.at_once(false).is_none(), "two at once");
+        first.sealed(39 * MIB + 1);
+        second.sealed(48 * MIB);
+        assert!(places.at_once(false).is_none(), "12 MiB are left, a collection needs 13");
+        second.sealed(47 * MIB);
+        let third = places.at_once(false).expect("13 MiB are left");
+        assert_eq!(third.bytes(), 13 * MIB);
+        drop((first, second, third));
+        let all = [places.at_once(false), places.at_once(false)];
+        assert!(all.iter().flatten().all(|place| place.bytes() == 50 * MIB), "all was given back");
+        assert_eq!(all.iter().flatten().count(), 2);
+    }
+
+    #[tokio::test]
+    async fn bundles_that_wait_take_no_place_from_the_others() {
+        let places = CollectionSlots::new(2, 100);
+        let mut unsealed = places.at_once(false).expect("a place");
+        assert!(places.wait(&mut unsealed, 10 * MIB));
+        let mut sealed = places.at_once(false).expect("a place");
+        sealed.sealed(20 * MIB);
+        let (next, last) = (places.at_once(false).expect("a place"), places.at_once(true).expect("a place"));
+        assert_eq!((next.bytes(), last.bytes()), (50 * MIB, 20 * MIB));
     }
 
     #[tokio::test]
@@ -160,8 +200,8 @@ mod tests {
         places.left_over("a", 30 * MIB);
         places.left_over("b", 15 * MIB);
         places.left_over("a", 30 * MIB);
-        let collects = places.at_once().expect("55 MiB are left");
-        assert!(places.at_once().is_none(), "5 MiB are left");
+        let collects = places.at_once(false).expect("55 MiB are left");
+        assert!(places.at_once(false).is_none(), "5 MiB are left");
         let a = places.of_sealed("a", 30 * MIB);
         let _c = places.of_sealed("c", 9 * MIB);
         assert_eq!(places.room.available_permits(), 0, "what is there is there, promised or not");
@@ -177,10 +217,10 @@ mod tests {
     #[tokio::test]
     async fn a_bundle_that_waits_unsealed_keeps_what_sealing_needs_and_gets_the_rest_back_if_it_is_free() {
         let places = CollectionSlots::new(1, 100);
-        let mut first = places.at_once().expect("a place");
+        let mut first = places.at_once(false).expect("a place");
         assert!(places.wait(&mut first, 20 * MIB));
         assert_eq!(places.room.available_permits(), 80);
-        let mut second = places.at_once().expect("it keeps nobody from being collected");
+        let mut second = places.at_once(false).expect("it keeps nobody from being collected");
         {
             let mut resumed = std::pin::pin!(places.resume(&mut first));
             assert!(futures::poll!(&mut resumed).is_pending(), "one at a time");
@@ -191,11 +231,11 @@ mod tests {
         assert_eq!(places.room.available_permits(), 54);
         let mut waiting: Vec<CollectionSlot> = Vec::new();
         for _ in 0..UNSEALED {
-            let mut place = places.at_once().expect("a place");
+            let mut place = places.at_once(false).expect("a place");
             assert!(places.wait(&mut place, 0));
             waiting.push(place);
         }
-        let mut one_more = places.at_once().expect("a place");
+        let mut one_more = places.at_once(false).expect("a place");
         assert!(!places.wait(&mut one_more, 0) && one_more.collecting.is_some(), "too many wait");
         waiting.pop();
         assert!(places.wait(&mut one_more, 0));
@@ -204,7 +244,7 @@ mod tests {
     #[tokio::test]
     async fn a_fault_after_sealing_gives_back_what_was_not_needed_and_keeps_the_rest() {
         let places = CollectionSlots::new(1, 50);
-        let place = places.at_once().expect("a place");
+        let place = places.at_once(false).expect("a place");
         // Sealed, but that could not be written to status.
         places.put_by("a", place, 2 * MIB);
         assert_eq!(places.room.available_permits(), 48);
@@ -215,13 +255,13 @@ mod tests {
     #[tokio::test]
     async fn where_one_is_collected_at_a_time_a_sealed_one_that_waits_keeps_nobody_from_it() {
         let places = CollectionSlots::new(1, 50);
-        let mut first = places.at_once().expect("a place");
-        assert!(places.at_once().is_none(), "one at a time");
+        let mut first = places.at_once(false).expect("a place");
+        assert!(places.at_once(false).is_none(), "one at a time");
         first.sealed(u64::from(share_mib(1, 50)) * MIB);
-        let mut second = places.at_once().expect("half of the spool is left, however large the first one is");
-        second.sealed(1);
-        assert!(places.at_once().is_none(), "24 MiB are left");
+        let mut second = places.at_once(false).expect("half of the spool is left, however large the first one is");
+        second.sealed(19 * MIB);
+        assert!(places.at_once(false).is_none(), "6 MiB are left, a collection needs 7");
         drop(first);
-        assert!(places.at_once().is_some());
+        assert!(places.at_once(false).is_some());
     }
 }

@@ -79,10 +79,15 @@ impl Engine {
         cancel: &CancellationToken,
     ) -> Result<Packed, Fault> {
         let (masking, clock) = (Masking::default(), Instant::now());
+        let room = match store {
+            StoreNeed::Required(hooks) => hooks.room().await,
+            StoreNeed::Optional => self.options.spool_limit,
+        };
         let run = Run {
             subject,
             store,
             dir,
+            room,
             tracker,
             deadline,
             cancel,
@@ -168,7 +173,7 @@ impl Engine {
         known.extend(password.known.take());
         let detector = Detector::new(known.iter().map(|(rule, value)| (*rule, value.expose())));
         let redactor = Arc::new(crash::with_rule_off(Redactor::of_known(known.clone()).with(rules)));
-        let spool = Spool::create(run.dir, self.options.spool_limit).map_err(full)?;
+        let spool = Spool::create(run.dir, run.room).map_err(full)?;
         Ok(Found { cluster, snapshot, stores, password, known, detector, redactor, spool })
     }
 
@@ -205,7 +210,7 @@ impl Engine {
             pace: Pace::default(),
             nodes: self.nodes.clone(),
             pod_capture: self.pod_capture.clone(),
-            shares: Shares::of(self.options.bundle_limit, self.options.spool_limit),
+            shares: Shares::of(self.options.bundle_limit, run.room),
         };
         let until = deadline - TO_SEAL.min(deadline.saturating_duration_since(clock) / 4);
         let window = plan.logs.window;
@@ -267,6 +272,8 @@ pub(super) struct Run<'a> {
     pub(super) subject: &'a Subject,
     pub(super) store: StoreNeed<'a>,
     dir: &'a Path,
+    /// Bytes of the spool that it may use.
+    room: u64,
     pub(super) tracker: &'a Tracker,
     deadline: Instant,
     pub(super) cancel: &'a CancellationToken,

@@ -29,6 +29,8 @@ const READING: Duration = Duration::from_mins(5);
 
 /// What a run asks of its caller, which owns its slot and its status, before the bundle is sealed.
 pub trait RunHooks: Send + Sync {
+    /// How many bytes of the spool the run may use.
+    fn room(&self) -> BoxFuture<'_, u64>;
     /// Publishes cause and findings.
     fn explained<'a>(
         &'a self,
