@@ -22,6 +22,8 @@ use crate::error::is_quota_uncounted;
 
 /// How long a new DebugBundle may stay untouched before the user is warned that no operator seems to run.
 const SILENCE: Duration = Duration::from_secs(20);
+const NO_OPERATOR: &str =
+    "no operator has picked it up yet: debugbundle-operator is not running, or works in another namespace";
 /// How long a new quota may stay uncounted, and how often to ask.
 const COUNTED_WITHIN: Duration = Duration::from_mins(6);
 const UNCOUNTED_PAUSE: Duration = Duration::from_secs(1);
@@ -154,18 +156,21 @@ pub(crate) async fn until_terminal(
             }
         });
         let next = next.await.map_err(|_| {
-            CliError::new(Exit::Timeout, format!("{name} is {phase} after {}s", limit.as_secs())).hint(format!(
-                "The operator continues without this command; look again with:\n  {}",
-                display::command(&namespace, "get", name)
-            ))
+            let after = format!("{name} is {phase} after {}s", limit.as_secs());
+            if phase == Phase::New {
+                return CliError::new(Exit::Timeout, format!("{after}: {NO_OPERATOR}")).hint(format!(
+                    "The operator of this namespace would be listed by:\n  kubectl -n {namespace} get deployments,pods -l \
+                     app.kubernetes.io/name=debugbundle"
+                ));
+            }
+            let again = display::command(&namespace, "get", name);
+            CliError::new(Exit::Timeout, after)
+                .hint(format!("The operator continues without this command; look again with:\n  {again}"))
         })?;
         match next {
             None => {
                 untouched = None;
-                meter.note(
-                    "no operator has picked it up yet: is debugbundle-operator running, and does it watch \
-                            this namespace?",
-                );
+                meter.note(&format!("{NO_OPERATOR}; still waiting"));
             }
             Some(Some(Ok(Some(bundle)))) => {
                 meter.show(&ProgressSnapshot::of_status(bundle.status.as_ref()));
@@ -297,6 +302,15 @@ mod tests {
         let error = until_terminal(api, "restore-r1-1a2b", &mut Meter::quiet(), limit, LONG).await.unwrap_err();
         assert_eq!(error.exit(), Exit::Timeout);
         assert!(error.to_string().contains("kubectl debugbundle -n velero-2 get restore-r1-1a2b"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn waiting_where_no_operator_runs_says_so() {
+        let (_stand, api) = cluster(vec![]).await;
+        let limit = Duration::from_millis(300);
+        let error = until_terminal(api, "restore-r1-1a2b", &mut Meter::quiet(), limit, LONG).await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(NO_OPERATOR) && text.contains("kubectl -n velero-2 get deployments,pods"), "{text}");
     }
 
     #[tokio::test]
