@@ -22,6 +22,8 @@ pub enum Tool {
     Etcd,
     /// The API server.
     KubeApiserver,
+    /// Of its controllers the stand runs one at most: the one that counts ResourceQuotas.
+    KubeControllerManager,
     /// The command line tool that users have.
     Kubectl,
     /// An S3 server that checks signatures; a folder is a bucket.
@@ -109,10 +111,14 @@ static ETCD: Family = Family {
 // Without its version the server reports v0.0.0, and clients misjudge it.
 static KUBERNETES: Family = Family {
     name: "kubernetes",
-    packages: &["k8s.io/kubernetes/cmd/kube-apiserver", "k8s.io/kubernetes/cmd/kubectl"],
+    packages: &[
+        "k8s.io/kubernetes/cmd/kube-apiserver",
+        "k8s.io/kubernetes/cmd/kube-controller-manager",
+        "k8s.io/kubernetes/cmd/kubectl",
+    ],
     module: "k8s.io/kubernetes",
     version_flags: " -X k8s.io/component-base/version.gitVersion={v} -X k8s.io/component-base/version.gitMajor={major} -X k8s.io/component-base/version.gitMinor={minor}",
-    takes: "5 minutes",
+    takes: "6 minutes",
 };
 static VERSITYGW: Family = Family {
     name: "versitygw",
@@ -156,6 +162,7 @@ impl Tool {
         match self {
             Self::Etcd => "etcd",
             Self::KubeApiserver => "kube-apiserver",
+            Self::KubeControllerManager => "kube-controller-manager",
             Self::Kubectl => "kubectl",
             Self::Versitygw => "versitygw",
             Self::Velero => "velero",
@@ -168,7 +175,7 @@ impl Tool {
     fn family(self) -> &'static Family {
         match self {
             Self::Etcd => &ETCD,
-            Self::KubeApiserver | Self::Kubectl => &KUBERNETES,
+            Self::KubeApiserver | Self::KubeControllerManager | Self::Kubectl => &KUBERNETES,
             Self::Versitygw => &VERSITYGW,
             Self::Velero => &VELERO,
             Self::VeleroPluginForAws => &AWS_PLUGIN,

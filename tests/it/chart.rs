@@ -334,15 +334,16 @@ async fn sec_p7_the_chart_demands_an_image_and_says_how_to_get_one() {
 }
 
 #[tokio::test]
-async fn sec_d10_the_chart_ships_the_quota_of_deploy_unless_it_is_switched_off() {
+async fn sec_d10_the_chart_ships_the_quota_of_deploy_where_it_is_asked_for() {
     const COUNTED: &str = "count/debugbundles.debugbundle.io";
     let deployed: Value = serde_saphyr::from_str(include_str!("../../deploy/quota.yaml")).expect("YAML");
     assert_eq!(deployed["spec"], json!({"hard": {COUNTED: "200"}}));
     for (values, most) in [
-        (json!({}), Some("200")),
-        (json!({"quota": {"debugBundles": 7}}), Some("7")),
-        (json!({"quota": {"debugBundles": 1_000_000}}), Some("1000000")),
-        (json!({"quota": {"create": false}}), None),
+        (json!({}), None),
+        (json!({"quota": {"debugBundles": 7}}), None),
+        (json!({"quota": {"create": true}}), Some("200")),
+        (json!({"quota": {"create": true, "debugBundles": 7}}), Some("7")),
+        (json!({"quota": {"create": true, "debugBundles": 1_000_000}}), Some("1000000")),
     ] {
         let objects = rendered(values).await;
         let quotas: Vec<_> = of_kind(&objects, "ResourceQuota")
@@ -383,4 +384,23 @@ async fn two_replicas_roll_and_do_not_share_a_claim() {
         let error = render(&json!({"replicas": refused}), true).await.unwrap_err();
         assert!(error.contains("replicas"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_second_installation_with_the_values_of_the_readme_shares_no_object_with_the_first() {
+    let readme = std::fs::read_to_string(chart().join("README.md")).expect("it can be read");
+    let section = readme.split("## A second installation").nth(1).expect("a section");
+    let values = section.split("```yaml").nth(1).and_then(|rest| rest.split("```").next()).expect("values");
+    let values: Value = serde_saphyr::from_str(values).expect("YAML");
+    let shared = |objects: &[Value]| -> BTreeSet<(String, String)> {
+        let in_no_namespace = objects.iter().filter(|object| text(object, "/metadata/namespace").is_empty());
+        in_no_namespace
+            .map(|object| (text(object, "/kind").to_owned(), text(object, "/metadata/name").to_owned()))
+            .collect()
+    };
+    let (first, second) = (shared(&rendered(json!({})).await), shared(&rendered(values).await));
+    // Names of the cluster's objects that belong to one installation end with its namespace.
+    let fixed: Vec<_> = second.iter().filter(|(_, name)| !name.ends_with(NAMESPACE)).collect();
+    assert!(fixed.is_empty(), "{fixed:?}");
+    assert!(first.len() > second.len() && !second.is_empty(), "{first:?} {second:?}");
 }

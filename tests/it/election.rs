@@ -24,6 +24,8 @@ use crate::support::bundles::{
 const LEASE: &str = "debugbundle-operator";
 /// 15 s without a renewal, and a standby's longest pause before and after.
 const TAKE_OVER: Duration = Duration::from_secs(24);
+/// Shorter than the time for which a Lease that nobody renews is valid.
+const BEFORE_IT_EXPIRES: Duration = Duration::from_secs(10);
 
 /// Starts an instance in a pod of that name, without waiting for anything.
 async fn start(context: &Arc<Context>, name: &str, account: &Account) -> Operator {
@@ -106,6 +108,22 @@ async fn until_it_asks_about_the_lease_alone(context: &Context, account: &Accoun
             since.set((others.len(), leases));
         }
         if leases >= since.get().1 + 4 { Ok(()) } else { Err(format!("{:#?}", others.last())) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_an_uninstallation_the_next_operator_takes_the_lease_at_once() {
+    with_namespace("reinstalled", |context| async move {
+        let account = context.shipped_account().await;
+        let first = start(&context, "first", &account).await;
+        until_leads(&context, "first", LIMIT).await;
+        // The uninstallation takes the permissions away before the pod ends, so the Lease is not released.
+        first.kill9();
+        first.wait_exit(LIMIT).await;
+        delete_pod(&context, "first").await;
+        let _second = start(&context, "second", &account).await;
+        until_leads(&context, "second", BEFORE_IT_EXPIRES).await;
     })
     .await;
 }

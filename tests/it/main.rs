@@ -16,6 +16,7 @@ mod concurrent_bundles;
 mod crash;
 mod describe;
 mod election;
+mod first_install;
 mod flavours;
 mod golden;
 mod group_snapshots;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::Pod};
 use kube::{Api, Client, api::PostParams};
 use tokio::{
     sync::watch,
@@ -16,7 +16,7 @@ use super::{
     LEASE, Leadership, Term,
     rules::{Candidate, RENEW_DEADLINE, pause},
 };
-use crate::error::api_sentence;
+use crate::{error::api_sentence, observed::is_pod_name};
 
 /// Timeout for one answer of the API server; two calls fit into the time in which a leader must renew.
 const ONE_CALL: Duration = Duration::from_secs(4);
@@ -28,6 +28,7 @@ const RELEASE_PAUSE: Duration = Duration::from_millis(200);
 /// One instance's part in the election; [`Election::run`] does the work.
 pub struct Election {
     api: Api<Lease>,
+    pods: Api<Pod>,
     candidate: Candidate,
     term: watch::Sender<Option<Term>>,
     shutdown: CancellationToken,
@@ -47,7 +48,8 @@ pub fn election(
 ) -> (Election, Leadership) {
     let (term, seen) = watch::channel(None);
     let election = Election {
-        api: Api::namespaced(client, namespace),
+        api: Api::namespaced(client.clone(), namespace),
+        pods: Api::namespaced(client, namespace),
         candidate: Candidate::new(instance.to_owned()),
         term,
         shutdown: shutdown.clone(),
@@ -112,12 +114,24 @@ impl Election {
             self.written(created, asked);
             return Ok(());
         };
-        self.candidate.note(lease, Instant::now());
+        let now = Instant::now();
+        self.candidate.note(lease, now);
+        // After an uninstallation nobody releases the Lease: the operator's permissions go before its pod ends.
+        if !self.accepted && self.candidate.may_be_gone(now) && self.is_holder_gone().await {
+            self.candidate.holder_is_gone();
+        }
         if let Some(next) = self.candidate.next(Instant::now(), Timestamp::now()) {
             return self.write(next).await;
         }
         self.stand_by();
         Ok(())
+    }
+
+    /// Whether the API server says that the holder's pod does not exist. Only an instance that has not led yet asks, so
+    /// that instances without pods do not take the Lease from each other in turn.
+    async fn is_holder_gone(&self) -> bool {
+        let Some(holder) = self.candidate.holder() else { return false };
+        is_pod_name(holder) && matches!(in_time(self.pods.get_metadata_opt(holder)).await, Ok(None))
     }
 
     async fn write(&mut self, next: Lease) -> Result<(), kube::Error> {

@@ -35,6 +35,8 @@ struct Seen {
     lease: Lease,
     /// When this process first saw the present spec, by its own clock.
     unchanged_since: Instant,
+    /// The pod of the holder of this spec does not exist any more.
+    holder_is_gone: bool,
 }
 
 impl Candidate {
@@ -46,7 +48,22 @@ impl Candidate {
     /// Records the Lease as the API server returned it at `now`.
     pub(super) fn note(&mut self, lease: Lease, now: Instant) {
         let before = self.seen.take().filter(|seen| seen.lease.spec == lease.spec);
-        self.seen = Some(Seen { lease, unchanged_since: before.map_or(now, |seen| seen.unchanged_since) });
+        let (unchanged_since, holder_is_gone) =
+            before.map_or((now, false), |seen| (seen.unchanged_since, seen.holder_is_gone));
+        self.seen = Some(Seen { lease, unchanged_since, holder_is_gone });
+    }
+
+    /// Whether the holder may be gone: the Lease was just read for the first time, or a renewal is due.
+    pub(super) fn may_be_gone(&self, now: Instant) -> bool {
+        let due = |seen: &Seen| now == seen.unchanged_since || now >= seen.unchanged_since + RETRY_PERIOD;
+        self.holder().is_some() && !self.holds() && self.seen.as_ref().is_some_and(due)
+    }
+
+    /// Records that the holder's pod does not exist any more: its Lease need not expire.
+    pub(super) fn holder_is_gone(&mut self) {
+        if let Some(seen) = &mut self.seen {
+            seen.holder_is_gone = true;
+        }
     }
 
     /// Who holds the Lease; `None` if it was released or never seen.
@@ -76,7 +93,7 @@ impl Candidate {
         let mut lease = seen.lease.clone();
         let spec = lease.spec.get_or_insert_default();
         if !self.holds() {
-            if self.holder().is_some() && now < seen.unchanged_since + valid_for(spec) {
+            if self.holder().is_some() && !seen.holder_is_gone && now < seen.unchanged_since + valid_for(spec) {
                 return None;
             }
             spec.acquire_time = Some(MicroTime(clock));
@@ -218,6 +235,23 @@ mod tests {
         assert_eq!((spec(&released).holder_identity.as_ref(), spec(&released).lease_duration_seconds), (None, Some(1)));
         b.note(released, now + SECOND);
         assert_eq!(spec(&b.next(now + SECOND, noon()).unwrap()).lease_transitions, Some(1));
+    }
+
+    #[test]
+    fn the_lease_of_a_pod_that_is_gone_is_taken_at_once_unless_it_is_renewed() {
+        let now = Instant::now();
+        let (mut b, lease) = standby(now);
+        assert!(b.may_be_gone(now), "an instance that starts");
+        assert!(!b.may_be_gone(now + SECOND), "it renews in time");
+        assert!(b.may_be_gone(now + RETRY_PERIOD));
+        b.holder_is_gone();
+        b.note(lease.clone(), now + SECOND);
+        assert_eq!(spec(&b.next(now + SECOND, noon()).unwrap()).holder_identity.as_deref(), Some("b"));
+
+        let mut a = Candidate::new("a".into());
+        a.note(lease, now);
+        b.note(a.next(now, clock("2026-11-23T12:00:02Z")).unwrap(), now + 2 * SECOND);
+        assert!(b.next(now + 2 * SECOND, noon()).is_none(), "it is not gone");
     }
 
     #[test]

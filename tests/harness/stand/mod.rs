@@ -162,6 +162,12 @@ impl TestCluster {
         nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.expect("its status too");
     }
 
+    /// Runs the controller that counts ResourceQuotas until the handle is dropped. It counts those of every namespace, so
+    /// it is for a stand [apart](Self::apart).
+    pub async fn quota_controller(&self) -> Process {
+        servers::quota_controller(&self.folder, &self.kubeconfig).await.unwrap_or_else(|why| panic!("{why}"))
+    }
+
     /// Runs kubectl as the user with all rights; its exit code, standard output and standard error.
     pub async fn kubectl<A: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = A>) -> std::process::Output {
         let kubectl = tools::path(Tool::Kubectl).await.unwrap_or_else(|error| panic!("{error}"));

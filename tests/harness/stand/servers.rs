@@ -156,6 +156,15 @@ pub(super) async fn s3(folder: &Path) -> Result<(S3, Process), Fault> {
     Err("versitygw does not start".into())
 }
 
+/// A kube-controller-manager that runs the controller of ResourceQuotas alone.
+pub(super) async fn quota_controller(folder: &Path, kubeconfig: &Path) -> Result<Process, Fault> {
+    let mut command = Command::new(tools::path(Tool::KubeControllerManager).await?);
+    command.arg("--kubeconfig").arg(kubeconfig);
+    command.args(["--controllers=resourcequota-controller", "--leader-elect=false", "--secure-port=0"]);
+    let log = folder.join("logs").join("kube-controller-manager.log");
+    Ok(Process::spawn("kube-controller-manager", &command, &log)?)
+}
+
 /// A port that is free now.
 pub(crate) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
