@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 /// How often a loop that is not stuck beats.
 const BEAT_EVERY: Duration = Duration::from_secs(5);
 /// A loop that has not beaten for this long is stuck.
-const STUCK_AFTER: Duration = Duration::from_secs(60);
+const STUCK_AFTER: Duration = Duration::from_mins(1);
 /// Connections that are open at the same time; others wait.
 const CONNECTIONS: usize = 16;
 /// How long a connection may stay open.

@@ -6,7 +6,7 @@ use harness::{TestCluster, until};
 use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::api::Api;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// What the API server answers while nobody has counted the quota.
 const UNCOUNTED: &str = "status unknown for quota: debugbundles";
 
