@@ -59,7 +59,7 @@ impl Context {
         api.create(&PostParams::default(), &typed).await.unwrap_or_else(|error| panic!("{object}: {error}"));
         if namespace.is_none() {
             let name = typed.metadata.name.expect("the API server took it under a name");
-            self.cluster_objects.lock().expect("nobody panicked").push((resource.clone(), name));
+            self.delete_later(resource.clone(), name);
         }
     }
 
@@ -68,6 +68,11 @@ impl Context {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
             None => Api::all_with(self.client.clone(), resource),
         }
+    }
+
+    /// Has the end of the test delete a cluster-scoped object.
+    pub(crate) fn delete_later(&self, resource: ApiResource, name: String) {
+        self.cluster_objects.lock().expect("nobody panicked").push((resource, name));
     }
 
     /// Deletes this test's cluster-scoped objects. Some may be gone, and so may be the kinds of others.

@@ -47,6 +47,7 @@ pub mod readers;
 pub mod rights;
 pub mod s3;
 pub mod s3_proxy;
+pub mod scene;
 pub mod schema;
 pub mod shipped;
 pub mod silent_server;

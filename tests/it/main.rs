@@ -47,6 +47,7 @@ mod requester;
 mod restore_without_backup;
 mod rights;
 mod scanner;
+mod scenes;
 mod scope;
 mod self_redaction;
 mod selfcheck;

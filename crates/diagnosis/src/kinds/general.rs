@@ -1,0 +1,16 @@
+//! Any other kind: a condition `Ready` or `Available` that is False says why (as cli-utils' kstatus reads conditions).
+
+use serde_json::Value;
+
+use super::{Report, State};
+use crate::graph::{condition, text};
+
+pub(super) fn report(object: &Value) -> Report {
+    let conditions = ["Ready", "Available"].into_iter().filter_map(|kind| condition(object, kind));
+    let is_false = conditions.into_iter().find(|condition| condition["status"] == "False");
+    Report::of(is_false.map_or(State::Well, |condition| {
+        let (kind, reason, message) =
+            (text(&condition["type"]), text(&condition["reason"]), text(&condition["message"]));
+        State::says(format!("is not {kind}: {reason}: {message}"))
+    }))
+}

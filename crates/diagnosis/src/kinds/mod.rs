@@ -1,0 +1,92 @@
+//! One file for each kind: what an object says about itself, and what it needs for its next step.
+
+mod claim;
+mod container;
+mod data;
+mod general;
+mod node;
+mod pod;
+mod restore;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::graph::{Id, Kind, View};
+
+/// What an object says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It is as it should be, or at work.
+    Well,
+    /// It waits without saying why, since a time if that is known. Until its patience is over this is ordinary.
+    Waits(Option<Timestamp>, Duration),
+    /// It says what is wrong. A consequence ("timed out") is a root only if nothing below it is in trouble.
+    Says { words: String, is_consequence: bool },
+}
+
+impl State {
+    /// Something is wrong, in its own words.
+    pub(crate) fn says(words: impl Into<String>) -> Self {
+        Self::Says { words: words.into(), is_consequence: false }
+    }
+}
+
+/// What an object depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Need {
+    pub(crate) to: Id,
+    pub(crate) met: Met,
+}
+
+/// Whether it has that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Met {
+    /// The needed object itself shows it. One that does not exist is missing.
+    See,
+    /// It has it not, although the other object may be well: why.
+    No(String),
+}
+
+impl Need {
+    pub(crate) fn see(to: Id) -> Self {
+        Self { to, met: Met::See }
+    }
+}
+
+/// What an object says and needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) state: State,
+    pub(crate) needs: Vec<Need>,
+}
+
+impl Report {
+    pub(crate) fn of(state: State) -> Self {
+        Self { state, needs: Vec::new() }
+    }
+
+    pub(crate) fn needing(state: State, needs: Vec<Need>) -> Self {
+        Self { state, needs }
+    }
+}
+
+/// Asks an object.
+pub(crate) fn report(id: &Id, object: &Value, view: &View<'_>) -> Report {
+    match id.kind {
+        Kind::Restore => restore::report(id, object, view),
+        Kind::PodVolumeRestore | Kind::DataDownload | Kind::PodVolumeBackup | Kind::DataUpload => {
+            data::report(id, object, view)
+        }
+        Kind::Pod => pod::report(id, object, view),
+        Kind::PersistentVolumeClaim => claim::report(id, object, view),
+        Kind::Node => node::report(object),
+        _ => general::report(object),
+    }
+}
+
+/// How an object stands, in a few words: `Init:0/1 for 14 min`. Empty for kinds that need none.
+pub(crate) fn stands(id: &Id, object: &Value, now: Timestamp) -> String {
+    if id.kind == Kind::Pod { pod::stands(object, now) } else { String::new() }
+}

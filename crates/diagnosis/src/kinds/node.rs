@@ -1,0 +1,13 @@
+//! A node is Ready, or says why it is not.
+
+use serde_json::Value;
+
+use super::{Report, State};
+use crate::graph::{condition, text};
+
+pub(super) fn report(node: &Value) -> Report {
+    let not_ready = condition(node, "Ready").filter(|condition| condition["status"] != "True");
+    Report::of(not_ready.map_or(State::Well, |condition| {
+        State::says(format!("is not Ready: {}: {}", text(&condition["reason"]), text(&condition["message"])))
+    }))
+}

@@ -1,0 +1,120 @@
+//! A pod waits for the scheduler, its claims, its volumes and its node; otherwise its containers say what is wrong.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{Met, Need, Report, State, container};
+use crate::graph::{Id, Kind, Seen, View, condition, items, text, time};
+
+/// How long the kubelet may take to mount volumes and start containers without a word.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+pub(super) fn report(id: &Id, pod: &Value, view: &View<'_>) -> Report {
+    let status = &pod["status"];
+    let all = ["initContainerStatuses", "containerStatuses"].into_iter().flat_map(|field| items(&status[field]));
+    if let Some(words) = all.into_iter().find_map(|one| container::trouble(one, pod)) {
+        return Report::of(State::says(words));
+    }
+    if status["phase"] == "Failed" {
+        let words = [text(&status["reason"]), text(&status["message"])].map(str::trim);
+        let words = words.into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(": ");
+        return Report::of(State::says(format!("is Failed: {}", if words.is_empty() { "no reason" } else { &words })));
+    }
+    if status["phase"] != "Pending" {
+        return Report::of(State::Well);
+    }
+    let mut needs = of_volumes(id, pod, view);
+    let node = text(&pod["spec"]["nodeName"]);
+    if !node.is_empty() {
+        needs.push(Need::see(Id::of_cluster(Kind::Node, node)));
+    }
+    let unscheduled = condition(pod, "PodScheduled").filter(|condition| condition["status"] == "False");
+    let state = if let Some(why) = unscheduled {
+        State::says(format!("cannot be scheduled: {}", shortened(text(&why["message"]))))
+    } else if waits_for_restore(pod) {
+        State::Well
+    } else if let Some(event) = view.warnings(id).first() {
+        State::says(format!("{}: {}", text(&event["reason"]), text(&event["message"]).trim()))
+    } else {
+        State::Waits(time(&status["startTime"]), PATIENCE)
+    };
+    Report::needing(state, needs)
+}
+
+/// Its init container waits for the data of its volumes, as it should.
+fn waits_for_restore(pod: &Value) -> bool {
+    let init = items(&pod["status"]["initContainerStatuses"]);
+    init.iter().any(|one| one["name"] == "restore-wait" && one["state"]["running"].is_object())
+}
+
+/// What the scheduler says in front of its words about preemption.
+fn shortened(message: &str) -> &str {
+    message.split(" preemption: ").next().unwrap_or(message).trim().trim_end_matches('.')
+}
+
+/// Its claims, and the attachments that hold its volumes on other nodes.
+fn of_volumes(id: &Id, pod: &Value, view: &View<'_>) -> Vec<Need> {
+    let node = text(&pod["spec"]["nodeName"]);
+    let mut needs = Vec::new();
+    for volume in items(&pod["spec"]["volumes"]) {
+        let name = text(&volume["persistentVolumeClaim"]["claimName"]);
+        if name.is_empty() {
+            continue;
+        }
+        let claim = Id::new(Kind::PersistentVolumeClaim, &id.namespace, name);
+        if let Seen::Found(found) = view.get(&claim)
+            && !node.is_empty()
+            && let Some(held) = held_elsewhere(&claim, found, node, view)
+        {
+            needs.push(held);
+        }
+        needs.push(Need::see(claim));
+    }
+    needs
+}
+
+/// The attachment that holds a claim's volume on another node, where only one node may hold it.
+fn held_elsewhere(claim: &Id, found: &Value, node: &str, view: &View<'_>) -> Option<Need> {
+    let volume = text(&found["spec"]["volumeName"]);
+    let is_shared =
+        items(&found["spec"]["accessModes"]).iter().any(|mode| mode == "ReadWriteMany" || mode == "ReadOnlyMany");
+    if volume.is_empty() || is_shared {
+        return None;
+    }
+    let attachment = view.list(Kind::VolumeAttachment, "").find(|attachment| {
+        attachment["spec"]["source"]["persistentVolumeName"] == volume
+            && attachment["spec"]["nodeName"] != node
+            && attachment["status"]["attached"] == true
+    })?;
+    let other = text(&attachment["spec"]["nodeName"]);
+    let is_user = |pod: &&Value| {
+        let mut volumes = items(&pod["spec"]["volumes"]).iter();
+        pod["spec"]["nodeName"] == other
+            && volumes.any(|one| one["persistentVolumeClaim"]["claimName"] == claim.name.as_str())
+    };
+    let user = view.list(Kind::Pod, &claim.namespace).find(is_user);
+    let user = user.map(|pod| format!(", where pod {}/{} still runs", claim.namespace, text(&pod["metadata"]["name"])));
+    let why = format!("its volume {volume} is attached to node {other}{}", user.unwrap_or_default());
+    Some(Need { to: Id::of(attachment), met: Met::No(why) })
+}
+
+/// `Init:0/1 for 14 min`, as kubectl writes it.
+pub(super) fn stands(pod: &Value, now: Timestamp) -> String {
+    let status = &pod["status"];
+    let init = items(&status["initContainerStatuses"]);
+    let done = init.iter().filter(|one| one["state"]["terminated"]["exitCode"] == 0).count();
+    let scheduled = condition(pod, "PodScheduled").is_some_and(|condition| condition["status"] == "True");
+    let phase = if status["phase"] == "Pending" && scheduled && done < init.len() {
+        format!("Init:{done}/{}", init.len())
+    } else {
+        text(&status["phase"]).to_owned()
+    };
+    let since = time(&status["startTime"])
+        .or_else(|| condition(pod, "PodScheduled").and_then(|condition| time(&condition["lastTransitionTime"])));
+    match since.map(|since| now.duration_since(since).as_mins()) {
+        Some(minutes) if minutes > 0 && status["phase"] == "Pending" => format!("{phase} for {minutes} min"),
+        _ => phase,
+    }
+}

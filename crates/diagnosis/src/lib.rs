@@ -1,0 +1,28 @@
+//! Finds why a Restore hangs or failed. Each object is asked what it waits for, then that object what *it* waits for,
+//! until one says something that needs no further question. Log lines and Events are what objects say; they are never
+//! the way. Pure: the caller reads the cluster.
+//!
+//! ```text
+//! Graph ─▶ walk(target) ─▶ Explanation { roots, wants } ─▶ line(root)
+//!   ▲                              │
+//!   └──── the caller reads ◀───────┘ what it lacks
+//! ```
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`graph`] | what is known of the cluster, and what was not read |
+//! | `kinds` | a file for each kind: what an object says of itself, and what it needs |
+//! | [`walk`] | from the target to the roots |
+//! | [`say`] | a root as one line |
+
+pub mod graph;
+mod kinds;
+pub mod say;
+pub mod walk;
+
+#[cfg(test)]
+mod scenes;
+
+pub use graph::{Graph, Id, Kind, Known, Wanted};
+pub use say::line;
+pub use walk::{Confidence, Explanation, Root, walk};

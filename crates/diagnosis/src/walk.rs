@@ -1,0 +1,121 @@
+//! From the target down to the roots: the objects in trouble none of whose needs is unmet.
+
+use std::collections::BTreeSet;
+
+use crate::graph::{Graph, Id, Seen, View, Wanted};
+use crate::kinds::{self, Met, State};
+
+/// Most objects on one way; deeper ones are not followed.
+const DEPTH: usize = 12;
+
+/// How sure a root is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Confidence {
+    /// Its own words, or no more than that it did not happen in time.
+    Unknown,
+    /// Something on the way was not read.
+    Likely,
+    /// Each step is a reference by name, and all of it was read.
+    Certain,
+}
+
+/// One object on the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waypoint {
+    /// The object.
+    pub id: Id,
+    /// How it stands, in a few words; may be empty.
+    pub stands: String,
+}
+
+/// Where a way ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Root {
+    /// From the target to the object that needs no further question.
+    pub way: Vec<Waypoint>,
+    /// What is wrong there.
+    pub words: String,
+    /// How sure that is.
+    pub confidence: Confidence,
+}
+
+/// What the walk found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// What stops the target or made it fail; none: nothing points to a failure.
+    pub roots: Vec<Root>,
+    /// What would have to be read to know more.
+    pub wants: BTreeSet<Wanted>,
+}
+
+/// Walks from the target.
+pub fn walk(graph: &Graph, target: &Id) -> Explanation {
+    let mut walk = Walk { view: View::of(graph), on_the_way: Vec::new(), has_unread: false };
+    let mut roots = walk.below(target, None);
+    let mut said = BTreeSet::new();
+    roots.retain(|root| said.insert((root.words.clone(), root.way.last().map(|step| step.id.clone()))));
+    Explanation { roots, wants: walk.view.into_wants() }
+}
+
+struct Walk<'a> {
+    view: View<'a>,
+    on_the_way: Vec<Waypoint>,
+    has_unread: bool,
+}
+
+impl Walk<'_> {
+    /// The roots at or below an object. `held`: why the object before it has not what it needs of this one.
+    fn below(&mut self, id: &Id, held: Option<&str>) -> Vec<Root> {
+        if self.on_the_way.len() >= DEPTH || self.on_the_way.iter().any(|step| step.id == *id) {
+            return Vec::new();
+        }
+        let object = match self.view.get(id) {
+            Seen::Found(object) => object,
+            Seen::Absent => return vec![self.root(id, String::new(), format!("{id} does not exist"), false)],
+            Seen::Unread => {
+                self.has_unread = true;
+                return held.map(|why| self.root(id, String::new(), why.to_owned(), false)).into_iter().collect();
+            }
+        };
+        let stands = kinds::stands(id, object, self.view.now());
+        let report = kinds::report(id, object, &self.view);
+        let unread_before = self.has_unread;
+        self.on_the_way.push(Waypoint { id: id.clone(), stands: stands.clone() });
+        let mut roots = Vec::new();
+        for need in &report.needs {
+            match &need.met {
+                Met::See => roots.extend(self.below(&need.to, None)),
+                Met::No(why) => roots.extend(self.below(&need.to, Some(why))),
+            }
+        }
+        self.on_the_way.pop();
+        if roots.is_empty() {
+            match report.state {
+                State::Says { words, is_consequence } => roots.push(self.root(id, stands, words, is_consequence)),
+                State::Waits(Some(since), patience)
+                    if self.view.now().duration_since(since) > patience.try_into().unwrap_or_default() =>
+                {
+                    let minutes = self.view.now().duration_since(since).as_mins();
+                    let words = format!("has waited for {minutes} min and says nothing");
+                    roots.push(self.root(id, stands, words, true));
+                }
+                State::Well | State::Waits(..) => {
+                    roots.extend(held.map(|why| self.root(id, stands, why.to_owned(), false)));
+                }
+            }
+        }
+        self.has_unread = unread_before;
+        roots
+    }
+
+    fn root(&self, id: &Id, stands: String, words: String, is_consequence: bool) -> Root {
+        let mut way = self.on_the_way.clone();
+        way.push(Waypoint { id: id.clone(), stands });
+        let confidence = match (is_consequence, self.has_unread) {
+            (true, _) => Confidence::Unknown,
+            (false, true) => Confidence::Likely,
+            (false, false) => Confidence::Certain,
+        };
+        Root { way, words, confidence }
+    }
+}
