@@ -9,6 +9,7 @@
 //! | [`debugbundle_format`] | paths, manifest and codes of a bundle; makes foreign text safe to show | none |
 //! | [`debugbundle_redact`] | masks secrets by name, shape and exact value | none |
 //! | [`debugbundle_redact_check`] | searches the closed archive for secrets again; shares no code with redaction | spool |
+//! | [`debugbundle_diagnosis`] | walks from a Backup or Restore to the object that needs no further question | none |
 //! | [`debugbundle_archive`] | redacts and deflates one segment per entry, seals them as one gzip stream | spool |
 //!
 //! The modules, in the order in which the data flows through them, then what several of them share:

@@ -41,7 +41,8 @@ async fn a_restore_that_hangs_is_explained_by_the_event_of_the_pod_that_it_waits
         let operator = Operator::of(&context).ready().await;
         context.debug_bundle("why", spec_about("Restore", "r1")).await;
         let status = context.until_bundle_ended("why").await;
-        let cause = format!("PVR r1-ltc6t waits for pod {shop}/shop-0: FailedAttachVolume: {ATTACHED} (×9)");
+        let cause =
+            format!("PodVolumeRestore r1-ltc6t waits for pod {shop}/shop-0 (Init:0/1): FailedAttachVolume: {ATTACHED}");
         assert_eq!(status.cause.as_deref(), Some(cause.as_str()), "{:?}", operator.log().last());
         let finding = &status.findings[0];
         assert_eq!((finding.id.as_str(), finding.severity), ("data-held-up", Severity::Error));

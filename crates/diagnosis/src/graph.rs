@@ -9,6 +9,8 @@ use serde_json::Value;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Velero's.
+    Backup,
+    /// Velero's.
     Restore,
     /// Velero's.
     PodVolumeBackup,
@@ -37,12 +39,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kinds that move the data of a volume.
-    pub const DATA: [Self; 4] = [Self::PodVolumeRestore, Self::DataDownload, Self::PodVolumeBackup, Self::DataUpload];
-
     /// The kind with this name.
     pub fn of(name: &str) -> Self {
         match name {
+            "Backup" => Self::Backup,
             "Restore" => Self::Restore,
             "PodVolumeBackup" => Self::PodVolumeBackup,
             "PodVolumeRestore" => Self::PodVolumeRestore,
@@ -62,6 +62,7 @@ impl Kind {
     /// Its name.
     pub fn as_str(&self) -> &str {
         match self {
+            Self::Backup => "Backup",
             Self::Restore => "Restore",
             Self::PodVolumeBackup => "PodVolumeBackup",
             Self::PodVolumeRestore => "PodVolumeRestore",

@@ -53,6 +53,8 @@ pub fn walk(graph: &Graph, target: &Id) -> Explanation {
     let mut walk = Walk { view: View::of(graph), on_the_way: Vec::new(), has_unread: false };
     let mut roots = walk.below(target, None);
     let mut said = BTreeSet::new();
+    // What says why comes before what only did not happen in time.
+    roots.sort_by_key(|root| std::cmp::Reverse(root.confidence));
     roots.retain(|root| said.insert((root.words.clone(), root.way.last().map(|step| step.id.clone()))));
     Explanation { roots, wants: walk.view.into_wants() }
 }
@@ -92,14 +94,7 @@ impl Walk<'_> {
         if roots.is_empty() {
             match report.state {
                 State::Says { words, is_consequence } => roots.push(self.root(id, stands, words, is_consequence)),
-                State::Waits(Some(since), patience)
-                    if self.view.now().duration_since(since) > patience.try_into().unwrap_or_default() =>
-                {
-                    let minutes = self.view.now().duration_since(since).as_mins();
-                    let words = format!("has waited for {minutes} min and says nothing");
-                    roots.push(self.root(id, stands, words, true));
-                }
-                State::Well | State::Waits(..) => {
+                State::Well => {
                     roots.extend(held.map(|why| self.root(id, stands, why.to_owned(), false)));
                 }
             }

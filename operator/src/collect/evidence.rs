@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Collector, on_a_thread};
@@ -30,6 +31,7 @@ pub(super) async fn evidence_of(collector: &Collector, snapshot: &Snapshot) -> E
         }
     })
     .await;
+    evidence.read_at = Timestamp::now();
     evidence.ahead_beyond = snapshot.target.queue.beyond;
     evidence.idle = snapshot.target.object.as_ref().and_then(|target| snapshot.server_idle(target.kind)).map(idle);
     evidence
@@ -70,6 +72,7 @@ impl Relevant {
             | "pods"
             | "persistentvolumeclaims"
             | "resourcequotas"
+            | "volumeattachments"
             | "nodes" => true,
             "events" => {
                 let about = object.pointer("/involvedObject/name").and_then(Value::as_str).unwrap_or_default();

@@ -1,6 +1,7 @@
-//! Follows the target down to its cause: the data object that failed or does not progress, the pod it waits for, and
-//! what the cluster reported about that pod. Pure, over redacted evidence, without a catalogue of known messages.
+//! The way from the target down to its cause, for the trail and the first line: `debugbundle_diagnosis` walks, over the
+//! redacted evidence. Pure.
 
+use debugbundle_diagnosis::{Graph, Id, Kind, line, walk};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -10,15 +11,6 @@ use super::{
     object::{about, last_seen, path, reference, words},
 };
 
-/// The kinds that move a volume's data, with their short names.
-const DATA: [(&str, &str); 4] = [
-    ("PodVolumeRestore", "PVR"),
-    ("PodVolumeBackup", "PVB"),
-    ("DataDownload", "DataDownload"),
-    ("DataUpload", "DataUpload"),
-];
-/// Waiting reasons of a healthy container that is being created.
-const HARMLESS: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 /// Most Events quoted for one object.
 const QUOTED: usize = 5;
 
@@ -60,33 +52,23 @@ pub fn cause_chain(evidence: &Evidence) -> CauseChain {
         trail.then(step(first, text(&first["status"], "phase"), String::new()));
         return trail;
     }
-    let Some((data, short)) = worst(evidence) else { return trail };
-    let phase = text(&data["status"], "phase");
-    let message = text(&data["status"], "message");
-    let name = text(&data["metadata"], "name");
-    let stands = match (message, moved(data)) {
-        ("", Some((done, total))) => format!("{done} of {total} bytes are moved"),
-        ("", None) => "no bytes are moved yet".to_owned(),
-        (message, _) => message.to_owned(),
-    };
-    trail.then(step(data, phase, stands));
-    if matches!(phase, "Failed" | "Canceled") && !message.is_empty() {
-        trail.end = Some((format!("{short} {name} is {phase}: {message}"), reference(data)));
-    }
-    let Some((pod, trouble)) = pods_of(data, evidence).find_map(|pod| Some((pod, trouble(pod, evidence)?))) else {
-        return trail;
-    };
-    let mut of_pod = step(pod, text(&pod["status"], "phase"), trouble.clone());
-    of_pod.evidence.extend(warnings(&reference(pod), evidence).map(|event| Proof::new(path(event), &words(event))));
-    trail.then(of_pod);
-    let whose = format!("{}/{}", text(&pod["metadata"], "namespace"), text(&pod["metadata"], "name"));
-    if trail.end.is_none() {
-        trail.end = Some((format!("{short} {name} waits for pod {whose}: {trouble}"), reference(data)));
-    }
-    let node = text(&pod["spec"], "nodeName");
-    let node = evidence.of_kind("Node").find(|found| !node.is_empty() && text(&found["metadata"], "name") == node);
-    if let Some((node, why)) = node.and_then(|node| Some((node, not_ready(node)?))) {
-        trail.then(step(node, "NotReady", why));
+    let explained = walk(&graph(target, evidence), &Id::of(target));
+    // The target's own words are findings of their own.
+    if let Some(root) = explained.roots.iter().find(|root| root.way.len() > 1) {
+        for (number, point) in root.way.iter().enumerate().skip(1) {
+            let is_root = number + 1 == root.way.len();
+            let Some(object) = evidence.objects.iter().find(|object| Id::of(object) == point.id) else {
+                trail.then(unread(&point.id, if is_root { &root.words } else { "" }));
+                continue;
+            };
+            let why = if is_root && number > 1 { root.words.clone() } else { stands(object) };
+            let mut of_object = step(object, text(&object["status"], "phase"), why);
+            of_object.evidence.extend(warnings(&reference(object), evidence));
+            trail.then(of_object);
+        }
+        trail.end = Some((line(root), trail.steps[1].object.clone()));
+    } else if let Some(data) = unfinished(evidence) {
+        trail.then(step(data, text(&data["status"], "phase"), stands(data)));
     }
     trail
 }
@@ -100,30 +82,56 @@ impl CauseChain {
     }
 }
 
+/// What the walk may use. The evidence has the data objects of this target alone.
+fn graph(target: &Value, evidence: &Evidence) -> Graph {
+    let velero = text(&target["metadata"], "namespace");
+    let mut graph = Graph::new(velero, evidence.read_at);
+    for object in evidence.objects.iter().chain([target]) {
+        graph.add(object.clone());
+    }
+    for kind in [Kind::PodVolumeBackup, Kind::PodVolumeRestore, Kind::DataUpload, Kind::DataDownload] {
+        graph.listed(kind, velero);
+    }
+    graph.errors(evidence.results.iter().flat_map(|results| results.errors.texts.iter().cloned()));
+    graph
+}
+
 fn step(object: &Value, phase: &str, why: String) -> CauseStep {
     let text = if why.is_empty() { format!("phase {phase:?}") } else { why.clone() };
     let proof = Proof::new(path(object), &text);
     CauseStep { object: reference(object), phase: phase.to_owned(), why, evidence: vec![proof], next: None }
 }
 
+/// An object that the bundle does not contain.
+fn unread(id: &Id, why: &str) -> CauseStep {
+    let object = format!("{}/{}/{}", id.kind.as_str(), id.namespace, id.name);
+    CauseStep { object, phase: String::new(), why: why.to_owned(), evidence: Vec::new(), next: None }
+}
+
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
 }
 
-/// The data object to look at: one that failed, else the oldest unfinished one. `None` if all are completed.
-fn worst(evidence: &Evidence) -> Option<(&Value, &'static str)> {
-    let all = DATA.into_iter().flat_map(|(kind, short)| evidence.of_kind(kind).map(move |object| (object, short)));
-    let rank = |object: &Value| match text(&object["status"], "phase") {
-        "Completed" => None,
-        "Failed" => Some(0),
-        "Canceled" | "Canceling" => Some(1),
-        _ => Some(2),
-    };
-    all.filter_map(|(object, short)| Some((rank(object)?, object, short)))
-        .min_by_key(|(rank, object, _)| {
-            (*rank, text(&object["metadata"], "creationTimestamp"), text(&object["metadata"], "name"))
-        })
-        .map(|(_, object, short)| (object, short))
+/// How a data object stands: its message, or its progress. Empty for other kinds.
+fn stands(object: &Value) -> String {
+    let is_data = matches!(
+        Id::of(object).kind,
+        Kind::PodVolumeBackup | Kind::PodVolumeRestore | Kind::DataUpload | Kind::DataDownload
+    );
+    match (text(&object["status"], "message"), moved(object)) {
+        _ if !is_data => String::new(),
+        ("", Some((done, total))) => format!("{done} of {total} bytes are moved"),
+        ("", None) => "no bytes are moved yet".to_owned(),
+        (message, _) => message.to_owned(),
+    }
+}
+
+/// The oldest data object that is not completed.
+fn unfinished(evidence: &Evidence) -> Option<&Value> {
+    let kinds = ["PodVolumeRestore", "PodVolumeBackup", "DataDownload", "DataUpload"];
+    let all = kinds.into_iter().flat_map(|kind| evidence.of_kind(kind));
+    all.filter(|object| text(&object["status"], "phase") != "Completed")
+        .min_by_key(|object| (text(&object["metadata"], "creationTimestamp"), text(&object["metadata"], "name")))
 }
 
 /// Bytes done and in total, once the mover has reported them.
@@ -133,62 +141,12 @@ fn moved(data: &Value) -> Option<(i64, i64)> {
     Some((progress["bytesDone"].as_i64().unwrap_or(0), total))
 }
 
-/// The pod that owns the volume, and the pod in Velero's namespace that serves it and carries its name.
-fn pods_of<'a>(data: &'a Value, evidence: &'a Evidence) -> impl Iterator<Item = &'a Value> {
-    let named = |namespace: &'a Value, name: &'a Value| (namespace.as_str(), name.as_str());
-    let wanted = [
-        named(&data["spec"]["pod"]["namespace"], &data["spec"]["pod"]["name"]),
-        named(&data["metadata"]["namespace"], &data["metadata"]["name"]),
-    ];
-    wanted.into_iter().filter_map(move |(namespace, name)| {
-        let (namespace, name) = (namespace?, name?);
-        let is =
-            |pod: &&Value| text(&pod["metadata"], "namespace") == namespace && text(&pod["metadata"], "name") == name;
-        evidence.of_kind("Pod").find(is)
-    })
-}
-
-/// What keeps a pod from its work: the message of a waiting container, else the newest warning about a pod that has not
-/// started. A pod that is still being created has no trouble.
-fn trouble(pod: &Value, evidence: &Evidence) -> Option<String> {
-    let warning = warnings(&reference(pod), evidence).next().map(words);
-    for statuses in ["initContainerStatuses", "containerStatuses"] {
-        for container in pod["status"][statuses].as_array().into_iter().flatten() {
-            let waiting = &container["state"]["waiting"];
-            let reason = text(waiting, "reason");
-            if reason.is_empty() || HARMLESS.contains(&reason) {
-                continue;
-            }
-            let says = match text(waiting, "message") {
-                "" => warning.clone().unwrap_or_default(),
-                message => message.to_owned(),
-            };
-            return Some(format!("container {} {reason}: {says}", text(container, "name")));
-        }
-    }
-    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-    let unscheduled = conditions
-        .into_iter()
-        .find(|condition| text(condition, "type") == "PodScheduled" && text(condition, "status") == "False");
-    match text(&pod["status"], "phase") {
-        "Pending" => warning
-            .or_else(|| unscheduled.map(|found| format!("{}: {}", text(found, "reason"), text(found, "message")))),
-        "Failed" => Some(format!("{}: {}", text(&pod["status"], "reason"), text(&pod["status"], "message"))),
-        _ => None,
-    }
-}
-
 /// Warnings about an object, newest first.
-fn warnings<'a>(of: &str, evidence: &'a Evidence) -> impl Iterator<Item = &'a Value> + use<'a> {
+fn warnings(of: &str, evidence: &Evidence) -> impl Iterator<Item = Proof> {
     let mut found: Vec<&Value> =
         evidence.of_kind("Event").filter(|event| text(event, "type") == "Warning" && about(event) == of).collect();
     found.sort_by_key(|event| std::cmp::Reverse(last_seen(event).unwrap_or_default()));
-    found.into_iter().take(QUOTED)
-}
-
-fn not_ready(node: &Value) -> Option<String> {
-    let ready = node["status"]["conditions"].as_array()?.iter().find(|condition| text(condition, "type") == "Ready")?;
-    (text(ready, "status") != "True").then(|| format!("{}: {}", text(ready, "reason"), text(ready, "message")))
+    found.into_iter().take(QUOTED).map(|event| Proof::new(path(event), &words(event)))
 }
 
 #[cfg(test)]
@@ -204,14 +162,14 @@ mod tests {
     }
 
     fn pvr(name: &str, status: &Value) -> Value {
-        json!({"apiVersion": "velero.io/v1", "kind": "PodVolumeRestore", "metadata": {"namespace": "v", "name": name},
-            "spec": {"pod": {"namespace": "shop", "name": "shop-0"}}, "status": status})
+        json!({"apiVersion": "velero.io/v1", "kind": "PodVolumeRestore", "metadata": {"namespace": "v", "name": name,
+            "labels": {"velero.io/restore-name": "r1"}}, "spec": {"pod": {"namespace": "shop", "name": "shop-0"}}, "status": status})
     }
 
     fn waiting(reason: &str, phase: &str) -> Value {
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "shop", "name": "shop-0"},
             "spec": {"nodeName": "n1"},
-            "status": {"phase": phase, "initContainerStatuses": [
+            "status": {"phase": phase, "conditions": [{"type": "PodScheduled", "status": "True"}], "initContainerStatuses": [
                 {"name": "restore-wait", "state": {"waiting": {"reason": reason}}}]}})
     }
 
@@ -243,7 +201,10 @@ mod tests {
         assert_eq!(found.steps[1].why, "no bytes are moved yet");
         assert_eq!(found.steps[2].evidence[1].path, "namespaces/shop/core/events.yaml");
         let (cause, object) = found.end.unwrap();
-        assert_eq!(cause, format!("PVR r1-ltc6t waits for pod shop/shop-0: FailedAttachVolume: {STUCK} (×7)"));
+        assert_eq!(
+            cause,
+            format!("PodVolumeRestore r1-ltc6t waits for pod shop/shop-0 (Init:0/1): FailedAttachVolume: {STUCK}")
+        );
         assert_eq!(object, "PodVolumeRestore/v/r1-ltc6t");
     }
 
@@ -262,13 +223,13 @@ mod tests {
         let objects = vec![pvr("r1-a", &json!({"phase": "New"})), waiting("ImagePullBackOff", "Pending")];
         let (cause, _) = cause_chain(&evidence("InProgress", objects)).end.unwrap();
         assert!(
-            cause.starts_with("PVR r1-a waits for pod shop/shop-0: container restore-wait ImagePullBackOff"),
+            cause.starts_with("PodVolumeRestore r1-a waits for pod shop/shop-0 (Init:0/1): container restore-wait is in ImagePullBackOff"),
             "{cause}"
         );
         let failed = json!({"phase": "Failed", "message": "data path restore failed: disk full"});
         let objects = vec![pvr("r1-b", &json!({"phase": "New"})), pvr("r1-a", &failed)];
         let (cause, _) = cause_chain(&evidence("PartiallyFailed", objects)).end.unwrap();
-        assert_eq!(cause, "PVR r1-a is Failed: data path restore failed: disk full");
+        assert_eq!(cause, "PodVolumeRestore r1-a is Failed: data path restore failed: disk full");
     }
 
     #[test]
@@ -278,7 +239,8 @@ mod tests {
         let objects = vec![pvr("r1-a", &json!({})), waiting("CreateContainerError", "Pending"), node];
         let found = cause_chain(&evidence("InProgress", objects));
         let last = found.steps.last().unwrap();
-        assert_eq!((last.object.as_str(), last.phase.as_str()), ("Node//n1", "NotReady"));
+        assert_eq!(last.object, "Node//n1");
+        assert_eq!(last.why, "is not Ready: NodeStatusUnknown: Kubelet stopped posting");
         assert_eq!(last.evidence[0].path, "cluster-scoped-resources/core/nodes.yaml");
     }
 }

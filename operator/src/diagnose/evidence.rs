@@ -1,5 +1,6 @@
 //! What the diagnosis is made from: redacted and bounded facts, which `collect` takes from the items as it reads them.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::velero::Results;
@@ -27,7 +28,7 @@ pub struct Evidence {
     /// The target's `results.json`, as far as it could be read; `None` if it is not in the bundle.
     pub results: Option<Results>,
     /// The target's PodVolumeBackups and -Restores, DataUploads and -Downloads; BackupStorageLocations,
-    /// BackupRepositories, pods, claims, quotas, nodes; Events that warn or are about one of these. Each has
+    /// BackupRepositories, pods, claims, quotas, volume attachments, nodes; Events that warn or are about one of these. Each has
     /// `apiVersion` and `kind`.
     pub objects: Vec<Value>,
     /// Number of objects that did not fit here; they are in the bundle.
@@ -38,6 +39,8 @@ pub struct Evidence {
     pub diagnosed_in: String,
     /// Version and commit of Velero's server, if its first line was seen.
     pub velero_version: Option<(String, String)>,
+    /// When it was read: ages refer to this time.
+    pub read_at: Timestamp,
     /// Bytes that `objects` take.
     pub(crate) used: usize,
 }

@@ -1,14 +1,9 @@
-//! A claim waits for its StorageClass and for a provisioner; one that waits for its first pod is well.
-
-use std::time::Duration;
+//! A claim waits for its StorageClass and for a provisioner.
 
 use serde_json::Value;
 
 use super::{Need, Report, State};
-use crate::graph::{Id, Kind, Seen, View, text, time};
-
-/// How long a provisioner may take without a word.
-const PATIENCE: Duration = Duration::from_mins(5);
+use crate::graph::{Id, Kind, View, text};
 
 pub(super) fn report(id: &Id, claim: &Value, view: &View<'_>) -> Report {
     match text(&claim["status"]["phase"]) {
@@ -21,13 +16,8 @@ pub(super) fn report(id: &Id, claim: &Value, view: &View<'_>) -> Report {
     }
     let class = text(&claim["spec"]["storageClassName"]);
     let class = (!class.is_empty()).then(|| Id::of_cluster(Kind::StorageClass, class));
-    let waits_for_pod = class.as_ref().is_some_and(
-        |class| matches!(view.get(class), Seen::Found(class) if class["volumeBindingMode"] == "WaitForFirstConsumer"),
-    );
-    let state = match view.warnings(id).first() {
-        Some(event) => State::says(format!("is Pending: {}", text(&event["message"]).trim())),
-        None if waits_for_pod => State::Well,
-        None => State::Waits(time(&claim["metadata"]["creationTimestamp"]), PATIENCE),
-    };
+    let warned = view.warnings(id).into_iter().next();
+    let state =
+        warned.map_or(State::Well, |event| State::says(format!("is Pending: {}", text(&event["message"]).trim())));
     Report::needing(state, class.map(Need::see).into_iter().collect())
 }

@@ -7,8 +7,9 @@ use crate::graph::{items, text};
 /// Reasons of a container that is only being created.
 const HARMLESS: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
-/// What is wrong with it; `None` if nothing is.
-pub(super) fn trouble(status: &Value, pod: &Value) -> Option<String> {
+/// What is wrong with it; `None` if nothing is. `warned`: the newest warning about its pod, for a container that has no
+/// words of its own.
+pub(super) fn trouble(status: &Value, pod: &Value, warned: Option<&str>) -> Option<String> {
     let name = text(&status["name"]);
     let waiting = &status["state"]["waiting"];
     let reason = text(&waiting["reason"]);
@@ -17,8 +18,8 @@ pub(super) fn trouble(status: &Value, pod: &Value) -> Option<String> {
         if let Some(ended) = ended(&status["lastState"]["terminated"], name, pod) {
             return Some(format!("container {name} is in {reason}: {ended}"));
         }
-        let message = text(&waiting["message"]).trim();
-        let words = if message.is_empty() { String::new() } else { format!(": {message}") };
+        let message = Some(text(&waiting["message"]).trim()).filter(|message| !message.is_empty()).or(warned);
+        let words = message.map_or(String::new(), |message| format!(": {message}"));
         return Some(format!("container {name} is in {reason}{words}"));
     }
     let ended = ended(&status["state"]["terminated"], name, pod)?;

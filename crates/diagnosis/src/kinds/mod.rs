@@ -6,9 +6,7 @@ mod data;
 mod general;
 mod node;
 mod pod;
-mod restore;
-
-use std::time::Duration;
+mod target;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -18,10 +16,8 @@ use crate::graph::{Id, Kind, View};
 /// What an object says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// It is as it should be, or at work.
+    /// It is as it should be, is at work, or waits without a word.
     Well,
-    /// It waits without saying why, since a time if that is known. Until its patience is over this is ordinary.
-    Waits(Option<Timestamp>, Duration),
     /// It says what is wrong. A consequence ("timed out") is a root only if nothing below it is in trouble.
     Says { words: String, is_consequence: bool },
 }
@@ -75,7 +71,7 @@ impl Report {
 /// Asks an object.
 pub(crate) fn report(id: &Id, object: &Value, view: &View<'_>) -> Report {
     match id.kind {
-        Kind::Restore => restore::report(id, object, view),
+        Kind::Backup | Kind::Restore => target::report(id, object, view),
         Kind::PodVolumeRestore | Kind::DataDownload | Kind::PodVolumeBackup | Kind::DataUpload => {
             data::report(id, object, view)
         }

@@ -1,45 +1,41 @@
 //! A pod waits for the scheduler, its claims, its volumes and its node; otherwise its containers say what is wrong.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Met, Need, Report, State, container};
 use crate::graph::{Id, Kind, Seen, View, condition, items, text, time};
 
-/// How long the kubelet may take to mount volumes and start containers without a word.
-const PATIENCE: Duration = Duration::from_mins(5);
-
 pub(super) fn report(id: &Id, pod: &Value, view: &View<'_>) -> Report {
     let status = &pod["status"];
+    let scheduled = condition(pod, "PodScheduled");
+    let is_unscheduled = scheduled.is_some_and(|condition| condition["status"] == "False");
+    let warned = view.warnings(id).into_iter().find(|event| is_unscheduled || event["reason"] != "FailedScheduling");
+    let warned = warned.map(|event| format!("{}: {}", text(&event["reason"]), text(&event["message"]).trim()));
     let all = ["initContainerStatuses", "containerStatuses"].into_iter().flat_map(|field| items(&status[field]));
-    if let Some(words) = all.into_iter().find_map(|one| container::trouble(one, pod)) {
-        return Report::of(State::says(words));
-    }
+    let in_trouble = all.into_iter().find_map(|one| container::trouble(one, pod, warned.as_deref()));
     if status["phase"] == "Failed" {
         let words = [text(&status["reason"]), text(&status["message"])].map(str::trim);
         let words = words.into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(": ");
-        return Report::of(State::says(format!("is Failed: {}", if words.is_empty() { "no reason" } else { &words })));
+        let words =
+            if words.is_empty() { "is Failed and says nothing".to_owned() } else { format!("is Failed: {words}") };
+        return Report::of(State::says(in_trouble.unwrap_or(words)));
     }
-    if status["phase"] != "Pending" {
-        return Report::of(State::Well);
-    }
-    let mut needs = of_volumes(id, pod, view);
+    let is_pending = status["phase"] == "Pending";
+    let state = if let Some(words) = in_trouble {
+        State::says(words)
+    } else if let Some(why) = scheduled.filter(|_| is_unscheduled && is_pending) {
+        State::says(format!("cannot be scheduled: {}", shortened(text(&why["message"]))))
+    } else if let Some(words) = warned.filter(|_| is_pending && !waits_for_restore(pod)) {
+        State::says(words)
+    } else {
+        State::Well
+    };
+    let mut needs = if is_pending { of_volumes(id, pod, view) } else { Vec::new() };
     let node = text(&pod["spec"]["nodeName"]);
     if !node.is_empty() {
         needs.push(Need::see(Id::of_cluster(Kind::Node, node)));
     }
-    let unscheduled = condition(pod, "PodScheduled").filter(|condition| condition["status"] == "False");
-    let state = if let Some(why) = unscheduled {
-        State::says(format!("cannot be scheduled: {}", shortened(text(&why["message"]))))
-    } else if waits_for_restore(pod) {
-        State::Well
-    } else if let Some(event) = view.warnings(id).first() {
-        State::says(format!("{}: {}", text(&event["reason"]), text(&event["message"]).trim()))
-    } else {
-        State::Waits(time(&status["startTime"]), PATIENCE)
-    };
     Report::needing(state, needs)
 }
 
