@@ -56,9 +56,9 @@ fn table(played: &BTreeMap<String, (bool, Verdict, String)>) -> String {
          | scene | | first line |\n|---|---|---|\n",
         played.len()
     );
-    for (name, (_, verdict, line)) in played {
-        text += &format!("| {name} | {} | {} |\n", verdict.as_str(), line.replace('|', "\\|"));
-    }
+    text.extend(played.iter().map(|(name, (_, verdict, line))| {
+        format!("| {name} | {} | {} |\n", verdict.as_str(), line.replace('|', "\\|"))
+    }));
     text
 }
 
