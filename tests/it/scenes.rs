@@ -23,7 +23,9 @@ async fn played(scene: &Scene) -> (Verdict, String) {
         async move {
             let loaded = scene.load(&context).await;
             let _operator = Operator::of(&context).ready().await;
-            let spec = scene.about.target.as_ref().map_or(json!({}), |(kind, name)| spec_about(kind, name));
+            let mut spec = scene.about.target.as_ref().map_or(json!({}), |(kind, name)| spec_about(kind, name));
+            // A scene's own location may be what is broken.
+            spec["storageLocation"] = "default".into();
             context.debug_bundle("why", spec).await;
             let ended = status(&until_ended(&context, "why").await);
             let cause = ended.cause.as_deref();
