@@ -90,7 +90,7 @@ async fn issue_32_the_users_rules_hide_what_is_quoted_and_none_of_the_operators_
         context.debug_bundle("why", spec).await;
         let status = context.until_bundle_ended("why").await;
         let cause = status.cause.expect("a cause");
-        assert!(cause.starts_with("PVR r1-x is Failed: [REDACTED:user-0:"), "{cause}");
+        assert!(cause.starts_with("PodVolumeRestore r1-x is Failed: [REDACTED:user-0:"), "{cause}");
         assert!(cause.ends_with("] has no room"), "{cause}");
         assert!(status.findings.iter().any(|finding| finding.title == cause), "{:?}", status.findings);
     })

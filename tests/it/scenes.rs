@@ -29,7 +29,8 @@ async fn played(scene: &Scene) -> (Verdict, String) {
             context.debug_bundle("why", spec).await;
             let ended = status(&until_ended(&context, "why").await);
             let cause = ended.cause.as_deref();
-            if let Some(cause) = cause {
+            // The status is cut; the Event has more of the line.
+            if let Some(cause) = cause.and_then(|cause| cause.split('…').next()) {
                 until(LIMIT, "an Event has the line", || async {
                     let all = events(&context, "why").await;
                     if all.iter().any(|(_, note)| note.contains(cause)) { Ok(()) } else { Err(format!("{all:?}")) }
