@@ -97,16 +97,23 @@ impl Loaded {
         }
     }
 
-    /// The text with the scene's names in place of the test's, and without the times of this run.
+    /// The text with the scene's names in place of the test's, and without what differs from run to run: times, ages, and
+    /// the rest of a name that was cut.
     pub fn plain(&self, text: &str) -> String {
-        let times = Regex::new(r"\d{4}-\d\d-\d\dT[0-9:.]+Z").expect("a pattern");
-        let text = times.replace_all(text, "…").into_owned();
         let mut names: Vec<_> = self.names.iter().collect();
         // A name may contain another one.
         names.sort_by_key(|(_, name)| usize::MAX - name.len());
-        names
-            .into_iter()
-            .fold(text, |text, (word, name)| text.replace(name.as_str(), word.rsplit(':').next().unwrap_or(word)))
+        let text = names.into_iter().fold(text.to_owned(), |text, (word, name)| {
+            text.replace(name.as_str(), word.rsplit(':').next().unwrap_or(word))
+        });
+        let varying = [
+            (r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z", "…"),
+            (r"for [0-9]+ min", "for … min"),
+            ("scene-[a-z0-9-]*…", "…"),
+        ];
+        varying.into_iter().fold(text, |text, (pattern, plain)| {
+            Regex::new(pattern).expect("a pattern").replace_all(&text, plain).into_owned()
+        })
     }
 }
 

@@ -16,9 +16,8 @@ const AT_ONCE: usize = 4;
 
 /// The line about a scene, and its verdict.
 async fn played(scene: &Scene) -> (Verdict, String) {
-    let name = format!("scene-{}", scene.name.get(..scene.name.len().min(24)).unwrap_or(&scene.name));
     let outcome = std::sync::Mutex::new(None);
-    with_namespace(name.trim_end_matches('-'), |context| {
+    with_namespace("scene", |context| {
         let outcome = &outcome;
         async move {
             let loaded = scene.load(&context).await;

@@ -146,7 +146,7 @@ async fn an_unusable_location_leaves_a_bundle_without_velero_s_files() {
         let list = user.line("cat --file b.tar.gz --list").await;
         let path = "velero/restores/regrow/restore.log";
         let line = list.out.lines().find(|line| line.contains(path)).expect("the log is listed as missing");
-        assert!(line.contains("StoreDenied") && line.contains("cloud-credentials"), "{line}");
+        assert!(line.contains("StoreUnreachable") && line.contains("cloud-credentials"), "{line}");
         let ran = user.run(["cat", "--file", "b.tar.gz", path]).await;
         assert!(ran.code == 4 && ran.err.contains("cloud-credentials"), "{ran:?}");
         assert!(
