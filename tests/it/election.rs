@@ -113,7 +113,7 @@ async fn until_it_asks_about_the_lease_alone(context: &Context, account: &Accoun
 }
 
 #[tokio::test]
-async fn after_an_uninstallation_the_next_operator_takes_the_lease_at_once() {
+async fn after_an_uninstallation_the_next_operator_takes_the_lease_before_it_expires() {
     with_namespace("reinstalled", |context| async move {
         let account = context.shipped_account().await;
         let first = start(&context, "first", &account).await;

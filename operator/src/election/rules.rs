@@ -21,6 +21,9 @@ const LEASE_SECONDS: i32 = 15;
 pub(super) const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 /// The pause between two tries of the leader; a standby's pauses are up to [`JITTER`] times longer.
 pub(super) const RETRY_PERIOD: Duration = Duration::from_secs(2);
+/// After this time without a renewal an instance asks whether the holder's pod is gone. Longer than a leader's pause, so
+/// that nobody asks about a leader that is well.
+const OVERDUE: Duration = Duration::from_secs(3);
 /// By how much a standby's pause may exceed the leader's, as a factor.
 const JITTER: f64 = 1.2;
 
@@ -53,10 +56,10 @@ impl Candidate {
         self.seen = Some(Seen { lease, unchanged_since, holder_is_gone });
     }
 
-    /// Whether the holder may be gone: the Lease was just read for the first time, or a renewal is due.
+    /// Whether the holder may be gone: a renewal is overdue.
     pub(super) fn may_be_gone(&self, now: Instant) -> bool {
-        let due = |seen: &Seen| now == seen.unchanged_since || now >= seen.unchanged_since + RETRY_PERIOD;
-        self.holder().is_some() && !self.holds() && self.seen.as_ref().is_some_and(due)
+        let is_overdue = |seen: &Seen| now >= seen.unchanged_since + OVERDUE;
+        self.holder().is_some() && !self.holds() && self.seen.as_ref().is_some_and(is_overdue)
     }
 
     /// Records that the holder's pod does not exist any more: its Lease need not expire.
@@ -238,12 +241,11 @@ mod tests {
     }
 
     #[test]
-    fn the_lease_of_a_pod_that_is_gone_is_taken_at_once_unless_it_is_renewed() {
+    fn the_lease_of_a_pod_that_is_gone_is_taken_without_waiting_unless_it_is_renewed() {
         let now = Instant::now();
         let (mut b, lease) = standby(now);
-        assert!(b.may_be_gone(now), "an instance that starts");
-        assert!(!b.may_be_gone(now + SECOND), "it renews in time");
-        assert!(b.may_be_gone(now + RETRY_PERIOD));
+        assert!(!b.may_be_gone(now + RETRY_PERIOD), "it may renew in time");
+        assert!(b.may_be_gone(now + OVERDUE));
         b.holder_is_gone();
         b.note(lease.clone(), now + SECOND);
         assert_eq!(spec(&b.next(now + SECOND, noon()).unwrap()).holder_identity.as_deref(), Some("b"));
