@@ -39,6 +39,7 @@ mod nodes;
 mod oracle;
 mod parity;
 mod pod_capture;
+mod probes;
 mod random_faults;
 mod readers;
 mod recent_failures;

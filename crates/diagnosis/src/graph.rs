@@ -1,4 +1,5 @@
-//! What is known of the cluster: objects by name, and lists. Whoever asks for what is not known yet leaves a want.
+//! What is known of the cluster: objects by name, and lists. A question about something that was not read becomes a
+//! [`Wanted`].
 
 use std::{cell::RefCell, collections::BTreeMap, collections::BTreeSet, fmt};
 
@@ -39,6 +40,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The kinds that move the data of a volume.
+    pub const DATA: [Self; 4] = [Self::PodVolumeRestore, Self::PodVolumeBackup, Self::DataDownload, Self::DataUpload];
+
     /// The kind with this name.
     pub fn of(name: &str) -> Self {
         match name {
@@ -120,14 +124,14 @@ impl fmt::Display for Id {
 }
 
 /// How a question about an object was answered.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Known {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Known<'a> {
     /// The object.
-    Found(Value),
+    Found(&'a Value),
     /// The API server says that it does not exist.
     Absent,
-    /// It may not be read; the rule that would allow it.
-    Forbidden(String),
+    /// It may not be read.
+    Forbidden,
     /// The file that is examined does not contain it.
     NotHere,
 }
@@ -143,16 +147,16 @@ pub enum Wanted {
 
 /// What is known of the cluster at a moment.
 #[derive(Clone, Debug)]
-pub struct Graph {
+pub struct Graph<'a> {
     now: Timestamp,
     velero: String,
-    objects: BTreeMap<Id, Known>,
+    objects: BTreeMap<Id, Known<'a>>,
     listed: BTreeSet<(Kind, String)>,
     is_whole: bool,
     errors: Vec<String>,
 }
 
-impl Graph {
+impl<'a> Graph<'a> {
     /// Nothing is known. `velero`: its namespace. `now`: the time to which ages refer.
     pub fn new(velero: &str, now: Timestamp) -> Self {
         Self {
@@ -166,13 +170,21 @@ impl Graph {
     }
 
     /// Adds an object that was read.
-    pub fn add(&mut self, object: Value) {
-        self.objects.insert(Id::of(&object), Known::Found(object));
+    pub fn add(&mut self, object: &'a Value) {
+        self.objects.insert(Id::of(object), Known::Found(object));
+    }
+
+    /// The object, if it was read.
+    pub fn object(&self, id: &Id) -> Option<&'a Value> {
+        match self.objects.get(id) {
+            Some(Known::Found(object)) => Some(object),
+            _ => None,
+        }
     }
 
     /// Records how the question about an object was answered.
-    pub fn answer(&mut self, id: Id, observed: Known) {
-        self.objects.insert(id, observed);
+    pub fn answer(&mut self, id: Id, known: Known<'a>) {
+        self.objects.insert(id, known);
     }
 
     /// Records that all objects of a kind in a namespace, or in the cluster, were added.
@@ -204,12 +216,12 @@ pub(crate) enum Seen<'a> {
 
 /// A graph that remembers what was asked in vain.
 pub(crate) struct View<'a> {
-    graph: &'a Graph,
+    graph: &'a Graph<'a>,
     wants: RefCell<BTreeSet<Wanted>>,
 }
 
 impl<'a> View<'a> {
-    pub(crate) fn of(graph: &'a Graph) -> Self {
+    pub(crate) fn of(graph: &'a Graph<'a>) -> Self {
         Self { graph, wants: RefCell::default() }
     }
 
@@ -231,7 +243,7 @@ impl<'a> View<'a> {
         match self.graph.objects.get(id) {
             Some(Known::Found(object)) => Seen::Found(object),
             Some(Known::Absent) => Seen::Absent,
-            Some(Known::Forbidden(_) | Known::NotHere) => Seen::Unread,
+            Some(Known::Forbidden | Known::NotHere) => Seen::Unread,
             None if self.is_listed(&id.kind, &id.namespace) => Seen::Absent,
             None => {
                 self.wants.borrow_mut().insert(Wanted::Object(id.clone()));
@@ -250,7 +262,7 @@ impl<'a> View<'a> {
         let known = self.graph.objects.range(first..);
         known.take_while(move |(id, _)| id.kind == kind && id.namespace == namespace).filter_map(|(_, seen)| match seen
         {
-            Known::Found(object) => Some(object),
+            Known::Found(object) => Some(*object),
             _ => None,
         })
     }

@@ -24,7 +24,7 @@ pub enum Confidence {
 pub struct Waypoint {
     /// The object.
     pub id: Id,
-    /// How it stands, in a few words; may be empty.
+    /// How it stands, in a few words, such as `Init:0/1 for 14 min`; may be empty.
     pub stands: String,
 }
 
@@ -33,7 +33,7 @@ pub struct Waypoint {
 pub struct Root {
     /// From the target to the object that needs no further question.
     pub way: Vec<Waypoint>,
-    /// What is wrong there.
+    /// What is wrong there: a clause about the object on the way that the line names last, or one with its own subject.
     pub words: String,
     /// How sure that is.
     pub confidence: Confidence,
@@ -49,7 +49,7 @@ pub struct Explanation {
 }
 
 /// Walks from the target.
-pub fn walk(graph: &Graph, target: &Id) -> Explanation {
+pub fn walk(graph: &Graph<'_>, target: &Id) -> Explanation {
     let mut walk = Walk { view: View::of(graph), on_the_way: Vec::new(), has_unread: false };
     let mut roots = walk.below(target, None);
     let mut said = BTreeSet::new();

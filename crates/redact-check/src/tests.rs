@@ -148,7 +148,7 @@ fn sec_x51_the_check_alone_finds_at_least_as_many_keys_and_values_as_ever() {
         .map(|text| found(&known, &text))
         .sum();
     println!("found of planted: {shapes} of shapes, {keys} of private keys, {values} of known values");
-    // What the check found before it told names from keys.
+    // What the check found when it did not know names and paths.
     let floor = (247, 14_000, 169);
     assert!(
         shapes >= floor.0 && keys >= floor.1 && values >= floor.2,

@@ -67,7 +67,7 @@ impl Room {
     }
 }
 
-/// Creates the DebugBundle. `ours` are the UIDs of those that may be deleted if a quota is full.
+/// Creates the DebugBundle. `ours`: UIDs of the DebugBundles that may be deleted when a quota is full.
 pub(super) async fn create(
     automatic: &Automatic,
     room: &Room,

@@ -1,4 +1,4 @@
-//! How `ratePerHour` is shared, so that one Schedule that fails all night does not use it up. Pure.
+//! Shares `ratePerHour` among Schedules, Restores and single Backups: a Schedule that fails all night leaves some. Pure.
 
 use std::collections::BTreeMap;
 

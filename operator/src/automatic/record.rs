@@ -1,17 +1,17 @@
-//! Keeps the ledger in the cluster: as an annotation of the operator's Lease, which each instance may read and write
-//! already.
+//! Keeps the ledger in the cluster, as an annotation of the operator's Lease.
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::{Api, ResourceExt as _, api::PostParams};
+use kube::{Api, ResourceExt as _};
 
 use super::ledger::Ledger;
-use crate::{client::in_time, election::LEASE};
+use crate::{
+    client::in_time,
+    election::{LEASE, annotate},
+};
 
 /// The annotation with the ledger as JSON.
 const ANNOTATION: &str = "debugbundle.io/automatic";
-/// How often a write is tried while the Lease is being renewed.
-const TRIES: usize = 8;
 
 /// Reads and writes the annotation.
 pub(super) struct Record {
@@ -31,7 +31,8 @@ impl Record {
     /// The API server does not answer, or refuses.
     pub(super) async fn load(&self, now: Timestamp) -> Result<Ledger, kube::Error> {
         let lease = in_time(self.leases.get_opt(LEASE)).await?;
-        Ok(lease.as_ref().and_then(read).unwrap_or_else(|| Ledger::first(now)))
+        let text = lease.as_ref().and_then(|lease| lease.annotations().get(ANNOTATION));
+        Ok(text.and_then(|text| read(text)).unwrap_or_else(|| Ledger::first(now)))
     }
 
     /// Writes the ledger, with the additions of another instance since the last write.
@@ -39,45 +40,20 @@ impl Record {
     /// # Errors
     /// The API server does not answer, or refuses.
     pub(super) async fn save(&self, ledger: &mut Ledger) -> Result<(), kube::Error> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let there = in_time(self.leases.get_opt(LEASE)).await?;
-            if let Some(theirs) = there.as_ref().and_then(read) {
+        annotate(&self.leases, ANNOTATION, |there| {
+            if let Some(theirs) = there.and_then(read) {
                 ledger.join(&theirs);
             }
-            let exists = there.is_some();
-            let mut lease = there.unwrap_or_default();
-            lease.metadata.name = Some(LEASE.to_owned());
-            write(&mut lease, ledger)?;
-            let params = PostParams::default();
-            let written = if exists {
-                in_time(self.leases.replace(LEASE, &params, &lease)).await
-            } else {
-                in_time(self.leases.create(&params, &lease)).await
-            };
-            match written {
-                Ok(_) => {
-                    ledger.recorded();
-                    return Ok(());
-                }
-                Err(kube::Error::Api(status))
-                    if tries < TRIES && (status.is_conflict() || status.is_already_exists()) => {}
-                Err(error) => return Err(error),
-            }
-        }
+            serde_json::to_string(ledger)
+        })
+        .await?;
+        ledger.recorded();
+        Ok(())
     }
 }
 
-fn read(lease: &Lease) -> Option<Ledger> {
-    let text = lease.annotations().get(ANNOTATION)?;
+fn read(text: &str) -> Option<Ledger> {
     serde_json::from_str(text)
         .inspect_err(|error| tracing::warn!(%error, annotation = ANNOTATION, "The Lease's annotation cannot be read"))
         .ok()
-}
-
-fn write(lease: &mut Lease, ledger: &Ledger) -> Result<(), kube::Error> {
-    let text = serde_json::to_string(ledger).map_err(kube::Error::SerdeError)?;
-    lease.annotations_mut().insert(ANNOTATION.to_owned(), text);
-    Ok(())
 }

@@ -21,8 +21,8 @@ impl Surplus {
     }
 }
 
-/// The oldest automatic DebugBundles beyond either limit. `seen` are all DebugBundles, `ours` the UIDs of those that the
-/// operator created: others may have the same labels.
+/// The oldest automatic DebugBundles beyond either limit. `seen`: all DebugBundles. `ours`: UIDs of those that the operator
+/// created, because a user may copy their labels.
 pub(super) fn beyond<'a>(
     seen: impl IntoIterator<Item = &'a Observed>,
     ours: &BTreeSet<String>,

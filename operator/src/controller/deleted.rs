@@ -95,7 +95,7 @@ impl Deleted {
 /// The deleted DebugBundles that wait to be cleaned up.
 pub(super) struct Deletions {
     waiting: Sender<(Deleted, Instant)>,
-    /// Those that are not cleaned up yet: the names of their locations by UID.
+    /// Name of the location, by UID, of each deleted DebugBundle whose object may still be stored.
     open: watch::Sender<BTreeMap<String, String>>,
     record: Arc<Record>,
 }

@@ -52,12 +52,13 @@ pub fn cause_chain(evidence: &Evidence) -> CauseChain {
         trail.then(step(first, text(&first["status"], "phase"), String::new()));
         return trail;
     }
-    let explained = walk(&graph(target, evidence), &Id::of(target));
+    let graph = graph(target, evidence);
+    let explained = walk(&graph, &Id::of(target));
     // The target's own words are findings of their own.
     if let Some(root) = explained.roots.iter().find(|root| root.way.len() > 1) {
         for (number, point) in root.way.iter().enumerate().skip(1) {
             let is_root = number + 1 == root.way.len();
-            let Some(object) = evidence.objects.iter().find(|object| Id::of(object) == point.id) else {
+            let Some(object) = graph.object(&point.id) else {
                 trail.then(unread(&point.id, if is_root { &root.words } else { "" }));
                 continue;
             };
@@ -83,13 +84,13 @@ impl CauseChain {
 }
 
 /// What the walk may use. The evidence has the data objects of this target alone.
-fn graph(target: &Value, evidence: &Evidence) -> Graph {
+fn graph<'a>(target: &'a Value, evidence: &'a Evidence) -> Graph<'a> {
     let velero = text(&target["metadata"], "namespace");
     let mut graph = Graph::new(velero, evidence.read_at);
     for object in evidence.objects.iter().chain([target]) {
-        graph.add(object.clone());
+        graph.add(object);
     }
-    for kind in [Kind::PodVolumeBackup, Kind::PodVolumeRestore, Kind::DataUpload, Kind::DataDownload] {
+    for kind in Kind::DATA {
         graph.listed(kind, velero);
     }
     graph.errors(evidence.results.iter().flat_map(|results| results.errors.texts.iter().cloned()));
@@ -114,10 +115,7 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 
 /// How a data object stands: its message, or its progress. Empty for other kinds.
 fn stands(object: &Value) -> String {
-    let is_data = matches!(
-        Id::of(object).kind,
-        Kind::PodVolumeBackup | Kind::PodVolumeRestore | Kind::DataUpload | Kind::DataDownload
-    );
+    let is_data = Kind::DATA.contains(&Id::of(object).kind);
     match (text(&object["status"], "message"), moved(object)) {
         _ if !is_data => String::new(),
         ("", Some((done, total))) => format!("{done} of {total} bytes are moved"),
@@ -128,9 +126,8 @@ fn stands(object: &Value) -> String {
 
 /// The oldest data object that is not completed.
 fn unfinished(evidence: &Evidence) -> Option<&Value> {
-    let kinds = ["PodVolumeRestore", "PodVolumeBackup", "DataDownload", "DataUpload"];
-    let all = kinds.into_iter().flat_map(|kind| evidence.of_kind(kind));
-    all.filter(|object| text(&object["status"], "phase") != "Completed")
+    let data = evidence.objects.iter().filter(|object| Kind::DATA.contains(&Id::of(object).kind));
+    data.filter(|object| text(&object["status"], "phase") != "Completed")
         .min_by_key(|object| (text(&object["metadata"], "creationTimestamp"), text(&object["metadata"], "name")))
 }
 
@@ -240,7 +237,7 @@ mod tests {
         let found = cause_chain(&evidence("InProgress", objects));
         let last = found.steps.last().unwrap();
         assert_eq!(last.object, "Node//n1");
-        assert_eq!(last.why, "is not Ready: NodeStatusUnknown: Kubelet stopped posting");
+        assert_eq!(last.why, "Node n1 is not Ready: NodeStatusUnknown: Kubelet stopped posting");
         assert_eq!(last.evidence[0].path, "cluster-scoped-resources/core/nodes.yaml");
     }
 }

@@ -3,7 +3,9 @@
 //!
 //! * `rules`: client-go's rules, pure.
 //! * `lease`: reads and writes the Lease, in a task of its own.
+//! * `annotation`: what else an instance keeps in the Lease.
 
+mod annotation;
 mod lease;
 mod rules;
 
@@ -13,6 +15,7 @@ use futures::FutureExt as _;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+pub use annotation::annotate;
 pub use lease::{Election, election};
 pub use rules::LEASE;
 

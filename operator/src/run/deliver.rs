@@ -131,8 +131,9 @@ impl Engine {
                 let (why, most) = (&failure.message, LONGEST_PAUSE.as_secs());
                 tracker.message(&format!("the upload failed ({why}); the operator retries within {most} s"));
                 journal.retrying(failure.reason, why).await?;
+                let cured = self.secret_changed(&packed.location, failure.reason);
                 let newer = tokio::select! {
-                    newer = way.backoff.wait(&failure, deadline, self.secret_changed(&packed.location, failure.reason)) => newer,
+                    newer = way.backoff.wait(&failure, deadline, cured) => newer,
                     () = cancel.cancelled() => return Err(Fault::Cancelled),
                 };
                 let Some(newer) = newer else { break };

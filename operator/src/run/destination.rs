@@ -20,6 +20,7 @@ use crate::{
     location::{self, AccessMode, Credential, Location},
     probe::ProbeStep,
     self_redaction,
+    status::whole_seconds,
     store::{AnyStore, EXPIRES, Key, KeyError, S3, Signed, Store as _, StoreError},
     velero::StoreFiles,
 };
@@ -380,8 +381,9 @@ pub(super) fn notes(subject: &Subject, partial: bool, now: Timestamp) -> BTreeMa
     let outcome = if partial { "PartiallyFailed" } else { "Completed" };
     let mut notes =
         BTreeMap::from([("uid".to_owned(), subject.uid.clone()), ("outcome".to_owned(), outcome.to_owned())]);
-    if let Ok(expires) = now.checked_add(decide::ttl(&subject.spec)).and_then(|end| end.round(jiff::Unit::Second)) {
-        notes.insert(EXPIRES.to_owned(), expires.to_string());
+    // Whole seconds, as in status, which is written later: the metadata never has the later end.
+    if let Ok(expires) = now.checked_add(decide::ttl(&subject.spec)) {
+        notes.insert(EXPIRES.to_owned(), whole_seconds(expires).to_string());
     }
     notes
 }

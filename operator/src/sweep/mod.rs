@@ -1,6 +1,6 @@
-//! From time to time deletes objects whose DebugBundles are gone: those that have expired, and those of which the record
-//! shows that their DebugBundle was deleted. It deletes only in the installation's own folder. [`verdict`] decides,
-//! [`lists`] reads both lists, which `kubectl debugbundle prune` uses as well; [`record`] keeps what is known.
+//! From time to time deletes stored objects without a DebugBundle, in the installation's own folder: expired ones, and
+//! those whose DebugBundle was deleted according to the record. [`verdict`] decides, [`lists`] reads both lists, which
+//! `kubectl debugbundle prune` uses as well; [`record`] keeps what is known.
 
 pub mod lists;
 pub mod record;

@@ -11,11 +11,11 @@ use debugbundle_crd::DebugBundle;
 use debugbundle_format::hex_digest;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::{Api, Client, ResourceExt as _, api::PostParams};
+use kube::{Api, Client};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use crate::{client::in_time, election::LEASE, observed, store::Key};
+use crate::{election::annotate, observed, store::Key};
 
 /// The annotation with the record as JSON.
 const ANNOTATION: &str = "debugbundle.io/stored";
@@ -25,8 +25,6 @@ pub const MOST: usize = 1000;
 const DIGEST: usize = 16;
 /// The word at an entry whose DebugBundle was seen as deleted.
 const GONE: &str = "gone";
-/// How often a write is tried while the Lease is being renewed.
-const TRIES: usize = 8;
 
 /// One stored bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -232,45 +230,18 @@ impl Record {
     /// # Errors
     /// The API server does not answer, or refuses.
     pub async fn sync(&self, installation: &str) -> Result<(), kube::Error> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let there = in_time(self.leases.get_opt(LEASE)).await?;
-            let exists = there.is_some();
-            let mut lease = there.unwrap_or_default();
-            let (text, removed) = {
-                let mut entries = self.lock();
-                if let Some(text) = lease.annotations().get(ANNOTATION) {
-                    entries.join(text, installation);
-                }
-                (entries.text(installation).map_err(kube::Error::SerdeError)?, entries.removed.clone())
-            };
-            if lease.annotations().get(ANNOTATION) == Some(&text) {
-                self.written(&removed);
-                return Ok(());
+        let mut removed = BTreeSet::new();
+        annotate(&self.leases, ANNOTATION, |there| {
+            let mut entries = self.lock();
+            if let Some(text) = there {
+                entries.join(text, installation);
             }
-            lease.metadata.name = Some(LEASE.to_owned());
-            lease.annotations_mut().insert(ANNOTATION.to_owned(), text);
-            let params = PostParams::default();
-            let written = if exists {
-                in_time(self.leases.replace(LEASE, &params, &lease)).await
-            } else {
-                in_time(self.leases.create(&params, &lease)).await
-            };
-            match written {
-                Ok(_) => {
-                    self.written(&removed);
-                    return Ok(());
-                }
-                Err(kube::Error::Api(status))
-                    if tries < TRIES && (status.is_conflict() || status.is_already_exists()) => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    fn written(&self, removed: &BTreeSet<String>) {
+            removed.clone_from(&entries.removed);
+            entries.text(installation)
+        })
+        .await?;
         self.lock().removed.retain(|uid| !removed.contains(uid));
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {

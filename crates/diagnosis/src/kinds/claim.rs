@@ -10,7 +10,7 @@ pub(super) fn report(id: &Id, claim: &Value, view: &View<'_>) -> Report {
         "Bound" => return Report::of(State::Well),
         "Lost" => {
             let volume = text(&claim["spec"]["volumeName"]);
-            return Report::of(State::says(format!("is Lost: its PersistentVolume {volume} does not exist")));
+            return Report::of(State::says(format!("{id} is Lost: its PersistentVolume {volume} does not exist")));
         }
         _ => {}
     }
@@ -18,6 +18,6 @@ pub(super) fn report(id: &Id, claim: &Value, view: &View<'_>) -> Report {
     let class = (!class.is_empty()).then(|| Id::of_cluster(Kind::StorageClass, class));
     let warned = view.warnings(id).into_iter().next();
     let state =
-        warned.map_or(State::Well, |event| State::says(format!("is Pending: {}", text(&event["message"]).trim())));
+        warned.map_or(State::Well, |event| State::says(format!("{id} is Pending: {}", text(&event["message"]).trim())));
     Report::needing(state, class.map(Need::see).into_iter().collect())
 }

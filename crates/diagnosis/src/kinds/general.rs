@@ -3,14 +3,14 @@
 use serde_json::Value;
 
 use super::{Report, State};
-use crate::graph::{condition, text};
+use crate::graph::{Id, condition, text};
 
-pub(super) fn report(object: &Value) -> Report {
+pub(super) fn report(id: &Id, object: &Value) -> Report {
     let conditions = ["Ready", "Available"].into_iter().filter_map(|kind| condition(object, kind));
     let is_false = conditions.into_iter().find(|condition| condition["status"] == "False");
     Report::of(is_false.map_or(State::Well, |condition| {
         let (kind, reason, message) =
             (text(&condition["type"]), text(&condition["reason"]), text(&condition["message"]));
-        State::says(format!("is not {kind}: {reason}: {message}"))
+        State::says(format!("{id} is not {kind}: {reason}: {message}"))
     }))
 }

@@ -18,7 +18,8 @@ use crate::graph::{Id, Kind, View};
 pub(crate) enum State {
     /// It is as it should be, is at work, or waits without a word.
     Well,
-    /// It says what is wrong. A consequence ("timed out") is a root only if nothing below it is in trouble.
+    /// It says what is wrong, as a clause: with its own name, unless a line names the object anyway (a pod, volume data).
+    /// A consequence ("timed out") is a root only if nothing below it is in trouble.
     Says { words: String, is_consequence: bool },
 }
 
@@ -77,12 +78,17 @@ pub(crate) fn report(id: &Id, object: &Value, view: &View<'_>) -> Report {
         }
         Kind::Pod => pod::report(id, object, view),
         Kind::PersistentVolumeClaim => claim::report(id, object, view),
-        Kind::Node => node::report(object),
-        _ => general::report(object),
+        Kind::Node => node::report(id, object),
+        _ => general::report(id, object),
     }
 }
 
-/// How an object stands, in a few words: `Init:0/1 for 14 min`. Empty for kinds that need none.
+/// How an object stands, in a few words: `Init:0/1 for 14 min`, or the phase of data that has ended badly. Empty for
+/// other kinds.
 pub(crate) fn stands(id: &Id, object: &Value, now: Timestamp) -> String {
-    if id.kind == Kind::Pod { pod::stands(object, now) } else { String::new() }
+    match id.kind {
+        Kind::Pod => pod::stands(object, now),
+        Kind::PodVolumeRestore | Kind::DataDownload | Kind::PodVolumeBackup | Kind::DataUpload => data::stands(object),
+        _ => String::new(),
+    }
 }

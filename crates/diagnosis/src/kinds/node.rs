@@ -3,11 +3,11 @@
 use serde_json::Value;
 
 use super::{Report, State};
-use crate::graph::{condition, text};
+use crate::graph::{Id, condition, text};
 
-pub(super) fn report(node: &Value) -> Report {
+pub(super) fn report(id: &Id, node: &Value) -> Report {
     let not_ready = condition(node, "Ready").filter(|condition| condition["status"] != "True");
     Report::of(not_ready.map_or(State::Well, |condition| {
-        State::says(format!("is not Ready: {}: {}", text(&condition["reason"]), text(&condition["message"])))
+        State::says(format!("{id} is not Ready: {}: {}", text(&condition["reason"]), text(&condition["message"])))
     }))
 }
