@@ -56,6 +56,12 @@ impl TestCluster {
         self.audited(user).iter().filter_map(audited_request).collect()
     }
 
+    /// The paths and queries that a user requested, each once.
+    pub fn uris_of(&self, user: &str) -> BTreeSet<String> {
+        let uri = |event: &Value| Some(event["requestURI"].as_str()?.to_owned());
+        self.audited(user).iter().filter_map(uri).collect()
+    }
+
     /// How often a user sent each request since this time, including watches that are still open.
     pub fn requests_since(&self, user: &str, since: Timestamp) -> BTreeMap<AuditedRequest, usize> {
         let mut counts = BTreeMap::new();
