@@ -1,0 +1,24 @@
+# The operator's image: both programs on a base without a shell. docs/operations.md, "The image", has the commands.
+# The defaults name images by tag; how to pin them by digest is there, too.
+ARG BUILDER=rust:1.95-bookworm
+ARG BASE=gcr.io/distroless/cc-debian12:nonroot
+
+FROM ${BUILDER} AS build
+WORKDIR /src
+COPY . .
+# Pages of 64 KiB, as some kernels of arm64 have, suit the kernels with smaller ones as well.
+RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
+    if [ "$(uname -m)" = aarch64 ]; then export JEMALLOC_SYS_WITH_LG_PAGE=16; fi \
+ && cargo build --release --locked --package debugbundle-operator --bins \
+ && install -D --target-directory=/programs target/release/debugbundle-operator target/release/kubectl-debugbundle
+
+FROM ${BASE} AS operator
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="debugbundle-operator" \
+      org.opencontainers.image.description="Makes, explains and delivers the debug bundle of a Velero backup or restore, from inside the cluster." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=build /programs/ /
+USER 65532:65532
+ENTRYPOINT ["/debugbundle-operator"]
