@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use debugbundle_crd::{DebugBundleSpec, LogWindow};
+use debugbundle_crd::{DebugBundleSpec, LogWindow, TargetKind};
 use debugbundle_format::manifest::{MissingCode, MissingSeverity, TruncationReason};
 use debugbundle_operator::collect::Pace;
+use debugbundle_redact::UserRules;
+use harness::velero_objects::restore;
 use harness::{
     Context, LogScript,
     kubelet::{KubeletPort, Seen},
@@ -260,6 +262,31 @@ async fn what_goes_wrong_with_one_log_is_told_and_costs_no_other() {
             assert_eq!(entry.truncated.as_ref().map(|cut| cut.reason), Some(reason), "{pod}");
             assert!(entry.segment.bytes() > 100_000, "{pod}: what was read is kept");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn issue_32_what_the_users_rules_had_no_time_for_is_withheld_with_that_reason() {
+    with_namespace("rules-over", |context| async move {
+        let node = context.node("n").await;
+        context.pod(pod("velero-1").on_node(&node).labelled("deploy", "velero").with_container("velero")).await;
+        let now = Timestamp::now();
+        let log = LogScript::generated(20 << 20, 7).between(now - SignedDuration::from_mins(5), now);
+        context.log("velero-1", "velero", log);
+        context.create_velero(restore("r1").partially_failed()).await;
+        // Enough for the objects, which are small, and not for the log: it takes a second or more.
+        let slow = vec!["(?:[a-z]+[ =]){3}[A-Z]{9}".to_owned(); 64];
+        let rules = UserRules::compiled(&slow).unwrap().for_time(Duration::from_millis(300));
+        let run = CollectionRun { rules, ..CollectionRun::default() };
+        let got = run.of(&context, &DebugBundleSpec::about(TargetKind::Restore, "r1")).await;
+        let log = log_path(&context, "velero-1", "velero", "current.log");
+        assert!(!got.has(&log), "{} bytes", got.bytes(&log).len());
+        let lost = got.missing(&log);
+        assert_eq!((lost.code, lost.severity), (MissingCode::Withheld, MissingSeverity::Error));
+        assert!(lost.why.contains("redaction.rules had used all of their CPU time"), "{}", lost.why);
+        assert!(lost.cure.starts_with("simplify redaction.rules"), "{}", lost.cure);
+        assert!(got.has(&format!("namespaces/{}/velero.io/restores.yaml", context.namespace)), "read in time: whole");
     })
     .await;
 }

@@ -8,6 +8,20 @@ use debugbundle_redact::{LineRedactor, Redactor, Rules};
 
 use crate::{Segment, Spool, background_writer::BodyWriter};
 
+/// The user's rules had used all their CPU time before an entry was whole: the rest of it was not searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "redaction.rules had used all of their CPU time before this file was read to its end; without them nothing is stored"
+)]
+pub struct RulesOver;
+
+impl RulesOver {
+    /// Whether this is why an entry could not be written.
+    pub fn is(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Self>)
+    }
+}
+
 /// Receives each redacted line, its end included.
 pub type Observer = Box<dyn FnMut(&[u8]) + Send>;
 
@@ -73,7 +87,8 @@ impl EntryWriter {
     /// Closes the entry.
     ///
     /// # Errors
-    /// The spool is full or cannot be written ([`crate::SpoolError::of`]), now or in an earlier write.
+    /// Now or in an earlier write, the spool was full or could not be written ([`crate::SpoolError::of`]), or the time
+    /// of the user's rules was over ([`RulesOver`]).
     pub fn finish(mut self) -> io::Result<Segment> {
         if self.failed {
             return Err(io::Error::new(io::ErrorKind::BrokenPipe, "an earlier write of this entry failed"));
@@ -92,9 +107,10 @@ impl EntryWriter {
             body.put(block)
         };
         match data {
-            Some(data) => lines.feed(data, &mut out),
-            None => lines.end(&mut out),
+            Some(data) => lines.feed(data, &mut out)?,
+            None => lines.end(&mut out)?,
         }
+        if lines.rules_are_over() { Err(io::Error::other(RulesOver)) } else { Ok(()) }
     }
 }
 

@@ -27,7 +27,7 @@ mod tar;
 pub use deflate::LEVEL;
 pub use draft::{Draft, Unsealed};
 pub use entry::Entry;
-pub use entry_writer::{EntryWriter, Observer};
+pub use entry_writer::{EntryWriter, Observer, RulesOver};
 pub use files::OWNER_NOTE;
 pub use seal::{SealError, Sealed, seal};
 pub use segment::{Gap, Segment};

@@ -39,6 +39,8 @@ mod value;
 mod vendors;
 mod writer;
 
+use std::time::Duration;
+
 use zeroize::Zeroizing;
 
 pub use json_lines::JsonLines;
@@ -114,9 +116,19 @@ impl Redactor {
         Self { key: self.key.clone(), ..Self::of_known(known) }
     }
 
-    /// The user's rules took all the time that they had: lines since then are masked whole.
-    pub fn rules_are_too_slow(&self) -> bool {
+    /// The user's rules took all the CPU time that they had: lines since then are masked whole.
+    pub fn rules_are_over(&self) -> bool {
         self.user.is_over()
+    }
+
+    /// The CPU time that the user's rules took.
+    pub fn time_of_rules(&self) -> Duration {
+        self.user.spent()
+    }
+
+    /// Lets the user's rules take this much CPU time from now on.
+    pub fn give_rules_more_time(&self, more: Duration) {
+        self.user.give_more_time(more);
     }
 
     /// Ends the searches of the user's rules: what is still redacted is of no use any more.

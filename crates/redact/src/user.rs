@@ -9,7 +9,7 @@ use std::{
         Mutex, MutexGuard, PoisonError, TryLockError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use regex_automata::{
@@ -72,9 +72,9 @@ pub struct UserRules {
     rules: Vec<Regex>,
     /// Working memory of the threads that search, one cache for each rule; created on first use.
     caches: [Mutex<Vec<Cache>>; SEARCHES],
-    /// Time spent in searches, in microseconds, and the most that they may take; 0: no limit.
+    /// CPU time spent in searches, in nanoseconds, and the most that they may take; 0: no limit.
     spent: AtomicU64,
-    limit: u64,
+    limit: AtomicU64,
     stopped: AtomicBool,
     /// Released when the rules are dropped.
     #[expect(dead_code, reason = "it is there to be dropped")]
@@ -122,15 +122,29 @@ impl UserRules {
         Self { room: Some(Box::new(room)), ..self }
     }
 
-    /// The most time that all searches together may take. Once it is over nothing is searched: each line is masked whole.
+    /// The most CPU time that all searches together may take. Once it is over nothing is searched: each line is masked
+    /// whole.
     #[must_use]
     pub fn for_time(self, limit: Duration) -> Self {
-        Self { limit: u64::try_from(limit.as_micros()).unwrap_or(u64::MAX), ..self }
+        Self { limit: AtomicU64::new(nanos(limit).max(1)), ..self }
+    }
+
+    /// The CPU time that all searches together took.
+    pub(super) fn spent(&self) -> Duration {
+        Duration::from_nanos(self.spent.load(Relaxed))
+    }
+
+    /// Lets the searches take this much CPU time from now on, if there is a limit.
+    pub(super) fn give_more_time(&self, more: Duration) {
+        if self.limit.load(Relaxed) > 0 {
+            self.limit.store(self.spent.load(Relaxed).saturating_add(nanos(more)), Relaxed);
+        }
     }
 
     /// The time for all searches is over.
     pub(super) fn is_over(&self) -> bool {
-        self.limit > 0 && self.spent.load(Relaxed) > self.limit
+        let limit = self.limit.load(Relaxed);
+        limit > 0 && self.spent.load(Relaxed) >= limit
     }
 
     /// Ends all searches: what is still redacted is of no use any more.
@@ -178,8 +192,8 @@ impl UserRules {
 
     fn search(&self, line: &[u8], hits: &mut Vec<(Range<usize>, usize)>) {
         let mut place = self.filled();
-        let (began, cpu) = (Instant::now(), (line.len() > LONG_LINE).then(cpu_time));
-        let is_late = || cpu.is_some_and(|before| cpu_time().saturating_sub(before) > LINE_TIME);
+        let began = cpu_time();
+        let is_late = || line.len() > LONG_LINE && cpu_time().saturating_sub(began) > LINE_TIME;
         // Taken out meanwhile: caches whose search broke off must not be used again.
         let mut caches = std::mem::take(&mut *place);
         let end = line.trim_ascii_end().len();
@@ -204,7 +218,7 @@ impl UserRules {
         }
         *place = caches;
         drop(place);
-        self.spent.fetch_add(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX), Relaxed);
+        self.spent.fetch_add(nanos(cpu_time().saturating_sub(began)), Relaxed);
     }
 
     /// A place with a cache for each rule.
@@ -225,6 +239,10 @@ impl UserRules {
         });
         free.unwrap_or_else(|| self.caches[0].lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// CPU time of this thread: a busy machine must not make a line look slow.
@@ -369,11 +387,13 @@ mod tests {
 
     #[test]
     fn sec_b5_when_the_time_of_all_searches_is_over_lines_are_masked_whole() {
-        let rules = of(&["secret"], 1).expect("a rule").for_time(Duration::from_micros(1));
+        let rules = of(&["secret"], 1).expect("a rule").for_time(Duration::from_nanos(1));
         while !rules.is_over() {
             hits(&rules, &"no such word ".repeat(1000));
         }
         assert_eq!(hits(&rules, "whatever it is\n"), [("user-0".to_owned(), "whatever it is".to_owned())]);
+        rules.give_more_time(Duration::from_mins(1));
+        assert_eq!(hits(&rules, "a secret\n"), [("user-0".to_owned(), "secret".to_owned())]);
         let stopped = of(&["secret"], 1).expect("a rule");
         stopped.stop();
         assert_eq!(hits(&stopped, "x").len(), 1);

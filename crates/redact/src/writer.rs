@@ -55,6 +55,11 @@ impl<R: Deref<Target = Redactor>> LineRedactor<R> {
         self.redactor.counted_config_map(object, &mut self.tally)
     }
 
+    /// [`Redactor::rules_are_over`].
+    pub fn rules_are_over(&self) -> bool {
+        self.redactor.rules_are_over()
+    }
+
     /// Number of hits by rule.
     pub fn into_counts(self) -> BTreeMap<String, u64> {
         self.tally.into_counts()

@@ -23,13 +23,13 @@ use super::{
     CollectError, Work,
     entry::{EntryContext, LazyEntry, WriteError},
     entry_set::{BudgetedEntries, KeptEntry},
-    missing::{missing, no_room, withheld},
+    missing::{missing, no_room, not_redacted},
     on_a_thread,
     window::Cutter,
 };
 use crate::{
     access::need,
-    cluster::{ApiKind, chain},
+    cluster::ApiKind,
     discovery::Snapshot,
     plan::TimeWindow,
     pod_capture::{CapturedLog, CapturedPod, FOLLOWED, NotCaptured, PODS, PodCapture},
@@ -221,7 +221,7 @@ pub(super) async fn add_logs(
                 Ok(None) => continue,
                 Err(WriteError::Spool(error)) if error.is_full() => no_room(&what(), path.as_str(), &error),
                 Err(WriteError::Spool(error)) => return Err(error.into()),
-                Err(WriteError::Entry(error)) => withheld(&what(), path.as_str(), &chain(&error)),
+                Err(WriteError::Entry(error)) => not_redacted(&what(), path.as_str(), &error),
             };
             lost.retain(|lost| lost.path != path.as_str());
             lost.push(not_kept);

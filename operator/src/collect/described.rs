@@ -15,10 +15,10 @@ use serde_json::Value;
 use super::{
     Collected,
     entry::{EntryContext, LazyEntry, WriteError},
-    missing::{no_room, withheld},
+    missing::{no_room, not_redacted},
 };
 use crate::{
-    cluster::{ApiKind, chain},
+    cluster::ApiKind,
     describe::{self, DescribedObject, Fact, Live, StoredFile, VeleroFiles},
     discovery::Snapshot,
     json_stream::Shallow,
@@ -88,7 +88,7 @@ pub(super) fn write(
             Err(WriteError::Spool(error)) => return Err(error),
             Err(WriteError::Entry(error)) => {
                 let what = format!("description of {} {}", subject.kind, subject.name);
-                collected.missing.push(withheld(&what, path.as_str(), &chain(&error)));
+                collected.missing.push(not_redacted(&what, path.as_str(), &error));
             }
         }
     }

@@ -9,7 +9,7 @@ use std::{
     io::{self, BufRead as _, BufReader, Write as _},
 };
 
-use debugbundle_archive::Entry;
+use debugbundle_archive::{Entry, RulesOver};
 use debugbundle_format::{
     BundlePath,
     manifest::{Missing, MissingCode, MissingSeverity, Trimmed, Truncation, TruncationReason},
@@ -221,6 +221,8 @@ impl BudgetedEntries {
             Ok(left) => left,
             // Items read at the same time have just filled the spool: freeing room matters more than this entry.
             Err(WriteError::Spool(error)) if error.is_full() => None,
+            // It was read in time, and is written once more: the user's rules have no time for that.
+            Err(WriteError::Entry(error)) if RulesOver::is(&error) => None,
             Err(error) => return Err(error),
         };
         let dropped = trimmed.map_or(0, |(_, dropped)| dropped);

@@ -9,12 +9,12 @@ use super::{
     CollectError, Collected, Work, captured, described,
     entry::{EntryContext, WriteError},
     entry_set::{BudgetedEntries, Closed},
-    missing::{no_room, withheld},
+    missing::{no_room, not_redacted},
     on_a_thread,
     scheduler::Scheduler,
     version_files,
 };
-use crate::{cluster::chain, discovery::Snapshot};
+use crate::discovery::Snapshot;
 
 /// Turns the items that were read into the result of the collection. `own` bytes, compressed, may be written about it,
 /// here and until the seal.
@@ -67,7 +67,7 @@ fn add_facts(context: &EntryContext, snapshot: &Snapshot, collected: &mut Collec
         }
         Err(WriteError::Spool(error)) if error.is_full() => collected.missing.push(no_room(what, path, &error)),
         Err(WriteError::Spool(error)) => return Err(error),
-        Err(WriteError::Entry(error)) => collected.missing.push(withheld(what, path, &chain(&error))),
+        Err(WriteError::Entry(error)) => collected.missing.push(not_redacted(what, path, &error)),
     }
     Ok(())
 }

@@ -1,12 +1,14 @@
 //! Why an item is not in the bundle, and what would cure it: the only place that turns answers of the API server into
 //! lines of `missing[]`. `store_files` does so for the object store, `access` names the rule that a refusal needs.
 
-use debugbundle_archive::SpoolError;
+use std::io;
+
+use debugbundle_archive::{RulesOver, SpoolError};
 use debugbundle_format::manifest::{Missing, MissingCode, MissingSeverity};
 
 use crate::{
     access::{ReadScope, need},
-    cluster::{ApiKind, ClusterError, bounded},
+    cluster::{ApiKind, ClusterError, bounded, chain},
     plan::Item,
 };
 
@@ -156,7 +158,19 @@ pub(crate) fn no_room(what: &str, path: &str, error: &SpoolError) -> Missing {
     missing(what, path, MissingCode::TooLarge, MissingSeverity::Error, &error.to_string(), LARGER)
 }
 
-/// A line for an item that could not be redacted.
+/// A line for an item that could not be redacted, or not as the user's rules demand.
+pub(crate) fn not_redacted(what: &str, path: &str, error: &io::Error) -> Missing {
+    if RulesOver::is(error) { without_rules(what, path) } else { withheld(what, path, &chain(error)) }
+}
+
+/// A line for an item that the user's rules had no time for.
+pub(super) fn without_rules(what: &str, path: &str) -> Missing {
+    let cure = "simplify redaction.rules, above all those that begin with `.*` or a repetition, or collect less \
+                (spec.logs)";
+    missing(what, path, MissingCode::Withheld, MissingSeverity::Error, &RulesOver.to_string(), cure)
+}
+
+/// A line for an item that was withheld.
 pub(super) fn withheld(what: &str, path: &str, why: &str) -> Missing {
     missing(what, path, MissingCode::Withheld, MissingSeverity::Error, why, "")
 }

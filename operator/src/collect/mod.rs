@@ -38,7 +38,7 @@ use tokio::task::JoinError;
 pub use collected::Collected;
 pub use collection::Collection;
 pub use from_store::FromStore;
-pub(crate) use missing::no_room;
+pub(crate) use missing::{no_room, not_redacted};
 pub use progress::CollectProgress;
 
 use crate::velero::{StoreFailure, StoreFiles};

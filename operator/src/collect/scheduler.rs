@@ -28,11 +28,10 @@ use super::{
     finish::fitted,
     kubelets::NodeDown,
     lists, logs,
-    missing::{missing, no_room, too_late, withheld},
+    missing::{missing, no_room, not_redacted, too_late, withheld, without_rules},
     objects, store_files,
 };
 use crate::{
-    cluster::chain,
     describe::Live,
     discovery::Snapshot,
     node_slots::{NodePermit, Waiter},
@@ -169,7 +168,7 @@ impl Scheduler {
             }
             Ok((_, _, Err(WriteError::Spool(error)))) if error.is_full() => no_room(&item.what, path, &error),
             Ok((_, _, Err(WriteError::Spool(error)))) => return Err(error.into()),
-            Ok((_, _, Err(WriteError::Entry(error)))) => withheld(&item.what, path, &chain(&error)),
+            Ok((_, _, Err(WriteError::Entry(error)))) => not_redacted(&item.what, path, &error),
             Err(error) => {
                 tracing::error!(what = item.what, error = %error, "Reading an item panicked");
                 let why = "reading it failed unexpectedly; this is a bug in the operator";
@@ -197,10 +196,12 @@ impl Scheduler {
                 waiting.remove(at);
                 continue;
             }
-            if late || down.is_some() {
+            let unsearched = self.work.context.redactor.rules_are_over();
+            if late || unsearched || down.is_some() {
                 let lost = match down {
-                    Some(down) if !late => not_asked_again(item, &down),
-                    _ => too_late(item),
+                    _ if late => too_late(item),
+                    Some(down) if !unsearched => not_asked_again(item, &down),
+                    _ => without_rules(&item.what, item.path.as_str()),
                 };
                 self.collected.missing.push(lost);
                 self.work.progress.ended();

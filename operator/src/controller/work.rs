@@ -216,7 +216,7 @@ async fn collect(
 ) -> Result<Packed, Fault> {
     if before.status.as_ref().is_none_or(|s| s.attempts.is_none()) {
         ctx.notifier
-            .normal(bundle, Reason::Collecting, &format!("collecting evidence about {}", subject.words()))
+            .normal(bundle, Reason::Collecting, &format!("collecting evidence about {}", subject.words(str::to_owned)))
             .await;
     }
     let spool = ctx.engine.spool_of(&ctx.settings.spool, &subject.uid);

@@ -29,7 +29,7 @@ use crate::{
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Timeout for a store to return its region: well within [`PATIENCE`], which also covers the requests before.
-const STORE_PATIENCE: Duration = Duration::from_secs(20);
+const STORE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The destination of one bundle.
 #[derive(Clone, Debug)]

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Timeout for probing all locations together.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Most locations that are probed.
 const MOST_LOCATIONS: usize = 16;
 /// Locations that are probed at the same time.
@@ -145,13 +145,17 @@ pub(super) fn looked_at<'a>(subject: &Subject, survey: &'a Survey) -> Vec<(&'a L
     wanted
 }
 
-/// Writes the entry of a report. Blocks.
-pub(super) fn write(report: &ProbeReport, spool: &Arc<Spool>, redactor: &Arc<Redactor>) -> std::io::Result<Entry> {
-    let path = layout::location_report(&report.name);
-    let mut writer = EntryWriter::new(path, Arc::clone(redactor), Arc::clone(spool));
+/// Writes the entry of a report: `redactor` masks its texts, and `own` its lines, which are the operator's. Blocks.
+pub(super) fn write(
+    report: &ProbeReport,
+    spool: &Arc<Spool>,
+    (redactor, own): (&Redactor, &Arc<Redactor>),
+) -> std::io::Result<Entry> {
+    let path = layout::location_report(&redactor.path_component(&report.name));
+    let mut writer = EntryWriter::new(path, Arc::clone(own), Arc::clone(spool));
     let mut value = serde_json::to_value(report)?;
     // It has only names and sentences; if redaction withholds it, an empty object shows that.
-    if !writer.object(&mut value) {
+    if !redactor.object(&mut value) || !writer.object(&mut value) {
         value = serde_json::json!({});
     }
     writer.write_all(&serde_json::to_vec_pretty(&value)?)?;

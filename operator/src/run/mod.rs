@@ -191,10 +191,10 @@ impl Subject {
         }
     }
 
-    /// `Restore r1`, or the installation.
-    pub fn words(&self) -> String {
+    /// `Restore r1` with the name as `shown` returns it, or the installation.
+    pub fn words(&self, shown: impl Fn(&str) -> String) -> String {
         match &self.spec.target {
-            Some(target) => format!("{} {}", target.kind, target.name),
+            Some(target) => format!("{} {}", target.kind, shown(&target.name)),
             None => "the installation".to_owned(),
         }
     }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use debugbundle_archive::{Draft, Entry, EntryWriter, OWNER_NOTE, Spool, SpoolError, seal};
+use debugbundle_archive::{Draft, Entry, EntryWriter, OWNER_NOTE, RulesOver, Spool, SpoolError, seal};
 use debugbundle_crd::{FindingSummary, Reason};
 use debugbundle_format::{
     BundlePath, layout,
@@ -40,6 +40,8 @@ use crate::{
 };
 use telling::OwnFiles;
 
+/// The run's log.
+const LOG: &str = "operator.log";
 /// What people read first.
 const SUMMARY: &str = "summary.md";
 
@@ -50,7 +52,11 @@ pub(super) struct Sealing {
     pub(super) place: ObjectAddress,
     pub(super) version: String,
     pub(super) spool: Arc<Spool>,
+    /// With the user's rules, for what others wrote.
     pub(super) redactor: Arc<Redactor>,
+    /// Without them, for the operator's own files: the user's rules ran over each text in them that others wrote, and may
+    /// match the operator's words and the syntax.
+    pub(super) own: Arc<Redactor>,
     pub(super) detector: Detector,
 }
 
@@ -67,6 +73,8 @@ pub(super) struct NotSealed {
 const ARCHIVES: usize = telling::ROUNDS + 3;
 /// How often rows, and then sections, are withheld from a file of our own.
 const ROUNDS: usize = 6;
+/// CPU time of the user's rules for the texts that are quoted, beside the time for the files.
+const RULES: Duration = Duration::from_secs(30);
 
 impl Sealing {
     /// Writes the operator's own files, closes the archive, checks it, and writes a note beside it. Runs where it may
@@ -77,7 +85,8 @@ impl Sealing {
     /// # Errors
     /// Terminal: the spool is full; the check failed; or a known secret cannot be removed.
     pub(super) fn seal(&self, found: RunResult, locations: &[ProbeReport]) -> Result<Packed, Box<NotSealed>> {
-        let mut telling = OwnFiles::of(found);
+        self.redactor.give_rules_more_time(RULES);
+        let mut telling = OwnFiles::of(found, &self.redactor);
         telling.mask(&self.redactor, &self.detector);
         self.seal_all(&mut telling, locations).map_err(|fault| {
             let Diagnosis { cause, findings, .. } = &telling.found.diagnosis;
@@ -89,8 +98,8 @@ impl Sealing {
         let clock = std::time::Instant::now();
         telling.found.wanted += locations.len();
         for report in locations {
-            let path = format!("velero/locations/{}.json", report.name);
-            let made = super::locations::write(report, &self.spool, &self.redactor);
+            let path = format!("velero/locations/{}.json", self.redactor.path_component(&report.name));
+            let made = super::locations::write(report, &self.spool, (&self.redactor, &self.own));
             let entry = unless_full(made, &path, &mut telling.found)?;
             telling.found.collected.entries.extend(entry);
         }
@@ -132,7 +141,7 @@ impl Sealing {
         crash::point("sealing");
         // The archive may use all the room that was held back.
         self.spool.hold_back(0);
-        let draft = seal(&self.spool, root, entries, head, (&self.redactor, &self.detector)).map_err(full)?;
+        let draft = seal(&self.spool, root, entries, head, (&self.own, &self.detector)).map_err(full)?;
         crash::point("unchecked");
         Ok(draft)
     }
@@ -166,6 +175,10 @@ impl Sealing {
         let mut packed = self.packed(root, found);
         let mut head = head::head(&self.subject, &self.place, &self.version, found, sealing);
         let withheld = own.iter().filter(|entry| entry.truncated.is_some()).count();
+        for text in head.of_others() {
+            *text = self.redactor.text(text);
+        }
+        self.redactor.object(&mut head.request);
         packed.missing += i64::try_from(withheld).unwrap_or(i64::MAX);
         if withheld > 0 {
             head.outcome = Outcome::PartiallyFailed;
@@ -204,7 +217,7 @@ impl Sealing {
 
     fn judged_entries(&self, telling: &mut OwnFiles) -> Result<Vec<Entry>, Fault> {
         let mut entries = Vec::new();
-        for (path, body) in own_texts(&self.subject, telling) {
+        for (path, body) in own_texts(&self.subject, telling, &self.redactor) {
             if telling.is_withheld(path.as_str()) {
                 continue;
             }
@@ -246,7 +259,9 @@ impl Sealing {
     }
 
     fn write(&self, path: BundlePath, body: &[u8]) -> io::Result<Entry> {
-        let mut writer = EntryWriter::new(path, Arc::clone(&self.redactor), Arc::clone(&self.spool));
+        // The log is the only one of these files whose lines are not built around redacted texts.
+        let by = if path.as_str() == LOG { &self.redactor } else { &self.own };
+        let mut writer = EntryWriter::new(path, Arc::clone(by), Arc::clone(&self.spool));
         writer.write_all(body)?;
         let segment = writer.finish()?;
         Ok(Entry { segment, source: Source::default(), truncated: None, read_at: Timestamp::now(), ms: 0 })
@@ -272,6 +287,10 @@ fn unless_full<T>(made: io::Result<T>, path: &str, found: &mut RunResult) -> Res
         Ok(entry) => return Ok(Some(entry)),
         Err(error) => error,
     };
+    if RulesOver::is(&error) {
+        found.collected.missing.push(collect::not_redacted(path, path, &error));
+        return Ok(None);
+    }
     match SpoolError::of(&error) {
         Some(no_room) if no_room.is_full() => {
             let missing = &mut found.collected.missing;
@@ -285,7 +304,7 @@ fn unless_full<T>(made: io::Result<T>, path: &str, found: &mut RunResult) -> Res
 }
 
 /// The operator's own texts, by path; those that people read first come first.
-fn own_texts(subject: &Subject, telling: &OwnFiles) -> Vec<(BundlePath, Vec<u8>)> {
+fn own_texts(subject: &Subject, telling: &OwnFiles, by: &Redactor) -> Vec<(BundlePath, Vec<u8>)> {
     let OwnFiles { found, timeline, .. } = telling;
     let mut texts = vec![
         (layout::analysis("findings.json"), pretty(&found.diagnosis.findings)),
@@ -303,8 +322,8 @@ fn own_texts(subject: &Subject, telling: &OwnFiles) -> Vec<(BundlePath, Vec<u8>)
         .chain(paths.iter().copied().filter(|p| p.ends_with("core/events.yaml")))
         .collect();
     let facts = report::Facts {
-        subject: &subject.words(),
-        namespace: &subject.namespace,
+        subject: &subject.words(|name| by.text(name)),
+        namespace: &by.text(&subject.namespace),
         phase: target.map(|t| t.phase.as_str()),
         times: (status("startTimestamp"), status("completionTimestamp")),
         // Plus summary.md, report.html and the log; the manifest does not count itself.
@@ -321,7 +340,7 @@ fn own_texts(subject: &Subject, telling: &OwnFiles) -> Vec<(BundlePath, Vec<u8>)
     ];
     all.append(&mut texts);
     if !found.log.is_empty() {
-        all.push((BundlePath::new(["operator.log"]), found.log.clone()));
+        all.push((BundlePath::new([LOG]), found.log.clone()));
     }
     all
 }

@@ -15,7 +15,7 @@ use super::{
     backoff::{Backoff, Failure, LONGEST_PAUSE},
     deliver::answered,
     destination,
-    pack::{Found, Masking, Read, Run, fast_enough, of_collect},
+    pack::{Found, Masking, Read, Run, of_collect, time_left_for_rules},
 };
 use crate::{
     crash,
@@ -67,6 +67,7 @@ impl Engine {
         };
         publish(run, found, &diagnosed(run, found, read)).await?;
         // The compiled rules use memory that other runs need.
+        let used = found.redactor.time_of_rules();
         use_rules(found, read, masking, UserRules::default());
         let key = found.stores.place.as_ref().map_or("", |place| &place.key);
         let backoff = self.backoffs.join(&location, key);
@@ -75,7 +76,7 @@ impl Engine {
         run.tracker.stage(Stage::Collect, "reading Velero's files");
         let room = hooks.end_wait().await?;
         let (rules, until) = (&run.subject.spec.redaction.rules, Instant::now() + READING);
-        let rules = self.rules.compiled(rules, until).await?.for_time(run.time_for_rules);
+        let rules = self.rules.compiled(rules, until).await?.for_time(time_left_for_rules(used));
         if let Some(store) = &answers {
             let new = store.known.iter().filter(|one| !found.known.contains(one)).cloned();
             let new: Vec<_> = new.collect();
@@ -85,7 +86,6 @@ impl Engine {
         if let Some(store) = answers {
             let read_again = read.collection.read_store_again(store.files(), room, run.cancel, until);
             read_again.await.map_err(of_collect)?;
-            fast_enough(&found.redactor, run.time_for_rules)?;
         }
         Ok(())
     }

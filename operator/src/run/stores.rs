@@ -15,7 +15,7 @@ use crate::{
     discovery::TargetRefs,
     error::Fault,
     location::{self, Location},
-    velero::{CachedFiles, StoreFailure},
+    velero::{CachedFiles, PromptFiles, StoreFailure},
 };
 
 /// What a run must know about its stores before it collects.
@@ -100,7 +100,12 @@ impl Engine {
                 Err(_) => self.known_of(&survey, location).await?,
             });
             if is(&source, location) {
-                let cached = |destination: Destination| Arc::new(CachedFiles::new(destination.files()));
+                let cached = |destination: Destination| {
+                    let files = destination.files();
+                    // A run that can wait for its store without a place must not hold one for a silent store.
+                    let prompt = || Arc::new(PromptFiles::new(Arc::clone(&files)));
+                    Arc::new(CachedFiles::new(if store.is_required() { prompt() } else { files.clone() }))
+                };
                 unopened = opened.as_ref().err().map(Fault::reason);
                 files = opened.map(cached).map_err(|fault| failure(&fault));
             }

@@ -4,7 +4,8 @@
 //!   Restore that names a Schedule.
 //! * `workloads`, `pods`: Velero's server, node agents and other pods; `node_requirements`: where a pod may run.
 //! * `hooks`: the containers of a pod in which hooks run; `label`: names as Velero puts them into labels.
-//! * `files`: the files of a target in the object store; `results`: errors and warnings in one of them.
+//! * `files`: the files of a target in the object store; `prompt_files`: the same, without a long wait for a silent
+//!   store; `results`: errors and warnings in one of them.
 
 pub mod data_objects;
 pub mod files;
@@ -12,6 +13,7 @@ pub mod hooks;
 pub mod label;
 pub mod node_requirements;
 pub mod pods;
+mod prompt_files;
 pub mod restore_source;
 pub mod results;
 pub mod target;
@@ -22,6 +24,7 @@ pub use files::{CachedFiles, OpenedFile, StoreBody, StoreFailure, StoreFiles};
 pub use hooks::hooked;
 pub use label::{repository_label, valid_label};
 pub use pods::{Container, ContainerType, Owner, Pod, PodRole};
+pub use prompt_files::PromptFiles;
 pub use restore_source::{Candidate, is_data_of};
 pub use results::{Distinct, Results};
 pub use target::TargetObject;

@@ -88,7 +88,7 @@ async fn a_store_that_takes_connections_and_says_nothing_costs_bounded_time() {
         let unpacked = context.download(end.status()).await;
         let report = unpacked.yaml("velero/locations/silent.json");
         assert_eq!((&report["failedAt"], &report["reachable"]), (&json!("answer"), &json!(false)), "{report:#}");
-        assert_eq!(verdict(&report, "answer")["text"], "no answer within 20 s");
+        assert_eq!(verdict(&report, "answer")["text"], "no answer within 10 s");
         assert_eq!(verdict(&report, "identity")["state"], "notReached");
         assert_eq!(unpacked.yaml("velero/locations/default.json")["failedAt"], Value::Null);
         assert!(unpacked.manifest["timings"]["collect"].as_u64().is_some_and(|ms| ms < 30_000));

@@ -24,7 +24,7 @@ use debugbundle_operator::{
     pod_capture::PodCapture,
     velero::{OpenedFile, StoreFiles},
 };
-use debugbundle_redact::Redactor;
+use debugbundle_redact::{Redactor, UserRules};
 use flate2::{Compression, write::GzEncoder};
 use futures::{FutureExt as _, StreamExt as _};
 use harness::{
@@ -71,6 +71,8 @@ pub struct CollectionRun {
     pub limit: Duration,
     pub pace: Pace,
     pub files: Files,
+    /// The user's rules.
+    pub rules: UserRules,
     /// The client that reads the cluster; by default the user with all rights.
     pub client: Option<kube::Client>,
 }
@@ -84,6 +86,7 @@ impl Default for CollectionRun {
             limit: Duration::from_mins(1),
             pace: Pace::default(),
             files: Files::default(),
+            rules: UserRules::default(),
             client: None,
         }
     }
@@ -121,7 +124,7 @@ impl CollectionRun {
         let folder = tempfile::tempdir().expect("a folder");
         let collector = Collector {
             cluster,
-            redactor: Arc::new(Redactor::new(&[], Vec::new()).expect("no rules of its own")),
+            redactor: Arc::new(Redactor::of_known(Vec::new()).with(self.rules)),
             spool: Spool::create(folder.path(), 1 << 30).expect("a spool"),
             store: Ok(Arc::new(self.files)),
             pace: self.pace,

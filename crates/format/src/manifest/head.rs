@@ -56,6 +56,26 @@ pub struct ManifestHead {
     pub timings: Timings,
 }
 
+impl ManifestHead {
+    /// The texts that contain words of others, such as names, except those of `request`, of the lists of paths, and of
+    /// what is missing.
+    pub fn of_others(&mut self) -> impl Iterator<Item = &mut String> {
+        let Self { bundle, velero, target, namespaces, permissions, .. } = self;
+        let BundleInfo { name, namespace, key, .. } = bundle;
+        let velero = std::iter::once(&mut velero.namespace)
+            .chain([&mut velero.version])
+            .chain(&mut velero.images)
+            .chain(&mut velero.plugins);
+        let target = target.iter_mut().flat_map(|target| {
+            let TargetInfo { namespace, name, .. } = target;
+            [namespace, name]
+        });
+        let namespaces = namespaces.iter_mut().flat_map(|one| [&mut one.name, &mut one.why]);
+        let permissions = permissions.iter_mut().flat_map(|one| [&mut one.namespace, &mut one.needed_for]);
+        [name, namespace, key].into_iter().chain(velero).chain(target).chain(namespaces).chain(permissions)
+    }
+}
+
 impl Default for ManifestHead {
     fn default() -> Self {
         Self {

@@ -26,6 +26,14 @@ pub struct Missing {
     pub cure: String,
 }
 
+impl Missing {
+    /// The texts, the path aside, that contain words of others: names and answers.
+    pub fn of_others(&mut self) -> impl Iterator<Item = &mut String> {
+        let Self { what, why, cure, need, .. } = self;
+        [what, why, cure].into_iter().chain(need.as_mut().map(|need| &mut need.namespace))
+    }
+}
+
 /// Whether a missing item is a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

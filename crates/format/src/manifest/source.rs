@@ -50,6 +50,14 @@ pub struct Source {
     pub resource_version: Option<String>,
 }
 
+impl Source {
+    /// The texts that contain words of others: names, paths, answers.
+    pub fn of_others(&mut self) -> impl Iterator<Item = &mut String> {
+        let Self { path, query, selector, container, node, warning, .. } = self;
+        [path, query, selector, container, node, warning].into_iter().flatten()
+    }
+}
+
 /// How an entry was read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub enum SourceKind {

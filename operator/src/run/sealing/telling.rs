@@ -16,7 +16,8 @@ use debugbundle_redact_check::{Detector, Hit, HitPlace, Mender, Quoted};
 
 use super::RunResult;
 use crate::{
-    diagnose::{self, FindingKind, TimelineEvent},
+    collect::Collected,
+    diagnose::{self, Diagnosis, FindingKind, TimelineEvent},
     error::Fault,
     run::log_events,
 };
@@ -55,7 +56,21 @@ struct Mended {
 }
 
 impl OwnFiles {
-    pub(super) fn of(found: RunResult) -> Self {
+    /// Redacts, with the user's rules too, the texts of others that did not come out of redacted files.
+    pub(super) fn of(mut found: RunResult, by: &Redactor) -> Self {
+        let Collected { entries, missing, trimmed, empty, .. } = &mut found.collected;
+        let sources = entries.iter_mut().flat_map(|entry| entry.source.of_others());
+        let paths = missing.iter_mut().map(|one| &mut one.path);
+        for path in paths.chain(trimmed.iter_mut().map(|one| &mut one.path)).chain(empty) {
+            // As the path of a file that is there.
+            *path = path.split('/').map(|part| by.path_component(part)).collect::<Vec<_>>().join("/");
+        }
+        let missing = missing.iter_mut().flat_map(Missing::of_others);
+        let Diagnosis { findings, trail, .. } = &mut found.diagnosis;
+        let objects = findings.iter_mut().map(|one| &mut one.object).chain(trail.iter_mut().map(|one| &mut one.object));
+        for text in sources.chain(missing).chain(objects) {
+            *text = by.text(text);
+        }
         let (timeline, withheld, mended, own, named) = Default::default();
         Self { found, timeline, withheld, mended, own, in_manifest: false, named, hits: 0 }
     }

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, io::Read as _, path::PathBuf};
 
+use debugbundle_format::manifest::{ManifestView, Missing, MissingCode, MissingSeverity, SourceKind};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -40,6 +41,7 @@ fn sealing() -> (tempfile::TempDir, Sealing) {
         version: "0".to_owned(),
         spool: Spool::create(tmp.path(), 1 << 30).expect("a spool"),
         redactor: Arc::new(Redactor::of_known(Vec::new())),
+        own: Arc::new(Redactor::of_known(Vec::new())),
         detector: Detector::new([("known-secret-key", VALUE)]),
     };
     (tmp, sealing)
@@ -179,6 +181,7 @@ fn sec_x52_shapes_in_lines_cost_these_lines_however_many_there_are_and_cause_and
     for count in [1, 10, 3000] {
         let (_tmp, mut sealing) = sealing();
         sealing.redactor = Arc::new(Redactor::of_known(Vec::new()).without("github"));
+        sealing.own = Arc::clone(&sealing.redactor);
         let entry =
             |path: &str, body: String| sealing.write(BundlePath::new(path.split('/')), body.as_bytes()).expect("room");
         let text = format!("pull by {} failed", token());
@@ -248,6 +251,7 @@ fn sec_x52_shapes_in_lines_cost_these_lines_however_many_there_are_and_cause_and
 fn sec_x52_a_file_with_more_hits_than_are_kept_goes_whole_and_the_bundle_stays() {
     let (_tmp, mut sealing) = sealing();
     sealing.redactor = Arc::new(Redactor::of_known(Vec::new()).without("github"));
+    sealing.own = Arc::clone(&sealing.redactor);
     let entry = |path: &str, body: String| sealing.write(BundlePath::new([path]), body.as_bytes()).expect("room");
     let entries = vec![entry("a.log", format!("{}\n", token()).repeat(5000)), entry("b.log", "b\n".to_owned())];
     let files = unpacked(&sealing.seal(found(entries, Diagnosis::default()), &[]).expect("sealed"));
@@ -293,6 +297,7 @@ fn sec_x52_a_key_torn_over_two_texts_costs_a_row_wherever_they_meet() {
     for (events, findings) in [(true, Vec::new()), (false, pair.to_vec())] {
         let (_tmp, mut sealing) = sealing();
         sealing.redactor = Arc::new(Redactor::of_known(Vec::new()).without("pem"));
+        sealing.own = Arc::clone(&sealing.redactor);
         let list = "apiVersion: v1\nkind: List\nitems:\n".to_owned();
         let texts = ["first", &begin, &line, "last"];
         let body = texts.iter().enumerate().fold(list, |body, (n, text)| body + &event(n, text));
@@ -346,6 +351,7 @@ fn sec_x52_names_that_must_not_leave_cost_the_names() {
 
     let (_tmp, mut sealing) = self::sealing();
     sealing.redactor = Arc::new(Redactor::of_known(Vec::new()).without("gitlab"));
+    sealing.own = Arc::clone(&sealing.redactor);
     let entry = |path: &[&str]| sealing.write(BundlePath::new(path), b"x\n").expect("room");
     let entries = vec![entry(&["namespaces", &name, "a"]), entry(&["b"])];
     let told = Diagnosis { trail: vec![step("it waits", &format!("namespaces/{name}/a"))], ..Diagnosis::default() };
@@ -508,6 +514,7 @@ fn sec_x52_a_file_for_whose_rest_the_spool_has_no_room_goes_whole_and_the_bundle
         let (tmp, mut sealing) = sealing();
         sealing.spool = Spool::create(&tmp.path().join("small"), limit).expect("a spool");
         sealing.redactor = Arc::new(Redactor::of_known(Vec::new()).without("github"));
+        sealing.own = Arc::clone(&sealing.redactor);
         let entry = |path: &str, body: &str| sealing.write(BundlePath::new([path]), body.as_bytes()).expect("room");
         let entries = vec![entry("a.log", &log), entry("b.log", &noise)];
         let packed = sealing.seal(found(entries, Diagnosis::default()), &[]).expect("sealed");
@@ -523,4 +530,80 @@ fn sec_x52_a_file_for_whose_rest_the_spool_has_no_room_goes_whole_and_the_bundle
 
 fn json(value: &Value) -> String {
     value.to_string() + "\n"
+}
+
+/// A bundle of one file, made with the user's rule: its files by path.
+fn with_rule(rule: &str) -> BTreeMap<String, String> {
+    let (_tmp, mut sealing) = sealing();
+    let rules = debugbundle_redact::UserRules::compiled(&[rule.to_owned()]).expect("a rule");
+    sealing.redactor = Arc::new(Redactor::of_known(Vec::new()).with(rules));
+    sealing.subject.spec = serde_json::from_value(serde_json::json!({
+        "target": {"kind": "Restore", "name": "orchid-restore"}, "storageLocation": "orchid-store"}))
+    .expect("a spec");
+    sealing.place.key = "orchid/key".to_owned();
+    let mut writer = EntryWriter::new(
+        BundlePath::new(["namespaces", "orchid-shop", "log"]),
+        Arc::clone(&sealing.redactor),
+        Arc::clone(&sealing.spool),
+    );
+    writer.write_all(b"a line of orchid-shop\n").expect("room");
+    let source = Source {
+        kind: SourceKind::PodLog,
+        path: Some("/api/v1/namespaces/orchid-shop/pods/p/log".to_owned()),
+        ..Source::default()
+    };
+    let segment = writer.finish().expect("room");
+    let entry = Entry { segment, source, truncated: None, read_at: Timestamp::now(), ms: 0 };
+    let quoted = sealing.redactor.text("the orchid wilts");
+    let diagnosis = Diagnosis {
+        cause: Some(format!("Restore r1 is Failed: {quoted}")),
+        findings: vec![finding(FindingKind::FailureReason, &format!("Restore r1 is Failed: {quoted}"), &quoted)],
+        trail: Vec::new(),
+    };
+    let mut found = found(vec![entry], diagnosis);
+    found.log = b"reading orchid-shop\n".to_vec();
+    found.collected.empty.push("namespaces/orchid-shop/core/pods.yaml".to_owned());
+    found.collected.missing.push(Missing {
+        what: "logs of pods in orchid-shop".to_owned(),
+        path: "namespaces/orchid-shop/pods".to_owned(),
+        code: MissingCode::ApiError,
+        severity: MissingSeverity::Error,
+        why: "orchid-node does not answer".to_owned(),
+        need: None,
+        rule: None,
+        cure: "check the node orchid-node".to_owned(),
+    });
+    unpacked(&sealing.seal(found, &[]).expect("sealed"))
+}
+
+#[test]
+fn issue_32_the_users_rules_hide_the_names_of_others_in_our_own_files() {
+    let files = with_rule("orchid(-[a-z]+)?");
+    for (path, text) in &files {
+        assert!(!path.contains("orchid") && !text.contains("orchid"), "{path}: {text}");
+    }
+    let manifest: Value = serde_json::from_str(&files["manifest.json"]).expect("JSON");
+    let missing = &manifest["missing"][0];
+    assert!(missing["what"].as_str().is_some_and(|what| what.starts_with("logs of pods in [REDACTED:user-0:")));
+    assert!(missing["path"].as_str().is_some_and(|path| path.starts_with("namespaces/redacted-")), "{missing}");
+    assert!(files["summary.md"].contains("Restore r1 is Failed: "), "{}", files["summary.md"]);
+}
+
+#[test]
+fn issue_32_a_rule_that_matches_everything_leaves_the_operators_words_and_a_manifest_that_programs_read() {
+    let files = with_rule(".*");
+    let manifest: Value = serde_json::from_str(&files["manifest.json"]).expect("JSON");
+    let entries = manifest["entries"].as_array().expect("entries");
+    assert!(entries.iter().any(|entry| entry["source"]["kind"] == "PodLog"), "{entries:#?}");
+    assert_eq!(manifest["missing"][0]["code"], "ApiError");
+    assert!(manifest["findings"]["cause"].as_str().is_some_and(|cause| cause.starts_with("Restore r1 is Failed: [")));
+    let view: Result<ManifestView, _> = serde_json::from_value(manifest);
+    assert!(view.is_ok(), "{view:?}");
+    assert!(files["summary.md"].contains("treat the bundle as confidential"), "{}", files["summary.md"]);
+    assert!(files["report.html"].starts_with("<!"), "{}", files["report.html"]);
+    for file in ["analysis/findings.json", "analysis/cause-trail.json"] {
+        let parsed: Result<Value, _> = serde_json::from_str(&files[file]);
+        assert!(parsed.is_ok(), "{file}: {}", files[file]);
+    }
+    assert!(files.values().all(|text| !text.contains("orchid")));
 }
