@@ -1,5 +1,6 @@
-//! The programs that the tests need from the system: the readers that people open bundles with, and Go. Before the first
-//! test the harness installs missing programs from Debian's packages, or one sentence says how to install them.
+//! The programs that the tests need from the system: the readers that people open bundles with, the parts of a real
+//! node, and Go. Before the first test the harness installs missing programs from Debian's packages, or one sentence
+//! says how to install them.
 
 use std::fs::{self, File};
 use std::io;
@@ -32,6 +33,14 @@ const PACKAGES: [Package; 7] = [
     Package { name: "nodejs", presence: Presence::Program("node") },
     Package { name: "chromium", presence: Presence::Program("chromium") },
     Package { name: "bsdutils", presence: Presence::Program("script") },
+];
+
+/// What a node needs from the system, and an image of it.
+const OF_A_NODE: [Package; 4] = [
+    Package { name: "buildah", presence: Presence::Program("buildah") },
+    Package { name: "busybox", presence: Presence::Program("busybox") },
+    Package { name: "iproute2", presence: Presence::Program("ip") },
+    Package { name: "runc", presence: Presence::Program("runc") },
 ];
 
 /// Why the tests cannot run on this machine.
@@ -67,11 +76,20 @@ enum Error {
 pub fn require() {
     static PRESENT: OnceLock<()> = OnceLock::new();
     PRESENT.get_or_init(|| {
-        if let Err(error) = check() {
-            say(&error.to_string());
-            std::process::exit(1);
-        }
+        check_or_exit(&PACKAGES);
     });
+}
+
+/// The same for a real node.
+pub fn require_node() {
+    check_or_exit(&OF_A_NODE);
+}
+
+fn check_or_exit(packages: &[Package]) {
+    if let Err(error) = check(packages) {
+        say(&error.to_string());
+        std::process::exit(1);
+    }
 }
 
 /// [`require`] for asynchronous tests.
@@ -79,9 +97,9 @@ pub(crate) async fn required() {
     tokio::task::spawn_blocking(require).await.expect("the check does not panic");
 }
 
-fn check() -> Result<(), Error> {
+fn check(packages: &[Package]) -> Result<(), Error> {
     tools::check_go()?;
-    if missing(is_present).is_empty() {
+    if missing(packages, is_present).is_empty() {
         return Ok(());
     }
     let cache = cache_folder()?;
@@ -89,7 +107,7 @@ fn check() -> Result<(), Error> {
     let lock = File::create(cache.join("packages.lock"))?;
     lock.lock()?;
     // The previous holder of the lock may have installed them.
-    let missing = missing(is_present);
+    let missing = missing(packages, is_present);
     let can_install = rustix::process::geteuid().is_root() && is_in_path("apt-get");
     match packages_to_install(&missing, can_install)? {
         Some(packages) => install(&packages),
@@ -97,8 +115,8 @@ fn check() -> Result<(), Error> {
     }
 }
 
-fn missing(is_present: impl Fn(Presence) -> bool) -> Vec<&'static str> {
-    PACKAGES.iter().filter(|package| !is_present(package.presence)).map(|package| package.name).collect()
+fn missing(packages: &[Package], is_present: impl Fn(Presence) -> bool) -> Vec<&'static str> {
+    packages.iter().filter(|package| !is_present(package.presence)).map(|package| package.name).collect()
 }
 
 /// The packages that this process installs, in one line; an error if it would have to and cannot.
@@ -159,9 +177,9 @@ mod tests {
 
     #[test]
     fn packages_are_missing_whose_program_or_module_is_absent() {
-        assert!(missing(|_| true).is_empty());
+        assert!(missing(&PACKAGES, |_| true).is_empty());
         let without = |absent: &'static [&str]| {
-            missing(|presence| {
+            missing(&PACKAGES, |presence| {
                 let (Presence::Program(name) | Presence::PythonModule(name)) = presence;
                 !absent.contains(&name)
             })

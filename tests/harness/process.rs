@@ -147,7 +147,7 @@ pub fn tail(path: &Path, lines: usize) -> String {
 }
 
 /// Removes `folder` when this process has ended, in any way.
-pub(crate) fn sweep_at_exit(folder: &Path) -> io::Result<()> {
+pub fn sweep_at_exit(folder: &Path) -> io::Result<()> {
     let sweeper = Command::new("sh")
         .args([OsStr::new("-c"), OsStr::new(SWEEPER), OsStr::new("sweeper"), folder.as_os_str()])
         .process_group(0)

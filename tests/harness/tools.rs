@@ -34,8 +34,18 @@ pub enum Tool {
     VeleroPluginForAws,
     /// A scanner that finds secrets in files, as people run it before they publish files.
     Gitleaks,
-    /// Installs the chart for users; here it only renders.
+    /// Installs the chart for users; the tests only render it.
     Helm,
+    /// Runs pods on a real node.
+    Kubelet,
+    /// Gives pods to nodes.
+    KubeScheduler,
+    /// Runs containers for the kubelet; `ctr` and the shim are beside it.
+    Containerd,
+    /// Connects pods; `loopback` and `host-local` are beside it.
+    CniBridge,
+    /// Runs as an init container in restored pods, until Velero has restored their volumes.
+    VeleroRestoreHelper,
 }
 
 /// Why a tool is not available.
@@ -109,7 +119,7 @@ static ETCD: Family = Family {
     takes: "half a minute",
 };
 // Without its version the server reports v0.0.0, and clients misjudge it.
-static KUBERNETES: Family = Family {
+const KUBERNETES: Family = Family {
     name: "kubernetes",
     packages: &[
         "k8s.io/kubernetes/cmd/kube-apiserver",
@@ -127,7 +137,7 @@ static VERSITYGW: Family = Family {
     version_flags: "",
     takes: "a minute",
 };
-static VELERO: Family = Family {
+const VELERO: Family = Family {
     name: "velero",
     packages: &["github.com/vmware-tanzu/velero/cmd/velero"],
     module: "github.com/vmware-tanzu/velero",
@@ -156,6 +166,41 @@ static HELM: Family = Family {
     version_flags: " -X helm.sh/helm/v3/internal/version.version={v}",
     takes: "3 minutes",
 };
+// Apart from `kubernetes` and `velero`, because few need them; the folders are links to the same modules.
+static KUBERNETES_NODE: Family = Family {
+    name: "kubernetes-node",
+    packages: &["k8s.io/kubernetes/cmd/kubelet", "k8s.io/kubernetes/cmd/kube-scheduler"],
+    takes: "3 minutes",
+    ..KUBERNETES
+};
+static VELERO_RESTORE_HELPER: Family = Family {
+    name: "velero-restore-helper",
+    packages: &["github.com/vmware-tanzu/velero/cmd/velero-restore-helper"],
+    takes: "a minute",
+    ..VELERO
+};
+static CONTAINERD: Family = Family {
+    name: "containerd",
+    packages: &[
+        "github.com/containerd/containerd/v2/cmd/containerd",
+        "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+        "github.com/containerd/containerd/v2/cmd/ctr",
+    ],
+    module: "github.com/containerd/containerd/v2",
+    version_flags: " -X github.com/containerd/containerd/v2/version.Version={v}",
+    takes: "a minute",
+};
+static CNI: Family = Family {
+    name: "cni",
+    packages: &[
+        "github.com/containernetworking/plugins/plugins/main/bridge",
+        "github.com/containernetworking/plugins/plugins/main/loopback",
+        "github.com/containernetworking/plugins/plugins/ipam/host-local",
+    ],
+    module: "github.com/containernetworking/plugins",
+    version_flags: "",
+    takes: "half a minute",
+};
 
 impl Tool {
     const fn file_name(self) -> &'static str {
@@ -169,6 +214,11 @@ impl Tool {
             Self::VeleroPluginForAws => "velero-plugin-for-aws",
             Self::Gitleaks => "gitleaks",
             Self::Helm => "helm",
+            Self::Kubelet => "kubelet",
+            Self::KubeScheduler => "kube-scheduler",
+            Self::Containerd => "containerd",
+            Self::CniBridge => "bridge",
+            Self::VeleroRestoreHelper => "velero-restore-helper",
         }
     }
 
@@ -181,6 +231,10 @@ impl Tool {
             Self::VeleroPluginForAws => &AWS_PLUGIN,
             Self::Gitleaks => &GITLEAKS,
             Self::Helm => &HELM,
+            Self::Kubelet | Self::KubeScheduler => &KUBERNETES_NODE,
+            Self::Containerd => &CONTAINERD,
+            Self::CniBridge => &CNI,
+            Self::VeleroRestoreHelper => &VELERO_RESTORE_HELPER,
         }
     }
 
@@ -368,7 +422,8 @@ mod tests {
 
     #[test]
     fn every_family_says_the_version_that_it_builds() {
-        for family in [&ETCD, &KUBERNETES, &VERSITYGW, &VELERO, &AWS_PLUGIN, &GITLEAKS, &HELM] {
+        let node = [&KUBERNETES_NODE, &VELERO_RESTORE_HELPER, &CONTAINERD, &CNI];
+        for family in [&ETCD, &KUBERNETES, &VERSITYGW, &VELERO, &AWS_PLUGIN, &GITLEAKS, &HELM].into_iter().chain(node) {
             let recipe = Recipe::of(family).expect("tests/tools has go.mod and go.sum");
             assert!(recipe.version != "v0.0.0", "{}: no version of {} in go.mod", family.name, family.module);
             assert!(!recipe.flags.contains('{'), "{}: {}", family.name, recipe.flags);
