@@ -1,5 +1,7 @@
 //! The chart as helm renders it: it grants the same rights as `deploy/`, and no value makes it grant a forbidden right.
 
+mod modes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -74,6 +74,10 @@ pub(crate) async fn run(node: &Node) {
     say(install, "helm install to Completed, for a DebugBundle applied one second after helm install");
 
     let step = Instant::now();
+    helm(node, &["test", "debugbundle", "--namespace=velero"]).await;
+    say(step, "helm test: a bundle about the installation is Completed");
+
+    let step = Instant::now();
     apply(node, "before-the-restore", &BEFORE_THE_RESTORE.replace("IMAGE", MISSING));
     node.kubectl(&["delete", "namespace", "shop", "--wait"]);
     velero(node, &["restore", "create", "r1", "--from-backup=b1"]).await;
@@ -152,12 +156,15 @@ async fn velero_is_installed(node: &Node) {
 }
 
 async fn chart_is_installed(node: &Node) {
-    let helm = tools::path(Tool::Helm).await.unwrap_or_else(|error| panic!("{error}"));
-    let mut command = node.command(&helm);
-    command.args(["install", "debugbundle", "--namespace=velero"]).arg(repository("charts/debugbundle"));
+    let chart = repository("charts/debugbundle").display().to_string();
     let (repository, tag) = OPERATOR_IMAGE;
-    command.args(["--set", &format!("image.repository={repository},image.tag={tag}")]);
-    crate::run(&mut command);
+    let image = format!("image.repository={repository},image.tag={tag}");
+    helm(node, &["install", "debugbundle", &chart, "--namespace=velero", "--set", &image]).await;
+}
+
+async fn helm(node: &Node, args: &[&str]) {
+    let helm = tools::path(Tool::Helm).await.unwrap_or_else(|error| panic!("{error}"));
+    crate::run(node.command(&helm).args(args));
 }
 
 async fn velero(node: &Node, args: &[&str]) {

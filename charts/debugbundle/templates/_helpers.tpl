@@ -46,6 +46,25 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   namespace: {{ .Release.Namespace }}
 {{- end }}
 
+{{/* Pod Security `restricted`, for each pod of the chart. */}}
+{{- define "debugbundle.podSecurityContext" -}}
+runAsNonRoot: true
+{{- if .Values.fixedIds }}
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+{{- end }}
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "debugbundle.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
 {{/* No default: a name in a public registry could become anybody's, and the pod reads the backup credential. */}}
 {{- define "debugbundle.image" -}}
 {{- if not .Values.image.repository }}{{ fail "image.repository is not set: no image is published, so build one as docs/operations.md#the-image says, push it to your registry, and set image.repository to its name there" }}{{ end -}}
